@@ -1,0 +1,1 @@
+//! The engines behind the ports: one folder or file per engine. Only here are they named.

@@ -1,0 +1,1 @@
+//! The command line: one file per verb (a folder per noun). Parses, picks the target, calls the layers below and prints through `output`.

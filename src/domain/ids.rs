@@ -1,0 +1,185 @@
+//! Identities: content, assets, events, jobs, revisions.
+
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::names::Tenant;
+
+/// The namespace of asset ids: `asset_id = UUIDv5(ASSET_NAMESPACE, "<tenant>/<sha256>")`.
+pub const ASSET_NAMESPACE: Uuid = Uuid::from_u128(0x9b9f85df_dabf_566b_a639_bbc7169edc19);
+
+/// Text that is not the identity it was taken for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not {expected}")]
+pub struct ParseIdError {
+    /// What was given, cut to 80 characters.
+    pub text: String,
+    /// What it should have been, with its form.
+    pub expected: &'static str,
+}
+
+impl ParseIdError {
+    fn new(text: &str, expected: &'static str) -> Self {
+        Self { text: text.chars().take(80).collect(), expected }
+    }
+}
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident, $expected:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}", self.0.as_hyphenated())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIdError;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Uuid::parse_str(text).map(Self).map_err(|_| ParseIdError::new(text, $expected))
+            }
+        }
+    };
+}
+
+uuid_id!(
+    /// One asset: the same bytes in a tenant, whatever the number of files they came from.
+    AssetId, "an asset id (a UUID: 8-4-4-4-12 hexadecimal digits)"
+);
+uuid_id!(
+    /// One event. That of an output is derived, so a repeated run emits the same id.
+    EventId, "an event id (a UUID: 8-4-4-4-12 hexadecimal digits)"
+);
+uuid_id!(
+    /// One run of `mfctl ingest`, resumed runs included. Version 7, so ids sort by the time the job began.
+    JobId, "a job id (a UUID: 8-4-4-4-12 hexadecimal digits)"
+);
+
+impl AssetId {
+    /// The asset that these bytes are in this tenant.
+    #[must_use]
+    pub fn of(tenant: &Tenant, sha256: &Sha256) -> Self {
+        Self(Uuid::new_v5(&ASSET_NAMESPACE, format!("{tenant}/{sha256}").as_bytes()))
+    }
+}
+
+impl EventId {
+    /// The id of the event that `topic` carries for this asset and revision: UUIDv5(asset id, "<topic>/<revision>").
+    #[must_use]
+    pub fn of_output(asset: AssetId, topic: &str, revision: Revision) -> Self {
+        Self(Uuid::new_v5(&asset.0, format!("{topic}/{revision}").as_bytes()))
+    }
+
+    /// A fresh id for an `ingest.raw` event; it is journalled before the event is published.
+    #[must_use]
+    pub fn fresh() -> Self {
+        Self(Uuid::new_v4())
+    }
+}
+
+impl JobId {
+    /// A fresh job id.
+    #[must_use]
+    pub fn fresh() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+/// How often an asset's metadata was deliberately changed; 1 for a plain ingest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Revision(pub u32);
+
+impl Revision {
+    /// The revision of a plain ingest.
+    pub const FIRST: Self = Self(1);
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A SHA-256 digest; text form is 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Sha256(pub [u8; 32]);
+
+impl fmt::Display for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut buffer = [0u8; 64];
+        // Cannot fail: the buffer is exactly twice the digest.
+        let _ = hex::encode_to_slice(self.0, &mut buffer);
+        f.write_str(std::str::from_utf8(&buffer).unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sha256({self})")
+    }
+}
+
+impl FromStr for Sha256 {
+    type Err = ParseIdError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: &str = "a SHA-256 (64 lower-case hexadecimal digits)";
+        if text.len() != 64 || text.bytes().any(|b| b.is_ascii_uppercase()) {
+            return Err(ParseIdError::new(text, EXPECTED));
+        }
+        let mut digest = [0u8; 32];
+        hex::decode_to_slice(text, &mut digest).map_err(|_| ParseIdError::new(text, EXPECTED))?;
+        Ok(Self(digest))
+    }
+}
+
+impl Serialize for Sha256 {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Sha256 {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Sha256 {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Sha256".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "pattern": "^[0-9a-f]{64}$" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_empty_file_of_the_default_tenant_has_the_published_asset_id() {
+        let empty: Sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".parse().unwrap();
+        let id = AssetId::of(&Tenant::default(), &empty);
+        assert_eq!(id.to_string(), "ed6de839-bf6e-5531-a0eb-2be63a35ce0a");
+    }
+
+    #[test]
+    fn a_digest_is_read_back_from_its_text_and_nothing_else_is_taken_for_one() {
+        let digest = Sha256([0xab; 32]);
+        assert_eq!(digest.to_string().parse::<Sha256>().unwrap(), digest);
+        for wrong in ["", "ab", &"AB".repeat(32), &"zz".repeat(32), &"ab".repeat(33)] {
+            assert!(wrong.parse::<Sha256>().is_err(), "{wrong}");
+        }
+    }
+}

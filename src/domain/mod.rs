@@ -1,0 +1,23 @@
+//! Types and rules of the platform: what an asset, an event, a dead letter and a job *are*.
+//!
+//! Pure: no I/O, no async, no clock. A time that a rule needs is passed in. Everything here may be imported by
+//! every other module and imports none of them.
+
+pub mod asset;
+pub mod dead_letter;
+pub mod event;
+pub mod ids;
+pub mod job;
+pub mod lag;
+pub mod names;
+pub mod partition;
+pub mod path;
+pub mod record;
+pub mod text;
+
+
+pub use ids::{AssetId, EventId, JobId, ParseIdError, Revision, Sha256};
+pub use jiff::Timestamp;
+pub use names::{BucketName, EnvName, GroupName, InvalidName, ObjectKey, ObjectRef, Tenant, TopicName};
+pub use path::SourcePath;
+pub use record::{Header, Headers, NewRecord, Record, RecordAddress, TopicPartition};

@@ -1,0 +1,301 @@
+//! Names that come from outside, as types that only a valid name can become.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A name that breaks the rule of what it names.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name:?} is not a valid {what}: {rule}")]
+pub struct InvalidName {
+    /// What the name was for, e.g. `topic name`.
+    pub what: &'static str,
+    /// The name as given, cut to 80 characters.
+    pub name: String,
+    /// The rule it breaks.
+    pub rule: &'static str,
+}
+
+macro_rules! name_type {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $valid:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
+        #[serde(transparent)]
+        pub struct $name(Cow<'static, str>);
+
+        impl $name {
+            /// Checks the rule and makes the name.
+            ///
+            /// # Errors
+            /// [`InvalidName`] with the rule that the text breaks.
+            pub fn new(name: impl Into<String>) -> Result<Self, InvalidName> {
+                let name = name.into();
+                let valid: fn(&str) -> bool = $valid;
+                if valid(&name) {
+                    Ok(Self(Cow::Owned(name)))
+                } else {
+                    Err(InvalidName { what: $what, name: name.chars().take(80).collect(), rule: $rule })
+                }
+            }
+
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidName;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::new(text)
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                Self::new(text).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+fn slug(name: &str, longest: usize) -> bool {
+    !name.is_empty()
+        && name.len() <= longest
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
+name_type!(
+    /// A Kafka topic's name.
+    TopicName, "topic name", "1 to 249 of the characters a-z A-Z 0-9 . _ -, and neither . nor ..",
+    |name| {
+        !name.is_empty()
+            && name.len() <= 249
+            && name != "."
+            && name != ".."
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    }
+);
+name_type!(
+    /// A consumer group's name: `mfctl.<env>.<stage>`.
+    GroupName, "consumer group name", "1 to 249 printable ASCII characters without space",
+    |name| !name.is_empty() && name.len() <= 249 && name.bytes().all(|b| b.is_ascii_graphic())
+);
+name_type!(
+    /// A deployment environment, such as `dev` or `prod`.
+    EnvName, "environment name", "1 to 32 of the characters a-z 0-9 -, not at the ends",
+    |name| slug(name, 32)
+);
+name_type!(
+    /// A tenant: part of every asset's identity, fixed once data exists.
+    Tenant, "tenant name", "1 to 63 of the characters a-z 0-9 -, not at the ends",
+    |name| slug(name, 63)
+);
+name_type!(
+    /// An object-store bucket.
+    BucketName, "bucket name", "3 to 63 of the characters a-z 0-9 - ., beginning and ending with a letter or digit",
+    |name| {
+        (3..=63).contains(&name.len())
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
+            && name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+            && name.bytes().last().is_some_and(|b| b.is_ascii_alphanumeric())
+            && !name.contains("..")
+    }
+);
+name_type!(
+    /// An object's key in its bucket: `/`-separated, relative, no empty, `.` or `..` part, so that it is a safe path too.
+    ObjectKey, "object key", "1 to 1024 bytes, parts separated by single slashes, none empty, . or .., no control character",
+    |name| {
+        !name.is_empty()
+            && name.len() <= 1024
+            && name.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+            && !name.chars().any(char::is_control)
+    }
+);
+
+impl Default for Tenant {
+    fn default() -> Self {
+        Self(Cow::Borrowed("default"))
+    }
+}
+
+impl TopicName {
+    /// A name known when the program was written. Not for text from outside.
+    #[must_use]
+    pub const fn known(name: &'static str) -> Self {
+        Self(Cow::Borrowed(name))
+    }
+
+    /// `<topic>.dlq`, where this topic's poison records go.
+    #[must_use]
+    pub fn dead_letters(&self) -> Self {
+        Self(Cow::Owned(format!("{}{DLQ_SUFFIX}", self.0)))
+    }
+
+    /// `<topic>.parked`, where records go that were redriven too often.
+    #[must_use]
+    pub fn parked(&self) -> Self {
+        Self(Cow::Owned(format!("{}{PARKED_SUFFIX}", self.0)))
+    }
+
+    /// Whether this is a dead-letter topic.
+    #[must_use]
+    pub fn is_dead_letters(&self) -> bool {
+        self.0.ends_with(DLQ_SUFFIX)
+    }
+
+    /// Whether this is a parked topic.
+    #[must_use]
+    pub fn is_parked(&self) -> bool {
+        self.0.ends_with(PARKED_SUFFIX)
+    }
+
+    /// The topic without `.dlq` or `.parked`.
+    #[must_use]
+    pub fn source(&self) -> Self {
+        let name = self.0.strip_suffix(DLQ_SUFFIX).or_else(|| self.0.strip_suffix(PARKED_SUFFIX));
+        Self(Cow::Owned(name.unwrap_or(&self.0).to_owned()))
+    }
+}
+
+const DLQ_SUFFIX: &str = ".dlq";
+const PARKED_SUFFIX: &str = ".parked";
+
+/// The contract's topics.
+pub mod topics {
+    use super::TopicName;
+
+    /// Pointer events of staged files; at-least-once.
+    pub const INGEST_RAW: TopicName = TopicName::known("ingest.raw");
+    /// One event per (asset, revision) whose bytes are in the durable bucket.
+    pub const MEDIA_INGESTED: TopicName = TopicName::known("media.ingested");
+    /// One event per (asset, revision) whose derivatives and search document are written.
+    pub const MEDIA_ENRICHED: TopicName = TopicName::known("media.enriched");
+    /// One event per takedown.
+    pub const MEDIA_ASSET_REVOKED: TopicName = TopicName::known("media.asset_revoked");
+    /// What was decided of each dead letter, keyed `<dlq-topic>:<partition>:<offset>`; compacted.
+    pub const REDRIVE_LEDGER: TopicName = TopicName::known("mfctl.redrive.ledger");
+    /// Every change an operator makes.
+    pub const AUDIT: TopicName = TopicName::known("mfctl.audit");
+
+    /// The topics that carry the pipeline's events, in the order of the flow.
+    pub const PIPELINE: [TopicName; 4] = [INGEST_RAW, MEDIA_INGESTED, MEDIA_ENRICHED, MEDIA_ASSET_REVOKED];
+}
+
+/// The three buckets of an environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Buckets {
+    /// Bytes as they arrived, until their event is settled.
+    pub staging: BucketName,
+    /// The durable originals, by content.
+    pub originals: BucketName,
+    /// What enrichment made of them.
+    pub derived: BucketName,
+}
+
+impl Buckets {
+    /// The contract's names: `myfarsi-<env>-media-{staging,originals,derived}`.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when the environment's name is too long for a bucket.
+    pub fn of(env: &EnvName) -> Result<Self, InvalidName> {
+        let name = |kind: &str| BucketName::new(format!("myfarsi-{env}-media-{kind}"));
+        Ok(Self { staging: name("staging")?, originals: name("originals")?, derived: name("derived")? })
+    }
+
+    /// All three, in the order of the flow.
+    #[must_use]
+    pub fn all(&self) -> [&BucketName; 3] {
+        [&self.staging, &self.originals, &self.derived]
+    }
+}
+
+/// Where an object is: a bucket and a key in it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct ObjectRef {
+    /// The bucket.
+    pub bucket: BucketName,
+    /// The key in that bucket.
+    pub key: ObjectKey,
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.bucket, self.key)
+    }
+}
+
+/// The contract's object keys. Every part is already valid, so these cannot fail.
+pub mod keys {
+    use std::borrow::Cow;
+
+    use super::ObjectKey;
+    use super::super::ids::{AssetId, EventId, JobId, Revision, Sha256};
+    use super::Tenant;
+
+    /// Staging: `<tenant>/<job_id>/<event_id>`.
+    #[must_use]
+    pub fn staging(tenant: &Tenant, job: JobId, event: EventId) -> ObjectKey {
+        ObjectKey(Cow::Owned(format!("{tenant}/{job}/{event}")))
+    }
+
+    /// Originals: `<tenant>/sha256/ab/cd/<sha256>`.
+    #[must_use]
+    pub fn original(tenant: &Tenant, sha256: &Sha256) -> ObjectKey {
+        let hex = sha256.to_string();
+        ObjectKey(Cow::Owned(format!("{tenant}/sha256/{}/{}/{hex}", &hex[..2], &hex[2..4])))
+    }
+
+    /// Derived text: `<asset_id>/<revision>/text.txt`.
+    #[must_use]
+    pub fn derived_text(asset: AssetId, revision: Revision) -> ObjectKey {
+        ObjectKey(Cow::Owned(format!("{asset}/{revision}/text.txt")))
+    }
+
+    /// Derived thumbnail: `<asset_id>/<revision>/thumb-320.webp`.
+    #[must_use]
+    pub fn derived_thumbnail(asset: AssetId, revision: Revision) -> ObjectKey {
+        ObjectKey(Cow::Owned(format!("{asset}/{revision}/thumb-320.webp")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_would_leave_its_bucket_is_refused() {
+        for key in ["../x", "a/../b", "/a", "a//b", "a/", "", "a/.", "a\nb"] {
+            assert!(ObjectKey::new(key).is_err(), "{key:?}");
+        }
+        assert!(ObjectKey::new("default/sha256/ab/cd/abcd").is_ok());
+    }
+
+    #[test]
+    fn dead_letter_and_parked_topics_name_their_source() {
+        let dlq = topics::MEDIA_INGESTED.dead_letters();
+        assert_eq!(dlq.as_str(), "media.ingested.dlq");
+        assert!(dlq.is_dead_letters());
+        assert_eq!(dlq.source(), topics::MEDIA_INGESTED);
+        assert_eq!(topics::MEDIA_INGESTED.parked().source(), topics::MEDIA_INGESTED);
+    }
+}

@@ -1,0 +1,1 @@
+//! What operators ask of a running platform: audit, status, trace, retention. Reads through the ports; prints nothing.
