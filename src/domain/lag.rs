@@ -1,1 +1,78 @@
-//! (being written)
+//! Lag and latency: how far a group is behind, and how long assets take.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Offsets of one partition as a reader sees them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PartitionSpan {
+    /// The first offset still kept.
+    pub low: i64,
+    /// The offset after the last record a read-committed reader may see.
+    pub high: i64,
+}
+
+/// Records between what a group committed and the end.
+///
+/// A group without a commit starts at the low watermark. A commit below the low watermark counts from there: what
+/// retention removed is not lag (it would otherwise be phantom lag that never drains).
+#[must_use]
+pub fn lag(span: PartitionSpan, committed: Option<i64>) -> u64 {
+    let from = committed.unwrap_or(span.low).max(span.low);
+    u64::try_from(span.high - from).unwrap_or(0)
+}
+
+/// Quantiles of a set of durations.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Quantiles {
+    /// How many there were.
+    pub count: u64,
+    /// The median, in seconds.
+    pub p50_seconds: f64,
+    /// 95 of 100 took at most this, in seconds.
+    pub p95_seconds: f64,
+    /// 99 of 100 took at most this, in seconds.
+    pub p99_seconds: f64,
+    /// The longest, in seconds.
+    pub max_seconds: f64,
+}
+
+/// Quantiles by nearest rank (the smallest value with at least q·n values at or below it). `None` of nothing.
+#[must_use]
+pub fn quantiles(mut seconds: Vec<f64>) -> Option<Quantiles> {
+    seconds.retain(|value| value.is_finite());
+    seconds.sort_by(f64::total_cmp);
+    let last = *seconds.last()?;
+    let at = |q: f64| {
+        let rank = (q * seconds.len() as f64).ceil() as usize;
+        seconds[rank.clamp(1, seconds.len()) - 1]
+    };
+    Some(Quantiles {
+        count: seconds.len() as u64,
+        p50_seconds: at(0.50),
+        p95_seconds: at(0.95),
+        p99_seconds: at(0.99),
+        max_seconds: last,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_retention_removed_is_not_lag() {
+        let span = PartitionSpan { low: 100, high: 110 };
+        assert_eq!(lag(span, Some(3)), 10);
+        assert_eq!(lag(span, None), 10);
+        assert_eq!(lag(span, Some(110)), 0);
+        assert_eq!(lag(span, Some(500)), 0, "a commit past the end (the topic was made anew) is no negative lag");
+    }
+
+    #[test]
+    fn quantiles_are_by_nearest_rank() {
+        let q = quantiles((1..=100).map(f64::from).collect()).unwrap();
+        assert_eq!((q.p50_seconds, q.p95_seconds, q.p99_seconds, q.max_seconds), (50.0, 95.0, 99.0, 100.0));
+        assert_eq!(quantiles(vec![f64::NAN]), None);
+    }
+}

@@ -16,6 +16,7 @@ pub mod record;
 pub mod text;
 
 
+pub use asset::{Asset, AssetState, Stage};
 pub use ids::{AssetId, EventId, JobId, ParseIdError, Revision, Sha256};
 pub use jiff::Timestamp;
 pub use names::{BucketName, EnvName, GroupName, InvalidName, ObjectKey, ObjectRef, Tenant, TopicName};

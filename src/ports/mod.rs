@@ -1,1 +1,54 @@
-//! Placeholder
+//! The ports: what the pipeline needs of the world, each with its contract in its doc comment.
+//!
+//! Every backend of a port passes the same suite in `tests/contract/`; a behaviour that is not in the suite is not
+//! promised. Ports know `domain` and nothing else.
+
+mod catalog;
+mod clock;
+mod error;
+mod event_log;
+mod journal;
+mod objects;
+mod operator;
+mod registry;
+mod search;
+
+pub use catalog::{
+    Advance, AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, Page, Staged, StagedRow,
+};
+pub use clock::{Clock, SystemClock};
+pub use error::{Error, ErrorKind, Result};
+pub use event_log::{
+    CommittedOffset, EventLog, ExclusiveProducer, FetchLimits, Fetched, GroupConsumer, GroupDescription, GroupMember,
+    PartitionOffsets, PartitionProgress, Poll, RetentionReport, Settlement, Subscription, TopicDescription, TopicSpec,
+};
+pub use journal::{FileUpdate, JobFilter, JobJournal, JobLease, NewJob, PlannedFile};
+pub use objects::{
+    BucketUsage, ByteSource, Capacity, CopyOutcome, ListedObject, LocalObject, ObjectInfo, ObjectStore, PutOptions,
+};
+pub use operator::{OperatorJournal, OperatorRecord};
+pub use registry::{RegisteredSchema, SchemaRegistry};
+pub use search::{SearchDocument, SearchHit, SearchIndex, SearchPage, SearchQuery};
+
+use std::sync::Arc;
+
+/// Everything a connected profile offers. A verb takes the ports it needs out of this; it never takes the whole.
+#[derive(Clone)]
+pub struct Ports {
+    /// Topics and consumer groups.
+    pub log: Arc<dyn EventLog>,
+    /// Buckets.
+    pub objects: Arc<dyn ObjectStore>,
+    /// Metadata.
+    pub catalog: Arc<dyn Catalog>,
+    /// Search.
+    pub search: Arc<dyn SearchIndex>,
+    /// Schemas.
+    pub registry: Arc<dyn SchemaRegistry>,
+    /// Ingest jobs of this host.
+    pub journal: Arc<dyn JobJournal>,
+    /// Who did what.
+    pub operators: Arc<dyn OperatorJournal>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
