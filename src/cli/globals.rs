@@ -1,0 +1,81 @@
+//! The flags every verb takes.
+
+use std::path::PathBuf;
+
+use super::output::{ColorChoice, Format, OutputFlags};
+use crate::domain::EnvName;
+
+/// Global flags. `MFCTL_…` variables stand in for the first four in `settings`, which keeps where each value came from;
+/// `--yes` and `--confirm` come from flags alone.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Globals {
+    /// The profile to work on [env: MFCTL_PROFILE]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Read this file instead of the user's own [env: MFCTL_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The data folder [env: MFCTL_DATA_DIR]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Refuse to run unless the profile's environment is this one [env: MFCTL_ENV]
+    #[arg(long, global = true, value_name = "ENV")]
+    pub env: Option<EnvName>,
+    /// What to print on stdout [env: MFCTL_OUTPUT] [default: table]
+    #[arg(short, long, global = true, value_name = "FORMAT", value_enum)]
+    pub output: Option<Format>,
+    /// Say more; repeat for more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Say only warnings and errors on stderr
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// When to colour [env: MFCTL_COLOR] [default: auto]
+    #[arg(long, global = true, value_name = "WHEN", value_enum)]
+    pub color: Option<ColorChoice>,
+    /// Show no progress
+    #[arg(long, global = true)]
+    pub no_progress: bool,
+    /// Answer yes to what an unprotected profile asks
+    #[arg(long, global = true)]
+    pub yes: bool,
+    /// With --yes: name the environment, for what a protected profile asks
+    #[arg(long, global = true, value_name = "ENV")]
+    pub confirm: Option<String>,
+}
+
+impl Globals {
+    /// The flags that decide how something is printed.
+    #[must_use]
+    pub const fn output_flags(&self) -> OutputFlags {
+        OutputFlags {
+            format: self.output,
+            color: self.color,
+            quiet: self.quiet,
+            verbose: self.verbose,
+            no_progress: self.no_progress,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        globals: Globals,
+    }
+
+    #[test]
+    fn flags_are_parsed_and_quiet_excludes_verbose() {
+        let cli = Cli::try_parse_from(["mfctl", "-o", "jsonl", "--env", "dev", "-vv"]).unwrap();
+        assert_eq!((cli.globals.output, cli.globals.verbose), (Some(Format::Jsonl), 2));
+        assert!(Cli::try_parse_from(["mfctl", "-q", "-v"]).is_err());
+        assert!(Cli::try_parse_from(["mfctl", "--env", "No Such"]).is_err());
+    }
+}

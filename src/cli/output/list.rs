@@ -1,0 +1,207 @@
+//! Lists of any length, printed as they come: memory stays bounded whatever is listed.
+
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::marker::PhantomData;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tempfile::SpooledTempFile;
+
+use super::page::Grid;
+use super::{Cell, Column, Format, Output, SCHEMA_VERSION, escape, quietly, unprintable, yaml};
+use crate::cli::failure::{Failure, Result};
+
+/// One row of a list.
+pub trait Item: Serialize {
+    /// The table's columns.
+    const COLUMNS: &'static [Column];
+
+    /// This row's cells, one for each column.
+    fn cells(&self) -> Vec<Cell>;
+
+    /// What `-o name` prints.
+    fn name(&self) -> String;
+}
+
+/// Rows laid out together; the first of them set the widths.
+const TABLE_ROWS: usize = 1000;
+/// A JSON or YAML document is whole or absent, so it is gathered first: in memory up to here, then in a file.
+const SPOOL_BYTES: usize = 4 * 1024 * 1024;
+/// Rows of a slow list are shown at least this often.
+const SHOW_EVERY: Duration = Duration::from_millis(200);
+
+/// A list being printed. Push items, then [`List::finish`].
+#[must_use = "a list that is not finished prints nothing in some formats"]
+pub struct List<'a, T: Item> {
+    output: &'a Output,
+    field: &'static str,
+    grid: Grid,
+    rows: Vec<Vec<Cell>>,
+    lines: String,
+    shown: Instant,
+    headings_printed: bool,
+    count: u64,
+    spool: SpooledTempFile,
+    items: PhantomData<fn(&T)>,
+}
+
+impl<'a, T: Item> List<'a, T> {
+    pub(super) fn new(output: &'a Output, field: &'static str) -> Self {
+        Self {
+            output,
+            field,
+            grid: Grid::new(T::COLUMNS),
+            rows: Vec::new(),
+            lines: String::new(),
+            shown: Instant::now(),
+            headings_printed: false,
+            count: 0,
+            spool: SpooledTempFile::new(SPOOL_BYTES),
+            items: PhantomData,
+        }
+    }
+
+    /// How many items were pushed.
+    #[must_use]
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Prints one item, now or with the next ones.
+    ///
+    /// # Errors
+    /// [`Failure::closed_pipe`] when nobody reads any more, or why it cannot be written.
+    pub fn push(&mut self, item: &T) -> Result<()> {
+        match self.output.options().format {
+            Format::Table => self.rows.push(item.cells()),
+            Format::Name => {
+                self.lines.push_str(&escape(&item.name()));
+                self.lines.push('\n');
+            }
+            Format::Jsonl => {
+                self.lines.push_str(&serde_json::to_string(item).map_err(unprintable)?);
+                self.lines.push('\n');
+            }
+            Format::Json => self.spool_json(item)?,
+            Format::Yaml => self.spool_yaml(item)?,
+        }
+        self.count += 1;
+        if self.rows.len() >= TABLE_ROWS || self.lines.len() >= 64 * 1024 || self.shown.elapsed() >= SHOW_EVERY {
+            self.show()?;
+        }
+        Ok(())
+    }
+
+    /// Shows what was pushed so far, where the format allows it: for lists that wait for more.
+    ///
+    /// # Errors
+    /// As [`List::push`].
+    pub fn show(&mut self) -> Result<()> {
+        self.shown = Instant::now();
+        if !self.rows.is_empty() {
+            let rows = std::mem::take(&mut self.rows);
+            let text = self.grid.render(&rows, !std::mem::replace(&mut self.headings_printed, true), self.output.layout());
+            self.output.raw(text.as_bytes())?;
+        }
+        if !self.lines.is_empty() {
+            self.output.raw(std::mem::take(&mut self.lines).as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Ends the list. The trailer's fields stand beside the list in a document (a cursor, totals).
+    ///
+    /// # Errors
+    /// Why it cannot be written. A closed pipe is no error.
+    pub fn finish_with(mut self, trailer: &impl Serialize) -> Result<()> {
+        match self.output.options().format {
+            Format::Json => {
+                let document = self.json_document(trailer)?;
+                quietly(self.copy_out(&document.0, &document.1))
+            }
+            Format::Yaml => {
+                let document = self.yaml_document(trailer)?;
+                quietly(self.copy_out(&document.0, &document.1))
+            }
+            Format::Table if self.count == 0 => {
+                let headings = self.grid.render(&[], true, self.output.layout());
+                quietly(self.output.raw(headings.as_bytes()))
+            }
+            Format::Table | Format::Jsonl | Format::Name => quietly(self.show()),
+        }
+    }
+
+    /// Ends the list.
+    ///
+    /// # Errors
+    /// As [`List::finish_with`].
+    pub fn finish(self) -> Result<()> {
+        self.finish_with(&serde_json::Map::new())
+    }
+
+    fn spool_json(&mut self, item: &T) -> Result<()> {
+        let separator = if self.count == 0 { "\n    " } else { ",\n    " };
+        let json = serde_json::to_string(item).map_err(unprintable)?;
+        self.spool.write_all(format!("{separator}{json}").as_bytes()).map_err(unspooled)
+    }
+
+    fn spool_yaml(&mut self, item: &T) -> Result<()> {
+        let text = yaml(&[item])?;
+        self.spool.write_all(text.as_bytes()).map_err(unspooled)
+    }
+
+    /// What stands before and behind the items of a JSON document.
+    fn json_document(&self, trailer: &impl Serialize) -> Result<(String, String)> {
+        let mut head = format!("{{\n  \"schema_version\": {SCHEMA_VERSION}");
+        if let Some(target) = self.output.target() {
+            head.push_str(&format!(",\n  \"target\": {}", serde_json::to_string(target).map_err(unprintable)?));
+        }
+        head.push_str(&format!(",\n  \"{}\": [", self.field));
+        let mut tail = String::from(if self.count == 0 { "]" } else { "\n  ]" });
+        for (name, value) in fields(trailer)? {
+            tail.push_str(&format!(",\n  {}: {value}", serde_json::Value::String(name)));
+        }
+        tail.push_str("\n}\n");
+        Ok((head, tail))
+    }
+
+    fn yaml_document(&self, trailer: &impl Serialize) -> Result<(String, String)> {
+        let mut head = serde_json::Map::new();
+        head.insert("schema_version".to_owned(), SCHEMA_VERSION.into());
+        if let Some(target) = self.output.target() {
+            head.insert("target".to_owned(), serde_json::to_value(target).map_err(unprintable)?);
+        }
+        let trailer = fields(trailer)?;
+        let tail = if trailer.is_empty() { String::new() } else { yaml(&trailer)? };
+        let list = if self.count == 0 { format!("{}: []\n", self.field) } else { format!("{}:\n", self.field) };
+        Ok((yaml(&head)? + &list, tail))
+    }
+
+    fn copy_out(&mut self, head: &str, tail: &str) -> Result<()> {
+        self.output.raw(head.as_bytes())?;
+        self.spool.seek(SeekFrom::Start(0)).map_err(unspooled)?;
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let read = self.spool.read(&mut buffer).map_err(unspooled)?;
+            if read == 0 {
+                break;
+            }
+            self.output.raw(&buffer[..read])?;
+        }
+        self.output.raw(tail.as_bytes())
+    }
+}
+
+fn fields(trailer: &impl Serialize) -> Result<serde_json::Map<String, serde_json::Value>> {
+    match serde_json::to_value(trailer).map_err(unprintable)? {
+        serde_json::Value::Object(fields) => Ok(fields),
+        serde_json::Value::Null => Ok(serde_json::Map::new()),
+        other => Err(Failure::unexpected(format!("a list's trailer is no object but {other}"))),
+    }
+}
+
+fn unspooled(error: std::io::Error) -> Failure {
+    Failure::unexpected("cannot gather the results in a temporary file")
+        .because(&error)
+        .hint("use `-o jsonl`, which prints each result as it comes, or set TMPDIR to a folder with room")
+}

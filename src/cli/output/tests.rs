@@ -1,0 +1,141 @@
+use super::*;
+
+#[derive(Serialize)]
+struct Asset {
+    asset_id: &'static str,
+    size_bytes: u64,
+}
+
+impl Item for Asset {
+    const COLUMNS: &'static [Column] = &[Column::left("ASSET"), Column::right("SIZE")];
+    fn cells(&self) -> Vec<Cell> {
+        vec![self.asset_id.into(), humane::bytes(self.size_bytes).into()]
+    }
+    fn name(&self) -> String {
+        self.asset_id.to_owned()
+    }
+}
+
+#[derive(Serialize)]
+struct Summary {
+    staged: u64,
+}
+
+impl Render for Summary {
+    fn page(&self, page: &mut Page) {
+        page.field("staged", humane::count(self.staged));
+    }
+}
+
+fn output(format: Format) -> (Output, Captured) {
+    Output::captured(OutputOptions { format, ..OutputOptions::default() })
+}
+
+fn printed_list(format: Format, count: u64) -> String {
+    let (output, captured) = output(format);
+    let mut list = output.list::<Asset>("assets");
+    for size_bytes in 0..count {
+        list.push(&Asset { asset_id: "a1", size_bytes }).unwrap();
+    }
+    list.finish_with(&serde_json::json!({"next_cursor": "c:2"})).unwrap();
+    captured.stdout()
+}
+
+#[test]
+fn a_list_is_one_document_or_one_line_an_item() {
+    let json: serde_json::Value = serde_json::from_str(&printed_list(Format::Json, 2)).unwrap();
+    assert_eq!(json["schema_version"], 1);
+    assert_eq!(json["assets"][1]["size_bytes"], 1);
+    assert_eq!(json["next_cursor"], "c:2");
+    assert_eq!(printed_list(Format::Jsonl, 1), "{\"asset_id\":\"a1\",\"size_bytes\":0}\n");
+    assert_eq!(printed_list(Format::Name, 2), "a1\na1\n");
+    assert_eq!(printed_list(Format::Table, 1), "ASSET  SIZE\na1      0 B\n");
+}
+
+#[test]
+fn an_empty_list_is_still_a_whole_document() {
+    let json: serde_json::Value = serde_json::from_str(&printed_list(Format::Json, 0)).unwrap();
+    assert_eq!(json["assets"], serde_json::json!([]));
+    assert_eq!(printed_list(Format::Table, 0), "ASSET  SIZE\n");
+    let yaml: serde_json::Value = serde_saphyr::from_str(&printed_list(Format::Yaml, 0)).unwrap();
+    assert_eq!(yaml["assets"], serde_json::json!([]));
+}
+
+#[test]
+fn yaml_says_what_json_says() {
+    let json: serde_json::Value = serde_json::from_str(&printed_list(Format::Json, 3)).unwrap();
+    let yaml: serde_json::Value = serde_saphyr::from_str(&printed_list(Format::Yaml, 3)).unwrap();
+    assert_eq!(json, yaml);
+}
+
+#[test]
+fn yaml_keeps_hostile_text_whole() {
+    #[derive(Serialize)]
+    struct Text {
+        text: String,
+    }
+    for text in ["a\nb: c\n- d", "# no comment", "\u{85}next\u{2028}line", "yes", "012", "'\"", "a\n\n", " lead", "\t", ""] {
+        let written = yaml(&Text { text: text.to_owned() }).unwrap();
+        let read: serde_json::Value = serde_saphyr::from_str(&written).unwrap();
+        assert_eq!(read["text"], text, "{written}");
+    }
+}
+
+#[test]
+fn rows_that_come_later_stand_under_the_first_ones() {
+    let table = printed_list(Format::Table, 1500);
+    assert_eq!(table.lines().count(), 1501);
+    assert_eq!(table.matches("ASSET").count(), 1);
+}
+
+#[test]
+fn a_document_carries_its_version_and_a_verb_without_names_says_so() {
+    let (out, captured) = output(Format::Jsonl);
+    out.print(&Summary { staged: 7 }).unwrap();
+    assert_eq!(captured.stdout(), "{\"schema_version\":1,\"staged\":7}\n");
+    let (out, captured) = output(Format::Name);
+    out.print(&Summary { staged: 7 }).unwrap();
+    assert_eq!((captured.stdout().as_str(), captured.stderr().contains("no names")), ("", true));
+}
+
+#[test]
+fn an_error_prints_its_chain_and_a_hint_or_one_line_of_json() {
+    let failure = Failure::unexpected("cannot stage a\nb.pdf").because(&io::Error::other("no space")).hint("free some");
+    let (out, captured) = output(Format::Table);
+    out.failure(&failure);
+    assert_eq!(captured.stderr(), "error: cannot stage a\\nb.pdf\n  caused by: no space\nhint: free some\n");
+    let (out, captured) = output(Format::Json);
+    out.failure(&failure);
+    let line: serde_json::Value = serde_json::from_str(captured.stderr().trim_end()).unwrap();
+    assert_eq!(line["error"]["exit_code"], 1);
+}
+
+/// A reader that went away.
+struct Gone;
+impl Write for Gone {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_a_list_quietly_and_does_not_hurt_a_document() {
+    let options = OutputOptions { format: Format::Jsonl, ..OutputOptions::default() };
+    let out = Output::on(options, Box::new(Gone), Box::new(io::sink()));
+    out.print(&Summary { staged: 1 }).unwrap();
+    let mut list = out.list::<Asset>("assets");
+    list.push(&Asset { asset_id: "a", size_bytes: 1 }).unwrap();
+    let failure = list.show().unwrap_err();
+    assert_eq!((failure.kind(), failure.exit_code()), (FailureKind::ClosedPipe, 0));
+}
+
+#[test]
+fn quiet_leaves_warnings_and_errors_alone_on_stderr() {
+    let (out, captured) = Output::captured(OutputOptions { quiet: true, ..OutputOptions::default() });
+    out.note("by the way");
+    out.warn("look");
+    assert_eq!(captured.stderr(), "warning: look\n");
+}
