@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::ports::{self, ErrorKind};
+
 /// Why a command did not end with exit code 0. One kind has one exit code; several kinds may share one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -227,6 +229,45 @@ impl Failure {
     }
 }
 
+impl From<ports::Error> for Failure {
+    fn from(error: ports::Error) -> Self {
+        let hint = error.hint_text().map(str::to_owned).or_else(|| default_hint(error.kind()).map(str::to_owned));
+        Self { hint, ..Self::of(kind_of(error.kind()), &error) }
+    }
+}
+
+/// The exit-code kind of a port's error.
+const fn kind_of(kind: ErrorKind) -> FailureKind {
+    match kind {
+        ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Throttled => FailureKind::Unreachable,
+        ErrorKind::Full => FailureKind::Full,
+        ErrorKind::NotFound => FailureKind::NotFound,
+        ErrorKind::Invalid | ErrorKind::TooNew => FailureKind::Invalid,
+        ErrorKind::Corrupt => FailureKind::Corrupt,
+        ErrorKind::Denied => FailureKind::Denied,
+        ErrorKind::Conflict | ErrorKind::Fenced | ErrorKind::Locked => FailureKind::Conflict,
+        ErrorKind::Internal => FailureKind::Unexpected,
+    }
+}
+
+/// What to do next where the backend said nothing better.
+const fn default_hint(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::Unreachable | ErrorKind::Timeout => {
+            Some("`mfctl status` says which part does not answer; try again once it does")
+        }
+        ErrorKind::Throttled => Some("the service asks for less; try again later"),
+        ErrorKind::Full => Some("free some space, then run the same command again"),
+        ErrorKind::Denied => Some("check who owns the data folder and what the profile's credentials may do"),
+        ErrorKind::Locked => Some("another process holds the lock; wait for it, or stop it"),
+        ErrorKind::Fenced => Some("another process took this one's place; see that only one of them runs"),
+        ErrorKind::Conflict => Some("somebody else changed it first; look again, then decide"),
+        ErrorKind::Corrupt => Some("`mfctl audit` lists what is damaged"),
+        ErrorKind::TooNew => Some("it was written by a later mfctl; upgrade this one"),
+        ErrorKind::NotFound | ErrorKind::Invalid | ErrorKind::Internal => None,
+    }
+}
+
 impl fmt::Display for Failure {
     /// The sentence and its causes on one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -295,12 +336,33 @@ mod tests {
     fn every_documented_exit_code_has_a_kind() {
         use FailureKind::*;
         let kinds = [
-            ClosedPipe, Unexpected, Usage, Partial, Pending, Unreachable, Invalid, Conflict, Refused, CheckFailed, HungUp,
-            Interrupted, Terminated,
+            ClosedPipe,
+            Unexpected,
+            Usage,
+            Partial,
+            Pending,
+            Unreachable,
+            Invalid,
+            Conflict,
+            Refused,
+            CheckFailed,
+            HungUp,
+            Interrupted,
+            Terminated,
         ];
         let codes: Vec<u8> = kinds.iter().map(|kind| kind.exit_code()).collect();
         assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 129, 130, 143]);
         assert_eq!(Child(42).exit_code(), 42);
+    }
+
+    #[test]
+    fn a_ports_error_keeps_its_words_and_gets_a_hint() {
+        let error = ports::Error::new(ErrorKind::Locked, "open the store").because(std::io::Error::other("busy"));
+        let failure = Failure::from(error);
+        assert_eq!((failure.exit_code(), failure.to_string().as_str()), (7, "open the store: busy"));
+        assert!(failure.hint_text().is_some());
+        let own = Failure::from(ports::Error::new(ErrorKind::Denied, "read a").hint("chown it"));
+        assert_eq!((own.exit_code(), own.hint_text()), (6, Some("chown it")));
     }
 
     #[test]

@@ -71,8 +71,10 @@ pub fn confirm_on(
 ) -> Result<()> {
     let environment = target.environment.as_str();
     if let Some(named) = globals.confirm.as_deref().filter(|named| *named != environment) {
-        return Err(Failure::refused(format!("--confirm names {named:?}, but this profile's environment is {environment}"))
-            .hint("check --profile: you may be about to change the wrong environment"));
+        return Err(Failure::refused(format!(
+            "--confirm names {named:?}, but this profile's environment is {environment}"
+        ))
+        .hint("check --profile: you may be about to change the wrong environment"));
     }
     let wants_name = target.protected && action.dangerous;
     if globals.yes && (!wants_name || globals.confirm.is_some()) {
@@ -153,7 +155,9 @@ mod tests {
 
     #[test]
     fn the_answer_is_no_unless_it_is_yes() {
-        for (answer, goes) in [(Some("y"), true), (Some("YES"), true), (Some(""), false), (Some("no"), false), (None, false)] {
+        for (answer, goes) in
+            [(Some("y"), true), (Some("YES"), true), (Some(""), false), (Some("no"), false), (None, false)]
+        {
             let mut script = Script { terminal: true, answer, reads: 0 };
             let (result, captured) = run(&mut script, false, true, &Globals::default());
             assert_eq!(result.is_ok(), goes, "{answer:?}");

@@ -75,6 +75,10 @@ impl Output {
     /// Prints on this process's stdout and stderr.
     #[must_use]
     pub fn new(options: OutputOptions) -> Self {
+        if options.stdout.color {
+            // comfy-table writes through crossterm, which would ask the environment again.
+            crossterm::style::force_color_output(true);
+        }
         let out = Box::new(io::BufWriter::with_capacity(64 * 1024, io::stdout()));
         Self::on(options, out, Box::new(io::stderr()))
     }
@@ -288,7 +292,9 @@ fn unprintable(error: impl std::error::Error + 'static) -> Failure {
 }
 
 fn yaml<T: Serialize>(document: &T) -> Result<String> {
-    serde_saphyr::to_string(document).map(|text| if text.ends_with('\n') { text } else { text + "\n" }).map_err(unprintable)
+    serde_saphyr::to_string(document)
+        .map(|text| if text.ends_with('\n') { text } else { text + "\n" })
+        .map_err(unprintable)
 }
 
 /// Writes log lines to stderr, above any progress bar.

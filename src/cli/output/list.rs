@@ -100,7 +100,8 @@ impl<'a, T: Item> List<'a, T> {
         self.shown = Instant::now();
         if !self.rows.is_empty() {
             let rows = std::mem::take(&mut self.rows);
-            let text = self.grid.render(&rows, !std::mem::replace(&mut self.headings_printed, true), self.output.layout());
+            let text =
+                self.grid.render(&rows, !std::mem::replace(&mut self.headings_printed, true), self.output.layout());
             self.output.raw(text.as_bytes())?;
         }
         if !self.lines.is_empty() {

@@ -118,7 +118,10 @@ fn describe(position: &Position, unit: &str, elapsed: Duration) -> String {
     let per_second = position.done as f64 / elapsed.as_secs_f64().max(0.001);
     text.push_str(&format!(", {}", humane::rate(per_second)));
     if let Some(left) = remaining(position, elapsed) {
-        text.push_str(&format!(", ETA {}", humane::duration(Duration::from_secs(left.as_secs()).max(Duration::from_secs(1)))));
+        text.push_str(&format!(
+            ", ETA {}",
+            humane::duration(Duration::from_secs(left.as_secs()).max(Duration::from_secs(1)))
+        ));
     }
     if !position.note.is_empty() {
         text.push_str(&format!(", {}", escape(&position.note)));

@@ -74,7 +74,9 @@ fn yaml_keeps_hostile_text_whole() {
     struct Text {
         text: String,
     }
-    for text in ["a\nb: c\n- d", "# no comment", "\u{85}next\u{2028}line", "yes", "012", "'\"", "a\n\n", " lead", "\t", ""] {
+    for text in
+        ["a\nb: c\n- d", "# no comment", "\u{85}next\u{2028}line", "yes", "012", "'\"", "a\n\n", " lead", "\t", ""]
+    {
         let written = yaml(&Text { text: text.to_owned() }).unwrap();
         let read: serde_json::Value = serde_saphyr::from_str(&written).unwrap();
         assert_eq!(read["text"], text, "{written}");
