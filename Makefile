@@ -1,0 +1,89 @@
+# mfctl: build, try, test, measure, install. `make` alone lists the targets.
+#
+# `demo`, `test` and `bench` share the release profile, so that the dependencies are built once. Only what `install` puts on
+# a machine uses the `dist` profile (whole-program optimisation, stripped).
+
+CARGO      ?= cargo
+PREFIX     ?= /usr/local
+DESTDIR    ?=
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+MFCTL      := $(TARGET_DIR)/release/mfctl
+SHIPPED    := $(TARGET_DIR)/dist/mfctl
+# Pinned: a linter that changes under us fails builds that changed nothing.
+MARKDOWNLINT := markdownlint-cli2@0.21.0
+GENERATED  := completions schemas docs/reference
+
+bindir  := $(DESTDIR)$(PREFIX)/bin
+mandir  := $(DESTDIR)$(PREFIX)/share/man/man1
+bashdir := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+zshdir  := $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+fishdir := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+
+.DEFAULT_GOAL := help
+.PHONY: help prerequisites demo build test lint lint-rust lint-docs lint-dependencies fmt bench generate check-generated \
+        install uninstall clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+prerequisites:
+	@scripts/prerequisites
+
+demo: build ## run the whole job on the sample media and show what happened
+	@$(MFCTL) demo
+
+build: prerequisites ## build target/release/mfctl
+	$(CARGO) build --release --locked
+
+test: prerequisites ## run every test
+	$(CARGO) test --release --locked $(TEST_ARGS)
+
+lint: lint-rust lint-docs lint-dependencies ## check format, lints, documents and licences
+
+lint-rust: prerequisites
+	$(CARGO) fmt --check
+	$(CARGO) clippy --release --all-targets --locked -- -D warnings
+
+lint-docs:
+	@command -v npx >/dev/null || { echo 'make lint needs npx (Node.js 20 or newer) to check the documents' >&2; exit 1; }
+	npx --yes $(MARKDOWNLINT)
+
+lint-dependencies:
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+	  $(CARGO) deny --all-features check bans licenses sources; \
+	else \
+	  echo 'skipped: cargo deny is not installed (cargo install cargo-deny); make test still checks the licences'; \
+	fi
+
+fmt: ## format the sources
+	$(CARGO) fmt
+
+bench: build ## measure speed and memory beside peers (RESULTS=1 keeps the table, BENCH_LARGE=1 adds 200,000 files)
+	@MFCTL=$(MFCTL) bench/run
+
+generate: build ## write completions/, schemas/ and docs/reference/ from the code
+	$(MFCTL) __generate
+
+check-generated: generate ## fail when the generated files are not those of the code
+	@changed=$$(git status --porcelain -- $(GENERATED)); \
+	if [ -n "$$changed" ]; then \
+	  git --no-pager diff -- $(GENERATED) | head -60; \
+	  printf 'generated files differ from the code; run make generate and commit:\n%s\n' "$$changed" >&2; exit 1; \
+	fi
+
+$(SHIPPED): prerequisites
+	$(CARGO) build --profile dist --locked
+
+install: $(SHIPPED) ## install the binary, man pages and completions under PREFIX (/usr/local)
+	install -d "$(bindir)" "$(mandir)" "$(bashdir)" "$(zshdir)" "$(fishdir)"
+	install -m 755 $(SHIPPED) "$(bindir)/mfctl"
+	$(SHIPPED) man --dir "$(mandir)"
+	install -m 644 completions/mfctl.bash "$(bashdir)/mfctl"
+	install -m 644 completions/_mfctl "$(zshdir)/_mfctl"
+	install -m 644 completions/mfctl.fish "$(fishdir)/mfctl.fish"
+
+uninstall: ## remove what install put there
+	rm -f "$(bindir)/mfctl" "$(mandir)"/mfctl.1 "$(mandir)"/mfctl-*.1 "$(bashdir)/mfctl" "$(zshdir)/_mfctl" "$(fishdir)/mfctl.fish"
+
+clean: ## remove what was built (never a data folder)
+	$(CARGO) clean
