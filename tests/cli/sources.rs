@@ -25,10 +25,10 @@ pub fn read_all() -> Vec<Source> {
     let mut files = Vec::new();
     collect(&root, &mut files);
     files.sort();
-    let modules: Vec<(PathBuf, Module)> =
-        files.into_iter().filter_map(|file| Some((module_of(&root, &file)?, file))).map(|(m, f)| (f, m)).collect();
-    let known: BTreeSet<Module> = modules.iter().map(|(_, module)| module.clone()).collect();
-    modules.into_iter().map(|(file, module)| read(&root, file, module, &known)).collect()
+    let modules: Vec<(Module, PathBuf)> =
+        files.into_iter().filter_map(|file| Some((module_of(&root, &file)?, file))).collect();
+    let known: BTreeSet<Module> = modules.iter().map(|(module, _)| module.clone()).collect();
+    modules.into_iter().map(|(module, file)| read(&root, &file, module, &known)).collect()
 }
 
 /// Which modules each module names, itself left out.
@@ -73,8 +73,8 @@ fn module_of(root: &Path, file: &Path) -> Option<Module> {
     (!tests && parts != ["lib"]).then_some(parts)
 }
 
-fn read(root: &Path, file: PathBuf, module: Module, known: &BTreeSet<Module>) -> Source {
-    let text = std::fs::read_to_string(&file).unwrap();
+fn read(root: &Path, file: &Path, module: Module, known: &BTreeSet<Module>) -> Source {
+    let text = std::fs::read_to_string(file).unwrap();
     let tokens = tokens(&without_unit_tests(&text));
     let mut source = Source {
         file: file.strip_prefix(root).unwrap().to_owned(),
