@@ -1,0 +1,153 @@
+//! The part of an original text that answers a query, cut and marked for a reader.
+
+use std::ops::{ControlFlow, Range};
+
+use super::fold::{Piece, fold};
+use super::query::{QueryTerm, find};
+
+/// Hits beyond these do not change which part is chosen.
+const MAX_HITS: usize = 2_000;
+const ELLIPSIS: char = '…';
+
+/// At most `max_chars` characters of the original around the place where most of the terms stand together, each hit
+/// between `before` and `after`; `…` where the text goes on. Runs of white space become one space; control and bidi
+/// characters go. `None` when no term is met.
+#[must_use]
+pub fn snippet(original: &str, terms: &[QueryTerm], max_chars: usize, before: &str, after: &str) -> Option<String> {
+    let hits = hits(original, terms);
+    let window = best_window(original, &hits, terms.len(), max_chars)?;
+    Some(render(original, &window, &hits, max_chars, (before, after)))
+}
+
+/// The beginning of a text, for a hit that has nothing to mark: at most `max_chars` characters, cleaned likewise.
+#[must_use]
+pub fn excerpt(original: &str, max_chars: usize) -> String {
+    render(original, &(0..0), &[], max_chars, ("", ""))
+}
+
+struct Hit {
+    term: usize,
+    range: Range<usize>,
+}
+
+fn hits(original: &str, terms: &[QueryTerm]) -> Vec<Hit> {
+    let mut hits: Vec<Hit> = Vec::new();
+    find(original, terms, |term, range| {
+        hits.push(Hit { term, range });
+        if hits.len() < MAX_HITS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    hits.sort_by_key(|hit| (hit.range.start, std::cmp::Reverse(hit.range.end)));
+    hits
+}
+
+/// The earliest run of hits that meets the most terms within the room there is.
+fn best_window(original: &str, hits: &[Hit], terms: usize, max_chars: usize) -> Option<Range<usize>> {
+    let mut best: Option<(usize, Range<usize>)> = None;
+    let mut seen = vec![0_usize; terms];
+    let (mut distinct, mut first) = (0, 0);
+    for hit in hits {
+        if seen[hit.term] == 0 {
+            distinct += 1;
+        }
+        seen[hit.term] += 1;
+        while first < hits.len()
+            && hits[first].range.start < hit.range.start
+            && !fits(original, hits[first].range.start..hit.range.end, max_chars)
+        {
+            seen[hits[first].term] -= 1;
+            if seen[hits[first].term] == 0 {
+                distinct -= 1;
+            }
+            first += 1;
+        }
+        if best.as_ref().is_none_or(|(most, _)| distinct > *most) {
+            best = Some((distinct, hits[first].range.start..hit.range.end));
+        }
+    }
+    best.map(|(_, window)| window)
+}
+
+fn fits(original: &str, range: Range<usize>, max_chars: usize) -> bool {
+    // A character has at most four bytes, so a short range need not be counted.
+    range.len() <= max_chars || (range.len() <= max_chars * 4 && original[range].chars().count() <= max_chars)
+}
+
+fn render(original: &str, window: &Range<usize>, hits: &[Hit], max_chars: usize, marks: (&str, &str)) -> String {
+    let used = original[window.clone()].chars().take(max_chars).count();
+    let lead = (max_chars - used) / 3;
+    let start = word_start(original, chars_before(original, window.start, lead), window.start);
+    let room = max_chars.max(1);
+    let end = match original[start..].char_indices().nth(room) {
+        Some((len, _)) => word_end(original, start + len, window.end.min(start + len)),
+        None => original.len(),
+    };
+    let mut out = String::with_capacity((end - start) * 2);
+    if !original[..start].trim().is_empty() {
+        out.push(ELLIPSIS);
+    }
+    let mut at = start;
+    for hit in hits.iter().filter(|hit| hit.range.end <= end) {
+        if hit.range.start < at {
+            continue;
+        }
+        clean(&original[at..hit.range.start], &mut out);
+        out.push_str(marks.0);
+        clean(&original[hit.range.clone()], &mut out);
+        out.push_str(marks.1);
+        at = hit.range.end;
+    }
+    clean(&original[at..end], &mut out);
+    if !original[end..].trim().is_empty() {
+        out.truncate(out.trim_end().len());
+        out.push(ELLIPSIS);
+    }
+    out.trim().to_owned()
+}
+
+fn chars_before(original: &str, end: usize, count: usize) -> usize {
+    match count {
+        0 => end,
+        _ => original[..end].char_indices().rev().nth(count - 1).map_or(0, |(at, _)| at),
+    }
+}
+
+/// The first word that begins in `from..to`, so that no word is cut.
+fn word_start(original: &str, from: usize, to: usize) -> usize {
+    if from == 0 {
+        return 0;
+    }
+    let text = &original[from..to];
+    text.find(char::is_whitespace).map_or(to, |space| {
+        let rest = &text[space..];
+        from + space + (rest.len() - rest.trim_start().len())
+    })
+}
+
+/// The end of the last word that ends in `least..end`; `end` itself where a single word is longer than that.
+fn word_end(original: &str, end: usize, least: usize) -> usize {
+    if original[end..].starts_with(char::is_whitespace) {
+        return end;
+    }
+    original[least..end].rfind(char::is_whitespace).map_or(end, |space| least + space)
+}
+
+/// Appends text with its white space collapsed and its invisible characters dropped, save the half-space.
+fn clean(text: &str, out: &mut String) {
+    for c in text.chars() {
+        if c.is_whitespace() || c.is_control() {
+            if !out.ends_with(' ') && !out.is_empty() {
+                out.push(' ');
+            }
+        } else if is_visible(c) {
+            out.push(c);
+        }
+    }
+}
+
+fn is_visible(c: char) -> bool {
+    let mut visible = c == '\u{0640}' || c == 'ء' || c == '\u{200D}';
+    if !visible {
+        fold(c, |piece| visible |= piece != Piece::Nothing);
+    }
+    visible
+}
