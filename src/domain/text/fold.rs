@@ -35,6 +35,11 @@ pub(super) fn fold(c: char, mut emit: impl FnMut(Piece)) {
     if let Some(piece) = whole(c) {
         return emit(piece);
     }
+    // A ligature of a whole phrase stands by itself.
+    let phrase = matches!(c, '\u{FDFA}' | '\u{FDFB}');
+    if phrase {
+        emit(Piece::Break);
+    }
     decompose_compatible(c, |part| {
         let part = letter(part);
         match whole(part) {
@@ -44,6 +49,9 @@ pub(super) fn fold(c: char, mut emit: impl FnMut(Piece)) {
             None => emit(Piece::Break),
         }
     });
+    if phrase {
+        emit(Piece::Break);
+    }
 }
 
 /// Characters whose fate does not depend on what they decompose to.
@@ -54,12 +62,21 @@ fn whole(c: char) -> Option<Piece> {
         'پ' | 'چ' | 'ژ' | 'ک' | 'گ' | 'ی' => Piece::Word(c),
         ZWNJ => Piece::HalfSpace,
         '\u{0640}' | 'ء' | '\u{0674}' => Piece::Nothing,
-        '\u{00AD}' | '\u{200D}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}'
-        | '\u{034F}' | '\u{061C}' | '\u{FE00}'..='\u{FE0F}' | '\u{E0000}'..='\u{E01EF}' => Piece::Nothing,
+        '\u{00AD}'
+        | '\u{200D}'..='\u{200F}'
+        | '\u{202A}'..='\u{202E}'
+        | '\u{2060}'..='\u{206F}'
+        | '\u{FEFF}'
+        | '\u{034F}'
+        | '\u{061C}'
+        | '\u{FE00}'..='\u{FE0F}'
+        | '\u{E0000}'..='\u{E01EF}' => Piece::Nothing,
         // Marks that compatibility forms hold on a space or a tatweel: the space is not one between words.
-        '\u{FC5E}'..='\u{FC63}' | '\u{FCF2}'..='\u{FCF4}' | '\u{FE70}'..='\u{FE72}' | '\u{FE74}' | '\u{FE76}'..='\u{FE7F}' => {
-            Piece::Mark
-        }
+        '\u{FC5E}'..='\u{FC63}'
+        | '\u{FCF2}'..='\u{FCF4}'
+        | '\u{FE70}'..='\u{FE72}'
+        | '\u{FE74}'
+        | '\u{FE76}'..='\u{FE7F}' => Piece::Mark,
         _ if is_dropped_mark(c) => Piece::Mark,
         _ if c.is_whitespace() && !matches!(c, '\u{0085}' | '\u{2028}' | '\u{2029}') => Piece::Space,
         '\u{200B}' => Piece::Space,

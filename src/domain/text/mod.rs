@@ -27,7 +27,7 @@ mod snippet;
 mod token;
 
 pub use query::{MAX_TERMS, QueryTerm, matches, query_terms};
-pub use snippet::{excerpt, snippet};
+pub use snippet::{Snippet, excerpt, snippet};
 pub use token::{Token, Tokens, tokens};
 
 use std::ops::Range;
@@ -36,8 +36,9 @@ use std::ops::Range;
 #[must_use]
 pub fn normalise(original: &str) -> String {
     let mut text = String::with_capacity(original.len());
+    let mut last = 0;
     for token in tokens(original) {
-        push(&mut text, &token);
+        last = push(&mut text, last, &token);
     }
     text
 }
@@ -46,19 +47,23 @@ pub fn normalise(original: &str) -> String {
 #[must_use]
 pub fn normalise_mapped(original: &str) -> Normalised {
     let mut text = String::with_capacity(original.len());
-    let mut map = Vec::new();
+    let mut map: Vec<Span> = Vec::new();
     for token in tokens(original) {
-        push(&mut text, &token);
-        map.push(Span { normalised: text.len() - token.text.len()..text.len(), original: token.range });
+        let last = map.last().map_or(0, |span| span.normalised.start);
+        let start = push(&mut text, last, &token);
+        map.push(Span { normalised: start..text.len(), original: token.range });
     }
     Normalised { text, map }
 }
 
-fn push(text: &mut String, token: &Token) {
+/// Appends a word to those before it, the last of which begins at `last`; returns where this one begins.
+fn push(text: &mut String, last: usize, token: &Token) -> usize {
     if !text.is_empty() {
-        text.push(if token.kept_apart { '\n' } else { ' ' });
+        let kept_apart = token::is_affixed(&text[last..], &token.text);
+        text.push(if kept_apart { '\n' } else { ' ' });
     }
     text.push_str(&token.text);
+    text.len() - token.text.len()
 }
 
 /// A normalised text and where each of its words stands in the original.

@@ -18,33 +18,44 @@ pub struct QueryTerm {
     pub spellings: Vec<String>,
     /// The last word of each spelling is only how the word begins (typed with a `*`).
     pub prefix: bool,
+    /// A text that has it does not answer the query (typed with a `-` before it).
+    pub excluded: bool,
 }
 
-/// Reads a query: words, `"phrases"` and `begin*`. Never fails; of nothing but punctuation it makes no terms.
+/// Reads a query: words, `"phrases"`, `begin*`, and `-word` or `-"phrase"` for what must not occur. Never fails; of
+/// nothing but punctuation it makes no terms.
 #[must_use]
 pub fn query_terms(query: &str) -> Vec<QueryTerm> {
     let mut terms = Vec::new();
+    let mut phrase_excluded = false;
     for (index, part) in query.split('"').enumerate() {
         let words: Vec<Token> = tokens(part).take(MAX_TERMS).collect();
         if index % 2 == 0 {
             terms.extend((0..words.len()).map(|at| word_term(part, &words, at)));
+            phrase_excluded = is_excluding(part);
         } else if !words.is_empty() {
-            terms.push(phrase_term(&words));
+            terms.push(phrase_term(&words, phrase_excluded));
         }
     }
     terms.truncate(MAX_TERMS);
     terms
 }
 
-fn phrase_term(words: &[Token]) -> QueryTerm {
+/// Whether the text before a word ends in a `-` that stands at a word's beginning.
+fn is_excluding(before: &str) -> bool {
+    before.strip_suffix('-').is_some_and(|rest| rest.is_empty() || rest.ends_with(char::is_whitespace))
+}
+
+fn phrase_term(words: &[Token], excluded: bool) -> QueryTerm {
     let words: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
-    QueryTerm { spellings: vec![words.join(" ")], prefix: false }
+    QueryTerm { spellings: vec![words.join(" ")], prefix: false, excluded }
 }
 
 fn word_term(part: &str, words: &[Token], at: usize) -> QueryTerm {
     let word = &words[at];
+    let excluded = is_excluding(&part[..word.range.start]);
     if part[word.range.end..].starts_with('*') {
-        return QueryTerm { spellings: vec![word.text.clone()], prefix: true };
+        return QueryTerm { spellings: vec![word.text.clone()], prefix: true, excluded };
     }
     let mut spellings = vec![word.text.clone()];
     let mut add = |spelling: String| {
@@ -66,7 +77,7 @@ fn word_term(part: &str, words: &[Token], at: usize) -> QueryTerm {
         }
         plurals(&word.text).for_each(add);
     }
-    QueryTerm { spellings, prefix: false }
+    QueryTerm { spellings, prefix: false, excluded }
 }
 
 /// The word with a space for each of its half-spaces.
@@ -97,9 +108,10 @@ pub fn matches(original: &str, terms: &[QueryTerm]) -> bool {
     let mut met = vec![false; terms.len()];
     find(original, terms, |term, _| {
         met[term] = true;
-        if met.iter().all(|met| *met) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if terms[term].excluded { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    !terms.is_empty() && met.iter().all(|met| *met)
+    let asked_for = terms.iter().any(|term| !term.excluded);
+    asked_for && terms.iter().zip(met).all(|(term, met)| met != term.excluded)
 }
 
 /// Calls back with each place of the original that a term is met at, from left to right.

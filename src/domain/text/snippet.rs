@@ -9,20 +9,45 @@ use super::query::{QueryTerm, find};
 const MAX_HITS: usize = 2_000;
 const ELLIPSIS: char = '…';
 
-/// At most `max_chars` characters of the original around the place where most of the terms stand together, each hit
-/// between `before` and `after`; `…` where the text goes on. Runs of white space become one space; control and bidi
-/// characters go. `None` when no term is met.
+/// A piece of an original text, fit to be printed, and where it answers the query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snippet {
+    /// The piece, with `…` where the text goes on.
+    pub text: String,
+    /// Byte ranges of the hits in `text`, in order, apart from one another.
+    pub highlights: Vec<Range<usize>>,
+}
+
+impl Snippet {
+    /// The text with each hit between `before` and `after`.
+    #[must_use]
+    pub fn marked(&self, before: &str, after: &str) -> String {
+        let mut out = String::with_capacity(self.text.len() + self.highlights.len() * (before.len() + after.len()));
+        let mut at = 0;
+        for hit in &self.highlights {
+            for part in [&self.text[at..hit.start], before, &self.text[hit.clone()], after] {
+                out.push_str(part);
+            }
+            at = hit.end;
+        }
+        out.push_str(&self.text[at..]);
+        out
+    }
+}
+
+/// At most `max_chars` characters of the original around the place where most of the terms stand together. Runs of white
+/// space become one space; control and bidi characters go. `None` when no term is met.
 #[must_use]
-pub fn snippet(original: &str, terms: &[QueryTerm], max_chars: usize, before: &str, after: &str) -> Option<String> {
+pub fn snippet(original: &str, terms: &[QueryTerm], max_chars: usize) -> Option<Snippet> {
     let hits = hits(original, terms);
     let window = best_window(original, &hits, terms.len(), max_chars)?;
-    Some(render(original, &window, &hits, max_chars, (before, after)))
+    Some(render(original, &window, &hits, max_chars))
 }
 
 /// The beginning of a text, for a hit that has nothing to mark: at most `max_chars` characters, cleaned likewise.
 #[must_use]
 pub fn excerpt(original: &str, max_chars: usize) -> String {
-    render(original, &(0..0), &[], max_chars, ("", ""))
+    render(original, &(0..0), &[], max_chars).text
 }
 
 struct Hit {
@@ -33,7 +58,9 @@ struct Hit {
 fn hits(original: &str, terms: &[QueryTerm]) -> Vec<Hit> {
     let mut hits: Vec<Hit> = Vec::new();
     find(original, terms, |term, range| {
-        hits.push(Hit { term, range });
+        if !terms[term].excluded {
+            hits.push(Hit { term, range });
+        }
         if hits.len() < MAX_HITS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     hits.sort_by_key(|hit| (hit.range.start, std::cmp::Reverse(hit.range.end)));
@@ -72,36 +99,36 @@ fn fits(original: &str, range: Range<usize>, max_chars: usize) -> bool {
     range.len() <= max_chars || (range.len() <= max_chars * 4 && original[range].chars().count() <= max_chars)
 }
 
-fn render(original: &str, window: &Range<usize>, hits: &[Hit], max_chars: usize, marks: (&str, &str)) -> String {
+fn render(original: &str, window: &Range<usize>, hits: &[Hit], max_chars: usize) -> Snippet {
     let used = original[window.clone()].chars().take(max_chars).count();
     let lead = (max_chars - used) / 3;
     let start = word_start(original, chars_before(original, window.start, lead), window.start);
-    let room = max_chars.max(1);
-    let end = match original[start..].char_indices().nth(room) {
-        Some((len, _)) => word_end(original, start + len, window.end.min(start + len)),
+    let end = match original[start..].char_indices().nth(max_chars.max(1)) {
+        Some((len, _)) => word_end(original, start + len, window.end.clamp(start, start + len)),
         None => original.len(),
     };
-    let mut out = String::with_capacity((end - start) * 2);
+    let mut text = String::with_capacity(end - start + 2 * ELLIPSIS.len_utf8());
+    let mut highlights = Vec::new();
     if !original[..start].trim().is_empty() {
-        out.push(ELLIPSIS);
+        text.push(ELLIPSIS);
     }
     let mut at = start;
     for hit in hits.iter().filter(|hit| hit.range.end <= end) {
         if hit.range.start < at {
             continue;
         }
-        clean(&original[at..hit.range.start], &mut out);
-        out.push_str(marks.0);
-        clean(&original[hit.range.clone()], &mut out);
-        out.push_str(marks.1);
+        clean(&original[at..hit.range.start], &mut text);
+        let from = text.len();
+        clean(&original[hit.range.clone()], &mut text);
+        highlights.push(from..text.len());
         at = hit.range.end;
     }
-    clean(&original[at..end], &mut out);
+    clean(&original[at..end], &mut text);
+    text.truncate(text.trim_end().len());
     if !original[end..].trim().is_empty() {
-        out.truncate(out.trim_end().len());
-        out.push(ELLIPSIS);
+        text.push(ELLIPSIS);
     }
-    out.trim().to_owned()
+    Snippet { text, highlights }
 }
 
 fn chars_before(original: &str, end: usize, count: usize) -> usize {

@@ -11,20 +11,8 @@ use super::fold::{Piece, fold, is_arabic};
 /// Verb prefixes that are written joined, with a half-space or with a space.
 const PREFIXES: &[&str] = &["می", "نمی"];
 /// Suffixes of plural and comparison, likewise.
-const SUFFIXES: &[&str] = &[
-    "ها",
-    "های",
-    "هایی",
-    "هایم",
-    "هایت",
-    "هایش",
-    "هایمان",
-    "هایتان",
-    "هایشان",
-    "تر",
-    "تری",
-    "ترین",
-];
+const SUFFIXES: &[&str] =
+    &["ها", "های", "هایی", "هایم", "هایت", "هایش", "هایمان", "هایتان", "هایشان", "تر", "تری", "ترین"];
 /// Suffixes that stand apart only after a final `ه`; elsewhere these are words (`ای ایران`).
 const AFTER_HEH: &[&str] = &["ام", "ات", "اش", "ای", "ایم", "اید", "اند", EZAFE];
 const EZAFE: &str = "ی";
@@ -38,8 +26,6 @@ pub struct Token {
     /// Where the word stands in the original, in bytes, on character boundaries. A word whose affix stands apart spans
     /// both.
     pub range: Range<usize>,
-    /// Whether punctuation keeps it from joining the word before it, which a space would not.
-    pub(super) kept_apart: bool,
     /// Whether only spaces stand between it and the word before it.
     pub(super) spaced: bool,
     /// Where the form had a half-space, as byte offsets into `text`.
@@ -70,14 +56,7 @@ impl Iterator for Tokens<'_> {
 
     fn next(&mut self) -> Option<Token> {
         let mut token = self.words.next()?;
-        while let Some(next) = self.words.peek_mut() {
-            if !is_affixed(&token.text, &next.text) {
-                break;
-            }
-            if !next.spaced {
-                next.kept_apart = true;
-                break;
-            }
+        while let Some(next) = self.words.next_if(|next| next.spaced && is_affixed(&token.text, &next.text)) {
             token.range.end = next.range.end;
             if next.text != EZAFE {
                 let join = token.text.len();
@@ -85,14 +64,13 @@ impl Iterator for Tokens<'_> {
                 token.half_spaces.push(join);
                 token.half_spaces.extend(next.half_spaces.iter().map(|at| at + join));
             }
-            self.words.next();
         }
         Some(token)
     }
 }
 
 /// Whether two words side by side are one word and its affix.
-fn is_affixed(word: &str, next: &str) -> bool {
+pub(super) fn is_affixed(word: &str, next: &str) -> bool {
     let Some(last) = word.chars().next_back().filter(|c| is_arabic(*c)) else { return false };
     if word.chars().nth(1).is_none() || !next.starts_with(is_arabic) {
         return false;
@@ -200,6 +178,6 @@ impl Building {
             text = text.nfc().collect();
             half_spaces.clear();
         }
-        Some(Token { text, range, kept_apart: false, spaced, half_spaces })
+        Some(Token { text, range, spaced, half_spaces })
     }
 }
