@@ -1,12 +1,13 @@
 //! mfctl: bulk ingest, pipeline workers, dead-letter redrive and a live view of a media backend, from one binary.
 //!
-//! Arrows go one way: `cli`, `tui` → `pipeline`, `dlq`, `ops` → `ports` → `domain`, and `backends` → `ports`.
+//! Arrows go one way: `cli`, `tui` → `pipeline`, `dlq`, `ops` → `events` → `ports` → `domain`, and `backends` → `ports`.
 //! A test (`tests/cli/layers.rs`) reads the sources and holds this.
 
 pub mod backends;
 pub mod cli;
 pub mod dlq;
 pub mod domain;
+pub mod events;
 pub mod ops;
 pub mod pipeline;
 pub mod ports;

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::asset::text_enum;
 use super::event::header;
 use super::ids::ParseIdError;
-use super::record::{Headers, NewRecord, Record, RecordAddress};
 use super::names::TopicName;
+use super::record::{Headers, NewRecord, Record, RecordAddress};
 use std::fmt;
 use std::str::FromStr;
 
@@ -262,11 +262,7 @@ fn read_spring(headers: &Headers) -> DeadLetterInfo {
     let offset = bytes("original-offset").and_then(|b| <[u8; 8]>::try_from(b.as_ref()).ok());
     let millis = bytes("original-timestamp").and_then(|b| <[u8; 8]>::try_from(b.as_ref()).ok());
     DeadLetterInfo {
-        source: address(
-            text("original-topic"),
-            partition.map(u32::from_be_bytes),
-            offset.map(i64::from_be_bytes),
-        ),
+        source: address(text("original-topic"), partition.map(u32::from_be_bytes), offset.map(i64::from_be_bytes)),
         source_timestamp: millis.and_then(|b| Timestamp::from_millisecond(i64::from_be_bytes(b)).ok()),
         group: text("original-consumer-group").map(str::to_owned),
         kind: text("exception-cause-fqcn").or_else(|| text("exception-fqcn")).unwrap_or("unknown").to_owned(),

@@ -15,7 +15,6 @@ pub mod path;
 pub mod record;
 pub mod text;
 
-
 pub use asset::{Asset, AssetState, Stage};
 pub use ids::{AssetId, EventId, JobId, ParseIdError, Revision, Sha256};
 pub use jiff::Timestamp;

@@ -248,8 +248,8 @@ impl fmt::Display for ObjectRef {
 pub mod keys {
     use std::borrow::Cow;
 
-    use super::ObjectKey;
     use super::super::ids::{AssetId, EventId, JobId, Revision, Sha256};
+    use super::ObjectKey;
     use super::Tenant;
 
     /// Staging: `<tenant>/<job_id>/<event_id>`.

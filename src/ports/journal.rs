@@ -108,8 +108,13 @@ pub trait JobJournal: Send + Sync {
     async fn retry_failed(&self, job: JobId, at: Timestamp) -> Result<u64>;
 
     /// A job's files by path, from the cursor on.
-    async fn files(&self, job: JobId, filter: &JobFilter, cursor: Option<&str>, limit: usize)
-    -> Result<Page<JournalFile>>;
+    async fn files(
+        &self,
+        job: JobId,
+        filter: &JobFilter,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<JournalFile>>;
 
     /// Counts of a job's files.
     async fn counts(&self, job: JobId) -> Result<JobCounts>;
