@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -14,7 +15,7 @@ use crate::domain::{BucketName, ObjectKey, ObjectRef};
 
 /// Bytes to be stored, readable from any offset so that a half-sent upload can go on.
 ///
-/// Readers block: a backend reads them on a thread made for that.
+/// Readers block: a backend reads them on a thread made for that, which is why a put shares its source.
 pub trait ByteSource: Send + Sync {
     /// How many bytes there are.
     fn len(&self) -> u64;
@@ -125,7 +126,7 @@ pub trait ObjectStore: Send + Sync {
 
     /// Stores an object. Fewer or more bytes than `source.len()` is [`super::ErrorKind::Invalid`] and leaves nothing;
     /// a reader's own error comes back as the cause, of that kind too.
-    async fn put(&self, at: &ObjectRef, source: &dyn ByteSource, options: PutOptions) -> Result<ObjectInfo>;
+    async fn put(&self, at: &ObjectRef, source: Arc<dyn ByteSource>, options: PutOptions) -> Result<ObjectInfo>;
 
     /// Makes everything accepted so far durable.
     async fn sync(&self) -> Result<()>;
