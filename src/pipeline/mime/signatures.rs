@@ -1,0 +1,187 @@
+//! Binary kinds, by the bytes they begin with.
+
+/// A prefix at an offset.
+struct Signature {
+    at: usize,
+    bytes: &'static [u8],
+    media_type: &'static str,
+}
+
+const fn sig(at: usize, bytes: &'static [u8], media_type: &'static str) -> Signature {
+    Signature { at, bytes, media_type }
+}
+
+const SIGNATURES: &[Signature] = &[
+    sig(0, b"\xFF\xD8\xFF", "image/jpeg"),
+    sig(0, b"\x89PNG\r\n\x1A\n", "image/png"),
+    sig(0, b"GIF87a", "image/gif"),
+    sig(0, b"GIF89a", "image/gif"),
+    sig(0, b"II*\0", "image/tiff"),
+    sig(0, b"MM\0*", "image/tiff"),
+    sig(0, b"8BPS", "image/vnd.adobe.photoshop"),
+    sig(0, b"\0\0\x01\0", "image/vnd.microsoft.icon"),
+    sig(0, b"\xFF\x0A", "image/jxl"),
+    sig(0, b"\0\0\0\x0CJXL \r\n\x87\n", "image/jxl"),
+    sig(0, b"\0\0\0\x0CjP  \r\n\x87\n", "image/jp2"),
+    sig(0, b"AT&TFORM", "image/vnd.djvu"),
+    sig(0, b"%!PS", "application/postscript"),
+    sig(0, b"{\\rtf", "application/rtf"),
+    sig(0, b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1", "application/x-ole-storage"),
+    sig(0, b"Rar!\x1A\x07", "application/vnd.rar"),
+    sig(0, b"7z\xBC\xAF\x27\x1C", "application/x-7z-compressed"),
+    sig(0, b"\x1F\x8B", "application/gzip"),
+    sig(0, b"BZh", "application/x-bzip2"),
+    sig(0, b"\xFD7zXZ\0", "application/x-xz"),
+    sig(0, b"\x28\xB5\x2F\xFD", "application/zstd"),
+    sig(257, b"ustar", "application/x-tar"),
+    sig(0, b"!<arch>\n", "application/x-archive"),
+    sig(0, b"\xED\xAB\xEE\xDB", "application/x-rpm"),
+    sig(0, b"SQLite format 3\0", "application/vnd.sqlite3"),
+    sig(0, b"\x7FELF", "application/x-elf"),
+    sig(0, b"MZ", "application/vnd.microsoft.portable-executable"),
+    sig(0, b"\xCA\xFE\xBA\xBE", "application/java-vm"),
+    sig(0, b"\0asm", "application/wasm"),
+    sig(0, b"wOFF", "font/woff"),
+    sig(0, b"wOF2", "font/woff2"),
+    sig(0, b"OTTO\0", "font/otf"),
+    sig(0, b"\0\x01\0\0\0", "font/ttf"),
+    sig(0, b"ID3", "audio/mpeg"),
+    sig(0, b"fLaC", "audio/flac"),
+    sig(0, b"MThd", "audio/midi"),
+    sig(0, b"#!AMR", "audio/amr"),
+    sig(0, b"MAC ", "audio/x-ape"),
+    sig(0, b"FLV\x01", "video/x-flv"),
+    sig(0, b"\0\0\x01\xBA", "video/mpeg"),
+    sig(0, b"\0\0\x01\xB3", "video/mpeg"),
+    sig(0, b"\x30\x26\xB2\x75\x8E\x66\xCF\x11", "video/x-ms-asf"),
+    sig(128, b"DICM", "application/dicom"),
+];
+
+/// The kind whose mark the sample bears.
+pub(super) fn detect(sample: &[u8]) -> Option<&'static str> {
+    pdf(sample)
+        .or_else(|| container(sample))
+        .or_else(|| SIGNATURES.iter().find(|s| is_at(sample, s.at, s.bytes)).map(|s| s.media_type))
+        .filter(|media_type| !is_short_mark(media_type) || !looks_like_text(sample))
+        .or_else(|| bmp(sample))
+        .or_else(|| mpeg_audio(sample))
+}
+
+/// Marks of two or three letters that a text may begin with.
+fn is_short_mark(media_type: &str) -> bool {
+    matches!(
+        media_type,
+        "application/vnd.microsoft.portable-executable" | "application/x-bzip2" | "audio/mpeg" | "audio/x-ape"
+    )
+}
+
+fn looks_like_text(sample: &[u8]) -> bool {
+    super::text::is_text(sample)
+}
+
+/// Readers accept a PDF whose header stands somewhere in the first KiB, so hiding it does not hide the kind.
+fn pdf(sample: &[u8]) -> Option<&'static str> {
+    let head = &sample[..sample.len().min(1024)];
+    let at = head.windows(5).position(|window| window == b"%PDF-")?;
+    (at == 0 || !looks_like_text(&head[..at]) || head[..at].iter().all(u8::is_ascii_whitespace) || at <= 3)
+        .then_some("application/pdf")
+}
+
+fn container(sample: &[u8]) -> Option<&'static str> {
+    match sample {
+        [b'R', b'I', b'F', b'F', _, _, _, _, kind @ ..] => match kind.get(..4)? {
+            b"WEBP" => Some("image/webp"),
+            b"WAVE" => Some("audio/wav"),
+            b"AVI " => Some("video/x-msvideo"),
+            _ => None,
+        },
+        [b'F', b'O', b'R', b'M', _, _, _, _, b'A', b'I', b'F', b'F' | b'C', ..] => Some("audio/aiff"),
+        [b'O', b'g', b'g', b'S', ..] => Some(ogg(sample)),
+        [0x1A, 0x45, 0xDF, 0xA3, ..] => Some(if has(sample, b"webm", 64) { "video/webm" } else { "video/x-matroska" }),
+        [b'P', b'K', 3, 4, ..] => Some(zip(sample)),
+        [b'P', b'K', 5, 6, ..] => Some("application/zip"),
+        [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => Some(iso_media(brand)),
+        _ => None,
+    }
+}
+
+fn ogg(sample: &[u8]) -> &'static str {
+    if has(sample, b"theora", 512) {
+        "video/ogg"
+    } else if has(sample, b"OpusHead", 512) || has(sample, b"vorbis", 512) || has(sample, b"Speex", 512) {
+        "audio/ogg"
+    } else {
+        "application/ogg"
+    }
+}
+
+fn iso_media(brand: &[u8]) -> &'static str {
+    match brand.get(..4).unwrap_or_default() {
+        b"qt  " => "video/quicktime",
+        b"M4A " | b"M4B " | b"M4P " => "audio/mp4",
+        b"M4V " => "video/x-m4v",
+        b"avif" | b"avis" => "image/avif",
+        b"heic" | b"heix" | b"hevc" => "image/heic",
+        b"mif1" | b"msf1" => "image/heif",
+        [b'3', b'g', ..] => "video/3gpp",
+        _ => "video/mp4",
+    }
+}
+
+/// A container of documents says which in its first entries; one that does not is a ZIP.
+fn zip(sample: &[u8]) -> &'static str {
+    const ODF: &[u8] = b"mimetypeapplication/vnd.oasis.opendocument.";
+    if is_at(sample, 30, b"mimetypeapplication/epub+zip") {
+        return "application/epub+zip";
+    }
+    if is_at(sample, 30, ODF) {
+        let kind = sample.get(30 + ODF.len()..).unwrap_or_default();
+        return match kind {
+            [b't', b'e', b'x', b't', ..] => "application/vnd.oasis.opendocument.text",
+            [b's', b'p', b'r', ..] => "application/vnd.oasis.opendocument.spreadsheet",
+            [b'p', b'r', b'e', ..] => "application/vnd.oasis.opendocument.presentation",
+            [b'g', b'r', ..] => "application/vnd.oasis.opendocument.graphics",
+            _ => "application/zip",
+        };
+    }
+    if has(sample, b"[Content_Types].xml", sample.len()) || has(sample, b"_rels/.rels", sample.len()) {
+        for (part, media_type) in [
+            (&b"word/"[..], "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
+            (b"xl/", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
+            (b"ppt/", "application/vnd.openxmlformats-officedocument.presentationml.presentation"),
+        ] {
+            if has(sample, part, sample.len()) {
+                return media_type;
+            }
+        }
+    }
+    if is_at(sample, 30, b"META-INF/") { "application/java-archive" } else { "application/zip" }
+}
+
+/// `BM` begins many a text, so the header behind it has to make sense.
+fn bmp(sample: &[u8]) -> Option<&'static str> {
+    let header = sample.get(..18).filter(|header| header.starts_with(b"BM"))?;
+    let size = u32::from_le_bytes(header.get(14..18)?.try_into().ok()?);
+    matches!(size, 12 | 40 | 52 | 56 | 64 | 108 | 124).then_some("image/bmp")
+}
+
+/// A frame of MPEG audio: eleven set bits, then fields that must not have their forbidden values.
+fn mpeg_audio(sample: &[u8]) -> Option<&'static str> {
+    let [0xFF, b1, b2, ..] = *sample else { return None };
+    if b1 & 0xF6 == 0xF0 {
+        return Some("audio/aac");
+    }
+    let version_ok = b1 & 0xE0 == 0xE0 && b1 & 0x18 != 0x08;
+    // Layer I is not in use, and would take UTF-16's mark (FF FE) for sound.
+    let layer_ok = matches!(b1 & 0x06, 0x02 | 0x04);
+    let rate_ok = b2 & 0xF0 != 0xF0 && b2 & 0xF0 != 0 && b2 & 0x0C != 0x0C;
+    (version_ok && layer_ok && rate_ok).then_some("audio/mpeg")
+}
+
+fn is_at(sample: &[u8], at: usize, bytes: &[u8]) -> bool {
+    sample.get(at..).is_some_and(|rest| rest.starts_with(bytes))
+}
+
+fn has(sample: &[u8], bytes: &[u8], within: usize) -> bool {
+    sample[..sample.len().min(within)].windows(bytes.len()).any(|window| window == bytes)
+}

@@ -1,0 +1,81 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn of(bytes: &[u8], name: &str) -> (&'static str, bool) {
+    let detected = detect(bytes, Some(name));
+    (detected.media_type, detected.mismatch)
+}
+
+#[test]
+fn content_tells_the_type_whatever_the_name() {
+    for (bytes, media_type) in [
+        (&b"\xFF\xD8\xFF\xE0\0\x10JFIF"[..], "image/jpeg"),
+        (b"\x89PNG\r\n\x1A\n\0\0\0\rIHDR", "image/png"),
+        (b"GIF89a\x01\0\x01\0", "image/gif"),
+        (b"RIFF\x24\0\0\0WEBPVP8L", "image/webp"),
+        (b"BM\x36\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0", "image/bmp"),
+        (b"II*\0\x08\0\0\0", "image/tiff"),
+        (b"%PDF-1.5\n%\xD0\xD4", "application/pdf"),
+        (b"\n%PDF-1.5\n%\xD0\xD4", "application/pdf"),
+        (b"OggS\0\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x1E\x01vorbis", "audio/ogg"),
+        (b"ID3\x04\0\0\0\0\0\x23", "audio/mpeg"),
+        (b"\xFF\xFB\x90\x64\0", "audio/mpeg"),
+        (b"\0\0\0\x20ftypisom\0\0\x02\0", "video/mp4"),
+        (b"\0\0\0\x20ftypM4A \0\0\x02\0", "audio/mp4"),
+        (b"<!DOCTYPE html><html>", "text/html"),
+        ("\u{FEFF}\n <!-- سلام --> <HTML lang=fa>".as_bytes(), "text/html"),
+        (b"<div>\n", "text/html"),
+        (b"<?xml version=\"1.0\"?><html xmlns=\"x\">", "application/xhtml+xml"),
+        (b"<?xml version=\"1.0\"?>\n<!-- c --><svg width=\"1\">", "image/svg+xml"),
+        (b"<svg xmlns=\"http://www.w3.org/2000/svg\"/>", "image/svg+xml"),
+        (b"<?xml version=\"1.0\"?><a/>", "application/xml"),
+        (b"{\"a\": [1, 2, ", "application/json"),
+        (b"{\"a\":1}\n{\"a\":2}\n", "application/jsonl"),
+        (b"{ not json at all }", "text/plain"),
+        (b"name,year,city\na,1,b\nc,2,d\n", "text/csv"),
+        ("سلام دنیا".as_bytes(), "text/plain"),
+        (b"\xFF\xFEs\0a\0l\0", "text/plain"),
+        (b"\xD3\xE1\xC7\xE3 \xCF\xE4\xED\xC7", "text/plain"),
+        (b"BMW is a car; MZ and BZh are letters", "text/plain"),
+        (b"PK\x03\x04\x14\0\0\0", "application/zip"),
+        (b"\0\0\0\0\0\0\0\0", UNKNOWN),
+        (b"", UNKNOWN),
+    ] {
+        assert_eq!(detect(bytes, None).media_type, media_type, "{:?}", String::from_utf8_lossy(bytes));
+    }
+}
+
+#[test]
+fn office_files_are_told_from_other_zips() {
+    let entry = |name: &str| {
+        [&b"PK\x03\x04\x14\0\0\0\x08\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x13\0\0\0"[..], name.as_bytes()].concat()
+    };
+    let docx = [entry("[Content_Types].xml"), entry("_rels/.rels"), entry("word/document.xml")].concat();
+    assert!(detect(&docx, None).media_type.ends_with("wordprocessingml.document"));
+    let odt = entry("mimetypeapplication/vnd.oasis.opendocument.text");
+    assert_eq!(detect(&odt, None).media_type, "application/vnd.oasis.opendocument.text");
+    assert_eq!(of(&entry("a.txt"), "book.xlsx").1, false, "the name may say more of a zip than its first bytes");
+}
+
+#[test]
+fn a_name_that_lies_is_a_mismatch_and_one_that_refines_is_not() {
+    assert_eq!(of(b"%PDF-1.4", "holiday.jpg"), ("application/pdf", true));
+    assert_eq!(of(b"\x89PNG\r\n\x1A\n", "x.jpeg"), ("image/png", true));
+    assert_eq!(of(b"just words", "report.pdf"), ("text/plain", true));
+    assert_eq!(of(b"just words", "page.html"), ("text/plain", true));
+    assert_eq!(of(b"just words", "notes.md"), ("text/markdown", false));
+    assert_eq!(of(b"1\n00:00:01,000 --> 00:00:02,000\nhi", "film.srt"), ("application/x-subrip", false));
+    assert_eq!(of(b"<html><p>", "page.HTM"), ("text/html", false));
+    assert_eq!(of(b"\0\0\0\x20ftypisom", "song.m4a"), ("audio/mp4", false));
+    assert_eq!(of(b"words", "no-extension"), ("text/plain", false));
+    assert_eq!(of(b"words", ".pdf"), ("text/plain", false));
+    assert_eq!(of(&[0; 64], "zeros.txt"), (UNKNOWN, true));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_something(bytes in proptest::collection::vec(any::<u8>(), 0..600), name in "\\PC{0,12}(\\.[a-zA-Z0-9]{1,4})?") {
+        let _ = detect(&bytes, Some(&name));
+    }
+}
