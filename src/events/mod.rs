@@ -3,6 +3,7 @@
 //! Stands between `ports` and those who write or follow events (`pipeline`, `dlq`, `ops`); knows no engine.
 
 mod codec;
+pub mod ledger;
 pub mod schemas;
 pub mod topics;
 

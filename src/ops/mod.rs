@@ -1,1 +1,5 @@
 //! What operators ask of a running platform: audit, status, trace, retention. Reads through the ports; prints nothing.
+
+pub mod audit;
+pub mod lag;
+pub mod vitals;

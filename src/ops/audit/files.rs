@@ -1,0 +1,86 @@
+//! Accounts for every file: each is in exactly one of the report's counts.
+
+use std::collections::HashMap;
+
+use super::AuditProgress;
+use super::log_view::LogView;
+use super::report::{Findings, ViolationKind};
+use crate::domain::job::{FileOutcome, JobOutcome};
+use crate::domain::{Asset, AssetId, AssetState, Stage};
+use crate::ports::{Ports, Result};
+
+const PAGE: usize = 1000;
+
+pub(super) async fn check(
+    ports: &Ports,
+    log: &LogView,
+    findings: &mut Findings,
+    progress: &dyn AuditProgress,
+) -> Result<()> {
+    let mut cursor = None;
+    loop {
+        let page = ports.catalog.latest_outcomes(cursor.as_deref(), PAGE).await?;
+        let assets = assets_of(ports, &page.items).await?;
+        for outcome in &page.items {
+            account(outcome, &assets, log, findings);
+        }
+        progress.done(findings.report.files);
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+async fn assets_of(ports: &Ports, outcomes: &[JobOutcome]) -> Result<HashMap<AssetId, Asset>> {
+    let mut ids: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.asset_id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let assets = ports.catalog.assets(&ids).await?;
+    Ok(assets.into_iter().map(|asset| (asset.asset_id, asset)).collect())
+}
+
+fn account(outcome: &JobOutcome, assets: &HashMap<AssetId, Asset>, log: &LogView, findings: &mut Findings) {
+    findings.report.files += 1;
+    match outcome.outcome {
+        FileOutcome::Rejected => findings.report.rejected += 1,
+        FileOutcome::Failed => findings.report.failed += 1,
+        FileOutcome::Accepted => match outcome.asset_id.and_then(|id| assets.get(&id)) {
+            Some(asset) => *count_of(standing(asset, log), findings) += 1,
+            None => {
+                let asset = outcome.asset_id.map_or_else(|| "no asset".to_owned(), |id| id.to_string());
+                let detail = format!("{} was accepted by job {} as {asset}", outcome.path, outcome.job_id);
+                findings.violation(ViolationKind::MissingAsset, asset, detail);
+            }
+        },
+    }
+}
+
+/// How an asset stands for the files that are it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    Enriched,
+    InFlight,
+    DeadLettered,
+    Revoked,
+}
+
+/// A dead letter that was redriven and waits to be worked on is on its way again.
+pub(super) fn standing(asset: &Asset, log: &LogView) -> Standing {
+    let waits = |stage: Stage| log.is_pending(stage, (asset.asset_id, asset.revision));
+    match (asset.state, asset.dead_lettered) {
+        (AssetState::Revoked, _) => Standing::Revoked,
+        (_, Some(stage)) if !waits(stage) => Standing::DeadLettered,
+        (AssetState::Enriched, _) => Standing::Enriched,
+        _ => Standing::InFlight,
+    }
+}
+
+fn count_of(standing: Standing, findings: &mut Findings) -> &mut u64 {
+    match standing {
+        Standing::Enriched => &mut findings.report.enriched,
+        Standing::InFlight => &mut findings.report.in_flight,
+        Standing::DeadLettered => &mut findings.report.dead_lettered,
+        Standing::Revoked => &mut findings.report.revoked,
+    }
+}

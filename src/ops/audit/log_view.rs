@@ -1,0 +1,188 @@
+//! What the log says, read once: which outputs were emitted, what is still to be worked on, what is a dead letter.
+
+use std::collections::{HashMap, HashSet};
+
+use super::AuditProgress;
+use super::report::{Findings, ViolationKind};
+use crate::domain::dead_letter::Resolution;
+use crate::domain::event::{AnyEvent, Common, unframe};
+use crate::domain::names::topics;
+use crate::domain::partition::for_key;
+use crate::domain::{AssetId, EnvName, Record, Revision, Stage, TopicName, TopicPartition};
+use crate::events::ledger::Ledger;
+use crate::ports::{Error, ErrorKind, FetchLimits, PartitionOffsets, Ports, Result};
+
+/// An asset's revision.
+pub(super) type Key = (AssetId, Revision);
+
+/// A topic's records of pairs, and where its partitions begin.
+#[derive(Default)]
+struct Emitted {
+    counts: HashMap<Key, u32>,
+    /// The low watermark of each partition.
+    lows: Vec<i64>,
+}
+
+/// What is known of the log.
+pub(super) struct LogView {
+    ingested: Emitted,
+    enriched: Emitted,
+    /// Inputs of each stage that its group has not committed.
+    to_persist: HashSet<Key>,
+    to_enrich: HashSet<Key>,
+    /// Dead letters that were not redriven.
+    dead: HashSet<(AssetId, Stage)>,
+}
+
+impl LogView {
+    pub(super) async fn read(
+        ports: &Ports,
+        env: &EnvName,
+        findings: &mut Findings,
+        progress: &dyn AuditProgress,
+    ) -> Result<Self> {
+        // Inputs first, outputs last: what moves on between the reads is seen in both places rather than in neither.
+        let mut reader = Reader { ports, findings, progress, read: 0 };
+        let to_persist = reader.pending(env, Stage::Persist).await?;
+        let to_enrich = reader.pending(env, Stage::Enrich).await?;
+        let dead = reader.dead().await?;
+        let ingested = reader.emitted(&topics::MEDIA_INGESTED).await?;
+        let enriched = reader.emitted(&topics::MEDIA_ENRICHED).await?;
+        Ok(Self { ingested, enriched, to_persist, to_enrich, dead })
+    }
+
+    /// Whether an input of this stage for the pair waits to be worked on.
+    pub(super) fn is_pending(&self, stage: Stage, key: Key) -> bool {
+        match stage {
+            Stage::Persist => self.to_persist.contains(&key),
+            Stage::Enrich => self.to_enrich.contains(&key),
+        }
+    }
+
+    /// Whether the asset has a dead letter of this stage that was not redriven.
+    pub(super) fn is_dead(&self, asset: AssetId, stage: Stage) -> bool {
+        self.dead.contains(&(asset, stage))
+    }
+
+    /// How often the stage emitted the pair.
+    pub(super) fn emitted(&self, stage: Stage, key: Key) -> u32 {
+        self.of(stage).counts.get(&key).copied().unwrap_or(0)
+    }
+
+    /// Whether retention may have removed the stage's event of this asset.
+    pub(super) fn is_cut(&self, stage: Stage, asset: AssetId) -> bool {
+        let lows = &self.of(stage).lows;
+        let partition = for_key(asset.to_string().as_bytes(), u32::try_from(lows.len()).unwrap_or(1));
+        lows.get(partition as usize).is_some_and(|low| *low > 0)
+    }
+
+    /// Every pair that the stage emitted.
+    pub(super) fn pairs(&self, stage: Stage) -> impl Iterator<Item = (Key, u32)> {
+        self.of(stage).counts.iter().map(|(key, count)| (*key, *count))
+    }
+
+    fn of(&self, stage: Stage) -> &Emitted {
+        match stage {
+            Stage::Persist => &self.ingested,
+            Stage::Enrich => &self.enriched,
+        }
+    }
+}
+
+struct Reader<'a> {
+    ports: &'a Ports,
+    findings: &'a mut Findings,
+    progress: &'a dyn AuditProgress,
+    read: u64,
+}
+
+impl Reader<'_> {
+    /// Inputs at or after the group's commits.
+    async fn pending(&mut self, env: &EnvName, stage: Stage) -> Result<HashSet<Key>> {
+        let group = stage.group(env).map_err(|e| Error::new(ErrorKind::Invalid, "name the group").because(e))?;
+        let mut pending = HashSet::new();
+        for at in self.ports.log.progress(&group, &[stage.input()]).await? {
+            let from = at.committed.unwrap_or(at.span.low).max(at.span.low);
+            self.each(&at.at, from, at.span.high, |_, record| {
+                if let Some(common) = common_of(&record) {
+                    pending.insert((common.asset_id, common.revision));
+                }
+            })
+            .await?;
+        }
+        Ok(pending)
+    }
+
+    /// Dead letters that the ledger does not say were redriven.
+    async fn dead(&mut self) -> Result<HashSet<(AssetId, Stage)>> {
+        let ledger = Ledger::load(self.ports.log.as_ref()).await?;
+        let mut dead = HashSet::new();
+        for stage in Stage::ALL {
+            for at in self.spans(&stage.input().dead_letters()).await? {
+                self.each(&at.at, at.span.low, at.span.high, |_, record| {
+                    let entry = ledger.get(&record.address).map(|entry| entry.resolution);
+                    if let Some(common) = common_of(&record)
+                        && entry != Some(Resolution::Redriven)
+                    {
+                        dead.insert((common.asset_id, *stage));
+                    }
+                })
+                .await?;
+            }
+        }
+        Ok(dead)
+    }
+
+    async fn emitted(&mut self, topic: &TopicName) -> Result<Emitted> {
+        let mut emitted = Emitted::default();
+        for at in self.spans(topic).await? {
+            emitted.lows.push(at.span.low);
+            let counts = &mut emitted.counts;
+            self.each(&at.at, at.span.low, at.span.high, |findings, record| {
+                findings.report.events += 1;
+                match common_of(&record) {
+                    Some(common) => *counts.entry((common.asset_id, common.revision)).or_default() += 1,
+                    None => findings.violation(
+                        ViolationKind::UnreadableEvent,
+                        &record.address,
+                        "the record is not an event of this topic",
+                    ),
+                }
+            })
+            .await?;
+        }
+        Ok(emitted)
+    }
+
+    async fn spans(&self, topic: &TopicName) -> Result<Vec<PartitionOffsets>> {
+        self.ports.log.offsets(std::slice::from_ref(topic)).await
+    }
+
+    async fn each(
+        &mut self,
+        at: &TopicPartition,
+        mut from: i64,
+        end: i64,
+        mut take: impl FnMut(&mut Findings, Record),
+    ) -> Result<()> {
+        while from < end {
+            let page = self.ports.log.fetch(at, from, FetchLimits::default()).await?;
+            if page.next_offset <= from {
+                break;
+            }
+            from = page.next_offset;
+            for record in page.records.into_iter().filter(|record| record.address.offset < end) {
+                self.read += 1;
+                take(self.findings, record);
+            }
+            self.progress.done(self.read);
+        }
+        Ok(())
+    }
+}
+
+/// What the event says of its asset; `None` if it is not readable as an event.
+fn common_of(record: &Record) -> Option<Common> {
+    let (_, json) = unframe(record.value.as_ref()).ok()?;
+    serde_json::from_slice::<AnyEvent>(&json).ok().map(|event| event.common)
+}

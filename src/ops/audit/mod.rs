@@ -1,0 +1,82 @@
+//! The audit: does every file, asset, object and event agree with the others?
+//!
+//! Reads only. A pass over a live platform sees things half-way, so whatever a pass finds wrong is reported only if a
+//! second pass, after a pause, finds the same again. Memory grows with the number of (asset, revision) pairs (some 50
+//! bytes each), never with files, objects or bytes.
+
+mod files;
+mod log_view;
+mod objects;
+mod report;
+
+use std::time::Duration;
+
+pub use report::{AuditReport, Violation, ViolationKind};
+
+use crate::domain::names::Buckets;
+use crate::domain::{EnvName, InvalidName};
+use crate::ports::{Error, ErrorKind, Ports, Result};
+
+use log_view::LogView;
+use report::Findings;
+
+/// What to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditOptions {
+    /// Whether originals are read back and hashed, or only their sizes compared.
+    pub hash_objects: bool,
+    /// How long to wait before the second look at what seemed wrong.
+    pub second_look_after: Duration,
+}
+
+/// Hears how far the audit is.
+pub trait AuditProgress: Send + Sync {
+    /// A step began, e.g. `files`.
+    fn step(&self, name: &str);
+    /// So many items of the step are done.
+    fn done(&self, items: u64);
+}
+
+/// Audits everything of an environment.
+///
+/// # Errors
+/// When a port cannot be read. Disagreements are no errors: they are in the report.
+pub async fn run(
+    ports: &Ports,
+    env: &EnvName,
+    options: AuditOptions,
+    progress: &dyn AuditProgress,
+) -> Result<AuditReport> {
+    let first = pass(ports, env, options, progress).await?;
+    if first.violations.is_empty() {
+        return Ok(first);
+    }
+    progress.step("second look");
+    tokio::time::sleep(options.second_look_after).await;
+    let mut second = pass(ports, env, options, progress).await?;
+    second.keep_those_also_in(&first);
+    Ok(second)
+}
+
+async fn pass(
+    ports: &Ports,
+    env: &EnvName,
+    options: AuditOptions,
+    progress: &dyn AuditProgress,
+) -> Result<AuditReport> {
+    let buckets = Buckets::of(env).map_err(invalid)?;
+    let mut findings = Findings::default();
+    progress.step("events");
+    let log = LogView::read(ports, env, &mut findings, progress).await?;
+    progress.step("files");
+    files::check(ports, &log, &mut findings, progress).await?;
+    progress.step("assets");
+    objects::check_assets(ports, &log, &buckets, options, &mut findings, progress).await?;
+    progress.step("objects");
+    objects::check_objects(ports, &buckets, &mut findings, progress).await?;
+    Ok(findings.into_report())
+}
+
+fn invalid(error: InvalidName) -> Error {
+    Error::new(ErrorKind::Invalid, "name the environment's buckets").because(error)
+}

@@ -1,0 +1,310 @@
+//! Checks assets against objects and events, and objects against assets.
+
+use std::collections::HashMap;
+
+use futures_util::StreamExt;
+use sha2::Digest;
+use tokio::io::AsyncReadExt;
+
+use super::files::{Standing, standing};
+use super::log_view::LogView;
+use super::report::{Findings, ViolationKind};
+use super::{AuditOptions, AuditProgress};
+use crate::domain::names::{Buckets, keys};
+use crate::domain::{Asset, AssetId, AssetState, BucketName, EventId, JobId, ObjectKey, ObjectRef, Sha256, Stage};
+use crate::ports::{AssetFilter, Error, ErrorKind, ListedObject, ObjectStore, Ports, Result};
+
+const PAGE: usize = 1000;
+/// Originals read back at the same time.
+const READERS: usize = 4;
+
+/// Every asset has its object and its events.
+pub(super) async fn check_assets(
+    ports: &Ports,
+    log: &LogView,
+    buckets: &Buckets,
+    options: AuditOptions,
+    findings: &mut Findings,
+    progress: &dyn AuditProgress,
+) -> Result<()> {
+    findings.report.hashed = options.hash_objects;
+    let mut known: HashMap<AssetId, AssetState> = HashMap::new();
+    let mut cursor = None;
+    loop {
+        let page = ports.catalog.list(&AssetFilter::default(), cursor.as_deref(), PAGE).await?;
+        check_objects_of(ports, buckets, options, &page.items, findings).await?;
+        check_searchable(ports, &page.items, findings).await?;
+        for asset in &page.items {
+            known.insert(asset.asset_id, asset.state);
+            check_events_of(asset, log, findings);
+        }
+        findings.report.assets += page.items.len() as u64;
+        progress.done(findings.report.assets);
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    check_events_have_assets(log, &known, findings);
+    Ok(())
+}
+
+async fn check_objects_of(
+    ports: &Ports,
+    buckets: &Buckets,
+    options: AuditOptions,
+    assets: &[Asset],
+    findings: &mut Findings,
+) -> Result<()> {
+    let mut checks = futures_util::stream::iter(
+        assets
+            .iter()
+            .map(|asset| async move { (asset, object_of(ports.objects.as_ref(), buckets, options, asset).await) }),
+    )
+    .buffered(READERS);
+    while let Some((asset, checked)) = checks.next().await {
+        if let Some((kind, detail)) = checked? {
+            findings.violation(kind, asset.asset_id, detail);
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with an asset's bytes, if anything.
+async fn object_of(
+    objects: &dyn ObjectStore,
+    buckets: &Buckets,
+    options: AuditOptions,
+    asset: &Asset,
+) -> Result<Option<(ViolationKind, String)>> {
+    let original = ObjectRef { bucket: buckets.originals.clone(), key: keys::original(&asset.tenant, &asset.sha256) };
+    let at = match asset.state {
+        AssetState::Revoked => return Ok(None),
+        AssetState::Staged => match objects.head(&asset.staging).await? {
+            Some(_) => asset.staging.clone(),
+            // A worker that died between its commit and its catalog write leaves this: the bytes are safe.
+            None => original,
+        },
+        AssetState::Ingested | AssetState::Enriched => original,
+    };
+    let Some(info) = objects.head(&at).await? else {
+        return Ok(Some((ViolationKind::MissingObject, format!("{at} is not there"))));
+    };
+    if info.size_bytes != asset.size_bytes {
+        let detail = format!("{at} has {} bytes, the catalog says {}", info.size_bytes, asset.size_bytes);
+        return Ok(Some((ViolationKind::WrongObject, detail)));
+    }
+    if !options.hash_objects {
+        return Ok(None);
+    }
+    match hash(objects, &at).await {
+        Ok(sha256) if sha256 == asset.sha256 => Ok(None),
+        Ok(sha256) => {
+            Ok(Some((ViolationKind::WrongObject, format!("{at} has SHA-256 {sha256}, not {}", asset.sha256))))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Ok(Some((ViolationKind::MissingObject, format!("{at} went away while it was read"))))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The SHA-256 of an object, read back.
+pub(super) async fn hash(objects: &dyn ObjectStore, at: &ObjectRef) -> Result<Sha256> {
+    let mut reader = objects.open(at).await?;
+    let mut hasher = sha2::Sha256::new();
+    let mut buffer = vec![0u8; 256 * 1024];
+    loop {
+        let read = reader
+            .read(&mut buffer)
+            .await
+            .map_err(|e| Error::new(ErrorKind::Unreachable, format!("read {at}")).because(e))?;
+        if read == 0 {
+            return Ok(Sha256(hasher.finalize().into()));
+        }
+        hasher.update(&buffer[..read]);
+    }
+}
+
+async fn check_searchable(ports: &Ports, assets: &[Asset], findings: &mut Findings) -> Result<()> {
+    let enriched: Vec<_> =
+        assets.iter().filter(|asset| asset.state == AssetState::Enriched).map(|asset| asset.asset_id).collect();
+    let indexed = ports.search.indexed(&enriched).await?;
+    for (asset, _) in enriched.iter().zip(indexed).filter(|(_, indexed)| !indexed) {
+        findings.violation(ViolationKind::NotSearchable, asset, "enriched, but the search index has no document of it");
+    }
+    Ok(())
+}
+
+/// An asset's events are there once each, as far as its state says they should be.
+fn check_events_of(asset: &Asset, log: &LogView, findings: &mut Findings) {
+    if asset.state == AssetState::Revoked {
+        return;
+    }
+    let key = (asset.asset_id, asset.revision);
+    for (stage, reached) in [(Stage::Persist, AssetState::Ingested), (Stage::Enrich, AssetState::Enriched)] {
+        // The state is written before the event is: while the input waits, a worker will emit it (again).
+        if asset.state >= reached && log.emitted(stage, key) == 0 && !log.is_pending(stage, key) {
+            if log.is_cut(stage, asset.asset_id) {
+                findings.report.unverifiable += 1;
+            } else {
+                let detail = format!("{} {reached}, but {} has no event of it", asset.revision, stage.output());
+                findings.violation(ViolationKind::MissingEvent, asset.asset_id, detail);
+            }
+        }
+    }
+    check_moves_on(asset, log, findings);
+}
+
+/// What is not done is waited for by something.
+fn check_moves_on(asset: &Asset, log: &LogView, findings: &mut Findings) {
+    let next = match asset.state {
+        AssetState::Staged => Stage::Persist,
+        AssetState::Ingested => Stage::Enrich,
+        AssetState::Enriched | AssetState::Revoked => return,
+    };
+    let key = (asset.asset_id, asset.revision);
+    // A staged row whose event was never acknowledged belongs to an unfinished job, which will publish it.
+    let unpublished = asset.state == AssetState::Staged && asset.published_at.is_none();
+    // The same goes for an ingested one whose persist input is still to be committed: its event comes with that.
+    let coming = next == Stage::Enrich && log.is_pending(Stage::Persist, key);
+    let waits = log.is_pending(next, key) || unpublished || coming;
+    match standing(asset, log) {
+        Standing::DeadLettered => {
+            let stage = asset.dead_lettered.unwrap_or(next);
+            if !log.is_dead(asset.asset_id, stage) && !waits {
+                let detail = format!("flagged as dead-lettered in {stage}, but there is no dead letter of it");
+                findings.violation(ViolationKind::FlagWithoutDeadLetter, asset.asset_id, detail);
+            }
+        }
+        _ if !waits && !log.is_dead(asset.asset_id, next) => {
+            let detail = format!("is {}, and no event or dead letter would move it on to {next}", asset.state);
+            findings.violation(ViolationKind::Lost, asset.asset_id, detail);
+        }
+        _ => {}
+    }
+}
+
+fn check_events_have_assets(log: &LogView, known: &HashMap<AssetId, AssetState>, findings: &mut Findings) {
+    for (stage, reached) in [(Stage::Persist, AssetState::Ingested), (Stage::Enrich, AssetState::Enriched)] {
+        for ((asset, revision), count) in log.pairs(stage) {
+            let subject = format!("{asset}/{revision}@{}", stage.output());
+            if count > 1 {
+                findings.violation(ViolationKind::EmittedTwice, &subject, format!("emitted {count} times"));
+            }
+            match known.get(&asset) {
+                None => findings.violation(ViolationKind::EventWithoutAsset, &subject, "the catalog has no such asset"),
+                Some(state) if *state < reached => {
+                    let detail = format!("the catalog says it is only {state}");
+                    findings.violation(ViolationKind::EventWithoutAsset, &subject, detail);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+/// Every object belongs to something.
+pub(super) async fn check_objects(
+    ports: &Ports,
+    buckets: &Buckets,
+    findings: &mut Findings,
+    progress: &dyn AuditProgress,
+) -> Result<()> {
+    for bucket in buckets.all() {
+        let mut after: Option<ObjectKey> = None;
+        loop {
+            let page = ports.objects.list(bucket, "", after.as_ref(), PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.key.clone());
+            findings.report.objects += page.len() as u64;
+            check_page(ports, buckets, bucket, &page, findings).await?;
+            progress.done(findings.report.objects);
+        }
+    }
+    Ok(())
+}
+
+async fn check_page(
+    ports: &Ports,
+    buckets: &Buckets,
+    bucket: &BucketName,
+    page: &[ListedObject],
+    findings: &mut Findings,
+) -> Result<()> {
+    if *bucket == buckets.staging {
+        for object in page {
+            let at = ObjectRef { bucket: bucket.clone(), key: object.key.clone() };
+            check_staged(ports, &at, findings).await?;
+        }
+        return Ok(());
+    }
+    let owners: Vec<_> = page.iter().map(|object| owner_of(&object.key)).collect();
+    let mut ids: Vec<_> = owners.iter().flatten().copied().collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let known: HashMap<_, _> =
+        ports.catalog.assets(&ids).await?.into_iter().map(|asset| (asset.asset_id, asset)).collect();
+    for (object, owner) in page.iter().zip(owners) {
+        match owner.and_then(|id| known.get(&id)) {
+            None => findings.violation(
+                ViolationKind::OrphanObject,
+                format!("{bucket}/{}", object.key),
+                "belongs to no asset of the catalog",
+            ),
+            Some(asset) if is_leftover(asset, &object.key) => findings.report.garbage += 1,
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// The asset that an original or a derivative belongs to.
+fn owner_of(key: &ObjectKey) -> Option<AssetId> {
+    let parts: Vec<_> = key.as_str().split('/').collect();
+    match parts[..] {
+        [tenant, "sha256", _, _, sha256] => {
+            let (tenant, sha256) = (tenant.parse().ok()?, sha256.parse().ok()?);
+            (keys::original(&tenant, &sha256) == *key).then(|| AssetId::of(&tenant, &sha256))
+        }
+        [asset, revision, _] => revision.parse::<u32>().ok().and_then(|_| asset.parse().ok()),
+        _ => None,
+    }
+}
+
+/// A derivative that the finished asset does not name.
+fn is_leftover(asset: &Asset, key: &ObjectKey) -> bool {
+    let named = [&asset.facts.text_key, &asset.facts.thumbnail_key];
+    let derived = key.as_str().starts_with(&asset.asset_id.to_string());
+    derived && asset.state == AssetState::Enriched && !named.iter().any(|name| name.as_deref() == Some(key.as_str()))
+}
+
+/// A staged object waits for its event, is left over from a settled one, or belongs to a job that is not done.
+async fn check_staged(ports: &Ports, at: &ObjectRef, findings: &mut Findings) -> Result<()> {
+    let parts: Vec<_> = at.key.as_str().split('/').collect();
+    let (job, event) = match parts[..] {
+        [_, job, event] => (job.parse::<JobId>().ok(), event.parse::<EventId>().ok()),
+        _ => (None, None),
+    };
+    if let Some(event) = event
+        && let Some(asset) = ports.catalog.asset_of_event(event).await?
+    {
+        let asset = ports.catalog.assets(&[asset]).await?.pop();
+        if asset.is_some_and(|asset| asset.state != AssetState::Staged || asset.staging != *at) {
+            findings.report.garbage += 1;
+        }
+        return Ok(());
+    }
+    let known = match job {
+        Some(job) => {
+            ports.journal.job(job).await?.is_some() || !ports.catalog.job_outcomes(job, None, 1).await?.items.is_empty()
+        }
+        None => false,
+    };
+    if known {
+        findings.report.garbage += 1;
+    } else {
+        findings.violation(ViolationKind::OrphanObject, at, "belongs to no event and no job");
+    }
+    Ok(())
+}

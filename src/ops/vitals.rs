@@ -1,0 +1,298 @@
+//! What `top` and `status` watch: lag and rate, ingestion latency, dead letters, storage.
+//!
+//! A [`Watch`] keeps what makes the next look cheap: it reads only what is new on the log, and counts objects seldom.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::lag::{self, GroupLag};
+use crate::domain::event::{AnyEvent, unframe};
+use crate::domain::lag::{Quantiles, quantiles};
+use crate::domain::names::{Buckets, topics};
+use crate::domain::{BucketName, EnvName, Timestamp, TopicName, TopicPartition};
+use crate::events::ledger::Ledger;
+use crate::events::topics::dead_letter_topics;
+use crate::ports::{BucketUsage, Capacity, FetchLimits, Ports, Result};
+
+/// Latencies kept for the quantiles, over all partitions.
+const MAX_SAMPLES: usize = 10_000;
+/// Records read from the end of each partition at the first look.
+const TAIL: i64 = 1_000;
+/// Objects counted in a bucket before the count is called partial.
+const MAX_COUNTED: u64 = 500_000;
+/// Points of the sparkline.
+const SPARK_POINTS: usize = 60;
+
+/// What to measure against.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Objectives {
+    /// An asset should be enriched so many seconds after it was staged.
+    pub latency_seconds: f64,
+    /// So large a part of the assets should be.
+    pub latency_objective: f64,
+    /// Storage warns at so many percent full.
+    pub storage_warn_percent: u8,
+}
+
+/// A group at a glance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GroupVitals {
+    /// The group, with its partitions.
+    #[serde(flatten)]
+    pub lag: GroupLag,
+    /// Records worked off a second since the last look; `None` at the first.
+    pub rate_per_second: Option<f64>,
+    /// Seconds until nothing is left at this rate; `None` when it is not shrinking or not known.
+    pub drained_in_seconds: Option<f64>,
+}
+
+/// How long assets took from staged to enriched.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct LatencyVitals {
+    /// Quantiles over the window; `None` when nothing was enriched in it.
+    pub quantiles: Option<Quantiles>,
+    /// The window looked at, in seconds.
+    pub window_seconds: u64,
+    /// The part of the assets within the objective's time.
+    pub within_objective: Option<f64>,
+    /// The objective's time, in seconds.
+    pub objective_seconds: f64,
+    /// The part that should be within it.
+    pub objective: f64,
+    /// Whether the objective is met; `None` when nothing was enriched.
+    pub met: Option<bool>,
+    /// The 95th percentile of each of up to 60 equal slices of the window, oldest first; `None` where nothing was.
+    pub p95_seconds_over_time: Vec<Option<f64>>,
+}
+
+/// A dead-letter topic at a glance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeadLetterVitals {
+    /// The topic.
+    pub topic: TopicName,
+    /// Dead letters nothing was decided of.
+    pub unresolved: u64,
+    /// All that are on it.
+    pub total: u64,
+}
+
+/// A bucket at a glance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BucketVitals {
+    /// The bucket.
+    pub bucket: BucketName,
+    /// What it holds.
+    #[serde(flatten)]
+    pub usage: BucketUsage,
+}
+
+/// Storage at a glance.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct StorageVitals {
+    /// The buckets.
+    pub buckets: Vec<BucketVitals>,
+    /// Room left, where the store can tell.
+    pub capacity: Option<Capacity>,
+    /// How full it is, in percent.
+    pub used_percent: Option<f64>,
+    /// Whether that is over the limit.
+    pub warn: bool,
+    /// When the objects were counted.
+    #[schemars(with = "Option<String>")]
+    pub counted_at: Option<Timestamp>,
+}
+
+/// Everything at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Vitals {
+    /// The moment.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// Consumer groups.
+    pub groups: Vec<GroupVitals>,
+    /// Ingestion latency.
+    pub latency: LatencyVitals,
+    /// Dead letters.
+    pub dead_letters: Vec<DeadLetterVitals>,
+    /// Storage.
+    pub storage: StorageVitals,
+}
+
+struct Sample {
+    enriched_at: Timestamp,
+    seconds: f64,
+}
+
+/// Looks again and again.
+pub struct Watch {
+    ports: Ports,
+    env: EnvName,
+    buckets: Buckets,
+    objectives: Objectives,
+    window: Duration,
+    count_objects_every: Duration,
+    ledger: Ledger,
+    samples: VecDeque<Sample>,
+    read_to: HashMap<TopicPartition, i64>,
+    last_commits: HashMap<String, (Instant, i64)>,
+    storage: StorageVitals,
+    counted: Option<Instant>,
+}
+
+impl Watch {
+    /// A watch over an environment; latencies are looked at over `window`.
+    #[must_use]
+    pub fn new(ports: Ports, env: EnvName, buckets: Buckets, objectives: Objectives, window: Duration) -> Self {
+        Self {
+            ports,
+            env,
+            buckets,
+            objectives,
+            window,
+            count_objects_every: Duration::from_secs(15),
+            ledger: Ledger::default(),
+            samples: VecDeque::new(),
+            read_to: HashMap::new(),
+            last_commits: HashMap::new(),
+            storage: StorageVitals::default(),
+            counted: None,
+        }
+    }
+
+    /// One look.
+    ///
+    /// # Errors
+    /// Those of the ports.
+    pub async fn look(&mut self) -> Result<Vitals> {
+        let now = self.ports.clock.now();
+        Ok(Vitals {
+            at: now,
+            groups: self.groups().await?,
+            latency: self.latency(now).await?,
+            dead_letters: self.dead_letters().await?,
+            storage: self.storage(now).await?,
+        })
+    }
+
+    async fn groups(&mut self) -> Result<Vec<GroupVitals>> {
+        let groups = lag::groups(self.ports.log.as_ref(), &self.env).await?;
+        let seen = Instant::now();
+        Ok(groups.into_iter().map(|group| self.with_rate(group, seen)).collect())
+    }
+
+    fn with_rate(&mut self, lag: GroupLag, seen: Instant) -> GroupVitals {
+        let last = self.last_commits.insert(lag.group.to_string(), (seen, lag.committed_total));
+        let rate_per_second = last.and_then(|(then, total)| {
+            let seconds = seen.duration_since(then).as_secs_f64();
+            (seconds > 0.0).then(|| ((lag.committed_total - total) as f64 / seconds).max(0.0))
+        });
+        let drained_in_seconds =
+            rate_per_second.filter(|rate| *rate > 0.0 && lag.lag > 0).map(|rate| lag.lag as f64 / rate);
+        GroupVitals { lag, rate_per_second, drained_in_seconds }
+    }
+
+    async fn latency(&mut self, now: Timestamp) -> Result<LatencyVitals> {
+        self.read_new_samples().await?;
+        let window = jiff::SignedDuration::try_from(self.window).unwrap_or(jiff::SignedDuration::from_hours(1));
+        let since = now.checked_sub(window).unwrap_or(Timestamp::MIN);
+        self.samples.retain(|sample| sample.enriched_at >= since);
+        let seconds: Vec<f64> = self.samples.iter().map(|sample| sample.seconds).collect();
+        let limit = self.objectives.latency_seconds;
+        let within = seconds.iter().filter(|value| **value <= limit).count();
+        let within_objective = (!seconds.is_empty()).then(|| within as f64 / seconds.len() as f64);
+        Ok(LatencyVitals {
+            p95_seconds_over_time: spark(&self.samples, since, now),
+            quantiles: quantiles(seconds),
+            window_seconds: self.window.as_secs(),
+            within_objective,
+            objective_seconds: limit,
+            objective: self.objectives.latency_objective,
+            met: within_objective.map(|part| part >= self.objectives.latency_objective),
+        })
+    }
+
+    async fn read_new_samples(&mut self) -> Result<()> {
+        for partition in self.ports.log.offsets(&[topics::MEDIA_ENRICHED]).await? {
+            let (span, at) = (partition.span, partition.at);
+            let mut from = self.read_to.get(&at).copied().unwrap_or(span.high - TAIL).max(span.low);
+            while from < span.high {
+                let page = self.ports.log.fetch(&at, from, FetchLimits::default()).await?;
+                if page.next_offset <= from {
+                    break;
+                }
+                from = page.next_offset;
+                for record in &page.records {
+                    self.take_sample(record.value.as_ref());
+                }
+            }
+            self.read_to.insert(at, from.max(span.low));
+        }
+        Ok(())
+    }
+
+    fn take_sample(&mut self, value: Option<&bytes::Bytes>) {
+        let event = unframe(value).ok().and_then(|(_, json)| serde_json::from_slice::<AnyEvent>(&json).ok());
+        if let Some(AnyEvent { common }) = event {
+            let took = common.occurred_at.duration_since(common.staged_at);
+            self.samples.push_back(Sample { enriched_at: common.occurred_at, seconds: took.as_secs_f64().max(0.0) });
+            if self.samples.len() > MAX_SAMPLES {
+                self.samples.pop_front();
+            }
+        }
+    }
+
+    async fn dead_letters(&mut self) -> Result<Vec<DeadLetterVitals>> {
+        let log = self.ports.log.as_ref();
+        self.ledger.refresh(log).await?;
+        let mut vitals = Vec::new();
+        for topic in dead_letter_topics() {
+            let spans = log.offsets(std::slice::from_ref(&topic)).await?;
+            // Dead-letter topics have neither retention nor transaction markers of ours below their low watermark.
+            let total: u64 = spans.iter().map(|p| u64::try_from(p.span.high - p.span.low).unwrap_or(0)).sum();
+            let resolved = self.ledger.resolved_in(&topic);
+            vitals.push(DeadLetterVitals { topic, unresolved: total.saturating_sub(resolved), total });
+        }
+        Ok(vitals)
+    }
+
+    async fn storage(&mut self, now: Timestamp) -> Result<StorageVitals> {
+        let due = self.counted.is_none_or(|counted| counted.elapsed() >= self.count_objects_every);
+        if due {
+            let mut buckets = Vec::new();
+            for bucket in self.buckets.all() {
+                let usage = self.ports.objects.usage(bucket, MAX_COUNTED).await?;
+                buckets.push(BucketVitals { bucket: bucket.clone(), usage });
+            }
+            self.storage.buckets = buckets;
+            self.storage.counted_at = Some(now);
+            self.counted = Some(Instant::now());
+        }
+        let capacity = self.ports.objects.capacity().await?;
+        let used = capacity.filter(|c| c.total_bytes > 0).map(|c| {
+            let used = c.total_bytes.saturating_sub(c.free_bytes);
+            used as f64 * 100.0 / c.total_bytes as f64
+        });
+        self.storage.capacity = capacity;
+        self.storage.used_percent = used;
+        self.storage.warn = used.is_some_and(|percent| percent >= f64::from(self.objectives.storage_warn_percent));
+        Ok(self.storage.clone())
+    }
+}
+
+/// The 95th percentile of each slice of the window.
+fn spark(samples: &VecDeque<Sample>, since: Timestamp, now: Timestamp) -> Vec<Option<f64>> {
+    let length = now.duration_since(since).as_secs_f64();
+    if length <= 0.0 {
+        return Vec::new();
+    }
+    let mut slices: Vec<Vec<f64>> = vec![Vec::new(); SPARK_POINTS];
+    for sample in samples {
+        let part = sample.enriched_at.duration_since(since).as_secs_f64() / length;
+        let slice = ((part * SPARK_POINTS as f64) as usize).min(SPARK_POINTS - 1);
+        slices[slice].push(sample.seconds);
+    }
+    slices.into_iter().map(|slice| quantiles(slice).map(|q| q.p95_seconds)).collect()
+}
