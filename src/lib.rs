@@ -8,6 +8,7 @@ pub mod cli;
 pub mod dlq;
 pub mod domain;
 pub mod events;
+pub mod humane;
 pub mod ops;
 pub mod pipeline;
 pub mod ports;

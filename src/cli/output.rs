@@ -5,7 +5,7 @@
 //! that nobody reads is dropped, a list ends the verb with [`Failure::closed_pipe`].
 
 mod escape;
-pub mod humane;
+pub use crate::humane;
 mod list;
 mod options;
 mod page;

@@ -1,0 +1,23 @@
+//! Dead letters by topic.
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Rect};
+use ratatui::widgets::{Cell, Row, Table};
+
+use super::style::{Look, panel};
+use crate::humane;
+use crate::ops::vitals::DeadLetterVitals;
+
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, topics: &[DeadLetterVitals], look: Look) {
+    let rows = topics.iter().map(|topic| {
+        let style = if topic.unresolved > 0 { look.alarm() } else { look.good() };
+        Row::new([
+            Cell::from(topic.topic.source().as_str().to_owned()),
+            Cell::from(humane::count(topic.unresolved)).style(style),
+            Cell::from(humane::count(topic.total)),
+        ])
+    });
+    let widths = [Constraint::Min(12), Constraint::Length(10), Constraint::Length(6)];
+    let header = Row::new(["dead letters of", "unresolved", "ever"]).style(look.dim());
+    frame.render_widget(Table::new(rows, widths).header(header).block(panel("dead letters")), area);
+}
