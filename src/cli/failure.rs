@@ -9,6 +9,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::ports::{self, ErrorKind};
+use crate::settings;
 
 /// Why a command did not end with exit code 0. One kind has one exit code; several kinds may share one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -233,6 +234,18 @@ impl From<ports::Error> for Failure {
     fn from(error: ports::Error) -> Self {
         let hint = error.hint_text().map(str::to_owned).or_else(|| default_hint(error.kind()).map(str::to_owned));
         Self { hint, ..Self::of(kind_of(error.kind()), &error) }
+    }
+}
+
+impl From<settings::Error> for Failure {
+    fn from(error: settings::Error) -> Self {
+        let kind = match error.kind() {
+            settings::ErrorKind::Usage => FailureKind::Usage,
+            settings::ErrorKind::Invalid => FailureKind::Invalid,
+            settings::ErrorKind::NotFound => FailureKind::NotFound,
+            settings::ErrorKind::Refused => FailureKind::Refused,
+        };
+        Self { hint: error.hint_text().map(str::to_owned), ..Self::of(kind, &error) }
     }
 }
 

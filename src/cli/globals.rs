@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::output::{ColorChoice, Format, OutputFlags};
 use crate::domain::EnvName;
+use crate::settings::Flags;
 
 /// Global flags. `MFCTL_…` variables stand in for the first four in `settings`, which keeps where each value came from;
 /// `--yes` and `--confirm` come from flags alone.
@@ -46,6 +47,17 @@ pub struct Globals {
 }
 
 impl Globals {
+    /// The flags that are settings.
+    #[must_use]
+    pub fn setting_flags(&self) -> Flags {
+        Flags {
+            profile: self.profile.clone(),
+            config: self.config.clone(),
+            data_dir: self.data_dir.clone(),
+            env: self.env.clone(),
+        }
+    }
+
     /// The flags that decide how something is printed.
     #[must_use]
     pub const fn output_flags(&self) -> OutputFlags {

@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::failure::{Failure, Result};
 use crate::domain::{EnvName, SourcePath, Tenant};
+use crate::settings::{ProfileKind, Settings};
 
 /// What runs behind a profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
@@ -57,6 +58,28 @@ pub struct Target {
 }
 
 impl Target {
+    /// The target of these settings.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Self {
+        let profile = &settings.profile;
+        let endpoints = profile.services.iter().filter_map(|(service, fields)| {
+            let address = without_credentials(fields.address()?);
+            Some(Endpoint { service: service.clone(), address })
+        });
+        Self {
+            profile: profile.name.to_string(),
+            environment: profile.environment.clone(),
+            kind: match profile.kind {
+                ProfileKind::Embedded => TargetKind::Embedded,
+                ProfileKind::Cluster => TargetKind::Cluster,
+            },
+            endpoints: endpoints.collect(),
+            data_dir: profile.data_dir.clone(),
+            tenant: profile.tenant.clone(),
+            protected: profile.protected,
+        }
+    }
+
     /// stderr's first line: `target: profile=embedded env=dev data=/home/x/.local/share/mfctl`.
     #[must_use]
     pub fn first_line(&self) -> String {
@@ -81,6 +104,17 @@ impl Target {
             DataDirMode::MustExist => exists(&self.data_dir),
         }
     }
+}
+
+/// `https://user:password@host/` without what stands before the `@`.
+fn without_credentials(address: &str) -> String {
+    let strip = |part: &str| {
+        let (scheme, rest) = part.split_once("://").map_or(("", part), |(scheme, rest)| (scheme, rest));
+        let authority = rest.find('/').unwrap_or(rest.len());
+        let host = rest[..authority].rfind('@').map_or(rest, |at| &rest[at + 1..]);
+        if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
+    };
+    address.split(',').map(strip).collect::<Vec<_>>().join(",")
 }
 
 fn create_private(dir: &Path) -> Result<()> {
@@ -129,6 +163,12 @@ pub(super) mod tests {
     fn the_first_line_names_profile_environment_and_folder() {
         let line = target(Path::new("/home/x/.local/share/mfctl"), false).first_line();
         assert_eq!(line, "target: profile=embedded env=dev data=/home/x/.local/share/mfctl");
+    }
+
+    #[test]
+    fn an_endpoint_is_shown_without_credentials() {
+        assert_eq!(without_credentials("https://u:p@w@host:1/x@y"), "https://host:1/x@y");
+        assert_eq!(without_credentials("a:9092,b:9092"), "a:9092,b:9092");
     }
 
     #[test]

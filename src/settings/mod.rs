@@ -1,1 +1,36 @@
 //! Layered configuration in which every value knows where it came from. Knows files and the environment, no engine.
+//!
+//! Layers, each hiding the one before: defaults, the system file, the user's file, the project's file, the
+//! environment (`MFCTL_…`), flags. What a profile sets for itself hides what files say in general, so that a project's
+//! file cannot change a profile it did not add. One table ([`KEYS`] and [`PROFILE_KEYS`]) drives parsing, variables,
+//! `config explain`, the file that `init` writes and the reference.
+//!
+//! Only `cli` and `backends::connect` may import this; every other module takes the few values it needs.
+
+mod discover;
+mod error;
+mod file;
+mod keys;
+mod layers;
+mod origin;
+mod profile;
+mod secret;
+mod sources;
+mod suggest;
+mod template;
+mod value;
+
+pub use discover::{Considered, Status, discover};
+pub use error::{Error, ErrorKind};
+pub use keys::{Enrich, Ingest, KEYS, Key, PROFILE_KEYS, Retention, Settings, Slo, Storage, Worker};
+pub use layers::{Choice, Layers};
+pub use origin::{Candidate, Layer, Origin, Place, Resolved};
+pub use profile::{ClusterService, Profile, ProfileKind, ProfileName};
+pub use secret::{Secret, SecretRef};
+pub use sources::{Flags, Sources};
+pub use suggest::did_you_mean;
+pub use template::{NewProfile, commented_file, reference};
+pub use value::{Auto, ByteSize, Percent, Ratio, Raw, Setting, parse_duration};
+
+#[cfg(test)]
+mod tests;

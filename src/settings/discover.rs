@@ -1,0 +1,154 @@
+//! Which files are considered, which of them are read, and why not the others.
+
+use std::fs::{File, Metadata};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::error::{Error, ErrorKind};
+use super::origin::Layer;
+use super::sources::Sources;
+
+/// A configuration file is never larger.
+const LARGEST: u64 = 1024 * 1024;
+
+/// A file that might configure mfctl.
+#[derive(Debug)]
+pub struct Considered {
+    /// Which layer it is.
+    pub layer: Layer,
+    /// Where it is.
+    pub path: PathBuf,
+    /// What became of it.
+    pub status: Status,
+}
+
+/// What became of a file.
+#[derive(Debug)]
+pub enum Status {
+    /// Read; its text.
+    Read(String),
+    /// There is none.
+    Absent,
+    /// Not looked at, and why.
+    Skipped(&'static str),
+    /// It is there and must not or cannot be read: nothing runs until that is mended.
+    Refused(Error),
+}
+
+/// Looks for the system's, the user's and the project's file, in this order.
+#[must_use]
+pub fn discover(sources: &Sources) -> Vec<Considered> {
+    let mut found = vec![file(Layer::System, sources.system_file.clone(), sources)];
+    let own = sources.user_file();
+    match explicit(sources) {
+        Some(path) => {
+            if let Some(own) = own {
+                found.push(Considered {
+                    layer: Layer::User,
+                    path: own,
+                    status: Status::Skipped("--config or MFCTL_CONFIG replaces it"),
+                });
+            }
+            found.push(wanted(path, sources));
+        }
+        None => found.extend(own.map(|path| file(Layer::User, path, sources))),
+    }
+    if let Some(path) = project_file(sources) {
+        let same = found.iter().any(|other| is_same(&other.path, &path) && matches!(other.status, Status::Read(_)));
+        found.push(if same {
+            Considered { layer: Layer::Project, path, status: Status::Skipped("already read as another layer") }
+        } else {
+            file(Layer::Project, path, sources)
+        });
+    }
+    found
+}
+
+/// `--config`, else `MFCTL_CONFIG`.
+fn explicit(sources: &Sources) -> Option<PathBuf> {
+    let given = sources.flags.config.clone().or_else(|| sources.env.get("MFCTL_CONFIG").map(PathBuf::from))?;
+    Some(sources.absolute(&given, &sources.cwd))
+}
+
+/// A file that somebody named must be there.
+fn wanted(path: PathBuf, sources: &Sources) -> Considered {
+    let mut considered = file(Layer::User, path, sources);
+    if matches!(considered.status, Status::Absent) {
+        let message = format!("there is no file {}", considered.path.display());
+        considered.status =
+            Status::Refused(Error::new(ErrorKind::NotFound, message).hint("check --config and MFCTL_CONFIG"));
+    }
+    considered
+}
+
+fn file(layer: Layer, path: PathBuf, sources: &Sources) -> Considered {
+    let status = read(layer, &path, sources).unwrap_or_else(Status::Refused);
+    Considered { layer, path, status }
+}
+
+fn read(layer: Layer, path: &Path, sources: &Sources) -> Result<Status, Error> {
+    let cannot = |error: &std::io::Error| Error::invalid(format!("cannot read {}: {error}", path.display()));
+    // Not to hang on a FIFO that somebody put there.
+    let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let file = match File::options().read(true).custom_flags(nonblocking).open(path) {
+        Ok(file) => file,
+        Err(error) if is_absent(&error) => return Ok(Status::Absent),
+        Err(error) => return Err(cannot(&error)),
+    };
+    // Asked of the open file, so that it cannot be swapped in between.
+    let metadata = file.metadata().map_err(|error| cannot(&error))?;
+    if !metadata.is_file() {
+        return Err(Error::invalid(format!("{} is not a regular file", path.display())));
+    }
+    if layer == Layer::Project {
+        trusted(path, &metadata, sources.uid)?;
+    }
+    let mut text = String::new();
+    file.take(LARGEST + 1).read_to_string(&mut text).map_err(|error| cannot(&error))?;
+    if text.len() as u64 > LARGEST {
+        return Err(Error::invalid(format!("{} is larger than 1 MiB", path.display())));
+    }
+    Ok(Status::Read(text))
+}
+
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
+
+/// A project's file comes with somebody's repository: read it only if nobody but its user or root can have written it.
+fn trusted(path: &Path, metadata: &Metadata, uid: u32) -> Result<(), Error> {
+    let shown = path.display();
+    if metadata.uid() != uid && metadata.uid() != 0 {
+        return Err(Error::invalid(format!(
+            "the project file {shown} belongs to another user (uid {})",
+            metadata.uid()
+        ))
+        .hint("read it, then make it yours with chown; or run mfctl from another folder"));
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return Err(Error::invalid(format!(
+            "the project file {shown} can be written by others (mode {:03o})",
+            metadata.mode() & 0o777
+        ))
+        .hint(format!("read it, then `chmod go-w {shown}`")));
+    }
+    Ok(())
+}
+
+/// `mfctl.toml` in the working folder or above it, up to the repository's root or the home. In a folder that is in
+/// neither, only there: somebody else's `/tmp/mfctl.toml` is none of our business.
+fn project_file(sources: &Sources) -> Option<PathBuf> {
+    let above: Vec<&Path> = sources.cwd.ancestors().collect();
+    let root = above.iter().position(|dir| dir.join(".git").symlink_metadata().is_ok());
+    let home = above.iter().position(|dir| Some(*dir) == sources.home.as_deref());
+    let last = root.into_iter().chain(home).min().unwrap_or(0);
+    above.iter().take(last + 1).map(|dir| dir.join("mfctl.toml")).find(|path| path.symlink_metadata().is_ok())
+}
+
+fn is_same(left: &Path, right: &Path) -> bool {
+    match (left.metadata(), right.metadata()) {
+        (Ok(left), Ok(right)) => (left.dev(), left.ino()) == (right.dev(), right.ino()),
+        _ => false,
+    }
+}

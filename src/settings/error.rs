@@ -1,0 +1,67 @@
+//! What is wrong with the configuration, where, and what to do.
+
+use super::origin::Place;
+
+/// What the caller's next step depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The command line leaves open what it must say.
+    Usage,
+    /// A file, variable or flag has a value that cannot be.
+    Invalid,
+    /// Something named does not exist.
+    NotFound,
+    /// A guard says no.
+    Refused,
+}
+
+/// A configuration that cannot be used. Never holds a secret's value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{message}", prefix(.place.as_ref()))]
+pub struct Error {
+    kind: ErrorKind,
+    place: Option<Place>,
+    message: String,
+    hint: Option<String>,
+}
+
+fn prefix(place: Option<&Place>) -> String {
+    place.map(|place| format!("{place}: ")).unwrap_or_default()
+}
+
+impl Error {
+    pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, place: None, message: message.into(), hint: None }
+    }
+
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, message)
+    }
+
+    pub(super) fn at(mut self, place: Place) -> Self {
+        self.place = Some(place);
+        self
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub(super) fn maybe_hint(mut self, hint: Option<String>) -> Self {
+        self.hint = hint.or(self.hint);
+        self
+    }
+
+    /// What kind of error it is.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// What to do next, if there is anything to say.
+    #[must_use]
+    pub fn hint_text(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}

@@ -1,0 +1,223 @@
+//! One configuration file: every key known, every value of its type, every line remembered.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::Error;
+use super::keys::{KEYS, Key, PROFILE_KEYS, SECTIONS};
+use super::origin::{Candidate, Layer, Origin, Place};
+use super::profile::{ClusterService, ProfileKind, ProfileName, SERVICES, is_secret};
+use super::secret::SecretRef;
+use super::suggest::did_you_mean;
+use super::value::{Raw, Setting};
+
+/// A file's content.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct FileLayer {
+    pub(super) layer: Layer,
+    pub(super) path: PathBuf,
+    /// Settings outside the profiles, by their full name.
+    pub(super) general: BTreeMap<&'static str, Candidate>,
+    pub(super) profiles: BTreeMap<ProfileName, ProfileTable>,
+    pub(super) default_profile: Option<(ProfileName, Origin)>,
+}
+
+/// What a file says of one profile.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ProfileTable {
+    pub(super) origin: Origin,
+    /// The profile's keys and its own settings, by their full name.
+    pub(super) values: BTreeMap<&'static str, Candidate>,
+    pub(super) services: BTreeMap<String, ClusterService>,
+}
+
+type Entry<'a, 'i> = (&'a Spanned<toml::de::DeString<'i>>, &'a Spanned<DeValue<'i>>);
+
+/// Parses a file. Anything it does not know is an error with its line.
+pub(super) fn parse(layer: Layer, path: &Path, text: &str) -> Result<FileLayer, Error> {
+    let reader = Reader { layer, path, text };
+    let document = DeTable::parse(text).map_err(|error| {
+        let message = error.message().replace('\n', ", ");
+        Error::invalid(message).at(reader.place(error.span().unwrap_or(0..0)))
+    })?;
+    let mut file = FileLayer {
+        layer,
+        path: path.to_path_buf(),
+        general: BTreeMap::new(),
+        profiles: BTreeMap::new(),
+        default_profile: None,
+    };
+    for entry in document.get_ref() {
+        reader.top_level(entry, &mut file)?;
+    }
+    Ok(file)
+}
+
+struct Reader<'a> {
+    layer: Layer,
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl Reader<'_> {
+    fn place(&self, span: Range<usize>) -> Place {
+        let before = self.text.get(..span.start.min(self.text.len())).unwrap_or(self.text);
+        Place::File { path: self.path.to_path_buf(), line: before.matches('\n').count() + 1 }
+    }
+
+    fn origin(&self, span: Range<usize>) -> Origin {
+        Origin { layer: self.layer, place: Some(self.place(span)) }
+    }
+
+    fn top_level(&self, (name, value): Entry<'_, '_>, file: &mut FileLayer) -> Result<(), Error> {
+        let word: &str = name.get_ref();
+        match word {
+            "default_profile" => {
+                file.default_profile = Some(self.default_profile(name.span(), value)?);
+                Ok(())
+            }
+            "profiles" => {
+                for (name, table) in self.table(word, value)? {
+                    let profile =
+                        name.get_ref().parse::<ProfileName>().map_err(|error| error.at(self.place(name.span())))?;
+                    file.profiles.insert(profile, self.profile(name, table)?);
+                }
+                Ok(())
+            }
+            section if SECTIONS.iter().any(|(known, _)| *known == section) => {
+                self.section(section, value, &mut file.general)
+            }
+            unknown => {
+                let known = SECTIONS.iter().map(|(name, _)| *name).chain(["default_profile", "profiles"]);
+                Err(self.unknown(unknown, name.span(), known))
+            }
+        }
+    }
+
+    fn default_profile(
+        &self,
+        span: Range<usize>,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<(ProfileName, Origin), Error> {
+        if self.layer != Layer::User {
+            return Err(Error::invalid(format!("the {} file may not choose the default profile", self.layer.as_str()))
+                .at(self.place(span))
+                .hint("set default_profile in your own file (`mfctl config path` says where), or use --profile or MFCTL_PROFILE"));
+        }
+        let text = value.get_ref().as_str().ok_or_else(|| self.wrong("default_profile", "a profile's name", value))?;
+        let name = text.parse::<ProfileName>().map_err(|error| error.at(self.place(span.clone())))?;
+        Ok((name, self.origin(span)))
+    }
+
+    fn profile(
+        &self,
+        name: &Spanned<toml::de::DeString<'_>>,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<ProfileTable, Error> {
+        let mut table =
+            ProfileTable { origin: self.origin(name.span()), values: BTreeMap::new(), services: BTreeMap::new() };
+        for (key, value) in self.table(name.get_ref(), value)? {
+            let word: &str = key.get_ref();
+            if let Some(known) = PROFILE_KEYS.iter().find(|known| known.field == word) {
+                table.values.insert(known.name, self.candidate(known, key.span(), value)?);
+            } else if SECTIONS.iter().any(|(section, _)| *section == word) {
+                self.section(word, value, &mut table.values)?;
+            } else if SERVICES.contains(&word) {
+                table.services.insert(word.to_owned(), self.service(word, value)?);
+            } else {
+                let fields = PROFILE_KEYS.iter().map(|key| key.field);
+                let known = fields.chain(SECTIONS.iter().map(|(name, _)| *name)).chain(SERVICES);
+                return Err(self.unknown(word, key.span(), known));
+            }
+        }
+        self.services_fit(&table)?;
+        Ok(table)
+    }
+
+    fn services_fit(&self, table: &ProfileTable) -> Result<(), Error> {
+        let kind = table.values.get("profile.kind").and_then(|candidate| ProfileKind::parse(&candidate.raw));
+        match (kind, table.services.keys().next(), &table.origin.place) {
+            (Some(ProfileKind::Embedded), Some(service), Some(place)) => {
+                Err(Error::invalid(format!("an embedded profile has no {service}: everything is in its data folder"))
+                    .at(place.clone())
+                    .hint("set kind = \"cluster\", or take the service out"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn section(
+        &self,
+        section: &str,
+        value: &Spanned<DeValue<'_>>,
+        into: &mut BTreeMap<&'static str, Candidate>,
+    ) -> Result<(), Error> {
+        for (name, value) in self.table(section, value)? {
+            let word: &str = name.get_ref();
+            let Some(key) = KEYS.iter().find(|key| key.section == section && key.field == word) else {
+                let known = KEYS.iter().filter(|key| key.section == section).map(|key| key.field);
+                return Err(self.unknown(&format!("{section}.{word}"), name.span(), known));
+            };
+            into.insert(key.name, self.candidate(key, name.span(), value)?);
+        }
+        Ok(())
+    }
+
+    fn service(&self, service: &str, value: &Spanned<DeValue<'_>>) -> Result<ClusterService, Error> {
+        let mut fields = BTreeMap::new();
+        for (name, value) in self.table(service, value)? {
+            let word = name.get_ref().to_string();
+            let raw =
+                raw(value.get_ref()).ok_or_else(|| self.wrong(&word, "a text, a number, true or false", value))?;
+            if is_secret(&word) {
+                let Raw::Text(text) = &raw else { return Err(self.wrong(&word, "a secret's reference", value)) };
+                SecretRef::parse(text).map_err(|error| error.at(self.place(name.span())))?;
+            }
+            fields.insert(word, raw);
+        }
+        Ok(ClusterService { fields })
+    }
+
+    fn candidate(&self, key: &Key, span: Range<usize>, value: &Spanned<DeValue<'_>>) -> Result<Candidate, Error> {
+        let raw = raw(value.get_ref()).filter(|raw| key.canonical(raw).is_some());
+        let raw = raw.ok_or_else(|| self.wrong(key.name, key.expects, value))?;
+        Ok(Candidate { raw, origin: self.origin(span) })
+    }
+
+    fn table<'a, 'i>(&self, name: &str, value: &'a Spanned<DeValue<'i>>) -> Result<&'a DeTable<'i>, Error> {
+        value.get_ref().as_table().ok_or_else(|| self.wrong(name, "a table", value))
+    }
+
+    /// The value is not repeated: it may be a secret in the wrong place.
+    fn wrong(&self, name: &str, expects: &str, value: &Spanned<DeValue<'_>>) -> Error {
+        Error::invalid(format!("{name} wants {expects}")).at(self.place(value.span()))
+    }
+
+    fn unknown<'k>(&self, name: &str, span: Range<usize>, known: impl Iterator<Item = &'k str>) -> Error {
+        let word = name.rsplit('.').next().unwrap_or(name);
+        let meant = did_you_mean(word, known).map(|meant| format!("did you mean `{meant}`?"));
+        Error::invalid(format!("unknown key `{name}`"))
+            .at(self.place(span))
+            .hint("`mfctl config show` lists every key")
+            .maybe_hint(meant)
+    }
+}
+
+/// A plain value; arrays of texts become one text, joined by commas (a list of brokers).
+fn raw(value: &DeValue<'_>) -> Option<Raw> {
+    match value {
+        DeValue::String(text) => Some(Raw::Text(text.to_string())),
+        DeValue::Boolean(value) => Some(Raw::Bool(*value)),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok().map(Raw::Integer),
+        DeValue::Float(number) => number.as_str().parse().ok().map(Raw::Float),
+        DeValue::Array(items) => {
+            let texts: Option<Vec<&str>> = items.iter().map(|item| item.get_ref().as_str()).collect();
+            texts.map(|texts| Raw::Text(texts.join(",")))
+        }
+        DeValue::Datetime(_) | DeValue::Table(_) => None,
+    }
+}

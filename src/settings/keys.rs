@@ -1,0 +1,265 @@
+//! The one table of settings: name, type, default and what it is for. Everything else about a key follows from here.
+
+use std::time::Duration;
+
+use super::error::Error;
+use super::layers::Resolver;
+use super::origin::Resolved;
+use super::profile::{DataDir, Profile, ProfileKind};
+use super::value::{Auto, ByteSize, Percent, Ratio, Raw, Setting};
+use crate::domain::{EnvName, Tenant};
+
+/// What is known of a key.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// Its full name, e.g. `worker.drain_timeout` or `profile.data_dir`.
+    pub name: &'static str,
+    /// The table it stands in: a section, or `profile` for `[profiles.NAME]`.
+    pub section: &'static str,
+    /// Its name in that table.
+    pub field: &'static str,
+    /// What a value looks like.
+    pub expects: &'static str,
+    /// The default as written in a file; for a profile's key, said in words.
+    pub default: &'static str,
+    /// What it is for.
+    pub doc: &'static str,
+    /// Whether a variable may set it.
+    pub from_env: bool,
+    check: fn(&Raw) -> Option<String>,
+}
+
+impl Key {
+    /// The variable that sets it: `MFCTL_WORKER_DRAIN_TIMEOUT`, or `MFCTL_DATA_DIR` for a profile's key.
+    #[must_use]
+    pub fn variable(&self) -> Option<String> {
+        let name = if self.section == "profile" { self.field.to_owned() } else { self.name.replace('.', "_") };
+        self.from_env.then(|| format!("MFCTL_{}", name.to_ascii_uppercase()))
+    }
+
+    /// The value's canonical form, if it is a value of this key.
+    pub(super) fn canonical(&self, raw: &Raw) -> Option<String> {
+        (self.check)(raw)
+    }
+
+    /// The default as a value; a profile's keys have none of their own.
+    pub(super) fn default_raw(&self) -> Option<Raw> {
+        (self.section != "profile").then(|| Raw::Text(self.default.to_owned()))
+    }
+}
+
+fn canonical<T: Setting>(raw: &Raw) -> Option<String> {
+    T::parse(raw).map(|value| value.show())
+}
+
+macro_rules! sections {
+    ($(
+        #[doc = $about:literal] $section:ident: $Section:ident {
+            $( #[doc = $doc:literal] $field:ident: $type:ty = $default:literal, )*
+        }
+    )*) => {
+        $(
+            #[doc = $about]
+            #[derive(Debug, Clone, PartialEq)]
+            pub struct $Section {
+                $( #[doc = $doc] pub $field: $type, )*
+            }
+
+            impl $Section {
+                fn build(resolver: &Resolver) -> Result<Self, Error> {
+                    Ok(Self { $( $field: resolver.typed(concat!(stringify!($section), ".", stringify!($field)))?, )* })
+                }
+            }
+        )*
+
+        /// Every setting outside the profiles, in the order they are shown.
+        pub static KEYS: &[Key] = &[ $( $( Key {
+            name: concat!(stringify!($section), ".", stringify!($field)),
+            section: stringify!($section),
+            field: stringify!($field),
+            expects: <$type as Setting>::EXPECTS,
+            default: $default,
+            doc: $doc.trim_ascii(),
+            from_env: true,
+            check: canonical::<$type>,
+        }, )* )* ];
+
+        /// What each section is about, in the order they are shown.
+        pub(super) static SECTIONS: &[(&str, &str)] = &[ $( (stringify!($section), $about.trim_ascii()), )* ];
+
+        /// The effective settings, parsed and checked, once.
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct Settings {
+            /// The profile a command works on.
+            pub profile: Profile,
+            $( #[doc = $about] pub $section: $Section, )*
+            /// Every key's effective value with its origin and what it hides.
+            pub trail: Vec<Resolved>,
+        }
+
+        impl Settings {
+            pub(super) fn build(profile: Profile, resolver: &Resolver) -> Result<Self, Error> {
+                Ok(Self { profile, $( $section: $Section::build(resolver)?, )* trail: resolver.trail() })
+            }
+        }
+    };
+}
+
+sections! {
+    /// Bulk uploads.
+    ingest: Ingest {
+        /// Files hashed and staged at the same time; `auto` looks at the machine.
+        concurrency: Auto = "auto",
+        /// A larger file is rejected.
+        max_size: ByteSize = "50GiB",
+        /// Ingest refuses to start when it would leave less than this of the disk free.
+        min_free_percent: Percent = "10",
+    }
+    /// The pipeline's daemons.
+    worker: Worker {
+        /// Records worked on at the same time; `auto` looks at the machine.
+        concurrency: Auto = "auto",
+        /// How long a stopped worker may take to finish what it holds.
+        drain_timeout: Duration = "25s",
+        /// How long a dependency may be down before the worker ends with exit code 5.
+        give_up_after: Duration = "2m",
+        /// A worker that sends a larger share of its latest records to dead letters stops: something else is wrong.
+        dead_letter_ratio: Ratio = "0.5",
+    }
+    /// What a parser in its child process may use of one file.
+    enrich: Enrich {
+        /// Memory.
+        memory: ByteSize = "512MiB",
+        /// Processor time.
+        cpu: Duration = "30s",
+        /// Time on the clock.
+        wall: Duration = "60s",
+        /// Pixels that an image may declare.
+        max_pixels: u64 = "100000000",
+        /// Text that is kept of one file.
+        max_text: ByteSize = "16MiB",
+    }
+    /// How long records and objects are kept. Dead letters have no time limit.
+    retention: Retention {
+        /// Days that `ingest.raw` keeps its records.
+        ingest_raw_days: u32 = "30",
+        /// Days that the `media.*` topics keep their records.
+        media_days: u32 = "14",
+        /// Days that a staged object is kept.
+        staging_days: u32 = "180",
+    }
+    /// Service levels.
+    slo: Slo {
+        /// Seconds from staged to enriched that `latency_objective` of all assets keep to.
+        latency_seconds: u32 = "60",
+        /// The share of assets that keep to `latency_seconds`.
+        latency_objective: Ratio = "0.95",
+        /// The share of events that succeed without a dead letter.
+        success: Ratio = "0.995",
+    }
+    /// Storage health.
+    storage: Storage {
+        /// Storage fuller than this is warned of.
+        warn_percent: Percent = "80",
+    }
+}
+
+/// The keys of a profile: `[profiles.NAME]`.
+pub static PROFILE_KEYS: &[Key] = &[
+    profile_key(
+        "profile.kind",
+        "kind",
+        ProfileKind::EXPECTS,
+        "embedded",
+        "What runs behind the profile.",
+        false,
+        canonical::<ProfileKind>,
+    ),
+    profile_key(
+        "profile.environment",
+        "environment",
+        EnvName::EXPECTS,
+        "none: a profile must have one; the built-in `embedded` has dev",
+        "The one environment of this profile; it names buckets, groups and transactional ids.",
+        false,
+        canonical::<EnvName>,
+    ),
+    profile_key(
+        "profile.data_dir",
+        "data_dir",
+        DataDir::EXPECTS,
+        "mfctl in the platform's data folder for `embedded`, mfctl-NAME for others",
+        "The data folder. In a file, a relative path stands below the file's folder.",
+        true,
+        canonical::<DataDir>,
+    ),
+    profile_key(
+        "profile.tenant",
+        "tenant",
+        Tenant::EXPECTS,
+        "default",
+        "The tenant whose assets the profile works on: part of every asset's identity, fixed once data exists.",
+        true,
+        canonical::<Tenant>,
+    ),
+    profile_key(
+        "profile.protected",
+        "protected",
+        bool::EXPECTS,
+        "false",
+        "Whether dangerous verbs want the environment's name typed, or --yes --confirm ENV.",
+        false,
+        canonical::<bool>,
+    ),
+    profile_key(
+        "profile.actor",
+        "actor",
+        String::EXPECTS,
+        "user@host",
+        "Who is said to have done what.",
+        true,
+        canonical::<String>,
+    ),
+];
+
+const fn profile_key(
+    name: &'static str,
+    field: &'static str,
+    expects: &'static str,
+    default: &'static str,
+    doc: &'static str,
+    from_env: bool,
+    check: fn(&Raw) -> Option<String>,
+) -> Key {
+    Key { name, section: "profile", field, expects, default, doc, from_env, check }
+}
+
+/// The key of this full name.
+pub(super) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().chain(PROFILE_KEYS).find(|key| key.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_a_value_of_its_key_and_is_written_in_its_canonical_form() {
+        for key in KEYS {
+            let raw = key.default_raw().unwrap();
+            let shown = key.canonical(&raw).unwrap_or_else(|| panic!("{}: {}", key.name, key.default));
+            assert_eq!(key.canonical(&Raw::Text(shown.clone())), Some(shown), "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn every_key_has_its_own_variable() {
+        let mut names: Vec<String> = KEYS.iter().chain(PROFILE_KEYS).filter_map(Key::variable).collect();
+        assert!(names.contains(&"MFCTL_WORKER_DRAIN_TIMEOUT".to_owned()));
+        assert!(names.contains(&"MFCTL_DATA_DIR".to_owned()));
+        let all = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+}

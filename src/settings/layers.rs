@@ -1,0 +1,385 @@
+//! The layers put together: which profile, and which value wins.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::discover::{Status, discover};
+use super::error::{Error, ErrorKind};
+use super::file::{self, FileLayer, ProfileTable};
+use super::keys::{KEYS, Key, PROFILE_KEYS, Settings, find};
+use super::origin::{Candidate, Layer, Origin, Place, Resolved};
+use super::profile::{DataDir, Profile, ProfileKind, ProfileName};
+use super::sources::Sources;
+use super::suggest::did_you_mean;
+use super::value::{Raw, Setting};
+use crate::domain::{EnvName, Tenant};
+
+/// Variables that are no settings of their own.
+const OTHER_VARIABLES: [&str; 6] =
+    ["MFCTL_PROFILE", "MFCTL_CONFIG", "MFCTL_ENV", "MFCTL_OUTPUT", "MFCTL_COLOR", "MFCTL_LOG"];
+
+/// All layers, read and checked.
+#[derive(Debug, Clone)]
+pub struct Layers {
+    sources: Sources,
+    files: Vec<FileLayer>,
+    variables: BTreeMap<&'static str, Candidate>,
+    warnings: Vec<String>,
+}
+
+/// The profile that was chosen, and by what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// Its name.
+    pub profile: ProfileName,
+    /// Who chose it; the default layer when it is implied.
+    pub origin: Origin,
+}
+
+impl Layers {
+    /// Reads every layer.
+    ///
+    /// # Errors
+    /// What is wrong, with its file and line or its variable.
+    pub fn read(sources: &Sources) -> Result<Self, Error> {
+        let mut files: Vec<FileLayer> = Vec::new();
+        for considered in discover(sources) {
+            match considered.status {
+                Status::Read(text) => {
+                    let file = file::parse(considered.layer, &considered.path, &text)?;
+                    may_add_only(&file, &files)?;
+                    files.push(file);
+                }
+                Status::Refused(error) => return Err(error),
+                Status::Absent | Status::Skipped(_) => {}
+            }
+        }
+        let (variables, warnings) = variables(sources)?;
+        Ok(Self { sources: sources.clone(), files, variables, warnings })
+    }
+
+    /// What is odd but no error, such as a variable that mfctl does not know.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The profiles that files define, each with the place that defines it first.
+    #[must_use]
+    pub fn profiles(&self) -> Vec<(ProfileName, Origin)> {
+        let mut defined: BTreeMap<ProfileName, Origin> = BTreeMap::new();
+        for (name, table) in self.files.iter().flat_map(|file| &file.profiles) {
+            defined.entry(name.clone()).or_insert_with(|| table.origin.clone());
+        }
+        defined.into_iter().collect()
+    }
+
+    /// Which profile: `--profile`, else `MFCTL_PROFILE`, else the user's `default_profile`; embedded is implied only when
+    /// no file defines a profile, or by `--data-dir`.
+    ///
+    /// # Errors
+    /// Profiles are defined and none is chosen: wrong usage. The chosen one is not defined: not found.
+    pub fn choose(&self) -> Result<Choice, Error> {
+        let chosen = self.named_by_flag()?.or(self.named_by_variable()?).or_else(|| self.named_by_file());
+        let Some(choice) = chosen else { return self.implied() };
+        let defined = self.profiles();
+        let name = &choice.profile;
+        if name.as_str() == ProfileName::EMBEDDED || defined.iter().any(|(known, _)| known == name) {
+            return Ok(choice);
+        }
+        let names: Vec<&str> = defined.iter().map(|(name, _)| name.as_str()).chain([ProfileName::EMBEDDED]).collect();
+        let mut error = Error::new(ErrorKind::NotFound, format!("there is no profile `{name}`"));
+        if let Some(place) = choice.origin.place {
+            error = error.at(place);
+        }
+        let meant = did_you_mean(name.as_str(), names.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
+        Err(error.hint(format!("profiles: {}; `mfctl init` makes one", names.join(", "))).maybe_hint(meant))
+    }
+
+    fn named_by_flag(&self) -> Result<Option<Choice>, Error> {
+        let Some(text) = &self.sources.flags.profile else { return Ok(None) };
+        let place = Place::Flag("--profile");
+        let profile = text.parse().map_err(|error: Error| error.at(place))?;
+        Ok(Some(Choice { profile, origin: Origin::flag("--profile") }))
+    }
+
+    fn named_by_variable(&self) -> Result<Option<Choice>, Error> {
+        let Some(text) = self.sources.env.get("MFCTL_PROFILE") else { return Ok(None) };
+        let origin = Origin::variable("MFCTL_PROFILE");
+        let profile = text.parse().map_err(|error: Error| error.at(Place::Variable("MFCTL_PROFILE".to_owned())))?;
+        Ok(Some(Choice { profile, origin }))
+    }
+
+    fn named_by_file(&self) -> Option<Choice> {
+        let (profile, origin) = self.files.iter().find_map(|file| file.default_profile.clone())?;
+        Some(Choice { profile, origin })
+    }
+
+    fn implied(&self) -> Result<Choice, Error> {
+        let defined = self.profiles();
+        if defined.is_empty() || self.sources.flags.data_dir.is_some() {
+            let origin = if defined.is_empty() { Origin::default_layer() } else { Origin::flag("--data-dir") };
+            return Ok(Choice { profile: ProfileName::embedded(), origin });
+        }
+        let names: Vec<&str> =
+            defined.iter().map(|(name, _)| name.as_str()).filter(|name| *name != ProfileName::EMBEDDED).collect();
+        Err(Error::new(ErrorKind::Usage, format!("profiles are defined and none is chosen: {}", join(&names)))
+            .hint("choose with --profile NAME or MFCTL_PROFILE, or set default_profile in your own file"))
+    }
+
+    /// The effective settings of the chosen profile.
+    ///
+    /// # Errors
+    /// As [`Layers::choose`]; a profile without an environment; `--env` that says another one.
+    pub fn settings(&self) -> Result<Settings, Error> {
+        let choice = self.choose()?;
+        self.settings_of(&choice.profile)
+    }
+
+    /// The effective settings of this profile.
+    ///
+    /// # Errors
+    /// As [`Layers::settings`].
+    pub fn settings_of(&self, name: &ProfileName) -> Result<Settings, Error> {
+        let resolver = self.resolver(Some(name))?;
+        let profile = self.profile(name, &resolver)?;
+        self.assert_environment(&profile)?;
+        Settings::build(profile, &resolver)
+    }
+
+    /// Every key's effective value; without a profile, the settings outside the profiles alone.
+    ///
+    /// # Errors
+    /// A profile without an environment.
+    pub fn resolved(&self, profile: Option<&ProfileName>) -> Result<Vec<Resolved>, Error> {
+        self.resolver(profile).map(|resolver| resolver.trail())
+    }
+
+    fn tables<'a>(&'a self, name: &'a ProfileName) -> impl Iterator<Item = (&'a FileLayer, &'a ProfileTable)> {
+        self.files.iter().filter_map(move |file| file.profiles.get(name).map(|table| (file, table)))
+    }
+
+    fn resolver(&self, profile: Option<&ProfileName>) -> Result<Resolver, Error> {
+        let mut resolver = Resolver::default();
+        for key in KEYS {
+            let default = key.default_raw().map(|raw| Candidate { raw, origin: Origin::default_layer() });
+            let general = self.files.iter().filter_map(|file| file.general.get(key.name).cloned());
+            let own = profile
+                .into_iter()
+                .flat_map(|name| self.tables(name))
+                .filter_map(|(_, table)| table.values.get(key.name).cloned());
+            let variable = self.variables.get(key.name).cloned();
+            resolver.add(key, default.into_iter().chain(general).chain(own).chain(variable));
+        }
+        let Some(name) = profile else { return Ok(resolver) };
+        for key in PROFILE_KEYS {
+            let default =
+                self.profile_default(name, key)?.map(|raw| Candidate { raw, origin: Origin::default_layer() });
+            let own = self.tables(name).filter_map(|(file, table)| {
+                let candidate = table.values.get(key.name)?;
+                Some(self.absolute_in(file.path.parent(), key, candidate.clone()))
+            });
+            let variable = self.variables.get(key.name).cloned();
+            let variable = variable.map(|candidate| self.absolute_in(Some(&self.sources.cwd), key, candidate));
+            resolver.add(key, default.into_iter().chain(own).chain(variable).chain(self.flag(key)));
+        }
+        Ok(resolver)
+    }
+
+    fn flag(&self, key: &Key) -> Option<Candidate> {
+        let dir = self.sources.flags.data_dir.as_ref().filter(|_| key.name == "profile.data_dir")?;
+        let path = self.sources.absolute(dir, &self.sources.cwd);
+        Some(Candidate { raw: Raw::Text(path.to_string_lossy().into_owned()), origin: Origin::flag("--data-dir") })
+    }
+
+    fn absolute_in(&self, base: Option<&Path>, key: &Key, candidate: Candidate) -> Candidate {
+        match (&candidate.raw, base) {
+            (Raw::Text(text), Some(base)) if key.name == "profile.data_dir" => {
+                let path = self.sources.absolute(Path::new(text), base);
+                Candidate { raw: Raw::Text(path.to_string_lossy().into_owned()), origin: candidate.origin }
+            }
+            _ => candidate,
+        }
+    }
+
+    /// What a profile is when nobody says: the built-in one has an environment, others must name theirs.
+    fn profile_default(&self, name: &ProfileName, key: &Key) -> Result<Option<Raw>, Error> {
+        let embedded = name.as_str() == ProfileName::EMBEDDED;
+        let text = match key.field {
+            "environment" if embedded => "dev".to_owned(),
+            "environment" => {
+                self.has_environment(name)?;
+                return Ok(None);
+            }
+            "data_dir" => {
+                let folder = if embedded { "mfctl".to_owned() } else { format!("mfctl-{name}") };
+                let Some(base) = self.sources.platform_data() else { return Ok(None) };
+                base.join(folder).to_string_lossy().into_owned()
+            }
+            "actor" => format!("{}@{}", self.sources.user, self.sources.host),
+            _ => key.default.to_owned(),
+        };
+        Ok(Some(Raw::Text(text)))
+    }
+
+    fn has_environment(&self, name: &ProfileName) -> Result<(), Error> {
+        if self.tables(name).any(|(_, table)| table.values.contains_key("profile.environment")) {
+            return Ok(());
+        }
+        let place = self.tables(name).next().and_then(|(_, table)| table.origin.place.clone());
+        let error = Error::invalid(format!("profile `{name}` has no environment"))
+            .hint("add environment = \"dev\" (or prod, …) to its table");
+        Err(match place {
+            Some(place) => error.at(place),
+            None => error,
+        })
+    }
+
+    fn profile(&self, name: &ProfileName, resolver: &Resolver) -> Result<Profile, Error> {
+        let services = self.tables(name).flat_map(|(_, table)| table.services.clone()).collect();
+        Ok(Profile {
+            name: name.clone(),
+            kind: resolver.typed::<ProfileKind>("profile.kind")?,
+            environment: resolver.typed::<EnvName>("profile.environment")?,
+            data_dir: self.data_dir(resolver)?,
+            tenant: resolver.typed::<Tenant>("profile.tenant")?,
+            protected: resolver.typed::<bool>("profile.protected")?,
+            actor: resolver.typed::<String>("profile.actor")?,
+            services,
+        })
+    }
+
+    /// The flag's path is taken as given, so that a name that is not UTF-8 works.
+    fn data_dir(&self, resolver: &Resolver) -> Result<PathBuf, Error> {
+        if let Some(dir) = &self.sources.flags.data_dir {
+            return Ok(self.sources.absolute(dir, &self.sources.cwd));
+        }
+        match resolver.winner("profile.data_dir") {
+            Some(_) => resolver.typed::<DataDir>("profile.data_dir").map(|dir| PathBuf::from(dir.0)),
+            None => {
+                Err(Error::invalid("there is no home folder to keep data in").hint("give --data-dir or MFCTL_DATA_DIR"))
+            }
+        }
+    }
+
+    fn assert_environment(&self, profile: &Profile) -> Result<(), Error> {
+        let by_flag = self.sources.flags.env.as_ref().map(|env| (env.to_string(), "--env"));
+        let asserted = by_flag.or_else(|| self.sources.env.get("MFCTL_ENV").map(|env| (env.clone(), "MFCTL_ENV")));
+        match asserted {
+            Some((env, by)) if env != profile.environment.as_str() => {
+                let message =
+                    format!("profile `{}` is environment {}, but {by} says {env}", profile.name, profile.environment);
+                Err(Error::new(ErrorKind::Refused, message)
+                    .hint("--env only asserts; choose another profile with --profile"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn join(names: &[&str]) -> String {
+    if names.is_empty() { ProfileName::EMBEDDED.to_owned() } else { names.join(", ") }
+}
+
+/// A project's file may add a profile, never say something of one that exists without it.
+fn may_add_only(file: &FileLayer, below: &[FileLayer]) -> Result<(), Error> {
+    if file.layer != Layer::Project {
+        return Ok(());
+    }
+    let known: BTreeSet<&str> = below.iter().flat_map(|file| file.profiles.keys()).map(ProfileName::as_str).collect();
+    for (name, table) in &file.profiles {
+        if name.as_str() == ProfileName::EMBEDDED || known.contains(name.as_str()) {
+            let error = Error::invalid(format!("the project file redefines profile `{name}`"))
+                .hint("a project may add profiles under new names only");
+            return Err(match &table.origin.place {
+                Some(place) => error.at(place.clone()),
+                None => error,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The settings that variables give, and what is odd about the variables.
+fn variables(sources: &Sources) -> Result<(BTreeMap<&'static str, Candidate>, Vec<String>), Error> {
+    if let Some(name) = sources.unreadable.first() {
+        return Err(Error::invalid("the value is not UTF-8").at(Place::Variable(name.clone())));
+    }
+    let known: BTreeMap<String, &'static Key> =
+        KEYS.iter().chain(PROFILE_KEYS).filter_map(|key| key.variable().map(|name| (name, key))).collect();
+    let mut values = BTreeMap::new();
+    let mut warnings = Vec::new();
+    for (name, value) in sources.env.iter().filter(|(name, _)| name.starts_with("MFCTL_")) {
+        let place = || Place::Variable(name.clone());
+        let key = known.get(name);
+        if value.is_empty() && (key.is_some() || OTHER_VARIABLES[..3].contains(&name.as_str())) {
+            return Err(Error::invalid("the variable is empty").at(place()).hint("unset it, or give it a value"));
+        }
+        if let Some(key) = key {
+            let raw = Raw::Text(value.clone());
+            if key.canonical(&raw).is_none() {
+                return Err(Error::invalid(format!("{} wants {}", key.name, key.expects)).at(place()));
+            }
+            values.insert(key.name, Candidate { raw, origin: Origin::variable(name) });
+        } else if let Some(warning) = unknown_variable(name, &known) {
+            warnings.push(warning);
+        }
+    }
+    Ok((values, warnings))
+}
+
+/// A variable that is no setting is a slip, unless a test or Kubernetes made it (for a service named mfctl).
+fn unknown_variable(name: &str, known: &BTreeMap<String, &'static Key>) -> Option<String> {
+    let kubernetes = name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT") || name.contains("_PORT");
+    if OTHER_VARIABLES.contains(&name) || name.starts_with("MFCTL_TEST_") || kubernetes {
+        return None;
+    }
+    let names = known.keys().map(String::as_str).chain(OTHER_VARIABLES);
+    let meant = did_you_mean(name, names.map(|name| name)).map(|meant| format!("; did you mean {meant}?"));
+    Some(format!("the variable {name} is no setting of mfctl{}", meant.unwrap_or_default()))
+}
+
+/// Every key's candidates, lowest first.
+#[derive(Debug, Default)]
+pub(super) struct Resolver {
+    candidates: Vec<(&'static Key, Vec<Candidate>)>,
+}
+
+impl Resolver {
+    fn add(&mut self, key: &'static Key, candidates: impl Iterator<Item = Candidate>) {
+        self.candidates.push((key, candidates.collect()));
+    }
+
+    fn winner(&self, name: &str) -> Option<&Candidate> {
+        self.candidates.iter().find(|(key, _)| key.name == name).and_then(|(_, all)| all.last())
+    }
+
+    /// The effective value as its type. Every candidate was checked when it was read.
+    pub(super) fn typed<T: Setting>(&self, name: &str) -> Result<T, Error> {
+        let winner = self.winner(name).ok_or_else(|| Error::invalid(format!("{name} is not set")))?;
+        T::parse(&winner.raw).ok_or_else(|| {
+            let error = Error::invalid(format!("{name} wants {}", T::EXPECTS));
+            match &winner.origin.place {
+                Some(place) => error.at(place.clone()),
+                None => error,
+            }
+        })
+    }
+
+    /// Every key's effective value and what it hides.
+    pub(super) fn trail(&self) -> Vec<Resolved> {
+        self.candidates.iter().filter_map(|(key, all)| resolve(key, all)).collect()
+    }
+}
+
+fn resolve(key: &Key, candidates: &[Candidate]) -> Option<Resolved> {
+    let shown = |candidate: &Candidate| key.canonical(&candidate.raw).unwrap_or_else(|| candidate.raw.to_string());
+    let (winner, below) = candidates.split_last()?;
+    debug_assert!(find(key.name).is_some(), "every resolved key is in the table");
+    Some(Resolved {
+        key: key.name.to_owned(),
+        value: shown(winner),
+        origin: winner.origin.clone(),
+        hidden: below.iter().rev().map(|candidate| (shown(candidate), candidate.origin.clone())).collect(),
+    })
+}

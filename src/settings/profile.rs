@@ -1,0 +1,147 @@
+//! Profiles: what a command works on.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::error::Error;
+use super::value::{Raw, Setting};
+use crate::domain::{EnvName, Tenant};
+
+/// A profile's name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProfileName(String);
+
+impl ProfileName {
+    /// The built-in profile's name.
+    pub(super) const EMBEDDED: &'static str = "embedded";
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn embedded() -> Self {
+        Self(Self::EMBEDDED.to_owned())
+    }
+}
+
+impl FromStr for ProfileName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let valid = (1..=63).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+            && !text.starts_with('-');
+        if valid {
+            return Ok(Self(text.to_owned()));
+        }
+        let shown: String = text.chars().take(80).collect();
+        Err(Error::invalid(format!("{shown:?} is no profile name: 1 to 63 of a-z A-Z 0-9 - _, not beginning with -")))
+    }
+}
+
+impl fmt::Display for ProfileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// What runs behind a profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProfileKind {
+    /// Everything in one data folder.
+    Embedded,
+    /// The servers that the profile names.
+    Cluster,
+}
+
+impl Setting for ProfileKind {
+    const EXPECTS: &'static str = "\"embedded\" or \"cluster\"";
+
+    fn parse(raw: &Raw) -> Option<Self> {
+        match raw {
+            Raw::Text(text) if text == "embedded" => Some(Self::Embedded),
+            Raw::Text(text) if text == "cluster" => Some(Self::Cluster),
+            _ => None,
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Cluster => "cluster",
+        }
+        .to_owned()
+    }
+}
+
+/// A data folder as written; made absolute when the profile is built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DataDir(pub(super) String);
+
+impl Setting for DataDir {
+    const EXPECTS: &'static str = "a path";
+
+    fn parse(raw: &Raw) -> Option<Self> {
+        match raw {
+            Raw::Text(text) if !text.is_empty() && !text.contains('\0') => Some(Self(text.clone())),
+            _ => None,
+        }
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// The services of a cluster profile, each a table `[profiles.NAME.<service>]`.
+pub(super) const SERVICES: [&str; 7] = ["kafka", "s3", "postgrest", "schema_registry", "opensearch", "consul", "vault"];
+
+/// What a profile says of one service. The service's backend gives the fields their types.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ClusterService {
+    /// The fields; one that holds a secret is a reference.
+    pub fields: BTreeMap<String, Raw>,
+}
+
+impl ClusterService {
+    /// Where the service is, as the profile says it.
+    #[must_use]
+    pub fn address(&self) -> Option<&str> {
+        ["brokers", "url", "endpoint", "address"].iter().find_map(|name| match self.fields.get(*name) {
+            Some(Raw::Text(text)) => Some(text.as_str()),
+            _ => None,
+        })
+    }
+}
+
+/// Whether a field of a service holds a secret, and so must be a reference.
+pub(super) fn is_secret(field: &str) -> bool {
+    ["password", "secret", "secret_key", "secret_access_key", "secret_id", "token", "private_key", "passphrase"]
+        .iter()
+        .any(|ending| field == *ending || field.ends_with(&format!("_{ending}")))
+}
+
+/// The profile a command works on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile {
+    /// Its name.
+    pub name: ProfileName,
+    /// What runs behind it.
+    pub kind: ProfileKind,
+    /// Its one environment.
+    pub environment: EnvName,
+    /// The data folder, absolute.
+    pub data_dir: PathBuf,
+    /// The tenant whose assets it works on.
+    pub tenant: Tenant,
+    /// Whether dangerous verbs want the environment's name.
+    pub protected: bool,
+    /// Who is said to have done what.
+    pub actor: String,
+    /// The services of a cluster profile by name.
+    pub services: BTreeMap<String, ClusterService>,
+}

@@ -1,0 +1,130 @@
+//! Secrets: given by reference, read when they are needed, never printed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Read;
+use std::path::PathBuf;
+
+use super::error::{Error, ErrorKind};
+
+/// A secret's content. It has no `Display` and no `Serialize`, and its `Debug` says nothing.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps this text secret.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The content, for the one call that needs it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Where a secret is: what a file may say in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretRef {
+    /// `env:NAME`
+    Env(String),
+    /// `file:PATH`
+    File(PathBuf),
+}
+
+/// No key or token is longer.
+const LONGEST: u64 = 64 * 1024;
+
+impl SecretRef {
+    /// Reads a reference. A plain value is refused, and not repeated in the error.
+    ///
+    /// # Errors
+    /// When the text is no reference.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        match text.split_once(':') {
+            Some(("env", name)) if valid_variable(name) => Ok(Self::Env(name.to_owned())),
+            Some(("file", path)) if path.starts_with('/') => Ok(Self::File(PathBuf::from(path))),
+            Some(("file", _)) => Err(Error::invalid("a secret's `file:` wants an absolute path")),
+            Some(("env", _)) => Err(Error::invalid("a secret's `env:` wants the name of a variable")),
+            _ => Err(Error::invalid("a secret is given by reference, never as plain text")
+                .hint("write \"env:NAME\" or \"file:/path\"; a secret that stood in a file should be replaced")),
+        }
+    }
+
+    /// Fetches the secret. One newline at the end is not part of it.
+    ///
+    /// # Errors
+    /// When the variable or file does not exist, is empty, too long or not UTF-8.
+    pub fn resolve(&self, env: &BTreeMap<String, String>) -> Result<Secret, Error> {
+        let text = match self {
+            Self::Env(name) => {
+                env.get(name).cloned().ok_or_else(|| missing(format!("the variable {name} is not set")))?
+            }
+            Self::File(path) => {
+                let file =
+                    std::fs::File::open(path).map_err(|error| missing(format!("{}: {error}", path.display())))?;
+                let mut text = String::new();
+                let read = file.take(LONGEST + 1).read_to_string(&mut text);
+                read.map_err(|error| Error::invalid(format!("{}: {error}", path.display())))?;
+                text
+            }
+        };
+        let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
+        if text.is_empty() || text.len() as u64 > LONGEST {
+            return Err(Error::invalid(format!("the secret at {self} is empty or longer than 64 KiB")));
+        }
+        Ok(Secret::new(text))
+    }
+}
+
+fn valid_variable(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+fn missing(message: String) -> Error {
+    Error::new(ErrorKind::NotFound, format!("cannot read a secret: {message}"))
+}
+
+impl fmt::Display for SecretRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "env:{name}"),
+            Self::File(path) => write!(f, "file:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_secret_is_refused_and_not_repeated() {
+        let error = SecretRef::parse("hunter2").unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"));
+        assert!(error.hint_text().unwrap().contains("env:NAME"));
+        for text in ["env:", "env:A B", "file:relative", "https://x"] {
+            assert!(SecretRef::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_read_from_where_it_is_and_cannot_print_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        std::fs::write(&path, "s3cret\n").unwrap();
+        let env = BTreeMap::from([("TOKEN".to_owned(), "t0ken".to_owned())]);
+        let from_file = SecretRef::parse(&format!("file:{}", path.display())).unwrap().resolve(&env).unwrap();
+        let from_env = SecretRef::parse("env:TOKEN").unwrap().resolve(&env).unwrap();
+        assert_eq!((from_file.expose(), from_env.expose()), ("s3cret", "t0ken"));
+        assert_eq!(format!("{from_file:?}"), "Secret(…)");
+        assert!(SecretRef::parse("env:NONE").unwrap().resolve(&env).is_err());
+    }
+}

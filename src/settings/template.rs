@@ -1,0 +1,107 @@
+//! The commented file that `init` writes and the settings' reference, both from the one table.
+
+use std::path::PathBuf;
+
+use super::keys::{KEYS, Key, PROFILE_KEYS, SECTIONS};
+use super::profile::ProfileName;
+use crate::domain::EnvName;
+
+/// A profile that `init` is to write.
+#[derive(Debug, Clone)]
+pub struct NewProfile {
+    /// Its name.
+    pub name: ProfileName,
+    /// Its environment.
+    pub environment: EnvName,
+    /// Its data folder, where it is not the default one.
+    pub data_dir: Option<PathBuf>,
+    /// Whether it becomes the default profile. A project's file cannot choose one.
+    pub default: bool,
+}
+
+impl NewProfile {
+    /// Whether dangerous verbs are to want the environment's name: for names that begin with prod or live.
+    #[must_use]
+    pub fn is_protected(&self) -> bool {
+        [self.name.as_str(), self.environment.as_str()]
+            .iter()
+            .any(|name| ["prod", "live"].iter().any(|start| name.to_ascii_lowercase().starts_with(start)))
+    }
+}
+
+/// A file with this profile, in which every setting stands as a comment with its default.
+#[must_use]
+pub fn commented_file(profile: &NewProfile) -> String {
+    let mut text = String::from(
+        "# mfctl's settings. `mfctl config show` prints what is in effect and where it comes from,\n\
+         # `mfctl config explain KEY` what a key means. A line without its leading # sets the value.\n\n",
+    );
+    if profile.default {
+        text.push_str(&format!("default_profile = {}\n\n", quoted(profile.name.as_str())));
+    }
+    text.push_str(&format!("[profiles.{}]\n", profile.name));
+    for key in PROFILE_KEYS {
+        push_doc(&mut text, key);
+        text.push_str(&profile_line(key, profile));
+    }
+    for (section, about) in SECTIONS {
+        text.push_str(&format!(
+            "\n# {about}\n# [profiles.NAME.{section}] sets the same for one profile.\n[{section}]\n"
+        ));
+        for key in KEYS.iter().filter(|key| key.section == *section) {
+            push_doc(&mut text, key);
+            text.push_str(&format!("# {} = {}\n", key.field, literal(key.default)));
+        }
+    }
+    text
+}
+
+fn push_doc(text: &mut String, key: &Key) {
+    text.push_str(&format!("# {} ({})\n", key.doc, key.expects));
+}
+
+fn profile_line(key: &Key, profile: &NewProfile) -> String {
+    match key.field {
+        "kind" => "kind = \"embedded\"\n".to_owned(),
+        "environment" => format!("environment = {}\n", quoted(profile.environment.as_str())),
+        "protected" if profile.is_protected() => "protected = true\n".to_owned(),
+        "data_dir" => match &profile.data_dir {
+            Some(dir) => format!("data_dir = {}\n", quoted(&dir.to_string_lossy())),
+            None => "# data_dir = \"/path\"\n".to_owned(),
+        },
+        "actor" => "# actor = \"user@host\"\n".to_owned(),
+        _ => format!("# {} = {}\n", key.field, literal(key.default)),
+    }
+}
+
+/// A default as TOML: numbers and truths bare, the rest quoted.
+fn literal(default: &str) -> String {
+    let bare = default == "true" || default == "false" || default.parse::<f64>().is_ok();
+    if bare { default.to_owned() } else { quoted(default) }
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// The settings' reference in Markdown.
+#[must_use]
+pub fn reference() -> String {
+    let mut text = String::from(
+        "# Settings\n\nLayers, each hiding the one before: defaults, the system file (`/etc/mfctl/mfctl.toml`), the user's\n\
+         file, the project's file, the environment, flags. A key that a profile sets for itself hides what files say in\n\
+         general. `mfctl config path` names the files.\n",
+    );
+    let profile = ("profile", "A profile: `[profiles.NAME]`.");
+    for (section, about) in std::iter::once(&profile).chain(SECTIONS) {
+        text.push_str(&format!("\n## {section}\n\n{about}\n\n| key | value | default | variable | |\n|-|-|-|-|-|\n"));
+        for key in PROFILE_KEYS.iter().chain(KEYS).filter(|key| key.section == *section) {
+            let variable = key.variable().map_or_else(|| "-".to_owned(), |name| format!("`{name}`"));
+            text.push_str(&format!(
+                "| `{}` | {} | {} | {variable} | {} |\n",
+                key.field, key.expects, key.default, key.doc
+            ));
+        }
+    }
+    text
+}

@@ -1,0 +1,369 @@
+//! The layers' rules, each on files in a temporary folder and an environment of its own.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+struct Site {
+    root: tempfile::TempDir,
+    sources: Sources,
+}
+
+impl Site {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        for dir in ["home/.config/mfctl", "home/work/.git", "home/work/deep", "etc"] {
+            std::fs::create_dir_all(at(dir)).unwrap();
+        }
+        let sources = Sources {
+            flags: Flags::default(),
+            env: BTreeMap::new(),
+            unreadable: Vec::new(),
+            cwd: at("home/work/deep"),
+            home: Some(at("home")),
+            uid: rustix::process::geteuid().as_raw(),
+            user: "ops".to_owned(),
+            host: "box".to_owned(),
+            system_file: at("etc/mfctl.toml"),
+        };
+        Self { root, sources }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        path
+    }
+
+    fn system(self, text: &str) -> Self {
+        self.write("etc/mfctl.toml", text);
+        self
+    }
+
+    fn user(self, text: &str) -> Self {
+        self.write("home/.config/mfctl/mfctl.toml", text);
+        self
+    }
+
+    fn project(self, text: &str) -> Self {
+        self.write("home/work/mfctl.toml", text);
+        self
+    }
+
+    fn env(mut self, name: &str, value: &str) -> Self {
+        self.sources.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    fn profile(mut self, name: &str) -> Self {
+        self.sources.flags.profile = Some(name.to_owned());
+        self
+    }
+
+    fn layers(&self) -> Layers {
+        Layers::read(&self.sources).unwrap()
+    }
+
+    fn settings(&self) -> Result<Settings, Error> {
+        Layers::read(&self.sources)?.settings()
+    }
+
+    fn error(&self) -> (ErrorKind, String) {
+        let error = self.settings().unwrap_err();
+        (error.kind(), format!("{error} [{}]", error.hint_text().unwrap_or_default()))
+    }
+}
+
+fn resolved(settings: &Settings, key: &str) -> Resolved {
+    settings.trail.iter().find(|resolved| resolved.key == key).unwrap().clone()
+}
+
+const PROD: &str = "[profiles.prod]\nenvironment = \"prod\"\nprotected = true\n";
+
+#[test]
+fn with_no_file_at_all_embedded_is_implied_in_the_platforms_folder() {
+    let site = Site::new();
+    let settings = site.settings().unwrap();
+    assert_eq!((settings.profile.name.as_str(), settings.profile.environment.as_str()), ("embedded", "dev"));
+    assert_eq!(settings.profile.data_dir, site.path("home/.local/share/mfctl"));
+    assert_eq!(settings.profile.actor, "ops@box");
+    assert_eq!(settings.worker.drain_timeout.as_secs(), 25);
+    assert_eq!(settings.worker.give_up_after.as_secs(), 120);
+    assert_eq!(settings.enrich.memory, ByteSize(512 << 20));
+}
+
+#[test]
+fn each_layer_hides_the_one_below_and_says_where_it_stands() {
+    let site = Site::new()
+        .system("[worker]\ndrain_timeout = \"10s\"\n")
+        .user("\n\n[worker]\ndrain_timeout = \"20s\"\n")
+        .project("[worker]\ndrain_timeout = 30\n");
+    let found = resolved(&site.settings().unwrap(), "worker.drain_timeout");
+    assert_eq!((found.value.as_str(), found.origin.layer), ("30s", Layer::Project));
+    let hidden: Vec<(&str, Layer)> =
+        found.hidden.iter().map(|(value, origin)| (value.as_str(), origin.layer)).collect();
+    assert_eq!(hidden, [("20s", Layer::User), ("10s", Layer::System), ("25s", Layer::Default)]);
+    assert_eq!(found.hidden[0].1.to_string(), format!("{}:4", site.path("home/.config/mfctl/mfctl.toml").display()));
+
+    let site = site.env("MFCTL_WORKER_DRAIN_TIMEOUT", "1m");
+    let settings = site.settings().unwrap();
+    assert_eq!(settings.worker.drain_timeout.as_secs(), 60);
+    assert_eq!(resolved(&settings, "worker.drain_timeout").origin.to_string(), "MFCTL_WORKER_DRAIN_TIMEOUT");
+}
+
+#[test]
+fn what_a_profile_sets_for_itself_hides_what_files_say_in_general() {
+    let site = Site::new()
+        .user(&format!("{PROD}[profiles.prod.worker]\nconcurrency = 16\n"))
+        .project("[worker]\nconcurrency = 2\n")
+        .profile("prod");
+    let found = resolved(&site.settings().unwrap(), "worker.concurrency");
+    assert_eq!((found.value.as_str(), found.hidden[0].0.as_str()), ("16", "2"));
+}
+
+#[test]
+fn profiles_defined_and_none_chosen_is_wrong_usage_with_the_list() {
+    let site = Site::new().user(&format!("{PROD}[profiles.staging]\nenvironment = \"staging\"\n"));
+    let (kind, text) = site.error();
+    assert_eq!(kind, ErrorKind::Usage);
+    assert!(text.contains("prod, staging") && text.contains("--profile"), "{text}");
+}
+
+#[test]
+fn the_profile_is_chosen_by_flag_then_variable_then_the_users_file() {
+    let user = format!(
+        "default_profile = \"prod\"\n{PROD}[profiles.b]\nenvironment = \"b\"\n[profiles.c]\nenvironment = \"c\"\n"
+    );
+    let site = Site::new().user(&user);
+    assert_eq!(site.settings().unwrap().profile.name.as_str(), "prod");
+    let site = site.env("MFCTL_PROFILE", "b");
+    assert_eq!(site.settings().unwrap().profile.name.as_str(), "b");
+    let site = site.profile("c");
+    let choice = site.layers().choose().unwrap();
+    assert_eq!((choice.profile.as_str(), choice.origin.to_string().as_str()), ("c", "--profile"));
+}
+
+#[test]
+fn data_dir_implies_embedded_when_none_is_chosen_and_not_when_one_is() {
+    let mut site = Site::new().user(PROD);
+    site.sources.flags.data_dir = Some(PathBuf::from("../data"));
+    let settings = site.settings().unwrap();
+    assert_eq!(settings.profile.name.as_str(), "embedded");
+    assert_eq!(settings.profile.data_dir, site.path("home/work/data"));
+    let site = site.env("MFCTL_PROFILE", "prod");
+    assert_eq!(site.settings().unwrap().profile.name.as_str(), "prod");
+    // The variable names a folder; it chooses nothing.
+    let site = Site::new().user(PROD).env("MFCTL_DATA_DIR", "/data");
+    assert_eq!(site.error().0, ErrorKind::Usage);
+}
+
+#[test]
+fn embedded_can_always_be_named() {
+    let site = Site::new().user(PROD).profile("embedded");
+    assert_eq!(site.settings().unwrap().profile.environment.as_str(), "dev");
+}
+
+#[test]
+fn a_profile_that_does_not_exist_is_named_with_the_nearest() {
+    let (kind, text) = Site::new().user(PROD).profile("prd").error();
+    assert_eq!(kind, ErrorKind::NotFound);
+    assert!(text.contains("did you mean `prod`?"), "{text}");
+}
+
+#[test]
+fn env_only_asserts() {
+    let mut site = Site::new().user(PROD).profile("prod");
+    site.sources.flags.env = Some("dev".parse().unwrap());
+    assert_eq!(site.error().0, ErrorKind::Refused);
+    site.sources.flags.env = Some("prod".parse().unwrap());
+    assert!(site.settings().is_ok());
+    let site = Site::new().env("MFCTL_ENV", "prod");
+    assert_eq!(site.error().0, ErrorKind::Refused);
+}
+
+#[test]
+fn two_profiles_do_not_share_a_data_folder_by_accident() {
+    let site = Site::new().user(PROD).profile("prod");
+    assert_eq!(site.settings().unwrap().profile.data_dir, site.path("home/.local/share/mfctl-prod"));
+}
+
+#[test]
+fn a_relative_data_folder_stands_below_the_file_that_names_it() {
+    let site = Site::new().project("[profiles.here]\nenvironment = \"dev\"\ndata_dir = \"./data\"\n").profile("here");
+    assert_eq!(site.settings().unwrap().profile.data_dir, site.path("home/work/data"));
+    let site = Site::new().user("[profiles.a]\nenvironment = \"dev\"\ndata_dir = \"~/d\"\n").profile("a");
+    assert_eq!(site.settings().unwrap().profile.data_dir, site.path("home/d"));
+}
+
+#[test]
+fn a_project_may_add_a_profile_and_neither_redefine_nor_choose_one() {
+    let added = Site::new().user(PROD).project("[profiles.demo]\nenvironment = \"demo\"\n").profile("demo");
+    assert_eq!(added.settings().unwrap().profile.environment.as_str(), "demo");
+    for project in [
+        "[profiles.prod]\nprotected = false\n",
+        "\n[profiles.embedded]\nenvironment = \"x\"\n",
+        "default_profile = \"prod\"\n",
+    ] {
+        let (kind, text) = Site::new().user(PROD).project(project).profile("prod").error();
+        assert_eq!(kind, ErrorKind::Invalid, "{project}");
+        assert!(text.contains("work/mfctl.toml:"), "{text}");
+    }
+    let (kind, _) = Site::new().system("default_profile = \"prod\"\n").error();
+    assert_eq!(kind, ErrorKind::Invalid);
+}
+
+#[test]
+fn a_project_file_that_others_can_write_is_refused_and_named() {
+    let site = Site::new().project("[worker]\nconcurrency = 2\n");
+    let path = site.path("home/work/mfctl.toml");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o664)).unwrap();
+    let (kind, text) = site.error();
+    assert_eq!(kind, ErrorKind::Invalid);
+    assert!(text.contains("can be written by others (mode 664)"), "{text}");
+}
+
+#[test]
+fn a_project_file_of_another_user_is_refused() {
+    let mut site = Site::new().project("[worker]\nconcurrency = 2\n");
+    // As if another user ran it. Root's files are trusted, so the file gets an owner where the test may do that.
+    let path = site.path("home/work/mfctl.toml");
+    if site.sources.uid == 0 {
+        std::os::unix::fs::chown(&path, Some(12_345), None).unwrap();
+    } else {
+        site.sources.uid += 1;
+    }
+    assert!(site.error().1.contains("belongs to another user"), "{:?}", site.error());
+}
+
+#[test]
+fn a_project_file_is_looked_for_up_to_the_repositorys_root_only() {
+    let site = Site::new();
+    site.write("home/mfctl.toml", "nonsense = 1\n");
+    assert!(site.settings().is_ok());
+    let mut outside = Site::new();
+    outside.write("etc/mfctl.toml", "");
+    std::fs::create_dir_all(outside.path("srv/x")).unwrap();
+    outside.write("srv/mfctl.toml", "nonsense = 1\n");
+    outside.sources.cwd = outside.path("srv/x");
+    assert!(outside.settings().is_ok());
+}
+
+#[test]
+fn the_config_flag_replaces_the_users_file_and_must_exist() {
+    let mut site = Site::new().user("[worker]\nconcurrency = 1\n");
+    site.write("other.toml", "[worker]\nconcurrency = 7\n");
+    site.sources.flags.config = Some(site.path("other.toml"));
+    let found = resolved(&site.settings().unwrap(), "worker.concurrency");
+    assert_eq!((found.value.as_str(), found.hidden.len()), ("7", 1));
+    site.sources.flags.config = Some(PathBuf::from("none.toml"));
+    assert_eq!(site.error().0, ErrorKind::NotFound);
+}
+
+#[test]
+fn what_is_not_known_is_an_error_with_its_line_and_a_guess() {
+    let wrongs = [
+        ("[worker]\n\nconcurency = 2\n", ":3: unknown key `worker.concurency` [did you mean `concurrency`?]"),
+        ("[wroker]\n", ":1: unknown key `wroker` [did you mean `worker`?]"),
+        (
+            "[profiles.a]\nenvironment = \"a\"\ndata-dir = \"x\"\n",
+            ":3: unknown key `data-dir` [did you mean `data_dir`?]",
+        ),
+        ("[enrich]\nmemory = \"lots\"\n", ":2: enrich.memory wants a size"),
+        ("[worker]\nconcurrency = [1]\n", ":2: worker.concurrency wants"),
+        ("worker = 3\n", ":1: worker wants a table"),
+        ("[worker\n", ":1: "),
+        ("[profiles.\"a b\"]\n", ":1: \"a b\" is no profile name"),
+    ];
+    for (text, expected) in wrongs {
+        let (kind, said) = Site::new().user(text).error();
+        assert_eq!(kind, ErrorKind::Invalid, "{text}");
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+#[test]
+fn a_value_that_cannot_be_is_an_error_even_where_it_is_hidden() {
+    let site = Site::new().system("[slo]\nsuccess = 7.5\n").user("[slo]\nsuccess = 0.9\n");
+    assert_eq!(site.error().0, ErrorKind::Invalid);
+}
+
+#[test]
+fn variables_are_checked_too() {
+    assert!(
+        Site::new()
+            .env("MFCTL_WORKER_CONCURRENCY", "many")
+            .error()
+            .1
+            .contains("MFCTL_WORKER_CONCURRENCY: worker.concurrency wants")
+    );
+    assert!(Site::new().env("MFCTL_PROFILE", "").error().1.contains("the variable is empty"));
+    let site = Site::new()
+        .env("MFCTL_WORKER_CONCURENCY", "3")
+        .env("MFCTL_SERVICE_HOST", "10.0.0.1")
+        .env("MFCTL_PORT_9090_TCP", "tcp://10.0.0.1:9090")
+        .env("MFCTL_TEST_CLOCK_OFFSET_SECONDS", "3");
+    let layers = site.layers();
+    assert_eq!(layers.warnings().len(), 1, "{:?}", layers.warnings());
+    assert!(layers.warnings()[0].contains("did you mean MFCTL_WORKER_CONCURRENCY?"), "{:?}", layers.warnings());
+}
+
+#[test]
+fn a_profile_without_an_environment_is_refused_with_its_line() {
+    let (kind, text) = Site::new().user("\n[profiles.a]\nkind = \"embedded\"\n").profile("a").error();
+    assert_eq!(kind, ErrorKind::Invalid);
+    assert!(text.contains("mfctl.toml:2: profile `a` has no environment"), "{text}");
+}
+
+#[test]
+fn a_cluster_profile_keeps_its_services_and_takes_secrets_by_reference_alone() {
+    let cluster = |password: &str| {
+        format!(
+            "[profiles.c]\nkind = \"cluster\"\nenvironment = \"dev\"\n[profiles.c.kafka]\nbrokers = [\"a:9092\", \"b:9092\"]\n\
+             password = \"{password}\"\n"
+        )
+    };
+    let settings = Site::new().user(&cluster("env:KAFKA_PASSWORD")).profile("c").settings().unwrap();
+    assert_eq!(settings.profile.kind, ProfileKind::Cluster);
+    assert_eq!(settings.profile.services["kafka"].address(), Some("a:9092,b:9092"));
+    let (_, text) = Site::new().user(&cluster("hunter2")).profile("c").error();
+    assert!(text.contains("by reference") && !text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn the_file_that_init_writes_is_read_back_and_changes_nothing_but_the_profile() {
+    let profile = NewProfile {
+        name: "prod-eu".parse().unwrap(),
+        environment: "prod".parse().unwrap(),
+        data_dir: Some(PathBuf::from("/srv/it's \"here\"")),
+        default: true,
+    };
+    let text = commented_file(&profile);
+    let settings = Site::new().user(&text).settings().unwrap();
+    assert_eq!(settings.profile.data_dir, Path::new("/srv/it's \"here\""));
+    assert!(settings.profile.protected);
+    let general = settings.trail.iter().filter(|resolved| !resolved.key.starts_with("profile."));
+    assert!(general.clone().count() > 10);
+    assert!(general.clone().all(|resolved| resolved.origin.layer == Layer::Default));
+    // Each commented default is itself a valid line.
+    let uncommented: String = text
+        .lines()
+        .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ") && !rest.contains('(')).unwrap_or(line))
+        .filter(|line| !line.starts_with("data_dir = \"/path\"") && !line.contains("protected = false"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert!(Site::new().user(&uncommented).settings().is_ok(), "{uncommented}");
+}
+
+#[test]
+fn the_reference_names_every_key() {
+    let text = reference();
+    assert!(KEYS.iter().chain(PROFILE_KEYS).all(|key| text.contains(&format!("| `{}` |", key.field))));
+}

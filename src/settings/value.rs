@@ -1,0 +1,422 @@
+//! Values as files and variables give them, and the types they are parsed into, once.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::domain::{EnvName, Tenant};
+
+/// A value as given, before its type is known.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Raw {
+    /// A string, or a variable's text.
+    Text(String),
+    /// A whole number.
+    Integer(i64),
+    /// A number with a point.
+    Float(f64),
+    /// True or false.
+    Bool(bool),
+}
+
+impl Raw {
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text.trim()),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Raw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "{text:?}"),
+            Self::Integer(number) => write!(f, "{number}"),
+            Self::Float(number) => write!(f, "{number}"),
+            Self::Bool(value) => write!(f, "{value}"),
+        }
+    }
+}
+
+/// A type that a setting may have.
+pub trait Setting: Sized {
+    /// What a value looks like, in a few words with an example.
+    const EXPECTS: &'static str;
+
+    /// The value, if it is one.
+    fn parse(raw: &Raw) -> Option<Self>;
+
+    /// The canonical form; parses to the same value.
+    fn show(&self) -> String;
+}
+
+/// A number of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ByteSize(pub u64);
+
+/// The unit, its bytes. The first that divides a size is how it is written.
+const BYTE_UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    /// `512MiB`, `1.5 GB`, `4096`; K, M, G and T alone mean KiB, MiB, GiB and TiB.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        byte_size(text.trim()).map(Self).ok_or_else(|| format!("{text:?} is not {}", Self::EXPECTS))
+    }
+}
+
+fn byte_size(text: &str) -> Option<u64> {
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "t" | "tib" => 1 << 40,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "tb" => 1_000_000_000_000,
+        _ => return None,
+    };
+    if let Ok(whole) = number.parse::<u64>() {
+        return whole.checked_mul(factor);
+    }
+    let (whole, fraction) = number.split_once('.')?;
+    if whole.is_empty() || fraction.is_empty() || fraction.len() > 6 || factor == 1 {
+        return None;
+    }
+    let scale = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
+    let parts = whole.parse::<u128>().ok()?.checked_mul(scale)?.checked_add(fraction.parse().ok()?)?;
+    u64::try_from(parts.checked_mul(u128::from(factor))? / scale).ok()
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = BYTE_UNITS.iter().find(|(_, bytes)| self.0 >= *bytes && self.0.is_multiple_of(*bytes));
+        match unit {
+            Some((name, bytes)) => write!(f, "{}{name}", self.0 / bytes),
+            None => write!(f, "{}B", self.0),
+        }
+    }
+}
+
+impl Setting for ByteSize {
+    const EXPECTS: &'static str = "a size such as \"512MiB\" or 4096";
+
+    fn parse(raw: &Raw) -> Option<Self> {
+        match raw {
+            Raw::Integer(bytes) => u64::try_from(*bytes).ok().map(Self),
+            other => other.text().and_then(byte_size).map(Self),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// The unit of a duration and its milliseconds, longest first.
+const TIME_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+
+/// `25s`, `1h30m`, `500ms`, `7d`; a bare number is seconds.
+///
+/// # Errors
+/// The sentence that says what was expected.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    duration(text.trim()).ok_or_else(|| format!("{text:?} is not {}", Duration::EXPECTS))
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    if let Ok(seconds) = text.parse::<u64>() {
+        return seconds.checked_mul(1000).map(Duration::from_millis);
+    }
+    let mut rest = text;
+    let mut millis: u64 = 0;
+    let mut last = u64::MAX;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number: u64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+        let (_, unit) = TIME_UNITS.iter().find(|(name, _)| *name == &rest[..letters])?;
+        // Longest first, each unit once: `30m1h` is more likely a slip than a wish.
+        if *unit >= last {
+            return None;
+        }
+        last = *unit;
+        millis = millis.checked_add(number.checked_mul(*unit)?)?;
+        rest = &rest[letters..];
+    }
+    (!text.is_empty()).then(|| Duration::from_millis(millis))
+}
+
+impl Setting for Duration {
+    const EXPECTS: &'static str = "a duration such as \"25s\", \"1h30m\" or 25 (seconds)";
+
+    fn parse(raw: &Raw) -> Option<Self> {
+        match raw {
+            Raw::Integer(seconds) => u64::try_from(*seconds).ok().map(Self::from_secs),
+            other => other.text().and_then(duration),
+        }
+    }
+
+    fn show(&self) -> String {
+        let mut millis = u64::try_from(self.as_millis()).unwrap_or(u64::MAX);
+        if millis == 0 {
+            return "0s".to_owned();
+        }
+        let mut text = String::new();
+        for (name, unit) in TIME_UNITS {
+            if millis >= unit {
+                text.push_str(&format!("{}{name}", millis / unit));
+                millis %= unit;
+            }
+        }
+        text
+    }
+}
+
+/// A number, or what mfctl thinks best for this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Auto {
+    /// What mfctl thinks best.
+    Auto,
+    /// This many.
+    Count(NonZeroU32),
+}
+
+impl Auto {
+    /// The number, or what `best` says.
+    pub fn or_else(self, best: impl FnOnce() -> usize) -> usize {
+        match self {
+            Self::Auto => best(),
+            Self::Count(count) => usize::try_from(count.get()).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+impl FromStr for Auto {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        <Self as Setting>::parse(&Raw::Text(text.to_owned()))
+            .ok_or_else(|| format!("{text:?} is not {}", Self::EXPECTS))
+    }
+}
+
+impl fmt::Display for Auto {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Count(count) => write!(f, "{count}"),
+        }
+    }
+}
+
+impl Setting for Auto {
+    const EXPECTS: &'static str = "\"auto\" or a number from 1 to 1024";
+
+    fn parse(raw: &Raw) -> Option<Self> {
+        if raw.text() == Some("auto") {
+            return Some(Self::Auto);
+        }
+        <u32 as Setting>::parse(raw).filter(|count| *count <= 1024).and_then(NonZeroU32::new).map(Self::Count)
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Setting for u32 {
+    const EXPECTS: &'static str = "a whole number from 1";
+
+    fn parse(raw: &Raw) -> Option<Self> {
+        let number = match raw {
+            Raw::Integer(number) => Self::try_from(*number).ok(),
+            other => other.text().and_then(|text| text.parse().ok()),
+        };
+        number.filter(|number| *number > 0)
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Setting for u64 {
+    const EXPECTS: &'static str = "a whole number from 1";
+
+    fn parse(raw: &Raw) -> Option<Self> {
+        let number = match raw {
+            Raw::Integer(number) => Self::try_from(*number).ok(),
+            other => other.text().and_then(|text| text.parse().ok()),
+        };
+        number.filter(|number| *number > 0)
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// A share of a whole, 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Ratio(f64);
+
+impl Ratio {
+    /// The number, 0 to 1.
+    #[must_use]
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl Setting for Ratio {
+    const EXPECTS: &'static str = "a number from 0 to 1, such as 0.95";
+
+    fn parse(raw: &Raw) -> Option<Self> {
+        let number = match raw {
+            Raw::Float(number) => Some(*number),
+            Raw::Integer(0) => Some(0.0),
+            Raw::Integer(1) => Some(1.0),
+            other => other.text().and_then(|text| text.parse().ok()),
+        };
+        number.filter(|number| (0.0..=1.0).contains(number)).map(Self)
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+/// Hundredths, 0 to 100.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Percent(u8);
+
+impl Percent {
+    /// The number, 0 to 100.
+    #[must_use]
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl Setting for Percent {
+    const EXPECTS: &'static str = "a whole number from 0 to 100";
+
+    fn parse(raw: &Raw) -> Option<Self> {
+        let number = match raw {
+            Raw::Integer(number) => u8::try_from(*number).ok(),
+            other => other.text().and_then(|text| text.parse().ok()),
+        };
+        number.filter(|number| *number <= 100).map(Self)
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+impl Setting for bool {
+    const EXPECTS: &'static str = "true or false";
+
+    fn parse(raw: &Raw) -> Option<Self> {
+        match raw {
+            Raw::Bool(value) => Some(*value),
+            other => match other.text() {
+                Some("true") => Some(true),
+                Some("false") => Some(false),
+                _ => None,
+            },
+        }
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// Text that is not empty.
+impl Setting for String {
+    const EXPECTS: &'static str = "a text";
+
+    fn parse(raw: &Raw) -> Option<Self> {
+        raw.text().filter(|text| !text.is_empty() && !text.chars().any(char::is_control)).map(Self::from)
+    }
+
+    fn show(&self) -> String {
+        self.clone()
+    }
+}
+
+impl Setting for EnvName {
+    const EXPECTS: &'static str = "an environment's name: 1 to 32 of a-z 0-9 -";
+
+    fn parse(raw: &Raw) -> Option<Self> {
+        raw.text().and_then(|text| Self::new(text).ok())
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Setting for Tenant {
+    const EXPECTS: &'static str = "a tenant's name: 1 to 63 of a-z 0-9 -";
+
+    fn parse(raw: &Raw) -> Option<Self> {
+        raw.text().and_then(|text| Self::new(text).ok())
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_people_write_them_and_written_back_the_same() {
+        let sizes =
+            [("512MiB", 512 << 20), ("1.5 GiB", 3 << 29), ("4096", 4096), ("2GB", 2_000_000_000), ("64k", 65_536)];
+        for (text, bytes) in sizes {
+            assert_eq!(text.parse::<ByteSize>().unwrap().0, bytes, "{text}");
+            assert_eq!(ByteSize(bytes).to_string().parse(), Ok(ByteSize(bytes)));
+        }
+        for text in ["", "MiB", "-1", "1.5", "1..5GiB", "99999999TiB", "10 parsecs"] {
+            assert!(text.parse::<ByteSize>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them_and_written_back_the_same() {
+        for (text, millis) in
+            [("25s", 25_000), ("1h30m", 5_400_000), ("500ms", 500), ("7d", 604_800_000), ("60", 60_000)]
+        {
+            let read = parse_duration(text).unwrap();
+            assert_eq!(read.as_millis(), millis, "{text}");
+            assert_eq!(parse_duration(&read.show()), Ok(read));
+        }
+        for text in ["", "s", "5 fortnights", "30m1h", "1s1s", "99999999999999999999s"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_keep_to_their_range() {
+        assert_eq!(Ratio::parse(&Raw::Text("0.95".into())).map(Ratio::get), Some(0.95));
+        assert_eq!(Ratio::parse(&Raw::Float(1.01)), None);
+        assert_eq!(Ratio::parse(&Raw::Float(f64::NAN)), None);
+        assert_eq!(Percent::parse(&Raw::Integer(101)), None);
+        assert_eq!(<Auto as Setting>::parse(&Raw::Integer(0)), None);
+        assert_eq!(<Auto as Setting>::parse(&Raw::Text("8".into())), NonZeroU32::new(8).map(Auto::Count));
+    }
+}
