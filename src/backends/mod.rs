@@ -1,1 +1,3 @@
 //! The engines behind the ports: one folder or file per engine. Only here are they named.
+
+pub mod embedded;

@@ -1,0 +1,20 @@
+//! The embedded profile: everything in one data folder of this host.
+//!
+//! [`folder::DataFolder`] owns the layout, [`db`] the one SQLite file in it; each port has its own folder on top of
+//! these. Nothing outside `backends` names SQLite.
+
+pub mod db;
+pub mod folder;
+pub mod locks;
+
+pub use db::Db;
+pub use folder::DataFolder;
+
+/// Whether opening may make what is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenMode {
+    /// `init`, `demo`, `ingest` and the workers: make the folder, migrate an older one.
+    MayCreate,
+    /// Every other verb: a missing folder is an error, an older format is left as it is.
+    MustExist,
+}
