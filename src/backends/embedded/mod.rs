@@ -6,6 +6,7 @@
 pub mod db;
 pub mod folder;
 pub mod locks;
+pub mod objects;
 
 pub use db::Db;
 pub use folder::DataFolder;

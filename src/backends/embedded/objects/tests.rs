@@ -1,0 +1,139 @@
+//! What only the folder can show: group flushes, folders that come and go, files that stay read-only.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+
+use super::*;
+
+const BUCKET: &str = "bucket";
+
+fn at(key: &str) -> ObjectRef {
+    ObjectRef { bucket: BucketName::new(BUCKET).unwrap(), key: ObjectKey::new(key).unwrap() }
+}
+
+async fn store() -> (tempfile::TempDir, Arc<FolderStore>) {
+    let data = tempfile::tempdir().unwrap();
+    let store = FolderStore::new(data.path());
+    store.create_buckets(&[BucketName::new(BUCKET).unwrap()]).await.unwrap();
+    (data, Arc::new(store))
+}
+
+async fn put(store: &FolderStore, key: &str, bytes: &'static str) {
+    store.put(&at(key), Arc::new(Bytes::from_static(bytes.as_bytes())), PutOptions::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_copy_shares_the_file_and_outlives_its_source() {
+    let (data, store) = store().await;
+    put(&store, "t/job/event", "bytes").await;
+    let outcome = store.copy(&at("t/job/event"), &at("t/sha256/ab/cd/abcd"), 5).await.unwrap();
+    assert_eq!(outcome, CopyOutcome::Copied);
+    let copy = data.path().join("objects/bucket/t/sha256/ab/cd/abcd");
+    assert_eq!(copy.metadata().unwrap().nlink(), 2);
+    assert_eq!(copy.metadata().unwrap().permissions().mode() & 0o777, 0o400);
+    store.delete(&[at("t/job/event")]).await.unwrap();
+    assert_eq!(std::fs::read(copy).unwrap(), b"bytes");
+    assert!(!data.path().join("objects/bucket/t/job").exists(), "the folder left empty is gone");
+}
+
+#[tokio::test]
+async fn a_store_that_only_reads_makes_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let store = FolderStore::new(data.path());
+    assert_eq!(store.head(&at("a")).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(store.capacity().await.unwrap().unwrap().total_bytes > 0);
+    assert_eq!(store.sweep().await.unwrap(), 0);
+    assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_key_below_another_is_refused_with_the_reason() {
+    let (_data, store) = store().await;
+    put(&store, "a", "bytes").await;
+    let put = store.put(&at("a/b"), Arc::new(Bytes::new()), PutOptions::default()).await.unwrap_err();
+    assert_eq!(put.kind(), ErrorKind::Invalid);
+    assert!(put.hint_text().unwrap().contains("below another"));
+    assert!(store.head(&at("a/b")).await.unwrap().is_none());
+    store.delete(&[at("a/b")]).await.unwrap();
+    assert!(store.head(&at("a")).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn many_waiting_callers_share_few_flushes() {
+    let (_data, store) = store().await;
+    let before = store.flush.begun.load(Ordering::SeqCst);
+    for result in join_all((0..100).map(|_| store.sync())).await {
+        result.unwrap();
+    }
+    let flushes = store.flush.begun.load(Ordering::SeqCst) - before;
+    assert!(flushes <= 2, "{flushes} flushes for 100 callers");
+    store.sync().await.unwrap();
+    assert_eq!(store.flush.begun.load(Ordering::SeqCst) - before, flushes + 1, "a later caller gets its own");
+}
+
+/// Puts and removals in the same folders: a removal prunes a folder that a put has just made or is about to use.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn puts_survive_the_pruning_of_their_folders() {
+    let (data, store) = store().await;
+    let tasks: Vec<_> = (0..4)
+        .map(|task| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for turn in 0..200 {
+                    let key = format!("x/{}/y/{task}", turn % 2);
+                    put(&store, &key, "bytes").await;
+                    assert!(store.head(&at(&key)).await.unwrap().is_some(), "{key}");
+                    store.copy(&at(&key), &at(&format!("{key}-copy")), 5).await.unwrap();
+                    store.delete(&[at(&key), at(&format!("{key}-copy"))]).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(std::fs::read_dir(data.path().join("objects/bucket")).unwrap().count(), 0);
+    assert!(store.folder.bucket(&BucketName::new(BUCKET).unwrap()).exists(), "the bucket itself stays");
+}
+
+/// Not a test of behaviour: prints a rate. `cargo test --release -- --ignored objects::tests::rate --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn rate_of_small_puts() {
+    let (_data, store) = store().await;
+    let bytes = Bytes::from(vec![7; 16 * 1024]);
+    let started = std::time::Instant::now();
+    let tasks: Vec<_> = (0..8)
+        .map(|task| {
+            let (store, bytes) = (store.clone(), bytes.clone());
+            tokio::spawn(async move {
+                for turn in 0..2_500 {
+                    let key = at(&format!("default/job/{task}-{turn}"));
+                    store.put(&key, Arc::new(bytes.clone()), PutOptions::default()).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let put = started.elapsed();
+    store.sync().await.unwrap();
+    println!("20,000 puts of 16 KiB: {put:?}, synced after {:?}", started.elapsed());
+    let started = std::time::Instant::now();
+    let bucket = BucketName::new(BUCKET).unwrap();
+    let (mut after, mut listed) = (None, 0);
+    loop {
+        let page = store.list(&bucket, "", after.as_ref(), 1000).await.unwrap();
+        let Some(last) = page.last() else { break };
+        listed += page.len();
+        after = Some(last.key.clone());
+    }
+    println!("{listed} listed in pages of 1,000: {:?}", started.elapsed());
+    let started = std::time::Instant::now();
+    println!("{:?} in {:?}", store.usage(&bucket, u64::MAX).await.unwrap(), started.elapsed());
+}

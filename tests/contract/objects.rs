@@ -1,0 +1,346 @@
+//! The contract of `ObjectStore`.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mfctl::domain::{BucketName, ObjectKey, ObjectRef};
+use mfctl::ports::{ByteSource, CopyOutcome, ErrorKind, ListedObject, ObjectStore, PutOptions};
+use tokio::io::AsyncReadExt;
+
+use crate::fails_as;
+
+/// Every case of this suite, for a harness that answers a [`Store`].
+macro_rules! object_store_suite {
+    ($harness:path) => {
+        cases!($harness, crate::objects:
+            an_object_is_read_back_as_it_was_put,
+            an_empty_object_is_an_object,
+            a_large_object_is_whole,
+            what_is_not_there_is_not_found,
+            a_missing_bucket_is_not_found,
+            making_buckets_twice_keeps_what_they_hold,
+            a_put_replaces_what_the_key_held,
+            a_reader_keeps_the_object_it_opened,
+            a_source_shorter_or_longer_than_it_says_leaves_nothing,
+            a_source_that_fails_is_invalid_with_its_cause,
+            a_copy_has_the_bytes_and_a_second_changes_nothing,
+            a_copy_replaces_a_target_of_another_size,
+            a_copy_whose_source_is_gone_needs_the_target,
+            deleting_is_repeatable,
+            a_listing_is_in_the_order_of_keys,
+            a_listing_goes_on_where_it_was,
+            usage_counts_and_says_where_it_stopped,
+            an_object_is_a_file_on_this_host,
+            concurrent_puts_of_one_key_leave_one_whole_object,
+        );
+    };
+}
+pub(crate) use object_store_suite;
+
+/// A store with nothing in it.
+pub struct Store {
+    /// The store.
+    pub store: Arc<dyn ObjectStore>,
+    /// What must live as long, such as its folder.
+    pub kept: Box<dyn Any + Send + Sync>,
+}
+
+impl Store {
+    async fn ready(self) -> Self {
+        self.store.create_buckets(&[bucket("media-a"), bucket("media-b")]).await.unwrap();
+        self
+    }
+
+    async fn put(&self, key: &str, bytes: &[u8]) {
+        let source = Arc::new(Bytes::copy_from_slice(bytes));
+        let info = self.store.put(&at(key), source, PutOptions::default()).await.unwrap();
+        assert_eq!((info.at, info.size_bytes), (at(key), bytes.len() as u64));
+    }
+
+    async fn get(&self, key: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.store.open(&at(key)).await.unwrap().read_to_end(&mut bytes).await.unwrap();
+        bytes
+    }
+
+    async fn keys(&self) -> Vec<String> {
+        let listed = self.store.list(&bucket("media-a"), "", None, 10_000).await.unwrap();
+        listed.into_iter().map(|object| object.key.to_string()).collect()
+    }
+}
+
+fn bucket(name: &str) -> BucketName {
+    BucketName::new(name).unwrap()
+}
+
+fn at(key: &str) -> ObjectRef {
+    ObjectRef { bucket: bucket("media-a"), key: ObjectKey::new(key).unwrap() }
+}
+
+pub async fn an_object_is_read_back_as_it_was_put(fixture: Store) {
+    let s = fixture.ready().await;
+    s.put("default/job/event", b"sixteen bytes ok").await;
+    assert_eq!(s.get("default/job/event").await, b"sixteen bytes ok");
+    let head = s.store.head(&at("default/job/event")).await.unwrap().unwrap();
+    assert_eq!((head.at, head.size_bytes), (at("default/job/event"), 16));
+    s.store.sync().await.unwrap();
+    assert!(s.store.capacity().await.unwrap().is_none_or(|room| room.free_bytes <= room.total_bytes));
+}
+
+pub async fn an_empty_object_is_an_object(fixture: Store) {
+    let s = fixture.ready().await;
+    s.put("empty", b"").await;
+    assert_eq!(s.get("empty").await, b"");
+    assert_eq!(s.store.head(&at("empty")).await.unwrap().unwrap().size_bytes, 0);
+}
+
+pub async fn a_large_object_is_whole(fixture: Store) {
+    let s = fixture.ready().await;
+    let bytes: Vec<u8> = (0..5_000_003u32).map(|n| (n % 251) as u8).collect();
+    s.put("large", &bytes).await;
+    assert!(s.get("large").await == bytes);
+}
+
+pub async fn what_is_not_there_is_not_found(fixture: Store) {
+    let s = fixture.ready().await;
+    let dir = tempfile::tempdir().unwrap();
+    s.put("a/b", b"x").await;
+    for key in ["nothing", "a", "a/b/c", "a/c"] {
+        assert_eq!(s.store.head(&at(key)).await.unwrap(), None, "{key}");
+        fails_as(s.store.open(&at(key)).await, ErrorKind::NotFound);
+        fails_as(s.store.local(&at(key), dir.path()).await, ErrorKind::NotFound);
+        fails_as(s.store.copy(&at(key), &at("to"), 1).await, ErrorKind::NotFound);
+    }
+}
+
+pub async fn a_missing_bucket_is_not_found(fixture: Store) {
+    let s = fixture;
+    let source = Arc::new(Bytes::from_static(b"x"));
+    fails_as(s.store.put(&at("a"), source, PutOptions::default()).await, ErrorKind::NotFound);
+    fails_as(s.store.head(&at("a")).await, ErrorKind::NotFound);
+    fails_as(s.store.open(&at("a")).await, ErrorKind::NotFound);
+    fails_as(s.store.list(&bucket("media-a"), "", None, 1).await, ErrorKind::NotFound);
+    fails_as(s.store.usage(&bucket("media-a"), 1).await, ErrorKind::NotFound);
+    fails_as(s.store.copy(&at("a"), &at("b"), 1).await, ErrorKind::NotFound);
+}
+
+pub async fn making_buckets_twice_keeps_what_they_hold(fixture: Store) {
+    let s = fixture.ready().await;
+    s.put("a", b"x").await;
+    let s = s.ready().await;
+    assert_eq!(s.get("a").await, b"x");
+}
+
+pub async fn a_put_replaces_what_the_key_held(fixture: Store) {
+    let s = fixture.ready().await;
+    s.put("a", b"first").await;
+    s.put("a", b"second one").await;
+    assert_eq!(s.get("a").await, b"second one");
+    assert_eq!(s.keys().await, ["a"]);
+}
+
+pub async fn a_reader_keeps_the_object_it_opened(fixture: Store) {
+    let s = fixture.ready().await;
+    s.put("a", b"first").await;
+    let mut open = s.store.open(&at("a")).await.unwrap();
+    s.put("a", b"second").await;
+    s.store.delete(&[at("a")]).await.unwrap();
+    let mut bytes = Vec::new();
+    open.read_to_end(&mut bytes).await.unwrap();
+    assert_eq!(bytes, b"first");
+}
+
+/// A source that says one length and has another.
+struct Liar {
+    says: u64,
+    has: usize,
+}
+
+impl ByteSource for Liar {
+    fn len(&self) -> u64 {
+        self.says
+    }
+
+    fn reader(&self, _from: u64) -> io::Result<Box<dyn Read + Send + '_>> {
+        Ok(Box::new(io::repeat(7).take(self.has as u64)))
+    }
+}
+
+pub async fn a_source_shorter_or_longer_than_it_says_leaves_nothing(fixture: Store) {
+    let s = fixture.ready().await;
+    for (says, has) in [(10, 9), (10, 11), (0, 1), (1, 0), (2_000_000, 1_999_999), (2_000_000, 2_000_001)] {
+        let put = s.store.put(&at("a"), Arc::new(Liar { says, has }), PutOptions::default()).await;
+        fails_as(put, ErrorKind::Invalid);
+        assert_eq!(s.store.head(&at("a")).await.unwrap(), None, "{says} said, {has} there");
+    }
+    s.put("a", b"what was there").await;
+    let put = s.store.put(&at("a"), Arc::new(Liar { says: 3, has: 2 }), PutOptions::default()).await;
+    fails_as(put, ErrorKind::Invalid);
+    assert_eq!(s.get("a").await, b"what was there");
+}
+
+struct Unreadable;
+
+impl ByteSource for Unreadable {
+    fn len(&self) -> u64 {
+        10
+    }
+
+    fn reader(&self, _from: u64) -> io::Result<Box<dyn Read + Send + '_>> {
+        Err(io::Error::from(io::ErrorKind::PermissionDenied))
+    }
+}
+
+pub async fn a_source_that_fails_is_invalid_with_its_cause(fixture: Store) {
+    let s = fixture.ready().await;
+    let error = s.store.put(&at("a"), Arc::new(Unreadable), PutOptions::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    assert_eq!(cause.map(io::Error::kind), Some(io::ErrorKind::PermissionDenied), "{}", error.full());
+    assert_eq!(s.store.head(&at("a")).await.unwrap(), None);
+}
+
+pub async fn a_copy_has_the_bytes_and_a_second_changes_nothing(fixture: Store) {
+    let s = fixture.ready().await;
+    s.put("from", b"bytes").await;
+    let to = ObjectRef { bucket: bucket("media-b"), key: ObjectKey::new("t/sha256/ab/cd/x").unwrap() };
+    assert_eq!(s.store.copy(&at("from"), &to, 5).await.unwrap(), CopyOutcome::Copied);
+    assert_eq!(s.store.copy(&at("from"), &to, 5).await.unwrap(), CopyOutcome::AlreadyThere);
+    s.put("from", b"other").await;
+    let mut bytes = Vec::new();
+    s.store.open(&to).await.unwrap().read_to_end(&mut bytes).await.unwrap();
+    assert_eq!(bytes, b"bytes", "a later put of the source does not reach the copy");
+}
+
+pub async fn a_copy_replaces_a_target_of_another_size(fixture: Store) {
+    let s = fixture.ready().await;
+    s.put("from", b"whole").await;
+    s.put("to", b"torn").await;
+    assert_eq!(s.store.copy(&at("from"), &at("to"), 5).await.unwrap(), CopyOutcome::Copied);
+    assert_eq!(s.get("to").await, b"whole");
+}
+
+pub async fn a_copy_whose_source_is_gone_needs_the_target(fixture: Store) {
+    let s = fixture.ready().await;
+    s.put("to", b"bytes").await;
+    assert_eq!(s.store.copy(&at("from"), &at("to"), 5).await.unwrap(), CopyOutcome::AlreadyThere);
+    fails_as(s.store.copy(&at("from"), &at("to"), 6).await, ErrorKind::NotFound);
+    fails_as(s.store.copy(&at("from"), &at("nothing"), 5).await, ErrorKind::NotFound);
+}
+
+pub async fn deleting_is_repeatable(fixture: Store) {
+    let s = fixture.ready().await;
+    s.put("a/b/c", b"x").await;
+    s.put("a/d", b"x").await;
+    for _ in 0..2 {
+        s.store.delete(&[at("a/b/c"), at("never/there")]).await.unwrap();
+    }
+    assert_eq!(s.keys().await, ["a/d"]);
+    s.put("a/b/c", b"again").await;
+    assert_eq!(s.get("a/b/c").await, b"again");
+}
+
+/// Keys whose order differs from that of the folders they may lie in.
+const TRICKY: [&str; 12] =
+    ["a!/z", "a-b/x", "a-c", "a.txt", "a/b", "a/c/d", "a0", "aa/a", "ab", "b/1", "b/10", "با/سلام"];
+
+pub async fn a_listing_is_in_the_order_of_keys(fixture: Store) {
+    let s = fixture.ready().await;
+    let mut expected = TRICKY.to_vec();
+    expected.sort_unstable();
+    for key in TRICKY.iter().rev() {
+        s.put(key, key.as_bytes()).await;
+    }
+    assert_eq!(s.keys().await, expected);
+    for prefix in ["a", "a/", "a/c/d", "b/1", "nothing", "با/"] {
+        let listed = s.store.list(&bucket("media-a"), prefix, None, 100).await.unwrap();
+        let keys: Vec<&str> = listed.iter().map(|object| object.key.as_str()).collect();
+        let wanted: Vec<&str> = expected.iter().copied().filter(|key| key.starts_with(prefix)).collect();
+        assert_eq!(keys, wanted, "{prefix}");
+        assert!(listed.iter().all(|object| object.size_bytes == object.key.as_str().len() as u64));
+    }
+    assert!(s.store.list(&bucket("media-b"), "", None, 100).await.unwrap().is_empty());
+    assert!(s.store.list(&bucket("media-a"), "", None, 0).await.unwrap().is_empty());
+}
+
+pub async fn a_listing_goes_on_where_it_was(fixture: Store) {
+    let s = fixture.ready().await;
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut model = BTreeMap::new();
+    for _ in 0..300 {
+        // Files end in a letter and folders in a digit, so that no key lies below another.
+        let depth = random.usize(0..3);
+        let part = |random: &mut fastrand::Rng| random.choice(["p", "p-", "p!", "p.", "q", "p0"]).unwrap();
+        let mut key: String = (0..depth).map(|_| format!("{}1/", part(&mut random))).collect();
+        key += &format!("{}{}x", part(&mut random), random.u8(0..20));
+        s.put(&key, key.as_bytes()).await;
+        model.insert(key, ());
+    }
+    for (prefix, page) in [("", 1), ("", 7), ("p", 3), ("p-1/", 2), ("p1/p", 5), ("", 1000)] {
+        let mut after: Option<ObjectKey> = None;
+        let mut seen: Vec<String> = Vec::new();
+        loop {
+            let listed: Vec<ListedObject> =
+                s.store.list(&bucket("media-a"), prefix, after.as_ref(), page).await.unwrap();
+            assert!(listed.len() <= page);
+            let Some(last) = listed.last() else { break };
+            after = Some(last.key.clone());
+            seen.extend(listed.iter().map(|object| object.key.to_string()));
+        }
+        let wanted: Vec<&String> = model.keys().filter(|key| key.starts_with(prefix)).collect();
+        assert!(seen.iter().eq(wanted), "prefix {prefix:?}, pages of {page}");
+    }
+    let beyond = ObjectKey::new("p-1/p").unwrap();
+    let listed = s.store.list(&bucket("media-a"), "", Some(&beyond), 1).await.unwrap();
+    let wanted = model.keys().find(|key| key.as_str() > "p-1/p");
+    assert_eq!(listed.first().map(|object| object.key.as_str()), wanted.map(String::as_str), "a key that is not there");
+}
+
+pub async fn usage_counts_and_says_where_it_stopped(fixture: Store) {
+    let s = fixture.ready().await;
+    let empty = s.store.usage(&bucket("media-a"), 10).await.unwrap();
+    assert_eq!((empty.objects, empty.bytes, empty.oldest_at, empty.partial), (0, 0, None, false));
+    for key in ["a/1", "a/2", "b"] {
+        s.put(key, b"1234").await;
+    }
+    let usage = s.store.usage(&bucket("media-a"), 3).await.unwrap();
+    assert_eq!((usage.objects, usage.bytes, usage.partial), (3, 12, false));
+    let oldest = s.store.head(&at("a/1")).await.unwrap().unwrap().modified_at;
+    assert_eq!(usage.oldest_at, Some(oldest));
+    let cut = s.store.usage(&bucket("media-a"), 2).await.unwrap();
+    assert_eq!((cut.objects, cut.bytes, cut.partial), (2, 8, true));
+}
+
+pub async fn an_object_is_a_file_on_this_host(fixture: Store) {
+    let s = fixture.ready().await;
+    let dir = tempfile::tempdir().unwrap();
+    s.put("a", b"bytes").await;
+    let local = s.store.local(&at("a"), dir.path()).await.unwrap();
+    assert_eq!(std::fs::read(&local.path).unwrap(), b"bytes");
+    drop(local);
+    assert_eq!(s.get("a").await, b"bytes", "dropping the file keeps the object");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "a temporary copy is gone");
+}
+
+pub async fn concurrent_puts_of_one_key_leave_one_whole_object(fixture: Store) {
+    let s = fixture.ready().await;
+    let tasks: Vec<_> = (0..8u8)
+        .map(|n| {
+            let store = s.store.clone();
+            let bytes = Bytes::from(vec![n; 100_000 + usize::from(n)]);
+            tokio::spawn(async move { store.put(&at("a/b"), Arc::new(bytes), PutOptions::default()).await.unwrap() })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let bytes = s.get("a/b").await;
+    assert!(bytes.iter().all(|byte| *byte == bytes[0]));
+    assert_eq!(bytes.len(), 100_000 + usize::from(bytes[0]));
+    assert_eq!(s.keys().await, ["a/b"]);
+}
