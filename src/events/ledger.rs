@@ -1,98 +1,219 @@
-//! The redrive ledger: what was decided of each dead letter, so that nothing is sent twice and nothing is forgotten.
+//! The redrive ledger as its readers see it: which dead letters are resolved, and how.
+//!
+//! A dead letter is *unresolved* until the ledger has an entry for it. What is kept in memory is one small row an entry;
+//! the entry itself is read from the log when somebody wants it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 
-use crate::domain::dead_letter::LedgerEntry;
-use crate::domain::names::topics;
-use crate::domain::{Headers, NewRecord, RecordAddress, Timestamp, TopicName, TopicPartition};
-use crate::ports::{EventLog, FetchLimits, Result};
+use super::pager::Pager;
+use crate::domain::dead_letter::{LedgerEntry, Resolution};
+use crate::domain::event::header;
+use crate::domain::names::topics::REDRIVE_LEDGER;
+use crate::domain::{EnvName, Headers, NewRecord, Record, RecordAddress, Timestamp, TopicName, TopicPartition};
+use crate::ports::{Error, ErrorKind, EventLog, FetchLimits, Result};
 
-/// The ledger as far as it was read. Memory grows with the number of resolved dead letters (some 300 bytes each).
-#[derive(Debug, Default)]
+/// What was decided of a dead letter, and where the ledger says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resolved {
+    /// What was decided.
+    pub resolution: Resolution,
+    /// When.
+    pub at: Timestamp,
+    /// The ledger's partition and offset of the entry.
+    entry: (u32, i64),
+}
+
+type Partitions = BTreeMap<u32, BTreeMap<i64, Resolved>>;
+
+/// The ledger up to where it was last read.
+#[derive(Debug, Clone, Default)]
 pub struct Ledger {
-    entries: HashMap<RecordAddress, LedgerEntry>,
-    read_to: HashMap<TopicPartition, i64>,
+    positions: BTreeMap<u32, i64>,
+    resolved: HashMap<TopicName, Partitions>,
     unreadable: u64,
 }
 
 impl Ledger {
-    /// The ledger as it is now.
+    /// Reads the ledger to its end.
     ///
     /// # Errors
-    /// Those of the log.
+    /// Those of the log; `NotFound` when there is no ledger.
     pub async fn load(log: &dyn EventLog) -> Result<Self> {
         let mut ledger = Self::default();
         ledger.refresh(log).await?;
         Ok(ledger)
     }
 
-    /// Reads what was added since.
+    /// Reads what was added since. Cheap when nothing was.
     ///
     /// # Errors
-    /// Those of the log.
+    /// As [`Ledger::load`].
     pub async fn refresh(&mut self, log: &dyn EventLog) -> Result<()> {
-        for partition in log.offsets(&[topics::REDRIVE_LEDGER]).await? {
-            let mut from = self.read_to.get(&partition.at).copied().unwrap_or(partition.span.low);
-            while from < partition.span.high {
-                let page = log.fetch(&partition.at, from, FetchLimits::default()).await?;
-                if page.next_offset <= from {
-                    break;
-                }
-                from = page.next_offset;
-                for record in page.records {
-                    self.take(record.key.as_ref(), record.value.as_ref());
-                }
+        for partition in log.offsets(&[REDRIVE_LEDGER]).await? {
+            let from = self.positions.get(&partition.at.partition).copied().unwrap_or(0);
+            let mut pager = Pager::new(partition.at, from.max(partition.span.low), partition.span.high);
+            while let Some(records) = pager.next_page(log).await? {
+                records.iter().for_each(|record| self.take(record));
+                self.positions.insert(pager.at().partition, pager.position());
             }
-            self.read_to.insert(partition.at, from);
         }
         Ok(())
     }
 
-    fn take(&mut self, key: Option<&Bytes>, value: Option<&Bytes>) {
-        let address = key.and_then(|key| std::str::from_utf8(key).ok()).and_then(|key| key.parse().ok());
-        match (address, value.map(|value| serde_json::from_slice::<LedgerEntry>(value))) {
-            (Some(address), Some(Ok(entry))) => drop(self.entries.insert(address, entry)),
-            (Some(address), None) => drop(self.entries.remove(&address)),
-            _ => self.unreadable += 1,
-        }
-    }
-
-    /// What was decided of a dead letter; `None` while it is unresolved.
+    /// What was decided of this dead letter; `None` while it is unresolved.
     #[must_use]
-    pub fn get(&self, dead_letter: &RecordAddress) -> Option<&LedgerEntry> {
-        self.entries.get(dead_letter)
+    pub fn get(&self, dead_letter: &RecordAddress) -> Option<&Resolved> {
+        self.resolved.get(&dead_letter.topic)?.get(&dead_letter.partition)?.get(&dead_letter.offset)
     }
 
-    /// How many dead letters of this topic are resolved.
+    /// The whole entry of a dead letter.
+    ///
+    /// # Errors
+    /// Those of the log.
+    pub async fn entry(&self, log: &dyn EventLog, dead_letter: &RecordAddress) -> Result<Option<LedgerEntry>> {
+        let Some(resolved) = self.get(dead_letter) else { return Ok(None) };
+        let (partition, offset) = resolved.entry;
+        let at = TopicPartition::new(REDRIVE_LEDGER, partition);
+        let one = FetchLimits { max_records: 1, ..FetchLimits::default() };
+        let fetched = log.fetch(&at, offset, one).await?;
+        Ok(fetched.records.first().and_then(|record| read(record).ok()?.1))
+    }
+
+    /// How many dead letters of a partition from `low` on are resolved.
     #[must_use]
-    pub fn resolved_in(&self, topic: &TopicName) -> u64 {
-        self.entries.keys().filter(|address| address.topic == *topic).count() as u64
+    pub fn resolved_in(&self, topic: &TopicName, partition: u32, low: i64) -> u64 {
+        let Some(offsets) = self.resolved.get(topic).and_then(|partitions| partitions.get(&partition)) else {
+            return 0;
+        };
+        let all_above = offsets.first_key_value().is_none_or(|(first, _)| *first >= low);
+        let count = if all_above { offsets.len() } else { offsets.range(low..).count() };
+        count as u64
     }
 
-    /// Records of the ledger that could not be read.
+    /// Entries in all.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.resolved.values().flat_map(BTreeMap::values).map(BTreeMap::len).sum()
+    }
+
+    /// Whether nothing was ever decided.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Records of the ledger that are no entries. Their dead letters count as unresolved.
     #[must_use]
     pub fn unreadable(&self) -> u64 {
         self.unreadable
     }
 
-    /// Every entry, in no order.
-    pub fn entries(&self) -> impl Iterator<Item = &LedgerEntry> {
-        self.entries.values()
+    /// Takes one record of the ledger: the last of a key stands, a tombstone takes the entry back.
+    fn take(&mut self, record: &Record) {
+        let Ok((dead_letter, entry)) = read(record) else {
+            self.unreadable += 1;
+            return;
+        };
+        let offsets = self.resolved.entry(dead_letter.topic).or_default().entry(dead_letter.partition).or_default();
+        match entry {
+            Some(entry) => {
+                let place = (record.address.partition, record.address.offset);
+                let resolved = Resolved { resolution: entry.resolution, at: entry.at, entry: place };
+                offsets.insert(dead_letter.offset, resolved);
+            }
+            None => drop(offsets.remove(&dead_letter.offset)),
+        }
     }
 }
 
-/// The record of an entry; sent in the same transaction as what it tells of.
-#[must_use]
-pub fn record_of(entry: &LedgerEntry, now: Timestamp) -> NewRecord {
-    NewRecord {
-        topic: topics::REDRIVE_LEDGER,
+/// Makes the ledger's record of a decision.
+///
+/// # Errors
+/// Never for an entry that was made from types; `Internal` if it has no JSON form.
+pub fn record(entry: &LedgerEntry, env: &EnvName) -> Result<NewRecord> {
+    let what = || format!("write the ledger entry of {}", entry.dead_letter);
+    let json = serde_json::to_vec(entry).map_err(|e| Error::new(ErrorKind::Internal, what()).because(e))?;
+    let mut headers = Headers::default();
+    headers.push(header::SERVICE_NAME, "mfctl");
+    headers.push(header::DEPLOYMENT_ENV, env.as_str().to_owned());
+    Ok(NewRecord {
+        topic: REDRIVE_LEDGER,
         partition: None,
         key: Some(Bytes::from(entry.dead_letter.to_string())),
-        // Strings, numbers and times: it always has a JSON form.
-        value: Some(Bytes::from(serde_json::to_vec(entry).unwrap_or_default())),
-        headers: Headers::default(),
-        timestamp: now,
+        value: Some(Bytes::from(json)),
+        headers,
+        timestamp: entry.at,
+    })
+}
+
+/// Reads a record of the ledger: the dead letter, and its entry unless this is a tombstone.
+///
+/// # Errors
+/// A sentence, when it is none.
+pub fn read(record: &Record) -> std::result::Result<(RecordAddress, Option<LedgerEntry>), String> {
+    let key = record.key.as_deref().ok_or("it has no key")?;
+    let key = std::str::from_utf8(key).map_err(|e| e.to_string())?;
+    let dead_letter: RecordAddress = key.parse().map_err(|e| format!("its key: {e}"))?;
+    let Some(value) = record.value.as_deref() else { return Ok((dead_letter, None)) };
+    let entry: LedgerEntry = serde_json::from_slice(value).map_err(|e| e.to_string())?;
+    if entry.dead_letter != dead_letter {
+        return Err(format!("its key is {dead_letter}, its value is about {}", entry.dead_letter));
+    }
+    Ok((dead_letter, Some(entry)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(resolution: Resolution) -> LedgerEntry {
+        LedgerEntry {
+            dead_letter: "media.ingested.dlq:1:7".parse().unwrap(),
+            resolution,
+            run: "r".into(),
+            actor: "a@h".into(),
+            at: Timestamp::UNIX_EPOCH,
+            reason: None,
+            sent_to: None,
+            asset_id: None,
+        }
+    }
+
+    fn stored(new: NewRecord, offset: i64) -> Record {
+        let address = RecordAddress { topic: new.topic, partition: 0, offset };
+        Record { address, key: new.key, value: new.value, headers: new.headers, timestamp: new.timestamp }
+    }
+
+    #[test]
+    fn the_last_entry_of_a_dead_letter_stands_and_a_tombstone_takes_it_back() {
+        let env = EnvName::new("dev").unwrap();
+        let first = stored(record(&entry(Resolution::Parked), &env).unwrap(), 0);
+        let second = stored(record(&entry(Resolution::Discarded), &env).unwrap(), 1);
+        let mut tombstone = second.clone();
+        tombstone.value = None;
+        let address = entry(Resolution::Parked).dead_letter;
+        let mut ledger = Ledger::default();
+        assert!(ledger.get(&address).is_none());
+        ledger.take(&first);
+        ledger.take(&second);
+        assert_eq!(ledger.get(&address).unwrap().resolution, Resolution::Discarded);
+        assert_eq!((ledger.resolved_in(&address.topic, 1, 0), ledger.resolved_in(&address.topic, 1, 8)), (1, 0));
+        ledger.take(&tombstone);
+        assert!(ledger.is_empty());
+    }
+
+    #[test]
+    fn what_is_no_entry_is_counted_and_resolves_nothing() {
+        let env = EnvName::new("dev").unwrap();
+        let mut forged = stored(record(&entry(Resolution::Redriven), &env).unwrap(), 0);
+        forged.key = Some(Bytes::from_static(b"media.ingested.dlq:1:8"));
+        let mut nonsense = forged.clone();
+        nonsense.value = Some(Bytes::from_static(b"{"));
+        let mut ledger = Ledger::default();
+        ledger.take(&forged);
+        ledger.take(&nonsense);
+        assert_eq!((ledger.len(), ledger.unreadable()), (0, 2));
     }
 }

@@ -3,7 +3,9 @@
 //! Stands between `ports` and those who write or follow events (`pipeline`, `dlq`, `ops`); knows no engine.
 
 mod codec;
+pub mod dead_letters;
 pub mod ledger;
+pub mod pager;
 pub mod schemas;
 pub mod topics;
 

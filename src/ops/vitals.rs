@@ -13,8 +13,7 @@ use crate::domain::event::{AnyEvent, unframe};
 use crate::domain::lag::{Quantiles, quantiles};
 use crate::domain::names::{Buckets, topics};
 use crate::domain::{BucketName, EnvName, Timestamp, TopicName, TopicPartition};
-use crate::events::ledger::Ledger;
-use crate::events::topics::dead_letter_topics;
+use crate::events::dead_letters::{DeadLetterCounts, DeadLetterWatch};
 use crate::ports::{BucketUsage, Capacity, FetchLimits, Ports, Result};
 
 /// Latencies kept for the quantiles, over all partitions.
@@ -134,7 +133,7 @@ pub struct Watch {
     objectives: Objectives,
     window: Duration,
     count_objects_every: Duration,
-    ledger: Ledger,
+    letters: DeadLetterWatch,
     samples: VecDeque<Sample>,
     read_to: HashMap<TopicPartition, i64>,
     last_commits: HashMap<String, (Instant, i64)>,
@@ -153,7 +152,7 @@ impl Watch {
             objectives,
             window,
             count_objects_every: Duration::from_secs(15),
-            ledger: Ledger::default(),
+            letters: DeadLetterWatch::default(),
             samples: VecDeque::new(),
             read_to: HashMap::new(),
             last_commits: HashMap::new(),
@@ -245,17 +244,9 @@ impl Watch {
     }
 
     async fn dead_letters(&mut self) -> Result<Vec<DeadLetterVitals>> {
-        let log = self.ports.log.as_ref();
-        self.ledger.refresh(log).await?;
-        let mut vitals = Vec::new();
-        for topic in dead_letter_topics() {
-            let spans = log.offsets(std::slice::from_ref(&topic)).await?;
-            // Dead-letter topics have neither retention nor transaction markers of ours below their low watermark.
-            let total: u64 = spans.iter().map(|p| u64::try_from(p.span.high - p.span.low).unwrap_or(0)).sum();
-            let resolved = self.ledger.resolved_in(&topic);
-            vitals.push(DeadLetterVitals { topic, unresolved: total.saturating_sub(resolved), total });
-        }
-        Ok(vitals)
+        let counts = self.letters.refresh(self.ports.log.as_ref()).await?;
+        let of = |c: DeadLetterCounts| DeadLetterVitals { topic: c.topic, unresolved: c.unresolved, total: c.total };
+        Ok(counts.into_iter().filter(|counts| !counts.parked).map(of).collect())
     }
 
     async fn storage(&mut self, now: Timestamp) -> Result<StorageVitals> {

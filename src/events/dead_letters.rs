@@ -1,0 +1,134 @@
+//! How many dead letters there are, topic by topic: exact, and cheap enough to ask again and again.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::ledger::Ledger;
+use super::pager::Pager;
+use crate::domain::{TopicName, TopicPartition};
+use crate::ports::{EventLog, PartitionOffsets, Result};
+
+/// Counts of one dead-letter or parked topic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct DeadLetterCounts {
+    /// The topic.
+    pub topic: TopicName,
+    /// Whether it is a parked topic: its records wait for a person.
+    pub parked: bool,
+    /// Records in it.
+    pub total: u64,
+    /// Those without a ledger entry.
+    pub unresolved: u64,
+    /// When the oldest of these was dead-lettered.
+    #[schemars(with = "Option<String>")]
+    pub oldest_unresolved_at: Option<Timestamp>,
+}
+
+/// Every dead-letter and parked topic of a log, by name, foreign ones included.
+///
+/// # Errors
+/// Those of the log.
+pub async fn topics(log: &dyn EventLog) -> Result<Vec<TopicName>> {
+    let all = log.topics().await?.into_iter().map(|topic| topic.name);
+    Ok(all.filter(|name| name.is_dead_letters() || name.is_parked()).collect())
+}
+
+/// Counts dead letters, reading each record once.
+#[derive(Debug, Default)]
+pub struct DeadLetterWatch {
+    ledger: Ledger,
+    partitions: BTreeMap<TopicPartition, Seen>,
+}
+
+/// What was read of one partition.
+#[derive(Debug, Default)]
+struct Seen {
+    low: i64,
+    next: i64,
+    records: u64,
+    /// The first unresolved record, where one is known.
+    oldest: Option<(i64, Timestamp)>,
+    /// No unresolved record stands below.
+    searched: i64,
+}
+
+impl DeadLetterWatch {
+    /// The ledger as of the last refresh.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Reads what is new and counts.
+    ///
+    /// # Errors
+    /// Those of the log.
+    pub async fn refresh(&mut self, log: &dyn EventLog) -> Result<Vec<DeadLetterCounts>> {
+        let topics = topics(log).await?;
+        let offsets = log.offsets(&topics).await?;
+        // The ledger after the offsets: a redrive in between shows as resolved, never as a negative count.
+        self.ledger.refresh(log).await?;
+        let mut counts: BTreeMap<TopicName, DeadLetterCounts> =
+            topics.into_iter().map(|topic| (topic.clone(), none_of(topic))).collect();
+        for partition in offsets {
+            let seen = self.partitions.entry(partition.at.clone()).or_default();
+            seen.read(log, &partition).await?;
+            seen.find_oldest(log, &partition, &self.ledger).await?;
+            let resolved = self.ledger.resolved_in(&partition.at.topic, partition.at.partition, seen.low);
+            if let Some(topic) = counts.get_mut(&partition.at.topic) {
+                topic.total += seen.records;
+                topic.unresolved += seen.records.saturating_sub(resolved);
+                let oldest = seen.oldest.map(|(_, at)| at);
+                topic.oldest_unresolved_at = [topic.oldest_unresolved_at, oldest].into_iter().flatten().min();
+            }
+        }
+        Ok(counts.into_values().collect())
+    }
+}
+
+fn none_of(topic: TopicName) -> DeadLetterCounts {
+    DeadLetterCounts { parked: topic.is_parked(), topic, total: 0, unresolved: 0, oldest_unresolved_at: None }
+}
+
+impl Seen {
+    async fn read(&mut self, log: &dyn EventLog, partition: &PartitionOffsets) -> Result<()> {
+        if partition.span.low != self.low {
+            // Something was trimmed: what was counted may be gone.
+            *self = Self { low: partition.span.low, next: partition.span.low, ..Self::default() };
+        }
+        let mut pager = Pager::new(partition.at.clone(), self.next, partition.span.high);
+        while let Some(records) = pager.next_page(log).await? {
+            self.records += records.len() as u64;
+            self.next = pager.position();
+        }
+        Ok(())
+    }
+
+    async fn find_oldest(&mut self, log: &dyn EventLog, partition: &PartitionOffsets, ledger: &Ledger) -> Result<()> {
+        let is_open = |offset| {
+            let address = crate::domain::RecordAddress {
+                topic: partition.at.topic.clone(),
+                partition: partition.at.partition,
+                offset,
+            };
+            ledger.get(&address).is_none()
+        };
+        if self.oldest.is_some_and(|(offset, _)| is_open(offset)) {
+            return Ok(());
+        }
+        self.oldest = None;
+        let mut pager = Pager::new(partition.at.clone(), self.searched.max(self.low), self.next);
+        while let Some(records) = pager.next_page(log).await? {
+            if let Some(open) = records.iter().find(|record| is_open(record.address.offset)) {
+                self.oldest = Some((open.address.offset, open.timestamp));
+                self.searched = open.address.offset;
+                return Ok(());
+            }
+            self.searched = pager.position();
+        }
+        Ok(())
+    }
+}
