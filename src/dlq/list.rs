@@ -1,0 +1,274 @@
+//! Lists dead letters one by one, or grouped by what went wrong. Memory is bounded however many there are.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::decide;
+use super::shape::shape;
+use crate::domain::dead_letter::{self, DeadLetterInfo, Resolution};
+use crate::domain::{AssetId, Record, RecordAddress, Timestamp, TopicName};
+use crate::events::dead_letters;
+use crate::events::ledger::Ledger;
+use crate::events::pager::Pager;
+use crate::ports::{self, EventLog};
+
+/// Groups that are told apart; what comes beyond is counted in one group a topic.
+const MAX_GROUPS: usize = 1000;
+/// Addresses kept of each group.
+const SAMPLES: usize = 3;
+
+/// Which dead letters to list. All conditions hold together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only this dead-letter or parked topic.
+    pub topic: Option<TopicName>,
+    /// Only these kinds; all if empty.
+    pub kinds: Vec<String>,
+    /// Only those dead-lettered at or after.
+    pub since: Option<Timestamp>,
+    /// Parked topics too, where no topic is named.
+    pub with_parked: bool,
+}
+
+/// One dead letter in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct DeadLetter {
+    /// Its address.
+    pub id: RecordAddress,
+    /// When it was dead-lettered.
+    #[schemars(with = "String")]
+    pub dead_lettered_at: Timestamp,
+    /// The asset it is about, by its key.
+    pub asset_id: Option<AssetId>,
+    /// Why, whoever wrote it.
+    pub error: DeadLetterInfo,
+    /// What was decided of it; none while it is unresolved.
+    pub resolution: Option<Resolution>,
+}
+
+/// Dead letters that failed alike.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ErrorGroup {
+    /// The dead-letter or parked topic.
+    pub topic: TopicName,
+    /// The kind of failure.
+    pub kind: String,
+    /// The message, its varying parts replaced.
+    pub message_shape: String,
+    /// The topic they came from, where they say so.
+    pub source_topic: Option<TopicName>,
+    /// The consumer group they failed in.
+    pub group: Option<String>,
+    /// Those without a ledger entry.
+    pub unresolved: u64,
+    /// Those sent back.
+    pub redriven: u64,
+    /// Those moved to the parked topic.
+    pub parked: u64,
+    /// Those given up.
+    pub discarded: u64,
+    /// When the first of them failed first.
+    #[schemars(with = "String")]
+    pub first_failed_at: Timestamp,
+    /// When the last of them failed last.
+    #[schemars(with = "String")]
+    pub last_failed_at: Timestamp,
+    /// A few addresses, unresolved ones first.
+    pub sample_ids: Vec<RecordAddress>,
+    /// One message as it is.
+    pub sample_message: String,
+}
+
+/// Walks the dead letters that match, topic by topic, oldest first in each partition.
+///
+/// # Errors
+/// Those of the log and of `each`.
+pub async fn walk<E: From<ports::Error>>(
+    log: &dyn EventLog,
+    ledger: &Ledger,
+    filter: &Filter,
+    mut each: impl FnMut(DeadLetter) -> Result<(), E>,
+) -> Result<(), E> {
+    for partition in log.offsets(&topics(log, filter).await?).await? {
+        let from = match filter.since {
+            Some(since) => log.offset_for_time(&partition.at, since).await?,
+            None => partition.span.low,
+        };
+        let mut pager = Pager::new(partition.at.clone(), from, partition.span.high);
+        while let Some(records) = pager.next_page(log).await? {
+            for record in records {
+                let letter = DeadLetter::of(&record, ledger);
+                if filter.takes(&letter) {
+                    each(letter)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn topics(log: &dyn EventLog, filter: &Filter) -> ports::Result<Vec<TopicName>> {
+    if let Some(topic) = &filter.topic {
+        return Ok(vec![topic.clone()]);
+    }
+    let mut topics = dead_letters::topics(log).await?;
+    topics.retain(|topic| filter.with_parked || topic.is_dead_letters());
+    Ok(topics)
+}
+
+impl Filter {
+    fn takes(&self, letter: &DeadLetter) -> bool {
+        let in_time = self.since.is_none_or(|since| letter.dead_lettered_at >= since);
+        in_time && (self.kinds.is_empty() || self.kinds.contains(&letter.error.kind))
+    }
+}
+
+impl DeadLetter {
+    /// What a list says of a record.
+    #[must_use]
+    pub fn of(record: &Record, ledger: &Ledger) -> Self {
+        Self {
+            id: record.address.clone(),
+            dead_lettered_at: record.timestamp,
+            asset_id: decide::asset_of(record),
+            error: dead_letter::read(record),
+            resolution: ledger.get(&record.address).map(|resolved| resolved.resolution),
+        }
+    }
+}
+
+type Key = (TopicName, String, String, Option<TopicName>, Option<String>);
+
+/// Gathers dead letters into groups.
+#[derive(Debug, Default)]
+pub struct Groups {
+    groups: BTreeMap<Key, ErrorGroup>,
+    beyond: u64,
+}
+
+impl Groups {
+    /// Adds one.
+    pub fn add(&mut self, letter: DeadLetter) {
+        let source = letter.error.source.as_ref().map(|address| address.topic.clone());
+        let shape = shape(&letter.error.message);
+        let kind: String = letter.error.kind.chars().take(200).collect();
+        let mut key = (letter.id.topic.clone(), kind, shape, source, letter.error.group.clone());
+        if self.groups.len() >= MAX_GROUPS && !self.groups.contains_key(&key) {
+            self.beyond += 1;
+            key = (letter.id.topic.clone(), "(other)".to_owned(), String::new(), None, None);
+        }
+        self.groups.entry(key).or_insert_with_key(|key| ErrorGroup::begin(key, &letter)).add(letter);
+    }
+
+    /// The groups, those with most unresolved dead letters first; and how many dead letters had no group of their own.
+    #[must_use]
+    pub fn finish(self) -> (Vec<ErrorGroup>, u64) {
+        let mut groups: Vec<ErrorGroup> = self.groups.into_values().collect();
+        groups.sort_by(|a, b| b.unresolved.cmp(&a.unresolved).then(b.last_failed_at.cmp(&a.last_failed_at)));
+        (groups, self.beyond)
+    }
+}
+
+impl ErrorGroup {
+    fn begin((topic, kind, shape, source, group): &Key, letter: &DeadLetter) -> Self {
+        Self {
+            topic: topic.clone(),
+            kind: kind.clone(),
+            message_shape: shape.clone(),
+            source_topic: source.clone(),
+            group: group.clone(),
+            unresolved: 0,
+            redriven: 0,
+            parked: 0,
+            discarded: 0,
+            first_failed_at: letter.failed().0,
+            last_failed_at: letter.failed().1,
+            sample_ids: Vec::new(),
+            sample_message: letter.error.message.clone(),
+        }
+    }
+
+    fn add(&mut self, letter: DeadLetter) {
+        let (first, last) = letter.failed();
+        self.first_failed_at = self.first_failed_at.min(first);
+        self.last_failed_at = self.last_failed_at.max(last);
+        match letter.resolution {
+            None => {
+                let shown = usize::try_from(self.unresolved).unwrap_or(usize::MAX).min(SAMPLES);
+                self.sample_ids.insert(shown.min(self.sample_ids.len()), letter.id);
+                self.sample_ids.truncate(SAMPLES);
+                self.unresolved += 1;
+                return;
+            }
+            Some(Resolution::Redriven) => self.redriven += 1,
+            Some(Resolution::Parked) => self.parked += 1,
+            Some(Resolution::Discarded) => self.discarded += 1,
+        }
+        if self.sample_ids.len() < SAMPLES {
+            self.sample_ids.push(letter.id);
+        }
+    }
+}
+
+impl DeadLetter {
+    /// When it failed first and last; when it was dead-lettered, where its writer did not say.
+    fn failed(&self) -> (Timestamp, Timestamp) {
+        let last = self.error.last_failed_at.unwrap_or(self.dead_lettered_at);
+        (self.error.first_failed_at.unwrap_or(last), last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Headers;
+
+    fn letter(offset: i64, message: &str, resolution: Option<Resolution>) -> DeadLetter {
+        let mut headers = Headers::default();
+        for (name, value) in [("topic", "media.ingested"), ("partition", "0"), ("offset", "3"), ("kind", "parser")] {
+            headers.push(format!("__dlq.errors.{name}"), value.to_owned());
+        }
+        headers.push("__dlq.errors.message", message.to_owned());
+        let record = Record {
+            address: format!("media.ingested.dlq:0:{offset}").parse().unwrap(),
+            key: None,
+            value: None,
+            headers,
+            timestamp: Timestamp::from_second(offset).unwrap(),
+        };
+        DeadLetter { resolution, ..DeadLetter::of(&record, &Ledger::default()) }
+    }
+
+    #[test]
+    fn what_failed_alike_is_one_group_with_unresolved_samples_first() {
+        let mut groups = Groups::default();
+        groups.add(letter(0, "page 1 is broken", Some(Resolution::Redriven)));
+        for offset in 1..6 {
+            groups.add(letter(offset, &format!("page {offset} is broken"), None));
+        }
+        groups.add(letter(6, "out of memory", Some(Resolution::Discarded)));
+        let (groups, beyond) = groups.finish();
+        assert_eq!((groups.len(), beyond), (2, 0));
+        let first = &groups[0];
+        assert_eq!((first.unresolved, first.redriven, first.message_shape.as_str()), (5, 1, "page <n> is broken"));
+        let samples: Vec<i64> = first.sample_ids.iter().map(|id| id.offset).collect();
+        assert_eq!(samples, [1, 2, 3]);
+        assert_eq!((first.first_failed_at.as_second(), first.last_failed_at.as_second()), (0, 5));
+        assert_eq!(first.source_topic.as_ref().unwrap().as_str(), "media.ingested");
+    }
+
+    #[test]
+    fn a_flood_of_different_errors_is_counted_in_one_group() {
+        let mut groups = Groups::default();
+        for offset in 0..1500i64 {
+            let word: String = format!("{offset:04}").bytes().map(|b| char::from(b - b'0' + b'k')).collect();
+            groups.add(letter(offset, &word, None));
+        }
+        let (groups, beyond) = groups.finish();
+        assert_eq!((groups.len(), beyond), (MAX_GROUPS + 1, 500));
+        assert_eq!(groups.iter().map(|group| group.unresolved).sum::<u64>(), 1500);
+        assert_eq!(groups[0].kind, "(other)");
+    }
+}
