@@ -1,3 +1,4 @@
 //! The engines behind the ports: one folder or file per engine. Only here are they named.
 
+pub mod connect;
 pub mod embedded;

@@ -1,7 +1,176 @@
-//! The command line: one file per verb (a folder per noun). Parses, picks the target, calls the layers below and prints through `output`.
+//! The command line: one file per verb (a folder per noun). Parses, picks the target, calls the layers below and prints
+//! through `output`.
 
+mod audit;
+mod complete;
+mod completions;
+mod context;
 pub mod failure;
-pub mod globals;
-pub mod guard;
+mod generate;
+mod globals;
+mod guard;
+mod lag;
+mod man;
 pub mod output;
+mod signals;
+mod status;
 pub mod target;
+mod top;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use context::Context;
+use failure::{Failure, FailureKind, Result};
+use globals::Globals;
+use output::{Output, OutputOptions};
+
+/// Run a media backend: upload in bulk, run the pipeline's workers, redrive dead letters, and see it all live.
+#[derive(Debug, Parser)]
+#[command(name = "mfctl", version, propagate_version = false, max_term_width = 110)]
+#[command(after_help = "\
+Examples:
+  mfctl demo                                  the whole job on sample media, in a folder of its own
+  mfctl ingest ~/media && mfctl worker all --until-drained
+  mfctl media search 'حافظ'                   find it
+  mfctl dlq list                              what failed, and why
+  mfctl top                                   watch
+
+Exit codes: 0 done, 2 wrong usage, 3 done in part, 5 dependency not reachable, 6 invalid or missing,
+7 conflict or locked, 8 refused, 10 a check failed, 129/130/143 stopped by a signal")]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Say in one screen whether each part works
+    Status(status::Args),
+    /// Watch lag, rates, latency, dead letters and storage live
+    Top(top::Args),
+    /// Show how far each consumer group is behind
+    Lag(lag::Args),
+    /// Check that files, assets, objects and events agree
+    Audit(audit::Args),
+    /// Print a shell's completion script; it completes live values
+    Completions(completions::Args),
+    /// Print or write the manual pages
+    Man(man::Args),
+    /// Write the generated files of the repository
+    #[command(name = "__generate", hide = true)]
+    Generate(generate::Args),
+}
+
+/// Runs the command line of this process and answers its exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    clap_complete::CompleteEnv::with_factory(Cli::command).complete();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let cx = match Context::new(cli.globals) {
+        Ok(cx) => cx,
+        Err(failure) => return early(&failure),
+    };
+    let done = dispatch(cli.verb, &cx);
+    finish(cx.out(), done)
+}
+
+fn dispatch(verb: Verb, cx: &Context) -> Result<()> {
+    // What needs no runtime starts none.
+    match verb {
+        Verb::Completions(args) => completions::run(&args, cx),
+        Verb::Man(args) => man::run(&args, cx),
+        Verb::Generate(args) => generate::run(&args, cx),
+        verb => {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
+                .map_err(|error| Failure::unexpected("cannot start the runtime").because(&error))?;
+            let done = runtime.block_on(run(verb, cx));
+            // A blocking read that nobody waits for any more must not hold up the end.
+            runtime.shutdown_background();
+            done
+        }
+    }
+}
+
+async fn run(verb: Verb, cx: &Context) -> Result<()> {
+    match verb {
+        Verb::Status(args) => status::run(args, cx).await,
+        Verb::Top(args) => top::run(args, cx).await,
+        Verb::Lag(args) => lag::run(args, cx).await,
+        Verb::Audit(args) => audit::run(args, cx).await,
+        Verb::Completions(_) | Verb::Man(_) | Verb::Generate(_) => Ok(()),
+    }
+}
+
+fn finish(out: &Output, done: Result<()>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            out.failure(&failure);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// What clap answers: help and versions on stdout, wrong usage on stderr, with the error document where JSON was asked
+/// for.
+fn usage(error: &clap::Error) -> ExitCode {
+    // A closed pipe or a stderr that is gone leaves nobody to tell.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    let wants_json = std::env::args().any(|word| {
+        matches!(word.as_str(), "json" | "jsonl" | "-ojson" | "-ojsonl" | "--output=json" | "--output=jsonl")
+    });
+    let failure = Failure::usage(first_line(error)).hint("`mfctl help` and `mfctl VERB --help` show what there is");
+    if wants_json {
+        let options = OutputOptions { format: output::Format::Json, ..OutputOptions::default() };
+        Output::new(options).failure(&failure);
+    }
+    ExitCode::from(FailureKind::Usage.exit_code())
+}
+
+fn first_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+}
+
+/// A failure from before anybody could say how to print.
+fn early(failure: &Failure) -> ExitCode {
+    finish(&Output::new(OutputOptions::default()), Err(failure.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_that_is_shown_has_an_example_and_its_exit_codes() {
+        fn check(command: &clap::Command, path: &str) {
+            for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help") {
+                let path = format!("{path} {}", verb.get_name());
+                let help = verb.clone().render_long_help().to_string();
+                assert!(help.contains("Examples:"), "{path} has no example");
+                if !verb.has_subcommands() {
+                    assert!(help.contains("Exit codes:"), "{path} does not say its exit codes");
+                }
+                check(verb, &path);
+            }
+        }
+        check(&Cli::command(), "mfctl");
+    }
+}

@@ -29,8 +29,7 @@ pub fn listen() -> Result<Stop> {
         (SignalKind::interrupt(), StopReason::Interrupted),
         (SignalKind::terminate(), StopReason::Terminated),
     ] {
-        let signals =
-            signal(kind).map_err(|error| Failure::unexpected("cannot listen to signals").because(&error))?;
+        let signals = signal(kind).map_err(|error| Failure::unexpected("cannot listen to signals").because(&error))?;
         tokio::spawn(relay(signals, reason, stopper.clone()));
     }
     Ok(stop)

@@ -2,4 +2,5 @@
 
 pub mod audit;
 pub mod lag;
+pub mod status;
 pub mod vitals;

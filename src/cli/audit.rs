@@ -1,0 +1,121 @@
+//! `mfctl audit`: do files, assets, objects and events agree?
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+
+use super::context::Context;
+use super::failure::{Failure, Result};
+use super::output::{Cell, Column, Page, Position, Progress, Render, Tone, humane};
+use super::target::DataDirMode;
+use crate::ops::audit::{self, AuditOptions, AuditProgress, AuditReport};
+
+/// Arguments of `mfctl audit`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+A disagreement is reported only if a second look still shows it, so a live platform can be audited.
+
+Examples:
+  mfctl audit                        everything, reading every original back
+  mfctl audit --sizes-only           compare sizes, read no bytes
+  mfctl audit -o json | jq '.violations'
+  mfctl audit -o name                what is wrong, one subject a line
+
+Exit codes: 0 all agree, 5 a dependency is not reachable, 6 no data folder, 10 disagreements, each listed")]
+pub struct Args {
+    /// Compare originals by size instead of reading them back and hashing them
+    #[arg(long)]
+    sizes_only: bool,
+    /// How long to wait before the second look at what seems wrong, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 1500)]
+    second_look_ms: u64,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// As its help says.
+pub async fn run(args: Args, cx: &Context) -> Result<()> {
+    let connected = cx.connect(DataDirMode::MustExist).await?;
+    let options =
+        AuditOptions { hash_objects: !args.sizes_only, second_look_after: Duration::from_millis(args.second_look_ms) };
+    let progress = Shown { out: cx.out().clone(), bar: Mutex::new(None) };
+    let stop = cx.stop()?;
+    let report = tokio::select! {
+        report = audit::run(&connected.ports, &connected.target.environment, options, &progress) => report?,
+        reason = stop.wait() => return Err(super::signals::stopped(reason, "the audit was stopped; it changes nothing")),
+    };
+    drop(progress);
+    cx.out().print(&report)?;
+    if report.violations.is_empty() {
+        return Ok(());
+    }
+    let count = humane::counted(report.violation_count, "disagreement", "disagreements");
+    Err(Failure::check_failed(format!("the audit found {count}"))
+        .hint("`mfctl media trace ASSET` tells an asset's whole story"))
+}
+
+struct Shown {
+    out: super::output::Output,
+    bar: Mutex<Option<Progress>>,
+}
+
+impl AuditProgress for Shown {
+    fn step(&self, name: &str) {
+        let unit = match name {
+            "events" => "records",
+            "files" => "files",
+            "assets" => "assets",
+            _ => "objects",
+        };
+        if let Ok(mut bar) = self.bar.lock() {
+            *bar = Some(self.out.progress("audit", unit));
+        }
+    }
+
+    fn done(&self, items: u64) {
+        if let Ok(bar) = self.bar.lock()
+            && let Some(bar) = bar.as_ref()
+        {
+            bar.set(&Position { done: items, ..Position::default() });
+        }
+    }
+}
+
+impl Render for AuditReport {
+    fn page(&self, page: &mut Page) {
+        let count = |number: u64| Cell::new(humane::count(number));
+        page.field("files", count(self.files));
+        page.field("  enriched", count(self.enriched));
+        page.field("  in flight", count(self.in_flight));
+        page.field("  rejected", count(self.rejected));
+        page.field("  failed", count(self.failed));
+        page.field("  dead-lettered", count(self.dead_lettered));
+        page.field("  revoked", count(self.revoked));
+        page.field("assets", count(self.assets));
+        page.field("objects", count(self.objects));
+        page.field("events", count(self.events));
+        page.field("garbage", count(self.garbage));
+        page.field("unverifiable", count(self.unverifiable));
+        page.field("originals", if self.hashed { "read back and hashed" } else { "compared by size" });
+        if self.violations.is_empty() {
+            page.toned("everything agrees", Tone::Good);
+            return;
+        }
+        page.heading(humane::counted(self.violation_count, "disagreement", "disagreements"));
+        let rows = self.violations.iter().map(|violation| {
+            let kind = serde_json::to_value(violation.kind).ok();
+            vec![
+                Cell::maybe(kind.as_ref().and_then(|kind| kind.as_str())).tone(Tone::Bad),
+                Cell::new(violation.subject.as_str()),
+                Cell::new(violation.detail.as_str()),
+            ]
+        });
+        page.table(&[Column::left("KIND"), Column::left("SUBJECT"), Column::left("DETAIL")], rows.collect());
+    }
+
+    fn names(&self) -> Option<Vec<String>> {
+        Some(self.violations.iter().map(|violation| violation.subject.clone()).collect())
+    }
+}

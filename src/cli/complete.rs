@@ -1,0 +1,119 @@
+//! Live values for completion: what is really there. Quick and silent: a completion never complains, it has nothing.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+
+use clap_complete::CompletionCandidate;
+
+use crate::backends::connect::{self, OpenMode};
+use crate::ports::{AssetFilter, Ports, Result, SystemClock};
+use crate::settings::{Flags, Layers, Sources};
+
+/// Candidates of a kind shown at most.
+const MOST: usize = 200;
+
+/// Topics.
+#[must_use]
+pub fn topics() -> Vec<CompletionCandidate> {
+    with_ports(|ports| async move {
+        let topics = ports.log.topics().await?;
+        Ok(topics.into_iter().map(|topic| CompletionCandidate::new(topic.name.as_str())).collect())
+    })
+}
+
+/// Dead-letter and parked topics.
+#[must_use]
+pub fn dead_letter_topics() -> Vec<CompletionCandidate> {
+    with_ports(|ports| async move {
+        let topics = ports.log.topics().await?.into_iter().map(|topic| topic.name);
+        let dead = topics.filter(|name| name.is_dead_letters() || name.is_parked());
+        Ok(dead.map(|name| CompletionCandidate::new(name.as_str())).collect())
+    })
+}
+
+/// Consumer groups.
+#[must_use]
+pub fn groups() -> Vec<CompletionCandidate> {
+    with_ports(|ports| async move {
+        let groups = ports.log.groups().await?;
+        Ok(groups.into_iter().map(|group| CompletionCandidate::new(group.group.as_str())).collect())
+    })
+}
+
+/// Jobs, latest first.
+#[must_use]
+pub fn jobs() -> Vec<CompletionCandidate> {
+    with_ports(|ports| async move {
+        let jobs = ports.journal.jobs(None, MOST).await?.items;
+        let candidate = |job: crate::domain::job::Job| {
+            CompletionCandidate::new(job.job_id.to_string())
+                .help(Some(format!("{} since {}", job.status, job.started_at).into()))
+        };
+        Ok(jobs.into_iter().map(candidate).collect())
+    })
+}
+
+/// Assets, with their titles.
+#[must_use]
+pub fn assets() -> Vec<CompletionCandidate> {
+    with_ports(|ports| async move {
+        let assets = ports.catalog.list(&AssetFilter::default(), None, MOST).await?.items;
+        let candidate = |asset: crate::domain::Asset| {
+            let title = asset.metadata.title.or(asset.facts.title).unwrap_or(asset.media_type);
+            let title = super::output::escape(&title).into_owned();
+            CompletionCandidate::new(asset.asset_id.to_string()).help(Some(title.into()))
+        };
+        Ok(assets.into_iter().map(candidate).collect())
+    })
+}
+
+/// Profiles.
+#[must_use]
+pub fn profiles() -> Vec<CompletionCandidate> {
+    let layers = sources().and_then(|sources| Layers::read(&sources).ok());
+    let profiles = layers.map(|layers| layers.profiles()).unwrap_or_default();
+    profiles.into_iter().map(|(name, _)| CompletionCandidate::new(name.as_str())).collect()
+}
+
+/// What the words typed so far and the environment say.
+fn sources() -> Option<Sources> {
+    let words: Vec<String> = std::env::args().collect();
+    let mut given: BTreeMap<&str, String> = BTreeMap::new();
+    for flag in ["--profile", "--config", "--data-dir"] {
+        for (at, word) in words.iter().enumerate() {
+            let value = match word.strip_prefix(flag) {
+                Some("") => words.get(at + 1).cloned(),
+                Some(rest) => rest.strip_prefix('=').map(str::to_owned),
+                None => None,
+            };
+            if let Some(value) = value {
+                given.insert(flag, value);
+            }
+        }
+    }
+    Sources::of_process(Flags {
+        profile: given.remove("--profile"),
+        config: given.remove("--config").map(PathBuf::from),
+        data_dir: given.remove("--data-dir").map(PathBuf::from),
+        env: None,
+    })
+    .ok()
+}
+
+fn with_ports<F, Fut>(ask: F) -> Vec<CompletionCandidate>
+where
+    F: FnOnce(Ports) -> Fut,
+    Fut: Future<Output = Result<Vec<CompletionCandidate>>>,
+{
+    let answer = || {
+        let settings = Layers::read(&sources()?).ok()?.settings().ok()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+        let clock = std::sync::Arc::new(SystemClock::default());
+        runtime.block_on(async {
+            let ports = connect::connect(&settings, OpenMode::MustExist, clock).await.ok()?;
+            ask(ports).await.ok()
+        })
+    };
+    answer().unwrap_or_default()
+}

@@ -1,0 +1,168 @@
+//! What every verb is given: settings, output, the wish to stop, and the way to the profile's ports.
+
+use std::sync::{Arc, OnceLock};
+
+use super::failure::{Failure, Result};
+use super::globals::Globals;
+use super::output::{Output, OutputOptions};
+use super::signals;
+use super::target::{DataDirMode, Endpoint, Target, TargetKind};
+use crate::backends::connect::{self, OpenMode};
+use crate::domain::names::Buckets;
+use crate::pipeline::stop::Stop;
+use crate::ports::{Clock, Ports, SystemClock};
+use crate::settings::{Flags, Layers, ProfileKind, Settings, Sources};
+
+/// Moves mfctl's clock; for tests of what happens after weeks.
+const CLOCK_OFFSET: &str = "MFCTL_TEST_CLOCK_OFFSET_SECONDS";
+
+/// The context of one command.
+#[derive(Debug)]
+pub struct Context {
+    globals: Globals,
+    sources: Sources,
+    output: Output,
+    stop: OnceLock<Stop>,
+}
+
+/// A connected profile. The target was announced before the connection was opened.
+pub struct Connected {
+    /// The ports.
+    pub ports: Ports,
+    /// The settings in force.
+    pub settings: Settings,
+    /// What the command works on.
+    pub target: Target,
+    /// The environment's buckets.
+    pub buckets: Buckets,
+}
+
+impl Context {
+    /// The context of a command line in this process.
+    ///
+    /// # Errors
+    /// When the working folder is gone, or a variable that says how to print is wrong.
+    pub fn new(globals: Globals) -> Result<Self> {
+        let flags = Flags {
+            profile: globals.profile.clone(),
+            config: globals.config.clone(),
+            data_dir: globals.data_dir.clone(),
+            env: globals.env.clone(),
+        };
+        let sources = Sources::of_process(flags)
+            .map_err(|error| Failure::invalid("the working folder cannot be read").because(&error))?;
+        let options = OutputOptions::resolve(globals.output_flags(), &sources.env).map_err(Failure::usage)?;
+        Ok(Self { globals, sources, output: Output::new(options), stop: OnceLock::new() })
+    }
+
+    /// Prints.
+    #[must_use]
+    pub fn out(&self) -> &Output {
+        &self.output
+    }
+
+    /// The global flags.
+    #[must_use]
+    pub fn globals(&self) -> &Globals {
+        &self.globals
+    }
+
+    /// What settings are read from.
+    #[must_use]
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// The layers, with their warnings said.
+    ///
+    /// # Errors
+    /// A file or variable that is wrong.
+    pub fn layers(&self) -> Result<Layers> {
+        let layers = Layers::read(&self.sources)?;
+        for warning in layers.warnings() {
+            self.output.warn(warning);
+        }
+        Ok(layers)
+    }
+
+    /// The settings of the profile in force.
+    ///
+    /// # Errors
+    /// As the rules of profiles say: none chosen is exit 2, another environment is exit 8.
+    pub fn settings(&self) -> Result<Settings> {
+        Ok(self.layers()?.settings()?)
+    }
+
+    /// The wish to stop; signals are listened to from the first call on.
+    ///
+    /// # Errors
+    /// When the system refuses the handlers.
+    pub fn stop(&self) -> Result<Stop> {
+        if let Some(stop) = self.stop.get() {
+            return Ok(stop.clone());
+        }
+        let stop = signals::listen()?;
+        Ok(self.stop.get_or_init(|| stop).clone())
+    }
+
+    /// The time.
+    ///
+    /// # Errors
+    /// A test's offset that is no number.
+    pub fn clock(&self) -> Result<Arc<dyn Clock>> {
+        let offset_seconds = match self.sources.env.get(CLOCK_OFFSET) {
+            Some(text) => text.parse().map_err(|_| Failure::invalid(format!("{CLOCK_OFFSET} is not a number")))?,
+            None => 0,
+        };
+        Ok(Arc::new(SystemClock { offset_seconds }))
+    }
+
+    /// Announces the target, makes sure of the data folder and opens the profile's ports.
+    ///
+    /// # Errors
+    /// Those of [`Context::settings`]; a missing data folder where the verb may not make it is exit 6; a server that
+    /// does not answer is exit 5.
+    pub async fn connect(&self, mode: DataDirMode) -> Result<Connected> {
+        let settings = self.settings()?;
+        self.connect_to(settings, mode).await
+    }
+
+    /// [`Context::connect`] with settings the verb has changed.
+    ///
+    /// # Errors
+    /// As [`Context::connect`].
+    pub async fn connect_to(&self, settings: Settings, mode: DataDirMode) -> Result<Connected> {
+        let target = target_of(&settings);
+        self.output.set_target(&target);
+        target.ensure_data_dir(mode)?;
+        let buckets = Buckets::of(&target.environment)
+            .map_err(|error| Failure::invalid("name the environment's buckets").because(&error))?;
+        let open = match mode {
+            DataDirMode::MayCreate => OpenMode::MayCreate,
+            DataDirMode::MustExist => OpenMode::MustExist,
+        };
+        let ports = connect::connect(&settings, open, self.clock()?).await?;
+        Ok(Connected { ports, settings, target, buckets })
+    }
+}
+
+/// What these settings point at.
+#[must_use]
+pub fn target_of(settings: &Settings) -> Target {
+    let profile = &settings.profile;
+    let endpoints = profile.services.iter().filter_map(|(service, at)| {
+        at.address().map(|address| Endpoint { service: service.clone(), address: address.to_owned() })
+    });
+    Target {
+        profile: profile.name.as_str().to_owned(),
+        environment: profile.environment.clone(),
+        kind: match profile.kind {
+            ProfileKind::Embedded => TargetKind::Embedded,
+            ProfileKind::Cluster => TargetKind::Cluster,
+        },
+        endpoints: endpoints.collect(),
+        data_dir: profile.data_dir.clone(),
+        tenant: profile.tenant.clone(),
+        protected: profile.protected,
+    }
+}

@@ -1,0 +1,109 @@
+//! `mfctl lag`: how far each consumer group is behind, partition by partition.
+
+use clap::Args as ClapArgs;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::context::Context;
+use super::failure::{Failure, Result};
+use super::output::{Cell, Column, Page, Render, Tone, humane};
+use super::target::DataDirMode;
+use crate::domain::GroupName;
+use crate::ops::lag::{self, GroupLag};
+
+/// Arguments of `mfctl lag`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  mfctl lag                              every group, partition by partition
+  mfctl lag mfctl.dev.persist            one group
+  mfctl lag -o json | jq '.groups[].lag' for scripts
+  mfctl lag --max 1000                   exit 10 when a group is further behind than this
+
+Exit codes: 0 shown, 5 log not reachable, 6 no such group or no data folder, 10 over --max")]
+pub struct Args {
+    /// Only this group
+    group: Option<GroupName>,
+    /// Exit 10 when a group is more records behind than this
+    #[arg(long, value_name = "RECORDS")]
+    max: Option<u64>,
+}
+
+/// What `mfctl lag` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct LagReport {
+    /// Records all groups together are behind.
+    pub lag: u64,
+    /// The groups.
+    pub groups: Vec<GroupLag>,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// As its help says.
+pub async fn run(args: Args, cx: &Context) -> Result<()> {
+    let connected = cx.connect(DataDirMode::MustExist).await?;
+    let mut groups = lag::groups(connected.ports.log.as_ref(), &connected.target.environment).await?;
+    if let Some(wanted) = &args.group {
+        let names: Vec<_> = groups.iter().map(|group| group.group.to_string()).collect();
+        groups.retain(|group| group.group == *wanted);
+        if groups.is_empty() {
+            let hint = format!("groups there are: {}", names.join(", "));
+            return Err(Failure::not_found(format!("there is no group {wanted}")).hint(hint));
+        }
+    }
+    let report = LagReport { lag: groups.iter().map(|group| group.lag).sum(), groups };
+    cx.out().print(&report)?;
+    let behind = report.groups.iter().filter(|group| args.max.is_some_and(|max| group.lag > max));
+    let behind: Vec<_> = behind.map(|group| format!("{} by {}", group.group, humane::count(group.lag))).collect();
+    if behind.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::check_failed(format!("behind by more than --max: {}", behind.join(", ")))
+        .hint("is a worker running? `mfctl status` says; `mfctl top` shows whether the lag shrinks"))
+}
+
+impl Render for LagReport {
+    fn page(&self, page: &mut Page) {
+        const COLUMNS: [Column; 7] = [
+            Column::left("TOPIC"),
+            Column::right("PARTITION"),
+            Column::right("COMMITTED"),
+            Column::right("LOW"),
+            Column::right("END"),
+            Column::right("LAG"),
+            Column::left("OWNER"),
+        ];
+        for group in &self.groups {
+            page.heading(format!(
+                "{}  lag {}, {}",
+                group.group,
+                humane::count(group.lag),
+                humane::counted(group.members.len() as u64, "member", "members")
+            ));
+            let rows = group.partitions.iter().map(|partition| {
+                let tone = if partition.lag > 0 { Tone::Warn } else { Tone::Good };
+                vec![
+                    Cell::new(partition.topic.as_str()),
+                    Cell::new(partition.partition.to_string()),
+                    Cell::maybe(partition.committed_offset),
+                    Cell::new(partition.low_offset.to_string()),
+                    Cell::new(partition.end_offset.to_string()),
+                    Cell::new(humane::count(partition.lag)).tone(tone),
+                    Cell::maybe(partition.owner.as_deref()),
+                ]
+            });
+            page.table(&COLUMNS, rows.collect());
+            let lost: u64 = group.partitions.iter().map(|partition| partition.lost_to_retention).sum();
+            if lost > 0 {
+                let lost = humane::counted(lost, "record was", "records were");
+                page.toned(format!("{lost} removed by retention before this group read them"), Tone::Bad);
+            }
+        }
+    }
+
+    fn names(&self) -> Option<Vec<String>> {
+        Some(self.groups.iter().map(|group| group.group.to_string()).collect())
+    }
+}

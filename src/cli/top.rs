@@ -1,0 +1,195 @@
+//! `mfctl top`: lag, rates, ingestion latency, dead letters and storage, live.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+
+use super::context::{Connected, Context};
+use super::failure::{Failure, Result};
+use super::output::{Cell, Column, Format, Page, Render, Tone, humane};
+use super::signals;
+use super::target::DataDirMode;
+use crate::ops::vitals::{Objectives, Vitals, Watch};
+use crate::tui;
+
+/// Arguments of `mfctl top`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Keys: q quits, ? explains the others.
+
+Examples:
+  mfctl top                          the live dashboard
+  mfctl top --once                   one look, as text
+  mfctl top --once -o json           one look, for scripts
+  mfctl top -o jsonl --interval 5s   a look every 5 seconds, one a line, until Ctrl-C
+
+Exit codes: 0, 2 no terminal and no --once, 5 a dependency is not reachable, 6 no data folder, 130 Ctrl-C")]
+pub struct Args {
+    /// Look once and print it
+    #[arg(long)]
+    once: bool,
+    /// How often to look, e.g. 500ms, 2s, 1m
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = interval)]
+    interval: Duration,
+    /// How far back latency is looked at, e.g. 15m, 1h
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = interval)]
+    window: Duration,
+}
+
+fn interval(text: &str) -> std::result::Result<Duration, String> {
+    let duration = crate::settings::parse_duration(text)?;
+    if duration < Duration::from_millis(100) { Err("100ms at least".to_owned()) } else { Ok(duration) }
+}
+
+/// A watch over the connected profile.
+#[must_use]
+pub fn watch(connected: &Connected, window: Duration) -> Watch {
+    let slo = &connected.settings.slo;
+    let objectives = Objectives {
+        latency_seconds: f64::from(slo.latency_seconds),
+        latency_objective: slo.latency_objective.get(),
+        storage_warn_percent: connected.settings.storage.warn_percent.get(),
+    };
+    let (ports, env) = (connected.ports.clone(), connected.target.environment.clone());
+    Watch::new(ports, env, connected.buckets.clone(), objectives, window)
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// As its help says.
+pub async fn run(args: Args, cx: &Context) -> Result<()> {
+    let connected = cx.connect(DataDirMode::MustExist).await?;
+    let mut watch = watch(&connected, args.window);
+    let stop = cx.stop()?;
+    if args.once {
+        let vitals = tokio::select! {
+            vitals = watch.look() => vitals?,
+            reason = stop.wait() => return Err(signals::stopped(reason, "stopped")),
+        };
+        return cx.out().print(&vitals);
+    }
+    if cx.out().options().format != Format::Table {
+        return stream(watch, args.interval, cx).await;
+    }
+    if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+        return Err(Failure::usage("the dashboard needs a terminal on stdin and stdout")
+            .hint("`mfctl top --once` prints one look; `-o jsonl` prints one after the other"));
+    }
+    let title = connected.target.first_line();
+    let title = super::output::escape(title.trim_start_matches("target: ")).into_owned();
+    let colored = cx.out().options().stdout.color;
+    match tui::run(title, watch, args.interval, colored, &stop).await {
+        Ok(None) => Ok(()),
+        Ok(Some(reason)) => Err(signals::stopped(reason, "the dashboard was stopped")),
+        Err(error) => Err(Failure::unexpected("the terminal cannot be used").because(&error)),
+    }
+}
+
+/// One look after the other, until stopped.
+async fn stream(mut watch: Watch, interval: Duration, cx: &Context) -> Result<()> {
+    let stop = cx.stop()?;
+    loop {
+        tokio::select! {
+            vitals = watch.look() => cx.out().refresh(&vitals?)?,
+            reason = stop.wait() => return Err(signals::stopped(reason, "stopped")),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            reason = stop.wait() => return Err(signals::stopped(reason, "stopped")),
+        }
+    }
+}
+
+impl Render for Vitals {
+    fn page(&self, page: &mut Page) {
+        groups(self, page);
+        latency(self, page);
+        dead_letters(self, page);
+        storage(self, page);
+    }
+
+    fn names(&self) -> Option<Vec<String>> {
+        Some(self.groups.iter().map(|group| group.lag.group.to_string()).collect())
+    }
+}
+
+fn seconds(value: f64) -> String {
+    humane::duration(Duration::try_from_secs_f64(value).unwrap_or(Duration::MAX))
+}
+
+fn groups(vitals: &Vitals, page: &mut Page) {
+    page.heading("Groups");
+    let rows = vitals.groups.iter().map(|group| {
+        let tone = if group.lag.lag > 0 { Tone::Warn } else { Tone::Good };
+        vec![
+            Cell::new(group.lag.group.as_str()),
+            Cell::new(group.lag.members.len().to_string()),
+            Cell::new(humane::count(group.lag.lag)).tone(tone),
+            Cell::maybe(group.rate_per_second.map(humane::rate)),
+            Cell::maybe(group.drained_in_seconds.map(seconds)),
+        ]
+    });
+    let columns = [
+        Column::left("GROUP"),
+        Column::right("MEMBERS"),
+        Column::right("LAG"),
+        Column::right("RATE"),
+        Column::right("DRAINED IN"),
+    ];
+    page.table(&columns, rows.collect());
+}
+
+fn latency(vitals: &Vitals, page: &mut Page) {
+    let latency = &vitals.latency;
+    page.heading(format!("Latency, staged to enriched, last {}", seconds(latency.window_seconds as f64)));
+    match &latency.quantiles {
+        None => page.line("nothing was enriched in this time"),
+        Some(q) => page.line(format!(
+            "p50 {}  p95 {}  p99 {}  max {}  of {}",
+            seconds(q.p50_seconds),
+            seconds(q.p95_seconds),
+            seconds(q.p99_seconds),
+            seconds(q.max_seconds),
+            humane::counted(q.count, "asset", "assets")
+        )),
+    };
+    let wanted = format!("{} within {}", humane::percent(latency.objective), seconds(latency.objective_seconds));
+    if let (Some(within), Some(met)) = (latency.within_objective, latency.met) {
+        let (word, tone) = if met { ("met", Tone::Good) } else { ("missed", Tone::Bad) };
+        page.toned(format!("objective {wanted}: {word}, {} of them", humane::percent(within)), tone);
+    }
+}
+
+fn dead_letters(vitals: &Vitals, page: &mut Page) {
+    page.heading("Dead letters");
+    let rows = vitals.dead_letters.iter().map(|topic| {
+        let tone = if topic.unresolved > 0 { Tone::Bad } else { Tone::Good };
+        vec![
+            Cell::new(topic.topic.as_str()),
+            Cell::new(humane::count(topic.unresolved)).tone(tone),
+            Cell::new(humane::count(topic.total)),
+        ]
+    });
+    page.table(&[Column::left("TOPIC"), Column::right("UNRESOLVED"), Column::right("EVER")], rows.collect());
+}
+
+fn storage(vitals: &Vitals, page: &mut Page) {
+    page.heading("Storage");
+    let rows = vitals.storage.buckets.iter().map(|bucket| {
+        let more = if bucket.usage.partial { "+" } else { "" };
+        vec![
+            Cell::new(bucket.bucket.as_str()),
+            Cell::new(format!("{}{more}", humane::count(bucket.usage.objects))),
+            Cell::new(format!("{}{more}", humane::bytes(bucket.usage.bytes))),
+            Cell::maybe(bucket.usage.oldest_at.map(|at| humane::time_and_age(at, vitals.at))),
+        ]
+    });
+    let columns = [Column::left("BUCKET"), Column::right("OBJECTS"), Column::right("BYTES"), Column::left("OLDEST")];
+    page.table(&columns, rows.collect());
+    if let Some((capacity, used)) = vitals.storage.capacity.zip(vitals.storage.used_percent) {
+        let text = format!("{used:.0} % full, {} free", humane::bytes(capacity.free_bytes));
+        page.toned(text, if vitals.storage.warn { Tone::Bad } else { Tone::Plain });
+    }
+}

@@ -1,0 +1,168 @@
+//! Whether each part of the platform works, in one look.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::vitals::{Vitals, Watch};
+use crate::domain::job::JobStatus;
+use crate::domain::names::topics;
+use crate::events::{schemas, topics as contract};
+use crate::humane;
+use crate::ports::{Ports, Result};
+
+/// How a part stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// It works.
+    Ok,
+    /// It works, and somebody should look.
+    Warn,
+    /// It does not.
+    Bad,
+}
+
+/// A part of the platform.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Part {
+    /// Which.
+    pub part: String,
+    /// How it stands.
+    pub health: Health,
+    /// What was seen.
+    pub detail: String,
+    /// What to do, where something is to be done.
+    pub hint: Option<String>,
+}
+
+/// Looks at every part. A part that cannot be asked is `bad`; the others are asked all the same.
+pub async fn look(ports: &Ports, watch: &mut Watch) -> Vec<Part> {
+    let mut parts = vec![
+        part("event log", log(ports).await),
+        part("schemas", registry(ports).await),
+        part("catalog", catalog(ports).await),
+        part("search", search(ports).await),
+        part("jobs", jobs(ports).await),
+    ];
+    match watch.look().await {
+        Ok(vitals) => parts.extend([workers(&vitals), dead_letters(&vitals), storage(&vitals)]),
+        Err(error) => parts.push(part("workers, dead letters, storage", Err(error))),
+    }
+    parts
+}
+
+fn part(name: &str, seen: Result<(Health, String, Option<String>)>) -> Part {
+    let (health, detail, hint) = match seen {
+        Ok(seen) => seen,
+        Err(error) => (Health::Bad, error.full(), error.hint_text().map(str::to_owned)),
+    };
+    Part { part: name.to_owned(), health, detail, hint }
+}
+
+type Seen = (Health, String, Option<String>);
+
+async fn log(ports: &Ports) -> Result<Seen> {
+    let there = ports.log.topics().await?;
+    let wanted = contract::contract(1, contract::Retention::default());
+    let missing: Vec<_> = wanted
+        .iter()
+        .filter(|spec| !there.iter().any(|topic| topic.name == spec.name))
+        .map(|s| s.name.as_str())
+        .collect();
+    if missing.is_empty() {
+        let words = format!("{} of the contract, all there", humane::counted(wanted.len() as u64, "topic", "topics"));
+        return Ok((Health::Ok, words, None));
+    }
+    let hint = "`mfctl init` (embedded) or `mfctl bootstrap apply` (cluster) makes them".to_owned();
+    Ok((Health::Bad, format!("topics are missing: {}", missing.join(", ")), Some(hint)))
+}
+
+async fn registry(ports: &Ports) -> Result<Seen> {
+    let mut missing = Vec::new();
+    for topic in topics::PIPELINE {
+        let subject = schemas::subject(&topic);
+        if ports.registry.latest(&subject).await?.is_none() {
+            missing.push(subject);
+        }
+    }
+    if missing.is_empty() {
+        return Ok((Health::Ok, "every pipeline topic has its schema".to_owned(), None));
+    }
+    let hint = "`mfctl init` (embedded) or `mfctl bootstrap apply` (cluster) registers them".to_owned();
+    Ok((Health::Bad, format!("not registered: {}", missing.join(", ")), Some(hint)))
+}
+
+async fn catalog(ports: &Ports) -> Result<Seen> {
+    let summary = ports.catalog.summary().await?;
+    let states: Vec<_> =
+        summary.by_state.iter().map(|(state, count)| format!("{} {state}", humane::count(*count))).collect();
+    let assets = humane::counted(summary.assets, "asset", "assets");
+    let states = if states.is_empty() { String::new() } else { format!(": {}", states.join(", ")) };
+    Ok((Health::Ok, format!("{assets}{states}; {}", humane::bytes(summary.bytes)), None))
+}
+
+async fn search(ports: &Ports) -> Result<Seen> {
+    let documents = ports.search.count().await?;
+    Ok((Health::Ok, humane::counted(documents, "document", "documents"), None))
+}
+
+async fn jobs(ports: &Ports) -> Result<Seen> {
+    let jobs = ports.journal.jobs(None, 50).await?.items;
+    let (mut running, mut stranded) = (0u64, Vec::new());
+    for job in jobs.iter().filter(|job| job.status != JobStatus::Finished) {
+        if ports.journal.is_leased(job.job_id).await? {
+            running += 1;
+        } else {
+            stranded.push(job.job_id.to_string());
+        }
+    }
+    let words = format!("{running} running, {} unfinished", stranded.len());
+    match stranded.first() {
+        None => Ok((Health::Ok, words, None)),
+        Some(job) => Ok((Health::Warn, words, Some(format!("`mfctl ingest --resume {job}` goes on with it")))),
+    }
+}
+
+fn workers(vitals: &Vitals) -> Part {
+    let words = vitals.groups.iter().map(|group| {
+        let members = humane::counted(group.lag.members.len() as u64, "member", "members");
+        format!("{}: {members}, lag {}", group.lag.group, humane::count(group.lag.lag))
+    });
+    let detail = words.collect::<Vec<_>>().join("; ");
+    let idle = vitals.groups.iter().find(|group| group.lag.lag > 0 && group.lag.members.is_empty());
+    let (health, hint) = match idle {
+        Some(_) => (Health::Warn, Some("nobody works off the lag: run `mfctl worker all`".to_owned())),
+        None => (Health::Ok, None),
+    };
+    Part { part: "workers".to_owned(), health, detail, hint }
+}
+
+fn dead_letters(vitals: &Vitals) -> Part {
+    let unresolved: u64 = vitals.dead_letters.iter().map(|topic| topic.unresolved).sum();
+    let hint = (unresolved > 0).then(|| "`mfctl dlq list` says what failed and why".to_owned());
+    let health = if unresolved > 0 { Health::Warn } else { Health::Ok };
+    Part { part: "dead letters".to_owned(), health, detail: format!("{} unresolved", humane::count(unresolved)), hint }
+}
+
+fn storage(vitals: &Vitals) -> Part {
+    let objects: u64 = vitals.storage.buckets.iter().map(|bucket| bucket.usage.objects).sum();
+    let bytes: u64 = vitals.storage.buckets.iter().map(|bucket| bucket.usage.bytes).sum();
+    let mut detail = format!("{} in {}", humane::bytes(bytes), humane::counted(objects, "object", "objects"));
+    if let Some((capacity, used)) = vitals.storage.capacity.zip(vitals.storage.used_percent) {
+        detail.push_str(&format!("; {used:.0} % full, {} free", humane::bytes(capacity.free_bytes)));
+    }
+    let hint = vitals.storage.warn.then(|| "make room, or move the data folder (docs/runbooks)".to_owned());
+    let health = if vitals.storage.warn { Health::Warn } else { Health::Ok };
+    Part { part: "storage".to_owned(), health, detail, hint }
+}
+
+/// How far back `status` looks for latencies it does not show.
+pub const WINDOW: Duration = Duration::from_secs(3600);
+
+/// The worst health among the parts.
+#[must_use]
+pub fn worst(parts: &[Part]) -> Health {
+    parts.iter().map(|part| part.health).max().unwrap_or(Health::Ok)
+}
