@@ -7,7 +7,7 @@ use schemars::{Schema, schema_for};
 
 use super::context::Context;
 use super::failure::{Failure, Result};
-use super::{Cli, completions, lag};
+use super::{Cli, completions, demo, lag, status};
 
 /// Arguments of `mfctl __generate`.
 #[derive(Debug, ClapArgs)]
@@ -45,7 +45,9 @@ pub fn run(args: &Args, cx: &Context) -> Result<()> {
 fn schemas() -> Vec<(&'static str, Schema)> {
     vec![
         ("audit", schema_for!(crate::ops::audit::AuditReport)),
+        ("demo", schema_for!(demo::DemoReport)),
         ("lag", schema_for!(lag::LagReport)),
+        ("status", schema_for!(status::StatusReport)),
         ("top", schema_for!(crate::ops::vitals::Vitals)),
         ("target", schema_for!(super::target::Target)),
     ]

@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap_complete::ArgValueCandidates;
+
+use super::complete;
 use super::output::{ColorChoice, Format, OutputFlags};
 use crate::domain::EnvName;
 use crate::settings::Flags;
@@ -12,7 +15,7 @@ use crate::settings::Flags;
 #[command(next_help_heading = "Global options")]
 pub struct Globals {
     /// The profile to work on [env: MFCTL_PROFILE]
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", add = ArgValueCandidates::new(complete::profiles))]
     pub profile: Option<String>,
     /// Read this file instead of the user's own [env: MFCTL_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]

@@ -1,9 +1,11 @@
 //! `mfctl lag`: how far each consumer group is behind, partition by partition.
 
 use clap::Args as ClapArgs;
+use clap_complete::ArgValueCandidates;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::complete;
 use super::context::Context;
 use super::failure::{Failure, Result};
 use super::output::{Cell, Column, Page, Render, Tone, humane};
@@ -23,6 +25,7 @@ Examples:
 Exit codes: 0 shown, 5 log not reachable, 6 no such group or no data folder, 10 over --max")]
 pub struct Args {
     /// Only this group
+    #[arg(add = ArgValueCandidates::new(complete::groups))]
     group: Option<GroupName>,
     /// Exit 10 when a group is more records behind than this
     #[arg(long, value_name = "RECORDS")]

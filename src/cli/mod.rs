@@ -5,6 +5,7 @@ mod audit;
 mod complete;
 mod completions;
 mod context;
+mod demo;
 pub mod failure;
 mod generate;
 mod globals;
@@ -48,6 +49,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Run the whole job on sample media and show what happens
+    Demo(demo::Args),
     /// Say in one screen whether each part works
     Status(status::Args),
     /// Watch lag, rates, latency, dead letters and storage live
@@ -102,6 +105,7 @@ fn dispatch(verb: Verb, cx: &Context) -> Result<()> {
 
 async fn run(verb: Verb, cx: &Context) -> Result<()> {
     match verb {
+        Verb::Demo(args) => demo::run(args, cx).await,
         Verb::Status(args) => status::run(args, cx).await,
         Verb::Top(args) => top::run(args, cx).await,
         Verb::Lag(args) => lag::run(args, cx).await,

@@ -1,0 +1,260 @@
+//! `mfctl demo`: the main job, end to end, on sample media, by running mfctl's own verbs one after the other.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Instant;
+
+use clap::Args as ClapArgs;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::process::Command;
+
+use super::context::Context;
+use super::failure::{Failure, Result};
+use super::output::{Format, Page, Render, humane};
+use super::signals;
+use crate::domain::SourcePath;
+
+macro_rules! sample_media {
+    ($($path:literal),* $(,)?) => {
+        /// The files of `examples/media/`, carried along so that the demo runs wherever the binary does.
+        const MEDIA: &[(&str, &[u8])] =
+            &[$(($path, include_bytes!(concat!("../../examples/media/", $path)))),*];
+    };
+}
+
+sample_media![
+    ".mfctlignore",
+    "LICENSES.md",
+    "audio/khoshamad.ogg",
+    "audio/welcome.mp3",
+    "en/archive-handbook.pdf",
+    "en/rubaiyat.txt",
+    "en/spring-programme.html",
+    "fa/bagh-irani.html",
+    "fa/bani-adam.txt",
+    "fa/ghazal-1.pdf",
+    "fa/ghazal-1.txt",
+    "fa/ghazal-1.txt.json",
+    "fa/nowruz.pdf",
+    "photos/chelsea.png",
+    "photos/tea-break.jpg",
+    "posters/girih-12000x9000.png",
+];
+
+/// Arguments of `mfctl demo`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Ingests sample media, Persian and English, runs the workers, searches, and shows how a file that fails is mended and
+redriven. Works in a new folder below the temporary one unless --data-dir names another, and says how to remove it.
+
+Examples:
+  mfctl demo
+  mfctl demo --data-dir /tmp/try-mfctl
+  mfctl demo -o json | jq '.steps[].exit_code'
+
+Exit codes: 0 every step did what it should, 1 one did not, 6 the folder cannot be made")]
+pub struct Args {}
+
+/// What `mfctl demo -o json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DemoReport {
+    /// The steps in their order.
+    pub steps: Vec<DemoStep>,
+    /// Where the data is.
+    pub data_dir: SourcePath,
+    /// Where the sample media is.
+    pub media_dir: SourcePath,
+    /// How long it took.
+    pub elapsed_seconds: f64,
+}
+
+/// A step of the demo.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DemoStep {
+    /// What it shows.
+    pub about: String,
+    /// The command, as one would type it.
+    pub command: String,
+    /// The code it ended with.
+    pub exit_code: i32,
+    /// What it printed.
+    pub result: Value,
+}
+
+/// A step to take: what it shows, the words after `mfctl`, and the codes it may end with.
+struct Step {
+    about: &'static str,
+    words: Vec<String>,
+    codes: &'static [i32],
+}
+
+fn step<const N: usize>(about: &'static str, words: [&str; N], codes: &'static [i32]) -> Step {
+    Step { about, words: words.map(str::to_owned).to_vec(), codes }
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// As its help says.
+pub async fn run(_args: Args, cx: &Context) -> Result<()> {
+    let began = Instant::now();
+    let (data_dir, media_dir) = folders(cx)?;
+    write_media(&media_dir)?;
+    let mut demo = Demo { cx, data_dir, steps: Vec::new() };
+    let media = media_dir.to_string_lossy().into_owned();
+    for step in story(&media) {
+        demo.take(step).await?;
+    }
+    let report = DemoReport {
+        steps: demo.steps,
+        data_dir: SourcePath::from_path(&demo.data_dir),
+        media_dir: SourcePath::from_path(&media_dir),
+        elapsed_seconds: began.elapsed().as_secs_f64(),
+    };
+    cx.out().print(&report)
+}
+
+/// The main job. The poster has more pixels than a worker decodes by default: a cause an operator mends with a flag.
+fn story(media: &str) -> Vec<Step> {
+    vec![
+        step("Upload a folder", ["ingest", media], &[0]),
+        step("Run the workers until nothing is left; one file fails", ["worker", "all", "--until-drained"], &[3]),
+        step("Find a poem, in whichever spelling", ["media", "search", "حافظ"], &[0]),
+        step("See what failed, and why", ["dlq", "list"], &[0]),
+        step(
+            "Mend the cause: allow larger images. First send the dead letter back",
+            ["dlq", "redrive", "--all", "--yes"],
+            &[0],
+        ),
+        step(
+            "… and run the workers with the higher limit",
+            ["worker", "all", "--until-drained", "--max-pixels", "120000000"],
+            &[0],
+        ),
+        step("Does everything agree?", ["audit"], &[0]),
+        step("The dashboard, once", ["top", "--once"], &[0]),
+    ]
+}
+
+/// The data folder, and the sample media's folder beside it.
+fn folders(cx: &Context) -> Result<(PathBuf, PathBuf)> {
+    if let Some(data_dir) = &cx.globals().data_dir {
+        let data_dir = std::path::absolute(data_dir)
+            .map_err(|error| Failure::invalid("the data folder has no absolute path").because(&error))?;
+        let mut media = data_dir.clone().into_os_string();
+        media.push("-media");
+        return Ok((data_dir, media.into()));
+    }
+    let folder = tempfile::Builder::new().prefix("mfctl-demo-").tempdir();
+    let folder = folder.map_err(|error| Failure::invalid("cannot make a folder for the demo").because(&error))?;
+    // Kept: what to try next needs the data.
+    let folder = folder.keep();
+    Ok((folder.join("data"), folder.join("media")))
+}
+
+fn write_media(folder: &Path) -> Result<()> {
+    for (path, bytes) in MEDIA {
+        let path = folder.join(path);
+        let parent = path.parent().unwrap_or(folder);
+        std::fs::create_dir_all(parent).and_then(|()| std::fs::write(&path, bytes)).map_err(|error| {
+            Failure::invalid(format!("cannot write the sample media to {}", path.display())).because(&error)
+        })?;
+    }
+    Ok(())
+}
+
+struct Demo<'a> {
+    cx: &'a Context,
+    data_dir: PathBuf,
+    steps: Vec<DemoStep>,
+}
+
+impl Demo<'_> {
+    /// Runs one verb of this very binary and checks its code.
+    async fn take(&mut self, step: Step) -> Result<()> {
+        let out = self.cx.out();
+        let text = out.options().format == Format::Table;
+        let typed = typed(&step.words);
+        if text {
+            out.raw(format!("\n# {}\n$ {typed}\n", step.about).as_bytes())?;
+        }
+        let (exit_code, result) = self.child(&step.words, text).await?;
+        if !step.codes.contains(&exit_code) {
+            return Err(Failure::unexpected(format!("`{typed}` ended with exit code {exit_code}")).hint(format!(
+                "its data is in {}; `mfctl status --data-dir` there says more",
+                self.data_dir.display()
+            )));
+        }
+        self.steps.push(DemoStep { about: step.about.to_owned(), command: typed, exit_code, result });
+        Ok(())
+    }
+
+    async fn child(&self, words: &[String], text: bool) -> Result<(i32, Value)> {
+        let failed = |error: std::io::Error| Failure::unexpected("cannot run mfctl itself").because(&error);
+        let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+        command.args(words).arg("--profile").arg("embedded").arg("--data-dir").arg(&self.data_dir).arg("--quiet");
+        command.env_remove("MFCTL_ENV").env_remove("MFCTL_OUTPUT").stdin(Stdio::null()).kill_on_drop(true);
+        if !text {
+            command.args(["-o", "json"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        }
+        let child = command.spawn().map_err(failed)?;
+        let stop = self.cx.stop()?;
+        let output = tokio::select! {
+            output = child.wait_with_output() => output.map_err(failed)?,
+            reason = stop.wait() => return Err(signals::stopped(reason, "the demo was stopped")),
+        };
+        let result = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+        Ok((output.status.code().unwrap_or(-1), result))
+    }
+}
+
+/// The command as one would type it.
+fn typed(words: &[String]) -> String {
+    let quoted = words.iter().map(|word| {
+        let plain = word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:=".contains(&b));
+        if plain { word.clone() } else { format!("'{word}'") }
+    });
+    format!("mfctl {}", quoted.collect::<Vec<_>>().join(" "))
+}
+
+impl Render for DemoReport {
+    fn page(&self, page: &mut Page) {
+        let took = std::time::Duration::try_from_secs_f64(self.elapsed_seconds).unwrap_or_default();
+        page.heading(format!("That was the whole job, in {}.", humane::duration(took)));
+        page.line(format!("The data is in {}. Try next:", self.data_dir));
+        page.line(format!("  export MFCTL_DATA_DIR='{}'", self.data_dir));
+        page.line("  mfctl media list");
+        page.line("  mfctl media search نوروز");
+        page.line("  mfctl top");
+        page.line("Remove it with:");
+        page.line(format!("  rm -r '{}' '{}'", self.data_dir, self.media_dir));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_sample_file_is_carried_along() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/media");
+        let mut found = BTreeSet::new();
+        let mut folders = vec![root.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    found.insert(path.strip_prefix(&root).unwrap().to_string_lossy().into_owned());
+                }
+            }
+        }
+        let carried: BTreeSet<_> = MEDIA.iter().map(|(path, _)| (*path).to_owned()).collect();
+        assert_eq!(carried, found);
+    }
+}
