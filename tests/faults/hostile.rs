@@ -1,0 +1,165 @@
+//! Files that mean harm: each ends in a named reason, the worker lives on, nothing hangs.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::{Running, Site, eventually};
+
+const GHAZAL: &[u8] = include_bytes!("../../examples/media/fa/ghazal-1.pdf");
+const PHOTO: &[u8] = include_bytes!("../../examples/media/photos/tea-break.jpg");
+
+/// Everything the parsers have to survive.
+fn write_hostile(dir: &Path) {
+    fs::create_dir(dir).unwrap();
+    let put = |name: &str, bytes: &[u8]| fs::write(dir.join(name), bytes).unwrap();
+    put("empty.pdf", b"");
+    put("truncated.pdf", &GHAZAL[..GHAZAL.len() / 3]);
+    put("truncated.jpg", &PHOTO[..PHOTO.len() / 3]);
+    put("huge.png", &declared_png(60_000, 60_000));
+    put("loop.pdf", LOOPING_PDF.as_bytes());
+    put("nested.html", "<div>".repeat(1_000_000).as_bytes());
+    put("good.txt", "این یکی سالم است".as_bytes());
+    let mut sparse = fs::File::create(dir.join("sparse.txt")).unwrap();
+    sparse.write_all(b"text that is mostly nothing\n").unwrap();
+    sparse.seek(SeekFrom::Start(1 << 30)).unwrap();
+    sparse.write_all(b"end").unwrap();
+    put("new\nline.txt", b"a name with a newline");
+    fs::write(dir.join(OsStr::from_bytes(b"latin-\xe9.txt")), b"a name that is not UTF-8").unwrap();
+    put("unreadable.txt", b"secret");
+    fs::set_permissions(dir.join("unreadable.txt"), fs::Permissions::from_mode(0)).unwrap();
+    symlink("nowhere", dir.join("dangling.txt")).unwrap();
+    symlink("circle-b.txt", dir.join("circle-a.txt")).unwrap();
+    symlink("circle-a.txt", dir.join("circle-b.txt")).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, dir.join("pipe.txt"), rustix::fs::Mode::RUSR).unwrap();
+}
+
+/// A PNG whose head declares a size its body does not have.
+fn declared_png(width: u32, height: u32) -> Vec<u8> {
+    let mut head = b"IHDR".to_vec();
+    head.extend_from_slice(&width.to_be_bytes());
+    head.extend_from_slice(&height.to_be_bytes());
+    head.extend_from_slice(&[8, 6, 0, 0, 0]);
+    let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\x0d".to_vec();
+    png.extend_from_slice(&head);
+    png.extend_from_slice(&crc32(&head).to_be_bytes());
+    png.extend_from_slice(b"\0\0\0\0IEND\xaeB`\x82");
+    png
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 })
+    })
+}
+
+/// The page tree's only child is the tree itself.
+const LOOPING_PDF: &str = "%PDF-1.4
+1 0 obj <</Type/Catalog/Pages 2 0 R>> endobj
+2 0 obj <</Type/Pages/Kids[2 0 R]/Count 1/Parent 2 0 R>> endobj
+xref
+0 3
+0000000000 65535 f 
+0000000009 00000 n 
+0000000054 00000 n 
+trailer <</Size 3/Root 1 0 R>>
+startxref
+119
+%%EOF
+";
+
+#[test]
+fn every_hostile_file_ends_in_a_named_reason_and_the_worker_lives_on() {
+    let site = Site::new();
+    let dir = site.path("in");
+    write_hostile(&dir);
+    let worker = Running::kept(site.command(["worker", "all", "--quiet", "--log-format", "json"]));
+    let report = site.json(["ingest", "in"], &[3]);
+    let reason_of = |name: &str| {
+        let failures = report["failures"].as_array().unwrap();
+        let found = failures.iter().find(|failure| failure["path"].as_str().unwrap().contains(name));
+        let found = found.unwrap_or_else(|| panic!("{name} is not among the failures: {report:#}"));
+        assert!(!found["reason"].as_str().unwrap().is_empty(), "{found:#}");
+        found["kind"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(reason_of("empty.pdf"), "empty");
+    assert_eq!(reason_of("pipe.txt"), "not_a_regular_file");
+    assert_eq!(reason_of("dangling.txt"), "broken_link");
+    assert_eq!(reason_of("circle-a.txt"), "broken_link");
+    // Root may read everything.
+    if !rustix::process::geteuid().is_root() {
+        assert_eq!(reason_of("unreadable.txt"), "unreadable");
+    }
+
+    // The worker that was there from the beginning works everything off, and is still the same process.
+    let mut worker = worker;
+    eventually("the lag is worked off", || {
+        assert!(worker.0.try_wait().unwrap().is_none(), "the worker ended");
+        let report = site.json(["audit", "--sizes-only"], &[0, 10]);
+        report["in_flight"] == 0 && report["violations"] == Value::Array(vec![])
+    });
+    worker.signal(Signal::TERM);
+    let ended = worker.finish();
+    assert_eq!(ended.code, 143, "{ended}");
+
+    let listed = site.run(["dlq", "list", "-o", "json"]);
+    assert_eq!(listed.code, 0, "{listed}");
+    for name in ["truncated.pdf", "huge.png", "loop.pdf"] {
+        let state = state_of(&site, &dir.join(name));
+        assert_eq!(state, "dead_lettered", "{name}: {listed}");
+    }
+    assert_eq!(state_of(&site, &dir.join("good.txt")), "enriched");
+    site.audit();
+}
+
+/// How the asset of a file stands, by the story that `trace` tells.
+fn state_of(site: &Site, path: &Path) -> String {
+    let trace = site.json([OsStr::new("media"), OsStr::new("trace"), path.as_os_str()], &[0]);
+    let asset = trace["asset_id"].as_str().unwrap().to_owned();
+    let shown = site.json(["media", "show", &asset], &[0]);
+    let shown = if shown["asset"].is_object() { &shown["asset"] } else { &shown };
+    if shown["dead_lettered"].is_null() {
+        shown["state"].as_str().unwrap().to_owned()
+    } else {
+        "dead_lettered".to_owned()
+    }
+}
+
+/// A file that grows while it is read is failed, by name, and taken once it holds still.
+#[test]
+fn a_file_that_grows_while_it_is_read_is_failed_and_taken_later() {
+    let site = Site::new();
+    fs::create_dir(site.path("in")).unwrap();
+    let path = site.path("in/growing.txt");
+    fs::write(&path, vec![b'a'; 64 << 20]).unwrap();
+    let done = AtomicBool::new(false);
+    let report = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+            while !done.load(Ordering::Relaxed) {
+                file.write_all(b"more ").unwrap();
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+        });
+        let ran = site.run(["ingest", "in", "-o", "json"]);
+        done.store(true, Ordering::Relaxed);
+        ran
+    });
+    assert_eq!(report.code, 3, "{report}");
+    let json = report.json();
+    assert_eq!(json["failures"][0]["kind"], "changed_while_read", "{json:#}");
+
+    let job = json["job_id"].as_str().unwrap().to_owned();
+    let again = site.json(["ingest", "--retry-failed", &job], &[0]);
+    assert_eq!(again["failed"], 0, "{again:#}");
+    site.json(["worker", "all", "--until-drained"], &[0]);
+    assert_eq!(site.audit()["enriched"], 1);
+}

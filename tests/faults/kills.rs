@@ -1,0 +1,87 @@
+//! Ingest and workers are killed again and again; nothing is lost and nothing is emitted twice.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::support::{PATIENCE, Running, Site, seed, write_texts};
+
+const FILES: usize = 2_000;
+const KILLS: usize = 50;
+
+/// The audit counts each (asset, revision) on `media.*`, so an asset emitted twice would be a violation.
+#[test]
+fn fifty_kills_lose_nothing_and_emit_nothing_twice() {
+    let seed = seed();
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let site = Site::new();
+    write_texts(&site.path("in"), FILES, &mut rng);
+    let ingest = || Running::start(site.command(["ingest", "in", "--quiet"]));
+    let worker = || Running::start(site.command(["worker", "all", "--quiet"]));
+
+    let mut uploading = Some(ingest());
+    let mut working = worker();
+    for _ in 0..KILLS {
+        let pause = Duration::from_millis(rng.u64(20..400));
+        std::thread::park_timeout(pause);
+        if uploading.is_some() && rng.bool() {
+            uploading.take().unwrap().kill();
+            uploading = Some(ingest());
+        } else {
+            working.kill();
+            working = worker();
+        }
+        let done = uploading.as_mut().is_some_and(|job| job.0.try_wait().unwrap().is_some());
+        if done {
+            // Finished: the same folder again, so that there is still an ingest to kill.
+            uploading = Some(ingest());
+        }
+    }
+    working.kill();
+    let last = uploading.take().unwrap().finish();
+    assert_eq!(last.code, 0, "seed {seed}: {last}");
+
+    let report = site.json(["ingest", "in"], &[0]);
+    assert_eq!(report["discovered"], FILES, "seed {seed}: {report:#}");
+    drain(&site);
+    let report = site.audit();
+    assert_eq!((report["files"].as_u64(), report["enriched"].as_u64()), (Some(FILES as u64), Some(FILES as u64)));
+    assert_eq!(report["assets"], FILES, "seed {seed}: {report:#}");
+    assert_eq!(report["events"], 2 * FILES, "seed {seed}: {report:#}");
+    assert_eq!(report["unverifiable"], 0, "seed {seed}: {report:#}");
+}
+
+fn drain(site: &Site) {
+    let summary = site.json(["worker", "all", "--until-drained"], &[0]);
+    assert_eq!(summary["dead_lettered"], 0, "{summary:#}");
+}
+
+/// A clean stop in the middle leaves everything whole, says how to go on, and ends with the signal's own code.
+#[test]
+fn a_stopped_ingest_says_how_to_resume_and_resumes() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+        let mut rng = fastrand::Rng::with_seed(7);
+        let site = Site::new();
+        write_texts(&site.path("in"), 3_000, &mut rng);
+        let running = Running::kept(site.command(["ingest", "in", "--no-progress", "-v"]));
+        let began = Instant::now();
+        while jobs(&site) == 0 {
+            assert!(began.elapsed() < PATIENCE, "no job appeared");
+        }
+        running.signal(signal);
+        let stopped = running.finish();
+        assert!([0, code].contains(&stopped.code), "{stopped}");
+        if stopped.code == code {
+            assert!(stopped.stderr.contains("--resume"), "{stopped}");
+        }
+        let again = site.json(["ingest", "in"], &[0]);
+        assert_eq!(again["discovered"], 3_000, "{again:#}");
+        drain(&site);
+        assert_eq!(site.audit()["enriched"], 3_000);
+    }
+}
+
+fn jobs(site: &Site) -> usize {
+    let ran = site.run(["jobs", "list", "-o", "name"]);
+    if ran.code == 0 { ran.stdout.lines().count() } else { 0 }
+}

@@ -1,0 +1,11 @@
+//! What must hold when things go wrong: processes die, several work at once, files are hostile, the clock jumps.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say so and stop")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod hostile;
+mod kills;
+mod many;
+mod retention;

@@ -1,0 +1,205 @@
+//! Runs the real binary in an environment of its own: no variable, no home and no configuration of whoever runs the
+//! tests reaches it.
+
+// Each test binary uses its own part of this.
+#![allow(dead_code, reason = "shared by several test binaries, each of which uses a part")]
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long a test waits for anything at all before it calls it hung.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A machine of its own: a home and a data folder that go with it.
+pub struct Site {
+    root: tempfile::TempDir,
+    variables: Vec<(String, String)>,
+}
+
+impl Site {
+    pub fn new() -> Self {
+        let root = tempfile::Builder::new().prefix("mfctl-test-").tempdir().unwrap();
+        std::fs::create_dir(root.path().join("home")).unwrap();
+        Self { root, variables: Vec::new() }
+    }
+
+    /// The same with a variable set for every command.
+    pub fn with(mut self, name: &str, value: impl ToString) -> Self {
+        self.variables.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    pub fn set(&mut self, name: &str, value: impl ToString) {
+        self.variables.retain(|(existing, _)| existing != name);
+        self.variables.push((name.to_owned(), value.to_string()));
+    }
+
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    pub fn home(&self) -> PathBuf {
+        self.path("home")
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    /// A command without a data folder of its own.
+    pub fn bare<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mfctl"));
+        command
+            .args(words)
+            .env_clear()
+            .env("HOME", self.home())
+            .env("PATH", "/usr/bin:/bin")
+            .env("USER", "operator")
+            .current_dir(self.root.path())
+            .stdin(Stdio::null());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// A command on this site's data folder.
+    pub fn command<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Command {
+        let mut command = self.bare(words);
+        command.env("MFCTL_DATA_DIR", self.data());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Ran {
+        Ran::of(self.command(words))
+    }
+
+    /// Runs with `-o json` and wants one of these codes.
+    pub fn json<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>, codes: &[i32]) -> Value {
+        let mut command = self.command(words);
+        command.args(["-o", "json"]);
+        let ran = Ran::of(command);
+        assert!(codes.contains(&ran.code), "wanted exit code {codes:?}: {ran}");
+        ran.json()
+    }
+
+    /// The audit, which must find nothing wrong and add up.
+    pub fn audit(&self) -> Value {
+        let ran = self.run(["audit", "-o", "json"]);
+        assert_eq!(ran.code, 0, "the audit finds something: {ran}");
+        let report = ran.json();
+        assert_eq!(report["violations"], Value::Array(vec![]), "{report:#}");
+        let count = |name: &str| report[name].as_u64().unwrap();
+        let accounted: u64 =
+            ["enriched", "in_flight", "rejected", "failed", "dead_lettered", "revoked"].map(count).iter().sum();
+        assert_eq!(count("files"), accounted, "{report:#}");
+        report
+    }
+}
+
+/// What a command did.
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    pub fn of(mut command: Command) -> Self {
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::from(child.wait_with_output().unwrap())
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("stdout is not JSON ({error}): {self}"))
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        use std::os::unix::process::ExitStatusExt;
+        Self {
+            code: output.status.code().unwrap_or_else(|| -output.status.signal().unwrap_or(0)),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl std::fmt::Display for Ran {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "exit {}\n--- stdout\n{}\n--- stderr\n{}", self.code, self.stdout, self.stderr)
+    }
+}
+
+/// A process that is killed when the test is done with it, whatever happens.
+pub struct Running(pub Child);
+
+impl Running {
+    pub fn start(mut command: Command) -> Self {
+        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    /// Starts with what it prints kept for [`Running::finish`].
+    pub fn kept(mut command: Command) -> Self {
+        Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        // It may be gone already.
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    /// Waits for its own end.
+    pub fn finish(mut self) -> Ran {
+        let child = std::mem::replace(&mut self.0, Command::new("true").spawn().unwrap());
+        Ran::from(child.wait_with_output().unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Waits until a condition holds; fails with `what` when it never does.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "never happened: {what}");
+        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// The seed of a random test: `MFCTL_SEED`, else a fresh one. Printed, so that a failure can be run again.
+pub fn seed() -> u64 {
+    let seed = std::env::var("MFCTL_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    println!("MFCTL_SEED={seed}");
+    seed
+}
+
+/// Writes `count` small text files, each with its own words, below `dir`.
+pub fn write_texts(dir: &Path, count: usize, rng: &mut fastrand::Rng) {
+    const WORDS: [&str; 10] =
+        ["garden", "river", "باغ", "کتاب", "archive", "نوروز", "window", "summer", "شیراز", "letter"];
+    for number in 0..count {
+        let folder = dir.join(format!("{:02}", number % 20));
+        std::fs::create_dir_all(&folder).unwrap();
+        let words: Vec<_> = (0..rng.usize(8..40)).map(|_| WORDS[rng.usize(..WORDS.len())]).collect();
+        let text = format!("number {number} of {}\n{}\n", rng.u64(..), words.join(" "));
+        std::fs::write(folder.join(format!("text-{number:05}.txt")), text).unwrap();
+    }
+}
