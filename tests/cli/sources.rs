@@ -86,7 +86,8 @@ fn read(root: &Path, file: &Path, module: Module, known: &BTreeSet<Module>) -> S
     while at < tokens.len() {
         let in_use = at > 0 && tokens[at - 1] == "use";
         let starts_path = tokens.get(at + 1).is_some_and(|next| next == "::") && (at == 0 || tokens[at - 1] != "::");
-        if is_name(&tokens[at]) && (starts_path || in_use) {
+        let is_visibility = at > 1 && tokens[at - 2..at] == ["(", "in"];
+        if is_name(&tokens[at]) && (starts_path || in_use) && !is_visibility {
             let mut paths = Vec::new();
             at = path_tree(&tokens, at, &[], &mut paths);
             for path in paths {
@@ -163,8 +164,7 @@ fn is_name(token: &str) -> bool {
 /// Unit tests stand last in a file; they may use what the code may not.
 fn without_unit_tests(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
-    let end =
-        lines.windows(2).position(|pair| pair[0].trim() == "#[cfg(test)]" && pair[1].trim_start().starts_with("mod "));
+    let end = lines.windows(2).position(|pair| pair[0].trim() == "#[cfg(test)]" && pair[1].contains("mod "));
     lines[..end.unwrap_or(lines.len())].join("\n")
 }
 

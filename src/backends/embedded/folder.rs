@@ -10,7 +10,9 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::{Db, OpenMode};
+use super::base::OpenMode;
+pub use super::base::io_error;
+use super::db::Db;
 use crate::ports::{Capacity, Error, ErrorKind, Result};
 
 /// An open data folder.
@@ -116,29 +118,6 @@ pub fn capacity(path: &Path) -> Result<Capacity> {
         .map_err(|errno| io_error(errno.into(), format!("ask the file system of {} for its room", path.display())))?;
     let block = if stat.f_frsize == 0 { stat.f_bsize } else { stat.f_frsize };
     Ok(Capacity { total_bytes: stat.f_blocks * block, free_bytes: stat.f_bavail * block })
-}
-
-/// A port's error of the file system's.
-#[must_use]
-pub fn io_error(error: std::io::Error, what: impl Into<String>) -> Error {
-    use std::io::ErrorKind as Io;
-    let (kind, hint) = match error.kind() {
-        Io::NotFound => (ErrorKind::NotFound, None),
-        Io::PermissionDenied | Io::ReadOnlyFilesystem => {
-            (ErrorKind::Denied, Some("check who owns the data folder, and its permissions"))
-        }
-        Io::StorageFull | Io::QuotaExceeded => {
-            (ErrorKind::Full, Some("free space on the data folder's disk, then try again: nothing was lost"))
-        }
-        Io::NotADirectory | Io::IsADirectory => (ErrorKind::Invalid, None),
-        _ => (ErrorKind::Internal, None),
-    };
-    let mapped = Error::new(kind, what);
-    let mapped = match hint {
-        Some(hint) => mapped.hint(hint),
-        None => mapped,
-    };
-    mapped.because(error)
 }
 
 fn make_layout(path: &Path) -> Result<()> {

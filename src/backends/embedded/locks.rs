@@ -34,7 +34,7 @@ pub fn open(path: &Path) -> Result<File> {
         .truncate(false)
         .mode(0o600)
         .open(path)
-        .map_err(|error| super::folder::io_error(error, format!("open lock file {}", path.display())))
+        .map_err(|error| super::base::io_error(error, format!("open lock file {}", path.display())))
 }
 
 /// Waits for the lock.

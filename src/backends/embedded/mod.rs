@@ -3,22 +3,15 @@
 //! [`folder::DataFolder`] owns the layout, [`db`] the one SQLite file in it; each port has its own folder on top of
 //! these. Nothing outside `backends` names SQLite.
 
+mod base;
 pub mod db;
 pub mod folder;
 pub mod locks;
 pub mod objects;
 
+pub use base::OpenMode;
 pub use db::Db;
 pub use folder::DataFolder;
-
-/// Whether opening may make what is missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OpenMode {
-    /// `init`, `demo`, `ingest` and the workers: make the folder, migrate an older one.
-    MayCreate,
-    /// Every other verb: a missing folder is an error, an older format is left as it is.
-    MustExist,
-}
 
 /// Opens every port on a data folder.
 ///

@@ -7,8 +7,8 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::error::SqlContext;
-use crate::backends::embedded::folder::io_error;
-use crate::backends::embedded::{OpenMode, locks};
+use crate::backends::embedded::base::{OpenMode, io_error};
+use crate::backends::embedded::locks;
 use crate::ports::{Error, ErrorKind, Result};
 
 /// `mfct`: says in the file's header whose it is.

@@ -20,7 +20,7 @@ use rusqlite::{Connection, OpenFlags};
 pub use changes::Seen;
 pub use error::{SqlContext, from_sql};
 
-use super::OpenMode;
+use super::base::OpenMode;
 use crate::ports::Result;
 use changes::Changes;
 use reader::Readers;
