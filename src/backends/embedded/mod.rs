@@ -4,10 +4,15 @@
 //! these. Nothing outside `backends` names SQLite.
 
 mod base;
+pub mod catalog;
 pub mod db;
 pub mod folder;
+pub mod journal;
 pub mod locks;
 pub mod objects;
+pub mod operators;
+pub mod registry;
+mod sql;
 
 pub use base::OpenMode;
 pub use db::Db;

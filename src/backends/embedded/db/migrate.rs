@@ -26,7 +26,14 @@ struct Migration {
 }
 
 /// Every migration, by number. One that was released is never changed.
-const MIGRATIONS: &[Migration] = &[Migration { version: 1, sql: include_str!("../migrations/0001_log.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, sql: include_str!("../migrations/0001_log.sql") },
+    Migration { version: 2, sql: include_str!("../migrations/0002_catalog.sql") },
+    Migration { version: 3, sql: include_str!("../migrations/0003_search.sql") },
+    Migration { version: 4, sql: include_str!("../migrations/0004_journal.sql") },
+    Migration { version: 5, sql: include_str!("../migrations/0005_registry.sql") },
+    Migration { version: 6, sql: include_str!("../migrations/0006_operators.sql") },
+];
 
 /// The format this binary writes.
 pub(super) const fn latest() -> u32 {
