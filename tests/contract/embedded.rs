@@ -2,17 +2,69 @@
 
 use std::sync::Arc;
 
+use mfctl::backends::embedded::catalog::SqliteCatalog;
+use mfctl::backends::embedded::journal::SqliteJournal;
 use mfctl::backends::embedded::objects::FolderStore;
-use mfctl::ports::ObjectStore;
+use mfctl::backends::embedded::operators::SqliteOperators;
+use mfctl::backends::embedded::registry::SqliteRegistry;
+use mfctl::backends::embedded::search::SqliteSearch;
+use mfctl::backends::embedded::{DataFolder, OpenMode};
+use mfctl::ports::{Catalog, JobJournal, ObjectStore, OperatorJournal, SchemaRegistry, SearchIndex};
 
-use crate::objects::Store;
+use crate::Fixture;
 
 mod object_store {
     crate::objects::object_store_suite!(super::objects);
 }
+mod catalog_port {
+    crate::catalog::catalog_suite!(crate::embedded::catalog);
+}
+mod search_index {
+    crate::search::search_suite!(super::search);
+}
+mod job_journal {
+    crate::journal::journal_suite!(super::journal);
+}
+mod schema_registry {
+    crate::registry::registry_suite!(super::registry);
+}
+mod operator_journal {
+    crate::operators::operator_suite!(super::operators);
+}
 
-async fn objects() -> Store {
+fn folder() -> (tempfile::TempDir, DataFolder) {
     let data = tempfile::tempdir().unwrap();
-    let store: Arc<dyn ObjectStore> = Arc::new(FolderStore::new(data.path()));
-    Store { store, kept: Box::new(data) }
+    let folder = DataFolder::open(data.path(), OpenMode::MayCreate).unwrap();
+    (data, folder)
+}
+
+async fn objects() -> Fixture<dyn ObjectStore> {
+    let data = tempfile::tempdir().unwrap();
+    Fixture { port: Arc::new(FolderStore::new(data.path())), kept: Box::new(data) }
+}
+
+async fn catalog() -> Fixture<dyn Catalog> {
+    let (data, folder) = folder();
+    Fixture { port: Arc::new(SqliteCatalog::new(folder.db().clone())), kept: Box::new(data) }
+}
+
+async fn search() -> Fixture<dyn SearchIndex> {
+    let (data, folder) = folder();
+    Fixture { port: Arc::new(SqliteSearch::new(folder.db().clone())), kept: Box::new(data) }
+}
+
+async fn journal() -> Fixture<dyn JobJournal> {
+    let (data, folder) = folder();
+    let journal = SqliteJournal::new(folder.db().clone(), &folder.locks_dir());
+    Fixture { port: Arc::new(journal), kept: Box::new(data) }
+}
+
+async fn registry() -> Fixture<dyn SchemaRegistry> {
+    let (data, folder) = folder();
+    Fixture { port: Arc::new(SqliteRegistry::new(folder.db().clone())), kept: Box::new(data) }
+}
+
+async fn operators() -> Fixture<dyn OperatorJournal> {
+    let (data, folder) = folder();
+    Fixture { port: Arc::new(SqliteOperators::new(folder.db().clone())), kept: Box::new(data) }
 }

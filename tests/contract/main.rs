@@ -16,8 +16,25 @@ macro_rules! cases {
     };
 }
 
+mod catalog;
+mod catalog_lists;
 mod embedded;
+mod journal;
 mod objects;
+mod operators;
+mod registry;
+mod search;
+
+use std::any::Any;
+use std::sync::Arc;
+
+/// A backend with nothing in it.
+pub struct Fixture<P: ?Sized> {
+    /// The port.
+    pub port: Arc<P>,
+    /// What must live as long, such as its folder.
+    pub kept: Box<dyn Any + Send + Sync>,
+}
 
 /// What a test needs of a port's error: that it is one, and of this kind.
 #[track_caller]

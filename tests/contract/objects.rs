@@ -1,6 +1,5 @@
 //! The contract of `ObjectStore`.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use mfctl::domain::{BucketName, ObjectKey, ObjectRef};
 use mfctl::ports::{ByteSource, CopyOutcome, ErrorKind, ListedObject, ObjectStore, PutOptions};
 use tokio::io::AsyncReadExt;
 
-use crate::fails_as;
+use crate::{Fixture, fails_as};
 
 /// Every case of this suite, for a harness that answers a [`Store`].
 macro_rules! object_store_suite {
@@ -41,33 +40,28 @@ macro_rules! object_store_suite {
 pub(crate) use object_store_suite;
 
 /// A store with nothing in it.
-pub struct Store {
-    /// The store.
-    pub store: Arc<dyn ObjectStore>,
-    /// What must live as long, such as its folder.
-    pub kept: Box<dyn Any + Send + Sync>,
-}
+pub type Store = Fixture<dyn ObjectStore>;
 
 impl Store {
     async fn ready(self) -> Self {
-        self.store.create_buckets(&[bucket("media-a"), bucket("media-b")]).await.unwrap();
+        self.port.create_buckets(&[bucket("media-a"), bucket("media-b")]).await.unwrap();
         self
     }
 
     async fn put(&self, key: &str, bytes: &[u8]) {
         let source = Arc::new(Bytes::copy_from_slice(bytes));
-        let info = self.store.put(&at(key), source, PutOptions::default()).await.unwrap();
+        let info = self.port.put(&at(key), source, PutOptions::default()).await.unwrap();
         assert_eq!((info.at, info.size_bytes), (at(key), bytes.len() as u64));
     }
 
     async fn get(&self, key: &str) -> Vec<u8> {
         let mut bytes = Vec::new();
-        self.store.open(&at(key)).await.unwrap().read_to_end(&mut bytes).await.unwrap();
+        self.port.open(&at(key)).await.unwrap().read_to_end(&mut bytes).await.unwrap();
         bytes
     }
 
     async fn keys(&self) -> Vec<String> {
-        let listed = self.store.list(&bucket("media-a"), "", None, 10_000).await.unwrap();
+        let listed = self.port.list(&bucket("media-a"), "", None, 10_000).await.unwrap();
         listed.into_iter().map(|object| object.key.to_string()).collect()
     }
 }
@@ -84,17 +78,17 @@ pub async fn an_object_is_read_back_as_it_was_put(fixture: Store) {
     let s = fixture.ready().await;
     s.put("default/job/event", b"sixteen bytes ok").await;
     assert_eq!(s.get("default/job/event").await, b"sixteen bytes ok");
-    let head = s.store.head(&at("default/job/event")).await.unwrap().unwrap();
+    let head = s.port.head(&at("default/job/event")).await.unwrap().unwrap();
     assert_eq!((head.at, head.size_bytes), (at("default/job/event"), 16));
-    s.store.sync().await.unwrap();
-    assert!(s.store.capacity().await.unwrap().is_none_or(|room| room.free_bytes <= room.total_bytes));
+    s.port.sync().await.unwrap();
+    assert!(s.port.capacity().await.unwrap().is_none_or(|room| room.free_bytes <= room.total_bytes));
 }
 
 pub async fn an_empty_object_is_an_object(fixture: Store) {
     let s = fixture.ready().await;
     s.put("empty", b"").await;
     assert_eq!(s.get("empty").await, b"");
-    assert_eq!(s.store.head(&at("empty")).await.unwrap().unwrap().size_bytes, 0);
+    assert_eq!(s.port.head(&at("empty")).await.unwrap().unwrap().size_bytes, 0);
 }
 
 pub async fn a_large_object_is_whole(fixture: Store) {
@@ -109,22 +103,22 @@ pub async fn what_is_not_there_is_not_found(fixture: Store) {
     let dir = tempfile::tempdir().unwrap();
     s.put("a/b", b"x").await;
     for key in ["nothing", "a", "a/b/c", "a/c"] {
-        assert_eq!(s.store.head(&at(key)).await.unwrap(), None, "{key}");
-        fails_as(s.store.open(&at(key)).await, ErrorKind::NotFound);
-        fails_as(s.store.local(&at(key), dir.path()).await, ErrorKind::NotFound);
-        fails_as(s.store.copy(&at(key), &at("to"), 1).await, ErrorKind::NotFound);
+        assert_eq!(s.port.head(&at(key)).await.unwrap(), None, "{key}");
+        fails_as(s.port.open(&at(key)).await, ErrorKind::NotFound);
+        fails_as(s.port.local(&at(key), dir.path()).await, ErrorKind::NotFound);
+        fails_as(s.port.copy(&at(key), &at("to"), 1).await, ErrorKind::NotFound);
     }
 }
 
 pub async fn a_missing_bucket_is_not_found(fixture: Store) {
     let s = fixture;
     let source = Arc::new(Bytes::from_static(b"x"));
-    fails_as(s.store.put(&at("a"), source, PutOptions::default()).await, ErrorKind::NotFound);
-    fails_as(s.store.head(&at("a")).await, ErrorKind::NotFound);
-    fails_as(s.store.open(&at("a")).await, ErrorKind::NotFound);
-    fails_as(s.store.list(&bucket("media-a"), "", None, 1).await, ErrorKind::NotFound);
-    fails_as(s.store.usage(&bucket("media-a"), 1).await, ErrorKind::NotFound);
-    fails_as(s.store.copy(&at("a"), &at("b"), 1).await, ErrorKind::NotFound);
+    fails_as(s.port.put(&at("a"), source, PutOptions::default()).await, ErrorKind::NotFound);
+    fails_as(s.port.head(&at("a")).await, ErrorKind::NotFound);
+    fails_as(s.port.open(&at("a")).await, ErrorKind::NotFound);
+    fails_as(s.port.list(&bucket("media-a"), "", None, 1).await, ErrorKind::NotFound);
+    fails_as(s.port.usage(&bucket("media-a"), 1).await, ErrorKind::NotFound);
+    fails_as(s.port.copy(&at("a"), &at("b"), 1).await, ErrorKind::NotFound);
 }
 
 pub async fn making_buckets_twice_keeps_what_they_hold(fixture: Store) {
@@ -145,9 +139,9 @@ pub async fn a_put_replaces_what_the_key_held(fixture: Store) {
 pub async fn a_reader_keeps_the_object_it_opened(fixture: Store) {
     let s = fixture.ready().await;
     s.put("a", b"first").await;
-    let mut open = s.store.open(&at("a")).await.unwrap();
+    let mut open = s.port.open(&at("a")).await.unwrap();
     s.put("a", b"second").await;
-    s.store.delete(&[at("a")]).await.unwrap();
+    s.port.delete(&[at("a")]).await.unwrap();
     let mut bytes = Vec::new();
     open.read_to_end(&mut bytes).await.unwrap();
     assert_eq!(bytes, b"first");
@@ -172,12 +166,12 @@ impl ByteSource for Liar {
 pub async fn a_source_shorter_or_longer_than_it_says_leaves_nothing(fixture: Store) {
     let s = fixture.ready().await;
     for (says, has) in [(10, 9), (10, 11), (0, 1), (1, 0), (2_000_000, 1_999_999), (2_000_000, 2_000_001)] {
-        let put = s.store.put(&at("a"), Arc::new(Liar { says, has }), PutOptions::default()).await;
+        let put = s.port.put(&at("a"), Arc::new(Liar { says, has }), PutOptions::default()).await;
         fails_as(put, ErrorKind::Invalid);
-        assert_eq!(s.store.head(&at("a")).await.unwrap(), None, "{says} said, {has} there");
+        assert_eq!(s.port.head(&at("a")).await.unwrap(), None, "{says} said, {has} there");
     }
     s.put("a", b"what was there").await;
-    let put = s.store.put(&at("a"), Arc::new(Liar { says: 3, has: 2 }), PutOptions::default()).await;
+    let put = s.port.put(&at("a"), Arc::new(Liar { says: 3, has: 2 }), PutOptions::default()).await;
     fails_as(put, ErrorKind::Invalid);
     assert_eq!(s.get("a").await, b"what was there");
 }
@@ -196,22 +190,22 @@ impl ByteSource for Unreadable {
 
 pub async fn a_source_that_fails_is_invalid_with_its_cause(fixture: Store) {
     let s = fixture.ready().await;
-    let error = s.store.put(&at("a"), Arc::new(Unreadable), PutOptions::default()).await.unwrap_err();
+    let error = s.port.put(&at("a"), Arc::new(Unreadable), PutOptions::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<io::Error>());
     assert_eq!(cause.map(io::Error::kind), Some(io::ErrorKind::PermissionDenied), "{}", error.full());
-    assert_eq!(s.store.head(&at("a")).await.unwrap(), None);
+    assert_eq!(s.port.head(&at("a")).await.unwrap(), None);
 }
 
 pub async fn a_copy_has_the_bytes_and_a_second_changes_nothing(fixture: Store) {
     let s = fixture.ready().await;
     s.put("from", b"bytes").await;
     let to = ObjectRef { bucket: bucket("media-b"), key: ObjectKey::new("t/sha256/ab/cd/x").unwrap() };
-    assert_eq!(s.store.copy(&at("from"), &to, 5).await.unwrap(), CopyOutcome::Copied);
-    assert_eq!(s.store.copy(&at("from"), &to, 5).await.unwrap(), CopyOutcome::AlreadyThere);
+    assert_eq!(s.port.copy(&at("from"), &to, 5).await.unwrap(), CopyOutcome::Copied);
+    assert_eq!(s.port.copy(&at("from"), &to, 5).await.unwrap(), CopyOutcome::AlreadyThere);
     s.put("from", b"other").await;
     let mut bytes = Vec::new();
-    s.store.open(&to).await.unwrap().read_to_end(&mut bytes).await.unwrap();
+    s.port.open(&to).await.unwrap().read_to_end(&mut bytes).await.unwrap();
     assert_eq!(bytes, b"bytes", "a later put of the source does not reach the copy");
 }
 
@@ -219,16 +213,16 @@ pub async fn a_copy_replaces_a_target_of_another_size(fixture: Store) {
     let s = fixture.ready().await;
     s.put("from", b"whole").await;
     s.put("to", b"torn").await;
-    assert_eq!(s.store.copy(&at("from"), &at("to"), 5).await.unwrap(), CopyOutcome::Copied);
+    assert_eq!(s.port.copy(&at("from"), &at("to"), 5).await.unwrap(), CopyOutcome::Copied);
     assert_eq!(s.get("to").await, b"whole");
 }
 
 pub async fn a_copy_whose_source_is_gone_needs_the_target(fixture: Store) {
     let s = fixture.ready().await;
     s.put("to", b"bytes").await;
-    assert_eq!(s.store.copy(&at("from"), &at("to"), 5).await.unwrap(), CopyOutcome::AlreadyThere);
-    fails_as(s.store.copy(&at("from"), &at("to"), 6).await, ErrorKind::NotFound);
-    fails_as(s.store.copy(&at("from"), &at("nothing"), 5).await, ErrorKind::NotFound);
+    assert_eq!(s.port.copy(&at("from"), &at("to"), 5).await.unwrap(), CopyOutcome::AlreadyThere);
+    fails_as(s.port.copy(&at("from"), &at("to"), 6).await, ErrorKind::NotFound);
+    fails_as(s.port.copy(&at("from"), &at("nothing"), 5).await, ErrorKind::NotFound);
 }
 
 pub async fn deleting_is_repeatable(fixture: Store) {
@@ -236,7 +230,7 @@ pub async fn deleting_is_repeatable(fixture: Store) {
     s.put("a/b/c", b"x").await;
     s.put("a/d", b"x").await;
     for _ in 0..2 {
-        s.store.delete(&[at("a/b/c"), at("never/there")]).await.unwrap();
+        s.port.delete(&[at("a/b/c"), at("never/there")]).await.unwrap();
     }
     assert_eq!(s.keys().await, ["a/d"]);
     s.put("a/b/c", b"again").await;
@@ -256,14 +250,14 @@ pub async fn a_listing_is_in_the_order_of_keys(fixture: Store) {
     }
     assert_eq!(s.keys().await, expected);
     for prefix in ["a", "a/", "a/c/d", "b/1", "nothing", "با/"] {
-        let listed = s.store.list(&bucket("media-a"), prefix, None, 100).await.unwrap();
+        let listed = s.port.list(&bucket("media-a"), prefix, None, 100).await.unwrap();
         let keys: Vec<&str> = listed.iter().map(|object| object.key.as_str()).collect();
         let wanted: Vec<&str> = expected.iter().copied().filter(|key| key.starts_with(prefix)).collect();
         assert_eq!(keys, wanted, "{prefix}");
         assert!(listed.iter().all(|object| object.size_bytes == object.key.as_str().len() as u64));
     }
-    assert!(s.store.list(&bucket("media-b"), "", None, 100).await.unwrap().is_empty());
-    assert!(s.store.list(&bucket("media-a"), "", None, 0).await.unwrap().is_empty());
+    assert!(s.port.list(&bucket("media-b"), "", None, 100).await.unwrap().is_empty());
+    assert!(s.port.list(&bucket("media-a"), "", None, 0).await.unwrap().is_empty());
 }
 
 pub async fn a_listing_goes_on_where_it_was(fixture: Store) {
@@ -286,7 +280,7 @@ pub async fn a_listing_goes_on_where_it_was(fixture: Store) {
         let mut seen: Vec<String> = Vec::new();
         loop {
             let listed: Vec<ListedObject> =
-                s.store.list(&bucket("media-a"), prefix, after.as_ref(), page).await.unwrap();
+                s.port.list(&bucket("media-a"), prefix, after.as_ref(), page).await.unwrap();
             assert!(listed.len() <= page);
             let Some(last) = listed.last() else { break };
             after = Some(last.key.clone());
@@ -296,23 +290,23 @@ pub async fn a_listing_goes_on_where_it_was(fixture: Store) {
         assert!(seen.iter().eq(wanted), "prefix {prefix:?}, pages of {page}");
     }
     let beyond = ObjectKey::new("p-1/p").unwrap();
-    let listed = s.store.list(&bucket("media-a"), "", Some(&beyond), 1).await.unwrap();
+    let listed = s.port.list(&bucket("media-a"), "", Some(&beyond), 1).await.unwrap();
     let wanted = model.keys().find(|key| key.as_str() > "p-1/p");
     assert_eq!(listed.first().map(|object| object.key.as_str()), wanted.map(String::as_str), "a key that is not there");
 }
 
 pub async fn usage_counts_and_says_where_it_stopped(fixture: Store) {
     let s = fixture.ready().await;
-    let empty = s.store.usage(&bucket("media-a"), 10).await.unwrap();
+    let empty = s.port.usage(&bucket("media-a"), 10).await.unwrap();
     assert_eq!((empty.objects, empty.bytes, empty.oldest_at, empty.partial), (0, 0, None, false));
     for key in ["a/1", "a/2", "b"] {
         s.put(key, b"1234").await;
     }
-    let usage = s.store.usage(&bucket("media-a"), 3).await.unwrap();
+    let usage = s.port.usage(&bucket("media-a"), 3).await.unwrap();
     assert_eq!((usage.objects, usage.bytes, usage.partial), (3, 12, false));
-    let oldest = s.store.head(&at("a/1")).await.unwrap().unwrap().modified_at;
+    let oldest = s.port.head(&at("a/1")).await.unwrap().unwrap().modified_at;
     assert_eq!(usage.oldest_at, Some(oldest));
-    let cut = s.store.usage(&bucket("media-a"), 2).await.unwrap();
+    let cut = s.port.usage(&bucket("media-a"), 2).await.unwrap();
     assert_eq!((cut.objects, cut.bytes, cut.partial), (2, 8, true));
 }
 
@@ -320,7 +314,7 @@ pub async fn an_object_is_a_file_on_this_host(fixture: Store) {
     let s = fixture.ready().await;
     let dir = tempfile::tempdir().unwrap();
     s.put("a", b"bytes").await;
-    let local = s.store.local(&at("a"), dir.path()).await.unwrap();
+    let local = s.port.local(&at("a"), dir.path()).await.unwrap();
     assert_eq!(std::fs::read(&local.path).unwrap(), b"bytes");
     drop(local);
     assert_eq!(s.get("a").await, b"bytes", "dropping the file keeps the object");
@@ -331,7 +325,7 @@ pub async fn concurrent_puts_of_one_key_leave_one_whole_object(fixture: Store) {
     let s = fixture.ready().await;
     let tasks: Vec<_> = (0..8u8)
         .map(|n| {
-            let store = s.store.clone();
+            let store = s.port.clone();
             let bytes = Bytes::from(vec![n; 100_000 + usize::from(n)]);
             tokio::spawn(async move { store.put(&at("a/b"), Arc::new(bytes), PutOptions::default()).await.unwrap() })
         })

@@ -12,6 +12,7 @@ pub mod locks;
 pub mod objects;
 pub mod operators;
 pub mod registry;
+pub mod search;
 mod sql;
 
 pub use base::OpenMode;

@@ -1,0 +1,245 @@
+//! The contract of `Catalog`, continued: listings, sources and outcomes.
+
+use std::collections::BTreeMap;
+
+use mfctl::domain::asset::AssetState;
+use mfctl::domain::event::Metadata;
+use mfctl::domain::job::{FileOutcome, JobOutcome, Refusal, RefusalKind};
+use mfctl::domain::{AssetId, EventId, JobId, Revision, SourcePath, Stage, Tenant};
+use mfctl::ports::{Advance, AssetFilter, DeadLetterFlag, ErrorKind, StagedRow};
+
+use crate::catalog::{Cat, asset_id, at, job, row};
+use crate::fails_as;
+
+async fn ids(f: &Cat, filter: &AssetFilter, page: usize) -> Vec<AssetId> {
+    let (mut found, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let got = f.port.list(filter, cursor.as_deref(), page).await.unwrap();
+        assert!(got.items.len() <= page);
+        found.extend(got.items.iter().map(|asset| asset.asset_id));
+        cursor = got.next;
+        if cursor.is_none() {
+            return found;
+        }
+    }
+}
+
+fn sorted(numbers: impl IntoIterator<Item = u64>) -> Vec<AssetId> {
+    let mut ids: Vec<AssetId> = numbers.into_iter().map(asset_id).collect();
+    ids.sort_unstable();
+    ids
+}
+
+pub async fn assets_are_paged_by_id(f: Cat) {
+    f.port.stage((0..30).map(|n| row(n, job(1))).collect()).await.unwrap();
+    for page in [1, 7, 30, 31, 1000] {
+        assert_eq!(ids(&f, &AssetFilter::default(), page).await, sorted(0..30), "pages of {page}");
+    }
+    fails_as(f.port.list(&AssetFilter::default(), Some("nonsense"), 1).await, ErrorKind::Invalid);
+}
+
+/// Assets 0 to 11 that differ in everything a filter looks at.
+async fn varied(f: &Cat) {
+    let rows = (0..12).map(|n| StagedRow {
+        media_type: ["image/png", "image/jpeg", "text/plain"][n as usize % 3].into(),
+        metadata: Metadata {
+            collection: (n % 4 == 0).then(|| "poems".to_owned()),
+            tags: BTreeMap::from([("even".to_owned(), (n % 2 == 0).to_string()), (format!("t{n}"), String::new())]),
+            ..Metadata::default()
+        },
+        ..row(n, job(1 + u128::from(n % 2)))
+    });
+    f.port.stage(rows.collect()).await.unwrap();
+    let advance = |n: u64| Advance {
+        asset_id: asset_id(n),
+        revision: Revision::FIRST,
+        to: AssetState::Ingested,
+        at: at(50),
+        facts: None,
+        stage: Stage::Persist,
+    };
+    f.port.advance((0..6).map(advance).collect()).await.unwrap();
+    let flag =
+        |n: u64| DeadLetterFlag { asset_id: asset_id(n), revision: Revision::FIRST, stage: Stage::Enrich, at: at(60) };
+    f.port.flag_dead_letters(vec![flag(3), flag(4)]).await.unwrap();
+    // Job 9 saw asset 5 again.
+    f.port.record_outcomes(vec![outcome(9, "/5", Some(5))]).await.unwrap();
+}
+
+pub async fn every_filter_selects_what_it_says(f: Cat) {
+    varied(&f).await;
+    let all = AssetFilter::default;
+    let image = || (0..12).filter(|n| n % 3 != 2);
+    let tag = |name: &str, value: &str| Some((name.to_owned(), value.to_owned()));
+    let cases: Vec<(AssetFilter, Vec<AssetId>)> = vec![
+        (AssetFilter { tenant: Some(Tenant::default()), ..all() }, sorted(0..12)),
+        (AssetFilter { tenant: Some(Tenant::new("other").unwrap()), ..all() }, vec![]),
+        (AssetFilter { state: Some(AssetState::Ingested), ..all() }, sorted(0..6)),
+        (AssetFilter { state: Some(AssetState::Enriched), ..all() }, vec![]),
+        (AssetFilter { dead_lettered: Some(true), ..all() }, sorted([3, 4])),
+        (AssetFilter { dead_lettered: Some(false), ..all() }, sorted((0..12).filter(|n| ![3, 4].contains(n)))),
+        (AssetFilter { media_type: Some("image/".into()), ..all() }, sorted(image())),
+        (AssetFilter { media_type: Some("text/plain".into()), ..all() }, sorted([2, 5, 8, 11])),
+        (AssetFilter { media_type: Some("imag".into()), ..all() }, vec![]),
+        (AssetFilter { media_type: Some("image%".into()), ..all() }, vec![]),
+        (AssetFilter { collection: Some("poems".into()), ..all() }, sorted([0, 4, 8])),
+        (AssetFilter { tag: tag("t7", ""), ..all() }, sorted([7])),
+        (AssetFilter { tag: tag("even", "true"), ..all() }, sorted((0..12).step_by(2))),
+        (AssetFilter { tag: tag("even", ""), ..all() }, sorted(0..12)),
+        (AssetFilter { tag: tag("' OR 1=1 --", ""), ..all() }, vec![]),
+        (AssetFilter { job_id: Some(job(2)), ..all() }, sorted((1..12).step_by(2))),
+        (AssetFilter { job_id: Some(job(9)), ..all() }, sorted([5])),
+        (AssetFilter { since: Some(at(9)), ..all() }, sorted(9..12)),
+    ];
+    for (filter, expected) in cases {
+        for page in [1, 3, 100] {
+            assert_eq!(ids(&f, &filter, page).await, expected, "{filter:?} in pages of {page}");
+        }
+    }
+}
+
+pub async fn filters_hold_together(f: Cat) {
+    varied(&f).await;
+    let filter = AssetFilter {
+        tenant: Some(Tenant::default()),
+        state: Some(AssetState::Ingested),
+        dead_lettered: Some(true),
+        media_type: Some("image/".into()),
+        collection: Some("poems".into()),
+        tag: Some(("even".into(), "true".into())),
+        job_id: Some(job(1)),
+        since: Some(at(1)),
+    };
+    assert_eq!(ids(&f, &filter, 1).await, sorted([4]));
+}
+
+pub async fn pages_neither_miss_nor_repeat_while_assets_are_staged(f: Cat) {
+    f.port.stage((0..40).map(|n| row(n, job(1))).collect()).await.unwrap();
+    let (mut seen, mut cursor) = (Vec::new(), None::<String>);
+    for turn in 0.. {
+        let page = f.port.list(&AssetFilter::default(), cursor.as_deref(), 5).await.unwrap();
+        seen.extend(page.items.iter().map(|asset| asset.asset_id));
+        f.port.stage((0..3).map(|n| row(1000 + turn * 3 + n, job(2))).collect()).await.unwrap();
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "in order, none twice");
+    assert!(sorted(0..40).iter().all(|id| seen.contains(id)), "none missed");
+}
+
+pub async fn sources_come_latest_first(f: Cat) {
+    for n in [2, 1, 3] {
+        let source_path = SourcePath::from_text(format!("/seen-{n}"));
+        let staged = StagedRow { source_path, staged_at: at(n), ..row(1, job(n as u128)) };
+        f.port.stage(vec![staged]).await.unwrap();
+    }
+    let sources = f.port.sources(asset_id(1), 2).await.unwrap();
+    let got: Vec<_> = sources.iter().map(|one| (one.path.as_str(), one.job_id, one.seen_at)).collect();
+    assert_eq!(got, [("/seen-3", job(3), at(3)), ("/seen-2", job(2), at(2))]);
+    assert!(sources.iter().all(|source| source.asset_id == asset_id(1) && source.host == "host"));
+    let again = StagedRow { source_path: SourcePath::from_text("/seen-1"), staged_at: at(9), ..row(1, job(9)) };
+    f.port.stage(vec![again]).await.unwrap();
+    let sources = f.port.sources(asset_id(1), 10).await.unwrap();
+    assert_eq!((sources.len(), sources[0].path.as_str(), sources[0].job_id), (3, "/seen-1", job(9)), "seen again");
+}
+
+pub async fn an_event_and_a_path_lead_to_their_assets(f: Cat) {
+    let path = SourcePath::from_text("/report.pdf");
+    let first = StagedRow { source_path: path.clone(), ..row(1, job(1)) };
+    let changed = StagedRow { source_path: path.clone(), ..row(2, job(2)) };
+    f.port.stage(vec![changed.clone(), first.clone()]).await.unwrap();
+    assert_eq!(f.port.asset_of_event(first.event_id).await.unwrap(), Some(asset_id(1)));
+    assert_eq!(f.port.asset_of_event(EventId::fresh()).await.unwrap(), None);
+    assert_eq!(f.port.assets_of_path(&Tenant::default(), &path).await.unwrap(), [asset_id(2), asset_id(1)]);
+    assert!(f.port.assets_of_path(&Tenant::new("other").unwrap(), &path).await.unwrap().is_empty());
+    assert!(f.port.assets_of_path(&Tenant::default(), &SourcePath::from_text("/r")).await.unwrap().is_empty());
+}
+
+fn outcome(job_number: u128, path: &str, asset: Option<u64>) -> JobOutcome {
+    let refusal = Refusal { kind: RefusalKind::Vanished, reason: "it is gone".into() };
+    JobOutcome {
+        job_id: job(job_number),
+        tenant: Tenant::default(),
+        path: SourcePath::from_text(path),
+        outcome: if asset.is_some() { FileOutcome::Accepted } else { FileOutcome::Failed },
+        asset_id: asset.map(asset_id),
+        event_id: asset.map(|n| EventId(asset_id(n).0)),
+        size_bytes: asset,
+        refusal: asset.is_none().then_some(refusal),
+        at: at(job_number as i64),
+    }
+}
+
+async fn latest(f: &Cat, page: usize) -> Vec<JobOutcome> {
+    let (mut found, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let got = f.port.latest_outcomes(cursor.as_deref(), page).await.unwrap();
+        assert!(got.items.len() <= page);
+        found.extend(got.items);
+        cursor = got.next;
+        if cursor.is_none() {
+            return found;
+        }
+    }
+}
+
+async fn of_job(f: &Cat, job: JobId) -> Vec<JobOutcome> {
+    f.port.job_outcomes(job, None, 100).await.unwrap().items
+}
+
+pub async fn the_last_outcome_of_a_file_in_a_job_stands(f: Cat) {
+    for _ in 0..2 {
+        f.port.record_outcomes(vec![outcome(1, "/a", None)]).await.unwrap();
+        assert_eq!(of_job(&f, job(1)).await, [outcome(1, "/a", None)]);
+    }
+    f.port.record_outcomes(vec![outcome(1, "/a", Some(2)), outcome(1, "/a", Some(1))]).await.unwrap();
+    assert_eq!(of_job(&f, job(1)).await, [outcome(1, "/a", Some(1))]);
+}
+
+pub async fn a_file_has_the_outcome_of_the_latest_job_that_saw_it(f: Cat) {
+    let (old, new) = (outcome(1, "/a", Some(1)), outcome(2, "/a", None));
+    let only_old = outcome(1, "/b", Some(3));
+    let elsewhere = JobOutcome { tenant: Tenant::new("other").unwrap(), ..outcome(1, "/a", Some(4)) };
+    // Written late, it is still of the earlier job.
+    f.port.record_outcomes(vec![new.clone(), elsewhere.clone()]).await.unwrap();
+    f.port.record_outcomes(vec![old, only_old.clone()]).await.unwrap();
+    assert_eq!(latest(&f, 10).await, [new, only_old, elsewhere]);
+}
+
+pub async fn outcomes_are_paged_by_tenant_and_path(f: Cat) {
+    let names = ["/", "/a", "/a b", "/a/b", "/a-b", "/z\n", "relative", "ز", "/é", "/e"];
+    for job in 1..4 {
+        f.port.record_outcomes(names.iter().map(|path| outcome(job, path, Some(job as u64))).collect()).await.unwrap();
+    }
+    let mut expected = names.to_vec();
+    expected.sort_unstable();
+    for page in [1, 3, 10, 100] {
+        let found = latest(&f, page).await;
+        assert_eq!(found.iter().map(|one| one.path.as_str()).collect::<Vec<_>>(), expected, "pages of {page}");
+        assert!(found.iter().all(|one| one.job_id == job(3)));
+        let (mut found, mut cursor) = (Vec::new(), None::<String>);
+        loop {
+            let got = f.port.job_outcomes(job(2), cursor.as_deref(), page).await.unwrap();
+            found.extend(got.items.iter().map(|one| one.path.to_string()));
+            cursor = got.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, expected, "pages of {page}");
+    }
+    fails_as(f.port.latest_outcomes(Some("no slash"), 1).await, ErrorKind::Invalid);
+}
+
+pub async fn an_empty_catalog_has_nothing(f: Cat) {
+    assert!(f.port.assets(&[asset_id(1)]).await.unwrap().is_empty());
+    assert!(f.port.stage(vec![]).await.unwrap().is_empty());
+    assert!(f.port.sources(asset_id(1), 1).await.unwrap().is_empty());
+    assert!(of_job(&f, job(1)).await.is_empty());
+    assert_eq!(latest(&f, 1).await, []);
+    let summary = f.port.summary().await.unwrap();
+    assert_eq!((summary.assets, summary.bytes, summary.dead_lettered), (0, 0, 0));
+    assert_eq!(summary.by_state.values().sum::<u64>(), 0);
+}

@@ -1,0 +1,333 @@
+//! The contract of `JobJournal`.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use mfctl::domain::job::{FileStep, JobStatus, JournalFile, Refusal, RefusalKind};
+use mfctl::domain::names::keys;
+use mfctl::domain::{AssetId, EventId, JobId, ObjectKey, Sha256, SourcePath, Tenant};
+use mfctl::ports::{ErrorKind, FileUpdate, JobFilter, JobJournal, NewJob, PlannedFile};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{Fixture, fails_as};
+
+/// Every case of this suite, for a harness that answers a journal with nothing in it.
+macro_rules! journal_suite {
+    ($harness:path) => {
+        cases!($harness, crate::journal:
+            a_job_is_kept_as_it_was_begun,
+            a_job_cannot_begin_twice,
+            jobs_are_listed_latest_first_in_pages,
+            the_latest_unfinished_job_of_a_spec_is_found,
+            a_job_that_ends_says_when_and_why,
+            a_planned_file_keeps_its_event_when_it_is_planned_again,
+            a_file_moves_on_and_keeps_what_is_not_said,
+            a_refusal_goes_when_the_file_is_taken_after_all,
+            failed_files_are_planned_again_with_their_events,
+            counts_agree_with_the_files_whatever_happened,
+            files_are_paged_by_path_and_step,
+            pages_neither_miss_nor_repeat_while_files_are_planned,
+            what_is_unknown_is_not_found,
+            one_holder_at_a_time_has_the_lease,
+        );
+    };
+}
+pub(crate) use journal_suite;
+
+type Journal = Fixture<dyn JobJournal>;
+
+fn at(milliseconds: i64) -> Timestamp {
+    Timestamp::from_millisecond(1_700_000_000_000 + milliseconds).unwrap()
+}
+
+/// Job ids in the order of their numbers.
+fn job(n: u128) -> JobId {
+    JobId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + n))
+}
+
+fn spec(n: u64) -> Value {
+    json!({ "roots": ["/media"], "options": { "number": n } })
+}
+
+async fn begin(f: &Journal, n: u128, spec: Value) -> JobId {
+    let job_id = job(n);
+    let tenant = Tenant::default();
+    let new = NewJob { job_id, tenant, actor: "me@host".into(), host: "host".into(), spec, at: at(n as i64) };
+    f.port.begin(new).await.unwrap();
+    job_id
+}
+
+fn planned(job: JobId, path: &str) -> PlannedFile {
+    let event_id = EventId::fresh();
+    PlannedFile {
+        path: SourcePath::from_text(path),
+        event_id,
+        staging_key: keys::staging(&Tenant::default(), job, event_id),
+    }
+}
+
+fn moved(path: &str, step: FileStep) -> FileUpdate {
+    FileUpdate {
+        path: SourcePath::from_text(path),
+        step,
+        size_bytes: None,
+        modified_ns: None,
+        sha256: None,
+        media_type: None,
+        asset_id: None,
+        refusal: None,
+        staged_at: None,
+    }
+}
+
+async fn all_files(f: &Journal, job: JobId, steps: &[FileStep], page: usize) -> Vec<JournalFile> {
+    let filter = JobFilter { steps: steps.to_vec() };
+    let (mut files, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let got = f.port.files(job, &filter, cursor.as_deref(), page).await.unwrap();
+        assert!(got.items.len() <= page);
+        files.extend(got.items);
+        cursor = got.next;
+        if cursor.is_none() {
+            return files;
+        }
+    }
+}
+
+fn paths(files: &[JournalFile]) -> Vec<&str> {
+    files.iter().map(|file| file.path.as_str()).collect()
+}
+
+pub async fn a_job_is_kept_as_it_was_begun(f: Journal) {
+    let id = begin(&f, 1, spec(1)).await;
+    let kept = f.port.job(id).await.unwrap().unwrap();
+    assert_eq!((kept.job_id, kept.tenant, kept.status), (id, Tenant::default(), JobStatus::Running));
+    assert_eq!((kept.actor.as_str(), kept.host.as_str(), kept.spec), ("me@host", "host", spec(1)));
+    assert_eq!((kept.started_at, kept.updated_at, kept.finished_at), (at(1), at(1), None));
+    assert_eq!((kept.reason, kept.walk_complete), (None, false));
+    f.port.set_walk_complete(id, at(5)).await.unwrap();
+    assert!(f.port.job(id).await.unwrap().unwrap().walk_complete);
+}
+
+pub async fn a_job_cannot_begin_twice(f: Journal) {
+    let job_id = begin(&f, 1, spec(1)).await;
+    let tenant = Tenant::default();
+    let again = NewJob { job_id, tenant, actor: "other".into(), host: "other".into(), spec: spec(2), at: at(9) };
+    fails_as(f.port.begin(again).await, ErrorKind::Conflict);
+    assert_eq!(f.port.job(job_id).await.unwrap().unwrap().actor, "me@host");
+}
+
+pub async fn jobs_are_listed_latest_first_in_pages(f: Journal) {
+    for n in [3, 1, 5, 2, 4] {
+        begin(&f, n, spec(n as u64)).await;
+    }
+    let first = f.port.jobs(None, 2).await.unwrap();
+    assert_eq!(first.items.iter().map(|job| job.job_id).collect::<Vec<_>>(), [job(5), job(4)]);
+    begin(&f, 6, spec(6)).await;
+    let second = f.port.jobs(first.next.as_deref(), 10).await.unwrap();
+    assert_eq!(second.items.iter().map(|job| job.job_id).collect::<Vec<_>>(), [job(3), job(2), job(1)]);
+    assert_eq!(second.next, None);
+    fails_as(f.port.jobs(Some("nonsense"), 1).await, ErrorKind::Invalid);
+}
+
+pub async fn the_latest_unfinished_job_of_a_spec_is_found(f: Journal) {
+    let tenant = Tenant::default();
+    assert_eq!(f.port.unfinished(&tenant, &spec(1)).await.unwrap(), None);
+    for n in [1, 2, 3] {
+        begin(&f, n, spec(1)).await;
+    }
+    begin(&f, 4, spec(2)).await;
+    let same: Value = serde_json::from_str(r#"{"options": {"number": 1}, "roots": ["/media"]}"#).unwrap();
+    assert_eq!(f.port.unfinished(&tenant, &same).await.unwrap().unwrap().job_id, job(3));
+    f.port.set_status(job(3), JobStatus::Finished, None, at(9)).await.unwrap();
+    f.port.set_status(job(2), JobStatus::Interrupted, Some("interrupted"), at(9)).await.unwrap();
+    assert_eq!(f.port.unfinished(&tenant, &spec(1)).await.unwrap().unwrap().job_id, job(2));
+    assert_eq!(f.port.unfinished(&Tenant::new("other").unwrap(), &spec(1)).await.unwrap(), None);
+}
+
+pub async fn a_job_that_ends_says_when_and_why(f: Journal) {
+    let id = begin(&f, 1, spec(1)).await;
+    f.port.set_status(id, JobStatus::Interrupted, Some("SIGTERM"), at(5)).await.unwrap();
+    let stopped = f.port.job(id).await.unwrap().unwrap();
+    assert_eq!((stopped.status, stopped.reason.as_deref()), (JobStatus::Interrupted, Some("SIGTERM")));
+    assert_eq!((stopped.updated_at, stopped.finished_at), (at(5), None));
+    f.port.set_status(id, JobStatus::Finished, None, at(7)).await.unwrap();
+    let ended = f.port.job(id).await.unwrap().unwrap();
+    assert_eq!((ended.status, ended.reason, ended.finished_at), (JobStatus::Finished, None, Some(at(7))));
+    f.port.set_status(id, JobStatus::Running, None, at(8)).await.unwrap();
+    assert_eq!(f.port.job(id).await.unwrap().unwrap().finished_at, None, "taken up again, it has not ended");
+}
+
+pub async fn a_planned_file_keeps_its_event_when_it_is_planned_again(f: Journal) {
+    let id = begin(&f, 1, spec(1)).await;
+    let mut first = vec![planned(id, "/b"), planned(id, "/a\n☃")];
+    first[1].staging_key = ObjectKey::new("somewhere/else").unwrap();
+    let rows = f.port.plan(id, first.clone()).await.unwrap();
+    assert_eq!(paths(&rows), ["/b", "/a\n☃"], "answered in the order asked");
+    for (row, file) in rows.iter().zip(&first) {
+        assert_eq!((row.step, row.event_id, &row.staging_key), (FileStep::Planned, file.event_id, &file.staging_key));
+    }
+    f.port.update(id, vec![moved("/b", FileStep::Staged)], at(3)).await.unwrap();
+    let again = vec![planned(id, "/a\n☃"), planned(id, "/c"), planned(id, "/b"), planned(id, "/c")];
+    let rows = f.port.plan(id, again.clone()).await.unwrap();
+    assert_eq!(rows[0].event_id, first[1].event_id);
+    assert_eq!(rows[0].staging_key, first[1].staging_key);
+    assert_eq!((rows[2].event_id, rows[2].step), (first[0].event_id, FileStep::Staged));
+    assert_eq!((rows[1].event_id, rows[3].event_id), (again[1].event_id, again[1].event_id), "the first of a batch");
+    let other = begin(&f, 2, spec(1)).await;
+    let rows = f.port.plan(other, vec![planned(other, "/b")]).await.unwrap();
+    assert_ne!(rows[0].event_id, first[0].event_id, "another job's file is another journey");
+}
+
+pub async fn a_file_moves_on_and_keeps_what_is_not_said(f: Journal) {
+    let id = begin(&f, 1, spec(1)).await;
+    f.port.plan(id, vec![planned(id, "/a")]).await.unwrap();
+    let sha256 = Sha256([7; 32]);
+    let asset_id = AssetId::of(&Tenant::default(), &sha256);
+    let mut staged = moved("/a", FileStep::Staged);
+    staged.size_bytes = Some(10);
+    staged.modified_ns = Some(-5);
+    staged.sha256 = Some(sha256);
+    staged.media_type = Some("image/png".into());
+    staged.asset_id = Some(asset_id);
+    staged.staged_at = Some(at(2));
+    f.port.update(id, vec![staged], at(2)).await.unwrap();
+    f.port.update(id, vec![moved("/a", FileStep::Published)], at(3)).await.unwrap();
+    let file = all_files(&f, id, &[], 10).await.remove(0);
+    assert_eq!((file.step, file.size_bytes, file.modified_ns), (FileStep::Published, Some(10), Some(-5)));
+    assert_eq!((file.sha256, file.asset_id, file.staged_at), (Some(sha256), Some(asset_id), Some(at(2))));
+    assert_eq!(file.media_type.as_deref(), Some("image/png"));
+    assert_eq!(f.port.job(id).await.unwrap().unwrap().updated_at, at(3));
+}
+
+fn refused(path: &str, kind: RefusalKind) -> FileUpdate {
+    let step = match kind.outcome() {
+        mfctl::domain::job::FileOutcome::Rejected => FileStep::Rejected,
+        _ => FileStep::Failed,
+    };
+    FileUpdate { refusal: Some(Refusal { kind, reason: format!("because {kind}") }), ..moved(path, step) }
+}
+
+pub async fn a_refusal_goes_when_the_file_is_taken_after_all(f: Journal) {
+    let id = begin(&f, 1, spec(1)).await;
+    f.port.plan(id, vec![planned(id, "/a")]).await.unwrap();
+    f.port.update(id, vec![refused("/a", RefusalKind::Vanished)], at(2)).await.unwrap();
+    let file = all_files(&f, id, &[], 10).await.remove(0);
+    let refusal = file.refusal.unwrap();
+    assert_eq!((refusal.kind, refusal.reason.as_str()), (RefusalKind::Vanished, "because vanished"));
+    f.port.update(id, vec![moved("/a", FileStep::Staged)], at(3)).await.unwrap();
+    assert_eq!(all_files(&f, id, &[], 10).await[0].refusal, None);
+}
+
+pub async fn failed_files_are_planned_again_with_their_events(f: Journal) {
+    let id = begin(&f, 1, spec(1)).await;
+    let rows = f.port.plan(id, ["/a", "/b", "/c"].map(|path| planned(id, path)).to_vec()).await.unwrap();
+    let updates = vec![
+        refused("/a", RefusalKind::Unreadable),
+        refused("/b", RefusalKind::Empty),
+        moved("/c", FileStep::Published),
+    ];
+    f.port.update(id, updates, at(2)).await.unwrap();
+    assert_eq!(f.port.retry_failed(id, at(3)).await.unwrap(), 1);
+    assert_eq!(f.port.retry_failed(id, at(4)).await.unwrap(), 0);
+    let again = all_files(&f, id, &[FileStep::Planned], 10).await;
+    assert_eq!((paths(&again), again[0].event_id, &again[0].refusal), (vec!["/a"], rows[0].event_id, &None));
+}
+
+pub async fn counts_agree_with_the_files_whatever_happened(f: Journal) {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let id = begin(&f, 1, spec(1)).await;
+    let mut model: BTreeMap<String, (FileStep, u64, bool)> = BTreeMap::new();
+    for _ in 0..200 {
+        let path = format!("/{}", random.u8(0..30));
+        if random.bool() || !model.contains_key(&path) {
+            f.port.plan(id, vec![planned(id, &path)]).await.unwrap();
+            model.entry(path).or_insert((FileStep::Planned, 0, false));
+            continue;
+        }
+        let step = *random.choice(FileStep::ALL).unwrap();
+        let (size, read) = (random.u64(0..1000), random.bool());
+        let update =
+            FileUpdate { size_bytes: Some(size), sha256: read.then_some(Sha256([1; 32])), ..moved(&path, step) };
+        f.port.update(id, vec![update], at(2)).await.unwrap();
+        let entry = model.get_mut(&path).unwrap();
+        *entry = (step, size, entry.2 || read);
+    }
+    let counts = f.port.counts(id).await.unwrap();
+    let of = |steps: &[FileStep]| model.values().filter(|(step, ..)| steps.contains(step)).count() as u64;
+    assert_eq!(counts.discovered, model.len() as u64);
+    assert_eq!(counts.staged, of(&[FileStep::Staged, FileStep::Published]));
+    assert_eq!(counts.published, of(&[FileStep::Published]));
+    assert_eq!(counts.deduplicated, of(&[FileStep::Deduplicated]));
+    assert_eq!((counts.rejected, counts.failed), (of(&[FileStep::Rejected]), of(&[FileStep::Failed])));
+    assert_eq!(counts.bytes, model.values().filter(|(.., read)| *read).map(|(_, size, _)| size).sum::<u64>());
+}
+
+pub async fn files_are_paged_by_path_and_step(f: Journal) {
+    let id = begin(&f, 1, spec(1)).await;
+    let names: Vec<String> = (0..25).map(|n| format!("/dir/{n:02}")).collect();
+    f.port.plan(id, names.iter().rev().map(|path| planned(id, path)).collect()).await.unwrap();
+    let updates = names.iter().step_by(3).map(|path| moved(path, FileStep::Published));
+    let failed = names.iter().skip(1).step_by(3).map(|path| refused(path, RefusalKind::Changed));
+    f.port.update(id, updates.chain(failed).collect(), at(2)).await.unwrap();
+    for page in [1, 4, 100] {
+        assert_eq!(paths(&all_files(&f, id, &[], page).await), names);
+        let wanted: Vec<&String> = names.iter().step_by(3).collect();
+        assert_eq!(paths(&all_files(&f, id, &[FileStep::Published], page).await), wanted);
+        let wanted: Vec<&String> = names.iter().skip(1).step_by(3).collect();
+        assert_eq!(paths(&all_files(&f, id, &[FileStep::Failed, FileStep::Rejected], page).await), wanted);
+        let wanted: Vec<&String> = names.iter().enumerate().filter(|(n, _)| n % 3 != 0).map(|(_, name)| name).collect();
+        assert_eq!(paths(&all_files(&f, id, &[FileStep::Failed, FileStep::Planned], page).await), wanted);
+    }
+    assert!(all_files(&f, id, &[FileStep::Deduplicated], 4).await.is_empty());
+}
+
+pub async fn pages_neither_miss_nor_repeat_while_files_are_planned(f: Journal) {
+    let id = begin(&f, 1, spec(1)).await;
+    f.port.plan(id, (0..20).map(|n| planned(id, &format!("/{n:02}"))).collect()).await.unwrap();
+    let filter = JobFilter::default();
+    let (mut seen, mut cursor) = (Vec::new(), None::<String>);
+    for turn in 0.. {
+        let page = f.port.files(id, &filter, cursor.as_deref(), 3).await.unwrap();
+        seen.extend(page.items.iter().map(|file| file.path.to_string()));
+        f.port.plan(id, vec![planned(id, &format!("/{turn:02}-new"))]).await.unwrap();
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    let old: Vec<&String> = seen.iter().filter(|path| !path.ends_with("-new")).collect();
+    assert_eq!(old, (0..20).map(|n| format!("/{n:02}")).collect::<Vec<_>>().iter().collect::<Vec<_>>());
+    assert!(seen.is_sorted() && seen.windows(2).all(|pair| pair[0] != pair[1]), "{seen:?}");
+}
+
+pub async fn what_is_unknown_is_not_found(f: Journal) {
+    let unknown = job(77);
+    assert_eq!(f.port.job(unknown).await.unwrap(), None);
+    assert!(!f.port.is_leased(unknown).await.unwrap());
+    fails_as(f.port.plan(unknown, vec![planned(unknown, "/a")]).await, ErrorKind::NotFound);
+    fails_as(f.port.update(unknown, vec![moved("/a", FileStep::Staged)], at(1)).await, ErrorKind::NotFound);
+    fails_as(f.port.counts(unknown).await, ErrorKind::NotFound);
+    fails_as(f.port.files(unknown, &JobFilter::default(), None, 1).await, ErrorKind::NotFound);
+    fails_as(f.port.set_status(unknown, JobStatus::Finished, None, at(1)).await, ErrorKind::NotFound);
+    let known = begin(&f, 1, spec(1)).await;
+    let update = f.port.update(known, vec![moved("/never-planned", FileStep::Staged)], at(1)).await;
+    fails_as(update, ErrorKind::NotFound);
+}
+
+pub async fn one_holder_at_a_time_has_the_lease(f: Journal) {
+    let id = begin(&f, 1, spec(1)).await;
+    assert!(!f.port.is_leased(id).await.unwrap());
+    let lease = f.port.lease(id).await.unwrap();
+    assert!(f.port.is_leased(id).await.unwrap());
+    let Err(error) = f.port.lease(id).await else { panic!("two leases of one job") };
+    assert_eq!(error.kind(), ErrorKind::Locked);
+    assert!(error.full().contains(&std::process::id().to_string()), "names the holder: {}", error.full());
+    let _other = f.port.lease(job(2)).await.unwrap();
+    drop(lease);
+    assert!(!f.port.is_leased(id).await.unwrap());
+    let _again = f.port.lease(id).await.unwrap();
+}
