@@ -7,7 +7,7 @@ use schemars::{Schema, schema_for};
 
 use super::context::Context;
 use super::failure::{Failure, Result};
-use super::{Cli, completions, demo, lag, status};
+use super::{Cli, completions, demo, dlq, lag, media, status};
 
 /// Arguments of `mfctl __generate`.
 #[derive(Debug, ClapArgs)]
@@ -46,7 +46,13 @@ fn schemas() -> Vec<(&'static str, Schema)> {
     vec![
         ("audit", schema_for!(crate::ops::audit::AuditReport)),
         ("demo", schema_for!(demo::DemoReport)),
+        ("dlq-list", schema_for!(dlq::list::DlqListReport)),
+        ("dlq-redrive", schema_for!(dlq::redrive::DlqRunReport)),
+        ("dlq-show", schema_for!(dlq::show::DlqShowReport)),
         ("lag", schema_for!(lag::LagReport)),
+        ("media-search", schema_for!(media::search::MediaSearchReport)),
+        ("media-show", schema_for!(media::show::MediaShowReport)),
+        ("media-trace", schema_for!(media::trace::MediaTraceReport)),
         ("status", schema_for!(status::StatusReport)),
         ("top", schema_for!(crate::ops::vitals::Vitals)),
         ("target", schema_for!(super::target::Target)),

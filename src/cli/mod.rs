@@ -6,14 +6,18 @@ mod complete;
 mod completions;
 mod context;
 mod demo;
+mod dlq;
 pub mod failure;
 mod generate;
 mod globals;
 mod guard;
+mod ids;
 mod lag;
 mod man;
+mod media;
 pub mod output;
 mod signals;
+mod since;
 mod status;
 pub mod target;
 mod top;
@@ -51,6 +55,10 @@ struct Cli {
 enum Verb {
     /// Run the whole job on sample media and show what happens
     Demo(demo::Args),
+    /// Find assets, look at them, get their bytes, follow their story
+    Media(media::Args),
+    /// List, show, redrive and discard dead letters
+    Dlq(dlq::Args),
     /// Say in one screen whether each part works
     Status(status::Args),
     /// Watch lag, rates, latency, dead letters and storage live
@@ -106,6 +114,8 @@ fn dispatch(verb: Verb, cx: &Context) -> Result<()> {
 async fn run(verb: Verb, cx: &Context) -> Result<()> {
     match verb {
         Verb::Demo(args) => demo::run(args, cx).await,
+        Verb::Media(args) => media::run(args, cx).await,
+        Verb::Dlq(args) => dlq::run(args, cx).await,
         Verb::Status(args) => status::run(args, cx).await,
         Verb::Top(args) => top::run(args, cx).await,
         Verb::Lag(args) => lag::run(args, cx).await,

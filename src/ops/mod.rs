@@ -3,4 +3,5 @@
 pub mod audit;
 pub mod lag;
 pub mod status;
+pub mod trace;
 pub mod vitals;

@@ -110,6 +110,7 @@ pub struct Page {
 #[derive(Debug, Clone)]
 enum Block {
     Line(String, Tone),
+    Spans(Vec<(String, Tone)>),
     Fields(Vec<(String, Cell)>),
     Table(Vec<Column>, Vec<Vec<Cell>>),
 }
@@ -132,6 +133,12 @@ impl Page {
     /// A line of text with a tone.
     pub fn toned(&mut self, text: impl Into<String>, tone: Tone) -> &mut Self {
         self.blocks.push(Block::Line(text.into(), tone));
+        self
+    }
+
+    /// A line whose parts have tones of their own.
+    pub fn spans(&mut self, parts: Vec<(String, Tone)>) -> &mut Self {
+        self.blocks.push(Block::Spans(parts));
         self
     }
 
@@ -163,6 +170,10 @@ impl Page {
         for block in &self.blocks {
             match block {
                 Block::Line(text, tone) => push_line(&mut out, &paint(&escape(text), *tone, layout.color)),
+                Block::Spans(parts) => {
+                    let painted = parts.iter().map(|(text, tone)| paint(&escape(text), *tone, layout.color));
+                    push_line(&mut out, &painted.collect::<String>());
+                }
                 Block::Fields(pairs) => push_fields(&mut out, pairs, layout),
                 Block::Table(columns, rows) => {
                     let mut grid = Grid::new(columns);

@@ -1,0 +1,81 @@
+//! `mfctl dlq discard`: gives dead letters up, with a reason that is kept.
+
+use clap::Args as ClapArgs;
+
+use super::Which;
+use super::redrive::Work;
+use crate::cli::context::Context;
+use crate::cli::failure::Result;
+use crate::cli::target::DataDirMode;
+use crate::dlq::run::{Act, Run};
+use crate::dlq::selection::Frozen;
+
+/// The longest reason, in characters.
+const MAX_REASON: usize = 1024;
+
+/// Arguments of `mfctl dlq discard`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+A discarded dead letter is resolved: no redrive sends it. The record stays in its topic, and the asset it is about stays
+dead-lettered.
+
+Examples:
+  mfctl dlq discard media.ingested.dlq:3:42 --reason 'test upload'
+  mfctl dlq discard --topic ingest.raw.dlq --reason 'superseded by job 0199…' --yes
+  mfctl dlq list --kind schema_violation -o name | mfctl dlq discard - --reason 'old client' --yes
+
+Exit codes: 0 done, 2 nothing selected or no reason, 3 some were skipped, each one listed, 5 log not reachable, 6 no such
+topic or no data folder, 7 another run took over, 8 not confirmed, 129/130/143 stopped between two transactions")]
+pub struct Args {
+    #[command(flatten)]
+    which: Which,
+    /// Why; kept in the ledger with your name
+    #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
+    reason: String,
+    /// Stop after this many
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// Say what would happen and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+fn parse_reason(text: &str) -> std::result::Result<String, String> {
+    let reason = text.trim();
+    match reason.chars().count() {
+        0 => Err("say why: whoever looks at this later will want to know".to_owned()),
+        1..=MAX_REASON => Ok(reason.to_owned()),
+        _ => Err(format!("at most {MAX_REASON} characters")),
+    }
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// As its help says.
+pub async fn run(args: Args, cx: &Context) -> Result<()> {
+    let selection = args.which.selection()?;
+    let connected = cx.connect(DataDirMode::MustExist).await?;
+    let run = Run {
+        id: uuid::Uuid::now_v7().to_string(),
+        actor: connected.settings.profile.actor.clone(),
+        env: connected.target.environment.clone(),
+        act: Act::Discard { reason: args.reason },
+        limit: args.limit,
+        rate: None,
+    };
+    let frozen = Frozen::of(&selection, connected.ports.log.as_ref()).await?;
+    let work = Work { verb: "dlq discard", dangerous: true, which: args.which.name(), dry_run: args.dry_run };
+    work.run(&run, &frozen, &connected, cx).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_says_something() {
+        assert_eq!(parse_reason("  test upload ").unwrap(), "test upload");
+        assert!(parse_reason("  ").is_err() && parse_reason(&"x".repeat(2000)).is_err());
+    }
+}

@@ -1,0 +1,212 @@
+//! `mfctl dlq list`: dead letters, grouped by what went wrong.
+
+use clap::Args as ClapArgs;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::cli::context::Context;
+use crate::cli::failure::Result;
+use crate::cli::output::{Cell, Column, Format, Item, Page, Render, Tone, humane};
+use crate::cli::since::Since;
+use crate::cli::target::DataDirMode;
+use crate::dlq::list::{self, DeadLetter, ErrorGroup, Filter, Groups};
+use crate::domain::{Timestamp, TopicName};
+use crate::events::dead_letters;
+use crate::events::ledger::Ledger;
+use crate::ports::EventLog;
+
+/// Arguments of `mfctl dlq list`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  mfctl dlq list                                  what is unresolved, grouped by error
+  mfctl dlq list --since 2h --topic ingest.raw.dlq
+  mfctl dlq list --each --kind parser_limit       one row for each dead letter
+  mfctl dlq list -o name | mfctl dlq redrive - --dry-run
+
+Exit codes: 0 listed, 5 log not reachable, 6 no such topic or no data folder")]
+pub struct Args {
+    /// Only this dead-letter or parked topic
+    #[arg(long, value_name = "TOPIC")]
+    topic: Option<TopicName>,
+    /// Only this kind of failure; can be repeated
+    #[arg(long, value_name = "KIND")]
+    kind: Vec<String>,
+    /// Only those dead-lettered since: an RFC 3339 time, or how long ago (15m, 2h, 3d)
+    #[arg(long, value_name = "TIME")]
+    since: Option<Since>,
+    /// Resolved and parked ones too
+    #[arg(long)]
+    all: bool,
+    /// One row for each dead letter instead of groups
+    #[arg(long)]
+    each: bool,
+}
+
+/// What `mfctl dlq list` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DlqListReport {
+    /// Dead letters that match and have no ledger entry, parked topics not counted.
+    pub unresolved: u64,
+    /// Dead letters that match and have one, parked topics not counted.
+    pub resolved: u64,
+    /// Records in parked topics without a ledger entry, whatever the filters: they wait for a person.
+    pub parked_waiting: u64,
+    /// The groups: those with unresolved dead letters, or all with `--all`.
+    pub groups: Vec<ErrorGroup>,
+    /// Dead letters counted in an `(other)` group, because there were too many groups.
+    pub not_grouped: u64,
+    /// Records of the ledger that cannot be read; what they tell of counts as unresolved.
+    pub ledger_unreadable: u64,
+    #[serde(skip)]
+    now: Option<Timestamp>,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// As its help says.
+pub async fn run(args: Args, cx: &Context) -> Result<()> {
+    let connected = cx.connect(DataDirMode::MustExist).await?;
+    let (log, now) = (connected.ports.log.as_ref(), connected.ports.clock.now());
+    let filter = Filter {
+        topic: args.topic,
+        kinds: args.kind,
+        since: args.since.map(|since| since.resolve(now)),
+        with_parked: args.all,
+    };
+    let ledger = Ledger::load(log).await?;
+    if args.each || cx.out().options().format == Format::Name {
+        let mut rows = cx.out().list::<DeadLetter>("dead_letters");
+        list::walk(log, &ledger, &filter, |letter| {
+            if args.all || letter.resolution.is_none() { rows.push(&letter) } else { Ok(()) }
+        })
+        .await?;
+        return rows.finish();
+    }
+    cx.out().print(&grouped(log, &ledger, &filter, args.all, now).await?)
+}
+
+async fn grouped(
+    log: &dyn EventLog,
+    ledger: &Ledger,
+    filter: &Filter,
+    all: bool,
+    now: Timestamp,
+) -> Result<DlqListReport> {
+    let mut groups = Groups::default();
+    let (mut unresolved, mut resolved) = (0, 0);
+    list::walk::<crate::ports::Error>(log, ledger, filter, |letter| {
+        if letter.id.topic.is_dead_letters() {
+            let count = if letter.resolution.is_none() { &mut unresolved } else { &mut resolved };
+            *count += 1;
+        }
+        groups.add(letter);
+        Ok(())
+    })
+    .await?;
+    let (mut groups, not_grouped) = groups.finish();
+    groups.retain(|group| all || group.unresolved > 0);
+    let parked_waiting = parked_waiting(log, ledger).await?;
+    let ledger_unreadable = ledger.unreadable();
+    Ok(DlqListReport { unresolved, resolved, parked_waiting, groups, not_grouped, ledger_unreadable, now: Some(now) })
+}
+
+async fn parked_waiting(log: &dyn EventLog, ledger: &Ledger) -> Result<u64> {
+    let mut topics = dead_letters::topics(log).await?;
+    topics.retain(TopicName::is_parked);
+    let mut waiting = 0;
+    for partition in log.offsets(&topics).await? {
+        let records = u64::try_from(partition.span.high - partition.span.low).unwrap_or(0);
+        let resolved = ledger.resolved_in(&partition.at.topic, partition.at.partition, partition.span.low);
+        waiting += records.saturating_sub(resolved);
+    }
+    Ok(waiting)
+}
+
+impl Render for DlqListReport {
+    fn page(&self, page: &mut Page) {
+        let tone = if self.unresolved > 0 { Tone::Bad } else { Tone::Good };
+        page.field("unresolved", Cell::new(humane::count(self.unresolved)).tone(tone));
+        page.field("resolved", Cell::new(humane::count(self.resolved)));
+        let tone = if self.parked_waiting > 0 { Tone::Warn } else { Tone::Plain };
+        page.field("parked, waiting for a person", Cell::new(humane::count(self.parked_waiting)).tone(tone));
+        if self.ledger_unreadable > 0 {
+            let records = humane::counted(self.ledger_unreadable, "record", "records");
+            page.toned(format!("{records} of the ledger cannot be read"), Tone::Bad);
+        }
+        if self.groups.is_empty() {
+            return;
+        }
+        page.blank();
+        let columns = [
+            Column::right("UNRESOLVED"),
+            Column::right("RESOLVED"),
+            Column::left("TOPIC"),
+            Column::left("KIND"),
+            Column::left("MESSAGE"),
+            Column::left("GROUP"),
+            Column::left("LAST"),
+            Column::left("EXAMPLE"),
+        ];
+        page.table(&columns, self.groups.iter().map(|group| row(group, self.now)).collect());
+        if self.not_grouped > 0 {
+            let rest = humane::counted(self.not_grouped, "dead letter was", "dead letters were");
+            page.line(format!(
+                "{rest} counted under (other): too many different errors; narrow it with --topic or --kind"
+            ));
+        }
+    }
+
+    fn names(&self) -> Option<Vec<String>> {
+        Some(self.groups.iter().flat_map(|group| &group.sample_ids).map(ToString::to_string).collect())
+    }
+}
+
+fn row(group: &ErrorGroup, now: Option<Timestamp>) -> Vec<Cell> {
+    let tone = if group.unresolved > 0 { Tone::Bad } else { Tone::Dim };
+    let last =
+        now.map_or_else(|| humane::time(group.last_failed_at), |now| humane::time_and_age(group.last_failed_at, now));
+    vec![
+        Cell::new(humane::count(group.unresolved)).tone(tone),
+        Cell::new(humane::count(group.redriven + group.parked + group.discarded)),
+        Cell::new(group.topic.as_str()),
+        Cell::new(group.kind.as_str()),
+        Cell::new(group.message_shape.as_str()),
+        Cell::maybe(group.group.as_deref()),
+        Cell::new(last),
+        Cell::maybe(group.sample_ids.first()),
+    ]
+}
+
+impl Item for DeadLetter {
+    const COLUMNS: &'static [Column] = &[
+        Column::left("ID"),
+        Column::left("DEAD-LETTERED"),
+        Column::left("STATE"),
+        Column::left("KIND"),
+        Column::right("REDRIVES"),
+        Column::left("ASSET"),
+        Column::left("MESSAGE"),
+    ];
+
+    fn cells(&self) -> Vec<Cell> {
+        let state = match self.resolution {
+            None => Cell::new("unresolved").tone(Tone::Bad),
+            Some(resolution) => Cell::new(resolution.as_str()).tone(Tone::Dim),
+        };
+        vec![
+            Cell::new(self.id.to_string()),
+            Cell::new(humane::time(self.dead_lettered_at)),
+            state,
+            Cell::new(self.error.kind.as_str()),
+            Cell::new(self.error.redrives.to_string()),
+            Cell::maybe(self.asset_id),
+            Cell::new(self.error.message.as_str()),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.id.to_string()
+    }
+}

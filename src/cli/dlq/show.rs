@@ -1,0 +1,164 @@
+//! `mfctl dlq show`: one dead letter with everything that is known of it.
+
+use std::sync::Arc;
+
+use clap::Args as ClapArgs;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::redrive::{DEFAULT_MAX_REDRIVES, rules};
+use crate::cli::context::Context;
+use crate::cli::failure::Result;
+use crate::cli::ids;
+use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
+use crate::cli::target::DataDirMode;
+use crate::dlq::show::{self, Shown, ShownBytes};
+use crate::domain::{RecordAddress, Timestamp};
+use crate::events::EventCodec;
+
+/// Lines of a payload shown in a page; `-o json` and `--raw` have it all.
+const MAX_LINES: usize = 200;
+
+/// Arguments of `mfctl dlq show`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  mfctl dlq show media.ingested.dlq:3:42
+  mfctl dlq show media.ingested.dlq:3:42 --raw | xxd | head
+  mfctl dlq show media.ingested.dlq:3:42 -o json | jq .value.json
+
+Exit codes: 0 shown, 2 no id, 5 log not reachable, 6 no such record or no data folder")]
+pub struct Args {
+    /// The dead letter, <dlq-topic>:<partition>:<offset>; - reads it from stdin
+    #[arg(value_name = "ID")]
+    id: String,
+    /// Write the value's bytes to stdout as they are, and nothing else
+    #[arg(long)]
+    raw: bool,
+}
+
+/// What `mfctl dlq show` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DlqShowReport {
+    /// The dead letter.
+    #[serde(flatten)]
+    pub shown: Shown,
+    #[serde(skip)]
+    now: Option<Timestamp>,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// As its help says.
+pub async fn run(args: Args, cx: &Context) -> Result<()> {
+    let id: RecordAddress = ids::one(&args.id)?;
+    let connected = cx.connect(DataDirMode::MustExist).await?;
+    let ports = &connected.ports;
+    let record = show::fetch(ports.log.as_ref(), &id).await?;
+    if args.raw {
+        return cx.out().raw(record.value.as_deref().unwrap_or_default());
+    }
+    let codec = EventCodec::new(Arc::clone(&ports.registry), connected.target.environment.clone());
+    let rules = rules(&connected, DEFAULT_MAX_REDRIVES, false).await?;
+    let shown = show::show(&record, ports, &codec, &rules).await?;
+    cx.out().print(&DlqShowReport { shown, now: Some(ports.clock.now()) })
+}
+
+impl Render for DlqShowReport {
+    fn page(&self, page: &mut Page) {
+        let (shown, error) = (&self.shown, &self.shown.error);
+        page.field("id", Cell::new(shown.id.to_string()).tone(Tone::Strong));
+        page.field("error", Cell::new(error.kind.as_str()).tone(Tone::Bad));
+        page.field("message", error.message.as_str());
+        page.field("came from", Cell::maybe(error.source.as_ref()));
+        page.field("group", Cell::maybe(error.group.as_deref()));
+        page.field("attempts", Cell::maybe(error.attempts));
+        page.field("class", Cell::maybe(error.class));
+        page.field("first failed", self.time(error.first_failed_at));
+        page.field("last failed", self.time(error.last_failed_at.or(Some(shown.dead_lettered_at))));
+        page.field("worker", Cell::maybe(error.worker.as_deref()));
+        page.field("header format", error.format.as_str());
+        page.field("redriven before", shown.redrive.redrives.to_string());
+        self.ledger(page);
+        page.field("a redrive would", self.forecast());
+        self.asset(page);
+        page.field("value against its schema", shown.validity.as_str());
+        page.heading("Headers");
+        let rows = shown.headers.iter().map(|header| vec![Cell::new(header.name.as_str()), bytes_cell(&header.value)]);
+        page.table(&[Column::left("NAME"), Column::left("VALUE")], rows.collect());
+        page.heading(format!("Value ({}, {})", shown.value.encoding, humane::bytes(shown.value.size_bytes)));
+        payload(&shown.value, page);
+    }
+
+    fn names(&self) -> Option<Vec<String>> {
+        Some(vec![self.shown.id.to_string()])
+    }
+}
+
+impl DlqShowReport {
+    fn time(&self, at: Option<Timestamp>) -> Cell {
+        Cell::maybe(at.map(|at| self.now.map_or_else(|| humane::time(at), |now| humane::time_and_age(at, now))))
+    }
+
+    fn ledger(&self, page: &mut Page) {
+        let Some(entry) = &self.shown.resolution else {
+            page.field("ledger", Cell::new("unresolved").tone(Tone::Bad));
+            return;
+        };
+        let to = entry.sent_to.as_ref().map(|topic| format!(" to {topic}")).unwrap_or_default();
+        let text = format!("{}{to} by {} in run {}", entry.resolution, entry.actor, entry.run);
+        page.field("ledger", Cell::new(text).tone(Tone::Good));
+        page.field("decided", self.time(Some(entry.at)));
+        if let Some(reason) = &entry.reason {
+            page.field("reason", reason.as_str());
+        }
+    }
+
+    fn forecast(&self) -> String {
+        let forecast = &self.shown.redrive;
+        match (&forecast.to, &forecast.reason) {
+            (Some(to), _) if forecast.action == "park" => format!("park it in {to}: it was redriven too often"),
+            (Some(to), _) => format!("send it to {to}"),
+            (None, Some(reason)) => format!("leave it: {reason}"),
+            (None, None) => "leave it".to_owned(),
+        }
+    }
+
+    fn asset(&self, page: &mut Page) {
+        let Some(asset) = &self.shown.asset else { return };
+        let state = asset.state.map_or_else(|| "not in the catalog".to_owned(), |state| state.to_string());
+        let flag = asset.dead_lettered.map(|stage| format!(", dead-lettered in {stage}")).unwrap_or_default();
+        page.field("asset", format!("{} ({state}{flag})", asset.asset_id));
+        if let Some(title) = &asset.title {
+            page.field("title", title.as_str());
+        }
+    }
+}
+
+fn bytes_cell(bytes: &ShownBytes) -> Cell {
+    match (&bytes.text, bytes.encoding) {
+        (Some(text), "hex") => Cell::new(format!("0x{text}{}", more(bytes))).tone(Tone::Dim),
+        (Some(text), _) => Cell::new(format!("{text}{}", more(bytes))),
+        (None, _) => Cell::new("null").tone(Tone::Dim),
+    }
+}
+
+fn more(bytes: &ShownBytes) -> &'static str {
+    if bytes.truncated { "…" } else { "" }
+}
+
+fn payload(value: &ShownBytes, page: &mut Page) {
+    if let Some(schema) = value.schema_id {
+        page.toned(format!("schema {schema}"), Tone::Dim);
+    }
+    let text = match &value.json {
+        Some(json) => serde_json::to_string_pretty(json).unwrap_or_default(),
+        None => value.text.clone().unwrap_or_else(|| "null".to_owned()),
+    };
+    let mut lines = text.lines();
+    lines.by_ref().take(MAX_LINES).for_each(|line| drop(page.line(line)));
+    if lines.next().is_some() || value.truncated {
+        page.toned("… cut; --raw writes all of it", Tone::Dim);
+    }
+}

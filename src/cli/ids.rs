@@ -1,0 +1,90 @@
+//! Ids given on the command line, or one a line on stdin where `-` stands for them.
+
+use std::fmt::Display;
+use std::io::{BufRead, Read};
+use std::str::FromStr;
+
+use super::failure::{Failure, FailureKind, OrFail, Result};
+
+/// The longest line that can be an id.
+const MAX_LINE: u64 = 1024;
+
+/// Every id: those given, those on stdin where `-` was given. Empty lines are passed over.
+///
+/// # Errors
+/// Exit 2 for what is no id, naming it; exit 6 when `-` brings none.
+pub fn all<T: FromStr<Err: Display>>(given: &[String]) -> Result<Vec<T>> {
+    all_from(given, &mut std::io::stdin().lock())
+}
+
+fn all_from<T: FromStr<Err: Display>>(given: &[String], stdin: &mut dyn BufRead) -> Result<Vec<T>> {
+    let mut ids = Vec::new();
+    for word in given {
+        if word == "-" {
+            let before = ids.len();
+            read_lines(stdin, &mut ids)?;
+            if ids.len() == before {
+                return Err(Failure::invalid("stdin has no ids").hint("`-` reads one id a line"));
+            }
+        } else {
+            ids.push(one_of(word)?);
+        }
+    }
+    Ok(ids)
+}
+
+/// The one id: the word, or stdin's only line where the word is `-`.
+///
+/// # Errors
+/// As [`all`]; exit 2 when stdin has more than one.
+pub fn one<T: FromStr<Err: Display>>(given: &str) -> Result<T> {
+    let mut ids = all(&[given.to_owned()])?;
+    match (ids.pop(), ids.is_empty()) {
+        (Some(id), true) => Ok(id),
+        _ => Err(Failure::usage("this command takes one id, and stdin has more")),
+    }
+}
+
+fn one_of<T: FromStr<Err: Display>>(word: &str) -> Result<T> {
+    word.parse().map_err(|error: T::Err| Failure::usage(error.to_string()))
+}
+
+fn read_lines<T: FromStr<Err: Display>>(stdin: &mut dyn BufRead, ids: &mut Vec<T>) -> Result<()> {
+    let mut line = String::new();
+    loop {
+        line.clear();
+        let read = stdin.take(MAX_LINE).read_line(&mut line);
+        if read.or_fail(FailureKind::Invalid, || "cannot read ids from stdin".to_owned())? == 0 {
+            return Ok(());
+        }
+        let word = line.trim();
+        if !word.is_empty() {
+            ids.push(one_of(word)?);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::RecordAddress;
+
+    #[test]
+    fn a_dash_stands_for_stdin() {
+        let mut stdin: &[u8] = b"a.dlq:0:1\n\n  a.dlq:0:2  \n";
+        let given = ["b.dlq:1:1".to_owned(), "-".to_owned()];
+        let ids: Vec<RecordAddress> = all_from(&given, &mut stdin).unwrap();
+        assert_eq!(ids.iter().map(ToString::to_string).collect::<Vec<_>>(), ["b.dlq:1:1", "a.dlq:0:1", "a.dlq:0:2"]);
+    }
+
+    #[test]
+    fn what_is_no_id_is_named() {
+        let wrong = all_from::<RecordAddress>(&["nonsense".to_owned()], &mut std::io::empty()).unwrap_err();
+        assert_eq!(wrong.exit_code(), 2);
+        assert!(wrong.message().contains("nonsense"), "{wrong}");
+        let none = all_from::<RecordAddress>(&["-".to_owned()], &mut std::io::empty()).unwrap_err();
+        assert_eq!(none.exit_code(), 6);
+        let mut long: &[u8] = &[b'x'; 5000];
+        assert_eq!(all_from::<RecordAddress>(&["-".to_owned()], &mut long).unwrap_err().exit_code(), 2);
+    }
+}

@@ -1,0 +1,173 @@
+//! `mfctl media list`: assets, filtered, page by page.
+
+use std::str::FromStr;
+
+use clap::Args as ClapArgs;
+use serde::Serialize;
+
+use super::title;
+use crate::cli::context::Context;
+use crate::cli::failure::Result;
+use crate::cli::output::{Cell, Column, Item, Tone, humane};
+use crate::cli::since::Since;
+use crate::cli::target::DataDirMode;
+use crate::domain::{Asset, AssetState, JobId};
+use crate::ports::AssetFilter;
+
+/// Assets read at once.
+const PAGE: usize = 500;
+
+/// Arguments of `mfctl media list`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  mfctl media list                                  the first 100
+  mfctl media list --state enriched --type image/   all kinds of images
+  mfctl media list --dead-lettered -o name | head
+  mfctl media list --tag project=atlas --since 2d --all -o jsonl
+
+Exit codes: 0 listed, 2 wrong usage, 5 catalog not reachable, 6 no data folder")]
+pub struct Args {
+    /// Only this state: staged, ingested, enriched or revoked
+    #[arg(long, value_name = "STATE")]
+    state: Option<AssetState>,
+    /// Only those with an unresolved dead letter
+    #[arg(long)]
+    dead_lettered: bool,
+    /// Only this media type; one that ends in / means all of that family
+    #[arg(long = "type", value_name = "TYPE")]
+    media_type: Option<String>,
+    /// Only this collection
+    #[arg(long, value_name = "NAME")]
+    collection: Option<String>,
+    /// Only those with this tag, and this value if one is given
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    tag: Option<Tag>,
+    /// Only those of this job
+    #[arg(long, value_name = "JOB")]
+    job: Option<JobId>,
+    /// Only those staged since: an RFC 3339 time, or how long ago (15m, 2h, 3d)
+    #[arg(long, value_name = "TIME")]
+    since: Option<Since>,
+    /// At most this many
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+    /// Go on where an earlier list ended
+    #[arg(long, value_name = "CURSOR")]
+    cursor: Option<String>,
+    /// All of them, printed as they are read
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
+}
+
+/// A tag's name, and its value if one matters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Tag(String, String);
+
+impl FromStr for Tag {
+    type Err = String;
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        if name.is_empty() {
+            return Err("give a tag's name, or name=value".to_owned());
+        }
+        Ok(Self(name.to_owned(), value.to_owned()))
+    }
+}
+
+/// What stands beside the list in a document.
+#[derive(Debug, Serialize)]
+struct Trailer {
+    /// For `--cursor`; none at the end.
+    next_cursor: Option<String>,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// As its help says.
+pub async fn run(args: Args, cx: &Context) -> Result<()> {
+    let connected = cx.connect(DataDirMode::MustExist).await?;
+    let catalog = &connected.ports.catalog;
+    let filter = AssetFilter {
+        tenant: Some(connected.target.tenant.clone()),
+        state: args.state,
+        dead_lettered: args.dead_lettered.then_some(true),
+        media_type: args.media_type,
+        collection: args.collection,
+        tag: args.tag.map(|Tag(name, value)| (name, value)),
+        job_id: args.job,
+        since: args.since.map(|since| since.resolve(connected.ports.clock.now())),
+    };
+    let mut left = if args.all { usize::MAX } else { args.limit };
+    let mut cursor = args.cursor;
+    let mut rows = cx.out().list::<Asset>("assets");
+    while left > 0 {
+        let page = catalog.list(&filter, cursor.as_deref(), left.min(PAGE)).await?;
+        left = left.saturating_sub(page.items.len());
+        for asset in &page.items {
+            rows.push(asset)?;
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    let shown = rows.count();
+    rows.finish_with(&Trailer { next_cursor: cursor.clone() })?;
+    if let Some(cursor) = cursor {
+        cx.out().note(format!("{} shown; more with --cursor {cursor}", humane::counted(shown, "asset", "assets")));
+    }
+    Ok(())
+}
+
+impl Item for Asset {
+    const COLUMNS: &'static [Column] = &[
+        Column::left("ASSET"),
+        Column::left("STATE"),
+        Column::left("TYPE"),
+        Column::right("SIZE"),
+        Column::left("STAGED"),
+        Column::left("TITLE"),
+    ];
+
+    fn cells(&self) -> Vec<Cell> {
+        vec![
+            Cell::new(self.asset_id.to_string()),
+            state(self),
+            Cell::new(self.media_type.as_str()),
+            Cell::new(humane::bytes(self.size_bytes)),
+            Cell::new(humane::time(self.staged_at)),
+            Cell::maybe(title(self)),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.asset_id.to_string()
+    }
+}
+
+/// An asset's state, with its dead letter beside.
+pub(super) fn state(asset: &Asset) -> Cell {
+    if let Some(stage) = asset.dead_lettered {
+        return Cell::new(format!("{}, dead-lettered in {stage}", asset.state)).tone(Tone::Bad);
+    }
+    let tone = match asset.state {
+        AssetState::Enriched => Tone::Good,
+        AssetState::Revoked => Tone::Dim,
+        AssetState::Staged | AssetState::Ingested => Tone::Plain,
+    };
+    Cell::new(asset.state.as_str()).tone(tone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_may_have_a_value() {
+        assert_eq!("a".parse(), Ok(Tag("a".into(), String::new())));
+        assert_eq!("a=b=c".parse(), Ok(Tag("a".into(), "b=c".into())));
+        assert!("=b".parse::<Tag>().is_err());
+    }
+}

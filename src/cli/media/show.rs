@@ -1,0 +1,214 @@
+//! `mfctl media show`: everything known of an asset, and whether its parts are where they should be.
+
+use clap::Args as ClapArgs;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::list::state;
+use super::title;
+use crate::cli::context::{Connected, Context};
+use crate::cli::failure::Result;
+use crate::cli::ids;
+use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
+use crate::cli::target::DataDirMode;
+use crate::domain::asset::AssetSource;
+use crate::domain::names::{keys, topics};
+use crate::domain::{Asset, AssetId, AssetState, EventId, ObjectRef, Timestamp, TopicName};
+
+/// Files shown of an asset that many are.
+const MAX_SOURCES: usize = 50;
+
+/// Arguments of `mfctl media show`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  mfctl media show ed6de839-bf6e-5531-a0eb-2be63a35ce0a
+  mfctl media search hafez --limit 1 -o name | mfctl media show -
+  mfctl media show ed6de839-bf6e-5531-a0eb-2be63a35ce0a -o json | jq .asset.facts
+
+Exit codes: 0 shown, 2 no asset id, 5 a dependency is not reachable, 6 no such asset or no data folder")]
+pub struct Args {
+    /// The asset's id; - reads it from stdin
+    #[arg(value_name = "ASSET")]
+    asset: String,
+}
+
+/// An object of an asset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ShownObject {
+    /// What it is: `staging`, `original`, `text` or `thumbnail`.
+    pub role: &'static str,
+    /// Where it is or should be.
+    pub at: ObjectRef,
+    /// Its size; none when it is not there.
+    pub size_bytes: Option<u64>,
+    /// Whether it should be there in the asset's state.
+    pub expected: bool,
+}
+
+/// An event of an asset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ShownEvent {
+    /// Its topic.
+    pub topic: TopicName,
+    /// Its id, as it is or will be.
+    pub event_id: EventId,
+}
+
+/// What `mfctl media show` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct MediaShowReport {
+    /// The catalog's row.
+    pub asset: Asset,
+    /// The files it came from, latest first.
+    pub sources: Vec<AssetSource>,
+    /// Its objects.
+    pub objects: Vec<ShownObject>,
+    /// Whether the search index has a document of it.
+    pub search_document: bool,
+    /// The ids of its events in this revision.
+    pub events: Vec<ShownEvent>,
+    #[serde(skip)]
+    now: Option<Timestamp>,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// As its help says.
+pub async fn run(args: Args, cx: &Context) -> Result<()> {
+    let id: AssetId = ids::one(&args.asset)?;
+    let connected = cx.connect(DataDirMode::MustExist).await?;
+    let asset = super::asset(id, &connected).await?;
+    let ports = &connected.ports;
+    let report = MediaShowReport {
+        sources: ports.catalog.sources(id, MAX_SOURCES).await?,
+        objects: objects(&asset, &connected).await?,
+        search_document: ports.search.indexed(&[id]).await?.first().copied().unwrap_or(false),
+        events: events(&asset),
+        asset,
+        now: Some(ports.clock.now()),
+    };
+    cx.out().print(&report)
+}
+
+async fn objects(asset: &Asset, connected: &Connected) -> Result<Vec<ShownObject>> {
+    let buckets = &connected.buckets;
+    let durable = matches!(asset.state, AssetState::Ingested | AssetState::Enriched);
+    let original = ObjectRef { bucket: buckets.originals.clone(), key: keys::original(&asset.tenant, &asset.sha256) };
+    let derived = |key| ObjectRef { bucket: buckets.derived.clone(), key };
+    let text = derived(keys::derived_text(asset.asset_id, asset.revision));
+    let thumbnail = derived(keys::derived_thumbnail(asset.asset_id, asset.revision));
+    let enriched = asset.state == AssetState::Enriched;
+    let all = [
+        ("staging", asset.staging.clone(), asset.state == AssetState::Staged),
+        ("original", original, durable),
+        ("text", text, enriched && asset.facts.text_key.is_some()),
+        ("thumbnail", thumbnail, enriched && asset.facts.thumbnail_key.is_some()),
+    ];
+    let mut shown = Vec::new();
+    for (role, at, expected) in all {
+        let size_bytes = connected.ports.objects.head(&at).await?.map(|info| info.size_bytes);
+        if size_bytes.is_some() || expected {
+            shown.push(ShownObject { role, at, size_bytes, expected });
+        }
+    }
+    Ok(shown)
+}
+
+fn events(asset: &Asset) -> Vec<ShownEvent> {
+    let mut events = vec![ShownEvent { topic: topics::INGEST_RAW, event_id: asset.event_id }];
+    for topic in [topics::MEDIA_INGESTED, topics::MEDIA_ENRICHED] {
+        let event_id = EventId::of_output(asset.asset_id, topic.as_str(), asset.revision);
+        events.push(ShownEvent { topic, event_id });
+    }
+    events
+}
+
+impl Render for MediaShowReport {
+    fn page(&self, page: &mut Page) {
+        let asset = &self.asset;
+        page.field("asset", Cell::new(asset.asset_id.to_string()).tone(Tone::Strong));
+        page.field("state", state(asset));
+        page.field("revision", asset.revision.to_string());
+        page.field("title", Cell::maybe(title(asset)));
+        page.field("type", asset.media_type.as_str());
+        page.field("size", format!("{} ({} bytes)", humane::bytes(asset.size_bytes), asset.size_bytes));
+        page.field("sha256", asset.sha256.to_string());
+        page.field("tenant", asset.tenant.as_str());
+        page.field("collection", Cell::maybe(asset.metadata.collection.as_deref()));
+        for (name, value) in &asset.metadata.tags {
+            page.field(format!("tag {name}"), value.as_str());
+        }
+        for (name, value) in &asset.metadata.custom {
+            page.field(format!("field {name}"), value.to_string());
+        }
+        page.field("job", asset.job_id.to_string());
+        page.field("staged", self.time(Some(asset.staged_at)));
+        page.field("ingested", self.time(asset.ingested_at));
+        page.field("enriched", self.time(asset.enriched_at));
+        self.facts(page);
+        self.parts(page);
+    }
+
+    fn names(&self) -> Option<Vec<String>> {
+        Some(vec![self.asset.asset_id.to_string()])
+    }
+}
+
+impl MediaShowReport {
+    fn time(&self, at: Option<Timestamp>) -> Cell {
+        Cell::maybe(at.map(|at| self.now.map_or_else(|| humane::time(at), |now| humane::time_and_age(at, now))))
+    }
+
+    fn facts(&self, page: &mut Page) {
+        let facts = &self.asset.facts;
+        let size = facts.width_px.zip(facts.height_px).map(|(width, height)| format!("{width} × {height} px"));
+        let text = facts.text_chars.map(|chars| {
+            let cut = if facts.text_truncated { ", cut at the limit" } else { "" };
+            format!("{}{cut}", humane::counted(chars, "character", "characters"))
+        });
+        let known = [
+            ("title in the file", facts.title.clone()),
+            ("language", facts.language.clone()),
+            ("text", text),
+            ("pages", facts.pages.map(|pages| pages.to_string())),
+            ("image", size),
+            ("taken at", facts.taken_at.clone()),
+            ("camera", facts.camera.clone()),
+        ];
+        for (name, value) in known {
+            if let Some(value) = value {
+                page.field(name, value);
+            }
+        }
+        for note in &facts.notes {
+            page.field("note", note.as_str());
+        }
+    }
+
+    fn parts(&self, page: &mut Page) {
+        page.heading("Files");
+        let columns = [Column::left("PATH"), Column::left("HOST"), Column::left("SEEN"), Column::left("JOB")];
+        let rows = self.sources.iter().map(|source| {
+            let (path, job) = (source.path.as_str(), source.job_id.to_string());
+            vec![path.into(), source.host.as_str().into(), humane::time(source.seen_at).into(), job.into()]
+        });
+        page.table(&columns, rows.collect());
+        page.heading("Objects");
+        let columns = [Column::left("ROLE"), Column::right("SIZE"), Column::left("WHERE")];
+        let rows = self.objects.iter().map(|object| {
+            let size = match object.size_bytes {
+                Some(size) => Cell::new(humane::bytes(size)),
+                None => Cell::new("missing").tone(Tone::Bad),
+            };
+            vec![Cell::new(object.role), size, Cell::new(object.at.to_string())]
+        });
+        page.table(&columns, rows.collect());
+        page.heading("Events");
+        let rows = self.events.iter().map(|event| vec![event.topic.as_str().into(), event.event_id.to_string().into()]);
+        page.table(&[Column::left("TOPIC"), Column::left("EVENT")], rows.collect());
+        let found = if self.search_document { "yes" } else { "no" };
+        page.blank().field("in the search index", found);
+    }
+}

@@ -1,0 +1,125 @@
+//! Points in time as operators type them: RFC 3339, or so long ago.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::{Timestamp, Zoned, civil};
+
+/// The value of `--since`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// A point in time.
+    At(Timestamp),
+    /// So long ago.
+    Ago(Duration),
+}
+
+impl Since {
+    /// The point in time, seen from now.
+    #[must_use]
+    pub fn resolve(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(at) => at,
+            Self::Ago(ago) => now.checked_sub(ago).unwrap_or(Timestamp::MIN),
+        }
+    }
+}
+
+impl FromStr for Since {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if let Ok(at) = text.parse::<Timestamp>() {
+            return Ok(Self::At(at));
+        }
+        if let Ok(time) = clock_time(text) {
+            return Err(both_readings(text, time, &Zoned::now()));
+        }
+        duration(text).map(Self::Ago).ok_or_else(|| {
+            "give a time with its zone (2026-11-24T02:10:00Z) or how long ago (90s, 15m, 2h, 1h30m, 3d, 2w)".to_owned()
+        })
+    }
+}
+
+fn clock_time(text: &str) -> Result<civil::Time, jiff::Error> {
+    if !text.contains(':') {
+        return Err(jiff::Error::from_args(format_args!("no clock time")));
+    }
+    let padded = if text.find(':') == Some(1) { format!("0{text}") } else { text.to_owned() };
+    padded.parse()
+}
+
+/// A clock time without a zone means two things; whoever is awake at 3 a.m. must not have to guess which was taken.
+fn both_readings(text: &str, time: civil::Time, now: &Zoned) -> String {
+    let today = now.with_time_zone(jiff::tz::TimeZone::UTC).date();
+    let utc = today.to_datetime(time).to_zoned(jiff::tz::TimeZone::UTC).map(|at| at.timestamp());
+    let local = now.date().to_datetime(time).to_zoned(now.time_zone().clone()).map(|at| at.timestamp());
+    match (utc, local) {
+        (Ok(utc), Ok(local)) if utc != local => {
+            format!("{text} could be {utc} (UTC) or {local} (this host's zone): say which")
+        }
+        (Ok(utc), _) => {
+            format!("{text} could be {utc} (the time of day) or {} ago: say which", ago(time))
+        }
+        _ => format!("{text} has no zone and no day: write it as 2026-11-24T02:10:00Z"),
+    }
+}
+
+fn ago(time: civil::Time) -> String {
+    format!("{}h{}m", time.hour(), time.minute())
+}
+
+/// Whole numbers with the units s, m, h, d, w, one after another.
+fn duration(text: &str) -> Option<Duration> {
+    let mut total: u64 = 0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number: u64 = rest[..digits].parse().ok()?;
+        let unit = rest[digits..].chars().next()?;
+        let seconds = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86_400,
+            'w' => 604_800,
+            _ => return None,
+        };
+        total = total.checked_add(number.checked_mul(seconds)?)?;
+        rest = rest[digits + 1..].trim_start();
+    }
+    (!text.is_empty()).then_some(Duration::from_secs(total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_or_how_long_ago() {
+        let now: Timestamp = "2026-11-24T03:00:00Z".parse().unwrap();
+        for (text, expected) in [
+            ("2026-11-24T02:10:00Z", "2026-11-24T02:10:00Z"),
+            ("2026-11-24T05:40:00+03:30", "2026-11-24T02:10:00Z"),
+            ("50m", "2026-11-24T02:10:00Z"),
+            ("1h30m", "2026-11-24T01:30:00Z"),
+            ("2d", "2026-11-22T03:00:00Z"),
+        ] {
+            let since: Since = text.parse().unwrap();
+            assert_eq!(since.resolve(now).to_string(), expected, "{text}");
+        }
+        for wrong in ["", "h", "2", "2x", "-2h", "yesterday", "99999999999999999999d", "2026-11-24"] {
+            assert!(wrong.parse::<Since>().is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_bare_clock_time_is_refused_with_both_readings() {
+        let error = "02:10".parse::<Since>().unwrap_err();
+        assert!(error.contains("T02:10:00Z") && error.contains(" or "), "{error}");
+        let tehran: Zoned = "2026-11-24T06:30:00+03:30[+03:30]".parse().unwrap();
+        let error = both_readings("2:10", civil::time(2, 10, 0, 0), &tehran);
+        assert!(error.contains("2026-11-24T02:10:00Z") && error.contains("2026-11-23T22:40:00Z"), "{error}");
+    }
+}

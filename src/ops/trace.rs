@@ -1,0 +1,365 @@
+//! One asset's whole story, in order: its files, its events, its states, its dead letters and what was decided of them.
+//!
+//! Reads the one partition of each topic that the asset's key belongs to, page by page, and the catalog. Changes nothing.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::domain::dead_letter::{self, LedgerEntry, RedriveMark, Resolution};
+use crate::domain::event::{self, header};
+use crate::domain::names::topics;
+use crate::domain::{
+    Asset, AssetId, AssetState, EventId, Record, RecordAddress, SourcePath, Stage, Tenant, TopicName, TopicPartition,
+    partition,
+};
+use crate::events::ledger::Ledger;
+use crate::events::pager::Pager;
+use crate::ports::{Error, ErrorKind, EventLog, FetchLimits, Ports, Result};
+
+/// Steps of a story at most; a record sent round in circles must not fill memory.
+const MAX_STEPS: usize = 10_000;
+/// Files of an asset at most.
+const MAX_SOURCES: usize = 1000;
+/// How far the clocks of two hosts may differ: reading begins this long before the asset was staged.
+const CLOCK_MARGIN: SignedDuration = SignedDuration::from_hours(1);
+
+/// What a step of the story is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StepKind {
+    /// A file was seen whose bytes it is.
+    Seen,
+    /// The catalog says: this state was reached.
+    State,
+    /// An event stands on the log.
+    Event,
+    /// An event was sent again by a redrive.
+    Redrive,
+    /// A worker tried for the first time and failed.
+    Attempt,
+    /// A worker gave it up.
+    DeadLetter,
+    /// It was moved to a parked topic.
+    Parked,
+    /// The ledger says what was decided of a dead letter.
+    Decision,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Step {
+    /// When.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// Seconds since the step before.
+    pub after_seconds: Option<f64>,
+    /// What.
+    pub kind: StepKind,
+    /// A sentence.
+    pub text: String,
+    /// Where the record stands, for what stands on the log.
+    pub address: Option<RecordAddress>,
+    /// The event's id, where there is one.
+    pub event_id: Option<String>,
+}
+
+/// The story of an asset.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Story {
+    /// The asset.
+    pub asset_id: AssetId,
+    /// Its state now; none when the catalog does not have it.
+    pub state: Option<AssetState>,
+    /// The stage whose dead letter is unresolved.
+    pub dead_lettered: Option<Stage>,
+    /// The steps, in order.
+    pub steps: Vec<Step>,
+    /// Seconds from the first step to the last.
+    pub took_seconds: Option<f64>,
+    /// What the story may lack, and why.
+    pub gaps: Vec<String>,
+}
+
+/// What a story can be asked for by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// An asset's or an event's id.
+    Id(uuid::Uuid),
+    /// Where a record stands.
+    Address(RecordAddress),
+    /// A file.
+    Path(SourcePath),
+}
+
+/// Finds the asset that a subject is about; the second is a remark on how.
+///
+/// # Errors
+/// `NotFound` when there is none, otherwise those of the ports.
+pub async fn find(subject: &Subject, tenant: &Tenant, ports: &Ports) -> Result<(AssetId, Option<String>)> {
+    match subject {
+        Subject::Id(id) => of_id(*id, ports).await,
+        Subject::Address(address) => of_address(address, ports.log.as_ref()).await,
+        Subject::Path(path) => of_path(path, tenant, ports).await,
+    }
+}
+
+async fn of_id(id: uuid::Uuid, ports: &Ports) -> Result<(AssetId, Option<String>)> {
+    let asset = AssetId(id);
+    if !ports.catalog.assets(&[asset]).await?.is_empty() {
+        return Ok((asset, None));
+    }
+    let event = EventId(id);
+    if let Some(asset) = ports.catalog.asset_of_event(event).await? {
+        return Ok((asset, Some(format!("{event} is its staged event"))));
+    }
+    if let Some((asset, address)) = search_log(event, ports.log.as_ref()).await? {
+        return Ok((asset, Some(format!("{event} is its event at {address}"))));
+    }
+    Err(Error::new(ErrorKind::NotFound, format!("no asset and no event on the log has the id {id}"))
+        .hint("`mfctl media list` and `mfctl media search` find assets"))
+}
+
+/// Looks for an event that the catalog does not know: reads every pipeline topic.
+async fn search_log(event: EventId, log: &dyn EventLog) -> Result<Option<(AssetId, RecordAddress)>> {
+    let wanted = event.to_string();
+    for partition in log.offsets(&topics::PIPELINE).await? {
+        let mut pager = Pager::whole(&partition);
+        while let Some(records) = pager.next_page(log).await? {
+            let found = records.iter().find(|record| record.headers.text(header::EVENT_ID) == Some(&wanted));
+            if let Some((asset, record)) = found.and_then(|record| Some((key_of(record)?, record))) {
+                return Ok(Some((asset, record.address.clone())));
+            }
+        }
+    }
+    Ok(None)
+}
+
+async fn of_address(address: &RecordAddress, log: &dyn EventLog) -> Result<(AssetId, Option<String>)> {
+    let at = TopicPartition::new(address.topic.clone(), address.partition);
+    let one = FetchLimits { max_records: 1, ..FetchLimits::default() };
+    let fetched = log.fetch(&at, address.offset, one).await?;
+    let record = fetched.records.into_iter().find(|record| record.address == *address);
+    let record = record.ok_or_else(|| {
+        let kept = format!("{at} keeps offsets {} to {}", fetched.span.low, fetched.span.high);
+        Error::new(ErrorKind::NotFound, format!("there is no record at {address}")).hint(kept)
+    })?;
+    let asset = key_of(&record).ok_or_else(|| {
+        Error::new(ErrorKind::Invalid, format!("the record at {address} is about no asset: its key is no asset id"))
+    })?;
+    Ok((asset, Some(format!("{address} is one of its records"))))
+}
+
+async fn of_path(path: &SourcePath, tenant: &Tenant, ports: &Ports) -> Result<(AssetId, Option<String>)> {
+    let assets = ports.catalog.assets_of_path(tenant, path).await?;
+    let Some(latest) = assets.first() else {
+        return Err(Error::new(ErrorKind::NotFound, format!("no asset came from {path}"))
+            .hint("`mfctl jobs failed JOB` lists the files that were not taken, each with its reason"));
+    };
+    let others: Vec<String> = assets[1..].iter().take(5).map(AssetId::to_string).collect();
+    let remark = match others.as_slice() {
+        [] => None,
+        _ => Some(format!("the file had other content before: {}", others.join(", "))),
+    };
+    Ok((*latest, remark))
+}
+
+fn key_of(record: &Record) -> Option<AssetId> {
+    std::str::from_utf8(record.key.as_deref()?).ok()?.parse().ok()
+}
+
+/// Tells an asset's story.
+///
+/// # Errors
+/// `NotFound` when neither the catalog nor the log knows the asset, otherwise those of the ports.
+pub async fn story(asset_id: AssetId, ports: &Ports) -> Result<Story> {
+    let asset = ports.catalog.assets(&[asset_id]).await?.into_iter().next();
+    let mut teller = Teller { steps: Vec::new(), gaps: Vec::new() };
+    if let Some(asset) = &asset {
+        teller.tell_states(asset);
+        teller.tell_sources(asset_id, ports).await?;
+    }
+    teller.tell_log(asset_id, asset.as_ref().map(|asset| asset.staged_at), ports.log.as_ref()).await?;
+    if asset.is_none() {
+        if teller.steps.is_empty() {
+            return Err(Error::new(ErrorKind::NotFound, format!("there is no asset {asset_id}"))
+                .hint("`mfctl media list` and `mfctl media search` find assets"));
+        }
+        teller.gaps.push("the catalog does not have this asset; only its records on the log are told".to_owned());
+    }
+    Ok(teller.finish(asset_id, asset.as_ref()))
+}
+
+struct Teller {
+    steps: Vec<Step>,
+    gaps: Vec<String>,
+}
+
+impl Teller {
+    fn tell(&mut self, at: Timestamp, kind: StepKind, text: String, record: Option<&Record>) {
+        let address = record.map(|record| record.address.clone());
+        let event_id = record.and_then(|record| record.headers.text(header::EVENT_ID)).map(str::to_owned);
+        self.steps.push(Step { at, after_seconds: None, kind, text, address, event_id });
+    }
+
+    fn tell_states(&mut self, asset: &Asset) {
+        let states = [
+            (Some(asset.staged_at), format!("staged: {} as {}", asset.media_type, asset.staging)),
+            (asset.published_at, "its event was acknowledged".to_owned()),
+            (asset.ingested_at, format!("ingested: revision {} is in the durable bucket", asset.revision)),
+            (asset.enriched_at, "enriched: derivatives and search document are written".to_owned()),
+        ];
+        for (at, text) in states {
+            if let Some(at) = at {
+                self.tell(at, StepKind::State, text, None);
+            }
+        }
+        if asset.state == AssetState::Revoked {
+            self.tell(asset.updated_at, StepKind::State, "revoked: taken down".to_owned(), None);
+        }
+    }
+
+    async fn tell_sources(&mut self, asset: AssetId, ports: &Ports) -> Result<()> {
+        let sources = ports.catalog.sources(asset, MAX_SOURCES).await?;
+        if sources.len() == MAX_SOURCES {
+            self.gaps.push(format!("it came from more files; only the latest {MAX_SOURCES} are told"));
+        }
+        for source in sources {
+            let text = format!("seen as {} on {} by job {}", source.path, source.host, source.job_id);
+            self.tell(source.seen_at, StepKind::Seen, text, None);
+        }
+        Ok(())
+    }
+
+    async fn tell_log(&mut self, asset: AssetId, staged_at: Option<Timestamp>, log: &dyn EventLog) -> Result<()> {
+        let key = asset.to_string();
+        let ledger = Ledger::load(log).await?;
+        let partitions: BTreeMap<TopicName, u32> =
+            log.topics().await?.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
+        let family = |topic: TopicName| [topic.clone(), topic.dead_letters(), topic.parked()];
+        for topic in topics::PIPELINE.into_iter().flat_map(family) {
+            let Some(count) = partitions.get(&topic) else { continue };
+            let at = TopicPartition::new(topic, partition::for_key(key.as_bytes(), *count));
+            self.tell_partition(&at, &key, staged_at, &ledger, log).await?;
+        }
+        Ok(())
+    }
+
+    async fn tell_partition(
+        &mut self,
+        at: &TopicPartition,
+        key: &str,
+        staged_at: Option<Timestamp>,
+        ledger: &Ledger,
+        log: &dyn EventLog,
+    ) -> Result<()> {
+        let spans = log.offsets(std::slice::from_ref(&at.topic)).await?;
+        let Some(span) = spans.into_iter().find(|p| p.at == *at).map(|p| p.span) else { return Ok(()) };
+        let from = match staged_at.and_then(|time| time.checked_sub(CLOCK_MARGIN).ok()) {
+            Some(time) => log.offset_for_time(at, time).await?.max(span.low),
+            None => span.low,
+        };
+        if span.low > 0 && from == span.low {
+            self.gaps.push(format!("{at} begins at offset {}: what stood before is gone (retention)", span.low));
+        }
+        let mut pager = Pager::new(at.clone(), from, span.high);
+        while let Some(records) = pager.next_page(log).await? {
+            for record in records.iter().filter(|record| record.key.as_deref() == Some(key.as_bytes())) {
+                if self.steps.len() >= MAX_STEPS {
+                    self.gaps.push(format!("only the first {MAX_STEPS} steps are told"));
+                    return Ok(());
+                }
+                self.tell_record(record);
+                if let Some(entry) = ledger.entry(log, &record.address).await? {
+                    self.tell_decision(&entry);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_record(&mut self, record: &Record) {
+        let topic = &record.address.topic;
+        let mark = RedriveMark::of(&record.headers);
+        if topic.is_dead_letters() {
+            return self.tell_dead_letter(record);
+        }
+        let (kind, text) = match mark {
+            Some(mark) if topic.is_parked() => {
+                (StepKind::Parked, format!("parked after {} redrives (run {})", mark.count, mark.run))
+            }
+            None if topic.is_parked() => (StepKind::Parked, "parked".to_owned()),
+            Some(mark) => (
+                StepKind::Redrive,
+                format!("{topic} sent again, redrive {} of run {}, from {}", mark.count, mark.run, mark.source),
+            ),
+            None => (StepKind::Event, format!("{topic}{}", revision_of(record))),
+        };
+        self.tell(record.timestamp, kind, text, Some(record));
+    }
+
+    fn tell_dead_letter(&mut self, record: &Record) {
+        let info = dead_letter::read(record);
+        let group = info.group.as_deref().unwrap_or("a consumer");
+        let attempts = info.attempts.unwrap_or(1);
+        let last = info.last_failed_at.unwrap_or(record.timestamp);
+        if let Some(first) = info.first_failed_at.filter(|first| attempts > 1 && *first < last) {
+            let text = format!("{group} failed for the first time: {}", info.kind);
+            self.tell(first, StepKind::Attempt, text, None);
+        }
+        let tries = if attempts == 1 { "1 attempt".to_owned() } else { format!("{attempts} attempts") };
+        let text = format!("{group} gave up after {tries}: {}: {}", info.kind, info.message);
+        self.tell(last, StepKind::DeadLetter, text, Some(record));
+    }
+
+    fn tell_decision(&mut self, entry: &LedgerEntry) {
+        let what = match entry.resolution {
+            Resolution::Redriven => "sent back",
+            Resolution::Parked => "parked",
+            Resolution::Discarded => "discarded",
+        };
+        let to = entry.sent_to.as_ref().map(|topic| format!(" to {topic}")).unwrap_or_default();
+        let why = entry.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let text = format!("{} {what}{to} by {} (run {}){why}", entry.dead_letter, entry.actor, entry.run);
+        self.tell(entry.at, StepKind::Decision, text, None);
+    }
+
+    fn finish(mut self, asset_id: AssetId, asset: Option<&Asset>) -> Story {
+        self.steps.sort_by(|a, b| a.at.cmp(&b.at).then(rank(a.kind).cmp(&rank(b.kind))));
+        let mut before: Option<Timestamp> = None;
+        for step in &mut self.steps {
+            step.after_seconds = before.map(|before| step.at.duration_since(before).as_secs_f64());
+            before = Some(step.at);
+        }
+        let ends = self.steps.first().zip(self.steps.last());
+        Story {
+            asset_id,
+            state: asset.map(|asset| asset.state),
+            dead_lettered: asset.and_then(|asset| asset.dead_lettered),
+            took_seconds: ends.map(|(first, last)| last.at.duration_since(first.at).as_secs_f64()),
+            steps: self.steps,
+            gaps: self.gaps,
+        }
+    }
+}
+
+/// The order of what happened in the same millisecond.
+fn rank(kind: StepKind) -> u8 {
+    match kind {
+        StepKind::Seen => 0,
+        StepKind::Attempt => 1,
+        StepKind::Event => 2,
+        StepKind::State => 3,
+        StepKind::DeadLetter => 4,
+        StepKind::Decision => 5,
+        StepKind::Redrive | StepKind::Parked => 6,
+    }
+}
+
+fn revision_of(record: &Record) -> String {
+    let json = event::unframe(record.value.as_ref()).ok().map(|(_, json)| json);
+    let event = json.and_then(|json| serde_json::from_slice::<event::AnyEvent>(&json).ok());
+    event.map(|event| format!(" revision {}", event.common.revision)).unwrap_or_default()
+}
