@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use jiff::{Timestamp, Zoned, civil};
+use jiff::{Timestamp, ZonedDateTime, civil};
 
 /// The value of `--since`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +33,8 @@ impl FromStr for Since {
         if let Ok(at) = text.parse::<Timestamp>() {
             return Ok(Self::At(at));
         }
-        if let Ok(time) = clock_time(text) {
-            return Err(both_readings(text, time, &Zoned::now()));
+        if let Some(time) = clock_time(text) {
+            return Err(both_readings(text, time, &ZonedDateTime::now()));
         }
         duration(text).map(Self::Ago).ok_or_else(|| {
             "give a time with its zone (2026-11-24T02:10:00Z) or how long ago (90s, 15m, 2h, 1h30m, 3d, 2w)".to_owned()
@@ -42,19 +42,18 @@ impl FromStr for Since {
     }
 }
 
-fn clock_time(text: &str) -> Result<civil::Time, jiff::Error> {
-    if !text.contains(':') {
-        return Err(jiff::Error::from_args(format_args!("no clock time")));
+fn clock_time(text: &str) -> Option<civil::Time> {
+    match text.find(':')? {
+        1 => format!("0{text}").parse().ok(),
+        _ => text.parse().ok(),
     }
-    let padded = if text.find(':') == Some(1) { format!("0{text}") } else { text.to_owned() };
-    padded.parse()
 }
 
 /// A clock time without a zone means two things; whoever is awake at 3 a.m. must not have to guess which was taken.
-fn both_readings(text: &str, time: civil::Time, now: &Zoned) -> String {
+fn both_readings(text: &str, time: civil::Time, now: &ZonedDateTime) -> String {
     let today = now.with_time_zone(jiff::tz::TimeZone::UTC).date();
-    let utc = today.to_datetime(time).to_zoned(jiff::tz::TimeZone::UTC).map(|at| at.timestamp());
-    let local = now.date().to_datetime(time).to_zoned(now.time_zone().clone()).map(|at| at.timestamp());
+    let utc = today.to_datetime(time).to_zoned_datetime(jiff::tz::TimeZone::UTC).map(|at| at.timestamp());
+    let local = now.date().to_datetime(time).to_zoned_datetime(now.time_zone().clone()).map(|at| at.timestamp());
     match (utc, local) {
         (Ok(utc), Ok(local)) if utc != local => {
             format!("{text} could be {utc} (UTC) or {local} (this host's zone): say which")
@@ -118,7 +117,7 @@ mod tests {
     fn a_bare_clock_time_is_refused_with_both_readings() {
         let error = "02:10".parse::<Since>().unwrap_err();
         assert!(error.contains("T02:10:00Z") && error.contains(" or "), "{error}");
-        let tehran: Zoned = "2026-11-24T06:30:00+03:30[+03:30]".parse().unwrap();
+        let tehran: ZonedDateTime = "2026-11-24T06:30:00+03:30[+03:30]".parse().unwrap();
         let error = both_readings("2:10", civil::time(2, 10, 0, 0), &tehran);
         assert!(error.contains("2026-11-24T02:10:00Z") && error.contains("2026-11-23T22:40:00Z"), "{error}");
     }

@@ -1,9 +1,11 @@
 //! `mfctl dlq list`: dead letters, grouped by what went wrong.
 
 use clap::Args as ClapArgs;
+use clap_complete::ArgValueCandidates;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::output::{Cell, Column, Format, Item, Page, Render, Tone, humane};
@@ -27,7 +29,7 @@ Examples:
 Exit codes: 0 listed, 5 log not reachable, 6 no such topic or no data folder")]
 pub struct Args {
     /// Only this dead-letter or parked topic
-    #[arg(long, value_name = "TOPIC")]
+    #[arg(long, value_name = "TOPIC", add = ArgValueCandidates::new(complete::dead_letter_topics))]
     topic: Option<TopicName>,
     /// Only this kind of failure; can be repeated
     #[arg(long, value_name = "KIND")]

@@ -6,7 +6,9 @@ pub mod redrive;
 pub mod show;
 
 use clap::{Args as ClapArgs, Subcommand};
+use clap_complete::ArgValueCandidates;
 
+use super::complete;
 use super::context::Context;
 use super::failure::{Failure, Result};
 use super::ids;
@@ -62,7 +64,7 @@ struct Which {
     #[arg(value_name = "ID")]
     ids: Vec<String>,
     /// Everything in this dead-letter topic; can be repeated
-    #[arg(long, value_name = "TOPIC")]
+    #[arg(long, value_name = "TOPIC", add = ArgValueCandidates::new(complete::dead_letter_topics))]
     topic: Vec<TopicName>,
     /// Everything in every dead-letter topic; parked topics are left alone
     #[arg(long)]

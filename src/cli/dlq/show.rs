@@ -157,7 +157,9 @@ fn payload(value: &ShownBytes, page: &mut Page) {
         None => value.text.clone().unwrap_or_else(|| "null".to_owned()),
     };
     let mut lines = text.lines();
-    lines.by_ref().take(MAX_LINES).for_each(|line| drop(page.line(line)));
+    for line in lines.by_ref().take(MAX_LINES) {
+        page.line(line);
+    }
     if lines.next().is_some() || value.truncated {
         page.toned("… cut; --raw writes all of it", Tone::Dim);
     }

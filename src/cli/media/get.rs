@@ -4,10 +4,12 @@ use std::io::{IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, ValueEnum};
+use clap_complete::ArgValueCandidates;
 use sha2::{Digest, Sha256 as Hasher};
 use tempfile::{NamedTempFile, SpooledTempFile};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use crate::cli::complete;
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::{Failure, FailureKind, OrFail, Result};
 use crate::cli::ids;
@@ -37,7 +39,7 @@ Exit codes: 0 done, 2 wrong usage, 5 store not reachable, 6 no such asset or obj
 10 the bytes are not those that were ingested; nothing is left behind")]
 pub struct Args {
     /// The asset's id; - reads it from stdin
-    #[arg(value_name = "ASSET")]
+    #[arg(value_name = "ASSET", add = ArgValueCandidates::new(complete::assets))]
     asset: String,
     /// Not the original but what was derived from it
     #[arg(long, value_name = "WHICH", value_enum)]

@@ -3,9 +3,11 @@
 use std::str::FromStr;
 
 use clap::Args as ClapArgs;
+use clap_complete::ArgValueCandidates;
 use serde::Serialize;
 
 use super::title;
+use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::output::{Cell, Column, Item, Tone, humane};
@@ -44,7 +46,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME[=VALUE]")]
     tag: Option<Tag>,
     /// Only those of this job
-    #[arg(long, value_name = "JOB")]
+    #[arg(long, value_name = "JOB", add = ArgValueCandidates::new(complete::jobs))]
     job: Option<JobId>,
     /// Only those staged since: an RFC 3339 time, or how long ago (15m, 2h, 3d)
     #[arg(long, value_name = "TIME")]

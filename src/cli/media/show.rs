@@ -1,11 +1,13 @@
 //! `mfctl media show`: everything known of an asset, and whether its parts are where they should be.
 
 use clap::Args as ClapArgs;
+use clap_complete::ArgValueCandidates;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::list::state;
 use super::title;
+use crate::cli::complete;
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::Result;
 use crate::cli::ids;
@@ -29,7 +31,7 @@ Examples:
 Exit codes: 0 shown, 2 no asset id, 5 a dependency is not reachable, 6 no such asset or no data folder")]
 pub struct Args {
     /// The asset's id; - reads it from stdin
-    #[arg(value_name = "ASSET")]
+    #[arg(value_name = "ASSET", add = ArgValueCandidates::new(complete::assets))]
     asset: String,
 }
 

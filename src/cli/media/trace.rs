@@ -4,9 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
+use clap_complete::ArgValueCandidates;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::{FailureKind, OrFail, Result};
 use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
@@ -26,7 +28,7 @@ Examples:
 Exit codes: 0 told, 5 a dependency is not reachable, 6 no such asset, event or file, or no data folder")]
 pub struct Args {
     /// An asset's id, an event's id, a record's address (<topic>:<partition>:<offset>) or a file's path
-    #[arg(value_name = "ASSET|EVENT|RECORD|PATH")]
+    #[arg(value_name = "ASSET|EVENT|RECORD|PATH", add = ArgValueCandidates::new(complete::assets))]
     subject: String,
 }
 
