@@ -9,6 +9,7 @@ pub mod db;
 pub mod folder;
 pub mod journal;
 pub mod locks;
+pub mod log;
 pub mod objects;
 pub mod operators;
 pub mod registry;
@@ -18,6 +19,7 @@ mod sql;
 pub use base::OpenMode;
 pub use db::Db;
 pub use folder::DataFolder;
+pub use log::EmbeddedLog;
 
 /// Opens every port on a data folder.
 ///

@@ -20,7 +20,6 @@ CREATE TABLE partitions (
     partition    INTEGER NOT NULL,
     low          INTEGER NOT NULL DEFAULT 0,    -- first offset kept
     next_offset  INTEGER NOT NULL DEFAULT 0,    -- end: the next record's offset
-    clean_to     INTEGER NOT NULL DEFAULT 0,    -- compacted below this offset
     max_ts_ms    INTEGER NOT NULL DEFAULT 0,    -- the latest record time so far
     UNIQUE (topic_id, partition)
 ) STRICT;
@@ -35,10 +34,33 @@ CREATE TABLE records (
     PRIMARY KEY (part_id, "offset")
 ) STRICT, WITHOUT ROWID;
 
+-- Every record before "offset" is from max_ts_ms or earlier; one entry in 1024 records.
+CREATE TABLE time_index (
+    part_id   INTEGER NOT NULL,
+    "offset"  INTEGER NOT NULL,
+    max_ts_ms INTEGER NOT NULL,
+    PRIMARY KEY (part_id, "offset")
+) STRICT, WITHOUT ROWID;
+
+-- Of compacted topics: where each key's last record is, and which records compaction may remove from when on.
+CREATE TABLE latest_keys (
+    part_id  INTEGER NOT NULL,
+    key      BLOB NOT NULL,
+    "offset" INTEGER NOT NULL,
+    PRIMARY KEY (part_id, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE compactable (
+    part_id  INTEGER NOT NULL,
+    "offset" INTEGER NOT NULL,
+    due_ms   INTEGER NOT NULL,
+    PRIMARY KEY (part_id, "offset")
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE groups (
     group_id   INTEGER PRIMARY KEY,
     name       TEXT NOT NULL UNIQUE,
-    generation INTEGER NOT NULL DEFAULT 0       -- grows with every change of members
+    generation INTEGER NOT NULL DEFAULT 0       -- grows with every change of members or owners
 ) STRICT;
 
 CREATE TABLE members (
