@@ -91,7 +91,7 @@ pub struct Subscription {
 pub enum Poll {
     /// Records, in order within each partition.
     Records(Vec<Record>),
-    /// These partitions are this member's now, from their committed offsets.
+    /// These partitions are this member's now, from their committed offsets. None: there are none for it at present.
     Assigned(Vec<TopicPartition>),
     /// These are asked for by another member: settle what is in flight, then [`GroupConsumer::release`] them. No more
     /// records of them come.

@@ -16,6 +16,11 @@ pub mod registry;
 pub mod search;
 mod sql;
 
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::ports::{Clock, Error, ErrorKind, Ports, Result};
+
 pub use base::OpenMode;
 pub use db::Db;
 pub use folder::DataFolder;
@@ -25,11 +30,20 @@ pub use log::EmbeddedLog;
 ///
 /// # Errors
 /// Those of the folder and its file.
-pub async fn open(
-    data_dir: &std::path::Path,
-    mode: OpenMode,
-    clock: std::sync::Arc<dyn crate::ports::Clock>,
-) -> crate::ports::Result<crate::ports::Ports> {
-    let _ = (DataFolder::open(data_dir, mode)?, clock);
-    Err(crate::ports::Error::new(crate::ports::ErrorKind::Internal, "the embedded ports are not put together yet"))
+pub async fn open(data_dir: &Path, mode: OpenMode, clock: Arc<dyn Clock>) -> Result<Ports> {
+    let path = data_dir.to_owned();
+    let folder = tokio::task::spawn_blocking(move || DataFolder::open(&path, mode))
+        .await
+        .map_err(|error| Error::new(ErrorKind::Internal, "open the data folder").because(error))??;
+    let db = folder.db();
+    Ok(Ports {
+        log: Arc::new(EmbeddedLog::new(&folder, Arc::clone(&clock))),
+        objects: Arc::new(objects::FolderStore::new(folder.path())),
+        catalog: Arc::new(catalog::SqliteCatalog::new(db.clone())),
+        search: Arc::new(search::SqliteSearch::new(db.clone())),
+        registry: Arc::new(registry::SqliteRegistry::new(db.clone())),
+        journal: Arc::new(journal::SqliteJournal::new(db.clone(), &folder.locks_dir())),
+        operators: Arc::new(operators::SqliteOperators::new(db.clone())),
+        clock,
+    })
 }

@@ -22,7 +22,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{DataFolder, Db};
+use super::db::Db;
+use super::folder::DataFolder;
 use crate::domain::{GroupName, NewRecord, RecordAddress, TopicName, TopicPartition};
 use crate::ports::{
     Clock, EventLog, ExclusiveProducer, FetchLimits, Fetched, GroupConsumer, GroupDescription, PartitionOffsets,

@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::backends::embedded::Db;
-use crate::backends::embedded::db::SqlContext;
+use crate::backends::embedded::db::{Db, SqlContext};
 use crate::domain::lag::PartitionSpan;
 use crate::domain::{TopicName, TopicPartition};
 use crate::ports::{Error, ErrorKind, PartitionOffsets, Result, TopicDescription, TopicSpec};
