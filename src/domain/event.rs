@@ -204,6 +204,13 @@ pub fn traceparent(trace: EventId, span: EventId) -> String {
     format!("00-{}-{span_bits:016x}-01", trace.0.as_simple())
 }
 
+/// The trace a record belongs to: the `ingest.raw` event that began it.
+#[must_use]
+pub fn trace_of(record: &Record) -> Option<EventId> {
+    let trace = record.headers.text(header::TRACEPARENT)?.split('-').nth(1)?;
+    (trace.len() == 32).then(|| trace.parse().ok()).flatten()
+}
+
 /// The environment a record says it belongs to.
 #[must_use]
 pub fn environment_of(record: &Record) -> Option<&str> {

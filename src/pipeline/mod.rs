@@ -1,4 +1,9 @@
 //! The flow ingest → persist → enrich: the ingest run, the one consume loop and the steps it runs. Knows ports, no engine.
 
+pub mod enrich;
+pub mod failpoint;
 pub mod mime;
+pub mod persist;
+pub mod retry;
 pub mod stop;
+pub mod worker;

@@ -8,8 +8,6 @@ mod list;
 mod outcomes;
 mod rows;
 mod stage;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,300 @@
+//! The one retry policy: what a failure means, how long to wait, and the breaker that stops intake while a dependency
+//! is down.
+//!
+//! A failure of a *dependency* is retried without limit and is never a record's fault. A failure of the *record* is
+//! tried a few times where that could help. Everything else stops the worker.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::ports::{Error, ErrorKind};
+
+/// What a failure means for the one who met it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The dependency's fault: wait and try again, as often as it takes.
+    Dependency,
+    /// The record's fault, but another try could help.
+    Transient,
+    /// The record's fault, and no try could help.
+    Permanent,
+    /// Nobody's fault that a retry or a dead letter could mend: the process must not go on.
+    Stop,
+}
+
+/// The verdict on a port's error.
+#[must_use]
+pub fn verdict(kind: ErrorKind) -> Verdict {
+    match kind {
+        kind if kind.is_dependency() => Verdict::Dependency,
+        ErrorKind::Conflict | ErrorKind::Locked | ErrorKind::Fenced | ErrorKind::Internal => Verdict::Transient,
+        ErrorKind::Denied | ErrorKind::TooNew => Verdict::Stop,
+        _ => Verdict::Permanent,
+    }
+}
+
+/// How often and how long to wait between tries.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Policy {
+    /// Tries of a record, the first included.
+    pub attempts: u32,
+    /// The first wait.
+    pub first_wait: Duration,
+    /// The longest wait.
+    pub longest_wait: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { attempts: 5, first_wait: Duration::from_millis(100), longest_wait: Duration::from_secs(5) }
+    }
+}
+
+impl Policy {
+    /// The wait after this many failures (from 1): doubling, capped, with up to half of it taken away at random so that
+    /// many workers do not come back at once.
+    #[must_use]
+    pub fn wait(&self, failures: u32) -> Duration {
+        let doubled = self.first_wait.saturating_mul(1 << failures.saturating_sub(1).min(16));
+        doubled.min(self.longest_wait).mul_f64(1.0 - fastrand::f64() / 2.0)
+    }
+}
+
+/// An error that may be a dependency's fault.
+pub trait DependencyFault: Display {
+    /// Whether it is.
+    fn is_dependency(&self) -> bool;
+}
+
+impl DependencyFault for Error {
+    fn is_dependency(&self) -> bool {
+        self.kind().is_dependency()
+    }
+}
+
+/// A place that calls dependencies. Each has its own state, so that one that works does not hide one that does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Site {
+    /// Polling and settling on the log.
+    Log,
+    /// Decoding (the registry) and claiming (the catalog).
+    Intake,
+    /// Running a step.
+    Step,
+    /// Finishing a batch.
+    Finish,
+}
+
+/// An outage as a person would be told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outage {
+    /// How long it has lasted without a break.
+    pub lasting: Duration,
+    /// The latest error.
+    pub error: String,
+}
+
+#[derive(Debug)]
+struct Broken {
+    since: Instant,
+    failures: u32,
+    retry_at: Instant,
+    probing: bool,
+    error: String,
+}
+
+/// The circuit breaker of one worker: open while any of its places cannot reach its dependency.
+#[derive(Debug)]
+pub struct Breaker {
+    policy: Policy,
+    broken: Mutex<BTreeMap<Site, Broken>>,
+    changed: Notify,
+}
+
+impl Breaker {
+    /// A closed breaker.
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        Self { policy, broken: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// Whether a dependency is down.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.state().is_empty()
+    }
+
+    /// The longest outage there is, if any.
+    #[must_use]
+    pub fn outage(&self) -> Option<Outage> {
+        let state = self.state();
+        let oldest = state.values().min_by_key(|broken| broken.since)?;
+        Some(Outage { lasting: oldest.since.elapsed(), error: oldest.error.clone() })
+    }
+
+    /// Calls until the answer is no dependency's fault. While the place is broken one caller at a time probes it, the
+    /// others wait. `failed` hears of each failure.
+    ///
+    /// # Errors
+    /// Whatever the call gives that is not a dependency's fault.
+    pub async fn call<T, E, F>(
+        &self,
+        site: Site,
+        mut call: impl FnMut() -> F,
+        mut failed: impl FnMut(&E),
+    ) -> Result<T, E>
+    where
+        E: DependencyFault,
+        F: Future<Output = Result<T, E>>,
+    {
+        loop {
+            let _turn = self.turn(site).await;
+            let started = Instant::now();
+            match call().await {
+                Err(error) if error.is_dependency() => {
+                    failed(&error);
+                    self.failure(site, &error);
+                }
+                answered => {
+                    self.success(site, started);
+                    return answered;
+                }
+            }
+        }
+    }
+
+    /// Notes a failure of a call that is not made through [`Breaker::call`]; answers how long to wait before the next.
+    pub fn failure(&self, site: Site, error: &impl Display) -> Duration {
+        let now = Instant::now();
+        let mut state = self.state();
+        let broken = state.entry(site).or_insert_with(|| Broken {
+            since: now,
+            failures: 0,
+            retry_at: now,
+            probing: false,
+            error: String::new(),
+        });
+        broken.failures = broken.failures.saturating_add(1);
+        let wait = self.policy.wait(broken.failures);
+        broken.retry_at = now + wait;
+        broken.error = error.to_string();
+        drop(state);
+        self.changed.notify_waiters();
+        wait
+    }
+
+    /// Notes an answer to a call that began at `started`. One that began before the latest failure proves nothing.
+    pub fn success(&self, site: Site, started: Instant) {
+        let mut state = self.state();
+        if state.get(&site).is_some_and(|broken| started >= broken.retry_at) {
+            state.remove(&site);
+            drop(state);
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Forgets the outages of everything but the log: the work that would have noticed their end is given up.
+    pub fn forget_work(&self) {
+        self.state().retain(|site, _| *site == Site::Log);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until this place may be called: at once while it works, else when the wait is over and nobody else probes.
+    async fn turn(&self, site: Site) -> Option<Probe<'_>> {
+        loop {
+            let changed = self.changed.notified();
+            let wait = {
+                let mut state = self.state();
+                let broken = state.get_mut(&site)?;
+                let now = Instant::now();
+                if now >= broken.retry_at && !broken.probing {
+                    broken.probing = true;
+                    return Some(Probe { breaker: self, site });
+                }
+                broken.retry_at.saturating_duration_since(now).max(Duration::from_millis(10))
+            };
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, BTreeMap<Site, Broken>> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to probe, given back when dropped, however the probe ended.
+struct Probe<'a> {
+    breaker: &'a Breaker,
+    site: Site,
+}
+
+impl Drop for Probe<'_> {
+    fn drop(&mut self) {
+        if let Some(broken) = self.breaker.state().get_mut(&self.site) {
+            broken.probing = false;
+        }
+        self.breaker.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quick() -> Policy {
+        Policy { attempts: 5, first_wait: Duration::from_millis(1), longest_wait: Duration::from_millis(4) }
+    }
+
+    #[test]
+    fn waits_double_up_to_the_longest_and_never_fall_below_half() {
+        let policy = Policy::default();
+        for (failures, full_ms) in [(1, 100), (2, 200), (3, 400), (20, 5000), (u32::MAX, 5000)] {
+            let wait = policy.wait(failures).as_millis();
+            assert!(wait <= full_ms && wait >= full_ms / 2, "{failures}: {wait} ms");
+        }
+    }
+
+    #[test]
+    fn no_failure_of_a_dependency_can_become_a_dead_letter() {
+        for kind in [ErrorKind::Unreachable, ErrorKind::Timeout, ErrorKind::Throttled, ErrorKind::Full] {
+            assert_eq!(verdict(kind), Verdict::Dependency);
+        }
+        assert_eq!(verdict(ErrorKind::Denied), Verdict::Stop);
+        assert_eq!(verdict(ErrorKind::Invalid), Verdict::Permanent);
+        assert_eq!(verdict(ErrorKind::Internal), Verdict::Transient);
+    }
+
+    #[tokio::test]
+    async fn a_dependency_is_called_until_it_answers_and_the_breaker_is_open_meanwhile() {
+        let breaker = Breaker::new(quick());
+        let (mut calls, mut told) = (0, 0);
+        let ping = || {
+            calls += 1;
+            let (call, open) = (calls, breaker.is_open());
+            async move {
+                assert_eq!(open, call > 1, "call {call}");
+                if call < 7 { Err(Error::new(ErrorKind::Unreachable, "ping")) } else { Ok(call) }
+            }
+        };
+        assert_eq!(breaker.call(Site::Step, ping, |_| told += 1).await.unwrap(), 7);
+        assert_eq!(told, 6);
+        assert!(!breaker.is_open());
+    }
+
+    #[tokio::test]
+    async fn an_answer_from_before_the_outage_does_not_end_it_nor_does_another_places() {
+        let breaker = Breaker::new(quick());
+        let before = Instant::now();
+        breaker.failure(Site::Step, &"refused");
+        breaker.success(Site::Step, before);
+        breaker.success(Site::Intake, Instant::now());
+        assert_eq!(breaker.outage().unwrap().error, "refused");
+    }
+}

@@ -1,0 +1,353 @@
+//! The loop: owns the consumer, the tracker and the worker's phase. Decides and hands out; never waits for a dependency.
+
+mod consumer;
+mod drained;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::task::{JoinError, JoinSet};
+
+use super::finish::{Decided, Items};
+use super::guard::Guard;
+use super::intake::{Admitted, Batch, Work};
+use super::tracker::{Ticket, Tracker};
+use super::{Ended, Halt, Health, Outcome, Station, Step, Summary, Until};
+use crate::domain::{Record, TopicPartition};
+use crate::pipeline::stop::Stop;
+use crate::ports::{ErrorKind, GroupConsumer};
+use crate::telemetry::events::{Event as _, Recovered, Stopping};
+
+/// How long a settled record waits for company before it is committed.
+const LINGER: Duration = Duration::from_millis(20);
+/// Records one commit holds at most.
+const COMMIT_RECORDS: usize = 1024;
+/// How long to wait before polling again when nothing came and there is other work.
+const IDLE_GAP: Duration = Duration::from_millis(20);
+/// The longest the loop sleeps, so that outages and deadlines are seen in time.
+const LONGEST_SLEEP: Duration = Duration::from_millis(250);
+/// A first record that runs for longer than this holds its partition up.
+const SLOW: Duration = Duration::from_secs(2);
+/// How long the last calls may take when everything else is done.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What a task comes back with. Intake and settling carry the generation they belong to.
+enum Event<S: Step> {
+    Admitted(u64, Admitted<S>),
+    Ran(Ticket, Result<Decided<S::Effect>, Halt>),
+    Finished(u64, Instant, Result<Items<S::Effect>, Halt>),
+}
+
+/// Where the worker as a whole stands; partitions have their own states in the tracker.
+#[derive(Debug)]
+enum Phase {
+    Consuming,
+    /// Takes nothing in; settles what runs.
+    Draining {
+        ended: Ended,
+        deadline: Instant,
+    },
+    /// Ends now; what is in flight is done again by whoever comes next.
+    Abandoned(Ended),
+}
+
+/// A running worker.
+pub(super) struct Loop<S: Step> {
+    cx: Arc<Station<S>>,
+    consumer: Box<dyn GroupConsumer>,
+    health: Health,
+    phase: Phase,
+    tracker: Tracker<Box<Work<S::Input>>, Decided<S::Effect>>,
+    tasks: JoinSet<Event<S>>,
+    tidying: JoinSet<()>,
+    generation: u64,
+    admitting: bool,
+    finishing: bool,
+    settle_at: Option<Instant>,
+    poll_at: Instant,
+    polled_at: Instant,
+    rewind_first: bool,
+    backlog: Vec<Record>,
+    assigned: Vec<TopicPartition>,
+    committed: BTreeMap<TopicPartition, i64>,
+    revoking: BTreeMap<TopicPartition, Instant>,
+    paused: BTreeSet<TopicPartition>,
+    guard: Guard,
+    was_down: bool,
+    summary: Summary,
+}
+
+impl<S: Step> Loop<S> {
+    pub(super) fn new(cx: Arc<Station<S>>, consumer: Box<dyn GroupConsumer>, health: Health) -> Self {
+        let now = Instant::now();
+        let guard = Guard::new(cx.options.dead_letter_ratio);
+        Self {
+            cx,
+            consumer,
+            health,
+            phase: Phase::Consuming,
+            tracker: Tracker::default(),
+            tasks: JoinSet::new(),
+            tidying: JoinSet::new(),
+            generation: 0,
+            admitting: false,
+            finishing: false,
+            settle_at: None,
+            poll_at: now,
+            polled_at: now,
+            rewind_first: false,
+            backlog: Vec::new(),
+            assigned: Vec::new(),
+            committed: BTreeMap::new(),
+            revoking: BTreeMap::new(),
+            paused: BTreeSet::new(),
+            guard,
+            was_down: false,
+            summary: Summary::default(),
+        }
+    }
+
+    /// Runs to the end.
+    pub(super) async fn run(mut self, stop: &Stop) -> Outcome {
+        let ended = loop {
+            self.watch(stop);
+            if let Some(ended) = self.end() {
+                break ended;
+            }
+            self.dispatch();
+            self.take_in();
+            self.begin_settling();
+            self.release_revoked().await;
+            self.wait(stop).await;
+            if Instant::now() >= self.poll_due() {
+                self.poll().await;
+            }
+        };
+        Outcome { summary: self.farewell().await, ended }
+    }
+
+    /// Hears signals and outages.
+    fn watch(&mut self, stop: &Stop) {
+        let outage = self.cx.breaker.outage();
+        if self.was_down && outage.is_none() {
+            Recovered { stage: self.cx.step.stage() }.emit(&self.cx.ports.metrics);
+        }
+        self.was_down = outage.is_some();
+        self.health.0.breaker_open.store(self.was_down, Ordering::Relaxed);
+        if !matches!(self.phase, Phase::Consuming) {
+            return;
+        }
+        if let Some(reason) = stop.requested() {
+            self.drain(Ended::Asked(reason));
+        } else if let Some(outage) = outage.filter(|outage| outage.lasting >= self.cx.options.give_up_after) {
+            self.abandon(Ended::GaveUp { error: outage.error });
+        }
+    }
+
+    /// Whether it is over, and why.
+    fn end(&self) -> Option<Ended> {
+        match &self.phase {
+            Phase::Consuming => None,
+            Phase::Abandoned(ended) => Some(ended.clone()),
+            Phase::Draining { ended, deadline } => {
+                let idle = self.tracker.all_idle() && !self.finishing;
+                // With a dependency down nothing more can settle.
+                (idle || Instant::now() >= *deadline || self.cx.breaker.is_open()).then(|| ended.clone())
+            }
+        }
+    }
+
+    /// Takes nothing in any more, and ends when what runs is settled. The first reason stands.
+    fn drain(&mut self, ended: Ended) {
+        if matches!(self.phase, Phase::Consuming) {
+            self.announce(&ended);
+            self.tracker.drain_all();
+            self.backlog.clear();
+            let deadline = Instant::now() + self.cx.options.drain_timeout;
+            self.phase = Phase::Draining { ended, deadline };
+        }
+    }
+
+    /// Ends at once.
+    fn abandon(&mut self, ended: Ended) {
+        if !matches!(self.phase, Phase::Abandoned(_)) {
+            self.announce(&ended);
+            self.phase = Phase::Abandoned(ended);
+        }
+    }
+
+    fn announce(&self, ended: &Ended) {
+        self.health.0.stopping.store(true, Ordering::Relaxed);
+        let (stage, in_flight) = (self.cx.step.stage(), self.tracker.in_flight() as u64);
+        Stopping { stage, reason: &ended.to_string(), in_flight }.emit(&self.cx.ports.metrics);
+    }
+
+    /// Starts what may run. With a dependency down one record goes on trying, so that its return is noticed.
+    fn dispatch(&mut self) {
+        let options = &self.cx.options;
+        let narrow = self.cx.breaker.is_open() || self.tracker.bytes() >= options.window_bytes;
+        let limit = if narrow { 1 } else { options.concurrency };
+        while self.tracker.running() < limit
+            && let Some((ticket, work)) = self.tracker.next(Instant::now())
+        {
+            let cx = Arc::clone(&self.cx);
+            self.tasks.spawn(async move { Event::Ran(ticket, cx.run(work).await) });
+        }
+    }
+
+    /// Hands the records that were read to intake, with what is known to be committed.
+    fn take_in(&mut self) {
+        let nothing_to_run = self.tasks.is_empty() && !self.committed.is_empty();
+        if self.admitting || self.backlog.is_empty() && self.assigned.is_empty() && !nothing_to_run {
+            return;
+        }
+        let records = std::mem::take(&mut self.backlog).into_iter().filter_map(|record| {
+            let at = record.topic_partition();
+            let epoch = self.tracker.open_epoch(&at)?;
+            Some((Ticket { at, epoch, offset: record.address.offset }, record))
+        });
+        let batch = Batch {
+            records: records.collect(),
+            assigned: std::mem::take(&mut self.assigned),
+            committed: std::mem::take(&mut self.committed),
+        };
+        let (cx, generation) = (Arc::clone(&self.cx), self.generation);
+        self.admitting = true;
+        self.tasks.spawn(async move { Event::Admitted(generation, cx.admit(batch).await) });
+    }
+
+    /// Starts to settle when enough is settled, when it has waited long enough, or when nothing else is going on.
+    fn begin_settling(&mut self) {
+        let settleable = self.tracker.settleable();
+        if self.finishing || settleable == 0 {
+            self.settle_at = None;
+            return;
+        }
+        let now = Instant::now();
+        let due = *self.settle_at.get_or_insert(now + LINGER);
+        let alone = self.tracker.running() == 0 && !self.admitting;
+        if !alone && settleable < COMMIT_RECORDS / 2 && now < due {
+            return;
+        }
+        self.settle_at = None;
+        let items = self.tracker.take_settled(COMMIT_RECORDS);
+        if self.guarded(&items) {
+            return;
+        }
+        let (cx, generation) = (Arc::clone(&self.cx), self.generation);
+        self.finishing = true;
+        self.tasks.spawn(async move { Event::Finished(generation, now, cx.finish(items).await) });
+    }
+
+    /// Whether these would cross the dead-letter ratio: then they are not committed, and the worker ends.
+    fn guarded(&mut self, items: &Items<S::Effect>) -> bool {
+        let crossed = items.iter().find_map(|(_, decided)| {
+            self.guard.note(match decided {
+                Decided::Dead(dead) => Some(dead.kind),
+                _ => None,
+            })
+        });
+        match crossed {
+            Some(crossed) => {
+                let (dead_letters, of, mostly) = (crossed.dead_letters, crossed.of, crossed.mostly);
+                self.abandon(Ended::Guarded { dead_letters, of, mostly });
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Waits for the next event, poll or deadline.
+    async fn wait(&mut self, stop: &Stop) {
+        let now = Instant::now();
+        let until = self.poll_due().min(self.settle_at.unwrap_or(now + LONGEST_SLEEP)).min(now + LONGEST_SLEEP);
+        let consuming = matches!(self.phase, Phase::Consuming);
+        if let Some(event) = self.tasks.try_join_next() {
+            self.handle(event).await;
+        } else if until > now {
+            tokio::select! {
+                Some(event) = self.tasks.join_next(), if !self.tasks.is_empty() => self.handle(event).await,
+                () = tokio::time::sleep_until(until.into()) => {}
+                _ = stop.wait(), if consuming => {}
+            }
+        }
+        while let Some(event) = self.tasks.try_join_next() {
+            self.handle(event).await;
+        }
+        while self.tidying.try_join_next().is_some() {}
+    }
+
+    async fn handle(&mut self, event: Result<Event<S>, JoinError>) {
+        match event {
+            Ok(Event::Admitted(generation, admitted)) if generation == self.generation => self.admitted(admitted),
+            Ok(Event::Ran(ticket, Ok(decided))) => {
+                let weight = decided.weight_bytes();
+                self.tracker.finish(&ticket, decided, weight);
+            }
+            Ok(Event::Ran(ticket, Err(halt))) if self.tracker.is_current(&ticket) => {
+                self.tracker.abandon(&ticket);
+                self.drain(Ended::Halted(halt));
+            }
+            Ok(Event::Finished(generation, began, finished)) if generation == self.generation => {
+                self.finishing = false;
+                match finished {
+                    Ok(items) => self.settle(items, began).await,
+                    Err(halt) => self.abandon(Ended::Halted(halt)),
+                }
+            }
+            Ok(_) => {}
+            Err(error) if error.is_cancelled() => {}
+            Err(error) => self.abandon(Ended::Halted(Halt {
+                kind: ErrorKind::Internal,
+                reason: format!("a defect of mfctl: {error}"),
+                hint: Some("please report it with this line; nothing uncommitted is lost".into()),
+            })),
+        }
+    }
+
+    fn admitted(&mut self, admitted: Admitted<S>) {
+        self.admitting = false;
+        for admission in admitted.admissions {
+            self.tracker.admit(&admission.ticket, admission.key, admission.bytes, admission.entry);
+        }
+        if let Some(halt) = admitted.halt {
+            self.drain(Ended::Halted(halt));
+        }
+    }
+
+    /// Forgets all work in flight; the log will bring it again from the committed offsets.
+    fn start_over(&mut self) {
+        self.generation += 1;
+        self.tasks = JoinSet::new();
+        (self.admitting, self.finishing, self.rewind_first) = (false, false, true);
+        self.backlog.clear();
+        self.cx.breaker.forget_work();
+        self.tracker.reopen_all();
+        self.assigned = self.tracker.partitions();
+        self.revoking.keys().for_each(|at| self.tracker.drain(at));
+        if !matches!(self.phase, Phase::Consuming) {
+            self.tracker.drain_all();
+        }
+    }
+
+    /// The last calls: claims of what is committed, staging, the group. Best effort, bounded: what is left undone is made
+    /// up for by the next owner of each partition.
+    async fn farewell(self) -> Summary {
+        let Self { cx, consumer, tasks, mut tidying, committed, mut summary, .. } = self;
+        drop(tasks);
+        let _ = tokio::time::timeout(FAREWELL, cx.complete(&[], committed)).await;
+        let _ = tokio::time::timeout(FAREWELL, async { while tidying.join_next().await.is_some() {} }).await;
+        if let Ok(Err(error)) = tokio::time::timeout(FAREWELL, consumer.leave()).await {
+            tracing::debug!(error = %error.full(), "left the group without its consent");
+        }
+        summary.retried = cx.retried.load(Ordering::Relaxed);
+        summary
+    }
+
+    /// Whether the worker ends by itself.
+    fn drains(&self) -> bool {
+        matches!(self.cx.options.until, Until::Drained { .. })
+    }
+}
