@@ -246,3 +246,151 @@ fn first_violation(validator: &Validator, value: &Value) -> Option<String> {
     let place = if place.is_empty() { "/".to_owned() } else { place };
     Some(format!("at {place}: {error}").chars().take(500).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::domain::event::MediaEnriched;
+    use crate::domain::names::topics;
+    use crate::domain::{AssetId, JobId, RecordAddress, Revision, Sha256, Tenant};
+    use crate::ports::RegisteredSchema;
+
+    /// Holds what it is given; a schema's id is its place.
+    #[derive(Default)]
+    struct Memory(Mutex<Vec<RegisteredSchema>>);
+
+    #[async_trait]
+    impl SchemaRegistry for Memory {
+        async fn register(&self, subject: &str, schema: &Value) -> Result<RegisteredSchema> {
+            let mut all = self.0.lock().unwrap();
+            let version = all.iter().filter(|s| s.subject == subject).count() as u32 + 1;
+            let id = SchemaId(all.len() as u32);
+            all.push(RegisteredSchema { id, subject: subject.to_owned(), version, schema: schema.clone() });
+            Ok(all[id.0 as usize].clone())
+        }
+        async fn by_id(&self, id: SchemaId) -> Result<RegisteredSchema> {
+            let all = self.0.lock().unwrap();
+            all.get(id.0 as usize).cloned().ok_or_else(|| Error::new(ErrorKind::NotFound, "no such schema"))
+        }
+        async fn latest(&self, subject: &str) -> Result<Option<RegisteredSchema>> {
+            Ok(self.versions(subject).await?.pop())
+        }
+        async fn versions(&self, subject: &str) -> Result<Vec<RegisteredSchema>> {
+            Ok(self.0.lock().unwrap().iter().filter(|s| s.subject == subject).cloned().collect())
+        }
+        async fn subjects(&self) -> Result<Vec<String>> {
+            Ok(Vec::new())
+        }
+    }
+
+    async fn codec() -> (Arc<Memory>, EventCodec) {
+        let registry = Arc::new(Memory::default());
+        schemas::register_all(registry.as_ref()).await.unwrap();
+        let codec = EventCodec::new(registry.clone(), EnvName::new("dev").unwrap());
+        codec.prepare(&topics::MEDIA_ENRICHED).await.unwrap();
+        (registry, codec)
+    }
+
+    fn event() -> MediaEnriched {
+        let (tenant, sha256) = (Tenant::default(), Sha256([7; 32]));
+        MediaEnriched {
+            common: Common {
+                event_id: EventId::fresh(),
+                occurred_at: Timestamp::UNIX_EPOCH,
+                asset_id: AssetId::of(&tenant, &sha256),
+                sha256,
+                tenant,
+                locale: "fa-IR".into(),
+                job_id: JobId::fresh(),
+                actor: "ali@host".into(),
+                staged_at: Timestamp::UNIX_EPOCH,
+                revision: Revision::FIRST,
+            },
+            media_type: "text/plain".into(),
+            language: Some("fa".into()),
+            text: None,
+            thumbnail: None,
+        }
+    }
+
+    async fn record(codec: &EventCodec, event: &MediaEnriched) -> Record {
+        let topic = topics::MEDIA_ENRICHED;
+        let new = codec.encode(&topic, event, &event.common, event.common.event_id, Timestamp::UNIX_EPOCH).await;
+        let new = new.unwrap();
+        Record {
+            address: RecordAddress { topic, partition: 0, offset: 0 },
+            key: new.key,
+            value: new.value,
+            headers: new.headers,
+            timestamp: new.timestamp,
+        }
+    }
+
+    async fn poison(codec: &EventCodec, record: &Record) -> &'static str {
+        match codec.decode::<MediaEnriched>(record).await {
+            Err(DecodeError::Poison { kind, .. }) => kind,
+            other => panic!("not poison: {other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_written_is_read_back() {
+        let (_, codec) = codec().await;
+        let event = event();
+        let record = record(&codec, &event).await;
+        assert_eq!(codec.decode::<MediaEnriched>(&record).await.unwrap(), event);
+        assert_eq!(record.headers.text("deployment.env"), Some("dev"));
+    }
+
+    #[tokio::test]
+    async fn an_event_that_breaks_its_schema_is_never_written() {
+        let (_, codec) = codec().await;
+        let mut event = event();
+        event.common.actor = String::new();
+        let topic = topics::MEDIA_ENRICHED;
+        let written = codec.encode(&topic, &event, &event.common, event.common.event_id, Timestamp::UNIX_EPOCH).await;
+        assert_eq!(written.unwrap_err().kind(), ErrorKind::Invalid);
+    }
+
+    #[tokio::test]
+    async fn poison_is_named_by_what_is_wrong_with_it() {
+        let (_, codec) = codec().await;
+        let good = record(&codec, &event()).await;
+        let with = |value: &[u8]| Record { value: Some(Bytes::copy_from_slice(value)), ..good.clone() };
+        let id = event::unframe(good.value.as_ref()).unwrap().0;
+        assert_eq!(poison(&codec, &with(b"{}")).await, "not_wire_format");
+        assert_eq!(poison(&codec, &with(&event::frame(SchemaId(99), b"{}"))).await, "unknown_schema");
+        assert_eq!(poison(&codec, &with(&event::frame(SchemaId(0), b"{}"))).await, "wrong_schema");
+        assert_eq!(poison(&codec, &with(&event::frame(id, b"{"))).await, "invalid_json");
+        assert_eq!(poison(&codec, &with(&event::frame(id, b"{}"))).await, "schema_violation");
+    }
+
+    #[tokio::test]
+    async fn a_record_of_another_environment_stops_the_reader() {
+        let (registry, dev) = codec().await;
+        let prod = EventCodec::new(registry, EnvName::new("prod").unwrap());
+        let foreign = record(&prod, &event()).await;
+        assert!(matches!(dev.decode::<MediaEnriched>(&foreign).await, Err(DecodeError::Stop { .. })));
+    }
+
+    /// A writer of the next version added an optional field, or changed what this binary cannot follow.
+    #[tokio::test]
+    async fn the_next_version_is_read_as_far_as_it_can_be_and_else_stops_the_reader() {
+        let (registry, codec) = codec().await;
+        let mut next: Value = serde_json::from_str(schemas::text_of(&topics::MEDIA_ENRICHED).unwrap()).unwrap();
+        next["properties"]["mood"] = serde_json::json!({ "type": "string" });
+        next["properties"]["media_type"] = serde_json::json!({ "type": ["string", "number"] });
+        let next = registry.register("media.enriched-value", &next).await.unwrap();
+        let good = record(&codec, &event()).await;
+        let mut value = serde_json::to_value(event()).unwrap();
+        value["mood"] = "bright".into();
+        let framed = |value: &Value| event::frame(next.id, &serde_json::to_vec(value).unwrap());
+        let added = Record { value: Some(framed(&value)), ..good.clone() };
+        assert!(codec.decode::<MediaEnriched>(&added).await.is_ok());
+        value["media_type"] = 7.into();
+        let changed = Record { value: Some(framed(&value)), ..good };
+        assert!(matches!(codec.decode::<MediaEnriched>(&changed).await, Err(DecodeError::Stop { .. })));
+    }
+}

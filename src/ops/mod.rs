@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod lag;
+pub mod retention;
 pub mod status;
 pub mod trace;
 pub mod vitals;

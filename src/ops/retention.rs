@@ -1,0 +1,61 @@
+//! What time removes on the embedded profile: records older than their topic keeps them, and staged objects nobody needs
+//! any more. In a cluster the log and the store do this by themselves.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::names::Buckets;
+use crate::domain::{AssetState, EventId, ObjectKey, ObjectRef, Timestamp};
+use crate::ports::{Ports, Result, RetentionReport};
+
+const PAGE: usize = 1000;
+
+/// What a run removed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Removed {
+    /// Records by topic.
+    #[serde(flatten)]
+    pub records: RetentionReport,
+    /// Staged objects past their time.
+    pub staged_objects: u64,
+    /// Staged objects past their time that an asset still needs: they stay.
+    pub kept_for_assets: u64,
+}
+
+/// Removes what is past its time at `now`.
+///
+/// # Errors
+/// Those of the ports; what was removed until then stays removed.
+pub async fn run(ports: &Ports, buckets: &Buckets, staging_kept: Duration, now: Timestamp) -> Result<Removed> {
+    let mut removed = Removed { records: ports.log.run_retention(now).await?, ..Removed::default() };
+    let limit = now.checked_sub(staging_kept).unwrap_or(Timestamp::MIN);
+    let mut after: Option<ObjectKey> = None;
+    loop {
+        let page = ports.objects.list(&buckets.staging, "", after.as_ref(), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(removed) };
+        after = Some(last.key.clone());
+        let mut past = Vec::new();
+        for object in page.iter().filter(|object| object.modified_at < limit) {
+            let at = ObjectRef { bucket: buckets.staging.clone(), key: object.key.clone() };
+            if is_needed(ports, &at).await? {
+                removed.kept_for_assets += 1;
+            } else {
+                past.push(at);
+            }
+        }
+        removed.staged_objects += past.len() as u64;
+        ports.objects.delete(&past).await?;
+    }
+}
+
+/// Whether an asset that never got further than `staged` has its only bytes here: an unresolved dead letter of persist,
+/// or a lag of half a year.
+async fn is_needed(ports: &Ports, at: &ObjectRef) -> Result<bool> {
+    let event = at.key.as_str().rsplit('/').next().and_then(|name| name.parse::<EventId>().ok());
+    let Some(event) = event else { return Ok(false) };
+    let Some(asset) = ports.catalog.asset_of_event(event).await? else { return Ok(false) };
+    let asset = ports.catalog.assets(&[asset]).await?.pop();
+    Ok(asset.is_some_and(|asset| asset.state == AssetState::Staged && asset.staging == *at))
+}
