@@ -8,6 +8,7 @@ use std::io::IsTerminal;
 use super::failure::{Failure, FailureKind, Result};
 use super::globals::Globals;
 use super::output::{Output, escape};
+use super::pin;
 use super::target::Target;
 
 /// A change that wants a yes.
@@ -53,8 +54,17 @@ impl Terminal for Console {
 /// Asks, unless the flags have answered. Call it before signals are handled, so that Ctrl-C ends the prompt.
 ///
 /// # Errors
-/// Exit 8 when the answer is not yes, or nobody can be asked.
+/// Exit 8 when the answer is not yes, nobody can be asked, or the data folder is pinned for something else.
 pub fn confirm(action: &Action, globals: &Globals, target: &Target, output: &Output) -> Result<()> {
+    pin::verify(target)?;
+    confirm_on(&mut Console, action, globals, target, output)
+}
+
+/// [`confirm`] for the one verb whose purpose is to change the pin.
+///
+/// # Errors
+/// Exit 8 when the answer is not yes, or nobody can be asked.
+pub fn confirm_unpinned(action: &Action, globals: &Globals, target: &Target, output: &Output) -> Result<()> {
     confirm_on(&mut Console, action, globals, target, output)
 }
 

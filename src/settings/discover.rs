@@ -41,7 +41,7 @@ pub enum Status {
 pub fn discover(sources: &Sources) -> Vec<Considered> {
     let mut found = vec![file(Layer::System, sources.system_file.clone(), sources)];
     let own = sources.user_file();
-    match explicit(sources) {
+    match sources.explicit_file() {
         Some(path) => {
             if let Some(own) = own {
                 found.push(Considered {
@@ -63,12 +63,6 @@ pub fn discover(sources: &Sources) -> Vec<Considered> {
         });
     }
     found
-}
-
-/// `--config`, else `MFCTL_CONFIG`.
-fn explicit(sources: &Sources) -> Option<PathBuf> {
-    let given = sources.flags.config.clone().or_else(|| sources.env.get("MFCTL_CONFIG").map(PathBuf::from))?;
-    Some(sources.absolute(&given, &sources.cwd))
 }
 
 /// A file that somebody named must be there.

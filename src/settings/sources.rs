@@ -83,6 +83,13 @@ impl Sources {
         self.base("XDG_CONFIG_HOME", ".config").map(|dir| dir.join("mfctl/mfctl.toml"))
     }
 
+    /// The file that replaces the user's own: `--config`, else `MFCTL_CONFIG`.
+    #[must_use]
+    pub fn explicit_file(&self) -> Option<PathBuf> {
+        let given = self.flags.config.clone().or_else(|| self.env.get("MFCTL_CONFIG").map(PathBuf::from))?;
+        Some(self.absolute(&given, &self.cwd))
+    }
+
     /// The platform's folder for a user's data.
     #[must_use]
     pub fn platform_data(&self) -> Option<PathBuf> {

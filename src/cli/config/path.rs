@@ -1,0 +1,90 @@
+//! `mfctl config path`: every file considered, whether it is read, and why not.
+
+use clap::Args as ClapArgs;
+use serde::Serialize;
+
+use crate::cli::failure::Result;
+use crate::cli::output::{Cell, Column, Output, Page, Render, Tone};
+use crate::domain::SourcePath;
+use crate::settings::{Considered, Layer, Sources, Status, discover};
+
+/// Arguments of `mfctl config path`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Works when a file is broken, too: it looks at files without reading what they say.
+
+Examples:
+  mfctl config path
+  mfctl config path -o name        only the files that are read, lowest layer first
+
+Exit codes: 0 shown")]
+pub struct Args {}
+
+/// What `mfctl config path` prints.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+pub struct PathsReport {
+    /// The files, lowest layer first.
+    pub files: Vec<FileReport>,
+}
+
+/// A file that might configure mfctl.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+pub struct FileReport {
+    /// Its layer.
+    pub layer: Layer,
+    /// Where it is.
+    pub path: SourcePath,
+    /// `read`, `absent`, `skipped` or `refused`.
+    pub status: &'static str,
+    /// Why it is skipped or refused.
+    pub reason: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// When it cannot be printed.
+pub fn run(_: &Args, sources: &Sources, output: &Output) -> Result<()> {
+    output.print(&PathsReport { files: discover(sources).iter().map(report).collect() })
+}
+
+fn report(file: &Considered) -> FileReport {
+    let (status, reason, hint) = match &file.status {
+        Status::Read(_) => ("read", None, None),
+        Status::Absent => ("absent", None, None),
+        Status::Skipped(why) => ("skipped", Some((*why).to_owned()), None),
+        Status::Refused(error) => ("refused", Some(error.to_string()), error.hint_text().map(str::to_owned)),
+    };
+    FileReport { layer: file.layer, path: SourcePath::from_path(&file.path), status, reason, hint }
+}
+
+impl Render for PathsReport {
+    fn page(&self, page: &mut Page) {
+        const COLUMNS: [Column; 4] =
+            [Column::left("LAYER"), Column::left("STATUS"), Column::left("PATH"), Column::left("WHY")];
+        let rows = self.files.iter().map(|file| {
+            let tone = match file.status {
+                "read" => Tone::Good,
+                "refused" => Tone::Bad,
+                _ => Tone::Dim,
+            };
+            vec![
+                Cell::new(file.layer.as_str()),
+                Cell::new(file.status).tone(tone),
+                Cell::new(file.path.as_str()),
+                Cell::maybe(file.reason.as_deref()),
+            ]
+        });
+        page.table(&COLUMNS, rows.collect());
+        for hint in self.files.iter().filter_map(|file| file.hint.as_deref()) {
+            page.line(format!("hint: {hint}"));
+        }
+    }
+
+    fn names(&self) -> Option<Vec<String>> {
+        let read = self.files.iter().filter(|file| file.status == "read");
+        Some(read.map(|file| file.path.to_string()).collect())
+    }
+}
