@@ -5,13 +5,15 @@ use std::sync::{Arc, OnceLock};
 use super::failure::{Failure, Result};
 use super::globals::Globals;
 use super::output::{Output, OutputOptions};
+use super::pin;
+use super::record::Recorder;
 use super::signals;
-use super::target::{DataDirMode, Endpoint, Target, TargetKind};
+use super::target::{DataDirMode, Target};
 use crate::backends::connect::{self, OpenMode};
 use crate::domain::names::Buckets;
 use crate::pipeline::stop::Stop;
 use crate::ports::{Clock, Ports, SystemClock};
-use crate::settings::{Flags, Layers, ProfileKind, Settings, Sources};
+use crate::settings::{Layers, Settings, Sources};
 
 /// Moves mfctl's clock; for tests of what happens after weeks.
 const CLOCK_OFFSET: &str = "MFCTL_TEST_CLOCK_OFFSET_SECONDS";
@@ -43,13 +45,7 @@ impl Context {
     /// # Errors
     /// When the working folder is gone, or a variable that says how to print is wrong.
     pub fn new(globals: Globals) -> Result<Self> {
-        let flags = Flags {
-            profile: globals.profile.clone(),
-            config: globals.config.clone(),
-            data_dir: globals.data_dir.clone(),
-            env: globals.env.clone(),
-        };
-        let sources = Sources::of_process(flags)
+        let sources = Sources::of_process(globals.setting_flags())
             .map_err(|error| Failure::invalid("the working folder cannot be read").because(&error))?;
         let options = OutputOptions::resolve(globals.output_flags(), &sources.env).map_err(Failure::usage)?;
         Ok(Self { globals, sources, output: Output::new(options), stop: OnceLock::new() })
@@ -132,9 +128,10 @@ impl Context {
     /// # Errors
     /// As [`Context::connect`].
     pub async fn connect_to(&self, settings: Settings, mode: DataDirMode) -> Result<Connected> {
-        let target = target_of(&settings);
+        let target = Target::of(&settings);
         self.output.set_target(&target);
         target.ensure_data_dir(mode)?;
+        self.check_pin(&target, mode)?;
         let buckets = Buckets::of(&target.environment)
             .map_err(|error| Failure::invalid("name the environment's buckets").because(&error))?;
         let open = match mode {
@@ -144,25 +141,26 @@ impl Context {
         let ports = connect::connect(&settings, open, self.clock()?).await?;
         Ok(Connected { ports, settings, target, buckets })
     }
+
+    /// A verb that may make a data folder writes into it, so the folder must be for this target. Others may look, and
+    /// `guard` asks again before they change anything.
+    fn check_pin(&self, target: &Target, mode: DataDirMode) -> Result<()> {
+        match mode {
+            DataDirMode::MayCreate => pin::ensure(target, self.clock()?.now()),
+            DataDirMode::MustExist => {
+                if let Some(said) = pin::mismatch(target)? {
+                    self.output.warn(said);
+                }
+                Ok(())
+            }
+        }
+    }
 }
 
-/// What these settings point at.
-#[must_use]
-pub fn target_of(settings: &Settings) -> Target {
-    let profile = &settings.profile;
-    let endpoints = profile.services.iter().filter_map(|(service, at)| {
-        at.address().map(|address| Endpoint { service: service.clone(), address: address.to_owned() })
-    });
-    Target {
-        profile: profile.name.as_str().to_owned(),
-        environment: profile.environment.clone(),
-        kind: match profile.kind {
-            ProfileKind::Embedded => TargetKind::Embedded,
-            ProfileKind::Cluster => TargetKind::Cluster,
-        },
-        endpoints: endpoints.collect(),
-        data_dir: profile.data_dir.clone(),
-        tenant: profile.tenant.clone(),
-        protected: profile.protected,
+impl Connected {
+    /// Records what the operator does with this command.
+    #[must_use]
+    pub fn recorder(&self) -> Recorder {
+        Recorder::new(Arc::clone(&self.ports.operators), Arc::clone(&self.ports.clock), &self.settings)
     }
 }

@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::context::Context;
 use super::failure::{Failure, FailureKind, OrFail, Result};
 use super::output::{Page, Render};
-use super::pin;
-use super::target::{DataDirMode, Target};
+use super::record::Change;
+use super::target::DataDirMode;
 use crate::domain::{EnvName, SourcePath};
 use crate::settings::{Error as SettingsError, Layer, Layers, NewProfile, ProfileName, Sources, commented_file};
 
@@ -69,7 +69,7 @@ pub struct InitReport {
 ///
 /// # Errors
 /// As its help says.
-pub fn run(args: &Args, cx: &Context) -> Result<()> {
+pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let sources = cx.sources();
     let profile = new_profile(args, sources)?;
     if args.project {
@@ -77,10 +77,13 @@ pub fn run(args: &Args, cx: &Context) -> Result<()> {
     }
     let path = destination(args, sources)?;
     let backup = write(&path, &commented_file(&profile), args.force)?;
-    let target = written(&profile, sources)?;
-    cx.out().set_target(&target);
-    target.ensure_data_dir(DataDirMode::MayCreate)?;
-    pin::ensure(&target, cx.clock()?.now())?;
+    // Read back the way every verb will read it.
+    let settings = Layers::read(sources)?.settings_of(&profile.name)?;
+    let connected = cx.connect_to(settings, DataDirMode::MayCreate).await?;
+    let change = Change::of_process("init").undo(format!("remove {}", path.display()));
+    let at = connected.ports.clock.now();
+    connected.recorder().append(change, at, format!("wrote profile {}", profile.name)).await?;
+    let target = &connected.target;
     cx.out().print(&InitReport {
         file: SourcePath::from_path(&path),
         backup: backup.as_deref().map(SourcePath::from_path),
@@ -184,13 +187,6 @@ fn write(path: &Path, text: &str, force: bool) -> Result<Option<PathBuf>> {
     let owner_alone = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     std::fs::set_permissions(path, owner_alone).or_fail(FailureKind::Invalid, failed)?;
     Ok(backup)
-}
-
-/// The target as the new file says it, read back the way every verb will read it.
-fn written(profile: &NewProfile, sources: &Sources) -> Result<Target> {
-    let layers = Layers::read(sources)?;
-    let settings = layers.settings_of(&profile.name)?;
-    Ok(Target::of(&settings))
 }
 
 impl Render for InitReport {

@@ -4,6 +4,7 @@
 mod audit;
 mod complete;
 mod completions;
+mod config;
 mod context;
 mod demo;
 mod dlq;
@@ -12,10 +13,13 @@ mod generate;
 mod globals;
 mod guard;
 mod ids;
+mod init;
 mod lag;
 mod man;
 mod media;
 pub mod output;
+mod pin;
+mod record;
 mod signals;
 mod since;
 mod status;
@@ -55,6 +59,8 @@ struct Cli {
 enum Verb {
     /// Run the whole job on sample media and show what happens
     Demo(demo::Args),
+    /// Write a commented mfctl.toml and make the data folder
+    Init(init::Args),
     /// Find assets, look at them, get their bytes, follow their story
     Media(media::Args),
     /// List, show, redrive and discard dead letters
@@ -67,6 +73,8 @@ enum Verb {
     Lag(lag::Args),
     /// Check that files, assets, objects and events agree
     Audit(audit::Args),
+    /// mfctl's own settings: show, explain, path, trust
+    Config(config::Args),
     /// Print a shell's completion script; it completes live values
     Completions(completions::Args),
     /// Print or write the manual pages
@@ -120,6 +128,8 @@ async fn run(verb: Verb, cx: &Context) -> Result<()> {
         Verb::Top(args) => top::run(args, cx).await,
         Verb::Lag(args) => lag::run(args, cx).await,
         Verb::Audit(args) => audit::run(args, cx).await,
+        Verb::Init(args) => init::run(&args, cx).await,
+        Verb::Config(args) => config::run(&args, cx).await,
         Verb::Completions(_) | Verb::Man(_) | Verb::Generate(_) => Ok(()),
     }
 }

@@ -13,6 +13,11 @@ use crate::settings::{Layer, Origin, Place};
 
 /// Arguments of `mfctl config`.
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  mfctl config show
+  mfctl config explain worker.drain_timeout
+  mfctl config path")]
 pub struct Args {
     #[command(subcommand)]
     verb: Verb,
@@ -34,12 +39,12 @@ enum Verb {
 ///
 /// # Errors
 /// As each verb's help says.
-pub fn run(args: &Args, cx: &Context) -> Result<()> {
+pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     match &args.verb {
         Verb::Show(args) => show::run(args, &cx.layers()?, cx.out()),
         Verb::Explain(args) => explain::run(args, &cx.layers()?, cx.out()),
         Verb::Path(args) => path::run(args, cx.sources(), cx.out()),
-        Verb::Trust(args) => trust::run(args, cx),
+        Verb::Trust(args) => trust::run(args, cx).await,
     }
 }
 

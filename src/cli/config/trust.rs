@@ -8,7 +8,8 @@ use crate::cli::failure::Result;
 use crate::cli::guard::{self, Action};
 use crate::cli::output::{Page, Render};
 use crate::cli::pin::{self, Pin};
-use crate::cli::target::{DataDirMode, Target};
+use crate::cli::record::Change;
+use crate::cli::target::DataDirMode;
 
 /// Arguments of `mfctl config trust`.
 #[derive(Debug, ClapArgs)]
@@ -36,17 +37,26 @@ pub struct TrustReport {
 ///
 /// # Errors
 /// As its help says.
-pub fn run(_: &Args, cx: &Context) -> Result<()> {
-    let target = Target::of(&cx.settings()?);
-    cx.out().set_target(&target);
-    target.ensure_data_dir(DataDirMode::MustExist)?;
-    let summary = match pin::mismatch(&target)? {
+pub async fn run(_: &Args, cx: &Context) -> Result<()> {
+    let connected = cx.connect(DataDirMode::MustExist).await?;
+    let target = &connected.target;
+    let summary = match pin::mismatch(target)? {
         Some(said) => format!("pin the data folder for environment {} ({said})", target.environment),
         None => format!("pin the data folder for environment {}, tenant {}", target.environment, target.tenant),
     };
     let action = Action { verb: "config trust", summary, dangerous: true };
-    guard::confirm_unpinned(&action, cx.globals(), &target, cx.out())?;
-    let (before, after) = pin::trust(&target, cx.clock()?.now())?;
+    guard::confirm_unpinned(&action, cx.globals(), target, cx.out())?;
+    let now = connected.ports.clock.now();
+    let work = async { pin::trust(target, now) };
+    let change = Change::of_process("config trust");
+    let change = match pin::read(&target.data_dir)? {
+        Some(before) => {
+            change.undo(format!("`mfctl config trust` with a profile of environment {}", before.environment))
+        }
+        None => change,
+    };
+    let told = |(_, after): &(_, Pin)| format!("pinned for environment {}", after.environment);
+    let (before, after) = connected.recorder().run(change, work, told).await?;
     cx.out().print(&TrustReport { before, after })
 }
 

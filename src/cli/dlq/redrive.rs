@@ -12,6 +12,7 @@ use crate::cli::context::{Connected, Context};
 use crate::cli::failure::{Failure, Result};
 use crate::cli::guard::{self, Action};
 use crate::cli::output::{Cell, Page, Position, Render, Tone, humane};
+use crate::cli::record::Change;
 use crate::cli::signals;
 use crate::cli::target::DataDirMode;
 use crate::dlq::decide::Rules;
@@ -19,7 +20,6 @@ use crate::dlq::report::Tally;
 use crate::dlq::run::{Act, Finished, Run};
 use crate::dlq::selection::Frozen;
 use crate::domain::Timestamp;
-use crate::ports::{self, OperatorRecord};
 
 /// Redriven this often, a dead letter is parked.
 pub const DEFAULT_MAX_REDRIVES: u32 = 3;
@@ -151,23 +151,13 @@ impl Work {
             let message = format!("{reason} after {}, {left} left", told(&report.tally));
             return Err(signals::stopped(reason, message).hint("run the same command again to go on with the rest"));
         }
-        recorded.map_err(|e| Failure::from(e).while_doing("it was done, but its record could not be written"))?;
+        recorded.map_err(|failure| failure.while_doing("it was done, but its record could not be written"))?;
         skipped(&report.tally)
     }
 
     /// Keeps who did what; the arguments hold no secret.
-    async fn record(&self, at: Timestamp, result: String, connected: &Connected) -> ports::Result<()> {
-        let arguments = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
-        let record = OperatorRecord {
-            at,
-            actor: connected.settings.profile.actor.clone(),
-            profile: connected.target.profile.clone(),
-            verb: self.verb.to_owned(),
-            arguments: arguments.collect(),
-            result,
-            undo: None,
-        };
-        connected.ports.operators.append(&record).await
+    async fn record(&self, at: Timestamp, result: String, connected: &Connected) -> Result<()> {
+        connected.recorder().append(Change::of_process(self.verb), at, result).await
     }
 }
 
