@@ -41,15 +41,31 @@ pub(super) fn stage(tx: &Connection, rows: &[Prepared]) -> Result<Vec<Staged>> {
                  published_at IS NOT NULL FROM media_assets WHERE asset_id = ?1",
         )
         .during(what)?;
-    rows.iter().map(|row| stage_one(row, &mut asset, &mut source, &mut select).during(what)).collect()
+    let mut answers = Vec::with_capacity(rows.len());
+    let (mut assets, mut bytes) = (0, 0);
+    for row in rows {
+        let (answer, added) = stage_one(row, &mut asset, &mut source, &mut select).during(what)?;
+        if added {
+            assets += 1;
+            bytes += sql::count(row.row.size_bytes);
+        }
+        answers.push(answer);
+    }
+    tx.prepare_cached(
+        "UPDATE media_totals SET assets = assets + ?1, bytes = bytes + ?2 WHERE state = 0 AND dead_lettered = 0",
+    )
+    .and_then(|mut update| update.execute([assets, bytes]))
+    .during(what)?;
+    Ok(answers)
 }
 
+/// Answers what the catalog has now, and whether this row is what it has.
 fn stage_one(
     Prepared { row, metadata }: &Prepared,
     asset: &mut CachedStatement<'_>,
     source: &mut CachedStatement<'_>,
     select: &mut CachedStatement<'_>,
-) -> rusqlite::Result<Staged> {
+) -> rusqlite::Result<(Staged, bool)> {
     let (id, job, staged_at) = (row.asset_id.0.as_bytes(), row.job_id.0.as_bytes(), sql::time(row.staged_at));
     let added = asset.execute(params![
         id,
@@ -67,9 +83,9 @@ fn stage_one(
     ])?;
     source.execute(params![row.tenant.as_str(), row.source_path.as_str(), id, row.host, job, staged_at])?;
     if added == 0 {
-        return select.query_row([id], staged);
+        return Ok((select.query_row([id], staged)?, false));
     }
-    Ok(Staged {
+    let staged = Staged {
         asset_id: row.asset_id,
         state: AssetState::Staged,
         revision: Revision::FIRST,
@@ -78,7 +94,8 @@ fn stage_one(
         staging: row.staging.clone(),
         staged_at: row.staged_at,
         published: false,
-    })
+    };
+    Ok((staged, true))
 }
 
 fn staged(row: &Row<'_>) -> rusqlite::Result<Staged> {
