@@ -2,6 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say so and stop")]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod layers;
 mod licences;
+mod profiles;
 mod sources;
+mod surface;

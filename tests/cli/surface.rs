@@ -1,0 +1,157 @@
+//! Everything a person or a script sees of each verb: a small platform is set up once, and each verb's table and JSON
+//! are compared with what they were. Ids, times, sizes of the disk and the like are replaced by their names.
+
+use std::sync::{LazyLock, Mutex};
+
+use crate::support::{Ran, Site};
+
+const POSTER: &[u8] = include_bytes!("../../examples/media/posters/girih-12000x9000.png");
+const GHAZAL: &[u8] = include_bytes!("../../examples/media/fa/ghazal-1.txt");
+const SIDECAR: &[u8] = include_bytes!("../../examples/media/fa/ghazal-1.txt.json");
+
+/// A platform with an enriched text, a dead letter and a rejected file, and what was printed while it came to be.
+struct Platform {
+    site: Site,
+    ingest: Ran,
+    again: Ran,
+    worker: Ran,
+    job: String,
+    dead_letter: String,
+    asset: String,
+}
+
+static PLATFORM: LazyLock<Platform> = LazyLock::new(|| {
+    let site = Site::new();
+    let put = |name: &str, bytes: &[u8]| {
+        let path = site.path("in").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    };
+    put("ghazal-1.txt", GHAZAL);
+    put("ghazal-1.txt.json", SIDECAR);
+    put("poster.png", POSTER);
+    put("empty.pdf", b"");
+    let ingest = site.run(["ingest", "in"]);
+    let worker = site.run(["worker", "all", "--until-drained"]);
+    let again = site.run(["ingest", "in", "-o", "json"]);
+    let first = |words: &[&str]| site.run(words).stdout.lines().next().unwrap_or_default().to_owned();
+    let job = first(&["jobs", "list", "-o", "name"]);
+    let dead_letter = first(&["dlq", "list", "-o", "name"]);
+    let asset = first(&["media", "list", "--state", "enriched", "-o", "name"]);
+    Platform { site, ingest, again, worker, job, dead_letter, asset }
+});
+
+/// One snapshot at a time: settings of insta are the thread's, its files are everyone's.
+static ONE: Mutex<()> = Mutex::new(());
+
+fn same(name: &str, platform: &Platform, text: &str) {
+    let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    let home = platform.site.path("");
+    let home = home.to_string_lossy().trim_end_matches('/').to_owned();
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    settings.add_filter(&home, "[site]");
+    if !host.is_empty() {
+        settings.add_filter(&format!(r"\b{}\b", host.replace('.', r"\.")), "[host]");
+    }
+    for (pattern, name) in [
+        (r"[0-9a-f]{8}-[0-9a-f]{4}-[47][0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", "[id]"),
+        (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[time]"),
+        (r"\((\d+[smhd]|in \d+[smhd])( ago)?\)", "([age])"),
+        (r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", "[traceparent]"),
+        (r#"("[a-z0-9_]*(_seconds|_ms|_per_second)"): [0-9.]+"#, "$1: [number]"),
+        (r#"("(offset|committed_offset|end_offset|low_offset|modified_ns|pid)"): -?\d+"#, "$1: [number]"),
+        (r#"("(free_bytes|total_bytes|used_percent|files_per_second|score|attempt)"): [0-9.e-]+"#, "$1: [number]"),
+        (r"pid \d+", "pid [pid]"),
+        (r"\+?\d+(\.\d+)?(ms|s)\b", "[took]"),
+        (r"\d+(\.\d+)? ?/s", "[rate]"),
+        (r"\d+ % full, [0-9.]+ [A-Z]iB free", "[room]"),
+        (r"(ingest\.raw|media\.[a-z_]+):(\d):\d+", "$1:$2:[offset]"),
+        (r" {2,}", "  "),
+        (r"[─-]{3,}", "---"),
+        (r"(?m) +$", ""),
+    ] {
+        settings.add_filter(pattern, name);
+    }
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}
+
+/// What a command printed on stdout, its code, and its last line on stderr.
+fn seen(ran: &Ran) -> String {
+    let last = ran.stderr.lines().last().unwrap_or_default();
+    format!("{}\n--- exit {}; stderr ends: {last}\n", ran.stdout.trim_end(), ran.code)
+}
+
+/// A verb's table and its JSON.
+fn both(name: &str, words: &[&str]) {
+    let platform = &*PLATFORM;
+    let words = words.iter().map(|word| match *word {
+        "JOB" => platform.job.as_str(),
+        "DEAD" => platform.dead_letter.as_str(),
+        "ASSET" => platform.asset.as_str(),
+        word => word,
+    });
+    let words: Vec<&str> = words.collect();
+    same(&format!("{name}-table"), platform, &seen(&platform.site.run(&words)));
+    let json: Vec<&str> = words.iter().copied().chain(["-o", "json"]).collect();
+    same(&format!("{name}-json"), platform, &seen(&platform.site.run(json)));
+}
+
+#[test]
+fn ingest_and_worker_say_what_they_did() {
+    let platform = &*PLATFORM;
+    same("ingest-table", platform, &seen(&platform.ingest));
+    same("ingest-again-json", platform, &seen(&platform.again));
+    same("worker-table", platform, &seen(&platform.worker));
+    both("ingest-dry-run", &["ingest", "in", "--dry-run"]);
+    both("worker-drained", &["worker", "all", "--until-drained"]);
+}
+
+#[test]
+fn jobs() {
+    both("jobs-show", &["jobs", "show", "JOB"]);
+    both("jobs-failed", &["jobs", "failed", "JOB"]);
+    both("jobs-verify", &["jobs", "verify", "JOB"]);
+}
+
+#[test]
+fn media() {
+    both("media-list", &["media", "list"]);
+    both("media-show", &["media", "show", "ASSET"]);
+    both("media-search", &["media", "search", "ساقي"]);
+    both("media-trace", &["media", "trace", "ASSET"]);
+    both("media-get-nothing", &["media", "get", "00000000-0000-5000-8000-000000000000"]);
+}
+
+#[test]
+fn dead_letters() {
+    both("dlq-list", &["dlq", "list"]);
+    both("dlq-show", &["dlq", "show", "DEAD"]);
+    both("dlq-redrive-dry-run", &["dlq", "redrive", "--all", "--dry-run"]);
+    both("dlq-redrive-nothing-chosen", &["dlq", "redrive"]);
+    both("dlq-redrive-unconfirmed", &["dlq", "redrive", "--all"]);
+    both("dlq-discard-unconfirmed", &["dlq", "discard", "DEAD", "--reason", "a test"]);
+}
+
+#[test]
+fn the_platform_at_a_glance() {
+    both("lag", &["lag"]);
+    both("audit", &["audit"]);
+    both("status", &["status"]);
+    both("top-once", &["top", "--once"]);
+}
+
+#[test]
+fn mfctls_own_settings() {
+    both("config-explain", &["config", "explain", "worker.drain_timeout"]);
+    both("config-show", &["config", "show"]);
+}
+
+#[test]
+fn wrong_usage_and_missing_things() {
+    both("no-such-verb", &["ingset"]);
+    both("no-such-job", &["jobs", "show", "00000000-0000-7000-8000-000000000000"]);
+    both("no-such-group", &["lag", "nobody"]);
+}
