@@ -55,6 +55,7 @@ fn schemas() -> Vec<(&'static str, Schema)> {
         ("media-trace", schema_for!(media::trace::MediaTraceReport)),
         ("status", schema_for!(status::StatusReport)),
         ("top", schema_for!(crate::ops::vitals::Vitals)),
+        ("worker", schema_for!(super::worker::WorkerReport)),
         ("target", schema_for!(super::target::Target)),
     ]
 }

@@ -25,6 +25,7 @@ mod since;
 mod status;
 pub mod target;
 mod top;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -61,6 +62,8 @@ enum Verb {
     Demo(demo::Args),
     /// Write a commented mfctl.toml and make the data folder
     Init(init::Args),
+    /// Run the pipeline's workers: persist, enrich, or both
+    Worker(worker::Args),
     /// Find assets, look at them, get their bytes, follow their story
     Media(media::Args),
     /// List, show, redrive and discard dead letters
@@ -122,6 +125,7 @@ fn dispatch(verb: Verb, cx: &Context) -> Result<()> {
 async fn run(verb: Verb, cx: &Context) -> Result<()> {
     match verb {
         Verb::Demo(args) => demo::run(args, cx).await,
+        Verb::Worker(args) => worker::run(args, cx).await,
         Verb::Media(args) => media::run(args, cx).await,
         Verb::Dlq(args) => dlq::run(args, cx).await,
         Verb::Status(args) => status::run(args, cx).await,

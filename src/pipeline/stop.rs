@@ -58,7 +58,9 @@ impl Stop {
     /// Waits until asked; for ever if nobody can ask any more.
     pub async fn wait(&self) -> StopReason {
         let mut receiver = self.0.clone();
-        match receiver.wait_for(Option::is_some).await {
+        // The guard is given back before anything else is awaited: a future that holds one cannot change threads.
+        let heard = receiver.wait_for(Option::is_some).await.map(|reason| *reason);
+        match heard {
             Ok(reason) => reason.unwrap_or(StopReason::Terminated),
             Err(_) => std::future::pending().await,
         }

@@ -79,7 +79,7 @@ impl Enrich {
             return Err(StepError::permanent("foreign_bucket", message));
         }
         let scratch = tempfile::Builder::new()
-            .prefix("enrich-")
+            .prefix("mfctl-enrich-")
             .tempdir_in(&self.scratch)
             .map_err(|error| unscratched(&error))?;
         let local = self.objects.local(&input.original, scratch.path()).await.map_err(|error| match error.kind() {

@@ -1,0 +1,256 @@
+//! Puts a worker together: ports, names, logs, the server of `--listen`, one loop per stage, and the end of it all.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::Level;
+
+use super::instance::{self, Instance};
+use super::report::{StageReport, WorkerReport, verdict};
+use super::{RunArgs, listen, upkeep};
+use crate::cli::context::{Connected, Context};
+use crate::cli::failure::{Failure, Result};
+use crate::cli::target::DataDirMode;
+use crate::domain::Stage;
+use crate::events::EventCodec;
+use crate::pipeline::enrich::Enrich;
+use crate::pipeline::enrich::extract::Limits;
+use crate::pipeline::enrich::sandbox::Parser;
+use crate::pipeline::persist::Persist;
+use crate::pipeline::stop::{Stop, StopReason, Stopper};
+use crate::pipeline::worker::{self, Ended, Health, Outcome, Until, WorkerOptions, WorkerPorts};
+use crate::ports::{self, FetchLimits};
+use crate::settings::Settings;
+use crate::telemetry::{Metrics, logs};
+
+/// Records persisted at the same time where nobody said: they wait for the disk, not for the processor.
+const PERSIST_CONCURRENCY: usize = 64;
+
+/// Runs these stages until they end.
+pub(super) async fn run(args: &RunArgs, stages: &[Stage], settings: Settings, cx: &Context) -> Result<()> {
+    let began = Instant::now();
+    start_logs(args, cx);
+    let stop = cx.stop()?;
+    let listener = match args.listen {
+        Some(address) => Some(listen::bind(address).await?),
+        None => None,
+    };
+    let connected = cx.connect_to(settings, DataDirMode::MayCreate).await?;
+    check_topics(&connected, stages).await?;
+    upkeep::retain(&connected.ports).await;
+
+    let metrics = Arc::new(Metrics::new());
+    let mut beside = JoinSet::new();
+    let mut crew = Crew::new(&connected, Arc::clone(&metrics), args, stop);
+    for stage in stages {
+        crew.hire(*stage)?;
+    }
+    if let Some(listener) = listener {
+        if let Ok(address) = listener.local_addr() {
+            cx.out().note(format!("listening on http://{address}"));
+        }
+        let (workers, ports) = (crew.workers.clone(), connected.ports.clone());
+        beside
+            .spawn(listen::serve(listener, Arc::new(listen::Served { metrics: Arc::clone(&metrics), workers, ports })));
+        let env = connected.target.environment.clone();
+        beside.spawn(upkeep::measure_for_ever(connected.ports.clone(), metrics, env, stages.to_vec()));
+    }
+    beside.spawn(upkeep::retain_for_ever(connected.ports.clone()));
+    let (reports, ends) = crew.finish().await?;
+    drop(beside);
+
+    let report = WorkerReport::of(reports, began.elapsed().as_secs_f64());
+    cx.out().print(&report)?;
+    verdict(&ends, report.dead_lettered)
+}
+
+/// Logs go to stderr from here on. `-q` leaves warnings, `-v` adds each batch.
+fn start_logs(args: &RunArgs, cx: &Context) {
+    let options = cx.out().options();
+    let level = match (options.quiet, options.verbose) {
+        (true, _) => Level::WARN,
+        (false, 0) => Level::INFO,
+        (false, 1) => Level::DEBUG,
+        _ => Level::TRACE,
+    };
+    let out = cx.out().clone();
+    let logs = logs::LogOptions { format: args.log_format, level, color: options.stderr.color };
+    // Set already: by a verb that runs this one.
+    let _ = logs::init(logs, move || out.log_writer());
+}
+
+/// Workers make no topics: what is missing is named, with what makes it.
+async fn check_topics(connected: &Connected, stages: &[Stage]) -> Result<()> {
+    let topics: Vec<_> =
+        stages.iter().flat_map(|stage| [stage.input(), stage.input().dead_letters(), stage.output()]).collect();
+    let missing = |error: ports::Error| match error.kind() {
+        ports::ErrorKind::NotFound if error.hint_text().is_none() => {
+            error.hint("`mfctl bootstrap apply` makes the topics of a cluster; `mfctl init` those of a data folder")
+        }
+        _ => error,
+    };
+    connected.ports.log.offsets(&topics).await.map_err(missing)?;
+    Ok(())
+}
+
+/// The loops of one process.
+struct Crew<'a> {
+    connected: &'a Connected,
+    metrics: Arc<Metrics>,
+    args: &'a RunArgs,
+    codec: Arc<EventCodec>,
+    stopper: Stopper,
+    stop: Stop,
+    workers: Vec<(Stage, Health)>,
+    running: JoinSet<(Stage, Instance, Instant, ports::Result<Outcome>)>,
+    /// Becomes true when the stage hired last is drained.
+    drained: Option<watch::Receiver<bool>>,
+}
+
+impl<'a> Crew<'a> {
+    fn new(connected: &'a Connected, metrics: Arc<Metrics>, args: &'a RunArgs, asked: Stop) -> Self {
+        let env = connected.target.environment.clone();
+        let codec = Arc::new(EventCodec::new(Arc::clone(&connected.ports.registry), env));
+        let (stopper, stop) = Stop::channel();
+        let relay = stopper.clone();
+        tokio::spawn(async move { relay.stop(asked.wait().await) });
+        let (workers, running) = (Vec::new(), JoinSet::new());
+        Self { connected, metrics, args, codec, stopper, stop, workers, running, drained: None }
+    }
+
+    /// Starts a stage. One that is hired later waits, when it is to drain, for those before it.
+    fn hire(&mut self, stage: Stage) -> Result<()> {
+        let target = &self.connected.target;
+        let instance = instance::take(&target.data_dir, stage, self.args.instance.as_deref())?;
+        let (tell, drained) = watch::channel(false);
+        let after = self.drained.replace(drained);
+        let options = self.options(stage, &instance, after);
+        let ports = WorkerPorts {
+            log: Arc::clone(&self.connected.ports.log),
+            catalog: Arc::clone(&self.connected.ports.catalog),
+            codec: Arc::clone(&self.codec),
+            clock: Arc::clone(&self.connected.ports.clock),
+            metrics: Arc::clone(&self.metrics),
+        };
+        let health = Health::default();
+        self.workers.push((stage, health.clone()));
+        let stop = self.stop.clone();
+        let began = Instant::now();
+        match stage {
+            Stage::Persist => {
+                let step = Arc::new(self.persist());
+                self.running.spawn(async move {
+                    let outcome = worker::run(step, ports, options, health, &stop).await;
+                    (stage, instance, began, told(outcome, &tell))
+                });
+            }
+            Stage::Enrich => {
+                let step = Arc::new(self.enrich()?);
+                self.running.spawn(async move {
+                    let outcome = worker::run(step, ports, options, health, &stop).await;
+                    (stage, instance, began, told(outcome, &tell))
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn options(&self, stage: Stage, instance: &Instance, after: Option<watch::Receiver<bool>>) -> WorkerOptions {
+        let settings = &self.connected.settings.worker;
+        let cores = || std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let (best, window, batch) = match stage {
+            Stage::Persist => (PERSIST_CONCURRENCY, 2048, 512),
+            Stage::Enrich => (cores(), 256, 64),
+        };
+        let defaults = WorkerOptions::default();
+        WorkerOptions {
+            instance: instance.name.clone(),
+            concurrency: settings.concurrency.or_else(|| best),
+            window_records: window,
+            batch: FetchLimits { max_records: batch, ..defaults.batch },
+            drain_timeout: settings.drain_timeout,
+            give_up_after: settings.give_up_after,
+            dead_letter_ratio: Some(settings.dead_letter_ratio.get()),
+            until: if self.args.until_drained { Until::Drained { after } } else { Until::Asked },
+            ..defaults
+        }
+    }
+
+    fn persist(&self) -> Persist {
+        let ports = &self.connected.ports;
+        Persist {
+            objects: Arc::clone(&ports.objects),
+            catalog: Arc::clone(&ports.catalog),
+            codec: Arc::clone(&self.codec),
+            clock: Arc::clone(&ports.clock),
+            buckets: self.connected.buckets.clone(),
+        }
+    }
+
+    fn enrich(&self) -> Result<Enrich> {
+        let ports = &self.connected.ports;
+        let parser = Parser::of_this_program()
+            .map_err(|error| Failure::unexpected("cannot find this program to run it as a parser").because(&error))?;
+        Ok(Enrich {
+            extractor: Arc::new(parser),
+            limits: limits(&self.connected.settings),
+            objects: Arc::clone(&ports.objects),
+            catalog: Arc::clone(&ports.catalog),
+            search: Arc::clone(&ports.search),
+            codec: Arc::clone(&self.codec),
+            clock: Arc::clone(&ports.clock),
+            buckets: self.connected.buckets.clone(),
+            scratch: std::env::temp_dir(),
+        })
+    }
+
+    /// Waits for every stage. One that ends otherwise than drained takes the others with it.
+    async fn finish(mut self) -> Result<(Vec<StageReport>, Vec<(Stage, Ended)>)> {
+        let (mut reports, mut ends, mut failed) = (Vec::new(), Vec::new(), None);
+        while let Some(joined) = self.running.join_next().await {
+            let (stage, instance, began, outcome) =
+                joined.map_err(|error| Failure::unexpected("a worker ended in a defect").because(&error))?;
+            match outcome {
+                Ok(outcome) => {
+                    if outcome.ended != Ended::Drained {
+                        self.stopper.stop(StopReason::Terminated);
+                    }
+                    reports.push(StageReport::of(stage, instance.name, &outcome, began.elapsed().as_secs_f64()));
+                    ends.push((stage, outcome.ended));
+                }
+                Err(error) => {
+                    self.stopper.stop(StopReason::Terminated);
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        reports.sort_by_key(|report| report.stage);
+        match failed {
+            Some(error) => Err(Failure::from(error)),
+            None => Ok((reports, ends)),
+        }
+    }
+}
+
+/// Tells the stage behind when this one is drained.
+fn told(outcome: ports::Result<Outcome>, tell: &watch::Sender<bool>) -> ports::Result<Outcome> {
+    tell.send_replace(matches!(&outcome, Ok(outcome) if outcome.ended == Ended::Drained));
+    outcome
+}
+
+fn limits(settings: &Settings) -> Limits {
+    let enrich = &settings.enrich;
+    let defaults = Limits::default();
+    Limits {
+        max_text_bytes: usize::try_from(enrich.max_text.0).unwrap_or(usize::MAX),
+        max_pixels: enrich.max_pixels,
+        memory_bytes: enrich.memory.0,
+        cpu_seconds: enrich.cpu.as_secs().max(1),
+        timeout_seconds: enrich.wall.as_secs().max(1),
+        // Text as JSON may be twice its size, and a thumbnail comes on top.
+        output_bytes: defaults.output_bytes.max(enrich.max_text.0.saturating_mul(2)),
+        ..defaults
+    }
+}

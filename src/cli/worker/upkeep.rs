@@ -1,0 +1,54 @@
+//! What a worker does beside its stages: retention, and how far each stage is behind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::{EnvName, Stage, lag};
+use crate::ports::{self, Ports};
+use crate::telemetry::Metrics;
+
+/// How often retention runs.
+const RETENTION_EVERY: Duration = Duration::from_secs(600);
+/// How often the lag is looked at.
+const LAG_EVERY: Duration = Duration::from_secs(10);
+
+/// Removes what is past its time, and says what it was. A log that does this by itself does nothing here.
+pub(super) async fn retain(ports: &Ports) {
+    match ports.log.run_retention(ports.clock.now()).await {
+        Ok(report) => {
+            for (topic, records) in report.removed.iter().filter(|(_, records)| **records > 0) {
+                tracing::info!(topic, records, "removed what was past its retention");
+            }
+        }
+        // The next run makes up for it.
+        Err(error) => tracing::warn!(error = %error.full(), "retention did not run"),
+    }
+}
+
+/// [`retain`] again and again, beginning after the first interval.
+pub(super) async fn retain_for_ever(ports: Ports) {
+    loop {
+        tokio::time::sleep(RETENTION_EVERY).await;
+        retain(&ports).await;
+    }
+}
+
+/// Measures the lag of these stages again and again.
+pub(super) async fn measure_for_ever(ports: Ports, metrics: Arc<Metrics>, env: EnvName, stages: Vec<Stage>) {
+    loop {
+        for stage in &stages {
+            if let Err(error) = measure(&ports, &metrics, &env, *stage).await {
+                tracing::debug!(%stage, error = %error.full(), "the lag is not known");
+            }
+        }
+        tokio::time::sleep(LAG_EVERY).await;
+    }
+}
+
+async fn measure(ports: &Ports, metrics: &Metrics, env: &EnvName, stage: Stage) -> ports::Result<()> {
+    let Ok(group) = stage.group(env) else { return Ok(()) };
+    for partition in ports.log.progress(&group, &[stage.input()]).await? {
+        metrics.lag(stage, &partition.at, lag::lag(partition.span, partition.committed));
+    }
+    Ok(())
+}
