@@ -1,7 +1,7 @@
 //! Puts a worker together: ports, names, logs, the server of `--listen`, one loop per stage, and the end of it all.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -12,7 +12,7 @@ use super::report::{StageReport, WorkerReport, verdict};
 use super::{RunArgs, listen, upkeep};
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::{Failure, Result};
-use crate::cli::target::DataDirMode;
+use crate::cli::target::{DataDirMode, TargetKind};
 use crate::domain::Stage;
 use crate::events::EventCodec;
 use crate::pipeline::enrich::Enrich;
@@ -39,7 +39,12 @@ pub(super) async fn run(args: &RunArgs, stages: &[Stage], settings: Settings, cx
     };
     let connected = cx.connect_to(settings, DataDirMode::MayCreate).await?;
     check_topics(&connected, stages).await?;
-    upkeep::retain(&connected.ports).await;
+    let staging_kept = Duration::from_secs(u64::from(connected.settings.retention.staging_days) * 24 * 60 * 60);
+    let (ports, buckets) = (connected.ports.clone(), connected.buckets.clone());
+    let keeper = upkeep::Keeper { ports, buckets, staging_kept };
+    if connected.target.kind == TargetKind::Embedded {
+        keeper.run().await;
+    }
 
     let metrics = Arc::new(Metrics::new());
     let mut beside = JoinSet::new();
@@ -57,7 +62,9 @@ pub(super) async fn run(args: &RunArgs, stages: &[Stage], settings: Settings, cx
         let env = connected.target.environment.clone();
         beside.spawn(upkeep::measure_for_ever(connected.ports.clone(), metrics, env, stages.to_vec()));
     }
-    beside.spawn(upkeep::retain_for_ever(connected.ports.clone()));
+    if connected.target.kind == TargetKind::Embedded {
+        beside.spawn(keeper.run_for_ever());
+    }
     let (reports, ends) = crew.finish().await?;
     drop(beside);
 

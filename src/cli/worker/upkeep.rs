@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::names::Buckets;
 use crate::domain::{EnvName, Stage, lag};
+use crate::ops::retention;
 use crate::ports::{self, Ports};
 use crate::telemetry::Metrics;
 
@@ -12,24 +14,38 @@ const RETENTION_EVERY: Duration = Duration::from_secs(600);
 /// How often the lag is looked at.
 const LAG_EVERY: Duration = Duration::from_secs(10);
 
-/// Removes what is past its time, and says what it was. A log that does this by itself does nothing here.
-pub(super) async fn retain(ports: &Ports) {
-    match ports.log.run_retention(ports.clock.now()).await {
-        Ok(report) => {
-            for (topic, records) in report.removed.iter().filter(|(_, records)| **records > 0) {
-                tracing::info!(topic, records, "removed what was past its retention");
-            }
-        }
-        // The next run makes up for it.
-        Err(error) => tracing::warn!(error = %error.full(), "retention did not run"),
-    }
+/// What retention works on, and for how long things are kept.
+#[derive(Clone)]
+pub(super) struct Keeper {
+    pub(super) ports: Ports,
+    pub(super) buckets: Buckets,
+    pub(super) staging_kept: Duration,
 }
 
-/// [`retain`] again and again, beginning after the first interval.
-pub(super) async fn retain_for_ever(ports: Ports) {
-    loop {
-        tokio::time::sleep(RETENTION_EVERY).await;
-        retain(&ports).await;
+impl Keeper {
+    /// Removes what is past its time, and says what it was.
+    pub(super) async fn run(&self) {
+        match retention::run(&self.ports, &self.buckets, self.staging_kept, self.ports.clock.now()).await {
+            Ok(removed) => {
+                for (topic, records) in removed.records.removed.iter().filter(|(_, records)| **records > 0) {
+                    tracing::info!(topic, records, "removed what was past its retention");
+                }
+                if removed.staged_objects > 0 {
+                    let objects = removed.staged_objects;
+                    tracing::info!(objects, kept = removed.kept_for_assets, "removed staged objects past their time");
+                }
+            }
+            // The next run makes up for it.
+            Err(error) => tracing::warn!(error = %error.full(), "retention did not run to its end"),
+        }
+    }
+
+    /// [`Keeper::run`] again and again, beginning after the first interval.
+    pub(super) async fn run_for_ever(self) {
+        loop {
+            tokio::time::sleep(RETENTION_EVERY).await;
+            self.run().await;
+        }
     }
 }
 
