@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args as ClapArgs;
 use serde::Serialize;
 
-use super::context::Context;
+use super::context::{Connected, Context};
 use super::failure::{Failure, FailureKind, OrFail, Result};
 use super::output::{Page, Render};
 use super::record::Change;
@@ -77,9 +77,10 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     }
     let path = destination(args, sources)?;
     let backup = write(&path, &commented_file(&profile), args.force)?;
-    // Read back the way every verb will read it.
-    let settings = Layers::read(sources)?.settings_of(&profile.name)?;
-    let connected = cx.connect_to(settings, DataDirMode::MayCreate).await?;
+    let connected = match open(&profile.name, cx).await {
+        Ok(connected) => connected,
+        Err(failure) => return Err(taken_back(failure, &path, backup.as_deref())),
+    };
     let change = Change::of_process("init").undo(format!("remove {}", path.display()));
     let at = connected.ports.clock.now();
     connected.recorder().append(change, at, format!("wrote profile {}", profile.name)).await?;
@@ -93,6 +94,26 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
         data_dir: SourcePath::from_path(&target.data_dir),
         chosen: profile.default,
     })
+}
+
+/// Reads the file back the way every verb will read it, and opens what it names.
+async fn open(profile: &ProfileName, cx: &Context) -> Result<Connected> {
+    let settings = Layers::read(cx.sources())?.settings_of(profile)?;
+    cx.connect_to(settings, DataDirMode::MayCreate).await
+}
+
+/// A file whose profile cannot be used is not left behind.
+fn taken_back(failure: Failure, path: &Path, backup: Option<&Path>) -> Failure {
+    let undone = match backup {
+        Some(backup) => std::fs::rename(backup, path),
+        None => std::fs::remove_file(path),
+    };
+    match undone {
+        Ok(()) => failure,
+        Err(error) => {
+            failure.while_doing(format!("{} was written and could not be taken back ({error})", path.display()))
+        }
+    }
 }
 
 fn new_profile(args: &Args, sources: &Sources) -> Result<NewProfile> {
@@ -170,7 +191,7 @@ fn write(path: &Path, text: &str, force: bool) -> Result<Option<PathBuf>> {
             return Err(Failure::refused(format!("{} is already there", path.display()))
                 .hint("add the profile to it by hand, or --force to write over it (it is kept as mfctl.toml.bak)"));
         }
-        let backup = path.with_extension("toml.bak");
+        let backup = free_name(path);
         std::fs::rename(path, &backup).or_fail(FailureKind::Invalid, failed)?;
         Some(backup)
     } else {
@@ -189,11 +210,22 @@ fn write(path: &Path, text: &str, force: bool) -> Result<Option<PathBuf>> {
     Ok(backup)
 }
 
+/// A name beside the file that nothing has: an earlier backup is not written over either.
+fn free_name(path: &Path) -> PathBuf {
+    let mut name = path.with_extension("toml.bak");
+    let mut number = 1;
+    while name.symlink_metadata().is_ok() {
+        number += 1;
+        name = path.with_extension(format!("toml.bak{number}"));
+    }
+    name
+}
+
 impl Render for InitReport {
     fn page(&self, page: &mut Page) {
         page.field("wrote", self.file.as_str());
         if let Some(backup) = &self.backup {
-            page.field("kept", backup.as_str());
+            page.field("kept as", backup.as_str());
         }
         let protected = if self.protected { ", protected" } else { "" };
         page.field("profile", format!("{} (environment {}{protected})", self.profile, self.environment));

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod config;
 mod layers;
 mod licences;
 mod profiles;
