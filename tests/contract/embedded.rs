@@ -8,11 +8,19 @@ use mfctl::backends::embedded::objects::FolderStore;
 use mfctl::backends::embedded::operators::SqliteOperators;
 use mfctl::backends::embedded::registry::SqliteRegistry;
 use mfctl::backends::embedded::search::SqliteSearch;
-use mfctl::backends::embedded::{DataFolder, OpenMode};
-use mfctl::ports::{Catalog, JobJournal, ObjectStore, OperatorJournal, SchemaRegistry, SearchIndex};
+use mfctl::backends::embedded::{DataFolder, EmbeddedLog, OpenMode};
+use mfctl::ports::{
+    Catalog, EventLog, JobJournal, ObjectStore, OperatorJournal, SchemaRegistry, SearchIndex, SystemClock,
+};
 
 use crate::Fixture;
 
+mod event_log {
+    crate::event_log::event_log_suite!(super::log);
+}
+mod event_log_groups {
+    crate::event_log_groups::event_log_groups_suite!(super::log);
+}
 mod object_store {
     crate::objects::object_store_suite!(super::objects);
 }
@@ -36,6 +44,11 @@ fn folder() -> (tempfile::TempDir, DataFolder) {
     let data = tempfile::tempdir().unwrap();
     let folder = DataFolder::open(data.path(), OpenMode::MayCreate).unwrap();
     (data, folder)
+}
+
+async fn log() -> Fixture<dyn EventLog> {
+    let (data, folder) = folder();
+    Fixture { port: Arc::new(EmbeddedLog::new(&folder, Arc::new(SystemClock::default()))), kept: Box::new(data) }
 }
 
 async fn objects() -> Fixture<dyn ObjectStore> {

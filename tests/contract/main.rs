@@ -19,6 +19,9 @@ macro_rules! cases {
 mod catalog;
 mod catalog_lists;
 mod embedded;
+mod embedded_processes;
+mod event_log;
+mod event_log_groups;
 mod journal;
 mod objects;
 mod operators;

@@ -1,0 +1,305 @@
+//! The contract of `EventLog`: topics, order, offsets, limits, time, retention, exclusive producers. Groups have a
+//! suite of their own.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use mfctl::domain::{Header, Headers, NewRecord, Record, TopicName, TopicPartition};
+use mfctl::ports::{ErrorKind, EventLog, FetchLimits, TopicSpec};
+
+use crate::{Fixture, fails_as};
+
+/// Every case of this suite, for a harness that answers a log with nothing in it.
+macro_rules! event_log_suite {
+    ($harness:path) => {
+        cases!($harness, crate::event_log:
+            topics_are_made_once_and_left_as_they_are,
+            a_topic_that_is_not_there_is_named,
+            records_come_back_byte_for_byte,
+            a_key_keeps_its_order_and_its_partition,
+            a_record_without_a_key_goes_anywhere_and_a_fixed_partition_holds,
+            a_record_over_a_mebibyte_is_refused_and_one_just_under_is_not,
+            a_fetch_keeps_its_limits_but_brings_one_record_at_least,
+            a_fetch_below_the_start_begins_there_and_one_at_the_end_brings_nothing,
+            the_first_offset_of_a_time_is_found,
+            retention_removes_the_old_from_the_beginning_and_nothing_else,
+            compaction_keeps_each_keys_last_record_and_every_offset,
+            a_later_exclusive_producer_fences_the_one_before,
+            the_log_keeps_its_identity,
+        );
+    };
+}
+pub(crate) use event_log_suite;
+
+pub const WIDE: FetchLimits = FetchLimits { max_records: 10_000, max_bytes: 64 << 20 };
+
+pub fn topic(name: &str) -> TopicName {
+    TopicName::new(name).unwrap()
+}
+
+pub fn spec(name: &str, partitions: u32) -> TopicSpec {
+    TopicSpec { name: topic(name), partitions, retention: None, compacted: false }
+}
+
+pub fn at(name: &str, partition: u32) -> TopicPartition {
+    TopicPartition::new(topic(name), partition)
+}
+
+pub fn ms(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(ms).unwrap()
+}
+
+pub fn record(name: &str, key: &str, value: &str) -> NewRecord {
+    NewRecord {
+        topic: topic(name),
+        partition: None,
+        key: Some(Bytes::copy_from_slice(key.as_bytes())),
+        value: Some(Bytes::copy_from_slice(value.as_bytes())),
+        headers: Headers::default(),
+        timestamp: ms(1_700_000_000_000),
+    }
+}
+
+fn dated(name: &str, key: &str, time: i64) -> NewRecord {
+    NewRecord { timestamp: ms(time), ..record(name, key, &time.to_string()) }
+}
+
+pub fn text(record: &Record) -> String {
+    String::from_utf8(record.value.clone().unwrap_or_default().to_vec()).unwrap()
+}
+
+/// All records of a partition that are there now.
+pub async fn all(log: &dyn EventLog, at: &TopicPartition) -> Vec<Record> {
+    let (mut records, mut from) = (Vec::new(), 0);
+    loop {
+        let fetched = log.fetch(at, from, WIDE).await.unwrap();
+        if fetched.records.is_empty() && fetched.next_offset >= fetched.span.high {
+            return records;
+        }
+        assert!(fetched.next_offset > from, "a fetch that goes nowhere");
+        from = fetched.next_offset;
+        records.extend(fetched.records);
+    }
+}
+
+pub async fn topics_are_made_once_and_left_as_they_are(f: Fixture<dyn EventLog>) {
+    assert!(f.port.topics().await.unwrap().is_empty());
+    let week = Duration::from_secs(7 * 86_400);
+    let specs = [TopicSpec { retention: Some(week), ..spec("b", 3) }, TopicSpec { compacted: true, ..spec("a", 1) }];
+    assert_eq!(f.port.create_topics(&specs).await.unwrap(), [topic("b"), topic("a")]);
+    assert_eq!(f.port.create_topics(&[spec("b", 9), spec("c", 1)]).await.unwrap(), [topic("c")]);
+    let topics = f.port.topics().await.unwrap();
+    let seen: Vec<_> =
+        topics.iter().map(|t| (t.name.as_str(), t.partitions, t.retention_seconds, t.compacted)).collect();
+    assert_eq!(seen, [("a", 1, None, true), ("b", 3, Some(7 * 86_400), false), ("c", 1, None, false)]);
+}
+
+pub async fn a_topic_that_is_not_there_is_named(f: Fixture<dyn EventLog>) {
+    f.port.create_topics(&[spec("here", 1)]).await.unwrap();
+    let error = f.port.publish(vec![record("gone", "k", "v")]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.full().contains("gone"), "{}", error.full());
+    fails_as(f.port.offsets(&[topic("here"), topic("gone")]).await, ErrorKind::NotFound);
+    fails_as(f.port.fetch(&at("gone", 0), 0, WIDE).await, ErrorKind::NotFound);
+    fails_as(f.port.fetch(&at("here", 7), 0, WIDE).await, ErrorKind::NotFound);
+    fails_as(f.port.offset_for_time(&at("gone", 0), ms(0)).await, ErrorKind::NotFound);
+    assert_eq!(f.port.topics().await.unwrap().len(), 1, "publishing makes no topic");
+}
+
+pub async fn records_come_back_byte_for_byte(f: Fixture<dyn EventLog>) {
+    f.port.create_topics(&[spec("t", 1)]).await.unwrap();
+    let mut headers = Headers::default();
+    headers.push("twice", "1");
+    headers.push("bytes", vec![0xff, 0x00, 0xc3, 0x28]);
+    headers.0.push(Header { name: "null".into(), value: None });
+    headers.push("empty", "");
+    headers.push("twice", "2");
+    headers.push("نام", "گزاره");
+    let odd = NewRecord {
+        topic: topic("t"),
+        partition: None,
+        key: Some(Bytes::from_static(&[0x00, 0xff])),
+        value: Some(Bytes::from_static(&[0xde, 0xad, 0x00])),
+        headers,
+        timestamp: ms(1_700_000_000_123),
+    };
+    let bare = NewRecord { key: None, value: None, headers: Headers::default(), ..odd.clone() };
+    let empty = NewRecord { key: Some(Bytes::new()), value: Some(Bytes::new()), ..bare.clone() };
+    let sent = vec![odd, bare, empty];
+    let addresses = f.port.publish(sent.clone()).await.unwrap();
+    let read = all(f.port.as_ref(), &at("t", 0)).await;
+    assert_eq!(read.len(), 3);
+    for ((sent, address), read) in sent.iter().zip(&addresses).zip(&read) {
+        assert_eq!(&read.address, address);
+        assert_eq!((&read.key, &read.value, &read.headers), (&sent.key, &sent.value, &sent.headers));
+        assert_eq!(read.timestamp, sent.timestamp);
+    }
+}
+
+pub async fn a_key_keeps_its_order_and_its_partition(f: Fixture<dyn EventLog>) {
+    f.port.create_topics(&[spec("t", 6)]).await.unwrap();
+    for round in 0..5 {
+        let batch =
+            (0..200).map(|n| record("t", &format!("k{}", n % 20), &format!("{:04}", round * 200 + n))).collect();
+        let addresses = f.port.publish(batch).await.unwrap();
+        for (n, address) in addresses.iter().enumerate() {
+            let key = format!("k{}", n % 20);
+            assert_eq!(address.partition, mfctl::domain::partition::for_key(key.as_bytes(), 6));
+        }
+    }
+    let mut total = 0;
+    for partition in 0..6 {
+        let records = all(f.port.as_ref(), &at("t", partition)).await;
+        total += records.len();
+        assert!(records.windows(2).all(|pair| pair[0].address.offset < pair[1].address.offset));
+        for key in records.iter().map(|r| r.key.clone()).collect::<std::collections::HashSet<_>>() {
+            let values: Vec<_> = records.iter().filter(|r| r.key == key).map(text).collect();
+            assert!(values.is_sorted(), "{key:?}: {values:?}");
+        }
+    }
+    assert_eq!(total, 1000);
+    let spans = f.port.offsets(&[topic("t")]).await.unwrap();
+    assert_eq!(spans.len(), 6);
+    assert!(spans.iter().all(|p| p.span.low == 0 && p.span.high > 0));
+}
+
+pub async fn a_record_without_a_key_goes_anywhere_and_a_fixed_partition_holds(f: Fixture<dyn EventLog>) {
+    f.port.create_topics(&[spec("t", 4)]).await.unwrap();
+    let keyless = NewRecord { key: None, ..record("t", "", "v") };
+    let addresses = f.port.publish(vec![keyless.clone(); 400]).await.unwrap();
+    for partition in 0..4 {
+        assert!(addresses.iter().any(|a| a.partition == partition), "all 400 avoid partition {partition}");
+    }
+    let fixed = NewRecord { partition: Some(2), ..record("t", "k", "v") };
+    assert_eq!(f.port.publish(vec![fixed.clone()]).await.unwrap()[0].partition, 2);
+    assert!(f.port.publish(vec![NewRecord { partition: Some(4), ..fixed }]).await.is_err());
+}
+
+pub async fn a_record_over_a_mebibyte_is_refused_and_one_just_under_is_not(f: Fixture<dyn EventLog>) {
+    f.port.create_topics(&[spec("t", 1)]).await.unwrap();
+    let large = |bytes| NewRecord { value: Some(Bytes::from(vec![7; bytes])), ..record("t", "k", "") };
+    fails_as(f.port.publish(vec![large((1 << 20) + 1)]).await, ErrorKind::Invalid);
+    f.port.publish(vec![large((1 << 20) - 1024)]).await.unwrap();
+    let tight = FetchLimits { max_records: 1, max_bytes: 10 };
+    let fetched = f.port.fetch(&at("t", 0), 0, tight).await.unwrap();
+    assert_eq!(fetched.records[0].value.as_ref().map(Bytes::len), Some((1 << 20) - 1024));
+}
+
+pub async fn a_fetch_keeps_its_limits_but_brings_one_record_at_least(f: Fixture<dyn EventLog>) {
+    f.port.create_topics(&[spec("t", 1)]).await.unwrap();
+    let hundred = "x".repeat(100);
+    f.port.publish((0..10).map(|_| record("t", "k", &hundred)).collect()).await.unwrap();
+    let fetch = |from, max_records, max_bytes| {
+        let log = f.port.clone();
+        async move { log.fetch(&at("t", 0), from, FetchLimits { max_records, max_bytes }).await.unwrap() }
+    };
+    let few = fetch(0, 3, 1 << 20).await;
+    assert_eq!((few.records.len(), few.records[2].address.offset + 1), (3, few.next_offset));
+    let light = fetch(few.next_offset, 100, 250).await;
+    assert_eq!(light.records.len(), 2, "101 bytes each");
+    let one = fetch(light.next_offset, 100, 1).await;
+    assert_eq!(one.records.len(), 1);
+    assert_eq!(one.next_offset, one.records[0].address.offset + 1);
+    let rest = fetch(one.next_offset, 100, 1 << 20).await;
+    assert_eq!((rest.records.len(), rest.next_offset), (4, rest.span.high));
+}
+
+pub async fn a_fetch_below_the_start_begins_there_and_one_at_the_end_brings_nothing(f: Fixture<dyn EventLog>) {
+    f.port.create_topics(&[TopicSpec { retention: Some(Duration::from_secs(1)), ..spec("t", 1) }]).await.unwrap();
+    f.port.publish(vec![dated("t", "k", 1000), dated("t", "k", 2000), dated("t", "k", 100_000)]).await.unwrap();
+    f.port.run_retention(ms(100_500)).await.unwrap();
+    let fetched = f.port.fetch(&at("t", 0), 0, WIDE).await.unwrap();
+    assert_eq!(fetched.records.len(), 1);
+    assert_eq!(fetched.span.low, fetched.records[0].address.offset);
+    for from in [fetched.span.high, fetched.span.high + 10] {
+        assert!(f.port.fetch(&at("t", 0), from, WIDE).await.unwrap().records.is_empty());
+    }
+}
+
+pub async fn the_first_offset_of_a_time_is_found(f: Fixture<dyn EventLog>) {
+    f.port.create_topics(&[spec("t", 1), spec("empty", 1)]).await.unwrap();
+    // Times that jump back now and then, over more records than an index entry stands for.
+    let time = |n: i64| 10_000 + n * 10 - if n % 7 == 0 { 500 } else { 0 };
+    for chunk in (0..5000).collect::<Vec<i64>>().chunks(1000) {
+        f.port.publish(chunk.iter().map(|n| dated("t", "k", time(*n))).collect()).await.unwrap();
+    }
+    let records = all(f.port.as_ref(), &at("t", 0)).await;
+    for wanted in [0, 9_500, 10_000, 10_001, 22_222, 35_000, 59_980, 59_990] {
+        let expected = records.iter().find(|r| r.timestamp >= ms(wanted)).map(|r| r.address.offset).unwrap();
+        assert_eq!(f.port.offset_for_time(&at("t", 0), ms(wanted)).await.unwrap(), expected, "{wanted}");
+    }
+    let high = f.port.offsets(&[topic("t")]).await.unwrap()[0].span.high;
+    assert_eq!(f.port.offset_for_time(&at("t", 0), ms(60_000)).await.unwrap(), high);
+    assert_eq!(f.port.offset_for_time(&at("empty", 0), ms(0)).await.unwrap(), 0);
+}
+
+pub async fn retention_removes_the_old_from_the_beginning_and_nothing_else(f: Fixture<dyn EventLog>) {
+    let short = TopicSpec { retention: Some(Duration::from_secs(10)), ..spec("short", 1) };
+    f.port.create_topics(&[short, spec("ever", 1)]).await.unwrap();
+    let times = [1_000, 2_000, 50_000, 3_000, 60_000];
+    for name in ["short", "ever"] {
+        f.port.publish(times.iter().map(|time| dated(name, "k", *time)).collect()).await.unwrap();
+    }
+    let report = f.port.run_retention(ms(30_000)).await.unwrap();
+    assert_eq!(report.removed.get("short"), Some(&2));
+    assert_eq!(report.removed.get("ever"), None);
+    let kept: Vec<_> = all(f.port.as_ref(), &at("short", 0)).await.iter().map(text).collect();
+    assert_eq!(kept, ["50000", "3000", "60000"], "an old record behind a young one stays");
+    assert_eq!(all(f.port.as_ref(), &at("ever", 0)).await.len(), 5);
+    assert!(f.port.run_retention(ms(30_000)).await.unwrap().removed.is_empty());
+
+    // More than one step removes, and the end stays where it was.
+    f.port.publish((0..12_000).map(|n| dated("short", "k", 70_000 + n)).collect()).await.unwrap();
+    f.port.run_retention(ms(1_000_000)).await.unwrap();
+    let span = f.port.offsets(&[topic("short")]).await.unwrap()[0].span;
+    assert_eq!(span.low, span.high);
+    assert!(span.high >= 12_005);
+    let next = f.port.publish(vec![dated("short", "k", 1_000_000)]).await.unwrap();
+    assert_eq!(next[0].offset, span.high, "offsets are never given again");
+}
+
+pub async fn compaction_keeps_each_keys_last_record_and_every_offset(f: Fixture<dyn EventLog>) {
+    f.port.create_topics(&[TopicSpec { compacted: true, ..spec("t", 1) }]).await.unwrap();
+    const DAY: i64 = 86_400_000;
+    let tombstone = |key| NewRecord { value: None, ..dated("t", key, 1_000) };
+    let batch = vec![
+        dated("t", "a", 1),
+        dated("t", "b", 2),
+        dated("t", "a", 3),
+        tombstone("b"),
+        dated("t", "c", 4),
+        dated("t", "a", 5),
+    ];
+    let addresses = f.port.publish(batch).await.unwrap();
+    f.port.run_retention(ms(2_000)).await.unwrap();
+    let kept: Vec<_> = all(f.port.as_ref(), &at("t", 0)).await.iter().map(|r| r.address.offset).collect();
+    let offset = |n: usize| addresses[n].offset;
+    assert_eq!(kept, [offset(3), offset(4), offset(5)]);
+    f.port.run_retention(ms(1_000 + DAY)).await.unwrap();
+    let kept: Vec<_> = all(f.port.as_ref(), &at("t", 0)).await.iter().map(text).collect();
+    assert_eq!(kept, ["4", "5"], "a tombstone goes after a day");
+    let again = f.port.publish(vec![dated("t", "b", 9)]).await.unwrap();
+    assert!(again[0].offset > offset(5));
+    fails_as(f.port.publish(vec![NewRecord { key: None, ..dated("t", "", 1) }]).await, ErrorKind::Invalid);
+}
+
+pub async fn a_later_exclusive_producer_fences_the_one_before(f: Fixture<dyn EventLog>) {
+    f.port.create_topics(&[spec("t", 1)]).await.unwrap();
+    let mut first = f.port.exclusive("mfctl.dev.redrive.t").await.unwrap();
+    let mut other = f.port.exclusive("mfctl.dev.redrive.u").await.unwrap();
+    assert_eq!(first.send(vec![record("t", "k", "1"), record("t", "k", "2")]).await.unwrap().len(), 2);
+    let mut second = f.port.exclusive("mfctl.dev.redrive.t").await.unwrap();
+    fails_as(first.send(vec![record("t", "k", "lost")]).await, ErrorKind::Fenced);
+    second.send(vec![record("t", "k", "3")]).await.unwrap();
+    other.send(vec![record("t", "k", "4")]).await.unwrap();
+    fails_as(second.send(vec![record("t", "k", "no"), record("gone", "k", "no")]).await, ErrorKind::NotFound);
+    let values: Vec<_> = all(f.port.as_ref(), &at("t", 0)).await.iter().map(text).collect();
+    assert_eq!(values, ["1", "2", "3", "4"]);
+}
+
+pub async fn the_log_keeps_its_identity(f: Fixture<dyn EventLog>) {
+    let identity = f.port.identity().await.unwrap();
+    assert!(!identity.is_empty());
+    assert_eq!(f.port.identity().await.unwrap(), identity);
+}
