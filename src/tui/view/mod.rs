@@ -10,7 +10,7 @@ mod style;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Clear, Paragraph, Wrap};
+use ratatui::widgets::{Borders, Clear, Paragraph, Wrap};
 
 use super::model::Model;
 use crate::humane;
@@ -28,7 +28,7 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model) {
         draw_body(frame, body, model);
     }
     if model.help {
-        draw_help(frame, body, model);
+        draw_help(frame, body);
     }
 }
 
@@ -66,7 +66,7 @@ fn draw_body(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let Some(vitals) = &model.vitals else { return };
     let style = Look(model.colored);
     let group_lines = u16::try_from(vitals.groups.len()).unwrap_or(u16::MAX).saturating_add(3);
-    let lower = if area.height >= 20 { 10 } else { area.height / 2 };
+    let lower = 6.min(area.height / 2);
     let [top, bottom] = Layout::vertical([Constraint::Min(4), Constraint::Length(lower)]).areas(area);
     let [groups, latency] = if model.open {
         Layout::vertical([Constraint::Fill(1), Constraint::Length(0)]).areas(top)
@@ -84,7 +84,7 @@ fn draw_body(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     storage::draw(frame, right, vitals, style);
 }
 
-fn draw_help(frame: &mut Frame<'_>, area: Rect, model: &Model) {
+fn draw_help(frame: &mut Frame<'_>, area: Rect) {
     const HELP: &str = "\
 q, Esc, Ctrl-C   quit (Esc closes what is open first)
 ↑ ↓ or k j       choose a group, or scroll its partitions
@@ -98,10 +98,9 @@ lag              records between the group's commit and the end
 rate             records worked off a second since the last look
 drained in       lag over rate, while it shrinks
 latency          from staged to enriched, over the window";
-    let width = area.width.min(66);
-    let height = area.height.min(14);
+    let width = area.width.min(68);
+    let height = area.height.min(15);
     let over = Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
     frame.render_widget(Clear, over);
-    frame.render_widget(Paragraph::new(HELP).block(panel("keys and words")), over);
-    let _ = model;
+    frame.render_widget(Paragraph::new(HELP).block(panel("keys and words").borders(Borders::ALL)), over);
 }

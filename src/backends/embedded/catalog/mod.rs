@@ -8,6 +8,8 @@ mod list;
 mod outcomes;
 mod rows;
 mod stage;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

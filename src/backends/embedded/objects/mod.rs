@@ -45,6 +45,7 @@ struct Folder {
     /// `<data>/objects`.
     objects: PathBuf,
     workshop: Workshop,
+    memory: walk::Memory,
 }
 
 impl Folder {
@@ -78,7 +79,14 @@ impl FolderStore {
     pub fn new(data: &Path) -> Self {
         let objects = data.join("objects");
         let flush = Flush::new(objects.clone());
-        Self { folder: Arc::new(Folder { objects, workshop: Workshop::new(data.join("tmp")) }), flush }
+        Self {
+            folder: Arc::new(Folder {
+                objects,
+                workshop: Workshop::new(data.join("tmp")),
+                memory: walk::Memory::default(),
+            }),
+            flush,
+        }
     }
 
     /// Removes the half-written files that dead processes left behind, and answers how many. Those of living processes
@@ -165,7 +173,7 @@ impl ObjectStore for FolderStore {
         let (bucket, prefix, after) = (bucket.clone(), prefix.to_owned(), after.cloned());
         blocking("list objects", move || {
             let root = folder.require_bucket(&bucket)?;
-            walk::list(&root, &prefix, after.as_ref(), limit)
+            walk::list(&folder.memory, &root, &prefix, after.as_ref(), limit)
         })
         .await
     }

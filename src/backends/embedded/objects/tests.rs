@@ -100,6 +100,31 @@ async fn puts_survive_the_pruning_of_their_folders() {
     assert!(store.folder.bucket(&BucketName::new(BUCKET).unwrap()).exists(), "the bucket itself stays");
 }
 
+/// A folder of more files than a listing holds at once, with files that come and go between its pages.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_folder_is_listed_whole_and_as_it_is() {
+    let (data, store) = store().await;
+    let folder = data.path().join("objects/bucket/t/job");
+    std::fs::create_dir_all(&folder).unwrap();
+    let name = |n: u32| format!("t/job/{n:05}");
+    (0..20_000).for_each(|n| std::fs::write(data.path().join("objects/bucket").join(name(n)), "").unwrap());
+    std::fs::File::open(&folder).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    let bucket = BucketName::new(BUCKET).unwrap();
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.list(&bucket, "t/", after.as_ref(), 3000).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.key.clone());
+        seen.extend(page.into_iter().map(|object| object.key.to_string()));
+        if seen.len() == 6000 {
+            store.delete(&[at(&name(7000))]).await.unwrap();
+            put(&store, "t/job/07000-new", "").await;
+        }
+    }
+    let expected = (0..20_000).map(|n| if n == 7000 { "t/job/07000-new".to_owned() } else { name(n) });
+    assert!(seen.into_iter().eq(expected));
+}
+
 /// Not a test of behaviour: prints a rate. `cargo test --release -- --ignored objects::tests::rate --nocapture`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]

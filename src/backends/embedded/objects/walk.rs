@@ -8,6 +8,8 @@ use std::collections::BinaryHeap;
 use std::fs::{self, DirEntry, ReadDir};
 use std::io::{self, ErrorKind as Io};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use super::fault::fault;
 use super::stored_at;
@@ -16,10 +18,56 @@ use crate::ports::{BucketUsage, Error, ListedObject, Result};
 
 /// Entries of one folder held at once.
 const HELD: usize = 16 * 1024;
+/// Smaller folders are read again for each page.
+const WORTH_REMEMBERING: usize = 2 * 1024;
+/// A folder that changed this lately may change again without its time of change showing it.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// What was last read of a large folder, so that the pages of a listing do not each read all of it. Forgotten when the
+/// folder changes.
+#[derive(Default)]
+pub(super) struct Memory(Mutex<Option<Remembered>>);
+
+struct Remembered {
+    folder: PathBuf,
+    prefix: String,
+    changed: SystemTime,
+    /// The entries are the first that a listing after this key needs.
+    after: String,
+    entries: Arc<Vec<String>>,
+}
+
+impl Memory {
+    /// Entries that a listing which goes on after `after` can use.
+    fn recall(
+        &self,
+        folder: &Path,
+        prefix: &str,
+        changed: Option<SystemTime>,
+        after: &str,
+    ) -> Option<Arc<Vec<String>>> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = kept.as_ref().filter(|kept| kept.folder == folder && kept.prefix == prefix)?;
+        (Some(kept.changed) == changed && kept.after.as_str() <= after).then(|| Arc::clone(&kept.entries))
+    }
+
+    fn keep(&self, remembered: Remembered) {
+        if remembered.changed.elapsed().is_ok_and(|age| age > SETTLED) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(remembered);
+        }
+    }
+}
 
 /// Objects of the bucket at `root` whose key begins with `prefix` and comes after `after`, in the order of keys.
-pub(super) fn list(root: &Path, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Vec<ListedObject>> {
+pub(super) fn list(
+    memory: &Memory,
+    root: &Path,
+    prefix: &str,
+    after: Option<&ObjectKey>,
+    limit: usize,
+) -> Result<Vec<ListedObject>> {
     let mut listing = Listing {
+        memory,
         root,
         prefix,
         after: after.map_or("", ObjectKey::as_str),
@@ -31,6 +79,7 @@ pub(super) fn list(root: &Path, prefix: &str, after: Option<&ObjectKey>, limit: 
 }
 
 struct Listing<'a> {
+    memory: &'a Memory,
     root: &'a Path,
     prefix: &'a str,
     after: &'a str,
@@ -41,32 +90,39 @@ struct Listing<'a> {
 impl Listing<'_> {
     /// Adds the objects below a folder; `above` is the beginning of their keys, `""` or `…/`.
     fn folder(&mut self, above: &str, depth: usize) -> Result<()> {
-        let mut passed: Option<String> = None;
+        let mut passed = String::new();
         // A key of 1024 bytes has at most 512 parts.
         while self.found.len() < self.limit && depth <= 512 {
-            let next = self.next_entries(above, passed.as_deref())?;
+            let (next, all) = self.next_entries(above, &passed)?;
             for entry in &next {
                 if self.found.len() >= self.limit {
                     return Ok(());
                 }
                 if entry.ends_with('/') { self.folder(entry, depth + 1)? } else { self.object(entry)? }
             }
-            if next.len() < HELD {
-                return Ok(());
-            }
-            passed = next.into_iter().next_back();
+            let Some(last) = next.into_iter().next_back().filter(|_| !all) else { return Ok(()) };
+            passed = last;
         }
         Ok(())
     }
 
-    /// The first entries of a folder that can hold what is asked for, in order, beyond the one `passed`.
-    fn next_entries(&self, above: &str, passed: Option<&str>) -> Result<Vec<String>> {
-        let mut least: BinaryHeap<String> = BinaryHeap::new();
-        for entry in entries(&self.root.join(above))? {
-            let Some(name) = key_of(above, &entry?) else { continue };
-            if !self.can_hold(&name) || passed.is_some_and(|passed| name.as_str() <= passed) {
-                continue;
+    /// The first entries of a folder that can hold what is asked for, in order, beyond the one `passed`, and whether
+    /// they are all there are.
+    fn next_entries(&self, above: &str, passed: &str) -> Result<(Vec<String>, bool)> {
+        let folder = self.root.join(above);
+        // Asked before it is read: what comes meanwhile makes the answer old.
+        let changed = folder.metadata().and_then(|found| found.modified()).ok();
+        let wanted = |name: &str| name > passed && self.can_hold(name);
+        if let Some(entries) = self.memory.recall(&folder, self.prefix, changed, self.after) {
+            let all = entries.len() < HELD;
+            let rest: Vec<String> = entries.iter().filter(|name| wanted(name)).cloned().collect();
+            if all || !rest.is_empty() {
+                return Ok((rest, all));
             }
+        }
+        let mut least: BinaryHeap<String> = BinaryHeap::new();
+        for entry in entries(&folder)? {
+            let Some(name) = key_of(above, &entry?).filter(|name| wanted(name)) else { continue };
             if least.len() < HELD {
                 least.push(name);
             } else if least.peek().is_some_and(|greatest| name < *greatest) {
@@ -74,7 +130,13 @@ impl Listing<'_> {
                 least.push(name);
             }
         }
-        Ok(least.into_sorted_vec())
+        let least = least.into_sorted_vec();
+        if let Some(changed) = changed.filter(|_| passed.is_empty() && least.len() >= WORTH_REMEMBERING) {
+            let (prefix, after) = (self.prefix.to_owned(), self.after.to_owned());
+            self.memory.keep(Remembered { folder, prefix, changed, after, entries: Arc::new(least.clone()) });
+        }
+        let all = least.len() < HELD;
+        Ok((least, all))
     }
 
     /// Whether an object (`a/b`) or folder (`a/b/`) lies where the listing looks.
