@@ -175,7 +175,8 @@ pub trait Catalog: Send + Sync {
     /// its job's outcome; its source is added all the same. Answers for each row, in order, what the catalog has now.
     async fn stage(&self, rows: Vec<StagedRow>) -> Result<Vec<Staged>>;
 
-    /// Points staged assets that lost their object at a new one, if they are still `staged`. The event id stays.
+    /// Points staged assets that lost their object at a new one, if they are still `staged`. The event id stays, but the
+    /// event is yet to be acknowledged: what was published points at the object that is gone.
     async fn restage(&self, rows: Vec<(AssetId, ObjectRef)>) -> Result<()>;
 
     /// Marks the events of these assets as acknowledged.
@@ -190,11 +191,11 @@ pub trait Catalog: Send + Sync {
     /// Marks every claim of the group done whose owner stands below the committed offset of its partition.
     async fn complete_claims(&self, group: &GroupName, committed: &[(TopicPartition, i64)]) -> Result<()>;
 
-    /// Frees claims, each only if this owner has it: called before its record is dead-lettered, so that a redrive can
+    /// Frees claims, each only if this owner has it and it is not done: called before its record is dead-lettered, so that a redrive can
     /// claim it.
     async fn release_claims(&self, group: &GroupName, owners: Vec<ClaimRequest>) -> Result<()>;
 
-    /// Moves assets forward.
+    /// Moves assets forward. A newer revision than the row's begins anew at the step's state.
     async fn advance(&self, steps: Vec<Advance>) -> Result<()>;
 
     /// Marks assets as dead-lettered.

@@ -101,7 +101,8 @@ pub trait JobJournal: Send + Sync {
     /// Adds files as `planned`; one that is there keeps its row. Answers each file's row, in order.
     async fn plan(&self, job: JobId, files: Vec<PlannedFile>) -> Result<Vec<JournalFile>>;
 
-    /// Moves files on. A field that is `None` keeps what was known.
+    /// Moves files on. A field that is `None` keeps what was known, but a refusal goes when the step is none. A file that
+    /// was not planned is `NotFound`, and none of the batch is moved.
     async fn update(&self, job: JobId, files: Vec<FileUpdate>, at: Timestamp) -> Result<()>;
 
     /// Makes `failed` files `planned` again, keeping their event ids; answers how many.
@@ -116,6 +117,6 @@ pub trait JobJournal: Send + Sync {
         limit: usize,
     ) -> Result<Page<JournalFile>>;
 
-    /// Counts of a job's files.
+    /// Counts of a job's files; `bytes` are those of files whose content is known.
     async fn counts(&self, job: JobId) -> Result<JobCounts>;
 }

@@ -61,7 +61,13 @@ impl Workshop {
         Ok(Unfinished { path, named: false })
     }
 
+    /// Makes this process's folder, having removed those of the dead.
     fn claim(&self) -> Result<Own> {
+        match self.sweep() {
+            Ok(0) => {}
+            Ok(files) => tracing::info!(files, "removed half-written objects of processes that died"),
+            Err(error) => tracing::warn!(error = error.full(), "half-written objects could not be looked for"),
+        }
         let what = || format!("make a folder in {}", self.root.display());
         loop {
             let folder = self.root.join(Uuid::new_v4().to_string());
@@ -77,7 +83,7 @@ impl Workshop {
     }
 
     /// Removes the folders that have no owner; answers how many files were in them.
-    pub(super) fn sweep(&self) -> Result<u64> {
+    fn sweep(&self) -> Result<u64> {
         let what = || format!("read {}", self.root.display());
         let entries = match fs::read_dir(&self.root) {
             Ok(entries) => entries,
@@ -159,6 +165,10 @@ mod tests {
         let living = Workshop::new(root.path().to_owned());
         let unfinished = living.fresh().unwrap();
         fs::write(unfinished.path(), "half").unwrap();
+        assert!(!dead.exists(), "the first to write removes what the dead left");
+        fs::create_dir(&dead).unwrap();
+        fs::write(dead.join(LOCK), "").unwrap();
+        fs::write(dead.join("0"), "half").unwrap();
 
         assert_eq!(Workshop::new(root.path().to_owned()).sweep().unwrap(), 1);
 

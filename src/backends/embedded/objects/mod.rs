@@ -88,16 +88,6 @@ impl FolderStore {
             flush,
         }
     }
-
-    /// Removes the half-written files that dead processes left behind, and answers how many. Those of living processes
-    /// stay.
-    ///
-    /// # Errors
-    /// When the folder of half-written files cannot be read.
-    pub async fn sweep(&self) -> Result<u64> {
-        let folder = self.folder.clone();
-        blocking("remove half-written objects", move || folder.workshop.sweep()).await
-    }
 }
 
 #[async_trait]
@@ -105,15 +95,17 @@ impl ObjectStore for FolderStore {
     async fn create_buckets(&self, buckets: &[BucketName]) -> Result<()> {
         let folder = self.folder.clone();
         let buckets = buckets.to_vec();
-        blocking("make buckets", move || {
+        let made = blocking("make buckets", move || {
+            let mut made = false;
             for bucket in &buckets {
                 let path = folder.bucket(bucket);
+                made |= !path.is_dir();
                 private_folder(&path).map_err(|error| fault(format!("make bucket {bucket}"), error))?;
             }
-            Ok(())
+            Ok(made)
         })
         .await?;
-        self.sync().await
+        if made { self.sync().await } else { Ok(()) }
     }
 
     async fn put(&self, at: &ObjectRef, source: Arc<dyn ByteSource>, _options: PutOptions) -> Result<ObjectInfo> {

@@ -63,7 +63,7 @@ impl SearchIndex for SqliteSearch {
         self.db
             .read("count documents", |connection| {
                 connection
-                    .query_row("SELECT count(*) FROM search_bodies", [], |row| row.get::<_, i64>(0))
+                    .query_row("SELECT count(*) FROM search_documents", [], |row| row.get::<_, i64>(0))
                     .map(i64::unsigned_abs)
                     .during("count documents")
             })
