@@ -117,7 +117,9 @@ pub fn capacity(path: &Path) -> Result<Capacity> {
     let stat = rustix::fs::statvfs(path)
         .map_err(|errno| io_error(errno.into(), format!("ask the file system of {} for its room", path.display())))?;
     let block = if stat.f_frsize == 0 { stat.f_bsize } else { stat.f_frsize };
-    Ok(Capacity { total_bytes: stat.f_blocks * block, free_bytes: stat.f_bavail * block })
+    // As df reckons: what is reserved for others is neither used nor free.
+    let used = stat.f_blocks.saturating_sub(stat.f_bfree);
+    Ok(Capacity { total_bytes: (used + stat.f_bavail) * block, free_bytes: stat.f_bavail * block })
 }
 
 fn make_layout(path: &Path) -> Result<()> {

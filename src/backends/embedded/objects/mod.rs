@@ -180,12 +180,7 @@ impl ObjectStore for FolderStore {
         let objects = self.folder.objects.clone();
         blocking("measure the disk", move || {
             let found = objects.ancestors().find(|path| path.exists()).unwrap_or(&objects);
-            let disk = rustix::fs::statvfs(found)
-                .map_err(|error| fault(format!("measure the disk of {}", found.display()), error.into()))?;
-            Ok(Some(Capacity {
-                total_bytes: disk.f_blocks.saturating_mul(disk.f_frsize),
-                free_bytes: disk.f_bavail.saturating_mul(disk.f_frsize),
-            }))
+            super::folder::capacity(found).map(Some)
         })
         .await
     }
