@@ -8,6 +8,7 @@ mod config;
 mod context;
 mod demo;
 mod dlq;
+mod extract;
 pub mod failure;
 mod generate;
 mod globals;
@@ -90,6 +91,9 @@ enum Verb {
 /// Runs the command line of this process and answers its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(code) = extract::run() {
+        return code;
+    }
     clap_complete::CompleteEnv::with_factory(Cli::command).complete();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

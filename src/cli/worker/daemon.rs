@@ -253,11 +253,11 @@ fn limits(settings: &Settings) -> Limits {
     Limits {
         max_text_bytes: usize::try_from(enrich.max_text.0).unwrap_or(usize::MAX),
         max_pixels: enrich.max_pixels,
-        memory_bytes: enrich.memory.0,
         cpu_seconds: enrich.cpu.as_secs().max(1),
         timeout_seconds: enrich.wall.as_secs().max(1),
         // Text as JSON may be twice its size, and a thumbnail comes on top.
         output_bytes: defaults.output_bytes.max(enrich.max_text.0.saturating_mul(2)),
         ..defaults
     }
+    .with_memory(enrich.memory.0)
 }

@@ -2,7 +2,9 @@
 //!
 //! Files are looked into by an [`Extractor`], in production a child process ([`sandbox`]): this step never parses.
 
+pub mod child;
 pub mod extract;
+mod guards;
 pub mod sandbox;
 
 use std::path::{Path, PathBuf};

@@ -11,9 +11,9 @@ pub struct Limits {
     pub max_text_bytes: usize,
     /// An image that declares more pixels is refused before anything is allocated.
     pub max_pixels: u64,
-    /// A document that has to be read whole and is larger is refused.
+    /// A document that has to be read whole and is larger is refused. See [`Limits::with_memory`].
     pub max_document_bytes: u64,
-    /// A compressed stream within a document that inflates to more is refused.
+    /// A compressed stream within a document that inflates to more is refused. See [`Limits::with_memory`].
     pub max_stream_bytes: usize,
     /// The longer side of a thumbnail, in pixels.
     pub thumbnail_pixels: u32,
@@ -35,15 +35,26 @@ impl Default for Limits {
         Self {
             max_text_bytes: 4 << 20,
             max_pixels: 100_000_000,
-            max_document_bytes: 128 * MIB,
-            max_stream_bytes: 64 << 20,
+            max_document_bytes: 0,
+            max_stream_bytes: 0,
             thumbnail_pixels: 320,
-            memory_bytes: 512 * MIB,
+            memory_bytes: 0,
             cpu_seconds: 30,
             timeout_seconds: 60,
             open_files: 32,
             output_bytes: 32 * MIB,
         }
+        .with_memory(512 * MIB)
+    }
+}
+
+impl Limits {
+    /// With this much memory, and documents of a size that it leaves room for: a document is held about twice, and a
+    /// stream of it beside that.
+    #[must_use]
+    pub fn with_memory(self, memory_bytes: u64) -> Self {
+        let max_stream_bytes = usize::try_from(memory_bytes / 8).unwrap_or(usize::MAX);
+        Self { memory_bytes, max_document_bytes: memory_bytes / 4, max_stream_bytes, ..self }
     }
 }
 

@@ -1,0 +1,17 @@
+//! The hidden verb under which this program is its own parser: `mfctl __extract REQUEST`, the file on standard input.
+//!
+//! It comes before everything else: no arguments are parsed, no settings read, no runtime started.
+
+use std::process::ExitCode;
+
+use crate::pipeline::enrich::{child, sandbox};
+
+/// Runs the parser when this process was started as one.
+pub(super) fn run() -> Option<ExitCode> {
+    let mut words = std::env::args_os().skip(1);
+    if words.next()? != sandbox::VERB {
+        return None;
+    }
+    let request = words.next().and_then(|request| request.into_string().ok()).unwrap_or_default();
+    Some(ExitCode::from(child::run(&request)))
+}

@@ -1,0 +1,188 @@
+//! Dimensions, EXIF facts and a thumbnail of an image.
+//!
+//! What an image declares is checked before anything of that size is allocated.
+
+use std::fs::File;
+use std::io::{BufReader, Cursor};
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{PixelType, ResizeOptions, Resizer};
+use image::error::{ImageError, LimitErrorKind};
+use image::metadata::Orientation;
+use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageFormat, ImageReader};
+
+use super::{ExtractError, ExtractErrorKind, Extraction, ImageFacts, Limits, Thumbnail};
+
+/// Metadata larger than this is not looked at.
+const MAX_EXIF_BYTES: usize = 1 << 20;
+
+/// The format behind a media type, for those that are read.
+pub(super) fn format(media_type: &str) -> Option<ImageFormat> {
+    Some(match media_type {
+        "image/jpeg" => ImageFormat::Jpeg,
+        "image/png" => ImageFormat::Png,
+        "image/gif" => ImageFormat::Gif,
+        "image/webp" => ImageFormat::WebP,
+        "image/bmp" => ImageFormat::Bmp,
+        "image/tiff" => ImageFormat::Tiff,
+        _ => return None,
+    })
+}
+
+/// Reads an image; the bytes are its thumbnail.
+pub(super) fn extract(
+    file: File,
+    format: ImageFormat,
+    limits: &Limits,
+) -> Result<(Extraction, Option<Vec<u8>>), ExtractError> {
+    let mut reader = ImageReader::with_format(BufReader::new(file), format);
+    let mut allowed = image::Limits::default();
+    allowed.max_alloc = Some(limits.memory_bytes);
+    reader.limits(allowed);
+    let mut decoder = reader.into_decoder().map_err(|error| told(&error, limits))?;
+    let (width, height) = decoder.dimensions();
+    check_pixels(width, height, limits)?;
+
+    let exif = decoder.exif_metadata().ok().flatten().filter(|exif| exif.len() <= MAX_EXIF_BYTES);
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut extraction = Extraction { image: Some(facts(width, height, orientation, exif)), ..Extraction::default() };
+    let decoded = DynamicImage::from_decoder(decoder).map_err(|error| told(&error, limits))?;
+    let (thumbnail, bytes) = thumbnail(decoded, orientation, limits.thumbnail_pixels)?;
+    extraction.thumbnail = Some(thumbnail);
+    Ok((extraction, Some(bytes)))
+}
+
+fn check_pixels(width: u32, height: u32, limits: &Limits) -> Result<(), ExtractError> {
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels == 0 {
+        return Err(ExtractError::malformed("the image declares no pixels"));
+    }
+    if pixels > limits.max_pixels {
+        return Err(ExtractError::limit(format!(
+            "image declares {width}x{height} pixels ({}), more than --max-pixels {}",
+            magnitude(pixels),
+            limits.max_pixels
+        )));
+    }
+    Ok(())
+}
+
+fn magnitude(pixels: u64) -> String {
+    let pixels = pixels as f64;
+    if pixels >= 1e9 { format!("{:.1} gigapixels", pixels / 1e9) } else { format!("{:.1} megapixels", pixels / 1e6) }
+}
+
+fn told(error: &ImageError, limits: &Limits) -> ExtractError {
+    let mut message = error.to_string();
+    message.truncate(message.floor_char_boundary(200));
+    match error {
+        ImageError::Limits(limit) if matches!(limit.kind(), LimitErrorKind::InsufficientMemory) => {
+            let mib = limits.memory_bytes >> 20;
+            ExtractError::limit(format!("decoding the image needs more memory than --memory {mib} MiB"))
+        }
+        ImageError::Limits(_) => ExtractError::limit(format!("the image asks for more than is allowed: {message}")),
+        ImageError::Unsupported(_) => ExtractError::new(ExtractErrorKind::Unsupported, message),
+        ImageError::IoError(source) if source.kind() != std::io::ErrorKind::UnexpectedEof => {
+            ExtractError::io("reading the image", source)
+        }
+        _ => ExtractError::malformed(format!("the image cannot be read (truncated or damaged): {message}")),
+    }
+}
+
+fn facts(width: u32, height: u32, orientation: Orientation, exif: Option<Vec<u8>>) -> ImageFacts {
+    let turned = matches!(
+        orientation,
+        Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH
+    );
+    let (width, height) = if turned { (height, width) } else { (width, height) };
+    let facts = ImageFacts { width, height, orientation: orientation.to_exif(), ..ImageFacts::default() };
+    exif.and_then(|exif| exif::Reader::new().read_raw(exif).ok()).map_or(facts.clone(), |exif| described(&exif, facts))
+}
+
+fn described(exif: &exif::Exif, mut facts: ImageFacts) -> ImageFacts {
+    let text = |tag| exif.get_field(tag, exif::In::PRIMARY).and_then(|field| ascii(&field.value));
+    let (make, model) = (text(exif::Tag::Make), text(exif::Tag::Model));
+    facts.camera = match (make, model) {
+        (Some(make), Some(model)) if !model.starts_with(&make) => Some(format!("{make} {model}")),
+        (make, model) => model.or(make),
+    };
+    let offset = text(exif::Tag::OffsetTimeOriginal).unwrap_or_default();
+    facts.taken_at = text(exif::Tag::DateTimeOriginal).and_then(|time| taken_at(&time, &offset));
+    facts.has_gps = exif.get_field(exif::Tag::GPSLatitude, exif::In::PRIMARY).is_some();
+    facts
+}
+
+fn ascii(value: &exif::Value) -> Option<String> {
+    let exif::Value::Ascii(lines) = value else { return None };
+    let text = String::from_utf8_lossy(lines.first()?);
+    let text: String = text.chars().filter(|c| !c.is_control()).take(100).collect();
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// `2024:03:20 10:30:00` as `2024-03-20T10:30:00`, with the offset where there is one.
+fn taken_at(time: &str, offset: &str) -> Option<String> {
+    let (date, time) = time.split_once(' ')?;
+    let written = format!("{}T{time}", date.replace(':', "-"));
+    let parsed: jiff::civil::DateTime = written.parse().ok()?;
+    let offset_fits = offset.len() == 6 && offset.starts_with(['+', '-']);
+    Some(format!("{parsed}{}", if offset_fits { offset } else { "" }))
+}
+
+/// Scales down, turns upright and encodes; an image that is small enough keeps its size.
+fn thumbnail(
+    decoded: DynamicImage,
+    orientation: Orientation,
+    longest: u32,
+) -> Result<(Thumbnail, Vec<u8>), ExtractError> {
+    let (width, height) = fitted(decoded.width(), decoded.height(), longest);
+    let mut small = scaled(decoded, width, height)?;
+    small.apply_orientation(orientation);
+    let (width, height) = (small.width(), small.height());
+    let mut bytes = Vec::new();
+    let color = if small.color().has_alpha() { ExtendedColorType::Rgba8 } else { ExtendedColorType::Rgb8 };
+    image::codecs::webp::WebPEncoder::new_lossless(Cursor::new(&mut bytes))
+        .write_image(small.as_bytes(), width, height, color)
+        .map_err(|error| ExtractError::new(ExtractErrorKind::Io, format!("encoding the thumbnail: {error}")))?;
+    Ok((Thumbnail { width, height, bytes: bytes.len() as u64 }, bytes))
+}
+
+fn fitted(width: u32, height: u32, longest: u32) -> (u32, u32) {
+    let long = width.max(height);
+    if long <= longest {
+        return (width, height);
+    }
+    let scale = |side: u32| (u64::from(side) * u64::from(longest) / u64::from(long)).max(1) as u32;
+    (scale(width), scale(height))
+}
+
+/// As 8-bit RGB, or RGBA where the image has transparency.
+fn scaled(decoded: DynamicImage, width: u32, height: u32) -> Result<DynamicImage, ExtractError> {
+    let (from_width, from_height) = (decoded.width(), decoded.height());
+    let has_alpha = decoded.color().has_alpha();
+    let same_size = (from_width, from_height) == (width, height);
+    if has_alpha {
+        let pixels = decoded.into_rgba8();
+        if same_size {
+            return Ok(pixels.into());
+        }
+        let small = resize(pixels.as_raw(), (from_width, from_height), (width, height), PixelType::U8x4)?;
+        return image::RgbaImage::from_raw(width, height, small).map(DynamicImage::from).ok_or_else(unscaled);
+    }
+    let pixels = decoded.into_rgb8();
+    if same_size {
+        return Ok(pixels.into());
+    }
+    let small = resize(pixels.as_raw(), (from_width, from_height), (width, height), PixelType::U8x3)?;
+    image::RgbImage::from_raw(width, height, small).map(DynamicImage::from).ok_or_else(unscaled)
+}
+
+fn resize(pixels: &[u8], from: (u32, u32), to: (u32, u32), kind: PixelType) -> Result<Vec<u8>, ExtractError> {
+    let source = ImageRef::new(from.0, from.1, pixels, kind).map_err(|_| unscaled())?;
+    let mut target = Image::new(to.0, to.1, kind);
+    Resizer::new().resize(&source, &mut target, &ResizeOptions::new()).map_err(|_| unscaled())?;
+    Ok(target.into_vec())
+}
+
+fn unscaled() -> ExtractError {
+    ExtractError::new(ExtractErrorKind::Unsupported, "the image could not be scaled")
+}

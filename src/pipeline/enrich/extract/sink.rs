@@ -1,0 +1,89 @@
+//! Text that grows no further than its limit.
+
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
+
+/// Collects text up to a limit in bytes, without characters that no reader wants.
+#[derive(Debug)]
+pub(super) struct TextSink {
+    text: String,
+    limit: usize,
+    full: bool,
+}
+
+impl TextSink {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { text: String::new(), limit, full: false }
+    }
+
+    /// Whether no more goes in: the parser may stop.
+    pub(super) fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// Appends text as it is, save control characters.
+    pub(super) fn push(&mut self, text: &str) {
+        for c in text.chars() {
+            self.push_char(c);
+        }
+    }
+
+    pub(super) fn push_char(&mut self, c: char) {
+        if self.full || (c.is_control() && !matches!(c, '\n' | '\t')) || c == '\u{FEFF}' {
+            return;
+        }
+        if self.text.len() + c.len_utf8() > self.limit {
+            self.full = true;
+            return;
+        }
+        self.text.push(c);
+    }
+
+    /// Appends white space as one space, and none at the beginning of a line.
+    pub(super) fn space(&mut self) {
+        if !self.text.is_empty() && !self.text.ends_with([' ', '\n']) {
+            self.push_char(' ');
+        }
+    }
+
+    /// Ends the line, unless it is empty.
+    pub(super) fn line(&mut self) {
+        self.trim_line();
+        if !self.text.is_empty() && !self.text.ends_with('\n') {
+            self.push_char('\n');
+        }
+    }
+
+    /// Ends the paragraph: one empty line, however often it is asked for.
+    pub(super) fn paragraph(&mut self) {
+        self.line();
+        if !self.text.is_empty() && !self.text.ends_with("\n\n") {
+            self.push_char('\n');
+        }
+    }
+
+    fn trim_line(&mut self) {
+        while self.text.ends_with([' ', '\t']) {
+            self.text.pop();
+        }
+    }
+
+    /// The text, if there is any, and whether it was cut.
+    pub(super) fn finish(mut self) -> (Option<String>, bool) {
+        self.text.truncate(self.text.trim_end().len());
+        let text = if self.text.trim_start().len() == self.text.len() {
+            self.text
+        } else {
+            self.text.trim_start_matches(['\n', ' ']).to_owned()
+        };
+        ((!text.is_empty()).then_some(text), self.full)
+    }
+}
+
+/// Readable form of text that was made of glyphs: compatibility forms undone, bidi marks dropped.
+pub(super) fn readable(text: &str) -> String {
+    let marks = |c: &char| !matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    match is_nfkc_quick(text.chars()) {
+        IsNormalized::Yes => text.chars().filter(marks).collect(),
+        _ => text.chars().filter(marks).nfkc().collect(),
+    }
+}
