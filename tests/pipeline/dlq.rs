@@ -1,0 +1,368 @@
+//! Dead letters on a real log: sent back once, parked in the end, fixed when selected, fenced when two try.
+
+use std::sync::Arc;
+
+use mfctl::backends::embedded::{self, OpenMode};
+use mfctl::dlq::decide::{Rules, SkipReason};
+use mfctl::dlq::list::{self, Filter, Groups};
+use mfctl::dlq::report::Tally;
+use mfctl::dlq::run::{Act, Finished, Run};
+use mfctl::dlq::selection::{Frozen, Selection};
+use mfctl::domain::dead_letter::{self, FailureClass, GivingUp, Resolution};
+use mfctl::domain::names::topics::{MEDIA_INGESTED, PIPELINE};
+use mfctl::domain::{EnvName, Headers, NewRecord, Record, RecordAddress, Timestamp, TopicName, event};
+use mfctl::events::dead_letters::DeadLetterWatch;
+use mfctl::events::ledger::Ledger;
+use mfctl::events::pager::Pager;
+use mfctl::events::topics;
+use mfctl::pipeline::stop::{Stop, StopReason};
+use mfctl::ports::{Clock, ErrorKind, Ports, SystemClock};
+
+struct Platform {
+    ports: Ports,
+    _data: tempfile::TempDir,
+}
+
+impl Platform {
+    async fn new() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let clock = Arc::new(SystemClock::default());
+        let ports = embedded::open(data.path(), OpenMode::MayCreate, clock).await.unwrap();
+        ports.log.create_topics(&topics::contract(6, topics::Retention::default())).await.unwrap();
+        Self { ports, _data: data }
+    }
+
+    async fn all(&self, topic: &TopicName) -> Vec<Record> {
+        let mut found = Vec::new();
+        for partition in self.ports.log.offsets(std::slice::from_ref(topic)).await.unwrap() {
+            let mut pager = Pager::whole(&partition);
+            while let Some(records) = pager.next_page(self.ports.log.as_ref()).await.unwrap() {
+                found.extend(records);
+            }
+        }
+        found
+    }
+
+    /// Publishes events and gives each of them up, as a worker would; answers the dead letters.
+    async fn fail(&self, events: Vec<NewRecord>) -> Vec<RecordAddress> {
+        let placed = self.ports.log.publish(events.clone()).await.unwrap();
+        let dead = events.into_iter().zip(placed).map(|(event, address)| give_up(&stored(event, address))).collect();
+        self.ports.log.publish(dead).await.unwrap()
+    }
+
+    async fn frozen(&self, selection: &Selection) -> Frozen {
+        Frozen::of(selection, self.ports.log.as_ref()).await.unwrap()
+    }
+
+    async fn carry_out(&self, run: &Run, frozen: &Frozen, stop: &Stop, progress: impl FnMut(&Tally)) -> Finished {
+        run.carry_out(frozen, self.ports.log.as_ref(), self.ports.clock.as_ref(), stop, progress).await
+    }
+
+    async fn redrive_all(&self) -> Tally {
+        let frozen = self.frozen(&Selection::All).await;
+        let finished = self.carry_out(&redrive(), &frozen, &Stop::never(), |_| {}).await;
+        assert!(finished.failed.is_none() && finished.stopped.is_none(), "{finished:?}");
+        finished.tally
+    }
+
+    async fn ledger(&self) -> Ledger {
+        Ledger::load(self.ports.log.as_ref()).await.unwrap()
+    }
+}
+
+fn stored(new: NewRecord, address: RecordAddress) -> Record {
+    Record { address, key: new.key, value: new.value, headers: new.headers, timestamp: new.timestamp }
+}
+
+fn give_up(record: &Record) -> NewRecord {
+    dead_letter::dead_letter(
+        record,
+        &GivingUp {
+            group: "mfctl.dev.enrich",
+            kind: "parser_limit",
+            class: FailureClass::Permanent,
+            message: "page 17 of the file is broken",
+            attempts: 1,
+            first_failed_at: record.timestamp,
+            last_failed_at: record.timestamp,
+            worker: "host/0",
+        },
+    )
+}
+
+fn event(number: usize) -> NewRecord {
+    let mut headers = Headers::default();
+    headers.push(event::header::DEPLOYMENT_ENV, "dev");
+    headers.push("x-binary", vec![0xff, 0x00]);
+    NewRecord {
+        topic: MEDIA_INGESTED,
+        partition: None,
+        key: Some(format!("key-{number}").into()),
+        value: Some(format!("value {number}").into()),
+        headers,
+        timestamp: SystemClock::default().now(),
+    }
+}
+
+fn redrive() -> Run {
+    let env = EnvName::new("dev").unwrap();
+    let topics = PIPELINE.into_iter().collect();
+    Run {
+        id: uuid::Uuid::now_v7().to_string(),
+        actor: "operator@host".to_owned(),
+        env: env.clone(),
+        act: Act::Redrive(Rules { env, max_redrives: 3, from_parked: false, topics }),
+        limit: None,
+        rate: None,
+    }
+}
+
+fn values(records: &[Record]) -> Vec<String> {
+    let mut values: Vec<String> =
+        records.iter().map(|r| String::from_utf8_lossy(r.value.as_deref().unwrap()).into_owned()).collect();
+    values.sort();
+    values
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poison_record_goes_back_three_times_and_is_parked_the_next() {
+    let platform = Platform::new().await;
+    platform.fail(vec![event(1)]).await;
+    for round in 1..=3 {
+        let tally = platform.redrive_all().await;
+        assert_eq!((tally.redriven, tally.parked, tally.skipped_resolved), (1, 0, round - 1), "round {round}");
+        let sent = platform.all(&MEDIA_INGESTED).await.pop().unwrap();
+        let mark = dead_letter::RedriveMark::of(&sent.headers).unwrap();
+        assert_eq!(u64::from(mark.count), round);
+        assert_eq!(sent.headers.0.len(), 3, "headers do not grow: {:?}", sent.headers);
+        platform.ports.log.publish(vec![give_up(&sent)]).await.unwrap();
+    }
+    let tally = platform.redrive_all().await;
+    assert_eq!((tally.redriven, tally.parked, tally.skipped_resolved), (0, 1, 3));
+    assert_eq!(platform.all(&MEDIA_INGESTED).await.len(), 4, "the parked one was not sent");
+    let parked = platform.all(&MEDIA_INGESTED.parked()).await.pop().unwrap();
+    assert_eq!(parked.headers.text("__dlq.errors.kind"), Some("parser_limit"));
+    assert_eq!(platform.redrive_all().await.done(), 0, "everything is resolved");
+
+    let ids = Selection::Ids(vec![parked.address.clone()]);
+    let frozen = platform.frozen(&ids).await;
+    let refused = platform.carry_out(&redrive(), &frozen, &Stop::never(), |_| {}).await.tally;
+    assert_eq!((refused.redriven, refused.skipped[0].reason), (0, SkipReason::Parked));
+    let mut asked = redrive();
+    if let Act::Redrive(rules) = &mut asked.act {
+        rules.from_parked = true;
+    }
+    let sent = platform.carry_out(&asked, &frozen, &Stop::never(), |_| {}).await.tally;
+    assert_eq!(sent.redriven, 1);
+    let entry = platform.ledger().await.entry(platform.ports.log.as_ref(), &parked.address).await.unwrap().unwrap();
+    assert_eq!((entry.resolution, entry.sent_to), (Resolution::Redriven, Some(MEDIA_INGESTED)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_arrives_after_planning_is_not_part_of_it() {
+    let platform = Platform::new().await;
+    platform.fail((0..20).map(event).collect()).await;
+    let frozen = platform.frozen(&Selection::All).await;
+    let planned = redrive().rehearse(&frozen, platform.ports.log.as_ref()).await.unwrap();
+    platform.fail((20..40).map(event).collect()).await;
+    let finished = platform.carry_out(&redrive(), &frozen, &Stop::never(), |_| {}).await;
+    assert_eq!((planned.redriven, finished.tally.redriven), (20, 20));
+    assert_eq!(platform.redrive_all().await.redriven, 20, "the later ones wait for the next run");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_runs_the_later_takes_over_and_nothing_is_sent_twice() {
+    let platform = Arc::new(Platform::new().await);
+    platform.fail((0..50).map(event).collect()).await;
+    let (began, first_chunk) = tokio::sync::oneshot::channel();
+    let slow = {
+        let platform = Arc::clone(&platform);
+        tokio::spawn(async move {
+            let frozen = platform.frozen(&Selection::All).await;
+            let run = Run { rate: Some(5), ..redrive() };
+            let mut began = Some(began);
+            platform.carry_out(&run, &frozen, &Stop::never(), |_| drop(began.take().map(|began| began.send(())))).await
+        })
+    };
+    first_chunk.await.unwrap();
+    let second = platform.redrive_all().await;
+    let first = slow.await.unwrap();
+    assert_eq!(first.failed.unwrap().kind(), ErrorKind::Fenced);
+    assert_eq!(first.tally.redriven + second.redriven, 50);
+    assert!(first.tally.redriven > 0 && second.skipped_resolved == first.tally.redriven);
+    let sent = platform.all(&MEDIA_INGESTED).await;
+    let sent: Vec<Record> = sent.into_iter().filter(|r| dead_letter::RedriveMark::of(&r.headers).is_some()).collect();
+    let mut wanted: Vec<String> = (0..50).map(|number| format!("value {number}")).collect();
+    wanted.sort();
+    assert_eq!(values(&sent), wanted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_stopped_between_chunks_is_gone_on_with_and_sends_nothing_twice() {
+    let platform = Platform::new().await;
+    platform.fail((0..30).map(event).collect()).await;
+    let (stopper, stop) = Stop::channel();
+    let frozen = platform.frozen(&Selection::All).await;
+    let run = Run { rate: Some(4), ..redrive() };
+    let finished = platform
+        .carry_out(&run, &frozen, &stop, |_| {
+            stopper.stop(StopReason::Interrupted);
+        })
+        .await;
+    assert_eq!((finished.stopped, finished.tally.redriven), (Some(StopReason::Interrupted), 4));
+    let rest = platform.redrive_all().await;
+    assert_eq!((rest.redriven, rest.skipped_resolved), (26, 4));
+    assert_eq!(platform.all(&MEDIA_INGESTED).await.len(), 60);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_takes_the_first_and_leaves_the_rest() {
+    let platform = Platform::new().await;
+    platform.fail((0..30).map(event).collect()).await;
+    let frozen = platform.frozen(&Selection::All).await;
+    let run = Run { limit: Some(7), ..redrive() };
+    let planned = run.rehearse(&frozen, platform.ports.log.as_ref()).await.unwrap();
+    let finished = platform.carry_out(&run, &frozen, &Stop::never(), |_| {}).await;
+    assert_eq!((planned.redriven, finished.tally.redriven), (7, 7));
+    assert_eq!(platform.redrive_all().await.redriven, 23);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn single_dead_letters_are_chosen_by_id_and_what_is_not_there_is_named() {
+    let platform = Platform::new().await;
+    let ids = platform.fail((0..10).map(event).collect()).await;
+    let nowhere: RecordAddress = "media.ingested.dlq:0:99999".parse().unwrap();
+    let no_partition: RecordAddress = "media.ingested.dlq:77:0".parse().unwrap();
+    let chosen = vec![ids[3].clone(), ids[7].clone(), ids[3].clone(), nowhere.clone(), no_partition.clone()];
+    let frozen = platform.frozen(&Selection::Ids(chosen)).await;
+    let tally = platform.carry_out(&redrive(), &frozen, &Stop::never(), |_| {}).await.tally;
+    assert_eq!((tally.redriven, tally.selected), (2, 4));
+    let mut skipped: Vec<_> = tally.skipped.iter().map(|skipped| (skipped.id.clone(), skipped.reason)).collect();
+    skipped.sort();
+    assert_eq!(skipped, [(nowhere, SkipReason::NotFound), (no_partition, SkipReason::NotFound)]);
+    let ledger = platform.ledger().await;
+    let resolved: Vec<bool> = ids.iter().map(|id| ledger.get(id).is_some()).collect();
+    assert_eq!(resolved.iter().filter(|resolved| **resolved).count(), 2);
+    assert!(resolved[3] && resolved[7]);
+    let no_dlq = Selection::Ids(vec!["media.ingested:0:0".parse().unwrap()]);
+    let refused = Frozen::of(&no_dlq, platform.ports.log.as_ref()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_discard_keeps_its_reason_and_is_never_redriven() {
+    let platform = Platform::new().await;
+    let ids = platform.fail((0..3).map(event).collect()).await;
+    let frozen = platform.frozen(&Selection::Ids(vec![ids[0].clone()])).await;
+    let run = Run { act: Act::Discard { reason: "test upload".to_owned() }, ..redrive() };
+    let tally = platform.carry_out(&run, &frozen, &Stop::never(), |_| {}).await.tally;
+    assert_eq!(tally.discarded, 1);
+    let entry = platform.ledger().await.entry(platform.ports.log.as_ref(), &ids[0]).await.unwrap().unwrap();
+    assert_eq!((entry.resolution, entry.reason.as_deref()), (Resolution::Discarded, Some("test upload")));
+    assert_eq!((entry.actor.as_str(), entry.run), ("operator@host", run.id));
+    let tally = platform.redrive_all().await;
+    assert_eq!((tally.redriven, tally.skipped_resolved), (2, 1));
+}
+
+fn foreign(headers: &[(&str, &[u8])]) -> NewRecord {
+    let mut record = event(9);
+    record.topic = MEDIA_INGESTED.dead_letters();
+    headers.iter().for_each(|(name, value)| record.headers.push(*name, value.to_vec()));
+    record
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_of_other_writers_are_listed_and_hostile_ones_stay_where_they_are() {
+    let platform = Platform::new().await;
+    let spring = [
+        ("kafka_dlt-original-topic", &b"media.ingested"[..]),
+        ("kafka_dlt-original-partition", &5i32.to_be_bytes()),
+        ("kafka_dlt-original-offset", &99i64.to_be_bytes()),
+        ("kafka_dlt-exception-fqcn", b"java.lang.IllegalStateException"),
+    ];
+    let connect = [
+        ("__connect.errors.topic", &b"media.ingested"[..]),
+        ("__connect.errors.partition", b"1"),
+        ("__connect.errors.offset", b"7"),
+        ("__connect.errors.exception.class.name", b"DataException"),
+    ];
+    let share = [
+        ("__dlq.errors.topic", &b"media.ingested"[..]),
+        ("__dlq.errors.partition", b"2"),
+        ("__dlq.errors.offset", b"8"),
+        ("__dlq.errors.message", b"rejected"),
+    ];
+    let streams = [("__streams.errors.topic", &b"media.ingested"[..]), ("__streams.errors.exception", b"Serde")];
+    let elsewhere = [("__dlq.errors.topic", &b"mfctl.audit"[..])];
+    let nonsense = [("__dlq.errors.topic", &b"\xff\xfe"[..]), ("__dlq.errors.offset", b"-1")];
+    let records = vec![
+        foreign(&spring),
+        foreign(&connect),
+        foreign(&share),
+        foreign(&streams),
+        foreign(&elsewhere),
+        foreign(&nonsense),
+    ];
+    platform.ports.log.publish(records).await.unwrap();
+
+    let ledger = platform.ledger().await;
+    let mut groups = Groups::default();
+    let mut formats = Vec::new();
+    let log = platform.ports.log.as_ref();
+    list::walk::<mfctl::ports::Error>(log, &ledger, &Filter::default(), |letter| {
+        formats.push(letter.error.format.clone());
+        groups.add(letter);
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(formats, ["spring", "connect", "kip-1191", "streams", "kip-1191", "kip-1191"]);
+    assert_eq!(groups.finish().0.iter().map(|group| group.unresolved).sum::<u64>(), 6);
+
+    let tally = platform.redrive_all().await;
+    assert_eq!(tally.redriven, 4);
+    let reasons: Vec<SkipReason> = tally.skipped.iter().map(|skipped| skipped.reason).collect();
+    assert_eq!(reasons, [SkipReason::SourceMismatch, SkipReason::SourceMismatch]);
+    assert_eq!(platform.all(&TopicName::known("mfctl.audit")).await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counts_follow_the_ledger() {
+    let platform = Platform::new().await;
+    let mut watch = DeadLetterWatch::default();
+    let log = platform.ports.log.as_ref();
+    let dlq = MEDIA_INGESTED.dead_letters();
+    let of = |counts: Vec<mfctl::events::dead_letters::DeadLetterCounts>| {
+        let found = counts.into_iter().find(|counts| counts.topic == dlq).unwrap();
+        (found.total, found.unresolved, found.oldest_unresolved_at.is_some())
+    };
+    assert_eq!(of(watch.refresh(log).await.unwrap()), (0, 0, false));
+    platform.fail((0..5).map(event).collect()).await;
+    assert_eq!(of(watch.refresh(log).await.unwrap()), (5, 5, true));
+    let frozen = platform.frozen(&Selection::All).await;
+    platform.carry_out(&Run { limit: Some(2), ..redrive() }, &frozen, &Stop::never(), |_| {}).await;
+    assert_eq!(of(watch.refresh(log).await.unwrap()), (5, 3, true));
+    platform.redrive_all().await;
+    assert_eq!(of(watch.refresh(log).await.unwrap()), (5, 0, false));
+    platform.fail(vec![event(6)]).await;
+    assert_eq!(of(watch.refresh(log).await.unwrap()), (6, 1, true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_since_a_time_begins_there() {
+    let platform = Platform::new().await;
+    let mut old = give_up(&stored(event(1), "media.ingested:0:0".parse().unwrap()));
+    old.timestamp = "2020-01-01T00:00:00Z".parse::<Timestamp>().unwrap();
+    platform.ports.log.publish(vec![old]).await.unwrap();
+    platform.fail(vec![event(2)]).await;
+    let ledger = platform.ledger().await;
+    let filter = Filter { since: Some("2021-01-01T00:00:00Z".parse().unwrap()), ..Filter::default() };
+    let mut found = 0;
+    list::walk::<mfctl::ports::Error>(platform.ports.log.as_ref(), &ledger, &filter, |_| {
+        found += 1;
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(found, 1);
+}

@@ -1,0 +1,5 @@
+//! The pipeline and what stands beside it, on the embedded backends.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say so and stop")]
+
+mod dlq;
