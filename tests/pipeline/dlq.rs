@@ -209,9 +209,11 @@ async fn a_run_stopped_between_chunks_is_gone_on_with_and_sends_nothing_twice() 
             stopper.stop(StopReason::Interrupted);
         })
         .await;
-    assert_eq!((finished.stopped, finished.tally.redriven), (Some(StopReason::Interrupted), 4));
+    let done = finished.tally.redriven;
+    assert_eq!(finished.stopped, Some(StopReason::Interrupted));
+    assert!((1..=4).contains(&done), "one chunk of at most four was sent: {done}");
     let rest = platform.redrive_all().await;
-    assert_eq!((rest.redriven, rest.skipped_resolved), (26, 4));
+    assert_eq!((rest.redriven, rest.skipped_resolved), (30 - done, done));
     assert_eq!(platform.all(&MEDIA_INGESTED).await.len(), 60);
 }
 
