@@ -14,7 +14,7 @@ use mfctl::domain::{
 use mfctl::ports::{Advance, AssetFilter, Catalog, ClaimRequest, DeadLetterFlag, StagedRow};
 use uuid::Uuid;
 
-use crate::Fixture;
+use crate::{Fixture, random};
 
 /// Every case of this suite, for a harness that answers a catalog with nothing in it.
 macro_rules! catalog_suite {
@@ -221,9 +221,7 @@ pub async fn a_lost_object_is_replaced_while_its_asset_is_staged(f: Cat) {
 }
 
 pub async fn a_state_never_goes_backwards_whatever_the_order(f: Cat) {
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
+    let mut random = random();
     f.port.stage((0..10).map(|n| row(n, job(1))).collect()).await.unwrap();
     let mut reached = [AssetState::Staged; 10];
     for _ in 0..60 {
@@ -362,9 +360,7 @@ pub async fn concurrent_claims_agree_on_one_owner(f: Cat) {
 }
 
 pub async fn the_summary_agrees_with_the_assets(f: Cat) {
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
+    let mut random = random();
     for _ in 0..60 {
         let n = random.u64(0..12);
         match random.u8(0..4) {

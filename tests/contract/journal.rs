@@ -10,7 +10,7 @@ use mfctl::ports::{ErrorKind, FileUpdate, JobFilter, JobJournal, NewJob, Planned
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{Fixture, fails_as};
+use crate::{Fixture, fails_as, random};
 
 /// Every case of this suite, for a harness that answers a journal with nothing in it.
 macro_rules! journal_suite {
@@ -236,9 +236,7 @@ pub async fn failed_files_are_planned_again_with_their_events(f: Journal) {
 }
 
 pub async fn counts_agree_with_the_files_whatever_happened(f: Journal) {
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
+    let mut random = random();
     let id = begin(&f, 1, spec(1)).await;
     let mut model: BTreeMap<String, (FileStep, u64, bool)> = BTreeMap::new();
     for _ in 0..200 {

@@ -3,6 +3,8 @@
 //!
 //! A harness is an async function that answers a fixture: a backend with nothing in it, and whatever must live as long.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say so and stop")]
+
 /// One test for each case of a suite, each on a fresh fixture.
 macro_rules! cases {
     ($harness:path, $suite:path: $($case:ident),+ $(,)?) => {
@@ -37,6 +39,15 @@ pub struct Fixture<P: ?Sized> {
     pub port: Arc<P>,
     /// What must live as long, such as its folder.
     pub kept: Box<dyn Any + Send + Sync>,
+}
+
+/// A source of random numbers whose seed is printed; `MFCTL_SEED` runs a seed again.
+#[expect(clippy::print_stdout, reason = "the test harness shows it when the test fails")]
+fn random() -> fastrand::Rng {
+    let given = std::env::var("MFCTL_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(|| fastrand::u64(..));
+    println!("MFCTL_SEED={seed}");
+    fastrand::Rng::with_seed(seed)
 }
 
 /// What a test needs of a port's error: that it is one, and of this kind.

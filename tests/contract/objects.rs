@@ -9,7 +9,7 @@ use mfctl::domain::{BucketName, ObjectKey, ObjectRef};
 use mfctl::ports::{ByteSource, CopyOutcome, ErrorKind, ListedObject, ObjectStore, PutOptions};
 use tokio::io::AsyncReadExt;
 
-use crate::{Fixture, fails_as};
+use crate::{Fixture, fails_as, random};
 
 /// Every case of this suite, for a harness that answers a [`Store`].
 macro_rules! object_store_suite {
@@ -262,9 +262,7 @@ pub async fn a_listing_is_in_the_order_of_keys(fixture: Store) {
 
 pub async fn a_listing_goes_on_where_it_was(fixture: Store) {
     let s = fixture.ready().await;
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
+    let mut random = random();
     let mut model = BTreeMap::new();
     for _ in 0..300 {
         // Files end in a letter and folders in a digit, so that no key lies below another.

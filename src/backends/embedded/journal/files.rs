@@ -161,7 +161,7 @@ pub(super) fn scan(
     connection: &Connection,
     job: JobId,
     steps: &[FileStep],
-    after: Option<SourcePath>,
+    after: Option<&SourcePath>,
     wanted: usize,
 ) -> Result<Scanned> {
     let what = "list a job's files";
@@ -172,7 +172,7 @@ pub(super) fn scan(
     let query = format!("{COLUMNS} WHERE job_no = ?1 AND path > ?2 {refused} ORDER BY path LIMIT ?3");
     let mut select = connection.prepare_cached(&query).during(what)?;
     // No path is empty, so every path stands after "".
-    let after = after.as_ref().map_or("", SourcePath::as_str);
+    let after = after.map_or("", SourcePath::as_str);
     let mut rows = select.query(params![job.number, after, SCAN as i64]).during(what)?;
     let mut files = Vec::new();
     let mut scanned = 0;

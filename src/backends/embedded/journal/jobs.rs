@@ -75,7 +75,7 @@ pub(super) fn set_status(
     tx: &Connection,
     job: JobId,
     status: JobStatus,
-    reason: Option<String>,
+    reason: Option<&str>,
     at: Timestamp,
 ) -> Result<()> {
     let changed = tx

@@ -61,7 +61,7 @@ impl JobJournal for SqliteJournal {
 
     async fn set_status(&self, job: JobId, status: JobStatus, reason: Option<&str>, at: Timestamp) -> Result<()> {
         let reason = reason.map(str::to_owned);
-        self.db.write("say how a job stands", move |tx| jobs::set_status(tx, job, status, reason, at)).await
+        self.db.write("say how a job stands", move |tx| jobs::set_status(tx, job, status, reason.as_deref(), at)).await
     }
 
     async fn set_walk_complete(&self, job: JobId, at: Timestamp) -> Result<()> {
@@ -93,7 +93,8 @@ impl JobJournal for SqliteJournal {
         // Each read is short even where few of very many files are wanted.
         while found.len() <= limit {
             let (steps, from, wanted) = (filter.steps.clone(), after, limit + 1 - found.len());
-            let read = move |connection: &rusqlite::Connection| files::scan(connection, job, &steps, from, wanted);
+            let read =
+                move |connection: &rusqlite::Connection| files::scan(connection, job, &steps, from.as_ref(), wanted);
             let scanned = self.db.read("list a job's files", read).await?;
             found.extend(scanned.files);
             match scanned.passed {
