@@ -148,7 +148,6 @@ impl Output {
     }
 
     /// Starts a list of any length, printed as it comes. `field` is the list's name in a JSON document.
-    #[must_use]
     pub fn list<T: Item>(&self, field: &'static str) -> List<'_, T> {
         List::new(self, field)
     }

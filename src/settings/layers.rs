@@ -335,7 +335,7 @@ fn unknown_variable(name: &str, known: &BTreeMap<String, &'static Key>) -> Optio
         return None;
     }
     let names = known.keys().map(String::as_str).chain(OTHER_VARIABLES);
-    let meant = did_you_mean(name, names.map(|name| name)).map(|meant| format!("; did you mean {meant}?"));
+    let meant = did_you_mean(name, names).map(|meant| format!("; did you mean {meant}?"));
     Some(format!("the variable {name} is no setting of mfctl{}", meant.unwrap_or_default()))
 }
 

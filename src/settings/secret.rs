@@ -65,11 +65,11 @@ impl SecretRef {
     pub fn resolve(&self, env: &BTreeMap<String, String>) -> Result<Secret, Error> {
         let text = match self {
             Self::Env(name) => {
-                env.get(name).cloned().ok_or_else(|| missing(format!("the variable {name} is not set")))?
+                env.get(name).cloned().ok_or_else(|| missing(&format!("the variable {name} is not set")))?
             }
             Self::File(path) => {
                 let file =
-                    std::fs::File::open(path).map_err(|error| missing(format!("{}: {error}", path.display())))?;
+                    std::fs::File::open(path).map_err(|error| missing(&format!("{}: {error}", path.display())))?;
                 let mut text = String::new();
                 let read = file.take(LONGEST + 1).read_to_string(&mut text);
                 read.map_err(|error| Error::invalid(format!("{}: {error}", path.display())))?;
@@ -88,7 +88,7 @@ fn valid_variable(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-fn missing(message: String) -> Error {
+fn missing(message: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("cannot read a secret: {message}"))
 }
 

@@ -1,11 +1,8 @@
-//! Settings and profiles as an operator meets them: which profile, what is refused, and that nothing is made by mistake.
+//! `config` and `init`, and what holds for every verb's settings and output. Which profile is chosen is in `profiles`.
 
-use std::io::Write;
 use std::process::Stdio;
 
 use crate::support::{Ran, Site};
-
-const PROD: &str = "[profiles.prod]\nenvironment = \"prod\"\nprotected = true\n";
 
 fn user_file(site: &Site, text: &str) {
     let dir = site.home().join(".config/mfctl");
@@ -15,72 +12,6 @@ fn user_file(site: &Site, text: &str) {
 
 fn bare(site: &Site, words: &[&str]) -> Ran {
     Ran::of(site.bare(words))
-}
-
-/// Every file and folder below the site, apart from the user's own file.
-fn everything(site: &Site) -> Vec<String> {
-    fn walk(dir: &std::path::Path, found: &mut Vec<String>) {
-        for entry in std::fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            found.push(path.display().to_string());
-            if path.is_dir() {
-                walk(&path, found);
-            }
-        }
-    }
-    let mut found = Vec::new();
-    walk(&site.path(""), &mut found);
-    found.retain(|path| !path.contains(".config"));
-    found
-}
-
-const NEED_A_TARGET: [&[&str]; 8] = [
-    &["status"],
-    &["lag"],
-    &["top", "--once"],
-    &["audit"],
-    &["media", "list"],
-    &["dlq", "list"],
-    &["dlq", "redrive", "--all", "--yes"],
-    &["config", "trust", "--yes"],
-];
-
-#[test]
-fn with_profiles_defined_and_none_chosen_every_verb_that_needs_a_target_exits_2_and_makes_nothing() {
-    let site = Site::new();
-    user_file(&site, PROD);
-    let before = everything(&site);
-    for words in NEED_A_TARGET {
-        let ran = bare(&site, words);
-        assert_eq!(ran.code, 2, "{words:?}: {ran}");
-        assert!(ran.stdout.is_empty() && ran.stderr.contains("none is chosen: prod"), "{words:?}: {ran}");
-    }
-    assert_eq!(everything(&site), before);
-}
-
-#[test]
-fn a_reading_verb_on_a_missing_folder_exits_6_and_makes_nothing() {
-    let site = Site::new();
-    for words in NEED_A_TARGET {
-        let ran = site.run(words.iter());
-        assert_eq!(ran.code, 6, "{words:?}: {ran}");
-        assert!(ran.stdout.is_empty(), "{words:?}: {ran}");
-        assert!(ran.stderr.starts_with("target: profile=embedded env=dev data="), "{words:?}: {ran}");
-    }
-    assert!(!site.data().exists());
-}
-
-#[test]
-fn a_prompt_without_a_terminal_exits_8_and_reads_nothing() {
-    let site = Site::new();
-    assert_eq!(site.run(["init"]).code, 0);
-    let mut command = site.command(["config", "trust"]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // It may be gone before it is answered.
-    let _ = child.stdin.take().unwrap().write_all(b"y\n");
-    let ran = Ran::from(child.wait_with_output().unwrap());
-    assert_eq!(ran.code, 8, "{ran}");
-    assert!(ran.stderr.contains("hint:") && ran.stderr.contains("--yes"), "{ran}");
 }
 
 #[test]
@@ -98,15 +29,6 @@ fn the_answers_come_from_flags_alone() {
     let site = Site::new().with("MFCTL_YES", "true").with("MFCTL_CONFIRM", "dev");
     assert_eq!(site.run(["init"]).code, 0);
     assert_eq!(site.run(["config", "trust"]).code, 8);
-}
-
-#[test]
-fn env_only_asserts() {
-    let site = Site::new();
-    user_file(&site, PROD);
-    let ran = bare(&site, &["lag", "--profile", "prod", "--env", "dev"]);
-    assert_eq!(ran.code, 8, "{ran}");
-    assert!(ran.stderr.contains("profile `prod` is environment prod, but --env says dev"), "{ran}");
 }
 
 #[test]

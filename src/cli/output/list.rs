@@ -201,6 +201,7 @@ fn fields(trailer: &impl Serialize) -> Result<serde_json::Map<String, serde_json
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn unspooled(error: std::io::Error) -> Failure {
     Failure::unexpected("cannot gather the results in a temporary file")
         .because(&error)
