@@ -49,6 +49,8 @@ fn schemas() -> Vec<(&'static str, Schema)> {
         ("dlq-list", schema_for!(dlq::list::DlqListReport)),
         ("dlq-redrive", schema_for!(dlq::redrive::DlqRunReport)),
         ("dlq-show", schema_for!(dlq::show::DlqShowReport)),
+        ("ingest", schema_for!(super::ingest::IngestReport)),
+        ("jobs-show", schema_for!(super::jobs::show::JobReport)),
         ("lag", schema_for!(lag::LagReport)),
         ("media-search", schema_for!(media::search::MediaSearchReport)),
         ("media-show", schema_for!(media::show::MediaShowReport)),

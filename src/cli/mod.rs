@@ -14,7 +14,9 @@ mod generate;
 mod globals;
 mod guard;
 mod ids;
+mod ingest;
 mod init;
+mod jobs;
 mod lag;
 mod man;
 mod media;
@@ -63,6 +65,10 @@ enum Verb {
     Demo(demo::Args),
     /// Write a commented mfctl.toml and make the data folder
     Init(init::Args),
+    /// Upload files and folders in bulk; resumable
+    Ingest(ingest::Args),
+    /// List ingest jobs, watch them, see what failed, verify what was stored
+    Jobs(jobs::Args),
     /// Run the pipeline's workers: persist, enrich, or both
     Worker(worker::Args),
     /// Find assets, look at them, get their bytes, follow their story
@@ -129,6 +135,8 @@ fn dispatch(verb: Verb, cx: &Context) -> Result<()> {
 async fn run(verb: Verb, cx: &Context) -> Result<()> {
     match verb {
         Verb::Demo(args) => demo::run(args, cx).await,
+        Verb::Ingest(args) => ingest::run(args, cx).await,
+        Verb::Jobs(args) => jobs::run(args, cx).await,
         Verb::Worker(args) => worker::run(args, cx).await,
         Verb::Media(args) => media::run(args, cx).await,
         Verb::Dlq(args) => dlq::run(args, cx).await,

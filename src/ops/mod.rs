@@ -5,4 +5,5 @@ pub mod lag;
 pub mod retention;
 pub mod status;
 pub mod trace;
+pub mod verify;
 pub mod vitals;

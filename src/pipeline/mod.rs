@@ -2,6 +2,7 @@
 
 pub mod enrich;
 pub mod failpoint;
+pub mod ingest;
 pub mod mime;
 pub mod persist;
 pub mod retry;

@@ -1,0 +1,110 @@
+//! `mfctl ingest --dry-run`: what would happen, and why.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::shown;
+use crate::cli::context::Context;
+use crate::cli::failure::{Failure, Result};
+use crate::cli::output::{Cell, Column, Item, Tone, humane};
+use crate::cli::signals;
+use crate::cli::target::{DataDirMode, Target};
+use crate::pipeline::ingest::spec::JobSpec;
+use crate::pipeline::ingest::{Foreseen, dry_run};
+use crate::ports::Catalog;
+
+/// What stands beside the list in a document.
+#[derive(Debug, Serialize)]
+struct Trailer {
+    dry_run: bool,
+    discovered: u64,
+    bytes: u64,
+    actions: BTreeMap<&'static str, u64>,
+}
+
+pub(super) async fn run(spec: JobSpec, cx: &Context) -> Result<()> {
+    let (catalog, target) = target(cx).await?;
+    let stop = cx.stop()?;
+    let mut totals = Trailer { dry_run: true, discovered: 0, bytes: 0, actions: BTreeMap::new() };
+    let mut list = cx.out().list::<Foreseen>("files");
+    let mut broken = None;
+    let each = |file: Foreseen| {
+        totals.discovered += 1;
+        totals.bytes += file.size_bytes.unwrap_or(0);
+        *totals.actions.entry(file.action).or_default() += 1;
+        match list.push(&file) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(failure) => {
+                broken = Some(failure);
+                ControlFlow::Break(())
+            }
+        }
+    };
+    let looked = dry_run(spec, target.data_dir, &target.tenant, catalog.as_deref(), &stop, each).await;
+    let left_out = looked.map_err(super::failed)?;
+    if let Some(failure) = broken {
+        return Err(failure);
+    }
+    if let Some(reason) = stop.requested() {
+        return Err(signals::stopped(reason, "the dry run was stopped; it changes nothing"));
+    }
+    list.finish_with(&totals)?;
+    shown::left_out(cx.out(), &left_out);
+    let words: Vec<_> =
+        totals.actions.iter().map(|(action, count)| format!("{} {action}", humane::count(*count))).collect();
+    let files = humane::counted(totals.discovered, "file", "files");
+    cx.out().note(format!(
+        "dry run, nothing was written: {files}, {}: {}",
+        humane::bytes(totals.bytes),
+        words.join(", ")
+    ));
+    let refused = ["reject", "fail"].iter().filter_map(|action| totals.actions.get(action)).sum::<u64>();
+    if refused == 0 {
+        return Ok(());
+    }
+    Err(Failure::partial(format!("{} would not be taken", humane::counted(refused, "file", "files"))))
+}
+
+/// The catalog, if there is a data folder already: a dry run makes none.
+async fn target(cx: &Context) -> Result<(Option<Arc<dyn Catalog>>, Target)> {
+    let target = Target::of(&cx.settings()?);
+    if target.data_dir.join("mfctl.db").exists() {
+        let connected = cx.connect(DataDirMode::MustExist).await?;
+        return Ok((Some(connected.ports.catalog), connected.target));
+    }
+    cx.out().set_target(&target);
+    Ok((None, target))
+}
+
+impl Item for Foreseen {
+    const COLUMNS: &'static [Column] = &[
+        Column::left("ACTION"),
+        Column::left("PATH"),
+        Column::right("SIZE"),
+        Column::left("TYPE"),
+        Column::left("REASON"),
+    ];
+
+    fn cells(&self) -> Vec<Cell> {
+        let tone = match self.action {
+            "reject" => Tone::Warn,
+            "fail" => Tone::Bad,
+            "stage" => Tone::Good,
+            _ => Tone::Plain,
+        };
+        vec![
+            Cell::new(self.action).tone(tone),
+            Cell::new(self.path.as_str()),
+            Cell::maybe(self.size_bytes.map(humane::bytes)),
+            Cell::maybe(self.media_type.as_deref()),
+            Cell::new(self.reason.as_str()),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.path.to_string()
+    }
+}

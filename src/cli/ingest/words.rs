@@ -1,0 +1,90 @@
+//! From the command line's words to a job's specification.
+
+use std::path::Path;
+
+use super::Args;
+use crate::cli::context::Context;
+use crate::cli::failure::{Failure, Result};
+use crate::domain::SourcePath;
+use crate::pipeline::ingest::Start;
+use crate::pipeline::ingest::metadata::{check_collection, check_locale, check_tag, split_tag};
+use crate::pipeline::ingest::spec::{JobSpec, ListSpec, ManifestForm, ManifestSpec};
+use crate::settings::Settings;
+
+/// Which job the arguments ask for.
+pub(super) fn start(args: &Args, cx: &Context, settings: &Settings) -> Result<Start> {
+    match (args.resume, args.retry_failed) {
+        (Some(job), _) => Ok(Start::Resume(job)),
+        (_, Some(job)) => Ok(Start::RetryFailed(job)),
+        _ => {
+            let spec = spec(args, cx, settings)?;
+            Ok(if args.new_job { Start::New(spec) } else { Start::ResumeOrNew(spec) })
+        }
+    }
+}
+
+fn spec(args: &Args, cx: &Context, settings: &Settings) -> Result<JobSpec> {
+    if args.paths.is_empty() && args.manifest.is_none() && args.files_from.is_none() {
+        return Err(Failure::usage("nothing to ingest is named")
+            .hint("give files or folders, --manifest, --files-from, --resume or --retry-failed"));
+    }
+    if let Some(collection) = &args.collection {
+        check_collection(collection).map_err(|error| Failure::usage(format!("--collection: {error}")))?;
+    }
+    if let Some(locale) = &args.locale {
+        check_locale(locale).map_err(|error| Failure::usage(format!("--locale: {error}")))?;
+    }
+    let tags: std::collections::BTreeMap<_, _> = args.tag.iter().map(|tag| split_tag(tag)).collect();
+    tags.iter()
+        .try_for_each(|(name, value)| check_tag(name, value))
+        .map_err(|error| Failure::usage(format!("--tag: {error}")))?;
+    let cwd = &cx.sources().cwd;
+    let roots = args.paths.iter().map(|path| root(path, cwd)).collect::<Result<_>>()?;
+    let mut spec = JobSpec {
+        roots,
+        manifest: args.manifest.as_deref().map(|path| manifest(path, cwd)).transpose()?,
+        list: args.files_from.as_deref().map(|path| list(path, args.nul, cwd)).transpose()?,
+        include: args.include.iter().cloned().collect(),
+        exclude: args.exclude.iter().cloned().collect(),
+        no_hidden: args.no_hidden,
+        follow: args.follow,
+        no_sidecars: args.no_sidecars,
+        collection: args.collection.clone(),
+        locale: args.locale.clone(),
+        tags,
+        max_size_bytes: args.max_size.unwrap_or(settings.ingest.max_size).0,
+        allow_types: args.allow_type.iter().cloned().collect(),
+        deny_types: args.deny_type.iter().cloned().collect(),
+    };
+    spec.prune_roots();
+    // A pattern that is none is told before anything is opened.
+    crate::pipeline::ingest::Rules::new(spec.clone(), Vec::new()).map_err(super::failed)?;
+    Ok(spec)
+}
+
+/// A path as it is known from now on: absolute, its folders' links resolved, its own name kept.
+fn root(path: &Path, cwd: &Path) -> Result<SourcePath> {
+    let missing = |error: std::io::Error| {
+        Failure::not_found(format!("{} is not there", SourcePath::from_path(path))).because(&error)
+    };
+    let absolute = cwd.join(path);
+    let found = std::fs::symlink_metadata(&absolute).map_err(missing)?;
+    let real = match (absolute.parent(), absolute.file_name()) {
+        (Some(folder), Some(name)) if !found.is_dir() => folder.canonicalize().map_err(missing)?.join(name),
+        _ => absolute.canonicalize().map_err(missing)?,
+    };
+    // A link to a folder that is named outright is meant.
+    let real = if real.is_dir() { real.canonicalize().map_err(missing)? } else { real };
+    Ok(SourcePath::from_path(&real))
+}
+
+fn manifest(path: &Path, cwd: &Path) -> Result<ManifestSpec> {
+    let csv = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+    let form = if csv { ManifestForm::Csv } else { ManifestForm::Jsonl };
+    Ok(ManifestSpec { path: root(path, cwd)?, form })
+}
+
+fn list(path: &Path, nul: bool, cwd: &Path) -> Result<ListSpec> {
+    let path = if path.as_os_str() == "-" { None } else { Some(root(path, cwd)?) };
+    Ok(ListSpec { path, nul, base: SourcePath::from_path(cwd) })
+}

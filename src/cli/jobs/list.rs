@@ -1,0 +1,114 @@
+//! `mfctl jobs list`.
+
+use clap::Args as ClapArgs;
+use serde::Serialize;
+
+use crate::cli::context::Context;
+use crate::cli::failure::Result;
+use crate::cli::output::{Cell, Column, Item, Tone, humane};
+use crate::cli::target::DataDirMode;
+use crate::domain::job::{Job, JobCounts, JobStatus};
+
+/// Arguments of `mfctl jobs list`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  mfctl jobs list
+  mfctl jobs list --limit 5 -o json
+  mfctl jobs list -o name | head -1         the latest job
+
+Exit codes: 0 listed, 2 wrong usage, 5 journal not reachable, 6 no data folder")]
+pub struct Args {
+    /// At most this many
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    limit: usize,
+    /// Go on where an earlier list ended
+    #[arg(long, value_name = "CURSOR")]
+    cursor: Option<String>,
+}
+
+/// A job with its counts.
+#[derive(Debug, Serialize)]
+struct Row {
+    #[serde(flatten)]
+    job: Job,
+    #[serde(flatten)]
+    counts: JobCounts,
+    /// Whether a process works on it now.
+    active: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Trailer {
+    /// For `--cursor`; none at the end.
+    next_cursor: Option<String>,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// As its help says.
+pub async fn run(args: Args, cx: &Context) -> Result<()> {
+    let connected = cx.connect(DataDirMode::MustExist).await?;
+    let journal = connected.ports.journal.as_ref();
+    let page = journal.jobs(args.cursor.as_deref(), args.limit.max(1)).await?;
+    let mut rows = cx.out().list::<Row>("jobs");
+    for job in page.items {
+        let counts = journal.counts(job.job_id).await?;
+        let active = job.status == JobStatus::Running && journal.is_leased(job.job_id).await?;
+        rows.push(&Row { job, counts, active })?;
+    }
+    let shown = rows.count();
+    rows.finish_with(&Trailer { next_cursor: page.next.clone() })?;
+    if let Some(cursor) = page.next {
+        cx.out().note(format!("{} shown; more with --cursor {cursor}", humane::counted(shown, "job", "jobs")));
+    }
+    Ok(())
+}
+
+/// How a job stands, as a person would say it: one that says it runs but has no process died.
+pub(super) fn standing(status: JobStatus, active: bool) -> (&'static str, Tone) {
+    match (status, active) {
+        (JobStatus::Running, true) => ("running", Tone::Good),
+        (JobStatus::Running, false) => ("died", Tone::Bad),
+        (JobStatus::Interrupted, _) => ("interrupted", Tone::Warn),
+        (JobStatus::Finished, _) => ("finished", Tone::Plain),
+    }
+}
+
+impl Item for Row {
+    const COLUMNS: &'static [Column] = &[
+        Column::left("JOB"),
+        Column::left("STATUS"),
+        Column::left("STARTED"),
+        Column::right("FILES"),
+        Column::right("STAGED"),
+        Column::right("DUPLICATES"),
+        Column::right("REJECTED"),
+        Column::right("FAILED"),
+        Column::right("SIZE"),
+    ];
+
+    fn cells(&self) -> Vec<Cell> {
+        let (text, tone) = standing(self.job.status, self.active);
+        let bad = |count: u64, tone| {
+            let cell = Cell::new(humane::count(count));
+            if count > 0 { cell.tone(tone) } else { cell }
+        };
+        vec![
+            Cell::new(self.job.job_id.to_string()),
+            Cell::new(text).tone(tone),
+            Cell::new(humane::time(self.job.started_at)),
+            Cell::new(humane::count(self.counts.discovered)),
+            Cell::new(humane::count(self.counts.staged)),
+            Cell::new(humane::count(self.counts.deduplicated)),
+            bad(self.counts.rejected, Tone::Warn),
+            bad(self.counts.failed, Tone::Bad),
+            Cell::new(humane::bytes(self.counts.bytes)),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.job.job_id.to_string()
+    }
+}

@@ -1,0 +1,141 @@
+//! `mfctl jobs show JOB`: one job, followed with `--watch` from any terminal of this host.
+
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+use clap_complete::ArgValueCandidates;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::list::standing;
+use crate::cli::complete;
+use crate::cli::context::{Connected, Context};
+use crate::cli::failure::Result;
+use crate::cli::ids;
+use crate::cli::output::{Cell, Page, Render, Tone, humane};
+use crate::cli::target::DataDirMode;
+use crate::domain::job::{Job, JobCounts, JobStatus};
+use crate::domain::{JobId, Timestamp};
+use crate::settings::parse_duration;
+
+/// Arguments of `mfctl jobs show`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  mfctl jobs show 019ab0c4-0000-7000-8000-000000000000
+  mfctl jobs list -o name | head -1 | mfctl jobs show - --watch
+  mfctl jobs show 019ab0c4-0000-7000-8000-000000000000 -o json | jq .failed
+
+Exit codes: 0 shown, 2 wrong usage, 5 journal not reachable, 6 no such job or no data folder")]
+pub struct Args {
+    /// The job; - reads it from stdin
+    #[arg(value_name = "JOB|-", add = ArgValueCandidates::new(complete::jobs))]
+    job: String,
+    /// Follow it until it ends
+    #[arg(short, long)]
+    watch: bool,
+    /// How often --watch looks
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1s")]
+    interval: Duration,
+}
+
+/// What `mfctl jobs show` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct JobReport {
+    /// The job.
+    #[serde(flatten)]
+    pub job: Job,
+    /// Its counts.
+    #[serde(flatten)]
+    pub counts: JobCounts,
+    /// Whether a process works on it now.
+    pub active: bool,
+    #[serde(skip)]
+    now: Option<Timestamp>,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// As its help says.
+pub async fn run(args: Args, cx: &Context) -> Result<()> {
+    let id: JobId = ids::one(&args.job)?;
+    let connected = cx.connect(DataDirMode::MustExist).await?;
+    if !args.watch {
+        return cx.out().print(&report(&connected, id).await?);
+    }
+    let stop = cx.stop()?;
+    loop {
+        let report = report(&connected, id).await?;
+        let active = report.active;
+        cx.out().refresh(&report)?;
+        if !active {
+            return Ok(());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(args.interval.max(Duration::from_millis(100))) => {}
+            _ = stop.wait() => return Ok(()),
+        }
+    }
+}
+
+async fn report(connected: &Connected, id: JobId) -> Result<JobReport> {
+    // The lease first: a job that ends between the looks is shown as ended, never as died.
+    let active = connected.ports.journal.is_leased(id).await?;
+    let job = super::job(connected, id).await?;
+    let counts = connected.ports.journal.counts(id).await?;
+    let active = active && job.status == JobStatus::Running;
+    Ok(JobReport { job, counts, active, now: Some(connected.ports.clock.now()) })
+}
+
+impl Render for JobReport {
+    fn page(&self, page: &mut Page) {
+        let count = |number: u64| Cell::new(humane::count(number));
+        let (text, tone) = standing(self.job.status, self.active);
+        let status = match &self.job.reason {
+            Some(reason) => format!("{text}: {reason}"),
+            None => text.to_owned(),
+        };
+        page.field("job", self.job.job_id.to_string());
+        page.field("status", Cell::new(status).tone(tone));
+        let now = self.now.unwrap_or(self.job.updated_at);
+        page.field("started", humane::time_and_age(self.job.started_at, now));
+        page.field("changed", humane::time_and_age(self.job.updated_at, now));
+        page.field("by", format!("{} on {}", self.job.actor, self.job.host));
+        for (name, value) in self.job.spec.as_object().into_iter().flatten() {
+            page.field(format!("  {}", name.replace('_', " ")), plain(value));
+        }
+        page.field(
+            "discovered",
+            if self.job.walk_complete {
+                count(self.counts.discovered)
+            } else {
+                Cell::new(format!("{} so far", humane::count(self.counts.discovered)))
+            },
+        );
+        page.field("staged", count(self.counts.staged));
+        page.field("deduplicated", count(self.counts.deduplicated));
+        page.field("published", count(self.counts.published));
+        page.field("rejected", count(self.counts.rejected));
+        page.field("failed", count(self.counts.failed));
+        page.field("bytes", humane::bytes(self.counts.bytes));
+        let id = self.job.job_id;
+        if !self.active && self.job.status != JobStatus::Finished {
+            page.toned(format!("go on with `mfctl ingest --resume {id}`"), Tone::Warn);
+        } else if self.counts.failed > 0 && !self.active {
+            page.toned(format!("try the failed files again with `mfctl ingest --retry-failed {id}`"), Tone::Warn);
+        }
+    }
+
+    fn names(&self) -> Option<Vec<String>> {
+        Some(vec![self.job.job_id.to_string()])
+    }
+}
+
+fn plain(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}

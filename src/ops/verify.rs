@@ -1,0 +1,259 @@
+//! May the source of an ingest job be deleted? Each file's object is read back, its row and event are looked for, and the
+//! source is compared with what was read.
+
+use std::collections::{HashMap, HashSet};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use sha2::{Digest, Sha256 as Hasher};
+use tokio::io::AsyncReadExt;
+
+use crate::domain::event::{AnyEvent, unframe};
+use crate::domain::job::{FileStep, JournalFile};
+use crate::domain::names::{Buckets, keys, topics};
+use crate::domain::{Asset, AssetId, AssetState, JobId, ObjectRef, Sha256, SourcePath};
+use crate::ports::{Error, ErrorKind, FetchLimits, JobFilter, Ports, Result};
+
+const PAGE: usize = 512;
+
+/// What stands between a file and its deletion.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Problem {
+    /// The file.
+    pub path: SourcePath,
+    /// A stable word.
+    pub kind: &'static str,
+    /// A sentence.
+    pub reason: String,
+}
+
+/// What a verification came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Verified {
+    /// Files of the job.
+    pub files: u64,
+    /// Files whose source may be deleted.
+    pub verified: u64,
+    /// Files whose event is no longer in the log, because of its retention; all else of them is verified.
+    pub unverifiable: u64,
+    /// Files that are not safe.
+    pub problems: u64,
+}
+
+/// How closely to look.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Depth {
+    /// Hash every source again, not only those whose size or time of change differ.
+    pub deep: bool,
+}
+
+/// Which assets have their `ingest.raw` event in the log, and whether all events ever written are there.
+struct Events {
+    assets: HashSet<AssetId>,
+    cut: bool,
+}
+
+/// Verifies a job; `found` takes each problem as it is found, `told` hears how many files were looked at.
+///
+/// # Errors
+/// Those of the ports.
+pub async fn verify(
+    ports: &Ports,
+    buckets: &Buckets,
+    job: JobId,
+    depth: Depth,
+    mut found: impl FnMut(Problem),
+    mut told: impl FnMut(u64),
+) -> Result<Verified> {
+    let mut total = Verified::default();
+    let mut hashed: HashMap<AssetId, std::result::Result<(), String>> = HashMap::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let page = ports.journal.files(job, &JobFilter::default(), cursor.as_deref(), PAGE).await?;
+        let mut ids: Vec<_> = page.items.iter().filter_map(|file| file.asset_id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let assets = ports.catalog.assets(&ids).await?;
+        let assets: HashMap<_, _> = assets.into_iter().map(|asset| (asset.asset_id, asset)).collect();
+        // An ingested asset's event was there: its worker read it. Only those still staged are looked for.
+        let waiting = assets.values().filter(|asset| asset.state == AssetState::Staged).map(|asset| asset.asset_id);
+        let events = events(ports, waiting.collect()).await?;
+        hashed.retain(|id, _| assets.contains_key(id));
+        for file in &page.items {
+            total.files += 1;
+            let look = Look { ports, buckets, depth, events: &events };
+            match look.at(file, &assets, &mut hashed).await? {
+                Ok(true) => total.verified += 1,
+                Ok(false) => total.unverifiable += 1,
+                Err((kind, reason)) => {
+                    total.problems += 1;
+                    found(Problem { path: file.path.clone(), kind, reason });
+                }
+            }
+            told(total.files);
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(total);
+        }
+    }
+}
+
+/// What is wrong with a file, else whether its event is in the log.
+type Finding = std::result::Result<bool, (&'static str, String)>;
+
+struct Look<'a> {
+    ports: &'a Ports,
+    buckets: &'a Buckets,
+    depth: Depth,
+    events: &'a Events,
+}
+
+impl Look<'_> {
+    async fn at(
+        &self,
+        file: &JournalFile,
+        assets: &HashMap<AssetId, Asset>,
+        hashed: &mut HashMap<AssetId, std::result::Result<(), String>>,
+    ) -> Result<Finding> {
+        let asset = match standing(file, assets) {
+            Ok(asset) => asset,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        if !hashed.contains_key(&asset.asset_id) {
+            let read = self.read_back(asset).await?;
+            hashed.insert(asset.asset_id, read);
+        }
+        if let Some(Err(reason)) = hashed.get(&asset.asset_id) {
+            return Ok(Err(("object", reason.clone())));
+        }
+        let (source, deep) = (file.clone(), self.depth.deep);
+        let unchanged = tokio::task::spawn_blocking(move || unchanged(&source, deep)).await;
+        let unchanged =
+            unchanged.map_err(|error| Error::new(ErrorKind::Internal, format!("read a source: {error}")))?;
+        if let Err(reason) = unchanged {
+            return Ok(Err(("source", reason)));
+        }
+        if asset.state == AssetState::Staged && !self.events.assets.contains(&asset.asset_id) {
+            return Ok(if self.events.cut {
+                Ok(false)
+            } else {
+                Err(("event", "its event is not in ingest.raw".to_owned()))
+            });
+        }
+        Ok(Ok(true))
+    }
+
+    /// Reads the asset's object and compares its digest.
+    async fn read_back(&self, asset: &Asset) -> Result<std::result::Result<(), String>> {
+        let at = if asset.state.counts_as_duplicate() {
+            let key = keys::original(&asset.tenant, &asset.sha256);
+            ObjectRef { bucket: self.buckets.originals.clone(), key }
+        } else {
+            asset.staging.clone()
+        };
+        let mut object = match self.ports.objects.open(&at).await {
+            Ok(object) => object,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Err(format!("object {at} is not there"))),
+            Err(error) => return Err(error),
+        };
+        let mut hasher = Hasher::new();
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            match object.read(&mut buffer).await {
+                Ok(0) => break,
+                Ok(read) => hasher.update(&buffer[..read]),
+                Err(error) => return Ok(Err(format!("object {at} cannot be read: {error}"))),
+            }
+        }
+        let digest = Sha256(hasher.finalize().into());
+        Ok(if digest == asset.sha256 {
+            Ok(())
+        } else {
+            Err(format!("object {at} has SHA-256 {digest}, not {}", asset.sha256))
+        })
+    }
+}
+
+/// The asset that the file is, if the job took it.
+fn standing<'a>(
+    file: &JournalFile,
+    assets: &'a HashMap<AssetId, Asset>,
+) -> std::result::Result<&'a Asset, (&'static str, String)> {
+    if !matches!(file.step, FileStep::Published | FileStep::Deduplicated) {
+        let why = file.refusal.as_ref().map_or_else(|| "not done yet".to_owned(), |refusal| refusal.reason.clone());
+        return Err(("not_taken", format!("{}: {why}", file.step)));
+    }
+    let asset = file.asset_id.and_then(|id| assets.get(&id)).ok_or_else(|| {
+        let id = file.asset_id.map_or_else(|| "no asset".to_owned(), |id| format!("asset {id}"));
+        ("row", format!("the catalog does not have {id}"))
+    })?;
+    if asset.state == AssetState::Revoked {
+        return Err(("revoked", format!("asset {} was taken down", asset.asset_id)));
+    }
+    Ok(asset)
+}
+
+/// Whether the source is still what was read.
+fn unchanged(file: &JournalFile, deep: bool) -> std::result::Result<(), String> {
+    let path = file.path.to_path();
+    let found = std::fs::metadata(&path).map_err(|error| format!("the source cannot be looked at: {error}"))?;
+    if !found.is_file() {
+        return Err("the source is no regular file any more".to_owned());
+    }
+    if file.size_bytes.is_some_and(|size| size != found.len()) {
+        return Err(format!("the source has {} bytes now, not {}", found.len(), file.size_bytes.unwrap_or(0)));
+    }
+    let modified = found.mtime().saturating_mul(1_000_000_000).saturating_add(found.mtime_nsec());
+    if !deep && file.modified_ns == Some(modified) {
+        return Ok(());
+    }
+    let digest = hash(&path).map_err(|error| format!("the source cannot be read: {error}"))?;
+    if Some(digest) == file.sha256 { Ok(()) } else { Err("the source has other bytes now".to_owned()) }
+}
+
+fn hash(path: &Path) -> std::io::Result<Sha256> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let mut source: std::fs::File = rustix::fs::open(path, flags, Mode::empty())?.into();
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => return Ok(Sha256(hasher.finalize().into())),
+            Ok(read) => hasher.update(&buffer[..read]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Looks through `ingest.raw` for the events of these assets, until all are found.
+async fn events(ports: &Ports, mut wanted: HashSet<AssetId>) -> Result<Events> {
+    let mut events = Events { assets: HashSet::new(), cut: false };
+    if wanted.is_empty() {
+        return Ok(events);
+    }
+    for partition in ports.log.offsets(&[topics::INGEST_RAW]).await? {
+        events.cut |= partition.span.low > 0;
+        let mut from = partition.span.low;
+        while from < partition.span.high && !wanted.is_empty() {
+            let page = ports.log.fetch(&partition.at, from, FetchLimits::default()).await?;
+            if page.next_offset <= from {
+                break;
+            }
+            from = page.next_offset;
+            for record in page.records {
+                let Ok((_, json)) = unframe(record.value.as_ref()) else { continue };
+                let Ok(event) = serde_json::from_slice::<AnyEvent>(&json) else { continue };
+                if wanted.remove(&event.common.asset_id) {
+                    events.assets.insert(event.common.asset_id);
+                }
+            }
+        }
+    }
+    Ok(events)
+}
