@@ -70,11 +70,11 @@ impl Platform {
     }
 }
 
-fn stored(new: NewRecord, address: RecordAddress) -> Record {
+pub fn stored(new: NewRecord, address: RecordAddress) -> Record {
     Record { address, key: new.key, value: new.value, headers: new.headers, timestamp: new.timestamp }
 }
 
-fn give_up(record: &Record) -> NewRecord {
+pub fn give_up(record: &Record) -> NewRecord {
     dead_letter::dead_letter(
         record,
         &GivingUp {
@@ -90,7 +90,7 @@ fn give_up(record: &Record) -> NewRecord {
     )
 }
 
-fn event(number: usize) -> NewRecord {
+pub fn event(number: usize) -> NewRecord {
     let mut headers = Headers::default();
     headers.push(event::header::DEPLOYMENT_ENV, "dev");
     headers.push("x-binary", vec![0xff, 0x00]);
@@ -181,7 +181,13 @@ async fn of_two_runs_the_later_takes_over_and_nothing_is_sent_twice() {
             let frozen = platform.frozen(&Selection::All).await;
             let run = Run { rate: Some(5), ..redrive() };
             let mut began = Some(began);
-            platform.carry_out(&run, &frozen, &Stop::never(), |_| drop(began.take().map(|began| began.send(())))).await
+            platform
+                .carry_out(&run, &frozen, &Stop::never(), |_| {
+                    if let Some(began) = began.take() {
+                        began.send(()).unwrap();
+                    }
+                })
+                .await
         })
     };
     first_chunk.await.unwrap();

@@ -2,4 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say so and stop")]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod dlq;
+mod dlq_verbs;
