@@ -8,4 +8,5 @@ mod support;
 mod hostile;
 mod kills;
 mod many;
+mod parser;
 mod retention;

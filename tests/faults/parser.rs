@@ -1,0 +1,138 @@
+//! The parser's process: whatever becomes of it, its parent learns what it was, and in time.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use mfctl::pipeline::enrich::extract::{ExtractErrorKind, Extraction, Limits};
+use mfctl::pipeline::enrich::sandbox::{ExtractRequest, FailureClass, FailureKind, Parser, ParserFailure};
+
+const PHOTO: &[u8] = include_bytes!("../../examples/media/photos/tea-break.jpg");
+
+/// A folder with a file to parse, and where its thumbnail would go.
+struct Site {
+    folder: tempfile::TempDir,
+}
+
+impl Site {
+    fn new(content: &[u8]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), content).unwrap();
+        Self { folder }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("file")
+    }
+
+    fn thumbnail(&self) -> PathBuf {
+        self.folder.path().join("thumb.webp")
+    }
+
+    fn parse(&self, parser: &Parser, media_type: &str, limits: &Limits) -> Result<Extraction, ParserFailure> {
+        let (file, thumbnail) = (self.file(), self.thumbnail());
+        let request = ExtractRequest { path: &file, media_type, limits, thumbnail_to: Some(&thumbnail) };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let started = Instant::now();
+        let parsed = runtime.block_on(parser.extract(request));
+        assert!(started.elapsed() < Duration::from_secs(30), "took {:?}: {parsed:?}", started.elapsed());
+        parsed
+    }
+
+    /// A parser that does what this shell script says.
+    fn played(&self, script: &str) -> Parser {
+        let program = self.folder.path().join("parser.sh");
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        Parser::of_program(program)
+    }
+}
+
+fn real() -> Parser {
+    Parser::of_program(Path::new(env!("CARGO_BIN_EXE_mfctl")))
+}
+
+#[test]
+fn a_file_is_parsed_under_guards() {
+    let site = Site::new(PHOTO);
+    let extraction = site.parse(&real(), "image/jpeg", &Limits::default()).unwrap();
+    assert!(extraction.guards.iter().any(|guard| guard == "rlimits"), "{extraction:?}");
+    let thumbnail = fs::read(site.thumbnail()).unwrap();
+    assert_eq!(thumbnail.len() as u64, extraction.thumbnail.unwrap().bytes);
+    assert!(thumbnail.starts_with(b"RIFF"));
+}
+
+#[test]
+fn a_refusal_comes_with_its_reason() {
+    let site = Site::new(b"%PDF-1.4 and nothing else");
+    let failure = site.parse(&real(), "application/pdf", &Limits::default()).unwrap_err();
+    assert_eq!(
+        (failure.class, failure.kind),
+        (FailureClass::Record, FailureKind::Extract(ExtractErrorKind::Malformed))
+    );
+    assert!(failure.reason.contains("truncated or damaged"), "{failure}");
+}
+
+#[test]
+fn a_parser_that_needs_too_much_memory_says_so() {
+    // 90 million pixels are within the limit on pixels, not within this memory.
+    let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0".to_vec();
+    bmp.extend(10_000_u32.to_le_bytes());
+    bmp.extend(9_000_u32.to_le_bytes());
+    bmp.extend(b"\x01\0\x18\0");
+    bmp.extend([0; 24]);
+    let site = Site::new(&bmp);
+    let mut file = fs::File::options().append(true).open(site.file()).unwrap();
+    file.flush().unwrap();
+    file.set_len(54 + 270_000_000).unwrap();
+    let limits = Limits { memory_bytes: 192 << 20, ..Limits::default() };
+    let failure = site.parse(&real(), "image/bmp", &limits).unwrap_err();
+    let told = matches!(failure.kind, FailureKind::OutOfMemory | FailureKind::Extract(ExtractErrorKind::Limit));
+    assert!(told && failure.reason.contains("--memory 192 MiB"), "{failure:?}");
+}
+
+#[test]
+fn each_way_to_die_is_told_apart() {
+    let site = Site::new(b"text");
+    for (script, kind, said) in [
+        ("kill -SEGV $$", FailureKind::Crashed, "SIGSEGV"),
+        ("kill -XCPU $$", FailureKind::CpuTime, "--cpu 30 s"),
+        ("kill -KILL $$", FailureKind::Crashed, "want of memory"),
+        ("echo 'memory allocation of 9 bytes failed' >&2; kill -ABRT $$", FailureKind::OutOfMemory, "--memory 512 MiB"),
+        ("echo 'thread main has overflowed its stack' >&2; kill -ABRT $$", FailureKind::Crashed, "nests too deep"),
+        ("echo 'index out of bounds' >&2; exit 101", FailureKind::Crashed, "panicked on the file: index out of bounds"),
+        ("exit 3", FailureKind::Crashed, "status 3"),
+        ("exit 0", FailureKind::Crashed, "without an answer"),
+        ("echo nonsense", FailureKind::Crashed, "without an answer"),
+    ] {
+        let failure = site.parse(&site.played(script), "text/plain", &Limits::default()).unwrap_err();
+        assert_eq!((failure.class, failure.kind), (FailureClass::Record, kind), "{script}: {failure}");
+        assert!(failure.reason.contains(said), "{script}: {failure}");
+    }
+}
+
+#[test]
+fn a_parser_that_hangs_or_floods_is_ended() {
+    let site = Site::new(b"text");
+    let limits = Limits { timeout_seconds: 1, ..Limits::default() };
+    let failure = site.parse(&site.played("while :; do :; done"), "text/plain", &limits).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::TimedOut);
+    assert!(failure.reason.contains("--wall 1 s"), "{failure}");
+    let limits = Limits { output_bytes: 1 << 20, max_text_bytes: 1000, ..Limits::default() };
+    let flood =
+        site.played("while :; do echo 0123456789012345678901234567890123456789012345678901234567890123456789; done");
+    let failure = site.parse(&flood, "text/plain", &limits).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::OutputTooLarge, "{failure}");
+}
+
+#[test]
+fn a_parser_that_cannot_be_started_is_not_the_files_fault() {
+    let site = Site::new(b"text");
+    let failure = site.parse(&Parser::of_program("/nowhere/mfctl"), "text/plain", &Limits::default()).unwrap_err();
+    assert_eq!((failure.class, failure.kind), (FailureClass::Environment, FailureKind::Spawn));
+    fs::remove_file(site.file()).unwrap();
+    let failure = site.parse(&real(), "text/plain", &Limits::default()).unwrap_err();
+    assert_eq!(failure.class, FailureClass::Environment, "{failure}");
+}
