@@ -71,6 +71,9 @@ pub(super) struct Consumer {
     turn: usize,
 }
 
+/// Partitions with the next offset to fetch of each.
+type Positions = Vec<(i64, i64)>;
+
 /// What one look at the log brings.
 enum Look {
     /// This member is not in the group.
@@ -78,7 +81,7 @@ enum Look {
     /// The group changed.
     Changed { generation: i64, held: Vec<Held> },
     /// Records, and where each partition goes on.
-    Records { records: Vec<Record>, positions: Vec<(i64, i64)> },
+    Records { records: Vec<Record>, positions: Positions },
 }
 
 impl Consumer {
@@ -387,7 +390,7 @@ fn read(
     c: &Connection,
     wanted: &[(i64, TopicPartition, i64)],
     limits: FetchLimits,
-) -> Result<(Vec<Record>, Vec<(i64, i64)>)> {
+) -> Result<(Vec<Record>, Positions)> {
     let mut behind = Vec::new();
     for (part_id, at, position) in wanted {
         let span = topics::span(c, *part_id)?;
