@@ -91,7 +91,7 @@ fn ids_go_from_list_to_redrive_through_a_pipe_and_the_change_is_recorded() {
     let mut command = seeded.site.command(["dlq", "redrive", "-", "--yes", "-o", "json"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    let mut input = names.stdout.clone();
+    let mut input = names.stdout;
     input.push_str("media.ingested.dlq:0:99999\n");
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let ran = Ran::from(child.wait_with_output().unwrap());

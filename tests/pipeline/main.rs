@@ -7,3 +7,4 @@ mod support;
 
 mod dlq;
 mod dlq_verbs;
+mod media_verbs;

@@ -1,0 +1,133 @@
+//! `mfctl media` on a small platform: find it, get it back byte for byte, follow its story.
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use crate::support::{Ran, Site};
+
+const PAGE: &str = "<html><title>باغ ایرانی</title><body>Water channels cross the كتاب of gardens.</body></html>";
+const POSTER: &[u8] = include_bytes!("../../examples/media/posters/girih-12000x9000.png");
+
+fn site_with(files: &[(&str, &[u8])]) -> Site {
+    let site = Site::new();
+    std::fs::create_dir(site.path("in")).unwrap();
+    for (name, bytes) in files {
+        std::fs::write(site.path("in").join(name), bytes).unwrap();
+    }
+    site.json(["ingest", "in", "--collection", "gardens", "--tag", "kind=page"], &[0]);
+    site.json(["worker", "all", "--until-drained"], &[0, 3]);
+    site
+}
+
+/// A page, and a poster that enrichment refuses.
+static SITE: LazyLock<Site> = LazyLock::new(|| site_with(&[("page.html", PAGE.as_bytes()), ("poster.png", POSTER)]));
+
+fn names(site: &Site, words: &[&str]) -> Vec<String> {
+    let ran = site.run([words, &["-o", "name"]].concat());
+    assert_eq!(ran.code, 0, "{ran}");
+    ran.stdout.lines().map(str::to_owned).collect()
+}
+
+fn page(site: &Site) -> String {
+    names(site, &["media", "list", "--type", "text/html"]).pop().unwrap()
+}
+
+fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files_below(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+#[test]
+fn assets_are_listed_by_what_is_known_of_them() {
+    let count = |words: &[&str]| names(&SITE, &[&["media", "list"], words].concat()).len();
+    assert_eq!(count(&[]), 2);
+    assert_eq!(count(&["--state", "enriched"]), 1);
+    assert_eq!(count(&["--dead-lettered", "--type", "image/"]), 1);
+    assert_eq!(count(&["--tag", "kind=page", "--collection", "gardens"]), 2);
+    assert_eq!(count(&["--tag", "kind=letter"]), 0);
+    assert_eq!(count(&["--since", "2000-01-01T00:00:00Z"]), 2);
+    let first = SITE.json(["media", "list", "--limit", "1"], &[0]);
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let second = SITE.json(["media", "list", "--limit", "1", "--cursor", cursor], &[0]);
+    assert_ne!(first["assets"][0]["asset_id"], second["assets"][0]["asset_id"]);
+    assert_eq!(second["next_cursor"], Value::Null, "{second:#}");
+    assert_eq!(SITE.run(["media", "list", "--state", "lost"]).code, 2);
+}
+
+#[test]
+fn the_bytes_come_back_as_they_went() {
+    let asset = page(&SITE);
+    assert_eq!(SITE.run(["media", "get", &asset]).stdout, PAGE);
+    let folder = SITE.path("out");
+    std::fs::create_dir(&folder).unwrap();
+    let into = folder.to_string_lossy().into_owned();
+    let ran = SITE.run(["media", "get", &asset, "-O", &into]);
+    assert_eq!(ran.code, 0, "{ran}");
+    assert_eq!(std::fs::read_to_string(folder.join("page.html")).unwrap(), PAGE);
+    assert_eq!(SITE.run(["media", "get", &asset, "-O", &into]).code, 7, "it is there already");
+    let text = SITE.run(["media", "get", &asset, "--derivative", "text"]);
+    assert!(text.stdout.contains("Water channels"), "{text}");
+    assert_eq!(SITE.run(["media", "get", &asset, "--derivative", "thumbnail"]).code, 6);
+    assert_eq!(SITE.run(["media", "get", "nonsense"]).code, 2);
+    assert_eq!(SITE.run(["media", "get", "00000000-0000-5000-8000-000000000000"]).code, 6);
+}
+
+#[test]
+fn a_damaged_original_is_never_handed_out() {
+    let site = site_with(&[("page.html", PAGE.as_bytes())]);
+    let asset = page(&site);
+    let originals = files_below(&site.data().join("objects/myfarsi-dev-media-originals"));
+    let stored = originals.iter().find(|path| std::fs::read(path).unwrap() == PAGE.as_bytes()).unwrap();
+    // The store's files are read-only: replace it, as a bad disk would change it.
+    let damaged = PAGE.replace("Water", "Wafer");
+    std::fs::remove_file(stored).unwrap();
+    std::fs::write(stored, damaged).unwrap();
+    let piped = site.run(["media", "get", &asset]);
+    assert_eq!((piped.code, piped.stdout.as_str()), (10, ""), "{piped}");
+    let written = site.run(["media", "get", &asset, "-O", "copy.html"]);
+    assert_eq!(written.code, 10, "{written}");
+    assert!(!site.path("copy.html").exists());
+}
+
+#[test]
+fn one_spelling_of_persian_finds_the_other() {
+    for query in ["کتاب", "كتاب", "باغ ايراني"] {
+        let found = SITE.json(["media", "search", query], &[0]);
+        assert_eq!(found["total"], 1, "{query}: {found:#}");
+    }
+    let hit = &SITE.json(["media", "search", "channels"], &[0])["hits"][0];
+    let (from, to) = (&hit["highlights"][0][0], &hit["highlights"][0][1]);
+    let range = from.as_u64().unwrap() as usize..to.as_u64().unwrap() as usize;
+    assert_eq!(&hit["snippet"].as_str().unwrap()[range], "channels");
+    assert_eq!(SITE.run(["media", "search", "nothingatall"]).code, 0);
+    assert_eq!(SITE.run(["media", "search", "!!"]).code, 6);
+}
+
+#[test]
+fn a_story_is_told_by_id_path_event_and_record_with_its_dead_letter_and_redrive() {
+    let site = site_with(&[("poster.png", POSTER)]);
+    let asset = names(&site, &["media", "list"]).pop().unwrap();
+    let dead = names(&site, &["dlq", "list"]).pop().unwrap();
+    site.json(["dlq", "redrive", &dead, "--yes"], &[0]);
+    let shown = site.json(["media", "show", &asset], &[0]);
+    let event = shown["events"][1]["event_id"].as_str().unwrap();
+    let tell = |subject: &str| site.json(["media", "trace", subject], &[0]);
+    let story = tell(&asset);
+    let kinds: Vec<&str> =
+        story["steps"].as_array().unwrap().iter().map(|step| step["kind"].as_str().unwrap()).collect();
+    let wanted = ["seen", "state", "event", "state", "event", "state", "dead_letter", "decision", "redrive"];
+    assert_eq!(kinds, wanted, "{story:#}");
+    let failed = story["steps"].as_array().unwrap().iter().find(|step| step["kind"] == "dead_letter").unwrap();
+    assert_eq!(failed["address"].as_object().is_some() || failed["address"].is_string(), true, "{failed:#}");
+    for subject in ["in/poster.png", event, dead.as_str()] {
+        assert_eq!(tell(subject)["steps"], story["steps"], "{subject}");
+    }
+    let unknown: Ran = site.run(["media", "trace", "in/nothing.png"]);
+    assert_eq!(unknown.code, 6, "{unknown}");
+}
