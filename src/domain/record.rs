@@ -34,8 +34,9 @@ impl fmt::Display for TopicPartition {
     }
 }
 
-/// Where one record stands; as text `<topic>:<partition>:<offset>`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+/// Where one record stands; as text, in JSON too, `<topic>:<partition>:<offset>`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct RecordAddress {
     /// The topic.
     pub topic: TopicName,
@@ -65,6 +66,28 @@ impl FromStr for RecordAddress {
             text: text.chars().take(80).collect(),
             expected: "a record's address (<topic>:<partition>:<offset>)",
         })
+    }
+}
+
+impl From<RecordAddress> for String {
+    fn from(address: RecordAddress) -> Self {
+        address.to_string()
+    }
+}
+
+impl TryFrom<String> for RecordAddress {
+    type Error = ParseIdError;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl JsonSchema for RecordAddress {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RecordAddress".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9._-]{1,249}:[0-9]+:[0-9]+$" })
     }
 }
 
@@ -175,6 +198,8 @@ mod tests {
         let address: RecordAddress = text.parse().unwrap();
         assert_eq!((address.topic.as_str(), address.partition, address.offset), ("media.ingested.dlq", 3, 42));
         assert_eq!(address.to_string(), text);
+        assert_eq!(serde_json::to_value(&address).unwrap(), text);
+        assert_eq!(serde_json::from_value::<RecordAddress>(text.into()).unwrap(), address);
         for wrong in ["", "a", "a:1", "a:x:1", "a:1:-1", ":1:1", "a b:1:1"] {
             assert!(wrong.parse::<RecordAddress>().is_err(), "{wrong:?}");
         }
