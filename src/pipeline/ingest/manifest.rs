@@ -101,7 +101,7 @@ fn json_row(source: &Source<'_>, number: u64, text: &[u8]) -> Candidate {
         if let Some(fields) = value.as_object_mut() {
             fields.remove("path");
         }
-        serde_json::from_value::<Said>(value).map_err(|error| format!("{error}; your own fields go under \"custom\""))
+        Said::from_value(value)
     });
     source.row(&row.path, said)
 }
@@ -240,7 +240,7 @@ mod tests {
         let long = format!("{{\"path\":\"{}\"}}", "x".repeat(300_000));
         let text = format!(
             "{{\"path\":\"a.pdf\",\"title\":\"A\",\"custom\":{{\"n\":1}}}}\n\n{{\"title\":\"no path\"}}\n\
-             {{\"path\":\"b\",\"titel\":\"x\"}}\nnot json\n{long}\n{{\"path\":\"/abs\"}}"
+             {{\"path\":\"b\",\"title\":7}}\nnot json\n{long}\n{{\"path\":\"/abs\"}}"
         );
         let all = read("m.jsonl", ManifestForm::Jsonl, &text);
         let kinds: Vec<_> = all.iter().map(|row| row.refused.as_ref().map(|refusal| refusal.reason.clone())).collect();
@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(all[0].said.as_ref().unwrap().title.as_deref(), Some("A"));
         assert!(all[0].path.ends_with("a.pdf") && all[0].path.is_absolute());
         assert!(kinds[1].as_ref().unwrap().starts_with("line 3"));
-        assert!(kinds[2].as_ref().unwrap().contains("titel") && all[2].path.ends_with("b"));
+        assert!(kinds[2].as_ref().unwrap().contains("string") && all[2].path.ends_with("b"));
         assert!(kinds[3].as_ref().unwrap().starts_with("line 5"));
         assert!(kinds[4].as_ref().unwrap().contains("longer"));
         assert_eq!(all[5].path, Path::new("/abs"));

@@ -23,9 +23,8 @@ const MAX_ENTRIES: usize = 256;
 const MAX_TAG: usize = 1024;
 const MAX_TAG_NAME: usize = 256;
 
-/// What a sidecar or a manifest row says.
+/// What a sidecar or a manifest row says. Fields that are not named here are the operator's own.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Said {
     /// The title.
     pub title: Option<String>,
@@ -39,6 +38,8 @@ pub struct Said {
     /// The operator's own fields.
     #[serde(default)]
     pub custom: BTreeMap<String, Value>,
+    #[serde(flatten)]
+    own: BTreeMap<String, Value>,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -60,7 +61,20 @@ impl Said {
     /// # Errors
     /// A sentence that says what is wrong with it.
     pub fn from_json(text: &[u8]) -> Result<Self, String> {
-        let said: Self = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        let value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        Self::from_value(value)
+    }
+
+    /// Reads what a JSON object says.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub fn from_value(value: Value) -> Result<Self, String> {
+        if !value.is_object() {
+            return Err("it is no JSON object".to_owned());
+        }
+        let mut said: Self = serde_json::from_value(value).map_err(|error| error.to_string())?;
+        said.custom.append(&mut said.own);
         said.check()?;
         Ok(said)
     }
@@ -239,14 +253,15 @@ mod tests {
 
     #[test]
     fn what_is_said_is_taken_strictly() {
-        let said = Said::from_json(r#"{"title":"غزل","tags":["شاعر=حافظ","poem"],"custom":{"shelf":7}}"#.as_bytes());
-        let said = said.unwrap();
+        let text = r#"{"title":"غزل","tags":["شاعر=حافظ","poem"],"custom":{"shelf":7},"poet":"حافظ"}"#;
+        let said = Said::from_json(text.as_bytes()).unwrap();
+        assert_eq!(said.custom, [("shelf".into(), Value::from(7)), ("poet".into(), Value::from("حافظ"))].into());
         assert_eq!(said.tags().get("شاعر").map(String::as_str), Some("حافظ"));
         assert_eq!(said.tags().get("poem").map(String::as_str), Some(""));
         for wrong in [
             "",
             "[]",
-            "{\"titel\":\"x\"}",
+            "{\"custom\":7}",
             "{\"title\":7}",
             "{\"locale\":\"no such locale\"}",
             "{\"tags\":[\"=v\"]}",
