@@ -140,7 +140,7 @@ mod tests {
 
     fn source(content: &[u8]) -> HashingFile {
         let mut file = tempfile::tempfile().unwrap();
-        std::io::Write::write_all(&mut file, content).unwrap();
+        io::Write::write_all(&mut file, content).unwrap();
         let stat = Stat::of(&file.metadata().unwrap());
         HashingFile::new(file, stat, Stop::never(), Arc::default())
     }
