@@ -128,7 +128,7 @@ fn a_damaged_file_is_corrupt() {
     let path = dir.path().join("mfctl.db");
     drop(db);
     let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
-    file.write_all_at(&[0xff; 4000], 120).unwrap();
+    file.write_all_at(&[0xff; 4000], 100).unwrap();
     assert_eq!(Db::open(&path, OpenMode::MustExist).unwrap_err().kind(), ErrorKind::Corrupt);
 }
 

@@ -177,12 +177,19 @@ impl Folder {
             Ok(()) => Ok(()),
             // Somebody removed an empty one of them at this moment: the caller tries again.
             Err(error) if error.kind() == Io::NotFound => Ok(()),
+            // So too where `mkdir` met one that was gone when it was looked at.
+            Err(error) if error.kind() == Io::AlreadyExists && !lies_below_a_file(parent) => Ok(()),
             Err(error) if matches!(error.kind(), Io::NotADirectory | Io::AlreadyExists) => {
                 Err(below_another(what(), error))
             }
             Err(error) => Err(fault(what(), error)),
         }
     }
+}
+
+/// Whether a folder cannot be because something else has its name, or that of one above it.
+fn lies_below_a_file(folder: &Path) -> bool {
+    folder.ancestors().any(|above| above.metadata().is_ok_and(|meta| !meta.is_dir()))
 }
 
 fn below_another(what: String, error: io::Error) -> Error {
