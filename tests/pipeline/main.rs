@@ -1,10 +1,9 @@
-//! The pipeline and what stands beside it, on the embedded backends.
+//! The flow as its users see it, on the real binary.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say so and stop")]
 
 #[path = "../support/mod.rs"]
 mod support;
 
-mod dlq;
-mod dlq_verbs;
-mod media_verbs;
+mod ingest;
+mod ingest_resume;

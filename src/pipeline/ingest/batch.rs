@@ -22,6 +22,7 @@ use super::walk::Candidate;
 use crate::domain::job::JournalFile;
 use crate::domain::names::keys;
 use crate::domain::{Asset, AssetId, AssetState, EventId, ObjectRef, SourcePath, Timestamp};
+use crate::pipeline::failpoint;
 use crate::ports::{PlannedFile, Result, Staged, StagedRow};
 
 /// What the catalog's answer means for a file.
@@ -34,7 +35,7 @@ pub(super) enum Verdict {
         /// Whether to publish.
         publish: bool,
     },
-    /// Its asset's object was lost; the file's own takes its place and the stored event is published again.
+    /// Its asset's object was lost; the file's own bytes take its place and the stored event is published again.
     Restaged,
     /// Its asset was taken down.
     Revoked,
@@ -50,10 +51,13 @@ impl Engine {
     /// Takes a batch from what was found to its outcomes.
     pub(super) async fn journey(self: &Arc<Self>, batch: Vec<Candidate>) -> Result<()> {
         let files = self.plan(batch).await?;
+        failpoint::hit("ingest_planned");
         let mut sorted = self.read_all(files).await?;
         let known = self.known(&sorted.taken).await?;
         self.stage_new(&mut sorted, &known).await?;
+        failpoint::hit("ingest_durable");
         let settled = self.settle(sorted, &known).await?;
+        failpoint::hit("ingest_staged");
         self.record(settled).await
     }
 
@@ -101,12 +105,11 @@ impl Engine {
         let answers = patiently(&self.stop, || self.tools.catalog.stage(rows.clone())).await?;
         let mut published = HashSet::new();
         let mut restaged = Vec::new();
-        for (taken, mut answer) in sorted.taken.into_iter().zip(answers) {
+        for (taken, answer) in sorted.taken.into_iter().zip(answers) {
             let own = self.own_object(&taken.row);
             let verdict = self.verdict(&taken, &answer, &own, &published).await?;
             if verdict == Verdict::Restaged {
-                restaged.push((taken.asset, own.clone()));
-                answer.staging = own.clone();
+                restaged.push((own.clone(), answer.staging.clone(), taken.stat.size_bytes));
             }
             if verdict.publishes() {
                 published.insert(answer.event_id);
@@ -118,10 +121,19 @@ impl Engine {
             let first = known.get(&taken.asset).map(|asset| asset.metadata.clone());
             settled.files.push((taken, answer, verdict, first));
         }
-        if !restaged.is_empty() {
-            patiently(&self.stop, || self.tools.catalog.restage(restaged.clone())).await?;
-        }
+        self.restage(restaged).await?;
         Ok(settled)
+    }
+
+    /// Puts bytes back where the stored event points: that event may be in the log already, and is what a worker reads.
+    async fn restage(&self, lost: Vec<(ObjectRef, ObjectRef, u64)>) -> Result<()> {
+        for (own, stored, bytes) in &lost {
+            patiently(&self.stop, || self.tools.objects.copy(own, stored, *bytes)).await?;
+        }
+        if lost.is_empty() {
+            return Ok(());
+        }
+        patiently(&self.stop, || self.tools.objects.sync()).await
     }
 
     async fn verdict(

@@ -10,6 +10,7 @@ use crate::domain::event::{Common, IngestRaw, Metadata};
 use crate::domain::job::{FileOutcome, FileStep, JobOutcome, JournalFile, Refusal, RefusalKind};
 use crate::domain::names::topics;
 use crate::domain::{AssetState, NewRecord, ObjectRef, Timestamp};
+use crate::pipeline::failpoint;
 use crate::ports::{FileUpdate, Result, Staged};
 
 /// A batch whose files all have their verdict.
@@ -26,10 +27,12 @@ impl Engine {
     pub(super) async fn record(&self, settled: Settled) -> Result<()> {
         let now = self.tools.clock.now();
         self.publish(&settled, now).await?;
+        failpoint::hit("ingest_published");
         let outcomes = self.outcomes(&settled, now);
         if !outcomes.is_empty() {
             patiently(&self.stop, || self.tools.catalog.record_outcomes(outcomes.clone())).await?;
         }
+        failpoint::hit("ingest_recorded");
         self.remove(settled.unneeded.clone()).await;
         let updates: Vec<_> = finished(&settled).collect();
         if !updates.is_empty() {

@@ -1,0 +1,194 @@
+//! What an ingest takes, what it refuses, and what it says of both.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::{Site, write_texts};
+
+/// Every file below a folder with its size and bytes' length: what a run that writes nothing leaves the same.
+fn listing(dir: &Path) -> BTreeMap<String, u64> {
+    let mut all = BTreeMap::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let found = entry.metadata().unwrap();
+            // SQLite's own side files come and go with readers.
+            let name = entry.path().to_string_lossy().into_owned();
+            if found.is_dir() {
+                open.push(entry.path());
+            } else if !name.ends_with("-shm") && !name.ends_with("-wal") {
+                all.insert(name, found.len());
+            }
+        }
+    }
+    all
+}
+
+fn texts(site: &Site, count: usize) {
+    write_texts(&site.path("in"), count, &mut fastrand::Rng::with_seed(11));
+}
+
+fn reasons(report: &Value) -> BTreeMap<String, String> {
+    let name = |path: &str| path.rsplit('/').next().unwrap().to_owned();
+    let failures = report["failures"].as_array().unwrap();
+    failures.iter().map(|row| (name(row["path"].as_str().unwrap()), row["kind"].as_str().unwrap().to_owned())).collect()
+}
+
+#[test]
+fn a_dry_run_tells_what_would_happen_and_touches_nothing() {
+    let site = Site::new();
+    texts(&site, 5);
+    fs::write(site.path("in/empty"), "").unwrap();
+    fs::copy(site.path("in/00/0.txt"), site.path("in/copy.txt")).ok();
+    let seen = site.json(["ingest", "in", "--dry-run"], &[3]);
+    assert_eq!(seen["actions"]["reject"], 1, "{seen:#}");
+    assert!(!site.data().exists(), "a dry run makes no data folder");
+
+    site.json(["ingest", "in"], &[3]);
+    let before = listing(&site.data());
+    let seen = site.json(["ingest", "in", "--dry-run"], &[3]);
+    assert!(seen["actions"]["publish_again"].as_u64().unwrap() >= 5, "{seen:#}");
+    assert_eq!(listing(&site.data()), before);
+}
+
+#[test]
+fn the_same_files_again_stage_nothing_whether_or_not_a_worker_has_been_there() {
+    let site = Site::new();
+    texts(&site, 40);
+    let first = site.json(["ingest", "in"], &[0]);
+    assert_eq!((&first["staged"], &first["published"]), (&40.into(), &40.into()), "{first:#}");
+
+    // Nobody has taken them yet: their events are published again, with the ids they had.
+    let second = site.json(["ingest", "in"], &[0]);
+    assert_eq!((&second["staged"], &second["deduplicated"]), (&0.into(), &40.into()), "{second:#}");
+    assert_eq!(second["published"], 40);
+    let drained = site.json(["worker", "all", "--until-drained"], &[0]);
+    assert_eq!(drained["skipped_duplicates"], 40, "{drained:#}");
+
+    let third = site.json(["ingest", "in"], &[0]);
+    assert_eq!((&third["deduplicated"], &third["published"]), (&40.into(), &0.into()), "{third:#}");
+    let job = third["job_id"].as_str().unwrap();
+    assert_eq!(site.run(["jobs", "verify", job]).code, 0);
+    assert_eq!(site.audit()["enriched"], 40);
+}
+
+#[test]
+fn staged_bytes_that_were_lost_are_staged_again_under_the_same_event() {
+    let site = Site::new();
+    texts(&site, 10);
+    site.json(["ingest", "in"], &[0]);
+    fs::remove_dir_all(site.data().join("objects/myfarsi-dev-media-staging/default")).unwrap();
+    let job = site.run(["jobs", "list", "-o", "name"]).stdout.trim().to_owned();
+    assert_eq!(site.run(["jobs", "verify", &job]).code, 10, "what is lost is not safe");
+
+    let again = site.json(["ingest", "in"], &[0]);
+    assert_eq!((&again["staged"], &again["published"]), (&10.into(), &10.into()), "{again:#}");
+    let drained = site.json(["worker", "all", "--until-drained"], &[0, 3]);
+    assert_eq!(drained["dead_lettered"], 0, "{drained:#}");
+    assert_eq!(site.audit()["enriched"], 10);
+}
+
+#[test]
+fn only_what_failed_is_tried_again() {
+    let site = Site::new();
+    fs::write(site.path("a.txt"), "a").unwrap();
+    fs::write(site.path("list"), "a.txt\nlate.txt\n").unwrap();
+    let first = site.json(["ingest", "--files-from", "list"], &[3]);
+    assert_eq!(reasons(&first), [("late.txt".to_owned(), "vanished".to_owned())].into());
+    let job = first["job_id"].as_str().unwrap().to_owned();
+    let failed = site.json(["jobs", "failed", &job], &[0]);
+    assert_eq!(failed["retry_command"], format!("mfctl ingest --retry-failed {job}"));
+
+    fs::write(site.path("late.txt"), "late").unwrap();
+    fs::write(site.path("list"), "a.txt\nlate.txt\nnever-asked-for.txt\n").unwrap();
+    let again = site.json(["ingest", "--retry-failed", &job], &[0]);
+    assert_eq!((&again["discovered"], &again["staged"], &again["failed"]), (&2.into(), &2.into(), &0.into()));
+    assert_eq!(again["job_id"], job.as_str());
+}
+
+#[test]
+fn what_is_said_of_files_reaches_the_catalog_and_what_cannot_be_used_is_named() {
+    let site = Site::new();
+    for name in ["one", "two", "three", "four"] {
+        fs::write(site.path(format!("{name}.txt")), name).unwrap();
+    }
+    fs::write(site.path("one.txt.json"), r#"{"title":"from its sidecar","tags":{"a":"1"}}"#).unwrap();
+    fs::write(site.path("four.txt.json"), r#"{"title":7}"#).unwrap();
+    let rows = concat!(
+        r#"{"path":"one.txt","collection":"rows"}"#,
+        "\n",
+        r#"{"path":"two.txt","title":"two","locale":"not a locale"}"#,
+        "\n{\"path\":\n",
+        r#"{"path":"three.txt","title":"from its row","shelf":7}"#,
+        "\n",
+        r#"{"path":"four.txt"}"#,
+        "\n",
+        r#"{"path":"gone.txt"}"#,
+    );
+    fs::write(site.path("rows.jsonl"), rows).unwrap();
+    let report = site.json(["ingest", "--manifest", "rows.jsonl", "--collection", "flags", "--tag", "b=2"], &[3]);
+    let kinds = reasons(&report);
+    let expected = [
+        ("two.txt", "bad_metadata"),
+        ("rows.jsonl:3", "bad_metadata"),
+        ("four.txt", "bad_metadata"),
+        ("gone.txt", "vanished"),
+    ];
+    assert_eq!(kinds, expected.map(|(name, kind)| (name.to_owned(), kind.to_owned())).into(), "{report:#}");
+    let listed = site.json(["media", "list"], &[0]);
+    let of = |title: &str| {
+        let assets = listed["assets"].as_array().unwrap();
+        assets.iter().find(|asset| asset["metadata"]["title"] == title).unwrap()["metadata"].clone()
+    };
+    let one = of("from its sidecar");
+    assert_eq!(one["collection"], "rows");
+    assert_eq!(one["tags"], serde_json::json!({"a": "1", "b": "2"}));
+    let three = of("from its row");
+    assert_eq!((&three["collection"], &three["custom"]["shelf"]), (&"flags".into(), &7.into()));
+}
+
+#[test]
+fn types_and_sizes_that_are_not_wanted_are_rejected_by_content() {
+    let site = Site::new();
+    fs::create_dir(site.path("in")).unwrap();
+    fs::write(site.path("in/page.txt"), "%PDF-1.7\n%%EOF\n").unwrap();
+    fs::write(site.path("in/words.txt"), "words").unwrap();
+    fs::write(site.path("in/many.txt"), "many words".repeat(20)).unwrap();
+    let report = site.json(["ingest", "in", "--deny-type", "application/pdf", "--max-size", "100"], &[3]);
+    let expected = [("page.txt", "type_not_allowed"), ("many.txt", "too_large")];
+    assert_eq!(reasons(&report), expected.map(|(name, kind)| (name.to_owned(), kind.to_owned())).into());
+    assert_eq!(report["staged"], 1);
+}
+
+#[test]
+fn a_disk_that_would_be_too_full_is_refused_before_anything_is_read() {
+    let site = Site::new().with("MFCTL_INGEST_MIN_FREE_PERCENT", 100);
+    texts(&site, 3);
+    let ran = site.run(["ingest", "in"]);
+    assert_eq!(ran.code, 8, "{ran}");
+    assert!(ran.stderr.contains("100 % of the disk free"), "{ran}");
+    let jobs = site.run(["jobs", "list", "-o", "name"]);
+    assert_eq!(jobs.stdout, "", "no job was begun");
+}
+
+#[test]
+fn wrong_words_are_told_apart_from_missing_files() {
+    let site = Site::new();
+    fs::write(site.path("a"), "a").unwrap();
+    for (words, code) in [
+        (vec!["ingest"], 2),
+        (vec!["ingest", "a", "--locale", "no such"], 2),
+        (vec!["ingest", "a", "--resume", "01a20bfc-18f2-71c9-b15e-e8c90d585a48"], 2),
+        (vec!["ingest", "a", "--include", "["], 6),
+        (vec!["ingest", "no-such-file"], 6),
+        (vec!["ingest", "--manifest", "no-such.jsonl"], 6),
+        (vec!["ingest", "--resume", "01a20bfc-18f2-71c9-b15e-e8c90d585a48"], 6),
+    ] {
+        let ran = site.run(&words);
+        assert_eq!(ran.code, code, "{words:?}: {ran}");
+    }
+}

@@ -1,0 +1,85 @@
+//! Jobs that were stopped or killed go on where they were, in one process at a time.
+
+use std::fs;
+use std::io::Write;
+use std::process::Stdio;
+
+use rustix::process::Signal;
+
+use crate::support::{Running, Site, eventually, write_texts};
+
+fn texts(site: &Site, count: usize) {
+    write_texts(&site.path("in"), count, &mut fastrand::Rng::with_seed(13));
+}
+
+/// Wherever it dies, the next run goes on with the same job and every asset is emitted once.
+#[test]
+fn a_run_that_dies_between_any_two_writes_is_resumed() {
+    for place in ["ingest_planned", "ingest_durable", "ingest_staged", "ingest_published", "ingest_recorded"] {
+        let site = Site::new();
+        texts(&site, 60);
+        let mut command = site.command(["ingest", "in"]);
+        command.env("MFCTL_FAILPOINT", place);
+        let died = crate::support::Ran::of(command);
+        assert_eq!(died.code, -6, "{place}: {died}");
+
+        let again = site.run(["ingest", "in", "-o", "json"]);
+        assert_eq!(again.code, 0, "{place}: {again}");
+        assert!(again.stderr.contains("resuming job"), "{place}: {again}");
+        let report = again.json();
+        assert_eq!(report["discovered"], 60, "{place}: {report:#}");
+        assert_eq!((&report["staged"], &report["deduplicated"]), (&60.into(), &0.into()), "{place}: {report:#}");
+        site.json(["worker", "all", "--until-drained"], &[0]);
+        let audit = site.audit();
+        assert_eq!(audit["enriched"], 60, "{place}: {audit:#}");
+        assert_eq!(audit["garbage"], 0, "{place}: {audit:#}");
+    }
+}
+
+#[test]
+fn other_options_are_another_job_and_so_is_new_job() {
+    let site = Site::new();
+    texts(&site, 10);
+    let mut command = site.command(["ingest", "in"]);
+    command.env("MFCTL_FAILPOINT", "ingest_planned");
+    crate::support::Ran::of(command);
+    let begun = site.run(["ingest", "in", "--locale", "fa-IR"]);
+    assert!(begun.code == 0 && begun.stderr.contains("beginning job"), "{begun}");
+    let begun = site.run(["ingest", "in", "--new-job"]);
+    assert!(begun.code == 0 && begun.stderr.contains("beginning job"), "{begun}");
+    let resumed = site.run(["ingest", "./in", "--concurrency", "1"]);
+    assert!(resumed.code == 0 && resumed.stderr.contains("resuming job"), "{resumed}");
+    assert_eq!(site.run(["jobs", "list", "-o", "name"]).stdout.lines().count(), 3);
+}
+
+/// A job that waits for more of its list is held by its process; once that is stopped, another may go on.
+#[test]
+fn a_job_has_one_process_at_a_time_and_a_stopped_one_says_how_to_go_on() {
+    let site = Site::new();
+    texts(&site, 10);
+    fs::write(site.path("a.txt"), "a").unwrap();
+    let mut command = site.command(["ingest", "--files-from", "-"]);
+    command.stdin(Stdio::piped());
+    let mut holding = Running::kept(command);
+    let mut list = holding.0.stdin.take().unwrap();
+    list.write_all(b"a.txt\n").unwrap();
+    let jobs = || site.run(["jobs", "list", "-o", "name"]);
+    eventually("the job appears", || jobs().code == 0 && !jobs().stdout.is_empty());
+    let job = jobs().stdout.trim().to_owned();
+
+    let other = site.run(["ingest", "--resume", &job]);
+    assert_eq!(other.code, 7, "{other}");
+    assert!(other.stderr.contains(&holding.0.id().to_string()), "the process is named: {other}");
+
+    holding.signal(Signal::TERM);
+    let stopped = holding.finish();
+    assert_eq!(stopped.code, 143, "{stopped}");
+    assert!(stopped.stderr.contains(&format!("--resume {job}")), "{stopped}");
+    let shown = site.json(["jobs", "show", &job], &[0]);
+    assert_eq!(shown["status"], "interrupted", "{shown:#}");
+    assert!(shown["reason"].as_str().unwrap().contains("SIGTERM"), "{shown:#}");
+    drop(list);
+    let resumed = site.json(["ingest", "--resume", &job], &[0]);
+    assert_eq!(resumed["job_id"], job.as_str());
+    assert_eq!(site.json(["jobs", "show", &job], &[0])["status"], "finished");
+}
