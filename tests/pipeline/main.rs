@@ -1,9 +1,12 @@
-//! The flow as its users see it, on the real binary.
+//! The pipeline and what stands beside it, on the embedded backends.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say so and stop")]
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod dlq;
+mod dlq_verbs;
 mod ingest;
 mod ingest_resume;
+mod media_verbs;
