@@ -7,6 +7,7 @@ use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::output::{Cell, Column, Page, Render};
 use crate::cli::signals;
 use crate::domain::Stage;
+use crate::humane;
 use crate::pipeline::worker::{Ended, Outcome};
 use crate::ports::Error;
 
@@ -126,8 +127,11 @@ pub(super) fn verdict(ends: &[(Stage, Ended)], dead_lettered: u64) -> Result<()>
     let Some((stage, ended)) = ends.iter().max_by_key(|(_, ended)| gravity(ended)) else { return Ok(()) };
     match ended {
         Ended::Drained if dead_lettered == 0 => Ok(()),
-        Ended::Drained => Err(Failure::partial(format!("{dead_lettered} records were dead-lettered"))
-            .hint("`mfctl dlq list` shows them; once the cause is mended, `mfctl dlq redrive` sends them back")),
+        Ended::Drained => Err(Failure::partial(format!(
+            "{} dead-lettered",
+            humane::counted(dead_lettered, "record was", "records were")
+        ))
+        .hint("`mfctl dlq list` shows them; once the cause is mended, `mfctl dlq redrive` sends them back")),
         Ended::Asked(reason) => Err(signals::stopped(*reason, format!("stopped: {reason}"))),
         Ended::GaveUp { .. } => Err(Failure::new(FailureKind::Unreachable, format!("{stage}: {ended}"))
             .hint("`mfctl status` says which part does not answer; nothing is lost, start the worker again")),

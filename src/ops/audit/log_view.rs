@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::AuditProgress;
 use super::report::{Findings, ViolationKind};
-use crate::domain::dead_letter::Resolution;
+use crate::domain::dead_letter::{RedriveMark, Resolution};
 use crate::domain::event::{AnyEvent, Common, unframe};
 use crate::domain::names::topics;
 use crate::domain::partition::for_key;
@@ -19,6 +19,8 @@ pub(super) type Key = (AssetId, Revision);
 #[derive(Default)]
 struct Emitted {
     counts: HashMap<Key, u32>,
+    /// Pairs of which a redrive sent a record back: the same event again, not a second one.
+    returned: HashSet<Key>,
     /// The low watermark of each partition.
     lows: Vec<i64>,
 }
@@ -66,7 +68,9 @@ impl LogView {
 
     /// How often the stage emitted the pair.
     pub(super) fn emitted(&self, stage: Stage, key: Key) -> u32 {
-        self.of(stage).counts.get(&key).copied().unwrap_or(0)
+        let emitted = self.of(stage);
+        let returned = u32::from(emitted.returned.contains(&key));
+        emitted.counts.get(&key).copied().unwrap_or(0).max(returned)
     }
 
     /// Whether retention may have removed the stage's event of this asset.
@@ -137,10 +141,12 @@ impl Reader<'_> {
         let mut emitted = Emitted::default();
         for at in self.spans(topic).await? {
             emitted.lows.push(at.span.low);
-            let counts = &mut emitted.counts;
+            let (counts, returned) = (&mut emitted.counts, &mut emitted.returned);
             self.each(&at.at, at.span.low, at.span.high, |findings, record| {
                 findings.report.events += 1;
+                let is_return = RedriveMark::of(&record.headers).is_some();
                 match common_of(&record) {
+                    Some(common) if is_return => drop(returned.insert((common.asset_id, common.revision))),
                     Some(common) => *counts.entry((common.asset_id, common.revision)).or_default() += 1,
                     None => findings.violation(
                         ViolationKind::UnreadableEvent,
