@@ -66,6 +66,8 @@ pub struct DemoReport {
     pub data_dir: SourcePath,
     /// Where the sample media is.
     pub media_dir: SourcePath,
+    /// What removes both, as words after `rm -r`.
+    pub remove: String,
     /// How long it took.
     pub elapsed_seconds: f64,
 }
@@ -107,7 +109,13 @@ pub async fn run(_args: Args, cx: &Context) -> Result<()> {
     for step in story(&media) {
         demo.take(step).await?;
     }
+    // The folder of their own holds nothing else.
+    let remove = match (media_dir.parent(), &cx.globals().data_dir) {
+        (Some(own), None) => format!("'{}'", own.display()),
+        _ => format!("'{}' '{}'", demo.data_dir.display(), media_dir.display()),
+    };
     let report = DemoReport {
+        remove,
         steps: demo.steps,
         data_dir: SourcePath::from_path(&demo.data_dir),
         media_dir: SourcePath::from_path(&media_dir),
@@ -229,7 +237,7 @@ impl Render for DemoReport {
         page.line("  mfctl media search نوروز");
         page.line("  mfctl top");
         page.line("Remove it with:");
-        page.line(format!("  rm -r '{}' '{}'", self.data_dir, self.media_dir));
+        page.line(format!("  rm -r {}", self.remove));
     }
 }
 
