@@ -51,7 +51,12 @@ fn declared_png(width: u32, height: u32) -> Vec<u8> {
     let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\x0d".to_vec();
     png.extend_from_slice(&head);
     png.extend_from_slice(&crc32(&head).to_be_bytes());
-    png.extend_from_slice(b"\0\0\0\0IEND\xaeB`\x82");
+    for (kind, body) in [(b"IDAT", &[0x78, 0x9c, 0x03, 0, 0, 0, 0, 1][..]), (b"IEND", &[])] {
+        let chunk = [&kind[..], body].concat();
+        png.extend_from_slice(&(body.len() as u32).to_be_bytes());
+        png.extend_from_slice(&chunk);
+        png.extend_from_slice(&crc32(&chunk).to_be_bytes());
+    }
     png
 }
 
@@ -116,6 +121,7 @@ fn every_hostile_file_ends_in_a_named_reason_and_the_worker_lives_on() {
         let state = state_of(&site, &dir.join(name));
         assert_eq!(state, "dead_lettered", "{name}: {listed}");
     }
+    assert!(listed.stdout.contains("--max-pixels"), "the declared size is not what was refused: {listed}");
     assert_eq!(state_of(&site, &dir.join("good.txt")), "enriched");
     site.audit();
 }

@@ -26,6 +26,7 @@ const MAX_PAGES: usize = 20_000;
 pub(super) fn extract(mut file: File, limits: &Limits) -> Result<Extraction, ExtractError> {
     let bytes = read_whole(&mut file, limits)?;
     let document = load(&bytes, limits)?;
+    let truncated = !has_end(&bytes);
     drop(bytes);
     let pages: Vec<ObjectId> = document.page_iter().collect();
     let mut extraction =
@@ -34,6 +35,15 @@ pub(super) fn extract(mut file: File, limits: &Limits) -> Result<Extraction, Ext
         return Err(ExtractError::malformed("the PDF has no page that can be reached: it is truncated or damaged"));
     }
     read_pages(&document, &pages, limits, &mut extraction)?;
+    if truncated {
+        // What could be rebuilt of it is worth having; an empty rest would only hide that the file is damaged.
+        if extraction.text.is_none() {
+            return Err(ExtractError::malformed(
+                "the PDF is truncated: its end is missing, and no text could be rebuilt",
+            ));
+        }
+        extraction.note("the PDF is truncated: its end is missing; this is what could be rebuilt");
+    }
     if let Some(text) = &extraction.text {
         extraction.languages = language::detect(text);
     }
@@ -72,6 +82,12 @@ fn read_pages(
         extraction.note(format!("{} pages could not be read: {} …", unreadable.len(), shown.join(", ")));
     }
     Ok(())
+}
+
+/// Whether the end-of-file marker is where readers look for it: in the last 1024 bytes (ISO 32000-1, annex H.3, note 18).
+fn has_end(bytes: &[u8]) -> bool {
+    let tail = &bytes[bytes.len().saturating_sub(1024)..];
+    tail.windows(5).any(|window| window == b"%%EOF")
 }
 
 fn read_whole(file: &mut File, limits: &Limits) -> Result<Vec<u8>, ExtractError> {
