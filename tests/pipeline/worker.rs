@@ -1,0 +1,6 @@
+//! The consume loop on the embedded backends, with faults put between it and them.
+
+mod faults;
+mod platform;
+mod stories;
+mod trouble;

@@ -1,0 +1,141 @@
+//! A log that fails as a test tells it: the calls of its consumers, one after another.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use mfctl::domain::{GroupName, NewRecord, RecordAddress, Timestamp, TopicName, TopicPartition};
+use mfctl::ports::{
+    Error, ErrorKind, EventLog, ExclusiveProducer, FetchLimits, Fetched, GroupConsumer, GroupDescription,
+    PartitionOffsets, PartitionProgress, Poll, Result, RetentionReport, Settlement, Subscription, TopicDescription,
+    TopicSpec,
+};
+
+/// What happens to a settlement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settling {
+    Works,
+    /// Nothing is applied, and the caller is told so.
+    Fails(ErrorKind),
+    /// It is applied, but the reply is lost.
+    AppliedReplyLost,
+}
+
+/// The log, and what is to happen to the next settlements; after those, all work.
+pub struct Faulty {
+    inner: Arc<dyn EventLog>,
+    settling: Arc<Mutex<VecDeque<Settling>>>,
+}
+
+impl Faulty {
+    pub fn new(inner: &Arc<dyn EventLog>, settling: impl IntoIterator<Item = Settling>) -> Arc<Self> {
+        let settling = Arc::new(Mutex::new(settling.into_iter().collect()));
+        Arc::new(Self { inner: Arc::clone(inner), settling })
+    }
+
+    /// Whether everything that was to happen has happened.
+    pub fn is_through(&self) -> bool {
+        self.settling.lock().unwrap().is_empty()
+    }
+}
+
+struct Consumer {
+    inner: Box<dyn GroupConsumer>,
+    settling: Arc<Mutex<VecDeque<Settling>>>,
+}
+
+#[async_trait]
+impl GroupConsumer for Consumer {
+    async fn poll(&mut self, limits: FetchLimits, wait: Duration) -> Result<Poll> {
+        self.inner.poll(limits, wait).await
+    }
+
+    fn pause(&mut self, partitions: &[TopicPartition]) {
+        self.inner.pause(partitions);
+    }
+
+    fn resume(&mut self, partitions: &[TopicPartition]) {
+        self.inner.resume(partitions);
+    }
+
+    async fn settle(&mut self, settlement: Settlement) -> Result<()> {
+        let next = self.settling.lock().unwrap().pop_front().unwrap_or(Settling::Works);
+        match next {
+            Settling::Works => self.inner.settle(settlement).await,
+            Settling::Fails(kind) => Err(Error::new(kind, "settle, as scripted")),
+            Settling::AppliedReplyLost => {
+                self.inner.settle(settlement).await?;
+                Err(Error::new(ErrorKind::Timeout, "settle: the reply is lost, as scripted"))
+            }
+        }
+    }
+
+    async fn release(&mut self, partitions: &[TopicPartition]) -> Result<()> {
+        self.inner.release(partitions).await
+    }
+
+    async fn rewind(&mut self) -> Result<()> {
+        self.inner.rewind().await
+    }
+
+    async fn leave(self: Box<Self>) -> Result<()> {
+        self.inner.leave().await
+    }
+}
+
+#[async_trait]
+impl EventLog for Faulty {
+    async fn identity(&self) -> Result<String> {
+        self.inner.identity().await
+    }
+
+    async fn create_topics(&self, specs: &[TopicSpec]) -> Result<Vec<TopicName>> {
+        self.inner.create_topics(specs).await
+    }
+
+    async fn topics(&self) -> Result<Vec<TopicDescription>> {
+        self.inner.topics().await
+    }
+
+    async fn offsets(&self, topics: &[TopicName]) -> Result<Vec<PartitionOffsets>> {
+        self.inner.offsets(topics).await
+    }
+
+    async fn publish(&self, records: Vec<NewRecord>) -> Result<Vec<RecordAddress>> {
+        self.inner.publish(records).await
+    }
+
+    async fn fetch(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<Fetched> {
+        self.inner.fetch(at, from, limits).await
+    }
+
+    async fn offset_for_time(&self, at: &TopicPartition, time: Timestamp) -> Result<i64> {
+        self.inner.offset_for_time(at, time).await
+    }
+
+    async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn GroupConsumer>> {
+        let inner = self.inner.subscribe(subscription).await?;
+        Ok(Box::new(Consumer { inner, settling: Arc::clone(&self.settling) }))
+    }
+
+    async fn groups(&self) -> Result<Vec<GroupDescription>> {
+        self.inner.groups().await
+    }
+
+    async fn progress(&self, group: &GroupName, topics: &[TopicName]) -> Result<Vec<PartitionProgress>> {
+        self.inner.progress(group, topics).await
+    }
+
+    async fn delete_group(&self, group: &GroupName) -> Result<()> {
+        self.inner.delete_group(group).await
+    }
+
+    async fn exclusive(&self, transactional_id: &str) -> Result<Box<dyn ExclusiveProducer>> {
+        self.inner.exclusive(transactional_id).await
+    }
+
+    async fn run_retention(&self, now: Timestamp) -> Result<RetentionReport> {
+        self.inner.run_retention(now).await
+    }
+}

@@ -1,0 +1,271 @@
+//! A platform of its own in a temporary folder, and a step that does what a test tells it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use mfctl::backends::embedded::{self, OpenMode};
+use mfctl::domain::event::{Common, IngestRaw, Metadata};
+use mfctl::domain::names::{Buckets, keys};
+use mfctl::domain::{
+    Asset, AssetId, EnvName, EventId, JobId, NewRecord, ObjectRef, Record, Revision, Sha256, SourcePath, Stage, Tenant,
+    TopicName, names::topics,
+};
+use mfctl::events::{EventCodec, schemas, topics as contract};
+use mfctl::pipeline::persist::{Persist, Persisted};
+use mfctl::pipeline::retry::Policy;
+use mfctl::pipeline::stop::Stop;
+use mfctl::pipeline::worker::{
+    self, Health, Leftover, Outcome, RecordContext, Step, StepError, StepOutput, Until, WorkerOptions, WorkerPorts,
+};
+use mfctl::ports::{self, Clock, EventLog, FetchLimits, Ports, PutOptions, StagedRow, SystemClock};
+use mfctl::telemetry::Metrics;
+
+/// Everything a worker stands on.
+pub struct Platform {
+    pub ports: Ports,
+    pub buckets: Buckets,
+    pub codec: Arc<EventCodec>,
+    pub metrics: Arc<Metrics>,
+    pub env: EnvName,
+    _data: tempfile::TempDir,
+}
+
+impl Platform {
+    pub async fn new() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let clock = Arc::new(SystemClock::default());
+        let ports = embedded::open(data.path(), OpenMode::MayCreate, clock).await.unwrap();
+        let env = EnvName::new("test").unwrap();
+        let buckets = Buckets::of(&env).unwrap();
+        ports.log.create_topics(&contract::contract(3, contract::Retention::default())).await.unwrap();
+        ports.objects.create_buckets(&buckets.all().map(Clone::clone)).await.unwrap();
+        schemas::register_all(ports.registry.as_ref()).await.unwrap();
+        let codec = Arc::new(EventCodec::new(Arc::clone(&ports.registry), env.clone()));
+        Self { ports, buckets, codec, metrics: Arc::new(Metrics::new()), env, _data: data }
+    }
+
+    /// Stages texts as an ingest would, without publishing: the asset and the record of each.
+    pub async fn stage(&self, texts: &[String]) -> Vec<(AssetId, NewRecord)> {
+        let (tenant, job) = (Tenant::default(), JobId::fresh());
+        let mut staged = Vec::new();
+        let mut rows = Vec::new();
+        for text in texts {
+            let sha256 = Sha256(sha(text));
+            let event_id = EventId::fresh();
+            let staging =
+                ObjectRef { bucket: self.buckets.staging.clone(), key: keys::staging(&tenant, job, event_id) };
+            let bytes = Arc::new(Bytes::from(text.clone()));
+            self.ports.objects.put(&staging, bytes, PutOptions::default()).await.unwrap();
+            let event = self.event(text, sha256, event_id, job, staging);
+            rows.push(row(&event));
+            let now = self.ports.clock.now();
+            let record = self.codec.encode(&topics::INGEST_RAW, &event, &event.common, event_id, now).await.unwrap();
+            staged.push((event.common.asset_id, record));
+        }
+        self.ports.objects.sync().await.unwrap();
+        self.ports.catalog.stage(rows).await.unwrap();
+        staged
+    }
+
+    fn event(&self, text: &str, sha256: Sha256, event_id: EventId, job_id: JobId, staging: ObjectRef) -> IngestRaw {
+        let tenant = Tenant::default();
+        let now = self.ports.clock.now();
+        IngestRaw {
+            common: Common {
+                event_id,
+                occurred_at: now,
+                asset_id: AssetId::of(&tenant, &sha256),
+                sha256,
+                tenant,
+                locale: "und".into(),
+                job_id,
+                actor: "tester@host".into(),
+                staged_at: now,
+                revision: Revision::FIRST,
+            },
+            staging,
+            size_bytes: text.len() as u64,
+            media_type: "text/plain".into(),
+            declared_media_type: None,
+            source_path: SourcePath::from_text(format!("/in/{}.txt", &sha256.to_string()[..8])),
+            metadata: Metadata::default(),
+        }
+    }
+
+    /// Stages and publishes `count` texts.
+    pub async fn ingest(&self, count: usize) -> Vec<AssetId> {
+        let texts: Vec<String> = (0..count).map(|at| format!("text {at}")).collect();
+        let (assets, records): (Vec<_>, Vec<_>) = self.stage(&texts).await.into_iter().unzip();
+        self.ports.log.publish(records).await.unwrap();
+        assets
+    }
+
+    /// Every record of a topic.
+    pub async fn records(&self, topic: &TopicName) -> Vec<Record> {
+        let mut found = Vec::new();
+        for partition in self.ports.log.offsets(std::slice::from_ref(topic)).await.unwrap() {
+            let mut from = partition.span.low;
+            while from < partition.span.high {
+                let limits = FetchLimits { max_records: 1000, max_bytes: 16 << 20 };
+                let fetched = self.ports.log.fetch(&partition.at, from, limits).await.unwrap();
+                from = fetched.next_offset;
+                found.extend(fetched.records);
+            }
+        }
+        found
+    }
+
+    /// How often each asset was emitted by persist.
+    pub async fn emitted(&self) -> BTreeMap<String, usize> {
+        let mut emitted = BTreeMap::new();
+        for record in self.records(&topics::MEDIA_INGESTED).await {
+            let key = String::from_utf8(record.key.unwrap().to_vec()).unwrap();
+            *emitted.entry(key).or_default() += 1;
+        }
+        emitted
+    }
+
+    /// Holds that each of these was emitted once, and nothing else.
+    pub async fn each_emitted_once(&self, assets: &[AssetId]) {
+        let expected: BTreeMap<String, usize> = assets.iter().map(|asset| (asset.to_string(), 1)).collect();
+        assert_eq!(self.emitted().await, expected);
+    }
+
+    pub async fn asset(&self, asset: AssetId) -> Asset {
+        self.ports.catalog.assets(&[asset]).await.unwrap().pop().unwrap()
+    }
+
+    pub async fn dead_letters(&self) -> Vec<Record> {
+        self.records(&topics::INGEST_RAW.dead_letters()).await
+    }
+
+    pub fn persist(&self) -> Persist {
+        Persist {
+            objects: Arc::clone(&self.ports.objects),
+            catalog: Arc::clone(&self.ports.catalog),
+            codec: Arc::clone(&self.codec),
+            clock: Arc::clone(&self.ports.clock),
+            buckets: self.buckets.clone(),
+        }
+    }
+
+    pub fn scripted(&self, script: impl Script) -> Scripted {
+        Scripted { persist: self.persist(), script: Box::new(script), seen: Mutex::default() }
+    }
+
+    pub fn worker_ports(&self) -> WorkerPorts {
+        self.worker_ports_on(Arc::clone(&self.ports.log))
+    }
+
+    pub fn worker_ports_on(&self, log: Arc<dyn EventLog>) -> WorkerPorts {
+        WorkerPorts {
+            log,
+            catalog: Arc::clone(&self.ports.catalog),
+            codec: Arc::clone(&self.codec),
+            clock: Arc::clone(&self.ports.clock) as Arc<dyn Clock>,
+            metrics: Arc::clone(&self.metrics),
+        }
+    }
+
+    /// Runs a step until nothing is left.
+    pub async fn drain<S: Step>(&self, step: S) -> Outcome {
+        self.run(Arc::new(step), self.worker_ports(), until_drained()).await
+    }
+
+    pub async fn run<S: Step>(&self, step: Arc<S>, ports: WorkerPorts, options: WorkerOptions) -> Outcome {
+        let run = worker::run(step, ports, options, Health::default(), &Stop::never());
+        tokio::time::timeout(Duration::from_secs(60), run).await.unwrap().unwrap()
+    }
+}
+
+/// Quick, and ending by itself.
+pub fn until_drained() -> WorkerOptions {
+    WorkerOptions {
+        retry: Policy { attempts: 5, first_wait: Duration::from_millis(2), longest_wait: Duration::from_millis(20) },
+        until: Until::Drained { after: None },
+        ..WorkerOptions::default()
+    }
+}
+
+fn sha(text: &str) -> [u8; 32] {
+    use sha2::Digest;
+    sha2::Sha256::digest(text.as_bytes()).into()
+}
+
+fn row(event: &IngestRaw) -> StagedRow {
+    StagedRow {
+        asset_id: event.common.asset_id,
+        tenant: event.common.tenant.clone(),
+        sha256: event.common.sha256,
+        size_bytes: event.size_bytes,
+        media_type: event.media_type.clone(),
+        event_id: event.common.event_id,
+        job_id: event.common.job_id,
+        staging: event.staging.clone(),
+        staged_at: event.common.staged_at,
+        metadata: event.metadata.clone(),
+        source_path: event.source_path.clone(),
+        host: "host".into(),
+    }
+}
+
+/// What happens to a record before persist sees it: its number of earlier runs is given.
+pub trait Script: Fn(AssetId, u32) -> Act + Send + Sync + 'static {}
+impl<F: Fn(AssetId, u32) -> Act + Send + Sync + 'static> Script for F {}
+
+/// What a scripted step does first.
+pub enum Act {
+    Go,
+    Fail(StepError),
+    Panic,
+    Sleep(Duration),
+}
+
+/// Persist, with a test's will before it.
+pub struct Scripted {
+    persist: Persist,
+    script: Box<dyn Script>,
+    seen: Mutex<BTreeMap<AssetId, u32>>,
+}
+
+#[async_trait]
+impl Step for Scripted {
+    type Input = IngestRaw;
+    type Effect = Persisted;
+
+    fn stage(&self) -> Stage {
+        Stage::Persist
+    }
+
+    fn common(input: &IngestRaw) -> &Common {
+        &input.common
+    }
+
+    async fn run(&self, cx: RecordContext<'_>, input: &IngestRaw) -> Result<StepOutput<Persisted>, StepError> {
+        let asset = input.common.asset_id;
+        let runs = {
+            let mut seen = self.seen.lock().unwrap();
+            let runs = seen.entry(asset).or_default();
+            *runs += 1;
+            *runs - 1
+        };
+        match (self.script)(asset, runs) {
+            Act::Go => {}
+            Act::Fail(error) => return Err(error),
+            Act::Panic => panic!("as scripted"),
+            Act::Sleep(time) => tokio::time::sleep(time).await,
+        }
+        self.persist.run(cx, input).await
+    }
+
+    async fn finish(&self, effects: &[&Persisted]) -> ports::Result<()> {
+        self.persist.finish(effects).await
+    }
+
+    async fn after_commit(&self, effects: &[&Persisted]) -> Result<(), Leftover> {
+        self.persist.after_commit(effects).await
+    }
+}
