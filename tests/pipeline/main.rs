@@ -10,3 +10,4 @@ mod dlq_verbs;
 mod ingest;
 mod ingest_resume;
 mod media_verbs;
+mod worker;
