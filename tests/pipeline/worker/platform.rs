@@ -176,7 +176,8 @@ impl Platform {
     }
 
     pub async fn run<S: Step>(&self, step: Arc<S>, ports: WorkerPorts, options: WorkerOptions) -> Outcome {
-        let run = worker::run(step, ports, options, Health::default(), &Stop::never());
+        let never = Stop::never();
+        let run = worker::run(step, ports, options, Health::default(), &never);
         tokio::time::timeout(Duration::from_secs(60), run).await.unwrap().unwrap()
     }
 }
