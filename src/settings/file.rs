@@ -80,7 +80,7 @@ impl Reader<'_> {
                 file.default_profile = Some(self.default_profile(name.span(), value)?);
                 Ok(())
             }
-            "profiles" => {
+            "profile" => {
                 for (name, table) in self.table(word, value)? {
                     let profile =
                         name.get_ref().parse::<ProfileName>().map_err(|error| error.at(self.place(name.span())))?;
@@ -92,7 +92,7 @@ impl Reader<'_> {
                 self.section(section, value, &mut file.general)
             }
             unknown => {
-                let known = SECTIONS.iter().map(|(name, _)| *name).chain(["default_profile", "profiles"]);
+                let known = SECTIONS.iter().map(|(name, _)| *name).chain(["default_profile", "profile"]);
                 Err(self.unknown(unknown, name.span(), known))
             }
         }

@@ -14,7 +14,7 @@ use crate::domain::{EnvName, Tenant};
 pub struct Key {
     /// Its full name, e.g. `worker.drain_timeout` or `profile.data_dir`.
     pub name: &'static str,
-    /// The table it stands in: a section, or `profile` for `[profiles.NAME]`.
+    /// The table it stands in: a section, or `profile` for `[profile.NAME]`.
     pub section: &'static str,
     /// Its name in that table.
     pub field: &'static str,
@@ -164,7 +164,7 @@ sections! {
     }
 }
 
-/// The keys of a profile: `[profiles.NAME]`.
+/// The keys of a profile: `[profile.NAME]`.
 pub static PROFILE_KEYS: &[Key] = &[
     profile_key(
         "profile.kind",

@@ -97,7 +97,7 @@ impl Setting for DataDir {
     }
 }
 
-/// The services of a cluster profile, each a table `[profiles.NAME.<service>]`.
+/// The services of a cluster profile, each a table `[profile.NAME.<service>]`.
 pub(super) const SERVICES: [&str; 7] = ["kafka", "s3", "postgrest", "schema_registry", "opensearch", "consul", "vault"];
 
 /// What a profile says of one service. The service's backend gives the fields their types.

@@ -39,14 +39,14 @@ pub fn commented_file(profile: &NewProfile) -> String {
     if profile.default {
         text.push_str(&format!("default_profile = {}\n\n", quoted(profile.name.as_str())));
     }
-    text.push_str(&format!("[profiles.{}]\n", profile.name));
+    text.push_str(&format!("[profile.{}]\n", profile.name));
     for key in PROFILE_KEYS {
         push_doc(&mut text, key);
         text.push_str(&profile_line(key, profile));
     }
     for (section, about) in SECTIONS {
         text.push_str(&format!(
-            "\n# {about}\n# [profiles.NAME.{section}] sets the same for one profile.\n[{section}]\n"
+            "\n# {about}\n# [profile.NAME.{section}] sets the same for one profile.\n[{section}]\n"
         ));
         for key in KEYS.iter().filter(|key| key.section == *section) {
             push_doc(&mut text, key);
@@ -92,7 +92,7 @@ pub fn reference() -> String {
          file, the project's file, the environment, flags. A key that a profile sets for itself hides what files say in\n\
          general. `mfctl config path` names the files.\n",
     );
-    let profile = ("profile", "A profile: `[profiles.NAME]`.");
+    let profile = ("profile", "A profile: `[profile.NAME]`.");
     for (section, about) in std::iter::once(&profile).chain(SECTIONS) {
         text.push_str(&format!("\n## {section}\n\n{about}\n\n| key | value | default | variable | |\n|-|-|-|-|-|\n"));
         for key in PROFILE_KEYS.iter().chain(KEYS).filter(|key| key.section == *section) {

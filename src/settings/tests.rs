@@ -86,7 +86,7 @@ fn resolved(settings: &Settings, key: &str) -> Resolved {
     settings.trail.iter().find(|resolved| resolved.key == key).unwrap().clone()
 }
 
-const PROD: &str = "[profiles.prod]\nenvironment = \"prod\"\nprotected = true\n";
+const PROD: &str = "[profile.prod]\nenvironment = \"prod\"\nprotected = true\n";
 
 #[test]
 fn with_no_file_at_all_embedded_is_implied_in_the_platforms_folder() {
@@ -122,7 +122,7 @@ fn each_layer_hides_the_one_below_and_says_where_it_stands() {
 #[test]
 fn what_a_profile_sets_for_itself_hides_what_files_say_in_general() {
     let site = Site::new()
-        .user(&format!("{PROD}[profiles.prod.worker]\nconcurrency = 16\n"))
+        .user(&format!("{PROD}[profile.prod.worker]\nconcurrency = 16\n"))
         .project("[worker]\nconcurrency = 2\n")
         .profile("prod");
     let found = resolved(&site.settings().unwrap(), "worker.concurrency");
@@ -131,7 +131,7 @@ fn what_a_profile_sets_for_itself_hides_what_files_say_in_general() {
 
 #[test]
 fn profiles_defined_and_none_chosen_is_wrong_usage_with_the_list() {
-    let site = Site::new().user(&format!("{PROD}[profiles.staging]\nenvironment = \"staging\"\n"));
+    let site = Site::new().user(&format!("{PROD}[profile.staging]\nenvironment = \"staging\"\n"));
     let (kind, text) = site.error();
     assert_eq!(kind, ErrorKind::Usage);
     assert!(text.contains("prod, staging") && text.contains("--profile"), "{text}");
@@ -140,7 +140,7 @@ fn profiles_defined_and_none_chosen_is_wrong_usage_with_the_list() {
 #[test]
 fn the_profile_is_chosen_by_flag_then_variable_then_the_users_file() {
     let user = format!(
-        "default_profile = \"prod\"\n{PROD}[profiles.b]\nenvironment = \"b\"\n[profiles.c]\nenvironment = \"c\"\n"
+        "default_profile = \"prod\"\n{PROD}[profile.b]\nenvironment = \"b\"\n[profile.c]\nenvironment = \"c\"\n"
     );
     let site = Site::new().user(&user);
     assert_eq!(site.settings().unwrap().profile.name.as_str(), "prod");
@@ -197,19 +197,19 @@ fn two_profiles_do_not_share_a_data_folder_by_accident() {
 
 #[test]
 fn a_relative_data_folder_stands_below_the_file_that_names_it() {
-    let site = Site::new().project("[profiles.here]\nenvironment = \"dev\"\ndata_dir = \"./data\"\n").profile("here");
+    let site = Site::new().project("[profile.here]\nenvironment = \"dev\"\ndata_dir = \"./data\"\n").profile("here");
     assert_eq!(site.settings().unwrap().profile.data_dir, site.path("home/work/data"));
-    let site = Site::new().user("[profiles.a]\nenvironment = \"dev\"\ndata_dir = \"~/d\"\n").profile("a");
+    let site = Site::new().user("[profile.a]\nenvironment = \"dev\"\ndata_dir = \"~/d\"\n").profile("a");
     assert_eq!(site.settings().unwrap().profile.data_dir, site.path("home/d"));
 }
 
 #[test]
 fn a_project_may_add_a_profile_and_neither_redefine_nor_choose_one() {
-    let added = Site::new().user(PROD).project("[profiles.demo]\nenvironment = \"demo\"\n").profile("demo");
+    let added = Site::new().user(PROD).project("[profile.demo]\nenvironment = \"demo\"\n").profile("demo");
     assert_eq!(added.settings().unwrap().profile.environment.as_str(), "demo");
     for project in [
-        "[profiles.prod]\nprotected = false\n",
-        "\n[profiles.embedded]\nenvironment = \"x\"\n",
+        "[profile.prod]\nprotected = false\n",
+        "\n[profile.embedded]\nenvironment = \"x\"\n",
         "default_profile = \"prod\"\n",
     ] {
         let (kind, text) = Site::new().user(PROD).project(project).profile("prod").error();
@@ -273,14 +273,14 @@ fn what_is_not_known_is_an_error_with_its_line_and_a_guess() {
         ("[worker]\n\nconcurency = 2\n", ":3: unknown key `worker.concurency` [did you mean `concurrency`?]"),
         ("[wroker]\n", ":1: unknown key `wroker` [did you mean `worker`?]"),
         (
-            "[profiles.a]\nenvironment = \"a\"\ndata-dir = \"x\"\n",
+            "[profile.a]\nenvironment = \"a\"\ndata-dir = \"x\"\n",
             ":3: unknown key `data-dir` [did you mean `data_dir`?]",
         ),
         ("[enrich]\nmemory = \"lots\"\n", ":2: enrich.memory wants a size"),
         ("[worker]\nconcurrency = [1]\n", ":2: worker.concurrency wants"),
         ("worker = 3\n", ":1: worker wants a table"),
         ("[worker\n", ":1: "),
-        ("[profiles.\"a b\"]\n", ":1: \"a b\" is no profile name"),
+        ("[profile.\"a b\"]\n", ":1: \"a b\" is no profile name"),
     ];
     for (text, expected) in wrongs {
         let (kind, said) = Site::new().user(text).error();
@@ -317,7 +317,7 @@ fn variables_are_checked_too() {
 
 #[test]
 fn a_profile_without_an_environment_is_refused_with_its_line() {
-    let (kind, text) = Site::new().user("\n[profiles.a]\nkind = \"embedded\"\n").profile("a").error();
+    let (kind, text) = Site::new().user("\n[profile.a]\nkind = \"embedded\"\n").profile("a").error();
     assert_eq!(kind, ErrorKind::Invalid);
     assert!(text.contains("mfctl.toml:2: profile `a` has no environment"), "{text}");
 }
@@ -326,7 +326,7 @@ fn a_profile_without_an_environment_is_refused_with_its_line() {
 fn a_cluster_profile_keeps_its_services_and_takes_secrets_by_reference_alone() {
     let cluster = |password: &str| {
         format!(
-            "[profiles.c]\nkind = \"cluster\"\nenvironment = \"dev\"\n[profiles.c.kafka]\nbrokers = [\"a:9092\", \"b:9092\"]\n\
+            "[profile.c]\nkind = \"cluster\"\nenvironment = \"dev\"\n[profile.c.kafka]\nbrokers = [\"a:9092\", \"b:9092\"]\n\
              password = \"{password}\"\n"
         )
     };

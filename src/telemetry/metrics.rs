@@ -342,7 +342,15 @@ mod tests {
     #[test]
     fn every_metric_of_the_table_is_in_the_text_with_its_help() {
         let metrics = Metrics::new();
-        metrics.declare(Stage::Persist);
+        let stage = Stage::Persist;
+        metrics.declare(stage);
+        // What has a label of its own (a kind of error, a partition) is printed from its first value on.
+        metrics.retried(stage, "timeout");
+        metrics.dead_lettered(stage, "malformed");
+        metrics.step_took(stage, 0.1);
+        metrics.settle_took(stage, 0.1);
+        metrics.lag(stage, &TopicPartition::new(stage.input(), 0), 1);
+        metrics.ingest_files("staged", 1);
         let text = metrics.text();
         for metric in TABLE {
             let help = format!("# HELP {}", metric.name);

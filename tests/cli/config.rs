@@ -36,7 +36,7 @@ fn a_folder_of_one_environment_is_not_written_by_another() {
     let site = Site::new();
     assert_eq!(site.run(["init"]).code, 0);
     let file = site.home().join(".config/mfctl/mfctl.toml");
-    std::fs::write(&file, "default_profile = \"b\"\n[profiles.b]\nenvironment = \"staging\"\n").unwrap();
+    std::fs::write(&file, "default_profile = \"b\"\n[profile.b]\nenvironment = \"staging\"\n").unwrap();
     let refused = site.run(["init", "c", "--environment", "staging", "--config", "c.toml"]);
     assert_eq!(refused.code, 8, "{refused}");
     assert!(refused.stderr.contains("belongs to environment dev"), "{refused}");
@@ -58,7 +58,7 @@ fn init_writes_a_file_once_and_keeps_what_it_is_told_to_write_over() {
     let last: serde_json::Value = serde_json::from_str(again.stderr.lines().last().unwrap()).unwrap();
     assert_eq!((last["error"]["kind"].as_str(), last["error"]["exit_code"].as_u64()), (Some("refused"), Some(8)));
     let forced = site.json(["init", "--force"], &[0]);
-    assert!(std::fs::read_to_string(forced["backup"].as_str().unwrap()).unwrap().contains("[profiles.dev]"));
+    assert!(std::fs::read_to_string(forced["backup"].as_str().unwrap()).unwrap().contains("[profile.dev]"));
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_cluster_profile_is_refused_in_plain_words_and_nothing_is_connected() {
     let site = Site::new();
     user_file(
         &site,
-        "[profiles.c]\nkind = \"cluster\"\nenvironment = \"dev\"\n[profiles.c.kafka]\nbrokers = \"u:p@127.0.0.1:1\"\n",
+        "[profile.c]\nkind = \"cluster\"\nenvironment = \"dev\"\n[profile.c.kafka]\nbrokers = \"u:p@127.0.0.1:1\"\n",
     );
     std::fs::create_dir(site.data()).unwrap();
     let ran = site.run(["lag", "--profile", "c"]);

@@ -187,7 +187,10 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 /// The seed of a random test: `MFCTL_SEED`, else a fresh one. Printed, so that a failure can be run again.
 pub fn seed() -> u64 {
     let seed = std::env::var("MFCTL_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
-    println!("MFCTL_SEED={seed}");
+    #[expect(clippy::print_stdout, reason = "the seed of a failed test must be seen")]
+    {
+        println!("MFCTL_SEED={seed}");
+    }
     seed
 }
 

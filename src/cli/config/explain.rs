@@ -56,9 +56,9 @@ pub fn run(args: &Args, layers: &Layers, output: &Output) -> Result<()> {
     let profile = choice.as_ref().map(|choice| &choice.profile);
     let resolved = layers.resolved(profile)?.into_iter().find(|resolved| resolved.key == key.name);
     let table = match (key.section, profile) {
-        ("profile", Some(profile)) => format!("[profiles.{profile}]"),
-        ("profile", None) => "[profiles.NAME]".to_owned(),
-        (section, _) => format!("[{section}], or [profiles.NAME.{section}] for one profile"),
+        ("profile", Some(profile)) => format!("[profile.{profile}]"),
+        ("profile", None) => "[profile.NAME]".to_owned(),
+        (section, _) => format!("[{section}], or [profile.NAME.{section}] for one profile"),
     };
     output.print(&explanation(key, table, resolved.as_ref()))
 }
@@ -92,9 +92,9 @@ fn find(given: &str) -> Result<&'static Key> {
     })
 }
 
-/// `data_dir` of `profiles.prod.data_dir`.
+/// `data_dir` of `profile.prod.data_dir`.
 fn profile_field(given: &str) -> Option<&str> {
-    given.strip_prefix("profiles.")?.split_once('.').map(|(_, field)| field)
+    given.strip_prefix("profile.")?.split_once('.').map(|(_, field)| field)
 }
 
 impl Render for Explanation {

@@ -36,7 +36,7 @@ fn sources(root: &Path, user: &str) -> Sources {
     }
 }
 
-const USER: &str = "[slo]\nlatency_seconds = 30\n[profiles.prod]\nenvironment = \"prod\"\n";
+const USER: &str = "[slo]\nlatency_seconds = 30\n[profile.prod]\nenvironment = \"prod\"\n";
 
 fn shown(format: Format, user: &str, run: impl FnOnce(&Sources, &Output) -> Result<()>) -> String {
     let root = tempfile::tempdir().unwrap();
@@ -93,7 +93,7 @@ fn explain_finds_a_profiles_key_by_each_of_its_names_and_suggests_for_others() {
     let root = tempfile::tempdir().unwrap();
     let layers = Layers::read(&sources(root.path(), USER)).unwrap();
     let (output, _) = Output::captured(OutputOptions::default());
-    for name in ["data_dir", "profile.data_dir", "profiles.prod.data_dir", "MFCTL_DATA_DIR"] {
+    for name in ["data_dir", "profile.data_dir", "profile.prod.data_dir", "MFCTL_DATA_DIR"] {
         explain::run(&args(&[name]), &layers, &output).unwrap();
     }
     let failure = explain::run(&args(&["slo.latency_second"]), &layers, &output).unwrap_err();

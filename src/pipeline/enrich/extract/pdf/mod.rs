@@ -39,7 +39,7 @@ pub(super) fn extract(mut file: File, limits: &Limits) -> Result<Extraction, Ext
         // What could be rebuilt of it is worth having; an empty rest would only hide that the file is damaged.
         if extraction.text.is_none() {
             return Err(ExtractError::malformed(
-                "the PDF is truncated: its end is missing, and no text could be rebuilt",
+                "the PDF is truncated or damaged: its end is missing, and no text could be rebuilt",
             ));
         }
         extraction.note("the PDF is truncated: its end is missing; this is what could be rebuilt");
