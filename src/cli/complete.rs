@@ -13,15 +13,6 @@ use crate::settings::{Flags, Layers, Sources};
 /// Candidates of a kind shown at most.
 const MOST: usize = 200;
 
-/// Topics.
-#[must_use]
-pub fn topics() -> Vec<CompletionCandidate> {
-    with_ports(|ports| async move {
-        let topics = ports.log.topics().await?;
-        Ok(topics.into_iter().map(|topic| CompletionCandidate::new(topic.name.as_str())).collect())
-    })
-}
-
 /// Dead-letter and parked topics.
 #[must_use]
 pub fn dead_letter_topics() -> Vec<CompletionCandidate> {

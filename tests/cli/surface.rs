@@ -41,11 +41,10 @@ static PLATFORM: LazyLock<Platform> = LazyLock::new(|| {
     Platform { site, ingest, again, worker, job, dead_letter, asset }
 });
 
-/// One snapshot at a time: settings of insta are the thread's, its files are everyone's.
+/// One command at a time: a worker of one test would be a member in the `status` of another.
 static ONE: Mutex<()> = Mutex::new(());
 
 fn same(name: &str, platform: &Platform, text: &str) {
-    let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
@@ -69,6 +68,7 @@ fn same(name: &str, platform: &Platform, text: &str) {
         (r"\d+(\.\d+)? ?/s", "[rate]"),
         (r"\d+ % full, [0-9.]+ [A-Z]iB free", "[room]"),
         (r"(ingest\.raw|media\.[a-z_]+):(\d):\d+", "$1:$2:[offset]"),
+        (r"\d+\.\d +nothing is left", "[seconds] nothing is left"),
         (r" {2,}", "  "),
         (r"[─-]{3,}", "---"),
         (r"(?m) +$", ""),
@@ -86,6 +86,7 @@ fn seen(ran: &Ran) -> String {
 
 /// A verb's table and its JSON.
 fn both(name: &str, words: &[&str]) {
+    let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let platform = &*PLATFORM;
     let words = words.iter().map(|word| match *word {
         "JOB" => platform.job.as_str(),

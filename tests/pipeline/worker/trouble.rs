@@ -95,7 +95,8 @@ async fn a_fenced_worker_does_its_work_again_and_emits_nothing_twice() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_settlement_that_was_applied_but_whose_reply_is_lost_is_not_made_again() {
-    settles_through(vec![Settling::AppliedReplyLost, Settling::AppliedReplyLost]).await;
+    // One: what was applied may be all there was, so that nothing is left to settle a second time.
+    settles_through(vec![Settling::AppliedReplyLost]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
