@@ -1,6 +1,7 @@
 //! May the source of an ingest job be deleted? Each file's object is read back, its row and event are looked for, and the
 //! source is compared with what was read.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -123,11 +124,11 @@ impl Look<'_> {
             Ok(asset) => asset,
             Err(problem) => return Ok(Err(problem)),
         };
-        if !hashed.contains_key(&asset.asset_id) {
-            let read = self.read_back(asset).await?;
-            hashed.insert(asset.asset_id, read);
-        }
-        if let Some(Err(reason)) = hashed.get(&asset.asset_id) {
+        let read = match hashed.entry(asset.asset_id) {
+            Entry::Occupied(read) => read.into_mut(),
+            Entry::Vacant(place) => place.insert(self.read_back(asset).await?),
+        };
+        if let Err(reason) = read {
             return Ok(Err(("object", reason.clone())));
         }
         let (source, deep) = (file.clone(), self.depth.deep);

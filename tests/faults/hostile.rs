@@ -35,7 +35,7 @@ fn write_hostile(dir: &Path) {
     put("new\nline.txt", b"a name with a newline");
     fs::write(dir.join(OsStr::from_bytes(b"latin-\xe9.txt")), b"a name that is not UTF-8").unwrap();
     put("unreadable.txt", b"secret");
-    fs::set_permissions(dir.join("unreadable.txt"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(dir.join("unreadable.txt"), fs::Permissions::from_mode(0o000)).unwrap();
     symlink("nowhere", dir.join("dangling.txt")).unwrap();
     symlink("circle-b.txt", dir.join("circle-a.txt")).unwrap();
     symlink("circle-a.txt", dir.join("circle-b.txt")).unwrap();

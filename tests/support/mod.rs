@@ -28,12 +28,12 @@ impl Site {
     }
 
     /// The same with a variable set for every command.
-    pub fn with(mut self, name: &str, value: impl ToString) -> Self {
+    pub fn with(mut self, name: &str, value: impl std::fmt::Display) -> Self {
         self.variables.push((name.to_owned(), value.to_string()));
         self
     }
 
-    pub fn set(&mut self, name: &str, value: impl ToString) {
+    pub fn set(&mut self, name: &str, value: impl std::fmt::Display) {
         self.variables.retain(|(existing, _)| existing != name);
         self.variables.push((name.to_owned(), value.to_string()));
     }

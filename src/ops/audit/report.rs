@@ -107,7 +107,12 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    pub(super) fn violation(&mut self, kind: ViolationKind, subject: impl ToString, detail: impl Into<String>) {
+    pub(super) fn violation(
+        &mut self,
+        kind: ViolationKind,
+        subject: impl std::fmt::Display,
+        detail: impl Into<String>,
+    ) {
         self.report.violation_count += 1;
         if self.report.violations.len() < MAX_LISTED {
             let violation = Violation { kind, subject: subject.to_string(), detail: detail.into() };

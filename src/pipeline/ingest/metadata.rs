@@ -177,12 +177,12 @@ pub struct Known {
 
 /// The flags' word, the sidecar's above it, the manifest row's above both.
 #[must_use]
-pub fn merge(spec: &JobSpec, sidecar: Option<Said>, row: Option<&Said>) -> Known {
+pub fn merge(spec: &JobSpec, sidecar: Option<&Said>, row: Option<&Said>) -> Known {
     let mut known = Known {
         metadata: Metadata { collection: spec.collection.clone(), tags: spec.tags.clone(), ..Metadata::default() },
         locale: spec.locale.clone().unwrap_or_else(|| NO_LOCALE.to_owned()),
     };
-    for said in sidecar.iter().chain(row) {
+    for said in sidecar.into_iter().chain(row) {
         let metadata = &mut known.metadata;
         metadata.title = said.title.clone().or(metadata.title.take());
         metadata.collection = said.collection.clone().or(metadata.collection.take());
@@ -282,7 +282,7 @@ mod tests {
         };
         let sidecar = Said::from_json(br#"{"title":"side","collection":"side","tags":{"b":"2"}}"#).unwrap();
         let row = Said::from_json(br#"{"title":"row","locale":"fa-IR"}"#).unwrap();
-        let known = merge(&spec, Some(sidecar), Some(&row));
+        let known = merge(&spec, Some(&sidecar), Some(&row));
         assert_eq!(known.metadata.title.as_deref(), Some("row"));
         assert_eq!(known.metadata.collection.as_deref(), Some("side"));
         assert_eq!(known.metadata.tags, [("a".into(), "1".into()), ("b".into(), "2".into())].into());

@@ -263,7 +263,7 @@ impl Engine {
 pub(super) fn said(rules: &super::Rules, found: &Candidate) -> Result<Known, Refusal> {
     let sidecar = if rules.spec.no_sidecars { Ok(None) } else { metadata::read_sidecar(&found.path) };
     match sidecar {
-        Ok(sidecar) => Ok(metadata::merge(&rules.spec, sidecar, found.said.as_deref())),
+        Ok(sidecar) => Ok(metadata::merge(&rules.spec, sidecar.as_ref(), found.said.as_deref())),
         Err(reason) => Err(refusal(RefusalKind::BadMetadata, reason)),
     }
 }

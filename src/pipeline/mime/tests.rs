@@ -55,7 +55,7 @@ fn office_files_are_told_from_other_zips() {
     assert!(detect(&docx, None).media_type.ends_with("wordprocessingml.document"));
     let odt = entry("mimetypeapplication/vnd.oasis.opendocument.text");
     assert_eq!(detect(&odt, None).media_type, "application/vnd.oasis.opendocument.text");
-    assert_eq!(of(&entry("a.txt"), "book.xlsx").1, false, "the name may say more of a zip than its first bytes");
+    assert!(!of(&entry("a.txt"), "book.xlsx").1, "the name may say more of a zip than its first bytes");
 }
 
 #[test]
