@@ -64,6 +64,9 @@ pub struct Step {
     pub address: Option<RecordAddress>,
     /// The event's id, where there is one.
     pub event_id: Option<String>,
+    /// Its place among steps of the same millisecond.
+    #[serde(skip)]
+    order: u8,
 }
 
 /// The story of an asset.
@@ -201,7 +204,7 @@ impl Teller {
     fn tell(&mut self, at: Timestamp, kind: StepKind, text: String, record: Option<&Record>) {
         let address = record.map(|record| record.address.clone());
         let event_id = record.and_then(|record| record.headers.text(header::EVENT_ID)).map(str::to_owned);
-        self.steps.push(Step { at, after_seconds: None, kind, text, address, event_id });
+        self.steps.push(Step { at, after_seconds: None, kind, text, address, event_id, order: rank(kind) });
     }
 
     fn tell_states(&mut self, asset: &Asset) {
@@ -215,6 +218,10 @@ impl Teller {
             if let Some(at) = at {
                 self.tell(at, StepKind::State, text, None);
             }
+        }
+        // Told first: its event is published only once the bytes are staged, be it in the same millisecond.
+        if let Some(staged) = self.steps.first_mut() {
+            staged.order = STAGED;
         }
         if asset.state == AssetState::Revoked {
             self.tell(asset.updated_at, StepKind::State, "revoked: taken down".to_owned(), None);
@@ -327,7 +334,7 @@ impl Teller {
     }
 
     fn finish(mut self, asset_id: AssetId, asset: Option<&Asset>) -> Story {
-        self.steps.sort_by(|a, b| a.at.cmp(&b.at).then(rank(a.kind).cmp(&rank(b.kind))));
+        self.steps.sort_by(|a, b| a.at.cmp(&b.at).then(a.order.cmp(&b.order)));
         let mut before: Option<Timestamp> = None;
         for step in &mut self.steps {
             step.after_seconds = before.map(|before| step.at.duration_since(before).as_secs_f64());
@@ -345,16 +352,19 @@ impl Teller {
     }
 }
 
+/// The place of `staged` in [`rank`]'s order: after the file was seen, before anything came of it.
+const STAGED: u8 = 1;
+
 /// The order of what happened in the same millisecond.
 fn rank(kind: StepKind) -> u8 {
     match kind {
         StepKind::Seen => 0,
-        StepKind::Attempt => 1,
-        StepKind::Event => 2,
-        StepKind::State => 3,
-        StepKind::DeadLetter => 4,
-        StepKind::Decision => 5,
-        StepKind::Redrive | StepKind::Parked => 6,
+        StepKind::Attempt => 2,
+        StepKind::Event => 3,
+        StepKind::State => 4,
+        StepKind::DeadLetter => 5,
+        StepKind::Decision => 6,
+        StepKind::Redrive | StepKind::Parked => 7,
     }
 }
 

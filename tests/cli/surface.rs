@@ -69,6 +69,8 @@ fn same(name: &str, platform: &Platform, text: &str) {
         (r"\d+ % full, [0-9.]+ [A-Z]iB free", "[room]"),
         (r"(ingest\.raw|media\.[a-z_]+):(\d):\d+", "$1:$2:[offset]"),
         (r"\d+\.\d +nothing is left", "[seconds] nothing is left"),
+        // Its timestamps have as many digits as they need.
+        (r"\(json, \d+ B\)", "(json, [size])"),
         (r" {2,}", "  "),
         (r"[─-]{3,}", "---"),
         (r"(?m) +$", ""),
