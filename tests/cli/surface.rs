@@ -71,6 +71,8 @@ fn same(name: &str, platform: &Platform, text: &str) {
         (r"\d+\.\d +nothing is left", "[seconds] nothing is left"),
         // Its timestamps have as many digits as they need.
         (r"\(json, \d+ B\)", "(json, [size])"),
+        (r#""size_bytes": \d+,(\s+"encoding")"#, r#""size_bytes": [size],$1"#),
+        (r"(?m)^ +\d+\.\d+(,?)$", "  [number]$1"),
         (r" {2,}", "  "),
         (r"[─-]{3,}", "---"),
         (r"(?m) +$", ""),
