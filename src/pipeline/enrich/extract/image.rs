@@ -3,7 +3,7 @@
 //! What an image declares is checked before anything of that size is allocated.
 
 use std::fs::File;
-use std::io::{BufReader, Cursor};
+use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{PixelType, ResizeOptions, Resizer};
@@ -35,7 +35,11 @@ pub(super) fn extract(
     format: ImageFormat,
     limits: &Limits,
 ) -> Result<(Extraction, Option<Vec<u8>>), ExtractError> {
-    let mut reader = ImageReader::with_format(BufReader::new(file), format);
+    let mut file = BufReader::new(file);
+    if format == ImageFormat::Jpeg {
+        check_jpeg_end(&mut file).map_err(|error| ExtractError::io("reading the image", &error))??;
+    }
+    let mut reader = ImageReader::with_format(file, format);
     let mut allowed = image::Limits::default();
     allowed.max_alloc = Some(limits.memory_bytes);
     reader.limits(allowed);
@@ -50,6 +54,54 @@ pub(super) fn extract(
     let (thumbnail, bytes) = thumbnail(decoded, orientation, limits.thumbnail_pixels)?;
     extraction.thumbnail = Some(thumbnail);
     Ok((extraction, Some(bytes)))
+}
+
+/// The decoder fills what a truncated JPEG lacks with grey. Its scans must come to their end mark instead: within them
+/// `FF D9` stands for nothing else.
+fn check_jpeg_end(file: &mut BufReader<File>) -> std::io::Result<Result<(), ExtractError>> {
+    let found = jpeg_end(file);
+    file.rewind()?;
+    match found {
+        Ok(true) => Ok(Ok(())),
+        Ok(false) => Ok(Err(ExtractError::malformed("the JPEG is truncated: its data ends before its end mark"))),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Ok(Err(ExtractError::malformed("the JPEG is truncated: it ends before its picture begins")))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn jpeg_end(file: &mut BufReader<File>) -> std::io::Result<bool> {
+    const START_OF_SCAN: u8 = 0xDA;
+    let mut marker = [0_u8; 2];
+    file.read_exact(&mut marker)?;
+    loop {
+        file.read_exact(&mut marker)?;
+        // Fill bytes may stand before a marker; anything else is for the decoder to judge.
+        while marker == [0xFF, 0xFF] {
+            file.read_exact(&mut marker[1..])?;
+        }
+        if marker[0] != 0xFF {
+            return Ok(true);
+        }
+        if marker[1] == START_OF_SCAN {
+            break;
+        }
+        let mut length = [0_u8; 2];
+        file.read_exact(&mut length)?;
+        file.seek_relative(i64::from(u16::from_be_bytes(length)).max(2) - 2)?;
+    }
+    let mut before = 0;
+    loop {
+        let buffer = file.fill_buf()?;
+        let Some(last) = buffer.last().copied() else { return Ok(false) };
+        if (before == 0xFF && buffer[0] == 0xD9) || buffer.windows(2).any(|pair| pair == [0xFF, 0xD9]) {
+            return Ok(true);
+        }
+        before = last;
+        let read = buffer.len();
+        file.consume(read);
+    }
 }
 
 fn check_pixels(width: u32, height: u32, limits: &Limits) -> Result<(), ExtractError> {

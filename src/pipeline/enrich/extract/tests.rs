@@ -169,7 +169,7 @@ fn crc(bytes: &[u8]) -> u32 {
 #[test]
 fn a_truncated_or_lying_image_is_damaged() {
     let jpeg = sample("photos/tea-break.jpg");
-    for part in [3, 20, 200] {
+    for part in [3, 20, 200, jpeg.len() / 3, jpeg.len() - 10] {
         let error = parse(&jpeg[..part], "image/jpeg").unwrap_err();
         assert_eq!(error.kind, ExtractErrorKind::Malformed, "{part}: {error}");
     }
