@@ -117,7 +117,7 @@ fn every_hostile_file_ends_in_a_named_reason_and_the_worker_lives_on() {
 
     let listed = site.run(["dlq", "list", "-o", "json"]);
     assert_eq!(listed.code, 0, "{listed}");
-    for name in ["truncated.pdf", "huge.png", "loop.pdf"] {
+    for name in ["truncated.pdf", "truncated.jpg", "huge.png", "loop.pdf"] {
         let state = state_of(&site, &dir.join(name));
         assert_eq!(state, "dead_lettered", "{name}: {listed}");
     }
