@@ -6,6 +6,7 @@
 mod support;
 
 mod config;
+mod formats;
 mod layers;
 mod licences;
 mod profiles;
