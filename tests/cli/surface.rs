@@ -44,11 +44,11 @@ static PLATFORM: LazyLock<Platform> = LazyLock::new(|| {
 /// One command at a time: a worker of one test would be a member in the `status` of another.
 static ONE: Mutex<()> = Mutex::new(());
 
-fn same(name: &str, platform: &Platform, text: &str) {
+fn same(name: &str, site: &Site, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
-    let home = platform.site.path("");
+    let home = site.path("");
     let home = home.to_string_lossy().trim_end_matches('/').to_owned();
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     settings.add_filter(&home, "[site]");
@@ -99,23 +99,24 @@ fn both(name: &str, words: &[&str]) {
         word => word,
     });
     let words: Vec<&str> = words.collect();
-    same(&format!("{name}-table"), platform, &seen(&platform.site.run(&words)));
+    same(&format!("{name}-table"), &platform.site, &seen(&platform.site.run(&words)));
     let json: Vec<&str> = words.iter().copied().chain(["-o", "json"]).collect();
-    same(&format!("{name}-json"), platform, &seen(&platform.site.run(json)));
+    same(&format!("{name}-json"), &platform.site, &seen(&platform.site.run(json)));
 }
 
 #[test]
 fn ingest_and_worker_say_what_they_did() {
     let platform = &*PLATFORM;
-    same("ingest-table", platform, &seen(&platform.ingest));
-    same("ingest-again-json", platform, &seen(&platform.again));
-    same("worker-table", platform, &seen(&platform.worker));
+    same("ingest-table", &platform.site, &seen(&platform.ingest));
+    same("ingest-again-json", &platform.site, &seen(&platform.again));
+    same("worker-table", &platform.site, &seen(&platform.worker));
     both("ingest-dry-run", &["ingest", "in", "--dry-run"]);
     both("worker-drained", &["worker", "all", "--until-drained"]);
 }
 
 #[test]
 fn jobs() {
+    both("jobs-list", &["jobs", "list"]);
     both("jobs-show", &["jobs", "show", "JOB"]);
     both("jobs-failed", &["jobs", "failed", "JOB"]);
     both("jobs-verify", &["jobs", "verify", "JOB"]);
@@ -127,6 +128,7 @@ fn media() {
     both("media-show", &["media", "show", "ASSET"]);
     both("media-search", &["media", "search", "حافظ"]);
     both("media-trace", &["media", "trace", "ASSET"]);
+    both("media-get", &["media", "get", "ASSET", "--derivative", "text", "-O", "-"]);
     both("media-get-nothing", &["media", "get", "00000000-0000-5000-8000-000000000000"]);
 }
 
@@ -152,6 +154,13 @@ fn the_platform_at_a_glance() {
 fn mfctls_own_settings() {
     both("config-explain", &["config", "explain", "worker.drain_timeout"]);
     both("config-show", &["config", "show"]);
+    both("config-path", &["config", "path"]);
+    both("config-trust", &["config", "trust"]);
+    // In places of their own: a profile changes what every later command works on.
+    for (name, words) in [("init-table", vec!["init"]), ("init-json", vec!["init", "-o", "json"])] {
+        let site = Site::new();
+        same(name, &site, &seen(&site.run(words)));
+    }
 }
 
 #[test]
@@ -159,4 +168,28 @@ fn wrong_usage_and_missing_things() {
     both("no-such-verb", &["ingset"]);
     both("no-such-job", &["jobs", "show", "00000000-0000-7000-8000-000000000000"]);
     both("no-such-group", &["lag", "nobody"]);
+}
+
+/// Each step of the demo ends as it should; one file fails on purpose, and is mended.
+#[test]
+fn the_demo_takes_every_step() {
+    let site = Site::new();
+    let report = site.json(["demo"], &[0]);
+    let codes: Vec<_> = report["steps"].as_array().unwrap().iter().map(|step| step["exit_code"].as_i64()).collect();
+    assert_eq!(codes, [0, 3, 0, 0, 0, 0, 0, 0].map(Some), "{report:#}");
+    let audit = &report["steps"][6]["result"];
+    assert_eq!((&audit["files"], &audit["enriched"]), (&13.into(), &13.into()), "{audit:#}");
+}
+
+#[test]
+fn completions_and_manual_pages_are_there_for_every_shell_and_verb() {
+    let site = Site::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let ran = site.run(["completions", shell]);
+        assert!(ran.code == 0 && ran.stdout.contains("mfctl"), "{shell}: {ran}");
+    }
+    assert_eq!(site.run(["completions", "tcsh"]).code, 2);
+    assert_eq!(site.run(["man", "--dir", "man"]).code, 0);
+    assert!(site.path("man/mfctl-dlq-redrive.1").exists());
+    assert_eq!(site.run(["man", "no", "such"]).code, 2);
 }
