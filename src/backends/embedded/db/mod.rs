@@ -146,6 +146,8 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
 fn connect_reading(path: &Path) -> Result<Connection> {
     // Not SQLITE_OPEN_READ_ONLY: such a connection cannot recover the WAL of a process that was killed.
     let connection = connect(path)?;
+    // Reads are short pages by key. There is a cache to each connection, and all of them fill up in a long run.
+    connection.pragma_update(None, "cache_size", -1024).during("configure the data folder's file")?;
     connection.pragma_update(None, "query_only", true).during("configure the data folder's file")?;
     Ok(connection)
 }
