@@ -1,6 +1,7 @@
 //! What operators ask of a running platform: audit, status, trace, retention. Reads through the ports; prints nothing.
 
 pub mod audit;
+mod digest;
 pub mod lag;
 pub mod retention;
 pub mod status;

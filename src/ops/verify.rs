@@ -10,12 +10,12 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest, Sha256 as Hasher};
-use tokio::io::AsyncReadExt;
 
 use crate::domain::event::{AnyEvent, unframe};
 use crate::domain::job::{FileStep, JournalFile};
 use crate::domain::names::{Buckets, keys, topics};
 use crate::domain::{Asset, AssetId, AssetState, JobId, ObjectRef, Sha256, SourcePath};
+use crate::ops::digest;
 use crate::ports::{Error, ErrorKind, FetchLimits, JobFilter, Ports, Result};
 
 const PAGE: usize = 512;
@@ -156,21 +156,15 @@ impl Look<'_> {
         } else {
             asset.staging.clone()
         };
-        let mut object = match self.ports.objects.open(&at).await {
+        let object = match self.ports.objects.open(&at).await {
             Ok(object) => object,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Err(format!("object {at} is not there"))),
             Err(error) => return Err(error),
         };
-        let mut hasher = Hasher::new();
-        let mut buffer = vec![0; 256 * 1024];
-        loop {
-            match object.read(&mut buffer).await {
-                Ok(0) => break,
-                Ok(read) => hasher.update(&buffer[..read]),
-                Err(error) => return Ok(Err(format!("object {at} cannot be read: {error}"))),
-            }
-        }
-        let digest = Sha256(hasher.finalize().into());
+        let digest = match digest::of(object).await {
+            Ok(digest) => digest,
+            Err(error) => return Ok(Err(format!("object {at} cannot be read: {error}"))),
+        };
         Ok(if digest == asset.sha256 {
             Ok(())
         } else {

@@ -233,37 +233,27 @@ impl Setting for Auto {
     }
 }
 
-impl Setting for u32 {
-    const EXPECTS: &'static str = "a whole number from 1";
+macro_rules! whole_number {
+    ($($number:ty),+) => {
+        $(impl Setting for $number {
+            const EXPECTS: &'static str = "a whole number from 1";
 
-    fn parse(raw: &Raw) -> Option<Self> {
-        let number = match raw {
-            Raw::Integer(number) => Self::try_from(*number).ok(),
-            other => other.text().and_then(|text| text.parse().ok()),
-        };
-        number.filter(|number| *number > 0)
-    }
+            fn parse(raw: &Raw) -> Option<Self> {
+                let number = match raw {
+                    Raw::Integer(number) => Self::try_from(*number).ok(),
+                    other => other.text().and_then(|text| text.parse().ok()),
+                };
+                number.filter(|number| *number > 0)
+            }
 
-    fn show(&self) -> String {
-        self.to_string()
-    }
+            fn show(&self) -> String {
+                self.to_string()
+            }
+        })+
+    };
 }
 
-impl Setting for u64 {
-    const EXPECTS: &'static str = "a whole number from 1";
-
-    fn parse(raw: &Raw) -> Option<Self> {
-        let number = match raw {
-            Raw::Integer(number) => Self::try_from(*number).ok(),
-            other => other.text().and_then(|text| text.parse().ok()),
-        };
-        number.filter(|number| *number > 0)
-    }
-
-    fn show(&self) -> String {
-        self.to_string()
-    }
-}
+whole_number!(u32, u64);
 
 /// A share of a whole, 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]

@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 
 use futures_util::StreamExt;
-use sha2::Digest;
-use tokio::io::AsyncReadExt;
 
 use super::files::{Standing, standing};
 use super::log_view::LogView;
@@ -12,6 +10,7 @@ use super::report::{Findings, ViolationKind};
 use super::{AuditOptions, AuditProgress};
 use crate::domain::names::{Buckets, keys};
 use crate::domain::{Asset, AssetId, AssetState, BucketName, EventId, JobId, ObjectKey, ObjectRef, Sha256, Stage};
+use crate::ops::digest;
 use crate::ports::{AssetFilter, Error, ErrorKind, ListedObject, ObjectStore, Ports, Result};
 
 const PAGE: usize = 1000;
@@ -110,20 +109,9 @@ async fn object_of(
 }
 
 /// The SHA-256 of an object, read back.
-pub(super) async fn hash(objects: &dyn ObjectStore, at: &ObjectRef) -> Result<Sha256> {
-    let mut reader = objects.open(at).await?;
-    let mut hasher = sha2::Sha256::new();
-    let mut buffer = vec![0u8; 256 * 1024];
-    loop {
-        let read = reader
-            .read(&mut buffer)
-            .await
-            .map_err(|e| Error::new(ErrorKind::Unreachable, format!("read {at}")).because(e))?;
-        if read == 0 {
-            return Ok(Sha256(hasher.finalize().into()));
-        }
-        hasher.update(&buffer[..read]);
-    }
+async fn hash(objects: &dyn ObjectStore, at: &ObjectRef) -> Result<Sha256> {
+    let read = digest::of(objects.open(at).await?).await;
+    read.map_err(|error| Error::new(ErrorKind::Unreachable, format!("read {at}")).because(error))
 }
 
 async fn check_searchable(ports: &Ports, assets: &[Asset], findings: &mut Findings) -> Result<()> {

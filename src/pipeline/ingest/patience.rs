@@ -2,11 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use crate::pipeline::retry::Policy;
 use crate::pipeline::stop::Stop;
 use crate::ports::{Error, ErrorKind, Result};
 
-const FIRST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(5);
 /// After this long without an answer the job is interrupted.
 const GIVE_UP: Duration = Duration::from_secs(60);
 
@@ -15,16 +14,16 @@ pub(super) async fn patiently<T, F>(stop: &Stop, mut call: impl FnMut() -> F) ->
 where
     F: Future<Output = Result<T>>,
 {
-    let (began, mut wait) = (Instant::now(), FIRST);
+    let (began, policy, mut failures) = (Instant::now(), Policy::default(), 0);
     loop {
         match call().await {
             Err(error) if waited_for(&error) && began.elapsed() < GIVE_UP => {
+                failures += 1;
                 tracing::warn!(error = error.full(), "trying again");
                 tokio::select! {
-                    () = tokio::time::sleep(wait.mul_f64(1.0 - fastrand::f64() / 2.0)) => {}
+                    () = tokio::time::sleep(policy.wait(failures)) => {}
                     _ = stop.wait() => return Err(error),
                 }
-                wait = (wait * 2).min(LONGEST);
             }
             answer => return answer,
         }

@@ -1,15 +1,9 @@
-//! What the contract does not say: how the statements find their rows, and how fast they are.
+//! What the contract does not say: how the statements find their rows.
 
 use rusqlite::Connection;
-use uuid::Uuid;
 
 use super::*;
 use crate::backends::embedded::{DataFolder, OpenMode};
-use crate::domain::asset::Stage;
-use crate::domain::event::Metadata;
-use crate::domain::job::FileOutcome;
-use crate::domain::names::keys;
-use crate::domain::{BucketName, RecordAddress, Revision, Sha256, TopicName};
 
 fn plan_of(connection: &Connection, sql: &str) -> String {
     let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
@@ -61,113 +55,4 @@ async fn statements_find_their_rows_by_index() {
         })
         .await
         .unwrap();
-}
-
-fn staged(n: u64, job_id: JobId) -> StagedRow {
-    let tenant = Tenant::default();
-    let mut digest = [0; 32];
-    digest[..8].copy_from_slice(&n.to_be_bytes());
-    let sha256 = Sha256(digest);
-    let event_id = EventId::fresh();
-    StagedRow {
-        asset_id: AssetId::of(&tenant, &sha256),
-        sha256,
-        size_bytes: 16 * 1024,
-        media_type: "application/octet-stream".into(),
-        event_id,
-        job_id,
-        staging: ObjectRef {
-            bucket: BucketName::new("myfarsi-dev-media-staging").unwrap(),
-            key: keys::staging(&tenant, job_id, event_id),
-        },
-        staged_at: Timestamp::UNIX_EPOCH,
-        metadata: Metadata::default(),
-        source_path: SourcePath::from_text(format!("/srv/media/archive/folder-{:03}/file-{n:06}.bin", n / 1000)),
-        host: "host".into(),
-        tenant,
-    }
-}
-
-fn outcome(row: &StagedRow) -> JobOutcome {
-    JobOutcome {
-        job_id: row.job_id,
-        tenant: row.tenant.clone(),
-        path: row.source_path.clone(),
-        outcome: FileOutcome::Accepted,
-        asset_id: Some(row.asset_id),
-        event_id: Some(row.event_id),
-        size_bytes: Some(row.size_bytes),
-        refusal: None,
-        at: row.staged_at,
-    }
-}
-
-/// Not a test of behaviour: prints rates. `cargo test --release --lib -- --ignored catalog::tests::rate --nocapture`.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement"]
-async fn rate_of_20_000_assets_in_batches_of_500() {
-    let data = tempfile::tempdir().unwrap();
-    let folder = DataFolder::open(data.path(), OpenMode::MayCreate).unwrap();
-    let catalog = SqliteCatalog::new(folder.db().clone());
-    let job = JobId(Uuid::now_v7());
-    let rows: Vec<StagedRow> = (0..20_000).map(|n| staged(n, job)).collect();
-    let group = GroupName::new("mfctl.dev.persist").unwrap();
-    macro_rules! timed {
-        ($name:literal, |$batch:ident, $number:ident| $call:expr) => {
-            let started = std::time::Instant::now();
-            for ($number, $batch) in rows.chunks(500).enumerate() {
-                $call.await.unwrap();
-            }
-            println!("{:>10}: {:?}", $name, started.elapsed());
-        };
-    }
-    timed!("stage", |batch, _n| catalog.stage(batch.to_vec()));
-    timed!("outcomes", |batch, _n| catalog.record_outcomes(batch.iter().map(outcome).collect()));
-    timed!("published", |batch, _n| {
-        let ids: Vec<AssetId> = batch.iter().map(|row| row.asset_id).collect();
-        let catalog = &catalog;
-        async move { catalog.mark_published(&ids, Timestamp::UNIX_EPOCH).await }
-    });
-    timed!("claim", |batch, n| {
-        let owner = |k: usize| RecordAddress {
-            topic: TopicName::known("ingest.raw"),
-            partition: (k % 6) as u32,
-            offset: (n * 500 + k) as i64,
-        };
-        let wish = |(k, row): (usize, &StagedRow)| ClaimRequest {
-            asset_id: row.asset_id,
-            revision: Revision::FIRST,
-            owner: owner(k),
-        };
-        catalog.claim(&group, batch.iter().enumerate().map(wish).collect())
-    });
-    timed!("complete", |_batch, n| {
-        let at = |partition| TopicPartition::new(TopicName::known("ingest.raw"), partition);
-        let committed: Vec<(TopicPartition, i64)> = (0..6).map(|p| (at(p), (n as i64 + 1) * 500)).collect();
-        let (catalog, group) = (&catalog, &group);
-        async move { catalog.complete_claims(group, &committed).await }
-    });
-    timed!("advance", |batch, _n| {
-        let step = |row: &StagedRow| Advance {
-            asset_id: row.asset_id,
-            revision: Revision::FIRST,
-            to: AssetState::Ingested,
-            at: Timestamp::UNIX_EPOCH,
-            facts: None,
-            stage: Stage::Persist,
-        };
-        catalog.advance(batch.iter().map(step).collect())
-    });
-    let started = std::time::Instant::now();
-    let (mut cursor, mut listed) = (None::<String>, 0);
-    loop {
-        let page = catalog.latest_outcomes(cursor.as_deref(), 1000).await.unwrap();
-        listed += page.items.len();
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
-        }
-    }
-    println!("{listed} latest outcomes in pages of 1,000: {:?}", started.elapsed());
-    println!("database: {} bytes", std::fs::metadata(folder.db().path()).unwrap().len());
 }
