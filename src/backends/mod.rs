@@ -2,3 +2,5 @@
 
 pub mod connect;
 pub mod embedded;
+pub mod http;
+pub mod tls;

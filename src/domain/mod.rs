@@ -13,6 +13,7 @@ pub mod names;
 pub mod partition;
 pub mod path;
 pub mod record;
+pub mod secret;
 pub mod text;
 
 pub use asset::{Asset, AssetState, Stage};
@@ -21,3 +22,4 @@ pub use jiff::Timestamp;
 pub use names::{BucketName, EnvName, GroupName, InvalidName, ObjectKey, ObjectRef, Tenant, TopicName};
 pub use path::SourcePath;
 pub use record::{Header, Headers, NewRecord, Record, RecordAddress, TopicPartition};
+pub use secret::Secret;

@@ -26,7 +26,7 @@ pub use keys::{Enrich, Ingest, KEYS, Key, PROFILE_KEYS, Retention, Settings, Slo
 pub use layers::{Choice, Layers};
 pub use origin::{Candidate, Layer, Origin, Place, Resolved};
 pub use profile::{ClusterService, Profile, ProfileKind, ProfileName};
-pub use secret::{Secret, SecretRef};
+pub use secret::SecretRef;
 pub use sources::{Flags, Sources};
 pub use suggest::did_you_mean;
 pub use template::{NewProfile, commented_file, reference};

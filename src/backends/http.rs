@@ -1,0 +1,190 @@
+//! What every HTTP backend shares: the client, who we say we are, and what a failed exchange means. Knows no service.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, Response, StatusCode};
+
+use super::tls::{self, TlsFiles};
+use crate::domain::Secret;
+use crate::ports::{Error, ErrorKind, Result};
+
+/// No answer that is read into memory is larger.
+const LARGEST: usize = 64 << 20;
+/// As much of an error's body is kept as helps a person.
+const BODY_SHOWN: usize = 600;
+
+/// How to reach a service.
+#[derive(Debug, Clone)]
+pub struct HttpOptions {
+    /// The table of settings that this comes from, for hints: `profile.prod.postgrest`.
+    pub settings: String,
+    /// Whom to trust, and who we are.
+    pub tls: TlsFiles,
+    /// A proxy, `http://host:port`.
+    pub proxy: Option<String>,
+    /// Hosts that are reached without it, separated by commas.
+    pub no_proxy: Option<String>,
+    /// How long a whole exchange may take.
+    pub timeout: Duration,
+}
+
+impl HttpOptions {
+    /// The usual patience, with nothing in between.
+    #[must_use]
+    pub fn direct(settings: impl Into<String>) -> Self {
+        let (tls, proxy, no_proxy) = (TlsFiles::default(), None, None);
+        Self { settings: settings.into(), tls, proxy, no_proxy, timeout: Duration::from_secs(30) }
+    }
+
+    /// A client. It opens no connection before its first request, and none that is not asked of it.
+    ///
+    /// # Errors
+    /// `Invalid` when a file or the proxy's address cannot be used.
+    pub fn client(&self) -> Result<Client> {
+        let mut builder = Client::builder()
+            .tls_backend_preconfigured(self.tls.client_config()?)
+            .user_agent(concat!("mfctl/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(Duration::from_secs(5))
+            .timeout(self.timeout)
+            .pool_idle_timeout(Duration::from_secs(30))
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy();
+        if let Some(address) = &self.proxy {
+            let invalid = |error| {
+                let what = format!("the proxy of {} is no address", self.settings);
+                Error::new(ErrorKind::Invalid, what).because(without_url(error))
+            };
+            let proxy = reqwest::Proxy::all(address.as_str()).map_err(invalid)?;
+            let except = self.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
+            builder = builder.proxy(proxy.no_proxy(except));
+        }
+        builder
+            .build()
+            .map_err(|error| Error::new(ErrorKind::Invalid, "make an HTTP client").because(without_url(error)))
+    }
+
+    /// What an exchange that brought no answer means.
+    #[must_use]
+    pub fn failed(&self, error: reqwest::Error, what: impl Into<String>) -> Error {
+        let kind = if error.is_timeout() && !error.is_connect() {
+            ErrorKind::Timeout
+        } else if error.is_builder() {
+            ErrorKind::Invalid
+        } else if error.is_decode() {
+            ErrorKind::Internal
+        } else {
+            ErrorKind::Unreachable
+        };
+        let hint = tls::handshake_hint(&error, &self.settings);
+        let mapped = Error::new(kind, what);
+        let mapped = match hint {
+            Some(hint) => mapped.hint(hint),
+            None => mapped,
+        };
+        mapped.because(without_url(error))
+    }
+}
+
+/// An address may hold a password; the error is shown without it.
+fn without_url(error: reqwest::Error) -> reqwest::Error {
+    error.without_url()
+}
+
+/// Who we say we are.
+#[derive(Debug, Clone, Default)]
+pub enum Auth {
+    /// Nobody.
+    #[default]
+    None,
+    /// A name and a password.
+    Basic {
+        /// The name.
+        username: String,
+        /// The password.
+        password: Secret,
+    },
+    /// A token.
+    Bearer(Secret),
+}
+
+impl Auth {
+    /// The `Authorization` header's value, marked so that nothing prints it.
+    ///
+    /// # Errors
+    /// `Invalid` for a secret that cannot stand in a header.
+    pub fn header(&self) -> Result<Option<HeaderValue>> {
+        let text = match self {
+            Self::None => return Ok(None),
+            Self::Basic { username, password } => {
+                let pair = format!("{username}:{}", password.expose());
+                format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
+            }
+            Self::Bearer(token) => format!("Bearer {}", token.expose()),
+        };
+        let mut value = HeaderValue::from_str(&text)
+            .map_err(|_| Error::new(ErrorKind::Invalid, "the secret has characters that no header can hold"))?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+}
+
+/// What a status that is no success means for the caller's next step.
+#[must_use]
+pub fn kind_of(status: StatusCode, headers: &HeaderMap) -> ErrorKind {
+    match status.as_u16() {
+        401 | 403 => ErrorKind::Denied,
+        404 | 410 => ErrorKind::NotFound,
+        408 | 504 => ErrorKind::Timeout,
+        409 | 412 => ErrorKind::Conflict,
+        429 => ErrorKind::Throttled,
+        503 if headers.contains_key(RETRY_AFTER) => ErrorKind::Throttled,
+        507 => ErrorKind::Full,
+        500..=599 => ErrorKind::Unreachable,
+        400..=499 => ErrorKind::Invalid,
+        _ => ErrorKind::Internal,
+    }
+}
+
+/// A body, read whole; more than this program would hold is an error.
+///
+/// # Errors
+/// Those of the connection; `Invalid` when it is too large.
+pub async fn body(mut response: Response, options: &HttpOptions, what: &str) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| options.failed(error, what))? {
+        if bytes.len() + chunk.len() > LARGEST {
+            return Err(Error::new(ErrorKind::Invalid, format!("{what}: the answer is larger than 64 MiB")));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+/// A body for people: one line, cut.
+#[must_use]
+pub fn shown(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(4 * BODY_SHOWN)]);
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(BODY_SHOWN).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_in_the_header_and_in_no_debug_text() {
+        let header = Auth::Bearer(Secret::new("t0ken")).header().unwrap().unwrap();
+        assert_eq!(header, "Bearer t0ken");
+        assert!(!format!("{header:?}").contains("t0ken"));
+        assert!(Auth::Bearer(Secret::new("a\nb")).header().is_err());
+    }
+
+    #[test]
+    fn what_passes_is_a_dependency_and_what_does_not_is_not() {
+        let kind = |status| kind_of(StatusCode::from_u16(status).unwrap(), &HeaderMap::new());
+        assert!([500, 502, 503, 429, 408].iter().all(|status| kind(*status).is_dependency()));
+        assert!([400, 401, 403, 404, 409, 422].iter().all(|status| !kind(*status).is_dependency()));
+    }
+}
