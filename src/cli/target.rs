@@ -62,10 +62,8 @@ impl Target {
     #[must_use]
     pub fn of(settings: &Settings) -> Self {
         let profile = &settings.profile;
-        let endpoints = profile.services.iter().filter_map(|(service, fields)| {
-            let address = without_credentials(fields.address()?);
-            Some(Endpoint { service: service.clone(), address })
-        });
+        let endpoints = profile.services.endpoints().into_iter();
+        let endpoints = endpoints.map(|(service, address)| Endpoint { service: service.to_owned(), address });
         Self {
             profile: profile.name.to_string(),
             environment: profile.environment.clone(),
@@ -104,17 +102,6 @@ impl Target {
             DataDirMode::MustExist => exists(&self.data_dir),
         }
     }
-}
-
-/// `https://user:password@host/` without what stands before the `@`.
-fn without_credentials(address: &str) -> String {
-    let strip = |part: &str| {
-        let (scheme, rest) = part.split_once("://").map_or(("", part), |(scheme, rest)| (scheme, rest));
-        let authority = rest.find('/').unwrap_or(rest.len());
-        let host = rest[..authority].rfind('@').map_or(rest, |at| &rest[at + 1..]);
-        if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
-    };
-    address.split(',').map(strip).collect::<Vec<_>>().join(",")
 }
 
 fn create_private(dir: &Path) -> Result<()> {
@@ -163,12 +150,6 @@ pub(super) mod tests {
     fn the_first_line_names_profile_environment_and_folder() {
         let line = target(Path::new("/home/x/.local/share/mfctl"), false).first_line();
         assert_eq!(line, "target: profile=embedded env=dev data=/home/x/.local/share/mfctl");
-    }
-
-    #[test]
-    fn an_endpoint_is_shown_without_credentials() {
-        assert_eq!(without_credentials("https://u:p@w@host:1/x@y"), "https://host:1/x@y");
-        assert_eq!(without_credentials("a:9092,b:9092"), "a:9092,b:9092");
     }
 
     #[test]

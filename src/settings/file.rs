@@ -1,6 +1,6 @@
 //! One configuration file: every key known, every value of its type, every line remembered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -10,10 +10,11 @@ use toml::de::{DeTable, DeValue};
 use super::error::Error;
 use super::keys::{KEYS, Key, PROFILE_KEYS, SECTIONS};
 use super::origin::{Candidate, Layer, Origin, Place};
-use super::profile::{ClusterService, ProfileKind, ProfileName, SERVICES, is_secret};
+use super::profile::{ProfileKind, ProfileName};
 use super::secret::SecretRef;
+use super::services::{SERVICE_KEYS, SERVICES};
 use super::suggest::did_you_mean;
-use super::value::{Raw, Setting};
+use super::value::{Kind, Raw, Setting};
 
 /// A file's content.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,9 +31,10 @@ pub(super) struct FileLayer {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ProfileTable {
     pub(super) origin: Origin,
-    /// The profile's keys and its own settings, by their full name.
+    /// The profile's keys, its services' and its own settings, by their full name.
     pub(super) values: BTreeMap<&'static str, Candidate>,
-    pub(super) services: BTreeMap<String, ClusterService>,
+    /// The services it has, be their tables empty.
+    pub(super) services: BTreeSet<&'static str>,
 }
 
 type Entry<'a, 'i> = (&'a Spanned<toml::de::DeString<'i>>, &'a Spanned<DeValue<'i>>);
@@ -89,7 +91,7 @@ impl Reader<'_> {
                 Ok(())
             }
             section if SECTIONS.iter().any(|(known, _)| *known == section) => {
-                self.section(section, value, &mut file.general)
+                self.section(KEYS, section, value, &mut file.general)
             }
             unknown => {
                 let known = SECTIONS.iter().map(|(name, _)| *name).chain(["default_profile", "profile"]);
@@ -119,18 +121,19 @@ impl Reader<'_> {
         value: &Spanned<DeValue<'_>>,
     ) -> Result<ProfileTable, Error> {
         let mut table =
-            ProfileTable { origin: self.origin(name.span()), values: BTreeMap::new(), services: BTreeMap::new() };
+            ProfileTable { origin: self.origin(name.span()), values: BTreeMap::new(), services: BTreeSet::new() };
         for (key, value) in self.table(name.get_ref(), value)? {
             let word: &str = key.get_ref();
             if let Some(known) = PROFILE_KEYS.iter().find(|known| known.field == word) {
                 table.values.insert(known.name, self.candidate(known, key.span(), value)?);
             } else if SECTIONS.iter().any(|(section, _)| *section == word) {
-                self.section(word, value, &mut table.values)?;
-            } else if SERVICES.contains(&word) {
-                table.services.insert(word.to_owned(), self.service(word, value)?);
+                self.section(KEYS, word, value, &mut table.values)?;
+            } else if let Some((service, _)) = SERVICES.iter().find(|(service, _)| *service == word) {
+                table.services.insert(service);
+                self.section(SERVICE_KEYS, word, value, &mut table.values)?;
             } else {
                 let fields = PROFILE_KEYS.iter().map(|key| key.field);
-                let known = fields.chain(SECTIONS.iter().map(|(name, _)| *name)).chain(SERVICES);
+                let known = fields.chain(SECTIONS.iter().chain(SERVICES).map(|(name, _)| *name));
                 return Err(self.unknown(word, key.span(), known));
             }
         }
@@ -140,7 +143,7 @@ impl Reader<'_> {
 
     fn services_fit(&self, table: &ProfileTable) -> Result<(), Error> {
         let kind = table.values.get("profile.kind").and_then(|candidate| ProfileKind::parse(&candidate.raw));
-        match (kind, table.services.keys().next(), &table.origin.place) {
+        match (kind, table.services.first(), &table.origin.place) {
             (Some(ProfileKind::Embedded), Some(service), Some(place)) => {
                 Err(Error::invalid(format!("an embedded profile has no {service}: everything is in its data folder"))
                     .at(place.clone())
@@ -152,14 +155,15 @@ impl Reader<'_> {
 
     fn section(
         &self,
+        keys: &'static [Key],
         section: &str,
         value: &Spanned<DeValue<'_>>,
         into: &mut BTreeMap<&'static str, Candidate>,
     ) -> Result<(), Error> {
         for (name, value) in self.table(section, value)? {
             let word: &str = name.get_ref();
-            let Some(key) = KEYS.iter().find(|key| key.section == section && key.field == word) else {
-                let known = KEYS.iter().filter(|key| key.section == section).map(|key| key.field);
+            let Some(key) = keys.iter().find(|key| key.section == section && key.field == word) else {
+                let known = keys.iter().filter(|key| key.section == section).map(|key| key.field);
                 return Err(self.unknown(&format!("{section}.{word}"), name.span(), known));
             };
             into.insert(key.name, self.candidate(key, name.span(), value)?);
@@ -167,23 +171,12 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn service(&self, service: &str, value: &Spanned<DeValue<'_>>) -> Result<ClusterService, Error> {
-        let mut fields = BTreeMap::new();
-        for (name, value) in self.table(service, value)? {
-            let word = name.get_ref().to_string();
-            let raw =
-                raw(value.get_ref()).ok_or_else(|| self.wrong(&word, "a text, a number, true or false", value))?;
-            if is_secret(&word) {
-                let Raw::Text(text) = &raw else { return Err(self.wrong(&word, "a secret's reference", value)) };
-                SecretRef::parse(text).map_err(|error| error.at(self.place(name.span())))?;
-            }
-            fields.insert(word, raw);
-        }
-        Ok(ClusterService { fields })
-    }
-
     fn candidate(&self, key: &Key, span: Range<usize>, value: &Spanned<DeValue<'_>>) -> Result<Candidate, Error> {
-        let raw = raw(value.get_ref()).filter(|raw| key.canonical(raw).is_some());
+        let given = raw(value.get_ref());
+        if let (Kind::Secret, Some(Raw::Text(text))) = (key.kind, &given) {
+            SecretRef::parse(text).map_err(|error| error.at(self.place(value.span())))?;
+        }
+        let raw = given.filter(|raw| key.canonical(raw).is_some());
         let raw = raw.ok_or_else(|| self.wrong(key.name, key.expects, value))?;
         Ok(Candidate { raw, origin: self.origin(span) })
     }

@@ -1,12 +1,14 @@
 //! The one table of settings: name, type, default and what it is for. Everything else about a key follows from here.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::Error;
 use super::layers::Resolver;
 use super::origin::Resolved;
-use super::profile::{DataDir, Profile, ProfileKind};
-use super::value::{Auto, ByteSize, Percent, Ratio, Raw, Setting};
+use super::profile::{Profile, ProfileKind};
+use super::services::SERVICE_KEYS;
+use super::value::{Auto, ByteSize, Kind, Percent, Ratio, Raw, Setting};
 use crate::domain::{EnvName, Tenant};
 
 /// What is known of a key.
@@ -24,9 +26,13 @@ pub struct Key {
     pub default: &'static str,
     /// What it is for.
     pub doc: &'static str,
-    /// Whether a variable may set it.
+    /// Whether a variable of mfctl's own may set it.
     pub from_env: bool,
-    check: fn(&Raw) -> Option<String>,
+    /// Other tools' variables that fill it where the profile leaves it open, the first that is set.
+    pub foreign: &'static [&'static str],
+    /// What is done with a value before it is used.
+    pub kind: Kind,
+    pub(super) check: fn(&Raw) -> Option<String>,
 }
 
 impl Key {
@@ -44,11 +50,20 @@ impl Key {
 
     /// The default as a value; a profile's keys have none of their own.
     pub(super) fn default_raw(&self) -> Option<Raw> {
-        (self.section != "profile").then(|| Raw::Text(self.default.to_owned()))
+        (self.section != "profile" && self.default != NONE).then(|| Raw::Text(self.default.to_owned()))
+    }
+
+    /// Whether it is a key of a service: `[profile.NAME.SERVICE]`.
+    #[must_use]
+    pub fn is_of_service(&self) -> bool {
+        self.section != "profile" && self.name.starts_with("profile.")
     }
 }
 
-fn canonical<T: Setting>(raw: &Raw) -> Option<String> {
+/// What stands for the default of a key that has none.
+pub(super) const NONE: &str = "none";
+
+pub(super) fn canonical<T: Setting>(raw: &Raw) -> Option<String> {
     T::parse(raw).map(|value| value.show())
 }
 
@@ -81,6 +96,8 @@ macro_rules! sections {
             default: $default,
             doc: $doc.trim_ascii(),
             from_env: true,
+            foreign: &[],
+            kind: <$type as Setting>::KIND,
             check: canonical::<$type>,
         }, )* )* ];
 
@@ -187,11 +204,11 @@ pub static PROFILE_KEYS: &[Key] = &[
     profile_key(
         "profile.data_dir",
         "data_dir",
-        DataDir::EXPECTS,
+        <PathBuf as Setting>::EXPECTS,
         "mfctl in the platform's data folder for `embedded`, mfctl-NAME for others",
         "The data folder. In a file, a relative path stands below the file's folder.",
         true,
-        canonical::<DataDir>,
+        canonical::<PathBuf>,
     ),
     profile_key(
         "profile.tenant",
@@ -231,12 +248,18 @@ const fn profile_key(
     from_env: bool,
     check: fn(&Raw) -> Option<String>,
 ) -> Key {
-    Key { name, section: "profile", field, expects, default, doc, from_env, check }
+    let kind = if matches!(field.as_bytes(), b"data_dir") { Kind::Path } else { Kind::Plain };
+    Key { name, section: "profile", field, expects, default, doc, from_env, foreign: &[], kind, check }
+}
+
+/// Every key there is: the profiles', their services', and those outside.
+pub fn all() -> impl Iterator<Item = &'static Key> {
+    PROFILE_KEYS.iter().chain(SERVICE_KEYS).chain(KEYS)
 }
 
 /// The key of this full name.
 pub(super) fn find(name: &str) -> Option<&'static Key> {
-    KEYS.iter().chain(PROFILE_KEYS).find(|key| key.name == name)
+    all().find(|key| key.name == name)
 }
 
 #[cfg(test)]

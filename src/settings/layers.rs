@@ -8,10 +8,11 @@ use super::error::{Error, ErrorKind};
 use super::file::{self, FileLayer, ProfileTable};
 use super::keys::{KEYS, Key, PROFILE_KEYS, Settings, find};
 use super::origin::{Candidate, Layer, Origin, Place, Resolved};
-use super::profile::{DataDir, Profile, ProfileKind, ProfileName};
+use super::profile::{Profile, ProfileKind, ProfileName};
+use super::services::{SERVICE_KEYS, Services};
 use super::sources::Sources;
 use super::suggest::did_you_mean;
-use super::value::{Raw, Setting};
+use super::value::{Kind, Raw, Setting};
 use crate::domain::{EnvName, Tenant};
 
 /// Variables that are no settings of their own.
@@ -183,7 +184,31 @@ impl Layers {
             let variable = variable.map(|candidate| self.absolute_in(Some(&self.sources.cwd), key, candidate));
             resolver.add(key, default.into_iter().chain(own).chain(variable).chain(self.flag(key)));
         }
+        for key in SERVICE_KEYS.iter().filter(|key| self.has_service(name, key.section)) {
+            let default = key.default_raw().map(|raw| Candidate { raw, origin: Origin::default_layer() });
+            let own = self.tables(name).filter_map(|(file, table)| {
+                let candidate = table.values.get(key.name)?;
+                Some(self.absolute_in(file.path.parent(), key, candidate.clone()))
+            });
+            resolver.add(key, default.into_iter().chain(self.foreign(key)).chain(own));
+        }
         Ok(resolver)
+    }
+
+    fn has_service(&self, profile: &ProfileName, service: &str) -> bool {
+        self.tables(profile).any(|(_, table)| table.services.contains(service))
+    }
+
+    /// What another tool's variable says; one that says nothing of use counts as not set. A secret stays where it is.
+    fn foreign(&self, key: &Key) -> Option<Candidate> {
+        let set = |name: &&&str| self.sources.env.get(**name).is_some_and(|value| !value.is_empty());
+        let name = key.foreign.iter().find(set)?;
+        let raw = match key.kind {
+            Kind::Secret => Raw::Text(format!("env:{name}")),
+            _ => Raw::Text(self.sources.env.get(*name)?.clone()),
+        };
+        key.canonical(&raw)?;
+        Some(self.absolute_in(Some(&self.sources.cwd), key, Candidate { raw, origin: Origin::variable(name) }))
     }
 
     fn flag(&self, key: &Key) -> Option<Candidate> {
@@ -194,7 +219,7 @@ impl Layers {
 
     fn absolute_in(&self, base: Option<&Path>, key: &Key, candidate: Candidate) -> Candidate {
         match (&candidate.raw, base) {
-            (Raw::Text(text), Some(base)) if key.name == "profile.data_dir" => {
+            (Raw::Text(text), Some(base)) if key.kind == Kind::Path => {
                 let path = self.sources.absolute(Path::new(text), base);
                 Candidate { raw: Raw::Text(path.to_string_lossy().into_owned()), origin: candidate.origin }
             }
@@ -236,7 +261,7 @@ impl Layers {
     }
 
     fn profile(&self, name: &ProfileName, resolver: &Resolver) -> Result<Profile, Error> {
-        let services = self.tables(name).flat_map(|(_, table)| table.services.clone()).collect();
+        let services = Services::build(resolver, |service| self.has_service(name, service))?;
         Ok(Profile {
             name: name.clone(),
             kind: resolver.typed::<ProfileKind>("profile.kind")?,
@@ -255,7 +280,7 @@ impl Layers {
             return Ok(self.sources.absolute(dir, &self.sources.cwd));
         }
         match resolver.winner("profile.data_dir") {
-            Some(_) => resolver.typed::<DataDir>("profile.data_dir").map(|dir| PathBuf::from(dir.0)),
+            Some(_) => resolver.typed::<PathBuf>("profile.data_dir"),
             None => {
                 Err(Error::invalid("there is no home folder to keep data in").hint("give --data-dir or MFCTL_DATA_DIR"))
             }
@@ -364,6 +389,11 @@ impl Resolver {
                 None => error,
             }
         })
+    }
+
+    /// [`Resolver::typed`], `None` where nobody gives a value.
+    pub(super) fn optional<T: Setting>(&self, name: &str) -> Result<Option<T>, Error> {
+        self.winner(name).map(|_| self.typed(name)).transpose()
     }
 
     /// Every key's effective value and what it hides.

@@ -15,6 +15,7 @@ mod layers;
 mod origin;
 mod profile;
 mod secret;
+mod services;
 mod sources;
 mod suggest;
 mod template;
@@ -22,15 +23,18 @@ mod value;
 
 pub use discover::{Considered, Status, discover};
 pub use error::{Error, ErrorKind};
-pub use keys::{Enrich, Ingest, KEYS, Key, PROFILE_KEYS, Retention, Settings, Slo, Storage, Worker};
+pub use keys::{Enrich, Ingest, KEYS, Key, PROFILE_KEYS, Retention, Settings, Slo, Storage, Worker, all as all_keys};
 pub use layers::{Choice, Layers};
 pub use origin::{Candidate, Layer, Origin, Place, Resolved};
-pub use profile::{ClusterService, Profile, ProfileKind, ProfileName};
+pub use profile::{Profile, ProfileKind, ProfileName};
 pub use secret::SecretRef;
+pub use services::{
+    Brokers, Database, Kafka, Postgrest, Registry, S3, SERVICE_KEYS, SaslMechanism, Security, Services, Url,
+};
 pub use sources::{Flags, Sources};
 pub use suggest::did_you_mean;
 pub use template::{NewProfile, commented_file, reference};
-pub use value::{Auto, ByteSize, Percent, Ratio, Raw, Setting, parse_duration};
+pub use value::{Auto, ByteSize, Kind, Percent, Ratio, Raw, Setting, parse_duration};
 
 #[cfg(test)]
 mod tests;

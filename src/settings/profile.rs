@@ -1,11 +1,11 @@
 //! Profiles: what a command works on.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::error::Error;
+use super::services::Services;
 use super::value::{Raw, Setting};
 use crate::domain::{EnvName, Tenant};
 
@@ -78,53 +78,6 @@ impl Setting for ProfileKind {
     }
 }
 
-/// A data folder as written; made absolute when the profile is built.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct DataDir(pub(super) String);
-
-impl Setting for DataDir {
-    const EXPECTS: &'static str = "a path";
-
-    fn parse(raw: &Raw) -> Option<Self> {
-        match raw {
-            Raw::Text(text) if !text.is_empty() && !text.contains('\0') => Some(Self(text.clone())),
-            _ => None,
-        }
-    }
-
-    fn show(&self) -> String {
-        self.0.clone()
-    }
-}
-
-/// The services of a cluster profile, each a table `[profile.NAME.<service>]`.
-pub(super) const SERVICES: [&str; 7] = ["kafka", "s3", "postgrest", "schema_registry", "opensearch", "consul", "vault"];
-
-/// What a profile says of one service. The service's backend gives the fields their types.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct ClusterService {
-    /// The fields; one that holds a secret is a reference.
-    pub fields: BTreeMap<String, Raw>,
-}
-
-impl ClusterService {
-    /// Where the service is, as the profile says it.
-    #[must_use]
-    pub fn address(&self) -> Option<&str> {
-        ["brokers", "url", "endpoint", "address"].iter().find_map(|name| match self.fields.get(*name) {
-            Some(Raw::Text(text)) => Some(text.as_str()),
-            _ => None,
-        })
-    }
-}
-
-/// Whether a field of a service holds a secret, and so must be a reference.
-pub(super) fn is_secret(field: &str) -> bool {
-    ["password", "secret", "secret_key", "secret_access_key", "secret_id", "token", "private_key", "passphrase"]
-        .iter()
-        .any(|ending| field == *ending || field.ends_with(&format!("_{ending}")))
-}
-
 /// The profile a command works on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Profile {
@@ -142,6 +95,6 @@ pub struct Profile {
     pub protected: bool,
     /// Who is said to have done what.
     pub actor: String,
-    /// The services of a cluster profile by name.
-    pub services: BTreeMap<String, ClusterService>,
+    /// The servers of a cluster profile.
+    pub services: Services,
 }

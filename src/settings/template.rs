@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::keys::{KEYS, Key, PROFILE_KEYS, SECTIONS};
 use super::profile::ProfileName;
+use super::services::{SERVICE_KEYS, SERVICES};
 use crate::domain::EnvName;
 
 /// A profile that `init` is to write.
@@ -92,16 +93,23 @@ pub fn reference() -> String {
          file, the project's file, the environment, flags. A key that a profile sets for itself hides what files say in\n\
          general. `mfctl config path` names the files.\n",
     );
-    let profile = ("profile", "A profile: `[profile.NAME]`.");
-    for (section, about) in std::iter::once(&profile).chain(SECTIONS) {
-        text.push_str(&format!("\n## {section}\n\n{about}\n\n| key | value | default | variable | |\n|-|-|-|-|-|\n"));
-        for key in PROFILE_KEYS.iter().chain(KEYS).filter(|key| key.section == *section) {
-            let variable = key.variable().map_or_else(|| "-".to_owned(), |name| format!("`{name}`"));
-            text.push_str(&format!(
-                "| `{}` | {} | {} | {variable} | {} |\n",
-                key.field, key.expects, key.default, key.doc
-            ));
-        }
+    push_section(&mut text, PROFILE_KEYS, "profile", "A profile: `[profile.NAME]`.");
+    for (service, about) in SERVICES {
+        let about = format!("{about} `[profile.NAME.{service}]`; a profile without this table does not have it.");
+        push_section(&mut text, SERVICE_KEYS, service, &about);
+    }
+    for (section, about) in SECTIONS {
+        push_section(&mut text, KEYS, section, about);
     }
     text
+}
+
+fn push_section(text: &mut String, keys: &[Key], section: &str, about: &str) {
+    text.push_str(&format!("\n## {section}\n\n{about}\n\n| key | value | default | variable | |\n|-|-|-|-|-|\n"));
+    for key in keys.iter().filter(|key| key.section == section) {
+        let names = key.variable().into_iter().chain(key.foreign.iter().map(|name| (*name).to_owned()));
+        let names = names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let variable = if names.is_empty() { "-" } else { &names };
+        text.push_str(&format!("| `{}` | {} | {} | {variable} | {} |\n", key.field, key.expects, key.default, key.doc));
+    }
 }

@@ -322,19 +322,56 @@ fn a_profile_without_an_environment_is_refused_with_its_line() {
     assert!(text.contains("mfctl.toml:2: profile `a` has no environment"), "{text}");
 }
 
+const CLUSTER: &str = "[profile.c]\nkind = \"cluster\"\nenvironment = \"dev\"\n\
+    [profile.c.kafka]\nbrokers = [\"a:9092\", \"b:9092\"]\n[profile.c.s3]\nca = \"tls/ca.pem\"\n";
+
 #[test]
-fn a_cluster_profile_keeps_its_services_and_takes_secrets_by_reference_alone() {
-    let cluster = |password: &str| {
-        format!(
-            "[profile.c]\nkind = \"cluster\"\nenvironment = \"dev\"\n[profile.c.kafka]\nbrokers = [\"a:9092\", \"b:9092\"]\n\
-             password = \"{password}\"\n"
-        )
-    };
-    let settings = Site::new().user(&cluster("env:KAFKA_PASSWORD")).profile("c").settings().unwrap();
+fn a_cluster_profile_has_the_services_it_names_and_no_other() {
+    let settings = Site::new().user(CLUSTER).profile("c").settings().unwrap();
     assert_eq!(settings.profile.kind, ProfileKind::Cluster);
-    assert_eq!(settings.profile.services["kafka"].address(), Some("a:9092,b:9092"));
-    let (_, text) = Site::new().user(&cluster("hunter2")).profile("c").error();
-    assert!(text.contains("by reference") && !text.contains("hunter2"), "{text}");
+    let services = &settings.profile.services;
+    assert_eq!(services.kafka.as_ref().unwrap().brokers.as_ref().unwrap().0, "a:9092,b:9092");
+    assert!(services.postgrest.is_none() && services.schema_registry.is_none());
+    assert_eq!(services.endpoints(), [("kafka", "a:9092,b:9092".to_owned()), ("s3", "aws/us-east-1".to_owned())]);
+    let ca = services.s3.as_ref().unwrap().ca.as_deref().unwrap();
+    assert!(ca.is_absolute() && ca.ends_with("tls/ca.pem"), "{}", ca.display());
+}
+
+#[test]
+fn secrets_are_given_by_reference_alone_and_not_repeated() {
+    for (table, key) in [("kafka", "password"), ("s3", "secret_key"), ("database", "admin_url")] {
+        let text = format!("[profile.c]\nkind = \"cluster\"\nenvironment = \"dev\"\n[profile.c.{table}]\n{key} = \"hunter2\"\n");
+        let (_, said) = Site::new().user(&text).profile("c").error();
+        assert!(said.contains("by reference") && said.contains(":5:") && !said.contains("hunter2"), "{said}");
+    }
+    let (_, said) = Site::new()
+        .user("[profile.c]\nkind = \"cluster\"\nenvironment = \"dev\"\n[profile.c.postgrest]\nurl = \"http://u:hunter2@host\"\n")
+        .profile("c")
+        .error();
+    assert!(said.contains("without a password") && !said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn other_tools_variables_fill_what_a_table_leaves_open_and_nothing_else() {
+    let site = |text: &str| {
+        Site::new()
+            .user(text)
+            .profile("c")
+            .env("AWS_REGION", "eu-north-1")
+            .env("AWS_SECRET_ACCESS_KEY", "hunter2")
+            .env("AWS_ENDPOINT_URL", "http://elsewhere:9000")
+    };
+    let open = site(CLUSTER).settings().unwrap();
+    let s3 = open.profile.services.s3.as_ref().unwrap();
+    assert_eq!((s3.region.as_str(), s3.endpoint.as_ref().unwrap().0.as_str()), ("eu-north-1", "http://elsewhere:9000"));
+    let secret = resolved(&open, "profile.s3.secret_key");
+    assert_eq!((secret.value.as_str(), secret.origin.to_string()), ("env:AWS_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY".into()));
+    assert!(!format!("{open:?}").contains("hunter2"));
+    let said = site(&format!("{CLUSTER}region = \"us-west-2\"\n")).settings().unwrap();
+    let region = resolved(&said, "profile.s3.region");
+    assert_eq!((region.value.as_str(), region.hidden[0].0.as_str()), ("us-west-2", "eu-north-1"));
+    let without = site("[profile.c]\nkind = \"cluster\"\nenvironment = \"dev\"\n").settings().unwrap();
+    assert!(without.profile.services.s3.is_none());
 }
 
 #[test]
@@ -365,5 +402,5 @@ fn the_file_that_init_writes_is_read_back_and_changes_nothing_but_the_profile() 
 #[test]
 fn the_reference_names_every_key() {
     let text = reference();
-    assert!(KEYS.iter().chain(PROFILE_KEYS).all(|key| text.contains(&format!("| `{}` |", key.field))));
+    assert!(all_keys().all(|key| text.contains(&format!("| `{}` |", key.field))));
 }

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::secret::SecretRef;
 use crate::domain::{EnvName, Tenant};
 
 /// A value as given, before its type is known.
@@ -40,10 +42,24 @@ impl fmt::Display for Raw {
     }
 }
 
+/// What is done with a value before it is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing.
+    Plain,
+    /// It is a path: one that is not absolute stands below its file's folder.
+    Path,
+    /// It says where a secret is. The value itself may never stand in its place.
+    Secret,
+}
+
 /// A type that a setting may have.
 pub trait Setting: Sized {
     /// What a value looks like, in a few words with an example.
     const EXPECTS: &'static str;
+
+    /// What is done with a value before it is used.
+    const KIND: Kind = Kind::Plain;
 
     /// The value, if it is one.
     fn parse(raw: &Raw) -> Option<Self>;
@@ -253,7 +269,7 @@ macro_rules! whole_number {
     };
 }
 
-whole_number!(u32, u64);
+whole_number!(u16, u32, u64);
 
 /// A share of a whole, 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
@@ -342,6 +358,36 @@ impl Setting for String {
 
     fn show(&self) -> String {
         self.clone()
+    }
+}
+
+/// A path as written; made absolute when its layer is read.
+impl Setting for PathBuf {
+    const EXPECTS: &'static str = "a path";
+    const KIND: Kind = Kind::Path;
+
+    fn parse(raw: &Raw) -> Option<Self> {
+        match raw {
+            Raw::Text(text) if !text.is_empty() && !text.contains('\0') => Some(Self::from(text)),
+            _ => None,
+        }
+    }
+
+    fn show(&self) -> String {
+        self.to_string_lossy().into_owned()
+    }
+}
+
+impl Setting for SecretRef {
+    const EXPECTS: &'static str = "where the secret is: \"env:NAME\" or \"file:/path\"";
+    const KIND: Kind = Kind::Secret;
+
+    fn parse(raw: &Raw) -> Option<Self> {
+        raw.text().and_then(|text| Self::parse(text).ok())
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
     }
 }
 

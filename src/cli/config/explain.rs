@@ -7,7 +7,7 @@ use super::ValueReport;
 use super::show::chosen;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::output::{Cell, Output, Page, Render, Tone};
-use crate::settings::{KEYS, Key, Layers, PROFILE_KEYS, Resolved, did_you_mean};
+use crate::settings::{Key, Layers, Resolved, all_keys, did_you_mean};
 
 /// Arguments of `mfctl config explain`.
 #[derive(Debug, ClapArgs)]
@@ -15,6 +15,7 @@ use crate::settings::{KEYS, Key, Layers, PROFILE_KEYS, Resolved, did_you_mean};
 Examples:
   mfctl config explain worker.drain_timeout
   mfctl config explain data_dir --profile prod    a profile's key
+  mfctl config explain s3.endpoint --profile prod one of its servers'
   mfctl config explain MFCTL_ENRICH_MEMORY        by its variable
 
 Exit codes: 0 shown, 6 no such key, or a file or variable is wrong")]
@@ -36,6 +37,8 @@ pub struct Explanation {
     pub default: String,
     /// The variable that sets it.
     pub variable: Option<String>,
+    /// Other tools' variables that fill it where the profile leaves it open.
+    pub fallback_variables: Vec<&'static str>,
     /// Where to write it in a file.
     pub table: String,
     /// What is in effect; none for a profile's key when no profile is chosen.
@@ -58,6 +61,10 @@ pub fn run(args: &Args, layers: &Layers, output: &Output) -> Result<()> {
     let table = match (key.section, profile) {
         ("profile", Some(profile)) => format!("[profile.{profile}]"),
         ("profile", None) => "[profile.NAME]".to_owned(),
+        (service, profile) if key.is_of_service() => {
+            let profile = profile.map_or("NAME", |profile| profile.as_str());
+            format!("[profile.{profile}.{service}]")
+        }
         (section, _) => format!("[{section}], or [profile.NAME.{section}] for one profile"),
     };
     output.print(&explanation(key, table, resolved.as_ref()))
@@ -72,6 +79,7 @@ fn explanation(key: &Key, table: String, resolved: Option<&Resolved>) -> Explana
         expects: key.expects.to_owned(),
         default: key.default.to_owned(),
         variable: key.variable(),
+        fallback_variables: key.foreign.to_vec(),
         table,
         effective: resolved.map(|resolved| ValueReport::new(&resolved.value, &resolved.origin)),
         hides: hidden.clone().map(|(value, origin)| ValueReport::new(value, origin)).collect(),
@@ -80,19 +88,22 @@ fn explanation(key: &Key, table: String, resolved: Option<&Resolved>) -> Explana
 }
 
 fn find(given: &str) -> Result<&'static Key> {
-    let all = || PROFILE_KEYS.iter().chain(KEYS);
-    let own = |key: &&Key| key.section == "profile" && (key.field == given || profile_field(given) == Some(key.field));
-    let found = all().find(|key| key.name == given || key.variable().as_deref() == Some(given));
-    found.or_else(|| all().find(own)).ok_or_else(|| {
+    let in_profile = |key: &&Key| {
+        let name = key.name.strip_prefix("profile.");
+        name.is_some_and(|name| name == given || profile_field(given) == Some(name))
+    };
+    let is_named = |key: &&Key| key.name == given || key.variable().as_deref() == Some(given);
+    let found = all_keys().find(is_named).or_else(|| all_keys().find(in_profile));
+    found.ok_or_else(|| {
         let failure = Failure::not_found(format!("there is no setting `{given}`"));
-        match did_you_mean(given, all().map(|key| key.name)) {
+        match did_you_mean(given, all_keys().map(|key| key.name)) {
             Some(meant) => failure.hint(format!("did you mean `{meant}`?")),
             None => failure.hint("`mfctl config show` lists every key"),
         }
     })
 }
 
-/// `data_dir` of `profile.prod.data_dir`.
+/// `data_dir` of `profile.prod.data_dir`, `kafka.brokers` of `profile.prod.kafka.brokers`.
 fn profile_field(given: &str) -> Option<&str> {
     given.strip_prefix("profile.")?.split_once('.').map(|(_, field)| field)
 }
@@ -104,9 +115,12 @@ impl Render for Explanation {
         page.field("default", self.default.as_str());
         page.field("table", self.table.as_str());
         page.field("variable", self.variable.as_deref().unwrap_or("none: files alone"));
+        if !self.fallback_variables.is_empty() {
+            page.field("if left open", self.fallback_variables.join(", "));
+        }
         page.blank();
         if self.lines.is_empty() {
-            page.toned("no profile is chosen, so it has no value here", Tone::Warn);
+            page.toned("it has no value here: the profile leaves it open, or none is chosen", Tone::Warn);
         }
         for (index, (value, place)) in self.lines.iter().enumerate() {
             let (what, tone) = if index == 0 { ("in effect", Tone::Good) } else { ("hidden", Tone::Dim) };

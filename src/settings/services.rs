@@ -1,0 +1,314 @@
+//! The servers of a cluster profile: each a table `[profile.NAME.SERVICE]`, its keys from one list.
+//!
+//! A service that has no table in the profile is not there: no variable and no default makes one. The usual variables of
+//! other tools fill only what a table leaves open, and `config explain` shows them like any other layer.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::error::Error;
+use super::keys::{Key, NONE, canonical};
+use super::layers::Resolver;
+use super::secret::SecretRef;
+use super::value::{ByteSize, Raw, Setting};
+
+/// How a connection to Kafka is secured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Security {
+    /// It is not.
+    Plaintext,
+    /// TLS.
+    Ssl,
+    /// A password over plain text.
+    SaslPlaintext,
+    /// A password over TLS.
+    SaslSsl,
+}
+
+/// How a password is proven to Kafka.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SaslMechanism {
+    /// It is sent.
+    Plain,
+    /// By challenge, with SHA-256.
+    ScramSha256,
+    /// By challenge, with SHA-512.
+    ScramSha512,
+}
+
+macro_rules! word {
+    ($type:ident, $expects:literal, $($variant:ident = $word:literal),+) => {
+        impl Setting for $type {
+            const EXPECTS: &'static str = $expects;
+
+            fn parse(raw: &Raw) -> Option<Self> {
+                match raw {
+                    $( Raw::Text(text) if text.eq_ignore_ascii_case($word) => Some(Self::$variant), )+
+                    _ => None,
+                }
+            }
+
+            fn show(&self) -> String {
+                match self { $( Self::$variant => $word, )+ }.to_owned()
+            }
+        }
+    };
+}
+
+word!(Security, "\"plaintext\", \"ssl\", \"sasl_plaintext\" or \"sasl_ssl\"",
+    Plaintext = "plaintext", Ssl = "ssl", SaslPlaintext = "sasl_plaintext", SaslSsl = "sasl_ssl");
+word!(SaslMechanism, "\"PLAIN\", \"SCRAM-SHA-256\" or \"SCRAM-SHA-512\"",
+    Plain = "PLAIN", ScramSha256 = "SCRAM-SHA-256", ScramSha512 = "SCRAM-SHA-512");
+
+/// An `http://` or `https://` address without a password in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Url(pub String);
+
+impl Setting for Url {
+    const EXPECTS: &'static str = "an address such as \"https://host:1234\", without a password in it";
+
+    fn parse(raw: &Raw) -> Option<Self> {
+        let text = String::parse(raw)?;
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let fits = !authority.is_empty() && !authority.contains('@') && !text.contains(char::is_whitespace);
+        fits.then(|| Self(text.trim_end_matches('/').to_owned()))
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// `host:port`, several separated by commas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Brokers(pub String);
+
+impl Setting for Brokers {
+    const EXPECTS: &'static str = "\"host:port\", several separated by commas";
+
+    fn parse(raw: &Raw) -> Option<Self> {
+        let text = String::parse(raw)?;
+        let is_address = |part: &str| {
+            let port = part.trim().rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then_some(port));
+            port.is_some_and(|port| port.parse::<u16>().is_ok()) && !part.contains(['@', '/'])
+        };
+        text.split(',').all(is_address).then(|| Self(text.split(',').map(str::trim).collect::<Vec<_>>().join(",")))
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}
+
+macro_rules! field_type {
+    ($type:ty) => { Option<$type> };
+    ($type:ty, $default:literal) => { $type };
+}
+
+macro_rules! field_value {
+    ($resolver:ident, $name:expr, $type:ty) => { $resolver.optional::<$type>($name)? };
+    ($resolver:ident, $name:expr, $type:ty, $default:literal) => { $resolver.typed::<$type>($name)? };
+}
+
+macro_rules! field_default {
+    () => { NONE };
+    ($default:literal) => { $default };
+}
+
+macro_rules! services {
+    ($(
+        #[doc = $about:literal] $service:ident: $Service:ident at $address:ident {
+            $( #[doc = $doc:literal] $field:ident: $type:ty $(= $default:literal)? $(, or $($foreign:literal)|+)?; )*
+        }
+    )*) => {
+        $(
+            #[doc = $about]
+            #[derive(Debug, Clone, PartialEq)]
+            pub struct $Service {
+                $( #[doc = $doc] pub $field: field_type!($type $(, $default)?), )*
+            }
+
+            impl $Service {
+                fn build(resolver: &Resolver) -> Result<Self, Error> {
+                    Ok(Self {
+                        $( $field: field_value!(resolver,
+                            concat!("profile.", stringify!($service), ".", stringify!($field)), $type $(, $default)?), )*
+                    })
+                }
+            }
+        )*
+
+        /// The keys of every service, in the order they are shown.
+        pub static SERVICE_KEYS: &[Key] = &[ $( $( Key {
+            name: concat!("profile.", stringify!($service), ".", stringify!($field)),
+            section: stringify!($service),
+            field: stringify!($field),
+            expects: <$type as Setting>::EXPECTS,
+            default: field_default!($($default)?),
+            doc: $doc.trim_ascii(),
+            from_env: false,
+            foreign: &[ $( $($foreign),+ )? ],
+            kind: <$type as Setting>::KIND,
+            check: canonical::<$type>,
+        }, )* )* ];
+
+        /// The services by name, with what each is for.
+        pub(super) static SERVICES: &[(&str, &str)] = &[ $( (stringify!($service), $about.trim_ascii()), )* ];
+
+        /// The services that a profile has.
+        #[derive(Debug, Clone, PartialEq, Default)]
+        pub struct Services {
+            $( #[doc = $about] pub $service: Option<$Service>, )*
+        }
+
+        impl Services {
+            pub(super) fn build(resolver: &Resolver, has: impl Fn(&str) -> bool) -> Result<Self, Error> {
+                Ok(Self {
+                    $( $service: if has(stringify!($service)) { Some($Service::build(resolver)?) } else { None }, )*
+                })
+            }
+
+            /// Each service with where it is, without anything secret.
+            #[must_use]
+            pub fn endpoints(&self) -> Vec<(&'static str, String)> {
+                let mut found = Vec::new();
+                $( if let Some(service) = &self.$service {
+                    found.push((stringify!($service), $address(service)));
+                } )*
+                found
+            }
+        }
+    };
+}
+
+services! {
+    /// The bus.
+    kafka: Kafka at kafka_address {
+        /// Where the brokers are; two or three of them are enough.
+        brokers: Brokers;
+        /// How the connection is secured.
+        security: Security = "plaintext";
+        /// How the password is proven.
+        sasl_mechanism: SaslMechanism = "SCRAM-SHA-512";
+        /// Who we are, where the connection wants a password.
+        username: String;
+        /// The password.
+        password: SecretRef;
+        /// The authorities that are trusted, as PEM.
+        ca: PathBuf, or "SSL_CERT_FILE";
+        /// Our certificate, as PEM.
+        certificate: PathBuf;
+        /// Its private key, as PEM.
+        key: PathBuf;
+        /// What opens the private key.
+        key_password: SecretRef;
+        /// Replicas of a topic that `bootstrap apply` makes.
+        replication: u16 = "3";
+        /// Of these, how many must have a record before it counts as written.
+        min_insync_replicas: u16 = "2";
+        /// Partitions of a topic that `bootstrap apply` makes.
+        partitions: u32 = "6";
+        /// Put before the name of every topic, group and transactional id, where a cluster is shared.
+        namespace: String;
+    }
+    /// The objects.
+    s3: S3 at s3_address {
+        /// Where it is; else Amazon's, in the region.
+        endpoint: Url, or "AWS_ENDPOINT_URL_S3" | "AWS_ENDPOINT_URL";
+        /// The region.
+        region: String = "us-east-1", or "AWS_REGION" | "AWS_DEFAULT_REGION";
+        /// Whether the bucket stands in the path, as most stores but Amazon's want it.
+        path_style: bool = "true";
+        /// The id of the access key.
+        access_key: String, or "AWS_ACCESS_KEY_ID";
+        /// The secret access key.
+        secret_key: SecretRef, or "AWS_SECRET_ACCESS_KEY";
+        /// The token of a session's credentials.
+        session_token: SecretRef, or "AWS_SESSION_TOKEN";
+        /// The authorities that are trusted, as PEM.
+        ca: PathBuf, or "AWS_CA_BUNDLE" | "SSL_CERT_FILE";
+        /// A proxy in between.
+        proxy: Url, or "HTTPS_PROXY" | "https_proxy";
+        /// Hosts that are reached without it.
+        no_proxy: String, or "NO_PROXY" | "no_proxy";
+        /// Put before the name of every bucket, where a store is shared.
+        bucket_prefix: String;
+        /// Bytes of a part of a large upload; else by the object's size.
+        part_size: ByteSize;
+        /// Requests under way at the same time.
+        concurrency: u32 = "32";
+    }
+    /// The catalog, through PostgREST.
+    postgrest: Postgrest at postgrest_address {
+        /// Where it is, the path before the tables' names included.
+        url: Url;
+        /// The database's schema.
+        schema: String = "media";
+        /// A token that says who we are.
+        token: SecretRef;
+        /// What tokens are signed with (HS256), where mfctl signs its own.
+        jwt_secret: SecretRef;
+        /// The database's role that a signed token asks for.
+        role: String = "mfctl_service";
+        /// How long a signed token is good for; it is renewed before.
+        token_lifetime: Duration = "10m";
+        /// The authorities that are trusted, as PEM.
+        ca: PathBuf, or "SSL_CERT_FILE";
+        /// A proxy in between.
+        proxy: Url, or "HTTPS_PROXY" | "https_proxy";
+        /// Hosts that are reached without it.
+        no_proxy: String, or "NO_PROXY" | "no_proxy";
+    }
+    /// The schemas, through the Confluent API.
+    schema_registry: Registry at registry_address {
+        /// Where it is, the path before `/subjects` included.
+        url: Url;
+        /// Who we are.
+        username: String;
+        /// The password.
+        password: SecretRef;
+        /// A token, in place of a name and a password.
+        token: SecretRef;
+        /// The authorities that are trusted, as PEM.
+        ca: PathBuf, or "SSL_CERT_FILE";
+        /// A proxy in between.
+        proxy: Url, or "HTTPS_PROXY" | "https_proxy";
+        /// Hosts that are reached without it.
+        no_proxy: String, or "NO_PROXY" | "no_proxy";
+        /// Put before every subject, where a registry is shared.
+        subject_prefix: String;
+    }
+    /// The database behind PostgREST, for `db migrate` and `bootstrap apply` alone.
+    database: Database at database_address {
+        /// Its address with a role that may change it: `postgres://user:password@host/name`.
+        admin_url: SecretRef;
+        /// The authorities that are trusted, as PEM.
+        ca: PathBuf, or "SSL_CERT_FILE";
+    }
+}
+
+fn kafka_address(kafka: &Kafka) -> String {
+    kafka.brokers.as_ref().map_or_else(missing, |brokers| brokers.0.clone())
+}
+
+fn s3_address(s3: &S3) -> String {
+    s3.endpoint.as_ref().map_or_else(|| format!("aws/{}", s3.region), |endpoint| endpoint.0.clone())
+}
+
+fn postgrest_address(postgrest: &Postgrest) -> String {
+    postgrest.url.as_ref().map_or_else(missing, |url| url.0.clone())
+}
+
+fn registry_address(registry: &Registry) -> String {
+    registry.url.as_ref().map_or_else(missing, |url| url.0.clone())
+}
+
+/// The address itself holds a password: where it is said is what can be shown.
+fn database_address(database: &Database) -> String {
+    database.admin_url.as_ref().map_or_else(missing, SecretRef::to_string)
+}
+
+fn missing() -> String {
+    "(not set)".to_owned()
+}
