@@ -3,4 +3,5 @@
 pub mod connect;
 pub mod embedded;
 pub mod http;
+pub mod log_operators;
 pub mod tls;

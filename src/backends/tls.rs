@@ -38,10 +38,14 @@ impl TlsFiles {
             (Some(certificate), Some(key)) => {
                 let chain = certificates(certificate)?;
                 let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, "private key", error))?;
-                builder.with_client_auth_cert(chain, secret).map_err(|error| unusable(certificate, "certificate", error))
+                builder
+                    .with_client_auth_cert(chain, secret)
+                    .map_err(|error| unusable(certificate, "certificate", error))
             }
-            _ => Err(Error::new(ErrorKind::Invalid, "a client certificate and its key are given together or not at all")
-                .hint("set both `certificate` and `key`, or neither")),
+            _ => {
+                Err(Error::new(ErrorKind::Invalid, "a client certificate and its key are given together or not at all")
+                    .hint("set both `certificate` and `key`, or neither"))
+            }
         }
     }
 

@@ -8,9 +8,10 @@ use super::output::{Output, OutputOptions};
 use super::pin;
 use super::record::Recorder;
 use super::signals;
-use super::target::{DataDirMode, Target};
+use super::target::{DataDirMode, Target, TargetKind};
 use crate::backends::connect::{self, OpenMode};
 use crate::domain::names::Buckets;
+use crate::ops::platform::Platform;
 use crate::pipeline::stop::Stop;
 use crate::ports::{Clock, Ports, SystemClock};
 use crate::settings::{Layers, Settings, Sources};
@@ -128,18 +129,42 @@ impl Context {
     /// # Errors
     /// As [`Context::connect`].
     pub async fn connect_to(&self, settings: Settings, mode: DataDirMode) -> Result<Connected> {
-        let target = Target::of(&settings);
+        let mut target = Target::of(&settings);
         self.output.set_target(&target);
         target.ensure_data_dir(mode)?;
-        self.check_pin(&target, mode)?;
         let buckets = Buckets::of(&target.environment)
             .map_err(|error| Failure::invalid("name the environment's buckets").because(&error))?;
         let open = match mode {
             DataDirMode::MayCreate => OpenMode::MayCreate,
             DataDirMode::MustExist => OpenMode::MustExist,
         };
+        if target.kind == TargetKind::Embedded {
+            self.check_pin(&target, mode)?;
+        }
         let ports = connect::connect(&settings, open, self.clock()?).await?;
+        if target.kind == TargetKind::Cluster {
+            target.met = self.met(&ports, &buckets, &target, mode).await?;
+            self.check_pin(&target, mode)?;
+        }
         Ok(Connected { ports, settings, target, buckets })
+    }
+
+    /// Which platform answers. A verb that only looks does so also where a part of it is down.
+    async fn met(
+        &self,
+        ports: &Ports,
+        buckets: &Buckets,
+        target: &Target,
+        mode: DataDirMode,
+    ) -> Result<Option<Platform>> {
+        match Platform::met(ports, buckets, &target.environment).await {
+            Ok(met) => Ok(Some(met)),
+            Err(error) if mode == DataDirMode::MustExist => {
+                tracing::debug!(error = error.full(), "which platform this is cannot be told");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// A verb that may make a data folder writes into it, so the folder must be for this target. Others may look, and

@@ -1,8 +1,8 @@
 //! What a data folder was first used for, so that it is never used for something else by mistake.
 //!
-//! The first verb that may make a data folder writes `pin.json` into it: environment and tenant. From then on a target
-//! that differs may look, with a warning, and may not write (exit 8) until `mfctl config trust`. The tenant is part of
-//! every asset's identity and cannot be changed even so.
+//! The first verb that may make a data folder writes `pin.json` into it: environment, tenant and, in a cluster, which
+//! platform answered. From then on a target that differs may look, with a warning, and may not write (exit 8) until
+//! `mfctl config trust`. The tenant is part of every asset's identity and cannot be changed even so.
 
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::failure::{Failure, FailureKind, OrFail, Result};
 use super::target::Target;
 use crate::domain::{EnvName, Tenant, Timestamp};
+use crate::ops::platform::Platform;
 
 const FILE: &str = "pin.json";
 /// A pin is never larger.
@@ -26,6 +27,9 @@ pub struct Pin {
     pub tenant: Tenant,
     /// The profile that used it first; any profile of the same environment and tenant may use it.
     pub profile: String,
+    /// The platform it met; none for a folder that is its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
     /// When it was pinned.
     #[schemars(with = "String")]
     pub pinned_at: Timestamp,
@@ -41,7 +45,18 @@ pub fn ensure(target: &Target, now: Timestamp) -> Result<()> {
         // Of two that come first, one wins; both then read the same pin.
         write(&target.data_dir, &pin, Existing::Keep)?;
     }
-    verify(target)
+    verify(target)?;
+    learn(target)
+}
+
+/// Adds to the pin what is known of the platform only now: a part that was made since.
+fn learn(target: &Target) -> Result<()> {
+    let (Some(met), Some(pin)) = (&target.met, read(&target.data_dir)?) else { return Ok(()) };
+    let known = met.clone().or(pin.platform.clone().unwrap_or_default());
+    if pin.platform.as_ref() == Some(&known) {
+        return Ok(());
+    }
+    write(&target.data_dir, &Pin { platform: Some(known), ..pin }, Existing::Replace)
 }
 
 /// Makes sure that a folder that has a pin has one for this target.
@@ -64,7 +79,14 @@ pub fn verify(target: &Target) -> Result<()> {
 pub fn mismatch(target: &Target) -> Result<Option<String>> {
     let Some(pin) = read(&target.data_dir)? else { return Ok(None) };
     if pin.environment == target.environment && pin.tenant == target.tenant {
-        return Ok(None);
+        let differing = match (&target.met, &pin.platform) {
+            (Some(met), Some(pinned)) => met.differs_from(pinned),
+            _ => Vec::new(),
+        };
+        return Ok((!differing.is_empty()).then(|| {
+            let differing = differing.join(", ");
+            format!("profile {} has met another platform than before: {differing}", target.profile)
+        }));
     }
     Ok(Some(format!(
         "the data folder {} belongs to environment {}, tenant {}, and profile {} is environment {}, tenant {}",
@@ -98,6 +120,7 @@ impl Pin {
             environment: target.environment.clone(),
             tenant: target.tenant.clone(),
             profile: target.profile.clone(),
+            platform: target.met.clone(),
             pinned_at: now,
         }
     }
@@ -184,6 +207,26 @@ mod tests {
         let other = Target { tenant: "other".parse().unwrap(), ..first };
         assert_eq!(verify(&other).unwrap_err().exit_code(), 8);
         assert_eq!(trust(&other, now()).unwrap_err().exit_code(), 8);
+    }
+
+    #[test]
+    fn another_platform_behind_the_same_addresses_is_refused_until_it_is_trusted() {
+        let dir = tempfile::tempdir().unwrap();
+        let met = |log: &str, catalog: Option<&str>| Target {
+            met: Some(Platform { log: Some(log.into()), catalog: catalog.map(str::to_owned), objects: None }),
+            ..target(dir.path(), false)
+        };
+        // Before `bootstrap apply` there is no catalog; it is learnt when there is.
+        ensure(&met("a", None), now()).unwrap();
+        ensure(&met("a", Some("c")), now()).unwrap();
+        let failure = ensure(&met("a", Some("d")), now()).unwrap_err();
+        assert_eq!(failure.exit_code(), 8);
+        assert!(failure.message().contains("the catalog is d and was c"), "{failure}");
+        assert_eq!(verify(&met("b", Some("c"))).unwrap_err().exit_code(), 8);
+        trust(&met("b", Some("d")), now()).unwrap();
+        assert!(verify(&met("b", Some("d"))).is_ok());
+        // A verb that could not ask is not refused.
+        assert!(verify(&target(dir.path(), false)).is_ok());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::failure::{Failure, Result};
 use crate::domain::{EnvName, SourcePath, Tenant};
+use crate::ops::platform::Platform;
 use crate::settings::{ProfileKind, Settings};
 
 /// What runs behind a profile.
@@ -55,6 +56,9 @@ pub struct Target {
     pub tenant: Tenant,
     /// Whether dangerous verbs want the environment's name.
     pub protected: bool,
+    /// The platform that answered at these endpoints, once asked.
+    #[serde(skip)]
+    pub met: Option<Platform>,
 }
 
 impl Target {
@@ -75,6 +79,7 @@ impl Target {
             data_dir: profile.data_dir.clone(),
             tenant: profile.tenant.clone(),
             protected: profile.protected,
+            met: None,
         }
     }
 
@@ -143,6 +148,7 @@ pub(super) mod tests {
             data_dir: dir.to_path_buf(),
             tenant: Tenant::default(),
             protected,
+            met: None,
         }
     }
 

@@ -252,6 +252,12 @@ pub mod keys {
     use super::ObjectKey;
     use super::Tenant;
 
+    /// The bucket of originals' own identity, written when the platform is made: no asset's.
+    #[must_use]
+    pub fn marker() -> ObjectKey {
+        ObjectKey(Cow::Borrowed("mfctl/platform.json"))
+    }
+
     /// Staging: `<tenant>/<job_id>/<event_id>`.
     #[must_use]
     pub fn staging(tenant: &Tenant, job: JobId, event: EventId) -> ObjectKey {

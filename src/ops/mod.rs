@@ -3,6 +3,7 @@
 pub mod audit;
 mod digest;
 pub mod lag;
+pub mod platform;
 pub mod retention;
 pub mod status;
 pub mod trace;

@@ -168,6 +168,9 @@ pub struct CatalogSummary {
 /// cursor's place nor shown twice.
 #[async_trait]
 pub trait Catalog: Send + Sync {
+    /// The catalog's own identity, made with its tables, for pinning.
+    async fn identity(&self) -> Result<String>;
+
     /// The assets that exist among these.
     async fn assets(&self, ids: &[AssetId]) -> Result<Vec<Asset>>;
 

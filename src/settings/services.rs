@@ -55,10 +55,21 @@ macro_rules! word {
     };
 }
 
-word!(Security, "\"plaintext\", \"ssl\", \"sasl_plaintext\" or \"sasl_ssl\"",
-    Plaintext = "plaintext", Ssl = "ssl", SaslPlaintext = "sasl_plaintext", SaslSsl = "sasl_ssl");
-word!(SaslMechanism, "\"PLAIN\", \"SCRAM-SHA-256\" or \"SCRAM-SHA-512\"",
-    Plain = "PLAIN", ScramSha256 = "SCRAM-SHA-256", ScramSha512 = "SCRAM-SHA-512");
+word!(
+    Security,
+    "\"plaintext\", \"ssl\", \"sasl_plaintext\" or \"sasl_ssl\"",
+    Plaintext = "plaintext",
+    Ssl = "ssl",
+    SaslPlaintext = "sasl_plaintext",
+    SaslSsl = "sasl_ssl"
+);
+word!(
+    SaslMechanism,
+    "\"PLAIN\", \"SCRAM-SHA-256\" or \"SCRAM-SHA-512\"",
+    Plain = "PLAIN",
+    ScramSha256 = "SCRAM-SHA-256",
+    ScramSha512 = "SCRAM-SHA-512"
+);
 
 /// An `http://` or `https://` address without a password in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,13 +118,21 @@ macro_rules! field_type {
 }
 
 macro_rules! field_value {
-    ($resolver:ident, $name:expr, $type:ty) => { $resolver.optional::<$type>($name)? };
-    ($resolver:ident, $name:expr, $type:ty, $default:literal) => { $resolver.typed::<$type>($name)? };
+    ($resolver:ident, $name:expr, $type:ty) => {
+        $resolver.optional::<$type>($name)?
+    };
+    ($resolver:ident, $name:expr, $type:ty, $default:literal) => {
+        $resolver.typed::<$type>($name)?
+    };
 }
 
 macro_rules! field_default {
-    () => { NONE };
-    ($default:literal) => { $default };
+    () => {
+        NONE
+    };
+    ($default:literal) => {
+        $default
+    };
 }
 
 macro_rules! services {

@@ -340,7 +340,9 @@ fn a_cluster_profile_has_the_services_it_names_and_no_other() {
 #[test]
 fn secrets_are_given_by_reference_alone_and_not_repeated() {
     for (table, key) in [("kafka", "password"), ("s3", "secret_key"), ("database", "admin_url")] {
-        let text = format!("[profile.c]\nkind = \"cluster\"\nenvironment = \"dev\"\n[profile.c.{table}]\n{key} = \"hunter2\"\n");
+        let text = format!(
+            "[profile.c]\nkind = \"cluster\"\nenvironment = \"dev\"\n[profile.c.{table}]\n{key} = \"hunter2\"\n"
+        );
         let (_, said) = Site::new().user(&text).profile("c").error();
         assert!(said.contains("by reference") && said.contains(":5:") && !said.contains("hunter2"), "{said}");
     }
@@ -365,7 +367,10 @@ fn other_tools_variables_fill_what_a_table_leaves_open_and_nothing_else() {
     let s3 = open.profile.services.s3.as_ref().unwrap();
     assert_eq!((s3.region.as_str(), s3.endpoint.as_ref().unwrap().0.as_str()), ("eu-north-1", "http://elsewhere:9000"));
     let secret = resolved(&open, "profile.s3.secret_key");
-    assert_eq!((secret.value.as_str(), secret.origin.to_string()), ("env:AWS_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY".into()));
+    assert_eq!(
+        (secret.value.as_str(), secret.origin.to_string()),
+        ("env:AWS_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY".into())
+    );
     assert!(!format!("{open:?}").contains("hunter2"));
     let said = site(&format!("{CLUSTER}region = \"us-west-2\"\n")).settings().unwrap();
     let region = resolved(&said, "profile.s3.region");

@@ -9,8 +9,10 @@ use mfctl::backends::embedded::operators::SqliteOperators;
 use mfctl::backends::embedded::registry::SqliteRegistry;
 use mfctl::backends::embedded::search::SqliteSearch;
 use mfctl::backends::embedded::{DataFolder, EmbeddedLog, OpenMode};
+use mfctl::backends::log_operators::LogOperators;
+use mfctl::domain::names::topics;
 use mfctl::ports::{
-    Catalog, EventLog, JobJournal, ObjectStore, OperatorJournal, SchemaRegistry, SearchIndex, SystemClock,
+    Catalog, EventLog, JobJournal, ObjectStore, OperatorJournal, SchemaRegistry, SearchIndex, SystemClock, TopicSpec,
 };
 
 use crate::Fixture;
@@ -38,6 +40,9 @@ mod schema_registry {
 }
 mod operator_journal {
     crate::operators::operator_suite!(super::operators);
+}
+mod operator_journal_on_the_log {
+    crate::operators::operator_suite!(super::operators_on_the_log);
 }
 
 fn folder() -> (tempfile::TempDir, DataFolder) {
@@ -80,4 +85,11 @@ async fn registry() -> Fixture<dyn SchemaRegistry> {
 async fn operators() -> Fixture<dyn OperatorJournal> {
     let (data, folder) = folder();
     Fixture { port: Arc::new(SqliteOperators::new(folder.db().clone())), kept: Box::new(data) }
+}
+
+async fn operators_on_the_log() -> Fixture<dyn OperatorJournal> {
+    let Fixture { port, kept } = log().await;
+    let audit = TopicSpec { name: topics::AUDIT, partitions: 1, retention: None, compacted: false };
+    port.create_topics(&[audit]).await.unwrap();
+    Fixture { port: Arc::new(LogOperators::new(port)), kept }
 }

@@ -202,9 +202,10 @@ pub(super) async fn check_objects(
     for bucket in buckets.all() {
         let mut after: Option<ObjectKey> = None;
         loop {
-            let page = ports.objects.list(bucket, "", after.as_ref(), PAGE).await?;
+            let mut page = ports.objects.list(bucket, "", after.as_ref(), PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.key.clone());
+            page.retain(|object| object.key != keys::marker());
             findings.report.objects += page.len() as u64;
             check_page(ports, buckets, bucket, &page, findings).await?;
             progress.done(findings.report.objects);

@@ -48,6 +48,10 @@ impl SqliteCatalog {
 
 #[async_trait]
 impl Catalog for SqliteCatalog {
+    async fn identity(&self) -> Result<String> {
+        Ok(self.db.identity().to_owned())
+    }
+
     async fn assets(&self, ids: &[AssetId]) -> Result<Vec<Asset>> {
         let ids = ids.to_vec();
         self.db.read("read assets", move |connection| assets(connection, &ids)).await
