@@ -1,9 +1,10 @@
 //! mfctl: bulk ingest, pipeline workers, dead-letter redrive and a live view of a media backend, from one binary.
 //!
-//! Arrows go one way: `cli`, `tui` → `pipeline`, `dlq`, `ops` → `events` → `ports` → `domain`, and `backends` → `ports`.
+//! Arrows go one way: `cli`, `tui` → `pipeline`, `dlq`, `bootstrap`, `ops` → `events` → `ports` → `domain`, and `backends` → `ports`.
 //! A test (`tests/cli/layers.rs`) reads the sources and holds this.
 
 pub mod backends;
+pub mod bootstrap;
 pub mod cli;
 pub mod dlq;
 pub mod domain;

@@ -131,7 +131,9 @@ impl Context {
     pub async fn connect_to(&self, settings: Settings, mode: DataDirMode) -> Result<Connected> {
         let mut target = Target::of(&settings);
         self.output.set_target(&target);
-        target.ensure_data_dir(mode)?;
+        // In a cluster the folder holds what is this host's own, its jobs and its pin: a host that has none yet reads what
+        // the servers say all the same.
+        target.ensure_data_dir(if target.kind == TargetKind::Cluster { DataDirMode::MayCreate } else { mode })?;
         let buckets = Buckets::of(&target.environment)
             .map_err(|error| Failure::invalid("name the environment's buckets").because(&error))?;
         let open = match mode {

@@ -1,5 +1,7 @@
 //! `mfctl __generate`: writes the repository's generated files, so that one source makes them all.
 
+mod contracts;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, Command, CommandFactory};
@@ -34,6 +36,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<()> {
     }
     files.push(("docs/reference/commands.md".to_owned(), commands().into_bytes()));
     files.push(("docs/reference/settings.md".to_owned(), crate::settings::reference().into_bytes()));
+    files.push(("docs/reference/contracts.md".to_owned(), contracts::page(&args.root)?.into_bytes()));
     for (path, content) in &files {
         write(&args.root.join(path), content)?;
     }
@@ -45,6 +48,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<()> {
 fn schemas() -> Vec<(&'static str, Schema)> {
     vec![
         ("audit", schema_for!(crate::ops::audit::AuditReport)),
+        ("bootstrap-apply", schema_for!(super::bootstrap::BootstrapReport)),
         ("demo", schema_for!(demo::DemoReport)),
         ("dlq-list", schema_for!(dlq::list::DlqListReport)),
         ("dlq-redrive", schema_for!(dlq::redrive::DlqRunReport)),

@@ -2,6 +2,7 @@
 //! through `output`.
 
 mod audit;
+mod bootstrap;
 mod complete;
 mod completions;
 mod config;
@@ -75,6 +76,8 @@ enum Verb {
     Media(media::Args),
     /// List, show, redrive and discard dead letters
     Dlq(dlq::Args),
+    /// Make the topics, buckets, schemas and tables that the platform needs
+    Bootstrap(bootstrap::Args),
     /// Say in one screen whether each part works
     Status(status::Args),
     /// Watch lag, rates, latency, dead letters and storage live
@@ -140,6 +143,7 @@ async fn run(verb: Verb, cx: &Context) -> Result<()> {
         Verb::Worker(args) => worker::run(args, cx).await,
         Verb::Media(args) => media::run(args, cx).await,
         Verb::Dlq(args) => dlq::run(args, cx).await,
+        Verb::Bootstrap(args) => bootstrap::run(args, cx).await,
         Verb::Status(args) => status::run(args, cx).await,
         Verb::Top(args) => top::run(args, cx).await,
         Verb::Lag(args) => lag::run(args, cx).await,

@@ -8,6 +8,7 @@ mod clock;
 mod error;
 mod event_log;
 mod journal;
+mod migrations;
 mod objects;
 mod operator;
 mod registry;
@@ -23,8 +24,10 @@ pub use event_log::{
     PartitionOffsets, PartitionProgress, Poll, RetentionReport, Settlement, Subscription, TopicDescription, TopicSpec,
 };
 pub use journal::{FileUpdate, JobFilter, JobJournal, JobLease, NewJob, PlannedFile};
+pub use migrations::{Migration, Migrations};
 pub use objects::{
-    BucketUsage, ByteSource, Capacity, CopyOutcome, ListedObject, LocalObject, ObjectInfo, ObjectStore, PutOptions,
+    BucketRules, BucketUsage, ByteSource, Capacity, CopyOutcome, ListedObject, LocalObject, ObjectInfo, ObjectStore,
+    PutOptions,
 };
 pub use operator::{OperatorJournal, OperatorRecord};
 pub use registry::{RegisteredSchema, SchemaRegistry};
@@ -49,6 +52,8 @@ pub struct Ports {
     pub journal: Arc<dyn JobJournal>,
     /// Who did what.
     pub operators: Arc<dyn OperatorJournal>,
+    /// The catalog's tables; `None` where they make themselves, or the profile does not say how to reach them.
+    pub migrations: Option<Arc<dyn Migrations>>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }

@@ -104,6 +104,19 @@ pub struct Capacity {
     pub free_bytes: u64,
 }
 
+/// What a bucket does by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BucketRules {
+    /// Whether what is replaced or deleted is kept as an older version.
+    pub versioned: bool,
+    /// Days after which an object goes.
+    pub expire_days: Option<u32>,
+    /// Days after which an older version goes.
+    pub expire_noncurrent_days: Option<u32>,
+    /// Days after which an upload that was never finished goes.
+    pub abort_uploads_days: Option<u32>,
+}
+
 /// An object as a file on this host. A temporary copy is removed when this is dropped.
 #[derive(Debug)]
 pub struct LocalObject {
@@ -123,6 +136,15 @@ pub struct LocalObject {
 pub trait ObjectStore: Send + Sync {
     /// Makes the buckets that are missing.
     async fn create_buckets(&self, buckets: &[BucketName]) -> Result<()>;
+
+    /// Whether there is such a bucket.
+    async fn has_bucket(&self, bucket: &BucketName) -> Result<bool>;
+
+    /// What a bucket does by itself; `None` where the store does nothing by itself and mfctl's own retention does it.
+    async fn bucket_rules(&self, bucket: &BucketName) -> Result<Option<BucketRules>>;
+
+    /// Sets what a bucket does by itself. Rules that others made are left alone.
+    async fn set_bucket_rules(&self, bucket: &BucketName, rules: BucketRules) -> Result<()>;
 
     /// Stores an object. Fewer or more bytes than `source.len()` is [`super::ErrorKind::Invalid`] and leaves nothing;
     /// a reader's own error comes back as the cause, of that kind too.

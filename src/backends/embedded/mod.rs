@@ -44,6 +44,7 @@ pub async fn open(data_dir: &Path, mode: OpenMode, clock: Arc<dyn Clock>) -> Res
         registry: Arc::new(registry::SqliteRegistry::new(db.clone())),
         journal: Arc::new(journal::SqliteJournal::new(db.clone(), &folder.locks_dir())),
         operators: Arc::new(operators::SqliteOperators::new(db.clone())),
+        migrations: None,
         clock,
     })
 }
