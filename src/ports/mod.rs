@@ -52,7 +52,7 @@ pub struct Ports {
     pub journal: Arc<dyn JobJournal>,
     /// Who did what.
     pub operators: Arc<dyn OperatorJournal>,
-    /// The catalog's tables; `None` where they make themselves, or the profile does not say how to reach them.
+    /// The catalog's tables; `None` where the profile does not say how to reach their database.
     pub migrations: Option<Arc<dyn Migrations>>,
     /// The time.
     pub clock: Arc<dyn Clock>,

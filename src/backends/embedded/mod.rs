@@ -19,12 +19,26 @@ mod sql;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::ports::{Clock, Error, ErrorKind, Ports, Result};
+use crate::ports::{Clock, Error, ErrorKind, Migration, Migrations, Ports, Result};
 
 pub use base::OpenMode;
 pub use db::Db;
 pub use folder::DataFolder;
 pub use log::EmbeddedLog;
+
+/// The data folder brings its tables up to date when it is opened.
+struct MigratesItself;
+
+#[async_trait::async_trait]
+impl Migrations for MigratesItself {
+    async fn pending(&self) -> Result<Vec<Migration>> {
+        Ok(Vec::new())
+    }
+
+    async fn migrate(&self) -> Result<Vec<Migration>> {
+        Ok(Vec::new())
+    }
+}
 
 /// Opens every port on a data folder.
 ///
@@ -44,7 +58,7 @@ pub async fn open(data_dir: &Path, mode: OpenMode, clock: Arc<dyn Clock>) -> Res
         registry: Arc::new(registry::SqliteRegistry::new(db.clone())),
         journal: Arc::new(journal::SqliteJournal::new(db.clone(), &folder.locks_dir())),
         operators: Arc::new(operators::SqliteOperators::new(db.clone())),
-        migrations: None,
+        migrations: Some(Arc::new(MigratesItself)),
         clock,
     })
 }
