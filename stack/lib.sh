@@ -150,6 +150,9 @@ secret() {
 }
 secret_value() { cat "$(secret "$1")"; }
 
+# emit NAME VALUE: a line for the shell; no value holds a quote.
+emit() { printf "export %s='%s'\n" "$1" "$2"; }
+
 # --- processes -----------------------------------------------------------------------------------------------------------
 
 # The time a process began, in ticks since boot: with the pid, it is that process and no other.
