@@ -21,7 +21,7 @@ fishdir := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites demo build test lint lint-rust lint-docs lint-dependencies fmt bench generate check-generated \
-        install uninstall clean
+        stack-up stack-status stack-env stack-down test-real test-compose install uninstall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +54,25 @@ lint-dependencies:
 	else \
 	  echo 'skipped: cargo deny is not installed (cargo install cargo-deny); make test still checks the licences'; \
 	fi
+
+stack-up: ## install and start the real servers on this machine: Kafka, MinIO, PostgreSQL, PostgREST, registry
+	@stack/stack up
+
+stack-status: ## each server: up or down, pid, memory, health, ports
+	@stack/stack status
+
+stack-env: ## the servers' addresses and keys, as shell lines
+	@stack/stack env
+
+stack-down: ## stop what stack-up started; the data stays
+	@stack/stack down
+
+test-real: prerequisites stack-up ## run the tests that need the real servers
+	stack_env=$$(stack/stack env) && eval "$$stack_env" && $(CARGO) test --release --locked --test real $(TEST_ARGS)
+
+test-compose: ## the same tests against the upstream images (needs Docker)
+	@stack/compose up
+	stack_env=$$(stack/compose env) && eval "$$stack_env" && $(CARGO) test --release --locked --test real $(TEST_ARGS)
 
 fmt: ## format the sources
 	$(CARGO) fmt
