@@ -19,7 +19,7 @@ mod sql;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::ports::{Clock, Error, ErrorKind, Migration, Migrations, Ports, Result};
+use crate::ports::{Clock, Error, ErrorKind, JobJournal, Migration, Migrations, Ports, Result, SearchIndex};
 
 pub use base::OpenMode;
 pub use db::Db;
@@ -40,23 +40,48 @@ impl Migrations for MigratesItself {
     }
 }
 
+/// What a host keeps for itself in a data folder, whatever serves the rest.
+pub struct Local {
+    /// Its ingest jobs.
+    pub journal: Arc<dyn JobJournal>,
+    /// Its search index.
+    pub search: Arc<dyn SearchIndex>,
+}
+
+/// Those of an open folder.
+#[must_use]
+pub fn local(folder: &DataFolder) -> Local {
+    Local {
+        journal: Arc::new(journal::SqliteJournal::new(folder.db().clone(), &folder.locks_dir())),
+        search: Arc::new(search::SqliteSearch::new(folder.db().clone())),
+    }
+}
+
+/// Opens a data folder without blocking the caller's thread.
+///
+/// # Errors
+/// Those of [`DataFolder::open`].
+pub async fn open_folder(data_dir: &Path, mode: OpenMode) -> Result<DataFolder> {
+    let path = data_dir.to_owned();
+    tokio::task::spawn_blocking(move || DataFolder::open(&path, mode))
+        .await
+        .map_err(|error| Error::new(ErrorKind::Internal, "open the data folder").because(error))?
+}
+
 /// Opens every port on a data folder.
 ///
 /// # Errors
 /// Those of the folder and its file.
 pub async fn open(data_dir: &Path, mode: OpenMode, clock: Arc<dyn Clock>) -> Result<Ports> {
-    let path = data_dir.to_owned();
-    let folder = tokio::task::spawn_blocking(move || DataFolder::open(&path, mode))
-        .await
-        .map_err(|error| Error::new(ErrorKind::Internal, "open the data folder").because(error))??;
-    let db = folder.db();
+    let folder = open_folder(data_dir, mode).await?;
+    let (db, Local { journal, search }) = (folder.db(), local(&folder));
     Ok(Ports {
         log: Arc::new(EmbeddedLog::new(&folder, Arc::clone(&clock))),
         objects: Arc::new(objects::FolderStore::new(folder.path())),
         catalog: Arc::new(catalog::SqliteCatalog::new(db.clone())),
-        search: Arc::new(search::SqliteSearch::new(db.clone())),
+        search,
         registry: Arc::new(registry::SqliteRegistry::new(db.clone())),
-        journal: Arc::new(journal::SqliteJournal::new(db.clone(), &folder.locks_dir())),
+        journal,
         operators: Arc::new(operators::SqliteOperators::new(db.clone())),
         migrations: Some(Arc::new(MigratesItself)),
         clock,
