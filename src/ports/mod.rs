@@ -24,7 +24,8 @@ pub use event_log::{
 };
 pub use journal::{FileUpdate, JobFilter, JobJournal, JobLease, NewJob, PlannedFile};
 pub use objects::{
-    BucketUsage, ByteSource, Capacity, CopyOutcome, ListedObject, LocalObject, ObjectInfo, ObjectStore, PutOptions,
+    BucketAdmin, BucketChange, BucketPolicy, BucketUsage, ByteSource, Capacity, CopyOutcome, ListedObject, LocalObject,
+    ObjectInfo, ObjectStore, PutOptions, UnfinishedUpload,
 };
 pub use operator::{OperatorJournal, OperatorRecord};
 pub use registry::{RegisteredSchema, SchemaRegistry};
