@@ -4,4 +4,5 @@ pub mod connect;
 pub mod embedded;
 pub mod http;
 pub mod log_operators;
+pub mod s3;
 pub mod tls;

@@ -26,8 +26,8 @@ pub use event_log::{
 pub use journal::{FileUpdate, JobFilter, JobJournal, JobLease, NewJob, PlannedFile};
 pub use migrations::{Migration, Migrations};
 pub use objects::{
-    BucketRules, BucketUsage, ByteSource, Capacity, CopyOutcome, ListedObject, LocalObject, ObjectInfo, ObjectStore,
-    PutOptions,
+    BucketAdmin, BucketChange, BucketPolicy, BucketUsage, ByteSource, Capacity, CopyOutcome, ListedObject, LocalObject,
+    ObjectInfo, ObjectStore, PutOptions, UnfinishedUpload,
 };
 pub use operator::{OperatorJournal, OperatorRecord};
 pub use registry::{RegisteredSchema, SchemaRegistry};
@@ -52,6 +52,8 @@ pub struct Ports {
     pub journal: Arc<dyn JobJournal>,
     /// Who did what.
     pub operators: Arc<dyn OperatorJournal>,
+    /// How buckets keep what they hold; `None` where a store does nothing by itself and mfctl's own retention does it.
+    pub buckets: Option<Arc<dyn BucketAdmin>>,
     /// The catalog's tables; `None` where the profile does not say how to reach their database.
     pub migrations: Option<Arc<dyn Migrations>>,
     /// The time.

@@ -104,19 +104,6 @@ pub struct Capacity {
     pub free_bytes: u64,
 }
 
-/// What a bucket does by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct BucketRules {
-    /// Whether what is replaced or deleted is kept as an older version.
-    pub versioned: bool,
-    /// Days after which an object goes.
-    pub expire_days: Option<u32>,
-    /// Days after which an older version goes.
-    pub expire_noncurrent_days: Option<u32>,
-    /// Days after which an upload that was never finished goes.
-    pub abort_uploads_days: Option<u32>,
-}
-
 /// An object as a file on this host. A temporary copy is removed when this is dropped.
 #[derive(Debug)]
 pub struct LocalObject {
@@ -136,15 +123,6 @@ pub struct LocalObject {
 pub trait ObjectStore: Send + Sync {
     /// Makes the buckets that are missing.
     async fn create_buckets(&self, buckets: &[BucketName]) -> Result<()>;
-
-    /// Whether there is such a bucket.
-    async fn has_bucket(&self, bucket: &BucketName) -> Result<bool>;
-
-    /// What a bucket does by itself; `None` where the store does nothing by itself and mfctl's own retention does it.
-    async fn bucket_rules(&self, bucket: &BucketName) -> Result<Option<BucketRules>>;
-
-    /// Sets what a bucket does by itself. Rules that others made are left alone.
-    async fn set_bucket_rules(&self, bucket: &BucketName, rules: BucketRules) -> Result<()>;
 
     /// Stores an object. Fewer or more bytes than `source.len()` is [`super::ErrorKind::Invalid`] and leaves nothing;
     /// a reader's own error comes back as the cause, of that kind too.
@@ -183,4 +161,53 @@ pub trait ObjectStore: Send + Sync {
 
     /// Room left, where the store can tell.
     async fn capacity(&self) -> Result<Option<Capacity>>;
+}
+
+/// How a bucket keeps what it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct BucketPolicy {
+    /// Whether what is replaced or removed stays as a noncurrent version.
+    pub versioned: bool,
+    /// Days after which an object goes.
+    pub expire_after_days: Option<u32>,
+    /// Days after which a version goes that is not the current one any more.
+    pub expire_noncurrent_after_days: Option<u32>,
+    /// Days after which an upload goes that was begun and not finished.
+    pub abort_uploads_after_days: Option<u32>,
+}
+
+/// What configuring a bucket changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BucketChange {
+    /// The bucket is new.
+    Created,
+    /// It keeps versions now, or does not any more.
+    Versioning,
+    /// Things go after other times than before.
+    Lifecycle,
+}
+
+/// An upload that was begun and not finished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnfinishedUpload {
+    /// The object it was to become.
+    pub at: ObjectRef,
+    /// When it was begun.
+    pub begun_at: Timestamp,
+}
+
+/// What a store of many users can be told about its buckets. The embedded store has no need of it.
+///
+/// Contract: configuring twice changes nothing the second time, and touches no rule that others made. A store that
+/// cannot keep a part of the policy keeps the rest; `describe_bucket` says what it keeps.
+#[async_trait]
+pub trait BucketAdmin: Send + Sync {
+    /// How a bucket keeps what it holds; `None` if it is not there.
+    async fn describe_bucket(&self, bucket: &BucketName) -> Result<Option<BucketPolicy>>;
+
+    /// Makes a bucket if it is missing and gives it this policy. Answers what that changed.
+    async fn configure_bucket(&self, bucket: &BucketName, wanted: &BucketPolicy) -> Result<Vec<BucketChange>>;
+
+    /// Removes uploads that were begun before a time and not finished, but those this process works on. Answers them.
+    async fn abort_unfinished(&self, bucket: &BucketName, older_than: Timestamp) -> Result<Vec<UnfinishedUpload>>;
 }

@@ -83,6 +83,7 @@ pub async fn open(data_dir: &Path, mode: OpenMode, clock: Arc<dyn Clock>) -> Res
         registry: Arc::new(registry::SqliteRegistry::new(db.clone())),
         journal,
         operators: Arc::new(operators::SqliteOperators::new(db.clone())),
+        buckets: None,
         migrations: Some(Arc::new(MigratesItself)),
         clock,
     })

@@ -30,7 +30,7 @@ use self::flush::Flush;
 use self::leftovers::Workshop;
 use crate::domain::{BucketName, ObjectKey, ObjectRef};
 use crate::ports::{
-    BucketRules, BucketUsage, ByteSource, Capacity, CopyOutcome, Error, ErrorKind, ListedObject, LocalObject,
+    BucketUsage, ByteSource, Capacity, CopyOutcome, Error, ErrorKind, ListedObject, LocalObject,
     ObjectInfo, ObjectStore, PutOptions, Result,
 };
 
@@ -106,20 +106,6 @@ impl ObjectStore for FolderStore {
         })
         .await?;
         if made { self.sync().await } else { Ok(()) }
-    }
-
-    async fn has_bucket(&self, bucket: &BucketName) -> Result<bool> {
-        let path = self.folder.bucket(bucket);
-        blocking("look for a bucket", move || Ok(path.is_dir())).await
-    }
-
-    async fn bucket_rules(&self, _: &BucketName) -> Result<Option<BucketRules>> {
-        Ok(None)
-    }
-
-    async fn set_bucket_rules(&self, bucket: &BucketName, _: BucketRules) -> Result<()> {
-        let what = format!("set the rules of bucket {bucket}");
-        Err(Error::new(ErrorKind::Invalid, format!("{what}: a folder does nothing by itself")))
     }
 
     async fn put(&self, at: &ObjectRef, source: Arc<dyn ByteSource>, _options: PutOptions) -> Result<ObjectInfo> {

@@ -1,0 +1,148 @@
+//! Listing and counting objects, page by page.
+
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
+use aws_sdk_s3::types::{EncodingType, Object};
+
+use super::ask::QUICK;
+use super::fault::Fault;
+use super::{Shared, size, time, whole_seconds};
+use crate::domain::{BucketName, ObjectKey};
+use crate::ports::{BucketUsage, ListedObject, Result};
+
+/// The most that the protocol gives at once.
+const PAGE: usize = 1000;
+
+impl Shared {
+    pub(super) async fn list(
+        &self,
+        bucket: &BucketName,
+        prefix: &str,
+        after: Option<&ObjectKey>,
+        limit: usize,
+    ) -> Result<Vec<ListedObject>> {
+        let mut listed = Vec::new();
+        let mut place = Place::After(after.map(ToString::to_string));
+        loop {
+            // Of nothing, one is asked for: a bucket that is not there is to be told.
+            let wanted = (limit - listed.len()).clamp(1, PAGE);
+            let page = self.page(bucket, prefix, &place, wanted).await?;
+            listed.extend(page.contents().iter().filter_map(|object| known(&page, object)));
+            listed.truncate(limit);
+            match next(&page) {
+                Some(next) if listed.len() < limit => place = next,
+                _ => return Ok(listed),
+            }
+        }
+    }
+
+    pub(super) async fn usage(&self, bucket: &BucketName, limit: u64) -> Result<BucketUsage> {
+        let mut usage = BucketUsage::default();
+        let mut place = Place::After(None);
+        loop {
+            let page = self.page(bucket, "", &place, PAGE).await?;
+            for object in page.contents() {
+                if usage.objects == limit {
+                    usage.partial = true;
+                    return Ok(usage);
+                }
+                let stored_at = whole_seconds(time(object.last_modified()));
+                usage.objects += 1;
+                usage.bytes = usage.bytes.saturating_add(size(object.size()));
+                usage.oldest_at = Some(usage.oldest_at.map_or(stored_at, |oldest| oldest.min(stored_at)));
+            }
+            match next(&page) {
+                Some(next) => place = next,
+                None => return Ok(usage),
+            }
+        }
+    }
+
+    async fn page(
+        &self,
+        bucket: &BucketName,
+        prefix: &str,
+        place: &Place,
+        limit: usize,
+    ) -> Result<ListObjectsV2Output, Fault> {
+        let request = self.clients.quick.list_objects_v2().bucket(self.bucket(bucket)).prefix(prefix);
+        // Others may have stored keys with characters that XML cannot hold.
+        let request = request.encoding_type(EncodingType::Url).max_keys(i32::try_from(limit).unwrap_or(i32::MAX));
+        let request = match place {
+            Place::After(key) => request.set_start_after(key.clone()),
+            Place::Token(token) => request.continuation_token(token),
+        };
+        let page = self.ask(|| format!("list objects of bucket {bucket}"), QUICK, request.send()).await?;
+        self.saw(bucket);
+        Ok(page)
+    }
+}
+
+/// Where a page begins.
+enum Place {
+    After(Option<String>),
+    Token(String),
+}
+
+fn next(page: &ListObjectsV2Output) -> Option<Place> {
+    let token = page.next_continuation_token().filter(|_| page.is_truncated() == Some(true));
+    token.map(|token| Place::Token(token.to_owned()))
+}
+
+/// An object as the port has it. What others stored under a key that is none of ours is passed over.
+fn known(page: &ListObjectsV2Output, object: &Object) -> Option<ListedObject> {
+    let key = object.key()?;
+    let key = if page.encoding_type() == Some(&EncodingType::Url) { decoded(key)? } else { key.to_owned() };
+    Some(ListedObject {
+        key: ObjectKey::new(key).ok()?,
+        size_bytes: size(object.size()),
+        modified_at: whole_seconds(time(object.last_modified())),
+    })
+}
+
+/// Text as it was before the store encoded it for its answer, in the manner of forms: `+` is a space.
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let pair = [rest.next()?, rest.next()?];
+                let mut byte = [0];
+                hex::decode_to_slice(pair, &mut byte).ok()?;
+                byte[0]
+            }
+            plain => plain,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// Text as it may stand in a path or a header: everything but unreserved characters and slashes as `%XX`.
+pub(super) fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => encoded.push(char::from(byte)),
+            other => {
+                encoded.push('%');
+                encoded.push_str(&hex::encode_upper([other]));
+            }
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        for text in ["a/b", "a b+c%d", "با/سلام", "t&<>\"'"] {
+            assert_eq!(decoded(&encoded(text)).unwrap(), text);
+        }
+        assert_eq!(decoded("a+b%2Bc").unwrap(), "a b+c");
+        assert_eq!((decoded("%"), decoded("%zz"), decoded("%ff")), (None, None, None));
+    }
+}
