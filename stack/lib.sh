@@ -7,6 +7,7 @@ run=${MFCTL_STACK_RUN:-$here/.run}
 cache=${MFCTL_STACK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mfctl-stack}
 start_limit=90 # seconds until a started server must be healthy
 stop_limit=20  # seconds between asking a server to end and killing it
+planning=no    # yes: an install only says what it would need
 
 say() { printf '%s\n' "$*" >&2; }
 die() {
@@ -51,19 +52,23 @@ need() {
       *) have "$tool" || missing+=("$tool") ;;
     esac
   done
-  [ ${#missing[@]} -eq 0 ] && return
-  die "the stack needs what is not here: $(printf '%s; ' "${missing[@]}")" 'install it, then the same command again'
+  [ ${#missing[@]} -gt 0 ] || return 0
+  die "the stack needs what is not here:$(printf '\n  - %s' "${missing[@]}")" 'install it, then the same command again'
 }
 
 # --- installs: one folder per pinned version in the cache --------------------------------------------------------------
 
 # install_once NAME-VERSION FUNCTION…: runs the server's function in an empty folder, which is renamed into place only when
-# the function succeeded: an install that was killed never counts. Does nothing when it is there already.
+# the function succeeded: an install that was killed never counts. Does nothing when it is there already; while planning it
+# only says which tools it would need.
 install_once() {
   local into=$cache/$1 began=$SECONDS new
   shift
   [ ! -d "$into" ] || return 0
-  need "${needs_to_install[@]}"
+  if [ "$planning" = yes ]; then
+    printf '%s\n' "${needs_to_install[@]}"
+    return
+  fi
   new=$(mktemp -d "$cache/.new.XXXXXX")
   chmod 755 "$new"
   say "installing $(basename "$into")"
