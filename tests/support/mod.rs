@@ -4,6 +4,8 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code, reason = "shared by several test binaries, each of which uses a part")]
 
+pub mod stack;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -18,13 +20,24 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Site {
     root: tempfile::TempDir,
     variables: Vec<(String, String)>,
+    /// The platform on the real servers; none on the embedded profile.
+    pub on_stack: Option<stack::Platform>,
 }
 
 impl Site {
+    /// On the embedded profile; in the binary of tests that need the real servers, on a platform of its own there.
     pub fn new() -> Self {
         let root = tempfile::Builder::new().prefix("mfctl-test-").tempdir().unwrap();
         std::fs::create_dir(root.path().join("home")).unwrap();
-        Self { root, variables: Vec::new() }
+        let mut site = Self { root, variables: Vec::new(), on_stack: None };
+        if env!("CARGO_CRATE_NAME") == "real" {
+            let platform = stack::Platform::new();
+            platform.choose(&site.home());
+            site.on_stack = Some(platform);
+            let made = site.run(["bootstrap", "apply", "--yes", "--quiet"]);
+            assert_eq!(made.code, 0, "{made}");
+        }
+        site
     }
 
     /// The same with a variable set for every command.

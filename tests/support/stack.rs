@@ -1,0 +1,116 @@
+//! A platform of its own on the real servers: names that nobody else has, in a profile that only its test sees.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+
+/// What the stack says of its servers: `make stack-env`.
+pub fn env(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run this through `make test-real`"))
+}
+
+/// Where a profile finds the servers; a test that puts something in between changes them.
+pub struct Endpoints {
+    pub kafka: String,
+    pub s3: String,
+    pub postgrest: String,
+    pub registry: String,
+}
+
+impl Endpoints {
+    fn direct() -> Self {
+        Self {
+            kafka: env("STACK_KAFKA"),
+            s3: env("STACK_S3"),
+            postgrest: env("STACK_POSTGREST"),
+            registry: env("STACK_REGISTRY"),
+        }
+    }
+
+    /// Behind the proxies, which a test can have fail.
+    fn behind_proxies() -> Self {
+        Self {
+            kafka: env("STACK_KAFKA_TOXIC"),
+            s3: env("STACK_S3_TOXIC"),
+            postgrest: env("STACK_POSTGREST_TOXIC"),
+            registry: env("STACK_REGISTRY_TOXIC"),
+        }
+    }
+}
+
+/// One environment with its own tenant, topics, buckets and subjects.
+pub struct Platform {
+    /// The environment, and the tenant.
+    pub name: String,
+    /// What stands before every topic, group and subject.
+    pub namespace: String,
+}
+
+impl Platform {
+    pub fn new() -> Self {
+        let name = format!("t{:08x}", fastrand::u32(..));
+        Self { namespace: format!("{name}."), name }
+    }
+
+    /// Makes it the profile of whoever has this home.
+    pub fn choose(&self, home: &Path) {
+        self.write(home, &Endpoints::direct());
+    }
+
+    /// The same behind the proxies.
+    pub fn choose_behind_proxies(&self, home: &Path) {
+        self.write(home, &Endpoints::behind_proxies());
+    }
+
+    /// Writes the profile with these addresses.
+    pub fn write(&self, home: &Path, at: &Endpoints) {
+        let secrets = home.join("secrets");
+        std::fs::create_dir_all(&secrets).unwrap();
+        let secret = |name: &str, text: &str| {
+            let path = secrets.join(name);
+            std::fs::write(&path, text).unwrap();
+            format!("file:{}", path.display())
+        };
+        let s3_key = secret("s3", &env("STACK_S3_SECRET_KEY"));
+        let jwt = format!("file:{}", env("STACK_POSTGREST_JWT_SECRET"));
+        let admin = secret("database", &env("STACK_POSTGRES"));
+        let (name, namespace) = (&self.name, &self.namespace);
+        let text = format!(
+            "default_profile = \"stack\"\n[profile.stack]\nkind = \"cluster\"\nenvironment = \"{name}\"\ntenant = \"{name}\"\n\
+             [profile.stack.kafka]\nbrokers = \"{}\"\nnamespace = \"{namespace}\"\npartitions = 3\n\
+             [profile.stack.s3]\nendpoint = \"{}\"\naccess_key = \"{}\"\nsecret_key = \"{s3_key}\"\n\
+             [profile.stack.postgrest]\nurl = \"{}\"\njwt_secret = \"{jwt}\"\n\
+             [profile.stack.schema_registry]\nurl = \"{}\"\nsubject_prefix = \"{namespace}\"\n\
+             [profile.stack.database]\nadmin_url = \"{admin}\"\n",
+            at.kafka,
+            at.s3,
+            env("STACK_S3_ACCESS_KEY"),
+            at.postgrest,
+            at.registry,
+        );
+        let dir = home.join(".config/mfctl");
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("mfctl.toml"), text).unwrap();
+    }
+}
+
+/// Topics cost the brokers memory, so they go with their test. Whatever fails here fails nobody.
+impl Drop for Platform {
+    fn drop(&mut self) {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", env("STACK_KAFKA"));
+        let Ok(admin) = config.create::<AdminClient<DefaultClientContext>>() else { return };
+        let Ok(metadata) = admin.inner().fetch_metadata(None, Duration::from_secs(5)) else { return };
+        let topics = metadata.topics().iter().map(|topic| topic.name());
+        let ours: Vec<&str> = topics.filter(|topic| topic.starts_with(&self.namespace)).collect();
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        let delete = async { admin.delete_topics(&ours, &AdminOptions::new()).await };
+        // A test that runs in a runtime of its own ends with its process's topics left behind.
+        if tokio::runtime::Handle::try_current().is_err() {
+            let _ = runtime.block_on(delete);
+        }
+    }
+}
