@@ -12,10 +12,10 @@ use aws_sdk_s3::config::{
     AppName, BehaviorVersion, Builder, Region, RequestChecksumCalculation, ResponseChecksumValidation,
     SharedHttpClient, StalledStreamProtectionConfig,
 };
+use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
-use aws_smithy_http_client::Connector;
 use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector, http_client_fn};
 
 use super::S3Config;
@@ -123,7 +123,8 @@ fn trust(config: &S3Config) -> Result<TlsContext> {
         }
     };
     let context = TlsContext::builder().with_trust_store(store).build();
-    context.map_err(|error| Error::new(ErrorKind::Invalid, format!("set up TLS for {}", config.settings)).because(error))
+    context
+        .map_err(|error| Error::new(ErrorKind::Invalid, format!("set up TLS for {}", config.settings)).because(error))
 }
 
 /// The proxy. Its address may hold a password, so no error shows it.

@@ -92,7 +92,9 @@ impl Checksums {
     pub(super) fn learn(&self, kept: bool) {
         let before = self.0.swap(if kept { KEPT } else { IGNORED }, Ordering::Relaxed);
         if before == UNKNOWN && !kept {
-            tracing::info!("the store keeps no SHA-256 checksums: what it stores is verified by its ETag and by samples");
+            tracing::info!(
+                "the store keeps no SHA-256 checksums: what it stores is verified by its ETag and by samples"
+            );
         }
     }
 }

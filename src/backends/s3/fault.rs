@@ -132,7 +132,10 @@ fn meaning(code: Option<&str>, status: u16, settings: &str) -> (ErrorKind, Optio
         "RequestTimeTooSkewed" | "RequestExpired" => {
             (ErrorKind::Denied, hint("this host's clock and the store's differ too much: set the clock".into()))
         }
-        "AuthorizationHeaderMalformed" | "PermanentRedirect" | "TemporaryRedirect" | "InvalidRegion"
+        "AuthorizationHeaderMalformed"
+        | "PermanentRedirect"
+        | "TemporaryRedirect"
+        | "InvalidRegion"
         | "IllegalLocationConstraintException" => {
             let text = format!("check `{settings}.region`, `{settings}.endpoint` and `{settings}.path_style`");
             (ErrorKind::Invalid, hint(text))
@@ -145,7 +148,11 @@ fn meaning(code: Option<&str>, status: u16, settings: &str) -> (ErrorKind, Optio
         }
         "XMinioServerNotInitialized" => (ErrorKind::Unreachable, None),
         "RequestTimeout" => (ErrorKind::Timeout, None),
-        "NoSuchUpload" | "InvalidPart" | "PreconditionFailed" | "ConditionalRequestConflict" | "OperationAborted"
+        "NoSuchUpload"
+        | "InvalidPart"
+        | "PreconditionFailed"
+        | "ConditionalRequestConflict"
+        | "OperationAborted"
         | "BucketAlreadyExists" => (ErrorKind::Conflict, None),
         // The bytes that came are not those that were sent: another try may bring them.
         "BadDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch" => (ErrorKind::Internal, None),
@@ -159,8 +166,14 @@ fn is_throttling(code: &str) -> bool {
     code.starts_with("SlowDown")
         || matches!(
             code,
-            "Throttling" | "ThrottlingException" | "RequestThrottled" | "RequestLimitExceeded" | "TooManyRequests"
-                | "BandwidthLimitExceeded" | "ServerBusy" | "Busy"
+            "Throttling"
+                | "ThrottlingException"
+                | "RequestThrottled"
+                | "RequestLimitExceeded"
+                | "TooManyRequests"
+                | "BandwidthLimitExceeded"
+                | "ServerBusy"
+                | "Busy"
         )
 }
 
@@ -226,7 +239,8 @@ mod tests {
 
     #[test]
     fn what_passes_is_a_dependency_and_what_does_not_is_not() {
-        for (code, status) in [("SlowDown", 503), ("", 503), ("", 429), ("InternalError", 500), ("RequestTimeout", 400)] {
+        for (code, status) in [("SlowDown", 503), ("", 503), ("", 429), ("InternalError", 500), ("RequestTimeout", 400)]
+        {
             assert!(kind(code, status).is_dependency(), "{code} {status}");
         }
         for (code, status) in [("AccessDenied", 403), ("EntityTooLarge", 400), ("NoSuchKey", 404), ("BadDigest", 400)] {

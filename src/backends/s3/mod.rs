@@ -173,11 +173,7 @@ impl ObjectStore for S3Store {
 
     async fn head(&self, at: &ObjectRef) -> Result<Option<ObjectInfo>> {
         let found = self.shared.head(at).await?;
-        Ok(found.map(|head| ObjectInfo {
-            at: at.clone(),
-            size_bytes: head.size_bytes,
-            modified_at: head.modified_at,
-        }))
+        Ok(found.map(|head| ObjectInfo { at: at.clone(), size_bytes: head.size_bytes, modified_at: head.modified_at }))
     }
 
     async fn open(&self, at: &ObjectRef) -> Result<Box<dyn AsyncRead + Send + Unpin>> {

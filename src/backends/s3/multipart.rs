@@ -126,12 +126,7 @@ impl Shared {
     }
 
     /// The unfinished upload of this key that has the most parts; others are removed.
-    async fn resumable<'a>(
-        &'a self,
-        at: &'a ObjectRef,
-        len: u64,
-        part_size: u64,
-    ) -> Result<Option<Upload<'a>>, Fault> {
+    async fn resumable<'a>(&'a self, at: &'a ObjectRef, len: u64, part_size: u64) -> Result<Option<Upload<'a>>, Fault> {
         let mut best: Option<Upload<'a>> = None;
         for found in self.unfinished_of(at).await? {
             let Some(working) = self.live.take(&found.id) else { continue };
@@ -153,12 +148,7 @@ impl Shared {
         Ok(best)
     }
 
-    async fn begin<'a>(
-        &'a self,
-        at: &'a ObjectRef,
-        part_size: u64,
-        options: &PutOptions,
-    ) -> Result<Upload<'a>, Fault> {
+    async fn begin<'a>(&'a self, at: &'a ObjectRef, part_size: u64, options: &PutOptions) -> Result<Upload<'a>, Fault> {
         let create = |summed: bool| {
             let request = self
                 .clients

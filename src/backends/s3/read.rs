@@ -54,7 +54,11 @@ impl Shared {
             Ok(found) => found,
             // The answer to HEAD has no body, so it does not say what is missing.
             Err(fault) if fault.is_missing_object() => {
-                return if self.has_seen(&at.bucket) { Ok(None) } else { self.require_bucket(&at.bucket).await.map(|()| None) };
+                return if self.has_seen(&at.bucket) {
+                    Ok(None)
+                } else {
+                    self.require_bucket(&at.bucket).await.map(|()| None)
+                };
             }
             Err(fault) => return Err(fault.into()),
         };
@@ -107,7 +111,8 @@ pub(super) struct Opened {
 pub(super) async fn open(shared: Arc<Shared>, at: &ObjectRef) -> Result<Opened> {
     let answer = shared.body(at, 0, None).await?;
     let len = answer.len;
-    let download = Download { shared, at: at.clone(), len, etag: answer.etag, done: 0, failures: 0, body: Some(answer.body) };
+    let download =
+        Download { shared, at: at.clone(), len, etag: answer.etag, done: 0, failures: 0, body: Some(answer.body) };
     let chunks = stream::try_unfold(download, |mut download| async move {
         let chunk = download.next().await?;
         Ok(chunk.map(|chunk| (chunk, download)))

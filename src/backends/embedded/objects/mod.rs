@@ -30,8 +30,8 @@ use self::flush::Flush;
 use self::leftovers::Workshop;
 use crate::domain::{BucketName, ObjectKey, ObjectRef};
 use crate::ports::{
-    BucketUsage, ByteSource, Capacity, CopyOutcome, Error, ErrorKind, ListedObject, LocalObject,
-    ObjectInfo, ObjectStore, PutOptions, Result,
+    BucketUsage, ByteSource, Capacity, CopyOutcome, Error, ErrorKind, ListedObject, LocalObject, ObjectInfo,
+    ObjectStore, PutOptions, Result,
 };
 
 /// The object store of the embedded profile.
