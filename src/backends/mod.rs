@@ -5,4 +5,5 @@ pub mod embedded;
 pub mod http;
 pub mod log_operators;
 pub mod s3;
+pub mod schema_registry;
 pub mod tls;

@@ -4,6 +4,7 @@
 //! every other module and imports none of them.
 
 pub mod asset;
+pub mod compat;
 pub mod dead_letter;
 pub mod event;
 pub mod ids;

@@ -49,7 +49,8 @@ struct Compiled {
 pub struct EventCodec {
     registry: Arc<dyn SchemaRegistry>,
     env: EnvName,
-    by_id: Mutex<HashMap<SchemaId, Arc<Compiled>>>,
+    /// What was found; what was not is asked for again, for it may be registered any moment.
+    read: Mutex<HashMap<(TopicName, SchemaId), Arc<Compiled>>>,
     written: Mutex<HashMap<TopicName, (SchemaId, Arc<Compiled>)>>,
 }
 
@@ -57,7 +58,7 @@ impl EventCodec {
     /// A codec that writes and reads events of `env`.
     #[must_use]
     pub fn new(registry: Arc<dyn SchemaRegistry>, env: EnvName) -> Self {
-        Self { registry, env, by_id: Mutex::default(), written: Mutex::default() }
+        Self { registry, env, read: Mutex::default(), written: Mutex::default() }
     }
 
     /// The environment it is for.
@@ -135,12 +136,7 @@ impl EventCodec {
     async fn validated(&self, record: &Record) -> std::result::Result<(Arc<Compiled>, Value), DecodeError> {
         let poison = |kind, message| DecodeError::Poison { kind, message };
         let (id, json) = event::unframe(record.value.as_ref()).map_err(|e| poison("not_wire_format", e.to_string()))?;
-        let schema = self.schema(id).await?;
-        let expected = schemas::subject(&record.address.topic.source());
-        if schema.subject != expected {
-            let message = format!("schema {} is of subject {}, not of {expected}", id.0, schema.subject);
-            return Err(poison("wrong_schema", message));
-        }
+        let schema = self.schema(id, record.address.topic.source()).await?;
         let value: Value =
             serde_json::from_slice(&json).map_err(|e| poison("invalid_json", format!("the value is not JSON: {e}")))?;
         match first_violation(&schema.validator, &value) {
@@ -198,26 +194,35 @@ impl EventCodec {
         let versions = self.registry.versions(&subject).await?;
         let found = versions.into_iter().rev().find(|version| version.schema == ours).ok_or_else(missing)?;
         let schema = Arc::new(compile(&subject, found.version, &found.schema)?);
-        self.by_id.lock().unwrap_or_else(PoisonError::into_inner).insert(found.id, Arc::clone(&schema));
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.insert((topic.clone(), found.id), Arc::clone(&schema));
+        drop(read);
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         written.insert(topic.clone(), (found.id, Arc::clone(&schema)));
         Ok((found.id, schema))
     }
 
-    async fn schema(&self, id: SchemaId) -> std::result::Result<Arc<Compiled>, DecodeError> {
-        if let Some(schema) = self.by_id.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
+    /// The schema of a record of this topic.
+    async fn schema(&self, id: SchemaId, topic: TopicName) -> std::result::Result<Arc<Compiled>, DecodeError> {
+        let key = (topic, id);
+        if let Some(schema) = self.read.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(Arc::clone(schema));
         }
-        let found = self.registry.by_id(id).await.map_err(|error| match error.kind() {
+        let expected = schemas::subject(&key.0);
+        let found = self.registry.by_id_in(id, &expected).await.map_err(|error| match error.kind() {
             ErrorKind::NotFound => DecodeError::Poison {
                 kind: "unknown_schema",
                 message: format!("the record names schema {}, which the registry does not have", id.0),
             },
             _ => DecodeError::Dependency(error),
         })?;
+        if found.subject != expected {
+            let message = format!("schema {} is of subject {}, not of {expected}", id.0, found.subject);
+            return Err(DecodeError::Poison { kind: "wrong_schema", message });
+        }
         let schema = compile(&found.subject, found.version, &found.schema).map_err(DecodeError::Dependency)?;
         let schema = Arc::new(schema);
-        self.by_id.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&schema));
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&schema));
         Ok(schema)
     }
 }
@@ -252,6 +257,7 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
+    use crate::domain::compat::Compatibility;
     use crate::domain::event::MediaEnriched;
     use crate::domain::names::topics;
     use crate::domain::{AssetId, JobId, RecordAddress, Revision, Sha256, Tenant};
@@ -272,7 +278,7 @@ mod tests {
         }
         async fn by_id(&self, id: SchemaId) -> Result<RegisteredSchema> {
             let all = self.0.lock().unwrap();
-            all.get(id.0 as usize).cloned().ok_or_else(|| Error::new(ErrorKind::NotFound, "no such schema"))
+            all.iter().find(|schema| schema.id == id).cloned().ok_or_else(|| Error::new(ErrorKind::NotFound, "no such schema"))
         }
         async fn latest(&self, subject: &str) -> Result<Option<RegisteredSchema>> {
             Ok(self.versions(subject).await?.pop())
@@ -281,6 +287,15 @@ mod tests {
             Ok(self.0.lock().unwrap().iter().filter(|s| s.subject == subject).cloned().collect())
         }
         async fn subjects(&self) -> Result<Vec<String>> {
+            Ok(Vec::new())
+        }
+        async fn compatibility(&self, _: &str) -> Result<Compatibility> {
+            Ok(Compatibility::None)
+        }
+        async fn set_compatibility(&self, _: &str, _: Compatibility) -> Result<()> {
+            Ok(())
+        }
+        async fn check(&self, _: &str, _: &Value) -> Result<Vec<String>> {
             Ok(Vec::new())
         }
     }
@@ -365,6 +380,37 @@ mod tests {
         assert_eq!(poison(&codec, &with(&event::frame(SchemaId(0), b"{}"))).await, "wrong_schema");
         assert_eq!(poison(&codec, &with(&event::frame(id, b"{"))).await, "invalid_json");
         assert_eq!(poison(&codec, &with(&event::frame(id, b"{}"))).await, "schema_violation");
+    }
+
+    /// A reader may ask before the registry it asks has heard; the next record of that schema is read.
+    #[tokio::test]
+    async fn a_schema_that_comes_later_is_found_then() {
+        let (registry, codec) = codec().await;
+        let good = record(&codec, &event()).await;
+        let next = SchemaId(registry.0.lock().unwrap().len() as u32);
+        let json = event::unframe(good.value.as_ref()).unwrap().1;
+        let early = Record { value: Some(event::frame(next, &json)), ..good };
+        assert_eq!(poison(&codec, &early).await, "unknown_schema");
+        let mut schema: Value = serde_json::from_str(schemas::text_of(&topics::MEDIA_ENRICHED).unwrap()).unwrap();
+        schema["title"] = "later".into();
+        assert_eq!(registry.register("media.enriched-value", &schema).await.unwrap().id, next);
+        assert_eq!(codec.decode::<MediaEnriched>(&early).await.unwrap(), event_of(&json));
+    }
+
+    fn event_of(json: &[u8]) -> MediaEnriched {
+        serde_json::from_slice(json).unwrap()
+    }
+
+    /// Registries give one schema one id, whatever the subjects.
+    #[tokio::test]
+    async fn a_schema_that_two_subjects_share_is_read_under_the_records_own() {
+        let (registry, codec) = codec().await;
+        let good = record(&codec, &event()).await;
+        let id = event::unframe(good.value.as_ref()).unwrap().0;
+        let shared = RegisteredSchema { subject: "another-value".into(), ..registry.by_id(id).await.unwrap() };
+        let fresh = EventCodec::new(registry.clone(), EnvName::new("dev").unwrap());
+        registry.0.lock().unwrap().insert(0, shared);
+        assert!(fresh.decode::<MediaEnriched>(&good).await.is_ok());
     }
 
     #[tokio::test]

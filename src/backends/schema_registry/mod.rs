@@ -1,0 +1,287 @@
+//! The schema registry of a cluster, through the REST API that Confluent's, Apicurio's (ccompat) and Karapace share.
+//!
+//! Knows JSON Schemas alone: a schema of another kind is as good as not there. Never deletes.
+
+mod exchange;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::http::{Auth, HttpOptions};
+use crate::domain::compat::Compatibility;
+use crate::domain::event::SchemaId;
+use crate::ports::{Error, ErrorKind, RegisteredSchema, Result, SchemaRegistry};
+use exchange::Exchange;
+
+/// Schemas kept; they never change under their id.
+const MOST_KEPT: usize = 1000;
+/// Versions asked for at once.
+const AT_ONCE: usize = 8;
+
+/// Where the registry is, and who we are.
+#[derive(Debug, Clone)]
+pub struct RegistryConfig {
+    /// How to reach it.
+    pub http: HttpOptions,
+    /// Its address, the path before `/subjects` included.
+    pub url: String,
+    /// Who we say we are.
+    pub auth: Auth,
+    /// Put before every subject; subjects without it are not there. Empty outside of tests.
+    pub subject_prefix: String,
+}
+
+/// The registry.
+#[derive(Debug)]
+pub struct RestRegistry {
+    exchange: Exchange,
+    prefix: String,
+    kept: Mutex<HashMap<SchemaId, Arc<Value>>>,
+}
+
+/// A version as the registry has it.
+#[derive(Deserialize)]
+struct Version {
+    subject: String,
+    version: u32,
+    id: u32,
+    schema: String,
+    #[serde(default, rename = "schemaType")]
+    kind: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Text {
+    schema: String,
+    #[serde(default, rename = "schemaType")]
+    kind: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Use {
+    subject: String,
+    version: u32,
+}
+
+#[derive(Deserialize)]
+struct Given {
+    id: u32,
+}
+
+#[derive(Deserialize)]
+struct Level {
+    #[serde(rename = "compatibilityLevel", alias = "compatibility")]
+    level: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Verdict {
+    is_compatible: bool,
+    #[serde(default)]
+    messages: Option<Vec<String>>,
+}
+
+impl RestRegistry {
+    /// The registry at this address. Nothing is asked of it yet.
+    ///
+    /// # Errors
+    /// `Invalid` for an address, a secret or a file that cannot be used.
+    pub fn new(config: RegistryConfig) -> Result<Self> {
+        let exchange = Exchange::new(config.http, &config.url, &config.auth)?;
+        Ok(Self { exchange, prefix: config.subject_prefix, kept: Mutex::default() })
+    }
+
+    /// A subject as it is called there.
+    fn there(&self, subject: &str) -> Result<String> {
+        let name = format!("{}{subject}", self.prefix);
+        if subject.trim().is_empty() || name == "." || name == ".." {
+            return Err(Error::new(ErrorKind::Invalid, "a schema's subject cannot be empty or made of dots"));
+        }
+        Ok(name)
+    }
+
+    async fn version(&self, subject: &str, version: &str) -> Result<Option<RegisteredSchema>> {
+        let what = format!("read version {version} of {subject}");
+        let there = self.there(subject)?;
+        let found = self.exchange.get(&["subjects", &there, "versions", version], &what).await;
+        present(found)?.map(|found: Version| self.taken(found)).transpose()
+    }
+
+    fn taken(&self, found: Version) -> Result<RegisteredSchema> {
+        // The kind is left out by some; then it is read as what it has to be.
+        if found.kind.as_deref().is_some_and(|kind| kind != "JSON") {
+            let kind = found.kind.unwrap_or_default();
+            let what = format!("{} version {} is of kind {kind}, not JSON", found.subject, found.version);
+            return Err(Error::new(ErrorKind::Invalid, what).hint("mfctl's subjects hold JSON Schemas alone"));
+        }
+        let subject = found.subject.strip_prefix(&self.prefix).unwrap_or(&found.subject).to_owned();
+        let id = SchemaId(found.id);
+        let schema = self.keep(id, &found.schema)?;
+        Ok(RegisteredSchema { id, subject, version: found.version, schema: schema.as_ref().clone() })
+    }
+
+    fn keep(&self, id: SchemaId, text: &str) -> Result<Arc<Value>> {
+        let unreadable = |error| Error::new(ErrorKind::Corrupt, format!("schema {} is not JSON", id.0)).because(error);
+        let schema: Arc<Value> = Arc::new(serde_json::from_str(text).map_err(unreadable)?);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= MOST_KEPT {
+            kept.clear();
+        }
+        kept.insert(id, Arc::clone(&schema));
+        Ok(schema)
+    }
+
+    async fn text(&self, id: SchemaId) -> Result<Arc<Value>> {
+        if let Some(schema) = self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
+            return Ok(Arc::clone(schema));
+        }
+        let number = id.0.to_string();
+        let found: Text = self.exchange.get(&["schemas", "ids", &number], &format!("read schema {number}")).await?;
+        match found.kind.as_deref() {
+            // Without a kind it is AVRO to Confluent's registry.
+            Some("JSON") => self.keep(id, &found.schema),
+            kind => {
+                let kind = kind.unwrap_or("AVRO");
+                Err(Error::new(ErrorKind::NotFound, format!("schema {number} is of kind {kind}: no JSON Schema has that id")))
+            }
+        }
+    }
+
+    /// The subjects and versions that have this schema, by name.
+    async fn uses(&self, id: SchemaId) -> Result<Vec<Use>> {
+        let number = id.0.to_string();
+        let what = format!("read where schema {number} is used");
+        let mut uses: Vec<Use> = self.exchange.get(&["schemas", "ids", &number, "versions"], &what).await?;
+        uses.retain(|one| one.subject.starts_with(&self.prefix));
+        for one in &mut uses {
+            one.subject.drain(..self.prefix.len());
+        }
+        uses.sort_by(|a, b| (&a.subject, a.version).cmp(&(&b.subject, b.version)));
+        Ok(uses)
+    }
+
+    async fn found(&self, id: SchemaId, subject: Option<&str>) -> Result<RegisteredSchema> {
+        let schema = self.text(id).await?;
+        let uses = self.uses(id).await?;
+        let own = uses.iter().rev().find(|one| Some(one.subject.as_str()) == subject);
+        let missing = || Error::new(ErrorKind::NotFound, format!("no subject has schema {}", id.0));
+        let chosen = own.or(uses.first()).ok_or_else(missing)?;
+        let (subject, version) = (chosen.subject.clone(), chosen.version);
+        Ok(RegisteredSchema { id, subject, version, schema: schema.as_ref().clone() })
+    }
+
+    /// The version of a subject that has this very schema.
+    async fn known(&self, subject: &str, schema: &Value) -> Result<Option<RegisteredSchema>> {
+        Ok(self.versions(subject).await?.into_iter().find(|known| known.schema == *schema))
+    }
+}
+
+fn body(schema: &Value) -> Value {
+    json!({ "schemaType": "JSON", "schema": schema.to_string() })
+}
+
+/// What is not there is no error.
+fn present<T>(answer: Result<T>) -> Result<Option<T>> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[async_trait]
+impl SchemaRegistry for RestRegistry {
+    async fn register(&self, subject: &str, schema: &Value) -> Result<RegisteredSchema> {
+        let there = self.there(subject)?;
+        // A registry compares texts; the same JSON in another order must not become another version.
+        if let Some(known) = self.known(subject, schema).await? {
+            return Ok(known);
+        }
+        let what = format!("register a schema under {subject}");
+        let _: Given = self.exchange.send(Method::POST, &["subjects", &there, "versions"], &body(schema), &what).await?;
+        let what = format!("read back the schema registered under {subject}");
+        let found: Version = self.exchange.send(Method::POST, &["subjects", &there], &body(schema), &what).await?;
+        self.taken(found)
+    }
+
+    async fn by_id(&self, id: SchemaId) -> Result<RegisteredSchema> {
+        self.found(id, None).await
+    }
+
+    async fn by_id_in(&self, id: SchemaId, subject: &str) -> Result<RegisteredSchema> {
+        self.found(id, Some(subject)).await
+    }
+
+    async fn latest(&self, subject: &str) -> Result<Option<RegisteredSchema>> {
+        self.version(subject, "latest").await
+    }
+
+    async fn versions(&self, subject: &str) -> Result<Vec<RegisteredSchema>> {
+        let there = self.there(subject)?;
+        let what = format!("list the versions of {subject}");
+        let numbers: Option<Vec<u32>> = present(self.exchange.get(&["subjects", &there, "versions"], &what).await)?;
+        let mut numbers = numbers.unwrap_or_default();
+        numbers.sort_unstable();
+        let each = numbers.into_iter().map(|number| async move { self.version(subject, &number.to_string()).await });
+        // One that is deleted meanwhile is not there.
+        stream::iter(each).buffered(AT_ONCE).try_filter_map(|found| async move { Ok(found) }).try_collect().await
+    }
+
+    async fn subjects(&self) -> Result<Vec<String>> {
+        let all: Vec<String> = self.exchange.get(&["subjects"], "list subjects").await?;
+        let mut own: Vec<String> =
+            all.iter().filter_map(|subject| subject.strip_prefix(&self.prefix)).map(str::to_owned).collect();
+        own.sort_unstable();
+        Ok(own)
+    }
+
+    async fn compatibility(&self, subject: &str) -> Result<Compatibility> {
+        let there = self.there(subject)?;
+        let what = format!("read the compatibility of {subject}");
+        let own: Option<Level> = present(self.exchange.get(&["config", &there], &what).await)?;
+        let word = match own.and_then(|own| own.level) {
+            Some(word) => Some(word),
+            None => self.exchange.get::<Level>(&["config"], &what).await?.level,
+        };
+        let unknown = |error| Error::new(ErrorKind::Invalid, what.clone()).because(error);
+        word.unwrap_or_default().parse().map_err(unknown)
+    }
+
+    async fn set_compatibility(&self, subject: &str, level: Compatibility) -> Result<()> {
+        let there = self.there(subject)?;
+        if self.latest(subject).await?.is_none() {
+            return Err(Error::new(ErrorKind::NotFound, format!("subject {subject} has no version")));
+        }
+        let what = format!("set the compatibility of {subject}");
+        let body = json!({ "compatibility": level.as_str() });
+        self.exchange.send::<Value>(Method::PUT, &["config", &there], &body, &what).await.map(drop)
+    }
+
+    async fn check(&self, subject: &str, schema: &Value) -> Result<Vec<String>> {
+        let there = self.there(subject)?;
+        let what = format!("check a schema against {subject}");
+        let path = ["compatibility", "subjects", &there, "versions"];
+        let asked = self.exchange.verdict(&path, &body(schema), &what).await;
+        // Karapace and old registries know the check against one version alone.
+        let verdict = match asked {
+            Err(error) if error.kind() == ErrorKind::Invalid && exchange::no_such_route(&error) => {
+                let path = ["compatibility", "subjects", &there, "versions", "latest"];
+                self.exchange.verdict(&path, &body(schema), &what).await
+            }
+            asked => asked,
+        };
+        let Some(verdict): Option<Verdict> = present(verdict)? else { return Ok(Vec::new()) };
+        let messages = verdict.messages.unwrap_or_default();
+        Ok(match (verdict.is_compatible, messages.is_empty()) {
+            (true, _) => Vec::new(),
+            (false, true) => vec!["the registry calls it incompatible and does not say why".to_owned()],
+            (false, false) => messages,
+        })
+    }
+}
