@@ -1,9 +1,13 @@
 //! From a profile to its ports. The only place that knows both the settings and the engines; only `cli` calls it.
 
+mod cluster;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::embedded;
 pub use super::embedded::OpenMode;
+pub use super::postgres::{AppliedMigration, MigrationStatus, PostgresAdmin};
 use crate::domain::InvalidName;
 use crate::domain::names::Buckets;
 use crate::events::{schemas, topics};
@@ -13,12 +17,17 @@ use crate::settings::{ProfileKind, Settings};
 /// Partitions of a topic that the embedded profile makes.
 const PARTITIONS: u32 = 6;
 
-/// Opens the ports of the profile in force.
+/// Opens the ports of the profile in force. `env` is where references to secrets are looked up.
 ///
 /// # Errors
-/// `NotFound` for a data folder that is not there and may not be made; `Invalid` for a cluster profile, which this
-/// version cannot serve yet; otherwise those of the engines.
-pub async fn connect(settings: &Settings, mode: OpenMode, clock: Arc<dyn Clock>) -> Result<Ports> {
+/// `NotFound` for a data folder that is not there and may not be made; `Invalid` for a cluster profile that lacks a
+/// server or whose secret cannot be read; otherwise those of the engines.
+pub async fn connect(
+    settings: &Settings,
+    env: &BTreeMap<String, String>,
+    mode: OpenMode,
+    clock: Arc<dyn Clock>,
+) -> Result<Ports> {
     match settings.profile.kind {
         ProfileKind::Embedded => {
             let ports = embedded::open(&settings.profile.data_dir, mode, clock).await?;
@@ -27,12 +36,16 @@ pub async fn connect(settings: &Settings, mode: OpenMode, clock: Arc<dyn Clock>)
             }
             Ok(ports)
         }
-        ProfileKind::Cluster => Err(Error::new(
-            ErrorKind::Invalid,
-            format!("profile {} is a cluster, which this version cannot work on yet", settings.profile.name.as_str()),
-        )
-        .hint("use an embedded profile, or --profile embedded")),
+        ProfileKind::Cluster => cluster::open(settings, env, clock).await,
     }
+}
+
+/// The database behind a cluster's catalog; `None` where the profile does not say how to reach it.
+///
+/// # Errors
+/// `Invalid` when its address or a file cannot be used.
+pub fn database(settings: &Settings, env: &BTreeMap<String, String>) -> Result<Option<PostgresAdmin>> {
+    cluster::database(settings, env)
 }
 
 /// Makes what the contract names and is missing: topics, buckets, schemas. In a cluster `bootstrap apply` does this.

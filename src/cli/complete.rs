@@ -67,6 +67,9 @@ pub fn profiles() -> Vec<CompletionCandidate> {
     profiles.into_iter().map(|(name, _)| CompletionCandidate::new(name.as_str())).collect()
 }
 
+/// Whoever presses Tab waits no longer for servers.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// What the words typed so far and the environment say.
 fn sources() -> Option<Sources> {
     let words: Vec<String> = std::env::args().collect();
@@ -98,13 +101,18 @@ where
     Fut: Future<Output = Result<Vec<CompletionCandidate>>>,
 {
     let answer = || {
-        let settings = Layers::read(&sources()?).ok()?.settings().ok()?;
+        let sources = sources()?;
+        let settings = Layers::read(&sources).ok()?.settings().ok()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
         let clock = std::sync::Arc::new(SystemClock::default());
-        runtime.block_on(async {
-            let ports = connect::connect(&settings, OpenMode::MustExist, clock).await.ok()?;
+        let look = async {
+            let ports = connect::connect(&settings, &sources.env, OpenMode::MustExist, clock).await.ok()?;
             ask(ports).await.ok()
-        })
+        };
+        let found = runtime.block_on(async { tokio::time::timeout(PATIENCE, look).await.ok().flatten() });
+        // A server's client that is still trying must not hold up the shell.
+        runtime.shutdown_background();
+        found
     };
     answer().unwrap_or_default()
 }

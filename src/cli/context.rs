@@ -143,7 +143,7 @@ impl Context {
         if target.kind == TargetKind::Embedded {
             self.check_pin(&target, mode)?;
         }
-        let ports = connect::connect(&settings, open, self.clock()?).await?;
+        let ports = connect::connect(&settings, &self.sources.env, open, self.clock()?).await?;
         if target.kind == TargetKind::Cluster {
             target.met = self.met(&ports, &buckets, &target, mode).await?;
             self.check_pin(&target, mode)?;

@@ -12,7 +12,7 @@ use super::super::embedded::{self, DataFolder, OpenMode};
 use super::super::http::{Auth, HttpOptions};
 use super::super::kafka::{KafkaConfig, KafkaLog, Mechanism, Sasl, Security};
 use super::super::log_operators::LogOperators;
-use super::super::postgres::{PostgresConfig, PostgresMigrations};
+use super::super::postgres::{PostgresConfig, PostgresAdmin};
 use super::super::postgrest::{PostgrestAuth, PostgrestCatalog, PostgrestConfig};
 use super::super::s3::{S3Config, S3Store};
 use super::super::schema_registry::{RegistryConfig, RestRegistry};
@@ -38,7 +38,7 @@ pub(super) async fn open(
 ) -> Result<Ports> {
     let wiring = Wiring { settings, env };
     let folder = embedded::open_folder(&settings.profile.data_dir, OpenMode::MayCreate).await?;
-    let log: Arc<dyn crate::ports::EventLog> = Arc::new(KafkaLog::new(wiring.kafka()?)?);
+    let log: Arc<dyn crate::ports::EventLog> = Arc::new(KafkaLog::new(wiring.kafka()?));
     let local = embedded::local(&folder);
     let store = Arc::new(S3Store::new(&wiring.s3(&folder)?)?);
     Ok(Ports {
@@ -55,8 +55,8 @@ pub(super) async fn open(
     })
 }
 
-/// The migrations of a profile's database, for `db`.
-pub(super) fn migrations(settings: &Settings, env: &BTreeMap<String, String>) -> Result<Option<PostgresMigrations>> {
+/// A profile's database, for `db`.
+pub(super) fn database(settings: &Settings, env: &BTreeMap<String, String>) -> Result<Option<PostgresAdmin>> {
     Wiring { settings, env }.database()
 }
 
@@ -217,7 +217,7 @@ impl Wiring<'_> {
         })
     }
 
-    fn database(&self) -> Result<Option<PostgresMigrations>> {
+    fn database(&self) -> Result<Option<PostgresAdmin>> {
         let Some(database) = &self.settings.profile.services.database else { return Ok(None) };
         let url = self.required(database.admin_url.as_ref(), "database", "admin_url")?;
         let config = PostgresConfig {
@@ -225,6 +225,6 @@ impl Wiring<'_> {
             url: self.secret(url, "database", "admin_url")?,
             tls: TlsFiles { ca: database.ca.clone(), ..TlsFiles::default() },
         };
-        PostgresMigrations::new(config).map(Some)
+        PostgresAdmin::new(&config).map(Some)
     }
 }

@@ -4,22 +4,30 @@ use serde_json::Value;
 
 use crate::bootstrap::{Action, Change, Kind, Plan};
 use crate::domain::TopicName;
+use crate::domain::compat::Compatibility;
 use crate::domain::names::topics;
 use crate::events::schemas;
 use crate::ports::{Error, ErrorKind, Ports, Result};
+
+/// Readers of a version read every version before it.
+const LEVEL: Compatibility = Compatibility::BackwardTransitive;
 
 pub(in crate::bootstrap) async fn plan(ports: &Ports, plan: &mut Plan) -> Result<()> {
     for topic in topics::PIPELINE {
         let subject = schemas::subject(&topic);
         let ours = text(&topic)?;
         let versions = ports.registry.versions(&subject).await?;
-        if versions.iter().any(|version| version.schema == ours) {
-            plan.unchanged += 1;
-            continue;
-        }
+        let is_there = versions.iter().any(|version| version.schema == ours);
         let (action, detail) = match versions.last() {
-            None => (Action::Create, "version 1".to_owned()),
-            Some(last) => (Action::Update, format!("version {} after {}", last.version + 1, last.version)),
+            None => (Action::Create, format!("version 1, {}", LEVEL.as_str())),
+            Some(last) if !is_there => (Action::Update, format!("version {} after {}", last.version + 1, last.version)),
+            Some(_) => match ports.registry.compatibility(&subject).await? {
+                LEVEL => {
+                    plan.unchanged += 1;
+                    continue;
+                }
+                level => (Action::Update, format!("{}; was {}", LEVEL.as_str(), level.as_str())),
+            },
         };
         plan.changes.push(Change { kind: Kind::Schema, name: subject, action, detail });
     }
@@ -29,6 +37,9 @@ pub(in crate::bootstrap) async fn plan(ports: &Ports, plan: &mut Plan) -> Result
 pub(in crate::bootstrap) async fn make(ports: &Ports, change: &Change) -> Result<()> {
     for topic in topics::PIPELINE.iter().filter(|topic| schemas::subject(topic) == change.name) {
         ports.registry.register(&change.name, &text(topic)?).await?;
+        if ports.registry.compatibility(&change.name).await? != LEVEL {
+            ports.registry.set_compatibility(&change.name, LEVEL).await?;
+        }
     }
     Ok(())
 }
