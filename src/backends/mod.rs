@@ -3,6 +3,7 @@
 pub mod connect;
 pub mod embedded;
 pub mod http;
+pub mod kafka;
 pub mod log_operators;
 pub mod s3;
 pub mod schema_registry;

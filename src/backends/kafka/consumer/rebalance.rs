@@ -1,0 +1,148 @@
+//! Rebalances: what was given, asked for and lost, and answering it.
+//!
+//! librdkafka waits for the answer to each decision, and rejoins the group by itself after it. What is asked for it wants
+//! back all at once: after the first answer it tells the group that all of it is free.
+
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::Consumer as _;
+
+use super::{Member, Owned};
+use crate::backends::kafka::context::Rebalance;
+use crate::backends::kafka::ffi::{Membership, PartitionQueue};
+use crate::backends::kafka::offsets::number;
+use crate::domain::TopicPartition;
+use crate::ports::{Poll, Result};
+
+type Wire = Vec<(String, i32)>;
+
+impl Member {
+    /// Takes note of a decision, and answers it unless work in flight has to be settled first.
+    pub(super) fn rebalance(&mut self, rebalance: Rebalance) {
+        match rebalance {
+            Rebalance::Assign(partitions) => self.given(&partitions),
+            Rebalance::Revoke { partitions, lost: true } => self.lost(&partitions),
+            Rebalance::Revoke { partitions, lost: false } => self.asked_for(&partitions),
+        }
+    }
+
+    fn given(&mut self, partitions: &Wire) {
+        let member_id = Membership::of(&self.consumer).and_then(|membership| membership.member_id());
+        // As another member than before, what it kept may have been another's meanwhile.
+        let mut news = match self.member_id != member_id {
+            true => self.void_everything(),
+            false => Vec::new(),
+        };
+        self.member_id = member_id;
+        for (topic, partition) in partitions {
+            let Some(at) = self.cluster.named(topic, *partition) else { continue };
+            let Some(queue) = PartitionQueue::split(&self.consumer, topic, *partition, &self.bell) else { continue };
+            self.owned.insert(at.clone(), Owned::new(queue));
+            news.push(at);
+        }
+        self.answer(self.consumer.incremental_assign(&list(partitions)), "take partitions");
+        if !news.is_empty() || (!self.told && self.owned.is_empty()) {
+            self.told = true;
+            self.news.push_back(Poll::Assigned(news));
+        }
+    }
+
+    /// Everything it has is void: it reads all of it again from the commits.
+    fn void_everything(&mut self) -> Vec<TopicPartition> {
+        let kept: Vec<TopicPartition> = self.owned.keys().cloned().collect();
+        if !kept.is_empty() {
+            self.news.push_back(Poll::Lost(kept.clone()));
+            self.paused.clear();
+            self.rewind_due = true;
+            self.owned.values_mut().for_each(Owned::forget);
+        }
+        kept
+    }
+
+    fn lost(&mut self, partitions: &Wire) {
+        let lost: Vec<TopicPartition> = self.ours(partitions);
+        for at in &lost {
+            self.owned.remove(at);
+            self.paused.remove(at);
+        }
+        (self.asked, self.unreleased, self.told) = Default::default();
+        self.answer(self.consumer.incremental_unassign(&list(partitions)), "give up lost partitions");
+        if !lost.is_empty() {
+            self.news.push_back(Poll::Lost(lost));
+        }
+    }
+
+    fn asked_for(&mut self, partitions: &Wire) {
+        let asked = self.ours(partitions);
+        if asked.is_empty() {
+            return self.answer(self.consumer.incremental_unassign(&list(partitions)), "give partitions back");
+        }
+        for at in &asked {
+            if let Some(owned) = self.owned.get_mut(at) {
+                owned.revoking = true;
+                owned.forget();
+            }
+        }
+        self.asked.extend(asked.iter().cloned());
+        self.unreleased.extend(asked.iter().cloned());
+        self.news.push_back(Poll::Revoking(asked));
+    }
+
+    /// Gives up partitions that were asked for; the last of them answers the question.
+    pub(super) fn release(&mut self, partitions: &[TopicPartition]) -> Result<()> {
+        for at in partitions {
+            if self.unreleased.remove(at) {
+                self.owned.remove(at);
+                self.paused.remove(at);
+            }
+        }
+        if self.unreleased.is_empty() && !self.asked.is_empty() {
+            self.give_back_what_was_asked_for();
+        }
+        Ok(())
+    }
+
+    fn give_back_what_was_asked_for(&mut self) {
+        let asked = std::mem::take(&mut self.asked);
+        let wire: Wire = asked.iter().map(|at| self.wire(at)).collect();
+        self.answer(self.consumer.incremental_unassign(&list(&wire)), "give partitions back");
+    }
+
+    /// Answers every open question by giving everything back: this member ends.
+    pub(super) fn answer_what_waits(&mut self) {
+        if !self.asked.is_empty() {
+            self.give_back_what_was_asked_for();
+        }
+        while let Some(rebalance) = self.consumer.context().next_rebalance() {
+            let answered = match rebalance {
+                Rebalance::Assign(_) => self.consumer.incremental_assign(&TopicPartitionList::new()),
+                Rebalance::Revoke { partitions, .. } => self.consumer.incremental_unassign(&list(&partitions)),
+            };
+            self.answer(answered, "answer a rebalance in closing");
+        }
+        self.owned.clear();
+    }
+
+    /// An answer that librdkafka does not take: it has given up waiting for it, and tells what it made of it.
+    fn answer(&self, answered: rdkafka::error::KafkaResult<()>, doing: &str) {
+        if let Err(error) = answered {
+            tracing::warn!(target: "kafka", group = %self.subscription.group, %error, "could not {doing}");
+        }
+    }
+
+    fn ours(&self, partitions: &Wire) -> Vec<TopicPartition> {
+        let named = partitions.iter().filter_map(|(topic, partition)| self.cluster.named(topic, *partition));
+        named.filter(|at| self.owned.contains_key(at)).collect()
+    }
+
+    pub(super) fn wire(&self, at: &TopicPartition) -> (String, i32) {
+        (self.cluster.names.wire(at.topic.as_str()), number(at.partition))
+    }
+}
+
+pub(super) fn list(partitions: &Wire) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for (topic, partition) in partitions {
+        list.add_partition(topic, *partition);
+    }
+    list
+}

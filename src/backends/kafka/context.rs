@@ -1,0 +1,173 @@
+//! What librdkafka tells its clients: logs, errors, deliveries, rebalances.
+//!
+//! A refused password or certificate comes as an event while the calls of that client just time out. The latest such
+//! event is kept here, for the error of the call.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::ProducerContext;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, TopicPartitionList};
+use rdkafka_sys::RDKafkaErrorCode;
+
+use super::delivery::Ticket;
+
+/// How long an event explains calls that time out.
+const FRESH: Duration = Duration::from_secs(30);
+
+/// The latest trouble of any client of one cluster.
+#[derive(Debug, Default)]
+pub(super) struct Trouble(Mutex<Option<(Instant, RDKafkaErrorCode, String)>>);
+
+impl Trouble {
+    fn note(&self, code: RDKafkaErrorCode, reason: &str) {
+        let mut latest = lock(&self.0);
+        let refusal_stands = latest.as_ref().is_some_and(|(at, old, _)| is_refusal(*old) && at.elapsed() < FRESH);
+        if is_refusal(code) || !refusal_stands {
+            *latest = Some((Instant::now(), code, reason.to_owned()));
+        }
+    }
+
+    /// The latest trouble that is not old.
+    pub(super) fn latest(&self) -> Option<(RDKafkaErrorCode, String)> {
+        let latest = lock(&self.0);
+        latest.as_ref().filter(|(at, ..)| at.elapsed() < FRESH).map(|(_, code, reason)| (*code, reason.clone()))
+    }
+
+    /// A refusal that no waiting mends.
+    pub(super) fn refusal(&self) -> Option<(RDKafkaErrorCode, String)> {
+        self.latest().filter(|(code, _)| is_refusal(*code))
+    }
+
+    /// The cluster answered: what was before explains nothing any more.
+    pub(super) fn over(&self) {
+        *lock(&self.0) = None;
+    }
+}
+
+fn is_refusal(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::Authentication
+            | Code::SaslAuthenticationFailed
+            | Code::UnsupportedSASLMechanism
+            | Code::IllegalSASLState
+            | Code::SSL
+    )
+}
+
+/// What a group's coordinator decided.
+#[derive(Debug)]
+pub(super) enum Rebalance {
+    Assign(Vec<(String, i32)>),
+    Revoke { partitions: Vec<(String, i32)>, lost: bool },
+}
+
+/// The context of every client.
+#[derive(Debug)]
+pub(super) struct Context {
+    trouble: Arc<Trouble>,
+    rebalances: Mutex<VecDeque<Rebalance>>,
+    closing: AtomicBool,
+}
+
+impl Context {
+    pub(super) fn new(trouble: &Arc<Trouble>) -> Self {
+        Self { trouble: Arc::clone(trouble), rebalances: Mutex::default(), closing: AtomicBool::new(false) }
+    }
+
+    /// The next rebalance that nobody has answered yet.
+    pub(super) fn next_rebalance(&self) -> Option<Rebalance> {
+        lock(&self.rebalances).pop_front()
+    }
+
+    /// From now on partitions are given back as soon as they are asked for: nobody is left to be told.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    /// A line of librdkafka's log. What it calls an error is mostly a broken connection that it mends by itself.
+    pub(super) fn log_line(&self, level: i32, facility: &str, message: &str) {
+        match level {
+            ..=2 => tracing::error!(target: "kafka", facility, "{message}"),
+            3..=4 => tracing::warn!(target: "kafka", facility, "{message}"),
+            5..=6 => tracing::debug!(target: "kafka", facility, "{message}"),
+            _ => tracing::trace!(target: "kafka", facility, "{message}"),
+        }
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.log_line(level as i32, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        tracing::debug!(target: "kafka", %code, "{reason}");
+        self.trouble.note(code, reason);
+    }
+
+    /// A hook for `statistics.interval.ms`, which is not set: lag and latency are measured by mfctl itself.
+    fn stats_raw(&self, _: &[u8]) {}
+}
+
+impl ConsumerContext for Context {
+    /// Only notes what was decided: the member answers it when what is in flight is settled. librdkafka waits for the
+    /// answer, and goes on sending heartbeats.
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let partitions = list.elements().iter().map(|at| (at.topic().to_owned(), at.partition())).collect();
+        let assigned = code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.closing.load(Ordering::Acquire) {
+            let answered = match assigned {
+                true => consumer.incremental_assign(&TopicPartitionList::new()),
+                false => consumer.incremental_unassign(list),
+            };
+            if let Err(error) = answered {
+                tracing::debug!(target: "kafka", %error, "could not give partitions back in closing");
+            }
+            return;
+        }
+        let rebalance = match assigned {
+            true => Rebalance::Assign(partitions),
+            false => Rebalance::Revoke { partitions, lost: consumer.assignment_lost() },
+        };
+        lock(&self.rebalances).push_back(rebalance);
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = Box<Ticket>;
+
+    fn delivery(&self, delivered: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+        ticket.done(delivered);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_not_hidden_by_the_disconnects_that_follow_it() {
+        let trouble = Trouble::default();
+        trouble.note(RDKafkaErrorCode::BrokerTransportFailure, "down");
+        trouble.note(RDKafkaErrorCode::Authentication, "wrong password");
+        trouble.note(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down");
+        assert_eq!(trouble.refusal().unwrap().1, "wrong password");
+        trouble.over();
+        assert_eq!(trouble.latest(), None);
+    }
+}

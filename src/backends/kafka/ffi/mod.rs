@@ -1,0 +1,35 @@
+//! The calls of librdkafka that the `rdkafka` crate does not wrap, each behind a safe function. The only unsafe code of
+//! mfctl; knows librdkafka's types and nothing of the ports.
+//!
+//! Every pointer that librdkafka gives away is owned by a struct here whose `Drop` gives it back, and every such struct
+//! keeps the client alive that the pointer belongs to. librdkafka's handles may be used from any thread.
+
+#![expect(unsafe_code, reason = "librdkafka is a C library; what rdkafka lacks is called here and nowhere else")]
+
+pub(super) mod admin;
+mod event;
+mod group;
+mod queue;
+
+use std::ffi::{CStr, c_char};
+
+pub(super) use event::serve;
+pub(super) use group::{Membership, TransactionError, send_offsets};
+pub(super) use queue::{EventBell, Item, PartitionQueue, RawRecord};
+
+/// A C string as text; empty for null.
+///
+/// # Safety
+/// `text` is null or a NUL-terminated string that lives through the call.
+unsafe fn text_of(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: the caller's promise.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
+
+/// Milliseconds as librdkafka takes them.
+fn millis(wait: std::time::Duration) -> i32 {
+    i32::try_from(wait.as_millis()).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,144 @@
+//! The event log on Kafka, through librdkafka.
+//!
+//! `cluster` has the clients that are shared; `topics`, `offsets`, `groups` ask questions; `reader` reads without a
+//! group; `consumer` is a group's member; `transaction` makes settling whole. `ffi` is the only unsafe code. Kafka's
+//! meanings are the port's, so that little is left to translate: names (`names`), errors (`error`), and that librdkafka
+//! blocks where the port does not.
+
+mod cluster;
+mod config;
+mod consumer;
+mod context;
+mod delivery;
+mod error;
+mod exclusive;
+mod ffi;
+mod groups;
+mod names;
+mod offsets;
+mod reader;
+mod topics;
+mod transaction;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rdkafka_sys::RDKafkaErrorCode as Code;
+
+pub use config::{KafkaConfig, Mechanism, Sasl, Security};
+
+use crate::domain::{GroupName, NewRecord, RecordAddress, TopicName, TopicPartition};
+use crate::ports::{
+    EventLog, ExclusiveProducer, FetchLimits, Fetched, GroupConsumer, GroupDescription, PartitionOffsets,
+    PartitionProgress, Result, RetentionReport, Subscription, TopicDescription, TopicSpec,
+};
+use cluster::Cluster;
+use delivery::{Batch, check_size, hand_over};
+
+/// How long to wait for room in the producer.
+const ROOM: Duration = Duration::from_millis(5);
+
+/// The log of a Kafka cluster.
+#[derive(Clone)]
+pub struct KafkaLog {
+    cluster: Arc<Cluster>,
+}
+
+impl std::fmt::Debug for KafkaLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaLog").field("config", &self.cluster.config).finish_non_exhaustive()
+    }
+}
+
+impl KafkaLog {
+    /// The log of this cluster. Opens no connection.
+    #[must_use]
+    pub fn new(config: KafkaConfig) -> Self {
+        Self { cluster: Cluster::new(config) }
+    }
+}
+
+#[async_trait]
+impl EventLog for KafkaLog {
+    async fn identity(&self) -> Result<String> {
+        self.cluster.cluster_id().await
+    }
+
+    async fn create_topics(&self, specs: &[TopicSpec]) -> Result<Vec<TopicName>> {
+        self.cluster.create_topics(specs).await
+    }
+
+    async fn topics(&self) -> Result<Vec<TopicDescription>> {
+        self.cluster.list_topics().await
+    }
+
+    async fn offsets(&self, topics: &[TopicName]) -> Result<Vec<PartitionOffsets>> {
+        self.cluster.spans(topics).await
+    }
+
+    async fn publish(&self, records: Vec<NewRecord>) -> Result<Vec<RecordAddress>> {
+        self.cluster.reach().await?;
+        records.iter().try_for_each(check_size)?;
+        self.cluster.check_route(&records).await?;
+        let producer = self.cluster.producer()?;
+        let batch = Batch::new(records.len());
+        for (index, record) in records.iter().enumerate() {
+            let topic = self.cluster.names.wire(record.topic.as_str());
+            loop {
+                match hand_over(&producer, &topic, record, (&batch, index)) {
+                    Err(failure) if failure.code == Code::QueueFull => tokio::time::sleep(ROOM).await,
+                    Err(failure) => {
+                        let what = format!("publish to {}", record.topic);
+                        return Err(self.cluster.error(what, failure));
+                    }
+                    Ok(()) => break,
+                }
+            }
+        }
+        batch.wait().await;
+        let stand = batch.outcome().map_err(|(index, failure)| {
+            self.cluster.error(format!("publish to {}", records[index].topic), failure)
+        })?;
+        let address = |(record, (partition, offset)): (NewRecord, (i32, i64))| RecordAddress {
+            topic: record.topic,
+            partition: u32::try_from(partition).unwrap_or(0),
+            offset,
+        };
+        Ok(records.into_iter().zip(stand).map(address).collect())
+    }
+
+    async fn fetch(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<Fetched> {
+        self.cluster.fetch_page(at, from, limits).await
+    }
+
+    async fn offset_for_time(&self, at: &TopicPartition, time: Timestamp) -> Result<i64> {
+        self.cluster.offset_for_time(at, time).await
+    }
+
+    async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn GroupConsumer>> {
+        Ok(Box::new(consumer::Handle::join(Arc::clone(&self.cluster), subscription).await?))
+    }
+
+    async fn groups(&self) -> Result<Vec<GroupDescription>> {
+        self.cluster.list_groups().await
+    }
+
+    async fn progress(&self, group: &GroupName, topics: &[TopicName]) -> Result<Vec<PartitionProgress>> {
+        self.cluster.progress_of(group, topics).await
+    }
+
+    async fn delete_group(&self, group: &GroupName) -> Result<()> {
+        self.cluster.forget_group(group).await
+    }
+
+    async fn exclusive(&self, transactional_id: &str) -> Result<Box<dyn ExclusiveProducer>> {
+        Ok(Box::new(exclusive::Exclusive::make(Arc::clone(&self.cluster), transactional_id).await?))
+    }
+
+    /// Kafka does it by itself.
+    async fn run_retention(&self, _: Timestamp) -> Result<RetentionReport> {
+        Ok(RetentionReport::default())
+    }
+}
