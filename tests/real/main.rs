@@ -1,0 +1,16 @@
+//! What needs real servers: each port's contract on its cluster backend, and what only such a backend can do.
+//!
+//! `make test-real` starts the servers and says where they are, by the variables that `make stack-env` prints.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say so and stop")]
+
+#[macro_use]
+#[path = "../contract/harness.rs"]
+mod harness;
+#[path = "../contract/objects.rs"]
+mod objects;
+
+mod s3;
+mod stack;
+
+use harness::{Fixture, fails_as, random};
