@@ -254,7 +254,7 @@ const fn kind_of(kind: ErrorKind) -> FailureKind {
     match kind {
         ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Throttled => FailureKind::Unreachable,
         ErrorKind::Full => FailureKind::Full,
-        ErrorKind::NotFound => FailureKind::NotFound,
+        ErrorKind::NotFound | ErrorKind::Unprepared => FailureKind::NotFound,
         ErrorKind::Invalid | ErrorKind::TooNew => FailureKind::Invalid,
         ErrorKind::Corrupt => FailureKind::Corrupt,
         ErrorKind::Denied => FailureKind::Denied,
@@ -277,6 +277,7 @@ const fn default_hint(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::Conflict => Some("somebody else changed it first; look again, then decide"),
         ErrorKind::Corrupt => Some("`mfctl audit` lists what is damaged"),
         ErrorKind::TooNew => Some("it was written by a later mfctl; upgrade this one"),
+        ErrorKind::Unprepared => Some("`mfctl bootstrap apply` makes it in a cluster, `mfctl init` in a data folder"),
         ErrorKind::NotFound | ErrorKind::Invalid | ErrorKind::Internal => None,
     }
 }

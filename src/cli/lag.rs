@@ -9,7 +9,7 @@ use super::complete;
 use super::context::Context;
 use super::failure::{Failure, Result};
 use super::output::{Cell, Column, Page, Render, Tone, humane};
-use super::target::DataDirMode;
+use super::target::{DataDirMode, TargetKind};
 use crate::domain::GroupName;
 use crate::ops::lag::{self, GroupLag};
 
@@ -17,8 +17,9 @@ use crate::ops::lag::{self, GroupLag};
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:
-  mfctl lag                              every group, partition by partition
+  mfctl lag                              the pipeline's groups, partition by partition
   mfctl lag mfctl.dev.persist            one group
+  mfctl lag --all                        also those of others on the same cluster
   mfctl lag -o json | jq '.groups[].lag' for scripts
   mfctl lag --max 1000                   exit 10 when a group is further behind than this
 
@@ -27,6 +28,9 @@ pub struct Args {
     /// Only this group
     #[arg(add = ArgValueCandidates::new(complete::groups))]
     group: Option<GroupName>,
+    /// Also groups of others on the same cluster
+    #[arg(long, conflicts_with = "group")]
+    all: bool,
     /// Exit 10 when a group is more records behind than this
     #[arg(long, value_name = "RECORDS")]
     max: Option<u64>,
@@ -47,7 +51,9 @@ pub struct LagReport {
 /// As its help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
-    let mut groups = lag::groups(connected.ports.log.as_ref(), &connected.target.environment).await?;
+    // A log of its own holds nothing that is not ours; a cluster is shared.
+    let others = args.all || args.group.is_some() || connected.target.kind == TargetKind::Embedded;
+    let mut groups = lag::groups(connected.ports.log.as_ref(), &connected.target.environment, others).await?;
     if let Some(wanted) = &args.group {
         let names: Vec<_> = groups.iter().map(|group| group.group.to_string()).collect();
         groups.retain(|group| group.group == *wanted);

@@ -43,11 +43,11 @@ pub struct GroupLag {
     pub partitions: Vec<PartitionLag>,
 }
 
-/// The pipeline's groups and any other that has members or commits, each with its lag.
+/// The pipeline's groups, each with its lag; with `others`, also any other that has members or commits.
 ///
 /// # Errors
 /// Those of the log.
-pub async fn groups(log: &dyn EventLog, env: &EnvName) -> Result<Vec<GroupLag>> {
+pub async fn groups(log: &dyn EventLog, env: &EnvName, others: bool) -> Result<Vec<GroupLag>> {
     let described = log.groups().await?;
     let mut found: Vec<(GroupName, Vec<GroupMember>, Vec<TopicName>)> = Vec::new();
     for stage in Stage::ALL {
@@ -55,7 +55,7 @@ pub async fn groups(log: &dyn EventLog, env: &EnvName) -> Result<Vec<GroupLag>> 
         let members = described.iter().find(|g| g.group == name).map(|g| g.members.clone()).unwrap_or_default();
         found.push((name, members, vec![stage.input()]));
     }
-    for group in described {
+    for group in described.into_iter().filter(|_| others) {
         if !found.iter().any(|(name, ..)| *name == group.group) {
             let mut topics: Vec<_> = group.committed.iter().map(|commit| commit.at.topic.clone()).collect();
             topics.extend(group.members.iter().flat_map(|m| m.partitions.iter().map(|at| at.topic.clone())));

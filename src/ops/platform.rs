@@ -37,7 +37,7 @@ impl Platform {
     /// Asks each part who it is. What is not made yet has no identity; what does not answer is an error.
     ///
     /// # Errors
-    /// Those of the ports, `NotFound` apart; `Conflict` when the buckets are marked as another environment's.
+    /// Those of the ports, what is not made yet apart; `Conflict` when the buckets are marked as another environment's.
     pub async fn met(ports: &Ports, buckets: &Buckets, env: &EnvName) -> Result<Self> {
         let (log, catalog, marker) =
             tokio::join!(ports.log.identity(), ports.catalog.identity(), marker(ports.objects.as_ref(), buckets));
@@ -125,7 +125,7 @@ async fn marker(objects: &dyn ObjectStore, buckets: &Buckets) -> Result<Option<M
 fn made<T>(answer: Result<T>) -> Result<Option<T>> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unprepared) => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -177,7 +177,7 @@ impl Watch {
     }
 
     async fn groups(&mut self) -> Result<Vec<GroupVitals>> {
-        let groups = lag::groups(self.ports.log.as_ref(), &self.env).await?;
+        let groups = lag::groups(self.ports.log.as_ref(), &self.env, false).await?;
         let seen = Instant::now();
         Ok(groups.into_iter().map(|group| self.with_rate(group, seen)).collect())
     }

@@ -32,7 +32,7 @@ pub fn verdict(kind: ErrorKind) -> Verdict {
     match kind {
         kind if kind.is_dependency() => Verdict::Dependency,
         ErrorKind::Conflict | ErrorKind::Locked | ErrorKind::Fenced | ErrorKind::Internal => Verdict::Transient,
-        ErrorKind::Denied | ErrorKind::TooNew => Verdict::Stop,
+        ErrorKind::Denied | ErrorKind::TooNew | ErrorKind::Unprepared => Verdict::Stop,
         _ => Verdict::Permanent,
     }
 }
@@ -267,6 +267,7 @@ mod tests {
             assert_eq!(verdict(kind), Verdict::Dependency);
         }
         assert_eq!(verdict(ErrorKind::Denied), Verdict::Stop);
+        assert_eq!(verdict(ErrorKind::Unprepared), Verdict::Stop);
         assert_eq!(verdict(ErrorKind::Invalid), Verdict::Permanent);
         assert_eq!(verdict(ErrorKind::Internal), Verdict::Transient);
     }

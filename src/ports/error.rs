@@ -15,6 +15,8 @@ pub enum ErrorKind {
     Full,
     /// What was asked for does not exist.
     NotFound,
+    /// What `bootstrap apply` makes is not there: a bucket, a table. No fault of what was being worked on.
+    Unprepared,
     /// What was given cannot be accepted, however often it is tried.
     Invalid,
     /// Somebody else changed it first.
@@ -49,6 +51,7 @@ impl ErrorKind {
             Self::Throttled => "throttled",
             Self::Full => "full",
             Self::NotFound => "not_found",
+            Self::Unprepared => "unprepared",
             Self::Invalid => "invalid",
             Self::Conflict => "conflict",
             Self::Fenced => "fenced",

@@ -117,7 +117,7 @@ pub struct LocalObject {
 ///
 /// Contract: an object is visible whole or not at all; it is never changed in place. `put` and `copy` may return before
 /// the bytes are durable: they are once a [`ObjectStore::sync`] that began afterwards has returned. `put` of a key that
-/// exists replaces it. Deleting what is not there succeeds. A missing bucket is [`super::ErrorKind::NotFound`]; a full
+/// exists replaces it. Deleting what is not there succeeds. A missing bucket is [`super::ErrorKind::Unprepared`]; a full
 /// store is [`super::ErrorKind::Full`]. Listings are in the order of the keys' bytes.
 #[async_trait]
 pub trait ObjectStore: Send + Sync {

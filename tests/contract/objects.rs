@@ -19,7 +19,7 @@ macro_rules! object_store_suite {
             an_empty_object_is_an_object,
             a_large_object_is_whole,
             what_is_not_there_is_not_found,
-            a_missing_bucket_is_not_found,
+            a_missing_bucket_is_told_from_a_missing_object,
             making_buckets_twice_keeps_what_they_hold,
             a_put_replaces_what_the_key_held,
             a_reader_keeps_the_object_it_opened,
@@ -110,15 +110,15 @@ pub async fn what_is_not_there_is_not_found(fixture: Store) {
     }
 }
 
-pub async fn a_missing_bucket_is_not_found(fixture: Store) {
+pub async fn a_missing_bucket_is_told_from_a_missing_object(fixture: Store) {
     let s = fixture;
     let source = Arc::new(Bytes::from_static(b"x"));
-    fails_as(s.port.put(&at("a"), source, PutOptions::default()).await, ErrorKind::NotFound);
-    fails_as(s.port.head(&at("a")).await, ErrorKind::NotFound);
-    fails_as(s.port.open(&at("a")).await, ErrorKind::NotFound);
-    fails_as(s.port.list(&bucket("media-a"), "", None, 1).await, ErrorKind::NotFound);
-    fails_as(s.port.usage(&bucket("media-a"), 1).await, ErrorKind::NotFound);
-    fails_as(s.port.copy(&at("a"), &at("b"), 1).await, ErrorKind::NotFound);
+    fails_as(s.port.put(&at("a"), source, PutOptions::default()).await, ErrorKind::Unprepared);
+    fails_as(s.port.head(&at("a")).await, ErrorKind::Unprepared);
+    fails_as(s.port.open(&at("a")).await, ErrorKind::Unprepared);
+    fails_as(s.port.list(&bucket("media-a"), "", None, 1).await, ErrorKind::Unprepared);
+    fails_as(s.port.usage(&bucket("media-a"), 1).await, ErrorKind::Unprepared);
+    fails_as(s.port.copy(&at("a"), &at("b"), 1).await, ErrorKind::Unprepared);
 }
 
 pub async fn making_buckets_twice_keeps_what_they_hold(fixture: Store) {

@@ -39,7 +39,7 @@ impl Shared {
         if self.has_bucket(bucket).await? {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::NotFound, format!("bucket {bucket} does not exist"))
+        Err(Error::new(ErrorKind::Unprepared, format!("bucket {bucket} does not exist"))
             .hint("`mfctl bootstrap apply` makes the buckets"))
     }
 

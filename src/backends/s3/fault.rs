@@ -117,7 +117,7 @@ pub(super) fn in_answer(code: Option<&str>, message: Option<&str>, what: String,
 fn meaning(code: Option<&str>, status: u16, settings: &str) -> (ErrorKind, Option<String>) {
     let hint = |text: String| Some(text);
     match code.unwrap_or_default() {
-        "NoSuchBucket" => (ErrorKind::NotFound, hint("`mfctl bootstrap apply` makes the buckets".into())),
+        "NoSuchBucket" => (ErrorKind::Unprepared, hint("`mfctl bootstrap apply` makes the buckets".into())),
         "NoSuchKey" | "NotFound" | "NoSuchVersion" => (ErrorKind::NotFound, None),
         "InvalidAccessKeyId" => {
             (ErrorKind::Denied, hint(format!("the store does not know the key: check `{settings}.access_key`")))

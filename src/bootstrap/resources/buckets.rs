@@ -20,7 +20,7 @@ pub(in crate::bootstrap) async fn plan(ports: &Ports, desired: &Desired, plan: &
     for (bucket, wanted) in policies {
         let (action, detail) = match admin.describe_bucket(&bucket).await? {
             None => (Action::Create, told(wanted)),
-            Some(has) if has != wanted => (Action::Update, format!("{}; was {}", told(wanted), told(has))),
+            Some(has) if !keeps(has, wanted) => (Action::Update, format!("{}; was {}", told(wanted), told(has))),
             Some(_) if !is_marked(ports, desired, &bucket).await? => {
                 (Action::Update, format!("mark it as environment {}'s", desired.env))
             }
@@ -42,6 +42,12 @@ pub(in crate::bootstrap) async fn make(ports: &Ports, desired: &Desired, change:
         platform::mark(ports.objects.as_ref(), &desired.buckets, &desired.env).await?;
     }
     Ok(())
+}
+
+/// Whether a bucket does what is wanted of it. Some stores cannot give up unfinished uploads; workers then do.
+fn keeps(has: BucketPolicy, wanted: BucketPolicy) -> bool {
+    let abort_uploads_after_days = has.abort_uploads_after_days.or(wanted.abort_uploads_after_days);
+    BucketPolicy { abort_uploads_after_days, ..has } == wanted
 }
 
 /// Whether a bucket has its marker, or needs none: one of an environment's three does.

@@ -1,5 +1,6 @@
 //! Puts a worker together: ports, names, logs, the server of `--listen`, one loop per stage, and the end of it all.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -90,8 +91,10 @@ fn start_logs(args: &RunArgs, cx: &Context) {
 
 /// Workers make no topics: what is missing is named, with what makes it.
 async fn check_topics(connected: &Connected, stages: &[Stage]) -> Result<()> {
-    let topics: Vec<_> =
+    // One stage's output is the next one's input.
+    let topics: BTreeSet<_> =
         stages.iter().flat_map(|stage| [stage.input(), stage.input().dead_letters(), stage.output()]).collect();
+    let topics: Vec<_> = topics.into_iter().collect();
     let missing = |error: ports::Error| match error.kind() {
         ports::ErrorKind::NotFound if error.hint_text().is_none() => {
             error.hint("`mfctl bootstrap apply` makes the topics of a cluster; `mfctl init` those of a data folder")

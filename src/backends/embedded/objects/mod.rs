@@ -66,7 +66,7 @@ impl Folder {
             Ok(found) if found.is_dir() => Ok(path),
             Ok(_) => Err(Error::new(ErrorKind::Corrupt, format!("open bucket {bucket}: {} is a file", path.display()))),
             Err(error) if error.kind() == Io::NotFound => {
-                Err(Error::new(ErrorKind::NotFound, format!("bucket {bucket} does not exist")))
+                Err(Error::new(ErrorKind::Unprepared, format!("bucket {bucket} does not exist")))
             }
             Err(error) => Err(fault(format!("open bucket {bucket}"), error)),
         }
