@@ -24,6 +24,7 @@ mod media;
 pub mod output;
 mod pin;
 mod record;
+mod schema;
 mod signals;
 mod since;
 mod status;
@@ -76,6 +77,8 @@ enum Verb {
     Media(media::Args),
     /// List, show, redrive and discard dead letters
     Dlq(dlq::Args),
+    /// See, compare, check and register schemas; check events against them
+    Schema(schema::Args),
     /// Make the topics, buckets, schemas and tables that the platform needs
     Bootstrap(bootstrap::Args),
     /// Say in one screen whether each part works
@@ -143,6 +146,7 @@ async fn run(verb: Verb, cx: &Context) -> Result<()> {
         Verb::Worker(args) => worker::run(args, cx).await,
         Verb::Media(args) => media::run(args, cx).await,
         Verb::Dlq(args) => dlq::run(args, cx).await,
+        Verb::Schema(args) => schema::run(args, cx).await,
         Verb::Bootstrap(args) => bootstrap::run(args, cx).await,
         Verb::Status(args) => status::run(args, cx).await,
         Verb::Top(args) => top::run(args, cx).await,

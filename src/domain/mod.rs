@@ -6,6 +6,7 @@
 pub mod asset;
 pub mod compat;
 pub mod dead_letter;
+pub mod difference;
 pub mod event;
 pub mod ids;
 pub mod job;

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use jsonschema::Validator;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::schemas;
+use super::validator::SchemaValidator;
 use crate::domain::event::{self, Common, SchemaId};
 use crate::domain::{EnvName, EventId, NewRecord, Record, Timestamp, TopicName};
 use crate::ports::{Error, ErrorKind, Result, SchemaRegistry};
@@ -42,7 +42,7 @@ pub enum DecodeError {
 struct Compiled {
     subject: String,
     version: u32,
-    validator: Validator,
+    validator: SchemaValidator,
 }
 
 /// The codec of one environment.
@@ -83,7 +83,7 @@ impl EventCodec {
         let (id, schema) = self.schema_written(topic).await?;
         let what = || format!("write event {} to {topic}", common.event_id);
         let value = serde_json::to_value(event).map_err(|e| Error::new(ErrorKind::Internal, what()).because(e))?;
-        if let Some(reason) = first_violation(&schema.validator, &value) {
+        if let Some(reason) = schema.validator.first(&value) {
             return Err(Error::new(ErrorKind::Invalid, format!("{}: {reason}", what())));
         }
         let json = serde_json::to_vec(&value).map_err(|e| Error::new(ErrorKind::Internal, what()).because(e))?;
@@ -139,7 +139,7 @@ impl EventCodec {
         let schema = self.schema(id, record.address.topic.source()).await?;
         let value: Value =
             serde_json::from_slice(&json).map_err(|e| poison("invalid_json", format!("the value is not JSON: {e}")))?;
-        match first_violation(&schema.validator, &value) {
+        match schema.validator.first(&value) {
             Some(reason) => {
                 Err(poison("schema_violation", format!("against {} v{}: {reason}", schema.subject, schema.version)))
             }
@@ -228,7 +228,7 @@ impl EventCodec {
 }
 
 fn compile(subject: &str, version: u32, schema: &Value) -> Result<Compiled> {
-    let validator = jsonschema::validator_for(schema)
+    let validator = SchemaValidator::of(schema)
         .map_err(|error| Error::new(ErrorKind::Corrupt, format!("compile the schema {subject} v{version}: {error}")))?;
     Ok(Compiled { subject: subject.to_owned(), version, validator })
 }
@@ -240,16 +240,7 @@ fn compile(subject: &str, version: u32, schema: &Value) -> Result<Compiled> {
 pub fn validate(topic: &TopicName, value: &Value) -> std::result::Result<(), String> {
     let text = schemas::text_of(topic).ok_or_else(|| format!("topic {topic} has no schema"))?;
     let schema: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
-    let validator = jsonschema::validator_for(&schema).map_err(|e| e.to_string())?;
-    first_violation(&validator, value).map_or(Ok(()), Err)
-}
-
-/// The first way in which a value breaks a schema: its place and a sentence, cut to 500 characters.
-fn first_violation(validator: &Validator, value: &Value) -> Option<String> {
-    let error = validator.iter_errors(value).next()?;
-    let place = error.instance_path().to_string();
-    let place = if place.is_empty() { "/".to_owned() } else { place };
-    Some(format!("at {place}: {error}").chars().take(500).collect())
+    SchemaValidator::of(&schema)?.first(value).map_or(Ok(()), Err)
 }
 
 #[cfg(test)]

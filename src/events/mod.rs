@@ -8,5 +8,6 @@ pub mod ledger;
 pub mod pager;
 pub mod schemas;
 pub mod topics;
+pub mod validator;
 
 pub use codec::{DecodeError, EventCodec, validate};

@@ -1,6 +1,7 @@
 //! The contract of `SchemaRegistry`.
 
 use futures_util::future::join_all;
+use mfctl::domain::compat::Compatibility;
 use mfctl::domain::event::SchemaId;
 use mfctl::ports::{ErrorKind, SchemaRegistry};
 use serde_json::{Value, json};
@@ -16,6 +17,10 @@ macro_rules! registry_suite {
             registering_again_answers_what_is_there,
             many_that_register_at_once_leave_no_gap,
             what_is_unknown_is_said_so,
+            a_schema_that_cannot_follow_is_refused_and_may_be_asked_about_before,
+            a_subject_has_a_compatibility_of_its_own,
+            one_schema_under_two_subjects_is_found_under_either,
+            the_same_json_in_another_order_is_the_same_schema,
         );
     };
 }
@@ -67,4 +72,59 @@ pub async fn what_is_unknown_is_said_so(f: Registry) {
     assert_eq!(f.port.latest("nothing-value").await.unwrap(), None);
     assert!(f.port.versions("nothing-value").await.unwrap().is_empty());
     assert!(f.port.subjects().await.unwrap().is_empty());
+}
+
+fn closed(properties: Value) -> Value {
+    json!({
+        "$schema": "http://json-schema.org/draft-07/schema#", "type": "object", "additionalProperties": false,
+        "properties": properties, "required": ["a"]
+    })
+}
+
+pub async fn a_schema_that_cannot_follow_is_refused_and_may_be_asked_about_before(f: Registry) {
+    let first = f.port.register("a-value", &closed(json!({ "a": { "type": "string" } }))).await.unwrap();
+    f.port.set_compatibility("a-value", Compatibility::BackwardTransitive).await.unwrap();
+    let breaks = closed(json!({ "a": { "type": "integer" } }));
+    assert!(!f.port.check("a-value", &breaks).await.unwrap().is_empty());
+    let refused = f.port.register("a-value", &breaks).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Conflict, "{}", refused.full());
+    assert!(refused.hint_text().is_some_and(|hint| hint.contains("schema check")), "{refused:?}");
+    assert_eq!(f.port.versions("a-value").await.unwrap(), [first]);
+
+    let follows = closed(json!({ "a": { "type": "string" }, "b": { "type": "string" } }));
+    assert!(f.port.check("a-value", &follows).await.unwrap().is_empty());
+    assert_eq!(f.port.register("a-value", &follows).await.unwrap().version, 2);
+    // Nothing stands against the first version of a subject.
+    assert!(f.port.check("b-value", &breaks).await.unwrap().is_empty());
+}
+
+pub async fn a_subject_has_a_compatibility_of_its_own(f: Registry) {
+    f.port.register("a-value", &closed(json!({ "a": { "type": "string" } }))).await.unwrap();
+    f.port.register("b-value", &closed(json!({ "a": { "type": "null" } }))).await.unwrap();
+    let default = f.port.compatibility("b-value").await.unwrap();
+    for level in [Compatibility::FullTransitive, Compatibility::Forward, Compatibility::None] {
+        f.port.set_compatibility("a-value", level).await.unwrap();
+        assert_eq!(f.port.compatibility("a-value").await.unwrap(), level);
+    }
+    assert_eq!(f.port.compatibility("b-value").await.unwrap(), default);
+    // Under NONE anything goes.
+    f.port.register("a-value", &closed(json!({ "a": { "type": "integer" } }))).await.unwrap();
+    fails_as(f.port.set_compatibility("nothing-value", Compatibility::Full).await, ErrorKind::NotFound);
+}
+
+pub async fn one_schema_under_two_subjects_is_found_under_either(f: Registry) {
+    let a = f.port.register("a-value", &schema("shared")).await.unwrap();
+    let b = f.port.register("b-value", &schema("shared")).await.unwrap();
+    // A registry may give both one id.
+    assert_eq!(f.port.by_id_in(a.id, "a-value").await.unwrap(), a);
+    assert_eq!(f.port.by_id_in(b.id, "b-value").await.unwrap(), b);
+    assert_ne!(f.port.by_id_in(a.id, "nothing-value").await.unwrap().subject, "nothing-value");
+    fails_as(f.port.by_id_in(SchemaId(u32::MAX >> 1), "a-value").await, ErrorKind::NotFound);
+}
+
+pub async fn the_same_json_in_another_order_is_the_same_schema(f: Registry) {
+    let one: Value = serde_json::from_str(r#"{ "type": "object", "properties": { "a": {}, "b": {} } }"#).unwrap();
+    let other: Value = serde_json::from_str(r#"{"properties":{"b":{},"a":{}},"type":"object"}"#).unwrap();
+    let first = f.port.register("a-value", &one).await.unwrap();
+    assert_eq!(f.port.register("a-value", &other).await.unwrap(), first);
 }

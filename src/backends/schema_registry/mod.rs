@@ -70,11 +70,6 @@ struct Use {
 }
 
 #[derive(Deserialize)]
-struct Given {
-    id: u32,
-}
-
-#[derive(Deserialize)]
 struct Level {
     #[serde(rename = "compatibilityLevel", alias = "compatibility")]
     level: Option<String>,
@@ -204,7 +199,7 @@ impl SchemaRegistry for RestRegistry {
             return Ok(known);
         }
         let what = format!("register a schema under {subject}");
-        let _: Given = self.exchange.send(Method::POST, &["subjects", &there, "versions"], &body(schema), &what).await?;
+        let _: Value = self.exchange.send(Method::POST, &["subjects", &there, "versions"], &body(schema), &what).await?;
         let what = format!("read back the schema registered under {subject}");
         let found: Version = self.exchange.send(Method::POST, &["subjects", &there], &body(schema), &what).await?;
         self.taken(found)

@@ -47,6 +47,12 @@ impl<'a> Node<'a> {
         Self::of(schema, self.doc)
     }
 
+    /// Whether nothing that checks anything stands beside its reference.
+    fn only_refers(&self) -> bool {
+        const SILENT: [&str; 7] = ["$ref", "$schema", "$id", "$defs", "definitions", "title", "description"];
+        self.schema.as_object().is_some_and(|fields| fields.keys().all(|name| SILENT.contains(&name.as_str())))
+    }
+
     /// Subschemas by name, such as `properties`.
     pub(super) fn named(&self, keyword: &str) -> impl Iterator<Item = (&'a String, &'a Value)> + use<'a> {
         self.get(keyword).and_then(Value::as_object).into_iter().flatten()
@@ -144,7 +150,7 @@ impl<'a> View<'a> {
                     // Unsaid: the reading under which less is accepted.
                     Draft::Unsaid => role == Role::Reader,
                 };
-                if !siblings {
+                if !siblings || node.only_refers() {
                     continue;
                 }
             }

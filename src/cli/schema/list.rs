@@ -1,0 +1,145 @@
+//! `mfctl schema list`: subjects, and how this binary stands to them.
+
+use std::collections::BTreeSet;
+
+use clap::Args as ClapArgs;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::source;
+use crate::cli::context::Context;
+use crate::cli::failure::Result;
+use crate::cli::output::{Cell, Column, Page, Render, Tone};
+use crate::cli::target::DataDirMode;
+use crate::domain::compat::Compatibility;
+use crate::domain::event::SchemaId;
+use crate::events::schemas;
+use crate::ports::SchemaRegistry;
+
+/// Arguments of `mfctl schema list`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+A subject is `current` when this binary writes its latest version, `behind` when a later one is registered, `missing` when
+the schema this binary writes is not registered, and `other` when it is none of the platform's.
+
+Examples:
+  mfctl schema list
+  mfctl schema list -o name
+  mfctl schema list -o json | jq '.subjects[] | select(.state == \"missing\")'
+
+Exit codes: 0 listed, 5 registry not reachable, 6 no data folder, or the registry refuses us")]
+pub struct Args {}
+
+/// How this binary stands to a subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SubjectState {
+    /// This binary writes its latest version.
+    Current,
+    /// This binary writes an earlier version.
+    Behind,
+    /// The schema this binary writes is not registered.
+    Missing,
+    /// None of the platform's.
+    Other,
+}
+
+/// A subject.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct SubjectRow {
+    /// Its name.
+    pub subject: String,
+    /// Its latest version; none when nothing is registered.
+    pub latest_version: Option<u32>,
+    /// The latest version's id.
+    pub schema_id: Option<SchemaId>,
+    /// The version this binary writes.
+    pub written_version: Option<u32>,
+    /// What its versions must keep to.
+    pub compatibility: Option<Compatibility>,
+    /// How this binary stands to it.
+    pub state: SubjectState,
+}
+
+/// What `mfctl schema list` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SchemaListReport {
+    /// The subjects, by name.
+    pub subjects: Vec<SubjectRow>,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// As its help says.
+pub async fn run(_: Args, cx: &Context) -> Result<()> {
+    let connected = cx.connect(DataDirMode::MustExist).await?;
+    let registry = connected.ports.registry.as_ref();
+    let mut names: BTreeSet<String> = registry.subjects().await?.into_iter().collect();
+    names.extend(schemas::written().iter().map(|(topic, _)| schemas::subject(topic)));
+    let mut subjects = Vec::new();
+    for subject in names {
+        subjects.push(row(registry, subject).await?);
+    }
+    cx.out().print(&SchemaListReport { subjects })
+}
+
+async fn row(registry: &dyn SchemaRegistry, subject: String) -> Result<SubjectRow> {
+    let latest = registry.latest(&subject).await?;
+    let own = source::own(&subject);
+    let written_version = match (&own, &latest) {
+        (Some(own), Some(latest)) if latest.schema == *own => Some(latest.version),
+        (Some(own), Some(_)) => {
+            let versions = registry.versions(&subject).await?;
+            versions.iter().rev().find(|version| version.schema == *own).map(|version| version.version)
+        }
+        _ => None,
+    };
+    let compatibility = match &latest {
+        Some(_) => Some(registry.compatibility(&subject).await?),
+        None => None,
+    };
+    let latest_version = latest.as_ref().map(|latest| latest.version);
+    let state = match (&own, written_version) {
+        (None, _) => SubjectState::Other,
+        (Some(_), None) => SubjectState::Missing,
+        (Some(_), written) if written == latest_version => SubjectState::Current,
+        (Some(_), Some(_)) => SubjectState::Behind,
+    };
+    let schema_id = latest.map(|latest| latest.id);
+    Ok(SubjectRow { subject, latest_version, schema_id, written_version, compatibility, state })
+}
+
+impl Render for SchemaListReport {
+    fn page(&self, page: &mut Page) {
+        let columns = [
+            Column::left("SUBJECT"),
+            Column::right("LATEST"),
+            Column::right("ID"),
+            Column::right("WRITTEN"),
+            Column::left("COMPATIBILITY"),
+            Column::left("STATE"),
+        ];
+        let rows = self.subjects.iter().map(|row| {
+            let (word, tone) = match row.state {
+                SubjectState::Current => ("current", Tone::Good),
+                SubjectState::Behind => ("behind", Tone::Warn),
+                SubjectState::Missing => ("missing", Tone::Bad),
+                SubjectState::Other => ("other", Tone::Dim),
+            };
+            vec![
+                Cell::new(row.subject.as_str()),
+                Cell::maybe(row.latest_version),
+                Cell::maybe(row.schema_id.map(|id| id.0)),
+                Cell::maybe(row.written_version),
+                Cell::maybe(row.compatibility),
+                Cell::new(word).tone(tone),
+            ]
+        });
+        page.table(&columns, rows.collect());
+    }
+
+    fn names(&self) -> Option<Vec<String>> {
+        Some(self.subjects.iter().map(|row| row.subject.clone()).collect())
+    }
+}

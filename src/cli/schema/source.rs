@@ -1,0 +1,122 @@
+//! Where a schema comes from: a file, a subject's version, or this binary.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::str::FromStr;
+
+use serde_json::Value;
+
+use crate::cli::failure::{Failure, FailureKind, OrFail, Result};
+use crate::events::schemas;
+use crate::ports::{RegisteredSchema, SchemaRegistry};
+
+/// The largest file that is read as a schema.
+const MOST_BYTES: u64 = 4 << 20;
+
+/// `SUBJECT` or `SUBJECT@VERSION`; without a version, the latest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SubjectAt {
+    pub(super) subject: String,
+    pub(super) version: Option<u32>,
+}
+
+impl FromStr for SubjectAt {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let (subject, version) = match text.rsplit_once('@') {
+            None | Some((_, "latest")) => (text.trim_end_matches("@latest"), None),
+            Some((subject, number)) => {
+                let version: u32 = number.parse().map_err(|_| format!("{number:?} is no version: give a number, or latest"))?;
+                (subject, Some(version))
+            }
+        };
+        if subject.is_empty() {
+            return Err("give a subject, such as media.enriched-value".to_owned());
+        }
+        Ok(Self { subject: subject.to_owned(), version })
+    }
+}
+
+impl SubjectAt {
+    pub(super) async fn fetch(&self, registry: &dyn SchemaRegistry) -> Result<RegisteredSchema> {
+        let missing = |what: String| Failure::not_found(what).hint("`mfctl schema list` lists what is registered");
+        match self.version {
+            None => {
+                let latest = registry.latest(&self.subject).await?;
+                latest.ok_or_else(|| missing(format!("no subject is called {}", self.subject)))
+            }
+            Some(version) => {
+                let versions = registry.versions(&self.subject).await?;
+                let there = versions.len();
+                let found = versions.into_iter().find(|one| one.version == version);
+                found.ok_or_else(|| missing(format!("{} has no version {version}; it has {there} versions", self.subject)))
+            }
+        }
+    }
+}
+
+/// A schema from a file of JSON.
+pub(super) fn of_file(path: &Path) -> Result<Value> {
+    let mut text = String::new();
+    let cannot = || format!("cannot read {}", path.display());
+    let file = File::open(path).or_fail(FailureKind::Invalid, cannot)?;
+    let read = file.take(MOST_BYTES + 1).read_to_string(&mut text).or_fail(FailureKind::Invalid, cannot)?;
+    if read as u64 > MOST_BYTES {
+        return Err(Failure::invalid(format!("{} is larger than 4 MiB: no schema", path.display())));
+    }
+    let schema: Value =
+        serde_json::from_str(&text).or_fail(FailureKind::Invalid, || format!("{} is not JSON", path.display()))?;
+    if schema.is_object() || schema.is_boolean() {
+        return Ok(schema);
+    }
+    Err(Failure::invalid(format!("{} is no JSON Schema: neither an object nor a boolean", path.display())))
+}
+
+/// The subject of a file: as given, else that of the topic the file is named after.
+pub(super) fn subject_of(path: &Path, given: Option<&str>) -> Result<String> {
+    if let Some(subject) = given {
+        return Ok(subject.to_owned());
+    }
+    let stem = path.file_stem().map(|stem| format!("{}-value", stem.to_string_lossy()));
+    stem.filter(|subject| schemas::topic_of(subject).is_some()).ok_or_else(|| {
+        Failure::usage(format!("which subject is {} for?", path.display()))
+            .hint("say it with --subject, or name the file after a topic: media.enriched.json")
+    })
+}
+
+/// The schema this binary writes under a subject.
+pub(super) fn own(subject: &str) -> Option<Value> {
+    let topic = schemas::topic_of(subject)?;
+    schemas::written().into_iter().find(|(name, _)| *name == topic).map(|(_, schema)| schema)
+}
+
+/// A value for one line of a table, cut.
+pub(super) fn brief(value: &Value) -> String {
+    const MOST: usize = 80;
+    let text = value.to_string();
+    if text.chars().count() <= MOST { text } else { text.chars().take(MOST).chain(['…']).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_may_have_a_version() {
+        let at = |text: &str| text.parse::<SubjectAt>().map(|at| (at.subject, at.version));
+        assert_eq!(at("a-value"), Ok(("a-value".into(), None)));
+        assert_eq!(at("a-value@latest"), Ok(("a-value".into(), None)));
+        assert_eq!(at("a@b-value@3"), Ok(("a@b-value".into(), Some(3))));
+        assert!(at("a-value@x").is_err() && at("@3").is_err());
+    }
+
+    #[test]
+    fn a_file_named_after_a_topic_needs_no_subject() {
+        let path = Path::new("schemas/media.enriched.json");
+        assert_eq!(subject_of(path, None).unwrap(), "media.enriched-value");
+        assert_eq!(subject_of(path, Some("x-value")).unwrap(), "x-value");
+        assert_eq!(subject_of(Path::new("other.json"), None).unwrap_err().exit_code(), 2);
+    }
+}

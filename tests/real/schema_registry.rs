@@ -1,0 +1,153 @@
+//! The schema registry on a real one, and on a scripted one what a real one does not do on demand.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use mfctl::backends::http::{Auth, HttpOptions};
+use mfctl::backends::schema_registry::{RegistryConfig, RestRegistry};
+use mfctl::domain::compat::Compatibility;
+use mfctl::domain::event::SchemaId;
+use mfctl::domain::{EnvName, Secret};
+use mfctl::events::schemas;
+use mfctl::ports::{ErrorKind, SchemaRegistry};
+use serde_json::json;
+
+use crate::{Fixture, stack};
+
+mod port {
+    crate::registry::registry_suite!(super::harness);
+}
+
+fn config(url: String, auth: Auth) -> RegistryConfig {
+    let subject_prefix = format!("t{:x}/", fastrand::u64(..));
+    RegistryConfig { http: HttpOptions::direct("profile.prod.schema_registry"), url, auth, subject_prefix }
+}
+
+fn real() -> RestRegistry {
+    RestRegistry::new(config(stack::env("STACK_REGISTRY"), Auth::None)).unwrap()
+}
+
+async fn harness() -> Fixture<dyn SchemaRegistry> {
+    Fixture { port: Arc::new(real()), kept: Box::new(()) }
+}
+
+/// A registry that answers every question alike, and keeps what it was asked.
+fn scripted(status: &str, body: &str) -> (String, std::sync::mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+    let (asked, questions) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut head = [0; 4096];
+            let read = stream.read(&mut head).unwrap_or(0);
+            let _ = asked.send(String::from_utf8_lossy(&head[..read]).into_owned());
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    (url, questions)
+}
+
+#[tokio::test]
+async fn the_platforms_own_schemas_are_registered_once_and_follow_themselves() {
+    let (url, prefix) = (stack::env("STACK_REGISTRY"), format!("t{:x}.", fastrand::u64(..)));
+    let ours = RegistryConfig { subject_prefix: prefix.clone(), ..config(url.clone(), Auth::None) };
+    let registry = RestRegistry::new(ours).unwrap();
+    let first = schemas::register_all(&registry).await.unwrap();
+    for schema in &first {
+        registry.set_compatibility(&schema.subject, Compatibility::BackwardTransitive).await.unwrap();
+    }
+    assert_eq!(schemas::register_all(&registry).await.unwrap(), first);
+    // A second process has kept nothing.
+    let fresh = RestRegistry::new(RegistryConfig { subject_prefix: prefix, ..config(url, Auth::None) }).unwrap();
+    for schema in &first {
+        assert_eq!(&fresh.by_id_in(schema.id, &schema.subject).await.unwrap(), schema);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_schema_brings_the_registrys_own_words() {
+    let registry = real();
+    registry.register("a-value", &json!({ "type": "string" })).await.unwrap();
+    registry.set_compatibility("a-value", Compatibility::Backward).await.unwrap();
+    let error = registry.register("a-value", &json!({ "type": "integer" })).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(error.full().to_lowercase().contains("incompatible"), "{}", error.full());
+}
+
+#[tokio::test]
+async fn whoever_is_refused_is_told_which_setting_and_no_secret() {
+    let (url, questions) = scripted("401 Unauthorized", r#"{"error_code":40101,"message":"Unauthorized"}"#);
+    let auth = Auth::Basic { username: "ops".into(), password: Secret::new("hunter2") };
+    let error = RestRegistry::new(config(url, auth)).unwrap().subjects().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert!(error.hint_text().unwrap().contains("profile.prod.schema_registry.username"), "{error:?}");
+    assert!(!format!("{error:?}").contains("hunter2"));
+    assert!(questions.recv().unwrap().to_lowercase().contains("authorization: basic b3bzomh1bnrlcji="));
+}
+
+/// A path without a registry must not look like a registry without the schema, or every record would be a dead letter.
+#[tokio::test]
+async fn an_address_without_a_registry_is_no_missing_schema() {
+    for (status, body) in [("404 Not Found", "<html>nginx</html>"), ("200 OK", "<html>welcome</html>"), ("302 Found", "")] {
+        let registry = RestRegistry::new(config(scripted(status, body).0, Auth::None)).unwrap();
+        for error in [registry.by_id(SchemaId(1)).await.unwrap_err(), registry.latest("a-value").await.unwrap_err()] {
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{status}: {}", error.full());
+            assert!(error.hint_text().unwrap().contains("profile.prod.schema_registry.url"), "{error:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_passes_is_a_dependency() {
+    for (status, body) in [
+        ("503 Service Unavailable", "no leader"),
+        ("500 Internal Server Error", r#"{"error_code":50003,"message":"forwarding failed"}"#),
+        ("429 Too Many Requests", ""),
+    ] {
+        let registry = RestRegistry::new(config(scripted(status, body).0, Auth::None)).unwrap();
+        assert!(registry.latest("a-value").await.unwrap_err().kind().is_dependency(), "{status}");
+    }
+    let nobody = RestRegistry::new(config("http://127.0.0.1:1".into(), Auth::None)).unwrap();
+    assert_eq!(nobody.subjects().await.unwrap_err().kind(), ErrorKind::Unreachable);
+}
+
+/// The codec's own path: unknown, then known; of another subject; shared by two.
+#[tokio::test]
+async fn a_reader_meets_schemas_of_a_real_registry() {
+    use mfctl::events::{DecodeError, EventCodec};
+    let registry = Arc::new(real());
+    schemas::register_all(registry.as_ref()).await.unwrap();
+    let codec = EventCodec::new(registry.clone(), EnvName::new("dev").unwrap());
+    let topic = mfctl::domain::names::topics::MEDIA_ENRICHED;
+    let record = |id: SchemaId, value: &serde_json::Value| mfctl::domain::Record {
+        address: mfctl::domain::RecordAddress { topic: topic.clone(), partition: 0, offset: 0 },
+        key: None,
+        value: Some(mfctl::domain::event::frame(id, value.to_string().as_bytes())),
+        headers: mfctl::domain::Headers::default(),
+        timestamp: mfctl::domain::Timestamp::UNIX_EPOCH,
+    };
+    let kind = |error| match error {
+        DecodeError::Poison { kind, .. } => kind,
+        other => panic!("{other:?}"),
+    };
+    let unknown = SchemaId(u32::MAX >> 1);
+    assert_eq!(kind(codec.decode_value(&record(unknown, &json!({}))).await.unwrap_err()), "unknown_schema");
+    let other = registry.latest("ingest.raw-value").await.unwrap().unwrap();
+    assert_eq!(kind(codec.decode_value(&record(other.id, &json!({}))).await.unwrap_err()), "wrong_schema");
+    let own = registry.latest("media.enriched-value").await.unwrap().unwrap();
+    assert_eq!(kind(codec.decode_value(&record(own.id, &json!({}))).await.unwrap_err()), "schema_violation");
+    let example = include_str!("../../schemas/fixtures/media.enriched/v1/minimal.json");
+    let example: serde_json::Value = serde_json::from_str(example).unwrap();
+    assert_eq!(codec.decode_value(&record(own.id, &example)).await.unwrap(), example);
+    // The next version, registered while this reader runs.
+    let mut next = own.schema.clone();
+    next["properties"]["mood"] = json!({ "type": "string" });
+    let next = registry.register("media.enriched-value", &next).await.unwrap();
+    let mut value = example;
+    value["mood"] = "bright".into();
+    assert_eq!(codec.decode_value(&record(next.id, &value)).await.unwrap(), value);
+    assert!(codec.decode::<mfctl::domain::event::MediaEnriched>(&record(next.id, &value)).await.is_ok());
+}
