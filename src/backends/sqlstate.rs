@@ -17,8 +17,8 @@ pub(super) fn kind_of(code: &str) -> Option<ErrorKind> {
         "25006" => ErrorKind::Unreachable,
         "42501" => ErrorKind::Denied,
         // Unknown table, function, schema, column, type: the migrations did not run, or not all.
-        "42P01" | "42883" | "3F000" | "42703" | "42704" => ErrorKind::NotFound,
-        "3D000" => ErrorKind::NotFound,
+        "42P01" | "42883" | "3F000" | "42703" | "42704" => ErrorKind::Unprepared,
+        "3D000" => ErrorKind::Unprepared,
         "XX001" | "XX002" => ErrorKind::Corrupt,
         "P0001" | "21000" | "54000" => ErrorKind::Invalid,
         _ => match code.get(..2)? {
@@ -49,7 +49,7 @@ mod tests {
             ("23505", ErrorKind::Conflict),
             ("42501", ErrorKind::Denied),
             ("28P01", ErrorKind::Denied),
-            ("42P01", ErrorKind::NotFound),
+            ("42P01", ErrorKind::Unprepared),
         ] {
             assert_eq!(kind_of(code), Some(kind), "{code}");
         }

@@ -48,11 +48,9 @@ fn compare(at: &str, before: &Value, after: &Value, found: &mut Vec<Difference>)
             }
         }
         (before, after) if before == after => {}
-        (before, after) => found.push(Difference {
-            pointer: at.to_owned(),
-            before: Some(before.clone()),
-            after: Some(after.clone()),
-        }),
+        (before, after) => {
+            found.push(Difference { pointer: at.to_owned(), before: Some(before.clone()), after: Some(after.clone()) })
+        }
     }
 }
 
@@ -81,15 +79,24 @@ mod tests {
 
     #[test]
     fn each_place_is_named_and_an_order_that_says_nothing_is_not() {
-        let before = json!({ "required": ["a", "b"], "properties": { "a/b": { "maxLength": 5 }, "gone": {} }, "n": [1] });
+        let before =
+            json!({ "required": ["a", "b"], "properties": { "a/b": { "maxLength": 5 }, "gone": {} }, "n": [1] });
         let after = json!({ "required": ["b", "a", "c"], "properties": { "a/b": { "maxLength": 9 } }, "n": [1, 2] });
-        let told: Vec<String> = between(&before, &after).iter().map(|one| format!(
-            "{} {} {}",
-            one.pointer,
-            one.before.as_ref().map_or("-".into(), Value::to_string),
-            one.after.as_ref().map_or("-".into(), Value::to_string),
-        )).collect();
-        assert_eq!(told, ["/n [1] [1,2]", "/properties/a~1b/maxLength 5 9", "/properties/gone {} -", "/required/- - \"c\""]);
+        let told: Vec<String> = between(&before, &after)
+            .iter()
+            .map(|one| {
+                format!(
+                    "{} {} {}",
+                    one.pointer,
+                    one.before.as_ref().map_or("-".into(), Value::to_string),
+                    one.after.as_ref().map_or("-".into(), Value::to_string),
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            ["/n [1] [1,2]", "/properties/a~1b/maxLength 5 9", "/properties/gone {} -", "/required/- - \"c\""]
+        );
         assert!(between(&before, &before.clone()).is_empty());
     }
 }

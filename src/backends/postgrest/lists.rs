@@ -30,7 +30,7 @@ pub(super) async fn identity(client: &Client) -> Result<String> {
     let query = vec![("key", "eq.identity".into()), ("select", "value".into()), ("limit", "1".into())];
     let request = Request { what, path: "meta", query, impatient: true, ..Request::default() };
     let rows: Vec<Row> = client.read(request).await?;
-    let none = || Error::new(ErrorKind::NotFound, what).hint("run `mfctl bootstrap apply` (or `mfctl db migrate`)");
+    let none = || Error::new(ErrorKind::Unprepared, what).hint("run `mfctl bootstrap apply` (or `mfctl db migrate`)");
     rows.into_iter().next().map(|row| row.value).ok_or_else(none)
 }
 

@@ -73,11 +73,13 @@ impl Refusal {
             // The connection to the database, its configuration, its schema; then the pool.
             "PGRST000" | "PGRST001" | "PGRST002" => ErrorKind::Unreachable,
             "PGRST003" => ErrorKind::Throttled,
-            "PGRST106" | "PGRST202" | "PGRST204" | "PGRST205" => ErrorKind::NotFound,
+            "PGRST106" | "PGRST202" | "PGRST204" | "PGRST205" => ErrorKind::Unprepared,
             "PGRST300" => ErrorKind::Unreachable,
             "PGRST301" | "PGRST302" | "PGRST303" => ErrorKind::Denied,
             // More rows than were named.
             "PGRST124" => ErrorKind::Internal,
+            // Rows that are not there are an empty answer: what is not found is the table, or another server answers.
+            _ if self.by_status == ErrorKind::NotFound => ErrorKind::Unprepared,
             _ => self.by_status,
         }
     }
@@ -99,15 +101,15 @@ impl Refusal {
                  profile's tenant; `mfctl db migrate` gives the roles their rights"
             ),
             ErrorKind::Denied => tokens.hint(settings),
-            ErrorKind::NotFound if self.code.is_empty() => {
+            ErrorKind::Unprepared if self.code.is_empty() => {
                 format!(
                     "nothing there speaks PostgREST: check `{settings}.url`, the path before the tables' names included"
                 )
             }
-            ErrorKind::NotFound if self.code == "PGRST106" => {
+            ErrorKind::Unprepared if self.code == "PGRST106" => {
                 format!("the server does not serve the schema at `{settings}.schema`: add it to its `db-schemas`")
             }
-            ErrorKind::NotFound => {
+            ErrorKind::Unprepared => {
                 "run `mfctl bootstrap apply` (or `mfctl db migrate`); if that was done, the server has not \
                                     looked at the schema since: `mfctl db migrate` tells it again"
                     .to_owned()
@@ -155,9 +157,9 @@ mod tests {
             (401, "PGRST301", ErrorKind::Denied, Remedy::Renew),
             (401, "42501", ErrorKind::Denied, Remedy::None),
             (403, "42501", ErrorKind::Denied, Remedy::None),
-            (404, "PGRST205", ErrorKind::NotFound, Remedy::Reload),
-            (404, "42P01", ErrorKind::NotFound, Remedy::Reload),
-            (400, "PGRST204", ErrorKind::NotFound, Remedy::Reload),
+            (404, "PGRST205", ErrorKind::Unprepared, Remedy::Reload),
+            (404, "42P01", ErrorKind::Unprepared, Remedy::Reload),
+            (400, "PGRST204", ErrorKind::Unprepared, Remedy::Reload),
             (500, "40P01", ErrorKind::Throttled, Remedy::Repeat),
             (500, "53100", ErrorKind::Full, Remedy::None),
             (503, "PGRST002", ErrorKind::Unreachable, Remedy::None),
@@ -177,7 +179,7 @@ mod tests {
         let error = refusal(404, "<html>\n nothing here</html>").error("read", "profile.p.postgrest", &tokens);
         assert_eq!(
             (error.kind(), error.full().as_str()),
-            (ErrorKind::NotFound, "read: 404: <html> nothing here</html>")
+            (ErrorKind::Unprepared, "read: 404: <html> nothing here</html>")
         );
         assert!(error.hint_text().unwrap().contains("profile.p.postgrest.url"));
         assert_eq!(refusal(502, "").error("read", "s", &tokens).kind(), ErrorKind::Unreachable);

@@ -143,7 +143,10 @@ impl RestRegistry {
             Some("JSON") => self.keep(id, &found.schema),
             kind => {
                 let kind = kind.unwrap_or("AVRO");
-                Err(Error::new(ErrorKind::NotFound, format!("schema {number} is of kind {kind}: no JSON Schema has that id")))
+                Err(Error::new(
+                    ErrorKind::NotFound,
+                    format!("schema {number} is of kind {kind}: no JSON Schema has that id"),
+                ))
             }
         }
     }
@@ -199,7 +202,8 @@ impl SchemaRegistry for RestRegistry {
             return Ok(known);
         }
         let what = format!("register a schema under {subject}");
-        let _: Value = self.exchange.send(Method::POST, &["subjects", &there, "versions"], &body(schema), &what).await?;
+        let _: Value =
+            self.exchange.send(Method::POST, &["subjects", &there, "versions"], &body(schema), &what).await?;
         let what = format!("read back the schema registered under {subject}");
         let found: Version = self.exchange.send(Method::POST, &["subjects", &there], &body(schema), &what).await?;
         self.taken(found)

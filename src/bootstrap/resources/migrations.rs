@@ -7,7 +7,7 @@ pub(in crate::bootstrap) async fn plan(ports: &Ports, plan: &mut Plan) -> Result
     let Some(migrations) = &ports.migrations else {
         // A catalog that answers has its tables; whether they are the latest, only its database could tell.
         ports.catalog.identity().await.map_err(|error| match error.kind() {
-            ErrorKind::NotFound => Error::new(ErrorKind::Invalid, "the catalog has no tables")
+            ErrorKind::NotFound | ErrorKind::Unprepared => Error::new(ErrorKind::Invalid, "the catalog has no tables")
                 .because(error)
                 .hint("set `admin_url` in the profile's table `database`, so that they can be made"),
             _ => error,

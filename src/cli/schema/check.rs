@@ -115,7 +115,9 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
 pub(super) fn candidates(files: &[PathBuf], subject: Option<&str>) -> Result<Vec<Candidate>> {
     if files.is_empty() {
         let own = schemas::written().into_iter();
-        return Ok(own.map(|(topic, schema)| Candidate { subject: schemas::subject(&topic), file: None, schema }).collect());
+        return Ok(own
+            .map(|(topic, schema)| Candidate { subject: schemas::subject(&topic), file: None, schema })
+            .collect());
     }
     let read = |path: &PathBuf| {
         let (subject, schema) = (source::subject_of(path, subject)?, source::of_file(path)?);
@@ -190,9 +192,8 @@ impl SchemaCheckReport {
             return Ok(());
         }
         let schemas = humane::counted(broken, "schema cannot", "schemas cannot");
-        Err(Failure::check_failed(format!("{schemas} follow the versions before")).hint(
-            "mend each change as it says; a change that must break goes under a new subject, readers first",
-        ))
+        Err(Failure::check_failed(format!("{schemas} follow the versions before"))
+            .hint("mend each change as it says; a change that must break goes under a new subject, readers first"))
     }
 }
 

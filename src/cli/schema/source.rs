@@ -28,7 +28,8 @@ impl FromStr for SubjectAt {
         let (subject, version) = match text.rsplit_once('@') {
             None | Some((_, "latest")) => (text.trim_end_matches("@latest"), None),
             Some((subject, number)) => {
-                let version: u32 = number.parse().map_err(|_| format!("{number:?} is no version: give a number, or latest"))?;
+                let version: u32 =
+                    number.parse().map_err(|_| format!("{number:?} is no version: give a number, or latest"))?;
                 (subject, Some(version))
             }
         };
@@ -51,7 +52,9 @@ impl SubjectAt {
                 let versions = registry.versions(&self.subject).await?;
                 let there = versions.len();
                 let found = versions.into_iter().find(|one| one.version == version);
-                found.ok_or_else(|| missing(format!("{} has no version {version}; it has {there} versions", self.subject)))
+                found.ok_or_else(|| {
+                    missing(format!("{} has no version {version}; it has {there} versions", self.subject))
+                })
             }
         }
     }

@@ -29,7 +29,10 @@ fn every_case_of_the_table_is_as_it_says() {
     assert!(cases.len() > 80);
     let mut wrong = Vec::new();
     for case in cases {
-        let told = (broken(Compatibility::Backward, &case.new, &case.old), broken(Compatibility::Forward, &case.new, &case.old));
+        let told = (
+            broken(Compatibility::Backward, &case.new, &case.old),
+            broken(Compatibility::Forward, &case.new, &case.old),
+        );
         if told != (sorted(&case.backward), sorted(&case.forward)) {
             wrong.push(format!("{}\n  backward {:?}\n  forward  {:?}", case.name, told.0, told.1));
         }
@@ -101,13 +104,18 @@ fn hostile_schemas_come_to_an_end() {
     assert!(!broken(Compatibility::Backward, &web("integer"), &web("number")).is_empty());
 
     // Alternatives of alternatives.
-    let sums = |depth: usize| (0..depth).fold(json!({ "type": "string" }), |inner, n| {
-        json!({ "anyOf": [inner, { "const": n }, { "type": "object", "properties": { "a": inner } }] })
-    });
+    let sums = |depth: usize| {
+        (0..depth).fold(
+            json!({ "type": "string" }),
+            |inner, n| json!({ "anyOf": [inner, { "const": n }, { "type": "object", "properties": { "a": inner } }] }),
+        )
+    };
     let _ = broken(Compatibility::Full, &sums(9), &sums(8));
     let wide = json!({ "enum": (0..20_000).collect::<Vec<u32>>() });
     let _ = broken(Compatibility::Full, &wide, &json!({ "enum": (1..20_001).collect::<Vec<u32>>() }));
-    for nonsense in [json!(null), json!(3), json!([]), json!("x"), json!({ "$ref": 5, "allOf": {}, "items": 7, "if": 3 })] {
+    for nonsense in
+        [json!(null), json!(3), json!([]), json!("x"), json!({ "$ref": 5, "allOf": {}, "items": 7, "if": 3 })]
+    {
         let _ = broken(Compatibility::Full, &nonsense, &json!({ "type": "string" }));
         let _ = broken(Compatibility::Full, &json!({ "not": nonsense }), &nonsense);
     }
@@ -128,7 +136,9 @@ fn whatever_the_writer_allows_the_reader_accepts() {
             continue;
         }
         compatible += 1;
-        let (Ok(old_says), Ok(new_says)) = (jsonschema::validator_for(&old), jsonschema::validator_for(&new)) else { continue };
+        let (Ok(old_says), Ok(new_says)) = (jsonschema::validator_for(&old), jsonschema::validator_for(&new)) else {
+            continue;
+        };
         for _ in 0..40 {
             let value = value(&mut rng, 3);
             if old_says.is_valid(&value) {
@@ -184,10 +194,13 @@ fn keyword(rng: &mut fastrand::Rng, depth: usize) -> (&'static str, Value) {
         10 => ("not", schema(rng, depth - 1)),
         11 => ("patternProperties", json!({ "^x-": schema(rng, depth - 1) })),
         12 => ("contains", schema(rng, depth - 1)),
-        _ => (["dependentSchemas", "propertyNames", "if", "then", "else"][rng.usize(..5)], match rng.bool() {
-            true => json!({ "a": schema(rng, depth - 1) }),
-            false => schema(rng, depth - 1),
-        }),
+        _ => (
+            ["dependentSchemas", "propertyNames", "if", "then", "else"][rng.usize(..5)],
+            match rng.bool() {
+                true => json!({ "a": schema(rng, depth - 1) }),
+                false => schema(rng, depth - 1),
+            },
+        ),
     }
 }
 
