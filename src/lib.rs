@@ -9,6 +9,7 @@ pub mod cli;
 pub mod dlq;
 pub mod domain;
 pub mod events;
+mod failpoint;
 pub mod humane;
 pub mod ops;
 pub mod pipeline;

@@ -1,5 +1,6 @@
-//! What time removes on the embedded profile: records older than their topic keeps them, and staged objects nobody needs
-//! any more. In a cluster the log and the store do this by themselves.
+//! What time removes. On the embedded profile: records older than their topic keeps them, and staged objects nobody needs
+//! any more. In a cluster the log and the store do that by themselves; there, uploads that were never finished, which not
+//! every store gives up by itself.
 
 use std::time::Duration;
 
@@ -22,7 +23,12 @@ pub struct Removed {
     pub staged_objects: u64,
     /// Staged objects past their time that an asset still needs: they stay.
     pub kept_for_assets: u64,
+    /// Uploads that were begun long ago and never finished.
+    pub abandoned_uploads: u64,
 }
+
+/// A killed ingest goes on with an upload that is younger.
+const ABANDONED_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Removes what is past its time at `now`.
 ///
@@ -30,6 +36,13 @@ pub struct Removed {
 /// Those of the ports; what was removed until then stays removed.
 pub async fn run(ports: &Ports, buckets: &Buckets, staging_kept: Duration, now: Timestamp) -> Result<Removed> {
     let mut removed = Removed { records: ports.log.run_retention(now).await?, ..Removed::default() };
+    if let Some(admin) = &ports.buckets {
+        let begun_before = now.checked_sub(ABANDONED_AFTER).unwrap_or(Timestamp::MIN);
+        for bucket in buckets.all() {
+            removed.abandoned_uploads += admin.abort_unfinished(bucket, begun_before).await?.len() as u64;
+        }
+        return Ok(removed);
+    }
     let limit = now.checked_sub(staging_kept).unwrap_or(Timestamp::MIN);
     let mut after: Option<ObjectKey> = None;
     loop {

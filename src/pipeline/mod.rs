@@ -1,7 +1,6 @@
 //! The flow ingest → persist → enrich: the ingest run, the one consume loop and the steps it runs. Knows ports, no engine.
 
 pub mod enrich;
-pub mod failpoint;
 pub mod ingest;
 pub mod mime;
 pub mod persist;

@@ -11,7 +11,7 @@ use crate::domain::event::{Common, IngestRaw, MediaIngested};
 use crate::domain::names::{Buckets, keys};
 use crate::domain::{AssetState, EventId, ObjectRef, SourcePath, Stage};
 use crate::events::EventCodec;
-use crate::pipeline::failpoint;
+use crate::failpoint;
 use crate::pipeline::worker::{Leftover, RecordContext, Step, StepError, StepOutput};
 use crate::ports::{self, Advance, Catalog, Clock, ErrorKind, ObjectStore};
 

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::sources::{self, Module, Source};
 
-/// What any layer may import: types and rules, words for people, names of metrics.
-const COMMON: &[&str] = &["domain", "humane", "telemetry"];
+/// What any layer may import: types and rules, places to die in a test, words for people, names of metrics.
+const COMMON: &[&str] = &["domain", "failpoint", "humane", "telemetry"];
 
-/// What each folder of `src/` may import beside itself and, those three apart, [`COMMON`].
+/// What each folder of `src/` may import beside itself and, those apart, [`COMMON`].
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("domain", &[]),
+    ("failpoint", &[]),
     ("humane", &[]),
     ("telemetry", &["domain"]),
     ("ports", &[]),
@@ -33,6 +34,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("vaultrs", &["backends"]),
     ("consulrs", &["backends"]),
     ("reqwest", &["backends"]),
+    ("tokio_postgres", &["backends"]),
     ("clap", &["cli", "main"]),
     ("comfy_table", &["cli"]),
     ("ratatui", &["tui", "cli"]),

@@ -34,6 +34,9 @@ impl Keeper {
                     let objects = removed.staged_objects;
                     tracing::info!(objects, kept = removed.kept_for_assets, "removed staged objects past their time");
                 }
+                if removed.abandoned_uploads > 0 {
+                    tracing::info!(uploads = removed.abandoned_uploads, "gave up uploads that were never finished");
+                }
             }
             // The next run makes up for it.
             Err(error) => tracing::warn!(error = %error.full(), "retention did not run to its end"),

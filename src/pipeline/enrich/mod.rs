@@ -19,7 +19,7 @@ use crate::domain::event::{Common, MediaEnriched, MediaIngested, trace_of};
 use crate::domain::names::{Buckets, keys};
 use crate::domain::{AssetState, EventId, ObjectKey, ObjectRef, Stage};
 use crate::events::EventCodec;
-use crate::pipeline::failpoint;
+use crate::failpoint;
 use crate::pipeline::worker::{Leftover, RecordContext, Step, StepError, StepOutput};
 use crate::ports::{self, Advance, Catalog, Clock, ErrorKind, ObjectStore, PutOptions, SearchDocument, SearchIndex};
 use extract::{ExtractErrorKind, Extraction, Limits};

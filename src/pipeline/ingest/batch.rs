@@ -22,7 +22,7 @@ use super::walk::Candidate;
 use crate::domain::job::JournalFile;
 use crate::domain::names::keys;
 use crate::domain::{Asset, AssetId, AssetState, EventId, ObjectRef, SourcePath, Timestamp};
-use crate::pipeline::failpoint;
+use crate::failpoint;
 use crate::ports::{PlannedFile, Result, Staged, StagedRow};
 
 /// What the catalog's answer means for a file.

@@ -10,7 +10,7 @@ use crate::domain::event::{Common, IngestRaw, Metadata};
 use crate::domain::job::{FileOutcome, FileStep, JobOutcome, JournalFile, Refusal, RefusalKind};
 use crate::domain::names::topics;
 use crate::domain::{AssetState, NewRecord, ObjectRef, Timestamp};
-use crate::pipeline::failpoint;
+use crate::failpoint;
 use crate::ports::{FileUpdate, Result, Staged};
 
 /// A batch whose files all have their verdict.

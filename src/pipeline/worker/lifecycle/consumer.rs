@@ -8,7 +8,7 @@ use super::super::finish::{Decided, Items};
 use super::super::{Ended, Halt, Leftover, Step, settlement};
 use super::{IDLE_GAP, LONGEST_SLEEP, Loop, Phase, SLOW};
 use crate::domain::TopicPartition;
-use crate::pipeline::failpoint;
+use crate::failpoint;
 use crate::pipeline::retry::{self, Site, Verdict};
 use crate::ports::{Error, ErrorKind, FetchLimits, Poll};
 use crate::telemetry::events::{Assigned, DeadLettered, Event, Fenced, Settled, StagingLeft, Unassigned};
