@@ -278,7 +278,10 @@ mod tests {
         }
         async fn by_id(&self, id: SchemaId) -> Result<RegisteredSchema> {
             let all = self.0.lock().unwrap();
-            all.iter().find(|schema| schema.id == id).cloned().ok_or_else(|| Error::new(ErrorKind::NotFound, "no such schema"))
+            all.iter()
+                .find(|schema| schema.id == id)
+                .cloned()
+                .ok_or_else(|| Error::new(ErrorKind::NotFound, "no such schema"))
         }
         async fn latest(&self, subject: &str) -> Result<Option<RegisteredSchema>> {
             Ok(self.versions(subject).await?.pop())

@@ -12,7 +12,7 @@ use super::super::embedded::{self, DataFolder, OpenMode};
 use super::super::http::{Auth, HttpOptions};
 use super::super::kafka::{KafkaConfig, KafkaLog, Mechanism, Sasl, Security};
 use super::super::log_operators::LogOperators;
-use super::super::postgres::{PostgresConfig, PostgresAdmin};
+use super::super::postgres::{PostgresAdmin, PostgresConfig};
 use super::super::postgrest::{PostgrestAuth, PostgrestCatalog, PostgrestConfig};
 use super::super::s3::{S3Config, S3Store};
 use super::super::schema_registry::{RegistryConfig, RestRegistry};
@@ -31,11 +31,7 @@ struct Wiring<'a> {
 }
 
 /// Makes the ports. Opens no connection: each engine does at its first call.
-pub(super) async fn open(
-    settings: &Settings,
-    env: &BTreeMap<String, String>,
-    clock: Arc<dyn Clock>,
-) -> Result<Ports> {
+pub(super) async fn open(settings: &Settings, env: &BTreeMap<String, String>, clock: Arc<dyn Clock>) -> Result<Ports> {
     let wiring = Wiring { settings, env };
     let folder = embedded::open_folder(&settings.profile.data_dir, OpenMode::MayCreate).await?;
     let log: Arc<dyn crate::ports::EventLog> = Arc::new(KafkaLog::new(wiring.kafka()?));
@@ -89,7 +85,14 @@ impl Wiring<'_> {
         reference.map(|reference| self.secret(reference, service, key)).transpose()
     }
 
-    fn http(&self, service: &str, url: &Url, ca: Option<&PathBuf>, proxy: Option<&Url>, except: Option<&String>) -> HttpOptions {
+    fn http(
+        &self,
+        service: &str,
+        url: &Url,
+        ca: Option<&PathBuf>,
+        proxy: Option<&Url>,
+        except: Option<&String>,
+    ) -> HttpOptions {
         HttpOptions {
             settings: self.table(service),
             tls: TlsFiles { ca: ca.cloned(), ..TlsFiles::default() },
@@ -193,7 +196,8 @@ impl Wiring<'_> {
     }
 
     fn registry(&self) -> Result<RegistryConfig> {
-        let registry = self.required(self.settings.profile.services.schema_registry.as_ref(), "schema_registry", "url")?;
+        let registry =
+            self.required(self.settings.profile.services.schema_registry.as_ref(), "schema_registry", "url")?;
         let url = self.required(registry.url.as_ref(), "schema_registry", "url")?;
         let auth = match (&registry.token, &registry.username) {
             (Some(token), None) => Auth::Bearer(self.secret(token, "schema_registry", "token")?),

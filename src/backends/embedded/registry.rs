@@ -104,7 +104,8 @@ impl SchemaRegistry for SqliteRegistry {
 
     async fn check(&self, subject: &str, schema: &Value) -> Result<Vec<String>> {
         let (subject, schema) = (subject.to_owned(), schema.clone());
-        let violations = self.db.read("check a schema", move |connection| violations(connection, &subject, &schema)).await?;
+        let violations =
+            self.db.read("check a schema", move |connection| violations(connection, &subject, &schema)).await?;
         Ok(violations.1.iter().map(told).collect())
     }
 }
@@ -115,7 +116,8 @@ fn compatibility(connection: &Connection, subject: &str) -> Result<Compatibility
         .and_then(|mut select| select.query_row([format!("{COMPATIBILITY}{subject}")], |row| row.get(0)).optional())
         .during("read a subject's compatibility")?;
     let Some(stored) = stored else { return Ok(DEFAULT) };
-    let unreadable = |error| Error::new(ErrorKind::Corrupt, format!("read the compatibility of {subject}")).because(error);
+    let unreadable =
+        |error| Error::new(ErrorKind::Corrupt, format!("read the compatibility of {subject}")).because(error);
     stored.parse().map_err(unreadable)
 }
 

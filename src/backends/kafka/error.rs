@@ -169,9 +169,7 @@ pub(super) fn error(settings: &str, trouble: &Trouble, what: impl Into<String>, 
         None => failure,
     };
     let failure = match trouble.latest().filter(|_| dark) {
-        Some((_, text)) if text != failure.text => {
-            Failure::new(failure.code, format!("{}: {text}", failure.text))
-        }
+        Some((_, text)) if text != failure.text => Failure::new(failure.code, format!("{}: {text}", failure.text)),
         _ => failure,
     };
     let hint = hint(settings, &failure);
@@ -194,9 +192,7 @@ fn hint(settings: &str, failure: &Failure) -> Option<String> {
         }
         Code::TopicAuthorizationFailed => right(settings, "on the topic (Describe, Read, Write)"),
         Code::GroupAuthorizationFailed => right(settings, "on the group (Describe, Read)"),
-        Code::TransactionalIdAuthorizationFailed => {
-            right(settings, "on the transactional id (Describe, Write)")
-        }
+        Code::TransactionalIdAuthorizationFailed => right(settings, "on the transactional id (Describe, Write)"),
         Code::ClusterAuthorizationFailed => right(settings, "on the cluster (Describe, IdempotentWrite, Create)"),
         Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
             "`mfctl bootstrap apply` makes the topics that are missing".to_owned()
@@ -246,7 +242,8 @@ mod tests {
 
     #[test]
     fn what_passes_by_itself_is_a_dependencys_failure() {
-        for code in [Code::NotEnoughReplicas, Code::BrokerTransportFailure, Code::MessageTimedOut, Code::NotCoordinator] {
+        for code in [Code::NotEnoughReplicas, Code::BrokerTransportFailure, Code::MessageTimedOut, Code::NotCoordinator]
+        {
             assert!(kind(code).is_dependency(), "{code:?}");
         }
     }

@@ -27,8 +27,7 @@ impl Cluster {
             return Ok(Vec::new());
         }
         let wire: Vec<String> = groups.iter().map(|(_, wire)| wire.clone()).collect();
-        let described =
-            self.ask("describe groups", move |client| admin::describe_groups(client, &wire, CALL)).await?;
+        let described = self.ask("describe groups", move |client| admin::describe_groups(client, &wire, CALL)).await?;
         let mut described: HashMap<String, _> = described.into_iter().collect();
         let mut found = Vec::new();
         for (group, wire) in groups {

@@ -98,9 +98,9 @@ impl EventLog for KafkaLog {
             }
         }
         batch.wait().await;
-        let stand = batch.outcome().map_err(|(index, failure)| {
-            self.cluster.error(format!("publish to {}", records[index].topic), failure)
-        })?;
+        let stand = batch
+            .outcome()
+            .map_err(|(index, failure)| self.cluster.error(format!("publish to {}", records[index].topic), failure))?;
         let address = |(record, (partition, offset)): (NewRecord, (i32, i64))| RecordAddress {
             topic: record.topic,
             partition: u32::try_from(partition).unwrap_or(0),

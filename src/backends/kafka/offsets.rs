@@ -82,9 +82,7 @@ impl Cluster {
         }
         let list = self.list(partitions, wanted);
         let listed = self
-            .ask("read offsets", move |client| {
-                admin::list_offsets(client, &list, view == View::Committed, CALL)
-            })
+            .ask("read offsets", move |client| admin::list_offsets(client, &list, view == View::Committed, CALL))
             .await?;
         let mut offsets = self.by_partition(listed)?;
         let of = |at: &TopicPartition| offsets.remove(at).ok_or_else(|| missing(at));
@@ -127,9 +125,8 @@ impl Cluster {
         let end = Instant::now() + UNSTABLE;
         loop {
             let name = group.to_owned();
-            let listed = self
-                .ask("read a group's commits", move |client| admin::group_offsets(client, &name, CALL))
-                .await?;
+            let listed =
+                self.ask("read a group's commits", move |client| admin::group_offsets(client, &name, CALL)).await?;
             let unstable = listed.iter().any(|one| one.error == Some(Code::UnstableOffsetCommit));
             if unstable && Instant::now() < end {
                 tokio::time::sleep(Duration::from_millis(20)).await;

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminOptions, ConfigResource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminOptions, ConfigResource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
+};
 use rdkafka_sys::RDKafkaErrorCode as Code;
 
 use super::cluster::{CALL, Cluster};
@@ -169,8 +171,12 @@ impl Cluster {
     /// Every topic of the namespace, by name.
     pub(super) async fn list_topics(self: &Arc<Self>) -> Result<Vec<TopicDescription>> {
         self.look_at_topics(CALL).await?;
-        let mut known: Vec<(TopicName, Known)> =
-            self.topics.lock().iter().flat_map(|(_, all)| all.iter().map(|(name, known)| (name.clone(), *known))).collect();
+        let mut known: Vec<(TopicName, Known)> = self
+            .topics
+            .lock()
+            .iter()
+            .flat_map(|(_, all)| all.iter().map(|(name, known)| (name.clone(), *known)))
+            .collect();
         known.sort_by(|a, b| a.0.cmp(&b.0));
         if known.is_empty() {
             return Ok(Vec::new());

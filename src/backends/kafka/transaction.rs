@@ -6,10 +6,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, Producer as _};
-use rdkafka::TopicPartitionList;
 use rdkafka_sys::RDKafkaErrorCode as Code;
 
 use super::cluster::Cluster;

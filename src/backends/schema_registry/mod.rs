@@ -148,7 +148,10 @@ impl RestRegistry {
             Some("JSON") => self.keep(id, &found.schema),
             kind => {
                 let kind = kind.unwrap_or("AVRO");
-                Err(Error::new(ErrorKind::NotFound, format!("schema {number} is of kind {kind}: no JSON Schema has that id")))
+                Err(Error::new(
+                    ErrorKind::NotFound,
+                    format!("schema {number} is of kind {kind}: no JSON Schema has that id"),
+                ))
             }
         }
     }
@@ -204,7 +207,8 @@ impl SchemaRegistry for RestRegistry {
             return Ok(known);
         }
         let what = format!("register a schema under {subject}");
-        let _: Given = self.exchange.send(Method::POST, &["subjects", &there, "versions"], &body(schema), &what).await?;
+        let _: Given =
+            self.exchange.send(Method::POST, &["subjects", &there, "versions"], &body(schema), &what).await?;
         let what = format!("read back the schema registered under {subject}");
         let found: Version = self.exchange.send(Method::POST, &["subjects", &there], &body(schema), &what).await?;
         self.taken(found)

@@ -87,11 +87,13 @@ fn item(engine: &mut Engine, question: Question<'_, '_>, at: usize, found: &mut 
     let (here, there) = (at < node.items().0.len(), at < question.writer.placed());
     let (rule, detail) = match (here, there) {
         (true, false) => {
-            let told = format!("{} says what item {at} is; {} allowed more ({})", names.reader, names.writer, first.detail);
+            let told =
+                format!("{} says what item {at} is; {} allowed more ({})", names.reader, names.writer, first.detail);
             (Rule::ItemAddedToOpenModel, told)
         }
         (false, true) => {
-            let told = format!("{} allows item {at}; {} refuses it there ({})", names.writer, names.reader, first.detail);
+            let told =
+                format!("{} allows item {at}; {} refuses it there ({})", names.writer, names.reader, first.detail);
             (Rule::ItemRemovedFromClosedModel, told)
         }
         _ => return found.extend(below),
@@ -132,11 +134,14 @@ fn contains(engine: &mut Engine, question: Question<'_, '_>, found: &mut Vec<Fin
         let low = at_least(node) == Some(0)
             || at_least(node) <= at_least(other) && engine.narrower(&theirs, &schema, question.names);
         let high = at_most(node) == Some(u64::MAX)
-            || at_most(node) >= at_most(other) && at_most(other).is_some() && engine.narrower(&schema, &theirs, &swapped);
+            || at_most(node) >= at_most(other)
+                && at_most(other).is_some()
+                && engine.narrower(&schema, &theirs, &swapped);
         low && high && at_least(node).is_some()
     });
     if !held && !(at_least(node) == Some(0) && at_most(node) == Some(u64::MAX)) {
-        let detail = format!("{} asks more of what the array contains than {}", question.names.reader, question.names.writer);
+        let detail =
+            format!("{} asks more of what the array contains than {}", question.names.reader, question.names.writer);
         found.push(question.finding(Rule::LimitTightened, "/contains", detail));
     }
 }

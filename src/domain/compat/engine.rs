@@ -158,8 +158,8 @@ impl Engine {
     fn keyword(&mut self, question: Question<'_, '_>, keyword: &str, value: &Value, found: &mut Vec<Finding>) {
         match keyword {
             "title" | "description" | "default" | "examples" | "deprecated" | "readOnly" | "writeOnly" | "$comment"
-            | "$id" | "id" | "$schema" | "$anchor" | "$dynamicAnchor" | "$recursiveAnchor" | "$vocabulary" | "$defs"
-            | "definitions" => {}
+            | "$id" | "id" | "$schema" | "$anchor" | "$dynamicAnchor" | "$recursiveAnchor" | "$vocabulary"
+            | "$defs" | "definitions" => {}
             // Tools' own: connect.index, x-owner, javaType.
             own if own.starts_with("x-") || own.contains('.') || own == "javaType" => {}
             "allOf" if value.is_array() => {}

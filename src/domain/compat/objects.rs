@@ -66,7 +66,8 @@ fn required(question: Question<'_, '_>, name: &str, found: &mut Vec<Finding>) {
 
 /// The members, by name, by pattern and otherwise.
 pub(super) fn members(engine: &mut Engine, question: Question<'_, '_>, found: &mut Vec<Finding>) {
-    let names = question.node.named("properties").chain(question.writer.nodes.iter().flat_map(|n| n.named("properties")));
+    let names =
+        question.node.named("properties").chain(question.writer.nodes.iter().flat_map(|n| n.named("properties")));
     let names: BTreeSet<&str> = names.map(|(name, _)| name.as_str()).collect();
     let says = |keyword| question.node.get(keyword).is_some();
     let bounded = says("patternProperties") || says("additionalProperties") || says("unevaluatedProperties");
@@ -144,7 +145,8 @@ fn patterns(engine: &mut Engine, question: Question<'_, '_>, found: &mut Vec<Fin
             if question.writer.all("patternProperties").any(|patterns| patterns.get(pattern).is_some()) {
                 found.extend(refused);
             } else {
-                let detail = format!("what {} says of names like {pattern} is new ({})", question.names.reader, first.detail);
+                let detail =
+                    format!("what {} says of names like {pattern} is new ({})", question.names.reader, first.detail);
                 found.push(question.finding(Rule::PatternPropertyAdded, &below, detail));
             }
             break;
@@ -155,7 +157,8 @@ fn patterns(engine: &mut Engine, question: Question<'_, '_>, found: &mut Vec<Fin
 /// The members that are neither named nor matched.
 fn others(engine: &mut Engine, question: Question<'_, '_>, found: &mut Vec<Finding>) {
     let node = question.node;
-    let keyword = if node.get("additionalProperties").is_some() { "additionalProperties" } else { "unevaluatedProperties" };
+    let keyword =
+        if node.get("additionalProperties").is_some() { "additionalProperties" } else { "unevaluatedProperties" };
     let passed: Vec<&str> = node.named("patternProperties").map(|(pattern, _)| pattern.as_str()).collect();
     let reader = View::of([node.beside(node.additional())], Role::Reader);
     for writer in question.writer.others(None, &passed) {
@@ -192,9 +195,7 @@ fn dependency(
     found: &mut Vec<Finding>,
 ) {
     let holds = match needs {
-        Value::Array(list) => {
-            list.iter().filter_map(Value::as_str).all(|other| brings(question.writer, name, other))
-        }
+        Value::Array(list) => list.iter().filter_map(Value::as_str).all(|other| brings(question.writer, name, other)),
         _ => dependent(engine, question, keyword, name),
     };
     if !holds {
@@ -207,7 +208,8 @@ fn dependency(
 /// Whether `other` is there wherever `name` is.
 fn brings(writer: &View<'_>, name: &str, other: &str) -> bool {
     let lists = ["dependentRequired", "dependencies"].into_iter().flat_map(|keyword| writer.all(keyword));
-    writer.requires(other) || lists.filter_map(|each| each.get(name)?.as_array()).flatten().any(|implied| implied == other)
+    writer.requires(other)
+        || lists.filter_map(|each| each.get(name)?.as_array()).flatten().any(|implied| implied == other)
 }
 
 fn dependent(engine: &mut Engine, question: Question<'_, '_>, keyword: &str, name: &str) -> bool {
@@ -215,7 +217,8 @@ fn dependent(engine: &mut Engine, question: Question<'_, '_>, keyword: &str, nam
     let reader = View::of([question.node.beside(schema)], Role::Reader);
     let mut all = question.writer.nodes.clone();
     for node in &question.writer.nodes {
-        let theirs = ["dependentSchemas", "dependencies"].into_iter().filter_map(|keyword| node.get(keyword)?.get(name));
+        let theirs =
+            ["dependentSchemas", "dependencies"].into_iter().filter_map(|keyword| node.get(keyword)?.get(name));
         all.extend(theirs.filter(|schema| !schema.is_array()).map(|schema| node.beside(schema)));
     }
     let writer = View::of(all, Role::Writer);

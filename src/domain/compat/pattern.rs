@@ -20,8 +20,20 @@ pub(super) fn matches(pattern: &str, name: &str) -> Matches {
     match (rest, found) {
         (_, false) => Matches::No,
         ("" | ".*", true) => Matches::Yes,
-        ("$", true) if anchored => if name == literal { Matches::Yes } else { Matches::No },
-        ("$", true) => if name.ends_with(&literal) { Matches::Yes } else { Matches::No },
+        ("$", true) if anchored => {
+            if name == literal {
+                Matches::Yes
+            } else {
+                Matches::No
+            }
+        }
+        ("$", true) => {
+            if name.ends_with(&literal) {
+                Matches::Yes
+            } else {
+                Matches::No
+            }
+        }
         _ => Matches::Perhaps,
     }
 }

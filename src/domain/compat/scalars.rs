@@ -58,7 +58,8 @@ fn values(question: Question<'_, '_>, keyword: &str, accepted: &[Value], found: 
             if refused.is_empty() {
                 return;
             }
-            let more = if refused.len() > SHOWN { format!(" and {} more", refused.len() - SHOWN) } else { String::new() };
+            let more =
+                if refused.len() > SHOWN { format!(" and {} more", refused.len() - SHOWN) } else { String::new() };
             let first: Vec<_> = refused.iter().take(SHOWN).map(|value| shown(value)).collect();
             format!("{reader} refuses {}{more}, which {writer} allows", first.join(", "))
         }
@@ -170,12 +171,16 @@ pub(super) fn reference(question: Question<'_, '_>, value: &Value, found: &mut V
 
 /// A keyword whose meaning is not known here: it holds only where nothing of it changed.
 pub(super) fn unknown(question: Question<'_, '_>, keyword: &str, value: &Value, found: &mut Vec<Finding>) {
-    let unchanged = question.writer.nodes.iter().any(|node| {
-        node.get(keyword) == Some(value) && (!refers(value) || node.doc.root == question.node.doc.root)
-    });
+    let unchanged =
+        question.writer.nodes.iter().any(|node| {
+            node.get(keyword) == Some(value) && (!refers(value) || node.doc.root == question.node.doc.root)
+        });
     if !unchanged {
         let (reader, writer) = (&question.names.reader, &question.names.writer);
-        let detail = format!("{keyword} is {} in {reader} and not so in {writer}; what it allows is not known here", shown(value));
+        let detail = format!(
+            "{keyword} is {} in {reader} and not so in {writer}; what it allows is not known here",
+            shown(value)
+        );
         found.push(question.finding(Rule::KeywordUnknown, &super::engine::step(keyword), detail));
     }
 }

@@ -55,7 +55,8 @@ fn sum(
                 return;
             }
             let (reader, writer) = (&question.names.reader, &question.names.writer);
-            let detail = format!("{reader} may accept what {writer} allows by two alternatives at once, which oneOf forbids");
+            let detail =
+                format!("{reader} may accept what {writer} allows by two alternatives at once, which oneOf forbids");
             found.push(question.finding(Rule::AlternativesOverlap, &format!("/{keyword}"), detail));
             return;
         }
@@ -96,9 +97,9 @@ fn condition(engine: &mut Engine, question: Question<'_, '_>, found: &mut Vec<Fi
         return;
     }
     let part = |keyword: &str| node.beside(node.get(keyword).unwrap_or(&TRUE));
-    let whole = ["then", "else"].into_iter().all(|keyword| {
-        engine.holds(&View::of([part(keyword)], Role::Reader), question.writer, question.names)
-    });
+    let whole = ["then", "else"]
+        .into_iter()
+        .all(|keyword| engine.holds(&View::of([part(keyword)], Role::Reader), question.writer, question.names));
     let kept = whole
         || question.writer.nodes.iter().any(|other| {
             let Some(theirs) = other.get("if").map(|schema| other.beside(schema)) else { return false };

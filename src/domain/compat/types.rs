@@ -68,12 +68,10 @@ impl Types {
         match value {
             Value::String(name) if name == "integer" => Some(Self::INTEGER),
             Value::String(name) => Self::EACH.iter().find(|(_, known)| known == name).map(|(kind, _)| *kind),
-            Value::Array(names) => {
-                names.iter().try_fold(Self::NONE, |set, name| match name {
-                    Value::String(_) => Self::of_keyword(name).map(|kind| set.or(kind)),
-                    _ => None,
-                })
-            }
+            Value::Array(names) => names.iter().try_fold(Self::NONE, |set, name| match name {
+                Value::String(_) => Self::of_keyword(name).map(|kind| set.or(kind)),
+                _ => None,
+            }),
             _ => None,
         }
     }

@@ -64,8 +64,18 @@ impl<'a> Node<'a> {
     /// Whether other keywords evaluate properties and items too, which `unevaluated…` then depends on.
     pub(super) fn applies_more(&self) -> bool {
         const IN_PLACE: [&str; 12] = [
-            "$ref", "$dynamicRef", "$recursiveRef", "allOf", "anyOf", "oneOf", "not", "if", "then", "else",
-            "dependentSchemas", "dependencies",
+            "$ref",
+            "$dynamicRef",
+            "$recursiveRef",
+            "allOf",
+            "anyOf",
+            "oneOf",
+            "not",
+            "if",
+            "then",
+            "else",
+            "dependentSchemas",
+            "dependencies",
         ];
         IN_PLACE.iter().any(|keyword| self.get(keyword).is_some())
     }
@@ -195,9 +205,8 @@ impl<'a> View<'a> {
         }
         let lists: Vec<&'a [Value]> = self.nodes.iter().flat_map(lists).collect();
         let shortest = lists.iter().min_by_key(|list| list.len())?;
-        let agreed = |value: &&Value| {
-            lists.iter().all(|list| list.len() > 1000 || list.iter().any(|other| same(value, other)))
-        };
+        let agreed =
+            |value: &&Value| lists.iter().all(|list| list.len() > 1000 || list.iter().any(|other| same(value, other)));
         Some(shortest.iter().filter(agreed).collect())
     }
 
@@ -285,7 +294,8 @@ impl<'a> View<'a> {
     fn alternatives(&self) -> Option<Vec<Self>> {
         let open = |node: &Node<'a>| {
             ["oneOf", "anyOf"].into_iter().find_map(|keyword| {
-                let list = node.get(keyword)?.as_array().filter(|list| !list.is_empty() && list.len() <= MOST_OPTIONS)?;
+                let list =
+                    node.get(keyword)?.as_array().filter(|list| !list.is_empty() && list.len() <= MOST_OPTIONS)?;
                 (!self.chosen.contains(&address(list))).then(|| (node.clone(), keyword, list))
             })
         };

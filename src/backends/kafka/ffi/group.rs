@@ -60,12 +60,7 @@ pub(in crate::backends::kafka) struct TransactionError {
 
 impl From<&RDKafkaError> for TransactionError {
     fn from(error: &RDKafkaError) -> Self {
-        Self {
-            code: error.code(),
-            text: error.string(),
-            retriable: error.is_retriable(),
-            fatal: error.is_fatal(),
-        }
+        Self { code: error.code(), text: error.string(), retriable: error.is_retriable(), fatal: error.is_fatal() }
     }
 }
 

@@ -115,9 +115,8 @@ impl PartitionQueue {
     ) -> Option<Self> {
         let topic = CString::new(topic).ok()?;
         // SAFETY: the client is alive and the name lives through the call.
-        let queue = unsafe {
-            sys::rd_kafka_queue_get_partition(consumer.client().native_ptr(), topic.as_ptr(), partition)
-        };
+        let queue =
+            unsafe { sys::rd_kafka_queue_get_partition(consumer.client().native_ptr(), topic.as_ptr(), partition) };
         let queue = Queue::new(queue, bell, consumer)?;
         // SAFETY: the queue is alive; a null destination ends its forwarding for good.
         unsafe { sys::rd_kafka_queue_forward(queue.queue.as_ptr(), ptr::null_mut()) };
@@ -129,9 +128,7 @@ impl PartitionQueue {
         let mut messages = [ptr::null_mut(); CHUNK];
         let wanted = max.min(CHUNK);
         // SAFETY: the array has room for `wanted` messages, and the queue is alive.
-        let got = unsafe {
-            sys::rd_kafka_consume_batch_queue(self.0.queue.as_ptr(), 0, messages.as_mut_ptr(), wanted)
-        };
+        let got = unsafe { sys::rd_kafka_consume_batch_queue(self.0.queue.as_ptr(), 0, messages.as_mut_ptr(), wanted) };
         let got = usize::try_from(got).unwrap_or(0);
         for message in messages.into_iter().take(got) {
             // SAFETY: librdkafka gave these messages away: each is read once and destroyed once.
