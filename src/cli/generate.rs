@@ -49,6 +49,8 @@ fn schemas() -> Vec<(&'static str, Schema)> {
     vec![
         ("audit", schema_for!(crate::ops::audit::AuditReport)),
         ("bootstrap-apply", schema_for!(super::bootstrap::BootstrapReport)),
+        ("db-migrate", schema_for!(super::db::migrate::DbMigrateReport)),
+        ("db-status", schema_for!(super::db::status::DbStatusReport)),
         ("demo", schema_for!(demo::DemoReport)),
         ("dlq-list", schema_for!(dlq::list::DlqListReport)),
         ("dlq-redrive", schema_for!(dlq::redrive::DlqRunReport)),

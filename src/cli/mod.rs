@@ -7,6 +7,7 @@ mod complete;
 mod completions;
 mod config;
 mod context;
+mod db;
 mod demo;
 mod dlq;
 mod extract;
@@ -81,6 +82,8 @@ enum Verb {
     Schema(schema::Args),
     /// Make the topics, buckets, schemas and tables that the platform needs
     Bootstrap(bootstrap::Args),
+    /// Look at the catalog's tables in a cluster, and migrate them
+    Db(db::Args),
     /// Say in one screen whether each part works
     Status(status::Args),
     /// Watch lag, rates, latency, dead letters and storage live
@@ -148,6 +151,7 @@ async fn run(verb: Verb, cx: &Context) -> Result<()> {
         Verb::Dlq(args) => dlq::run(args, cx).await,
         Verb::Schema(args) => schema::run(args, cx).await,
         Verb::Bootstrap(args) => bootstrap::run(args, cx).await,
+        Verb::Db(args) => db::run(&args, cx).await,
         Verb::Status(args) => status::run(args, cx).await,
         Verb::Top(args) => top::run(args, cx).await,
         Verb::Lag(args) => lag::run(args, cx).await,

@@ -7,9 +7,14 @@
 #[macro_use]
 #[path = "../contract/harness.rs"]
 mod harness;
+#[path = "../contract/catalog.rs"]
+mod catalog;
+#[path = "../contract/catalog_lists.rs"]
+mod catalog_lists;
 #[path = "../contract/objects.rs"]
 mod objects;
 
+mod postgrest;
 mod s3;
 mod stack;
 

@@ -66,6 +66,10 @@ impl Refusal {
     }
 
     fn kind(&self) -> ErrorKind {
+        // A role that does not exist has a code of its own, that of a wrong argument.
+        if self.by_status == ErrorKind::Denied {
+            return ErrorKind::Denied;
+        }
         if let Some(kind) = sqlstate::kind_of(&self.code) {
             return kind;
         }
@@ -96,8 +100,8 @@ impl Refusal {
 
     fn hint(&self, kind: ErrorKind, settings: &str, tokens: &Tokens) -> Option<String> {
         Some(match kind {
-            ErrorKind::Denied if self.code == "42501" => format!(
-                "the role of the token may not do this, or the row is another tenant's: check `{settings}.role` and the \
+            ErrorKind::Denied if !self.code.is_empty() && !self.code.starts_with("PGRST") => format!(
+                "the role of the token may not do this or does not exist, or the row is another tenant's: check `{settings}.role` and the \
                  profile's tenant; `mfctl db migrate` gives the roles their rights"
             ),
             ErrorKind::Denied => tokens.hint(settings),
@@ -156,6 +160,7 @@ mod tests {
         for (status, code, kind, remedy) in [
             (401, "PGRST301", ErrorKind::Denied, Remedy::Renew),
             (401, "42501", ErrorKind::Denied, Remedy::None),
+            (401, "22023", ErrorKind::Denied, Remedy::None),
             (403, "42501", ErrorKind::Denied, Remedy::None),
             (404, "PGRST205", ErrorKind::Unprepared, Remedy::Reload),
             (404, "42P01", ErrorKind::Unprepared, Remedy::Reload),

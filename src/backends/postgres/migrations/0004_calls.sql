@@ -100,13 +100,13 @@ CREATE FUNCTION media.advance(request json) RETURNS json
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
-    turn bigint := 1;
+    this_turn bigint := 1;
     turns bigint;
 BEGIN
     PERFORM media.lock_assets(ARRAY(SELECT (value ->> 'asset_id')::uuid FROM json_array_elements(request -> 'rows')));
     SELECT coalesce(max(steps), 0) INTO turns
     FROM (SELECT count(*) AS steps FROM json_array_elements(request -> 'rows') GROUP BY value ->> 'asset_id') AS given;
-    WHILE turn <= turns LOOP
+    WHILE this_turn <= turns LOOP
         UPDATE media.assets AS asset SET
             state = CASE WHEN step.revision > asset.revision THEN step.reach ELSE greatest(asset.state, step.reach) END,
             ingested_at = CASE WHEN step.reach = 'ingested' THEN coalesce(asset.ingested_at, step.at)
@@ -123,14 +123,14 @@ BEGIN
               FROM ROWS FROM (json_to_recordset(request -> 'rows') AS (
                   asset_id uuid, revision bigint, "to" media.asset_state, at timestamptz, facts jsonb, stage media.stage
               )) WITH ORDINALITY AS given (asset_id, revision, "to", at, facts, stage, place)) AS step
-        WHERE step.turn = advance.turn AND asset.asset_id = step.asset_id
+        WHERE step.turn = this_turn AND asset.asset_id = step.asset_id
           AND asset.state <> 'revoked' AND step.revision >= asset.revision
           AND (step.revision > asset.revision OR step.reach > asset.state
                OR asset.dead_lettered IS NOT DISTINCT FROM step.stage
                OR asset.facts IS DISTINCT FROM coalesce(step.facts, asset.facts)
                OR (step.reach = 'ingested' AND asset.ingested_at IS NULL)
                OR (step.reach = 'enriched' AND asset.enriched_at IS NULL));
-        turn := turn + 1;
+        this_turn := this_turn + 1;
     END LOOP;
     RETURN json_build_object();
 END

@@ -1,0 +1,98 @@
+//! `mfctl db status`: how the database stands to this mfctl's migrations.
+
+use clap::Args as ClapArgs;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::backends::connect::{AppliedMigration, MigrationStatus};
+use crate::cli::context::Context;
+use crate::cli::failure::{Failure, FailureKind, Result};
+use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
+
+/// Arguments of `mfctl db status`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Looks alone: nothing is locked or changed.
+
+Examples:
+  mfctl db status --profile prod
+  mfctl db status -o json | jq '.pending[].name'
+  mfctl db status -o name                    what is pending, one a line
+
+Exit codes: 0 up to date, 4 migrations are pending, 5 the database is not reachable, 6 it is dirty, was changed, or is of a
+later mfctl; or a right or setting is missing, 7 another is migrating")]
+pub struct Args {}
+
+/// What `mfctl db status` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DbStatusReport {
+    /// The database, as `user@host:port/name`.
+    pub database: String,
+    /// How it stands.
+    #[serde(flatten)]
+    pub status: MigrationStatus,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// As its help says.
+pub async fn run(_: &Args, cx: &Context) -> Result<()> {
+    let (_, admin) = super::open(cx)?;
+    let status = admin.status().await?;
+    let report = DbStatusReport { database: admin.place().to_owned(), status };
+    cx.out().print(&report)?;
+    report.status.refuse_unsound()?;
+    match report.status.pending.len() as u64 {
+        0 => Ok(()),
+        count => {
+            let pending = humane::counted(count, "migration is", "migrations are");
+            Err(Failure::new(FailureKind::Pending, format!("{pending} pending"))
+                .hint("`mfctl db migrate` or `mfctl bootstrap apply` applies what is pending"))
+        }
+    }
+}
+
+impl DbStatusReport {
+    fn standing(&self, row: &AppliedMigration) -> Cell {
+        let status = &self.status;
+        let among = |rows: &[AppliedMigration]| rows.iter().any(|one| one.version == row.version);
+        if row.dirty {
+            Cell::new("dirty").tone(Tone::Bad)
+        } else if among(&status.unknown) {
+            Cell::new("unknown").tone(Tone::Bad)
+        } else if among(&status.changed) {
+            Cell::new("changed").tone(Tone::Bad)
+        } else {
+            Cell::new("applied").tone(Tone::Good)
+        }
+    }
+}
+
+impl Render for DbStatusReport {
+    fn page(&self, page: &mut Page) {
+        let status = &self.status;
+        page.field("identity", status.identity.as_deref().unwrap_or("none yet"));
+        if let Some(who) = &status.migrating {
+            page.field("migrating now", Cell::new(who.as_str()).tone(Tone::Warn));
+        }
+        let known = status.applied.iter().chain(&status.dirty).map(|row| {
+            let name = format!("{:04}_{}", row.version, row.name);
+            let mfctl = Cell::new(row.mfctl_version.as_str());
+            (row.version, vec![Cell::new(name), self.standing(row), Cell::new(humane::time(row.applied_at)), mfctl])
+        });
+        let pending = status.pending.iter().map(|one| {
+            let name = format!("{:04}_{}", one.version, one.name);
+            (one.version, vec![Cell::new(name), Cell::new("pending").tone(Tone::Warn), Cell::new(""), Cell::new("")])
+        });
+        let mut rows: Vec<_> = known.chain(pending).collect();
+        rows.sort_by_key(|(version, _)| *version);
+        const COLUMNS: [Column; 4] =
+            [Column::left("MIGRATION"), Column::left("STATE"), Column::left("APPLIED"), Column::left("BY MFCTL")];
+        page.table(&COLUMNS, rows.into_iter().map(|(_, cells)| cells).collect());
+    }
+
+    fn names(&self) -> Option<Vec<String>> {
+        Some(self.status.pending.iter().map(|one| format!("{:04}_{}", one.version, one.name)).collect())
+    }
+}

@@ -1,0 +1,164 @@
+//! The migrations on a real database.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use mfctl::ports::{ErrorKind, Migrations};
+
+use super::server::{Database, ROLES, connect};
+
+#[tokio::test]
+async fn migrations_are_applied_once_and_the_database_has_an_identity() {
+    let database = Database::fresh().await;
+    let migrations = database.migrations();
+    let before = migrations.status().await.unwrap();
+    assert!(before.applied.is_empty() && before.identity.is_none() && !before.pending.is_empty());
+    let applied = database.migrate().await;
+    assert_eq!(applied, before.pending);
+    let after = migrations.status().await.unwrap();
+    assert_eq!((after.applied.len(), after.pending.len()), (applied.len(), 0));
+    assert!(migrations.migrate().await.unwrap().is_empty());
+    let identity = migrations.identity().await.unwrap().unwrap();
+    assert_eq!(migrations.status().await.unwrap().identity, Some(identity.clone()));
+    let other = Database::migrated().await;
+    assert_ne!(other.migrations().identity().await.unwrap().unwrap(), identity);
+}
+
+#[tokio::test]
+async fn case_24_a_concurrent_or_dirty_migration_is_refused() {
+    let database = Database::fresh().await;
+    // Several at once: one applies, the others wait for it and find nothing to do.
+    let _roles_are_the_servers = ROLES.lock().await;
+    let callers: Vec<_> = (0..4).map(|_| database.migrations()).collect();
+    let applied = join_all(callers.iter().map(Migrations::migrate)).await;
+    let counts: Vec<usize> = applied.into_iter().map(|applied| applied.unwrap().len()).collect();
+    assert_eq!(counts.iter().filter(|count| **count > 0).count(), 1, "{counts:?}");
+
+    // One that holds the lock for longer than another waits is named.
+    let holder = connect(&format!("{}?application_name=slow", database.url())).await;
+    holder.execute("SELECT pg_advisory_lock(7883097549444181351)", &[]).await.unwrap();
+    let error = database.migrations().patience(Duration::from_millis(300)).migrate().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Locked, "{}", error.full());
+    assert!(error.full().contains("slow (pid "), "{}", error.full());
+    assert!(database.migrations().status().await.unwrap().migrating.unwrap().starts_with("slow (pid "));
+    drop(holder);
+
+    let migrations = database.migrations();
+    let refused = async |change: &str, back: &str, kind: ErrorKind, hint: &str| {
+        database.execute(change).await;
+        let error = migrations.migrate().await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{}", error.full());
+        assert!(error.hint_text().unwrap().contains(hint), "{error:?}");
+        assert_eq!(migrations.pending().await.unwrap_err().kind(), kind);
+        database.execute(back).await;
+        assert!(migrations.migrate().await.is_ok());
+    };
+    let table = "media.schema_migrations";
+    refused(
+        &format!("UPDATE {table} SET dirty = true WHERE version = 3"),
+        &format!("UPDATE {table} SET dirty = false WHERE version = 3"),
+        ErrorKind::Corrupt,
+        "DELETE FROM media.schema_migrations WHERE version = 3 AND dirty",
+    )
+    .await;
+    refused(
+        &format!("UPDATE {table} SET checksum = 'x' || checksum WHERE version = 2"),
+        &format!("UPDATE {table} SET checksum = substr(checksum, 2) WHERE version = 2"),
+        ErrorKind::Corrupt,
+        "0.",
+    )
+    .await;
+    refused(
+        &format!("INSERT INTO {table} VALUES (900, 'later', '', now(), false, '9.0.0')"),
+        &format!("DELETE FROM {table} WHERE version = 900"),
+        ErrorKind::TooNew,
+        "upgrade",
+    )
+    .await;
+}
+
+/// A migration that fails leaves nothing of itself, neither tables nor its mark.
+#[tokio::test]
+async fn a_migration_that_fails_can_be_tried_again() {
+    let database = Database::fresh().await;
+    // In the way of the second.
+    database.execute("CREATE SCHEMA media; CREATE TABLE media.sources (x int)").await;
+    let _roles_are_the_servers = ROLES.lock().await;
+    let migrations = database.migrations();
+    let error = migrations.migrate().await.unwrap_err();
+    assert!(error.full().contains("0002_tables") && error.full().contains("42P07"), "{}", error.full());
+    let status = migrations.status().await.unwrap();
+    assert_eq!((status.applied.len(), status.dirty.len()), (1, 0));
+    assert_eq!(database.text("SELECT (to_regclass('media.assets') IS NULL)::text").await, "true");
+    database.execute("DROP TABLE media.sources").await;
+    migrations.migrate().await.unwrap();
+}
+
+/// A statement that reads a whole table is fast on the small catalogs of tests and not on large ones.
+#[tokio::test]
+async fn statements_find_their_rows_by_index_under_row_level_security() {
+    let database = Database::migrated().await;
+    let client = connect(&database.url()).await;
+    client
+        .batch_execute(
+            "INSERT INTO media.assets (asset_id, tenant, sha256, size_bytes, media_type, event_id, job_id,
+                 staging_bucket, staging_key, staged_at, updated_at, collection)
+             SELECT gen_random_uuid(), 'default', repeat('0', 64), 1, 'image/png', gen_random_uuid(), gen_random_uuid(),
+                 'b', 'k', now(), now(), CASE WHEN n % 500 = 0 THEN 'poems' END FROM generate_series(1, 20000) AS n;
+             INSERT INTO media.job_outcomes (tenant, path, job_id, outcome, at, asset_id)
+             SELECT 'default', '/media/' || n, (lpad((n % 20)::text, 8, '0') || '-0000-0000-0000-000000000000')::uuid,
+                 'accepted', now(), gen_random_uuid() FROM generate_series(1, 20000) AS n;
+             INSERT INTO media.inbox (group_name, asset_id, revision, tenant, owner_topic, owner_partition, owner_offset)
+             SELECT 'g', gen_random_uuid(), 1, 'default', 't', n % 6, n FROM generate_series(1, 20000) AS n;
+             INSERT INTO media.sources (tenant, path, asset_id, host, job_id, seen_at)
+             SELECT 'default', '/media/' || n, gen_random_uuid(), 'h', gen_random_uuid(), now()
+             FROM generate_series(1, 20000) AS n;
+             ANALYZE; GRANT mfctl_service TO CURRENT_USER; SET ROLE mfctl_service;
+             SELECT set_config('request.jwt.claims', '{\"tenant\":\"default\"}', false)",
+        )
+        .await
+        .unwrap();
+    for (sql, index) in [
+        ("SELECT * FROM media.assets WHERE asset_id > '80000000-0000-0000-0000-000000000000' ORDER BY asset_id LIMIT 100", "assets_pkey"),
+        ("SELECT * FROM media.assets WHERE asset_id = ANY (ARRAY(SELECT '80000000-0000-0000-0000-000000000000'::uuid))", "assets_pkey"),
+        ("SELECT * FROM media.assets WHERE event_id = '80000000-0000-0000-0000-000000000000'", "assets_by_event"),
+        (
+            "SELECT * FROM media.assets WHERE asset_id > '80000000-0000-0000-0000-000000000000' AND collection = 'poems'
+             ORDER BY asset_id LIMIT 10",
+            "assets_by_collection",
+        ),
+        (
+            "SELECT * FROM media.assets WHERE asset_id > '80000000-0000-0000-0000-000000000000'
+             AND dead_lettered IS NOT NULL ORDER BY asset_id LIMIT 10",
+            "assets_dead_lettered",
+        ),
+        (
+            "SELECT DISTINCT ON (tenant, path_head, path) * FROM media.job_outcomes
+             WHERE (tenant, path_head, path) > ('default', '/media/5', '/media/5')
+             ORDER BY tenant, path_head, path, job_id DESC LIMIT 100",
+            "job_outcomes_by_file",
+        ),
+        (
+            "SELECT * FROM media.job_outcomes WHERE job_id = '00000001-0000-0000-0000-000000000000'
+             AND (path_head, path) > ('/media/5', '/media/5') ORDER BY path_head, path LIMIT 10",
+            "job_outcomes_by_job",
+        ),
+        (
+            "SELECT * FROM media.job_outcomes WHERE job_id = '00000001-0000-0000-0000-000000000000'
+             AND asset_id = '80000000-0000-0000-0000-000000000000'",
+            "job_outcomes",
+        ),
+        ("SELECT * FROM media.sources WHERE asset_id = '80000000-0000-0000-0000-000000000000' ORDER BY seen_at DESC, path LIMIT 10", "sources_by_asset"),
+        ("SELECT * FROM media.sources WHERE path_key = media.path_key('/media/7') AND tenant = 'default'", "sources_pkey"),
+        (
+            "UPDATE media.inbox SET done = true WHERE group_name = 'g' AND owner_topic = 't' AND owner_partition = 1
+             AND owner_offset < 100 AND NOT done",
+            "inbox_open",
+        ),
+    ] {
+        let plan = client.query(&format!("EXPLAIN {sql}"), &[]).await.unwrap();
+        let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
+        let plan = plan.join("\n");
+        assert!(plan.contains(index) && !plan.contains("Seq Scan"), "{sql}\n{plan}");
+    }
+}

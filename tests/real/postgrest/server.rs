@@ -1,0 +1,237 @@
+//! A database of its own, and a PostgREST-compatible server of its own before it: what a test does here nobody else sees.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use mfctl::backends::http::HttpOptions;
+use mfctl::backends::postgres::{PostgresAdmin, PostgresConfig};
+use mfctl::backends::postgrest::{PostgrestAuth, PostgrestCatalog, PostgrestConfig};
+use mfctl::backends::tls::TlsFiles;
+use mfctl::domain::Secret;
+use mfctl::ports::{Migration, Migrations};
+use serde_json::Value;
+use tokio_postgres::NoTls;
+
+use crate::stack;
+
+/// As long as a server may take to start or to notice something.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Roles belong to the server: tests that migrate their databases at once would be in each other's way.
+pub static ROLES: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// A database that goes when this does.
+pub struct Database {
+    pub name: String,
+    admin: String,
+}
+
+impl Database {
+    /// An empty one.
+    pub async fn fresh() -> Self {
+        let admin = stack::env("STACK_POSTGRES");
+        let name = format!("mfctl_test_{:016x}", fastrand::u64(..));
+        execute(&admin, &format!("CREATE DATABASE {name}")).await;
+        Self { name, admin }
+    }
+
+    /// One with the catalog's tables.
+    pub async fn migrated() -> Self {
+        let database = Self::fresh().await;
+        database.migrate().await;
+        database
+    }
+
+    /// Applies the migrations.
+    pub async fn migrate(&self) -> Vec<Migration> {
+        let _one_at_a_time = ROLES.lock().await;
+        self.migrations().migrate().await.unwrap()
+    }
+
+    /// Its address, with a role that may change it.
+    pub fn url(&self) -> String {
+        with_database(&self.admin, &self.name)
+    }
+
+    pub fn migrations(&self) -> PostgresAdmin {
+        let settings = "profile.test.database".to_owned();
+        PostgresAdmin::new(&PostgresConfig { settings, url: Secret::new(self.url()), tls: TlsFiles::default() })
+            .unwrap()
+    }
+
+    /// Runs statements as its owner.
+    pub async fn execute(&self, sql: &str) {
+        execute(&self.url(), sql).await;
+    }
+
+    /// What a query of one text answers.
+    pub async fn text(&self, query: &str) -> String {
+        let client = connect(&self.url()).await;
+        client.query_one(query, &[]).await.unwrap().get(0)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let (admin, name) = (self.admin.clone(), self.name.clone());
+        // A drop cannot wait in the test's own runtime.
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(execute(&admin, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")));
+        });
+        drop(dropped.join());
+    }
+}
+
+fn with_database(url: &str, name: &str) -> String {
+    format!("{}/{name}", url.rsplit_once('/').unwrap().0)
+}
+
+pub async fn connect(url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+async fn execute(url: &str, sql: &str) {
+    connect(url).await.batch_execute(sql).await.unwrap();
+}
+
+/// A server before a database.
+pub struct Server {
+    pub url: String,
+    child: Child,
+    pub database: Database,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Server {
+    /// One that has seen the catalog's tables.
+    pub async fn start() -> Self {
+        let server = Self::before(Database::migrated().await).await;
+        let catalog = server.catalog(server.as_operator());
+        eventually("the catalog answers", async || mfctl::ports::Catalog::identity(&catalog).await.is_ok()).await;
+        server
+    }
+
+    /// One before this database, whatever is in it.
+    pub async fn before(database: Database) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let password = secret("postgres-authenticator");
+        let (_, place) = database.url().rsplit_once('@').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+        let child = Command::new(program())
+            .env_clear()
+            .env("PGRST_DB_URI", format!("postgres://authenticator:{password}@{place}"))
+            .env("PGRST_DB_SCHEMAS", "media")
+            .env("PGRST_DB_ANON_ROLE", "media_anon")
+            .env("PGRST_DB_POOL", "6")
+            .env("PGRST_JWT_SECRET", jwt_secret().expose())
+            .env("PGRST_DB_CHANNEL_ENABLED", "true")
+            .env("PGRST_COMPAT_MODE", "true")
+            .env("PGRST_SERVER_HOST", "127.0.0.1")
+            .env("PGRST_SERVER_PORT", port.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Self { url: format!("http://127.0.0.1:{port}/api"), child, database };
+        eventually("the server listens", async || server.get("meta", None).await.is_some()).await;
+        server
+    }
+
+    pub fn as_operator(&self) -> PostgrestAuth {
+        signed("mfctl_operator", "default")
+    }
+
+    pub fn as_service(&self, tenant: &str) -> PostgrestAuth {
+        signed("mfctl_service", tenant)
+    }
+
+    pub fn catalog(&self, auth: PostgrestAuth) -> PostgrestCatalog {
+        let http = HttpOptions::direct("profile.test.postgrest");
+        PostgrestCatalog::new(PostgrestConfig { http, url: self.url.clone(), schema: "media".into(), auth }).unwrap()
+    }
+
+    /// A plain request, as any client of PostgREST makes it: its status and body.
+    pub async fn ask(&self, request: reqwest::RequestBuilder) -> Option<(u16, Value)> {
+        let response = request.send().await.ok()?;
+        let status = response.status().as_u16();
+        let body = response.bytes().await.ok()?;
+        Some((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+    }
+
+    pub async fn get(&self, path: &str, token: Option<&str>) -> Option<(u16, Value)> {
+        self.ask(self.request(reqwest::Method::GET, path, token)).await
+    }
+
+    pub fn request(&self, method: reqwest::Method, path: &str, token: Option<&str>) -> reqwest::RequestBuilder {
+        let request = HttpOptions::direct("test").client().unwrap().request(method, format!("{}/{path}", self.url));
+        match token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+}
+
+pub fn signed(role: &str, tenant: &str) -> PostgrestAuth {
+    PostgrestAuth::Signed {
+        secret: jwt_secret(),
+        role: role.into(),
+        subject: "test".into(),
+        tenant: tenant.into(),
+        lifetime: Duration::from_secs(600),
+    }
+}
+
+/// A token such as another program would sign it.
+pub fn token(claims: &Value) -> String {
+    use base64::Engine as _;
+    use hmac::{KeyInit, Mac};
+    let encode = |bytes: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
+    let text = format!("{}.{}", encode(br#"{"alg":"HS256","typ":"JWT"}"#), encode(claims.to_string().as_bytes()));
+    let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(jwt_secret().expose().as_bytes()).unwrap();
+    mac.update(text.as_bytes());
+    format!("{text}.{}", encode(&mac.finalize().into_bytes()))
+}
+
+pub fn jwt_secret() -> Secret {
+    Secret::new(std::fs::read_to_string(stack::env("STACK_POSTGREST_JWT_SECRET")).unwrap().trim())
+}
+
+fn secret(name: &str) -> String {
+    let path = PathBuf::from(stack::env("STACK_RUN")).join("secrets").join(name);
+    std::fs::read_to_string(path).unwrap().trim().to_owned()
+}
+
+/// The program that the stack runs: said by the stack, else where it installs it.
+fn program() -> PathBuf {
+    if let Ok(said) = std::env::var("STACK_POSTGREST_BIN") {
+        return said.into();
+    }
+    let var = |name: &str| std::env::var(name).ok().map(PathBuf::from);
+    let cache = var("MFCTL_STACK_CACHE")
+        .or_else(|| var("XDG_CACHE_HOME").map(|cache| cache.join("mfctl-stack")))
+        .or_else(|| var("HOME").map(|home| home.join(".cache/mfctl-stack")));
+    let found = std::fs::read_dir(cache.unwrap()).unwrap().filter_map(|entry| {
+        let entry = entry.ok()?;
+        entry.file_name().to_str()?.starts_with("postrust-").then(|| entry.path().join("bin/postrust"))
+    });
+    found.max().expect("the stack has installed postrust")
+}
+
+pub async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !check().await {
+        assert!(Instant::now() < until, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -1,0 +1,65 @@
+//! How long a batch takes. Bounds are wide: they catch a plan that went wrong, not a slow machine.
+
+use std::time::{Duration, Instant};
+
+use mfctl::domain::asset::{AssetState, Stage};
+use mfctl::domain::{GroupName, RecordAddress, Revision, TopicName, TopicPartition};
+use mfctl::ports::{Advance, Catalog, ClaimRequest};
+
+use super::server::Server;
+use crate::catalog::{asset_id, at, job, row};
+
+const ASSETS: u64 = 20_000;
+const BATCH: u64 = 500;
+
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "the numbers are what this is for")]
+async fn twenty_thousand_assets_in_batches_stay_fast() {
+    let server = Server::start().await;
+    let catalog = server.catalog(server.as_service("default"));
+    let group = GroupName::new("mfctl.dev.persist").unwrap();
+    let topic = TopicName::known("ingest.raw");
+    let mut spent: Vec<(&str, Vec<Duration>)> = Vec::new();
+    macro_rules! timed {
+        ($name:literal, $call:expr) => {{
+            let began = Instant::now();
+            $call.await.unwrap();
+            match spent.iter_mut().find(|(name, _)| *name == $name) {
+                Some((_, times)) => times.push(began.elapsed()),
+                None => spent.push(($name, vec![began.elapsed()])),
+            }
+        }};
+    }
+    for start in (0..ASSETS).step_by(BATCH as usize) {
+        let numbers: Vec<u64> = (start..start + BATCH).collect();
+        let ids: Vec<_> = numbers.iter().map(|n| asset_id(*n)).collect();
+        timed!("stage", catalog.stage(numbers.iter().map(|n| row(*n, job(1))).collect()));
+        timed!("mark_published", catalog.mark_published(&ids, at(1)));
+        timed!("assets", catalog.assets(&ids));
+        let claim = |n: &u64| ClaimRequest {
+            asset_id: asset_id(*n),
+            revision: Revision::FIRST,
+            owner: RecordAddress { topic: topic.clone(), partition: (*n % 6) as u32, offset: *n as i64 },
+        };
+        timed!("claim", catalog.claim(&group, numbers.iter().map(claim).collect()));
+        let step = |n: &u64| Advance {
+            asset_id: asset_id(*n),
+            revision: Revision::FIRST,
+            to: AssetState::Ingested,
+            at: at(2),
+            facts: None,
+            stage: Stage::Persist,
+        };
+        timed!("advance", catalog.advance(numbers.iter().map(step).collect()));
+        let committed: Vec<_> =
+            (0..6).map(|n| (TopicPartition::new(topic.clone(), n), (start + BATCH) as i64)).collect();
+        timed!("complete_claims", catalog.complete_claims(&group, &committed));
+        timed!("summary", catalog.summary());
+    }
+    for (name, mut times) in spent {
+        times.sort_unstable();
+        let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
+        println!("{name:16} median {median:>10.1?}  worst {worst:>10.1?}");
+        assert!(median < Duration::from_secs(1), "{name} takes {median:?}");
+    }
+}
