@@ -9,8 +9,11 @@
 mod harness;
 #[path = "../contract/objects.rs"]
 mod objects;
+#[path = "../contract/registry.rs"]
+mod registry;
 
 mod s3;
+mod schema_registry;
 mod stack;
 
 use harness::{Fixture, fails_as, random};
