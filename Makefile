@@ -20,7 +20,7 @@ zshdir  := $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 fishdir := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites demo build test lint lint-rust lint-docs lint-dependencies fmt bench generate check-generated \
+.PHONY: help prerequisites demo build test lint lint-rust lint-docs lint-schemas lint-dependencies fmt bench generate check-generated \
         stack-up stack-status stack-env stack-down test-real test-compose install uninstall clean
 
 help: ## list the targets
@@ -38,7 +38,7 @@ build: prerequisites ## build target/release/mfctl
 test: prerequisites ## run every test
 	$(CARGO) test --release --locked $(TEST_ARGS)
 
-lint: lint-rust lint-docs lint-dependencies ## check format, lints, documents and licences
+lint: lint-rust lint-docs lint-schemas lint-dependencies ## check format, lints, documents, schemas and licences
 
 lint-rust: prerequisites
 	$(CARGO) fmt --check
@@ -47,6 +47,9 @@ lint-rust: prerequisites
 lint-docs:
 	@command -v npx >/dev/null || { echo 'make lint needs npx (Node.js 20 or newer) to check the documents' >&2; exit 1; }
 	npx --yes $(MARKDOWNLINT)
+
+lint-schemas:
+	@scripts/check-schemas
 
 lint-dependencies:
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \

@@ -73,14 +73,96 @@ pub async fn register_all(registry: &dyn SchemaRegistry) -> Result<Vec<Registere
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use serde::de::DeserializeOwned;
+
     use super::*;
+    use crate::domain::compat::{self, Earlier};
+    use crate::domain::event::{AnyEvent, IngestRaw, MediaEnriched, MediaIngested};
+    use crate::events::validator::SchemaValidator;
 
     #[test]
     fn every_pipeline_topic_has_a_closed_schema() {
-        for topic in topics::PIPELINE {
-            let schema: Value = serde_json::from_str(text_of(&topic).unwrap()).unwrap();
+        assert_eq!(written().len(), topics::PIPELINE.len());
+        for (topic, schema) in written() {
             assert_eq!(schema["additionalProperties"], Value::Bool(false), "{topic}");
             assert!(jsonschema::meta::is_valid(&schema), "{topic}");
+            assert_eq!(topic_of(&subject(&topic)), Some(topic));
         }
+        assert_eq!((topic_of("ingest.raw"), topic_of("ingest.raw.dlq-value")), (None, None));
+    }
+
+    fn history(topic: &TopicName) -> Vec<Value> {
+        history_of(topic).iter().map(|text| serde_json::from_str(text).unwrap()).collect()
+    }
+
+    #[test]
+    fn what_is_written_is_the_last_version_that_was_published() {
+        for (topic, schema) in written() {
+            assert_eq!(history(&topic).last(), Some(&schema), "{topic}: see scripts/check-schemas");
+        }
+    }
+
+    #[test]
+    fn each_published_version_can_follow_all_before_it() {
+        for topic in topics::PIPELINE {
+            let versions = history(&topic);
+            for (at, schema) in versions.iter().enumerate() {
+                let before: Vec<_> = (1..).zip(&versions[..at]).map(|(version, schema)| Earlier { version, schema }).collect();
+                assert_eq!(compat::check(COMPATIBILITY, schema, &before), [], "{topic} v{}", at + 1);
+            }
+        }
+    }
+
+    fn events(folder: &Path) -> Vec<(PathBuf, Value)> {
+        let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+        files.map(|path| (path.clone(), serde_json::from_slice(&fs::read(&path).unwrap()).unwrap())).collect()
+    }
+
+    /// Whoever upgrades still has yesterday's events on the log, and last year's in a backup.
+    #[test]
+    fn events_of_every_version_are_read_for_ever() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/fixtures");
+        for topic in topics::PIPELINE {
+            for (version, schema) in (1..).zip(history(&topic)) {
+                let validator = SchemaValidator::of(&schema).unwrap();
+                let newest = SchemaValidator::of(history(&topic).last().unwrap()).unwrap();
+                let folder = root.join(topic.as_str()).join(format!("v{version}"));
+                let valid = events(&folder);
+                assert!(valid.len() >= 2, "{} has no minimal and full event", folder.display());
+                for (path, event) in valid {
+                    assert_eq!(validator.first(&event), None, "{}", path.display());
+                    assert_eq!(newest.first(&event), None, "{} by today's schema", path.display());
+                    if let Err(error) = read(&topic, event) {
+                        panic!("{}: {error}", path.display());
+                    }
+                }
+                let invalid = events(&folder.join("invalid"));
+                assert!(!invalid.is_empty(), "{}", folder.display());
+                for (path, event) in invalid {
+                    assert!(validator.first(&event).is_some(), "{} is accepted", path.display());
+                }
+            }
+        }
+    }
+
+    /// As the workers read it. A field of a later version is passed over.
+    fn read(topic: &TopicName, event: Value) -> serde_json::Result<()> {
+        let mut later = event.clone();
+        later["added_by_a_later_version"] = serde_json::json!({ "any": ["thing"] });
+        match topic.as_str() {
+            "ingest.raw" => both::<IngestRaw>(event, later),
+            "media.ingested" => both::<MediaIngested>(event, later),
+            "media.enriched" => both::<MediaEnriched>(event, later),
+            _ => both::<AnyEvent>(event, later),
+        }
+    }
+
+    fn both<T: DeserializeOwned>(event: Value, later: Value) -> serde_json::Result<()> {
+        serde_json::from_value::<T>(event)?;
+        serde_json::from_value::<T>(later).map(drop)
     }
 }

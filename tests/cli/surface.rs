@@ -3,6 +3,8 @@
 
 use std::sync::{LazyLock, Mutex};
 
+use serde_json::{Value, json};
+
 use crate::support::{Ran, Site};
 
 const POSTER: &[u8] = include_bytes!("../../examples/media/posters/girih-12000x9000.png");
@@ -140,6 +142,67 @@ fn dead_letters() {
     both("dlq-redrive-nothing-chosen", &["dlq", "redrive"]);
     both("dlq-redrive-unconfirmed", &["dlq", "redrive", "--all"]);
     both("dlq-discard-unconfirmed", &["dlq", "discard", "DEAD", "--reason", "a test"]);
+}
+
+/// Files for the schema verbs: one schema that can follow, one that breaks, and events of which two are wrong.
+fn schema_files(site: &Site) {
+    const SCHEMA: &str = include_str!("../../schemas/media.enriched.json");
+    const EVENT: &str = include_str!("../../schemas/fixtures/media.enriched/v1/minimal.json");
+    let mut schema: Value = serde_json::from_str(SCHEMA).unwrap();
+    schema["properties"]["mood"] = json!({ "type": "string" });
+    std::fs::write(site.path("media.enriched.json"), schema.to_string()).unwrap();
+    schema["properties"]["media_type"] = json!({ "type": "integer" });
+    schema["required"].as_array_mut().unwrap().push("mood".into());
+    std::fs::write(site.path("breaking.json"), schema.to_string()).unwrap();
+    let mut event: Value = serde_json::from_str(EVENT).unwrap();
+    let good = event.to_string();
+    event["mood"] = "bright".into();
+    event["revision"] = 0.into();
+    std::fs::write(site.path("events.jsonl"), format!("{good}\n{event}\n{{\n")).unwrap();
+    std::fs::write(site.path("event.json"), EVENT).unwrap();
+}
+
+#[test]
+fn schemas() {
+    schema_files(&PLATFORM.site);
+    both("schema-list", &["schema", "list"]);
+    both("schema-show", &["schema", "show", "media.asset_revoked-value@1"]);
+    both("schema-show-nothing", &["schema", "show", "nothing-value"]);
+    both("schema-diff-same", &["schema", "diff", "media.enriched-value"]);
+    both("schema-diff", &["schema", "diff", "media.enriched-value@1", "breaking.json"]);
+    both("schema-check", &["schema", "check"]);
+    both("schema-check-follows", &["schema", "check", "media.enriched.json"]);
+    both("schema-check-breaks", &["schema", "check", "breaking.json", "--subject", "media.enriched-value"]);
+    let offline = ["schema", "check", "breaking.json", "--subject", "media.enriched-value", "--offline"];
+    both("schema-check-offline", &offline);
+    both("schema-register-nothing", &["schema", "register"]);
+    both("schema-register-dry-run", &["schema", "register", "media.enriched.json", "--dry-run"]);
+    both("schema-register-unconfirmed", &["schema", "register", "media.enriched.json"]);
+    both("schema-register-breaks", &["schema", "register", "breaking.json", "--subject", "media.enriched-value"]);
+    both("schema-validate", &["schema", "validate", "event.json", "--topic", "media.enriched"]);
+    both("schema-validate-some", &["schema", "validate", "events.jsonl", "--subject", "media.enriched-value@1"]);
+    both("schema-validate-against-nothing", &["schema", "validate", "events.jsonl"]);
+}
+
+/// A version is registered once, keeps to what was before, and leaves a record.
+#[test]
+fn a_schema_of_ones_own_is_registered_and_held_to_its_subject() {
+    let site = Site::new();
+    assert_eq!(site.run(["init"]).code, 0);
+    let put = |schema: Value| std::fs::write(site.path("order.json"), schema.to_string()).unwrap();
+    let register = ["schema", "register", "order.json", "--subject", "orders-value", "--yes"];
+    put(json!({ "type": "object", "additionalProperties": false, "properties": { "n": { "type": "integer" } } }));
+    let first = site.json(register, &[0]);
+    assert_eq!((&first["schemas"][0]["version"], &first["schemas"][0]["registered"]), (&json!(1), &json!(true)));
+    assert_eq!(site.json(register, &[0])["schemas"][0]["registered"], false);
+    put(json!({ "type": "object", "additionalProperties": false, "properties": { "n": { "type": "string" } } }));
+    let refused = site.json(register, &[10]);
+    assert_eq!(refused["checks"][0]["violations"][0]["pointer"], "/properties/n/type", "{refused:#}");
+    let list = site.json(["schema", "list"], &[0]);
+    let own = list["subjects"].as_array().unwrap().iter().find(|row| row["subject"] == "orders-value").unwrap();
+    assert_eq!((&own["state"], &own["latest_version"]), (&json!("other"), &json!(1)));
+    let stdin = site.command(["schema", "validate", "-", "--schema", "order.json"]);
+    assert_eq!(Ran::of(stdin).code, 6, "no events are no success");
 }
 
 #[test]

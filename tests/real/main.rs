@@ -13,9 +13,12 @@ mod catalog;
 mod catalog_lists;
 #[path = "../contract/objects.rs"]
 mod objects;
+#[path = "../contract/registry.rs"]
+mod registry;
 
 mod postgrest;
 mod s3;
+mod schema_registry;
 mod stack;
 
 use harness::{Fixture, fails_as, random};

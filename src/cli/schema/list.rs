@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use clap::Args as ClapArgs;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -14,7 +15,10 @@ use crate::cli::target::DataDirMode;
 use crate::domain::compat::Compatibility;
 use crate::domain::event::SchemaId;
 use crate::events::schemas;
-use crate::ports::SchemaRegistry;
+use crate::ports::{ErrorKind, SchemaRegistry};
+
+/// Subjects asked for at once.
+const AT_ONCE: usize = 8;
 
 /// Arguments of `mfctl schema list`.
 #[derive(Debug, ClapArgs)]
@@ -49,7 +53,7 @@ pub enum SubjectState {
 pub struct SubjectRow {
     /// Its name.
     pub subject: String,
-    /// Its latest version; none when nothing is registered.
+    /// Its latest version; none when nothing is registered, or it is no JSON Schema.
     pub latest_version: Option<u32>,
     /// The latest version's id.
     pub schema_id: Option<SchemaId>,
@@ -77,16 +81,19 @@ pub async fn run(_: Args, cx: &Context) -> Result<()> {
     let registry = connected.ports.registry.as_ref();
     let mut names: BTreeSet<String> = registry.subjects().await?.into_iter().collect();
     names.extend(schemas::written().iter().map(|(topic, _)| schemas::subject(topic)));
-    let mut subjects = Vec::new();
-    for subject in names {
-        subjects.push(row(registry, subject).await?);
-    }
+    // A shared registry may have thousands.
+    let rows = stream::iter(names).map(|subject| row(registry, subject)).buffered(AT_ONCE);
+    let subjects = rows.try_collect().await?;
     cx.out().print(&SchemaListReport { subjects })
 }
 
 async fn row(registry: &dyn SchemaRegistry, subject: String) -> Result<SubjectRow> {
-    let latest = registry.latest(&subject).await?;
     let own = source::own(&subject);
+    let latest = match registry.latest(&subject).await {
+        // Somebody else's, and no JSON Schema: it is there, and that is all there is to say.
+        Err(error) if own.is_none() && error.kind() == ErrorKind::Invalid => None,
+        found => found?,
+    };
     let written_version = match (&own, &latest) {
         (Some(own), Some(latest)) if latest.schema == *own => Some(latest.version),
         (Some(own), Some(_)) => {
