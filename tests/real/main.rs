@@ -1,0 +1,18 @@
+//! What needs real servers: each port's contract on its cluster backend, and what only such a backend can do.
+//!
+//! `make test-real` starts the servers and says where they are, by the variables that `make stack-env` prints.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say so and stop")]
+
+#[macro_use]
+#[path = "../contract/harness.rs"]
+mod harness;
+#[path = "../contract/event_log.rs"]
+mod event_log;
+#[path = "../contract/event_log_groups.rs"]
+mod event_log_groups;
+
+mod kafka;
+mod stack;
+
+use harness::{Fixture, fails_as};
