@@ -20,6 +20,9 @@ use crate::Fixture;
 mod event_log {
     crate::event_log::event_log_suite!(super::log);
 }
+mod event_log_retention {
+    crate::event_log_retention::event_log_retention_suite!(super::log);
+}
 mod event_log_groups {
     crate::event_log_groups::event_log_groups_suite!(super::log);
 }

@@ -13,6 +13,7 @@ mod embedded;
 mod embedded_processes;
 mod event_log;
 mod event_log_groups;
+mod event_log_retention;
 mod journal;
 mod objects;
 mod operators;

@@ -11,11 +11,16 @@ mod harness;
 mod catalog;
 #[path = "../contract/catalog_lists.rs"]
 mod catalog_lists;
+#[path = "../contract/event_log.rs"]
+mod event_log;
+#[path = "../contract/event_log_groups.rs"]
+mod event_log_groups;
 #[path = "../contract/objects.rs"]
 mod objects;
 #[path = "../contract/registry.rs"]
 mod registry;
 
+mod kafka;
 mod postgrest;
 mod s3;
 mod schema_registry;

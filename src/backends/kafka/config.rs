@@ -4,6 +4,7 @@ use rdkafka::ClientConfig;
 
 use crate::backends::tls::TlsFiles;
 use crate::domain::Secret;
+use crate::ports::{Error, ErrorKind, Result};
 
 /// A record's bytes at most: Kafka's default `message.max.bytes`, and so the contract's.
 pub(super) const MAX_RECORD_BYTES: usize = 1 << 20;
@@ -113,6 +114,24 @@ impl KafkaConfig {
             min_insync_replicas: 2,
             namespace: String::new(),
         }
+    }
+
+    /// Refuses what no cluster could make sense of, before anything is opened.
+    pub(super) fn check(&self) -> Result<()> {
+        let invalid = |what: String, key: &str| {
+            Err(Error::new(ErrorKind::Invalid, what).hint(format!("set `{key}` in [{}]", self.settings)))
+        };
+        if self.brokers.trim().is_empty() {
+            return invalid("no Kafka broker is named".to_owned(), "brokers");
+        }
+        let with_password = matches!(self.security, Security::SaslPlaintext | Security::SaslSsl);
+        if with_password && self.sasl.is_none() {
+            return invalid(format!("{} needs a name and a password", self.security.as_str()), "username");
+        }
+        if self.tls.certificate.is_some() != self.tls.key.is_some() {
+            return invalid("a client certificate and its key are given together or not at all".to_owned(), "key");
+        }
+        Ok(())
     }
 
     /// What every client has in common.

@@ -188,7 +188,7 @@ fn hint(settings: &str, failure: &Failure) -> Option<String> {
             format!("the brokers refuse the login: check `{settings}.username` and `{settings}.password`")
         }
         Code::UnsupportedSASLMechanism | Code::IllegalSASLState | Code::SecurityDisabled => {
-            format!("the brokers log in otherwise: check `{settings}.security` and `{settings}.mechanism`")
+            format!("the brokers log in otherwise: check `{settings}.security` and `{settings}.sasl_mechanism`")
         }
         Code::TopicAuthorizationFailed => right(settings, "on the topic (Describe, Read, Write)"),
         Code::GroupAuthorizationFailed => right(settings, "on the group (Describe, Read)"),

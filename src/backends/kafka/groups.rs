@@ -37,7 +37,7 @@ impl Cluster {
                 None | Some(Err(Failure { code: Code::GroupIdNotFound, .. })) => continue,
                 Some(Err(failure)) => return Err(self.error(format!("describe group {group}"), failure)),
             };
-            let committed = commits(self.committed(&wire).await?);
+            let committed = commits(self.committed(&wire, None).await?);
             if !members.is_empty() || !committed.is_empty() {
                 found.push(GroupDescription { group, members: self.members(members), committed });
             }

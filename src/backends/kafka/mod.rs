@@ -54,9 +54,12 @@ impl std::fmt::Debug for KafkaLog {
 
 impl KafkaLog {
     /// The log of this cluster. Opens no connection.
-    #[must_use]
-    pub fn new(config: KafkaConfig) -> Self {
-        Self { cluster: Cluster::new(config) }
+    ///
+    /// # Errors
+    /// `Invalid` when the settings contradict themselves.
+    pub fn new(config: KafkaConfig) -> Result<Self> {
+        config.check()?;
+        Ok(Self { cluster: Cluster::new(config) })
     }
 }
 

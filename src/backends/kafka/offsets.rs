@@ -82,7 +82,9 @@ impl Cluster {
         }
         let list = self.list(partitions, wanted);
         let listed = self
-            .ask("read offsets", move |client| admin::list_offsets(client, &list, view == View::Committed, CALL))
+            .ask("read offsets", move |client| {
+                admin::list_offsets(client, &list, view == View::Committed, CALL)
+            })
             .await?;
         let mut offsets = self.by_partition(listed)?;
         let of = |at: &TopicPartition| offsets.remove(at).ok_or_else(|| missing(at));
@@ -120,13 +122,19 @@ impl Cluster {
         Some(TopicPartition::new(self.names.topic(topic)?, u32::try_from(partition).ok()?))
     }
 
-    /// A group's commits. Waits while a transaction that holds some of them is being committed.
-    pub(super) async fn committed(self: &Arc<Self>, group: &str) -> Result<HashMap<TopicPartition, i64>> {
+    /// A group's commits: in these partitions, or wherever it has one. Waits while a transaction that holds some of them
+    /// is being committed.
+    pub(super) async fn committed(
+        self: &Arc<Self>,
+        group: &str,
+        partitions: Option<&[TopicPartition]>,
+    ) -> Result<HashMap<TopicPartition, i64>> {
         let end = Instant::now() + UNSTABLE;
         loop {
             let name = group.to_owned();
-            let listed =
-                self.ask("read a group's commits", move |client| admin::group_offsets(client, &name, CALL)).await?;
+            let wanted = partitions.map(|partitions| self.list(partitions, LATEST));
+            let question = move |client: &_| admin::group_offsets(client, &name, wanted.as_ref(), CALL);
+            let listed = self.ask("read a group's commits", question).await?;
             let unstable = listed.iter().any(|one| one.error == Some(Code::UnstableOffsetCommit));
             if unstable && Instant::now() < end {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -145,8 +153,8 @@ impl Cluster {
         names: &[TopicName],
     ) -> Result<Vec<PartitionProgress>> {
         // Commits first: what is committed is then never beyond what is known to be there.
-        let committed = self.committed(&self.names.wire(group.as_str())).await?;
         let partitions = self.all_partitions(names).await?;
+        let committed = self.committed(&self.names.wire(group.as_str()), Some(&partitions)).await?;
         let low = self.offsets_at(&partitions, EARLIEST, View::Committed).await?;
         let high = self.offsets_at(&partitions, LATEST, View::Committed).await?;
         let written = self.offsets_at(&partitions, LATEST, View::Everything).await?;

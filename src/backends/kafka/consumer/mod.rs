@@ -55,6 +55,8 @@ struct Owned {
 pub(super) struct Member {
     // In the order of dropping: queues before their consumer.
     owned: BTreeMap<TopicPartition, Owned>,
+    /// Partitions that it may be given again, and may not touch until then.
+    limbo: BTreeMap<TopicPartition, Owned>,
     event_bell: EventBell,
     consumer: Arc<Consumer>,
     bell: Arc<Notify>,
@@ -66,6 +68,8 @@ pub(super) struct Member {
     /// Partitions that librdkafka wants back, all at once, and those of them that are not released yet.
     asked: BTreeSet<TopicPartition>,
     unreleased: BTreeSet<TopicPartition>,
+    /// Whether partitions were given since the last release.
+    answered_since_release: bool,
     news: VecDeque<Poll>,
     /// Whether it was told what it has, be it nothing.
     told: bool,
@@ -106,6 +110,7 @@ impl Member {
         consumer.subscribe(&topics).map_err(|error| cluster.error(what(), error))?;
         Ok(Self {
             owned: BTreeMap::new(),
+            limbo: BTreeMap::new(),
             event_bell,
             consumer,
             bell,
@@ -115,6 +120,7 @@ impl Member {
             paused: HashSet::new(),
             asked: BTreeSet::new(),
             unreleased: BTreeSet::new(),
+            answered_since_release: false,
             news: VecDeque::new(),
             told: false,
             turn: 0,
@@ -261,7 +267,7 @@ impl GroupConsumer for Handle {
         let member = self.member()?;
         member.finish_settling().await;
         member.serve();
-        member.release(partitions)
+        member.release(partitions).await
     }
 
     async fn rewind(&mut self) -> Result<()> {

@@ -3,6 +3,8 @@
 //! librdkafka waits for the answer to each decision, and rejoins the group by itself after it. What is asked for it wants
 //! back all at once: after the first answer it tells the group that all of it is free.
 
+use std::time::{Duration, Instant};
+
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer as _;
 
@@ -12,6 +14,9 @@ use crate::backends::kafka::ffi::{Membership, PartitionQueue};
 use crate::backends::kafka::offsets::number;
 use crate::domain::TopicPartition;
 use crate::ports::{Poll, Result};
+
+/// How long the second question may take to come.
+const HAND_OVER: Duration = Duration::from_millis(500);
 
 type Wire = Vec<(String, i32)>;
 
@@ -26,13 +31,13 @@ impl Member {
     }
 
     fn given(&mut self, partitions: &Wire) {
-        let member_id = Membership::of(&self.consumer).and_then(|membership| membership.member_id());
+        let member_id = self.member_id_now();
         // As another member than before, what it kept may have been another's meanwhile.
-        let mut news = match self.member_id != member_id {
-            true => self.void_everything(),
-            false => Vec::new(),
-        };
+        if self.member_id != member_id {
+            self.void_everything();
+        }
         self.member_id = member_id;
+        let mut news = self.take_out_of_limbo();
         for (topic, partition) in partitions {
             let Some(at) = self.cluster.named(topic, *partition) else { continue };
             let Some(queue) = PartitionQueue::split(&self.consumer, topic, *partition, &self.bell) else { continue };
@@ -40,22 +45,46 @@ impl Member {
             news.push(at);
         }
         self.answer(self.consumer.incremental_assign(&list(partitions)), "take partitions");
+        self.answered_since_release = true;
         if !news.is_empty() || (!self.told && self.owned.is_empty()) {
             self.told = true;
             self.news.push_back(Poll::Assigned(news));
         }
     }
 
-    /// Everything it has is void: it reads all of it again from the commits.
-    fn void_everything(&mut self) -> Vec<TopicPartition> {
-        let kept: Vec<TopicPartition> = self.owned.keys().cloned().collect();
-        if !kept.is_empty() {
-            self.news.push_back(Poll::Lost(kept.clone()));
-            self.paused.clear();
-            self.rewind_due = true;
-            self.owned.values_mut().for_each(Owned::forget);
+    fn member_id_now(&self) -> Option<String> {
+        Membership::of(&self.consumer).and_then(|membership| membership.member_id())
+    }
+
+    /// This member was put out, and librdkafka does not say so because it was waiting for an answer: all it has is void.
+    /// Partitions that are not asked for stay in limbo until it is in its group again.
+    fn void_everything(&mut self) {
+        if !self.owned.is_empty() {
+            self.news.push_back(Poll::Lost(self.owned.keys().cloned().collect()));
         }
-        kept
+        self.paused.clear();
+        self.told = false;
+        self.unreleased.clear();
+        if !self.asked.is_empty() {
+            self.give_back_what_was_asked_for();
+        }
+        for (at, mut owned) in std::mem::take(&mut self.owned) {
+            if !owned.revoking {
+                owned.forget();
+                self.limbo.insert(at, owned);
+            }
+        }
+    }
+
+    /// What is in limbo when partitions are given is this member's again, from the commits.
+    fn take_out_of_limbo(&mut self) -> Vec<TopicPartition> {
+        let back: Vec<TopicPartition> = self.limbo.keys().cloned().collect();
+        for (at, mut owned) in std::mem::take(&mut self.limbo) {
+            owned.taken = true;
+            self.owned.insert(at, owned);
+        }
+        self.rewind_due |= !back.is_empty();
+        back
     }
 
     fn lost(&mut self, partitions: &Wire) {
@@ -64,6 +93,7 @@ impl Member {
             self.owned.remove(at);
             self.paused.remove(at);
         }
+        self.limbo.clear();
         (self.asked, self.unreleased, self.told) = Default::default();
         self.answer(self.consumer.incremental_unassign(&list(partitions)), "give up lost partitions");
         if !lost.is_empty() {
@@ -72,6 +102,10 @@ impl Member {
     }
 
     fn asked_for(&mut self, partitions: &Wire) {
+        if self.member_id != self.member_id_now() {
+            self.void_everything();
+        }
+        self.limbo.retain(|at, _| !partitions.contains(&(self.cluster.names.wire(at.topic.as_str()), number(at.partition))));
         let asked = self.ours(partitions);
         if asked.is_empty() {
             return self.answer(self.consumer.incremental_unassign(&list(partitions)), "give partitions back");
@@ -87,8 +121,9 @@ impl Member {
         self.news.push_back(Poll::Revoking(asked));
     }
 
-    /// Gives up partitions that were asked for; the last of them answers the question.
-    pub(super) fn release(&mut self, partitions: &[TopicPartition]) -> Result<()> {
+    /// Gives up partitions that were asked for; the last of them answers the question. librdkafka tells the group when a
+    /// second question is answered as well, which is waited for here rather than until the next poll.
+    pub(super) async fn release(&mut self, partitions: &[TopicPartition]) -> Result<()> {
         for at in partitions {
             if self.unreleased.remove(at) {
                 self.owned.remove(at);
@@ -97,6 +132,12 @@ impl Member {
         }
         if self.unreleased.is_empty() && !self.asked.is_empty() {
             self.give_back_what_was_asked_for();
+            self.answered_since_release = false;
+            let end = Instant::now() + HAND_OVER;
+            while !self.answered_since_release && Instant::now() < end {
+                let _ = tokio::time::timeout(Duration::from_millis(50), self.bell.notified()).await;
+                self.serve();
+            }
         }
         Ok(())
     }
@@ -120,6 +161,7 @@ impl Member {
             self.answer(answered, "answer a rebalance in closing");
         }
         self.owned.clear();
+        self.limbo.clear();
     }
 
     /// An answer that librdkafka does not take: it has given up waiting for it, and tells what it made of it.

@@ -48,7 +48,12 @@ impl Options {
         let mut text = [0; 256];
         // SAFETY: options and buffer are alive, and the size is the buffer's.
         unsafe {
-            sys::rd_kafka_AdminOptions_set_request_timeout(options.ptr(), millis(wait), text.as_mut_ptr(), text.len())
+            sys::rd_kafka_AdminOptions_set_request_timeout(
+                options.ptr(),
+                millis(wait),
+                text.as_mut_ptr(),
+                text.len(),
+            )
         };
         Ok(options)
     }
@@ -209,21 +214,29 @@ unsafe fn member(member: *const sys::rd_kafka_MemberDescription_t) -> Member {
     }
 }
 
-/// A group's commits, of all partitions that have one. While a transaction that holds one of them is being committed,
-/// that one is an error (`UnstableOffsetCommit`).
+/// A group's commits: of these partitions, else of all that have one. While a transaction that holds one of them is being
+/// committed, that one is an error (`UnstableOffsetCommit`), or missing if it is its first and it was not asked for.
 pub(in crate::backends::kafka) fn group_offsets(
     client: &Client<Context>,
     group: &str,
+    partitions: Option<&TopicPartitionList>,
     wait: Duration,
 ) -> Answer<Vec<PartitionOffset>> {
     let options = Options::new(client, Op::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, wait)?;
     options.stable();
     let queue = Queue::new(client).ok_or_else(refused)?;
     let name = CString::new(group).map_err(|_| refused())?;
-    // SAFETY: name, client, options and queue live through the calls; the request is ours and destroyed once.
+    let wanted = partitions.map_or(ptr::null(), |list| list.ptr().cast_const());
+    // SAFETY: name, list, client, options and queue live through the calls; the request is ours and destroyed once.
     unsafe {
-        let mut request = sys::rd_kafka_ListConsumerGroupOffsets_new(name.as_ptr(), ptr::null());
-        sys::rd_kafka_ListConsumerGroupOffsets(client.native_ptr(), &raw mut request, 1, options.ptr(), queue.ptr());
+        let mut request = sys::rd_kafka_ListConsumerGroupOffsets_new(name.as_ptr(), wanted);
+        sys::rd_kafka_ListConsumerGroupOffsets(
+            client.native_ptr(),
+            &raw mut request,
+            1,
+            options.ptr(),
+            queue.ptr(),
+        );
         sys::rd_kafka_ListConsumerGroupOffsets_destroy(request);
     }
     let event = answer(&queue, wait)?;

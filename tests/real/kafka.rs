@@ -1,0 +1,123 @@
+//! The event log on Kafka: the suites in the clear, with a password over TLS, with a certificate; and its refusals.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mfctl::backends::kafka::{KafkaConfig, KafkaLog, Mechanism, Sasl, Security};
+use mfctl::backends::tls::TlsFiles;
+use mfctl::domain::Secret;
+use mfctl::ports::{Error, ErrorKind, EventLog};
+
+use crate::Fixture;
+use crate::stack::env;
+
+mod event_log {
+    crate::event_log::event_log_suite!(super::plain);
+}
+mod event_log_groups {
+    crate::event_log_groups::event_log_groups_suite!(super::plain);
+}
+mod event_log_by_password {
+    crate::event_log::event_log_suite!(super::by_password);
+}
+mod event_log_groups_by_password {
+    crate::event_log_groups::event_log_groups_suite!(super::by_password);
+}
+mod event_log_by_certificate {
+    crate::event_log::event_log_suite!(super::by_certificate);
+}
+mod event_log_groups_by_certificate {
+    crate::event_log_groups::event_log_groups_suite!(super::by_certificate);
+}
+
+/// A cluster that looks empty: a namespace of its own.
+pub fn settings(variable: &str) -> KafkaConfig {
+    let namespace = format!("t{:016x}.", fastrand::u64(..));
+    KafkaConfig { namespace, ..KafkaConfig::new("profile.test.kafka", env(variable)) }
+}
+
+fn tls(name: &str) -> Option<PathBuf> {
+    Some(PathBuf::from(env("STACK_TLS_DIR")).join(name))
+}
+
+fn with_password(password: &str) -> KafkaConfig {
+    let username = env("STACK_KAFKA_SASL_USER");
+    KafkaConfig {
+        security: Security::SaslSsl,
+        sasl: Some(Sasl { mechanism: Mechanism::ScramSha512, username, password: Secret::new(password) }),
+        tls: TlsFiles { ca: tls("ca.pem"), ..TlsFiles::default() },
+        ..settings("STACK_KAFKA_SASL")
+    }
+}
+
+fn with_certificate(name: &str) -> KafkaConfig {
+    KafkaConfig {
+        security: Security::Ssl,
+        tls: TlsFiles {
+            ca: tls("ca.pem"),
+            certificate: tls(&format!("{name}.pem")),
+            key: tls(&format!("{name}.key")),
+        },
+        ..settings("STACK_KAFKA_SSL")
+    }
+}
+
+pub fn log(config: KafkaConfig) -> Arc<dyn EventLog> {
+    Arc::new(KafkaLog::new(config).unwrap())
+}
+
+fn fixture(config: KafkaConfig) -> Fixture<dyn EventLog> {
+    Fixture { port: log(config), kept: Box::new(()) }
+}
+
+async fn plain() -> Fixture<dyn EventLog> {
+    fixture(settings("STACK_KAFKA"))
+}
+
+async fn by_password() -> Fixture<dyn EventLog> {
+    fixture(with_password(&env("STACK_KAFKA_SASL_PASSWORD")))
+}
+
+async fn by_certificate() -> Fixture<dyn EventLog> {
+    fixture(with_certificate("client"))
+}
+
+/// The error of a first contact, which comes soon.
+async fn refusal(config: KafkaConfig) -> Error {
+    let began = Instant::now();
+    let error = log(config).topics().await.unwrap_err();
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}: {}", began.elapsed(), error.full());
+    error
+}
+
+#[track_caller]
+fn hints(error: &Error, kind: ErrorKind, word: &str) {
+    let hint = error.hint_text().unwrap_or_default();
+    assert!(error.kind() == kind && hint.contains(word), "{}; hint: {hint}", error.full());
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_soon_and_names_its_setting() {
+    let error = refusal(with_password("wrong")).await;
+    hints(&error, ErrorKind::Denied, "profile.test.kafka.password");
+    assert!(!error.full().contains("wrong"), "{}", error.full());
+}
+
+#[tokio::test]
+async fn an_unknown_authority_is_told_soon_and_names_its_setting() {
+    let mut config = with_certificate("client");
+    config.tls.ca = tls("other-ca.pem");
+    hints(&refusal(config).await, ErrorKind::Denied, "profile.test.kafka.ca");
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_told_soon_and_names_its_setting() {
+    hints(&refusal(with_certificate("expired-client")).await, ErrorKind::Denied, "profile.test.kafka.certificate");
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_not_there_is_unreachable_soon() {
+    let config = KafkaConfig::new("profile.test.kafka", "127.0.0.1:1");
+    assert_eq!(refusal(config).await.kind(), ErrorKind::Unreachable);
+}
