@@ -34,7 +34,7 @@ struct Wiring<'a> {
 pub(super) async fn open(settings: &Settings, env: &BTreeMap<String, String>, clock: Arc<dyn Clock>) -> Result<Ports> {
     let wiring = Wiring { settings, env };
     let folder = embedded::open_folder(&settings.profile.data_dir, OpenMode::MayCreate).await?;
-    let log: Arc<dyn crate::ports::EventLog> = Arc::new(KafkaLog::new(wiring.kafka()?));
+    let log: Arc<dyn crate::ports::EventLog> = Arc::new(KafkaLog::new(wiring.kafka()?)?);
     let local = embedded::local(&folder);
     let store = Arc::new(S3Store::new(&wiring.s3(&folder)?)?);
     Ok(Ports {
