@@ -133,9 +133,9 @@ async fn statements_find_their_rows_by_index_under_row_level_security() {
             "assets_dead_lettered",
         ),
         (
-            "SELECT DISTINCT ON (tenant, path_head, path) * FROM media.job_outcomes
-             WHERE (tenant, path_head, path) > ('default', '/media/5', '/media/5')
-             ORDER BY tenant, path_head, path, job_id DESC LIMIT 100",
+            "SELECT DISTINCT ON (path_head, path) outcome FROM media.job_outcomes AS outcome
+             WHERE tenant = 'default' AND (path_head, path) > ('/media/5', '/media/5')
+             ORDER BY path_head, path, job_id DESC LIMIT 100",
             "job_outcomes_by_file",
         ),
         (

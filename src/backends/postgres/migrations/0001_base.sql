@@ -44,5 +44,5 @@ AS $$ SELECT nullif(current_setting('request.jwt.claims', true), '')::json ->> '
 
 -- A path in an index: whole paths can be larger than what an entry may be.
 CREATE FUNCTION media.path_key(path text) RETURNS bytea
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-AS $$ SELECT pg_catalog.sha256(pg_catalog.convert_to(path, 'UTF8')) $$;
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+AS $$ BEGIN RETURN pg_catalog.sha256(pg_catalog.convert_to(path, 'UTF8')); END $$;
