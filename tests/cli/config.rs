@@ -74,16 +74,31 @@ fn a_projects_file_adds_a_profile_that_must_be_named() {
 }
 
 #[test]
-fn a_cluster_profile_is_refused_in_plain_words_and_nothing_is_connected() {
+fn a_cluster_profile_says_what_it_lacks_and_nothing_is_connected() {
     let site = Site::new();
-    user_file(
-        &site,
-        "[profile.c]\nkind = \"cluster\"\nenvironment = \"dev\"\n[profile.c.kafka]\nbrokers = \"u:p@127.0.0.1:1\"\n",
-    );
-    std::fs::create_dir(site.data()).unwrap();
+    let head = "[profile.c]\nkind = \"cluster\"\nenvironment = \"dev\"\n[profile.c.kafka]\nbrokers = ";
+    user_file(&site, &format!("{head}\"127.0.0.1:1\"\n"));
     let ran = site.run(["lag", "--profile", "c"]);
     assert_eq!(ran.code, 6, "{ran}");
     assert!(ran.stderr.starts_with("target: profile=c env=dev kafka=127.0.0.1:1"), "{ran}");
+    assert!(ran.stderr.contains("profile c does not say s3.endpoint"), "{ran}");
+    user_file(&site, &format!("{head}\"u:p@127.0.0.1:1\"\n"));
+    let ran = site.run(["lag", "--profile", "c"]);
+    assert_eq!(ran.code, 6, "{ran}");
+    assert!(!ran.stderr.contains("u:p"), "{ran}");
+}
+
+#[test]
+fn a_secret_that_cannot_be_read_is_named_by_its_key() {
+    let site = Site::new();
+    user_file(
+        &site,
+        "[profile.c]\nkind = \"cluster\"\nenvironment = \"dev\"\n[profile.c.kafka]\nbrokers = \"127.0.0.1:1\"\n\
+         security = \"sasl_ssl\"\nusername = \"mfctl\"\npassword = \"env:NOT_THERE\"\n",
+    );
+    let ran = site.run(["lag", "--profile", "c"]);
+    assert_eq!(ran.code, 6, "{ran}");
+    assert!(ran.stderr.contains("profile.c.kafka.password cannot be read"), "{ran}");
 }
 
 #[test]

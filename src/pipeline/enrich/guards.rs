@@ -37,12 +37,21 @@ fn resources(limits: &Limits) -> std::io::Result<()> {
         let limit = Rlimit { current: Some(soft.min(allowed)), maximum: Some(hard.min(allowed)) };
         setrlimit(resource, limit).map_err(std::io::Error::from)
     };
-    set(Resource::As, limits.memory_bytes, limits.memory_bytes)?;
+    // The program itself takes address space before it reads anything: that is not the file's.
+    let memory_bytes = limits.memory_bytes.saturating_add(address_space());
+    set(Resource::As, memory_bytes, memory_bytes)?;
     // At the soft limit a signal says why; the hard one, a second on, cannot be caught.
     set(Resource::Cpu, limits.cpu_seconds, limits.cpu_seconds + 1)?;
     set(Resource::Fsize, limits.output_bytes, limits.output_bytes)?;
     set(Resource::Nofile, limits.open_files, limits.open_files)?;
     set(Resource::Core, 0, 0)
+}
+
+/// The address space that this process has already, in bytes; 0 where the system does not say.
+fn address_space() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').next().and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
+    pages.saturating_mul(rustix::param::page_size() as u64)
 }
 
 /// Takes the file system away; what is open stays so.
