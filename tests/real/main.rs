@@ -13,6 +13,7 @@ mod event_log;
 mod event_log_groups;
 
 mod kafka;
+mod kafka_faults;
 mod stack;
 
 use harness::{Fixture, fails_as};
