@@ -232,7 +232,8 @@ pub trait EventLog: Send + Sync {
 /// A member of a group.
 ///
 /// Contract: each partition has one owner at a time. A settlement that names a partition this member does not own, or
-/// comes from a member that was put out, is [`super::ErrorKind::Fenced`] and leaves nothing behind. Dropping a consumer
+/// comes from a member that was put out, is [`super::ErrorKind::Fenced`] and leaves nothing behind. Where a log has one
+/// producer per instance, a settlement of one whose name another member took since is [`super::ErrorKind::Locked`]. Dropping a consumer
 /// without [`GroupConsumer::leave`] is like its process dying: its partitions are free as soon as the log notices.
 #[async_trait]
 pub trait GroupConsumer: Send {
@@ -245,7 +246,9 @@ pub trait GroupConsumer: Send {
     /// Records of these come again.
     fn resume(&mut self, partitions: &[TopicPartition]);
 
-    /// Commits outputs, dead letters and offsets in one transaction, durable when the call returns.
+    /// Commits outputs, dead letters and offsets in one transaction, durable when the call returns. In a cluster readers
+    /// see them together a moment later. An error that is a dependency's leaves it open whether it was committed: a
+    /// rewind knows.
     async fn settle(&mut self, settlement: Settlement) -> Result<()>;
 
     /// Gives up partitions that were asked for.

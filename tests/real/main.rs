@@ -24,6 +24,7 @@ mod kafka;
 mod postgrest;
 mod s3;
 mod schema_registry;
+mod kafka_faults;
 mod stack;
 
 use harness::{Fixture, fails_as, random};

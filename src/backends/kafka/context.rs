@@ -28,6 +28,11 @@ pub(super) struct Trouble(Mutex<Option<(Instant, RDKafkaErrorCode, String)>>);
 
 impl Trouble {
     fn note(&self, code: RDKafkaErrorCode, reason: &str) {
+        // A broker that refuses our certificate says so when the handshake is over for us: as a broken connection.
+        let code = match reason.contains("SSL alert number") {
+            true => RDKafkaErrorCode::SSL,
+            false => code,
+        };
         let mut latest = lock(&self.0);
         let refusal_stands = latest.as_ref().is_some_and(|(at, old, _)| is_refusal(*old) && at.elapsed() < FRESH);
         if is_refusal(code) || !refusal_stands {
@@ -169,5 +174,7 @@ mod tests {
         assert_eq!(trouble.refusal().unwrap().1, "wrong password");
         trouble.over();
         assert_eq!(trouble.latest(), None);
+        trouble.note(RDKafkaErrorCode::BrokerTransportFailure, "Receive failed: SSL alert number 46");
+        assert_eq!(trouble.refusal().unwrap().0, RDKafkaErrorCode::SSL);
     }
 }

@@ -148,6 +148,11 @@ fn is_unreachable(code: Code) -> bool {
             | Code::OffsetNotAvailable
             | Code::UnstableOffsetCommit
             | Code::ConcurrentTransactions
+            // What a new producer mends, which is made by the next try.
+            | Code::InvalidTransactionalState
+            | Code::OutOfOrderSequenceNumber
+            | Code::UnknownProducerId
+            | Code::InvalidProducerIdMapping
             | Code::PreferredLeaderNotAvailable
             | Code::ListenerNotFound
             | Code::FencedLeaderEpoch
@@ -215,7 +220,9 @@ fn right(settings: &str, which: &str) -> String {
 /// OpenSSL's words for a failed handshake.
 fn tls_hint(settings: &str, text: &str) -> Option<String> {
     let text = text.to_lowercase();
-    Some(if text.contains("expired") {
+    Some(if text.contains("alert number 46") || text.contains("alert number 42") {
+        format!("the brokers refuse our certificate: it may have expired; check `{settings}.certificate`")
+    } else if text.contains("expired") {
         format!("a certificate has expired: the brokers', or the one at `{settings}.certificate`")
     } else if text.contains("unknown ca") || text.contains("alert number 48") {
         format!("the brokers do not know the authority of our certificate: check `{settings}.certificate`")
@@ -262,6 +269,7 @@ mod tests {
             (Code::Authentication, "SASL authentication error", ".password"),
             (Code::SSL, "certificate verify failed: broker certificate could not be verified", "x.kafka.ca"),
             (Code::SSL, "ssl/tls alert certificate expired: SSL alert number 45", ".certificate"),
+            (Code::SSL, "sslv3 alert certificate unknown: SSL alert number 46", ".certificate"),
             (Code::UnknownTopicOrPartition, "unknown", "bootstrap apply"),
         ];
         for (code, text, word) in cases {

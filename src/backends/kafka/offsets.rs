@@ -14,13 +14,18 @@ use super::ffi::admin::{self, PartitionOffset};
 use super::topics::missing;
 use crate::domain::lag::PartitionSpan;
 use crate::domain::{GroupName, TopicName, TopicPartition};
-use crate::ports::{FetchLimits, PartitionOffsets, PartitionProgress, Result};
+use crate::ports::{ErrorKind, FetchLimits, PartitionOffsets, PartitionProgress, Result};
 
 /// ListOffsets' words for the beginning and the end.
 const EARLIEST: i64 = -2;
 const LATEST: i64 = -1;
 /// How long a group's offsets may be held up by a transaction that is being committed.
 const UNSTABLE: Duration = Duration::from_secs(20);
+
+/// How long a broker may not know a topic yet that another knows.
+const NEW_TOPIC: Duration = Duration::from_secs(1);
+/// How long to wait before such a question is asked again.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// What a reader may see of the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +82,23 @@ impl Cluster {
 
     /// The offset that `wanted` stands for in each of these partitions.
     async fn offsets_at(self: &Arc<Self>, partitions: &[TopicPartition], wanted: i64, view: View) -> Result<Vec<i64>> {
+        let end = Instant::now() + NEW_TOPIC;
+        loop {
+            match self.offsets_once(partitions, wanted, view).await {
+                Err(error) if error.kind() == ErrorKind::NotFound && Instant::now() < end => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                answered => return answered,
+            }
+        }
+    }
+
+    async fn offsets_once(
+        self: &Arc<Self>,
+        partitions: &[TopicPartition],
+        wanted: i64,
+        view: View,
+    ) -> Result<Vec<i64>> {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
@@ -129,18 +151,24 @@ impl Cluster {
         group: &str,
         partitions: Option<&[TopicPartition]>,
     ) -> Result<HashMap<TopicPartition, i64>> {
-        let end = Instant::now() + UNSTABLE;
+        let (began, unstable_end) = (Instant::now(), Instant::now() + UNSTABLE);
         loop {
             let name = group.to_owned();
             let wanted = partitions.map(|partitions| self.list(partitions, LATEST));
             let question = move |client: &_| admin::group_offsets(client, &name, wanted.as_ref(), CALL);
             let listed = self.ask("read a group's commits", question).await?;
             let unstable = listed.iter().any(|one| one.error == Some(Code::UnstableOffsetCommit));
-            if unstable && Instant::now() < end {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+            if unstable && Instant::now() < unstable_end {
+                tokio::time::sleep(AGAIN).await;
                 continue;
             }
-            let mut offsets = self.by_partition(listed)?;
+            let mut offsets = match self.by_partition(listed) {
+                Err(error) if error.kind() == ErrorKind::NotFound && began.elapsed() < NEW_TOPIC => {
+                    tokio::time::sleep(AGAIN).await;
+                    continue;
+                }
+                offsets => offsets?,
+            };
             offsets.retain(|_, offset| *offset >= 0);
             return Ok(offsets);
         }

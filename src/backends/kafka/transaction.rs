@@ -174,7 +174,13 @@ impl Transactions {
         };
         outcome.map_err(|(index, failure)| {
             let what = format!("send a record to {}", records[index].topic);
-            self.give_up(what, self.fatal().unwrap_or_else(|| abortable(failure)))
+            let error = self.fatal().or_else(|| self.behind(failure.code)).unwrap_or_else(|| abortable(failure));
+            let trial = self.give_up(what, error);
+            // A record that was refused leaves a gap in the sequence, which the broker would refuse the next one for.
+            if self.state == State::Ended {
+                self.state = State::Broken;
+            }
+            trial
         })
     }
 
@@ -264,6 +270,14 @@ impl Transactions {
     fn fatal(&self) -> Option<TransactionError> {
         let (code, text) = self.producer.client().fatal_error()?;
         Some(TransactionError { code, text, retriable: false, fatal: true })
+    }
+
+    /// What failed the transaction, when a record was only thrown away because of it: committing tells.
+    fn behind(&self, code: Code) -> Option<TransactionError> {
+        if !matches!(code, Code::PurgeQueue | Code::PurgeInflight) {
+            return None;
+        }
+        self.producer.commit_transaction(STEP).err().map(reason)
     }
 
     fn serve(&self) {

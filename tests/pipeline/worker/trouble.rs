@@ -94,6 +94,17 @@ async fn a_fenced_worker_does_its_work_again_and_emits_nothing_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_whose_name_another_took_ends_rather_than_take_it_back() {
+    let platform = Platform::new().await;
+    platform.ingest(20).await;
+    let log = Faulty::new(&platform.ports.log, vec![Settling::Fails(ErrorKind::Locked)]);
+    let ports = platform.worker_ports_on(Arc::clone(&log) as _);
+    let outcome = platform.run(Arc::new(platform.persist()), ports, until_drained()).await;
+    assert!(matches!(&outcome.ended, Ended::Halted(halt) if halt.kind == ErrorKind::Locked), "{outcome:?}");
+    assert_eq!(outcome.summary.emitted, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_settlement_that_was_applied_but_whose_reply_is_lost_is_not_made_again() {
     // One: what was applied may be all there was, so that nothing is left to settle a second time.
     settles_through(vec![Settling::AppliedReplyLost]).await;

@@ -233,6 +233,8 @@ impl<S: Step> Loop<S> {
     /// A call to the log failed, and may have been applied: nothing in flight can be trusted.
     fn log_failed(&mut self, doing: &'static str, error: &Error) {
         match retry::verdict(error.kind()) {
+            // Another worker took this one's name: two of them would take it from each other for ever.
+            _ if error.kind() == ErrorKind::Locked => self.abandon(Ended::Halted(Halt::from(error))),
             Verdict::Stop | Verdict::Permanent => self.abandon(Ended::Halted(Halt::from(error))),
             Verdict::Dependency | Verdict::Transient => {
                 self.cx.down(doing, &error.full());
