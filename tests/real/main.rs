@@ -22,8 +22,10 @@ mod registry;
 
 mod kafka;
 mod postgrest;
+mod proxy;
 mod s3;
 mod schema_registry;
+mod scripted;
 mod stack;
 
 use harness::{Fixture, fails_as, random};
