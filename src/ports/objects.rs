@@ -125,7 +125,8 @@ pub trait ObjectStore: Send + Sync {
     async fn create_buckets(&self, buckets: &[BucketName]) -> Result<()>;
 
     /// Stores an object. Fewer or more bytes than `source.len()` is [`super::ErrorKind::Invalid`] and leaves nothing;
-    /// a reader's own error comes back as the cause, of that kind too.
+    /// a reader's own error comes back as the cause, of that kind too. After any failure the key holds what it held;
+    /// where a backend keeps what was sent, the next put of the key goes on with it.
     async fn put(&self, at: &ObjectRef, source: Arc<dyn ByteSource>, options: PutOptions) -> Result<ObjectInfo>;
 
     /// Makes everything accepted so far durable.

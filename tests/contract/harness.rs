@@ -21,6 +21,7 @@ pub struct Fixture<P: ?Sized> {
     /// The port.
     pub port: Arc<P>,
     /// What must live as long, such as its folder.
+    #[allow(dead_code, reason = "held, not read, where no harness is made of another")]
     pub kept: Box<dyn Any + Send + Sync>,
 }
 

@@ -21,10 +21,12 @@ mod objects;
 mod registry;
 
 mod kafka;
+mod kafka_faults;
 mod postgrest;
+mod proxy;
 mod s3;
 mod schema_registry;
-mod kafka_faults;
+mod scripted;
 mod stack;
 
 use harness::{Fixture, fails_as, random};

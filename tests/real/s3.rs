@@ -1,12 +1,18 @@
 //! The object store on a real S3 server.
 
+mod admin;
+mod faults;
+mod large;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use mfctl::backends::s3::{S3Config, S3Store};
 use mfctl::backends::tls::TlsFiles;
-use mfctl::domain::Secret;
-use mfctl::ports::ObjectStore;
+use mfctl::domain::{BucketName, ObjectKey, ObjectRef, Secret};
+use mfctl::ports::{ObjectStore, PutOptions, Result};
+use tokio::io::AsyncReadExt;
 
 use crate::{Fixture, stack};
 
@@ -36,4 +42,56 @@ fn config() -> S3Config {
 
 async fn store() -> Fixture<dyn ObjectStore> {
     Fixture { port: Arc::new(S3Store::new(&config()).unwrap()), kept: Box::new(()) }
+}
+
+/// The store of a configuration, with a bucket `media-a`.
+async fn ready(config: &S3Config) -> S3Store {
+    let store = S3Store::new(config).unwrap();
+    store.create_buckets(&[bucket()]).await.unwrap();
+    store
+}
+
+fn bucket() -> BucketName {
+    BucketName::new("media-a").unwrap()
+}
+
+fn at(key: &str) -> ObjectRef {
+    ObjectRef { bucket: bucket(), key: ObjectKey::new(key).unwrap() }
+}
+
+async fn put(store: &S3Store, key: &str, bytes: &Bytes) -> Result<()> {
+    store.put(&at(key), Arc::new(bytes.clone()), PutOptions::default()).await.map(drop)
+}
+
+async fn get(store: &S3Store, key: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    store.open(&at(key)).await.unwrap().read_to_end(&mut bytes).await.unwrap();
+    bytes
+}
+
+/// Bytes that no two parts have alike.
+fn bytes(count: usize) -> Bytes {
+    let mut bytes = vec![0; count];
+    fastrand::Rng::with_seed(4).fill(&mut bytes);
+    bytes.into()
+}
+
+/// A client that knows nothing of mfctl.
+fn plain_client(config: &S3Config) -> aws_sdk_s3::Client {
+    use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+    let secret = config.secret_key.expose();
+    let keys = Credentials::new(&config.access_key, secret, None, None, "test");
+    let http = aws_smithy_http_client::Builder::new()
+        .tls_provider(aws_smithy_http_client::tls::Provider::Rustls(
+            aws_smithy_http_client::tls::rustls_provider::CryptoMode::Ring,
+        ))
+        .build_https();
+    let mut builder = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(config.region.clone()))
+        .force_path_style(true)
+        .credentials_provider(keys)
+        .http_client(http);
+    builder.set_endpoint_url(config.endpoint.clone());
+    aws_sdk_s3::Client::from_conf(builder.build())
 }

@@ -1,4 +1,4 @@
-//! The one way of asking the store: in turn, with a limit of time, and with an error that says what was being done.
+//! The one way of asking the store: in turn, with an end to the waiting, and with an error that says what was being done.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -7,20 +7,16 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::Shared;
+use super::body::Progress;
 use super::fault::{Fault, fault};
 use crate::ports::{Error, ErrorKind};
 
 /// Requests without bytes of objects, all tries of them. The connecting alone may take ten seconds of it.
 pub(super) const QUICK: Duration = Duration::from_secs(25);
-/// The slowest rate that bytes are waited for: 256 KiB in a second.
-const SLOWEST: u64 = 256 * 1024;
+/// Requests with them: so long nothing may move, neither up nor down.
+const STILL: Duration = Duration::from_secs(25);
 /// The slowest rate at which a store copies or joins: 16 MiB in a second.
 const SLOWEST_INSIDE: u64 = 16 * 1024 * 1024;
-
-/// How long to wait for a request with this many bytes.
-pub(super) fn carrying(bytes: u64) -> Duration {
-    QUICK + Duration::from_secs(bytes / SLOWEST)
-}
 
 /// How long to wait for a store that moves this many bytes by itself.
 pub(super) fn moving(bytes: u64) -> Duration {
@@ -38,14 +34,35 @@ impl Shared {
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
     {
+        self.ask_until(what, tokio::time::sleep(patience), request).await
+    }
+
+    /// The same for one whose body tells its progress: it may take long, as long as it moves.
+    pub(super) async fn send<T, E>(
+        &self,
+        what: impl Fn() -> String,
+        progress: &Progress,
+        request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, Fault>
+    where
+        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+    {
+        self.ask_until(what, progress.still_for(STILL), request).await
+    }
+
+    async fn ask_until<T, E>(
+        &self,
+        what: impl Fn() -> String,
+        given_up: impl Future<Output = ()>,
+        request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, Fault>
+    where
+        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+    {
         let _turn = self.pace.turn().await;
-        match tokio::time::timeout(patience, request).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(fault(&error, what(), &self.settings)),
-            Err(_) => {
-                let within = format!("no answer within {} s", patience.as_secs());
-                Err(Error::new(ErrorKind::Timeout, what()).because(within).into())
-            }
+        tokio::select! {
+            answer = request => answer.map_err(|error| fault(&error, what(), &self.settings)),
+            () = given_up => Err(Error::new(ErrorKind::Timeout, what()).because("no answer in time").into()),
         }
     }
 }

@@ -28,14 +28,14 @@ const CONNECT: Duration = Duration::from_millis(3100);
 const ATTEMPT: Duration = Duration::from_secs(8);
 /// Tries of a request, the first included. Whoever calls waits longer and tries more often.
 const TRIES: u32 = 3;
-/// A body that does not move for so long is given up.
+/// The body of an answer that does not move for so long is given up, and read on from there.
 const STALLED: Duration = Duration::from_secs(10);
 
 /// Two views of one client and its connections.
 pub(super) struct Clients {
     /// For requests without bytes of objects: each try has a time limit.
     pub(super) quick: Client,
-    /// For those with them: only a standstill ends them, and the limit of [`super::Shared::ask`].
+    /// For those with them: only a standstill ends them.
     pub(super) bulk: Client,
 }
 
@@ -47,6 +47,7 @@ impl Clients {
             .with_max_attempts(TRIES)
             .with_initial_backoff(Duration::from_millis(200))
             .with_max_backoff(Duration::from_secs(2));
+        let stalled = StalledStreamProtectionConfig::enabled().upload_enabled(false).grace_period(STALLED).build();
         let mut builder = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(config.region.clone()))
@@ -54,7 +55,7 @@ impl Clients {
             .credentials_provider(Credentials::new(&config.access_key, secret, token, None, "settings"))
             .http_client(http_client(config)?)
             .retry_config(retries)
-            .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(STALLED).build())
+            .stalled_stream_protection(stalled)
             // The SDK's own choice is a trailer, which some stores refuse; ours is a header.
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)

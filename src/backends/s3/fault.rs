@@ -143,10 +143,7 @@ fn meaning(code: Option<&str>, status: u16, settings: &str) -> (ErrorKind, Optio
         "XMinioStorageFull" | "QuotaExceeded" | "XMinioAdminBucketQuotaExceeded" | "InsufficientStorage" => {
             (ErrorKind::Full, hint("the store has no room left: free some, or raise its quota".into()))
         }
-        "XMinioServerNotInitialized" | "InternalError" | "ServiceUnavailable" if status != 503 => {
-            (ErrorKind::Unreachable, None)
-        }
-        "XMinioServerNotInitialized" => (ErrorKind::Unreachable, None),
+        "XMinioServerNotInitialized" | "InternalError" => (ErrorKind::Unreachable, None),
         "RequestTimeout" => (ErrorKind::Timeout, None),
         "NoSuchUpload"
         | "InvalidPart"

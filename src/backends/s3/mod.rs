@@ -8,6 +8,7 @@
 //! (`multipart`). One process at a time puts a key of that size: another's unfinished upload is taken for a dead one's.
 
 mod ask;
+mod body;
 mod buckets;
 mod client;
 mod copy;

@@ -8,14 +8,14 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use md5::Md5;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use super::ask::{QUICK, carrying, moving};
+use super::ask::{QUICK, moving};
+use super::body::body;
 use super::digest::{self, Sha, Signed};
 use super::fault::Fault;
 use super::parts::{self, Part, Reading};
@@ -23,6 +23,7 @@ use super::put::{Sample, unreadable, wrong_length};
 use super::uploads::Listed;
 use super::{Shared, blocking};
 use crate::domain::ObjectRef;
+use crate::failpoint;
 use crate::ports::{ByteSource, Error, ErrorKind, PutOptions, Result};
 
 /// The uploads that this process is working on: nobody's leftovers.
@@ -128,19 +129,21 @@ impl Shared {
     /// The unfinished upload of this key that has the most parts; others are removed.
     async fn resumable<'a>(&'a self, at: &'a ObjectRef, len: u64, part_size: u64) -> Result<Option<Upload<'a>>, Fault> {
         let mut best: Option<Upload<'a>> = None;
-        for found in self.unfinished_of(at).await? {
-            let Some(working) = self.live.take(&found.id) else { continue };
-            let Some(there) = self.parts_of(at, &found.id).await? else { continue };
-            let part_size = there.part_size(len, part_size);
-            let upload = Upload { at, working, part_size, summed: there.is_summed(found.summed), there };
-            let (better, worse) = match best.take() {
-                Some(other) if other.there.bytes() >= upload.there.bytes() => (other, Some(upload)),
-                other => (upload, other),
-            };
-            if let Some(worse) = worse {
-                self.abort(at, &worse.working.id).await;
+        for id in self.unfinished_of(at).await? {
+            let Some(working) = self.live.take(&id) else { continue };
+            let Some(there) = self.parts_of(at, &id).await? else { continue };
+            // Where it is known that the store keeps no checksums, it need not say so.
+            let summed = there.is_summed().or((!self.checksums.wanted()).then_some(false));
+            match summed {
+                Some(summed) if best.as_ref().is_none_or(|best| there.bytes() > best.there.bytes()) => {
+                    let part_size = there.part_size(len, part_size);
+                    let better = Upload { at, working, part_size, there, summed };
+                    if let Some(worse) = best.replace(better) {
+                        self.abort(at, &worse.working.id).await;
+                    }
+                }
+                _ => self.abort(at, &id).await,
             }
-            best = Some(better);
         }
         if let Some(upload) = &best {
             tracing::info!(object = %at, parts = upload.there.count(), "going on with an upload that was cut off");
@@ -208,6 +211,7 @@ impl Shared {
         let at = upload.at;
         // Never closed.
         let _hand = self.hands.acquire().await;
+        let (body, progress) = body(&part.bytes);
         let request = self
             .clients
             .bulk
@@ -216,20 +220,22 @@ impl Shared {
             .key(at.key.as_str())
             .upload_id(&upload.working.id)
             .part_number(number)
-            .body(ByteStream::from(part.bytes.clone()));
+            .set_content_length(i64::try_from(part.bytes.len()).ok())
+            .body(body);
         let request = match upload.summed {
             true => request.checksum_sha256(sha.base64()),
             false => request.content_md5(digest::content_md5(&part.bytes)),
         };
         let send = request.customize().interceptor(Signed(sha)).send();
         let what = || format!("store part {number} of object {at}");
-        let answer = self.ask(what, carrying(part.bytes.len() as u64), send).await?;
+        let answer = self.send(what, &progress, send).await?;
         let etag = answer.e_tag().unwrap_or_default().to_owned();
         let summed = upload.summed && answer.checksum_sha256().is_some();
         let differs = summed && answer.checksum_sha256() != Some(sha.base64().as_str());
         if etag.is_empty() || differs {
             return Err(Error::new(ErrorKind::Internal, what()).because("the store's answer does not fit it").into());
         }
+        failpoint::hit("s3_part_stored");
         Ok(Sent { number, etag, sha, summed })
     }
 
@@ -249,7 +255,9 @@ impl Shared {
             .key(at.key.as_str())
             .upload_id(&upload.working.id)
             .multipart_upload(list);
+        failpoint::hit("s3_before_complete");
         let done = self.ask(|| format!("put object {at} together"), moving(len), request.send()).await;
+        failpoint::hit("s3_after_complete");
         let shas: Vec<Sha> = sent.iter().map(|sent| sent.sha).collect();
         let checksum = digest::checksum_of_parts(&shas);
         let etag = digest::etag_of_parts(sent.iter().map(|sent| sent.etag.as_str()));

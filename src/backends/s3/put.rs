@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 
-use super::ask::{self, carrying};
+use super::ask::QUICK;
+use super::body::body;
 use super::digest::{self, Sha, Signed};
 use super::fault::Fault;
 use super::parts;
@@ -73,6 +73,7 @@ impl Shared {
 
     async fn put_bytes(&self, at: &ObjectRef, bytes: &Bytes, sha: Sha, options: &PutOptions) -> Result<(), Fault> {
         let summed = self.checksums.wanted();
+        let (body, progress) = body(bytes);
         let request = self
             .clients
             .bulk
@@ -80,13 +81,14 @@ impl Shared {
             .bucket(self.bucket(&at.bucket))
             .key(at.key.as_str())
             .set_content_type(options.content_type.clone())
-            .body(ByteStream::from(bytes.clone()));
+            .set_content_length(i64::try_from(bytes.len()).ok())
+            .body(body);
         let request = match summed {
             true => request.checksum_sha256(sha.base64()),
             false => request.content_md5(digest::content_md5(bytes)),
         };
         let send = request.customize().interceptor(Signed(sha)).send();
-        let stored = self.ask(|| format!("store object {at}"), carrying(bytes.len() as u64), send).await?;
+        let stored = self.send(|| format!("store object {at}"), &progress, send).await?;
         self.saw(&at.bucket);
         if summed {
             match stored.checksum_sha256() {
@@ -117,7 +119,7 @@ impl Shared {
         let range = format!("bytes={}-{last}", sample.offset);
         let request = self.clients.bulk.get_object().bucket(self.bucket(&at.bucket)).key(at.key.as_str()).range(range);
         let what = || format!("read a sample of object {at}");
-        let answer = self.ask(what, ask::QUICK, request.send()).await?;
+        let answer = self.ask(what, QUICK, request.send()).await?;
         let read = answer.body.collect().await;
         let read = read.map_err(|error| Error::new(ErrorKind::Unreachable, what()).because(error))?;
         if read.into_bytes() != sample.bytes {

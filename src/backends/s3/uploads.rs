@@ -15,13 +15,6 @@ use crate::ports::{Result, UnfinishedUpload};
 /// Uploads of one key that are looked at. More than a few are nobody's plan.
 const MOST: usize = 100;
 
-/// An unfinished upload of a key.
-pub(super) struct Found {
-    pub(super) id: String,
-    /// Whether its parts are to carry SHA-256 checksums, where the store tells.
-    pub(super) summed: bool,
-}
-
 /// A part that the store has.
 #[derive(Debug)]
 struct There {
@@ -30,22 +23,27 @@ struct There {
     checksum: Option<String>,
 }
 
-/// The parts that the store has of an upload, by number.
+/// What the store has of an upload.
 #[derive(Debug, Default)]
-pub(super) struct Listed(BTreeMap<i32, There>);
+pub(super) struct Listed {
+    /// By number.
+    parts: BTreeMap<i32, There>,
+    /// Whether its parts carry SHA-256 checksums, where the store tells.
+    summed: Option<bool>,
+}
 
 impl Listed {
     pub(super) fn bytes(&self) -> u64 {
-        self.0.values().map(|part| part.bytes).sum()
+        self.parts.values().map(|part| part.bytes).sum()
     }
 
     pub(super) fn count(&self) -> usize {
-        self.0.len()
+        self.parts.len()
     }
 
-    /// Whether the upload's parts carry checksums: as they do, else as it was said when it began.
-    pub(super) fn is_summed(&self, said: bool) -> bool {
-        self.0.values().next().map_or(said, |part| part.checksum.is_some())
+    /// Whether the upload's parts carry checksums; of one without parts not every store tells.
+    pub(super) fn is_summed(&self) -> Option<bool> {
+        self.parts.values().next().map(|part| part.checksum.is_some()).or(self.summed)
     }
 
     /// How the upload was cut: as we would, unless its parts show another size that would do.
@@ -54,14 +52,14 @@ impl Listed {
             let from = u64::from(number.unsigned_abs()).saturating_sub(1).saturating_mul(ours);
             part.bytes == len.saturating_sub(from).min(ours)
         };
-        let theirs = self.0.values().map(|part| part.bytes).max().unwrap_or(ours);
+        let theirs = self.parts.values().map(|part| part.bytes).max().unwrap_or(ours);
         let will_do = theirs >= parts::SMALLEST && len.div_ceil(theirs) <= parts::MOST_PARTS;
-        if self.0.iter().all(as_ours) || !will_do { ours } else { theirs }
+        if self.parts.iter().all(as_ours) || !will_do { ours } else { theirs }
     }
 
     /// The ETag of a part that the store has, if it has these very bytes, and whether it keeps their checksum.
     pub(super) fn has(&self, part: &Part) -> Option<(String, bool)> {
-        let there = self.0.get(&part.number)?;
+        let there = self.parts.get(&part.number)?;
         let same = there.bytes == part.bytes.len() as u64
             && match &there.checksum {
                 Some(checksum) => *checksum == part.sha.base64(),
@@ -72,16 +70,15 @@ impl Listed {
 }
 
 impl Shared {
-    /// The unfinished uploads of this key that nobody in this process works on.
-    pub(super) async fn unfinished_of(&self, at: &ObjectRef) -> Result<Vec<Found>, Fault> {
+    /// The ids of the unfinished uploads of this key that nobody in this process works on.
+    pub(super) async fn unfinished_of(&self, at: &ObjectRef) -> Result<Vec<String>, Fault> {
         let mut found = Vec::new();
         let mut each = |upload: &MultipartUpload| {
             if let (Some(id), Some(key)) = (upload.upload_id(), upload.key())
                 && key == at.key.as_str()
                 && !self.live.has(id)
             {
-                let summed = upload.checksum_algorithm() == Some(&ChecksumAlgorithm::Sha256);
-                found.push(Found { id: id.to_owned(), summed });
+                found.push(id.to_owned());
             }
             found.len() < MOST
         };
@@ -101,10 +98,11 @@ impl Shared {
                 Err(fault) if fault.is("NoSuchUpload") => return Ok(None),
                 page => page?,
             };
+            listed.summed = page.checksum_algorithm().map(|kept| *kept == ChecksumAlgorithm::Sha256);
             for part in page.parts() {
                 let (Some(number), Some(etag)) = (part.part_number(), part.e_tag()) else { continue };
                 let checksum = part.checksum_sha256().filter(|sum| !sum.is_empty()).map(str::to_owned);
-                listed.0.insert(number, There { bytes: size(part.size()), etag: etag.to_owned(), checksum });
+                listed.parts.insert(number, There { bytes: size(part.size()), etag: etag.to_owned(), checksum });
             }
             match page.next_part_number_marker() {
                 Some(next) if page.is_truncated() == Some(true) => marker = Some(next.to_owned()),

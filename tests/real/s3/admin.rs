@@ -1,0 +1,111 @@
+//! Buckets: how they keep things, what is left in them.
+
+use aws_sdk_s3::types::{BucketLifecycleConfiguration, ExpirationStatus, LifecycleExpiration, LifecycleRule, LifecycleRuleFilter};
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use mfctl::backends::s3::S3Store;
+use mfctl::ports::{BucketAdmin, BucketChange, BucketPolicy, ErrorKind, ObjectStore};
+
+use super::{at, bucket, bytes, config, get, plain_client, put, ready};
+use crate::fails_as;
+
+const STAGING: BucketPolicy = BucketPolicy {
+    versioned: false,
+    expire_after_days: Some(180),
+    expire_noncurrent_after_days: None,
+    abort_uploads_after_days: Some(7),
+};
+const ORIGINALS: BucketPolicy = BucketPolicy {
+    versioned: true,
+    expire_after_days: None,
+    expire_noncurrent_after_days: Some(180),
+    abort_uploads_after_days: Some(7),
+};
+
+#[tokio::test]
+async fn configuring_a_bucket_twice_changes_nothing_the_second_time() {
+    let store = S3Store::new(&config()).unwrap();
+    assert_eq!(store.describe_bucket(&bucket()).await.unwrap(), None);
+    let first = store.configure_bucket(&bucket(), &STAGING).await.unwrap();
+    assert_eq!(first, [BucketChange::Created, BucketChange::Lifecycle]);
+    assert_eq!(store.configure_bucket(&bucket(), &STAGING).await.unwrap(), []);
+    let found = store.describe_bucket(&bucket()).await.unwrap().unwrap();
+    assert_eq!((found.versioned, found.expire_after_days), (false, Some(180)));
+    let other = store.configure_bucket(&bucket(), &ORIGINALS).await.unwrap();
+    assert_eq!(other, [BucketChange::Versioning, BucketChange::Lifecycle]);
+    assert_eq!(store.configure_bucket(&bucket(), &ORIGINALS).await.unwrap(), []);
+    let found = store.describe_bucket(&bucket()).await.unwrap().unwrap();
+    assert_eq!((found.versioned, found.expire_noncurrent_after_days), (true, Some(180)));
+}
+
+#[tokio::test]
+async fn a_rule_that_others_made_stays() {
+    let config = config();
+    let store = ready(&config).await;
+    let (client, name) = (plain_client(&config), format!("{}{}", config.bucket_prefix, bucket()));
+    let rule = LifecycleRule::builder()
+        .id("theirs")
+        .status(ExpirationStatus::Enabled)
+        .filter(LifecycleRuleFilter::builder().prefix("scratch/").build())
+        .expiration(LifecycleExpiration::builder().days(1).build());
+    let rules = BucketLifecycleConfiguration::builder().rules(rule.build().unwrap()).build().unwrap();
+    let request = client.put_bucket_lifecycle_configuration().bucket(&name).lifecycle_configuration(rules);
+    request.send().await.unwrap();
+    store.configure_bucket(&bucket(), &STAGING).await.unwrap();
+    store.configure_bucket(&bucket(), &BucketPolicy::default()).await.unwrap();
+    let found = client.get_bucket_lifecycle_configuration().bucket(&name).send().await.unwrap();
+    let ids: Vec<_> = found.rules().iter().filter_map(|rule| rule.id()).collect();
+    assert_eq!(ids, ["theirs"]);
+}
+
+/// 25 of the fault cases.
+#[tokio::test]
+async fn case_25_a_delete_in_a_versioned_bucket_hides_the_object_and_keeps_its_version() {
+    let config = config();
+    let store = S3Store::new(&config).unwrap();
+    store.configure_bucket(&bucket(), &ORIGINALS).await.unwrap();
+    put(&store, "a", &bytes(100)).await.unwrap();
+    put(&store, "b", &bytes(10)).await.unwrap();
+    store.delete(&[at("a"), at("b")]).await.unwrap();
+    assert_eq!(store.head(&at("a")).await.unwrap(), None);
+    fails_as(store.open(&at("a")).await, ErrorKind::NotFound);
+    let (client, name) = (plain_client(&config), format!("{}{}", config.bucket_prefix, bucket()));
+    let versions = client.list_object_versions().bucket(&name).prefix("a").send().await.unwrap();
+    assert_eq!((versions.versions().len(), versions.delete_markers().len()), (1, 1));
+    let id = versions.versions()[0].version_id().unwrap();
+    let old = client.get_object().bucket(&name).key("a").version_id(id).send().await.unwrap();
+    assert!(old.body.collect().await.unwrap().into_bytes() == bytes(100));
+    put(&store, "a", &bytes(50)).await.unwrap();
+    assert!(get(&store, "a").await == bytes(50));
+}
+
+#[tokio::test]
+async fn many_objects_are_deleted_and_listed_page_by_page() {
+    let config = config();
+    let store = ready(&config).await;
+    let keys: Vec<_> = (0..1203).map(|n| at(&format!("k/{n:05} +%&<>'é"))).collect();
+    let empty = &Bytes::new();
+    for chunk in keys.chunks(64) {
+        let puts = chunk.iter().map(|at| put(&store, at.key.as_str(), empty));
+        futures_util::future::try_join_all(puts).await.unwrap();
+    }
+    let listed = store.list(&bucket(), "k/", None, 5000).await.unwrap();
+    assert!(listed.iter().map(|object| &object.key).eq(keys.iter().map(|at| &at.key)));
+    let usage = store.usage(&bucket(), 1100).await.unwrap();
+    assert_eq!((usage.objects, usage.partial), (1100, true));
+    store.delete(&keys).await.unwrap();
+    assert_eq!(store.usage(&bucket(), 10).await.unwrap().objects, 0);
+}
+
+#[tokio::test]
+async fn abandoned_uploads_are_found_and_removed() {
+    let config = config();
+    let store = ready(&config).await;
+    let (client, name) = (plain_client(&config), format!("{}{}", config.bucket_prefix, bucket()));
+    client.create_multipart_upload().bucket(&name).key("t/job/event").send().await.unwrap();
+    let day = SignedDuration::from_hours(24);
+    assert_eq!(store.abort_unfinished(&bucket(), Timestamp::now() - day).await.unwrap(), []);
+    let removed = store.abort_unfinished(&bucket(), Timestamp::now() + day).await.unwrap();
+    let left = client.list_multipart_uploads().bucket(&name).prefix("t/job/event").send().await.unwrap();
+    assert_eq!((removed.len(), left.uploads().len()), (1, 0), "{removed:?}");
+}

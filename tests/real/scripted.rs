@@ -1,0 +1,79 @@
+//! An HTTP server that answers as it is told, one request after the other.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What it is told to answer.
+#[derive(Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// Further header lines, each with its end.
+    pub headers: &'static str,
+    /// The body.
+    pub body: String,
+}
+
+impl Answer {
+    /// S3's way of saying no.
+    pub fn refusal(status: u16, code: &str) -> Self {
+        let body = format!("<Error><Code>{code}</Code><Message>scripted</Message></Error>");
+        Self { status, headers: "Content-Type: application/xml\r\n", body }
+    }
+
+    /// Success.
+    pub fn ok(headers: &'static str) -> Self {
+        Self { status: 200, headers, body: String::new() }
+    }
+}
+
+/// The heads of the requests that came.
+pub type Heads = Arc<Mutex<Vec<String>>>;
+
+/// A server at the address it answers; the last of its answers is given for ever.
+pub async fn server(answers: Vec<Answer>) -> (String, Heads) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let heads = Heads::default();
+    let (all, script) = (heads.clone(), Arc::new(answers));
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(serve(client, script.clone(), all.clone()));
+        }
+    });
+    (url, heads)
+}
+
+async fn serve(mut client: TcpStream, script: Arc<Vec<Answer>>, heads: Heads) {
+    let mut read = Vec::new();
+    loop {
+        let end = loop {
+            if let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") {
+                break end + 4;
+            }
+            if client.read_buf(&mut read).await.unwrap_or(0) == 0 {
+                return;
+            }
+        };
+        let head = String::from_utf8_lossy(&read[..end]).into_owned();
+        let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        while read.len() < end + length.unwrap_or(0) {
+            if client.read_buf(&mut read).await.unwrap_or(0) == 0 {
+                return;
+            }
+        }
+        read.drain(..end + length.unwrap_or(0));
+        let answer = {
+            let mut heads = heads.lock().unwrap();
+            heads.push(head);
+            script[(heads.len() - 1).min(script.len() - 1)].clone()
+        };
+        let Answer { status, headers, body } = answer;
+        let text = format!("HTTP/1.1 {status} Said\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len());
+        if client.write_all(text.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
