@@ -54,11 +54,7 @@ fn with_password(password: &str) -> KafkaConfig {
 fn with_certificate(name: &str) -> KafkaConfig {
     KafkaConfig {
         security: Security::Ssl,
-        tls: TlsFiles {
-            ca: tls("ca.pem"),
-            certificate: tls(&format!("{name}.pem")),
-            key: tls(&format!("{name}.key")),
-        },
+        tls: TlsFiles { ca: tls("ca.pem"), certificate: tls(&format!("{name}.pem")), key: tls(&format!("{name}.key")) },
         ..settings("STACK_KAFKA_SSL")
     }
 }

@@ -91,7 +91,9 @@ async fn whoever_is_refused_is_told_which_setting_and_no_secret() {
 /// A path without a registry must not look like a registry without the schema, or every record would be a dead letter.
 #[tokio::test]
 async fn an_address_without_a_registry_is_no_missing_schema() {
-    for (status, body) in [("404 Not Found", "<html>nginx</html>"), ("200 OK", "<html>welcome</html>"), ("302 Found", "")] {
+    for (status, body) in
+        [("404 Not Found", "<html>nginx</html>"), ("200 OK", "<html>welcome</html>"), ("302 Found", "")]
+    {
         let registry = RestRegistry::new(config(scripted(status, body).0, Auth::None)).unwrap();
         for error in [registry.by_id(SchemaId(1)).await.unwrap_err(), registry.latest("a-value").await.unwrap_err()] {
             assert_eq!(error.kind(), ErrorKind::Invalid, "{status}: {}", error.full());

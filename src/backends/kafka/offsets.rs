@@ -104,9 +104,7 @@ impl Cluster {
         }
         let list = self.list(partitions, wanted);
         let listed = self
-            .ask("read offsets", move |client| {
-                admin::list_offsets(client, &list, view == View::Committed, CALL)
-            })
+            .ask("read offsets", move |client| admin::list_offsets(client, &list, view == View::Committed, CALL))
             .await?;
         let mut offsets = self.by_partition(listed)?;
         let of = |at: &TopicPartition| offsets.remove(at).ok_or_else(|| missing(at));

@@ -159,6 +159,13 @@ pub(super) async fn job_outcomes(
     Ok(page(found, limit.clamp(1, MAX_PAGE), |row| row.path.to_string()))
 }
 
+/// What one look at the outcomes found, and whether there is more behind it.
+#[derive(Debug, Deserialize)]
+struct Seen {
+    outcomes: Vec<OutcomeRow>,
+    more: bool,
+}
+
 /// One outcome more than the page holds, if there is one.
 async fn outcomes(
     client: &Client,
@@ -169,12 +176,11 @@ async fn outcomes(
     let limit = limit.clamp(1, MAX_PAGE);
     let mut found: Vec<JobOutcome> = Vec::new();
     while found.len() <= limit {
-        let wanted = (limit + 1 - found.len()).min(AT_ONCE);
-        request["wanted"] = json!(wanted);
-        let rows: Vec<OutcomeRow> = client.call(what, function, rows::json(&request)?).await?;
-        let full = rows.len() >= wanted;
-        found.extend(rows.into_iter().map(JobOutcome::from));
-        match found.last().filter(|_| full) {
+        request["wanted"] = json!((limit + 1 - found.len()).min(AT_ONCE));
+        let seen: Seen = client.call(what, function, rows::json(&request)?).await?;
+        let more = seen.more && !seen.outcomes.is_empty();
+        found.extend(seen.outcomes.into_iter().map(JobOutcome::from));
+        match found.last().filter(|_| more) {
             Some(last) => {
                 request["tenant"] = json!(last.tenant);
                 request["path"] = json!(last.path);

@@ -141,7 +141,7 @@ async fn case_18_a_stale_schema_cache_is_reloaded() {
     let catalog = server.catalog(server.as_operator());
     let asked = Instant::now();
     let error = catalog.summary().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound, "{}", error.full());
+    assert_eq!(error.kind(), ErrorKind::Unprepared, "{}", error.full());
     assert!(error.hint_text().unwrap().contains("mfctl bootstrap apply"), "{error:?}");
     assert!(asked.elapsed() < Duration::from_secs(10), "it waits a little, and not for ever");
     // The server is told of the tables by the migration; what is asked right then is answered all the same.
@@ -295,7 +295,7 @@ async fn an_address_that_is_not_postgrest_is_told_from_a_missing_table() {
     let mut elsewhere = Server::before(Database::fresh().await).await;
     elsewhere.url = format!("{}/nowhere/at/all", server.url.trim_end_matches("/api"));
     let error = elsewhere.catalog(server.as_operator()).asset_of_event(EventId::fresh()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound, "{}", error.full());
+    assert_eq!(error.kind(), ErrorKind::Unprepared, "{}", error.full());
     elsewhere.url = "http://127.0.0.1:1/api".into();
     fails_as(elsewhere.catalog(server.as_operator()).summary().await, ErrorKind::Unreachable);
 }

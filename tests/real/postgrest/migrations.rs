@@ -113,7 +113,8 @@ async fn statements_find_their_rows_by_index_under_row_level_security() {
              INSERT INTO media.sources (tenant, path, asset_id, host, job_id, seen_at)
              SELECT 'default', '/media/' || n, gen_random_uuid(), 'h', gen_random_uuid(), now()
              FROM generate_series(1, 20000) AS n;
-             ANALYZE; GRANT mfctl_service TO CURRENT_USER; SET ROLE mfctl_service;
+             ANALYZE media.assets; ANALYZE media.job_outcomes; ANALYZE media.inbox; ANALYZE media.sources;
+             GRANT mfctl_service TO CURRENT_USER; SET ROLE mfctl_service;
              SELECT set_config('request.jwt.claims', '{\"tenant\":\"default\"}', false)",
         )
         .await
@@ -133,9 +134,19 @@ async fn statements_find_their_rows_by_index_under_row_level_security() {
             "assets_dead_lettered",
         ),
         (
-            "SELECT DISTINCT ON (path_head, path) outcome FROM media.job_outcomes AS outcome
+            "SELECT * FROM media.job_outcomes
              WHERE tenant = 'default' AND (path_head, path) > ('/media/5', '/media/5')
              ORDER BY path_head, path, job_id DESC LIMIT 100",
+            "job_outcomes_by_file",
+        ),
+        (
+            "SELECT * FROM media.job_outcomes WHERE tenant > 'default'
+             ORDER BY tenant, path_head, path, job_id DESC LIMIT 100",
+            "job_outcomes_by_file",
+        ),
+        (
+            "SELECT * FROM media.job_outcomes WHERE tenant > ''
+             ORDER BY tenant, path_head, path, job_id DESC LIMIT 100",
             "job_outcomes_by_file",
         ),
         (

@@ -105,7 +105,8 @@ impl Member {
         if self.member_id != self.member_id_now() {
             self.void_everything();
         }
-        self.limbo.retain(|at, _| !partitions.contains(&(self.cluster.names.wire(at.topic.as_str()), number(at.partition))));
+        self.limbo
+            .retain(|at, _| !partitions.contains(&(self.cluster.names.wire(at.topic.as_str()), number(at.partition))));
         let asked = self.ours(partitions);
         if asked.is_empty() {
             return self.answer(self.consumer.incremental_unassign(&list(partitions)), "give partitions back");

@@ -48,12 +48,7 @@ impl Options {
         let mut text = [0; 256];
         // SAFETY: options and buffer are alive, and the size is the buffer's.
         unsafe {
-            sys::rd_kafka_AdminOptions_set_request_timeout(
-                options.ptr(),
-                millis(wait),
-                text.as_mut_ptr(),
-                text.len(),
-            )
+            sys::rd_kafka_AdminOptions_set_request_timeout(options.ptr(), millis(wait), text.as_mut_ptr(), text.len())
         };
         Ok(options)
     }
@@ -230,13 +225,7 @@ pub(in crate::backends::kafka) fn group_offsets(
     // SAFETY: name, list, client, options and queue live through the calls; the request is ours and destroyed once.
     unsafe {
         let mut request = sys::rd_kafka_ListConsumerGroupOffsets_new(name.as_ptr(), wanted);
-        sys::rd_kafka_ListConsumerGroupOffsets(
-            client.native_ptr(),
-            &raw mut request,
-            1,
-            options.ptr(),
-            queue.ptr(),
-        );
+        sys::rd_kafka_ListConsumerGroupOffsets(client.native_ptr(), &raw mut request, 1, options.ptr(), queue.ptr());
         sys::rd_kafka_ListConsumerGroupOffsets_destroy(request);
     }
     let event = answer(&queue, wait)?;

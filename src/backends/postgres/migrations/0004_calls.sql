@@ -254,7 +254,11 @@ AS $$
     ) AS latest
 $$;
 
--- {"tenant": name, "path": path, "wanted": count}: each file's outcome in the latest job that saw it, after this file.
+-- {"tenant": name, "path": path, "wanted": count}: each file's outcome in the latest job that saw it, after this file. Reads
+-- `wanted` rows, of which some can be of earlier jobs; `more` says whether there are others behind them.
+--
+-- The rest of this tenant comes first, then the tenants after it: with both in one comparison of rows, a planner that knows
+-- of one tenant expects nothing behind it. And no DISTINCT: before PostgreSQL 16 it sorts the whole table.
 CREATE FUNCTION media.latest_outcomes(request json) RETURNS json
 LANGUAGE plpgsql STABLE SET search_path = '' SET plan_cache_mode = force_custom_plan
 AS $$
@@ -262,23 +266,27 @@ DECLARE
     after_tenant CONSTANT text COLLATE "C" := coalesce(request ->> 'tenant', '');
     after_path CONSTANT text COLLATE "C" := coalesce(request ->> 'path', '');
     wanted CONSTANT bigint := least((request ->> 'wanted')::bigint, 10001);
-    page media.job_outcomes[];
+    looked_at bigint;
+    looked_at_behind bigint := 0;
+    found media.job_outcomes[];
+    found_behind media.job_outcomes[];
 BEGIN
-    -- The rest of this tenant, then the tenants after it. Both in one comparison of rows, and a planner that sees one tenant
-    -- expects nothing after it and reads the whole table.
-    page := ARRAY(
-        SELECT DISTINCT ON (path_head, path) outcome FROM media.job_outcomes AS outcome
-        WHERE tenant = after_tenant AND (path_head, path) > (left(after_path, 512), after_path)
-        ORDER BY path_head, path, job_id DESC LIMIT wanted
-    );
-    IF cardinality(page) < wanted THEN
-        page := page || ARRAY(
-            SELECT DISTINCT ON (tenant, path_head, path) outcome FROM media.job_outcomes AS outcome
-            WHERE tenant > after_tenant
-            ORDER BY tenant, path_head, path, job_id DESC LIMIT wanted - cardinality(page)
-        );
+    SELECT count(*), array_agg(seen ORDER BY path_head, path) FILTER (WHERE job = 1) INTO looked_at, found
+    FROM (SELECT seen, path_head, path, row_number() OVER (PARTITION BY path_head, path ORDER BY job_id DESC) AS job
+          FROM (SELECT seen, path_head, path, job_id FROM media.job_outcomes AS seen
+                WHERE tenant = after_tenant AND (path_head, path) > (left(after_path, 512), after_path)
+                ORDER BY path_head, path, job_id DESC LIMIT wanted) AS next) AS ranked;
+    IF looked_at < wanted THEN
+        SELECT count(*), array_agg(seen ORDER BY tenant, path_head, path) FILTER (WHERE job = 1)
+        INTO looked_at_behind, found_behind
+        FROM (SELECT seen, tenant, path_head, path,
+                     row_number() OVER (PARTITION BY tenant, path_head, path ORDER BY job_id DESC) AS job
+              FROM (SELECT seen, tenant, path_head, path, job_id FROM media.job_outcomes AS seen
+                    WHERE tenant > after_tenant
+                    ORDER BY tenant, path_head, path, job_id DESC LIMIT wanted - looked_at) AS next) AS ranked;
     END IF;
-    RETURN to_json(page);
+    RETURN json_build_object('outcomes', coalesce(found || found_behind, '{}'),
+                             'more', looked_at + looked_at_behind = wanted);
 END
 $$;
 
@@ -292,7 +300,8 @@ DECLARE
     wanted CONSTANT bigint := least((request ->> 'wanted')::bigint, 10001);
     answer json;
 BEGIN
-    SELECT coalesce(json_agg(page ORDER BY path), '[]') INTO answer FROM (
+    SELECT json_build_object('outcomes', coalesce(json_agg(page ORDER BY path), '[]'), 'more', count(*) = wanted)
+    INTO answer FROM (
         SELECT * FROM media.job_outcomes
         WHERE job_id = wanted_job AND (path_head, path) > (left(after_path, 512), after_path)
         ORDER BY path_head, path LIMIT wanted
