@@ -13,11 +13,13 @@ use crate::domain::names::Buckets;
 use crate::events::{schemas, topics};
 use crate::ports::{Clock, Error, ErrorKind, Ports, Result};
 use crate::settings::{ProfileKind, Settings};
+use crate::telemetry::Metrics;
 
 /// Partitions of a topic that the embedded profile makes.
 const PARTITIONS: u32 = 6;
 
-/// Opens the ports of the profile in force. `env` is where references to secrets are looked up.
+/// Opens the ports of the profile in force. `env` is where references to secrets are looked up; requests to the servers
+/// are counted in `metrics`.
 ///
 /// # Errors
 /// `NotFound` for a data folder that is not there and may not be made; `Invalid` for a cluster profile that lacks a
@@ -27,6 +29,7 @@ pub async fn connect(
     env: &BTreeMap<String, String>,
     mode: OpenMode,
     clock: Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
 ) -> Result<Ports> {
     match settings.profile.kind {
         ProfileKind::Embedded => {
@@ -36,7 +39,7 @@ pub async fn connect(
             }
             Ok(ports)
         }
-        ProfileKind::Cluster => cluster::open(settings, env, clock).await,
+        ProfileKind::Cluster => cluster::open(settings, env, clock, metrics).await,
     }
 }
 

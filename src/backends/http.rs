@@ -1,5 +1,6 @@
 //! What every HTTP backend shares: the client, who we say we are, and what a failed exchange means. Knows no service.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -9,6 +10,7 @@ use reqwest::{Client, Response, StatusCode};
 use super::tls::{self, TlsFiles};
 use crate::domain::Secret;
 use crate::ports::{Error, ErrorKind, Result};
+use crate::telemetry::Metrics;
 
 /// No answer that is read into memory is larger.
 const LARGEST: usize = 64 << 20;
@@ -28,6 +30,8 @@ pub struct HttpOptions {
     pub no_proxy: Option<String>,
     /// How long a whole exchange may take.
     pub timeout: Duration,
+    /// Where its requests are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl HttpOptions {
@@ -35,7 +39,8 @@ impl HttpOptions {
     #[must_use]
     pub fn direct(settings: impl Into<String>) -> Self {
         let (tls, proxy, no_proxy) = (TlsFiles::default(), None, None);
-        Self { settings: settings.into(), tls, proxy, no_proxy, timeout: Duration::from_secs(30) }
+        let (timeout, metrics) = (Duration::from_secs(30), Arc::default());
+        Self { settings: settings.into(), tls, proxy, no_proxy, timeout, metrics }
     }
 
     /// A client. It opens no connection before its first request, and none that is not asked of it.

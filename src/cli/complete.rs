@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap_complete::CompletionCandidate;
 
@@ -104,9 +105,10 @@ where
         let sources = sources()?;
         let settings = Layers::read(&sources).ok()?.settings().ok()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-        let clock = std::sync::Arc::new(SystemClock::default());
+        let clock = Arc::new(SystemClock::default());
         let look = async {
-            let ports = connect::connect(&settings, &sources.env, OpenMode::MustExist, clock).await.ok()?;
+            let ports =
+                connect::connect(&settings, &sources.env, OpenMode::MustExist, clock, &Arc::default()).await.ok()?;
             ask(ports).await.ok()
         };
         let found = runtime.block_on(async { tokio::time::timeout(PATIENCE, look).await.ok().flatten() });

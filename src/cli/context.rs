@@ -15,6 +15,7 @@ use crate::ops::platform::Platform;
 use crate::pipeline::stop::Stop;
 use crate::ports::{Clock, Ports, SystemClock};
 use crate::settings::{Layers, Settings, Sources};
+use crate::telemetry::Metrics;
 
 /// Moves mfctl's clock; for tests of what happens after weeks.
 const CLOCK_OFFSET: &str = "MFCTL_TEST_CLOCK_OFFSET_SECONDS";
@@ -38,6 +39,8 @@ pub struct Connected {
     pub target: Target,
     /// The environment's buckets.
     pub buckets: Buckets,
+    /// What is counted in this process.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Context {
@@ -143,12 +146,13 @@ impl Context {
         if target.kind == TargetKind::Embedded {
             self.check_pin(&target, mode)?;
         }
-        let ports = connect::connect(&settings, &self.sources.env, open, self.clock()?).await?;
+        let metrics = Arc::default();
+        let ports = connect::connect(&settings, &self.sources.env, open, self.clock()?, &metrics).await?;
         if target.kind == TargetKind::Cluster {
             target.met = self.met(&ports, &buckets, &target, mode).await?;
             self.check_pin(&target, mode)?;
         }
-        Ok(Connected { ports, settings, target, buckets })
+        Ok(Connected { ports, settings, target, buckets, metrics })
     }
 
     /// Which platform answers. A verb that only looks does so also where a part of it is down.

@@ -28,7 +28,7 @@ pub struct Metric {
 }
 
 /// Every metric there is, in the order of `/metrics`.
-pub const TABLE: [Metric; 16] = [
+pub const TABLE: [Metric; 18] = [
     CONSUMED,
     SENT,
     SKIPPED,
@@ -37,6 +37,8 @@ pub const TABLE: [Metric; 16] = [
     FENCED,
     STEP_DURATION,
     SETTLE_DURATION,
+    COMMIT_DURATION,
+    REQUEST_DURATION,
     IN_FLIGHT,
     BREAKER,
     PARTITIONS,
@@ -93,6 +95,18 @@ const SETTLE_DURATION: Metric = Metric {
     name: "mfctl_settle_duration_seconds",
     help: "Time from a batch's last step to its commit.",
     labels: &["stage"],
+    unit: "seconds",
+};
+const COMMIT_DURATION: Metric = Metric {
+    name: "mfctl_commit_duration_seconds",
+    help: "Time the log took to commit a batch: its outputs, dead letters and offsets.",
+    labels: &["stage"],
+    unit: "seconds",
+};
+const REQUEST_DURATION: Metric = Metric {
+    name: "mfctl_http_request_duration_seconds",
+    help: "Time a service took to answer a request, each try by itself.",
+    labels: &["service", "operation"],
     unit: "seconds",
 };
 const IN_FLIGHT: Metric = Metric {
@@ -159,6 +173,12 @@ struct ByOutcome {
     outcome: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByOperation {
+    service: &'static str,
+    operation: String,
+}
+
 /// 1 ms to about 65 s.
 #[derive(Debug, Clone, Copy)]
 struct Seconds;
@@ -183,6 +203,8 @@ pub struct Metrics {
     fenced: Family<ByStage, Counter>,
     step_duration: Durations,
     settle_duration: Durations,
+    commit_duration: Durations,
+    request_duration: Family<ByOperation, Histogram, Seconds>,
     in_flight: Family<ByStage, Gauge>,
     breaker: Family<ByStage, Gauge>,
     partitions: Family<ByStage, Gauge>,
@@ -213,6 +235,8 @@ impl Metrics {
             fenced: register(&mut registry, FENCED, Family::default()),
             step_duration: register(&mut registry, STEP_DURATION, Family::new_with_constructor(Seconds)),
             settle_duration: register(&mut registry, SETTLE_DURATION, Family::new_with_constructor(Seconds)),
+            commit_duration: register(&mut registry, COMMIT_DURATION, Family::new_with_constructor(Seconds)),
+            request_duration: register(&mut registry, REQUEST_DURATION, Family::new_with_constructor(Seconds)),
             in_flight: register(&mut registry, IN_FLIGHT, Family::default()),
             breaker: register(&mut registry, BREAKER, Family::default()),
             partitions: register(&mut registry, PARTITIONS, Family::default()),
@@ -276,6 +300,17 @@ impl Metrics {
     /// A batch took this long from its last step to its commit.
     pub fn settle_took(&self, stage: Stage, seconds: f64) {
         self.settle_duration.get_or_create(&by(stage)).observe(seconds);
+    }
+
+    /// The log took this long to commit a batch.
+    pub fn commit_took(&self, stage: Stage, seconds: f64) {
+        self.commit_duration.get_or_create(&by(stage)).observe(seconds);
+    }
+
+    /// A service took this long over a request. `operation` is one of few: never an address with names or ids in it.
+    pub fn request_took(&self, service: &'static str, operation: &str, seconds: f64) {
+        let by = ByOperation { service, operation: operation.to_owned() };
+        self.request_duration.get_or_create(&by).observe(seconds);
     }
 
     /// How a worker stands now.
@@ -349,6 +384,8 @@ mod tests {
         metrics.dead_lettered(stage, "malformed");
         metrics.step_took(stage, 0.1);
         metrics.settle_took(stage, 0.1);
+        metrics.commit_took(stage, 0.1);
+        metrics.request_took("s3", "CopyObject", 0.1);
         metrics.lag(stage, &TopicPartition::new(stage.input(), 0), 1);
         metrics.ingest_files("staged", 1);
         let text = metrics.text();

@@ -37,6 +37,7 @@ fn config() -> S3Config {
         part_size: None,
         concurrency: 8,
         scratch: PathBuf::new(),
+        metrics: Arc::default(),
     }
 }
 

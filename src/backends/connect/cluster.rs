@@ -20,6 +20,7 @@ use super::super::tls::TlsFiles;
 use crate::domain::Secret;
 use crate::ports::{BucketAdmin, Clock, Error, ErrorKind, Migrations, Ports, Result};
 use crate::settings::{self, Layer, SaslMechanism, SecretRef, Settings, Url};
+use crate::telemetry::Metrics;
 
 /// How long an HTTP server may take to answer.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -28,11 +29,17 @@ const ANSWER: Duration = Duration::from_secs(30);
 struct Wiring<'a> {
     settings: &'a Settings,
     env: &'a BTreeMap<String, String>,
+    metrics: Arc<Metrics>,
 }
 
 /// Makes the ports. Opens no connection: each engine does at its first call.
-pub(super) async fn open(settings: &Settings, env: &BTreeMap<String, String>, clock: Arc<dyn Clock>) -> Result<Ports> {
-    let wiring = Wiring { settings, env };
+pub(super) async fn open(
+    settings: &Settings,
+    env: &BTreeMap<String, String>,
+    clock: Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> Result<Ports> {
+    let wiring = Wiring { settings, env, metrics: Arc::clone(metrics) };
     let folder = embedded::open_folder(&settings.profile.data_dir, OpenMode::MayCreate).await?;
     let log: Arc<dyn crate::ports::EventLog> = Arc::new(KafkaLog::new(wiring.kafka()?)?);
     let local = embedded::local(&folder);
@@ -53,7 +60,7 @@ pub(super) async fn open(settings: &Settings, env: &BTreeMap<String, String>, cl
 
 /// A profile's database, for `db`.
 pub(super) fn database(settings: &Settings, env: &BTreeMap<String, String>) -> Result<Option<PostgresAdmin>> {
-    Wiring { settings, env }.database()
+    Wiring { settings, env, metrics: Arc::default() }.database()
 }
 
 impl Wiring<'_> {
@@ -99,6 +106,7 @@ impl Wiring<'_> {
             proxy: self.proxy(service, url, proxy),
             no_proxy: except.cloned(),
             timeout: ANSWER,
+            metrics: Arc::clone(&self.metrics),
         }
     }
 
@@ -166,6 +174,7 @@ impl Wiring<'_> {
             part_size: s3.part_size.map(|size| size.0),
             concurrency: usize::try_from(s3.concurrency).unwrap_or(usize::MAX),
             scratch: folder.tmp_dir(),
+            metrics: Arc::clone(&self.metrics),
         })
     }
 

@@ -1,6 +1,6 @@
 //! Requests: built, sent, sent again where that can help, and their answers read. Knows no table.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
@@ -93,7 +93,10 @@ impl Client {
     pub(super) async fn send(&self, request: Request<'_>) -> Result<Vec<u8>> {
         let (mut renewed, mut reloads, mut repeats) = (false, RELOADS.iter(), 0);
         loop {
-            let refusal = match self.once(&request).await? {
+            let began = Instant::now();
+            let answer = self.once(&request).await;
+            self.options.metrics.request_took("postgrest", request.path, began.elapsed().as_secs_f64());
+            let refusal = match answer? {
                 Ok(body) => return Ok(body),
                 Err(refusal) => refusal,
             };

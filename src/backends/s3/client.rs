@@ -19,6 +19,7 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector, http_client_fn};
 
 use super::S3Config;
+use super::meter::Meter;
 use super::pace::{Pace, Watch};
 use crate::ports::{Error, ErrorKind, Result};
 
@@ -59,7 +60,8 @@ impl Clients {
             // The SDK's own choice is a trailer, which some stores refuse; ours is a header.
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
-            .interceptor(Watch(pace));
+            .interceptor(Watch(pace))
+            .interceptor(Meter(Arc::clone(&config.metrics)));
         builder.set_app_name(AppName::new("mfctl").ok());
         builder.set_endpoint_url(config.endpoint.clone());
         let with = |builder: Builder, timeouts| Client::from_conf(builder.timeout_config(timeouts).build());

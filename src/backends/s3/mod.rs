@@ -16,6 +16,7 @@ mod delete;
 mod digest;
 mod fault;
 mod list;
+mod meter;
 mod multipart;
 mod pace;
 mod parts;
@@ -42,6 +43,7 @@ use crate::ports::{
     BucketAdmin, BucketChange, BucketPolicy, BucketUsage, ByteSource, Capacity, CopyOutcome, Error, ErrorKind,
     ListedObject, LocalObject, ObjectInfo, ObjectStore, PutOptions, Result, UnfinishedUpload,
 };
+use crate::telemetry::Metrics;
 
 /// How to reach a store.
 #[derive(Debug, Clone)]
@@ -74,6 +76,8 @@ pub struct S3Config {
     pub concurrency: usize,
     /// Room for temporary files. Not used: [`ObjectStore::local`] is told its folder.
     pub scratch: PathBuf,
+    /// Where requests are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// The object store of the cluster profile.

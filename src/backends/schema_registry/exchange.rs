@@ -1,5 +1,7 @@
 //! One question to the registry and its answer, and what its error codes mean.
 
+use std::time::Instant;
+
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Method, StatusCode, Url};
 use serde::Deserialize;
@@ -89,14 +91,17 @@ impl Exchange {
         body: Option<&Value>,
         what: &str,
     ) -> Result<T> {
-        let mut request = self.client.request(method, address).header(ACCEPT, ACCEPTED);
+        let mut request = self.client.request(method.clone(), address).header(ACCEPT, ACCEPTED);
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, MEDIA_TYPE).body(body.to_string());
         }
-        let response = request.send().await.map_err(|error| self.options.failed(error, what))?;
+        let began = Instant::now();
+        let response = request.send().await;
+        self.options.metrics.request_took("schema_registry", method.as_str(), began.elapsed().as_secs_f64());
+        let response = response.map_err(|error| self.options.failed(error, what))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let bytes = http::body(response, &self.options, what).await?;
         if status.is_success() {

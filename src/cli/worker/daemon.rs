@@ -47,7 +47,7 @@ pub(super) async fn run(args: &RunArgs, stages: &[Stage], settings: Settings, cx
         keeper.run().await;
     }
 
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::clone(&connected.metrics);
     let mut beside = JoinSet::new();
     let mut crew = Crew::new(&connected, Arc::clone(&metrics), args, stop);
     for stage in stages {
