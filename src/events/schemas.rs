@@ -110,7 +110,8 @@ mod tests {
         for topic in topics::PIPELINE {
             let versions = history(&topic);
             for (at, schema) in versions.iter().enumerate() {
-                let before: Vec<_> = (1..).zip(&versions[..at]).map(|(version, schema)| Earlier { version, schema }).collect();
+                let before: Vec<_> =
+                    (1..).zip(&versions[..at]).map(|(version, schema)| Earlier { version, schema }).collect();
                 assert_eq!(compat::check(COMPATIBILITY, schema, &before), [], "{topic} v{}", at + 1);
             }
         }
