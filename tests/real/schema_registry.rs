@@ -15,6 +15,9 @@ use serde_json::json;
 
 use crate::{Fixture, stack};
 
+/// Apicurio takes for a JSON Schema only what says that it is one, or looks much like it.
+const DRAFT: &str = "http://json-schema.org/draft-07/schema#";
+
 mod port {
     crate::registry::registry_suite!(super::harness);
 }
@@ -70,9 +73,9 @@ async fn the_platforms_own_schemas_are_registered_once_and_follow_themselves() {
 #[tokio::test]
 async fn a_refused_schema_brings_the_registrys_own_words() {
     let registry = real();
-    registry.register("a-value", &json!({ "type": "string" })).await.unwrap();
+    registry.register("a-value", &json!({ "$schema": DRAFT, "type": "string" })).await.unwrap();
     registry.set_compatibility("a-value", Compatibility::Backward).await.unwrap();
-    let error = registry.register("a-value", &json!({ "type": "integer" })).await.unwrap_err();
+    let error = registry.register("a-value", &json!({ "$schema": DRAFT, "type": "integer" })).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(error.full().to_lowercase().contains("incompatible"), "{}", error.full());
 }
