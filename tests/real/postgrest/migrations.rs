@@ -152,7 +152,7 @@ async fn statements_find_their_rows_by_index_under_row_level_security() {
         (
             "SELECT * FROM media.job_outcomes WHERE job_id = '00000001-0000-0000-0000-000000000000'
              AND (path_head, path) > ('/media/5', '/media/5') ORDER BY path_head, path LIMIT 10",
-            "job_outcomes_by_job",
+            "job_outcomes_by_",
         ),
         (
             "SELECT * FROM media.job_outcomes WHERE job_id = '00000001-0000-0000-0000-000000000000'

@@ -13,7 +13,6 @@ const ASSETS: u64 = 20_000;
 const BATCH: u64 = 500;
 
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "the numbers are what this is for")]
 async fn twenty_thousand_assets_in_batches_stay_fast() {
     let server = Server::start().await;
     let catalog = server.catalog(server.as_service("default"));
