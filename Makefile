@@ -20,7 +20,7 @@ zshdir  := $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 fishdir := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites demo build test lint lint-rust lint-docs lint-schemas lint-dependencies fmt bench generate check-generated \
+.PHONY: help prerequisites demo build test lint lint-rust lint-docs lint-schemas lint-dependencies fmt bench bench-real generate check-generated \
         stack-up stack-status stack-env stack-down test-real test-compose install uninstall clean
 
 help: ## list the targets
@@ -82,6 +82,10 @@ fmt: ## format the sources
 
 bench: build ## measure speed and memory beside peers (RESULTS=1 keeps the table, BENCH_LARGE=1 adds 200,000 files)
 	@MFCTL=$(MFCTL) bench/run
+
+bench-real: build stack-up ## measure speed and memory on the real servers, beside s5cmd, rclone and librdkafka
+	@peers=$$(bench/peers) && stack_env=$$(stack/stack env) && eval "$$stack_env" && \
+	  PATH="$$peers:$$PATH" MFCTL=$(MFCTL) CARGO=$(CARGO) bench/real
 
 generate: build ## write completions/, schemas/ and docs/reference/ from the code
 	$(MFCTL) __generate

@@ -1,0 +1,63 @@
+# What bench/run and bench/real have in common: sums, tables, and the file that keeps one run. Sourced, never run.
+# shellcheck shell=bash
+# shellcheck disable=SC2034 # `missed` is for the scripts that source this
+
+say() { printf '%s\n' "$*" >&2; }
+
+median() { sort -g | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
+
+# most: the largest of the lines.
+most() { sort -g | tail -n 1; }
+
+calc() { awk "BEGIN { printf \"${2:-%.2f}\", $1 }"; }
+
+# table HEADER < ROWS: cells are parted by bars; Markdown where there is no `column`, or when asked.
+table() {
+  if command -v column >/dev/null; then
+    { printf '%s\n' "$1"; cat; } | column -t -s '|'
+  else
+    markdown "$1"
+  fi
+}
+
+markdown() {
+  printf '%s\n' "$1" | sed 's/^/| /; s/|/ | /2g; s/$/ |/; s/  */ /g'
+  printf '%s\n' "$1" | sed 's/[^|]*/-/g; s/^/|/; s/$/|/'
+  sed 's/^/| /; s/|/ | /2g; s/$/ |/; s/  */ /g'
+}
+
+# The targets: name, figure, peer's figure, ratio or -, target, and whether it was met (an awk condition, or nothing).
+targets='measurement|mfctl|beside|ratio|target|met'
+rows=()
+missed=0
+row() {
+  local met=ok
+  if [ -z "$6" ]; then met='-'; elif ! awk "BEGIN { exit !($6) }"; then met=MISSED missed=1; fi
+  rows+=("$1|$2|$3|$4|$5|$met")
+}
+
+# kept HEADING < TEXT: puts the text under that heading into bench/RESULTS.md, in place of what stood under it. What stands
+# under other headings stays.
+kept() {
+  local file=bench/RESULTS.md others=''
+  if [ -e "$file" ]; then
+    others=$(awk -v heading="## $1" '/^## / { other = $0 != heading } other' "$file")
+  fi
+  {
+    printf '# Measurements\n'
+    { [ -z "$others" ] || printf '\n%s\n' "$others"; }
+    printf '\n## %s\n\n' "$1"
+    cat
+  } >"$file.new"
+  mv "$file.new" "$file"
+  say "wrote $file"
+}
+
+# The machine, in a line for each part of it. $1: a folder on the disk that was used.
+machine() {
+  local memory processor
+  memory=$(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo 2>/dev/null || true)
+  processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo 2>/dev/null | head -n 1)
+  printf -- '- %s\n' "$(uname -sr), $(nproc) cores${processor:+ ($processor)}${memory:+, $memory}"
+  printf -- '- disk: %s\n' "$(df -PT "$1" | awk 'NR == 2 { print $2 }')"
+}
