@@ -20,8 +20,9 @@ zshdir  := $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 fishdir := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites demo build test lint lint-rust lint-docs lint-schemas lint-dependencies fmt bench bench-real generate check-generated \
-        stack-up stack-status stack-env stack-down test-real test-compose install uninstall clean
+.PHONY: help prerequisites demo build test lint lint-rust lint-docs lint-schemas lint-dependencies fmt bench bench-real \
+        generate check-generated stack-up stack-status stack-env stack-down test-real soak test-compose install uninstall \
+        clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -71,7 +72,11 @@ stack-down: ## stop what stack-up started; the data stays
 	@stack/stack down
 
 test-real: prerequisites stack-up ## run the tests that need the real servers
-	stack_env=$$(stack/stack env) && eval "$$stack_env" && $(CARGO) test --release --locked --test real $(TEST_ARGS)
+	stack_env=$$(stack/stack env) && eval "$$stack_env" && $(CARGO) test --release --locked --test real --test outages $(TEST_ARGS)
+
+soak: prerequisites stack-up ## kill every server in turn while 20,000 files go through (MFCTL_TEST_FILES)
+	stack_env=$$(stack/stack env) && eval "$$stack_env" && MFCTL_TEST_FILES=$${MFCTL_TEST_FILES:-20000} \
+	  $(CARGO) test --release --locked --test outages -- --nocapture any_server_may_be_killed
 
 test-compose: ## the same tests against the upstream images (needs Docker)
 	@stack/compose up

@@ -8,15 +8,17 @@ use mfctl::dlq::list::{self, Filter, Groups};
 use mfctl::dlq::report::Tally;
 use mfctl::dlq::run::{Act, Finished, Run};
 use mfctl::dlq::selection::{Frozen, Selection};
-use mfctl::domain::dead_letter::{self, FailureClass, GivingUp, Resolution};
+use mfctl::domain::dead_letter::{self, Resolution};
 use mfctl::domain::names::topics::{MEDIA_INGESTED, PIPELINE};
-use mfctl::domain::{EnvName, Headers, NewRecord, Record, RecordAddress, Timestamp, TopicName, event};
+use mfctl::domain::{EnvName, NewRecord, Record, RecordAddress, Timestamp, TopicName};
 use mfctl::events::dead_letters::DeadLetterWatch;
 use mfctl::events::ledger::Ledger;
 use mfctl::events::pager::Pager;
 use mfctl::events::topics;
 use mfctl::pipeline::stop::{Stop, StopReason};
-use mfctl::ports::{Clock, ErrorKind, Ports, SystemClock};
+use mfctl::ports::{ErrorKind, Ports, SystemClock};
+
+use crate::dead::{self, give_up, stored};
 
 struct Platform {
     ports: Ports,
@@ -70,38 +72,8 @@ impl Platform {
     }
 }
 
-pub fn stored(new: NewRecord, address: RecordAddress) -> Record {
-    Record { address, key: new.key, value: new.value, headers: new.headers, timestamp: new.timestamp }
-}
-
-pub fn give_up(record: &Record) -> NewRecord {
-    dead_letter::dead_letter(
-        record,
-        &GivingUp {
-            group: "mfctl.dev.enrich",
-            kind: "parser_limit",
-            class: FailureClass::Permanent,
-            message: "page 17 of the file is broken",
-            attempts: 1,
-            first_failed_at: record.timestamp,
-            last_failed_at: record.timestamp,
-            worker: "host/0",
-        },
-    )
-}
-
-pub fn event(number: usize) -> NewRecord {
-    let mut headers = Headers::default();
-    headers.push(event::header::DEPLOYMENT_ENV, "dev");
-    headers.push("x-binary", vec![0xff, 0x00]);
-    NewRecord {
-        topic: MEDIA_INGESTED,
-        partition: None,
-        key: Some(format!("key-{number}").into()),
-        value: Some(format!("value {number}").into()),
-        headers,
-        timestamp: SystemClock::default().now(),
-    }
+fn event(number: usize) -> NewRecord {
+    dead::event(number, "dev")
 }
 
 fn redrive() -> Run {

@@ -5,9 +5,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod dead;
 mod dlq;
 mod dlq_verbs;
 mod ingest;
+mod ingest_folder;
 mod ingest_resume;
+mod media_folder;
 mod media_verbs;
 mod worker;

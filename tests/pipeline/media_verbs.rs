@@ -1,16 +1,15 @@
 //! `mfctl media` on a small platform: find it, get it back byte for byte, follow its story.
 
-use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use serde_json::Value;
 
 use crate::support::{Ran, Site};
 
-const PAGE: &str = "<html><title>باغ ایرانی</title><body>Water channels cross the كتاب of gardens.</body></html>";
+pub const PAGE: &str = "<html><title>باغ ایرانی</title><body>Water channels cross the كتاب of gardens.</body></html>";
 const POSTER: &[u8] = include_bytes!("../../examples/media/posters/girih-12000x9000.png");
 
-fn site_with(files: &[(&str, &[u8])]) -> Site {
+pub fn site_with(files: &[(&str, &[u8])]) -> Site {
     let site = Site::new();
     std::fs::create_dir(site.path("in")).unwrap();
     for (name, bytes) in files {
@@ -30,17 +29,8 @@ fn names(site: &Site, words: &[&str]) -> Vec<String> {
     ran.stdout.lines().map(str::to_owned).collect()
 }
 
-fn page(site: &Site) -> String {
+pub fn page(site: &Site) -> String {
     names(site, &["media", "list", "--type", "text/html"]).pop().unwrap()
-}
-
-fn files_below(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { found.extend(files_below(&path)) } else { found.push(path) }
-    }
-    found
 }
 
 #[test]
@@ -76,23 +66,6 @@ fn the_bytes_come_back_as_they_went() {
     assert_eq!(SITE.run(["media", "get", &asset, "--derivative", "thumbnail"]).code, 6);
     assert_eq!(SITE.run(["media", "get", "nonsense"]).code, 2);
     assert_eq!(SITE.run(["media", "get", "00000000-0000-5000-8000-000000000000"]).code, 6);
-}
-
-#[test]
-fn a_damaged_original_is_never_handed_out() {
-    let site = site_with(&[("page.html", PAGE.as_bytes())]);
-    let asset = page(&site);
-    let originals = files_below(&site.data().join("objects/myfarsi-dev-media-originals"));
-    let stored = originals.iter().find(|path| std::fs::read(path).unwrap() == PAGE.as_bytes()).unwrap();
-    // The store's files are read-only: replace it, as a bad disk would change it.
-    let damaged = PAGE.replace("Water", "Wafer");
-    std::fs::remove_file(stored).unwrap();
-    std::fs::write(stored, damaged).unwrap();
-    let piped = site.run(["media", "get", &asset]);
-    assert_eq!((piped.code, piped.stdout.as_str()), (10, ""), "{piped}");
-    let written = site.run(["media", "get", &asset, "-O", "copy.html"]);
-    assert_eq!(written.code, 10, "{written}");
-    assert!(!site.path("copy.html").exists());
 }
 
 #[test]

@@ -29,4 +29,33 @@ mod schema_registry;
 mod scripted;
 mod stack;
 
+// The stories of the embedded profile that look at nothing but the command line.
+#[path = "../pipeline/dead.rs"]
+mod dead;
+#[path = "../pipeline/dlq_verbs.rs"]
+mod dlq_verbs;
+#[path = "../faults/hostile.rs"]
+mod hostile;
+#[path = "../pipeline/ingest.rs"]
+mod ingest;
+#[path = "../pipeline/ingest_resume.rs"]
+mod ingest_resume;
+#[path = "../faults/kills.rs"]
+mod kills;
+#[path = "../pipeline/media_verbs.rs"]
+mod media_verbs;
+#[path = "../support/mod.rs"]
+mod support;
+
+// Those that only real servers have.
+mod cases;
+mod crashes;
+mod independent;
+mod instances;
+mod large;
+mod neighbours;
+mod outsiders;
+mod secrets;
+mod smoke;
+
 use harness::{Fixture, fails_as, random};

@@ -9,12 +9,19 @@ pub mod stack;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mfctl::backends::connect::{OpenMode, connect};
+use mfctl::ports::{Ports, SystemClock};
+use mfctl::settings::{Flags, Layers, Sources};
 use serde_json::Value;
 
 /// How long a test waits for anything at all before it calls it hung.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Whether this binary's tests run on the real servers.
+pub const ON_STACK: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"real" | b"outages");
 
 /// A machine of its own: a home and a data folder that go with it.
 pub struct Site {
@@ -25,19 +32,53 @@ pub struct Site {
 }
 
 impl Site {
-    /// On the embedded profile; in the binary of tests that need the real servers, on a platform of its own there.
+    /// On the embedded profile; in the binaries of tests that need the real servers, on a platform of its own there.
     pub fn new() -> Self {
+        if ON_STACK { Self::on(stack::Platform::new(), &stack::Endpoints::direct()) } else { Self::empty() }
+    }
+
+    fn empty() -> Self {
         let root = tempfile::Builder::new().prefix("mfctl-test-").tempdir().unwrap();
         std::fs::create_dir(root.path().join("home")).unwrap();
-        let mut site = Self { root, variables: Vec::new(), on_stack: None };
-        if env!("CARGO_CRATE_NAME") == "real" {
-            let platform = stack::Platform::new();
-            platform.choose(&site.home());
-            site.on_stack = Some(platform);
-            let made = site.run(["bootstrap", "apply", "--yes", "--quiet"]);
-            assert_eq!(made.code, 0, "{made}");
-        }
+        Self { root, variables: Vec::new(), on_stack: None }
+    }
+
+    /// On a platform, which is made if it is not there, with its servers at these addresses.
+    pub fn on(platform: stack::Platform, at: &stack::Endpoints) -> Self {
+        let mut site = Self::empty();
+        platform.write(&site.home(), at);
+        site.on_stack = Some(platform);
+        let made = site.run(["bootstrap", "apply", "--yes", "--quiet"]);
+        assert_eq!(made.code, 0, "{made}");
         site
+    }
+
+    /// The platform on the real servers.
+    pub fn platform(&self) -> &stack::Platform {
+        self.on_stack.as_ref().unwrap()
+    }
+
+    /// The environment's name.
+    pub fn env_name(&self) -> &str {
+        self.on_stack.as_ref().map_or("dev", |platform| &platform.name)
+    }
+
+    /// The site's ports, for work from this process.
+    pub async fn ports(&self) -> Ports {
+        let sources = Sources {
+            flags: Flags::default(),
+            env: [("MFCTL_DATA_DIR".to_owned(), self.data().to_str().unwrap().to_owned())].into(),
+            unreadable: Vec::new(),
+            cwd: self.root.path().to_owned(),
+            home: Some(self.home()),
+            uid: rustix::process::geteuid().as_raw(),
+            user: "operator".to_owned(),
+            host: "host".to_owned(),
+            system_file: self.path("no-system-file"),
+        };
+        let settings = Layers::read(&sources).unwrap().settings().unwrap();
+        let clock = Arc::new(SystemClock::default());
+        connect(&settings, &sources.env, OpenMode::MayCreate, clock).await.unwrap()
     }
 
     /// The same with a variable set for every command.
@@ -82,6 +123,13 @@ impl Site {
     pub fn command<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Command {
         let mut command = self.bare(words);
         command.env("MFCTL_DATA_DIR", self.data());
+        command
+    }
+
+    /// A command that dies, or stops, at a named place.
+    pub fn failing<S: AsRef<OsStr>>(&self, place: &str, words: impl IntoIterator<Item = S>) -> Command {
+        let mut command = self.command(words);
+        command.env("MFCTL_FAILPOINT", place);
         command
     }
 
@@ -161,6 +209,19 @@ impl Running {
         Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
+    /// Starts with what it prints going to a file, however much that is; for [`Running::code`].
+    pub fn logged(mut command: Command, log: &Path) -> Self {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+        Self(command.stdout(Stdio::null()).stderr(log).spawn().unwrap())
+    }
+
+    /// Waits for its own end; answers its exit code, or the signal that ended it as a negative number.
+    pub fn code(mut self) -> i32 {
+        use std::os::unix::process::ExitStatusExt;
+        let status = self.0.wait().unwrap();
+        status.code().unwrap_or_else(|| -status.signal().unwrap_or(0))
+    }
+
     pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.0);
         // It may be gone already.
@@ -171,6 +232,20 @@ impl Running {
     pub fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub fn is_alive(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+
+    /// Whether it stands still, as after SIGSTOP.
+    pub fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
     }
 
     /// Waits for its own end.
@@ -188,13 +263,23 @@ impl Drop for Running {
 }
 
 /// Waits until a condition holds; fails with `what` when it never does.
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    eventually_within(PATIENCE, what, holds);
+}
+
+/// The same for what may take longer.
+pub fn eventually_within(patience: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < PATIENCE, "never happened: {what}");
+        assert!(began.elapsed() < patience, "never happened: {what}");
         std::thread::yield_now();
         std::thread::park_timeout(Duration::from_millis(20));
     }
+}
+
+/// The number that a variable sets, for runs that are longer or shorter than usual.
+pub fn setting(variable: &str, usual: usize) -> usize {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
 /// The seed of a random test: `MFCTL_SEED`, else a fresh one. Printed, so that a failure can be run again.

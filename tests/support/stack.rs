@@ -1,6 +1,7 @@
 //! A platform of its own on the real servers: names that nobody else has, in a profile that only its test sees.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -13,59 +14,79 @@ pub fn env(name: &str) -> String {
 }
 
 /// Where a profile finds the servers; a test that puts something in between changes them.
+#[derive(Clone)]
 pub struct Endpoints {
     pub kafka: String,
     pub s3: String,
     pub postgrest: String,
     pub registry: String,
+    /// Further lines of `[profile.stack.kafka]`.
+    pub kafka_lines: String,
 }
 
 impl Endpoints {
-    fn direct() -> Self {
+    pub fn direct() -> Self {
         Self {
             kafka: env("STACK_KAFKA"),
             s3: env("STACK_S3"),
             postgrest: env("STACK_POSTGREST"),
             registry: env("STACK_REGISTRY"),
+            kafka_lines: String::new(),
         }
     }
 
     /// Behind the proxies, which a test can have fail.
-    fn behind_proxies() -> Self {
+    pub fn behind_proxies() -> Self {
         Self {
             kafka: env("STACK_KAFKA_TOXIC"),
             s3: env("STACK_S3_TOXIC"),
             postgrest: env("STACK_POSTGREST_TOXIC"),
             registry: env("STACK_REGISTRY_TOXIC"),
+            kafka_lines: String::new(),
         }
     }
 }
 
 /// One environment with its own tenant, topics, buckets and subjects.
+#[derive(Clone)]
 pub struct Platform {
-    /// The environment, and the tenant.
+    /// The environment.
     pub name: String,
+    pub tenant: String,
     /// What stands before every topic, group and subject.
     pub namespace: String,
+    topics: Arc<Topics>,
 }
 
 impl Platform {
     pub fn new() -> Self {
         let name = format!("t{:08x}", fastrand::u32(..));
-        Self { namespace: format!("{name}."), name }
+        let namespace = format!("{name}.");
+        let topics = Arc::new(Topics(namespace.clone()));
+        Self { tenant: name.clone(), namespace, name, topics }
     }
 
-    /// Makes it the profile of whoever has this home.
-    pub fn choose(&self, home: &Path) {
-        self.write(home, &Endpoints::direct());
+    /// Another tenant of the same environment, with topics of its own and everything else shared.
+    pub fn tenant(&self, name: &str) -> Self {
+        let namespace = format!("{}{name}.", self.namespace);
+        Self { tenant: format!("{}-{name}", self.name), namespace, ..self.clone() }
     }
 
-    /// The same behind the proxies.
-    pub fn choose_behind_proxies(&self, home: &Path) {
-        self.write(home, &Endpoints::behind_proxies());
+    /// A topic as it is called on the brokers.
+    pub fn topic(&self, name: &str) -> String {
+        format!("{}{name}", self.namespace)
     }
 
-    /// Writes the profile with these addresses.
+    /// A stage's group as it is called on the brokers.
+    pub fn group(&self, stage: &str) -> String {
+        format!("{}mfctl.{}.{stage}", self.namespace, self.name)
+    }
+
+    pub fn bucket(&self, purpose: &str) -> String {
+        format!("myfarsi-{}-media-{purpose}", self.name)
+    }
+
+    /// Makes it the profile of whoever has this home, with the servers at these addresses.
     pub fn write(&self, home: &Path, at: &Endpoints) {
         let secrets = home.join("secrets");
         std::fs::create_dir_all(&secrets).unwrap();
@@ -77,15 +98,16 @@ impl Platform {
         let s3_key = secret("s3", &env("STACK_S3_SECRET_KEY"));
         let jwt = format!("file:{}", env("STACK_POSTGREST_JWT_SECRET"));
         let admin = secret("database", &env("STACK_POSTGRES"));
-        let (name, namespace) = (&self.name, &self.namespace);
+        let (name, tenant, namespace) = (&self.name, &self.tenant, &self.namespace);
         let text = format!(
-            "default_profile = \"stack\"\n[profile.stack]\nkind = \"cluster\"\nenvironment = \"{name}\"\ntenant = \"{name}\"\n\
-             [profile.stack.kafka]\nbrokers = \"{}\"\nnamespace = \"{namespace}\"\npartitions = 3\n\
+            "default_profile = \"stack\"\n[profile.stack]\nkind = \"cluster\"\nenvironment = \"{name}\"\ntenant = \"{tenant}\"\n\
+             [profile.stack.kafka]\nbrokers = \"{}\"\nnamespace = \"{namespace}\"\npartitions = 3\n{}\
              [profile.stack.s3]\nendpoint = \"{}\"\naccess_key = \"{}\"\nsecret_key = \"{s3_key}\"\n\
              [profile.stack.postgrest]\nurl = \"{}\"\njwt_secret = \"{jwt}\"\n\
              [profile.stack.schema_registry]\nurl = \"{}\"\nsubject_prefix = \"{namespace}\"\n\
              [profile.stack.database]\nadmin_url = \"{admin}\"\n",
             at.kafka,
+            at.kafka_lines,
             at.s3,
             env("STACK_S3_ACCESS_KEY"),
             at.postgrest,
@@ -97,15 +119,18 @@ impl Platform {
     }
 }
 
+/// The topics of a namespace.
+struct Topics(String);
+
 /// Topics cost the brokers memory, so they go with their test. Whatever fails here fails nobody.
-impl Drop for Platform {
+impl Drop for Topics {
     fn drop(&mut self) {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", env("STACK_KAFKA"));
         let Ok(admin) = config.create::<AdminClient<DefaultClientContext>>() else { return };
         let Ok(metadata) = admin.inner().fetch_metadata(None, Duration::from_secs(5)) else { return };
         let topics = metadata.topics().iter().map(|topic| topic.name());
-        let ours: Vec<&str> = topics.filter(|topic| topic.starts_with(&self.namespace)).collect();
+        let ours: Vec<&str> = topics.filter(|topic| topic.starts_with(&self.0)).collect();
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         let delete = async { admin.delete_topics(&ours, &AdminOptions::new()).await };
         // A test that runs in a runtime of its own ends with its process's topics left behind.

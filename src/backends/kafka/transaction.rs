@@ -19,6 +19,7 @@ use super::delivery::{Batch, hand_over};
 use super::error::{self, Failure};
 use super::ffi::{Membership, TransactionError, send_offsets};
 use crate::domain::NewRecord;
+use crate::failpoint;
 use crate::ports::{Error, ErrorKind, Result};
 
 type Producer = BaseProducer<Context>;
@@ -135,11 +136,15 @@ impl Transactions {
             return Err(self.failed("begin a transaction", reason(error)));
         }
         self.opened = Instant::now();
+        failpoint::hit("before_produce");
         let stand = self.produce(records)?;
         if let (Some(commit), Some(membership)) = (commit, membership) {
+            failpoint::hit("before_send_offsets");
             self.add_offsets(commit, &membership)?;
         }
+        failpoint::hit("before_commit");
         self.commit()?;
+        failpoint::hit("after_commit");
         Ok(stand)
     }
 

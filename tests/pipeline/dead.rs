@@ -1,0 +1,40 @@
+//! Records that were given up, for tests of what becomes of them.
+
+use mfctl::domain::dead_letter::{self, FailureClass, GivingUp};
+use mfctl::domain::names::topics::MEDIA_INGESTED;
+use mfctl::domain::{Headers, NewRecord, Record, RecordAddress, event};
+use mfctl::ports::{Clock, SystemClock};
+
+pub fn stored(new: NewRecord, address: RecordAddress) -> Record {
+    Record { address, key: new.key, value: new.value, headers: new.headers, timestamp: new.timestamp }
+}
+
+pub fn give_up(record: &Record) -> NewRecord {
+    dead_letter::dead_letter(
+        record,
+        &GivingUp {
+            group: "mfctl.dev.enrich",
+            kind: "parser_limit",
+            class: FailureClass::Permanent,
+            message: "page 17 of the file is broken",
+            attempts: 1,
+            first_failed_at: record.timestamp,
+            last_failed_at: record.timestamp,
+            worker: "host/0",
+        },
+    )
+}
+
+pub fn event(number: usize, env: &str) -> NewRecord {
+    let mut headers = Headers::default();
+    headers.push(event::header::DEPLOYMENT_ENV, env.as_bytes().to_vec());
+    headers.push("x-binary", vec![0xff, 0x00]);
+    NewRecord {
+        topic: MEDIA_INGESTED,
+        partition: None,
+        key: Some(format!("key-{number}").into()),
+        value: Some(format!("value {number}").into()),
+        headers,
+        timestamp: SystemClock::default().now(),
+    }
+}

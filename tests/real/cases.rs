@@ -1,0 +1,78 @@
+//! Fault cases that need several servers together, by their numbers in the list of cases.
+
+use std::collections::BTreeMap;
+
+use crate::independent::{Seen, committed, each_emitted_once, produce, s3};
+use crate::support::{Site, write_texts};
+
+/// One of many cannot be stored, those behind it can: it is a dead letter, they are not held up.
+#[test]
+fn case_09_what_the_store_refuses_is_a_dead_letter_and_what_comes_behind_goes_on() {
+    let site = Site::new();
+    write_texts(&site.path("in"), 30, &mut fastrand::Rng::with_seed(9));
+    site.json(["ingest", "in"], &[0]);
+    let raw = committed(&site.platform().topic("ingest.raw"));
+    let lost = raw[0].json();
+    s3("DELETE", &site.platform().bucket("staging"), lost["staging"]["key"].as_str().unwrap(), &[]);
+
+    let summary = site.json(["worker", "all", "--until-drained"], &[3]);
+    assert_eq!((&summary["dead_lettered"], &summary["emitted"]), (&1.into(), &58.into()), "{summary:#}");
+    let dead = committed(&site.platform().topic("ingest.raw.dlq"));
+    assert_eq!(dead.len(), 1);
+    assert_eq!(dead[0].header("__dlq.errors.kind"), "staged_object_missing");
+    assert_eq!((&dead[0].key, &dead[0].value), (&raw[0].key, &raw[0].value), "byte for byte");
+    let report = site.audit();
+    assert_eq!((&report["enriched"], &report["dead_lettered"]), (&29.into(), &1.into()), "{report:#}");
+    let lag = site.json(["lag"], &[0]);
+    assert!(lag["groups"].as_array().unwrap().iter().all(|group| group["lag"] == 0), "{lag:#}");
+
+    // Uploaded again, under the event it had.
+    let again = site.json(["ingest", "in"], &[0]);
+    assert_eq!((&again["staged"], &again["deduplicated"]), (&1.into(), &29.into()), "{again:#}");
+    site.json(["worker", "all", "--until-drained"], &[0]);
+    let report = site.audit();
+    assert_eq!((&report["enriched"], &report["dead_lettered"]), (&30.into(), &0.into()), "{report:#}");
+    assert_eq!(each_emitted_once(&site), (30, 30));
+}
+
+#[test]
+fn case_13_poison_goes_to_the_dead_letters_byte_for_byte_and_its_partition_advances() {
+    let site = Site::new();
+    let raw = site.platform().topic("ingest.raw");
+    write_texts(&site.path("in"), 30, &mut fastrand::Rng::with_seed(13));
+    site.json(["ingest", "in"], &[0]);
+    let good = committed(&raw).pop().unwrap();
+    let id = &good.value[..5];
+    let mut short = good.json();
+    short.as_object_mut().unwrap().remove("sha256");
+    let poisons: BTreeMap<&str, Vec<u8>> = [
+        ("not_wire_format", b"no magic byte".to_vec()),
+        ("invalid_json", [id, b"{\"half\":"].concat()),
+        ("schema_violation", [id, &serde_json::to_vec(&short).unwrap()].concat()),
+        ("unknown_schema", [&[0, 0x7f, 0xff, 0xff, 0xff], b"{}".as_slice()].concat()),
+    ]
+    .into();
+    // The same key: all in one partition, and good ones behind them.
+    produce(&raw, poisons.values().map(|value| Seen { value: value.clone(), ..good.clone() }));
+    write_texts(&site.path("behind"), 30, &mut fastrand::Rng::with_seed(14));
+    site.json(["ingest", "behind"], &[0]);
+
+    let summary = site.json(["worker", "all", "--until-drained"], &[3]);
+    assert_eq!(summary["dead_lettered"], 4, "{summary:#}");
+    let dead = committed(&site.platform().topic("ingest.raw.dlq"));
+    let found: BTreeMap<&str, Vec<u8>> =
+        dead.iter().map(|record| (record.header("__dlq.errors.kind"), record.value.clone())).collect();
+    assert_eq!(found, poisons);
+    for record in &dead {
+        assert_eq!((record.key.as_slice(), record.header("event.id")), (good.key.as_slice(), good.header("event.id")));
+        assert!(record.header("__dlq.errors.topic").ends_with("ingest.raw"));
+        assert_eq!(record.header("__dlq.errors.class"), "permanent");
+        assert_eq!(record.header("__dlq.errors.attempts"), "1");
+    }
+    let report = site.audit();
+    assert_eq!(report["enriched"], 60, "{report:#}");
+    assert_eq!(each_emitted_once(&site), (60, 60));
+    let discarded = site.json(["dlq", "discard", "--all", "--reason", "poison", "--yes"], &[0]);
+    assert_eq!(discarded["discarded"], 4, "{discarded:#}");
+    assert_eq!(site.json(["dlq", "list"], &[0])["unresolved"], 0);
+}

@@ -1,0 +1,178 @@
+//! What clients that know nothing of mfctl see and do: readers and writers of topics, HTTP by curl.
+
+#![allow(dead_code, reason = "shared by several test binaries, each of which uses a part")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+use serde_json::Value;
+
+use crate::support::stack::{Platform, env};
+use crate::support::{PATIENCE, Ran, Site};
+
+/// A record as it is on the brokers.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub key: Vec<u8>,
+    pub value: Vec<u8>,
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+impl Seen {
+    /// What stands behind the wire format's five bytes.
+    pub fn json(&self) -> Value {
+        assert_eq!(self.value[0], 0, "the wire format begins with a zero: {:?}", self.value);
+        serde_json::from_slice(&self.value[5..]).unwrap()
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        let found = self.headers.iter().find(|(header, _)| header == name);
+        std::str::from_utf8(&found.unwrap_or_else(|| panic!("no header {name}: {:?}", self.headers)).1).unwrap()
+    }
+}
+
+fn config() -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", env("STACK_KAFKA"));
+    config
+}
+
+fn whole(consumer: &BaseConsumer, topic: &str) -> TopicPartitionList {
+    let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).unwrap();
+    let mut list = TopicPartitionList::new();
+    for partition in metadata.topics()[0].partitions() {
+        list.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
+    }
+    list
+}
+
+/// Every committed record of a topic.
+pub fn committed(topic: &str) -> Vec<Seen> {
+    let mut config = config();
+    config
+        .set("group.id", "an-independent-reader")
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true");
+    let consumer: BaseConsumer = config.create().unwrap();
+    let list = whole(&consumer, topic);
+    consumer.assign(&list).unwrap();
+    let (mut seen, mut ended, began) = (Vec::new(), BTreeSet::new(), Instant::now());
+    while ended.len() < list.count() {
+        assert!(began.elapsed() < PATIENCE, "{topic} cannot be read to its end");
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) => {
+                let headers = message.headers().into_iter().flat_map(Headers::iter);
+                seen.push(Seen {
+                    key: message.key().unwrap_or_default().to_vec(),
+                    value: message.payload().unwrap_or_default().to_vec(),
+                    headers: headers.map(|h| (h.key.to_owned(), h.value.unwrap_or_default().to_vec())).collect(),
+                });
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => drop(ended.insert(partition)),
+            Some(Err(error)) => panic!("read {topic}: {error}"),
+            None => {}
+        }
+    }
+    seen
+}
+
+/// Holds that nothing is twice on `media.*` for a read-committed reader; answers how many are on each.
+pub fn each_emitted_once(site: &Site) -> (usize, usize) {
+    let count = |topic: &str| {
+        let records = committed(&site.platform().topic(topic));
+        let mut pairs: BTreeMap<String, usize> = BTreeMap::new();
+        for record in &records {
+            let event = record.json();
+            *pairs.entry(format!("{} {}", event["asset_id"], event["revision"])).or_default() += 1;
+        }
+        let twice: Vec<_> = pairs.iter().filter(|(_, times)| **times > 1).collect();
+        assert!(twice.is_empty(), "more than once on {topic}: {twice:?}");
+        pairs.len()
+    };
+    (count("media.ingested"), count("media.enriched"))
+}
+
+/// Writes records as any producer would, and waits until all are acknowledged.
+pub fn produce(topic: &str, records: impl IntoIterator<Item = Seen>) {
+    let mut config = config();
+    config.set("enable.idempotence", "true").set("partitioner", "murmur2_random");
+    let producer: BaseProducer = config.create().unwrap();
+    for record in records {
+        let headers = record
+            .headers
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
+        producer.send(BaseRecord::to(topic).key(&record.key).payload(&record.value).headers(headers)).unwrap();
+    }
+    producer.flush(Duration::from_secs(30)).unwrap();
+}
+
+fn administer<T>(work: impl AsyncFnOnce(&AdminClient<DefaultClientContext>) -> T) -> T {
+    let admin: AdminClient<DefaultClientContext> = config().create().unwrap();
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work(&admin))
+}
+
+/// Forgets what a group committed. Fails while it has members.
+pub fn delete_group(group: &str) -> Result<(), String> {
+    administer(async |admin| {
+        let answers = admin.delete_groups(&[group], &AdminOptions::new()).await.map_err(|error| error.to_string())?;
+        answers.into_iter().try_for_each(|answer| answer.map(drop).map_err(|(_, code)| code.to_string()))
+    })
+}
+
+/// Removes every record that a topic has.
+pub fn delete_records(topic: &str) {
+    let consumer: BaseConsumer = config().create().unwrap();
+    let mut list = whole(&consumer, topic);
+    list.set_all_offsets(Offset::End).unwrap();
+    administer(async |admin| admin.delete_records(&list, &AdminOptions::new()).await.unwrap());
+}
+
+/// Replicas of a topic's partitions.
+pub fn replicas(platform: &Platform) -> BTreeMap<String, BTreeSet<usize>> {
+    let consumer: BaseConsumer = config().create().unwrap();
+    let metadata = consumer.fetch_metadata(None, Duration::from_secs(10)).unwrap();
+    let ours = metadata.topics().iter().filter(|topic| topic.name().starts_with(&platform.namespace));
+    ours.map(|t| (t.name().to_owned(), t.partitions().iter().map(|p| p.replicas().len()).collect())).collect()
+}
+
+/// Runs a program of somebody else's and wants it to succeed.
+pub fn run(program: &str, words: &[&str]) -> Vec<u8> {
+    let output = Command::new(program).args(words).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    if output.status.success() {
+        return output.stdout;
+    }
+    panic!("{program} {words:?}: {}", Ran::from(output));
+}
+
+/// An HTTP request by curl; answers the body. A status of 400 or more is a failure.
+pub fn curl(words: &[&str]) -> Vec<u8> {
+    run("curl", &[&["-q", "--silent", "--show-error", "--fail-with-body", "--noproxy", "*"], words].concat())
+}
+
+/// A request to the object store, signed by curl itself.
+pub fn s3(method: &str, bucket: &str, key: &str, words: &[&str]) -> Vec<u8> {
+    let url = format!("{}/{bucket}/{key}", env("STACK_S3"));
+    let user = format!("{}:{}", env("STACK_S3_ACCESS_KEY"), env("STACK_S3_SECRET_KEY"));
+    let signed =
+        ["--aws-sigv4", "aws:amz:us-east-1:s3", "--user", &user, "-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD"];
+    curl(&[&["-X", method, &url], &signed[..], words].concat())
+}
+
+/// Rows of the database, as whoever owns it sees them.
+pub fn psql(query: &str) -> String {
+    let url = env("STACK_POSTGRES");
+    let words =
+        [url.as_str(), "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "-v", "ON_ERROR_STOP=1", "-c", query];
+    String::from_utf8(run("psql", &words)).unwrap().trim().to_owned()
+}
