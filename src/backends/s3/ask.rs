@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use futures_util::future::BoxFuture;
 
 use super::Shared;
 use super::body::Progress;
@@ -18,6 +19,9 @@ const STILL: Duration = Duration::from_secs(25);
 /// The slowest rate at which a store copies or joins: 16 MiB in a second.
 const SLOWEST_INSIDE: u64 = 16 * 1024 * 1024;
 
+/// What the SDK makes of an answer.
+type Answer<T, E> = Result<T, SdkError<E, HttpResponse>>;
+
 /// How long to wait for a store that moves this many bytes by itself.
 pub(super) fn moving(bytes: u64) -> Duration {
     QUICK + Duration::from_secs(bytes / SLOWEST_INSIDE)
@@ -25,44 +29,50 @@ pub(super) fn moving(bytes: u64) -> Duration {
 
 impl Shared {
     /// Sends a request and says what its failure means; `what` is, for people, what it is for.
-    pub(super) async fn ask<T, E>(
-        &self,
-        what: impl Fn() -> String,
+    pub(super) fn ask<'a, T, E>(
+        &'a self,
+        what: impl Fn() -> String + Send + 'a,
         patience: Duration,
-        request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-    ) -> Result<T, Fault>
+        request: impl Future<Output = Answer<T, E>> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, Fault>>
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+        T: Send + 'a,
     {
-        self.ask_until(what, tokio::time::sleep(patience), request).await
+        self.ask_until(what, tokio::time::sleep(patience), request)
     }
 
     /// The same for one whose body tells its progress: it may take long, as long as it moves.
-    pub(super) async fn send<T, E>(
-        &self,
-        what: impl Fn() -> String,
-        progress: &Progress,
-        request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-    ) -> Result<T, Fault>
+    pub(super) fn send<'a, T, E>(
+        &'a self,
+        what: impl Fn() -> String + Send + 'a,
+        progress: Progress,
+        request: impl Future<Output = Answer<T, E>> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, Fault>>
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+        T: Send + 'a,
     {
-        self.ask_until(what, progress.still_for(STILL), request).await
+        self.ask_until(what, async move { progress.still_for(STILL).await }, request)
     }
 
-    async fn ask_until<T, E>(
-        &self,
-        what: impl Fn() -> String,
-        given_up: impl Future<Output = ()>,
-        request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-    ) -> Result<T, Fault>
+    /// Boxed, because the SDK's futures are large.
+    fn ask_until<'a, T, E>(
+        &'a self,
+        what: impl Fn() -> String + Send + 'a,
+        given_up: impl Future<Output = ()> + Send + 'a,
+        request: impl Future<Output = Answer<T, E>> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, Fault>>
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+        T: Send + 'a,
     {
-        let _turn = self.pace.turn().await;
-        tokio::select! {
-            answer = request => answer.map_err(|error| fault(&error, what(), &self.settings)),
-            () = given_up => Err(Error::new(ErrorKind::Timeout, what()).because("no answer in time").into()),
-        }
+        Box::pin(async move {
+            let _turn = self.pace.turn().await;
+            tokio::select! {
+                answer = request => answer.map_err(|error| fault(&error, what(), &self.settings)),
+                () = given_up => Err(Error::new(ErrorKind::Timeout, what()).because("no answer in time").into()),
+            }
+        })
     }
 }

@@ -162,7 +162,7 @@ impl ObjectStore for S3Store {
 
     async fn put(&self, at: &ObjectRef, source: Arc<dyn ByteSource>, options: PutOptions) -> Result<ObjectInfo> {
         let size_bytes = source.len();
-        Box::pin(self.shared.put(at, source, options)).await?;
+        self.shared.put(at, source, options).await?;
         // A store does not say when it stored; asking would be a request for every object.
         Ok(ObjectInfo { at: at.clone(), size_bytes, modified_at: whole_seconds(Timestamp::now()) })
     }
@@ -173,7 +173,7 @@ impl ObjectStore for S3Store {
     }
 
     async fn copy(&self, from: &ObjectRef, to: &ObjectRef, size_bytes: u64) -> Result<CopyOutcome> {
-        Box::pin(self.shared.copy(from, to, size_bytes)).await
+        self.shared.copy(from, to, size_bytes).await
     }
 
     async fn head(&self, at: &ObjectRef) -> Result<Option<ObjectInfo>> {
@@ -182,12 +182,12 @@ impl ObjectStore for S3Store {
     }
 
     async fn open(&self, at: &ObjectRef) -> Result<Box<dyn AsyncRead + Send + Unpin>> {
-        let opened = Box::pin(read::open(self.shared.clone(), at)).await?;
+        let opened = read::open(self.shared.clone(), at).await?;
         Ok(Box::new(opened.reader))
     }
 
     async fn local(&self, at: &ObjectRef, dir: &Path) -> Result<LocalObject> {
-        Box::pin(read::local(self.shared.clone(), at, dir)).await
+        read::local(self.shared.clone(), at, dir).await
     }
 
     async fn delete(&self, at: &[ObjectRef]) -> Result<()> {
@@ -221,7 +221,7 @@ impl BucketAdmin for S3Store {
     }
 
     async fn configure_bucket(&self, bucket: &BucketName, wanted: &BucketPolicy) -> Result<Vec<BucketChange>> {
-        Box::pin(self.shared.configure_bucket(bucket, wanted)).await
+        self.shared.configure_bucket(bucket, wanted).await
     }
 
     async fn abort_unfinished(&self, bucket: &BucketName, older_than: Timestamp) -> Result<Vec<UnfinishedUpload>> {

@@ -228,7 +228,7 @@ impl Shared {
         };
         let send = request.customize().interceptor(Signed(sha)).send();
         let what = || format!("store part {number} of object {at}");
-        let answer = self.send(what, &progress, send).await?;
+        let answer = self.send(what, progress, send).await?;
         let etag = answer.e_tag().unwrap_or_default().to_owned();
         let summed = upload.summed && answer.checksum_sha256().is_some();
         let differs = summed && answer.checksum_sha256() != Some(sha.base64().as_str());

@@ -88,7 +88,7 @@ impl Shared {
             false => request.content_md5(digest::content_md5(bytes)),
         };
         let send = request.customize().interceptor(Signed(sha)).send();
-        let stored = self.send(|| format!("store object {at}"), &progress, send).await?;
+        let stored = self.send(|| format!("store object {at}"), progress, send).await?;
         self.saw(&at.bucket);
         if summed {
             match stored.checksum_sha256() {

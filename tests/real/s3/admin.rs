@@ -1,6 +1,8 @@
 //! Buckets: how they keep things, what is left in them.
 
-use aws_sdk_s3::types::{BucketLifecycleConfiguration, ExpirationStatus, LifecycleExpiration, LifecycleRule, LifecycleRuleFilter};
+use aws_sdk_s3::types::{
+    BucketLifecycleConfiguration, ExpirationStatus, LifecycleExpiration, LifecycleRule, LifecycleRuleFilter,
+};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use mfctl::backends::s3::S3Store;
