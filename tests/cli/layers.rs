@@ -30,6 +30,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("rusqlite", &["backends"]),
     ("rdkafka", &["backends"]),
+    ("rdkafka_sys", &["backends"]),
     ("aws_sdk_s3", &["backends"]),
     ("vaultrs", &["backends"]),
     ("consulrs", &["backends"]),

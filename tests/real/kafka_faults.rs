@@ -527,9 +527,8 @@ async fn members_that_come_go_die_and_are_cut_off_emit_each_input_once() {
     println!("MFCTL_SEED={seed}");
     let (log, _) = fresh(&[("in", 6), ("out", 3)]).await;
     let until = Instant::now() + Duration::from_secs(25);
-    let workers: Vec<_> = (0..3)
-        .map(|n| tokio::spawn(churn(Arc::clone(&log), format!("w/{n}"), seed.wrapping_add(n), until)))
-        .collect();
+    let workers: Vec<_> =
+        (0..3).map(|n| tokio::spawn(churn(Arc::clone(&log), format!("w/{n}"), seed.wrapping_add(n), until))).collect();
     let mut published = 0;
     while Instant::now() + Duration::from_secs(5) < until {
         let batch: Vec<NewRecord> =

@@ -22,6 +22,7 @@ mod registry;
 
 mod kafka;
 mod kafka_faults;
+mod kafka_speed;
 mod postgrest;
 mod proxy;
 mod s3;

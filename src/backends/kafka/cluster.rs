@@ -40,12 +40,12 @@ pub(super) struct Cluster {
     admin: Mutex<Option<Arc<Admin>>>,
     producer: Mutex<Option<Arc<Producer>>>,
     pub(super) readers: Arc<Readers>,
-    reached: AtomicBool,
     stop: Arc<AtomicBool>,
 }
 
 impl Cluster {
     pub(super) fn new(config: KafkaConfig) -> Arc<Self> {
+        ffi::keep_tls_to_the_end();
         Arc::new(Self {
             names: Names::new(&config.namespace),
             topics: Topics::default(),
@@ -53,7 +53,6 @@ impl Cluster {
             admin: Mutex::default(),
             producer: Mutex::default(),
             readers: Arc::default(),
-            reached: AtomicBool::new(false),
             stop: Arc::default(),
             config,
         })
@@ -112,7 +111,7 @@ impl Cluster {
 
     /// Makes sure that the cluster answers, or says soon why it does not. Answers its id.
     pub(super) async fn reach(self: &Arc<Self>) -> Result<()> {
-        match self.reached.load(Ordering::Relaxed) {
+        match self.trouble.was_reached() {
             true => Ok(()),
             false => self.cluster_id().await.map(drop),
         }
@@ -126,7 +125,6 @@ impl Cluster {
             let end = Instant::now() + FIRST_CONTACT;
             loop {
                 if let Some(id) = admin.inner().fetch_cluster_id(Duration::from_millis(250)) {
-                    cluster.reached.store(true, Ordering::Relaxed);
                     cluster.trouble.over();
                     return Ok(id);
                 }

@@ -24,16 +24,19 @@ const FRESH: Duration = Duration::from_secs(30);
 
 /// The latest trouble of any client of one cluster.
 #[derive(Debug, Default)]
-pub(super) struct Trouble(Mutex<Option<(Instant, RDKafkaErrorCode, String)>>);
+pub(super) struct Trouble {
+    latest: Mutex<Option<(Instant, RDKafkaErrorCode, String)>>,
+    reached: AtomicBool,
+}
 
 impl Trouble {
-    fn note(&self, code: RDKafkaErrorCode, reason: &str) {
+    pub(super) fn note(&self, code: RDKafkaErrorCode, reason: &str) {
         // A broker that refuses our certificate says so when the handshake is over for us: as a broken connection.
         let code = match reason.contains("SSL alert number") {
             true => RDKafkaErrorCode::SSL,
             false => code,
         };
-        let mut latest = lock(&self.0);
+        let mut latest = lock(&self.latest);
         let refusal_stands = latest.as_ref().is_some_and(|(at, old, _)| is_refusal(*old) && at.elapsed() < FRESH);
         if is_refusal(code) || !refusal_stands {
             *latest = Some((Instant::now(), code, reason.to_owned()));
@@ -42,18 +45,25 @@ impl Trouble {
 
     /// The latest trouble that is not old.
     pub(super) fn latest(&self) -> Option<(RDKafkaErrorCode, String)> {
-        let latest = lock(&self.0);
+        let latest = lock(&self.latest);
         latest.as_ref().filter(|(at, ..)| at.elapsed() < FRESH).map(|(_, code, reason)| (*code, reason.clone()))
     }
 
-    /// A refusal that no waiting mends.
+    /// A refusal. One that comes before the cluster was ever reached is mended by no waiting; later it may be that of one
+    /// broker whose certificate is being replaced.
     pub(super) fn refusal(&self) -> Option<(RDKafkaErrorCode, String)> {
         self.latest().filter(|(code, _)| is_refusal(*code))
     }
 
     /// The cluster answered: what was before explains nothing any more.
     pub(super) fn over(&self) {
-        *lock(&self.0) = None;
+        self.reached.store(true, Ordering::Relaxed);
+        *lock(&self.latest) = None;
+    }
+
+    /// Whether the cluster ever answered.
+    pub(super) fn was_reached(&self) -> bool {
+        self.reached.load(Ordering::Relaxed)
     }
 }
 

@@ -4,7 +4,6 @@ use rdkafka::error::KafkaError;
 use rdkafka_sys::RDKafkaErrorCode as Code;
 
 use super::context::Trouble;
-use super::ffi::TransactionError;
 use crate::ports::{Error, ErrorKind};
 
 /// A call that failed.
@@ -35,12 +34,6 @@ impl From<KafkaError> for Failure {
             KafkaError::Canceled => Self::new(Code::BrokerDestroy, "the client was closed"),
             error => Self::new(error.rdkafka_error_code().unwrap_or(Code::Fail), error.to_string()),
         }
-    }
-}
-
-impl From<TransactionError> for Failure {
-    fn from(error: TransactionError) -> Self {
-        Self::new(error.code, error.text)
     }
 }
 
@@ -169,20 +162,29 @@ fn is_unreachable(code: Code) -> bool {
 /// call that only timed out.
 pub(super) fn error(settings: &str, trouble: &Trouble, what: impl Into<String>, failure: Failure) -> Error {
     let dark = matches!(kind(failure.code), ErrorKind::Timeout | ErrorKind::Unreachable);
-    let failure = match trouble.refusal().filter(|_| dark) {
-        Some((code, text)) => Failure::new(code, text),
-        None => failure,
+    let refusal = trouble.refusal().filter(|_| dark).map(|(code, text)| Failure::new(code, text));
+    let failure = match &refusal {
+        Some(refusal) if !trouble.was_reached() => refusal.clone(),
+        _ => with_trouble(failure, trouble.latest().filter(|_| dark)),
     };
-    let failure = match trouble.latest().filter(|_| dark) {
-        Some((_, text)) if text != failure.text => Failure::new(failure.code, format!("{}: {text}", failure.text)),
-        _ => failure,
-    };
-    let hint = hint(settings, &failure);
+    let hint = hint(settings, &failure).or_else(|| hint_of(settings, refusal.as_ref()));
     let error = Error::new(kind(failure.code), what).because(failure);
     match hint {
         Some(hint) => error.hint(hint),
         None => error,
     }
+}
+
+/// A call that got no answer, with what is known of the reason.
+fn with_trouble(failure: Failure, trouble: Option<(Code, String)>) -> Failure {
+    match trouble {
+        Some((_, text)) if text != failure.text => Failure::new(failure.code, format!("{}: {text}", failure.text)),
+        _ => failure,
+    }
+}
+
+fn hint_of(settings: &str, failure: Option<&Failure>) -> Option<String> {
+    failure.and_then(|failure| hint(settings, failure))
 }
 
 /// What to do next.
@@ -261,6 +263,18 @@ mod tests {
         assert_eq!(kind(Code::TopicAuthorizationFailed), ErrorKind::Denied);
         assert_eq!(kind(Code::UnknownTopicOrPartition), ErrorKind::NotFound);
         assert_eq!(kind(Code::IllegalGeneration), ErrorKind::Fenced);
+    }
+
+    #[test]
+    fn a_refusal_after_the_first_contact_is_waited_for_and_hinted_at() {
+        let trouble = Trouble::default();
+        let told = || error("profile.x.kafka", &trouble, "poll", Failure::of(Code::OperationTimedOut));
+        trouble.note(Code::Authentication, "refused");
+        assert_eq!(told().kind(), ErrorKind::Denied);
+        trouble.over();
+        trouble.note(Code::Authentication, "refused");
+        assert_eq!(told().kind(), ErrorKind::Timeout);
+        assert!(told().hint_text().unwrap().contains("password") && told().full().contains("refused"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::cluster::{Cluster, off_thread};
 use super::delivery::check_size;
+use super::publish::address;
 use super::transaction::{Transactions, Undone};
 use crate::domain::{NewRecord, RecordAddress};
 use crate::ports::{Error, ErrorKind, ExclusiveProducer, Result};
@@ -57,14 +58,7 @@ impl ExclusiveProducer for Exclusive {
             (transactions, outcome)
         }));
         match self.finish().await {
-            Some(Ok(stand)) => {
-                let address = |(topic, (partition, offset))| RecordAddress {
-                    topic,
-                    partition: u32::try_from(partition).unwrap_or(0),
-                    offset,
-                };
-                Ok(topics.into_iter().zip(stand).map(address).collect())
-            }
+            Some(Ok(stand)) => Ok(topics.into_iter().zip(stand).map(address).collect()),
             Some(Err(Undone::Replaced)) => {
                 Err(Error::new(ErrorKind::Fenced, format!("a later producer took over {}", self.id)))
             }

@@ -1,6 +1,6 @@
 //! The event log on Kafka, through librdkafka.
 //!
-//! `cluster` has the clients that are shared; `topics`, `offsets`, `groups` ask questions; `reader` reads without a
+//! `cluster` has the clients that are shared; `topics`, `offsets`, `groups` ask questions; `publish` writes; `reader` reads without a
 //! group; `consumer` is a group's member; `transaction` makes settling whole. `ffi` is the only unsafe code. Kafka's
 //! meanings are the port's, so that little is left to translate: names (`names`), errors (`error`), and that librdkafka
 //! blocks where the port does not.
@@ -16,16 +16,15 @@ mod ffi;
 mod groups;
 mod names;
 mod offsets;
+mod publish;
 mod reader;
 mod topics;
 mod transaction;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use rdkafka_sys::RDKafkaErrorCode as Code;
 
 pub use config::{KafkaConfig, Mechanism, Sasl, Security};
 
@@ -35,10 +34,6 @@ use crate::ports::{
     PartitionProgress, Result, RetentionReport, Subscription, TopicDescription, TopicSpec,
 };
 use cluster::Cluster;
-use delivery::{Batch, check_size, hand_over};
-
-/// How long to wait for room in the producer.
-const ROOM: Duration = Duration::from_millis(5);
 
 /// The log of a Kafka cluster.
 #[derive(Clone)]
@@ -82,34 +77,7 @@ impl EventLog for KafkaLog {
     }
 
     async fn publish(&self, records: Vec<NewRecord>) -> Result<Vec<RecordAddress>> {
-        self.cluster.reach().await?;
-        records.iter().try_for_each(check_size)?;
-        self.cluster.check_route(&records).await?;
-        let producer = self.cluster.producer()?;
-        let batch = Batch::new(records.len());
-        for (index, record) in records.iter().enumerate() {
-            let topic = self.cluster.names.wire(record.topic.as_str());
-            loop {
-                match hand_over(&producer, &topic, record, (&batch, index)) {
-                    Err(failure) if failure.code == Code::QueueFull => tokio::time::sleep(ROOM).await,
-                    Err(failure) => {
-                        let what = format!("publish to {}", record.topic);
-                        return Err(self.cluster.error(what, failure));
-                    }
-                    Ok(()) => break,
-                }
-            }
-        }
-        batch.wait().await;
-        let stand = batch
-            .outcome()
-            .map_err(|(index, failure)| self.cluster.error(format!("publish to {}", records[index].topic), failure))?;
-        let address = |(record, (partition, offset)): (NewRecord, (i32, i64))| RecordAddress {
-            topic: record.topic,
-            partition: u32::try_from(partition).unwrap_or(0),
-            offset,
-        };
-        Ok(records.into_iter().zip(stand).map(address).collect())
+        self.cluster.publish(records).await
     }
 
     async fn fetch(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<Fetched> {

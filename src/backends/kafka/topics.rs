@@ -38,6 +38,11 @@ impl Topics {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What was known last, however long ago.
+    fn stale(&self, name: &TopicName) -> Option<Known> {
+        self.lock().as_ref().and_then(|(_, all)| all.get(name).copied())
+    }
+
     fn get(&self, name: &TopicName) -> Option<Known> {
         self.lock().as_ref().filter(|(at, _)| at.elapsed() < FRESH).and_then(|(_, all)| all.get(name).copied())
     }
@@ -59,7 +64,11 @@ impl Cluster {
             if attempt > 0 {
                 tokio::time::sleep(BETWEEN_TRIES).await;
             }
-            self.look_at_topics(CALL).await?;
+            match (self.look_at_topics(CALL).await, self.topics.stale(name)) {
+                // Topics seldom change: a cluster that is slow to tell is no reason to stop.
+                (Err(error), Some(known)) if error.kind().is_dependency() => return Ok(known.partitions),
+                (looked, _) => looked?,
+            }
         }
         self.topics.get(name).map(|known| known.partitions).ok_or_else(|| missing(name))
     }
@@ -186,15 +195,19 @@ impl Cluster {
         let options = AdminOptions::new().request_timeout(Some(CALL));
         let read = self.admin()?.describe_configs(&resources, &options).await;
         let read = read.map_err(|error| self.error("read the settings of topics", error))?;
-        // A topic that was deleted meanwhile has no settings any more.
-        let settings: HashMap<String, ConfigResource> = read
-            .into_iter()
-            .flatten()
-            .filter_map(|resource| match &resource.specifier {
-                OwnedResourceSpecifier::Topic(name) => Some((name.clone(), resource)),
-                _ => None,
-            })
-            .collect();
+        let mut settings: HashMap<String, ConfigResource> = HashMap::new();
+        for resource in read {
+            match resource {
+                Ok(resource) => {
+                    if let OwnedResourceSpecifier::Topic(name) = &resource.specifier {
+                        settings.insert(name.clone(), resource);
+                    }
+                }
+                // It was deleted meanwhile.
+                Err(Code::UnknownTopicOrPartition) => {}
+                Err(code) => return Err(self.error("read the settings of topics", Failure::of(code))),
+            }
+        }
         let described = known.into_iter().zip(&wire).filter_map(|((name, known), wire)| {
             let set = settings.get(wire)?;
             let value = |key: &str| set.get(key).and_then(|entry| entry.value.as_deref());

@@ -180,7 +180,7 @@ impl Transactions {
         outcome.map_err(|(index, failure)| {
             let what = format!("send a record to {}", records[index].topic);
             let error = self.fatal().or_else(|| self.behind(failure.code)).unwrap_or_else(|| abortable(failure));
-            let trial = self.give_up(what, error);
+            let trial = self.give_up(&what, error);
             // A record that was refused leaves a gap in the sequence, which the broker would refuse the next one for.
             if self.state == State::Ended {
                 self.state = State::Broken;
@@ -195,7 +195,7 @@ impl Transactions {
             match send_offsets(&self.producer, &commit.offsets, membership, STEP) {
                 Ok(()) => return Ok(()),
                 Err(error) if error.retriable && Instant::now() < end => self.serve(),
-                Err(error) => return Err(self.give_up("commit offsets".to_owned(), error)),
+                Err(error) => return Err(self.give_up("commit offsets", error)),
             }
         }
     }
@@ -213,7 +213,7 @@ impl Transactions {
                 Err(error) => reason(error),
             };
             if !error.retriable {
-                return Err(self.give_up("commit a transaction".to_owned(), error).into_undone());
+                return Err(self.give_up("commit a transaction", error).into_undone());
             }
             if Instant::now() >= end {
                 // Still `Committing`: whoever comes next asks again.
@@ -225,7 +225,7 @@ impl Transactions {
     }
 
     /// Aborts where that is possible, and tells what the failure comes to.
-    fn give_up(&mut self, what: String, error: TransactionError) -> Trial {
+    fn give_up(&mut self, what: &str, error: TransactionError) -> Trial {
         let mut error = error;
         if !error.fatal {
             match self.abort() {
@@ -235,7 +235,7 @@ impl Transactions {
                 Err(_) => self.state = State::Broken,
             }
         }
-        self.failed(&what, error)
+        self.failed(what, error)
     }
 
     fn abort(&self) -> std::result::Result<(), TransactionError> {
@@ -341,6 +341,12 @@ fn begin_anew(cluster: &Cluster, id: &str) -> Result<Producer> {
         if !error.retriable || cluster.trouble.refusal().is_some() || Instant::now() >= end {
             return Err(cluster.error(format!("begin to produce as {id}"), Failure::from(error)));
         }
+    }
+}
+
+impl From<TransactionError> for Failure {
+    fn from(error: TransactionError) -> Self {
+        Self::new(error.code, error.text)
     }
 }
 

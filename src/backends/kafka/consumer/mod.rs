@@ -157,7 +157,10 @@ impl Member {
                 tracing::warn!(group = %self.subscription.group, instance = %self.subscription.instance,
                     "was put out of its group for not polling in time, and joins again");
             }
-            Code::AllBrokersDown => self.doubt = true,
+            // May be one broker's; the next question to the cluster tells.
+            Code::AllBrokersDown | Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL => {
+                self.doubt = true
+            }
             code => match super::error::kind(code) {
                 ErrorKind::Denied => self.fail(failure),
                 ErrorKind::NotFound => self.doubt = true,

@@ -88,8 +88,11 @@ impl Member {
         let owned = self.owned.get(at).ok_or_else(|| fenced(&format!("settle {at}: this member does not have it")))?;
         match owned.delivered {
             Some(delivered) if offset <= delivered => Ok(()),
+            None => Err(fenced(&format!("settle {at}: nothing of it was read since it was assigned or rewound"))),
             // A broker would take it, and what lies between would never be read.
-            _ => Err(Error::new(ErrorKind::Invalid, format!("settle {at} up to {offset}: it was not read so far"))),
+            Some(_) => {
+                Err(Error::new(ErrorKind::Invalid, format!("settle {at} up to {offset}: it was not read so far")))
+            }
         }
     }
 

@@ -17,6 +17,20 @@ pub(super) use event::serve;
 pub(super) use group::{Membership, TransactionError, send_offsets};
 pub(super) use queue::{EventBell, Item, PartitionQueue, RawRecord};
 
+/// OpenSSL's option to clean nothing up when the process exits.
+const OPENSSL_INIT_NO_ATEXIT: u64 = 0x0008_0000;
+
+unsafe extern "C" {
+    fn OPENSSL_init_crypto(options: u64, settings: *const std::ffi::c_void) -> std::ffi::c_int;
+}
+
+/// Lets OpenSSL live as long as the process: librdkafka's threads may still use it while `exit` runs, and would crash.
+/// To be called before any client is made.
+pub(super) fn keep_tls_to_the_end() {
+    // SAFETY: may be called from any thread, any number of times; null means no settings.
+    unsafe { OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, std::ptr::null()) };
+}
+
 /// A C string as text; empty for null.
 ///
 /// # Safety
