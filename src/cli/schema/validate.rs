@@ -155,12 +155,23 @@ fn validate(
         tally.events += 1;
         let breaches = match &event {
             Ok(event) => validator.breaches(event, MOST_BREACHES),
-            Err(error) => vec![Breach { pointer: String::new(), message: format!("not JSON: {error}") }],
+            Err(error) => {
+                vec![Breach { pointer: String::new(), message: format!("not JSON: {}", placed(error, &text)) }]
+            }
         };
         tally.invalid += u64::from(!breaches.is_empty());
         for breach in breaches {
             told(EventViolation { line: began, breach })?;
         }
+    }
+}
+
+/// What is wrong with a text; within one line the parser's own count of lines says nothing.
+fn placed(error: &serde_json::Error, text: &[u8]) -> String {
+    let told = error.to_string();
+    match told.split_once(" at line ") {
+        Some((what, _)) if !text.trim_ascii().contains(&b'\n') => format!("{what} at column {}", error.column()),
+        _ => told,
     }
 }
 

@@ -139,7 +139,8 @@ fn contains(engine: &mut Engine, question: Question<'_, '_>, found: &mut Vec<Fin
                 && engine.narrower(&schema, &theirs, &swapped);
         low && high && at_least(node).is_some()
     });
-    if !held && !(at_least(node) == Some(0) && at_most(node) == Some(u64::MAX)) {
+    let asks_nothing = at_least(node) == Some(0) && at_most(node) == Some(u64::MAX);
+    if !held && !asks_nothing {
         let detail =
             format!("{} asks more of what the array contains than {}", question.names.reader, question.names.writer);
         found.push(question.finding(Rule::LimitTightened, "/contains", detail));
