@@ -1,4 +1,5 @@
-//! The one way of asking the store: in turn, with an end to the waiting, and with an error that says what was being done.
+//! The one way of asking the store: in turn, with an end to the waiting, and with an error that says what was being
+//! done.
 
 use std::error::Error as StdError;
 use std::time::Duration;

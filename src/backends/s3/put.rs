@@ -131,7 +131,7 @@ impl Shared {
     /// Removes what the store has instead of what was sent.
     async fn not_what_was_sent(&self, at: &ObjectRef) -> Error {
         if let Err(error) = self.delete(std::slice::from_ref(at)).await {
-            tracing::warn!(object = %at, error = error.full(), "an object that is not what was sent stays in the store");
+            tracing::warn!(object = %at, error = error.full(), "an object with other bytes than were sent stays");
         }
         Error::new(ErrorKind::Corrupt, format!("store object {at}: the store has other bytes than were sent"))
             .hint("see the store's log: its disks, or what lies between, change bytes")
