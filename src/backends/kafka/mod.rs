@@ -1,9 +1,9 @@
 //! The event log on Kafka, through librdkafka.
 //!
-//! `cluster` has the clients that are shared; `topics`, `offsets`, `groups` ask questions; `publish` writes; `reader` reads without a
-//! group; `consumer` is a group's member; `transaction` makes settling whole. `ffi` is the only unsafe code. Kafka's
-//! meanings are the port's, so that little is left to translate: names (`names`), errors (`error`), and that librdkafka
-//! blocks where the port does not.
+//! `cluster` has the clients that are shared; `topics`, `offsets`, `groups` ask questions; `publish` writes; `reader`
+//! reads without a group; `consumer` is a group's member; `transaction` makes settling whole. `ffi` is the only unsafe
+//! code. Kafka's meanings are the port's, so that little is left to translate: names (`names`), errors (`error`), and that
+//! librdkafka blocks where the port does not.
 
 mod cluster;
 mod config;
