@@ -1,9 +1,11 @@
 //! A disk that is full: mfctl says so, loses nothing, and goes on when there is room.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::support::{Ran, Running, Site, eventually, write_texts};
 
@@ -52,9 +54,11 @@ fn an_upload_that_fills_the_disk_says_so_and_goes_on_when_there_is_room() {
         fastrand::Rng::with_seed(number).fill(&mut bytes);
         std::fs::write(site.path(format!("in/{number}.bin")), &bytes).unwrap();
     }
-    let full = site.run(["ingest", "in"]);
+    let full = site.run(["ingest", "in", "-o", "json"]);
     assert_eq!(full.code, 5, "{full}");
-    assert!(full.stderr.contains("full") && full.stderr.contains("hint:"), "{full}");
+    let said: Value = serde_json::from_str(full.stderr.lines().last().unwrap()).unwrap();
+    assert_eq!(said["error"]["kind"], "full", "{full}");
+    assert!(said["error"]["hint"].as_str().unwrap().contains("free"), "{full}");
     assert!(!full.stderr.contains("panicked"), "{full}");
     let again = site.run(["ingest", "in"]);
     assert_eq!(again.code, 5, "still full: {again}");
@@ -75,18 +79,17 @@ fn a_worker_on_a_full_disk_says_so_lives_and_goes_on_when_there_is_room() {
     let Some(_disk) = Disk::mount(&site.data(), 24) else { return };
     write_texts(&site.path("in"), 300, &mut fastrand::Rng::with_seed(10));
     site.json(["ingest", "in"], &[0]);
+    // Room to start in, and not for what there is to do.
     let ballast = site.data().join("ballast");
-    let mut written = Vec::new();
-    // To the last block.
-    while std::fs::write(&ballast, &written).is_ok() {
-        written.resize(written.len() + (64 << 10), 1);
-    }
+    let mut file = std::fs::File::create(&ballast).unwrap();
+    while file.write_all(&[1; 64 << 10]).is_ok() {}
+    file.set_len(file.metadata().unwrap().len() - (512 << 10)).unwrap();
     let log = site.path("worker.log");
     let mut worker = Running::logged(site.command(["worker", "all", "--give-up-after", "10m"]), &log);
     let said = || std::fs::read_to_string(&log).unwrap_or_default();
     eventually("the worker says that the disk is full", || {
         assert!(worker.is_alive(), "{}", said());
-        said().contains("full")
+        said().contains("full") || said().contains("No space left")
     });
     assert!(worker.is_alive(), "{}", said());
     std::fs::remove_file(&ballast).unwrap();
