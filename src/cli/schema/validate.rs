@@ -145,12 +145,12 @@ fn validate(
         if text.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let mut event = serde_json::from_slice::<Value>(&text);
+        let mut event = serde_json::from_slice::<Value>(text.trim_ascii());
         let began = line;
         // The first line of a document that is laid out over several.
         if tally.events == 0 && event.as_ref().is_err_and(serde_json::Error::is_eof) {
             read_rest(input, &mut text)?;
-            event = serde_json::from_slice(&text);
+            event = serde_json::from_slice(text.trim_ascii());
         }
         tally.events += 1;
         let breaches = match &event {
