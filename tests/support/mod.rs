@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use mfctl::backends::connect::{OpenMode, connect};
 use mfctl::ports::{Ports, SystemClock};
 use mfctl::settings::{Flags, Layers, Sources};
+use mfctl::telemetry::Metrics;
 use serde_json::Value;
 
 /// How long a test waits for anything at all before it calls it hung.
@@ -78,7 +79,8 @@ impl Site {
         };
         let settings = Layers::read(&sources).unwrap().settings().unwrap();
         let clock = Arc::new(SystemClock::default());
-        connect(&settings, &sources.env, OpenMode::MayCreate, clock).await.unwrap()
+        let metrics = Arc::new(Metrics::new());
+        connect(&settings, &sources.env, OpenMode::MayCreate, clock, &metrics).await.unwrap()
     }
 
     /// The same with a variable set for every command.
