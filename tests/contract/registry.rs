@@ -74,7 +74,7 @@ pub async fn what_is_unknown_is_said_so(f: Registry) {
     assert!(f.port.subjects().await.unwrap().is_empty());
 }
 
-fn closed(properties: Value) -> Value {
+fn closed(properties: &Value) -> Value {
     json!({
         "$schema": "http://json-schema.org/draft-07/schema#", "type": "object", "additionalProperties": false,
         "properties": properties, "required": ["a"]
@@ -82,16 +82,16 @@ fn closed(properties: Value) -> Value {
 }
 
 pub async fn a_schema_that_cannot_follow_is_refused_and_may_be_asked_about_before(f: Registry) {
-    let first = f.port.register("a-value", &closed(json!({ "a": { "type": "string" } }))).await.unwrap();
+    let first = f.port.register("a-value", &closed(&json!({ "a": { "type": "string" } }))).await.unwrap();
     f.port.set_compatibility("a-value", Compatibility::BackwardTransitive).await.unwrap();
-    let breaks = closed(json!({ "a": { "type": "integer" } }));
+    let breaks = closed(&json!({ "a": { "type": "integer" } }));
     assert!(!f.port.check("a-value", &breaks).await.unwrap().is_empty());
     let refused = f.port.register("a-value", &breaks).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Conflict, "{}", refused.full());
     assert!(refused.hint_text().is_some_and(|hint| hint.contains("schema check")), "{refused:?}");
     assert_eq!(f.port.versions("a-value").await.unwrap(), [first]);
 
-    let follows = closed(json!({ "a": { "type": "string" }, "b": { "type": "string" } }));
+    let follows = closed(&json!({ "a": { "type": "string" }, "b": { "type": "string" } }));
     assert!(f.port.check("a-value", &follows).await.unwrap().is_empty());
     assert_eq!(f.port.register("a-value", &follows).await.unwrap().version, 2);
     // Nothing stands against the first version of a subject.
@@ -99,8 +99,8 @@ pub async fn a_schema_that_cannot_follow_is_refused_and_may_be_asked_about_befor
 }
 
 pub async fn a_subject_has_a_compatibility_of_its_own(f: Registry) {
-    f.port.register("a-value", &closed(json!({ "a": { "type": "string" } }))).await.unwrap();
-    f.port.register("b-value", &closed(json!({ "a": { "type": "null" } }))).await.unwrap();
+    f.port.register("a-value", &closed(&json!({ "a": { "type": "string" } }))).await.unwrap();
+    f.port.register("b-value", &closed(&json!({ "a": { "type": "null" } }))).await.unwrap();
     let default = f.port.compatibility("b-value").await.unwrap();
     for level in [Compatibility::FullTransitive, Compatibility::Forward, Compatibility::None] {
         f.port.set_compatibility("a-value", level).await.unwrap();
@@ -108,7 +108,7 @@ pub async fn a_subject_has_a_compatibility_of_its_own(f: Registry) {
     }
     assert_eq!(f.port.compatibility("b-value").await.unwrap(), default);
     // Under NONE anything goes.
-    f.port.register("a-value", &closed(json!({ "a": { "type": "integer" } }))).await.unwrap();
+    f.port.register("a-value", &closed(&json!({ "a": { "type": "integer" } }))).await.unwrap();
     fails_as(f.port.set_compatibility("nothing-value", Compatibility::Full).await, ErrorKind::NotFound);
 }
 
