@@ -415,8 +415,16 @@ pub async fn progress_tells_what_is_left(f: Fixture<dyn EventLog>) {
     let mut consumer = member(&f.port, "a").await;
     let mut story = Story::default();
     story.until(&mut consumer, "all records", |s| s.records.len() == 40).await;
-    let progress = f.port.progress(&group(), &[topic("in")]).await.unwrap();
-    assert!(progress.iter().all(|p| p.at_end), "{progress:?}");
+    // What was settled is seen a moment later in a cluster.
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let progress = f.port.progress(&group(), &[topic("in")]).await.unwrap();
+        if progress.iter().all(|p| p.at_end) {
+            break;
+        }
+        assert!(Instant::now() < end, "{progress:?}");
+        tokio::task::yield_now().await;
+    }
     let groups = f.port.groups().await.unwrap();
     assert!(groups[0].committed.iter().all(|c| c.offset > 0));
 }
