@@ -24,6 +24,8 @@ const UNSTABLE: Duration = Duration::from_secs(20);
 
 /// How long a broker may not know a topic yet that another knows.
 const NEW_TOPIC: Duration = Duration::from_secs(1);
+/// How long a partition may be between two leaders. A cluster that does not answer at all takes longer to say so.
+const NEW_LEADER: Duration = Duration::from_secs(3);
 /// How long to wait before such a question is asked again.
 const AGAIN: Duration = Duration::from_millis(20);
 
@@ -82,10 +84,13 @@ impl Cluster {
 
     /// The offset that `wanted` stands for in each of these partitions.
     async fn offsets_at(self: &Arc<Self>, partitions: &[TopicPartition], wanted: i64, view: View) -> Result<Vec<i64>> {
-        let end = Instant::now() + NEW_TOPIC;
+        let began = Instant::now();
         loop {
             match self.offsets_once(partitions, wanted, view).await {
-                Err(error) if error.kind() == ErrorKind::NotFound && Instant::now() < end => {
+                Err(error) if error.kind() == ErrorKind::NotFound && began.elapsed() < NEW_TOPIC => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                Err(error) if error.kind() == ErrorKind::Unreachable && began.elapsed() < NEW_LEADER => {
                     tokio::time::sleep(AGAIN).await;
                 }
                 answered => return answered,

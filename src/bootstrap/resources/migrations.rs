@@ -22,8 +22,30 @@ pub(in crate::bootstrap) async fn plan(ports: &Ports, plan: &mut Plan) -> Result
         action: Action::Create,
         detail: "tables, roles and rights of the catalog".to_owned(),
     });
+    let pending: Vec<Change> = pending.collect();
+    if pending.is_empty() {
+        return look_through_the_catalog(ports, plan).await;
+    }
     plan.changes.extend(pending);
     Ok(())
+}
+
+/// The tables are there. Whether the catalog serves them, and to us, only it can say: its server may have missed that they
+/// were made, and is told again by migrating again.
+async fn look_through_the_catalog(ports: &Ports, plan: &mut Plan) -> Result<()> {
+    match ports.catalog.identity().await {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::Unprepared => {
+            plan.changes.push(Change {
+                kind: Kind::Migration,
+                name: "schema_cache".to_owned(),
+                action: Action::Update,
+                detail: "have the catalog's server look at its schema again".to_owned(),
+            });
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// All that are pending are applied under one lock, so the first of them is all of them.

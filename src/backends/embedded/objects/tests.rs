@@ -44,7 +44,7 @@ async fn a_copy_shares_the_file_and_outlives_its_source() {
 async fn a_store_that_only_reads_makes_nothing() {
     let data = tempfile::tempdir().unwrap();
     let store = FolderStore::new(data.path());
-    assert_eq!(store.head(&at("a")).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(store.head(&at("a")).await.unwrap_err().kind(), ErrorKind::Unprepared);
     assert!(store.capacity().await.unwrap().unwrap().total_bytes > 0);
     assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 0);
 }
