@@ -21,7 +21,7 @@ fishdir := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites demo build test lint lint-rust lint-docs lint-schemas lint-dependencies fmt bench bench-real \
-        generate check-generated stack-up stack-status stack-env stack-down test-real soak test-compose install uninstall \
+        generate check-generated stack-up stack-status stack-env stack-down test-real test-outages soak test-compose install uninstall \
         clean
 
 help: ## list the targets
@@ -72,7 +72,10 @@ stack-down: ## stop what stack-up started; the data stays
 	@stack/stack down
 
 test-real: prerequisites stack-up ## run the tests that need the real servers
-	stack_env=$$(stack/stack env) && eval "$$stack_env" && $(CARGO) test --release --locked --test real --test outages $(TEST_ARGS)
+	stack_env=$$(stack/stack env) && eval "$$stack_env" && $(CARGO) test --release --locked --test real $(TEST_ARGS)
+
+test-outages: prerequisites stack-up ## kill the real servers and cut their network while files go through
+	stack_env=$$(stack/stack env) && eval "$$stack_env" && $(CARGO) test --release --locked --test outages $(TEST_ARGS)
 
 soak: prerequisites stack-up ## kill every server in turn while 20,000 files go through (MFCTL_TEST_FILES)
 	stack_env=$$(stack/stack env) && eval "$$stack_env" && MFCTL_TEST_FILES=$${MFCTL_TEST_FILES:-20000} \

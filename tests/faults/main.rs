@@ -5,7 +5,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod full;
 mod hostile;
 mod kills;
 mod many;
