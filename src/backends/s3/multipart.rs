@@ -26,6 +26,9 @@ use crate::domain::ObjectRef;
 use crate::failpoint;
 use crate::ports::{ByteSource, Error, ErrorKind, PutOptions, Result};
 
+/// How often a put begins anew because its upload was taken for a leftover.
+const TAKEN_AWAY: usize = 8;
+
 /// The uploads that this process is working on: nobody's leftovers.
 #[derive(Debug, Default)]
 pub(super) struct Live(Mutex<HashSet<String>>);
@@ -151,7 +154,24 @@ impl Shared {
         Ok(best)
     }
 
+    /// Begins an upload. Another put of this process may take a new one for a leftover before we can say that it is ours:
+    /// then it is that put's, and one more is begun.
     async fn begin<'a>(&'a self, at: &'a ObjectRef, part_size: u64, options: &PutOptions) -> Result<Upload<'a>, Fault> {
+        for _ in 0..TAKEN_AWAY {
+            if let Some(upload) = self.begin_one(at, part_size, options).await? {
+                return Ok(upload);
+            }
+        }
+        let what = format!("store object {at}: others of this process store it at the same time");
+        Err(Error::new(ErrorKind::Conflict, what).into())
+    }
+
+    async fn begin_one<'a>(
+        &'a self,
+        at: &'a ObjectRef,
+        part_size: u64,
+        options: &PutOptions,
+    ) -> Result<Option<Upload<'a>>, Fault> {
         let create = |summed: bool| {
             let request = self
                 .clients
@@ -173,9 +193,11 @@ impl Shared {
         let begun = begun?;
         self.saw(&at.bucket);
         let id = begun.upload_id().unwrap_or_default();
-        let nameless = || Error::new(ErrorKind::Internal, format!("store object {at}: the upload has no id"));
-        let working = self.live.take(id).filter(|_| !id.is_empty()).ok_or_else(nameless)?;
-        Ok(Upload { at, working, part_size, there: Listed::default(), summed })
+        if id.is_empty() {
+            return Err(Error::new(ErrorKind::Internal, format!("store object {at}: the upload has no id")).into());
+        }
+        let working = self.live.take(id);
+        Ok(working.map(|working| Upload { at, working, part_size, there: Listed::default(), summed }))
     }
 
     /// Sends the parts as they come, several at a time, but those that are there.
