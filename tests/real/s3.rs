@@ -4,7 +4,6 @@ mod admin;
 mod faults;
 mod large;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -36,7 +35,6 @@ fn config() -> S3Config {
         bucket_prefix: format!("t{:012x}-", fastrand::u64(..1 << 48)),
         part_size: None,
         concurrency: 8,
-        scratch: PathBuf::new(),
         metrics: Arc::default(),
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::embedded::{self, DataFolder, OpenMode};
+use super::super::embedded::{self, OpenMode};
 use super::super::http::{Auth, HttpOptions};
 use super::super::kafka::{KafkaConfig, KafkaLog, Mechanism, Sasl, Security};
 use super::super::log_operators::LogOperators;
@@ -43,7 +43,7 @@ pub(super) async fn open(
     let folder = embedded::open_folder(&settings.profile.data_dir, OpenMode::MayCreate).await?;
     let log: Arc<dyn crate::ports::EventLog> = Arc::new(KafkaLog::new(wiring.kafka()?)?);
     let local = embedded::local(&folder);
-    let store = Arc::new(S3Store::new(&wiring.s3(&folder)?)?);
+    let store = Arc::new(S3Store::new(&wiring.s3()?)?);
     Ok(Ports {
         operators: Arc::new(LogOperators::new(Arc::clone(&log))),
         log,
@@ -155,7 +155,7 @@ impl Wiring<'_> {
         }))
     }
 
-    fn s3(&self, folder: &DataFolder) -> Result<S3Config> {
+    fn s3(&self) -> Result<S3Config> {
         let s3 = self.required(self.settings.profile.services.s3.as_ref(), "s3", "endpoint")?;
         let address = s3.endpoint.clone().unwrap_or_else(|| Url("https://".to_owned()));
         let secret_key = self.required(s3.secret_key.as_ref(), "s3", "secret_key")?;
@@ -173,7 +173,6 @@ impl Wiring<'_> {
             bucket_prefix: s3.bucket_prefix.clone().unwrap_or_default(),
             part_size: s3.part_size.map(|size| size.0),
             concurrency: usize::try_from(s3.concurrency).unwrap_or(usize::MAX),
-            scratch: folder.tmp_dir(),
             metrics: Arc::clone(&self.metrics),
         })
     }

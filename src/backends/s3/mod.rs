@@ -25,7 +25,7 @@ mod read;
 mod uploads;
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -74,8 +74,6 @@ pub struct S3Config {
     pub part_size: Option<u64>,
     /// Parts in flight at the same time, over all objects.
     pub concurrency: usize,
-    /// Room for temporary files. Not used: [`ObjectStore::local`] is told its folder.
-    pub scratch: PathBuf,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
 }
