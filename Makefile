@@ -44,6 +44,8 @@ lint: lint-rust lint-docs lint-schemas lint-dependencies ## check format, lints,
 lint-rust: prerequisites
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --all-targets --locked -- -D warnings
+	# Of `all`, cargo leaves out the tests that need the real servers.
+	$(CARGO) clippy --release --test real --test outages --locked -- -D warnings
 
 lint-docs:
 	@command -v npx >/dev/null || { echo 'make lint needs npx (Node.js 20 or newer) to check the documents' >&2; exit 1; }

@@ -77,9 +77,8 @@ impl HttpOptions {
             ErrorKind::Timeout
         } else if error.is_builder() {
             ErrorKind::Invalid
-        } else if error.is_decode() {
-            ErrorKind::Internal
         } else {
+            // A body that breaks off, too, which reqwest calls one that cannot be decoded.
             ErrorKind::Unreachable
         };
         let hint = tls::handshake_hint(&error, &self.settings);
@@ -184,6 +183,23 @@ mod tests {
         assert_eq!(header, "Bearer t0ken");
         assert!(!format!("{header:?}").contains("t0ken"));
         assert!(Auth::Bearer(Secret::new("a\nb")).header().is_err());
+    }
+
+    /// A server that was killed, or a connection that was cut, in the middle of an answer.
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_is_an_outage() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n[{").await;
+        });
+        let options = HttpOptions::direct("profile.x.postgrest");
+        let response = options.client().unwrap().get(format!("http://{address}/")).send().await.unwrap();
+        let error = body(response, &options, "stage assets").await.unwrap_err();
+        assert!(error.kind().is_dependency(), "{error:?}");
     }
 
     #[test]

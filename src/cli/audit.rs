@@ -14,7 +14,8 @@ use crate::ops::audit::{self, AuditOptions, AuditProgress, AuditReport};
 /// Arguments of `mfctl audit`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-A disagreement is reported only if a second look still shows it, so a live platform can be audited.
+A disagreement is reported only if a second look still shows it, so a live platform can be audited. What is audited is
+the profile's tenant; objects of other tenants in the same buckets are counted.
 
 Examples:
   mfctl audit                        everything, reading every original back
@@ -42,8 +43,9 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         AuditOptions { hash_objects: !args.sizes_only, second_look_after: Duration::from_millis(args.second_look_ms) };
     let progress = Shown { out: cx.out().clone(), bar: Mutex::new(None) };
     let stop = cx.stop()?;
+    let target = &connected.target;
     let report = tokio::select! {
-        report = audit::run(&connected.ports, &connected.target.environment, options, &progress) => report?,
+        report = audit::run(&connected.ports, &target.environment, &target.tenant, options, &progress) => report?,
         reason = stop.wait() => return Err(super::signals::stopped(reason, "the audit was stopped; it changes nothing")),
     };
     drop(progress);
@@ -95,6 +97,9 @@ impl Render for AuditReport {
         page.field("  revoked", count(self.revoked));
         page.field("assets", count(self.assets));
         page.field("objects", count(self.objects));
+        if self.objects_of_others > 0 {
+            page.field("  of other tenants", count(self.objects_of_others));
+        }
         page.field("events", count(self.events));
         page.field("garbage", count(self.garbage));
         page.field("unverifiable", count(self.unverifiable));

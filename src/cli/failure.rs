@@ -192,6 +192,12 @@ impl Failure {
         self.kind
     }
 
+    /// Whether a dependency is at fault, which passes.
+    #[must_use]
+    pub const fn is_outage(&self) -> bool {
+        matches!(self.kind, FailureKind::Unreachable | FailureKind::Full)
+    }
+
     /// The process's exit code.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {

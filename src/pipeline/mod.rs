@@ -3,6 +3,7 @@
 pub mod enrich;
 pub mod ingest;
 pub mod mime;
+pub mod patience;
 pub mod persist;
 pub mod retry;
 pub mod stop;

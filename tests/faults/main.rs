@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod full;
 mod hostile;
 mod kills;
 mod many;

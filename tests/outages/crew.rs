@@ -58,8 +58,7 @@ impl<'a> Crew<'a> {
         let began = Instant::now();
         eventually_within(patience, "the lag is worked off", || {
             for worker in &mut self.workers {
-                let alive = worker.is_alive();
-                assert!(alive, "{what}: a worker ended by itself");
+                assert_eq!(worker.ended(), None, "{what}: a worker ended by itself");
             }
             let ran = self.site.run(["lag", "-o", "json"]);
             ran.code == 0 && ran.json()["groups"].as_array().unwrap().iter().all(|group| group["lag"] == 0)

@@ -520,7 +520,6 @@ async fn work(consumer: &mut Consumer, random: &mut fastrand::Rng) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-#[expect(clippy::print_stdout, reason = "the test harness shows it when the test fails")]
 async fn members_that_come_go_die_and_are_cut_off_emit_each_input_once() {
     let given = std::env::var("MFCTL_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed: u64 = given.unwrap_or_else(|| fastrand::u64(..));

@@ -39,11 +39,11 @@ fn a_tenant_sees_only_its_own_rows() {
         let jobs = site.json(["jobs", "list"], &[0]);
         assert_eq!(jobs["jobs"].as_array().unwrap().len(), 1, "{jobs:#}");
     }
-    // An audit of one tenant takes the objects of the others in the shared buckets for nobody's: the two counts are all
-    // that can be compared.
+    // Each is whole, beside an original and the texts of the other.
     for site in [left, right] {
-        let report = site.json(["audit"], &[0, 10]);
+        let report = site.audit();
         assert_eq!((&report["files"], &report["enriched"], &report["assets"]), (&2.into(), &2.into(), &2.into()));
+        assert_eq!((&report["objects"], &report["objects_of_others"]), (&4.into(), &4.into()), "{report:#}");
     }
 }
 

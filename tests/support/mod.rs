@@ -219,9 +219,12 @@ impl Running {
 
     /// Waits for its own end; answers its exit code, or the signal that ended it as a negative number.
     pub fn code(mut self) -> i32 {
-        use std::os::unix::process::ExitStatusExt;
-        let status = self.0.wait().unwrap();
-        status.code().unwrap_or_else(|| -status.signal().unwrap_or(0))
+        code_of(self.0.wait().unwrap())
+    }
+
+    /// As [`Running::code`] if it has ended, without waiting.
+    pub fn ended(&mut self) -> Option<i32> {
+        self.0.try_wait().unwrap().map(code_of)
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {
@@ -241,7 +244,7 @@ impl Running {
     }
 
     pub fn is_alive(&mut self) -> bool {
-        self.0.try_wait().unwrap().is_none()
+        self.ended().is_none()
     }
 
     /// Whether it stands still, as after SIGSTOP.
@@ -255,6 +258,11 @@ impl Running {
         let child = std::mem::replace(&mut self.0, Command::new("true").spawn().unwrap());
         Ran::from(child.wait_with_output().unwrap())
     }
+}
+
+fn code_of(status: std::process::ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status.code().unwrap_or_else(|| -status.signal().unwrap_or(0))
 }
 
 impl Drop for Running {

@@ -109,9 +109,11 @@ impl Context {
         self.closing.store(true, Ordering::Release);
     }
 
-    /// A line of librdkafka's log. What it calls an error is mostly a broken connection that it mends by itself.
+    /// A line of librdkafka's log. What it calls an error is mostly a broken connection that it mends by itself: each
+    /// client tells of each of its own, and what matters of it is told by the call that fails.
     pub(super) fn log_line(&self, level: i32, facility: &str, message: &str) {
         match level {
+            3..=4 if facility == "FAIL" => tracing::debug!(target: "kafka", facility, "{message}"),
             ..=2 => tracing::error!(target: "kafka", facility, "{message}"),
             3..=4 => tracing::warn!(target: "kafka", facility, "{message}"),
             5..=6 => tracing::debug!(target: "kafka", facility, "{message}"),

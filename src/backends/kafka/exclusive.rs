@@ -1,26 +1,25 @@
 //! The transactional producer without a group.
 
 use std::sync::Arc;
-
-use async_trait::async_trait;
-use tokio::task::JoinHandle;
+use std::time::Duration;
 
 use super::cluster::{Cluster, off_thread};
 use super::delivery::check_size;
 use super::publish::address;
-use super::transaction::{Transactions, Undone};
+use super::transaction::Undone;
+use super::transactor::{Outcome, Transactor, Waited};
 use crate::domain::{NewRecord, RecordAddress};
 use crate::ports::{Error, ErrorKind, ExclusiveProducer, Result};
+use async_trait::async_trait;
 
-type Outcome = std::result::Result<Vec<(i32, i64)>, Undone>;
+/// How often a caller that waits looks whether the producer still answers.
+const ROUND: Duration = Duration::from_secs(1);
 
 /// The only one of its id, until a later one is made.
 pub(super) struct Exclusive {
     cluster: Arc<Cluster>,
     id: String,
-    transactions: Option<Transactions>,
-    /// A call that goes on, should the caller not have waited for it.
-    sending: Option<JoinHandle<(Transactions, Outcome)>>,
+    transactor: Transactor,
 }
 
 impl Exclusive {
@@ -28,16 +27,19 @@ impl Exclusive {
     pub(super) async fn make(cluster: Arc<Cluster>, id: &str) -> Result<Self> {
         cluster.reach().await?;
         let (shared, wire) = (Arc::clone(&cluster), cluster.names.wire(id));
-        let transactions = Some(off_thread(move || Transactions::open(shared, wire)).await?);
-        Ok(Self { cluster, id: id.to_owned(), transactions, sending: None })
+        let transactor = off_thread(move || Transactor::open(shared, wire)).await?;
+        Ok(Self { cluster, id: id.to_owned(), transactor })
     }
 
+    /// Waits for a call that goes on, should its caller not have waited for it.
     async fn finish(&mut self) -> Option<Outcome> {
-        let done = self.sending.as_mut()?.await;
-        self.sending = None;
-        let (transactions, outcome) = done.ok()?;
-        self.transactions = Some(transactions);
-        Some(outcome)
+        loop {
+            match self.transactor.wait(ROUND).await {
+                Waited::Idle => return None,
+                Waited::Running => {}
+                Waited::Done(outcome) => return Some(outcome),
+            }
+        }
     }
 }
 
@@ -50,13 +52,8 @@ impl ExclusiveProducer for Exclusive {
         if records.is_empty() {
             return Ok(Vec::new());
         }
-        let defect = || Error::new(ErrorKind::Internal, format!("produce as {}", self.id));
-        let mut transactions = self.transactions.take().ok_or_else(defect)?;
         let topics: Vec<_> = records.iter().map(|record| record.topic.clone()).collect();
-        self.sending = Some(tokio::task::spawn_blocking(move || {
-            let outcome = transactions.run(&records, None);
-            (transactions, outcome)
-        }));
+        self.transactor.start(move |transactions| transactions.run(&records, None));
         match self.finish().await {
             Some(Ok(stand)) => Ok(topics.into_iter().zip(stand).map(address).collect()),
             Some(Err(Undone::Replaced)) => {
@@ -67,14 +64,6 @@ impl ExclusiveProducer for Exclusive {
             }
             Some(Err(Undone::Failed(error))) => Err(error),
             None => Err(Error::new(ErrorKind::Internal, format!("produce as {}", self.id))),
-        }
-    }
-}
-
-impl Drop for Exclusive {
-    fn drop(&mut self) {
-        if let Some(transactions) = self.transactions.take() {
-            super::consumer::off_to_close(move || drop(transactions));
         }
     }
 }

@@ -20,6 +20,7 @@ mod publish;
 mod reader;
 mod topics;
 mod transaction;
+mod transactor;
 
 use std::sync::Arc;
 

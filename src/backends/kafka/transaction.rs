@@ -18,6 +18,7 @@ use super::context::Context;
 use super::delivery::{Batch, hand_over};
 use super::error::{self, Failure};
 use super::ffi::{Membership, TransactionError, send_offsets};
+use super::transactor::{Outcome, Pulse};
 use crate::domain::NewRecord;
 use crate::failpoint;
 use crate::ports::{Error, ErrorKind, Result};
@@ -26,8 +27,10 @@ type Producer = BaseProducer<Context>;
 
 /// How long one call to the coordinator may take before events are served and it is made again.
 const STEP: Duration = Duration::from_secs(2);
-/// How long all tries of one step may take together.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long all tries of one step may take together. A transaction that was open for so long is void.
+const PATIENCE: Duration = Duration::from_millis(TRANSACTION_TIMEOUT_MS);
+/// How long a new producer may take to end what the one before left open.
+const OPENING: Duration = Duration::from_secs(30);
 /// How often a settlement is tried again while its group rebalances.
 const REBALANCES: u32 = 20;
 const REBALANCE_WAIT: Duration = Duration::from_millis(100);
@@ -73,13 +76,19 @@ pub(super) struct Transactions {
     producer: Producer,
     state: State,
     opened: Instant,
+    pulse: Arc<Pulse>,
 }
 
 impl Transactions {
-    /// Makes the producer, which fences the one before and ends what that left open.
-    pub(super) fn open(cluster: Arc<Cluster>, id: String) -> Result<Self> {
-        let producer = begin_anew(&cluster, &id)?;
-        Ok(Self { cluster, id, producer, state: State::Ended, opened: Instant::now() })
+    /// Makes the producer, which fences the one before and ends what that left open. The pulse beats whenever a call comes
+    /// back.
+    pub(super) fn open(cluster: Arc<Cluster>, id: String, pulse: Arc<Pulse>) -> Result<Self> {
+        let producer = begin_anew(&cluster, &id, &pulse)?;
+        Ok(Self { cluster, id, producer, state: State::Ended, opened: Instant::now(), pulse })
+    }
+
+    pub(super) fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.pulse)
     }
 
     /// Whether it is known what became of the last transaction.
@@ -98,7 +107,7 @@ impl Transactions {
         match self.state {
             State::Replaced => Err(Undone::Replaced),
             State::Broken => {
-                self.producer = begin_anew(&self.cluster, &self.id).map_err(Undone::Failed)?;
+                self.producer = begin_anew(&self.cluster, &self.id, &self.pulse).map_err(Undone::Failed)?;
                 self.state = State::Ended;
                 Ok(())
             }
@@ -107,18 +116,14 @@ impl Transactions {
     }
 
     /// One transaction. Tried again while the group rebalances and this member keeps what it has.
-    pub(super) fn run(
-        &mut self,
-        records: &[NewRecord],
-        commit: Option<&Commit>,
-    ) -> std::result::Result<Vec<(i32, i64)>, Undone> {
+    pub(super) fn run(&mut self, records: &[NewRecord], commit: Option<&Commit>) -> Outcome {
         self.resolve()?;
         let mut rebalances = 0;
         loop {
             let tried = self.try_once(records, commit);
             let Err(Trial::Rebalancing(failure)) = tried else { return tried.map_err(Trial::into_undone) };
             rebalances += 1;
-            if rebalances > REBALANCES {
+            if rebalances > REBALANCES || self.pulse.is_abandoned() {
                 return Err(Undone::Failed(self.cluster.error("settle while the group rebalances", failure)));
             }
             std::thread::sleep(REBALANCE_WAIT);
@@ -157,9 +162,7 @@ impl Transactions {
             let end = Instant::now() + PATIENCE;
             let handed = loop {
                 match hand_over(&self.producer, &topic, record, (&batch, index)) {
-                    Err(failure) if failure.code == Code::QueueFull && Instant::now() < end => {
-                        self.producer.poll(Duration::from_millis(5));
-                    }
+                    Err(failure) if failure.code == Code::QueueFull && Instant::now() < end => self.serve(),
                     handed => break handed,
                 }
             };
@@ -171,7 +174,7 @@ impl Transactions {
         }
         // Each ends within the producer's message timeout, one way or the other.
         while batch.left() > 0 || self.producer.in_flight_count() > 0 {
-            self.producer.poll(Duration::from_millis(1));
+            self.serve();
         }
         let outcome = match stuck {
             Some(stuck) => Err(stuck),
@@ -287,6 +290,7 @@ impl Transactions {
 
     fn serve(&self) {
         self.producer.poll(Duration::from_millis(1));
+        self.pulse.beat();
     }
 }
 
@@ -328,17 +332,19 @@ impl Commit {
 }
 
 /// Makes a producer and waits until the transactions before it are ended.
-fn begin_anew(cluster: &Cluster, id: &str) -> Result<Producer> {
+fn begin_anew(cluster: &Cluster, id: &str, pulse: &Pulse) -> Result<Producer> {
     let made = cluster.config.transactional(id).create_with_context(cluster.context());
     let producer: Producer = made.map_err(|error| cluster.error("make a transactional producer", error))?;
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + OPENING;
     loop {
         let error = match producer.init_transactions(STEP) {
             Ok(()) => return Ok(producer),
             Err(error) => reason(error),
         };
         producer.poll(Duration::from_millis(1));
-        if !error.retriable || cluster.trouble.refusal().is_some() || Instant::now() >= end {
+        pulse.beat();
+        let over = Instant::now() >= end || pulse.is_abandoned();
+        if !error.retriable || cluster.trouble.refusal().is_some() || over {
             return Err(cluster.error(format!("begin to produce as {id}"), Failure::from(error)));
         }
     }

@@ -72,6 +72,11 @@ where
         }
         SdkError::ResponseError(unread) => {
             let status = unread.raw().status().as_u16();
+            if (200..300).contains(&status) {
+                let cut = Error::new(ErrorKind::Unreachable, what)
+                    .hint(format!("if it lasts, check that `{settings}.endpoint` is an S3 store's address"));
+                return cut.because("the answer breaks off, or is not S3's").into();
+            }
             refused_by(None, Some("the answer is not S3's"), status, what, settings)
         }
         SdkError::TimeoutError(_) => Error::new(ErrorKind::Timeout, what).because("no answer in time").into(),

@@ -13,12 +13,14 @@ use super::report::{StageReport, WorkerReport, verdict};
 use super::{RunArgs, listen, upkeep};
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::{Failure, Result};
+use crate::cli::signals;
 use crate::cli::target::{DataDirMode, TargetKind};
 use crate::domain::Stage;
 use crate::events::EventCodec;
 use crate::pipeline::enrich::Enrich;
 use crate::pipeline::enrich::extract::Limits;
 use crate::pipeline::enrich::sandbox::Parser;
+use crate::pipeline::patience::patiently;
 use crate::pipeline::persist::Persist;
 use crate::pipeline::stop::{Stop, StopReason, Stopper};
 use crate::pipeline::worker::{self, Ended, Health, Outcome, Until, WorkerOptions, WorkerPorts};
@@ -38,8 +40,7 @@ pub(super) async fn run(args: &RunArgs, stages: &[Stage], settings: Settings, cx
         Some(address) => Some(listen::bind(address).await?),
         None => None,
     };
-    let connected = cx.connect_to(settings, DataDirMode::MayCreate).await?;
-    check_topics(&connected, stages).await?;
+    let connected = begin(settings, stages, &stop, cx).await?;
     let staging_kept = Duration::from_secs(u64::from(connected.settings.retention.staging_days) * 24 * 60 * 60);
     let (ports, buckets) = (connected.ports.clone(), connected.buckets.clone());
     let keeper = upkeep::Keeper { ports, buckets, staging_kept };
@@ -72,6 +73,22 @@ pub(super) async fn run(args: &RunArgs, stages: &[Stage], settings: Settings, cx
     let report = WorkerReport::of(reports, began.elapsed().as_secs_f64());
     cx.out().print(&report)?;
     verdict(&ends, report.dead_lettered)
+}
+
+/// Connects, and makes sure that the topics are there. Servers that are down are waited for: after a power cut everything
+/// comes up in any order.
+async fn begin(settings: Settings, stages: &[Stage], stop: &Stop, cx: &Context) -> Result<Connected> {
+    let give_up = settings.worker.give_up_after;
+    let outage = |failure: &Failure| failure.is_outage().then(|| failure.to_string());
+    let connect = || async {
+        let connected = cx.connect_to(settings.clone(), DataDirMode::MayCreate).await?;
+        check_topics(&connected, stages).await?;
+        Ok(connected)
+    };
+    tokio::select! {
+        connected = patiently(give_up, stop, outage, connect) => connected,
+        reason = stop.wait() => Err(signals::stopped(reason, format!("stopped: {reason}"))),
+    }
 }
 
 /// Logs go to stderr from here on. `-q` leaves warnings, `-v` adds each batch.

@@ -8,7 +8,7 @@ use crate::domain::dead_letter::{RedriveMark, Resolution};
 use crate::domain::event::{AnyEvent, Common, unframe};
 use crate::domain::names::topics;
 use crate::domain::partition::for_key;
-use crate::domain::{AssetId, EnvName, Record, Revision, Stage, TopicName, TopicPartition};
+use crate::domain::{AssetId, EnvName, Record, Revision, Stage, Tenant, TopicName, TopicPartition};
 use crate::events::ledger::Ledger;
 use crate::ports::{Error, ErrorKind, FetchLimits, PartitionOffsets, Ports, Result};
 
@@ -40,11 +40,12 @@ impl LogView {
     pub(super) async fn read(
         ports: &Ports,
         env: &EnvName,
+        tenant: &Tenant,
         findings: &mut Findings,
         progress: &dyn AuditProgress,
     ) -> Result<Self> {
         // Inputs first, outputs last: what moves on between the reads is seen in both places rather than in neither.
-        let mut reader = Reader { ports, findings, progress, read: 0 };
+        let mut reader = Reader { ports, tenant, findings, progress, read: 0 };
         let to_persist = reader.pending(env, Stage::Persist).await?;
         let to_enrich = reader.pending(env, Stage::Enrich).await?;
         let dead = reader.dead().await?;
@@ -95,6 +96,7 @@ impl LogView {
 
 struct Reader<'a> {
     ports: &'a Ports,
+    tenant: &'a Tenant,
     findings: &'a mut Findings,
     progress: &'a dyn AuditProgress,
     read: u64,
@@ -141,11 +143,15 @@ impl Reader<'_> {
         let mut emitted = Emitted::default();
         for at in self.spans(topic).await? {
             emitted.lows.push(at.span.low);
-            let (counts, returned) = (&mut emitted.counts, &mut emitted.returned);
+            let (counts, returned, tenant) = (&mut emitted.counts, &mut emitted.returned, self.tenant);
             self.each(&at.at, at.span.low, at.span.high, |findings, record| {
+                let common = common_of(&record);
+                if common.as_ref().is_some_and(|common| common.tenant != *tenant) {
+                    return;
+                }
                 findings.report.events += 1;
                 let is_return = RedriveMark::of(&record.headers).is_some();
-                match common_of(&record) {
+                match common {
                     Some(common) if is_return => drop(returned.insert((common.asset_id, common.revision))),
                     Some(common) => *counts.entry((common.asset_id, common.revision)).or_default() += 1,
                     None => findings.violation(

@@ -1,6 +1,6 @@
 //! Checks assets against objects and events, and objects against assets.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures_util::StreamExt;
 
@@ -9,7 +9,9 @@ use super::log_view::LogView;
 use super::report::{Findings, ViolationKind};
 use super::{AuditOptions, AuditProgress};
 use crate::domain::names::{Buckets, keys};
-use crate::domain::{Asset, AssetId, AssetState, BucketName, EventId, JobId, ObjectKey, ObjectRef, Sha256, Stage};
+use crate::domain::{
+    Asset, AssetId, AssetState, BucketName, EventId, JobId, ObjectKey, ObjectRef, Sha256, Stage, Tenant,
+};
 use crate::ops::digest;
 use crate::ports::{AssetFilter, Error, ErrorKind, ListedObject, ObjectStore, Ports, Result};
 
@@ -20,6 +22,7 @@ const READERS: usize = 4;
 /// Every asset has its object and its events.
 pub(super) async fn check_assets(
     ports: &Ports,
+    tenant: &Tenant,
     log: &LogView,
     buckets: &Buckets,
     options: AuditOptions,
@@ -28,9 +31,10 @@ pub(super) async fn check_assets(
 ) -> Result<()> {
     findings.report.hashed = options.hash_objects;
     let mut known: HashMap<AssetId, AssetState> = HashMap::new();
+    let filter = AssetFilter { tenant: Some(tenant.clone()), ..AssetFilter::default() };
     let mut cursor = None;
     loop {
-        let page = ports.catalog.list(&AssetFilter::default(), cursor.as_deref(), PAGE).await?;
+        let page = ports.catalog.list(&filter, cursor.as_deref(), PAGE).await?;
         check_objects_of(ports, buckets, options, &page.items, findings).await?;
         check_searchable(ports, &page.items, findings).await?;
         for asset in &page.items {
@@ -192,23 +196,33 @@ fn check_events_have_assets(log: &LogView, known: &HashMap<AssetId, AssetState>,
     }
 }
 
+/// Whom an object belongs to, by its key.
+enum Owner {
+    Asset(AssetId),
+    /// A tenant other than the audit's.
+    Other,
+    Nobody,
+}
+
 /// Every object belongs to something.
 pub(super) async fn check_objects(
     ports: &Ports,
+    tenant: &Tenant,
     buckets: &Buckets,
     findings: &mut Findings,
     progress: &dyn AuditProgress,
 ) -> Result<()> {
-    for bucket in buckets.all() {
+    let mut owners = Owners { tenant, others: HashSet::new() };
+    // Originals before what is derived from them: a key of the latter says nothing of its tenant.
+    for bucket in [&buckets.staging, &buckets.originals, &buckets.derived] {
         let mut after: Option<ObjectKey> = None;
         loop {
             let mut page = ports.objects.list(bucket, "", after.as_ref(), PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.key.clone());
             page.retain(|object| object.key != keys::marker());
-            findings.report.objects += page.len() as u64;
-            check_page(ports, buckets, bucket, &page, findings).await?;
-            progress.done(findings.report.objects);
+            check_page(ports, buckets, bucket, &page, &mut owners, findings).await?;
+            progress.done(findings.report.objects + findings.report.objects_of_others);
         }
     }
     Ok(())
@@ -219,23 +233,37 @@ async fn check_page(
     buckets: &Buckets,
     bucket: &BucketName,
     page: &[ListedObject],
+    owners: &mut Owners<'_>,
     findings: &mut Findings,
 ) -> Result<()> {
     if *bucket == buckets.staging {
         for object in page {
+            if owners.is_staged_by_other(&object.key) {
+                findings.report.objects_of_others += 1;
+                continue;
+            }
+            findings.report.objects += 1;
             let at = ObjectRef { bucket: bucket.clone(), key: object.key.clone() };
             check_staged(ports, &at, findings).await?;
         }
         return Ok(());
     }
-    let owners: Vec<_> = page.iter().map(|object| owner_of(&object.key)).collect();
-    let mut ids: Vec<_> = owners.iter().flatten().copied().collect();
-    ids.sort_unstable();
-    ids.dedup();
+    let page: Vec<_> = page.iter().map(|object| (object, owners.of(&object.key))).collect();
+    let ids = page.iter().filter_map(|(_, owner)| if let Owner::Asset(id) = owner { Some(*id) } else { None });
+    let ids: Vec<_> = ids.collect::<BTreeSet<_>>().into_iter().collect();
     let known: HashMap<_, _> =
         ports.catalog.assets(&ids).await?.into_iter().map(|asset| (asset.asset_id, asset)).collect();
-    for (object, owner) in page.iter().zip(owners) {
-        match owner.and_then(|id| known.get(&id)) {
+    for (object, owner) in page {
+        let asset = match owner {
+            Owner::Other => {
+                findings.report.objects_of_others += 1;
+                continue;
+            }
+            Owner::Asset(id) => known.get(&id),
+            Owner::Nobody => None,
+        };
+        findings.report.objects += 1;
+        match asset {
             None => findings.violation(
                 ViolationKind::OrphanObject,
                 format!("{bucket}/{}", object.key),
@@ -248,16 +276,44 @@ async fn check_page(
     Ok(())
 }
 
-/// The asset that an original or a derivative belongs to.
-fn owner_of(key: &ObjectKey) -> Option<AssetId> {
-    let parts: Vec<_> = key.as_str().split('/').collect();
-    match parts[..] {
-        [tenant, "sha256", _, _, sha256] => {
-            let (tenant, sha256) = (tenant.parse().ok()?, sha256.parse().ok()?);
-            (keys::original(&tenant, &sha256) == *key).then(|| AssetId::of(&tenant, &sha256))
+/// Tells whom objects belong to.
+struct Owners<'a> {
+    tenant: &'a Tenant,
+    /// Assets of other tenants, by their originals: 16 bytes each.
+    others: HashSet<AssetId>,
+}
+
+impl Owners<'_> {
+    /// Whom an original or a derivative belongs to.
+    fn of(&mut self, key: &ObjectKey) -> Owner {
+        let parts: Vec<_> = key.as_str().split('/').collect();
+        match parts[..] {
+            [tenant, "sha256", _, _, sha256] => {
+                let (Ok(tenant), Ok(sha256)) = (tenant.parse::<Tenant>(), sha256.parse()) else { return Owner::Nobody };
+                let asset = AssetId::of(&tenant, &sha256);
+                if keys::original(&tenant, &sha256) != *key {
+                    Owner::Nobody
+                } else if tenant == *self.tenant {
+                    Owner::Asset(asset)
+                } else {
+                    self.others.insert(asset);
+                    Owner::Other
+                }
+            }
+            [asset, revision, _] if revision.parse::<u32>().is_ok() => match asset.parse() {
+                Ok(asset) if self.others.contains(&asset) => Owner::Other,
+                Ok(asset) => Owner::Asset(asset),
+                Err(_) => Owner::Nobody,
+            },
+            _ => Owner::Nobody,
         }
-        [asset, revision, _] => revision.parse::<u32>().ok().and_then(|_| asset.parse().ok()),
-        _ => None,
+    }
+
+    fn is_staged_by_other(&self, key: &ObjectKey) -> bool {
+        let parts: Vec<_> = key.as_str().split('/').collect();
+        let [tenant, job, event] = parts[..] else { return false };
+        let staged = job.parse::<JobId>().is_ok() && event.parse::<EventId>().is_ok();
+        staged && tenant.parse::<Tenant>().is_ok_and(|tenant| tenant != *self.tenant)
     }
 }
 

@@ -67,8 +67,11 @@ pub struct AuditReport {
     pub revoked: u64,
     /// Assets in the catalog.
     pub assets: u64,
-    /// Objects in the three buckets.
+    /// Objects in the three buckets, without those of other tenants.
     pub objects: u64,
+    /// Objects of other tenants in them, which that tenant's audit looks at.
+    #[serde(default)]
+    pub objects_of_others: u64,
     /// Events on `media.*`.
     pub events: u64,
     /// Leftovers of settled events: harmless, removed by the staging lifecycle.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::engine::Engine;
-use super::patience::patiently;
+use super::patiently;
 use super::record::Settled;
 use super::stage::{Sorted, Taken};
 use super::walk::Candidate;

@@ -12,7 +12,6 @@ mod filter;
 mod job;
 mod manifest;
 pub mod metadata;
-mod patience;
 mod read;
 mod record;
 mod space;
@@ -30,11 +29,14 @@ pub use wait::{Waited, wait_for};
 pub use walk::LeftOut;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use filter::{PathFilter, TypeFilter};
 use spec::JobSpec;
 
 use crate::domain::JobId;
+use crate::pipeline::patience;
+use crate::pipeline::stop::Stop;
 use crate::ports;
 
 /// Why an ingest did not run, or not to its end.
@@ -61,6 +63,21 @@ pub enum Error {
     /// It would leave too little of the disk free.
     #[error("{0}")]
     NoRoom(String),
+}
+
+/// After this long without an answer the job is interrupted, and can be resumed.
+const GIVE_UP: Duration = Duration::from_secs(60);
+
+/// Waits for a dependency. A full store is not waited for.
+async fn patiently<T, F>(stop: &Stop, call: impl FnMut() -> F) -> ports::Result<T>
+where
+    F: Future<Output = ports::Result<T>>,
+{
+    let waited_for = |error: &ports::Error| {
+        let passes = error.kind().is_dependency() && error.kind() != ports::ErrorKind::Full;
+        passes.then(|| error.full())
+    };
+    patience::patiently(GIVE_UP, stop, waited_for, call).await
 }
 
 /// Which files are taken, ready to be asked.

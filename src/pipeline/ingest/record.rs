@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::batch::Verdict;
 use super::engine::Engine;
-use super::patience::patiently;
+use super::patiently;
 use super::stage::{Refused, Taken};
 use crate::domain::event::{Common, IngestRaw, Metadata};
 use crate::domain::job::{FileOutcome, FileStep, JobOutcome, JournalFile, Refusal, RefusalKind};

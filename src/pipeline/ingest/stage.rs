@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::engine::Engine;
 use super::metadata::{self, Known};
-use super::patience::patiently;
+use super::patiently;
 use super::read::{self, Kind, Reading, SMALL, Stat, refusal, unreadable};
 use super::stream::{Broken, HashingFile};
 use super::walk::Candidate;

@@ -111,10 +111,29 @@ impl<S: Step> Loop<S> {
 
     /// Runs to the end.
     pub(super) async fn run(mut self, stop: &Stop) -> Outcome {
-        let ended = loop {
+        let (stage, drain_timeout) = (self.cx.step.stage(), self.cx.options.drain_timeout);
+        // A call to the log may take longer than a stop may.
+        let overdue = async {
+            let reason = stop.wait().await;
+            tokio::time::sleep(drain_timeout + LONGEST_SLEEP).await;
+            reason
+        };
+        let ended = tokio::select! {
+            ended = self.turns(stop) => ended,
+            reason = overdue => {
+                tracing::warn!(%stage, "what is in flight does not end in time, and is done again by who comes next");
+                Ended::Asked(reason)
+            }
+        };
+        Outcome { summary: self.farewell().await, ended }
+    }
+
+    /// Turns until it is over, and answers why.
+    async fn turns(&mut self, stop: &Stop) -> Ended {
+        loop {
             self.watch(stop);
             if let Some(ended) = self.end() {
-                break ended;
+                return ended;
             }
             self.dispatch();
             self.take_in();
@@ -124,8 +143,7 @@ impl<S: Step> Loop<S> {
             if Instant::now() >= self.poll_due() {
                 self.poll().await;
             }
-        };
-        Outcome { summary: self.farewell().await, ended }
+        }
     }
 
     /// Hears signals and outages.

@@ -32,6 +32,7 @@ pub use step::{Leftover, RecordContext, Step, StepError, StepOutput};
 
 use crate::domain::GroupName;
 use crate::events::EventCodec;
+use crate::pipeline::patience::patiently;
 use crate::pipeline::retry::{Breaker, Policy};
 use crate::pipeline::stop::{Stop, StopReason};
 use crate::ports::{self, Catalog, Clock, ErrorKind, EventLog, FetchLimits, Subscription};
@@ -229,7 +230,8 @@ struct Station<S> {
     retried: std::sync::atomic::AtomicU64,
 }
 
-/// Runs a step over its topic until it is drained, asked to stop, or cannot go on.
+/// Runs a step over its topic until it is drained, asked to stop, or cannot go on. A dependency that is down when it begins
+/// is waited for as one that goes down later.
 ///
 /// # Errors
 /// When the group cannot be joined, or the input's schema is not registered.
@@ -245,17 +247,22 @@ pub async fn run<S: Step>(
         .group(ports.codec.env())
         .map_err(|error| ports::Error::new(ErrorKind::Invalid, format!("name the group of {stage}")).because(error))?;
     ports.metrics.declare(stage);
-    ports.codec.prepare(&stage.input()).await?;
-    ports.codec.prepare(&stage.output()).await?;
-    let consumer = ports
-        .log
-        .subscribe(Subscription {
-            group: group.clone(),
-            topics: vec![stage.input()],
-            instance: options.instance.clone(),
-            session_timeout: options.session_timeout,
-        })
-        .await?;
+    let subscription = Subscription {
+        group: group.clone(),
+        topics: vec![stage.input()],
+        instance: options.instance.clone(),
+        session_timeout: options.session_timeout,
+    };
+    let join = || async {
+        ports.codec.prepare(&stage.input()).await?;
+        ports.codec.prepare(&stage.output()).await?;
+        ports.log.subscribe(subscription.clone()).await
+    };
+    let outage = |error: &ports::Error| error.kind().is_dependency().then(|| error.full());
+    let consumer = tokio::select! {
+        joined = patiently(options.give_up_after, stop, outage, join) => joined?,
+        reason = stop.wait() => return Ok(Outcome { summary: Summary::default(), ended: Ended::Asked(reason) }),
+    };
     let breaker = Breaker::new(options.retry);
     let station = Station { step, ports, options, group, breaker, retried: Default::default() };
     Ok(lifecycle::Loop::new(Arc::new(station), consumer, health).run(stop).await)

@@ -45,6 +45,10 @@ fn kind_of(error: &rusqlite::Error) -> ErrorKind {
 fn kind_of_code(error: &rusqlite::ffi::Error) -> ErrorKind {
     match error.code {
         ErrorCode::DiskFull => ErrorKind::Full,
+        // The index of the WAL cannot grow: nothing else makes it fail.
+        ErrorCode::SystemIoFailure if error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE => ErrorKind::Full,
+        // The disk's fault, and no record's.
+        ErrorCode::SystemIoFailure => ErrorKind::Unreachable,
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => ErrorKind::Corrupt,
         ErrorCode::ReadOnly
         | ErrorCode::PermissionDenied
@@ -69,6 +73,9 @@ fn hint_of(kind: ErrorKind, code: Option<ErrorCode>) -> Option<&'static str> {
         ErrorKind::Full => Some("free space on the data folder's disk, then try again: nothing was lost"),
         ErrorKind::Corrupt if code.is_some() => {
             Some("the data folder's file is damaged: stop every mfctl on it and restore it from a backup")
+        }
+        ErrorKind::Unreachable => {
+            Some("the disk of the data folder fails: look at its free space, and for its errors in the kernel's log")
         }
         ErrorKind::Denied => Some("check who owns the data folder, and its permissions"),
         ErrorKind::Timeout => Some("another process holds the data folder: look for a stopped mfctl, then try again"),

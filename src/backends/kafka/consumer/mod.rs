@@ -25,7 +25,7 @@ use super::cluster::{Cluster, off_thread};
 use super::context::Context;
 use super::error::Failure;
 use super::ffi::{EventBell, PartitionQueue};
-use super::transaction::{Transactions, Undone};
+use super::transactor::Transactor;
 use crate::domain::{Record, TopicPartition};
 use crate::ports::{Error, ErrorKind, FetchLimits, GroupConsumer, Poll, Result, Settlement, Subscription};
 
@@ -77,8 +77,7 @@ pub(super) struct Member {
     /// All brokers were down lately: to be looked at.
     doubt: bool,
     failed: Option<Error>,
-    transactions: Option<Transactions>,
-    settling: Option<JoinHandle<(Transactions, std::result::Result<(), Undone>)>>,
+    transactor: Transactor,
     rewinding: Option<JoinHandle<Result<()>>>,
     rewind_due: bool,
 }
@@ -97,7 +96,7 @@ impl Member {
 
     fn make(cluster: Arc<Cluster>, subscription: Subscription) -> Result<Self> {
         let (group, instance) = (cluster.names.wire(subscription.group.as_str()), &subscription.instance);
-        let transactions = Transactions::open(Arc::clone(&cluster), format!("{group}.{instance}"))?;
+        let transactor = Transactor::open(Arc::clone(&cluster), format!("{group}.{instance}"))?;
         let what = || format!("join group {}", subscription.group);
         let config = cluster.config.member(&group, instance, subscription.session_timeout);
         let made = config.create_with_context(cluster.context());
@@ -126,8 +125,7 @@ impl Member {
             turn: 0,
             doubt: false,
             failed: None,
-            transactions: Some(transactions),
-            settling: None,
+            transactor,
             rewinding: None,
             rewind_due: false,
         })

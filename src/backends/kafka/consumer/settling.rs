@@ -7,41 +7,27 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::{Member, ROUND};
 use crate::backends::kafka::delivery::check_size;
 use crate::backends::kafka::transaction::{Commit, Transactions, Undone};
+use crate::backends::kafka::transactor::{Outcome, Waited};
 use crate::domain::TopicPartition;
 use crate::ports::{Error, ErrorKind, Result, Settlement};
-
-type Outcome = std::result::Result<(), Undone>;
 
 impl Member {
     /// Waits for a settlement that runs, and stays in the group meanwhile. `None`: there was none.
     pub(super) async fn finish_settling(&mut self) -> Option<Outcome> {
         loop {
-            let settling = self.settling.as_mut()?;
-            if let Ok(done) = tokio::time::timeout(ROUND, settling).await {
-                self.settling = None;
-                let defect = |error| Error::new(ErrorKind::Internal, "settle").because(error);
-                return Some(match done {
-                    Ok((transactions, outcome)) => {
-                        self.transactions = Some(transactions);
-                        outcome
-                    }
-                    Err(error) => Err(Undone::Failed(defect(error))),
-                });
+            match self.transactor.wait(ROUND).await {
+                Waited::Idle => return None,
+                Waited::Running => self.serve(),
+                Waited::Done(outcome) => return Some(outcome),
             }
-            self.serve();
         }
     }
 
     /// Runs something that blocks on the transactions, to its end whoever waits for it.
     async fn transact(&mut self, work: impl FnOnce(&mut Transactions) -> Outcome + Send + 'static) -> Result<()> {
-        let defect = || Error::new(ErrorKind::Internal, "settle: the producer is lost");
-        let mut transactions = self.transactions.take().ok_or_else(defect)?;
-        self.settling = Some(tokio::task::spawn_blocking(move || {
-            let outcome = work(&mut transactions);
-            (transactions, outcome)
-        }));
+        self.transactor.start(work);
         match self.finish_settling().await {
-            None | Some(Ok(())) => Ok(()),
+            None | Some(Ok(_)) => Ok(()),
             Some(Err(undone)) => Err(self.undone(undone)),
         }
     }
@@ -57,15 +43,15 @@ impl Member {
         records.extend(settlement.dead_letters);
         records.iter().try_for_each(check_size)?;
         self.cluster.check_route(&records).await?;
-        self.transact(move |transactions| transactions.run(&records, commit.as_ref()).map(drop)).await
+        self.transact(move |transactions| transactions.run(&records, commit.as_ref())).await
     }
 
     /// Learns what became of the last settlement, if that is not known: nothing is to be read before.
     pub(super) async fn know_the_last_settlement(&mut self) -> Result<()> {
-        match &self.transactions {
-            Some(transactions) if !transactions.is_resolved() => self.transact(Transactions::resolve).await,
-            _ => Ok(()),
+        if self.transactor.is_resolved() {
+            return Ok(());
         }
+        self.transact(|transactions| transactions.resolve().map(|()| Vec::new())).await
     }
 
     /// The offsets to commit, each of a partition that this member has and has read so far.

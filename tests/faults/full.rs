@@ -1,0 +1,105 @@
+//! A disk that is full: mfctl says so, loses nothing, and goes on when there is room.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::{Ran, Running, Site, eventually, write_texts};
+
+/// Files of some bytes each, more than the disk has blocks for.
+const FILES: usize = 5_000;
+
+/// A disk of its own below a folder.
+struct Disk(PathBuf);
+
+impl Disk {
+    /// None where this user may not mount; said, so that nobody takes it for a pass.
+    #[expect(clippy::print_stderr, reason = "a test that was not run must be seen")]
+    fn mount(at: &Path, mib: u32) -> Option<Self> {
+        std::fs::create_dir_all(at).unwrap();
+        let disk = Self(at.to_owned());
+        if disk.run("mount", &["-t", "tmpfs", "-o", &format!("size={mib}m"), "mfctl-test"]) {
+            return Some(disk);
+        }
+        std::mem::forget(disk);
+        eprintln!("SKIPPED: this user cannot mount a small disk; run as root to test a full one");
+        None
+    }
+
+    fn grow(&self, mib: u32) {
+        assert!(self.run("mount", &["-o", &format!("remount,size={mib}m")]));
+    }
+
+    fn run(&self, program: &str, words: &[&str]) -> bool {
+        let mut command = Command::new(program);
+        command.args(words).arg(&self.0);
+        Ran::of(command).code == 0
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: a worker that a failed test leaves may hold it.
+        self.run("umount", &["-l"]);
+    }
+}
+
+#[test]
+fn an_upload_that_fills_the_disk_says_so_and_goes_on_when_there_is_room() {
+    let site = Site::new().with("MFCTL_INGEST_MIN_FREE_PERCENT", 0);
+    let Some(disk) = Disk::mount(&site.data(), 16) else { return };
+    // Their bytes would fit, and are found to; not so the block that each takes.
+    write_texts(&site.path("in"), FILES, &mut fastrand::Rng::with_seed(9));
+    let full = site.run(["ingest", "in", "-o", "json"]);
+    assert_eq!(full.code, 5, "{full}");
+    let said: Value = serde_json::from_str(full.stderr.lines().last().unwrap()).unwrap();
+    assert_eq!(said["error"]["kind"], "full", "{full}");
+    assert!(said["error"]["hint"].as_str().unwrap().contains("free"), "{full}");
+    assert!(!full.stderr.contains("panicked"), "{full}");
+    let again = site.run(["ingest", "in"]);
+    assert_eq!(again.code, 5, "still full: {again}");
+
+    disk.grow(512);
+    let done = site.run(["ingest", "in", "-o", "json"]);
+    assert_eq!(done.code, 0, "{done}");
+    assert!(done.stderr.contains("resuming job"), "{done}");
+    let summary = site.json(["worker", "all", "--until-drained"], &[0, 3]);
+    assert_eq!(summary["dead_lettered"], 0, "{summary:#}");
+    let report = site.audit();
+    assert_eq!((&report["files"], &report["in_flight"]), (&FILES.into(), &0.into()), "{report:#}");
+}
+
+#[test]
+fn a_worker_on_a_full_disk_says_so_lives_and_goes_on_when_there_is_room() {
+    let site = Site::new().with("MFCTL_INGEST_MIN_FREE_PERCENT", 0);
+    let Some(_disk) = Disk::mount(&site.data(), 24) else { return };
+    write_texts(&site.path("in"), 300, &mut fastrand::Rng::with_seed(10));
+    site.json(["ingest", "in"], &[0]);
+    // Room to start in, and not for what there is to do.
+    let ballast = site.data().join("ballast");
+    let mut file = std::fs::File::create(&ballast).unwrap();
+    while file.write_all(&[1; 64 << 10]).is_ok() {}
+    file.set_len(file.metadata().unwrap().len() - (512 << 10)).unwrap();
+    let log = site.path("worker.log");
+    let mut worker = Running::logged(site.command(["worker", "all", "--give-up-after", "10m"]), &log);
+    let said = || std::fs::read_to_string(&log).unwrap_or_default();
+    eventually("the worker says that the disk is full", || {
+        assert!(worker.is_alive(), "{}", said());
+        said().contains("full") || said().contains("No space left")
+    });
+    assert!(worker.is_alive(), "{}", said());
+    std::fs::remove_file(&ballast).unwrap();
+    eventually("everything is worked off", || {
+        assert!(worker.is_alive(), "{}", said());
+        let lag = site.run(["lag", "-o", "json"]);
+        lag.code == 0 && lag.json()["groups"].as_array().unwrap().iter().all(|group| group["lag"] == 0)
+    });
+    worker.signal(Signal::TERM);
+    assert_eq!(worker.code(), 143, "{}", said());
+    site.json(["worker", "all", "--until-drained"], &[0]);
+    let report = site.audit();
+    assert_eq!((&report["enriched"], &report["dead_lettered"]), (&300.into(), &0.into()), "{report:#}");
+}
