@@ -262,9 +262,10 @@ async fn through_the_loop(bench: &Bench) -> f64 {
     };
     // As `mfctl worker persist` has them.
     let options = WorkerOptions {
-        concurrency: 64,
-        window_records: 2048,
-        batch: FetchLimits { max_records: 512, max_bytes: 8 << 20 },
+        concurrency: number("BENCH_CONCURRENCY", 64),
+        window_records: number("BENCH_WINDOW", 8192),
+        batch: FetchLimits { max_records: number("BENCH_BATCH", 2048), max_bytes: 8 << 20 },
+        commit_records: number("BENCH_COMMIT", 8192),
         ..WorkerOptions::default()
     };
     let outcome = worker::run(Arc::clone(&step), ports, options, Health::default(), &stop).await.unwrap();

@@ -18,7 +18,7 @@ use super::context::{Connected, Context};
 use super::failure::{Failure, FailureKind, Result};
 use super::output::humane;
 use super::signals;
-use super::target::DataDirMode;
+use super::target::{DataDirMode, TargetKind};
 use crate::domain::{AssetState, JobId};
 use crate::events::EventCodec;
 use crate::pipeline::ingest::{self, Ended, Error, Outcome, Place, Request, Start, Tools};
@@ -26,6 +26,9 @@ use crate::settings::{Auto, ByteSize, parse_duration};
 
 pub(super) use report::failures;
 pub use report::{FailureRow, IngestReport};
+
+/// Small objects of a batch that are sent to a cluster's store at the same time where nobody said.
+const SENDS: usize = 48;
 
 /// Arguments of `mfctl ingest`.
 #[derive(Debug, ClapArgs)]
@@ -148,9 +151,13 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     }
     let connected = cx.connect(DataDirMode::MayCreate).await?;
     let auto = || std::thread::available_parallelism().map_or(2, NonZeroUsize::get).min(16);
+    let concurrency = args.concurrency.unwrap_or(settings.ingest.concurrency);
+    // A disk has the processor wait for it, a store far away does not.
+    let sends = || if connected.target.kind == TargetKind::Embedded { 2 * auto() } else { SENDS };
     let request = Request {
         start,
-        concurrency: args.concurrency.unwrap_or(settings.ingest.concurrency).or_else(auto),
+        concurrency: concurrency.or_else(auto),
+        sends: concurrency.or_else(sends),
         min_free_percent: f64::from(settings.ingest.min_free_percent.get()),
     };
     let stop = cx.stop()?;

@@ -89,7 +89,7 @@ pub async fn mark(objects: &dyn ObjectStore, buckets: &Buckets, env: &EnvName) -
     let marker = Marker { id: uuid::Uuid::new_v4().to_string(), environment: env.clone() };
     let text = serde_json::to_vec(&marker)
         .map_err(|error| Error::new(ErrorKind::Internal, "write the platform's marker").because(error))?;
-    let options = PutOptions { content_type: Some("application/json".to_owned()) };
+    let options = PutOptions { content_type: Some("application/json".to_owned()), sha256: None };
     objects.put(&at(buckets), std::sync::Arc::new(bytes::Bytes::from(text)), options).await?;
     objects.sync().await?;
     Ok(true)

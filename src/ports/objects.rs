@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
 
 use super::Result;
-use crate::domain::{BucketName, ObjectKey, ObjectRef};
+use crate::domain::{BucketName, ObjectKey, ObjectRef, Sha256};
 
 /// Bytes to be stored, readable from any offset so that a half-sent upload can go on.
 ///
@@ -48,6 +48,9 @@ impl ByteSource for bytes::Bytes {
 pub struct PutOptions {
     /// Its media type.
     pub content_type: Option<String>,
+    /// What its bytes are known to have as SHA-256, so that they are not hashed again. Bytes that have another are refused
+    /// where the store checks it.
+    pub sha256: Option<Sha256>,
 }
 
 /// An object as the store knows it.

@@ -51,9 +51,10 @@ impl Shared {
             return self.put_in_parts(at, source, &options).await;
         }
         let _room = self.budget.room(source.len()).await;
+        let known = options.sha256.map(|sha256| Sha(sha256.0));
         let read = blocking("read a source", move || {
             let read = parts::read_whole(source.as_ref());
-            read.map(|read| read.map(|bytes| (Sha::of(&bytes), Bytes::from(bytes))))
+            read.map(|read| read.map(|bytes| (known.unwrap_or_else(|| Sha::of(&bytes)), Bytes::from(bytes))))
         });
         let (sha, bytes) = match read.await? {
             Ok(Ok(read)) => read,

@@ -187,9 +187,9 @@ impl<'a> Crew<'a> {
     fn options(&self, stage: Stage, instance: &Instance, after: Option<watch::Receiver<bool>>) -> WorkerOptions {
         let settings = &self.connected.settings.worker;
         let cores = || std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        let (best, window, batch) = match stage {
-            Stage::Persist => (PERSIST_CONCURRENCY, 2048, 512),
-            Stage::Enrich => (cores(), 256, 64),
+        let (best, window, batch, commit) = match stage {
+            Stage::Persist => (PERSIST_CONCURRENCY, 8192, 2048, 8192),
+            Stage::Enrich => (cores(), 256, 64, 256),
         };
         let defaults = WorkerOptions::default();
         WorkerOptions {
@@ -197,6 +197,7 @@ impl<'a> Crew<'a> {
             concurrency: settings.concurrency.or_else(|| best),
             window_records: window,
             batch: FetchLimits { max_records: batch, ..defaults.batch },
+            commit_records: commit,
             drain_timeout: settings.drain_timeout,
             give_up_after: settings.give_up_after,
             dead_letter_ratio: Some(settings.dead_letter_ratio.get()),

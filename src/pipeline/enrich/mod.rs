@@ -119,7 +119,7 @@ impl Enrich {
 
     async fn keep(&self, key: ObjectKey, bytes: Bytes, content_type: &str) -> Result<ObjectRef, StepError> {
         let at = ObjectRef { bucket: self.buckets.derived.clone(), key };
-        let options = PutOptions { content_type: Some(content_type.to_owned()) };
+        let options = PutOptions { content_type: Some(content_type.to_owned()), sha256: None };
         self.objects.put(&at, Arc::new(bytes), options).await?;
         Ok(at)
     }

@@ -69,6 +69,8 @@ pub(super) struct Engine {
     /// Files that are read at the same time, over all batches.
     pub(super) hands: Arc<Semaphore>,
     pub(super) concurrency: usize,
+    /// Small objects that are sent at the same time, in each batch.
+    pub(super) sends: usize,
     pub(super) guard: space::Guard,
     pub(super) done: Done,
     pub(super) progress: Arc<dyn Progress>,

@@ -43,6 +43,8 @@ pub struct Request {
     pub start: Start,
     /// Files read and staged at the same time.
     pub concurrency: usize,
+    /// Small objects of a batch that are sent at the same time.
+    pub sends: usize,
     /// The share of the disk, in percent, that is to stay free.
     pub min_free_percent: f64,
 }
@@ -110,6 +112,7 @@ pub async fn run(
         stop,
         hands: Arc::new(Semaphore::new(concurrency)),
         concurrency,
+        sends: request.sends.max(1),
         guard,
         done: Done::default(),
         progress,

@@ -160,7 +160,7 @@ impl Engine {
         self.guard.check(self.tools.objects.as_ref(), stat.size_bytes).await?;
         let source = Arc::new(HashingFile::new(file, stat, self.stop.clone(), self.done.bytes.clone()));
         let at = self.own_object(&row);
-        let put = self.put(&at, source.clone(), kind).await;
+        let put = self.put(&at, source.clone(), kind, None).await;
         match self.judge(put, &source, stat) {
             Ok(Ok(sha256)) => Ok(Seen::Taken(Box::new(self.taken(row, stat, sha256, kind, known, None)))),
             Ok(Err(Some(refusal))) => {
@@ -198,8 +198,8 @@ impl Engine {
         }
     }
 
-    async fn put(&self, at: &ObjectRef, source: Arc<dyn ByteSource>, kind: Kind) -> Result<()> {
-        let options = PutOptions { content_type: Some(kind.media_type.to_owned()) };
+    async fn put(&self, at: &ObjectRef, source: Arc<dyn ByteSource>, kind: Kind, sha256: Option<Sha256>) -> Result<()> {
+        let options = PutOptions { content_type: Some(kind.media_type.to_owned()), sha256 };
         patiently(&self.stop, || self.tools.objects.put(at, source.clone(), options.clone())).await.map(drop)
     }
 
@@ -231,16 +231,17 @@ impl Engine {
             };
             // The second of two files with the same bytes is the first one's duplicate.
             if lacking && staged.insert(taken.asset) {
-                wanted.push((index, self.own_object(&taken.row), content, taken.kind));
+                wanted.push((index, self.own_object(&taken.row), content, taken.kind, taken.sha256));
             }
         }
-        let bytes = wanted.iter().map(|(_, _, content, _)| content.len() as u64).sum();
+        let bytes = wanted.iter().map(|(_, _, content, ..)| content.len() as u64).sum();
         if bytes > 0 {
             self.guard.check(self.tools.objects.as_ref(), bytes).await?;
         }
-        let puts = stream::iter(wanted)
-            .map(|(index, at, content, kind)| async move { (index, self.put(&at, Arc::new(content), kind).await) });
-        let done: Vec<(usize, Result<()>)> = puts.buffer_unordered(self.concurrency * 2).collect().await;
+        let puts = stream::iter(wanted).map(|(index, at, content, kind, sha256)| async move {
+            (index, self.put(&at, Arc::new(content), kind, Some(sha256)).await)
+        });
+        let done: Vec<(usize, Result<()>)> = puts.buffer_unordered(self.sends).collect().await;
         let mut failed: HashMap<AssetId, String> = HashMap::new();
         for (index, put) in done {
             match put {

@@ -20,10 +20,9 @@ use crate::pipeline::stop::Stop;
 use crate::ports::{ErrorKind, GroupConsumer};
 use crate::telemetry::events::{Event as _, Recovered, Stopping};
 
-/// How long a settled record waits for company before it is committed.
-const LINGER: Duration = Duration::from_millis(20);
-/// Records one commit holds at most.
-const COMMIT_RECORDS: usize = 1024;
+/// How long a settled record waits for company before it is committed: as long as the commit before took, within these
+/// bounds. A commit costs about the same however much it holds, so at most half of the time goes into them.
+const LINGER: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 /// How long to wait before polling again when nothing came and there is other work.
 const IDLE_GAP: Duration = Duration::from_millis(20);
 /// The longest the loop sleeps, so that outages and deadlines are seen in time.
@@ -66,6 +65,8 @@ pub(super) struct Loop<S: Step> {
     admitting: bool,
     finishing: bool,
     settle_at: Option<Instant>,
+    /// How long the last commit took.
+    last_commit: Duration,
     poll_at: Instant,
     polled_at: Instant,
     rewind_first: bool,
@@ -95,6 +96,7 @@ impl<S: Step> Loop<S> {
             admitting: false,
             finishing: false,
             settle_at: None,
+            last_commit: Duration::ZERO,
             poll_at: now,
             polled_at: now,
             rewind_first: false,
@@ -244,13 +246,15 @@ impl<S: Step> Loop<S> {
             return;
         }
         let now = Instant::now();
-        let due = *self.settle_at.get_or_insert(now + LINGER);
-        let alone = self.tracker.running() == 0 && !self.admitting;
-        if !alone && settleable < COMMIT_RECORDS / 2 && now < due {
+        let linger = self.last_commit.clamp(LINGER.0, LINGER.1);
+        let due = *self.settle_at.get_or_insert(now + linger);
+        let alone = self.tracker.running() == 0 && !self.admitting && self.backlog.is_empty();
+        let most = self.cx.options.commit_records;
+        if !alone && settleable < most && now < due {
             return;
         }
         self.settle_at = None;
-        let items = self.tracker.take_settled(COMMIT_RECORDS);
+        let items = self.tracker.take_settled(most);
         if self.guarded(&items) {
             return;
         }

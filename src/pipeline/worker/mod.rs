@@ -66,6 +66,8 @@ pub struct WorkerOptions {
     pub window_bytes: usize,
     /// What one poll may bring.
     pub batch: FetchLimits,
+    /// Records that one commit holds at most.
+    pub commit_records: usize,
     /// A member that has not polled for this long is put out of the group.
     pub session_timeout: Duration,
     /// How long a stop may take.
@@ -88,6 +90,7 @@ impl Default for WorkerOptions {
             window_records: 2048,
             window_bytes: 64 << 20,
             batch: FetchLimits { max_records: 512, max_bytes: 8 << 20 },
+            commit_records: 1024,
             session_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(25),
             give_up_after: Duration::from_secs(120),

@@ -53,6 +53,9 @@ struct Lane<W, D> {
     draining: bool,
     /// By offset, from the first that is not taken for settling.
     slots: VecDeque<Slot<W, D>>,
+    /// What they hold, and how many of the first ones are done: counted along, for the loop asks after every event.
+    slot_bytes: usize,
+    prefix: usize,
     /// Offsets that may run, in order.
     ready: VecDeque<i64>,
     /// The offsets of each key that are not done; the first may run.
@@ -62,12 +65,20 @@ struct Lane<W, D> {
     settling_bytes: usize,
 }
 
+impl<W, D> Slot<W, D> {
+    fn is_done(&self) -> bool {
+        matches!(self.state, State::Done(_))
+    }
+}
+
 impl<W, D> Lane<W, D> {
     fn new(epoch: u64) -> Self {
         Self {
             epoch,
             draining: false,
             slots: VecDeque::new(),
+            slot_bytes: 0,
+            prefix: 0,
             ready: VecDeque::new(),
             keys: HashMap::new(),
             running: 0,
@@ -99,6 +110,8 @@ impl<W, D> Lane<W, D> {
             }
         };
         self.slots.push_back(Slot { offset, key, bytes, state });
+        self.slot_bytes += bytes;
+        self.advance();
     }
 
     fn next(&mut self, now: Instant) -> Option<(i64, W)> {
@@ -123,6 +136,8 @@ impl<W, D> Lane<W, D> {
         self.running -= 1;
         self.slots[at].state = State::Done(done);
         self.slots[at].bytes += more_bytes;
+        self.slot_bytes += more_bytes;
+        self.advance();
         if let Some(key) = self.slots[at].key.clone() {
             self.unblock(&key);
         }
@@ -145,6 +160,8 @@ impl<W, D> Lane<W, D> {
     /// Forgets every record from this place on. What of it runs comes back too late.
     fn cut(&mut self, from: usize) {
         let cut: Vec<_> = self.slots.drain(from..).collect();
+        self.slot_bytes -= cut.iter().map(|slot| slot.bytes).sum::<usize>();
+        self.prefix = self.prefix.min(from);
         self.running -= cut.iter().filter(|slot| matches!(slot.state, State::Running(_))).count();
         let kept = self.slots.back().map_or(i64::MIN, |slot| slot.offset);
         self.ready.retain(|offset| *offset <= kept);
@@ -162,16 +179,32 @@ impl<W, D> Lane<W, D> {
         }
     }
 
-    fn prefix(&self) -> usize {
-        self.slots.iter().take_while(|slot| matches!(slot.state, State::Done(_))).count()
+    /// Lets the prefix reach as far as it can.
+    fn advance(&mut self) {
+        while self.slots.get(self.prefix).is_some_and(Slot::is_done) {
+            self.prefix += 1;
+        }
+    }
+
+    /// Takes the first record, if it is done.
+    fn take_first(&mut self) -> Option<(i64, D)> {
+        let Slot { offset, bytes, state: State::Done(done), .. } = self.slots.pop_front_if(|slot| slot.is_done())?
+        else {
+            return None;
+        };
+        self.prefix -= 1;
+        self.slot_bytes -= bytes;
+        self.settling += 1;
+        self.settling_bytes += bytes;
+        Some((offset, done))
     }
 
     fn bytes(&self) -> usize {
-        self.settling_bytes + self.slots.iter().map(|slot| slot.bytes).sum::<usize>()
+        self.settling_bytes + self.slot_bytes
     }
 
     fn is_idle(&self) -> bool {
-        self.running == 0 && self.settling == 0 && self.prefix() == 0
+        self.running == 0 && self.settling == 0 && self.prefix == 0
     }
 }
 
@@ -276,10 +309,9 @@ impl<W, D> Tracker<W, D> {
     pub fn take_settled(&mut self, max: usize) -> Vec<(Ticket, D)> {
         let mut taken = Vec::new();
         for (at, lane) in &mut self.lanes {
-            for _ in 0..lane.prefix().min(max - taken.len()) {
-                let Some(Slot { offset, bytes, state: State::Done(done), .. }) = lane.slots.pop_front() else { break };
-                lane.settling += 1;
-                lane.settling_bytes += bytes;
+            while taken.len() < max
+                && let Some((offset, done)) = lane.take_first()
+            {
                 taken.push((Ticket { at: at.clone(), epoch: lane.epoch, offset }, done));
             }
         }
@@ -296,7 +328,7 @@ impl<W, D> Tracker<W, D> {
     /// Records that could be taken for settling now.
     #[must_use]
     pub fn settleable(&self) -> usize {
-        self.lanes.values().map(Lane::prefix).sum()
+        self.lanes.values().map(|lane| lane.prefix).sum()
     }
 
     /// Records read and not settled.

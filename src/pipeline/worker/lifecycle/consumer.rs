@@ -175,7 +175,8 @@ impl<S: Step> Loop<S> {
         match self.consumer.settle(settlement).await {
             Ok(()) => {
                 failpoint::hit("after_settle");
-                self.cx.ports.metrics.commit_took(self.cx.step.stage(), called.elapsed().as_secs_f64());
+                self.last_commit = called.elapsed();
+                self.cx.ports.metrics.commit_took(self.cx.step.stage(), self.last_commit.as_secs_f64());
                 self.cx.breaker.success(Site::Log, called);
                 self.tracker.settled();
                 self.committed.extend(offsets);
