@@ -172,6 +172,7 @@ fn plain(bench: &Bench, run: usize) -> f64 {
         .set("acks", "all")
         .set("linger.ms", "1")
         .set("compression.type", "zstd")
+        .set("compression.level", "1")
         .set("partitioner", "murmur2_random")
         .set("queue.buffering.max.messages", "100000")
         .set("queue.buffering.max.kbytes", "65536")
@@ -263,7 +264,7 @@ async fn through_the_loop(bench: &Bench) -> f64 {
     // As `mfctl worker persist` has them.
     let options = WorkerOptions {
         concurrency: number("BENCH_CONCURRENCY", 64),
-        window_records: number("BENCH_WINDOW", 8192),
+        window_records: number("BENCH_WINDOW", 16384),
         batch: FetchLimits { max_records: number("BENCH_BATCH", 2048), max_bytes: 8 << 20 },
         commit_records: number("BENCH_COMMIT", 8192),
         ..WorkerOptions::default()

@@ -246,12 +246,22 @@ pub trait GroupConsumer: Send {
     /// Records of these come again.
     fn resume(&mut self, partitions: &[TopicPartition]);
 
-    /// Commits outputs, dead letters and offsets in one transaction, durable when the call returns. In a cluster readers
-    /// see them together a moment later. An error that is a dependency's leaves it open whether it was committed: a
-    /// rewind knows.
-    async fn settle(&mut self, settlement: Settlement) -> Result<()>;
+    /// Begins to commit outputs, dead letters and offsets in one transaction, which goes on by itself. Polling goes on
+    /// beside it. There is one at a time: one that is still under way is waited for, and what became of it is lost.
+    async fn begin_settling(&mut self, settlement: Settlement) -> Result<()>;
 
-    /// Gives up partitions that were asked for.
+    /// Waits for the end of what was begun, and may be cut off and called again. `Ok`: it is durable, or nothing was begun.
+    /// In a cluster readers see it all a moment later. An error that is a dependency's leaves it open whether it was
+    /// committed: a rewind knows.
+    async fn settled(&mut self) -> Result<()>;
+
+    /// Both.
+    async fn settle(&mut self, settlement: Settlement) -> Result<()> {
+        self.begin_settling(settlement).await?;
+        self.settled().await
+    }
+
+    /// Gives up partitions that were asked for, after what is being settled.
     async fn release(&mut self, partitions: &[TopicPartition]) -> Result<()>;
 
     /// Reads again from the committed offsets of every owned partition.

@@ -16,6 +16,7 @@ macro_rules! event_log_groups_suite {
         cases!($harness, crate::event_log_groups:
             a_group_begins_at_the_beginning_and_goes_on_where_it_committed,
             a_settlement_is_seen_whole_or_not_at_all,
+            polling_goes_on_beside_a_settlement,
             two_members_share_and_nothing_is_read_twice,
             what_a_dead_member_had_goes_to_the_others,
             what_a_leaving_member_had_is_free_at_once,
@@ -172,6 +173,36 @@ pub async fn a_settlement_is_seen_whole_or_not_at_all(f: Fixture<dyn EventLog>) 
     assert_eq!(soon(f.port.as_ref(), &at("in.dlq", 0), 1).await.len(), 1);
     let progress = f.port.progress(&group(), &[topic("in")]).await.unwrap();
     assert!(progress[0].at_end && progress[0].committed.is_some());
+}
+
+/// What is polled and released while a commit is under way changes nothing of it.
+pub async fn polling_goes_on_beside_a_settlement(f: Fixture<dyn EventLog>) {
+    f.port.create_topics(&[spec("in", 1), spec("out", 1)]).await.unwrap();
+    fill(&f.port, 9).await;
+    let mut consumer = member(&f.port, "a").await;
+    let mut story = Story::default();
+    story.until(&mut consumer, "an assignment", |s| !s.owned.is_empty()).await;
+    let few = FetchLimits { max_records: 3, ..WIDE };
+    let Poll::Records(first) = consumer.poll(few, PATIENCE).await.unwrap() else { panic!("no records") };
+    let batch = |records: &[Record], value: &str| {
+        let outputs = vec![record("out", "k", value)];
+        Settlement { outputs, offsets: next_offsets(records), ..Settlement::default() }
+    };
+    consumer.begin_settling(batch(&first, "first")).await.unwrap();
+    let Poll::Records(second) = consumer.poll(few, PATIENCE).await.unwrap() else { panic!("no records") };
+    consumer.settled().await.unwrap();
+    consumer.settled().await.unwrap();
+    assert_eq!(f.port.progress(&group(), &[topic("in")]).await.unwrap()[0].committed, Some(3));
+
+    // One that is begun behind another waits for it; a release does, too.
+    consumer.begin_settling(batch(&second, "second")).await.unwrap();
+    let Poll::Records(third) = consumer.poll(few, PATIENCE).await.unwrap() else { panic!("no records") };
+    consumer.begin_settling(batch(&third, "third")).await.unwrap();
+    consumer.release(&[at("in", 0)]).await.unwrap();
+    consumer.settled().await.unwrap();
+    assert_eq!(f.port.progress(&group(), &[topic("in")]).await.unwrap()[0].committed, Some(9));
+    let out = soon(f.port.as_ref(), &at("out", 0), 3).await;
+    assert_eq!(out.iter().map(text).collect::<Vec<_>>(), ["first", "second", "third"]);
 }
 
 pub async fn two_members_share_and_nothing_is_read_twice(f: Fixture<dyn EventLog>) {

@@ -182,6 +182,8 @@ impl KafkaConfig {
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("compression.type", "zstd")
+            // The default of 3 costs twice as much and saves some percent of an event.
+            .set("compression.level", "1")
             .set("linger.ms", "5")
             .set("partitioner", "murmur2_random")
             .set("sticky.partitioning.linger.ms", "0")

@@ -188,7 +188,7 @@ impl<'a> Crew<'a> {
         let settings = &self.connected.settings.worker;
         let cores = || std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let (best, window, batch, commit) = match stage {
-            Stage::Persist => (PERSIST_CONCURRENCY, 8192, 2048, 8192),
+            Stage::Persist => (PERSIST_CONCURRENCY, 16384, 2048, 8192),
             Stage::Enrich => (cores(), 256, 64, 256),
         };
         let defaults = WorkerOptions::default();

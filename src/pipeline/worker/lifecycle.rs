@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use tokio::task::{JoinError, JoinSet};
 
 use super::finish::{Decided, Items};
@@ -52,6 +53,16 @@ enum Phase {
     Abandoned(Ended),
 }
 
+/// A batch that is being committed.
+struct Settling<E> {
+    items: Items<E>,
+    offsets: BTreeMap<TopicPartition, i64>,
+    emitted: usize,
+    /// When its last steps began, and when its commit did.
+    began: Instant,
+    called: Instant,
+}
+
 /// A running worker.
 pub(super) struct Loop<S: Step> {
     cx: Arc<Station<S>>,
@@ -64,6 +75,8 @@ pub(super) struct Loop<S: Step> {
     generation: u64,
     admitting: bool,
     finishing: bool,
+    /// What is being committed; `finishing` as long as it is.
+    settling: Option<Settling<S::Effect>>,
     settle_at: Option<Instant>,
     /// How long the last commit took.
     last_commit: Duration,
@@ -95,6 +108,7 @@ impl<S: Step> Loop<S> {
             generation: 0,
             admitting: false,
             finishing: false,
+            settling: None,
             settle_at: None,
             last_commit: Duration::ZERO,
             poll_at: now,
@@ -209,8 +223,9 @@ impl<S: Step> Loop<S> {
         let options = &self.cx.options;
         let narrow = self.cx.breaker.is_open() || self.tracker.bytes() >= options.window_bytes;
         let limit = if narrow { 1 } else { options.concurrency };
+        let now = Instant::now();
         while self.tracker.running() < limit
-            && let Some((ticket, work)) = self.tracker.next(Instant::now())
+            && let Some((ticket, work)) = self.tracker.next(now)
         {
             let cx = Arc::clone(&self.cx);
             self.tasks.spawn(async move { Event::Ran(ticket, cx.run(work).await) });
@@ -291,12 +306,19 @@ impl<S: Step> Loop<S> {
         } else if until > now {
             tokio::select! {
                 Some(event) = self.tasks.join_next(), if !self.tasks.is_empty() => self.handle(event).await,
+                outcome = self.consumer.settled(), if self.settling.is_some() => self.settled(outcome),
                 () = tokio::time::sleep_until(until.into()) => {}
                 _ = stop.wait(), if consuming => {}
             }
         }
         while let Some(event) = self.tasks.try_join_next() {
             self.handle(event).await;
+        }
+        // Seen also when there is always an event.
+        if self.settling.is_some()
+            && let Some(outcome) = self.consumer.settled().now_or_never()
+        {
+            self.settled(outcome);
         }
         while self.tidying.try_join_next().is_some() {}
     }
@@ -312,13 +334,13 @@ impl<S: Step> Loop<S> {
                 self.tracker.abandon(&ticket);
                 self.drain(Ended::Halted(halt));
             }
-            Ok(Event::Finished(generation, began, finished)) if generation == self.generation => {
-                self.finishing = false;
-                match finished {
-                    Ok(items) => self.settle(items, began).await,
-                    Err(halt) => self.abandon(Ended::Halted(halt)),
+            Ok(Event::Finished(generation, began, finished)) if generation == self.generation => match finished {
+                Ok(items) => self.settle(items, began).await,
+                Err(halt) => {
+                    self.finishing = false;
+                    self.abandon(Ended::Halted(halt));
                 }
-            }
+            },
             Ok(_) => {}
             Err(error) if error.is_cancelled() => {}
             Err(error) => self.abandon(Ended::Halted(Halt {
@@ -344,6 +366,7 @@ impl<S: Step> Loop<S> {
         self.generation += 1;
         self.tasks = JoinSet::new();
         (self.admitting, self.finishing, self.rewind_first) = (false, false, true);
+        self.settling = None;
         self.backlog.clear();
         self.cx.breaker.forget_work();
         self.tracker.reopen_all();

@@ -43,6 +43,8 @@ impl Faulty {
 struct Consumer {
     inner: Box<dyn GroupConsumer>,
     settling: Arc<Mutex<VecDeque<Settling>>>,
+    /// What happens to the settlement that was begun last.
+    next: Settling,
 }
 
 #[async_trait]
@@ -59,13 +61,20 @@ impl GroupConsumer for Consumer {
         self.inner.resume(partitions);
     }
 
-    async fn settle(&mut self, settlement: Settlement) -> Result<()> {
-        let next = self.settling.lock().unwrap().pop_front().unwrap_or(Settling::Works);
-        match next {
-            Settling::Works => self.inner.settle(settlement).await,
+    async fn begin_settling(&mut self, settlement: Settlement) -> Result<()> {
+        self.next = self.settling.lock().unwrap().pop_front().unwrap_or(Settling::Works);
+        match self.next {
+            Settling::Works | Settling::AppliedReplyLost => self.inner.begin_settling(settlement).await,
+            Settling::Fails(_) => Ok(()),
+        }
+    }
+
+    async fn settled(&mut self) -> Result<()> {
+        match self.next {
+            Settling::Works => self.inner.settled().await,
             Settling::Fails(kind) => Err(Error::new(kind, "settle, as scripted")),
             Settling::AppliedReplyLost => {
-                self.inner.settle(settlement).await?;
+                self.inner.settled().await?;
                 Err(Error::new(ErrorKind::Timeout, "settle: the reply is lost, as scripted"))
             }
         }
@@ -116,7 +125,7 @@ impl EventLog for Faulty {
 
     async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn GroupConsumer>> {
         let inner = self.inner.subscribe(subscription).await?;
-        Ok(Box::new(Consumer { inner, settling: Arc::clone(&self.settling) }))
+        Ok(Box::new(Consumer { inner, settling: Arc::clone(&self.settling), next: Settling::Works }))
     }
 
     async fn groups(&self) -> Result<Vec<GroupDescription>> {

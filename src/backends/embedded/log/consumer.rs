@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rusqlite::Connection;
+use tokio::task::JoinHandle;
 
 use super::fetch::Page;
 use super::liveness::{self, Sign, boot_ms};
@@ -69,6 +70,9 @@ pub(super) struct Consumer {
     seen: Seen,
     /// Which partition is read first; moves on, so that none waits behind another.
     turn: usize,
+    /// A settlement that is under way, and what became of the last one, until somebody asks.
+    settling: Option<JoinHandle<Result<()>>>,
+    outcome: Option<Result<()>>,
 }
 
 /// Partitions with the next offset to fetch of each.
@@ -94,7 +98,19 @@ impl Consumer {
         let member = Member::new(&log)?;
         let seen = log.db.seen();
         let (owned, paused, news) = Default::default();
-        let mut consumer = Self { log, subscription, topics, member, owned, paused, news, seen, turn: 0 };
+        let mut consumer = Self {
+            log,
+            subscription,
+            topics,
+            member,
+            owned,
+            paused,
+            news,
+            seen,
+            turn: 0,
+            settling: None,
+            outcome: None,
+        };
         consumer.enter().await?;
         Ok(consumer)
     }
@@ -293,6 +309,22 @@ impl Consumer {
     }
 }
 
+impl Consumer {
+    /// Waits for a settlement that is under way. May be cut off.
+    async fn finish_settling(&mut self) {
+        let Some(settling) = self.settling.as_mut() else { return };
+        let done = settling.await;
+        self.settling = None;
+        let defect = |error| Err(Error::new(ErrorKind::Internal, "settle").because(error));
+        let outcome = done.unwrap_or_else(defect);
+        if outcome.is_ok() {
+            // It was a heartbeat as well.
+            self.member.heartbeat = Instant::now();
+        }
+        self.outcome = Some(outcome);
+    }
+}
+
 #[async_trait]
 impl GroupConsumer for Consumer {
     async fn poll(&mut self, limits: FetchLimits, wait: Duration) -> Result<Poll> {
@@ -328,7 +360,9 @@ impl GroupConsumer for Consumer {
         }
     }
 
-    async fn settle(&mut self, settlement: Settlement) -> Result<()> {
+    async fn begin_settling(&mut self, settlement: Settlement) -> Result<()> {
+        self.finish_settling().await;
+        self.outcome = None;
         let claims = self.claims(&settlement)?;
         let group_id = self.member.group_id.ok_or_else(|| fenced("settle: this member is not in its group"))?;
         if settlement.is_empty() {
@@ -349,12 +383,18 @@ impl GroupConsumer for Consumer {
             }
             append::insert(tx, &rows).map(drop)
         };
-        self.log.db.write("settle", settle).await?;
-        self.member.heartbeat = Instant::now();
+        let db = self.log.db.clone();
+        self.settling = Some(tokio::spawn(async move { db.write("settle", settle).await }));
         Ok(())
     }
 
+    async fn settled(&mut self) -> Result<()> {
+        self.finish_settling().await;
+        self.outcome.take().unwrap_or(Ok(()))
+    }
+
     async fn release(&mut self, partitions: &[TopicPartition]) -> Result<()> {
+        self.finish_settling().await;
         let parts = self.part_ids(partitions);
         let Some(group_id) = self.member.group_id.filter(|_| !parts.is_empty()) else { return Ok(()) };
         let (id, released) = (self.member.id.clone(), parts.clone());
@@ -367,6 +407,7 @@ impl GroupConsumer for Consumer {
     }
 
     async fn rewind(&mut self) -> Result<()> {
+        self.finish_settling().await;
         let Some(group_id) = self.member.group_id else { return Ok(()) };
         let id = self.member.id.clone();
         let held = self.log.db.read("rewind", move |c| membership::held(c, group_id, &id)).await?;
@@ -378,7 +419,8 @@ impl GroupConsumer for Consumer {
         Ok(())
     }
 
-    async fn leave(self: Box<Self>) -> Result<()> {
+    async fn leave(mut self: Box<Self>) -> Result<()> {
+        self.finish_settling().await;
         let Some(group_id) = self.member.group_id else { return Ok(()) };
         let id = self.member.id.clone();
         self.log.db.write("leave a group", move |tx| membership::leave(tx, group_id, &id)).await

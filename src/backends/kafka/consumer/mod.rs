@@ -78,6 +78,8 @@ pub(super) struct Member {
     doubt: bool,
     failed: Option<Error>,
     transactor: Transactor,
+    /// What became of the last settlement, until somebody asks.
+    outcome: Option<Result<()>>,
     rewinding: Option<JoinHandle<Result<()>>>,
     rewind_due: bool,
 }
@@ -126,6 +128,7 @@ impl Member {
             doubt: false,
             failed: None,
             transactor,
+            outcome: None,
             rewinding: None,
             rewind_due: false,
         })
@@ -192,8 +195,6 @@ impl Member {
 impl Member {
     async fn poll(&mut self, limits: FetchLimits, wait: Duration) -> Result<Poll> {
         let end = Instant::now() + wait;
-        // One that was cut off: its outcome was its caller's.
-        self.finish_settling().await;
         loop {
             self.serve();
             if let Some(news) = self.news.pop_front() {
@@ -260,8 +261,12 @@ impl GroupConsumer for Handle {
         }
     }
 
-    async fn settle(&mut self, settlement: Settlement) -> Result<()> {
-        self.member()?.settle(settlement).await
+    async fn begin_settling(&mut self, settlement: Settlement) -> Result<()> {
+        self.member()?.begin_settling(settlement).await
+    }
+
+    async fn settled(&mut self) -> Result<()> {
+        self.member()?.settled().await
     }
 
     async fn release(&mut self, partitions: &[TopicPartition]) -> Result<()> {
@@ -273,7 +278,6 @@ impl GroupConsumer for Handle {
 
     async fn rewind(&mut self) -> Result<()> {
         let member = self.member()?;
-        member.finish_settling().await;
         member.rewind_due = true;
         member.rewind_now().await
     }

@@ -138,6 +138,7 @@ impl Member {
     pub(super) async fn rewind_now(&mut self) -> Result<()> {
         // One that was cut off may have gone to commits that are old by now.
         self.finish_rewinding().await;
+        self.finish_settling().await;
         self.know_the_last_settlement().await?;
         self.owned.values_mut().for_each(Owned::forget);
         let taken = self.owned.iter().filter(|(_, owned)| owned.taken && !owned.revoking);

@@ -6,34 +6,31 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::{Member, ROUND};
 use crate::backends::kafka::delivery::check_size;
-use crate::backends::kafka::transaction::{Commit, Transactions, Undone};
-use crate::backends::kafka::transactor::{Outcome, Waited};
+use crate::backends::kafka::transaction::{Commit, Undone};
+use crate::backends::kafka::transactor::Waited;
 use crate::domain::TopicPartition;
 use crate::ports::{Error, ErrorKind, Result, Settlement};
 
 impl Member {
-    /// Waits for a settlement that runs, and stays in the group meanwhile. `None`: there was none.
-    pub(super) async fn finish_settling(&mut self) -> Option<Outcome> {
+    /// Waits for what runs, and stays in the group meanwhile. What became of it is kept.
+    pub(super) async fn finish_settling(&mut self) {
         loop {
             match self.transactor.wait(ROUND).await {
-                Waited::Idle => return None,
+                Waited::Idle => return,
                 Waited::Running => self.serve(),
-                Waited::Done(outcome) => return Some(outcome),
+                Waited::Done(outcome) => self.outcome = Some(outcome.map(drop).map_err(|undone| self.undone(undone))),
             }
         }
     }
 
-    /// Runs something that blocks on the transactions, to its end whoever waits for it.
-    async fn transact(&mut self, work: impl FnOnce(&mut Transactions) -> Outcome + Send + 'static) -> Result<()> {
-        self.transactor.start(work);
-        match self.finish_settling().await {
-            None | Some(Ok(_)) => Ok(()),
-            Some(Err(undone)) => Err(self.undone(undone)),
-        }
+    pub(super) async fn settled(&mut self) -> Result<()> {
+        self.finish_settling().await;
+        self.outcome.take().unwrap_or(Ok(()))
     }
 
-    pub(super) async fn settle(&mut self, settlement: Settlement) -> Result<()> {
+    pub(super) async fn begin_settling(&mut self, settlement: Settlement) -> Result<()> {
         self.finish_settling().await;
+        self.outcome = None;
         self.serve();
         let commit = self.commit_of(&settlement)?;
         if settlement.is_empty() {
@@ -43,7 +40,8 @@ impl Member {
         records.extend(settlement.dead_letters);
         records.iter().try_for_each(check_size)?;
         self.cluster.check_route(&records).await?;
-        self.transact(move |transactions| transactions.run(&records, commit.as_ref())).await
+        self.transactor.start(move |transactions| transactions.run(&records, commit.as_ref()));
+        Ok(())
     }
 
     /// Learns what became of the last settlement, if that is not known: nothing is to be read before.
@@ -51,7 +49,8 @@ impl Member {
         if self.transactor.is_resolved() {
             return Ok(());
         }
-        self.transact(|transactions| transactions.resolve().map(|()| Vec::new())).await
+        self.transactor.start(|transactions| transactions.resolve().map(|()| Vec::new()));
+        self.settled().await
     }
 
     /// The offsets to commit, each of a partition that this member has and has read so far.

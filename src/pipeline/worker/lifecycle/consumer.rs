@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::super::finish::{Decided, Items};
 use super::super::{Ended, Halt, Leftover, Step, settlement};
-use super::{IDLE_GAP, LONGEST_SLEEP, Loop, Phase, SLOW};
+use super::{IDLE_GAP, LONGEST_SLEEP, Loop, Phase, SLOW, Settling};
 use crate::domain::TopicPartition;
 use crate::failpoint;
 use crate::pipeline::retry::{self, Site, Verdict};
@@ -162,19 +162,30 @@ impl<S: Step> Loop<S> {
         }
     }
 
-    /// Commits a finished batch. Whatever is uncertain afterwards is read again.
+    /// Begins to commit a finished batch.
     pub(super) async fn settle(&mut self, mut items: Items<S::Effect>, began: Instant) {
         items.retain(|(ticket, _)| self.tracker.is_current(ticket));
         if items.is_empty() {
+            self.finishing = false;
             return self.tracker.settled();
         }
         let settlement = settlement::of(&mut items, &self.cx.group, &self.cx.options.instance);
         let (offsets, emitted) = (settlement.offsets.clone(), settlement.outputs.len());
         failpoint::hit("before_settle");
         let called = Instant::now();
-        match self.consumer.settle(settlement).await {
+        match self.consumer.begin_settling(settlement).await {
+            Ok(()) => self.settling = Some(Settling { items, offsets, emitted, began, called }),
+            Err(error) => self.not_settled(&error),
+        }
+    }
+
+    /// A commit has ended. Whatever is uncertain afterwards is read again.
+    pub(super) fn settled(&mut self, outcome: Result<(), Error>) {
+        let Some(Settling { items, offsets, emitted, began, called }) = self.settling.take() else { return };
+        match outcome {
             Ok(()) => {
                 failpoint::hit("after_settle");
+                self.finishing = false;
                 self.last_commit = called.elapsed();
                 self.cx.ports.metrics.commit_took(self.cx.step.stage(), self.last_commit.as_secs_f64());
                 self.cx.breaker.success(Site::Log, called);
@@ -183,8 +194,15 @@ impl<S: Step> Loop<S> {
                 self.account(&items, emitted, began.elapsed());
                 self.tidy(items);
             }
-            Err(error) if error.kind() == ErrorKind::Fenced => self.fenced(&error),
-            Err(error) => self.log_failed("settle", &error),
+            Err(error) => self.not_settled(&error),
+        }
+    }
+
+    fn not_settled(&mut self, error: &Error) {
+        self.finishing = false;
+        match error.kind() {
+            ErrorKind::Fenced => self.fenced(error),
+            _ => self.log_failed("settle", error),
         }
     }
 
