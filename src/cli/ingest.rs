@@ -223,7 +223,12 @@ fn end(outcome: &Outcome) -> Result<()> {
         }
         Ended::Broken(error) => {
             let kind = kind_of(error);
-            Err(Failure::new(kind, format!("job {} was interrupted", outcome.job_id)).because(error).hint(resume))
+            let hint = match error {
+                Error::Port(error) => error.hint_text().map(|first| format!("{first}; then {resume}")),
+                _ => None,
+            };
+            let failure = Failure::new(kind, format!("job {} was interrupted", outcome.job_id));
+            Err(failure.because(error).hint(hint.unwrap_or(resume)))
         }
     }
 }

@@ -30,6 +30,11 @@ pub trait ByteSource: Send + Sync {
     /// # Errors
     /// Whatever opening gives.
     fn reader(&self, from: u64) -> std::io::Result<Box<dyn Read + Send + '_>>;
+
+    /// All of it, where it is in memory anyway.
+    fn in_memory(&self) -> Option<bytes::Bytes> {
+        None
+    }
 }
 
 impl ByteSource for bytes::Bytes {
@@ -40,6 +45,10 @@ impl ByteSource for bytes::Bytes {
     fn reader(&self, from: u64) -> std::io::Result<Box<dyn Read + Send + '_>> {
         let from = usize::try_from(from).unwrap_or(usize::MAX).min(self.as_ref().len());
         Ok(Box::new(std::io::Cursor::new(&self[from..])))
+    }
+
+    fn in_memory(&self) -> Option<bytes::Bytes> {
+        Some(self.clone())
     }
 }
 

@@ -99,9 +99,20 @@ impl Checksums {
     }
 }
 
-/// Signs a request with the SHA-256 of its body that is known already, so that it is not computed once more.
+/// Signs a request with the SHA-256 of its body that is known already, so that it is not computed once more; or, where
+/// the store checks the body by a checksum's header, which is signed, without it: the store would hash the body twice.
 #[derive(Debug)]
-pub(super) struct Signed(pub(super) Sha);
+pub(super) struct Signed(PayloadSigningOverride);
+
+impl Signed {
+    /// `checked`: the request has the checksum's header, and the store is known to check it.
+    pub(super) fn of(sha: Sha, checked: bool) -> Self {
+        Self(match checked {
+            true => PayloadSigningOverride::UnsignedPayload,
+            false => PayloadSigningOverride::Precomputed(sha.hex()),
+        })
+    }
+}
 
 impl Intercept for Signed {
     fn name(&self) -> &'static str {
@@ -114,7 +125,7 @@ impl Intercept for Signed {
         _components: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        config.interceptor_state().store_put(PayloadSigningOverride::Precomputed(self.0.hex()));
+        config.interceptor_state().store_put(self.0.clone());
         Ok(())
     }
 }

@@ -248,7 +248,7 @@ impl Shared {
             true => request.checksum_sha256(sha.base64()),
             false => request.content_md5(digest::content_md5(&part.bytes)),
         };
-        let send = request.customize().interceptor(Signed(sha)).send();
+        let send = request.customize().interceptor(Signed::of(sha, upload.summed && self.checksums.are_kept())).send();
         let what = || format!("store part {number} of object {at}");
         let answer = self.send(what, progress, send).await?;
         let etag = answer.e_tag().unwrap_or_default().to_owned();

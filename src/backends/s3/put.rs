@@ -52,14 +52,19 @@ impl Shared {
         }
         let _room = self.budget.room(source.len()).await;
         let known = options.sha256.map(|sha256| Sha(sha256.0));
-        let read = blocking("read a source", move || {
-            let read = parts::read_whole(source.as_ref());
-            read.map(|read| read.map(|bytes| (known.unwrap_or_else(|| Sha::of(&bytes)), Bytes::from(bytes))))
-        });
-        let (sha, bytes) = match read.await? {
-            Ok(Ok(read)) => read,
-            Ok(Err(why)) => return Err(wrong_length(at, &why)),
-            Err(error) => return Err(unreadable(at, error)),
+        let (sha, bytes) = match (known, source.in_memory()) {
+            (Some(sha), Some(bytes)) => (sha, bytes),
+            _ => {
+                let read = blocking("read a source", move || {
+                    let read = parts::read_whole(source.as_ref());
+                    read.map(|read| read.map(|bytes| (known.unwrap_or_else(|| Sha::of(&bytes)), Bytes::from(bytes))))
+                });
+                match read.await? {
+                    Ok(Ok(read)) => read,
+                    Ok(Err(why)) => return Err(wrong_length(at, &why)),
+                    Err(error) => return Err(unreadable(at, error)),
+                }
+            }
         };
         match self.put_bytes(at, &bytes, sha, &options).await {
             Err(fault) if fault.is_unsupported_argument() && !self.checksums.are_kept() && self.checksums.wanted() => {
@@ -88,7 +93,7 @@ impl Shared {
             true => request.checksum_sha256(sha.base64()),
             false => request.content_md5(digest::content_md5(bytes)),
         };
-        let send = request.customize().interceptor(Signed(sha)).send();
+        let send = request.customize().interceptor(Signed::of(sha, self.checksums.are_kept())).send();
         let stored = self.send(|| format!("store object {at}"), progress, send).await?;
         self.saw(&at.bucket);
         if summed {

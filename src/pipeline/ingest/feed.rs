@@ -11,7 +11,7 @@ use super::walk::Candidate;
 /// Files of a batch at most.
 pub(super) const BATCH_FILES: usize = 512;
 /// Bytes of small files of a batch at most: they are in memory together.
-const BATCH_BYTES: u64 = 8 * 1024 * 1024;
+const BATCH_BYTES: u64 = 16 * 1024 * 1024;
 /// Bytes that stream to staging before a batch is closed, so that what is staged is recorded soon.
 const BATCH_STREAMED: u64 = 256 * 1024 * 1024;
 

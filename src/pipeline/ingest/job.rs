@@ -20,7 +20,7 @@ use crate::pipeline::stop::{Stop, StopReason};
 use crate::ports::{self, ErrorKind, JobFilter, JobLease, NewJob};
 
 /// Batches under way at the same time: one is read while another is written.
-const IN_FLIGHT: usize = 3;
+const IN_FLIGHT: usize = 4;
 const PAGE: usize = 1000;
 
 /// Which job to run.
