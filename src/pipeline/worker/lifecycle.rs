@@ -21,6 +21,8 @@ use crate::pipeline::stop::Stop;
 use crate::ports::{ErrorKind, GroupConsumer};
 use crate::telemetry::events::{Event as _, Recovered, Stopping};
 
+/// A commit is never made smaller than this.
+const LEAST_RECORDS: usize = 16;
 /// How long a settled record waits for company before it is committed: as long as the commit before took, within these
 /// bounds. A commit costs about the same however much it holds, so at most half of the time goes into them.
 const LINGER: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
@@ -80,6 +82,9 @@ pub(super) struct Loop<S: Step> {
     settle_at: Option<Instant>,
     /// How long the last commit took.
     last_commit: Duration,
+    /// Records that the next commit holds at most: fewer after one that failed, for it may have been too large to end in
+    /// time over this network; twice as many after one that did not.
+    commit_records: usize,
     poll_at: Instant,
     polled_at: Instant,
     rewind_first: bool,
@@ -97,6 +102,7 @@ impl<S: Step> Loop<S> {
     pub(super) fn new(cx: Arc<Station<S>>, consumer: Box<dyn GroupConsumer>, health: Health) -> Self {
         let now = Instant::now();
         let guard = Guard::new(cx.options.dead_letter_ratio);
+        let commit_records = cx.options.commit_records;
         Self {
             cx,
             consumer,
@@ -111,6 +117,7 @@ impl<S: Step> Loop<S> {
             settling: None,
             settle_at: None,
             last_commit: Duration::ZERO,
+            commit_records,
             poll_at: now,
             polled_at: now,
             rewind_first: false,
@@ -264,7 +271,7 @@ impl<S: Step> Loop<S> {
         let linger = self.last_commit.clamp(LINGER.0, LINGER.1);
         let due = *self.settle_at.get_or_insert(now + linger);
         let alone = self.tracker.running() == 0 && !self.admitting && self.backlog.is_empty();
-        let most = self.cx.options.commit_records;
+        let most = self.commit_records;
         if !alone && settleable < most && now < due {
             return;
         }

@@ -26,12 +26,19 @@ pub enum Settling {
 pub struct Faulty {
     inner: Arc<dyn EventLog>,
     settling: Arc<Mutex<VecDeque<Settling>>>,
+    /// A settlement of more outputs takes too long.
+    most: usize,
 }
 
 impl Faulty {
     pub fn new(inner: &Arc<dyn EventLog>, settling: impl IntoIterator<Item = Settling>) -> Arc<Self> {
         let settling = Arc::new(Mutex::new(settling.into_iter().collect()));
-        Arc::new(Self { inner: Arc::clone(inner), settling })
+        Arc::new(Self { inner: Arc::clone(inner), settling, most: usize::MAX })
+    }
+
+    /// A log behind a network that is too slow for larger settlements.
+    pub fn slow(inner: &Arc<dyn EventLog>, most: usize) -> Arc<Self> {
+        Arc::new(Self { inner: Arc::clone(inner), settling: Arc::default(), most })
     }
 
     /// Whether everything that was to happen has happened.
@@ -45,6 +52,7 @@ struct Consumer {
     settling: Arc<Mutex<VecDeque<Settling>>>,
     /// What happens to the settlement that was begun last.
     next: Settling,
+    most: usize,
 }
 
 #[async_trait]
@@ -62,7 +70,10 @@ impl GroupConsumer for Consumer {
     }
 
     async fn begin_settling(&mut self, settlement: Settlement) -> Result<()> {
-        self.next = self.settling.lock().unwrap().pop_front().unwrap_or(Settling::Works);
+        self.next = match self.settling.lock().unwrap().pop_front() {
+            _ if settlement.outputs.len() > self.most => Settling::Fails(ErrorKind::Timeout),
+            next => next.unwrap_or(Settling::Works),
+        };
         match self.next {
             Settling::Works | Settling::AppliedReplyLost => self.inner.begin_settling(settlement).await,
             Settling::Fails(_) => Ok(()),
@@ -125,7 +136,8 @@ impl EventLog for Faulty {
 
     async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn GroupConsumer>> {
         let inner = self.inner.subscribe(subscription).await?;
-        Ok(Box::new(Consumer { inner, settling: Arc::clone(&self.settling), next: Settling::Works }))
+        let settling = Arc::clone(&self.settling);
+        Ok(Box::new(Consumer { inner, settling, next: Settling::Works, most: self.most }))
     }
 
     async fn groups(&self) -> Result<Vec<GroupDescription>> {

@@ -117,6 +117,17 @@ async fn a_log_that_is_full_for_a_while_loses_and_doubles_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_is_too_large_for_its_network_is_made_smaller_until_it_fits() {
+    let platform = Platform::new().await;
+    let assets = platform.ingest(200).await;
+    let log = Faulty::slow(&platform.ports.log, 20);
+    let ports = platform.worker_ports_on(log as _);
+    let outcome = platform.run(Arc::new(platform.persist()), ports, until_drained()).await;
+    assert_eq!((outcome.ended, outcome.summary.emitted), (Ended::Drained, 200));
+    platform.each_emitted_once(&assets).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_would_give_nearly_everything_up_stops_instead() {
     let platform = Platform::new().await;
     platform.ingest(400).await;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::super::finish::{Decided, Items};
 use super::super::{Ended, Halt, Leftover, Step, settlement};
-use super::{IDLE_GAP, LONGEST_SLEEP, Loop, Phase, SLOW, Settling};
+use super::{IDLE_GAP, LEAST_RECORDS, LONGEST_SLEEP, Loop, Phase, SLOW, Settling};
 use crate::domain::TopicPartition;
 use crate::failpoint;
 use crate::pipeline::retry::{self, Site, Verdict};
@@ -187,6 +187,7 @@ impl<S: Step> Loop<S> {
                 failpoint::hit("after_settle");
                 self.finishing = false;
                 self.last_commit = called.elapsed();
+                self.commit_records = (self.commit_records * 2).min(self.cx.options.commit_records);
                 self.cx.ports.metrics.commit_took(self.cx.step.stage(), self.last_commit.as_secs_f64());
                 self.cx.breaker.success(Site::Log, called);
                 self.tracker.settled();
@@ -200,6 +201,7 @@ impl<S: Step> Loop<S> {
 
     fn not_settled(&mut self, error: &Error) {
         self.finishing = false;
+        self.commit_records = (self.commit_records / 4).max(LEAST_RECORDS).min(self.cx.options.commit_records);
         match error.kind() {
             ErrorKind::Fenced => self.fenced(error),
             _ => self.log_failed("settle", error),
