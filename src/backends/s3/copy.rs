@@ -1,7 +1,5 @@
 //! Copies inside the store: nothing is downloaded.
 
-use std::sync::atomic::Ordering;
-
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
@@ -22,37 +20,25 @@ const AT_ONCE: usize = 8;
 
 impl Shared {
     pub(super) async fn copy(&self, from: &ObjectRef, to: &ObjectRef, size_bytes: u64) -> Result<CopyOutcome> {
-        if size_bytes > ONE_REQUEST {
-            return match self.has(to, size_bytes).await? {
-                true => Ok(CopyOutcome::AlreadyThere),
-                false => self.copy_in_parts(from, to, size_bytes).await,
-            };
-        }
-        // Mostly the target is not there, so that is not asked before: the store says so if it is.
-        if self.conditional_copies.load(Ordering::Relaxed) {
-            match self.copy_at_once(from, to, size_bytes, true).await {
-                Ok(()) => return Ok(CopyOutcome::Copied),
-                Err(fault) if fault.is("PreconditionFailed") => {}
-                // What was copied before may have lost its source since.
-                Err(fault) if fault.error.kind() == ErrorKind::NotFound => {
-                    return match self.has(to, size_bytes).await? {
-                        true => Ok(CopyOutcome::AlreadyThere),
-                        false => Err(fault.into()),
-                    };
-                }
-                Err(fault) if fault.is_unsupported() => self.conditional_copies.store(false, Ordering::Relaxed),
-                Err(fault) => return Err(fault.into()),
-            }
-        }
-        if self.has(to, size_bytes).await? {
+        let target = self.head(to).await?;
+        if target.as_ref().is_some_and(|target| target.size_bytes == size_bytes) {
             return Ok(CopyOutcome::AlreadyThere);
         }
-        Ok(self.copy_at_once(from, to, size_bytes, false).await.map(|()| CopyOutcome::Copied)?)
-    }
-
-    /// Whether an object is there, with as many bytes.
-    async fn has(&self, at: &ObjectRef, size_bytes: u64) -> Result<bool> {
-        Ok(self.head(at).await?.is_some_and(|found| found.size_bytes == size_bytes))
+        if size_bytes > ONE_REQUEST {
+            return self.copy_in_parts(from, to, size_bytes).await;
+        }
+        match self.copy_at_once(from, to, size_bytes, target.is_none()).await {
+            Ok(()) => Ok(CopyOutcome::Copied),
+            // Another copied it at the same time, so that a versioned bucket need not keep it twice.
+            Err(fault) if fault.is("PreconditionFailed") => match self.head(to).await? {
+                Some(target) if target.size_bytes == size_bytes => Ok(CopyOutcome::AlreadyThere),
+                _ => Ok(self.copy_at_once(from, to, size_bytes, false).await.map(|()| CopyOutcome::Copied)?),
+            },
+            Err(fault) if fault.is_unsupported() => {
+                Ok(self.copy_at_once(from, to, size_bytes, false).await.map(|()| CopyOutcome::Copied)?)
+            }
+            Err(fault) => Err(fault.into()),
+        }
     }
 
     fn source(&self, from: &ObjectRef) -> String {

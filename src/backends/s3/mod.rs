@@ -99,8 +99,6 @@ struct Shared {
     checksums: Checksums,
     /// Whether the store was found not to delete many objects at once.
     deletes_singly: AtomicBool,
-    /// Whether the store may be asked to copy only where nothing is; until it says that it cannot.
-    conditional_copies: AtomicBool,
     /// Buckets that were there when they were last used: a 404 of a `HEAD` does not say what is missing.
     seen: Mutex<HashSet<BucketName>>,
     /// Uploads that this process is working on.
@@ -125,7 +123,6 @@ impl S3Store {
             hands: Semaphore::new(config.concurrency.max(1)),
             checksums: Checksums::default(),
             deletes_singly: AtomicBool::default(),
-            conditional_copies: AtomicBool::new(true),
             seen: Mutex::default(),
             live: multipart::Live::default(),
         };

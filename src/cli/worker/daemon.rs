@@ -86,7 +86,7 @@ async fn begin(settings: Settings, stages: &[Stage], stop: &Stop, cx: &Context) 
         Ok(connected)
     };
     tokio::select! {
-        connected = patiently(give_up, stop, outage, connect) => connected,
+        connected = patiently(give_up, Duration::MAX, stop, outage, connect) => connected,
         reason = stop.wait() => Err(signals::stopped(reason, format!("stopped: {reason}"))),
     }
 }

@@ -77,7 +77,7 @@ where
         let passes = error.kind().is_dependency() && error.kind() != ports::ErrorKind::Full;
         passes.then(|| error.full())
     };
-    patience::patiently(GIVE_UP, stop, waited_for, call).await
+    patience::patiently(GIVE_UP, GIVE_UP, stop, waited_for, call).await
 }
 
 /// Which files are taken, ready to be asked.

@@ -263,7 +263,7 @@ pub async fn run<S: Step>(
     };
     let outage = |error: &ports::Error| error.kind().is_dependency().then(|| error.full());
     let consumer = tokio::select! {
-        joined = patiently(options.give_up_after, stop, outage, join) => joined?,
+        joined = patiently(options.give_up_after, Duration::MAX, stop, outage, join) => joined?,
         reason = stop.wait() => return Ok(Outcome { summary: Summary::default(), ended: Ended::Asked(reason) }),
     };
     let breaker = Breaker::new(options.retry);
