@@ -27,8 +27,8 @@ type Producer = BaseProducer<Context>;
 
 /// How long one call to the coordinator may take before events are served and it is made again.
 const STEP: Duration = Duration::from_secs(2);
-/// How long all tries of one step may take together. A transaction that was open for so long is void.
-const PATIENCE: Duration = Duration::from_millis(TRANSACTION_TIMEOUT_MS);
+/// How long all tries of one step may take together.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a new producer may take to end what the one before left open.
 const OPENING: Duration = Duration::from_secs(30);
 /// How often a settlement is tried again while its group rebalances.
