@@ -105,18 +105,17 @@ impl Transactor {
         self.running = Some(Running { task, pulse });
     }
 
-    /// Waits for the end of what runs, for so long at most.
+    /// Waits for the end of what runs, for so long at most. May be cut off.
     pub(super) async fn wait(&mut self, at_most: Duration) -> Waited {
         let Some(Running { task, pulse }) = self.running.as_mut() else { return Waited::Idle };
-        let Ok(done) = tokio::time::timeout(at_most, task).await else {
-            if pulse.silent_for() < STUCK {
-                return Waited::Running;
-            }
+        // Looked at first: a caller that has other things to do cuts its waiting off, and may never wait so long.
+        if pulse.silent_for() >= STUCK && !task.is_finished() {
             tracing::warn!(target: "kafka", id = self.id, "a producer does not answer and is made anew");
             pulse.abandoned.store(true, Ordering::Release);
             self.running = None;
             return Waited::Done(Err(Undone::Expired));
-        };
+        }
+        let Ok(done) = tokio::time::timeout(at_most, task).await else { return Waited::Running };
         self.running = None;
         Waited::Done(match done {
             Ok((transactions, outcome)) => {
