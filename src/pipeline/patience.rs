@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::retry::Policy;
 use super::stop::Stop;
+use crate::ports::Error;
 
 /// Calls again while the failure may pass, until there is an answer, time is up or a stop is asked for. `waited_for` says
 /// whether it may, in words for the log. A call that took longer than `at_work` was at work meanwhile, and no outage: it
@@ -43,31 +44,35 @@ where
     }
 }
 
+/// A dependency's failure, in words for the log.
+#[must_use]
+pub fn outage(error: &Error) -> Option<String> {
+    error.kind().is_dependency().then(|| error.full())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
-    use crate::ports::{Error, ErrorKind};
+    use crate::ports::ErrorKind;
 
     fn down() -> Error {
         Error::new(ErrorKind::Unreachable, "x")
     }
 
-    fn outage(error: &Error) -> Option<String> {
-        error.kind().is_dependency().then(|| error.full())
+    /// Down three times, and then it answers.
+    async fn comes_back(calls: &AtomicU32, takes: Duration) -> Result<u32, Error> {
+        let before = calls.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(takes).await;
+        if before < 3 { Err(down()) } else { Ok(7) }
     }
 
     /// A large file over a connection that breaks now and then.
     #[tokio::test]
     async fn a_call_that_was_at_work_for_long_is_no_outage() {
-        let (mut calls, stop, give_up) = (0, Stop::never(), Duration::from_millis(20));
-        let answer = patiently(give_up, give_up, &stop, outage, || {
-            calls += 1;
-            let fails = calls < 4;
-            async move {
-                tokio::time::sleep(2 * give_up).await;
-                if fails { Err(down()) } else { Ok(7) }
-            }
-        });
+        let (calls, stop, give_up) = (AtomicU32::new(0), Stop::never(), Duration::from_millis(20));
+        let answer = patiently(give_up, give_up, &stop, outage, || comes_back(&calls, 2 * give_up));
         assert_eq!(answer.await.unwrap(), 7);
         let down = patiently(give_up, give_up, &stop, outage, || async { Err::<(), _>(down()) });
         assert_eq!(down.await.unwrap_err().kind(), ErrorKind::Unreachable);
@@ -87,12 +92,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_waited_for_is_told_at_once() {
-        let (mut calls, stop, long) = (0, Stop::never(), Duration::from_secs(60));
-        let answer = patiently(long, long, &stop, outage, || {
-            calls += 1;
-            let fails = calls < 4;
-            async move { if fails { Err(down()) } else { Ok(7) } }
-        });
+        let (calls, stop, long) = (AtomicU32::new(0), Stop::never(), Duration::from_secs(60));
+        let answer = patiently(long, long, &stop, outage, || comes_back(&calls, Duration::ZERO));
         assert_eq!(answer.await.unwrap(), 7);
         let denied =
             patiently(long, long, &stop, outage, || async { Err::<(), _>(Error::new(ErrorKind::Denied, "x")) });

@@ -29,8 +29,6 @@ type Producer = BaseProducer<Context>;
 const STEP: Duration = Duration::from_secs(2);
 /// How long all tries of one step may take together.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a new producer may take to end what the one before left open.
-const OPENING: Duration = Duration::from_secs(30);
 /// How often a settlement is tried again while its group rebalances.
 const REBALANCES: u32 = 20;
 const REBALANCE_WAIT: Duration = Duration::from_millis(100);
@@ -335,7 +333,7 @@ impl Commit {
 fn begin_anew(cluster: &Cluster, id: &str, pulse: &Pulse) -> Result<Producer> {
     let made = cluster.config.transactional(id).create_with_context(cluster.context());
     let producer: Producer = made.map_err(|error| cluster.error("make a transactional producer", error))?;
-    let end = Instant::now() + OPENING;
+    let end = Instant::now() + PATIENCE;
     loop {
         let error = match producer.init_transactions(STEP) {
             Ok(()) => return Ok(producer),

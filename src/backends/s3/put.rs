@@ -93,7 +93,7 @@ impl Shared {
             true => request.checksum_sha256(sha.base64()),
             false => request.content_md5(digest::content_md5(bytes)),
         };
-        let send = request.customize().interceptor(Signed::of(sha, self.checksums.are_kept())).send();
+        let send = request.customize().interceptor(Signed::of(sha, summed && self.checksums.are_kept())).send();
         let stored = self.send(|| format!("store object {at}"), progress, send).await?;
         self.saw(&at.bucket);
         if summed {

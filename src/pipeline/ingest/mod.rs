@@ -73,10 +73,7 @@ async fn patiently<T, F>(stop: &Stop, call: impl FnMut() -> F) -> ports::Result<
 where
     F: Future<Output = ports::Result<T>>,
 {
-    let waited_for = |error: &ports::Error| {
-        let passes = error.kind().is_dependency() && error.kind() != ports::ErrorKind::Full;
-        passes.then(|| error.full())
-    };
+    let waited_for = |error: &ports::Error| patience::outage(error).filter(|_| error.kind() != ports::ErrorKind::Full);
     patience::patiently(GIVE_UP, GIVE_UP, stop, waited_for, call).await
 }
 

@@ -32,7 +32,7 @@ pub use step::{Leftover, RecordContext, Step, StepError, StepOutput};
 
 use crate::domain::GroupName;
 use crate::events::EventCodec;
-use crate::pipeline::patience::patiently;
+use crate::pipeline::patience::{outage, patiently};
 use crate::pipeline::retry::{Breaker, Policy};
 use crate::pipeline::stop::{Stop, StopReason};
 use crate::ports::{self, Catalog, Clock, ErrorKind, EventLog, FetchLimits, Subscription};
@@ -261,7 +261,6 @@ pub async fn run<S: Step>(
         ports.codec.prepare(&stage.output()).await?;
         ports.log.subscribe(subscription.clone()).await
     };
-    let outage = |error: &ports::Error| error.kind().is_dependency().then(|| error.full());
     let consumer = tokio::select! {
         joined = patiently(options.give_up_after, Duration::MAX, stop, outage, join) => joined?,
         reason = stop.wait() => return Ok(Outcome { summary: Summary::default(), ended: Ended::Asked(reason) }),

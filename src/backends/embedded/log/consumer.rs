@@ -307,9 +307,7 @@ impl Consumer {
         }
         Ok(claims)
     }
-}
 
-impl Consumer {
     /// Waits for a settlement that is under way. May be cut off.
     async fn finish_settling(&mut self) {
         let Some(settling) = self.settling.as_mut() else { return };
