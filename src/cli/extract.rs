@@ -2,16 +2,14 @@
 //!
 //! It comes before everything else: no arguments are parsed, no settings read, no runtime started.
 
-use std::process::ExitCode;
-
 use crate::pipeline::enrich::{child, sandbox};
 
-/// Runs the parser when this process was started as one.
-pub(super) fn run() -> Option<ExitCode> {
+/// Runs the parser when this process was started as one, and answers its exit code.
+pub(super) fn run() -> Option<u8> {
     let mut words = std::env::args_os().skip(1);
     if words.next()? != sandbox::VERB {
         return None;
     }
     let request = words.next().and_then(|request| request.into_string().ok()).unwrap_or_default();
-    Some(ExitCode::from(child::run(&request)))
+    Some(child::run(&request))
 }

@@ -20,6 +20,7 @@ mod ingest;
 mod init;
 mod jobs;
 mod lag;
+mod leave;
 mod man;
 mod media;
 pub mod output;
@@ -32,8 +33,6 @@ mod status;
 pub mod target;
 mod top;
 mod worker;
-
-use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -103,9 +102,12 @@ enum Verb {
     Generate(generate::Args),
 }
 
-/// Runs the command line of this process and answers its exit code.
-#[must_use]
-pub fn main() -> ExitCode {
+/// Runs the command line of this process, and ends it with its exit code.
+pub fn main() -> ! {
+    leave::now(exit_code())
+}
+
+fn exit_code() -> u8 {
     if let Some(code) = extract::run() {
         return code;
     }
@@ -162,23 +164,23 @@ async fn run(verb: Verb, cx: &Context) -> Result<()> {
     }
 }
 
-fn finish(out: &Output, done: Result<()>) -> ExitCode {
+fn finish(out: &Output, done: Result<()>) -> u8 {
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(failure) => {
             out.failure(&failure);
-            ExitCode::from(failure.exit_code())
+            failure.exit_code()
         }
     }
 }
 
 /// What clap answers: help and versions on stdout, wrong usage on stderr, with the error document where JSON was asked
 /// for.
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(error: &clap::Error) -> u8 {
     // A closed pipe or a stderr that is gone leaves nobody to tell.
     let _ = error.print();
     if !error.use_stderr() {
-        return ExitCode::SUCCESS;
+        return 0;
     }
     let wants_json = std::env::args().any(|word| {
         matches!(word.as_str(), "json" | "jsonl" | "-ojson" | "-ojsonl" | "--output=json" | "--output=jsonl")
@@ -188,7 +190,7 @@ fn usage(error: &clap::Error) -> ExitCode {
         let options = OutputOptions { format: output::Format::Json, ..OutputOptions::default() };
         Output::new(options).failure(&failure);
     }
-    ExitCode::from(FailureKind::Usage.exit_code())
+    FailureKind::Usage.exit_code()
 }
 
 fn first_line(error: &clap::Error) -> String {
@@ -197,7 +199,7 @@ fn first_line(error: &clap::Error) -> String {
 }
 
 /// A failure from before anybody could say how to print.
-fn early(failure: &Failure) -> ExitCode {
+fn early(failure: &Failure) -> u8 {
     finish(&Output::new(OutputOptions::default()), Err(failure.clone()))
 }
 

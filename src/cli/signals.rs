@@ -39,7 +39,7 @@ async fn relay(mut signals: Signal, reason: StopReason, stopper: Stopper) {
     while signals.recv().await.is_some() {
         if !stopper.stop(reason) {
             // Whoever asks twice wants it now. Nothing is lost: every commit was whole before it was answered.
-            std::process::exit(i32::from(stopped(reason, "").exit_code()));
+            super::leave::now(stopped(reason, "").exit_code());
         }
     }
 }

@@ -45,7 +45,7 @@ pub struct Metadata {
     pub custom: BTreeMap<String, serde_json::Value>,
 }
 
-/// What every event carries.
+/// What every event carries. Read from an event of any topic it follows an asset across them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Common {
     /// The event's id; repeated in the header `event.id`.
@@ -72,72 +72,106 @@ pub struct Common {
     pub revision: Revision,
 }
 
-/// `ingest.raw`: a file's bytes are in staging.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct IngestRaw {
-    /// What every event carries.
-    #[serde(flatten)]
-    pub common: Common,
-    /// Where the bytes are.
-    pub staging: ObjectRef,
-    /// How many.
-    pub size_bytes: u64,
-    /// Their type by content.
-    pub media_type: String,
-    /// The type the file's name suggests, where it differs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub declared_media_type: Option<String>,
-    /// The file.
-    pub source_path: SourcePath,
-    /// What was said of it.
-    #[serde(default)]
-    pub metadata: Metadata,
+/// An event: what is common, and what is its own, in one JSON object.
+macro_rules! event {
+    ($(#[$doc:meta])* $name:ident { $($(#[$attribute:meta])* $field:ident: $kind:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+        pub struct $name {
+            /// What every event carries.
+            #[serde(flatten)]
+            pub common: Common,
+            $($(#[$attribute])* pub $field: $kind,)*
+        }
+
+        // Not derived: to read a flattened struct serde first collects all that is in the object, for each event.
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                #[derive(Deserialize)]
+                struct Flat {
+                    event_id: EventId,
+                    occurred_at: Timestamp,
+                    asset_id: AssetId,
+                    sha256: Sha256,
+                    tenant: Tenant,
+                    locale: String,
+                    job_id: JobId,
+                    actor: String,
+                    staged_at: Timestamp,
+                    revision: Revision,
+                    $($(#[$attribute])* $field: $kind,)*
+                }
+                let flat = Flat::deserialize(deserializer)?;
+                let common = Common {
+                    event_id: flat.event_id,
+                    occurred_at: flat.occurred_at,
+                    asset_id: flat.asset_id,
+                    sha256: flat.sha256,
+                    tenant: flat.tenant,
+                    locale: flat.locale,
+                    job_id: flat.job_id,
+                    actor: flat.actor,
+                    staged_at: flat.staged_at,
+                    revision: flat.revision,
+                };
+                Ok(Self { common, $($field: flat.$field,)* })
+            }
+        }
+    };
 }
 
-/// `media.ingested`: the bytes are in the durable bucket.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct MediaIngested {
-    /// What every event carries.
-    #[serde(flatten)]
-    pub common: Common,
-    /// Where the bytes are now.
-    pub original: ObjectRef,
-    /// How many.
-    pub size_bytes: u64,
-    /// Their type by content.
-    pub media_type: String,
-    /// The file's name, without its folders.
-    pub file_name: String,
-    /// What was said of it.
-    #[serde(default)]
-    pub metadata: Metadata,
+event! {
+    /// `ingest.raw`: a file's bytes are in staging.
+    IngestRaw {
+        /// Where the bytes are.
+        staging: ObjectRef,
+        /// How many.
+        size_bytes: u64,
+        /// Their type by content.
+        media_type: String,
+        /// The type the file's name suggests, where it differs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        declared_media_type: Option<String>,
+        /// The file.
+        source_path: SourcePath,
+        /// What was said of it.
+        #[serde(default)]
+        metadata: Metadata,
+    }
 }
 
-/// `media.enriched`: derivatives and the search document are written.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct MediaEnriched {
-    /// What every event carries.
-    #[serde(flatten)]
-    pub common: Common,
-    /// Its type by content.
-    pub media_type: String,
-    /// The language of its text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub language: Option<String>,
-    /// The derived text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<ObjectRef>,
-    /// The thumbnail.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub thumbnail: Option<ObjectRef>,
+event! {
+    /// `media.ingested`: the bytes are in the durable bucket.
+    MediaIngested {
+        /// Where the bytes are now.
+        original: ObjectRef,
+        /// How many.
+        size_bytes: u64,
+        /// Their type by content.
+        media_type: String,
+        /// The file's name, without its folders.
+        file_name: String,
+        /// What was said of it.
+        #[serde(default)]
+        metadata: Metadata,
+    }
 }
 
-/// The fields that every event of whatever topic has, for readers that follow an asset across topics.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct AnyEvent {
-    /// What every event carries.
-    #[serde(flatten)]
-    pub common: Common,
+event! {
+    /// `media.enriched`: derivatives and the search document are written.
+    MediaEnriched {
+        /// Its type by content.
+        media_type: String,
+        /// The language of its text.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        language: Option<String>,
+        /// The derived text.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<ObjectRef>,
+        /// The thumbnail.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        thumbnail: Option<ObjectRef>,
+    }
 }
 
 /// The first byte of the Confluent wire format.

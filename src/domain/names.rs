@@ -172,8 +172,17 @@ impl TopicName {
     /// The topic without `.dlq` or `.parked`.
     #[must_use]
     pub fn source(&self) -> Self {
-        let name = self.0.strip_suffix(DLQ_SUFFIX).or_else(|| self.0.strip_suffix(PARKED_SUFFIX));
-        Self(Cow::Owned(name.unwrap_or(&self.0).to_owned()))
+        match self.0.strip_suffix(DLQ_SUFFIX).or_else(|| self.0.strip_suffix(PARKED_SUFFIX)) {
+            Some(name) => Self(Cow::Owned(name.to_owned())).interned(),
+            None => self.clone(),
+        }
+    }
+
+    /// The same name; one of the contract's without memory of its own, so that its copies, of which every record has
+    /// some, cost nothing.
+    #[must_use]
+    pub fn interned(self) -> Self {
+        topics::PIPELINE.into_iter().find(|known| *known == self).unwrap_or(self)
     }
 }
 

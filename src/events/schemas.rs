@@ -80,7 +80,7 @@ mod tests {
 
     use super::*;
     use crate::domain::compat::{self, Earlier};
-    use crate::domain::event::{AnyEvent, IngestRaw, MediaEnriched, MediaIngested};
+    use crate::domain::event::{Common, IngestRaw, MediaEnriched, MediaIngested};
     use crate::events::validator::SchemaValidator;
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
             "ingest.raw" => both::<IngestRaw>(event, later),
             "media.ingested" => both::<MediaIngested>(event, later),
             "media.enriched" => both::<MediaEnriched>(event, later),
-            _ => both::<AnyEvent>(event, later),
+            _ => both::<Common>(event, later),
         }
     }
 

@@ -33,6 +33,10 @@ impl SchemaValidator {
     /// The first breach: its place and a sentence.
     #[must_use]
     pub fn first(&self, value: &Value) -> Option<String> {
+        // Nearly every value is valid, and to say so takes a fraction of what it takes to say what is wrong.
+        if self.0.is_valid(value) {
+            return None;
+        }
         let breach = self.breaches(value, 1).pop()?;
         let place = if breach.pointer.is_empty() { "/" } else { breach.pointer.as_str() };
         Some(told(&format!("at {place}: {}", breach.message)))

@@ -370,6 +370,6 @@ fn rank(kind: StepKind) -> u8 {
 
 fn revision_of(record: &Record) -> String {
     let json = event::unframe(record.value.as_ref()).ok().map(|(_, json)| json);
-    let event = json.and_then(|json| serde_json::from_slice::<event::AnyEvent>(&json).ok());
-    event.map(|event| format!(" revision {}", event.common.revision)).unwrap_or_default()
+    let common = json.and_then(|json| serde_json::from_slice::<event::Common>(&json).ok());
+    common.map(|common| format!(" revision {}", common.revision)).unwrap_or_default()
 }

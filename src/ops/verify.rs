@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest, Sha256 as Hasher};
 
-use crate::domain::event::{AnyEvent, unframe};
+use crate::domain::event::{Common, unframe};
 use crate::domain::job::{FileStep, JournalFile};
 use crate::domain::names::{Buckets, keys, topics};
 use crate::domain::{Asset, AssetId, AssetState, JobId, ObjectRef, Sha256, SourcePath};
@@ -243,9 +243,9 @@ async fn events(ports: &Ports, mut wanted: HashSet<AssetId>) -> Result<Events> {
             from = page.next_offset;
             for record in page.records {
                 let Ok((_, json)) = unframe(record.value.as_ref()) else { continue };
-                let Ok(event) = serde_json::from_slice::<AnyEvent>(&json) else { continue };
-                if wanted.remove(&event.common.asset_id) {
-                    events.assets.insert(event.common.asset_id);
+                let Ok(common) = serde_json::from_slice::<Common>(&json) else { continue };
+                if wanted.remove(&common.asset_id) {
+                    events.assets.insert(common.asset_id);
                 }
             }
         }

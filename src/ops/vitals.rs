@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::lag::{self, GroupLag};
-use crate::domain::event::{AnyEvent, unframe};
+use crate::domain::event::{Common, unframe};
 use crate::domain::lag::{Quantiles, quantiles};
 use crate::domain::names::{Buckets, topics};
 use crate::domain::{BucketName, EnvName, Timestamp, TopicName, TopicPartition};
@@ -233,8 +233,8 @@ impl Watch {
     }
 
     fn take_sample(&mut self, value: Option<&bytes::Bytes>) {
-        let event = unframe(value).ok().and_then(|(_, json)| serde_json::from_slice::<AnyEvent>(&json).ok());
-        if let Some(AnyEvent { common }) = event {
+        let common = unframe(value).ok().and_then(|(_, json)| serde_json::from_slice::<Common>(&json).ok());
+        if let Some(common) = common {
             let took = common.occurred_at.duration_since(common.staged_at);
             self.samples.push_back(Sample { enriched_at: common.occurred_at, seconds: took.as_secs_f64().max(0.0) });
             if self.samples.len() > MAX_SAMPLES {

@@ -152,15 +152,21 @@ impl Breaker {
         F: Future<Output = Result<T, E>>,
     {
         loop {
-            let _turn = self.turn(site).await;
-            let started = Instant::now();
+            // A call that begins while the place works proves nothing about an outage that begins meanwhile.
+            let broken = self.state().contains_key(&site);
+            let probe = match broken {
+                true => self.turn(site).await.map(|probe| (probe, Instant::now())),
+                false => None,
+            };
             match call().await {
                 Err(error) if error.is_dependency() => {
                     failed(&error);
                     self.failure(site, &error);
                 }
                 answered => {
-                    self.success(site, started);
+                    if let Some((_probe, started)) = probe {
+                        self.success(site, started);
+                    }
                     return answered;
                 }
             }

@@ -5,6 +5,8 @@
 
 mod text;
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
@@ -28,7 +30,7 @@ pub struct Metric {
 }
 
 /// Every metric there is, in the order of `/metrics`.
-pub const TABLE: [Metric; 18] = [
+pub const TABLE: [Metric; 20] = [
     CONSUMED,
     SENT,
     SKIPPED,
@@ -44,9 +46,11 @@ pub const TABLE: [Metric; 18] = [
     PARTITIONS,
     LAG,
     STAGED_LEFT,
-    INGEST_FILES,
-    INGEST_BYTES,
-    INGEST_IN_FLIGHT,
+    BROKER_UP,
+    BROKER_ROUND_TRIP,
+    BROKER_TIMEOUTS,
+    REBALANCES,
+    QUEUED,
 ];
 
 const CONSUMED: Metric = Metric {
@@ -139,16 +143,36 @@ const STAGED_LEFT: Metric = Metric {
     labels: &["stage"],
     unit: "objects",
 };
-const INGEST_FILES: Metric = Metric {
-    name: "mfctl_ingest_files",
-    help: "Files an ingest is done with, by outcome.",
-    labels: &["outcome"],
-    unit: "files",
+const BROKER_UP: Metric = Metric {
+    name: "mfctl_kafka_broker_up",
+    help: "1 while a client has a connection to the broker, as of librdkafka's latest statistics.",
+    labels: &["client", "broker"],
+    unit: "",
 };
-const INGEST_BYTES: Metric =
-    Metric { name: "mfctl_ingest_bytes", help: "Bytes an ingest staged.", labels: &[], unit: "bytes" };
-const INGEST_IN_FLIGHT: Metric =
-    Metric { name: "mfctl_ingest_in_flight_files", help: "Files being hashed or staged.", labels: &[], unit: "files" };
+const BROKER_ROUND_TRIP: Metric = Metric {
+    name: "mfctl_kafka_round_trip_seconds",
+    help: "99th percentile of the time the broker took to answer, over librdkafka's latest interval.",
+    labels: &["client", "broker"],
+    unit: "seconds",
+};
+const BROKER_TIMEOUTS: Metric = Metric {
+    name: "mfctl_kafka_request_timeouts",
+    help: "Requests that the broker did not answer in time.",
+    labels: &["client", "broker"],
+    unit: "requests",
+};
+const REBALANCES: Metric = Metric {
+    name: "mfctl_kafka_rebalances",
+    help: "Rebalances that this process's group members took part in.",
+    labels: &[],
+    unit: "rebalances",
+};
+const QUEUED: Metric = Metric {
+    name: "mfctl_kafka_queued_records",
+    help: "Records that wait in this process's producers to be sent or acknowledged.",
+    labels: &[],
+    unit: "records",
+};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByStage {
@@ -169,8 +193,9 @@ struct ByPartition {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByOutcome {
-    outcome: &'static str,
+struct ByBroker {
+    client: &'static str,
+    broker: i32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -210,9 +235,11 @@ pub struct Metrics {
     partitions: Family<ByStage, Gauge>,
     lag: Family<ByPartition, Gauge>,
     staged_left: Family<ByStage, Counter>,
-    ingest_files: Family<ByOutcome, Counter>,
-    ingest_bytes: Counter,
-    ingest_in_flight: Gauge,
+    broker_up: Family<ByBroker, Gauge>,
+    broker_round_trip: Family<ByBroker, Gauge<f64, AtomicU64>>,
+    broker_timeouts: Family<ByBroker, Counter>,
+    rebalances: Counter,
+    queued: Gauge,
 }
 
 impl Default for Metrics {
@@ -242,9 +269,11 @@ impl Metrics {
             partitions: register(&mut registry, PARTITIONS, Family::default()),
             lag: register(&mut registry, LAG, Family::default()),
             staged_left: register(&mut registry, STAGED_LEFT, Family::default()),
-            ingest_files: register(&mut registry, INGEST_FILES, Family::default()),
-            ingest_bytes: register(&mut registry, INGEST_BYTES, Counter::default()),
-            ingest_in_flight: register(&mut registry, INGEST_IN_FLIGHT, Gauge::default()),
+            broker_up: register(&mut registry, BROKER_UP, Family::default()),
+            broker_round_trip: register(&mut registry, BROKER_ROUND_TRIP, Family::default()),
+            broker_timeouts: register(&mut registry, BROKER_TIMEOUTS, Family::default()),
+            rebalances: register(&mut registry, REBALANCES, Counter::default()),
+            queued: register(&mut registry, QUEUED, Gauge::default()),
             registry,
         }
     }
@@ -331,19 +360,28 @@ impl Metrics {
         self.staged_left.get_or_create(&by(stage)).inc_by(objects);
     }
 
-    /// An ingest is done with files: `staged`, `deduplicated`, `rejected` or `failed`.
-    pub fn ingest_files(&self, outcome: &'static str, files: u64) {
-        self.ingest_files.get_or_create(&ByOutcome { outcome }).inc_by(files);
+    /// How a broker stands with a kind of client; `round_trip_seconds` is `None` when nothing was asked of it lately.
+    pub fn broker(&self, client: &'static str, broker: i32, up: bool, round_trip_seconds: Option<f64>) {
+        let by = ByBroker { client, broker };
+        set(&self.broker_up, &by, u64::from(up));
+        if let Some(seconds) = round_trip_seconds {
+            self.broker_round_trip.get_or_create(&by).set(seconds);
+        }
     }
 
-    /// An ingest staged bytes.
-    pub fn ingest_bytes(&self, bytes: u64) {
-        self.ingest_bytes.inc_by(bytes);
+    /// A broker left requests of a kind of client unanswered.
+    pub fn broker_timeouts(&self, client: &'static str, broker: i32, requests: u64) {
+        self.broker_timeouts.get_or_create(&ByBroker { client, broker }).inc_by(requests);
     }
 
-    /// Files being hashed or staged now.
-    pub fn ingest_in_flight(&self, files: u64) {
-        self.ingest_in_flight.set(i64::try_from(files).unwrap_or(i64::MAX));
+    /// Members of groups went through rebalances.
+    pub fn rebalanced(&self, times: u64) {
+        self.rebalances.inc_by(times);
+    }
+
+    /// So many more records wait in producers, or fewer.
+    pub fn queued(&self, change: i64) {
+        self.queued.inc_by(change);
     }
 }
 
@@ -387,7 +425,8 @@ mod tests {
         metrics.commit_took(stage, 0.1);
         metrics.request_took("s3", "CopyObject", 0.1);
         metrics.lag(stage, &TopicPartition::new(stage.input(), 0), 1);
-        metrics.ingest_files("staged", 1);
+        metrics.broker("consumer", 1, true, Some(0.002));
+        metrics.broker_timeouts("consumer", 1, 1);
         let text = metrics.text();
         for metric in TABLE {
             let help = format!("# HELP {}", metric.name);

@@ -22,7 +22,6 @@ mod registry;
 
 mod kafka;
 mod kafka_faults;
-mod kafka_speed;
 mod postgrest;
 mod proxy;
 mod s3;

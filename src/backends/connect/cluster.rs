@@ -136,6 +136,7 @@ impl Wiring<'_> {
             replication: kafka.replication,
             min_insync_replicas: kafka.min_insync_replicas,
             namespace: kafka.namespace.clone().unwrap_or_default(),
+            metrics: Arc::clone(&self.metrics),
         })
     }
 

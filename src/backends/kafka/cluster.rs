@@ -59,7 +59,7 @@ impl Cluster {
     }
 
     pub(super) fn context(&self) -> Context {
-        Context::new(&self.trouble)
+        Context::new(&self.trouble, &self.config.metrics)
     }
 
     /// The port's error of a failed call.

@@ -1,10 +1,14 @@
 //! The settings of one cluster, and what they are to librdkafka.
 
+use std::sync::Arc;
+
 use rdkafka::ClientConfig;
 
+use super::statistics;
 use crate::backends::tls::TlsFiles;
 use crate::domain::Secret;
 use crate::ports::{Error, ErrorKind, Result};
+use crate::telemetry::Metrics;
 
 /// A record's bytes at most: Kafka's default `message.max.bytes`, and so the contract's.
 pub(super) const MAX_RECORD_BYTES: usize = 1 << 20;
@@ -97,6 +101,8 @@ pub struct KafkaConfig {
     pub min_insync_replicas: u16,
     /// Stands before every topic, group and transactional id on the wire, so that a cluster can be shared. Usually empty.
     pub namespace: String,
+    /// Where what librdkafka counts goes.
+    pub metrics: Arc<Metrics>,
 }
 
 impl KafkaConfig {
@@ -113,6 +119,7 @@ impl KafkaConfig {
             replication: 3,
             min_insync_replicas: 2,
             namespace: String::new(),
+            metrics: Arc::default(),
         }
     }
 
@@ -189,6 +196,7 @@ impl KafkaConfig {
             .set("sticky.partitioning.linger.ms", "0")
             .set("message.max.bytes", MAX_MESSAGE_BYTES.to_string())
             .set("queue.buffering.max.kbytes", BUFFER_KIB.to_string())
+            .set("statistics.interval.ms", statistics::INTERVAL_MS.to_string())
             .set("request.timeout.ms", "10000")
             .set("message.timeout.ms", "30000");
         config
@@ -226,6 +234,7 @@ impl KafkaConfig {
         config
             .set("group.id", group)
             .set("client.id", format!("{}@{instance}", client_id()))
+            .set("statistics.interval.ms", statistics::INTERVAL_MS.to_string())
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", session_ms.to_string())
             .set("heartbeat.interval.ms", (session_ms / 6).min(3_000).to_string())

@@ -1,4 +1,4 @@
-//! What librdkafka tells its clients: logs, errors, deliveries, rebalances.
+//! What librdkafka tells its clients: logs, errors, deliveries, rebalances, statistics.
 //!
 //! A refused password or certificate comes as an event while the calls of that client just time out. The latest such
 //! event is kept here, for the error of the call.
@@ -14,10 +14,12 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::ProducerContext;
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{ClientContext, TopicPartitionList};
+use rdkafka::{ClientContext, Statistics, TopicPartitionList};
 use rdkafka_sys::RDKafkaErrorCode;
 
 use super::delivery::Ticket;
+use super::statistics::Gauge;
+use crate::telemetry::Metrics;
 
 /// How long an event explains calls that time out.
 const FRESH: Duration = Duration::from_secs(30);
@@ -92,11 +94,17 @@ pub(super) struct Context {
     trouble: Arc<Trouble>,
     rebalances: Mutex<VecDeque<Rebalance>>,
     closing: AtomicBool,
+    gauge: Gauge,
 }
 
 impl Context {
-    pub(super) fn new(trouble: &Arc<Trouble>) -> Self {
-        Self { trouble: Arc::clone(trouble), rebalances: Mutex::default(), closing: AtomicBool::new(false) }
+    pub(super) fn new(trouble: &Arc<Trouble>, metrics: &Arc<Metrics>) -> Self {
+        Self {
+            trouble: Arc::clone(trouble),
+            rebalances: Mutex::default(),
+            closing: AtomicBool::new(false),
+            gauge: Gauge::new(metrics),
+        }
     }
 
     /// The next rebalance that nobody has answered yet.
@@ -133,8 +141,9 @@ impl ClientContext for Context {
         self.trouble.note(code, reason);
     }
 
-    /// A hook for `statistics.interval.ms`, which is not set: lag and latency are measured by mfctl itself.
-    fn stats_raw(&self, _: &[u8]) {}
+    fn stats(&self, told: Statistics) {
+        self.gauge.take(&told);
+    }
 }
 
 impl ConsumerContext for Context {

@@ -18,6 +18,7 @@ mod names;
 mod offsets;
 mod publish;
 mod reader;
+mod statistics;
 mod topics;
 mod transaction;
 mod transactor;

@@ -20,7 +20,7 @@ impl Names {
     /// A topic of ours; `None` for one of another namespace, and for Kafka's own.
     pub(super) fn topic(&self, wire: &str) -> Option<TopicName> {
         let name = wire.strip_prefix(&self.prefix)?;
-        (!name.starts_with("__")).then(|| TopicName::new(name).ok()).flatten()
+        (!name.starts_with("__")).then(|| TopicName::new(name).ok().map(TopicName::interned)).flatten()
     }
 
     /// A group of ours.

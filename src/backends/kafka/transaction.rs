@@ -134,11 +134,12 @@ impl Transactions {
         commit: Option<&Commit>,
     ) -> std::result::Result<Vec<(i32, i64)>, Trial> {
         let membership = commit.map(Commit::membership).transpose().map_err(Trial::Undone)?;
+        // Before it begins: a producer that learns only now that it is fenced has no transaction that timed out.
+        self.opened = Instant::now();
         if let Err(error) = self.producer.begin_transaction() {
             self.state = State::Broken;
             return Err(self.failed("begin a transaction", reason(error)));
         }
-        self.opened = Instant::now();
         failpoint::hit("before_produce");
         let stand = self.produce(records)?;
         if let (Some(commit), Some(membership)) = (commit, membership) {
@@ -157,12 +158,16 @@ impl Transactions {
         let mut stuck = None;
         for (index, record) in records.iter().enumerate() {
             let topic = self.cluster.names.wire(record.topic.as_str());
-            let end = Instant::now() + PATIENCE;
+            let mut full_since = None;
             let handed = loop {
-                match hand_over(&self.producer, &topic, record, (&batch, index)) {
-                    Err(failure) if failure.code == Code::QueueFull && Instant::now() < end => self.serve(),
-                    handed => break handed,
+                let handed = hand_over(&self.producer, &topic, record, (&batch, index));
+                if !matches!(&handed, Err(failure) if failure.code == Code::QueueFull) {
+                    break handed;
                 }
+                if full_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
+                    break handed;
+                }
+                self.serve();
             };
             if let Err(failure) = handed {
                 batch.give_up(index, failure.code);
@@ -284,6 +289,11 @@ impl Transactions {
             return None;
         }
         self.producer.commit_transaction(STEP).err().map(reason)
+    }
+
+    /// Hears what librdkafka has to tell, without waiting.
+    pub(super) fn hear(&self) {
+        self.producer.poll(Duration::ZERO);
     }
 
     fn serve(&self) {

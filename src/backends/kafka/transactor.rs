@@ -86,6 +86,13 @@ impl Transactor {
         self.running.is_none() && self.held.as_ref().is_some_and(Transactions::is_resolved)
     }
 
+    /// Hears what the producer has to tell while no work runs, so that it does not pile up.
+    pub(super) fn serve(&self) {
+        if let Some(held) = &self.held {
+            held.hear();
+        }
+    }
+
     /// Begins work, which runs to its end whoever waits for it. Nothing may be running.
     pub(super) fn start(&mut self, work: impl FnOnce(&mut Transactions) -> Outcome + Send + 'static) {
         let pulse = self.held.as_ref().map_or_else(Pulse::new, Transactions::pulse);

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::AuditProgress;
 use super::report::{Findings, ViolationKind};
 use crate::domain::dead_letter::{RedriveMark, Resolution};
-use crate::domain::event::{AnyEvent, Common, unframe};
+use crate::domain::event::{Common, unframe};
 use crate::domain::names::topics;
 use crate::domain::partition::for_key;
 use crate::domain::{AssetId, EnvName, Record, Revision, Stage, Tenant, TopicName, TopicPartition};
@@ -196,5 +196,5 @@ impl Reader<'_> {
 /// What the event says of its asset; `None` if it is not readable as an event.
 fn common_of(record: &Record) -> Option<Common> {
     let (_, json) = unframe(record.value.as_ref()).ok()?;
-    serde_json::from_slice::<AnyEvent>(&json).ok().map(|event| event.common)
+    serde_json::from_slice(&json).ok()
 }

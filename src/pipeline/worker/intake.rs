@@ -79,7 +79,7 @@ impl<S: Step> Station<S> {
         let mut halt = None;
         let mut closed: HashSet<TopicPartition> = HashSet::new();
         for (ticket, record) in records {
-            if closed.contains(&ticket.at) {
+            if !closed.is_empty() && closed.contains(&ticket.at) {
                 continue;
             }
             match self.read(&record).await {

@@ -136,6 +136,7 @@ impl Member {
 
     /// Serves what librdkafka has to tell, without waiting. Keeps this member in its group.
     fn serve(&mut self) {
+        self.transactor.serve();
         for _ in 0..EVENTS {
             if let Some(Err(error)) = self.consumer.poll(Duration::ZERO) {
                 self.hear(error);
