@@ -1,5 +1,6 @@
 //! How many records a second pass through the consume loop on Kafka, beside a plain consumer and producer of librdkafka:
-//! `cargo bench --bench consume_loop`, with the stack up and its variables set.
+//! `cargo bench --bench consume_loop`, with the stack up and its variables set. BENCH_METRICS=1 also prints what the worker
+//! counted.
 //!
 //! Both read the same topic of 1 KiB events and write each value to another topic: same partitions, same process, same
 //! batching and compression, acknowledged by all replicas. The plain one commits its offsets now and then and promises
@@ -261,6 +262,7 @@ async fn through_the_loop(bench: &Bench) -> f64 {
         clock: Arc::new(SystemClock::default()),
         metrics: Arc::new(Metrics::new()),
     };
+    let metrics = Arc::clone(&ports.metrics);
     // As `mfctl worker persist` has them.
     let options = WorkerOptions {
         concurrency: number("BENCH_CONCURRENCY", 64),
@@ -271,6 +273,9 @@ async fn through_the_loop(bench: &Bench) -> f64 {
     };
     let outcome = worker::run(Arc::clone(&step), ports, options, Health::default(), &stop).await.unwrap();
     assert_eq!(outcome.summary.emitted as usize, bench.records, "{outcome:?}");
+    if std::env::var_os("BENCH_METRICS").is_some() {
+        println!("{}", metrics.text());
+    }
     bench.log.delete_group(&STAGE.group(bench.codec.env()).unwrap()).await.unwrap();
     let began = catalog.asked.lock().unwrap().unwrap();
     step.ended.get().unwrap().duration_since(began).as_secs_f64()

@@ -141,7 +141,7 @@ pub async fn show(record: &Record, ports: &Ports, codec: &EventCodec, rules: &Ru
 }
 
 fn header(header: &crate::domain::Header) -> ShownHeader {
-    ShownHeader { name: header.name.clone(), value: plain(header.value.as_ref()) }
+    ShownHeader { name: header.name.clone().into_owned(), value: plain(header.value.as_ref()) }
 }
 
 fn forecast(record: &Record, info: &DeadLetterInfo, resolved: Option<&LedgerEntry>, rules: &Rules) -> Forecast {

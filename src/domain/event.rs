@@ -14,6 +14,8 @@ use super::record::{Headers, Record};
 
 /// Header names of the contract.
 pub mod header {
+    use std::borrow::Cow;
+
     /// The service that wrote the record; `mfctl`.
     pub const SERVICE_NAME: &str = "service.name";
     /// The environment the record belongs to. A worker that meets another's stops.
@@ -26,6 +28,13 @@ pub mod header {
     pub const TRACEPARENT: &str = "traceparent";
     /// What a redrive sets, replaced each time: `{"run","count","source"}`.
     pub const REDRIVE: &str = "mfctl.redrive";
+
+    /// A header's name as it was read; one of the contract's without memory of its own, for every record has them.
+    #[must_use]
+    pub fn name(read: &str) -> Cow<'static, str> {
+        let known = [SERVICE_NAME, DEPLOYMENT_ENV, SCHEMA_VERSION, EVENT_ID, TRACEPARENT, REDRIVE];
+        known.into_iter().find(|known| *known == read).map_or_else(|| Cow::Owned(read.to_owned()), Cow::Borrowed)
+    }
 }
 
 /// What was said of a file: by a manifest, a sidecar or flags.

@@ -1,5 +1,6 @@
 //! Records of the event log: what is published, what is read, and where it stands.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -83,7 +84,7 @@ impl TryFrom<String> for RecordAddress {
 }
 
 impl JsonSchema for RecordAddress {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
+    fn schema_name() -> Cow<'static, str> {
         "RecordAddress".into()
     }
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
@@ -95,7 +96,7 @@ impl JsonSchema for RecordAddress {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
     /// The header's name.
-    pub name: String,
+    pub name: Cow<'static, str>,
     /// Its value, byte for byte; `None` is Kafka's null.
     pub value: Option<Bytes>,
 }
@@ -106,7 +107,7 @@ pub struct Headers(pub Vec<Header>);
 
 impl Headers {
     /// Adds a header at the end.
-    pub fn push(&mut self, name: impl Into<String>, value: impl Into<Bytes>) {
+    pub fn push(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Bytes>) {
         self.0.push(Header { name: name.into(), value: Some(value.into()) });
     }
 

@@ -208,7 +208,8 @@ impl KafkaConfig {
         config
             .set("transactional.id", id)
             .set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS.to_string())
-            .set("linger.ms", "1")
+            // A transaction is handed over at once and then flushed: nothing waits for so long.
+            .set("linger.ms", "20")
             .set("message.timeout.ms", TRANSACTION_TIMEOUT_MS.to_string());
         config
     }

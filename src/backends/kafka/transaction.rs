@@ -17,7 +17,7 @@ use super::config::TRANSACTION_TIMEOUT_MS;
 use super::context::Context;
 use super::delivery::{Batch, hand_over};
 use super::error::{self, Failure};
-use super::ffi::{Membership, TransactionError, send_offsets};
+use super::ffi::{Membership, TransactionError, flush, send_offsets};
 use super::transactor::{Outcome, Pulse};
 use crate::domain::NewRecord;
 use crate::failpoint;
@@ -27,6 +27,8 @@ type Producer = BaseProducer<Context>;
 
 /// How long one call to the coordinator may take before events are served and it is made again.
 const STEP: Duration = Duration::from_secs(2);
+/// How long to push what was handed over before its acknowledgements are heard.
+const FLUSH: Duration = Duration::from_millis(1);
 /// How long all tries of one step may take together.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a settlement is tried again while its group rebalances.
@@ -177,7 +179,9 @@ impl Transactions {
         }
         // Each ends within the producer's message timeout, one way or the other.
         while batch.left() > 0 || self.producer.in_flight_count() > 0 {
-            self.serve();
+            flush(self.producer.client(), FLUSH);
+            self.hear();
+            self.pulse.beat();
         }
         let outcome = match stuck {
             Some(stuck) => Err(stuck),

@@ -31,7 +31,7 @@ pub(super) struct Batch {
 pub(super) struct Work<I> {
     pub(super) record: Arc<Record>,
     pub(super) input: I,
-    pub(super) asset: Asset,
+    pub(super) asset: Arc<Asset>,
     pub(super) claim: ClaimRequest,
 }
 
@@ -137,7 +137,7 @@ impl<S: Step> Station<S> {
         &self,
         record: Arc<Record>,
         input: S::Input,
-        asset: Option<&Asset>,
+        asset: Option<&Arc<Asset>>,
         claim: ClaimRequest,
         held: &Claim,
     ) -> Entry<Box<Work<S::Input>>, Decided<S::Effect>> {
@@ -146,7 +146,7 @@ impl<S: Step> Station<S> {
         }
         match asset {
             Some(asset) if asset.state == AssetState::Revoked => Entry::Decided(Decided::Withheld),
-            Some(asset) => Entry::Run(Box::new(Work { record, input, asset: asset.clone(), claim })),
+            Some(asset) => Entry::Run(Box::new(Work { record, input, asset: Arc::clone(asset), claim })),
             None => {
                 let message = format!("the catalog does not know asset {}", claim.asset_id);
                 Entry::Decided(self.poison(record, Some(claim), "unknown_asset", message))
@@ -208,14 +208,14 @@ impl<S: Step> Station<S> {
     }
 
     /// The assets by id, as the catalog has them now.
-    async fn assets(&self, mut ids: Vec<AssetId>) -> ports::Result<HashMap<AssetId, Asset>> {
+    async fn assets(&self, mut ids: Vec<AssetId>) -> ports::Result<HashMap<AssetId, Arc<Asset>>> {
         ids.sort_unstable();
         ids.dedup();
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
         let assets = self.intake_call("look at assets", || self.ports.catalog.assets(&ids)).await?;
-        Ok(assets.into_iter().map(|asset| (asset.asset_id, asset)).collect())
+        Ok(assets.into_iter().map(|asset| (asset.asset_id, Arc::new(asset))).collect())
     }
 
     async fn intake_call<T, F>(&self, doing: &'static str, call: impl FnMut() -> F) -> ports::Result<T>

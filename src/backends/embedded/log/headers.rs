@@ -44,7 +44,7 @@ fn one(rest: &mut Bytes) -> Option<Header> {
         0 => None,
         length => Some(cut(rest, length - 1)?),
     };
-    Some(Header { name, value })
+    Some(Header { name: name.into(), value })
 }
 
 fn bytes(rest: &mut Bytes) -> Option<Bytes> {
@@ -88,7 +88,7 @@ mod tests {
         headers.push("a", vec![0xff, 0x00]);
         headers.push("", "");
         headers.push("long", vec![7u8; 70_000]);
-        headers.0.push(Header { name: "null".to_owned(), value: None });
+        headers.0.push(Header { name: "null".into(), value: None });
         assert_eq!(decode(encode(&headers)).unwrap(), headers);
         assert_eq!(encode(&Headers::default()), None);
     }

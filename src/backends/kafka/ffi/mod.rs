@@ -12,10 +12,16 @@ mod group;
 mod queue;
 
 use std::ffi::{CStr, c_char};
+use std::time::Duration;
+
+use rdkafka::client::Client;
+use rdkafka_sys as sys;
 
 pub(super) use event::serve;
 pub(super) use group::{Membership, TransactionError, send_offsets};
 pub(super) use queue::{EventBell, Item, PartitionQueue, RawRecord};
+
+use super::context::Context;
 
 /// OpenSSL's option to clean nothing up when the process exits.
 const OPENSSL_INIT_NO_ATEXIT: u64 = 0x0008_0000;
@@ -31,6 +37,14 @@ pub(super) fn keep_tls_to_the_end() {
     unsafe { OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, std::ptr::null()) };
 }
 
+/// Sends what waits in a producer for company, for so long at most. Its acknowledgements are to be heard by polling.
+///
+/// rdkafka's `flush` polls for 100 ms whatever comes.
+pub(super) fn flush(client: &Client<Context>, wait: Duration) {
+    // SAFETY: the client is alive. That something is left is no error here.
+    unsafe { sys::rd_kafka_flush(client.native_ptr(), millis(wait)) };
+}
+
 /// A C string as text; empty for null.
 ///
 /// # Safety
@@ -44,6 +58,6 @@ unsafe fn text_of(text: *const c_char) -> String {
 }
 
 /// Milliseconds as librdkafka takes them.
-fn millis(wait: std::time::Duration) -> i32 {
+fn millis(wait: Duration) -> i32 {
     i32::try_from(wait.as_millis()).unwrap_or(i32::MAX)
 }

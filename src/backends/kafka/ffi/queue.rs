@@ -3,6 +3,7 @@
 //! rdkafka's `PartitionQueue` hides at which offset a partition ended and panics at a header name that is not UTF-8;
 //! it also takes one lock per record where this takes one per batch.
 
+use std::borrow::Cow;
 use std::ffi::{CString, c_void};
 use std::ptr::{self, NonNull};
 use std::slice;
@@ -15,6 +16,7 @@ use tokio::sync::Notify;
 
 use super::text_of;
 use crate::backends::kafka::context::Context;
+use crate::domain::event::header;
 use crate::domain::{Header, Headers};
 
 type Consumer = BaseConsumer<Context>;
@@ -152,26 +154,43 @@ unsafe fn read(message: *const sys::rd_kafka_message_t) -> Item {
         code => return Item::Failed(code.into()),
     }
     let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
-    // SAFETY: message and out-parameter are alive; the lengths are those of the pointers beside them.
+    // SAFETY: message and out-parameter are alive; the lengths are those of the pointers beside them, and all of it lives as
+    // long as the message.
     unsafe {
-        Item::Record(RawRecord {
-            offset: fields.offset,
-            timestamp_ms: sys::rd_kafka_message_timestamp(message, &raw mut kind),
-            key: copy(fields.key, fields.key_len),
-            value: copy(fields.payload, fields.len),
-            headers: headers(message),
-        })
+        let timestamp_ms = sys::rd_kafka_message_timestamp(message, &raw mut kind);
+        let (key, value) = (bytes(fields.key, fields.key_len), bytes(fields.payload, fields.len));
+        Item::Record(RawRecord::copy(fields.offset, timestamp_ms, key, value, &headers(message)))
+    }
+}
+
+impl RawRecord {
+    /// Copies a record into one piece of memory: it has a dozen of values, and most are a few bytes.
+    fn copy(
+        offset: i64,
+        timestamp_ms: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(Cow<'static, str>, Option<&[u8]>)],
+    ) -> Self {
+        let all = || [key, value].into_iter().chain(headers.iter().map(|(_, value)| *value));
+        let mut copied = Vec::with_capacity(all().flatten().map(<[u8]>::len).sum());
+        all().flatten().for_each(|part| copied.extend_from_slice(part));
+        let mut copied = Bytes::from(copied);
+        let mut next = |part: Option<&[u8]>| part.map(|part| copied.split_to(part.len()));
+        let (key, value) = (next(key), next(value));
+        let headers = headers.iter().map(|(name, value)| Header { name: name.clone(), value: next(*value) }).collect();
+        Self { offset, timestamp_ms, key, value, headers: Headers(headers) }
     }
 }
 
 /// # Safety
 /// `message` is alive.
-unsafe fn headers(message: *const sys::rd_kafka_message_t) -> Headers {
+unsafe fn headers<'a>(message: *const sys::rd_kafka_message_t) -> Vec<(Cow<'static, str>, Option<&'a [u8]>)> {
     let mut native = ptr::null_mut();
     // SAFETY: the caller's promise; the headers stay the message's.
     let found = unsafe { sys::rd_kafka_message_headers(message, &raw mut native) };
     if found != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-        return Headers::default();
+        return Vec::new();
     }
     // SAFETY: the headers are alive.
     let count = unsafe { sys::rd_kafka_header_cnt(native) };
@@ -181,21 +200,15 @@ unsafe fn headers(message: *const sys::rd_kafka_message_t) -> Headers {
         // SAFETY: the headers and the out-parameters are alive; what comes out lives as long as the headers.
         unsafe {
             sys::rd_kafka_header_get_all(native, index, &raw mut name, &raw mut value, &raw mut size);
-            headers.push(Header { name: text_of(name), value: copy(value, size) });
+            headers.push((header::name(&text_of(name)), bytes(value, size)));
         }
     }
-    Headers(headers)
+    headers
 }
 
 /// # Safety
-/// `start` is null or the begin of `length` bytes.
-unsafe fn copy(start: *const c_void, length: usize) -> Option<Bytes> {
-    if start.is_null() {
-        return None;
-    }
-    if length == 0 {
-        return Some(Bytes::new());
-    }
+/// `start` is null or the begin of `length` bytes that live as long as what the answer is used for.
+unsafe fn bytes<'a>(start: *const c_void, length: usize) -> Option<&'a [u8]> {
     // SAFETY: the caller's promise.
-    Some(Bytes::copy_from_slice(unsafe { slice::from_raw_parts(start.cast::<u8>(), length) }))
+    (!start.is_null()).then(|| unsafe { slice::from_raw_parts(start.cast::<u8>(), length) })
 }
