@@ -1,8 +1,8 @@
 //! How the process ends: with its exit code, after its output is written, and without exit handlers.
 //!
-//! `exit` runs the handlers of the C libraries while the threads of others still run: OpenSSL's takes apart what a closing
-//! connection of librdkafka's is using, and a worker that had committed all its work ended with SIGSEGV in place of its
-//! exit code. What mfctl must finish it finishes before it comes here.
+//! `exit` runs the handlers of the C libraries while the threads of others still run: librdkafka's go on closing their
+//! connections, and a producer that was left to itself may be in the middle of a call. What mfctl must finish it finishes
+//! before it comes here.
 
 use std::io::Write;
 

@@ -194,6 +194,33 @@ async fn what_passes_is_tried_again_within_the_settlement() {
     consumer.settle(settlement(&records)).await.unwrap();
 }
 
+/// confluentinc/librdkafka#5040: the process went down.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_that_are_asked_for_while_the_coordinator_moves_are_told_the_next_time() {
+    let mock = MockCluster::new(1).unwrap();
+    let (log, mut consumer, records) = played(&mock).await;
+    consumer.settle(settlement(&records)).await.unwrap();
+    mock.request_errors(RDKafkaApiKey::OffsetFetch, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_COORDINATOR]);
+    let error = log.progress(&group(), &[topic("in")]).await.unwrap_err();
+    assert!(error.kind().is_dependency(), "{:?} {}", error.kind(), error.full());
+    assert_eq!(log.progress(&group(), &[topic("in")]).await.unwrap().len(), 1);
+}
+
+/// confluentinc/librdkafka#5586: the partition was never read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_that_is_given_while_the_coordinator_moves_is_read_all_the_same() {
+    let mock = MockCluster::new(1).unwrap();
+    for name in ["in", "out"] {
+        mock.create_topic(name, 1, 1).unwrap();
+    }
+    let log = log(KafkaConfig::new("profile.test.kafka", mock.bootstrap_servers()));
+    fill(&log, 3).await;
+    mock.request_errors(RDKafkaApiKey::OffsetFetch, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_COORDINATOR]);
+    let mut consumer = member(&log, "a").await;
+    assigned(&mut consumer, 1).await;
+    assert_eq!(read(&mut consumer, 3).await.len(), 3);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_that_went_on_fences_the_settlement_and_the_next_one_is_whole() {
     let mock = MockCluster::new(1).unwrap();

@@ -212,7 +212,8 @@ impl Page {
 }
 
 impl Cluster {
-    fn reading_client(&self) -> Result<Arc<Consumer>> {
+    /// The client that reads without a group. It has the name of one, which nobody is a member of.
+    pub(super) fn reading_client(&self) -> Result<Arc<Consumer>> {
         let mut slot = lock(&self.readers.consumer);
         if let Some(consumer) = &*slot {
             return Ok(Arc::clone(consumer));

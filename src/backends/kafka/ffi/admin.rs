@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
 use rdkafka::client::Client;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka_sys::rd_kafka_admin_op_t as Op;
 use rdkafka_sys::{self as sys, RDKafkaErrorCode};
 
@@ -211,12 +212,16 @@ unsafe fn member(member: *const sys::rd_kafka_MemberDescription_t) -> Member {
 
 /// A group's commits: of these partitions, else of all that have one. While a transaction that holds one of them is being
 /// committed, that one is an error (`UnstableOffsetCommit`), or missing if it is its first and it was not asked for.
+///
+/// Asked through a consumer, of whatever group: when the coordinator moves, librdkafka makes the client that asked look for
+/// its own group's, and one that has no group takes the process down (confluentinc/librdkafka#5040).
 pub(in crate::backends::kafka) fn group_offsets(
-    client: &Client<Context>,
+    asker: &BaseConsumer<Context>,
     group: &str,
     partitions: Option<&TopicPartitionList>,
     wait: Duration,
 ) -> Answer<Vec<PartitionOffset>> {
+    let client = asker.client();
     let options = Options::new(client, Op::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, wait)?;
     options.stable();
     let queue = Queue::new(client).ok_or_else(refused)?;
