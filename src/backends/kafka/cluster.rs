@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use rdkafka::admin::AdminClient;
 use rdkafka::client::Client;
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::producer::BaseProducer;
 use rdkafka_sys::RDKafkaErrorCode as Code;
 
 use super::config::KafkaConfig;
+use super::consumer::off_to_close;
 use super::context::{Context, Trouble};
 use super::error::{self, Failure};
 use super::ffi;
@@ -30,6 +32,7 @@ const ROUND: Duration = Duration::from_millis(100);
 
 type Admin = AdminClient<Context>;
 type Producer = BaseProducer<Context>;
+type Asker = BaseConsumer<Context>;
 
 /// See the module.
 pub(super) struct Cluster {
@@ -39,6 +42,8 @@ pub(super) struct Cluster {
     pub(super) trouble: Arc<Trouble>,
     admin: Mutex<Option<Arc<Admin>>>,
     producer: Mutex<Option<Arc<Producer>>>,
+    /// Asks groups' coordinators.
+    asker: Arc<Mutex<Option<Arc<Asker>>>>,
     pub(super) readers: Arc<Readers>,
     stop: Arc<AtomicBool>,
 }
@@ -52,6 +57,7 @@ impl Cluster {
             trouble: Arc::default(),
             admin: Mutex::default(),
             producer: Mutex::default(),
+            asker: Arc::default(),
             readers: Arc::default(),
             stop: Arc::default(),
             config,
@@ -76,10 +82,14 @@ impl Cluster {
         let made = self.config.client().create_with_context(self.context());
         let admin: Arc<Admin> = Arc::new(made.map_err(|error| self.error("make a Kafka client", error))?);
         let (client, readers, stop) = (Arc::clone(&admin), Arc::clone(&self.readers), Arc::clone(&self.stop));
+        let asker = Arc::clone(&self.asker);
         spawn("kafka-events", move || {
             while !stop.load(Ordering::Relaxed) {
                 ffi::serve(client.inner());
                 readers.look_after();
+                let asker = asker.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                // Errors are noted by the context; it reads no records.
+                while asker.as_ref().is_some_and(|asker| asker.poll(Duration::ZERO).is_some()) {}
                 std::thread::sleep(ROUND);
             }
         })?;
@@ -107,6 +117,52 @@ impl Cluster {
         })?;
         *slot = Some(Arc::clone(&producer));
         Ok(producer)
+    }
+
+    /// The client that asks groups' coordinators: a consumer, for when a coordinator moves, librdkafka makes the client that
+    /// asked look for its own group's, and one that has no group takes the process down (confluentinc/librdkafka#5040). It
+    /// is a member of none.
+    fn asker(&self) -> Result<Arc<Asker>> {
+        let mut slot = self.asker.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(asker) = &*slot {
+            return Ok(Arc::clone(asker));
+        }
+        let made = self.config.reader().create_with_context(self.context());
+        let asker: Arc<Asker> = Arc::new(made.map_err(|error| self.error("make a Kafka client", error))?);
+        *slot = Some(Arc::clone(&asker));
+        Ok(asker)
+    }
+
+    /// Does without a client that gets no answer.
+    fn forget_asker(&self, silent: &Arc<Asker>) {
+        let mut slot = self.asker.lock().unwrap_or_else(PoisonError::into_inner);
+        if slot.as_ref().is_some_and(|asker| Arc::ptr_eq(asker, silent))
+            && let Some(asker) = slot.take()
+        {
+            off_to_close(move || drop(asker));
+        }
+    }
+
+    /// Asks a group's coordinator something, off the async threads.
+    pub(super) async fn ask_coordinator<T: Send + 'static>(
+        self: &Arc<Self>,
+        what: &'static str,
+        question: impl FnOnce(&Asker) -> std::result::Result<T, Failure> + Send + 'static,
+    ) -> Result<T> {
+        self.reach().await?;
+        let cluster = Arc::clone(self);
+        off_thread(move || {
+            let asker = cluster.asker()?;
+            question(&asker).map_err(|failure| {
+                // A client that knew a coordinator which left the cluster does not find it again for ten minutes
+                // (confluentinc/librdkafka#5456, #5511). A new one does.
+                if failure.code == Code::OperationTimedOut {
+                    cluster.forget_asker(&asker);
+                }
+                cluster.error(what, failure)
+            })
+        })
+        .await
     }
 
     /// Makes sure that the cluster answers, or says soon why it does not. Answers its id.

@@ -3,7 +3,7 @@
 //! A refused password or certificate comes as an event while the calls of that client just time out. The latest such
 //! event is kept here, for the error of the call.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -95,6 +95,8 @@ pub(super) struct Context {
     rebalances: Mutex<VecDeque<Rebalance>>,
     closing: AtomicBool,
     gauge: Gauge,
+    /// Partitions that are known and not fetched, since when.
+    not_fetched: Mutex<HashMap<(String, i32), Instant>>,
 }
 
 impl Context {
@@ -104,12 +106,23 @@ impl Context {
             rebalances: Mutex::default(),
             closing: AtomicBool::new(false),
             gauge: Gauge::new(metrics),
+            not_fetched: Mutex::default(),
         }
     }
 
     /// The next rebalance that nobody has answered yet.
     pub(super) fn next_rebalance(&self) -> Option<Rebalance> {
         lock(&self.rebalances).pop_front()
+    }
+
+    /// Whether librdkafka has not been fetching a partition for so long. It may never have been asked to.
+    pub(super) fn is_not_fetched_for(&self, at: &(String, i32), time: Duration) -> bool {
+        lock(&self.not_fetched).get(at).is_some_and(|since| since.elapsed() >= time)
+    }
+
+    /// A partition is to be fetched anew: what was known of it is old.
+    pub(super) fn fetched_anew(&self, at: &(String, i32)) {
+        lock(&self.not_fetched).remove(at);
     }
 
     /// From now on partitions are given back as soon as they are asked for: nobody is left to be told.
@@ -143,6 +156,17 @@ impl ClientContext for Context {
 
     fn stats(&self, told: Statistics) {
         self.gauge.take(&told);
+        let mut since = lock(&self.not_fetched);
+        let now = Instant::now();
+        let partitions = told.topics.values().flat_map(|topic| topic.partitions.values().map(|at| (&topic.topic, at)));
+        let not_fetched = partitions.filter(|(_, at)| matches!(at.fetch_state.as_str(), "none" | "stopped"));
+        *since = not_fetched
+            .map(|(topic, at)| {
+                let at = (topic.clone(), at.partition);
+                let began = since.get(&at).copied().unwrap_or(now);
+                (at, began)
+            })
+            .collect();
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use rdkafka::admin::AdminOptions;
+use rdkafka::consumer::Consumer as _;
 use rdkafka_sys::RDKafkaErrorCode as Code;
 
 use super::cluster::{CALL, Cluster};
@@ -27,7 +28,9 @@ impl Cluster {
             return Ok(Vec::new());
         }
         let wire: Vec<String> = groups.iter().map(|(_, wire)| wire.clone()).collect();
-        let described = self.ask("describe groups", move |client| admin::describe_groups(client, &wire, CALL)).await?;
+        let described = self
+            .ask_coordinator("describe groups", move |asker| admin::describe_groups(asker.client(), &wire, CALL))
+            .await?;
         let mut described: HashMap<String, _> = described.into_iter().collect();
         let mut found = Vec::new();
         for (group, wire) in groups {

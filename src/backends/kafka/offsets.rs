@@ -155,13 +155,11 @@ impl Cluster {
         partitions: Option<&[TopicPartition]>,
     ) -> Result<HashMap<TopicPartition, i64>> {
         let (began, unstable_end) = (Instant::now(), Instant::now() + UNSTABLE);
-        let asker = self.reading_client()?;
         loop {
             let name = group.to_owned();
             let wanted = partitions.map(|partitions| self.list(partitions, LATEST));
-            let asker = Arc::clone(&asker);
-            let question = move |_: &_| admin::group_offsets(&asker, &name, wanted.as_ref(), CALL);
-            let listed = self.ask("read a group's commits", question).await?;
+            let question = move |asker: &_| admin::group_offsets(asker, &name, wanted.as_ref(), CALL);
+            let listed = self.ask_coordinator("read a group's commits", question).await?;
             let unstable = listed.iter().any(|one| one.error == Some(Code::UnstableOffsetCommit));
             if unstable && Instant::now() < unstable_end {
                 tokio::time::sleep(AGAIN).await;

@@ -213,7 +213,7 @@ impl Page {
 
 impl Cluster {
     /// The client that reads without a group. It has the name of one, which nobody is a member of.
-    pub(super) fn reading_client(&self) -> Result<Arc<Consumer>> {
+    fn reading_client(&self) -> Result<Arc<Consumer>> {
         let mut slot = lock(&self.readers.consumer);
         if let Some(consumer) = &*slot {
             return Ok(Arc::clone(consumer));

@@ -35,6 +35,8 @@ type Consumer = BaseConsumer<Context>;
 const ROUND: Duration = Duration::from_millis(250);
 /// How long the cluster may take to answer when it is in doubt.
 const DOUBT: Duration = Duration::from_secs(3);
+/// A partition that librdkafka does not fetch for so long is not going to be fetched.
+const NOT_BEGUN: Duration = Duration::from_secs(8);
 /// Events served at once at most.
 const EVENTS: usize = 1000;
 

@@ -41,6 +41,7 @@ impl Member {
         for (topic, partition) in partitions {
             let Some(at) = self.cluster.named(topic, *partition) else { continue };
             let Some(queue) = PartitionQueue::split(&self.consumer, topic, *partition, &self.bell) else { continue };
+            self.consumer.context().fetched_anew(&(topic.clone(), *partition));
             self.owned.insert(at.clone(), Owned::new(queue));
             news.push(at);
         }
@@ -50,6 +51,21 @@ impl Member {
             self.told = true;
             self.news.push_back(Poll::Assigned(news));
         }
+    }
+
+    /// Gives partitions back to librdkafka and takes them again; the group hears nothing of it. Nothing of them may be out.
+    pub(super) fn take_anew(&mut self, partitions: &[TopicPartition]) {
+        let wire: Wire = partitions.iter().map(|at| self.wire(at)).collect();
+        // The old queue's bell is gone before the new one is hung.
+        partitions.iter().for_each(|at| drop(self.owned.remove(at)));
+        self.answer(self.consumer.incremental_unassign(&list(&wire)), "give partitions back to take them anew");
+        for (at, (topic, partition)) in partitions.iter().zip(&wire) {
+            self.consumer.context().fetched_anew(&(topic.clone(), *partition));
+            if let Some(queue) = PartitionQueue::split(&self.consumer, topic, *partition, &self.bell) {
+                self.owned.insert(at.clone(), Owned::new(queue));
+            }
+        }
+        self.answer(self.consumer.incremental_assign(&list(&wire)), "take partitions anew");
     }
 
     fn member_id_now(&self) -> Option<String> {

@@ -8,7 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
 use rdkafka_sys::RDKafkaErrorCode as Code;
 
-use super::{Member, Owned, ROUND, rebalance};
+use super::{Member, NOT_BEGUN, Owned, ROUND, rebalance};
 use crate::backends::kafka::cluster::CALL;
 use crate::backends::kafka::context::Context;
 use crate::backends::kafka::error::Failure;
@@ -109,7 +109,27 @@ impl Member {
         if let Some((at, code)) = failed {
             self.partition_failed(&at, code);
         }
+        self.take_anew_what_is_not_begun();
         records
+    }
+
+    /// librdkafka asks for the commit where a new partition begins. If the coordinator has moved meanwhile it does not ask
+    /// again, and does not say so (confluentinc/librdkafka#5586): then the partition is given to it anew.
+    fn take_anew_what_is_not_begun(&mut self) {
+        if !self.asked.is_empty() || self.rewinding.is_some() {
+            return;
+        }
+        let context = self.consumer.context();
+        let not_begun = |(at, owned): &(&TopicPartition, &Owned)| {
+            !owned.taken && !owned.revoking && context.is_not_fetched_for(&self.wire(at), NOT_BEGUN)
+        };
+        let found: Vec<TopicPartition> = self.owned.iter().filter(not_begun).map(|(at, _)| at.clone()).collect();
+        if !found.is_empty() {
+            let partitions = found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            tracing::warn!(target: "kafka", group = %self.subscription.group, partitions,
+                "partitions are not being fetched, and are taken anew");
+            self.take_anew(&found);
+        }
     }
 
     fn partition_failed(&mut self, at: &TopicPartition, code: Code) {

@@ -212,9 +212,6 @@ unsafe fn member(member: *const sys::rd_kafka_MemberDescription_t) -> Member {
 
 /// A group's commits: of these partitions, else of all that have one. While a transaction that holds one of them is being
 /// committed, that one is an error (`UnstableOffsetCommit`), or missing if it is its first and it was not asked for.
-///
-/// Asked through a consumer, of whatever group: when the coordinator moves, librdkafka makes the client that asked look for
-/// its own group's, and one that has no group takes the process down (confluentinc/librdkafka#5040).
 pub(in crate::backends::kafka) fn group_offsets(
     asker: &BaseConsumer<Context>,
     group: &str,
