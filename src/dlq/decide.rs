@@ -181,7 +181,7 @@ mod tests {
         }
     }
 
-    fn record(topic: &str, headers: &[(&str, &str)]) -> Record {
+    fn record(topic: &str, headers: &[(&'static str, &str)]) -> Record {
         let mut all = Headers::default();
         headers.iter().for_each(|(name, value)| all.push(*name, (*value).to_owned()));
         Record {

@@ -244,7 +244,7 @@ async fn a_discard_keeps_its_reason_and_is_never_redriven() {
     assert_eq!((tally.redriven, tally.skipped_resolved), (2, 1));
 }
 
-fn foreign(headers: &[(&str, &[u8])]) -> NewRecord {
+fn foreign(headers: &[(&'static str, &[u8])]) -> NewRecord {
     let mut record = event(9);
     record.topic = MEDIA_INGESTED.dead_letters();
     headers.iter().for_each(|(name, value)| record.headers.push(*name, value.to_vec()));
