@@ -17,8 +17,3 @@ pub mod ports;
 pub mod settings;
 pub mod telemetry;
 pub mod tui;
-
-/// Records are made on one thread and freed on another, by the hundred thousand: the system's allocator takes a quarter of
-/// a worker's time for that.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
