@@ -11,6 +11,7 @@ mod event;
 mod group;
 mod queue;
 
+use std::borrow::Cow;
 use std::ffi::{CStr, c_char};
 use std::time::Duration;
 
@@ -50,11 +51,20 @@ pub(super) fn flush(client: &Client<Context>, wait: Duration) {
 /// # Safety
 /// `text` is null or a NUL-terminated string that lives through the call.
 unsafe fn text_of(text: *const c_char) -> String {
+    // SAFETY: the caller's promise.
+    unsafe { text_at(text) }.into_owned()
+}
+
+/// The same where it stands, copied only if it is not UTF-8.
+///
+/// # Safety
+/// `text` is null or a NUL-terminated string that lives as long as what the answer is used for.
+unsafe fn text_at<'a>(text: *const c_char) -> Cow<'a, str> {
     if text.is_null() {
-        return String::new();
+        return Cow::Borrowed("");
     }
     // SAFETY: the caller's promise.
-    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+    unsafe { CStr::from_ptr(text) }.to_string_lossy()
 }
 
 /// Milliseconds as librdkafka takes them.

@@ -14,7 +14,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka_sys::{self as sys, RDKafkaErrorCode};
 use tokio::sync::Notify;
 
-use super::text_of;
+use super::text_at;
 use crate::backends::kafka::context::Context;
 use crate::domain::event::header;
 use crate::domain::{Header, Headers};
@@ -200,7 +200,7 @@ unsafe fn headers<'a>(message: *const sys::rd_kafka_message_t) -> Vec<(Cow<'stat
         // SAFETY: the headers and the out-parameters are alive; what comes out lives as long as the headers.
         unsafe {
             sys::rd_kafka_header_get_all(native, index, &raw mut name, &raw mut value, &raw mut size);
-            headers.push((header::name(&text_of(name)), bytes(value, size)));
+            headers.push((header::name(&text_at(name)), bytes(value, size)));
         }
     }
     headers
