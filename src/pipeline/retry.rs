@@ -107,11 +107,21 @@ struct Broken {
     error: String,
 }
 
+#[derive(Debug, Default)]
+struct State {
+    broken: BTreeMap<Site, Broken>,
+    /// Calls that failed and go on trying.
+    waiting: BTreeMap<Site, usize>,
+}
+
 /// The circuit breaker of one worker: open while any of its places cannot reach its dependency.
+///
+/// An outage that [`Breaker::call`] met is over too when nobody waits for its end any more: work that is given up, also
+/// in the middle of a call, must not leave the breaker open with nobody to close it.
 #[derive(Debug)]
 pub struct Breaker {
     policy: Policy,
-    broken: Mutex<BTreeMap<Site, Broken>>,
+    state: Mutex<State>,
     changed: Notify,
 }
 
@@ -119,20 +129,20 @@ impl Breaker {
     /// A closed breaker.
     #[must_use]
     pub fn new(policy: Policy) -> Self {
-        Self { policy, broken: Mutex::default(), changed: Notify::new() }
+        Self { policy, state: Mutex::default(), changed: Notify::new() }
     }
 
     /// Whether a dependency is down.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        !self.state().is_empty()
+        !self.state().broken.is_empty()
     }
 
     /// The longest outage there is, if any.
     #[must_use]
     pub fn outage(&self) -> Option<Outage> {
         let state = self.state();
-        let oldest = state.values().min_by_key(|broken| broken.since)?;
+        let oldest = state.broken.values().min_by_key(|broken| broken.since)?;
         Some(Outage { lasting: oldest.since.elapsed(), error: oldest.error.clone() })
     }
 
@@ -151,16 +161,19 @@ impl Breaker {
         E: DependencyFault,
         F: Future<Output = Result<T, E>>,
     {
+        let mut waiting = None;
         loop {
             // A call that begins while the place works proves nothing about an outage that begins meanwhile.
-            let broken = self.state().contains_key(&site);
-            let probe = match broken {
-                true => self.turn(site).await.map(|probe| (probe, Instant::now())),
-                false => None,
-            };
+            let broken = self.state().broken.contains_key(&site);
+            let mut probe = None;
+            if broken {
+                waiting.get_or_insert_with(|| self.wait_for(site));
+                probe = self.turn(site).await.map(|probe| (probe, Instant::now()));
+            }
             match call().await {
                 Err(error) if error.is_dependency() => {
                     failed(&error);
+                    waiting.get_or_insert_with(|| self.wait_for(site));
                     self.failure(site, &error);
                 }
                 answered => {
@@ -177,7 +190,7 @@ impl Breaker {
     pub fn failure(&self, site: Site, error: &impl Display) -> Duration {
         let now = Instant::now();
         let mut state = self.state();
-        let broken = state.entry(site).or_insert_with(|| Broken {
+        let broken = state.broken.entry(site).or_insert_with(|| Broken {
             since: now,
             failures: 0,
             retry_at: now,
@@ -196,17 +209,16 @@ impl Breaker {
     /// Notes an answer to a call that began at `started`. One that began before the latest failure proves nothing.
     pub fn success(&self, site: Site, started: Instant) {
         let mut state = self.state();
-        if state.get(&site).is_some_and(|broken| started >= broken.retry_at) {
-            state.remove(&site);
+        if state.broken.get(&site).is_some_and(|broken| started >= broken.retry_at) {
+            state.broken.remove(&site);
             drop(state);
             self.changed.notify_waiters();
         }
     }
 
-    /// Forgets the outages of everything but the log: the work that would have noticed their end is given up.
-    pub fn forget_work(&self) {
-        self.state().retain(|site, _| *site == Site::Log);
-        self.changed.notify_waiters();
+    fn wait_for(&self, site: Site) -> Waiting<'_> {
+        *self.state().waiting.entry(site).or_default() += 1;
+        Waiting { breaker: self, site }
     }
 
     /// Waits until this place may be called: at once while it works, else when the wait is over and nobody else probes.
@@ -215,7 +227,7 @@ impl Breaker {
             let changed = self.changed.notified();
             let wait = {
                 let mut state = self.state();
-                let broken = state.get_mut(&site)?;
+                let broken = state.broken.get_mut(&site)?;
                 let now = Instant::now();
                 if now >= broken.retry_at && !broken.probing {
                     broken.probing = true;
@@ -230,8 +242,8 @@ impl Breaker {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, BTreeMap<Site, Broken>> {
-        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -243,10 +255,28 @@ struct Probe<'a> {
 
 impl Drop for Probe<'_> {
     fn drop(&mut self) {
-        if let Some(broken) = self.breaker.state().get_mut(&self.site) {
+        if let Some(broken) = self.breaker.state().broken.get_mut(&self.site) {
             broken.probing = false;
         }
         self.breaker.changed.notify_waiters();
+    }
+}
+
+/// A call that waits for the end of an outage. The last one that goes takes the outage with it.
+struct Waiting<'a> {
+    breaker: &'a Breaker,
+    site: Site,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.breaker.state();
+        let left = state.waiting.get(&self.site).map_or(0, |waiting| waiting.saturating_sub(1));
+        state.waiting.insert(self.site, left);
+        if left == 0 && state.broken.remove(&self.site).is_some() {
+            drop(state);
+            self.breaker.changed.notify_waiters();
+        }
     }
 }
 
@@ -293,6 +323,23 @@ mod tests {
         assert_eq!(breaker.call(Site::Step, ping, |_| told += 1).await.unwrap(), 7);
         assert_eq!(told, 6);
         assert!(!breaker.is_open());
+    }
+
+    #[tokio::test]
+    async fn an_outage_is_forgotten_with_the_last_work_that_waits_for_its_end() {
+        let breaker = Breaker::new(Policy { first_wait: Duration::from_secs(3600), ..quick() });
+        let call = || {
+            let down = || async { Err::<(), _>(Error::new(ErrorKind::Full, "write")) };
+            Box::pin(breaker.call(Site::Step, down, |_| ()))
+        };
+        let (mut one, mut other) = (call(), call());
+        assert!(futures_util::poll!(&mut one).is_pending());
+        assert!(futures_util::poll!(&mut other).is_pending());
+        breaker.failure(Site::Log, &"refused");
+        drop(one);
+        assert_eq!(breaker.outage().unwrap().error, Error::new(ErrorKind::Full, "write").to_string());
+        drop(other);
+        assert_eq!(breaker.outage().unwrap().error, "refused", "the log's is its own");
     }
 
     #[tokio::test]

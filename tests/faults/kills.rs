@@ -35,7 +35,7 @@ fn many_kills_lose_nothing_and_emit_nothing_twice() {
             working.kill();
             working = worker();
         }
-        let done = uploading.as_mut().is_some_and(|job| job.0.try_wait().unwrap().is_some());
+        let done = uploading.as_mut().is_some_and(|job| !job.is_alive());
         if done {
             // Finished: the same folder again, so that there is still an ingest to kill.
             uploading = Some(ingest());

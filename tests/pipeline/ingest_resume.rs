@@ -61,7 +61,7 @@ fn a_job_has_one_process_at_a_time_and_a_stopped_one_says_how_to_go_on() {
     let mut command = site.command(["ingest", "--files-from", "-"]);
     command.stdin(Stdio::piped());
     let mut holding = Running::kept(command);
-    let mut list = holding.0.stdin.take().unwrap();
+    let mut list = holding.child.stdin.take().unwrap();
     list.write_all(b"a.txt\n").unwrap();
     let jobs = || site.run(["jobs", "list", "-o", "name"]);
     eventually("the job appears", || jobs().code == 0 && !jobs().stdout.is_empty());
@@ -69,7 +69,7 @@ fn a_job_has_one_process_at_a_time_and_a_stopped_one_says_how_to_go_on() {
 
     let other = site.run(["ingest", "--resume", &job]);
     assert_eq!(other.code, 7, "{other}");
-    assert!(other.stderr.contains(&holding.0.id().to_string()), "the process is named: {other}");
+    assert!(other.stderr.contains(&holding.pid().to_string()), "the process is named: {other}");
 
     holding.signal(Signal::TERM);
     let stopped = holding.finish();

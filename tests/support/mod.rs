@@ -199,48 +199,53 @@ impl std::fmt::Display for Ran {
 }
 
 /// A process that is killed when the test is done with it, whatever happens.
-pub struct Running(pub Child);
+pub struct Running {
+    pub child: Child,
+    /// What it prints, shown when the test fails.
+    log: Option<PathBuf>,
+}
 
 impl Running {
     pub fn start(mut command: Command) -> Self {
-        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+        Self { child: command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap(), log: None }
     }
 
     /// Starts with what it prints kept for [`Running::finish`].
     pub fn kept(mut command: Command) -> Self {
-        Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+        Self { child: command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(), log: None }
     }
 
     /// Starts with what it prints going to a file, however much that is; for [`Running::code`].
     pub fn logged(mut command: Command, log: &Path) -> Self {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
-        Self(command.stdout(Stdio::null()).stderr(log).spawn().unwrap())
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+        let child = command.stdout(Stdio::null()).stderr(file).spawn().unwrap();
+        Self { child, log: Some(log.to_owned()) }
     }
 
     /// Waits for its own end; answers its exit code, or the signal that ended it as a negative number.
     pub fn code(mut self) -> i32 {
-        code_of(self.0.wait().unwrap())
+        code_of(self.child.wait().unwrap())
     }
 
     /// As [`Running::code`] if it has ended, without waiting.
     pub fn ended(&mut self) -> Option<i32> {
-        self.0.try_wait().unwrap().map(code_of)
+        self.child.try_wait().unwrap().map(code_of)
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_child(&self.0);
+        let pid = rustix::process::Pid::from_child(&self.child);
         // It may be gone already.
         let _ = rustix::process::kill_process(pid, signal);
     }
 
     /// SIGKILL, and waits for the end.
     pub fn kill(mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     pub fn pid(&self) -> u32 {
-        self.0.id()
+        self.child.id()
     }
 
     pub fn is_alive(&mut self) -> bool {
@@ -255,7 +260,7 @@ impl Running {
 
     /// Waits for its own end.
     pub fn finish(mut self) -> Ran {
-        let child = std::mem::replace(&mut self.0, Command::new("true").spawn().unwrap());
+        let child = std::mem::replace(&mut self.child, Command::new("true").spawn().unwrap());
         Ran::from(child.wait_with_output().unwrap())
     }
 }
@@ -267,9 +272,21 @@ fn code_of(status: std::process::ExitStatus) -> i32 {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking()
+            && let Some(said) = self.log.as_ref().and_then(|log| std::fs::read_to_string(log).ok())
+        {
+            show_end(&said);
+        }
     }
+}
+
+/// The end of what a process said, for who reads a failed test.
+#[expect(clippy::print_stderr, reason = "only where a test fails")]
+fn show_end(said: &str) {
+    let lines: Vec<&str> = said.lines().collect();
+    eprintln!("the process said last:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
 }
 
 /// Waits until a condition holds; fails with `what` when it never does.

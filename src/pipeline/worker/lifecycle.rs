@@ -375,7 +375,6 @@ impl<S: Step> Loop<S> {
         (self.admitting, self.finishing, self.rewind_first) = (false, false, true);
         self.settling = None;
         self.backlog.clear();
-        self.cx.breaker.forget_work();
         self.tracker.reopen_all();
         self.assigned = self.tracker.partitions();
         self.revoking.keys().for_each(|at| self.tracker.drain(at));
