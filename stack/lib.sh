@@ -44,7 +44,7 @@ need() {
   for tool in "$@"; do
     case $tool in
       java-*) java_home "${tool#java-}" >/dev/null || missing+=("Java ${tool#java-} or newer (Debian 13: apt-get install -y openjdk-21-jre-headless; Debian 12 has only 17: install another JDK and set JAVA_HOME)") ;;
-      go) have go || missing+=('Go 1.24 or newer (from go.dev: Debian 12 has only 1.19)') ;;
+      go) have go || missing+=('Go 1.25 or newer (from go.dev: Debian 12 has only 1.19)') ;;
       cargo) have cargo || missing+=('cargo (rustup default stable)') ;;
       mvn) have mvn || missing+=('Maven 3.8 or newer (apt-get install -y maven)') ;;
       node) have node || missing+=('Node.js 20 or newer') ;;
