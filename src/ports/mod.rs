@@ -5,6 +5,8 @@
 
 mod catalog;
 mod clock;
+mod config_store;
+mod consul_access;
 mod error;
 mod event_log;
 mod journal;
@@ -13,11 +15,17 @@ mod objects;
 mod operator;
 mod registry;
 mod search;
+mod secret_store;
+mod topic_admin;
 
 pub use catalog::{
     Advance, AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, Page, Staged, StagedRow,
 };
 pub use clock::{Clock, SystemClock};
+pub use config_store::{
+    ConfigChange, ConfigEntry, ConfigLock, ConfigSnapshot, ConfigStore, LARGEST_VALUE, MOST_CHANGES,
+};
+pub use consul_access::{ConsulAccess, ConsulPolicy, ConsulToken};
 pub use error::{Error, ErrorKind, Result};
 pub use event_log::{
     CommittedOffset, EventLog, ExclusiveProducer, FetchLimits, Fetched, GroupConsumer, GroupDescription, GroupMember,
@@ -32,6 +40,8 @@ pub use objects::{
 pub use operator::{OperatorJournal, OperatorRecord};
 pub use registry::{RegisteredSchema, SchemaRegistry};
 pub use search::{SearchDocument, SearchHit, SearchIndex, SearchPage, SearchQuery};
+pub use secret_store::{AppRole, MountClass, SecretShape, SecretStore, VaultAdmin, VaultMount};
+pub use topic_admin::{TopicAdmin, TopicState};
 
 use std::sync::Arc;
 
@@ -56,6 +66,16 @@ pub struct Ports {
     pub buckets: Option<Arc<dyn BucketAdmin>>,
     /// The catalog's tables; `None` where the profile does not say how to reach their database.
     pub migrations: Option<Arc<dyn Migrations>>,
+    /// Topics, as operators keep them.
+    pub topics: Option<Arc<dyn TopicAdmin>>,
+    /// Configuration of services; `None` where a profile has none.
+    pub config: Option<Arc<dyn ConfigStore>>,
+    /// Who may do what in Consul; `None` where there is none.
+    pub access: Option<Arc<dyn ConsulAccess>>,
+    /// Secrets; `None` where a profile has no store of them.
+    pub secrets: Option<Arc<dyn SecretStore>>,
+    /// The configuration of that store.
+    pub vault: Option<Arc<dyn VaultAdmin>>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }

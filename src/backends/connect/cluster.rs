@@ -54,6 +54,11 @@ pub(super) async fn open(
         registry: Arc::new(RestRegistry::new(wiring.registry()?)?),
         journal: local.journal,
         migrations: wiring.database()?.map(|migrations| Arc::new(migrations) as Arc<dyn Migrations>),
+        topics: None,
+        config: None,
+        access: None,
+        secrets: None,
+        vault: None,
         clock,
     })
 }

@@ -85,6 +85,11 @@ pub async fn open(data_dir: &Path, mode: OpenMode, clock: Arc<dyn Clock>) -> Res
         operators: Arc::new(operators::SqliteOperators::new(db.clone())),
         buckets: None,
         migrations: Some(Arc::new(MigratesItself)),
+        topics: None,
+        config: None,
+        access: None,
+        secrets: None,
+        vault: None,
         clock,
     })
 }
