@@ -73,10 +73,11 @@ stack-env: ## the servers' addresses and keys, as shell lines
 stack-down: ## stop what stack-up started; the data stays
 	@stack/stack down
 
-test-real: prerequisites stack-up ## run the tests that need the real servers
-	stack_env=$$(stack/stack env) && eval "$$stack_env" && $(CARGO) test --release --locked --test real $(TEST_ARGS)
+test-real: prerequisites stack-up ## run the tests that need the real servers, then those that kill them
+	stack_env=$$(stack/stack env) && eval "$$stack_env" && \
+	  $(CARGO) test --release --locked --test real --test outages $(TEST_ARGS)
 
-test-outages: prerequisites stack-up ## kill the real servers and cut their network while files go through
+test-outages: prerequisites stack-up ## only those that kill the real servers and cut their network while files go through
 	stack_env=$$(stack/stack env) && eval "$$stack_env" && $(CARGO) test --release --locked --test outages $(TEST_ARGS)
 
 soak: prerequisites stack-up ## kill every server in turn while 20,000 files go through (MFCTL_TEST_FILES)
