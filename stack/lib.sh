@@ -84,11 +84,18 @@ install_once() {
 # A short name for the content of the given files: a changed pin is another folder.
 digest() { cat "$@" | sha256sum | cut -c1-8; }
 
+# go_folder BINARY: where the build of what go/BINARY pins is kept.
+go_folder() {
+  local files
+  mapfile -t files < <(find "$here/go/$1" -type f | LC_ALL=C sort)
+  printf '%s/%s-%s\n' "$cache" "$1" "$(digest "${files[@]}")"
+}
+
 # go_install PACKAGE BINARY: builds the tool that go/BINARY/go.mod pins; go.sum holds the hash of every module.
 go_install() {
-  cp "$here/go/$2/go.mod" "$here/go/$2/go.sum" .
-  CGO_ENABLED=0 GOFLAGS='-mod=readonly -buildvcs=false' nice go build -trimpath -ldflags '-s -w' -o "$2" "$1"
-  rm go.mod go.sum
+  cp -R "$here/go/$2" source
+  (cd source && CGO_ENABLED=0 GOFLAGS='-mod=readonly -buildvcs=false' nice go build -trimpath -ldflags '-s -w' -o "../$2" "$1")
+  rm -rf source
 }
 
 # --- state: ports and secrets, made once and kept -----------------------------------------------------------------------
