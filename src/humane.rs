@@ -1,8 +1,48 @@
-//! Numbers and times as people read them. JSON carries the plain numbers; these are for tables and messages only.
+//! Numbers and times as people read and write them. JSON carries the plain numbers; these are for tables and messages only.
 
 use std::time::Duration;
 
 use jiff::{Timestamp, Unit};
+
+/// What a duration looks like.
+pub(crate) const DURATION: &str = "a duration such as \"25s\", \"1h30m\" or 25 (seconds)";
+
+/// The unit of a duration and its milliseconds, longest first.
+pub(crate) const TIME_UNITS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+
+/// `25s`, `1h30m`, `500ms`, `7d`; a bare number is seconds.
+///
+/// # Errors
+/// The sentence that says what was expected.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    read_duration(text.trim()).ok_or_else(|| format!("{text:?} is not {DURATION}"))
+}
+
+/// As [`parse_duration`], for who says by itself what was expected.
+pub(crate) fn read_duration(text: &str) -> Option<Duration> {
+    if let Ok(seconds) = text.parse::<u64>() {
+        return seconds.checked_mul(1000).map(Duration::from_millis);
+    }
+    let mut rest = text;
+    let mut millis: u64 = 0;
+    let mut last = u64::MAX;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number: u64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+        let (_, unit) = TIME_UNITS.iter().find(|(name, _)| *name == &rest[..letters])?;
+        // Longest first, each unit once: `30m1h` is more likely a slip than a wish.
+        if *unit >= last {
+            return None;
+        }
+        last = *unit;
+        millis = millis.checked_add(number.checked_mul(*unit)?)?;
+        rest = &rest[letters..];
+    }
+    (!text.is_empty()).then(|| Duration::from_millis(millis))
+}
 
 /// `1,234,567`.
 #[must_use]

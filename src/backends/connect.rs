@@ -39,7 +39,7 @@ pub async fn connect(
             }
             Ok(ports)
         }
-        ProfileKind::Cluster => cluster::open(settings, env, clock, metrics).await,
+        ProfileKind::Cluster => Box::pin(cluster::open(settings, env, clock, metrics)).await,
     }
 }
 
@@ -47,8 +47,8 @@ pub async fn connect(
 ///
 /// # Errors
 /// `Invalid` when its address or a file cannot be used.
-pub fn database(settings: &Settings, env: &BTreeMap<String, String>) -> Result<Option<PostgresAdmin>> {
-    cluster::database(settings, env)
+pub async fn database(settings: &Settings, env: &BTreeMap<String, String>) -> Result<Option<PostgresAdmin>> {
+    cluster::database(settings, env).await
 }
 
 /// Makes what the contract names and is missing: topics, buckets, schemas. In a cluster `bootstrap apply` does this.

@@ -1,6 +1,7 @@
 //! The engines behind the ports: one folder or file per engine. Only here are they named.
 
 pub mod connect;
+pub mod consul;
 pub mod embedded;
 pub mod http;
 pub mod kafka;
@@ -11,3 +12,4 @@ pub mod s3;
 pub mod schema_registry;
 mod sqlstate;
 pub mod tls;
+pub mod vault;

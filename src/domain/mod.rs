@@ -16,6 +16,7 @@ pub mod partition;
 pub mod path;
 pub mod record;
 pub mod secret;
+pub mod secret_like;
 pub mod text;
 
 pub use asset::{Asset, AssetState, Stage};

@@ -34,14 +34,14 @@ pub use event_log::{
 pub use journal::{FileUpdate, JobFilter, JobJournal, JobLease, NewJob, PlannedFile};
 pub use migrations::{Migration, Migrations};
 pub use objects::{
-    BucketAdmin, BucketChange, BucketPolicy, BucketUsage, ByteSource, Capacity, CopyOutcome, ListedObject, LocalObject,
-    ObjectInfo, ObjectStore, PutOptions, UnfinishedUpload,
+    BucketAdmin, BucketChange, BucketEncryption, BucketPolicy, BucketUsage, ByteSource, Capacity, CopyOutcome,
+    ListedObject, LocalObject, ObjectInfo, ObjectStore, PutOptions, UnfinishedUpload,
 };
 pub use operator::{OperatorJournal, OperatorRecord};
 pub use registry::{RegisteredSchema, SchemaRegistry};
 pub use search::{SearchDocument, SearchHit, SearchIndex, SearchPage, SearchQuery};
 pub use secret_store::{AppRole, MountClass, SecretShape, SecretStore, VaultAdmin, VaultMount};
-pub use topic_admin::{TopicAdmin, TopicState};
+pub use topic_admin::{MAX_MESSAGE_BYTES, TopicAdmin, TopicState};
 
 use std::sync::Arc;
 

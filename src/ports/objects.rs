@@ -176,8 +176,18 @@ pub trait ObjectStore: Send + Sync {
     async fn capacity(&self) -> Result<Option<Capacity>>;
 }
 
-/// How a bucket keeps what it holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+/// How a bucket encrypts what it is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BucketEncryption {
+    /// With the store's own keys.
+    Aes256,
+    /// With a key service's.
+    Kms,
+}
+
+/// How a bucket keeps what it holds, and who may have it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct BucketPolicy {
     /// Whether what is replaced or removed stays as a noncurrent version.
     pub versioned: bool,
@@ -187,6 +197,10 @@ pub struct BucketPolicy {
     pub expire_noncurrent_after_days: Option<u32>,
     /// Days after which an upload goes that was begun and not finished.
     pub abort_uploads_after_days: Option<u32>,
+    /// How it encrypts by itself; `None`: it does not. In what is asked for, `None` leaves it as it is.
+    pub encryption: Option<BucketEncryption>,
+    /// Its policy document, as S3 has it; `None`: there is none. In what is asked for, `None` leaves it as it is.
+    pub access: Option<serde_json::Value>,
 }
 
 /// What configuring a bucket changed.
@@ -198,6 +212,10 @@ pub enum BucketChange {
     Versioning,
     /// Things go after other times than before.
     Lifecycle,
+    /// It encrypts otherwise than before.
+    Encryption,
+    /// Others may have what it holds.
+    Access,
 }
 
 /// An upload that was begun and not finished.
@@ -215,11 +233,17 @@ pub struct UnfinishedUpload {
 /// cannot keep a part of the policy keeps the rest; `describe_bucket` says what it keeps.
 #[async_trait]
 pub trait BucketAdmin: Send + Sync {
+    /// Every bucket of this profile, by name.
+    async fn buckets(&self) -> Result<Vec<BucketName>>;
+
     /// How a bucket keeps what it holds; `None` if it is not there.
     async fn describe_bucket(&self, bucket: &BucketName) -> Result<Option<BucketPolicy>>;
 
     /// Makes a bucket if it is missing and gives it this policy. Answers what that changed.
     async fn configure_bucket(&self, bucket: &BucketName, wanted: &BucketPolicy) -> Result<Vec<BucketChange>>;
+
+    /// Removes an empty bucket; `Conflict` for one that holds something, older versions too. One that is not there is none.
+    async fn delete_bucket(&self, bucket: &BucketName) -> Result<()>;
 
     /// Removes uploads that were begun before a time and not finished, but those this process works on. Answers them.
     async fn abort_unfinished(&self, bucket: &BucketName, older_than: Timestamp) -> Result<Vec<UnfinishedUpload>>;

@@ -7,6 +7,9 @@ use async_trait::async_trait;
 use super::Result;
 use crate::domain::TopicName;
 
+/// The most bytes of a message that a topic of ours must take: a record of 1 MiB, with its headers.
+pub const MAX_MESSAGE_BYTES: usize = (1 << 20) + (256 << 10);
+
 /// A topic with its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicState {

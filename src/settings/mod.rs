@@ -21,6 +21,7 @@ mod suggest;
 mod template;
 mod value;
 
+pub use crate::humane::parse_duration;
 pub use discover::{Considered, Status, discover};
 pub use error::{Error, ErrorKind};
 pub use keys::{Enrich, Ingest, KEYS, Key, PROFILE_KEYS, Retention, Settings, Slo, Storage, Worker, all as all_keys};
@@ -29,12 +30,13 @@ pub use origin::{Candidate, Layer, Origin, Place, Resolved};
 pub use profile::{Profile, ProfileKind, ProfileName};
 pub use secret::SecretRef;
 pub use services::{
-    Brokers, Database, Kafka, Postgrest, Registry, S3, SERVICE_KEYS, SaslMechanism, Security, Services, Url,
+    Brokers, ConsulServer, Database, Kafka, Postgrest, Registry, S3, SERVICE_KEYS, SaslMechanism, Security, Services,
+    Url, VaultServer,
 };
 pub use sources::{Flags, Sources};
 pub use suggest::did_you_mean;
 pub use template::{NewProfile, commented_file, reference};
-pub use value::{Auto, ByteSize, Kind, Percent, Ratio, Raw, Setting, parse_duration};
+pub use value::{Auto, ByteSize, Kind, Percent, Ratio, Raw, Setting};
 
 #[cfg(test)]
 mod tests;

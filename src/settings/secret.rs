@@ -15,6 +15,13 @@ pub enum SecretRef {
     Env(String),
     /// `file:PATH`
     File(PathBuf),
+    /// `vault:PATH#FIELD`, the path below the profile's `vault.mount`
+    Vault {
+        /// The path.
+        path: String,
+        /// The field.
+        field: String,
+    },
 }
 
 /// No key or token is longer.
@@ -29,17 +36,19 @@ impl SecretRef {
         match text.split_once(':') {
             Some(("env", name)) if valid_variable(name) => Ok(Self::Env(name.to_owned())),
             Some(("file", path)) if path.starts_with('/') => Ok(Self::File(PathBuf::from(path))),
+            Some(("vault", rest)) => vault(rest),
             Some(("file", _)) => Err(Error::invalid("a secret's `file:` wants an absolute path")),
             Some(("env", _)) => Err(Error::invalid("a secret's `env:` wants the name of a variable")),
             _ => Err(Error::invalid("a secret is given by reference, never as plain text")
-                .hint("write \"env:NAME\" or \"file:/path\"; a secret that stood in a file should be replaced")),
+                .hint("write \"env:NAME\", \"file:/path\" or \"vault:PATH#FIELD\"; a secret that stood in a file should be replaced")),
         }
     }
 
     /// Fetches the secret. One newline at the end is not part of it.
     ///
     /// # Errors
-    /// When the variable or file does not exist, is empty, too long or not UTF-8.
+    /// When the variable or file does not exist, is empty, too long or not UTF-8; for one in Vault, which only a connected
+    /// profile can ask.
     pub fn resolve(&self, env: &BTreeMap<String, String>) -> Result<Secret, Error> {
         let text = match self {
             Self::Env(name) => {
@@ -53,12 +62,29 @@ impl SecretRef {
                 read.map_err(|error| Error::invalid(format!("{}: {error}", path.display())))?;
                 text
             }
+            Self::Vault { .. } => {
+                return Err(Error::invalid(format!("{self} cannot be used here"))
+                    .hint("give it as \"env:NAME\" or \"file:/path\""));
+            }
         };
         let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
         if text.is_empty() || text.len() as u64 > LONGEST {
             return Err(Error::invalid(format!("the secret at {self} is empty or longer than 64 KiB")));
         }
         Ok(Secret::new(text))
+    }
+}
+
+fn vault(rest: &str) -> Result<SecretRef, Error> {
+    let fits = |part: &str| {
+        let c = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        !part.is_empty() && part != "." && part != ".." && part.chars().all(c)
+    };
+    match rest.split_once('#') {
+        Some((path, field)) if path.split('/').all(fits) && fits(field) => {
+            Ok(SecretRef::Vault { path: path.to_owned(), field: field.to_owned() })
+        }
+        _ => Err(Error::invalid("a secret's `vault:` wants a path and a field, as vault:media/s3#secret_key")),
     }
 }
 
@@ -75,6 +101,7 @@ impl fmt::Display for SecretRef {
         match self {
             Self::Env(name) => write!(f, "env:{name}"),
             Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Vault { path, field } => write!(f, "vault:{path}#{field}"),
         }
     }
 }
@@ -88,7 +115,9 @@ mod tests {
         let error = SecretRef::parse("hunter2").unwrap_err();
         assert!(!format!("{error} {error:?}").contains("hunter2"));
         assert!(error.hint_text().unwrap().contains("env:NAME"));
-        for text in ["env:", "env:A B", "file:relative", "https://x"] {
+        for text in
+            ["env:", "env:A B", "file:relative", "https://x", "vault:a", "vault:#b", "vault:a/../b#c", "vault:/a#b"]
+        {
             assert!(SecretRef::parse(text).is_err(), "{text}");
         }
     }

@@ -298,6 +298,50 @@ services! {
         /// Put before every subject, where a registry is shared.
         subject_prefix: String;
     }
+    /// The configuration of services.
+    consul: ConsulServer at consul_address {
+        /// Where it is.
+        url: Url;
+        /// A token that says who we are.
+        token: SecretRef, or "CONSUL_HTTP_TOKEN";
+        /// The data centre, where it is not the agent's own.
+        datacenter: String;
+        /// The authorities that are trusted, as PEM.
+        ca: PathBuf, or "CONSUL_CACERT" | "SSL_CERT_FILE";
+        /// A proxy in between.
+        proxy: Url, or "HTTPS_PROXY" | "https_proxy";
+        /// Hosts that are reached without it.
+        no_proxy: String, or "NO_PROXY" | "no_proxy";
+    }
+    /// The secrets: Vault, or OpenBao.
+    vault: VaultServer at vault_address {
+        /// Where it is.
+        url: Url;
+        /// A token that says who we are; one in a file is read again when it is refused.
+        token: SecretRef, or "VAULT_TOKEN";
+        /// The role that we log in as (AppRole).
+        role_id: SecretRef;
+        /// What proves it.
+        secret_id: SecretRef;
+        /// The same, wrapped, so that it can be unwrapped once alone.
+        wrapped_secret_id: SecretRef;
+        /// The role that we log in as (Kubernetes).
+        kubernetes_role: String;
+        /// What proves it: the service account's token.
+        kubernetes_jwt: SecretRef;
+        /// Where the way to log in is mounted; else `approle` or `kubernetes`.
+        auth_mount: String;
+        /// The versioned key-value engine that `vault:` references are read from.
+        mount: String = "secret";
+        /// The namespace, where there are some.
+        namespace: String;
+        /// The authorities that are trusted, as PEM.
+        ca: PathBuf, or "VAULT_CACERT" | "SSL_CERT_FILE";
+        /// A proxy in between.
+        proxy: Url, or "HTTPS_PROXY" | "https_proxy";
+        /// Hosts that are reached without it.
+        no_proxy: String, or "NO_PROXY" | "no_proxy";
+    }
     /// The database behind PostgREST, for `db migrate` and `bootstrap apply` alone.
     database: Database at database_address {
         /// Its address with a role that may change it: `postgres://user:password@host/name`.
@@ -321,6 +365,14 @@ fn postgrest_address(postgrest: &Postgrest) -> String {
 
 fn registry_address(registry: &Registry) -> String {
     registry.url.as_ref().map_or_else(missing, |url| url.0.clone())
+}
+
+fn consul_address(consul: &ConsulServer) -> String {
+    consul.url.as_ref().map_or_else(missing, |url| url.0.clone())
+}
+
+fn vault_address(vault: &VaultServer) -> String {
+    vault.url.as_ref().map_or_else(missing, |url| url.0.clone())
 }
 
 /// The address itself holds a password: where it is said is what can be shown.

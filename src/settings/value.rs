@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::secret::SecretRef;
 use crate::domain::{EnvName, Tenant};
+use crate::humane;
 
 /// A value as given, before its type is known.
 #[derive(Debug, Clone, PartialEq)]
@@ -136,48 +137,13 @@ impl Setting for ByteSize {
     }
 }
 
-/// The unit of a duration and its milliseconds, longest first.
-const TIME_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
-
-/// `25s`, `1h30m`, `500ms`, `7d`; a bare number is seconds.
-///
-/// # Errors
-/// The sentence that says what was expected.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    duration(text.trim()).ok_or_else(|| format!("{text:?} is not {}", Duration::EXPECTS))
-}
-
-fn duration(text: &str) -> Option<Duration> {
-    if let Ok(seconds) = text.parse::<u64>() {
-        return seconds.checked_mul(1000).map(Duration::from_millis);
-    }
-    let mut rest = text;
-    let mut millis: u64 = 0;
-    let mut last = u64::MAX;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let number: u64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
-        let (_, unit) = TIME_UNITS.iter().find(|(name, _)| *name == &rest[..letters])?;
-        // Longest first, each unit once: `30m1h` is more likely a slip than a wish.
-        if *unit >= last {
-            return None;
-        }
-        last = *unit;
-        millis = millis.checked_add(number.checked_mul(*unit)?)?;
-        rest = &rest[letters..];
-    }
-    (!text.is_empty()).then(|| Duration::from_millis(millis))
-}
-
 impl Setting for Duration {
-    const EXPECTS: &'static str = "a duration such as \"25s\", \"1h30m\" or 25 (seconds)";
+    const EXPECTS: &'static str = humane::DURATION;
 
     fn parse(raw: &Raw) -> Option<Self> {
         match raw {
             Raw::Integer(seconds) => u64::try_from(*seconds).ok().map(Self::from_secs),
-            other => other.text().and_then(duration),
+            other => other.text().and_then(humane::read_duration),
         }
     }
 
@@ -187,7 +153,7 @@ impl Setting for Duration {
             return "0s".to_owned();
         }
         let mut text = String::new();
-        for (name, unit) in TIME_UNITS {
+        for (name, unit) in humane::TIME_UNITS {
             if millis >= unit {
                 text.push_str(&format!("{}{name}", millis / unit));
                 millis %= unit;
@@ -379,7 +345,7 @@ impl Setting for PathBuf {
 }
 
 impl Setting for SecretRef {
-    const EXPECTS: &'static str = "where the secret is: \"env:NAME\" or \"file:/path\"";
+    const EXPECTS: &'static str = "where the secret is: \"env:NAME\", \"file:/path\" or \"vault:PATH#FIELD\"";
     const KIND: Kind = Kind::Secret;
 
     fn parse(raw: &Raw) -> Option<Self> {
@@ -418,6 +384,7 @@ impl Setting for Tenant {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::humane::parse_duration;
 
     #[test]
     fn sizes_are_read_as_people_write_them_and_written_back_the_same() {

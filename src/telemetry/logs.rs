@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use tracing::Level;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
@@ -62,6 +62,15 @@ impl FormatTime for Utc {
     }
 }
 
+/// Crates whose lines are never shown: their spans hold what they were called with, tokens and secret ids among it, and
+/// what they fail with comes back as an error anyway.
+const SILENT: [&str; 2] = ["vaultrs", "rustify"];
+
+fn levels(level: Level) -> Targets {
+    let levels = Targets::new().with_default(Level::WARN).with_target("mfctl", level);
+    SILENT.iter().fold(levels, |levels, target| levels.with_target(*target, LevelFilter::OFF))
+}
+
 /// Sends the process's log lines to `writer`. Called once, by whoever owns stderr.
 ///
 /// # Errors
@@ -70,11 +79,25 @@ pub fn init<W>(options: LogOptions, writer: W) -> Result<(), TryInitError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let levels = Targets::new().with_default(Level::WARN).with_target("mfctl", options.level);
+    let levels = levels(options.level);
     let layer = tracing_subscriber::fmt::layer().with_timer(Utc).with_writer(writer);
     let registry = tracing_subscriber::registry().with(levels);
     match options.format {
         LogFormat::Human => registry.with(layer.with_ansi(options.color).with_target(false)).try_init(),
         LogFormat::Json => registry.with(layer.with_ansi(false).json().flatten_event(true)).try_init(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crates_that_would_log_secrets_are_silent_at_every_level() {
+        for target in ["vaultrs::auth::approle", "rustify::client"] {
+            assert!(!levels(Level::TRACE).would_enable(target, &Level::ERROR), "{target}");
+        }
+        assert!(levels(Level::TRACE).would_enable("mfctl::cli", &Level::TRACE));
+        assert!(!levels(Level::TRACE).would_enable("hyper", &Level::INFO));
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mfctl::backends::embedded::catalog::SqliteCatalog;
+use mfctl::backends::embedded::config::SqliteConfig;
 use mfctl::backends::embedded::journal::SqliteJournal;
 use mfctl::backends::embedded::objects::FolderStore;
 use mfctl::backends::embedded::operators::SqliteOperators;
@@ -12,7 +13,8 @@ use mfctl::backends::embedded::{DataFolder, EmbeddedLog, OpenMode};
 use mfctl::backends::log_operators::LogOperators;
 use mfctl::domain::names::topics;
 use mfctl::ports::{
-    Catalog, EventLog, JobJournal, ObjectStore, OperatorJournal, SchemaRegistry, SearchIndex, SystemClock, TopicSpec,
+    Catalog, ConfigStore, EventLog, JobJournal, ObjectStore, OperatorJournal, SchemaRegistry, SearchIndex, SystemClock,
+    TopicAdmin, TopicSpec,
 };
 
 use crate::Fixture;
@@ -40,6 +42,12 @@ mod job_journal {
 }
 mod schema_registry {
     crate::registry::registry_suite!(super::registry);
+}
+mod topic_admin {
+    crate::topic_admin::topic_admin_suite!(super::topics_of);
+}
+mod config_store {
+    crate::config_store::config_store_suite!(super::config);
 }
 mod operator_journal {
     crate::operators::operator_suite!(super::operators);
@@ -83,6 +91,16 @@ async fn journal() -> Fixture<dyn JobJournal> {
 async fn registry() -> Fixture<dyn SchemaRegistry> {
     let (data, folder) = folder();
     Fixture { port: Arc::new(SqliteRegistry::new(folder.db().clone())), kept: Box::new(data) }
+}
+
+async fn topics_of() -> Fixture<dyn TopicAdmin> {
+    let (data, folder) = folder();
+    Fixture { port: Arc::new(EmbeddedLog::new(&folder, Arc::new(SystemClock::default()))), kept: Box::new(data) }
+}
+
+async fn config() -> Fixture<dyn ConfigStore> {
+    let (data, folder) = folder();
+    Fixture { port: Arc::new(SqliteConfig::new(&folder)), kept: Box::new(data) }
 }
 
 async fn operators() -> Fixture<dyn OperatorJournal> {

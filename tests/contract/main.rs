@@ -9,6 +9,7 @@
 mod harness;
 mod catalog;
 mod catalog_lists;
+mod config_store;
 mod embedded;
 mod embedded_processes;
 mod event_log;
@@ -19,5 +20,6 @@ mod objects;
 mod operators;
 mod registry;
 mod search;
+mod topic_admin;
 
 use harness::{Fixture, fails_as, random};

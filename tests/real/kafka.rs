@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mfctl::backends::kafka::{KafkaConfig, KafkaLog, Mechanism, Sasl, Security};
 use mfctl::backends::tls::TlsFiles;
 use mfctl::domain::Secret;
-use mfctl::ports::{Error, ErrorKind, EventLog};
+use mfctl::ports::{Error, ErrorKind, EventLog, TopicAdmin};
 
 use crate::Fixture;
 use crate::stack::env;
@@ -29,6 +29,14 @@ mod event_log_by_certificate {
 }
 mod event_log_groups_by_certificate {
     crate::event_log_groups::event_log_groups_suite!(super::by_certificate);
+}
+
+mod topic_admin {
+    crate::topic_admin::topic_admin_suite!(super::topics);
+}
+
+async fn topics() -> Fixture<dyn TopicAdmin> {
+    Fixture { port: Arc::new(KafkaLog::new(settings("STACK_KAFKA")).unwrap()), kept: Box::new(()) }
 }
 
 /// A cluster that looks empty: a namespace of its own.

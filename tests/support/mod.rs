@@ -44,6 +44,14 @@ impl Site {
         Self { root, variables: Vec::new(), on_stack: None }
     }
 
+    /// On servers on which nothing is made yet.
+    pub fn unmade() -> Self {
+        let (mut site, platform) = (Self::empty(), stack::Platform::new());
+        platform.write(&site.home(), &stack::Endpoints::direct());
+        site.on_stack = Some(platform);
+        site
+    }
+
     /// On a platform, which is made if it is not there, with its servers at these addresses.
     pub fn on(platform: stack::Platform, at: &stack::Endpoints) -> Self {
         let mut site = Self::empty();

@@ -98,6 +98,8 @@ impl Platform {
         let s3_key = secret("s3", &env("STACK_S3_SECRET_KEY"));
         let jwt = format!("file:{}", env("STACK_POSTGREST_JWT_SECRET"));
         let admin = secret("database", &env("STACK_POSTGRES"));
+        let consul = secret("consul", &env("STACK_CONSUL_TOKEN"));
+        let vault = secret("vault", &env("STACK_VAULT_TOKEN"));
         let (name, tenant, namespace) = (&self.name, &self.tenant, &self.namespace);
         let text = format!(
             "default_profile = \"stack\"\n[profile.stack]\nkind = \"cluster\"\nenvironment = \"{name}\"\ntenant = \"{tenant}\"\n\
@@ -105,6 +107,8 @@ impl Platform {
              [profile.stack.s3]\nendpoint = \"{}\"\naccess_key = \"{}\"\nsecret_key = \"{s3_key}\"\n\
              [profile.stack.postgrest]\nurl = \"{}\"\njwt_secret = \"{jwt}\"\n\
              [profile.stack.schema_registry]\nurl = \"{}\"\nsubject_prefix = \"{namespace}\"\n\
+             [profile.stack.consul]\nurl = \"{}\"\ntoken = \"{consul}\"\n\
+             [profile.stack.vault]\nurl = \"{}\"\ntoken = \"{vault}\"\n\
              [profile.stack.database]\nadmin_url = \"{admin}\"\n",
             at.kafka,
             at.kafka_lines,
@@ -112,6 +116,8 @@ impl Platform {
             env("STACK_S3_ACCESS_KEY"),
             at.postgrest,
             at.registry,
+            env("STACK_CONSUL"),
+            env("STACK_VAULT"),
         );
         let dir = home.join(".config/mfctl");
         std::fs::create_dir_all(&dir).unwrap();

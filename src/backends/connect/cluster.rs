@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::consul::{Consul, ConsulConfig};
 use super::super::embedded::{self, OpenMode};
 use super::super::http::{Auth, HttpOptions};
 use super::super::kafka::{KafkaConfig, KafkaLog, Mechanism, Sasl, Security};
@@ -17,8 +18,11 @@ use super::super::postgrest::{PostgrestAuth, PostgrestCatalog, PostgrestConfig};
 use super::super::s3::{S3Config, S3Store};
 use super::super::schema_registry::{RegistryConfig, RestRegistry};
 use super::super::tls::TlsFiles;
+use super::super::vault::{SecretId, SecretSource, Vault, VaultConfig, VaultLogin};
 use crate::domain::Secret;
-use crate::ports::{BucketAdmin, Clock, Error, ErrorKind, Migrations, Ports, Result};
+use crate::ports::{
+    BucketAdmin, Clock, ConfigStore, ConsulAccess, Error, ErrorKind, Migrations, Ports, Result, SecretStore, VaultAdmin,
+};
 use crate::settings::{self, Layer, SaslMechanism, SecretRef, Settings, Url};
 use crate::telemetry::Metrics;
 
@@ -30,6 +34,8 @@ struct Wiring<'a> {
     settings: &'a Settings,
     env: &'a BTreeMap<String, String>,
     metrics: Arc<Metrics>,
+    /// What the profile's references to Vault say.
+    in_vault: BTreeMap<String, Secret>,
 }
 
 /// Makes the ports. Opens no connection: each engine does at its first call.
@@ -39,11 +45,15 @@ pub(super) async fn open(
     clock: Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
 ) -> Result<Ports> {
-    let wiring = Wiring { settings, env, metrics: Arc::clone(metrics) };
+    let mut wiring = Wiring { settings, env, metrics: Arc::clone(metrics), in_vault: BTreeMap::new() };
+    let vault = wiring.vault()?.map(Arc::new);
+    wiring.in_vault = wiring.read_vault(vault.as_deref(), "profile.").await?;
     let folder = embedded::open_folder(&settings.profile.data_dir, OpenMode::MayCreate).await?;
-    let log: Arc<dyn crate::ports::EventLog> = Arc::new(KafkaLog::new(wiring.kafka()?)?);
+    let kafka = Arc::new(KafkaLog::new(wiring.kafka()?)?);
+    let log = Arc::clone(&kafka) as Arc<dyn crate::ports::EventLog>;
     let local = embedded::local(&folder);
     let store = Arc::new(S3Store::new(&wiring.s3()?)?);
+    let consul = wiring.consul()?.map(Arc::new);
     Ok(Ports {
         operators: Arc::new(LogOperators::new(Arc::clone(&log))),
         log,
@@ -54,18 +64,21 @@ pub(super) async fn open(
         registry: Arc::new(RestRegistry::new(wiring.registry()?)?),
         journal: local.journal,
         migrations: wiring.database()?.map(|migrations| Arc::new(migrations) as Arc<dyn Migrations>),
-        topics: None,
-        config: None,
-        access: None,
-        secrets: None,
-        vault: None,
+        topics: Some(kafka),
+        config: consul.clone().map(|consul| consul as Arc<dyn ConfigStore>),
+        access: consul.map(|consul| consul as Arc<dyn ConsulAccess>),
+        secrets: vault.clone().map(|vault| vault as Arc<dyn SecretStore>),
+        vault: vault.map(|vault| vault as Arc<dyn VaultAdmin>),
         clock,
     })
 }
 
 /// A profile's database, for `db`.
-pub(super) fn database(settings: &Settings, env: &BTreeMap<String, String>) -> Result<Option<PostgresAdmin>> {
-    Wiring { settings, env, metrics: Arc::default() }.database()
+pub(super) async fn database(settings: &Settings, env: &BTreeMap<String, String>) -> Result<Option<PostgresAdmin>> {
+    let mut wiring = Wiring { settings, env, metrics: Arc::default(), in_vault: BTreeMap::new() };
+    let vault = wiring.vault()?;
+    wiring.in_vault = wiring.read_vault(vault.as_ref(), "profile.database.").await?;
+    wiring.database()
 }
 
 impl Wiring<'_> {
@@ -82,6 +95,9 @@ impl Wiring<'_> {
     }
 
     fn secret(&self, reference: &SecretRef, service: &str, key: &str) -> Result<Secret> {
+        if let Some(secret) = self.in_vault.get(&reference.to_string()) {
+            return Ok(secret.clone());
+        }
         reference.resolve(self.env).map_err(|error| {
             let hint = error.hint_text().map(str::to_owned);
             let what = format!("{}.{key} cannot be read", self.table(service));
@@ -117,9 +133,7 @@ impl Wiring<'_> {
 
     /// The profile's proxy; one that only a variable names is for `https` alone, as that variable says.
     fn proxy(&self, service: &str, url: &Url, proxy: Option<&Url>) -> Option<String> {
-        let key = format!("profile.{service}.proxy");
-        let found = self.settings.trail.iter().find(|resolved| resolved.key == key);
-        let by_variable = found.is_some_and(|resolved| resolved.origin.layer == Layer::Environment);
+        let by_variable = self.is_foreign(&format!("profile.{service}.proxy"));
         let fits = !by_variable || url.0.starts_with("https://");
         proxy.filter(|_| fits).map(|proxy| proxy.0.clone())
     }
@@ -233,6 +247,119 @@ impl Wiring<'_> {
             auth,
             subject_prefix: registry.subject_prefix.clone().unwrap_or_default(),
         })
+    }
+
+    /// What the references to Vault say of the keys that begin so, each read once.
+    async fn read_vault(&self, vault: Option<&Vault>, keys: &str) -> Result<BTreeMap<String, Secret>> {
+        let profile = &self.settings.profile;
+        let mount = profile.services.vault.as_ref().map_or("secret", |vault| vault.mount.as_str());
+        let mut found = BTreeMap::new();
+        for resolved in &self.settings.trail {
+            let is_profiles = resolved.key.starts_with(keys) && !resolved.key.starts_with("profile.vault.");
+            let reference =
+                resolved.value.starts_with("vault:").then(|| SecretRef::parse(&resolved.value).ok()).flatten();
+            let Some(SecretRef::Vault { path, field }) = reference.filter(|_| is_profiles) else { continue };
+            let setting = resolved.key.replacen("profile", &format!("profile.{}", profile.name), 1);
+            let what = format!("{setting} cannot be read from Vault");
+            let Some(vault) = vault else {
+                let hint = format!("add [profile.{}.vault], with `url` and a way to log in", profile.name);
+                return Err(Error::new(ErrorKind::Invalid, what).because("the profile has no Vault").hint(hint));
+            };
+            let read = vault.read(mount, &path, &field).await.map_err(|error| {
+                let (kind, hint) = (error.kind(), error.hint_text().map(str::to_owned));
+                let error = Error::new(kind, what.as_str()).because(error);
+                match hint {
+                    Some(hint) => error.hint(hint),
+                    None => error,
+                }
+            })?;
+            let secret = read.ok_or_else(|| {
+                Error::new(ErrorKind::NotFound, what)
+                    .because(format!("{mount}/{path} has no field {field}"))
+                    .hint("a VaultSecret in the manifests declares it; `vault kv put` writes it")
+            })?;
+            found.insert(resolved.value.clone(), secret);
+        }
+        Ok(found)
+    }
+
+    fn vault(&self) -> Result<Option<Vault>> {
+        let Some(vault) = &self.settings.profile.services.vault else { return Ok(None) };
+        let url = self.required(vault.url.as_ref(), "vault", "url")?;
+        let config = VaultConfig {
+            http: self.http("vault", url, vault.ca.as_ref(), vault.proxy.as_ref(), vault.no_proxy.as_ref()),
+            url: url.0.clone(),
+            login: self.vault_login(vault)?,
+            namespace: vault.namespace.clone(),
+        };
+        Vault::new(config).map(Some)
+    }
+
+    /// The one way to log in that the profile says.
+    fn vault_login(&self, vault: &settings::VaultServer) -> Result<VaultLogin> {
+        let table = self.table("vault");
+        let invalid = |what: String, hint: &str| Err(Error::new(ErrorKind::Invalid, what).hint(hint));
+        let by_role = vault.role_id.is_some() || vault.secret_id.is_some() || vault.wrapped_secret_id.is_some();
+        let by_kubernetes = vault.kubernetes_role.is_some() || vault.kubernetes_jwt.is_some();
+        // A token that only a variable names stands back behind a way to log in that the profile says.
+        let by_token = vault.token.is_some() && !((by_role || by_kubernetes) && self.is_foreign("profile.vault.token"));
+        if usize::from(by_role) + usize::from(by_kubernetes) + usize::from(by_token) > 1 {
+            return invalid(format!("[{table}] has more than one way to log in"), "keep the one that is to be used");
+        }
+        let source = |reference: Option<&SecretRef>, key: &str| -> Result<SecretSource> {
+            let reference = self.required(reference, "vault", key)?.clone();
+            if matches!(reference, SecretRef::Vault { .. }) {
+                let what = format!("{table}.{key} cannot be in Vault: it is what opens it");
+                return Err(Error::new(ErrorKind::Invalid, what).hint("give it as \"env:NAME\" or \"file:/path\""));
+            }
+            // Read now, so that what is missing is told now; and again whenever it is needed.
+            self.secret(&reference, "vault", key)?;
+            let (env, what) = (self.env.clone(), format!("{table}.{key} cannot be read"));
+            Ok(SecretSource(Arc::new(move || {
+                let read = reference.resolve(&env);
+                read.map_err(|error| Error::new(ErrorKind::Invalid, what.as_str()).because(error))
+            })))
+        };
+        let mount = |usual: &str| vault.auth_mount.clone().unwrap_or_else(|| usual.to_owned());
+        if by_role {
+            let secret_id = match (&vault.secret_id, &vault.wrapped_secret_id) {
+                (Some(_), Some(_)) => {
+                    let what = format!("[{table}] has both `secret_id` and `wrapped_secret_id`");
+                    return invalid(what, "keep the one that is to be used");
+                }
+                (None, Some(wrapped)) => SecretId::Wrapped {
+                    token: source(Some(wrapped), "wrapped_secret_id")?,
+                    kept: self.settings.profile.data_dir.join("vault-secret-id"),
+                },
+                (plain, None) => SecretId::Plain(source(plain.as_ref(), "secret_id")?),
+            };
+            let role_id = source(vault.role_id.as_ref(), "role_id")?;
+            return Ok(VaultLogin::AppRole { mount: mount("approle"), role_id, secret_id });
+        }
+        if by_kubernetes {
+            let role = self.required(vault.kubernetes_role.clone(), "vault", "kubernetes_role")?;
+            let jwt = source(vault.kubernetes_jwt.as_ref(), "kubernetes_jwt")?;
+            return Ok(VaultLogin::Kubernetes { mount: mount("kubernetes"), role, jwt });
+        }
+        Ok(VaultLogin::Token(source(vault.token.as_ref(), "token")?))
+    }
+
+    /// Whether only a variable of another tool gives this key.
+    fn is_foreign(&self, key: &str) -> bool {
+        let found = self.settings.trail.iter().find(|resolved| resolved.key == key);
+        found.is_some_and(|resolved| resolved.origin.layer == Layer::Environment)
+    }
+
+    fn consul(&self) -> Result<Option<Consul>> {
+        let Some(consul) = &self.settings.profile.services.consul else { return Ok(None) };
+        let url = self.required(consul.url.as_ref(), "consul", "url")?;
+        let config = ConsulConfig {
+            http: self.http("consul", url, consul.ca.as_ref(), consul.proxy.as_ref(), consul.no_proxy.as_ref()),
+            url: url.0.clone(),
+            token: self.optional(consul.token.as_ref(), "consul", "token")?,
+            datacenter: consul.datacenter.clone(),
+        };
+        Consul::new(config).map(Some)
     }
 
     fn database(&self) -> Result<Option<PostgresAdmin>> {

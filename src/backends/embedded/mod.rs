@@ -5,6 +5,7 @@
 
 mod base;
 pub mod catalog;
+pub mod config;
 pub mod db;
 pub mod folder;
 pub mod journal;
@@ -19,7 +20,7 @@ mod sql;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::ports::{Clock, Error, ErrorKind, JobJournal, Migration, Migrations, Ports, Result, SearchIndex};
+use crate::ports::{Clock, Error, ErrorKind, EventLog, JobJournal, Migration, Migrations, Ports, Result, SearchIndex};
 
 pub use base::OpenMode;
 pub use db::Db;
@@ -75,8 +76,9 @@ pub async fn open_folder(data_dir: &Path, mode: OpenMode) -> Result<DataFolder> 
 pub async fn open(data_dir: &Path, mode: OpenMode, clock: Arc<dyn Clock>) -> Result<Ports> {
     let folder = open_folder(data_dir, mode).await?;
     let (db, Local { journal, search }) = (folder.db(), local(&folder));
+    let log = Arc::new(EmbeddedLog::new(&folder, Arc::clone(&clock)));
     Ok(Ports {
-        log: Arc::new(EmbeddedLog::new(&folder, Arc::clone(&clock))),
+        log: Arc::clone(&log) as Arc<dyn EventLog>,
         objects: Arc::new(objects::FolderStore::new(folder.path())),
         catalog: Arc::new(catalog::SqliteCatalog::new(db.clone())),
         search,
@@ -85,8 +87,8 @@ pub async fn open(data_dir: &Path, mode: OpenMode, clock: Arc<dyn Clock>) -> Res
         operators: Arc::new(operators::SqliteOperators::new(db.clone())),
         buckets: None,
         migrations: Some(Arc::new(MigratesItself)),
-        topics: None,
-        config: None,
+        topics: Some(log),
+        config: Some(Arc::new(config::SqliteConfig::new(&folder))),
         access: None,
         secrets: None,
         vault: None,

@@ -7,13 +7,12 @@ use rdkafka::ClientConfig;
 use super::statistics;
 use crate::backends::tls::TlsFiles;
 use crate::domain::Secret;
+pub(super) use crate::ports::MAX_MESSAGE_BYTES;
 use crate::ports::{Error, ErrorKind, Result};
 use crate::telemetry::Metrics;
 
 /// A record's bytes at most: Kafka's default `message.max.bytes`, and so the contract's.
 pub(super) const MAX_RECORD_BYTES: usize = 1 << 20;
-/// What a record of that size may be on the wire: every header brings a few bytes of its own.
-pub(super) const MAX_MESSAGE_BYTES: usize = MAX_RECORD_BYTES + (256 << 10);
 /// What librdkafka fetches ahead of each partition, in KiB.
 const PREFETCH_KIB: usize = 4096;
 /// What a producer holds before it takes no more, in KiB.

@@ -19,6 +19,7 @@ mod offsets;
 mod publish;
 mod reader;
 mod statistics;
+mod topic_admin;
 mod topics;
 mod transaction;
 mod transactor;

@@ -19,17 +19,18 @@ use crate::ports::{Error, ErrorKind, Result, TopicDescription, TopicSpec};
 const FRESH: Duration = Duration::from_secs(10);
 /// A topic that was just made is not known to every broker at once.
 const TRIES: u32 = 3;
-const BETWEEN_TRIES: Duration = Duration::from_millis(150);
+pub(super) const BETWEEN_TRIES: Duration = Duration::from_millis(150);
 /// How long new topics may take to get their leaders.
-const LEADERS: Duration = Duration::from_secs(15);
+pub(super) const LEADERS: Duration = Duration::from_secs(15);
 
 /// What is known of the topics of this namespace.
 #[derive(Debug, Default)]
 pub(super) struct Topics(Mutex<Option<(Instant, HashMap<TopicName, Known>)>>);
 
 #[derive(Debug, Clone, Copy)]
-struct Known {
-    partitions: u32,
+pub(super) struct Known {
+    pub(super) partitions: u32,
+    pub(super) replication: u16,
     led: bool,
 }
 
@@ -43,7 +44,7 @@ impl Topics {
         self.lock().as_ref().and_then(|(_, all)| all.get(name).copied())
     }
 
-    fn get(&self, name: &TopicName) -> Option<Known> {
+    pub(super) fn get(&self, name: &TopicName) -> Option<Known> {
         self.lock().as_ref().filter(|(at, _)| at.elapsed() < FRESH).and_then(|(_, all)| all.get(name).copied())
     }
 }
@@ -108,7 +109,9 @@ impl Cluster {
                 let name = names.topic(topic.name())?;
                 let partitions = u32::try_from(topic.partitions().len()).unwrap_or(0);
                 let led = partitions > 0 && topic.partitions().iter().all(|partition| partition.leader() >= 0);
-                (partitions > 0).then_some((name, Known { partitions, led }))
+                let replicas = topic.partitions().iter().map(|partition| partition.replicas().len()).min();
+                let replication = replicas.and_then(|count| u16::try_from(count).ok()).unwrap_or(0);
+                (partitions > 0).then_some((name, Known { partitions, replication, led }))
             });
             Ok(known.collect::<HashMap<_, _>>())
         };
@@ -137,7 +140,8 @@ impl Cluster {
                 Err((_, code)) => return Err(self.not_made(spec, code)),
             }
         }
-        self.wait_for_leaders(&missing).await?;
+        let made: Vec<(&TopicName, u32)> = missing.iter().map(|spec| (&spec.name, spec.partitions)).collect();
+        self.wait_for_leaders(&made).await?;
         Ok(names)
     }
 
@@ -162,11 +166,13 @@ impl Cluster {
         }
     }
 
-    async fn wait_for_leaders(self: &Arc<Self>, specs: &[&TopicSpec]) -> Result<()> {
+    /// Waits until these topics have this many partitions at least, each with a leader.
+    pub(super) async fn wait_for_leaders(self: &Arc<Self>, topics: &[(&TopicName, u32)]) -> Result<()> {
         let end = Instant::now() + LEADERS;
         loop {
             self.look_at_topics(CALL).await?;
-            if specs.iter().all(|spec| self.topics.get(&spec.name).is_some_and(|known| known.led)) {
+            let led = |known: Known, partitions: u32| known.led && known.partitions >= partitions;
+            if topics.iter().all(|(name, count)| self.topics.get(name).is_some_and(|known| led(known, *count))) {
                 return Ok(());
             }
             if Instant::now() >= end {
@@ -177,8 +183,8 @@ impl Cluster {
         }
     }
 
-    /// Every topic of the namespace, by name.
-    pub(super) async fn list_topics(self: &Arc<Self>) -> Result<Vec<TopicDescription>> {
+    /// Every topic of the namespace, by name, with its settings as Kafka has them.
+    pub(super) async fn described(self: &Arc<Self>) -> Result<Vec<(TopicName, Known, ConfigResource)>> {
         self.look_at_topics(CALL).await?;
         let mut known: Vec<(TopicName, Known)> = self
             .topics
@@ -208,15 +214,20 @@ impl Cluster {
                 Err(code) => return Err(self.error("read the settings of topics", Failure::of(code))),
             }
         }
-        let described = known.into_iter().zip(&wire).filter_map(|((name, known), wire)| {
-            let set = settings.get(wire)?;
+        let all = known.into_iter().zip(&wire);
+        Ok(all.filter_map(|((name, known), wire)| Some((name, known, settings.remove(wire)?))).collect())
+    }
+
+    /// Every topic of the namespace, by name.
+    pub(super) async fn list_topics(self: &Arc<Self>) -> Result<Vec<TopicDescription>> {
+        let described = self.described().await?.into_iter().map(|(name, known, set)| {
             let value = |key: &str| set.get(key).and_then(|entry| entry.value.as_deref());
             let retention_ms = value("retention.ms").and_then(|ms| ms.parse::<i64>().ok());
             let compacted = value("cleanup.policy").is_some_and(|policy| policy.contains("compact"));
             let deletes = value("cleanup.policy").is_none_or(|policy| policy.contains("delete"));
             let kept = retention_ms.filter(|_| deletes).and_then(|ms| u64::try_from(ms).ok());
             let retention_seconds = kept.map(|ms| ms / 1000);
-            Some(TopicDescription { name, partitions: known.partitions, retention_seconds, compacted })
+            TopicDescription { name, partitions: known.partitions, retention_seconds, compacted }
         });
         Ok(described.collect())
     }

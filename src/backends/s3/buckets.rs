@@ -73,7 +73,9 @@ impl Shared {
             return Ok(None);
         }
         let versioned = self.is_versioned(bucket).await?;
-        Ok(Some(policy(versioned, &self.rules(bucket).await?)))
+        let kept = policy(versioned, &self.rules(bucket).await?);
+        let (encryption, access) = (self.encryption(bucket).await?, self.access(bucket).await?);
+        Ok(Some(BucketPolicy { encryption, access, ..kept }))
     }
 
     pub(super) async fn configure_bucket(
@@ -91,6 +93,12 @@ impl Shared {
         }
         if self.set_lifecycle(bucket, wanted).await? {
             changes.push(BucketChange::Lifecycle);
+        }
+        if self.set_encryption(bucket, wanted.encryption).await? {
+            changes.push(BucketChange::Encryption);
+        }
+        if self.set_access(bucket, wanted.access.as_ref()).await? {
+            changes.push(BucketChange::Access);
         }
         Ok(changes)
     }
@@ -117,7 +125,8 @@ impl Shared {
     /// Sets our lifecycle rules; answers whether the bucket's rules are others than before.
     async fn set_lifecycle(&self, bucket: &BucketName, wanted: &BucketPolicy) -> Result<bool> {
         let before = self.rules(bucket).await?;
-        if policy(wanted.versioned, &before) == *wanted {
+        let times = BucketPolicy { encryption: None, access: None, ..wanted.clone() };
+        if policy(wanted.versioned, &before) == times {
             return Ok(false);
         }
         let others = before.iter().filter(|rule| !is_ours(rule)).cloned();
@@ -215,6 +224,7 @@ mod tests {
             expire_after_days: Some(180),
             expire_noncurrent_after_days: Some(30),
             abort_uploads_after_days: Some(7),
+            ..BucketPolicy::default()
         };
         for wanted in [all, BucketPolicy { versioned: true, ..BucketPolicy::default() }] {
             assert_eq!(policy(true, &rules(&wanted).unwrap()), wanted);

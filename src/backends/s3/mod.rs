@@ -9,6 +9,7 @@
 
 mod ask;
 mod body;
+mod bucket_access;
 mod buckets;
 mod client;
 mod copy;
@@ -214,12 +215,20 @@ impl ObjectStore for S3Store {
 
 #[async_trait]
 impl BucketAdmin for S3Store {
+    async fn buckets(&self) -> Result<Vec<BucketName>> {
+        self.shared.buckets().await
+    }
+
     async fn describe_bucket(&self, bucket: &BucketName) -> Result<Option<BucketPolicy>> {
         self.shared.describe_bucket(bucket).await
     }
 
     async fn configure_bucket(&self, bucket: &BucketName, wanted: &BucketPolicy) -> Result<Vec<BucketChange>> {
         self.shared.configure_bucket(bucket, wanted).await
+    }
+
+    async fn delete_bucket(&self, bucket: &BucketName) -> Result<()> {
+        self.shared.delete_bucket(bucket).await
     }
 
     async fn abort_unfinished(&self, bucket: &BucketName, older_than: Timestamp) -> Result<Vec<UnfinishedUpload>> {

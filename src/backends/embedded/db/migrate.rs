@@ -33,6 +33,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 4, sql: include_str!("../migrations/0004_journal.sql") },
     Migration { version: 5, sql: include_str!("../migrations/0005_registry.sql") },
     Migration { version: 6, sql: include_str!("../migrations/0006_operators.sql") },
+    Migration { version: 7, sql: include_str!("../migrations/0007_config.sql") },
 ];
 
 /// The format this binary writes.

@@ -13,6 +13,7 @@ mod liveness;
 mod membership;
 mod producer;
 mod retention;
+mod topic_admin;
 mod topics;
 
 use std::path::PathBuf;

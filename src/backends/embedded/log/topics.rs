@@ -1,4 +1,5 @@
-//! Topics and their partitions. A topic is never removed or changed, so what was read once stays true.
+//! Topics and their partitions. A topic is never removed, and neither its partitions nor whether it is compacted ever change,
+//! so what was read once stays true.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::backends::embedded::db::{Db, SqlContext};
 use crate::domain::lag::PartitionSpan;
 use crate::domain::{TopicName, TopicPartition};
-use crate::ports::{Error, ErrorKind, PartitionOffsets, Result, TopicDescription, TopicSpec};
+use crate::ports::{Error, ErrorKind, PartitionOffsets, Result, TopicDescription, TopicSpec, TopicState};
 
 /// A topic as the log keeps it.
 #[derive(Debug)]
@@ -127,6 +128,27 @@ pub(super) fn list(c: &Connection) -> Result<Vec<TopicDescription>> {
         });
     }
     Ok(topics)
+}
+
+/// Every topic as operators keep it, by name.
+pub(super) fn states(c: &Connection) -> Result<Vec<TopicState>> {
+    let state = |topic: TopicDescription| {
+        let retention_ms = topic.retention_seconds.map_or("-1".to_owned(), |seconds| (seconds * 1000).to_string());
+        let policy = if topic.compacted { "compact" } else { "delete" };
+        let settings = [("retention.ms", retention_ms), ("cleanup.policy", policy.to_owned())];
+        let settings = settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        TopicState { name: topic.name, partitions: topic.partitions, replication: 1, settings }
+    };
+    Ok(list(c)?.into_iter().map(state).collect())
+}
+
+/// Sets what a topic keeps. Whether it is compacted is part of how it was written, and stays.
+pub(super) fn set(tx: &Connection, name: &TopicName, retention: Option<i64>) -> Result<()> {
+    let sql = "UPDATE topics SET retention_ms = ?2 WHERE name = ?1";
+    match tx.execute(sql, (name.as_str(), retention)).during("change a topic")? {
+        0 => Err(unknown(name)),
+        _ => Ok(()),
+    }
 }
 
 /// The span of one partition.

@@ -1,5 +1,5 @@
 //! Questions about many partitions and groups in one call each: ListOffsets, ListConsumerGroups,
-//! DescribeConsumerGroups, ListConsumerGroupOffsets. They block: not for async threads.
+//! DescribeConsumerGroups, ListConsumerGroupOffsets; and IncrementalAlterConfigs. They block: not for async threads.
 
 use std::ffi::CString;
 use std::ptr::{self, NonNull};
@@ -243,6 +243,87 @@ pub(in crate::backends::kafka) fn group_offsets(
             false => Err(failure(error)),
         }
     }
+}
+
+/// A topic's settings that are to be given to it, or taken away.
+struct Resource(NonNull<sys::rd_kafka_ConfigResource_t>);
+
+impl Resource {
+    fn topic(name: &CString) -> Answer<Self> {
+        let kind = sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
+        // SAFETY: the name lives through the call, which copies it; the resource is ours.
+        NonNull::new(unsafe { sys::rd_kafka_ConfigResource_new(kind, name.as_ptr()) }).map(Self).ok_or_else(refused)
+    }
+
+    fn change(&self, setting: &str, value: Option<&str>) -> Answer<()> {
+        use sys::rd_kafka_AlterConfigOpType_t as How;
+        let name = CString::new(setting).map_err(|_| refused())?;
+        let text = value.map(CString::new).transpose().map_err(|_| refused())?;
+        let how = match text {
+            Some(_) => How::RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET,
+            None => How::RD_KAFKA_ALTER_CONFIG_OP_TYPE_DELETE,
+        };
+        let value = text.as_ref().map_or(ptr::null(), |text| text.as_ptr());
+        // SAFETY: resource, name and value live through the call, which copies them; the error is ours.
+        unsafe {
+            let error = sys::rd_kafka_ConfigResource_add_incremental_config(self.0.as_ptr(), name.as_ptr(), how, value);
+            if error.is_null() {
+                return Ok(());
+            }
+            let failure = failure(error);
+            sys::rd_kafka_error_destroy(error);
+            Err(failure)
+        }
+    }
+}
+
+impl Drop for Resource {
+    fn drop(&mut self) {
+        // SAFETY: the resource is ours and is not used again.
+        unsafe { sys::rd_kafka_ConfigResource_destroy(self.0.as_ptr()) };
+    }
+}
+
+/// Sets some settings of a topic and takes others away (`None`); those that are not named stay.
+pub(in crate::backends::kafka) fn alter_topic(
+    client: &Client<Context>,
+    topic: &str,
+    settings: &[(String, Option<String>)],
+    wait: Duration,
+) -> Answer<()> {
+    let name = CString::new(topic).map_err(|_| refused())?;
+    let resource = Resource::topic(&name)?;
+    for (setting, value) in settings {
+        resource.change(setting, value.as_deref())?;
+    }
+    let options = Options::new(client, Op::RD_KAFKA_ADMIN_OP_INCREMENTALALTERCONFIGS, wait)?;
+    let queue = Queue::new(client).ok_or_else(refused)?;
+    let mut resources = [resource.0.as_ptr()];
+    // SAFETY: client, resource, options and queue live through the call, which copies what it keeps.
+    unsafe {
+        sys::rd_kafka_IncrementalAlterConfigs(
+            client.native_ptr(),
+            resources.as_mut_ptr(),
+            resources.len(),
+            options.ptr(),
+            queue.ptr(),
+        )
+    };
+    let event = answer(&queue, wait)?;
+    let mut count = 0;
+    // SAFETY: the result and all in it live as long as the event.
+    unsafe {
+        let result = sys::rd_kafka_event_IncrementalAlterConfigs_result(event.ptr());
+        let resources = all(sys::rd_kafka_IncrementalAlterConfigs_result_resources(result, &raw mut count), count);
+        for resource in resources {
+            let code = sys::rd_kafka_ConfigResource_error(*resource);
+            if code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                let said = sys::rd_kafka_ConfigResource_error_string(*resource);
+                return Err(Failure::new(code.into(), text_of(said)));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// # Safety

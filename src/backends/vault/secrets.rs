@@ -1,0 +1,110 @@
+//! Secrets of versioned key-value engines.
+
+use std::collections::{BTreeMap, HashMap};
+
+use async_trait::async_trait;
+use serde_json::Value;
+use vaultrs::api::kv2::requests::SetSecretRequestOptions;
+use vaultrs::kv2;
+
+use super::Vault;
+use super::session::present;
+use crate::domain::Secret;
+use crate::ports::{Error, ErrorKind, Result, SecretShape, SecretStore};
+
+/// No engine has more secrets, and none is deeper.
+const MOST: usize = 100_000;
+const DEEPEST: usize = 32;
+
+#[async_trait]
+impl SecretStore for Vault {
+    async fn identity(&self) -> Result<String> {
+        let health = self.health().await?;
+        let id = health.get("cluster_id").and_then(Value::as_str).map(str::to_owned);
+        id.ok_or_else(|| Error::new(ErrorKind::Unreachable, "Vault does not say which cluster it is"))
+    }
+
+    async fn shape(&self, mount: &str, path: &str) -> Result<Option<SecretShape>> {
+        let Some(version) = self.version(mount, path).await? else { return Ok(None) };
+        let found = self.fields(mount, path, Some(version)).await?;
+        Ok(found.map(|fields| SecretShape { version, fields: fields.into_keys().collect() }))
+    }
+
+    async fn read(&self, mount: &str, path: &str, field: &str) -> Result<Option<Secret>> {
+        let fields = self.fields(mount, path, None).await?;
+        let value = fields.and_then(|mut fields| fields.remove(field));
+        Ok(value.map(|value| match value {
+            Value::String(text) => Secret::new(text),
+            other => Secret::new(other.to_string()),
+        }))
+    }
+
+    async fn write(&self, mount: &str, path: &str, fields: &BTreeMap<String, Secret>, after: u64) -> Result<()> {
+        let what = format!("write secret {mount}/{path}");
+        // A secret whose latest version was deleted goes on counting.
+        let latest = match after {
+            0 if self.fields(mount, path, None).await?.is_none() => self.version(mount, path).await?.unwrap_or(0),
+            after => after,
+        };
+        let cas =
+            u32::try_from(latest).map_err(|error| Error::new(ErrorKind::Invalid, what.as_str()).because(error))?;
+        let data: BTreeMap<&str, &str> = fields.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+        let write = |client: std::sync::Arc<vaultrs::client::VaultClient>| {
+            let data = data.clone();
+            async move { kv2::set_with_options(client.as_ref(), mount, path, &data, SetSecretRequestOptions { cas }).await }
+        };
+        self.sessions.call(&what, write).await.map(drop).map_err(Error::from)
+    }
+
+    async fn paths(&self, mount: &str) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        let mut folders = vec![(String::new(), 0)];
+        while let Some((folder, depth)) = folders.pop() {
+            for name in self.list(mount, &folder).await? {
+                let path = format!("{folder}{name}");
+                if !name.ends_with('/') {
+                    found.push(path);
+                } else if depth < DEEPEST {
+                    folders.push((path, depth + 1));
+                }
+            }
+            if found.len() + folders.len() > MOST {
+                return Err(Error::new(ErrorKind::Invalid, format!("{mount} holds more than {MOST} secrets")));
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+impl Vault {
+    async fn list(&self, mount: &str, folder: &str) -> Result<Vec<String>> {
+        let what = format!("list secrets below {mount}/{folder}");
+        let list = |client: std::sync::Arc<vaultrs::client::VaultClient>| async move {
+            kv2::list(client.as_ref(), mount, folder).await
+        };
+        Ok(present(self.sessions.call(&what, list).await)?.unwrap_or_default())
+    }
+
+    /// The number of the latest version, whether or not it is deleted.
+    async fn version(&self, mount: &str, path: &str) -> Result<Option<u64>> {
+        let what = format!("look at secret {mount}/{path}");
+        let look = |client: std::sync::Arc<vaultrs::client::VaultClient>| async move {
+            kv2::read_metadata(client.as_ref(), mount, path).await
+        };
+        let found = present(self.sessions.call(&what, look).await)?;
+        Ok(found.map(|metadata| metadata.current_version).filter(|version| *version > 0))
+    }
+
+    /// The fields of a version, of the latest without one; `None` if it is not there, or deleted.
+    async fn fields(&self, mount: &str, path: &str, version: Option<u64>) -> Result<Option<HashMap<String, Value>>> {
+        let what = format!("read secret {mount}/{path}");
+        let read = |client: std::sync::Arc<vaultrs::client::VaultClient>| async move {
+            match version {
+                Some(version) => kv2::read_version(client.as_ref(), mount, path, version).await,
+                None => kv2::read(client.as_ref(), mount, path).await,
+            }
+        };
+        present(self.sessions.call(&what, read).await)
+    }
+}

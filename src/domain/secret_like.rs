@@ -1,0 +1,103 @@
+//! Values that look like secrets: what must not be written where anybody can read it. A guess that errs on the side of
+//! asking; somebody who knows better says so.
+
+/// Words in a key's name that announce a secret.
+const ANNOUNCED: [&str; 10] = [
+    "password",
+    "passwd",
+    "secret",
+    "token",
+    "api_key",
+    "apikey",
+    "private_key",
+    "access_key",
+    "credential",
+    "passphrase",
+];
+/// The shortest text that can be a key made at random.
+const RANDOM: usize = 20;
+
+/// Why a value looks like a secret; nothing if it does not. Never repeats the value.
+#[must_use]
+pub fn reason(key: &str, value: &str) -> Option<String> {
+    let value = value.trim();
+    if value.contains("-----BEGIN ") && value.contains("PRIVATE KEY-----") {
+        return Some("the value holds a private key".to_owned());
+    }
+    if is_jwt(value) {
+        return Some("the value looks like a signed token (JWT)".to_owned());
+    }
+    let known = [
+        ("AKIA", 20, "an access key of AWS"),
+        ("ASIA", 20, "an access key of AWS"),
+        ("hvs.", 24, "a token of Vault"),
+        ("s.", 26, "a token of Vault"),
+        ("ghp_", 36, "a token of GitHub"),
+        ("xoxb-", 20, "a token of Slack"),
+    ];
+    if let Some((.., what)) = known
+        .iter()
+        .find(|(start, length, _)| value.starts_with(start) && value.len() >= *length && value.chars().all(is_of_token))
+    {
+        return Some(format!("the value looks like {what}"));
+    }
+    if has_password_in_address(value) {
+        return Some("the value is an address with a password in it".to_owned());
+    }
+    let key = key.to_ascii_lowercase();
+    let announced = ANNOUNCED.iter().find(|word| key.contains(**word))?;
+    // `token_ttl: 20m` and `password_min_length: 12` are none.
+    (value.len() >= RANDOM && value.chars().all(is_of_token) || key.ends_with(announced) && value.len() >= 6)
+        .then(|| format!("the key is called {announced}, and the value could be one"))
+}
+
+fn is_of_token(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+' | '/' | '=')
+}
+
+fn is_jwt(value: &str) -> bool {
+    let parts: Vec<&str> = value.split('.').collect();
+    parts.len() == 3 && value.starts_with("eyJ") && parts.iter().all(|part| part.len() >= 10)
+}
+
+/// `scheme://user:password@host`.
+fn has_password_in_address(value: &str) -> bool {
+    let Some((_, rest)) = value.split_once("://") else { return false };
+    let authority = rest.split('/').next().unwrap_or_default();
+    authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_looks_like_a_secret_is_told_without_its_value() {
+        for (key, value) in [
+            ("tls", "-----BEGIN RSA PRIVATE KEY-----\nMIIE"),
+            ("x", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N"),
+            ("id", "AKIAIOSFODNN7EXAMPLE"),
+            ("x", "hvs.CAESIJlU9JMYEhOPYv4igdhm9PnZDrabYTobQ4Ymnlq1qY"),
+            ("url", "postgres://media:hunter2@db/media"),
+            ("db_password", "hunter2"),
+            ("session_token_key", "c2VjcmV0c2VjcmV0c2VjcmV0"),
+        ] {
+            let reason = reason(key, value).unwrap_or_else(|| panic!("{key}={value}"));
+            assert!(!reason.contains(value) && !reason.contains("hunter2"), "{reason}");
+        }
+    }
+
+    #[test]
+    fn ordinary_settings_are_none() {
+        for (key, value) in [
+            ("token_ttl", "20m"),
+            ("password_min_length", "12"),
+            ("url", "https://media.example/a@b"),
+            ("greeting", "a sentence of some length that is quite ordinary"),
+            ("sha256", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+            ("workers", "16"),
+        ] {
+            assert_eq!(reason(key, value), None, "{key}={value}");
+        }
+    }
+}

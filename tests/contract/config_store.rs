@@ -1,0 +1,200 @@
+//! The contract of `ConfigStore`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mfctl::ports::{ConfigChange, ConfigStore, ErrorKind, LARGEST_VALUE, MOST_CHANGES};
+
+use crate::{Fixture, fails_as};
+
+/// Every case of this suite, for a harness that answers a store; each case has keys of its own.
+macro_rules! config_store_suite {
+    ($harness:path) => {
+        cases!($harness, crate::config_store:
+            what_was_set_is_read_back_byte_for_byte,
+            a_key_that_is_not_there_is_nothing_and_a_prefix_without_keys_has_none,
+            a_change_is_applied_whole_or_not_at_all,
+            a_key_that_is_not_what_it_was_is_named,
+            a_version_grows_with_each_change_of_its_key_and_belongs_to_it_alone,
+            a_removed_key_that_is_made_again_has_another_version,
+            what_is_no_key_or_too_large_or_too_many_is_refused,
+            a_prefix_is_of_names_and_not_of_folders,
+            who_waits_for_a_change_hears_of_it_and_of_nothing_after_a_while,
+            a_lock_has_one_holder_and_names_him_to_others,
+            a_lock_that_was_given_back_can_be_taken,
+            a_change_under_a_lock_is_refused_when_the_lock_is_not_held,
+            of_many_that_change_a_key_at_once_one_succeeds,
+        );
+    };
+}
+pub(crate) use config_store_suite;
+
+type Store = Fixture<dyn ConfigStore>;
+
+const LIFETIME: Duration = Duration::from_secs(10);
+
+/// An environment that no other case has.
+fn env() -> String {
+    format!("t{:016x}", fastrand::u64(..))
+}
+
+fn set(key: &str, value: impl Into<Vec<u8>>, if_version: Option<u64>) -> ConfigChange {
+    ConfigChange::Set { key: key.to_owned(), value: value.into(), if_version }
+}
+
+fn delete(key: &str, if_version: Option<u64>) -> ConfigChange {
+    ConfigChange::Delete { key: key.to_owned(), if_version }
+}
+
+async fn version(port: &Arc<dyn ConfigStore>, key: &str) -> u64 {
+    port.get(key).await.unwrap().map_or(0, |entry| entry.version)
+}
+
+pub async fn what_was_set_is_read_back_byte_for_byte(f: Store) {
+    let env = env();
+    let keys = [format!("{env}/media-api/a"), format!("{env}/media-api/b"), format!("{env}/other/a")];
+    let values: [&[u8]; 3] = [b"plain", &[0, 255, 10, 13], "کتاب".as_bytes()];
+    for (key, value) in keys.iter().zip(values) {
+        f.port.apply(&[set(key, value, None)]).await.unwrap();
+    }
+    let found = f.port.list(&format!("{env}/")).await.unwrap().entries;
+    let found: Vec<(&str, &[u8])> = found.iter().map(|entry| (entry.key.as_str(), entry.value.as_slice())).collect();
+    let wanted: Vec<(&str, &[u8])> = keys.iter().map(String::as_str).zip(values).collect();
+    assert_eq!(found, wanted);
+    assert_eq!(f.port.get(&keys[1]).await.unwrap().unwrap().value, values[1]);
+}
+
+pub async fn a_key_that_is_not_there_is_nothing_and_a_prefix_without_keys_has_none(f: Store) {
+    let env = env();
+    assert_eq!(f.port.get(&format!("{env}/a/b")).await.unwrap(), None);
+    assert!(f.port.list(&format!("{env}/")).await.unwrap().entries.is_empty());
+    f.port.apply(&[delete(&format!("{env}/a/b"), None)]).await.unwrap();
+}
+
+pub async fn a_change_is_applied_whole_or_not_at_all(f: Store) {
+    let env = env();
+    let (a, b) = (format!("{env}/s/a"), format!("{env}/s/b"));
+    f.port.apply(&[set(&a, "1", None)]).await.unwrap();
+    let is = version(&f.port, &a).await;
+    fails_as(f.port.apply(&[set(&b, "2", None), set(&a, "3", Some(is + 1))]).await, ErrorKind::Conflict);
+    assert_eq!(f.port.get(&b).await.unwrap(), None);
+    f.port.apply(&[set(&b, "2", Some(0)), delete(&a, Some(is))]).await.unwrap();
+    let keys: Vec<String> = f.port.list(&env).await.unwrap().entries.into_iter().map(|entry| entry.key).collect();
+    assert_eq!(keys, [b]);
+}
+
+pub async fn a_key_that_is_not_what_it_was_is_named(f: Store) {
+    let env = env();
+    let (a, b) = (format!("{env}/s/a"), format!("{env}/s/b"));
+    f.port.apply(&[set(&a, "1", None)]).await.unwrap();
+    let change = [ConfigChange::Expect { key: b.clone(), version: 0 }, set(&a, "2", Some(0))];
+    let error = f.port.apply(&change).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Conflict && error.full().contains(&a), "{}", error.full());
+    let is = version(&f.port, &a).await;
+    f.port.apply(&[ConfigChange::Expect { key: a, version: is }, set(&b, "2", Some(0))]).await.unwrap();
+}
+
+pub async fn a_version_grows_with_each_change_of_its_key_and_belongs_to_it_alone(f: Store) {
+    let env = env();
+    let (a, b) = (format!("{env}/s/a"), format!("{env}/s/b"));
+    f.port.apply(&[set(&a, "1", None)]).await.unwrap();
+    let first = version(&f.port, &a).await;
+    f.port.apply(&[set(&b, "1", None)]).await.unwrap();
+    assert_eq!(version(&f.port, &a).await, first);
+    f.port.apply(&[set(&a, "2", Some(first))]).await.unwrap();
+    assert!(version(&f.port, &a).await > first);
+}
+
+pub async fn a_removed_key_that_is_made_again_has_another_version(f: Store) {
+    let key = format!("{}/s/a", env());
+    f.port.apply(&[set(&key, "1", None)]).await.unwrap();
+    let first = version(&f.port, &key).await;
+    f.port.apply(&[delete(&key, Some(first))]).await.unwrap();
+    f.port.apply(&[set(&key, "1", Some(0))]).await.unwrap();
+    fails_as(f.port.apply(&[set(&key, "2", Some(first))]).await, ErrorKind::Conflict);
+}
+
+pub async fn what_is_no_key_or_too_large_or_too_many_is_refused(f: Store) {
+    for key in ["", "/a", "a/"] {
+        fails_as(f.port.apply(&[set(key, "1", None)]).await, ErrorKind::Invalid);
+        fails_as(f.port.get(key).await, ErrorKind::Invalid);
+    }
+    let env = env();
+    let large = vec![b'x'; LARGEST_VALUE + 1];
+    fails_as(f.port.apply(&[set(&format!("{env}/s/a"), large, None)]).await, ErrorKind::Invalid);
+    let many: Vec<ConfigChange> = (0..=MOST_CHANGES).map(|n| set(&format!("{env}/s/k{n}"), "1", None)).collect();
+    fails_as(f.port.apply(&many).await, ErrorKind::Invalid);
+    f.port.apply(&many[1..]).await.unwrap();
+    f.port.apply(&[]).await.unwrap();
+    assert_eq!(f.port.list(&format!("{env}/")).await.unwrap().entries.len(), MOST_CHANGES);
+}
+
+pub async fn a_prefix_is_of_names_and_not_of_folders(f: Store) {
+    let env = env();
+    for key in ["media/a", "media-api/a", "Media/a", "m%dia/a"] {
+        f.port.apply(&[set(&format!("{env}/{key}"), "1", None)]).await.unwrap();
+    }
+    let found = f.port.list(&format!("{env}/media")).await.unwrap().entries;
+    let keys: Vec<&str> = found.iter().map(|entry| &entry.key[env.len() + 1..]).collect();
+    assert_eq!(keys, ["media-api/a", "media/a"]);
+}
+
+pub async fn who_waits_for_a_change_hears_of_it_and_of_nothing_after_a_while(f: Store) {
+    let env = env();
+    let (prefix, key) = (format!("{env}/"), format!("{env}/s/a"));
+    f.port.apply(&[set(&key, "1", None)]).await.unwrap();
+    let mut seen = f.port.list(&prefix).await.unwrap();
+    let (port, key) = (Arc::clone(&f.port), key.clone());
+    let change = tokio::spawn(async move { port.apply(&[set(&key, "2", None)]).await });
+    let began = Instant::now();
+    while seen.entries[0].value != b"2" {
+        assert!(began.elapsed() < Duration::from_secs(30), "{seen:?}");
+        let later = f.port.changed(&prefix, seen.index, Duration::from_secs(10)).await.unwrap();
+        assert!(later.index >= seen.index, "{later:?}");
+        seen = later;
+    }
+    change.await.unwrap().unwrap();
+    let same = f.port.changed(&prefix, seen.index, Duration::from_millis(50)).await.unwrap();
+    assert_eq!(same.entries, seen.entries);
+}
+
+pub async fn a_lock_has_one_holder_and_names_him_to_others(f: Store) {
+    let key = format!("{}/mfctl-lock/apply", env());
+    let lock = f.port.lock(&key, "mina@host", LIFETIME).await.unwrap();
+    lock.check().await.unwrap();
+    let refused = f.port.lock(&key, "omid@host", LIFETIME).await.map(drop).unwrap_err();
+    assert!(refused.kind() == ErrorKind::Locked && refused.full().contains("mina@host"), "{}", refused.full());
+    lock.check().await.unwrap();
+    lock.release().await.unwrap();
+}
+
+pub async fn a_lock_that_was_given_back_can_be_taken(f: Store) {
+    let key = format!("{}/mfctl-lock/apply", env());
+    for holder in ["a", "b", "c"] {
+        f.port.lock(&key, holder, LIFETIME).await.unwrap().release().await.unwrap();
+    }
+}
+
+pub async fn a_change_under_a_lock_is_refused_when_the_lock_is_not_held(f: Store) {
+    let env = env();
+    let (key, at) = (format!("{env}/mfctl-lock/apply"), format!("{env}/s/a"));
+    let lock = f.port.lock(&key, "mina@host", LIFETIME).await.unwrap();
+    let held = lock.held();
+    f.port.apply(&[held.clone(), set(&at, "1", None)]).await.unwrap();
+    lock.release().await.unwrap();
+    fails_as(f.port.apply(&[held, set(&at, "2", None)]).await, ErrorKind::Locked);
+    assert_eq!(f.port.get(&at).await.unwrap().unwrap().value, b"1");
+}
+
+pub async fn of_many_that_change_a_key_at_once_one_succeeds(f: Store) {
+    let key = format!("{}/s/a", env());
+    f.port.apply(&[set(&key, "0", None)]).await.unwrap();
+    let is = version(&f.port, &key).await;
+    // None writes the value that is there: a store may take that for no change, and leave the version as it is.
+    let all = (1..=8).map(|n| {
+        let (port, key) = (Arc::clone(&f.port), key.clone());
+        async move { port.apply(&[set(&key, n.to_string(), Some(is))]).await.is_ok() }
+    });
+    let won = futures_util::future::join_all(all).await.into_iter().filter(|won| *won).count();
+    assert_eq!(won, 1);
+}

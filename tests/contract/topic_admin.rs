@@ -1,0 +1,88 @@
+//! The contract of `TopicAdmin`.
+
+use std::collections::BTreeMap;
+
+use mfctl::domain::TopicName;
+use mfctl::ports::{ErrorKind, TopicAdmin, TopicState};
+
+use crate::{Fixture, fails_as};
+
+/// Every case of this suite, for a harness that answers a log with nothing in it.
+macro_rules! topic_admin_suite {
+    ($harness:path) => {
+        cases!($harness, crate::topic_admin:
+            a_topic_is_found_as_it_was_made,
+            a_topic_that_is_there_is_not_made_again,
+            a_setting_that_is_not_named_keeps_its_value,
+            a_setting_that_nobody_knows_or_with_a_wrong_value_is_refused,
+            partitions_are_never_taken_away,
+            what_is_not_there_is_removed_already_and_cannot_be_changed,
+        );
+    };
+}
+pub(crate) use topic_admin_suite;
+
+type Admin = Fixture<dyn TopicAdmin>;
+
+fn topic(name: &str, settings: &[(&str, &str)]) -> TopicState {
+    let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    TopicState { name: TopicName::new(name).unwrap(), partitions: 3, replication: 1, settings }
+}
+
+async fn state(f: &Admin, name: &TopicName) -> TopicState {
+    let states = f.port.states().await.unwrap();
+    states.into_iter().find(|state| state.name == *name).unwrap()
+}
+
+pub async fn a_topic_is_found_as_it_was_made(f: Admin) {
+    assert!(f.port.states().await.unwrap().is_empty());
+    let kept = topic("b.kept", &[("retention.ms", "-1"), ("cleanup.policy", "compact")]);
+    let short = topic("a.short", &[("retention.ms", "3600000"), ("cleanup.policy", "delete")]);
+    f.port.create(&kept).await.unwrap();
+    f.port.create(&short).await.unwrap();
+    assert_eq!(f.port.states().await.unwrap(), [short, kept]);
+}
+
+pub async fn a_topic_that_is_there_is_not_made_again(f: Admin) {
+    let one = topic("a", &[("retention.ms", "1000"), ("cleanup.policy", "delete")]);
+    f.port.create(&one).await.unwrap();
+    fails_as(f.port.create(&topic("a", &[])).await, ErrorKind::Conflict);
+    assert_eq!(state(&f, &one.name).await, one);
+}
+
+pub async fn a_setting_that_is_not_named_keeps_its_value(f: Admin) {
+    let one = topic("a", &[("retention.ms", "1000"), ("cleanup.policy", "delete")]);
+    f.port.create(&one).await.unwrap();
+    let change = BTreeMap::from([("retention.ms".to_owned(), Some("2000".to_owned()))]);
+    f.port.set(&one.name, &change).await.unwrap();
+    f.port.set(&one.name, &change).await.unwrap();
+    let wanted = topic("a", &[("retention.ms", "2000"), ("cleanup.policy", "delete")]);
+    assert_eq!(state(&f, &one.name).await, wanted);
+}
+
+pub async fn a_setting_that_nobody_knows_or_with_a_wrong_value_is_refused(f: Admin) {
+    let one = topic("a", &[("retention.ms", "1000"), ("cleanup.policy", "delete")]);
+    f.port.create(&one).await.unwrap();
+    for (setting, value) in [("no.such.setting", "1"), ("retention.ms", "soon")] {
+        let change = BTreeMap::from([(setting.to_owned(), Some(value.to_owned()))]);
+        fails_as(f.port.set(&one.name, &change).await, ErrorKind::Invalid);
+        fails_as(f.port.create(&topic("b", &[(setting, value)])).await, ErrorKind::Invalid);
+    }
+    assert_eq!(f.port.states().await.unwrap(), [one]);
+}
+
+pub async fn partitions_are_never_taken_away(f: Admin) {
+    let one = topic("a", &[("retention.ms", "1000"), ("cleanup.policy", "delete")]);
+    f.port.create(&one).await.unwrap();
+    f.port.grow(&one.name, 3).await.unwrap();
+    fails_as(f.port.grow(&one.name, 2).await, ErrorKind::Invalid);
+    assert_eq!(state(&f, &one.name).await, one);
+}
+
+pub async fn what_is_not_there_is_removed_already_and_cannot_be_changed(f: Admin) {
+    let name = TopicName::new("nothing").unwrap();
+    f.port.delete(&name).await.unwrap();
+    let change = BTreeMap::from([("retention.ms".to_owned(), Some("1000".to_owned()))]);
+    fails_as(f.port.set(&name, &change).await, ErrorKind::NotFound);
+    fails_as(f.port.grow(&name, 4).await, ErrorKind::NotFound);
+}
