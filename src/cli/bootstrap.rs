@@ -1,6 +1,13 @@
-//! `mfctl bootstrap`: makes the platform what the contract says.
+//! `mfctl bootstrap`: makes the platform what its manifests say, shows what it would do, and sees what drifted.
 
 mod apply;
+mod drift;
+mod folder;
+mod import;
+mod init;
+mod plan;
+mod report;
+mod show;
 
 use clap::{Args as ClapArgs, Subcommand};
 
@@ -8,13 +15,20 @@ use super::context::Context;
 use super::failure::Result;
 
 pub use apply::BootstrapReport;
+pub use import::ImportReport;
+pub use report::PlanReport;
+pub use show::ShowReport;
 
 /// Arguments of `mfctl bootstrap`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
+Without a folder, every verb is about mfctl's own defaults: the contract's tables, topics, buckets and schemas.
+
 Examples:
-  mfctl bootstrap apply --dry-run --profile prod   what is missing
-  mfctl bootstrap apply --profile prod             make it, after asking")]
+  mfctl bootstrap init platform                    a first folder, which works
+  mfctl bootstrap plan platform --profile prod     what would be done
+  mfctl bootstrap apply platform --profile prod    do it, after asking
+  mfctl bootstrap drift platform --profile prod    exit 4 when something else changed it")]
 pub struct Args {
     #[command(subcommand)]
     verb: Verb,
@@ -22,8 +36,18 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Make the topics, buckets, schemas and tables that are missing
+    /// Write a first folder of manifests, which works
+    Init(init::Args),
+    /// Show what would be done, field by field
+    Plan(plan::Args),
+    /// Make what is missing and change what differs
     Apply(apply::Args),
+    /// Say whether the platform is still what the manifests say
+    Drift(drift::Args),
+    /// Write manifests of the platform as it is
+    Import(import::Args),
+    /// Show what is declared as it is
+    Show(show::Args),
 }
 
 /// Runs the verb.
@@ -32,6 +56,11 @@ enum Verb {
 /// As each verb's help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     match args.verb {
+        Verb::Init(args) => init::run(&args, cx).await,
+        Verb::Plan(args) => plan::run(&args, cx).await,
         Verb::Apply(args) => apply::run(&args, cx).await,
+        Verb::Drift(args) => drift::run(&args, cx).await,
+        Verb::Import(args) => import::run(&args, cx).await,
+        Verb::Show(args) => show::run(&args, cx).await,
     }
 }

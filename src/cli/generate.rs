@@ -34,6 +34,9 @@ pub fn run(args: &Args, cx: &Context) -> Result<()> {
         json.push('\n');
         files.push((format!("schemas/cli/{name}.json"), json.into_bytes()));
     }
+    for (name, schema) in crate::bootstrap::manifest::json_schemas() {
+        files.push((format!("schemas/manifest/{name}.json"), format!("{schema:#}\n").into_bytes()));
+    }
     files.push(("docs/reference/commands.md".to_owned(), commands().into_bytes()));
     files.push(("docs/reference/settings.md".to_owned(), crate::settings::reference().into_bytes()));
     files.push(("docs/reference/contracts.md".to_owned(), contracts::page(&args.root)?.into_bytes()));
@@ -49,6 +52,9 @@ fn schemas() -> Vec<(&'static str, Schema)> {
     vec![
         ("audit", schema_for!(crate::ops::audit::AuditReport)),
         ("bootstrap-apply", schema_for!(super::bootstrap::BootstrapReport)),
+        ("bootstrap-import", schema_for!(super::bootstrap::ImportReport)),
+        ("bootstrap-plan", schema_for!(super::bootstrap::PlanReport)),
+        ("bootstrap-show", schema_for!(super::bootstrap::ShowReport)),
         ("db-migrate", schema_for!(super::db::migrate::DbMigrateReport)),
         ("db-status", schema_for!(super::db::status::DbStatusReport)),
         ("demo", schema_for!(demo::DemoReport)),

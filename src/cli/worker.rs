@@ -168,7 +168,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
             (args.run, &[Stage::Persist, Stage::Enrich])
         }
     };
-    daemon::run(&run, stages, settings, cx).await
+    Box::pin(daemon::run(&run, stages, settings, cx)).await
 }
 
 /// `:9464` means every address of this host.

@@ -14,6 +14,11 @@ fn a_folder_of_release_0_1_0_is_read_audited_and_worked_on() {
     let unpacked = Command::new("tar").args(["-xzf", archive, "-C"]).arg(site.path("")).status().unwrap();
     assert!(unpacked.success());
 
+    // What only reads leaves an older format alone; what may write brings it up to date, behind a backup.
+    let untouched = site.run(["audit"]);
+    assert!(untouched.code == 6 && untouched.stderr.contains("mfctl init"), "{untouched}");
+    site.json(["worker", "all", "--until-drained"], &[0]);
+
     let report = site.audit();
     assert_eq!((report["files"].as_u64(), report["enriched"].as_u64()), (Some(3), Some(2)), "{report:#}");
     assert_eq!(site.json(["media", "search", "حافظ"], &[0])["total"], 1);

@@ -11,6 +11,10 @@ mod harness;
 mod catalog;
 #[path = "../contract/catalog_lists.rs"]
 mod catalog_lists;
+#[path = "../contract/config_store.rs"]
+mod config_store;
+#[path = "../contract/consul_access.rs"]
+mod consul_access;
 #[path = "../contract/event_log.rs"]
 mod event_log;
 #[path = "../contract/event_log_groups.rs"]
@@ -19,7 +23,14 @@ mod event_log_groups;
 mod objects;
 #[path = "../contract/registry.rs"]
 mod registry;
+#[path = "../contract/secret_store.rs"]
+mod secret_store;
+#[path = "../contract/topic_admin.rs"]
+mod topic_admin;
+#[path = "../contract/vault_admin.rs"]
+mod vault_admin;
 
+mod consul;
 mod kafka;
 mod kafka_faults;
 mod postgrest;
@@ -28,6 +39,7 @@ mod s3;
 mod schema_registry;
 mod scripted;
 mod stack;
+mod vault;
 
 // The stories of the embedded profile that look at nothing but the command line.
 #[path = "../pipeline/dead.rs"]
@@ -48,6 +60,7 @@ mod media_verbs;
 mod support;
 
 // Those that only real servers have.
+mod bootstrap;
 mod cases;
 mod crashes;
 mod independent;

@@ -1,40 +1,71 @@
-//! `mfctl bootstrap apply`: makes what the contract names and the platform lacks, from built-in defaults.
+//! `mfctl bootstrap apply`: makes the platform what the manifests say.
+
+use std::io::Read;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use clap::{ArgAction, Args as ClapArgs};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::bootstrap::{self, Action as What, Applied, Change, Desired, Difference, Plan};
+use super::folder::{self, Folder};
+use super::report;
+use crate::bootstrap::apply::{self, Applied};
+use crate::bootstrap::manifest::Item;
+use crate::bootstrap::plan::{self, Action as What, Change, Orphan, Plan, Refusal, Scope};
+use crate::bootstrap::resources::World;
+use crate::bootstrap::saved::SavedPlan;
 use crate::cli::context::{Connected, Context};
-use crate::cli::failure::{Failure, Result};
+use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::guard::{self, Action};
-use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
+use crate::cli::output::{Page, Render, Tone, humane};
 use crate::cli::pin;
 use crate::cli::record;
+use crate::cli::signals;
 use crate::cli::target::DataDirMode;
-use crate::events::topics::Retention;
 use crate::ops::platform::Platform;
+use crate::ports::{ConfigLock, ErrorKind};
 
-/// Partitions of a topic where the profile does not say.
-const PARTITIONS: u32 = 6;
+/// How long the lock outlives a process that died, at most twice.
+const LOCK_LIFETIME: Duration = Duration::from_secs(10);
+/// How often a lock that another has is asked for again.
+const LOCK_AGAIN: Duration = Duration::from_millis(500);
+/// No plan is larger.
+const LARGEST_PLAN: u64 = 64 << 20;
 
 /// Arguments of `mfctl bootstrap apply`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Makes what is missing, in this order: the catalog's tables, topics, buckets, schemas. What is there stays as it is; what is
-there and differs is told. Run it again at any time: a platform that is complete is left alone.
+Plans, asks, and does it in the order of what needs what, one apply at a time. It stops at the first failure, says what was
+done and what remains, and goes on there when it is run again; a platform that is complete is left alone. What cannot be
+changed safely is refused: with a folder, before anything is done. A plan that was kept is applied as it was reviewed, or not
+at all when the platform has changed since.
 
 Examples:
-  mfctl bootstrap apply --dry-run               what would be done
-  mfctl bootstrap apply --profile prod          asks, then does it
+  mfctl bootstrap apply --dry-run                     what would be done for the contract's own resources
+  mfctl bootstrap apply platform --profile prod       asks, then does it
+  mfctl bootstrap apply plan.json --yes               a plan that `bootstrap plan --out` kept
+  mfctl bootstrap apply platform --prune --max-deletes 3
   mfctl bootstrap apply --yes -o json | jq '.changes[] | {kind, name}'
 
-Exit codes: 0 done, or nothing to do, 5 a server is not reachable, 6 a server or right that it needs is missing,
-7 another is applying, 8 not confirmed, or another platform than before")]
+Exit codes: 0 done, or nothing to do, 5 a server is not reachable, 6 a manifest is wrong, or a server or right that it needs
+is missing, 7 another is applying, or the platform is not what was planned, 8 not confirmed, refused, or another platform
+than before")]
 pub struct Args {
+    #[command(flatten)]
+    folder: Folder,
     /// Say what would be done; do nothing
     #[arg(short = 'n', long, action = ArgAction::SetTrue)]
     dry_run: bool,
+    /// Remove what mfctl made and no manifest declares any more
+    #[arg(long, action = ArgAction::SetTrue)]
+    prune: bool,
+    /// Refuse to remove more than this many
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "prune")]
+    max_deletes: usize,
+    /// Wait this long for another apply to end
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = crate::humane::parse_duration)]
+    lock_wait: Duration,
 }
 
 /// What `mfctl bootstrap apply` prints.
@@ -46,12 +77,23 @@ pub struct BootstrapReport {
     pub changes: Vec<Change>,
     /// What was not done because something before it failed.
     pub remaining: Vec<Change>,
-    /// What differs from the contract and was left alone.
-    pub differences: Vec<Difference>,
+    /// What differs and was left alone, and why.
+    pub refused: Vec<Refusal>,
+    /// What mfctl made and no manifest declares any more.
+    pub orphans: Vec<Orphan>,
     /// Resources that are as they should be.
     pub unchanged: u64,
     /// What could not be looked at, and why.
     pub skipped: Vec<String>,
+}
+
+/// What is to be made of the platform.
+struct Wish {
+    items: Vec<Item>,
+    scope: Scope,
+    prune: bool,
+    /// What was reviewed, where it was.
+    reviewed: Option<Vec<Change>>,
 }
 
 /// Runs the verb.
@@ -60,42 +102,151 @@ pub struct BootstrapReport {
 /// As its help says.
 pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
-    let desired = desired(&connected);
-    let plan = bootstrap::plan(&connected.ports, &desired).await?;
+    let wish = wish(args, &connected)?;
+    let world = folder::world(&connected, wish.prune).await?;
+    let plan = plan::plan(&world, &wish.items, &wish.scope).await?;
+    check(args, &wish, &plan)?;
     if args.dry_run || plan.changes.is_empty() {
-        return cx.out().print(&BootstrapReport::of(args.dry_run, plan));
+        let refusal = refusal(args, &plan);
+        cx.out().print(&BootstrapReport::of(args.dry_run, plan))?;
+        return refusal;
     }
-    let summary = format!("make or change {}", humane::counted(plan.changes.len() as u64, "resource", "resources"));
-    let action = Action { verb: "bootstrap apply", summary, dangerous: false };
-    guard::confirm(&action, cx.globals(), &connected.target, cx.out())?;
+    if let Err(refused) = refusal(args, &plan) {
+        cx.out().print(&BootstrapReport::of(true, plan))?;
+        return Err(refused);
+    }
+    confirm(cx, &connected, &plan)?;
+    let stop = cx.stop()?;
+    let lock = lock(args, cx, &connected, &world).await?;
+    // Somebody else may have applied something before the lock was ours.
+    let plan = plan::plan(&world, &wish.items, &wish.scope).await?;
+    check(args, &wish, &plan)?;
     let mut report = BootstrapReport::of(false, Plan { changes: Vec::new(), ..plan.clone() });
-    let tell =
-        |change: &Change| cx.out().note(format!("{} {} {}", verb(change.action), change.kind.as_str(), change.name));
-    let Applied { done, remaining, failure } = bootstrap::apply(&connected.ports, &desired, plan, &tell).await;
+    let total = plan.changes.len();
+    let told = std::cell::Cell::new(0);
+    let tell = |change: &Change| {
+        told.set(told.get() + 1);
+        cx.out().note(format!("[{}/{total}] {} {}/{}", told.get(), change.action.as_str(), change.kind, change.name));
+    };
+    let go_on = || stop.requested().is_none();
+    let Applied { done, remaining, failure } =
+        apply::apply(&world, &wish.items, plan, lock.as_deref(), &tell, &go_on).await;
     (report.changes, report.remaining) = (done, remaining);
+    if let Some(lock) = lock {
+        // It frees itself soon in any case.
+        let _ = lock.release().await;
+    }
     keep_record(&connected, &report, failure.is_some()).await?;
     cx.out().print(&report)?;
     match failure {
-        None => pin_it(&connected, &desired).await,
-        Some(error) => {
-            let done = humane::counted(report.changes.len() as u64, "change was", "changes were");
-            Err(Failure::from(error).while_doing(format!("{done} made, {} remain", report.remaining.len())))
+        None if report.remaining.is_empty() => pin_it(&connected).await,
+        None => Err(interrupted(&stop, &report)),
+        Some(error) => Err(Failure::from(error).while_doing(how_far(&report))),
+    }
+}
+
+fn wish(args: &Args, connected: &Connected) -> Result<Wish> {
+    let env = &connected.target.environment;
+    match args.folder.dir.as_deref().filter(|path| path.is_file()) {
+        Some(file) => kept(file, args, connected),
+        None => Ok(Wish {
+            items: args.folder.items(&connected.settings, env)?,
+            scope: args.folder.scope(),
+            prune: args.prune,
+            reviewed: None,
+        }),
+    }
+}
+
+/// A plan that was kept, for this environment and no other.
+fn kept(file: &Path, args: &Args, connected: &Connected) -> Result<Wish> {
+    if !args.folder.only.is_empty() || args.prune {
+        return Err(Failure::usage("a plan that was kept is applied as it is: without --only and --prune"));
+    }
+    let failed = |error: std::io::Error| Failure::invalid(format!("cannot read {}", file.display())).because(&error);
+    let mut text = String::new();
+    std::fs::File::open(file).map_err(failed)?.take(LARGEST_PLAN).read_to_string(&mut text).map_err(failed)?;
+    let saved = SavedPlan::read(&text).map_err(|error| Failure::from(error).while_doing(file.display().to_string()))?;
+    if saved.environment != connected.target.environment {
+        let (of, here) = (&saved.environment, &connected.target.environment);
+        return Err(Failure::new(FailureKind::Refused, format!("the plan is of environment {of}, not of {here}"))
+            .hint(format!("choose the profile it was made with: {}", saved.profile)));
+    }
+    let items = saved.items()?;
+    Ok(Wish { items, scope: saved.scope, prune: saved.prune, reviewed: Some(saved.changes) })
+}
+
+/// That a plan is the one that was reviewed, and removes no more than it may.
+fn check(args: &Args, wish: &Wish, plan: &Plan) -> Result<()> {
+    if let Some(reviewed) = &wish.reviewed
+        && *reviewed != plan.changes
+    {
+        let what = "the platform is not what it was when the plan was made";
+        return Err(Failure::new(FailureKind::Conflict, what).hint("nothing was changed: plan again, and review that"));
+    }
+    let deletes = plan.changes.iter().filter(|change| change.action == What::Delete).count();
+    if deletes > args.max_deletes {
+        let what = format!("{deletes} resources would be removed, more than --max-deletes {}", args.max_deletes);
+        return Err(Failure::new(FailureKind::Refused, what)
+            .hint("look at `mfctl bootstrap plan --prune`; nothing was changed"));
+    }
+    Ok(())
+}
+
+/// With a folder, what cannot be done safely stands against all of it; the built-in defaults leave what is there alone.
+fn refusal(args: &Args, plan: &Plan) -> Result<()> {
+    if plan.refused.is_empty() || args.folder.dir.is_none() {
+        return Ok(());
+    }
+    let count = humane::counted(plan.refused.len() as u64, "resource", "resources");
+    Err(Failure::new(FailureKind::Refused, format!("{count} cannot be changed safely; nothing was changed"))
+        .hint("mend the manifests as it says there, or leave these out with --only"))
+}
+
+fn confirm(cx: &Context, connected: &Connected, plan: &Plan) -> Result<()> {
+    let deletes = plan.changes.iter().any(|change| matches!(change.action, What::Delete | What::Replace));
+    let summary = format!("change {}: {}", connected.target.environment, report::counts(&plan.changes));
+    let action = Action { verb: "bootstrap apply", summary, dangerous: deletes };
+    guard::confirm(&action, cx.globals(), &connected.target, cx.out())
+}
+
+/// The lock on applying; none where the profile has nowhere to keep one.
+async fn lock(
+    args: &Args,
+    cx: &Context,
+    connected: &Connected,
+    world: &World<'_>,
+) -> Result<Option<Box<dyn ConfigLock>>> {
+    let Some(store) = &connected.ports.config else {
+        if !world.embedded {
+            cx.out().warn("no lock: the profile has no Consul to keep one, so see to it that nobody else applies");
+        }
+        return Ok(None);
+    };
+    let holder = &connected.settings.profile.actor;
+    let (key, until) = (format!("{}/mfctl-lock/apply", world.env), Instant::now() + args.lock_wait);
+    loop {
+        match store.lock(&key, holder, LOCK_LIFETIME).await {
+            Ok(lock) => return Ok(Some(lock)),
+            Err(error) if error.kind() == ErrorKind::Locked && Instant::now() < until => {
+                tokio::time::sleep(LOCK_AGAIN).await;
+            }
+            Err(error) => return Err(error.into()),
         }
     }
 }
 
-fn desired(connected: &Connected) -> Desired {
-    let settings = &connected.settings;
-    let kafka = settings.profile.services.kafka.as_ref();
-    Desired {
-        env: connected.target.environment.clone(),
-        buckets: connected.buckets.clone(),
-        partitions: kafka.map_or(PARTITIONS, |kafka| kafka.partitions),
-        retention: Retention {
-            ingest_raw_days: settings.retention.ingest_raw_days,
-            media_days: settings.retention.media_days,
-        },
-        staging_days: settings.retention.staging_days,
+fn how_far(report: &BootstrapReport) -> String {
+    let done = humane::counted(report.changes.len() as u64, "change was", "changes were");
+    format!("{done} made, {} remain", report.remaining.len())
+}
+
+fn interrupted(stop: &crate::pipeline::stop::Stop, report: &BootstrapReport) -> Failure {
+    let reason = stop.requested();
+    let far = how_far(report);
+    match reason {
+        Some(reason) => signals::stopped(reason, far),
+        None => Failure::unexpected(far),
     }
 }
 
@@ -108,62 +259,45 @@ async fn keep_record(connected: &Connected, report: &BootstrapReport, failed: bo
 }
 
 /// The platform that was made is the one this profile knows from now on.
-async fn pin_it(connected: &Connected, desired: &Desired) -> Result<()> {
+async fn pin_it(connected: &Connected) -> Result<()> {
     let mut target = connected.target.clone();
     if target.met.is_some() {
-        target.met = Some(Platform::met(&connected.ports, &desired.buckets, &desired.env).await?);
+        target.met = Some(Platform::met(&connected.ports, &connected.buckets, &connected.target.environment).await?);
     }
     pin::ensure(&target, connected.ports.clock.now())
 }
 
-const fn verb(action: What) -> &'static str {
-    match action {
-        What::Create => "make",
-        What::Update => "change",
-    }
-}
-
 impl BootstrapReport {
     fn of(dry_run: bool, plan: Plan) -> Self {
-        let Plan { changes, differences, unchanged, skipped } = plan;
-        Self { dry_run, changes, remaining: Vec::new(), differences, unchanged, skipped }
+        let Plan { changes, refused, orphans, unchanged, skipped } = plan;
+        Self { dry_run, changes, remaining: Vec::new(), refused, orphans, unchanged, skipped }
     }
 }
 
 impl Render for BootstrapReport {
     fn page(&self, page: &mut Page) {
-        const COLUMNS: [Column; 4] =
-            [Column::left("DO"), Column::left("KIND"), Column::left("NAME"), Column::left("WHAT")];
-        let row = |word: &'static str, tone: Tone, change: &Change| {
-            vec![
-                Cell::new(word).tone(tone),
-                Cell::new(change.kind.as_str()),
-                Cell::new(change.name.as_str()),
-                Cell::new(change.detail.as_str()),
-            ]
-        };
-        let done = self.changes.iter().map(|change| match (self.dry_run, change.action) {
-            (true, action) => row(verb(action), Tone::Warn, change),
-            (false, What::Create) => row("made", Tone::Good, change),
-            (false, What::Update) => row("changed", Tone::Good, change),
-        });
-        let rows: Vec<_> = done.chain(self.remaining.iter().map(|change| row("not done", Tone::Bad, change))).collect();
-        if rows.is_empty() {
+        for change in &self.changes {
+            let (sign, word, tone) = report::sign(change.action);
+            let done = match change.action {
+                _ if self.dry_run => word,
+                What::Create => "created",
+                What::Update => "updated",
+                What::Replace => "replaced",
+                What::Delete => "deleted",
+            };
+            report::change(page, change, (sign, done, tone));
+        }
+        for change in &self.remaining {
+            page.toned(format!("x not done: {} {}/{}", change.action.as_str(), change.kind, change.name), Tone::Bad);
+        }
+        report::rest(page, &self.refused, &self.orphans, &self.skipped);
+        if self.changes.is_empty() && self.remaining.is_empty() {
             page.line("nothing to do");
-        } else {
-            page.table(&COLUMNS, rows);
         }
-        page.line(format!("{} as they should be", humane::counted(self.unchanged, "resource is", "resources are")));
-        for differs in &self.differences {
-            let line = format!("left alone: {} {} {}", differs.kind.as_str(), differs.name, differs.detail);
-            page.toned(line, Tone::Warn);
-        }
-        for skipped in &self.skipped {
-            page.toned(format!("not looked at: {skipped}"), Tone::Warn);
-        }
+        report::unchanged(page, self.unchanged);
     }
 
     fn names(&self) -> Option<Vec<String>> {
-        Some(self.changes.iter().map(|change| format!("{}/{}", change.kind.as_str(), change.name)).collect())
+        Some(report::names(&self.changes))
     }
 }

@@ -50,7 +50,7 @@ pub struct DbMigrateReport {
 /// # Errors
 /// As its help says.
 pub async fn run(args: &Args, cx: &Context) -> Result<()> {
-    let (settings, admin) = super::open(cx)?;
+    let (settings, admin) = super::open(cx).await?;
     let pending = admin.pending().await?;
     let database = admin.place().to_owned();
     if args.dry_run {

@@ -43,9 +43,9 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
 }
 
 /// The profile's database, announced. No connection is opened yet.
-fn open(cx: &Context) -> Result<(Settings, PostgresAdmin)> {
+async fn open(cx: &Context) -> Result<(Settings, PostgresAdmin)> {
     let settings = cx.settings()?;
-    let admin = connect::database(&settings, &cx.sources().env)?.ok_or_else(|| none(&settings))?;
+    let admin = connect::database(&settings, &cx.sources().env).await?.ok_or_else(|| none(&settings))?;
     let mut target = Target::of(&settings);
     // Where the address is kept says less than what it says, its password apart.
     for endpoint in target.endpoints.iter_mut().filter(|endpoint| endpoint.service == "database") {

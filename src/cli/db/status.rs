@@ -38,7 +38,7 @@ pub struct DbStatusReport {
 /// # Errors
 /// As its help says.
 pub async fn run(_: &Args, cx: &Context) -> Result<()> {
-    let (_, admin) = super::open(cx)?;
+    let (_, admin) = super::open(cx).await?;
     let status = admin.status().await?;
     let report = DbStatusReport { database: admin.place().to_owned(), status };
     cx.out().print(&report)?;

@@ -16,12 +16,16 @@ const STAGING: BucketPolicy = BucketPolicy {
     expire_after_days: Some(180),
     expire_noncurrent_after_days: None,
     abort_uploads_after_days: Some(7),
+    encryption: None,
+    access: None,
 };
 const ORIGINALS: BucketPolicy = BucketPolicy {
     versioned: true,
     expire_after_days: None,
     expire_noncurrent_after_days: Some(180),
     abort_uploads_after_days: Some(7),
+    encryption: None,
+    access: None,
 };
 
 #[tokio::test]

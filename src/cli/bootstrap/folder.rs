@@ -1,0 +1,93 @@
+//! What every bootstrap verb begins with: the folder, the part of it that is meant, and the platform it is about.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args as ClapArgs;
+
+use crate::bootstrap::manifest::{Defaults, Item, builtin, load};
+use crate::bootstrap::owned::Owned;
+use crate::bootstrap::plan::{Only, Scope};
+use crate::bootstrap::resources::{self, World};
+use crate::cli::context::Connected;
+use crate::cli::failure::{Failure, Result};
+use crate::cli::output::humane;
+use crate::cli::target::TargetKind;
+use crate::domain::EnvName;
+use crate::events::topics::Retention;
+use crate::settings::Settings;
+
+/// Partitions of a topic where the profile does not say.
+const PARTITIONS: u32 = 6;
+
+/// The folder, and the part of it that is meant.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Folder {
+    /// The manifests' folder [default: mfctl's own defaults]
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Only this kind, or this one of it; may be given several times
+    #[arg(long, value_name = "KIND[/NAME]")]
+    pub only: Vec<Only>,
+}
+
+impl Folder {
+    /// The scope.
+    pub fn scope(&self) -> Scope {
+        Scope { only: self.only.clone() }
+    }
+
+    /// What is declared for the profile's environment.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the manifests: exit 6.
+    pub fn items(&self, settings: &Settings, env: &EnvName) -> Result<Vec<Item>> {
+        match &self.dir {
+            None => Ok(builtin(&defaults(settings))),
+            Some(dir) => read(dir, env),
+        }
+    }
+}
+
+fn read(dir: &Path, env: &EnvName) -> Result<Vec<Item>> {
+    load(dir, env, &resources::check).map_err(|problems| {
+        let count = humane::counted(problems.0.len() as u64, "thing is", "things are");
+        let failure = Failure::invalid(format!("{count} wrong with the manifests in {}", dir.display()));
+        let failure = problems.0.iter().fold(failure, |failure, problem| failure.because(problem));
+        failure.hint("nothing was looked at or changed; mend the files and run it again")
+    })
+}
+
+/// What the profile decides about the contract's resources.
+pub fn defaults(settings: &Settings) -> Defaults {
+    let kafka = settings.profile.services.kafka.as_ref();
+    Defaults {
+        partitions: kafka.map_or(PARTITIONS, |kafka| kafka.partitions),
+        replicas: kafka.map(|kafka| (kafka.replication, kafka.min_insync_replicas)),
+        retention: Retention {
+            ingest_raw_days: settings.retention.ingest_raw_days,
+            media_days: settings.retention.media_days,
+        },
+        staging_days: settings.retention.staging_days,
+    }
+}
+
+/// The platform, with what mfctl made there.
+///
+/// # Errors
+/// Those of the configuration store.
+pub async fn world(connected: &Connected, prune: bool) -> Result<World<'_>> {
+    let env = &connected.target.environment;
+    let owned = Owned::read(&connected.ports, env).await?;
+    if prune && connected.ports.config.is_none() {
+        return Err(Failure::invalid("nothing tells here what mfctl made, so that nothing can be pruned")
+            .hint("marks are kept in Consul: add [profile.NAME.consul]"));
+    }
+    Ok(World {
+        ports: &connected.ports,
+        env,
+        buckets: &connected.buckets,
+        embedded: connected.target.kind == TargetKind::Embedded,
+        prune,
+        owned,
+    })
+}

@@ -1,0 +1,86 @@
+//! `mfctl bootstrap import`: manifests of a platform that others made.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{folder, init};
+use crate::bootstrap::import;
+use crate::bootstrap::manifest::{Kind, json_schemas};
+use crate::bootstrap::plan::{Only, Scope};
+use crate::cli::context::Context;
+use crate::cli::failure::{Failure, Result};
+use crate::cli::output::{Cell, Column, Page, Render, Tone};
+use crate::cli::target::DataDirMode;
+use crate::domain::SourcePath;
+
+/// Arguments of `mfctl bootstrap import`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Reads the platform and changes nothing there. A plan of what is written is empty: from then on changes go through the
+manifests. What was adopted is not marked as mfctl's, so that --prune never removes it. Values of secrets are not read.
+
+Examples:
+  mfctl bootstrap import platform --profile prod
+  mfctl bootstrap import topics --only KafkaTopic
+  mfctl bootstrap import platform && mfctl bootstrap plan platform
+
+Exit codes: 0 written, 5 a server is not reachable, 6 cannot write, or a right is missing, 8 the folder is not empty")]
+pub struct Args {
+    /// The folder, which is made
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// Only this kind, or this one of it; may be given several times
+    #[arg(long, value_name = "KIND[/NAME]")]
+    only: Vec<Only>,
+}
+
+/// What `mfctl bootstrap import` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ImportReport {
+    /// The folder.
+    pub dir: SourcePath,
+    /// How many resources of each kind were declared.
+    pub declared: BTreeMap<Kind, u64>,
+    /// What is there and was not declared, and why.
+    pub skipped: Vec<String>,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// As its help says.
+pub async fn run(args: &Args, cx: &Context) -> Result<()> {
+    let connected = cx.connect(DataDirMode::MustExist).await?;
+    let world = folder::world(&connected, false).await?;
+    let mut imported = import::import(&world, &Scope { only: args.only.clone() }).await?;
+    if imported.declared.is_empty() {
+        return Err(Failure::not_found("there is nothing to import"));
+    }
+    for (name, schema) in json_schemas() {
+        imported.files.push((format!(".schemas/{name}.json"), format!("{schema:#}\n")));
+    }
+    init::write(&args.dir, &imported.files)?;
+    let dir = SourcePath::from_path(args.dir.as_path());
+    cx.out().print(&ImportReport { dir, declared: imported.declared, skipped: imported.skipped })
+}
+
+impl Render for ImportReport {
+    fn page(&self, page: &mut Page) {
+        const COLUMNS: [Column; 2] = [Column::left("KIND"), Column::right("DECLARED")];
+        let rows =
+            self.declared.iter().map(|(kind, count)| vec![Cell::new(kind.as_str()), Cell::new(count.to_string())]);
+        page.table(&COLUMNS, rows.collect());
+        for skipped in &self.skipped {
+            page.toned(format!("not declared: {skipped}"), Tone::Warn);
+        }
+        page.line(format!("written to {}", self.dir));
+    }
+
+    fn names(&self) -> Option<Vec<String>> {
+        Some(self.declared.keys().map(|kind| kind.as_str().to_owned()).collect())
+    }
+}

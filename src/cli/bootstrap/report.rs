@@ -1,0 +1,109 @@
+//! A plan as it is printed.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::bootstrap::plan::{Action, Change, Orphan, Plan, Refusal};
+use crate::cli::output::{Page, Render, Tone, humane};
+
+/// What `mfctl bootstrap plan` and `drift` print.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct PlanReport {
+    /// Whether the platform is what the manifests say.
+    pub settled: bool,
+    /// What would be done, in order.
+    pub changes: Vec<Change>,
+    /// What differs and cannot be changed safely, and why.
+    pub refused: Vec<Refusal>,
+    /// What mfctl made and no manifest declares any more; removed only with --prune.
+    pub orphans: Vec<Orphan>,
+    /// Resources that are as they should be.
+    pub unchanged: u64,
+    /// What could not be looked at, and why.
+    pub skipped: Vec<String>,
+}
+
+impl PlanReport {
+    /// The report of a plan.
+    pub fn of(plan: Plan) -> Self {
+        let settled = plan.is_settled();
+        let Plan { changes, refused, orphans, unchanged, skipped } = plan;
+        Self { settled, changes, refused, orphans, unchanged, skipped }
+    }
+}
+
+impl Render for PlanReport {
+    fn page(&self, page: &mut Page) {
+        self.changes.iter().for_each(|one| change(page, one, sign(one.action)));
+        rest(page, &self.refused, &self.orphans, &self.skipped);
+        let counts = counts(&self.changes);
+        if counts.is_empty() && self.refused.is_empty() {
+            page.line("nothing to do");
+        } else if !counts.is_empty() {
+            page.line(format!("to do: {counts}"));
+        }
+        unchanged(page, self.unchanged);
+    }
+
+    fn names(&self) -> Option<Vec<String>> {
+        Some(names(&self.changes))
+    }
+}
+
+/// `kind/name` of each change.
+pub fn names(changes: &[Change]) -> Vec<String> {
+    changes.iter().map(|change| format!("{}/{}", change.kind, change.name)).collect()
+}
+
+/// One change with its fields.
+pub fn change(page: &mut Page, change: &Change, (sign, word, tone): (&str, &str, Tone)) {
+    let from = change.source.as_ref().map(|source| format!("  ({source})")).unwrap_or_default();
+    page.toned(format!("{sign} {word} {}/{}{from}", change.kind, change.name), tone);
+    for field in &change.fields {
+        page.line(format!("    {}", field.told()));
+    }
+}
+
+/// How an action that is yet to come is shown.
+pub const fn sign(action: Action) -> (&'static str, &'static str, Tone) {
+    match action {
+        Action::Create => ("+", "create", Tone::Good),
+        Action::Update => ("~", "update", Tone::Warn),
+        Action::Replace => ("-/+", "replace", Tone::Bad),
+        Action::Delete => ("-", "delete", Tone::Bad),
+    }
+}
+
+/// What is left alone.
+pub fn rest(page: &mut Page, refused: &[Refusal], orphans: &[Orphan], skipped: &[String]) {
+    for refusal in refused {
+        let from = refusal.source.as_ref().map(|source| format!("  ({source})")).unwrap_or_default();
+        page.toned(format!("! left alone {}/{}{from}", refusal.kind, refusal.name), Tone::Bad);
+        for field in &refusal.fields {
+            page.line(format!("    {}", field.told()));
+        }
+        page.line(format!("    {}", refusal.reason));
+    }
+    for Orphan { kind, name } in orphans {
+        page.toned(
+            format!("? {kind}/{name} was made by mfctl and is not declared any more (--prune removes it)"),
+            Tone::Warn,
+        );
+    }
+    for skipped in skipped {
+        page.toned(format!("? not looked at: {skipped}"), Tone::Warn);
+    }
+}
+
+/// How many are as they should be.
+pub fn unchanged(page: &mut Page, count: u64) {
+    page.line(format!("{} as they should be", humane::counted(count, "resource is", "resources are")));
+}
+
+/// `2 to create, 1 to update`.
+pub fn counts(changes: &[Change]) -> String {
+    let count = |action| changes.iter().filter(|change| change.action == action).count();
+    let actions = [Action::Create, Action::Update, Action::Replace, Action::Delete];
+    let told = actions.into_iter().map(|action| (action, count(action))).filter(|(_, count)| *count > 0);
+    told.map(|(action, count)| format!("{count} to {}", action.as_str())).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,376 @@
+//! A platform from a folder of manifests: made, changed, drifted, adopted, interrupted.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::harness::random;
+use crate::support::stack::env;
+use crate::support::{Ran, Running, Site, eventually};
+
+const MEDIA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/media");
+
+/// A folder that `bootstrap init` wrote, with names of Vault's and Consul's that no other test has.
+fn folder(site: &Site) -> PathBuf {
+    let made = site.run(["bootstrap", "init", "platform"]);
+    assert_eq!(made.code, 0, "{made}");
+    let (dir, own) = (site.path("platform"), site.env_name().to_owned());
+    for file in ["vault-policies", "vault-app-roles", "consul-policies", "consul-tokens"] {
+        edit(&dir.join(format!("base/{file}.yaml")), "media-worker", &format!("{own}-worker"));
+    }
+    edit(&dir.join("base/vault-mounts.yaml"), "name: secret", &format!("name: {own}-kv"));
+    edit(&dir.join("base/vault-mounts.yaml"), "name: auth/approle", &format!("name: auth/{own}-approle"));
+    edit(&dir.join("base/vault-policies.yaml"), "secret/data", &format!("{own}-kv/data"));
+    edit(&dir.join("base/vault-app-roles.yaml"), "name: approle/", &format!("name: {own}-approle/"));
+    edit(&dir.join("base/consul-tokens.yaml"), "mount: secret", &format!("mount: {own}-kv"));
+    dir
+}
+
+fn edit(path: &Path, from: &str, to: &str) {
+    let text = std::fs::read_to_string(path).unwrap();
+    assert!(text.contains(from), "{from} in {}:\n{text}", path.display());
+    std::fs::write(path, text.replace(from, to)).unwrap();
+}
+
+fn add(dir: &Path, kind: &str, name: &str, spec: &str) {
+    let text = format!("apiVersion: mfctl/v1\nkind: {kind}\nmetadata:\n  name: {name}\nspec: {spec}\n");
+    std::fs::write(dir.join(format!("base/{}-{}.yaml", kind, name.replace('/', "-"))), text).unwrap();
+}
+
+fn apply(site: &Site) -> Value {
+    site.json(["bootstrap", "apply", "platform", "--yes"], &[0])
+}
+
+#[track_caller]
+fn settled(site: &Site) {
+    let plan = site.run(["bootstrap", "plan", "platform", "-o", "json"]);
+    assert_eq!((plan.code, &plan.json()["settled"]), (0, &true.into()), "{plan}");
+    let drift = site.run(["bootstrap", "drift", "platform"]);
+    assert_eq!(drift.code, 0, "{drift}");
+}
+
+/// The one change that a plan has, after something changed.
+#[track_caller]
+fn drifted(site: &Site, kind: &str, name: &str, action: &str) -> Value {
+    let drift = site.run(["bootstrap", "drift", "platform", "-o", "json"]);
+    assert_eq!(drift.code, 4, "{drift}");
+    let changes = drift.json()["changes"].as_array().unwrap().clone();
+    assert_eq!(changes.len(), 1, "{drift}");
+    let change = &changes[0];
+    assert_eq!((&change["kind"], &change["name"], &change["action"]), (&kind.into(), &name.into(), &action.into()));
+    change.clone()
+}
+
+fn tool(program: &str, words: &[&str]) -> Ran {
+    let mut command = Command::new(program);
+    command.args(words);
+    command.env("CONSUL_HTTP_ADDR", env("STACK_CONSUL")).env("CONSUL_HTTP_TOKEN", env("STACK_CONSUL_TOKEN"));
+    command.env("VAULT_ADDR", env("STACK_VAULT")).env("VAULT_TOKEN", env("STACK_VAULT_TOKEN"));
+    command.env("BAO_ADDR", env("STACK_VAULT")).env("BAO_TOKEN", env("STACK_VAULT_TOKEN"));
+    let ran = Ran::of(command);
+    assert_eq!(ran.code, 0, "{program} {words:?}: {ran}");
+    ran
+}
+
+fn consul(words: &[&str]) -> Ran {
+    tool(&env("STACK_CONSUL_BIN"), words)
+}
+
+fn bao(words: &[&str]) -> Ran {
+    tool(&env("STACK_VAULT_BIN"), words)
+}
+
+#[test]
+fn a_folder_makes_a_platform_and_the_job_runs_on_it_with_approle_credentials_alone() {
+    let site = Site::unmade();
+    folder(&site);
+    let plan = site.run(["bootstrap", "plan", "platform"]);
+    assert_eq!(plan.code, 4, "{plan}");
+    assert!(plan.stdout.contains("+ create VaultMount/") && plan.stdout.contains("topics.yaml:"), "{plan}");
+    let made = apply(&site);
+    assert!(made["changes"].as_array().unwrap().len() > 25 && made["remaining"] == Value::Array(vec![]), "{made:#}");
+    settled(&site);
+    let again = apply(&site);
+    assert_eq!(again["changes"], Value::Array(vec![]), "{again:#}");
+
+    // A program's own credentials: the S3 key in Vault, a role's id and a wrapped secret id on this host.
+    let own = site.env_name();
+    let (kv, role) = (format!("-mount={own}-kv"), format!("auth/{own}-approle/role/{own}-worker"));
+    let key = format!("secret_key={}", env("STACK_S3_SECRET_KEY"));
+    bao(&["kv", "put", &kv, "media/s3", &key]);
+    let role_id = bao(&["read", "-field=role_id", &format!("{role}/role-id")]).stdout;
+    let wrapped = bao(&["write", "-wrap-ttl=5m", "-field=wrapping_token", "-f", &format!("{role}/secret-id")]).stdout;
+    std::fs::write(site.path("role-id"), role_id.trim()).unwrap();
+    std::fs::write(site.path("wrapped"), wrapped.trim()).unwrap();
+    let config = site.home().join(".config/mfctl/mfctl.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let at = |name: &str| format!("\"file:{}\"", site.path(name).display());
+    let home = site.home();
+    let text = text
+        .replace(
+            &format!("secret_key = \"file:{}/secrets/s3\"", home.display()),
+            "secret_key = \"vault:media/s3#secret_key\"",
+        )
+        .replace(
+            &format!("token = \"file:{}/secrets/vault\"", home.display()),
+            &format!(
+                "role_id = {}\nwrapped_secret_id = {}\nauth_mount = \"{own}-approle\"\nmount = \"{own}-kv\"",
+                at("role-id"),
+                at("wrapped")
+            ),
+        );
+    assert!(text.contains("vault:media") && text.contains("wrapped_secret_id"), "{text}");
+    std::fs::write(&config, text).unwrap();
+
+    let ingested = site.json(["ingest", MEDIA], &[0]);
+    site.json(["worker", "all", "--until-drained"], &[3]);
+    let report = site.audit();
+    assert_eq!((&report["files"], &report["in_flight"]), (&ingested["discovered"], &0.into()), "{report:#}");
+    let explained = site.run(["config", "explain", "-vvv"]);
+    for secret in [env("STACK_S3_SECRET_KEY"), role_id.trim().to_owned(), wrapped.trim().to_owned()] {
+        assert!(!explained.to_string().contains(&secret), "{explained}");
+    }
+}
+
+#[test]
+fn what_changes_behind_its_back_is_seen_and_put_right() {
+    let site = Site::unmade();
+    let dir = folder(&site);
+    let own = site.env_name().to_owned();
+    add(&dir, "VaultSecret", &format!("{own}-kv/media/generated"), "{fields: {key: {random: {bytes: 32}}}}");
+    apply(&site);
+    settled(&site);
+
+    let key = format!("{own}/media-api/max_page_size");
+    consul(&["kv", "put", &key, "7"]);
+    let change = drifted(&site, "ConsulKeys", "media-api", "update");
+    assert_eq!((&change["fields"][0]["from"], &change["fields"][0]["to"]), (&"7".into(), &"100".into()), "{change:#}");
+    apply(&site);
+    assert_eq!(consul(&["kv", "get", &key]).stdout.trim(), "100");
+
+    let worker = format!("{own}-worker");
+    consul(&[
+        "acl",
+        "policy",
+        "update",
+        "-name",
+        &worker,
+        "-rules",
+        "key_prefix \"x\" { policy = \"deny\" }",
+        "-no-merge",
+    ]);
+    drifted(&site, "ConsulPolicy", &worker, "update");
+    apply(&site);
+
+    std::fs::write(site.path("other.hcl"), "path \"x\" { capabilities = [\"deny\"] }").unwrap();
+    bao(&["policy", "write", &worker, site.path("other.hcl").to_str().unwrap()]);
+    drifted(&site, "VaultPolicy", &worker, "update");
+    apply(&site);
+
+    let role = format!("auth/{own}-approle/role/{worker}");
+    bao(&["write", &role, "token_ttl=99s"]);
+    let change = drifted(&site, "VaultAppRole", &format!("{own}-approle/{worker}"), "update");
+    assert_eq!((&change["fields"][0]["from"], &change["fields"][0]["to"]), (&99.into(), &1200.into()), "{change:#}");
+    apply(&site);
+
+    bao(&["secrets", "tune", "-description=changed", &format!("{own}-kv/")]);
+    drifted(&site, "VaultMount", &format!("{own}-kv"), "update");
+    apply(&site);
+
+    // What was generated is made once, and never again.
+    let field = ["kv", "get", &format!("-mount={own}-kv"), "-field=key", "media/generated"].map(str::to_owned);
+    let field: Vec<&str> = field.iter().map(String::as_str).collect();
+    let generated = bao(&field).stdout;
+    assert_eq!(generated.trim().len(), 64, "32 bytes in hexadecimal digits");
+    apply(&site);
+    assert_eq!(bao(&field).stdout, generated);
+    bao(&["kv", "metadata", "delete", &format!("-mount={own}-kv"), "media/generated"]);
+    let change = drifted(&site, "VaultSecret", &format!("{own}-kv/media/generated"), "create");
+    assert_eq!(change["fields"][0]["to"], "(sensitive)", "{change:#}");
+    apply(&site);
+    assert_ne!(bao(&field).stdout, generated);
+
+    // A token whose secret is lost gets another one.
+    bao(&["kv", "metadata", "delete", &format!("-mount={own}-kv"), "media/consul"]);
+    drifted(&site, "ConsulToken", &worker, "replace");
+    apply(&site);
+    let token = bao(&["kv", "get", &format!("-mount={own}-kv"), "-field=token", "media/consul"]).stdout;
+    let mut read = Command::new(env("STACK_CONSUL_BIN"));
+    read.args(["kv", "get", &key]).env("CONSUL_HTTP_ADDR", env("STACK_CONSUL")).env("CONSUL_HTTP_TOKEN", token.trim());
+    assert_eq!(Ran::of(read).stdout.trim(), "100", "the new token works");
+    settled(&site);
+}
+
+#[test]
+fn what_cannot_be_done_safely_is_refused_with_the_reason_and_nothing_is_changed() {
+    let site = Site::unmade();
+    let dir = folder(&site);
+    apply(&site);
+    let topics = dir.join("base/topics.yaml");
+    let before = std::fs::read_to_string(&topics).unwrap();
+    for (from, to, why) in
+        [("partitions: 3", "partitions: 2", "cannot take any away"), ("replication: 3", "replication: 1", "less safe")]
+    {
+        std::fs::write(&topics, before.replacen(from, to, 1)).unwrap();
+        let plan = site.run(["bootstrap", "plan", "platform"]);
+        assert!(plan.code == 4 && plan.stdout.contains(why), "{plan}");
+        let refused = site.run(["bootstrap", "apply", "platform", "--yes"]);
+        assert!(refused.code == 8 && refused.stdout.contains(why), "{refused}");
+    }
+    std::fs::write(&topics, &before).unwrap();
+    let buckets = dir.join("base/buckets.yaml");
+    edit(&buckets, "versioned: true", "versioned: false");
+    let refused = site.run(["bootstrap", "apply", "platform", "--yes"]);
+    assert!(refused.code == 8 && refused.stdout.contains("older versions"), "{refused}");
+    edit(
+        &buckets,
+        "expire_noncurrent_after_days: 180\n  versioned: false",
+        "expire_noncurrent_after_days: 180\n  versioned: true",
+    );
+    let breaking = "{\"$schema\": \"http://json-schema.org/draft-07/schema#\", \"type\": \"object\", \"required\": [\"x\"], \
+                    \"properties\": {\"x\": {\"type\": \"string\"}}, \"additionalProperties\": false}";
+    std::fs::write(dir.join("base/breaking.json"), breaking).unwrap();
+    edit(
+        &dir.join("base/schemas.yaml"),
+        "name: ingest.raw-value\nspec:\n",
+        "name: ingest.raw-value\nspec:\n  file: breaking.json\n",
+    );
+    let refused = site.run(["bootstrap", "apply", "platform", "--yes"]);
+    assert!(refused.code == 8 && refused.stdout.contains("would break"), "{refused}");
+}
+
+#[test]
+fn a_platform_that_others_made_is_adopted_without_a_change() {
+    let site = Site::unmade();
+    folder(&site);
+    apply(&site);
+    let own = site.env_name();
+    consul(&["kv", "put", &format!("{own}/player/colour"), "blue"]);
+    let imported = site.json(["bootstrap", "import", "adopted"], &[0]);
+    for kind in ["KafkaTopic", "Bucket", "Schema", "ConsulKeys", "ConsulPolicy", "VaultMount", "VaultPolicy"] {
+        assert!(imported["declared"][kind].as_u64().unwrap_or(0) > 0, "{kind}: {imported:#}");
+    }
+    // Policies and mounts of other tests come and go meanwhile: what is this one's is compared.
+    let only = ["KafkaTopic", "Bucket", "Schema", "ConsulKeys", "Database"].map(|kind| format!("--only={kind}"));
+    let mut words = vec!["bootstrap".to_owned(), "plan".to_owned(), "adopted".to_owned()];
+    words.extend(only);
+    words.extend([format!("--only=VaultPolicy/{own}-worker"), format!("--only=ConsulPolicy/{own}-worker")]);
+    words.extend([format!("--only=VaultMount/{own}-kv"), format!("--only=VaultAppRole/{own}-approle/{own}-worker")]);
+    let plan = site.run(&words);
+    assert!(plan.code == 0 && plan.stdout.contains("nothing to do"), "{plan}");
+    let text = std::fs::read_to_string(site.path("adopted/base/consul-keys.yaml")).unwrap();
+    assert!(text.contains("colour: blue"), "{text}");
+}
+
+#[test]
+fn what_mfctl_made_and_nobody_declares_goes_only_when_asked_and_what_others_made_never() {
+    let site = Site::unmade();
+    let dir = folder(&site);
+    let own = site.env_name().to_owned();
+    add(&dir, "KafkaTopic", "extra", "{partitions: 1, replication: 3}");
+    add(&dir, "ConsulKeys", "extra", "{keys: {a: 1, b: 2}}");
+    consul(&["kv", "put", &format!("{own}/extra/others"), "x"]);
+    apply(&site);
+    settled(&site);
+    std::fs::remove_file(dir.join("base/KafkaTopic-extra.yaml")).unwrap();
+    std::fs::remove_file(dir.join("base/ConsulKeys-extra.yaml")).unwrap();
+    let plan = site.run(["bootstrap", "plan", "platform", "-o", "json"]);
+    let orphans: Vec<&str> = plan.json()["orphans"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["kind"].as_str().unwrap())
+        .map(|kind| match kind {
+            "KafkaTopic" => "KafkaTopic",
+            _ => "ConsulKeys",
+        })
+        .collect();
+    assert_eq!((plan.code, orphans), (0, vec!["ConsulKeys", "KafkaTopic"]), "{plan}");
+    let refused = site.run(["bootstrap", "apply", "platform", "--yes", "--prune", "--max-deletes", "1"]);
+    assert_eq!(refused.code, 8, "{refused}");
+    let pruned = site.json(["bootstrap", "apply", "platform", "--yes", "--prune"], &[0]);
+    assert_eq!(pruned["changes"].as_array().unwrap().len(), 2, "{pruned:#}");
+    assert_eq!(consul(&["kv", "get", "-keys", &format!("{own}/extra/")]).stdout.trim(), format!("{own}/extra/others"));
+    settled(&site);
+}
+
+#[test]
+fn a_plan_that_was_kept_is_done_as_it_was_reviewed_or_not_at_all() {
+    let site = Site::unmade();
+    let dir = folder(&site);
+    let kept = site.run(["bootstrap", "plan", "platform", "--out", "plan.json"]);
+    assert_eq!(kept.code, 0, "{kept}");
+    std::fs::remove_dir_all(&dir).unwrap();
+    let own = site.env_name();
+    consul(&["kv", "put", &format!("{own}/media-api/max_page_size"), "7"]);
+    let moved = site.run(["bootstrap", "apply", "plan.json", "--yes"]);
+    assert!(moved.code == 7 && moved.stderr.contains("plan again"), "{moved}");
+    consul(&["kv", "delete", &format!("{own}/media-api/max_page_size")]);
+    let done = site.json(["bootstrap", "apply", "plan.json", "--yes"], &[0]);
+    assert!(done["changes"].as_array().unwrap().len() > 25, "{done:#}");
+    let text = std::fs::read_to_string(site.path("plan.json")).unwrap();
+    for secret in [env("STACK_S3_SECRET_KEY"), env("STACK_VAULT_TOKEN"), env("STACK_CONSUL_TOKEN")] {
+        assert!(!text.contains(&secret), "a plan holds no secret");
+    }
+}
+
+/// Killed wherever it is, thirty times: the next one goes on, the lock frees itself, and nothing is made twice.
+#[test]
+fn an_apply_that_is_killed_at_any_moment_is_gone_on_with() {
+    let mut random = random();
+    let site = Site::unmade();
+    folder(&site);
+    let mut kills = 0;
+    let began = Instant::now();
+    while kills < 30 {
+        assert!(began.elapsed() < Duration::from_secs(400), "{kills} kills");
+        let words = ["bootstrap", "apply", "platform", "--yes", "--lock-wait", "60s", "--quiet"];
+        let log = site.path("apply.log");
+        let mut running = Running::logged(site.command(words), &log);
+        let at = Instant::now() + Duration::from_millis(random.u64(0..2500));
+        while running.is_alive() && Instant::now() < at {
+            std::thread::yield_now();
+        }
+        match running.ended() {
+            None => {
+                running.kill();
+                kills += 1;
+            }
+            // It was done before it could be killed; something has to be left for the next.
+            Some(0) => {
+                let own = site.env_name();
+                consul(&["kv", "delete", &format!("{own}/media-api/default_locale")]);
+                kills += 1;
+            }
+            Some(code) => panic!("exit code {code}"),
+        }
+    }
+    let last = site.run(["bootstrap", "apply", "platform", "--yes", "--lock-wait", "60s"]);
+    assert_eq!(last.code, 0, "{last}");
+    settled(&site);
+    let own = site.env_name();
+    let tokens = consul(&["acl", "token", "list", "-format=json"]).json();
+    let ours = tokens.as_array().unwrap().iter().filter(|token| token["Description"] == format!("{own}-worker"));
+    assert_eq!(ours.count(), 1, "a token is made once");
+}
+
+#[test]
+fn of_two_at_once_one_waits_or_says_who_has_the_lock() {
+    let site = Site::unmade();
+    folder(&site);
+    let mut first = site.command(["bootstrap", "apply", "platform", "--yes"]);
+    first.env("MFCTL_FAILPOINT", "stop@bootstrap_before");
+    let first = Running::kept(first);
+    eventually("the first has the lock and stands still", || first.is_stopped());
+    let second = site.run(["bootstrap", "apply", "platform", "--yes"]);
+    assert!(second.code == 7 && second.stderr.contains("has the lock"), "{second}");
+    let waiting = Running::kept(site.command(["bootstrap", "apply", "platform", "--yes", "--lock-wait", "60s"]));
+    first.signal(rustix::process::Signal::CONT);
+    let (first, waiting) = (first.finish(), waiting.finish());
+    assert_eq!(waiting.code, 0, "{waiting}");
+    // Whether its lock outlived its standing still decides.
+    assert!(matches!(first.code, 0 | 7), "{first}");
+    settled(&site);
+}
