@@ -125,6 +125,8 @@ fn is_unreachable(code: Code) -> bool {
             | Code::BrokerDestroy
             | Code::DestroyBroker
             | Code::LeaderNotAvailable
+            // librdkafka found no leader for any of the partitions that it was asked about.
+            | Code::NoEnt
             | Code::NotLeaderForPartition
             | Code::BrokerNotAvailable
             | Code::ReplicaNotAvailable
@@ -251,8 +253,9 @@ mod tests {
 
     #[test]
     fn what_passes_by_itself_is_a_dependencys_failure() {
-        for code in [Code::NotEnoughReplicas, Code::BrokerTransportFailure, Code::MessageTimedOut, Code::NotCoordinator]
-        {
+        let passing =
+            [Code::NotEnoughReplicas, Code::BrokerTransportFailure, Code::MessageTimedOut, Code::NotCoordinator];
+        for code in passing.into_iter().chain([Code::NoEnt]) {
             assert!(kind(code).is_dependency(), "{code:?}");
         }
     }
