@@ -1,7 +1,7 @@
 # mfctl: build, try, test, measure, install. `make` alone lists the targets.
 #
-# `demo`, `test` and `bench` share the release profile, so that the dependencies are built once. Only what `install` puts on
-# a machine uses the `dist` profile (whole-program optimisation, stripped).
+# `demo` and `test` share the release profile, so that the dependencies are built once. What `install` puts on a machine, and
+# what `bench` measures, is built by the `dist` profile (whole-program optimisation, stripped).
 
 CARGO      ?= cargo
 PREFIX     ?= /usr/local
@@ -73,11 +73,10 @@ stack-env: ## the servers' addresses and keys, as shell lines
 stack-down: ## stop what stack-up started; the data stays
 	@stack/stack down
 
-test-real: prerequisites stack-up ## run the tests that need the real servers, then those that kill them
-	stack_env=$$(stack/stack env) && eval "$$stack_env" && \
-	  $(CARGO) test --release --locked --test real --test outages $(TEST_ARGS)
+test-real: prerequisites stack-up ## run the tests that need the real servers
+	stack_env=$$(stack/stack env) && eval "$$stack_env" && $(CARGO) test --release --locked --test real $(TEST_ARGS)
 
-test-outages: prerequisites stack-up ## only those that kill the real servers and cut their network while files go through
+test-outages: prerequisites stack-up ## kill the real servers and cut their network while files go through
 	stack_env=$$(stack/stack env) && eval "$$stack_env" && $(CARGO) test --release --locked --test outages $(TEST_ARGS)
 
 soak: prerequisites stack-up ## kill every server in turn while 20,000 files go through (MFCTL_TEST_FILES)
@@ -91,12 +90,12 @@ test-compose: ## the same tests against the upstream images (needs Docker)
 fmt: ## format the sources
 	$(CARGO) fmt
 
-bench: build ## measure speed and memory beside peers (RESULTS=1 keeps the table, BENCH_LARGE=1 adds 200,000 files)
-	@MFCTL=$(MFCTL) bench/run
+bench: $(SHIPPED) ## measure speed and memory beside peers (RESULTS=1 keeps the table, BENCH_LARGE=1 adds 200,000 files)
+	@MFCTL=$(SHIPPED) bench/run
 
-bench-real: build stack-up ## measure speed and memory on the real servers, beside s5cmd, rclone and librdkafka
+bench-real: $(SHIPPED) stack-up ## measure speed and memory on the real servers, beside s5cmd, rclone and librdkafka
 	@peers=$$(bench/peers) && stack_env=$$(stack/stack env) && eval "$$stack_env" && \
-	  PATH="$$peers:$$PATH" MFCTL=$(MFCTL) CARGO=$(CARGO) bench/real
+	  PATH="$$peers:$$PATH" MFCTL=$(SHIPPED) CARGO=$(CARGO) bench/real
 
 generate: build ## write completions/, schemas/ and docs/reference/ from the code
 	$(MFCTL) __generate

@@ -5,7 +5,7 @@
 repo=$(cd "$here/.." && pwd)
 run=${MFCTL_STACK_RUN:-$here/.run}
 cache=${MFCTL_STACK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mfctl-stack}
-start_limit=90 # seconds until a started server must be healthy
+start_limit=180 # seconds until a started server must be healthy
 stop_limit=20  # seconds between asking a server to end and killing it
 planning=no    # yes: an install only says what it would need
 
