@@ -1,6 +1,6 @@
 //! mfctl: bulk ingest, pipeline workers, dead-letter redrive and a live view of a media backend, from one binary.
 //!
-//! Arrows go one way: `cli`, `tui` → `pipeline`, `dlq`, `bootstrap`, `ops` → `events` → `ports` → `domain`, and `backends` → `ports`.
+//! Arrows go one way: `cli`, `tui` → `pipeline`, `dlq`, `bootstrap`, `ops` → `kv`, `events` → `ports` → `domain`, and `backends` → `ports`.
 //! A test (`tests/cli/layers.rs`) reads the sources and holds this.
 
 pub mod backends;
@@ -11,6 +11,7 @@ pub mod domain;
 pub mod events;
 mod failpoint;
 pub mod humane;
+pub mod kv;
 pub mod ops;
 pub mod pipeline;
 pub mod ports;

@@ -9,9 +9,10 @@ use super::embedded;
 pub use super::embedded::OpenMode;
 pub use super::postgres::{AppliedMigration, MigrationStatus, PostgresAdmin};
 use crate::domain::InvalidName;
+use crate::domain::Secret;
 use crate::domain::names::Buckets;
 use crate::events::{schemas, topics};
-use crate::ports::{Clock, Error, ErrorKind, Ports, Result};
+use crate::ports::{Clock, ConfigStore, ConsulAccess, Error, ErrorKind, Ports, Result, SecretStore, VaultSetup};
 use crate::settings::{ProfileKind, Settings};
 use crate::telemetry::Metrics;
 
@@ -41,6 +42,66 @@ pub async fn connect(
         }
         ProfileKind::Cluster => Box::pin(cluster::open(settings, env, clock, metrics)).await,
     }
+}
+
+/// The configuration store alone, for who needs nothing else to be there; `None` where the profile names none.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn config(
+    settings: &Settings,
+    env: &BTreeMap<String, String>,
+    clock: Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Arc<dyn ConfigStore>>> {
+    match settings.profile.kind {
+        ProfileKind::Embedded => {
+            Ok(embedded::open(&settings.profile.data_dir, OpenMode::MustExist, clock).await?.config)
+        }
+        ProfileKind::Cluster => Box::pin(cluster::config(settings, env, metrics)).await,
+    }
+}
+
+/// A Vault that nobody is logged in to yet; `None` where the profile names none.
+///
+/// # Errors
+/// `Invalid` when its address or a file cannot be used.
+pub fn vault_setup(settings: &Settings, env: &BTreeMap<String, String>) -> Result<Option<Arc<dyn VaultSetup>>> {
+    cluster::vault_setup(settings, env)
+}
+
+/// A Consul whose access control has not begun, and the place in Vault that the profile reads its token from.
+pub struct FirstConsul {
+    /// The Consul, shown no token.
+    pub without_token: Arc<dyn ConsulAccess>,
+    /// The Vault.
+    pub secrets: Arc<dyn SecretStore>,
+    /// The engine in which the token is kept.
+    pub mount: String,
+    /// The path there.
+    pub path: String,
+    /// The field there.
+    pub field: String,
+}
+
+/// What a Consul's access control begins with.
+///
+/// # Errors
+/// `Invalid` when the profile names no Consul, no Vault, or keeps the token elsewhere.
+pub fn first_consul(settings: &Settings, env: &BTreeMap<String, String>) -> Result<FirstConsul> {
+    cluster::first_consul(settings, env)
+}
+
+/// The same Consul, shown this token.
+///
+/// # Errors
+/// As [`first_consul`].
+pub fn consul_with(
+    settings: &Settings,
+    env: &BTreeMap<String, String>,
+    token: Secret,
+) -> Result<Arc<dyn ConsulAccess>> {
+    cluster::consul_with(settings, env, Some(token))
 }
 
 /// The database behind a cluster's catalog; `None` where the profile does not say how to reach it.

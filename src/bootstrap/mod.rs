@@ -6,6 +6,7 @@
 //! for all of them. Prints nothing; knows no engine.
 
 pub mod apply;
+pub mod claim;
 pub mod fields;
 pub mod import;
 pub mod manifest;
@@ -13,3 +14,4 @@ pub mod owned;
 pub mod plan;
 pub mod resources;
 pub mod saved;
+pub mod settings_file;

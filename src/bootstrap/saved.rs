@@ -1,6 +1,8 @@
 //! A plan in a file: what was reviewed, with the manifests it was made of, so that applying it does exactly that or stops.
 //! Holds no secret: manifests and fields hold none.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -46,6 +48,8 @@ pub struct SavedItem {
     file: Option<String>,
     #[serde(default)]
     line: u64,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    places: BTreeMap<String, String>,
 }
 
 impl SavedPlan {
@@ -94,7 +98,8 @@ impl SavedItem {
             Some(origin) => (Some(origin.file.to_string()), origin.line),
             None => (None, 0),
         };
-        Ok(Self { kind: item.kind(), name: item.name.clone(), spec, schema: item.schema.clone(), file, line })
+        let (schema, places) = (item.schema.clone(), item.places.clone());
+        Ok(Self { kind: item.kind(), name: item.name.clone(), spec, schema, file, line, places })
     }
 
     fn item(&self) -> Result<Item> {
@@ -105,6 +110,7 @@ impl SavedItem {
             spec: self.kind.read(self.spec.clone()).map_err(|error| invalid(error.to_string()))?,
             schema: self.schema.clone(),
             origin: self.file.as_ref().map(|file| Origin { file: file.as_str().into(), line: self.line }),
+            places: self.places.clone(),
         };
         super::resources::of(self.kind).check(&item).map_err(|wrong| invalid(wrong.message))?;
         Ok(item)

@@ -5,6 +5,8 @@ mod drift;
 mod folder;
 mod import;
 mod init;
+mod init_consul_acl;
+mod init_vault;
 mod plan;
 mod report;
 mod show;
@@ -16,6 +18,8 @@ use super::failure::Result;
 
 pub use apply::BootstrapReport;
 pub use import::ImportReport;
+pub use init_consul_acl::InitConsulAclReport;
+pub use init_vault::InitVaultReport;
 pub use report::PlanReport;
 pub use show::ShowReport;
 
@@ -48,6 +52,10 @@ enum Verb {
     Import(import::Args),
     /// Show what is declared as it is
     Show(show::Args),
+    /// Initialise a new Vault: its key to its holders, a role to go on with, no root token left
+    InitVault(init_vault::Args),
+    /// Begin a new Consul's access control, its first token kept in Vault
+    InitConsulAcl(init_consul_acl::Args),
 }
 
 /// Runs the verb.
@@ -62,5 +70,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         Verb::Drift(args) => drift::run(&args, cx).await,
         Verb::Import(args) => import::run(&args, cx).await,
         Verb::Show(args) => show::run(&args, cx).await,
+        Verb::InitVault(args) => init_vault::run(&args, cx).await,
+        Verb::InitConsulAcl(args) => init_consul_acl::run(&args, cx).await,
     }
 }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use clap_complete::CompletionCandidate;
 
 use crate::backends::connect::{self, OpenMode};
-use crate::ports::{AssetFilter, Ports, Result, SystemClock};
-use crate::settings::{Flags, Layers, Sources};
+use crate::domain::EnvName;
+use crate::ports::{AssetFilter, ConfigStore, Ports, Result, SystemClock};
+use crate::settings::{Flags, Layers, Settings, Sources};
 
 /// Candidates of a kind shown at most.
 const MOST: usize = 200;
@@ -60,6 +61,29 @@ pub fn assets() -> Vec<CompletionCandidate> {
     })
 }
 
+/// Settings of services, with their values.
+#[must_use]
+pub fn settings() -> Vec<CompletionCandidate> {
+    with_config(|store, env| async move {
+        let settings = crate::kv::read(store.as_ref(), &env, None).await?.entries.into_iter().take(MOST);
+        let candidate = |(key, entry): (crate::domain::ConfigKey, crate::ports::ConfigEntry)| {
+            let value = crate::kv::shown(&entry.value);
+            CompletionCandidate::new(key.to_string()).help(Some(super::output::escape(&value).into_owned().into()))
+        };
+        Ok(settings.map(candidate).collect())
+    })
+}
+
+/// Services that have settings.
+#[must_use]
+pub fn services() -> Vec<CompletionCandidate> {
+    with_config(|store, env| async move {
+        let settings = crate::kv::read(store.as_ref(), &env, None).await?.entries;
+        let services: std::collections::BTreeSet<&str> = settings.keys().map(|key| key.service()).collect();
+        Ok(services.into_iter().take(MOST).map(CompletionCandidate::new).collect())
+    })
+}
+
 /// Profiles.
 #[must_use]
 pub fn profiles() -> Vec<CompletionCandidate> {
@@ -101,16 +125,36 @@ where
     F: FnOnce(Ports) -> Fut,
     Fut: Future<Output = Result<Vec<CompletionCandidate>>>,
 {
+    answered(|settings, sources| async move {
+        let clock = Arc::new(SystemClock::default());
+        ask(connect::connect(&settings, &sources.env, OpenMode::MustExist, clock, &Arc::default()).await?).await
+    })
+}
+
+fn with_config<F, Fut>(ask: F) -> Vec<CompletionCandidate>
+where
+    F: FnOnce(Arc<dyn ConfigStore>, EnvName) -> Fut,
+    Fut: Future<Output = Result<Vec<CompletionCandidate>>>,
+{
+    answered(|settings, sources| async move {
+        let clock = Arc::new(SystemClock::default());
+        match connect::config(&settings, &sources.env, clock, &Arc::default()).await? {
+            Some(store) => ask(store, settings.profile.environment).await,
+            None => Ok(Vec::new()),
+        }
+    })
+}
+
+fn answered<F, Fut>(ask: F) -> Vec<CompletionCandidate>
+where
+    F: FnOnce(Settings, Sources) -> Fut,
+    Fut: Future<Output = Result<Vec<CompletionCandidate>>>,
+{
     let answer = || {
         let sources = sources()?;
         let settings = Layers::read(&sources).ok()?.settings().ok()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-        let clock = Arc::new(SystemClock::default());
-        let look = async {
-            let ports =
-                connect::connect(&settings, &sources.env, OpenMode::MustExist, clock, &Arc::default()).await.ok()?;
-            ask(ports).await.ok()
-        };
+        let look = async { ask(settings, sources).await.ok() };
         let found = runtime.block_on(async { tokio::time::timeout(PATIENCE, look).await.ok().flatten() });
         // A server's client that is still trying must not hold up the shell.
         runtime.shutdown_background();

@@ -13,7 +13,7 @@ use crate::backends::connect::{self, OpenMode};
 use crate::domain::names::Buckets;
 use crate::ops::platform::Platform;
 use crate::pipeline::stop::Stop;
-use crate::ports::{Clock, Ports, SystemClock};
+use crate::ports::{Clock, ConfigStore, Ports, SystemClock};
 use crate::settings::{Layers, Settings, Sources};
 use crate::telemetry::Metrics;
 
@@ -41,6 +41,18 @@ pub struct Connected {
     pub buckets: Buckets,
     /// What is counted in this process.
     pub metrics: Arc<Metrics>,
+}
+
+/// A connected profile, of which the configuration store alone is needed.
+pub struct Configured {
+    /// The store.
+    pub store: Arc<dyn ConfigStore>,
+    /// The settings in force.
+    pub settings: Settings,
+    /// What the command works on.
+    pub target: Target,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Context {
@@ -153,6 +165,40 @@ impl Context {
             self.check_pin(&target, mode)?;
         }
         Ok(Connected { ports, settings, target, buckets, metrics })
+    }
+
+    /// Announces the target of settings, for a verb that opens its connections itself.
+    ///
+    /// # Errors
+    /// A data folder that cannot be made.
+    pub fn announce(&self, settings: &Settings) -> Result<Target> {
+        let target = Target::of(settings);
+        self.output.set_target(&target);
+        let is_cluster = target.kind == TargetKind::Cluster;
+        target.ensure_data_dir(if is_cluster { DataDirMode::MayCreate } else { DataDirMode::MustExist })?;
+        Ok(target)
+    }
+
+    /// As [`Context::connect`], with the configuration store alone: whoever changes a setting at night needs no other server.
+    ///
+    /// # Errors
+    /// As [`Context::connect`]; a profile that names no such store is exit 6.
+    pub async fn connect_config(&self) -> Result<Configured> {
+        let settings = self.settings()?;
+        let mut target = self.announce(&settings)?;
+        let is_cluster = target.kind == TargetKind::Cluster;
+        let clock = self.clock()?;
+        let store = connect::config(&settings, &self.sources.env, Arc::clone(&clock), &Arc::default())
+            .await?
+            .ok_or_else(|| {
+                Failure::invalid(format!("profile {} names no Consul", settings.profile.name))
+                    .hint(format!("add [profile.{}.consul] with its url", settings.profile.name))
+            })?;
+        if is_cluster {
+            target.met = Some(Platform { config: Some(store.identity().await?), ..Platform::default() });
+        }
+        self.check_pin(&target, DataDirMode::MustExist)?;
+        Ok(Configured { store, settings, target, clock })
     }
 
     /// Which platform answers. A verb that only looks does so also where a part of it is down.

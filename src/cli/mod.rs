@@ -19,12 +19,15 @@ mod ids;
 mod ingest;
 mod init;
 mod jobs;
+mod kv;
 mod lag;
 mod leave;
+mod lock;
 mod man;
 mod media;
 pub mod output;
 mod pin;
+mod reason;
 mod record;
 mod schema;
 mod signals;
@@ -81,6 +84,8 @@ enum Verb {
     Schema(schema::Args),
     /// Make the topics, buckets, schemas and tables that the platform needs
     Bootstrap(bootstrap::Args),
+    /// Read and change the settings of services, with their history
+    Kv(kv::Args),
     /// Look at the catalog's tables in a cluster, and migrate them
     Db(db::Args),
     /// Say in one screen whether each part works
@@ -153,6 +158,7 @@ async fn run(verb: Verb, cx: &Context) -> Result<()> {
         Verb::Dlq(args) => dlq::run(args, cx).await,
         Verb::Schema(args) => schema::run(args, cx).await,
         Verb::Bootstrap(args) => bootstrap::run(args, cx).await,
+        Verb::Kv(args) => kv::run(args, cx).await,
         Verb::Db(args) => db::run(&args, cx).await,
         Verb::Status(args) => status::run(args, cx).await,
         Verb::Top(args) => top::run(args, cx).await,

@@ -147,6 +147,15 @@ impl Output {
         self.write_out(text.as_bytes())
     }
 
+    /// Like [`Output::print`], for one of many results that come one by one.
+    ///
+    /// # Errors
+    /// As [`Output::refresh`].
+    pub fn next<T: Render>(&self, report: &T) -> Result<()> {
+        let text = self.text_of(report)?;
+        self.write_out(text.as_bytes())
+    }
+
     /// Starts a list of any length, printed as it comes. `field` is the list's name in a JSON document.
     pub fn list<T: Item>(&self, field: &'static str) -> List<'_, T> {
         List::new(self, field)

@@ -213,7 +213,7 @@ mod tests {
     fn another_platform_behind_the_same_addresses_is_refused_until_it_is_trusted() {
         let dir = tempfile::tempdir().unwrap();
         let met = |log: &str, catalog: Option<&str>| Target {
-            met: Some(Platform { log: Some(log.into()), catalog: catalog.map(str::to_owned), objects: None }),
+            met: Some(Platform { log: Some(log.into()), catalog: catalog.map(str::to_owned), ..Platform::default() }),
             ..target(dir.path(), false)
         };
         // Before `bootstrap apply` there is no catalog; it is learnt when there is.

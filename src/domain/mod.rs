@@ -5,6 +5,7 @@
 
 pub mod asset;
 pub mod compat;
+pub mod config_key;
 pub mod dead_letter;
 pub mod difference;
 pub mod event;
@@ -20,6 +21,7 @@ pub mod secret_like;
 pub mod text;
 
 pub use asset::{Asset, AssetState, Stage};
+pub use config_key::ConfigKey;
 pub use ids::{AssetId, EventId, JobId, ParseIdError, Revision, Sha256};
 pub use jiff::Timestamp;
 pub use names::{BucketName, EnvName, GroupName, InvalidName, ObjectKey, ObjectRef, Tenant, TopicName};

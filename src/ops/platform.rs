@@ -1,6 +1,8 @@
 //! Which platform this is: the identities that its servers were given when they were made, so that a profile which once
 //! met one platform never writes to another behind the same addresses.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
@@ -24,6 +26,12 @@ pub struct Platform {
     /// The object store's: in a marker in the bucket of originals.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub objects: Option<String>,
+    /// The configuration store's: Consul's data centre.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<String>,
+    /// The store of secrets': Vault's cluster id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<String>,
 }
 
 /// The marker's content.
@@ -31,6 +39,21 @@ pub struct Platform {
 struct Marker {
     id: String,
     environment: EnvName,
+}
+
+/// How long the servers that the pipeline itself does not need may take to say who they are.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Who the configuration store is; a pipeline goes on without it, so that one which is down has no name here.
+async fn config(ports: &Ports) -> Option<String> {
+    let store = ports.config.as_ref()?;
+    tokio::time::timeout(PATIENCE, store.identity()).await.ok()?.ok()
+}
+
+/// Who the store of secrets is, in the same way.
+async fn secrets(ports: &Ports) -> Option<String> {
+    let store = ports.secrets.as_ref()?;
+    tokio::time::timeout(PATIENCE, store.identity()).await.ok()?.ok()
 }
 
 impl Platform {
@@ -49,7 +72,8 @@ impl Platform {
             }
             marker => marker.map(|marker| marker.id),
         };
-        Ok(Self { log: made(log)?, catalog: made(catalog)?, objects })
+        let (config, secrets) = (config(ports).await, secrets(ports).await);
+        Ok(Self { log: made(log)?, catalog: made(catalog)?, objects, config, secrets })
     }
 
     /// In what this platform is another one than `pinned`; what either does not know is no difference.
@@ -59,6 +83,8 @@ impl Platform {
             ("Kafka cluster", &self.log, &pinned.log),
             ("catalog", &self.catalog, &pinned.catalog),
             ("object store", &self.objects, &pinned.objects),
+            ("Consul data centre", &self.config, &pinned.config),
+            ("Vault cluster", &self.secrets, &pinned.secrets),
         ];
         let differing = parts.into_iter().filter_map(|(part, now, before)| match (now, before) {
             (Some(now), Some(before)) if now != before => Some(format!("the {part} is {now} and was {before}")),
@@ -74,6 +100,8 @@ impl Platform {
             log: self.log.or(pinned.log),
             catalog: self.catalog.or(pinned.catalog),
             objects: self.objects.or(pinned.objects),
+            config: self.config.or(pinned.config),
+            secrets: self.secrets.or(pinned.secrets),
         }
     }
 }
@@ -139,7 +167,7 @@ mod tests {
         let of = |log: Option<&str>, catalog: Option<&str>| Platform {
             log: log.map(str::to_owned),
             catalog: catalog.map(str::to_owned),
-            objects: None,
+            ..Platform::default()
         };
         assert!(of(Some("a"), None).differs_from(&of(Some("a"), Some("c"))).is_empty());
         let told = of(Some("b"), Some("c")).differs_from(&of(Some("a"), Some("c")));

@@ -17,6 +17,7 @@ mod registry;
 mod search;
 mod secret_store;
 mod topic_admin;
+mod vault_setup;
 
 pub use catalog::{
     Advance, AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, Page, Staged, StagedRow,
@@ -42,6 +43,7 @@ pub use registry::{RegisteredSchema, SchemaRegistry};
 pub use search::{SearchDocument, SearchHit, SearchIndex, SearchPage, SearchQuery};
 pub use secret_store::{AppRole, MountClass, SecretShape, SecretStore, VaultAdmin, VaultMount};
 pub use topic_admin::{MAX_MESSAGE_BYTES, TopicAdmin, TopicState};
+pub use vault_setup::{FirstKeys, HandedOver, SealState, VaultSetup};
 
 use std::sync::Arc;
 

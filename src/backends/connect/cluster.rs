@@ -18,10 +18,12 @@ use super::super::postgrest::{PostgrestAuth, PostgrestCatalog, PostgrestConfig};
 use super::super::s3::{S3Config, S3Store};
 use super::super::schema_registry::{RegistryConfig, RestRegistry};
 use super::super::tls::TlsFiles;
-use super::super::vault::{SecretId, SecretSource, Vault, VaultConfig, VaultLogin};
+use super::super::vault::{SecretId, SecretSource, Vault, VaultConfig, VaultLogin, VaultServer};
+use super::FirstConsul;
 use crate::domain::Secret;
 use crate::ports::{
-    BucketAdmin, Clock, ConfigStore, ConsulAccess, Error, ErrorKind, Migrations, Ports, Result, SecretStore, VaultAdmin,
+    BucketAdmin, Clock, ConfigStore, ConsulAccess, Error, ErrorKind, Migrations, Ports, Result, SecretStore,
+    VaultAdmin, VaultSetup,
 };
 use crate::settings::{self, Layer, SaslMechanism, SecretRef, Settings, Url};
 use crate::telemetry::Metrics;
@@ -71,6 +73,54 @@ pub(super) async fn open(
         vault: vault.map(|vault| vault as Arc<dyn VaultAdmin>),
         clock,
     })
+}
+
+/// A profile's configuration store, for `kv`.
+pub(super) async fn config(
+    settings: &Settings,
+    env: &BTreeMap<String, String>,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Arc<dyn ConfigStore>>> {
+    let mut wiring = Wiring { settings, env, metrics: Arc::clone(metrics), in_vault: BTreeMap::new() };
+    let vault = wiring.vault()?;
+    wiring.in_vault = wiring.read_vault(vault.as_ref(), "profile.consul.").await?;
+    Ok(wiring.consul()?.map(|consul| Arc::new(consul) as Arc<dyn ConfigStore>))
+}
+
+/// A profile's Vault before anybody can log in.
+pub(super) fn vault_setup(settings: &Settings, env: &BTreeMap<String, String>) -> Result<Option<Arc<dyn VaultSetup>>> {
+    let wiring = Wiring { settings, env, metrics: Arc::default(), in_vault: BTreeMap::new() };
+    let Some(vault) = &settings.profile.services.vault else { return Ok(None) };
+    let url = wiring.required(vault.url.as_ref(), "vault", "url")?;
+    let http = wiring.http("vault", url, vault.ca.as_ref(), vault.proxy.as_ref(), vault.no_proxy.as_ref());
+    Ok(Some(Arc::new(VaultServer::new(http, url.0.clone(), vault.namespace.clone())?)))
+}
+
+/// A profile's Consul before it has tokens.
+pub(super) fn first_consul(settings: &Settings, env: &BTreeMap<String, String>) -> Result<FirstConsul> {
+    let services = &settings.profile.services;
+    let wiring = Wiring { settings, env, metrics: Arc::default(), in_vault: BTreeMap::new() };
+    let consul = wiring.required(services.consul.as_ref(), "consul", "url")?;
+    let Some(SecretRef::Vault { path, field }) = consul.token.clone() else {
+        let what = format!("{}.token is not in Vault", wiring.table("consul"));
+        return Err(Error::new(ErrorKind::Invalid, what)
+            .hint("the first token is made by mfctl and kept there: say where, as \"vault:consul/management#token\""));
+    };
+    let secrets = wiring.required(wiring.vault()?, "vault", "url")?;
+    let mount = services.vault.as_ref().map_or_else(|| "secret".to_owned(), |vault| vault.mount.clone());
+    let without_token = consul_with(settings, env, None)?;
+    Ok(FirstConsul { without_token, secrets: Arc::new(secrets), mount, path, field })
+}
+
+/// A profile's Consul, shown this token and no other.
+pub(super) fn consul_with(
+    settings: &Settings,
+    env: &BTreeMap<String, String>,
+    token: Option<Secret>,
+) -> Result<Arc<dyn ConsulAccess>> {
+    let wiring = Wiring { settings, env, metrics: Arc::default(), in_vault: BTreeMap::new() };
+    let consul = wiring.required(settings.profile.services.consul.as_ref(), "consul", "url")?;
+    Ok(Arc::new(Consul::new(wiring.consul_config(consul, token)?)?))
 }
 
 /// A profile's database, for `db`.
@@ -352,14 +402,18 @@ impl Wiring<'_> {
 
     fn consul(&self) -> Result<Option<Consul>> {
         let Some(consul) = &self.settings.profile.services.consul else { return Ok(None) };
+        let token = self.optional(consul.token.as_ref(), "consul", "token")?;
+        Consul::new(self.consul_config(consul, token)?).map(Some)
+    }
+
+    fn consul_config(&self, consul: &settings::ConsulServer, token: Option<Secret>) -> Result<ConsulConfig> {
         let url = self.required(consul.url.as_ref(), "consul", "url")?;
-        let config = ConsulConfig {
+        Ok(ConsulConfig {
             http: self.http("consul", url, consul.ca.as_ref(), consul.proxy.as_ref(), consul.no_proxy.as_ref()),
             url: url.0.clone(),
-            token: self.optional(consul.token.as_ref(), "consul", "token")?,
+            token,
             datacenter: consul.datacenter.clone(),
-        };
-        Consul::new(config).map(Some)
+        })
     }
 
     fn database(&self) -> Result<Option<PostgresAdmin>> {

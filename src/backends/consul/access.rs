@@ -51,6 +51,16 @@ struct Link {
 
 #[async_trait]
 impl ConsulAccess for Consul {
+    async fn begin(&self, secret: &Secret) -> Result<bool> {
+        let what = "begin Consul's access control";
+        let body = json!({"BootstrapSecret": secret.expose()});
+        match self.exchange.ask(Method::PUT, &["acl", "bootstrap"], &[], Some(&body), what).await {
+            Ok(answer) => found(&answer, what).map(|_| true),
+            Err(error) if error.kind() == ErrorKind::Denied && error.full().contains("no longer allowed") => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn policies(&self) -> Result<Vec<ConsulPolicy>> {
         // The list has no rules in it.
         let listed = self.listed().await?;

@@ -137,6 +137,8 @@ impl Exchange {
         let kind = match http::kind_of(answer.status, headers) {
             // An id that nobody knows is answered with an error of the server's.
             ErrorKind::Unreachable if said.contains("ACL not found") => ErrorKind::Denied,
+            // So is a token whose secret another one has.
+            ErrorKind::Unreachable if said.contains("already in use") => ErrorKind::Conflict,
             kind => kind,
         };
         let error = Error::new(kind, what).because(format!("{}: {said}", answer.status));
@@ -145,6 +147,10 @@ impl Exchange {
                 error.hint(format!("Consul does not let us: check `{settings}.token` and its policies"))
             }
             ErrorKind::Invalid => error.hint(format!("is `{settings}.url` a Consul's?")),
+            ErrorKind::Conflict => error.hint(
+                "another token has this secret: two environments that share a Consul need a place in Vault each, as the \
+                 token's `store` in their overlays",
+            ),
             _ => error,
         }
     }

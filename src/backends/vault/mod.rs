@@ -9,6 +9,7 @@ mod error;
 mod login;
 mod secrets;
 mod session;
+mod setup;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use super::http::HttpOptions;
 use crate::domain::Secret;
 use crate::ports::Result;
 use session::Sessions;
+pub use setup::VaultServer;
 
 /// How we prove who we are.
 #[derive(Debug, Clone)]

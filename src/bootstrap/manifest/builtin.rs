@@ -1,5 +1,7 @@
 //! What an environment is by default, where no folder says otherwise: the contract.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::Item;
@@ -43,7 +45,7 @@ pub fn builtin(defaults: &Defaults) -> Vec<Item> {
 }
 
 fn item(name: &str, spec: Spec) -> Item {
-    Item { name: name.to_owned(), spec, schema: None, origin: None }
+    Item { name: name.to_owned(), spec, schema: None, origin: None, places: BTreeMap::new() }
 }
 
 fn topic(spec: &TopicSpec, defaults: &Defaults) -> KafkaTopicSpec {

@@ -46,6 +46,28 @@ pub fn load(dir: &Path, env: &EnvName, check: &dyn Fn(&Item) -> Result<(), Wrong
     }
     // An overlay takes a resource away by taking its spec away.
     documents.retain(|_, document| document.get("spec").is_some_and(|spec| spec.kind != NodeKind::Scalar(Value::Null)));
+    items(dir, documents, problems, check)
+}
+
+/// Reads one file by itself, without what an environment makes of it.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_file(path: &Path, check: &dyn Fn(&Item) -> Result<(), Wrong>) -> Result<Vec<Item>, Problems> {
+    let (name, mut documents, mut problems) = (path.display().to_string(), Documents::new(), Vec::new());
+    match read(path, &name.as_str().into()) {
+        Ok(found) => found.into_iter().for_each(|document| add(document, &mut documents, &mut problems)),
+        Err(problem) => problems.push(problem),
+    }
+    items(path.parent().unwrap_or(path), documents, problems, check)
+}
+
+fn items(
+    dir: &Path,
+    documents: Documents,
+    mut problems: Vec<Problem>,
+    check: &dyn Fn(&Item) -> Result<(), Wrong>,
+) -> Result<Vec<Item>, Problems> {
     let mut items = Vec::with_capacity(documents.len());
     for ((kind, name), document) in documents {
         match item(dir, kind, name, &document).and_then(|item| checked(item, &document, check)) {
@@ -58,7 +80,7 @@ pub fn load(dir: &Path, env: &EnvName, check: &dyn Fn(&Item) -> Result<(), Wrong
         return Err(Problems(problems));
     }
     if items.is_empty() {
-        return Err(Problems::whole(&dir.display().to_string(), "the folder declares nothing"));
+        return Err(Problems::whole(&dir.display().to_string(), "declares nothing"));
     }
     Ok(items)
 }
@@ -186,7 +208,14 @@ fn item(dir: &Path, kind: Kind, name: String, document: &Node) -> Result<Item, V
     let spec = kind.read(value["spec"].clone()).map_err(|error| vec![problem("/spec", error.to_string())])?;
     let origin = document.get("metadata").map_or(&document.at, |metadata| &metadata.at).clone();
     let schema = schema_of(dir, document, &spec).map_err(|message| vec![problem("/spec/file", message)])?;
-    Ok(Item { name, spec, schema, origin: Some(origin) })
+    let places = match &spec {
+        Spec::ConsulKeys(spec) => {
+            let place = |key: &String| (key.clone(), document.origin_of(&format!("/spec/keys/{key}")).to_string());
+            spec.keys.keys().map(place).collect()
+        }
+        _ => BTreeMap::new(),
+    };
+    Ok(Item { name, spec, schema, origin: Some(origin), places })
 }
 
 fn checked(item: Item, document: &Node, check: &dyn Fn(&Item) -> Result<(), Wrong>) -> Result<Item, Vec<Problem>> {

@@ -10,6 +10,7 @@ mod node;
 mod scaffold;
 mod schema;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ pub use kinds::{
     KafkaTopicSpec, Kind, SchemaSpec, SecretPlace, Spec, VaultAppRoleSpec, VaultMountSpec, VaultPolicySpec,
     VaultSecretSpec,
 };
-pub use load::load;
+pub use load::{load, load_file};
 pub use node::Origin;
 pub use scaffold::{File, file_of, head, scaffold, text_of};
 pub use schema::json_schemas;
@@ -40,6 +41,8 @@ pub struct Item {
     pub schema: Option<Value>,
     /// Where it is declared; none for one of mfctl's own defaults.
     pub origin: Option<Origin>,
+    /// Of a service's keys, where each is declared: `base/consul-keys.yaml:7`.
+    pub places: BTreeMap<String, String>,
 }
 
 impl Item {
@@ -96,7 +99,8 @@ impl std::error::Error for Problem {}
 pub struct Problems(pub Vec<Problem>);
 
 impl Problems {
-    fn whole(file: &str, message: impl Into<String>) -> Self {
+    /// One that is wrong with a whole file.
+    pub fn whole(file: &str, message: impl Into<String>) -> Self {
         Self(vec![Problem {
             at: Origin { file: Arc::from(file), line: 1 },
             field: String::new(),

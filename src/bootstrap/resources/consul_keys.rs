@@ -1,35 +1,35 @@
 //! Configuration of services. A service's keys are mfctl's one by one: those that others put beside them are left alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{Declared, Live, Looked, Resource, Verdict, World, Wrong, spec};
+use super::{Declared, Live, Looked, Resource, Verdict, World, Wrong, setting_text, spec};
 use crate::bootstrap::fields::{FieldChange, Fields};
 use crate::bootstrap::manifest::{Item, Kind, Spec};
-use crate::domain::secret_like;
-use crate::ports::{ConfigChange, ConfigStore, Error, ErrorKind, MOST_CHANGES, Result};
-
-/// Services that are mfctl's own: its lock, its marks, its history.
-const OWN: &str = "mfctl-";
+use crate::domain::{ConfigKey, config_key, secret_like};
+use crate::kv;
+use crate::kv::declared::Declarations;
+use crate::kv::history::Entry;
+use crate::kv::write::{self, Edit, Why};
+use crate::ports::{Error, ErrorKind, Result};
 
 pub(super) struct ConsulKeys;
 
 #[async_trait]
 impl Resource for ConsulKeys {
     fn check(&self, item: &Item) -> Result<(), Wrong> {
-        let slug = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if !item.name.chars().all(slug) || item.name.starts_with(OWN) {
+        if !config_key::is_service(&item.name) {
             return Err(Wrong::name("a service is made of a-z 0-9 -, and does not begin with mfctl-"));
         }
         let Spec::ConsulKeys(spec) = &item.spec else { return Ok(()) };
         for (key, value) in &spec.keys {
             let at = |message: &str| Wrong::at(format!("/spec/keys/{key}"), message);
-            if key.is_empty() || !key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') {
+            if !config_key::is_name(key) {
                 return Err(at("a key is made of a-z 0-9 _"));
             }
-            if let Some(why) = secret_like::reason(key, &text(value)) {
+            if let Some(why) = secret_like::reason(key, &setting_text(value)) {
                 return Err(at(&format!("{why}: a secret belongs into Vault, see kind VaultSecret")));
             }
         }
@@ -42,15 +42,10 @@ impl Resource for ConsulKeys {
 
     async fn live(&self, world: &World<'_>, items: &[&Item]) -> Result<Looked> {
         let Some(store) = &world.ports.config else { return Err(super::needs(Kind::ConsulKeys, "consul")) };
-        let prefix = format!("{}/", world.env);
         let mut live = Live::new();
-        for entry in store.list(&prefix).await?.entries {
-            let Some((service, key)) = entry.key[prefix.len()..].split_once('/') else { continue };
-            if service.starts_with(OWN) || key.contains('/') {
-                continue;
-            }
-            let fields = live.entry(service.to_owned()).or_default();
-            fields.0.insert(key.to_owned(), Value::from(String::from_utf8_lossy(&entry.value)));
+        for (key, entry) in kv::read(store.as_ref(), world.env, None).await?.entries {
+            let fields = live.entry(key.service().to_owned()).or_default();
+            fields.0.insert(key.name().to_owned(), Value::from(String::from_utf8_lossy(&entry.value)));
         }
         // Where keys are declared, those that are neither declared nor mfctl's are nobody's business here.
         for item in items {
@@ -65,10 +60,18 @@ impl Resource for ConsulKeys {
         Ok(Looked::Live(live))
     }
 
+    /// A key whose glass is broken is wanted as it is.
     fn wanted(&self, item: &Item, live: Option<&Fields>, world: &World<'_>) -> Result<Fields> {
-        let keys = &spec!(item, ConsulKeys).keys;
-        let stays = live.filter(|_| !world.prune).cloned().unwrap_or_default();
-        Ok(keys.iter().fold(stays, |wanted, (key, value)| wanted.with(key, text(value))))
+        let mut wanted = live.filter(|_| !world.prune).cloned().unwrap_or_default();
+        for (name, value) in &spec!(item, ConsulKeys).keys {
+            let is_held = ConfigKey::new(&item.name, name).is_ok_and(|key| world.glass.holds(&key, world.now));
+            match live.and_then(|live| live.get(name)) {
+                Some(is) if is_held => wanted = wanted.with(name, is.clone()),
+                None if is_held => {}
+                _ => wanted = wanted.with(name, setting_text(value)),
+            }
+        }
+        Ok(wanted)
     }
 
     async fn judge(&self, _: &World<'_>, _: &Item, _: &Fields, _: &[FieldChange]) -> Result<Verdict> {
@@ -77,7 +80,8 @@ impl Resource for ConsulKeys {
 
     async fn put(&self, world: &World<'_>, item: &Item, live: Option<&Fields>) -> Result<()> {
         let changes = live.cloned().unwrap_or_default().changes_to(&self.wanted(item, live, world)?);
-        change(world, &item.name, &changes).await
+        let place = item.origin.as_ref().map_or_else(|| "mfctl's defaults".to_owned(), ToString::to_string);
+        change(world, &item.name, &changes, format!("declared at {place}")).await
     }
 
     async fn keeps(&self, _: &World<'_>, _: &str) -> Result<Option<String>> {
@@ -87,7 +91,7 @@ impl Resource for ConsulKeys {
     /// The keys that mfctl made; others' stay.
     async fn delete(&self, world: &World<'_>, id: &str) -> Result<()> {
         let gone = owned(world, id).into_iter().map(|field| FieldChange { field, from: None, to: None });
-        change(world, id, &gone.collect::<Vec<_>>()).await
+        change(world, id, &gone.collect::<Vec<_>>(), "declared no more".to_owned()).await
     }
 
     async fn declare(&self, _: &World<'_>, id: &str, live: &Fields) -> Result<Option<Declared>> {
@@ -100,38 +104,37 @@ fn owned(world: &World<'_>, service: &str) -> BTreeSet<String> {
     world.owned.get(Kind::ConsulKeys, service).map(|mark| mark.fields.clone()).unwrap_or_default()
 }
 
-/// Text as it is, everything else as JSON.
-fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// Writes keys, each only if it is still what was looked at.
-async fn change(world: &World<'_>, service: &str, changes: &[FieldChange]) -> Result<()> {
+/// Writes keys, each only if it is still what was looked at, and each with its record in the history.
+async fn change(world: &World<'_>, service: &str, changes: &[FieldChange], reason: String) -> Result<()> {
     let Some(store) = &world.ports.config else { return Err(super::needs(Kind::ConsulKeys, "consul")) };
-    let versions = versions(store.as_ref(), &format!("{}/{service}/", world.env)).await?;
-    let mut parts = Vec::with_capacity(changes.len());
-    for FieldChange { field, from, to } in changes {
-        let key = format!("{}/{service}/{field}", world.env);
-        let there = versions.get(&key);
-        let moved = from.as_ref().is_some_and(|from| there.is_none_or(|(_, value)| from.as_str() != Some(value)));
-        if moved || from.is_none() && to.is_some() && there.is_some() {
-            let what = format!("{key} is not what it was when this was planned");
-            return Err(Error::new(ErrorKind::Conflict, what).hint("plan again, and look at what changed"));
-        }
-        let version = there.map_or(0, |(version, _)| *version);
-        match to {
-            Some(to) => parts.push(ConfigChange::Set { key, value: text(to).into_bytes(), if_version: Some(version) }),
-            None if version == 0 => {}
-            None => parts.push(ConfigChange::Delete { key, if_version: Some(version) }),
-        }
-    }
-    for parts in parts.chunks(MOST_CHANGES) {
-        store.apply(parts).await?;
+    let settings = kv::read(store.as_ref(), world.env, Some(service)).await?;
+    let edits = changes.iter().map(|change| edit(service, change, &settings)).collect::<Result<Vec<_>>>()?;
+    let why = Why {
+        actor: world.actor.to_owned(),
+        reason,
+        verb: "bootstrap apply".to_owned(),
+        batch: Entry::new_id(),
+        at: world.now,
+        secret_like: None,
+        broken_until: None,
+    };
+    let nobody = Declarations::default();
+    for edits in write::split(&edits, &why, &nobody, 0) {
+        store.apply(&write::transaction(&edits, &why, &nobody, world.env)?.0).await?;
     }
     Ok(())
 }
 
-async fn versions(store: &dyn ConfigStore, prefix: &str) -> Result<BTreeMap<String, (u64, String)>> {
-    let entries = store.list(prefix).await?.entries.into_iter();
-    Ok(entries.map(|entry| (entry.key, (entry.version, String::from_utf8_lossy(&entry.value).into_owned()))).collect())
+fn edit(service: &str, change: &FieldChange, settings: &kv::Settings) -> Result<Edit> {
+    let FieldChange { field, from, to } = change;
+    let key = ConfigKey::new(service, field)
+        .map_err(|error| Error::new(ErrorKind::Invalid, "a key that cannot be written").because(error))?;
+    let is = settings.entries.get(&key).cloned();
+    let value = is.as_ref().map(|entry| String::from_utf8_lossy(&entry.value));
+    let moved = from.as_ref().is_some_and(|from| value.as_deref().is_none_or(|value| from.as_str() != Some(value)));
+    if moved || from.is_none() && to.is_some() && is.is_some() {
+        let what = format!("{key} is not what it was when this was planned");
+        return Err(Error::new(ErrorKind::Conflict, what).hint("plan again, and look at what changed"));
+    }
+    Ok(Edit { key, is, to: to.as_ref().map(|to| setting_text(to).into_bytes()) })
 }

@@ -24,8 +24,9 @@ use serde_json::Value;
 use super::fields::{FieldChange, Fields};
 use super::manifest::{Item, Kind, Wrong};
 use super::owned::Owned;
-use crate::domain::EnvName;
 use crate::domain::names::Buckets;
+use crate::domain::{EnvName, Timestamp};
+use crate::kv::glass::Glass;
 use crate::ports::{Error, ErrorKind, Ports, Result};
 
 /// What every kind is given.
@@ -42,6 +43,12 @@ pub struct World<'a> {
     pub prune: bool,
     /// What mfctl made.
     pub owned: Owned,
+    /// Keys that were changed by hand in an emergency.
+    pub glass: Glass,
+    /// Now.
+    pub now: Timestamp,
+    /// Who changes something, as the history of settings has it.
+    pub actor: &'a str,
 }
 
 /// How a resource becomes what is wanted of it.
@@ -84,6 +91,12 @@ impl Declared {
     fn plain(name: impl Into<String>, spec: Value) -> Self {
         Self { name: name.into(), spec, file: None }
     }
+}
+
+/// A setting's value as it is written: text as it is, everything else as JSON.
+#[must_use]
+pub fn setting_text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// A kind of resource.

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{ArgAction, Args as ClapArgs};
 use schemars::JsonSchema;
@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::folder::{self, Folder};
 use super::report;
 use crate::bootstrap::apply::{self, Applied};
+use crate::bootstrap::claim;
 use crate::bootstrap::manifest::Item;
 use crate::bootstrap::plan::{self, Action as What, Change, Orphan, Plan, Refusal, Scope};
 use crate::bootstrap::resources::World;
@@ -18,18 +19,15 @@ use crate::bootstrap::saved::SavedPlan;
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::guard::{self, Action};
+use crate::cli::lock;
 use crate::cli::output::{Page, Render, Tone, humane};
 use crate::cli::pin;
 use crate::cli::record;
 use crate::cli::signals;
 use crate::cli::target::DataDirMode;
 use crate::ops::platform::Platform;
-use crate::ports::{ConfigLock, ErrorKind};
+use crate::ports::{self, ConfigLock};
 
-/// How long the lock outlives a process that died, at most twice.
-const LOCK_LIFETIME: Duration = Duration::from_secs(10);
-/// How often a lock that another has is asked for again.
-const LOCK_AGAIN: Duration = Duration::from_millis(500);
 /// No plan is larger.
 const LARGEST_PLAN: u64 = 64 << 20;
 
@@ -92,6 +90,8 @@ struct Wish {
     items: Vec<Item>,
     scope: Scope,
     prune: bool,
+    /// Whether the items are all that is declared: a folder's, and not mfctl's own defaults.
+    whole: bool,
     /// What was reviewed, where it was.
     reviewed: Option<Vec<Change>>,
 }
@@ -108,6 +108,9 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     check(args, &wish, &plan)?;
     if args.dry_run || plan.changes.is_empty() {
         let refusal = refusal(args, &plan);
+        if !args.dry_run && refusal.is_ok() {
+            claim_alone(args, cx, &connected, &world, &wish).await?;
+        }
         cx.out().print(&BootstrapReport::of(args.dry_run, plan))?;
         return refusal;
     }
@@ -117,7 +120,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     }
     confirm(cx, &connected, &plan)?;
     let stop = cx.stop()?;
-    let lock = lock(args, cx, &connected, &world).await?;
+    let lock = locked(args, cx, &connected, &world).await?;
     // Somebody else may have applied something before the lock was ours.
     let plan = plan::plan(&world, &wish.items, &wish.scope).await?;
     check(args, &wish, &plan)?;
@@ -132,6 +135,10 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let Applied { done, remaining, failure } =
         apply::apply(&world, &wish.items, plan, lock.as_deref(), &tell, &go_on).await;
     (report.changes, report.remaining) = (done, remaining);
+    let failure = match failure {
+        None if report.remaining.is_empty() => claim(&world, &wish).await.err(),
+        failure => failure,
+    };
     if let Some(lock) = lock {
         // It frees itself soon in any case.
         let _ = lock.release().await;
@@ -153,6 +160,7 @@ fn wish(args: &Args, connected: &Connected) -> Result<Wish> {
             items: args.folder.items(&connected.settings, env)?,
             scope: args.folder.scope(),
             prune: args.prune,
+            whole: args.folder.dir.is_some(),
             reviewed: None,
         }),
     }
@@ -173,7 +181,8 @@ fn kept(file: &Path, args: &Args, connected: &Connected) -> Result<Wish> {
             .hint(format!("choose the profile it was made with: {}", saved.profile)));
     }
     let items = saved.items()?;
-    Ok(Wish { items, scope: saved.scope, prune: saved.prune, reviewed: Some(saved.changes) })
+    let whole = items.iter().any(|item| item.origin.is_some());
+    Ok(Wish { items, scope: saved.scope, prune: saved.prune, whole, reviewed: Some(saved.changes) })
 }
 
 /// That a plan is the one that was reviewed, and removes no more than it may.
@@ -211,7 +220,7 @@ fn confirm(cx: &Context, connected: &Connected, plan: &Plan) -> Result<()> {
 }
 
 /// The lock on applying; none where the profile has nowhere to keep one.
-async fn lock(
+async fn locked(
     args: &Args,
     cx: &Context,
     connected: &Connected,
@@ -223,17 +232,7 @@ async fn lock(
         }
         return Ok(None);
     };
-    let holder = &connected.settings.profile.actor;
-    let (key, until) = (format!("{}/mfctl-lock/apply", world.env), Instant::now() + args.lock_wait);
-    loop {
-        match store.lock(&key, holder, LOCK_LIFETIME).await {
-            Ok(lock) => return Ok(Some(lock)),
-            Err(error) if error.kind() == ErrorKind::Locked && Instant::now() < until => {
-                tokio::time::sleep(LOCK_AGAIN).await;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
+    lock::take(store.as_ref(), world.env, world.actor, args.lock_wait).await.map(Some)
 }
 
 fn how_far(report: &BootstrapReport) -> String {
@@ -248,6 +247,26 @@ fn interrupted(stop: &crate::pipeline::stop::Stop, report: &BootstrapReport) -> 
         Some(reason) => signals::stopped(reason, far),
         None => Failure::unexpected(far),
     }
+}
+
+/// Tells the configuration store what is declared now.
+async fn claim(world: &World<'_>, wish: &Wish) -> ports::Result<()> {
+    let pending = claim::pending(world, &wish.items, &wish.scope, wish.whole).await?;
+    claim::settle(world, &pending).await
+}
+
+/// The same where there is nothing else to do, so that nothing was asked and nothing locked yet.
+async fn claim_alone(args: &Args, cx: &Context, connected: &Connected, world: &World<'_>, wish: &Wish) -> Result<()> {
+    if claim::pending(world, &wish.items, &wish.scope, wish.whole).await?.is_empty() {
+        return Ok(());
+    }
+    pin::verify(&connected.target)?;
+    let lock = locked(args, cx, connected, world).await?;
+    let claimed = claim(world, wish).await;
+    if let Some(lock) = lock {
+        let _ = lock.release().await;
+    }
+    Ok(claimed?)
 }
 
 /// The record is kept on a topic that may have been made just now, and cannot be where that failed.

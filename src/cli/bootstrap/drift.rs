@@ -14,6 +14,7 @@ use crate::cli::target::DataDirMode;
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Looks at the platform and changes nothing. What differs is shown field by field: what is there, and what the manifest says.
+Keys that were changed by hand in an emergency (`mfctl kv put --break-glass`) come first, and are drift once their time is over.
 
 Examples:
   mfctl bootstrap drift platform --profile prod
@@ -36,7 +37,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let world = folder::world(&connected, false).await?;
     let plan = plan::plan(&world, &items, &args.folder.scope()).await?;
     let differing = (plan.changes.len() + plan.refused.len()) as u64;
-    cx.out().print(&PlanReport::of(plan))?;
+    cx.out().print(&PlanReport::of(plan, &world))?;
     if differing == 0 {
         return Ok(());
     }

@@ -14,6 +14,7 @@ use crate::cli::output::humane;
 use crate::cli::target::TargetKind;
 use crate::domain::EnvName;
 use crate::events::topics::Retention;
+use crate::kv::glass::Glass;
 use crate::settings::Settings;
 
 /// Partitions of a topic where the profile does not say.
@@ -78,6 +79,10 @@ pub fn defaults(settings: &Settings) -> Defaults {
 pub async fn world(connected: &Connected, prune: bool) -> Result<World<'_>> {
     let env = &connected.target.environment;
     let owned = Owned::read(&connected.ports, env).await?;
+    let glass = match &connected.ports.config {
+        Some(store) => Glass::read(store.as_ref(), env).await?,
+        None => Glass::default(),
+    };
     if prune && connected.ports.config.is_none() {
         return Err(Failure::invalid("nothing tells here what mfctl made, so that nothing can be pruned")
             .hint("marks are kept in Consul: add [profile.NAME.consul]"));
@@ -89,5 +94,8 @@ pub async fn world(connected: &Connected, prune: bool) -> Result<World<'_>> {
         embedded: connected.target.kind == TargetKind::Embedded,
         prune,
         owned,
+        glass,
+        now: connected.ports.clock.now(),
+        actor: &connected.settings.profile.actor,
     })
 }

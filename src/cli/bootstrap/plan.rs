@@ -58,11 +58,11 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
         let saved = SavedPlan::new(now, of, (scope, args.prune), plan.changes.clone(), &items)?;
         keep(file, &saved)?;
         cx.out().note(format!("kept in {0}: `mfctl bootstrap apply {0}` does exactly this", file.display()));
-        return cx.out().print(&PlanReport::of(plan));
+        return cx.out().print(&PlanReport::of(plan, &world));
     }
     let (settled, counts) = (plan.is_settled(), counts(&plan.changes));
     let refused = plan.refused.len();
-    cx.out().print(&PlanReport::of(plan))?;
+    cx.out().print(&PlanReport::of(plan, &world))?;
     if settled {
         return Ok(());
     }

@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::bootstrap::plan::{Action, Change, Orphan, Plan, Refusal};
+use crate::bootstrap::resources::World;
 use crate::cli::output::{Page, Render, Tone, humane};
+use crate::kv::glass::Broken;
 
 /// What `mfctl bootstrap plan` and `drift` print.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -21,19 +23,40 @@ pub struct PlanReport {
     pub unchanged: u64,
     /// What could not be looked at, and why.
     pub skipped: Vec<String>,
+    /// Keys that were changed by hand in an emergency; left as they are until the time is over.
+    pub broken_glass: Vec<BrokenGlass>,
+}
+
+/// A key that a manifest declares and that somebody changed by hand.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct BrokenGlass {
+    /// Which, who, why and until when.
+    #[serde(flatten)]
+    pub broken: Broken,
+    /// Whether the time is over, so that it is drift like any other.
+    pub overdue: bool,
 }
 
 impl PlanReport {
     /// The report of a plan.
-    pub fn of(plan: Plan) -> Self {
+    pub fn of(plan: Plan, world: &World<'_>) -> Self {
         let settled = plan.is_settled();
         let Plan { changes, refused, orphans, unchanged, skipped } = plan;
-        Self { settled, changes, refused, orphans, unchanged, skipped }
+        let glass = world
+            .glass
+            .all()
+            .map(|broken| BrokenGlass { broken: broken.clone(), overdue: !world.glass.holds(&broken.key, world.now) });
+        Self { settled, changes, refused, orphans, unchanged, skipped, broken_glass: glass.collect() }
     }
 }
 
 impl Render for PlanReport {
     fn page(&self, page: &mut Page) {
+        for BrokenGlass { broken, overdue } in &self.broken_glass {
+            let (word, tone) = if *overdue { ("was to be back by", Tone::Bad) } else { ("by hand until", Tone::Warn) };
+            let Broken { key, actor, reason, until, .. } = broken;
+            page.toned(format!("! {key} {word} {}: {reason} ({actor})", humane::time(*until)), tone);
+        }
         self.changes.iter().for_each(|one| change(page, one, sign(one.action)));
         rest(page, &self.refused, &self.orphans, &self.skipped);
         let counts = counts(&self.changes);

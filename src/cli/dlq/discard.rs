@@ -10,9 +10,6 @@ use crate::cli::target::DataDirMode;
 use crate::dlq::run::{Act, Run};
 use crate::dlq::selection::Frozen;
 
-/// The longest reason, in characters.
-const MAX_REASON: usize = 1024;
-
 /// Arguments of `mfctl dlq discard`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
@@ -30,7 +27,7 @@ pub struct Args {
     #[command(flatten)]
     which: Which,
     /// Why; kept in the ledger with your name
-    #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
+    #[arg(long, value_name = "TEXT", value_parser = crate::cli::reason::parse)]
     reason: String,
     /// Stop after this many
     #[arg(long, value_name = "N")]
@@ -38,15 +35,6 @@ pub struct Args {
     /// Say what would happen and change nothing
     #[arg(long)]
     dry_run: bool,
-}
-
-fn parse_reason(text: &str) -> std::result::Result<String, String> {
-    let reason = text.trim();
-    match reason.chars().count() {
-        0 => Err("say why: whoever looks at this later will want to know".to_owned()),
-        1..=MAX_REASON => Ok(reason.to_owned()),
-        _ => Err(format!("at most {MAX_REASON} characters")),
-    }
 }
 
 /// Runs the verb.
@@ -67,15 +55,4 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let frozen = Frozen::of(&selection, connected.ports.log.as_ref()).await?;
     let work = Work { verb: "dlq discard", dangerous: true, which: args.which.name(), dry_run: args.dry_run };
     work.run(&run, &frozen, &connected, cx).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reason_says_something() {
-        assert_eq!(parse_reason("  test upload ").unwrap(), "test upload");
-        assert!(parse_reason("  ").is_err() && parse_reason(&"x".repeat(2000)).is_err());
-    }
 }

@@ -1,0 +1,79 @@
+//! `mfctl kv list`: settings.
+
+use clap::Args as ClapArgs;
+use clap_complete::ArgValueCandidates;
+use serde::Serialize;
+
+use crate::cli::complete;
+use crate::cli::context::Context;
+use crate::cli::failure::Result;
+use crate::cli::output::{Cell, Column, Item, humane};
+use crate::domain::ConfigKey;
+use crate::kv::declared::Declarations;
+use crate::kv::{self, shown};
+
+/// Arguments of `mfctl kv list`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  mfctl kv list                                 every service's
+  mfctl kv list media-api
+  mfctl kv list -o jsonl | jq 'select(.declared_at == null) | .key'
+
+Exit codes: 0 listed, 2 wrong usage, 5 Consul not reachable, 6 the profile names no Consul")]
+pub struct Args {
+    /// Only this service's
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    service: Option<String>,
+}
+
+/// A setting in a list.
+#[derive(Debug, Serialize)]
+struct Setting {
+    key: ConfigKey,
+    value: String,
+    version: u64,
+    /// Where a manifest declares it.
+    declared_at: Option<String>,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// As its help says.
+pub async fn run(args: &Args, cx: &Context) -> Result<()> {
+    let site = cx.connect_config().await?;
+    let service = site.service(args.service.as_deref())?;
+    let declarations = Declarations::read(site.store.as_ref(), site.env()).await?;
+    let settings = kv::read(site.store.as_ref(), site.env(), service).await?;
+    let mut rows = cx.out().list::<Setting>("settings");
+    for (key, entry) in settings.entries {
+        let declared_at = declarations.place(&key).map(str::to_owned);
+        rows.push(&Setting { key, value: shown(&entry.value), version: entry.version, declared_at })?;
+    }
+    rows.finish()?;
+    if !settings.others.is_empty() {
+        let count = humane::counted(settings.others.len() as u64, "key is", "keys are");
+        let first = settings.others.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+        cx.out().note(format!("{count} not called as a setting is, and left alone: {first}"));
+    }
+    Ok(())
+}
+
+impl Item for Setting {
+    const COLUMNS: &'static [Column] =
+        &[Column::left("SETTING"), Column::left("VALUE"), Column::right("VERSION"), Column::left("DECLARED AT")];
+
+    fn cells(&self) -> Vec<Cell> {
+        vec![
+            Cell::new(self.key.to_string()),
+            Cell::new(self.value.clone()),
+            Cell::new(self.version.to_string()),
+            Cell::maybe(self.declared_at.clone()),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.key.to_string()
+    }
+}

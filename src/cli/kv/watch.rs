@@ -1,0 +1,164 @@
+//! `mfctl kv watch`: changes of settings as they come.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+use clap_complete::ArgValueCandidates;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::cli::complete;
+use crate::cli::context::{Configured, Context};
+use crate::cli::failure::Result;
+use crate::cli::output::{Page, Render, Tone, humane};
+use crate::domain::{ConfigKey, Timestamp};
+use crate::kv::history::Action;
+use crate::kv::shown;
+use crate::pipeline::retry::{Policy, Verdict, verdict};
+use crate::ports::{ConfigEntry, ConfigSnapshot, Error};
+
+/// How long Consul is asked to wait for a change.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Arguments of `mfctl kv watch`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Shows what changes from now on, until Ctrl-C. While Consul cannot be reached it says so and goes on when it can; what changed
+meanwhile is shown then, as one change.
+
+Examples:
+  mfctl kv watch media-api
+  mfctl kv watch -o jsonl | jq 'select(.action == \"delete\")'
+  mfctl kv watch --initial -o jsonl                      first what there is, then changes
+
+Exit codes: 2 wrong usage, 5 Consul not reachable at the start, 6 the profile names no Consul, 129/130/143 stopped")]
+pub struct Args {
+    /// Only this service's
+    #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    service: Option<String>,
+    /// Show first what there is
+    #[arg(long)]
+    initial: bool,
+    /// End after this many changes
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+}
+
+/// One change, as `mfctl kv watch` prints it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct KvEvent {
+    /// When it was seen.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// The key.
+    pub key: ConfigKey,
+    /// What was done to it.
+    pub action: Action,
+    /// The value before; null where there was none.
+    pub from: Option<String>,
+    /// The value after; null where there is none.
+    pub to: Option<String>,
+}
+
+type Known = BTreeMap<ConfigKey, ConfigEntry>;
+
+/// Runs the verb.
+///
+/// # Errors
+/// As its help says.
+pub async fn run(args: &Args, cx: &Context) -> Result<()> {
+    let site = cx.connect_config().await?;
+    let service = site.service(args.service.as_deref())?;
+    let prefix = service.map_or_else(|| format!("{}/", site.env()), |service| format!("{}/{service}/", site.env()));
+    let stop = cx.stop()?;
+    let first = site.store.list(&prefix).await?;
+    let (mut index, now) = (first.index, known(first, &site));
+    let mut left = args.count.unwrap_or(u64::MAX);
+    let mut before = if args.initial { Known::new() } else { now.clone() };
+    show(cx, &site, &before, &now, &mut left)?;
+    before = now;
+    let mut failures = 0;
+    while left > 0 {
+        let changed = tokio::select! {
+            reason = stop.wait() => return Err(crate::cli::signals::stopped(reason, "the watch was stopped")),
+            changed = site.store.changed(&prefix, index, PATIENCE) => changed,
+        };
+        match changed {
+            Ok(snapshot) => {
+                if std::mem::take(&mut failures) > 0 {
+                    cx.out().note("Consul is back");
+                }
+                index = snapshot.index;
+                let now = known(snapshot, &site);
+                show(cx, &site, &before, &now, &mut left)?;
+                before = now;
+            }
+            Err(error) => {
+                failures += 1;
+                wait(cx, error, failures, &stop).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Waits after a failure; one that trying again cannot mend ends the watch.
+async fn wait(cx: &Context, error: Error, failures: u32, stop: &crate::pipeline::stop::Stop) -> Result<()> {
+    if matches!(verdict(error.kind()), Verdict::Permanent | Verdict::Stop) {
+        return Err(error.into());
+    }
+    if failures == 1 {
+        cx.out().warn(format!("nothing is seen until Consul is back: {}", error.full()));
+    }
+    tokio::select! {
+        reason = stop.wait() => Err(crate::cli::signals::stopped(reason, "the watch was stopped")),
+        () = tokio::time::sleep(Policy::default().wait(failures)) => Ok(()),
+    }
+}
+
+fn known(snapshot: ConfigSnapshot, site: &Configured) -> Known {
+    let entries = snapshot.entries.into_iter();
+    entries.filter_map(|entry| Some((ConfigKey::of_path(&entry.key, site.env())?, entry))).collect()
+}
+
+fn show(cx: &Context, site: &Configured, before: &Known, now: &Known, left: &mut u64) -> Result<()> {
+    for (key, action) in differing(before, now) {
+        if *left == 0 {
+            break;
+        }
+        let value = |known: &Known| known.get(&key).map(|entry| shown(&entry.value));
+        cx.out().next(&KvEvent { at: site.clock.now(), action, from: value(before), to: value(now), key })?;
+        *left -= 1;
+    }
+    Ok(())
+}
+
+/// In what two moments differ. A value that was written again as it is, is no change.
+fn differing(before: &Known, now: &Known) -> Vec<(ConfigKey, Action)> {
+    let made = now.iter().filter_map(|(key, entry)| match before.get(key) {
+        None => Some((key.clone(), Action::Create)),
+        Some(other) if other.value != entry.value => Some((key.clone(), Action::Update)),
+        Some(_) => None,
+    });
+    let gone = before.keys().filter(|key| !now.contains_key(*key)).map(|key| (key.clone(), Action::Delete));
+    made.chain(gone).collect()
+}
+
+impl Render for KvEvent {
+    fn page(&self, page: &mut Page) {
+        use crate::bootstrap::fields::FieldChange;
+        let value = |text: &Option<String>| text.clone().map(serde_json::Value::from);
+        let told = FieldChange { field: self.key.to_string(), from: value(&self.from), to: value(&self.to) }.told();
+        let (sign, tone) = match self.action {
+            Action::Create => ("+", Tone::Good),
+            Action::Update => ("~", Tone::Warn),
+            Action::Delete => ("-", Tone::Bad),
+        };
+        page.toned(format!("{} {sign} {told}", humane::time(self.at)), tone);
+    }
+
+    fn names(&self) -> Option<Vec<String>> {
+        Some(vec![self.key.to_string()])
+    }
+}

@@ -1,0 +1,34 @@
+//! The one lock on changing an environment's platform and settings: `<env>/mfctl-lock/apply`.
+
+use std::time::{Duration, Instant};
+
+use super::failure::Result;
+use crate::domain::EnvName;
+use crate::ports::{ConfigLock, ConfigStore, ErrorKind};
+
+/// How long it outlives a process that died, at most twice.
+const LIFETIME: Duration = Duration::from_secs(10);
+/// How often one that another has is asked for again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Takes it in somebody's name; waits this long for another to give it back.
+///
+/// # Errors
+/// Exit 7 with who has it and since when; otherwise those of the store.
+pub async fn take(
+    store: &dyn ConfigStore,
+    env: &EnvName,
+    actor: &str,
+    patience: Duration,
+) -> Result<Box<dyn ConfigLock>> {
+    let (key, until) = (format!("{env}/mfctl-lock/apply"), Instant::now() + patience);
+    loop {
+        match store.lock(&key, actor, LIFETIME).await {
+            Ok(lock) => return Ok(lock),
+            Err(error) if error.kind() == ErrorKind::Locked && Instant::now() < until => {
+                tokio::time::sleep(AGAIN).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
