@@ -20,9 +20,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("pipeline", &["dlq", "ops", "bootstrap", "events", "ports"]),
     ("dlq", &["pipeline", "ops", "bootstrap", "events", "ports"]),
     ("ops", &["pipeline", "dlq", "bootstrap", "events", "ports"]),
-    ("bootstrap", &["pipeline", "dlq", "ops", "events", "ports"]),
+    ("bootstrap", &["pipeline", "dlq", "ops", "kv", "events", "ports"]),
+    ("kv", &["ports"]),
     ("tui", &["pipeline", "dlq", "ops", "bootstrap", "events", "ports"]),
-    ("cli", &["tui", "pipeline", "dlq", "ops", "bootstrap", "events", "backends", "settings", "ports"]),
+    ("cli", &["tui", "pipeline", "dlq", "ops", "bootstrap", "kv", "events", "backends", "settings", "ports"]),
     ("main", &["cli"]),
 ];
 

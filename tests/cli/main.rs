@@ -7,6 +7,7 @@ mod support;
 
 mod config;
 mod formats;
+mod kv;
 mod layers;
 mod licences;
 mod profiles;

@@ -62,6 +62,7 @@ fn same(name: &str, site: &Site, text: &str) {
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[time]"),
         (r"\((\d+[smhd]|in \d+[smhd])( ago)?\)", "([age])"),
         (r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", "[traceparent]"),
+        (r"\b01[0-9a-f]{10}7[0-9a-f]{19}\b", "[change]"),
         (r#"("[a-z0-9_]*(_seconds|_ms|_per_second)"): [0-9.]+"#, "$1: [number]"),
         (r#"("(offset|committed_offset|end_offset|low_offset|modified_ns|pid)"): -?\d+"#, "$1: [number]"),
         (r#"("(free_bytes|total_bytes|used_percent|files_per_second|score|attempt)"): [0-9.e-]+"#, "$1: [number]"),
@@ -132,6 +133,59 @@ fn media() {
     both("media-trace", &["media", "trace", "ASSET"]);
     both("media-get", &["media", "get", "ASSET", "--derivative", "text", "-O", "-"]);
     both("media-get-nothing", &["media", "get", "00000000-0000-5000-8000-000000000000"]);
+}
+
+#[test]
+fn settings_of_services_and_the_manifests_that_declare_them() {
+    let site = Site::new();
+    assert_eq!(site.run(["worker", "all", "--until-drained"]).code, 0);
+    let both = |name: &str, words: &[&str]| {
+        same(&format!("{name}-table"), &site, &seen(&site.run(words)));
+        let json: Vec<&str> = words.iter().copied().chain(["-o", "json"]).collect();
+        same(&format!("{name}-json"), &site, &seen(&site.run(json)));
+    };
+    let done = |words: &[&str]| {
+        let ran = site.run(words);
+        assert_eq!(ran.code, 0, "{ran}");
+    };
+    same("bootstrap-init-table", &site, &seen(&site.run(["bootstrap", "init", "platform"])));
+    let only = ["--only", "ConsulKeys", "--only", "KafkaTopic"];
+    let with = |words: &[&'static str]| -> Vec<&str> { words.iter().copied().chain(only).collect() };
+    both("bootstrap-plan", &with(&["bootstrap", "plan", "platform"]));
+    both("bootstrap-apply-dry-run", &with(&["bootstrap", "apply", "platform", "--dry-run"]));
+    both("bootstrap-apply-unconfirmed", &with(&["bootstrap", "apply", "platform"]));
+    same("bootstrap-apply-table", &site, &seen(&site.run(with(&["bootstrap", "apply", "platform", "--yes"]))));
+    both("bootstrap-apply-again", &with(&["bootstrap", "apply", "platform", "--yes"]));
+    both("bootstrap-show", &["bootstrap", "show", "platform", "--only", "ConsulKeys"]);
+
+    same("kv-put-table", &site, &seen(&site.run(["kv", "put", "player/colour", "blue", "--reason", "a look"])));
+    done(&["kv", "put", "player/colour", "red", "--reason", "another"]);
+    both("kv-put-dry-run", &["kv", "put", "player/colour", "green", "--reason", "x", "--dry-run"]);
+    both("kv-put-declared", &["kv", "put", "media-api/max_page_size", "50", "--reason", "x"]);
+    both("kv-put-secret", &["kv", "put", "player/api_token", "c2VjcmV0c2VjcmV0c2VjcmV0", "--reason", "x"]);
+    both("kv-put-no-reason", &["kv", "put", "player/colour", "green"]);
+    both("kv-get", &["kv", "get", "player/colour"]);
+    both("kv-get-nothing", &["kv", "get", "player/nothing"]);
+    both("kv-list", &["kv", "list"]);
+    both("kv-explain", &["kv", "explain", "player/colour"]);
+    both("kv-explain-declared", &["kv", "explain", "media-api/max_page_size"]);
+    both("kv-history", &["kv", "history", "player/colour"]);
+    both("kv-import", &["kv", "import", "x.yaml"]);
+    both("kv-delete-unconfirmed", &["kv", "delete", "player/colour", "--reason", "x"]);
+    same("kv-pull-table", &site, &seen(&site.run(["kv", "pull", "player"])));
+    both("kv-pull-again", &["kv", "pull", "player"]);
+    both("kv-diff-same", &["kv", "diff", "player.v1.yaml"]);
+    let pulled = std::fs::read_to_string(site.path("player.v1.yaml")).unwrap();
+    std::fs::write(site.path("player.v1.yaml"), pulled.replace("red", "white")).unwrap();
+    both("kv-diff", &["kv", "diff", "player.v1.yaml"]);
+    both("kv-push-unconfirmed", &["kv", "push", "player.v1.yaml", "--reason", "x"]);
+    both("kv-rollback-unconfirmed", &["kv", "rollback", "player/colour", "--reason", "x"]);
+
+    done(&["kv", "put", "media-api/max_page_size", "50", "--break-glass", "the database melts", "--for", "4h"]);
+    both("bootstrap-drift-glass", &with(&["bootstrap", "drift", "platform"]));
+    std::fs::remove_file(site.path("platform/base/consul-keys.yaml")).unwrap();
+    both("bootstrap-plan-orphans", &["bootstrap", "plan", "platform"]);
+    same("bootstrap-import-table", &site, &seen(&site.run(["bootstrap", "import", "found", "--only", "ConsulKeys"])));
 }
 
 #[test]

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::harness::random;
+use crate::independent::{curl, s3};
 use crate::support::stack::env;
 use crate::support::{Ran, Running, Site, eventually};
 
 const MEDIA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/media");
 
 /// A folder that `bootstrap init` wrote, with names of Vault's and Consul's that no other test has.
-fn folder(site: &Site) -> PathBuf {
+pub fn folder(site: &Site) -> PathBuf {
     let made = site.run(["bootstrap", "init", "platform"]);
     assert_eq!(made.code, 0, "{made}");
     let (dir, own) = (site.path("platform"), site.env_name().to_owned());
@@ -34,7 +35,7 @@ fn edit(path: &Path, from: &str, to: &str) {
     std::fs::write(path, text.replace(from, to)).unwrap();
 }
 
-fn add(dir: &Path, kind: &str, name: &str, spec: &str) {
+pub fn add(dir: &Path, kind: &str, name: &str, spec: &str) {
     let text = format!("apiVersion: mfctl/v1\nkind: {kind}\nmetadata:\n  name: {name}\nspec: {spec}\n");
     std::fs::write(dir.join(format!("base/{}-{}.yaml", kind, name.replace('/', "-"))), text).unwrap();
 }
@@ -200,6 +201,78 @@ fn what_changes_behind_its_back_is_seen_and_put_right() {
     let mut read = Command::new(env("STACK_CONSUL_BIN"));
     read.args(["kv", "get", &key]).env("CONSUL_HTTP_ADDR", env("STACK_CONSUL")).env("CONSUL_HTTP_TOKEN", token.trim());
     assert_eq!(Ran::of(read).stdout.trim(), "100", "the new token works");
+    settled(&site);
+}
+
+/// One of Kafka's own tools, by its class.
+fn kafka(class: &str, words: &[&str]) -> Ran {
+    let mut command = Command::new("java");
+    command.args(["-cp", &format!("{}/*", env("STACK_KAFKA_LIBS")), class, "--bootstrap-server", &env("STACK_KAFKA")]);
+    let ran = Ran::of({
+        command.args(words);
+        command
+    });
+    assert_eq!(ran.code, 0, "{class} {words:?}: {ran}");
+    ran
+}
+
+#[test]
+fn topics_buckets_and_schemas_that_other_tools_changed_are_seen_and_put_right() {
+    let site = Site::unmade();
+    let dir = folder(&site);
+    apply(&site);
+    settled(&site);
+
+    let topic = site.platform().topic("ingest.raw");
+    let of_topic = ["--entity-type", "topics", "--entity-name", &topic];
+    kafka("kafka.admin.ConfigCommand", &[&["--alter", "--add-config", "retention.ms=60000"], &of_topic[..]].concat());
+    let change = drifted(&site, "KafkaTopic", "ingest.raw", "update");
+    assert_eq!(
+        (&change["fields"][0]["field"], &change["fields"][0]["from"]),
+        (&"settings.retention.ms".into(), &"60000".into())
+    );
+    apply(&site);
+    let told = kafka("kafka.admin.ConfigCommand", &[&["--describe"], &of_topic[..]].concat()).stdout;
+    assert!(told.contains("retention.ms=2592000000"), "{told}");
+
+    // Partitions that were added are there to stay: that is said, and the manifest follows.
+    kafka("org.apache.kafka.tools.TopicCommand", &["--alter", "--topic", &topic, "--partitions", "5"]);
+    let drift = site.run(["bootstrap", "drift", "platform", "-o", "json"]);
+    let refused = &drift.json()["refused"];
+    assert!(drift.code == 4 && refused[0]["name"] == "ingest.raw", "{drift}");
+    let topics = dir.join("base/topics.yaml");
+    let text = std::fs::read_to_string(&topics).unwrap();
+    let at = text.find("name: ingest.raw\n").unwrap();
+    std::fs::write(&topics, format!("{}{}", &text[..at], text[at..].replacen("partitions: 3", "partitions: 5", 1)))
+        .unwrap();
+    settled(&site);
+    kafka("org.apache.kafka.tools.TopicCommand", &["--delete", "--topic", &site.platform().topic("mfctl.audit")]);
+    eventually("the topic to be gone", || site.run(["bootstrap", "drift", "platform"]).code == 4);
+    drifted(&site, "KafkaTopic", "mfctl.audit", "create");
+    apply(&site);
+
+    s3("DELETE", &site.platform().bucket("staging"), "?lifecycle=", &[]);
+    let change = drifted(&site, "Bucket", &site.platform().bucket("staging"), "update");
+    assert!(
+        change["fields"].as_array().unwrap().iter().any(|field| field["field"] == "expire_after_days"),
+        "{change:#}"
+    );
+    apply(&site);
+    let off = "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Status>Suspended</Status></VersioningConfiguration>";
+    s3("PUT", &site.platform().bucket("originals"), "?versioning=", &["--data-binary", off]);
+    drifted(&site, "Bucket", &site.platform().bucket("originals"), "update");
+    apply(&site);
+
+    let subject = site.platform().topic("media.ingested-value");
+    let config = format!("{}/config/{subject}", env("STACK_REGISTRY"));
+    let none = "{\"compatibility\": \"NONE\"}";
+    curl(&["-X", "PUT", "-H", "Content-Type: application/vnd.schemaregistry.v1+json", "--data", none, &config]);
+    let change = drifted(&site, "Schema", "media.ingested-value", "update");
+    assert_eq!(
+        (&change["fields"][0]["field"], &change["fields"][0]["from"]),
+        (&"compatibility".into(), &"NONE".into())
+    );
+    apply(&site);
     settled(&site);
 }
 

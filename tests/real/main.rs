@@ -54,6 +54,8 @@ mod ingest;
 mod ingest_resume;
 #[path = "../faults/kills.rs"]
 mod kills;
+#[path = "../cli/kv.rs"]
+mod kv;
 #[path = "../pipeline/media_verbs.rs"]
 mod media_verbs;
 #[path = "../support/mod.rs"]
@@ -68,7 +70,10 @@ mod instances;
 mod large;
 mod neighbours;
 mod outsiders;
+mod runbooks;
 mod secrets;
 mod smoke;
+mod throwaway;
+mod troubles;
 
 use harness::{Fixture, fails_as, random};

@@ -145,6 +145,7 @@ fn no_secret_is_in_anything_that_a_full_session_says_or_writes() {
     working(&mut watch);
     crash(&site, &mut watch);
     command_lines(&site, &mut watch);
+    manifests(&site, &mut watch);
     refused(&site, &mut watch);
     unreachable(&site, &mut watch);
     unusable(&site, &mut watch);
@@ -186,9 +187,63 @@ fn command_lines(site: &Site, watch: &mut Watch) {
 const ASKING: [&[&str]; 3] =
     [&["status", "-vvv"], &["worker", "all", "--until-drained", "--give-up-after", "3s", "-vvv"], &["audit", "-vvv"]];
 
+/// Manifests, plans and settings: what they are made with, what is made at random, and what somebody tries to write there.
+fn manifests(site: &Site, watch: &mut Watch) {
+    watch.over("Consul's token", &env("STACK_CONSUL_TOKEN"));
+    watch.over("Vault's token", &env("STACK_VAULT_TOKEN"));
+    let own = site.env_name();
+    let dir = crate::bootstrap::folder(site);
+    crate::bootstrap::add(
+        &dir,
+        "VaultSecret",
+        &format!("{own}-kv/media/generated"),
+        "{fields: {key: {random: {bytes: 32}}}}",
+    );
+    let session = |watch: &mut Watch, words: &[&str], code: i32| {
+        let ran = site.run(words);
+        watch.hear(&words.join(" "), &ran);
+        assert_eq!(ran.code, code, "{words:?}: {ran}");
+    };
+    session(watch, &["bootstrap", "plan", "platform", "--out", "plan.json", "-vvv"], 0);
+    session(watch, &["bootstrap", "apply", "plan.json", "--yes", "-vvv"], 0);
+    // What was made at random is known from now on.
+    let read = |path: &str, field: &str| {
+        let mut command = std::process::Command::new(env("STACK_VAULT_BIN"));
+        command.args(["kv", "get", &format!("-mount={own}-kv"), &format!("-field={field}"), path]);
+        command.env("BAO_ADDR", env("STACK_VAULT")).env("BAO_TOKEN", env("STACK_VAULT_TOKEN"));
+        let ran = Ran::of(command);
+        assert_eq!(ran.code, 0, "{ran}");
+        ran.stdout.trim().to_owned()
+    };
+    watch.over("a generated secret", &read("media/generated", "key"));
+    watch.over("a generated token of Consul's", &read("media/consul", "token"));
+    session(watch, &["bootstrap", "drift", "platform", "-vvv"], 0);
+    session(watch, &["bootstrap", "show", "platform", "-o", "json", "-vvv"], 0);
+    let (token, secret) = (format!("ConsulToken/{own}-worker"), format!("VaultSecret/{own}-kv/media/generated"));
+    session(watch, &["bootstrap", "import", "found", "--only", &token, "--only", &secret, "-vvv"], 0);
+    session(watch, &["kv", "put", "svc/a", "1", "--reason", "x", "-vvv"], 0);
+    session(watch, &["kv", "list", "-o", "json", "-vvv"], 0);
+    session(watch, &["kv", "history", "-vvv"], 0);
+
+    let planted = watch.plant("a secret that somebody tries to write into Consul");
+    session(watch, &["kv", "put", "svc/db_password", &planted, "--reason", "x", "-vvv"], 8);
+    let wrong = dir.join("base/wrong.yaml");
+    let text = "apiVersion: mfctl/v1\nkind: ConsulKeys\nmetadata: {name: svc}\nspec: {keys: {db_password: SECRET}}\n";
+    std::fs::write(&wrong, text.replace("SECRET", &planted)).unwrap();
+    session(watch, &["bootstrap", "plan", "platform", "-vvv"], 6);
+    session(watch, &["kv", "push", "platform/base/wrong.yaml", "--reason", "x", "--yes", "-vvv"], 6);
+    std::fs::remove_file(wrong).unwrap();
+
+    let kept = site.home().join("secrets/vault");
+    let before = std::fs::read(&kept).unwrap();
+    std::fs::write(&kept, watch.plant("a wrong token of Vault's")).unwrap();
+    session(watch, &["bootstrap", "plan", "platform", "-vvv"], 6);
+    std::fs::write(&kept, before).unwrap();
+}
+
 /// Each server is given a wrong password, key or token.
 fn refused(site: &Site, watch: &mut Watch) {
-    for name in ["kafka", "s3", "database", "jwt"] {
+    for name in ["kafka", "s3", "database", "jwt", "consul"] {
         let wrong = watch.plant(&format!("a wrong secret of {name}"));
         let secret = site.home().join("secrets").join(name);
         let before = std::fs::read(&secret).unwrap_or_default();
@@ -205,7 +260,7 @@ fn refused(site: &Site, watch: &mut Watch) {
         for words in asked {
             let ran = site.run(words);
             watch.hear(&format!("{} refused by {name}", words.join(" ")), &ran);
-            let asks_it = name != "database" || words[0] == "bootstrap";
+            let asks_it = !matches!(name, "database" | "consul") || words[0] == "bootstrap";
             assert!(!asks_it || ran.code != 0, "{words:?} with a wrong secret of {name}: {ran}");
         }
         restore(site, &profile);

@@ -1,0 +1,316 @@
+//! Settings of services, changed by hand: nothing is lost, nothing is changed behind a manifest's back, and every value that
+//! there was can be brought back. On the embedded profile, and with the tests of the real servers on Consul.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::support::{Ran, Site, eventually};
+
+fn site() -> Site {
+    let site = Site::new();
+    if site.on_stack.is_none() {
+        // Makes the data folder.
+        site.json(["worker", "all", "--until-drained"], &[0]);
+    }
+    site
+}
+
+fn put(site: &Site, key: &str, value: &str) -> Value {
+    site.json(["kv", "put", key, value, "--reason", "a test"], &[0])
+}
+
+#[track_caller]
+fn is(site: &Site, key: &str, value: &str) {
+    let ran = site.run(["kv", "get", key]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, format!("{value}\n").as_str()), "{ran}");
+}
+
+fn history(site: &Site, of: &str) -> Vec<Value> {
+    site.json(["kv", "history", of, "--limit", "1000"], &[0])["changes"].as_array().unwrap().clone()
+}
+
+#[test]
+fn a_setting_is_changed_with_a_reason_and_brought_back() {
+    let site = site();
+    let made = put(&site, "media-api/page_size", "100");
+    assert_eq!(
+        (&made["changes"][0]["action"], &made["changes"][0]["from"]),
+        (&"create".into(), &Value::Null),
+        "{made:#}"
+    );
+    put(&site, "media-api/page_size", "200");
+    is(&site, "media-api/page_size", "200");
+    is(&site, &format!("{}/media-api/page_size", site.env_name()), "200");
+    let same = put(&site, "media-api/page_size", "200");
+    assert_eq!((&same["changes"], &same["unchanged"]), (&Value::Array(vec![]), &1.into()), "{same:#}");
+
+    let changes = history(&site, "media-api/page_size");
+    assert_eq!(changes.len(), 2, "{changes:#?}");
+    assert_eq!((&changes[0]["before"], &changes[0]["reason"]), (&"100".into(), &"a test".into()), "{changes:#?}");
+    assert!(changes[0]["actor"].as_str().unwrap().contains("operator"), "{changes:#?}");
+
+    site.json(["kv", "rollback", "media-api/page_size", "--reason", "worse", "--yes"], &[0]);
+    is(&site, "media-api/page_size", "100");
+    site.json(["kv", "delete", "media-api/page_size", "--reason", "over", "--yes"], &[0]);
+    assert_eq!(site.run(["kv", "get", "media-api/page_size"]).code, 6);
+    site.json(["kv", "rollback", "media-api/page_size", "--reason", "not over", "--yes"], &[0]);
+    is(&site, "media-api/page_size", "100");
+    let to = changes[0]["id"].as_str().unwrap();
+    site.json(["kv", "rollback", "media-api/page_size", "--to", to, "--reason", "x", "--yes"], &[0]);
+    is(&site, "media-api/page_size", "100");
+
+    let explained = site.json(["kv", "explain", "media-api/page_size"], &[0]);
+    assert_eq!((&explained["value"], &explained["changes"]), (&"100".into(), &5.into()), "{explained:#}");
+    assert_eq!(explained["last_change"]["verb"], "kv rollback", "{explained:#}");
+    let names = site.run(["kv", "list", "media-api", "-o", "name"]);
+    assert_eq!(names.stdout, "media-api/page_size\n", "{names}");
+}
+
+#[test]
+fn what_must_not_be_written_is_refused_and_says_why() {
+    let site = site();
+    put(&site, "svc/a", "1");
+    let code = |words: &[&str]| {
+        let ran = site.run(words);
+        (ran.code, ran)
+    };
+    for key in ["svc", "Svc/a", "svc/a-b", "mfctl-lock/apply", "svc/a/b/c", "/a"] {
+        let (exit, ran) = code(&["kv", "put", key, "1", "--reason", "x"]);
+        assert_eq!(exit, 2, "{key}: {ran}");
+    }
+    let (exit, ran) = code(&["kv", "put", "other/svc/a", "1", "--reason", "x"]);
+    assert!(exit == 8 && ran.stderr.contains("environment other"), "{ran}");
+    let (exit, ran) = code(&["kv", "put", "svc/a", "2"]);
+    assert!(exit == 2 && ran.stderr.contains("--reason"), "{ran}");
+    let (exit, ran) = code(&["kv", "put", "svc/a", "2", "--reason", "x", "--if-version", "999999999"]);
+    assert_eq!(exit, 7, "{ran}");
+    let (exit, ran) = code(&["kv", "put", "svc/a", "2", "--reason", "x", "--if-version", "0"]);
+    assert_eq!(exit, 7, "{ran}");
+    let (exit, ran) = code(&["kv", "delete", "svc/a", "--reason", "x"]);
+    assert!(exit == 8 && ran.stderr.contains("--yes"), "{ran}");
+
+    let (exit, ran) = code(&["kv", "put", "svc/db_password", "hunter2hunter2", "--reason", "x"]);
+    assert!(exit == 8 && ran.stderr.contains("Vault") && !ran.stderr.contains("hunter2"), "{ran}");
+    let allowed = ["kv", "put", "svc/db_password", "placeholder", "--reason", "x", "--allow-secret-like", "is none"];
+    site.json(allowed, &[0]);
+    assert_eq!(history(&site, "svc/db_password")[0]["secret_like"], "is none");
+
+    for (verb, meant) in [("import", "kv push"), ("export", "kv pull")] {
+        let (exit, ran) = code(&["kv", verb, "x.yaml"]);
+        assert!(exit == 2 && ran.stderr.contains(meant) && ran.stderr.contains("bootstrap import"), "{ran}");
+    }
+    let dry = site.json(["kv", "put", "svc/a", "9", "--reason", "x", "--dry-run"], &[0]);
+    assert_eq!((&dry["dry_run"], &dry["changes"][0]["to"]), (&true.into(), &"9".into()), "{dry:#}");
+    is(&site, "svc/a", "1");
+}
+
+fn declare(site: &Site, value: &str) {
+    let base = site.path("platform/base");
+    std::fs::create_dir_all(&base).unwrap();
+    let text =
+        format!("apiVersion: mfctl/v1\nkind: ConsulKeys\nmetadata:\n  name: svc\nspec:\n  keys:\n    size: {value}\n");
+    std::fs::write(base.join("keys.yaml"), text).unwrap();
+}
+
+#[test]
+fn a_key_that_a_manifest_declares_is_changed_there_or_by_breaking_the_glass_for_a_while() {
+    let site = site();
+    declare(&site, "100");
+    let drift = |site: &Site, code: i32| site.json(["bootstrap", "drift", "platform"], &[code]);
+    site.json(["bootstrap", "apply", "platform", "--yes"], &[0]);
+    put(&site, "svc/other", "x");
+    let refused = site.run(["kv", "put", "svc/size", "50", "--reason", "x"]);
+    assert!(refused.code == 8 && refused.stderr.contains("base/keys.yaml:7"), "{refused}");
+    assert_eq!(site.json(["kv", "explain", "svc/size"], &[0])["declared_at"], "base/keys.yaml:7");
+    drift(&site, 0);
+
+    // For four hours it is an exception that everybody sees and nobody undoes.
+    let broken = ["kv", "put", "svc/size", "50", "--break-glass", "the database melts", "--for", "4h"];
+    site.json(broken, &[0]);
+    let seen = drift(&site, 0);
+    assert_eq!(seen["broken_glass"][0]["key"], "svc/size", "{seen:#}");
+    assert_eq!(seen["broken_glass"][0]["overdue"], false, "{seen:#}");
+    let left = site.json(["bootstrap", "apply", "platform", "--yes"], &[0]);
+    assert_eq!(left["changes"], Value::Array(vec![]), "{left:#}");
+    is(&site, "svc/size", "50");
+
+    // Then it is drift, named first, and goes back.
+    site.json(["kv", "put", "svc/size", "55", "--break-glass", "a moment more", "--for", "1s"], &[0]);
+    eventually("the time to be over", || site.run(["bootstrap", "drift", "platform"]).code == 4);
+    let seen = drift(&site, 4);
+    assert_eq!(seen["broken_glass"][0]["overdue"], true, "{seen:#}");
+    let told = site.run(["bootstrap", "drift", "platform"]).stdout;
+    assert!(told.starts_with("! svc/size was to be back by"), "{told}");
+    site.json(["bootstrap", "apply", "platform", "--yes"], &[0]);
+    is(&site, "svc/size", "100");
+    assert_eq!(drift(&site, 0)["broken_glass"], Value::Array(vec![]));
+
+    // Or the manifest follows, and there is no exception any more.
+    let again = ["kv", "put", "svc/size", "60", "--break-glass", "again", "--for", "1h"];
+    site.json(again, &[0]);
+    declare(&site, "60");
+    site.json(["bootstrap", "apply", "platform", "--yes"], &[0]);
+    let settled = drift(&site, 0);
+    assert_eq!(settled["broken_glass"], Value::Array(vec![]), "{settled:#}");
+    let verbs: Vec<Value> = history(&site, "svc/size").into_iter().map(|change| change["verb"].clone()).collect();
+    assert_eq!(verbs, ["kv put", "bootstrap apply", "kv put", "kv put", "bootstrap apply"]);
+}
+
+/// A file of this many settings, all with this value.
+fn file(site: &Site, name: &str, count: usize, value: &str) {
+    let keys: String = (0..count).map(|n| format!("    k{n}: {value}\n")).collect();
+    let text = format!("apiVersion: mfctl/v1\nkind: ConsulKeys\nmetadata:\n  name: many\nspec:\n  keys:\n{keys}");
+    std::fs::write(site.path(name), text).unwrap();
+}
+
+#[test]
+fn what_is_pulled_can_be_pushed_and_no_file_is_written_over() {
+    let site = site();
+    for (key, value) in [("svc/a", "1"), ("svc/text", "two\n lines\n"), ("svc/odd", "- {x: y} # z"), ("svc/none", "")] {
+        put(&site, key, value);
+    }
+    let pulled = site.json(["kv", "pull", "svc"], &[0]);
+    assert_eq!((&pulled["file"], &pulled["settings"]), (&"./svc.v1.yaml".into(), &4.into()), "{pulled:#}");
+    assert_eq!(site.json(["kv", "pull", "svc"], &[0])["written"], false);
+    assert_eq!(site.run(["kv", "diff", "svc.v1.yaml"]).code, 0);
+
+    put(&site, "svc/a", "2");
+    put(&site, "svc/new", "3");
+    let differs = site.json(["kv", "diff", "svc.v1.yaml"], &[4]);
+    assert_eq!(differs["changes"].as_array().unwrap().len(), 1, "{differs:#}");
+    let differs = site.json(["kv", "diff", "svc.v1.yaml", "--delete"], &[4]);
+    assert_eq!(differs["changes"].as_array().unwrap().len(), 2, "{differs:#}");
+    assert_eq!(site.json(["kv", "pull", "svc"], &[0])["file"], "./svc.v2.yaml");
+
+    let asked = site.run(["kv", "push", "svc.v1.yaml", "--reason", "back"]);
+    assert!(asked.code == 8 && asked.stderr.contains("update svc/a"), "{asked}");
+    site.json(["kv", "push", "svc.v1.yaml", "--reason", "back", "--delete", "--yes"], &[0]);
+    is(&site, "svc/a", "1");
+    assert_eq!(site.run(["kv", "get", "svc/new"]).code, 6);
+    assert_eq!(site.run(["kv", "diff", "svc.v1.yaml", "--delete"]).code, 0);
+
+    std::fs::write(site.path("wrong.yaml"), "apiVersion: mfctl/v1\nkind: ConsulKeys\nmetadata: {name: s}\nspec: 7\n")
+        .unwrap();
+    let wrong = site.run(["kv", "push", "wrong.yaml", "--reason", "x", "--yes"]);
+    assert!(wrong.code == 6 && wrong.stderr.contains("wrong.yaml:4"), "{wrong}");
+}
+
+#[test]
+fn a_push_of_many_keys_that_is_killed_is_gone_on_with() {
+    let site = site();
+    file(&site, "one.yaml", 100, "one");
+    let pushed = site.json(["kv", "push", "one.yaml", "--reason", "first", "--yes"], &[0]);
+    assert_eq!(pushed["changes"].as_array().unwrap().len(), 100, "{pushed:#}");
+
+    file(&site, "two.yaml", 100, "two");
+    let killed = Ran::of(site.failing("push_part:2", ["kv", "push", "two.yaml", "--reason", "second", "--yes"]));
+    assert!(killed.code < 0, "{killed}");
+    let is_two = |site: &Site| {
+        let settings = site.json(["kv", "list", "many"], &[0])["settings"].as_array().unwrap().clone();
+        settings.iter().filter(|setting| setting["value"] == "two").count()
+    };
+    assert_eq!(is_two(&site), 62, "two transactions of 31 keys");
+    // The lock of who died frees itself.
+    file(&site, "three.yaml", 100, "three");
+    let words = ["kv", "push", "three.yaml", "--reason", "third", "--yes", "--lock-wait", "60s"];
+    let blocked = site.run(words);
+    assert!(blocked.code == 7 && blocked.stderr.contains("38 keys"), "{blocked}");
+    let batch = blocked.stderr.split("--resume ").nth(1).unwrap().split('`').next().unwrap();
+    let resumed = site.json(["kv", "push", "--resume", batch, "--yes"], &[0]);
+    assert_eq!(resumed["changes"].as_array().unwrap().len(), 38, "{resumed:#}");
+    assert_eq!(is_two(&site), 100);
+    let second: Vec<Value> = history(&site, "many").into_iter().filter(|change| change["reason"] == "second").collect();
+    assert_eq!(second.len(), 100, "each key was changed once");
+    assert!(second.iter().all(|change| change["batch"] == batch && change["before"] == "one"), "{second:#?}");
+
+    // What was changed together goes back together.
+    site.json(["kv", "rollback", "--batch", batch, "--reason", "no", "--yes"], &[0]);
+    assert_eq!(is_two(&site), 0);
+    assert_eq!(site.run(["kv", "diff", "one.yaml"]).code, 0);
+
+    // One that is given up leaves what it had made; what was never whole never was.
+    let killed = Ran::of(site.failing("push_written", ["kv", "push", "two.yaml", "--reason", "x", "--yes"]));
+    assert!(killed.code < 0, "{killed}");
+    let blocked = site.run(["kv", "push", "three.yaml", "--reason", "third", "--yes", "--lock-wait", "60s"]);
+    let batch = blocked.stderr.split("--abandon ").nth(1).unwrap().split('`').next().unwrap();
+    site.json(["kv", "push", "--abandon", batch, "--yes"], &[0]);
+    assert_eq!(is_two(&site), 0);
+    site.json(["kv", "push", "three.yaml", "--reason", "third", "--yes"], &[0]);
+    assert_eq!(site.run(["kv", "diff", "three.yaml"]).code, 0);
+}
+
+/// An editor that does this with its file, `$1`.
+fn editor(site: &mut Site, does: &str) {
+    let path = site.path("editor");
+    std::fs::write(&path, format!("#!/bin/sh\n{does}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    site.set("EDITOR", path.display());
+}
+
+#[test]
+fn a_value_is_edited_in_a_file_that_nobody_else_reads_and_that_is_gone_whatever_happens() {
+    let mut site = site();
+    put(&site, "svc/banner", "old");
+    let run = site.path("runtime");
+    std::fs::create_dir(&run).unwrap();
+    site.set("XDG_RUNTIME_DIR", run.display());
+    let left = |run: &std::path::Path| std::fs::read_dir(run.join("mfctl")).map_or(0, Iterator::count);
+
+    editor(&mut site, "stat -c %a \"$1\" >\"$HOME/mode\"; cat \"$1\" >\"$HOME/seen\"; printf 'new\\n' >\"$1\"");
+    site.json(["kv", "edit", "svc/banner", "--reason", "wording"], &[0]);
+    is(&site, "svc/banner", "new");
+    assert_eq!(site.run(["kv", "get", "svc/banner", "--raw"]).stdout, "new", "it had no line's end before");
+    assert_eq!(std::fs::read_to_string(site.home().join("mode")).unwrap().trim(), "600");
+    assert_eq!(std::fs::read_to_string(site.home().join("seen")).unwrap(), "old");
+    assert_eq!(left(&run), 0);
+
+    editor(&mut site, "exit 3");
+    let failed = site.run(["kv", "edit", "svc/banner", "--reason", "x"]);
+    assert!(failed.code == 6 && failed.stderr.contains("editor"), "{failed}");
+    is(&site, "svc/banner", "new");
+
+    // Somebody else is faster.
+    let faster = format!(
+        "env -u EDITOR {} kv put svc/banner theirs --reason faster >/dev/null || exit 9; printf mine >\"$1\"",
+        env!("CARGO_BIN_EXE_mfctl")
+    );
+    editor(&mut site, &faster);
+    let slower = site.run(["kv", "edit", "svc/banner", "--reason", "x"]);
+    assert!(slower.code == 7 && slower.stderr.contains("mine"), "{slower}");
+    is(&site, "svc/banner", "theirs");
+
+    // Killed while the editor is open.
+    editor(&mut site, "touch \"$HOME/open\"; while [ -e \"$1\" ]; do sleep 0.05; done");
+    let mut editing = site.command(["kv", "edit", "svc/banner", "--reason", "x"]).spawn().unwrap();
+    eventually("the editor to open", || site.home().join("open").exists());
+    assert_eq!(left(&run), 1);
+    editing.kill().unwrap();
+    editing.wait().unwrap();
+    eventually("the file to go", || left(&run) == 0);
+    is(&site, "svc/banner", "theirs");
+}
+
+#[test]
+fn who_watches_sees_each_change_once() {
+    let site = site();
+    put(&site, "svc/a", "1");
+    let mut command = site.command(["kv", "watch", "svc", "--initial", "--count", "4", "-o", "jsonl"]);
+    let mut watch = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    let first = next();
+    assert_eq!((&first["action"], &first["to"]), (&"create".into(), &"1".into()), "{first:#}");
+    put(&site, "svc/a", "2");
+    let second = next();
+    assert_eq!((&second["action"], &second["from"], &second["to"]), (&"update".into(), &"1".into(), &"2".into()));
+    put(&site, "other/a", "not of the service");
+    put(&site, "svc/b", "3");
+    assert_eq!(next()["key"], "svc/b");
+    site.json(["kv", "delete", "svc/a", "--reason", "x", "--yes"], &[0]);
+    let last = next();
+    assert_eq!((&last["action"], &last["from"], &last["to"]), (&"delete".into(), &"2".into(), &Value::Null));
+    assert!(watch.wait().unwrap().success());
+}

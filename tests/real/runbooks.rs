@@ -1,0 +1,88 @@
+//! The runbooks of `bootstrap` and `kv`, run from the documents: every command in them, in order, as it is written.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::stack::env;
+use crate::support::{Ran, Site, eventually};
+use crate::throwaway::{ConsulServer, VaultServer, edit, settings, with_vault};
+
+/// The commands of a document: its `sh` blocks, in order.
+fn commands(document: &str) -> String {
+    let (mut script, mut inside) = (String::new(), false);
+    for line in document.lines() {
+        match line.trim() {
+            "```sh" => inside = true,
+            "```" => inside = false,
+            line if inside => {
+                script.push_str(line);
+                script.push('\n');
+            }
+            _ => {}
+        }
+    }
+    script
+}
+
+#[track_caller]
+fn follow(site: &Site, document: &str) -> Ran {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbooks").join(document);
+    let script = commands(&std::fs::read_to_string(&path).unwrap());
+    assert!(script.lines().count() > 2, "{document} has no commands");
+    let bin = site.path("bin");
+    if !bin.exists() {
+        std::fs::create_dir(&bin).unwrap();
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_mfctl"), bin.join("mfctl")).unwrap();
+    }
+    // As a person would have it: the same home, folder and variables as every other command of the site.
+    let like = site.command(["status"]);
+    let mut shell = Command::new("sh");
+    shell.args(["-eux", "-c", &script]).env_clear().current_dir(like.get_current_dir().unwrap());
+    shell.envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.env("PATH", format!("{}:/usr/bin:/bin", bin.display()));
+    let ran = Ran::of(shell);
+    assert_eq!(ran.code, 0, "{document}: {ran}");
+    ran
+}
+
+#[test]
+fn an_environment_is_brought_up_and_its_glass_is_broken_and_mended() {
+    let site = Site::unmade();
+    // Servers that are empty, as the document has it.
+    let vault = VaultServer::start(&site);
+    let mut consul = ConsulServer::new("only", 1, None);
+    consul.acl = true;
+    consul.start(&site);
+    eventually("a leader", || consul.has_leader());
+    std::fs::write(site.home().join("secrets/vault"), &vault.token).unwrap();
+    let login = format!("token = \"file:{}\"\n", site.home().join("secrets/vault").display());
+    with_vault(&site, &vault.url, &login);
+    vault.ask("sys/mounts/secret", "{\"type\":\"kv\",\"options\":{\"version\":\"2\"}}");
+    edit(&settings(&site), &env("STACK_CONSUL"), &consul.url());
+    let file = format!("file:{}", site.home().join("secrets/consul").display());
+    edit(&settings(&site), &file, "vault:consul/management#token");
+    site.json(["bootstrap", "init-consul-acl", "--yes"], &[0]);
+    let ran = follow(&site, "bring-up.md");
+    assert!(ran.stdout.contains("nothing to do"), "{ran}");
+    let ran = follow(&site, "break-glass.md");
+    assert!(ran.stdout.contains("! media-api/max_page_size by hand until"), "{ran}");
+    assert!(ran.stdout.contains("INC-7") && ran.stdout.contains("INC-8 is over"), "{ran}");
+}
+
+#[test]
+fn an_environment_that_others_made_is_adopted() {
+    let site = Site::unmade();
+    let consul = |key: &str, value: &str| {
+        let mut command = Command::new(env("STACK_CONSUL_BIN"));
+        command.args(["kv", "put", &format!("{}/{key}", site.env_name()), value]);
+        command.env("CONSUL_HTTP_ADDR", env("STACK_CONSUL")).env("CONSUL_HTTP_TOKEN", env("STACK_CONSUL_TOKEN"));
+        let ran = Ran::of(command);
+        assert_eq!(ran.code, 0, "{ran}");
+    };
+    consul("player/colour", "blue");
+    consul("player/volume", "11");
+    let ran = follow(&site, "adopt.md");
+    assert!(ran.stdout.contains("nothing to do"), "{ran}");
+    let refused = site.run(["kv", "put", "player/colour", "red", "--reason", "x"]);
+    assert!(refused.code == 8 && refused.stderr.contains("base/consul-keys.yaml:"), "{refused}");
+}

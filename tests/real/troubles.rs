@@ -1,0 +1,222 @@
+//! Consul and Vault in trouble, on servers of the test's own: nothing is removed, nothing dies, the state has a name, and all
+//! goes on by itself.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::support::stack::env;
+use crate::support::{Ran, Running, Site, eventually};
+use crate::throwaway::{ConsulServer, VaultServer, edit, settings, with_vault};
+
+/// With the topic that keeps the record of it.
+const KEYS: [&str; 3] = ["bootstrap", "apply", "platform"];
+const VAULT: [&str; 8] =
+    ["--only", "VaultMount", "--only", "VaultPolicy", "--only", "VaultAppRole", "--only", "KafkaTopic/mfctl.audit"];
+
+#[test]
+fn a_consul_without_a_leader_is_an_outage_and_not_an_empty_store() {
+    let site = Site::unmade();
+    let mut first = ConsulServer::new("first", 2, None);
+    let mut second = ConsulServer::new("second", 2, Some(&first));
+    first.join = Some(second.serf);
+    first.start(&site);
+    second.start(&site);
+    eventually("a leader", || first.has_leader());
+    edit(&settings(&site), &env("STACK_CONSUL"), &first.url());
+    assert_eq!(site.run(["bootstrap", "init", "platform"]).code, 0);
+    let only = ["--only", "ConsulKeys", "--only", "KafkaTopic/mfctl.audit", "--yes"];
+    let made = site.run(KEYS.iter().chain(&only));
+    assert_eq!(made.code, 0, "{made}");
+    let mut watching = site.command(["kv", "watch", "--initial", "--count", "3", "-o", "jsonl"]);
+    let mut watch = watching.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(watch.stderr.take().unwrap()).lines();
+    let mut seen = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(seen.by_ref().take(2).count(), 2, "what there is");
+
+    second.kill();
+    eventually("the leader to be gone", || site.run(["kv", "get", "media-api/max_page_size"]).code == 5);
+    for words in [
+        &["bootstrap", "plan", "platform", "--only", "ConsulKeys", "--prune"][..],
+        &["bootstrap", "apply", "platform", "--only", "ConsulKeys", "--prune", "--yes"],
+        &["bootstrap", "drift", "platform", "--only", "ConsulKeys"],
+        &["kv", "list"],
+        &["kv", "put", "media-api/max_page_size", "1", "--break-glass", "x", "--for", "1h"],
+    ] {
+        let ran = site.run(words);
+        assert!(ran.code == 5 && ran.stderr.contains("Consul has no leader"), "{words:?}: {ran}");
+        assert!(!ran.stdout.contains("delete"), "{words:?}: {ran}");
+    }
+    let waits = said.by_ref().map_while(Result::ok).find(|line| line.contains("nothing is seen until Consul is back"));
+    assert!(waits.is_some(), "the watch says that it waits");
+
+    second.start(&site);
+    eventually("a leader again", || site.run(["kv", "get", "media-api/max_page_size"]).code == 0);
+    let drift = site.run(["bootstrap", "drift", "platform", "--only", "ConsulKeys"]);
+    assert_eq!(drift.code, 0, "{drift}");
+    site.json(["kv", "put", "svc/a", "1", "--reason", "x"], &[0]);
+    let seen = seen.next().unwrap();
+    assert!(watch.wait().unwrap().success() && seen.contains("svc/a"), "{seen}");
+}
+
+#[test]
+fn a_consul_that_began_anew_is_filled_again_and_nothing_is_removed_for_it() {
+    let site = Site::unmade();
+    let mut consul = ConsulServer::new("only", 1, None);
+    consul.start(&site);
+    eventually("a leader", || consul.has_leader());
+    edit(&settings(&site), &env("STACK_CONSUL"), &consul.url());
+    assert_eq!(site.run(["bootstrap", "init", "platform"]).code, 0);
+    let only = ["--only", "ConsulKeys", "--only", "KafkaTopic"];
+    let made = site.run(KEYS.iter().chain(&only).chain(&["--yes"]));
+    assert_eq!(made.code, 0, "{made}");
+    let mut watching = site.command(["kv", "watch", "--initial", "--count", "6", "-o", "jsonl"]);
+    let mut watch = watching.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut seen = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&seen.next().unwrap().unwrap()).unwrap()["action"].clone();
+    assert_eq!([next(), next()], ["create", "create"], "what there is");
+
+    consul.kill();
+    std::fs::remove_dir_all(site.path("only")).unwrap();
+    consul.start(&site);
+    eventually("a leader", || consul.has_leader());
+    // Its index goes backwards, which is no end of watching.
+    assert_eq!([next(), next()], ["delete", "delete"]);
+    let plan = ["bootstrap", "plan", "platform", "--prune", "-o", "json"];
+    let plan = site.run(plan.iter().chain(&only));
+    let planned = plan.json();
+    let actions: Vec<&Value> = planned["changes"].as_array().unwrap().iter().map(|change| &change["action"]).collect();
+    assert_eq!(actions, ["create"], "only the keys are missing: {plan}");
+    let again = site.run(KEYS.iter().chain(&only).chain(&["--yes", "--prune"]));
+    assert_eq!(again.code, 0, "{again}");
+    let drift = site.run(["bootstrap", "drift", "platform"].iter().chain(&only));
+    assert_eq!(drift.code, 0, "{drift}");
+    assert_eq!([next(), next()], ["create", "create"]);
+    assert!(watch.wait().unwrap().success());
+}
+
+#[test]
+fn a_sealed_vault_and_a_token_at_its_end_have_a_name_and_pass() {
+    let site = Site::unmade();
+    let vault = VaultServer::start(&site);
+    edit(&settings(&site), &env("STACK_VAULT"), &vault.url);
+    let secret = site.home().join("secrets/vault");
+    std::fs::write(&secret, &vault.token).unwrap();
+    assert_eq!(site.run(["bootstrap", "init", "platform"]).code, 0);
+    let only = VAULT;
+    let made = site.run(KEYS.iter().chain(&only).chain(&["--yes"]));
+    assert_eq!(made.code, 0, "{made}");
+    let plan = || site.run(["bootstrap", "plan", "platform", "--prune"].iter().chain(&only));
+    assert_eq!(plan().code, 0);
+
+    vault.ask("sys/seal", "");
+    let sealed = plan();
+    assert!(sealed.code == 5 && sealed.stderr.contains("sealed"), "{sealed}");
+    let apply = site.run(KEYS.iter().chain(&only).chain(&["--yes", "--prune"]));
+    assert!(apply.code == 5 && !apply.stdout.contains("deleted"), "{apply}");
+    vault.unseal();
+    assert_eq!(plan().code, 0, "it goes on by itself");
+
+    // A token that cannot be renewed any more.
+    let short = vault.ask("auth/token/create", "{\"ttl\":\"2s\",\"explicit_max_ttl\":\"2s\",\"policies\":[\"root\"]}");
+    std::fs::write(&secret, short["auth"]["client_token"].as_str().unwrap()).unwrap();
+    eventually("the token to end", || plan().code == 6);
+    let ended = plan();
+    assert!(ended.stderr.contains("profile.stack.vault"), "{ended}");
+    std::fs::write(&secret, &vault.token).unwrap();
+    assert_eq!(plan().code, 0);
+}
+
+#[test]
+fn a_new_vault_is_handed_over_to_its_key_holders_and_to_a_role() {
+    let site = Site::unmade();
+    let (url, _process) = VaultServer::never_initialised(&site);
+    with_vault(&site, &url, "");
+    let asked = site.run(["bootstrap", "init-vault", "handover", "--plain-shares"]);
+    assert!(asked.code == 8 && asked.stderr.contains("--yes"), "{asked}");
+    let unclear = site.run(["bootstrap", "init-vault", "handover", "--yes"]);
+    assert!(unclear.code == 2 && unclear.stderr.contains("--pgp-key"), "{unclear}");
+    let plain = ["bootstrap", "init-vault", "handover", "--plain-shares", "--shares", "3", "--threshold", "2", "--yes"];
+    let made = site.run(plain);
+    assert!(made.code == 0 && made.stdout.contains("root token is revoked"), "{made}");
+    let mut names: Vec<String> = Vec::new();
+    for entry in std::fs::read_dir(site.path("handover")).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
+        let text = std::fs::read_to_string(entry.path()).unwrap();
+        assert!(!made.stdout.contains(&text) && !made.stderr.contains(&text), "{entry:?} is printed");
+        names.push(entry.file_name().into_string().unwrap());
+    }
+    names.sort();
+    assert_eq!(names, ["1.share", "2.share", "3.share", "role-id", "wrapped-secret-id"]);
+    let again = site.run(["bootstrap", "init-vault", "other", "--plain-shares", "--yes"]);
+    assert!(again.code == 7 && !site.path("other").exists(), "{again}");
+
+    // The role goes on.
+    let at = |name: &str| format!("\"file:{}\"", site.path("handover").join(name).display());
+    let login = format!("role_id = {}\nwrapped_secret_id = {}\n", at("role-id"), at("wrapped-secret-id"));
+    with_vault(&site, &url, &login);
+    assert_eq!(site.run(["bootstrap", "init", "platform"]).code, 0);
+    let made = site.run(KEYS.iter().chain(&VAULT).chain(&["--yes"]));
+    assert_eq!(made.code, 0, "{made}");
+}
+
+#[test]
+fn shares_for_pgp_keys_come_encrypted_and_a_protected_vault_gives_none_away() {
+    let site = Site::unmade();
+    let (url, _process) = VaultServer::never_initialised(&site);
+    with_vault(&site, &url, "");
+    edit(&settings(&site), "[profile.stack]\n", "[profile.stack]\nprotected = true\n");
+    let env_name = site.env_name();
+    let plain = site.run(["bootstrap", "init-vault", "handover", "--plain-shares", "--yes", "--confirm", env_name]);
+    assert!(plain.code == 8 && plain.stderr.contains("protected"), "{plain}");
+
+    std::fs::write(site.path("holder.asc"), include_str!("fixtures/holder.asc")).unwrap();
+    let words = ["bootstrap", "init-vault", "handover", "--pgp-key", "holder.asc", "--threshold", "1", "--yes"];
+    let mut command = site.command(words);
+    command.args(["--confirm", env_name]);
+    let running = Running::logged(command, &site.path("init.log"));
+    let said = || std::fs::read_to_string(site.path("init.log")).unwrap_or_default();
+    eventually("it to wait for the key's holder", || said().contains("waiting for the key's holders"));
+    let share = std::fs::read_to_string(site.path("handover/1.share.pgp.base64")).unwrap();
+    // A PGP message begins with a session key for its reader (RFC 9580, 5.1): tag 1 in either form of a packet's header.
+    let first = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, share.trim()).unwrap()[0];
+    assert!(first & 0xfc == 0x84 || first == 0xc1, "{first:#x}");
+    running.signal(rustix::process::Signal::INT);
+    assert_eq!(running.code(), 130);
+    assert!(said().contains("generate-root"), "{}", said());
+}
+
+#[test]
+fn a_new_consuls_first_token_goes_into_vault_and_a_crash_in_between_loses_nothing() {
+    let site = Site::unmade();
+    let vault = VaultServer::start(&site);
+    let mut consul = ConsulServer::new("only", 1, None);
+    consul.acl = true;
+    consul.start(&site);
+    eventually("a leader", || consul.has_leader());
+    std::fs::write(site.home().join("secrets/vault"), &vault.token).unwrap();
+    let token = format!("token = \"file:{}\"\n", site.home().join("secrets/vault").display());
+    with_vault(&site, &vault.url, &token);
+    vault.ask("sys/mounts/secret", "{\"type\":\"kv\",\"options\":{\"version\":\"2\"}}");
+    edit(&settings(&site), &env("STACK_CONSUL"), &consul.url());
+    let elsewhere = site.run(["bootstrap", "init-consul-acl", "--yes"]);
+    assert!(elsewhere.code == 6 && elsewhere.stderr.contains("vault:"), "{elsewhere}");
+    let file = format!("file:{}", site.home().join("secrets/consul").display());
+    edit(&settings(&site), &file, "vault:consul/management#token");
+
+    let killed = Ran::of(site.failing("consul_acl_kept", ["bootstrap", "init-consul-acl", "--yes"]));
+    assert!(killed.code < 0, "{killed}");
+    let begun = site.json(["bootstrap", "init-consul-acl", "--yes"], &[0]);
+    assert_eq!(begun["begun"], true, "{begun:#}");
+    let again = site.json(["bootstrap", "init-consul-acl", "--yes"], &[0]);
+    assert_eq!(again["begun"], false, "{again:#}");
+    site.json(["kv", "put", "svc/a", "1", "--reason", "with the token in Vault"], &[0]);
+
+    // Somebody else's token is not what Consul began with.
+    vault.ask("secret/data/consul/management", "{\"data\":{\"token\":\"00000000-0000-4000-8000-000000000001\"}}");
+    let other = site.run(["bootstrap", "init-consul-acl", "--yes"]);
+    assert!(other.code == 7 && !other.stderr.contains("00000000-0000-4000"), "{other}");
+}
