@@ -449,3 +449,124 @@ fn of_two_at_once_one_waits_or_says_who_has_the_lock() {
     assert!(matches!(first.code, 0 | 7), "{first}");
     settled(&site);
 }
+
+/// Text that tools and formats trip over. None begins with what `consul kv put` takes for a file or for stdin.
+fn odd(random: &mut fastrand::Rng) -> String {
+    const ODD: [&str; 16] = [
+        "",
+        "null",
+        "~",
+        "yes",
+        "No",
+        "1e3",
+        "0x1F",
+        "012",
+        "1_000",
+        "a: b",
+        "# no comment",
+        "{x: [1, 2]}",
+        "سلام",
+        "  spaces  ",
+        "\ttab\r\n",
+        "line\n\n  and line\n",
+    ];
+    match random.u8(0..4) {
+        0 => (0..random.usize(1..40)).map(|_| random.char(' '..='~')).collect::<String>().replace(['@', '-'], "."),
+        1 => random.u64(..).to_string(),
+        _ => ODD[random.usize(..ODD.len())].to_owned(),
+    }
+}
+
+#[test]
+fn whatever_others_made_is_adopted_without_a_change() {
+    let mut random = random();
+    for round in 0..2 {
+        let site = Site::unmade();
+        let own = site.env_name().to_owned();
+        let mut only: Vec<String> =
+            ["ConsulKeys", "KafkaTopic", "Bucket", "Schema"].map(|kind| format!("--only={kind}")).into();
+        for _ in 0..random.usize(1..12) {
+            let key = format!("{own}/svc-{}/k_{}", random.u8(0..3), random.u16(..));
+            consul(&["kv", "put", &key, &odd(&mut random)]);
+        }
+        for n in 0..random.usize(1..3) {
+            let name = format!("{own}-p{n}");
+            let rules = format!("# {}\nkey_prefix \"{own}/\" {{ policy = \"read\" }}\n", random.u32(..));
+            consul(&[
+                "acl",
+                "policy",
+                "create",
+                "-name",
+                &name,
+                "-description",
+                &format!("of {own}: #{n}"),
+                "-rules",
+                &rules,
+            ]);
+            only.push(format!("--only=ConsulPolicy/{name}"));
+            let rules =
+                format!("path \"{own}/{n}/*\"   {{\n\tcapabilities=[\"read\",\"list\"] # {}\n}}", random.u32(..));
+            std::fs::write(site.path("rules.hcl"), rules).unwrap();
+            bao(&["policy", "write", &name, site.path("rules.hcl").to_str().unwrap()]);
+            only.push(format!("--only=VaultPolicy/{name}"));
+        }
+        let (mount, auth) = (format!("{own}-kv"), format!("{own}-approle"));
+        let lease = format!("-max-lease-ttl={}s", random.u32(60..90_000));
+        bao(&[
+            "secrets",
+            "enable",
+            &format!("-path={mount}"),
+            "-version=2",
+            "-description=of others: #1",
+            &lease,
+            "kv",
+        ]);
+        bao(&["auth", "enable", &format!("-path={auth}"), "approle"]);
+        let ttl = random.u32(60..3600);
+        bao(&[
+            "write",
+            &format!("auth/{auth}/role/worker"),
+            &format!("token_ttl={ttl}s"),
+            &format!("token_max_ttl={}s", ttl * 2),
+            &format!("token_policies={own}-p0"),
+            &format!("secret_id_num_uses={}", random.u8(0..9)),
+        ]);
+        bao(&["kv", "put", &format!("-mount={mount}"), "some/where", &format!("a={}", random.u64(..)), "b=x"]);
+        only.extend([format!("--only=VaultMount/{mount}"), format!("--only=VaultMount/auth/{auth}")]);
+        only.extend([format!("--only=VaultAppRole/{auth}/worker"), format!("--only=VaultSecret/{mount}/some/where")]);
+        let topic = site.platform().topic(&format!("others.{}", random.u16(..)));
+        let settings = [
+            format!("retention.ms={}", random.u32(60_000..)),
+            format!("cleanup.policy={}", ["delete", "compact", "compact,delete"][random.usize(..3)]),
+            format!("max.message.bytes={}", random.u32(10_000..2_000_000)),
+        ];
+        let partitions = random.u8(1..9).to_string();
+        let mut words = vec!["--create", "--topic", &topic, "--partitions", &partitions, "--replication-factor", "3"];
+        settings.iter().take(random.usize(0..4)).for_each(|setting| words.extend(["--config", setting]));
+        kafka("org.apache.kafka.tools.TopicCommand", &words);
+        let bucket = format!("myfarsi-{own}-others-{}", random.u16(..));
+        s3("PUT", &bucket, "", &[]);
+        if random.bool() {
+            let on = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+            s3("PUT", &bucket, "?versioning=", &["--data-binary", on]);
+        }
+        let schema = format!(
+            "{{\"$schema\": \"http://json-schema.org/draft-07/schema#\", \"type\": \"object\", \"title\": \"{}\"}}",
+            random.u32(..)
+        );
+        let body = serde_json::json!({"schemaType": "JSON", "schema": schema}).to_string();
+        let subjects = format!("{}/subjects/{}", env("STACK_REGISTRY"), site.platform().topic("others-value"));
+        let kind = "Content-Type: application/vnd.schemaregistry.v1+json";
+        curl(&["-X", "POST", "-H", kind, "--data", &body, &format!("{subjects}/versions")]);
+
+        let imported = site.run(["bootstrap", "import", "found"].iter().map(ToString::to_string).chain(only.clone()));
+        assert_eq!(imported.code, 0, "round {round}: {imported}");
+        let plan = site.run(["bootstrap", "plan", "found"].iter().map(ToString::to_string).chain(only));
+        assert!(plan.code == 0 && plan.stdout.contains("nothing to do"), "round {round}: {plan}");
+        let kinds = std::fs::read_dir(site.path("found/base")).unwrap().flatten();
+        let kinds = kinds.filter(|entry| entry.path().extension().is_some_and(|end| end == "yaml")).count();
+        assert_eq!(kinds, 9, "each kind but the database and tokens");
+        bao(&["secrets", "disable", &mount]);
+        bao(&["auth", "disable", &auth]);
+    }
+}

@@ -210,6 +210,23 @@ mod tests {
     use crate::bootstrap::manifest::{Defaults, builtin, load};
     use crate::domain::EnvName;
 
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+        #[test]
+        fn whatever_a_setting_says_is_read_back_the_same(
+            keys in proptest::collection::btree_map("[a-z0-9_]{1,8}", "(?s).{0,24}", 1..6),
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("keys.yaml");
+            std::fs::write(&path, text_of(Kind::ConsulKeys, "svc", &json!({"keys": keys}))).unwrap();
+            let items = crate::bootstrap::manifest::load_file(&path, &|_| Ok(())).map_err(|error| {
+                proptest::test_runner::TestCaseError::fail(error.to_string())
+            })?;
+            let spec = items[0].spec.value().unwrap();
+            proptest::prop_assert_eq!(&spec["keys"], &json!(keys));
+        }
+    }
+
     #[test]
     fn what_is_written_is_read_back_the_same() {
         let defaults =
