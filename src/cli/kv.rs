@@ -104,22 +104,14 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         Verb::Rollback(args) => rollback::run(args, cx).await,
         Verb::History(args) => history::run(&args, cx).await,
         Verb::Watch(args) => watch::run(&args, cx).await,
-        Verb::Import(_) => Err(unclear("import", "mfctl kv push FILE")),
-        Verb::Export(_) => Err(unclear("export", "mfctl kv pull [SERVICE]")),
+        Verb::Import(_) => Err(unclear("import", "a file's settings into the environment: `mfctl kv push FILE`")),
+        Verb::Export(_) => Err(unclear("export", "the environment's settings into a file: `mfctl kv pull [SERVICE]`")),
     }
 }
 
-fn unclear(word: &str, this: &str) -> Failure {
-    let (towards, other) = match word {
-        "import" => {
-            ("a file's settings into the environment", "manifests of everything there is: `mfctl bootstrap import DIR`")
-        }
-        _ => {
-            ("the environment's settings into a file", "manifests of everything there is: `mfctl bootstrap import DIR`")
-        }
-    };
+fn unclear(word: &str, one: &str) -> Failure {
     Failure::usage(format!("there is no `kv {word}`, for it can mean two things"))
-        .hint(format!("{towards}: `{this}`; {other}"))
+        .hint(format!("{one}; manifests of everything there is: `mfctl bootstrap import DIR`"))
 }
 
 /// That everything which was listed could be read.

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::stack::env;
-use crate::support::{Ran, Site, eventually};
-use crate::throwaway::{ConsulServer, VaultServer, edit, settings, with_vault};
+use crate::support::{Ran, Site};
+use crate::throwaway::{empty_servers, token_in_vault};
 
 /// The commands of a document: its `sh` blocks, in order.
 fn commands(document: &str) -> String {
@@ -49,18 +49,8 @@ fn follow(site: &Site, document: &str) -> Ran {
 fn an_environment_is_brought_up_and_its_glass_is_broken_and_mended() {
     let site = Site::unmade();
     // Servers that are empty, as the document has it.
-    let vault = VaultServer::start(&site);
-    let mut consul = ConsulServer::new("only", 1, None);
-    consul.acl = true;
-    consul.start(&site);
-    eventually("a leader", || consul.has_leader());
-    std::fs::write(site.home().join("secrets/vault"), &vault.token).unwrap();
-    let login = format!("token = \"file:{}\"\n", site.home().join("secrets/vault").display());
-    with_vault(&site, &vault.url, &login);
-    vault.ask("sys/mounts/secret", "{\"type\":\"kv\",\"options\":{\"version\":\"2\"}}");
-    edit(&settings(&site), &env("STACK_CONSUL"), &consul.url());
-    let file = format!("file:{}", site.home().join("secrets/consul").display());
-    edit(&settings(&site), &file, "vault:consul/management#token");
+    let (_vault, _consul) = empty_servers(&site);
+    token_in_vault(&site);
     site.json(["bootstrap", "init-consul-acl", "--yes"], &[0]);
     let ran = follow(&site, "bring-up.md");
     assert!(ran.stdout.contains("nothing to do"), "{ran}");

@@ -140,6 +140,27 @@ pub fn edit(path: &Path, from: &str, to: &str) {
     std::fs::write(path, text.replace(from, to)).unwrap();
 }
 
+/// Empty servers as this site's own: a Vault with an engine for secrets, and a Consul whose access control has not begun.
+pub fn empty_servers(site: &Site) -> (VaultServer, ConsulServer) {
+    let vault = VaultServer::start(site);
+    let mut consul = ConsulServer::new("only", 1, None);
+    consul.acl = true;
+    consul.start(site);
+    eventually("a leader", || consul.has_leader());
+    let token = site.home().join("secrets/vault");
+    std::fs::write(&token, &vault.token).unwrap();
+    with_vault(site, &vault.url, &format!("token = \"file:{}\"\n", token.display()));
+    vault.ask("sys/mounts/secret", "{\"type\":\"kv\",\"options\":{\"version\":\"2\"}}");
+    edit(&settings(site), &env("STACK_CONSUL"), &consul.url());
+    (vault, consul)
+}
+
+/// Has the profile read Consul's token from Vault.
+pub fn token_in_vault(site: &Site) {
+    let file = format!("file:{}", site.home().join("secrets/consul").display());
+    edit(&settings(site), &file, "vault:consul/management#token");
+}
+
 /// The profile's file.
 pub fn settings(site: &Site) -> std::path::PathBuf {
     site.home().join(".config/mfctl/mfctl.toml")

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::stack::env;
 use crate::support::{Ran, Running, Site, eventually};
-use crate::throwaway::{ConsulServer, VaultServer, edit, settings, with_vault};
+use crate::throwaway::{ConsulServer, VaultServer, edit, empty_servers, settings, token_in_vault, with_vault};
 
 /// With the topic that keeps the record of it.
 const KEYS: [&str; 3] = ["bootstrap", "apply", "platform"];
@@ -134,6 +134,8 @@ fn a_new_vault_is_handed_over_to_its_key_holders_and_to_a_role() {
     let site = Site::unmade();
     let (url, _process) = VaultServer::never_initialised(&site);
     with_vault(&site, &url, "");
+    let settings_of_services = site.run(["kv", "list"]);
+    assert_eq!(settings_of_services.code, 0, "nothing of it is in this Vault: {settings_of_services}");
     let asked = site.run(["bootstrap", "init-vault", "handover", "--plain-shares"]);
     assert!(asked.code == 8 && asked.stderr.contains("--yes"), "{asked}");
     let unclear = site.run(["bootstrap", "init-vault", "handover", "--yes"]);
@@ -192,20 +194,10 @@ fn shares_for_pgp_keys_come_encrypted_and_a_protected_vault_gives_none_away() {
 #[test]
 fn a_new_consuls_first_token_goes_into_vault_and_a_crash_in_between_loses_nothing() {
     let site = Site::unmade();
-    let vault = VaultServer::start(&site);
-    let mut consul = ConsulServer::new("only", 1, None);
-    consul.acl = true;
-    consul.start(&site);
-    eventually("a leader", || consul.has_leader());
-    std::fs::write(site.home().join("secrets/vault"), &vault.token).unwrap();
-    let token = format!("token = \"file:{}\"\n", site.home().join("secrets/vault").display());
-    with_vault(&site, &vault.url, &token);
-    vault.ask("sys/mounts/secret", "{\"type\":\"kv\",\"options\":{\"version\":\"2\"}}");
-    edit(&settings(&site), &env("STACK_CONSUL"), &consul.url());
+    let (vault, _consul) = empty_servers(&site);
     let elsewhere = site.run(["bootstrap", "init-consul-acl", "--yes"]);
     assert!(elsewhere.code == 6 && elsewhere.stderr.contains("vault:"), "{elsewhere}");
-    let file = format!("file:{}", site.home().join("secrets/consul").display());
-    edit(&settings(&site), &file, "vault:consul/management#token");
+    token_in_vault(&site);
 
     let killed = Ran::of(site.failing("consul_acl_kept", ["bootstrap", "init-consul-acl", "--yes"]));
     assert!(killed.code < 0, "{killed}");

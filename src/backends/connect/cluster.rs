@@ -25,7 +25,7 @@ use crate::ports::{
     BucketAdmin, Clock, ConfigStore, ConsulAccess, Error, ErrorKind, Migrations, Ports, Result, SecretStore,
     VaultAdmin, VaultSetup,
 };
-use crate::settings::{self, Layer, SaslMechanism, SecretRef, Settings, Url};
+use crate::settings::{self, Layer, Resolved, SaslMechanism, SecretRef, Settings, Url};
 use crate::telemetry::Metrics;
 
 /// How long an HTTP server may take to answer.
@@ -47,7 +47,7 @@ pub(super) async fn open(
     clock: Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
 ) -> Result<Ports> {
-    let mut wiring = Wiring { settings, env, metrics: Arc::clone(metrics), in_vault: BTreeMap::new() };
+    let mut wiring = Wiring::new(settings, env, metrics);
     let vault = wiring.vault()?.map(Arc::new);
     wiring.in_vault = wiring.read_vault(vault.as_deref(), "profile.").await?;
     let folder = embedded::open_folder(&settings.profile.data_dir, OpenMode::MayCreate).await?;
@@ -81,15 +81,13 @@ pub(super) async fn config(
     env: &BTreeMap<String, String>,
     metrics: &Arc<Metrics>,
 ) -> Result<Option<Arc<dyn ConfigStore>>> {
-    let mut wiring = Wiring { settings, env, metrics: Arc::clone(metrics), in_vault: BTreeMap::new() };
-    let vault = wiring.vault()?;
-    wiring.in_vault = wiring.read_vault(vault.as_ref(), "profile.consul.").await?;
+    let wiring = Wiring::new(settings, env, metrics).reading("profile.consul.").await?;
     Ok(wiring.consul()?.map(|consul| Arc::new(consul) as Arc<dyn ConfigStore>))
 }
 
 /// A profile's Vault before anybody can log in.
 pub(super) fn vault_setup(settings: &Settings, env: &BTreeMap<String, String>) -> Result<Option<Arc<dyn VaultSetup>>> {
-    let wiring = Wiring { settings, env, metrics: Arc::default(), in_vault: BTreeMap::new() };
+    let wiring = Wiring::new(settings, env, &Arc::default());
     let Some(vault) = &settings.profile.services.vault else { return Ok(None) };
     let url = wiring.required(vault.url.as_ref(), "vault", "url")?;
     let http = wiring.http("vault", url, vault.ca.as_ref(), vault.proxy.as_ref(), vault.no_proxy.as_ref());
@@ -99,7 +97,7 @@ pub(super) fn vault_setup(settings: &Settings, env: &BTreeMap<String, String>) -
 /// A profile's Consul before it has tokens.
 pub(super) fn first_consul(settings: &Settings, env: &BTreeMap<String, String>) -> Result<FirstConsul> {
     let services = &settings.profile.services;
-    let wiring = Wiring { settings, env, metrics: Arc::default(), in_vault: BTreeMap::new() };
+    let wiring = Wiring::new(settings, env, &Arc::default());
     let consul = wiring.required(services.consul.as_ref(), "consul", "url")?;
     let Some(SecretRef::Vault { path, field }) = consul.token.clone() else {
         let what = format!("{}.token is not in Vault", wiring.table("consul"));
@@ -118,20 +116,30 @@ pub(super) fn consul_with(
     env: &BTreeMap<String, String>,
     token: Option<Secret>,
 ) -> Result<Arc<dyn ConsulAccess>> {
-    let wiring = Wiring { settings, env, metrics: Arc::default(), in_vault: BTreeMap::new() };
+    let wiring = Wiring::new(settings, env, &Arc::default());
     let consul = wiring.required(settings.profile.services.consul.as_ref(), "consul", "url")?;
     Ok(Arc::new(Consul::new(wiring.consul_config(consul, token)?)?))
 }
 
 /// A profile's database, for `db`.
 pub(super) async fn database(settings: &Settings, env: &BTreeMap<String, String>) -> Result<Option<PostgresAdmin>> {
-    let mut wiring = Wiring { settings, env, metrics: Arc::default(), in_vault: BTreeMap::new() };
-    let vault = wiring.vault()?;
-    wiring.in_vault = wiring.read_vault(vault.as_ref(), "profile.database.").await?;
-    wiring.database()
+    Wiring::new(settings, env, &Arc::default()).reading("profile.database.").await?.database()
 }
 
-impl Wiring<'_> {
+impl<'a> Wiring<'a> {
+    fn new(settings: &'a Settings, env: &'a BTreeMap<String, String>, metrics: &Arc<Metrics>) -> Self {
+        Self { settings, env, metrics: Arc::clone(metrics), in_vault: BTreeMap::new() }
+    }
+
+    /// The same, with what the keys that begin so refer to in Vault. One that nothing refers to need not be there.
+    async fn reading(mut self, keys: &str) -> Result<Self> {
+        if self.references(keys).next().is_some() {
+            let vault = self.vault()?;
+            self.in_vault = self.read_vault(vault.as_ref(), keys).await?;
+        }
+        Ok(self)
+    }
+
     /// `profile.prod.kafka`, as hints name it.
     fn table(&self, service: &str) -> String {
         format!("profile.{}.{service}", self.settings.profile.name)
@@ -299,16 +307,27 @@ impl Wiring<'_> {
         })
     }
 
+    /// The keys that begin so and whose value is a reference to Vault: the setting, its path and its field.
+    fn references(&self, keys: &str) -> impl Iterator<Item = (&Resolved, String, String)> {
+        let of_keys = self
+            .settings
+            .trail
+            .iter()
+            .filter(move |resolved| resolved.key.starts_with(keys) && !resolved.key.starts_with("profile.vault."));
+        of_keys.filter(|resolved| resolved.value.starts_with("vault:")).filter_map(|resolved| {
+            match SecretRef::parse(&resolved.value) {
+                Ok(SecretRef::Vault { path, field }) => Some((resolved, path, field)),
+                _ => None,
+            }
+        })
+    }
+
     /// What the references to Vault say of the keys that begin so, each read once.
     async fn read_vault(&self, vault: Option<&Vault>, keys: &str) -> Result<BTreeMap<String, Secret>> {
         let profile = &self.settings.profile;
         let mount = profile.services.vault.as_ref().map_or("secret", |vault| vault.mount.as_str());
         let mut found = BTreeMap::new();
-        for resolved in &self.settings.trail {
-            let is_profiles = resolved.key.starts_with(keys) && !resolved.key.starts_with("profile.vault.");
-            let reference =
-                resolved.value.starts_with("vault:").then(|| SecretRef::parse(&resolved.value).ok()).flatten();
-            let Some(SecretRef::Vault { path, field }) = reference.filter(|_| is_profiles) else { continue };
+        for (resolved, path, field) in self.references(keys) {
             let setting = resolved.key.replacen("profile", &format!("profile.{}", profile.name), 1);
             let what = format!("{setting} cannot be read from Vault");
             let Some(vault) = vault else {

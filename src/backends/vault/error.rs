@@ -58,7 +58,7 @@ pub(super) fn answered(settings: &str, what: &str, code: u16, words: &str) -> Er
 
 fn uninitialised(what: &str) -> Error {
     Error::new(ErrorKind::Unprepared, format!("{what}: Vault is not initialised"))
-        .hint("`vault operator init` does that, once")
+        .hint("`mfctl bootstrap init-vault` does that, once")
 }
 
 #[cfg(test)]

@@ -105,7 +105,11 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     if args.threshold > shares {
         return Err(Failure::usage(format!("--threshold {} is more than there are shares: {shares}", args.threshold)));
     }
-    let no_vault = || Failure::invalid(format!("profile {} names no Vault", settings.profile.name));
+    let name = &settings.profile.name;
+    let no_vault = || {
+        Failure::invalid(format!("profile {name} names no Vault"))
+            .hint(format!("add [profile.{name}.vault] with its url"))
+    };
     let vault = connect::vault_setup(&settings, &cx.sources().env)?.ok_or_else(no_vault)?;
     if vault.seal_state().await?.initialised {
         return Err(Failure::new(FailureKind::Conflict, "Vault is initialised already")

@@ -6,7 +6,9 @@ use std::time::Duration;
 use clap::{ArgAction, Args as ClapArgs};
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::Value;
 
+use crate::bootstrap::fields::FieldChange;
 use crate::cli::context::{Configured, Context};
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::guard::{self, Action as Asked};
@@ -18,6 +20,7 @@ use crate::kv::history::{Action, Entry};
 use crate::kv::push::{self, Made};
 use crate::kv::write::{Edit, Refused, Why, refused};
 use crate::kv::{self, shown};
+use crate::pipeline::stop::Stop;
 use crate::ports::{ConfigLock, ConfigStore};
 
 /// How a change may be made.
@@ -124,7 +127,7 @@ async fn locked(
     wish: &Wish,
     why: &Why,
     lock: &dyn ConfigLock,
-    stop: &crate::pipeline::stop::Stop,
+    stop: &Stop,
 ) -> Result<Made> {
     let store: &Arc<dyn ConfigStore> = &site.store;
     // A manifest may have been applied while we waited for the lock.
@@ -141,15 +144,12 @@ async fn locked(
         }
         cx.out().warn(keys);
     }
-    let tell = |done: usize, of: usize| {
-        cx.out().note(format!("[{done}/{of}] parts done"));
-        stop.requested().is_none()
-    };
+    let tell = tell(cx, stop);
     Ok(push::make(store.as_ref(), site.env(), &wish.edits, why, &declarations, lock, &tell).await?)
 }
 
 /// Where somebody asked to stop between two parts.
-pub fn unfinished(left: usize, batch: &str, stop: &crate::pipeline::stop::Stop) -> Result<()> {
+pub fn unfinished(left: usize, batch: &str, stop: &Stop) -> Result<()> {
     match stop.requested() {
         Some(reason) if left > 0 => {
             let far =
@@ -272,20 +272,36 @@ impl KvChange {
     }
 
     fn told(&self) -> String {
-        use crate::bootstrap::fields::FieldChange;
-        let value = |text: &Option<String>| text.clone().map(serde_json::Value::from);
-        FieldChange { field: self.key.to_string(), from: value(&self.from), to: value(&self.to) }.told()
+        told(&self.key, self.from.as_deref(), self.to.as_deref())
+    }
+}
+
+/// A key and both its values on a line, for people.
+pub fn told(key: &ConfigKey, from: Option<&str>, to: Option<&str>) -> String {
+    FieldChange { field: key.to_string(), from: from.map(Value::from), to: to.map(Value::from) }.told()
+}
+
+/// How an action is shown.
+pub const fn sign(action: Action) -> (&'static str, Tone) {
+    match action {
+        Action::Create => ("+", Tone::Good),
+        Action::Update => ("~", Tone::Warn),
+        Action::Delete => ("-", Tone::Bad),
+    }
+}
+
+/// Says how far a change of several parts has come; whether to go on.
+pub fn tell<'a>(cx: &'a Context, stop: &'a Stop) -> impl Fn(usize, usize) -> bool + 'a {
+    move |done, of| {
+        cx.out().note(format!("[{done}/{of}] parts done"));
+        stop.requested().is_none()
     }
 }
 
 impl Render for KvChangeReport {
     fn page(&self, page: &mut Page) {
         for change in &self.changes {
-            let (sign, tone) = match change.action {
-                Action::Create => ("+", Tone::Good),
-                Action::Update => ("~", Tone::Warn),
-                Action::Delete => ("-", Tone::Bad),
-            };
+            let (sign, tone) = sign(change.action);
             page.toned(format!("{sign} {}", change.told()), tone);
         }
         if self.changes.is_empty() {

@@ -103,10 +103,7 @@ async fn resume(cx: &Context, site: &Configured, how: &How, batch: &str) -> Resu
     let (store, env) = (site.store.as_ref(), site.env());
     let declarations = Declarations::read(store, env).await?;
     let lock = lock::take(store, env, &site.settings.profile.actor, how.lock_wait).await?;
-    let tell = |done: usize, of: usize| {
-        cx.out().note(format!("[{done}/{of}] parts done"));
-        stop.requested().is_none()
-    };
+    let tell = change::tell(cx, &stop);
     let made = push::go_on(store, env, batch, &declarations, lock.as_ref(), &tell).await;
     let _ = lock.release().await;
     let made = made?;

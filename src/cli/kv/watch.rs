@@ -8,10 +8,11 @@ use clap_complete::ArgValueCandidates;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::change;
 use crate::cli::complete;
 use crate::cli::context::{Configured, Context};
 use crate::cli::failure::Result;
-use crate::cli::output::{Page, Render, Tone, humane};
+use crate::cli::output::{Page, Render, humane};
 use crate::domain::{ConfigKey, Timestamp};
 use crate::kv::history::Action;
 use crate::kv::shown;
@@ -147,14 +148,8 @@ fn differing(before: &Known, now: &Known) -> Vec<(ConfigKey, Action)> {
 
 impl Render for KvEvent {
     fn page(&self, page: &mut Page) {
-        use crate::bootstrap::fields::FieldChange;
-        let value = |text: &Option<String>| text.clone().map(serde_json::Value::from);
-        let told = FieldChange { field: self.key.to_string(), from: value(&self.from), to: value(&self.to) }.told();
-        let (sign, tone) = match self.action {
-            Action::Create => ("+", Tone::Good),
-            Action::Update => ("~", Tone::Warn),
-            Action::Delete => ("-", Tone::Bad),
-        };
+        let told = change::told(&self.key, self.from.as_deref(), self.to.as_deref());
+        let (sign, tone) = change::sign(self.action);
         page.toned(format!("{} {sign} {told}", humane::time(self.at)), tone);
     }
 
