@@ -31,6 +31,14 @@ fn unreachable(what: impl Into<String>, chain: Vec<String>) -> Error {
     Error::new(ErrorKind::Unreachable, what).because(if said.is_empty() { "no answer".to_owned() } else { said })
 }
 
+/// Vault's words while an engine that was just mounted becomes versioned.
+const UPGRADING: &str = "Upgrading from non-versioned to versioned";
+
+/// Whether an engine says that it will answer in a moment.
+pub(super) fn is_upgrading(failed: &ClientError) -> bool {
+    matches!(failed, ClientError::APIError { code: 400, errors } if errors.iter().any(|said| said.contains(UPGRADING)))
+}
+
 /// What a status that is no success means.
 pub(super) fn answered(settings: &str, what: &str, code: u16, words: &str) -> Error {
     let words: String = words.chars().take(SHOWN).collect();
@@ -40,6 +48,7 @@ pub(super) fn answered(settings: &str, what: &str, code: u16, words: &str) -> Er
         400 if words.contains("check-and-set") => {
             error(ErrorKind::Conflict).hint("somebody else wrote a version meanwhile: look at it again")
         }
+        400 if words.contains(UPGRADING) => error(ErrorKind::Unreachable),
         400 if words.contains("not initialized") => uninitialised(what),
         400 if words.contains("missing client token") => error(ErrorKind::Denied),
         400 | 405 | 412 => error(ErrorKind::Invalid),
@@ -73,6 +82,11 @@ mod tests {
         assert_eq!(kind(400, "check-and-set parameter did not match the current version"), ErrorKind::Conflict);
         assert_eq!(kind(400, "unsupported path"), ErrorKind::Invalid);
         assert_eq!(kind(501, ""), ErrorKind::Unprepared);
+        let upgrading =
+            "Upgrading from non-versioned to versioned data. This backend will be unavailable for a brief period";
+        assert_eq!(kind(400, upgrading), ErrorKind::Unreachable);
+        assert!(is_upgrading(&ClientError::APIError { code: 400, errors: vec![upgrading.to_owned()] }));
+        assert!(!is_upgrading(&ClientError::APIError { code: 400, errors: vec!["unsupported path".to_owned()] }));
         let sealed = answered("profile.x.vault", "ask", 503, "Vault is sealed");
         assert!(sealed.hint_text().unwrap().contains("unseal"));
     }

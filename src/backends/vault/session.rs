@@ -11,13 +11,16 @@ use vaultrs::client::{VaultClient, VaultClientSettingsBuilder};
 use vaultrs::error::ClientError;
 
 use super::VaultConfig;
-use super::error::error;
+use super::error::{error, is_upgrading};
 use super::login;
 use crate::domain::Secret;
 use crate::ports::{Error, ErrorKind, Result};
 
 /// A token without end is looked at again after this.
 const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a new engine may take to become versioned, and how often it is asked meanwhile.
+const UPGRADE: Duration = Duration::from_secs(10);
+const UPGRADE_AGAIN: Duration = Duration::from_millis(100);
 /// The first wait after a renewal that failed; it doubles, up to the last.
 const RENEW_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
@@ -114,6 +117,10 @@ impl Sessions {
         let began = Instant::now();
         let client = self.logged_in().await?;
         let mut outcome = call(Arc::clone(&client)).await;
+        while outcome.as_ref().is_err_and(is_upgrading) && began.elapsed() < UPGRADE {
+            tokio::time::sleep(UPGRADE_AGAIN).await;
+            outcome = call(Arc::clone(&client)).await;
+        }
         if matches!(&outcome, Err(ClientError::APIError { code: 403, .. })) && !self.is_good(&client).await {
             self.forget(&client).await;
             outcome = call(self.logged_in().await?).await;
