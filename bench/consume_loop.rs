@@ -31,9 +31,10 @@ use mfctl::domain::{
     Stage, Tenant, TopicName, TopicPartition,
 };
 use mfctl::events::{EventCodec, schemas, topics as contract};
+use mfctl::pipeline::live::Live;
 use mfctl::pipeline::stop::{Stop, StopReason, Stopper};
 use mfctl::pipeline::worker::{
-    self, Health, Leftover, RecordContext, Step, StepError, StepOutput, WorkerOptions, WorkerPorts,
+    self, Health, Leftover, RecordContext, Step, StepError, StepOutput, Tuning, WorkerOptions, WorkerPorts,
 };
 use mfctl::ports::{
     self, Advance, AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, EventLog, FetchLimits,
@@ -265,7 +266,7 @@ async fn through_the_loop(bench: &Bench) -> f64 {
     let metrics = Arc::clone(&ports.metrics);
     // As `mfctl worker persist` has them.
     let options = WorkerOptions {
-        concurrency: number("BENCH_CONCURRENCY", 64),
+        tuning: Live::new(Tuning { concurrency: number("BENCH_CONCURRENCY", 64), ..Tuning::default() }),
         window_records: number("BENCH_WINDOW", 16384),
         batch: FetchLimits { max_records: number("BENCH_BATCH", 2048), max_bytes: 8 << 20 },
         commit_records: number("BENCH_COMMIT", 8192),
