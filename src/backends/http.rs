@@ -1,12 +1,14 @@
 //! What every HTTP backend shares: the client, who we say we are, and what a failed exchange means. Knows no service.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use base64::Engine as _;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode};
 
+use super::instances::{Instance, Instances};
 use super::tls::{self, TlsFiles};
 use crate::domain::Secret;
 use crate::ports::{Error, ErrorKind, Result};
@@ -28,6 +30,8 @@ pub struct HttpOptions {
     pub proxy: Option<String>,
     /// Hosts that are reached without it, separated by commas.
     pub no_proxy: Option<String>,
+    /// Where its requests go in turn; none: where its address says.
+    pub instances: Option<Arc<Instances>>,
     /// How long a whole exchange may take.
     pub timeout: Duration,
     /// Where its requests are counted.
@@ -38,9 +42,9 @@ impl HttpOptions {
     /// The usual patience, with nothing in between.
     #[must_use]
     pub fn direct(settings: impl Into<String>) -> Self {
-        let (tls, proxy, no_proxy) = (TlsFiles::default(), None, None);
+        let (tls, proxy, no_proxy, instances) = (TlsFiles::default(), None, None, None);
         let (timeout, metrics) = (Duration::from_secs(30), Arc::default());
-        Self { settings: settings.into(), tls, proxy, no_proxy, timeout, metrics }
+        Self { settings: settings.into(), tls, proxy, no_proxy, instances, timeout, metrics }
     }
 
     /// A client. It opens no connection before its first request, and none that is not asked of it.
@@ -56,6 +60,9 @@ impl HttpOptions {
             .pool_idle_timeout(Duration::from_secs(30))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy();
+        if let Some(instances) = &self.instances {
+            builder = builder.dns_resolver(Arc::new(InTurn(Arc::clone(instances))));
+        }
         if let Some(address) = &self.proxy {
             let invalid = |error| {
                 let what = format!("the proxy of {} is no address", self.settings);
@@ -88,6 +95,75 @@ impl HttpOptions {
             None => mapped,
         };
         mapped.because(without_url(error))
+    }
+}
+
+/// Finds the instances of a service behind the one name in its address.
+struct InTurn(Arc<Instances>);
+
+impl Resolve for InTurn {
+    fn resolve(&self, _: Name) -> Resolving {
+        let instances = self.0.in_turn();
+        Box::pin(async move {
+            let mut found = Vec::new();
+            let mut failed = None;
+            for Instance { host, port } in instances {
+                match tokio::net::lookup_host((host.as_str(), port)).await {
+                    Ok(addresses) => found.extend(addresses),
+                    Err(error) => failed = Some(error),
+                }
+            }
+            match failed {
+                Some(error) if found.is_empty() => Err(error.into()),
+                _ => Ok(Box::new(found.into_iter()) as Addrs),
+            }
+        })
+    }
+}
+
+/// A client that begins anew when the instances behind its service change: a connection that is kept leads to none that is
+/// no longer among them.
+#[derive(Debug)]
+pub struct HttpClient {
+    options: HttpOptions,
+    current: RwLock<(Client, Option<Arc<[Instance]>>)>,
+}
+
+impl HttpClient {
+    /// As [`HttpOptions::client`].
+    ///
+    /// # Errors
+    /// As [`HttpOptions::client`].
+    pub fn new(options: HttpOptions) -> Result<Self> {
+        let instances = options.instances.as_ref().map(|instances| instances.all());
+        let current = RwLock::new((options.client()?, instances));
+        Ok(Self { options, current })
+    }
+
+    /// What it was made with.
+    #[must_use]
+    pub fn options(&self) -> &HttpOptions {
+        &self.options
+    }
+
+    /// The client to ask with now.
+    ///
+    /// # Errors
+    /// As [`HttpOptions::client`].
+    pub fn now(&self) -> Result<Client> {
+        let Some(instances) = &self.options.instances else {
+            return Ok(self.current.read().unwrap_or_else(PoisonError::into_inner).0.clone());
+        };
+        {
+            let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+            if current.1.as_ref().is_some_and(|all| instances.is_same(all)) {
+                return Ok(current.0.clone());
+            }
+        }
+        let fresh = (self.options.client()?, Some(instances.all()));
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        current.clone_from(&fresh);
+        Ok(fresh.0)
     }
 }
 
@@ -127,11 +203,19 @@ impl Auth {
             }
             Self::Bearer(token) => format!("Bearer {}", token.expose()),
         };
-        let mut value = HeaderValue::from_str(&text)
-            .map_err(|_| Error::new(ErrorKind::Invalid, "the secret has characters that no header can hold"))?;
-        value.set_sensitive(true);
-        Ok(Some(value))
+        secret_header(&text).map(Some)
     }
+}
+
+/// A header's value that is a secret, marked so that nothing prints it.
+///
+/// # Errors
+/// `Invalid` for a secret that cannot stand in a header.
+pub fn secret_header(text: &str) -> Result<HeaderValue> {
+    let mut value = HeaderValue::from_str(text)
+        .map_err(|_| Error::new(ErrorKind::Invalid, "the secret has characters that no header can hold"))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// What a status that is no success means for the caller's next step.
@@ -155,15 +239,24 @@ pub fn kind_of(status: StatusCode, headers: &HeaderMap) -> ErrorKind {
 ///
 /// # Errors
 /// Those of the connection; `Invalid` when it is too large.
-pub async fn body(mut response: Response, options: &HttpOptions, what: &str) -> Result<Vec<u8>> {
+pub async fn body(response: Response, options: &HttpOptions, what: &str) -> Result<Vec<u8>> {
+    let read = bounded(response).await.map_err(|error| options.failed(error, what))?;
+    read.ok_or_else(|| Error::new(ErrorKind::Invalid, format!("{what}: the answer is larger than 64 MiB")))
+}
+
+/// A body, read whole; `None` when it is more than this program would hold.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn bounded(mut response: Response) -> std::result::Result<Option<Vec<u8>>, reqwest::Error> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| options.failed(error, what))? {
+    while let Some(chunk) = response.chunk().await? {
         if bytes.len() + chunk.len() > LARGEST {
-            return Err(Error::new(ErrorKind::Invalid, format!("{what}: the answer is larger than 64 MiB")));
+            return Ok(None);
         }
         bytes.extend_from_slice(&chunk);
     }
-    Ok(bytes)
+    Ok(Some(bytes))
 }
 
 /// A body for people: one line, cut.
@@ -200,6 +293,36 @@ mod tests {
         let response = options.client().unwrap().get(format!("http://{address}/")).send().await.unwrap();
         let error = body(response, &options, "stage assets").await.unwrap_err();
         assert!(error.kind().is_dependency(), "{error:?}");
+    }
+
+    /// One that answers each request with its name, until it is dropped.
+    async fn named(name: &'static str) -> (Instance, tokio::task::JoinHandle<()>) {
+        let app = axum::Router::new().fallback(move || async move { name });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        (Instance { host: "127.0.0.1".into(), port }, serving)
+    }
+
+    #[tokio::test]
+    async fn requests_go_to_the_instances_there_are_now_and_pass_over_one_that_does_not_answer() {
+        let (one, _one) = named("one").await;
+        let (two, _two) = named("two").await;
+        // A port that nobody listens at.
+        let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        let gone = Instance { host: "127.0.0.1".into(), port: gone };
+        let (tell, now) = tokio::sync::watch::channel(Arc::from([one, gone]));
+        let instances = Some(Arc::new(Instances::new("names", now)));
+        let options = HttpOptions { instances, ..HttpOptions::direct("profile.x.names") };
+        let client = HttpClient::new(options).unwrap();
+        let ask = async || {
+            let sent = client.now().unwrap().get("http://names.service.consul/").send().await;
+            sent.unwrap().text().await.unwrap()
+        };
+        assert_eq!(ask().await, "one");
+        tell.send_replace(Arc::from([two]));
+        // Its connection to the first would still do.
+        assert_eq!(ask().await, "two");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::fields::FieldChange;
 use super::manifest::Item;
 use super::owned::Owned;
 use super::plan::{Action, Change, Plan};
-use super::resources::{self, Looked, World};
+use super::resources::{self, Also, Looked, Verdict, World};
 use crate::ports::{ConfigLock, Error, ErrorKind, Result};
 
 /// How far applying came.
@@ -66,7 +66,12 @@ async fn one(
 
 async fn make(world: &World<'_>, items: &[Item], change: &Change) -> Result<()> {
     let (kind, resource) = (change.kind, resources::of(change.kind));
+    let moved = |why: &str| resources::moved(format!("{kind}/{}", change.name), why);
     if change.action == Action::Delete {
+        // What was empty may hold something by now.
+        if let Some(reason) = resource.keeps(world, &change.name).await? {
+            return Err(moved(&reason));
+        }
         resource.delete(world, &change.name).await?;
         return Owned::forget(world.ports, world.env, kind, &change.name).await;
     }
@@ -75,7 +80,7 @@ async fn make(world: &World<'_>, items: &[Item], change: &Change) -> Result<()> 
         Error::new(ErrorKind::Internal, format!("the plan names {kind}/{}, which no manifest declares", change.name))
     })?;
     // Read again: what was looked at for the plan may have been changed while somebody read it.
-    let live = match resource.live(world, &[item]).await? {
+    let live = match resource.live(world, &[item], Also::Nothing).await? {
         Looked::Live(mut live) => live.remove(&change.name),
         Looked::Nothing | Looked::Skipped(_) => return Ok(()),
     };
@@ -84,9 +89,15 @@ async fn make(world: &World<'_>, items: &[Item], change: &Change) -> Result<()> 
     if live.is_some() && fields.is_empty() {
         return Ok(());
     }
-    if live.is_some() && fields != change.fields {
-        let what = format!("{kind}/{} is not what it was when this was planned", change.name);
-        return Err(Error::new(ErrorKind::Conflict, what).hint("plan again, and look at what changed"));
+    match &live {
+        Some(_) if fields != change.fields => return Err(moved("")),
+        None if change.action != Action::Create => return Err(moved("it is gone")),
+        _ => {}
+    }
+    if let (Action::Replace, Some(live)) = (change.action, &live)
+        && let Verdict::Refuse(reason) = resource.judge(world, item, live, &fields).await?
+    {
+        return Err(moved(&reason));
     }
     let id = change.name.as_str();
     let parts = resource.is_of_parts().then(|| Parts::of(world, item, id, &fields));
@@ -98,7 +109,14 @@ async fn make(world: &World<'_>, items: &[Item], change: &Change) -> Result<()> 
         resource.delete(world, &change.name).await?;
         return resource.put(world, item, None).await;
     }
-    resource.put(world, item, live.as_ref()).await?;
+    if let Err(error) = resource.put(world, item, live.as_ref()).await {
+        // Somebody else made it first: it is not mfctl's.
+        let is_anothers = live.is_none() && parts.is_none() && world.owned.get(kind, id).is_none();
+        if is_anothers && error.kind() == ErrorKind::Conflict {
+            Owned::forget(world.ports, world.env, kind, id).await?;
+        }
+        return Err(error);
+    }
     match parts.filter(|parts| parts.after != parts.with_made) {
         Some(parts) => world.owned.mark(world.ports, world.env, item, id, parts.after).await,
         None => Ok(()),

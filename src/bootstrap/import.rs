@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::manifest::{File, Kind, file_of, head, text_of};
 use super::plan::Scope;
-use super::resources::{self, Looked, World};
+use super::resources::{self, Also, Looked, World};
 use crate::ports::Result;
 
 /// What was found.
@@ -35,7 +35,7 @@ pub async fn import(world: &World<'_>, scope: &Scope) -> Result<Imported> {
 
 async fn of_kind(world: &World<'_>, kind: Kind, scope: &Scope, imported: &mut Imported) -> Result<()> {
     let resource = resources::of(kind);
-    let live = match resource.live(world, &[]).await {
+    let live = match resource.live(world, &[], Also::Everything).await {
         Ok(Looked::Live(live)) => live,
         Ok(Looked::Nothing) => return Ok(()),
         Ok(Looked::Skipped(why)) => {

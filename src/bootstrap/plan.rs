@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::fields::{FieldChange, Fields};
 use super::manifest::{Item, Kind};
-use super::resources::{self, Live, Looked, Verdict, World};
+use super::owned::Mark;
+use super::resources::{self, Also, Live, Looked, Verdict, World};
+use crate::domain::Timestamp;
 use crate::ports::{Error, ErrorKind, Result};
 
 /// Items judged at once.
@@ -54,6 +56,10 @@ pub struct Change {
     pub fields: Vec<FieldChange>,
     /// Where it is declared, as `base/topics.yaml:4`; null for one of mfctl's own defaults and for one that goes.
     pub source: Option<String>,
+    /// Since when it is as it is; only of a drift, and only where its server can tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub since: Option<Timestamp>,
 }
 
 /// What differs and cannot be changed safely.
@@ -69,6 +75,10 @@ pub struct Refusal {
     pub reason: String,
     /// Where it is declared.
     pub source: Option<String>,
+    /// As of a change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub since: Option<Timestamp>,
 }
 
 /// What mfctl made and no manifest declares any more.
@@ -154,10 +164,12 @@ pub async fn plan(world: &World<'_>, items: &[Item], scope: &Scope) -> Result<Pl
     if wanted.is_empty() {
         return Err(Error::new(ErrorKind::NotFound, "no manifest declares what --only names"));
     }
-    let kinds: BTreeSet<Kind> = wanted.keys().copied().chain(marked(world, scope)).collect();
+    let marks = marked(world, items, scope);
+    let kinds: BTreeSet<Kind> = wanted.keys().chain(marks.keys()).copied().collect();
     let looked = stream::iter(kinds).map(|kind| {
-        let items = wanted.get(&kind).cloned().unwrap_or_default();
-        async move { of_kind(world, kind, &items, scope).await }
+        let items = wanted.get(&kind).map_or(&[][..], Vec::as_slice);
+        let marks = marks.get(&kind).map_or(&[][..], Vec::as_slice);
+        async move { of_kind(world, kind, items, marks).await }
     });
     let parts: Vec<Plan> = looked.buffered(Kind::ALL.len()).try_collect().await?;
     let (mut plan, mut deletions) = (Plan::default(), Vec::new());
@@ -176,15 +188,39 @@ pub async fn plan(world: &World<'_>, items: &[Item], scope: &Scope) -> Result<Pl
     Ok(plan)
 }
 
-/// Kinds of which something is marked; what is outside of the scope is not looked at.
-fn marked(world: &World<'_>, scope: &Scope) -> Vec<Kind> {
-    let has_marks = |kind: &&Kind| world.owned.of_kind(**kind).next().is_some();
-    Kind::ALL.iter().filter(|_| scope.only.is_empty()).filter(has_marks).copied().collect()
+/// Asks since when what differs is as it is. A server that cannot be asked leaves it open: the difference is what counts.
+pub async fn date(world: &World<'_>, plan: &mut Plan) {
+    let changed = plan.changes.iter_mut().map(|change| (change.kind, &change.name, &mut change.since));
+    let refused = plan.refused.iter_mut().map(|refusal| (refusal.kind, &refusal.name, &mut refusal.since));
+    let asked = stream::iter(changed.chain(refused)).for_each_concurrent(AT_ONCE, |(kind, name, since)| async move {
+        match resources::of(kind).since(world, name).await {
+            Ok(found) => *since = found,
+            Err(error) => tracing::debug!(%kind, name, error = error.full(), "since when is not known"),
+        }
+    });
+    asked.await;
 }
 
-async fn of_kind(world: &World<'_>, kind: Kind, items: &[&Item], scope: &Scope) -> Result<Plan> {
+/// What mfctl made and these manifests could have declared; what is outside of the scope is not looked at. mfctl's own
+/// defaults answer for what they made, and never for what a folder declared: they know nothing of it.
+fn marked<'a>(world: &'a World<'_>, items: &[Item], scope: &Scope) -> BTreeMap<Kind, Vec<&'a Mark>> {
+    let defaults_alone = items.iter().all(|item| item.origin.is_none());
+    let mut marks: BTreeMap<Kind, Vec<&Mark>> = BTreeMap::new();
+    for kind in Kind::ALL.iter().filter(|_| scope.only.is_empty()) {
+        for mark in world.owned.of_kind(*kind).filter(|mark| !defaults_alone || mark.source.is_none()) {
+            marks.entry(*kind).or_default().push(mark);
+        }
+    }
+    marks
+}
+
+async fn of_kind(world: &World<'_>, kind: Kind, items: &[&Item], marks: &[&Mark]) -> Result<Plan> {
     let resource = resources::of(kind);
-    let live = match resource.live(world, items).await? {
+    let declared: BTreeSet<String> = items.iter().map(|item| resource.id(item, world)).collect();
+    // What mfctl made and nobody declares any more.
+    let marked: Vec<String> =
+        marks.iter().filter(|mark| !declared.contains(&mark.id)).map(|mark| mark.id.clone()).collect();
+    let live = match resource.live(world, items, Also::Ids(&marked)).await? {
         Looked::Live(live) => live,
         Looked::Nothing => return Ok(Plan { unchanged: items.len() as u64, ..Plan::default() }),
         Looked::Skipped(why) => return Ok(Plan { skipped: vec![why], ..Plan::default() }),
@@ -201,13 +237,8 @@ async fn of_kind(world: &World<'_>, kind: Kind, items: &[&Item], scope: &Scope) 
             Ok(plan)
         })
         .await?;
-    let declared: BTreeSet<String> = items.iter().map(|item| resource.id(item, world)).collect();
-    let orphans = world
-        .owned
-        .of_kind(kind)
-        .filter(|mark| scope.only.is_empty() && !declared.contains(&mark.id) && live.contains_key(&mark.id));
-    for orphan in orphans {
-        remove(world, kind, &orphan.id, &live, &mut plan).await?;
+    for orphan in marked.iter().filter(|id| live.contains_key(*id)) {
+        remove(world, kind, orphan, &live, &mut plan).await?;
     }
     Ok(plan)
 }
@@ -220,10 +251,17 @@ async fn remove(world: &World<'_>, kind: Kind, id: &str, live: &Live, plan: &mut
     let fields = live.get(id).map(|live| live.changes_to(&Fields::default())).unwrap_or_default();
     match resources::of(kind).keeps(world, id).await? {
         Some(reason) => {
-            plan.refused.push(Refusal { kind, name: id.to_owned(), fields, reason, source: None });
+            plan.refused.push(Refusal { kind, name: id.to_owned(), fields, reason, source: None, since: None });
         }
         None => {
-            plan.changes.push(Change { kind, name: id.to_owned(), action: Action::Delete, fields, source: None });
+            plan.changes.push(Change {
+                kind,
+                name: id.to_owned(),
+                action: Action::Delete,
+                fields,
+                source: None,
+                since: None,
+            });
         }
     }
     Ok(())
@@ -255,7 +293,7 @@ async fn of_item(world: &World<'_>, item: &Item, live: &Live) -> Result<Outcome>
         },
     };
     Ok(match verdict {
-        Ok(action) => Outcome::Change(Change { kind, name, action, fields, source }),
-        Err(reason) => Outcome::Refuse(Refusal { kind, name, fields, reason, source }),
+        Ok(action) => Outcome::Change(Change { kind, name, action, fields, source, since: None }),
+        Err(reason) => Outcome::Refuse(Refusal { kind, name, fields, reason, source, since: None }),
     })
 }

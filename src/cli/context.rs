@@ -8,6 +8,7 @@ use super::output::{Output, OutputOptions};
 use super::pin;
 use super::record::Recorder;
 use super::signals;
+use super::stored;
 use super::target::{DataDirMode, Target, TargetKind};
 use crate::backends::connect::{self, OpenMode};
 use crate::domain::names::Buckets;
@@ -41,6 +42,8 @@ pub struct Connected {
     pub buckets: Buckets,
     /// What is counted in this process.
     pub metrics: Arc<Metrics>,
+    /// Why mfctl's own settings in the environment's store are not known; the settings in force are this host's alone then.
+    pub unknown_settings: Option<Failure>,
 }
 
 /// A connected profile, of which the configuration store alone is needed.
@@ -135,11 +138,34 @@ impl Context {
     /// Those of [`Context::settings`]; a missing data folder where the verb may not make it is exit 6; a server that
     /// does not answer is exit 5.
     pub async fn connect(&self, mode: DataDirMode) -> Result<Connected> {
-        let settings = self.settings()?;
-        self.connect_to(settings, mode).await
+        let layers = self.layers()?;
+        self.connect_with(&layers, mode).await
     }
 
-    /// [`Context::connect`] with settings the verb has changed.
+    /// [`Context::connect`] with layers that were read before. What the environment's store says of mfctl itself comes
+    /// between them; a verb that only looks does without what it cannot learn.
+    ///
+    /// # Errors
+    /// As [`Context::connect`]; a setting in the store that cannot be.
+    pub async fn connect_with(&self, layers: &Layers, mode: DataDirMode) -> Result<Connected> {
+        let mut connected = self.connect_to(layers.settings()?, mode).await?;
+        let Some(store) = &connected.ports.config else { return Ok(connected) };
+        match stored::above(layers, store.as_ref(), &connected.target.environment).await {
+            Ok(layers) => {
+                layers.stored_warnings().iter().for_each(|warning| self.output.warn(warning));
+                connected.settings = layers.settings()?;
+            }
+            // Whoever looks at a platform in trouble sees what can be seen.
+            Err(failure) if mode == DataDirMode::MustExist => {
+                self.output.warn(format!("mfctl's own settings in the store are not known: {failure}"));
+                connected.unknown_settings = Some(failure);
+            }
+            Err(failure) => return Err(failure),
+        }
+        Ok(connected)
+    }
+
+    /// [`Context::connect`] with these settings, whatever the environment's store says.
     ///
     /// # Errors
     /// As [`Context::connect`].
@@ -164,7 +190,7 @@ impl Context {
             target.met = self.met(&ports, &buckets, &target, mode).await?;
             self.check_pin(&target, mode)?;
         }
-        Ok(Connected { ports, settings, target, buckets, metrics })
+        Ok(Connected { ports, settings, target, buckets, metrics, unknown_settings: None })
     }
 
     /// Announces the target of settings, for a verb that opens its connections itself.

@@ -23,7 +23,7 @@ Examples:
   mfctl lag -o json | jq '.groups[].lag' for scripts
   mfctl lag --max 1000                   exit 10 when a group is further behind than this
 
-Exit codes: 0 shown, 5 log not reachable, 6 no such group or no data folder, 10 over --max")]
+Exit codes: 0 shown, 5 log not reachable (with --all: or not all of its groups known), 6 no such group or no data folder, 10 over --max")]
 pub struct Args {
     /// Only this group
     #[arg(add = ArgValueCandidates::new(complete::groups))]
@@ -51,20 +51,34 @@ pub struct LagReport {
 /// As its help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
+    let log = connected.ports.log.as_ref();
+    let mut groups = lag::groups(log, &connected.target.environment).await?;
+    let is_other = args.group.as_ref().is_some_and(|wanted| groups.iter().all(|group| group.group != *wanted));
     // A log of its own holds nothing that is not ours; a cluster is shared.
-    let others = args.all || args.group.is_some() || connected.target.kind == TargetKind::Embedded;
-    let mut groups = lag::groups(connected.ports.log.as_ref(), &connected.target.environment, others).await?;
+    let others = args.all || is_other || connected.target.kind == TargetKind::Embedded;
+    // While a broker does not list its groups, what is known is shown all the same; the failure is told after it.
+    let unlisted = match others {
+        true => lag::others(log, &groups).await.map(|others| groups.extend(others)).err(),
+        false => None,
+    };
     if let Some(wanted) = &args.group {
         let names: Vec<_> = groups.iter().map(|group| group.group.to_string()).collect();
         groups.retain(|group| group.group == *wanted);
         if groups.is_empty() {
             let hint = format!("groups there are: {}", names.join(", "));
-            return Err(Failure::not_found(format!("there is no group {wanted}")).hint(hint));
+            return Err(unlisted
+                .map_or_else(|| Failure::not_found(format!("there is no group {wanted}")).hint(hint), Failure::from));
         }
     }
     let report = LagReport { lag: groups.iter().map(|group| group.lag).sum(), groups };
     cx.out().print(&report)?;
-    let behind = report.groups.iter().filter(|group| args.max.is_some_and(|max| group.lag > max));
+    check(&report, args.max)?;
+    unlisted.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// Fails where a group is further behind than allowed.
+fn check(report: &LagReport, max: Option<u64>) -> Result<()> {
+    let behind = report.groups.iter().filter(|group| max.is_some_and(|max| group.lag > max));
     let behind: Vec<_> = behind.map(|group| format!("{} by {}", group.group, humane::count(group.lag))).collect();
     if behind.is_empty() {
         return Ok(());

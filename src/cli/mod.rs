@@ -33,6 +33,7 @@ mod schema;
 mod signals;
 mod since;
 mod status;
+mod stored;
 pub mod target;
 mod top;
 mod worker;

@@ -3,6 +3,7 @@
 mod daemon;
 mod instance;
 mod listen;
+mod reload;
 mod report;
 mod upkeep;
 
@@ -126,7 +127,6 @@ pub struct EnrichArgs {
 }
 
 impl RunArgs {
-    /// The settings with these flags on top.
     fn over(&self, settings: &mut Settings) {
         let worker = &mut settings.worker;
         worker.concurrency = self.concurrency.unwrap_or(worker.concurrency);
@@ -137,6 +137,12 @@ impl RunArgs {
 }
 
 impl EnrichArgs {
+    /// Those of a worker that enriches nothing.
+    const fn of(run: RunArgs) -> Self {
+        Self { run, memory: None, cpu: None, wall: None, max_pixels: None, max_text: None }
+    }
+
+    /// The settings with these flags on top.
     fn over(&self, settings: &mut Settings) {
         self.run.over(settings);
         let enrich = &mut settings.enrich;
@@ -153,22 +159,12 @@ impl EnrichArgs {
 /// # Errors
 /// As each verb's help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
-    let mut settings = cx.settings()?;
-    let (run, stages): (RunArgs, &[Stage]) = match args.verb {
-        Verb::Persist(args) => {
-            args.over(&mut settings);
-            (args, &[Stage::Persist])
-        }
-        Verb::Enrich(args) => {
-            args.over(&mut settings);
-            (args.run, &[Stage::Enrich])
-        }
-        Verb::All(args) => {
-            args.over(&mut settings);
-            (args.run, &[Stage::Persist, Stage::Enrich])
-        }
+    let (flags, stages): (EnrichArgs, &[Stage]) = match args.verb {
+        Verb::Persist(run) => (EnrichArgs::of(run), &[Stage::Persist]),
+        Verb::Enrich(args) => (args, &[Stage::Enrich]),
+        Verb::All(args) => (args, &[Stage::Persist, Stage::Enrich]),
     };
-    Box::pin(daemon::run(&run, stages, settings, cx)).await
+    Box::pin(daemon::run(flags, stages, cx)).await
 }
 
 /// `:9464` means every address of this host.

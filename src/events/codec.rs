@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -12,7 +13,16 @@ use super::schemas;
 use super::validator::SchemaValidator;
 use crate::domain::event::{self, Common, SchemaId};
 use crate::domain::{EnvName, EventId, NewRecord, Record, Timestamp, TopicName};
-use crate::ports::{Error, ErrorKind, Result, SchemaRegistry};
+use crate::ports::{Error, ErrorKind, RegisteredSchema, Result, SchemaRegistry};
+
+/// How long the registry may take to know a schema that a record names: the node that is asked may be behind the one
+/// that the writer asked.
+const BEHIND: Duration = Duration::from_secs(3);
+/// How often it is asked meanwhile.
+const AGAIN: Duration = Duration::from_millis(250);
+/// How much time there is in which no more than that is spent on waiting: records whose schema nobody has must not hold up
+/// good ones again and again.
+const SPELL: Duration = Duration::from_secs(60);
 
 /// Why a record could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -52,13 +62,17 @@ pub struct EventCodec {
     /// What was found; what was not is asked for again, for it may be registered any moment.
     read: Mutex<HashMap<(TopicName, SchemaId), Arc<Compiled>>>,
     written: Mutex<HashMap<TopicName, (SchemaId, Arc<Compiled>)>>,
+    /// When a schema was waited for first in this spell.
+    waited: Mutex<Option<Instant>>,
+    behind: Duration,
 }
 
 impl EventCodec {
     /// A codec that writes and reads events of `env`.
     #[must_use]
     pub fn new(registry: Arc<dyn SchemaRegistry>, env: EnvName) -> Self {
-        Self { registry, env, read: Mutex::default(), written: Mutex::default() }
+        let (read, written, waited) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { registry, env, read, written, waited, behind: BEHIND }
     }
 
     /// The environment it is for.
@@ -208,22 +222,47 @@ impl EventCodec {
         if let Some(schema) = self.read.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(Arc::clone(schema));
         }
-        let expected = schemas::subject(&key.0);
-        let found = self.registry.by_id_in(id, &expected).await.map_err(|error| match error.kind() {
+        let found = self.registered(&key).await?;
+        let schema = compile(&found.subject, found.version, &found.schema).map_err(DecodeError::Dependency)?;
+        let schema = Arc::new(schema);
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&schema));
+        Ok(schema)
+    }
+
+    /// The schema as the registry has it under the topic's subject, as soon as it knows it.
+    async fn registered(&self, key: &(TopicName, SchemaId)) -> std::result::Result<RegisteredSchema, DecodeError> {
+        loop {
+            match self.look_up(key).await {
+                Err(DecodeError::Poison { .. }) if self.may_wait() => {
+                    tokio::time::sleep(AGAIN.min(self.behind)).await;
+                }
+                answered => return answered,
+            }
+        }
+    }
+
+    /// Whether there is time left to wait for a schema, in the spell that begins with the first wait.
+    fn may_wait(&self) -> bool {
+        let mut waited = self.waited.lock().unwrap_or_else(PoisonError::into_inner);
+        let began = *waited.filter(|began| began.elapsed() < SPELL).get_or_insert_with(Instant::now);
+        *waited = Some(began);
+        began.elapsed() < self.behind
+    }
+
+    async fn look_up(&self, (topic, id): &(TopicName, SchemaId)) -> std::result::Result<RegisteredSchema, DecodeError> {
+        let expected = schemas::subject(topic);
+        let found = self.registry.by_id_in(*id, &expected).await.map_err(|error| match error.kind() {
             ErrorKind::NotFound => DecodeError::Poison {
                 kind: "unknown_schema",
                 message: format!("the record names schema {}, which the registry does not have", id.0),
             },
             _ => DecodeError::Dependency(error),
         })?;
-        if found.subject != expected {
-            let message = format!("schema {} is of subject {}, not of {expected}", id.0, found.subject);
-            return Err(DecodeError::Poison { kind: "wrong_schema", message });
+        if found.subject == expected {
+            return Ok(found);
         }
-        let schema = compile(&found.subject, found.version, &found.schema).map_err(DecodeError::Dependency)?;
-        let schema = Arc::new(schema);
-        self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&schema));
-        Ok(schema)
+        let message = format!("schema {} is of subject {}, not of {expected}", id.0, found.subject);
+        Err(DecodeError::Poison { kind: "wrong_schema", message })
     }
 }
 
@@ -252,7 +291,6 @@ mod tests {
     use crate::domain::event::MediaEnriched;
     use crate::domain::names::topics;
     use crate::domain::{AssetId, JobId, RecordAddress, Revision, Sha256, Tenant};
-    use crate::ports::RegisteredSchema;
 
     /// Holds what it is given; a schema's id is its place.
     #[derive(Default)]
@@ -297,7 +335,8 @@ mod tests {
     async fn codec() -> (Arc<Memory>, EventCodec) {
         let registry = Arc::new(Memory::default());
         schemas::register_all(registry.as_ref()).await.unwrap();
-        let codec = EventCodec::new(registry.clone(), EnvName::new("dev").unwrap());
+        let mut codec = EventCodec::new(registry.clone(), EnvName::new("dev").unwrap());
+        codec.behind = Duration::from_millis(1);
         codec.prepare(&topics::MEDIA_ENRICHED).await.unwrap();
         (registry, codec)
     }
@@ -389,6 +428,37 @@ mod tests {
         schema["title"] = "later".into();
         assert_eq!(registry.register("media.enriched-value", &schema).await.unwrap().id, next);
         assert_eq!(codec.decode::<MediaEnriched>(&early).await.unwrap(), event_of(&json));
+    }
+
+    /// The node that is asked is behind the one that the writer asked.
+    #[tokio::test]
+    async fn a_schema_that_the_registry_is_about_to_know_is_waited_for() {
+        let (registry, codec) = codec().await;
+        let good = record(&codec, &event()).await;
+        let (id, json) = event::unframe(good.value.as_ref()).unwrap();
+        let fresh = EventCodec::new(registry.clone(), EnvName::new("dev").unwrap());
+        let known = std::mem::take(&mut *registry.0.lock().unwrap());
+        let later = async {
+            while fresh.waited.lock().unwrap().is_none() {
+                tokio::task::yield_now().await;
+            }
+            *registry.0.lock().unwrap() = known;
+        };
+        let (read, ()) = tokio::join!(fresh.decode::<MediaEnriched>(&good), later);
+        assert_eq!(read.unwrap(), event_of(&json), "schema {}", id.0);
+    }
+
+    #[tokio::test]
+    async fn what_is_waited_for_in_vain_holds_nothing_up_again_and_again() {
+        let (_, mut codec) = codec().await;
+        codec.behind = Duration::from_millis(200);
+        let good = record(&codec, &event()).await;
+        let unknown = |id| Record { value: Some(event::frame(SchemaId(id), b"{}")), ..good.clone() };
+        let began = Instant::now();
+        for id in 100..1100 {
+            assert_eq!(poison(&codec, &unknown(id)).await, "unknown_schema");
+        }
+        assert!(began.elapsed() >= codec.behind && began.elapsed() < SPELL / 2, "{:?}", began.elapsed());
     }
 
     fn event_of(json: &[u8]) -> MediaEnriched {

@@ -38,7 +38,7 @@ impl Pager {
         &self.at
     }
 
-    /// The offset that the next page begins at.
+    /// The offset that the next page begins at: at most the end, so that a later pager can go on from it.
     #[must_use]
     pub fn position(&self) -> i64 {
         self.next
@@ -57,7 +57,8 @@ impl Pager {
             let what = format!("read {} from offset {} to {}: nothing came", self.at, self.next, self.end);
             return Err(Error::new(ErrorKind::Timeout, what));
         }
-        self.next = fetched.next_offset;
+        // Not beyond the end: a page may bring what has come since, and whoever goes on from here has yet to read that.
+        self.next = fetched.next_offset.min(self.end);
         fetched.records.retain(|record| record.address.offset < self.end);
         Ok(Some(fetched.records))
     }

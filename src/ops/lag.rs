@@ -43,30 +43,35 @@ pub struct GroupLag {
     pub partitions: Vec<PartitionLag>,
 }
 
-/// The pipeline's groups, each with its lag; with `others`, also any other that has members or commits.
+/// The pipeline's groups, each with its lag. Each is asked for by its name: no other group's broker has to answer.
 ///
 /// # Errors
 /// Those of the log.
-pub async fn groups(log: &dyn EventLog, env: &EnvName, others: bool) -> Result<Vec<GroupLag>> {
-    let described = log.groups().await?;
-    let mut found: Vec<(GroupName, Vec<GroupMember>, Vec<TopicName>)> = Vec::new();
+pub async fn groups(log: &dyn EventLog, env: &EnvName) -> Result<Vec<GroupLag>> {
+    let mut lags = Vec::new();
     for stage in Stage::ALL {
-        let name = stage.group(env).map_err(|e| Error::new(ErrorKind::Invalid, "name the group").because(e))?;
-        let members = described.iter().find(|g| g.group == name).map(|g| g.members.clone()).unwrap_or_default();
-        found.push((name, members, vec![stage.input()]));
+        let group = stage.group(env).map_err(|e| Error::new(ErrorKind::Invalid, "name the group").because(e))?;
+        let members = log.members(&group).await?;
+        lags.push(group_lag(log, group, members, &[stage.input()]).await?);
     }
-    for group in described.into_iter().filter(|_| others) {
-        if !found.iter().any(|(name, ..)| *name == group.group) {
-            let mut topics: Vec<_> = group.committed.iter().map(|commit| commit.at.topic.clone()).collect();
-            topics.extend(group.members.iter().flat_map(|m| m.partitions.iter().map(|at| at.topic.clone())));
-            topics.sort();
-            topics.dedup();
-            found.push((group.group, group.members, topics));
+    Ok(lags)
+}
+
+/// Every group beside these that has members or commits, each with its lag.
+///
+/// # Errors
+/// Those of the log.
+pub async fn others(log: &dyn EventLog, beside: &[GroupLag]) -> Result<Vec<GroupLag>> {
+    let mut lags = Vec::new();
+    for group in log.groups().await? {
+        if beside.iter().any(|one| one.group == group.group) {
+            continue;
         }
-    }
-    let mut lags = Vec::with_capacity(found.len());
-    for (group, members, topics) in found {
-        lags.push(group_lag(log, group, members, &topics).await?);
+        let mut topics: Vec<_> = group.committed.iter().map(|commit| commit.at.topic.clone()).collect();
+        topics.extend(group.members.iter().flat_map(|m| m.partitions.iter().map(|at| at.topic.clone())));
+        topics.sort();
+        topics.dedup();
+        lags.push(group_lag(log, group.group, group.members, &topics).await?);
     }
     Ok(lags)
 }

@@ -106,7 +106,8 @@ impl Platform {
     }
 }
 
-/// Marks the bucket of originals, unless it is marked; answers whether it had to be.
+/// Marks the bucket of originals, unless it is marked; answers whether it had to be. Of two that mark it at once the first
+/// one's marker stays: a host may have met it already.
 ///
 /// # Errors
 /// Those of the store.
@@ -118,9 +119,11 @@ pub async fn mark(objects: &dyn ObjectStore, buckets: &Buckets, env: &EnvName) -
     let text = serde_json::to_vec(&marker)
         .map_err(|error| Error::new(ErrorKind::Internal, "write the platform's marker").because(error))?;
     let options = PutOptions { content_type: Some("application/json".to_owned()), sha256: None };
-    objects.put(&at(buckets), std::sync::Arc::new(bytes::Bytes::from(text)), options).await?;
-    objects.sync().await?;
-    Ok(true)
+    match objects.put_new(&at(buckets), text.into(), options).await {
+        Ok(_) => objects.sync().await.map(|()| true),
+        Err(error) if error.kind() == ErrorKind::Conflict && is_marked(objects, buckets).await? => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether the bucket of originals is marked.

@@ -46,7 +46,7 @@ pub async fn run(ports: &Ports, buckets: &Buckets, staging_kept: Duration, now: 
     let limit = now.checked_sub(staging_kept).unwrap_or(Timestamp::MIN);
     let mut after: Option<ObjectKey> = None;
     loop {
-        let page = ports.objects.list(&buckets.staging, "", after.as_ref(), PAGE).await?;
+        let page = ports.objects.list(&buckets.staging, "", after.as_ref(), PAGE).await?.objects;
         let Some(last) = page.last() else { return Ok(removed) };
         after = Some(last.key.clone());
         let mut past = Vec::new();

@@ -5,12 +5,15 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::vitals::{Vitals, Watch};
+use super::vitals::{StorageVitals, Vitals, Watch};
 use crate::domain::job::JobStatus;
 use crate::domain::names::topics;
 use crate::events::{schemas, topics as contract};
 use crate::humane;
 use crate::ports::{Ports, Result};
+
+/// Jobs of one page.
+const PAGE: usize = 500;
 
 /// How a part stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -47,7 +50,7 @@ pub async fn look(ports: &Ports, watch: &mut Watch) -> Vec<Part> {
         part("jobs", jobs(ports).await),
     ];
     match watch.look().await {
-        Ok(vitals) => parts.extend([workers(&vitals), dead_letters(&vitals), storage(&vitals)]),
+        Ok(vitals) => parts.extend([workers(&vitals), dead_letters(&vitals), storage(&vitals.storage)]),
         Err(error) => parts.push(part("workers, dead letters, storage", Err(error))),
     }
     parts
@@ -109,17 +112,25 @@ async fn search(ports: &Ports) -> Result<Seen> {
 }
 
 async fn jobs(ports: &Ports) -> Result<Seen> {
-    let jobs = ports.journal.jobs(None, 50).await?.items;
-    let (mut running, mut stranded) = (0u64, Vec::new());
-    for job in jobs.iter().filter(|job| job.status != JobStatus::Finished) {
-        if ports.journal.is_leased(job.job_id).await? {
-            running += 1;
-        } else {
-            stranded.push(job.job_id.to_string());
+    let (mut running, mut stranded, mut latest) = (0u64, 0u64, None);
+    let mut cursor: Option<String> = None;
+    loop {
+        let page = ports.journal.jobs(cursor.as_deref(), PAGE).await?;
+        for job in page.items.iter().filter(|job| job.status != JobStatus::Finished) {
+            if ports.journal.is_leased(job.job_id).await? {
+                running += 1;
+            } else {
+                stranded += 1;
+                latest = latest.or(Some(job.job_id));
+            }
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
         }
     }
-    let words = format!("{running} running, {} unfinished", stranded.len());
-    match stranded.first() {
+    let words = format!("{} running, {} unfinished", humane::count(running), humane::count(stranded));
+    match latest {
         None => Ok((Health::Ok, words, None)),
         Some(job) => Ok((Health::Warn, words, Some(format!("`mfctl ingest --resume {job}` goes on with it")))),
     }
@@ -146,15 +157,17 @@ fn dead_letters(vitals: &Vitals) -> Part {
     Part { part: "dead letters".to_owned(), health, detail: format!("{} unresolved", humane::count(unresolved)), hint }
 }
 
-fn storage(vitals: &Vitals) -> Part {
-    let objects: u64 = vitals.storage.buckets.iter().map(|bucket| bucket.usage.objects).sum();
-    let bytes: u64 = vitals.storage.buckets.iter().map(|bucket| bucket.usage.bytes).sum();
-    let mut detail = format!("{} in {}", humane::bytes(bytes), humane::counted(objects, "object", "objects"));
-    if let Some((capacity, used)) = vitals.storage.capacity.zip(vitals.storage.used_percent) {
+fn storage(storage: &StorageVitals) -> Part {
+    let objects: u64 = storage.buckets.iter().map(|bucket| bucket.usage.objects).sum();
+    let bytes: u64 = storage.buckets.iter().map(|bucket| bucket.usage.bytes).sum();
+    let more = if storage.buckets.iter().any(|bucket| bucket.usage.partial) { "+" } else { "" };
+    let noun = if objects == 1 && more.is_empty() { "object" } else { "objects" };
+    let mut detail = format!("{}{more} in {}{more} {noun}", humane::bytes(bytes), humane::count(objects));
+    if let Some((capacity, used)) = storage.capacity.zip(storage.used_percent) {
         detail.push_str(&format!("; {used:.0} % full, {} free", humane::bytes(capacity.free_bytes)));
     }
-    let hint = vitals.storage.warn.then(|| "make room, or move the data folder (docs/runbooks)".to_owned());
-    let health = if vitals.storage.warn { Health::Warn } else { Health::Ok };
+    let hint = storage.warn.then(|| "make room, or move the data folder (docs/runbooks)".to_owned());
+    let health = if storage.warn { Health::Warn } else { Health::Ok };
     Part { part: "storage".to_owned(), health, detail, hint }
 }
 
@@ -165,4 +178,23 @@ pub const WINDOW: Duration = Duration::from_secs(3600);
 #[must_use]
 pub fn worst(parts: &[Part]) -> Health {
     parts.iter().map(|part| part.health).max().unwrap_or(Health::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::vitals::BucketVitals;
+    use super::*;
+    use crate::domain::BucketName;
+    use crate::ports::BucketUsage;
+
+    #[test]
+    fn a_count_that_stopped_at_its_limit_says_that_there_is_more() {
+        let detail = |objects, partial| {
+            let usage = BucketUsage { objects, bytes: 0, oldest_at: None, partial };
+            let buckets = vec![BucketVitals { bucket: BucketName::new("media-a").unwrap(), usage }];
+            storage(&StorageVitals { buckets, ..StorageVitals::default() }).detail
+        };
+        assert!(detail(500_000, true).ends_with("+ in 500,000+ objects"), "{}", detail(500_000, true));
+        assert!(detail(1, false).ends_with(" in 1 object"), "{}", detail(1, false));
+    }
 }

@@ -1,8 +1,8 @@
 //! One asset's whole story, in order: its files, its events, its states, its dead letters and what was decided of them.
 //!
-//! Reads the one partition of each topic that the asset's key belongs to, page by page, and the catalog. Changes nothing.
-
-use std::collections::BTreeMap;
+//! Reads the catalog, and every partition of each topic, page by page, from about when the asset was staged on:
+//! the one that its key belongs to now need not be the one that it belonged to before partitions were added. Changes
+//! nothing.
 
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
@@ -13,11 +13,11 @@ use crate::domain::event::{self, header};
 use crate::domain::names::topics;
 use crate::domain::{
     Asset, AssetId, AssetState, EventId, Record, RecordAddress, SourcePath, Stage, Tenant, TopicName, TopicPartition,
-    partition,
 };
 use crate::events::ledger::Ledger;
 use crate::events::pager::Pager;
-use crate::ports::{Error, ErrorKind, EventLog, FetchLimits, Ports, Result};
+use crate::humane;
+use crate::ports::{Error, ErrorKind, EventLog, FetchLimits, PartitionOffsets, Ports, Result};
 
 /// Steps of a story at most; a record sent round in circles must not fill memory.
 const MAX_STEPS: usize = 10_000;
@@ -243,39 +243,55 @@ impl Teller {
     async fn tell_log(&mut self, asset: AssetId, staged_at: Option<Timestamp>, log: &dyn EventLog) -> Result<()> {
         let key = asset.to_string();
         let ledger = Ledger::load(log).await?;
-        let partitions: BTreeMap<TopicName, u32> =
-            log.topics().await?.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
         let family = |topic: TopicName| [topic.clone(), topic.dead_letters(), topic.parked()];
         for topic in topics::PIPELINE.into_iter().flat_map(family) {
-            let Some(count) = partitions.get(&topic) else { continue };
-            let at = TopicPartition::new(topic, partition::for_key(key.as_bytes(), *count));
-            self.tell_partition(&at, &key, staged_at, &ledger, log).await?;
+            self.tell_topic(&topic, &key, staged_at, &ledger, log).await?;
+        }
+        if self.steps.len() >= MAX_STEPS {
+            self.gaps.push(format!("only the first {MAX_STEPS} steps are told"));
         }
         Ok(())
     }
 
-    async fn tell_partition(
+    async fn tell_topic(
         &mut self,
-        at: &TopicPartition,
+        topic: &TopicName,
         key: &str,
         staged_at: Option<Timestamp>,
         ledger: &Ledger,
         log: &dyn EventLog,
     ) -> Result<()> {
-        let spans = log.offsets(std::slice::from_ref(&at.topic)).await?;
-        let Some(span) = spans.into_iter().find(|p| p.at == *at).map(|p| p.span) else { return Ok(()) };
-        let from = match staged_at.and_then(|time| time.checked_sub(CLOCK_MARGIN).ok()) {
-            Some(time) => log.offset_for_time(at, time).await?.max(span.low),
-            None => span.low,
+        let partitions = match log.offsets(std::slice::from_ref(topic)).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.gaps.push(format!("there is no topic {topic}: what it would hold is not told"));
+                return Ok(());
+            }
+            partitions => partitions?,
         };
-        if span.low > 0 && from == span.low {
-            self.gaps.push(format!("{at} begins at offset {}: what stood before is gone (retention)", span.low));
+        let (mut cut, mut reaches_back) = (0, false);
+        for PartitionOffsets { at, span } in &partitions {
+            let from = match staged_at.and_then(|time| time.checked_sub(CLOCK_MARGIN).ok()) {
+                Some(time) => log.offset_for_time(at, time).await?.max(span.low),
+                None => span.low,
+            };
+            if span.low > 0 && from == span.low {
+                cut += 1;
+            }
+            reaches_back |= from > span.low;
+            self.tell_stretch(Pager::new(at.clone(), from, span.high), key, ledger, log).await?;
         }
-        let mut pager = Pager::new(at.clone(), from, span.high);
+        // Retention goes by time: where one partition still has what is older, the others are empty for another reason.
+        if cut > 0 && !reaches_back {
+            let of = humane::counted(partitions.len() as u64, "partition", "partitions");
+            self.gaps.push(format!("{topic} has lost records of that time to retention, in {cut} of {of}"));
+        }
+        Ok(())
+    }
+
+    async fn tell_stretch(&mut self, mut pager: Pager, key: &str, ledger: &Ledger, log: &dyn EventLog) -> Result<()> {
         while let Some(records) = pager.next_page(log).await? {
             for record in records.iter().filter(|record| record.key.as_deref() == Some(key.as_bytes())) {
                 if self.steps.len() >= MAX_STEPS {
-                    self.gaps.push(format!("only the first {MAX_STEPS} steps are told"));
                     return Ok(());
                 }
                 self.tell_record(record);

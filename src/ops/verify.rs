@@ -1,22 +1,26 @@
 //! May the source of an ingest job be deleted? Each file's object is read back, its row and event are looked for, and the
-//! source is compared with what was read.
+//! source is compared with what was read; then the source is gone through for what the job never took.
+
+mod untaken;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest, Sha256 as Hasher};
 
 use crate::domain::event::{Common, unframe};
-use crate::domain::job::{FileStep, JournalFile};
+use crate::domain::job::{FileStep, Job, JournalFile};
 use crate::domain::names::{Buckets, keys, topics};
-use crate::domain::{Asset, AssetId, AssetState, JobId, ObjectRef, Sha256, SourcePath};
+use crate::domain::{Asset, AssetId, AssetState, ObjectRef, Sha256, SourcePath};
+use crate::events::pager::Pager;
 use crate::ops::digest;
-use crate::ports::{Error, ErrorKind, FetchLimits, JobFilter, Ports, Result};
+use crate::pipeline::ingest::spec::JobSpec;
+use crate::ports::{Error, ErrorKind, JobFilter, Ports, Result};
 
 const PAGE: usize = 512;
 
@@ -40,8 +44,14 @@ pub struct Verified {
     pub verified: u64,
     /// Files whose event is no longer in the log, because of its retention; all else of them is verified.
     pub unverifiable: u64,
-    /// Files that are not safe.
+    /// Files of the job that are not safe.
     pub problems: u64,
+    /// What stands at the source and is no file of the job.
+    pub not_in_job: u64,
+    /// Whether files were named one by one, by a manifest or list: then nothing is said of the folders they are in.
+    pub named: bool,
+    /// Whether the list that named them is gone, so that folders it may have named were not gone through.
+    pub list_lost: bool,
 }
 
 /// How closely to look.
@@ -57,23 +67,45 @@ struct Events {
     cut: bool,
 }
 
-/// Verifies a job; `found` takes each problem as it is found, `told` hears how many files were looked at.
+/// Verifies a job; `data_dir` is never part of a source. `found` takes each problem as it is found, `told` hears how
+/// many files were looked at. The source of a job whose walk did not end is not gone through: it is known not to be
+/// taken whole.
 ///
 /// # Errors
-/// Those of the ports.
+/// Those of the ports; a job that a later mfctl wrote.
 pub async fn verify(
     ports: &Ports,
     buckets: &Buckets,
-    job: JobId,
+    job: &Job,
+    data_dir: PathBuf,
     depth: Depth,
     mut found: impl FnMut(Problem),
+    told: impl FnMut(u64),
+) -> Result<Verified> {
+    let spec = JobSpec::read(&job.spec).map_err(|error| Error::new(ErrorKind::TooNew, error.to_string()))?;
+    let named = spec.manifest.is_some() || spec.list.is_some();
+    let taken = taken(ports, buckets, job, depth, &mut found, told).await?;
+    if !job.walk_complete {
+        return Ok(Verified { named, ..taken });
+    }
+    let untaken = untaken::look(ports.journal.as_ref(), job, spec, data_dir, &mut found).await?;
+    Ok(Verified { not_in_job: untaken.count, named, list_lost: !untaken.whole, ..taken })
+}
+
+/// Looks at each file of the job.
+async fn taken(
+    ports: &Ports,
+    buckets: &Buckets,
+    job: &Job,
+    depth: Depth,
+    found: &mut impl FnMut(Problem),
     mut told: impl FnMut(u64),
 ) -> Result<Verified> {
     let mut total = Verified::default();
     let mut hashed: HashMap<AssetId, std::result::Result<(), String>> = HashMap::new();
     let mut cursor: Option<String> = None;
     loop {
-        let page = ports.journal.files(job, &JobFilter::default(), cursor.as_deref(), PAGE).await?;
+        let page = ports.journal.files(job.job_id, &JobFilter::default(), cursor.as_deref(), PAGE).await?;
         let mut ids: Vec<_> = page.items.iter().filter_map(|file| file.asset_id).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -234,14 +266,11 @@ async fn events(ports: &Ports, mut wanted: HashSet<AssetId>) -> Result<Events> {
     }
     for partition in ports.log.offsets(&[topics::INGEST_RAW]).await? {
         events.cut |= partition.span.low > 0;
-        let mut from = partition.span.low;
-        while from < partition.span.high && !wanted.is_empty() {
-            let page = ports.log.fetch(&partition.at, from, FetchLimits::default()).await?;
-            if page.next_offset <= from {
-                break;
-            }
-            from = page.next_offset;
-            for record in page.records {
+        let mut pager = Pager::whole(&partition);
+        while !wanted.is_empty()
+            && let Some(records) = pager.next_page(ports.log.as_ref()).await?
+        {
+            for record in records {
                 let Ok((_, json)) = unframe(record.value.as_ref()) else { continue };
                 let Ok(common) = serde_json::from_slice::<Common>(&json) else { continue };
                 if wanted.remove(&common.asset_id) {

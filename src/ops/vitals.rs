@@ -14,7 +14,8 @@ use crate::domain::lag::{Quantiles, quantiles};
 use crate::domain::names::{Buckets, topics};
 use crate::domain::{BucketName, EnvName, Timestamp, TopicName, TopicPartition};
 use crate::events::dead_letters::{DeadLetterCounts, DeadLetterWatch};
-use crate::ports::{BucketUsage, Capacity, FetchLimits, Ports, Result};
+use crate::events::pager::Pager;
+use crate::ports::{BucketUsage, Capacity, Ports, Result};
 
 /// Latencies kept for the quantiles, over all partitions.
 const MAX_SAMPLES: usize = 10_000;
@@ -177,7 +178,7 @@ impl Watch {
     }
 
     async fn groups(&mut self) -> Result<Vec<GroupVitals>> {
-        let groups = lag::groups(self.ports.log.as_ref(), &self.env, false).await?;
+        let groups = lag::groups(self.ports.log.as_ref(), &self.env).await?;
         let seen = Instant::now();
         Ok(groups.into_iter().map(|group| self.with_rate(group, seen)).collect())
     }
@@ -216,18 +217,12 @@ impl Watch {
     async fn read_new_samples(&mut self) -> Result<()> {
         for partition in self.ports.log.offsets(&[topics::MEDIA_ENRICHED]).await? {
             let (span, at) = (partition.span, partition.at);
-            let mut from = self.read_to.get(&at).copied().unwrap_or(span.high - TAIL).max(span.low);
-            while from < span.high {
-                let page = self.ports.log.fetch(&at, from, FetchLimits::default()).await?;
-                if page.next_offset <= from {
-                    break;
-                }
-                from = page.next_offset;
-                for record in &page.records {
-                    self.take_sample(record.value.as_ref());
-                }
+            let from = self.read_to.get(&at).copied().unwrap_or(span.high - TAIL).max(span.low);
+            let mut pager = Pager::new(at.clone(), from, span.high);
+            while let Some(records) = pager.next_page(self.ports.log.as_ref()).await? {
+                records.iter().for_each(|record| self.take_sample(record.value.as_ref()));
             }
-            self.read_to.insert(at, from.max(span.low));
+            self.read_to.insert(at, pager.position());
         }
         Ok(())
     }

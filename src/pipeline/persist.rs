@@ -12,11 +12,16 @@ use crate::domain::names::{Buckets, keys};
 use crate::domain::{AssetState, EventId, ObjectRef, SourcePath, Stage};
 use crate::events::EventCodec;
 use crate::failpoint;
+use crate::pipeline::retry::Policy;
 use crate::pipeline::worker::{Leftover, RecordContext, Step, StepError, StepOutput};
 use crate::ports::{self, Advance, Catalog, Clock, ErrorKind, ObjectStore};
 
 /// The longest file name an event carries, in bytes.
 const MAX_FILE_NAME: usize = 1024;
+
+/// How often a new copy is looked at: a replica of the store may hear of it later. The waits between are the retry
+/// policy's, 3 to 6 seconds together.
+const LOOKS: u32 = 7;
 
 /// What the step works with.
 pub struct Persist {
@@ -59,14 +64,34 @@ impl Persist {
         Ok(original)
     }
 
+    /// Makes sure that the copy has the size it must have. One that does not show at all is the store's fault, which
+    /// said that it copied.
     async fn check_size(&self, original: &ObjectRef, input: &IngestRaw) -> Result<(), StepError> {
-        let found = self.objects.head(original).await?.map(|info| info.size_bytes);
-        if found == Some(input.size_bytes) {
-            return Ok(());
+        let wanted = input.size_bytes;
+        match self.size_shown(original, wanted).await? {
+            Some(size) if size == wanted => Ok(()),
+            Some(size) => {
+                let message = format!("{original} should hold {wanted} bytes and holds {size} bytes");
+                Err(StepError::permanent("size_mismatch", message))
+            }
+            None => {
+                let why = "it was copied, and the store does not show it";
+                Err(ports::Error::new(ErrorKind::Unreachable, format!("look at object {original}")).because(why).into())
+            }
         }
-        let found = found.map_or_else(|| "nothing".to_owned(), |size| format!("{size} bytes"));
-        let message = format!("{original} should hold {} bytes and holds {found}", input.size_bytes);
-        Err(StepError::permanent("size_mismatch", message))
+    }
+
+    /// The size of an object as soon as it is the one that is wanted, else as it is after some seconds.
+    async fn size_shown(&self, at: &ObjectRef, wanted: u64) -> ports::Result<Option<u64>> {
+        let policy = Policy::default();
+        for look in 1..LOOKS {
+            let size = self.objects.head(at).await?.map(|info| info.size_bytes);
+            if size == Some(wanted) {
+                return Ok(size);
+            }
+            tokio::time::sleep(policy.wait(look)).await;
+        }
+        Ok(self.objects.head(at).await?.map(|info| info.size_bytes))
     }
 }
 

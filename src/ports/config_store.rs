@@ -71,7 +71,8 @@ pub const LARGEST_VALUE: usize = 512 * 1024;
 /// Contract: a change is applied whole or not at all. A part that does not fit what is there is `Conflict`, naming the
 /// first such key; more parts than [`MOST_CHANGES`], a value over [`LARGEST_VALUE`], an empty key or one that begins or
 /// ends with a slash are `Invalid`. What is read is never older than what this caller wrote. A store that has no leader
-/// does not answer with less: it is `Unreachable`. Keys that are folders to others (`a/`) are not shown.
+/// does not answer with less: it is `Unreachable`. Nor does one that keeps keys from this caller: a list that is not whole
+/// is `Denied`. Keys that are folders to others (`a/`) are not shown.
 #[async_trait]
 pub trait ConfigStore: Send + Sync {
     /// Which store it is, in words that stay for its life: a data centre, a folder's id.

@@ -212,8 +212,16 @@ pub trait EventLog: Send + Sync {
     /// Joins a group.
     async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn GroupConsumer>>;
 
-    /// Every group that has members or commits, by name.
+    /// Every group that has members or commits, by name. Never only some of them: in a cluster, an error while a broker
+    /// does not list its own.
     async fn groups(&self) -> Result<Vec<GroupDescription>>;
+
+    /// The members of a group that are alive; none of one that is not there. In a cluster its coordinator alone has to
+    /// answer.
+    async fn members(&self, group: &GroupName) -> Result<Vec<GroupMember>> {
+        let group = self.groups().await?.into_iter().find(|described| described.group == *group);
+        Ok(group.map(|described| described.members).unwrap_or_default())
+    }
 
     /// How far a group has come in every partition of these topics.
     async fn progress(&self, group: &GroupName, topics: &[TopicName]) -> Result<Vec<PartitionProgress>>;

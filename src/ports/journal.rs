@@ -1,5 +1,7 @@
 //! The job journal: each file's journey through an ingest job, on the host that runs it.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 
@@ -116,6 +118,9 @@ pub trait JobJournal: Send + Sync {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Page<JournalFile>>;
+
+    /// Those of these files that the job has a row of.
+    async fn holds(&self, job: JobId, paths: Vec<SourcePath>) -> Result<HashSet<SourcePath>>;
 
     /// Counts of a job's files; `bytes` are those of files whose content is known.
     async fn counts(&self, job: JobId) -> Result<JobCounts>;

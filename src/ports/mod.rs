@@ -36,7 +36,7 @@ pub use journal::{FileUpdate, JobFilter, JobJournal, JobLease, NewJob, PlannedFi
 pub use migrations::{Migration, Migrations};
 pub use objects::{
     BucketAdmin, BucketChange, BucketEncryption, BucketPolicy, BucketUsage, ByteSource, Capacity, CopyOutcome,
-    ListedObject, LocalObject, ObjectInfo, ObjectStore, PutOptions, UnfinishedUpload,
+    ListedObject, Listing, LocalObject, ObjectInfo, ObjectStore, PutOptions, UnfinishedUpload,
 };
 pub use operator::{OperatorJournal, OperatorRecord};
 pub use registry::{RegisteredSchema, SchemaRegistry};

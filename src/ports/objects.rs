@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,12 +33,12 @@ pub trait ByteSource: Send + Sync {
     fn reader(&self, from: u64) -> std::io::Result<Box<dyn Read + Send + '_>>;
 
     /// All of it, where it is in memory anyway.
-    fn in_memory(&self) -> Option<bytes::Bytes> {
+    fn in_memory(&self) -> Option<Bytes> {
         None
     }
 }
 
-impl ByteSource for bytes::Bytes {
+impl ByteSource for Bytes {
     fn len(&self) -> u64 {
         self.as_ref().len() as u64
     }
@@ -47,7 +48,7 @@ impl ByteSource for bytes::Bytes {
         Ok(Box::new(std::io::Cursor::new(&self[from..])))
     }
 
-    fn in_memory(&self) -> Option<bytes::Bytes> {
+    fn in_memory(&self) -> Option<Bytes> {
         Some(self.clone())
     }
 }
@@ -82,6 +83,37 @@ pub struct ListedObject {
     pub size_bytes: u64,
     /// When it was stored.
     pub modified_at: Timestamp,
+}
+
+/// A stretch of a bucket, in the order of keys.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Listing {
+    /// The objects.
+    pub objects: Vec<ListedObject>,
+    /// How many objects among them, or after the last if that is the end, have keys that mfctl would never give: others
+    /// stored them.
+    pub strange: u64,
+    /// The first of those keys, at most [`Listing::MOST_NAMED`]. One that is no UTF-8 is as the store wrote it.
+    pub strange_keys: Vec<String>,
+}
+
+impl Listing {
+    /// Strange keys that are named; the rest of them is counted.
+    pub const MOST_NAMED: usize = 1000;
+
+    /// Counts an object with a strange key.
+    pub fn add_strange(&mut self, key: String) {
+        self.strange += 1;
+        if self.strange_keys.len() < Self::MOST_NAMED {
+            self.strange_keys.push(key);
+        }
+    }
+
+    /// Whether there is nothing at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.strange == 0
+    }
 }
 
 /// What a copy did.
@@ -141,6 +173,10 @@ pub trait ObjectStore: Send + Sync {
     /// where a backend keeps what was sent, the next put of the key goes on with it.
     async fn put(&self, at: &ObjectRef, source: Arc<dyn ByteSource>, options: PutOptions) -> Result<ObjectInfo>;
 
+    /// As [`ObjectStore::put`], of a few bytes, and only if the key holds nothing: `Conflict` when it does, or when another
+    /// is just storing something there. A store that cannot be asked this may replace what comes at the same moment.
+    async fn put_new(&self, at: &ObjectRef, bytes: Bytes, options: PutOptions) -> Result<ObjectInfo>;
+
     /// Makes everything accepted so far durable.
     async fn sync(&self) -> Result<()>;
 
@@ -160,14 +196,10 @@ pub trait ObjectStore: Send + Sync {
     /// Removes objects.
     async fn delete(&self, at: &[ObjectRef]) -> Result<()>;
 
-    /// Objects whose key begins with `prefix` and comes after `after`, at most `limit`.
-    async fn list(
-        &self,
-        bucket: &BucketName,
-        prefix: &str,
-        after: Option<&ObjectKey>,
-        limit: usize,
-    ) -> Result<Vec<ListedObject>>;
+    /// Objects whose key begins with `prefix` and comes after `after`, at most `limit` and those with strange keys. A
+    /// caller who goes on after the last object meets each strange key once.
+    async fn list(&self, bucket: &BucketName, prefix: &str, after: Option<&ObjectKey>, limit: usize)
+    -> Result<Listing>;
 
     /// What a bucket holds, counting at most `limit` objects.
     async fn usage(&self, bucket: &BucketName, limit: u64) -> Result<BucketUsage>;

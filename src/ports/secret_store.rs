@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::Result;
-use crate::domain::Secret;
+use crate::domain::{Secret, Timestamp};
 
 /// What a secret is made of, without what it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +29,15 @@ pub trait SecretStore: Send + Sync {
     /// The shape of the secret at `<mount>/<path>`; `None` if there is none, or its latest version is deleted.
     async fn shape(&self, mount: &str, path: &str) -> Result<Option<SecretShape>>;
 
+    /// When the secret became what it is: when its latest version was written, or deleted. `None` if there never was one.
+    async fn changed_at(&self, mount: &str, path: &str) -> Result<Option<Timestamp>>;
+
     /// One field; `None` if there is no such secret or field.
     async fn read(&self, mount: &str, path: &str, field: &str) -> Result<Option<Secret>>;
+
+    /// Every field of the latest version, with its number: what a version that comes after it takes over. `None` as of
+    /// [`SecretStore::shape`].
+    async fn whole(&self, mount: &str, path: &str) -> Result<Option<(u64, BTreeMap<String, Secret>)>>;
 
     /// Writes a version with these fields. `Conflict` unless the latest version is `after`; 0: there is none.
     async fn write(&self, mount: &str, path: &str, fields: &BTreeMap<String, Secret>, after: u64) -> Result<()>;
@@ -102,6 +109,9 @@ pub trait VaultAdmin: Send + Sync {
 
     /// Every policy's name and rules.
     async fn policies(&self) -> Result<BTreeMap<String, String>>;
+
+    /// When a policy was changed last; `None` where the server does not say, or there is none.
+    async fn policy_changed_at(&self, name: &str) -> Result<Option<Timestamp>>;
 
     /// Makes or changes a policy.
     async fn put_policy(&self, name: &str, rules: &str) -> Result<()>;

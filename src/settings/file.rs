@@ -37,6 +37,23 @@ pub(super) struct ProfileTable {
     pub(super) services: BTreeSet<&'static str>,
 }
 
+impl ProfileTable {
+    /// Fails where an embedded profile would have a service: nobody would ever ask it.
+    ///
+    /// # Errors
+    /// Which one, and where.
+    pub(super) fn embedded(&self) -> Result<(), Error> {
+        match (self.services.first(), &self.origin.place) {
+            (Some(service), Some(place)) => {
+                Err(Error::invalid(format!("an embedded profile has no {service}: everything is in its data folder"))
+                    .at(place.clone())
+                    .hint("set kind = \"cluster\", or take the service out"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 type Entry<'a, 'i> = (&'a Spanned<toml::de::DeString<'i>>, &'a Spanned<DeValue<'i>>);
 
 /// Parses a file. Anything it does not know is an error with its line.
@@ -143,14 +160,7 @@ impl Reader<'_> {
 
     fn services_fit(&self, table: &ProfileTable) -> Result<(), Error> {
         let kind = table.values.get("profile.kind").and_then(|candidate| ProfileKind::parse(&candidate.raw));
-        match (kind, table.services.first(), &table.origin.place) {
-            (Some(ProfileKind::Embedded), Some(service), Some(place)) => {
-                Err(Error::invalid(format!("an embedded profile has no {service}: everything is in its data folder"))
-                    .at(place.clone())
-                    .hint("set kind = \"cluster\", or take the service out"))
-            }
-            _ => Ok(()),
-        }
+        if kind == Some(ProfileKind::Embedded) { table.embedded() } else { Ok(()) }
     }
 
     fn section(

@@ -43,6 +43,13 @@ impl Key {
         self.from_env.then(|| format!("MFCTL_{}", name.to_ascii_uppercase()))
     }
 
+    /// What it is called in the configuration store, below `<env>/mfctl/`: `worker_drain_timeout`. A profile's keys are not
+    /// there, for they say where that store is.
+    #[must_use]
+    pub fn stored(&self) -> Option<String> {
+        (!self.name.starts_with("profile.")).then(|| self.name.replace('.', "_"))
+    }
+
     /// The value's canonical form, if it is a value of this key.
     pub(super) fn canonical(&self, raw: &Raw) -> Option<String> {
         (self.check)(raw)

@@ -11,6 +11,7 @@ use super::origin::{Candidate, Layer, Origin, Place, Resolved};
 use super::profile::{Profile, ProfileKind, ProfileName};
 use super::services::{SERVICE_KEYS, Services};
 use super::sources::Sources;
+use super::stored::{self, Stored};
 use super::suggest::did_you_mean;
 use super::value::{Kind, Raw, Setting};
 use crate::domain::{EnvName, Tenant};
@@ -25,6 +26,7 @@ pub struct Layers {
     sources: Sources,
     files: Vec<FileLayer>,
     variables: BTreeMap<&'static str, Candidate>,
+    stored: Stored,
     warnings: Vec<String>,
 }
 
@@ -56,7 +58,27 @@ impl Layers {
             }
         }
         let (variables, warnings) = variables(sources)?;
-        Ok(Self { sources: sources.clone(), files, variables, warnings })
+        Ok(Self { sources: sources.clone(), files, variables, stored: Stored::default(), warnings })
+    }
+
+    /// The same above what the configuration store of `env` says of mfctl itself: names below `<env>/mfctl/` with their
+    /// values. They are for every host, so whatever is said on this one is above them; the defaults are below.
+    ///
+    /// # Errors
+    /// A value that is none of its setting, with its key.
+    pub fn above_stored<'a>(
+        mut self,
+        env: &EnvName,
+        found: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    ) -> Result<Self, Error> {
+        self.stored = stored::read(env, found)?;
+        Ok(self)
+    }
+
+    /// What is odd about what the configuration store says.
+    #[must_use]
+    pub fn stored_warnings(&self) -> &[String] {
+        &self.stored.warnings
     }
 
     /// What is odd but no error, such as a variable that mfctl does not know.
@@ -164,13 +186,14 @@ impl Layers {
         let mut resolver = Resolver::default();
         for key in KEYS {
             let default = key.default_raw().map(|raw| Candidate { raw, origin: Origin::default_layer() });
+            let stored = self.stored.values.get(key.name).cloned();
             let general = self.files.iter().filter_map(|file| file.general.get(key.name).cloned());
             let own = profile
                 .into_iter()
                 .flat_map(|name| self.tables(name))
                 .filter_map(|(_, table)| table.values.get(key.name).cloned());
             let variable = self.variables.get(key.name).cloned();
-            resolver.add(key, default.into_iter().chain(general).chain(own).chain(variable));
+            resolver.add(key, default.into_iter().chain(stored).chain(general).chain(own).chain(variable));
         }
         let Some(name) = profile else { return Ok(resolver) };
         for key in PROFILE_KEYS {
@@ -262,9 +285,14 @@ impl Layers {
 
     fn profile(&self, name: &ProfileName, resolver: &Resolver) -> Result<Profile, Error> {
         let services = Services::build(resolver, |service| self.has_service(name, service))?;
+        let kind = resolver.typed::<ProfileKind>("profile.kind")?;
+        if kind == ProfileKind::Embedded {
+            // Also where no file says so: the servers that it names would be announced, and its data folder worked on.
+            self.tables(name).try_for_each(|(_, table)| table.embedded())?;
+        }
         Ok(Profile {
             name: name.clone(),
-            kind: resolver.typed::<ProfileKind>("profile.kind")?,
+            kind,
             environment: resolver.typed::<EnvName>("profile.environment")?,
             data_dir: self.data_dir(resolver)?,
             tenant: resolver.typed::<Tenant>("profile.tenant")?,

@@ -1,7 +1,7 @@
 //! Layered configuration in which every value knows where it came from. Knows files and the environment, no engine.
 //!
-//! Layers, each hiding the one before: defaults, the system file, the user's file, the project's file, the
-//! environment (`MFCTL_…`), flags. What a profile sets for itself hides what files say in general, so that a project's
+//! Layers, each hiding the one before: defaults, the environment's configuration store, the system file, the user's file,
+//! the project's file, the environment (`MFCTL_…`), flags. What a profile sets for itself hides what files say in general, so that a project's
 //! file cannot change a profile it did not add. One table ([`KEYS`] and [`PROFILE_KEYS`]) drives parsing, variables,
 //! `config explain`, the file that `init` writes and the reference.
 //!
@@ -17,6 +17,7 @@ mod profile;
 mod secret;
 mod services;
 mod sources;
+pub mod stored;
 mod suggest;
 mod template;
 mod value;
@@ -30,8 +31,8 @@ pub use origin::{Candidate, Layer, Origin, Place, Resolved};
 pub use profile::{Profile, ProfileKind, ProfileName};
 pub use secret::SecretRef;
 pub use services::{
-    Brokers, ConsulServer, Database, Kafka, Postgrest, Registry, S3, SERVICE_KEYS, SaslMechanism, Security, Services,
-    Url, VaultServer,
+    Brokers, ConsulServer, Database, Endpoint, Kafka, Postgrest, Registry, S3, SERVICE_KEYS, SaslMechanism, Security,
+    Services, Url, VaultServer,
 };
 pub use sources::{Flags, Sources};
 pub use suggest::did_you_mean;

@@ -13,6 +13,8 @@ use super::value::Raw;
 pub enum Layer {
     /// Built in.
     Default,
+    /// What the environment's configuration store says of mfctl itself: `<env>/mfctl/<key>`.
+    Store,
     /// The machine's file.
     System,
     /// The user's file, or the one `--config` names.
@@ -31,6 +33,7 @@ impl Layer {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Default => "default",
+            Self::Store => "store",
             Self::System => "system",
             Self::User => "user",
             Self::Project => "project",
@@ -50,6 +53,8 @@ pub enum Place {
         /// Its line, counted from 1.
         line: usize,
     },
+    /// A key of the configuration store.
+    Key(String),
     /// An environment variable.
     Variable(String),
     /// A flag.
@@ -60,6 +65,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Key(key) => write!(f, "kv:{key}"),
             Self::Variable(name) => f.write_str(name),
             Self::Flag(name) => f.write_str(name),
         }
@@ -80,6 +86,10 @@ impl Origin {
     #[must_use]
     pub const fn default_layer() -> Self {
         Self { layer: Layer::Default, place: None }
+    }
+
+    pub(super) fn key(path: &str) -> Self {
+        Self { layer: Layer::Store, place: Some(Place::Key(path.to_owned())) }
     }
 
     pub(super) fn variable(name: &str) -> Self {

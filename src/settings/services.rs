@@ -91,12 +91,65 @@ impl Setting for Url {
     }
 }
 
-/// `host:port`, several separated by commas.
+/// Where requests go: an address, or the healthy instances of a service that Consul knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Brokers(pub String);
+pub enum Endpoint {
+    /// An address.
+    Url(Url),
+    /// `consul:NAME/path`, or `consul+https:NAME/path`.
+    Service {
+        /// Whether its instances are asked over TLS.
+        tls: bool,
+        /// Its name in Consul.
+        service: String,
+        /// The path at each instance, empty or beginning with a slash.
+        path: String,
+    },
+}
+
+impl Setting for Endpoint {
+    const EXPECTS: &'static str = "an address such as \"https://host:1234\", without a password in it, or \"consul:SERVICE\" (with TLS \"consul+https:SERVICE\")";
+
+    fn parse(raw: &Raw) -> Option<Self> {
+        let text = String::parse(raw)?;
+        let (tls, rest) = match (text.strip_prefix("consul:"), text.strip_prefix("consul+https:")) {
+            (Some(rest), _) => (false, rest),
+            (_, Some(rest)) => (true, rest),
+            _ => return Url::parse(raw).map(Self::Url),
+        };
+        let (service, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let path = path.trim_end_matches('/');
+        let fits = is_service(service) && !path.contains(|c: char| c.is_whitespace() || "?#@".contains(c));
+        fits.then(|| Self::Service { tls, service: service.to_owned(), path: path.to_owned() })
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Url(url) => url.show(),
+            Self::Service { tls, service, path } => {
+                format!("consul{}:{service}{path}", if *tls { "+https" } else { "" })
+            }
+        }
+    }
+}
+
+/// Whether it is a service's name that can stand in a host's name: what Consul's own DNS asks for.
+fn is_service(text: &str) -> bool {
+    let is_label = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    (1..=63).contains(&text.len()) && text.chars().all(is_label) && !text.starts_with('-') && !text.ends_with('-')
+}
+
+/// `host:port`, several separated by commas; or `consul:SERVICE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Brokers {
+    /// `host:port`, several separated by commas.
+    At(String),
+    /// The instances of this service, to begin with; brokers tell of each other.
+    Service(String),
+}
 
 impl Setting for Brokers {
-    const EXPECTS: &'static str = "\"host:port\", several separated by commas";
+    const EXPECTS: &'static str = "\"host:port\", several separated by commas, or \"consul:SERVICE\"";
 
     fn parse(raw: &Raw) -> Option<Self> {
         let text = String::parse(raw)?;
@@ -104,11 +157,18 @@ impl Setting for Brokers {
             let port = part.trim().rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then_some(port));
             port.is_some_and(|port| port.parse::<u16>().is_ok()) && !part.contains(['@', '/'])
         };
-        text.split(',').all(is_address).then(|| Self(text.split(',').map(str::trim).collect::<Vec<_>>().join(",")))
+        if text.split(',').all(is_address) {
+            return Some(Self::At(text.split(',').map(str::trim).collect::<Vec<_>>().join(",")));
+        }
+        let service = text.strip_prefix("consul:").filter(|service| is_service(service))?;
+        Some(Self::Service(service.to_owned()))
     }
 
     fn show(&self) -> String {
-        self.0.clone()
+        match self {
+            Self::At(brokers) => brokers.clone(),
+            Self::Service(service) => format!("consul:{service}"),
+        }
     }
 }
 
@@ -234,7 +294,7 @@ services! {
     /// The objects.
     s3: S3 at s3_address {
         /// Where it is; else Amazon's, in the region.
-        endpoint: Url, or "AWS_ENDPOINT_URL_S3" | "AWS_ENDPOINT_URL";
+        endpoint: Endpoint, or "AWS_ENDPOINT_URL_S3" | "AWS_ENDPOINT_URL";
         /// The region.
         region: String = "us-east-1", or "AWS_REGION" | "AWS_DEFAULT_REGION";
         /// Whether the bucket stands in the path, as most stores but Amazon's want it.
@@ -261,7 +321,7 @@ services! {
     /// The catalog, through PostgREST.
     postgrest: Postgrest at postgrest_address {
         /// Where it is, the path before the tables' names included.
-        url: Url;
+        url: Endpoint;
         /// The database's schema.
         schema: String = "media";
         /// A token that says who we are.
@@ -282,7 +342,7 @@ services! {
     /// The schemas, through the Confluent API.
     schema_registry: Registry at registry_address {
         /// Where it is, the path before `/subjects` included.
-        url: Url;
+        url: Endpoint;
         /// Who we are.
         username: String;
         /// The password.
@@ -304,6 +364,10 @@ services! {
         url: Url;
         /// A token that says who we are.
         token: SecretRef, or "CONSUL_HTTP_TOKEN";
+        /// The auth method that we log in with, in place of a token.
+        auth_method: String;
+        /// What proves who we are there: a JWT, such as the service account's token.
+        bearer: SecretRef;
         /// The data centre, where it is not the agent's own.
         datacenter: String;
         /// The authorities that are trusted, as PEM.
@@ -352,19 +416,19 @@ services! {
 }
 
 fn kafka_address(kafka: &Kafka) -> String {
-    kafka.brokers.as_ref().map_or_else(missing, |brokers| brokers.0.clone())
+    kafka.brokers.as_ref().map_or_else(missing, Setting::show)
 }
 
 fn s3_address(s3: &S3) -> String {
-    s3.endpoint.as_ref().map_or_else(|| format!("aws/{}", s3.region), |endpoint| endpoint.0.clone())
+    s3.endpoint.as_ref().map_or_else(|| format!("aws/{}", s3.region), Setting::show)
 }
 
 fn postgrest_address(postgrest: &Postgrest) -> String {
-    postgrest.url.as_ref().map_or_else(missing, |url| url.0.clone())
+    postgrest.url.as_ref().map_or_else(missing, Setting::show)
 }
 
 fn registry_address(registry: &Registry) -> String {
-    registry.url.as_ref().map_or_else(missing, |url| url.0.clone())
+    registry.url.as_ref().map_or_else(missing, Setting::show)
 }
 
 fn consul_address(consul: &ConsulServer) -> String {
@@ -382,4 +446,42 @@ fn database_address(database: &Database) -> String {
 
 fn missing() -> String {
     "(not set)".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(text: &str) -> Option<Endpoint> {
+        Endpoint::parse(&Raw::Text(text.to_owned()))
+    }
+
+    #[test]
+    fn an_endpoint_is_an_address_or_a_service() {
+        let service = |tls, service: &str, path: &str| {
+            Some(Endpoint::Service { tls, service: service.to_owned(), path: path.to_owned() })
+        };
+        assert_eq!(endpoint("consul:postgrest"), service(false, "postgrest", ""));
+        assert_eq!(
+            endpoint("consul+https:registry-2/apis/ccompat/v7/"),
+            service(true, "registry-2", "/apis/ccompat/v7")
+        );
+        assert_eq!(endpoint("http://h:1/x/"), Some(Endpoint::Url(Url("http://h:1/x".to_owned()))));
+        for wrong in ["consul:", "consul:a b", "consul:a.b", "consul:-a", "consul:a?x", "consul:u@h", "h:1"] {
+            assert_eq!(endpoint(wrong), None, "{wrong}");
+        }
+        for text in ["consul:a/b", "consul+https:a", "https://h:1"] {
+            assert_eq!(endpoint(text).unwrap().show(), text);
+        }
+    }
+
+    #[test]
+    fn brokers_are_addresses_or_a_service() {
+        let brokers = |text: &str| Brokers::parse(&Raw::Text(text.to_owned())).map(|brokers| brokers.show());
+        assert_eq!(brokers("a:1, b:2").as_deref(), Some("a:1,b:2"));
+        assert_eq!(brokers("consul:kafka").as_deref(), Some("consul:kafka"));
+        // A host of that name.
+        assert_eq!(brokers("consul:9092").as_deref(), Some("consul:9092"));
+        assert_eq!(brokers("a"), None);
+    }
 }

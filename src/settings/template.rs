@@ -89,9 +89,10 @@ fn quoted(text: &str) -> String {
 #[must_use]
 pub fn reference() -> String {
     let mut text = String::from(
-        "# Settings\n\nLayers, each hiding the one before: defaults, the system file (`/etc/mfctl/mfctl.toml`), the user's\n\
-         file, the project's file, the environment, flags. A key that a profile sets for itself hides what files say in\n\
-         general. `mfctl config path` names the files.\n",
+        "# Settings\n\nLayers, each hiding the one before: defaults, the environment's configuration store, the system file\n\
+         (`/etc/mfctl/mfctl.toml`), the user's file, the project's file, the environment, flags. A key that a profile sets\n\
+         for itself hides what files say in general. `mfctl config path` names the files. In the store a setting outside\n\
+         the profiles is `<env>/mfctl/<key>`, with `_` for `.`: `mfctl kv put mfctl/worker_drain_timeout 10s`.\n",
     );
     push_section(&mut text, PROFILE_KEYS, "profile", "A profile: `[profile.NAME]`.");
     for (service, about) in SERVICES {

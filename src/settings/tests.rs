@@ -179,6 +179,16 @@ fn a_profile_that_does_not_exist_is_named_with_the_nearest() {
 }
 
 #[test]
+fn a_profile_that_names_servers_and_does_not_say_that_it_is_a_cluster_is_refused() {
+    let far = "[profile.far]\nenvironment = \"dev\"\n[profile.far.kafka]\nbrokers = \"a:1\"\n";
+    let (kind, text) = Site::new().user(far).profile("far").error();
+    assert_eq!(kind, ErrorKind::Invalid);
+    assert!(text.contains("has no kafka") && text.contains("kind = \"cluster\""), "{text}");
+    let said = Site::new().user(far).system("[profile.far]\nkind = \"cluster\"\n").profile("far");
+    assert_eq!(said.settings().unwrap().profile.kind, ProfileKind::Cluster);
+}
+
+#[test]
 fn env_only_asserts() {
     let mut site = Site::new().user(PROD).profile("prod");
     site.sources.flags.env = Some("dev".parse().unwrap());
@@ -330,7 +340,7 @@ fn a_cluster_profile_has_the_services_it_names_and_no_other() {
     let settings = Site::new().user(CLUSTER).profile("c").settings().unwrap();
     assert_eq!(settings.profile.kind, ProfileKind::Cluster);
     let services = &settings.profile.services;
-    assert_eq!(services.kafka.as_ref().unwrap().brokers.as_ref().unwrap().0, "a:9092,b:9092");
+    assert_eq!(services.kafka.as_ref().unwrap().brokers, Some(Brokers::At("a:9092,b:9092".into())));
     assert!(services.postgrest.is_none() && services.schema_registry.is_none());
     assert_eq!(services.endpoints(), [("kafka", "a:9092,b:9092".to_owned()), ("s3", "aws/us-east-1".to_owned())]);
     let ca = services.s3.as_ref().unwrap().ca.as_deref().unwrap();
@@ -365,7 +375,10 @@ fn other_tools_variables_fill_what_a_table_leaves_open_and_nothing_else() {
     };
     let open = site(CLUSTER).settings().unwrap();
     let s3 = open.profile.services.s3.as_ref().unwrap();
-    assert_eq!((s3.region.as_str(), s3.endpoint.as_ref().unwrap().0.as_str()), ("eu-north-1", "http://elsewhere:9000"));
+    assert_eq!(
+        (s3.region.as_str(), s3.endpoint.as_ref().unwrap().show()),
+        ("eu-north-1", "http://elsewhere:9000".into())
+    );
     let secret = resolved(&open, "profile.s3.secret_key");
     assert_eq!(
         (secret.value.as_str(), secret.origin.to_string()),

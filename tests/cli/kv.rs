@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::support::{Ran, Site, eventually};
+use crate::support::{Ran, Running, Site, eventually};
 
 fn site() -> Site {
     let site = Site::new();
@@ -313,4 +313,51 @@ fn who_watches_sees_each_change_once() {
     let last = next();
     assert_eq!((&last["action"], &last["from"], &last["to"]), (&"delete".into(), &"2".into(), &Value::Null));
     assert!(watch.wait().unwrap().success());
+}
+
+fn explained(site: &Site, key: &str) -> (Value, Value) {
+    let explained = site.json(["config", "explain", key], &[0]);
+    (explained["effective"]["value"].clone(), explained["effective"]["origin"]["layer"].clone())
+}
+
+/// One value for every host; what is said on a host is above it.
+#[test]
+fn mfctls_own_settings_are_kept_there_too_and_one_that_cannot_be_is_not_written() {
+    let mut site = site();
+    put(&site, "mfctl/worker_drain_timeout", "7s");
+    assert_eq!(explained(&site, "worker.drain_timeout"), ("7s".into(), "store".into()));
+    let shown = site.run(["config", "show", "--changed"]);
+    let place = format!("kv:{}/mfctl/worker_drain_timeout", site.env_name());
+    assert!(shown.code == 0 && shown.stdout.contains(&place), "{shown}");
+    site.set("MFCTL_WORKER_DRAIN_TIMEOUT", "9s");
+    assert_eq!(explained(&site, "worker.drain_timeout"), ("9s".into(), "environment".into()));
+
+    for (key, value, said) in [
+        ("worker_drain_timeout", "soon", "worker.drain_timeout wants"),
+        ("worker_drain_timeuot", "7s", "did you mean worker_drain_timeout?"),
+        ("profile_data_dir", "/tmp", "no setting of mfctl"),
+    ] {
+        let ran = site.run(["kv", "put", &format!("mfctl/{key}"), value, "--reason", "x"]);
+        assert!(ran.code == 8 && ran.stderr.contains(said), "{ran}");
+    }
+}
+
+#[test]
+fn a_worker_takes_over_a_setting_that_changes_while_it_runs() {
+    let site = site();
+    let log = site.path("worker.log");
+    let command =
+        site.command(["worker", "persist", "--log-format", "json", "--give-up-after", "1m", "--listen", "127.0.0.1:0"]);
+    let worker = Running::logged(command, &log);
+    let said = || std::fs::read_to_string(&log).unwrap_or_default();
+    let tells = |word: &str, key: &str| said().lines().any(|line| line.contains(word) && line.contains(key));
+    eventually("it to have begun", || said().contains("listening on"));
+    put(&site, "mfctl/worker_drain_timeout", "7s");
+    eventually("it to say so", || tells("setting changed", "worker.drain_timeout"));
+    put(&site, "mfctl/worker_give_up_after", "3m");
+    eventually("the flag to stay", || tells("a flag of this worker hides it", "worker.give_up_after"));
+    put(&site, "mfctl/retention_media_days", "3");
+    eventually("what must wait to be named", || tells("begins anew", "retention.media_days"));
+    worker.signal(rustix::process::Signal::TERM);
+    assert_eq!(worker.code(), 143);
 }

@@ -64,53 +64,53 @@ fn folder() -> (tempfile::TempDir, DataFolder) {
 
 async fn log() -> Fixture<dyn EventLog> {
     let (data, folder) = folder();
-    Fixture { port: Arc::new(EmbeddedLog::new(&folder, Arc::new(SystemClock::default()))), kept: Box::new(data) }
+    Fixture::new(Arc::new(EmbeddedLog::new(&folder, Arc::new(SystemClock::default()))), data)
 }
 
 async fn objects() -> Fixture<dyn ObjectStore> {
     let data = tempfile::tempdir().unwrap();
-    Fixture { port: Arc::new(FolderStore::new(data.path())), kept: Box::new(data) }
+    Fixture::new(Arc::new(FolderStore::new(data.path())), data)
 }
 
 async fn catalog() -> Fixture<dyn Catalog> {
     let (data, folder) = folder();
-    Fixture { port: Arc::new(SqliteCatalog::new(folder.db().clone())), kept: Box::new(data) }
+    Fixture::new(Arc::new(SqliteCatalog::new(folder.db().clone())), data)
 }
 
 async fn search() -> Fixture<dyn SearchIndex> {
     let (data, folder) = folder();
-    Fixture { port: Arc::new(SqliteSearch::new(folder.db().clone())), kept: Box::new(data) }
+    Fixture::new(Arc::new(SqliteSearch::new(folder.db().clone())), data)
 }
 
 async fn journal() -> Fixture<dyn JobJournal> {
     let (data, folder) = folder();
     let journal = SqliteJournal::new(folder.db().clone(), &folder.locks_dir());
-    Fixture { port: Arc::new(journal), kept: Box::new(data) }
+    Fixture::new(Arc::new(journal), data)
 }
 
 async fn registry() -> Fixture<dyn SchemaRegistry> {
     let (data, folder) = folder();
-    Fixture { port: Arc::new(SqliteRegistry::new(folder.db().clone())), kept: Box::new(data) }
+    Fixture::new(Arc::new(SqliteRegistry::new(folder.db().clone())), data)
 }
 
 async fn topics_of() -> Fixture<dyn TopicAdmin> {
     let (data, folder) = folder();
-    Fixture { port: Arc::new(EmbeddedLog::new(&folder, Arc::new(SystemClock::default()))), kept: Box::new(data) }
+    Fixture::new(Arc::new(EmbeddedLog::new(&folder, Arc::new(SystemClock::default()))), data)
 }
 
 async fn config() -> Fixture<dyn ConfigStore> {
     let (data, folder) = folder();
-    Fixture { port: Arc::new(SqliteConfig::new(&folder)), kept: Box::new(data) }
+    Fixture::new(Arc::new(SqliteConfig::new(&folder)), data)
 }
 
 async fn operators() -> Fixture<dyn OperatorJournal> {
     let (data, folder) = folder();
-    Fixture { port: Arc::new(SqliteOperators::new(folder.db().clone())), kept: Box::new(data) }
+    Fixture::new(Arc::new(SqliteOperators::new(folder.db().clone())), data)
 }
 
 async fn operators_on_the_log() -> Fixture<dyn OperatorJournal> {
-    let Fixture { port, kept } = log().await;
+    let log = log().await;
     let audit = TopicSpec { name: topics::AUDIT, partitions: 1, retention: None, compacted: false };
-    port.create_topics(&[audit]).await.unwrap();
-    Fixture { port: Arc::new(LogOperators::new(port)), kept }
+    log.port.create_topics(&[audit]).await.unwrap();
+    Fixture::new(Arc::new(LogOperators::new(Arc::clone(&log.port))), log)
 }

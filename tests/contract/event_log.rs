@@ -1,20 +1,22 @@
 //! The contract of `EventLog`: topics, order, offsets, limits, time, retention, exclusive producers. Groups have a
 //! suite of their own.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use mfctl::domain::{Header, Headers, NewRecord, Record, TopicName, TopicPartition};
+use mfctl::events::pager::Pager;
 use mfctl::ports::{ErrorKind, EventLog, FetchLimits, TopicSpec};
 
-use crate::{Fixture, fails_as};
+use crate::{Fixture, eventually, fails_as};
 
 /// Every case of this suite, for a harness that answers a log with nothing in it.
 macro_rules! event_log_suite {
     ($harness:path) => {
         cases!($harness, crate::event_log:
             topics_are_made_once_and_left_as_they_are,
+            a_topic_that_two_make_at_once_is_made_by_one_of_them,
             a_topic_that_is_not_there_is_named,
             records_come_back_byte_for_byte,
             a_key_keeps_its_order_and_its_partition,
@@ -22,6 +24,7 @@ macro_rules! event_log_suite {
             a_record_over_a_mebibyte_is_refused_and_one_just_under_is_not,
             a_fetch_keeps_its_limits_but_brings_one_record_at_least,
             a_fetch_at_the_end_brings_nothing,
+            what_comes_while_a_stretch_is_read_is_left_for_the_next,
             the_first_offset_of_a_time_is_found,
             a_compacted_topic_takes_no_record_without_a_key,
             a_later_exclusive_producer_fences_the_one_before,
@@ -85,14 +88,13 @@ pub async fn all(log: &dyn EventLog, at: &TopicPartition) -> Vec<Record> {
 /// The records of a partition once there are so many: a transaction's become visible together, but in a cluster a moment
 /// after its commit.
 pub async fn soon(log: &dyn EventLog, at: &TopicPartition, count: usize) -> Vec<Record> {
-    let end = Instant::now() + Duration::from_secs(10);
-    loop {
-        let records = all(log, at).await;
-        if records.len() >= count || Instant::now() >= end {
-            return records;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let mut records = Vec::new();
+    eventually(Duration::from_secs(10), "so many records are there", async || {
+        records = all(log, at).await;
+        records.len() >= count
+    })
+    .await;
+    records
 }
 
 pub async fn topics_are_made_once_and_left_as_they_are(f: Fixture<dyn EventLog>) {
@@ -105,6 +107,15 @@ pub async fn topics_are_made_once_and_left_as_they_are(f: Fixture<dyn EventLog>)
     let seen: Vec<_> =
         topics.iter().map(|t| (t.name.as_str(), t.partitions, t.retention_seconds, t.compacted)).collect();
     assert_eq!(seen, [("a", 1, None, true), ("b", 3, Some(7 * 86_400), false), ("c", 1, None, false)]);
+}
+
+pub async fn a_topic_that_two_make_at_once_is_made_by_one_of_them(f: Fixture<dyn EventLog>) {
+    let (few, many) = ([spec("t", 3)], [spec("t", 9)]);
+    let (one, other) = tokio::join!(f.port.create_topics(&few), f.port.create_topics(&many));
+    let (one, other) = (one.unwrap(), other.unwrap());
+    let partitions = f.port.topics().await.unwrap()[0].partitions;
+    let expected = if partitions == 3 { (1, 0) } else { (0, 1) };
+    assert_eq!((one.len(), other.len()), expected, "{partitions} partitions");
 }
 
 pub async fn a_topic_that_is_not_there_is_named(f: Fixture<dyn EventLog>) {
@@ -227,6 +238,28 @@ pub async fn a_fetch_at_the_end_brings_nothing(f: Fixture<dyn EventLog>) {
     }
     let empty = f.port.fetch(&at("empty", 0), 0, WIDE).await.unwrap();
     assert_eq!((empty.records.len(), empty.next_offset, empty.span.high), (0, 0, 0));
+}
+
+/// A ledger is read stretch by stretch, and grows meanwhile. A record that fell between two stretches would be redriven
+/// twice.
+pub async fn what_comes_while_a_stretch_is_read_is_left_for_the_next(f: Fixture<dyn EventLog>) {
+    async fn read(log: &dyn EventLog, mut pager: Pager) -> (Vec<Option<Bytes>>, i64) {
+        let mut values = Vec::new();
+        while let Some(records) = pager.next_page(log).await.unwrap() {
+            values.extend(records.into_iter().map(|record| record.value));
+        }
+        (values, pager.position())
+    }
+    let log = f.port.as_ref();
+    log.create_topics(&[spec("t", 1)]).await.unwrap();
+    log.publish(vec![record("t", "k", "1")]).await.unwrap();
+    let first = log.offsets(&[topic("t")]).await.unwrap().remove(0);
+    log.publish(vec![record("t", "k", "2"), record("t", "k", "3")]).await.unwrap();
+    let (values, position) = read(log, Pager::whole(&first)).await;
+    assert_eq!((values, position), (vec![Some(Bytes::from("1"))], first.span.high));
+    let now = log.offsets(&[topic("t")]).await.unwrap().remove(0);
+    let (values, _) = read(log, Pager::new(now.at, position, now.span.high)).await;
+    assert_eq!(values, ["2", "3"].map(|value| Some(Bytes::from(value))));
 }
 
 pub async fn the_first_offset_of_a_time_is_found(f: Fixture<dyn EventLog>) {

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// One test for each case of a suite, each on a fresh fixture.
 macro_rules! cases {
@@ -20,9 +21,23 @@ macro_rules! cases {
 pub struct Fixture<P: ?Sized> {
     /// The port.
     pub port: Arc<P>,
-    /// What must live as long, such as its folder.
-    #[allow(dead_code, reason = "held, not read, where no harness is made of another")]
-    pub kept: Box<dyn Any + Send + Sync>,
+    _kept: Box<dyn Any + Send + Sync>,
+}
+
+impl<P: ?Sized> Fixture<P> {
+    /// A port, and what must live as long, such as its folder.
+    pub fn new(port: Arc<P>, kept: impl Any + Send + Sync) -> Self {
+        Self { port, _kept: Box::new(kept) }
+    }
+}
+
+/// Waits until a condition holds; fails with `what` when it never does.
+pub async fn eventually(patience: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let began = Instant::now();
+    while !holds().await {
+        assert!(began.elapsed() < patience, "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// A source of random numbers whose seed is printed; `MFCTL_SEED` runs a seed again.

@@ -28,6 +28,7 @@ macro_rules! journal_suite {
             counts_agree_with_the_files_whatever_happened,
             files_are_paged_by_path_and_step,
             pages_neither_miss_nor_repeat_while_files_are_planned,
+            a_job_says_which_files_it_has,
             what_is_unknown_is_not_found,
             one_holder_at_a_time_has_the_lease,
         );
@@ -302,6 +303,18 @@ pub async fn pages_neither_miss_nor_repeat_while_files_are_planned(f: Journal) {
     assert!(seen.is_sorted() && seen.windows(2).all(|pair| pair[0] != pair[1]), "{seen:?}");
 }
 
+pub async fn a_job_says_which_files_it_has(f: Journal) {
+    let id = begin(&f, 1, spec(1)).await;
+    let other = begin(&f, 2, spec(2)).await;
+    f.port.plan(id, ["/a", "/b\\xff", "/c\n☃"].map(|path| planned(id, path)).to_vec()).await.unwrap();
+    f.port.plan(other, vec![planned(other, "/d")]).await.unwrap();
+    f.port.update(id, vec![refused("/a", RefusalKind::Empty)], at(2)).await.unwrap();
+    let asked = ["/a", "/A", "/b\\xff", "/c\n☃", "/d", "/a/", "/a"].map(SourcePath::from_text);
+    let held = f.port.holds(id, asked.to_vec()).await.unwrap();
+    assert_eq!(held, ["/a", "/b\\xff", "/c\n☃"].map(SourcePath::from_text).into());
+    assert!(f.port.holds(id, Vec::new()).await.unwrap().is_empty());
+}
+
 pub async fn what_is_unknown_is_not_found(f: Journal) {
     let unknown = job(77);
     assert_eq!(f.port.job(unknown).await.unwrap(), None);
@@ -310,6 +323,7 @@ pub async fn what_is_unknown_is_not_found(f: Journal) {
     fails_as(f.port.update(unknown, vec![moved("/a", FileStep::Staged)], at(1)).await, ErrorKind::NotFound);
     fails_as(f.port.counts(unknown).await, ErrorKind::NotFound);
     fails_as(f.port.files(unknown, &JobFilter::default(), None, 1).await, ErrorKind::NotFound);
+    fails_as(f.port.holds(unknown, vec![SourcePath::from_text("/a")]).await, ErrorKind::NotFound);
     fails_as(f.port.set_status(unknown, JobStatus::Finished, None, at(1)).await, ErrorKind::NotFound);
     let known = begin(&f, 1, spec(1)).await;
     let update = f.port.update(known, vec![moved("/never-planned", FileStep::Staged)], at(1)).await;

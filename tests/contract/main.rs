@@ -22,4 +22,4 @@ mod registry;
 mod search;
 mod topic_admin;
 
-use harness::{Fixture, fails_as, random};
+use harness::{Fixture, eventually, fails_as, random};

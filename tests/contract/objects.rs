@@ -34,6 +34,7 @@ macro_rules! object_store_suite {
             usage_counts_and_says_where_it_stopped,
             an_object_is_a_file_on_this_host,
             concurrent_puts_of_one_key_leave_one_whole_object,
+            of_many_that_put_a_new_key_at_once_one_succeeds,
         );
     };
 }
@@ -61,7 +62,7 @@ impl Store {
     }
 
     async fn keys(&self) -> Vec<String> {
-        let listed = self.port.list(&bucket("media-a"), "", None, 10_000).await.unwrap();
+        let listed = self.port.list(&bucket("media-a"), "", None, 10_000).await.unwrap().objects;
         listed.into_iter().map(|object| object.key.to_string()).collect()
     }
 }
@@ -250,7 +251,7 @@ pub async fn a_listing_is_in_the_order_of_keys(fixture: Store) {
     }
     assert_eq!(s.keys().await, expected);
     for prefix in ["a", "a/", "a/c/d", "b/1", "nothing", "با/"] {
-        let listed = s.port.list(&bucket("media-a"), prefix, None, 100).await.unwrap();
+        let listed = s.port.list(&bucket("media-a"), prefix, None, 100).await.unwrap().objects;
         let keys: Vec<&str> = listed.iter().map(|object| object.key.as_str()).collect();
         let wanted: Vec<&str> = expected.iter().copied().filter(|key| key.starts_with(prefix)).collect();
         assert_eq!(keys, wanted, "{prefix}");
@@ -278,7 +279,7 @@ pub async fn a_listing_goes_on_where_it_was(fixture: Store) {
         let mut seen: Vec<String> = Vec::new();
         loop {
             let listed: Vec<ListedObject> =
-                s.port.list(&bucket("media-a"), prefix, after.as_ref(), page).await.unwrap();
+                s.port.list(&bucket("media-a"), prefix, after.as_ref(), page).await.unwrap().objects;
             assert!(listed.len() <= page);
             let Some(last) = listed.last() else { break };
             after = Some(last.key.clone());
@@ -288,7 +289,7 @@ pub async fn a_listing_goes_on_where_it_was(fixture: Store) {
         assert!(seen.iter().eq(wanted), "prefix {prefix:?}, pages of {page}");
     }
     let beyond = ObjectKey::new("p-1/p").unwrap();
-    let listed = s.port.list(&bucket("media-a"), "", Some(&beyond), 1).await.unwrap();
+    let listed = s.port.list(&bucket("media-a"), "", Some(&beyond), 1).await.unwrap().objects;
     let wanted = model.keys().find(|key| key.as_str() > "p-1/p");
     assert_eq!(listed.first().map(|object| object.key.as_str()), wanted.map(String::as_str), "a key that is not there");
 }
@@ -335,4 +336,29 @@ pub async fn concurrent_puts_of_one_key_leave_one_whole_object(fixture: Store) {
     assert!(bytes.iter().all(|byte| *byte == bytes[0]));
     assert_eq!(bytes.len(), 100_000 + usize::from(bytes[0]));
     assert_eq!(s.keys().await, ["a/b"]);
+}
+
+pub async fn of_many_that_put_a_new_key_at_once_one_succeeds(fixture: Store) {
+    let s = fixture.ready().await;
+    s.put("a/b/c", b"x").await;
+    s.port.delete(&[at("a/b/c")]).await.unwrap();
+    for key in ["a/b", "new"] {
+        let all = (0..8u8).map(|n| {
+            let port = s.port.clone();
+            async move { port.put_new(&at(key), Bytes::from(vec![n]), PutOptions::default()).await.map(|_| n) }
+        });
+        let mut won = Vec::new();
+        for stored in futures_util::future::join_all(all).await {
+            match stored {
+                Ok(n) => won.push(n),
+                refused => fails_as(refused, ErrorKind::Conflict),
+            }
+        }
+        assert_eq!(won, s.get(key).await, "{key}");
+        fails_as(s.port.put_new(&at(key), Bytes::from_static(b"y"), PutOptions::default()).await, ErrorKind::Conflict);
+        assert_eq!(won, s.get(key).await, "{key}");
+    }
+    let elsewhere = ObjectRef { bucket: bucket("nowhere"), key: ObjectKey::new("a").unwrap() };
+    let refused = s.port.put_new(&elsewhere, Bytes::from_static(b"y"), PutOptions::default()).await;
+    fails_as(refused, ErrorKind::Unprepared);
 }

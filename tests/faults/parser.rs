@@ -44,7 +44,11 @@ impl Site {
     /// A parser that does what this shell script says.
     fn played(&self, script: &str) -> Parser {
         let program = self.folder.path().join("parser.sh");
-        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        // Written by another process: while this one had it open, so had the children of other tests until their exec, and
+        // what somebody may write to cannot be run.
+        let written = r##"printf '%s\n' '#!/bin/sh' "$1" > "$0""##;
+        let status = std::process::Command::new("sh").args(["-c", written]).arg(&program).arg(script).status();
+        assert!(status.unwrap().success());
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         Parser::of_program(program)
     }

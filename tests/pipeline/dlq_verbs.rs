@@ -14,6 +14,9 @@ use serde_json::Value;
 use crate::dead::{event, give_up, stored};
 use crate::support::{ON_STACK, Ran, Running, Site, eventually};
 
+/// So many that a slow redrive of them is at work for as long as a busy machine takes to look at it.
+const MANY: usize = 400;
+
 /// A site whose dead-letter topic holds this many.
 struct Seeded {
     site: Site,
@@ -125,7 +128,7 @@ fn a_dead_letter_is_shown_with_its_bytes_as_they_are() {
 
 #[test]
 fn an_interrupted_redrive_says_what_is_left_and_goes_on() {
-    let seeded = Seeded::with(40);
+    let seeded = Seeded::with(MANY);
     let slow = Running::kept(seeded.site.command(["dlq", "redrive", "--all", "--rate", "5/s", "--yes", "-o", "json"]));
     eventually("the first chunk is sent", || seeded.resolved() > 0);
     slow.signal(Signal::INT);
@@ -133,14 +136,14 @@ fn an_interrupted_redrive_says_what_is_left_and_goes_on() {
     assert_eq!(ran.code, 130, "{ran}");
     let report = ran.json();
     let (done, left) = (count(&report, "redriven"), count(&report, "remaining"));
-    assert!(done > 0 && left > 0 && done + left == 40, "{report:#}");
+    assert!(done > 0 && left > 0 && done + left == MANY as u64, "{report:#}");
     let rest = seeded.site.json(["dlq", "redrive", "--all", "--yes"], &[0]);
     assert_eq!((count(&rest, "redriven"), count(&rest, "skipped_resolved")), (left, done), "{rest:#}");
 }
 
 #[test]
 fn a_killed_redrive_is_gone_on_with_and_of_two_at_once_one_exits_7() {
-    let seeded = Seeded::with(40);
+    let seeded = Seeded::with(MANY);
     let words = ["dlq", "redrive", "--all", "--rate", "5/s", "--yes", "-o", "json"];
     let killed = Running::start(seeded.site.command(words));
     eventually("the first chunk is sent", || seeded.resolved() > 0);
@@ -152,7 +155,7 @@ fn a_killed_redrive_is_gone_on_with_and_of_two_at_once_one_exits_7() {
     let fenced = slow.finish();
     assert_eq!(fenced.code, 7, "{fenced}");
     let done = count(&fenced.json(), "redriven");
-    assert_eq!(before + done + count(&other, "redriven"), 40, "{other:#}\n{fenced}");
+    assert_eq!(before + done + count(&other, "redriven"), MANY as u64, "{other:#}\n{fenced}");
     let sent = on(&seeded.site, async |ports| {
         let mut sent = 0;
         for partition in ports.log.offsets(&[MEDIA_INGESTED]).await.unwrap() {
@@ -163,5 +166,5 @@ fn a_killed_redrive_is_gone_on_with_and_of_two_at_once_one_exits_7() {
         }
         sent
     });
-    assert_eq!(sent, 80, "40 events, and each of them once more");
+    assert_eq!(sent, MANY * 2, "each event, and each of them once more");
 }

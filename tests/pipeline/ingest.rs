@@ -39,6 +39,70 @@ fn the_same_files_again_stage_nothing_whether_or_not_a_worker_has_been_there() {
 }
 
 #[test]
+fn a_source_that_holds_what_the_job_did_not_take_may_not_be_deleted() {
+    let site = Site::new();
+    fs::create_dir_all(site.path("in/.deep")).unwrap();
+    fs::create_dir(site.path("elsewhere")).unwrap();
+    for (name, text) in [
+        ("in/taken.txt", "taken"),
+        ("in/taken.txt.json", r#"{"title":"read with its file"}"#),
+        ("in/out.bak", "excluded"),
+        ("in/out.bak.json", r#"{"title":"of a file that was not taken"}"#),
+        ("in/.mfctlignore", "*.tmp\n"),
+        ("in/ignored.tmp", "ignored"),
+        ("in/.deep/hidden", "hidden"),
+        ("elsewhere/far.txt", "far"),
+    ] {
+        fs::write(site.path(name), text).unwrap();
+    }
+    std::os::unix::fs::symlink(site.path("elsewhere"), site.path("in/linked")).unwrap();
+    let taken = site.json(["ingest", "in", "--exclude", "*.bak", "--no-hidden"], &[0]);
+    let job = taken["job_id"].as_str().unwrap();
+    fs::write(site.path("in/late.txt"), "came later").unwrap();
+
+    let left = ["out.bak", "out.bak.json", "ignored.tmp", ".deep/hidden", "linked", "late.txt"];
+    let verified = site.json(["jobs", "verify", job], &[10]);
+    let problems = verified["problems"].as_array().unwrap();
+    for name in left {
+        let path = format!("/in/{name}");
+        let problem = problems.iter().find(|problem| problem["path"].as_str().unwrap().ends_with(&path));
+        assert_eq!(problem.unwrap()["kind"], "not_in_job", "{name}: {verified:#}");
+    }
+    assert_eq!((problems.len(), &verified["not_in_job"]), (left.len(), &left.len().into()), "{verified:#}");
+
+    for name in left {
+        fs::remove_file(site.path("in").join(name)).unwrap();
+    }
+    let ran = site.run(["jobs", "verify", job]);
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(ran.stderr.contains("the source may be deleted"), "{ran}");
+}
+
+#[test]
+fn of_a_list_only_what_it_names_is_said_to_be_safe() {
+    let site = Site::new();
+    fs::create_dir(site.path("in")).unwrap();
+    for name in ["a.txt", "b.txt", "in/c.txt", "in/d.tmp"] {
+        fs::write(site.path(name), name).unwrap();
+    }
+    fs::write(site.path("list"), "a.txt\n").unwrap();
+    let job = site.json(["ingest", "--files-from", "list"], &[0])["job_id"].as_str().unwrap().to_owned();
+    let ran = site.run(["jobs", "verify", &job]);
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(ran.stderr.contains("nothing beside them"), "{ran}");
+
+    fs::write(site.path("list"), "in\n").unwrap();
+    let words = ["ingest", "--files-from", "list", "--exclude", "*.tmp"];
+    let job = site.json(words, &[0])["job_id"].as_str().unwrap().to_owned();
+    let verified = site.json(["jobs", "verify", &job], &[10]);
+    assert_eq!(verified["not_in_job"], 1, "{verified:#}");
+    fs::remove_file(site.path("list")).unwrap();
+    let ran = site.run(["jobs", "verify", &job]);
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(ran.stderr.contains("cannot be read again"), "{ran}");
+}
+
+#[test]
 fn only_what_failed_is_tried_again() {
     let site = Site::new();
     fs::write(site.path("a.txt"), "a").unwrap();

@@ -4,6 +4,9 @@ use std::fs;
 use std::io::Write;
 use std::process::Stdio;
 
+use mfctl::domain::job::JobStatus;
+use mfctl::domain::{JobId, Tenant};
+use mfctl::ports::NewJob;
 use rustix::process::Signal;
 
 use crate::support::{Running, Site, eventually, write_texts};
@@ -82,4 +85,27 @@ fn a_job_has_one_process_at_a_time_and_a_stopped_one_says_how_to_go_on() {
     let resumed = site.json(["ingest", "--resume", &job], &[0]);
     assert_eq!(resumed["job_id"], job.as_str());
     assert_eq!(site.json(["jobs", "show", &job], &[0])["status"], "finished");
+}
+
+/// A job that was left long ago is told of, however many came after it.
+#[tokio::test]
+async fn status_counts_unfinished_jobs_of_any_age() {
+    let site = Site::new();
+    site.json(["worker", "all", "--until-drained"], &[0]);
+    let ports = site.ports().await;
+    let at = ports.clock.now();
+    let left = JobId::fresh();
+    let done: Vec<JobId> = std::iter::repeat_with(JobId::fresh).take(600).collect();
+    let begun = std::iter::once(&left).chain(&done).map(|job_id| {
+        let (tenant, spec) = (Tenant::default(), serde_json::json!({}));
+        ports.journal.begin(NewJob { job_id: *job_id, tenant, actor: "me".into(), host: "host".into(), spec, at })
+    });
+    futures_util::future::try_join_all(begun).await.unwrap();
+    let ended = done.iter().map(|job| ports.journal.set_status(*job, JobStatus::Finished, None, at));
+    futures_util::future::try_join_all(ended).await.unwrap();
+    let status = site.run(["status", "-o", "json"]).json();
+    let parts = status["parts"].as_array().unwrap();
+    let jobs = parts.iter().find(|part| part["part"] == "jobs").unwrap();
+    assert_eq!((&jobs["health"], &jobs["detail"]), (&"warn".into(), &"0 running, 1 unfinished".into()), "{jobs:#}");
+    assert!(jobs["hint"].as_str().unwrap().contains(&left.to_string()), "{jobs:#}");
 }

@@ -1,5 +1,6 @@
 //! A platform from a folder of manifests: made, changed, drifted, adopted, interrupted.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use serde_json::Value;
 
 use crate::harness::random;
 use crate::independent::{curl, s3};
+use crate::postgrest::server::{Database, ROLES, Server};
 use crate::support::stack::env;
 use crate::support::{Ran, Running, Site, eventually};
 
@@ -276,6 +278,49 @@ fn topics_buckets_and_schemas_that_other_tools_changed_are_seen_and_put_right() 
     settled(&site);
 }
 
+/// As after a backup was restored that is older than the last migration, by whoever runs `psql`.
+const BEFORE_THE_LAST_MIGRATION: &str = "
+    DO $$ DECLARE found record; BEGIN
+        FOR found IN SELECT policyname, tablename FROM pg_policies WHERE schemaname = 'media' LOOP
+            EXECUTE format('DROP POLICY %I ON media.%I', found.policyname, found.tablename);
+        END LOOP;
+    END $$;
+    DELETE FROM media.schema_migrations WHERE version = 5";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_somebody_changed_is_seen_and_put_right_or_left_alone() {
+    let site = Site::unmade();
+    let server = Server::before(Database::fresh().await).await;
+    let database = &server.database;
+    let config = site.home().join(".config/mfctl/mfctl.toml");
+    edit(&config, &format!("\"{}\"", env("STACK_POSTGREST")), &format!("\"{}\"", server.url));
+    std::fs::write(site.home().join("secrets/database"), database.url()).unwrap();
+    assert_eq!(site.run(["bootstrap", "init", "platform"]).code, 0);
+    let only = ["--only", "Database", "--only", "KafkaTopic/mfctl.audit"];
+    let on = |words: &[&str]| site.run(words.iter().chain(&only));
+    let _roles_are_the_servers = ROLES.lock().await;
+
+    let made = on(&["bootstrap", "apply", "platform", "--yes"]);
+    assert!(made.code == 0 && made.stdout.contains("Database/media"), "{made}");
+    assert_eq!(on(&["bootstrap", "plan", "platform"]).code, 0);
+    let again = on(&["bootstrap", "apply", "platform", "--yes"]);
+    assert!(again.code == 0 && !again.stdout.contains("Database/media"), "{again}");
+
+    database.execute(BEFORE_THE_LAST_MIGRATION).await;
+    let drift = on(&["bootstrap", "drift", "platform"]);
+    assert!(drift.code == 4 && drift.stdout.contains("0005_access"), "{drift}");
+    let mended = on(&["bootstrap", "apply", "platform", "--yes"]);
+    assert_eq!(mended.code, 0, "{mended}");
+    assert_eq!(on(&["bootstrap", "drift", "platform"]).code, 0);
+
+    // What only a person can decide is left alone.
+    database.execute("UPDATE media.schema_migrations SET dirty = true WHERE version = 3").await;
+    for words in [&["bootstrap", "plan", "platform"][..], &["bootstrap", "apply", "platform", "--yes"]] {
+        let refused = on(words);
+        assert!(refused.code == 6 && refused.stderr.contains("0003_rules"), "{refused}");
+    }
+}
+
 #[test]
 fn what_cannot_be_done_safely_is_refused_with_the_reason_and_nothing_is_changed() {
     let site = Site::unmade();
@@ -344,27 +389,26 @@ fn what_mfctl_made_and_nobody_declares_goes_only_when_asked_and_what_others_made
     let own = site.env_name().to_owned();
     add(&dir, "KafkaTopic", "extra", "{partitions: 1, replication: 3}");
     add(&dir, "ConsulKeys", "extra", "{keys: {a: 1, b: 2}}");
+    add(&dir, "Bucket", "extra", "{versioned: false}");
     consul(&["kv", "put", &format!("{own}/extra/others"), "x"]);
     apply(&site);
     settled(&site);
     std::fs::remove_file(dir.join("base/KafkaTopic-extra.yaml")).unwrap();
     std::fs::remove_file(dir.join("base/ConsulKeys-extra.yaml")).unwrap();
+    std::fs::remove_file(dir.join("base/Bucket-extra.yaml")).unwrap();
+    // mfctl's own defaults know nothing of a folder: they take nothing of it away.
+    let defaults = site.json(["bootstrap", "plan", "--prune"], &[0, 4]);
+    let deletions = defaults["changes"].as_array().unwrap().iter().filter(|change| change["action"] == "delete");
+    assert_eq!((deletions.count(), &defaults["orphans"]), (0, &serde_json::json!([])), "{defaults:#}");
     let plan = site.run(["bootstrap", "plan", "platform", "-o", "json"]);
-    let orphans: Vec<&str> = plan.json()["orphans"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|one| one["kind"].as_str().unwrap())
-        .map(|kind| match kind {
-            "KafkaTopic" => "KafkaTopic",
-            _ => "ConsulKeys",
-        })
-        .collect();
-    assert_eq!((plan.code, orphans), (0, vec!["ConsulKeys", "KafkaTopic"]), "{plan}");
+    let plan_json = plan.json();
+    let orphans = plan_json["orphans"].as_array().unwrap().iter().map(|one| one["kind"].as_str().unwrap());
+    let orphans: BTreeSet<&str> = orphans.collect();
+    assert_eq!((plan.code, orphans), (0, ["Bucket", "ConsulKeys", "KafkaTopic"].into()), "{plan}");
     let refused = site.run(["bootstrap", "apply", "platform", "--yes", "--prune", "--max-deletes", "1"]);
     assert_eq!(refused.code, 8, "{refused}");
     let pruned = site.json(["bootstrap", "apply", "platform", "--yes", "--prune"], &[0]);
-    assert_eq!(pruned["changes"].as_array().unwrap().len(), 2, "{pruned:#}");
+    assert_eq!(pruned["changes"].as_array().unwrap().len(), 3, "{pruned:#}");
     assert_eq!(consul(&["kv", "get", "-keys", &format!("{own}/extra/")]).stdout.trim(), format!("{own}/extra/others"));
     settled(&site);
 }
@@ -405,9 +449,7 @@ fn an_apply_that_is_killed_at_any_moment_is_gone_on_with() {
         let log = site.path("apply.log");
         let mut running = Running::logged(site.command(words), &log);
         let at = Instant::now() + Duration::from_millis(random.u64(0..2500));
-        while running.is_alive() && Instant::now() < at {
-            std::thread::yield_now();
-        }
+        eventually("its moment comes, or its end", || !running.is_alive() || Instant::now() >= at);
         match running.ended() {
             None => {
                 running.kill();
@@ -448,6 +490,34 @@ fn of_two_at_once_one_waits_or_says_who_has_the_lock() {
     // Whether its lock outlived its standing still decides.
     assert!(matches!(first.code, 0 | 7), "{first}");
     settled(&site);
+}
+
+#[test]
+fn a_glass_that_is_broken_while_an_apply_waits_for_its_turn_is_left_broken() {
+    let site = Site::unmade();
+    folder(&site);
+    apply(&site);
+    let own = site.env_name().to_owned();
+    let (glass, key) = (format!("{own}/mfctl-glass/"), format!("{own}/media-api/max_page_size"));
+    let broken = ["kv", "put", "media-api/max_page_size", "7", "--break-glass", "it melts", "--for", "1h", "--yes"];
+    assert_eq!(site.run(broken).code, 0);
+    // The record of it is taken away, so that an apply sees plain drift, and put back while that one waits.
+    std::fs::write(site.path("glass.json"), consul(&["kv", "export", &glass]).stdout).unwrap();
+    consul(&["kv", "delete", "-recurse", &glass]);
+    let mut first = site.command(["bootstrap", "apply", "platform", "--yes"]);
+    first.env("MFCTL_FAILPOINT", "stop@bootstrap_before");
+    let first = Running::kept(first);
+    eventually("the first has the lock and stands still", || first.is_stopped());
+    let log = site.path("waiting.log");
+    let words = ["bootstrap", "apply", "platform", "--yes", "--lock-wait", "60s"];
+    let mut waiting = Running::logged(site.command(words), &log);
+    let says = |text: &str| std::fs::read_to_string(&log).unwrap_or_default().contains(text);
+    eventually("the second says that it waits, and for whom", || says("waiting up to") && says("has the lock"));
+    consul(&["kv", "import", &format!("@{}", site.path("glass.json").display())]);
+    first.kill();
+    eventually("the lock has freed itself, and the second is done", || waiting.ended().is_some());
+    assert_eq!(waiting.ended(), Some(0), "{}", std::fs::read_to_string(&log).unwrap());
+    assert_eq!(consul(&["kv", "get", &key]).stdout.trim(), "7");
 }
 
 /// Text that tools and formats trip over. None begins with what `consul kv put` takes for a file or for stdin.

@@ -1,6 +1,6 @@
 //! Workers die, or stand still, at every named place; what they left is finished by another, once.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -37,9 +37,13 @@ fn whole(site: &Site, files: usize) {
     assert_eq!(each_emitted_once(site), (files, files));
 }
 
+/// Each of these keeps several platforms busy: one after the other.
+static BUSY: Mutex<()> = Mutex::new(());
+
 /// The dead are waited for by their group, ten seconds each: several platforms at once.
 #[test]
 fn a_worker_that_dies_at_any_named_place_loses_nothing_and_emits_nothing_twice() {
+    let _busy = BUSY.lock().unwrap_or_else(PoisonError::into_inner);
     let seed = seed();
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut rounds: Vec<(&str, u64)> = PLACES.iter().map(|place| (*place, rng.u64(1..=2))).collect();
@@ -87,6 +91,7 @@ fn case_11_what_was_written_and_not_committed_is_done_again_and_emitted_once() {
 /// The group and the coordinator take it for dead, another does its work, and then it wakes up in the middle of it.
 #[test]
 fn a_worker_that_stood_still_past_every_timeout_emits_nothing_when_it_goes_on() {
+    let _busy = BUSY.lock().unwrap_or_else(PoisonError::into_inner);
     std::thread::scope(|scope| {
         for place in ["before_copy", "before_settle", "before_send_offsets", "before_commit"] {
             scope.spawn(move || stand_still(place));

@@ -36,7 +36,7 @@ mod topic_admin {
 }
 
 async fn topics() -> Fixture<dyn TopicAdmin> {
-    Fixture { port: Arc::new(KafkaLog::new(settings("STACK_KAFKA")).unwrap()), kept: Box::new(()) }
+    Fixture::new(Arc::new(KafkaLog::new(settings("STACK_KAFKA")).unwrap()), ())
 }
 
 /// A cluster that looks empty: a namespace of its own.
@@ -72,7 +72,7 @@ pub fn log(config: KafkaConfig) -> Arc<dyn EventLog> {
 }
 
 fn fixture(config: KafkaConfig) -> Fixture<dyn EventLog> {
-    Fixture { port: log(config), kept: Box::new(()) }
+    Fixture::new(log(config), ())
 }
 
 async fn plain() -> Fixture<dyn EventLog> {

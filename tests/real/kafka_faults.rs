@@ -12,7 +12,7 @@ use mfctl::ports::{ErrorKind, EventLog, FetchLimits, Poll, Settlement, Subscript
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::mocking::MockCluster;
+use rdkafka::mocking::{MockCluster, MockCoordinator};
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
@@ -196,14 +196,26 @@ async fn what_passes_is_tried_again_within_the_settlement() {
 
 /// confluentinc/librdkafka#5040: the process went down.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn commits_that_are_asked_for_while_the_coordinator_moves_are_told_the_next_time() {
+async fn commits_that_are_asked_for_while_the_coordinator_moves_are_told() {
     let mock = MockCluster::new(1).unwrap();
     let (log, mut consumer, records) = played(&mock).await;
     consumer.settle(settlement(&records)).await.unwrap();
-    mock.request_errors(RDKafkaApiKey::OffsetFetch, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_COORDINATOR]);
-    let error = log.progress(&group(), &[topic("in")]).await.unwrap_err();
-    assert!(error.kind().is_dependency(), "{:?} {}", error.kind(), error.full());
+    let moving = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_COORDINATOR;
+    mock.request_errors(RDKafkaApiKey::OffsetFetch, &[moving, moving]);
     assert_eq!(log.progress(&group(), &[topic("in")]).await.unwrap().len(), 1);
+}
+
+/// A client that asked once went on asking the broker that was the coordinator then, for ten minutes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coordinator_that_went_to_another_broker_is_found_there() {
+    let mock = MockCluster::new(3).unwrap();
+    mock.create_topic("in", 1, 1).unwrap();
+    let log = log(KafkaConfig::new("profile.test.kafka", mock.bootstrap_servers()));
+    for broker in [1, 2, 3, 1] {
+        mock.coordinator(MockCoordinator::Group(group().to_string()), broker).unwrap();
+        let told = tokio::time::timeout(Duration::from_secs(30), log.progress(&group(), &[topic("in")])).await;
+        assert_eq!(told.expect("an answer in time").unwrap().len(), 1, "broker {broker}");
+    }
 }
 
 /// confluentinc/librdkafka#5586: the partition was never read.

@@ -65,6 +65,7 @@ mod support;
 mod bootstrap;
 mod cases;
 mod crashes;
+mod discovery;
 mod independent;
 mod instances;
 mod large;
@@ -76,4 +77,4 @@ mod smoke;
 mod throwaway;
 mod troubles;
 
-use harness::{Fixture, fails_as, random};
+use harness::{Fixture, eventually, fails_as, random};

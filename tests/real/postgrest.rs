@@ -2,7 +2,7 @@
 
 mod cases;
 mod migrations;
-mod server;
+pub mod server;
 mod speed;
 
 use std::sync::Arc;
@@ -55,10 +55,10 @@ mod service {
 
 async fn operator_catalog() -> Fixture<dyn Catalog> {
     let server = Server::start().await;
-    Fixture { port: Arc::new(server.catalog(server.as_operator())), kept: Box::new(server) }
+    Fixture::new(Arc::new(server.catalog(server.as_operator())), server)
 }
 
 async fn service_catalog() -> Fixture<dyn Catalog> {
     let server = Server::start().await;
-    Fixture { port: Arc::new(server.catalog(server.as_service("default"))), kept: Box::new(server) }
+    Fixture::new(Arc::new(server.catalog(server.as_service("default"))), server)
 }

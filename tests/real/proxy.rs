@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 /// What only a request that stores a part has in it.
 const PART: &[u8] = b"partNumber=";
@@ -15,6 +16,8 @@ pub struct Proxy {
     /// Its own address, `http://host:port`.
     pub url: String,
     seen: Arc<Seen>,
+    /// All that it runs; gone with the last listener and connection.
+    tasks: tokio::task::JoinHandle<()>,
 }
 
 #[derive(Default)]
@@ -35,16 +38,23 @@ impl Proxy {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let seen = Arc::new(Seen { cut_after: AtomicU64::new(u64::MAX), ..Seen::default() });
         let all = seen.clone();
-        tokio::spawn(async move {
+        let tasks = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
+                while connections.try_join_next().is_some() {}
                 let Ok(server) = TcpStream::connect(&upstream).await else { continue };
                 let (from_client, to_client) = client.into_split();
                 let (from_server, to_server) = server.into_split();
-                tokio::spawn(requests(from_client, to_server, all.clone()));
-                tokio::spawn(answers(from_server, to_client, all.clone()));
+                connections.spawn(requests(from_client, to_server, all.clone()));
+                connections.spawn(answers(from_server, to_client, all.clone()));
             }
         });
-        Self { url, seen }
+        Self { url, seen, tasks }
+    }
+
+    /// Ends it as a server that dies: its connections break, and nobody listens any more.
+    pub fn kill(self) {
+        self.tasks.abort();
     }
 
     /// Parts of objects that were sent, those that were cut off included.

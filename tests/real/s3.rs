@@ -24,6 +24,7 @@ fn config() -> S3Config {
     S3Config {
         settings: "profile.stack.s3".into(),
         endpoint: Some(stack::env("STACK_S3")),
+        instances: None,
         region: "us-east-1".into(),
         path_style: true,
         access_key: stack::env("STACK_S3_ACCESS_KEY"),
@@ -40,7 +41,7 @@ fn config() -> S3Config {
 }
 
 async fn store() -> Fixture<dyn ObjectStore> {
-    Fixture { port: Arc::new(S3Store::new(&config()).unwrap()), kept: Box::new(()) }
+    Fixture::new(Arc::new(S3Store::new(&config()).unwrap()), ())
 }
 
 /// The store of a configuration, with a bucket `media-a`.

@@ -13,6 +13,7 @@ use mfctl::events::schemas;
 use mfctl::ports::{ErrorKind, SchemaRegistry};
 use serde_json::json;
 
+use crate::scripted::{Answer, server};
 use crate::{Fixture, stack};
 
 /// Apicurio takes for a JSON Schema only what says that it is one, or looks much like it.
@@ -32,7 +33,7 @@ fn real() -> RestRegistry {
 }
 
 async fn harness() -> Fixture<dyn SchemaRegistry> {
-    Fixture { port: Arc::new(real()), kept: Box::new(()) }
+    Fixture::new(Arc::new(real()), ())
 }
 
 /// A registry that answers every question alike, and keeps what it was asked.
@@ -117,6 +118,57 @@ async fn what_passes_is_a_dependency() {
     }
     let nobody = RestRegistry::new(config("http://127.0.0.1:1".into(), Auth::None)).unwrap();
     assert_eq!(nobody.subjects().await.unwrap_err().kind(), ErrorKind::Unreachable);
+}
+
+fn unknown(error_code: u32) -> Answer {
+    Answer { status: 404, headers: "", body: format!(r#"{{"error_code":{error_code},"message":"not found"}}"#) }
+}
+
+fn answer(body: &serde_json::Value) -> Answer {
+    Answer { status: 200, headers: "", body: body.to_string() }
+}
+
+fn version_one() -> Answer {
+    answer(
+        &json!({ "subject": "a-value", "version": 1, "id": 7, "schemaType": "JSON", "schema": "{\"type\":\"string\"}" }),
+    )
+}
+
+async fn asked(answers: Vec<Answer>) -> RestRegistry {
+    RestRegistry::new(config(server(answers).await.0, Auth::None)).unwrap()
+}
+
+#[tokio::test]
+async fn a_node_that_is_behind_is_asked_again_after_a_write() {
+    let before = vec![unknown(40401), answer(&json!({ "id": 7 }))];
+    let registry = asked([before.clone(), vec![unknown(40401), unknown(40403), version_one()]].concat()).await;
+    let schema = json!({ "type": "string" });
+    assert_eq!(registry.register("a-value", &schema).await.unwrap().id, SchemaId(7));
+    let registry = asked([before, vec![unknown(40403)]].concat()).await;
+    let error = registry.register("a-value", &schema).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{}", error.full());
+    let set = answer(&json!({ "compatibility": "BACKWARD" }));
+    let registry = asked(vec![unknown(40401), version_one(), set]).await;
+    registry.set_compatibility("a-value", Compatibility::Backward).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_version_that_is_listed_is_never_left_out() {
+    let registry = asked(vec![answer(&json!([1])), unknown(40402), version_one()]).await;
+    assert_eq!(registry.versions("a-value").await.unwrap().len(), 1);
+    let registry = asked(vec![answer(&json!([1])), unknown(40402)]).await;
+    let error = registry.versions("a-value").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{}", error.full());
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_know_the_subject_does_not_call_a_schema_compatible() {
+    let schema = json!({ "type": "integer" });
+    let verdict = answer(&json!({ "is_compatible": false, "messages": ["other type"] }));
+    let registry = asked(vec![unknown(40401), version_one(), verdict]).await;
+    assert_eq!(registry.check("a-value", &schema).await.unwrap(), ["other type"]);
+    let registry = asked(vec![unknown(40401)]).await;
+    assert!(registry.check("a-value", &schema).await.unwrap().is_empty(), "it would be the first");
 }
 
 /// The codec's own path: unknown, then known; of another subject; shared by two.

@@ -65,13 +65,16 @@ async fn serve(mut client: TcpStream, script: Arc<Vec<Answer>>, heads: Heads) {
             }
         }
         read.drain(..end + length.unwrap_or(0));
+        let only_head = head.starts_with("HEAD ");
         let answer = {
             let mut heads = heads.lock().unwrap();
             heads.push(head);
             script[(heads.len() - 1).min(script.len() - 1)].clone()
         };
         let Answer { status, headers, body } = answer;
-        let text = format!("HTTP/1.1 {status} Said\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len());
+        let length = body.len();
+        let body = if only_head { "" } else { &body };
+        let text = format!("HTTP/1.1 {status} Said\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
         if client.write_all(text.as_bytes()).await.is_err() {
             return;
         }

@@ -47,10 +47,10 @@ impl ConsulServer {
         let mut command = Command::new(env("STACK_CONSUL_BIN"));
         command.args(["agent", "-server", "-bind=127.0.0.1", "-client=127.0.0.1", "-datacenter=dc", "-dns-port=-1"]);
         command.args(["-grpc-port=-1", "-grpc-tls-port=-1", "-serf-wan-port=-1", "-log-level=error"]);
-        command.args([
-            "-hcl",
-            "performance { raft_multiplier = 1 } disable_update_check = true skip_leave_on_interrupt = true",
-        ]);
+        // Of two, neither takes the other for dead because the machine is busy.
+        let patience = if self.expect > 1 { 3 } else { 1 };
+        let performance = format!("performance {{ raft_multiplier = {patience} }}");
+        command.args(["-hcl", &format!("{performance} disable_update_check = true skip_leave_on_interrupt = true")]);
         command.arg(format!("-node={}", self.name)).arg(format!("-data-dir={}", data.display()));
         command.arg(format!("-bootstrap-expect={}", self.expect)).arg(format!("-http-port={}", self.http));
         command.arg(format!("-server-port={}", self.server)).arg(format!("-serf-lan-port={}", self.serf));

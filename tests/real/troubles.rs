@@ -5,8 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::independent::{curl, run};
 use crate::support::stack::env;
 use crate::support::{Ran, Running, Site, eventually};
 use crate::throwaway::{ConsulServer, VaultServer, edit, empty_servers, settings, token_in_vault, with_vault};
@@ -211,4 +212,74 @@ fn a_new_consuls_first_token_goes_into_vault_and_a_crash_in_between_loses_nothin
     vault.ask("secret/data/consul/management", "{\"data\":{\"token\":\"00000000-0000-4000-8000-000000000001\"}}");
     let other = site.run(["bootstrap", "init-consul-acl", "--yes"]);
     assert!(other.code == 7 && !other.stderr.contains("00000000-0000-4000"), "{other}");
+}
+
+/// A JWT (RFC 7519) signed with an RSA key (RS256), such as a cluster's issuer gives to a service account.
+fn jwt(key: &std::path::Path, subject: &str) -> String {
+    use base64::Engine as _;
+    let encode = |bytes: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
+    let now = jiff::Timestamp::now().as_second();
+    let claims = json!({"iss": "test", "aud": ["consul"], "sub": subject, "iat": now, "exp": now + 600});
+    let text = format!("{}.{}", encode(br#"{"alg":"RS256","typ":"JWT"}"#), encode(claims.to_string().as_bytes()));
+    let input = key.with_extension("input");
+    std::fs::write(&input, &text).unwrap();
+    let words = ["dgst", "-sha256", "-sign", key.to_str().unwrap(), input.to_str().unwrap()];
+    format!("{text}.{}", encode(&run("openssl", &words)))
+}
+
+#[test]
+fn who_logs_in_at_consul_keeps_the_token_and_makes_another_when_it_is_taken_away() {
+    let site = Site::unmade();
+    let (_vault, consul) = empty_servers(&site);
+    let ask = |method: &str, path: &str, token: &str, body: &Value| -> Value {
+        let (token, body) = (format!("X-Consul-Token: {token}"), body.to_string());
+        let url = format!("{}/v1/{path}", consul.url());
+        serde_json::from_slice(&curl(&["-X", method, "-H", &token, "--data", &body, &url])).unwrap_or_default()
+    };
+    let management = ask("PUT", "acl/bootstrap", "", &json!({}))["SecretID"].as_str().unwrap().to_owned();
+    let key = site.path("issuer.pem");
+    let at = key.to_str().unwrap();
+    run("openssl", &["genrsa", "-out", at, "2048"]);
+    let public = String::from_utf8(run("openssl", &["rsa", "-in", at, "-pubout"])).unwrap();
+    let rules = "key_prefix \"\" { policy = \"write\" } session_prefix \"\" { policy = \"write\" } node_prefix \"\" { policy = \"read\" }";
+    ask("PUT", "acl/policy", &management, &json!({"Name": "mfctl", "Rules": rules}));
+    ask("PUT", "acl/role", &management, &json!({"Name": "mfctl", "Policies": [{"Name": "mfctl"}]}));
+    let config = json!({"BoundAudiences": ["consul"], "BoundIssuer": "test", "JWTValidationPubKeys": [public]});
+    let method = json!({"Name": "issuer", "Type": "jwt", "MaxTokenTTL": "1h", "Config": config});
+    ask("PUT", "acl/auth-method", &management, &method);
+    let rule = json!({"AuthMethod": "issuer", "BindType": "role", "BindName": "mfctl"});
+    ask("PUT", "acl/binding-rule", &management, &rule);
+
+    let bearer = site.path("service-account.jwt");
+    std::fs::write(&bearer, jwt(&key, "mfctl")).unwrap();
+    let token = format!("token = \"file:{}\"", site.home().join("secrets/consul").display());
+    let login = format!("auth_method = \"issuer\"\nbearer = \"file:{}\"", bearer.display());
+    edit(&settings(&site), &token, &login);
+    site.json(["kv", "put", "svc/a", "1", "--reason", "x"], &[0]);
+    let kept = std::fs::read_dir(site.data()).unwrap().map(|entry| entry.unwrap().path());
+    let kept = kept.into_iter().find(|path| path.ends_with("consul-token")).expect("the token is kept");
+    assert_eq!(kept.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let tokens = || {
+        let all = ask("GET", "acl/tokens?authmethod=issuer", &management, &Value::Null);
+        let ids = all.as_array().unwrap().iter().map(|token| token["AccessorID"].as_str().unwrap().to_owned());
+        ids.collect::<Vec<_>>()
+    };
+    let first = tokens();
+    assert_eq!(site.run(["kv", "get", "svc/a"]).stdout, "1\n");
+    assert_eq!((first.len(), tokens()), (1, first.clone()), "nobody logs in twice");
+
+    ask("DELETE", &format!("acl/token/{}", first[0]), &management, &Value::Null);
+    assert_eq!(site.run(["kv", "get", "svc/a"]).stdout, "1\n");
+    let second = tokens();
+    assert!(second.len() == 1 && second != first, "{second:?}");
+
+    ask("DELETE", &format!("acl/token/{}", second[0]), &management, &Value::Null);
+    let strangers = site.path("stranger.pem");
+    run("openssl", &["genrsa", "-out", strangers.to_str().unwrap(), "2048"]);
+    for wrong in ["no.such.token".to_owned(), jwt(&strangers, "mfctl")] {
+        std::fs::write(&bearer, &wrong).unwrap();
+        let refused = site.run(["kv", "get", "svc/a"]);
+        assert!(refused.code == 6 && refused.stderr.contains("profile.stack.consul.bearer"), "{refused}");
+        assert!(!refused.stderr.contains(&wrong), "{refused}");
+    }
 }

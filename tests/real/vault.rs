@@ -1,14 +1,20 @@
 //! Vault's API, on a real OpenBao.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mfctl::backends::http::HttpOptions;
 use mfctl::backends::vault::{SecretSource, Vault, VaultConfig, VaultLogin};
 use mfctl::domain::Secret;
 use mfctl::ports::{ErrorKind, MountClass, SecretStore, VaultAdmin, VaultMount};
 
-use crate::Fixture;
+use crate::independent::curl;
 use crate::stack::env;
+use crate::{Fixture, eventually, fails_as};
+
+/// As long as a mount may take to be usable, or a token of seconds to end.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 mod secret_store {
     crate::secret_store::secret_store_suite!(super::store);
@@ -23,7 +29,7 @@ pub fn source(text: String) -> SecretSource {
 
 pub fn vault(login: VaultLogin) -> Vault {
     let http = HttpOptions::direct("profile.test.vault");
-    Vault::new(VaultConfig { http, url: env("STACK_VAULT"), login, namespace: None }).unwrap()
+    Vault::new(VaultConfig { http, url: env("STACK_VAULT"), login, namespace: None, token_file: None }).unwrap()
 }
 
 pub fn root() -> Vault {
@@ -39,31 +45,21 @@ pub async fn with_engine() -> Vault {
         kind: "kv".to_owned(),
         description: String::new(),
         kv_version: Some(2),
-        max_lease: std::time::Duration::ZERO,
+        max_lease: Duration::ZERO,
     };
     // Another may make it at this moment.
-    for _ in 0..20 {
-        match vault.put_mount(&engine).await {
-            Ok(()) => break,
-            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
-        }
-    }
+    eventually(PATIENCE, "the engine is mounted", async || vault.put_mount(&engine).await.is_ok()).await;
     // It is usable a moment after it is mounted.
-    for _ in 0..50 {
-        match vault.paths("secret").await {
-            Ok(_) => break,
-            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
-        }
-    }
+    eventually(PATIENCE, "the engine is usable", async || vault.paths("secret").await.is_ok()).await;
     vault
 }
 
 async fn store() -> Fixture<dyn SecretStore> {
-    Fixture { port: Arc::new(with_engine().await), kept: Box::new(()) }
+    Fixture::new(Arc::new(with_engine().await), ())
 }
 
 async fn administration() -> Fixture<dyn VaultAdmin> {
-    Fixture { port: Arc::new(root()), kept: Box::new(()) }
+    Fixture::new(Arc::new(root()), ())
 }
 
 #[tokio::test]
@@ -71,4 +67,54 @@ async fn a_wrong_token_is_told_and_names_its_setting() {
     let error = vault(VaultLogin::Token(source("wrong".to_owned()))).paths("secret").await.unwrap_err();
     let hint = error.hint_text().unwrap_or_default().to_owned();
     assert!(error.kind() == ErrorKind::Denied && hint.contains("profile.test.vault"), "{} {hint}", error.full());
+}
+
+/// A token of a few seconds outlives them while somebody has it, though nobody calls; and ends soon after nobody has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_is_renewed_though_nobody_calls() {
+    let ask = |path: &str, body: String| {
+        let token = format!("X-Vault-Token: {}", env("STACK_VAULT_TOKEN"));
+        let (url, code) = (format!("{}/v1/auth/token/{path}", env("STACK_VAULT")), "\n%{http_code}");
+        let words = ["-q", "-s", "--noproxy", "*", "-w", code, "-H", &token, "--data", &body, &url];
+        let asked = std::process::Command::new("curl").args(words).output().unwrap();
+        let said = String::from_utf8(asked.stdout).unwrap();
+        let (said, code) = said.rsplit_once('\n').unwrap();
+        (serde_json::from_str::<serde_json::Value>(said).unwrap_or_default(), code.to_owned())
+    };
+    let (made, _) = ask("create", "{\"ttl\":\"6s\",\"policies\":[\"root\"]}".to_owned());
+    let token = made["auth"]["client_token"].as_str().unwrap().to_owned();
+    let accessor = format!("{{\"accessor\":\"{}\"}}", made["auth"]["accessor"].as_str().unwrap());
+    let vault = vault(VaultLogin::Token(source(token)));
+    vault.mounts().await.unwrap();
+    let renewed = || {
+        let (found, _) = ask("lookup-accessor", accessor.clone());
+        let number = |name: &str| found["data"][name].as_u64();
+        number("last_renewal_time").zip(number("creation_time")).is_some_and(|(last, made)| last > made + 6)
+    };
+    eventually(PATIENCE, "it is renewed after its first six seconds", async || renewed()).await;
+    drop(vault);
+    eventually(PATIENCE, "it ends", async || ask("lookup-accessor", accessor.clone()).1 != "200").await;
+}
+
+/// A secret that was deleted goes on counting, and is written anew like one that never was; one that will be deleted later
+/// is there until then.
+#[tokio::test]
+async fn a_deleted_secret_can_be_written_anew_and_one_that_is_to_be_deleted_cannot() {
+    let vault = with_engine().await;
+    let path = format!("t{:016x}/deleted", fastrand::u64(..));
+    let ask = |method: &str, kind: &str, body: &str| {
+        let token = format!("X-Vault-Token: {}", env("STACK_VAULT_TOKEN"));
+        let url = format!("{}/v1/secret/{kind}/{path}", env("STACK_VAULT"));
+        curl(&["-X", method, "-H", &token, "--data", body, &url]);
+    };
+    let fields = |value: &str| BTreeMap::from([("key".to_owned(), Secret::new(value))]);
+    vault.write("secret", &path, &fields("one"), 0).await.unwrap();
+    ask("DELETE", "data", "");
+    assert_eq!(vault.shape("secret", &path).await.unwrap(), None);
+    vault.write("secret", &path, &fields("two"), 0).await.unwrap();
+    assert_eq!(vault.shape("secret", &path).await.unwrap().unwrap().version, 2);
+    ask("POST", "metadata", "{\"delete_version_after\":\"1h\"}");
+    vault.write("secret", &path, &fields("three"), 2).await.unwrap();
+    fails_as(vault.write("secret", &path, &fields("four"), 0).await, ErrorKind::Conflict);
+    assert_eq!(vault.read("secret", &path, "key").await.unwrap().unwrap().expose(), "three");
 }

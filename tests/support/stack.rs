@@ -131,17 +131,19 @@ struct Topics(String);
 /// Topics cost the brokers memory, so they go with their test. Whatever fails here fails nobody.
 impl Drop for Topics {
     fn drop(&mut self) {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", env("STACK_KAFKA"));
-        let Ok(admin) = config.create::<AdminClient<DefaultClientContext>>() else { return };
-        let Ok(metadata) = admin.inner().fetch_metadata(None, Duration::from_secs(5)) else { return };
-        let topics = metadata.topics().iter().map(|topic| topic.name());
-        let ours: Vec<&str> = topics.filter(|topic| topic.starts_with(&self.0)).collect();
-        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-        let delete = async { admin.delete_topics(&ours, &AdminOptions::new()).await };
-        // A test that runs in a runtime of its own ends with its process's topics left behind.
-        if tokio::runtime::Handle::try_current().is_err() {
-            let _ = runtime.block_on(delete);
-        }
+        let namespace = self.0.clone();
+        // Whatever runtime a test is in may not be waited for in it.
+        drop(std::thread::spawn(move || delete(&namespace)).join());
     }
+}
+
+fn delete(namespace: &str) -> Option<()> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", env("STACK_KAFKA"));
+    let admin: AdminClient<DefaultClientContext> = config.create().ok()?;
+    let metadata = admin.inner().fetch_metadata(None, Duration::from_secs(5)).ok()?;
+    let topics = metadata.topics().iter().map(|topic| topic.name());
+    let ours: Vec<&str> = topics.filter(|topic| topic.starts_with(namespace)).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    runtime.block_on(admin.delete_topics(&ours, &AdminOptions::new())).ok().map(drop)
 }

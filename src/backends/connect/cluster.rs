@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::consul::{Consul, ConsulConfig};
+use super::super::consul::{Consul, ConsulConfig, ConsulLogin};
 use super::super::embedded::{self, OpenMode};
 use super::super::http::{Auth, HttpOptions};
+use super::super::instances::Instances;
 use super::super::kafka::{KafkaConfig, KafkaLog, Mechanism, Sasl, Security};
 use super::super::log_operators::LogOperators;
 use super::super::postgres::{PostgresAdmin, PostgresConfig};
@@ -25,7 +26,7 @@ use crate::ports::{
     BucketAdmin, Clock, ConfigStore, ConsulAccess, Error, ErrorKind, Migrations, Ports, Result, SecretStore,
     VaultAdmin, VaultSetup,
 };
-use crate::settings::{self, Layer, Resolved, SaslMechanism, SecretRef, Settings, Url};
+use crate::settings::{self, Brokers, Endpoint, Layer, Resolved, SaslMechanism, SecretRef, Settings, Url};
 use crate::telemetry::Metrics;
 
 /// How long an HTTP server may take to answer.
@@ -38,6 +39,8 @@ struct Wiring<'a> {
     metrics: Arc<Metrics>,
     /// What the profile's references to Vault say.
     in_vault: BTreeMap<String, Secret>,
+    /// The instances of the services that its endpoints name.
+    instances: BTreeMap<String, Arc<Instances>>,
 }
 
 /// Makes the ports. Opens no connection: each engine does at its first call.
@@ -50,12 +53,13 @@ pub(super) async fn open(
     let mut wiring = Wiring::new(settings, env, metrics);
     let vault = wiring.vault()?.map(Arc::new);
     wiring.in_vault = wiring.read_vault(vault.as_deref(), "profile.").await?;
+    let consul = wiring.consul()?.map(Arc::new);
+    wiring.instances = wiring.find_instances(consul.as_deref()).await?;
     let folder = embedded::open_folder(&settings.profile.data_dir, OpenMode::MayCreate).await?;
     let kafka = Arc::new(KafkaLog::new(wiring.kafka()?)?);
     let log = Arc::clone(&kafka) as Arc<dyn crate::ports::EventLog>;
     let local = embedded::local(&folder);
     let store = Arc::new(S3Store::new(&wiring.s3()?)?);
-    let consul = wiring.consul()?.map(Arc::new);
     Ok(Ports {
         operators: Arc::new(LogOperators::new(Arc::clone(&log))),
         log,
@@ -118,7 +122,8 @@ pub(super) fn consul_with(
 ) -> Result<Arc<dyn ConsulAccess>> {
     let wiring = Wiring::new(settings, env, &Arc::default());
     let consul = wiring.required(settings.profile.services.consul.as_ref(), "consul", "url")?;
-    Ok(Arc::new(Consul::new(wiring.consul_config(consul, token)?)?))
+    let login = token.map_or(ConsulLogin::Nobody, ConsulLogin::Token);
+    Ok(Arc::new(Consul::new(wiring.consul_config(consul, login)?)?))
 }
 
 /// A profile's database, for `db`.
@@ -128,7 +133,7 @@ pub(super) async fn database(settings: &Settings, env: &BTreeMap<String, String>
 
 impl<'a> Wiring<'a> {
     fn new(settings: &'a Settings, env: &'a BTreeMap<String, String>, metrics: &Arc<Metrics>) -> Self {
-        Self { settings, env, metrics: Arc::clone(metrics), in_vault: BTreeMap::new() }
+        Self { settings, env, metrics: Arc::clone(metrics), in_vault: BTreeMap::new(), instances: BTreeMap::new() }
     }
 
     /// The same, with what the keys that begin so refer to in Vault. One that nothing refers to need not be there.
@@ -184,9 +189,74 @@ impl<'a> Wiring<'a> {
             tls: TlsFiles { ca: ca.cloned(), ..TlsFiles::default() },
             proxy: self.proxy(service, url, proxy),
             no_proxy: except.cloned(),
+            instances: None,
             timeout: ANSWER,
             metrics: Arc::clone(&self.metrics),
         }
+    }
+
+    /// As [`Wiring::http`], for an endpoint that may be a service's; with its address.
+    fn endpoint(
+        &self,
+        service: &str,
+        endpoint: &Endpoint,
+        ca: Option<&PathBuf>,
+        proxy: Option<&Url>,
+        except: Option<&String>,
+    ) -> Result<(HttpOptions, String)> {
+        let (url, instances) = self.place(service, endpoint, proxy)?;
+        let proxy = proxy.filter(|_| instances.is_none());
+        Ok((HttpOptions { instances, ..self.http(service, &url, ca, proxy, except) }, url.0))
+    }
+
+    /// The address of an endpoint and, where it is a service's, its instances. Nobody in between would know those.
+    fn place(&self, service: &str, endpoint: &Endpoint, proxy: Option<&Url>) -> Result<(Url, Option<Arc<Instances>>)> {
+        let (tls, name, path) = match endpoint {
+            Endpoint::Url(url) => return Ok((url.clone(), None)),
+            Endpoint::Service { tls, service, path } => (*tls, service, path),
+        };
+        if proxy.is_some() && !self.is_foreign(&format!("profile.{service}.proxy")) {
+            let what = format!("[{}] has a proxy, and an endpoint that Consul knows", self.table(service));
+            return Err(Error::new(ErrorKind::Invalid, what).hint("keep the one that is to be used"));
+        }
+        // As Consul's own DNS calls it, which certificates of services are made out to.
+        let url = format!("http{}://{name}.service.consul{path}", if tls { "s" } else { "" });
+        Ok((Url(url), Some(self.instances_of(name)?)))
+    }
+
+    fn instances_of(&self, service: &str) -> Result<Arc<Instances>> {
+        let unasked = || Error::new(ErrorKind::Internal, format!("the instances of {service} were not asked for"));
+        self.instances.get(service).map(Arc::clone).ok_or_else(unasked)
+    }
+
+    /// The instances of each service that an endpoint of the profile names.
+    async fn find_instances(&self, consul: Option<&Consul>) -> Result<BTreeMap<String, Arc<Instances>>> {
+        let services = &self.settings.profile.services;
+        let mut named = Vec::new();
+        if let Some(settings::Kafka { brokers: Some(Brokers::Service(service)), .. }) = &services.kafka {
+            named.push(service);
+        }
+        let endpoints = [
+            services.s3.as_ref().and_then(|s3| s3.endpoint.as_ref()),
+            services.postgrest.as_ref().and_then(|rest| rest.url.as_ref()),
+            services.schema_registry.as_ref().and_then(|registry| registry.url.as_ref()),
+        ];
+        named.extend(endpoints.into_iter().flatten().filter_map(|endpoint| match endpoint {
+            Endpoint::Service { service, .. } => Some(service),
+            Endpoint::Url(_) => None,
+        }));
+        let mut found = BTreeMap::new();
+        for service in named {
+            let consul = consul.ok_or_else(|| {
+                let what = format!("profile {} has no Consul to ask for {service}", self.settings.profile.name);
+                let hint = format!("add [{}] with its url", self.table("consul"));
+                Error::new(ErrorKind::Invalid, what).hint(hint)
+            })?;
+            if !found.contains_key(service) {
+                found.insert(service.clone(), consul.instances(service).await?);
+            }
+        }
+        Ok(found)
     }
 
     /// The profile's proxy; one that only a variable names is for `https` alone, as that variable says.
@@ -200,7 +270,13 @@ impl<'a> Wiring<'a> {
         let kafka = self.required(self.settings.profile.services.kafka.as_ref(), "kafka", "brokers")?;
         Ok(KafkaConfig {
             settings: self.table("kafka"),
-            brokers: self.required(kafka.brokers.as_ref(), "kafka", "brokers")?.0.clone(),
+            brokers: match self.required(kafka.brokers.as_ref(), "kafka", "brokers")? {
+                Brokers::At(brokers) => brokers.clone(),
+                Brokers::Service(service) => {
+                    let all = self.instances_of(service)?.in_turn();
+                    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+                }
+            },
             security: match kafka.security {
                 settings::Security::Plaintext => Security::Plaintext,
                 settings::Security::Ssl => Security::Ssl,
@@ -235,18 +311,30 @@ impl<'a> Wiring<'a> {
 
     fn s3(&self) -> Result<S3Config> {
         let s3 = self.required(self.settings.profile.services.s3.as_ref(), "s3", "endpoint")?;
-        let address = s3.endpoint.clone().unwrap_or_else(|| Url("https://".to_owned()));
+        let places = s3.endpoint.as_ref().map(|endpoint| self.place("s3", endpoint, s3.proxy.as_ref())).transpose()?;
+        let (endpoint, instances) = places.map_or((None, None), |(url, instances)| (Some(url), instances));
+        if instances.is_some() && (!s3.path_style || endpoint.as_ref().is_some_and(|url| url.0.starts_with("https:"))) {
+            let what = format!("{}.endpoint names a service of Consul's", self.table("s3"));
+            return Err(Error::new(ErrorKind::Invalid, what)
+                .because(
+                    "a store that is asked over TLS, or with the bucket in the host's name, is known by its own name",
+                )
+                .hint("give its address, or \"consul:SERVICE\" with path_style = true"));
+        }
+        let address = endpoint.clone().unwrap_or_else(|| Url("https://".to_owned()));
+        let proxy = s3.proxy.as_ref().filter(|_| instances.is_none());
         let secret_key = self.required(s3.secret_key.as_ref(), "s3", "secret_key")?;
         Ok(S3Config {
             settings: self.table("s3"),
-            endpoint: s3.endpoint.as_ref().map(|url| url.0.clone()),
+            endpoint: endpoint.map(|url| url.0),
+            instances,
             region: s3.region.clone(),
             path_style: s3.path_style,
             access_key: self.required(s3.access_key.clone(), "s3", "access_key")?,
             secret_key: self.secret(secret_key, "s3", "secret_key")?,
             session_token: self.optional(s3.session_token.as_ref(), "s3", "session_token")?,
             tls: TlsFiles { ca: s3.ca.clone(), ..TlsFiles::default() },
-            proxy: self.proxy("s3", &address, s3.proxy.as_ref()),
+            proxy: self.proxy("s3", &address, proxy),
             no_proxy: s3.no_proxy.clone(),
             bucket_prefix: s3.bucket_prefix.clone().unwrap_or_default(),
             part_size: s3.part_size.map(|size| size.0),
@@ -273,12 +361,9 @@ impl<'a> Wiring<'a> {
             },
             (None, None) => PostgrestAuth::None,
         };
-        Ok(PostgrestConfig {
-            http: self.http("postgrest", url, rest.ca.as_ref(), rest.proxy.as_ref(), rest.no_proxy.as_ref()),
-            url: url.0.clone(),
-            schema: rest.schema.clone(),
-            auth,
-        })
+        let (ca, proxy, except) = (rest.ca.as_ref(), rest.proxy.as_ref(), rest.no_proxy.as_ref());
+        let (http, url) = self.endpoint("postgrest", url, ca, proxy, except)?;
+        Ok(PostgrestConfig { http, url, schema: rest.schema.clone(), auth })
     }
 
     fn registry(&self) -> Result<RegistryConfig> {
@@ -298,13 +383,9 @@ impl<'a> Wiring<'a> {
                 return Err(Error::new(ErrorKind::Invalid, what).hint("keep the one that is to be used"));
             }
         };
-        let (ca, proxy) = (registry.ca.as_ref(), registry.proxy.as_ref());
-        Ok(RegistryConfig {
-            http: self.http("schema_registry", url, ca, proxy, registry.no_proxy.as_ref()),
-            url: url.0.clone(),
-            auth,
-            subject_prefix: registry.subject_prefix.clone().unwrap_or_default(),
-        })
+        let (ca, proxy, except) = (registry.ca.as_ref(), registry.proxy.as_ref(), registry.no_proxy.as_ref());
+        let (http, url) = self.endpoint("schema_registry", url, ca, proxy, except)?;
+        Ok(RegistryConfig { http, url, auth, subject_prefix: registry.subject_prefix.clone().unwrap_or_default() })
     }
 
     /// The keys that begin so and whose value is a reference to Vault: the setting, its path and its field.
@@ -360,6 +441,7 @@ impl<'a> Wiring<'a> {
             url: url.0.clone(),
             login: self.vault_login(vault)?,
             namespace: vault.namespace.clone(),
+            token_file: Some(self.settings.profile.data_dir.join("vault-token")),
         };
         Vault::new(config).map(Some)
     }
@@ -375,20 +457,7 @@ impl<'a> Wiring<'a> {
         if usize::from(by_role) + usize::from(by_kubernetes) + usize::from(by_token) > 1 {
             return invalid(format!("[{table}] has more than one way to log in"), "keep the one that is to be used");
         }
-        let source = |reference: Option<&SecretRef>, key: &str| -> Result<SecretSource> {
-            let reference = self.required(reference, "vault", key)?.clone();
-            if matches!(reference, SecretRef::Vault { .. }) {
-                let what = format!("{table}.{key} cannot be in Vault: it is what opens it");
-                return Err(Error::new(ErrorKind::Invalid, what).hint("give it as \"env:NAME\" or \"file:/path\""));
-            }
-            // Read now, so that what is missing is told now; and again whenever it is needed.
-            self.secret(&reference, "vault", key)?;
-            let (env, what) = (self.env.clone(), format!("{table}.{key} cannot be read"));
-            Ok(SecretSource(Arc::new(move || {
-                let read = reference.resolve(&env);
-                read.map_err(|error| Error::new(ErrorKind::Invalid, what.as_str()).because(error))
-            })))
-        };
+        let source = |reference: Option<&SecretRef>, key: &str| self.source(reference, "vault", key);
         let mount = |usual: &str| vault.auth_mount.clone().unwrap_or_else(|| usual.to_owned());
         if by_role {
             let secret_id = match (&vault.secret_id, &vault.wrapped_secret_id) {
@@ -421,18 +490,51 @@ impl<'a> Wiring<'a> {
 
     fn consul(&self) -> Result<Option<Consul>> {
         let Some(consul) = &self.settings.profile.services.consul else { return Ok(None) };
-        let token = self.optional(consul.token.as_ref(), "consul", "token")?;
-        Consul::new(self.consul_config(consul, token)?).map(Some)
+        Consul::new(self.consul_config(consul, self.consul_login(consul)?)?).map(Some)
     }
 
-    fn consul_config(&self, consul: &settings::ConsulServer, token: Option<Secret>) -> Result<ConsulConfig> {
+    /// The one way to prove who we are that the profile says.
+    fn consul_login(&self, consul: &settings::ConsulServer) -> Result<ConsulLogin> {
+        // A token that only a variable names stands back behind a login.
+        let by_login = consul.auth_method.is_some() || consul.bearer.is_some();
+        match (&consul.token, by_login) {
+            (Some(_), true) if !self.is_foreign("profile.consul.token") => {
+                let what = format!("[{}] has more than one way to log in", self.table("consul"));
+                Err(Error::new(ErrorKind::Invalid, what).hint("keep the one that is to be used"))
+            }
+            (_, true) => Ok(ConsulLogin::Method {
+                method: self.required(consul.auth_method.clone(), "consul", "auth_method")?,
+                bearer: self.source(consul.bearer.as_ref(), "consul", "bearer")?,
+                token_file: Some(self.settings.profile.data_dir.join("consul-token")),
+            }),
+            (Some(token), false) => Ok(ConsulLogin::Token(self.secret(token, "consul", "token")?)),
+            (None, false) => Ok(ConsulLogin::Nobody),
+        }
+    }
+
+    fn consul_config(&self, consul: &settings::ConsulServer, login: ConsulLogin) -> Result<ConsulConfig> {
         let url = self.required(consul.url.as_ref(), "consul", "url")?;
         Ok(ConsulConfig {
             http: self.http("consul", url, consul.ca.as_ref(), consul.proxy.as_ref(), consul.no_proxy.as_ref()),
             url: url.0.clone(),
-            token,
+            login,
             datacenter: consul.datacenter.clone(),
         })
+    }
+
+    /// A secret that is looked up whenever it is needed; and now, so that what is missing is told now.
+    fn source(&self, reference: Option<&SecretRef>, service: &str, key: &str) -> Result<SecretSource> {
+        let (reference, table) = (self.required(reference, service, key)?.clone(), self.table(service));
+        if matches!(reference, SecretRef::Vault { .. }) {
+            let what = format!("{table}.{key} cannot be in Vault: it is what opens it, or is renewed by others");
+            return Err(Error::new(ErrorKind::Invalid, what).hint("give it as \"env:NAME\" or \"file:/path\""));
+        }
+        self.secret(&reference, service, key)?;
+        let (env, what) = (self.env.clone(), format!("{table}.{key} cannot be read"));
+        Ok(SecretSource(Arc::new(move || {
+            let read = reference.resolve(&env);
+            read.map_err(|error| Error::new(ErrorKind::Invalid, what.as_str()).because(error))
+        })))
     }
 
     fn database(&self) -> Result<Option<PostgresAdmin>> {

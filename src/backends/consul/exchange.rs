@@ -4,16 +4,27 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::ConsulConfig;
+use super::identity::{Identity, Login};
 use crate::backends::http::{self, HttpOptions};
+use crate::domain::Secret;
 use crate::ports::{Error, ErrorKind, Result};
 
 const TOKEN: &str = "x-consul-token";
 const INDEX: &str = "x-consul-index";
 const KNOWN_LEADER: &str = "x-consul-knownleader";
+const FILTERED: &str = "x-consul-results-filtered-by-acls";
+
+/// The answer to a login.
+#[derive(Deserialize)]
+struct LoggedIn {
+    #[serde(rename = "SecretID")]
+    secret_id: String,
+}
 
 /// The client, the address and who we are.
 #[derive(Debug)]
@@ -21,7 +32,7 @@ pub(super) struct Exchange {
     client: Client,
     options: HttpOptions,
     base: Url,
-    token: Option<HeaderValue>,
+    identity: Identity,
     datacenter: Option<String>,
 }
 
@@ -31,6 +42,8 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     /// The moment it is of; `None` where Consul does not say.
     pub(super) index: Option<u64>,
+    /// Whether something was left out that the token may not read. Of nobody's questions Consul does not say.
+    pub(super) is_filtered: bool,
     body: Vec<u8>,
 }
 
@@ -51,7 +64,7 @@ impl Answer {
 
 impl Exchange {
     pub(super) fn new(config: ConsulConfig) -> Result<Self> {
-        let ConsulConfig { http: options, url, token, datacenter } = config;
+        let ConsulConfig { http: options, url, login, datacenter } = config;
         let invalid = || {
             let what = format!("the address of Consul, `{}.url`, cannot be used", options.settings);
             Error::new(ErrorKind::Invalid, what).hint("give http:// or https://, as CONSUL_HTTP_ADDR would have it")
@@ -60,13 +73,8 @@ impl Exchange {
         if base.cannot_be_a_base() {
             return Err(invalid());
         }
-        let token = token.map(|token| {
-            let mut value = HeaderValue::from_str(token.expose())
-                .map_err(|_| Error::new(ErrorKind::Invalid, "the token has characters that no header can hold"))?;
-            value.set_sensitive(true);
-            Ok::<_, Error>(value)
-        });
-        Ok(Self { client: options.client()?, base, token: token.transpose()?, datacenter, options })
+        let identity = Identity::of(login, &url)?;
+        Ok(Self { client: options.client()?, base, identity, datacenter, options })
     }
 
     /// Asks; an answer is one of success, 404, or 409 (of a transaction that does not fit).
@@ -98,13 +106,20 @@ impl Exchange {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let began = Instant::now();
-        let answered = self.sent(request, what).await;
-        self.options.metrics.request_took("consul", method.as_str(), began.elapsed().as_secs_f64());
-        let (status, headers, body) = answered?;
+        let token = self.token(what, None).await?;
+        let again = request.try_clone();
+        let mut answered = self.sent(request, token.as_ref(), &method, what).await?;
+        if let (Identity::Login(_), Some(again), Some(token)) = (&self.identity, again, token)
+            && is_unknown(answered.0, &answered.2)
+        {
+            let fresh = self.token(what, Some(&token)).await?;
+            answered = self.sent(again, fresh.as_ref(), &method, what).await?;
+        }
+        let (status, headers, body) = answered;
         self.check_leader(&headers, what)?;
         let index = headers.get(INDEX).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
-        let answer = Answer { status, index, body };
+        let is_filtered = headers.get(FILTERED).is_some_and(|value| value == "true");
+        let answer = Answer { status, index, is_filtered, body };
         match status {
             status if status.is_success() => Ok(answer),
             StatusCode::NOT_FOUND | StatusCode::CONFLICT => Ok(answer),
@@ -112,13 +127,87 @@ impl Exchange {
         }
     }
 
-    async fn sent(&self, mut request: RequestBuilder, what: &str) -> Result<(StatusCode, HeaderMap, Vec<u8>)> {
-        if let Some(token) = &self.token {
+    /// Whether Consul keeps from us that it left something out.
+    pub(super) fn is_nobody(&self) -> bool {
+        self.identity.is_nobody()
+    }
+
+    /// The error of an answer that Consul left something out of; `rule` would let us see all of it.
+    pub(super) fn partial(&self, what: &str, rule: &str) -> Error {
+        let settings = &self.options.settings;
+        let who = match &self.identity {
+            Identity::Login(login) => format!("the tokens that auth method {:?} gives", login.method),
+            Identity::Token(_) => format!("`{settings}.token`"),
+            Identity::Nobody => format!("Consul's anonymous token, as there is no `{settings}.token`,"),
+        };
+        Error::new(ErrorKind::Denied, format!("{what}: the token sees only a part of what is there"))
+            .hint(format!("a part is not taken for the whole: give {who} a policy with `{rule}`"))
+    }
+
+    async fn sent(
+        &self,
+        mut request: RequestBuilder,
+        token: Option<&HeaderValue>,
+        method: &Method,
+        what: &str,
+    ) -> Result<(StatusCode, HeaderMap, Vec<u8>)> {
+        if let Some(token) = token {
             request = request.header(TOKEN, token.clone());
         }
-        let response = request.send().await.map_err(|error| self.options.failed(error, what))?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        Ok((status, headers, http::body(response, &self.options, what).await?))
+        let began = Instant::now();
+        let exchanged = async {
+            let response = request.send().await.map_err(|error| self.options.failed(error, what))?;
+            let (status, headers) = (response.status(), response.headers().clone());
+            Ok((status, headers, http::body(response, &self.options, what).await?))
+        };
+        let exchanged = exchanged.await;
+        self.options.metrics.request_took("consul", method.as_str(), began.elapsed().as_secs_f64());
+        exchanged
+    }
+
+    /// The token to show; a new one in place of `over`, which Consul does not know any more.
+    async fn token(&self, what: &str, over: Option<&HeaderValue>) -> Result<Option<HeaderValue>> {
+        let login = match &self.identity {
+            Identity::Nobody => return Ok(None),
+            Identity::Token(token) => return Ok(Some(token.clone())),
+            Identity::Login(login) => login,
+        };
+        let mut current = login.current.lock().await;
+        let is_good = |token: &HeaderValue| over != Some(token);
+        if let Some(token) = current.clone().filter(is_good).or_else(|| login.earlier().filter(is_good)) {
+            *current = Some(token.clone());
+            return Ok(Some(token));
+        }
+        let token = self.log_in(login, what).await?;
+        *current = Some(token.clone());
+        Ok(Some(token))
+    }
+
+    async fn log_in(&self, login: &Login, what: &str) -> Result<HeaderValue> {
+        let body = json!({"AuthMethod": login.method, "BearerToken": login.bearer()?.expose()});
+        let request = self.client.request(Method::POST, self.address(&["acl", "login"], &[])?).json(&body);
+        let logging_in = format!("{what}: log in to Consul");
+        let (status, headers, body) = self.sent(request, None, &Method::POST, &logging_in).await?;
+        self.check_leader(&headers, &logging_in)?;
+        let answer = Answer { status, index: None, is_filtered: false, body };
+        if !status.is_success() {
+            let settings = &self.options.settings;
+            let error = match answer.shown() {
+                // A JWT that is none, or of another's, is answered with an error of the server's; so is an issuer whose keys
+                // cannot be fetched.
+                said if said.contains("token") && !said.contains("fetching") && !said.contains("rpc error") => {
+                    Error::new(ErrorKind::Denied, logging_in).because(said)
+                }
+                _ => self.failed(&answer, &headers, &logging_in),
+            };
+            let refused = matches!(error.kind(), ErrorKind::Denied | ErrorKind::NotFound | ErrorKind::Invalid);
+            let hint = format!("check `{settings}.auth_method`, and that what `{settings}.bearer` says is still good");
+            return Err(if refused { error.hint(hint) } else { error });
+        }
+        let LoggedIn { secret_id } = answer.read(&logging_in)?;
+        let token = Secret::new(secret_id);
+        login.keep(&token);
+        http::secret_header(token.expose())
     }
 
     fn check_leader(&self, headers: &HeaderMap, what: &str) -> Result<()> {
@@ -143,9 +232,13 @@ impl Exchange {
         };
         let error = Error::new(kind, what).because(format!("{}: {said}", answer.status));
         match kind {
-            ErrorKind::Denied => {
-                error.hint(format!("Consul does not let us: check `{settings}.token` and its policies"))
-            }
+            ErrorKind::Denied => error.hint(match &self.identity {
+                Identity::Login(login) => format!(
+                    "Consul does not let us: see what the binding rules of auth method {:?} give, and their policies",
+                    login.method
+                ),
+                _ => format!("Consul does not let us: check `{settings}.token` and its policies"),
+            }),
             ErrorKind::Invalid => error.hint(format!("is `{settings}.url` a Consul's?")),
             ErrorKind::Conflict => error.hint(
                 "another token has this secret: two environments that share a Consul need a place in Vault each, as the \
@@ -168,6 +261,11 @@ impl Exchange {
         }
         Ok(address)
     }
+}
+
+/// Whether a token is over, or was taken away: not one that may not do what it was to do.
+fn is_unknown(status: StatusCode, body: &[u8]) -> bool {
+    !status.is_success() && http::shown(body).contains("ACL not found")
 }
 
 fn leaderless(what: &str) -> Error {

@@ -20,6 +20,8 @@ use crate::ports::{
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 /// The least, so that a store which is changed all the time is not asked all the time.
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+/// Consul's words where everybody may do everything.
+const ACCESS_CONTROL_IS_OFF: &str = "ACL support disabled";
 
 /// A key as Consul has it.
 #[derive(Debug, Deserialize)]
@@ -38,6 +40,13 @@ impl Pair {
         })?;
         Ok(ConfigEntry { key: self.key, value, version: self.modify_index })
     }
+}
+
+/// Whether something may be done.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Decision {
+    allow: bool,
 }
 
 /// Why a transaction was not applied.
@@ -75,7 +84,7 @@ impl ConfigStore for Consul {
         let what = format!("read the keys below {prefix}");
         let query = [("recurse", String::new()), ("consistent", String::new())];
         let answer = self.exchange.ask(Method::GET, &path(prefix), &query, None, &what).await?;
-        snapshot(&answer, &what)
+        self.snapshot(&answer, prefix, &what).await
     }
 
     async fn changed(&self, prefix: &str, after: u64, patience: Duration) -> Result<ConfigSnapshot> {
@@ -89,7 +98,7 @@ impl ConfigStore for Consul {
         // Consul adds up to a sixteenth, so that not everybody comes back at once.
         let limit = wait + wait / 16 + Duration::from_secs(10);
         let answer = self.exchange.ask_patiently(Method::GET, &path(prefix), &query, None, &what, Some(limit)).await?;
-        let found = snapshot(&answer, &what)?;
+        let found = self.snapshot(&answer, prefix, &what).await?;
         if found.index < after {
             // It began anew: what was known of its moments is worth nothing.
             return self.list(prefix).await;
@@ -133,25 +142,47 @@ impl Consul {
         let mut pairs: Vec<Pair> = answer.read(&what)?;
         Ok(pairs.pop())
     }
+
+    async fn snapshot(&self, answer: &Answer, prefix: &str, what: &str) -> Result<ConfigSnapshot> {
+        is_of_consul(answer, what)?;
+        // Keys that the token may not read are left out of a list without an error, be it all of them.
+        if answer.is_filtered || self.exchange.is_nobody() && !self.lets_nobody_read(prefix).await? {
+            let rule = format!("key_prefix {prefix:?} {{ policy = \"read\" }}");
+            return Err(self.exchange.partial(what, &rule));
+        }
+        let index = answer.index.unwrap_or(0);
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(ConfigSnapshot { entries: Vec::new(), index });
+        }
+        let pairs: Vec<Pair> = answer.read(what)?;
+        // Folders are keys that end in a slash.
+        let keys = pairs.into_iter().filter(|pair| !pair.key.ends_with('/'));
+        let mut entries = keys.map(Pair::entry).collect::<Result<Vec<_>>>()?;
+        entries.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(ConfigSnapshot { entries, index })
+    }
+
+    /// Whether who shows no token may read what is below a prefix: a list does not say to those that it is not whole.
+    /// What is denied again further below is not seen.
+    async fn lets_nobody_read(&self, prefix: &str) -> Result<bool> {
+        let what = format!("ask Consul who may read below {prefix}");
+        let body = json!([{"Resource": "key", "Segment": prefix, "Access": "read"}]);
+        let path = ["internal", "acl", "authorize"];
+        match self.exchange.ask(Method::POST, &path, &[], Some(&body), &what).await {
+            Ok(answer) => {
+                let decisions: Vec<Decision> = answer.read(&what)?;
+                Ok(decisions.iter().any(|decision| decision.allow))
+            }
+            // Without access control everybody may.
+            Err(error) if error.kind() == ErrorKind::Denied && error.full().contains(ACCESS_CONTROL_IS_OFF) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// The path of a key: each part by itself, so that a slash stays one.
 pub(super) fn path(key: &str) -> Vec<&str> {
     ["kv"].into_iter().chain(key.split('/')).collect()
-}
-
-fn snapshot(answer: &Answer, what: &str) -> Result<ConfigSnapshot> {
-    is_of_consul(answer, what)?;
-    let index = answer.index.unwrap_or(0);
-    if answer.status == StatusCode::NOT_FOUND {
-        return Ok(ConfigSnapshot { entries: Vec::new(), index });
-    }
-    let pairs: Vec<Pair> = answer.read(what)?;
-    // Folders are keys that end in a slash.
-    let keys = pairs.into_iter().filter(|pair| !pair.key.ends_with('/'));
-    let mut entries = keys.map(Pair::entry).collect::<Result<Vec<_>>>()?;
-    entries.sort_by(|a, b| a.key.cmp(&b.key));
-    Ok(ConfigSnapshot { entries, index })
 }
 
 /// Nothing there is an answer of Consul's only with the moment it is of: anything in between may answer 404 too.

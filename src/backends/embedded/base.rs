@@ -1,6 +1,8 @@
 //! What every part of the embedded profile stands on. Imports nothing of it.
 
-use crate::ports::{Error, ErrorKind};
+use std::path::Path;
+
+use crate::ports::{Capacity, Error, ErrorKind, Result};
 
 /// Whether opening may make what is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,4 +34,17 @@ pub fn io_error(error: std::io::Error, what: impl Into<String>) -> Error {
         None => mapped,
     };
     mapped.because(error)
+}
+
+/// Room on the disk that holds `path`, which need not be a data folder.
+///
+/// # Errors
+/// When the file system does not say.
+pub fn capacity(path: &Path) -> Result<Capacity> {
+    let stat = rustix::fs::statvfs(path)
+        .map_err(|errno| io_error(errno.into(), format!("ask the file system of {} for its room", path.display())))?;
+    let block = if stat.f_frsize == 0 { stat.f_bsize } else { stat.f_frsize };
+    // As df reckons: what is reserved for others is neither used nor free.
+    let used = stat.f_blocks.saturating_sub(stat.f_bfree);
+    Ok(Capacity { total_bytes: (used + stat.f_bavail) * block, free_bytes: stat.f_bavail * block })
 }

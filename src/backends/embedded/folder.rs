@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::base::OpenMode;
-pub use super::base::io_error;
+pub use super::base::{capacity, io_error};
 use super::db::Db;
 use crate::ports::{Capacity, Error, ErrorKind, Result};
 
@@ -107,19 +107,6 @@ impl DataFolder {
             .map(|(part, paths)| usage_of(part, &paths, limit))
             .collect()
     }
-}
-
-/// Room on the disk that holds `path`, which need not be a data folder.
-///
-/// # Errors
-/// When the file system does not say.
-pub fn capacity(path: &Path) -> Result<Capacity> {
-    let stat = rustix::fs::statvfs(path)
-        .map_err(|errno| io_error(errno.into(), format!("ask the file system of {} for its room", path.display())))?;
-    let block = if stat.f_frsize == 0 { stat.f_bsize } else { stat.f_frsize };
-    // As df reckons: what is reserved for others is neither used nor free.
-    let used = stat.f_blocks.saturating_sub(stat.f_bfree);
-    Ok(Capacity { total_bytes: (used + stat.f_bavail) * block, free_bytes: stat.f_bavail * block })
 }
 
 fn make_layout(path: &Path) -> Result<()> {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::AdminClient;
 use rdkafka::client::Client;
 use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::KafkaResult;
 use rdkafka::producer::BaseProducer;
 use rdkafka_sys::RDKafkaErrorCode as Code;
 
@@ -27,10 +28,16 @@ use crate::ports::{Error, ErrorKind, Result};
 pub(super) const CALL: Duration = Duration::from_secs(10);
 /// How long the first contact may take: a wrong address or password is to be told soon.
 const FIRST_CONTACT: Duration = Duration::from_secs(5);
+/// How long a group's coordinator may take to be where it is said to be, and how often it is looked for meanwhile.
+const MOVING: Duration = Duration::from_secs(5);
+const MOVING_AGAIN: Duration = Duration::from_millis(250);
+/// How often a question is put again whose broker librdkafka let go: the address that it was given, once it knows the
+/// brokers' own, and each broker that leaves.
+const LET_GO: u32 = 3;
 /// How often clients that nobody polls are looked after.
 const ROUND: Duration = Duration::from_millis(100);
 
-type Admin = AdminClient<Context>;
+pub(super) type Admin = AdminClient<Context>;
 type Producer = BaseProducer<Context>;
 type Asker = BaseConsumer<Context>;
 
@@ -143,24 +150,34 @@ impl Cluster {
         }
     }
 
-    /// Asks a group's coordinator something, off the async threads.
+    /// Asks a group's coordinator something, off the async threads. One that is on its way from a broker to another is waited
+    /// for.
     pub(super) async fn ask_coordinator<T: Send + 'static>(
         self: &Arc<Self>,
         what: &'static str,
-        question: impl FnOnce(&Asker) -> std::result::Result<T, Failure> + Send + 'static,
+        question: impl Fn(&Asker) -> std::result::Result<T, Failure> + Send + 'static,
     ) -> Result<T> {
         self.reach().await?;
         let cluster = Arc::clone(self);
         off_thread(move || {
-            let asker = cluster.asker()?;
-            question(&asker).map_err(|failure| {
-                // A client that knew a coordinator which left the cluster does not find it again for ten minutes
-                // (confluentinc/librdkafka#5456, #5511). A new one does.
-                if failure.code == Code::OperationTimedOut {
+            let end = Instant::now() + MOVING;
+            loop {
+                let asker = cluster.asker()?;
+                let failure = match question(&asker) {
+                    Ok(answer) => return Ok(answer),
+                    Err(failure) => failure,
+                };
+                // A client that knew a coordinator which left the cluster, or is one no more, goes on asking it for ten
+                // minutes (confluentinc/librdkafka#5456, #5511). A new one looks for it.
+                let is_moving = is_moving(failure.code);
+                if is_moving || failure.code == Code::OperationTimedOut {
                     cluster.forget_asker(&asker);
                 }
-                cluster.error(what, failure)
-            })
+                if !is_moving || Instant::now() >= end {
+                    return Err(cluster.error(what, failure));
+                }
+                std::thread::sleep(MOVING_AGAIN);
+            }
         })
         .await
     }
@@ -199,15 +216,35 @@ impl Cluster {
     pub(super) async fn ask<T: Send + 'static>(
         self: &Arc<Self>,
         what: &'static str,
-        question: impl FnOnce(&Client<Context>) -> std::result::Result<T, Failure> + Send + 'static,
+        question: impl Fn(&Client<Context>) -> std::result::Result<T, Failure> + Send + 'static,
     ) -> Result<T> {
         self.reach().await?;
         let cluster = Arc::clone(self);
         off_thread(move || {
             let admin = cluster.admin()?;
-            question(admin.inner()).map_err(|failure| cluster.error(what, failure))
+            let mut asked = 1;
+            loop {
+                match question(admin.inner()) {
+                    Err(failure) if failure.code == Code::DestroyBroker && asked < LET_GO => asked += 1,
+                    answered => return answered.map_err(|failure| cluster.error(what, failure)),
+                }
+            }
         })
         .await
+    }
+
+    /// Calls the admin client. Answers also whether it was called again, for then the call before may have been heard.
+    pub(super) async fn administer<T, F>(&self, call: impl Fn(Arc<Admin>) -> F + Send) -> Result<(KafkaResult<T>, bool)>
+    where
+        F: Future<Output = KafkaResult<T>> + Send,
+    {
+        let mut asked = 1;
+        loop {
+            match call(self.admin()?).await {
+                Err(error) if error.rdkafka_error_code() == Some(Code::DestroyBroker) && asked < LET_GO => asked += 1,
+                answered => return Ok((answered, asked > 1)),
+            }
+        }
     }
 }
 
@@ -216,6 +253,11 @@ impl Drop for Cluster {
         // The threads have the last handles, so that closing connections holds up nobody else.
         self.stop.store(true, Ordering::Relaxed);
     }
+}
+
+/// Whether a group's coordinator is on its way from one broker to another, or has only begun, as at a cluster's first group.
+fn is_moving(code: Code) -> bool {
+    matches!(code, Code::NotCoordinator | Code::CoordinatorLoadInProgress | Code::CoordinatorNotAvailable)
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {

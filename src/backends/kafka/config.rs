@@ -207,8 +207,9 @@ impl KafkaConfig {
         config
             .set("transactional.id", id)
             .set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS.to_string())
-            // A transaction is handed over at once and then flushed: nothing waits for so long.
-            .set("linger.ms", "20")
+            // A transaction is handed over at once and then flushed: nothing waits for so long. What is sent before, because
+            // it has waited or makes a batch, is in the way of the rest.
+            .set("linger.ms", "1000")
             .set("message.timeout.ms", TRANSACTION_TIMEOUT_MS.to_string());
         config
     }

@@ -33,7 +33,7 @@ pub use config::{KafkaConfig, Mechanism, Sasl, Security};
 
 use crate::domain::{GroupName, NewRecord, RecordAddress, TopicName, TopicPartition};
 use crate::ports::{
-    EventLog, ExclusiveProducer, FetchLimits, Fetched, GroupConsumer, GroupDescription, PartitionOffsets,
+    EventLog, ExclusiveProducer, FetchLimits, Fetched, GroupConsumer, GroupDescription, GroupMember, PartitionOffsets,
     PartitionProgress, Result, RetentionReport, Subscription, TopicDescription, TopicSpec,
 };
 use cluster::Cluster;
@@ -97,6 +97,10 @@ impl EventLog for KafkaLog {
 
     async fn groups(&self) -> Result<Vec<GroupDescription>> {
         self.cluster.list_groups().await
+    }
+
+    async fn members(&self, group: &GroupName) -> Result<Vec<GroupMember>> {
+        self.cluster.members_of(group).await
     }
 
     async fn progress(&self, group: &GroupName, topics: &[TopicName]) -> Result<Vec<PartitionProgress>> {

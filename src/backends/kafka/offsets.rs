@@ -23,7 +23,7 @@ const LATEST: i64 = -1;
 const UNSTABLE: Duration = Duration::from_secs(20);
 
 /// How long a broker may not know a topic yet that another knows.
-const NEW_TOPIC: Duration = Duration::from_secs(1);
+const NEW_TOPIC: Duration = Duration::from_secs(5);
 /// How long a partition may be between two leaders. A cluster that does not answer at all takes longer to say so.
 const NEW_LEADER: Duration = Duration::from_secs(3);
 /// How long to wait before such a question is asked again.

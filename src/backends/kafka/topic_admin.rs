@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use rdkafka::admin::{AdminOptions, ConfigSource, NewPartitions, NewTopic, TopicReplication, TopicResult};
+use rdkafka::admin::{ConfigSource, NewPartitions, NewTopic, TopicReplication, TopicResult};
 use rdkafka::client::Client;
 use rdkafka_sys::RDKafkaErrorCode as Code;
 
@@ -13,7 +13,7 @@ use super::KafkaLog;
 use super::cluster::{CALL, Cluster};
 use super::error::Failure;
 use super::ffi;
-use super::topics::{BETWEEN_TRIES, LEADERS, missing};
+use super::topics::{BEHIND, BETWEEN_TRIES, LEADERS, missing, patient};
 use crate::domain::TopicName;
 use crate::ports::{Error, ErrorKind, Result, TopicAdmin, TopicState};
 
@@ -43,8 +43,15 @@ impl TopicAdmin for KafkaLog {
         let partitions = i32::try_from(topic.partitions).unwrap_or(i32::MAX);
         let bare = NewTopic::new(&wire, partitions, TopicReplication::Fixed(i32::from(replication)));
         let new = topic.settings.iter().fold(bare, |new, (name, value)| new.set(name, value));
-        let made = cluster.admin()?.create_topics([&new], &patient()).await;
-        outcome(cluster, made, what).map_err(|(code, error)| match code {
+        let new = &new;
+        let (made, again) =
+            cluster.administer(|admin| async move { admin.create_topics([new], &patient()).await }).await?;
+        let made = match outcome(cluster, made, what) {
+            // By the call before, as far as one can tell.
+            Err((Code::TopicAlreadyExists, _)) if again => Ok(()),
+            made => made,
+        };
+        made.map_err(|(code, error)| match code {
             Code::TopicAlreadyExists => {
                 Error::new(ErrorKind::Conflict, format!("there is a topic {} already", topic.name))
             }
@@ -54,6 +61,8 @@ impl TopicAdmin for KafkaLog {
             Code::InvalidConfig | Code::InvalidPartitions | Code::PolicyViolation => refused(what(), &error),
             _ => error,
         })?;
+        let settings = topic.settings.iter().map(|(name, value)| (name.clone(), Some(value.clone())));
+        cluster.topics.tell(&topic.name, settings);
         cluster.wait_for_leaders(&[(&topic.name, topic.partitions)]).await
     }
 
@@ -61,10 +70,14 @@ impl TopicAdmin for KafkaLog {
         let cluster = &self.cluster;
         cluster.partitions(topic).await?;
         let (wire, what) = (cluster.names.wire(topic.as_str()), format!("change the settings of topic {topic}"));
-        let settings: Vec<(String, Option<String>)> = settings.clone().into_iter().collect();
-        let change = move |client: &Client<_>| Ok(ffi::admin::alter_topic(client, &wire, &settings, CALL));
+        let wanted: Vec<(String, Option<String>)> = settings.clone().into_iter().collect();
+        let change = move |client: &Client<_>| Ok(ffi::admin::alter_topic(client, &wire, &wanted, CALL));
         match cluster.ask("change the settings of a topic", change).await? {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                cluster.topics.tell(topic, settings.clone().into_iter());
+                wait_for_settings(cluster, topic).await;
+                Ok(())
+            }
             Err(failure)
                 if matches!(failure.code, Code::InvalidConfig | Code::InvalidRequest | Code::PolicyViolation) =>
             {
@@ -83,23 +96,43 @@ impl TopicAdmin for KafkaLog {
         }
         let wire = cluster.names.wire(topic.as_str());
         let new = NewPartitions::new(&wire, usize::try_from(partitions).unwrap_or(usize::MAX));
-        let made = cluster.admin()?.create_partitions([&new], &patient()).await;
-        outcome(cluster, made, || format!("add partitions to topic {topic}")).map_err(|(_, error)| error)?;
+        let new = &new;
+        let (made, _) =
+            cluster.administer(|admin| async move { admin.create_partitions([new], &patient()).await }).await?;
+        match outcome(cluster, made, || format!("add partitions to topic {topic}")) {
+            Ok(()) => {}
+            // Somebody else may have been faster.
+            Err((Code::InvalidPartitions, error)) => {
+                cluster.look_at_topics(CALL).await?;
+                cluster.topics.get(topic).filter(|known| known.partitions >= partitions).ok_or(error)?;
+            }
+            Err((_, error)) => return Err(error),
+        }
         cluster.wait_for_leaders(&[(topic, partitions)]).await
     }
 
     async fn delete(&self, topic: &TopicName) -> Result<()> {
         let cluster = &self.cluster;
         let wire = cluster.names.wire(topic.as_str());
-        let gone = cluster.admin()?.delete_topics(&[wire.as_str()], &patient()).await;
+        let wire = wire.as_str();
+        let (gone, _) =
+            cluster.administer(|admin| async move { admin.delete_topics(&[wire], &patient()).await }).await?;
         match outcome(cluster, gone, || format!("remove topic {topic}")) {
             Ok(()) | Err((Code::UnknownTopicOrPartition | Code::UnknownTopic, _)) => {}
             Err((_, error)) => return Err(error),
         }
+        cluster.topics.forget(topic);
         let end = Instant::now() + LEADERS;
         loop {
             cluster.look_at_topics(CALL).await?;
-            if cluster.topics.get(topic).is_none() || Instant::now() >= end {
+            if cluster.topics.get(topic).is_none() {
+                return Ok(());
+            }
+            // What the broker that is asked shows is not what is used.
+            cluster.topics.forget(topic);
+            if Instant::now() >= end {
+                // Kafka took it: it goes when all that have a replica are there.
+                tracing::warn!(target: "kafka", %topic, "removed, and a broker still shows it");
                 return Ok(());
             }
             tokio::time::sleep(BETWEEN_TRIES).await;
@@ -107,8 +140,17 @@ impl TopicAdmin for KafkaLog {
     }
 }
 
-fn patient() -> AdminOptions {
-    AdminOptions::new().request_timeout(Some(LEADERS)).operation_timeout(Some(LEADERS))
+/// Waits until a broker shows settings that Kafka has accepted. They hold whether it does or not.
+async fn wait_for_settings(cluster: &Arc<Cluster>, topic: &TopicName) {
+    let end = Instant::now() + BEHIND;
+    while Instant::now() < end {
+        match cluster.settings_of_topics(&[topic]).await {
+            Ok(shown) if shown.get(topic).is_some_and(|shown| !cluster.topics.is_behind(topic, shown)) => return,
+            Ok(_) => {}
+            Err(error) => tracing::debug!(target: "kafka", error = error.full(), "changed settings are not shown"),
+        }
+        tokio::time::sleep(BETWEEN_TRIES).await;
+    }
 }
 
 /// What came of a call about one topic, with Kafka's code where it is an error.

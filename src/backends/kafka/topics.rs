@@ -1,11 +1,11 @@
 //! Topics: which there are, what they are like, making them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{
-    AdminOptions, ConfigResource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
+    AdminOptions, ConfigResource, ConfigSource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
 };
 use rdkafka_sys::RDKafkaErrorCode as Code;
 
@@ -18,16 +18,31 @@ use crate::ports::{Error, ErrorKind, Result, TopicDescription, TopicSpec};
 /// How long what is known of topics holds: somebody may add partitions.
 const FRESH: Duration = Duration::from_secs(10);
 /// A topic that was just made is not known to every broker at once.
-const TRIES: u32 = 3;
+const UNKNOWN: Duration = Duration::from_millis(300);
+/// How long a broker may be behind the others before it is believed that a topic of ours is gone.
+pub(super) const BEHIND: Duration = Duration::from_secs(5);
 pub(super) const BETWEEN_TRIES: Duration = Duration::from_millis(150);
 /// How long new topics may take to get their leaders.
 pub(super) const LEADERS: Duration = Duration::from_secs(15);
 
+/// The topics of this namespace, as a broker sees them.
+type View = HashMap<TopicName, Known>;
+
 /// What is known of the topics of this namespace.
 #[derive(Debug, Default)]
-pub(super) struct Topics(Mutex<Option<(Instant, HashMap<TopicName, Known>)>>);
+pub(super) struct Topics(Mutex<Seen>);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Default)]
+struct Seen {
+    at: Option<Instant>,
+    view: View,
+    /// Those that somebody here made or asked for: that they are gone is not believed at once.
+    used: View,
+    /// Settings that Kafka took from here, and when: a broker that does not show them yet is behind.
+    told: HashMap<TopicName, (Instant, BTreeMap<String, Option<String>>)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Known {
     pub(super) partitions: u32,
     pub(super) replication: u16,
@@ -35,18 +50,82 @@ pub(super) struct Known {
 }
 
 impl Topics {
-    fn lock(&self) -> MutexGuard<'_, Option<(Instant, HashMap<TopicName, Known>)>> {
+    fn lock(&self) -> MutexGuard<'_, Seen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was known last, however long ago.
     fn stale(&self, name: &TopicName) -> Option<Known> {
-        self.lock().as_ref().and_then(|(_, all)| all.get(name).copied())
+        self.lock().view.get(name).copied()
     }
 
     pub(super) fn get(&self, name: &TopicName) -> Option<Known> {
-        self.lock().as_ref().filter(|(at, _)| at.elapsed() < FRESH).and_then(|(_, all)| all.get(name).copied())
+        let mut seen = self.lock();
+        let known = seen.at.filter(|at| at.elapsed() < FRESH).and_then(|_| seen.view.get(name).copied())?;
+        if seen.used.get(name) != Some(&known) {
+            seen.used.insert(name.clone(), known);
+        }
+        Some(known)
     }
+
+    /// Expects a topic to be gone.
+    pub(super) fn forget(&self, name: &TopicName) {
+        let mut seen = self.lock();
+        seen.view.remove(name);
+        seen.used.remove(name);
+        seen.told.remove(name);
+    }
+
+    /// Remembers settings that Kafka took; `None` for one that became the broker's own.
+    pub(super) fn tell(&self, name: &TopicName, settings: impl Iterator<Item = (String, Option<String>)>) {
+        let mut seen = self.lock();
+        seen.told.retain(|_, (at, _)| at.elapsed() < BEHIND);
+        let told = seen.told.entry(name.clone()).or_insert_with(|| (Instant::now(), BTreeMap::new()));
+        told.0 = Instant::now();
+        told.1.extend(settings);
+    }
+
+    /// Whether a broker shows other settings than Kafka took just now.
+    pub(super) fn is_behind(&self, name: &TopicName, shown: &ConfigResource) -> bool {
+        let seen = self.lock();
+        let told = seen.told.get(name).filter(|(at, _)| at.elapsed() < BEHIND);
+        told.is_some_and(|(_, told)| told.iter().any(|(setting, value)| own(shown, setting) != value.as_deref()))
+    }
+
+    /// Whether a view lacks a topic that is used here, or a partition of one.
+    fn lost_in(&self, view: &View) -> bool {
+        let lacks = |(name, had): (&TopicName, &Known)| !has(view, name, had);
+        self.lock().used.iter().any(lacks)
+    }
+
+    fn set(&self, view: View) {
+        let mut seen = self.lock();
+        seen.used.retain(|name, had| has(&view, name, had));
+        (seen.at, seen.view) = (Some(Instant::now()), view);
+    }
+
+    /// Every topic, by name.
+    fn all(&self) -> Vec<(TopicName, Known)> {
+        let mut all: Vec<(TopicName, Known)> =
+            self.lock().view.iter().map(|(name, known)| (name.clone(), *known)).collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+}
+
+/// A topic's own value of a setting.
+fn own<'a>(shown: &'a ConfigResource, setting: &str) -> Option<&'a str> {
+    let entry = shown.entries.iter().find(|entry| entry.name == setting);
+    entry.filter(|entry| entry.source == ConfigSource::DynamicTopic).and_then(|entry| entry.value.as_deref())
+}
+
+fn has(view: &View, name: &TopicName, had: &Known) -> bool {
+    view.get(name).is_some_and(|now| now.partitions >= had.partitions)
+}
+
+/// The options of a change, which waits until new topics could have their leaders.
+pub(super) fn patient() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(LEADERS)).operation_timeout(Some(LEADERS))
 }
 
 /// What a missing topic or partition is called.
@@ -58,20 +137,19 @@ pub(super) fn missing(what: impl std::fmt::Display) -> Error {
 impl Cluster {
     /// How many partitions a topic has. `NotFound` names a topic that is not there.
     pub(super) async fn partitions(self: &Arc<Self>, name: &TopicName) -> Result<u32> {
-        for attempt in 0..TRIES {
+        let end = Instant::now() + UNKNOWN;
+        loop {
             if let Some(known) = self.topics.get(name) {
                 return Ok(known.partitions);
-            }
-            if attempt > 0 {
-                tokio::time::sleep(BETWEEN_TRIES).await;
             }
             match (self.look_at_topics(CALL).await, self.topics.stale(name)) {
                 // Topics seldom change: a cluster that is slow to tell is no reason to stop.
                 (Err(error), Some(known)) if error.kind().is_dependency() => return Ok(known.partitions),
+                (Ok(()), None) if Instant::now() >= end => return Err(missing(name)),
+                (Ok(()), None) => tokio::time::sleep(BETWEEN_TRIES).await,
                 (looked, _) => looked?,
             }
         }
-        self.topics.get(name).map(|known| known.partitions).ok_or_else(|| missing(name))
     }
 
     /// Refuses what names a topic or a partition that is not there: a producer would wait for it.
@@ -100,8 +178,21 @@ impl Cluster {
         Ok(all)
     }
 
-    /// Learns anew which topics there are.
+    /// Learns anew which topics there are. The broker that is asked may be behind the one that was asked before: what is gone
+    /// from its view is looked for again before it is believed to be gone.
     pub(super) async fn look_at_topics(self: &Arc<Self>, wait: Duration) -> Result<()> {
+        let end = Instant::now() + BEHIND;
+        let mut view = self.view_of_topics(wait).await?;
+        while self.topics.lost_in(&view) && Instant::now() < end {
+            tokio::time::sleep(BETWEEN_TRIES).await;
+            view = self.view_of_topics(wait).await?;
+        }
+        self.topics.set(view);
+        Ok(())
+    }
+
+    /// The topics as some broker sees them.
+    async fn view_of_topics(self: &Arc<Self>, wait: Duration) -> Result<View> {
         let names = self.names.clone();
         let look = move |client: &rdkafka::client::Client<_>| {
             let metadata = client.fetch_metadata(None, wait).map_err(Failure::from)?;
@@ -113,11 +204,9 @@ impl Cluster {
                 let replication = replicas.and_then(|count| u16::try_from(count).ok()).unwrap_or(0);
                 (partitions > 0).then_some((name, Known { partitions, replication, led }))
             });
-            Ok(known.collect::<HashMap<_, _>>())
+            Ok(known.collect())
         };
-        let known = self.ask("look at Kafka's topics", look).await?;
-        *self.topics.lock() = Some((Instant::now(), known));
-        Ok(())
+        self.ask("look at Kafka's topics", look).await
     }
 
     /// Makes what is missing and waits until every partition of it has a leader.
@@ -129,19 +218,30 @@ impl Cluster {
         }
         let settings: Vec<_> = missing.iter().map(|spec| self.settings_of(spec)).collect();
         let new: Vec<NewTopic<'_>> = missing.iter().zip(&settings).map(|(spec, set)| set.topic(spec, self)).collect();
-        let options = AdminOptions::new().request_timeout(Some(LEADERS)).operation_timeout(Some(LEADERS));
-        let made = self.admin()?.create_topics(&new, &options).await;
-        let mut names = Vec::new();
-        for (spec, outcome) in missing.iter().zip(made.map_err(|error| self.error("make topics", error))?) {
-            match outcome {
-                Ok(_) => names.push(spec.name.clone()),
-                // Somebody else was faster.
-                Err((_, Code::TopicAlreadyExists)) => {}
+        let new = &new;
+        let (made, again) = self.administer(|admin| async move { admin.create_topics(new, &patient()).await }).await?;
+        let (mut names, mut expected) = (Vec::new(), Vec::new());
+        let made = made.map_err(|error| self.error("make topics", error))?;
+        for ((spec, set), outcome) in missing.iter().zip(&settings).zip(made) {
+            let is_made = match outcome {
+                Ok(_) => {
+                    expected.push((&spec.name, spec.partitions));
+                    self.topics.tell(&spec.name, set.told());
+                    true
+                }
+                // By the call before, as far as one can tell; else somebody was faster, or the broker that was looked at is
+                // behind. It stays as it is.
+                Err((_, Code::TopicAlreadyExists)) => {
+                    expected.push((&spec.name, 1));
+                    again
+                }
                 Err((_, code)) => return Err(self.not_made(spec, code)),
+            };
+            if is_made {
+                names.push(spec.name.clone());
             }
         }
-        let made: Vec<(&TopicName, u32)> = missing.iter().map(|spec| (&spec.name, spec.partitions)).collect();
-        self.wait_for_leaders(&made).await?;
+        self.wait_for_leaders(&expected).await?;
         Ok(names)
     }
 
@@ -186,36 +286,61 @@ impl Cluster {
     /// Every topic of the namespace, by name, with its settings as Kafka has them.
     pub(super) async fn described(self: &Arc<Self>) -> Result<Vec<(TopicName, Known, ConfigResource)>> {
         self.look_at_topics(CALL).await?;
-        let mut known: Vec<(TopicName, Known)> = self
-            .topics
-            .lock()
-            .iter()
-            .flat_map(|(_, all)| all.iter().map(|(name, known)| (name.clone(), *known)))
-            .collect();
-        known.sort_by(|a, b| a.0.cmp(&b.0));
-        if known.is_empty() {
-            return Ok(Vec::new());
+        let end = Instant::now() + CALL;
+        let (mut known, mut settings) = (self.topics.all(), HashMap::new());
+        loop {
+            let open: Vec<&TopicName> =
+                known.iter().map(|(name, _)| name).filter(|name| !settings.contains_key(*name)).collect();
+            let mut found = self.settings_of_topics(&open).await?;
+            found.retain(|name, shown| !self.topics.is_behind(name, shown));
+            let is_whole = found.len() == open.len();
+            settings.extend(found);
+            if is_whole {
+                break;
+            }
+            // What is left was deleted meanwhile, which another look shows; or the broker that was asked for its settings is
+            // behind the one that was asked which topics there are.
+            if Instant::now() >= end {
+                let left = known.iter().map(|(name, _)| name).filter(|name| !settings.contains_key(*name));
+                let left: Vec<&str> = left.map(TopicName::as_str).collect();
+                tracing::warn!(target: "kafka", topics = ?left, "left out: the brokers do not agree that they exist");
+                break;
+            }
+            tokio::time::sleep(BETWEEN_TRIES).await;
+            self.look_at_topics(CALL).await?;
+            known = self.topics.all();
         }
-        let wire: Vec<String> = known.iter().map(|(name, _)| self.names.wire(name.as_str())).collect();
+        let all = known.into_iter();
+        Ok(all.filter_map(|(name, known)| settings.remove(&name).map(|set| (name, known, set))).collect())
+    }
+
+    /// The settings of those of the topics that the broker which is asked knows.
+    pub(super) async fn settings_of_topics(&self, names: &[&TopicName]) -> Result<HashMap<TopicName, ConfigResource>> {
+        if names.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let wire: Vec<String> = names.iter().map(|name| self.names.wire(name.as_str())).collect();
         let resources: Vec<_> = wire.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
         let options = AdminOptions::new().request_timeout(Some(CALL));
-        let read = self.admin()?.describe_configs(&resources, &options).await;
+        let (resources, options) = (&resources, &options);
+        let (read, _) =
+            self.administer(|admin| async move { admin.describe_configs(resources, options).await }).await?;
         let read = read.map_err(|error| self.error("read the settings of topics", error))?;
-        let mut settings: HashMap<String, ConfigResource> = HashMap::new();
+        let mut settings = HashMap::new();
         for resource in read {
             match resource {
                 Ok(resource) => {
-                    if let OwnedResourceSpecifier::Topic(name) = &resource.specifier {
-                        settings.insert(name.clone(), resource);
+                    if let OwnedResourceSpecifier::Topic(name) = &resource.specifier
+                        && let Some(name) = self.names.topic(name)
+                    {
+                        settings.insert(name, resource);
                     }
                 }
-                // It was deleted meanwhile.
                 Err(Code::UnknownTopicOrPartition) => {}
                 Err(code) => return Err(self.error("read the settings of topics", Failure::of(code))),
             }
         }
-        let all = known.into_iter().zip(&wire);
-        Ok(all.filter_map(|((name, known), wire)| Some((name, known, settings.remove(wire)?))).collect())
+        Ok(settings)
     }
 
     /// Every topic of the namespace, by name.
@@ -243,12 +368,23 @@ struct Settings {
 }
 
 impl Settings {
+    fn each(&self) -> [(&'static str, &str); 4] {
+        [
+            ("retention.ms", &self.retention_ms),
+            ("cleanup.policy", self.policy),
+            ("min.insync.replicas", &self.in_sync),
+            ("max.message.bytes", &self.max_bytes),
+        ]
+    }
+
+    fn told(&self) -> impl Iterator<Item = (String, Option<String>)> {
+        self.each().map(|(name, value)| (name.to_owned(), Some(value.to_owned()))).into_iter()
+    }
+
     fn topic<'a>(&'a self, spec: &TopicSpec, cluster: &Cluster) -> NewTopic<'a> {
         let partitions = i32::try_from(spec.partitions).unwrap_or(i32::MAX);
-        NewTopic::new(&self.name, partitions, TopicReplication::Fixed(i32::from(cluster.config.replication)))
-            .set("retention.ms", &self.retention_ms)
-            .set("cleanup.policy", self.policy)
-            .set("min.insync.replicas", &self.in_sync)
-            .set("max.message.bytes", &self.max_bytes)
+        let replication = TopicReplication::Fixed(i32::from(cluster.config.replication));
+        let bare = NewTopic::new(&self.name, partitions, replication);
+        self.each().into_iter().fold(bare, |new, (name, value)| new.set(name, value))
     }
 }

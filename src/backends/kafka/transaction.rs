@@ -27,8 +27,11 @@ type Producer = BaseProducer<Context>;
 
 /// How long one call to the coordinator may take before events are served and it is made again.
 const STEP: Duration = Duration::from_secs(2);
-/// How long to push what was handed over before its acknowledgements are heard.
+/// How long to push what was handed over before its acknowledgements are heard, and how long these are heard at most before
+/// it is pushed again. A partition has one request in flight, and librdkafka's threads spin while they are to push what lies
+/// behind it.
 const FLUSH: Duration = Duration::from_millis(1);
+const HEAR: Duration = Duration::from_millis(8);
 /// How long all tries of one step may take together.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a settlement is tried again while its group rebalances.
@@ -169,7 +172,7 @@ impl Transactions {
                 if full_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
                     break handed;
                 }
-                self.serve();
+                self.push();
             };
             if let Err(failure) = handed {
                 batch.give_up(index, failure.code);
@@ -178,10 +181,14 @@ impl Transactions {
             }
         }
         // Each ends within the producer's message timeout, one way or the other.
+        let mut patience = FLUSH;
         while batch.left() > 0 || self.producer.in_flight_count() > 0 {
-            flush(self.producer.client(), FLUSH);
-            self.hear();
-            self.pulse.beat();
+            self.push();
+            let until = Instant::now() + patience;
+            while batch.left() > 0 && Instant::now() < until {
+                self.serve();
+            }
+            patience = (patience * 2).min(HEAR);
         }
         let outcome = match stuck {
             Some(stuck) => Err(stuck),
@@ -298,6 +305,12 @@ impl Transactions {
     /// Hears what librdkafka has to tell, without waiting.
     pub(super) fn hear(&self) {
         self.producer.poll(Duration::ZERO);
+    }
+
+    /// Has what was handed over sent now, and hears what has become of it.
+    fn push(&self) {
+        flush(self.producer.client(), FLUSH);
+        self.serve();
     }
 
     fn serve(&self) {

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::PostgrestConfig;
 use super::refusal::{Refusal, Remedy};
 use super::token::Tokens;
-use crate::backends::http::{self, HttpOptions};
+use crate::backends::http::{self, HttpClient};
 use crate::ports::{Error, ErrorKind, Result};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -43,8 +43,7 @@ pub(super) struct Request<'a> {
 /// A PostgREST server.
 #[derive(Debug)]
 pub(super) struct Client {
-    options: HttpOptions,
-    http: reqwest::Client,
+    http: HttpClient,
     base: String,
     schema: HeaderValue,
     tokens: Tokens,
@@ -57,8 +56,7 @@ impl Client {
                 .hint(format!("check `{}.schema`", config.http.settings))
         })?;
         Ok(Self {
-            http: config.http.client()?,
-            options: config.http,
+            http: HttpClient::new(config.http)?,
             base: config.url.trim_end_matches('/').to_owned(),
             schema,
             tokens: Tokens::new(config.auth),
@@ -86,7 +84,7 @@ impl Client {
         let said = http::shown(&body[..body.len().min(200)]);
         Error::new(ErrorKind::Internal, format!("{what}: the answer is no JSON: {said:?}"))
             .because(error)
-            .hint(format!("something else than PostgREST answers: check `{}.url`", self.options.settings))
+            .hint(format!("something else than PostgREST answers: check `{}.url`", self.http.options().settings))
     }
 
     /// Sends a request; again with a new token, a reloaded schema or after a deadlock. Answers its body.
@@ -95,7 +93,7 @@ impl Client {
         loop {
             let began = Instant::now();
             let answer = self.once(&request).await;
-            self.options.metrics.request_took("postgrest", request.path, began.elapsed().as_secs_f64());
+            self.http.options().metrics.request_took("postgrest", request.path, began.elapsed().as_secs_f64());
             let refusal = match answer? {
                 Ok(body) => return Ok(body),
                 Err(refusal) => refusal,
@@ -113,7 +111,7 @@ impl Client {
                 _ => None,
             };
             let Some(wait) = wait else {
-                return Err(refusal.error(request.what, &self.options.settings, &self.tokens));
+                return Err(refusal.error(request.what, &self.http.options().settings, &self.tokens));
             };
             tracing::debug!(what = request.what, %refusal, "trying again");
             tokio::time::sleep(Duration::from_millis(wait)).await;
@@ -127,6 +125,7 @@ impl Client {
         let profile = HeaderName::from_static(if is_read { "accept-profile" } else { "content-profile" });
         let mut sent = self
             .http
+            .now()?
             .request(request.method.clone(), format!("{}/{}", self.base, request.path))
             .query(&request.query)
             .header(ACCEPT, JSON)
@@ -140,9 +139,9 @@ impl Client {
         if let Some(body) = &request.body {
             sent = sent.header(CONTENT_TYPE, JSON).body(body.clone());
         }
-        let response = sent.send().await.map_err(|error| self.options.failed(error, what))?;
+        let response = sent.send().await.map_err(|error| self.http.options().failed(error, what))?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = http::body(response, &self.options, what).await?;
+        let body = http::body(response, self.http.options(), what).await?;
         if !status.is_success() {
             return Ok(Err(Refusal::of(status, &headers, &body)));
         }

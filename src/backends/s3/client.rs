@@ -21,6 +21,7 @@ use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConn
 use super::S3Config;
 use super::meter::Meter;
 use super::pace::{Pace, Watch};
+use super::route::Route;
 use crate::ports::{Error, ErrorKind, Result};
 
 /// One lost SYN (3 s to the next) is survived.
@@ -62,6 +63,9 @@ impl Clients {
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .interceptor(Watch(pace))
             .interceptor(Meter(Arc::clone(&config.metrics)));
+        if let Some(instances) = &config.instances {
+            builder = builder.interceptor(Route(Arc::clone(instances)));
+        }
         builder.set_app_name(AppName::new("mfctl").ok());
         builder.set_endpoint_url(config.endpoint.clone());
         let with = |builder: Builder, timeouts| Client::from_conf(builder.timeout_config(timeouts).build());

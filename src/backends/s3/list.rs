@@ -7,7 +7,7 @@ use super::ask::QUICK;
 use super::fault::Fault;
 use super::{Shared, size, time, whole_seconds};
 use crate::domain::{BucketName, ObjectKey};
-use crate::ports::{BucketUsage, ListedObject, Result};
+use crate::ports::{BucketUsage, ListedObject, Listing, Result};
 
 /// The most that the protocol gives at once.
 const PAGE: usize = 1000;
@@ -19,18 +19,17 @@ impl Shared {
         prefix: &str,
         after: Option<&ObjectKey>,
         limit: usize,
-    ) -> Result<Vec<ListedObject>> {
-        let mut listed = Vec::new();
+    ) -> Result<Listing> {
+        let mut listing = Listing::default();
         let mut place = Place::After(after.map(ToString::to_string));
         loop {
             // Of nothing, one is asked for: a bucket that is not there is to be told.
-            let wanted = (limit - listed.len()).clamp(1, PAGE);
+            let wanted = (limit - listing.objects.len()).clamp(1, PAGE);
             let page = self.page(bucket, prefix, &place, wanted).await?;
-            listed.extend(page.contents().iter().filter_map(|object| known(&page, object)));
-            listed.truncate(limit);
+            gather(&mut listing, &page, limit);
             match next(&page) {
-                Some(next) if listed.len() < limit => place = next,
-                _ => return Ok(listed),
+                Some(next) if listing.objects.len() < limit => place = next,
+                _ => return Ok(listing),
             }
         }
     }
@@ -88,12 +87,26 @@ fn next(page: &ListObjectsV2Output) -> Option<Place> {
     token.map(|token| Place::Token(token.to_owned()))
 }
 
-/// An object as the port has it. What others stored under a key that is none of ours is passed over.
-fn known(page: &ListObjectsV2Output, object: &Object) -> Option<ListedObject> {
-    let key = object.key()?;
-    let key = if page.encoding_type() == Some(&EncodingType::Url) { decoded(key)? } else { key.to_owned() };
-    Some(ListedObject {
-        key: ObjectKey::new(key).ok()?,
+/// Adds a page's objects until there are enough. Strange keys after the last of them are left for the next listing.
+fn gather(listing: &mut Listing, page: &ListObjectsV2Output, limit: usize) {
+    for object in page.contents() {
+        if listing.objects.len() >= limit {
+            return;
+        }
+        match known(page, object) {
+            Ok(object) => listing.objects.push(object),
+            Err(key) => listing.add_strange(key),
+        }
+    }
+}
+
+/// An object as the port has it, or the key under which others stored it.
+fn known(page: &ListObjectsV2Output, object: &Object) -> std::result::Result<ListedObject, String> {
+    let raw = object.key().unwrap_or_default();
+    let encoded = page.encoding_type() == Some(&EncodingType::Url);
+    let text = if encoded { decoded(raw).ok_or_else(|| raw.to_owned())? } else { raw.to_owned() };
+    Ok(ListedObject {
+        key: ObjectKey::new(text.as_str()).map_err(|_| text)?,
         size_bytes: size(object.size()),
         modified_at: whole_seconds(time(object.last_modified())),
     })
@@ -146,5 +159,35 @@ mod tests {
         }
         assert_eq!(decoded("a+b%2Bc").unwrap(), "a b+c");
         assert_eq!((decoded("%"), decoded("%zz"), decoded("%ff")), (None, None, None));
+    }
+
+    #[test]
+    fn objects_with_strange_keys_are_named_once_however_the_listing_is_paged() {
+        let keys = ["%01", "a%2F%2Fb", "a/c", "b%2F", "c", "%ff", "z"];
+        let objects = keys.map(|key| Object::builder().key(key).size(1).build());
+        let page = |from: usize| {
+            let page = ListObjectsV2Output::builder().encoding_type(EncodingType::Url);
+            page.set_contents(Some(objects[from..].to_vec())).build()
+        };
+        let names = |listing: &Listing| -> Vec<String> {
+            listing.objects.iter().map(|object| object.key.to_string()).collect()
+        };
+        let mut whole = Listing::default();
+        gather(&mut whole, &page(0), 100);
+        assert_eq!(names(&whole), ["a/c", "c", "z"]);
+        assert_eq!(
+            (whole.strange, whole.strange_keys.as_slice()),
+            (4, ["\u{1}", "a//b", "b/", "%ff"].map(String::from).as_slice())
+        );
+
+        // A caller goes on after the last object that it got.
+        let (mut first, mut second) = (Listing::default(), Listing::default());
+        gather(&mut first, &page(0), 1);
+        gather(&mut second, &page(3), 100);
+        assert_eq!((names(&first), names(&second)), (vec!["a/c".to_owned()], vec!["c".to_owned(), "z".to_owned()]));
+        assert_eq!((first.strange, second.strange), (2, 2));
+        let mut none = Listing::default();
+        gather(&mut none, &page(0), 0);
+        assert!(none.is_empty());
     }
 }

@@ -23,6 +23,7 @@ mod pace;
 mod parts;
 mod put;
 mod read;
+mod route;
 mod uploads;
 
 use std::collections::HashSet;
@@ -31,6 +32,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::io::AsyncRead;
 use tokio::sync::Semaphore;
 
@@ -38,11 +40,12 @@ use self::client::Clients;
 use self::digest::Checksums;
 use self::pace::Pace;
 use self::parts::Budget;
+use super::instances::Instances;
 use super::tls::TlsFiles;
 use crate::domain::{BucketName, ObjectKey, ObjectRef, Secret, Timestamp};
 use crate::ports::{
-    BucketAdmin, BucketChange, BucketPolicy, BucketUsage, ByteSource, Capacity, CopyOutcome, Error, ErrorKind,
-    ListedObject, LocalObject, ObjectInfo, ObjectStore, PutOptions, Result, UnfinishedUpload,
+    BucketAdmin, BucketChange, BucketPolicy, BucketUsage, ByteSource, Capacity, CopyOutcome, Error, ErrorKind, Listing,
+    LocalObject, ObjectInfo, ObjectStore, PutOptions, Result, UnfinishedUpload,
 };
 use crate::telemetry::Metrics;
 
@@ -53,6 +56,8 @@ pub struct S3Config {
     pub settings: String,
     /// The store's address, `https://host:port`; none means AWS's own for the region.
     pub endpoint: Option<String>,
+    /// Where its requests go in turn, whatever host the address has; none: where that says.
+    pub instances: Option<Arc<Instances>>,
     /// The region that requests are signed for.
     pub region: String,
     /// Whether the bucket is named in the path (`host/bucket/key`) and not in the host's name (`bucket.host/key`).
@@ -166,6 +171,12 @@ impl ObjectStore for S3Store {
         Ok(ObjectInfo { at: at.clone(), size_bytes, modified_at: whole_seconds(Timestamp::now()) })
     }
 
+    async fn put_new(&self, at: &ObjectRef, bytes: Bytes, options: PutOptions) -> Result<ObjectInfo> {
+        let size_bytes = bytes.len() as u64;
+        self.shared.put_new(at, bytes, options).await?;
+        Ok(ObjectInfo { at: at.clone(), size_bytes, modified_at: whole_seconds(Timestamp::now()) })
+    }
+
     async fn sync(&self) -> Result<()> {
         // A store answers once the object is durable.
         Ok(())
@@ -199,7 +210,7 @@ impl ObjectStore for S3Store {
         prefix: &str,
         after: Option<&ObjectKey>,
         limit: usize,
-    ) -> Result<Vec<ListedObject>> {
+    ) -> Result<Listing> {
         self.shared.list(bucket, prefix, after, limit).await
     }
 

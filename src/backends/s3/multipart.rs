@@ -19,7 +19,7 @@ use super::body::body;
 use super::digest::{self, Sha, Signed};
 use super::fault::Fault;
 use super::parts::{self, Part, Reading};
-use super::put::{Sample, unreadable, wrong_length};
+use super::put::{self, Sample, unreadable, wrong_length};
 use super::uploads::Listed;
 use super::{Shared, blocking};
 use crate::domain::ObjectRef;
@@ -145,7 +145,9 @@ impl Shared {
                         self.abort(at, &worse.working.id).await;
                     }
                 }
-                _ => self.abort(at, &id).await,
+                _ => {
+                    self.abort(at, &id).await;
+                }
             }
         }
         if let Some(upload) = &best {
@@ -295,8 +297,8 @@ impl Shared {
                 Ok(())
             }
             // The parts were verified one by one; this is for what became of them.
-            Ok(_) => match &progress.sample {
-                Some(sample) => Ok(self.verify_sample(at, len, sample).await?),
+            Ok(answer) => match &progress.sample {
+                Some(sample) => Ok(self.verify_sample(at, &put::Sent { len, sample, etag: answer.e_tag() }).await?),
                 None => Ok(()),
             },
         }
@@ -313,16 +315,18 @@ impl Shared {
         Ok(head.is(&checksum, Some(&etag)))
     }
 
-    /// Removes an upload and its parts. Best effort: what stays is found by `abort_unfinished`.
-    pub(super) async fn abort(&self, at: &ObjectRef, id: &str) {
+    /// Removes an upload and its parts; answers whether it is gone. Best effort: what stays is said in a warning, and
+    /// found by `abort_unfinished`.
+    pub(super) async fn abort(&self, at: &ObjectRef, id: &str) -> bool {
         let request = self.clients.quick.abort_multipart_upload();
         let request = request.bucket(self.bucket(&at.bucket)).key(at.key.as_str()).upload_id(id);
         let aborted = self.ask(|| format!("remove an unfinished upload of object {at}"), QUICK, request.send()).await;
         match aborted {
             Err(fault) if !fault.is("NoSuchUpload") => {
                 tracing::warn!(object = %at, error = fault.error.full(), "an unfinished upload stays in the store");
+                false
             }
-            _ => {}
+            _ => true,
         }
     }
 }

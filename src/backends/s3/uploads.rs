@@ -132,10 +132,13 @@ impl Shared {
             stale.len() < 10_000
         };
         self.each_upload(bucket, "", &mut each).await?;
-        for (id, upload) in &stale {
-            self.abort(&upload.at, id).await;
+        let mut removed = Vec::new();
+        for (id, upload) in stale {
+            if self.abort(&upload.at, &id).await {
+                removed.push(upload);
+            }
         }
-        Ok(stale.into_iter().map(|(_, upload)| upload).collect())
+        Ok(removed)
     }
 
     /// Goes through the unfinished uploads under a prefix until there are no more or enough.

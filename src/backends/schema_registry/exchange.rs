@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Client, Method, StatusCode, Url};
+use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::backends::http::{self, Auth, HttpOptions};
+use crate::backends::http::{self, Auth, HttpClient, HttpOptions};
 use crate::ports::{Error, ErrorKind, Result};
 
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
@@ -22,8 +22,7 @@ const NO_REGISTRY: &str = "the answer is not a schema registry's";
 /// The client, the address and who we are.
 #[derive(Debug)]
 pub(super) struct Exchange {
-    client: Client,
-    options: HttpOptions,
+    client: HttpClient,
     base: Url,
     authorization: Option<HeaderValue>,
 }
@@ -51,8 +50,8 @@ impl Exchange {
         if base.cannot_be_a_base() || !["http", "https"].contains(&base.scheme()) {
             return Err(invalid());
         }
-        let (client, authorization) = (options.client()?, auth.header()?);
-        Ok(Self { client, options, base, authorization })
+        let authorization = auth.header()?;
+        Ok(Self { client: HttpClient::new(options)?, base, authorization })
     }
 
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &[&str], what: &str) -> Result<T> {
@@ -91,7 +90,7 @@ impl Exchange {
         body: Option<&Value>,
         what: &str,
     ) -> Result<T> {
-        let mut request = self.client.request(method.clone(), address).header(ACCEPT, ACCEPTED);
+        let mut request = self.client.now()?.request(method.clone(), address).header(ACCEPT, ACCEPTED);
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
@@ -100,10 +99,10 @@ impl Exchange {
         }
         let began = Instant::now();
         let response = request.send().await;
-        self.options.metrics.request_took("schema_registry", method.as_str(), began.elapsed().as_secs_f64());
-        let response = response.map_err(|error| self.options.failed(error, what))?;
+        self.client.options().metrics.request_took("schema_registry", method.as_str(), began.elapsed().as_secs_f64());
+        let response = response.map_err(|error| self.client.options().failed(error, what))?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let bytes = http::body(response, &self.options, what).await?;
+        let bytes = http::body(response, self.client.options(), what).await?;
         if status.is_success() {
             return serde_json::from_slice(&bytes).map_err(|error| self.foreign(what, &bytes).because(error));
         }
@@ -140,13 +139,13 @@ impl Exchange {
     }
 
     fn denied(&self, error: Error) -> Error {
-        let table = &self.options.settings;
+        let table = &self.client.options().settings;
         error.hint(format!("the registry does not let us: check `{table}.username` and `.password`, or `.token`"))
     }
 
     fn foreign(&self, what: &str, body: &[u8]) -> Error {
         let shown = http::shown(body);
-        let table = &self.options.settings;
+        let table = &self.client.options().settings;
         let said = if shown.is_empty() { NO_REGISTRY.to_owned() } else { format!("{NO_REGISTRY} ({shown})") };
         Error::new(ErrorKind::Invalid, format!("{what}: {said}")).hint(format!(
             "check `{table}.url`: it is the path before /subjects, such as https://host:8081 or \

@@ -6,6 +6,7 @@ mod exchange;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -23,6 +24,9 @@ use exchange::Exchange;
 const MOST_KEPT: usize = 1000;
 /// Versions asked for at once.
 const AT_ONCE: usize = 8;
+/// How long a node of the registry may be behind the one that took a write, and how often it is asked meanwhile.
+const BEHIND: Duration = Duration::from_secs(3);
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// Where the registry is, and who we are.
 #[derive(Debug, Clone)]
@@ -108,6 +112,14 @@ impl RestRegistry {
         present(found)?.map(|found: Version| self.taken(found)).transpose()
     }
 
+    /// A version that is listed. That it is missing is no answer: whoever took it for deleted would leave out one that
+    /// the node that was asked has not heard of.
+    async fn listed(&self, subject: &str, number: u32) -> Result<RegisteredSchema> {
+        let version = number.to_string();
+        let found = once_heard(|| self.version(subject, &version)).await?;
+        found.ok_or_else(|| not_heard(&format!("read version {number} of {subject}, which is listed")))
+    }
+
     fn taken(&self, found: Version) -> Result<RegisteredSchema> {
         // The kind is left out by some; then it is read as what it has to be.
         if found.kind.as_deref().is_some_and(|kind| kind != "JSON") {
@@ -174,10 +186,50 @@ impl RestRegistry {
         Ok(RegisteredSchema { id, subject, version, schema: schema.as_ref().clone() })
     }
 
+    /// What the registry thinks of a schema; `None` where the node that was asked does not know the subject, which has
+    /// versions. Nothing stands against the first version of a subject.
+    async fn verdict(&self, subject: &str, there: &str, schema: &Value, what: &str) -> Result<Option<Verdict>> {
+        let (path, body) = (["compatibility", "subjects", there, "versions"], body(schema));
+        let asked = self.exchange.verdict(&path, &body, what).await;
+        // Karapace and old registries know the check against one version alone.
+        let verdict = match asked {
+            Err(error) if error.kind() == ErrorKind::Invalid && exchange::no_such_route(&error) => {
+                let path = ["compatibility", "subjects", there, "versions", "latest"];
+                self.exchange.verdict(&path, &body, what).await
+            }
+            asked => asked,
+        };
+        match present(verdict)? {
+            Some(verdict) => Ok(Some(verdict)),
+            None if self.latest(subject).await?.is_some() => Ok(None),
+            None => Ok(Some(Verdict { is_compatible: true, messages: None })),
+        }
+    }
+
     /// The version of a subject that has this very schema.
     async fn known(&self, subject: &str, schema: &Value) -> Result<Option<RegisteredSchema>> {
         Ok(self.versions(subject).await?.into_iter().find(|known| known.schema == *schema))
     }
+}
+
+/// Asks until something is there, or until no node should be behind any more.
+async fn once_heard<T, F>(ask: impl Fn() -> F) -> Result<Option<T>>
+where
+    F: Future<Output = Result<Option<T>>>,
+{
+    let end = Instant::now() + BEHIND;
+    loop {
+        match ask().await? {
+            None if Instant::now() < end => tokio::time::sleep(AGAIN).await,
+            answer => return Ok(answer),
+        }
+    }
+}
+
+/// The error for what one answer says is there and others never find.
+fn not_heard(what: &str) -> Error {
+    let why = "one node of the registry has it, another does not know it";
+    Error::new(ErrorKind::Unreachable, what).because(why).hint("see whether all nodes of the registry are in step")
 }
 
 fn body(schema: &Value) -> Value {
@@ -201,12 +253,13 @@ impl SchemaRegistry for RestRegistry {
         if let Some(known) = self.known(subject, schema).await? {
             return Ok(known);
         }
-        let what = format!("register a schema under {subject}");
-        let _: Value =
-            self.exchange.send(Method::POST, &["subjects", &there, "versions"], &body(schema), &what).await?;
+        let (what, body) = (format!("register a schema under {subject}"), body(schema));
+        let _: Value = self.exchange.send(Method::POST, &["subjects", &there, "versions"], &body, &what).await?;
         let what = format!("read back the schema registered under {subject}");
-        let found: Version = self.exchange.send(Method::POST, &["subjects", &there], &body(schema), &what).await?;
-        self.taken(found)
+        let path = ["subjects", there.as_str()];
+        let read_back = || async { present(self.exchange.send(Method::POST, &path, &body, &what).await) };
+        let found: Option<Version> = once_heard(read_back).await?;
+        self.taken(found.ok_or_else(|| not_heard(&what))?)
     }
 
     async fn by_id(&self, id: SchemaId) -> Result<RegisteredSchema> {
@@ -227,9 +280,8 @@ impl SchemaRegistry for RestRegistry {
         let numbers: Option<Vec<u32>> = present(self.exchange.get(&["subjects", &there, "versions"], &what).await)?;
         let mut numbers = numbers.unwrap_or_default();
         numbers.sort_unstable();
-        let each = numbers.into_iter().map(|number| async move { self.version(subject, &number.to_string()).await });
-        // One that is deleted meanwhile is not there.
-        stream::iter(each).buffered(AT_ONCE).try_filter_map(|found| async move { Ok(found) }).try_collect().await
+        let each = numbers.into_iter().map(|number| self.listed(subject, number));
+        stream::iter(each).buffered(AT_ONCE).try_collect().await
     }
 
     async fn subjects(&self) -> Result<Vec<String>> {
@@ -254,7 +306,7 @@ impl SchemaRegistry for RestRegistry {
 
     async fn set_compatibility(&self, subject: &str, level: Compatibility) -> Result<()> {
         let there = self.there(subject)?;
-        if self.latest(subject).await?.is_none() {
+        if once_heard(|| self.latest(subject)).await?.is_none() {
             return Err(Error::new(ErrorKind::NotFound, format!("subject {subject} has no version")));
         }
         let what = format!("set the compatibility of {subject}");
@@ -265,17 +317,8 @@ impl SchemaRegistry for RestRegistry {
     async fn check(&self, subject: &str, schema: &Value) -> Result<Vec<String>> {
         let there = self.there(subject)?;
         let what = format!("check a schema against {subject}");
-        let path = ["compatibility", "subjects", &there, "versions"];
-        let asked = self.exchange.verdict(&path, &body(schema), &what).await;
-        // Karapace and old registries know the check against one version alone.
-        let verdict = match asked {
-            Err(error) if error.kind() == ErrorKind::Invalid && exchange::no_such_route(&error) => {
-                let path = ["compatibility", "subjects", &there, "versions", "latest"];
-                self.exchange.verdict(&path, &body(schema), &what).await
-            }
-            asked => asked,
-        };
-        let Some(verdict): Option<Verdict> = present(verdict)? else { return Ok(Vec::new()) };
+        let verdict = once_heard(|| self.verdict(subject, &there, schema, &what)).await?;
+        let verdict = verdict.ok_or_else(|| not_heard(&what))?;
         let messages = verdict.messages.unwrap_or_default();
         Ok(match (verdict.is_compatible, messages.is_empty()) {
             (true, _) => Vec::new(),

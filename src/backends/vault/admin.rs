@@ -14,7 +14,9 @@ use vaultrs::error::ClientError;
 use vaultrs::sys::policy;
 
 use super::Vault;
+use super::exchange::{Request, exchange};
 use super::session::{CallError, present};
+use crate::domain::Timestamp;
 use crate::ports::{AppRole, Error, ErrorKind, MountClass, Result, VaultAdmin, VaultMount};
 
 /// What a server mounts by itself.
@@ -112,6 +114,13 @@ impl VaultAdmin for Vault {
         Ok(found.into_iter().flatten().collect())
     }
 
+    async fn policy_changed_at(&self, name: &str) -> Result<Option<Timestamp>> {
+        let (at, what) = (format!("sys/policies/acl/{name}"), format!("read policy {name}"));
+        let found = self.raw_if_there(Method::GET, at, None, what).await?;
+        // OpenBao says so from 2.3 on; Vault does not.
+        Ok(found.and_then(|found| found.get("modified")?.as_str()?.parse().ok()))
+    }
+
     async fn put_policy(&self, name: &str, rules: &str) -> Result<()> {
         let write = |client: Arc<VaultClient>| async move { policy::set(client.as_ref(), name, rules).await };
         Ok(self.sessions.call(&format!("write policy {name}"), write).await?)
@@ -190,7 +199,7 @@ impl Vault {
     pub(super) async fn health(&self) -> Result<Value> {
         let client = self.sessions.client("")?;
         let query = "sys/health?standbyok=true&perfstandbyok=true";
-        let answered = exchange(client, Method::GET, query.to_owned(), None).await;
+        let answered = ask(&client, Method::GET, query, None).await;
         answered.map_err(|failed| super::error::error(self.sessions.settings(), "ask Vault how it is", &failed))
     }
 
@@ -210,63 +219,20 @@ impl Vault {
     }
 
     async fn asked(&self, method: Method, path: String, body: Option<Value>, what: &str) -> Result<Value, CallError> {
-        let ask = |client: Arc<VaultClient>| {
+        let asking = |client: Arc<VaultClient>| {
             let (method, path, body) = (method.clone(), path.clone(), body.clone());
-            let fresh = self.sessions.client(&client.middle.token);
-            async move {
-                match fresh {
-                    Ok(client) => exchange(client, method, path, body).await,
-                    Err(_) => Err(ClientError::ResponseEmptyError),
-                }
-            }
+            async move { ask(&client, method, &path, body.as_ref()).await }
         };
-        let mut answer = self.sessions.call(what, ask).await?;
+        let mut answer = self.sessions.call(what, asking).await?;
         Ok(answer.get_mut("data").map(Value::take).unwrap_or(answer))
     }
 }
 
-/// One exchange with the client's own connection. An empty answer is null.
-async fn exchange(
-    client: VaultClient,
-    method: Method,
-    path: String,
-    body: Option<Value>,
-) -> Result<Value, ClientError> {
-    let failed = |error: reqwest::Error, path: &str| ClientError::RestClientError {
-        source: rustify::errors::ClientError::RequestError {
-            source: error.without_url().into(),
-            url: path.to_owned(),
-            method: String::new(),
-        },
-    };
-    let address = format!("{}/v1/{path}", client.http.base.trim_end_matches('/'));
-    let mut request = client.http.http.request(method, address);
-    if !client.middle.token.is_empty() {
-        let mut token = reqwest::header::HeaderValue::from_str(&client.middle.token)
-            .map_err(|_| ClientError::InvalidLoginMethodError)?;
-        token.set_sensitive(true);
-        request = request.header("X-Vault-Token", token);
-    }
-    if let Some(namespace) = &client.middle.namespace {
-        request = request.header("X-Vault-Namespace", namespace);
-    }
-    if let Some(body) = body {
-        request = request.json(&body);
-    }
-    let response = request.send().await.map_err(|error| failed(error, &path))?;
-    let code = response.status().as_u16();
-    let bytes = response.bytes().await.map_err(|error| failed(error, &path))?;
-    if (200..300).contains(&code) {
-        let answer = if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&bytes) };
-        return answer.map_err(|source| ClientError::JsonParseError { source });
-    }
-    #[derive(Deserialize, Default)]
-    struct Refusal {
-        #[serde(default)]
-        errors: Vec<String>,
-    }
-    let Refusal { errors } = serde_json::from_slice(&bytes).unwrap_or_default();
-    Err(ClientError::APIError { code, errors })
+/// An exchange over a client's own connection.
+async fn ask(client: &VaultClient, method: Method, path: &str, body: Option<&Value>) -> Result<Value, ClientError> {
+    let (token, namespace) = (client.middle.token.as_str(), client.middle.namespace.as_deref());
+    let request = Request { method, path, token, namespace, wrapped_for: None, body };
+    exchange(&client.http.http, &client.http.base, request).await
 }
 
 fn address(class: MountClass, path: &str) -> String {

@@ -3,6 +3,7 @@
 use rustify::errors::ClientError as Transport;
 use vaultrs::error::ClientError;
 
+use crate::backends::tls;
 use crate::ports::{Error, ErrorKind};
 
 /// Words of Vault's that are shown.
@@ -17,11 +18,29 @@ pub(super) fn error(settings: &str, what: impl Into<String>, failed: &ClientErro
         }
         ClientError::RestClientError {
             source: Transport::RequestError { source, .. } | Transport::ResponseError { source },
-        } => unreachable(what, source.chain().map(ToString::to_string).collect()),
+        } => {
+            let error = unreachable(what, source.chain().map(ToString::to_string).collect());
+            match tls::handshake_hint(source.as_ref(), settings) {
+                Some(hint) => error.hint(hint),
+                None => error,
+            }
+        }
         ClientError::ResponseDataEmptyError | ClientError::ResponseEmptyError => Error::new(ErrorKind::NotFound, what),
         other => Error::new(ErrorKind::Internal, what)
             .because(other.to_string())
             .hint(format!("is `{settings}.url` a Vault's?")),
+    }
+}
+
+/// Whether Vault itself says that something is not there. Of a secret whose latest version is deleted it does so without
+/// words, and tells when; a proxy's 404 says nothing of Vault.
+pub(super) fn is_absent(failed: &ClientError) -> bool {
+    match failed {
+        ClientError::APIError { code, .. } => *code == 404,
+        ClientError::RestClientError { source: Transport::ServerResponseError { code: 404, content: Some(said) } } => {
+            serde_json::from_str::<serde_json::Value>(said).is_ok_and(|said| said.get("request_id").is_some())
+        }
+        _ => false,
     }
 }
 
@@ -40,7 +59,7 @@ pub(super) fn is_upgrading(failed: &ClientError) -> bool {
 }
 
 /// What a status that is no success means.
-pub(super) fn answered(settings: &str, what: &str, code: u16, words: &str) -> Error {
+fn answered(settings: &str, what: &str, code: u16, words: &str) -> Error {
     let words: String = words.chars().take(SHOWN).collect();
     let said = if words.is_empty() { format!("status {code}") } else { format!("status {code}: {words}") };
     let error = |kind| Error::new(kind, what).because(said.clone());

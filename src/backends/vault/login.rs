@@ -1,7 +1,5 @@
 //! Logging in, each way.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,8 +9,12 @@ use vaultrs::error::ClientError;
 use super::error::error;
 use super::session::{Sessions, token_of};
 use super::{SecretId, SecretSource, VaultLogin};
+use crate::backends::kept::{self, Kept};
 use crate::domain::Secret;
 use crate::ports::{Error, ErrorKind, Result};
+
+/// A kept token that ends within this is not begun with.
+const SOON: Duration = Duration::from_secs(60);
 
 /// The answer to unwrapping a secret id.
 #[derive(Deserialize)]
@@ -23,37 +25,67 @@ struct Unwrapped {
 /// A token, how long it lives (zero: without end), and whether it can be renewed.
 pub(super) async fn begin(sessions: &Sessions) -> Result<(Secret, Duration, bool)> {
     match &sessions.config.login {
-        VaultLogin::Token(token) => given(sessions, token).await,
+        VaultLogin::Token(token) => given(sessions, &read(token)?).await,
         VaultLogin::AppRole { mount, role_id, secret_id } => {
             let role_id = read(role_id)?;
-            let secret_id = match secret_id {
-                SecretId::Plain(secret_id) => read(secret_id)?,
-                SecretId::Wrapped { token, kept } => unwrapped(sessions, token, kept).await?,
+            let log_in = async || {
+                let secret_id = match secret_id {
+                    SecretId::Plain(secret_id) => read(secret_id)?,
+                    SecretId::Wrapped { token, kept } => unwrapped(sessions, token, kept).await?,
+                };
+                let client = sessions.client("")?;
+                let login = vaultrs::auth::approle::login(&client, mount, role_id.expose(), secret_id.expose()).await;
+                login.map(token_of).map_err(|failed| refused(sessions, "log in to Vault with AppRole", &failed))
             };
-            let client = sessions.client("")?;
-            let login = vaultrs::auth::approle::login(&client, mount, role_id.expose(), secret_id.expose()).await;
-            login.map(token_of).map_err(|failed| refused(sessions, "log in to Vault with AppRole", &failed))
+            kept_or(sessions, &["approle", mount, role_id.expose()], log_in).await
         }
         VaultLogin::Kubernetes { mount, role, jwt } => {
-            let (client, jwt) = (sessions.client("")?, read(jwt)?);
-            let login = vaultrs::auth::kubernetes::login(&client, mount, role, jwt.expose()).await;
-            login.map(token_of).map_err(|failed| refused(sessions, "log in to Vault with Kubernetes", &failed))
+            let log_in = async || {
+                let (client, jwt) = (sessions.client("")?, read(jwt)?);
+                let login = vaultrs::auth::kubernetes::login(&client, mount, role, jwt.expose()).await;
+                login.map(token_of).map_err(|failed| refused(sessions, "log in to Vault with Kubernetes", &failed))
+            };
+            kept_or(sessions, &["kubernetes", mount, role], log_in).await
         }
     }
+}
+
+/// The token that an earlier process logged in for, if it is still good; else a new one, kept for the next. A secret id may
+/// be good for a few uses only.
+async fn kept_or(
+    sessions: &Sessions,
+    login: &[&str],
+    log_in: impl AsyncFnOnce() -> Result<(Secret, Duration, bool)>,
+) -> Result<(Secret, Duration, bool)> {
+    let config = &sessions.config;
+    let Some(path) = &config.token_file else { return log_in().await };
+    let of = [&[config.url.as_str(), config.namespace.as_deref().unwrap_or_default()], login].concat();
+    let kept = Kept::new(path.clone(), &of);
+    if let Some(token) = kept.read() {
+        match given(sessions, &token).await {
+            // One that is about to end would end in the middle of what is to be done.
+            Ok(found) if found.1.is_zero() || found.1 > SOON => return Ok(found),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Denied => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let fresh = log_in().await?;
+    kept.write(&fresh.0);
+    Ok(fresh)
 }
 
 fn read(source: &SecretSource) -> Result<Secret> {
     (source.0)()
 }
 
-/// A token that somebody gave: how long it lives, it says itself.
-async fn given(sessions: &Sessions, token: &SecretSource) -> Result<(Secret, Duration, bool)> {
-    let token = read(token)?;
+/// A token that is there: how long it lives, it says itself.
+async fn given(sessions: &Sessions, token: &Secret) -> Result<(Secret, Duration, bool)> {
     let client = sessions.client(token.expose())?;
     match vaultrs::token::lookup_self(&client).await {
         Ok(found) => {
             let renewable = found.renewable.unwrap_or(false);
-            Ok((token, Duration::from_secs(found.ttl), renewable))
+            Ok((token.clone(), Duration::from_secs(found.ttl), renewable))
         }
         Err(failed) => Err(refused(sessions, "show our token to Vault", &failed)),
     }
@@ -90,18 +122,8 @@ async fn unwrapped(sessions: &Sessions, token: &SecretSource, kept: &Path) -> Re
         }
         failed => error(sessions.settings(), "unwrap the secret id", &failed),
     })?;
-    keep(kept, &secret_id).map_err(|failed| {
+    kept::write(kept, &secret_id).map_err(|failed| {
         Error::new(ErrorKind::Denied, format!("cannot keep the secret id in {}", kept.display())).because(failed)
     })?;
     Ok(Secret::new(secret_id))
-}
-
-/// Whole or not at all, readable by us alone.
-fn keep(path: &Path, text: &str) -> std::io::Result<()> {
-    let new = path.with_extension("new");
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)
 }

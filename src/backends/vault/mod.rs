@@ -6,6 +6,7 @@
 
 mod admin;
 mod error;
+mod exchange;
 mod login;
 mod secrets;
 mod session;
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::http::HttpOptions;
-use crate::domain::Secret;
+pub use super::source::SecretSource;
 use crate::ports::Result;
 use session::Sessions;
 pub use setup::VaultServer;
@@ -45,16 +46,6 @@ pub enum VaultLogin {
     },
 }
 
-/// A secret that may be another one when it is needed again: a file is read each time.
-#[derive(Clone)]
-pub struct SecretSource(pub Arc<dyn Fn() -> Result<Secret> + Send + Sync>);
-
-impl std::fmt::Debug for SecretSource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SecretSource(…)")
-    }
-}
-
 /// A role's secret id.
 #[derive(Debug, Clone)]
 pub enum SecretId {
@@ -80,6 +71,8 @@ pub struct VaultConfig {
     pub login: VaultLogin,
     /// The namespace, where there are some.
     pub namespace: Option<String>,
+    /// Where a token that we logged in for is kept for the next process; none: nowhere.
+    pub token_file: Option<PathBuf>,
 }
 
 /// A Vault.
@@ -94,6 +87,6 @@ impl Vault {
     /// # Errors
     /// `Invalid` for an address or a file that cannot be used.
     pub fn new(config: VaultConfig) -> Result<Self> {
-        Ok(Self { sessions: Arc::new(Sessions::new(config)?) })
+        Ok(Self { sessions: Sessions::new(config)? })
     }
 }

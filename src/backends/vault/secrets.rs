@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use async_trait::async_trait;
 use serde_json::Value;
 use vaultrs::api::kv2::requests::SetSecretRequestOptions;
+use vaultrs::api::kv2::responses::ReadSecretMetadataResponse;
 use vaultrs::kv2;
 
 use super::Vault;
 use super::session::present;
-use crate::domain::Secret;
+use crate::domain::{Secret, Timestamp};
 use crate::ports::{Error, ErrorKind, Result, SecretShape, SecretStore};
 
 /// No engine has more secrets, and none is deeper.
@@ -25,25 +26,34 @@ impl SecretStore for Vault {
     }
 
     async fn shape(&self, mount: &str, path: &str) -> Result<Option<SecretShape>> {
-        let Some(version) = self.version(mount, path).await? else { return Ok(None) };
-        let found = self.fields(mount, path, Some(version)).await?;
-        Ok(found.map(|fields| SecretShape { version, fields: fields.into_keys().collect() }))
+        let found = self.whole(mount, path).await?;
+        Ok(found.map(|(version, fields)| SecretShape { version, fields: fields.into_keys().collect() }))
+    }
+
+    async fn changed_at(&self, mount: &str, path: &str) -> Result<Option<Timestamp>> {
+        let Some(metadata) = self.metadata(mount, path).await? else { return Ok(None) };
+        let latest = metadata.versions.get(&metadata.current_version.to_string());
+        // A version that is to be deleted later has a time that is yet to come.
+        let deleted = latest.and_then(|latest| latest.deletion_time.parse().ok()).filter(|at| *at <= Timestamp::now());
+        let written = latest.and_then(|latest| latest.created_time.parse().ok());
+        Ok(deleted.or(written))
     }
 
     async fn read(&self, mount: &str, path: &str, field: &str) -> Result<Option<Secret>> {
         let fields = self.fields(mount, path, None).await?;
-        let value = fields.and_then(|mut fields| fields.remove(field));
-        Ok(value.map(|value| match value {
-            Value::String(text) => Secret::new(text),
-            other => Secret::new(other.to_string()),
-        }))
+        Ok(fields.and_then(|mut fields| fields.remove(field)).map(secret))
+    }
+
+    async fn whole(&self, mount: &str, path: &str) -> Result<Option<(u64, BTreeMap<String, Secret>)>> {
+        let Some(version) = self.version(mount, path).await? else { return Ok(None) };
+        let found = self.fields(mount, path, Some(version)).await?;
+        Ok(found.map(|fields| (version, fields.into_iter().map(|(name, value)| (name, secret(value))).collect())))
     }
 
     async fn write(&self, mount: &str, path: &str, fields: &BTreeMap<String, Secret>, after: u64) -> Result<()> {
         let what = format!("write secret {mount}/{path}");
-        // A secret whose latest version was deleted goes on counting.
         let latest = match after {
-            0 if self.fields(mount, path, None).await?.is_none() => self.version(mount, path).await?.unwrap_or(0),
+            0 => self.gone(mount, path, &what).await?,
             after => after,
         };
         let cas =
@@ -88,12 +98,35 @@ impl Vault {
 
     /// The number of the latest version, whether or not it is deleted.
     async fn version(&self, mount: &str, path: &str) -> Result<Option<u64>> {
+        let found = self.metadata(mount, path).await?;
+        Ok(found.map(|metadata| metadata.current_version).filter(|version| *version > 0))
+    }
+
+    /// What a secret that is not there counts on from: a deleted one goes on counting. `Conflict` when it is there. The
+    /// version that is looked at is the one that is answered, so that no other which came meanwhile is written over.
+    async fn gone(&self, mount: &str, path: &str, what: &str) -> Result<u64> {
+        let Some(metadata) = self.metadata(mount, path).await? else { return Ok(0) };
+        let version = metadata.current_version;
+        if version == 0 {
+            return Ok(0);
+        }
+        let latest = metadata.versions.get(&version.to_string());
+        let is_there = latest.is_some_and(|latest| !latest.destroyed && latest.deletion_time.is_empty());
+        // One that is to be deleted later has a time too, and is still there.
+        if is_there || self.fields(mount, path, Some(version)).await?.is_some() {
+            return Err(Error::new(ErrorKind::Conflict, what)
+                .because("it is there already")
+                .hint("somebody else wrote it meanwhile: look at it again"));
+        }
+        Ok(version)
+    }
+
+    async fn metadata(&self, mount: &str, path: &str) -> Result<Option<ReadSecretMetadataResponse>> {
         let what = format!("look at secret {mount}/{path}");
         let look = |client: std::sync::Arc<vaultrs::client::VaultClient>| async move {
             kv2::read_metadata(client.as_ref(), mount, path).await
         };
-        let found = present(self.sessions.call(&what, look).await)?;
-        Ok(found.map(|metadata| metadata.current_version).filter(|version| *version > 0))
+        present(self.sessions.call(&what, look).await)
     }
 
     /// The fields of a version, of the latest without one; `None` if it is not there, or deleted.
@@ -106,5 +139,12 @@ impl Vault {
             }
         };
         present(self.sessions.call(&what, read).await)
+    }
+}
+
+fn secret(value: Value) -> Secret {
+    match value {
+        Value::String(text) => Secret::new(text),
+        other => Secret::new(other.to_string()),
     }
 }

@@ -1,6 +1,7 @@
-//! Being logged in: a token that is renewed before its time is over, and made again when that does not help.
+//! Being logged in: a token that is renewed before its time is over, whether or not anybody calls, and made again when that
+//! does not help.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use rustify::clients::reqwest::Client as Http;
@@ -11,11 +12,13 @@ use vaultrs::client::{VaultClient, VaultClientSettingsBuilder};
 use vaultrs::error::ClientError;
 
 use super::VaultConfig;
-use super::error::{error, is_upgrading};
+use super::error::{error, is_absent, is_upgrading};
 use super::login;
 use crate::domain::Secret;
 use crate::ports::{Error, ErrorKind, Result};
 
+/// A token that lives for less is not renewed.
+const SHORTEST: Duration = Duration::from_secs(1);
 /// A token without end is looked at again after this.
 const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a new engine may take to become versioned, and how often it is asked meanwhile.
@@ -29,6 +32,7 @@ pub(super) struct Sessions {
     pub(super) config: VaultConfig,
     http: reqwest::Client,
     current: Mutex<Option<Session>>,
+    me: Weak<Self>,
 }
 
 impl std::fmt::Debug for Sessions {
@@ -47,10 +51,18 @@ struct Session {
 
 impl Session {
     fn new(client: VaultClient, lives: Duration, renewable: bool) -> Self {
+        let mut session = Self { client: Arc::new(client), renew_at: None, ends_at: None, failures: 0 };
+        session.lives(lives, renewable);
+        session
+    }
+
+    /// From now on, for so long; zero: without end.
+    fn lives(&mut self, lives: Duration, renewable: bool) {
         let now = Instant::now();
-        let ends_at = (!lives.is_zero()).then(|| now + lives.min(FOR_EVER * 365));
-        let renew_at = (renewable && !lives.is_zero()).then(|| now + renewal_after(lives));
-        Self { client: Arc::new(client), renew_at, ends_at, failures: 0 }
+        self.ends_at = (!lives.is_zero()).then(|| now + lives.min(FOR_EVER * 365));
+        // One that is at the end of what renewals can give it is not asked for ever more often.
+        self.renew_at = (renewable && lives >= SHORTEST).then(|| now + renewal_after(lives));
+        self.failures = 0;
     }
 
     fn is_over(&self) -> bool {
@@ -64,9 +76,9 @@ fn renewal_after(lives: Duration) -> Duration {
 }
 
 impl Sessions {
-    pub(super) fn new(config: VaultConfig) -> Result<Self> {
+    pub(super) fn new(config: VaultConfig) -> Result<Arc<Self>> {
         let http = config.http.client()?;
-        let sessions = Self { config, http, current: Mutex::default() };
+        let sessions = Arc::new_cyclic(|me| Self { config, http, current: Mutex::default(), me: me.clone() });
         // A wrong address is told now, not at the first call.
         sessions.client("").map(drop)?;
         Ok(sessions)
@@ -126,30 +138,24 @@ impl Sessions {
             outcome = call(self.logged_in().await?).await;
         }
         self.config.http.metrics.request_took("vault", "CALL", began.elapsed().as_secs_f64());
-        outcome.map_err(|failed| {
-            let code = match &failed {
-                ClientError::APIError { code, .. } => Some(*code),
-                _ => None,
-            };
-            CallError { code, error: error(self.settings(), what, &failed) }
-        })
+        outcome
+            .map_err(|failed| CallError { is_absent: is_absent(&failed), error: error(self.settings(), what, &failed) })
     }
 
-    /// The client in force: logged in, renewed when it is time.
+    /// The client in force, logged in.
     async fn logged_in(&self) -> Result<Arc<VaultClient>> {
         let mut current = self.current.lock().await;
-        let is_over = current.as_ref().is_some_and(Session::is_over);
-        if is_over {
+        if current.as_ref().is_some_and(Session::is_over) {
             *current = None;
         }
-        if let Some(session) = current.as_mut() {
-            if session.renew_at.is_some_and(|at| Instant::now() >= at) {
-                self.renew(session).await;
-            }
+        if let Some(session) = current.as_ref() {
             return Ok(Arc::clone(&session.client));
         }
         let session = self.begin().await?;
         let client = Arc::clone(&session.client);
+        if session.renew_at.is_some() {
+            tokio::spawn(keep(Weak::clone(&self.me), Arc::clone(&client)));
+        }
         *current = Some(session);
         Ok(client)
     }
@@ -159,22 +165,30 @@ impl Sessions {
         Ok(Session::new(self.client(token.expose())?, lives, renewable))
     }
 
-    /// Renews, or notes when to try again. The token is good until it ends.
-    async fn renew(&self, session: &mut Session) {
-        match vaultrs::token::renew_self(session.client.as_ref(), None).await {
+    /// When this login is to be renewed; `None` when it cannot be, or another one is in force.
+    async fn renewal(&self, client: &Arc<VaultClient>) -> Option<Instant> {
+        let current = self.current.lock().await;
+        current.as_ref().filter(|session| Arc::ptr_eq(&session.client, client))?.renew_at
+    }
+
+    /// Renews, or notes when to try again. The token is good until it ends. Nobody who calls waits for this.
+    async fn renew(&self, client: &Arc<VaultClient>) {
+        let renewed = vaultrs::token::renew_self(client.as_ref(), None).await;
+        let mut current = self.current.lock().await;
+        let Some(session) = current.as_mut().filter(|session| Arc::ptr_eq(&session.client, client)) else { return };
+        match renewed {
             Ok(AuthInfo { lease_duration, renewable, .. }) => {
-                let lives = Duration::from_secs(lease_duration);
-                let now = Instant::now();
-                session.ends_at = (lease_duration > 0).then(|| now + lives);
-                session.renew_at = renewable.then(|| now + renewal_after(lives));
-                session.failures = 0;
+                if session.failures > 0 {
+                    tracing::info!("Vault's token was renewed");
+                }
+                session.lives(Duration::from_secs(lease_duration), renewable);
             }
             Err(failed) => {
                 let wait = RENEW_AGAIN.0.saturating_mul(1 << session.failures.min(6)).min(RENEW_AGAIN.1);
                 session.failures += 1;
-                session.renew_at = Some(Instant::now() + wait);
-                let said = error(self.settings(), "renew the login", &failed).full();
-                tracing::warn!(error = said, "Vault's token was not renewed, and is tried again");
+                session.renew_at = Some(Instant::now() + wait).filter(|_| !session.is_over());
+                let error = error(self.settings(), "renew the login", &failed).full();
+                tracing::warn!(error, "Vault's token was not renewed, and is tried again");
             }
         }
     }
@@ -192,16 +206,28 @@ impl Sessions {
     }
 }
 
+/// Renews a login for as long as it is in force.
+async fn keep(sessions: Weak<Sessions>, client: Arc<VaultClient>) {
+    loop {
+        let Some(held) = sessions.upgrade() else { return };
+        let Some(at) = held.renewal(&client).await else { return };
+        drop(held);
+        tokio::time::sleep_until(at.into()).await;
+        let Some(held) = sessions.upgrade() else { return };
+        held.renew(&client).await;
+    }
+}
+
 /// A call that failed.
 pub(super) struct CallError {
-    /// Vault's status, where it answered.
-    pub(super) code: Option<u16>,
+    /// Whether Vault says that what was asked for is not there.
+    is_absent: bool,
     pub(super) error: Error,
 }
 
 impl From<Error> for CallError {
     fn from(error: Error) -> Self {
-        Self { code: None, error }
+        Self { is_absent: false, error }
     }
 }
 
@@ -211,11 +237,11 @@ impl From<CallError> for Error {
     }
 }
 
-/// What is there, or nothing where Vault says 404.
+/// What is there, or nothing where Vault says so.
 pub(super) fn present<T>(found: Result<T, CallError>) -> Result<Option<T>> {
     match found {
         Ok(value) => Ok(Some(value)),
-        Err(failed) if failed.code == Some(404) => Ok(None),
+        Err(failed) if failed.is_absent => Ok(None),
         Err(failed) => Err(failed.error),
     }
 }
@@ -227,11 +253,105 @@ pub(super) fn token_of(auth: AuthInfo) -> (Secret, Duration, bool) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use serde_json::{Value, json};
+
+    use super::super::{SecretSource, VaultLogin};
     use super::*;
+    use crate::backends::http::HttpOptions;
 
     #[test]
     fn a_token_is_renewed_well_before_it_ends() {
         assert_eq!(renewal_after(Duration::from_secs(1200)), Duration::from_secs(800));
         assert!(renewal_after(Duration::from_secs(3)) < Duration::from_secs(3));
+    }
+
+    fn answer(field: &str, content: &Value) -> Value {
+        let mut answer = json!({"request_id": "r", "lease_id": "", "renewable": false, "lease_duration": 0});
+        answer[field] = content.clone();
+        answer
+    }
+
+    /// Answers what a token says of itself, and each renewal with the next of these statuses, the last for ever.
+    async fn scripted(statuses: Vec<u16>) -> (Arc<Sessions>, Arc<AtomicUsize>) {
+        let renewals = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&renewals);
+        let asked = move |request: axum::extract::Request| {
+            let (counted, statuses) = (Arc::clone(&counted), statuses.clone());
+            async move {
+                let renewal = request.uri().path().ends_with("renew-self");
+                let n = if renewal { counted.fetch_add(1, Ordering::Relaxed) } else { 0 };
+                let status = if renewal { statuses[n.min(statuses.len() - 1)] } else { 200 };
+                let said = match (status, renewal) {
+                    (200, true) => answer(
+                        "auth",
+                        &json!({
+                            "client_token": "t", "accessor": "a", "policies": [], "token_policies": [], "metadata": null,
+                            "lease_duration": 2, "renewable": true, "entity_id": "", "token_type": "service", "orphan": true,
+                        }),
+                    ),
+                    (200, false) => answer(
+                        "data",
+                        &json!({
+                            "accessor": "a", "creation_time": 0, "creation_ttl": 2, "display_name": "", "entity_id": "",
+                            "explicit_max_ttl": 0, "id": "t", "num_uses": 0, "orphan": true, "path": "", "policies": [],
+                            "ttl": 2, "type": "service", "renewable": true,
+                        }),
+                    ),
+                    _ => json!({"errors": ["Vault is sealed"]}),
+                };
+                (axum::http::StatusCode::from_u16(status).unwrap(), said.to_string())
+            }
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(asked)).await.unwrap() });
+        let login = VaultLogin::Token(SecretSource(Arc::new(|| Ok(Secret::new("t")))));
+        let http = HttpOptions::direct("profile.x.vault");
+        (Sessions::new(VaultConfig { http, url, login, namespace: None, token_file: None }).unwrap(), renewals)
+    }
+
+    async fn until(renewals: &AtomicUsize, wanted: usize) {
+        let waited = async {
+            while renewals.load(Ordering::Relaxed) < wanted {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), waited).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_login_is_renewed_though_nobody_calls_and_a_renewal_that_fails_is_tried_again() {
+        let (sessions, renewals) = scripted(vec![503, 200]).await;
+        let client = sessions.logged_in().await.unwrap();
+        until(&renewals, 2).await;
+        // The second one is taken in a moment later.
+        let renewed = async {
+            while sessions.current.lock().await.as_ref().unwrap().failures > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), renewed).await.unwrap();
+        assert!(Arc::ptr_eq(&client, &sessions.logged_in().await.unwrap()), "it is the same login");
+        until(&renewals, 3).await;
+        // Nobody has it any more: nobody renews it.
+        let gone = Arc::downgrade(&sessions);
+        drop(sessions);
+        assert!(gone.upgrade().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_login_that_could_not_be_renewed_is_made_again() {
+        let (sessions, renewals) = scripted(vec![503]).await;
+        let client = sessions.logged_in().await.unwrap();
+        until(&renewals, 1).await;
+        let over = async {
+            while !sessions.current.lock().await.as_ref().unwrap().is_over() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), over).await.unwrap();
+        assert!(!Arc::ptr_eq(&client, &sessions.logged_in().await.unwrap()), "another login");
     }
 }

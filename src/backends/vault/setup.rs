@@ -4,8 +4,9 @@ use async_trait::async_trait;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::error::answered;
-use crate::backends::http::{self, HttpOptions};
+use super::error::error;
+use super::exchange::{Request, exchange};
+use crate::backends::http::HttpOptions;
 use crate::domain::Secret;
 use crate::ports::{Error, ErrorKind, FirstKeys, HandedOver, Result, SealState, VaultSetup};
 
@@ -47,34 +48,8 @@ impl VaultServer {
         Ok(Self { client: options.client()?, options, url, namespace })
     }
 
-    async fn ask(
-        &self,
-        method: Method,
-        path: &str,
-        headers: &[(&'static str, &str)],
-        body: Option<&Value>,
-        what: &str,
-    ) -> Result<Value> {
-        let mut request = self.client.request(method, format!("{}/v1/{path}", self.url.trim_end_matches('/')));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        if let Some(namespace) = &self.namespace {
-            request = request.header("x-vault-namespace", namespace);
-        }
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let response = request.send().await.map_err(|error| self.options.failed(error, what))?;
-        let status = response.status();
-        let bytes = http::body(response, &self.options, what).await?;
-        if status.is_success() {
-            let unread = |_| Error::new(ErrorKind::Internal, format!("{what}: the answer is not Vault's"));
-            return if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&bytes).map_err(unread) };
-        }
-        let said: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        let words = said["errors"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        Err(answered(&self.options.settings, what, status.as_u16(), &words.collect::<Vec<_>>().join("; ")))
+    async fn ask(&self, method: Method, path: &str, body: Option<&Value>, what: &str) -> Result<Value> {
+        self.asked(method, path, None, None, body, what).await
     }
 
     async fn with_token(
@@ -85,7 +60,22 @@ impl VaultServer {
         body: Option<&Value>,
         what: &str,
     ) -> Result<Value> {
-        self.ask(method, path, &[("x-vault-token", token.expose())], body, what).await
+        self.asked(method, path, Some(token), None, body, what).await
+    }
+
+    async fn asked(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&Secret>,
+        wrapped_for: Option<&str>,
+        body: Option<&Value>,
+        what: &str,
+    ) -> Result<Value> {
+        let (token, namespace) = (token.map_or("", Secret::expose), self.namespace.as_deref());
+        let request = Request { method, path, token, namespace, wrapped_for, body };
+        let asked = exchange(&self.client, &self.url, request).await;
+        asked.map_err(|failed| error(&self.options.settings, what, &failed))
     }
 }
 
@@ -106,7 +96,7 @@ fn state(said: &Value) -> SealState {
 #[async_trait]
 impl VaultSetup for VaultServer {
     async fn seal_state(&self) -> Result<SealState> {
-        let said = self.ask(Method::GET, "sys/seal-status", &[], None, "ask whether Vault is sealed").await?;
+        let said = self.ask(Method::GET, "sys/seal-status", None, "ask whether Vault is sealed").await?;
         Ok(state(&said))
     }
 
@@ -116,7 +106,7 @@ impl VaultSetup for VaultServer {
         if !pgp_keys.is_empty() {
             body["pgp_keys"] = json!(pgp_keys);
         }
-        let said = self.ask(Method::PUT, "sys/init", &[], Some(&body), what).await.map_err(|error| {
+        let said = self.ask(Method::PUT, "sys/init", Some(&body), what).await.map_err(|error| {
             match error.full().contains("already initialized") {
                 true => Error::new(ErrorKind::Conflict, what).because("it is initialised already"),
                 false => error,
@@ -132,7 +122,7 @@ impl VaultSetup for VaultServer {
 
     async fn unseal(&self, share: &Secret) -> Result<SealState> {
         let body = json!({"key": share.expose()});
-        Ok(state(&self.ask(Method::PUT, "sys/unseal", &[], Some(&body), "unseal Vault").await?))
+        Ok(state(&self.ask(Method::PUT, "sys/unseal", Some(&body), "unseal Vault").await?))
     }
 
     async fn hand_over(&self, token: &Secret, name: &str) -> Result<HandedOver> {
@@ -147,8 +137,8 @@ impl VaultSetup for VaultServer {
         let body = json!({"token_policies": [name], "token_ttl": "20m", "token_max_ttl": "24h"});
         self.with_token(Method::POST, &role, token, Some(&body), what).await?;
         let id = self.with_token(Method::GET, &format!("{role}/role-id"), token, None, what).await?;
-        let headers = [("x-vault-token", token.expose()), ("x-vault-wrap-ttl", WRAPPED_FOR)];
-        let wrapped = self.ask(Method::POST, &format!("{role}/secret-id"), &headers, Some(&json!({})), what).await?;
+        let (path, body) = (format!("{role}/secret-id"), json!({}));
+        let wrapped = self.asked(Method::POST, &path, Some(token), Some(WRAPPED_FOR), Some(&body), what).await?;
         Ok(HandedOver {
             role_id: secret(&id["data"]["role_id"], what)?,
             wrapped_secret_id: secret(&wrapped["wrap_info"]["token"], what)?,

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{Declared, Live, Looked, Resource, Verdict, World, Wrong, spec};
+use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, spec};
 use crate::bootstrap::fields::{FieldChange, Fields};
 use crate::bootstrap::manifest::{BucketSpec, Encryption, Item, Kind, Spec};
 use crate::domain::BucketName;
@@ -35,11 +35,12 @@ impl Resource for BucketsOfEnv {
     }
 
     /// A store that cannot be told about its buckets has them from the start: a data folder.
-    async fn live(&self, world: &World<'_>, items: &[&Item]) -> Result<Looked> {
+    async fn live(&self, world: &World<'_>, items: &[&Item], also: Also<'_>) -> Result<Looked> {
         let Some(admin) = world.ports.buckets.as_deref() else { return Ok(Looked::Nothing) };
-        let names = match items.is_empty() {
-            true => admin.buckets().await?,
-            false => items.iter().map(|item| bucket(&self.id(item, world))).collect::<Result<_>>()?,
+        let ids = items.iter().map(|item| self.id(item, world)).chain(also.ids().iter().cloned());
+        let names = match also {
+            Also::Everything => admin.buckets().await?,
+            _ => ids.map(|id| bucket(&id)).collect::<Result<_>>()?,
         };
         let mut live = Live::new();
         for name in names {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{Declared, Live, Looked, Resource, Verdict, World, Wrong, setting_text, spec};
+use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, setting_text, spec};
 use crate::bootstrap::fields::{FieldChange, Fields};
 use crate::bootstrap::manifest::{Item, Kind, Spec};
 use crate::domain::{ConfigKey, config_key, secret_like};
@@ -40,7 +40,7 @@ impl Resource for ConsulKeys {
         true
     }
 
-    async fn live(&self, world: &World<'_>, items: &[&Item]) -> Result<Looked> {
+    async fn live(&self, world: &World<'_>, items: &[&Item], _: Also<'_>) -> Result<Looked> {
         let Some(store) = &world.ports.config else { return Err(super::needs(Kind::ConsulKeys, "consul")) };
         let mut live = Live::new();
         for (key, entry) in kv::read(store.as_ref(), world.env, None).await?.entries {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde_json::json;
 
-use super::{Declared, Live, Looked, Resource, Verdict, World, Wrong, spec};
+use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, spec};
 use crate::bootstrap::fields::{FieldChange, Fields};
 use crate::bootstrap::manifest::{ConsulPolicySpec, Item, Kind};
 use crate::ports::{ConsulAccess, ConsulPolicy, Result};
@@ -21,7 +21,7 @@ impl Resource for ConsulPolicies {
         }
     }
 
-    async fn live(&self, world: &World<'_>, _: &[&Item]) -> Result<Looked> {
+    async fn live(&self, world: &World<'_>, _: &[&Item], _: Also<'_>) -> Result<Looked> {
         let Some(access) = access(world, Kind::ConsulPolicy)? else { return Ok(Looked::Nothing) };
         let policies = access.policies().await?;
         let fields = |policy: ConsulPolicy| (policy.name.clone(), fields(&policy.description, &policy.rules));

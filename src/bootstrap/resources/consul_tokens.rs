@@ -8,7 +8,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::consul_policies::access;
-use super::{Declared, Live, Looked, Resource, Verdict, World, Wrong, spec, vault};
+use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, spec, vault};
 use crate::bootstrap::fields::{FieldChange, Fields, SENSITIVE};
 use crate::bootstrap::manifest::{ConsulTokenSpec, Item, Kind, SecretPlace, Spec};
 use crate::domain::Secret;
@@ -31,7 +31,7 @@ impl Resource for ConsulTokens {
         vault::check_path(&spec.store.path).map_err(|wrong| Wrong::at("/spec/store/path", wrong.message))
     }
 
-    async fn live(&self, world: &World<'_>, items: &[&Item]) -> Result<Looked> {
+    async fn live(&self, world: &World<'_>, items: &[&Item], _: Also<'_>) -> Result<Looked> {
         let Some(access) = access(world, Kind::ConsulToken)? else { return Ok(Looked::Nothing) };
         let tokens: BTreeMap<Uuid, ConsulToken> =
             access.tokens().await?.into_iter().map(|token| (token.accessor, token)).collect();
@@ -65,10 +65,10 @@ impl Resource for ConsulTokens {
         Ok(if lost { Verdict::Replace } else { Verdict::Update })
     }
 
-    async fn put(&self, world: &World<'_>, item: &Item, _: Option<&Fields>) -> Result<()> {
+    async fn put(&self, world: &World<'_>, item: &Item, live: Option<&Fields>) -> Result<()> {
         let Some(access) = access(world, Kind::ConsulToken)? else { return Ok(()) };
         let ConsulTokenSpec { policies, store } = spec!(item, ConsulToken);
-        let secret = secret_of(world, store).await?;
+        let secret = secret_of(world, store, live.is_some()).await?;
         let token = ConsulToken {
             accessor: accessor(world, &item.name),
             description: item.name.clone(),
@@ -96,12 +96,15 @@ fn accessor(world: &World<'_>, name: &str) -> Uuid {
     Uuid::new_v5(&NAMESPACE, format!("{}/{name}", world.env).as_bytes())
 }
 
-/// The secret as Vault has it, made and put there if it does not. Consul wants one in the form of a UUID.
-async fn secret_of(world: &World<'_>, place: &SecretPlace) -> Result<Secret> {
+/// The secret as Vault has it, made and put there if it does not: a token that `is_made` keeps the one it has, which no other
+/// can stand for. Consul wants one in the form of a UUID.
+async fn secret_of(world: &World<'_>, place: &SecretPlace, is_made: bool) -> Result<Secret> {
     let store = vault::store(world, Kind::ConsulToken)?;
-    if let Some(secret) = store.read(&place.mount, &place.path, &place.field).await? {
+    // A version is written whole: what is there is taken over.
+    let (version, mut values) = store.whole(&place.mount, &place.path).await?.unwrap_or_default();
+    if let Some(secret) = values.get(&place.field) {
         return match Uuid::parse_str(secret.expose()) {
-            Ok(_) => Ok(secret),
+            Ok(_) => Ok(secret.clone()),
             Err(_) => Err(Error::new(
                 ErrorKind::Invalid,
                 format!("field {} of {}/{} is no token of Consul's", place.field, place.mount, place.path),
@@ -109,9 +112,11 @@ async fn secret_of(world: &World<'_>, place: &SecretPlace) -> Result<Secret> {
             .hint("name another field in the manifest's `store`")),
         };
     }
-    let (shape, mut values) = vault::whole(store, &place.mount, &place.path).await?;
+    if is_made {
+        return Err(super::moved(format!("secret {}/{}", place.mount, place.path), ""));
+    }
     let secret = Secret::new(Uuid::new_v4().to_string());
     values.insert(place.field.clone(), secret.clone());
-    store.write(&place.mount, &place.path, &values, shape.map_or(0, |shape| shape.version)).await?;
+    store.write(&place.mount, &place.path, &values, version).await?;
     Ok(secret)
 }

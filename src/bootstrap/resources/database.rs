@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{Declared, Live, Looked, Resource, Verdict, World, Wrong, spec};
+use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, spec};
 use crate::bootstrap::fields::{FieldChange, Fields};
 use crate::bootstrap::manifest::Item;
 use crate::ports::{Error, ErrorKind, Result};
@@ -24,7 +24,7 @@ impl Resource for Databases {
         }
     }
 
-    async fn live(&self, world: &World<'_>, _: &[&Item]) -> Result<Looked> {
+    async fn live(&self, world: &World<'_>, _: &[&Item], _: Also<'_>) -> Result<Looked> {
         let Some(migrations) = &world.ports.migrations else { return unseen(world).await };
         let pending: Vec<Value> = migrations
             .pending()

@@ -65,6 +65,27 @@ pub enum Verdict {
 /// Everything of a kind that there is, by the name that the server knows it by.
 pub type Live = BTreeMap<String, Fields>;
 
+/// What is looked at beside what is declared.
+#[derive(Debug, Clone, Copy)]
+pub enum Also<'a> {
+    /// Nothing.
+    Nothing,
+    /// What the server knows by these names.
+    Ids(&'a [String]),
+    /// Whatever there is.
+    Everything,
+}
+
+impl<'a> Also<'a> {
+    /// The names.
+    fn ids(self) -> &'a [String] {
+        match self {
+            Self::Ids(ids) => ids,
+            Self::Nothing | Self::Everything => &[],
+        }
+    }
+}
+
 /// What there is of a kind.
 #[derive(Debug)]
 pub enum Looked {
@@ -118,8 +139,8 @@ pub trait Resource: Sync {
         false
     }
 
-    /// What there is of the kind: all of it where `items` is empty, else at least what these may stand for.
-    async fn live(&self, world: &World<'_>, items: &[&Item]) -> Result<Looked>;
+    /// What there is of the kind: at least what these items stand for, and what else is asked for.
+    async fn live(&self, world: &World<'_>, items: &[&Item], also: Also<'_>) -> Result<Looked>;
 
     /// What the item wants, as fields, given what is there: what it leaves open is as it is.
     fn wanted(&self, item: &Item, live: Option<&Fields>, world: &World<'_>) -> Result<Fields>;
@@ -140,6 +161,11 @@ pub trait Resource: Sync {
 
     /// Removes one.
     async fn delete(&self, world: &World<'_>, id: &str) -> Result<()>;
+
+    /// Since when one is as it is, where its server can tell.
+    async fn since(&self, _world: &World<'_>, _id: &str) -> Result<Option<Timestamp>> {
+        Ok(None)
+    }
 
     /// A manifest that declares one as it is; `None` for what no manifest can declare.
     async fn declare(&self, world: &World<'_>, id: &str, live: &Fields) -> Result<Option<Declared>>;
@@ -174,6 +200,13 @@ pub fn check(item: &Item) -> Result<(), Wrong> {
 /// An item of another kind than its resource's: a defect.
 fn defect(item: &Item) -> Error {
     Error::new(ErrorKind::Internal, format!("{}/{} was given to another kind", item.kind(), item.name))
+}
+
+/// What is said of a resource that changed after it was looked at; `why` in words, or nothing.
+pub fn moved(what: impl std::fmt::Display, why: &str) -> Error {
+    let colon = if why.is_empty() { "" } else { ": " };
+    Error::new(ErrorKind::Conflict, format!("{what} is not what it was when this was planned{colon}{why}"))
+        .hint("plan again, and look at what changed")
 }
 
 /// What is said where a kind needs a server that the profile does not have.

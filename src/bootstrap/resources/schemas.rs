@@ -5,7 +5,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Declared, Live, Looked, Resource, Verdict, World, Wrong, spec};
+use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, spec};
 use crate::bootstrap::fields::{FieldChange, Fields};
 use crate::bootstrap::manifest::{Item, Spec};
 use crate::domain::TopicName;
@@ -32,11 +32,11 @@ impl Resource for Schemas {
         Ok(())
     }
 
-    async fn live(&self, world: &World<'_>, items: &[&Item]) -> Result<Looked> {
+    async fn live(&self, world: &World<'_>, items: &[&Item], also: Also<'_>) -> Result<Looked> {
         let registry = &world.ports.registry;
-        let subjects = match items.is_empty() {
-            true => registry.subjects().await?,
-            false => items.iter().map(|item| item.name.clone()).collect(),
+        let subjects = match also {
+            Also::Everything => registry.subjects().await?,
+            _ => items.iter().map(|item| item.name.clone()).chain(also.ids().iter().cloned()).collect(),
         };
         let looked = stream::iter(subjects).map(|subject| async move {
             let versions = registry.versions(&subject).await?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{Declared, Live, Looked, Resource, Verdict, World, Wrong, spec};
+use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, spec};
 use crate::bootstrap::fields::{FieldChange, Fields};
 use crate::bootstrap::manifest::{Item, Kind, Spec};
 use crate::domain::TopicName;
@@ -27,7 +27,7 @@ impl Resource for Topics {
         }
     }
 
-    async fn live(&self, world: &World<'_>, _: &[&Item]) -> Result<Looked> {
+    async fn live(&self, world: &World<'_>, _: &[&Item], _: Also<'_>) -> Result<Looked> {
         let states = admin(world)?.states().await?;
         Ok(Looked::Live(states.into_iter().map(|topic| (topic.name.to_string(), fields(&topic))).collect::<Live>()))
     }

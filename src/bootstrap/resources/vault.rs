@@ -1,12 +1,10 @@
 //! What the kinds that are about Vault share.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{World, Wrong};
 use crate::bootstrap::manifest::Kind;
-use crate::domain::Secret;
-use crate::ports::{Result, SecretShape, SecretStore, VaultAdmin};
+use crate::ports::{Result, SecretStore, VaultAdmin};
 
 /// Vault's own configuration; none in a data folder, which has no Vault and needs none.
 pub(super) fn admin<'a>(world: &'a World<'_>, kind: Kind) -> Result<Option<&'a dyn VaultAdmin>> {
@@ -20,22 +18,6 @@ pub(super) fn admin<'a>(world: &'a World<'_>, kind: Kind) -> Result<Option<&'a d
 /// Its secrets.
 pub(super) fn store<'a>(world: &'a World<'_>, kind: Kind) -> Result<&'a dyn SecretStore> {
     world.ports.secrets.as_deref().ok_or_else(|| super::needs(kind, "vault"))
-}
-
-/// A secret's shape and every value it has: a version is written whole, so that what is there is to be taken over.
-pub(super) async fn whole(
-    store: &dyn SecretStore,
-    mount: &str,
-    path: &str,
-) -> Result<(Option<SecretShape>, BTreeMap<String, Secret>)> {
-    let shape = store.shape(mount, path).await?;
-    let mut values = BTreeMap::new();
-    for field in shape.iter().flat_map(|shape| &shape.fields) {
-        if let Some(value) = store.read(mount, path, field).await? {
-            values.insert(field.clone(), value);
-        }
-    }
-    Ok((shape, values))
 }
 
 /// A duration as manifests write it; zero where there is none.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{Declared, Live, Looked, Resource, Verdict, World, Wrong, spec, vault};
+use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, spec, vault};
 use crate::bootstrap::fields::{FieldChange, Fields};
 use crate::bootstrap::manifest::{Item, Kind, Spec, VaultAppRoleSpec};
 use crate::ports::{AppRole, Error, ErrorKind, MountClass, Result};
@@ -31,13 +31,14 @@ impl Resource for VaultAppRoles {
         Ok(())
     }
 
-    async fn live(&self, world: &World<'_>, items: &[&Item]) -> Result<Looked> {
+    async fn live(&self, world: &World<'_>, items: &[&Item], also: Also<'_>) -> Result<Looked> {
         let Some(admin) = vault::admin(world, Kind::VaultAppRole)? else { return Ok(Looked::Nothing) };
-        let declared = items.iter().filter_map(|item| Some(item.name.rsplit_once('/')?.0.to_owned()));
+        let names = items.iter().map(|item| &item.name).chain(also.ids());
+        let declared = names.filter_map(|name| Some(name.rsplit_once('/')?.0.to_owned()));
         let mut mounts: BTreeSet<String> = declared.collect();
         let mounted = admin.mounts().await?;
         let app_roles = mounted.iter().filter(|mount| mount.class == MountClass::Auth && mount.kind == "approle");
-        mounts.extend(app_roles.filter(|_| items.is_empty()).map(|mount| mount.path.clone()));
+        mounts.extend(app_roles.filter(|_| matches!(also, Also::Everything)).map(|mount| mount.path.clone()));
         let mut live = Live::new();
         for mount in mounts {
             let roles = admin.roles(&mount).await?;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{Declared, Live, Looked, Resource, Verdict, World, Wrong, spec, vault};
+use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, spec, vault};
 use crate::bootstrap::fields::{FieldChange, Fields};
 use crate::bootstrap::manifest::{Item, Kind, Spec, VaultMountSpec};
 use crate::ports::{Error, ErrorKind, MountClass, Result, VaultMount};
@@ -24,7 +24,7 @@ impl Resource for VaultMounts {
         vault::seconds(spec.max_lease.as_ref()).map(drop).map_err(|said| Wrong::at("/spec/max_lease", said))
     }
 
-    async fn live(&self, world: &World<'_>, _: &[&Item]) -> Result<Looked> {
+    async fn live(&self, world: &World<'_>, _: &[&Item], _: Also<'_>) -> Result<Looked> {
         let Some(admin) = vault::admin(world, Kind::VaultMount)? else { return Ok(Looked::Nothing) };
         let live = admin.mounts().await?.into_iter().map(|mount| (id_of(mount.class, &mount.path), fields(&mount)));
         Ok(Looked::Live(live.collect::<Live>()))

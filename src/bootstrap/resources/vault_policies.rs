@@ -3,9 +3,10 @@
 use async_trait::async_trait;
 use serde_json::json;
 
-use super::{Declared, Live, Looked, Resource, Verdict, World, Wrong, spec, vault};
+use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, spec, vault};
 use crate::bootstrap::fields::{FieldChange, Fields};
 use crate::bootstrap::manifest::{Item, Kind};
+use crate::domain::Timestamp;
 use crate::ports::Result;
 
 pub(super) struct VaultPolicies;
@@ -22,7 +23,7 @@ impl Resource for VaultPolicies {
         vault::check_path(&item.name)
     }
 
-    async fn live(&self, world: &World<'_>, _: &[&Item]) -> Result<Looked> {
+    async fn live(&self, world: &World<'_>, _: &[&Item], _: Also<'_>) -> Result<Looked> {
         let Some(admin) = vault::admin(world, Kind::VaultPolicy)? else { return Ok(Looked::Nothing) };
         let policies = admin.policies().await?;
         Ok(Looked::Live(policies.iter().map(|(name, rules)| (name.clone(), fields(rules))).collect::<Live>()))
@@ -48,6 +49,11 @@ impl Resource for VaultPolicies {
     async fn delete(&self, world: &World<'_>, id: &str) -> Result<()> {
         let Some(admin) = vault::admin(world, Kind::VaultPolicy)? else { return Ok(()) };
         admin.delete_policy(id).await
+    }
+
+    async fn since(&self, world: &World<'_>, id: &str) -> Result<Option<Timestamp>> {
+        let Some(admin) = vault::admin(world, Kind::VaultPolicy)? else { return Ok(None) };
+        admin.policy_changed_at(id).await
     }
 
     async fn declare(&self, _: &World<'_>, id: &str, live: &Fields) -> Result<Option<Declared>> {

@@ -7,10 +7,10 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
-use super::{Declared, Live, Looked, Resource, Verdict, World, Wrong, spec, vault};
+use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, spec, vault};
 use crate::bootstrap::fields::{FieldChange, Fields, SENSITIVE};
 use crate::bootstrap::manifest::{FieldSource, Item, Kind, Spec, VaultSecretSpec};
-use crate::domain::Secret;
+use crate::domain::{Secret, Timestamp};
 use crate::ports::{Error, ErrorKind, MountClass, Result, SecretShape, VaultMount};
 
 /// Secrets looked at at once.
@@ -39,15 +39,22 @@ impl Resource for VaultSecrets {
         }
     }
 
-    async fn live(&self, world: &World<'_>, items: &[&Item]) -> Result<Looked> {
+    async fn live(&self, world: &World<'_>, items: &[&Item], also: Also<'_>) -> Result<Looked> {
         if world.embedded && world.ports.secrets.is_none() {
             return Ok(Looked::Nothing);
         }
         let store = vault::store(world, Kind::VaultSecret)?;
-        let places = match items.is_empty() {
-            true => everywhere(world).await?,
-            false => items.iter().filter_map(|item| place(item)).collect(),
-        };
+        let mut places: Vec<_> = items.iter().filter_map(|item| place(item)).collect();
+        if matches!(also, Also::Everything) {
+            places = everywhere(world).await?;
+        }
+        for id in also.ids() {
+            let mount = engine(world, id).await?;
+            places.extend(mount.and_then(|mount| {
+                let path = id.strip_prefix(&mount)?.strip_prefix('/')?.to_owned();
+                Some((mount, path))
+            }));
+        }
         let looked = stream::iter(places).map(|(mount, path)| async move {
             let shape = store.shape(&mount, &path).await?;
             Ok::<_, Error>(shape.map(|shape| (format!("{mount}/{path}"), fields(&shape))))
@@ -71,16 +78,21 @@ impl Resource for VaultSecrets {
         Ok(missing(item, spec!(item, VaultSecret), &Fields::default()))
     }
 
-    async fn put(&self, world: &World<'_>, item: &Item, _: Option<&Fields>) -> Result<()> {
+    async fn put(&self, world: &World<'_>, item: &Item, live: Option<&Fields>) -> Result<()> {
         let (store, spec) = (vault::store(world, Kind::VaultSecret)?, spec!(item, VaultSecret));
         let (mount, path) = place(item).ok_or_else(|| super::defect(item))?;
-        let (shape, mut values) = vault::whole(store, &mount, &path).await?;
+        // A version is written whole: what is there is taken over.
+        let found = store.whole(&mount, &path).await?;
+        if live.is_some() && found.is_none() {
+            return Err(super::moved(format!("secret {mount}/{path}"), ""));
+        }
+        let (version, mut values) = found.unwrap_or_default();
         for (field, source) in &spec.fields {
             if let (FieldSource::Random(random), false) = (source, values.contains_key(field)) {
                 values.insert(field.clone(), made(random.bytes)?);
             }
         }
-        store.write(&mount, &path, &values, shape.map_or(0, |shape| shape.version)).await
+        store.write(&mount, &path, &values, version).await
     }
 
     async fn keeps(&self, _: &World<'_>, _: &str) -> Result<Option<String>> {
@@ -89,6 +101,12 @@ impl Resource for VaultSecrets {
 
     async fn delete(&self, _: &World<'_>, id: &str) -> Result<()> {
         Err(Error::new(ErrorKind::Denied, format!("remove secret {id}")))
+    }
+
+    async fn since(&self, world: &World<'_>, id: &str) -> Result<Option<Timestamp>> {
+        let Some(mount) = engine(world, id).await? else { return Ok(None) };
+        let path = id.strip_prefix(&mount).unwrap_or(id).trim_start_matches('/');
+        vault::store(world, Kind::VaultSecret)?.changed_at(&mount, path).await
     }
 
     async fn declare(&self, world: &World<'_>, id: &str, live: &Fields) -> Result<Option<Declared>> {

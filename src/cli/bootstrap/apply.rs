@@ -119,30 +119,16 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
         return Err(refused);
     }
     confirm(cx, &connected, &plan)?;
+    // Who says yes beforehand wants what the manifests say; who was asked wants what was shown.
+    let shown = (!cx.globals().yes).then_some(plan.changes);
     let stop = cx.stop()?;
     let lock = locked(args, cx, &connected, &world).await?;
-    // Somebody else may have applied something before the lock was ours.
-    let plan = plan::plan(&world, &wish.items, &wish.scope).await?;
-    check(args, &wish, &plan)?;
-    let mut report = BootstrapReport::of(false, Plan { changes: Vec::new(), ..plan.clone() });
-    let total = plan.changes.len();
-    let told = std::cell::Cell::new(0);
-    let tell = |change: &Change| {
-        told.set(told.get() + 1);
-        cx.out().note(format!("[{}/{total}] {} {}/{}", told.get(), change.action.as_str(), change.kind, change.name));
-    };
-    let go_on = || stop.requested().is_none();
-    let Applied { done, remaining, failure } =
-        apply::apply(&world, &wish.items, plan, lock.as_deref(), &tell, &go_on).await;
-    (report.changes, report.remaining) = (done, remaining);
-    let failure = match failure {
-        None if report.remaining.is_empty() => claim(&world, &wish).await.err(),
-        failure => failure,
-    };
+    let applied = under_lock(args, cx, &connected, &wish, shown.as_deref(), &stop, lock.as_deref()).await;
     if let Some(lock) = lock {
         // It frees itself soon in any case.
         let _ = lock.release().await;
     }
+    let (report, failure) = applied?;
     keep_record(&connected, &report, failure.is_some()).await?;
     cx.out().print(&report)?;
     match failure {
@@ -152,12 +138,52 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     }
 }
 
+/// Looks at everything again, for somebody else may have applied something, or broken the glass, before the lock was ours;
+/// and does what is to be done.
+async fn under_lock(
+    args: &Args,
+    cx: &Context,
+    connected: &Connected,
+    wish: &Wish,
+    shown: Option<&[Change]>,
+    stop: &crate::pipeline::stop::Stop,
+    lock: Option<&dyn ConfigLock>,
+) -> Result<(BootstrapReport, Option<ports::Error>)> {
+    let world = folder::world(connected, wish.prune).await?;
+    let plan = plan::plan(&world, &wish.items, &wish.scope).await?;
+    check(args, wish, &plan)?;
+    if let Err(refused) = refusal(args, &plan) {
+        cx.out().print(&BootstrapReport::of(true, plan))?;
+        return Err(refused);
+    }
+    if let Some(new) = shown.and_then(|shown| plan.changes.iter().find(|change| !shown.contains(change))) {
+        let what = format!("{}/{} has changed since you were asked", new.kind, new.name);
+        return Err(
+            Failure::new(FailureKind::Conflict, what).hint("nothing was changed: run it again, and look at that")
+        );
+    }
+    let mut report = BootstrapReport::of(false, Plan { changes: Vec::new(), ..plan.clone() });
+    let total = plan.changes.len();
+    let told = std::cell::Cell::new(0);
+    let tell = |change: &Change| {
+        told.set(told.get() + 1);
+        cx.out().note(format!("[{}/{total}] {} {}/{}", told.get(), change.action.as_str(), change.kind, change.name));
+    };
+    let go_on = || stop.requested().is_none();
+    let Applied { done, remaining, failure } = apply::apply(&world, &wish.items, plan, lock, &tell, &go_on).await;
+    (report.changes, report.remaining) = (done, remaining);
+    let failure = match failure {
+        None if report.remaining.is_empty() => claim(&world, wish).await.err(),
+        failure => failure,
+    };
+    Ok((report, failure))
+}
+
 fn wish(args: &Args, connected: &Connected) -> Result<Wish> {
-    let env = &connected.target.environment;
     match args.folder.dir.as_deref().filter(|path| path.is_file()) {
         Some(file) => kept(file, args, connected),
         None => Ok(Wish {
-            items: args.folder.items(&connected.settings, env)?,
+            items: args.folder.items(connected)?,
             scope: args.folder.scope(),
             prune: args.prune,
             whole: args.folder.dir.is_some(),
@@ -232,7 +258,7 @@ async fn locked(
         }
         return Ok(None);
     };
-    lock::take(store.as_ref(), world.env, world.actor, args.lock_wait).await.map(Some)
+    lock::take(store.as_ref(), world.env, world.actor, args.lock_wait, cx.out()).await.map(Some)
 }
 
 fn how_far(report: &BootstrapReport) -> String {
@@ -262,11 +288,11 @@ async fn claim_alone(args: &Args, cx: &Context, connected: &Connected, world: &W
     }
     pin::verify(&connected.target)?;
     let lock = locked(args, cx, connected, world).await?;
-    let claimed = claim(world, wish).await;
+    let claimed = async { Ok::<_, Failure>(claim(&folder::world(connected, wish.prune).await?, wish).await?) }.await;
     if let Some(lock) = lock {
         let _ = lock.release().await;
     }
-    Ok(claimed?)
+    claimed
 }
 
 /// The record is kept on a topic that may have been made just now, and cannot be where that failed.

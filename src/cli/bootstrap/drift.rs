@@ -13,7 +13,8 @@ use crate::cli::target::DataDirMode;
 /// Arguments of `mfctl bootstrap drift`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Looks at the platform and changes nothing. What differs is shown field by field: what is there, and what the manifest says.
+Looks at the platform and changes nothing. What differs is shown field by field: what is there, and what the manifest says;
+and since when it is so, where its server can tell (Vault's secrets, OpenBao's policies).
 Keys that were changed by hand in an emergency (`mfctl kv put --break-glass`) come first, and are drift once their time is over.
 
 Examples:
@@ -33,9 +34,10 @@ pub struct Args {
 /// As its help says.
 pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
-    let items = args.folder.items(&connected.settings, &connected.target.environment)?;
+    let items = args.folder.items(&connected)?;
     let world = folder::world(&connected, false).await?;
-    let plan = plan::plan(&world, &items, &args.folder.scope()).await?;
+    let mut plan = plan::plan(&world, &items, &args.folder.scope()).await?;
+    plan::date(&world, &mut plan).await;
     let differing = (plan.changes.len() + plan.refused.len()) as u64;
     cx.out().print(&PlanReport::of(plan, &world))?;
     if differing == 0 {

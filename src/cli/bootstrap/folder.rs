@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
 
-use crate::bootstrap::manifest::{Defaults, Item, builtin, load};
+use crate::bootstrap::manifest::{Defaults, Item, Spec, Wrong, builtin, load};
 use crate::bootstrap::owned::Owned;
 use crate::bootstrap::plan::{Only, Scope};
 use crate::bootstrap::resources::{self, World};
@@ -15,7 +15,7 @@ use crate::cli::target::TargetKind;
 use crate::domain::EnvName;
 use crate::events::topics::Retention;
 use crate::kv::glass::Glass;
-use crate::settings::Settings;
+use crate::settings::{Settings, stored};
 
 /// Partitions of a topic where the profile does not say.
 const PARTITIONS: u32 = 6;
@@ -40,22 +40,33 @@ impl Folder {
     /// What is declared for the profile's environment.
     ///
     /// # Errors
-    /// Everything that is wrong with the manifests: exit 6.
-    pub fn items(&self, settings: &Settings, env: &EnvName) -> Result<Vec<Item>> {
-        match &self.dir {
-            None => Ok(builtin(&defaults(settings))),
-            Some(dir) => read(dir, env),
+    /// Everything that is wrong with the manifests: exit 6. For mfctl's own defaults, that the settings they are made by
+    /// are not known.
+    pub fn items(&self, connected: &Connected) -> Result<Vec<Item>> {
+        match (&self.dir, &connected.unknown_settings) {
+            (None, None) => Ok(builtin(&defaults(&connected.settings))),
+            (None, Some(unknown)) => Err(unknown.clone().while_doing("what would be declared depends on the settings")),
+            (Some(dir), _) => read(dir, &connected.target.environment),
         }
     }
 }
 
 fn read(dir: &Path, env: &EnvName) -> Result<Vec<Item>> {
-    load(dir, env, &resources::check).map_err(|problems| {
+    load(dir, env, &check).map_err(|problems| {
         let count = humane::counted(problems.0.len() as u64, "thing is", "things are");
         let failure = Failure::invalid(format!("{count} wrong with the manifests in {}", dir.display()));
         let failure = problems.0.iter().fold(failure, |failure, problem| failure.because(problem));
         failure.hint("nothing was looked at or changed; mend the files and run it again")
     })
+}
+
+fn check(item: &Item) -> std::result::Result<(), Wrong> {
+    resources::check(item)?;
+    // mfctl's own settings are read by every host: one that cannot be would keep them all from working.
+    let Spec::ConsulKeys(spec) = &item.spec else { return Ok(()) };
+    let own = spec.keys.iter().filter(|_| item.name == stored::SERVICE);
+    own.map(|(key, value)| (key, stored::check(key, &resources::setting_text(value))))
+        .try_for_each(|(key, fits)| fits.map_err(|said| Wrong::at(format!("/spec/keys/{key}"), said)))
 }
 
 /// What the profile decides about the contract's resources.

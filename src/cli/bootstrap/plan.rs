@@ -48,7 +48,7 @@ pub struct Args {
 /// As its help says.
 pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
-    let items = args.folder.items(&connected.settings, &connected.target.environment)?;
+    let items = args.folder.items(&connected)?;
     let world = folder::world(&connected, args.prune).await?;
     let scope = args.folder.scope();
     let plan = plan::plan(&world, &items, &scope).await?;

@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::bootstrap::plan::{Action, Change, Orphan, Plan, Refusal};
 use crate::bootstrap::resources::World;
 use crate::cli::output::{Page, Render, Tone, humane};
+use crate::domain::Timestamp;
 use crate::kv::glass::Broken;
 
 /// What `mfctl bootstrap plan` and `drift` print.
@@ -80,11 +81,18 @@ pub fn names(changes: &[Change]) -> Vec<String> {
 
 /// One change with its fields.
 pub fn change(page: &mut Page, change: &Change, (sign, word, tone): (&str, &str, Tone)) {
-    let from = change.source.as_ref().map(|source| format!("  ({source})")).unwrap_or_default();
+    let from = beside(change.source.as_deref(), change.since);
     page.toned(format!("{sign} {word} {}/{}{from}", change.kind, change.name), tone);
     for field in &change.fields {
         page.line(format!("    {}", field.told()));
     }
+}
+
+/// Where it is declared, and since when it is as it is.
+fn beside(source: Option<&str>, since: Option<Timestamp>) -> String {
+    let since = since.map(|at| format!("since {}", humane::time(at)));
+    let told: Vec<String> = source.map(str::to_owned).into_iter().chain(since).collect();
+    if told.is_empty() { String::new() } else { format!("  ({})", told.join(", ")) }
 }
 
 /// How an action that is yet to come is shown.
@@ -100,7 +108,7 @@ pub const fn sign(action: Action) -> (&'static str, &'static str, Tone) {
 /// What is left alone.
 pub fn rest(page: &mut Page, refused: &[Refusal], orphans: &[Orphan], skipped: &[String]) {
     for refusal in refused {
-        let from = refusal.source.as_ref().map(|source| format!("  ({source})")).unwrap_or_default();
+        let from = beside(refusal.source.as_deref(), refusal.since);
         page.toned(format!("! left alone {}/{}{from}", refusal.kind, refusal.name), Tone::Bad);
         for field in &refusal.fields {
             page.line(format!("    {}", field.told()));

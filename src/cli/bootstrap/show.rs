@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::folder::{self, Folder};
 use crate::bootstrap::fields::{FieldChange, Fields};
 use crate::bootstrap::manifest::Kind;
-use crate::bootstrap::resources::{self, Looked};
+use crate::bootstrap::resources::{self, Also, Looked};
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::output::{Page, Render, Tone};
@@ -60,7 +60,7 @@ pub struct Shown {
 pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let scope = args.folder.scope();
-    let mut items = args.folder.items(&connected.settings, &connected.target.environment)?;
+    let mut items = args.folder.items(&connected)?;
     items.retain(|item| scope.covers(item.kind(), &item.name));
     let world = folder::world(&connected, false).await?;
     let mut report = ShowReport { resources: Vec::new(), skipped: Vec::new() };
@@ -70,7 +70,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
             continue;
         }
         let resource = resources::of(kind);
-        let live = match resource.live(&world, &of_kind).await? {
+        let live = match resource.live(&world, &of_kind, Also::Nothing).await? {
             Looked::Live(live) => live,
             Looked::Nothing => continue,
             Looked::Skipped(why) => {

@@ -37,6 +37,8 @@ pub struct Explanation {
     pub default: String,
     /// The variable that sets it.
     pub variable: Option<String>,
+    /// What it is called in the environment's configuration store; null where it cannot be there.
+    pub stored_as: Option<String>,
     /// Other tools' variables that fill it where the profile leaves it open.
     pub fallback_variables: Vec<&'static str>,
     /// Where to write it in a file.
@@ -79,6 +81,7 @@ fn explanation(key: &Key, table: String, resolved: Option<&Resolved>) -> Explana
         expects: key.expects.to_owned(),
         default: key.default.to_owned(),
         variable: key.variable(),
+        stored_as: key.stored().map(|name| format!("<env>/mfctl/{name}")),
         fallback_variables: key.foreign.to_vec(),
         table,
         effective: resolved.map(|resolved| ValueReport::new(&resolved.value, &resolved.origin)),
@@ -115,6 +118,9 @@ impl Render for Explanation {
         page.field("default", self.default.as_str());
         page.field("table", self.table.as_str());
         page.field("variable", self.variable.as_deref().unwrap_or("none: files alone"));
+        if let Some(key) = &self.stored_as {
+            page.field("for every host", format!("{key}, with `mfctl kv put`"));
+        }
         if !self.fallback_variables.is_empty() {
             page.field("if left open", self.fallback_variables.join(", "));
         }

@@ -9,6 +9,7 @@ use clap::{Args as ClapArgs, Subcommand};
 
 use super::context::Context;
 use super::failure::Result;
+use super::stored;
 use crate::settings::{Layer, Origin, Place};
 
 /// Arguments of `mfctl config`.
@@ -41,8 +42,8 @@ enum Verb {
 /// As each verb's help says.
 pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     match &args.verb {
-        Verb::Show(args) => show::run(args, &cx.layers()?, cx.out()),
-        Verb::Explain(args) => explain::run(args, &cx.layers()?, cx.out()),
+        Verb::Show(args) => show::run(args, &stored::shown(cx.layers()?, cx).await, cx.out()),
+        Verb::Explain(args) => explain::run(args, &stored::shown(cx.layers()?, cx).await, cx.out()),
         Verb::Path(args) => path::run(args, cx.sources(), cx.out()),
         Verb::Trust(args) => trust::run(args, cx).await,
     }

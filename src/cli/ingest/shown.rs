@@ -43,7 +43,8 @@ impl ingest::Progress for Shown {
 /// Says what was left out on purpose.
 pub(super) fn left_out(out: &Output, left_out: &LeftOut) {
     for (counter, one, many, hint) in [
-        (&left_out.filtered, "file or folder", "files or folders", "left out by --include, --exclude or --no-hidden"),
+        (&left_out.filtered, "file or folder", "files or folders", "left out by --include or --exclude"),
+        (&left_out.ignore_files, "ignore file", "ignore files", "heeded; what such a file leaves out is not counted"),
         (&left_out.linked_folders, "link to a folder", "links to folders", "not entered; --follow enters them"),
         (&left_out.sidecars, "sidecar", "sidecars", "read as metadata, not taken as files"),
     ] {

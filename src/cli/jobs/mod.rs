@@ -33,7 +33,7 @@ enum Verb {
     Show(show::Args),
     /// List the files a job could not take, and why
     Failed(failed::Args),
-    /// Check that everything a job took is safely stored, and its source unchanged
+    /// Check that everything a job took is safely stored, its source unchanged, and nothing there left out
     Verify(verify::Args),
 }
 

@@ -18,7 +18,10 @@ use crate::ops::verify::{Depth, Problem, Verified, verify};
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Reads every object back and compares its SHA-256, looks for each file's row and event, and compares the source's size
-and time of change with what was read (its bytes too, where the time differs or with --deep).
+and time of change with what was read (its bytes too, where the time differs or with --deep). Then it goes through the
+folders that the job was given and names what the job did not take: what its options or a .mfctlignore file left out,
+links to folders that it did not enter, what came later. Sidecars that were read and .mfctlignore files are not named.
+Of a job of a manifest or list, only the files it names are said to be safe, not the folders they are in.
 
 Examples:
   mfctl jobs verify 019ab0c4-0000-7000-8000-000000000000 && rm -r ~/media
@@ -26,7 +29,7 @@ Examples:
   mfctl jobs verify 019ab0c4-0000-7000-8000-000000000000 -o json | jq '.problems[]'
 
 Exit codes: 0 every file is safe, 2 wrong usage, 5 a dependency is not reachable, 6 no such job or no data folder,
-10 some files are not safe, each listed")]
+10 some files are not safe or were not taken, each listed")]
 pub struct Args {
     /// The job; - reads it from stdin
     #[arg(value_name = "JOB|-", add = ArgValueCandidates::new(complete::jobs))]
@@ -42,6 +45,8 @@ struct Trailer {
     files: u64,
     verified: u64,
     unverifiable: u64,
+    /// Those of the problems that are no files of the job.
+    not_in_job: u64,
     problem_count: u64,
 }
 
@@ -63,15 +68,17 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         }
     };
     let told = |done| bar.set(&Position { done, ..Position::default() });
+    let (depth, data_dir) = (Depth { deep: args.deep }, connected.target.data_dir.clone());
     let total: Verified = tokio::select! {
-        total = verify(&connected.ports, &connected.buckets, id, Depth { deep: args.deep }, found, told) => total?,
+        total = verify(&connected.ports, &connected.buckets, &job, data_dir, depth, found, told) => total?,
         reason = stop.wait() => return Err(signals::stopped(reason, "the check was stopped; it changes nothing")),
     };
     bar.finish();
     if let Some(failure) = broken {
         return Err(failure);
     }
-    if total.problems == 0 && cx.out().options().format == crate::cli::output::Format::Table {
+    let problem_count = total.problems + total.not_in_job;
+    if problem_count == 0 && cx.out().options().format == crate::cli::output::Format::Table {
         drop(list);
     } else {
         list.finish_with(&Trailer {
@@ -79,26 +86,48 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
             files: total.files,
             verified: total.verified,
             unverifiable: total.unverifiable,
-            problem_count: total.problems,
+            not_in_job: total.not_in_job,
+            problem_count,
         })?;
     }
-    let files = humane::counted(total.files, "file", "files");
     if total.unverifiable > 0 {
         cx.out().note(format!(
             "{} below the log's start: their events are gone by retention, all else of them is verified",
             humane::counted(total.unverifiable, "file is", "files are")
         ));
     }
+    if total.list_lost {
+        cx.out().note("the job's list cannot be read again: folders that it named were not gone through");
+    }
     if !job.walk_complete {
         return Err(Failure::check_failed(format!("job {id} has not seen all its files"))
             .hint(format!("finish it first: `mfctl ingest --resume {id}`")));
     }
-    if total.problems > 0 {
-        return Err(Failure::check_failed(format!("{} of {files} are not safe", humane::count(total.problems)))
-            .hint("keep their sources; each is listed with the reason"));
+    if let Some(words) = unsafe_words(&total) {
+        return Err(Failure::check_failed(words).hint("keep their sources; each is listed with the reason"));
     }
-    cx.out().note(format!("all of {files} are stored and unchanged: the source may be deleted"));
+    let files = humane::counted(total.files, "file", "files");
+    cx.out().note(if total.named {
+        format!("all of {files} are stored and unchanged: these may be deleted, but nothing beside them")
+    } else {
+        format!("all of {files} are stored and unchanged: the source may be deleted")
+    });
     Ok(())
+}
+
+/// What keeps the source from being deleted, if anything.
+fn unsafe_words(total: &Verified) -> Option<String> {
+    let files = humane::counted(total.files, "file", "files");
+    let problems = format!("{} of {files} are not safe", humane::count(total.problems));
+    let others = |one, many| humane::counted(total.not_in_job, one, many);
+    match (total.problems, total.not_in_job) {
+        (0, 0) => None,
+        (_, 0) => Some(problems),
+        (0, _) => {
+            Some(format!("{} not taken by the job", others("file at the source was", "files at the source were")))
+        }
+        _ => Some(format!("{problems}, and {} not taken by the job", others("more was", "more were"))),
+    }
 }
 
 impl Item for Problem {

@@ -22,6 +22,7 @@ use crate::kv::write::{Edit, Refused, Why, refused};
 use crate::kv::{self, shown};
 use crate::pipeline::stop::Stop;
 use crate::ports::{ConfigLock, ConfigStore};
+use crate::settings::stored;
 
 /// How a change may be made.
 #[derive(Debug, Clone, ClapArgs)]
@@ -101,6 +102,7 @@ pub struct KvChange {
 pub async fn run(cx: &Context, site: &Configured, how: &How, wish: Wish) -> Result<()> {
     let declarations = Declarations::read(site.store.as_ref(), site.env()).await?;
     let why = why(site, how, wish.verb)?;
+    own_settings(&wish.edits)?;
     refuse(&refused(&wish.edits, &why, &declarations))?;
     let mut report = KvChangeReport::of(&wish, how.dry_run);
     if how.dry_run || report.changes.is_empty() {
@@ -109,7 +111,7 @@ pub async fn run(cx: &Context, site: &Configured, how: &How, wish: Wish) -> Resu
     confirm(cx, site, &wish, &report)?;
     pin::ensure(&site.target, site.clock.now())?;
     let stop = cx.stop()?;
-    let lock = lock::take(site.store.as_ref(), site.env(), &why.actor, how.lock_wait).await?;
+    let lock = lock::take(site.store.as_ref(), site.env(), &why.actor, how.lock_wait, cx.out()).await?;
     let made = locked(cx, site, &wish, &why, lock.as_ref(), &stop).await;
     // It frees itself soon in any case.
     let _ = lock.release().await;
@@ -184,6 +186,18 @@ fn until(at: Timestamp, length: Duration) -> Result<Timestamp> {
         }
         length => at.checked_add(length).map_err(|error| Failure::usage("--for is too long").because(&error)),
     }
+}
+
+/// mfctl's own settings are read by every host: one that cannot be would keep them all from working.
+fn own_settings(edits: &[Edit]) -> Result<()> {
+    for edit in edits.iter().filter(|edit| edit.key.service() == stored::SERVICE) {
+        let Some(to) = &edit.to else { continue };
+        stored::check(edit.key.name(), &String::from_utf8_lossy(to)).map_err(|said| {
+            let hint = "`mfctl config show` lists mfctl's settings, with _ for . here";
+            Failure::refused(format!("{}: {said}", edit.key)).hint(hint)
+        })?;
+    }
+    Ok(())
 }
 
 fn refuse(refusals: &[Refused]) -> Result<()> {

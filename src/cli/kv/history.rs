@@ -57,6 +57,9 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
         key.as_ref().is_none_or(|key| key == found) && service.is_none_or(|service| service == found.service())
     };
     history.entries.retain(is_meant);
+    if let (true, Some(of)) = (history.entries.is_empty(), &args.of) {
+        cx.out().note(format!("no change of {of} is on record"));
+    }
     let more = history.entries.len().saturating_sub(args.limit) as u64;
     let mut rows = cx.out().list::<Changed>("changes");
     for Entry { id, head, before } in history.entries.into_iter().take(args.limit) {

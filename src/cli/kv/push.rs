@@ -69,6 +69,10 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
 
 /// What has to be changed for the environment to have a file's settings, and how many it has already.
 pub async fn compare(site: &Configured, file: &Path, delete: bool) -> Result<(Vec<Edit>, u64)> {
+    if !file.try_exists().unwrap_or(true) {
+        return Err(Failure::not_found(format!("there is no file {}", file.display()))
+            .hint("`mfctl kv pull [SERVICE]` writes one from the environment"));
+    }
     let wanted = settings_file::read(file).map_err(|problems| {
         let count = humane::counted(problems.0.len() as u64, "thing is", "things are");
         let failure = Failure::invalid(format!("{count} wrong with {}", file.display()));
@@ -102,7 +106,7 @@ async fn resume(cx: &Context, site: &Configured, how: &How, batch: &str) -> Resu
     let stop = cx.stop()?;
     let (store, env) = (site.store.as_ref(), site.env());
     let declarations = Declarations::read(store, env).await?;
-    let lock = lock::take(store, env, &site.settings.profile.actor, how.lock_wait).await?;
+    let lock = lock::take(store, env, &site.settings.profile.actor, how.lock_wait, cx.out()).await?;
     let tell = change::tell(cx, &stop);
     let made = push::go_on(store, env, batch, &declarations, lock.as_ref(), &tell).await;
     let _ = lock.release().await;
@@ -121,7 +125,7 @@ async fn abandon(cx: &Context, site: &Configured, how: &How, batch: &str) -> Res
     let summary = format!("give up {keys}, the last {left} of {of} parts of {}'s push ({})", why.actor, why.reason);
     guard::confirm(&Action { verb: "kv push", summary, dangerous: false }, cx.globals(), &site.target, cx.out())?;
     let (store, env) = (site.store.as_ref(), site.env());
-    let lock = lock::take(store, env, &site.settings.profile.actor, how.lock_wait).await?;
+    let lock = lock::take(store, env, &site.settings.profile.actor, how.lock_wait, cx.out()).await?;
     let abandoned = push::abandon(store, env, batch).await;
     let _ = lock.release().await;
     abandoned?;

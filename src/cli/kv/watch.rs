@@ -1,7 +1,7 @@
 //! `mfctl kv watch`: changes of settings as they come.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::Arc;
 
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCandidates;
@@ -13,14 +13,13 @@ use crate::cli::complete;
 use crate::cli::context::{Configured, Context};
 use crate::cli::failure::Result;
 use crate::cli::output::{Page, Render, humane};
+use crate::cli::signals;
 use crate::domain::{ConfigKey, Timestamp};
 use crate::kv::history::Action;
 use crate::kv::shown;
-use crate::pipeline::retry::{Policy, Verdict, verdict};
-use crate::ports::{ConfigEntry, ConfigSnapshot, Error};
-
-/// How long Consul is asked to wait for a change.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::pipeline::follow::{Follower, Seen};
+use crate::pipeline::retry::{Verdict, verdict};
+use crate::ports::{ConfigEntry, ConfigSnapshot};
 
 /// Arguments of `mfctl kv watch`.
 #[derive(Debug, ClapArgs)]
@@ -74,48 +73,37 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let prefix = service.map_or_else(|| format!("{}/", site.env()), |service| format!("{}/{service}/", site.env()));
     let stop = cx.stop()?;
     let first = site.store.list(&prefix).await?;
-    let (mut index, now) = (first.index, known(first, &site));
+    let mut follower = Follower::new(Arc::clone(&site.store), prefix, &first);
+    let now = known(first, &site);
     let mut left = args.count.unwrap_or(u64::MAX);
     let mut before = if args.initial { Known::new() } else { now.clone() };
     show(cx, &site, &before, &now, &mut left)?;
     before = now;
-    let mut failures = 0;
     while left > 0 {
-        let changed = tokio::select! {
-            reason = stop.wait() => return Err(crate::cli::signals::stopped(reason, "the watch was stopped")),
-            changed = site.store.changed(&prefix, index, PATIENCE) => changed,
+        let seen = tokio::select! {
+            reason = stop.wait() => return Err(signals::stopped(reason, "the watch was stopped")),
+            seen = follower.next() => seen,
         };
-        match changed {
-            Ok(snapshot) => {
-                if std::mem::take(&mut failures) > 0 {
+        match seen {
+            Seen::Now { snapshot, is_back } => {
+                if is_back {
                     cx.out().note("Consul is back");
                 }
-                index = snapshot.index;
                 let now = known(snapshot, &site);
                 show(cx, &site, &before, &now, &mut left)?;
                 before = now;
             }
-            Err(error) => {
-                failures += 1;
-                wait(cx, error, failures, &stop).await?;
+            // What trying again cannot mend ends the watch.
+            Seen::Lost { error, .. } if matches!(verdict(error.kind()), Verdict::Permanent | Verdict::Stop) => {
+                return Err(error.into());
             }
+            Seen::Lost { error, is_news: true } => {
+                cx.out().warn(format!("nothing is seen until Consul is back: {}", error.full()));
+            }
+            Seen::Lost { .. } => {}
         }
     }
     Ok(())
-}
-
-/// Waits after a failure; one that trying again cannot mend ends the watch.
-async fn wait(cx: &Context, error: Error, failures: u32, stop: &crate::pipeline::stop::Stop) -> Result<()> {
-    if matches!(verdict(error.kind()), Verdict::Permanent | Verdict::Stop) {
-        return Err(error.into());
-    }
-    if failures == 1 {
-        cx.out().warn(format!("nothing is seen until Consul is back: {}", error.full()));
-    }
-    tokio::select! {
-        reason = stop.wait() => Err(crate::cli::signals::stopped(reason, "the watch was stopped")),
-        () = tokio::time::sleep(Policy::default().wait(failures)) => Ok(()),
-    }
 }
 
 fn known(snapshot: ConfigSnapshot, site: &Configured) -> Known {

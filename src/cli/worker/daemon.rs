@@ -10,7 +10,7 @@ use tracing::Level;
 
 use super::instance::{self, Instance};
 use super::report::{StageReport, WorkerReport, verdict};
-use super::{RunArgs, listen, upkeep};
+use super::{EnrichArgs, RunArgs, listen, reload, upkeep};
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::{Failure, Result};
 use crate::cli::signals;
@@ -18,29 +18,26 @@ use crate::cli::target::{DataDirMode, TargetKind};
 use crate::domain::Stage;
 use crate::events::EventCodec;
 use crate::pipeline::enrich::Enrich;
-use crate::pipeline::enrich::extract::Limits;
 use crate::pipeline::enrich::sandbox::Parser;
 use crate::pipeline::patience::patiently;
 use crate::pipeline::persist::Persist;
 use crate::pipeline::stop::{Stop, StopReason, Stopper};
 use crate::pipeline::worker::{self, Ended, Health, Outcome, Until, WorkerOptions, WorkerPorts};
 use crate::ports::{self, FetchLimits};
-use crate::settings::Settings;
+use crate::settings::Layers;
 use crate::telemetry::{Metrics, logs};
 
-/// Records persisted at the same time where nobody said: they wait for the disk, not for the processor.
-const PERSIST_CONCURRENCY: usize = 64;
-
 /// Runs these stages until they end.
-pub(super) async fn run(args: &RunArgs, stages: &[Stage], settings: Settings, cx: &Context) -> Result<()> {
-    let began = Instant::now();
+pub(super) async fn run(flags: EnrichArgs, stages: &[Stage], cx: &Context) -> Result<()> {
+    let (began, args) = (Instant::now(), &flags.run);
     start_logs(args, cx);
     let stop = cx.stop()?;
     let listener = match args.listen {
         Some(address) => Some(listen::bind(address).await?),
         None => None,
     };
-    let connected = begin(settings, stages, &stop, cx).await?;
+    let layers = cx.layers()?;
+    let connected = begin(&layers, &flags, stages, &stop, cx).await?;
     let staging_kept = Duration::from_secs(u64::from(connected.settings.retention.staging_days) * 24 * 60 * 60);
     let (ports, buckets) = (connected.ports.clone(), connected.buckets.clone());
     let keeper = upkeep::Keeper { ports, buckets, staging_kept };
@@ -53,6 +50,10 @@ pub(super) async fn run(args: &RunArgs, stages: &[Stage], settings: Settings, cx
     let mut crew = Crew::new(&connected, Arc::clone(&metrics), args, stop);
     for stage in stages {
         crew.hire(*stage)?;
+    }
+    if let Some(store) = &connected.ports.config {
+        let (store, settings, live) = (Arc::clone(store), connected.settings.clone(), crew.live.clone());
+        beside.spawn(reload::Reload { layers, flags: flags.clone(), settings, live }.follow(store));
     }
     if let Some(listener) = listener {
         if let Ok(address) = listener.local_addr() {
@@ -77,17 +78,21 @@ pub(super) async fn run(args: &RunArgs, stages: &[Stage], settings: Settings, cx
 
 /// Connects, and makes sure that the topics are there. Servers that are down are waited for: after a power cut everything
 /// comes up in any order.
-async fn begin(settings: Settings, stages: &[Stage], stop: &Stop, cx: &Context) -> Result<Connected> {
-    let give_up = settings.worker.give_up_after;
+async fn begin(layers: &Layers, flags: &EnrichArgs, stages: &[Stage], stop: &Stop, cx: &Context) -> Result<Connected> {
+    let mut local = layers.settings()?;
+    flags.over(&mut local);
     let outage = |failure: &Failure| failure.is_outage().then(|| failure.to_string());
     let connect = || async {
-        let connected = cx.connect_to(settings.clone(), DataDirMode::MayCreate).await?;
+        let mut connected = cx.connect_with(layers, DataDirMode::MayCreate).await?;
+        flags.over(&mut connected.settings);
         check_topics(&connected, stages).await?;
         Ok(connected)
     };
     tokio::select! {
-        connected = patiently(give_up, Duration::MAX, stop, outage, connect) => connected,
+        // First, for a stop ends the waiting too, with the outage that was waited for.
+        biased;
         reason = stop.wait() => Err(signals::stopped(reason, format!("stopped: {reason}"))),
+        connected = patiently(local.worker.give_up_after, Duration::MAX, stop, outage, connect) => connected,
     }
 }
 
@@ -131,6 +136,8 @@ struct Crew<'a> {
     stopper: Stopper,
     stop: Stop,
     workers: Vec<(Stage, Health)>,
+    /// What of the settings may change while they run.
+    live: reload::Live,
     running: JoinSet<(Stage, Instance, Instant, ports::Result<Outcome>)>,
     /// Becomes true when the stage hired last is drained.
     drained: Option<watch::Receiver<bool>>,
@@ -143,8 +150,8 @@ impl<'a> Crew<'a> {
         let (stopper, stop) = Stop::channel();
         let relay = stopper.clone();
         tokio::spawn(async move { relay.stop(asked.wait().await) });
-        let (workers, running) = (Vec::new(), JoinSet::new());
-        Self { connected, metrics, args, codec, stopper, stop, workers, running, drained: None }
+        let (workers, running, live) = (Vec::new(), JoinSet::new(), reload::Live::of(&connected.settings));
+        Self { connected, metrics, args, codec, stopper, stop, workers, live, running, drained: None }
     }
 
     /// Starts a stage. One that is hired later waits, when it is to drain, for those before it.
@@ -185,22 +192,17 @@ impl<'a> Crew<'a> {
     }
 
     fn options(&self, stage: Stage, instance: &Instance, after: Option<watch::Receiver<bool>>) -> WorkerOptions {
-        let settings = &self.connected.settings.worker;
-        let cores = || std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        let (best, window, batch, commit) = match stage {
-            Stage::Persist => (PERSIST_CONCURRENCY, 16384, 2048, 8192),
-            Stage::Enrich => (cores(), 256, 64, 256),
+        let (window, batch, commit) = match stage {
+            Stage::Persist => (16384, 2048, 8192),
+            Stage::Enrich => (256, 64, 256),
         };
         let defaults = WorkerOptions::default();
         WorkerOptions {
             instance: instance.name.clone(),
-            concurrency: settings.concurrency.or_else(|| best),
+            tuning: self.live.tuning(stage),
             window_records: window,
             batch: FetchLimits { max_records: batch, ..defaults.batch },
             commit_records: commit,
-            drain_timeout: settings.drain_timeout,
-            give_up_after: settings.give_up_after,
-            dead_letter_ratio: Some(settings.dead_letter_ratio.get()),
             until: if self.args.until_drained { Until::Drained { after } } else { Until::Asked },
             ..defaults
         }
@@ -223,7 +225,7 @@ impl<'a> Crew<'a> {
             .map_err(|error| Failure::unexpected("cannot find this program to run it as a parser").because(&error))?;
         Ok(Enrich {
             extractor: Arc::new(parser),
-            limits: limits(&self.connected.settings),
+            limits: self.live.limits.clone(),
             objects: Arc::clone(&ports.objects),
             catalog: Arc::clone(&ports.catalog),
             search: Arc::clone(&ports.search),
@@ -266,19 +268,4 @@ impl<'a> Crew<'a> {
 fn told(outcome: ports::Result<Outcome>, tell: &watch::Sender<bool>) -> ports::Result<Outcome> {
     tell.send_replace(matches!(&outcome, Ok(outcome) if outcome.ended == Ended::Drained));
     outcome
-}
-
-fn limits(settings: &Settings) -> Limits {
-    let enrich = &settings.enrich;
-    let defaults = Limits::default();
-    Limits {
-        max_text_bytes: usize::try_from(enrich.max_text.0).unwrap_or(usize::MAX),
-        max_pixels: enrich.max_pixels,
-        cpu_seconds: enrich.cpu.as_secs().max(1),
-        timeout_seconds: enrich.wall.as_secs().max(1),
-        // Text as JSON may be twice its size, and a thumbnail comes on top.
-        output_bytes: defaults.output_bytes.max(enrich.max_text.0.saturating_mul(2)),
-        ..defaults
-    }
-    .with_memory(enrich.memory.0)
 }

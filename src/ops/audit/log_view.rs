@@ -7,22 +7,22 @@ use super::report::{Findings, ViolationKind};
 use crate::domain::dead_letter::{RedriveMark, Resolution};
 use crate::domain::event::{Common, unframe};
 use crate::domain::names::topics;
-use crate::domain::partition::for_key;
 use crate::domain::{AssetId, EnvName, Record, Revision, Stage, Tenant, TopicName, TopicPartition};
 use crate::events::ledger::Ledger;
-use crate::ports::{Error, ErrorKind, FetchLimits, PartitionOffsets, Ports, Result};
+use crate::events::pager::Pager;
+use crate::ports::{Error, ErrorKind, PartitionOffsets, Ports, Result};
 
 /// An asset's revision.
 pub(super) type Key = (AssetId, Revision);
 
-/// A topic's records of pairs, and where its partitions begin.
+/// A topic's records of pairs.
 #[derive(Default)]
 struct Emitted {
     counts: HashMap<Key, u32>,
     /// Pairs of which a redrive sent a record back: the same event again, not a second one.
     returned: HashSet<Key>,
-    /// The low watermark of each partition.
-    lows: Vec<i64>,
+    /// Whether a partition does not begin with its first record any more.
+    cut: bool,
 }
 
 /// What is known of the log.
@@ -74,11 +74,10 @@ impl LogView {
         emitted.counts.get(&key).copied().unwrap_or(0).max(returned)
     }
 
-    /// Whether retention may have removed the stage's event of this asset.
-    pub(super) fn is_cut(&self, stage: Stage, asset: AssetId) -> bool {
-        let lows = &self.of(stage).lows;
-        let partition = for_key(asset.to_string().as_bytes(), u32::try_from(lows.len()).unwrap_or(1));
-        lows.get(partition as usize).is_some_and(|low| *low > 0)
+    /// Whether retention may have removed an event of the stage. Of which partition does not matter: where partitions
+    /// were added, an event may stand in another than its key belongs to now.
+    pub(super) fn is_cut(&self, stage: Stage) -> bool {
+        self.of(stage).cut
     }
 
     /// Every pair that the stage emitted.
@@ -142,7 +141,7 @@ impl Reader<'_> {
     async fn emitted(&mut self, topic: &TopicName) -> Result<Emitted> {
         let mut emitted = Emitted::default();
         for at in self.spans(topic).await? {
-            emitted.lows.push(at.span.low);
+            emitted.cut |= at.span.low > 0;
             let (counts, returned, tenant) = (&mut emitted.counts, &mut emitted.returned, self.tenant);
             self.each(&at.at, at.span.low, at.span.high, |findings, record| {
                 let common = common_of(&record);
@@ -173,17 +172,13 @@ impl Reader<'_> {
     async fn each(
         &mut self,
         at: &TopicPartition,
-        mut from: i64,
+        from: i64,
         end: i64,
         mut take: impl FnMut(&mut Findings, Record),
     ) -> Result<()> {
-        while from < end {
-            let page = self.ports.log.fetch(at, from, FetchLimits::default()).await?;
-            if page.next_offset <= from {
-                break;
-            }
-            from = page.next_offset;
-            for record in page.records.into_iter().filter(|record| record.address.offset < end) {
+        let mut pager = Pager::new(at.clone(), from, end);
+        while let Some(records) = pager.next_page(self.ports.log.as_ref()).await? {
+            for record in records {
                 self.read += 1;
                 take(self.findings, record);
             }

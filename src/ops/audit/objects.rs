@@ -12,8 +12,9 @@ use crate::domain::names::{Buckets, keys};
 use crate::domain::{
     Asset, AssetId, AssetState, BucketName, EventId, JobId, ObjectKey, ObjectRef, Sha256, Stage, Tenant,
 };
+use crate::humane;
 use crate::ops::digest;
-use crate::ports::{AssetFilter, Error, ErrorKind, ListedObject, ObjectStore, Ports, Result};
+use crate::ports::{AssetFilter, Error, ErrorKind, ListedObject, Listing, ObjectStore, Ports, Result};
 
 const PAGE: usize = 1000;
 /// Originals read back at the same time.
@@ -137,7 +138,7 @@ fn check_events_of(asset: &Asset, log: &LogView, findings: &mut Findings) {
     for (stage, reached) in [(Stage::Persist, AssetState::Ingested), (Stage::Enrich, AssetState::Enriched)] {
         // The state is written before the event is: while the input waits, a worker will emit it (again).
         if asset.state >= reached && log.emitted(stage, key) == 0 && !log.is_pending(stage, key) {
-            if log.is_cut(stage, asset.asset_id) {
+            if log.is_cut(stage) {
                 findings.report.unverifiable += 1;
             } else {
                 let detail = format!("{} {reached}, but {} has no event of it", asset.revision, stage.output());
@@ -217,7 +218,9 @@ pub(super) async fn check_objects(
     for bucket in [&buckets.staging, &buckets.originals, &buckets.derived] {
         let mut after: Option<ObjectKey> = None;
         loop {
-            let mut page = ports.objects.list(bucket, "", after.as_ref(), PAGE).await?;
+            let listing = ports.objects.list(bucket, "", after.as_ref(), PAGE).await?;
+            check_strange(bucket, &listing, findings);
+            let mut page = listing.objects;
             let Some(last) = page.last() else { break };
             after = Some(last.key.clone());
             page.retain(|object| object.key != keys::marker());
@@ -226,6 +229,20 @@ pub(super) async fn check_objects(
         }
     }
     Ok(())
+}
+
+/// What has a key that mfctl never gives belongs to nothing.
+fn check_strange(bucket: &BucketName, listing: &Listing, findings: &mut Findings) {
+    findings.report.objects += listing.strange;
+    for key in &listing.strange_keys {
+        let detail = "its key is none that mfctl gives: somebody else stored it";
+        findings.violation(ViolationKind::OrphanObject, format!("{bucket}/{key}"), detail);
+    }
+    let unnamed = listing.strange - listing.strange_keys.len() as u64;
+    if unnamed > 0 {
+        let detail = format!("{} more have keys that mfctl never gives", humane::counted(unnamed, "object", "objects"));
+        findings.violation(ViolationKind::OrphanObject, bucket, detail);
+    }
 }
 
 async fn check_page(

@@ -20,6 +20,7 @@ use crate::domain::names::{Buckets, keys};
 use crate::domain::{AssetState, EventId, ObjectKey, ObjectRef, Stage};
 use crate::events::EventCodec;
 use crate::failpoint;
+use crate::pipeline::live::Live;
 use crate::pipeline::worker::{Leftover, RecordContext, Step, StepError, StepOutput};
 use crate::ports::{self, Advance, Catalog, Clock, ErrorKind, ObjectStore, PutOptions, SearchDocument, SearchIndex};
 use extract::{ExtractErrorKind, Extraction, Limits};
@@ -44,7 +45,7 @@ pub struct Enrich {
     /// Looks into files.
     pub extractor: Arc<dyn Extractor>,
     /// How far it may go.
-    pub limits: Limits,
+    pub limits: Live<Limits>,
     /// Where bytes are.
     pub objects: Arc<dyn ObjectStore>,
     /// Where assets are.
@@ -91,30 +92,19 @@ impl Enrich {
         let folder = scratch.path().join("out");
         std::fs::create_dir(&folder).map_err(|error| unscratched(&error))?;
         let thumbnail_to = folder.join("thumb.webp");
+        let limits = self.limits.now();
         let request = ExtractRequest {
             path: &local.path,
             media_type: &input.media_type,
-            limits: &self.limits,
+            limits: &limits,
             thumbnail_to: Some(&thumbnail_to),
         };
         let extraction = self.extractor.extract(request).await.map_err(refused)?;
         let thumbnail = match extraction.thumbnail {
-            Some(_) => Some(self.read_back(&thumbnail_to).await?),
+            Some(_) => Some(read_back(&thumbnail_to, limits.output_bytes).await?),
             None => None,
         };
         Ok(Found { extraction, thumbnail })
-    }
-
-    /// The thumbnail that the parser wrote: hostile until proven small.
-    async fn read_back(&self, path: &Path) -> Result<Bytes, StepError> {
-        let read = async {
-            let size = tokio::fs::symlink_metadata(path).await?;
-            if !size.is_file() || size.len() > self.limits.output_bytes {
-                return Err(std::io::Error::other("the parser left no thumbnail of an allowed size"));
-            }
-            tokio::fs::read(path).await
-        };
-        read.await.map(Bytes::from).map_err(|error| unscratched(&error))
     }
 
     async fn keep(&self, key: ObjectKey, bytes: Bytes, content_type: &str) -> Result<ObjectRef, StepError> {
@@ -265,6 +255,18 @@ fn word(kind: FailureKind) -> &'static str {
         FailureKind::OutputTooLarge => "parser_output",
         FailureKind::Spawn => "parser_start",
     }
+}
+
+/// The thumbnail that the parser wrote: hostile until proven small.
+async fn read_back(path: &Path, most_bytes: u64) -> Result<Bytes, StepError> {
+    let read = async {
+        let size = tokio::fs::symlink_metadata(path).await?;
+        if !size.is_file() || size.len() > most_bytes {
+            return Err(std::io::Error::other("the parser left no thumbnail of an allowed size"));
+        }
+        tokio::fs::read(path).await
+    };
+    read.await.map(Bytes::from).map_err(|error| unscratched(&error))
 }
 
 /// No room or no right for temporary files: the machine's fault, not the record's.

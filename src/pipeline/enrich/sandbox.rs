@@ -136,7 +136,7 @@ impl Parser {
     fn spawn(&self, request: &ExtractRequest<'_>) -> Result<Child, ParserFailure> {
         let file = std::fs::File::open(request.path)
             .map_err(|error| ParserFailure::environment("opening the file to parse", &error))?;
-        let asked = Request { media_type: request.media_type.to_owned(), limits: request.limits.clone() };
+        let asked = Request { media_type: request.media_type.to_owned(), limits: *request.limits };
         let asked =
             serde_json::to_string(&asked).map_err(|error| ParserFailure::environment("asking", &error.into()))?;
         Command::new(&self.program)

@@ -206,13 +206,19 @@ pub fn sidecar_of(file: &Path) -> PathBuf {
 /// Whether this is the sidecar of a file beside it.
 #[must_use]
 pub fn is_sidecar(path: &Path) -> bool {
+    described_by(path).is_some()
+}
+
+/// The file beside this one whose sidecar it is, if there is such a file.
+#[must_use]
+pub fn described_by(path: &Path) -> Option<PathBuf> {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    let Some(media) = path.as_os_str().as_bytes().strip_suffix(b".json") else { return false };
+    let media = path.as_os_str().as_bytes().strip_suffix(b".json")?;
     if media.is_empty() || media.ends_with(b"/") {
-        return false;
+        return None;
     }
-    let media = std::ffi::OsString::from_vec(media.to_vec());
-    std::fs::metadata(media).is_ok_and(|found| found.is_file())
+    let media = PathBuf::from(std::ffi::OsString::from_vec(media.to_vec()));
+    std::fs::metadata(&media).is_ok_and(|found| found.is_file()).then_some(media)
 }
 
 /// Reads the file's sidecar, if it has one.

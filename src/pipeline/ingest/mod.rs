@@ -14,6 +14,7 @@ mod manifest;
 pub mod metadata;
 mod read;
 mod record;
+pub mod source;
 mod space;
 pub mod spec;
 mod stage;

@@ -45,8 +45,11 @@ impl Candidate {
 /// What was left out on purpose, for the closing note.
 #[derive(Debug, Default)]
 pub struct LeftOut {
-    /// Files that `--include`, `--exclude` or `--no-hidden` leave out.
+    /// Files and folders that `--include` or `--exclude` leave out. What `--no-hidden` and ignore files leave out is
+    /// not among them: the walk never hears of it.
     pub filtered: AtomicU64,
+    /// Ignore files that were met; with `--no-hidden` none is, though they count.
+    pub ignore_files: AtomicU64,
     /// Links to folders, without `--follow`.
     pub linked_folders: AtomicU64,
     /// Sidecars.
@@ -144,13 +147,16 @@ fn found(entry: &DirEntry, root: &Path, rules: &Rules, left_out: &LeftOut) -> Op
         return Some(Candidate::refused(path.join(IGNORE_FILE), refusal(RefusalKind::BadMetadata, reason)));
     }
     let kind = entry.file_type()?;
-    if kind.is_dir() || entry.file_name() == IGNORE_FILE {
+    if kind.is_dir() {
         return None;
     }
     let count = |counter: &AtomicU64| {
         counter.fetch_add(1, Ordering::Relaxed);
         None
     };
+    if entry.file_name() == IGNORE_FILE {
+        return count(&left_out.ignore_files);
+    }
     if !rules.paths.wants_file(below(path, root)) {
         return count(&left_out.filtered);
     }
@@ -199,7 +205,7 @@ fn undone(error: &ignore::Error, root: &Path) -> Candidate {
     Candidate::refused(path.unwrap_or(root), refused)
 }
 
-fn reason_of(error: &ignore::Error) -> (Option<&Path>, Refusal) {
+pub(super) fn reason_of(error: &ignore::Error) -> (Option<&Path>, Refusal) {
     match error {
         ignore::Error::WithPath { path, err } => {
             let (inner, refused) = reason_of(err);
@@ -212,6 +218,15 @@ fn reason_of(error: &ignore::Error) -> (Option<&Path>, Refusal) {
         }
         ignore::Error::Io(error) => (None, unreadable(error)),
         other => (None, refusal(RefusalKind::Unreadable, format!("it cannot be looked at: {other}"))),
+    }
+}
+
+/// Makes files with these contents below a folder.
+#[cfg(test)]
+pub(super) fn plant(root: &Path, files: &[(&str, &str)]) {
+    for (name, content) in files {
+        std::fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
+        std::fs::write(root.join(name), content).unwrap();
     }
 }
 
@@ -246,22 +261,23 @@ mod tests {
     fn all_files_are_found_but_ignored_ones_sidecars_and_the_data_folder() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
-        for (name, content) in [
-            ("a.txt", "x"),
-            (".hidden", "x"),
-            ("a.txt.json", "{}"),
-            ("alone.json", "{}"),
-            ("sub/b.txt", "x"),
-            ("sub/skip.tmp", "x"),
-            ("sub/.mfctlignore", "*.tmp\n"),
-            ("data/mfctl.db", "x"),
-        ] {
-            std::fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
-            std::fs::write(root.join(name), content).unwrap();
-        }
+        plant(
+            &root,
+            &[
+                ("a.txt", "x"),
+                (".hidden", "x"),
+                ("a.txt.json", "{}"),
+                ("alone.json", "{}"),
+                ("sub/b.txt", "x"),
+                ("sub/skip.tmp", "x"),
+                ("sub/.mfctlignore", "*.tmp\n"),
+                ("data/mfctl.db", "x"),
+            ],
+        );
         let (found, left_out) = walk(&root, JobSpec::default());
         assert_eq!(names(&found), [".hidden", "a.txt", "alone.json", "sub/b.txt"]);
         assert_eq!(left_out.sidecars.load(Ordering::Relaxed), 1);
+        assert_eq!(left_out.ignore_files.load(Ordering::Relaxed), 1);
         let (found, _) = walk(&root, JobSpec { no_hidden: true, no_sidecars: true, ..JobSpec::default() });
         assert_eq!(names(&found), ["a.txt", "a.txt.json", "alone.json", "sub/b.txt"]);
         let (found, left_out) = walk(&root, JobSpec { exclude: ["sub".to_owned()].into(), ..JobSpec::default() });

@@ -7,9 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 pub(super) const WINDOW: usize = 100;
 
 /// What the latest records came to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Guard {
-    limit: Option<f64>,
     latest: VecDeque<Option<String>>,
 }
 
@@ -22,18 +21,14 @@ pub(super) struct Crossed {
 }
 
 impl Guard {
-    pub(super) fn new(limit: Option<f64>) -> Self {
-        Self { limit, latest: VecDeque::with_capacity(WINDOW) }
-    }
-
-    /// Notes what came of a record: the kind of its dead letter, or `None`.
-    pub(super) fn note(&mut self, dead_letter: Option<&str>) -> Option<Crossed> {
-        let limit = self.limit?;
+    /// Notes what came of a record: the kind of its dead letter, or `None`. No limit is never crossed.
+    pub(super) fn note(&mut self, dead_letter: Option<&str>, limit: Option<f64>) -> Option<Crossed> {
         if self.latest.len() == WINDOW {
             self.latest.pop_front();
         }
         self.latest.push_back(dead_letter.map(str::to_owned));
         let dead_letters = self.latest.iter().flatten().count();
+        let limit = limit?;
         if self.latest.len() < WINDOW || dead_letters as f64 <= limit * WINDOW as f64 {
             return None;
         }
@@ -55,20 +50,20 @@ mod tests {
 
     #[test]
     fn a_small_run_is_never_stopped() {
-        let mut guard = Guard::new(Some(0.5));
-        assert!((1..WINDOW).all(|_| guard.note(Some("malformed")).is_none()));
-        let crossed = guard.note(None).unwrap();
+        let mut guard = Guard::default();
+        assert!((1..WINDOW).all(|_| guard.note(Some("malformed"), Some(0.5)).is_none()));
+        let crossed = guard.note(None, Some(0.5)).unwrap();
         assert_eq!((crossed.dead_letters, crossed.mostly.as_str()), (99, "malformed"));
     }
 
     #[test]
     fn half_is_allowed_and_more_is_not() {
-        let mut guard = Guard::new(Some(0.5));
+        let mut guard = Guard::default();
         for at in 0..300 {
-            assert_eq!(guard.note((at % 2 == 0).then_some("x")), None);
+            assert_eq!(guard.note((at % 2 == 0).then_some("x"), Some(0.5)), None);
         }
-        assert!(guard.note(Some("x")).is_none(), "the oldest one, a dead letter too, leaves");
-        assert!(guard.note(Some("x")).is_some());
-        assert!(Guard::new(None).note(Some("x")).is_none());
+        assert!(guard.note(Some("x"), Some(0.5)).is_none(), "the oldest one, a dead letter too, leaves");
+        assert!(guard.note(Some("x"), None).is_none(), "without a limit");
+        assert!(guard.note(Some("x"), Some(0.5)).is_some());
     }
 }

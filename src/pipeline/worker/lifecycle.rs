@@ -15,7 +15,7 @@ use super::finish::{Decided, Items};
 use super::guard::Guard;
 use super::intake::{Admitted, Batch, Work};
 use super::tracker::{Ticket, Tracker};
-use super::{Ended, Halt, Health, Outcome, Station, Step, Summary, Until};
+use super::{Ended, Halt, Health, Outcome, Station, Step, Summary, Tuning, Until};
 use crate::domain::{Record, TopicPartition};
 use crate::pipeline::stop::Stop;
 use crate::ports::{ErrorKind, GroupConsumer};
@@ -101,7 +101,6 @@ pub(super) struct Loop<S: Step> {
 impl<S: Step> Loop<S> {
     pub(super) fn new(cx: Arc<Station<S>>, consumer: Box<dyn GroupConsumer>, health: Health) -> Self {
         let now = Instant::now();
-        let guard = Guard::new(cx.options.dead_letter_ratio);
         let commit_records = cx.options.commit_records;
         Self {
             cx,
@@ -126,7 +125,7 @@ impl<S: Step> Loop<S> {
             committed: BTreeMap::new(),
             revoking: BTreeMap::new(),
             paused: BTreeSet::new(),
-            guard,
+            guard: Guard::default(),
             was_down: false,
             summary: Summary::default(),
         }
@@ -134,11 +133,11 @@ impl<S: Step> Loop<S> {
 
     /// Runs to the end.
     pub(super) async fn run(mut self, stop: &Stop) -> Outcome {
-        let (stage, drain_timeout) = (self.cx.step.stage(), self.cx.options.drain_timeout);
+        let (stage, tuning) = (self.cx.step.stage(), self.cx.options.tuning.clone());
         // A call to the log may take longer than a stop may.
         let overdue = async {
             let reason = stop.wait().await;
-            tokio::time::sleep(drain_timeout + LONGEST_SLEEP).await;
+            tokio::time::sleep(tuning.now().drain_timeout + LONGEST_SLEEP).await;
             reason
         };
         let ended = tokio::select! {
@@ -182,7 +181,7 @@ impl<S: Step> Loop<S> {
         }
         if let Some(reason) = stop.requested() {
             self.drain(Ended::Asked(reason));
-        } else if let Some(outage) = outage.filter(|outage| outage.lasting >= self.cx.options.give_up_after) {
+        } else if let Some(outage) = outage.filter(|outage| outage.lasting >= self.tuning().give_up_after) {
             self.abandon(Ended::GaveUp { error: outage.error });
         }
     }
@@ -206,7 +205,7 @@ impl<S: Step> Loop<S> {
             self.announce(&ended);
             self.tracker.drain_all();
             self.backlog.clear();
-            let deadline = Instant::now() + self.cx.options.drain_timeout;
+            let deadline = Instant::now() + self.tuning().drain_timeout;
             self.phase = Phase::Draining { ended, deadline };
         }
     }
@@ -229,7 +228,7 @@ impl<S: Step> Loop<S> {
     fn dispatch(&mut self) {
         let options = &self.cx.options;
         let narrow = self.cx.breaker.is_open() || self.tracker.bytes() >= options.window_bytes;
-        let limit = if narrow { 1 } else { options.concurrency };
+        let limit = if narrow { 1 } else { self.tuning().concurrency };
         let now = Instant::now();
         while self.tracker.running() < limit
             && let Some((ticket, work)) = self.tracker.next(now)
@@ -287,11 +286,13 @@ impl<S: Step> Loop<S> {
 
     /// Whether these would cross the dead-letter ratio: then they are not committed, and the worker ends.
     fn guarded(&mut self, items: &Items<S::Effect>) -> bool {
+        let limit = self.tuning().dead_letter_ratio;
         let crossed = items.iter().find_map(|(_, decided)| {
-            self.guard.note(match decided {
+            let dead_letter = match decided {
                 Decided::Dead(dead) => Some(dead.kind),
                 _ => None,
-            })
+            };
+            self.guard.note(dead_letter, limit)
         });
         match crossed {
             Some(crossed) => {
@@ -395,6 +396,10 @@ impl<S: Step> Loop<S> {
         }
         summary.retried = cx.retried.load(Ordering::Relaxed);
         summary
+    }
+
+    fn tuning(&self) -> Tuning {
+        self.cx.options.tuning.now()
     }
 
     /// Whether the worker ends by itself.

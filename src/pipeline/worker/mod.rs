@@ -32,6 +32,7 @@ pub use step::{Leftover, RecordContext, Step, StepError, StepOutput};
 
 use crate::domain::GroupName;
 use crate::events::EventCodec;
+use crate::pipeline::live::Live;
 use crate::pipeline::patience::{outage, patiently};
 use crate::pipeline::retry::{Breaker, Policy};
 use crate::pipeline::stop::{Stop, StopReason};
@@ -58,8 +59,8 @@ pub struct WorkerPorts {
 pub struct WorkerOptions {
     /// Its name in the group, e.g. `host/0`; unique per stage.
     pub instance: String,
-    /// Records worked on at the same time.
-    pub concurrency: usize,
+    /// What may change while it runs.
+    pub tuning: Live<Tuning>,
     /// Records read and not settled at most.
     pub window_records: usize,
     /// What they and their outputs may hold, in bytes. One record is taken whatever its size.
@@ -70,12 +71,6 @@ pub struct WorkerOptions {
     pub commit_records: usize,
     /// A member that has not polled for this long is put out of the group.
     pub session_timeout: Duration,
-    /// How long a stop may take.
-    pub drain_timeout: Duration,
-    /// How long a dependency may be down before the worker ends.
-    pub give_up_after: Duration,
-    /// The share of dead letters among the latest records that stops the worker; `None` for no limit.
-    pub dead_letter_ratio: Option<f64>,
     /// Waits between tries.
     pub retry: Policy,
     /// When to end without being asked.
@@ -86,17 +81,38 @@ impl Default for WorkerOptions {
     fn default() -> Self {
         Self {
             instance: "worker/0".into(),
-            concurrency: 16,
+            tuning: Live::new(Tuning::default()),
             window_records: 2048,
             window_bytes: 64 << 20,
             batch: FetchLimits { max_records: 512, max_bytes: 8 << 20 },
             commit_records: 1024,
             session_timeout: Duration::from_secs(10),
+            retry: Policy::default(),
+            until: Until::Asked,
+        }
+    }
+}
+
+/// What of a worker's options may change while it runs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tuning {
+    /// Records worked on at the same time.
+    pub concurrency: usize,
+    /// How long a stop may take.
+    pub drain_timeout: Duration,
+    /// How long a dependency may be down before the worker ends.
+    pub give_up_after: Duration,
+    /// The share of dead letters among the latest records that stops the worker; `None` for no limit.
+    pub dead_letter_ratio: Option<f64>,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            concurrency: 16,
             drain_timeout: Duration::from_secs(25),
             give_up_after: Duration::from_secs(120),
             dead_letter_ratio: Some(0.5),
-            retry: Policy::default(),
-            until: Until::Asked,
         }
     }
 }
@@ -262,8 +278,10 @@ pub async fn run<S: Step>(
         ports.log.subscribe(subscription.clone()).await
     };
     let consumer = tokio::select! {
-        joined = patiently(options.give_up_after, Duration::MAX, stop, outage, join) => joined?,
+        // First, for a stop ends the waiting too, with the outage that was waited for.
+        biased;
         reason = stop.wait() => return Ok(Outcome { summary: Summary::default(), ended: Ended::Asked(reason) }),
+        joined = patiently(options.tuning.now().give_up_after, Duration::MAX, stop, outage, join) => joined?,
     };
     let breaker = Breaker::new(options.retry);
     let station = Station { step, ports, options, group, breaker, retried: Default::default() };

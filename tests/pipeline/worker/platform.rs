@@ -14,11 +14,13 @@ use mfctl::domain::{
     TopicName, names::topics,
 };
 use mfctl::events::{EventCodec, schemas, topics as contract};
+use mfctl::pipeline::live::Live;
 use mfctl::pipeline::persist::{Persist, Persisted};
 use mfctl::pipeline::retry::Policy;
 use mfctl::pipeline::stop::Stop;
 use mfctl::pipeline::worker::{
-    self, Health, Leftover, Outcome, RecordContext, Step, StepError, StepOutput, Until, WorkerOptions, WorkerPorts,
+    self, Health, Leftover, Outcome, RecordContext, Step, StepError, StepOutput, Tuning, Until, WorkerOptions,
+    WorkerPorts,
 };
 use mfctl::ports::{self, Clock, EventLog, FetchLimits, Ports, PutOptions, StagedRow, SystemClock};
 use mfctl::telemetry::Metrics;
@@ -35,12 +37,19 @@ pub struct Platform {
 
 impl Platform {
     pub async fn new() -> Self {
+        Self::with_topics(|_| true).await
+    }
+
+    /// With those of the contract's topics that this holds for.
+    pub async fn with_topics(wanted: impl Fn(&TopicName) -> bool) -> Self {
         let data = tempfile::tempdir().unwrap();
         let clock = Arc::new(SystemClock::default());
         let ports = embedded::open(data.path(), OpenMode::MayCreate, clock).await.unwrap();
         let env = EnvName::new("test").unwrap();
         let buckets = Buckets::of(&env).unwrap();
-        ports.log.create_topics(&contract::contract(3, contract::Retention::default())).await.unwrap();
+        let mut specs = contract::contract(3, contract::Retention::default());
+        specs.retain(|spec| wanted(&spec.name));
+        ports.log.create_topics(&specs).await.unwrap();
         ports.objects.create_buckets(&buckets.all().map(Clone::clone)).await.unwrap();
         schemas::register_all(ports.registry.as_ref()).await.unwrap();
         let codec = Arc::new(EventCodec::new(Arc::clone(&ports.registry), env.clone()));
@@ -189,6 +198,11 @@ pub fn until_drained() -> WorkerOptions {
         until: Until::Drained { after: None },
         ..WorkerOptions::default()
     }
+}
+
+/// As [`until_drained`], tuned so.
+pub fn tuned(tuning: Tuning) -> WorkerOptions {
+    WorkerOptions { tuning: Live::new(tuning), ..until_drained() }
 }
 
 fn sha(text: &str) -> [u8; 32] {

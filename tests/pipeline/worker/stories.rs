@@ -8,10 +8,10 @@ use mfctl::domain::event::header;
 use mfctl::domain::names::topics;
 use mfctl::domain::{AssetState, Stage, dead_letter};
 use mfctl::pipeline::stop::{Stop, StopReason};
-use mfctl::pipeline::worker::{self, Ended, Health, Until, WorkerOptions};
+use mfctl::pipeline::worker::{self, Ended, Health, Tuning, Until, WorkerOptions};
 use tokio::sync::watch;
 
-use super::platform::{Act, Platform, until_drained};
+use super::platform::{Act, Platform, tuned, until_drained};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_file_is_persisted_and_its_staged_object_is_gone() {
@@ -120,7 +120,7 @@ async fn a_slow_record_holds_up_nobody_else() {
         seen.store(counted.load(Ordering::SeqCst), Ordering::SeqCst);
         Act::Go
     });
-    let options = WorkerOptions { concurrency: 2, ..until_drained() };
+    let options = tuned(Tuning { concurrency: 2, ..Tuning::default() });
     let outcome = platform.run(Arc::new(step), platform.worker_ports(), options).await;
     assert_eq!((outcome.summary.emitted, before.load(Ordering::SeqCst)), (300, 299));
     platform.each_emitted_once(&assets).await;
@@ -163,7 +163,7 @@ async fn a_worker_asked_to_stop_settles_what_runs_and_leaves_the_rest() {
         stopper.stop(StopReason::Terminated);
         Act::Sleep(Duration::from_millis(100))
     });
-    let options = WorkerOptions { until: Until::Asked, concurrency: 4, ..until_drained() };
+    let options = WorkerOptions { until: Until::Asked, ..tuned(Tuning { concurrency: 4, ..Tuning::default() }) };
     let health = Health::default();
     let outcome = worker::run(Arc::new(step), platform.worker_ports(), options, health.clone(), &stop).await.unwrap();
     assert_eq!(outcome.ended, Ended::Asked(StopReason::Terminated));

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mfctl::domain::dead_letter;
-use mfctl::pipeline::worker::{Ended, StepError, WorkerOptions};
+use mfctl::pipeline::worker::{Ended, StepError, Tuning};
 use mfctl::ports::{Error, ErrorKind};
 
 use super::faults::{Faulty, Settling};
-use super::platform::{Act, Platform, until_drained};
+use super::platform::{Act, Platform, tuned, until_drained};
 
 fn port(kind: ErrorKind) -> Act {
     Act::Fail(StepError::Port(Error::new(kind, "as scripted")))
@@ -34,7 +34,7 @@ async fn a_dependency_that_is_down_for_a_while_costs_no_dead_letter() {
 async fn a_dependency_that_stays_down_ends_the_worker_and_nothing_is_given_up() {
     let platform = Platform::new().await;
     let assets = platform.ingest(10).await;
-    let options = WorkerOptions { give_up_after: Duration::from_millis(300), ..until_drained() };
+    let options = tuned(Tuning { give_up_after: Duration::from_millis(300), ..Tuning::default() });
     let down = platform.scripted(|_, _| port(ErrorKind::Full));
     let outcome = platform.run(Arc::new(down), platform.worker_ports(), options).await;
     assert!(matches!(outcome.ended, Ended::GaveUp { .. }), "{outcome:?}");
@@ -136,7 +136,7 @@ async fn a_worker_that_would_give_nearly_everything_up_stops_instead() {
     assert!(matches!(&outcome.ended, Ended::Guarded { mostly, .. } if mostly == "malformed"), "{outcome:?}");
     assert!(platform.dead_letters().await.len() < 100);
 
-    let unguarded = WorkerOptions { dead_letter_ratio: None, ..until_drained() };
+    let unguarded = tuned(Tuning { dead_letter_ratio: None, ..Tuning::default() });
     let outcome = platform.run(Arc::new(hopeless()), platform.worker_ports(), unguarded).await;
     assert_eq!(outcome.ended, Ended::Drained);
     assert_eq!(platform.dead_letters().await.len(), 400);

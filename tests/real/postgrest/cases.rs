@@ -12,9 +12,9 @@ use mfctl::ports::{Advance, AssetFilter, Catalog, ClaimRequest, ErrorKind, Stage
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::server::{Database, Server, eventually, jwt_secret, signed, token};
+use super::server::{Database, PATIENCE, Server, jwt_secret, signed, token};
 use crate::catalog::{asset_id, at, job, row};
-use crate::fails_as;
+use crate::{eventually, fails_as};
 
 fn group() -> GroupName {
     GroupName::new("mfctl.dev.persist").unwrap()
@@ -354,7 +354,7 @@ async fn a_database_that_ends_its_sessions_is_asked_again() {
         server.database.name
     );
     server.database.execute(&end).await;
-    eventually("the catalog is back", async || match catalog.summary().await {
+    eventually(PATIENCE, "the catalog is back", async || match catalog.summary().await {
         Ok(summary) => summary.assets == 1,
         Err(error) => {
             assert!(error.kind().is_dependency(), "{}", error.full());

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mfctl::backends::http::HttpOptions;
 use mfctl::backends::postgres::{PostgresAdmin, PostgresConfig};
@@ -14,7 +14,7 @@ use mfctl::ports::{Migration, Migrations};
 use serde_json::Value;
 use tokio_postgres::NoTls;
 
-use crate::stack;
+use crate::{eventually, stack};
 
 /// As long as a server may take to start or to notice something.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -102,14 +102,17 @@ async fn execute(url: &str, sql: &str) {
 /// A server before a database.
 pub struct Server {
     pub url: String,
-    child: Child,
+    child: Process,
     pub database: Database,
 }
 
-impl Drop for Server {
+/// A process that ends with whoever has it.
+struct Process(Child);
+
+impl Drop for Process {
     fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
+        drop(self.0.kill());
+        drop(self.0.wait());
     }
 }
 
@@ -118,12 +121,24 @@ impl Server {
     pub async fn start() -> Self {
         let server = Self::before(Database::migrated().await).await;
         let catalog = server.catalog(server.as_operator());
-        eventually("the catalog answers", async || mfctl::ports::Catalog::identity(&catalog).await.is_ok()).await;
+        let answers = async || mfctl::ports::Catalog::identity(&catalog).await.is_ok();
+        eventually(PATIENCE, "the catalog answers", answers).await;
         server
     }
 
     /// One before this database, whatever is in it.
-    pub async fn before(database: Database) -> Self {
+    pub async fn before(mut database: Database) -> Self {
+        for _ in 0..3 {
+            match Self::begun(database).await {
+                Ok(server) => return server,
+                // Somebody else took its port between its choice and its use.
+                Err(left) => database = left,
+            }
+        }
+        panic!("the server ends as soon as it begins");
+    }
+
+    async fn begun(database: Database) -> Result<Self, Database> {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let password = secret("postgres-authenticator");
         let (_, place) = database.url().rsplit_once('@').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
@@ -143,9 +158,14 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let server = Self { url: format!("http://127.0.0.1:{port}/api"), child, database };
-        eventually("the server listens", async || server.get("meta", None).await.is_some()).await;
-        server
+        let mut server = Self { url: format!("http://127.0.0.1:{port}/api"), child: Process(child), database };
+        let mut has_ended = false;
+        let settled = async || {
+            has_ended = server.child.0.try_wait().unwrap().is_some();
+            has_ended || server.get("meta", None).await.is_some()
+        };
+        eventually(PATIENCE, "the server listens", settled).await;
+        if has_ended { Err(server.database) } else { Ok(server) }
     }
 
     pub fn as_operator(&self) -> PostgrestAuth {
@@ -226,12 +246,4 @@ fn program() -> PathBuf {
         entry.file_name().to_str()?.starts_with("postrust-").then(|| entry.path().join("bin/postrust"))
     });
     found.max().unwrap()
-}
-
-pub async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !check().await {
-        assert!(Instant::now() < until, "in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }

@@ -95,7 +95,7 @@ async fn many_objects_are_deleted_and_listed_page_by_page() {
         let puts = chunk.iter().map(|at| put(&store, at.key.as_str(), empty));
         futures_util::future::try_join_all(puts).await.unwrap();
     }
-    let listed = store.list(&bucket(), "k/", None, 5000).await.unwrap();
+    let listed = store.list(&bucket(), "k/", None, 5000).await.unwrap().objects;
     assert!(listed.iter().map(|object| &object.key).eq(keys.iter().map(|at| &at.key)));
     let usage = store.usage(&bucket(), 1100).await.unwrap();
     assert_eq!((usage.objects, usage.partial), (1100, true));
@@ -114,4 +114,18 @@ async fn abandoned_uploads_are_found_and_removed() {
     let removed = store.abort_unfinished(&bucket(), Timestamp::now() + day).await.unwrap();
     let left = client.list_multipart_uploads().bucket(&name).prefix("t/job/event").send().await.unwrap();
     assert_eq!((removed.len(), left.uploads().len()), (1, 0), "{removed:?}");
+}
+
+#[tokio::test]
+async fn what_others_stored_under_strange_keys_is_counted_and_named() {
+    let config = config();
+    let store = ready(&config).await;
+    let (client, name) = (plain_client(&config), format!("{}{}", config.bucket_prefix, bucket()));
+    put(&store, "k/ours", &bytes(1)).await.unwrap();
+    client.put_object().bucket(&name).key("k/theirs/").send().await.unwrap();
+    let listing = store.list(&bucket(), "k/", None, 10).await.unwrap();
+    let keys: Vec<_> = listing.objects.iter().map(|object| object.key.as_str()).collect();
+    assert_eq!(keys, ["k/ours"]);
+    assert_eq!((listing.strange, listing.strange_keys), (1, vec!["k/theirs/".to_owned()]));
+    assert_eq!(store.usage(&bucket(), 10).await.unwrap().objects, 2);
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use mfctl::backends::s3::{S3Config, S3Store};
 use mfctl::domain::Secret;
-use mfctl::ports::{Error, ErrorKind, ObjectStore};
+use mfctl::ports::{Error, ErrorKind, ObjectStore, PutOptions};
 
 use super::{at, bucket, bytes, config, put};
 use crate::scripted::{Answer, server};
@@ -107,6 +107,50 @@ async fn a_store_that_keeps_other_bytes_than_were_sent_is_found_out() {
     assert!(heads.lock().unwrap()[1].starts_with("DELETE"), "what is there instead is removed");
 }
 
+/// A store that keeps no checksums and whose ETags are no MD5s; its nodes hear of an object one after the other.
+fn lagging(end: Vec<Answer>) -> Vec<Answer> {
+    [vec![Answer::ok(NEW), shown(404, "", ""), shown(200, OLD, "0")], end].concat()
+}
+
+fn shown(status: u16, etag: &'static str, body: &str) -> Answer {
+    Answer { status, headers: etag, body: body.into() }
+}
+
+const NEW: &str = "ETag: \"new\"\r\n";
+const OLD: &str = "ETag: \"old\"\r\n";
+
+async fn put_at(answers: Vec<Answer>) -> (Result<(), Error>, Vec<String>) {
+    let (url, heads) = server(answers).await;
+    let store = S3Store::new(&S3Config { endpoint: Some(url), ..config() }).unwrap();
+    let done = put(&store, "a", &bytes::Bytes::from_static(b"1\n")).await;
+    let methods = heads.lock().unwrap().iter().map(|head| head.split(' ').next().unwrap().to_owned()).collect();
+    (done, methods)
+}
+
+#[tokio::test]
+async fn an_object_that_shows_late_is_waited_for() {
+    let (done, methods) = put_at(lagging(vec![shown(200, NEW, "1\n"), shown(206, NEW, "1\n")])).await;
+    done.unwrap();
+    assert_eq!(methods, ["PUT", "HEAD", "HEAD", "HEAD", "GET"]);
+}
+
+#[tokio::test]
+async fn an_object_that_does_not_show_is_left_alone_and_waited_for_as_an_outage() {
+    let (done, methods) = put_at(lagging(vec![shown(404, "", "")])).await;
+    assert_eq!(done.unwrap_err().kind(), ErrorKind::Unreachable);
+    assert!(!methods.contains(&"DELETE".to_owned()), "{methods:?}");
+}
+
+#[tokio::test]
+async fn only_other_bytes_under_the_puts_own_etag_are_removed() {
+    let other = |etag| lagging(vec![shown(200, etag, "0\n"), shown(206, etag, "0\n")]);
+    let (done, methods) = put_at(other(NEW)).await;
+    assert_eq!((done.unwrap_err().kind(), methods.last().unwrap().as_str()), (ErrorKind::Corrupt, "DELETE"));
+    let (done, methods) = put_at(other(OLD)).await;
+    assert_eq!(done.unwrap_err().kind(), ErrorKind::Unreachable);
+    assert!(!methods.contains(&"DELETE".to_owned()), "{methods:?}");
+}
+
 #[tokio::test]
 async fn a_full_store_is_full_and_a_denied_one_denied() {
     for (status, code, kind) in [
@@ -123,4 +167,23 @@ async fn a_full_store_is_full_and_a_denied_one_denied() {
         let error = put(&store, "a", &bytes(10)).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{}", error.full());
     }
+}
+
+/// A store that does not know the condition is looked at first, and then asked without it.
+#[tokio::test]
+async fn a_new_object_is_put_also_where_the_store_knows_no_condition() {
+    let (unknown, missing) = (Answer::refusal(501, "NotImplemented"), Answer { status: 404, ..Answer::ok("") });
+    let (url, heads) = server(vec![unknown.clone(), missing, Answer::ok(STORED)]).await;
+    let new = async |url: String| {
+        let store = S3Store::new(&S3Config { endpoint: Some(url), ..config() }).unwrap();
+        store.put_new(&at("a"), bytes::Bytes::from_static(b"1\n"), PutOptions::default()).await
+    };
+    new(url).await.unwrap();
+    let asked: Vec<bool> = heads.lock().unwrap().iter().map(|head| head.contains("if-none-match: *")).collect();
+    // The object, and its bucket, which was not seen before, are looked for in between.
+    assert_eq!(asked, [true, false, false, false], "{heads:?}");
+    let (url, heads) =
+        server(vec![unknown, Answer::ok("ETag: \"x\"\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n")]).await;
+    assert_eq!(new(url).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(heads.lock().unwrap().len(), 2);
 }

@@ -10,8 +10,10 @@ use mfctl::ports::{ByteSource, ErrorKind, ObjectStore, PutOptions};
 
 use super::{at, bucket, bytes, config, get, plain_client, put, ready};
 use crate::proxy::Proxy;
-use crate::{fails_as, random};
+use crate::{eventually, fails_as, random};
 
+/// As long as some parts of an upload may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 const MIB: usize = 1024 * 1024;
 
 /// The server behind a proxy.
@@ -142,9 +144,8 @@ async fn an_upload_that_is_killed_ten_times_sends_each_part_once() {
         let (content, before) = (content.clone(), proxy.parts());
         let upload = tokio::spawn(async move { put(&store, "large", &content).await });
         let enough = before + random.usize(1..6);
-        while proxy.parts() < enough && !upload.is_finished() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let is_due = async || proxy.parts() >= enough || upload.is_finished();
+        eventually(PATIENCE, "so many parts are sent", is_due).await;
         upload.abort();
         drop(upload.await);
     }

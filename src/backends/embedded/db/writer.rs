@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::{SqlContext, copy_of};
+use crate::backends::embedded::base::capacity;
 use crate::backends::embedded::locks::{self, FileLock};
 use crate::ports::{Error, ErrorKind, Result};
 
@@ -20,9 +21,11 @@ const GROUP: usize = 512;
 const GROUP_TIME: Duration = Duration::from_millis(100);
 /// Longer than SQLite waits for a lock, so that its own error comes first.
 const ANSWER_TIME: Duration = Duration::from_secs(120);
-/// Pages in the WAL that make a commit copy it into the file (16 MiB), and a WAL that is emptied when nobody reads it.
+/// Pages in the WAL that make a commit copy it into the file (32 MiB), and a WAL that is emptied when nobody reads it.
 const CHECKPOINT_PAGES: u32 = 4096;
 const LARGE_WAL_BYTES: u64 = 64 << 20;
+/// A WAL that is not worth emptying, however little room there is.
+const SMALL_WAL_BYTES: u64 = 1 << 20;
 
 /// Tells the caller, once the transaction's end is known: `None` is committed.
 type Answer = Box<dyn FnOnce(Option<&Error>) + Send>;
@@ -165,21 +168,14 @@ impl WriterThread {
     fn group(&self, first: Request, requests: &mut mpsc::Receiver<Request>) {
         let mut answers = Vec::new();
         let outcome = self.turn.take().and_then(|_turn| {
-            self.connection.execute_batch("BEGIN IMMEDIATE").during("begin to write")?;
-            let started = Instant::now();
-            let mut next = Some(first);
-            while let Some(request) = next {
-                self.one(request, &mut answers)?;
-                let more = answers.len() < GROUP && started.elapsed() < GROUP_TIME;
-                next = if more { requests.try_recv().ok() } else { None };
+            let committed = self.transaction(first, requests, &mut answers);
+            if committed.is_err() && !self.connection.is_autocommit() {
+                let _ = self.connection.execute_batch("ROLLBACK");
             }
-            self.connection.execute_batch("COMMIT").during("commit")?;
+            // After a failure too: SQLite empties the WAL at commits alone, and it may be what fills the disk.
             self.empty_large_wal();
-            Ok(())
+            committed
         });
-        if outcome.is_err() && !self.connection.is_autocommit() {
-            let _ = self.connection.execute_batch("ROLLBACK");
-        }
         let failed = outcome.err();
         if failed.is_none() {
             self.commits.send_modify(|count| *count += 1);
@@ -187,6 +183,23 @@ impl WriterThread {
         for answer in answers {
             answer(failed.as_ref());
         }
+    }
+
+    fn transaction(
+        &self,
+        first: Request,
+        requests: &mut mpsc::Receiver<Request>,
+        answers: &mut Vec<Answer>,
+    ) -> Result<()> {
+        self.connection.execute_batch("BEGIN IMMEDIATE").during("begin to write")?;
+        let started = Instant::now();
+        let mut next = Some(first);
+        while let Some(request) = next {
+            self.one(request, answers)?;
+            let more = answers.len() < GROUP && started.elapsed() < GROUP_TIME;
+            next = if more { requests.try_recv().ok() } else { None };
+        }
+        self.connection.execute_batch("COMMIT").during("commit")
     }
 
     /// One request in its savepoint. An error here is one of the whole transaction.
@@ -215,9 +228,14 @@ impl WriterThread {
         statement.execute([]).during("group writes").map(drop)
     }
 
-    /// A reader in the middle keeps a checkpoint from starting the WAL anew; this does it once none is there.
+    /// A reader in the middle keeps a checkpoint from starting the WAL anew; this does it once none is there. On a disk with
+    /// little room it does so early: what a WAL holds takes room in the file before the WAL gives its own back, so that one
+    /// which has filled the disk could not be emptied any more.
     fn empty_large_wal(&self) {
-        if std::fs::metadata(&self.wal).map_or(0, |wal| wal.len()) < LARGE_WAL_BYTES {
+        let held = std::fs::metadata(&self.wal).map_or(0, |wal| wal.len());
+        let free = || capacity(&self.wal).map_or(u64::MAX, |disk| disk.free_bytes);
+        let is_large = held >= LARGE_WAL_BYTES || held >= SMALL_WAL_BYTES && free() < held.saturating_mul(2);
+        if !is_large {
             return;
         }
         let checkpoint = || -> rusqlite::Result<()> {

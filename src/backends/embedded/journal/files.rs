@@ -1,5 +1,7 @@
 //! A job's files: planned once, moved on, found again.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
@@ -148,6 +150,21 @@ pub(super) fn retry_failed(tx: &Connection, job: JobId, at: Timestamp) -> Result
         jobs::touch(tx, job_no, at)?;
     }
     Ok(again as u64)
+}
+
+/// Those of these files that have a row.
+pub(super) fn holds(connection: &Connection, job: JobId, paths: Vec<SourcePath>) -> Result<HashSet<SourcePath>> {
+    let what = "look for a job's files";
+    let job_no = jobs::number(connection, job)?;
+    let mut select =
+        connection.prepare_cached("SELECT 1 FROM journal_files WHERE job_no = ?1 AND path = ?2").during(what)?;
+    let mut held = HashSet::new();
+    for path in paths {
+        if select.exists(params![job_no, path.as_str()]).during(what)? {
+            held.insert(path);
+        }
+    }
+    Ok(held)
 }
 
 /// What one read found, and where it stopped if there is more to look at.

@@ -4,6 +4,7 @@ mod files;
 mod jobs;
 mod lease;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
@@ -103,6 +104,10 @@ impl JobJournal for SqliteJournal {
             }
         }
         Ok(sql::page(found, limit, |file| file.path.to_string()))
+    }
+
+    async fn holds(&self, job: JobId, paths: Vec<SourcePath>) -> Result<HashSet<SourcePath>> {
+        self.db.read("look for a job's files", move |connection| files::holds(connection, job, paths)).await
     }
 
     async fn counts(&self, job: JobId) -> Result<JobCounts> {

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::io::AsyncRead;
 
@@ -30,8 +31,8 @@ use self::flush::Flush;
 use self::leftovers::Workshop;
 use crate::domain::{BucketName, ObjectKey, ObjectRef};
 use crate::ports::{
-    BucketUsage, ByteSource, Capacity, CopyOutcome, Error, ErrorKind, ListedObject, LocalObject, ObjectInfo,
-    ObjectStore, PutOptions, Result,
+    BucketUsage, ByteSource, Capacity, CopyOutcome, Error, ErrorKind, Listing, LocalObject, ObjectInfo, ObjectStore,
+    PutOptions, Result,
 };
 
 /// The object store of the embedded profile.
@@ -114,6 +115,12 @@ impl ObjectStore for FolderStore {
         blocking("store an object", move || folder.put(&at, source.as_ref())).await
     }
 
+    async fn put_new(&self, at: &ObjectRef, bytes: Bytes, _options: PutOptions) -> Result<ObjectInfo> {
+        let folder = self.folder.clone();
+        let at = at.clone();
+        blocking("store an object", move || folder.put_new(&at, &bytes)).await
+    }
+
     async fn sync(&self) -> Result<()> {
         self.flush.everything_so_far().await
     }
@@ -160,12 +167,14 @@ impl ObjectStore for FolderStore {
         prefix: &str,
         after: Option<&ObjectKey>,
         limit: usize,
-    ) -> Result<Vec<ListedObject>> {
+    ) -> Result<Listing> {
         let folder = self.folder.clone();
         let (bucket, prefix, after) = (bucket.clone(), prefix.to_owned(), after.cloned());
         blocking("list objects", move || {
             let root = folder.require_bucket(&bucket)?;
-            walk::list(&folder.memory, &root, &prefix, after.as_ref(), limit)
+            // A folder's files that can be no objects are told in a warning, and not counted by `usage` either.
+            let objects = walk::list(&folder.memory, &root, &prefix, after.as_ref(), limit)?;
+            Ok(Listing { objects, ..Listing::default() })
         })
         .await
     }

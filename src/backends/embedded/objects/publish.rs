@@ -20,14 +20,25 @@ const TRIES: usize = 64;
 
 impl Folder {
     pub(super) fn put(&self, at: &ObjectRef, source: &dyn ByteSource) -> Result<ObjectInfo> {
+        let (unfinished, info) = self.written(at, source)?;
+        self.give_name(unfinished, at)?;
+        Ok(info)
+    }
+
+    pub(super) fn put_new(&self, at: &ObjectRef, source: &dyn ByteSource) -> Result<ObjectInfo> {
+        let (unfinished, info) = self.written(at, source)?;
+        self.give_new_name(unfinished, at)?;
+        Ok(info)
+    }
+
+    /// A whole file that has no key yet.
+    fn written(&self, at: &ObjectRef, source: &dyn ByteSource) -> Result<(Unfinished, ObjectInfo)> {
         let unfinished = self.workshop.fresh()?;
         let mut file = self.create(&unfinished, at)?;
         fill(&mut file, at, source)?;
         let metadata = file.metadata().map_err(|error| fault(format!("store object {at}"), error))?;
         settle(&file).map_err(|error| fault(format!("store object {at}"), error))?;
-        drop(file);
-        self.give_name(unfinished, at)?;
-        Ok(ObjectInfo { at: at.clone(), size_bytes: metadata.len(), modified_at: stored_at(&metadata) })
+        Ok((unfinished, ObjectInfo { at: at.clone(), size_bytes: metadata.len(), modified_at: stored_at(&metadata) }))
     }
 
     pub(super) fn head(&self, at: &ObjectRef) -> Result<Option<ObjectInfo>> {
@@ -162,6 +173,32 @@ impl Folder {
                 Io::IsADirectory | Io::AlreadyExists if fs::remove_dir(&target).is_ok() => {}
                 Io::IsADirectory | Io::NotADirectory => return Err(below_another(what(), error)),
                 _ => return Err(fault(what(), error)),
+            }
+        }
+        Err(Error::new(ErrorKind::Throttled, what()))
+    }
+
+    /// Links a finished file to its key, unless that has one.
+    fn give_new_name(&self, unfinished: Unfinished, at: &ObjectRef) -> Result<()> {
+        let what = || format!("store object {at}");
+        let target = self.path(at);
+        for _ in 0..TRIES {
+            let Err(error) = fs::hard_link(unfinished.path(), &target) else {
+                return settle_folder(&target).map_err(|error| fault(what(), error));
+            };
+            match error.kind() {
+                Io::NotFound => self.make_folders(at)?,
+                // An empty folder that a removal left behind is in the way of nothing; one with objects in it is.
+                Io::AlreadyExists if target.is_dir() && fs::remove_dir(&target).is_ok() => {}
+                Io::AlreadyExists if target.is_dir() => return Err(below_another(what(), error)),
+                Io::NotADirectory => return Err(below_another(what(), error)),
+                _ if self.head(at)?.is_some() => {
+                    return Err(Error::new(ErrorKind::Conflict, format!("{}: it is there already", what())));
+                }
+                // It went meanwhile.
+                Io::AlreadyExists => {}
+                // Where a link cannot be had.
+                _ => return self.give_name(unfinished, at),
             }
         }
         Err(Error::new(ErrorKind::Throttled, what()))

@@ -111,7 +111,7 @@ async fn a_large_folder_is_listed_whole_and_as_it_is() {
     let bucket = BucketName::new(BUCKET).unwrap();
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
-        let page = store.list(&bucket, "t/", after.as_ref(), 3000).await.unwrap();
+        let page = store.list(&bucket, "t/", after.as_ref(), 3000).await.unwrap().objects;
         let Some(last) = page.last() else { break };
         after = Some(last.key.clone());
         seen.extend(page.into_iter().map(|object| object.key.to_string()));

@@ -126,7 +126,7 @@ pub(in crate::backends::kafka) fn list_offsets(
     }
 }
 
-/// The names of all groups. Groups of brokers that do not answer are left out, unless none answers.
+/// The names of all groups. Each broker knows those that it coordinates: if one fails, there is no answer.
 pub(in crate::backends::kafka) fn list_groups(client: &Client<Context>, wait: Duration) -> Answer<Vec<String>> {
     let options = Options::new(client, Op::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS, wait)?;
     let queue = Queue::new(client).ok_or_else(refused)?;
@@ -139,7 +139,7 @@ pub(in crate::backends::kafka) fn list_groups(client: &Client<Context>, wait: Du
         let result = sys::rd_kafka_event_ListConsumerGroups_result(event.ptr());
         let groups = all(sys::rd_kafka_ListConsumerGroups_result_valid(result, &raw mut count), count);
         let errors = all(sys::rd_kafka_ListConsumerGroups_result_errors(result, &raw mut failed), failed);
-        if let (true, Some(error)) = (groups.is_empty(), errors.first()) {
+        if let Some(error) = errors.first() {
             return Err(failure(*error));
         }
         Ok(groups.iter().map(|group| text_of(sys::rd_kafka_ConsumerGroupListing_group_id(*group))).collect())

@@ -61,7 +61,7 @@ const TITLE_BYTES: usize = 2000;
 /// Reads a page.
 pub(super) fn extract(file: File, limits: &Limits) -> Result<Extraction, ExtractError> {
     // Markup is most of many a page, so more of it is read than becomes text.
-    let wide = Limits { max_text_bytes: limits.max_text_bytes.saturating_mul(8), ..limits.clone() };
+    let wide = Limits { max_text_bytes: limits.max_text_bytes.saturating_mul(8), ..*limits };
     let (bytes, whole) = plain::read(file, &wide)?;
     let (source, charset) = plain::decode(&bytes, declared_charset(&bytes));
     drop(bytes);

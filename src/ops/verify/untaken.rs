@@ -1,0 +1,85 @@
+//! What stands at a job's source that the job has no row of: filters and ignore files left it out, or it came later.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use tokio::sync::mpsc;
+
+use super::{PAGE, Problem};
+use crate::domain::JobId;
+use crate::domain::job::Job;
+use crate::pipeline::ingest::source::{self, Standing, What};
+use crate::pipeline::ingest::spec::JobSpec;
+use crate::ports::{Error, ErrorKind, JobJournal, Result};
+
+/// What a search came to.
+pub(super) struct Untaken {
+    /// How much was found.
+    pub(super) count: u64,
+    /// Whether the job's list, if it had one, could be read again.
+    pub(super) whole: bool,
+}
+
+/// Goes through the source again and hands over what the job has no row of.
+pub(super) async fn look(
+    journal: &dyn JobJournal,
+    job: &Job,
+    spec: JobSpec,
+    data_dir: PathBuf,
+    found: &mut impl FnMut(Problem),
+) -> Result<Untaken> {
+    let (sender, mut batches) = mpsc::channel(1);
+    let began = job.started_at;
+    let finder = tokio::task::spawn_blocking(move || {
+        let mut batch = Vec::new();
+        let mut sink = |standing| {
+            batch.push(standing);
+            if batch.len() < PAGE || sender.blocking_send(std::mem::take(&mut batch)).is_ok() {
+                return ControlFlow::Continue(());
+            }
+            ControlFlow::Break(())
+        };
+        let whole = source::everything(&spec, &data_dir, began, &mut sink);
+        // Nobody receives any more once the check was stopped.
+        let _ = sender.blocking_send(batch);
+        whole
+    });
+    let mut count = 0;
+    while let Some(batch) = batches.recv().await {
+        for standing in without_row(journal, job.job_id, batch).await? {
+            count += 1;
+            let reason = reason(&standing.what);
+            found(Problem { path: standing.path, kind: "not_in_job", reason });
+        }
+    }
+    let whole =
+        finder.await.map_err(|error| Error::new(ErrorKind::Internal, format!("go through the source: {error}")))?;
+    Ok(Untaken { count, whole })
+}
+
+/// Those that the job has no row of, but for the sidecars of files that it has.
+async fn without_row(journal: &dyn JobJournal, job: JobId, mut batch: Vec<Standing>) -> Result<Vec<Standing>> {
+    let mut asked: Vec<_> = batch.iter().map(|standing| standing.path.clone()).collect();
+    asked.extend(batch.iter().filter_map(|standing| match &standing.what {
+        What::Sidecar(media) => Some(media.clone()),
+        _ => None,
+    }));
+    let held = journal.holds(job, asked).await?;
+    batch.retain(|standing| match &standing.what {
+        What::Sidecar(media) => !held.contains(media) && !held.contains(&standing.path),
+        _ => !held.contains(&standing.path),
+    });
+    Ok(batch)
+}
+
+fn reason(what: &What) -> String {
+    match what {
+        What::File => "the job did not take it: its options or an ignore file leave it out, or it came later",
+        What::Sidecar(_) => "a sidecar of a file that the job did not take",
+        What::YoungSidecar => "a sidecar that came or changed after the job began: it may not have been read as it is",
+        What::LinkedFolder => "a link to a folder, which the job did not enter: --follow enters them",
+        What::DataFolder => "the data folder itself: what was stored may be in it",
+        What::Unseen(reason) => reason,
+    }
+    .to_owned()
+}
