@@ -58,6 +58,19 @@ impl Exchange {
         self.ask(Method::GET, self.address(path)?, None, what).await
     }
 
+    /// What comes after the first so many of a list, and at most so many.
+    pub(super) async fn page<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        after: usize,
+        most: usize,
+        what: &str,
+    ) -> Result<T> {
+        let mut address = self.address(path)?;
+        address.query_pairs_mut().append_pair("offset", &after.to_string()).append_pair("limit", &most.to_string());
+        self.ask(Method::GET, address, None, what).await
+    }
+
     pub(super) async fn send<T: DeserializeOwned>(
         &self,
         method: Method,

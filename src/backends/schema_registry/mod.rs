@@ -4,7 +4,7 @@
 
 mod exchange;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,8 @@ use exchange::Exchange;
 
 /// Schemas kept; they never change under their id.
 const MOST_KEPT: usize = 1000;
+/// No registry has more subjects.
+const MOST_SUBJECTS: usize = 1_000_000;
 /// Versions asked for at once.
 const AT_ONCE: usize = 8;
 /// How long a node of the registry may be behind the one that took a write, and how often it is asked meanwhile.
@@ -285,11 +287,22 @@ impl SchemaRegistry for RestRegistry {
     }
 
     async fn subjects(&self) -> Result<Vec<String>> {
-        let all: Vec<String> = self.exchange.get(&["subjects"], "list subjects").await?;
-        let mut own: Vec<String> =
-            all.iter().filter_map(|subject| subject.strip_prefix(&self.prefix)).map(str::to_owned).collect();
-        own.sort_unstable();
-        Ok(own)
+        // A registry answers so many at once as it is set to (Apicurio 1,000, Confluent's 20,000), and does not say that there
+        // are more. One that knows no pages answers with all of them again.
+        let mut all = BTreeSet::new();
+        loop {
+            let page = self.exchange.page(&["subjects"], all.len(), MOST_SUBJECTS, "list subjects").await?;
+            let known = all.len();
+            all.extend::<Vec<String>>(page);
+            if all.len() == known {
+                break;
+            }
+            if all.len() > MOST_SUBJECTS {
+                let what = format!("the registry has more than {MOST_SUBJECTS} subjects");
+                return Err(Error::new(ErrorKind::Invalid, what));
+            }
+        }
+        Ok(all.iter().filter_map(|subject| subject.strip_prefix(&self.prefix)).map(str::to_owned).collect())
     }
 
     async fn compatibility(&self, subject: &str) -> Result<Compatibility> {
@@ -325,5 +338,46 @@ impl SchemaRegistry for RestRegistry {
             (false, true) => vec!["the registry calls it incompatible and does not say why".to_owned()],
             (false, false) => messages,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::extract::State;
+    use axum::http::Uri;
+    use reqwest::Url;
+
+    use super::*;
+
+    /// A registry of so many subjects that answers with at most so many at once, or knows no pages at all.
+    async fn serving(subjects: usize, at_once: Option<usize>) -> RestRegistry {
+        let all: Vec<String> = (0..subjects).map(|n| format!("s{n:03}-value")).collect();
+        let list = async move |uri: Uri, State(all): State<Vec<String>>| {
+            let asked = Url::parse(&format!("http://registry{uri}")).unwrap();
+            let asked: HashMap<_, _> =
+                asked.query_pairs().map(|(name, number)| (name, number.parse().unwrap())).collect();
+            let (offset, limit): (usize, usize) = (asked["offset"], asked["limit"]);
+            let page: Vec<String> = match at_once {
+                Some(most) => all.into_iter().skip(offset).take(limit.min(most)).collect(),
+                None => all,
+            };
+            serde_json::to_string(&page).unwrap()
+        };
+        let app = axum::Router::new().route("/subjects", axum::routing::get(list)).with_state(all);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let http = HttpOptions::direct("profile.x.schema_registry");
+        RestRegistry::new(RegistryConfig { http, url, auth: Auth::None, subject_prefix: String::new() }).unwrap()
+    }
+
+    #[tokio::test]
+    async fn all_subjects_are_listed_however_many_a_registry_answers_with_at_once() {
+        for at_once in [None, Some(1), Some(7), Some(25), Some(100)] {
+            let listed = serving(25, at_once).await.subjects().await.unwrap();
+            assert_eq!(listed.len(), 25, "{at_once:?} at once");
+            assert_eq!((listed[0].as_str(), listed[24].as_str()), ("s000-value", "s024-value"));
+        }
+        assert!(serving(0, Some(7)).await.subjects().await.unwrap().is_empty());
     }
 }

@@ -12,7 +12,9 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use crate::cli::failure::{Failure, FailureKind, Result};
+use crate::domain::names::topics;
 use crate::domain::{AssetId, Stage};
+use crate::events::schemas;
 use crate::pipeline::worker::Health;
 use crate::ports::{self, Ports};
 use crate::telemetry::Metrics;
@@ -72,12 +74,13 @@ async fn readyz(State(served): State<Arc<Served>>) -> (StatusCode, String) {
 /// The dependencies that do not answer in time.
 async fn unreachable(ports: &Ports) -> Vec<String> {
     let nobody = [AssetId(uuid::Uuid::nil())];
+    let subject = schemas::subject(&topics::INGEST_RAW);
     let (log, objects, catalog, search, registry) = tokio::join!(
         ping("log", ports.log.identity()),
         ping("objects", ports.objects.capacity()),
         ping("catalog", ports.catalog.assets(&nobody)),
         ping("search", ports.search.indexed(&nobody)),
-        ping("registry", ports.registry.subjects()),
+        ping("registry", ports.registry.latest(&subject)),
     );
     [log, objects, catalog, search, registry].into_iter().flatten().collect()
 }
