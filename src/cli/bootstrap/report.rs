@@ -128,7 +128,8 @@ pub fn rest(page: &mut Page, refused: &[Refusal], orphans: &[Orphan], skipped: &
 
 /// How many are as they should be.
 pub fn unchanged(page: &mut Page, count: u64) {
-    page.line(format!("{} as they should be", humane::counted(count, "resource is", "resources are")));
+    let is = humane::counted(count, "resource is as it should be", "resources are as they should be");
+    page.line(is);
 }
 
 /// `2 to create, 1 to update`.
