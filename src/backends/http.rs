@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
 
 use super::instances::{Instance, Instances};
 use super::tls::{self, TlsFiles};
@@ -167,6 +167,30 @@ impl HttpClient {
     }
 }
 
+/// Sends what may be done twice; once more where the connection broke before an answer came.
+///
+/// # Errors
+/// Those of the last try.
+pub async fn sent_again(request: RequestBuilder) -> std::result::Result<Response, reqwest::Error> {
+    let again = request.try_clone();
+    match (request.send().await, again) {
+        (Err(error), Some(again)) if is_cut(&error) => again.send().await,
+        (sent, _) => sent,
+    }
+}
+
+/// Whether a connection broke before an answer came. A server closes one that was kept just as something is asked over it,
+/// and so does whatever stands in between; whether it was done nobody knows.
+#[must_use]
+pub fn is_cut(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        let broken = |error: &std::io::Error| matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset);
+        error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message)
+            || error.downcast_ref::<std::io::Error>().is_some_and(broken)
+    })
+}
+
 /// An address may hold a password; the error is shown without it.
 fn without_url(error: reqwest::Error) -> reqwest::Error {
     error.without_url()
@@ -266,6 +290,39 @@ pub fn shown(body: &[u8]) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(BODY_SHOWN).collect()
 }
 
+/// For tests: a server that gives each request the next of these answers, and closes its connection where there is none.
+#[cfg(test)]
+pub(super) async fn scripted(answers: Vec<Option<(u16, String)>>) -> std::net::SocketAddr {
+    use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answers = Arc::new(std::sync::Mutex::new(answers.into_iter()));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (mut stream, answers) = (tokio::io::BufReader::new(stream), Arc::clone(&answers));
+            tokio::spawn(async move {
+                loop {
+                    let (mut line, mut length) = (String::new(), 0);
+                    while line != "\r\n" {
+                        line.clear();
+                        if stream.read_line(&mut line).await.unwrap_or(0) == 0 {
+                            return;
+                        }
+                        if let Some(bytes) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                            length = bytes.trim().parse().unwrap();
+                        }
+                    }
+                    stream.read_exact(&mut vec![0; length]).await.unwrap();
+                    let Some((status, said)) = answers.lock().unwrap().next().unwrap() else { return };
+                    let answer = format!("HTTP/1.1 {status} Said\r\ncontent-length: {}\r\n\r\n{said}", said.len());
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    address
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,6 +350,18 @@ mod tests {
         let response = options.client().unwrap().get(format!("http://{address}/")).send().await.unwrap();
         let error = body(response, &options, "stage assets").await.unwrap_err();
         assert!(error.kind().is_dependency(), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn what_may_be_done_twice_is_asked_again_when_the_connection_broke_before_an_answer() {
+        let said = |text: &str| Some((200, text.to_owned()));
+        let address = scripted(vec![said("one"), None, said("two"), None, None, said("three")]).await;
+        let client = HttpOptions::direct("profile.x.vault").client().unwrap();
+        let ask = || client.get(format!("http://{address}/"));
+        assert_eq!(ask().send().await.unwrap().text().await.unwrap(), "one");
+        assert_eq!(sent_again(ask()).await.unwrap().text().await.unwrap(), "two");
+        assert!(is_cut(&sent_again(ask()).await.unwrap_err()));
+        assert_eq!(ask().send().await.unwrap().text().await.unwrap(), "three");
     }
 
     /// One that answers each request with its name, until it is dropped.

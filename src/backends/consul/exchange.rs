@@ -156,7 +156,9 @@ impl Exchange {
         }
         let began = Instant::now();
         let exchanged = async {
-            let response = request.send().await.map_err(|error| self.options.failed(error, what))?;
+            // Whether something was changed has to be known: what changes is not put twice.
+            let sent = if *method == Method::GET { http::sent_again(request).await } else { request.send().await };
+            let response = sent.map_err(|error| self.options.failed(error, what))?;
             let (status, headers) = (response.status(), response.headers().clone());
             Ok((status, headers, http::body(response, &self.options, what).await?))
         };

@@ -111,7 +111,8 @@ impl Exchange {
             request = request.header(CONTENT_TYPE, MEDIA_TYPE).body(body.to_string());
         }
         let began = Instant::now();
-        let response = request.send().await;
+        // Each may be done twice: a registry answers with what it has.
+        let response = http::sent_again(request).await;
         self.client.options().metrics.request_took("schema_registry", method.as_str(), began.elapsed().as_secs_f64());
         let response = response.map_err(|error| self.client.options().failed(error, what))?;
         let (status, headers) = (response.status(), response.headers().clone());

@@ -1,6 +1,7 @@
 //! What is mounted, policies, and the roles of AppRole.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use vaultrs::error::ClientError;
 use vaultrs::sys::policy;
 
 use super::Vault;
+use super::error::again;
 use super::exchange::{Request, exchange};
 use super::session::{CallError, present};
 use crate::domain::Timestamp;
@@ -70,28 +72,11 @@ impl VaultAdmin for Vault {
     }
 
     async fn put_mount(&self, mount: &VaultMount) -> Result<()> {
-        let there =
-            self.mounts().await?.into_iter().find(|found| found.class == mount.class && found.path == mount.path);
-        let at = address(mount.class, &mount.path);
-        let Some(there) = there else {
-            let options = mount.kv_version.map(|version| json!({"version": version.to_string()}));
-            let body = json!({
-                "type": mount.kind, "description": mount.description, "options": options,
-                "config": {"max_lease_ttl": format!("{}s", mount.max_lease.as_secs())},
-            });
-            return self.raw(Method::POST, at, Some(body), format!("mount {}", mount.path)).await.map(drop);
-        };
-        if there.kind != mount.kind || there.kv_version != mount.kv_version {
-            let what = format!("{} is a mount of type {}, and cannot become another", mount.path, there.kind);
-            return Err(Error::new(ErrorKind::Invalid, what));
+        match self.put_mount_once(mount).await {
+            // It may be there now.
+            Err(failed) if failed.is_cut => Ok(self.put_mount_once(mount).await?),
+            done => Ok(done?),
         }
-        if there == *mount {
-            return Ok(());
-        }
-        let body = json!({
-            "description": mount.description, "max_lease_ttl": format!("{}s", mount.max_lease.as_secs()),
-        });
-        self.raw(Method::POST, format!("{at}/tune"), Some(body), format!("tune {}", mount.path)).await.map(drop)
     }
 
     async fn delete_mount(&self, class: MountClass, path: &str) -> Result<()> {
@@ -163,6 +148,32 @@ impl VaultAdmin for Vault {
 }
 
 impl Vault {
+    /// One try; nobody knows what became of it when the connection broke.
+    async fn put_mount_once(&self, mount: &VaultMount) -> Result<(), CallError> {
+        let there =
+            self.mounts().await?.into_iter().find(|found| found.class == mount.class && found.path == mount.path);
+        let at = address(mount.class, &mount.path);
+        let Some(there) = there else {
+            let options = mount.kv_version.map(|version| json!({"version": version.to_string()}));
+            let body = json!({
+                "type": mount.kind, "description": mount.description, "options": options,
+                "config": {"max_lease_ttl": format!("{}s", mount.max_lease.as_secs())},
+            });
+            return self.asked_once(Method::POST, at, Some(body), &format!("mount {}", mount.path)).await.map(drop);
+        };
+        if there.kind != mount.kind || there.kv_version != mount.kv_version {
+            let what = format!("{} is a mount of type {}, and cannot become another", mount.path, there.kind);
+            return Err(Error::new(ErrorKind::Invalid, what).into());
+        }
+        if there == *mount {
+            return Ok(());
+        }
+        let body = json!({
+            "description": mount.description, "max_lease_ttl": format!("{}s", mount.max_lease.as_secs()),
+        });
+        self.asked(Method::POST, format!("{at}/tune"), Some(body), &format!("tune {}", mount.path)).await.map(drop)
+    }
+
     async fn mounted(&self, class: MountClass) -> Result<Vec<VaultMount>> {
         let what = match class {
             MountClass::Secrets => "list Vault's engines",
@@ -199,7 +210,7 @@ impl Vault {
     pub(super) async fn health(&self) -> Result<Value> {
         let client = self.sessions.client("")?;
         let query = "sys/health?standbyok=true&perfstandbyok=true";
-        let answered = ask(&client, Method::GET, query, None).await;
+        let answered = again(|| ask(&client, Method::GET, query, None)).await;
         answered.map_err(|failed| super::error::error(self.sessions.settings(), "ask Vault how it is", &failed))
     }
 
@@ -219,13 +230,32 @@ impl Vault {
     }
 
     async fn asked(&self, method: Method, path: String, body: Option<Value>, what: &str) -> Result<Value, CallError> {
-        let asking = |client: Arc<VaultClient>| {
-            let (method, path, body) = (method.clone(), path.clone(), body.clone());
-            async move { ask(&client, method, &path, body.as_ref()).await }
-        };
-        let mut answer = self.sessions.call(what, asking).await?;
-        Ok(answer.get_mut("data").map(Value::take).unwrap_or(answer))
+        self.sessions.call(what, asking(method, path, body)).await.map(data)
     }
+
+    async fn asked_once(
+        &self,
+        method: Method,
+        path: String,
+        body: Option<Value>,
+        what: &str,
+    ) -> Result<Value, CallError> {
+        self.sessions.call_once(what, asking(method, path, body)).await.map(data)
+    }
+}
+
+type Asked = Pin<Box<dyn Future<Output = Result<Value, ClientError>> + Send>>;
+
+/// An exchange that `vaultrs` does not have, to be called.
+fn asking(method: Method, path: String, body: Option<Value>) -> impl Fn(Arc<VaultClient>) -> Asked {
+    move |client| {
+        let (method, path, body) = (method.clone(), path.clone(), body.clone());
+        Box::pin(async move { ask(&client, method, &path, body.as_ref()).await })
+    }
+}
+
+fn data(mut answer: Value) -> Value {
+    answer.get_mut("data").map(Value::take).unwrap_or(answer)
 }
 
 /// An exchange over a client's own connection.

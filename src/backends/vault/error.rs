@@ -3,7 +3,7 @@
 use rustify::errors::ClientError as Transport;
 use vaultrs::error::ClientError;
 
-use crate::backends::tls;
+use crate::backends::{http, tls};
 use crate::ports::{Error, ErrorKind};
 
 /// Words of Vault's that are shown.
@@ -41,6 +41,26 @@ pub(super) fn is_absent(failed: &ClientError) -> bool {
             serde_json::from_str::<serde_json::Value>(said).is_ok_and(|said| said.get("request_id").is_some())
         }
         _ => false,
+    }
+}
+
+/// Whether the connection broke before an answer came.
+pub(super) fn is_cut(failed: &ClientError) -> bool {
+    match failed {
+        ClientError::RestClientError {
+            source: Transport::RequestError { source, .. } | Transport::ResponseError { source },
+        } => http::is_cut(source.as_ref()),
+        _ => false,
+    }
+}
+
+/// Calls what may be done twice; once more where the connection broke before an answer came.
+pub(super) async fn again<T, F: Future<Output = Result<T, ClientError>>>(
+    call: impl Fn() -> F,
+) -> Result<T, ClientError> {
+    match call().await {
+        Err(failed) if is_cut(&failed) => call().await,
+        answered => answered,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use vaultrs::error::ClientError;
 
-use super::error::error;
+use super::error::{again, error};
 use super::session::{Sessions, token_of};
 use super::{SecretId, SecretSource, VaultLogin};
 use crate::backends::kept::{self, Kept};
@@ -82,7 +82,7 @@ fn read(source: &SecretSource) -> Result<Secret> {
 /// A token that is there: how long it lives, it says itself.
 async fn given(sessions: &Sessions, token: &Secret) -> Result<(Secret, Duration, bool)> {
     let client = sessions.client(token.expose())?;
-    match vaultrs::token::lookup_self(&client).await {
+    match again(|| vaultrs::token::lookup_self(&client)).await {
         Ok(found) => {
             let renewable = found.renewable.unwrap_or(false);
             Ok((token.clone(), Duration::from_secs(found.ttl), renewable))

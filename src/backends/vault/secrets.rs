@@ -63,7 +63,20 @@ impl SecretStore for Vault {
             let data = data.clone();
             async move { kv2::set_with_options(client.as_ref(), mount, path, &data, SetSecretRequestOptions { cas }).await }
         };
-        self.sessions.call(&what, write).await.map(drop).map_err(Error::from)
+        match self.sessions.call_once(&what, &write).await {
+            // Nobody knows whether it was written: it is written again, unless what is there then is this.
+            Err(failed) if failed.is_cut => {
+                let is_ours = |(version, there)| version == latest + 1 && there == *fields;
+                match self.sessions.call_once(&what, &write).await.map(drop).map_err(Error::from) {
+                    Err(error) if error.kind() == ErrorKind::Conflict => {
+                        let there = self.whole(mount, path).await.ok().flatten();
+                        if there.is_some_and(is_ours) { Ok(()) } else { Err(error) }
+                    }
+                    again => again,
+                }
+            }
+            written => Ok(written.map(drop)?),
+        }
     }
 
     async fn paths(&self, mount: &str) -> Result<Vec<String>> {
@@ -146,5 +159,51 @@ fn secret(value: Value) -> Secret {
     match value {
         Value::String(text) => Secret::new(text),
         other => Secret::new(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::session::tests::answered;
+    use super::*;
+
+    const NEVER: &str = "";
+
+    /// What Vault answers when a secret `b` has version 1, with this password.
+    fn version_one(password: &str) -> [Option<(u16, String)>; 2] {
+        let time = "2026-01-01T00:00:00Z";
+        let version = json!({"created_time": time, "deletion_time": NEVER, "destroyed": false});
+        let metadata = json!({
+            "cas_required": false, "created_time": time, "current_version": 1, "delete_version_after": "0s",
+            "max_versions": 0, "oldest_version": 0, "updated_time": time, "custom_metadata": null,
+            "versions": {"1": version},
+        });
+        let mut of_one = version;
+        of_one["custom_metadata"] = Value::Null;
+        of_one["version"] = json!(1);
+        let read = json!({"data": {"password": password}, "metadata": of_one});
+        let answer = |data: Value| {
+            let head =
+                json!({"request_id": "r", "lease_id": "", "renewable": false, "lease_duration": 0, "data": data});
+            Some((200, head.to_string()))
+        };
+        [answer(metadata), answer(read)]
+    }
+
+    /// The connection breaks after a new secret was sent, and when it is sent again there is one already.
+    async fn written_twice(there: &str) -> Result<()> {
+        let absent = Some((404, json!({"errors": []}).to_string()));
+        let refused = json!({"errors": ["check-and-set parameter did not match the current version"]});
+        let answers = [vec![absent, None, Some((400, refused.to_string()))], version_one(there).to_vec()].concat();
+        let vault = Vault { sessions: answered(answers).await };
+        vault.write("secret", "b", &[("password".to_owned(), Secret::new("ours"))].into(), 0).await
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_was_written_before_the_connection_broke_is_written() {
+        written_twice("ours").await.unwrap();
+        assert_eq!(written_twice("another's").await.unwrap_err().kind(), ErrorKind::Conflict);
     }
 }

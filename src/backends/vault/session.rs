@@ -12,7 +12,7 @@ use vaultrs::client::{VaultClient, VaultClientSettingsBuilder};
 use vaultrs::error::ClientError;
 
 use super::VaultConfig;
-use super::error::{error, is_absent, is_upgrading};
+use super::error::{again, error, is_absent, is_cut, is_upgrading};
 use super::login;
 use crate::domain::Secret;
 use crate::ports::{Error, ErrorKind, Result};
@@ -121,8 +121,17 @@ impl Sessions {
         })
     }
 
-    /// Calls, logged in. A token that is refused is made again once; then the refusal stands.
+    /// As [`Self::call_once`], of what may be done twice: once more where the connection broke before an answer came.
     pub(super) async fn call<T, F>(&self, what: &str, call: impl Fn(Arc<VaultClient>) -> F) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let call = &call;
+        self.call_once(what, |client| async move { again(|| call(Arc::clone(&client))).await }).await
+    }
+
+    /// Calls, logged in. A token that is refused is made again once; then the refusal stands.
+    pub(super) async fn call_once<T, F>(&self, what: &str, call: impl Fn(Arc<VaultClient>) -> F) -> Result<T, CallError>
     where
         F: Future<Output = Result<T, ClientError>>,
     {
@@ -138,8 +147,11 @@ impl Sessions {
             outcome = call(self.logged_in().await?).await;
         }
         self.config.http.metrics.request_took("vault", "CALL", began.elapsed().as_secs_f64());
-        outcome
-            .map_err(|failed| CallError { is_absent: is_absent(&failed), error: error(self.settings(), what, &failed) })
+        outcome.map_err(|failed| CallError {
+            is_absent: is_absent(&failed),
+            is_cut: is_cut(&failed),
+            error: error(self.settings(), what, &failed),
+        })
     }
 
     /// The client in force, logged in.
@@ -222,12 +234,14 @@ async fn keep(sessions: Weak<Sessions>, client: Arc<VaultClient>) {
 pub(super) struct CallError {
     /// Whether Vault says that what was asked for is not there.
     is_absent: bool,
+    /// Whether the connection broke before an answer came: nobody knows whether it was done.
+    pub(super) is_cut: bool,
     pub(super) error: Error,
 }
 
 impl From<Error> for CallError {
     fn from(error: Error) -> Self {
-        Self { is_absent: false, error }
+        Self { is_absent: false, is_cut: false, error }
     }
 }
 
@@ -252,7 +266,7 @@ pub(super) fn token_of(auth: AuthInfo) -> (Secret, Duration, bool) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use serde_json::{Value, json};
@@ -273,6 +287,16 @@ mod tests {
         answer
     }
 
+    /// What a token of two seconds says of itself.
+    fn token_itself() -> Value {
+        let said = json!({
+            "accessor": "a", "creation_time": 0, "creation_ttl": 2, "display_name": "", "entity_id": "",
+            "explicit_max_ttl": 0, "id": "t", "num_uses": 0, "orphan": true, "path": "", "policies": [], "ttl": 2,
+            "type": "service", "renewable": true,
+        });
+        answer("data", &said)
+    }
+
     /// Answers what a token says of itself, and each renewal with the next of these statuses, the last for ever.
     async fn scripted(statuses: Vec<u16>) -> (Arc<Sessions>, Arc<AtomicUsize>) {
         let renewals = Arc::new(AtomicUsize::new(0));
@@ -291,14 +315,7 @@ mod tests {
                             "lease_duration": 2, "renewable": true, "entity_id": "", "token_type": "service", "orphan": true,
                         }),
                     ),
-                    (200, false) => answer(
-                        "data",
-                        &json!({
-                            "accessor": "a", "creation_time": 0, "creation_ttl": 2, "display_name": "", "entity_id": "",
-                            "explicit_max_ttl": 0, "id": "t", "num_uses": 0, "orphan": true, "path": "", "policies": [],
-                            "ttl": 2, "type": "service", "renewable": true,
-                        }),
-                    ),
+                    (200, false) => token_itself(),
                     _ => json!({"errors": ["Vault is sealed"]}),
                 };
                 (axum::http::StatusCode::from_u16(status).unwrap(), said.to_string())
@@ -353,5 +370,26 @@ mod tests {
         };
         tokio::time::timeout(Duration::from_secs(30), over).await.unwrap();
         assert!(!Arc::ptr_eq(&client, &sessions.logged_in().await.unwrap()), "another login");
+    }
+
+    /// Logged in at a server that gives these answers, one to each request.
+    pub(in super::super) async fn answered(answers: Vec<Option<(u16, String)>>) -> Arc<Sessions> {
+        let itself = Some((200, token_itself().to_string()));
+        let address = crate::backends::http::scripted([vec![itself], answers].concat()).await;
+        let login = VaultLogin::Token(SecretSource(Arc::new(|| Ok(Secret::new("t")))));
+        let (http, url) = (HttpOptions::direct("profile.x.vault"), format!("http://{address}"));
+        Sessions::new(VaultConfig { http, url, login, namespace: None, token_file: None }).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_may_be_done_twice_is_asked_again_when_the_connection_broke() {
+        let done = Some((204, String::new()));
+        let sessions = answered(vec![None, done.clone(), None, None, None, done]).await;
+        let delete = |client: Arc<VaultClient>| async move { vaultrs::sys::policy::delete(client.as_ref(), "a").await };
+        sessions.call("remove policy a", delete).await.map_err(Error::from).unwrap();
+        let twice = sessions.call("remove policy a", delete).await.err().unwrap();
+        assert!(twice.is_cut && twice.error.kind() == ErrorKind::Unreachable, "{}", twice.error.full());
+        assert!(sessions.call_once("remove policy a", delete).await.is_err_and(|failed| failed.is_cut));
+        sessions.call("remove policy a", delete).await.map_err(Error::from).unwrap();
     }
 }
