@@ -16,6 +16,9 @@ use crate::telemetry::Metrics;
 
 /// No answer that is read into memory is larger.
 const LARGEST: usize = 64 << 20;
+/// A connection that was idle for longer is not used again. The pool opens some that then carry nothing, and servers close
+/// those soon (Vault and OpenBao 10 s after they were opened): a request that goes over one just then is lost.
+const IDLE: Duration = Duration::from_secs(8);
 /// As much of an error's body is kept as helps a person.
 const BODY_SHOWN: usize = 600;
 
@@ -57,7 +60,7 @@ impl HttpOptions {
             .user_agent(concat!("mfctl/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(Duration::from_secs(5))
             .timeout(self.timeout)
-            .pool_idle_timeout(Duration::from_secs(30))
+            .pool_idle_timeout(IDLE)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy();
         if let Some(instances) = &self.instances {
