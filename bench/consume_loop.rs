@@ -20,27 +20,27 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use mfctl::backends::embedded::{self, OpenMode};
-use mfctl::backends::kafka::{KafkaConfig, KafkaLog};
-use mfctl::domain::asset::AssetSource;
-use mfctl::domain::event::{Common, IngestRaw, Metadata};
-use mfctl::domain::job::JobOutcome;
-use mfctl::domain::names::{Buckets, keys, topics};
-use mfctl::domain::{
-    Asset, AssetId, AssetState, EnvName, EventId, GroupName, JobId, NewRecord, ObjectRef, Revision, Sha256, SourcePath,
-    Stage, Tenant, TopicName, TopicPartition,
-};
-use mfctl::events::{EventCodec, schemas, topics as contract};
 use mfctl::pipeline::live::Live;
-use mfctl::pipeline::stop::{Stop, StopReason, Stopper};
 use mfctl::pipeline::worker::{
     self, Health, Leftover, RecordContext, Step, StepError, StepOutput, Tuning, WorkerOptions, WorkerPorts,
 };
-use mfctl::ports::{
+use mfctl_core::domain::asset::AssetSource;
+use mfctl_core::domain::event::{Common, IngestRaw, Metadata};
+use mfctl_core::domain::job::JobOutcome;
+use mfctl_core::domain::names::{Buckets, keys, topics};
+use mfctl_core::domain::{
+    Asset, AssetId, AssetState, EnvName, EventId, GroupName, JobId, NewRecord, ObjectRef, Revision, Sha256, SourcePath,
+    Stage, Tenant, TopicName, TopicPartition,
+};
+use mfctl_core::events::{EventCodec, schemas, topics as contract};
+use mfctl_core::ports::{
     self, Advance, AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, EventLog, FetchLimits,
     Page, Staged, StagedRow, SystemClock,
 };
-use mfctl::telemetry::Metrics;
+use mfctl_core::stop::{Stop, StopReason, Stopper};
+use mfctl_core::telemetry::Metrics;
+use mfctl_embedded::{self, OpenMode};
+use mfctl_kafka::{KafkaConfig, KafkaLog};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
@@ -370,7 +370,7 @@ fn asset(asset_id: AssetId) -> Asset {
             enriched_at: None,
             updated_at: jiff::Timestamp::UNIX_EPOCH,
             metadata: Metadata::default(),
-            facts: mfctl::domain::asset::Facts::default(),
+            facts: mfctl_core::domain::asset::Facts::default(),
         }
     };
     Asset { asset_id, ..ROW.get_or_init(row).clone() }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mfctl::backends::embedded::{DataFolder, EmbeddedLog, OpenMode};
-use mfctl::domain::{GroupName, Headers, NewRecord, TopicName};
-use mfctl::ports::{EventLog, FetchLimits, Poll, Settlement, Subscription, SystemClock, TopicSpec};
+use mfctl_core::domain::{GroupName, Headers, NewRecord, TopicName};
+use mfctl_core::ports::{EventLog, FetchLimits, Poll, Settlement, Subscription, SystemClock, TopicSpec};
+use mfctl_embedded::{DataFolder, EmbeddedLog, OpenMode};
 
 const RECORDS: usize = 100_000;
 

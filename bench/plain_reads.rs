@@ -10,7 +10,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
-use mfctl::backends::http::HttpOptions;
+use mfctl_remote::http::HttpOptions;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;

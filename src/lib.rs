@@ -3,18 +3,12 @@
 //! Arrows go one way: `cli`, `tui` → `pipeline`, `dlq`, `bootstrap`, `ops` → `kv`, `events` → `ports` → `domain`, and `backends` → `ports`.
 //! A test (`tests/cli/layers.rs`) reads the sources and holds this.
 
-pub mod backends;
 pub mod bootstrap;
 pub mod cli;
+pub mod connect;
 pub mod dlq;
-pub mod domain;
-pub mod events;
-mod failpoint;
-pub mod humane;
 pub mod kv;
 pub mod ops;
 pub mod pipeline;
-pub mod ports;
 pub mod settings;
-pub mod telemetry;
 pub mod tui;

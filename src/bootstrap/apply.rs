@@ -8,7 +8,7 @@ use super::manifest::Item;
 use super::owned::Owned;
 use super::plan::{Action, Change, Plan};
 use super::resources::{self, Also, Looked, Verdict, World};
-use crate::ports::{ConfigLock, Error, ErrorKind, Result};
+use mfctl_core::ports::{ConfigLock, Error, ErrorKind, Result};
 
 /// How far applying came.
 #[derive(Debug)]
@@ -58,9 +58,9 @@ async fn one(
     if let Some(lock) = lock {
         lock.check().await?;
     }
-    crate::failpoint::hit("bootstrap_before");
+    mfctl_core::failpoint::hit("bootstrap_before");
     make(world, items, change).await?;
-    crate::failpoint::hit("bootstrap_after");
+    mfctl_core::failpoint::hit("bootstrap_after");
     Ok(())
 }
 

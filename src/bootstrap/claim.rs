@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use super::manifest::{Item, Spec};
 use super::plan::Scope;
 use super::resources::{World, setting_text};
-use crate::domain::ConfigKey;
 use crate::kv;
 use crate::kv::declared::{Declarations, Declared};
 use crate::kv::glass::Broken;
-use crate::ports::{ConfigChange, MOST_CHANGES, Result};
+use mfctl_core::domain::ConfigKey;
+use mfctl_core::ports::{ConfigChange, MOST_CHANGES, Result};
 
 /// What has to be written for the store to know what these items declare; `whole`: they are all that is declared.
 ///

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::manifest::{File, Kind, file_of, head, text_of};
 use super::plan::Scope;
 use super::resources::{self, Also, Looked, World};
-use crate::ports::Result;
+use mfctl_core::ports::Result;
 
 /// What was found.
 #[derive(Debug, Default)]

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::manifest::{Item, Kind};
-use crate::domain::EnvName;
-use crate::ports::{ConfigChange, Error, ErrorKind, Ports, Result};
+use mfctl_core::domain::EnvName;
+use mfctl_core::ports::{ConfigChange, Error, ErrorKind, Ports, Result};
 
 /// A mark.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

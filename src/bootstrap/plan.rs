@@ -10,8 +10,8 @@ use super::fields::{FieldChange, Fields};
 use super::manifest::{Item, Kind};
 use super::owned::Mark;
 use super::resources::{self, Also, Live, Looked, Verdict, World};
-use crate::domain::Timestamp;
-use crate::ports::{Error, ErrorKind, Result};
+use mfctl_core::domain::Timestamp;
+use mfctl_core::ports::{Error, ErrorKind, Result};
 
 /// Items judged at once.
 const AT_ONCE: usize = 16;

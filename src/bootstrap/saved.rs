@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::manifest::{Item, Kind, Origin};
 use super::plan::{Change, Scope};
-use crate::domain::{EnvName, Timestamp};
-use crate::ports::{Error, ErrorKind, Result};
+use mfctl_core::domain::{EnvName, Timestamp};
+use mfctl_core::ports::{Error, ErrorKind, Result};
 
 /// The format's version.
 const FORMAT: u32 = 1;

@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::manifest::{self, Kind, Problems, Spec};
 use super::resources;
-use crate::domain::ConfigKey;
 use crate::kv::Settings;
+use mfctl_core::domain::ConfigKey;
 
 /// What a pull wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +109,7 @@ fn versions(dir: &Path, base: &str) -> std::io::Result<Vec<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::ConfigEntry;
+    use mfctl_core::ports::ConfigEntry;
 
     fn settings(entries: &[(&str, &[u8])]) -> Settings {
         let entry = |(key, value): &(&str, &[u8])| {

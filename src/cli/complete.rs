@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use clap_complete::CompletionCandidate;
 
-use crate::backends::connect::{self, OpenMode};
-use crate::domain::EnvName;
-use crate::ports::{AssetFilter, ConfigStore, Ports, Result, SystemClock};
+use crate::connect::{self, OpenMode};
 use crate::settings::{Flags, Layers, Settings, Sources};
+use mfctl_core::domain::EnvName;
+use mfctl_core::ports::{AssetFilter, ConfigStore, Ports, Result, SystemClock};
 
 /// Candidates of a kind shown at most.
 const MOST: usize = 200;
@@ -39,7 +39,7 @@ pub fn groups() -> Vec<CompletionCandidate> {
 pub fn jobs() -> Vec<CompletionCandidate> {
     with_ports(|ports| async move {
         let jobs = ports.journal.jobs(None, MOST).await?.items;
-        let candidate = |job: crate::domain::job::Job| {
+        let candidate = |job: mfctl_core::domain::job::Job| {
             CompletionCandidate::new(job.job_id.to_string())
                 .help(Some(format!("{} since {}", job.status, job.started_at).into()))
         };
@@ -52,7 +52,7 @@ pub fn jobs() -> Vec<CompletionCandidate> {
 pub fn assets() -> Vec<CompletionCandidate> {
     with_ports(|ports| async move {
         let assets = ports.catalog.list(&AssetFilter::default(), None, MOST).await?.items;
-        let candidate = |asset: crate::domain::Asset| {
+        let candidate = |asset: mfctl_core::domain::Asset| {
             let title = asset.metadata.title.or(asset.facts.title).unwrap_or(asset.media_type);
             let title = super::output::escape(&title).into_owned();
             CompletionCandidate::new(asset.asset_id.to_string()).help(Some(title.into()))
@@ -66,7 +66,7 @@ pub fn assets() -> Vec<CompletionCandidate> {
 pub fn settings() -> Vec<CompletionCandidate> {
     with_config(|store, env| async move {
         let settings = crate::kv::read(store.as_ref(), &env, None).await?.entries.into_iter().take(MOST);
-        let candidate = |(key, entry): (crate::domain::ConfigKey, crate::ports::ConfigEntry)| {
+        let candidate = |(key, entry): (mfctl_core::domain::ConfigKey, mfctl_core::ports::ConfigEntry)| {
             let value = crate::kv::shown(&entry.value);
             CompletionCandidate::new(key.to_string()).help(Some(super::output::escape(&value).into_owned().into()))
         };

@@ -10,13 +10,13 @@ use super::record::Recorder;
 use super::signals;
 use super::stored;
 use super::target::{DataDirMode, Target, TargetKind};
-use crate::backends::connect::{self, OpenMode};
-use crate::domain::names::Buckets;
+use crate::connect::{self, OpenMode};
 use crate::ops::platform::Platform;
-use crate::pipeline::stop::Stop;
-use crate::ports::{Clock, ConfigStore, Ports, SystemClock};
 use crate::settings::{Layers, Settings, Sources};
-use crate::telemetry::Metrics;
+use mfctl_core::domain::names::Buckets;
+use mfctl_core::ports::{Clock, ConfigStore, Ports, SystemClock};
+use mfctl_core::stop::Stop;
+use mfctl_core::telemetry::Metrics;
 
 /// Moves mfctl's clock; for tests of what happens after weeks.
 const CLOCK_OFFSET: &str = "MFCTL_TEST_CLOCK_OFFSET_SECONDS";

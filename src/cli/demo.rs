@@ -14,7 +14,7 @@ use super::context::Context;
 use super::failure::{Failure, Result};
 use super::output::{Format, Page, Render, humane};
 use super::signals;
-use crate::domain::SourcePath;
+use mfctl_core::domain::SourcePath;
 
 macro_rules! sample_media {
     ($($path:literal),* $(,)?) => {

@@ -2,7 +2,7 @@
 //!
 //! It comes before everything else: no arguments are parsed, no settings read, no runtime started.
 
-use crate::pipeline::enrich::{child, sandbox};
+use mfctl_extract::{child, sandbox};
 
 /// Runs the parser when this process was started as one, and answers its exit code.
 pub(super) fn run() -> Option<u8> {

@@ -8,8 +8,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::ports::{self, ErrorKind};
 use crate::settings;
+use mfctl_core::ports::{self, ErrorKind};
 
 /// Why a command did not end with exit code 0. One kind has one exit code; several kinds may share one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

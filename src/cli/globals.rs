@@ -6,8 +6,8 @@ use clap_complete::ArgValueCandidates;
 
 use super::complete;
 use super::output::{ColorChoice, Format, OutputFlags};
-use crate::domain::EnvName;
 use crate::settings::Flags;
+use mfctl_core::domain::EnvName;
 
 /// Global flags. `MFCTL_…` variables stand in for the first four in `settings`, which keeps where each value came from;
 /// `--yes` and `--confirm` come from flags alone.

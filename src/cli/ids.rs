@@ -67,7 +67,7 @@ fn read_lines<T: FromStr<Err: Display>>(stdin: &mut dyn BufRead, ids: &mut Vec<T
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::RecordAddress;
+    use mfctl_core::domain::RecordAddress;
 
     #[test]
     fn a_dash_stands_for_stdin() {

@@ -19,10 +19,10 @@ use super::failure::{Failure, FailureKind, Result};
 use super::output::humane;
 use super::signals;
 use super::target::{DataDirMode, TargetKind};
-use crate::domain::{AssetState, JobId};
-use crate::events::EventCodec;
 use crate::pipeline::ingest::{self, Ended, Error, Outcome, Place, Request, Start, Tools};
 use crate::settings::{Auto, ByteSize, parse_duration};
+use mfctl_core::domain::{AssetState, JobId};
+use mfctl_core::events::EventCodec;
 
 pub(super) use report::failures;
 pub use report::{FailureRow, IngestReport};
@@ -235,7 +235,7 @@ fn end(outcome: &Outcome) -> Result<()> {
 
 fn kind_of(error: &Error) -> FailureKind {
     match error {
-        Error::Port(port) => Failure::from(crate::ports::Error::new(port.kind(), port.to_string())).kind(),
+        Error::Port(port) => Failure::from(mfctl_core::ports::Error::new(port.kind(), port.to_string())).kind(),
         Error::NoRoom(_) => FailureKind::Refused,
         Error::UnknownJob(_) => FailureKind::NotFound,
         Error::Input { .. } | Error::Spec(_) => FailureKind::Invalid,

@@ -12,8 +12,8 @@ use super::failure::{Failure, FailureKind, OrFail, Result};
 use super::output::{Page, Render};
 use super::record::Change;
 use super::target::DataDirMode;
-use crate::domain::{EnvName, SourcePath};
 use crate::settings::{Error as SettingsError, Layer, Layers, NewProfile, ProfileName, Sources, commented_file};
+use mfctl_core::domain::{EnvName, SourcePath};
 
 /// Arguments of `mfctl init`.
 #[derive(Debug, ClapArgs)]

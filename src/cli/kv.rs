@@ -20,7 +20,7 @@ use clap::{Args as ClapArgs, Subcommand};
 use super::context::{Configured, Context};
 use super::failure::{Failure, FailureKind, Result};
 use super::output::humane;
-use crate::domain::{ConfigKey, EnvName, config_key};
+use mfctl_core::domain::{ConfigKey, EnvName, config_key};
 
 pub use change::KvChangeReport;
 pub use explain::KvExplainReport;

@@ -10,8 +10,8 @@ use super::context::Context;
 use super::failure::{Failure, Result};
 use super::output::{Cell, Column, Page, Render, Tone, humane};
 use super::target::{DataDirMode, TargetKind};
-use crate::domain::GroupName;
 use crate::ops::lag::{self, GroupLag};
+use mfctl_core::domain::GroupName;
 
 /// Arguments of `mfctl lag`.
 #[derive(Debug, ClapArgs)]

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::failure::Result;
 use super::output::{Output, humane};
-use crate::domain::EnvName;
-use crate::ports::{ConfigLock, ConfigStore, ErrorKind};
+use mfctl_core::domain::EnvName;
+use mfctl_core::ports::{ConfigLock, ConfigStore, ErrorKind};
 
 /// How long it outlives a process that died, at most twice.
 const LIFETIME: Duration = Duration::from_secs(10);

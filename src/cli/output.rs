@@ -5,7 +5,7 @@
 //! that nobody reads is dropped, a list ends the verb with [`Failure::closed_pipe`].
 
 mod escape;
-pub use crate::humane;
+pub use mfctl_core::humane;
 mod list;
 mod options;
 mod page;

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::failure::{Failure, FailureKind, OrFail, Result};
 use super::target::Target;
-use crate::domain::{EnvName, Tenant, Timestamp};
 use crate::ops::platform::Platform;
+use mfctl_core::domain::{EnvName, Tenant, Timestamp};
 
 const FILE: &str = "pin.json";
 /// A pin is never larger.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::failure::{Failure, Result};
-use crate::domain::Timestamp;
-use crate::ports::{Clock, OperatorJournal, OperatorRecord};
 use crate::settings::Settings;
+use mfctl_core::domain::Timestamp;
+use mfctl_core::ports::{Clock, OperatorJournal, OperatorRecord};
 
 /// Writes the records of one command.
 #[derive(Clone)]
@@ -123,7 +123,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::ports::{self, ErrorKind, SystemClock};
+    use mfctl_core::ports::{self, ErrorKind, SystemClock};
 
     #[derive(Default)]
     struct Memory {

@@ -5,7 +5,7 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::failure::{Failure, FailureKind, Result};
-use crate::pipeline::stop::{Stop, StopReason, Stopper};
+use mfctl_core::stop::{Stop, StopReason, Stopper};
 
 /// The failure that a stop for this reason ends with, after everything was left whole.
 #[must_use]

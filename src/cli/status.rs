@@ -11,9 +11,9 @@ use super::failure::{Failure, FailureKind, Result};
 use super::output::{Cell, Column, Page, Render, Tone, humane};
 use super::target::DataDirMode;
 use super::top;
-use crate::domain::SourcePath;
 use crate::ops::status::{self, Health, Part};
 use crate::settings::discover;
+use mfctl_core::domain::SourcePath;
 
 /// Files counted below one path before its size is called partial.
 const MOST_FILES: u64 = 1_000_000;

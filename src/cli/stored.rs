@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::failure::{Failure, FailureKind, Result};
-use crate::backends::connect;
-use crate::domain::EnvName;
-use crate::ports::{ConfigSnapshot, ConfigStore};
+use crate::connect;
 use crate::settings::{Layers, Settings, stored};
+use mfctl_core::domain::EnvName;
+use mfctl_core::ports::{ConfigSnapshot, ConfigStore};
 
 /// A verb that shows settings waits no longer for those that are in the store.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, Serializer};
 
 use super::failure::{Failure, Result};
-use crate::domain::{EnvName, SourcePath, Tenant};
 use crate::ops::platform::Platform;
 use crate::settings::{ProfileKind, Settings};
+use mfctl_core::domain::{EnvName, SourcePath, Tenant};
 
 /// What runs behind a profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]

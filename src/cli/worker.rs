@@ -14,9 +14,9 @@ use clap::{Args as ClapArgs, Subcommand};
 
 use super::context::Context;
 use super::failure::Result;
-use crate::domain::Stage;
 use crate::settings::{Auto, ByteSize, Ratio, Settings, parse_duration};
-use crate::telemetry::logs::LogFormat;
+use mfctl_core::domain::Stage;
+use mfctl_core::telemetry::logs::LogFormat;
 
 pub use report::WorkerReport;
 

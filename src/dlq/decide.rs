@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::domain::dead_letter::{self, DeadLetterInfo, RedriveMark};
-use crate::domain::event::header;
-use crate::domain::{EnvName, NewRecord, Record, RecordAddress, Timestamp, TopicName};
+use mfctl_core::domain::dead_letter::{self, DeadLetterInfo, RedriveMark};
+use mfctl_core::domain::event::header;
+use mfctl_core::domain::{EnvName, NewRecord, Record, RecordAddress, Timestamp, TopicName};
 
 /// The largest record a log takes, in bytes of key, value and headers.
 const MAX_RECORD_BYTES: usize = 1 << 20;
@@ -152,7 +152,7 @@ fn parked(dead: &Record, mark: &RedriveMark, now: Timestamp) -> NewRecord {
 
 /// The asset a record is about, by its key.
 #[must_use]
-pub fn asset_of(record: &Record) -> Option<crate::domain::AssetId> {
+pub fn asset_of(record: &Record) -> Option<mfctl_core::domain::AssetId> {
     std::str::from_utf8(record.key.as_deref()?).ok()?.parse().ok()
 }
 
@@ -170,7 +170,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::domain::Headers;
+    use mfctl_core::domain::Headers;
 
     fn rules() -> Rules {
         Rules {

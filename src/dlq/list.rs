@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use super::decide;
 use super::shape::shape;
-use crate::domain::dead_letter::{self, DeadLetterInfo, Resolution};
-use crate::domain::{AssetId, Record, RecordAddress, Timestamp, TopicName};
-use crate::events::dead_letters;
-use crate::events::ledger::Ledger;
-use crate::events::pager::Pager;
-use crate::ports::{self, EventLog};
+use mfctl_core::domain::dead_letter::{self, DeadLetterInfo, Resolution};
+use mfctl_core::domain::{AssetId, Record, RecordAddress, Timestamp, TopicName};
+use mfctl_core::events::dead_letters;
+use mfctl_core::events::ledger::Ledger;
+use mfctl_core::events::pager::Pager;
+use mfctl_core::ports::{self, EventLog};
 
 /// Groups that are told apart; what comes beyond is counted in one group a topic.
 const MAX_GROUPS: usize = 1000;
@@ -223,7 +223,7 @@ impl DeadLetter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Headers;
+    use mfctl_core::domain::Headers;
 
     fn letter(offset: i64, message: &str, resolution: Option<Resolution>) -> DeadLetter {
         let mut headers = Headers::default();

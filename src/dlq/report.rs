@@ -6,8 +6,8 @@ use serde::Serialize;
 use super::decide::Skipped;
 use super::run;
 use super::selection::Frozen;
-use crate::domain::TopicName;
-use crate::domain::dead_letter::Resolution;
+use mfctl_core::domain::TopicName;
+use mfctl_core::domain::dead_letter::Resolution;
 
 /// Skipped dead letters that a report lists one by one; more are counted.
 const LISTED: usize = 10_000;

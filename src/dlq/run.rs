@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use super::decide::{self, Decision, Rules, SkipReason, Skipped};
 use super::report::{Tally, TopicTally};
 use super::selection::{Frozen, Met};
-use crate::domain::dead_letter::{self, LedgerEntry, Resolution};
-use crate::domain::{EnvName, NewRecord, Record, RecordAddress, Timestamp, TopicName};
-use crate::events::ledger::{self, Ledger};
-use crate::pipeline::stop::{Stop, StopReason};
-use crate::ports::{Clock, Error, EventLog, ExclusiveProducer, Result};
+use mfctl_core::domain::dead_letter::{self, LedgerEntry, Resolution};
+use mfctl_core::domain::{EnvName, NewRecord, Record, RecordAddress, Timestamp, TopicName};
+use mfctl_core::events::ledger::{self, Ledger};
+use mfctl_core::ports::{Clock, Error, EventLog, ExclusiveProducer, Result};
+use mfctl_core::stop::{Stop, StopReason};
 
 /// Dead letters in one transaction at most.
 const CHUNK: usize = 200;

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
-use crate::domain::{Record, RecordAddress, TopicName, TopicPartition};
-use crate::events::dead_letters;
-use crate::events::pager::Pager;
-use crate::ports::{Error, ErrorKind, EventLog, FetchLimits, PartitionOffsets, Result};
+use mfctl_core::domain::{Record, RecordAddress, TopicName, TopicPartition};
+use mfctl_core::events::dead_letters;
+use mfctl_core::events::pager::Pager;
+use mfctl_core::ports::{Error, ErrorKind, EventLog, FetchLimits, PartitionOffsets, Result};
 
 /// One page of a walk: small, for its records wait in memory for their transaction.
 const PAGE: FetchLimits = FetchLimits { max_records: 200, max_bytes: 2 << 20 };

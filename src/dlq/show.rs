@@ -6,12 +6,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::decide::{self, Decision, Rules, SkipReason};
-use crate::domain::dead_letter::{self, DeadLetterInfo, LedgerEntry};
-use crate::domain::event::unframe;
-use crate::domain::{AssetId, AssetState, Record, RecordAddress, Stage, Timestamp, TopicName, TopicPartition};
-use crate::events::ledger::Ledger;
-use crate::events::{DecodeError, EventCodec};
-use crate::ports::{Error, ErrorKind, EventLog, FetchLimits, Ports, Result};
+use mfctl_core::domain::dead_letter::{self, DeadLetterInfo, LedgerEntry};
+use mfctl_core::domain::event::unframe;
+use mfctl_core::domain::{AssetId, AssetState, Record, RecordAddress, Stage, Timestamp, TopicName, TopicPartition};
+use mfctl_core::events::ledger::Ledger;
+use mfctl_core::events::{DecodeError, EventCodec};
+use mfctl_core::ports::{Error, ErrorKind, EventLog, FetchLimits, Ports, Result};
 
 /// The longest JSON value that is parsed to be shown.
 const MAX_JSON_BYTES: usize = 256 * 1024;
@@ -140,7 +140,7 @@ pub async fn show(record: &Record, ports: &Ports, codec: &EventCodec, rules: &Ru
     })
 }
 
-fn header(header: &crate::domain::Header) -> ShownHeader {
+fn header(header: &mfctl_core::domain::Header) -> ShownHeader {
     ShownHeader { name: header.name.clone().into_owned(), value: plain(header.value.as_ref()) }
 }
 
@@ -225,7 +225,7 @@ fn plain(bytes: Option<&Bytes>) -> ShownBytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::event::{SchemaId, frame};
+    use mfctl_core::domain::event::{SchemaId, frame};
 
     #[test]
     fn a_value_is_shown_as_what_it_is() {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{ConfigKey, EnvName};
-use crate::ports::{ConfigChange, ConfigStore, Error, ErrorKind, Result};
+use mfctl_core::domain::{ConfigKey, EnvName};
+use mfctl_core::ports::{ConfigChange, ConfigStore, Error, ErrorKind, Result};
 
 const SERVICE: &str = "mfctl-declared";
 

@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::domain::{ConfigKey, EnvName, Timestamp};
-use crate::ports::{ConfigChange, ConfigStore, Error, ErrorKind, Result};
+use mfctl_core::domain::{ConfigKey, EnvName, Timestamp};
+use mfctl_core::ports::{ConfigChange, ConfigStore, Error, ErrorKind, Result};
 
 const SERVICE: &str = "mfctl-glass";
 

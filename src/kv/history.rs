@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::domain::{ConfigKey, EnvName, Timestamp};
-use crate::ports::{ConfigStore, Error, ErrorKind, Result};
+use mfctl_core::domain::{ConfigKey, EnvName, Timestamp};
+use mfctl_core::ports::{ConfigStore, Error, ErrorKind, Result};
 
 const SERVICE: &str = "mfctl-history";
 

@@ -20,8 +20,8 @@ pub mod write;
 
 use std::collections::BTreeMap;
 
-use crate::domain::{ConfigKey, EnvName};
-use crate::ports::{ConfigEntry, ConfigStore, Result};
+use mfctl_core::domain::{ConfigKey, EnvName};
+use mfctl_core::ports::{ConfigEntry, ConfigStore, Result};
 
 /// An environment's settings, and what else is below it that no setting can be called.
 #[derive(Debug, Clone, Default)]
@@ -38,7 +38,7 @@ pub struct Settings {
 /// Those of the store.
 pub async fn read(store: &dyn ConfigStore, env: &EnvName, service: Option<&str>) -> Result<Settings> {
     let prefix = service.map_or_else(|| format!("{env}/"), |service| format!("{env}/{service}/"));
-    let own = format!("{env}/{}", crate::domain::config_key::OWN_SERVICES);
+    let own = format!("{env}/{}", mfctl_core::domain::config_key::OWN_SERVICES);
     let mut settings = Settings::default();
     for entry in store.list(&prefix).await?.entries {
         match ConfigKey::of_path(&entry.key, env) {

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::declared::Declarations;
 use super::write::{self, Edit, Why};
 use super::{Settings, read};
-use crate::domain::{ConfigKey, EnvName, Timestamp};
-use crate::ports::{ConfigChange, ConfigLock, ConfigStore, Error, ErrorKind, Result};
+use mfctl_core::domain::{ConfigKey, EnvName, Timestamp};
+use mfctl_core::ports::{ConfigChange, ConfigLock, ConfigStore, Error, ErrorKind, Result};
 
 const SERVICE: &str = "mfctl-push";
 /// Parts of a transaction for the part that it makes, and the head.
@@ -93,7 +93,7 @@ pub async fn make(
     }
     let parts = write::split(edits, why, declarations, RESERVED);
     write_down(store, env, &parts, why).await?;
-    crate::failpoint::hit("push_written");
+    mfctl_core::failpoint::hit("push_written");
     go_on(store, env, &why.batch, declarations, lock, tell).await
 }
 
@@ -160,7 +160,7 @@ pub async fn go_on(
         }
         lock.check().await?;
         store.apply(&changes).await?;
-        crate::failpoint::hit("push_part");
+        mfctl_core::failpoint::hit("push_part");
         made.ids.extend(by_key(&edits, ids));
         left -= 1;
     }

@@ -1,10 +1,10 @@
 //! Changes of settings, each in one transaction with the record of what it replaced.
 
-use crate::domain::{ConfigKey, EnvName, Timestamp, secret_like};
 use crate::kv::declared::Declarations;
 use crate::kv::glass::Broken;
 use crate::kv::history::{Action, Entry, Head};
-use crate::ports::{ConfigChange, ConfigEntry, Error, ErrorKind, LARGEST_VALUE, MOST_CHANGES, Result};
+use mfctl_core::domain::{ConfigKey, EnvName, Timestamp, secret_like};
+use mfctl_core::ports::{ConfigChange, ConfigEntry, Error, ErrorKind, LARGEST_VALUE, MOST_CHANGES, Result};
 
 /// Bytes of values in a transaction: below what Consul takes as one request, 512 KiB of them in base64.
 const MOST_BYTES: usize = 256 * 1024;

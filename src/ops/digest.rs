@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256 as Hasher};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::domain::Sha256;
+use mfctl_core::domain::Sha256;
 
 const BUFFER: usize = 256 * 1024;
 

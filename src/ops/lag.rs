@@ -3,9 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::lag::lag;
-use crate::domain::{EnvName, GroupName, Stage, TopicName};
-use crate::ports::{Error, ErrorKind, EventLog, GroupMember, Result};
+use mfctl_core::domain::lag::lag;
+use mfctl_core::domain::{EnvName, GroupName, Stage, TopicName};
+use mfctl_core::ports::{Error, ErrorKind, EventLog, GroupMember, Result};
 
 /// A partition as a group sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

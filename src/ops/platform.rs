@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 
-use crate::domain::names::{Buckets, keys};
-use crate::domain::{EnvName, ObjectRef};
-use crate::ports::{Error, ErrorKind, ObjectStore, Ports, PutOptions, Result};
+use mfctl_core::domain::names::{Buckets, keys};
+use mfctl_core::domain::{EnvName, ObjectRef};
+use mfctl_core::ports::{Error, ErrorKind, ObjectStore, Ports, PutOptions, Result};
 
 /// A marker is never longer.
 const LONGEST: u64 = 4096;

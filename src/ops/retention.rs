@@ -7,9 +7,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::names::Buckets;
-use crate::domain::{AssetState, EventId, ObjectKey, ObjectRef, Timestamp};
-use crate::ports::{Ports, Result, RetentionReport};
+use mfctl_core::domain::names::Buckets;
+use mfctl_core::domain::{AssetState, EventId, ObjectKey, ObjectRef, Timestamp};
+use mfctl_core::ports::{Ports, Result, RetentionReport};
 
 const PAGE: usize = 1000;
 

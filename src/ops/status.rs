@@ -6,11 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::vitals::{StorageVitals, Vitals, Watch};
-use crate::domain::job::JobStatus;
-use crate::domain::names::topics;
-use crate::events::{schemas, topics as contract};
-use crate::humane;
-use crate::ports::{Ports, Result};
+use mfctl_core::domain::job::JobStatus;
+use mfctl_core::domain::names::topics;
+use mfctl_core::events::{schemas, topics as contract};
+use mfctl_core::humane;
+use mfctl_core::ports::{Ports, Result};
 
 /// Jobs of one page.
 const PAGE: usize = 500;
@@ -184,8 +184,8 @@ pub fn worst(parts: &[Part]) -> Health {
 mod tests {
     use super::super::vitals::BucketVitals;
     use super::*;
-    use crate::domain::BucketName;
-    use crate::ports::BucketUsage;
+    use mfctl_core::domain::BucketName;
+    use mfctl_core::ports::BucketUsage;
 
     #[test]
     fn a_count_that_stopped_at_its_limit_says_that_there_is_more() {

@@ -8,16 +8,16 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::domain::dead_letter::{self, LedgerEntry, RedriveMark, Resolution};
-use crate::domain::event::{self, header};
-use crate::domain::names::topics;
-use crate::domain::{
+use mfctl_core::domain::dead_letter::{self, LedgerEntry, RedriveMark, Resolution};
+use mfctl_core::domain::event::{self, header};
+use mfctl_core::domain::names::topics;
+use mfctl_core::domain::{
     Asset, AssetId, AssetState, EventId, Record, RecordAddress, SourcePath, Stage, Tenant, TopicName, TopicPartition,
 };
-use crate::events::ledger::Ledger;
-use crate::events::pager::Pager;
-use crate::humane;
-use crate::ports::{Error, ErrorKind, EventLog, FetchLimits, PartitionOffsets, Ports, Result};
+use mfctl_core::events::ledger::Ledger;
+use mfctl_core::events::pager::Pager;
+use mfctl_core::humane;
+use mfctl_core::ports::{Error, ErrorKind, EventLog, FetchLimits, PartitionOffsets, Ports, Result};
 
 /// Steps of a story at most; a record sent round in circles must not fill memory.
 const MAX_STEPS: usize = 10_000;

@@ -13,14 +13,14 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest, Sha256 as Hasher};
 
-use crate::domain::event::{Common, unframe};
-use crate::domain::job::{FileStep, Job, JournalFile};
-use crate::domain::names::{Buckets, keys, topics};
-use crate::domain::{Asset, AssetId, AssetState, ObjectRef, Sha256, SourcePath};
-use crate::events::pager::Pager;
 use crate::ops::digest;
 use crate::pipeline::ingest::spec::JobSpec;
-use crate::ports::{Error, ErrorKind, JobFilter, Ports, Result};
+use mfctl_core::domain::event::{Common, unframe};
+use mfctl_core::domain::job::{FileStep, Job, JournalFile};
+use mfctl_core::domain::names::{Buckets, keys, topics};
+use mfctl_core::domain::{Asset, AssetId, AssetState, ObjectRef, Sha256, SourcePath};
+use mfctl_core::events::pager::Pager;
+use mfctl_core::ports::{Error, ErrorKind, JobFilter, Ports, Result};
 
 const PAGE: usize = 512;
 

@@ -9,13 +9,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::lag::{self, GroupLag};
-use crate::domain::event::{Common, unframe};
-use crate::domain::lag::{Quantiles, quantiles};
-use crate::domain::names::{Buckets, topics};
-use crate::domain::{BucketName, EnvName, Timestamp, TopicName, TopicPartition};
-use crate::events::dead_letters::{DeadLetterCounts, DeadLetterWatch};
-use crate::events::pager::Pager;
-use crate::ports::{BucketUsage, Capacity, Ports, Result};
+use mfctl_core::domain::event::{Common, unframe};
+use mfctl_core::domain::lag::{Quantiles, quantiles};
+use mfctl_core::domain::names::{Buckets, topics};
+use mfctl_core::domain::{BucketName, EnvName, Timestamp, TopicName, TopicPartition};
+use mfctl_core::events::dead_letters::{DeadLetterCounts, DeadLetterWatch};
+use mfctl_core::events::pager::Pager;
+use mfctl_core::ports::{BucketUsage, Capacity, Ports, Result};
 
 /// Latencies kept for the quantiles, over all partitions.
 const MAX_SAMPLES: usize = 10_000;

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::domain::event::{Common, IngestRaw, MediaIngested};
-use crate::domain::names::{Buckets, keys};
-use crate::domain::{AssetState, EventId, ObjectRef, SourcePath, Stage};
-use crate::events::EventCodec;
-use crate::failpoint;
-use crate::pipeline::retry::Policy;
 use crate::pipeline::worker::{Leftover, RecordContext, Step, StepError, StepOutput};
-use crate::ports::{self, Advance, Catalog, Clock, ErrorKind, ObjectStore};
+use mfctl_core::domain::event::{Common, IngestRaw, MediaIngested};
+use mfctl_core::domain::names::{Buckets, keys};
+use mfctl_core::domain::{AssetState, EventId, ObjectRef, SourcePath, Stage};
+use mfctl_core::events::EventCodec;
+use mfctl_core::failpoint;
+use mfctl_core::ports::{self, Advance, Catalog, Clock, ErrorKind, ObjectStore};
+use mfctl_core::retry::Policy;
 
 /// The longest file name an event carries, in bytes.
 const MAX_FILE_NAME: usize = 1024;
@@ -89,7 +89,7 @@ impl Persist {
             if size == Some(wanted) {
                 return Ok(size);
             }
-            tokio::time::sleep(policy.wait(look)).await;
+            tokio::time::sleep(policy.backoff.delay(look)).await;
         }
         Ok(self.objects.head(at).await?.map(|info| info.size_bytes))
     }

@@ -9,7 +9,7 @@ use super::origin::Resolved;
 use super::profile::{Profile, ProfileKind};
 use super::services::SERVICE_KEYS;
 use super::value::{Auto, ByteSize, Kind, Percent, Ratio, Raw, Setting};
-use crate::domain::{EnvName, Tenant};
+use mfctl_core::domain::{EnvName, Tenant};
 
 /// What is known of a key.
 #[derive(Debug, Clone, Copy)]

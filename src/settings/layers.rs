@@ -14,7 +14,7 @@ use super::sources::Sources;
 use super::stored::{self, Stored};
 use super::suggest::did_you_mean;
 use super::value::{Kind, Raw, Setting};
-use crate::domain::{EnvName, Tenant};
+use mfctl_core::domain::{EnvName, Tenant};
 
 /// Variables that are no settings of their own.
 const OTHER_VARIABLES: [&str; 6] =

@@ -22,11 +22,11 @@ mod suggest;
 mod template;
 mod value;
 
-pub use crate::humane::parse_duration;
 pub use discover::{Considered, Status, discover};
 pub use error::{Error, ErrorKind};
 pub use keys::{Enrich, Ingest, KEYS, Key, PROFILE_KEYS, Retention, Settings, Slo, Storage, Worker, all as all_keys};
 pub use layers::{Choice, Layers};
+pub use mfctl_core::humane::parse_duration;
 pub use origin::{Candidate, Layer, Origin, Place, Resolved};
 pub use profile::{Profile, ProfileKind, ProfileName};
 pub use secret::SecretRef;

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::error::Error;
 use super::services::Services;
 use super::value::{Raw, Setting};
-use crate::domain::{EnvName, Tenant};
+use mfctl_core::domain::{EnvName, Tenant};
 
 /// A profile's name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use super::error::{Error, ErrorKind};
-use crate::domain::Secret;
+use mfctl_core::domain::Secret;
 
 /// Where a secret is: what a file may say in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::domain::EnvName;
+use mfctl_core::domain::EnvName;
 
 /// The flags that are settings.
 #[derive(Debug, Clone, Default)]

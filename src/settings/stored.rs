@@ -8,7 +8,7 @@ use super::keys::{KEYS, Key};
 use super::origin::{Candidate, Origin, Place};
 use super::suggest::did_you_mean;
 use super::value::Raw;
-use crate::domain::EnvName;
+use mfctl_core::domain::EnvName;
 
 /// The service in whose name they are kept.
 pub const SERVICE: &str = "mfctl";

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::keys::{KEYS, Key, PROFILE_KEYS, SECTIONS};
 use super::profile::ProfileName;
 use super::services::{SERVICE_KEYS, SERVICES};
-use crate::domain::EnvName;
+use mfctl_core::domain::EnvName;
 
 /// A profile that `init` is to write.
 #[derive(Debug, Clone)]

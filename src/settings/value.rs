@@ -7,8 +7,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::secret::SecretRef;
-use crate::domain::{EnvName, Tenant};
-use crate::humane;
+use mfctl_core::domain::{EnvName, Tenant};
+use mfctl_core::humane;
 
 /// A value as given, before its type is known.
 #[derive(Debug, Clone, PartialEq)]
@@ -384,7 +384,7 @@ impl Setting for Tenant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::humane::parse_duration;
+    use mfctl_core::humane::parse_duration;
 
     #[test]
     fn sizes_are_read_as_people_write_them_and_written_back_the_same() {

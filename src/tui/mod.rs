@@ -14,8 +14,8 @@ use crossterm::event::{Event, EventStream};
 use futures_util::StreamExt;
 
 use crate::ops::vitals::Watch;
-use crate::pipeline::stop::{Stop, StopReason};
 use feed::Feed;
+use mfctl_core::stop::{Stop, StopReason};
 use model::Model;
 use terminal::Screen;
 use update::{Effect, Message, update};

@@ -1,4 +1,4 @@
-//! Reads the crate's sources as a graph of modules: which file names which other file, and which crates.
+//! Reads the workspace's sources as a graph of modules: which file names which other file, and which outside crates.
 //!
 //! Not a compiler: it strips comments, strings and unit tests and follows paths that begin with `crate`, `super`, `self` or
 //! a watched crate. That is how this code base writes its imports.
@@ -6,29 +6,41 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// A module's path, e.g. `["backends", "embedded", "log"]`.
+/// A module's path. It begins with the crate's name, but for the root package: `["mfctl_embedded", "log"]`, `["cli", "dlq"]`.
 pub type Module = Vec<String>;
 
 /// What one source file names.
 pub struct Source {
     pub file: PathBuf,
     pub module: Module,
-    /// Full paths below the crate's root, as written: `["ports", "EventLog"]`.
+    /// Full paths of what is the workspace's, in the form of [`Module`]: `["mfctl_core", "ports", "EventLog"]`.
     pub inside: BTreeSet<Vec<String>>,
-    /// Paths that begin with something else than this crate: `["std", "fs", "File"]`.
+    /// Paths of everything else: `["std", "fs", "File"]`.
     pub outside: BTreeSet<Vec<String>>,
 }
 
-/// Every module of the crate.
+/// The crates below `crates/`, as paths name them.
+const CRATES: [&str; 5] = ["mfctl_core", "mfctl_embedded", "mfctl_extract", "mfctl_kafka", "mfctl_remote"];
+
+/// Every module of every crate.
 pub fn read_all() -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    collect(&root, &mut files);
-    files.sort();
-    let modules: Vec<(Module, PathBuf)> =
-        files.into_iter().filter_map(|file| Some((module_of(&root, &file)?, file))).collect();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut modules = crate_modules(&root.join("src"), None);
+    for name in CRATES {
+        let folder = name.trim_start_matches("mfctl_");
+        modules.extend(crate_modules(&root.join("crates").join(folder).join("src"), Some(name)));
+    }
     let known: BTreeSet<Module> = modules.iter().map(|(module, _)| module.clone()).collect();
-    modules.into_iter().map(|(module, file)| read(&root, &file, module, &known)).collect()
+    modules.into_iter().map(|(module, file)| read(root, &file, module, &known)).collect()
+}
+
+fn crate_modules(src: &Path, name: Option<&str>) -> Vec<(Module, PathBuf)> {
+    let mut files = Vec::new();
+    collect(src, &mut files);
+    files.sort();
+    let named = |module: Module| -> Module { name.map(str::to_owned).into_iter().chain(module).collect() };
+    let modules = files.into_iter().filter_map(|file| Some((named(module_of(src, &file)?), file)));
+    modules.filter(|(module, _)| !module.is_empty()).collect()
 }
 
 /// Which modules each module names, itself left out.
@@ -57,7 +69,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// `lib.rs` and files of tests alone are no modules here.
+/// The module's path below its crate; empty for `lib.rs`. Files of tests alone are no modules here.
 fn module_of(root: &Path, file: &Path) -> Option<Module> {
     let mut parts: Module = file
         .strip_prefix(root)
@@ -66,11 +78,11 @@ fn module_of(root: &Path, file: &Path) -> Option<Module> {
         .iter()
         .map(|part| part.to_str().unwrap().to_owned())
         .collect();
-    if parts.last().is_some_and(|last| last == "mod") {
+    if parts.last().is_some_and(|last| last == "mod") || parts == ["lib"] {
         parts.pop();
     }
     let tests = parts.iter().any(|part| part == "tests" || part.ends_with("_tests") || part == "testing");
-    (!tests && parts != ["lib"]).then_some(parts)
+    (!tests).then_some(parts)
 }
 
 fn read(root: &Path, file: &Path, module: Module, known: &BTreeSet<Module>) -> Source {
@@ -103,8 +115,8 @@ fn read(root: &Path, file: &Path, module: Module, known: &BTreeSet<Module>) -> S
 fn place(source: &mut Source, path: Vec<String>, in_use: bool, known: &BTreeSet<Module>) {
     let mut base = source.module.clone();
     match path[0].as_str() {
-        "crate" => base.clear(),
-        "mfctl" => base.clear(),
+        "crate" => base.truncate(usize::from(CRATES.contains(&base[0].as_str()))),
+        name if CRATES.contains(&name) => base = vec![name.to_owned()],
         "self" => {}
         "super" => {
             base.pop();
@@ -224,11 +236,11 @@ fn raw_string(rest: &[char]) -> Option<usize> {
 #[test]
 fn paths_are_found_in_use_trees_and_in_code_and_nowhere_else() {
     let text = r##"
-        use crate::ports::{Clock, log::{EventLog, Offset}}; // crate::cli
+        use mfctl_core::ports::{Clock, log::{EventLog, Offset}}; // crate::cli
         use std::fs;
-        fn f() -> crate::domain::Asset { let _ = ("crate::tui", r#"crate::tui "quoted""#, '"'); super::g() }
+        fn f() -> crate::ops::Audit { let _ = ("crate::tui", r#"crate::tui "quoted""#, '"'); super::g() }
         #[cfg(test)]
-        mod tests { use crate::backends::Embedded; }
+        mod tests { use mfctl_embedded::Folder; }
     "##;
     let tokens = tokens(&without_unit_tests(text));
     let mut source = Source {
@@ -248,6 +260,15 @@ fn paths_are_found_in_use_trees_and_in_code_and_nowhere_else() {
         }
     }
     let inside: Vec<String> = source.inside.iter().map(|path| path.join("::")).collect();
-    assert_eq!(inside, ["dlq::g", "domain::Asset", "ports::Clock", "ports::log::EventLog", "ports::log::Offset"]);
+    assert_eq!(
+        inside,
+        [
+            "dlq::g",
+            "mfctl_core::ports::Clock",
+            "mfctl_core::ports::log::EventLog",
+            "mfctl_core::ports::log::Offset",
+            "ops::Audit"
+        ]
+    );
     assert_eq!(source.outside.iter().map(|path| path.join("::")).collect::<Vec<_>>(), ["std::fs"]);
 }

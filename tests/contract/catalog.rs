@@ -4,23 +4,23 @@ use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use mfctl::domain::asset::Facts;
-use mfctl::domain::event::Metadata;
-use mfctl::domain::names::keys;
-use mfctl::domain::{
+use mfctl_core::domain::asset::Facts;
+use mfctl_core::domain::event::Metadata;
+use mfctl_core::domain::names::keys;
+use mfctl_core::domain::{
     Asset, AssetId, AssetState, BucketName, EventId, GroupName, JobId, ObjectKey, ObjectRef, RecordAddress, Revision,
     Sha256, SourcePath, Stage, Tenant, TopicName, TopicPartition,
 };
-use mfctl::ports::{Advance, AssetFilter, Catalog, ClaimRequest, DeadLetterFlag, StagedRow};
+use mfctl_core::ports::{Advance, AssetFilter, Catalog, ClaimRequest, DeadLetterFlag, StagedRow};
 use uuid::Uuid;
 
-use crate::{Fixture, random};
+use crate::contract::harness::{Fixture, random};
 
 /// Every case of this suite, for a harness that answers a catalog with nothing in it.
 macro_rules! catalog_suite {
     ($harness:path) => {
         mod writes {
-            cases!($harness, crate::catalog:
+            cases!($harness, crate::contract::catalog:
                 a_staged_asset_is_read_back_whole,
                 the_same_bytes_twice_are_one_asset_with_two_sources,
                 the_first_of_a_batch_stages_and_the_rest_are_answered_with_it,
@@ -39,7 +39,7 @@ macro_rules! catalog_suite {
             );
         }
         mod lists {
-            cases!($harness, crate::catalog_lists:
+            cases!($harness, crate::contract::catalog_lists:
                 assets_are_paged_by_id,
                 every_filter_selects_what_it_says,
                 filters_hold_together,

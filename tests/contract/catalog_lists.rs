@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use mfctl::domain::asset::AssetState;
-use mfctl::domain::event::Metadata;
-use mfctl::domain::job::{FileOutcome, JobOutcome, Refusal, RefusalKind};
-use mfctl::domain::{AssetId, EventId, JobId, Revision, SourcePath, Stage, Tenant};
-use mfctl::ports::{Advance, AssetFilter, DeadLetterFlag, ErrorKind, StagedRow};
+use mfctl_core::domain::asset::AssetState;
+use mfctl_core::domain::event::Metadata;
+use mfctl_core::domain::job::{FileOutcome, JobOutcome, Refusal, RefusalKind};
+use mfctl_core::domain::{AssetId, EventId, JobId, Revision, SourcePath, Stage, Tenant};
+use mfctl_core::ports::{Advance, AssetFilter, DeadLetterFlag, ErrorKind, StagedRow};
 
-use crate::catalog::{Cat, asset_id, at, job, row};
-use crate::fails_as;
+use crate::contract::catalog::{Cat, asset_id, at, job, row};
+use crate::contract::harness::fails_as;
 
 async fn ids(f: &Cat, filter: &AssetFilter, page: usize) -> Vec<AssetId> {
     let (mut found, mut cursor) = (Vec::new(), None::<String>);

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mfctl::ports::{ConfigChange, ConfigStore, ErrorKind, LARGEST_VALUE, MOST_CHANGES};
+use mfctl_core::ports::{ConfigChange, ConfigStore, ErrorKind, LARGEST_VALUE, MOST_CHANGES};
 
-use crate::{Fixture, fails_as};
+use crate::contract::harness::{Fixture, fails_as};
 
 /// Every case of this suite, for a harness that answers a store; each case has keys of its own.
 macro_rules! config_store_suite {
     ($harness:path) => {
-        cases!($harness, crate::config_store:
+        cases!($harness, crate::contract::config_store:
             what_was_set_is_read_back_byte_for_byte,
             a_key_that_is_not_there_is_nothing_and_a_prefix_without_keys_has_none,
             a_change_is_applied_whole_or_not_at_all,

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use mfctl::domain::Secret;
-use mfctl::ports::{ConsulAccess, ConsulPolicy, ConsulToken};
+use mfctl_core::domain::Secret;
+use mfctl_core::ports::{ConsulAccess, ConsulPolicy, ConsulToken};
 use uuid::Uuid;
 
-use crate::Fixture;
+use crate::contract::harness::Fixture;
 
 /// Every case of this suite, for a harness that answers an access control; each case has names of its own, and removes what it
 /// made.
 macro_rules! consul_access_suite {
     ($harness:path) => {
-        cases!($harness, crate::consul_access:
+        cases!($harness, crate::contract::consul_access:
             what_consul_has_by_itself_is_not_shown,
             a_policy_is_found_as_it_was_written,
             a_token_is_found_as_it_was_made_and_keeps_its_secret,

@@ -2,58 +2,58 @@
 
 use std::sync::Arc;
 
-use mfctl::backends::embedded::catalog::SqliteCatalog;
-use mfctl::backends::embedded::config::SqliteConfig;
-use mfctl::backends::embedded::journal::SqliteJournal;
-use mfctl::backends::embedded::objects::FolderStore;
-use mfctl::backends::embedded::operators::SqliteOperators;
-use mfctl::backends::embedded::registry::SqliteRegistry;
-use mfctl::backends::embedded::search::SqliteSearch;
-use mfctl::backends::embedded::{DataFolder, EmbeddedLog, OpenMode};
-use mfctl::backends::log_operators::LogOperators;
-use mfctl::domain::names::topics;
-use mfctl::ports::{
+use mfctl::connect::log_operators::LogOperators;
+use mfctl_core::domain::names::topics;
+use mfctl_core::ports::{
     Catalog, ConfigStore, EventLog, JobJournal, ObjectStore, OperatorJournal, SchemaRegistry, SearchIndex, SystemClock,
     TopicAdmin, TopicSpec,
 };
+use mfctl_embedded::catalog::SqliteCatalog;
+use mfctl_embedded::config::SqliteConfig;
+use mfctl_embedded::journal::SqliteJournal;
+use mfctl_embedded::objects::FolderStore;
+use mfctl_embedded::operators::SqliteOperators;
+use mfctl_embedded::registry::SqliteRegistry;
+use mfctl_embedded::search::SqliteSearch;
+use mfctl_embedded::{DataFolder, EmbeddedLog, OpenMode};
 
-use crate::Fixture;
+use crate::contract::harness::Fixture;
 
 mod event_log {
-    crate::event_log::event_log_suite!(super::log);
+    crate::contract::event_log::event_log_suite!(super::log);
 }
 mod event_log_retention {
-    crate::event_log_retention::event_log_retention_suite!(super::log);
+    crate::contract::event_log_retention::event_log_retention_suite!(super::log);
 }
 mod event_log_groups {
-    crate::event_log_groups::event_log_groups_suite!(super::log);
+    crate::contract::event_log_groups::event_log_groups_suite!(super::log);
 }
 mod object_store {
-    crate::objects::object_store_suite!(super::objects);
+    crate::contract::objects::object_store_suite!(super::objects);
 }
 mod catalog_port {
-    crate::catalog::catalog_suite!(crate::embedded::catalog);
+    crate::contract::catalog::catalog_suite!(crate::contract::embedded::catalog);
 }
 mod search_index {
-    crate::search::search_suite!(super::search);
+    crate::contract::search::search_suite!(super::search);
 }
 mod job_journal {
-    crate::journal::journal_suite!(super::journal);
+    crate::contract::journal::journal_suite!(super::journal);
 }
 mod schema_registry {
-    crate::registry::registry_suite!(super::registry);
+    crate::contract::registry::registry_suite!(super::registry);
 }
 mod topic_admin {
-    crate::topic_admin::topic_admin_suite!(super::topics_of);
+    crate::contract::topic_admin::topic_admin_suite!(super::topics_of);
 }
 mod config_store {
-    crate::config_store::config_store_suite!(super::config);
+    crate::contract::config_store::config_store_suite!(super::config);
 }
 mod operator_journal {
-    crate::operators::operator_suite!(super::operators);
+    crate::contract::operators::operator_suite!(super::operators);
 }
 mod operator_journal_on_the_log {
-    crate::operators::operator_suite!(super::operators_on_the_log);
+    crate::contract::operators::operator_suite!(super::operators_on_the_log);
 }
 
 fn folder() -> (tempfile::TempDir, DataFolder) {

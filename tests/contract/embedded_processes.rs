@@ -9,13 +9,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mfctl::backends::embedded::{DataFolder, EmbeddedLog, OpenMode};
-use mfctl::domain::GroupName;
-use mfctl::ports::{ErrorKind, EventLog, Poll, Settlement, Subscription, SystemClock};
+use mfctl_core::domain::GroupName;
+use mfctl_core::ports::{ErrorKind, EventLog, Poll, Settlement, Subscription, SystemClock};
+use mfctl_embedded::{DataFolder, EmbeddedLog, OpenMode};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::event_log::{WIDE, all, at, record, spec, text, topic};
-use crate::eventually;
+use crate::contract::event_log::{WIDE, all, at, record, spec, text, topic};
+use crate::contract::harness::eventually;
 
 const PART: &str = "MFCTL_TEST_PROCESS_PART";
 const FOLDER: &str = "MFCTL_TEST_PROCESS_FOLDER";

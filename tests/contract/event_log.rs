@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use mfctl::domain::{Header, Headers, NewRecord, Record, TopicName, TopicPartition};
-use mfctl::events::pager::Pager;
-use mfctl::ports::{ErrorKind, EventLog, FetchLimits, TopicSpec};
+use mfctl_core::domain::{Header, Headers, NewRecord, Record, TopicName, TopicPartition};
+use mfctl_core::events::pager::Pager;
+use mfctl_core::ports::{ErrorKind, EventLog, FetchLimits, TopicSpec};
 
-use crate::{Fixture, eventually, fails_as};
+use crate::contract::harness::{Fixture, eventually, fails_as};
 
 /// Every case of this suite, for a harness that answers a log with nothing in it.
 macro_rules! event_log_suite {
     ($harness:path) => {
-        cases!($harness, crate::event_log:
+        cases!($harness, crate::contract::event_log:
             topics_are_made_once_and_left_as_they_are,
             a_topic_that_two_make_at_once_is_made_by_one_of_them,
             a_topic_that_is_not_there_is_named,
@@ -168,7 +168,7 @@ pub async fn a_key_keeps_its_order_and_its_partition(f: Fixture<dyn EventLog>) {
         let addresses = f.port.publish(batch).await.unwrap();
         for (n, address) in addresses.iter().enumerate() {
             let key = format!("k{}", n % 20);
-            assert_eq!(address.partition, mfctl::domain::partition::for_key(key.as_bytes(), 6));
+            assert_eq!(address.partition, mfctl_core::domain::partition::for_key(key.as_bytes(), 6));
         }
     }
     let mut total = 0;

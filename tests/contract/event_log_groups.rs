@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mfctl::domain::{GroupName, Record, TopicPartition};
-use mfctl::ports::{ErrorKind, EventLog, FetchLimits, GroupConsumer, Poll, Settlement, Subscription};
+use mfctl_core::domain::{GroupName, Record, TopicPartition};
+use mfctl_core::ports::{ErrorKind, EventLog, FetchLimits, GroupConsumer, Poll, Settlement, Subscription};
 
-use crate::event_log::{WIDE, all, at, record, soon, spec, text, topic};
-use crate::{Fixture, fails_as};
+use crate::contract::event_log::{WIDE, all, at, record, soon, spec, text, topic};
+use crate::contract::harness::{Fixture, fails_as};
 
 /// Every case of this suite, for a harness that answers a log with nothing in it.
 macro_rules! event_log_groups_suite {
     ($harness:path) => {
-        cases!($harness, crate::event_log_groups:
+        cases!($harness, crate::contract::event_log_groups:
             a_group_begins_at_the_beginning_and_goes_on_where_it_committed,
             a_settlement_is_seen_whole_or_not_at_all,
             polling_goes_on_beside_a_settlement,

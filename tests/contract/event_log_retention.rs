@@ -3,17 +3,17 @@
 
 use std::time::Duration;
 
-use mfctl::domain::NewRecord;
-use mfctl::ports::{EventLog, TopicSpec};
+use mfctl_core::domain::NewRecord;
+use mfctl_core::ports::{EventLog, TopicSpec};
 
-use crate::Fixture;
-use crate::event_log::{WIDE, all, at, dated, ms, spec, text, topic};
-use crate::event_log_groups::{Story, fill, group, member};
+use crate::contract::event_log::{WIDE, all, at, dated, ms, spec, text, topic};
+use crate::contract::event_log_groups::{Story, fill, group, member};
+use crate::contract::harness::Fixture;
 
 /// Every case of this suite, for a harness that answers a log with nothing in it.
 macro_rules! event_log_retention_suite {
     ($harness:path) => {
-        cases!($harness, crate::event_log_retention:
+        cases!($harness, crate::contract::event_log_retention:
             a_fetch_below_the_start_begins_there,
             retention_removes_the_old_from_the_beginning_and_nothing_else,
             compaction_keeps_each_keys_last_record_and_every_offset,

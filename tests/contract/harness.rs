@@ -51,7 +51,7 @@ pub fn random() -> fastrand::Rng {
 
 /// What a test needs of a port's error: that it is one, and of this kind.
 #[track_caller]
-pub fn fails_as<T>(result: mfctl::ports::Result<T>, kind: mfctl::ports::ErrorKind) {
+pub fn fails_as<T>(result: mfctl_core::ports::Result<T>, kind: mfctl_core::ports::ErrorKind) {
     match result {
         Ok(_) => panic!("expected {kind:?}, but it succeeded"),
         Err(error) => assert_eq!(error.kind(), kind, "{}", error.full()),

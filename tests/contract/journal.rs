@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use mfctl::domain::job::{FileStep, JobStatus, JournalFile, Refusal, RefusalKind};
-use mfctl::domain::names::keys;
-use mfctl::domain::{AssetId, EventId, JobId, ObjectKey, Sha256, SourcePath, Tenant};
-use mfctl::ports::{ErrorKind, FileUpdate, JobFilter, JobJournal, NewJob, PlannedFile};
+use mfctl_core::domain::job::{FileStep, JobStatus, JournalFile, Refusal, RefusalKind};
+use mfctl_core::domain::names::keys;
+use mfctl_core::domain::{AssetId, EventId, JobId, ObjectKey, Sha256, SourcePath, Tenant};
+use mfctl_core::ports::{ErrorKind, FileUpdate, JobFilter, JobJournal, NewJob, PlannedFile};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{Fixture, fails_as, random};
+use crate::contract::harness::{Fixture, fails_as, random};
 
 /// Every case of this suite, for a harness that answers a journal with nothing in it.
 macro_rules! journal_suite {
     ($harness:path) => {
-        cases!($harness, crate::journal:
+        cases!($harness, crate::contract::journal:
             a_job_is_kept_as_it_was_begun,
             a_job_cannot_begin_twice,
             jobs_are_listed_latest_first_in_pages,
@@ -204,7 +204,7 @@ pub async fn a_file_moves_on_and_keeps_what_is_not_said(f: Journal) {
 
 fn refused(path: &str, kind: RefusalKind) -> FileUpdate {
     let step = match kind.outcome() {
-        mfctl::domain::job::FileOutcome::Rejected => FileStep::Rejected,
+        mfctl_core::domain::job::FileOutcome::Rejected => FileStep::Rejected,
         _ => FileStep::Failed,
     };
     FileUpdate { refusal: Some(Refusal { kind, reason: format!("because {kind}") }), ..moved(path, step) }

@@ -5,16 +5,16 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mfctl::domain::{BucketName, ObjectKey, ObjectRef};
-use mfctl::ports::{ByteSource, CopyOutcome, ErrorKind, ListedObject, ObjectStore, PutOptions};
+use mfctl_core::domain::{BucketName, ObjectKey, ObjectRef};
+use mfctl_core::ports::{ByteSource, CopyOutcome, ErrorKind, ListedObject, ObjectStore, PutOptions};
 use tokio::io::AsyncReadExt;
 
-use crate::{Fixture, fails_as, random};
+use crate::contract::harness::{Fixture, fails_as, random};
 
 /// Every case of this suite, for a harness that answers a [`Store`].
 macro_rules! object_store_suite {
     ($harness:path) => {
-        cases!($harness, crate::objects:
+        cases!($harness, crate::contract::objects:
             an_object_is_read_back_as_it_was_put,
             an_empty_object_is_an_object,
             a_large_object_is_whole,

@@ -1,14 +1,14 @@
 //! The contract of `OperatorJournal`.
 
 use jiff::Timestamp;
-use mfctl::ports::{OperatorJournal, OperatorRecord};
+use mfctl_core::ports::{OperatorJournal, OperatorRecord};
 
-use crate::Fixture;
+use crate::contract::harness::Fixture;
 
 /// Every case of this suite, for a harness that answers a journal with nothing in it.
 macro_rules! operator_suite {
     ($harness:path) => {
-        cases!($harness, crate::operators: the_latest_change_comes_first_as_it_was_written);
+        cases!($harness, crate::contract::operators: the_latest_change_comes_first_as_it_was_written);
     };
 }
 pub(crate) use operator_suite;

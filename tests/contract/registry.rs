@@ -1,17 +1,17 @@
 //! The contract of `SchemaRegistry`.
 
 use futures_util::future::join_all;
-use mfctl::domain::compat::Compatibility;
-use mfctl::domain::event::SchemaId;
-use mfctl::ports::{ErrorKind, SchemaRegistry};
+use mfctl_core::domain::compat::Compatibility;
+use mfctl_core::domain::event::SchemaId;
+use mfctl_core::ports::{ErrorKind, SchemaRegistry};
 use serde_json::{Value, json};
 
-use crate::{Fixture, fails_as};
+use crate::contract::harness::{Fixture, fails_as};
 
 /// Every case of this suite, for a harness that answers a registry with nothing in it.
 macro_rules! registry_suite {
     ($harness:path) => {
-        cases!($harness, crate::registry:
+        cases!($harness, crate::contract::registry:
             a_schema_is_found_by_the_number_it_was_given,
             versions_count_from_one_and_numbers_are_shared_by_all_subjects,
             registering_again_answers_what_is_there,

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use mfctl::domain::text::{matches, query_terms};
-use mfctl::domain::{AssetId, Revision, Sha256, Tenant};
-use mfctl::ports::{ErrorKind, SearchDocument, SearchIndex, SearchPage, SearchQuery};
+use mfctl_core::domain::text::{matches, query_terms};
+use mfctl_core::domain::{AssetId, Revision, Sha256, Tenant};
+use mfctl_core::ports::{ErrorKind, SearchDocument, SearchIndex, SearchPage, SearchQuery};
 
-use crate::{Fixture, fails_as};
+use crate::contract::harness::{Fixture, fails_as};
 
 /// Every case of this suite, for a harness that answers an index with nothing in it.
 macro_rules! search_suite {
     ($harness:path) => {
-        cases!($harness, crate::search:
+        cases!($harness, crate::contract::search:
             a_document_is_found_by_each_of_its_words,
             persian_spellings_find_one_another,
             all_words_must_occur_and_phrases_stand_together,

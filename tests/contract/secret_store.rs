@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mfctl::domain::Secret;
-use mfctl::ports::{ErrorKind, SecretStore};
+use mfctl_core::domain::Secret;
+use mfctl_core::ports::{ErrorKind, SecretStore};
 
-use crate::{Fixture, fails_as};
+use crate::contract::harness::{Fixture, fails_as};
 
 /// Every case of this suite, for a harness that answers a store whose engine `secret` is versioned; each case has paths of its
 /// own.
 macro_rules! secret_store_suite {
     ($harness:path) => {
-        cases!($harness, crate::secret_store:
+        cases!($harness, crate::contract::secret_store:
             what_was_written_is_read_back_and_its_shape_says_nothing_of_it,
             a_secret_that_is_not_there_is_nothing,
             a_secret_is_read_whole_with_its_version,

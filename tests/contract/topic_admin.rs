@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use mfctl::domain::TopicName;
-use mfctl::ports::{ErrorKind, TopicAdmin, TopicState};
+use mfctl_core::domain::TopicName;
+use mfctl_core::ports::{ErrorKind, TopicAdmin, TopicState};
 
-use crate::{Fixture, fails_as};
+use crate::contract::harness::{Fixture, fails_as};
 
 /// Every case of this suite, for a harness that answers a log with nothing in it.
 macro_rules! topic_admin_suite {
     ($harness:path) => {
-        cases!($harness, crate::topic_admin:
+        cases!($harness, crate::contract::topic_admin:
             a_topic_is_found_as_it_was_made,
             a_topic_that_is_there_is_not_made_again,
             a_setting_that_is_not_named_keeps_its_value,

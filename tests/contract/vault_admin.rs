@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use mfctl::ports::{AppRole, ErrorKind, MountClass, VaultAdmin, VaultMount};
+use mfctl_core::ports::{AppRole, ErrorKind, MountClass, VaultAdmin, VaultMount};
 
-use crate::{Fixture, fails_as};
+use crate::contract::harness::{Fixture, fails_as};
 
 /// Every case of this suite, for a harness that answers the administration of a store; each case has names of its own, and
 /// removes what it made.
 macro_rules! vault_admin_suite {
     ($harness:path) => {
-        cases!($harness, crate::vault_admin:
+        cases!($harness, crate::contract::vault_admin:
             what_the_server_has_by_itself_is_not_shown,
             a_mount_is_found_as_it_was_made_and_its_description_can_change,
             a_mounts_type_cannot_be_changed_in_place,

@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mfctl::pipeline::enrich::extract::{ExtractErrorKind, Extraction, Limits};
-use mfctl::pipeline::enrich::sandbox::{ExtractRequest, FailureClass, FailureKind, Parser, ParserFailure};
+use mfctl_extract::parsers::{ExtractErrorKind, Extraction, Limits};
+use mfctl_extract::sandbox::{ExtractRequest, FailureClass, FailureKind, Parser, ParserFailure};
 
 const PHOTO: &[u8] = include_bytes!("../../examples/media/photos/tea-break.jpg");
 

@@ -1,9 +1,9 @@
 //! Records that were given up, for tests of what becomes of them.
 
-use mfctl::domain::dead_letter::{self, FailureClass, GivingUp};
-use mfctl::domain::names::topics::MEDIA_INGESTED;
-use mfctl::domain::{Headers, NewRecord, Record, RecordAddress, event};
-use mfctl::ports::{Clock, SystemClock};
+use mfctl_core::domain::dead_letter::{self, FailureClass, GivingUp};
+use mfctl_core::domain::names::topics::MEDIA_INGESTED;
+use mfctl_core::domain::{Headers, NewRecord, Record, RecordAddress, event};
+use mfctl_core::ports::{Clock, SystemClock};
 
 pub fn stored(new: NewRecord, address: RecordAddress) -> Record {
     Record { address, key: new.key, value: new.value, headers: new.headers, timestamp: new.timestamp }

@@ -2,23 +2,23 @@
 
 use std::sync::Arc;
 
-use mfctl::backends::embedded::{self, OpenMode};
 use mfctl::dlq::decide::{Rules, SkipReason};
 use mfctl::dlq::list::{self, Filter, Groups};
 use mfctl::dlq::report::Tally;
 use mfctl::dlq::run::{Act, Finished, Run};
 use mfctl::dlq::selection::{Frozen, Selection};
-use mfctl::domain::dead_letter::{self, Resolution};
-use mfctl::domain::names::topics::{MEDIA_INGESTED, PIPELINE};
-use mfctl::domain::{EnvName, NewRecord, Record, RecordAddress, Timestamp, TopicName};
-use mfctl::events::dead_letters::DeadLetterWatch;
-use mfctl::events::ledger::Ledger;
-use mfctl::events::pager::Pager;
-use mfctl::events::topics;
-use mfctl::pipeline::stop::{Stop, StopReason};
-use mfctl::ports::{ErrorKind, Ports, SystemClock};
+use mfctl_core::domain::dead_letter::{self, Resolution};
+use mfctl_core::domain::names::topics::{MEDIA_INGESTED, PIPELINE};
+use mfctl_core::domain::{EnvName, NewRecord, Record, RecordAddress, Timestamp, TopicName};
+use mfctl_core::events::dead_letters::DeadLetterWatch;
+use mfctl_core::events::ledger::Ledger;
+use mfctl_core::events::pager::Pager;
+use mfctl_core::events::topics;
+use mfctl_core::ports::{ErrorKind, Ports, SystemClock};
+use mfctl_core::stop::{Stop, StopReason};
+use mfctl_embedded::{self, OpenMode};
 
-use crate::dead::{self, give_up, stored};
+use crate::pipeline::dead::{self, give_up, stored};
 
 struct Platform {
     ports: Ports,
@@ -289,7 +289,7 @@ async fn dead_letters_of_other_writers_are_listed_and_hostile_ones_stay_where_th
     let mut groups = Groups::default();
     let mut formats = Vec::new();
     let log = platform.ports.log.as_ref();
-    list::walk::<mfctl::ports::Error>(log, &ledger, &Filter::default(), |letter| {
+    list::walk::<mfctl_core::ports::Error>(log, &ledger, &Filter::default(), |letter| {
         formats.push(letter.error.format.clone());
         groups.add(letter);
         Ok(())
@@ -312,7 +312,7 @@ async fn counts_follow_the_ledger() {
     let mut watch = DeadLetterWatch::default();
     let log = platform.ports.log.as_ref();
     let dlq = MEDIA_INGESTED.dead_letters();
-    let of = |counts: Vec<mfctl::events::dead_letters::DeadLetterCounts>| {
+    let of = |counts: Vec<mfctl_core::events::dead_letters::DeadLetterCounts>| {
         let found = counts.into_iter().find(|counts| counts.topic == dlq).unwrap();
         (found.total, found.unresolved, found.oldest_unresolved_at.is_some())
     };
@@ -338,7 +338,7 @@ async fn a_list_since_a_time_begins_there() {
     let ledger = platform.ledger().await;
     let filter = Filter { since: Some("2021-01-01T00:00:00Z".parse().unwrap()), ..Filter::default() };
     let mut found = 0;
-    list::walk::<mfctl::ports::Error>(platform.ports.log.as_ref(), &ledger, &filter, |_| {
+    list::walk::<mfctl_core::ports::Error>(platform.ports.log.as_ref(), &ledger, &filter, |_| {
         found += 1;
         Ok(())
     })

@@ -3,15 +3,15 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use mfctl::domain::RecordAddress;
-use mfctl::domain::names::topics::MEDIA_INGESTED;
-use mfctl::events::ledger::Ledger;
-use mfctl::events::pager::Pager;
-use mfctl::ports::Ports;
+use mfctl_core::domain::RecordAddress;
+use mfctl_core::domain::names::topics::MEDIA_INGESTED;
+use mfctl_core::events::ledger::Ledger;
+use mfctl_core::events::pager::Pager;
+use mfctl_core::ports::Ports;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::dead::{event, give_up, stored};
+use crate::pipeline::dead::{event, give_up, stored};
 use crate::support::{ON_STACK, Ran, Running, Site, eventually};
 
 /// So many that a slow redrive of them is at work for as long as a busy machine takes to look at it.

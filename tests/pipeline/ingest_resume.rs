@@ -4,9 +4,9 @@ use std::fs;
 use std::io::Write;
 use std::process::Stdio;
 
-use mfctl::domain::job::JobStatus;
-use mfctl::domain::{JobId, Tenant};
-use mfctl::ports::NewJob;
+use mfctl_core::domain::job::JobStatus;
+use mfctl_core::domain::{JobId, Tenant};
+use mfctl_core::ports::NewJob;
 use rustix::process::Signal;
 
 use crate::support::{Running, Site, eventually, write_texts};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::media_verbs::{PAGE, page, site_with};
+use crate::pipeline::media_verbs::{PAGE, page, site_with};
 
 fn files_below(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::random;
+use crate::contract::harness::random;
 use crate::independent::{curl, s3};
 use crate::postgrest::server::{Database, ROLES, Server};
 use crate::support::stack::env;

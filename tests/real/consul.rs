@@ -6,21 +6,21 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mfctl::backends::consul::{Consul, ConsulConfig, ConsulLogin};
-use mfctl::backends::http::HttpOptions;
-use mfctl::domain::Secret;
-use mfctl::ports::{ConfigChange, ConfigStore, ConsulAccess, ConsulPolicy, ConsulToken, Error, ErrorKind};
+use mfctl_core::domain::Secret;
+use mfctl_core::ports::{ConfigChange, ConfigStore, ConsulAccess, ConsulPolicy, ConsulToken, Error, ErrorKind};
+use mfctl_remote::consul::{Consul, ConsulConfig, ConsulLogin};
+use mfctl_remote::http::HttpOptions;
 use uuid::Uuid;
 
-use crate::Fixture;
+use crate::contract::harness::Fixture;
 use crate::stack::env;
 use crate::support::Site;
 
 mod config_store {
-    crate::config_store::config_store_suite!(super::store);
+    crate::contract::config_store::config_store_suite!(super::store);
 }
 mod access {
-    crate::consul_access::consul_access_suite!(super::access_control);
+    crate::contract::consul_access::consul_access_suite!(super::access_control);
 }
 
 fn consul(url: String, token: &str) -> Consul {

@@ -4,35 +4,35 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mfctl::backends::kafka::{KafkaConfig, KafkaLog, Mechanism, Sasl, Security};
-use mfctl::backends::tls::TlsFiles;
-use mfctl::domain::Secret;
-use mfctl::ports::{Error, ErrorKind, EventLog, TopicAdmin};
+use mfctl_core::domain::Secret;
+use mfctl_core::ports::{Error, ErrorKind, EventLog, TopicAdmin};
+use mfctl_core::tls_files::TlsFiles;
+use mfctl_kafka::{KafkaConfig, KafkaLog, Mechanism, Sasl, Security};
 
-use crate::Fixture;
+use crate::contract::harness::Fixture;
 use crate::stack::env;
 
 mod event_log {
-    crate::event_log::event_log_suite!(super::plain);
+    crate::contract::event_log::event_log_suite!(super::plain);
 }
 mod event_log_groups {
-    crate::event_log_groups::event_log_groups_suite!(super::plain);
+    crate::contract::event_log_groups::event_log_groups_suite!(super::plain);
 }
 mod event_log_by_password {
-    crate::event_log::event_log_suite!(super::by_password);
+    crate::contract::event_log::event_log_suite!(super::by_password);
 }
 mod event_log_groups_by_password {
-    crate::event_log_groups::event_log_groups_suite!(super::by_password);
+    crate::contract::event_log_groups::event_log_groups_suite!(super::by_password);
 }
 mod event_log_by_certificate {
-    crate::event_log::event_log_suite!(super::by_certificate);
+    crate::contract::event_log::event_log_suite!(super::by_certificate);
 }
 mod event_log_groups_by_certificate {
-    crate::event_log_groups::event_log_groups_suite!(super::by_certificate);
+    crate::contract::event_log_groups::event_log_groups_suite!(super::by_certificate);
 }
 
 mod topic_admin {
-    crate::topic_admin::topic_admin_suite!(super::topics);
+    crate::contract::topic_admin::topic_admin_suite!(super::topics);
 }
 
 async fn topics() -> Fixture<dyn TopicAdmin> {

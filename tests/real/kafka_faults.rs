@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mfctl::backends::kafka::KafkaConfig;
-use mfctl::domain::dead_letter::{FailureClass, GivingUp, dead_letter};
-use mfctl::domain::{NewRecord, Record, TopicPartition};
-use mfctl::ports::{ErrorKind, EventLog, FetchLimits, Poll, Settlement, Subscription};
+use mfctl_core::domain::dead_letter::{FailureClass, GivingUp, dead_letter};
+use mfctl_core::domain::{NewRecord, Record, TopicPartition};
+use mfctl_core::ports::{ErrorKind, EventLog, FetchLimits, Poll, Settlement, Subscription};
+use mfctl_kafka::KafkaConfig;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -17,9 +17,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Produc
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::event_log::{WIDE, all, at, record, soon, spec, text, topic};
-use crate::event_log_groups::{Consumer, Story, fill, group, member};
-use crate::fails_as;
+use crate::contract::event_log::{WIDE, all, at, record, soon, spec, text, topic};
+use crate::contract::event_log_groups::{Consumer, Story, fill, group, member};
+use crate::contract::harness::fails_as;
 use crate::kafka::{log, settings};
 use crate::stack::env;
 

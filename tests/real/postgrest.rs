@@ -7,20 +7,20 @@ mod speed;
 
 use std::sync::Arc;
 
-use mfctl::ports::Catalog;
+use mfctl_core::ports::Catalog;
 
 use self::server::Server;
-use crate::Fixture;
+use crate::contract::harness::Fixture;
 
 /// As whoever may see every tenant: one case has two.
 mod operator {
-    crate::catalog::catalog_suite!(crate::postgrest::operator_catalog);
+    crate::contract::catalog::catalog_suite!(crate::postgrest::operator_catalog);
 }
 
 /// As ingest and workers come: every case that keeps to one tenant.
 mod service {
     mod writes {
-        cases!(crate::postgrest::service_catalog, crate::catalog:
+        cases!(crate::postgrest::service_catalog, crate::contract::catalog:
             a_staged_asset_is_read_back_whole,
             the_same_bytes_twice_are_one_asset_with_two_sources,
             the_first_of_a_batch_stages_and_the_rest_are_answered_with_it,
@@ -39,7 +39,7 @@ mod service {
         );
     }
     mod lists {
-        cases!(crate::postgrest::service_catalog, crate::catalog_lists:
+        cases!(crate::postgrest::service_catalog, crate::contract::catalog_lists:
             assets_are_paged_by_id,
             every_filter_selects_what_it_says,
             filters_hold_together,

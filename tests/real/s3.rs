@@ -7,16 +7,17 @@ mod large;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mfctl::backends::s3::{S3Config, S3Store};
-use mfctl::backends::tls::TlsFiles;
-use mfctl::domain::{BucketName, ObjectKey, ObjectRef, Secret};
-use mfctl::ports::{ObjectStore, PutOptions, Result};
+use mfctl_core::domain::{BucketName, ObjectKey, ObjectRef, Secret};
+use mfctl_core::ports::{ObjectStore, PutOptions, Result};
+use mfctl_core::tls_files::TlsFiles;
+use mfctl_remote::s3::{S3Config, S3Store};
 use tokio::io::AsyncReadExt;
 
-use crate::{Fixture, stack};
+use crate::contract::harness::Fixture;
+use crate::stack;
 
 mod object_store {
-    crate::objects::object_store_suite!(super::store);
+    crate::contract::objects::object_store_suite!(super::store);
 }
 
 /// The server of the stack, with buckets of the test's own.

@@ -4,23 +4,24 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use mfctl::backends::http::{Auth, HttpOptions};
-use mfctl::backends::schema_registry::{RegistryConfig, RestRegistry};
-use mfctl::domain::compat::Compatibility;
-use mfctl::domain::event::SchemaId;
-use mfctl::domain::{EnvName, Secret};
-use mfctl::events::schemas;
-use mfctl::ports::{ErrorKind, SchemaRegistry};
+use mfctl_core::domain::compat::Compatibility;
+use mfctl_core::domain::event::SchemaId;
+use mfctl_core::domain::{EnvName, Secret};
+use mfctl_core::events::schemas;
+use mfctl_core::ports::{ErrorKind, SchemaRegistry};
+use mfctl_remote::http::{Auth, HttpOptions};
+use mfctl_remote::schema_registry::{RegistryConfig, RestRegistry};
 use serde_json::json;
 
+use crate::contract::harness::Fixture;
 use crate::scripted::{Answer, server};
-use crate::{Fixture, stack};
+use crate::stack;
 
 /// Apicurio takes for a JSON Schema only what says that it is one, or looks much like it.
 const DRAFT: &str = "http://json-schema.org/draft-07/schema#";
 
 mod port {
-    crate::registry::registry_suite!(super::harness);
+    crate::contract::registry::registry_suite!(super::harness);
 }
 
 fn config(url: String, auth: Auth) -> RegistryConfig {
@@ -174,17 +175,17 @@ async fn a_node_that_does_not_know_the_subject_does_not_call_a_schema_compatible
 /// The codec's own path: unknown, then known; of another subject; shared by two.
 #[tokio::test]
 async fn a_reader_meets_schemas_of_a_real_registry() {
-    use mfctl::events::{DecodeError, EventCodec};
+    use mfctl_core::events::{DecodeError, EventCodec};
     let registry = Arc::new(real());
     schemas::register_all(registry.as_ref()).await.unwrap();
     let codec = EventCodec::new(registry.clone(), EnvName::new("dev").unwrap());
-    let topic = mfctl::domain::names::topics::MEDIA_ENRICHED;
-    let record = |id: SchemaId, value: &serde_json::Value| mfctl::domain::Record {
-        address: mfctl::domain::RecordAddress { topic: topic.clone(), partition: 0, offset: 0 },
+    let topic = mfctl_core::domain::names::topics::MEDIA_ENRICHED;
+    let record = |id: SchemaId, value: &serde_json::Value| mfctl_core::domain::Record {
+        address: mfctl_core::domain::RecordAddress { topic: topic.clone(), partition: 0, offset: 0 },
         key: None,
-        value: Some(mfctl::domain::event::frame(id, value.to_string().as_bytes())),
-        headers: mfctl::domain::Headers::default(),
-        timestamp: mfctl::domain::Timestamp::UNIX_EPOCH,
+        value: Some(mfctl_core::domain::event::frame(id, value.to_string().as_bytes())),
+        headers: mfctl_core::domain::Headers::default(),
+        timestamp: mfctl_core::domain::Timestamp::UNIX_EPOCH,
     };
     let kind = |error| match error {
         DecodeError::Poison { kind, .. } => kind,
@@ -206,5 +207,5 @@ async fn a_reader_meets_schemas_of_a_real_registry() {
     let mut value = example;
     value["mood"] = "bright".into();
     assert_eq!(codec.decode_value(&record(next.id, &value)).await.unwrap(), value);
-    assert!(codec.decode::<mfctl::domain::event::MediaEnriched>(&record(next.id, &value)).await.is_ok());
+    assert!(codec.decode::<mfctl_core::domain::event::MediaEnriched>(&record(next.id, &value)).await.is_ok());
 }

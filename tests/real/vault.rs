@@ -4,23 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mfctl::backends::http::HttpOptions;
-use mfctl::backends::vault::{SecretSource, Vault, VaultConfig, VaultLogin};
-use mfctl::domain::Secret;
-use mfctl::ports::{ErrorKind, MountClass, SecretStore, VaultAdmin, VaultMount};
+use mfctl_core::domain::Secret;
+use mfctl_core::ports::{ErrorKind, MountClass, SecretStore, VaultAdmin, VaultMount};
+use mfctl_remote::http::HttpOptions;
+use mfctl_remote::vault::{SecretSource, Vault, VaultConfig, VaultLogin};
 
+use crate::contract::harness::{Fixture, eventually, fails_as};
 use crate::independent::curl;
 use crate::stack::env;
-use crate::{Fixture, eventually, fails_as};
 
 /// As long as a mount may take to be usable, or a token of seconds to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 mod secret_store {
-    crate::secret_store::secret_store_suite!(super::store);
+    crate::contract::secret_store::secret_store_suite!(super::store);
 }
 mod admin {
-    crate::vault_admin::vault_admin_suite!(super::administration);
+    crate::contract::vault_admin::vault_admin_suite!(super::administration);
 }
 
 pub fn source(text: String) -> SecretSource {

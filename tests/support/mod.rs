@@ -12,17 +12,17 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
-use mfctl::backends::connect::{OpenMode, connect};
-use mfctl::ports::{Ports, SystemClock};
+use mfctl::connect::{OpenMode, connect};
 use mfctl::settings::{Flags, Layers, Sources};
-use mfctl::telemetry::Metrics;
+use mfctl_core::ports::{Ports, SystemClock};
+use mfctl_core::telemetry::Metrics;
 use serde_json::Value;
 
 /// How long a test waits for anything at all before it calls it hung.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Whether this binary's tests run on the real servers.
-pub const ON_STACK: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"real" | b"outages");
+pub const ON_STACK: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"real");
 
 /// A machine of its own: a home and a data folder that go with it.
 pub struct Site {

@@ -6,7 +6,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use mfctl::tui::model::Model;
 use mfctl::tui::update::{Effect, Message, update};
 
-use crate::scenes::{busy, looking_at};
+use crate::tui::scenes::{busy, looking_at};
 
 fn press(model: &mut Model, code: KeyCode) -> Option<Effect> {
     update(model, Message::Key(KeyEvent::new(code, KeyModifiers::NONE)))

@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use mfctl::domain::lag::Quantiles;
-use mfctl::domain::names::{Buckets, topics};
-use mfctl::domain::{EnvName, GroupName, Timestamp, TopicPartition};
 use mfctl::ops::lag::{GroupLag, PartitionLag};
 use mfctl::ops::vitals::{BucketVitals, DeadLetterVitals, GroupVitals, LatencyVitals, StorageVitals, Vitals};
-use mfctl::ports::{BucketUsage, Capacity, GroupMember};
 use mfctl::tui::model::Model;
+use mfctl_core::domain::lag::Quantiles;
+use mfctl_core::domain::names::{Buckets, topics};
+use mfctl_core::domain::{EnvName, GroupName, Timestamp, TopicPartition};
+use mfctl_core::ports::{BucketUsage, Capacity, GroupMember};
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
 fn group(name: &str, input: &str, lag: u64, members: usize, rate: Option<f64>) -> GroupVitals {
-    let topic: mfctl::domain::TopicName = input.parse().unwrap();
+    let topic: mfctl_core::domain::TopicName = input.parse().unwrap();
     let member = |number: usize| GroupMember {
         member_id: format!("m-{number}"),
         instance: format!("media-{number}/0"),

@@ -5,7 +5,7 @@ use mfctl::tui::view;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
-use crate::scenes::{busy, looking_at};
+use crate::tui::scenes::{busy, looking_at};
 
 fn screen(model: &Model, width: u16, height: u16) -> String {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();

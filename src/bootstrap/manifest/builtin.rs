@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::Item;
 use super::kinds::{BucketSpec, DatabaseSpec, KafkaTopicSpec, SchemaSpec, Spec};
-use crate::domain::names::topics;
-use crate::events::schemas;
-use crate::events::topics::{Retention, contract};
-use crate::ports::{MAX_MESSAGE_BYTES, TopicSpec};
+use mfctl_core::domain::names::topics;
+use mfctl_core::events::schemas;
+use mfctl_core::events::topics::{Retention, contract};
+use mfctl_core::ports::{MAX_MESSAGE_BYTES, TopicSpec};
 
 /// Days that older versions of originals are kept.
 const NONCURRENT_DAYS: u32 = 180;

@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::compat::Compatibility;
+use mfctl_core::domain::compat::Compatibility;
 
 macro_rules! kinds {
     ($( #[doc = $doc:literal] $Kind:ident($Spec:ident), )*) => {

@@ -11,7 +11,7 @@ use serde_saphyr::Spanned;
 use super::kinds::{Kind, Spec};
 use super::node::{Node, NodeKind, Parsed};
 use super::{API_VERSION, Item, Origin, Problem, Problems, Wrong, schema};
-use crate::domain::EnvName;
+use mfctl_core::domain::EnvName;
 
 /// No manifest is larger.
 const LARGEST: u64 = 4 << 20;

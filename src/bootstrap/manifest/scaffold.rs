@@ -208,7 +208,7 @@ spec:
 mod tests {
     use super::*;
     use crate::bootstrap::manifest::{Defaults, builtin, load};
-    use crate::domain::EnvName;
+    use mfctl_core::domain::EnvName;
 
     proptest::proptest! {
         #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, spec};
 use crate::bootstrap::fields::{FieldChange, Fields};
 use crate::bootstrap::manifest::{BucketSpec, Encryption, Item, Kind, Spec};
-use crate::domain::BucketName;
 use crate::ops::platform;
-use crate::ports::{BucketAdmin, BucketEncryption, BucketPolicy, Error, ErrorKind, Result};
+use mfctl_core::domain::BucketName;
+use mfctl_core::ports::{BucketAdmin, BucketEncryption, BucketPolicy, Error, ErrorKind, Result};
 
 /// Whether the bucket of originals says whose it is.
 const MARKED: &str = "marked";

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, setting_text, spec};
 use crate::bootstrap::fields::{FieldChange, Fields};
 use crate::bootstrap::manifest::{Item, Kind, Spec};
-use crate::domain::{ConfigKey, config_key, secret_like};
 use crate::kv;
 use crate::kv::declared::Declarations;
 use crate::kv::history::Entry;
 use crate::kv::write::{self, Edit, Why};
-use crate::ports::{Error, ErrorKind, Result};
+use mfctl_core::domain::{ConfigKey, config_key, secret_like};
+use mfctl_core::ports::{Error, ErrorKind, Result};
 
 pub(super) struct ConsulKeys;
 

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, spec};
 use crate::bootstrap::fields::{FieldChange, Fields};
 use crate::bootstrap::manifest::{ConsulPolicySpec, Item, Kind};
-use crate::ports::{ConsulAccess, ConsulPolicy, Result};
+use mfctl_core::ports::{ConsulAccess, ConsulPolicy, Result};
 
 pub(super) struct ConsulPolicies;
 

@@ -11,8 +11,8 @@ use super::consul_policies::access;
 use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, spec, vault};
 use crate::bootstrap::fields::{FieldChange, Fields, SENSITIVE};
 use crate::bootstrap::manifest::{ConsulTokenSpec, Item, Kind, SecretPlace, Spec};
-use crate::domain::Secret;
-use crate::ports::{ConsulToken, Error, ErrorKind, Result};
+use mfctl_core::domain::Secret;
+use mfctl_core::ports::{ConsulToken, Error, ErrorKind, Result};
 
 /// What accessors are derived in, so that a token is the same one however often it is made.
 const NAMESPACE: Uuid = Uuid::from_u128(0x4f0d_8c1e_6b1a_5d5e_9a52_7a0f_3f6f_21c9);

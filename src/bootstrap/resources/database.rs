@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, spec};
 use crate::bootstrap::fields::{FieldChange, Fields};
 use crate::bootstrap::manifest::Item;
-use crate::ports::{Error, ErrorKind, Result};
+use mfctl_core::ports::{Error, ErrorKind, Result};
 
 /// Migrations that are yet to be applied.
 const PENDING: &str = "pending_migrations";

@@ -24,10 +24,10 @@ use serde_json::Value;
 use super::fields::{FieldChange, Fields};
 use super::manifest::{Item, Kind, Wrong};
 use super::owned::Owned;
-use crate::domain::names::Buckets;
-use crate::domain::{EnvName, Timestamp};
 use crate::kv::glass::Glass;
-use crate::ports::{Error, ErrorKind, Ports, Result};
+use mfctl_core::domain::names::Buckets;
+use mfctl_core::domain::{EnvName, Timestamp};
+use mfctl_core::ports::{Error, ErrorKind, Ports, Result};
 
 /// What every kind is given.
 pub struct World<'a> {

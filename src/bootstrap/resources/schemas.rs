@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, spec};
 use crate::bootstrap::fields::{FieldChange, Fields};
 use crate::bootstrap::manifest::{Item, Spec};
-use crate::domain::TopicName;
-use crate::events::schemas as ours;
-use crate::ports::{Error, ErrorKind, Result};
+use mfctl_core::domain::TopicName;
+use mfctl_core::events::schemas as ours;
+use mfctl_core::ports::{Error, ErrorKind, Result};
 
 /// The latest version, by the digest of its JSON.
 const SCHEMA: &str = "schema";

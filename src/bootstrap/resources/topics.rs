@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, spec};
 use crate::bootstrap::fields::{FieldChange, Fields};
 use crate::bootstrap::manifest::{Item, Kind, Spec};
-use crate::domain::TopicName;
-use crate::ports::{Error, ErrorKind, Result, TopicAdmin, TopicState};
+use mfctl_core::domain::TopicName;
+use mfctl_core::ports::{Error, ErrorKind, Result, TopicAdmin, TopicState};
 
 /// Settings that a data folder keeps.
 const EMBEDDED: [&str; 2] = ["retention.ms", "cleanup.policy"];

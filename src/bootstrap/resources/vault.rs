@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{World, Wrong};
 use crate::bootstrap::manifest::Kind;
-use crate::ports::{Result, SecretStore, VaultAdmin};
+use mfctl_core::ports::{Result, SecretStore, VaultAdmin};
 
 /// Vault's own configuration; none in a data folder, which has no Vault and needs none.
 pub(super) fn admin<'a>(world: &'a World<'_>, kind: Kind) -> Result<Option<&'a dyn VaultAdmin>> {
@@ -22,7 +22,7 @@ pub(super) fn store<'a>(world: &'a World<'_>, kind: Kind) -> Result<&'a dyn Secr
 
 /// A duration as manifests write it; zero where there is none.
 pub(super) fn seconds(text: Option<&String>) -> Result<Duration, String> {
-    text.map_or(Ok(Duration::ZERO), |text| crate::humane::parse_duration(text))
+    text.map_or(Ok(Duration::ZERO), |text| mfctl_core::humane::parse_duration(text))
 }
 
 /// A path that Vault would take and not change.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, spec, vault};
 use crate::bootstrap::fields::{FieldChange, Fields};
 use crate::bootstrap::manifest::{Item, Kind, Spec, VaultAppRoleSpec};
-use crate::ports::{AppRole, Error, ErrorKind, MountClass, Result};
+use mfctl_core::ports::{AppRole, Error, ErrorKind, MountClass, Result};
 
 /// Durations, as fields and in a spec.
 const TIMES: [&str; 3] = ["token_ttl", "token_max_ttl", "secret_id_ttl"];

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, spec, vault};
 use crate::bootstrap::fields::{FieldChange, Fields};
 use crate::bootstrap::manifest::{Item, Kind, Spec, VaultMountSpec};
-use crate::ports::{Error, ErrorKind, MountClass, Result, VaultMount};
+use mfctl_core::ports::{Error, ErrorKind, MountClass, Result, VaultMount};
 
 /// Put before the path of a way to log in, as Vault does.
 const AUTH: &str = "auth/";

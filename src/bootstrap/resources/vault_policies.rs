@@ -6,8 +6,8 @@ use serde_json::json;
 use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, spec, vault};
 use crate::bootstrap::fields::{FieldChange, Fields};
 use crate::bootstrap::manifest::{Item, Kind};
-use crate::domain::Timestamp;
-use crate::ports::Result;
+use mfctl_core::domain::Timestamp;
+use mfctl_core::ports::Result;
 
 pub(super) struct VaultPolicies;
 

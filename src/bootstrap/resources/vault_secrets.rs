@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, spec, vault};
 use crate::bootstrap::fields::{FieldChange, Fields, SENSITIVE};
 use crate::bootstrap::manifest::{FieldSource, Item, Kind, Spec, VaultSecretSpec};
-use crate::domain::{Secret, Timestamp};
-use crate::ports::{Error, ErrorKind, MountClass, Result, SecretShape, VaultMount};
+use mfctl_core::domain::{Secret, Timestamp};
+use mfctl_core::ports::{Error, ErrorKind, MountClass, Result, SecretShape, VaultMount};
 
 /// Secrets looked at at once.
 const AT_ONCE: usize = 16;

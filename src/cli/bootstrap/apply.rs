@@ -26,7 +26,7 @@ use crate::cli::record;
 use crate::cli::signals;
 use crate::cli::target::DataDirMode;
 use crate::ops::platform::Platform;
-use crate::ports::{self, ConfigLock};
+use mfctl_core::ports::{self, ConfigLock};
 
 /// No plan is larger.
 const LARGEST_PLAN: u64 = 64 << 20;
@@ -62,7 +62,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 10, requires = "prune")]
     max_deletes: usize,
     /// Wait this long for another apply to end
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = crate::humane::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = mfctl_core::humane::parse_duration)]
     lock_wait: Duration,
 }
 
@@ -146,7 +146,7 @@ async fn under_lock(
     connected: &Connected,
     wish: &Wish,
     shown: Option<&[Change]>,
-    stop: &crate::pipeline::stop::Stop,
+    stop: &mfctl_core::stop::Stop,
     lock: Option<&dyn ConfigLock>,
 ) -> Result<(BootstrapReport, Option<ports::Error>)> {
     let world = folder::world(connected, wish.prune).await?;
@@ -266,7 +266,7 @@ fn how_far(report: &BootstrapReport) -> String {
     format!("{done} made, {} remain", report.remaining.len())
 }
 
-fn interrupted(stop: &crate::pipeline::stop::Stop, report: &BootstrapReport) -> Failure {
+fn interrupted(stop: &mfctl_core::stop::Stop, report: &BootstrapReport) -> Failure {
     let reason = stop.requested();
     let far = how_far(report);
     match reason {

@@ -12,10 +12,10 @@ use crate::cli::context::Connected;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::output::humane;
 use crate::cli::target::TargetKind;
-use crate::domain::EnvName;
-use crate::events::topics::Retention;
 use crate::kv::glass::Glass;
 use crate::settings::{Settings, stored};
+use mfctl_core::domain::EnvName;
+use mfctl_core::events::topics::Retention;
 
 /// Partitions of a topic where the profile does not say.
 const PARTITIONS: u32 = 6;

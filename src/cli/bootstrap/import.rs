@@ -15,7 +15,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::output::{Cell, Column, Page, Render, Tone};
 use crate::cli::target::DataDirMode;
-use crate::domain::SourcePath;
+use mfctl_core::domain::SourcePath;
 
 /// Arguments of `mfctl bootstrap import`.
 #[derive(Debug, ClapArgs)]

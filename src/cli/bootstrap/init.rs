@@ -12,7 +12,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::output::{Page, Render, humane};
 use crate::cli::target::Target;
-use crate::domain::SourcePath;
+use mfctl_core::domain::SourcePath;
 
 /// Arguments of `mfctl bootstrap init`.
 #[derive(Debug, ClapArgs)]
@@ -32,7 +32,7 @@ pub struct Args {
     dir: PathBuf,
     /// Also an overlay for this environment; may be given several times
     #[arg(long, value_name = "ENV")]
-    env_dir: Vec<crate::domain::EnvName>,
+    env_dir: Vec<mfctl_core::domain::EnvName>,
 }
 
 /// What `mfctl bootstrap init` prints.

@@ -7,12 +7,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::backends::connect::{self, FirstConsul};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::guard::{self, Action};
 use crate::cli::output::{Page, Render};
-use crate::domain::Secret;
+use crate::connect::{self, FirstConsul};
+use mfctl_core::domain::Secret;
 
 /// Arguments of `mfctl bootstrap init-consul-acl`.
 #[derive(Debug, ClapArgs)]
@@ -58,7 +58,7 @@ pub async fn run(_: &Args, cx: &Context) -> Result<()> {
         cx.out(),
     )?;
     let token = kept(&first, &kept_at).await?;
-    crate::failpoint::hit("consul_acl_kept");
+    mfctl_core::failpoint::hit("consul_acl_kept");
     let begun = first.without_token.begin(&token).await?;
     let with_token = connect::consul_with(&settings, &cx.sources().env, token)?;
     with_token.policies().await.map_err(|error| match begun {

@@ -9,14 +9,14 @@ use clap::{ArgAction, Args as ClapArgs};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::backends::connect;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::guard::{self, Action};
 use crate::cli::output::{Page, Render};
 use crate::cli::signals;
-use crate::domain::{Secret, SourcePath};
-use crate::ports::{FirstKeys, VaultSetup};
+use crate::connect;
+use mfctl_core::domain::{Secret, SourcePath};
+use mfctl_core::ports::{FirstKeys, VaultSetup};
 
 /// How often a Vault that waits for its key holders is asked.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -206,7 +206,7 @@ async fn unseal(vault: &dyn VaultSetup, first: &FirstKeys, threshold: u8) -> Res
 }
 
 /// Waits until the key's holders have opened it. The root token is in this process alone meanwhile.
-async fn wait(vault: &dyn VaultSetup, cx: &Context, stop: &crate::pipeline::stop::Stop) -> Result<()> {
+async fn wait(vault: &dyn VaultSetup, cx: &Context, stop: &mfctl_core::stop::Stop) -> Result<()> {
     let mut told = None;
     loop {
         let state = vault.seal_state().await?;

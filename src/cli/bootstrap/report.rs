@@ -6,8 +6,8 @@ use serde::Serialize;
 use crate::bootstrap::plan::{Action, Change, Orphan, Plan, Refusal};
 use crate::bootstrap::resources::World;
 use crate::cli::output::{Page, Render, Tone, humane};
-use crate::domain::Timestamp;
 use crate::kv::glass::Broken;
+use mfctl_core::domain::Timestamp;
 
 /// What `mfctl bootstrap plan` and `drift` print.
 #[derive(Debug, Serialize, JsonSchema)]

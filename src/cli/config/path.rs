@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use crate::cli::failure::Result;
 use crate::cli::output::{Cell, Column, Output, Page, Render, Tone};
-use crate::domain::SourcePath;
 use crate::settings::{Considered, Layer, Sources, Status, discover};
+use mfctl_core::domain::SourcePath;
 
 /// Arguments of `mfctl config path`.
 #[derive(Debug, ClapArgs)]

@@ -4,14 +4,14 @@ use clap::{ArgAction, Args as ClapArgs};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::backends::connect::PostgresAdmin;
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::guard::{self, Action};
 use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
 use crate::cli::record::Change;
 use crate::cli::target::DataDirMode;
-use crate::ports::{Migration, Migrations};
+use crate::connect::PostgresAdmin;
+use mfctl_core::ports::{Migration, Migrations};
 
 /// Arguments of `mfctl db migrate`.
 #[derive(Debug, ClapArgs)]

@@ -8,7 +8,7 @@ use clap::{Args as ClapArgs, Subcommand};
 use super::context::Context;
 use super::failure::{Failure, Result};
 use super::target::Target;
-use crate::backends::connect::{self, PostgresAdmin};
+use crate::connect::{self, PostgresAdmin};
 use crate::settings::{ProfileKind, Settings};
 
 /// Arguments of `mfctl db`.

@@ -4,10 +4,10 @@ use clap::Args as ClapArgs;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::backends::connect::{AppliedMigration, MigrationStatus};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
+use crate::connect::{AppliedMigration, MigrationStatus};
 
 /// Arguments of `mfctl db status`.
 #[derive(Debug, ClapArgs)]

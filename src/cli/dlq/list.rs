@@ -12,10 +12,10 @@ use crate::cli::output::{Cell, Column, Format, Item, Page, Render, Tone, humane}
 use crate::cli::since::Since;
 use crate::cli::target::DataDirMode;
 use crate::dlq::list::{self, DeadLetter, ErrorGroup, Filter, Groups};
-use crate::domain::{Timestamp, TopicName};
-use crate::events::dead_letters;
-use crate::events::ledger::Ledger;
-use crate::ports::EventLog;
+use mfctl_core::domain::{Timestamp, TopicName};
+use mfctl_core::events::dead_letters;
+use mfctl_core::events::ledger::Ledger;
+use mfctl_core::ports::EventLog;
 
 /// Arguments of `mfctl dlq list`.
 #[derive(Debug, ClapArgs)]
@@ -98,7 +98,7 @@ async fn grouped(
 ) -> Result<DlqListReport> {
     let mut groups = Groups::default();
     let (mut unresolved, mut resolved) = (0, 0);
-    list::walk::<crate::ports::Error>(log, ledger, filter, |letter| {
+    list::walk::<mfctl_core::ports::Error>(log, ledger, filter, |letter| {
         if letter.id.topic.is_dead_letters() {
             let count = if letter.resolution.is_none() { &mut unresolved } else { &mut resolved };
             *count += 1;

@@ -15,8 +15,8 @@ use super::ids;
 use super::output::{Cell, Column, Page, Tone, humane};
 use crate::dlq::report::Tally;
 use crate::dlq::selection::Selection;
-use crate::domain::TopicName;
-use crate::ports::Error;
+use mfctl_core::domain::TopicName;
+use mfctl_core::ports::Error;
 
 /// Arguments of `mfctl dlq`.
 #[derive(Debug, ClapArgs)]
@@ -143,7 +143,7 @@ fn told(tally: &Tally) -> String {
 
 /// The failure of a run that an error ended. What was done before stays done.
 fn ended(error: Error, tally: &Tally, remaining: u64) -> Failure {
-    let fenced = error.kind() == crate::ports::ErrorKind::Fenced;
+    let fenced = error.kind() == mfctl_core::ports::ErrorKind::Fenced;
     let failure = Failure::from(error);
     let kind_hint = if fenced {
         "another redrive or discard of the same topic took over; what it has done is in the ledger: look with `mfctl dlq list`"

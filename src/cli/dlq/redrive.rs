@@ -19,7 +19,7 @@ use crate::dlq::decide::Rules;
 use crate::dlq::report::Tally;
 use crate::dlq::run::{Act, Finished, Run};
 use crate::dlq::selection::Frozen;
-use crate::domain::Timestamp;
+use mfctl_core::domain::Timestamp;
 
 /// Redriven this often, a dead letter is parked.
 pub const DEFAULT_MAX_REDRIVES: u32 = 3;

@@ -13,8 +13,8 @@ use crate::cli::ids;
 use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
 use crate::cli::target::DataDirMode;
 use crate::dlq::show::{self, Shown, ShownBytes};
-use crate::domain::{RecordAddress, Timestamp};
-use crate::events::EventCodec;
+use mfctl_core::domain::{RecordAddress, Timestamp};
+use mfctl_core::events::EventCodec;
 
 /// Lines of a payload shown in a page; `-o json` and `--raw` have it all.
 const MAX_LINES: usize = 200;

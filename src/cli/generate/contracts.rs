@@ -54,7 +54,7 @@ fn suite(source: &str) -> Option<Suite> {
     let about: Vec<&str> = source.lines().map_while(|line| line.strip_prefix("//! ")).collect();
     let about = about.join(" ").split(". ").next()?.trim_end_matches('.').to_owned();
     let name = source.split("macro_rules! ").nth(1)?.split_whitespace().next()?.to_owned();
-    let list = source.split("cases!($harness, crate::").nth(1)?.split(");").next()?;
+    let list = source.split("cases!($harness, crate::contract::").nth(1)?.split(");").next()?;
     let (_, cases) = list.split_once(':')?;
     let cases = cases.split(',').map(str::trim).filter(|case| !case.is_empty()).map(str::to_owned).collect();
     Some(Suite { about, name, cases })

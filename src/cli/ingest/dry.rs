@@ -14,7 +14,7 @@ use crate::cli::signals;
 use crate::cli::target::{DataDirMode, Target};
 use crate::pipeline::ingest::spec::JobSpec;
 use crate::pipeline::ingest::{Foreseen, dry_run};
-use crate::ports::Catalog;
+use mfctl_core::ports::Catalog;
 
 /// What stands beside the list in a document.
 #[derive(Debug, Serialize)]

@@ -6,11 +6,11 @@ use serde::Serialize;
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::Result;
 use crate::cli::output::{Cell, Column, Format, Item, Page, Render, Tone, humane};
-use crate::domain::JobId;
-use crate::domain::SourcePath;
-use crate::domain::job::{FileStep, JournalFile, RefusalKind};
 use crate::pipeline::ingest::Outcome;
-use crate::ports::JobFilter;
+use mfctl_core::domain::JobId;
+use mfctl_core::domain::SourcePath;
+use mfctl_core::domain::job::{FileStep, JournalFile, RefusalKind};
+use mfctl_core::ports::JobFilter;
 
 const PAGE: usize = 1000;
 

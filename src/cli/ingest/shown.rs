@@ -8,9 +8,9 @@ use crate::cli::context::{Connected, Context};
 use crate::cli::failure::{Failure, Result};
 use crate::cli::output::{Output, Position, Progress, humane};
 use crate::cli::signals;
-use crate::domain::{AssetState, JobId};
 use crate::pipeline::ingest::{self, LeftOut, wait_for};
-use crate::pipeline::stop::Stop;
+use mfctl_core::domain::{AssetState, JobId};
+use mfctl_core::stop::Stop;
 
 /// The progress display of a run.
 pub(super) struct Shown(Mutex<Option<Progress>>);

@@ -5,11 +5,11 @@ use std::path::Path;
 use super::Args;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
-use crate::domain::SourcePath;
 use crate::pipeline::ingest::Start;
 use crate::pipeline::ingest::metadata::{check_collection, check_locale, check_tag, split_tag};
 use crate::pipeline::ingest::spec::{JobSpec, ListSpec, ManifestForm, ManifestSpec};
 use crate::settings::Settings;
+use mfctl_core::domain::SourcePath;
 
 /// Which job the arguments ask for.
 pub(super) fn start(args: &Args, cx: &Context, settings: &Settings) -> Result<Start> {

@@ -10,7 +10,7 @@ use crate::cli::failure::Result;
 use crate::cli::ids;
 use crate::cli::ingest::{FailureRow, failures};
 use crate::cli::target::DataDirMode;
-use crate::domain::JobId;
+use mfctl_core::domain::JobId;
 
 /// Arguments of `mfctl jobs failed`.
 #[derive(Debug, ClapArgs)]

@@ -7,7 +7,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::output::{Cell, Column, Item, Tone, humane};
 use crate::cli::target::DataDirMode;
-use crate::domain::job::{Job, JobCounts, JobStatus};
+use mfctl_core::domain::job::{Job, JobCounts, JobStatus};
 
 /// Arguments of `mfctl jobs list`.
 #[derive(Debug, ClapArgs)]

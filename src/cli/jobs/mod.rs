@@ -9,8 +9,8 @@ use clap::{Args as ClapArgs, Subcommand};
 
 use super::context::{Connected, Context};
 use super::failure::{Failure, Result};
-use crate::domain::JobId;
-use crate::domain::job::Job;
+use mfctl_core::domain::JobId;
+use mfctl_core::domain::job::Job;
 
 /// Arguments of `mfctl jobs`.
 #[derive(Debug, ClapArgs)]

@@ -14,9 +14,9 @@ use crate::cli::failure::Result;
 use crate::cli::ids;
 use crate::cli::output::{Cell, Page, Render, Tone, humane};
 use crate::cli::target::DataDirMode;
-use crate::domain::job::{Job, JobCounts, JobStatus};
-use crate::domain::{JobId, Timestamp};
 use crate::settings::parse_duration;
+use mfctl_core::domain::job::{Job, JobCounts, JobStatus};
+use mfctl_core::domain::{JobId, Timestamp};
 
 /// Arguments of `mfctl jobs show`.
 #[derive(Debug, ClapArgs)]

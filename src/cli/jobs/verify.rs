@@ -11,8 +11,8 @@ use crate::cli::ids;
 use crate::cli::output::{Cell, Column, Item, Position, Tone, humane};
 use crate::cli::signals;
 use crate::cli::target::DataDirMode;
-use crate::domain::JobId;
 use crate::ops::verify::{Depth, Problem, Verified, verify};
+use mfctl_core::domain::JobId;
 
 /// Arguments of `mfctl jobs verify`.
 #[derive(Debug, ClapArgs)]

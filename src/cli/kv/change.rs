@@ -14,15 +14,15 @@ use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::guard::{self, Action as Asked};
 use crate::cli::output::{Page, Render, Tone};
 use crate::cli::{lock, pin, reason, signals};
-use crate::domain::{ConfigKey, Timestamp};
 use crate::kv::declared::Declarations;
 use crate::kv::history::{Action, Entry};
 use crate::kv::push::{self, Made};
 use crate::kv::write::{Edit, Refused, Why, refused};
 use crate::kv::{self, shown};
-use crate::pipeline::stop::Stop;
-use crate::ports::{ConfigLock, ConfigStore};
 use crate::settings::stored;
+use mfctl_core::domain::{ConfigKey, Timestamp};
+use mfctl_core::ports::{ConfigLock, ConfigStore};
+use mfctl_core::stop::Stop;
 
 /// How a change may be made.
 #[derive(Debug, Clone, ClapArgs)]
@@ -40,10 +40,10 @@ pub struct How {
     #[arg(long, value_name = "REASON", value_parser = reason::parse, requires = "for")]
     pub break_glass: Option<String>,
     /// How long it may be different from its manifest, e.g. 4h
-    #[arg(long = "for", id = "for", value_name = "DURATION", value_parser = crate::humane::parse_duration, requires = "break_glass")]
+    #[arg(long = "for", id = "for", value_name = "DURATION", value_parser = mfctl_core::humane::parse_duration, requires = "break_glass")]
     pub broken_for: Option<Duration>,
     /// Wait this long for another who is changing something
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = crate::humane::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = mfctl_core::humane::parse_duration)]
     pub lock_wait: Duration,
 }
 

@@ -10,11 +10,11 @@ use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::output::{Page, Render, Tone, humane};
-use crate::domain::ConfigKey;
 use crate::kv::declared::Declarations;
 use crate::kv::glass::{Broken, Glass};
 use crate::kv::history::{self, Head};
 use crate::kv::shown;
+use mfctl_core::domain::ConfigKey;
 
 /// Arguments of `mfctl kv explain`.
 #[derive(Debug, ClapArgs)]

@@ -9,8 +9,8 @@ use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::output::{Format, Page, Render};
-use crate::domain::ConfigKey;
 use crate::kv::shown;
+use mfctl_core::domain::ConfigKey;
 
 /// Arguments of `mfctl kv get`.
 #[derive(Debug, ClapArgs)]

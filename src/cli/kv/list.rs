@@ -8,9 +8,9 @@ use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::output::{Cell, Column, Item, humane};
-use crate::domain::ConfigKey;
 use crate::kv::declared::Declarations;
 use crate::kv::{self, shown};
+use mfctl_core::domain::ConfigKey;
 
 /// Arguments of `mfctl kv list`.
 #[derive(Debug, ClapArgs)]

@@ -12,8 +12,8 @@ use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::output::{Page, Render, Tone, humane};
-use crate::domain::{ConfigKey, SourcePath};
 use crate::kv;
+use mfctl_core::domain::{ConfigKey, SourcePath};
 
 /// Arguments of `mfctl kv pull`.
 #[derive(Debug, ClapArgs)]

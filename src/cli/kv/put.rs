@@ -10,7 +10,7 @@ use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::kv::write::Edit;
-use crate::ports::LARGEST_VALUE;
+use mfctl_core::ports::LARGEST_VALUE;
 
 /// Arguments of `mfctl kv put`.
 #[derive(Debug, ClapArgs)]

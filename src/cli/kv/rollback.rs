@@ -9,9 +9,9 @@ use super::change::{self, Ask, How, Wish};
 use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
-use crate::domain::ConfigKey;
 use crate::kv;
 use crate::kv::history::{self, Entry};
+use mfctl_core::domain::ConfigKey;
 
 /// Arguments of `mfctl kv rollback`.
 #[derive(Debug, ClapArgs)]
@@ -91,8 +91,8 @@ fn of_batch(history: &[Entry], batch: &str) -> Result<Wanted> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Timestamp;
     use crate::kv::history::{Action, Head};
+    use mfctl_core::domain::Timestamp;
 
     fn entry(id: &str, key: &str, batch: &str, before: Option<&str>) -> Entry {
         let head = Head {

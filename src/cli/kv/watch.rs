@@ -14,12 +14,12 @@ use crate::cli::context::{Configured, Context};
 use crate::cli::failure::Result;
 use crate::cli::output::{Page, Render, humane};
 use crate::cli::signals;
-use crate::domain::{ConfigKey, Timestamp};
 use crate::kv::history::Action;
 use crate::kv::shown;
 use crate::pipeline::follow::{Follower, Seen};
-use crate::pipeline::retry::{Verdict, verdict};
-use crate::ports::{ConfigEntry, ConfigSnapshot};
+use mfctl_core::domain::{ConfigKey, Timestamp};
+use mfctl_core::ports::{ConfigEntry, ConfigSnapshot};
+use mfctl_core::retry::{FailureAction, action_for};
 
 /// Arguments of `mfctl kv watch`.
 #[derive(Debug, ClapArgs)]
@@ -94,7 +94,9 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
                 before = now;
             }
             // What trying again cannot mend ends the watch.
-            Seen::Lost { error, .. } if matches!(verdict(error.kind()), Verdict::Permanent | Verdict::Stop) => {
+            Seen::Lost { error, .. }
+                if matches!(action_for(error.kind()), FailureAction::DeadLetter | FailureAction::Stop) =>
+            {
                 return Err(error.into());
             }
             Seen::Lost { error, is_news: true } => {

@@ -15,9 +15,9 @@ use crate::cli::failure::{Failure, FailureKind, OrFail, Result};
 use crate::cli::ids;
 use crate::cli::output::{Output, Position, humane};
 use crate::cli::target::DataDirMode;
-use crate::domain::names::keys;
-use crate::domain::{Asset, AssetId, AssetState, ObjectRef, Sha256};
-use crate::ports::ErrorKind;
+use mfctl_core::domain::names::keys;
+use mfctl_core::domain::{Asset, AssetId, AssetState, ObjectRef, Sha256};
+use mfctl_core::ports::ErrorKind;
 
 /// Bytes read at once.
 const BUFFER: usize = 256 * 1024;
@@ -252,8 +252,8 @@ mod tests {
     fn wanted_of(bytes: &[u8]) -> Wanted {
         Wanted {
             at: ObjectRef {
-                bucket: crate::domain::BucketName::new("originals").unwrap(),
-                key: crate::domain::ObjectKey::new("default/a").unwrap(),
+                bucket: mfctl_core::domain::BucketName::new("originals").unwrap(),
+                key: mfctl_core::domain::ObjectKey::new("default/a").unwrap(),
             },
             size_bytes: bytes.len() as u64,
             sha256: Some(Sha256(Hasher::digest(bytes).into())),

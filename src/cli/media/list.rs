@@ -13,8 +13,8 @@ use crate::cli::failure::Result;
 use crate::cli::output::{Cell, Column, Item, Tone, humane};
 use crate::cli::since::Since;
 use crate::cli::target::DataDirMode;
-use crate::domain::{Asset, AssetState, JobId};
-use crate::ports::AssetFilter;
+use mfctl_core::domain::{Asset, AssetState, JobId};
+use mfctl_core::ports::AssetFilter;
 
 /// Assets read at once.
 const PAGE: usize = 500;

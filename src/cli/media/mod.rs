@@ -10,7 +10,7 @@ use clap::{Args as ClapArgs, Subcommand};
 
 use super::context::{Connected, Context};
 use super::failure::{Failure, Result};
-use crate::domain::{Asset, AssetId};
+use mfctl_core::domain::{Asset, AssetId};
 
 /// Arguments of `mfctl media`.
 #[derive(Debug, ClapArgs)]

@@ -8,7 +8,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::output::{Page, Render, Tone, humane};
 use crate::cli::target::DataDirMode;
-use crate::ports::{SearchHit, SearchQuery};
+use mfctl_core::ports::{SearchHit, SearchQuery};
 
 /// Hits in one answer at most.
 const MAX_LIMIT: usize = 1000;

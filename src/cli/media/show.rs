@@ -13,9 +13,9 @@ use crate::cli::failure::Result;
 use crate::cli::ids;
 use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
 use crate::cli::target::DataDirMode;
-use crate::domain::asset::AssetSource;
-use crate::domain::names::{keys, topics};
-use crate::domain::{Asset, AssetId, AssetState, EventId, ObjectRef, Timestamp, TopicName};
+use mfctl_core::domain::asset::AssetSource;
+use mfctl_core::domain::names::{keys, topics};
+use mfctl_core::domain::{Asset, AssetId, AssetState, EventId, ObjectRef, Timestamp, TopicName};
 
 /// Files shown of an asset that many are.
 const MAX_SOURCES: usize = 50;

@@ -13,8 +13,8 @@ use crate::cli::context::Context;
 use crate::cli::failure::{FailureKind, OrFail, Result};
 use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
 use crate::cli::target::DataDirMode;
-use crate::domain::SourcePath;
 use crate::ops::trace::{self, StepKind, Story, Subject};
+use mfctl_core::domain::SourcePath;
 
 /// Arguments of `mfctl media trace`.
 #[derive(Debug, ClapArgs)]

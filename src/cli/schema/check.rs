@@ -12,10 +12,10 @@ use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::output::{Page, Render, Tone, humane};
 use crate::cli::target::DataDirMode;
-use crate::domain::compat::{self, Compatibility, Earlier, Violation};
-use crate::events::schemas;
-use crate::events::validator::SchemaValidator;
-use crate::ports::SchemaRegistry;
+use mfctl_core::domain::compat::{self, Compatibility, Earlier, Violation};
+use mfctl_core::events::schemas;
+use mfctl_core::events::validator::SchemaValidator;
+use mfctl_core::ports::SchemaRegistry;
 
 /// Arguments of `mfctl schema check`.
 #[derive(Debug, ClapArgs)]

@@ -12,8 +12,8 @@ use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
 use crate::cli::target::DataDirMode;
-use crate::domain::difference::{self, Difference};
-use crate::ports::SchemaRegistry;
+use mfctl_core::domain::difference::{self, Difference};
+use mfctl_core::ports::SchemaRegistry;
 
 /// Arguments of `mfctl schema diff`.
 #[derive(Debug, ClapArgs)]

@@ -12,10 +12,10 @@ use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::output::{Cell, Column, Page, Render, Tone};
 use crate::cli::target::DataDirMode;
-use crate::domain::compat::Compatibility;
-use crate::domain::event::SchemaId;
-use crate::events::schemas;
-use crate::ports::{ErrorKind, SchemaRegistry};
+use mfctl_core::domain::compat::Compatibility;
+use mfctl_core::domain::event::SchemaId;
+use mfctl_core::events::schemas;
+use mfctl_core::ports::{ErrorKind, SchemaRegistry};
 
 /// Subjects asked for at once.
 const AT_ONCE: usize = 8;

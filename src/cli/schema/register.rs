@@ -13,7 +13,7 @@ use crate::cli::guard::{self, Action};
 use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
 use crate::cli::record::Change;
 use crate::cli::target::DataDirMode;
-use crate::domain::event::SchemaId;
+use mfctl_core::domain::event::SchemaId;
 
 /// Arguments of `mfctl schema register`.
 #[derive(Debug, ClapArgs)]

@@ -10,8 +10,8 @@ use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::output::{Page, Render};
 use crate::cli::target::DataDirMode;
-use crate::domain::compat::Compatibility;
-use crate::domain::event::SchemaId;
+use mfctl_core::domain::compat::Compatibility;
+use mfctl_core::domain::event::SchemaId;
 
 /// Arguments of `mfctl schema show`.
 #[derive(Debug, ClapArgs)]

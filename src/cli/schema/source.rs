@@ -8,8 +8,8 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use crate::cli::failure::{Failure, FailureKind, OrFail, Result};
-use crate::events::schemas;
-use crate::ports::{RegisteredSchema, SchemaRegistry};
+use mfctl_core::events::schemas;
+use mfctl_core::ports::{RegisteredSchema, SchemaRegistry};
 
 /// The largest file that is read as a schema.
 const MOST_BYTES: u64 = 4 << 20;

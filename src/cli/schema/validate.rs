@@ -14,9 +14,9 @@ use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, OrFail, Result};
 use crate::cli::output::{Cell, Column, Item, Tone, humane};
 use crate::cli::target::DataDirMode;
-use crate::domain::TopicName;
-use crate::events::schemas;
-use crate::events::validator::{Breach, SchemaValidator};
+use mfctl_core::domain::TopicName;
+use mfctl_core::events::schemas;
+use mfctl_core::events::validator::{Breach, SchemaValidator};
 
 /// The longest event that is read. Kafka takes a megabyte unless it is told otherwise.
 const MOST_BYTES: u64 = 16 << 20;

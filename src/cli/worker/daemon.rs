@@ -15,17 +15,17 @@ use crate::cli::context::{Connected, Context};
 use crate::cli::failure::{Failure, Result};
 use crate::cli::signals;
 use crate::cli::target::{DataDirMode, TargetKind};
-use crate::domain::Stage;
-use crate::events::EventCodec;
 use crate::pipeline::enrich::Enrich;
-use crate::pipeline::enrich::sandbox::Parser;
-use crate::pipeline::patience::patiently;
 use crate::pipeline::persist::Persist;
-use crate::pipeline::stop::{Stop, StopReason, Stopper};
 use crate::pipeline::worker::{self, Ended, Health, Outcome, Until, WorkerOptions, WorkerPorts};
-use crate::ports::{self, FetchLimits};
 use crate::settings::Layers;
-use crate::telemetry::{Metrics, logs};
+use mfctl_core::domain::Stage;
+use mfctl_core::events::EventCodec;
+use mfctl_core::ports::{self, FetchLimits};
+use mfctl_core::retry::retry_until_deadline;
+use mfctl_core::stop::{Stop, StopReason, Stopper};
+use mfctl_core::telemetry::{Metrics, logs};
+use mfctl_extract::sandbox::Parser;
 
 /// Runs these stages until they end.
 pub(super) async fn run(flags: EnrichArgs, stages: &[Stage], cx: &Context) -> Result<()> {
@@ -92,7 +92,7 @@ async fn begin(layers: &Layers, flags: &EnrichArgs, stages: &[Stage], stop: &Sto
         // First, for a stop ends the waiting too, with the outage that was waited for.
         biased;
         reason = stop.wait() => Err(signals::stopped(reason, format!("stopped: {reason}"))),
-        connected = patiently(local.worker.give_up_after, Duration::MAX, stop, outage, connect) => connected,
+        connected = retry_until_deadline(local.worker.give_up_after, Duration::MAX, stop, outage, connect) => connected,
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
 
 use crate::cli::failure::{Failure, FailureKind, Result};
-use crate::domain::Stage;
+use mfctl_core::domain::Stage;
 
 /// Slots looked at before giving up.
 const MOST_SLOTS: u32 = 1024;

@@ -12,12 +12,12 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use crate::cli::failure::{Failure, FailureKind, Result};
-use crate::domain::names::topics;
-use crate::domain::{AssetId, Stage};
-use crate::events::schemas;
 use crate::pipeline::worker::Health;
-use crate::ports::{self, Ports};
-use crate::telemetry::Metrics;
+use mfctl_core::domain::names::topics;
+use mfctl_core::domain::{AssetId, Stage};
+use mfctl_core::events::schemas;
+use mfctl_core::ports::{self, Ports};
+use mfctl_core::telemetry::Metrics;
 
 /// How long a dependency has to answer `/readyz`.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::EnrichArgs;
 use crate::cli::stored;
-use crate::domain::Stage;
-use crate::pipeline::enrich::extract::Limits;
 use crate::pipeline::follow::{Follower, Seen};
 use crate::pipeline::live;
 use crate::pipeline::worker::Tuning;
-use crate::ports::{ConfigSnapshot, ConfigStore};
 use crate::settings::{self, Layers, Settings};
+use mfctl_core::domain::Stage;
+use mfctl_core::ports::{ConfigSnapshot, ConfigStore};
+use mfctl_extract::parsers::Limits;
 
 /// Records persisted at the same time where nobody said: they wait for the disk, not for the processor.
 const PERSIST_CONCURRENCY: usize = 64;

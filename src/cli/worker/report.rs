@@ -6,10 +6,10 @@ use serde::Serialize;
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::output::{Cell, Column, Page, Render};
 use crate::cli::signals;
-use crate::domain::Stage;
-use crate::humane;
 use crate::pipeline::worker::{Ended, Outcome};
-use crate::ports::Error;
+use mfctl_core::domain::Stage;
+use mfctl_core::humane;
+use mfctl_core::ports::Error;
 
 /// What `mfctl worker` prints.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -161,9 +161,9 @@ fn gravity(ended: &Ended) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::stop::StopReason;
     use crate::pipeline::worker::Halt;
-    use crate::ports::ErrorKind;
+    use mfctl_core::ports::ErrorKind;
+    use mfctl_core::stop::StopReason;
 
     fn code(ends: &[Ended], dead_lettered: u64) -> u8 {
         let ends: Vec<_> = ends.iter().map(|ended| (Stage::Persist, ended.clone())).collect();

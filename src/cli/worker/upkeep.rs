@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::names::Buckets;
-use crate::domain::{EnvName, Stage, lag};
 use crate::ops::retention;
-use crate::ports::{self, Ports};
-use crate::telemetry::Metrics;
+use mfctl_core::domain::names::Buckets;
+use mfctl_core::domain::{EnvName, Stage, lag};
+use mfctl_core::ports::{self, Ports};
+use mfctl_core::telemetry::Metrics;
 
 /// How often retention runs.
 const RETENTION_EVERY: Duration = Duration::from_secs(600);

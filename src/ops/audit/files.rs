@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use super::AuditProgress;
 use super::log_view::LogView;
 use super::report::{Findings, ViolationKind};
-use crate::domain::job::{FileOutcome, JobOutcome};
-use crate::domain::{Asset, AssetId, AssetState, Stage, Tenant};
-use crate::ports::{Ports, Result};
+use mfctl_core::domain::job::{FileOutcome, JobOutcome};
+use mfctl_core::domain::{Asset, AssetId, AssetState, Stage, Tenant};
+use mfctl_core::ports::{Ports, Result};
 
 const PAGE: usize = 1000;
 

@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use super::AuditProgress;
 use super::report::{Findings, ViolationKind};
-use crate::domain::dead_letter::{RedriveMark, Resolution};
-use crate::domain::event::{Common, unframe};
-use crate::domain::names::topics;
-use crate::domain::{AssetId, EnvName, Record, Revision, Stage, Tenant, TopicName, TopicPartition};
-use crate::events::ledger::Ledger;
-use crate::events::pager::Pager;
-use crate::ports::{Error, ErrorKind, PartitionOffsets, Ports, Result};
+use mfctl_core::domain::dead_letter::{RedriveMark, Resolution};
+use mfctl_core::domain::event::{Common, unframe};
+use mfctl_core::domain::names::topics;
+use mfctl_core::domain::{AssetId, EnvName, Record, Revision, Stage, Tenant, TopicName, TopicPartition};
+use mfctl_core::events::ledger::Ledger;
+use mfctl_core::events::pager::Pager;
+use mfctl_core::ports::{Error, ErrorKind, PartitionOffsets, Ports, Result};
 
 /// An asset's revision.
 pub(super) type Key = (AssetId, Revision);

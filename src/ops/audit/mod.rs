@@ -16,9 +16,9 @@ use std::time::Duration;
 
 pub use report::{AuditReport, Violation, ViolationKind};
 
-use crate::domain::names::Buckets;
-use crate::domain::{EnvName, InvalidName, Tenant};
-use crate::ports::{Error, ErrorKind, Ports, Result};
+use mfctl_core::domain::names::Buckets;
+use mfctl_core::domain::{EnvName, InvalidName, Tenant};
+use mfctl_core::ports::{Error, ErrorKind, Ports, Result};
 
 use log_view::LogView;
 use report::Findings;

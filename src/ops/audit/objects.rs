@@ -8,13 +8,13 @@ use super::files::{Standing, standing};
 use super::log_view::LogView;
 use super::report::{Findings, ViolationKind};
 use super::{AuditOptions, AuditProgress};
-use crate::domain::names::{Buckets, keys};
-use crate::domain::{
+use crate::ops::digest;
+use mfctl_core::domain::names::{Buckets, keys};
+use mfctl_core::domain::{
     Asset, AssetId, AssetState, BucketName, EventId, JobId, ObjectKey, ObjectRef, Sha256, Stage, Tenant,
 };
-use crate::humane;
-use crate::ops::digest;
-use crate::ports::{AssetFilter, Error, ErrorKind, ListedObject, Listing, ObjectStore, Ports, Result};
+use mfctl_core::humane;
+use mfctl_core::ports::{AssetFilter, Error, ErrorKind, ListedObject, Listing, ObjectStore, Ports, Result};
 
 const PAGE: usize = 1000;
 /// Originals read back at the same time.

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use tokio::sync::mpsc;
 
 use super::{PAGE, Problem};
-use crate::domain::JobId;
-use crate::domain::job::Job;
 use crate::pipeline::ingest::source::{self, Standing, What};
 use crate::pipeline::ingest::spec::JobSpec;
-use crate::ports::{Error, ErrorKind, JobJournal, Result};
+use mfctl_core::domain::JobId;
+use mfctl_core::domain::job::Job;
+use mfctl_core::ports::{Error, ErrorKind, JobJournal, Result};
 
 /// What a search came to.
 pub(super) struct Untaken {

@@ -19,11 +19,11 @@ use super::patiently;
 use super::record::Settled;
 use super::stage::{Sorted, Taken};
 use super::walk::Candidate;
-use crate::domain::job::JournalFile;
-use crate::domain::names::keys;
-use crate::domain::{Asset, AssetId, AssetState, EventId, ObjectRef, SourcePath, Timestamp};
-use crate::failpoint;
-use crate::ports::{PlannedFile, Result, Staged, StagedRow};
+use mfctl_core::domain::job::JournalFile;
+use mfctl_core::domain::names::keys;
+use mfctl_core::domain::{Asset, AssetId, AssetState, EventId, ObjectRef, SourcePath, Timestamp};
+use mfctl_core::failpoint;
+use mfctl_core::ports::{PlannedFile, Result, Staged, StagedRow};
 
 /// What the catalog's answer means for a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Engine {
             planned.push(PlannedFile { path, event_id, staging_key });
             found.push(candidate);
         }
-        let rows = patiently(&self.stop, || self.tools.journal.plan(self.job, planned.clone())).await?;
+        let rows = retry_call(&self.stop, || self.tools.journal.plan(self.job, planned.clone())).await?;
         let (open, done): (Vec<_>, Vec<_>) = rows.into_iter().zip(found).partition(|(row, _)| !row.step.is_final());
         self.done.files.fetch_add(done.len() as u64, Ordering::Relaxed);
         Ok(open)
@@ -90,7 +90,7 @@ impl Engine {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
-        let assets = patiently(&self.stop, || self.tools.catalog.assets(&ids)).await?;
+        let assets = retry_call(&self.stop, || self.tools.catalog.assets(&ids)).await?;
         Ok(assets.into_iter().map(|asset| (asset.asset_id, asset)).collect())
     }
 
@@ -102,7 +102,7 @@ impl Engine {
         }
         let now = self.tools.clock.now();
         let rows: Vec<_> = sorted.taken.iter().map(|taken| self.catalog_row(taken, now)).collect();
-        let answers = patiently(&self.stop, || self.tools.catalog.stage(rows.clone())).await?;
+        let answers = retry_call(&self.stop, || self.tools.catalog.stage(rows.clone())).await?;
         let mut published = HashSet::new();
         let mut restaged = Vec::new();
         for (taken, answer) in sorted.taken.into_iter().zip(answers) {
@@ -128,12 +128,12 @@ impl Engine {
     /// Puts bytes back where the stored event points: that event may be in the log already, and is what a worker reads.
     async fn restage(&self, lost: Vec<(ObjectRef, ObjectRef, u64)>) -> Result<()> {
         for (own, stored, bytes) in &lost {
-            patiently(&self.stop, || self.tools.objects.copy(own, stored, *bytes)).await?;
+            retry_call(&self.stop, || self.tools.objects.copy(own, stored, *bytes)).await?;
         }
         if lost.is_empty() {
             return Ok(());
         }
-        patiently(&self.stop, || self.tools.objects.sync()).await
+        retry_call(&self.stop, || self.tools.objects.sync()).await
     }
 
     async fn verdict(

@@ -15,10 +15,10 @@ use super::spec::JobSpec;
 use super::stage::said;
 use super::walk::{self, Candidate, LeftOut};
 use super::{Error, Rules};
-use crate::domain::job::{FileOutcome, Refusal};
-use crate::domain::{AssetId, AssetState, Sha256, SourcePath, Tenant};
-use crate::pipeline::stop::Stop;
-use crate::ports::{self, Catalog, ErrorKind};
+use mfctl_core::domain::job::{FileOutcome, Refusal};
+use mfctl_core::domain::{AssetId, AssetState, Sha256, SourcePath, Tenant};
+use mfctl_core::ports::{self, Catalog, ErrorKind};
+use mfctl_core::stop::Stop;
 
 /// What would happen to a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Semaphore;
 
 use super::{Position, Progress, Rules, space};
-use crate::domain::names::Buckets;
-use crate::domain::{JobId, Tenant};
-use crate::events::EventCodec;
-use crate::pipeline::stop::Stop;
-use crate::ports::{Catalog, Clock, EventLog, JobJournal, ObjectStore, Ports};
+use mfctl_core::domain::names::Buckets;
+use mfctl_core::domain::{JobId, Tenant};
+use mfctl_core::events::EventCodec;
+use mfctl_core::ports::{Catalog, Clock, EventLog, JobJournal, ObjectStore, Ports};
+use mfctl_core::stop::Stop;
 
 /// The ports that ingest uses.
 pub struct Tools {

@@ -14,10 +14,10 @@ use super::space::{self, Estimate, Guard};
 use super::spec::JobSpec;
 use super::walk::{self, Candidate, LeftOut};
 use super::{Error, Progress, Rules, manifest};
-use crate::domain::JobId;
-use crate::domain::job::{FileStep, Job, JobCounts, JobStatus, JournalFile};
-use crate::pipeline::stop::{Stop, StopReason};
-use crate::ports::{self, ErrorKind, JobFilter, JobLease, NewJob};
+use mfctl_core::domain::JobId;
+use mfctl_core::domain::job::{FileStep, Job, JobCounts, JobStatus, JournalFile};
+use mfctl_core::ports::{self, ErrorKind, JobFilter, JobLease, NewJob};
+use mfctl_core::stop::{Stop, StopReason};
 
 /// Batches under way at the same time: one is read while another is written.
 const IN_FLIGHT: usize = 4;

@@ -13,9 +13,9 @@ use super::metadata::{MAX_BYTES, Said};
 use super::read::refusal;
 use super::spec::{ListSpec, ManifestForm, ManifestSpec};
 use super::walk::{Candidate, Sink};
-use crate::domain::SourcePath;
-use crate::domain::job::RefusalKind;
-use crate::pipeline::stop::Stop;
+use mfctl_core::domain::SourcePath;
+use mfctl_core::domain::job::RefusalKind;
+use mfctl_core::stop::Stop;
 
 /// Takes each row of a manifest as a candidate that nobody has looked at yet. Relative paths stand below the manifest's
 /// folder.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::spec::JobSpec;
-use crate::domain::event::Metadata;
+use mfctl_core::domain::event::Metadata;
 
 /// A sidecar or a manifest row may not be larger.
 pub const MAX_BYTES: u64 = 256 * 1024;

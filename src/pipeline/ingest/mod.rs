@@ -35,10 +35,10 @@ use std::time::Duration;
 use filter::{PathFilter, TypeFilter};
 use spec::JobSpec;
 
-use crate::domain::JobId;
-use crate::pipeline::patience;
-use crate::pipeline::stop::Stop;
-use crate::ports;
+use mfctl_core::domain::JobId;
+use mfctl_core::ports;
+use mfctl_core::retry;
+use mfctl_core::stop::Stop;
 
 /// Why an ingest did not run, or not to its end.
 #[derive(Debug, thiserror::Error)]
@@ -70,12 +70,13 @@ pub enum Error {
 const GIVE_UP: Duration = Duration::from_secs(60);
 
 /// Waits for a dependency. A full store is not waited for.
-async fn patiently<T, F>(stop: &Stop, call: impl FnMut() -> F) -> ports::Result<T>
+async fn retry_call<T, F>(stop: &Stop, call: impl FnMut() -> F) -> ports::Result<T>
 where
     F: Future<Output = ports::Result<T>>,
 {
-    let waited_for = |error: &ports::Error| patience::outage(error).filter(|_| error.kind() != ports::ErrorKind::Full);
-    patience::patiently(GIVE_UP, GIVE_UP, stop, waited_for, call).await
+    let waited_for =
+        |error: &ports::Error| retry::dependency_failure(error).filter(|_| error.kind() != ports::ErrorKind::Full);
+    retry::retry_until_deadline(GIVE_UP, GIVE_UP, stop, waited_for, call).await
 }
 
 /// Which files are taken, ready to be asked.

@@ -11,10 +11,10 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256 as Hasher};
 
 use super::Rules;
-use crate::domain::Sha256;
-use crate::domain::job::{Refusal, RefusalKind};
-use crate::humane;
-use crate::pipeline::mime;
+use mfctl_core::domain::Sha256;
+use mfctl_core::domain::job::{Refusal, RefusalKind};
+use mfctl_core::humane;
+use mfctl_extract::mime;
 
 /// A file up to this size is read into memory and staged only if its bytes are new; a larger one streams to staging.
 pub const SMALL: u64 = 1024 * 1024;

@@ -6,12 +6,12 @@ use super::batch::Verdict;
 use super::engine::Engine;
 use super::patiently;
 use super::stage::{Refused, Taken};
-use crate::domain::event::{Common, IngestRaw, Metadata};
-use crate::domain::job::{FileOutcome, FileStep, JobOutcome, JournalFile, Refusal, RefusalKind};
-use crate::domain::names::topics;
-use crate::domain::{AssetState, NewRecord, ObjectRef, Timestamp};
-use crate::failpoint;
-use crate::ports::{FileUpdate, Result, Staged};
+use mfctl_core::domain::event::{Common, IngestRaw, Metadata};
+use mfctl_core::domain::job::{FileOutcome, FileStep, JobOutcome, JournalFile, Refusal, RefusalKind};
+use mfctl_core::domain::names::topics;
+use mfctl_core::domain::{AssetState, NewRecord, ObjectRef, Timestamp};
+use mfctl_core::failpoint;
+use mfctl_core::ports::{FileUpdate, Result, Staged};
 
 /// A batch whose files all have their verdict.
 #[derive(Default)]
@@ -30,13 +30,13 @@ impl Engine {
         failpoint::hit("ingest_published");
         let outcomes = self.outcomes(&settled, now);
         if !outcomes.is_empty() {
-            patiently(&self.stop, || self.tools.catalog.record_outcomes(outcomes.clone())).await?;
+            retry_call(&self.stop, || self.tools.catalog.record_outcomes(outcomes.clone())).await?;
         }
         failpoint::hit("ingest_recorded");
         self.remove(settled.unneeded.clone()).await;
         let updates: Vec<_> = finished(&settled).collect();
         if !updates.is_empty() {
-            patiently(&self.stop, || self.tools.journal.update(self.job, updates.clone(), now)).await?;
+            retry_call(&self.stop, || self.tools.journal.update(self.job, updates.clone(), now)).await?;
         }
         self.count(&settled);
         self.tell();
@@ -65,11 +65,11 @@ impl Engine {
             if staged.is_empty() {
                 return Ok(());
             }
-            patiently(&self.stop, || self.tools.journal.update(self.job, staged.clone(), now)).await
+            retry_call(&self.stop, || self.tools.journal.update(self.job, staged.clone(), now)).await
         };
-        let acknowledged = patiently(&self.stop, || self.tools.log.publish(records.clone()));
+        let acknowledged = retry_call(&self.stop, || self.tools.log.publish(records.clone()));
         tokio::try_join!(journalled, acknowledged)?;
-        patiently(&self.stop, || self.tools.catalog.mark_published(&assets, now)).await
+        retry_call(&self.stop, || self.tools.catalog.mark_published(&assets, now)).await
     }
 
     async fn event(
@@ -103,7 +103,7 @@ impl Engine {
         };
         let topic = topics::INGEST_RAW;
         let encode = || self.tools.codec.encode(&topic, &event, &event.common, event.common.event_id, now);
-        patiently(&self.stop, encode).await
+        retry_call(&self.stop, encode).await
     }
 
     fn outcomes(&self, settled: &Settled, at: Timestamp) -> Vec<JobOutcome> {

@@ -12,8 +12,8 @@ use super::feed::skipped;
 use super::spec::JobSpec;
 use super::walk::{IGNORE_FILE, reason_of};
 use super::{manifest, metadata};
-use crate::domain::SourcePath;
-use crate::pipeline::stop::Stop;
+use mfctl_core::domain::SourcePath;
+use mfctl_core::stop::Stop;
 
 /// Something at the source.
 #[derive(Debug, PartialEq, Eq)]

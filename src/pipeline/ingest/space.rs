@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Error, Rules, walk};
-use crate::humane;
-use crate::pipeline::stop::Stop;
-use crate::ports::{self, Capacity, ErrorKind, ObjectStore};
+use mfctl_core::humane;
+use mfctl_core::ports::{self, Capacity, ErrorKind, ObjectStore};
+use mfctl_core::stop::Stop;
 
 /// A look ahead ends here; what it has seen by then counts.
 const LONGEST: Duration = Duration::from_millis(700);

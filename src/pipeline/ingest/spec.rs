@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
-use crate::domain::SourcePath;
+use mfctl_core::domain::SourcePath;
 
 /// Where rows of metadata come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,9 +13,9 @@ use super::patiently;
 use super::read::{self, Kind, Reading, SMALL, Stat, refusal, unreadable};
 use super::stream::{Broken, HashingFile};
 use super::walk::Candidate;
-use crate::domain::job::{JournalFile, Refusal, RefusalKind};
-use crate::domain::{Asset, AssetId, AssetState, ObjectRef, Sha256};
-use crate::ports::{ByteSource, Error, ErrorKind, PutOptions, Result};
+use mfctl_core::domain::job::{JournalFile, Refusal, RefusalKind};
+use mfctl_core::domain::{Asset, AssetId, AssetState, ObjectRef, Sha256};
+use mfctl_core::ports::{ByteSource, Error, ErrorKind, PutOptions, Result};
 
 /// A file whose content is known.
 pub(super) struct Taken {
@@ -200,7 +200,7 @@ impl Engine {
 
     async fn put(&self, at: &ObjectRef, source: Arc<dyn ByteSource>, kind: Kind, sha256: Option<Sha256>) -> Result<()> {
         let options = PutOptions { content_type: Some(kind.media_type.to_owned()), sha256 };
-        patiently(&self.stop, || self.tools.objects.put(at, source.clone(), options.clone())).await.map(drop)
+        retry_call(&self.stop, || self.tools.objects.put(at, source.clone(), options.clone())).await.map(drop)
     }
 
     /// Removes objects that nothing points at. Best effort: what stays is garbage, which the audit counts.
@@ -214,7 +214,7 @@ impl Engine {
 
     /// Whether the object that a staged row points at is there.
     pub(super) async fn is_there(&self, at: &ObjectRef) -> Result<bool> {
-        Ok(patiently(&self.stop, || self.tools.objects.head(at)).await?.is_some())
+        Ok(retry_call(&self.stop, || self.tools.objects.head(at)).await?.is_some())
     }
 
     /// Stages the small files whose bytes are new, and makes all staged bytes durable.
@@ -254,7 +254,7 @@ impl Engine {
         }
         sorted.refuse(&failed);
         if sorted.taken.iter().any(|taken| taken.put) {
-            patiently(&self.stop, || self.tools.objects.sync()).await?;
+            retry_call(&self.stop, || self.tools.objects.sync()).await?;
         }
         Ok(())
     }

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sha2::{Digest, Sha256 as Hasher};
 
 use super::read::Stat;
-use crate::domain::Sha256;
-use crate::pipeline::stop::Stop;
-use crate::ports::ByteSource;
+use mfctl_core::domain::Sha256;
+use mfctl_core::ports::ByteSource;
+use mfctl_core::stop::Stop;
 
 /// Why sending ended early.
 #[derive(Debug)]
@@ -164,7 +164,7 @@ mod tests {
         let (stopper, stop) = Stop::channel();
         let mut source = source(b"abc");
         source.stop = stop;
-        stopper.stop(crate::pipeline::stop::StopReason::Interrupted);
+        stopper.stop(mfctl_core::stop::StopReason::Interrupted);
         let mut buffer = [0; 8];
         assert!(source.reader(0).unwrap().read(&mut buffer).is_err());
         assert!(matches!(source.broken(), Some(Broken::Stopped)));

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::domain::{AssetState, JobId};
-use crate::pipeline::stop::{Stop, StopReason};
-use crate::ports::{Catalog, Result};
+use mfctl_core::domain::{AssetState, JobId};
+use mfctl_core::ports::{Catalog, Result};
+use mfctl_core::stop::{Stop, StopReason};
 
 const PAGE: usize = 512;
 const LOOK_EVERY: Duration = Duration::from_millis(250);

@@ -16,9 +16,9 @@ use ignore::{DirEntry, WalkBuilder};
 use super::metadata::{self, Said};
 use super::read::{not_regular, refusal, unreadable};
 use super::{Error, Rules, manifest};
-use crate::domain::SourcePath;
-use crate::domain::job::{Refusal, RefusalKind};
-use crate::pipeline::stop::Stop;
+use mfctl_core::domain::SourcePath;
+use mfctl_core::domain::job::{Refusal, RefusalKind};
+use mfctl_core::stop::Stop;
 
 /// A file's name that holds patterns of what to leave out.
 pub const IGNORE_FILE: &str = ".mfctlignore";

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::tracker::Ticket;
 use super::{Halt, Station, Step, StepOutput};
-use crate::domain::dead_letter::FailureClass;
-use crate::domain::{Record, Timestamp};
-use crate::pipeline::retry::{self, Site, Verdict};
-use crate::ports::{self, ClaimRequest, DeadLetterFlag};
+use mfctl_core::breaker::Site;
+use mfctl_core::domain::dead_letter::FailureClass;
+use mfctl_core::domain::{Record, Timestamp};
+use mfctl_core::ports::{self, ClaimRequest, DeadLetterFlag};
+use mfctl_core::retry::{self, FailureAction};
 
 /// What was decided of a record.
 #[derive(Debug)]
@@ -41,7 +42,8 @@ impl<E> Decided<E> {
     pub(super) fn weight_bytes(&self) -> usize {
         match self {
             Self::Done { output, .. } => {
-                output.weight_bytes + output.records.iter().map(crate::domain::NewRecord::size_bytes).sum::<usize>()
+                output.weight_bytes
+                    + output.records.iter().map(mfctl_core::domain::NewRecord::size_bytes).sum::<usize>()
             }
             Self::Dead(dead) => dead.message.len(),
             Self::Skipped | Self::Withheld => 0,
@@ -78,13 +80,13 @@ impl<S: Step> Station<S> {
 
     /// A batch was refused: finds the records that are refused alone, and gives those up.
     async fn finish_one_by_one(&self, items: &mut Items<S::Effect>, refusal: &ports::Error) -> Result<(), Halt> {
-        if retry::verdict(refusal.kind()) == Verdict::Stop {
+        if retry::action_for(refusal.kind()) == FailureAction::Stop {
             return Err(Halt::from(refusal));
         }
         for (_, decided) in items.iter_mut() {
             let Some(effect) = decided.effect() else { continue };
             let Err(error) = self.finish_effects(&[effect]).await else { continue };
-            if retry::verdict(error.kind()) == Verdict::Stop {
+            if retry::action_for(error.kind()) == FailureAction::Stop {
                 return Err(Halt::from(&error));
             }
             let taken = std::mem::replace(decided, Decided::Skipped);

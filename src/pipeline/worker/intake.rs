@@ -9,12 +9,12 @@ use bytes::Bytes;
 use super::finish::{DeadLetter, Decided};
 use super::tracker::{Entry, Ticket};
 use super::{Halt, Station, Step};
-use crate::domain::dead_letter::FailureClass;
-use crate::domain::{Asset, AssetId, AssetState, Record, TopicPartition};
-use crate::events::DecodeError;
-use crate::pipeline::retry::{DependencyFault, Site};
-use crate::ports::{self, Claim, ClaimRequest, ErrorKind};
-use crate::telemetry::events::{DependencyFailed, Event};
+use mfctl_core::breaker::{DependencyFault, Site};
+use mfctl_core::domain::dead_letter::FailureClass;
+use mfctl_core::domain::{Asset, AssetId, AssetState, Record, TopicPartition};
+use mfctl_core::events::DecodeError;
+use mfctl_core::ports::{self, Claim, ClaimRequest, ErrorKind};
+use mfctl_core::telemetry::events::{DependencyFailed, Event};
 
 /// Records to take in, and what is known to be committed.
 #[derive(Debug, Default)]

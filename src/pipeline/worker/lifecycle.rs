@@ -16,10 +16,10 @@ use super::guard::Guard;
 use super::intake::{Admitted, Batch, Work};
 use super::tracker::{Ticket, Tracker};
 use super::{Ended, Halt, Health, Outcome, Station, Step, Summary, Tuning, Until};
-use crate::domain::{Record, TopicPartition};
-use crate::pipeline::stop::Stop;
-use crate::ports::{ErrorKind, GroupConsumer};
-use crate::telemetry::events::{Event as _, Recovered, Stopping};
+use mfctl_core::domain::{Record, TopicPartition};
+use mfctl_core::ports::{ErrorKind, GroupConsumer};
+use mfctl_core::stop::Stop;
+use mfctl_core::telemetry::events::{Event as _, Recovered, Stopping};
 
 /// A commit is never made smaller than this.
 const LEAST_RECORDS: usize = 16;

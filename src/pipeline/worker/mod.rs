@@ -30,14 +30,14 @@ use tokio::sync::watch;
 
 pub use step::{Leftover, RecordContext, Step, StepError, StepOutput};
 
-use crate::domain::GroupName;
-use crate::events::EventCodec;
 use crate::pipeline::live::Live;
-use crate::pipeline::patience::{outage, patiently};
-use crate::pipeline::retry::{Breaker, Policy};
-use crate::pipeline::stop::{Stop, StopReason};
-use crate::ports::{self, Catalog, Clock, ErrorKind, EventLog, FetchLimits, Subscription};
-use crate::telemetry::Metrics;
+use mfctl_core::breaker::Breaker;
+use mfctl_core::domain::GroupName;
+use mfctl_core::events::EventCodec;
+use mfctl_core::ports::{self, Catalog, Clock, ErrorKind, EventLog, FetchLimits, Subscription};
+use mfctl_core::retry::{Policy, dependency_failure, retry_until_deadline};
+use mfctl_core::stop::{Stop, StopReason};
+use mfctl_core::telemetry::Metrics;
 
 /// What a worker needs of the world beside its step.
 #[derive(Clone)]
@@ -281,7 +281,7 @@ pub async fn run<S: Step>(
         // First, for a stop ends the waiting too, with the outage that was waited for.
         biased;
         reason = stop.wait() => return Ok(Outcome { summary: Summary::default(), ended: Ended::Asked(reason) }),
-        joined = patiently(options.tuning.now().give_up_after, Duration::MAX, stop, outage, join) => joined?,
+        joined = retry_until_deadline(options.tuning.now().give_up_after, Duration::MAX, stop, dependency_failure, join) => joined?,
     };
     let breaker = Breaker::new(options.retry);
     let station = Station { step, ports, options, group, breaker, retried: Default::default() };

@@ -10,11 +10,12 @@ use futures_util::FutureExt;
 use super::finish::{DeadLetter, Decided};
 use super::intake::Work;
 use super::{Halt, RecordContext, Station, Step, StepError, StepOutput};
-use crate::domain::Timestamp;
-use crate::domain::dead_letter::FailureClass;
-use crate::pipeline::retry::{Site, Verdict};
-use crate::ports::ErrorKind;
-use crate::telemetry::events::{Event, RecordRetried};
+use mfctl_core::breaker::Site;
+use mfctl_core::domain::Timestamp;
+use mfctl_core::domain::dead_letter::FailureClass;
+use mfctl_core::ports::ErrorKind;
+use mfctl_core::retry::FailureAction;
+use mfctl_core::telemetry::events::{Event, RecordRetried};
 
 impl<S: Step> Station<S> {
     /// Runs the step until it succeeds, fails for good, or must not go on. Waits for dependencies as long as it takes.
@@ -30,11 +31,11 @@ impl<S: Step> Station<S> {
             };
             let now = self.ports.clock.now();
             let first = *first_failed_at.get_or_insert(now);
-            let class = match error.verdict() {
-                Verdict::Stop => return Err(halt(&error)),
+            let class = match error.action() {
+                FailureAction::Stop => return Err(halt(&error)),
                 // Dependencies are waited for inside the try.
-                Verdict::Transient | Verdict::Dependency => FailureClass::Transient,
-                Verdict::Permanent => FailureClass::Permanent,
+                FailureAction::RetryRecord | FailureAction::RetryDependency => FailureClass::Transient,
+                FailureAction::DeadLetter => FailureClass::Permanent,
             };
             if class == FailureClass::Permanent || attempts >= self.options.retry.attempts {
                 break Decided::Dead(DeadLetter {

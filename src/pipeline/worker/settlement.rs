@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::finish::{DeadLetter, Decided, Items};
-use crate::domain::dead_letter::{GivingUp, dead_letter};
-use crate::domain::{GroupName, NewRecord};
-use crate::ports::Settlement;
+use mfctl_core::domain::dead_letter::{GivingUp, dead_letter};
+use mfctl_core::domain::{GroupName, NewRecord};
+use mfctl_core::ports::Settlement;
 
 /// A batch as one transaction.
 pub(super) fn of<E>(items: &mut Items<E>, group: &GroupName, worker: &str) -> Settlement {

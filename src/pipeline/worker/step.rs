@@ -5,11 +5,12 @@ use std::fmt;
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 
-use crate::domain::dead_letter::FailureClass;
-use crate::domain::event::Common;
-use crate::domain::{Asset, NewRecord, Record, Stage};
-use crate::pipeline::retry::{self, DependencyFault, Verdict};
-use crate::ports;
+use mfctl_core::breaker::DependencyFault;
+use mfctl_core::domain::dead_letter::FailureClass;
+use mfctl_core::domain::event::Common;
+use mfctl_core::domain::{Asset, NewRecord, Record, Stage};
+use mfctl_core::ports;
+use mfctl_core::retry::{self, FailureAction};
 
 /// What a step is told beside its input.
 #[derive(Debug, Clone, Copy)]
@@ -56,11 +57,11 @@ impl StepError {
 
     /// What the failure means.
     #[must_use]
-    pub fn verdict(&self) -> Verdict {
+    pub fn action(&self) -> FailureAction {
         match self {
-            Self::Port(error) => retry::verdict(error.kind()),
-            Self::Record { class: FailureClass::Transient, .. } => Verdict::Transient,
-            Self::Record { class: FailureClass::Permanent, .. } => Verdict::Permanent,
+            Self::Port(error) => retry::action_for(error.kind()),
+            Self::Record { class: FailureClass::Transient, .. } => FailureAction::RetryRecord,
+            Self::Record { class: FailureClass::Permanent, .. } => FailureAction::DeadLetter,
         }
     }
 
@@ -85,7 +86,7 @@ impl fmt::Display for StepError {
 
 impl DependencyFault for StepError {
     fn is_dependency(&self) -> bool {
-        self.verdict() == Verdict::Dependency
+        self.action() == FailureAction::RetryDependency
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::domain::TopicPartition;
+use mfctl_core::domain::TopicPartition;
 
 /// A record in flight.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

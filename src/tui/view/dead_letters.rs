@@ -5,8 +5,8 @@ use ratatui::layout::{Constraint, Rect};
 use ratatui::widgets::{Cell, Row, Table};
 
 use super::style::{Look, panel};
-use crate::humane;
 use crate::ops::vitals::DeadLetterVitals;
+use mfctl_core::humane;
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, topics: &[DeadLetterVitals], look: Look) {
     let rows = topics.iter().map(|topic| {

@@ -8,8 +8,8 @@ use ratatui::widgets::{Cell, Row, Table};
 
 use super::super::model::Model;
 use super::style::{Look, panel};
-use crate::humane;
 use crate::ops::vitals::{GroupVitals, Vitals};
+use mfctl_core::humane;
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, vitals: &Vitals, look: Look) {
     let rows = vitals.groups.iter().enumerate().map(|(at, group)| row(group, at == model.selected, look));

@@ -8,8 +8,8 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Sparkline};
 
 use super::style::{Look, panel};
-use crate::humane;
 use crate::ops::vitals::LatencyVitals;
+use mfctl_core::humane;
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, latency: &LatencyVitals, look: Look) {
     let title = format!("latency staged → enriched, last {}", seconds(latency.window_seconds as f64));

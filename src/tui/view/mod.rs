@@ -13,7 +13,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Borders, Clear, Paragraph, Wrap};
 
 use super::model::Model;
-use crate::humane;
+use mfctl_core::humane;
 use style::{Look, panel};
 
 /// Draws everything.

@@ -6,9 +6,9 @@ use ratatui::widgets::{Cell, Row, Table};
 
 use super::super::model::Model;
 use super::style::{Look, panel};
-use crate::humane;
 use crate::ops::lag::PartitionLag;
 use crate::ops::vitals::Vitals;
+use mfctl_core::humane;
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, vitals: &Vitals, look: Look) {
     let Some(group) = vitals.groups.get(model.selected) else { return };

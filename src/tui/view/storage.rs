@@ -6,8 +6,8 @@ use ratatui::text::Line;
 use ratatui::widgets::{Cell, Row, Table};
 
 use super::style::{Look, panel};
-use crate::humane;
 use crate::ops::vitals::Vitals;
+use mfctl_core::humane;
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, vitals: &Vitals, look: Look) {
     let block = panel("storage");
@@ -38,7 +38,7 @@ fn free(vitals: &Vitals, look: Look) -> Line<'static> {
     if vitals.storage.warn { Line::styled(format!("{text} — MAKE ROOM"), look.alarm()) } else { Line::raw(text) }
 }
 
-fn age(vitals: &Vitals, at: crate::domain::Timestamp) -> String {
+fn age(vitals: &Vitals, at: mfctl_core::domain::Timestamp) -> String {
     humane::age(vitals.at.duration_since(at).try_into().unwrap_or_default())
 }
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use mfctl::domain::{GroupName, NewRecord, RecordAddress, Timestamp, TopicName, TopicPartition};
-use mfctl::ports::{
+use mfctl_core::domain::{GroupName, NewRecord, RecordAddress, Timestamp, TopicName, TopicPartition};
+use mfctl_core::ports::{
     Error, ErrorKind, EventLog, ExclusiveProducer, FetchLimits, Fetched, GroupConsumer, GroupDescription,
     PartitionOffsets, PartitionProgress, Poll, Result, RetentionReport, Settlement, Subscription, TopicDescription,
     TopicSpec,

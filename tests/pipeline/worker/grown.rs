@@ -1,9 +1,9 @@
 //! Topics to which partitions were added: records of before stand where their key does not belong any more.
 
-use mfctl::domain::names::topics;
-use mfctl::domain::{NewRecord, partition};
 use mfctl::ops::trace::{self, StepKind, Story};
-use mfctl::ports::ErrorKind;
+use mfctl_core::domain::names::topics;
+use mfctl_core::domain::{NewRecord, partition};
+use mfctl_core::ports::ErrorKind;
 
 use super::platform::Platform;
 

@@ -6,24 +6,25 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use mfctl::backends::embedded::{self, OpenMode};
-use mfctl::domain::event::{Common, IngestRaw, Metadata};
-use mfctl::domain::names::{Buckets, keys};
-use mfctl::domain::{
-    Asset, AssetId, EnvName, EventId, JobId, NewRecord, ObjectRef, Record, Revision, Sha256, SourcePath, Stage, Tenant,
-    TopicName, names::topics,
-};
-use mfctl::events::{EventCodec, schemas, topics as contract};
 use mfctl::pipeline::live::Live;
 use mfctl::pipeline::persist::{Persist, Persisted};
-use mfctl::pipeline::retry::Policy;
-use mfctl::pipeline::stop::Stop;
 use mfctl::pipeline::worker::{
     self, Health, Leftover, Outcome, RecordContext, Step, StepError, StepOutput, Tuning, Until, WorkerOptions,
     WorkerPorts,
 };
-use mfctl::ports::{self, Clock, EventLog, FetchLimits, Ports, PutOptions, StagedRow, SystemClock};
-use mfctl::telemetry::Metrics;
+use mfctl_core::domain::event::{Common, IngestRaw, Metadata};
+use mfctl_core::domain::names::{Buckets, keys};
+use mfctl_core::domain::{
+    Asset, AssetId, EnvName, EventId, JobId, NewRecord, ObjectRef, Record, Revision, Sha256, SourcePath, Stage, Tenant,
+    TopicName, names::topics,
+};
+use mfctl_core::events::{EventCodec, schemas, topics as contract};
+use mfctl_core::ports::{self, Clock, EventLog, FetchLimits, Ports, PutOptions, StagedRow, SystemClock};
+use mfctl_core::retry::Policy;
+use mfctl_core::stop::Stop;
+use mfctl_core::telemetry::Metrics;
+use mfctl_core::wait::Backoff;
+use mfctl_embedded::{self, OpenMode};
 
 /// Everything a worker stands on.
 pub struct Platform {
@@ -194,7 +195,10 @@ impl Platform {
 /// Quick, and ending by itself.
 pub fn until_drained() -> WorkerOptions {
     WorkerOptions {
-        retry: Policy { attempts: 5, first_wait: Duration::from_millis(2), longest_wait: Duration::from_millis(20) },
+        retry: Policy {
+            attempts: 5,
+            backoff: Backoff::exponential(Duration::from_millis(2), Duration::from_millis(20)),
+        },
         until: Until::Drained { after: None },
         ..WorkerOptions::default()
     }

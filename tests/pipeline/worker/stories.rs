@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use mfctl::domain::event::header;
-use mfctl::domain::names::topics;
-use mfctl::domain::{AssetState, Stage, dead_letter};
-use mfctl::pipeline::stop::{Stop, StopReason};
 use mfctl::pipeline::worker::{self, Ended, Health, Tuning, Until, WorkerOptions};
+use mfctl_core::domain::event::header;
+use mfctl_core::domain::names::topics;
+use mfctl_core::domain::{AssetState, Stage, dead_letter};
+use mfctl_core::stop::{Stop, StopReason};
 use tokio::sync::watch;
 
 use super::platform::{Act, Platform, tuned, until_drained};

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use mfctl::domain::dead_letter;
 use mfctl::pipeline::worker::{Ended, StepError, Tuning};
-use mfctl::ports::{Error, ErrorKind};
+use mfctl_core::domain::dead_letter;
+use mfctl_core::ports::{Error, ErrorKind};
 
 use super::faults::{Faulty, Settling};
 use super::platform::{Act, Platform, tuned, until_drained};

@@ -2,19 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use mfctl::backends::postgrest::PostgrestAuth;
-use mfctl::domain::asset::AssetState;
-use mfctl::domain::job::{FileOutcome, JobOutcome, Refusal, RefusalKind};
-use mfctl::domain::{
+use mfctl_core::domain::asset::AssetState;
+use mfctl_core::domain::job::{FileOutcome, JobOutcome, Refusal, RefusalKind};
+use mfctl_core::domain::{
     AssetId, EventId, GroupName, RecordAddress, Revision, Secret, SourcePath, Stage, Tenant, TopicName,
 };
-use mfctl::ports::{Advance, AssetFilter, Catalog, ClaimRequest, ErrorKind, StagedRow};
+use mfctl_core::ports::{Advance, AssetFilter, Catalog, ClaimRequest, ErrorKind, StagedRow};
+use mfctl_remote::postgrest::PostgrestAuth;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::server::{Database, PATIENCE, Server, jwt_secret, signed, token};
-use crate::catalog::{asset_id, at, job, row};
-use crate::{eventually, fails_as};
+use crate::contract::catalog::{asset_id, at, job, row};
+use crate::contract::harness::{eventually, fails_as};
 
 fn group() -> GroupName {
     GroupName::new("mfctl.dev.persist").unwrap()

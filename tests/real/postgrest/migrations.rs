@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use mfctl::ports::{ErrorKind, Migrations};
+use mfctl_core::ports::{ErrorKind, Migrations};
 
 use super::server::{Database, ROLES, connect};
 

@@ -5,16 +5,17 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use mfctl::backends::http::HttpOptions;
-use mfctl::backends::postgres::{PostgresAdmin, PostgresConfig};
-use mfctl::backends::postgrest::{PostgrestAuth, PostgrestCatalog, PostgrestConfig};
-use mfctl::backends::tls::TlsFiles;
-use mfctl::domain::Secret;
-use mfctl::ports::{Migration, Migrations};
+use mfctl_core::domain::Secret;
+use mfctl_core::ports::{Migration, Migrations};
+use mfctl_core::tls_files::TlsFiles;
+use mfctl_remote::http::HttpOptions;
+use mfctl_remote::postgres::{PostgresAdmin, PostgresConfig};
+use mfctl_remote::postgrest::{PostgrestAuth, PostgrestCatalog, PostgrestConfig};
 use serde_json::Value;
 use tokio_postgres::NoTls;
 
-use crate::{eventually, stack};
+use crate::contract::harness::eventually;
+use crate::stack;
 
 /// As long as a server may take to start or to notice something.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -121,7 +122,7 @@ impl Server {
     pub async fn start() -> Self {
         let server = Self::before(Database::migrated().await).await;
         let catalog = server.catalog(server.as_operator());
-        let answers = async || mfctl::ports::Catalog::identity(&catalog).await.is_ok();
+        let answers = async || mfctl_core::ports::Catalog::identity(&catalog).await.is_ok();
         eventually(PATIENCE, "the catalog answers", answers).await;
         server
     }

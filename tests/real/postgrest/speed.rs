@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use mfctl::domain::asset::{AssetState, Stage};
-use mfctl::domain::{GroupName, RecordAddress, Revision, TopicName, TopicPartition};
-use mfctl::ports::{Advance, Catalog, ClaimRequest};
+use mfctl_core::domain::asset::{AssetState, Stage};
+use mfctl_core::domain::{GroupName, RecordAddress, Revision, TopicName, TopicPartition};
+use mfctl_core::ports::{Advance, Catalog, ClaimRequest};
 
 use super::server::Server;
-use crate::catalog::{asset_id, at, job, row};
+use crate::contract::catalog::{asset_id, at, job, row};
 
 const ASSETS: u64 = 20_000;
 const BATCH: u64 = 500;

@@ -5,11 +5,11 @@ use aws_sdk_s3::types::{
 };
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use mfctl::backends::s3::S3Store;
-use mfctl::ports::{BucketAdmin, BucketChange, BucketPolicy, ErrorKind, ObjectStore};
+use mfctl_core::ports::{BucketAdmin, BucketChange, BucketPolicy, ErrorKind, ObjectStore};
+use mfctl_remote::s3::S3Store;
 
 use super::{at, bucket, bytes, config, get, plain_client, put, ready};
-use crate::fails_as;
+use crate::contract::harness::fails_as;
 
 const STAGING: BucketPolicy = BucketPolicy {
     versioned: false,

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use mfctl::backends::s3::{S3Config, S3Store};
-use mfctl::domain::Secret;
-use mfctl::ports::{Error, ErrorKind, ObjectStore, PutOptions};
+use mfctl_core::domain::Secret;
+use mfctl_core::ports::{Error, ErrorKind, ObjectStore, PutOptions};
+use mfctl_remote::s3::{S3Config, S3Store};
 
 use super::{at, bucket, bytes, config, put};
 use crate::scripted::{Answer, server};

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mfctl::backends::s3::{S3Config, S3Store};
-use mfctl::ports::{ByteSource, ErrorKind, ObjectStore, PutOptions};
+use mfctl_core::ports::{ByteSource, ErrorKind, ObjectStore, PutOptions};
+use mfctl_remote::s3::{S3Config, S3Store};
 
 use super::{at, bucket, bytes, config, get, plain_client, put, ready};
+use crate::contract::harness::{eventually, fails_as, random};
 use crate::proxy::Proxy;
-use crate::{eventually, fails_as, random};
 
 /// As long as some parts of an upload may take.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use super::super::finish::{Decided, Items};
 use super::super::{Ended, Halt, Leftover, Step, settlement};
 use super::{IDLE_GAP, LEAST_RECORDS, LONGEST_SLEEP, Loop, Phase, SLOW, Settling};
-use crate::domain::TopicPartition;
-use crate::failpoint;
-use crate::pipeline::retry::{self, Site, Verdict};
-use crate::ports::{Error, ErrorKind, FetchLimits, Poll};
-use crate::telemetry::events::{Assigned, DeadLettered, Event, Fenced, Settled, StagingLeft, Unassigned};
+use mfctl_core::breaker::Site;
+use mfctl_core::domain::TopicPartition;
+use mfctl_core::failpoint;
+use mfctl_core::ports::{Error, ErrorKind, FetchLimits, Poll};
+use mfctl_core::retry::{self, FailureAction};
+use mfctl_core::telemetry::events::{Assigned, DeadLettered, Event, Fenced, Settled, StagingLeft, Unassigned};
 
 /// How long a poll waits when there is nothing else to do.
 const POLL_WAIT: Duration = Duration::from_millis(250);
@@ -254,11 +255,11 @@ impl<S: Step> Loop<S> {
 
     /// A call to the log failed, and may have been applied: nothing in flight can be trusted.
     fn log_failed(&mut self, doing: &'static str, error: &Error) {
-        match retry::verdict(error.kind()) {
+        match retry::action_for(error.kind()) {
             // Another worker took this one's name: two of them would take it from each other for ever.
             _ if error.kind() == ErrorKind::Locked => self.abandon(Ended::Halted(Halt::from(error))),
-            Verdict::Stop | Verdict::Permanent => self.abandon(Ended::Halted(Halt::from(error))),
-            Verdict::Dependency | Verdict::Transient => {
+            FailureAction::Stop | FailureAction::DeadLetter => self.abandon(Ended::Halted(Halt::from(error))),
+            FailureAction::RetryDependency | FailureAction::RetryRecord => {
                 self.cx.down(doing, &error.full());
                 self.poll_at = Instant::now() + self.cx.breaker.failure(Site::Log, error);
                 // A poll brought nothing, so nothing is uncertain; a settlement is.

@@ -2,7 +2,7 @@
 
 use super::super::{Ended, Step, Until};
 use super::{Loop, Phase};
-use crate::pipeline::retry::Site;
+use mfctl_core::breaker::Site;
 
 impl<S: Step> Loop<S> {
     /// Ends the worker if nothing is left: nothing in flight here, and every partition of the group at its end, behind

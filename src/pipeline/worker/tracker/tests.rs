@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::names::topics;
+use mfctl_core::domain::names::topics;
 
 fn lane(partition: u32) -> TopicPartition {
     TopicPartition::new(topics::INGEST_RAW, partition)

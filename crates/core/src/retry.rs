@@ -1,0 +1,173 @@
+//! The one retry policy: what a failure means, how often an operation is tried again, and for how long.
+//!
+//! A failure of a *dependency* is retried without limit and is never charged to a record. A failure of the *record* is retried
+//! a few times where that could help. Every other failure stops the worker.
+
+use std::time::{Duration, Instant};
+
+use crate::ports::{Error, ErrorKind};
+use crate::stop::Stop;
+use crate::wait::{self, Backoff};
+
+/// What a failure means for the operation that met it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureAction {
+    /// A dependency failed: retry without limit.
+    RetryDependency,
+    /// The record failed, and a retry could help.
+    RetryRecord,
+    /// The record failed, and no retry could help.
+    DeadLetter,
+    /// Neither a retry nor a dead letter could help: the process stops.
+    Stop,
+}
+
+/// The action for a port's error.
+#[must_use]
+pub fn action_for(kind: ErrorKind) -> FailureAction {
+    match kind {
+        kind if kind.is_dependency() => FailureAction::RetryDependency,
+        ErrorKind::Conflict | ErrorKind::Locked | ErrorKind::Fenced | ErrorKind::Internal => FailureAction::RetryRecord,
+        ErrorKind::Denied | ErrorKind::TooNew | ErrorKind::Unprepared => FailureAction::Stop,
+        _ => FailureAction::DeadLetter,
+    }
+}
+
+/// How often a record is tried, and how long to wait between two tries of anything.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Policy {
+    /// Tries of a record, the first included.
+    pub attempts: u32,
+    /// The wait between two tries.
+    pub backoff: Backoff,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { attempts: 5, backoff: Backoff::exponential(Duration::from_millis(100), Duration::from_secs(5)) }
+    }
+}
+
+/// Retries a call until it succeeds, fails for good, has failed for `timeout`, or a stop is requested.
+///
+/// `retryable` answers the text for the log where a failure may pass, `None` where it is final. A call that ran longer than
+/// `progress_after` made progress, such as a large upload whose next try resumes, and starts the timeout again;
+/// `Duration::MAX` means that none does.
+///
+/// # Errors
+/// The last failure of the call.
+pub async fn retry_until_deadline<T, E, F>(
+    timeout: Duration,
+    progress_after: Duration,
+    stop: &Stop,
+    retryable: impl Fn(&E) -> Option<String>,
+    mut call: impl FnMut() -> F,
+) -> Result<T, E>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let backoff = Policy::default().backoff;
+    let mut failures = 0;
+    let mut failing_since = Instant::now();
+    loop {
+        let called = Instant::now();
+        let answer = call().await;
+        if called.elapsed() > progress_after {
+            failures = 0;
+            failing_since = Instant::now();
+        }
+        match answer {
+            Err(failure) if failing_since.elapsed() < timeout => {
+                let Some(error) = retryable(&failure) else { return Err(failure) };
+                failures += 1;
+                tracing::warn!(error, "retrying");
+                tokio::select! {
+                    () = wait::sleep(backoff.delay(failures)) => {}
+                    _ = stop.wait() => return Err(failure),
+                }
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// The text of a dependency's failure; `None` for any other, which no wait ends.
+#[must_use]
+pub fn dependency_failure(error: &Error) -> Option<String> {
+    error.kind().is_dependency().then(|| error.full())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::ports::ErrorKind;
+
+    fn down() -> Error {
+        Error::new(ErrorKind::Unreachable, "x")
+    }
+
+    /// Down three times, and then it answers.
+    async fn comes_back(calls: &AtomicU32, takes: Duration) -> Result<u32, Error> {
+        let before = calls.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(takes).await;
+        if before < 3 { Err(down()) } else { Ok(7) }
+    }
+
+    #[test]
+    fn no_failure_of_a_dependency_can_become_a_dead_letter() {
+        for kind in [ErrorKind::Unreachable, ErrorKind::Timeout, ErrorKind::Throttled, ErrorKind::Full] {
+            assert_eq!(action_for(kind), FailureAction::RetryDependency);
+        }
+        assert_eq!(action_for(ErrorKind::Denied), FailureAction::Stop);
+        assert_eq!(action_for(ErrorKind::Unprepared), FailureAction::Stop);
+        assert_eq!(action_for(ErrorKind::Invalid), FailureAction::DeadLetter);
+        assert_eq!(action_for(ErrorKind::Internal), FailureAction::RetryRecord);
+    }
+
+    /// A large file over a connection that breaks now and then.
+    #[tokio::test]
+    async fn a_call_that_was_at_work_for_long_is_no_outage() {
+        let (calls, stop, give_up) = (AtomicU32::new(0), Stop::never(), Duration::from_millis(20));
+        let answer =
+            retry_until_deadline(give_up, give_up, &stop, dependency_failure, || comes_back(&calls, 2 * give_up));
+        assert_eq!(answer.await.unwrap(), 7);
+        let down = retry_until_deadline(give_up, give_up, &stop, dependency_failure, || async { Err::<(), _>(down()) });
+        assert_eq!(down.await.unwrap_err().kind(), ErrorKind::Unreachable);
+    }
+
+    /// A server that lets each call wait for long before it fails.
+    #[tokio::test]
+    async fn calls_that_only_wait_do_not_prolong_the_outage() {
+        let (stop, give_up) = (Stop::never(), Duration::from_millis(20));
+        let answer = retry_until_deadline(give_up, Duration::MAX, &stop, dependency_failure, || async move {
+            tokio::time::sleep(2 * give_up).await;
+            Err::<(), _>(down())
+        });
+        let answer = tokio::time::timeout(Duration::from_secs(30), answer).await;
+        assert_eq!(answer.unwrap().unwrap_err().kind(), ErrorKind::Unreachable);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_waited_for_is_told_at_once() {
+        let (calls, stop, long) = (AtomicU32::new(0), Stop::never(), Duration::from_secs(60));
+        let answer = retry_until_deadline(long, long, &stop, dependency_failure, || comes_back(&calls, Duration::ZERO));
+        assert_eq!(answer.await.unwrap(), 7);
+        let denied = retry_until_deadline(long, long, &stop, dependency_failure, || async {
+            Err::<(), _>(Error::new(ErrorKind::Denied, "x"))
+        });
+        assert_eq!(denied.await.unwrap_err().kind(), ErrorKind::Denied);
+    }
+
+    #[tokio::test]
+    async fn a_stop_ends_the_wait() {
+        let (stopper, stop) = Stop::channel();
+        stopper.stop(crate::stop::StopReason::Terminated);
+        let answer =
+            retry_until_deadline(Duration::from_secs(60), Duration::MAX, &stop, dependency_failure, || async {
+                Err::<(), _>(down())
+            });
+        assert_eq!(answer.await.unwrap_err().kind(), ErrorKind::Unreachable);
+    }
+}

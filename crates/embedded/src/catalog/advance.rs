@@ -1,0 +1,62 @@
+//! Assets moved forward, and marked where a stage gave them up.
+
+use rusqlite::{Connection, params};
+
+use crate::db::SqlContext;
+use crate::sql;
+use mfctl_core::domain::AssetState;
+use mfctl_core::domain::asset::Stage;
+use mfctl_core::ports::{Advance, DeadLetterFlag, Result};
+
+/// Forward only: a row changes if it is not revoked, the step is of its revision or a newer one, and the step brings
+/// something new. So a replay, in whatever order, writes nothing.
+const ADVANCE: &str = "
+    UPDATE media_assets SET
+        state = iif(?2 > revision, ?3, max(state, ?3)),
+        ingested_at = iif(?3 = 1, coalesce(ingested_at, ?4), ingested_at),
+        enriched_at = iif(?3 = 2, iif(?2 > revision, ?4, coalesce(enriched_at, ?4)), enriched_at),
+        facts = coalesce(?5, facts),
+        dead_lettered = nullif(dead_lettered, ?6),
+        revision = max(revision, ?2),
+        updated_at = max(updated_at, ?4)
+    WHERE asset_id = ?1 AND state <> 3 AND ?2 >= revision
+      AND (?2 > revision OR ?3 > state OR dead_lettered IS ?6 OR facts IS NOT coalesce(?5, facts)
+           OR (?3 = 1 AND ingested_at IS NULL) OR (?3 = 2 AND enriched_at IS NULL))";
+
+pub(super) fn advance(tx: &Connection, steps: &[Advance]) -> Result<()> {
+    let what = "move assets forward";
+    let mut update = tx.prepare_cached(ADVANCE).during(what)?;
+    for step in steps {
+        // No facts leave those that are there; facts that say nothing replace them all the same.
+        let facts = match &step.facts {
+            Some(facts) => Some(sql::json(facts)?.unwrap_or_else(|| "{}".to_owned())),
+            None => None,
+        };
+        update
+            .execute(params![
+                step.asset_id.0.as_bytes(),
+                step.revision.0,
+                sql::place(AssetState::ALL, &step.to),
+                sql::time(step.at),
+                facts,
+                sql::place(Stage::ALL, &step.stage),
+            ])
+            .during(what)?;
+    }
+    Ok(())
+}
+
+pub(super) fn flag(tx: &Connection, flags: &[DeadLetterFlag]) -> Result<()> {
+    let what = "mark assets as dead-lettered";
+    let mut update = tx
+        .prepare_cached(
+            "UPDATE media_assets SET dead_lettered = ?3, updated_at = max(updated_at, ?4)
+             WHERE asset_id = ?1 AND revision = ?2 AND state <> 3 AND dead_lettered IS NOT ?3",
+        )
+        .during(what)?;
+    for flag in flags {
+        let stage = sql::place(Stage::ALL, &flag.stage);
+        update.execute(params![flag.asset_id.0.as_bytes(), flag.revision.0, stage, sql::time(flag.at)]).during(what)?;
+    }
+    Ok(())
+}

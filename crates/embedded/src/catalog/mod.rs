@@ -1,0 +1,226 @@
+//! The catalog in the data folder's file.
+//!
+//! The rules of the port are in the statements themselves, so that they hold whatever order several processes write in.
+
+mod advance;
+mod claims;
+mod list;
+mod outcomes;
+mod rows;
+mod stage;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use self::rows::{ASSET_COLUMNS, asset};
+use super::db::{Db, SqlContext};
+use super::sql::{self, Cells};
+use mfctl_core::domain::asset::AssetSource;
+use mfctl_core::domain::job::JobOutcome;
+use mfctl_core::domain::{
+    Asset, AssetId, AssetState, EventId, GroupName, JobId, ObjectRef, SourcePath, Tenant, TopicPartition,
+};
+use mfctl_core::ports::{
+    Advance, AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, Page, Result, Staged, StagedRow,
+};
+
+/// Assets that one path is looked up to have been, at most.
+const MAX_ASSETS_OF_PATH: i64 = 1_000;
+
+/// The catalog of the embedded profile.
+#[derive(Debug, Clone)]
+pub struct SqliteCatalog {
+    db: Db,
+}
+
+impl SqliteCatalog {
+    /// The catalog in this file.
+    #[must_use]
+    pub fn new(db: Db) -> Self {
+        Self { db }
+    }
+}
+
+#[async_trait]
+impl Catalog for SqliteCatalog {
+    async fn identity(&self) -> Result<String> {
+        Ok(self.db.identity().to_owned())
+    }
+
+    async fn assets(&self, ids: &[AssetId]) -> Result<Vec<Asset>> {
+        let ids = ids.to_vec();
+        self.db.read("read assets", move |connection| assets(connection, &ids)).await
+    }
+
+    async fn stage(&self, rows: Vec<StagedRow>) -> Result<Vec<Staged>> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = stage::prepare(rows)?;
+        self.db.write("stage assets", move |tx| stage::stage(tx, &rows)).await
+    }
+
+    async fn restage(&self, rows: Vec<(AssetId, ObjectRef)>) -> Result<()> {
+        self.db.write("point staged assets at new objects", move |tx| stage::restage(tx, &rows)).await
+    }
+
+    async fn mark_published(&self, assets: &[AssetId], at: Timestamp) -> Result<()> {
+        let assets = assets.to_vec();
+        self.db.write("mark assets as published", move |tx| stage::mark_published(tx, &assets, at)).await
+    }
+
+    async fn record_outcomes(&self, outcomes: Vec<JobOutcome>) -> Result<()> {
+        self.db.write("keep files' outcomes", move |tx| outcomes::record(tx, &outcomes)).await
+    }
+
+    async fn claim(&self, group: &GroupName, requests: Vec<ClaimRequest>) -> Result<Vec<Claim>> {
+        let group = group.clone();
+        self.db.write("claim assets", move |tx| claims::claim(tx, &group, &requests)).await
+    }
+
+    async fn complete_claims(&self, group: &GroupName, committed: &[(TopicPartition, i64)]) -> Result<()> {
+        let (group, committed) = (group.clone(), committed.to_vec());
+        self.db.write("complete claims", move |tx| claims::complete(tx, &group, &committed)).await
+    }
+
+    async fn release_claims(&self, group: &GroupName, owners: Vec<ClaimRequest>) -> Result<()> {
+        let group = group.clone();
+        self.db.write("free claims", move |tx| claims::release(tx, &group, &owners)).await
+    }
+
+    async fn advance(&self, steps: Vec<Advance>) -> Result<()> {
+        self.db.write("move assets forward", move |tx| advance::advance(tx, &steps)).await
+    }
+
+    async fn flag_dead_letters(&self, flags: Vec<DeadLetterFlag>) -> Result<()> {
+        self.db.write("mark assets as dead-lettered", move |tx| advance::flag(tx, &flags)).await
+    }
+
+    async fn list(&self, filter: &AssetFilter, cursor: Option<&str>, limit: usize) -> Result<Page<Asset>> {
+        let limit = sql::page_limit(limit);
+        let mut after = cursor.map(|cursor| cursor.parse().map_err(|_| sql::bad_cursor(cursor))).transpose()?;
+        let mut found: Vec<Asset> = Vec::new();
+        // Each read is short even where few of very many assets are wanted.
+        while found.len() <= limit {
+            let (filter, from, wanted) = (filter.clone(), after, limit + 1 - found.len());
+            let read = move |connection: &Connection| list::scan(connection, &filter, from, wanted);
+            let scanned = self.db.read("list assets", read).await?;
+            found.extend(scanned.assets);
+            match scanned.passed {
+                Some(passed) => after = Some(passed),
+                None => break,
+            }
+        }
+        Ok(sql::page(found, limit, |asset| asset.asset_id.to_string()))
+    }
+
+    async fn sources(&self, asset: AssetId, limit: usize) -> Result<Vec<AssetSource>> {
+        let limit = sql::page_limit(limit);
+        self.db.read("read an asset's sources", move |connection| sources(connection, asset, limit)).await
+    }
+
+    async fn assets_of_path(&self, tenant: &Tenant, path: &SourcePath) -> Result<Vec<AssetId>> {
+        let (tenant, path) = (tenant.clone(), path.clone());
+        self.db.read("find a path's assets", move |connection| assets_of_path(connection, &tenant, &path)).await
+    }
+
+    async fn asset_of_event(&self, event: EventId) -> Result<Option<AssetId>> {
+        self.db.read("find an event's asset", move |connection| asset_of_event(connection, event)).await
+    }
+
+    async fn latest_outcomes(&self, cursor: Option<&str>, limit: usize) -> Result<Page<JobOutcome>> {
+        let after = cursor.map(outcomes::file_of_cursor).transpose()?;
+        let limit = sql::page_limit(limit);
+        self.db.read("list files' latest outcomes", move |connection| outcomes::latest(connection, after, limit)).await
+    }
+
+    async fn job_outcomes(&self, job: JobId, cursor: Option<&str>, limit: usize) -> Result<Page<JobOutcome>> {
+        let after = cursor.map(str::to_owned);
+        let limit = sql::page_limit(limit);
+        self.db.read("list a job's outcomes", move |connection| outcomes::of_job(connection, job, after, limit)).await
+    }
+
+    async fn summary(&self) -> Result<CatalogSummary> {
+        self.db.read("count assets", summary).await
+    }
+}
+
+fn assets(connection: &Connection, ids: &[AssetId]) -> Result<Vec<Asset>> {
+    let what = "read assets";
+    let mut select =
+        connection.prepare_cached(&format!("{ASSET_COLUMNS} FROM media_assets WHERE asset_id = ?1")).during(what)?;
+    let mut found = Vec::with_capacity(ids.len());
+    for id in ids {
+        found.extend(select.query_row([id.0.as_bytes()], asset).optional().during(what)?);
+    }
+    Ok(found)
+}
+
+fn sources(connection: &Connection, asset: AssetId, limit: usize) -> Result<Vec<AssetSource>> {
+    connection
+        .prepare_cached(
+            "SELECT path, host, job_id, seen_at FROM media_sources WHERE asset_id = ?1
+             ORDER BY seen_at DESC, path LIMIT ?2",
+        )
+        .and_then(|mut select| {
+            let rows = select.query_map(params![asset.0.as_bytes(), limit as i64], |row| {
+                let mut cells = Cells::of(row);
+                Ok(AssetSource {
+                    asset_id: asset,
+                    path: SourcePath::from_text(cells.plain::<String>()?),
+                    host: cells.plain()?,
+                    job_id: cells.id(JobId)?,
+                    seen_at: cells.time()?,
+                })
+            })?;
+            rows.collect()
+        })
+        .during("read an asset's sources")
+}
+
+fn assets_of_path(connection: &Connection, tenant: &Tenant, path: &SourcePath) -> Result<Vec<AssetId>> {
+    connection
+        .prepare_cached(
+            "SELECT asset_id FROM media_sources WHERE tenant = ?1 AND path = ?2
+             GROUP BY asset_id ORDER BY max(seen_at) DESC, max(job_id) DESC, asset_id LIMIT ?3",
+        )
+        .and_then(|mut select| {
+            let wanted = params![tenant.as_str(), path.as_str(), MAX_ASSETS_OF_PATH];
+            select.query_map(wanted, |row| Cells::of(row).id(AssetId))?.collect()
+        })
+        .during("find a path's assets")
+}
+
+fn asset_of_event(connection: &Connection, event: EventId) -> Result<Option<AssetId>> {
+    connection
+        .prepare_cached("SELECT asset_id FROM media_assets WHERE event_id = ?1")
+        .and_then(|mut select| select.query_row([event.0.as_bytes()], |row| Cells::of(row).id(AssetId)).optional())
+        .during("find an event's asset")
+}
+
+fn summary(connection: &Connection) -> Result<CatalogSummary> {
+    let rows: Vec<(AssetState, bool, u64, u64)> = connection
+        .prepare_cached("SELECT state, dead_lettered, assets, bytes FROM media_totals")
+        .and_then(|mut select| {
+            let rows = select.query_map([], |row| {
+                let mut cells = Cells::of(row);
+                Ok((cells.one_of(AssetState::ALL)?, cells.plain()?, cells.count()?, cells.count()?))
+            })?;
+            rows.collect()
+        })
+        .during("count assets")?;
+    let by_state: BTreeMap<String, u64> = AssetState::ALL.iter().map(|state| (state.to_string(), 0)).collect();
+    let mut summary = CatalogSummary { by_state, ..CatalogSummary::default() };
+    for (state, dead_lettered, assets, bytes) in rows {
+        summary.assets += assets;
+        summary.bytes += bytes;
+        summary.dead_lettered += if dead_lettered { assets } else { 0 };
+        *summary.by_state.entry(state.to_string()).or_default() += assets;
+    }
+    Ok(summary)
+}

@@ -1,0 +1,142 @@
+//! Staged assets: added, pointed at another object, marked as published.
+
+use jiff::Timestamp;
+use rusqlite::{CachedStatement, Connection, Row, params};
+
+use super::rows::object;
+use crate::db::SqlContext;
+use crate::sql::{self, Cells};
+use mfctl_core::domain::{AssetId, AssetState, EventId, JobId, ObjectRef, Revision};
+use mfctl_core::ports::{Result, Staged, StagedRow};
+
+/// A row with its metadata as text, made before the writer's thread is asked.
+pub(super) struct Prepared {
+    row: StagedRow,
+    metadata: Option<String>,
+}
+
+pub(super) fn prepare(rows: Vec<StagedRow>) -> Result<Vec<Prepared>> {
+    rows.into_iter().map(|row| Ok(Prepared { metadata: sql::json(&row.metadata)?, row })).collect()
+}
+
+pub(super) fn stage(tx: &Connection, rows: &[Prepared]) -> Result<Vec<Staged>> {
+    let what = "stage assets";
+    let mut asset = tx
+        .prepare_cached(
+            "INSERT INTO media_assets (asset_id, tenant, sha256, size_bytes, media_type, revision, state, event_id,
+                 job_id, staging_bucket, staging_key, staged_at, updated_at, collection, metadata)
+             VALUES (?1, ?2, ?3, ?4, ?5, 1, 0, ?6, ?7, ?8, ?9, ?10, ?10, ?11, ?12) ON CONFLICT DO NOTHING",
+        )
+        .during(what)?;
+    let mut source = tx
+        .prepare_cached(
+            "INSERT INTO media_sources (tenant, path, asset_id, host, job_id, seen_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT DO UPDATE SET job_id = excluded.job_id, seen_at = excluded.seen_at
+             WHERE excluded.seen_at > seen_at",
+        )
+        .during(what)?;
+    let mut select = tx
+        .prepare_cached(
+            "SELECT asset_id, state, revision, event_id, job_id, staging_bucket, staging_key, staged_at,
+                 published_at IS NOT NULL FROM media_assets WHERE asset_id = ?1",
+        )
+        .during(what)?;
+    let mut answers = Vec::with_capacity(rows.len());
+    let (mut assets, mut bytes) = (0, 0);
+    for row in rows {
+        let (answer, added) = stage_one(row, &mut asset, &mut source, &mut select).during(what)?;
+        if added {
+            assets += 1;
+            bytes += sql::count(row.row.size_bytes);
+        }
+        answers.push(answer);
+    }
+    tx.prepare_cached(
+        "UPDATE media_totals SET assets = assets + ?1, bytes = bytes + ?2 WHERE state = 0 AND dead_lettered = 0",
+    )
+    .and_then(|mut update| update.execute([assets, bytes]))
+    .during(what)?;
+    Ok(answers)
+}
+
+/// Answers what the catalog has now, and whether this row is what it has.
+fn stage_one(
+    Prepared { row, metadata }: &Prepared,
+    asset: &mut CachedStatement<'_>,
+    source: &mut CachedStatement<'_>,
+    select: &mut CachedStatement<'_>,
+) -> rusqlite::Result<(Staged, bool)> {
+    let (id, job, staged_at) = (row.asset_id.0.as_bytes(), row.job_id.0.as_bytes(), sql::time(row.staged_at));
+    let added = asset.execute(params![
+        id,
+        row.tenant.as_str(),
+        row.sha256.0,
+        sql::count(row.size_bytes),
+        row.media_type,
+        row.event_id.0.as_bytes(),
+        job,
+        row.staging.bucket.as_str(),
+        row.staging.key.as_str(),
+        staged_at,
+        row.metadata.collection,
+        metadata,
+    ])?;
+    source.execute(params![row.tenant.as_str(), row.source_path.as_str(), id, row.host, job, staged_at])?;
+    if added == 0 {
+        return Ok((select.query_row([id], staged)?, false));
+    }
+    let staged = Staged {
+        asset_id: row.asset_id,
+        state: AssetState::Staged,
+        revision: Revision::FIRST,
+        event_id: row.event_id,
+        job_id: row.job_id,
+        staging: row.staging.clone(),
+        staged_at: row.staged_at,
+        published: false,
+    };
+    Ok((staged, true))
+}
+
+fn staged(row: &Row<'_>) -> rusqlite::Result<Staged> {
+    let mut cells = Cells::of(row);
+    Ok(Staged {
+        asset_id: cells.id(AssetId)?,
+        state: cells.one_of(AssetState::ALL)?,
+        revision: Revision(cells.plain()?),
+        event_id: cells.id(EventId)?,
+        job_id: cells.id(JobId)?,
+        staging: object(&mut cells)?,
+        staged_at: cells.time()?,
+        published: cells.plain()?,
+    })
+}
+
+/// An event that points at the new object is yet to be acknowledged, whatever was before.
+pub(super) fn restage(tx: &Connection, rows: &[(AssetId, ObjectRef)]) -> Result<()> {
+    let what = "point staged assets at new objects";
+    let mut update = tx
+        .prepare_cached(
+            "UPDATE media_assets SET staging_bucket = ?2, staging_key = ?3, published_at = NULL
+             WHERE asset_id = ?1 AND state = 0 AND (staging_bucket, staging_key) <> (?2, ?3)",
+        )
+        .during(what)?;
+    for (asset, staging) in rows {
+        update.execute(params![asset.0.as_bytes(), staging.bucket.as_str(), staging.key.as_str()]).during(what)?;
+    }
+    Ok(())
+}
+
+pub(super) fn mark_published(tx: &Connection, assets: &[AssetId], at: Timestamp) -> Result<()> {
+    let what = "mark assets as published";
+    let mut update = tx
+        .prepare_cached(
+            "UPDATE media_assets SET published_at = ?2, updated_at = max(updated_at, ?2)
+             WHERE asset_id = ?1 AND published_at IS NULL",
+        )
+        .during(what)?;
+    for asset in assets {
+        update.execute(params![asset.0.as_bytes(), sql::time(at)]).during(what)?;
+    }
+    Ok(())
+}

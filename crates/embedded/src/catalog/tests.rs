@@ -1,0 +1,58 @@
+//! What the contract does not say: how the statements find their rows.
+
+use rusqlite::Connection;
+
+use super::*;
+use crate::{DataFolder, OpenMode};
+
+fn plan_of(connection: &Connection, sql: &str) -> String {
+    let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    let lines = explain.query_map([], |row| row.get::<_, String>(3)).unwrap();
+    lines.map(Result::unwrap).collect::<Vec<_>>().join("\n")
+}
+
+/// A statement that reads a whole table is fast on the small catalogs of tests and not on large ones.
+#[tokio::test]
+async fn statements_find_their_rows_by_index() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = DataFolder::open(data.path(), OpenMode::MayCreate).unwrap();
+    let expectations = [
+        (
+            "UPDATE media_inbox SET done = 1
+             WHERE group_id = 1 AND topic_id = 2 AND partition = 3 AND \"offset\" < 4 AND done = 0",
+            "media_inbox_open (group_id=? AND topic_id=? AND partition=? AND offset<?)",
+        ),
+        (
+            "SELECT * FROM media_job_outcomes WHERE (tenant, path) > ('a', 'b') ORDER BY tenant, path, job_id DESC LIMIT 1",
+            "USING PRIMARY KEY",
+        ),
+        ("SELECT * FROM media_job_outcomes WHERE job_id = x'00' AND path > 'a' ORDER BY path", "by_job (job_id=? AND path>?)"),
+        ("SELECT path FROM media_sources WHERE asset_id = x'00' ORDER BY seen_at DESC, path", "by_asset (asset_id=?)"),
+        (
+            "SELECT * FROM media_assets WHERE asset_id > x'00' AND asset_id <= x'ff' AND dead_lettered IS NOT NULL
+             ORDER BY asset_id",
+            "media_assets_dead_lettered",
+        ),
+        (
+            "SELECT * FROM media_assets WHERE asset_id > x'00' AND asset_id <= x'ff' AND collection = 'a' ORDER BY asset_id",
+            "media_assets_by_collection (collection=? AND asset_id>? AND asset_id<?)",
+        ),
+        (
+            "SELECT * FROM media_assets AS a WHERE asset_id > x'00' AND EXISTS (SELECT 1 FROM media_job_outcomes AS seen
+             WHERE seen.job_id = x'00' AND seen.asset_id = a.asset_id) ORDER BY asset_id",
+            "media_job_outcomes_by_asset (job_id=? AND asset_id=?)",
+        ),
+    ];
+    folder
+        .db()
+        .read("explain", move |connection| {
+            for (sql, expected) in expectations {
+                let plan = plan_of(connection, sql);
+                assert!(plan.contains(expected), "{sql}\n{plan}");
+                assert!(!plan.contains("TEMP B-TREE FOR ORDER BY") || sql.contains("media_sources"), "{sql}\n{plan}");
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+}

@@ -1,0 +1,57 @@
+//! The pool of reading connections.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::Semaphore;
+
+use super::error::SqlContext;
+use mfctl_core::ports::{Error, ErrorKind, Result};
+
+/// More would only wait for the same disk.
+const CONNECTIONS: usize = 8;
+
+/// Connections that cannot write, opened as they are needed.
+pub(super) struct Readers {
+    path: PathBuf,
+    idle: Arc<Mutex<Vec<Connection>>>,
+    permits: Arc<Semaphore>,
+}
+
+impl Readers {
+    pub(super) fn new(path: &Path) -> Self {
+        let permits = Arc::new(Semaphore::new(CONNECTIONS));
+        Self { path: path.to_owned(), idle: Arc::default(), permits }
+    }
+
+    /// See [`super::Db::read`].
+    pub(super) async fn read<T, F>(&self, what: &'static str, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let closed = |_| Error::new(ErrorKind::Internal, what);
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(closed)?;
+        let (path, idle) = (self.path.clone(), Arc::clone(&self.idle));
+        let task = move || {
+            // Given back only when the work is done, even if nobody waits for it any more.
+            let _permit = permit;
+            let pooled = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let mut connection = pooled.map_or_else(|| super::connect_reading(&path), Ok)?;
+            let result = in_snapshot(&mut connection, what, work);
+            idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            result
+        };
+        // A panic drops its connection; the pool opens another.
+        tokio::task::spawn_blocking(task).await.map_err(|error| Error::new(ErrorKind::Internal, what).because(error))?
+    }
+}
+
+fn in_snapshot<T>(connection: &mut Connection, what: &str, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    let snapshot = connection.transaction_with_behavior(TransactionBehavior::Deferred).during(what)?;
+    let result = work(&snapshot);
+    // Nothing was written; ending it only frees the snapshot.
+    drop(snapshot);
+    result
+}

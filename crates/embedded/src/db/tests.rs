@@ -1,0 +1,152 @@
+use std::os::unix::fs::FileExt;
+
+use super::*;
+use mfctl_core::ports::{Error, ErrorKind};
+
+fn open() -> (tempfile::TempDir, Db) {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = super::super::DataFolder::open(dir.path(), OpenMode::MayCreate).unwrap();
+    (dir, folder.db().clone())
+}
+
+fn put(tx: &Connection, key: &str) -> Result<()> {
+    tx.execute("INSERT INTO meta (key, value) VALUES (?1, '')", [key]).during("put").map(drop)
+}
+
+async fn keys(db: &Db) -> Vec<String> {
+    let all = |c: &Connection| {
+        let mut statement = c.prepare("SELECT key FROM meta WHERE value = '' ORDER BY key").during("list")?;
+        let rows = statement.query_map([], |row| row.get(0)).during("list")?;
+        rows.collect::<rusqlite::Result<Vec<String>>>().during("list")
+    };
+    db.read("list", all).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_of_many_callers_share_commits_and_none_is_lost() {
+    let (_dir, db) = open();
+    let mut seen = db.seen();
+    let tasks: Vec<_> = (0..200)
+        .map(|n| {
+            let db = db.clone();
+            tokio::spawn(async move { db.write("put", move |tx| put(tx, &format!("{n:03}"))).await })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(keys(&db).await.len(), 200);
+    assert!(db.changed(&mut seen, Duration::ZERO).await);
+    assert!(!db.changed(&mut seen, Duration::from_millis(20)).await);
+}
+
+#[tokio::test]
+async fn an_error_undoes_its_own_request_and_no_other() {
+    let (_dir, db) = open();
+    let good = db.write("put", |tx| put(tx, "good"));
+    let bad = db.write("put", |tx| {
+        put(tx, "bad")?;
+        Err::<(), _>(Error::new(ErrorKind::Conflict, "no"))
+    });
+    let (good, bad) = tokio::join!(good, bad);
+    good.unwrap();
+    assert_eq!(bad.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(keys(&db).await, ["good"]);
+}
+
+#[tokio::test]
+async fn a_panic_fails_its_own_request_and_the_writer_goes_on() {
+    let (_dir, db) = open();
+    let error = db
+        .write::<(), _>("put", |tx| {
+            put(tx, "gone")?;
+            panic!("on purpose")
+        })
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+    assert!(error.full().contains("on purpose"), "{}", error.full());
+    db.write("put", |tx| put(tx, "after")).await.unwrap();
+    let error = db.read::<(), _>("read", |_| panic!("on purpose")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+    assert_eq!(keys(&db).await, ["after"]);
+}
+
+#[tokio::test]
+async fn a_reader_cannot_write() {
+    let (_dir, db) = open();
+    let error = db.read("write on the sly", |c| put(c, "x")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+}
+
+#[tokio::test]
+async fn two_that_opened_the_folder_see_each_others_commits() {
+    let (dir, db) = open();
+    let other = Db::open(&dir.path().join("mfctl.db"), OpenMode::MustExist).unwrap();
+    let mut seen = other.seen();
+    let noticed = tokio::spawn(async move { other.changed(&mut seen, Duration::from_secs(20)).await });
+    db.write("put", |tx| put(tx, "x")).await.unwrap();
+    assert!(noticed.await.unwrap());
+}
+
+#[test]
+fn a_newer_format_is_refused_and_nothing_is_written() {
+    let (dir, db) = open();
+    let path = dir.path().join("mfctl.db");
+    drop(db);
+    let connection = Connection::open(&path).unwrap();
+    connection.pragma_update(None, "user_version", 9999).unwrap();
+    drop(connection);
+    let before = std::fs::read(&path).unwrap();
+    for mode in [OpenMode::MayCreate, OpenMode::MustExist] {
+        assert_eq!(Db::open(&path, mode).unwrap_err().kind(), ErrorKind::TooNew);
+    }
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    assert!(!path.with_file_name("mfctl.db-wal").exists());
+}
+
+#[test]
+fn a_file_that_is_not_ours_is_named_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("locks")).unwrap();
+    let path = dir.path().join("mfctl.db");
+    std::fs::write(&path, "notes of somebody, long enough to be taken for a header".repeat(4)).unwrap();
+    let error = Db::open(&path, OpenMode::MayCreate).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.full().contains("not a SQLite file"), "{}", error.full());
+
+    std::fs::remove_file(&path).unwrap();
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+    let error = Db::open(&path, OpenMode::MayCreate).unwrap_err();
+    assert!(error.full().contains("another program's"), "{}", error.full());
+    assert_eq!(Db::open(&path, OpenMode::MustExist).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn a_damaged_file_is_corrupt() {
+    let (dir, db) = open();
+    let path = dir.path().join("mfctl.db");
+    drop(db);
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(&[0xff; 4000], 100).unwrap();
+    assert_eq!(Db::open(&path, OpenMode::MustExist).unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn an_older_format_is_migrated_by_the_verbs_that_may_and_a_backup_is_kept() {
+    let (dir, db) = open();
+    let path = dir.path().join("mfctl.db");
+    let identity = db.identity().to_owned();
+    drop(db);
+    if migrate::latest() == 1 {
+        return;
+    }
+    // The tables of later migrations are removed by hand: this is what a folder of format 1 looks like.
+    let connection = Connection::open(&path).unwrap();
+    connection.pragma_update(None, "foreign_keys", false).unwrap();
+    migrate::back_to_first(&connection);
+    drop(connection);
+    assert_eq!(Db::open(&path, OpenMode::MustExist).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(Db::open(&path, OpenMode::MayCreate).unwrap().identity(), identity);
+    assert_eq!(std::fs::read_dir(dir.path().join("backups")).unwrap().count(), 1);
+}

@@ -1,0 +1,238 @@
+//! The data folder: its layout, its room, and whether its file system can hold it.
+//!
+//! ```text
+//! mfctl.db      everything but the objects      locks/     lock files; safe to remove when no mfctl runs
+//! objects/      one folder per bucket           tmp/       safe to remove when no mfctl runs
+//! backups/      made before a migration
+//! ```
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use super::base::OpenMode;
+pub use super::base::{capacity, io_error};
+use super::db::Db;
+use mfctl_core::ports::{Capacity, Error, ErrorKind, Result};
+
+/// An open data folder.
+#[derive(Debug, Clone)]
+pub struct DataFolder {
+    path: PathBuf,
+    db: Db,
+}
+
+/// A part of the folder with its size on the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartUsage {
+    /// What it is, e.g. `objects`.
+    pub part: &'static str,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Bytes on the disk.
+    pub bytes: u64,
+    /// Whether counting stopped at the limit, so that there is more.
+    pub partial: bool,
+}
+
+impl DataFolder {
+    /// Opens the folder, in [`OpenMode::MayCreate`] making what is missing (owner-only). Blocks: call it before the
+    /// async work starts or on a blocking thread.
+    ///
+    /// # Errors
+    /// `NotFound` when it is not there, `Invalid` on a network file system, and those of [`Db::open`].
+    pub fn open(path: &Path, mode: OpenMode) -> Result<Self> {
+        let db_path = path.join("mfctl.db");
+        match mode {
+            OpenMode::MayCreate => make_layout(path)?,
+            // `Db::open` says what is missing; an older release may have made fewer folders.
+            OpenMode::MustExist if db_path.exists() => make_layout(path)?,
+            OpenMode::MustExist => {}
+        }
+        let db = Db::open(&db_path, mode)?;
+        Ok(Self { path: path.to_owned(), db })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its SQLite file.
+    #[must_use]
+    pub fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// Its identity, made with it.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        self.db.identity()
+    }
+
+    /// Where the buckets are.
+    #[must_use]
+    pub fn objects_dir(&self) -> PathBuf {
+        self.path.join("objects")
+    }
+
+    /// Where lock files are.
+    #[must_use]
+    pub fn locks_dir(&self) -> PathBuf {
+        self.path.join("locks")
+    }
+
+    /// Where temporary files are; on the same file system as the objects.
+    #[must_use]
+    pub fn tmp_dir(&self) -> PathBuf {
+        self.path.join("tmp")
+    }
+
+    /// Room on the folder's disk.
+    ///
+    /// # Errors
+    /// When the file system does not say.
+    pub fn capacity(&self) -> Result<Capacity> {
+        capacity(&self.path)
+    }
+
+    /// Every part of the folder with its size, counting at most `limit` files in each.
+    #[must_use]
+    pub fn usage(&self, limit: usize) -> Vec<PartUsage> {
+        let parts = ["objects", "locks", "tmp", "backups"].map(|part| (part, vec![self.path.join(part)]));
+        let db = ["mfctl.db", "mfctl.db-wal", "mfctl.db-shm"].map(|name| self.path.join(name));
+        std::iter::once(("database", db.to_vec()))
+            .chain(parts)
+            .map(|(part, paths)| usage_of(part, &paths, limit))
+            .collect()
+    }
+}
+
+fn make_layout(path: &Path) -> Result<()> {
+    make_dir(path)?;
+    refuse_network(path)?;
+    ["objects", "locks", "locks/members", "tmp"].iter().try_for_each(|part| make_dir(&path.join(part)))
+}
+
+fn make_dir(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| io_error(error, format!("make {}", path.display())))
+}
+
+/// File systems over a network, by `statfs(2)`'s `f_type`. SQLite's WAL is shared memory, so all its processes must be
+/// on one host, and these let several hosts in. 9p is not among them: it is how virtual machines see their host's disk.
+#[cfg(target_os = "linux")]
+const NETWORK: [(u64, &str); 10] = [
+    (0x6969, "NFS"),
+    (0x517b, "SMB"),
+    (0xff53_4d42, "CIFS"),
+    (0xfe53_4d42, "SMB2"),
+    (0x5346_414f, "AFS"),
+    (0x6b41_4653, "kAFS"),
+    (0x00c3_6400, "Ceph"),
+    (0x0bd0_0bd0, "Lustre"),
+    (0x4750_4653, "GPFS"),
+    (0x564c, "NCP"),
+];
+
+#[cfg(target_os = "linux")]
+fn refuse_network(path: &Path) -> Result<()> {
+    const FUSE: u64 = 0x6573_5546;
+    let Ok(stat) = rustix::fs::statfs(path) else { return Ok(()) };
+    // The kernel's type is signed on some machines; the magic is its low 32 bits.
+    let magic = (stat.f_type as u64) & 0xffff_ffff;
+    let name = NETWORK.iter().find(|(known, _)| *known == magic).map(|(_, name)| (*name).to_owned());
+    let name = name.or_else(|| (magic == FUSE).then(|| network_fuse(path)).flatten());
+    match name {
+        Some(name) => Err(Error::new(
+            ErrorKind::Invalid,
+            format!("{} is on a network file system ({name}), which cannot hold a data folder", path.display()),
+        )
+        .hint("name a folder on a local disk with --data-dir")),
+        None => Ok(()),
+    }
+}
+
+/// The name of a FUSE file system that goes over a network (sshfs, rclone, s3fs …); local ones are let be.
+#[cfg(target_os = "linux")]
+fn network_fuse(path: &Path) -> Option<String> {
+    const REMOTE: [&str; 7] = [
+        "fuse.sshfs",
+        "fuse.rclone",
+        "fuse.s3fs",
+        "fuse.glusterfs",
+        "fuse.goofys",
+        "fuse.gcsfuse",
+        "fuse.mountpoint-s3",
+    ];
+    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
+    let path = path.canonicalize().ok()?;
+    let mounted = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        Some((Path::new(fields.next()?), fields.next()?))
+    });
+    let (_, kind) = mounted.filter(|(at, _)| path.starts_with(at)).max_by_key(|(at, _)| at.components().count())?;
+    REMOTE.contains(&kind).then(|| kind.to_owned())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn refuse_network(_: &Path) -> Result<()> {
+    Ok(())
+}
+
+fn usage_of(part: &'static str, paths: &[PathBuf], limit: usize) -> PartUsage {
+    let mut usage = PartUsage { part, path: paths.first().cloned().unwrap_or_default(), bytes: 0, partial: false };
+    let mut left = limit;
+    let mut todo: Vec<PathBuf> = paths.to_vec();
+    while let Some(path) = todo.pop() {
+        if left == 0 {
+            usage.partial = true;
+            break;
+        }
+        left -= 1;
+        // What vanishes while it is being counted takes no room.
+        let Ok(meta) = std::fs::symlink_metadata(&path) else { continue };
+        usage.bytes += meta.blocks() * 512;
+        if meta.is_dir() {
+            let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
+            todo.extend(entries.map(|entry| entry.path()));
+        }
+    }
+    usage
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_new_folder_is_its_owners_alone_and_keeps_its_identity() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/data");
+        let first = DataFolder::open(&path, OpenMode::MayCreate).unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        let again = DataFolder::open(&path, OpenMode::MustExist).unwrap();
+        assert_eq!(first.identity(), again.identity());
+        assert!(again.capacity().unwrap().free_bytes > 0);
+        assert!(again.usage(1000).iter().any(|part| part.part == "database" && part.bytes > 0));
+    }
+
+    #[test]
+    fn a_reading_verb_makes_no_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        let error = DataFolder::open(&path, OpenMode::MustExist).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(error.hint_text().unwrap().contains("mfctl init"));
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,209 @@
+//! A job's files: planned once, moved on, found again.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
+
+use super::{is_refused, jobs, unknown};
+use crate::db::SqlContext;
+use crate::sql::{self, Cells};
+use mfctl_core::domain::job::{FileStep, JournalFile};
+use mfctl_core::domain::names::keys;
+use mfctl_core::domain::{AssetId, EventId, JobId, SourcePath, Tenant};
+use mfctl_core::ports::{Error, ErrorKind, FileUpdate, PlannedFile, Result};
+
+/// Rows looked at in one read.
+const SCAN: usize = 20_000;
+
+const COLUMNS: &str = "SELECT path, step, event_id, staging_key, size_bytes, modified_ns, sha256, media_type, asset_id, \
+                       refusal_kind, refusal_reason, staged_at FROM journal_files";
+
+/// What is the same for all of a job's files.
+struct JobKey {
+    number: i64,
+    tenant: Tenant,
+    job: JobId,
+}
+
+impl JobKey {
+    fn of(connection: &Connection, job: JobId) -> Result<Self> {
+        let read = |row: &Row<'_>| {
+            let mut cells = Cells::of(row);
+            Ok(Self { number: cells.plain()?, tenant: cells.text()?, job })
+        };
+        connection
+            .prepare_cached("SELECT job_no, tenant FROM journal_jobs WHERE job_id = ?1")
+            .and_then(|mut select| select.query_row([job.0.as_bytes()], read).optional())
+            .during("find a job")?
+            .ok_or_else(|| unknown(job))
+    }
+
+    fn read(&self, row: &Row<'_>) -> rusqlite::Result<JournalFile> {
+        let mut cells = Cells::of(row);
+        let path = SourcePath::from_text(cells.plain::<String>()?);
+        let step = cells.one_of(FileStep::ALL)?;
+        let event_id = cells.id(EventId)?;
+        let staging_key = cells.maybe_text()?.unwrap_or_else(|| keys::staging(&self.tenant, self.job, event_id));
+        Ok(JournalFile {
+            path,
+            step,
+            event_id,
+            staging_key,
+            size_bytes: cells.maybe_count()?,
+            modified_ns: cells.plain()?,
+            sha256: cells.maybe_sha256()?,
+            media_type: cells.plain()?,
+            asset_id: cells.maybe_id(AssetId)?,
+            refusal: cells.refusal()?,
+            staged_at: cells.maybe_time()?,
+        })
+    }
+}
+
+pub(super) fn plan(tx: &Connection, job: JobId, files: Vec<PlannedFile>) -> Result<Vec<JournalFile>> {
+    let what = "plan a job's files";
+    let job = JobKey::of(tx, job)?;
+    let mut insert = tx
+        .prepare_cached(
+            "INSERT INTO journal_files (job_no, path, step, event_id, staging_key) VALUES (?1, ?2, 0, ?3, ?4)
+             ON CONFLICT DO NOTHING",
+        )
+        .during(what)?;
+    let mut select = tx.prepare_cached(&format!("{COLUMNS} WHERE job_no = ?1 AND path = ?2")).during(what)?;
+    files.into_iter().map(|file| plan_one(&job, file, &mut insert, &mut select).during(what)).collect()
+}
+
+fn plan_one(
+    job: &JobKey,
+    file: PlannedFile,
+    insert: &mut CachedStatement<'_>,
+    select: &mut CachedStatement<'_>,
+) -> rusqlite::Result<JournalFile> {
+    let usual = keys::staging(&job.tenant, job.job, file.event_id);
+    let staging_key = (file.staging_key != usual).then(|| file.staging_key.as_str());
+    let added = insert.execute(params![job.number, file.path.as_str(), file.event_id.0.as_bytes(), staging_key])?;
+    if added == 0 {
+        return select.query_row(params![job.number, file.path.as_str()], |row| job.read(row));
+    }
+    Ok(JournalFile {
+        path: file.path,
+        step: FileStep::Planned,
+        event_id: file.event_id,
+        staging_key: file.staging_key,
+        size_bytes: None,
+        modified_ns: None,
+        sha256: None,
+        media_type: None,
+        asset_id: None,
+        refusal: None,
+        staged_at: None,
+    })
+}
+
+pub(super) fn update(tx: &Connection, job: JobId, files: &[FileUpdate], at: Timestamp) -> Result<()> {
+    let what = "move a job's files on";
+    let job_no = jobs::number(tx, job)?;
+    let mut update = tx
+        .prepare_cached(
+            "UPDATE journal_files SET step = ?3,
+                 size_bytes = coalesce(?4, size_bytes), modified_ns = coalesce(?5, modified_ns),
+                 sha256 = coalesce(?6, sha256), media_type = coalesce(?7, media_type),
+                 asset_id = coalesce(?8, asset_id), staged_at = coalesce(?9, staged_at),
+                 refusal_kind = iif(?10, coalesce(?11, refusal_kind), NULL),
+                 refusal_reason = iif(?10, coalesce(?12, refusal_reason), NULL)
+             WHERE job_no = ?1 AND path = ?2",
+        )
+        .during(what)?;
+    for file in files {
+        let changed = update.execute(params![
+            job_no,
+            file.path.as_str(),
+            sql::place(FileStep::ALL, &file.step),
+            file.size_bytes.map(sql::count),
+            file.modified_ns,
+            file.sha256.map(|digest| digest.0),
+            file.media_type,
+            file.asset_id.map(|asset| asset.0.into_bytes()),
+            file.staged_at.map(sql::time),
+            is_refused(file.step),
+            file.refusal.as_ref().map(|refusal| refusal.kind.as_str()),
+            file.refusal.as_ref().map(|refusal| refusal.reason.as_str()),
+        ]);
+        if changed.during(what)? == 0 {
+            return Err(Error::new(ErrorKind::NotFound, format!("job {job} has not planned {}", file.path)));
+        }
+    }
+    jobs::touch(tx, job_no, at)
+}
+
+pub(super) fn retry_failed(tx: &Connection, job: JobId, at: Timestamp) -> Result<u64> {
+    let job_no = jobs::number(tx, job)?;
+    let again = tx
+        .prepare_cached(
+            "UPDATE journal_files SET step = 0, refusal_kind = NULL, refusal_reason = NULL
+             WHERE job_no = ?1 AND step >= 4 AND step = 5",
+        )
+        .and_then(|mut update| update.execute([job_no]))
+        .during("plan a job's failed files again")?;
+    if again > 0 {
+        jobs::touch(tx, job_no, at)?;
+    }
+    Ok(again as u64)
+}
+
+/// Those of these files that have a row.
+pub(super) fn holds(connection: &Connection, job: JobId, paths: Vec<SourcePath>) -> Result<HashSet<SourcePath>> {
+    let what = "look for a job's files";
+    let job_no = jobs::number(connection, job)?;
+    let mut select =
+        connection.prepare_cached("SELECT 1 FROM journal_files WHERE job_no = ?1 AND path = ?2").during(what)?;
+    let mut held = HashSet::new();
+    for path in paths {
+        if select.exists(params![job_no, path.as_str()]).during(what)? {
+            held.insert(path);
+        }
+    }
+    Ok(held)
+}
+
+/// What one read found, and where it stopped if there is more to look at.
+pub(super) struct Scanned {
+    pub(super) files: Vec<JournalFile>,
+    pub(super) passed: Option<SourcePath>,
+}
+
+/// At most `wanted` files that stand at one of the steps, of the next [`SCAN`] after `after`.
+pub(super) fn scan(
+    connection: &Connection,
+    job: JobId,
+    steps: &[FileStep],
+    after: Option<&SourcePath>,
+    wanted: usize,
+) -> Result<Scanned> {
+    let what = "list a job's files";
+    let job = JobKey::of(connection, job)?;
+    // Lets SQLite take the small index of refused files.
+    let refused = !steps.is_empty() && steps.iter().all(|step| is_refused(*step));
+    let refused = if refused { "AND step >= 4" } else { "" };
+    let query = format!("{COLUMNS} WHERE job_no = ?1 AND path > ?2 {refused} ORDER BY path LIMIT ?3");
+    let mut select = connection.prepare_cached(&query).during(what)?;
+    // No path is empty, so every path stands after "".
+    let after = after.map_or("", SourcePath::as_str);
+    let mut rows = select.query(params![job.number, after, SCAN as i64]).during(what)?;
+    let mut files = Vec::new();
+    let mut scanned = 0;
+    let mut last = None;
+    while let Some(row) = rows.next().during(what)? {
+        scanned += 1;
+        let step = row.get::<_, i64>(1).during(what)?;
+        if steps.is_empty() || steps.iter().any(|wanted| sql::place(FileStep::ALL, wanted) == step) {
+            files.push(job.read(row).during(what)?);
+        }
+        if files.len() == wanted || scanned == SCAN {
+            last = Some(SourcePath::from_text(row.get::<_, String>(0).during(what)?));
+            break;
+        }
+    }
+    Ok(Scanned { files, passed: last })
+}

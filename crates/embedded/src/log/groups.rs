@@ -1,0 +1,114 @@
+//! What can be seen of groups from outside, and forgetting one.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::liveness;
+use super::topics::{self, Topic};
+use crate::db::SqlContext;
+use mfctl_core::domain::lag::lag;
+use mfctl_core::domain::{GroupName, Timestamp, TopicName, TopicPartition};
+use mfctl_core::ports::{CommittedOffset, Error, ErrorKind, GroupDescription, GroupMember, PartitionProgress, Result};
+
+const WHAT: &str = "read groups";
+
+/// Every group with members that live or with commits, by name.
+pub(super) fn list(c: &Connection, members_dir: &Path) -> Result<Vec<GroupDescription>> {
+    let mut statement = c.prepare_cached("SELECT group_id, name FROM groups ORDER BY name").during(WHAT)?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).during(WHAT)?;
+    let rows: Vec<(i64, String)> = rows.collect::<rusqlite::Result<_>>().during(WHAT)?;
+    let mut groups = Vec::new();
+    for (group_id, name) in rows {
+        let group = GroupName::new(name).map_err(|error| Error::new(ErrorKind::Corrupt, WHAT).because(error))?;
+        let members = living(c, group_id, members_dir)?;
+        let committed = commits(c, group_id)?;
+        if !members.is_empty() || !committed.is_empty() {
+            groups.push(GroupDescription { group, members, committed });
+        }
+    }
+    Ok(groups)
+}
+
+fn living(c: &Connection, group_id: i64, members_dir: &Path) -> Result<Vec<GroupMember>> {
+    let gone = liveness::dead(c, group_id, members_dir)?;
+    let sql = "SELECT member_id, instance, client FROM members WHERE group_id = ?1 ORDER BY instance, member_id";
+    let mut statement = c.prepare_cached(sql).during(WHAT)?;
+    let member = |row: &rusqlite::Row<'_>| {
+        Ok(GroupMember { member_id: row.get(0)?, instance: row.get(1)?, client: row.get(2)?, partitions: Vec::new() })
+    };
+    let members = statement.query_map([group_id], member).during(WHAT)?;
+    let mut members: Vec<GroupMember> = members.collect::<rusqlite::Result<_>>().during(WHAT)?;
+    members.retain(|member| gone.iter().all(|dead| dead.member_id != member.member_id));
+    for member in &mut members {
+        member.partitions = owned(c, group_id, &member.member_id)?;
+    }
+    Ok(members)
+}
+
+fn owned(c: &Connection, group_id: i64, member_id: &str) -> Result<Vec<TopicPartition>> {
+    let sql =
+        "SELECT t.name, p.partition FROM ownership o JOIN partitions p USING (part_id) JOIN topics t USING (topic_id)
+               WHERE o.group_id = ?1 AND o.owner = ?2 ORDER BY t.name, p.partition";
+    let mut statement = c.prepare_cached(sql).during(WHAT)?;
+    let mut rows = statement.query((group_id, member_id)).during(WHAT)?;
+    let mut owned = Vec::new();
+    while let Some(row) = rows.next().during(WHAT)? {
+        owned.push(partition(row)?);
+    }
+    Ok(owned)
+}
+
+fn commits(c: &Connection, group_id: i64) -> Result<Vec<CommittedOffset>> {
+    let sql = "SELECT t.name, p.partition, c.\"offset\", c.committed_ms
+               FROM commits c JOIN partitions p USING (part_id) JOIN topics t USING (topic_id)
+               WHERE c.group_id = ?1 ORDER BY t.name, p.partition";
+    let mut statement = c.prepare_cached(sql).during(WHAT)?;
+    let mut rows = statement.query([group_id]).during(WHAT)?;
+    let mut commits = Vec::new();
+    while let Some(row) = rows.next().during(WHAT)? {
+        let committed_at = Timestamp::from_millisecond(row.get(3).during(WHAT)?).ok();
+        commits.push(CommittedOffset { at: partition(row)?, offset: row.get(2).during(WHAT)?, committed_at });
+    }
+    Ok(commits)
+}
+
+fn partition(row: &rusqlite::Row<'_>) -> Result<TopicPartition> {
+    let name: String = row.get(0).during(WHAT)?;
+    let name = TopicName::new(name).map_err(|error| Error::new(ErrorKind::Corrupt, WHAT).because(error))?;
+    Ok(TopicPartition::new(name, row.get(1).during(WHAT)?))
+}
+
+/// See [`mfctl_core::ports::EventLog::progress`]. A group that is not there has committed nothing.
+pub(super) fn progress(c: &Connection, group: &GroupName, topics: &[Arc<Topic>]) -> Result<Vec<PartitionProgress>> {
+    let what = "read a group's progress";
+    let sql = "SELECT c.\"offset\" FROM commits c JOIN groups g USING (group_id) WHERE g.name = ?1 AND c.part_id = ?2";
+    let mut statement = c.prepare_cached(sql).during(what)?;
+    let mut progress = Vec::new();
+    for (part_id, at) in topics.iter().flat_map(|topic| topic.parts()) {
+        let span = topics::span(c, part_id)?;
+        let committed: Option<i64> =
+            statement.query_row((group.as_str(), part_id), |row| row.get(0)).optional().during(what)?;
+        // There are no markers, and no transaction is open: what can be read is all there is.
+        progress.push(PartitionProgress { at, committed, span, at_end: lag(span, committed) == 0 });
+    }
+    Ok(progress)
+}
+
+/// See [`mfctl_core::ports::EventLog::delete_group`].
+pub(super) fn delete(tx: &Connection, group: &GroupName, members_dir: &Path) -> Result<()> {
+    let what = "delete a group";
+    let sql = "SELECT group_id FROM groups WHERE name = ?1";
+    let group_id: Option<i64> = tx.query_row(sql, [group.as_str()], |row| row.get(0)).optional().during(what)?;
+    let group_id = group_id.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no group {group}")))?;
+    let members = living(tx, group_id, members_dir)?;
+    if let Some(member) = members.first() {
+        let message = format!("group {group} has {} members, such as {}", members.len(), member.client);
+        return Err(Error::new(ErrorKind::Conflict, message).hint("stop its workers first"));
+    }
+    for table in ["ownership", "commits", "members", "groups"] {
+        tx.execute(&format!("DELETE FROM {table} WHERE group_id = ?1"), [group_id]).during(what)?;
+    }
+    Ok(())
+}

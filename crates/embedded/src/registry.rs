@@ -1,0 +1,178 @@
+//! The schema registry of the embedded profile: the same wire format as a Confluent registry's, its numbers in the data
+//! folder's file.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde_json::Value;
+
+use super::db::{Db, SqlContext};
+use super::sql::Cells;
+use mfctl_core::domain::compat::{self, Compatibility, Earlier, Violation};
+use mfctl_core::domain::event::SchemaId;
+use mfctl_core::ports::{Error, ErrorKind, RegisteredSchema, Result, SchemaRegistry};
+
+/// What the platform's own schemas keep to, and so whatever else is registered here unless it is told otherwise.
+const DEFAULT: Compatibility = Compatibility::BackwardTransitive;
+/// A subject's own compatibility stands among the folder's facts under this and its name.
+const COMPATIBILITY: &str = "registry.compatibility:";
+/// Violations named in an error.
+const NAMED: usize = 3;
+const COLUMNS: &str = "SELECT schema_id, subject, version, schema FROM registry_schemas";
+
+/// The registry in the data folder's file.
+#[derive(Debug, Clone)]
+pub struct SqliteRegistry {
+    db: Db,
+}
+
+impl SqliteRegistry {
+    /// The registry in this file.
+    #[must_use]
+    pub fn new(db: Db) -> Self {
+        Self { db }
+    }
+}
+
+#[async_trait]
+impl SchemaRegistry for SqliteRegistry {
+    async fn register(&self, subject: &str, schema: &Value) -> Result<RegisteredSchema> {
+        if subject.trim().is_empty() {
+            return Err(Error::new(ErrorKind::Invalid, "a schema's subject cannot be empty"));
+        }
+        // Asked first: registering what is there is the usual case and needs no write.
+        let known = self.versions(subject).await?.into_iter().find(|known| known.schema == *schema);
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let (subject, schema) = (subject.to_owned(), schema.clone());
+        self.db.write("register a schema", move |tx| register(tx, subject, schema)).await
+    }
+
+    async fn by_id(&self, id: SchemaId) -> Result<RegisteredSchema> {
+        self.db
+            .read("read a schema", move |connection| {
+                let found = connection
+                    .prepare_cached(&format!("{COLUMNS} WHERE schema_id = ?1"))
+                    .and_then(|mut select| select.query_row([id.0], registered).optional())
+                    .during("read a schema")?;
+                found.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no schema has the id {}", id.0)))
+            })
+            .await
+    }
+
+    async fn latest(&self, subject: &str) -> Result<Option<RegisteredSchema>> {
+        Ok(self.versions(subject).await?.pop())
+    }
+
+    async fn versions(&self, subject: &str) -> Result<Vec<RegisteredSchema>> {
+        let subject = subject.to_owned();
+        self.db.read("read a subject's schemas", move |connection| versions(connection, &subject)).await
+    }
+
+    async fn subjects(&self) -> Result<Vec<String>> {
+        self.db
+            .read("list subjects", |connection| {
+                connection
+                    .prepare_cached("SELECT DISTINCT subject FROM registry_schemas ORDER BY subject")
+                    .and_then(|mut select| select.query_map([], |row| row.get(0))?.collect())
+                    .during("list subjects")
+            })
+            .await
+    }
+
+    async fn compatibility(&self, subject: &str) -> Result<Compatibility> {
+        let subject = subject.to_owned();
+        self.db.read("read a subject's compatibility", move |connection| compatibility(connection, &subject)).await
+    }
+
+    async fn set_compatibility(&self, subject: &str, level: Compatibility) -> Result<()> {
+        let subject = subject.to_owned();
+        self.db
+            .write("set a subject's compatibility", move |tx| {
+                if versions(tx, &subject)?.is_empty() {
+                    return Err(Error::new(ErrorKind::NotFound, format!("subject {subject} has no version")));
+                }
+                let sql = "INSERT INTO meta (key, value) VALUES (?1, ?2)
+                    ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+                tx.prepare_cached(sql)
+                    .and_then(|mut set| set.execute(params![format!("{COMPATIBILITY}{subject}"), level.as_str()]))
+                    .during("set a subject's compatibility")?;
+                Ok(())
+            })
+            .await
+    }
+
+    async fn check(&self, subject: &str, schema: &Value) -> Result<Vec<String>> {
+        let (subject, schema) = (subject.to_owned(), schema.clone());
+        let violations =
+            self.db.read("check a schema", move |connection| violations(connection, &subject, &schema)).await?;
+        Ok(violations.1.iter().map(told).collect())
+    }
+}
+
+fn compatibility(connection: &Connection, subject: &str) -> Result<Compatibility> {
+    let stored: Option<String> = connection
+        .prepare_cached("SELECT value FROM meta WHERE key = ?1")
+        .and_then(|mut select| select.query_row([format!("{COMPATIBILITY}{subject}")], |row| row.get(0)).optional())
+        .during("read a subject's compatibility")?;
+    let Some(stored) = stored else { return Ok(DEFAULT) };
+    let unreadable =
+        |error| Error::new(ErrorKind::Corrupt, format!("read the compatibility of {subject}")).because(error);
+    stored.parse().map_err(unreadable)
+}
+
+fn violations(connection: &Connection, subject: &str, schema: &Value) -> Result<(Compatibility, Vec<Violation>)> {
+    let level = compatibility(connection, subject)?;
+    let versions = versions(connection, subject)?;
+    let earlier: Vec<_> = versions.iter().map(|old| Earlier { version: old.version, schema: &old.schema }).collect();
+    Ok((level, compat::check(level, schema, &earlier)))
+}
+
+fn told(violation: &Violation) -> String {
+    let place = if violation.pointer.is_empty() { "/" } else { violation.pointer.as_str() };
+    format!("{place}: {} (against version {})", violation.message, violation.against_version)
+}
+
+fn incompatible(subject: &str, level: Compatibility, violations: &[Violation]) -> Error {
+    let first: Vec<_> = violations.iter().take(NAMED).map(told).collect();
+    let more = violations.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    let what = format!("a schema for {subject} breaks {level}: {}{more}", first.join("; "));
+    Error::new(ErrorKind::Conflict, what).hint("`mfctl schema check` names each breaking change and what would mend it")
+}
+
+/// Adds a version unless it came meanwhile. Inside the write transaction, so that numbers have no gaps.
+fn register(tx: &Connection, subject: String, schema: Value) -> Result<RegisteredSchema> {
+    let versions = versions(tx, &subject)?;
+    if let Some(known) = versions.iter().find(|known| known.schema == schema) {
+        return Ok(known.clone());
+    }
+    let (level, violations) = violations(tx, &subject, &schema)?;
+    if !violations.is_empty() {
+        return Err(incompatible(&subject, level, &violations));
+    }
+    let version = versions.last().map_or(1, |latest| latest.version + 1);
+    tx.prepare_cached("INSERT INTO registry_schemas (subject, version, schema) VALUES (?1, ?2, ?3)")
+        .and_then(|mut insert| insert.execute(params![subject, version, schema.to_string()]))
+        .during("register a schema")?;
+    let id = u32::try_from(tx.last_insert_rowid())
+        .map_err(|error| Error::new(ErrorKind::Full, "the registry has no numbers left").because(error))?;
+    Ok(RegisteredSchema { id: SchemaId(id), subject, version, schema })
+}
+
+fn versions(connection: &Connection, subject: &str) -> Result<Vec<RegisteredSchema>> {
+    connection
+        .prepare_cached(&format!("{COLUMNS} WHERE subject = ?1 ORDER BY version"))
+        .and_then(|mut select| select.query_map([subject], registered)?.collect())
+        .during("read a subject's schemas")
+}
+
+fn registered(row: &Row<'_>) -> rusqlite::Result<RegisteredSchema> {
+    let mut cells = Cells::of(row);
+    Ok(RegisteredSchema {
+        id: SchemaId(cells.plain()?),
+        subject: cells.plain()?,
+        version: cells.plain()?,
+        schema: cells.text()?,
+    })
+}

@@ -1,0 +1,88 @@
+//! The search index in the data folder's file: FTS5 over the comparable form of [`mfctl_core::domain::text`].
+//!
+//! The words are found in that form; what is shown is cut from the originals, which stand beside it.
+
+mod find;
+mod query;
+mod write;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::db::{Db, SqlContext};
+use mfctl_core::domain::text::query_terms;
+use mfctl_core::domain::{AssetId, Revision};
+use mfctl_core::ports::{Error, ErrorKind, Result, SearchDocument, SearchIndex, SearchPage, SearchQuery};
+
+/// The search index of the embedded profile.
+#[derive(Debug, Clone)]
+pub struct SqliteSearch {
+    db: Db,
+}
+
+impl SqliteSearch {
+    /// The index in this file.
+    #[must_use]
+    pub fn new(db: Db) -> Self {
+        Self { db }
+    }
+}
+
+#[async_trait]
+impl SearchIndex for SqliteSearch {
+    async fn index(&self, documents: Vec<SearchDocument>) -> Result<()> {
+        if documents.is_empty() {
+            return Ok(());
+        }
+        // Long texts take a while to be made comparable: neither the async threads nor the writer's wait for it.
+        let documents = blocking(move || Ok(write::prepare(documents))).await?;
+        self.db.write("index documents", move |tx| write::index(tx, &documents)).await
+    }
+
+    async fn remove(&self, asset: AssetId, revision: Revision) -> Result<()> {
+        self.db.write("remove documents", move |tx| write::remove(tx, asset, revision)).await
+    }
+
+    async fn search(&self, query: &SearchQuery) -> Result<SearchPage> {
+        let terms = query_terms(&query.text);
+        let Some(words) = query::words(&terms) else {
+            return Err(Error::new(ErrorKind::Invalid, "the query has no word to look for")
+                .hint("write at least one word; `-word` only excludes"));
+        };
+        let query = query.clone();
+        let found = self.db.read("search", move |connection| find::find(connection, &query, &words)).await?;
+        blocking(move || Ok(find::present(found, &terms))).await
+    }
+
+    async fn indexed(&self, assets: &[AssetId]) -> Result<Vec<bool>> {
+        let assets = assets.to_vec();
+        self.db.read("look for documents", move |connection| indexed(connection, &assets)).await
+    }
+
+    async fn count(&self) -> Result<u64> {
+        self.db
+            .read("count documents", |connection| {
+                connection
+                    .query_row("SELECT count(*) FROM search_documents", [], |row| row.get::<_, i64>(0))
+                    .map(i64::unsigned_abs)
+                    .during("count documents")
+            })
+            .await
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let joined = tokio::task::spawn_blocking(work).await;
+    joined.map_err(|error| Error::new(ErrorKind::Internal, "prepare text").because(error))?
+}
+
+fn indexed(connection: &Connection, assets: &[AssetId]) -> Result<Vec<bool>> {
+    let what = "look for documents";
+    let mut select =
+        connection.prepare_cached("SELECT 1 FROM search_documents WHERE asset_id = ?1 LIMIT 1").during(what)?;
+    let mut answers = Vec::with_capacity(assets.len());
+    for asset in assets {
+        answers.push(select.query_row([asset.0.as_bytes()], |_| Ok(())).optional().during(what)?.is_some());
+    }
+    Ok(answers)
+}

@@ -1,0 +1,102 @@
+//! Documents written and removed. A write counts only if its revision is at least that of what is there.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::db::SqlContext;
+use mfctl_core::domain::text::normalise;
+use mfctl_core::domain::{AssetId, Revision};
+use mfctl_core::ports::{Result, SearchDocument};
+
+/// A document with its comparable form.
+pub(super) struct Prepared {
+    document: SearchDocument,
+    title: String,
+    tags: String,
+    body: String,
+}
+
+pub(super) fn prepare(documents: Vec<SearchDocument>) -> Vec<Prepared> {
+    documents.into_iter().map(prepare_one).collect()
+}
+
+fn prepare_one(document: SearchDocument) -> Prepared {
+    // Parted by line breaks: over a space, a tag that reads as an affix would be joined to the one before it.
+    let tags = document.tags.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
+    let tags: Vec<&str> = tags.chain(document.collection.as_deref()).filter(|text| !text.is_empty()).collect();
+    Prepared {
+        title: normalise(&document.title),
+        tags: normalise(&tags.join("\n")),
+        body: normalise(&document.body),
+        document,
+    }
+}
+
+pub(super) fn index(tx: &Connection, documents: &[Prepared]) -> Result<()> {
+    for document in documents {
+        index_one(tx, document).during("index a document")?;
+    }
+    Ok(())
+}
+
+fn index_one(tx: &Connection, Prepared { document, title, tags, body }: &Prepared) -> rusqlite::Result<()> {
+    let asset = document.asset_id.0.as_bytes();
+    let removed: Option<u32> = tx
+        .prepare_cached("SELECT revision FROM search_tombstones WHERE asset_id = ?1")?
+        .query_row([asset], |row| row.get(0))
+        .optional()?;
+    if removed.is_some_and(|removed| document.revision.0 < removed) {
+        return Ok(());
+    }
+    let number: Option<i64> = tx
+        .prepare_cached(
+            "INSERT INTO search_documents (asset_id, locale, revision, tenant, collection, media_type, language, title)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT DO UPDATE SET revision = excluded.revision, tenant = excluded.tenant,
+                 collection = excluded.collection, media_type = excluded.media_type, language = excluded.language,
+                 title = excluded.title
+             WHERE excluded.revision >= revision
+             RETURNING document_id",
+        )?
+        .query_row(
+            params![
+                asset,
+                document.locale,
+                document.revision.0,
+                document.tenant.as_str(),
+                document.collection,
+                document.media_type,
+                document.language,
+                document.title,
+            ],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let Some(number) = number else { return Ok(()) };
+    tx.prepare_cached("REPLACE INTO search_bodies (document_id, body) VALUES (?1, ?2)")?
+        .execute(params![number, document.body])?;
+    tx.prepare_cached("REPLACE INTO search_words (rowid, title, tags, body) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![number, title, tags, body])?;
+    Ok(())
+}
+
+pub(super) fn remove(tx: &Connection, asset: AssetId, revision: Revision) -> Result<()> {
+    remove_rows(tx, asset, revision).during("remove an asset's documents")
+}
+
+fn remove_rows(tx: &Connection, asset: AssetId, revision: Revision) -> rusqlite::Result<()> {
+    let asset = asset.0.as_bytes();
+    tx.prepare_cached(
+        "INSERT INTO search_tombstones (asset_id, revision) VALUES (?1, ?2)
+         ON CONFLICT DO UPDATE SET revision = max(revision, excluded.revision)",
+    )?
+    .execute(params![asset, revision.0])?;
+    let gone: Vec<i64> = tx
+        .prepare_cached("DELETE FROM search_documents WHERE asset_id = ?1 AND revision <= ?2 RETURNING document_id")?
+        .query_map(params![asset, revision.0], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for number in gone {
+        tx.prepare_cached("DELETE FROM search_bodies WHERE document_id = ?1")?.execute([number])?;
+        tx.prepare_cached("DELETE FROM search_words WHERE rowid = ?1")?.execute([number])?;
+    }
+    Ok(())
+}

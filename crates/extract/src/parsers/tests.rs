@@ -1,0 +1,276 @@
+//! Files as they come: honest ones in their many forms, and those made to hurt. Each ends quickly, with a result or a
+//! named reason.
+
+use std::io::{Seek, Write};
+use std::time::{Duration, Instant};
+
+use super::*;
+
+fn file(bytes: &[u8]) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file.rewind().unwrap();
+    file
+}
+
+fn parse(bytes: &[u8], media_type: &str) -> Result<Extraction, ExtractError> {
+    let started = Instant::now();
+    let parsed = extract(file(bytes), media_type, &Limits::default()).map(|(extraction, _)| extraction);
+    assert!(started.elapsed() < Duration::from_secs(20), "took {:?}", started.elapsed());
+    parsed
+}
+
+fn text_of(bytes: &[u8], media_type: &str) -> String {
+    parse(bytes, media_type).unwrap().text.unwrap_or_default()
+}
+
+fn sample(path: &str) -> Vec<u8> {
+    std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/media").join(path)).unwrap()
+}
+
+#[test]
+fn a_persian_pdf_reads_in_reading_order() {
+    let extraction = parse(&sample("fa/nowruz.pdf"), "application/pdf").unwrap();
+    let text = extraction.text.clone().unwrap();
+    assert!(text.contains("نوروز نخستین روز سال خورشیدی و آغاز بهار است"), "{text}");
+    assert!(text.contains("در سال ۱۴۰۳ شمار"), "{text}");
+    assert!(text.contains("«جشنها»"), "{text}");
+    assert_eq!(extraction.title.as_deref(), Some("نوروز در بایگانی"));
+    assert_eq!((extraction.language(), extraction.pages), (Some("fa"), Some(1)));
+    let text = text_of(&sample("fa/ghazal-1.pdf"), "application/pdf");
+    assert!(text.contains("الا یا ایها الساقی ادر کأسا و ناولها"), "{text}");
+}
+
+#[test]
+fn a_truncated_pdf_is_damaged_or_what_is_left_of_it() {
+    let whole = sample("en/archive-handbook.pdf");
+    for part in [10, 40, 100, whole.len() / 4, whole.len() / 2, whole.len() * 9 / 10] {
+        if let Err(error) = parse(&whole[..part], "application/pdf") {
+            assert_eq!(error.kind, ExtractErrorKind::Malformed, "{part}: {error}");
+            assert!(error.message.contains("truncated or damaged"), "{error}");
+        }
+    }
+}
+
+/// A PDF of these numbered objects, the first of which is the catalogue.
+fn pdf(objects: &[String]) -> Vec<u8> {
+    let mut bytes = b"%PDF-1.5\n".to_vec();
+    let mut places = Vec::new();
+    for (index, object) in objects.iter().enumerate() {
+        places.push(bytes.len());
+        bytes.extend(format!("{} 0 obj\n{object}\nendobj\n", index + 1).into_bytes());
+    }
+    let table = bytes.len();
+    bytes.extend(format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1).into_bytes());
+    for place in places {
+        bytes.extend(format!("{place:010} 00000 n \n").into_bytes());
+    }
+    bytes
+        .extend(format!("trailer <</Size {} /Root 1 0 R>>\nstartxref\n{table}\n%%EOF", objects.len() + 1).into_bytes());
+    bytes
+}
+
+fn stream(dictionary: &str, content: &str) -> String {
+    format!("<<{dictionary} /Length {}>>\nstream\n{content}\nendstream", content.len())
+}
+
+#[test]
+fn a_pdf_whose_pages_refer_to_each_other_ends() {
+    let looped = pdf(&[
+        "<</Type /Catalog /Pages 2 0 R>>".into(),
+        "<</Type /Pages /Kids [2 0 R 3 0 R] /Count 2 /Parent 3 0 R>>".into(),
+        "<</Type /Pages /Kids [2 0 R 3 0 R] /Count 2 /Parent 2 0 R>>".into(),
+    ]);
+    let error = parse(&looped, "application/pdf").unwrap_err();
+    assert_eq!(error.kind, ExtractErrorKind::Malformed, "{error}");
+}
+
+#[test]
+fn forms_that_draw_themselves_or_double_end() {
+    let form = |name: &str, next: usize| {
+        let resources =
+            format!("/Type /XObject /Subtype /Form /Resources <</XObject <</F {next} 0 R>> /Font <</T 4 0 R>>>>");
+        stream(&resources, &format!("/F Do {name} /F Do"))
+    };
+    let mut objects = vec![
+        "<</Type /Catalog /Pages 2 0 R>>".to_owned(),
+        "<</Type /Pages /Kids [3 0 R] /Count 1>>".to_owned(),
+        "<</Type /Page /Parent 2 0 R /Contents 5 0 R /Resources <</XObject <</F 6 0 R>> /Font <</T 4 0 R>>>>>>"
+            .to_owned(),
+        "<</Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding>>".to_owned(),
+        stream("", "BT /T 12 Tf (found) Tj ET /F Do"),
+    ];
+    let mut itself = objects.clone();
+    itself.push(form("", 6));
+    assert_eq!(text_of(&pdf(&itself), "application/pdf"), "found");
+    objects.extend((0..40).map(|level| form("", 7 + level)));
+    objects.push(stream("/Type /XObject /Subtype /Form", ""));
+    let parsed = parse(&pdf(&objects), "application/pdf");
+    assert!(parsed.is_ok_and(|extraction| extraction.text.as_deref() == Some("found")));
+}
+
+#[test]
+fn a_pdf_stream_that_inflates_to_gigabytes_is_refused() {
+    let zeros = vec![b' '; 200 << 20];
+    let mut packed = lopdf::Stream::new(lopdf::Dictionary::new(), zeros);
+    packed.compress().unwrap();
+    let mut bytes = b"%PDF-1.5\n".to_vec();
+    let mut places = Vec::new();
+    let length = packed.content.len();
+    for (number, object) in [
+        (1, "<</Type /Catalog /Pages 2 0 R>>".to_owned().into_bytes()),
+        (2, "<</Type /Pages /Kids [3 0 R] /Count 1>>".to_owned().into_bytes()),
+        (3, "<</Type /Page /Parent 2 0 R /Contents 4 0 R>>".to_owned().into_bytes()),
+        (
+            4,
+            [
+                format!("<</Length {length} /Filter /FlateDecode>>\nstream\n").as_bytes(),
+                &packed.content,
+                b"\nendstream",
+            ]
+            .concat(),
+        ),
+    ] {
+        places.push(bytes.len());
+        bytes.extend(format!("{number} 0 obj\n").as_bytes());
+        bytes.extend(object);
+        bytes.extend(b"\nendobj\n");
+    }
+    let table = bytes.len();
+    bytes.extend(b"xref\n0 5\n0000000000 65535 f \n");
+    places.iter().for_each(|place| bytes.extend(format!("{place:010} 00000 n \n").as_bytes()));
+    bytes.extend(format!("trailer <</Size 5 /Root 1 0 R>>\nstartxref\n{table}\n%%EOF").as_bytes());
+    assert!(bytes.len() < 1 << 20);
+    let error = parse(&bytes, "application/pdf").unwrap_err();
+    assert_eq!(error.kind, ExtractErrorKind::Limit, "{error}");
+    assert!(error.message.contains("--memory"), "{error}");
+}
+
+#[test]
+fn an_image_that_declares_gigapixels_is_refused_by_name() {
+    let mut png = b"\x89PNG\r\n\x1A\n\0\0\0\rIHDR".to_vec();
+    png.extend(60_000_u32.to_be_bytes());
+    png.extend(60_000_u32.to_be_bytes());
+    png.extend([8, 2, 0, 0, 0]);
+    png.extend(crc(&png[12..]).to_be_bytes());
+    png.extend(b"\0\0\0\0IDAT");
+    png.extend(crc(b"IDAT").to_be_bytes());
+    let error = parse(&png, "image/png").unwrap_err();
+    assert_eq!(error.kind, ExtractErrorKind::Limit, "{error}");
+    assert_eq!(error.message, "image declares 60000x60000 pixels (3.6 gigapixels), more than --max-pixels 100000000");
+}
+
+fn crc(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0_u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 })
+    })
+}
+
+#[test]
+fn a_truncated_or_lying_image_is_damaged() {
+    let jpeg = sample("photos/tea-break.jpg");
+    for part in [3, 20, 200, jpeg.len() / 3, jpeg.len() - 10] {
+        let error = parse(&jpeg[..part], "image/jpeg").unwrap_err();
+        assert_eq!(error.kind, ExtractErrorKind::Malformed, "{part}: {error}");
+    }
+    for media_type in ["image/jpeg", "image/png", "image/gif", "image/webp", "image/bmp", "image/tiff"] {
+        assert!(parse(b"this is not an image at all", media_type).is_err(), "{media_type}");
+        assert!(parse(b"", media_type).is_err(), "{media_type}");
+    }
+}
+
+#[test]
+fn a_photo_is_seen_upright_and_its_thumbnail_has_no_metadata() {
+    let (extraction, thumbnail) =
+        extract(file(&sample("photos/tea-break.jpg")), "image/jpeg", &Limits::default()).unwrap();
+    let facts = extraction.image.unwrap();
+    assert_eq!((facts.width, facts.height, facts.orientation), (600, 400, 6));
+    assert_eq!(facts.taken_at.as_deref(), Some("2024-03-20T06:36:26+03:30"));
+    assert!(facts.has_gps && facts.camera.is_some());
+    let thumbnail = thumbnail.unwrap();
+    let seen = ::image::load_from_memory(&thumbnail).unwrap();
+    assert_eq!((seen.width(), seen.height()), (320, 213));
+    assert!(!thumbnail.windows(4).any(|chunk| chunk == b"EXIF"));
+}
+
+#[test]
+fn pages_nested_a_million_deep_are_read() {
+    let deep = format!("<title>deep</title>{}سلام دنیا{}", "<div>".repeat(1_000_000), "</div>".repeat(1_000_000));
+    let extraction = parse(deep.as_bytes(), "text/html").unwrap();
+    assert_eq!((extraction.title.as_deref(), extraction.text.as_deref()), (Some("deep"), Some("سلام دنیا")));
+    for hostile in ["<", "<a href=\"", "<script>", "<!--", "</", "&#", "<a b='", "<script></script", "<é>"] {
+        parse(hostile.repeat(100_000).as_bytes(), "text/html").unwrap();
+    }
+}
+
+#[test]
+fn a_page_gives_what_a_reader_sees() {
+    let page = "<!doctype html><html lang='fa-IR'><head><title> برگهٔ\n یکم </title><style>p{color:red}</style>\
+        <script>if (a<b) document.write('<p>no')</script></head><body><!-- no --><h1>سر&zwnj;خط</h1><p>a&amp;b &lt;c&gt;\
+        <b>bold</b>er<br>next<ul><li>one<li>two</ul><table><tr><td>1<td>2</table><img alt='picture'> 3 < 4</body></html>";
+    let extraction = parse(page.as_bytes(), "text/html").unwrap();
+    assert_eq!(extraction.title.as_deref(), Some("برگهٔ یکم"));
+    let text = extraction.text.unwrap();
+    assert_eq!(text, "سر\u{200C}خط\n\na&b <c>bolder\nnext\n\none\ntwo\n\n1 2\n\npicture 3 < 4");
+}
+
+#[test]
+fn text_in_any_character_set_is_read() {
+    let persian = "این یک متن فارسی است که برای آزمودن نویسه‌ها نوشته شده است و پژوهش گچ";
+    let (arabic_set, _, _) =
+        encoding_rs::WINDOWS_1256.encode("این متن فارسی است که در رمز قدیمی نوشته شده است و پژوهش گچ");
+    let read = parse(&arabic_set, "text/plain").unwrap();
+    assert_eq!(read.charset.as_deref(), Some("windows-1256"));
+    assert!(read.text.as_deref().unwrap().contains("پژوهش"), "{read:?}");
+    let utf16: Vec<u8> = [0xFEFF_u16].into_iter().chain(persian.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    assert_eq!(text_of(&utf16, "text/plain"), persian);
+    assert_eq!(text_of(&utf16[2..], "text/plain"), persian, "without its mark");
+    let read = parse(persian.as_bytes(), "text/plain").unwrap();
+    assert_eq!((read.charset.as_deref(), read.language()), (Some("utf-8"), Some("fa")));
+    assert_eq!(text_of(b"caf\xE9 au lait, d\xE9j\xE0 vu", "text/plain"), "café au lait, déjà vu");
+}
+
+#[test]
+fn a_sparse_gibibyte_is_not_read_whole() {
+    let sparse = tempfile::tempfile().unwrap();
+    sparse.set_len(1 << 30).unwrap();
+    let started = Instant::now();
+    let error = extract(sparse.try_clone().unwrap(), "text/plain", &Limits::default()).unwrap_err();
+    assert_eq!(error.kind, ExtractErrorKind::Malformed, "{error}");
+    let error = extract(sparse, "application/pdf", &Limits::default()).unwrap_err();
+    assert_eq!(error.kind, ExtractErrorKind::Limit);
+    assert!(error.message.contains("--memory"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn long_text_is_cut_and_said_to_be() {
+    let limits = Limits { max_text_bytes: 1000, ..Limits::default() };
+    let text = "متن ".repeat(10_000);
+    let (extraction, _) = extract(file(text.as_bytes()), "text/plain", &limits).unwrap();
+    assert!(extraction.truncated && extraction.text.unwrap().len() <= 1000);
+    let page = format!("<p>{text}");
+    let (extraction, _) = extract(file(page.as_bytes()), "text/html", &limits).unwrap();
+    assert!(extraction.truncated && extraction.text.unwrap().len() <= 1000);
+}
+
+#[test]
+fn languages_are_told_apart_also_in_one_document() {
+    let persian = "این کتاب دربارهٔ تاریخ و فرهنگ ایران است و برای کسانی نوشته شده که می‌خواهند با آن آشنا شوند. ";
+    let arabic = "يولد جميع الناس أحرارا متساوين في الكرامة والحقوق وقد وهبوا عقلا وضميرا وعليهم أن يعامل بعضهم بعضا. ";
+    let english =
+        "This book is about the history and the culture of a country, and was written for those who want to know. ";
+    let codes = |text: &str| language::detect(text).into_iter().map(|language| language.code).collect::<Vec<_>>();
+    assert_eq!(codes(persian), ["fa"]);
+    assert_eq!(codes(&persian.replace('ی', "ي").replace('ک', "ك")), ["fa"], "written with Arabic letters");
+    assert_eq!(codes(arabic), ["ar"]);
+    assert_eq!(codes(english), ["en"]);
+    assert_eq!(codes(&format!("{}{english}", persian.repeat(3))), ["fa", "en"]);
+    assert!(codes("12 34").is_empty());
+}
+
+#[test]
+fn what_has_no_extractor_is_no_error() {
+    let extraction = parse(b"OggS", "audio/ogg").unwrap();
+    assert_eq!(extraction.notes, ["no extractor for audio/ogg"]);
+}

@@ -1,0 +1,379 @@
+//! Rows as they travel: the database's columns in JSON. What does not parse on the way back is damage.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use mfctl_core::domain::asset::{AssetSource, Facts, Stage};
+use mfctl_core::domain::event::Metadata;
+use mfctl_core::domain::job::{FileOutcome, JobOutcome, Refusal, RefusalKind};
+use mfctl_core::domain::{
+    Asset, AssetId, AssetState, BucketName, EventId, JobId, ObjectKey, ObjectRef, RecordAddress, Revision, Sha256,
+    SourcePath, Tenant, TopicName,
+};
+use mfctl_core::ports::{Advance, Claim, ClaimRequest, DeadLetterFlag, Error, ErrorKind, Result, Staged, StagedRow};
+
+/// Of a body no more than this, unless one row is larger: what servers in between take by default.
+const LARGEST_BODY: usize = 1_000_000;
+/// Rows of one request at most.
+const MOST_ROWS: usize = 2_000;
+
+/// Rows as arrays of JSON, each for one request: the usual batch is one.
+pub(super) fn arrays<T: Serialize>(rows: impl IntoIterator<Item = T>) -> Result<Vec<String>> {
+    let mut arrays: Vec<String> = Vec::new();
+    let (mut array, mut count) = (String::from("["), 0);
+    for row in rows {
+        let row = json(&row)?;
+        if count > 0 && (count == MOST_ROWS || array.len() + row.len() > LARGEST_BODY) {
+            array.push(']');
+            arrays.push(std::mem::replace(&mut array, String::from("[")));
+            count = 0;
+        }
+        if count > 0 {
+            array.push(',');
+        }
+        array.push_str(&row);
+        count += 1;
+    }
+    if count > 0 {
+        array.push(']');
+        arrays.push(array);
+    }
+    Ok(arrays)
+}
+
+/// JSON that PostgreSQL takes: no text in it has a NUL.
+pub(super) fn json<T: Serialize>(value: &T) -> Result<String> {
+    let failed = |error| Error::new(ErrorKind::Internal, "write JSON").because(error);
+    let text = serde_json::to_string(value).map_err(failed)?;
+    if !text.contains("\\u0000") {
+        return Ok(text);
+    }
+    let mut value = serde_json::from_str(&text).map_err(failed)?;
+    without_nul(&mut value);
+    serde_json::to_string(&value).map_err(failed)
+}
+
+fn without_nul(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::String(text) => *text = text.replace('\0', "\u{2400}"),
+        serde_json::Value::Array(values) => values.iter_mut().for_each(without_nul),
+        serde_json::Value::Object(fields) => {
+            *fields = std::mem::take(fields)
+                .into_iter()
+                .map(|(name, mut value)| {
+                    without_nul(&mut value);
+                    (name.replace('\0', "\u{2400}"), value)
+                })
+                .collect();
+        }
+        _ => {}
+    }
+}
+
+/// A time as it is kept: whole microseconds.
+pub(super) fn time(at: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
+}
+
+/// A count as it is kept. No count that fits a disk is cut.
+fn count(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A row of `media.assets`.
+#[derive(Debug, Deserialize)]
+pub(super) struct AssetRow {
+    asset_id: AssetId,
+    tenant: Tenant,
+    sha256: Sha256,
+    size_bytes: u64,
+    media_type: String,
+    revision: Revision,
+    state: AssetState,
+    dead_lettered: Option<Stage>,
+    event_id: EventId,
+    job_id: JobId,
+    staging_bucket: BucketName,
+    staging_key: ObjectKey,
+    staged_at: Timestamp,
+    published_at: Option<Timestamp>,
+    ingested_at: Option<Timestamp>,
+    enriched_at: Option<Timestamp>,
+    updated_at: Timestamp,
+    metadata: Option<Metadata>,
+    facts: Option<Facts>,
+}
+
+impl From<AssetRow> for Asset {
+    fn from(row: AssetRow) -> Self {
+        Self {
+            asset_id: row.asset_id,
+            tenant: row.tenant,
+            sha256: row.sha256,
+            size_bytes: row.size_bytes,
+            media_type: row.media_type,
+            revision: row.revision,
+            state: row.state,
+            dead_lettered: row.dead_lettered,
+            event_id: row.event_id,
+            job_id: row.job_id,
+            staging: ObjectRef { bucket: row.staging_bucket, key: row.staging_key },
+            staged_at: row.staged_at,
+            published_at: row.published_at,
+            ingested_at: row.ingested_at,
+            enriched_at: row.enriched_at,
+            updated_at: row.updated_at,
+            metadata: row.metadata.unwrap_or_default(),
+            facts: row.facts.unwrap_or_default(),
+        }
+    }
+}
+
+/// What `media.stage` is given of a file.
+#[derive(Debug, Serialize)]
+pub(super) struct NewRow<'a> {
+    asset_id: AssetId,
+    tenant: &'a Tenant,
+    sha256: Sha256,
+    size_bytes: i64,
+    media_type: &'a str,
+    event_id: EventId,
+    job_id: JobId,
+    staging_bucket: &'a BucketName,
+    staging_key: &'a ObjectKey,
+    staged_at: Timestamp,
+    metadata: Option<&'a Metadata>,
+    path: &'a SourcePath,
+    host: &'a str,
+}
+
+impl<'a> From<&'a StagedRow> for NewRow<'a> {
+    fn from(row: &'a StagedRow) -> Self {
+        Self {
+            asset_id: row.asset_id,
+            tenant: &row.tenant,
+            sha256: row.sha256,
+            size_bytes: count(row.size_bytes),
+            media_type: &row.media_type,
+            event_id: row.event_id,
+            job_id: row.job_id,
+            staging_bucket: &row.staging.bucket,
+            staging_key: &row.staging.key,
+            staged_at: time(row.staged_at),
+            metadata: Some(&row.metadata).filter(|metadata| **metadata != Metadata::default()),
+            path: &row.source_path,
+            host: &row.host,
+        }
+    }
+}
+
+/// What `media.stage` answers of an asset.
+#[derive(Debug, Deserialize)]
+pub(super) struct StagedAnswer {
+    pub(super) asset_id: AssetId,
+    pub(super) tenant: Tenant,
+    state: AssetState,
+    revision: Revision,
+    event_id: EventId,
+    job_id: JobId,
+    staging_bucket: BucketName,
+    staging_key: ObjectKey,
+    staged_at: Timestamp,
+    published: bool,
+}
+
+impl From<StagedAnswer> for Staged {
+    fn from(row: StagedAnswer) -> Self {
+        Self {
+            asset_id: row.asset_id,
+            state: row.state,
+            revision: row.revision,
+            event_id: row.event_id,
+            job_id: row.job_id,
+            staging: ObjectRef { bucket: row.staging_bucket, key: row.staging_key },
+            staged_at: row.staged_at,
+            published: row.published,
+        }
+    }
+}
+
+/// What `media.advance` is given of a step.
+#[derive(Debug, Serialize)]
+pub(super) struct StepRow<'a> {
+    asset_id: AssetId,
+    revision: Revision,
+    to: AssetState,
+    at: Timestamp,
+    facts: Option<&'a Facts>,
+    stage: Stage,
+}
+
+impl<'a> From<&'a Advance> for StepRow<'a> {
+    fn from(step: &'a Advance) -> Self {
+        let Advance { asset_id, revision, to, at, ref facts, stage } = *step;
+        Self { asset_id, revision, to, at: time(at), facts: facts.as_ref(), stage }
+    }
+}
+
+/// What `media.flag_dead_letters` is given of a flag.
+#[derive(Debug, Serialize)]
+pub(super) struct FlagRow {
+    asset_id: AssetId,
+    revision: Revision,
+    stage: Stage,
+    at: Timestamp,
+}
+
+impl From<&DeadLetterFlag> for FlagRow {
+    fn from(flag: &DeadLetterFlag) -> Self {
+        let DeadLetterFlag { asset_id, revision, stage, at } = *flag;
+        Self { asset_id, revision, stage, at: time(at) }
+    }
+}
+
+/// A row of `media.inbox` as a claim writes it.
+#[derive(Debug, Serialize)]
+pub(super) struct ClaimRow<'a> {
+    group_name: &'a str,
+    asset_id: AssetId,
+    revision: Revision,
+    owner_topic: &'a TopicName,
+    owner_partition: u32,
+    owner_offset: i64,
+}
+
+impl<'a> ClaimRow<'a> {
+    /// The columns, for PostgREST not to look for them in every row.
+    pub(super) const COLUMNS: &'static str = "group_name,asset_id,revision,owner_topic,owner_partition,owner_offset";
+
+    pub(super) fn of(group_name: &'a str, request: &'a ClaimRequest) -> Self {
+        let ClaimRequest { asset_id, revision, owner } = request;
+        Self {
+            group_name,
+            asset_id: *asset_id,
+            revision: *revision,
+            owner_topic: &owner.topic,
+            owner_partition: owner.partition,
+            owner_offset: owner.offset,
+        }
+    }
+}
+
+/// A row of `media.inbox` as it is read.
+#[derive(Debug, Deserialize)]
+pub(super) struct HeldRow {
+    pub(super) asset_id: AssetId,
+    pub(super) revision: Revision,
+    owner_topic: TopicName,
+    owner_partition: u32,
+    owner_offset: i64,
+    done: bool,
+}
+
+impl HeldRow {
+    /// The columns.
+    pub(super) const COLUMNS: &'static str = "asset_id,revision,owner_topic,owner_partition,owner_offset,done";
+}
+
+impl From<HeldRow> for Claim {
+    fn from(row: HeldRow) -> Self {
+        let owner = RecordAddress { topic: row.owner_topic, partition: row.owner_partition, offset: row.owner_offset };
+        Self { owner, done: row.done }
+    }
+}
+
+/// A row of `media.job_outcomes`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct OutcomeRow {
+    tenant: Tenant,
+    path: SourcePath,
+    job_id: JobId,
+    outcome: FileOutcome,
+    asset_id: Option<AssetId>,
+    event_id: Option<EventId>,
+    size_bytes: Option<u64>,
+    refusal_kind: Option<RefusalKind>,
+    refusal_reason: Option<String>,
+    at: Timestamp,
+}
+
+impl OutcomeRow {
+    /// The columns.
+    pub(super) const COLUMNS: &'static str =
+        "tenant,path,job_id,outcome,asset_id,event_id,size_bytes,refusal_kind,refusal_reason,at";
+}
+
+impl From<&JobOutcome> for OutcomeRow {
+    fn from(outcome: &JobOutcome) -> Self {
+        let (kind, reason) = outcome.refusal.clone().map(|refusal| (refusal.kind, refusal.reason)).unzip();
+        Self {
+            tenant: outcome.tenant.clone(),
+            path: outcome.path.clone(),
+            job_id: outcome.job_id,
+            outcome: outcome.outcome,
+            asset_id: outcome.asset_id,
+            event_id: outcome.event_id,
+            size_bytes: outcome.size_bytes.map(|size| size.min(i64::MAX as u64)),
+            refusal_kind: kind,
+            refusal_reason: reason,
+            at: time(outcome.at),
+        }
+    }
+}
+
+impl From<OutcomeRow> for JobOutcome {
+    fn from(row: OutcomeRow) -> Self {
+        let reason = row.refusal_reason.unwrap_or_default();
+        Self {
+            job_id: row.job_id,
+            tenant: row.tenant,
+            path: row.path,
+            outcome: row.outcome,
+            asset_id: row.asset_id,
+            event_id: row.event_id,
+            size_bytes: row.size_bytes,
+            refusal: row.refusal_kind.map(|kind| Refusal { kind, reason }),
+            at: row.at,
+        }
+    }
+}
+
+/// A row of `media.sources`.
+#[derive(Debug, Deserialize)]
+pub(super) struct SourceRow {
+    path: SourcePath,
+    host: String,
+    job_id: JobId,
+    seen_at: Timestamp,
+}
+
+impl SourceRow {
+    pub(super) fn of(self, asset_id: AssetId) -> AssetSource {
+        AssetSource { asset_id, path: self.path, host: self.host, job_id: self.job_id, seen_at: self.seen_at }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_nul_is_kept_as_its_picture_and_nothing_else_changes() {
+        assert_eq!(json(&json!({ "a": "x\\u0000" })).unwrap(), r#"{"a":"x\\u0000"}"#);
+        let given = json!({ "t\0": ["a\0b", { "n": "\0" }], "plain": 1.5 });
+        assert_eq!(json(&given).unwrap(), r#"{"plain":1.5,"t␀":["a␀b",{"n":"␀"}]}"#);
+    }
+
+    #[test]
+    fn bodies_are_as_few_as_their_size_allows() {
+        assert!(arrays(Vec::<u8>::new()).unwrap().is_empty());
+        assert_eq!(arrays([1, 2, 3]).unwrap(), ["[1,2,3]"]);
+        assert_eq!(arrays(0..=MOST_ROWS).unwrap().len(), 2);
+        let large = "x".repeat(LARGEST_BODY / 2);
+        let bodies = arrays([&large, &large, &"x".repeat(2 * LARGEST_BODY), &large]).unwrap();
+        assert_eq!(bodies.len(), 4);
+        assert!(bodies.iter().all(|body| serde_json::from_str::<Vec<String>>(body).unwrap().len() == 1));
+    }
+}

@@ -1,0 +1,21 @@
+//! The contract of each port, as named cases that every backend of the port passes: a behaviour that is not here is not
+//! promised. A suite is a file; a backend runs it by giving its harness to the suite's macro.
+//!
+//! A harness is an async function that answers a fixture: a backend with nothing in it, and whatever must live as long.
+
+#[macro_use]
+pub mod harness;
+mod catalog;
+mod catalog_lists;
+mod config_store;
+mod embedded;
+mod embedded_processes;
+mod event_log;
+mod event_log_groups;
+mod event_log_retention;
+mod journal;
+mod objects;
+mod operators;
+mod registry;
+mod search;
+mod topic_admin;
