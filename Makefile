@@ -12,6 +12,11 @@ SHIPPED    := $(TARGET_DIR)/dist/mfctl
 # Pinned: a linter that changes under us fails builds that changed nothing.
 MARKDOWNLINT := markdownlint-cli2@0.21.0
 GENERATED  := completions schemas docs/reference
+# Tests on real servers wait more than they compute, and each has names of its own on the servers: more of them run at once
+# than there are cores. Outages break the servers for every other test, so they run one at a time and by themselves.
+REAL_TEST_THREADS ?= 6
+REAL_TESTS := --skip outages:: --test-threads=$(REAL_TEST_THREADS)
+OUTAGES    := outages:: --test-threads=1
 
 bindir  := $(DESTDIR)$(PREFIX)/bin
 mandir  := $(DESTDIR)$(PREFIX)/share/man/man1
@@ -21,7 +26,7 @@ fishdir := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites demo build test lint lint-rust lint-docs lint-schemas lint-dependencies fmt bench bench-real \
-        generate check-generated stack-up stack-status stack-env stack-down test-real test-outages soak test-compose install uninstall \
+        generate check-generated stack-up stack-status stack-env stack-down test-real build-test-real test-outages soak test-compose install uninstall \
         clean
 
 help: ## list the targets
@@ -44,8 +49,8 @@ lint: lint-rust lint-docs lint-schemas lint-dependencies ## check format, lints,
 lint-rust: prerequisites
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --all-targets --locked -- -D warnings
-	# Of `all`, cargo leaves out the tests that need the real servers.
-	$(CARGO) clippy --release --test real --test outages --locked -- -D warnings
+	# `--all-targets` leaves out the tests that need the real servers.
+	$(CARGO) clippy --release --test real --locked -- -D warnings
 
 lint-docs:
 	@command -v npx >/dev/null || { echo 'make lint needs npx (Node.js 20 or newer) to check the documents' >&2; exit 1; }
@@ -74,18 +79,21 @@ stack-down: ## stop what stack-up started; the data stays
 	@stack/stack down
 
 test-real: prerequisites stack-up ## run the tests that need the real servers
-	stack_env=$$(stack/stack env) && eval "$$stack_env" && $(CARGO) test --release --locked --test real $(TEST_ARGS)
+	stack_env=$$(stack/stack env) && eval "$$stack_env" && $(CARGO) test --release --locked --test real $(TEST_ARGS) -- $(REAL_TESTS)
+
+build-test-real: prerequisites
+	$(CARGO) test --release --locked --test real --no-run
 
 test-outages: prerequisites stack-up ## kill the real servers and cut their network while files go through
-	stack_env=$$(stack/stack env) && eval "$$stack_env" && $(CARGO) test --release --locked --test outages $(TEST_ARGS)
+	stack_env=$$(stack/stack env) && eval "$$stack_env" && $(CARGO) test --release --locked --test real $(TEST_ARGS) -- $(OUTAGES)
 
 soak: prerequisites stack-up ## kill every server in turn while 20,000 files go through (MFCTL_TEST_FILES)
 	stack_env=$$(stack/stack env) && eval "$$stack_env" && MFCTL_TEST_FILES=$${MFCTL_TEST_FILES:-20000} \
-	  $(CARGO) test --release --locked --test outages -- --nocapture any_server_may_be_killed
+	  $(CARGO) test --release --locked --test real -- --nocapture any_server_may_be_killed
 
 test-compose: ## the same tests against the upstream images (needs Docker)
 	@stack/compose up
-	stack_env=$$(stack/compose env) && eval "$$stack_env" && $(CARGO) test --release --locked --test real $(TEST_ARGS)
+	stack_env=$$(stack/compose env) && eval "$$stack_env" && $(CARGO) test --release --locked --test real $(TEST_ARGS) -- $(REAL_TESTS)
 
 fmt: ## format the sources
 	$(CARGO) fmt
