@@ -39,7 +39,7 @@ use mfctl_core::ports::{
 };
 use mfctl_core::stop::{Stop, StopReason, Stopper};
 use mfctl_core::telemetry::Metrics;
-use mfctl_embedded::{self, OpenMode};
+use mfctl_embedded::OpenMode;
 use mfctl_kafka::{KafkaConfig, KafkaLog};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -82,7 +82,7 @@ impl Bench {
         // Asked for its schemas at the start and never again.
         let registry = tempfile::tempdir().unwrap();
         let clock = Arc::new(SystemClock::default());
-        let local = embedded::open(registry.path(), OpenMode::MayCreate, clock).await.unwrap();
+        let local = mfctl_embedded::open(registry.path(), OpenMode::MayCreate, clock).await.unwrap();
         schemas::register_all(local.registry.as_ref()).await.unwrap();
         let codec = Arc::new(EventCodec::new(local.registry, env));
         let records = number("BENCH_RECORDS", 100_000);

@@ -1,7 +1,7 @@
 //! From a profile to its ports. The only place that knows both the settings and the engines; only `cli` calls it.
 
 mod cluster;
-mod log_operators;
+pub mod log_operators;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::sources::{self, Module, Source};
+use super::sources::{self, Module};
 
 /// What any room may import: types and rules, failpoints, the text forms of sizes and times, names of metrics.
 const COMMON: &[&str] = &["domain", "failpoint", "humane", "telemetry"];
@@ -20,7 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("wait", &[]),
     ("retry", &["ports", "stop", "wait"]),
     ("breaker", &["ports", "retry", "wait"]),
-    ("events", &["ports", "wait"]),
+    ("events", &["breaker", "ports", "wait"]),
     ("mfctl_embedded", &["ports", "wait"]),
     ("mfctl_extract", &[]),
     ("mfctl_kafka", &["ports", "tls_files", "wait"]),

@@ -16,7 +16,7 @@ use mfctl_core::events::pager::Pager;
 use mfctl_core::events::topics;
 use mfctl_core::ports::{ErrorKind, Ports, SystemClock};
 use mfctl_core::stop::{Stop, StopReason};
-use mfctl_embedded::{self, OpenMode};
+use mfctl_embedded::OpenMode;
 
 use crate::pipeline::dead::{self, give_up, stored};
 
@@ -29,7 +29,7 @@ impl Platform {
     async fn new() -> Self {
         let data = tempfile::tempdir().unwrap();
         let clock = Arc::new(SystemClock::default());
-        let ports = embedded::open(data.path(), OpenMode::MayCreate, clock).await.unwrap();
+        let ports = mfctl_embedded::open(data.path(), OpenMode::MayCreate, clock).await.unwrap();
         ports.log.create_topics(&topics::contract(6, topics::Retention::default())).await.unwrap();
         Self { ports, _data: data }
     }

@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[macro_use]
 #[path = "../contract"]
 mod contract {
     #[macro_use]

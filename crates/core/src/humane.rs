@@ -5,11 +5,10 @@ use std::time::Duration;
 use jiff::{Timestamp, Unit};
 
 /// What a duration looks like.
-pub(crate) const DURATION: &str = "a duration such as \"25s\", \"1h30m\" or 25 (seconds)";
+pub const DURATION: &str = "a duration such as \"25s\", \"1h30m\" or 25 (seconds)";
 
 /// The unit of a duration and its milliseconds, longest first.
-pub(crate) const TIME_UNITS: [(&str, u64); 5] =
-    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+pub const TIME_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 /// `25s`, `1h30m`, `500ms`, `7d`; a bare number is seconds.
 ///
@@ -20,7 +19,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// As [`parse_duration`], for who says by itself what was expected.
-pub(crate) fn read_duration(text: &str) -> Option<Duration> {
+pub fn read_duration(text: &str) -> Option<Duration> {
     if let Ok(seconds) = text.parse::<u64>() {
         return seconds.checked_mul(1000).map(Duration::from_millis);
     }

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::engine::Engine;
-use super::patiently;
 use super::record::Settled;
+use super::retry_call;
 use super::stage::{Sorted, Taken};
 use super::walk::Candidate;
 use mfctl_core::domain::job::JournalFile;

@@ -74,9 +74,9 @@ async fn retry_call<T, F>(stop: &Stop, call: impl FnMut() -> F) -> ports::Result
 where
     F: Future<Output = ports::Result<T>>,
 {
-    let waited_for =
+    let retryable =
         |error: &ports::Error| retry::dependency_failure(error).filter(|_| error.kind() != ports::ErrorKind::Full);
-    retry::retry_until_deadline(GIVE_UP, GIVE_UP, stop, waited_for, call).await
+    retry::retry_until_deadline(GIVE_UP, GIVE_UP, stop, retryable, call).await
 }
 
 /// Which files are taken, ready to be asked.

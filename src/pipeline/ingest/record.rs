@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::batch::Verdict;
 use super::engine::Engine;
-use super::patiently;
+use super::retry_call;
 use super::stage::{Refused, Taken};
 use mfctl_core::domain::event::{Common, IngestRaw, Metadata};
 use mfctl_core::domain::job::{FileOutcome, FileStep, JobOutcome, JournalFile, Refusal, RefusalKind};

@@ -9,8 +9,8 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::engine::Engine;
 use super::metadata::{self, Known};
-use super::patiently;
 use super::read::{self, Kind, Reading, SMALL, Stat, refusal, unreadable};
+use super::retry_call;
 use super::stream::{Broken, HashingFile};
 use super::walk::Candidate;
 use mfctl_core::domain::job::{JournalFile, Refusal, RefusalKind};

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::finish::{DeadLetter, Decided};
 use super::tracker::{Entry, Ticket};
 use super::{Halt, Station, Step};
-use mfctl_core::breaker::{DependencyFault, Site};
+use mfctl_core::breaker::Site;
 use mfctl_core::domain::dead_letter::FailureClass;
 use mfctl_core::domain::{Asset, AssetId, AssetState, Record, TopicPartition};
 use mfctl_core::events::DecodeError;
@@ -52,12 +52,6 @@ pub(super) struct Admitted<S: Step> {
 enum Read<I> {
     Input(I),
     Poison { kind: &'static str, message: String },
-}
-
-impl DependencyFault for DecodeError {
-    fn is_dependency(&self) -> bool {
-        matches!(self, Self::Dependency(error) if error.is_dependency())
-    }
 }
 
 impl<S: Step> Station<S> {

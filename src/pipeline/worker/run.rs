@@ -68,7 +68,7 @@ impl<S: Step> Station<S> {
 
     async fn wait_to_retry(&self, work: &Work<S::Input>, error: &StepError, attempt: u32) {
         self.retried.fetch_add(1, Ordering::Relaxed);
-        let wait = self.options.retry.wait(attempt);
+        let wait = self.options.retry.backoff.delay(attempt);
         let (stage, record, message) = (self.step.stage(), &work.record.address, error.to_string());
         RecordRetried { stage, record, kind: error.kind(), message: &message, attempt, wait }.emit(&self.ports.metrics);
         tokio::time::sleep(wait).await;

@@ -24,7 +24,7 @@ use mfctl_core::retry::Policy;
 use mfctl_core::stop::Stop;
 use mfctl_core::telemetry::Metrics;
 use mfctl_core::wait::Backoff;
-use mfctl_embedded::{self, OpenMode};
+use mfctl_embedded::OpenMode;
 
 /// Everything a worker stands on.
 pub struct Platform {
@@ -45,7 +45,7 @@ impl Platform {
     pub async fn with_topics(wanted: impl Fn(&TopicName) -> bool) -> Self {
         let data = tempfile::tempdir().unwrap();
         let clock = Arc::new(SystemClock::default());
-        let ports = embedded::open(data.path(), OpenMode::MayCreate, clock).await.unwrap();
+        let ports = mfctl_embedded::open(data.path(), OpenMode::MayCreate, clock).await.unwrap();
         let env = EnvName::new("test").unwrap();
         let buckets = Buckets::of(&env).unwrap();
         let mut specs = contract::contract(3, contract::Retention::default());

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::schemas;
 use super::validator::SchemaValidator;
+use crate::breaker::DependencyFault;
 use crate::domain::event::{self, Common, SchemaId};
 use crate::domain::{EnvName, EventId, NewRecord, Record, Timestamp, TopicName};
 use crate::ports::{Error, ErrorKind, RegisteredSchema, Result, SchemaRegistry};
@@ -46,6 +47,12 @@ pub enum DecodeError {
     /// The registry did not answer; try again.
     #[error(transparent)]
     Dependency(Error),
+}
+
+impl DependencyFault for DecodeError {
+    fn is_dependency(&self) -> bool {
+        matches!(self, Self::Dependency(error) if error.is_dependency())
+    }
 }
 
 /// A schema ready to validate with.
