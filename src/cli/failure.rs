@@ -9,6 +9,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::settings;
+use mfctl_core::domain::error_chain::error_texts;
 use mfctl_core::ports::{self, ErrorKind};
 
 /// Why a command did not end with exit code 0. One kind has one exit code; several kinds may share one.
@@ -121,7 +122,7 @@ impl Failure {
 
     /// A failure whose sentence is the error's own and whose causes are the error's sources.
     pub fn of(kind: FailureKind, error: &(dyn Error + 'static)) -> Self {
-        Self { kind, message: error.to_string(), causes: chain(error.source()), hint: None }
+        Self { kind, message: error.to_string(), causes: error.source().map(error_texts).unwrap_or_default(), hint: None }
     }
 
     /// Wrong usage: exit 2.
@@ -168,7 +169,7 @@ impl Failure {
     /// Adds an error, and all that caused it, below the sentence.
     #[must_use]
     pub fn because(mut self, error: &(dyn Error + 'static)) -> Self {
-        self.causes.extend(chain(Some(error)));
+        self.causes.extend(error_texts(error));
         self
     }
 
@@ -329,19 +330,6 @@ impl<T, E: Error + 'static> OrFail<T> for std::result::Result<T, E> {
     fn or_fail(self, kind: FailureKind, message: impl FnOnce() -> String) -> Result<T> {
         self.map_err(|error| Failure::new(kind, message()).because(&error))
     }
-}
-
-/// The texts of an error and its sources; one that only repeats the text above it is left out.
-fn chain(mut error: Option<&(dyn Error + 'static)>) -> Vec<String> {
-    let mut texts: Vec<String> = Vec::new();
-    while let Some(current) = error {
-        let text = current.to_string();
-        if texts.last().is_none_or(|above| !above.ends_with(&text)) {
-            texts.push(text);
-        }
-        error = current.source();
-    }
-    texts
 }
 
 #[cfg(test)]

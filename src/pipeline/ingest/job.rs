@@ -14,7 +14,7 @@ use super::space::{self, Estimate, Guard};
 use super::spec::JobSpec;
 use super::walk::{self, Candidate, LeftOut};
 use super::{Error, Progress, Rules, manifest};
-use mfctl_core::domain::JobId;
+use mfctl_core::domain::{JobId, error_chain};
 use mfctl_core::domain::job::{FileStep, Job, JobCounts, JobStatus, JournalFile};
 use mfctl_core::ports::{self, ErrorKind, JobFilter, JobLease, NewJob};
 use mfctl_core::stop::{Stop, StopReason};
@@ -306,7 +306,7 @@ impl Engine {
         let (status, reason) = match &ended {
             Ended::Finished => (JobStatus::Finished, None),
             Ended::Stopped(reason) => (JobStatus::Interrupted, Some(reason.to_string())),
-            Ended::Broken(error) => (JobStatus::Interrupted, Some(chain(error))),
+            Ended::Broken(error) => (JobStatus::Interrupted, Some(error_chain(error))),
         };
         let journal = self.tools.journal.as_ref();
         let job = held.job.job_id;
@@ -330,17 +330,6 @@ impl Engine {
             left_out,
         })
     }
-}
-
-/// The message with its causes.
-fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 fn failure(done: Result<ports::Result<()>, tokio::task::JoinError>) -> Option<ports::Error> {

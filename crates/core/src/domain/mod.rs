@@ -8,6 +8,7 @@ pub mod compat;
 pub mod config_key;
 pub mod dead_letter;
 pub mod difference;
+pub mod error_chain;
 pub mod event;
 pub mod ids;
 pub mod job;
@@ -22,6 +23,7 @@ pub mod text;
 
 pub use asset::{Asset, AssetState, Stage};
 pub use config_key::ConfigKey;
+pub use error_chain::error_chain;
 pub use ids::{AssetId, EventId, JobId, ParseIdError, Revision, Sha256};
 pub use jiff::Timestamp;
 pub use names::{BucketName, EnvName, GroupName, InvalidName, ObjectKey, ObjectRef, Tenant, TopicName};

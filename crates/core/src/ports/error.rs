@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::domain::error_chain;
+
 /// What went wrong, as far as the caller's next step depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
@@ -114,14 +116,7 @@ impl Error {
     /// The message with its chain of causes, on one line.
     #[must_use]
     pub fn full(&self) -> String {
-        let mut text = self.what.clone();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
+        error_chain(self)
     }
 }
 

@@ -11,6 +11,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::PostgresConfig;
 use crate::{sqlstate, tls};
+use mfctl_core::domain::error_chain;
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
 /// How long opening a connection may take, name and handshake included.
@@ -73,7 +74,7 @@ impl Address {
         let settings = &self.settings;
         let Some(database) = error.as_db_error() else {
             let hint = tls::handshake_hint(error, settings);
-            let failed = Error::new(ErrorKind::Unreachable, what).because(chain(error));
+            let failed = Error::new(ErrorKind::Unreachable, what).because(error_chain(error));
             return match hint {
                 Some(hint) => failed.hint(hint),
                 None => failed,
@@ -128,20 +129,6 @@ fn place(config: &Config) -> String {
     let port = config.get_ports().first().copied().unwrap_or(5432);
     let user = config.get_user().unwrap_or("?");
     format!("{user}@{host}:{port}/{}", config.get_dbname().unwrap_or(user))
-}
-
-/// The words of an error and of what caused it: the outermost says little.
-fn chain(error: &tokio_postgres::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !words.contains(&more) {
-            words = format!("{words}: {more}");
-        }
-        cause = error.source();
-    }
-    words
 }
 
 #[cfg(test)]
