@@ -38,16 +38,27 @@ impl Backoff {
     }
 }
 
-/// The state of one wait: how often it probed, and whether another probe is due.
-struct Attempts {
+/// The attempts of one wait, for a loop whose probe cannot be a closure of [`wait_until`]: the future of a closure that borrows
+/// is not `Send` for every lifetime, as `async_trait` demands it (rust-lang/rust#110338).
+#[derive(Debug)]
+pub struct Attempts {
     deadline: Instant,
     backoff: Backoff,
     probes: u32,
 }
 
 impl Attempts {
-    fn new(deadline: Instant, backoff: Backoff) -> Self {
+    /// The first attempt is due at once, the last one at the deadline.
+    #[must_use]
+    pub const fn new(deadline: Instant, backoff: Backoff) -> Self {
         Self { deadline, backoff, probes: 0 }
+    }
+
+    /// Waits until another attempt is due; `false` at once when the deadline has passed.
+    pub async fn pause(&mut self) -> bool {
+        let Some(delay) = self.next_delay() else { return false };
+        sleep(delay).await;
+        true
     }
 
     /// The delay before the next probe, the last of which comes at the deadline; `None` once the deadline has passed.
@@ -73,10 +84,11 @@ pub async fn wait_until<T, P>(
     loop {
         match probe().await {
             ControlFlow::Break(answer) => return Ok(answer),
-            ControlFlow::Continue(pending) => match attempts.next_delay() {
-                Some(delay) => sleep(delay).await,
-                None => return Err(pending),
-            },
+            ControlFlow::Continue(pending) => {
+                if !attempts.pause().await {
+                    return Err(pending);
+                }
+            }
         }
     }
 }
