@@ -22,7 +22,7 @@ use mfctl_embedded::OpenMode;
 use mfctl_kafka::{KafkaConfig, KafkaLog, Mechanism, Sasl, Security};
 use mfctl_remote::consul::{Consul, ConsulConfig, ConsulLogin};
 use mfctl_remote::http::{Auth, HttpOptions};
-use mfctl_remote::instances::Instances;
+use mfctl_remote::instances::ServiceInstances;
 use mfctl_remote::postgres::{PostgresAdmin, PostgresConfig};
 use mfctl_remote::postgrest::{PostgrestAuth, PostgrestCatalog, PostgrestConfig};
 use mfctl_remote::s3::{S3Config, S3Store};
@@ -40,7 +40,7 @@ struct Wiring<'a> {
     /// What the profile's references to Vault say.
     in_vault: BTreeMap<String, Secret>,
     /// The instances of the services that its endpoints name.
-    instances: BTreeMap<String, Arc<Instances>>,
+    instances: BTreeMap<String, Arc<ServiceInstances>>,
 }
 
 /// Makes the ports. Opens no connection: each engine does at its first call.
@@ -210,7 +210,7 @@ impl<'a> Wiring<'a> {
     }
 
     /// The address of an endpoint and, where it is a service's, its instances. Nobody in between would know those.
-    fn place(&self, service: &str, endpoint: &Endpoint, proxy: Option<&Url>) -> Result<(Url, Option<Arc<Instances>>)> {
+    fn place(&self, service: &str, endpoint: &Endpoint, proxy: Option<&Url>) -> Result<(Url, Option<Arc<ServiceInstances>>)> {
         let (tls, name, path) = match endpoint {
             Endpoint::Url(url) => return Ok((url.clone(), None)),
             Endpoint::Service { tls, service, path } => (*tls, service, path),
@@ -224,13 +224,13 @@ impl<'a> Wiring<'a> {
         Ok((Url(url), Some(self.instances_of(name)?)))
     }
 
-    fn instances_of(&self, service: &str) -> Result<Arc<Instances>> {
+    fn instances_of(&self, service: &str) -> Result<Arc<ServiceInstances>> {
         let unasked = || Error::new(ErrorKind::Internal, format!("the instances of {service} were not asked for"));
         self.instances.get(service).map(Arc::clone).ok_or_else(unasked)
     }
 
     /// The instances of each service that an endpoint of the profile names.
-    async fn find_instances(&self, consul: Option<&Consul>) -> Result<BTreeMap<String, Arc<Instances>>> {
+    async fn find_instances(&self, consul: Option<&Consul>) -> Result<BTreeMap<String, Arc<ServiceInstances>>> {
         let services = &self.settings.profile.services;
         let mut named = Vec::new();
         if let Some(settings::Kafka { brokers: Some(Brokers::Service(service)), .. }) = &services.kafka {
@@ -273,7 +273,7 @@ impl<'a> Wiring<'a> {
             brokers: match self.required(kafka.brokers.as_ref(), "kafka", "brokers")? {
                 Brokers::At(brokers) => brokers.clone(),
                 Brokers::Service(service) => {
-                    let all = self.instances_of(service)?.in_turn();
+                    let all = self.instances_of(service)?.rotated();
                     all.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
                 }
             },

@@ -1,4 +1,5 @@
-//! What every HTTP backend shares: the client, who we say we are, and what a failed exchange means. Knows no service.
+//! What every HTTP backend shares: the client, its authentication, and how failed requests map to error kinds. Independent of
+//! any service.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -8,50 +9,57 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 
-use super::instances::{Instance, Instances};
+use super::instances::{ServiceInstance, ServiceInstances};
 use super::tls;
 use mfctl_core::domain::Secret;
 use mfctl_core::ports::{Error, ErrorKind, Result};
 use mfctl_core::telemetry::Metrics;
 use mfctl_core::tls_files::TlsFiles;
 
-/// No answer that is read into memory is larger.
-const LARGEST: usize = 64 << 20;
-/// A connection that was idle for longer is not used again. The pool opens some that then carry nothing, and servers close
-/// those soon (Vault and OpenBao 10 s after they were opened): a request that goes over one just then is lost.
-const IDLE: Duration = Duration::from_secs(8);
-/// As much of an error's body is kept as helps a person.
-const BODY_SHOWN: usize = 600;
+/// The largest response body that is read into memory.
+const MAX_BODY_BYTES: usize = 64 << 20;
+/// Idle connections older than this leave the pool. The pool opens some connections that never carry a request, and servers
+/// close those early (Vault and OpenBao 10 s after they were opened); a request sent over one at that moment is lost.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(8);
+/// How many characters of an error's body are kept for the message.
+const MAX_EXCERPT_CHARS: usize = 600;
 
 /// How to reach a service.
 #[derive(Debug, Clone)]
 pub struct HttpOptions {
-    /// The table of settings that this comes from, for hints: `profile.prod.postgrest`.
+    /// The settings table that this was read from, for hints: `profile.prod.postgrest`.
     pub settings: String,
-    /// Whom to trust, and who we are.
+    /// Trusted authorities, and the client certificate.
     pub tls: TlsFiles,
     /// A proxy, `http://host:port`.
     pub proxy: Option<String>,
-    /// Hosts that are reached without it, separated by commas.
+    /// Hosts that are reached without the proxy, separated by commas.
     pub no_proxy: Option<String>,
-    /// Where its requests go in turn; none: where its address says.
-    pub instances: Option<Arc<Instances>>,
-    /// How long a whole exchange may take.
+    /// Discovered instances that requests rotate over; `None`: the host of the address.
+    pub instances: Option<Arc<ServiceInstances>>,
+    /// The limit for a whole request, from connecting to the last byte of the body.
     pub timeout: Duration,
-    /// Where its requests are counted.
+    /// Receives the durations of requests.
     pub metrics: Arc<Metrics>,
 }
 
 impl HttpOptions {
-    /// The usual patience, with nothing in between.
+    /// A timeout of 30 s, without proxy, client certificate or service discovery.
     #[must_use]
     pub fn direct(settings: impl Into<String>) -> Self {
-        let (tls, proxy, no_proxy, instances) = (TlsFiles::default(), None, None, None);
-        let (timeout, metrics) = (Duration::from_secs(30), Arc::default());
-        Self { settings: settings.into(), tls, proxy, no_proxy, instances, timeout, metrics }
+        Self {
+            settings: settings.into(),
+            tls: TlsFiles::default(),
+            proxy: None,
+            no_proxy: None,
+            instances: None,
+            timeout: Duration::from_secs(30),
+            metrics: Arc::default(),
+        }
     }
 
-    /// A client. It opens no connection before its first request, and none that is not asked of it.
+    /// A client. It opens no connection before its first request, follows no redirects and reads no proxy from the
+    /// environment.
     ///
     /// # Errors
     /// `Invalid` when a file or the proxy's address cannot be used.
@@ -61,15 +69,15 @@ impl HttpOptions {
             .user_agent(concat!("mfctl/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(Duration::from_secs(5))
             .timeout(self.timeout)
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy();
         if let Some(instances) = &self.instances {
-            builder = builder.dns_resolver(Arc::new(InTurn(Arc::clone(instances))));
+            builder = builder.dns_resolver(Arc::new(InstanceResolver(Arc::clone(instances))));
         }
         if let Some(address) = &self.proxy {
             let invalid = |error| {
-                let what = format!("the proxy of {} is no address", self.settings);
+                let what = format!("the proxy of {} is not a valid address", self.settings);
                 Error::new(ErrorKind::Invalid, what).because(without_url(error))
             };
             let proxy = reqwest::Proxy::all(address.as_str()).map_err(invalid)?;
@@ -78,18 +86,18 @@ impl HttpOptions {
         }
         builder
             .build()
-            .map_err(|error| Error::new(ErrorKind::Invalid, "make an HTTP client").because(without_url(error)))
+            .map_err(|error| Error::new(ErrorKind::Invalid, "create an HTTP client").because(without_url(error)))
     }
 
-    /// What an exchange that brought no answer means.
+    /// The error of a request that failed without a response, or whose body broke off; `what` says what was being done.
     #[must_use]
-    pub fn failed(&self, error: reqwest::Error, what: impl Into<String>) -> Error {
+    pub fn transport_error(&self, error: reqwest::Error, what: impl Into<String>) -> Error {
         let kind = if error.is_timeout() && !error.is_connect() {
             ErrorKind::Timeout
         } else if error.is_builder() {
             ErrorKind::Invalid
         } else {
-            // A body that breaks off, too, which reqwest calls one that cannot be decoded.
+            // Includes a body that breaks off, which reqwest reports as a decoding error.
             ErrorKind::Unreachable
         };
         let hint = tls::handshake_hint(&error, &self.settings);
@@ -102,126 +110,128 @@ impl HttpOptions {
     }
 }
 
-/// Finds the instances of a service behind the one name in its address.
-struct InTurn(Arc<Instances>);
+/// Resolves the service's name in an address to the addresses of its healthy instances.
+struct InstanceResolver(Arc<ServiceInstances>);
 
-impl Resolve for InTurn {
+impl Resolve for InstanceResolver {
     fn resolve(&self, _: Name) -> Resolving {
-        let instances = self.0.in_turn();
+        let instances = self.0.rotated();
         Box::pin(async move {
-            let mut found = Vec::new();
-            let mut failed = None;
-            for Instance { host, port } in instances {
+            let mut addresses = Vec::new();
+            let mut last_error = None;
+            for ServiceInstance { host, port } in instances {
                 match tokio::net::lookup_host((host.as_str(), port)).await {
-                    Ok(addresses) => found.extend(addresses),
-                    Err(error) => failed = Some(error),
+                    Ok(resolved) => addresses.extend(resolved),
+                    Err(error) => last_error = Some(error),
                 }
             }
-            match failed {
-                Some(error) if found.is_empty() => Err(error.into()),
-                _ => Ok(Box::new(found.into_iter()) as Addrs),
+            match last_error {
+                Some(error) if addresses.is_empty() => Err(error.into()),
+                _ => Ok(Box::new(addresses.into_iter()) as Addrs),
             }
         })
     }
 }
 
-/// A client that begins anew when the instances behind its service change: a connection that is kept leads to none that is
-/// no longer among them.
+/// A client that is rebuilt when the instances of its service change, so that no pooled connection leads to an instance that
+/// was removed.
 #[derive(Debug)]
 pub struct HttpClient {
     options: HttpOptions,
-    current: RwLock<(Client, Option<Arc<[Instance]>>)>,
+    pooled: RwLock<PooledClient>,
+}
+
+/// A client and the instances that its pool was filled from.
+#[derive(Debug, Clone)]
+struct PooledClient {
+    client: Client,
+    instances: Option<Arc<[ServiceInstance]>>,
 }
 
 impl HttpClient {
-    /// As [`HttpOptions::client`].
+    /// A client for these options; see [`HttpOptions::client`].
     ///
     /// # Errors
     /// As [`HttpOptions::client`].
     pub fn new(options: HttpOptions) -> Result<Self> {
-        let instances = options.instances.as_ref().map(|instances| instances.all());
-        let current = RwLock::new((options.client()?, instances));
-        Ok(Self { options, current })
+        let instances = options.instances.as_ref().map(|instances| instances.snapshot());
+        let pooled = RwLock::new(PooledClient { client: options.client()?, instances });
+        Ok(Self { options, pooled })
     }
 
-    /// What it was made with.
+    /// The options that the client is built from.
     #[must_use]
     pub fn options(&self) -> &HttpOptions {
         &self.options
     }
 
-    /// The client to ask with now.
+    /// The client for the current instances. Take it per request: it goes stale when they change.
     ///
     /// # Errors
     /// As [`HttpOptions::client`].
-    pub fn now(&self) -> Result<Client> {
-        let Some(instances) = &self.options.instances else {
-            return Ok(self.current.read().unwrap_or_else(PoisonError::into_inner).0.clone());
-        };
-        {
-            let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-            if current.1.as_ref().is_some_and(|all| instances.is_same(all)) {
-                return Ok(current.0.clone());
-            }
+    pub fn current(&self) -> Result<Client> {
+        let pooled = self.pooled.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(instances) = &self.options.instances else { return Ok(pooled.client) };
+        if pooled.instances.is_some_and(|snapshot| instances.is_current(&snapshot)) {
+            return Ok(pooled.client);
         }
-        let fresh = (self.options.client()?, Some(instances.all()));
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        current.clone_from(&fresh);
-        Ok(fresh.0)
+        let rebuilt = PooledClient { client: self.options.client()?, instances: Some(instances.snapshot()) };
+        self.pooled.write().unwrap_or_else(PoisonError::into_inner).clone_from(&rebuilt);
+        Ok(rebuilt.client)
     }
 }
 
-/// Sends what may be done twice; once more where the connection broke before an answer came.
+/// Sends an idempotent request; a second time, at once, if the connection closed before the response.
 ///
 /// # Errors
-/// Those of the last try.
-pub async fn sent_again(request: RequestBuilder) -> std::result::Result<Response, reqwest::Error> {
-    let again = request.try_clone();
-    match (request.send().await, again) {
-        (Err(error), Some(again)) if is_cut(&error) => again.send().await,
+/// Those of the last attempt.
+pub async fn send_with_retry(request: RequestBuilder) -> std::result::Result<Response, reqwest::Error> {
+    let retry = request.try_clone();
+    match (request.send().await, retry) {
+        (Err(error), Some(retry)) if is_connection_closed(&error) => retry.send().await,
         (sent, _) => sent,
     }
 }
 
-/// Whether a connection broke before an answer came. A server closes one that was kept just as something is asked over it,
-/// and so does whatever stands in between; whether it was done nobody knows.
+/// Whether the connection closed before the response. A server or a proxy may close a pooled connection just as a request is
+/// sent over it; whether the request was applied is unknown.
 #[must_use]
-pub fn is_cut(error: &(dyn std::error::Error + 'static)) -> bool {
+pub fn is_connection_closed(error: &(dyn std::error::Error + 'static)) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
     std::iter::successors(Some(error), |error| error.source()).any(|error| {
-        let broken = |error: &std::io::Error| matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset);
+        let closed = |error: &std::io::Error| matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset);
         error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message)
-            || error.downcast_ref::<std::io::Error>().is_some_and(broken)
+            || error.downcast_ref::<std::io::Error>().is_some_and(closed)
     })
 }
 
-/// An address may hold a password; the error is shown without it.
+/// Removes the URL from an error: it may hold a password.
 fn without_url(error: reqwest::Error) -> reqwest::Error {
     error.without_url()
 }
 
-/// Who we say we are.
+/// The HTTP authentication of a request.
 #[derive(Debug, Clone, Default)]
 pub enum Auth {
-    /// Nobody.
+    /// No `Authorization` header.
     #[default]
     None,
-    /// A name and a password.
+    /// RFC 7617.
     Basic {
-        /// The name.
+        /// Must not contain a colon.
         username: String,
-        /// The password.
+        /// Sent base64-encoded, not encrypted.
         password: Secret,
     },
-    /// A token.
+    /// RFC 6750.
     Bearer(Secret),
 }
 
 impl Auth {
-    /// The `Authorization` header's value, marked so that nothing prints it.
+    /// The value of the `Authorization` header, marked as sensitive.
     ///
     /// # Errors
-    /// `Invalid` for a secret that cannot stand in a header.
+    /// `Invalid` for a secret with characters that a header cannot hold.
     pub fn header(&self) -> Result<Option<HeaderValue>> {
         let text = match self {
             Self::None => return Ok(None),
@@ -235,10 +245,10 @@ impl Auth {
     }
 }
 
-/// A header's value that is a secret, marked so that nothing prints it.
+/// A header value marked as sensitive, so that debug output leaves it out.
 ///
 /// # Errors
-/// `Invalid` for a secret that cannot stand in a header.
+/// `Invalid` for a secret with characters that a header cannot hold.
 pub fn secret_header(text: &str) -> Result<HeaderValue> {
     let mut value = HeaderValue::from_str(text)
         .map_err(|_| Error::new(ErrorKind::Invalid, "the secret has characters that no header can hold"))?;
@@ -246,9 +256,9 @@ pub fn secret_header(text: &str) -> Result<HeaderValue> {
     Ok(value)
 }
 
-/// What a status that is no success means for the caller's next step.
+/// The error kind of an HTTP status other than success.
 #[must_use]
-pub fn kind_of(status: StatusCode, headers: &HeaderMap) -> ErrorKind {
+pub fn kind_of_status(status: StatusCode, headers: &HeaderMap) -> ErrorKind {
     match status.as_u16() {
         401 | 403 => ErrorKind::Denied,
         404 | 410 => ErrorKind::NotFound,
@@ -263,23 +273,23 @@ pub fn kind_of(status: StatusCode, headers: &HeaderMap) -> ErrorKind {
     }
 }
 
-/// A body, read whole; more than this program would hold is an error.
+/// Reads a response body of up to 64 MiB.
 ///
 /// # Errors
-/// Those of the connection; `Invalid` when it is too large.
-pub async fn body(response: Response, options: &HttpOptions, what: &str) -> Result<Vec<u8>> {
-    let read = bounded(response).await.map_err(|error| options.failed(error, what))?;
-    read.ok_or_else(|| Error::new(ErrorKind::Invalid, format!("{what}: the answer is larger than 64 MiB")))
+/// Those of the connection; `Invalid` when the body is larger.
+pub async fn read_body(response: Response, options: &HttpOptions, what: &str) -> Result<Vec<u8>> {
+    let read = read_bounded(response).await.map_err(|error| options.transport_error(error, what))?;
+    read.ok_or_else(|| Error::new(ErrorKind::Invalid, format!("{what}: the response is larger than 64 MiB")))
 }
 
-/// A body, read whole; `None` when it is more than this program would hold.
+/// Reads a response body of up to 64 MiB; `None` when it is larger.
 ///
 /// # Errors
 /// Those of the connection.
-pub async fn bounded(mut response: Response) -> std::result::Result<Option<Vec<u8>>, reqwest::Error> {
+pub async fn read_bounded(mut response: Response) -> std::result::Result<Option<Vec<u8>>, reqwest::Error> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await? {
-        if bytes.len() + chunk.len() > LARGEST {
+        if bytes.len() + chunk.len() > MAX_BODY_BYTES {
             return Ok(None);
         }
         bytes.extend_from_slice(&chunk);
@@ -287,26 +297,29 @@ pub async fn bounded(mut response: Response) -> std::result::Result<Option<Vec<u
     Ok(Some(bytes))
 }
 
-/// A body for people: one line, cut.
+/// The beginning of a body on one line, for messages: at most 600 characters, with whitespace collapsed.
 #[must_use]
-pub fn shown(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(4 * BODY_SHOWN)]);
-    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(BODY_SHOWN).collect()
+pub fn body_excerpt(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(4 * MAX_EXCERPT_CHARS)]);
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_EXCERPT_CHARS).collect()
 }
 
-/// For tests: a server that gives each request the next of these answers, and closes its connection where there is none.
+/// A server for tests that gives each request the next of these answers, and closes the connection instead where that is
+/// `None`.
 #[cfg(test)]
-pub(super) async fn scripted(answers: Vec<Option<(u16, String)>>) -> std::net::SocketAddr {
+pub(super) async fn scripted_server(answers: Vec<Option<(u16, String)>>) -> std::net::SocketAddr {
     use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let answers = Arc::new(std::sync::Mutex::new(answers.into_iter()));
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let (mut stream, answers) = (tokio::io::BufReader::new(stream), Arc::clone(&answers));
+            let mut stream = tokio::io::BufReader::new(stream);
+            let answers = Arc::clone(&answers);
             tokio::spawn(async move {
                 loop {
-                    let (mut line, mut length) = (String::new(), 0);
+                    let mut line = String::new();
+                    let mut length = 0;
                     while line != "\r\n" {
                         line.clear();
                         if stream.read_line(&mut line).await.unwrap_or(0) == 0 {
@@ -317,8 +330,8 @@ pub(super) async fn scripted(answers: Vec<Option<(u16, String)>>) -> std::net::S
                         }
                     }
                     stream.read_exact(&mut vec![0; length]).await.unwrap();
-                    let Some((status, said)) = answers.lock().unwrap().next().unwrap() else { return };
-                    let answer = format!("HTTP/1.1 {status} Said\r\ncontent-length: {}\r\n\r\n{said}", said.len());
+                    let Some((status, body)) = answers.lock().unwrap().next().unwrap() else { return };
+                    let answer = format!("HTTP/1.1 {status} Said\r\ncontent-length: {}\r\n\r\n{body}", body.len());
                     stream.write_all(answer.as_bytes()).await.unwrap();
                 }
             });
@@ -332,16 +345,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_in_the_header_and_in_no_debug_text() {
+    fn authorization_header_is_hidden_from_debug_output() {
         let header = Auth::Bearer(Secret::new("t0ken")).header().unwrap().unwrap();
         assert_eq!(header, "Bearer t0ken");
         assert!(!format!("{header:?}").contains("t0ken"));
         assert!(Auth::Bearer(Secret::new("a\nb")).header().is_err());
     }
 
-    /// A server that was killed, or a connection that was cut, in the middle of an answer.
+    /// A server that was killed, or a connection that was lost, in the middle of a response.
     #[tokio::test]
-    async fn an_answer_that_breaks_off_is_an_outage() {
+    async fn truncated_body_is_a_dependency_failure() {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -352,55 +365,55 @@ mod tests {
         });
         let options = HttpOptions::direct("profile.x.postgrest");
         let response = options.client().unwrap().get(format!("http://{address}/")).send().await.unwrap();
-        let error = body(response, &options, "stage assets").await.unwrap_err();
+        let error = read_body(response, &options, "stage assets").await.unwrap_err();
         assert!(error.kind().is_dependency(), "{error:?}");
     }
 
     #[tokio::test]
-    async fn what_may_be_done_twice_is_asked_again_when_the_connection_broke_before_an_answer() {
-        let said = |text: &str| Some((200, text.to_owned()));
-        let address = scripted(vec![said("one"), None, said("two"), None, None, said("three")]).await;
+    async fn send_with_retry_repeats_once_when_the_connection_closes() {
+        let ok = |text: &str| Some((200, text.to_owned()));
+        let address = scripted_server(vec![ok("one"), None, ok("two"), None, None, ok("three")]).await;
         let client = HttpOptions::direct("profile.x.vault").client().unwrap();
-        let ask = || client.get(format!("http://{address}/"));
-        assert_eq!(ask().send().await.unwrap().text().await.unwrap(), "one");
-        assert_eq!(sent_again(ask()).await.unwrap().text().await.unwrap(), "two");
-        assert!(is_cut(&sent_again(ask()).await.unwrap_err()));
-        assert_eq!(ask().send().await.unwrap().text().await.unwrap(), "three");
+        let get = || client.get(format!("http://{address}/"));
+        assert_eq!(get().send().await.unwrap().text().await.unwrap(), "one");
+        assert_eq!(send_with_retry(get()).await.unwrap().text().await.unwrap(), "two");
+        assert!(is_connection_closed(&send_with_retry(get()).await.unwrap_err()));
+        assert_eq!(get().send().await.unwrap().text().await.unwrap(), "three");
     }
 
-    /// One that answers each request with its name, until it is dropped.
-    async fn named(name: &'static str) -> (Instance, tokio::task::JoinHandle<()>) {
+    /// An instance that answers each request with its name.
+    async fn named_instance(name: &'static str) -> (ServiceInstance, tokio::task::JoinHandle<()>) {
         let app = axum::Router::new().fallback(move || async move { name });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        (Instance { host: "127.0.0.1".into(), port }, serving)
+        (ServiceInstance { host: "127.0.0.1".into(), port }, serving)
     }
 
     #[tokio::test]
-    async fn requests_go_to_the_instances_there_are_now_and_pass_over_one_that_does_not_answer() {
-        let (one, _one) = named("one").await;
-        let (two, _two) = named("two").await;
-        // A port that nobody listens at.
-        let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-        let gone = Instance { host: "127.0.0.1".into(), port: gone };
-        let (tell, now) = tokio::sync::watch::channel(Arc::from([one, gone]));
-        let instances = Some(Arc::new(Instances::new("names", now)));
+    async fn requests_follow_the_current_instances_and_skip_a_dead_one() {
+        let (one, _one) = named_instance("one").await;
+        let (two, _two) = named_instance("two").await;
+        // A port without a listener.
+        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        let dead = ServiceInstance { host: "127.0.0.1".into(), port: closed };
+        let (sender, healthy) = tokio::sync::watch::channel(Arc::from([one, dead]));
+        let instances = Some(Arc::new(ServiceInstances::new("names", healthy)));
         let options = HttpOptions { instances, ..HttpOptions::direct("profile.x.names") };
         let client = HttpClient::new(options).unwrap();
-        let ask = async || {
-            let sent = client.now().unwrap().get("http://names.service.consul/").send().await;
+        let get = async || {
+            let sent = client.current().unwrap().get("http://names.service.consul/").send().await;
             sent.unwrap().text().await.unwrap()
         };
-        assert_eq!(ask().await, "one");
-        tell.send_replace(Arc::from([two]));
-        // Its connection to the first would still do.
-        assert_eq!(ask().await, "two");
+        assert_eq!(get().await, "one");
+        sender.send_replace(Arc::from([two]));
+        // The pooled connection to the first instance still works.
+        assert_eq!(get().await, "two");
     }
 
     #[test]
-    fn what_passes_is_a_dependency_and_what_does_not_is_not() {
-        let kind = |status| kind_of(StatusCode::from_u16(status).unwrap(), &HeaderMap::new());
+    fn only_transient_statuses_are_dependency_failures() {
+        let kind = |status| kind_of_status(StatusCode::from_u16(status).unwrap(), &HeaderMap::new());
         assert!([500, 502, 503, 429, 408].iter().all(|status| kind(*status).is_dependency()));
         assert!([400, 401, 403, 404, 409, 422].iter().all(|status| !kind(*status).is_dependency()));
     }

@@ -1,4 +1,4 @@
-//! The instances of a service that are healthy now: where its requests may go. Knows nobody who says so, and no protocol.
+//! The healthy instances of a service, which its requests rotate over. Independent of the discovery service and the protocol.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,16 +8,16 @@ use tokio::sync::watch;
 
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
-/// Where one instance is.
+/// The address of one instance.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Instance {
-    /// Its host: an address or a name.
+pub struct ServiceInstance {
+    /// An IP address (IPv6 without brackets) or a host name.
     pub host: String,
-    /// Its port.
+    /// The TCP port.
     pub port: u16,
 }
 
-impl fmt::Display for Instance {
+impl fmt::Display for ServiceInstance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.host.contains(':') {
             true => write!(f, "[{}]:{}", self.host, self.port),
@@ -26,59 +26,59 @@ impl fmt::Display for Instance {
     }
 }
 
-/// Those of one service, as they are now.
+/// The healthy instances of one service.
 #[derive(Debug)]
-pub struct Instances {
+pub struct ServiceInstances {
     service: String,
-    now: watch::Receiver<Arc<[Instance]>>,
-    turn: AtomicUsize,
+    healthy: watch::Receiver<Arc<[ServiceInstance]>>,
+    rotation: AtomicUsize,
 }
 
-impl Instances {
-    /// The instances of `service` that whoever has the other end of `now` says.
+impl ServiceInstances {
+    /// The instances of `service` that the sender of `healthy` publishes.
     #[must_use]
-    pub fn new(service: impl Into<String>, now: watch::Receiver<Arc<[Instance]>>) -> Self {
-        // Not every process is to begin with the same one.
-        Self { service: service.into(), now, turn: AtomicUsize::new(fastrand::usize(..)) }
+    pub fn new(service: impl Into<String>, healthy: watch::Receiver<Arc<[ServiceInstance]>>) -> Self {
+        // A random start, so that not every process begins with the same instance.
+        Self { service: service.into(), healthy, rotation: AtomicUsize::new(fastrand::usize(..)) }
     }
 
-    /// The service's name.
+    /// The name of the service, as the discovery service lists it.
     #[must_use]
     pub fn service(&self) -> &str {
         &self.service
     }
 
-    /// All of them, beginning with another one each time, so that each has its share and the next is tried where one does
-    /// not answer.
+    /// All instances, rotated by one each time: the load is spread, and a client that tries them in order falls back to the
+    /// next one.
     #[must_use]
-    pub fn in_turn(&self) -> Vec<Instance> {
-        let mut all = self.now.borrow().to_vec();
-        if !all.is_empty() {
-            let first = self.turn.fetch_add(1, Ordering::Relaxed) % all.len();
-            all.rotate_left(first);
+    pub fn rotated(&self) -> Vec<ServiceInstance> {
+        let mut instances = self.healthy.borrow().to_vec();
+        if !instances.is_empty() {
+            let first = self.rotation.fetch_add(1, Ordering::Relaxed) % instances.len();
+            instances.rotate_left(first);
         }
-        all
+        instances
     }
 
-    /// The one whose turn it is.
+    /// The next instance, round robin.
     ///
     /// # Errors
-    /// `Unreachable` when there is none.
-    pub fn next(&self) -> Result<Instance> {
+    /// `Unreachable` when no instance is healthy.
+    pub fn next(&self) -> Result<ServiceInstance> {
         let none = || Error::new(ErrorKind::Unreachable, format!("no instance of {} is healthy", self.service));
-        self.in_turn().into_iter().next().ok_or_else(none)
+        self.rotated().into_iter().next().ok_or_else(none)
     }
 
-    /// Whether these are still all of them.
+    /// Whether no change was published since this snapshot.
     #[must_use]
-    pub fn is_same(&self, all: &Arc<[Instance]>) -> bool {
-        Arc::ptr_eq(&self.now.borrow(), all)
+    pub fn is_current(&self, snapshot: &Arc<[ServiceInstance]>) -> bool {
+        Arc::ptr_eq(&self.healthy.borrow(), snapshot)
     }
 
-    /// All of them as one value, for [`Instances::is_same`].
+    /// The instances as last published, for [`ServiceInstances::is_current`].
     #[must_use]
-    pub fn all(&self) -> Arc<[Instance]> {
-        Arc::clone(&self.now.borrow())
+    pub fn snapshot(&self) -> Arc<[ServiceInstance]> {
+        Arc::clone(&self.healthy.borrow())
     }
 }
 
@@ -86,27 +86,27 @@ impl Instances {
 mod tests {
     use super::*;
 
-    fn instance(port: u16) -> Instance {
-        Instance { host: "127.0.0.1".into(), port }
+    fn instance(port: u16) -> ServiceInstance {
+        ServiceInstance { host: "127.0.0.1".into(), port }
     }
 
     #[test]
-    fn each_has_its_turn_and_what_is_gone_has_none() {
-        let (tell, now) = watch::channel(Arc::from([instance(1), instance(2)]));
-        let instances = Instances::new("postgrest", now);
-        let seen = instances.all();
+    fn requests_rotate_over_the_current_instances() {
+        let (sender, healthy) = watch::channel(Arc::from([instance(1), instance(2)]));
+        let instances = ServiceInstances::new("postgrest", healthy);
+        let snapshot = instances.snapshot();
         let first = instances.next().unwrap();
         assert_ne!(instances.next().unwrap(), first);
         assert_eq!(instances.next().unwrap(), first);
-        tell.send_replace(Arc::from([instance(2)]));
-        assert!(!instances.is_same(&seen) && instances.is_same(&instances.all()));
-        assert_eq!(instances.in_turn(), [instance(2)]);
-        tell.send_replace(Arc::from([]));
+        sender.send_replace(Arc::from([instance(2)]));
+        assert!(!instances.is_current(&snapshot) && instances.is_current(&instances.snapshot()));
+        assert_eq!(instances.rotated(), [instance(2)]);
+        sender.send_replace(Arc::from([]));
         assert_eq!(instances.next().unwrap_err().kind(), ErrorKind::Unreachable);
     }
 
     #[test]
-    fn an_address_with_colons_is_told_from_its_port() {
-        assert_eq!(Instance { host: "::1".into(), port: 80 }.to_string(), "[::1]:80");
+    fn ipv6_host_is_bracketed() {
+        assert_eq!(ServiceInstance { host: "::1".into(), port: 80 }.to_string(), "[::1]:80");
     }
 }

@@ -1,10 +1,9 @@
-//! The ports on servers that are reached over HTTP or PostgreSQL's protocol: one folder per server, and what they share
-//! (HTTP client, TLS, kept tokens, discovered instances).
+//! Implementations of the ports on servers that are reached over HTTP or PostgreSQL's protocol: one folder per server, and
+//! what they share (HTTP client, TLS, token files, discovered instances).
 
 pub mod consul;
 pub mod http;
 pub mod instances;
-pub mod kept;
 pub mod postgres;
 pub mod postgrest;
 pub mod s3;
@@ -12,4 +11,5 @@ pub mod schema_registry;
 pub mod source;
 mod sqlstate;
 pub mod tls;
+pub mod token_file;
 pub mod vault;

@@ -1,11 +1,11 @@
-//! Secrets that are looked up when they are needed.
+//! Secrets that are read each time they are used.
 
 use std::sync::Arc;
 
 use mfctl_core::domain::Secret;
 use mfctl_core::ports::Result;
 
-/// A secret that may be another one when it is needed again: a file is read each time.
+/// Reads a secret's current value; a secret from a file may have been rotated since the last call.
 #[derive(Clone)]
 pub struct SecretSource(pub Arc<dyn Fn() -> Result<Secret> + Send + Sync>);
 

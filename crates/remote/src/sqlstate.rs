@@ -1,22 +1,22 @@
-//! What PostgreSQL's five-letter codes mean for the caller's next step. Knows no connection.
+//! Error kinds of PostgreSQL's SQLSTATE codes. Opens no connection.
 //!
 //! <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 
 use mfctl_core::ports::ErrorKind;
 
-/// The kind of a SQLSTATE; `None` for one that says nothing of what to do next.
+/// The error kind of a SQLSTATE; `None` for a code or class that is not mapped.
 pub(super) fn kind_of(code: &str) -> Option<ErrorKind> {
     let kind = match code {
-        // Serialization failure, deadlock, lock not available: the work was rolled back and can be done again.
+        // Serialization failure, deadlock, lock not available: the transaction was rolled back and can be repeated.
         "40001" | "40P01" | "55P03" => ErrorKind::Throttled,
-        // A statement ran into its time limit, or an operator ended it.
+        // query_canceled: by statement_timeout or by an operator.
         "57014" => ErrorKind::Timeout,
         "53100" => ErrorKind::Full,
         "23505" => ErrorKind::Conflict,
-        // What was the primary is a standby now.
+        // read_only_sql_transaction: the primary was demoted to a standby.
         "25006" => ErrorKind::Unreachable,
         "42501" => ErrorKind::Denied,
-        // Unknown table, function, schema, column, type: the migrations did not run, or not all.
+        // Undefined table, function, schema, column or type: migrations are pending.
         "42P01" | "42883" | "3F000" | "42703" | "42704" => ErrorKind::Unprepared,
         "3D000" => ErrorKind::Unprepared,
         "XX001" | "XX002" => ErrorKind::Corrupt,
@@ -39,9 +39,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_passes_is_a_dependency_and_what_was_given_is_not() {
-        let passes = ["40001", "40P01", "55P03", "57014", "53300", "53100", "57P01", "57P03", "08006", "58030"];
-        assert!(passes.iter().all(|code| kind_of(code).is_some_and(ErrorKind::is_dependency)));
+    fn only_transient_codes_are_dependency_failures() {
+        let transient = ["40001", "40P01", "55P03", "57014", "53300", "53100", "57P01", "57P03", "08006", "58030"];
+        assert!(transient.iter().all(|code| kind_of(code).is_some_and(ErrorKind::is_dependency)));
         for (code, kind) in [
             ("22P05", ErrorKind::Invalid),
             ("23514", ErrorKind::Invalid),

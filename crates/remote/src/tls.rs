@@ -1,6 +1,6 @@
-//! Whom to trust, and who we are, in TLS: one rustls configuration for every HTTP and SQL client. Knows no server.
+//! TLS trust and client certificates: one rustls configuration for every HTTP and SQL client. Independent of any server.
 //!
-//! Kafka's client has a TLS of its own (OpenSSL) and takes the same files.
+//! Kafka's client uses OpenSSL instead and reads the same files.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,18 +9,19 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use mfctl_core::domain::error_chain;
 use mfctl_core::ports::{Error, ErrorKind, Result};
 use mfctl_core::tls_files::TlsFiles;
 
-/// The configuration of a client.
+/// The TLS configuration of a client that trusts the authorities of `files.ca`, or those of the system.
 ///
 /// # Errors
-/// `Invalid`, naming the file, when one cannot be read or is no PEM; or when a certificate comes without its key.
+/// `Invalid`, naming the file, when one cannot be read or is not PEM; or when a certificate is given without its key.
 pub fn client_config(files: &TlsFiles) -> Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| Error::new(ErrorKind::Internal, "choose the versions of TLS").because(error))?
+        .map_err(|error| Error::new(ErrorKind::Internal, "select the TLS versions").because(error))?
         .with_root_certificates(roots(files)?);
     match (&files.certificate, &files.key) {
         (None, None) => Ok(builder.with_no_client_auth()),
@@ -29,8 +30,11 @@ pub fn client_config(files: &TlsFiles) -> Result<ClientConfig> {
             let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, "private key", error))?;
             builder.with_client_auth_cert(chain, secret).map_err(|error| unusable(certificate, "certificate", error))
         }
-        _ => Err(Error::new(ErrorKind::Invalid, "a client certificate and its key are given together or not at all")
-            .hint("set both `certificate` and `key`, or neither")),
+        _ => Err(Error::new(
+            ErrorKind::Invalid,
+            "a client certificate needs its private key, and the key its certificate",
+        )
+        .hint("set both `certificate` and `key`, or neither")),
     }
 }
 
@@ -42,7 +46,7 @@ fn roots(files: &TlsFiles) -> Result<RootCertStore> {
                 roots.add(certificate).map_err(|error| unusable(ca, "authority", error))?;
             }
         }
-        // One odd certificate among the machine's hundreds is no reason to trust none of them.
+        // An unparsable certificate in the system store does not disable the others.
         None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
     }
     Ok(roots)
@@ -62,29 +66,27 @@ fn unusable(path: &Path, what: &str, error: impl std::error::Error + Send + Sync
     Error::new(ErrorKind::Invalid, format!("{} cannot be used as a {what}", path.display())).because(error)
 }
 
-/// What to do about a failed handshake, from the words of the TLS library; `None` when TLS is not what failed.
+/// How to fix a failed TLS handshake, by the messages of rustls and OpenSSL; `None` when the cause is not a handshake.
 ///
-/// `settings` is the table that holds the files, e.g. `profile.prod.s3`.
+/// `settings` is the table that names the TLS files, e.g. `profile.prod.s3`.
 #[must_use]
 pub fn handshake_hint(error: &(dyn std::error::Error + 'static), settings: &str) -> Option<String> {
-    let mut text = String::new();
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        text.push_str(&error.to_string());
-        text.push('\n');
-        cause = error.source();
-    }
+    let text = error_chain(error);
     if text.contains("UnknownIssuer") || text.contains("unable to get local issuer") {
-        return Some(format!("the server's certificate is of an authority that is not trusted: set `{settings}.ca`"));
+        return Some(format!("the server's certificate is signed by an untrusted authority: set `{settings}.ca`"));
     }
     if text.contains("certificate expired") || text.contains("Expired") {
         return Some(format!("a certificate has expired: the server's, or the one at `{settings}.certificate`"));
     }
     if text.contains("CertificateRequired") || text.contains("certificate required") {
-        return Some(format!("the server wants to know who we are: set `{settings}.certificate` and `{settings}.key`"));
+        return Some(format!(
+            "the server requires a client certificate: set `{settings}.certificate` and `{settings}.key`"
+        ));
     }
     if text.contains("NotValidForName") || text.contains("not valid for name") {
-        return Some(format!("the server's certificate is for another name: check the address in `{settings}`"));
+        return Some(format!(
+            "the server's certificate is valid for another host name: check the address in `{settings}`"
+        ));
     }
     None
 }
@@ -94,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_no_pem_is_named() {
+    fn error_names_the_file_that_is_not_pem() {
         let dir = tempfile::tempdir().unwrap();
         let ca = dir.path().join("ca.pem");
         std::fs::write(&ca, "no pem").unwrap();
@@ -105,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_without_its_key_is_refused() {
+    fn certificate_without_its_key_is_invalid() {
         let files = TlsFiles { certificate: Some("/c.pem".into()), ..TlsFiles::default() };
         assert_eq!(client_config(&files).unwrap_err().kind(), ErrorKind::Invalid);
     }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 
 use super::Consul;
-use crate::instances::{Instance, Instances};
+use crate::instances::{ServiceInstance, ServiceInstances};
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
 /// How long Consul is asked to wait for a change.
@@ -42,9 +42,9 @@ struct Registered {
 }
 
 impl Entry {
-    fn instance(self) -> Instance {
+    fn instance(self) -> ServiceInstance {
         let host = if self.service.address.is_empty() { self.node.address } else { self.service.address };
-        Instance { host, port: self.service.port }
+        ServiceInstance { host, port: self.service.port }
     }
 }
 
@@ -55,7 +55,7 @@ impl Consul {
     /// # Errors
     /// `Unreachable` when no instance is healthy now; `Denied` when all there are may not be seen; those of the
     /// exchange.
-    pub async fn instances(&self, service: &str) -> Result<Arc<Instances>> {
+    pub async fn instances(&self, service: &str) -> Result<Arc<ServiceInstances>> {
         let (index, found) = self.healthy(service, None).await?;
         if found.is_empty() {
             return Err(Error::new(ErrorKind::Unreachable, format!("Consul knows no healthy instance of {service}"))
@@ -63,11 +63,11 @@ impl Consul {
         }
         let (tell, now) = watch::channel(found);
         tokio::spawn(follow(self.clone(), service.to_owned(), index, tell));
-        Ok(Arc::new(Instances::new(service, now)))
+        Ok(Arc::new(ServiceInstances::new(service, now)))
     }
 
     /// Those that are healthy, with the moment this is of; after `index`, once something changed or patience is over.
-    async fn healthy(&self, service: &str, index: Option<u64>) -> Result<(u64, Arc<[Instance]>)> {
+    async fn healthy(&self, service: &str, index: Option<u64>) -> Result<(u64, Arc<[ServiceInstance]>)> {
         let what = format!("ask Consul for the instances of {service}");
         let mut query = vec![("passing", "1".to_owned())];
         if let Some(index) = index {
@@ -78,7 +78,7 @@ impl Consul {
         let path = ["health", "service", service];
         let answer = self.exchange.ask_patiently(Method::GET, &path, &query, None, &what, limit).await?;
         let entries: Vec<Entry> = answer.read(&what)?;
-        let mut found: Vec<Instance> = entries.into_iter().map(Entry::instance).collect();
+        let mut found: Vec<ServiceInstance> = entries.into_iter().map(Entry::instance).collect();
         found.sort();
         found.dedup();
         if found.is_empty() && answer.is_filtered {
@@ -90,7 +90,7 @@ impl Consul {
 }
 
 /// Tells each change, until nobody listens.
-async fn follow(consul: Consul, service: String, mut index: u64, tell: watch::Sender<Arc<[Instance]>>) {
+async fn follow(consul: Consul, service: String, mut index: u64, tell: watch::Sender<Arc<[ServiceInstance]>>) {
     let mut failures = 0;
     loop {
         // After a failure it looks at once: Consul may have begun anew, with smaller numbers.
@@ -120,7 +120,7 @@ async fn follow(consul: Consul, service: String, mut index: u64, tell: watch::Se
     }
 }
 
-fn take(service: &str, found: &Arc<[Instance]>, tell: &watch::Sender<Arc<[Instance]>>) {
+fn take(service: &str, found: &Arc<[ServiceInstance]>, tell: &watch::Sender<Arc<[ServiceInstance]>>) {
     if found.is_empty() {
         tracing::warn!(service, "no instance is healthy; the last are used");
         return;

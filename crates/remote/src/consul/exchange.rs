@@ -51,14 +51,14 @@ impl Answer {
     /// Its content.
     pub(super) fn read<T: DeserializeOwned>(&self, what: &str) -> Result<T> {
         serde_json::from_slice(&self.body).map_err(|error| {
-            let shown = http::shown(&self.body);
+            let shown = http::body_excerpt(&self.body);
             Error::new(ErrorKind::Internal, format!("{what}: the answer is not Consul's ({shown})")).because(error)
         })
     }
 
     /// Its text, cut, for errors.
     pub(super) fn shown(&self) -> String {
-        http::shown(&self.body)
+        http::body_excerpt(&self.body)
     }
 }
 
@@ -157,10 +157,10 @@ impl Exchange {
         let began = Instant::now();
         let exchanged = async {
             // Whether something was changed has to be known: what changes is not put twice.
-            let sent = if *method == Method::GET { http::sent_again(request).await } else { request.send().await };
-            let response = sent.map_err(|error| self.options.failed(error, what))?;
+            let sent = if *method == Method::GET { http::send_with_retry(request).await } else { request.send().await };
+            let response = sent.map_err(|error| self.options.transport_error(error, what))?;
             let (status, headers) = (response.status(), response.headers().clone());
-            Ok((status, headers, http::body(response, &self.options, what).await?))
+            Ok((status, headers, http::read_body(response, &self.options, what).await?))
         };
         let exchanged = exchanged.await;
         self.options.metrics.request_took("consul", method.as_str(), began.elapsed().as_secs_f64());
@@ -225,7 +225,7 @@ impl Exchange {
             return leaderless(what).because(said);
         }
         let settings = &self.options.settings;
-        let kind = match http::kind_of(answer.status, headers) {
+        let kind = match http::kind_of_status(answer.status, headers) {
             // An id that nobody knows is answered with an error of the server's.
             ErrorKind::Unreachable if said.contains("ACL not found") => ErrorKind::Denied,
             // So is a token whose secret another one has.
@@ -267,7 +267,7 @@ impl Exchange {
 
 /// Whether a token is over, or was taken away: not one that may not do what it was to do.
 fn is_unknown(status: StatusCode, body: &[u8]) -> bool {
-    !status.is_success() && http::shown(body).contains("ACL not found")
+    !status.is_success() && http::body_excerpt(body).contains("ACL not found")
 }
 
 fn leaderless(what: &str) -> Error {

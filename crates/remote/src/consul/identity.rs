@@ -5,8 +5,8 @@ use tokio::sync::Mutex;
 
 use super::ConsulLogin;
 use crate::http;
-use crate::kept::Kept;
 use crate::source::SecretSource;
+use crate::token_file::TokenFile;
 use mfctl_core::domain::Secret;
 use mfctl_core::ports::Result;
 
@@ -26,7 +26,7 @@ pub(super) enum Identity {
 pub(super) struct Login {
     pub(super) method: String,
     bearer: SecretSource,
-    kept: Option<Kept>,
+    kept: Option<TokenFile>,
     pub(super) current: Mutex<Option<HeaderValue>>,
 }
 
@@ -37,7 +37,7 @@ impl Identity {
             ConsulLogin::Nobody => Self::Nobody,
             ConsulLogin::Token(token) => Self::Token(http::secret_header(token.expose())?),
             ConsulLogin::Method { method, bearer, token_file } => {
-                let kept = token_file.map(|path| Kept::new(path, &[url, &method]));
+                let kept = token_file.map(|path| TokenFile::new(path, &[url, &method]));
                 Self::Login(Login { method, bearer, kept, current: Mutex::default() })
             }
         })

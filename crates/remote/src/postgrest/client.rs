@@ -81,7 +81,7 @@ impl Client {
         if error.is_data() {
             return Error::new(ErrorKind::Corrupt, what).because(error);
         }
-        let said = http::shown(&body[..body.len().min(200)]);
+        let said = http::body_excerpt(&body[..body.len().min(200)]);
         Error::new(ErrorKind::Internal, format!("{what}: the answer is no JSON: {said:?}"))
             .because(error)
             .hint(format!("something else than PostgREST answers: check `{}.url`", self.http.options().settings))
@@ -125,7 +125,7 @@ impl Client {
         let profile = HeaderName::from_static(if is_read { "accept-profile" } else { "content-profile" });
         let mut sent = self
             .http
-            .now()?
+            .current()?
             .request(request.method.clone(), format!("{}/{}", self.base, request.path))
             .query(&request.query)
             .header(ACCEPT, JSON)
@@ -140,9 +140,10 @@ impl Client {
             sent = sent.header(CONTENT_TYPE, JSON).body(body.clone());
         }
         // Each may be done twice: rows are named by their keys.
-        let response = http::sent_again(sent).await.map_err(|error| self.http.options().failed(error, what))?;
+        let response =
+            http::send_with_retry(sent).await.map_err(|error| self.http.options().transport_error(error, what))?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = http::body(response, self.http.options(), what).await?;
+        let body = http::read_body(response, self.http.options(), what).await?;
         if !status.is_success() {
             return Ok(Err(Refusal::of(status, &headers, &body)));
         }

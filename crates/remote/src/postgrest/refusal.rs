@@ -45,12 +45,12 @@ struct Body {
 
 impl Refusal {
     pub(super) fn of(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
-        let by_status = http::kind_of(status, headers);
+        let by_status = http::kind_of_status(status, headers);
         let Ok(Body { code: Some(code), message, details }) = serde_json::from_slice(body) else {
-            return Self { status, by_status, code: String::new(), said: http::shown(body) };
+            return Self { status, by_status, code: String::new(), said: http::body_excerpt(body) };
         };
         let details = details.and_then(|details| details.as_str().map(|text| format!(" ({text})"))).unwrap_or_default();
-        let said = http::shown(format!("{}{details}", message.unwrap_or_default()).as_bytes());
+        let said = http::body_excerpt(format!("{}{details}", message.unwrap_or_default()).as_bytes());
         Self { status, by_status, code, said }
     }
 

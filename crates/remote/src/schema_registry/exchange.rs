@@ -103,7 +103,7 @@ impl Exchange {
         body: Option<&Value>,
         what: &str,
     ) -> Result<T> {
-        let mut request = self.client.now()?.request(method.clone(), address).header(ACCEPT, ACCEPTED);
+        let mut request = self.client.current()?.request(method.clone(), address).header(ACCEPT, ACCEPTED);
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
@@ -112,20 +112,20 @@ impl Exchange {
         }
         let began = Instant::now();
         // Each may be done twice: a registry answers with what it has.
-        let response = http::sent_again(request).await;
+        let response = http::send_with_retry(request).await;
         self.client.options().metrics.request_took("schema_registry", method.as_str(), began.elapsed().as_secs_f64());
-        let response = response.map_err(|error| self.client.options().failed(error, what))?;
+        let response = response.map_err(|error| self.client.options().transport_error(error, what))?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let bytes = http::body(response, self.client.options(), what).await?;
+        let bytes = http::read_body(response, self.client.options(), what).await?;
         if status.is_success() {
             return serde_json::from_slice(&bytes).map_err(|error| self.foreign(what, &bytes).because(error));
         }
-        let kind = http::kind_of(status, &headers);
+        let kind = http::kind_of_status(status, &headers);
         match serde_json::from_slice::<Refusal>(&bytes) {
             Ok(refusal) => Err(self.refused(kind, status, &refusal, what)),
             // Not a word of the registry: something in front of it, or no registry at all.
             Err(_) if kind.is_dependency() || kind == ErrorKind::Denied => {
-                let said = Error::new(kind, what).because(format!("{status}: {}", http::shown(&bytes)));
+                let said = Error::new(kind, what).because(format!("{status}: {}", http::body_excerpt(&bytes)));
                 Err(if kind == ErrorKind::Denied { self.denied(said) } else { said })
             }
             Err(_) => Err(self.foreign(&format!("{what}: {status}"), &bytes)),
@@ -158,7 +158,7 @@ impl Exchange {
     }
 
     fn foreign(&self, what: &str, body: &[u8]) -> Error {
-        let shown = http::shown(body);
+        let shown = http::body_excerpt(body);
         let table = &self.client.options().settings;
         let said = if shown.is_empty() { NO_REGISTRY.to_owned() } else { format!("{NO_REGISTRY} ({shown})") };
         Error::new(ErrorKind::Invalid, format!("{what}: {said}")).hint(format!(
@@ -200,7 +200,9 @@ mod tests {
         let kind = |status: u16, error_code| {
             let status = StatusCode::from_u16(status).unwrap();
             let refusal = Refusal { error_code, message: "words".into() };
-            exchange.refused(http::kind_of(status, &reqwest::header::HeaderMap::new()), status, &refusal, "ask").kind()
+            exchange
+                .refused(http::kind_of_status(status, &reqwest::header::HeaderMap::new()), status, &refusal, "ask")
+                .kind()
         };
         assert_eq!(kind(404, 40401), ErrorKind::NotFound);
         assert_eq!(kind(409, 409), ErrorKind::Conflict);

@@ -49,7 +49,7 @@ pub(super) fn is_cut(failed: &ClientError) -> bool {
     match failed {
         ClientError::RestClientError {
             source: Transport::RequestError { source, .. } | Transport::ResponseError { source },
-        } => http::is_cut(source.as_ref()),
+        } => http::is_connection_closed(source.as_ref()),
         _ => false,
     }
 }

@@ -55,7 +55,7 @@ pub(super) async fn exchange(http: &reqwest::Client, url: &str, asked: Request<'
     let response = request.send().await.map_err(failed)?;
     let code = response.status().as_u16();
     let unread = |source| ClientError::JsonParseError { source };
-    let bytes = http::bounded(response).await.map_err(failed)?;
+    let bytes = http::read_bounded(response).await.map_err(failed)?;
     let bytes = bytes.ok_or_else(|| unread(serde_json::Error::custom("the answer is larger than 64 MiB")))?;
     if (200..300).contains(&code) {
         return if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&bytes).map_err(unread) };

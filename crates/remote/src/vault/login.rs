@@ -9,7 +9,7 @@ use vaultrs::error::ClientError;
 use super::error::{again, error};
 use super::session::{Sessions, token_of};
 use super::{SecretId, SecretSource, VaultLogin};
-use crate::kept::{self, Kept};
+use crate::token_file::{self, TokenFile};
 use mfctl_core::domain::Secret;
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
@@ -60,7 +60,7 @@ async fn kept_or(
     let config = &sessions.config;
     let Some(path) = &config.token_file else { return log_in().await };
     let of = [&[config.url.as_str(), config.namespace.as_deref().unwrap_or_default()], login].concat();
-    let kept = Kept::new(path.clone(), &of);
+    let kept = TokenFile::new(path.clone(), &of);
     if let Some(token) = kept.read() {
         match given(sessions, &token).await {
             // One that is about to end would end in the middle of what is to be done.
@@ -122,7 +122,7 @@ async fn unwrapped(sessions: &Sessions, token: &SecretSource, kept: &Path) -> Re
         }
         failed => error(sessions.settings(), "unwrap the secret id", &failed),
     })?;
-    kept::write(kept, &secret_id).map_err(|failed| {
+    token_file::write_private(kept, &secret_id).map_err(|failed| {
         Error::new(ErrorKind::Denied, format!("cannot keep the secret id in {}", kept.display())).because(failed)
     })?;
     Ok(Secret::new(secret_id))

@@ -375,7 +375,7 @@ pub(super) mod tests {
     /// Logged in at a server that gives these answers, one to each request.
     pub(in super::super) async fn answered(answers: Vec<Option<(u16, String)>>) -> Arc<Sessions> {
         let itself = Some((200, token_itself().to_string()));
-        let address = crate::http::scripted([vec![itself], answers].concat()).await;
+        let address = crate::http::scripted_server([vec![itself], answers].concat()).await;
         let login = VaultLogin::Token(SecretSource(Arc::new(|| Ok(Secret::new("t")))));
         let (http, url) = (HttpOptions::direct("profile.x.vault"), format!("http://{address}"));
         Sessions::new(VaultConfig { http, url, login, namespace: None, token_file: None }).unwrap()
