@@ -1,4 +1,4 @@
-//! The body of a request that stores bytes: it goes piece by piece, so that a standstill is noticed.
+//! Request bodies that are sent in chunks and report their progress, so that a stalled upload is noticed.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -9,46 +9,50 @@ use std::time::Duration;
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
-/// Bytes that are handed over at once.
-const PIECE: usize = 128 * 1024;
+const CHUNK_BYTES: usize = 128 * 1024;
 
-/// When a body last moved.
+/// When a body last handed over a chunk.
 #[derive(Debug, Clone)]
-pub(super) struct Progress(Arc<Mutex<Instant>>);
+pub(super) struct BodyProgress(Arc<Mutex<Instant>>);
 
-impl Progress {
-    /// Waits until the body has not moved for so long.
-    pub(super) async fn still_for(&self, long: Duration) {
+impl BodyProgress {
+    fn start() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    /// Completes once the body has made no progress for `timeout`.
+    pub(super) async fn stalled(&self, timeout: Duration) {
         loop {
-            let end = *self.0.lock().unwrap_or_else(PoisonError::into_inner) + long;
-            if Instant::now() >= end {
+            let deadline = *self.0.lock().unwrap_or_else(PoisonError::into_inner) + timeout;
+            if Instant::now() >= deadline {
                 return;
             }
-            tokio::time::sleep_until(end).await;
+            sleep_until(deadline).await;
         }
     }
 
-    fn moved(&self) {
+    fn record(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 }
 
-/// A body of these bytes that can be sent again, and how it gets on.
-pub(super) fn body(bytes: &Bytes) -> (ByteStream, Progress) {
-    let progress = Progress(Arc::new(Mutex::new(Instant::now())));
-    let (bytes, told) = (bytes.clone(), progress.clone());
-    let fresh = move || SdkBody::from_body_1_x(Pieces { left: bytes.clone(), told: told.clone() });
-    (ByteStream::new(SdkBody::retryable(fresh)), progress)
+/// A body that the SDK can send again, and its progress over all attempts.
+pub(super) fn chunked_body(bytes: &Bytes) -> (ByteStream, BodyProgress) {
+    let progress = BodyProgress::start();
+    let bytes = bytes.clone();
+    let recorder = progress.clone();
+    let restart = move || SdkBody::from_body_1_x(ChunkedBody { remaining: bytes.clone(), progress: recorder.clone() });
+    (ByteStream::new(SdkBody::retryable(restart)), progress)
 }
 
-struct Pieces {
-    left: Bytes,
-    told: Progress,
+struct ChunkedBody {
+    remaining: Bytes,
+    progress: BodyProgress,
 }
 
-impl Body for Pieces {
+impl Body for ChunkedBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -56,16 +60,16 @@ impl Body for Pieces {
         mut self: Pin<&mut Self>,
         _context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.told.moved();
-        let length = self.left.len().min(PIECE);
-        Poll::Ready((length > 0).then(|| Ok(Frame::data(self.left.split_to(length)))))
+        self.progress.record();
+        let length = self.remaining.len().min(CHUNK_BYTES);
+        Poll::Ready((length > 0).then(|| Ok(Frame::data(self.remaining.split_to(length)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left.is_empty()
+        self.remaining.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left.len() as u64)
+        SizeHint::with_exact(self.remaining.len() as u64)
     }
 }

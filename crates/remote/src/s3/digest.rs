@@ -1,8 +1,8 @@
-//! What a part or an object is known by: SHA-256 where the store keeps it, else MD5, which every store's ETag of an
-//! unencrypted object is.
+//! Digests that identify parts and objects: SHA-256 where the store keeps it, else the MD5 that is the ETag of an unencrypted
+//! object in every store.
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
@@ -13,110 +13,119 @@ use base64::engine::general_purpose::STANDARD;
 use md5::Md5;
 use sha2::{Digest, Sha256};
 
-/// The SHA-256 of some bytes.
+/// The SHA-256 of a request body or of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sha(pub(super) [u8; 32]);
+pub(super) struct PayloadSha256(pub(super) [u8; 32]);
 
-impl Sha {
+impl PayloadSha256 {
     pub(super) fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// As the store's checksum headers have it.
+    /// The form of the checksum headers.
     pub(super) fn base64(&self) -> String {
         STANDARD.encode(self.0)
     }
 
-    /// As the signature has it.
+    /// The form of the signature.
     pub(super) fn hex(&self) -> String {
         hex::encode(self.0)
     }
 }
 
-/// The MD5 of some bytes, as the header `Content-MD5` has it.
+/// The value of the header `Content-MD5` for these bytes.
 pub(super) fn content_md5(bytes: &[u8]) -> String {
     STANDARD.encode(Md5::digest(bytes))
 }
 
-/// The MD5 that an ETag is; `None` for one of parts, and for anything else. A store that encrypts may give an ETag that
-/// only looks like one: that it differs from the bytes' MD5 proves nothing.
-pub(super) fn plain_md5(etag: &str) -> Option<[u8; 16]> {
+/// The MD5 in an ETag; `None` for the ETag of a multipart object, and for any other form. The ETag of an encrypting store may
+/// only look like an MD5, so a mismatch proves nothing.
+fn md5_of_etag(etag: &str) -> Option<[u8; 16]> {
     let text = etag.trim_matches('"');
     (text.len() == 32).then(|| hex::decode(text).ok())??.try_into().ok()
 }
 
-/// Whether an ETag is that of these bytes.
-pub(super) fn etag_is_of(etag: &str, bytes: &[u8]) -> bool {
-    plain_md5(etag).is_some_and(|md5| md5 == <[u8; 16]>::from(Md5::digest(bytes)))
+/// Whether an ETag is the MD5 of these bytes.
+pub(super) fn etag_matches(etag: &str, bytes: &[u8]) -> bool {
+    md5_of_etag(etag).is_some_and(|md5| md5 == <[u8; 16]>::from(Md5::digest(bytes)))
 }
 
-/// The checksum of an object by those of its parts: of their concatenation, with their number.
-pub(super) fn checksum_of_parts(parts: &[Sha]) -> String {
-    let mut whole = Sha256::new();
-    parts.iter().for_each(|part| whole.update(part.0));
-    format!("{}-{}", STANDARD.encode(whole.finalize()), parts.len())
+/// The composite checksum of a multipart object: the digest of the digests of its parts, and the number of parts.
+pub(super) fn composite_checksum(parts: &[PayloadSha256]) -> String {
+    let mut digest = Sha256::new();
+    parts.iter().for_each(|part| digest.update(part.0));
+    format!("{}-{}", STANDARD.encode(digest.finalize()), parts.len())
 }
 
-/// The ETag of an object by those of its parts, where they are MD5s.
-pub(super) fn etag_of_parts<'a>(etags: impl Iterator<Item = &'a str>) -> Option<String> {
-    let (mut whole, mut count) = (Md5::new(), 0u32);
+/// The ETag of a multipart object by those of its parts; `None` unless they are MD5s.
+pub(super) fn composite_etag<'a>(etags: impl Iterator<Item = &'a str>) -> Option<String> {
+    let mut digest = Md5::new();
+    let mut count = 0u32;
     for etag in etags {
-        whole.update(plain_md5(etag)?);
+        digest.update(md5_of_etag(etag)?);
         count += 1;
     }
-    let mut text = hex::encode(whole.finalize());
+    let mut text = hex::encode(digest.finalize());
     let _ = write!(text, "-{count}");
     Some(text)
 }
 
-/// Whether the store keeps SHA-256 checksums: found out by the first object that is stored.
+/// Whether the store keeps SHA-256 checksums; learned from the response to the first object.
 #[derive(Debug, Default)]
-pub(super) struct Checksums(AtomicU8);
+pub(super) struct ChecksumSupport(Mutex<SupportState>);
 
-const UNKNOWN: u8 = 0;
-const KEPT: u8 = 1;
-const IGNORED: u8 = 2;
+/// Starts as `Unknown`; every response about an object's checksum moves it to one of the others.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum SupportState {
+    #[default]
+    Unknown,
+    Supported,
+    Unsupported,
+}
 
-impl Checksums {
-    /// Whether to send them.
-    pub(super) fn wanted(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != IGNORED
+impl ChecksumSupport {
+    /// Whether to send checksums: until the store is known not to keep them.
+    pub(super) fn is_assumed(&self) -> bool {
+        self.state() != SupportState::Unsupported
     }
 
-    /// Whether it is known that the store keeps them.
-    pub(super) fn are_kept(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == KEPT
+    /// Whether the store is known to keep checksums.
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.state() == SupportState::Supported
     }
 
-    /// Notes what an answer shows.
-    pub(super) fn learn(&self, kept: bool) {
-        let before = self.0.swap(if kept { KEPT } else { IGNORED }, Ordering::Relaxed);
-        if before == UNKNOWN && !kept {
-            tracing::info!(
-                "the store keeps no SHA-256 checksums: what it stores is verified by its ETag and by samples"
-            );
+    /// Records what a response showed.
+    pub(super) fn record(&self, is_supported: bool) {
+        let next = if is_supported { SupportState::Supported } else { SupportState::Unsupported };
+        let previous = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), next);
+        if previous == SupportState::Unknown && !is_supported {
+            tracing::info!("the store keeps no SHA-256 checksums: objects are verified by ETag and by samples");
         }
+    }
+
+    fn state(&self) -> SupportState {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Signs a request with the SHA-256 of its body that is known already, so that it is not computed once more; or, where
-/// the store checks the body by a checksum's header, which is signed, without it: the store would hash the body twice.
+/// Signs a request with the known SHA-256 of its body, so that the SDK does not hash it again. Where a signed checksum header
+/// covers the body and the store verifies it, the payload is left unsigned: the store would hash the body twice.
 #[derive(Debug)]
-pub(super) struct Signed(PayloadSigningOverride);
+pub(super) struct PayloadSigningInterceptor(PayloadSigningOverride);
 
-impl Signed {
-    /// `checked`: the request has the checksum's header, and the store is known to check it.
-    pub(super) fn of(sha: Sha, checked: bool) -> Self {
-        Self(match checked {
+impl PayloadSigningInterceptor {
+    /// `is_checksum_verified`: the request has a checksum header, and the store is known to verify it.
+    pub(super) fn new(sha256: PayloadSha256, is_checksum_verified: bool) -> Self {
+        Self(match is_checksum_verified {
             true => PayloadSigningOverride::UnsignedPayload,
-            false => PayloadSigningOverride::Precomputed(sha.hex()),
+            false => PayloadSigningOverride::Precomputed(sha256.hex()),
         })
     }
 }
 
-impl Intercept for Signed {
+impl Intercept for PayloadSigningInterceptor {
     fn name(&self) -> &'static str {
-        "Signed"
+        "PayloadSigningInterceptor"
     }
 
     fn modify_before_signing(
@@ -135,23 +144,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_plain_md5_is_one() {
+    fn only_a_plain_md5_etag_is_compared() {
         let etag = "\"900150983cd24fb0d6963f7d28e17f72\"";
-        assert!(etag_is_of(etag, b"abc"));
-        assert!(!etag_is_of(etag, b"abd"));
-        assert_eq!(plain_md5("\"900150983cd24fb0d6963f7d28e17f72-2\""), None);
-        assert_eq!(plain_md5("\"zz0150983cd24fb0d6963f7d28e17f72\""), None);
-        assert_eq!(plain_md5(""), None);
+        assert!(etag_matches(etag, b"abc"));
+        assert!(!etag_matches(etag, b"abd"));
+        assert_eq!(md5_of_etag("\"900150983cd24fb0d6963f7d28e17f72-2\""), None);
+        assert_eq!(md5_of_etag("\"zz0150983cd24fb0d6963f7d28e17f72\""), None);
+        assert_eq!(md5_of_etag(""), None);
     }
 
-    /// As AWS computes them: the digest of the digests.
+    /// The algorithm of AWS: the digest of the digests.
     #[test]
-    fn an_object_of_parts_is_known_by_its_parts() {
-        let parts = [Sha::of(b"a"), Sha::of(b"b")];
+    fn composite_digests_follow_from_the_parts() {
+        let parts = [PayloadSha256::of(b"a"), PayloadSha256::of(b"b")];
         let both: Vec<u8> = parts.iter().flat_map(|part| part.0).collect();
-        assert_eq!(checksum_of_parts(&parts), format!("{}-2", Sha::of(&both).base64()));
+        assert_eq!(composite_checksum(&parts), format!("{}-2", PayloadSha256::of(&both).base64()));
         let etags = ["\"0cc175b9c0f1b6a831c399e269772661\"", "92eb5ffee6ae2fec3ad71c777531578f"];
-        assert_eq!(etag_of_parts(etags.into_iter()).unwrap(), "96e024ba2074fe77e8e965ba43a704be-2".to_owned());
-        assert_eq!(etag_of_parts(["x"].into_iter()), None);
+        assert_eq!(composite_etag(etags.into_iter()).unwrap(), "96e024ba2074fe77e8e965ba43a704be-2".to_owned());
+        assert_eq!(composite_etag(["x"].into_iter()), None);
     }
 }

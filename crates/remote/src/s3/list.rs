@@ -1,18 +1,38 @@
-//! Listing and counting objects, page by page.
+//! Lists and counts objects, page by page.
+
+use std::sync::Arc;
 
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::types::{EncodingType, Object};
 
-use super::ask::QUICK;
-use super::fault::Fault;
-use super::{Shared, size, time, whole_seconds};
+use super::buckets::BucketClient;
+use super::convert::{size, timestamp, whole_seconds};
+use super::encoding::form_decode;
+use super::error::S3Error;
+use super::requests::{REQUEST_TIMEOUT, Requests};
 use mfctl_core::domain::{BucketName, ObjectKey};
 use mfctl_core::ports::{BucketUsage, ListedObject, Listing, Result};
 
-/// The most that the protocol gives at once.
-const PAGE: usize = 1000;
+/// The most objects that the protocol returns in one response.
+const MAX_PAGE_OBJECTS: usize = 1000;
 
-impl Shared {
+/// Lists the objects of a store.
+pub(super) struct ObjectLister {
+    requests: Arc<Requests>,
+    buckets: Arc<BucketClient>,
+}
+
+/// Where a page starts.
+enum PageStart {
+    AfterKey(Option<String>),
+    Token(String),
+}
+
+impl ObjectLister {
+    pub(super) fn new(requests: Arc<Requests>, buckets: Arc<BucketClient>) -> Self {
+        Self { requests, buckets }
+    }
+
     pub(super) async fn list(
         &self,
         bucket: &BucketName,
@@ -21,14 +41,14 @@ impl Shared {
         limit: usize,
     ) -> Result<Listing> {
         let mut listing = Listing::default();
-        let mut place = Place::After(after.map(ToString::to_string));
+        let mut start = PageStart::AfterKey(after.map(ToString::to_string));
         loop {
-            // Of nothing, one is asked for: a bucket that is not there is to be told.
-            let wanted = (limit - listing.objects.len()).clamp(1, PAGE);
-            let page = self.page(bucket, prefix, &place, wanted).await?;
-            gather(&mut listing, &page, limit);
-            match next(&page) {
-                Some(next) if listing.objects.len() < limit => place = next,
+            // At least one object is requested even for a limit of 0, so that a missing bucket is reported.
+            let wanted = (limit - listing.objects.len()).clamp(1, MAX_PAGE_OBJECTS);
+            let page = self.page(bucket, prefix, &start, wanted).await?;
+            append_page(&mut listing, &page, limit);
+            match next_page(&page) {
+                Some(next) if listing.objects.len() < limit => start = next,
                 _ => return Ok(listing),
             }
         }
@@ -36,21 +56,21 @@ impl Shared {
 
     pub(super) async fn usage(&self, bucket: &BucketName, limit: u64) -> Result<BucketUsage> {
         let mut usage = BucketUsage::default();
-        let mut place = Place::After(None);
+        let mut start = PageStart::AfterKey(None);
         loop {
-            let page = self.page(bucket, "", &place, PAGE).await?;
+            let page = self.page(bucket, "", &start, MAX_PAGE_OBJECTS).await?;
             for object in page.contents() {
                 if usage.objects == limit {
                     usage.partial = true;
                     return Ok(usage);
                 }
-                let stored_at = whole_seconds(time(object.last_modified()));
+                let stored_at = whole_seconds(timestamp(object.last_modified()));
                 usage.objects += 1;
                 usage.bytes = usage.bytes.saturating_add(size(object.size()));
                 usage.oldest_at = Some(usage.oldest_at.map_or(stored_at, |oldest| oldest.min(stored_at)));
             }
-            match next(&page) {
-                Some(next) => place = next,
+            match next_page(&page) {
+                Some(next) => start = next,
                 None => return Ok(usage),
             }
         }
@@ -60,92 +80,52 @@ impl Shared {
         &self,
         bucket: &BucketName,
         prefix: &str,
-        place: &Place,
+        start: &PageStart,
         limit: usize,
-    ) -> Result<ListObjectsV2Output, Fault> {
-        let request = self.clients.quick.list_objects_v2().bucket(self.bucket(bucket)).prefix(prefix);
-        // Others may have stored keys with characters that XML cannot hold.
+    ) -> Result<ListObjectsV2Output, S3Error> {
+        let name = self.requests.wire_name(bucket);
+        let request = self.requests.metadata().list_objects_v2().bucket(name).prefix(prefix);
+        // URL encoding, because other clients may have stored keys with characters that XML cannot represent.
         let request = request.encoding_type(EncodingType::Url).max_keys(i32::try_from(limit).unwrap_or(i32::MAX));
-        let request = match place {
-            Place::After(key) => request.set_start_after(key.clone()),
-            Place::Token(token) => request.continuation_token(token),
+        let request = match start {
+            PageStart::AfterKey(key) => request.set_start_after(key.clone()),
+            PageStart::Token(token) => request.continuation_token(token),
         };
-        let page = self.ask(|| format!("list objects of bucket {bucket}"), QUICK, request.send()).await?;
-        self.saw(bucket);
+        let what = || format!("list objects of bucket {bucket}");
+        let page = self.requests.send(what, REQUEST_TIMEOUT, request.send()).await?;
+        self.buckets.remember(bucket);
         Ok(page)
     }
 }
 
-/// Where a page begins.
-enum Place {
-    After(Option<String>),
-    Token(String),
-}
-
-fn next(page: &ListObjectsV2Output) -> Option<Place> {
+fn next_page(page: &ListObjectsV2Output) -> Option<PageStart> {
     let token = page.next_continuation_token().filter(|_| page.is_truncated() == Some(true));
-    token.map(|token| Place::Token(token.to_owned()))
+    token.map(|token| PageStart::Token(token.to_owned()))
 }
 
-/// Adds a page's objects until there are enough. Strange keys after the last of them are left for the next listing.
-fn gather(listing: &mut Listing, page: &ListObjectsV2Output, limit: usize) {
+/// Adds a page's objects up to the limit. Strange keys after the last of them are left for the next listing.
+fn append_page(listing: &mut Listing, page: &ListObjectsV2Output, limit: usize) {
     for object in page.contents() {
         if listing.objects.len() >= limit {
             return;
         }
-        match known(page, object) {
+        match listed_object(page, object) {
             Ok(object) => listing.objects.push(object),
             Err(key) => listing.add_strange(key),
         }
     }
 }
 
-/// An object as the port has it, or the key under which others stored it.
-fn known(page: &ListObjectsV2Output, object: &Object) -> std::result::Result<ListedObject, String> {
+/// The port's object, or the key if it is not valid for mfctl.
+fn listed_object(page: &ListObjectsV2Output, object: &Object) -> std::result::Result<ListedObject, String> {
     let raw = object.key().unwrap_or_default();
-    let encoded = page.encoding_type() == Some(&EncodingType::Url);
-    let text = if encoded { decoded(raw).ok_or_else(|| raw.to_owned())? } else { raw.to_owned() };
+    let is_encoded = page.encoding_type() == Some(&EncodingType::Url);
+    let key = if is_encoded { form_decode(raw).ok_or_else(|| raw.to_owned())? } else { raw.to_owned() };
     Ok(ListedObject {
-        key: ObjectKey::new(text.as_str()).map_err(|_| text)?,
+        key: ObjectKey::new(key.as_str()).map_err(|_| key)?,
         size_bytes: size(object.size()),
-        modified_at: whole_seconds(time(object.last_modified())),
+        modified_at: whole_seconds(timestamp(object.last_modified())),
     })
-}
-
-/// Text as it was before the store encoded it for its answer, in the manner of forms: `+` is a space.
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let pair = [rest.next()?, rest.next()?];
-                let mut byte = [0];
-                hex::decode_to_slice(pair, &mut byte).ok()?;
-                byte[0]
-            }
-            plain => plain,
-        });
-    }
-    String::from_utf8(bytes).ok()
-}
-
-/// Text as it may stand in a path or a header: everything but unreserved characters and slashes as `%XX`.
-pub(super) fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                encoded.push(char::from(byte))
-            }
-            other => {
-                encoded.push('%');
-                encoded.push_str(&hex::encode_upper([other]));
-            }
-        }
-    }
-    encoded
 }
 
 #[cfg(test)]
@@ -153,16 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_encoded_is_decoded() {
-        for text in ["a/b", "a b+c%d", "با/سلام", "t&<>\"'"] {
-            assert_eq!(decoded(&encoded(text)).unwrap(), text);
-        }
-        assert_eq!(decoded("a+b%2Bc").unwrap(), "a b+c");
-        assert_eq!((decoded("%"), decoded("%zz"), decoded("%ff")), (None, None, None));
-    }
-
-    #[test]
-    fn objects_with_strange_keys_are_named_once_however_the_listing_is_paged() {
+    fn each_strange_key_is_listed_once_over_all_pages() {
         let keys = ["%01", "a%2F%2Fb", "a/c", "b%2F", "c", "%ff", "z"];
         let objects = keys.map(|key| Object::builder().key(key).size(1).build());
         let page = |from: usize| {
@@ -173,21 +144,22 @@ mod tests {
             listing.objects.iter().map(|object| object.key.to_string()).collect()
         };
         let mut whole = Listing::default();
-        gather(&mut whole, &page(0), 100);
+        append_page(&mut whole, &page(0), 100);
         assert_eq!(names(&whole), ["a/c", "c", "z"]);
         assert_eq!(
             (whole.strange, whole.strange_keys.as_slice()),
             (4, ["\u{1}", "a//b", "b/", "%ff"].map(String::from).as_slice())
         );
 
-        // A caller goes on after the last object that it got.
-        let (mut first, mut second) = (Listing::default(), Listing::default());
-        gather(&mut first, &page(0), 1);
-        gather(&mut second, &page(3), 100);
+        // A caller continues after the last object of the previous listing.
+        let mut first = Listing::default();
+        let mut second = Listing::default();
+        append_page(&mut first, &page(0), 1);
+        append_page(&mut second, &page(3), 100);
         assert_eq!((names(&first), names(&second)), (vec!["a/c".to_owned()], vec!["c".to_owned(), "z".to_owned()]));
         assert_eq!((first.strange, second.strange), (2, 2));
         let mut none = Listing::default();
-        gather(&mut none, &page(0), 0);
+        append_page(&mut none, &page(0), 0);
         assert!(none.is_empty());
     }
 }

@@ -1,9 +1,9 @@
-//! Reading objects. A body that breaks off is taken up where it broke, as long as the object is the same.
+//! Reads objects. A body that breaks off is resumed at the next byte, as long as the object is unchanged.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ChecksumMode;
@@ -12,189 +12,238 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::io::AsyncWriteExt;
 use tokio_util::io::StreamReader;
 
-use super::ask::QUICK;
-use super::{Shared, blocking, size, time};
+use super::blocking::run_blocking;
+use super::buckets::BucketClient;
+use super::convert::{size, timestamp};
+use super::requests::{REQUEST_TIMEOUT, Requests};
 use mfctl_core::domain::{ObjectRef, Timestamp};
 use mfctl_core::ports::{Error, ErrorKind, LocalObject, Result};
+use mfctl_core::wait::{Attempts, Backoff};
 
-/// How often a body may break off without one byte more.
-const TRIES: u32 = 4;
+/// How long to try to resume a body that broke off; longer than one request may take.
+const RESUME_TIMEOUT: Duration = Duration::from_secs(30);
+const RESUME_BACKOFF: Backoff = Backoff::exponential(Duration::from_millis(200), Duration::from_millis(1600));
 
-/// What a store knows of an object.
-pub(super) struct Head {
+/// The metadata of an object.
+pub(super) struct ObjectHead {
     pub(super) size_bytes: u64,
     pub(super) modified_at: Timestamp,
     pub(super) etag: String,
     pub(super) content_type: Option<String>,
-    checksum: Option<String>,
+    checksum_sha256: Option<String>,
 }
 
-impl Head {
-    /// Whether it was stored in this many parts, as far as the store tells.
-    pub(super) fn is_of_parts(&self, count: u64) -> bool {
-        let end = format!("-{count}");
-        self.checksum.as_deref().unwrap_or_default().ends_with(&end) || self.etag.trim_matches('"').ends_with(&end)
+impl ObjectHead {
+    /// Whether the object was stored in this many parts, as far as its checksum or ETag shows.
+    pub(super) fn has_part_count(&self, count: u64) -> bool {
+        let suffix = format!("-{count}");
+        self.checksum_sha256.as_deref().unwrap_or_default().ends_with(&suffix)
+            || self.etag.trim_matches('"').ends_with(&suffix)
     }
 
-    /// Whether it is the object of this checksum, or, where the store keeps none, of this ETag.
-    pub(super) fn is(&self, checksum: &str, etag: Option<&str>) -> bool {
-        match &self.checksum {
-            Some(kept) => kept == checksum,
+    /// Whether the object has this checksum or, where the store keeps none, this ETag.
+    pub(super) fn matches(&self, checksum_sha256: &str, etag: Option<&str>) -> bool {
+        match &self.checksum_sha256 {
+            Some(stored) => stored == checksum_sha256,
             None => etag.is_some_and(|etag| etag == self.etag.trim_matches('"')),
         }
     }
 }
 
-impl Shared {
-    /// What is known of an object; `None` if it is not there, `NotFound` if its bucket is not.
-    pub(super) async fn head(&self, at: &ObjectRef) -> Result<Option<Head>> {
-        let request = self.clients.quick.head_object().bucket(self.bucket(&at.bucket)).key(at.key.as_str());
-        let request = request.checksum_mode(ChecksumMode::Enabled);
-        let found = match self.ask(|| format!("look at object {at}"), QUICK, request.send()).await {
-            Ok(found) => found,
-            // The answer to HEAD has no body, so it does not say what is missing.
-            Err(fault) if fault.is_missing_object() => {
-                return if self.has_seen(&at.bucket) {
-                    Ok(None)
-                } else {
-                    self.require_bucket(&at.bucket).await.map(|()| None)
-                };
-            }
-            Err(fault) => return Err(fault.into()),
-        };
-        self.saw(&at.bucket);
-        Ok(Some(Head {
-            size_bytes: size(found.content_length()),
-            modified_at: time(found.last_modified()),
-            etag: found.e_tag().unwrap_or_default().to_owned(),
-            content_type: found.content_type().map(str::to_owned),
-            checksum: found.checksum_sha256().map(str::to_owned),
-        }))
-    }
-
-    /// A body from this offset on, of the object with this ETag.
-    async fn body(&self, at: &ObjectRef, from: u64, etag: Option<&str>) -> Result<Answer> {
-        let request = self.clients.bulk.get_object().bucket(self.bucket(&at.bucket)).key(at.key.as_str());
-        let request = request.set_if_match(etag.map(str::to_owned));
-        let request = match from {
-            // The SDK compares the checksum at the end of a whole body.
-            0 => request.checksum_mode(ChecksumMode::Enabled),
-            from => request.range(format!("bytes={from}-")),
-        };
-        match self.ask(|| format!("read object {at}"), QUICK, request.send()).await {
-            Ok(answer) => Ok(Answer {
-                len: from + size(answer.content_length()),
-                etag: answer.e_tag().map(str::to_owned),
-                body: answer.body,
-            }),
-            Err(fault) if fault.is_missing_object() => {
-                Err(Error::new(ErrorKind::NotFound, format!("object {at} does not exist")))
-            }
-            Err(fault) => Err(fault.into()),
-        }
-    }
+/// Reads the objects of a store.
+#[derive(Clone)]
+pub(super) struct ObjectReader {
+    requests: Arc<Requests>,
+    buckets: Arc<BucketClient>,
 }
 
-struct Answer {
-    len: u64,
+/// A body from some offset on.
+struct OpenBody {
+    /// Of the whole object.
+    size_bytes: u64,
     etag: Option<String>,
-    body: ByteStream,
+    stream: ByteStream,
 }
 
 /// An object that is being read.
-pub(super) struct Opened {
-    pub(super) len: u64,
+pub(super) struct OpenObject {
+    pub(super) size_bytes: u64,
     pub(super) reader: StreamReader<BoxStream<'static, io::Result<Bytes>>, Bytes>,
 }
 
-/// Opens an object.
-pub(super) async fn open(shared: Arc<Shared>, at: &ObjectRef) -> Result<Opened> {
-    let answer = shared.body(at, 0, None).await?;
-    let len = answer.len;
-    let download =
-        Download { shared, at: at.clone(), len, etag: answer.etag, done: 0, failures: 0, body: Some(answer.body) };
-    let chunks = stream::try_unfold(download, |mut download| async move {
-        let chunk = download.next().await?;
-        Ok(chunk.map(|chunk| (chunk, download)))
-    });
-    Ok(Opened { len, reader: StreamReader::new(chunks.boxed()) })
+impl ObjectReader {
+    pub(super) fn new(requests: Arc<Requests>, buckets: Arc<BucketClient>) -> Self {
+        Self { requests, buckets }
+    }
+
+    /// The metadata of an object; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// `Unprepared` if its bucket does not exist.
+    pub(super) async fn head(&self, at: &ObjectRef) -> Result<Option<ObjectHead>> {
+        let name = self.requests.wire_name(&at.bucket);
+        let request = self.requests.metadata().head_object().bucket(name).key(at.key.as_str());
+        let request = request.checksum_mode(ChecksumMode::Enabled);
+        let what = || format!("read the metadata of object {at}");
+        let response = match self.requests.send(what, REQUEST_TIMEOUT, request.send()).await {
+            Ok(response) => response,
+            // A response to HEAD has no body, so it does not say whether the object or the bucket is missing.
+            Err(error) if error.is_object_missing() => {
+                if !self.buckets.is_remembered(&at.bucket) {
+                    self.buckets.require(&at.bucket).await?;
+                }
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.buckets.remember(&at.bucket);
+        Ok(Some(ObjectHead {
+            size_bytes: size(response.content_length()),
+            modified_at: timestamp(response.last_modified()),
+            etag: response.e_tag().unwrap_or_default().to_owned(),
+            content_type: response.content_type().map(str::to_owned),
+            checksum_sha256: response.checksum_sha256().map(str::to_owned),
+        }))
+    }
+
+    /// Opens an object.
+    ///
+    /// # Errors
+    /// `NotFound` if it does not exist. The reader's errors are the port's, within `io::Error`.
+    pub(super) async fn open(&self, at: &ObjectRef) -> Result<OpenObject> {
+        let body = self.body(at, 0, None).await?;
+        let size_bytes = body.size_bytes;
+        let download = Download {
+            reader: self.clone(),
+            at: at.clone(),
+            size_bytes,
+            etag: body.etag,
+            received: 0,
+            stream: body.stream,
+        };
+        let chunks = stream::try_unfold(download, |mut download| async move {
+            let chunk = download.next_chunk().await?;
+            Ok(chunk.map(|chunk| (chunk, download)))
+        });
+        Ok(OpenObject { size_bytes, reader: StreamReader::new(chunks.boxed()) })
+    }
+
+    /// Downloads an object into a temporary file in `dir`, readable by this user alone, which is removed when dropped.
+    pub(super) async fn local(&self, at: &ObjectRef, dir: &Path) -> Result<LocalObject> {
+        let what = format!("copy object {at} into {}", dir.display());
+        let failed = |error: io::Error| local_error(&what, error);
+        let mut object = self.open(at).await?;
+        let dir = dir.to_path_buf();
+        let create = move || tempfile::Builder::new().prefix("object-").tempfile_in(dir);
+        let created = run_blocking("create a temporary file", create).await?;
+        let (file, temporary) = created.map_err(failed)?.into_parts();
+        let mut file = tokio::fs::File::from_std(file);
+        let copied = tokio::io::copy_buf(&mut object.reader, &mut file).await.map_err(failed)?;
+        file.flush().await.map_err(failed)?;
+        if copied != object.size_bytes {
+            let mismatch = format!("{copied} of {} bytes were received", object.size_bytes);
+            return Err(Error::new(ErrorKind::Corrupt, what).because(mismatch));
+        }
+        Ok(LocalObject { path: temporary.to_path_buf(), temporary: Some(temporary) })
+    }
+
+    /// The body from this offset on, if the object still has this ETag.
+    async fn body(&self, at: &ObjectRef, offset: u64, etag: Option<&str>) -> Result<OpenBody> {
+        let name = self.requests.wire_name(&at.bucket);
+        let request = self.requests.data().get_object().bucket(name).key(at.key.as_str());
+        let request = request.set_if_match(etag.map(str::to_owned));
+        let request = match offset {
+            // The SDK verifies the checksum at the end of a whole body.
+            0 => request.checksum_mode(ChecksumMode::Enabled),
+            offset => request.range(format!("bytes={offset}-")),
+        };
+        match self.requests.send(|| format!("read object {at}"), REQUEST_TIMEOUT, request.send()).await {
+            Ok(response) => Ok(OpenBody {
+                size_bytes: offset + size(response.content_length()),
+                etag: response.e_tag().map(str::to_owned),
+                stream: response.body,
+            }),
+            Err(error) if error.is_object_missing() => {
+                Err(Error::new(ErrorKind::NotFound, format!("object {at} does not exist")))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
+/// A download that resumes when its body breaks off.
 struct Download {
-    shared: Arc<Shared>,
+    reader: ObjectReader,
     at: ObjectRef,
-    len: u64,
+    size_bytes: u64,
     etag: Option<String>,
-    done: u64,
-    /// How often it broke off since the last byte.
-    failures: u32,
-    body: Option<ByteStream>,
+    received: u64,
+    stream: ByteStream,
 }
 
 impl Download {
-    async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        loop {
-            let broken = match &mut self.body {
-                Some(body) => match body.next().await {
-                    Some(Ok(chunk)) => {
-                        self.done += chunk.len() as u64;
-                        self.failures = 0;
-                        return Ok(Some(chunk));
-                    }
-                    None if self.done == self.len => return Ok(None),
-                    None => io::Error::from(io::ErrorKind::UnexpectedEof),
-                    Some(Err(error)) => io::Error::other(error),
-                },
-                None => io::Error::from(io::ErrorKind::ConnectionAborted),
-            };
-            self.go_on(broken).await?;
+    async fn next_chunk(&mut self) -> io::Result<Option<Bytes>> {
+        match self.poll_stream().await {
+            Ok(chunk) => Ok(chunk),
+            Err(interruption) => self.resume(interruption).await.map(Some).map_err(io::Error::other),
         }
     }
 
-    /// Opens the rest, if that can help.
-    async fn go_on(&mut self, broken: io::Error) -> io::Result<()> {
+    /// The next chunk of the current body; `None` at the end of the object.
+    async fn poll_stream(&mut self) -> io::Result<Option<Bytes>> {
+        match self.stream.next().await {
+            Some(Ok(chunk)) => {
+                self.received += chunk.len() as u64;
+                Ok(Some(chunk))
+            }
+            Some(Err(error)) => Err(io::Error::other(error)),
+            None if self.received == self.size_bytes => Ok(None),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    /// Reopens the body at the next byte until a chunk arrives, if that can help.
+    async fn resume(&mut self, interruption: io::Error) -> Result<Bytes> {
         let what = format!("read object {}", self.at);
-        self.body = None;
-        if self.done == self.len {
-            let corrupt = Error::new(ErrorKind::Corrupt, what).because(broken);
-            return Err(io::Error::new(io::ErrorKind::InvalidData, corrupt));
+        if self.received == self.size_bytes {
+            return Err(Error::new(ErrorKind::Corrupt, what).because(interruption));
         }
-        self.failures += 1;
-        if self.failures > TRIES || self.etag.is_none() {
-            return Err(io::Error::other(Error::new(ErrorKind::Unreachable, what).because(broken)));
+        if self.etag.is_none() {
+            return Err(Error::new(ErrorKind::Unreachable, what).because(interruption));
         }
-        tracing::debug!(object = %self.at, from = self.done, error = %broken, "its body broke off; reading on");
-        tokio::time::sleep(Duration::from_millis(100) * 2u32.pow(self.failures)).await;
-        match self.shared.body(&self.at, self.done, self.etag.as_deref()).await {
-            Ok(rest) if rest.len == self.len => self.body = Some(rest.body),
-            Ok(_) => return Err(io::Error::other(Error::new(ErrorKind::Corrupt, what).because("its length changed"))),
-            Err(error) if error.kind().is_dependency() => {}
-            Err(error) => return Err(io::Error::other(error)),
+        tracing::debug!(object = %self.at, from = self.received, error = %interruption, "the body broke off; resuming");
+        let mut attempts = Attempts::new(Instant::now() + RESUME_TIMEOUT, RESUME_BACKOFF);
+        loop {
+            match self.reopen().await {
+                Err(error) if error.kind().is_dependency() => {
+                    if !attempts.pause().await {
+                        return Err(error);
+                    }
+                }
+                resumed => return resumed,
+            }
         }
-        Ok(())
+    }
+
+    /// The first chunk of the rest of the object.
+    async fn reopen(&mut self) -> Result<Bytes> {
+        let what = format!("read object {}", self.at);
+        let rest = self.reader.body(&self.at, self.received, self.etag.as_deref()).await?;
+        if rest.size_bytes != self.size_bytes {
+            return Err(Error::new(ErrorKind::Corrupt, what).because("its length changed"));
+        }
+        self.stream = rest.stream;
+        let interrupted = |error| Error::new(ErrorKind::Unreachable, what).because(error);
+        match self.poll_stream().await {
+            Ok(Some(chunk)) => Ok(chunk),
+            Ok(None) => Err(interrupted(io::ErrorKind::UnexpectedEof.into())),
+            Err(error) => Err(interrupted(error)),
+        }
     }
 }
 
-/// Copies an object into a folder of this host.
-pub(super) async fn local(shared: Arc<Shared>, at: &ObjectRef, dir: &Path) -> Result<LocalObject> {
-    let what = format!("copy object {at} into {}", dir.display());
-    let failed = |error: io::Error| local_fault(&what, error);
-    let mut opened = open(shared, at).await?;
-    let dir = dir.to_path_buf();
-    // Readable by this user alone, and gone when dropped.
-    let made = blocking("make a temporary file", move || tempfile::Builder::new().prefix("object-").tempfile_in(dir));
-    let (file, temporary) = made.await?.map_err(failed)?.into_parts();
-    let mut file = tokio::fs::File::from_std(file);
-    let copied = tokio::io::copy_buf(&mut opened.reader, &mut file).await.map_err(failed)?;
-    file.flush().await.map_err(failed)?;
-    if copied != opened.len {
-        return Err(Error::new(ErrorKind::Corrupt, what).because(format!("{copied} bytes came of {}", opened.len)));
-    }
-    Ok(LocalObject { path: temporary.to_path_buf(), temporary: Some(temporary) })
-}
-
-/// The error of writing a local file, or the store's own, which came through the reader.
-fn local_fault(what: &str, error: io::Error) -> Error {
+/// The error of a local file, or the store's own error, which came through the reader.
+fn local_error(what: &str, error: io::Error) -> Error {
     if !error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
         let kind = if error.kind() == io::ErrorKind::StorageFull { ErrorKind::Full } else { ErrorKind::Internal };
         return Error::new(kind, what).because(error);

@@ -1,169 +1,229 @@
-//! Uploads that were begun and not finished: those of a key, to go on with; those of a bucket, to be removed.
+//! Unfinished multipart uploads: those of a key, which a put resumes, and those of a bucket, which are removed when stale.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_sdk_s3::types::{ChecksumAlgorithm, MultipartUpload};
 
-use super::ask::QUICK;
+use super::convert::{size, timestamp};
 use super::digest;
-use super::fault::Fault;
-use super::parts::{self, Part};
-use super::{Shared, size, time};
+use super::error::S3Error;
+use super::parts::{self, SourcePart};
+use super::requests::{REQUEST_TIMEOUT, Requests};
 use mfctl_core::domain::{BucketName, ObjectKey, ObjectRef, Timestamp};
 use mfctl_core::ports::{Result, UnfinishedUpload};
 
-/// Uploads of one key that are looked at. More than a few are nobody's plan.
-const MOST: usize = 100;
+/// The most uploads of one key that a put considers; normally there is one at most.
+const MAX_UPLOADS_PER_KEY: usize = 100;
+/// The most stale uploads that are removed at once.
+const MAX_STALE_UPLOADS: usize = 10_000;
 
 /// A part that the store has.
 #[derive(Debug)]
-struct There {
+struct StoredPart {
     bytes: u64,
     etag: String,
-    checksum: Option<String>,
+    checksum_sha256: Option<String>,
 }
 
-/// What the store has of an upload.
+/// The parts that the store has of an upload.
 #[derive(Debug, Default)]
-pub(super) struct Listed {
-    /// By number.
-    parts: BTreeMap<i32, There>,
-    /// Whether its parts carry SHA-256 checksums, where the store tells.
-    summed: Option<bool>,
+pub(super) struct StoredParts {
+    by_number: BTreeMap<i32, StoredPart>,
+    /// Whether the upload was created with SHA-256 checksums, where the store says so.
+    is_checksummed: Option<bool>,
 }
 
-impl Listed {
+impl StoredParts {
     pub(super) fn bytes(&self) -> u64 {
-        self.parts.values().map(|part| part.bytes).sum()
+        self.by_number.values().map(|part| part.bytes).sum()
     }
 
     pub(super) fn count(&self) -> usize {
-        self.parts.len()
+        self.by_number.len()
     }
 
-    /// Whether the upload's parts carry checksums; of one without parts not every store tells.
-    pub(super) fn is_summed(&self) -> Option<bool> {
-        self.parts.values().next().map(|part| part.checksum.is_some()).or(self.summed)
+    /// Whether the upload's parts carry checksums; `None` for an upload without parts where the store does not say so.
+    pub(super) fn is_checksummed(&self) -> Option<bool> {
+        self.by_number.values().next().map(|part| part.checksum_sha256.is_some()).or(self.is_checksummed)
     }
 
-    /// How the upload was cut: as we would, unless its parts show another size that would do.
-    pub(super) fn part_size(&self, len: u64, ours: u64) -> u64 {
-        let as_ours = |(number, part): (&i32, &There)| {
-            let from = u64::from(number.unsigned_abs()).saturating_sub(1).saturating_mul(ours);
-            part.bytes == len.saturating_sub(from).min(ours)
+    /// The part size of the upload: the default, unless the parts have another size that the protocol allows.
+    pub(super) fn part_size(&self, object_size: u64, default: u64) -> u64 {
+        let has_default_size = |(number, part): (&i32, &StoredPart)| {
+            let offset = u64::from(number.unsigned_abs()).saturating_sub(1).saturating_mul(default);
+            part.bytes == object_size.saturating_sub(offset).min(default)
         };
-        let theirs = self.parts.values().map(|part| part.bytes).max().unwrap_or(ours);
-        let will_do = theirs >= parts::SMALLEST && len.div_ceil(theirs) <= parts::MOST_PARTS;
-        if self.parts.iter().all(as_ours) || !will_do { ours } else { theirs }
+        let largest = self.by_number.values().map(|part| part.bytes).max().unwrap_or(default);
+        let is_allowed = largest >= parts::MIN_PART_BYTES && object_size.div_ceil(largest) <= parts::MAX_PARTS;
+        if self.by_number.iter().all(has_default_size) || !is_allowed { default } else { largest }
     }
 
-    /// The ETag of a part that the store has, if it has these very bytes, and whether it keeps their checksum.
-    pub(super) fn has(&self, part: &Part) -> Option<(String, bool)> {
-        let there = self.parts.get(&part.number)?;
-        let same = there.bytes == part.bytes.len() as u64
-            && match &there.checksum {
-                Some(checksum) => *checksum == part.sha.base64(),
-                None => digest::etag_is_of(&there.etag, &part.bytes),
+    /// The ETag of this part if the store has it with the same bytes, and whether the store keeps its checksum.
+    pub(super) fn find(&self, part: &SourcePart) -> Option<(String, bool)> {
+        let stored = self.by_number.get(&part.number)?;
+        let is_same = stored.bytes == part.bytes.len() as u64
+            && match &stored.checksum_sha256 {
+                Some(checksum) => *checksum == part.sha256.base64(),
+                None => digest::etag_matches(&stored.etag, &part.bytes),
             };
-        same.then(|| (there.etag.clone(), there.checksum.is_some()))
+        is_same.then(|| (stored.etag.clone(), stored.checksum_sha256.is_some()))
     }
 }
 
-impl Shared {
-    /// The ids of the unfinished uploads of this key that nobody in this process works on.
-    pub(super) async fn unfinished_of(&self, at: &ObjectRef) -> Result<Vec<String>, Fault> {
-        let mut found = Vec::new();
-        let mut each = |upload: &MultipartUpload| {
-            if let (Some(id), Some(key)) = (upload.upload_id(), upload.key())
-                && key == at.key.as_str()
-                && !self.live.has(id)
-            {
-                found.push(id.to_owned());
-            }
-            found.len() < MOST
-        };
-        self.each_upload(&at.bucket, at.key.as_str(), &mut each).await?;
-        Ok(found)
+/// An upload that this process works on; released when dropped.
+pub(super) struct ActiveUpload<'a> {
+    client: &'a UploadClient,
+    id: String,
+}
+
+impl ActiveUpload<'_> {
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Drop for ActiveUpload<'_> {
+    fn drop(&mut self) {
+        self.client.active.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
+/// Finds and aborts the unfinished uploads of a store.
+pub(super) struct UploadClient {
+    requests: Arc<Requests>,
+    /// The ids of the uploads that this process works on: they are not left over.
+    active: Mutex<HashSet<String>>,
+}
+
+impl UploadClient {
+    pub(super) fn new(requests: Arc<Requests>) -> Self {
+        Self { requests, active: Mutex::default() }
     }
 
-    /// The parts that the store has of an upload; `None` if it is gone.
-    pub(super) async fn parts_of(&self, at: &ObjectRef, id: &str) -> Result<Option<Listed>, Fault> {
-        let mut listed = Listed::default();
+    /// Claims an upload for the caller; `None` if another task of this process works on it.
+    pub(super) fn claim(&self, id: &str) -> Option<ActiveUpload<'_>> {
+        let is_new = self.active.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+        is_new.then(|| ActiveUpload { client: self, id: id.to_owned() })
+    }
+
+    fn is_active(&self, id: &str) -> bool {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
+
+    /// The ids of the unfinished uploads of this key that no task of this process works on.
+    pub(super) async fn unfinished_of(&self, at: &ObjectRef) -> Result<Vec<String>, S3Error> {
+        let mut ids = Vec::new();
+        let mut visit = |upload: &MultipartUpload| {
+            if let (Some(id), Some(key)) = (upload.upload_id(), upload.key())
+                && key == at.key.as_str()
+                && !self.is_active(id)
+            {
+                ids.push(id.to_owned());
+            }
+            ids.len() < MAX_UPLOADS_PER_KEY
+        };
+        self.for_each_upload(&at.bucket, at.key.as_str(), &mut visit).await?;
+        Ok(ids)
+    }
+
+    /// The parts that the store has of an upload; `None` if the upload does not exist any more.
+    pub(super) async fn parts_of(&self, at: &ObjectRef, id: &str) -> Result<Option<StoredParts>, S3Error> {
+        let mut stored = StoredParts::default();
         let mut marker: Option<String> = None;
         loop {
-            let request = self.clients.quick.list_parts().bucket(self.bucket(&at.bucket)).key(at.key.as_str());
+            let name = self.requests.wire_name(&at.bucket);
+            let request = self.requests.metadata().list_parts().bucket(name).key(at.key.as_str());
             let request = request.upload_id(id).set_part_number_marker(marker.take());
-            let what = || format!("list the parts of object {at} that are stored");
-            let page = match self.ask(what, QUICK, request.send()).await {
-                Err(fault) if fault.is("NoSuchUpload") => return Ok(None),
+            let what = || format!("list the stored parts of object {at}");
+            let page = match self.requests.send(what, REQUEST_TIMEOUT, request.send()).await {
+                Err(error) if error.has_code("NoSuchUpload") => return Ok(None),
                 page => page?,
             };
-            listed.summed = page.checksum_algorithm().map(|kept| *kept == ChecksumAlgorithm::Sha256);
+            stored.is_checksummed = page.checksum_algorithm().map(|kept| *kept == ChecksumAlgorithm::Sha256);
             for part in page.parts() {
                 let (Some(number), Some(etag)) = (part.part_number(), part.e_tag()) else { continue };
-                let checksum = part.checksum_sha256().filter(|sum| !sum.is_empty()).map(str::to_owned);
-                listed.parts.insert(number, There { bytes: size(part.size()), etag: etag.to_owned(), checksum });
+                let checksum_sha256 = part.checksum_sha256().filter(|sum| !sum.is_empty()).map(str::to_owned);
+                let part = StoredPart { bytes: size(part.size()), etag: etag.to_owned(), checksum_sha256 };
+                stored.by_number.insert(number, part);
             }
             match page.next_part_number_marker() {
                 Some(next) if page.is_truncated() == Some(true) => marker = Some(next.to_owned()),
-                _ => return Ok(Some(listed)),
+                _ => return Ok(Some(stored)),
             }
         }
     }
 
-    /// Removes uploads that were begun before a time and not finished. Answers those it removed.
+    /// Aborts an upload, which removes its parts; answers whether it is gone. A failure is only logged: `abort_unfinished` will
+    /// find the upload.
+    pub(super) async fn abort(&self, at: &ObjectRef, id: &str) -> bool {
+        let name = self.requests.wire_name(&at.bucket);
+        let request = self.requests.metadata().abort_multipart_upload().bucket(name).key(at.key.as_str()).upload_id(id);
+        let what = || format!("abort an unfinished upload of object {at}");
+        match self.requests.send(what, REQUEST_TIMEOUT, request.send()).await {
+            Err(error) if !error.has_code("NoSuchUpload") => {
+                tracing::warn!(object = %at, error = error.error.full(), "cannot abort an unfinished upload");
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// Aborts the uploads of a bucket that were begun before a time; answers those it aborted. Uploads of keys that are not
+    /// valid for mfctl are left.
     pub(super) async fn abort_unfinished(
         &self,
         bucket: &BucketName,
         older_than: Timestamp,
     ) -> Result<Vec<UnfinishedUpload>> {
         let mut stale = Vec::new();
-        let mut each = |upload: &MultipartUpload| {
+        let mut visit = |upload: &MultipartUpload| {
             let (Some(id), Some(key)) = (upload.upload_id(), upload.key()) else { return true };
-            let begun_at = time(upload.initiated());
-            // A key that is not one of ours is not ours to remove.
+            let begun_at = timestamp(upload.initiated());
             if let Ok(key) = ObjectKey::new(key)
                 && begun_at < older_than
-                && !self.live.has(id)
+                && !self.is_active(id)
             {
                 let at = ObjectRef { bucket: bucket.clone(), key };
                 stale.push((id.to_owned(), UnfinishedUpload { at, begun_at }));
             }
-            stale.len() < 10_000
+            stale.len() < MAX_STALE_UPLOADS
         };
-        self.each_upload(bucket, "", &mut each).await?;
-        let mut removed = Vec::new();
+        self.for_each_upload(bucket, "", &mut visit).await?;
+        let mut aborted = Vec::new();
         for (id, upload) in stale {
             if self.abort(&upload.at, &id).await {
-                removed.push(upload);
+                aborted.push(upload);
             }
         }
-        Ok(removed)
+        Ok(aborted)
     }
 
-    /// Goes through the unfinished uploads under a prefix until there are no more or enough.
-    async fn each_upload(
+    /// Visits the unfinished uploads under a prefix until `visit` answers `false`.
+    async fn for_each_upload(
         &self,
         bucket: &BucketName,
         prefix: &str,
-        each: &mut (dyn FnMut(&MultipartUpload) -> bool + Send),
-    ) -> Result<(), Fault> {
-        let (mut key, mut id): (Option<String>, Option<String>) = (None, None);
+        visit: &mut (dyn FnMut(&MultipartUpload) -> bool + Send),
+    ) -> Result<(), S3Error> {
+        let mut key_marker: Option<String> = None;
+        let mut id_marker: Option<String> = None;
         loop {
-            let request = self.clients.quick.list_multipart_uploads().bucket(self.bucket(bucket)).prefix(prefix);
-            let request = request.set_key_marker(key.take()).set_upload_id_marker(id.take());
+            let name = self.requests.wire_name(bucket);
+            let request = self.requests.metadata().list_multipart_uploads().bucket(name).prefix(prefix);
+            let request = request.set_key_marker(key_marker.take()).set_upload_id_marker(id_marker.take());
             let what = || format!("list unfinished uploads in bucket {bucket}");
-            let page = match self.ask(what, QUICK, request.send()).await {
-                // A store that cannot list them has none that could be gone on with.
-                Err(fault) if fault.is_unsupported() => return Ok(()),
+            let page = match self.requests.send(what, REQUEST_TIMEOUT, request.send()).await {
+                // A store that cannot list uploads has none that can be resumed.
+                Err(error) if error.is_unsupported() => return Ok(()),
                 page => page?,
             };
-            if !page.uploads().iter().all(&mut *each) {
+            if !page.uploads().iter().all(&mut *visit) {
                 return Ok(());
             }
-            key = page.next_key_marker().filter(|next| !next.is_empty()).map(str::to_owned);
-            id = page.next_upload_id_marker().filter(|next| !next.is_empty()).map(str::to_owned);
-            if page.is_truncated() != Some(true) || key.is_none() {
+            key_marker = page.next_key_marker().filter(|next| !next.is_empty()).map(str::to_owned);
+            id_marker = page.next_upload_id_marker().filter(|next| !next.is_empty()).map(str::to_owned);
+            if page.is_truncated() != Some(true) || key_marker.is_none() {
                 return Ok(());
             }
         }

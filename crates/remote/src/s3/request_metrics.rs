@@ -1,4 +1,4 @@
-//! Counts requests by their operation, and the time each took.
+//! Measures the duration of requests by operation.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,21 +11,20 @@ use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
 use mfctl_core::telemetry::Metrics;
 
-/// Sees each try of each request.
+/// Observes each attempt of each request, also those that the SDK retries.
 #[derive(Debug)]
-pub(super) struct Meter(pub(super) Arc<Metrics>);
+pub(super) struct MetricsInterceptor(pub(super) Arc<Metrics>);
 
-/// When a try began.
 #[derive(Debug)]
-struct Began(Instant);
+struct AttemptStart(Instant);
 
-impl Storable for Began {
+impl Storable for AttemptStart {
     type Storer = StoreReplace<Self>;
 }
 
-impl Intercept for Meter {
+impl Intercept for MetricsInterceptor {
     fn name(&self) -> &'static str {
-        "Meter"
+        "MetricsInterceptor"
     }
 
     fn read_before_transmit(
@@ -34,7 +33,7 @@ impl Intercept for Meter {
         _components: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        config.interceptor_state().store_put(Began(Instant::now()));
+        config.interceptor_state().store_put(AttemptStart(Instant::now()));
         Ok(())
     }
 
@@ -44,8 +43,8 @@ impl Intercept for Meter {
         _components: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if let (Some(began), Some(operation)) = (config.load::<Began>(), config.load::<Metadata>()) {
-            self.0.request_took("s3", operation.name(), began.0.elapsed().as_secs_f64());
+        if let (Some(start), Some(operation)) = (config.load::<AttemptStart>(), config.load::<Metadata>()) {
+            self.0.request_took("s3", operation.name(), start.0.elapsed().as_secs_f64());
         }
         Ok(())
     }

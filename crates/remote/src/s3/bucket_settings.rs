@@ -1,0 +1,120 @@
+//! Versioning, default encryption and access policy of buckets.
+
+use std::sync::Arc;
+
+use aws_sdk_s3::error::BuildError;
+use aws_sdk_s3::types::{
+    BucketVersioningStatus, ServerSideEncryption, ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration,
+    ServerSideEncryptionRule, VersioningConfiguration,
+};
+use serde_json::Value;
+
+use super::requests::{REQUEST_TIMEOUT, Requests};
+use mfctl_core::domain::BucketName;
+use mfctl_core::ports::{BucketEncryption, Error, ErrorKind, Result};
+
+/// Reads and writes single settings of buckets. A setting that the store does not support reads as unset.
+pub(super) struct BucketSettingsClient {
+    requests: Arc<Requests>,
+}
+
+impl BucketSettingsClient {
+    pub(super) fn new(requests: Arc<Requests>) -> Self {
+        Self { requests }
+    }
+
+    pub(super) async fn is_versioned(&self, bucket: &BucketName) -> Result<bool> {
+        let request = self.requests.metadata().get_bucket_versioning().bucket(self.requests.wire_name(bucket));
+        let what = || format!("read the versioning of bucket {bucket}");
+        match self.requests.send(what, REQUEST_TIMEOUT, request.send()).await {
+            Ok(versioning) => Ok(versioning.status() == Some(&BucketVersioningStatus::Enabled)),
+            Err(error) if error.is_unsupported() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) async fn set_versioned(&self, bucket: &BucketName, versioned: bool) -> Result<()> {
+        let status = if versioned { BucketVersioningStatus::Enabled } else { BucketVersioningStatus::Suspended };
+        let versioning = VersioningConfiguration::builder().status(status).build();
+        let request = self.requests.metadata().put_bucket_versioning().bucket(self.requests.wire_name(bucket));
+        let request = request.versioning_configuration(versioning);
+        let what = || format!("set the versioning of bucket {bucket}");
+        Ok(self.requests.send(what, REQUEST_TIMEOUT, request.send()).await.map(drop)?)
+    }
+
+    /// The default encryption; `None` where there is none.
+    pub(super) async fn encryption(&self, bucket: &BucketName) -> Result<Option<BucketEncryption>> {
+        let request = self.requests.metadata().get_bucket_encryption().bucket(self.requests.wire_name(bucket));
+        let what = || format!("read the encryption of bucket {bucket}");
+        let response = match self.requests.send(what, REQUEST_TIMEOUT, request.send()).await {
+            Ok(response) => response,
+            Err(error)
+                if error.has_code("ServerSideEncryptionConfigurationNotFoundError") || error.is_unsupported() =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let rules = response.server_side_encryption_configuration.map(|set| set.rules).unwrap_or_default();
+        let default = rules.into_iter().find_map(|rule| rule.apply_server_side_encryption_by_default);
+        Ok(default.map(|default| match default.sse_algorithm {
+            ServerSideEncryption::Aes256 => BucketEncryption::Aes256,
+            _ => BucketEncryption::Kms,
+        }))
+    }
+
+    /// Sets the default encryption; answers whether it changed. `None`, or a store that cannot encrypt, leaves it as it is.
+    pub(super) async fn set_encryption(&self, bucket: &BucketName, wanted: Option<BucketEncryption>) -> Result<bool> {
+        let Some(wanted) = wanted else { return Ok(false) };
+        if self.encryption(bucket).await? == Some(wanted) {
+            return Ok(false);
+        }
+        let what = || format!("set the encryption of bucket {bucket}");
+        let configuration =
+            encryption_configuration(wanted).map_err(|error| Error::new(ErrorKind::Internal, what()).because(error))?;
+        let request = self.requests.metadata().put_bucket_encryption().bucket(self.requests.wire_name(bucket));
+        let request = request.server_side_encryption_configuration(configuration);
+        match self.requests.send(what, REQUEST_TIMEOUT, request.send()).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_unsupported() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The access policy document; `None` where there is none.
+    pub(super) async fn access(&self, bucket: &BucketName) -> Result<Option<Value>> {
+        let request = self.requests.metadata().get_bucket_policy().bucket(self.requests.wire_name(bucket));
+        let what = || format!("read the policy of bucket {bucket}");
+        match self.requests.send(what, REQUEST_TIMEOUT, request.send()).await {
+            Ok(response) => {
+                let document = response.policy().map(serde_json::from_str).transpose();
+                document.map_err(|error| Error::new(ErrorKind::Corrupt, what()).because(error))
+            }
+            Err(error) if error.has_code("NoSuchBucketPolicy") || error.is_unsupported() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Sets the access policy document; answers whether the document that the store keeps changed. `None` leaves it as it is.
+    pub(super) async fn set_access(&self, bucket: &BucketName, wanted: Option<&Value>) -> Result<bool> {
+        let Some(wanted) = wanted else { return Ok(false) };
+        let before = self.access(bucket).await?;
+        if before.as_ref() == Some(wanted) {
+            return Ok(false);
+        }
+        let request = self.requests.metadata().put_bucket_policy().bucket(self.requests.wire_name(bucket));
+        let what = || format!("set the policy of bucket {bucket}");
+        self.requests.send(what, REQUEST_TIMEOUT, request.policy(wanted.to_string()).send()).await?;
+        Ok(self.access(bucket).await? != before)
+    }
+}
+
+fn encryption_configuration(wanted: BucketEncryption) -> Result<ServerSideEncryptionConfiguration, BuildError> {
+    let algorithm = match wanted {
+        BucketEncryption::Aes256 => ServerSideEncryption::Aes256,
+        BucketEncryption::Kms => ServerSideEncryption::AwsKms,
+    };
+    let default = ServerSideEncryptionByDefault::builder().sse_algorithm(algorithm).build()?;
+    let rule = ServerSideEncryptionRule::builder().apply_server_side_encryption_by_default(default).build();
+    ServerSideEncryptionConfiguration::builder().rules(rule).build()
+}
