@@ -122,7 +122,12 @@ impl Failure {
 
     /// A failure whose sentence is the error's own and whose causes are the error's sources.
     pub fn of(kind: FailureKind, error: &(dyn Error + 'static)) -> Self {
-        Self { kind, message: error.to_string(), causes: error.source().map(error_texts).unwrap_or_default(), hint: None }
+        Self {
+            kind,
+            message: error.to_string(),
+            causes: error.source().map(error_texts).unwrap_or_default(),
+            hint: None,
+        }
     }
 
     /// Wrong usage: exit 2.

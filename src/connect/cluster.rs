@@ -210,7 +210,12 @@ impl<'a> Wiring<'a> {
     }
 
     /// The address of an endpoint and, where it is a service's, its instances. Nobody in between would know those.
-    fn place(&self, service: &str, endpoint: &Endpoint, proxy: Option<&Url>) -> Result<(Url, Option<Arc<ServiceInstances>>)> {
+    fn place(
+        &self,
+        service: &str,
+        endpoint: &Endpoint,
+        proxy: Option<&Url>,
+    ) -> Result<(Url, Option<Arc<ServiceInstances>>)> {
         let (tls, name, path) = match endpoint {
             Endpoint::Url(url) => return Ok((url.clone(), None)),
             Endpoint::Service { tls, service, path } => (*tls, service, path),

@@ -14,8 +14,8 @@ use super::space::{self, Estimate, Guard};
 use super::spec::JobSpec;
 use super::walk::{self, Candidate, LeftOut};
 use super::{Error, Progress, Rules, manifest};
-use mfctl_core::domain::{JobId, error_chain};
 use mfctl_core::domain::job::{FileStep, Job, JobCounts, JobStatus, JournalFile};
+use mfctl_core::domain::{JobId, error_chain};
 use mfctl_core::ports::{self, ErrorKind, JobFilter, JobLease, NewJob};
 use mfctl_core::stop::{Stop, StopReason};
 
