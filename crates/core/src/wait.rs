@@ -38,8 +38,7 @@ impl Backoff {
     }
 }
 
-/// The attempts of one wait, for a loop whose probe cannot be a closure of [`wait_until`]: the future of a closure that borrows
-/// is not `Send` for every lifetime, as `async_trait` demands it (rust-lang/rust#110338).
+/// The attempts of one wait, for a loop whose probe cannot be a closure of [`wait_until`], because it borrows mutably.
 #[derive(Debug)]
 pub struct Attempts {
     deadline: Instant,
@@ -75,11 +74,11 @@ impl Attempts {
 ///
 /// # Errors
 /// What the last probe before the deadline saw.
-pub async fn wait_until<T, P>(
-    deadline: Instant,
-    backoff: Backoff,
-    mut probe: impl AsyncFnMut() -> ControlFlow<T, P>,
-) -> Result<T, P> {
+pub async fn wait_until<T, P, F>(deadline: Instant, backoff: Backoff, mut probe: impl FnMut() -> F) -> Result<T, P>
+where
+    // Not `AsyncFnMut`: its future is not `Send` for every lifetime, which the ports' methods require.
+    F: Future<Output = ControlFlow<T, P>>,
+{
     let mut attempts = Attempts::new(deadline, backoff);
     loop {
         match probe().await {
@@ -126,6 +125,8 @@ fn sleep_blocking(delay: Duration) {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     const BACKOFF: Backoff = Backoff::constant(Duration::from_millis(1));
@@ -142,20 +143,20 @@ mod tests {
 
     #[tokio::test]
     async fn a_wait_ends_with_the_first_final_answer() {
-        let mut probes = 0;
+        let probes = Cell::new(0);
         let answer = wait_until(Instant::now() + Duration::from_secs(60), BACKOFF, async || {
-            probes += 1;
-            if probes < 3 { ControlFlow::Continue(()) } else { ControlFlow::Break(probes) }
+            probes.set(probes.get() + 1);
+            if probes.get() < 3 { ControlFlow::Continue(()) } else { ControlFlow::Break(probes.get()) }
         });
         assert_eq!(answer.await, Ok(3));
     }
 
     #[tokio::test]
     async fn a_deadline_that_has_passed_allows_one_probe_and_answers_what_it_saw() {
-        let mut probes = 0;
+        let probes = Cell::new(0);
         let answer: Result<(), u32> = wait_until(Instant::now(), BACKOFF, async || {
-            probes += 1;
-            ControlFlow::Continue(probes)
+            probes.set(probes.get() + 1);
+            ControlFlow::Continue(probes.get())
         })
         .await;
         assert_eq!(answer, Err(1));
