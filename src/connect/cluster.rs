@@ -19,7 +19,7 @@ use mfctl_core::ports::{
 use mfctl_core::telemetry::Metrics;
 use mfctl_core::tls_files::TlsFiles;
 use mfctl_embedded::OpenMode;
-use mfctl_kafka::{KafkaConfig, KafkaLog, Mechanism, Sasl, Security};
+use mfctl_kafka::{KafkaConfig, KafkaLog, Mechanism, SaslCredentials, SecurityProtocol};
 use mfctl_remote::consul::{Consul, ConsulConfig, ConsulLogin};
 use mfctl_remote::http::{Auth, HttpOptions};
 use mfctl_remote::instances::ServiceInstances;
@@ -283,10 +283,10 @@ impl<'a> Wiring<'a> {
                 }
             },
             security: match kafka.security {
-                settings::Security::Plaintext => Security::Plaintext,
-                settings::Security::Ssl => Security::Ssl,
-                settings::Security::SaslPlaintext => Security::SaslPlaintext,
-                settings::Security::SaslSsl => Security::SaslSsl,
+                settings::Security::Plaintext => SecurityProtocol::Plaintext,
+                settings::Security::Ssl => SecurityProtocol::Ssl,
+                settings::Security::SaslPlaintext => SecurityProtocol::SaslPlaintext,
+                settings::Security::SaslSsl => SecurityProtocol::SaslSsl,
             },
             sasl: self.sasl(kafka)?,
             tls: TlsFiles { ca: kafka.ca.clone(), certificate: kafka.certificate.clone(), key: kafka.key.clone() },
@@ -298,12 +298,12 @@ impl<'a> Wiring<'a> {
         })
     }
 
-    fn sasl(&self, kafka: &settings::Kafka) -> Result<Option<Sasl>> {
+    fn sasl(&self, kafka: &settings::Kafka) -> Result<Option<SaslCredentials>> {
         if !matches!(kafka.security, settings::Security::SaslPlaintext | settings::Security::SaslSsl) {
             return Ok(None);
         }
         let password = self.required(kafka.password.as_ref(), "kafka", "password")?;
-        Ok(Some(Sasl {
+        Ok(Some(SaslCredentials {
             mechanism: match kafka.sasl_mechanism {
                 SaslMechanism::Plain => Mechanism::Plain,
                 SaslMechanism::ScramSha256 => Mechanism::ScramSha256,

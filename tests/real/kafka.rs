@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mfctl_core::domain::Secret;
 use mfctl_core::ports::{Error, ErrorKind, EventLog, TopicAdmin};
 use mfctl_core::tls_files::TlsFiles;
-use mfctl_kafka::{KafkaConfig, KafkaLog, Mechanism, Sasl, Security};
+use mfctl_kafka::{KafkaConfig, KafkaLog, Mechanism, SaslCredentials, SecurityProtocol};
 
 use crate::contract::harness::Fixture;
 use crate::stack::env;
@@ -52,8 +52,8 @@ fn tls(name: &str) -> Option<PathBuf> {
 fn with_password(password: &str) -> KafkaConfig {
     let username = env("STACK_KAFKA_SASL_USER");
     KafkaConfig {
-        security: Security::SaslSsl,
-        sasl: Some(Sasl { mechanism: Mechanism::ScramSha512, username, password: Secret::new(password) }),
+        security: SecurityProtocol::SaslSsl,
+        sasl: Some(SaslCredentials { mechanism: Mechanism::ScramSha512, username, password: Secret::new(password) }),
         tls: TlsFiles { ca: tls("ca.pem"), ..TlsFiles::default() },
         ..settings("STACK_KAFKA_SASL")
     }
@@ -61,7 +61,7 @@ fn with_password(password: &str) -> KafkaConfig {
 
 fn with_certificate(name: &str) -> KafkaConfig {
     KafkaConfig {
-        security: Security::Ssl,
+        security: SecurityProtocol::Ssl,
         tls: TlsFiles { ca: tls("ca.pem"), certificate: tls(&format!("{name}.pem")), key: tls(&format!("{name}.key")) },
         ..settings("STACK_KAFKA_SSL")
     }

@@ -1,6 +1,7 @@
-//! The settings of one cluster, and what they are to librdkafka.
+//! The settings of one cluster, and librdkafka's configuration for each kind of client.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
@@ -11,32 +12,34 @@ use mfctl_core::ports::{Error, ErrorKind, Result};
 use mfctl_core::telemetry::Metrics;
 use mfctl_core::tls_files::TlsFiles;
 
-/// A record's bytes at most: Kafka's default `message.max.bytes`, and so the contract's.
+/// The size limit of a record in bytes: Kafka's default `message.max.bytes`, which the port's contract adopts.
 pub(super) const MAX_RECORD_BYTES: usize = 1 << 20;
-/// What librdkafka fetches ahead of each partition, in KiB.
+/// How much librdkafka prefetches of each partition, in KiB.
 const PREFETCH_KIB: usize = 4096;
-/// What a producer holds before it takes no more, in KiB.
+/// The size of a producer's queue, in KiB.
 const BUFFER_KIB: usize = 64 << 10;
-/// A transaction older than this is aborted by the coordinator: an open one holds back every read-committed reader.
+/// The coordinator aborts a transaction older than this: an open one holds back every read-committed reader.
 pub(super) const TRANSACTION_TIMEOUT_MS: u64 = 15_000;
-/// Brokers refuse sessions out of these bounds (`group.min.session.timeout.ms`, `group.max.session.timeout.ms`).
-const SESSION_MS: (u64, u64) = (6_000, 1_800_000);
+/// A record that is not acknowledged within this time fails.
+pub(super) const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The session timeouts that brokers accept (`group.min.session.timeout.ms`, `group.max.session.timeout.ms`).
+const SESSION_TIMEOUT_MS: (u64, u64) = (6_000, 1_800_000);
 
-/// How the brokers are spoken to.
+/// The `security.protocol` of connections to the brokers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Security {
-    /// In the clear.
+pub enum SecurityProtocol {
+    /// Unencrypted, without authentication.
     #[default]
     Plaintext,
-    /// Over TLS.
+    /// TLS, with a client certificate if one is given.
     Ssl,
-    /// In the clear, with a password.
+    /// Unencrypted, with a SASL password.
     SaslPlaintext,
-    /// Over TLS, with a password.
+    /// TLS, with a SASL password.
     SaslSsl,
 }
 
-impl Security {
+impl SecurityProtocol {
     fn as_str(self) -> &'static str {
         match self {
             Self::Plaintext => "plaintext",
@@ -47,14 +50,14 @@ impl Security {
     }
 }
 
-/// How a password is proven.
+/// The SASL mechanism.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mechanism {
-    /// It is sent.
+    /// The password is sent as it is.
     Plain,
-    /// Challenge and response, SHA-256.
+    /// Challenge and response with SHA-256.
     ScramSha256,
-    /// Challenge and response, SHA-512.
+    /// Challenge and response with SHA-512.
     ScramSha512,
 }
 
@@ -68,50 +71,50 @@ impl Mechanism {
     }
 }
 
-/// Who we are, by password.
+/// A user name and password for SASL.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sasl {
-    /// How the password is proven.
+pub struct SaslCredentials {
+    /// How the password is proven to the brokers.
     pub mechanism: Mechanism,
-    /// The name.
+    /// The user.
     pub username: String,
-    /// The password.
+    /// The user's password.
     pub password: Secret,
 }
 
-/// The settings of one cluster.
+/// The settings of one Kafka cluster.
 #[derive(Debug, Clone)]
 pub struct KafkaConfig {
-    /// The table they come from, e.g. `profile.prod.kafka`, for hints.
+    /// The settings table they come from, e.g. `profile.prod.kafka`, which hints name.
     pub settings: String,
-    /// `host:port`, several by commas.
+    /// Bootstrap servers: `host:port`, separated by commas.
     pub brokers: String,
-    /// How they are spoken to.
-    pub security: Security,
-    /// Who we are, by password.
-    pub sasl: Option<Sasl>,
-    /// Whom to trust, and who we are, by certificate.
+    /// Encryption and authentication.
+    pub security: SecurityProtocol,
+    /// Needed by the SASL protocols.
+    pub sasl: Option<SaslCredentials>,
+    /// The trusted CA, and the client certificate with its key.
     pub tls: TlsFiles,
-    /// Opens the private key.
+    /// Decrypts the client certificate's key.
     pub key_password: Option<Secret>,
     /// Replicas of each new topic.
     pub replication: u16,
-    /// How many of them must have a record before it is acknowledged.
+    /// How many in-sync replicas must have a record before it is acknowledged.
     pub min_insync_replicas: u16,
-    /// Stands before every topic, group and transactional id on the wire, so that a cluster can be shared. Usually empty.
+    /// The prefix of every topic, group and transactional id on the wire, so that a cluster can be shared. Usually empty.
     pub namespace: String,
-    /// Where what librdkafka counts goes.
+    /// The metrics that librdkafka's statistics are added to.
     pub metrics: Arc<Metrics>,
 }
 
 impl KafkaConfig {
-    /// A cluster without security, three replicas of everything, two of them in step.
+    /// A cluster without encryption and authentication, with three replicas, two of them in sync.
     #[must_use]
     pub fn new(settings: impl Into<String>, brokers: impl Into<String>) -> Self {
         Self {
             settings: settings.into(),
             brokers: brokers.into(),
-            security: Security::default(),
+            security: SecurityProtocol::default(),
             sasl: None,
             tls: TlsFiles::default(),
             key_password: None,
@@ -122,25 +125,28 @@ impl KafkaConfig {
         }
     }
 
-    /// Refuses what no cluster could make sense of, before anything is opened.
+    /// Checks the settings, before any connection is opened.
+    ///
+    /// # Errors
+    /// `Invalid`, with a hint that names the setting.
     pub(super) fn check(&self) -> Result<()> {
         let invalid = |what: String, key: &str| {
             Err(Error::new(ErrorKind::Invalid, what).hint(format!("set `{key}` in [{}]", self.settings)))
         };
         if self.brokers.trim().is_empty() {
-            return invalid("no Kafka broker is named".to_owned(), "brokers");
+            return invalid("no Kafka broker is set".to_owned(), "brokers");
         }
-        let with_password = matches!(self.security, Security::SaslPlaintext | Security::SaslSsl);
+        let with_password = matches!(self.security, SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl);
         if with_password && self.sasl.is_none() {
-            return invalid(format!("{} needs a name and a password", self.security.as_str()), "username");
+            return invalid(format!("{} needs a user name and a password", self.security.as_str()), "username");
         }
         if self.tls.certificate.is_some() != self.tls.key.is_some() {
-            return invalid("a client certificate and its key are given together or not at all".to_owned(), "key");
+            return invalid("a client certificate and its key must be set together".to_owned(), "key");
         }
         Ok(())
     }
 
-    /// What every client has in common.
+    /// The configuration that all clients share.
     pub(super) fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config
@@ -181,14 +187,14 @@ impl KafkaConfig {
         }
     }
 
-    /// A producer: idempotent, acknowledged by all replicas in step.
+    /// An idempotent producer, whose records are acknowledged by all in-sync replicas.
     pub(super) fn producer(&self) -> ClientConfig {
         let mut config = self.client();
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("compression.type", "zstd")
-            // The default of 3 costs twice as much and saves some percent of an event.
+            // The default of 3 takes twice the CPU time and saves only some percent of an event's size.
             .set("compression.level", "1")
             .set("linger.ms", "5")
             .set("partitioner", "murmur2_random")
@@ -197,18 +203,18 @@ impl KafkaConfig {
             .set("queue.buffering.max.kbytes", BUFFER_KIB.to_string())
             .set("statistics.interval.ms", statistics::INTERVAL_MS.to_string())
             .set("request.timeout.ms", "10000")
-            .set("message.timeout.ms", "30000");
+            .set("message.timeout.ms", MESSAGE_TIMEOUT.as_millis().to_string());
         config
     }
 
-    /// A producer whose records become visible together. Making it fences the one before with this id.
+    /// A transactional producer. Creating it fences its predecessor with the same id.
     pub(super) fn transactional(&self, id: &str) -> ClientConfig {
         let mut config = self.producer();
         config
             .set("transactional.id", id)
             .set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS.to_string())
-            // A transaction is handed over at once and then flushed: nothing waits for so long. What is sent before, because
-            // it has waited or makes a batch, is in the way of the rest.
+            // A transaction is enqueued as a whole and then flushed, so no record waits this long. A batch that is sent before
+            // the flush, because it is full or has waited, delays the rest.
             .set("linger.ms", "1000")
             .set("message.timeout.ms", TRANSACTION_TIMEOUT_MS.to_string());
         config
@@ -221,16 +227,18 @@ impl KafkaConfig {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "earliest")
-            // With a queue for each partition this bound is each partition's.
+            // With a queue for each partition this limits each partition.
             .set("queued.max.messages.kbytes", PREFETCH_KIB.to_string())
             .set("fetch.message.max.bytes", MAX_RECORD_BYTES.to_string())
             .set("fetch.queue.backoff.ms", "10");
         config
     }
 
-    /// A member of a group. `instance` is told to the brokers for people to see.
-    pub(super) fn member(&self, group: &str, instance: &str, session: std::time::Duration) -> ClientConfig {
-        let session_ms = u64::try_from(session.as_millis()).unwrap_or(u64::MAX).clamp(SESSION_MS.0, SESSION_MS.1);
+    /// A member of a group. `instance` is part of the client id, which brokers show to operators.
+    pub(super) fn member(&self, group: &str, instance: &str, session_timeout: Duration) -> ClientConfig {
+        let session_ms = u64::try_from(session_timeout.as_millis())
+            .unwrap_or(u64::MAX)
+            .clamp(SESSION_TIMEOUT_MS.0, SESSION_TIMEOUT_MS.1);
         let mut config = self.reading();
         config
             .set("group.id", group)
@@ -243,13 +251,13 @@ impl KafkaConfig {
         config
     }
 
-    /// A reader without a group. librdkafka wants a name for one all the same; nothing is ever committed under it.
+    /// A reader without a group. librdkafka requires a `group.id` all the same; nothing is ever committed under it.
     pub(super) fn reader(&self) -> ClientConfig {
         let mut config = self.reading();
         config
             .set("group.id", format!("{}mfctl.reader", self.namespace))
             .set("enable.partition.eof", "true")
-            // How soon the end of a partition is noticed that ends in transaction markers.
+            // Bounds how late the end of a partition is noticed that ends in transaction markers.
             .set("fetch.wait.max.ms", "20");
         config
     }
@@ -259,7 +267,7 @@ fn client_id() -> String {
     format!("mfctl/{}", env!("CARGO_PKG_VERSION"))
 }
 
-/// The instance in a client id that [`KafkaConfig::member`] made; the whole of another's.
+/// The instance in a client id of [`KafkaConfig::member`]; any other client id as it is.
 pub(super) fn instance_of(client_id: &str) -> &str {
     match client_id.split_once('@') {
         Some((client, instance)) if client.starts_with("mfctl/") => instance,
@@ -272,19 +280,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_instance_is_read_back_from_the_client_id() {
+    fn the_instance_is_part_of_the_client_id() {
         let config = KafkaConfig::new("profile.x.kafka", "localhost:9092");
-        let member = config.member("g", "host/0", std::time::Duration::from_secs(1));
+        let member = config.member("g", "host/0", Duration::from_secs(1));
         assert_eq!(instance_of(member.get("client.id").unwrap()), "host/0");
         assert_eq!(instance_of("sarama@somewhere"), "sarama@somewhere");
-        assert_eq!(member.get("session.timeout.ms"), Some("6000"), "brokers refuse less");
+        assert_eq!(member.get("session.timeout.ms"), Some("6000"), "the minimum that brokers accept");
     }
 
     #[test]
-    fn a_password_is_in_no_debug_text() {
+    fn debug_output_hides_the_password() {
         let mut config = KafkaConfig::new("profile.x.kafka", "localhost:9092");
         let password = Secret::new("hunter2");
-        config.sasl = Some(Sasl { mechanism: Mechanism::ScramSha512, username: "me".into(), password });
+        config.sasl = Some(SaslCredentials { mechanism: Mechanism::ScramSha512, username: "me".into(), password });
         assert!(!format!("{config:?}").contains("hunter2"));
         assert_eq!(config.client().get("sasl.password"), Some("hunter2"));
     }

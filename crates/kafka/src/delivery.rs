@@ -1,133 +1,99 @@
-//! What came of records that were handed to a producer.
+//! Delivery reports of records that were enqueued together.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rdkafka::Message as _;
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult};
+use rdkafka::producer::DeliveryResult;
 use rdkafka_sys::RDKafkaErrorCode as Code;
 use tokio::sync::Notify;
 
-use super::config::MAX_RECORD_BYTES;
-use super::context::Context;
-use super::error::Failure;
-use mfctl_core::domain::{Headers, NewRecord};
-use mfctl_core::ports::{Error, ErrorKind, Result};
+use super::blocking::lock;
+use super::error::LibrdkafkaError;
 
-/// Where a record stands, or why it stands nowhere.
-type Delivered = std::result::Result<(i32, i64), Code>;
+/// The partition and offset of a delivered record.
+pub(super) type DeliveredAt = (i32, i64);
 
-/// Records sent together.
+type DeliveryReport = Result<DeliveredAt, Code>;
+
+/// Collects the delivery reports of a number of records.
 #[derive(Debug)]
-pub(super) struct Batch {
-    delivered: Mutex<Vec<Option<Delivered>>>,
-    left: AtomicUsize,
-    done: Notify,
+pub(super) struct DeliveryBatch {
+    reports: Mutex<Vec<Option<DeliveryReport>>>,
+    pending: AtomicUsize,
+    all_reported: Notify,
 }
 
-/// One record's place in its batch.
+/// Reports one record of a batch; librdkafka keeps it with the record.
 #[derive(Debug)]
-pub(super) struct Ticket {
-    batch: Arc<Batch>,
+pub(super) struct DeliveryTicket {
+    batch: Arc<DeliveryBatch>,
     index: usize,
 }
 
-impl Ticket {
-    /// Notes what came of the record.
-    pub(super) fn done(&self, delivered: &DeliveryResult<'_>) {
-        let delivered = match delivered {
+impl DeliveryTicket {
+    pub(super) fn complete(&self, report: &DeliveryResult<'_>) {
+        let report = match report {
             Ok(message) => Ok((message.partition(), message.offset())),
             Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(Code::Fail)),
         };
-        self.batch.note(self.index, delivered);
+        self.batch.report(self.index, report);
     }
 }
 
-impl Batch {
+impl DeliveryBatch {
     pub(super) fn new(records: usize) -> Arc<Self> {
-        let delivered = Mutex::new(vec![None; records]);
-        Arc::new(Self { delivered, left: AtomicUsize::new(records), done: Notify::new() })
+        let reports = Mutex::new(vec![None; records]);
+        Arc::new(Self { reports, pending: AtomicUsize::new(records), all_reported: Notify::new() })
     }
 
-    fn note(&self, index: usize, delivered: Delivered) {
-        let mut all = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot @ None) = all.get_mut(index) {
-            *slot = Some(delivered);
-            drop(all);
-            if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-                self.done.notify_one();
+    /// The ticket of the record with this index.
+    pub(super) fn ticket(self: &Arc<Self>, index: usize) -> DeliveryTicket {
+        DeliveryTicket { batch: Arc::clone(self), index }
+    }
+
+    fn report(&self, index: usize, report: DeliveryReport) {
+        let mut reports = lock(&self.reports);
+        if let Some(slot @ None) = reports.get_mut(index) {
+            *slot = Some(report);
+            drop(reports);
+            if self.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+                self.all_reported.notify_one();
             }
         }
     }
 
-    /// Counts records out that were never handed over.
-    pub(super) fn give_up(&self, from: usize, code: Code) {
-        let count = self.delivered.lock().unwrap_or_else(PoisonError::into_inner).len();
-        (from..count).for_each(|index| self.note(index, Err(code)));
+    /// Reports every record from this index on as failed: they were not enqueued.
+    pub(super) fn fail_from(&self, first: usize, code: Code) {
+        let count = lock(&self.reports).len();
+        (first..count).for_each(|index| self.report(index, Err(code)));
     }
 
-    /// Records whose fate is open.
-    pub(super) fn left(&self) -> usize {
-        self.left.load(Ordering::Acquire)
+    /// How many records have no report yet.
+    pub(super) fn pending(&self) -> usize {
+        self.pending.load(Ordering::Acquire)
     }
 
-    /// Waits until the fate of every record is known. For one waiter.
+    /// Waits until every record has a report. For one waiter.
     pub(super) async fn wait(&self) {
-        while self.left() > 0 {
-            self.done.notified().await;
+        while self.pending() > 0 {
+            self.all_reported.notified().await;
         }
     }
 
-    /// Where each record stands; else the first that stands nowhere, with the reason.
-    pub(super) fn outcome(&self) -> std::result::Result<Vec<(i32, i64)>, (usize, Failure)> {
-        let all = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
-        let one = |(index, delivered): (usize, &Option<Delivered>)| match delivered {
-            Some(Ok(stands)) => Ok(*stands),
-            Some(Err(code)) => Err((index, Failure::of(*code))),
-            None => Err((index, Failure::of(Code::InProgress))),
+    /// Where each record was delivered.
+    ///
+    /// # Errors
+    /// The index and the error of the first record that was not delivered.
+    pub(super) fn outcome(&self) -> Result<Vec<DeliveredAt>, (usize, LibrdkafkaError)> {
+        let reports = lock(&self.reports);
+        let outcome_of = |(index, report): (usize, &Option<DeliveryReport>)| match report {
+            Some(Ok(delivered)) => Ok(*delivered),
+            Some(Err(code)) => Err((index, LibrdkafkaError::of(*code))),
+            None => Err((index, LibrdkafkaError::of(Code::InProgress))),
         };
-        all.iter().enumerate().map(one).collect()
+        reports.iter().enumerate().map(outcome_of).collect()
     }
-}
-
-/// Hands one record over. `QueueFull` while the producer has no room.
-pub(super) fn hand_over(
-    producer: &BaseProducer<Context>,
-    topic: &str,
-    record: &NewRecord,
-    (batch, index): (&Arc<Batch>, usize),
-) -> std::result::Result<(), Failure> {
-    let ticket = Box::new(Ticket { batch: Arc::clone(batch), index });
-    let mut message: BaseRecord<'_, [u8], [u8], Box<Ticket>> = BaseRecord::with_opaque_to(topic, ticket);
-    message.partition = record.partition.map(|partition| i32::try_from(partition).unwrap_or(i32::MAX));
-    message.key = record.key.as_deref();
-    message.payload = record.value.as_deref();
-    // librdkafka takes 0 for now.
-    message.timestamp = Some(record.timestamp.as_millisecond().max(1));
-    message.headers = headers(&record.headers);
-    producer.send(message).map_err(|(error, _)| Failure::from(error))
-}
-
-fn headers(headers: &Headers) -> Option<OwnedHeaders> {
-    if headers.0.is_empty() {
-        return None;
-    }
-    let native = OwnedHeaders::new_with_capacity(headers.0.len());
-    let add = |native: OwnedHeaders, header: &mfctl_core::domain::Header| {
-        native.insert(Header { key: &header.name, value: header.value.as_deref() })
-    };
-    Some(headers.0.iter().fold(native, add))
-}
-
-/// Refuses a record that no broker would take, before anything is sent.
-pub(super) fn check_size(record: &NewRecord) -> Result<()> {
-    let size = record.size_bytes();
-    if size <= MAX_RECORD_BYTES {
-        return Ok(());
-    }
-    let message = format!("a record for {} has {size} bytes; at most {MAX_RECORD_BYTES} fit", record.topic);
-    Err(Error::new(ErrorKind::Invalid, message))
 }
 
 #[cfg(test)]
@@ -135,15 +101,15 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_batch_is_done_when_the_fate_of_each_record_is_known() {
-        let batch = Batch::new(3);
-        batch.note(1, Ok((0, 7)));
-        batch.note(1, Err(Code::Fail));
-        assert_eq!(batch.left(), 2, "what is known stays");
-        batch.note(0, Ok((0, 6)));
-        batch.give_up(2, Code::QueueFull);
+    async fn a_batch_is_complete_when_every_record_has_a_report() {
+        let batch = DeliveryBatch::new(3);
+        batch.report(1, Ok((0, 7)));
+        batch.report(1, Err(Code::Fail));
+        assert_eq!(batch.pending(), 2, "the first report stays");
+        batch.report(0, Ok((0, 6)));
+        batch.fail_from(2, Code::QueueFull);
         batch.wait().await;
-        let (index, failure) = batch.outcome().unwrap_err();
-        assert_eq!((index, failure.code), (2, Code::QueueFull));
+        let (index, error) = batch.outcome().unwrap_err();
+        assert_eq!((index, error.code), (2, Code::QueueFull));
     }
 }

@@ -1,31 +1,31 @@
-//! librdkafka's codes as the port's errors: which kind, in which words, and what to do about it. Nowhere else.
+//! Maps librdkafka's error codes to the port's errors: their kind and hint. The only place that does.
 
 use rdkafka::error::KafkaError;
 use rdkafka_sys::RDKafkaErrorCode as Code;
 
-use super::context::Trouble;
+use super::connection_status::ConnectionStatus;
 use mfctl_core::ports::{Error, ErrorKind};
 
-/// A call that failed.
+/// A failed call of librdkafka: its code, and its text or librdkafka's text for the code.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{text}")]
-pub(super) struct Failure {
+pub(super) struct LibrdkafkaError {
     pub(super) code: Code,
     pub(super) text: String,
 }
 
-impl Failure {
+impl LibrdkafkaError {
     pub(super) fn new(code: Code, text: impl Into<String>) -> Self {
         Self { code, text: text.into() }
     }
 
-    /// A failure in librdkafka's own words for the code.
+    /// The error of a code, with librdkafka's text for it.
     pub(super) fn of(code: Code) -> Self {
         Self::new(code, code.to_string())
     }
 }
 
-impl From<KafkaError> for Failure {
+impl From<KafkaError> for LibrdkafkaError {
     fn from(error: KafkaError) -> Self {
         match error {
             KafkaError::ClientConfig(_, why, key, _) => Self::new(Code::InvalidArgument, format!("{key}: {why}")),
@@ -37,8 +37,8 @@ impl From<KafkaError> for Failure {
     }
 }
 
-/// What a code means for the caller's next step.
-pub(super) fn kind(code: Code) -> ErrorKind {
+/// The port's kind of error for a code.
+pub(super) fn kind_of(code: Code) -> ErrorKind {
     match code {
         Code::OperationTimedOut | Code::MessageTimedOut | Code::RequestTimedOut | Code::TimedOutQueue => {
             ErrorKind::Timeout
@@ -76,7 +76,7 @@ fn is_denied(code: Code) -> bool {
     )
 }
 
-/// This member or producer was replaced, or the group went on without it.
+/// The member or producer was replaced, or the group has moved to a generation without it.
 pub(super) fn is_fenced(code: Code) -> bool {
     matches!(
         code,
@@ -143,7 +143,7 @@ fn is_unreachable(code: Code) -> bool {
             | Code::OffsetNotAvailable
             | Code::UnstableOffsetCommit
             | Code::ConcurrentTransactions
-            // What a new producer mends, which is made by the next try.
+            // A new producer recovers from these, and the next attempt creates one.
             | Code::InvalidTransactionalState
             | Code::OutOfOrderSequenceNumber
             | Code::UnknownProducerId
@@ -160,128 +160,136 @@ fn is_unreachable(code: Code) -> bool {
     )
 }
 
-/// The port's error of a failed call. `settings` is the table that holds the cluster's settings; `trouble` explains a
-/// call that only timed out.
-pub(super) fn error(settings: &str, trouble: &Trouble, what: impl Into<String>, failure: Failure) -> Error {
-    let dark = matches!(kind(failure.code), ErrorKind::Timeout | ErrorKind::Unreachable);
-    let refusal = trouble.refusal().filter(|_| dark).map(|(code, text)| Failure::new(code, text));
-    let failure = match &refusal {
-        Some(refusal) if !trouble.was_reached() => refusal.clone(),
-        _ => with_trouble(failure, trouble.latest().filter(|_| dark)),
+/// The port's error of a failed call.
+///
+/// `settings` is the table of the cluster's settings, for hints; `status` explains a call that only timed out.
+pub(super) fn port_error(
+    settings: &str,
+    status: &ConnectionStatus,
+    what: impl Into<String>,
+    error: LibrdkafkaError,
+) -> Error {
+    let got_no_answer = matches!(kind_of(error.code), ErrorKind::Timeout | ErrorKind::Unreachable);
+    let auth_error = status.auth_error().filter(|_| got_no_answer).map(|(code, text)| LibrdkafkaError::new(code, text));
+    let error = match &auth_error {
+        Some(auth_error) if !status.was_reached() => auth_error.clone(),
+        _ => with_connection_error(error, status.latest_error().filter(|_| got_no_answer)),
     };
-    let hint = hint(settings, &failure).or_else(|| hint_of(settings, refusal.as_ref()));
-    let error = Error::new(kind(failure.code), what).because(failure);
+    let hint = hint(settings, &error).or_else(|| auth_error.and_then(|auth_error| hint(settings, &auth_error)));
+    let port_error = Error::new(kind_of(error.code), what).because(error);
     match hint {
-        Some(hint) => error.hint(hint),
-        None => error,
+        Some(hint) => port_error.hint(hint),
+        None => port_error,
     }
 }
 
-/// A call that got no answer, with what is known of the reason.
-fn with_trouble(failure: Failure, trouble: Option<(Code, String)>) -> Failure {
-    match trouble {
-        Some((_, text)) if text != failure.text => Failure::new(failure.code, format!("{}: {text}", failure.text)),
-        _ => failure,
+/// Adds the latest connection error to the text of a call that got no answer.
+fn with_connection_error(error: LibrdkafkaError, latest: Option<(Code, String)>) -> LibrdkafkaError {
+    match latest {
+        Some((_, text)) if text != error.text => LibrdkafkaError::new(error.code, format!("{}: {text}", error.text)),
+        _ => error,
     }
 }
 
-fn hint_of(settings: &str, failure: Option<&Failure>) -> Option<String> {
-    failure.and_then(|failure| hint(settings, failure))
+/// The port's error for a topic or partition that does not exist.
+pub(super) fn unknown_topic(what: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::NotFound, format!("topic {what} does not exist"))
+        .hint("`mfctl bootstrap apply` creates the missing topics")
 }
 
-/// What to do next.
-fn hint(settings: &str, failure: &Failure) -> Option<String> {
-    Some(match failure.code {
-        Code::SSL => return tls_hint(settings, &failure.text),
+fn hint(settings: &str, error: &LibrdkafkaError) -> Option<String> {
+    Some(match error.code {
+        Code::SSL => return Some(tls_hint(settings, &error.text)),
         Code::Authentication | Code::SaslAuthenticationFailed => {
-            format!("the brokers refuse the login: check `{settings}.username` and `{settings}.password`")
+            format!("the brokers reject the login: check `{settings}.username` and `{settings}.password`")
         }
         Code::UnsupportedSASLMechanism | Code::IllegalSASLState | Code::SecurityDisabled => {
-            format!("the brokers log in otherwise: check `{settings}.security` and `{settings}.sasl_mechanism`")
+            format!("the brokers use another login method: check `{settings}.security` and `{settings}.sasl_mechanism`")
         }
-        Code::TopicAuthorizationFailed => right(settings, "on the topic (Describe, Read, Write)"),
-        Code::GroupAuthorizationFailed => right(settings, "on the group (Describe, Read)"),
-        Code::TransactionalIdAuthorizationFailed => right(settings, "on the transactional id (Describe, Write)"),
-        Code::ClusterAuthorizationFailed => right(settings, "on the cluster (Describe, IdempotentWrite, Create)"),
+        Code::TopicAuthorizationFailed => missing_acl(settings, "on the topic (Describe, Read, Write)"),
+        Code::GroupAuthorizationFailed => missing_acl(settings, "on the group (Describe, Read)"),
+        Code::TransactionalIdAuthorizationFailed => missing_acl(settings, "on the transactional id (Describe, Write)"),
+        Code::ClusterAuthorizationFailed => missing_acl(settings, "on the cluster (Describe, IdempotentWrite, Create)"),
         Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
-            "`mfctl bootstrap apply` makes the topics that are missing".to_owned()
+            "`mfctl bootstrap apply` creates the missing topics".to_owned()
         }
         Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => {
-            "too few replicas are in step; see which brokers are down, then try again".to_owned()
+            "too few replicas are in sync; see which brokers are down, then try again".to_owned()
         }
         Code::MessageSizeTooLarge => {
-            "the topic takes less than 1 MiB a record: raise its `max.message.bytes`".to_owned()
+            "the topic accepts less than 1 MiB per record: raise its `max.message.bytes`".to_owned()
         }
-        Code::Resolve => format!("check the names in `{settings}.brokers`"),
+        Code::Resolve => format!("check the host names in `{settings}.brokers`"),
         _ => return None,
     })
 }
 
-fn right(settings: &str, which: &str) -> String {
-    format!("the user of `{settings}.username` or `{settings}.certificate` lacks a right {which}: an ACL gives it")
+fn missing_acl(settings: &str, permission: &str) -> String {
+    format!("the user of `{settings}.username` or `{settings}.certificate` lacks a permission {permission}: add an ACL")
 }
 
-/// OpenSSL's words for a failed handshake.
-fn tls_hint(settings: &str, text: &str) -> Option<String> {
+/// The hint for OpenSSL's text of a failed handshake.
+fn tls_hint(settings: &str, text: &str) -> String {
     let text = text.to_lowercase();
-    Some(if text.contains("alert number 46") || text.contains("alert number 42") {
-        format!("the brokers refuse our certificate: it may have expired; check `{settings}.certificate`")
-    } else if text.contains("expired") {
+    let has = |part: &str| text.contains(part);
+    if has("alert number 46") || has("alert number 42") {
+        format!("the brokers reject our certificate: it may have expired; check `{settings}.certificate`")
+    } else if has("expired") {
         format!("a certificate has expired: the brokers', or the one at `{settings}.certificate`")
-    } else if text.contains("unknown ca") || text.contains("alert number 48") {
-        format!("the brokers do not know the authority of our certificate: check `{settings}.certificate`")
-    } else if text.contains("certificate required") || text.contains("alert number 116") {
-        format!("the brokers want to know who we are: set `{settings}.certificate` and `{settings}.key`")
-    } else if text.contains("hostname mismatch") || text.contains("ip address mismatch") {
-        format!("the brokers' certificate is for another name: check `{settings}.brokers`")
-    } else if text.contains("certificate verify failed") || text.contains("could not be verified") {
-        format!("the brokers' certificate is of an authority that is not trusted: set `{settings}.ca`")
-    } else if text.contains("disconnected") || text.contains("wrong version number") {
-        format!("the brokers may not speak TLS at this port: check `{settings}.security` and `{settings}.brokers`")
+    } else if has("unknown ca") || has("alert number 48") {
+        format!("the brokers do not trust the CA of our certificate: check `{settings}.certificate`")
+    } else if has("certificate required") || has("alert number 116") {
+        format!("the brokers require a client certificate: set `{settings}.certificate` and `{settings}.key`")
+    } else if has("hostname mismatch") || has("ip address mismatch") {
+        format!("the brokers' certificate is for another host name: check `{settings}.brokers`")
+    } else if has("certificate verify failed") || has("could not be verified") {
+        format!("the brokers' certificate was issued by a CA that is not trusted: set `{settings}.ca`")
+    } else if has("disconnected") || has("wrong version number") {
+        format!("the brokers may not use TLS on this port: check `{settings}.security` and `{settings}.brokers`")
     } else {
         format!("check `{settings}.ca`, `{settings}.certificate` and `{settings}.key`")
-    })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn told(code: Code, text: &str) -> Error {
-        error("profile.x.kafka", &Trouble::default(), "publish", Failure::new(code, text))
+    fn error_of(code: Code, text: &str) -> Error {
+        port_error("profile.x.kafka", &ConnectionStatus::default(), "publish", LibrdkafkaError::new(code, text))
     }
 
     #[test]
-    fn what_passes_by_itself_is_a_dependencys_failure() {
-        let passing =
+    fn transient_codes_are_dependency_errors() {
+        let transient =
             [Code::NotEnoughReplicas, Code::BrokerTransportFailure, Code::MessageTimedOut, Code::NotCoordinator];
-        for code in passing.into_iter().chain([Code::NoEnt]) {
-            assert!(kind(code).is_dependency(), "{code:?}");
+        for code in transient.into_iter().chain([Code::NoEnt]) {
+            assert!(kind_of(code).is_dependency(), "{code:?}");
         }
     }
 
     #[test]
-    fn what_no_try_mends_is_not() {
-        assert_eq!(kind(Code::MessageSizeTooLarge), ErrorKind::Invalid);
-        assert_eq!(kind(Code::TopicAuthorizationFailed), ErrorKind::Denied);
-        assert_eq!(kind(Code::UnknownTopicOrPartition), ErrorKind::NotFound);
-        assert_eq!(kind(Code::IllegalGeneration), ErrorKind::Fenced);
+    fn permanent_codes_keep_their_kind() {
+        assert_eq!(kind_of(Code::MessageSizeTooLarge), ErrorKind::Invalid);
+        assert_eq!(kind_of(Code::TopicAuthorizationFailed), ErrorKind::Denied);
+        assert_eq!(kind_of(Code::UnknownTopicOrPartition), ErrorKind::NotFound);
+        assert_eq!(kind_of(Code::IllegalGeneration), ErrorKind::Fenced);
     }
 
     #[test]
-    fn a_refusal_after_the_first_contact_is_waited_for_and_hinted_at() {
-        let trouble = Trouble::default();
-        let told = || error("profile.x.kafka", &trouble, "poll", Failure::of(Code::OperationTimedOut));
-        trouble.note(Code::Authentication, "refused");
-        assert_eq!(told().kind(), ErrorKind::Denied);
-        trouble.over();
-        trouble.note(Code::Authentication, "refused");
-        assert_eq!(told().kind(), ErrorKind::Timeout);
-        assert!(told().hint_text().unwrap().contains("password") && told().full().contains("refused"));
+    fn an_auth_error_after_the_first_contact_is_transient_and_keeps_its_hint() {
+        let status = ConnectionStatus::default();
+        let error = || port_error("profile.x.kafka", &status, "poll", LibrdkafkaError::of(Code::OperationTimedOut));
+        status.record_error(Code::Authentication, "refused");
+        assert_eq!(error().kind(), ErrorKind::Denied);
+        status.mark_reached();
+        status.record_error(Code::Authentication, "refused");
+        assert_eq!(error().kind(), ErrorKind::Timeout);
+        assert!(error().hint_text().unwrap().contains("password") && error().full().contains("refused"));
     }
 
     #[test]
-    fn each_refusal_names_the_setting_to_mend() {
+    fn auth_hints_name_the_setting_to_change() {
         let cases = [
             (Code::Authentication, "SASL authentication error", ".password"),
             (Code::SSL, "certificate verify failed: broker certificate could not be verified", "x.kafka.ca"),
@@ -290,7 +298,7 @@ mod tests {
             (Code::UnknownTopicOrPartition, "unknown", "bootstrap apply"),
         ];
         for (code, text, word) in cases {
-            let error = told(code, text);
+            let error = error_of(code, text);
             assert!(error.hint_text().unwrap().contains(word), "{error:?}");
         }
     }

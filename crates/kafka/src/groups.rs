@@ -1,81 +1,118 @@
-//! Consumer groups as anybody sees them: members, commits, forgetting them.
+//! Consumer groups seen from outside: their members, commits and progress, and deleting them.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::AdminOptions;
-use rdkafka::client::Client;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka_sys::RDKafkaErrorCode as Code;
 
-use super::cluster::{CALL, Cluster};
+use super::clients::{COORDINATOR_MOVE_TIMEOUT, KafkaClients, REQUEST_TIMEOUT};
 use super::config::instance_of;
-use super::context::Context;
-use super::error::{Failure, kind};
-use super::ffi::admin::{self, Member};
-use mfctl_core::domain::{GroupName, TopicPartition};
-use mfctl_core::ports::{CommittedOffset, Error, ErrorKind, GroupDescription, GroupMember, Result};
+use super::context::{RawClient, RawConsumer};
+use super::error::{LibrdkafkaError, kind_of};
+use super::ffi::admin::{self, DescribedMember};
+use super::offsets::{IsolationLevel, LATEST, OFFSETS_BACKOFF, OffsetQueries, offsets_by_partition};
+use super::readers::PartitionReaders;
+use super::topics::{TopicDirectory, metadata_deadline};
+use mfctl_core::domain::lag::PartitionSpan;
+use mfctl_core::domain::{GroupName, TopicName, TopicPartition};
+use mfctl_core::ports::{
+    CommittedOffset, Error, ErrorKind, FetchLimits, GroupDescription, GroupMember, PartitionProgress, Result,
+};
+use mfctl_core::wait::{Backoff, wait_until, wait_until_blocking};
 
-/// How long brokers that give no list of their groups are asked again. One that died is soon none of the cluster's any
-/// more, and others have its groups.
-const LISTING: Duration = Duration::from_secs(15);
-const LISTING_AGAIN: Duration = Duration::from_millis(250);
+/// How long the brokers are asked again for their groups while one does not answer. One that died leaves the cluster soon,
+/// and others take over its groups.
+const LIST_GROUPS_TIMEOUT: Duration = Duration::from_secs(15);
+const LIST_GROUPS_BACKOFF: Backoff = Backoff::constant(Duration::from_millis(250));
+/// How long a transaction that is being committed may hold back a group's commits.
+const UNSTABLE_COMMITS_TIMEOUT: Duration = Duration::from_secs(20);
 
-impl Cluster {
+/// The end of a partition, with and without the records of open transactions.
+#[derive(Debug, Clone, Copy)]
+struct PartitionEnds {
+    span: PartitionSpan,
+    written: i64,
+}
+
+/// See the module.
+pub(super) struct GroupQueries {
+    clients: Arc<KafkaClients>,
+    topics: Arc<TopicDirectory>,
+    offsets: Arc<OffsetQueries>,
+    readers: Arc<PartitionReaders>,
+}
+
+impl GroupQueries {
+    pub(super) fn new(
+        clients: Arc<KafkaClients>,
+        topics: Arc<TopicDirectory>,
+        offsets: Arc<OffsetQueries>,
+        readers: Arc<PartitionReaders>,
+    ) -> Self {
+        Self { clients, topics, offsets, readers }
+    }
+
     /// Every group of the namespace that has members or commits, by name.
-    pub(super) async fn list_groups(self: &Arc<Self>) -> Result<Vec<GroupDescription>> {
+    pub(super) async fn groups(&self) -> Result<Vec<GroupDescription>> {
+        let names = &self.clients.names;
         let mut groups: Vec<(GroupName, String)> = self
-            .ask("list groups", names_of_all)
+            .clients
+            .request("list groups", list_all_groups)
             .await?
             .into_iter()
-            .filter_map(|wire| Some((self.names.group(&wire)?, wire)))
+            .filter_map(|wire| Some((names.group(&wire)?, wire)))
             .collect();
         groups.sort();
         if groups.is_empty() {
             return Ok(Vec::new());
         }
-        let mut described = self.describe(groups.iter().map(|(_, wire)| wire.clone()).collect()).await?;
-        let mut found = Vec::new();
+        let mut members = self.describe(groups.iter().map(|(_, wire)| wire.clone()).collect()).await?;
+        let mut descriptions = Vec::new();
         for (group, wire) in groups {
-            // It went meanwhile.
-            let Some(members) = described.remove(&wire) else { continue };
+            // Deleted meanwhile.
+            let Some(members) = members.remove(&wire) else { continue };
             let committed = commits(self.committed(&wire, None).await?);
             if !members.is_empty() || !committed.is_empty() {
-                found.push(GroupDescription { group, members: self.living(members), committed });
+                descriptions.push(GroupDescription { group, members: self.group_members(members), committed });
             }
         }
-        Ok(found)
+        Ok(descriptions)
     }
 
-    /// The members of a group, which is asked for by its name: its coordinator alone has to answer.
-    pub(super) async fn members_of(self: &Arc<Self>, group: &GroupName) -> Result<Vec<GroupMember>> {
-        let wire = self.names.wire(group.as_str());
-        let mut described = self.describe(vec![wire.clone()]).await?;
-        Ok(self.living(described.remove(&wire).unwrap_or_default()))
+    /// The members of one group. Only the group's coordinator has to answer.
+    pub(super) async fn members(&self, group: &GroupName) -> Result<Vec<GroupMember>> {
+        let wire = self.clients.names.wire(group.as_str());
+        let mut members = self.describe(vec![wire.clone()]).await?;
+        Ok(self.group_members(members.remove(&wire).unwrap_or_default()))
     }
 
-    /// The members of each of these groups that are there.
-    async fn describe(self: &Arc<Self>, groups: Vec<String>) -> Result<HashMap<String, Vec<Member>>> {
-        let question = move |asker: &BaseConsumer<Context>| {
-            let mut found = HashMap::new();
-            for (group, members) in admin::describe_groups(asker.client(), &groups, CALL)? {
+    /// The members of each of these groups that exists, by the group's name on the wire.
+    async fn describe(&self, groups: Vec<String>) -> Result<HashMap<String, Vec<DescribedMember>>> {
+        let request = move |client: &RawConsumer| {
+            let mut described = HashMap::new();
+            for (group, members) in admin::describe_groups(client.client(), &groups, REQUEST_TIMEOUT)? {
                 match members {
-                    Ok(members) => drop(found.insert(group, members)),
-                    Err(Failure { code: Code::GroupIdNotFound, .. }) => {}
-                    // A coordinator that is on its way is looked for again.
-                    Err(failure) => return Err(Failure::new(failure.code, format!("{group}: {}", failure.text))),
+                    Ok(members) => drop(described.insert(group, members)),
+                    Err(LibrdkafkaError { code: Code::GroupIdNotFound, .. }) => {}
+                    // Repeated while the coordinator moves.
+                    Err(error) => return Err(LibrdkafkaError::new(error.code, format!("{group}: {}", error.text))),
                 }
             }
-            Ok(found)
+            Ok(described)
         };
-        self.ask_coordinator("describe groups", question).await
+        let deadline = Instant::now() + COORDINATOR_MOVE_TIMEOUT;
+        self.clients.request_coordinator("describe groups", deadline, request).await
     }
 
-    fn living(&self, members: Vec<Member>) -> Vec<GroupMember> {
-        let member = |member: Member| {
+    fn group_members(&self, members: Vec<DescribedMember>) -> Vec<GroupMember> {
+        let names = &self.clients.names;
+        let group_member = |member: DescribedMember| {
             let mut partitions: Vec<TopicPartition> =
-                member.partitions.iter().filter_map(|(topic, partition)| self.named(topic, *partition)).collect();
+                member.partitions.iter().filter_map(|(topic, partition)| names.partition(topic, *partition)).collect();
             partitions.sort();
             GroupMember {
                 instance: instance_of(&member.client_id).to_owned(),
@@ -84,20 +121,93 @@ impl Cluster {
                 partitions,
             }
         };
-        let mut members: Vec<GroupMember> = members.into_iter().map(member).collect();
+        let mut members: Vec<GroupMember> = members.into_iter().map(group_member).collect();
         members.sort_by(|a, b| (&a.instance, &a.member_id).cmp(&(&b.instance, &b.member_id)));
         members
     }
 
-    /// Forgets a group's commits.
-    pub(super) async fn forget_group(self: &Arc<Self>, group: &GroupName) -> Result<()> {
-        self.reach().await?;
-        let wire = self.names.wire(group.as_str());
-        let options = AdminOptions::new().request_timeout(Some(CALL));
+    /// A group's commits: in these partitions, or in all that have one. Waits while a transaction that holds some of them is
+    /// being committed.
+    async fn committed(
+        &self,
+        group: &str,
+        partitions: Option<&[TopicPartition]>,
+    ) -> Result<HashMap<TopicPartition, i64>> {
+        let deadline = Instant::now() + UNSTABLE_COMMITS_TIMEOUT;
+        let metadata_deadline = metadata_deadline();
+        let committed = wait_until(deadline, OFFSETS_BACKOFF, || async {
+            let name = group.to_owned();
+            let wanted = partitions.map(|partitions| self.clients.names.partition_offsets(partitions, LATEST));
+            let request =
+                move |client: &RawConsumer| admin::group_offsets(client, &name, wanted.as_ref(), REQUEST_TIMEOUT);
+            let what = "read a group's commits";
+            let coordinator_deadline = deadline.min(Instant::now() + COORDINATOR_MOVE_TIMEOUT);
+            let listed = match self.clients.request_coordinator(what, coordinator_deadline, request).await {
+                Ok(listed) => listed,
+                Err(error) => return ControlFlow::Break(Err(error)),
+            };
+            let is_unstable = listed.iter().any(|one| one.error == Some(Code::UnstableOffsetCommit));
+            let committed = offsets_by_partition(&self.clients, listed);
+            let may_be_new_topic = Instant::now() < metadata_deadline
+                && committed.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+            match is_unstable || may_be_new_topic {
+                true => ControlFlow::Continue(committed),
+                false => ControlFlow::Break(committed),
+            }
+        });
+        let mut committed = committed.await.unwrap_or_else(|pending| pending)?;
+        committed.retain(|_, offset| *offset >= 0);
+        Ok(committed)
+    }
+
+    /// How far a group has come in every partition of these topics.
+    pub(super) async fn progress(&self, group: &GroupName, topics: &[TopicName]) -> Result<Vec<PartitionProgress>> {
+        // Commits first: a commit is then never beyond the end offset.
+        let partitions = self.topics.all_partitions(topics).await?;
+        let wire = self.clients.names.wire(group.as_str());
+        let committed = self.committed(&wire, Some(&partitions)).await?;
+        let deadline = metadata_deadline();
+        let spans = self.offsets.spans(&partitions, deadline).await?;
+        let written = self.offsets.list(&partitions, LATEST, IsolationLevel::ReadUncommitted, deadline).await?;
+        let mut progress = Vec::with_capacity(partitions.len());
+        for ((at, span), written) in partitions.into_iter().zip(spans).zip(written) {
+            let committed = committed.get(&at).copied();
+            let at_end = self.is_at_end(&at, committed, PartitionEnds { span, written }).await?;
+            progress.push(PartitionProgress { at, committed, span, at_end });
+        }
+        Ok(progress)
+    }
+
+    /// Whether the lag is zero: no transaction is open, and only transaction markers lie between the commit and the end.
+    async fn is_at_end(&self, at: &TopicPartition, committed: Option<i64>, ends: PartitionEnds) -> Result<bool> {
+        if ends.written > ends.span.high {
+            return Ok(false);
+        }
+        let from = committed.unwrap_or(ends.span.low).max(ends.span.low);
+        if from >= ends.span.high {
+            return Ok(true);
+        }
+        if self.readers.has_seen_record_at(at, from) {
+            return Ok(false);
+        }
+        // Only reading distinguishes markers from records.
+        let one = FetchLimits { max_records: 1, max_bytes: 1 };
+        let fetched = self.readers.read(at, from, one, ends.span).await?;
+        Ok(fetched.records.is_empty() && fetched.next_offset >= ends.span.high)
+    }
+
+    /// Deletes a group with its commits.
+    ///
+    /// # Errors
+    /// `Conflict` while it has members.
+    pub(super) async fn delete_group(&self, group: &GroupName) -> Result<()> {
+        self.clients.reach().await?;
+        let wire = self.clients.names.wire(group.as_str());
+        let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
         let what = format!("delete group {group}");
-        let deleted = self.admin()?.delete_groups(&[&wire], &options).await;
-        let deleted = deleted.map_err(|error| self.error(what.clone(), error))?;
-        match deleted.into_iter().next() {
+        let results = self.clients.admin()?.delete_groups(&[&wire], &options).await;
+        let results = results.map_err(|error| self.clients.error(what.clone(), error))?;
+        match results.into_iter().next() {
             None | Some(Ok(_)) => Ok(()),
             Some(Err((_, Code::GroupIdNotFound))) => {
                 Err(Error::new(ErrorKind::NotFound, format!("group {group} does not exist")))
@@ -106,24 +216,30 @@ impl Cluster {
                 Err(Error::new(ErrorKind::Conflict, format!("group {group} has members"))
                     .hint("stop its workers first"))
             }
-            Some(Err((_, code))) => Err(self.error(what, Failure::of(code))),
+            Some(Err((_, code))) => Err(self.clients.error(what, LibrdkafkaError::of(code))),
         }
     }
 }
 
-/// The names of all groups. A broker that does not answer is asked again, unless the cluster has given it up meanwhile.
-fn names_of_all(client: &Client<Context>) -> Result<Vec<String>, Failure> {
-    let end = Instant::now() + LISTING;
-    loop {
-        let failure = match admin::list_groups(client, CALL) {
-            Err(failure) if kind(failure.code).is_dependency() && Instant::now() < end => failure,
-            answered => return answered,
-        };
-        tracing::debug!(error = failure.text, "a broker does not list its groups; asking again");
-        std::thread::sleep(LISTING_AGAIN);
-        // Whatever it brings: with it, librdkafka forgets the brokers that the cluster has not any more.
-        client.fetch_metadata(None, CALL)?;
-    }
+/// The names of all groups. Retried while a broker does not answer, which then recovers or leaves the cluster.
+fn list_all_groups(client: &RawClient) -> std::result::Result<Vec<String>, LibrdkafkaError> {
+    let mut is_first = true;
+    wait_until_blocking(Instant::now() + LIST_GROUPS_TIMEOUT, LIST_GROUPS_BACKOFF, || {
+        // The answer does not matter: with it, librdkafka removes the brokers that have left the cluster.
+        if !std::mem::take(&mut is_first)
+            && let Err(error) = client.fetch_metadata(None, REQUEST_TIMEOUT)
+        {
+            return ControlFlow::Break(Err(LibrdkafkaError::from(error)));
+        }
+        match admin::list_groups(client, REQUEST_TIMEOUT) {
+            Err(error) if kind_of(error.code).is_dependency() => {
+                tracing::debug!(error = error.text, "a broker does not list its groups; retrying");
+                ControlFlow::Continue(error)
+            }
+            listed => ControlFlow::Break(listed),
+        }
+    })
+    .unwrap_or_else(Err)
 }
 
 /// Kafka does not say when a commit was made.

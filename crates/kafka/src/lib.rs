@@ -1,52 +1,73 @@
 //! The event log on Kafka, through librdkafka.
 //!
-//! `cluster` has the clients that are shared; `topics`, `offsets`, `groups` ask questions; `publish` writes; `reader`
-//! reads without a group; `consumer` is a group's member; `transaction` makes settling whole. `ffi` is the only unsafe
-//! code. Kafka's meanings are the port's, so that little is left to translate: names (`names`), errors (`error`), and that
-//! librdkafka blocks where the port does not.
+//! Each part has one type, which takes the parts that it needs: `clients` shares connections; `topics`, `topic_changes`,
+//! `offsets`, `groups` and `readers` query and administer; `publish` writes; `consumer` is a member of a group, and
+//! `transaction` commits its outputs with its offsets. `names` adds and removes the namespace, `error` maps librdkafka's
+//! errors, and `ffi` is the only unsafe code. Kafka's semantics are the port's; librdkafka blocks where the port does not
+//! (`blocking`).
 
-mod cluster;
+mod blocking;
+mod clients;
 mod config;
+mod connection_status;
 mod consumer;
 mod context;
 mod delivery;
+mod enqueue;
 mod error;
 mod exclusive;
 mod ffi;
 mod groups;
+mod heartbeat;
 mod names;
 mod offsets;
 mod publish;
-mod reader;
+mod readers;
 mod statistics;
-mod topic_admin;
+mod topic_cache;
+mod topic_changes;
 mod topics;
 mod transaction;
-mod transactor;
+mod transaction_runner;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-pub use config::{KafkaConfig, Mechanism, Sasl, Security};
+pub use config::{KafkaConfig, Mechanism, SaslCredentials, SecurityProtocol};
 
-use cluster::Cluster;
+use clients::KafkaClients;
+use consumer::KafkaConsumer;
+use exclusive::KafkaExclusiveProducer;
+use groups::GroupQueries;
 use mfctl_core::domain::{GroupName, NewRecord, RecordAddress, TopicName, TopicPartition};
 use mfctl_core::ports::{
     EventLog, ExclusiveProducer, FetchLimits, Fetched, GroupConsumer, GroupDescription, GroupMember, PartitionOffsets,
-    PartitionProgress, Result, RetentionReport, Subscription, TopicDescription, TopicSpec,
+    PartitionProgress, Result, RetentionReport, Subscription, TopicAdmin, TopicDescription, TopicSpec, TopicState,
 };
+use offsets::OffsetQueries;
+use publish::RecordPublisher;
+use readers::PartitionReaders;
+use topic_changes::TopicChanges;
+use topics::TopicDirectory;
 
-/// The log of a Kafka cluster.
+/// The event log of a Kafka cluster. Clones share its connections.
 #[derive(Clone)]
 pub struct KafkaLog {
-    cluster: Arc<Cluster>,
+    clients: Arc<KafkaClients>,
+    topics: Arc<TopicDirectory>,
+    topic_changes: Arc<TopicChanges>,
+    offsets: Arc<OffsetQueries>,
+    readers: Arc<PartitionReaders>,
+    groups: Arc<GroupQueries>,
+    publisher: Arc<RecordPublisher>,
 }
 
 impl std::fmt::Debug for KafkaLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KafkaLog").field("config", &self.cluster.config).finish_non_exhaustive()
+        f.debug_struct("KafkaLog").field("config", &self.clients.config).finish_non_exhaustive()
     }
 }
 
@@ -54,69 +75,108 @@ impl KafkaLog {
     /// The log of this cluster. Opens no connection.
     ///
     /// # Errors
-    /// `Invalid` when the settings contradict themselves.
+    /// `Invalid` when the settings contradict each other.
     pub fn new(config: KafkaConfig) -> Result<Self> {
         config.check()?;
-        Ok(Self { cluster: Cluster::new(config) })
+        let clients = KafkaClients::new(config);
+        let topics = Arc::new(TopicDirectory::new(Arc::clone(&clients)));
+        let topic_changes = Arc::new(TopicChanges::new(Arc::clone(&clients), Arc::clone(&topics)));
+        let offsets = Arc::new(OffsetQueries::new(Arc::clone(&clients), Arc::clone(&topics)));
+        let readers = Arc::new(PartitionReaders::new(Arc::clone(&clients), Arc::clone(&offsets)));
+        let groups = Arc::new(GroupQueries::new(
+            Arc::clone(&clients),
+            Arc::clone(&topics),
+            Arc::clone(&offsets),
+            Arc::clone(&readers),
+        ));
+        let publisher = Arc::new(RecordPublisher::new(Arc::clone(&clients), Arc::clone(&topics)));
+        Ok(Self { clients, topics, topic_changes, offsets, readers, groups, publisher })
     }
 }
 
 #[async_trait]
 impl EventLog for KafkaLog {
     async fn identity(&self) -> Result<String> {
-        self.cluster.cluster_id().await
+        self.clients.cluster_id().await
     }
 
     async fn create_topics(&self, specs: &[TopicSpec]) -> Result<Vec<TopicName>> {
-        self.cluster.create_topics(specs).await
+        self.topic_changes.create_topics(specs).await
     }
 
     async fn topics(&self) -> Result<Vec<TopicDescription>> {
-        self.cluster.list_topics().await
+        self.topics.topics().await
     }
 
     async fn offsets(&self, topics: &[TopicName]) -> Result<Vec<PartitionOffsets>> {
-        self.cluster.spans(topics).await
+        self.offsets.offsets(topics).await
     }
 
     async fn publish(&self, records: Vec<NewRecord>) -> Result<Vec<RecordAddress>> {
-        self.cluster.publish(records).await
+        self.publisher.publish(records).await
     }
 
     async fn fetch(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<Fetched> {
-        self.cluster.fetch_page(at, from, limits).await
+        self.readers.fetch(at, from, limits).await
     }
 
     async fn offset_for_time(&self, at: &TopicPartition, time: Timestamp) -> Result<i64> {
-        self.cluster.offset_for_time(at, time).await
+        self.offsets.offset_for_time(at, time).await
     }
 
     async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn GroupConsumer>> {
-        Ok(Box::new(consumer::Handle::join(Arc::clone(&self.cluster), subscription).await?))
+        let clients = Arc::clone(&self.clients);
+        let topics = Arc::clone(&self.topics);
+        Ok(Box::new(KafkaConsumer::join(clients, topics, subscription).await?))
     }
 
     async fn groups(&self) -> Result<Vec<GroupDescription>> {
-        self.cluster.list_groups().await
+        self.groups.groups().await
     }
 
     async fn members(&self, group: &GroupName) -> Result<Vec<GroupMember>> {
-        self.cluster.members_of(group).await
+        self.groups.members(group).await
     }
 
     async fn progress(&self, group: &GroupName, topics: &[TopicName]) -> Result<Vec<PartitionProgress>> {
-        self.cluster.progress_of(group, topics).await
+        self.groups.progress(group, topics).await
     }
 
     async fn delete_group(&self, group: &GroupName) -> Result<()> {
-        self.cluster.forget_group(group).await
+        self.groups.delete_group(group).await
     }
 
     async fn exclusive(&self, transactional_id: &str) -> Result<Box<dyn ExclusiveProducer>> {
-        Ok(Box::new(exclusive::Exclusive::make(Arc::clone(&self.cluster), transactional_id).await?))
+        let clients = Arc::clone(&self.clients);
+        let topics = Arc::clone(&self.topics);
+        Ok(Box::new(KafkaExclusiveProducer::open(clients, topics, transactional_id).await?))
     }
 
-    /// Kafka does it by itself.
+    /// Does nothing: brokers delete expired records by themselves.
     async fn run_retention(&self, _: Timestamp) -> Result<RetentionReport> {
         Ok(RetentionReport::default())
+    }
+}
+
+#[async_trait]
+impl TopicAdmin for KafkaLog {
+    async fn states(&self) -> Result<Vec<TopicState>> {
+        self.topic_changes.states().await
+    }
+
+    async fn create(&self, topic: &TopicState) -> Result<()> {
+        self.topic_changes.create(topic).await
+    }
+
+    async fn set(&self, topic: &TopicName, settings: &BTreeMap<String, Option<String>>) -> Result<()> {
+        self.topic_changes.set(topic, settings).await
+    }
+
+    async fn grow(&self, topic: &TopicName, partitions: u32) -> Result<()> {
+        self.topic_changes.grow(topic, partitions).await
+    }
+
+    async fn delete(&self, topic: &TopicName) -> Result<()> {
+        self.topic_changes.delete(topic).await
     }
 }

@@ -1,57 +1,69 @@
-//! Publishing outside transactions, by the one producer that all callers share.
+//! Publishing outside transactions, through the one producer that all callers share.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rdkafka::producer::BaseProducer;
 use rdkafka_sys::RDKafkaErrorCode as Code;
 
-use super::cluster::Cluster;
-use super::context::Context;
-use super::delivery::{Batch, check_size, hand_over};
+use super::clients::KafkaClients;
+use super::config::MESSAGE_TIMEOUT;
+use super::context::RawProducer;
+use super::delivery::DeliveryBatch;
+use super::enqueue::{address_of, check_size, enqueue};
+use super::topics::TopicDirectory;
 use mfctl_core::domain::{NewRecord, RecordAddress};
 use mfctl_core::ports::Result;
+use mfctl_core::wait::{Backoff, wait_until};
 
-/// How long to wait for room in the producer.
-const ROOM: Duration = Duration::from_millis(5);
+/// How long a record may wait for room: whatever fills the queue is delivered or has expired by then, twice over.
+const QUEUE_FULL_TIMEOUT: Duration = MESSAGE_TIMEOUT.saturating_mul(2);
+const QUEUE_FULL_BACKOFF: Backoff = Backoff::constant(Duration::from_millis(5));
 
-impl Cluster {
-    /// Publishes, and waits until every record is acknowledged.
-    pub(super) async fn publish(self: &Arc<Self>, records: Vec<NewRecord>) -> Result<Vec<RecordAddress>> {
-        self.reach().await?;
-        records.iter().try_for_each(check_size)?;
-        self.check_route(&records).await?;
-        let producer = self.producer()?;
-        let batch = Batch::new(records.len());
-        for (index, record) in records.iter().enumerate() {
-            self.hand_over_with_room(&producer, record, (&batch, index)).await?;
-        }
-        batch.wait().await;
-        let stand = batch
-            .outcome()
-            .map_err(|(index, failure)| self.error(format!("publish to {}", records[index].topic), failure))?;
-        Ok(records.into_iter().map(|record| record.topic).zip(stand).map(address).collect())
-    }
-
-    /// Hands a record over, once the producer has room for it.
-    async fn hand_over_with_room(
-        &self,
-        producer: &BaseProducer<Context>,
-        record: &NewRecord,
-        place: (&Arc<Batch>, usize),
-    ) -> Result<()> {
-        let topic = self.names.wire(record.topic.as_str());
-        loop {
-            match hand_over(producer, &topic, record, place) {
-                Ok(()) => return Ok(()),
-                Err(failure) if failure.code == Code::QueueFull => tokio::time::sleep(ROOM).await,
-                Err(failure) => return Err(self.error(format!("publish to {}", record.topic), failure)),
-            }
-        }
-    }
+/// Publishes records.
+pub(super) struct RecordPublisher {
+    clients: Arc<KafkaClients>,
+    topics: Arc<TopicDirectory>,
 }
 
-/// Where a record of this topic stands.
-pub(super) fn address((topic, (partition, offset)): (mfctl_core::domain::TopicName, (i32, i64))) -> RecordAddress {
-    RecordAddress { topic, partition: u32::try_from(partition).unwrap_or(0), offset }
+impl RecordPublisher {
+    pub(super) fn new(clients: Arc<KafkaClients>, topics: Arc<TopicDirectory>) -> Self {
+        Self { clients, topics }
+    }
+
+    /// Publishes, and waits until every record is acknowledged.
+    pub(super) async fn publish(&self, records: Vec<NewRecord>) -> Result<Vec<RecordAddress>> {
+        self.clients.reach().await?;
+        records.iter().try_for_each(check_size)?;
+        self.topics.check_destinations(&records).await?;
+        let producer = self.clients.producer()?;
+        let batch = DeliveryBatch::new(records.len());
+        for (index, record) in records.iter().enumerate() {
+            self.enqueue_when_room(&producer, record, &batch, index).await?;
+        }
+        batch.wait().await;
+        let delivered = batch
+            .outcome()
+            .map_err(|(index, error)| self.clients.error(format!("publish to {}", records[index].topic), error))?;
+        Ok(records.into_iter().map(|record| record.topic).zip(delivered).map(address_of).collect())
+    }
+
+    async fn enqueue_when_room(
+        &self,
+        producer: &RawProducer,
+        record: &NewRecord,
+        batch: &Arc<DeliveryBatch>,
+        index: usize,
+    ) -> Result<()> {
+        let topic = self.clients.names.wire(record.topic.as_str());
+        let deadline = Instant::now() + QUEUE_FULL_TIMEOUT;
+        let enqueued = wait_until(deadline, QUEUE_FULL_BACKOFF, || async {
+            match enqueue(producer, &topic, record, batch.ticket(index)) {
+                Err(error) if error.code == Code::QueueFull => ControlFlow::Continue(error),
+                answer => ControlFlow::Break(answer),
+            }
+        });
+        let enqueued = enqueued.await.unwrap_or_else(Err);
+        enqueued.map_err(|error| self.clients.error(format!("publish to {}", record.topic), error))
+    }
 }

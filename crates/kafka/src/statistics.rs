@@ -1,69 +1,70 @@
 //! librdkafka's statistics as mfctl's metrics.
 //!
-//! Each client tells what it has counted since it was made; the metrics are of the process, so that a producer made anew
-//! goes on where the one before it stopped. The clients that tell are those that live long: group members and producers.
+//! A client counts from its own start, and the metrics from that of the process: a replacement producer continues where its
+//! predecessor stopped. Only long-lived clients, group members and producers, report statistics.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::Statistics;
 
+use super::blocking::lock;
 use mfctl_core::telemetry::Metrics;
 
-/// How often a client tells.
+/// `statistics.interval.ms` of the clients that report.
 pub(super) const INTERVAL_MS: u32 = 5_000;
 
-/// What of a client's counts is in the metrics already.
+/// A client's counts that the metrics include already.
 #[derive(Debug, Default)]
-struct Seen {
+struct ReportedCounts {
     queued: i64,
     rebalances: i64,
     timeouts: HashMap<i32, u64>,
 }
 
-/// One client's way to the metrics.
+/// Adds one client's statistics to the metrics of the process.
 #[derive(Debug)]
-pub(super) struct Gauge {
+pub(super) struct ClientMetrics {
     metrics: Arc<Metrics>,
-    seen: Mutex<Seen>,
+    reported: Mutex<ReportedCounts>,
 }
 
-impl Gauge {
+impl ClientMetrics {
     pub(super) fn new(metrics: &Arc<Metrics>) -> Self {
-        Self { metrics: Arc::clone(metrics), seen: Mutex::default() }
+        Self { metrics: Arc::clone(metrics), reported: Mutex::default() }
     }
 
-    /// Takes over what a client has counted so far.
-    pub(super) fn take(&self, told: &Statistics) {
-        let client = match told.client_type.as_str() {
+    /// Adds what the client has counted since the last update.
+    pub(super) fn update(&self, statistics: &Statistics) {
+        let client = match statistics.client_type.as_str() {
             "producer" => "producer",
             _ => "consumer",
         };
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reported = lock(&self.reported);
         if client == "producer" {
-            let queued = i64::try_from(told.msg_cnt).unwrap_or(i64::MAX);
-            self.metrics.queued(queued - seen.queued);
-            seen.queued = queued;
+            let queued = i64::try_from(statistics.msg_cnt).unwrap_or(i64::MAX);
+            self.metrics.queued(queued - reported.queued);
+            reported.queued = queued;
         }
-        if let Some(group) = &told.cgrp {
-            self.metrics.rebalanced(u64::try_from(group.rebalance_cnt - seen.rebalances).unwrap_or(0));
-            seen.rebalances = group.rebalance_cnt;
+        if let Some(group) = &statistics.cgrp {
+            self.metrics.rebalanced(u64::try_from(group.rebalance_cnt - reported.rebalances).unwrap_or(0));
+            reported.rebalances = group.rebalance_cnt;
         }
-        // Addresses to begin with, and coordinators, are brokers a second time, under numbers below 0.
-        for broker in told.brokers.values().filter(|broker| broker.nodeid >= 0) {
-            let answers = broker.rtt.as_ref().filter(|answers| answers.cnt > 0);
-            let seconds = answers.map(|answers| answers.p99 as f64 / 1e6);
+        // Negative ids are bootstrap addresses and coordinators, which are listed as brokers as well.
+        for broker in statistics.brokers.values().filter(|broker| broker.nodeid >= 0) {
+            let round_trips = broker.rtt.as_ref().filter(|round_trips| round_trips.cnt > 0);
+            let seconds = round_trips.map(|round_trips| round_trips.p99 as f64 / 1e6);
             self.metrics.broker(client, broker.nodeid, broker.state == "UP", seconds);
-            let before = seen.timeouts.insert(broker.nodeid, broker.req_timeouts).unwrap_or(0);
+            let before = reported.timeouts.insert(broker.nodeid, broker.req_timeouts).unwrap_or(0);
             self.metrics.broker_timeouts(client, broker.nodeid, broker.req_timeouts.saturating_sub(before));
         }
     }
 }
 
-impl Drop for Gauge {
+impl Drop for ClientMetrics {
     fn drop(&mut self) {
-        let seen = self.seen.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.metrics.queued(-seen.queued);
+        let reported = self.reported.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.metrics.queued(-reported.queued);
     }
 }
 
@@ -71,9 +72,9 @@ impl Drop for Gauge {
 mod tests {
     use super::*;
 
-    fn told(queued: u64, rebalances: i64, timeouts: u64) -> Statistics {
-        let mut told = Statistics { client_type: "producer".into(), msg_cnt: queued, ..Statistics::default() };
-        told.cgrp = Some(rdkafka::statistics::ConsumerGroup { rebalance_cnt: rebalances, ..Default::default() });
+    fn statistics(queued: u64, rebalances: i64, timeouts: u64) -> Statistics {
+        let mut statistics = Statistics { client_type: "producer".into(), msg_cnt: queued, ..Statistics::default() };
+        statistics.cgrp = Some(rdkafka::statistics::ConsumerGroup { rebalance_cnt: rebalances, ..Default::default() });
         let rtt = rdkafka::statistics::Window { cnt: 9, p99: 2_000, ..Default::default() };
         let broker = |nodeid| rdkafka::statistics::Broker {
             nodeid,
@@ -82,18 +83,18 @@ mod tests {
             rtt: Some(rtt.clone()),
             ..Default::default()
         };
-        told.brokers = [("a:1/1".into(), broker(1)), ("a:1/bootstrap".into(), broker(-1))].into();
-        told
+        statistics.brokers = [("a:1/1".into(), broker(1)), ("a:1/bootstrap".into(), broker(-1))].into();
+        statistics
     }
 
     #[test]
-    fn what_two_clients_tell_one_after_the_other_adds_up() {
+    fn counts_of_successive_clients_add_up() {
         let metrics = Arc::new(Metrics::new());
-        let first = Gauge::new(&metrics);
-        first.take(&told(7, 1, 2));
-        first.take(&told(5, 2, 3));
+        let first = ClientMetrics::new(&metrics);
+        first.update(&statistics(7, 1, 2));
+        first.update(&statistics(5, 2, 3));
         drop(first);
-        Gauge::new(&metrics).take(&told(4, 1, 1));
+        ClientMetrics::new(&metrics).update(&statistics(4, 1, 1));
         let text = metrics.text();
         for line in [
             "mfctl_kafka_queued_records 0",

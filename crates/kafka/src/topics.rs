@@ -1,390 +1,241 @@
-//! Topics: which there are, what they are like, making them.
+//! The topics of this namespace: which exist, their partitions and their settings.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{
-    AdminOptions, ConfigResource, ConfigSource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
-};
+use rdkafka::admin::{AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier};
 use rdkafka_sys::RDKafkaErrorCode as Code;
 
-use super::cluster::{CALL, Cluster};
-use super::config::MAX_MESSAGE_BYTES;
-use super::error::Failure;
+use super::clients::{KafkaClients, REQUEST_TIMEOUT};
+use super::context::RawClient;
+use super::error::{LibrdkafkaError, unknown_topic};
+use super::topic_cache::{METADATA_LAG, TopicCache, TopicLayout, TopicLayouts};
 use mfctl_core::domain::{NewRecord, TopicName, TopicPartition};
-use mfctl_core::ports::{Error, ErrorKind, Result, TopicDescription, TopicSpec};
+use mfctl_core::ports::{Result, TopicDescription};
+use mfctl_core::wait::{Attempts, Backoff, wait_until};
 
-/// How long what is known of topics holds: somebody may add partitions.
-const FRESH: Duration = Duration::from_secs(10);
-/// A topic that was just made is not known to every broker at once.
-const UNKNOWN: Duration = Duration::from_millis(300);
-/// How long a broker may be behind the others before it is believed that a topic of ours is gone.
-pub(super) const BEHIND: Duration = Duration::from_secs(5);
-pub(super) const BETWEEN_TRIES: Duration = Duration::from_millis(150);
-/// How long new topics may take to get their leaders.
-pub(super) const LEADERS: Duration = Duration::from_secs(15);
+/// How long a new topic may take to be in every broker's metadata.
+const NEW_TOPIC_TIMEOUT: Duration = Duration::from_millis(300);
+pub(super) const METADATA_BACKOFF: Backoff = Backoff::constant(Duration::from_millis(150));
 
-/// The topics of this namespace, as a broker sees them.
-type View = HashMap<TopicName, Known>;
-
-/// What is known of the topics of this namespace.
-#[derive(Debug, Default)]
-pub(super) struct Topics(Mutex<Seen>);
-
-#[derive(Debug, Default)]
-struct Seen {
-    at: Option<Instant>,
-    view: View,
-    /// Those that somebody here made or asked for: that they are gone is not believed at once.
-    used: View,
-    /// Settings that Kafka took from here, and when: a broker that does not show them yet is behind.
-    told: HashMap<TopicName, (Instant, BTreeMap<String, Option<String>>)>,
+/// The deadline of an operation that begins now and may meet a broker whose metadata lag behind.
+pub(super) fn metadata_deadline() -> Instant {
+    Instant::now() + METADATA_LAG
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Known {
-    pub(super) partitions: u32,
-    pub(super) replication: u16,
-    led: bool,
+/// A topic with its settings.
+pub(super) struct DescribedTopic {
+    pub(super) name: TopicName,
+    pub(super) layout: TopicLayout,
+    pub(super) config: ConfigResource,
 }
 
-impl Topics {
-    fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What was known last, however long ago.
-    fn stale(&self, name: &TopicName) -> Option<Known> {
-        self.lock().view.get(name).copied()
-    }
-
-    pub(super) fn get(&self, name: &TopicName) -> Option<Known> {
-        let mut seen = self.lock();
-        let known = seen.at.filter(|at| at.elapsed() < FRESH).and_then(|_| seen.view.get(name).copied())?;
-        if seen.used.get(name) != Some(&known) {
-            seen.used.insert(name.clone(), known);
-        }
-        Some(known)
-    }
-
-    /// Expects a topic to be gone.
-    pub(super) fn forget(&self, name: &TopicName) {
-        let mut seen = self.lock();
-        seen.view.remove(name);
-        seen.used.remove(name);
-        seen.told.remove(name);
-    }
-
-    /// Remembers settings that Kafka took; `None` for one that became the broker's own.
-    pub(super) fn tell(&self, name: &TopicName, settings: impl Iterator<Item = (String, Option<String>)>) {
-        let mut seen = self.lock();
-        seen.told.retain(|_, (at, _)| at.elapsed() < BEHIND);
-        let told = seen.told.entry(name.clone()).or_insert_with(|| (Instant::now(), BTreeMap::new()));
-        told.0 = Instant::now();
-        told.1.extend(settings);
-    }
-
-    /// Whether a broker shows other settings than Kafka took just now.
-    pub(super) fn is_behind(&self, name: &TopicName, shown: &ConfigResource) -> bool {
-        let seen = self.lock();
-        let told = seen.told.get(name).filter(|(at, _)| at.elapsed() < BEHIND);
-        told.is_some_and(|(_, told)| told.iter().any(|(setting, value)| own(shown, setting) != value.as_deref()))
-    }
-
-    /// Whether a view lacks a topic that is used here, or a partition of one.
-    fn lost_in(&self, view: &View) -> bool {
-        let lacks = |(name, had): (&TopicName, &Known)| !has(view, name, had);
-        self.lock().used.iter().any(lacks)
-    }
-
-    fn set(&self, view: View) {
-        let mut seen = self.lock();
-        seen.used.retain(|name, had| has(&view, name, had));
-        (seen.at, seen.view) = (Some(Instant::now()), view);
-    }
-
-    /// Every topic, by name.
-    fn all(&self) -> Vec<(TopicName, Known)> {
-        let mut all: Vec<(TopicName, Known)> =
-            self.lock().view.iter().map(|(name, known)| (name.clone(), *known)).collect();
-        all.sort_by(|a, b| a.0.cmp(&b.0));
-        all
-    }
+/// See the module.
+pub(super) struct TopicDirectory {
+    clients: Arc<KafkaClients>,
+    pub(super) cache: TopicCache,
 }
 
-/// A topic's own value of a setting.
-fn own<'a>(shown: &'a ConfigResource, setting: &str) -> Option<&'a str> {
-    let entry = shown.entries.iter().find(|entry| entry.name == setting);
-    entry.filter(|entry| entry.source == ConfigSource::DynamicTopic).and_then(|entry| entry.value.as_deref())
-}
+impl TopicDirectory {
+    pub(super) fn new(clients: Arc<KafkaClients>) -> Self {
+        Self { clients, cache: TopicCache::default() }
+    }
 
-fn has(view: &View, name: &TopicName, had: &Known) -> bool {
-    view.get(name).is_some_and(|now| now.partitions >= had.partitions)
-}
-
-/// The options of a change, which waits until new topics could have their leaders.
-pub(super) fn patient() -> AdminOptions {
-    AdminOptions::new().request_timeout(Some(LEADERS)).operation_timeout(Some(LEADERS))
-}
-
-/// What a missing topic or partition is called.
-pub(super) fn missing(what: impl std::fmt::Display) -> Error {
-    Error::new(ErrorKind::NotFound, format!("topic {what} does not exist"))
-        .hint("`mfctl bootstrap apply` makes the topics that are missing")
-}
-
-impl Cluster {
-    /// How many partitions a topic has. `NotFound` names a topic that is not there.
-    pub(super) async fn partitions(self: &Arc<Self>, name: &TopicName) -> Result<u32> {
-        let end = Instant::now() + UNKNOWN;
-        loop {
-            if let Some(known) = self.topics.get(name) {
-                return Ok(known.partitions);
+    /// How many partitions a topic has. A topic that was not known before is looked for during 300 ms at most, one that is
+    /// in use until the deadline.
+    ///
+    /// # Errors
+    /// `NotFound` names a topic that does not exist.
+    pub(super) async fn partition_count(&self, name: &TopicName, deadline: Instant) -> Result<u32> {
+        let new_topic_deadline = deadline.min(Instant::now() + NEW_TOPIC_TIMEOUT);
+        let count = wait_until(new_topic_deadline, METADATA_BACKOFF, || async {
+            if let Some(layout) = self.cache.get(name) {
+                return ControlFlow::Break(Ok(layout.partitions));
             }
-            match (self.look_at_topics(CALL).await, self.topics.stale(name)) {
-                // Topics seldom change: a cluster that is slow to tell is no reason to stop.
-                (Err(error), Some(known)) if error.kind().is_dependency() => return Ok(known.partitions),
-                (Ok(()), None) if Instant::now() >= end => return Err(missing(name)),
-                (Ok(()), None) => tokio::time::sleep(BETWEEN_TRIES).await,
-                (looked, _) => looked?,
+            match (self.refresh(deadline, REQUEST_TIMEOUT).await, self.cache.get_outdated(name)) {
+                // Topics seldom change: a cluster that does not answer in time need not stop the caller.
+                (Err(error), Some(layout)) if error.kind().is_dependency() => ControlFlow::Break(Ok(layout.partitions)),
+                (Err(error), _) => ControlFlow::Break(Err(error)),
+                (Ok(()), _) => match self.cache.get(name) {
+                    Some(layout) => ControlFlow::Break(Ok(layout.partitions)),
+                    None => ControlFlow::Continue(()),
+                },
             }
-        }
+        });
+        count.await.unwrap_or_else(|()| Err(unknown_topic(name)))
     }
 
-    /// Refuses what names a topic or a partition that is not there: a producer would wait for it.
-    pub(super) async fn check_route(self: &Arc<Self>, records: &[NewRecord]) -> Result<()> {
+    /// Checks that these topics exist.
+    ///
+    /// # Errors
+    /// `NotFound` names the first that does not.
+    pub(super) async fn check_exist(&self, names: &[TopicName]) -> Result<()> {
+        self.all_partitions(names).await.map(drop)
+    }
+
+    /// Checks that the topic and partition of each record exist: a producer would wait for them.
+    ///
+    /// # Errors
+    /// `NotFound` names the first that does not.
+    pub(super) async fn check_destinations(&self, records: &[NewRecord]) -> Result<()> {
+        let deadline = metadata_deadline();
         let mut last: Option<(&TopicName, u32)> = None;
         for record in records {
             let partitions = match last {
                 Some((name, partitions)) if *name == record.topic => partitions,
-                _ => self.partitions(&record.topic).await?,
+                _ => self.partition_count(&record.topic, deadline).await?,
             };
             last = Some((&record.topic, partitions));
-            if let Some(fixed) = record.partition.filter(|fixed| *fixed >= partitions) {
-                return Err(missing(TopicPartition::new(record.topic.clone(), fixed)));
+            if let Some(partition) = record.partition.filter(|partition| *partition >= partitions) {
+                return Err(unknown_topic(TopicPartition::new(record.topic.clone(), partition)));
             }
         }
         Ok(())
     }
 
     /// Every partition of these topics.
-    pub(super) async fn all_partitions(self: &Arc<Self>, names: &[TopicName]) -> Result<Vec<TopicPartition>> {
+    pub(super) async fn all_partitions(&self, names: &[TopicName]) -> Result<Vec<TopicPartition>> {
+        let deadline = metadata_deadline();
         let mut all = Vec::new();
         for name in names {
-            let partitions = self.partitions(name).await?;
+            let partitions = self.partition_count(name, deadline).await?;
             all.extend((0..partitions).map(|partition| TopicPartition::new(name.clone(), partition)));
         }
         Ok(all)
     }
 
-    /// Learns anew which topics there are. The broker that is asked may be behind the one that was asked before: what is gone
-    /// from its view is looked for again before it is believed to be gone.
-    pub(super) async fn look_at_topics(self: &Arc<Self>, wait: Duration) -> Result<()> {
-        let end = Instant::now() + BEHIND;
-        let mut view = self.view_of_topics(wait).await?;
-        while self.topics.lost_in(&view) && Instant::now() < end {
-            tokio::time::sleep(BETWEEN_TRIES).await;
-            view = self.view_of_topics(wait).await?;
-        }
-        self.topics.set(view);
+    /// Fetches the topics' metadata. The broker that answers may lag behind the one that answered before: a topic in use
+    /// that is missing is looked for again, until the deadline and for 5 s at most, before it counts as deleted.
+    pub(super) async fn refresh(&self, deadline: Instant, request_timeout: Duration) -> Result<()> {
+        let deadline = deadline.min(metadata_deadline());
+        let layouts = wait_until(deadline, METADATA_BACKOFF, || async {
+            match self.fetch_layouts(request_timeout).await {
+                Ok(layouts) if self.cache.is_missing_from(&layouts) => ControlFlow::Continue(layouts),
+                fetched => ControlFlow::Break(fetched),
+            }
+        });
+        self.cache.replace(layouts.await.unwrap_or_else(Ok)?);
         Ok(())
     }
 
-    /// The topics as some broker sees them.
-    async fn view_of_topics(self: &Arc<Self>, wait: Duration) -> Result<View> {
-        let names = self.names.clone();
-        let look = move |client: &rdkafka::client::Client<_>| {
-            let metadata = client.fetch_metadata(None, wait).map_err(Failure::from)?;
-            let known = metadata.topics().iter().filter_map(|topic| {
+    /// The topics in the metadata of some broker.
+    async fn fetch_layouts(&self, timeout: Duration) -> Result<TopicLayouts> {
+        let names = self.clients.names.clone();
+        let fetch = move |client: &RawClient| {
+            let metadata = client.fetch_metadata(None, timeout).map_err(LibrdkafkaError::from)?;
+            let layouts = metadata.topics().iter().filter_map(|topic| {
                 let name = names.topic(topic.name())?;
                 let partitions = u32::try_from(topic.partitions().len()).unwrap_or(0);
-                let led = partitions > 0 && topic.partitions().iter().all(|partition| partition.leader() >= 0);
+                let has_leaders = partitions > 0 && topic.partitions().iter().all(|partition| partition.leader() >= 0);
                 let replicas = topic.partitions().iter().map(|partition| partition.replicas().len()).min();
                 let replication = replicas.and_then(|count| u16::try_from(count).ok()).unwrap_or(0);
-                (partitions > 0).then_some((name, Known { partitions, replication, led }))
+                (partitions > 0).then_some((name, TopicLayout { partitions, replication, has_leaders }))
             });
-            Ok(known.collect())
+            Ok(layouts.collect())
         };
-        self.ask("look at Kafka's topics", look).await
+        self.clients.request("read the topics' metadata", fetch).await
     }
 
-    /// Makes what is missing and waits until every partition of it has a leader.
-    pub(super) async fn create_topics(self: &Arc<Self>, specs: &[TopicSpec]) -> Result<Vec<TopicName>> {
-        self.look_at_topics(CALL).await?;
-        let missing: Vec<&TopicSpec> = specs.iter().filter(|spec| self.topics.get(&spec.name).is_none()).collect();
-        if missing.is_empty() {
-            return Ok(Vec::new());
-        }
-        let settings: Vec<_> = missing.iter().map(|spec| self.settings_of(spec)).collect();
-        let new: Vec<NewTopic<'_>> = missing.iter().zip(&settings).map(|(spec, set)| set.topic(spec, self)).collect();
-        let new = &new;
-        let (made, again) = self.administer(|admin| async move { admin.create_topics(new, &patient()).await }).await?;
-        let (mut names, mut expected) = (Vec::new(), Vec::new());
-        let made = made.map_err(|error| self.error("make topics", error))?;
-        for ((spec, set), outcome) in missing.iter().zip(&settings).zip(made) {
-            let is_made = match outcome {
-                Ok(_) => {
-                    expected.push((&spec.name, spec.partitions));
-                    self.topics.tell(&spec.name, set.told());
-                    true
-                }
-                // By the call before, as far as one can tell; else somebody was faster, or the broker that was looked at is
-                // behind. It stays as it is.
-                Err((_, Code::TopicAlreadyExists)) => {
-                    expected.push((&spec.name, 1));
-                    again
-                }
-                Err((_, code)) => return Err(self.not_made(spec, code)),
-            };
-            if is_made {
-                names.push(spec.name.clone());
+    /// Waits until each of these topics has this many partitions at least, and every partition a leader.
+    pub(super) async fn wait_for_leaders(&self, topics: &[(&TopicName, u32)], deadline: Instant) -> Result<()> {
+        let has_leaders = |(name, partitions): &(&TopicName, u32)| {
+            self.cache.get(name).is_some_and(|layout| layout.has_leaders && layout.partitions >= *partitions)
+        };
+        let led = wait_until(deadline, METADATA_BACKOFF, || async {
+            match self.refresh(deadline, REQUEST_TIMEOUT).await {
+                Ok(()) if !topics.iter().all(has_leaders) => ControlFlow::Continue(()),
+                refreshed => ControlFlow::Break(refreshed),
             }
-        }
-        self.wait_for_leaders(&expected).await?;
-        Ok(names)
-    }
-
-    fn not_made(&self, spec: &TopicSpec, code: Code) -> Error {
-        let error = self.error(format!("make topic {}", spec.name), Failure::of(code));
-        match code {
-            Code::InvalidReplicationFactor => error.hint(format!(
-                "there are fewer brokers than `{}.replication` asks for ({})",
-                self.config.settings, self.config.replication
-            )),
-            _ => error,
-        }
-    }
-
-    fn settings_of(&self, spec: &TopicSpec) -> Settings {
-        Settings {
-            name: self.names.wire(spec.name.as_str()),
-            retention_ms: spec.retention.map_or("-1".to_owned(), |kept| kept.as_millis().to_string()),
-            policy: if spec.compacted { "compact" } else { "delete" },
-            in_sync: self.config.min_insync_replicas.min(self.config.replication).to_string(),
-            max_bytes: MAX_MESSAGE_BYTES.to_string(),
-        }
-    }
-
-    /// Waits until these topics have this many partitions at least, each with a leader.
-    pub(super) async fn wait_for_leaders(self: &Arc<Self>, topics: &[(&TopicName, u32)]) -> Result<()> {
-        let end = Instant::now() + LEADERS;
-        loop {
-            self.look_at_topics(CALL).await?;
-            let led = |known: Known, partitions: u32| known.led && known.partitions >= partitions;
-            if topics.iter().all(|(name, count)| self.topics.get(name).is_some_and(|known| led(known, *count))) {
-                return Ok(());
-            }
-            if Instant::now() >= end {
-                let failure = Failure::new(Code::LeaderNotAvailable, "new topics have no leader yet");
-                return Err(self.error("make topics", failure));
-            }
-            tokio::time::sleep(BETWEEN_TRIES).await;
-        }
-    }
-
-    /// Every topic of the namespace, by name, with its settings as Kafka has them.
-    pub(super) async fn described(self: &Arc<Self>) -> Result<Vec<(TopicName, Known, ConfigResource)>> {
-        self.look_at_topics(CALL).await?;
-        let end = Instant::now() + CALL;
-        let (mut known, mut settings) = (self.topics.all(), HashMap::new());
-        loop {
-            let open: Vec<&TopicName> =
-                known.iter().map(|(name, _)| name).filter(|name| !settings.contains_key(*name)).collect();
-            let mut found = self.settings_of_topics(&open).await?;
-            found.retain(|name, shown| !self.topics.is_behind(name, shown));
-            let is_whole = found.len() == open.len();
-            settings.extend(found);
-            if is_whole {
-                break;
-            }
-            // What is left was deleted meanwhile, which another look shows; or the broker that was asked for its settings is
-            // behind the one that was asked which topics there are.
-            if Instant::now() >= end {
-                let left = known.iter().map(|(name, _)| name).filter(|name| !settings.contains_key(*name));
-                let left: Vec<&str> = left.map(TopicName::as_str).collect();
-                tracing::warn!(target: "kafka", topics = ?left, "left out: the brokers do not agree that they exist");
-                break;
-            }
-            tokio::time::sleep(BETWEEN_TRIES).await;
-            self.look_at_topics(CALL).await?;
-            known = self.topics.all();
-        }
-        let all = known.into_iter();
-        Ok(all.filter_map(|(name, known)| settings.remove(&name).map(|set| (name, known, set))).collect())
-    }
-
-    /// The settings of those of the topics that the broker which is asked knows.
-    pub(super) async fn settings_of_topics(&self, names: &[&TopicName]) -> Result<HashMap<TopicName, ConfigResource>> {
-        if names.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let wire: Vec<String> = names.iter().map(|name| self.names.wire(name.as_str())).collect();
-        let resources: Vec<_> = wire.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
-        let options = AdminOptions::new().request_timeout(Some(CALL));
-        let (resources, options) = (&resources, &options);
-        let (read, _) =
-            self.administer(|admin| async move { admin.describe_configs(resources, options).await }).await?;
-        let read = read.map_err(|error| self.error("read the settings of topics", error))?;
-        let mut settings = HashMap::new();
-        for resource in read {
-            match resource {
-                Ok(resource) => {
-                    if let OwnedResourceSpecifier::Topic(name) = &resource.specifier
-                        && let Some(name) = self.names.topic(name)
-                    {
-                        settings.insert(name, resource);
-                    }
-                }
-                Err(Code::UnknownTopicOrPartition) => {}
-                Err(code) => return Err(self.error("read the settings of topics", Failure::of(code))),
-            }
-        }
-        Ok(settings)
+        });
+        led.await.unwrap_or_else(|()| {
+            let error = LibrdkafkaError::new(Code::LeaderNotAvailable, "new topics have no leader yet");
+            Err(self.clients.error("create topics", error))
+        })
     }
 
     /// Every topic of the namespace, by name.
-    pub(super) async fn list_topics(self: &Arc<Self>) -> Result<Vec<TopicDescription>> {
-        let described = self.described().await?.into_iter().map(|(name, known, set)| {
-            let value = |key: &str| set.get(key).and_then(|entry| entry.value.as_deref());
+    pub(super) async fn topics(&self) -> Result<Vec<TopicDescription>> {
+        let topics = self.describe_all().await?.into_iter().map(|topic| {
+            let value = |key: &str| topic.config.get(key).and_then(|entry| entry.value.as_deref());
             let retention_ms = value("retention.ms").and_then(|ms| ms.parse::<i64>().ok());
             let compacted = value("cleanup.policy").is_some_and(|policy| policy.contains("compact"));
             let deletes = value("cleanup.policy").is_none_or(|policy| policy.contains("delete"));
-            let kept = retention_ms.filter(|_| deletes).and_then(|ms| u64::try_from(ms).ok());
-            let retention_seconds = kept.map(|ms| ms / 1000);
-            TopicDescription { name, partitions: known.partitions, retention_seconds, compacted }
+            let retention_ms = retention_ms.filter(|_| deletes).and_then(|ms| u64::try_from(ms).ok());
+            let retention_seconds = retention_ms.map(|ms| ms / 1000);
+            TopicDescription { name: topic.name, partitions: topic.layout.partitions, retention_seconds, compacted }
         });
+        Ok(topics.collect())
+    }
+
+    /// Every topic of the namespace, by name, with its settings.
+    pub(super) async fn describe_all(&self) -> Result<Vec<DescribedTopic>> {
+        let deadline = Instant::now() + REQUEST_TIMEOUT;
+        let mut attempts = Attempts::new(deadline, METADATA_BACKOFF);
+        let mut configs = HashMap::new();
+        let mut is_complete = self.add_missing_configs(&mut configs, deadline).await?;
+        // Topics without settings were deleted meanwhile, which the next refresh shows; or the broker that was asked for
+        // settings lags behind the one that was asked for topics.
+        while !is_complete && attempts.pause().await {
+            is_complete = self.add_missing_configs(&mut configs, deadline).await?;
+        }
+        let topics = self.cache.all();
+        if !is_complete {
+            let missing = topics.iter().map(|(name, _)| name).filter(|name| !configs.contains_key(*name));
+            let missing: Vec<&str> = missing.map(TopicName::as_str).collect();
+            tracing::warn!(target: "kafka", topics = ?missing, "left out: the brokers do not agree that they exist");
+        }
+        let topics = topics.into_iter();
+        let described = topics
+            .filter_map(|(name, layout)| configs.remove(&name).map(|config| DescribedTopic { name, layout, config }));
         Ok(described.collect())
     }
-}
 
-/// A new topic's settings, as Kafka takes them.
-struct Settings {
-    name: String,
-    retention_ms: String,
-    policy: &'static str,
-    in_sync: String,
-    max_bytes: String,
-}
-
-impl Settings {
-    fn each(&self) -> [(&'static str, &str); 4] {
-        [
-            ("retention.ms", &self.retention_ms),
-            ("cleanup.policy", self.policy),
-            ("min.insync.replicas", &self.in_sync),
-            ("max.message.bytes", &self.max_bytes),
-        ]
+    /// Fetches the settings of topics that have none in `configs`. Returns whether all have them now.
+    async fn add_missing_configs(
+        &self,
+        configs: &mut HashMap<TopicName, ConfigResource>,
+        deadline: Instant,
+    ) -> Result<bool> {
+        self.refresh(deadline, REQUEST_TIMEOUT).await?;
+        let topics = self.cache.all();
+        let missing: Vec<&TopicName> =
+            topics.iter().map(|(name, _)| name).filter(|name| !configs.contains_key(*name)).collect();
+        let mut fetched = self.configs(&missing).await?;
+        fetched.retain(|name, shown| !self.cache.is_outdated(name, shown));
+        let is_complete = fetched.len() == missing.len();
+        configs.extend(fetched);
+        Ok(is_complete)
     }
 
-    fn told(&self) -> impl Iterator<Item = (String, Option<String>)> {
-        self.each().map(|(name, value)| (name.to_owned(), Some(value.to_owned()))).into_iter()
-    }
-
-    fn topic<'a>(&'a self, spec: &TopicSpec, cluster: &Cluster) -> NewTopic<'a> {
-        let partitions = i32::try_from(spec.partitions).unwrap_or(i32::MAX);
-        let replication = TopicReplication::Fixed(i32::from(cluster.config.replication));
-        let bare = NewTopic::new(&self.name, partitions, replication);
-        self.each().into_iter().fold(bare, |new, (name, value)| new.set(name, value))
+    /// The settings of those of the topics that the broker which answers knows.
+    pub(super) async fn configs(&self, names: &[&TopicName]) -> Result<HashMap<TopicName, ConfigResource>> {
+        if names.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let wire: Vec<String> = names.iter().map(|name| self.clients.names.wire(name.as_str())).collect();
+        let resources: Vec<_> = wire.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+        let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
+        let resources = &resources;
+        let options = &options;
+        let (answer, _) =
+            self.clients.administer(|admin| async move { admin.describe_configs(resources, options).await }).await?;
+        let answer = answer.map_err(|error| self.clients.error("read the settings of topics", error))?;
+        let mut configs = HashMap::new();
+        for resource in answer {
+            match resource {
+                Ok(resource) => {
+                    if let OwnedResourceSpecifier::Topic(name) = &resource.specifier
+                        && let Some(name) = self.clients.names.topic(name)
+                    {
+                        configs.insert(name, resource);
+                    }
+                }
+                Err(Code::UnknownTopicOrPartition) => {}
+                Err(code) => return Err(self.clients.error("read the settings of topics", LibrdkafkaError::of(code))),
+            }
+        }
+        Ok(configs)
     }
 }

@@ -1,398 +1,447 @@
-//! Transactions of one transactional id: begin, produce, add offsets, commit; or nothing of it.
+//! Transactions of one transactional id: begin, produce, add offsets, commit; or abort.
 //!
-//! Everything here blocks and may take long: never on async threads. A commit whose outcome is unknown is asked for
-//! again until it is known; nothing else happens before.
+//! Everything here blocks and may take long: never on async threads. A commit whose outcome is unknown is repeated until it
+//! is known; nothing else happens before.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{BaseProducer, Producer as _};
+use rdkafka::producer::Producer as _;
 use rdkafka_sys::RDKafkaErrorCode as Code;
 
-use super::cluster::Cluster;
+use super::clients::KafkaClients;
 use super::config::TRANSACTION_TIMEOUT_MS;
-use super::context::Context;
-use super::delivery::{Batch, hand_over};
-use super::error::{self, Failure};
-use super::ffi::{Membership, TransactionError, flush, send_offsets};
-use super::transactor::{Outcome, Pulse};
+use super::context::{RawConsumer, RawProducer};
+use super::delivery::{DeliveredAt, DeliveryBatch};
+use super::enqueue::enqueue;
+use super::error::{self, LibrdkafkaError};
+use super::ffi::{GroupMetadata, TransactionCallError, flush, send_offsets};
+use super::heartbeat::Heartbeat;
 use mfctl_core::domain::NewRecord;
 use mfctl_core::failpoint;
 use mfctl_core::ports::{Error, ErrorKind, Result};
+use mfctl_core::wait::{Backoff, wait_until_blocking};
 
-type Producer = BaseProducer<Context>;
-
-/// How long one call to the coordinator may take before events are served and it is made again.
-const STEP: Duration = Duration::from_secs(2);
-/// How long to push what was handed over before its acknowledgements are heard, and how long these are heard at most before
-/// it is pushed again. A partition has one request in flight, and librdkafka's threads spin while they are to push what lies
-/// behind it.
-const FLUSH: Duration = Duration::from_millis(1);
-const HEAR: Duration = Duration::from_millis(8);
-/// How long all tries of one step may take together.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often a settlement is tried again while its group rebalances.
-const REBALANCES: u32 = 20;
-const REBALANCE_WAIT: Duration = Duration::from_millis(100);
-/// A transaction that was open for so long is taken to have been aborted by its coordinator, and not by a successor.
+/// The timeout of one call to the coordinator, after which events are served and the call is repeated.
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long all attempts of one step may take together.
+const STEP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two calls that wait inside librdkafka themselves.
+const NO_BACKOFF: Backoff = Backoff::constant(Duration::ZERO);
+/// How long to flush enqueued records before delivery reports are served, and how long these are served at most before the
+/// next flush. A partition has one request in flight, and librdkafka's threads spin while they flush the batches that queue
+/// up for it.
+const FLUSH_TIME: Duration = Duration::from_millis(1);
+const MAX_SERVE_TIME: Duration = Duration::from_millis(8);
+/// How long a transaction is tried again while its group rebalances.
+const REBALANCE_TIMEOUT: Duration = Duration::from_secs(5);
+const REBALANCE_BACKOFF: Backoff = Backoff::constant(Duration::from_millis(100));
+/// A producer fenced in a transaction that was open for this long is taken to be fenced by the coordinator, which aborts
+/// transactions that time out, and not by a successor.
 const NEARLY_TIMED_OUT: Duration = Duration::from_millis(TRANSACTION_TIMEOUT_MS * 9 / 10);
 
-/// Why a transaction was not committed. Nothing of it is left behind, unless the error is a timeout.
+/// Where the records of a committed transaction are, or why it was not committed.
+pub(super) type TransactionOutcome = std::result::Result<Vec<DeliveredAt>, NotCommitted>;
+
+/// Why a transaction was not committed. No reader sees any of it, unless the error is a timeout.
 #[derive(Debug)]
-pub(super) enum Undone {
-    /// A later producer has this one's id: this one is of no use any more.
-    Replaced,
-    /// It took too long, and its coordinator aborted it.
-    Expired,
+pub(super) enum NotCommitted {
+    /// A later producer has the same transactional id: this one is permanently unusable.
+    Fenced,
+    /// The transaction timed out, and its coordinator aborted it.
+    TimedOut,
     /// Anything else.
     Failed(Error),
 }
 
-/// On whose behalf offsets are committed.
-pub(super) struct Commit {
-    pub(super) consumer: Arc<BaseConsumer<Context>>,
-    /// The member that was given the partitions. As another member they are not ours.
+/// Offsets to commit, and the group member that commits them.
+pub(super) struct OffsetCommit {
+    pub(super) consumer: Arc<RawConsumer>,
+    /// The member id under which the partitions were assigned. Under another one they are no longer ours.
     pub(super) member_id: String,
     pub(super) offsets: TopicPartitionList,
 }
 
-/// What is known of the last transaction.
+impl OffsetCommit {
+    /// The member's group metadata, if its member id is still the same. Brokers check member and generation, and accept a
+    /// commit without either.
+    fn group_metadata(&self) -> std::result::Result<GroupMetadata, NotCommitted> {
+        let evicted =
+            || NotCommitted::Failed(Error::new(ErrorKind::Fenced, "settle: this member was evicted from its group"));
+        let metadata = GroupMetadata::of(&self.consumer).ok_or_else(evicted)?;
+        match metadata.member_id() {
+            Some(id) if id == self.member_id => Ok(metadata),
+            _ => Err(evicted()),
+        }
+    }
+}
+
+/// What is known of the producer and its last transaction.
+///
+/// - `Ready`: the last transaction has ended, and the next may begin. Exits: `CommitUnknown` when a commit is sent; `Broken`;
+///   `Fenced`.
+/// - `CommitUnknown`: a commit was sent and not confirmed. Exits: `Ready` when it is confirmed or the transaction is aborted;
+///   `Broken`; `Fenced`.
+/// - `Broken`: this producer is unusable. Exits: `Ready` by a new producer with the same id; `Fenced`.
+/// - `Fenced`: a later producer has the same id. Final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// It ended.
-    Ended,
-    /// Its commit was asked for and not confirmed.
-    Committing,
-    /// The producer cannot go on; a new one of the same id can.
+enum ProducerState {
+    Ready,
+    CommitUnknown,
     Broken,
-    /// A later producer has the id.
-    Replaced,
+    Fenced,
+}
+
+impl ProducerState {
+    fn may_become(self, next: Self) -> bool {
+        match self {
+            Self::Ready | Self::CommitUnknown => true,
+            Self::Broken => next != Self::CommitUnknown,
+            Self::Fenced => next == Self::Fenced,
+        }
+    }
 }
 
 /// The producer of one transactional id.
-pub(super) struct Transactions {
-    cluster: Arc<Cluster>,
+pub(super) struct TransactionalProducer {
+    clients: Arc<KafkaClients>,
     id: String,
-    producer: Producer,
-    state: State,
-    opened: Instant,
-    pulse: Arc<Pulse>,
+    producer: RawProducer,
+    state: ProducerState,
+    /// When the last transaction began.
+    began: Instant,
+    heartbeat: Arc<Heartbeat>,
 }
 
-impl Transactions {
-    /// Makes the producer, which fences the one before and ends what that left open. The pulse beats whenever a call comes
-    /// back.
-    pub(super) fn open(cluster: Arc<Cluster>, id: String, pulse: Arc<Pulse>) -> Result<Self> {
-        let producer = begin_anew(&cluster, &id, &pulse)?;
-        Ok(Self { cluster, id, producer, state: State::Ended, opened: Instant::now(), pulse })
+impl TransactionalProducer {
+    /// Creates the producer, which fences its predecessor and aborts the transaction that it left open. The heartbeat beats
+    /// whenever a call returns.
+    pub(super) fn open(clients: Arc<KafkaClients>, id: String, heartbeat: Arc<Heartbeat>) -> Result<Self> {
+        let producer = open_producer(&clients, &id, &heartbeat)?;
+        Ok(Self { clients, id, producer, state: ProducerState::Ready, began: Instant::now(), heartbeat })
     }
 
-    pub(super) fn pulse(&self) -> Arc<Pulse> {
-        Arc::clone(&self.pulse)
+    pub(super) fn heartbeat(&self) -> Arc<Heartbeat> {
+        Arc::clone(&self.heartbeat)
     }
 
-    /// Whether it is known what became of the last transaction.
+    /// Whether the outcome of the last transaction is known.
     pub(super) fn is_resolved(&self) -> bool {
-        self.state != State::Committing
+        self.state != ProducerState::CommitUnknown
     }
 
-    /// Finds out what became of the last transaction, and makes the producer fit for the next.
-    pub(super) fn resolve(&mut self) -> std::result::Result<(), Undone> {
-        if self.state == State::Committing
-            && let Err(undone) = self.commit()
-            && self.state == State::Committing
+    fn transition(&mut self, next: ProducerState) {
+        debug_assert!(self.state.may_become(next), "{:?} to {next:?}", self.state);
+        self.state = next;
+    }
+
+    /// Finds out the outcome of the last transaction, and replaces a broken producer.
+    pub(super) fn resolve(&mut self) -> std::result::Result<(), NotCommitted> {
+        if self.state == ProducerState::CommitUnknown
+            && let Err(error) = self.commit()
+            && self.state == ProducerState::CommitUnknown
         {
-            return Err(undone);
+            return Err(error);
         }
         match self.state {
-            State::Replaced => Err(Undone::Replaced),
-            State::Broken => {
-                self.producer = begin_anew(&self.cluster, &self.id, &self.pulse).map_err(Undone::Failed)?;
-                self.state = State::Ended;
+            ProducerState::Fenced => Err(NotCommitted::Fenced),
+            ProducerState::Broken => {
+                self.producer =
+                    open_producer(&self.clients, &self.id, &self.heartbeat).map_err(NotCommitted::Failed)?;
+                self.transition(ProducerState::Ready);
                 Ok(())
             }
-            State::Ended | State::Committing => Ok(()),
+            ProducerState::Ready | ProducerState::CommitUnknown => Ok(()),
         }
     }
 
-    /// One transaction. Tried again while the group rebalances and this member keeps what it has.
-    pub(super) fn run(&mut self, records: &[NewRecord], commit: Option<&Commit>) -> Outcome {
+    /// Runs one transaction. Retried while the group rebalances and this member keeps its partitions.
+    pub(super) fn run(&mut self, records: &[NewRecord], commit: Option<&OffsetCommit>) -> TransactionOutcome {
         self.resolve()?;
-        let mut rebalances = 0;
-        loop {
-            let tried = self.try_once(records, commit);
-            let Err(Trial::Rebalancing(failure)) = tried else { return tried.map_err(Trial::into_undone) };
-            rebalances += 1;
-            if rebalances > REBALANCES || self.pulse.is_abandoned() {
-                return Err(Undone::Failed(self.cluster.error("settle while the group rebalances", failure)));
+        let deadline = Instant::now() + REBALANCE_TIMEOUT;
+        let outcome = wait_until_blocking(deadline, REBALANCE_BACKOFF, || match self.try_once(records, commit) {
+            Err(AttemptError::Rebalancing(error)) if self.heartbeat.is_abandoned() => {
+                ControlFlow::Break(Err(AttemptError::Rebalancing(error)))
             }
-            std::thread::sleep(REBALANCE_WAIT);
-        }
+            Err(AttemptError::Rebalancing(error)) => ControlFlow::Continue(error),
+            outcome => ControlFlow::Break(outcome),
+        });
+        outcome.unwrap_or_else(|error| Err(AttemptError::Rebalancing(error))).map_err(|error| match error {
+            AttemptError::NotCommitted(error) => error,
+            AttemptError::Rebalancing(error) => {
+                NotCommitted::Failed(self.clients.error("settle while the group rebalances", error))
+            }
+        })
     }
 
     fn try_once(
         &mut self,
         records: &[NewRecord],
-        commit: Option<&Commit>,
-    ) -> std::result::Result<Vec<(i32, i64)>, Trial> {
-        let membership = commit.map(Commit::membership).transpose().map_err(Trial::Undone)?;
-        // Before it begins: a producer that learns only now that it is fenced has no transaction that timed out.
-        self.opened = Instant::now();
+        commit: Option<&OffsetCommit>,
+    ) -> std::result::Result<Vec<DeliveredAt>, AttemptError> {
+        let metadata = commit.map(OffsetCommit::group_metadata).transpose().map_err(AttemptError::NotCommitted)?;
+        // Set before it begins: a producer that learns only now that it is fenced has no transaction that timed out.
+        self.began = Instant::now();
         if let Err(error) = self.producer.begin_transaction() {
-            self.state = State::Broken;
-            return Err(self.failed("begin a transaction", reason(error)));
+            self.transition(ProducerState::Broken);
+            return Err(self.failed("begin a transaction", call_error(error)));
         }
         failpoint::hit("before_produce");
-        let stand = self.produce(records)?;
-        if let (Some(commit), Some(membership)) = (commit, membership) {
+        let delivered = self.produce(records)?;
+        if let (Some(commit), Some(metadata)) = (commit, metadata) {
             failpoint::hit("before_send_offsets");
-            self.add_offsets(commit, &membership)?;
+            self.add_offsets(commit, &metadata)?;
         }
         failpoint::hit("before_commit");
         self.commit()?;
         failpoint::hit("after_commit");
-        Ok(stand)
+        Ok(delivered)
     }
 
-    /// Sends the records and waits for their acknowledgements; the transaction is aborted if one is refused.
-    fn produce(&mut self, records: &[NewRecord]) -> std::result::Result<Vec<(i32, i64)>, Trial> {
-        let batch = Batch::new(records.len());
-        let mut stuck = None;
-        for (index, record) in records.iter().enumerate() {
-            let topic = self.cluster.names.wire(record.topic.as_str());
-            let mut full_since = None;
-            let handed = loop {
-                let handed = hand_over(&self.producer, &topic, record, (&batch, index));
-                if !matches!(&handed, Err(failure) if failure.code == Code::QueueFull) {
-                    break handed;
-                }
-                if full_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
-                    break handed;
-                }
-                self.push();
-            };
-            if let Err(failure) = handed {
-                batch.give_up(index, failure.code);
-                stuck = Some((index, failure));
-                break;
-            }
+    /// Sends the records and waits for their delivery reports. Aborts the transaction if one is not delivered.
+    fn produce(&mut self, records: &[NewRecord]) -> std::result::Result<Vec<DeliveredAt>, AttemptError> {
+        let batch = DeliveryBatch::new(records.len());
+        let not_enqueued = self.enqueue_all(records, &batch).err();
+        if let Some((index, error)) = &not_enqueued {
+            batch.fail_from(*index, error.code);
         }
-        // Each ends within the producer's message timeout, one way or the other.
-        let mut patience = FLUSH;
-        while batch.left() > 0 || self.producer.in_flight_count() > 0 {
-            self.push();
-            let until = Instant::now() + patience;
-            while batch.left() > 0 && Instant::now() < until {
-                self.serve();
-            }
-            patience = (patience * 2).min(HEAR);
-        }
-        let outcome = match stuck {
-            Some(stuck) => Err(stuck),
+        self.flush_all(&batch);
+        let outcome = match not_enqueued {
+            Some(not_enqueued) => Err(not_enqueued),
             None => batch.outcome(),
         };
-        outcome.map_err(|(index, failure)| {
+        outcome.map_err(|(index, error)| {
             let what = format!("send a record to {}", records[index].topic);
-            let error = self.fatal().or_else(|| self.behind(failure.code)).unwrap_or_else(|| abortable(failure));
-            let trial = self.give_up(&what, error);
-            // A record that was refused leaves a gap in the sequence, which the broker would refuse the next one for.
-            if self.state == State::Ended {
-                self.state = State::Broken;
+            let error =
+                self.fatal_error().or_else(|| self.cause_of_purge(error.code)).unwrap_or_else(|| abortable(error));
+            let error = self.abort_after(&what, error);
+            // A record that was rejected leaves a gap in the sequence numbers, for which the broker would reject the next.
+            if self.state == ProducerState::Ready {
+                self.transition(ProducerState::Broken);
             }
-            trial
+            error
         })
     }
 
-    fn add_offsets(&mut self, commit: &Commit, membership: &Membership) -> std::result::Result<(), Trial> {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            match send_offsets(&self.producer, &commit.offsets, membership, STEP) {
-                Ok(()) => return Ok(()),
-                Err(error) if error.retriable && Instant::now() < end => self.serve(),
-                Err(error) => return Err(self.give_up("commit offsets", error)),
-            }
-        }
-    }
-
-    /// Commits, and goes on asking until the outcome is known.
-    fn commit(&mut self) -> std::result::Result<(), Undone> {
-        self.state = State::Committing;
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let error = match self.producer.commit_transaction(STEP) {
-                Ok(()) => {
-                    self.state = State::Ended;
-                    return Ok(());
+    /// Enqueues the records.
+    ///
+    /// # Errors
+    /// The index and the error of the first record that was not enqueued.
+    fn enqueue_all(
+        &self,
+        records: &[NewRecord],
+        batch: &Arc<DeliveryBatch>,
+    ) -> std::result::Result<(), (usize, LibrdkafkaError)> {
+        for (index, record) in records.iter().enumerate() {
+            let topic = self.clients.names.wire(record.topic.as_str());
+            let enqueued = wait_until_blocking(Instant::now() + STEP_TIMEOUT, NO_BACKOFF, || {
+                match enqueue(&self.producer, &topic, record, batch.ticket(index)) {
+                    Err(error) if error.code == Code::QueueFull => {
+                        self.flush();
+                        ControlFlow::Continue(error)
+                    }
+                    answer => ControlFlow::Break(answer),
                 }
-                Err(error) => reason(error),
-            };
-            if !error.retriable {
-                return Err(self.give_up("commit a transaction", error).into_undone());
+            });
+            enqueued.unwrap_or_else(Err).map_err(|error| (index, error))?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the delivery report of every record, which comes within the producer's message timeout.
+    fn flush_all(&self, batch: &DeliveryBatch) {
+        let mut serve_time = FLUSH_TIME;
+        while batch.pending() > 0 || self.producer.in_flight_count() > 0 {
+            self.flush();
+            let until = Instant::now() + serve_time;
+            while batch.pending() > 0 && Instant::now() < until {
+                self.serve();
             }
-            if Instant::now() >= end {
-                // Still `Committing`: whoever comes next asks again.
-                let failure = Failure::new(Code::OperationTimedOut, error.text);
-                return Err(Undone::Failed(self.cluster.error("learn whether a transaction is committed", failure)));
-            }
-            self.serve();
+            serve_time = (serve_time * 2).min(MAX_SERVE_TIME);
         }
     }
 
-    /// Aborts where that is possible, and tells what the failure comes to.
-    fn give_up(&mut self, what: &str, error: TransactionError) -> Trial {
+    fn add_offsets(
+        &mut self,
+        commit: &OffsetCommit,
+        metadata: &GroupMetadata,
+    ) -> std::result::Result<(), AttemptError> {
+        self.repeat(|| send_offsets(&self.producer, &commit.offsets, metadata, CALL_TIMEOUT))
+            .map_err(|error| self.abort_after("commit offsets", error))
+    }
+
+    /// Commits, and repeats the commit until its outcome is known or the step times out.
+    fn commit(&mut self) -> std::result::Result<(), NotCommitted> {
+        self.transition(ProducerState::CommitUnknown);
+        match self.repeat(|| self.producer.commit_transaction(CALL_TIMEOUT).map_err(call_error)) {
+            Ok(()) => {
+                self.transition(ProducerState::Ready);
+                Ok(())
+            }
+            // Still `CommitUnknown`: the next call repeats the commit.
+            Err(error) if error.retriable => {
+                let error = LibrdkafkaError::new(Code::OperationTimedOut, error.text);
+                Err(NotCommitted::Failed(self.clients.error("learn whether a transaction is committed", error)))
+            }
+            Err(error) => Err(self.abort_after("commit a transaction", error).into_not_committed()),
+        }
+    }
+
+    /// Aborts the transaction where possible, and answers what its failure means.
+    fn abort_after(&mut self, what: &str, error: TransactionCallError) -> AttemptError {
         let mut error = error;
         if !error.fatal {
-            match self.abort() {
-                Ok(()) => self.state = State::Ended,
-                Err(aborting) if aborting.fatal => error = aborting,
-                // The next producer of this id ends what this one could not.
-                Err(_) => self.state = State::Broken,
+            match self.repeat(|| self.producer.abort_transaction(CALL_TIMEOUT).map_err(call_error)) {
+                Ok(()) => self.transition(ProducerState::Ready),
+                Err(abort_error) if abort_error.fatal => error = abort_error,
+                // The next producer with this id aborts it.
+                Err(_) => self.transition(ProducerState::Broken),
             }
         }
         self.failed(what, error)
     }
 
-    fn abort(&self) -> std::result::Result<(), TransactionError> {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            match self.producer.abort_transaction(STEP).map_err(reason) {
-                Err(error) if error.retriable && Instant::now() < end => self.serve(),
-                aborted => return aborted,
-            }
-        }
-    }
-
-    /// What a failure comes to, after whatever could be aborted is.
-    fn failed(&mut self, what: &str, error: TransactionError) -> Trial {
+    /// What a failure means, once whatever could be aborted is aborted.
+    fn failed(&mut self, what: &str, error: TransactionCallError) -> AttemptError {
         if error.fatal {
-            let taken = matches!(error.code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch);
-            if taken && self.opened.elapsed() < NEARLY_TIMED_OUT {
-                self.state = State::Replaced;
-                return Trial::Undone(Undone::Replaced);
-            }
-            self.state = State::Broken;
-            if taken {
-                return Trial::Undone(Undone::Expired);
-            }
-            tracing::warn!(target: "kafka", error = %error.text, "a producer broke and is made anew");
-            let failure = Failure::new(Code::Retry, error.text);
-            return Trial::Undone(Undone::Failed(self.cluster.error(what, failure)));
+            return AttemptError::NotCommitted(self.fatally_failed(what, error));
         }
-        let failure = Failure::from(error);
-        match failure.code {
-            Code::RebalanceInProgress | Code::IllegalGeneration => Trial::Rebalancing(failure),
-            _ => Trial::Undone(Undone::Failed(self.cluster.error(what, failure))),
+        let error = LibrdkafkaError::from(error);
+        match error.code {
+            Code::RebalanceInProgress | Code::IllegalGeneration => AttemptError::Rebalancing(error),
+            _ => AttemptError::NotCommitted(NotCommitted::Failed(self.clients.error(what, error))),
         }
     }
 
-    /// What ended the producer, if anything did.
-    fn fatal(&self) -> Option<TransactionError> {
+    fn fatally_failed(&mut self, what: &str, error: TransactionCallError) -> NotCommitted {
+        let is_fenced = matches!(error.code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch);
+        if is_fenced && self.began.elapsed() < NEARLY_TIMED_OUT {
+            self.transition(ProducerState::Fenced);
+            return NotCommitted::Fenced;
+        }
+        self.transition(ProducerState::Broken);
+        if is_fenced {
+            return NotCommitted::TimedOut;
+        }
+        tracing::warn!(target: "kafka", error = %error.text, "producer failed; replacing it");
+        let error = LibrdkafkaError::new(Code::Retry, error.text);
+        NotCommitted::Failed(self.clients.error(what, error))
+    }
+
+    /// The error that made the producer unusable, if there is one.
+    fn fatal_error(&self) -> Option<TransactionCallError> {
         let (code, text) = self.producer.client().fatal_error()?;
-        Some(TransactionError { code, text, retriable: false, fatal: true })
+        Some(TransactionCallError { code, text, retriable: false, fatal: true })
     }
 
-    /// What failed the transaction, when a record was only thrown away because of it: committing tells.
-    fn behind(&self, code: Code) -> Option<TransactionError> {
+    /// The error that failed the transaction, for a record that was only purged because of it. A commit answers with it.
+    fn cause_of_purge(&self, code: Code) -> Option<TransactionCallError> {
         if !matches!(code, Code::PurgeQueue | Code::PurgeInflight) {
             return None;
         }
-        self.producer.commit_transaction(STEP).err().map(reason)
+        self.producer.commit_transaction(CALL_TIMEOUT).err().map(call_error)
     }
 
-    /// Hears what librdkafka has to tell, without waiting.
-    pub(super) fn hear(&self) {
+    /// Repeats a call of the transaction API while it may be repeated, for 30 s at most.
+    fn repeat(
+        &self,
+        call: impl Fn() -> std::result::Result<(), TransactionCallError>,
+    ) -> std::result::Result<(), TransactionCallError> {
+        wait_until_blocking(Instant::now() + STEP_TIMEOUT, NO_BACKOFF, || match call() {
+            Err(error) if error.retriable => {
+                self.serve();
+                ControlFlow::Continue(error)
+            }
+            answer => ControlFlow::Break(answer),
+        })
+        .unwrap_or_else(Err)
+    }
+
+    /// Serves librdkafka's events, without waiting.
+    pub(super) fn serve_events(&self) {
         self.producer.poll(Duration::ZERO);
     }
 
-    /// Has what was handed over sent now, and hears what has become of it.
-    fn push(&self) {
-        flush(self.producer.client(), FLUSH);
+    /// Sends enqueued records now, and serves their delivery reports.
+    fn flush(&self) {
+        flush(self.producer.client(), FLUSH_TIME);
         self.serve();
     }
 
     fn serve(&self) {
         self.producer.poll(Duration::from_millis(1));
-        self.pulse.beat();
+        self.heartbeat.beat();
     }
 }
 
-/// What one try came to.
-enum Trial {
-    /// The group rebalances; the same may be tried again.
-    Rebalancing(Failure),
-    Undone(Undone),
+/// Why one attempt of a transaction failed.
+enum AttemptError {
+    /// The group rebalances; the attempt may be repeated.
+    Rebalancing(LibrdkafkaError),
+    NotCommitted(NotCommitted),
 }
 
-impl Trial {
-    fn into_undone(self) -> Undone {
+impl AttemptError {
+    fn into_not_committed(self) -> NotCommitted {
         match self {
-            Self::Undone(undone) => undone,
-            Self::Rebalancing(failure) => {
-                Undone::Failed(Error::new(ErrorKind::Fenced, "settle: the group went on").because(failure))
+            Self::NotCommitted(error) => error,
+            Self::Rebalancing(error) => {
+                let message = "settle: the group has moved to another generation";
+                NotCommitted::Failed(Error::new(ErrorKind::Fenced, message).because(error))
             }
         }
     }
 }
 
-impl From<Undone> for Trial {
-    fn from(undone: Undone) -> Self {
-        Self::Undone(undone)
+impl From<NotCommitted> for AttemptError {
+    fn from(error: NotCommitted) -> Self {
+        Self::NotCommitted(error)
     }
 }
 
-impl Commit {
-    /// This member's place in the group, if it is still the one that was given the partitions. Brokers ask for member
-    /// and generation and take a commit without either.
-    fn membership(&self) -> std::result::Result<Membership, Undone> {
-        let gone = || Undone::Failed(Error::new(ErrorKind::Fenced, "settle: this member was put out of its group"));
-        let membership = Membership::of(&self.consumer).ok_or_else(gone)?;
-        match membership.member_id() {
-            Some(id) if id == self.member_id => Ok(membership),
-            _ => Err(gone()),
-        }
-    }
-}
-
-/// Makes a producer and waits until the transactions before it are ended.
-fn begin_anew(cluster: &Cluster, id: &str, pulse: &Pulse) -> Result<Producer> {
-    let made = cluster.config.transactional(id).create_with_context(cluster.context());
-    let producer: Producer = made.map_err(|error| cluster.error("make a transactional producer", error))?;
-    let end = Instant::now() + PATIENCE;
-    loop {
-        let error = match producer.init_transactions(STEP) {
-            Ok(()) => return Ok(producer),
-            Err(error) => reason(error),
+/// Creates a producer and waits until its predecessor's transaction has ended.
+fn open_producer(clients: &KafkaClients, id: &str, heartbeat: &Heartbeat) -> Result<RawProducer> {
+    let created = clients.config.transactional(id).create_with_context(clients.context());
+    let producer: RawProducer = created.map_err(|error| clients.error("create a transactional producer", error))?;
+    let opened = wait_until_blocking(Instant::now() + STEP_TIMEOUT, NO_BACKOFF, || {
+        let error = match producer.init_transactions(CALL_TIMEOUT) {
+            Ok(()) => return ControlFlow::Break(Ok(())),
+            Err(error) => call_error(error),
         };
         producer.poll(Duration::from_millis(1));
-        pulse.beat();
-        let over = Instant::now() >= end || pulse.is_abandoned();
-        if !error.retriable || cluster.trouble.refusal().is_some() || over {
-            return Err(cluster.error(format!("begin to produce as {id}"), Failure::from(error)));
+        heartbeat.beat();
+        match !error.retriable || clients.status.auth_error().is_some() || heartbeat.is_abandoned() {
+            true => ControlFlow::Break(Err(error)),
+            false => ControlFlow::Continue(error),
         }
+    });
+    match opened.unwrap_or_else(Err) {
+        Ok(()) => Ok(producer),
+        Err(error) => Err(clients.error(format!("begin to produce as {id}"), LibrdkafkaError::from(error))),
     }
 }
 
-impl From<TransactionError> for Failure {
-    fn from(error: TransactionError) -> Self {
+impl From<TransactionCallError> for LibrdkafkaError {
+    fn from(error: TransactionCallError) -> Self {
         Self::new(error.code, error.text)
     }
 }
 
-fn abortable(failure: Failure) -> TransactionError {
-    TransactionError { code: failure.code, text: failure.text, retriable: false, fatal: false }
+fn abortable(error: LibrdkafkaError) -> TransactionCallError {
+    TransactionCallError { code: error.code, text: error.text, retriable: false, fatal: false }
 }
 
-fn reason(error: KafkaError) -> TransactionError {
+fn call_error(error: KafkaError) -> TransactionCallError {
     match error {
-        KafkaError::Transaction(error) => TransactionError::from(&error),
-        // Committing flushes first; what did not fit into the time is still on its way.
+        KafkaError::Transaction(error) => TransactionCallError::from(&error),
+        // A commit flushes first, and times out while records are still in flight.
         error => {
-            let failure = Failure::from(error);
-            let retriable = error::kind(failure.code).is_dependency();
-            TransactionError { retriable, ..abortable(failure) }
+            let error = LibrdkafkaError::from(error);
+            let retriable = error::kind_of(error.code).is_dependency();
+            TransactionCallError { retriable, ..abortable(error) }
         }
     }
 }

@@ -1,10 +1,10 @@
-//! The calls of librdkafka that the `rdkafka` crate does not wrap, each behind a safe function. The only unsafe code of
-//! mfctl; knows librdkafka's types and nothing of the ports.
+//! Safe functions around the calls of librdkafka that the `rdkafka` crate does not wrap. The only unsafe code of mfctl;
+//! knows librdkafka's types and nothing of the ports.
 //!
-//! Every pointer that librdkafka gives away is owned by a struct here whose `Drop` gives it back, and every such struct
-//! keeps the client alive that the pointer belongs to. librdkafka's handles may be used from any thread.
+//! Every pointer that librdkafka hands out is owned by a struct here whose `Drop` frees it, and every such struct keeps the
+//! client alive that the pointer belongs to. librdkafka's handles may be used from any thread.
 
-#![expect(unsafe_code, reason = "librdkafka is a C library; what rdkafka lacks is called here and nowhere else")]
+#![expect(unsafe_code, reason = "librdkafka is a C library; only this module calls what rdkafka does not wrap")]
 
 pub(super) mod admin;
 mod event;
@@ -15,35 +15,36 @@ use std::borrow::Cow;
 use std::ffi::{CStr, c_char};
 use std::time::Duration;
 
-use rdkafka::client::Client;
 use rdkafka_sys as sys;
 
-pub(super) use event::serve;
-pub(super) use group::{Membership, TransactionError, send_offsets};
-pub(super) use queue::{EventBell, Item, PartitionQueue, RawRecord};
+pub(super) use event::serve_events;
+pub(super) use group::{GroupMetadata, TransactionCallError, send_offsets};
+#[cfg(test)]
+pub(super) use queue::RawRecord;
+pub(super) use queue::{PartitionQueue, QueueItem, QueueWaker};
 
-use super::context::Context;
+use super::context::RawClient;
 
-/// OpenSSL's option to clean nothing up when the process exits.
+/// OpenSSL's option to free nothing when the process exits.
 const OPENSSL_INIT_NO_ATEXIT: u64 = 0x0008_0000;
 
 unsafe extern "C" {
     fn OPENSSL_init_crypto(options: u64, settings: *const std::ffi::c_void) -> std::ffi::c_int;
 }
 
-/// Lets OpenSSL live as long as the process: librdkafka's threads may still use it while `exit` runs, and would crash.
-/// To be called before any client is made.
-pub(super) fn keep_tls_to_the_end() {
+/// Keeps OpenSSL from freeing its state in `exit`: librdkafka's threads may still use it then, and would crash. Must be called
+/// before the first client is created.
+pub(super) fn keep_openssl_until_exit() {
     // SAFETY: may be called from any thread, any number of times; null means no settings.
     unsafe { OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, std::ptr::null()) };
 }
 
-/// Sends what waits in a producer for company, for so long at most. Its acknowledgements are to be heard by polling.
+/// Sends records that a producer holds back for its `linger.ms`, for this long at most. Delivery reports come by polling.
 ///
-/// rdkafka's `flush` polls for 100 ms whatever comes.
-pub(super) fn flush(client: &Client<Context>, wait: Duration) {
-    // SAFETY: the client is alive. That something is left is no error here.
-    unsafe { sys::rd_kafka_flush(client.native_ptr(), millis(wait)) };
+/// rdkafka's own `flush` always polls for 100 ms.
+pub(super) fn flush(client: &RawClient, timeout: Duration) {
+    // SAFETY: the client is alive. A timeout with records left is no error here.
+    unsafe { sys::rd_kafka_flush(client.native_ptr(), millis(timeout)) };
 }
 
 /// A C string as text; empty for null.
@@ -55,10 +56,10 @@ unsafe fn text_of(text: *const c_char) -> String {
     unsafe { text_at(text) }.into_owned()
 }
 
-/// The same where it stands, copied only if it is not UTF-8.
+/// [`text_of`] without a copy, unless the text is not UTF-8.
 ///
 /// # Safety
-/// `text` is null or a NUL-terminated string that lives as long as what the answer is used for.
+/// `text` is null or a NUL-terminated string that lives as long as the result is used.
 unsafe fn text_at<'a>(text: *const c_char) -> Cow<'a, str> {
     if text.is_null() {
         return Cow::Borrowed("");
@@ -67,7 +68,7 @@ unsafe fn text_at<'a>(text: *const c_char) -> Cow<'a, str> {
     unsafe { CStr::from_ptr(text) }.to_string_lossy()
 }
 
-/// Milliseconds as librdkafka takes them.
-fn millis(wait: Duration) -> i32 {
-    i32::try_from(wait.as_millis()).unwrap_or(i32::MAX)
+/// A timeout in milliseconds, in librdkafka's type.
+fn millis(timeout: Duration) -> i32 {
+    i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX)
 }

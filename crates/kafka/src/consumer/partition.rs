@@ -1,0 +1,93 @@
+//! One assigned partition, and pages of records from several of them.
+
+use std::collections::VecDeque;
+
+use rdkafka_sys::RDKafkaErrorCode as Code;
+
+use crate::ffi::{PartitionQueue, QueueItem};
+use mfctl_core::domain::{Record, TopicPartition};
+use mfctl_core::ports::FetchLimits;
+
+/// A partition that is assigned to this member.
+pub(super) struct OwnedPartition {
+    queue: PartitionQueue,
+    /// Records taken from the queue and not delivered.
+    buffered: VecDeque<Record>,
+    /// The offset after the last delivered record: commits may go up to it.
+    pub(super) delivered: Option<i64>,
+    /// Whether any record was taken since the partition was assigned or rewound.
+    pub(super) has_fetched: bool,
+    /// Whether the group has asked for it: no more records of it are delivered.
+    pub(super) is_revoking: bool,
+}
+
+impl OwnedPartition {
+    pub(super) fn new(queue: PartitionQueue) -> Self {
+        Self { queue, buffered: VecDeque::new(), delivered: None, has_fetched: false, is_revoking: false }
+    }
+
+    /// Discards buffered records. Records that were delivered can no longer be committed, unless the partition is being
+    /// revoked.
+    pub(super) fn discard(&mut self) {
+        self.buffered.clear();
+        if !self.is_revoking {
+            self.delivered = None;
+        }
+    }
+
+    pub(super) fn has_buffered(&self) -> bool {
+        !self.buffered.is_empty()
+    }
+
+    /// Buffers up to `max` records from the queue, and few at once. Returns the error that the queue reports.
+    pub(super) fn refill(&mut self, at: &TopicPartition, max: usize) -> Option<Code> {
+        let mut failed = None;
+        let buffered = &mut self.buffered;
+        let taken = self.queue.take(max, |item| match item {
+            QueueItem::Record(raw) => buffered.push_back(raw.into_record(at)),
+            QueueItem::End(_) => {}
+            QueueItem::Failed(code) => failed = Some(code),
+        });
+        self.has_fetched |= taken > 0;
+        failed
+    }
+}
+
+/// The records of one poll.
+pub(super) struct PollBatch {
+    limits: FetchLimits,
+    pub(super) records: Vec<Record>,
+    bytes: usize,
+    pub(super) is_full: bool,
+}
+
+impl PollBatch {
+    pub(super) fn new(limits: FetchLimits) -> Self {
+        Self { limits, records: Vec::new(), bytes: 0, is_full: false }
+    }
+
+    /// Delivers a partition's buffered records until the batch is full.
+    pub(super) fn take(&mut self, owned: &mut OwnedPartition) {
+        while let Some(record) = owned.buffered.pop_front() {
+            let bytes = self.bytes + record.size_bytes();
+            let fits = self.records.len() < self.limits.max_records && bytes <= self.limits.max_bytes;
+            if !fits && !self.records.is_empty() {
+                self.is_full = true;
+                owned.buffered.push_front(record);
+                return;
+            }
+            owned.delivered = Some(record.address.offset + 1);
+            self.bytes = bytes;
+            self.records.push(record);
+        }
+        self.is_full |= self.room() == 0;
+    }
+
+    /// How many more records fit.
+    pub(super) fn room(&self) -> usize {
+        match self.bytes >= self.limits.max_bytes {
+            true => 0,
+            false => self.limits.max_records.saturating_sub(self.records.len()),
+        }
+    }
+}
