@@ -1,4 +1,4 @@
-//! What only the folder can show: group flushes, folders that come and go, files that stay read-only.
+//! What the contract does not cover: group flushes, concurrent pruning of folders, read-only files.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 
 use super::*;
+use mfctl_core::ports::ErrorKind;
 
 const BUCKET: &str = "bucket";
 
@@ -27,7 +28,7 @@ async fn put(store: &FolderStore, key: &str, bytes: &'static str) {
 }
 
 #[tokio::test]
-async fn a_copy_shares_the_file_and_outlives_its_source() {
+async fn a_copy_is_a_hard_link_and_survives_deletion_of_its_source() {
     let (data, store) = store().await;
     put(&store, "t/job/event", "bytes").await;
     let outcome = store.copy(&at("t/job/event"), &at("t/sha256/ab/cd/abcd"), 5).await.unwrap();
@@ -37,11 +38,11 @@ async fn a_copy_shares_the_file_and_outlives_its_source() {
     assert_eq!(copy.metadata().unwrap().permissions().mode() & 0o777, 0o400);
     store.delete(&[at("t/job/event")]).await.unwrap();
     assert_eq!(std::fs::read(copy).unwrap(), b"bytes");
-    assert!(!data.path().join("objects/bucket/t/job").exists(), "the folder left empty is gone");
+    assert!(!data.path().join("objects/bucket/t/job").exists(), "the empty folder is pruned");
 }
 
 #[tokio::test]
-async fn a_store_that_only_reads_makes_nothing() {
+async fn reads_create_no_files() {
     let data = tempfile::tempdir().unwrap();
     let store = FolderStore::new(data.path());
     assert_eq!(store.head(&at("a")).await.unwrap_err().kind(), ErrorKind::Unprepared);
@@ -50,7 +51,7 @@ async fn a_store_that_only_reads_makes_nothing() {
 }
 
 #[tokio::test]
-async fn a_key_below_another_is_refused_with_the_reason() {
+async fn a_key_below_another_key_is_invalid() {
     let (_data, store) = store().await;
     put(&store, "a", "bytes").await;
     let put = store.put(&at("a/b"), Arc::new(Bytes::new()), PutOptions::default()).await.unwrap_err();
@@ -62,7 +63,7 @@ async fn a_key_below_another_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn many_waiting_callers_share_few_flushes() {
+async fn concurrent_syncs_share_flushes() {
     let (_data, store) = store().await;
     let before = store.flush.begun.load(Ordering::SeqCst);
     for result in join_all((0..100).map(|_| store.sync())).await {
@@ -71,12 +72,12 @@ async fn many_waiting_callers_share_few_flushes() {
     let flushes = store.flush.begun.load(Ordering::SeqCst) - before;
     assert!(flushes <= 2, "{flushes} flushes for 100 callers");
     store.sync().await.unwrap();
-    assert_eq!(store.flush.begun.load(Ordering::SeqCst) - before, flushes + 1, "a later caller gets its own");
+    assert_eq!(store.flush.begun.load(Ordering::SeqCst) - before, flushes + 1, "a later caller gets its own flush");
 }
 
-/// Puts and removals in the same folders: a removal prunes a folder that a put has just made or is about to use.
+/// Puts and deletions in the same folders: a deletion prunes a folder that a put has just created or is about to use.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn puts_survive_the_pruning_of_their_folders() {
+async fn puts_survive_concurrent_pruning_of_their_folders() {
     let (data, store) = store().await;
     let tasks: Vec<_> = (0..4)
         .map(|task| {
@@ -96,12 +97,12 @@ async fn puts_survive_the_pruning_of_their_folders() {
         task.await.unwrap();
     }
     assert_eq!(std::fs::read_dir(data.path().join("objects/bucket")).unwrap().count(), 0);
-    assert!(store.folder.bucket(&BucketName::new(BUCKET).unwrap()).exists(), "the bucket itself stays");
+    assert!(store.folder.bucket(&BucketName::new(BUCKET).unwrap()).exists(), "the bucket itself is not pruned");
 }
 
-/// A folder of more files than a listing holds at once, with files that come and go between its pages.
+/// A folder of more files than a listing holds at once, with one deleted and one created between two pages.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_large_folder_is_listed_whole_and_as_it_is() {
+async fn paging_through_a_large_folder_sees_concurrent_changes() {
     let (data, store) = store().await;
     let folder = data.path().join("objects/bucket/t/job");
     std::fs::create_dir_all(&folder).unwrap();
@@ -109,17 +110,18 @@ async fn a_large_folder_is_listed_whole_and_as_it_is() {
     (0..20_000).for_each(|n| std::fs::write(data.path().join("objects/bucket").join(name(n)), "").unwrap());
     std::fs::File::open(&folder).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     let bucket = BucketName::new(BUCKET).unwrap();
-    let (mut seen, mut after) = (Vec::new(), None);
+    let mut listed = Vec::new();
+    let mut after = None;
     loop {
         let page = store.list(&bucket, "t/", after.as_ref(), 3000).await.unwrap().objects;
         let Some(last) = page.last() else { break };
         after = Some(last.key.clone());
-        seen.extend(page.into_iter().map(|object| object.key.to_string()));
-        if seen.len() == 6000 {
+        listed.extend(page.into_iter().map(|object| object.key.to_string()));
+        if listed.len() == 6000 {
             store.delete(&[at(&name(7000))]).await.unwrap();
             put(&store, "t/job/07000-new", "").await;
         }
     }
     let expected = (0..20_000).map(|n| if n == 7000 { "t/job/07000-new".to_owned() } else { name(n) });
-    assert!(seen.into_iter().eq(expected));
+    assert!(listed.into_iter().eq(expected));
 }

@@ -1,8 +1,8 @@
-//! Listing and counting objects without holding a bucket in memory.
+//! Lists and counts objects without holding a bucket in memory.
 //!
-//! A folder's entries come in no order, and the order of folders is not that of keys: `a-b/x` stands before `a/b`,
-//! because `-` stands before `/`. So entries are ordered by the least key they can hold (a folder `a` by `a/`), and of
-//! a folder only the entries next in that order are held at once.
+//! A folder's entries come in no order, and the order of folders is not that of keys: `a-b/x` sorts before `a/b`,
+//! because `-` sorts before `/`. So entries are ordered by the least key that they can hold (a folder `a` by `a/`), and
+//! only the next entries of a folder in that order are held at once.
 
 use std::collections::BinaryHeap;
 use std::fs::{self, DirEntry, ReadDir};
@@ -11,119 +11,113 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::fault::fault;
-use super::stored_at;
+use super::file_ops::{file_error, modified_at};
 use mfctl_core::domain::ObjectKey;
 use mfctl_core::ports::{BucketUsage, Error, ListedObject, Result};
 
 /// Entries of one folder held at once.
-const HELD: usize = 16 * 1024;
-/// Smaller folders are read again for each page.
-const WORTH_REMEMBERING: usize = 2 * 1024;
-/// A folder that changed this lately may change again without its time of change showing it.
-const SETTLED: Duration = Duration::from_secs(1);
+const MAX_ENTRIES: usize = 16 * 1024;
+/// A folder with fewer entries is read again for each page.
+const MIN_CACHED_ENTRIES: usize = 2 * 1024;
+/// A folder that changed more recently may change again without a new modification time.
+const MIN_CACHED_AGE: Duration = Duration::from_secs(1);
 
-/// What was last read of a large folder, so that the pages of a listing do not each read all of it. Forgotten when the
-/// folder changes.
+/// The entries last read of a large folder, so that each page of a listing does not read all of it again. Invalid once
+/// the folder changes.
 #[derive(Default)]
-pub(super) struct Memory(Mutex<Option<Remembered>>);
+pub(super) struct ListingCache(Mutex<Option<CachedEntries>>);
 
-struct Remembered {
+struct CachedEntries {
     folder: PathBuf,
     prefix: String,
-    changed: SystemTime,
+    modified: SystemTime,
     /// The entries are the first that a listing after this key needs.
     after: String,
     entries: Arc<Vec<String>>,
 }
 
-impl Memory {
-    /// Entries that a listing which goes on after `after` can use.
-    fn recall(
-        &self,
-        folder: &Path,
-        prefix: &str,
-        changed: Option<SystemTime>,
-        after: &str,
-    ) -> Option<Arc<Vec<String>>> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = kept.as_ref().filter(|kept| kept.folder == folder && kept.prefix == prefix)?;
-        (Some(kept.changed) == changed && kept.after.as_str() <= after).then(|| Arc::clone(&kept.entries))
+impl ListingCache {
+    /// Entries that a listing after `after` can use; `None` if there are none or the folder was modified.
+    fn get(&self, folder: &Path, prefix: &str, modified: Option<SystemTime>, after: &str) -> Option<Arc<Vec<String>>> {
+        let cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let cached = cached.as_ref().filter(|cached| cached.folder == folder && cached.prefix == prefix)?;
+        (Some(cached.modified) == modified && cached.after.as_str() <= after).then(|| Arc::clone(&cached.entries))
     }
 
-    fn keep(&self, remembered: Remembered) {
-        if remembered.changed.elapsed().is_ok_and(|age| age > SETTLED) {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(remembered);
+    fn put(&self, entries: CachedEntries) {
+        if entries.modified.elapsed().is_ok_and(|age| age > MIN_CACHED_AGE) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(entries);
         }
     }
 }
 
-/// Objects of the bucket at `root` whose key begins with `prefix` and comes after `after`, in the order of keys.
+/// At most `limit` objects of the bucket at `root` whose key begins with `prefix` and sorts after `after`, by key.
 pub(super) fn list(
-    memory: &Memory,
+    cache: &ListingCache,
     root: &Path,
     prefix: &str,
     after: Option<&ObjectKey>,
     limit: usize,
 ) -> Result<Vec<ListedObject>> {
-    let mut listing = Listing {
-        memory,
+    let mut walk = ObjectWalk {
+        cache,
         root,
         prefix,
         after: after.map_or("", ObjectKey::as_str),
         limit,
-        found: Vec::with_capacity(limit.min(1024)),
+        objects: Vec::with_capacity(limit.min(1024)),
     };
-    listing.folder("", 0)?;
-    Ok(listing.found)
+    walk.folder("", 0)?;
+    Ok(walk.objects)
 }
 
-struct Listing<'a> {
-    memory: &'a Memory,
+/// One listing in progress.
+struct ObjectWalk<'a> {
+    cache: &'a ListingCache,
     root: &'a Path,
     prefix: &'a str,
     after: &'a str,
     limit: usize,
-    found: Vec<ListedObject>,
+    objects: Vec<ListedObject>,
 }
 
-impl Listing<'_> {
-    /// Adds the objects below a folder; `above` is the beginning of their keys, `""` or `…/`.
-    fn folder(&mut self, above: &str, depth: usize) -> Result<()> {
-        let mut passed = String::new();
+impl ObjectWalk<'_> {
+    /// Adds the objects below a folder; `key_prefix` is the beginning of their keys, `""` or `…/`.
+    fn folder(&mut self, key_prefix: &str, depth: usize) -> Result<()> {
+        let mut last_entry = String::new();
         // A key of 1024 bytes has at most 512 parts.
-        while self.found.len() < self.limit && depth <= 512 {
-            let (next, all) = self.next_entries(above, &passed)?;
+        while self.objects.len() < self.limit && depth <= 512 {
+            let (next, is_complete) = self.next_entries(key_prefix, &last_entry)?;
             for entry in &next {
-                if self.found.len() >= self.limit {
+                if self.objects.len() >= self.limit {
                     return Ok(());
                 }
                 if entry.ends_with('/') { self.folder(entry, depth + 1)? } else { self.object(entry)? }
             }
-            let Some(last) = next.into_iter().next_back().filter(|_| !all) else { return Ok(()) };
-            passed = last;
+            let Some(last) = next.into_iter().next_back().filter(|_| !is_complete) else { return Ok(()) };
+            last_entry = last;
         }
         Ok(())
     }
 
-    /// The first entries of a folder that can hold what is asked for, in order, beyond the one `passed`, and whether
-    /// they are all there are.
-    fn next_entries(&self, above: &str, passed: &str) -> Result<(Vec<String>, bool)> {
-        let folder = self.root.join(above);
-        // Asked before it is read: what comes meanwhile makes the answer old.
-        let changed = folder.metadata().and_then(|found| found.modified()).ok();
-        let wanted = |name: &str| name > passed && self.can_hold(name);
-        if let Some(entries) = self.memory.recall(&folder, self.prefix, changed, self.after) {
-            let all = entries.len() < HELD;
+    /// The next entries of a folder, in order after `last_entry`, that can hold requested objects; and whether there
+    /// are no more.
+    fn next_entries(&self, key_prefix: &str, last_entry: &str) -> Result<(Vec<String>, bool)> {
+        let folder = self.root.join(key_prefix);
+        // Read before the entries, so that a later change invalidates them.
+        let modified = folder.metadata().and_then(|metadata| metadata.modified()).ok();
+        let wanted = |name: &str| name > last_entry && self.can_hold(name);
+        if let Some(entries) = self.cache.get(&folder, self.prefix, modified, self.after) {
+            let is_complete = entries.len() < MAX_ENTRIES;
             let rest: Vec<String> = entries.iter().filter(|name| wanted(name)).cloned().collect();
-            if all || !rest.is_empty() {
-                return Ok((rest, all));
+            if is_complete || !rest.is_empty() {
+                return Ok((rest, is_complete));
             }
         }
         let mut least: BinaryHeap<String> = BinaryHeap::new();
         for entry in entries(&folder)? {
-            let Some(name) = key_of(above, &entry?).filter(|name| wanted(name)) else { continue };
-            if least.len() < HELD {
+            let Some(name) = key_of(key_prefix, &entry?).filter(|name| wanted(name)) else { continue };
+            if least.len() < MAX_ENTRIES {
                 least.push(name);
             } else if least.peek().is_some_and(|greatest| name < *greatest) {
                 least.pop();
@@ -131,15 +125,20 @@ impl Listing<'_> {
             }
         }
         let least = least.into_sorted_vec();
-        if let Some(changed) = changed.filter(|_| passed.is_empty() && least.len() >= WORTH_REMEMBERING) {
-            let (prefix, after) = (self.prefix.to_owned(), self.after.to_owned());
-            self.memory.keep(Remembered { folder, prefix, changed, after, entries: Arc::new(least.clone()) });
+        if let Some(modified) = modified.filter(|_| last_entry.is_empty() && least.len() >= MIN_CACHED_ENTRIES) {
+            self.cache.put(CachedEntries {
+                folder,
+                prefix: self.prefix.to_owned(),
+                modified,
+                after: self.after.to_owned(),
+                entries: Arc::new(least.clone()),
+            });
         }
-        let all = least.len() < HELD;
-        Ok((least, all))
+        let is_complete = least.len() < MAX_ENTRIES;
+        Ok((least, is_complete))
     }
 
-    /// Whether an object (`a/b`) or folder (`a/b/`) lies where the listing looks.
+    /// Whether an object (`a/b`) or folder (`a/b/`) is, or can hold, a requested object.
     fn can_hold(&self, name: &str) -> bool {
         if name.ends_with('/') {
             let in_prefix = name.starts_with(self.prefix) || self.prefix.starts_with(name);
@@ -152,14 +151,15 @@ impl Listing<'_> {
     fn object(&mut self, name: &str) -> Result<()> {
         let Ok(key) = ObjectKey::new(name) else { return Ok(()) };
         match self.root.join(name).metadata() {
-            Ok(found) if found.is_file() => {
-                self.found.push(ListedObject { key, size_bytes: found.len(), modified_at: stored_at(&found) });
+            Ok(metadata) if metadata.is_file() => {
+                let modified_at = modified_at(&metadata);
+                self.objects.push(ListedObject { key, size_bytes: metadata.len(), modified_at });
                 Ok(())
             }
             Ok(_) => Ok(()),
-            // Removed since its folder was read.
+            // Removed after its folder was read.
             Err(error) if error.kind() == Io::NotFound => Ok(()),
-            Err(error) => Err(fault(format!("look at {name}"), error)),
+            Err(error) => Err(file_error(format!("read the metadata of {name}"), error)),
         }
     }
 }
@@ -167,17 +167,17 @@ impl Listing<'_> {
 /// Objects and bytes of the bucket at `root`; stops at `limit` objects.
 pub(super) fn usage(root: &Path, limit: u64) -> Result<BucketUsage> {
     let mut usage = BucketUsage::default();
-    let mut open: Vec<(String, Entries)> = vec![(String::new(), entries(root)?)];
-    while let Some((above, folder)) = open.last_mut() {
+    let mut open: Vec<(String, FolderEntries)> = vec![(String::new(), entries(root)?)];
+    while let Some((key_prefix, folder)) = open.last_mut() {
         let Some(entry) = folder.next() else {
             open.pop();
             continue;
         };
         let entry = entry?;
-        let Some(name) = key_of(above, &entry) else { continue };
+        let Some(name) = key_of(key_prefix, &entry) else { continue };
         if name.ends_with('/') {
-            let below = entries(&root.join(&name))?;
-            open.push((name, below));
+            let children = entries(&root.join(&name))?;
+            open.push((name, children));
             continue;
         }
         if usage.objects == limit {
@@ -185,24 +185,25 @@ pub(super) fn usage(root: &Path, limit: u64) -> Result<BucketUsage> {
             return Ok(usage);
         }
         match entry.metadata() {
-            Ok(found) => {
-                let at = stored_at(&found);
+            Ok(metadata) => {
+                let at = modified_at(&metadata);
                 usage.objects += 1;
-                usage.bytes += found.len();
+                usage.bytes += metadata.len();
                 usage.oldest_at = Some(usage.oldest_at.map_or(at, |oldest| oldest.min(at)));
             }
             Err(error) if error.kind() == Io::NotFound => {}
-            Err(error) => return Err(fault(format!("look at {name}"), error)),
+            Err(error) => return Err(file_error(format!("read the metadata of {name}"), error)),
         }
     }
     Ok(usage)
 }
 
-/// The key of an entry, with a `/` at its end if it is a folder. `None`, with a warning, for what can be no object.
-fn key_of(above: &str, entry: &DirEntry) -> Option<String> {
+/// The key of an entry, ending in `/` for a folder. `None`, with a warning, for what cannot be an object.
+fn key_of(key_prefix: &str, entry: &DirEntry) -> Option<String> {
     let name = entry.file_name();
     let kind = entry.file_type().ok();
-    let key = name.to_str().map(|name| format!("{above}{name}")).filter(|key| ObjectKey::new(key.as_str()).is_ok());
+    let key =
+        name.to_str().map(|name| format!("{key_prefix}{name}")).filter(|key| ObjectKey::new(key.as_str()).is_ok());
     match (key, kind) {
         (Some(key), Some(kind)) if kind.is_file() => Some(key),
         (Some(key), Some(kind)) if kind.is_dir() => Some(key + "/"),
@@ -214,28 +215,28 @@ fn key_of(above: &str, entry: &DirEntry) -> Option<String> {
 }
 
 /// A folder's entries; none if it was removed meanwhile.
-fn entries(folder: &Path) -> Result<Entries> {
+fn entries(folder: &Path) -> Result<FolderEntries> {
     match fs::read_dir(folder) {
-        Ok(entries) => Ok(Entries { folder: folder.to_owned(), entries: Some(entries) }),
-        Err(error) if error.kind() == Io::NotFound => Ok(Entries { folder: folder.to_owned(), entries: None }),
-        Err(error) => Err(unreadable(folder, error)),
+        Ok(entries) => Ok(FolderEntries { folder: folder.to_owned(), entries: Some(entries) }),
+        Err(error) if error.kind() == Io::NotFound => Ok(FolderEntries { folder: folder.to_owned(), entries: None }),
+        Err(error) => Err(unreadable_folder(folder, error)),
     }
 }
 
-struct Entries {
+struct FolderEntries {
     folder: PathBuf,
     entries: Option<ReadDir>,
 }
 
-impl Iterator for Entries {
+impl Iterator for FolderEntries {
     type Item = Result<DirEntry>;
 
     fn next(&mut self) -> Option<Result<DirEntry>> {
         let entry = self.entries.as_mut()?.next()?;
-        Some(entry.map_err(|error| unreadable(&self.folder, error)))
+        Some(entry.map_err(|error| unreadable_folder(&self.folder, error)))
     }
 }
 
-fn unreadable(folder: &Path, error: io::Error) -> Error {
-    fault(format!("read folder {}", folder.display()), error)
+fn unreadable_folder(folder: &Path, error: io::Error) -> Error {
+    file_error(format!("read folder {}", folder.display()), error)
 }

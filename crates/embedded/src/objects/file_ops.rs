@@ -1,0 +1,60 @@
+//! File operations that the parts of the object store share, and what their errors mean to callers of the port.
+
+use std::fs::{DirBuilder, Metadata};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::Path;
+
+use jiff::Timestamp;
+use rustix::io::Errno;
+
+use mfctl_core::ports::{Error, ErrorKind, Result};
+
+/// Runs blocking work on a thread of the blocking pool.
+pub(super) async fn run_blocking<T: Send + 'static>(
+    what: &str,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::new(ErrorKind::Internal, what).because(error)),
+    }
+}
+
+/// Creates a folder and its ancestors with mode 0700. Existing ones stay as they are.
+pub(super) fn create_private_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// When a file was stored, in milliseconds as in every other backend.
+pub(super) fn modified_at(metadata: &Metadata) -> Timestamp {
+    let milliseconds = metadata.mtime().saturating_mul(1000).saturating_add(metadata.mtime_nsec() / 1_000_000);
+    Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// The port's error for a failed file operation; `what` names the operation.
+pub(super) fn file_error(what: impl Into<String>, error: io::Error) -> Error {
+    let (kind, hint) = classify(&error);
+    let mapped = Error::new(kind, what).because(error);
+    match hint {
+        Some(hint) => mapped.hint(hint),
+        None => mapped,
+    }
+}
+
+fn classify(error: &io::Error) -> (ErrorKind, Option<&'static str>) {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOSPC) => (ErrorKind::Full, Some("free space on the disk of the data folder, or move the folder")),
+        Some(Errno::DQUOT) => (ErrorKind::Full, Some("your disk quota is used up: free space or ask for more")),
+        Some(Errno::ACCESS | Errno::PERM) => {
+            (ErrorKind::Denied, Some("the data folder belongs to another user: run as that user, or choose another"))
+        }
+        Some(Errno::ROFS) => (ErrorKind::Denied, Some("the disk of the data folder is mounted read-only")),
+        Some(Errno::NOENT) => (ErrorKind::NotFound, None),
+        Some(Errno::NOTDIR | Errno::ISDIR | Errno::NAMETOOLONG | Errno::FBIG) => (ErrorKind::Invalid, None),
+        Some(Errno::MFILE | Errno::NFILE) => (ErrorKind::Throttled, Some("raise the limit of open files (ulimit -n)")),
+        Some(Errno::NOMEM | Errno::AGAIN | Errno::BUSY) => (ErrorKind::Throttled, None),
+        Some(Errno::IO) => (ErrorKind::Unreachable, Some("the disk reports errors: see the kernel's log (dmesg)")),
+        _ => (ErrorKind::Internal, None),
+    }
+}
