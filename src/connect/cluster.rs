@@ -58,7 +58,7 @@ pub(super) async fn open(
     let folder = mfctl_embedded::open_folder(&settings.profile.data_dir, OpenMode::MayCreate).await?;
     let kafka = Arc::new(KafkaLog::new(wiring.kafka()?)?);
     let log = Arc::clone(&kafka) as Arc<dyn mfctl_core::ports::EventLog>;
-    let local = mfctl_embedded::local(&folder);
+    let local = mfctl_embedded::local_ports(&folder);
     let store = Arc::new(S3Store::new(&wiring.s3()?)?);
     Ok(Ports {
         operators: Arc::new(LogOperators::new(Arc::clone(&log))),

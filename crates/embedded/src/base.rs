@@ -1,19 +1,19 @@
-//! What every part of the embedded profile stands on. Imports nothing of it.
+//! What all parts of the embedded profile share: the open mode, file errors, free space. Imports none of them.
 
 use std::path::Path;
 
 use mfctl_core::ports::{Capacity, Error, ErrorKind, Result};
 
-/// Whether opening may make what is missing.
+/// Whether opening a data folder may create or migrate it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenMode {
-    /// `init`, `demo`, `ingest` and the workers: make the folder, migrate an older one.
+    /// For `init`, `demo`, `ingest` and the workers: creates a missing folder and migrates an older one.
     MayCreate,
-    /// Every other verb: a missing folder is an error, an older format is left as it is.
+    /// For every other verb: a missing folder or an older format is an error.
     MustExist,
 }
 
-/// A port's error of the file system's.
+/// The port's error for an error of the file system; `what` names the operation.
 #[must_use]
 pub fn io_error(error: std::io::Error, what: impl Into<String>) -> Error {
     use std::io::ErrorKind as Io;
@@ -36,15 +36,15 @@ pub fn io_error(error: std::io::Error, what: impl Into<String>) -> Error {
     mapped.because(error)
 }
 
-/// Room on the disk that holds `path`, which need not be a data folder.
+/// Total and free bytes of the file system that holds `path`, which need not be a data folder.
 ///
 /// # Errors
-/// When the file system does not say.
+/// When `statvfs(3)` fails.
 pub fn capacity(path: &Path) -> Result<Capacity> {
     let stat = rustix::fs::statvfs(path)
-        .map_err(|errno| io_error(errno.into(), format!("ask the file system of {} for its room", path.display())))?;
+        .map_err(|errno| io_error(errno.into(), format!("read the free space of {}", path.display())))?;
     let block = if stat.f_frsize == 0 { stat.f_bsize } else { stat.f_frsize };
-    // As df reckons: what is reserved for others is neither used nor free.
+    // As df(1) computes it: blocks reserved for root are neither used nor free.
     let used = stat.f_blocks.saturating_sub(stat.f_bfree);
     Ok(Capacity { total_bytes: (used + stat.f_bavail) * block, free_bytes: stat.f_bavail * block })
 }

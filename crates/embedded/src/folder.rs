@@ -1,9 +1,9 @@
-//! The data folder: its layout, its room, and whether its file system can hold it.
+//! The data folder: its layout, its free space, and whether its file system is suitable.
 //!
 //! ```text
 //! mfctl.db      everything but the objects      locks/     lock files; safe to remove when no mfctl runs
 //! objects/      one folder per bucket           tmp/       safe to remove when no mfctl runs
-//! backups/      made before a migration
+//! backups/      created before a migration
 //! ```
 
 use std::fs::DirBuilder;
@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::base::OpenMode;
-pub use super::base::{capacity, io_error};
+use super::base::{capacity, io_error};
 use super::db::Db;
 use mfctl_core::ports::{Capacity, Error, ErrorKind, Result};
 
@@ -25,74 +25,74 @@ pub struct DataFolder {
 /// A part of the folder with its size on the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartUsage {
-    /// What it is, e.g. `objects`.
+    /// Its name, e.g. `objects` or `database`.
     pub part: &'static str,
-    /// Where it is.
+    /// The path of its folder or file.
     pub path: PathBuf,
-    /// Bytes on the disk.
+    /// Bytes allocated on the disk.
     pub bytes: u64,
-    /// Whether counting stopped at the limit, so that there is more.
+    /// Whether counting stopped at the limit, so that `bytes` is too low.
     pub partial: bool,
 }
 
 impl DataFolder {
-    /// Opens the folder, in [`OpenMode::MayCreate`] making what is missing (owner-only). Blocks: call it before the
+    /// Opens the folder; with [`OpenMode::MayCreate`], creates what is missing (mode 0700). Blocking: call it before
     /// async work starts or on a blocking thread.
     ///
     /// # Errors
-    /// `NotFound` when it is not there, `Invalid` on a network file system, and those of [`Db::open`].
+    /// `NotFound` if it does not exist, `Invalid` on a network file system, and those of [`Db::open`].
     pub fn open(path: &Path, mode: OpenMode) -> Result<Self> {
         let db_path = path.join("mfctl.db");
         match mode {
-            OpenMode::MayCreate => make_layout(path)?,
-            // `Db::open` says what is missing; an older release may have made fewer folders.
-            OpenMode::MustExist if db_path.exists() => make_layout(path)?,
+            OpenMode::MayCreate => create_layout(path)?,
+            // `Db::open` reports a missing file; an older release may have created fewer folders.
+            OpenMode::MustExist if db_path.exists() => create_layout(path)?,
             OpenMode::MustExist => {}
         }
         let db = Db::open(&db_path, mode)?;
         Ok(Self { path: path.to_owned(), db })
     }
 
-    /// The folder.
+    /// The path of the folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its SQLite file.
+    /// The open SQLite file.
     #[must_use]
     pub fn db(&self) -> &Db {
         &self.db
     }
 
-    /// Its identity, made with it.
+    /// The folder's identity, a UUID generated when it was created.
     #[must_use]
     pub fn identity(&self) -> &str {
         self.db.identity()
     }
 
-    /// Where the buckets are.
+    /// `<data>/objects`, which holds one folder per bucket.
     #[must_use]
     pub fn objects_dir(&self) -> PathBuf {
         self.path.join("objects")
     }
 
-    /// Where lock files are.
+    /// `<data>/locks`.
     #[must_use]
     pub fn locks_dir(&self) -> PathBuf {
         self.path.join("locks")
     }
 
-    /// Where temporary files are; on the same file system as the objects.
+    /// `<data>/tmp`, on the same file system as the objects.
     #[must_use]
     pub fn tmp_dir(&self) -> PathBuf {
         self.path.join("tmp")
     }
 
-    /// Room on the folder's disk.
+    /// Total and free bytes of the folder's file system.
     ///
     /// # Errors
-    /// When the file system does not say.
+    /// Those of `statvfs(3)`.
     pub fn capacity(&self) -> Result<Capacity> {
         capacity(&self.path)
     }
@@ -109,13 +109,13 @@ impl DataFolder {
     }
 }
 
-fn make_layout(path: &Path) -> Result<()> {
-    make_dir(path)?;
-    refuse_network(path)?;
-    ["objects", "locks", "locks/members", "tmp"].iter().try_for_each(|part| make_dir(&path.join(part)))
+fn create_layout(path: &Path) -> Result<()> {
+    create_private_dir(path)?;
+    reject_network_file_system(path)?;
+    ["objects", "locks", "locks/members", "tmp"].iter().try_for_each(|part| create_private_dir(&path.join(part)))
 }
 
-fn make_dir(path: &Path) -> Result<()> {
+fn create_private_dir(path: &Path) -> Result<()> {
     if path.is_dir() {
         return Ok(());
     }
@@ -123,13 +123,13 @@ fn make_dir(path: &Path) -> Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|error| io_error(error, format!("make {}", path.display())))
+        .map_err(|error| io_error(error, format!("create {}", path.display())))
 }
 
-/// File systems over a network, by `statfs(2)`'s `f_type`. SQLite's WAL is shared memory, so all its processes must be
-/// on one host, and these let several hosts in. 9p is not among them: it is how virtual machines see their host's disk.
+/// Network file systems by `f_type` of `statfs(2)`. SQLite's WAL uses shared memory, so all its processes must be on
+/// one host, and these may be mounted on several. 9p is not among them: virtual machines use it for their host's disk.
 #[cfg(target_os = "linux")]
-const NETWORK: [(u64, &str); 10] = [
+const NETWORK_MAGICS: [(u64, &str); 10] = [
     (0x6969, "NFS"),
     (0x517b, "SMB"),
     (0xff53_4d42, "CIFS"),
@@ -143,13 +143,13 @@ const NETWORK: [(u64, &str); 10] = [
 ];
 
 #[cfg(target_os = "linux")]
-fn refuse_network(path: &Path) -> Result<()> {
-    const FUSE: u64 = 0x6573_5546;
+fn reject_network_file_system(path: &Path) -> Result<()> {
+    const FUSE_MAGIC: u64 = 0x6573_5546;
     let Ok(stat) = rustix::fs::statfs(path) else { return Ok(()) };
     // The kernel's type is signed on some machines; the magic is its low 32 bits.
     let magic = (stat.f_type as u64) & 0xffff_ffff;
-    let name = NETWORK.iter().find(|(known, _)| *known == magic).map(|(_, name)| (*name).to_owned());
-    let name = name.or_else(|| (magic == FUSE).then(|| network_fuse(path)).flatten());
+    let name = NETWORK_MAGICS.iter().find(|(network, _)| *network == magic).map(|(_, name)| (*name).to_owned());
+    let name = name.or_else(|| (magic == FUSE_MAGIC).then(|| network_fuse_type(path)).flatten());
     match name {
         Some(name) => Err(Error::new(
             ErrorKind::Invalid,
@@ -160,10 +160,10 @@ fn refuse_network(path: &Path) -> Result<()> {
     }
 }
 
-/// The name of a FUSE file system that goes over a network (sshfs, rclone, s3fs …); local ones are let be.
+/// The type of a FUSE file system that uses a network (sshfs, rclone, s3fs …); `None` for local ones.
 #[cfg(target_os = "linux")]
-fn network_fuse(path: &Path) -> Option<String> {
-    const REMOTE: [&str; 7] = [
+fn network_fuse_type(path: &Path) -> Option<String> {
+    const NETWORK_TYPES: [&str; 7] = [
         "fuse.sshfs",
         "fuse.rclone",
         "fuse.s3fs",
@@ -174,35 +174,36 @@ fn network_fuse(path: &Path) -> Option<String> {
     ];
     let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
     let path = path.canonicalize().ok()?;
-    let mounted = mounts.lines().filter_map(|line| {
+    let mounts = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);
         Some((Path::new(fields.next()?), fields.next()?))
     });
-    let (_, kind) = mounted.filter(|(at, _)| path.starts_with(at)).max_by_key(|(at, _)| at.components().count())?;
-    REMOTE.contains(&kind).then(|| kind.to_owned())
+    let containing = mounts.filter(|(mount_point, _)| path.starts_with(mount_point));
+    let (_, fs_type) = containing.max_by_key(|(mount_point, _)| mount_point.components().count())?;
+    NETWORK_TYPES.contains(&fs_type).then(|| fs_type.to_owned())
 }
 
 #[cfg(not(target_os = "linux"))]
-fn refuse_network(_: &Path) -> Result<()> {
+fn reject_network_file_system(_: &Path) -> Result<()> {
     Ok(())
 }
 
 fn usage_of(part: &'static str, paths: &[PathBuf], limit: usize) -> PartUsage {
     let mut usage = PartUsage { part, path: paths.first().cloned().unwrap_or_default(), bytes: 0, partial: false };
-    let mut left = limit;
-    let mut todo: Vec<PathBuf> = paths.to_vec();
-    while let Some(path) = todo.pop() {
-        if left == 0 {
+    let mut remaining = limit;
+    let mut pending: Vec<PathBuf> = paths.to_vec();
+    while let Some(path) = pending.pop() {
+        if remaining == 0 {
             usage.partial = true;
             break;
         }
-        left -= 1;
-        // What vanishes while it is being counted takes no room.
+        remaining -= 1;
+        // A file that is removed meanwhile takes no space.
         let Ok(meta) = std::fs::symlink_metadata(&path) else { continue };
         usage.bytes += meta.blocks() * 512;
         if meta.is_dir() {
             let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
-            todo.extend(entries.map(|entry| entry.path()));
+            pending.extend(entries.map(|entry| entry.path()));
         }
     }
     usage
@@ -215,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_folder_is_its_owners_alone_and_keeps_its_identity() {
+    fn a_new_folder_is_private_and_keeps_its_identity() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("deep/data");
         let first = DataFolder::open(&path, OpenMode::MayCreate).unwrap();
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_verb_makes_no_folder() {
+    fn must_exist_creates_no_folder() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("data");
         let error = DataFolder::open(&path, OpenMode::MustExist).unwrap_err();

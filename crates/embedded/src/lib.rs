@@ -1,7 +1,7 @@
 //! The embedded profile: everything in one data folder of this host.
 //!
-//! [`folder::DataFolder`] owns the layout, [`db`] the one SQLite file in it; each port has its own folder on top of
-//! these. Nothing outside `backends` names SQLite.
+//! [`folder::DataFolder`] owns the layout, [`db`] the one SQLite file in it; each port has its own module on top of
+//! these. No other crate names SQLite.
 
 mod base;
 pub mod catalog;
@@ -29,11 +29,11 @@ pub use db::Db;
 pub use folder::DataFolder;
 pub use log::EmbeddedLog;
 
-/// The data folder brings its tables up to date when it is opened.
-struct MigratesItself;
+/// Nothing to migrate on request: a data folder is migrated when it is opened.
+struct MigratedOnOpen;
 
 #[async_trait::async_trait]
-impl Migrations for MigratesItself {
+impl Migrations for MigratedOnOpen {
     async fn pending(&self) -> Result<Vec<Migration>> {
         Ok(Vec::new())
     }
@@ -43,24 +43,24 @@ impl Migrations for MigratesItself {
     }
 }
 
-/// What a host keeps for itself in a data folder, whatever serves the rest.
-pub struct Local {
-    /// Its ingest jobs.
+/// The ports that are on this host in every profile.
+pub struct LocalPorts {
+    /// Ingest jobs of this host.
     pub journal: Arc<dyn JobJournal>,
-    /// Its search index.
+    /// The search index of this host.
     pub search: Arc<dyn SearchIndex>,
 }
 
-/// Those of an open folder.
+/// The local ports of an open folder.
 #[must_use]
-pub fn local(folder: &DataFolder) -> Local {
-    Local {
+pub fn local_ports(folder: &DataFolder) -> LocalPorts {
+    LocalPorts {
         journal: Arc::new(journal::SqliteJournal::new(folder.db().clone(), &folder.locks_dir())),
         search: Arc::new(search::SqliteSearch::new(folder.db().clone())),
     }
 }
 
-/// Opens a data folder without blocking the caller's thread.
+/// [`DataFolder::open`] on a blocking thread.
 ///
 /// # Errors
 /// Those of [`DataFolder::open`].
@@ -74,10 +74,11 @@ pub async fn open_folder(data_dir: &Path, mode: OpenMode) -> Result<DataFolder> 
 /// Opens every port on a data folder.
 ///
 /// # Errors
-/// Those of the folder and its file.
+/// Those of [`DataFolder::open`].
 pub async fn open(data_dir: &Path, mode: OpenMode, clock: Arc<dyn Clock>) -> Result<Ports> {
     let folder = open_folder(data_dir, mode).await?;
-    let (db, Local { journal, search }) = (folder.db(), local(&folder));
+    let db = folder.db();
+    let LocalPorts { journal, search } = local_ports(&folder);
     let log = Arc::new(EmbeddedLog::new(&folder, Arc::clone(&clock)));
     Ok(Ports {
         log: Arc::clone(&log) as Arc<dyn EventLog>,
@@ -88,7 +89,7 @@ pub async fn open(data_dir: &Path, mode: OpenMode, clock: Arc<dyn Clock>) -> Res
         journal,
         operators: Arc::new(operators::SqliteOperators::new(db.clone())),
         buckets: None,
-        migrations: Some(Arc::new(MigratesItself)),
+        migrations: Some(Arc::new(MigratedOnOpen)),
         topics: Some(log),
         config: Some(Arc::new(config::SqliteConfig::new(&folder))),
         access: None,

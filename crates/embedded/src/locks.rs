@@ -1,32 +1,41 @@
-//! Lock files: locks of the kernel's, which it frees when their process ends, however it ends.
+//! File locks (`flock(2)`). The kernel releases them when the process ends, however it ends.
 
 use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use crate::base::io_error;
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
-/// A lock that is held until this is dropped.
+/// The longest note that is read back from a lock file, in bytes.
+const MAX_NOTE_BYTES: u64 = 20;
+
+/// An exclusive lock on a file, held until this is dropped.
 #[derive(Debug)]
 pub struct FileLock {
     file: File,
 }
 
-impl Drop for FileLock {
-    fn drop(&mut self) {
-        // Closing would free it too, but not while a child that inherited the descriptor lives.
-        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+impl FileLock {
+    /// Replaces the lock file's content. For people only: the lock is what counts, so a failure is ignored.
+    pub fn write_note(&mut self, note: &str) {
+        let _ = self.file.set_len(0).and_then(|()| self.file.rewind()).and_then(|()| write!(self.file, "{note}"));
     }
 }
 
-/// Opens a lock file, making it if it is missing.
-///
-/// # Errors
-/// When it cannot be made or opened.
-pub fn open(path: &Path) -> Result<File> {
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // Closing would release it too, but not while a child process that inherited the descriptor lives.
+        unlock(&self.file);
+    }
+}
+
+/// Opens a lock file, creating it if it is missing.
+fn open(path: &Path) -> Result<File> {
     OpenOptions::new()
         .read(true)
         .write(true)
@@ -34,54 +43,79 @@ pub fn open(path: &Path) -> Result<File> {
         .truncate(false)
         .mode(0o600)
         .open(path)
-        .map_err(|error| super::base::io_error(error, format!("open lock file {}", path.display())))
+        .map_err(|error| open_failed(path, error))
 }
 
-/// Waits for the lock.
+/// Acquires the lock, blocking the thread until it is free.
 ///
 /// # Errors
 /// When the file cannot be opened or locked.
-pub fn wait(path: &Path) -> Result<FileLock> {
+pub fn lock_exclusive(path: &Path) -> Result<FileLock> {
     let file = open(path)?;
-    exclusive(&file).map_err(|errno| failed(path, errno))?;
+    retry_interrupted(&file, FlockOperation::LockExclusive).map_err(|errno| lock_failed(path, errno))?;
     Ok(FileLock { file })
 }
 
-/// Takes the lock if it is free.
+/// Acquires the lock if it is free; `None` if another process holds it.
 ///
 /// # Errors
-/// When the file cannot be opened or locked for another reason than that it is held.
-pub fn try_now(path: &Path) -> Result<Option<FileLock>> {
+/// When the file cannot be opened, or cannot be locked for any other reason.
+pub fn try_lock_exclusive(path: &Path) -> Result<Option<FileLock>> {
     let file = open(path)?;
-    match retried(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)) {
-        Ok(()) => Ok(Some(FileLock { file })),
-        Err(Errno::WOULDBLOCK) => Ok(None),
-        Err(errno) => Err(failed(path, errno)),
+    let locked = try_lock(&file, FlockOperation::NonBlockingLockExclusive, path)?;
+    Ok(locked.then_some(FileLock { file }))
+}
+
+/// Whether a process holds the exclusive lock. Creates no file; a missing one is not locked.
+///
+/// # Errors
+/// When the file cannot be opened, or cannot be locked for any other reason.
+pub fn is_locked(path: &Path) -> Result<bool> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(open_failed(path, error)),
+    };
+    // A shared lock, so that two processes that ask do not take each other for the holder. Closing the file releases
+    // it.
+    Ok(!try_lock(&file, FlockOperation::NonBlockingLockShared, path)?)
+}
+
+/// The beginning of the note in a lock file; empty if there is none.
+#[must_use]
+pub fn read_note(path: &Path) -> String {
+    let mut note = String::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_NOTE_BYTES).read_to_string(&mut note));
+    read.map_or_else(|_| String::new(), |_| note)
+}
+
+/// Releases a lock on an open file.
+pub fn unlock(file: &File) {
+    let _ = flock(file, FlockOperation::Unlock);
+}
+
+/// Whether the lock was acquired; `false` if another process holds it.
+fn try_lock(file: &File, operation: FlockOperation, path: &Path) -> Result<bool> {
+    match retry_interrupted(file, operation) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(lock_failed(path, errno)),
     }
 }
 
-/// Waits for an exclusive lock on an open file.
-///
-/// # Errors
-/// The kernel's error.
-pub fn exclusive(file: &File) -> rustix::io::Result<()> {
-    retried(|| rustix::fs::flock(file, FlockOperation::LockExclusive))
-}
-
-/// Frees a lock on an open file.
-pub fn unlock(file: &File) {
-    let _ = rustix::fs::flock(file, FlockOperation::Unlock);
-}
-
-fn retried(mut call: impl FnMut() -> rustix::io::Result<()>) -> rustix::io::Result<()> {
+fn retry_interrupted(file: &File, operation: FlockOperation) -> rustix::io::Result<()> {
     loop {
-        match call() {
+        match flock(file, operation) {
             Err(Errno::INTR) => {}
-            other => return other,
+            result => return result,
         }
     }
 }
 
-fn failed(path: &Path, errno: Errno) -> Error {
+fn open_failed(path: &Path, error: std::io::Error) -> Error {
+    io_error(error, format!("open lock file {}", path.display()))
+}
+
+fn lock_failed(path: &Path, errno: Errno) -> Error {
     Error::new(ErrorKind::Internal, format!("lock {}", path.display())).because(std::io::Error::from(errno))
 }

@@ -1,10 +1,10 @@
-//! Who did what, in the data folder's file.
+//! The operator journal, who ran which verb, in the data folder's file.
 
 use async_trait::async_trait;
 use rusqlite::params;
 
 use super::db::{Db, SqlContext};
-use super::sql::{self, Cells};
+use super::sql::{self, RowReader};
 use mfctl_core::ports::{OperatorJournal, OperatorRecord, Result};
 
 /// The operator journal of the embedded profile.
@@ -27,7 +27,7 @@ impl OperatorJournal for SqliteOperators {
         let record = record.clone();
         let arguments = sql::json(&record.arguments)?.unwrap_or_else(|| "[]".to_owned());
         self.db
-            .write("record what an operator did", move |tx| {
+            .write("append to the operator journal", move |tx| {
                 tx.prepare_cached(
                     "INSERT INTO operator_records (at, actor, profile, verb, arguments, result, undo)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -37,35 +37,35 @@ impl OperatorJournal for SqliteOperators {
                     let r = &record;
                     insert.execute(params![at, r.actor, r.profile, r.verb, arguments, r.result, r.undo])
                 })
-                .during("record what an operator did")?;
+                .during("append to the operator journal")?;
                 Ok(())
             })
             .await
     }
 
     async fn latest(&self, limit: usize) -> Result<Vec<OperatorRecord>> {
-        let limit = sql::page_limit(limit) as i64;
+        let limit = sql::clamp_page_limit(limit) as i64;
         self.db
-            .read("read what operators did", move |connection| {
+            .read("read the operator journal", move |connection| {
                 let mut select = connection
                     .prepare_cached(
                         "SELECT at, actor, profile, verb, arguments, result, undo FROM operator_records
                          ORDER BY record_id DESC LIMIT ?1",
                     )
-                    .during("read what operators did")?;
+                    .during("read the operator journal")?;
                 let rows = select.query_map([limit], |row| {
-                    let mut cells = Cells::of(row);
+                    let mut columns = RowReader::new(row);
                     Ok(OperatorRecord {
-                        at: cells.time()?,
-                        actor: cells.plain()?,
-                        profile: cells.plain()?,
-                        verb: cells.plain()?,
-                        arguments: cells.json()?,
-                        result: cells.plain()?,
-                        undo: cells.plain()?,
+                        at: columns.time()?,
+                        actor: columns.get()?,
+                        profile: columns.get()?,
+                        verb: columns.get()?,
+                        arguments: columns.json()?,
+                        result: columns.get()?,
+                        undo: columns.get()?,
                     })
                 });
-                rows.and_then(Iterator::collect).during("read what operators did")
+                rows.and_then(Iterator::collect).during("read the operator journal")
             })
             .await
     }

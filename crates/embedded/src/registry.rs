@@ -1,22 +1,22 @@
-//! The schema registry of the embedded profile: the same wire format as a Confluent registry's, its numbers in the data
-//! folder's file.
+//! The schema registry of the embedded profile. The wire format is that of Confluent's registry; the schema ids come
+//! from the data folder's file.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::Value;
 
 use super::db::{Db, SqlContext};
-use super::sql::Cells;
+use super::sql::RowReader;
 use mfctl_core::domain::compat::{self, Compatibility, Earlier, Violation};
 use mfctl_core::domain::event::SchemaId;
 use mfctl_core::ports::{Error, ErrorKind, RegisteredSchema, Result, SchemaRegistry};
 
-/// What the platform's own schemas keep to, and so whatever else is registered here unless it is told otherwise.
-const DEFAULT: Compatibility = Compatibility::BackwardTransitive;
-/// A subject's own compatibility stands among the folder's facts under this and its name.
-const COMPATIBILITY: &str = "registry.compatibility:";
-/// Violations named in an error.
-const NAMED: usize = 3;
+/// The compatibility level of the platform's own schemas, and of a subject without a level of its own.
+const DEFAULT_LEVEL: Compatibility = Compatibility::BackwardTransitive;
+/// The prefix of the key in table `meta` under which a subject's own level is stored.
+const LEVEL_KEY_PREFIX: &str = "registry.compatibility:";
+/// Violations listed in an error message at most.
+const MAX_LISTED_VIOLATIONS: usize = 3;
 const COLUMNS: &str = "SELECT schema_id, subject, version, schema FROM registry_schemas";
 
 /// The registry in the data folder's file.
@@ -39,23 +39,24 @@ impl SchemaRegistry for SqliteRegistry {
         if subject.trim().is_empty() {
             return Err(Error::new(ErrorKind::Invalid, "a schema's subject cannot be empty"));
         }
-        // Asked first: registering what is there is the usual case and needs no write.
-        let known = self.versions(subject).await?.into_iter().find(|known| known.schema == *schema);
-        if let Some(known) = known {
-            return Ok(known);
+        // Usually the schema is registered already, which needs no write.
+        let existing = self.versions(subject).await?.into_iter().find(|version| version.schema == *schema);
+        if let Some(existing) = existing {
+            return Ok(existing);
         }
-        let (subject, schema) = (subject.to_owned(), schema.clone());
+        let subject = subject.to_owned();
+        let schema = schema.clone();
         self.db.write("register a schema", move |tx| register(tx, subject, schema)).await
     }
 
     async fn by_id(&self, id: SchemaId) -> Result<RegisteredSchema> {
         self.db
             .read("read a schema", move |connection| {
-                let found = connection
+                let schema = connection
                     .prepare_cached(&format!("{COLUMNS} WHERE schema_id = ?1"))
                     .and_then(|mut select| select.query_row([id.0], registered).optional())
                     .during("read a schema")?;
-                found.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no schema has the id {}", id.0)))
+                schema.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no schema has the id {}", id.0)))
             })
             .await
     }
@@ -95,7 +96,7 @@ impl SchemaRegistry for SqliteRegistry {
                 let sql = "INSERT INTO meta (key, value) VALUES (?1, ?2)
                     ON CONFLICT (key) DO UPDATE SET value = excluded.value";
                 tx.prepare_cached(sql)
-                    .and_then(|mut set| set.execute(params![format!("{COMPATIBILITY}{subject}"), level.as_str()]))
+                    .and_then(|mut set| set.execute(params![format!("{LEVEL_KEY_PREFIX}{subject}"), level.as_str()]))
                     .during("set a subject's compatibility")?;
                 Ok(())
             })
@@ -103,22 +104,22 @@ impl SchemaRegistry for SqliteRegistry {
     }
 
     async fn check(&self, subject: &str, schema: &Value) -> Result<Vec<String>> {
-        let (subject, schema) = (subject.to_owned(), schema.clone());
+        let subject = subject.to_owned();
+        let schema = schema.clone();
         let violations =
             self.db.read("check a schema", move |connection| violations(connection, &subject, &schema)).await?;
-        Ok(violations.1.iter().map(told).collect())
+        Ok(violations.1.iter().map(describe).collect())
     }
 }
 
 fn compatibility(connection: &Connection, subject: &str) -> Result<Compatibility> {
     let stored: Option<String> = connection
         .prepare_cached("SELECT value FROM meta WHERE key = ?1")
-        .and_then(|mut select| select.query_row([format!("{COMPATIBILITY}{subject}")], |row| row.get(0)).optional())
+        .and_then(|mut select| select.query_row([format!("{LEVEL_KEY_PREFIX}{subject}")], |row| row.get(0)).optional())
         .during("read a subject's compatibility")?;
-    let Some(stored) = stored else { return Ok(DEFAULT) };
-    let unreadable =
-        |error| Error::new(ErrorKind::Corrupt, format!("read the compatibility of {subject}")).because(error);
-    stored.parse().map_err(unreadable)
+    let Some(stored) = stored else { return Ok(DEFAULT_LEVEL) };
+    let corrupt = |error| Error::new(ErrorKind::Corrupt, format!("read the compatibility of {subject}")).because(error);
+    stored.parse().map_err(corrupt)
 }
 
 fn violations(connection: &Connection, subject: &str, schema: &Value) -> Result<(Compatibility, Vec<Violation>)> {
@@ -128,24 +129,25 @@ fn violations(connection: &Connection, subject: &str, schema: &Value) -> Result<
     Ok((level, compat::check(level, schema, &earlier)))
 }
 
-fn told(violation: &Violation) -> String {
-    let place = if violation.pointer.is_empty() { "/" } else { violation.pointer.as_str() };
-    format!("{place}: {} (against version {})", violation.message, violation.against_version)
+fn describe(violation: &Violation) -> String {
+    let pointer = if violation.pointer.is_empty() { "/" } else { violation.pointer.as_str() };
+    format!("{pointer}: {} (against version {})", violation.message, violation.against_version)
 }
 
 fn incompatible(subject: &str, level: Compatibility, violations: &[Violation]) -> Error {
-    let first: Vec<_> = violations.iter().take(NAMED).map(told).collect();
-    let more = violations.len().saturating_sub(NAMED);
+    let first: Vec<_> = violations.iter().take(MAX_LISTED_VIOLATIONS).map(describe).collect();
+    let more = violations.len().saturating_sub(MAX_LISTED_VIOLATIONS);
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
     let what = format!("a schema for {subject} breaks {level}: {}{more}", first.join("; "));
-    Error::new(ErrorKind::Conflict, what).hint("`mfctl schema check` names each breaking change and what would mend it")
+    Error::new(ErrorKind::Conflict, what).hint("`mfctl schema check` names each breaking change and what would fix it")
 }
 
-/// Adds a version unless it came meanwhile. Inside the write transaction, so that numbers have no gaps.
+/// Adds a version, unless another process registered it meanwhile. In the write transaction, so that versions have no
+/// gaps.
 fn register(tx: &Connection, subject: String, schema: Value) -> Result<RegisteredSchema> {
     let versions = versions(tx, &subject)?;
-    if let Some(known) = versions.iter().find(|known| known.schema == schema) {
-        return Ok(known.clone());
+    if let Some(existing) = versions.iter().find(|version| version.schema == schema) {
+        return Ok(existing.clone());
     }
     let (level, violations) = violations(tx, &subject, &schema)?;
     if !violations.is_empty() {
@@ -156,7 +158,7 @@ fn register(tx: &Connection, subject: String, schema: Value) -> Result<Registere
         .and_then(|mut insert| insert.execute(params![subject, version, schema.to_string()]))
         .during("register a schema")?;
     let id = u32::try_from(tx.last_insert_rowid())
-        .map_err(|error| Error::new(ErrorKind::Full, "the registry has no numbers left").because(error))?;
+        .map_err(|error| Error::new(ErrorKind::Full, "the registry has no schema ids left").because(error))?;
     Ok(RegisteredSchema { id: SchemaId(id), subject, version, schema })
 }
 
@@ -168,11 +170,11 @@ fn versions(connection: &Connection, subject: &str) -> Result<Vec<RegisteredSche
 }
 
 fn registered(row: &Row<'_>) -> rusqlite::Result<RegisteredSchema> {
-    let mut cells = Cells::of(row);
+    let mut columns = RowReader::new(row);
     Ok(RegisteredSchema {
-        id: SchemaId(cells.plain()?),
-        subject: cells.plain()?,
-        version: cells.plain()?,
-        schema: cells.text()?,
+        id: SchemaId(columns.get()?),
+        subject: columns.get()?,
+        version: columns.get()?,
+        schema: columns.text()?,
     })
 }

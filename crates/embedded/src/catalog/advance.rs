@@ -1,4 +1,4 @@
-//! Assets moved forward, and marked where a stage gave them up.
+//! Advances assets to later states, and flags those that a stage sent to its dead-letter topic.
 
 use rusqlite::{Connection, params};
 
@@ -8,8 +8,8 @@ use mfctl_core::domain::AssetState;
 use mfctl_core::domain::asset::Stage;
 use mfctl_core::ports::{Advance, DeadLetterFlag, Result};
 
-/// Forward only: a row changes if it is not revoked, the step is of its revision or a newer one, and the step brings
-/// something new. So a replay, in whatever order, writes nothing.
+/// Forward only: a row changes if it is not revoked, the step is of its revision or a later one, and the step has new
+/// information. So a replay, in any order, writes nothing.
 const ADVANCE: &str = "
     UPDATE media_assets SET
         state = iif(?2 > revision, ?3, max(state, ?3)),
@@ -23,11 +23,12 @@ const ADVANCE: &str = "
       AND (?2 > revision OR ?3 > state OR dead_lettered IS ?6 OR facts IS NOT coalesce(?5, facts)
            OR (?3 = 1 AND ingested_at IS NULL) OR (?3 = 2 AND enriched_at IS NULL))";
 
+/// See [`mfctl_core::ports::Catalog::advance`].
 pub(super) fn advance(tx: &Connection, steps: &[Advance]) -> Result<()> {
-    let what = "move assets forward";
+    let what = "advance assets";
     let mut update = tx.prepare_cached(ADVANCE).during(what)?;
     for step in steps {
-        // No facts leave those that are there; facts that say nothing replace them all the same.
+        // `None` keeps the stored facts; empty facts replace them.
         let facts = match &step.facts {
             Some(facts) => Some(sql::json(facts)?.unwrap_or_else(|| "{}".to_owned())),
             None => None,
@@ -36,18 +37,19 @@ pub(super) fn advance(tx: &Connection, steps: &[Advance]) -> Result<()> {
             .execute(params![
                 step.asset_id.0.as_bytes(),
                 step.revision.0,
-                sql::place(AssetState::ALL, &step.to),
+                sql::variant_index(AssetState::ALL, &step.to),
                 sql::time(step.at),
                 facts,
-                sql::place(Stage::ALL, &step.stage),
+                sql::variant_index(Stage::ALL, &step.stage),
             ])
             .during(what)?;
     }
     Ok(())
 }
 
-pub(super) fn flag(tx: &Connection, flags: &[DeadLetterFlag]) -> Result<()> {
-    let what = "mark assets as dead-lettered";
+/// See [`mfctl_core::ports::Catalog::flag_dead_letters`].
+pub(super) fn flag_dead_letters(tx: &Connection, flags: &[DeadLetterFlag]) -> Result<()> {
+    let what = "flag dead-lettered assets";
     let mut update = tx
         .prepare_cached(
             "UPDATE media_assets SET dead_lettered = ?3, updated_at = max(updated_at, ?4)
@@ -55,7 +57,7 @@ pub(super) fn flag(tx: &Connection, flags: &[DeadLetterFlag]) -> Result<()> {
         )
         .during(what)?;
     for flag in flags {
-        let stage = sql::place(Stage::ALL, &flag.stage);
+        let stage = sql::variant_index(Stage::ALL, &flag.stage);
         update.execute(params![flag.asset_id.0.as_bytes(), flag.revision.0, stage, sql::time(flag.at)]).during(what)?;
     }
     Ok(())

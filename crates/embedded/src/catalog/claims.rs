@@ -1,52 +1,53 @@
-//! Claims: which input record owns an (asset, revision) in a group.
+//! Claims: the input record that owns an (asset, revision) in a group.
 
 use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::db::SqlContext;
-use crate::sql::Cells;
+use crate::sql::RowReader;
 use mfctl_core::domain::{GroupName, RecordAddress, TopicName, TopicPartition};
 use mfctl_core::ports::{Claim, ClaimRequest, Result};
 
-/// The numbers of the names that a call uses.
+/// The ids of group and topic names, cached for one call.
 #[derive(Default)]
-struct Names(HashMap<String, i64>);
+struct NameIds(HashMap<String, i64>);
 
-impl Names {
-    /// The number of a name, given to it if it has none.
-    fn number(&mut self, tx: &Connection, name: &str) -> Result<i64> {
-        if let Some(known) = self.known(tx, name)? {
-            return Ok(known);
+impl NameIds {
+    /// The id of a name; assigned if it has none.
+    fn get_or_insert(&mut self, tx: &Connection, name: &str) -> Result<i64> {
+        if let Some(id) = self.get(tx, name)? {
+            return Ok(id);
         }
         tx.prepare_cached("INSERT INTO media_inbox_names (name) VALUES (?1)")
             .and_then(|mut insert| insert.execute([name]))
-            .during("number a name")?;
-        let number = tx.last_insert_rowid();
-        self.0.insert(name.to_owned(), number);
-        Ok(number)
+            .during("insert a name")?;
+        let id = tx.last_insert_rowid();
+        self.0.insert(name.to_owned(), id);
+        Ok(id)
     }
 
-    /// The number of a name, if it has one.
-    fn known(&mut self, connection: &Connection, name: &str) -> Result<Option<i64>> {
-        if let Some(number) = self.0.get(name) {
-            return Ok(Some(*number));
+    /// The id of a name, if it has one.
+    fn get(&mut self, connection: &Connection, name: &str) -> Result<Option<i64>> {
+        if let Some(id) = self.0.get(name) {
+            return Ok(Some(*id));
         }
-        let found: Option<i64> = connection
+        let id: Option<i64> = connection
             .prepare_cached("SELECT name_id FROM media_inbox_names WHERE name = ?1")
             .and_then(|mut select| select.query_row([name], |row| row.get(0)).optional())
-            .during("find a name's number")?;
-        if let Some(number) = found {
-            self.0.insert(name.to_owned(), number);
+            .during("find the id of a name")?;
+        if let Some(id) = id {
+            self.0.insert(name.to_owned(), id);
         }
-        Ok(found)
+        Ok(id)
     }
 }
 
+/// See [`mfctl_core::ports::Catalog::claim`].
 pub(super) fn claim(tx: &Connection, group: &GroupName, requests: &[ClaimRequest]) -> Result<Vec<Claim>> {
     let what = "claim assets";
-    let mut names = Names::default();
-    let group = names.number(tx, group.as_str())?;
+    let mut names = NameIds::default();
+    let group = names.get_or_insert(tx, group.as_str())?;
     let mut insert = tx
         .prepare_cached(
             "INSERT INTO media_inbox (group_id, asset_id, revision, topic_id, partition, \"offset\")
@@ -62,12 +63,13 @@ pub(super) fn claim(tx: &Connection, group: &GroupName, requests: &[ClaimRequest
         .during(what)?;
     let mut claims = Vec::with_capacity(requests.len());
     for ClaimRequest { asset_id, revision, owner } in requests {
-        let topic = names.number(tx, owner.topic.as_str())?;
-        let (asset, revision) = (asset_id.0.as_bytes(), revision.0);
+        let topic = names.get_or_insert(tx, owner.topic.as_str())?;
+        let asset = asset_id.0.as_bytes();
+        let revision = revision.0;
         let added =
             insert.execute(params![group, asset, revision, topic, owner.partition, owner.offset]).during(what)?;
         claims.push(if added == 0 {
-            select.query_row(params![group, asset, revision], held).during(what)?
+            select.query_row(params![group, asset, revision], existing_claim).during(what)?
         } else {
             Claim { owner: owner.clone(), done: false }
         });
@@ -75,17 +77,18 @@ pub(super) fn claim(tx: &Connection, group: &GroupName, requests: &[ClaimRequest
     Ok(claims)
 }
 
-fn held(row: &Row<'_>) -> rusqlite::Result<Claim> {
-    let mut cells = Cells::of(row);
-    let topic: TopicName = cells.text()?;
-    let owner = RecordAddress { topic, partition: cells.plain()?, offset: cells.plain()? };
-    Ok(Claim { owner, done: cells.plain()? })
+fn existing_claim(row: &Row<'_>) -> rusqlite::Result<Claim> {
+    let mut columns = RowReader::new(row);
+    let topic: TopicName = columns.text()?;
+    let owner = RecordAddress { topic, partition: columns.get()?, offset: columns.get()? };
+    Ok(Claim { owner, done: columns.get()? })
 }
 
-pub(super) fn complete(tx: &Connection, group: &GroupName, committed: &[(TopicPartition, i64)]) -> Result<()> {
+/// See [`mfctl_core::ports::Catalog::complete_claims`].
+pub(super) fn complete_claims(tx: &Connection, group: &GroupName, committed: &[(TopicPartition, i64)]) -> Result<()> {
     let what = "complete claims";
-    let mut names = Names::default();
-    let Some(group) = names.known(tx, group.as_str())? else { return Ok(()) };
+    let mut names = NameIds::default();
+    let Some(group) = names.get(tx, group.as_str())? else { return Ok(()) };
     let mut update = tx
         .prepare_cached(
             "UPDATE media_inbox SET done = 1
@@ -93,17 +96,17 @@ pub(super) fn complete(tx: &Connection, group: &GroupName, committed: &[(TopicPa
         )
         .during(what)?;
     for (at, offset) in committed {
-        let Some(topic) = names.known(tx, at.topic.as_str())? else { continue };
+        let Some(topic) = names.get(tx, at.topic.as_str())? else { continue };
         update.execute(params![group, topic, at.partition, offset]).during(what)?;
     }
     Ok(())
 }
 
-/// A claim that is done stays: its output is committed, and freeing it would let another record emit again.
-pub(super) fn release(tx: &Connection, group: &GroupName, owners: &[ClaimRequest]) -> Result<()> {
-    let what = "free claims";
-    let mut names = Names::default();
-    let Some(group) = names.known(tx, group.as_str())? else { return Ok(()) };
+/// Keeps a claim that is done: its output is committed, and without the claim another record would emit again.
+pub(super) fn release_claims(tx: &Connection, group: &GroupName, owners: &[ClaimRequest]) -> Result<()> {
+    let what = "release claims";
+    let mut names = NameIds::default();
+    let Some(group) = names.get(tx, group.as_str())? else { return Ok(()) };
     let mut delete = tx
         .prepare_cached(
             "DELETE FROM media_inbox WHERE group_id = ?1 AND asset_id = ?2 AND revision = ?3
@@ -111,7 +114,7 @@ pub(super) fn release(tx: &Connection, group: &GroupName, owners: &[ClaimRequest
         )
         .during(what)?;
     for ClaimRequest { asset_id, revision, owner } in owners {
-        let Some(topic) = names.known(tx, owner.topic.as_str())? else { continue };
+        let Some(topic) = names.get(tx, owner.topic.as_str())? else { continue };
         let owner = params![group, asset_id.0.as_bytes(), revision.0, topic, owner.partition, owner.offset];
         delete.execute(owner).during(what)?;
     }

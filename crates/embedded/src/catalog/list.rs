@@ -1,4 +1,4 @@
-//! Assets by id, filtered, in reads that stay short however few of them match.
+//! Lists assets by id, filtered, in reads that stay short even if few assets match.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
@@ -10,69 +10,72 @@ use mfctl_core::domain::asset::AssetState;
 use mfctl_core::domain::{Asset, AssetId};
 use mfctl_core::ports::{AssetFilter, Result};
 
-/// Rows looked at in one read.
-const SCAN: i64 = 20_000;
+/// Rows scanned in one read.
+const SCAN_ROWS: i64 = 20_000;
 
-/// What one read found, and where it stopped if there is more to look at.
-pub(super) struct Scanned {
+/// The matches of one read.
+pub(super) struct AssetScan {
     pub(super) assets: Vec<Asset>,
-    pub(super) passed: Option<AssetId>,
+    /// Where the next read continues; `None` after the last row.
+    pub(super) continue_after: Option<AssetId>,
 }
 
-/// At most `wanted` matching assets of the next [`SCAN`] after `after`.
+/// At most `wanted` matching assets out of the next [`SCAN_ROWS`] after `after`.
 pub(super) fn scan(
     connection: &Connection,
     filter: &AssetFilter,
     after: Option<AssetId>,
     wanted: usize,
-) -> Result<Scanned> {
+) -> Result<AssetScan> {
     let what = "list assets";
-    let conditions = Conditions::of(filter);
-    // An index that holds only what is asked for leaves nothing to be skipped.
-    let bound = if conditions.indexed { None } else { end_of_scan(connection, after)? };
+    let conditions = AssetConditions::new(filter);
+    // An index of matching rows alone needs no bound: no row is skipped.
+    let last_scanned = if conditions.indexed { None } else { end_of_scan(connection, after)? };
     let query = format!(
         "{ASSET_COLUMNS} FROM media_assets WHERE asset_id > ?1 AND asset_id <= ?2 {} ORDER BY asset_id LIMIT ?3",
         conditions.sql
     );
     let id = |asset: AssetId| asset.0.as_bytes().to_vec();
-    // The empty blob stands before every id, 17 bytes of the highest value after every one.
-    let (least, most) = (after.map_or_else(Vec::new, id), bound.map_or_else(|| vec![0xff; 17], id));
-    let mut values = vec![Value::Blob(least), Value::Blob(most), Value::Integer(wanted as i64)];
+    // The empty blob sorts before every id, 17 bytes of the highest value after every one.
+    let after = after.map_or_else(Vec::new, id);
+    let until = last_scanned.map_or_else(|| vec![0xff; 17], id);
+    let mut values = vec![Value::Blob(after), Value::Blob(until), Value::Integer(wanted as i64)];
     values.extend(conditions.values);
     let assets: Vec<Asset> = connection
         .prepare_cached(&query)
         .and_then(|mut select| select.query_map(params_from_iter(values), asset)?.collect())
         .during(what)?;
-    let passed = if assets.len() == wanted { assets.last().map(|asset| asset.asset_id) } else { bound };
-    Ok(Scanned { assets, passed })
+    let continue_after = if assets.len() == wanted { assets.last().map(|asset| asset.asset_id) } else { last_scanned };
+    Ok(AssetScan { assets, continue_after })
 }
 
-/// The last asset of the next [`SCAN`], if there are that many.
+/// The last asset of the next [`SCAN_ROWS`]; `None` if there are fewer.
 fn end_of_scan(connection: &Connection, after: Option<AssetId>) -> Result<Option<AssetId>> {
     let after = after.map_or_else(Vec::new, |asset| asset.0.as_bytes().to_vec());
     connection
         .prepare_cached("SELECT asset_id FROM media_assets WHERE asset_id > ?1 ORDER BY asset_id LIMIT 1 OFFSET ?2")
         .and_then(|mut select| {
-            select.query_row(params![after, SCAN - 1], |row| sql::Cells::of(row).id(AssetId)).optional()
+            select.query_row(params![after, SCAN_ROWS - 1], |row| sql::RowReader::new(row).id(AssetId)).optional()
         })
         .during("list assets")
 }
 
-/// A filter as SQL. Text of the filter is never part of the statement.
-struct Conditions {
+/// A filter as SQL conditions. Values of the filter are parameters, never part of the statement.
+struct AssetConditions {
     sql: String,
     values: Vec<Value>,
+    /// Whether an index holds the matching rows alone.
     indexed: bool,
 }
 
-impl Conditions {
-    fn of(filter: &AssetFilter) -> Self {
+impl AssetConditions {
+    fn new(filter: &AssetFilter) -> Self {
         let mut all = Self { sql: String::new(), values: Vec::new(), indexed: false };
         if let Some(tenant) = &filter.tenant {
             all.and("tenant = ?", [Value::Text(tenant.to_string())]);
         }
         if let Some(state) = &filter.state {
-            all.and("state = ?", [Value::Integer(sql::place(AssetState::ALL, state))]);
+            all.and("state = ?", [Value::Integer(sql::variant_index(AssetState::ALL, state))]);
         }
         if let Some(flagged) = filter.dead_lettered {
             all.and(if flagged { "dead_lettered IS NOT NULL" } else { "dead_lettered IS NULL" }, []);
@@ -109,7 +112,7 @@ impl Conditions {
         all
     }
 
-    /// Adds a condition, its `?` numbered on from those before.
+    /// Adds a condition; its `?` are numbered after those of earlier conditions.
     fn and(&mut self, condition: &str, values: impl IntoIterator<Item = Value>) {
         self.sql.push_str(" AND ");
         self.values.extend(values);

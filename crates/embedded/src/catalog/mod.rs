@@ -1,6 +1,6 @@
 //! The catalog in the data folder's file.
 //!
-//! The rules of the port are in the statements themselves, so that they hold whatever order several processes write in.
+//! The SQL statements themselves enforce the port's rules, so that they hold in whatever order several processes write.
 
 mod advance;
 mod claims;
@@ -19,7 +19,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use self::rows::{ASSET_COLUMNS, asset};
 use super::db::{Db, SqlContext};
-use super::sql::{self, Cells};
+use super::sql::{self, RowReader};
 use mfctl_core::domain::asset::AssetSource;
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::{
@@ -29,7 +29,7 @@ use mfctl_core::ports::{
     Advance, AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, Page, Result, Staged, StagedRow,
 };
 
-/// Assets that one path is looked up to have been, at most.
+/// Assets of one path that are returned at most, latest first.
 const MAX_ASSETS_OF_PATH: i64 = 1_000;
 
 /// The catalog of the embedded profile.
@@ -75,7 +75,7 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn record_outcomes(&self, outcomes: Vec<JobOutcome>) -> Result<()> {
-        self.db.write("keep files' outcomes", move |tx| outcomes::record(tx, &outcomes)).await
+        self.db.write("record files' outcomes", move |tx| outcomes::record_outcomes(tx, &outcomes)).await
     }
 
     async fn claim(&self, group: &GroupName, requests: Vec<ClaimRequest>) -> Result<Vec<Claim>> {
@@ -84,48 +84,51 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn complete_claims(&self, group: &GroupName, committed: &[(TopicPartition, i64)]) -> Result<()> {
-        let (group, committed) = (group.clone(), committed.to_vec());
-        self.db.write("complete claims", move |tx| claims::complete(tx, &group, &committed)).await
+        let group = group.clone();
+        let committed = committed.to_vec();
+        self.db.write("complete claims", move |tx| claims::complete_claims(tx, &group, &committed)).await
     }
 
     async fn release_claims(&self, group: &GroupName, owners: Vec<ClaimRequest>) -> Result<()> {
         let group = group.clone();
-        self.db.write("free claims", move |tx| claims::release(tx, &group, &owners)).await
+        self.db.write("release claims", move |tx| claims::release_claims(tx, &group, &owners)).await
     }
 
     async fn advance(&self, steps: Vec<Advance>) -> Result<()> {
-        self.db.write("move assets forward", move |tx| advance::advance(tx, &steps)).await
+        self.db.write("advance assets", move |tx| advance::advance(tx, &steps)).await
     }
 
     async fn flag_dead_letters(&self, flags: Vec<DeadLetterFlag>) -> Result<()> {
-        self.db.write("mark assets as dead-lettered", move |tx| advance::flag(tx, &flags)).await
+        self.db.write("flag dead-lettered assets", move |tx| advance::flag_dead_letters(tx, &flags)).await
     }
 
     async fn list(&self, filter: &AssetFilter, cursor: Option<&str>, limit: usize) -> Result<Page<Asset>> {
-        let limit = sql::page_limit(limit);
-        let mut after = cursor.map(|cursor| cursor.parse().map_err(|_| sql::bad_cursor(cursor))).transpose()?;
-        let mut found: Vec<Asset> = Vec::new();
-        // Each read is short even where few of very many assets are wanted.
-        while found.len() <= limit {
-            let (filter, from, wanted) = (filter.clone(), after, limit + 1 - found.len());
-            let read = move |connection: &Connection| list::scan(connection, &filter, from, wanted);
-            let scanned = self.db.read("list assets", read).await?;
-            found.extend(scanned.assets);
-            match scanned.passed {
-                Some(passed) => after = Some(passed),
-                None => break,
+        let limit = sql::clamp_page_limit(limit);
+        let mut after = cursor.map(|cursor| cursor.parse().map_err(|_| sql::invalid_cursor(cursor))).transpose()?;
+        let mut assets: Vec<Asset> = Vec::new();
+        // Several short reads instead of one long one, even if few of very many assets match.
+        while assets.len() <= limit {
+            let filter = filter.clone();
+            let wanted = limit + 1 - assets.len();
+            let scan = move |connection: &Connection| list::scan(connection, &filter, after, wanted);
+            let scanned = self.db.read("list assets", scan).await?;
+            assets.extend(scanned.assets);
+            after = scanned.continue_after;
+            if after.is_none() {
+                break;
             }
         }
-        Ok(sql::page(found, limit, |asset| asset.asset_id.to_string()))
+        Ok(sql::page(assets, limit, |asset| asset.asset_id.to_string()))
     }
 
     async fn sources(&self, asset: AssetId, limit: usize) -> Result<Vec<AssetSource>> {
-        let limit = sql::page_limit(limit);
+        let limit = sql::clamp_page_limit(limit);
         self.db.read("read an asset's sources", move |connection| sources(connection, asset, limit)).await
     }
 
     async fn assets_of_path(&self, tenant: &Tenant, path: &SourcePath) -> Result<Vec<AssetId>> {
-        let (tenant, path) = (tenant.clone(), path.clone());
+        let tenant = tenant.clone();
+        let path = path.clone();
         self.db.read("find a path's assets", move |connection| assets_of_path(connection, &tenant, &path)).await
     }
 
@@ -134,15 +137,19 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn latest_outcomes(&self, cursor: Option<&str>, limit: usize) -> Result<Page<JobOutcome>> {
-        let after = cursor.map(outcomes::file_of_cursor).transpose()?;
-        let limit = sql::page_limit(limit);
-        self.db.read("list files' latest outcomes", move |connection| outcomes::latest(connection, after, limit)).await
+        let after = cursor.map(outcomes::parse_file_cursor).transpose()?;
+        let limit = sql::clamp_page_limit(limit);
+        self.db
+            .read("list files' latest outcomes", move |connection| outcomes::latest_outcomes(connection, after, limit))
+            .await
     }
 
     async fn job_outcomes(&self, job: JobId, cursor: Option<&str>, limit: usize) -> Result<Page<JobOutcome>> {
         let after = cursor.map(str::to_owned);
-        let limit = sql::page_limit(limit);
-        self.db.read("list a job's outcomes", move |connection| outcomes::of_job(connection, job, after, limit)).await
+        let limit = sql::clamp_page_limit(limit);
+        self.db
+            .read("list a job's outcomes", move |connection| outcomes::job_outcomes(connection, job, after, limit))
+            .await
     }
 
     async fn summary(&self) -> Result<CatalogSummary> {
@@ -154,11 +161,11 @@ fn assets(connection: &Connection, ids: &[AssetId]) -> Result<Vec<Asset>> {
     let what = "read assets";
     let mut select =
         connection.prepare_cached(&format!("{ASSET_COLUMNS} FROM media_assets WHERE asset_id = ?1")).during(what)?;
-    let mut found = Vec::with_capacity(ids.len());
+    let mut assets = Vec::with_capacity(ids.len());
     for id in ids {
-        found.extend(select.query_row([id.0.as_bytes()], asset).optional().during(what)?);
+        assets.extend(select.query_row([id.0.as_bytes()], asset).optional().during(what)?);
     }
-    Ok(found)
+    Ok(assets)
 }
 
 fn sources(connection: &Connection, asset: AssetId, limit: usize) -> Result<Vec<AssetSource>> {
@@ -169,13 +176,13 @@ fn sources(connection: &Connection, asset: AssetId, limit: usize) -> Result<Vec<
         )
         .and_then(|mut select| {
             let rows = select.query_map(params![asset.0.as_bytes(), limit as i64], |row| {
-                let mut cells = Cells::of(row);
+                let mut columns = RowReader::new(row);
                 Ok(AssetSource {
                     asset_id: asset,
-                    path: SourcePath::from_text(cells.plain::<String>()?),
-                    host: cells.plain()?,
-                    job_id: cells.id(JobId)?,
-                    seen_at: cells.time()?,
+                    path: SourcePath::from_text(columns.get::<String>()?),
+                    host: columns.get()?,
+                    job_id: columns.id(JobId)?,
+                    seen_at: columns.time()?,
                 })
             })?;
             rows.collect()
@@ -191,7 +198,7 @@ fn assets_of_path(connection: &Connection, tenant: &Tenant, path: &SourcePath) -
         )
         .and_then(|mut select| {
             let wanted = params![tenant.as_str(), path.as_str(), MAX_ASSETS_OF_PATH];
-            select.query_map(wanted, |row| Cells::of(row).id(AssetId))?.collect()
+            select.query_map(wanted, |row| RowReader::new(row).id(AssetId))?.collect()
         })
         .during("find a path's assets")
 }
@@ -199,7 +206,7 @@ fn assets_of_path(connection: &Connection, tenant: &Tenant, path: &SourcePath) -
 fn asset_of_event(connection: &Connection, event: EventId) -> Result<Option<AssetId>> {
     connection
         .prepare_cached("SELECT asset_id FROM media_assets WHERE event_id = ?1")
-        .and_then(|mut select| select.query_row([event.0.as_bytes()], |row| Cells::of(row).id(AssetId)).optional())
+        .and_then(|mut select| select.query_row([event.0.as_bytes()], |row| RowReader::new(row).id(AssetId)).optional())
         .during("find an event's asset")
 }
 
@@ -208,8 +215,8 @@ fn summary(connection: &Connection) -> Result<CatalogSummary> {
         .prepare_cached("SELECT state, dead_lettered, assets, bytes FROM media_totals")
         .and_then(|mut select| {
             let rows = select.query_map([], |row| {
-                let mut cells = Cells::of(row);
-                Ok((cells.one_of(AssetState::ALL)?, cells.plain()?, cells.count()?, cells.count()?))
+                let mut columns = RowReader::new(row);
+                Ok((columns.variant(AssetState::ALL)?, columns.get()?, columns.count()?, columns.count()?))
             })?;
             rows.collect()
         })

@@ -1,4 +1,4 @@
-//! Files' outcomes: kept per job, read per file and per job.
+//! The outcomes of files: recorded per job, read per file and per job.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -9,8 +9,9 @@ use mfctl_core::domain::job::{FileOutcome, JobOutcome};
 use mfctl_core::domain::{JobId, SourcePath, Tenant};
 use mfctl_core::ports::{Page, Result};
 
-pub(super) fn record(tx: &Connection, outcomes: &[JobOutcome]) -> Result<()> {
-    let what = "keep files' outcomes";
+/// See [`mfctl_core::ports::Catalog::record_outcomes`].
+pub(super) fn record_outcomes(tx: &Connection, outcomes: &[JobOutcome]) -> Result<()> {
+    let what = "record files' outcomes";
     let mut upsert = tx
         .prepare_cached(
             "INSERT INTO media_job_outcomes (tenant, path, job_id, outcome, asset_id, event_id, size_bytes,
@@ -27,7 +28,7 @@ pub(super) fn record(tx: &Connection, outcomes: &[JobOutcome]) -> Result<()> {
                 row.tenant.as_str(),
                 row.path.as_str(),
                 row.job_id.0.as_bytes(),
-                sql::place(FileOutcome::ALL, &row.outcome),
+                sql::variant_index(FileOutcome::ALL, &row.outcome),
                 row.asset_id.map(|asset| asset.0.into_bytes()),
                 row.event_id.map(|event| event.0.into_bytes()),
                 row.size_bytes.map(sql::count),
@@ -40,8 +41,8 @@ pub(super) fn record(tx: &Connection, outcomes: &[JobOutcome]) -> Result<()> {
     Ok(())
 }
 
-/// Steps from file to file, so that the jobs that saw a file before its latest are not read.
-pub(super) fn latest(
+/// Seeks from file to file, so that the rows of earlier jobs are not read.
+pub(super) fn latest_outcomes(
     connection: &Connection,
     after: Option<(Tenant, SourcePath)>,
     limit: usize,
@@ -49,27 +50,27 @@ pub(super) fn latest(
     let what = "list files' latest outcomes";
     let query = format!("{OUTCOME_COLUMNS} WHERE (tenant, path) > (?1, ?2) ORDER BY tenant, path, job_id DESC LIMIT 1");
     let mut select = connection.prepare_cached(&query).during(what)?;
-    let (mut tenant, mut path) = match after {
-        Some((tenant, path)) => (tenant.to_string(), path.to_string()),
-        None => Default::default(),
-    };
-    let mut found: Vec<JobOutcome> = Vec::with_capacity(limit + 1);
-    while found.len() <= limit {
+    let (mut tenant, mut path) =
+        after.map_or_else(Default::default, |(tenant, path)| (tenant.to_string(), path.to_string()));
+    let mut outcomes: Vec<JobOutcome> = Vec::with_capacity(limit + 1);
+    while outcomes.len() <= limit {
         let next = select.query_row(params![tenant, path], outcome).optional().during(what)?;
         let Some(next) = next else { break };
-        (tenant, path) = (next.tenant.to_string(), next.path.to_string());
-        found.push(next);
+        tenant = next.tenant.to_string();
+        path = next.path.to_string();
+        outcomes.push(next);
     }
-    Ok(sql::page(found, limit, cursor_of_file))
+    Ok(sql::page(outcomes, limit, file_cursor))
 }
 
-pub(super) fn of_job(
+/// See [`mfctl_core::ports::Catalog::job_outcomes`].
+pub(super) fn job_outcomes(
     connection: &Connection,
     job: JobId,
     after: Option<String>,
     limit: usize,
 ) -> Result<Page<JobOutcome>> {
-    // No path is empty, so every path stands after "".
+    // No path is empty, so every path sorts after "".
     let after = after.unwrap_or_default();
     let rows = connection
         .prepare_cached(&format!("{OUTCOME_COLUMNS} WHERE job_id = ?1 AND path > ?2 ORDER BY path LIMIT ?3"))
@@ -78,13 +79,13 @@ pub(super) fn of_job(
     Ok(sql::page(rows, limit, |row: &JobOutcome| row.path.to_string()))
 }
 
-/// A tenant has no slash, so the first one parts it from the path.
-fn cursor_of_file(row: &JobOutcome) -> String {
+/// `<tenant>/<path>`: a tenant has no slash, so the first one separates them.
+fn file_cursor(row: &JobOutcome) -> String {
     format!("{}/{}", row.tenant, row.path)
 }
 
-pub(super) fn file_of_cursor(cursor: &str) -> Result<(Tenant, SourcePath)> {
+pub(super) fn parse_file_cursor(cursor: &str) -> Result<(Tenant, SourcePath)> {
     let parts = cursor.split_once('/').and_then(|(tenant, path)| Some((Tenant::new(tenant).ok()?, path)));
-    let (tenant, path) = parts.ok_or_else(|| sql::bad_cursor(cursor))?;
+    let (tenant, path) = parts.ok_or_else(|| sql::invalid_cursor(cursor))?;
     Ok((tenant, SourcePath::from_text(path)))
 }

@@ -1,25 +1,26 @@
-//! Staged assets: added, pointed at another object, marked as published.
+//! Staged assets: inserts them, changes their staging object, marks them as published.
 
 use jiff::Timestamp;
 use rusqlite::{CachedStatement, Connection, Row, params};
 
-use super::rows::object;
+use super::rows::object_ref;
 use crate::db::SqlContext;
-use crate::sql::{self, Cells};
+use crate::sql::{self, RowReader};
 use mfctl_core::domain::{AssetId, AssetState, EventId, JobId, ObjectRef, Revision};
 use mfctl_core::ports::{Result, Staged, StagedRow};
 
-/// A row with its metadata as text, made before the writer's thread is asked.
-pub(super) struct Prepared {
+/// A row with its metadata as JSON, serialised before it reaches the writer's thread.
+pub(super) struct PreparedRow {
     row: StagedRow,
     metadata: Option<String>,
 }
 
-pub(super) fn prepare(rows: Vec<StagedRow>) -> Result<Vec<Prepared>> {
-    rows.into_iter().map(|row| Ok(Prepared { metadata: sql::json(&row.metadata)?, row })).collect()
+pub(super) fn prepare(rows: Vec<StagedRow>) -> Result<Vec<PreparedRow>> {
+    rows.into_iter().map(|row| Ok(PreparedRow { metadata: sql::json(&row.metadata)?, row })).collect()
 }
 
-pub(super) fn stage(tx: &Connection, rows: &[Prepared]) -> Result<Vec<Staged>> {
+/// See [`mfctl_core::ports::Catalog::stage`].
+pub(super) fn stage(tx: &Connection, rows: &[PreparedRow]) -> Result<Vec<Staged>> {
     let what = "stage assets";
     let mut asset = tx
         .prepare_cached(
@@ -41,32 +42,35 @@ pub(super) fn stage(tx: &Connection, rows: &[Prepared]) -> Result<Vec<Staged>> {
                  published_at IS NOT NULL FROM media_assets WHERE asset_id = ?1",
         )
         .during(what)?;
-    let mut answers = Vec::with_capacity(rows.len());
-    let (mut assets, mut bytes) = (0, 0);
+    let mut staged = Vec::with_capacity(rows.len());
+    let mut assets = 0;
+    let mut bytes = 0;
     for row in rows {
-        let (answer, added) = stage_one(row, &mut asset, &mut source, &mut select).during(what)?;
+        let (row_staged, added) = stage_one(row, &mut asset, &mut source, &mut select).during(what)?;
         if added {
             assets += 1;
             bytes += sql::count(row.row.size_bytes);
         }
-        answers.push(answer);
+        staged.push(row_staged);
     }
     tx.prepare_cached(
         "UPDATE media_totals SET assets = assets + ?1, bytes = bytes + ?2 WHERE state = 0 AND dead_lettered = 0",
     )
     .and_then(|mut update| update.execute([assets, bytes]))
     .during(what)?;
-    Ok(answers)
+    Ok(staged)
 }
 
-/// Answers what the catalog has now, and whether this row is what it has.
+/// Returns what the catalog has now, and whether this row was added.
 fn stage_one(
-    Prepared { row, metadata }: &Prepared,
+    PreparedRow { row, metadata }: &PreparedRow,
     asset: &mut CachedStatement<'_>,
     source: &mut CachedStatement<'_>,
     select: &mut CachedStatement<'_>,
 ) -> rusqlite::Result<(Staged, bool)> {
-    let (id, job, staged_at) = (row.asset_id.0.as_bytes(), row.job_id.0.as_bytes(), sql::time(row.staged_at));
+    let id = row.asset_id.0.as_bytes();
+    let job = row.job_id.0.as_bytes();
+    let staged_at = sql::time(row.staged_at);
     let added = asset.execute(params![
         id,
         row.tenant.as_str(),
@@ -83,7 +87,7 @@ fn stage_one(
     ])?;
     source.execute(params![row.tenant.as_str(), row.source_path.as_str(), id, row.host, job, staged_at])?;
     if added == 0 {
-        return Ok((select.query_row([id], staged)?, false));
+        return Ok((select.query_row([id], staged_row)?, false));
     }
     let staged = Staged {
         asset_id: row.asset_id,
@@ -98,21 +102,21 @@ fn stage_one(
     Ok((staged, true))
 }
 
-fn staged(row: &Row<'_>) -> rusqlite::Result<Staged> {
-    let mut cells = Cells::of(row);
+fn staged_row(row: &Row<'_>) -> rusqlite::Result<Staged> {
+    let mut columns = RowReader::new(row);
     Ok(Staged {
-        asset_id: cells.id(AssetId)?,
-        state: cells.one_of(AssetState::ALL)?,
-        revision: Revision(cells.plain()?),
-        event_id: cells.id(EventId)?,
-        job_id: cells.id(JobId)?,
-        staging: object(&mut cells)?,
-        staged_at: cells.time()?,
-        published: cells.plain()?,
+        asset_id: columns.id(AssetId)?,
+        state: columns.variant(AssetState::ALL)?,
+        revision: Revision(columns.get()?),
+        event_id: columns.id(EventId)?,
+        job_id: columns.id(JobId)?,
+        staging: object_ref(&mut columns)?,
+        staged_at: columns.time()?,
+        published: columns.get()?,
     })
 }
 
-/// An event that points at the new object is yet to be acknowledged, whatever was before.
+/// Also clears `published_at`: no event that refers to the new object has been acknowledged yet.
 pub(super) fn restage(tx: &Connection, rows: &[(AssetId, ObjectRef)]) -> Result<()> {
     let what = "point staged assets at new objects";
     let mut update = tx
@@ -127,6 +131,7 @@ pub(super) fn restage(tx: &Connection, rows: &[(AssetId, ObjectRef)]) -> Result<
     Ok(())
 }
 
+/// See [`mfctl_core::ports::Catalog::mark_published`].
 pub(super) fn mark_published(tx: &Connection, assets: &[AssetId], at: Timestamp) -> Result<()> {
     let what = "mark assets as published";
     let mut update = tx

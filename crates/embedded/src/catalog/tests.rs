@@ -1,19 +1,19 @@
-//! What the contract does not say: how the statements find their rows.
+//! What the contract does not cover: the query plans of the statements.
 
 use rusqlite::Connection;
 
 use super::*;
 use crate::{DataFolder, OpenMode};
 
-fn plan_of(connection: &Connection, sql: &str) -> String {
+fn query_plan(connection: &Connection, sql: &str) -> String {
     let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
     let lines = explain.query_map([], |row| row.get::<_, String>(3)).unwrap();
     lines.map(Result::unwrap).collect::<Vec<_>>().join("\n")
 }
 
-/// A statement that reads a whole table is fast on the small catalogs of tests and not on large ones.
+/// A full table scan is fast on the small catalogs of tests and slow on large ones.
 #[tokio::test]
-async fn statements_find_their_rows_by_index() {
+async fn statements_use_an_index() {
     let data = tempfile::tempdir().unwrap();
     let folder = DataFolder::open(data.path(), OpenMode::MayCreate).unwrap();
     let expectations = [
@@ -47,7 +47,7 @@ async fn statements_find_their_rows_by_index() {
         .db()
         .read("explain", move |connection| {
             for (sql, expected) in expectations {
-                let plan = plan_of(connection, sql);
+                let plan = query_plan(connection, sql);
                 assert!(plan.contains(expected), "{sql}\n{plan}");
                 assert!(!plan.contains("TEMP B-TREE FOR ORDER BY") || sql.contains("media_sources"), "{sql}\n{plan}");
             }

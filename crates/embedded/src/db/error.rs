@@ -1,15 +1,15 @@
-//! SQLite's errors as the ports': the kind decides what happens next, the words say what was being done.
+//! Maps SQLite's errors to the ports': the kind decides how a caller reacts, the message names the operation.
 
 use rusqlite::ErrorCode;
 
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
-/// Says what a statement was for when it fails.
+/// Adds the operation to the error of a statement.
 pub trait SqlContext<T> {
-    /// Turns SQLite's error into a port's; `what` says what was being done, e.g. `insert asset row`.
+    /// Maps SQLite's error to a port's; `what` names the operation, e.g. `stage assets`.
     ///
     /// # Errors
-    /// The same error, with its kind and `what`.
+    /// The mapped error.
     fn during(self, what: &str) -> Result<T>;
 }
 
@@ -19,7 +19,7 @@ impl<T> SqlContext<T> for rusqlite::Result<T> {
     }
 }
 
-/// A port's error of SQLite's.
+/// The port's error for an error of SQLite; `what` names the operation.
 #[must_use]
 pub fn from_sql(error: rusqlite::Error, what: &str) -> Error {
     let kind = kind_of(&error);
@@ -45,9 +45,9 @@ fn kind_of(error: &rusqlite::Error) -> ErrorKind {
 fn kind_of_code(error: &rusqlite::ffi::Error) -> ErrorKind {
     match error.code {
         ErrorCode::DiskFull => ErrorKind::Full,
-        // The index of the WAL cannot grow: nothing else makes it fail.
+        // The shared-memory file of the WAL cannot grow: the disk is full.
         ErrorCode::SystemIoFailure if error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE => ErrorKind::Full,
-        // The disk's fault, and no record's.
+        // The disk failed: a dependency, not the record.
         ErrorCode::SystemIoFailure => ErrorKind::Unreachable,
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => ErrorKind::Corrupt,
         ErrorCode::ReadOnly
@@ -83,7 +83,7 @@ fn hint_of(kind: ErrorKind, code: Option<ErrorCode>) -> Option<&'static str> {
     }
 }
 
-/// The same failure for another request of a group that failed together.
+/// The error of a transaction, for one of the requests that failed with it.
 #[must_use]
 pub(super) fn copy_of(error: &Error, what: &str) -> Error {
     let copy = Error::new(error.kind(), what.to_owned()).because(error.full());

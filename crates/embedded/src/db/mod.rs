@@ -1,82 +1,84 @@
 //! The one SQLite file of a data folder.
 //!
-//! WAL, `synchronous=FULL`. One thread per process writes ([`Db::write`]): it groups what is queued into one
-//! transaction, each request in its own savepoint, and answers after the commit. Processes queue for that on a lock of
-//! the kernel's. Reads ([`Db::read`]) go to a pool of connections that cannot write, and are to be short: an open read
-//! keeps the WAL from being emptied.
+//! WAL, `synchronous=FULL`. One thread per process writes ([`Db::write`]), with group commit: it runs the queued
+//! requests in one transaction, each in its own savepoint, and replies after the commit. Processes queue for the write
+//! lock with `flock(2)`. Reads ([`Db::read`]) use a pool of connections that cannot write. A read must be short: an
+//! open read snapshot keeps the WAL from being truncated.
 
-mod changes;
+mod commit_watch;
+mod connection;
 mod error;
 mod migrate;
-mod reader;
+mod read_pool;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
-pub use changes::Seen;
+pub use commit_watch::CommitCursor;
 pub use error::{SqlContext, from_sql};
 
 use super::base::OpenMode;
-use changes::Changes;
+use commit_watch::CommitWatcher;
 use mfctl_core::ports::Result;
-use reader::Readers;
-use writer::Writer;
+use read_pool::ReadPool;
+use writer::GroupCommitWriter;
 
-/// How long SQLite itself waits for a lock, e.g. for another process's recovery.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// The open file. Cloning shares it.
+/// The open database file. Cloning shares it.
 #[derive(Clone)]
 pub struct Db {
-    inner: Arc<Inner>,
+    inner: Arc<DbInner>,
 }
 
-struct Inner {
+struct DbInner {
     path: PathBuf,
     identity: String,
-    // Before the readers, so that the last connection to close is one that may empty the WAL.
-    readers: Readers,
-    changes: Changes,
-    writer: Writer,
+    // Before the writer: fields are dropped in order, and the last connection to close must be able to checkpoint the
+    // WAL.
+    readers: ReadPool,
+    commits: CommitWatcher,
+    writer: GroupCommitWriter,
 }
 
 impl Db {
-    /// Opens the file, in [`OpenMode::MayCreate`] making or migrating it. The folder's `locks/` is beside it.
+    /// Opens the file; with [`OpenMode::MayCreate`], creates or migrates it. The folder's `locks/` is a sibling of it.
     ///
     /// # Errors
-    /// `NotFound` when it is not there, `TooNew` when a later mfctl wrote it, `Invalid` when it is not mfctl's or needs
-    /// a migration that this mode may not do, `Corrupt` when it is damaged. None of these writes anything.
+    /// `NotFound` if it does not exist, `TooNew` if a later mfctl wrote it, `Invalid` if it is not mfctl's or needs a
+    /// migration that this mode does not allow, `Corrupt` if it is damaged. None of these writes anything.
     pub fn open(path: &Path, mode: OpenMode) -> Result<Self> {
         let identity = migrate::prepare(path, mode)?;
-        let changes = Changes::new(path);
-        let writer = Writer::new(path, changes.sender());
-        let inner = Inner { path: path.to_owned(), identity, readers: Readers::new(path), changes, writer };
+        let commits = CommitWatcher::new(path);
+        let writer = GroupCommitWriter::new(path, commits.own_commits());
+        let inner = DbInner { path: path.to_owned(), identity, readers: ReadPool::new(path), commits, writer };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The folder's identity, made with it.
+    /// The folder's identity, a UUID generated when it was created.
     #[must_use]
     pub fn identity(&self) -> &str {
         &self.inner.identity
     }
 
-    /// Where the file is.
+    /// The path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.inner.path
     }
 
-    /// Runs `work` inside a write transaction and returns after its commit is on the disk.
+    /// Runs `work` in a write transaction and returns once its commit is durable.
     ///
-    /// `what` says what it is for, e.g. `publish records`. An error of `work` undoes what it did and nothing else. `work`
-    /// runs on the writer's thread, so it must not block. When the caller gives up waiting, `work` may still be done.
+    /// `what` names the purpose for error messages, e.g. `publish records`. An error of `work` rolls back its own
+    /// changes and no others. `work` runs on the writer's thread, so it must not block. If the caller is cancelled,
+    /// `work` may still be committed.
     ///
     /// # Errors
-    /// `work`'s own; `Timeout` when the writer is not reached within two minutes; whatever the commit gives.
+    /// Those of `work`; `Timeout` if the writer does not reply within two minutes; those of the commit.
     pub async fn write<T, F>(&self, what: &'static str, work: F) -> Result<T>
     where
         T: Send + 'static,
@@ -85,19 +87,10 @@ impl Db {
         self.inner.writer.write(what, work).await
     }
 
-    /// Asks for a write without waiting, for use where nothing can be awaited (a destructor). Lost if the queue is full
-    /// or the process ends: only for what another process would do later anyway.
-    pub fn write_later<F>(&self, what: &'static str, work: F)
-    where
-        F: FnOnce(&Connection) -> Result<()> + Send + 'static,
-    {
-        self.inner.writer.write_later(what, work);
-    }
-
-    /// Runs `work` inside a read transaction (one snapshot) on a blocking thread. It is to be short: page by key.
+    /// Runs `work` in a read transaction (one snapshot) on a blocking thread. Keep it short: page by key.
     ///
     /// # Errors
-    /// `work`'s own, and whatever opening a connection gives.
+    /// Those of `work`, and those of opening a connection.
     pub async fn read<T, F>(&self, what: &'static str, work: F) -> Result<T>
     where
         T: Send + 'static,
@@ -106,15 +99,16 @@ impl Db {
         self.inner.readers.read(what, work).await
     }
 
-    /// What has been committed so far, to be given to [`Db::changed`] later.
+    /// The present position in the sequence of commits, for [`Db::wait_for_commit`].
     #[must_use]
-    pub fn seen(&self) -> Seen {
-        self.inner.changes.seen()
+    pub fn commit_cursor(&self) -> CommitCursor {
+        self.inner.commits.cursor()
     }
 
-    /// Waits until anything was committed since `seen`, by this process or another, at most `wait`. Whether it was.
-    pub async fn changed(&self, seen: &mut Seen, wait: Duration) -> bool {
-        self.inner.changes.changed(seen, wait).await
+    /// Waits at most `timeout` for a commit after `cursor`, by this process or another, and moves the cursor past it.
+    /// Returns whether there was one.
+    pub async fn wait_for_commit(&self, cursor: &mut CommitCursor, timeout: Duration) -> bool {
+        self.inner.commits.wait_for_commit(cursor, timeout).await
     }
 }
 
@@ -123,34 +117,3 @@ impl std::fmt::Debug for Db {
         f.debug_struct("Db").field("path", &self.inner.path).finish_non_exhaustive()
     }
 }
-
-/// Opens a connection to the file that is there.
-fn connect(path: &Path) -> Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).during("open the data folder's file")?;
-    configure(&connection).during("configure the data folder's file")?;
-    Ok(connection)
-}
-
-fn configure(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.set_prepared_statement_cache_capacity(256);
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "temp_store", "MEMORY")?;
-    // Negative is KiB. The default of 2 MiB is less than one batch of records with its index pages.
-    connection.pragma_update(None, "cache_size", -8192)
-}
-
-/// Opens a connection that cannot write.
-fn connect_reading(path: &Path) -> Result<Connection> {
-    // Not SQLITE_OPEN_READ_ONLY: such a connection cannot recover the WAL of a process that was killed.
-    let connection = connect(path)?;
-    // Reads are short pages by key. There is a cache to each connection, and all of them fill up in a long run.
-    connection.pragma_update(None, "cache_size", -1024).during("configure the data folder's file")?;
-    connection.pragma_update(None, "query_only", true).during("configure the data folder's file")?;
-    Ok(connection)
-}
-
-#[cfg(test)]
-mod tests;

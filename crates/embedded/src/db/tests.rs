@@ -23,9 +23,9 @@ async fn keys(db: &Db) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn writes_of_many_callers_share_commits_and_none_is_lost() {
+async fn concurrent_writes_are_all_committed() {
     let (_dir, db) = open();
-    let mut seen = db.seen();
+    let mut cursor = db.commit_cursor();
     let tasks: Vec<_> = (0..200)
         .map(|n| {
             let db = db.clone();
@@ -36,12 +36,12 @@ async fn writes_of_many_callers_share_commits_and_none_is_lost() {
         task.await.unwrap().unwrap();
     }
     assert_eq!(keys(&db).await.len(), 200);
-    assert!(db.changed(&mut seen, Duration::ZERO).await);
-    assert!(!db.changed(&mut seen, Duration::from_millis(20)).await);
+    assert!(db.wait_for_commit(&mut cursor, Duration::ZERO).await);
+    assert!(!db.wait_for_commit(&mut cursor, Duration::from_millis(20)).await);
 }
 
 #[tokio::test]
-async fn an_error_undoes_its_own_request_and_no_other() {
+async fn an_error_rolls_back_only_its_own_request() {
     let (_dir, db) = open();
     let good = db.write("put", |tx| put(tx, "good"));
     let bad = db.write("put", |tx| {
@@ -55,11 +55,11 @@ async fn an_error_undoes_its_own_request_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_panic_fails_its_own_request_and_the_writer_goes_on() {
+async fn a_panic_fails_only_its_own_request() {
     let (_dir, db) = open();
     let error = db
         .write::<(), _>("put", |tx| {
-            put(tx, "gone")?;
+            put(tx, "lost")?;
             panic!("on purpose")
         })
         .await
@@ -73,24 +73,24 @@ async fn a_panic_fails_its_own_request_and_the_writer_goes_on() {
 }
 
 #[tokio::test]
-async fn a_reader_cannot_write() {
+async fn a_read_connection_cannot_write() {
     let (_dir, db) = open();
-    let error = db.read("write on the sly", |c| put(c, "x")).await.unwrap_err();
+    let error = db.read("write", |c| put(c, "x")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
 }
 
 #[tokio::test]
-async fn two_that_opened_the_folder_see_each_others_commits() {
+async fn a_commit_wakes_other_connections() {
     let (dir, db) = open();
     let other = Db::open(&dir.path().join("mfctl.db"), OpenMode::MustExist).unwrap();
-    let mut seen = other.seen();
-    let noticed = tokio::spawn(async move { other.changed(&mut seen, Duration::from_secs(20)).await });
+    let mut cursor = other.commit_cursor();
+    let committed = tokio::spawn(async move { other.wait_for_commit(&mut cursor, Duration::from_secs(20)).await });
     db.write("put", |tx| put(tx, "x")).await.unwrap();
-    assert!(noticed.await.unwrap());
+    assert!(committed.await.unwrap());
 }
 
 #[test]
-fn a_newer_format_is_refused_and_nothing_is_written() {
+fn a_newer_format_is_refused_without_a_write() {
     let (dir, db) = open();
     let path = dir.path().join("mfctl.db");
     drop(db);
@@ -106,17 +106,17 @@ fn a_newer_format_is_refused_and_nothing_is_written() {
 }
 
 #[test]
-fn a_file_that_is_not_ours_is_named_and_left_alone() {
+fn a_foreign_file_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("locks")).unwrap();
     let path = dir.path().join("mfctl.db");
-    std::fs::write(&path, "notes of somebody, long enough to be taken for a header".repeat(4)).unwrap();
+    std::fs::write(&path, "notes of a user, long enough to be mistaken for a header".repeat(4)).unwrap();
     let error = Db::open(&path, OpenMode::MayCreate).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.full().contains("not a SQLite file"), "{}", error.full());
 
     std::fs::remove_file(&path).unwrap();
-    Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE foreign_table (x)").unwrap();
     let error = Db::open(&path, OpenMode::MayCreate).unwrap_err();
     assert!(error.full().contains("another program's"), "{}", error.full());
     assert_eq!(Db::open(&path, OpenMode::MustExist).unwrap_err().kind(), ErrorKind::NotFound);
@@ -133,18 +133,18 @@ fn a_damaged_file_is_corrupt() {
 }
 
 #[test]
-fn an_older_format_is_migrated_by_the_verbs_that_may_and_a_backup_is_kept() {
+fn an_older_format_is_migrated_with_a_backup() {
     let (dir, db) = open();
     let path = dir.path().join("mfctl.db");
     let identity = db.identity().to_owned();
     drop(db);
-    if migrate::latest() == 1 {
+    if migrate::latest_version() == 1 {
         return;
     }
-    // The tables of later migrations are removed by hand: this is what a folder of format 1 looks like.
+    // Without the tables of later migrations, as in a folder of format 1.
     let connection = Connection::open(&path).unwrap();
     connection.pragma_update(None, "foreign_keys", false).unwrap();
-    migrate::back_to_first(&connection);
+    migrate::downgrade_to_first(&connection);
     drop(connection);
     assert_eq!(Db::open(&path, OpenMode::MustExist).unwrap_err().kind(), ErrorKind::Invalid);
     assert_eq!(Db::open(&path, OpenMode::MayCreate).unwrap().identity(), identity);

@@ -1,4 +1,4 @@
-//! The writer: one thread of this process that puts what is queued into one transaction after another.
+//! The writer: one thread per process that runs queued requests in one transaction after another (group commit).
 
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
@@ -9,42 +9,43 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::connection::{self, BUSY_TIMEOUT};
 use super::error::{SqlContext, copy_of};
 use crate::base::capacity;
 use crate::locks::{self, FileLock};
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
-/// Requests that may wait; more make their callers wait.
-const QUEUE: usize = 1024;
-/// Requests in one transaction at most, and for how long more are added to it: other processes wait meanwhile.
-const GROUP: usize = 512;
-const GROUP_TIME: Duration = Duration::from_millis(100);
-/// Longer than SQLite waits for a lock, so that its own error comes first.
-const ANSWER_TIME: Duration = Duration::from_secs(120);
-/// Pages in the WAL that make a commit copy it into the file (32 MiB), and a WAL that is emptied when nobody reads it.
+/// Requests that may be queued; further callers wait for room.
+const QUEUE_CAPACITY: usize = 1024;
+/// Requests in one transaction at most, and how long requests are added to it: other processes wait meanwhile.
+const MAX_GROUP_REQUESTS: usize = 512;
+const MAX_GROUP_TIME: Duration = Duration::from_millis(100);
+/// Longer than SQLite waits for a lock, so that its own error is reported first.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(120);
+/// Pages in the WAL at which a commit checkpoints it (32 MiB), and the size at which the WAL is truncated.
 const CHECKPOINT_PAGES: u32 = 4096;
 const LARGE_WAL_BYTES: u64 = 64 << 20;
-/// A WAL that is not worth emptying, however little room there is.
+/// A WAL not worth truncating, however little free space there is.
 const SMALL_WAL_BYTES: u64 = 1 << 20;
 
-/// Tells the caller, once the transaction's end is known: `None` is committed.
-type Answer = Box<dyn FnOnce(Option<&Error>) + Send>;
-/// Does the work. `Err` is undone; either way the caller is answered later.
-type Request = Box<dyn FnOnce(&Connection) -> Result<Answer, Answer> + Send>;
+/// Replies to the caller once the outcome of the transaction is known; `None` means committed.
+type WriteReply = Box<dyn FnOnce(Option<&Error>) + Send>;
+/// Runs the work. `Err` is rolled back; either way the caller gets its reply after the transaction.
+type WriteRequest = Box<dyn FnOnce(&Connection) -> Result<WriteReply, WriteReply> + Send>;
 
-/// The queue of this process's writes. The thread starts with the first.
-pub(super) struct Writer {
+/// The queue of this process's writes. The thread starts with the first one.
+pub(super) struct GroupCommitWriter {
     path: PathBuf,
     commits: watch::Sender<u64>,
-    running: Mutex<Option<Running>>,
+    running: Mutex<Option<RunningWriter>>,
 }
 
-struct Running {
-    queue: mpsc::Sender<Request>,
+struct RunningWriter {
+    queue: mpsc::Sender<WriteRequest>,
     thread: JoinHandle<()>,
 }
 
-impl Writer {
+impl GroupCommitWriter {
     pub(super) fn new(path: &Path, commits: watch::Sender<u64>) -> Self {
         Self { path: path.to_owned(), commits, running: Mutex::default() }
     }
@@ -55,57 +56,41 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
-        let (reply, answer) = oneshot::channel();
-        let request = request(what, work, move |result| drop(reply.send(result)));
+        let (sender, reply) = oneshot::channel();
+        let request = request(what, work, sender);
         let queue = self.queue()?;
-        let late = |_| {
+        let timed_out = |_| {
             Error::new(ErrorKind::Timeout, format!("{what}: the data folder's writer does not answer"))
                 .hint("another process may hold it: look for a stopped mfctl on this data folder")
         };
-        let gone = || Error::new(ErrorKind::Internal, format!("{what}: the data folder's writer has stopped"));
-        let answered = async move {
-            queue.send(request).await.map_err(|_| gone())?;
-            answer.await.map_err(|_| gone())?
+        let stopped = || Error::new(ErrorKind::Internal, format!("{what}: the data folder's writer has stopped"));
+        let exchange = async move {
+            queue.send(request).await.map_err(|_| stopped())?;
+            reply.await.map_err(|_| stopped())?
         };
-        tokio::time::timeout(ANSWER_TIME, answered).await.map_err(late)?
+        tokio::time::timeout(REPLY_TIMEOUT, exchange).await.map_err(timed_out)?
     }
 
-    /// See [`super::Db::write_later`].
-    pub(super) fn write_later<F>(&self, what: &'static str, work: F)
-    where
-        F: FnOnce(&Connection) -> Result<()> + Send + 'static,
-    {
-        let log = move |result: Result<()>| {
-            if let Err(error) = result {
-                tracing::debug!(error = error.full(), "{what} failed");
-            }
-        };
-        let sent = self.queue().map(|queue| queue.try_send(request(what, work, log)).is_ok());
-        if !matches!(sent, Ok(true)) {
-            tracing::debug!("{what} was not queued");
-        }
-    }
-
-    fn queue(&self) -> Result<mpsc::Sender<Request>> {
+    fn queue(&self) -> Result<mpsc::Sender<WriteRequest>> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = running.as_ref() {
             return Ok(running.queue.clone());
         }
-        let (queue, requests) = mpsc::channel(QUEUE);
+        let (queue, requests) = mpsc::channel(QUEUE_CAPACITY);
         let thread = WriterThread::open(&self.path, self.commits.clone())?;
         let spawned = std::thread::Builder::new().name("mfctl-writer".to_owned()).spawn(move || thread.run(requests));
         let thread = spawned.map_err(|error| Error::new(ErrorKind::Internal, "start the writer").because(error))?;
-        *running = Some(Running { queue: queue.clone(), thread });
+        *running = Some(RunningWriter { queue: queue.clone(), thread });
         Ok(queue)
     }
 }
 
-impl Drop for Writer {
+impl Drop for GroupCommitWriter {
     fn drop(&mut self) {
         let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Running { queue, thread }) = running {
+        if let Some(RunningWriter { queue, thread }) = running {
             drop(queue);
-            // What is queued is still done, and the connection closed, before the folder counts as closed.
+            // Queued requests are still written and the connection is closed before the folder counts as closed.
             if thread.thread().id() != std::thread::current().id() {
                 let _ = thread.join();
             }
@@ -113,24 +98,24 @@ impl Drop for Writer {
     }
 }
 
-/// Wraps work so that it cannot take the writer with it, and its result so that it waits for the commit.
-fn request<T, F, R>(what: &'static str, work: F, reply: R) -> Request
+/// Wraps work so that a panic does not end the writer, and so that its result is sent after the commit.
+fn request<T, F>(what: &'static str, work: F, sender: oneshot::Sender<Result<T>>) -> WriteRequest
 where
     T: Send + 'static,
     F: FnOnce(&Connection) -> Result<T> + Send + 'static,
-    R: FnOnce(Result<T>) + Send + 'static,
 {
     Box::new(move |connection| {
         let done = std::panic::catch_unwind(AssertUnwindSafe(|| work(connection)));
         let result = done.unwrap_or_else(|panic| Err(panicked(what, panic.as_ref())));
         let succeeded = result.is_ok();
-        let answer: Answer = Box::new(move |failed| {
-            reply(match failed {
+        let reply: WriteReply = Box::new(move |transaction_error| {
+            // A caller that was cancelled has dropped its receiver.
+            let _ = sender.send(match transaction_error {
                 Some(error) if result.is_ok() => Err(copy_of(error, what)),
                 _ => result,
             });
         });
-        if succeeded { Ok(answer) } else { Err(answer) }
+        if succeeded { Ok(reply) } else { Err(reply) }
     })
 }
 
@@ -142,80 +127,83 @@ fn panicked(what: &str, panic: &(dyn std::any::Any + Send)) -> Error {
 
 struct WriterThread {
     connection: Connection,
-    turn: Turn,
+    lock: WriterLock,
     wal: PathBuf,
     commits: watch::Sender<u64>,
 }
 
 impl WriterThread {
     fn open(path: &Path, commits: watch::Sender<u64>) -> Result<Self> {
-        let connection = super::connect(path)?;
+        let connection = connection::open(path)?;
         connection
             .pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)
             .during("configure the data folder's file")?;
         let mut wal = path.as_os_str().to_owned();
         wal.push("-wal");
-        Ok(Self { connection, turn: Turn::new(path), wal: wal.into(), commits })
+        Ok(Self { connection, lock: WriterLock::new(path), wal: wal.into(), commits })
     }
 
-    fn run(self, mut requests: mpsc::Receiver<Request>) {
+    fn run(self, mut requests: mpsc::Receiver<WriteRequest>) {
         while let Some(first) = requests.blocking_recv() {
-            self.group(first, &mut requests);
+            self.commit_group(first, &mut requests);
         }
     }
 
-    /// One transaction of what is queued.
-    fn group(&self, first: Request, requests: &mut mpsc::Receiver<Request>) {
-        let mut answers = Vec::new();
-        let outcome = self.turn.take().and_then(|_turn| {
-            let committed = self.transaction(first, requests, &mut answers);
+    /// Runs the queued requests in one transaction and sends the replies.
+    fn commit_group(&self, first: WriteRequest, requests: &mut mpsc::Receiver<WriteRequest>) {
+        let mut replies = Vec::new();
+        let outcome = self.lock.acquire().and_then(|_lock| {
+            let committed = self.transaction(first, requests, &mut replies);
             if committed.is_err() && !self.connection.is_autocommit() {
                 let _ = self.connection.execute_batch("ROLLBACK");
             }
-            // After a failure too: SQLite empties the WAL at commits alone, and it may be what fills the disk.
-            self.empty_large_wal();
+            // After a failure too: SQLite checkpoints at commits alone, and the WAL may be what fills the disk.
+            self.truncate_large_wal();
             committed
         });
-        let failed = outcome.err();
-        if failed.is_none() {
+        let error = outcome.err();
+        if error.is_none() {
             self.commits.send_modify(|count| *count += 1);
         }
-        for answer in answers {
-            answer(failed.as_ref());
+        for reply in replies {
+            reply(error.as_ref());
         }
     }
 
     fn transaction(
         &self,
-        first: Request,
-        requests: &mut mpsc::Receiver<Request>,
-        answers: &mut Vec<Answer>,
+        first: WriteRequest,
+        requests: &mut mpsc::Receiver<WriteRequest>,
+        replies: &mut Vec<WriteReply>,
     ) -> Result<()> {
         self.connection.execute_batch("BEGIN IMMEDIATE").during("begin to write")?;
         let started = Instant::now();
         let mut next = Some(first);
         while let Some(request) = next {
-            self.one(request, answers)?;
-            let more = answers.len() < GROUP && started.elapsed() < GROUP_TIME;
+            self.run_in_savepoint(request, replies)?;
+            let more = replies.len() < MAX_GROUP_REQUESTS && started.elapsed() < MAX_GROUP_TIME;
             next = if more { requests.try_recv().ok() } else { None };
         }
         self.connection.execute_batch("COMMIT").during("commit")
     }
 
-    /// One request in its savepoint. An error here is one of the whole transaction.
-    fn one(&self, request: Request, answers: &mut Vec<Answer>) -> Result<()> {
+    /// Runs one request in a savepoint. An error returned here fails the whole transaction.
+    fn run_in_savepoint(&self, request: WriteRequest, replies: &mut Vec<WriteReply>) -> Result<()> {
         self.savepoint("SAVEPOINT request")?;
         match request(&self.connection) {
-            Ok(answer) => {
-                answers.push(answer);
+            Ok(reply) => {
+                replies.push(reply);
                 self.savepoint("RELEASE request")
             }
-            Err(answer) => {
-                answers.push(answer);
+            Err(reply) => {
+                replies.push(reply);
                 if self.connection.is_autocommit() {
-                    // SQLite undid the whole transaction (no room, no memory, an I/O error).
-                    return Err(Error::new(ErrorKind::Full, "the transaction was undone: no room, or an I/O error")
-                        .hint("free space on the data folder's disk, then try again: nothing was lost"));
+                    // SQLite rolled back the whole transaction (disk full, out of memory, or an I/O error).
+                    return Err(Error::new(
+                        ErrorKind::Full,
+                        "the transaction was rolled back: the disk is full, or an I/O error occurred",
+                    )
+                    .hint("free space on the data folder's disk, then try again: nothing was lost"));
                 }
                 self.savepoint("ROLLBACK TO request")?;
                 self.savepoint("RELEASE request")
@@ -228,13 +216,14 @@ impl WriterThread {
         statement.execute([]).during("group writes").map(drop)
     }
 
-    /// A reader in the middle keeps a checkpoint from starting the WAL anew; this does it once none is there. On a disk with
-    /// little room it does so early: what a WAL holds takes room in the file before the WAL gives its own back, so that one
-    /// which has filled the disk could not be emptied any more.
-    fn empty_large_wal(&self) {
-        let held = std::fs::metadata(&self.wal).map_or(0, |wal| wal.len());
+    /// An open read snapshot keeps a checkpoint from restarting the WAL; this truncates it once there is none. With
+    /// little free space it does so early: a checkpoint needs space in the file before the WAL releases its own, so a
+    /// WAL that has filled the disk could no longer be truncated.
+    fn truncate_large_wal(&self) {
+        let wal_bytes = std::fs::metadata(&self.wal).map_or(0, |wal| wal.len());
         let free = || capacity(&self.wal).map_or(u64::MAX, |disk| disk.free_bytes);
-        let is_large = held >= LARGE_WAL_BYTES || held >= SMALL_WAL_BYTES && free() < held.saturating_mul(2);
+        let is_large =
+            wal_bytes >= LARGE_WAL_BYTES || wal_bytes >= SMALL_WAL_BYTES && free() < wal_bytes.saturating_mul(2);
         if !is_large {
             return;
         }
@@ -242,29 +231,29 @@ impl WriterThread {
             self.connection.busy_timeout(Duration::from_millis(100))?;
             self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
         };
-        // Not emptied this time is emptied another time.
+        // A failure is harmless: the next commit tries again.
         let _ = checkpoint();
-        let _ = self.connection.busy_timeout(super::BUSY_TIMEOUT);
+        let _ = self.connection.busy_timeout(BUSY_TIMEOUT);
     }
 }
 
-/// The right to write, for which processes queue in the kernel.
+/// The lock under which one process at a time writes.
 ///
-/// Two locks, as in a turnstile: who waits for `writer.lock` holds `queue.lock`, so that a process which has just
-/// written cannot take the lock again before the one that waits.
-struct Turn {
+/// Two file locks, as in a turnstile: a process that waits for `writer.lock` holds `queue.lock`, so that a process
+/// which has just written cannot acquire `writer.lock` again before the one that waits.
+struct WriterLock {
     queue: PathBuf,
     writer: PathBuf,
 }
 
-impl Turn {
+impl WriterLock {
     fn new(path: &Path) -> Self {
         let locks = path.with_file_name("locks");
         Self { queue: locks.join("queue.lock"), writer: locks.join("writer.lock") }
     }
 
-    fn take(&self) -> Result<FileLock> {
-        let _queue = locks::wait(&self.queue)?;
-        locks::wait(&self.writer)
+    fn acquire(&self) -> Result<FileLock> {
+        let _queue = locks::lock_exclusive(&self.queue)?;
+        locks::lock_exclusive(&self.writer)
     }
 }

@@ -1,69 +1,70 @@
-//! A job's files: planned once, moved on, found again.
+//! The rows of a job's files: planned once, then updated step by step.
 
 use std::collections::HashSet;
 
 use jiff::Timestamp;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
-use super::{is_refused, jobs, unknown};
+use super::jobs::{self, no_such_job};
 use crate::db::SqlContext;
-use crate::sql::{self, Cells};
+use crate::sql::{self, RowReader};
 use mfctl_core::domain::job::{FileStep, JournalFile};
 use mfctl_core::domain::names::keys;
 use mfctl_core::domain::{AssetId, EventId, JobId, SourcePath, Tenant};
 use mfctl_core::ports::{Error, ErrorKind, FileUpdate, PlannedFile, Result};
 
-/// Rows looked at in one read.
-const SCAN: usize = 20_000;
+/// Rows scanned in one read.
+const SCAN_ROWS: usize = 20_000;
 
 const COLUMNS: &str = "SELECT path, step, event_id, staging_key, size_bytes, modified_ns, sha256, media_type, asset_id, \
                        refusal_kind, refusal_reason, staged_at FROM journal_files";
 
-/// What is the same for all of a job's files.
+/// What all of a job's files share.
 struct JobKey {
-    number: i64,
+    job_no: i64,
     tenant: Tenant,
     job: JobId,
 }
 
 impl JobKey {
-    fn of(connection: &Connection, job: JobId) -> Result<Self> {
+    fn load(connection: &Connection, job: JobId) -> Result<Self> {
         let read = |row: &Row<'_>| {
-            let mut cells = Cells::of(row);
-            Ok(Self { number: cells.plain()?, tenant: cells.text()?, job })
+            let mut columns = RowReader::new(row);
+            Ok(Self { job_no: columns.get()?, tenant: columns.text()?, job })
         };
         connection
             .prepare_cached("SELECT job_no, tenant FROM journal_jobs WHERE job_id = ?1")
             .and_then(|mut select| select.query_row([job.0.as_bytes()], read).optional())
             .during("find a job")?
-            .ok_or_else(|| unknown(job))
+            .ok_or_else(|| no_such_job(job))
     }
 
-    fn read(&self, row: &Row<'_>) -> rusqlite::Result<JournalFile> {
-        let mut cells = Cells::of(row);
-        let path = SourcePath::from_text(cells.plain::<String>()?);
-        let step = cells.one_of(FileStep::ALL)?;
-        let event_id = cells.id(EventId)?;
-        let staging_key = cells.maybe_text()?.unwrap_or_else(|| keys::staging(&self.tenant, self.job, event_id));
+    fn file(&self, row: &Row<'_>) -> rusqlite::Result<JournalFile> {
+        let mut columns = RowReader::new(row);
+        let path = SourcePath::from_text(columns.get::<String>()?);
+        let step = columns.variant(FileStep::ALL)?;
+        let event_id = columns.id(EventId)?;
+        let staging_key = columns.maybe_text()?.unwrap_or_else(|| keys::staging(&self.tenant, self.job, event_id));
         Ok(JournalFile {
             path,
             step,
             event_id,
             staging_key,
-            size_bytes: cells.maybe_count()?,
-            modified_ns: cells.plain()?,
-            sha256: cells.maybe_sha256()?,
-            media_type: cells.plain()?,
-            asset_id: cells.maybe_id(AssetId)?,
-            refusal: cells.refusal()?,
-            staged_at: cells.maybe_time()?,
+            size_bytes: columns.maybe_count()?,
+            modified_ns: columns.get()?,
+            sha256: columns.maybe_sha256()?,
+            media_type: columns.get()?,
+            asset_id: columns.maybe_id(AssetId)?,
+            refusal: columns.refusal()?,
+            staged_at: columns.maybe_time()?,
         })
     }
 }
 
+/// See [`mfctl_core::ports::JobJournal::plan`].
 pub(super) fn plan(tx: &Connection, job: JobId, files: Vec<PlannedFile>) -> Result<Vec<JournalFile>> {
     let what = "plan a job's files";
-    let job = JobKey::of(tx, job)?;
+    let job = JobKey::load(tx, job)?;
     let mut insert = tx
         .prepare_cached(
             "INSERT INTO journal_files (job_no, path, step, event_id, staging_key) VALUES (?1, ?2, 0, ?3, ?4)
@@ -74,17 +75,18 @@ pub(super) fn plan(tx: &Connection, job: JobId, files: Vec<PlannedFile>) -> Resu
     files.into_iter().map(|file| plan_one(&job, file, &mut insert, &mut select).during(what)).collect()
 }
 
+/// Inserts a file as planned; one that has a row already is returned as it is. The default staging key is not stored.
 fn plan_one(
     job: &JobKey,
     file: PlannedFile,
     insert: &mut CachedStatement<'_>,
     select: &mut CachedStatement<'_>,
 ) -> rusqlite::Result<JournalFile> {
-    let usual = keys::staging(&job.tenant, job.job, file.event_id);
-    let staging_key = (file.staging_key != usual).then(|| file.staging_key.as_str());
-    let added = insert.execute(params![job.number, file.path.as_str(), file.event_id.0.as_bytes(), staging_key])?;
+    let default_key = keys::staging(&job.tenant, job.job, file.event_id);
+    let staging_key = (file.staging_key != default_key).then(|| file.staging_key.as_str());
+    let added = insert.execute(params![job.job_no, file.path.as_str(), file.event_id.0.as_bytes(), staging_key])?;
     if added == 0 {
-        return select.query_row(params![job.number, file.path.as_str()], |row| job.read(row));
+        return select.query_row(params![job.job_no, file.path.as_str()], |row| job.file(row));
     }
     Ok(JournalFile {
         path: file.path,
@@ -101,9 +103,10 @@ fn plan_one(
     })
 }
 
+/// See [`mfctl_core::ports::JobJournal::update`].
 pub(super) fn update(tx: &Connection, job: JobId, files: &[FileUpdate], at: Timestamp) -> Result<()> {
-    let what = "move a job's files on";
-    let job_no = jobs::number(tx, job)?;
+    let what = "update a job's files";
+    let job_no = jobs::job_no(tx, job)?;
     let mut update = tx
         .prepare_cached(
             "UPDATE journal_files SET step = ?3,
@@ -119,7 +122,7 @@ pub(super) fn update(tx: &Connection, job: JobId, files: &[FileUpdate], at: Time
         let changed = update.execute(params![
             job_no,
             file.path.as_str(),
-            sql::place(FileStep::ALL, &file.step),
+            sql::variant_index(FileStep::ALL, &file.step),
             file.size_bytes.map(sql::count),
             file.modified_ns,
             file.sha256.map(|digest| digest.0),
@@ -131,31 +134,32 @@ pub(super) fn update(tx: &Connection, job: JobId, files: &[FileUpdate], at: Time
             file.refusal.as_ref().map(|refusal| refusal.reason.as_str()),
         ]);
         if changed.during(what)? == 0 {
-            return Err(Error::new(ErrorKind::NotFound, format!("job {job} has not planned {}", file.path)));
+            return Err(Error::new(ErrorKind::NotFound, format!("job {job} has no planned file {}", file.path)));
         }
     }
     jobs::touch(tx, job_no, at)
 }
 
+/// See [`mfctl_core::ports::JobJournal::retry_failed`].
 pub(super) fn retry_failed(tx: &Connection, job: JobId, at: Timestamp) -> Result<u64> {
-    let job_no = jobs::number(tx, job)?;
-    let again = tx
+    let job_no = jobs::job_no(tx, job)?;
+    let retried = tx
         .prepare_cached(
             "UPDATE journal_files SET step = 0, refusal_kind = NULL, refusal_reason = NULL
              WHERE job_no = ?1 AND step >= 4 AND step = 5",
         )
         .and_then(|mut update| update.execute([job_no]))
-        .during("plan a job's failed files again")?;
-    if again > 0 {
+        .during("retry a job's failed files")?;
+    if retried > 0 {
         jobs::touch(tx, job_no, at)?;
     }
-    Ok(again as u64)
+    Ok(retried as u64)
 }
 
-/// Those of these files that have a row.
+/// See [`mfctl_core::ports::JobJournal::holds`].
 pub(super) fn holds(connection: &Connection, job: JobId, paths: Vec<SourcePath>) -> Result<HashSet<SourcePath>> {
-    let what = "look for a job's files";
-    let job_no = jobs::number(connection, job)?;
+    let what = "check for a job's files";
+    let job_no = jobs::job_no(connection, job)?;
     let mut select =
         connection.prepare_cached("SELECT 1 FROM journal_files WHERE job_no = ?1 AND path = ?2").during(what)?;
     let mut held = HashSet::new();
@@ -167,43 +171,49 @@ pub(super) fn holds(connection: &Connection, job: JobId, paths: Vec<SourcePath>)
     Ok(held)
 }
 
-/// What one read found, and where it stopped if there is more to look at.
-pub(super) struct Scanned {
+/// The matches of one read.
+pub(super) struct FileScan {
     pub(super) files: Vec<JournalFile>,
-    pub(super) passed: Option<SourcePath>,
+    /// Where the next read continues; `None` after the last row.
+    pub(super) continue_after: Option<SourcePath>,
 }
 
-/// At most `wanted` files that stand at one of the steps, of the next [`SCAN`] after `after`.
+/// At most `wanted` files at one of the steps (all, if there are none), out of the next [`SCAN_ROWS`] after `after`.
 pub(super) fn scan(
     connection: &Connection,
     job: JobId,
     steps: &[FileStep],
     after: Option<&SourcePath>,
     wanted: usize,
-) -> Result<Scanned> {
+) -> Result<FileScan> {
     let what = "list a job's files";
-    let job = JobKey::of(connection, job)?;
-    // Lets SQLite take the small index of refused files.
+    let job = JobKey::load(connection, job)?;
+    // Lets SQLite use the small index of refused files.
     let refused = !steps.is_empty() && steps.iter().all(|step| is_refused(*step));
     let refused = if refused { "AND step >= 4" } else { "" };
     let query = format!("{COLUMNS} WHERE job_no = ?1 AND path > ?2 {refused} ORDER BY path LIMIT ?3");
     let mut select = connection.prepare_cached(&query).during(what)?;
-    // No path is empty, so every path stands after "".
+    // No path is empty, so every path sorts after "".
     let after = after.map_or("", SourcePath::as_str);
-    let mut rows = select.query(params![job.number, after, SCAN as i64]).during(what)?;
+    let mut rows = select.query(params![job.job_no, after, SCAN_ROWS as i64]).during(what)?;
     let mut files = Vec::new();
     let mut scanned = 0;
-    let mut last = None;
+    let mut continue_after = None;
     while let Some(row) = rows.next().during(what)? {
         scanned += 1;
         let step = row.get::<_, i64>(1).during(what)?;
-        if steps.is_empty() || steps.iter().any(|wanted| sql::place(FileStep::ALL, wanted) == step) {
-            files.push(job.read(row).during(what)?);
+        if steps.is_empty() || steps.iter().any(|wanted| sql::variant_index(FileStep::ALL, wanted) == step) {
+            files.push(job.file(row).during(what)?);
         }
-        if files.len() == wanted || scanned == SCAN {
-            last = Some(SourcePath::from_text(row.get::<_, String>(0).during(what)?));
+        if files.len() == wanted || scanned == SCAN_ROWS {
+            continue_after = Some(SourcePath::from_text(row.get::<_, String>(0).during(what)?));
             break;
         }
     }
-    Ok(Scanned { files, passed: last })
+    Ok(FileScan { files, continue_after })
+}
+
+/// Whether a file at this step was refused.
+fn is_refused(step: FileStep) -> bool {
+    matches!(step, FileStep::Rejected | FileStep::Failed)
 }

@@ -16,7 +16,7 @@ use super::liveness::{self, Sign, boot_ms};
 use super::membership::{self, Held, Joining, fenced};
 use super::topics::{self, Topic};
 use super::{Shared, append};
-use crate::db::Seen;
+use crate::db::CommitCursor;
 use mfctl_core::domain::{Record, TopicPartition};
 use mfctl_core::ports::{Error, ErrorKind, FetchLimits, GroupConsumer, Poll, Result, Settlement, Subscription};
 
@@ -67,7 +67,7 @@ pub(super) struct Consumer {
     owned: BTreeMap<i64, Owned>,
     paused: HashSet<TopicPartition>,
     news: VecDeque<Poll>,
-    seen: Seen,
+    seen: CommitCursor,
     /// Which partition is read first; moves on, so that none waits behind another.
     turn: usize,
     /// A settlement that is under way, and what became of the last one, until somebody asks.
@@ -96,7 +96,7 @@ impl Consumer {
         }
         let topics = log.topics.all(&log.db, &subscription.topics).await?;
         let member = Member::new(&log)?;
-        let seen = log.db.seen();
+        let seen = log.db.commit_cursor();
         let (owned, paused, news) = Default::default();
         let mut consumer = Self {
             log,
@@ -343,7 +343,7 @@ impl GroupConsumer for Consumer {
                 return Ok(Poll::Idle);
             }
             let pause = left.min(SWEEP_EVERY).min(self.subscription.session_timeout / 4);
-            self.log.db.changed(&mut self.seen, pause.max(Duration::from_millis(1))).await;
+            self.log.db.wait_for_commit(&mut self.seen, pause.max(Duration::from_millis(1))).await;
         }
     }
 

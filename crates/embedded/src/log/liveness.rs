@@ -38,7 +38,7 @@ impl Sign {
     /// Takes the lock of a new member.
     pub(super) fn of(dir: &Path, member_id: &str) -> Result<Self> {
         let path = dir.join(member_id);
-        let lock = locks::try_now(&path)?;
+        let lock = locks::try_lock_exclusive(&path)?;
         let lock = lock.ok_or_else(|| Error::new(ErrorKind::Conflict, format!("lock {}", path.display())))?;
         Ok(Self { path, _lock: lock })
     }

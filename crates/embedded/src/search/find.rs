@@ -1,30 +1,30 @@
-//! Documents found, ranked, and shown with the passage that answers the query.
+//! Finds and ranks documents, and cuts the snippet that matches the query.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
 use crate::db::SqlContext;
-use crate::sql::Cells;
+use crate::sql::RowReader;
 use mfctl_core::domain::AssetId;
 use mfctl_core::domain::text::{QueryTerm, excerpt, snippet};
 use mfctl_core::ports::{Result, SearchHit, SearchPage, SearchQuery};
 
-/// Hits of one answer at most.
-const MOST_HITS: usize = 1_000;
+/// Hits on one page at most.
+const MAX_PAGE_HITS: usize = 1_000;
 /// Characters of a snippet at most.
-const SNIPPET_CHARS: usize = 240;
-/// Bytes of a text that a snippet is looked for in: a page of hits must not cost the reading of whole books.
-const SNIPPET_BYTES: usize = 512 * 1024;
-/// What a word in the title, the tags and the body counts.
-const WEIGHTS: &str = "10.0, 4.0, 1.0";
+const MAX_SNIPPET_CHARS: usize = 240;
+/// Characters of a body that are searched for a snippet, so that a page of hits does not read whole books.
+const MAX_SNIPPET_SOURCE: usize = 512 * 1024;
+/// The BM25 weights of title, tags and body.
+const BM25_WEIGHTS: &str = "10.0, 4.0, 1.0";
 
-/// What the index found, before it is cut for a reader.
-pub(super) struct Found {
-    hits: Vec<Hit>,
+/// One page of matches, before their snippets are cut.
+pub(super) struct IndexMatches {
+    documents: Vec<MatchedDocument>,
     total: u64,
 }
 
-struct Hit {
+struct MatchedDocument {
     asset_id: AssetId,
     locale: String,
     score: f64,
@@ -34,7 +34,8 @@ struct Hit {
     body: String,
 }
 
-pub(super) fn find(connection: &Connection, query: &SearchQuery, words: &str) -> Result<Found> {
+/// The requested page of matches; `words` is an FTS5 expression.
+pub(super) fn find(connection: &Connection, query: &SearchQuery, words: &str) -> Result<IndexMatches> {
     let what = "search";
     let (filter, mut values) = filter(query, words);
     let from = "FROM search_words JOIN search_documents AS d ON d.document_id = search_words.rowid
@@ -43,23 +44,23 @@ pub(super) fn find(connection: &Connection, query: &SearchQuery, words: &str) ->
         .prepare_cached(&format!("SELECT count(*) {from} {filter}"))
         .and_then(|mut select| select.query_row(params_from_iter(&values), |row| row.get(0)))
         .during(what)?;
-    let page = [query.limit.min(MOST_HITS), query.offset];
+    let page = [query.limit.min(MAX_PAGE_HITS), query.offset];
     values.extend(page.map(|number| Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))));
     let (limit, offset) = (values.len() - 1, values.len());
     let ranked = format!(
-        "SELECT asset_id, locale, score, title, media_type, language, substr(body, 1, {SNIPPET_BYTES})
-         FROM (SELECT d.*, -bm25(search_words, {WEIGHTS}) AS score {from} {filter}
+        "SELECT asset_id, locale, score, title, media_type, language, substr(body, 1, {MAX_SNIPPET_SOURCE})
+         FROM (SELECT d.*, -bm25(search_words, {BM25_WEIGHTS}) AS score {from} {filter}
                ORDER BY score DESC, d.asset_id, d.locale LIMIT ?{limit} OFFSET ?{offset})
          JOIN search_bodies USING (document_id) ORDER BY score DESC, asset_id, locale"
     );
-    let hits = connection
+    let documents = connection
         .prepare_cached(&ranked)
-        .and_then(|mut select| select.query_map(params_from_iter(&values), hit)?.collect())
+        .and_then(|mut select| select.query_map(params_from_iter(&values), matched_document)?.collect())
         .during(what)?;
-    Ok(Found { hits, total: total.unsigned_abs() })
+    Ok(IndexMatches { documents, total: total.unsigned_abs() })
 }
 
-/// Conditions beside the words, and all the values so far, the words first.
+/// The conditions other than the words, and the parameter values; the words are the first value.
 fn filter(query: &SearchQuery, words: &str) -> (String, Vec<Value>) {
     let mut values = vec![Value::Text(words.to_owned()), Value::Text(query.tenant.to_string())];
     let mut sql = "AND d.tenant = ?2".to_owned();
@@ -79,39 +80,39 @@ fn filter(query: &SearchQuery, words: &str) -> (String, Vec<Value>) {
     (sql, values)
 }
 
-fn hit(row: &Row<'_>) -> rusqlite::Result<Hit> {
-    let mut cells = Cells::of(row);
-    Ok(Hit {
-        asset_id: cells.id(AssetId)?,
-        locale: cells.plain()?,
-        score: cells.plain()?,
-        title: cells.plain()?,
-        media_type: cells.plain()?,
-        language: cells.plain()?,
-        body: cells.plain()?,
+fn matched_document(row: &Row<'_>) -> rusqlite::Result<MatchedDocument> {
+    let mut columns = RowReader::new(row);
+    Ok(MatchedDocument {
+        asset_id: columns.id(AssetId)?,
+        locale: columns.get()?,
+        score: columns.get()?,
+        title: columns.get()?,
+        media_type: columns.get()?,
+        language: columns.get()?,
+        body: columns.get()?,
     })
 }
 
-/// Cuts and marks the passages, away from the database.
-pub(super) fn present(found: Found, terms: &[QueryTerm]) -> SearchPage {
-    let hits = found.hits.into_iter().map(|hit| present_one(hit, terms)).collect();
-    SearchPage { hits, total: found.total }
+/// Cuts the snippets. Needs no database, but reads up to [`MAX_SNIPPET_SOURCE`] of each body.
+pub(super) fn to_page(matches: IndexMatches, terms: &[QueryTerm]) -> SearchPage {
+    let hits = matches.documents.into_iter().map(|document| to_hit(document, terms)).collect();
+    SearchPage { hits, total: matches.total }
 }
 
-fn present_one(hit: Hit, terms: &[QueryTerm]) -> SearchHit {
-    let (snippet, highlights) = match snippet(&hit.body, terms, SNIPPET_CHARS) {
-        Some(found) => (found.text, found.highlights.into_iter().map(|range| (range.start, range.end)).collect()),
-        // Only the title or the tags answer.
-        None => (excerpt(&hit.body, SNIPPET_CHARS), Vec::new()),
+fn to_hit(document: MatchedDocument, terms: &[QueryTerm]) -> SearchHit {
+    let (snippet, highlights) = match snippet(&document.body, terms, MAX_SNIPPET_CHARS) {
+        Some(snippet) => (snippet.text, snippet.highlights.into_iter().map(|range| (range.start, range.end)).collect()),
+        // Only the title or the tags match.
+        None => (excerpt(&document.body, MAX_SNIPPET_CHARS), Vec::new()),
     };
     SearchHit {
-        asset_id: hit.asset_id,
-        locale: hit.locale,
-        score: hit.score,
-        title: hit.title,
+        asset_id: document.asset_id,
+        locale: document.locale,
+        score: document.score,
+        title: document.title,
         snippet,
         highlights,
-        media_type: hit.media_type,
-        language: hit.language,
+        media_type: document.media_type,
+        language: document.language,
     }
 }

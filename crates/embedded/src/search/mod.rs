@@ -1,6 +1,6 @@
-//! The search index in the data folder's file: FTS5 over the comparable form of [`mfctl_core::domain::text`].
+//! The search index in the data folder's file: FTS5 over the normalised form of [`mfctl_core::domain::text`].
 //!
-//! The words are found in that form; what is shown is cut from the originals, which stand beside it.
+//! Words match in that form; snippets are cut from the original text, which is stored beside it.
 
 mod find;
 mod query;
@@ -34,8 +34,8 @@ impl SearchIndex for SqliteSearch {
         if documents.is_empty() {
             return Ok(());
         }
-        // Long texts take a while to be made comparable: neither the async threads nor the writer's wait for it.
-        let documents = blocking(move || Ok(write::prepare(documents))).await?;
+        // Normalising long texts takes a while: it must block neither the async threads nor the writer.
+        let documents = run_blocking(move || Ok(write::normalise_documents(documents))).await?;
         self.db.write("index documents", move |tx| write::index(tx, &documents)).await
     }
 
@@ -45,18 +45,18 @@ impl SearchIndex for SqliteSearch {
 
     async fn search(&self, query: &SearchQuery) -> Result<SearchPage> {
         let terms = query_terms(&query.text);
-        let Some(words) = query::words(&terms) else {
-            return Err(Error::new(ErrorKind::Invalid, "the query has no word to look for")
+        let Some(words) = query::fts5_expression(&terms) else {
+            return Err(Error::new(ErrorKind::Invalid, "the query has no word to search for")
                 .hint("write at least one word; `-word` only excludes"));
         };
         let query = query.clone();
-        let found = self.db.read("search", move |connection| find::find(connection, &query, &words)).await?;
-        blocking(move || Ok(find::present(found, &terms))).await
+        let matches = self.db.read("search", move |connection| find::find(connection, &query, &words)).await?;
+        run_blocking(move || Ok(find::to_page(matches, &terms))).await
     }
 
     async fn indexed(&self, assets: &[AssetId]) -> Result<Vec<bool>> {
         let assets = assets.to_vec();
-        self.db.read("look for documents", move |connection| indexed(connection, &assets)).await
+        self.db.read("check for documents", move |connection| indexed(connection, &assets)).await
     }
 
     async fn count(&self) -> Result<u64> {
@@ -71,18 +71,18 @@ impl SearchIndex for SqliteSearch {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let joined = tokio::task::spawn_blocking(work).await;
     joined.map_err(|error| Error::new(ErrorKind::Internal, "prepare text").because(error))?
 }
 
 fn indexed(connection: &Connection, assets: &[AssetId]) -> Result<Vec<bool>> {
-    let what = "look for documents";
+    let what = "check for documents";
     let mut select =
         connection.prepare_cached("SELECT 1 FROM search_documents WHERE asset_id = ?1 LIMIT 1").during(what)?;
-    let mut answers = Vec::with_capacity(assets.len());
+    let mut indexed = Vec::with_capacity(assets.len());
     for asset in assets {
-        answers.push(select.query_row([asset.0.as_bytes()], |_| Ok(())).optional().during(what)?.is_some());
+        indexed.push(select.query_row([asset.0.as_bytes()], |_| Ok(())).optional().during(what)?.is_some());
     }
-    Ok(answers)
+    Ok(indexed)
 }

@@ -1,4 +1,4 @@
-//! Documents written and removed. A write counts only if its revision is at least that of what is there.
+//! Indexes and removes documents. A write of a lower revision than the stored one is ignored.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -7,23 +7,23 @@ use mfctl_core::domain::text::normalise;
 use mfctl_core::domain::{AssetId, Revision};
 use mfctl_core::ports::{Result, SearchDocument};
 
-/// A document with its comparable form.
-pub(super) struct Prepared {
+/// A document with the normalised form of its texts.
+pub(super) struct NormalisedDocument {
     document: SearchDocument,
     title: String,
     tags: String,
     body: String,
 }
 
-pub(super) fn prepare(documents: Vec<SearchDocument>) -> Vec<Prepared> {
-    documents.into_iter().map(prepare_one).collect()
+pub(super) fn normalise_documents(documents: Vec<SearchDocument>) -> Vec<NormalisedDocument> {
+    documents.into_iter().map(normalise_document).collect()
 }
 
-fn prepare_one(document: SearchDocument) -> Prepared {
-    // Parted by line breaks: over a space, a tag that reads as an affix would be joined to the one before it.
+fn normalise_document(document: SearchDocument) -> NormalisedDocument {
+    // Separated by line breaks: after a space, a tag that looks like an affix would be joined to the one before it.
     let tags = document.tags.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
     let tags: Vec<&str> = tags.chain(document.collection.as_deref()).filter(|text| !text.is_empty()).collect();
-    Prepared {
+    NormalisedDocument {
         title: normalise(&document.title),
         tags: normalise(&tags.join("\n")),
         body: normalise(&document.body),
@@ -31,23 +31,27 @@ fn prepare_one(document: SearchDocument) -> Prepared {
     }
 }
 
-pub(super) fn index(tx: &Connection, documents: &[Prepared]) -> Result<()> {
+/// See [`mfctl_core::ports::SearchIndex::index`].
+pub(super) fn index(tx: &Connection, documents: &[NormalisedDocument]) -> Result<()> {
     for document in documents {
         index_one(tx, document).during("index a document")?;
     }
     Ok(())
 }
 
-fn index_one(tx: &Connection, Prepared { document, title, tags, body }: &Prepared) -> rusqlite::Result<()> {
+fn index_one(
+    tx: &Connection,
+    NormalisedDocument { document, title, tags, body }: &NormalisedDocument,
+) -> rusqlite::Result<()> {
     let asset = document.asset_id.0.as_bytes();
-    let removed: Option<u32> = tx
+    let removed_revision: Option<u32> = tx
         .prepare_cached("SELECT revision FROM search_tombstones WHERE asset_id = ?1")?
         .query_row([asset], |row| row.get(0))
         .optional()?;
-    if removed.is_some_and(|removed| document.revision.0 < removed) {
+    if removed_revision.is_some_and(|removed| document.revision.0 < removed) {
         return Ok(());
     }
-    let number: Option<i64> = tx
+    let document_id: Option<i64> = tx
         .prepare_cached(
             "INSERT INTO search_documents (asset_id, locale, revision, tenant, collection, media_type, language, title)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
@@ -71,14 +75,15 @@ fn index_one(tx: &Connection, Prepared { document, title, tags, body }: &Prepare
             |row| row.get(0),
         )
         .optional()?;
-    let Some(number) = number else { return Ok(()) };
+    let Some(document_id) = document_id else { return Ok(()) };
     tx.prepare_cached("REPLACE INTO search_bodies (document_id, body) VALUES (?1, ?2)")?
-        .execute(params![number, document.body])?;
+        .execute(params![document_id, document.body])?;
     tx.prepare_cached("REPLACE INTO search_words (rowid, title, tags, body) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![number, title, tags, body])?;
+        .execute(params![document_id, title, tags, body])?;
     Ok(())
 }
 
+/// See [`mfctl_core::ports::SearchIndex::remove`].
 pub(super) fn remove(tx: &Connection, asset: AssetId, revision: Revision) -> Result<()> {
     remove_rows(tx, asset, revision).during("remove an asset's documents")
 }
@@ -90,13 +95,13 @@ fn remove_rows(tx: &Connection, asset: AssetId, revision: Revision) -> rusqlite:
          ON CONFLICT DO UPDATE SET revision = max(revision, excluded.revision)",
     )?
     .execute(params![asset, revision.0])?;
-    let gone: Vec<i64> = tx
+    let removed: Vec<i64> = tx
         .prepare_cached("DELETE FROM search_documents WHERE asset_id = ?1 AND revision <= ?2 RETURNING document_id")?
         .query_map(params![asset, revision.0], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
-    for number in gone {
-        tx.prepare_cached("DELETE FROM search_bodies WHERE document_id = ?1")?.execute([number])?;
-        tx.prepare_cached("DELETE FROM search_words WHERE rowid = ?1")?.execute([number])?;
+    for document_id in removed {
+        tx.prepare_cached("DELETE FROM search_bodies WHERE document_id = ?1")?.execute([document_id])?;
+        tx.prepare_cached("DELETE FROM search_words WHERE rowid = ?1")?.execute([document_id])?;
     }
     Ok(())
 }

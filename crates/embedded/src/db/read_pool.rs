@@ -1,4 +1,4 @@
-//! The pool of reading connections.
+//! The pool of read connections.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,22 +6,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::Semaphore;
 
+use super::connection;
 use super::error::SqlContext;
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
-/// More would only wait for the same disk.
-const CONNECTIONS: usize = 8;
+/// More connections would only wait for the same disk.
+const MAX_CONNECTIONS: usize = 8;
 
-/// Connections that cannot write, opened as they are needed.
-pub(super) struct Readers {
+/// Connections that cannot write, opened on demand.
+pub(super) struct ReadPool {
     path: PathBuf,
     idle: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
 }
 
-impl Readers {
+impl ReadPool {
     pub(super) fn new(path: &Path) -> Self {
-        let permits = Arc::new(Semaphore::new(CONNECTIONS));
+        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         Self { path: path.to_owned(), idle: Arc::default(), permits }
     }
 
@@ -33,12 +34,13 @@ impl Readers {
     {
         let closed = |_| Error::new(ErrorKind::Internal, what);
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(closed)?;
-        let (path, idle) = (self.path.clone(), Arc::clone(&self.idle));
+        let path = self.path.clone();
+        let idle = Arc::clone(&self.idle);
         let task = move || {
-            // Given back only when the work is done, even if nobody waits for it any more.
+            // Released only when the work is done, even if the caller no longer waits for it.
             let _permit = permit;
             let pooled = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let mut connection = pooled.map_or_else(|| super::connect_reading(&path), Ok)?;
+            let mut connection = pooled.map_or_else(|| connection::open_read_only(&path), Ok)?;
             let result = in_snapshot(&mut connection, what, work);
             idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
             result
@@ -51,7 +53,7 @@ impl Readers {
 fn in_snapshot<T>(connection: &mut Connection, what: &str, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
     let snapshot = connection.transaction_with_behavior(TransactionBehavior::Deferred).during(what)?;
     let result = work(&snapshot);
-    // Nothing was written; ending it only frees the snapshot.
+    // Nothing was written: rolling back only ends the snapshot.
     drop(snapshot);
     result
 }
