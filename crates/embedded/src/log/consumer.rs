@@ -1,9 +1,10 @@
 //! A member of a consumer group.
 //!
-//! What it has is what the group's rows say; each poll compares them with what this member believes and tells the
-//! difference. Every step may be cut off at any await (a caller's `select!`): nothing is believed before it is known.
+//! Its assignment is what the group's rows say: each poll compares them with what this member owns and reports the
+//! difference. Every call may be cancelled at any await (a caller's `select!`): no field changes before the database
+//! has confirmed it.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,448 +12,327 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::task::JoinHandle;
 
-use super::fetch::Page;
-use super::liveness::{self, Sign, boot_ms};
-use super::membership::{self, Held, Joining, fenced};
-use super::topics::{self, Topic};
-use super::{Shared, append};
+use super::append;
+use super::context::LogContext;
+use super::fetch::{self, FetchPosition};
+use super::liveness::{self, boot_ms};
+use super::member::MemberSession;
+use super::membership::{self, AssignmentRow, AssignmentState, JoinRequest, fenced};
+use super::owned::OwnedPartitions;
+use super::topics::Topic;
 use crate::db::CommitCursor;
 use mfctl_core::domain::{Record, TopicPartition};
 use mfctl_core::ports::{Error, ErrorKind, FetchLimits, GroupConsumer, Poll, Result, Settlement, Subscription};
 
-/// How often a member looks whether the others live.
-const SWEEP_EVERY: Duration = Duration::from_millis(500);
+/// How often a member looks for dead members, and the longest time between two reads of the log.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A partition this member has.
-#[derive(Debug)]
-struct Owned {
-    at: TopicPartition,
-    epoch: i64,
-    /// The next offset to fetch.
-    position: i64,
-    /// Asked for by another; no more records of it come.
-    revoking: bool,
-}
-
-/// Who this member is, until it is put out.
-struct Member {
-    id: String,
-    /// Kept for its lock.
-    _sign: Sign,
-    /// The group's row, once joined.
-    group_id: Option<i64>,
-    /// The generation this member last compared itself with.
-    generation: Option<i64>,
-    /// Whether it was told what it has, be it nothing.
-    told: bool,
-    heartbeat: Instant,
-    sweep: Instant,
-}
-
-impl Member {
-    fn new(log: &Shared) -> Result<Self> {
-        let id = uuid::Uuid::now_v7().to_string();
-        let sign = Sign::of(&log.members_dir, &id)?;
-        let now = Instant::now();
-        Ok(Self { id, _sign: sign, group_id: None, generation: None, told: false, heartbeat: now, sweep: now })
-    }
-}
-
-/// See the module.
-pub(super) struct Consumer {
-    log: Shared,
+/// A member of a group with the partitions it owns.
+pub(super) struct EmbeddedConsumer {
+    log: LogContext,
     subscription: Subscription,
     topics: Vec<Arc<Topic>>,
-    member: Member,
-    owned: BTreeMap<i64, Owned>,
-    paused: HashSet<TopicPartition>,
-    news: VecDeque<Poll>,
-    seen: CommitCursor,
-    /// Which partition is read first; moves on, so that none waits behind another.
-    turn: usize,
-    /// A settlement that is under way, and what became of the last one, until somebody asks.
-    settling: Option<JoinHandle<Result<()>>>,
-    outcome: Option<Result<()>>,
+    member: MemberSession,
+    owned: OwnedPartitions,
+    /// What the next polls return before they read the log.
+    events: VecDeque<Poll>,
+    cursor: CommitCursor,
+    settlement: SettlementState,
 }
 
-/// Partitions with the next offset to fetch of each.
-type Positions = Vec<(i64, i64)>;
+/// The settlement that was begun last.
+enum SettlementState {
+    /// None was begun, or its outcome was returned. Exit: `InFlight`, when one is begun.
+    Idle,
+    /// Its transaction runs in a task of its own. Exit: `Finished`, when that has ended.
+    InFlight(JoinHandle<Result<()>>),
+    /// It has ended. Exit: `Idle`, when its outcome is returned or the next one is begun.
+    Finished(Result<()>),
+}
 
-/// What one look at the log brings.
-enum Look {
+/// What one read of the log found.
+enum GroupRead {
     /// This member is not in the group.
-    Gone,
-    /// The group changed.
-    Changed { generation: i64, held: Vec<Held> },
-    /// Records, and where each partition goes on.
-    Records { records: Vec<Record>, positions: Positions },
+    Evicted,
+    /// The group has a generation that this member has not applied.
+    Rebalanced { generation: i64, assignment: Vec<AssignmentRow> },
+    /// Records, and where to continue in each partition.
+    Records { records: Vec<Record>, positions: Vec<FetchPosition> },
 }
 
-impl Consumer {
-    /// Joins the group.
-    pub(super) async fn join(log: Shared, subscription: Subscription) -> Result<Self> {
+impl EmbeddedConsumer {
+    /// See [`mfctl_core::ports::EventLog::subscribe`].
+    pub(super) async fn subscribe(log: LogContext, subscription: Subscription) -> Result<Self> {
         if subscription.topics.is_empty() {
             return Err(Error::new(ErrorKind::Invalid, format!("group {} names no topic", subscription.group)));
         }
-        let topics = log.topics.all(&log.db, &subscription.topics).await?;
-        let member = Member::new(&log)?;
-        let seen = log.db.commit_cursor();
-        let (owned, paused, news) = Default::default();
+        let topics = log.topics.get_all(&log.db, &subscription.topics).await?;
         let mut consumer = Self {
+            member: MemberSession::new(&log)?,
+            cursor: log.db.commit_cursor(),
             log,
             subscription,
             topics,
-            member,
-            owned,
-            paused,
-            news,
-            seen,
-            turn: 0,
-            settling: None,
-            outcome: None,
+            owned: OwnedPartitions::default(),
+            events: VecDeque::new(),
+            settlement: SettlementState::Idle,
         };
-        consumer.enter().await?;
+        consumer.join().await?;
         Ok(consumer)
     }
 
-    /// Adds this member to the group, putting out those that died.
-    async fn enter(&mut self) -> Result<()> {
-        let joining = Joining {
+    /// Adds this member to the group and evicts dead members.
+    async fn join(&mut self) -> Result<()> {
+        let request = JoinRequest {
             group: self.subscription.group.to_string(),
             member_id: self.member.id.clone(),
             instance: self.subscription.instance.clone(),
-            client: client(),
+            client: client_name(),
             topic_ids: self.topics.iter().map(|topic| topic.id).collect(),
             session_ms: i64::try_from(self.subscription.session_timeout.as_millis()).unwrap_or(i64::MAX),
         };
         let dir = self.log.members_dir.clone();
         let join = move |tx: &Connection| {
-            liveness::remove_leftovers(&dir, &liveness::members(tx, None)?);
-            let group_id = membership::join(tx, &joining, boot_ms())?;
-            membership::evict(tx, group_id, &liveness::dead(tx, group_id, &dir)?)?;
-            membership::claim(tx, group_id, &joining.member_id)?;
+            liveness::remove_stale_lock_files(&dir, &liveness::members(tx, None)?);
+            let group_id = membership::join(tx, &request, boot_ms())?;
+            membership::evict(tx, group_id, &liveness::dead_members(tx, group_id, &dir)?)?;
+            membership::claim_partitions(tx, group_id, &request.member_id)?;
             Ok(group_id)
         };
         let group_id = self.log.db.write("join a group", join).await?;
-        self.member.group_id = Some(group_id);
-        self.member.heartbeat = Instant::now();
+        self.member.on_joined(group_id);
         Ok(())
     }
 
-    /// One round: what is new of the group, else records, else nothing.
-    async fn round(&mut self, limits: FetchLimits) -> Result<Option<Poll>> {
-        let Some(group_id) = self.member.group_id else {
-            self.enter().await?;
+    /// Keeps the membership alive and reads the log once. Returns records; queues every other event.
+    async fn poll_once(&mut self, limits: FetchLimits) -> Result<Option<Poll>> {
+        let Some(group_id) = self.member.group_id() else {
+            self.join().await?;
             return Ok(None);
         };
         if !self.heartbeat_if_due().await? {
-            return self.put_out().map(|()| None);
+            return self.on_evicted().map(|()| None);
         }
         self.sweep_if_due(group_id).await?;
-        match self.look(group_id, limits).await? {
-            Look::Gone => self.put_out()?,
-            Look::Changed { generation, held } => {
-                if held.iter().any(|part| part.free && part.meant_for_me) {
+        match self.read_group(group_id, limits).await? {
+            GroupRead::Evicted => self.on_evicted()?,
+            GroupRead::Rebalanced { generation, assignment } => {
+                if assignment.iter().any(|row| row.state == AssignmentState::Claimable) {
                     let id = self.member.id.clone();
-                    self.log.db.write("take partitions", move |tx| membership::claim(tx, group_id, &id)).await?;
+                    let claim = move |tx: &Connection| membership::claim_partitions(tx, group_id, &id);
+                    self.log.db.write("claim partitions", claim).await?;
                 } else {
-                    self.compare(generation, &held);
+                    self.apply_assignment(generation, &assignment);
                 }
             }
-            Look::Records { records, positions } => {
-                for (part_id, position) in positions {
-                    if let Some(owned) = self.owned.get_mut(&part_id) {
-                        owned.position = position;
-                    }
-                }
-                self.turn = self.turn.wrapping_add(1);
+            GroupRead::Records { records, positions } => {
+                self.owned.advance(positions);
                 return Ok((!records.is_empty()).then_some(Poll::Records(records)));
             }
         }
         Ok(None)
     }
 
-    /// Writes a heartbeat if it is time. Whether this member is still in the group, as far as it knows.
+    /// Writes a heartbeat if one is due. Returns whether this member is still in the group, as far as it knows.
     async fn heartbeat_if_due(&mut self) -> Result<bool> {
-        if self.member.heartbeat.elapsed() < self.subscription.session_timeout / 4 {
+        if self.member.last_heartbeat.elapsed() < self.heartbeat_interval() {
             return Ok(true);
         }
         let id = self.member.id.clone();
         let beat = move |tx: &Connection| membership::heartbeat(tx, &id, boot_ms());
-        let alive = self.log.db.write("send a heartbeat", beat).await?;
-        self.member.heartbeat = Instant::now();
-        Ok(alive)
+        let is_member = self.log.db.write("send a heartbeat", beat).await?;
+        self.member.last_heartbeat = Instant::now();
+        Ok(is_member)
     }
 
-    /// Puts out members that died, if it is time to look.
+    fn heartbeat_interval(&self) -> Duration {
+        self.subscription.session_timeout / 4
+    }
+
+    /// Evicts dead members, if it is time to look for them.
     async fn sweep_if_due(&mut self, group_id: i64) -> Result<()> {
-        if self.member.sweep.elapsed() < SWEEP_EVERY {
+        if self.member.last_sweep.elapsed() < SWEEP_INTERVAL {
             return Ok(());
         }
-        let (me, dir) = (self.member.id.clone(), self.log.members_dir.clone());
-        let mut gone =
-            self.log.db.read("look after a group's members", move |c| liveness::dead(c, group_id, &dir)).await?;
-        gone.retain(|member| member.member_id != me);
-        if !gone.is_empty() {
-            let names: Vec<&str> = gone.iter().map(|member| member.member_id.as_str()).collect();
-            tracing::info!(group = %self.subscription.group, members = ?names, "putting out members that are gone");
-            self.log.db.write("put members out of a group", move |tx| membership::evict(tx, group_id, &gone)).await?;
+        let dir = self.log.members_dir.clone();
+        let find = move |c: &Connection| liveness::dead_members(c, group_id, &dir);
+        let mut dead = self.log.db.read("look for a group's dead members", find).await?;
+        dead.retain(|member| member.member_id != self.member.id);
+        if !dead.is_empty() {
+            let ids: Vec<&str> = dead.iter().map(|member| member.member_id.as_str()).collect();
+            tracing::info!(group = %self.subscription.group, members = ?ids, "evicting dead members");
+            self.log.db.write("evict members", move |tx| membership::evict(tx, group_id, &dead)).await?;
         }
-        self.member.sweep = Instant::now();
+        self.member.last_sweep = Instant::now();
         Ok(())
     }
 
-    async fn look(&self, group_id: i64, limits: FetchLimits) -> Result<Look> {
-        let (id, known) = (self.member.id.clone(), self.member.generation);
-        let wanted = self.wanted();
-        let look = move |c: &Connection| {
-            let Some(generation) = membership::generation(c, &id)? else { return Ok(Look::Gone) };
-            if Some(generation) != known {
-                return Ok(Look::Changed { generation, held: membership::held(c, group_id, &id)? });
+    async fn read_group(&self, group_id: i64, limits: FetchLimits) -> Result<GroupRead> {
+        let id = self.member.id.clone();
+        let applied = self.member.generation();
+        let positions = self.owned.fetch_positions();
+        let read = move |c: &Connection| {
+            let Some(generation) = membership::generation(c, &id)? else { return Ok(GroupRead::Evicted) };
+            if Some(generation) != applied {
+                let assignment = membership::assignment(c, group_id, &id)?;
+                return Ok(GroupRead::Rebalanced { generation, assignment });
             }
-            let (records, positions) = read(c, &wanted, limits)?;
-            Ok(Look::Records { records, positions })
+            let (records, positions) = fetch::fetch_evenly(c, positions, limits)?;
+            Ok(GroupRead::Records { records, positions })
         };
-        self.log.db.read("poll", look).await
+        self.log.db.read("poll", read).await
     }
 
-    /// What to read, in this round's order.
-    fn wanted(&self) -> Vec<(i64, TopicPartition, i64)> {
-        let open = |owned: &Owned| !owned.revoking && !self.paused.contains(&owned.at);
-        let mut wanted: Vec<_> = self
-            .owned
-            .iter()
-            .filter(|(_, owned)| open(owned))
-            .map(|(part_id, owned)| (*part_id, owned.at.clone(), owned.position))
-            .collect();
-        if !wanted.is_empty() {
-            let first = self.turn % wanted.len();
-            wanted.rotate_left(first);
+    /// Takes over the group's rows of a generation and queues what changed.
+    fn apply_assignment(&mut self, generation: i64, rows: &[AssignmentRow]) {
+        let changes = self.owned.reconcile(rows, &self.topics);
+        self.queue_lost(changes.lost);
+        let is_assigned_any = rows.iter().any(|row| row.state.is_assigned());
+        // The first assignment is reported even if it is empty, but not while partitions are still to be claimed.
+        let is_first = !self.member.has_reported_assignment() && !is_assigned_any;
+        let reported = !changes.assigned.is_empty() || is_first;
+        if reported {
+            self.events.push_back(Poll::Assigned(changes.assigned));
         }
-        wanted
+        if !changes.revoking.is_empty() {
+            self.events.push_back(Poll::Revoking(changes.revoking));
+        }
+        self.member.on_assignment_applied(generation, reported);
     }
 
-    /// Brings this member's belief in line with the group's rows.
-    fn compare(&mut self, generation: i64, held: &[Held]) {
-        let mine: BTreeMap<i64, &Held> =
-            held.iter().filter(|part| part.mine).map(|part| (part.part_id, part)).collect();
-        let is_lost = |part_id: &i64, owned: &Owned| mine.get(part_id).is_none_or(|part| part.epoch != owned.epoch);
-        let lost: Vec<i64> = self.owned.iter().filter(|(id, owned)| is_lost(id, owned)).map(|(id, _)| *id).collect();
-        let lost = lost.iter().filter_map(|part_id| self.owned.remove(part_id)).map(|owned| owned.at).collect();
-        self.tell_lost(lost);
-
-        let new: Vec<(i64, Owned)> = mine
-            .values()
-            .filter(|part| !self.owned.contains_key(&part.part_id))
-            .filter_map(|part| {
-                let at = self.at(part.part_id)?;
-                Some((part.part_id, Owned { at, epoch: part.epoch, position: part.begin, revoking: false }))
-            })
-            .collect();
-        let nothing_to_come = !held.iter().any(|part| part.meant_for_me);
-        if !new.is_empty() || (!self.member.told && nothing_to_come) {
-            self.member.told = true;
-            self.news.push_back(Poll::Assigned(new.iter().map(|(_, owned)| owned.at.clone()).collect()));
-        }
-        self.owned.extend(new);
-
-        let mut asked_for = Vec::new();
-        for (part_id, owned) in &mut self.owned {
-            if !owned.revoking && mine.get(part_id).is_some_and(|part| !part.meant_for_me) {
-                owned.revoking = true;
-                asked_for.push(owned.at.clone());
-            }
-        }
-        if !asked_for.is_empty() {
-            self.news.push_back(Poll::Revoking(asked_for));
-        }
-        self.member.generation = Some(generation);
-    }
-
-    /// This member was put out: it loses all and comes back as a new one.
-    fn put_out(&mut self) -> Result<()> {
-        let member = Member::new(&self.log)?;
+    /// This member was evicted: it loses all its partitions, and the next poll joins under a new id.
+    fn on_evicted(&mut self) -> Result<()> {
+        let member = MemberSession::new(&self.log)?;
         tracing::warn!(group = %self.subscription.group, instance = %self.subscription.instance,
-            "was put out of its group for not polling in time, and joins again");
+            "evicted from the group for not polling within the session timeout; joining again");
         self.member = member;
-        let lost = std::mem::take(&mut self.owned).into_values().map(|owned| owned.at).collect();
-        self.tell_lost(lost);
+        let lost = self.owned.clear();
+        self.queue_lost(lost);
         Ok(())
     }
 
-    fn tell_lost(&mut self, lost: Vec<TopicPartition>) {
+    fn queue_lost(&mut self, lost: Vec<TopicPartition>) {
         if !lost.is_empty() {
-            self.paused.retain(|at| !lost.contains(at));
-            self.news.push_back(Poll::Lost(lost));
+            self.events.push_back(Poll::Lost(lost));
         }
     }
 
-    fn at(&self, part_id: i64) -> Option<TopicPartition> {
-        self.topics.iter().flat_map(|topic| topic.parts()).find(|(id, _)| *id == part_id).map(|(_, at)| at)
-    }
-
-    fn part_ids(&self, partitions: &[TopicPartition]) -> Vec<i64> {
-        let wanted: BTreeSet<&TopicPartition> = partitions.iter().collect();
-        self.owned.iter().filter(|(_, owned)| wanted.contains(&owned.at)).map(|(id, _)| *id).collect()
-    }
-
-    /// The owned partition's row, its epoch and the offset to commit.
-    fn claims(&self, settlement: &Settlement) -> Result<Vec<(i64, i64, i64)>> {
-        let mut claims = Vec::with_capacity(settlement.offsets.len());
-        for (at, offset) in &settlement.offsets {
-            let owned = self.owned.iter().find(|(_, owned)| owned.at == *at);
-            let (part_id, owned) =
-                owned.ok_or_else(|| fenced(&format!("settle {at}: this member does not have it")))?;
-            claims.push((*part_id, owned.epoch, *offset));
-        }
-        Ok(claims)
-    }
-
-    /// Waits for a settlement that is under way. May be cut off.
-    async fn finish_settling(&mut self) {
-        let Some(settling) = self.settling.as_mut() else { return };
-        let done = settling.await;
-        self.settling = None;
+    /// Waits for the settlement in flight, if there is one. May be cancelled.
+    async fn finish_settlement(&mut self) {
+        let SettlementState::InFlight(task) = &mut self.settlement else { return };
         let defect = |error| Err(Error::new(ErrorKind::Internal, "settle").because(error));
-        let outcome = done.unwrap_or_else(defect);
+        let outcome = task.await.unwrap_or_else(defect);
         if outcome.is_ok() {
-            // It was a heartbeat as well.
-            self.member.heartbeat = Instant::now();
+            // Its transaction wrote a heartbeat as well.
+            self.member.last_heartbeat = Instant::now();
         }
-        self.outcome = Some(outcome);
+        self.settlement = SettlementState::Finished(outcome);
     }
 }
 
 #[async_trait]
-impl GroupConsumer for Consumer {
+impl GroupConsumer for EmbeddedConsumer {
     async fn poll(&mut self, limits: FetchLimits, wait: Duration) -> Result<Poll> {
-        let end = Instant::now() + wait;
+        let deadline = Instant::now() + wait;
         loop {
-            if let Some(news) = self.news.pop_front() {
-                return Ok(news);
+            if let Some(event) = self.events.pop_front() {
+                return Ok(event);
             }
-            let before = (self.member.group_id, self.member.generation);
-            if let Some(records) = self.round(limits).await? {
+            let before = (self.member.group_id(), self.member.generation());
+            if let Some(records) = self.poll_once(limits).await? {
                 return Ok(records);
             }
-            if !self.news.is_empty() || before != (self.member.group_id, self.member.generation) {
+            if !self.events.is_empty() || before != (self.member.group_id(), self.member.generation()) {
                 continue;
             }
-            let left = end.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(Poll::Idle);
             }
-            let pause = left.min(SWEEP_EVERY).min(self.subscription.session_timeout / 4);
-            self.log.db.wait_for_commit(&mut self.seen, pause.max(Duration::from_millis(1))).await;
+            let timeout = left.min(SWEEP_INTERVAL).min(self.heartbeat_interval());
+            self.log.db.wait_for_commit(&mut self.cursor, timeout.max(Duration::from_millis(1))).await;
         }
     }
 
     fn pause(&mut self, partitions: &[TopicPartition]) {
-        let owned = self.part_ids(partitions);
-        self.paused.extend(owned.iter().filter_map(|part_id| self.owned.get(part_id)).map(|owned| owned.at.clone()));
+        self.owned.set_paused(partitions, true);
     }
 
     fn resume(&mut self, partitions: &[TopicPartition]) {
-        for at in partitions {
-            self.paused.remove(at);
-        }
+        self.owned.set_paused(partitions, false);
     }
 
     async fn begin_settling(&mut self, settlement: Settlement) -> Result<()> {
-        self.finish_settling().await;
-        self.outcome = None;
-        let claims = self.claims(&settlement)?;
-        let group_id = self.member.group_id.ok_or_else(|| fenced("settle: this member is not in its group"))?;
+        self.finish_settlement().await;
+        self.settlement = SettlementState::Idle;
+        let commits = self.owned.owned_offsets(&settlement)?;
+        let group_id = self.member.group_id().ok_or_else(|| fenced("settle: this member is not in its group"))?;
         if settlement.is_empty() {
             return Ok(());
         }
         let mut records = settlement.outputs;
         records.extend(settlement.dead_letters);
-        let rows = append::route(&self.log, records).await?;
-        let (id, now_ms) = (self.member.id.clone(), self.log.clock.now().as_millisecond());
+        let records = append::route(&self.log, records).await?;
+        let id = self.member.id.clone();
+        let now_ms = self.log.clock.now().as_millisecond();
         let settle = move |tx: &Connection| {
-            // Also its heartbeat: one write for both.
+            // One write for the settlement and the heartbeat.
             if !membership::heartbeat(tx, &id, boot_ms())? {
-                return Err(fenced("settle: this member was put out of its group"));
+                return Err(fenced("settle: this member was evicted from its group"));
             }
-            for (part_id, epoch, offset) in claims {
-                membership::check_owner(tx, group_id, &id, part_id, epoch)?;
-                membership::commit(tx, group_id, part_id, offset, now_ms)?;
+            for commit in commits {
+                membership::check_owner(tx, group_id, &id, commit)?;
+                membership::commit(tx, group_id, commit, now_ms)?;
             }
-            append::insert(tx, &rows).map(drop)
+            append::insert(tx, &records).map(drop)
         };
         let db = self.log.db.clone();
-        self.settling = Some(tokio::spawn(async move { db.write("settle", settle).await }));
+        debug_assert!(matches!(self.settlement, SettlementState::Idle), "one settlement at a time");
+        self.settlement = SettlementState::InFlight(tokio::spawn(async move { db.write("settle", settle).await }));
         Ok(())
     }
 
     async fn settled(&mut self) -> Result<()> {
-        self.finish_settling().await;
-        self.outcome.take().unwrap_or(Ok(()))
+        self.finish_settlement().await;
+        match std::mem::replace(&mut self.settlement, SettlementState::Idle) {
+            SettlementState::Finished(outcome) => outcome,
+            SettlementState::Idle | SettlementState::InFlight(_) => Ok(()),
+        }
     }
 
     async fn release(&mut self, partitions: &[TopicPartition]) -> Result<()> {
-        self.finish_settling().await;
-        let parts = self.part_ids(partitions);
-        let Some(group_id) = self.member.group_id.filter(|_| !parts.is_empty()) else { return Ok(()) };
-        let (id, released) = (self.member.id.clone(), parts.clone());
+        self.finish_settlement().await;
+        let part_ids = self.owned.part_ids(partitions);
+        let Some(group_id) = self.member.group_id().filter(|_| !part_ids.is_empty()) else { return Ok(()) };
+        let id = self.member.id.clone();
+        let released = part_ids.clone();
         let release = move |tx: &Connection| membership::release(tx, group_id, &id, &released);
         self.log.db.write("release partitions", release).await?;
-        for owned in parts.iter().filter_map(|part_id| self.owned.remove(part_id)) {
-            self.paused.remove(&owned.at);
-        }
+        self.owned.remove(&part_ids);
         Ok(())
     }
 
     async fn rewind(&mut self) -> Result<()> {
-        self.finish_settling().await;
-        let Some(group_id) = self.member.group_id else { return Ok(()) };
+        self.finish_settlement().await;
+        let Some(group_id) = self.member.group_id() else { return Ok(()) };
         let id = self.member.id.clone();
-        let held = self.log.db.read("rewind", move |c| membership::held(c, group_id, &id)).await?;
-        for part in held {
-            if let Some(owned) = self.owned.get_mut(&part.part_id) {
-                owned.position = part.begin;
-            }
+        let rows = self.log.db.read("rewind", move |c| membership::assignment(c, group_id, &id)).await?;
+        for row in rows {
+            self.owned.seek(row.part_id, row.start_offset);
         }
         Ok(())
     }
 
     async fn leave(mut self: Box<Self>) -> Result<()> {
-        self.finish_settling().await;
-        let Some(group_id) = self.member.group_id else { return Ok(()) };
+        self.finish_settlement().await;
+        let Some(group_id) = self.member.group_id() else { return Ok(()) };
         let id = self.member.id.clone();
         self.log.db.write("leave a group", move |tx| membership::leave(tx, group_id, &id)).await
     }
 }
 
-/// Reads from each partition that has something, in even parts.
-fn read(
-    c: &Connection,
-    wanted: &[(i64, TopicPartition, i64)],
-    limits: FetchLimits,
-) -> Result<(Vec<Record>, Positions)> {
-    let mut behind = Vec::new();
-    for (part_id, at, position) in wanted {
-        let span = topics::span(c, *part_id)?;
-        let from = (*position).max(span.low);
-        if from < span.high {
-            behind.push((*part_id, at, from, span.high));
-        }
-    }
-    let quota = limits.max_records.max(1).div_ceil(behind.len().max(1));
-    let mut page = Page::new(limits);
-    let mut positions = Vec::with_capacity(behind.len());
-    for (part_id, at, from, high) in behind {
-        if page.is_full() {
-            break;
-        }
-        positions.push((part_id, page.read(c, (part_id, at), from, high, quota)?));
-    }
-    Ok((page.records, positions))
-}
-
-/// This process, for people.
-fn client() -> String {
+/// This host and process, for people.
+fn client_name() -> String {
     let name = rustix::system::uname();
     format!("{} pid {}", name.nodename().to_string_lossy(), std::process::id())
 }

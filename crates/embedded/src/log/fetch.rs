@@ -1,4 +1,4 @@
-//! Reading records, page by page along the primary key.
+//! Reads records, page by page along the primary key.
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -10,87 +10,120 @@ use mfctl_core::ports::{Error, ErrorKind, FetchLimits, Fetched, Result};
 
 const WHAT: &str = "read records";
 
-/// Records collected up to a limit.
-pub(super) struct Page {
-    pub(super) records: Vec<Record>,
+/// Where to read in one partition.
+#[derive(Debug, Clone)]
+pub(super) struct FetchPosition {
+    pub(super) part_id: i64,
+    pub(super) at: TopicPartition,
+    /// The next offset to read.
+    pub(super) offset: i64,
+}
+
+/// Records collected up to the limits of a fetch.
+struct RecordPage {
+    records: Vec<Record>,
     limits: FetchLimits,
     bytes: usize,
 }
 
-impl Page {
-    pub(super) fn new(limits: FetchLimits) -> Self {
+impl RecordPage {
+    fn new(limits: FetchLimits) -> Self {
         Self { records: Vec::new(), limits, bytes: 0 }
     }
 
-    /// Whether nothing more fits.
-    pub(super) fn is_full(&self) -> bool {
+    /// Whether a limit is reached.
+    fn is_full(&self) -> bool {
         self.records.len() >= self.limits.max_records.max(1)
             || (!self.records.is_empty() && self.bytes >= self.limits.max_bytes)
     }
 
-    /// Adds records of one partition from `from` to before `high`, at most `quota`. Returns where to go on.
-    pub(super) fn read(
-        &mut self,
-        c: &Connection,
-        (part_id, at): (i64, &TopicPartition),
-        from: i64,
-        high: i64,
-        quota: usize,
-    ) -> Result<i64> {
+    /// Adds at most `quota` records of one partition from the position to before `high`. Returns the next offset to
+    /// read.
+    fn read(&mut self, c: &Connection, from: &FetchPosition, high: i64, quota: usize) -> Result<i64> {
         let quota = quota.min(self.limits.max_records.max(1).saturating_sub(self.records.len()));
         let sql = "SELECT \"offset\", ts_ms, key, value, headers FROM records
                    WHERE part_id = ?1 AND \"offset\" >= ?2 AND \"offset\" < ?3 ORDER BY \"offset\" LIMIT ?4";
         let mut statement = c.prepare_cached(sql).during(WHAT)?;
-        let mut rows = statement.query((part_id, from, high, quota as i64)).during(WHAT)?;
-        let (mut taken, mut next) = (0, from);
+        let mut rows = statement.query((from.part_id, from.offset, high, quota as i64)).during(WHAT)?;
+        let mut taken = 0;
+        let mut next = from.offset;
         while let Some(row) = rows.next().during(WHAT)? {
             let size = size_of(row).during(WHAT)?;
             if !self.records.is_empty() && self.bytes + size > self.limits.max_bytes {
                 return Ok(next);
             }
-            let record = record(row, at)?;
+            let record = record(row, &from.at)?;
             next = record.address.offset + 1;
             taken += 1;
             self.bytes += size;
             self.records.push(record);
         }
-        // Fewer than asked for: what lies between the last and the end was compacted or is not there.
-        Ok(if taken < quota { high.max(from) } else { next })
+        // Fewer than the quota: the offsets between the last record and `high` are compacted or empty.
+        Ok(if taken < quota { high.max(from.offset) } else { next })
     }
 }
 
 /// See [`mfctl_core::ports::EventLog::fetch`].
-pub(super) fn fetch(c: &Connection, part: (i64, &TopicPartition), from: i64, limits: FetchLimits) -> Result<Fetched> {
-    let span = topics::span(c, part.0)?;
-    let from = from.max(span.low);
-    let mut page = Page::new(limits);
-    let next_offset = if from < span.high { page.read(c, part, from, span.high, usize::MAX >> 1)? } else { from };
+pub(super) fn fetch(c: &Connection, from: FetchPosition, limits: FetchLimits) -> Result<Fetched> {
+    let span = topics::span(c, from.part_id)?;
+    let from = FetchPosition { offset: from.offset.max(span.low), ..from };
+    let mut page = RecordPage::new(limits);
+    let next_offset =
+        if from.offset < span.high { page.read(c, &from, span.high, usize::MAX >> 1)? } else { from.offset };
     Ok(Fetched { records: page.records, next_offset, span })
+}
+
+/// Fetches from every partition that has records after its position, an even part of the limit from each. Returns the
+/// records and the next position in each partition that was read.
+pub(super) fn fetch_evenly(
+    c: &Connection,
+    positions: Vec<FetchPosition>,
+    limits: FetchLimits,
+) -> Result<(Vec<Record>, Vec<FetchPosition>)> {
+    let mut lagging = Vec::new();
+    for position in positions {
+        let span = topics::span(c, position.part_id)?;
+        let offset = position.offset.max(span.low);
+        if offset < span.high {
+            lagging.push((FetchPosition { offset, ..position }, span.high));
+        }
+    }
+    let quota = limits.max_records.max(1).div_ceil(lagging.len().max(1));
+    let mut page = RecordPage::new(limits);
+    let mut next = Vec::with_capacity(lagging.len());
+    for (from, high) in lagging {
+        if page.is_full() {
+            break;
+        }
+        let offset = page.read(c, &from, high, quota)?;
+        next.push(FetchPosition { offset, ..from });
+    }
+    Ok((page.records, next))
 }
 
 /// See [`mfctl_core::ports::EventLog::offset_for_time`].
 pub(super) fn offset_for_time(c: &Connection, part_id: i64, time: Timestamp) -> Result<i64> {
-    let what = "look for a record's time";
+    let what = "look up an offset by time";
     let span = topics::span(c, part_id)?;
-    // `time` may be finer than a record's: a record of 12.345 s is not at or after 12.3456 s.
+    // `time` may be finer than milliseconds: a record of 12.345 s is before 12.3456 s, so round up.
     let ts_ms = time.as_millisecond() + i64::from(time.subsec_nanosecond().rem_euclid(1_000_000) > 0);
-    // All records before an entry are older than the entry's time, so nothing before it needs to be looked at.
-    let from: Option<i64> = c
+    // No record before an index entry is later than the entry's time, so the scan starts at the entry.
+    let indexed: Option<i64> = c
         .prepare_cached(
             "SELECT \"offset\" FROM time_index WHERE part_id = ?1 AND max_ts_ms < ?2 ORDER BY \"offset\" DESC LIMIT 1",
         )
         .and_then(|mut statement| statement.query_row((part_id, ts_ms), |row| row.get(0)).optional())
         .during(what)?;
-    let found: Option<i64> = c
+    let offset: Option<i64> = c
         .prepare_cached(
             "SELECT \"offset\" FROM records WHERE part_id = ?1 AND \"offset\" >= ?2 AND ts_ms >= ?3
              ORDER BY \"offset\" LIMIT 1",
         )
         .and_then(|mut statement| {
-            statement.query_row((part_id, from.unwrap_or(0).max(span.low), ts_ms), |row| row.get(0)).optional()
+            statement.query_row((part_id, indexed.unwrap_or(0).max(span.low), ts_ms), |row| row.get(0)).optional()
         })
         .during(what)?;
-    Ok(found.unwrap_or(span.high))
+    Ok(offset.unwrap_or(span.high))
 }
 
 fn size_of(row: &Row<'_>) -> rusqlite::Result<usize> {

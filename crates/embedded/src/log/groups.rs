@@ -1,4 +1,4 @@
-//! What can be seen of groups from outside, and forgetting one.
+//! Groups as outsiders see them: their members, their progress, and deleting one.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,16 +14,16 @@ use mfctl_core::ports::{CommittedOffset, Error, ErrorKind, GroupDescription, Gro
 
 const WHAT: &str = "read groups";
 
-/// Every group with members that live or with commits, by name.
-pub(super) fn list(c: &Connection, members_dir: &Path) -> Result<Vec<GroupDescription>> {
+/// See [`mfctl_core::ports::EventLog::groups`].
+pub(super) fn groups(c: &Connection, members_dir: &Path) -> Result<Vec<GroupDescription>> {
     let mut statement = c.prepare_cached("SELECT group_id, name FROM groups ORDER BY name").during(WHAT)?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).during(WHAT)?;
     let rows: Vec<(i64, String)> = rows.collect::<rusqlite::Result<_>>().during(WHAT)?;
     let mut groups = Vec::new();
     for (group_id, name) in rows {
         let group = GroupName::new(name).map_err(|error| Error::new(ErrorKind::Corrupt, WHAT).because(error))?;
-        let members = living(c, group_id, members_dir)?;
-        let committed = commits(c, group_id)?;
+        let members = live_members(c, group_id, members_dir)?;
+        let committed = committed_offsets(c, group_id)?;
         if !members.is_empty() || !committed.is_empty() {
             groups.push(GroupDescription { group, members, committed });
         }
@@ -31,8 +31,8 @@ pub(super) fn list(c: &Connection, members_dir: &Path) -> Result<Vec<GroupDescri
     Ok(groups)
 }
 
-fn living(c: &Connection, group_id: i64, members_dir: &Path) -> Result<Vec<GroupMember>> {
-    let gone = liveness::dead(c, group_id, members_dir)?;
+fn live_members(c: &Connection, group_id: i64, members_dir: &Path) -> Result<Vec<GroupMember>> {
+    let dead = liveness::dead_members(c, group_id, members_dir)?;
     let sql = "SELECT member_id, instance, client FROM members WHERE group_id = ?1 ORDER BY instance, member_id";
     let mut statement = c.prepare_cached(sql).during(WHAT)?;
     let member = |row: &rusqlite::Row<'_>| {
@@ -40,14 +40,14 @@ fn living(c: &Connection, group_id: i64, members_dir: &Path) -> Result<Vec<Group
     };
     let members = statement.query_map([group_id], member).during(WHAT)?;
     let mut members: Vec<GroupMember> = members.collect::<rusqlite::Result<_>>().during(WHAT)?;
-    members.retain(|member| gone.iter().all(|dead| dead.member_id != member.member_id));
+    members.retain(|member| dead.iter().all(|dead| dead.member_id != member.member_id));
     for member in &mut members {
-        member.partitions = owned(c, group_id, &member.member_id)?;
+        member.partitions = owned_partitions(c, group_id, &member.member_id)?;
     }
     Ok(members)
 }
 
-fn owned(c: &Connection, group_id: i64, member_id: &str) -> Result<Vec<TopicPartition>> {
+fn owned_partitions(c: &Connection, group_id: i64, member_id: &str) -> Result<Vec<TopicPartition>> {
     let sql =
         "SELECT t.name, p.partition FROM ownership o JOIN partitions p USING (part_id) JOIN topics t USING (topic_id)
                WHERE o.group_id = ?1 AND o.owner = ?2 ORDER BY t.name, p.partition";
@@ -60,7 +60,7 @@ fn owned(c: &Connection, group_id: i64, member_id: &str) -> Result<Vec<TopicPart
     Ok(owned)
 }
 
-fn commits(c: &Connection, group_id: i64) -> Result<Vec<CommittedOffset>> {
+fn committed_offsets(c: &Connection, group_id: i64) -> Result<Vec<CommittedOffset>> {
     let sql = "SELECT t.name, p.partition, c.\"offset\", c.committed_ms
                FROM commits c JOIN partitions p USING (part_id) JOIN topics t USING (topic_id)
                WHERE c.group_id = ?1 ORDER BY t.name, p.partition";
@@ -80,29 +80,29 @@ fn partition(row: &rusqlite::Row<'_>) -> Result<TopicPartition> {
     Ok(TopicPartition::new(name, row.get(1).during(WHAT)?))
 }
 
-/// See [`mfctl_core::ports::EventLog::progress`]. A group that is not there has committed nothing.
+/// See [`mfctl_core::ports::EventLog::progress`]. A group that does not exist has no commits.
 pub(super) fn progress(c: &Connection, group: &GroupName, topics: &[Arc<Topic>]) -> Result<Vec<PartitionProgress>> {
     let what = "read a group's progress";
     let sql = "SELECT c.\"offset\" FROM commits c JOIN groups g USING (group_id) WHERE g.name = ?1 AND c.part_id = ?2";
     let mut statement = c.prepare_cached(sql).during(what)?;
     let mut progress = Vec::new();
-    for (part_id, at) in topics.iter().flat_map(|topic| topic.parts()) {
+    for (part_id, at) in topics.iter().flat_map(|topic| topic.partitions()) {
         let span = topics::span(c, part_id)?;
         let committed: Option<i64> =
             statement.query_row((group.as_str(), part_id), |row| row.get(0)).optional().during(what)?;
-        // There are no markers, and no transaction is open: what can be read is all there is.
+        // This log has no transaction markers and no open transactions, so a lag of 0 is the end.
         progress.push(PartitionProgress { at, committed, span, at_end: lag(span, committed) == 0 });
     }
     Ok(progress)
 }
 
 /// See [`mfctl_core::ports::EventLog::delete_group`].
-pub(super) fn delete(tx: &Connection, group: &GroupName, members_dir: &Path) -> Result<()> {
+pub(super) fn delete_group(tx: &Connection, group: &GroupName, members_dir: &Path) -> Result<()> {
     let what = "delete a group";
     let sql = "SELECT group_id FROM groups WHERE name = ?1";
     let group_id: Option<i64> = tx.query_row(sql, [group.as_str()], |row| row.get(0)).optional().during(what)?;
     let group_id = group_id.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no group {group}")))?;
-    let members = living(tx, group_id, members_dir)?;
+    let members = live_members(tx, group_id, members_dir)?;
     if let Some(member) = members.first() {
         let message = format!("group {group} has {} members, such as {}", members.len(), member.client);
         return Err(Error::new(ErrorKind::Conflict, message).hint("stop its workers first"));

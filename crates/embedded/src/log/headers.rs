@@ -1,24 +1,24 @@
-//! Headers as one blob: a record's headers are always read together.
+//! The headers of a record in one blob, because they are always read together.
 //!
-//! `count`, then for each header `name length, name, value length, value`. Numbers are unsigned LEB128; a value's length
-//! is written plus one, so that 0 is Kafka's null.
+//! `count`, then for each header `name length, name, value length, value`. Numbers are unsigned LEB128. A
+//! value's length is stored plus one; 0 is a null value, as Kafka allows.
 
 use bytes::Bytes;
 
 use mfctl_core::domain::{Header, Headers};
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
-/// The blob; `None` is no headers.
+/// The blob of the headers; `None` if there are none.
 pub(super) fn encode(headers: &Headers) -> Option<Vec<u8>> {
     if headers.0.is_empty() {
         return None;
     }
     let mut blob = Vec::with_capacity(headers.size_bytes() + 4 * headers.0.len() + 1);
-    put(&mut blob, headers.0.len());
+    write_number(&mut blob, headers.0.len());
     for header in &headers.0 {
-        put(&mut blob, header.name.len());
+        write_number(&mut blob, header.name.len());
         blob.extend_from_slice(header.name.as_bytes());
-        put(&mut blob, header.value.as_ref().map_or(0, |value| value.len() + 1));
+        write_number(&mut blob, header.value.as_ref().map_or(0, |value| value.len() + 1));
         blob.extend_from_slice(header.value.as_deref().unwrap_or_default());
     }
     Some(blob)
@@ -27,36 +27,31 @@ pub(super) fn encode(headers: &Headers) -> Option<Vec<u8>> {
 /// The headers of a blob.
 pub(super) fn decode(blob: Option<Vec<u8>>) -> Result<Headers> {
     let Some(blob) = blob else { return Ok(Headers::default()) };
-    let corrupt = || Error::new(ErrorKind::Corrupt, "read a record's headers: they are not what was written");
+    let corrupt = || Error::new(ErrorKind::Corrupt, "decode a record's headers");
     let mut rest = Bytes::from(blob);
-    let count = take(&mut rest).ok_or_else(corrupt)?;
+    let count = read_number(&mut rest).ok_or_else(corrupt)?;
     let mut headers = Vec::new();
     for _ in 0..count {
-        headers.push(one(&mut rest).ok_or_else(corrupt)?);
+        headers.push(read_header(&mut rest).ok_or_else(corrupt)?);
     }
     Ok(Headers(headers))
 }
 
-fn one(rest: &mut Bytes) -> Option<Header> {
-    let name = bytes(rest)?;
-    let name = String::from_utf8(name.to_vec()).ok()?;
-    let value = match take(rest)? {
+fn read_header(rest: &mut Bytes) -> Option<Header> {
+    let length = read_number(rest)?;
+    let name = String::from_utf8(split(rest, length)?.to_vec()).ok()?;
+    let value = match read_number(rest)? {
         0 => None,
-        length => Some(cut(rest, length - 1)?),
+        length => Some(split(rest, length - 1)?),
     };
     Some(Header { name: name.into(), value })
 }
 
-fn bytes(rest: &mut Bytes) -> Option<Bytes> {
-    let length = take(rest)?;
-    cut(rest, length)
-}
-
-fn cut(rest: &mut Bytes, length: usize) -> Option<Bytes> {
+fn split(rest: &mut Bytes, length: usize) -> Option<Bytes> {
     (length <= rest.len()).then(|| rest.split_to(length))
 }
 
-fn put(blob: &mut Vec<u8>, mut number: usize) {
+fn write_number(blob: &mut Vec<u8>, mut number: usize) {
     while number >= 0x80 {
         blob.push((number as u8) | 0x80);
         number >>= 7;
@@ -64,7 +59,7 @@ fn put(blob: &mut Vec<u8>, mut number: usize) {
     blob.push(number as u8);
 }
 
-fn take(rest: &mut Bytes) -> Option<usize> {
+fn read_number(rest: &mut Bytes) -> Option<usize> {
     let mut number = 0usize;
     for shift in (0..usize::BITS).step_by(7) {
         let byte = *rest.first()?;
@@ -82,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_come_back_byte_for_byte() {
+    fn headers_round_trip() {
         let mut headers = Headers::default();
         headers.push("a", "1");
         headers.push("a", vec![0xff, 0x00]);
@@ -94,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_blob_is_an_error_and_never_a_panic() {
+    fn a_truncated_blob_is_an_error() {
         let mut headers = Headers::default();
         headers.push("name", "value");
         let blob = encode(&headers).unwrap();

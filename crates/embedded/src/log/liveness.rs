@@ -1,5 +1,5 @@
-//! Whether a group's member lives: a lock file that the kernel frees with its process, and a heartbeat that a stopped
-//! process does not send.
+//! Whether a group's member is alive: a lock file, whose lock the kernel releases when the process ends, and a
+//! heartbeat, which a stopped process does not send.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,30 +13,31 @@ use crate::db::SqlContext;
 use crate::locks::{self, FileLock};
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
-/// A lock file without a member is removed after this: its member may be about to join.
-const LEFTOVER_AGE: Duration = Duration::from_secs(60);
+/// The age at which a lock file without a member is removed; a younger one may belong to a member that is joining.
+const STALE_LOCK_FILE_AGE: Duration = Duration::from_secs(60);
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const CLOCK: ClockId = ClockId::Boottime;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const CLOCK: ClockId = ClockId::Monotonic;
 
-/// Milliseconds since the machine started, time asleep included; the same in every process of the host.
+/// Milliseconds since the machine booted, suspend included; the same in every process of the host.
 pub(super) fn boot_ms() -> i64 {
     let now = rustix::time::clock_gettime(CLOCK);
     now.tv_sec.saturating_mul(1000).saturating_add(now.tv_nsec / 1_000_000)
 }
 
-/// This process's claim that its member lives. Dropping it removes the file, as dying frees the lock.
+/// The lock file that shows this process's member as alive. Dropping it removes the file; the kernel releases the lock
+/// if the process dies.
 #[derive(Debug)]
-pub(super) struct Sign {
+pub(super) struct LivenessLock {
     path: PathBuf,
     _lock: FileLock,
 }
 
-impl Sign {
-    /// Takes the lock of a new member.
-    pub(super) fn of(dir: &Path, member_id: &str) -> Result<Self> {
+impl LivenessLock {
+    /// Creates and locks the lock file of a new member.
+    pub(super) fn acquire(dir: &Path, member_id: &str) -> Result<Self> {
         let path = dir.join(member_id);
         let lock = locks::try_lock_exclusive(&path)?;
         let lock = lock.ok_or_else(|| Error::new(ErrorKind::Conflict, format!("lock {}", path.display())))?;
@@ -44,51 +45,52 @@ impl Sign {
     }
 }
 
-impl Drop for Sign {
+impl Drop for LivenessLock {
     fn drop(&mut self) {
-        // Before the lock is freed, so that nobody finds a free lock file and then none.
+        // Before the lock is released, so that no process finds the file unlocked and a moment later missing.
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// A member as the others see it.
+/// What other members see of a member's liveness.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
+pub(super) struct MemberHeartbeat {
     pub(super) member_id: String,
+    /// On the clock of [`boot_ms`].
     pub(super) heartbeat_ms: i64,
     session_ms: i64,
 }
 
-impl Seen {
-    /// Whether it is gone: its process ended, it has not polled for its session, or the machine was started since.
+impl MemberHeartbeat {
+    /// Whether the member is dead: its process ended, its session timed out, or the machine was rebooted since.
     pub(super) fn is_dead(&self, dir: &Path, now_ms: i64) -> bool {
-        let silent = now_ms.saturating_sub(self.heartbeat_ms);
-        silent > self.session_ms || silent < 0 || !is_held(&dir.join(&self.member_id))
+        let silent_ms = now_ms.saturating_sub(self.heartbeat_ms);
+        silent_ms > self.session_ms || silent_ms < 0 || !is_locked(&dir.join(&self.member_id))
     }
 }
 
-/// The members of a group, or of all.
-pub(super) fn members(c: &Connection, group_id: Option<i64>) -> Result<Vec<Seen>> {
+/// The members of a group, or of all groups.
+pub(super) fn members(c: &Connection, group_id: Option<i64>) -> Result<Vec<MemberHeartbeat>> {
     let what = "read a group's members";
     let sql = "SELECT member_id, heartbeat_ms, session_ms FROM members WHERE ?1 IS NULL OR group_id = ?1";
     let mut statement = c.prepare_cached(sql).during(what)?;
-    let seen = |row: &rusqlite::Row<'_>| {
-        Ok(Seen { member_id: row.get(0)?, heartbeat_ms: row.get(1)?, session_ms: row.get(2)? })
+    let member = |row: &rusqlite::Row<'_>| {
+        Ok(MemberHeartbeat { member_id: row.get(0)?, heartbeat_ms: row.get(1)?, session_ms: row.get(2)? })
     };
-    statement.query_map([group_id], seen).during(what)?.collect::<rusqlite::Result<_>>().during(what)
+    statement.query_map([group_id], member).during(what)?.collect::<rusqlite::Result<_>>().during(what)
 }
 
-/// The members of a group that are gone.
-pub(super) fn dead(c: &Connection, group_id: i64, dir: &Path) -> Result<Vec<Seen>> {
-    // Read before the heartbeats, so that none looks as if it came from the future.
+/// The members of a group that are dead.
+pub(super) fn dead_members(c: &Connection, group_id: i64, dir: &Path) -> Result<Vec<MemberHeartbeat>> {
+    // The clock is read after the heartbeats, so that none of them is later than now.
     let mut members = members(c, Some(group_id))?;
     let now_ms = boot_ms();
     members.retain(|member| member.is_dead(dir, now_ms));
     Ok(members)
 }
 
-fn is_held(path: &Path) -> bool {
-    // A shared lock, so that two who look do not take each other for the member.
+fn is_locked(path: &Path) -> bool {
+    // A shared lock, so that two processes that check at once do not take each other for the member.
     let Ok(file) = File::open(path) else { return false };
     if rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
         locks::unlock(&file);
@@ -97,13 +99,13 @@ fn is_held(path: &Path) -> bool {
     true
 }
 
-/// Removes lock files that a killed process left.
-pub(super) fn remove_leftovers(dir: &Path, members: &[Seen]) {
+/// Removes the lock files of processes that were killed.
+pub(super) fn remove_stale_lock_files(dir: &Path, members: &[MemberHeartbeat]) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        let named = |member: &Seen| entry.file_name().to_str() == Some(member.member_id.as_str());
+        let is_of = |member: &MemberHeartbeat| entry.file_name().to_str() == Some(member.member_id.as_str());
         let age = entry.metadata().and_then(|meta| meta.modified()).map(|at| SystemTime::now().duration_since(at));
-        let old = matches!(age, Ok(Ok(age)) if age > LEFTOVER_AGE);
-        if old && !members.iter().any(named) && !is_held(&entry.path()) {
+        let is_old = matches!(age, Ok(Ok(age)) if age > STALE_LOCK_FILE_AGE);
+        if is_old && !members.iter().any(is_of) && !is_locked(&entry.path()) {
             let _ = std::fs::remove_file(entry.path());
         }
     }

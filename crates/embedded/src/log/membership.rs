@@ -1,21 +1,23 @@
-//! The rows of a consumer group: members, targets, owners, commits. Every function here is one step of a transaction.
+//! The rows of a consumer group: members, assignments, owners, commits. Every function here is one step of a
+//! transaction.
 //!
-//! A change of members gives each partition a *target*. Its *owner* stays until it releases the partition or is put
-//! out; then the target may claim it. So a partition never has two owners, and what a member settles is checked against
-//! the owner's epoch in the same transaction.
+//! A rebalance gives each partition a *target*, the member it is assigned to. Its *owner* stays until it releases the
+//! partition or is evicted; then the target may claim it. So a partition never has two owners, and a settlement is
+//! checked against the owner's epoch in its own transaction.
 
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::assign::{self, Part, Wishes};
-use super::liveness::Seen;
+use super::assign::{self, AssignablePartition, MemberTopics};
+use super::liveness::MemberHeartbeat;
+use super::topics;
 use crate::db::SqlContext;
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
-/// A member that wants to join.
+/// What a member joins a group with.
 #[derive(Debug, Clone)]
-pub(super) struct Joining {
+pub(super) struct JoinRequest {
     pub(super) group: String,
     pub(super) member_id: String,
     pub(super) instance: String,
@@ -24,21 +26,66 @@ pub(super) struct Joining {
     pub(super) session_ms: i64,
 }
 
-/// A partition as one member sees it.
-#[derive(Debug, Clone)]
-pub(super) struct Held {
+/// A partition that one member owns or is assigned.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AssignmentRow {
     pub(super) part_id: i64,
-    pub(super) mine: bool,
-    pub(super) free: bool,
-    pub(super) meant_for_me: bool,
+    pub(super) state: AssignmentState,
+    /// Counts the changes of owner; a settlement of an earlier epoch is fenced.
     pub(super) epoch: i64,
-    /// Where its owner begins: at the commit, else at the first record.
-    pub(super) begin: i64,
+    /// Where its owner starts: at the committed offset, else at the first record.
+    pub(super) start_offset: i64,
 }
 
-/// Adds a member (again, if it is there), heard of at `now_ms`, and shares the partitions out anew. Returns the group's
-/// row.
-pub(super) fn join(tx: &Connection, member: &Joining, now_ms: i64) -> Result<i64> {
+/// The relation of a partition to one member, from its `owner` and `target`.
+///
+/// A rebalance makes `Claimable` and `Pending` rows appear and vanish, and moves rows between `Owned` and `Revoked`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AssignmentState {
+    /// The member owns it and is assigned it. Exits: `Revoked`, or none when the member is evicted.
+    Owned,
+    /// The member owns it, but it is assigned to another or to none. Exit: none, when the member releases it.
+    Revoked,
+    /// The member is assigned it, and none owns it. Exit: `Owned`, by [`claim_partitions`].
+    Claimable,
+    /// The member is assigned it, and another owns it. Exit: `Claimable`, when the owner releases it or is evicted.
+    Pending,
+}
+
+impl AssignmentState {
+    /// From the comparisons of a row: the owner is the member, there is no owner, the target is the member.
+    fn from_row(is_owner: bool, has_no_owner: bool, is_target: bool) -> Self {
+        debug_assert!(is_owner || is_target, "rows of other members are not read");
+        match (is_owner, is_target) {
+            (true, true) => Self::Owned,
+            (true, false) => Self::Revoked,
+            (false, _) if has_no_owner => Self::Claimable,
+            (false, _) => Self::Pending,
+        }
+    }
+
+    /// Whether the member owns the partition.
+    pub(super) fn is_owned(self) -> bool {
+        matches!(self, Self::Owned | Self::Revoked)
+    }
+
+    /// Whether the partition is assigned to the member.
+    pub(super) fn is_assigned(self) -> bool {
+        !matches!(self, Self::Revoked)
+    }
+}
+
+/// The offset to commit in one partition, and the epoch in which it is owned.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OwnedOffset {
+    pub(super) part_id: i64,
+    pub(super) epoch: i64,
+    /// The next offset to read.
+    pub(super) offset: i64,
+}
+
+/// Adds a member with a heartbeat at `now_ms` and rebalances the group. Returns the group's row. Idempotent.
+pub(super) fn join(tx: &Connection, member: &JoinRequest, now_ms: i64) -> Result<i64> {
     let what = "join a group";
     tx.execute("INSERT INTO groups (name) VALUES (?1) ON CONFLICT (name) DO NOTHING", [&member.group]).during(what)?;
     let group_id: i64 =
@@ -53,24 +100,24 @@ pub(super) fn join(tx: &Connection, member: &Joining, now_ms: i64) -> Result<i64
         let sql = "INSERT INTO member_topics (member_id, topic_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
         tx.execute(sql, (&member.member_id, topic_id)).during(what)?;
     }
-    share_out(tx, group_id)?;
+    rebalance(tx, group_id)?;
     Ok(group_id)
 }
 
-/// Puts members out, unless they were heard of since they were seen. Returns how many went.
-pub(super) fn evict(tx: &Connection, group_id: i64, gone: &[Seen]) -> Result<usize> {
-    let what = "put members out of a group";
+/// Evicts members, except those that sent a heartbeat since they were read. Returns how many were evicted.
+pub(super) fn evict(tx: &Connection, group_id: i64, dead: &[MemberHeartbeat]) -> Result<usize> {
+    let what = "evict members";
     let mut count = 0;
-    for member in gone {
+    for member in dead {
         let sql = "DELETE FROM members WHERE member_id = ?1 AND group_id = ?2 AND heartbeat_ms = ?3";
         let removed = tx.execute(sql, (&member.member_id, group_id, member.heartbeat_ms)).during(what)?;
         if removed == 1 {
-            free_all(tx, group_id, &member.member_id)?;
+            release_all(tx, group_id, &member.member_id)?;
             count += 1;
         }
     }
     if count > 0 {
-        share_out(tx, group_id)?;
+        rebalance(tx, group_id)?;
     }
     Ok(count)
 }
@@ -79,21 +126,21 @@ pub(super) fn evict(tx: &Connection, group_id: i64, gone: &[Seen]) -> Result<usi
 pub(super) fn leave(tx: &Connection, group_id: i64, member_id: &str) -> Result<()> {
     let sql = "DELETE FROM members WHERE member_id = ?1 AND group_id = ?2";
     if tx.execute(sql, (member_id, group_id)).during("leave a group")? == 1 {
-        free_all(tx, group_id, member_id)?;
-        share_out(tx, group_id)?;
+        release_all(tx, group_id, member_id)?;
+        rebalance(tx, group_id)?;
     }
     Ok(())
 }
 
-fn free_all(tx: &Connection, group_id: i64, member_id: &str) -> Result<()> {
+fn release_all(tx: &Connection, group_id: i64, member_id: &str) -> Result<()> {
     let sql = "UPDATE ownership SET owner = NULL, epoch = epoch + 1 WHERE group_id = ?1 AND owner = ?2";
-    tx.execute(sql, (group_id, member_id)).during("free a member's partitions").map(drop)
+    tx.execute(sql, (group_id, member_id)).during("release a member's partitions").map(drop)
 }
 
-/// Gives each partition of the group's topics its target.
-fn share_out(tx: &Connection, group_id: i64) -> Result<()> {
-    let what = "share out a group's partitions";
-    let wishes = wishes(tx, group_id)?;
+/// Assigns each partition of the group's topics to a member: its target.
+fn rebalance(tx: &Connection, group_id: i64) -> Result<()> {
+    let what = "rebalance a group";
+    let members = member_topics(tx, group_id)?;
     let mut statement = tx
         .prepare_cached(
             "SELECT DISTINCT p.part_id, p.topic_id FROM members m
@@ -101,75 +148,75 @@ fn share_out(tx: &Connection, group_id: i64) -> Result<()> {
              WHERE m.group_id = ?1 ORDER BY p.topic_id, p.partition",
         )
         .during(what)?;
-    let part = |row: &rusqlite::Row<'_>| Ok(Part { part_id: row.get(0)?, topic_id: row.get(1)? });
-    let parts: Vec<Part> =
-        statement.query_map([group_id], part).during(what)?.collect::<Result<_, _>>().during(what)?;
+    let partition = |row: &rusqlite::Row<'_>| Ok(AssignablePartition { part_id: row.get(0)?, topic_id: row.get(1)? });
+    let partitions: Vec<AssignablePartition> =
+        statement.query_map([group_id], partition).during(what)?.collect::<Result<_, _>>().during(what)?;
 
-    let before = targets(tx, group_id, &wishes)?;
-    let after = assign::share(&wishes, &parts, &before);
+    let previous = previous_assignment(tx, group_id, &members)?;
+    let assignment = assign::assign(&members, &partitions, &previous);
     tx.execute("UPDATE ownership SET target = NULL WHERE group_id = ?1", [group_id]).during(what)?;
-    for (part_id, member) in after {
+    for (part_id, member) in assignment {
         let sql = "INSERT INTO ownership (group_id, part_id, target) VALUES (?1, ?2, ?3)
                    ON CONFLICT (group_id, part_id) DO UPDATE SET target = excluded.target";
         tx.execute(sql, (group_id, part_id, member)).during(what)?;
     }
-    changed(tx, group_id)
+    bump_generation(tx, group_id)
 }
 
-fn wishes(tx: &Connection, group_id: i64) -> Result<Wishes> {
+fn member_topics(tx: &Connection, group_id: i64) -> Result<MemberTopics> {
     let what = "read a group's members";
     let sql = "SELECT m.member_id, t.topic_id FROM members m JOIN member_topics t ON t.member_id = m.member_id
                WHERE m.group_id = ?1";
     let mut statement = tx.prepare_cached(sql).during(what)?;
     let mut rows = statement.query([group_id]).during(what)?;
-    let mut wishes = Wishes::new();
+    let mut members = MemberTopics::new();
     while let Some(row) = rows.next().during(what)? {
-        wishes.entry(row.get(0).during(what)?).or_default().insert(row.get(1).during(what)?);
+        members.entry(row.get(0).during(what)?).or_default().insert(row.get(1).during(what)?);
     }
-    Ok(wishes)
+    Ok(members)
 }
 
-/// Who was to have each partition, if that member is still there; else who has it.
-fn targets(tx: &Connection, group_id: i64, members: &Wishes) -> Result<BTreeMap<i64, String>> {
+/// The target of each partition, if that member is still in the group; else its owner.
+fn previous_assignment(tx: &Connection, group_id: i64, members: &MemberTopics) -> Result<BTreeMap<i64, String>> {
     let what = "read a group's partitions";
     let sql = "SELECT part_id, target, owner FROM ownership WHERE group_id = ?1";
     let mut statement = tx.prepare_cached(sql).during(what)?;
     let mut rows = statement.query([group_id]).during(what)?;
-    let mut targets = BTreeMap::new();
+    let mut assignment = BTreeMap::new();
     while let Some(row) = rows.next().during(what)? {
-        let both: [Option<String>; 2] = [row.get(1).during(what)?, row.get(2).during(what)?];
-        if let Some(member) = both.into_iter().flatten().find(|member| members.contains_key(member)) {
-            targets.insert(row.get(0).during(what)?, member);
+        let candidates: [Option<String>; 2] = [row.get(1).during(what)?, row.get(2).during(what)?];
+        if let Some(member) = candidates.into_iter().flatten().find(|member| members.contains_key(member)) {
+            assignment.insert(row.get(0).during(what)?, member);
         }
     }
-    Ok(targets)
+    Ok(assignment)
 }
 
-fn changed(tx: &Connection, group_id: i64) -> Result<()> {
+fn bump_generation(tx: &Connection, group_id: i64) -> Result<()> {
     tx.prepare_cached("UPDATE groups SET generation = generation + 1 WHERE group_id = ?1")
         .and_then(|mut statement| statement.execute([group_id]))
-        .during("note a group's change")
+        .during("raise a group's generation")
         .map(drop)
 }
 
-/// Takes every free partition that is meant for this member.
-pub(super) fn claim(tx: &Connection, group_id: i64, member_id: &str) -> Result<()> {
+/// Makes the member the owner of every partition that it is assigned and none owns.
+pub(super) fn claim_partitions(tx: &Connection, group_id: i64, member_id: &str) -> Result<()> {
     let sql = "UPDATE ownership SET owner = ?2, epoch = epoch + 1
                WHERE group_id = ?1 AND target = ?2 AND owner IS NULL";
-    if tx.execute(sql, (group_id, member_id)).during("take partitions")? > 0 {
-        changed(tx, group_id)?;
+    if tx.execute(sql, (group_id, member_id)).during("claim partitions")? > 0 {
+        bump_generation(tx, group_id)?;
     }
     Ok(())
 }
 
-/// Gives partitions up. Those that are another's by now are let be.
-pub(super) fn release(tx: &Connection, group_id: i64, member_id: &str, parts: &[i64]) -> Result<()> {
-    for part_id in parts {
+/// Releases partitions. Those that the member no longer owns are skipped.
+pub(super) fn release(tx: &Connection, group_id: i64, member_id: &str, part_ids: &[i64]) -> Result<()> {
+    for part_id in part_ids {
         let sql = "UPDATE ownership SET owner = NULL, epoch = epoch + 1
                    WHERE group_id = ?1 AND part_id = ?2 AND owner = ?3";
         tx.execute(sql, (group_id, part_id, member_id)).during("release partitions")?;
     }
-    changed(tx, group_id)
+    bump_generation(tx, group_id)
 }
 
 /// The group's generation, if the member is in it.
@@ -179,8 +226,8 @@ pub(super) fn generation(c: &Connection, member_id: &str) -> Result<Option<i64>>
         .during("read a group's generation")
 }
 
-/// Every partition that this member has or is to have.
-pub(super) fn held(c: &Connection, group_id: i64, member_id: &str) -> Result<Vec<Held>> {
+/// Every partition that the member owns or is assigned.
+pub(super) fn assignment(c: &Connection, group_id: i64, member_id: &str) -> Result<Vec<AssignmentRow>> {
     let what = "read a member's partitions";
     let sql = "SELECT o.part_id, o.owner IS ?2, o.owner IS NULL, o.target IS ?2, o.epoch,
                       max(p.low, coalesce(c.\"offset\", p.low))
@@ -188,20 +235,18 @@ pub(super) fn held(c: &Connection, group_id: i64, member_id: &str) -> Result<Vec
                LEFT JOIN commits c ON c.group_id = o.group_id AND c.part_id = o.part_id
                WHERE o.group_id = ?1 AND (o.owner IS ?2 OR o.target IS ?2) ORDER BY o.part_id";
     let mut statement = c.prepare_cached(sql).during(what)?;
-    let held = |row: &rusqlite::Row<'_>| {
-        Ok(Held {
+    let assignment = |row: &rusqlite::Row<'_>| {
+        Ok(AssignmentRow {
             part_id: row.get(0)?,
-            mine: row.get(1)?,
-            free: row.get(2)?,
-            meant_for_me: row.get(3)?,
+            state: AssignmentState::from_row(row.get(1)?, row.get(2)?, row.get(3)?),
             epoch: row.get(4)?,
-            begin: row.get(5)?,
+            start_offset: row.get(5)?,
         })
     };
-    statement.query_map((group_id, member_id), held).during(what)?.collect::<rusqlite::Result<_>>().during(what)
+    statement.query_map((group_id, member_id), assignment).during(what)?.collect::<rusqlite::Result<_>>().during(what)
 }
 
-/// Says that the member lives. Whether it is still in the group.
+/// Records a heartbeat. Returns whether the member is still in the group.
 pub(super) fn heartbeat(tx: &Connection, member_id: &str, now_ms: i64) -> Result<bool> {
     tx.prepare_cached("UPDATE members SET heartbeat_ms = ?2 WHERE member_id = ?1")
         .and_then(|mut statement| statement.execute((member_id, now_ms)))
@@ -209,20 +254,21 @@ pub(super) fn heartbeat(tx: &Connection, member_id: &str, now_ms: i64) -> Result
         .map(|rows| rows == 1)
 }
 
-/// Fails unless the member has the partition in this epoch.
-pub(super) fn check_owner(tx: &Connection, group_id: i64, member_id: &str, part_id: i64, epoch: i64) -> Result<()> {
+/// `Fenced` unless the member owns the partition in the commit's epoch.
+pub(super) fn check_owner(tx: &Connection, group_id: i64, member_id: &str, commit: OwnedOffset) -> Result<()> {
     let sql = "SELECT 1 FROM ownership WHERE group_id = ?1 AND part_id = ?2 AND owner = ?3 AND epoch = ?4";
     let owned = tx
         .prepare_cached(sql)
-        .and_then(|mut statement| statement.exists((group_id, part_id, member_id, epoch)))
+        .and_then(|mut statement| statement.exists((group_id, commit.part_id, member_id, commit.epoch)))
         .during("check a partition's owner")?;
-    if owned { Ok(()) } else { Err(fenced("another member has a partition of this settlement")) }
+    if owned { Ok(()) } else { Err(fenced("another member owns a partition of this settlement")) }
 }
 
-/// Commits the next offset to read.
-pub(super) fn commit(tx: &Connection, group_id: i64, part_id: i64, offset: i64, now_ms: i64) -> Result<()> {
+/// Commits the next offset to read. `Invalid` beyond the partition's end.
+pub(super) fn commit(tx: &Connection, group_id: i64, commit: OwnedOffset, now_ms: i64) -> Result<()> {
     let what = "commit an offset";
-    let high = super::topics::span(tx, part_id)?.high;
+    let OwnedOffset { part_id, offset, .. } = commit;
+    let high = topics::span(tx, part_id)?.high;
     if !(0..=high).contains(&offset) {
         return Err(Error::new(
             ErrorKind::Invalid,
@@ -239,7 +285,7 @@ pub(super) fn commit(tx: &Connection, group_id: i64, part_id: i64, offset: i64, 
     .map(drop)
 }
 
-/// The error of a member whose place another took.
+/// The error of a member that was evicted or does not own what it settles.
 pub(super) fn fenced(why: &str) -> Error {
     Error::new(ErrorKind::Fenced, why)
 }

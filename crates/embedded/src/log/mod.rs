@@ -1,29 +1,34 @@
-//! The event log on SQLite: Kafka's meanings for one host.
+//! The event log on SQLite, with the semantics of Kafka on one host.
 //!
-//! A partition is a run of rows keyed by offset; publishing is inserting at its end, so order and visibility are the
-//! transaction's. Groups are in [`membership`], a member in [`consumer`].
+//! A partition is a sequence of rows keyed by offset. Publishing inserts rows at its end in one transaction, which
+//! gives order and visibility. The rows of groups are in [`membership`], a member in [`consumer`].
 
 mod append;
 mod assign;
 mod consumer;
+mod context;
 mod fetch;
 mod groups;
 mod headers;
 mod liveness;
+mod member;
 mod membership;
+mod owned;
 mod producer;
 mod retention;
 mod topic_admin;
 mod topics;
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::db::Db;
+use self::append::RoutedRecord;
+use self::consumer::EmbeddedConsumer;
+use self::context::LogContext;
+use self::fetch::FetchPosition;
+use self::producer::EmbeddedExclusiveProducer;
 use super::folder::DataFolder;
 use mfctl_core::domain::{GroupName, NewRecord, RecordAddress, TopicName, TopicPartition};
 use mfctl_core::ports::{
@@ -31,131 +36,106 @@ use mfctl_core::ports::{
     PartitionProgress, Result, RetentionReport, Subscription, TopicDescription, TopicSpec,
 };
 
-/// What is published in one transaction at most; more is published in several.
-const PUBLISH_ROWS: usize = 4096;
-const PUBLISH_BYTES: usize = 8 << 20;
+/// Records and bytes published in one transaction at most; more are published in several transactions.
+const MAX_PUBLISH_RECORDS: usize = 4096;
+const MAX_PUBLISH_BYTES: usize = 8 << 20;
 
 /// The log of a data folder.
 #[derive(Debug, Clone)]
 pub struct EmbeddedLog {
-    shared: Shared,
-}
-
-/// What the log's parts share.
-#[derive(Clone)]
-struct Shared {
-    db: Db,
-    members_dir: PathBuf,
-    clock: Arc<dyn Clock>,
-    topics: Arc<topics::Topics>,
-    keyless: Arc<AtomicU32>,
-}
-
-impl Shared {
-    /// Spreads records without a key: in turn, from a random beginning.
-    fn next_keyless(&self) -> u32 {
-        self.keyless.fetch_add(1, Ordering::Relaxed)
-    }
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("db", &self.db).finish_non_exhaustive()
-    }
+    context: LogContext,
 }
 
 impl EmbeddedLog {
-    /// The log of this folder. `clock` dates commits; records carry their own time.
+    /// The log of this folder. `clock` dates commits; records carry their own timestamps.
     #[must_use]
     pub fn new(folder: &DataFolder, clock: Arc<dyn Clock>) -> Self {
-        let shared = Shared {
-            db: folder.db().clone(),
-            members_dir: folder.locks_dir().join("members"),
-            clock,
-            topics: Arc::default(),
-            keyless: Arc::new(AtomicU32::new(fastrand::u32(..))),
-        };
-        Self { shared }
+        Self { context: LogContext::new(folder, clock) }
+    }
+
+    async fn position(&self, at: &TopicPartition, offset: i64) -> Result<FetchPosition> {
+        let topic = self.context.topics.get(&self.context.db, &at.topic).await?;
+        Ok(FetchPosition { part_id: topic.part_id(at.partition)?, at: at.clone(), offset })
     }
 }
 
 #[async_trait]
 impl EventLog for EmbeddedLog {
     async fn identity(&self) -> Result<String> {
-        Ok(self.shared.db.identity().to_owned())
+        Ok(self.context.db.identity().to_owned())
     }
 
     async fn create_topics(&self, specs: &[TopicSpec]) -> Result<Vec<TopicName>> {
         let specs = specs.to_vec();
-        self.shared.db.write("make topics", move |tx| topics::create(tx, &specs)).await
+        self.context.db.write("create topics", move |tx| topics::create_topics(tx, &specs)).await
     }
 
     async fn topics(&self) -> Result<Vec<TopicDescription>> {
-        self.shared.db.read("list topics", topics::list).await
+        self.context.db.read("list topics", topics::topics).await
     }
 
     async fn offsets(&self, names: &[TopicName]) -> Result<Vec<PartitionOffsets>> {
-        let topics = self.shared.topics.all(&self.shared.db, names).await?;
-        self.shared.db.read("read offsets", move |c| topics::spans(c, &topics)).await
+        let topics = self.context.topics.get_all(&self.context.db, names).await?;
+        self.context.db.read("read offsets", move |c| topics::offsets(c, &topics)).await
     }
 
     async fn publish(&self, records: Vec<NewRecord>) -> Result<Vec<RecordAddress>> {
-        let mut rows = append::route(&self.shared, records).await?;
-        let mut addresses = Vec::with_capacity(rows.len());
-        while !rows.is_empty() {
-            let rest = rows.split_off(one_transaction(&rows));
-            let batch = std::mem::replace(&mut rows, rest);
-            addresses.extend(self.shared.db.write("publish records", move |tx| append::insert(tx, &batch)).await?);
+        let mut records = append::route(&self.context, records).await?;
+        let mut addresses = Vec::with_capacity(records.len());
+        while !records.is_empty() {
+            let rest = records.split_off(transaction_len(&records));
+            let batch = std::mem::replace(&mut records, rest);
+            addresses.extend(self.context.db.write("publish records", move |tx| append::insert(tx, &batch)).await?);
         }
         Ok(addresses)
     }
 
     async fn fetch(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<Fetched> {
-        let part_id = self.shared.topics.get(&self.shared.db, &at.topic).await?.part_id(at.partition)?;
-        let at = at.clone();
-        self.shared.db.read("read records", move |c| fetch::fetch(c, (part_id, &at), from, limits)).await
+        let from = self.position(at, from).await?;
+        self.context.db.read("read records", move |c| fetch::fetch(c, from, limits)).await
     }
 
     async fn offset_for_time(&self, at: &TopicPartition, time: Timestamp) -> Result<i64> {
-        let part_id = self.shared.topics.get(&self.shared.db, &at.topic).await?.part_id(at.partition)?;
-        self.shared.db.read("look for a record's time", move |c| fetch::offset_for_time(c, part_id, time)).await
+        let part_id = self.position(at, 0).await?.part_id;
+        self.context.db.read("look up an offset by time", move |c| fetch::offset_for_time(c, part_id, time)).await
     }
 
     async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn GroupConsumer>> {
-        Ok(Box::new(consumer::Consumer::join(self.shared.clone(), subscription).await?))
+        Ok(Box::new(EmbeddedConsumer::subscribe(self.context.clone(), subscription).await?))
     }
 
     async fn groups(&self) -> Result<Vec<GroupDescription>> {
-        let dir = self.shared.members_dir.clone();
-        self.shared.db.read("read groups", move |c| groups::list(c, &dir)).await
+        let dir = self.context.members_dir.clone();
+        self.context.db.read("read groups", move |c| groups::groups(c, &dir)).await
     }
 
     async fn progress(&self, group: &GroupName, names: &[TopicName]) -> Result<Vec<PartitionProgress>> {
-        let topics = self.shared.topics.all(&self.shared.db, names).await?;
+        let topics = self.context.topics.get_all(&self.context.db, names).await?;
         let group = group.clone();
-        self.shared.db.read("read a group's progress", move |c| groups::progress(c, &group, &topics)).await
+        self.context.db.read("read a group's progress", move |c| groups::progress(c, &group, &topics)).await
     }
 
     async fn delete_group(&self, group: &GroupName) -> Result<()> {
-        let (group, dir) = (group.clone(), self.shared.members_dir.clone());
-        self.shared.db.write("delete a group", move |tx| groups::delete(tx, &group, &dir)).await
+        let group = group.clone();
+        let dir = self.context.members_dir.clone();
+        self.context.db.write("delete a group", move |tx| groups::delete_group(tx, &group, &dir)).await
     }
 
     async fn exclusive(&self, transactional_id: &str) -> Result<Box<dyn ExclusiveProducer>> {
-        Ok(Box::new(producer::Exclusive::make(self.shared.clone(), transactional_id).await?))
+        Ok(Box::new(EmbeddedExclusiveProducer::create(self.context.clone(), transactional_id).await?))
     }
 
     async fn run_retention(&self, now: Timestamp) -> Result<RetentionReport> {
-        retention::run(&self.shared, now).await
+        retention::run_retention(&self.context, now).await
     }
 }
 
-/// How many of these rows go into one transaction.
-fn one_transaction(rows: &[append::Row]) -> usize {
+/// How many of these records are published in one transaction.
+fn transaction_len(records: &[RoutedRecord]) -> usize {
     let mut bytes = 0;
-    let fits = |row: &&append::Row| {
-        bytes += row.size_bytes();
-        bytes <= PUBLISH_BYTES
+    let fits = |record: &&RoutedRecord| {
+        bytes += record.size_bytes();
+        bytes <= MAX_PUBLISH_BYTES
     };
-    rows.iter().take(PUBLISH_ROWS).take_while(fits).count().max(1)
+    records.iter().take(MAX_PUBLISH_RECORDS).take_while(fits).count().max(1)
 }

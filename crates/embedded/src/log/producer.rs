@@ -1,41 +1,43 @@
-//! The transactional producer without a group.
+//! The exclusive producer: transactional, without a group.
 
 use async_trait::async_trait;
 use rusqlite::OptionalExtension;
 
-use super::{Shared, append};
+use super::append;
+use super::context::LogContext;
 use crate::db::SqlContext;
 use mfctl_core::domain::{NewRecord, RecordAddress};
 use mfctl_core::ports::{Error, ErrorKind, ExclusiveProducer, Result};
 
-/// The only one of its id, until a later one is made.
-pub(super) struct Exclusive {
-    log: Shared,
-    id: String,
+/// A producer that is fenced once a later one of its transactional id is created.
+pub(super) struct EmbeddedExclusiveProducer {
+    log: LogContext,
+    transactional_id: String,
     epoch: i64,
 }
 
-impl Exclusive {
-    /// Fences the one before.
-    pub(super) async fn make(log: Shared, id: &str) -> Result<Self> {
-        let what = "make an exclusive producer";
-        let named = id.to_owned();
+impl EmbeddedExclusiveProducer {
+    /// Creates the producer and fences its predecessor by a higher epoch.
+    pub(super) async fn create(log: LogContext, transactional_id: &str) -> Result<Self> {
+        let what = "create an exclusive producer";
+        let id = transactional_id.to_owned();
         let bump = move |tx: &rusqlite::Connection| {
             let sql = "INSERT INTO producers (transactional_id, epoch) VALUES (?1, 0)
                        ON CONFLICT (transactional_id) DO UPDATE SET epoch = epoch + 1 RETURNING epoch";
-            tx.query_row(sql, [&named], |row| row.get(0)).during(what)
+            tx.query_row(sql, [&id], |row| row.get(0)).during(what)
         };
         let epoch = log.db.write(what, bump).await?;
-        Ok(Self { log, id: id.to_owned(), epoch })
+        Ok(Self { log, transactional_id: transactional_id.to_owned(), epoch })
     }
 }
 
 #[async_trait]
-impl ExclusiveProducer for Exclusive {
+impl ExclusiveProducer for EmbeddedExclusiveProducer {
     async fn send(&mut self, records: Vec<NewRecord>) -> Result<Vec<RecordAddress>> {
         let what = "send records in one transaction";
-        let rows = append::route(&self.log, records).await?;
-        let (id, epoch) = (self.id.clone(), self.epoch);
+        let records = append::route(&self.log, records).await?;
+        let id = self.transactional_id.clone();
+        let epoch = self.epoch;
         self.log
             .db
             .write(what, move |tx| {
@@ -44,7 +46,7 @@ impl ExclusiveProducer for Exclusive {
                 if latest != Some(epoch) {
                     return Err(Error::new(ErrorKind::Fenced, format!("a later producer took over {id}")));
                 }
-                append::insert(tx, &rows)
+                append::insert(tx, &records)
             })
             .await
     }

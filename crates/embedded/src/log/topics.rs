@@ -1,5 +1,5 @@
-//! Topics and their partitions. A topic is never removed, and neither its partitions nor whether it is compacted ever change,
-//! so what was read once stays true.
+//! Topics and their partitions. A topic is never deleted, and neither its partitions nor its cleanup policy ever
+//! change, so they may be cached for good.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,18 +11,18 @@ use mfctl_core::domain::lag::PartitionSpan;
 use mfctl_core::domain::{TopicName, TopicPartition};
 use mfctl_core::ports::{Error, ErrorKind, PartitionOffsets, Result, TopicDescription, TopicSpec, TopicState};
 
-/// A topic as the log keeps it.
+/// A topic with its rows.
 #[derive(Debug)]
 pub(super) struct Topic {
     pub(super) name: TopicName,
     pub(super) id: i64,
-    /// The row of each partition, by its number.
+    /// The row of each partition, indexed by partition number.
     pub(super) part_ids: Vec<i64>,
     pub(super) compacted: bool,
 }
 
 impl Topic {
-    /// The row of a partition.
+    /// The row of a partition; `NotFound` if the topic has no such partition.
     pub(super) fn part_id(&self, partition: u32) -> Result<i64> {
         self.part_ids.get(partition as usize).copied().ok_or_else(|| {
             let count = self.part_ids.len();
@@ -31,33 +31,33 @@ impl Topic {
     }
 
     /// Each partition with its row.
-    pub(super) fn parts(&self) -> impl Iterator<Item = (i64, TopicPartition)> {
+    pub(super) fn partitions(&self) -> impl Iterator<Item = (i64, TopicPartition)> {
         let at = |(n, id): (usize, &i64)| (*id, TopicPartition::new(self.name.clone(), n as u32));
         self.part_ids.iter().enumerate().map(at)
     }
 }
 
-/// The topics met so far.
+/// The topics that were looked up before.
 #[derive(Debug, Default)]
-pub(super) struct Topics {
-    known: Mutex<HashMap<TopicName, Arc<Topic>>>,
+pub(super) struct TopicRowCache {
+    topics: Mutex<HashMap<TopicName, Arc<Topic>>>,
 }
 
-impl Topics {
-    /// A topic by its name; `NotFound` names it.
+impl TopicRowCache {
+    /// A topic by name. `NotFound`, naming it, if it does not exist.
     pub(super) async fn get(&self, db: &Db, name: &TopicName) -> Result<Arc<Topic>> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
-        if let Some(topic) = known {
+        let cached = self.topics.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        if let Some(topic) = cached {
             return Ok(topic);
         }
         let wanted = name.clone();
         let topic = Arc::new(db.read("look up a topic", move |c| load(c, &wanted)).await?);
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), Arc::clone(&topic));
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), Arc::clone(&topic));
         Ok(topic)
     }
 
-    /// Topics by their names, in that order.
-    pub(super) async fn all(&self, db: &Db, names: &[TopicName]) -> Result<Vec<Arc<Topic>>> {
+    /// Topics by name, in the order of `names`.
+    pub(super) async fn get_all(&self, db: &Db, names: &[TopicName]) -> Result<Vec<Arc<Topic>>> {
         let mut topics = Vec::with_capacity(names.len());
         for name in names {
             topics.push(self.get(db, name).await?);
@@ -74,21 +74,21 @@ fn load(c: &Connection, name: &TopicName) -> Result<Topic> {
         .query_row([name.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()
         .during(what)?;
-    let (id, compacted) = row.ok_or_else(|| unknown(name))?;
+    let (id, compacted) = row.ok_or_else(|| no_such_topic(name))?;
     let mut statement =
         c.prepare_cached("SELECT part_id FROM partitions WHERE topic_id = ?1 ORDER BY partition").during(what)?;
     let part_ids = statement.query_map([id], |row| row.get(0)).during(what)?.collect::<Result<_, _>>().during(what)?;
     Ok(Topic { name: name.clone(), id, part_ids, compacted })
 }
 
-fn unknown(name: &TopicName) -> Error {
-    Error::new(ErrorKind::NotFound, format!("there is no topic {name}")).hint("make the topics with `mfctl init`")
+fn no_such_topic(name: &TopicName) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no topic {name}")).hint("create the topics with `mfctl init`")
 }
 
-/// Makes the missing topics and names them.
-pub(super) fn create(tx: &Connection, specs: &[TopicSpec]) -> Result<Vec<TopicName>> {
-    let what = "make topics";
-    let mut made = Vec::new();
+/// See [`mfctl_core::ports::EventLog::create_topics`].
+pub(super) fn create_topics(tx: &Connection, specs: &[TopicSpec]) -> Result<Vec<TopicName>> {
+    let what = "create topics";
+    let mut created = Vec::new();
     for spec in specs {
         if spec.partitions == 0 {
             return Err(Error::new(ErrorKind::Invalid, format!("topic {} needs at least one partition", spec.name)));
@@ -105,13 +105,13 @@ pub(super) fn create(tx: &Connection, specs: &[TopicSpec]) -> Result<Vec<TopicNa
             let sql = "INSERT INTO partitions (topic_id, partition) VALUES (?1, ?2)";
             tx.execute(sql, (id, partition)).during(what)?;
         }
-        made.push(spec.name.clone());
+        created.push(spec.name.clone());
     }
-    Ok(made)
+    Ok(created)
 }
 
-/// Every topic, by name.
-pub(super) fn list(c: &Connection) -> Result<Vec<TopicDescription>> {
+/// See [`mfctl_core::ports::EventLog::topics`].
+pub(super) fn topics(c: &Connection) -> Result<Vec<TopicDescription>> {
     let what = "list topics";
     let sql = "SELECT name, partitions, retention_ms, compacted FROM topics ORDER BY name";
     let mut statement = c.prepare_cached(sql).during(what)?;
@@ -130,7 +130,7 @@ pub(super) fn list(c: &Connection) -> Result<Vec<TopicDescription>> {
     Ok(topics)
 }
 
-/// Every topic as operators keep it, by name.
+/// See [`mfctl_core::ports::TopicAdmin::states`].
 pub(super) fn states(c: &Connection) -> Result<Vec<TopicState>> {
     let state = |topic: TopicDescription| {
         let retention_ms = topic.retention_seconds.map_or("-1".to_owned(), |seconds| (seconds * 1000).to_string());
@@ -139,19 +139,20 @@ pub(super) fn states(c: &Connection) -> Result<Vec<TopicState>> {
         let settings = settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         TopicState { name: topic.name, partitions: topic.partitions, replication: 1, settings }
     };
-    Ok(list(c)?.into_iter().map(state).collect())
+    Ok(topics(c)?.into_iter().map(state).collect())
 }
 
-/// Sets what a topic keeps. Whether it is compacted is part of how it was written, and stays.
-pub(super) fn set(tx: &Connection, name: &TopicName, retention: Option<i64>) -> Result<()> {
+/// Sets a topic's retention in milliseconds. Its cleanup policy cannot change: compaction needs an index that is
+/// written with each record.
+pub(super) fn set_retention(tx: &Connection, name: &TopicName, retention_ms: Option<i64>) -> Result<()> {
     let sql = "UPDATE topics SET retention_ms = ?2 WHERE name = ?1";
-    match tx.execute(sql, (name.as_str(), retention)).during("change a topic")? {
-        0 => Err(unknown(name)),
+    match tx.execute(sql, (name.as_str(), retention_ms)).during("change a topic")? {
+        0 => Err(no_such_topic(name)),
         _ => Ok(()),
     }
 }
 
-/// The span of one partition.
+/// The first and the end offset of one partition.
 pub(super) fn span(c: &Connection, part_id: i64) -> Result<PartitionSpan> {
     c.prepare_cached("SELECT low, next_offset FROM partitions WHERE part_id = ?1")
         .and_then(|mut statement| {
@@ -160,8 +161,8 @@ pub(super) fn span(c: &Connection, part_id: i64) -> Result<PartitionSpan> {
         .during("read a partition's offsets")
 }
 
-/// The spans of all partitions of these topics.
-pub(super) fn spans(c: &Connection, topics: &[Arc<Topic>]) -> Result<Vec<PartitionOffsets>> {
-    let parts = topics.iter().flat_map(|topic| topic.parts());
-    parts.map(|(id, at)| Ok(PartitionOffsets { at, span: span(c, id)? })).collect()
+/// See [`mfctl_core::ports::EventLog::offsets`].
+pub(super) fn offsets(c: &Connection, topics: &[Arc<Topic>]) -> Result<Vec<PartitionOffsets>> {
+    let partitions = topics.iter().flat_map(|topic| topic.partitions());
+    partitions.map(|(id, at)| Ok(PartitionOffsets { at, span: span(c, id)? })).collect()
 }
