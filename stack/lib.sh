@@ -1,13 +1,20 @@
-# What every server's file can use: folders, ports, secrets, installs, processes. Sourced by stack/stack, never run.
+# Functions for stack/stack and the files in servers/: folders, ports, secrets, installs, stores, processes. Sourced, never
+# run.
+#
+# `stack up` can be killed at any moment, and the next one must succeed. So a file or folder that is made once is written
+# under another name and renamed when it is complete; a store that needs several steps has a marker until the last one
+# succeeded (see "stores"); and a server's pid is on disk before the server leaves the process group of `stack up`.
 # shellcheck shell=bash
-# shellcheck disable=SC2034,SC2154 # the driver and the servers' files use what is here, and the driver says where it is
+# shellcheck disable=SC2034,SC2154 # used by, or set in, stack/stack and the servers' files
 
 repo=$(cd "$here/.." && pwd)
 run=${MFCTL_STACK_RUN:-$here/.run}
+[[ $run = /* ]] || run=$PWD/$run
+export MFCTL_STACK_RUN=$run
 cache=${MFCTL_STACK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mfctl-stack}
 start_limit=180 # seconds until a started server must be healthy
 stop_limit=20  # seconds between asking a server to end and killing it
-planning=no    # yes: an install only says what it would need
+planning=no    # yes: install_once prints the tools that it would need, and installs nothing
 
 say() { printf '%s\n' "$*" >&2; }
 die() {
@@ -18,13 +25,24 @@ die() {
 }
 have() { command -v "$1" >/dev/null; }
 
-# strict SERVER FUNCTION…: runs the function of a server's file in a shell of its own. There its first error ends it; here
-# it would not if the caller looks at the result, since bash then ignores `set -e` all the way down.
+# strict SERVER FUNCTION…: runs a function of a server's file in a new shell, which its first error ends. In this shell it
+# would not if the caller tests the exit code: bash then ignores `set -e` in everything that is called.
 strict() { bash "$here/stack" call "$@"; }
+
+# failpoint STEP: with MFCTL_STACK_FAILPOINT=STEP, kills its whole process group there, for tests.
+failpoint() { [ "${MFCTL_STACK_FAILPOINT:-}" != "$1" ] || kill -KILL 0; }
+
+# write_file PATH COMMAND…: the command's output becomes the file, completely or not at all.
+write_file() {
+  local path=$1
+  shift
+  "$@" >"$path.new" || return
+  mv -fT "$path.new" "$path"
+}
 
 # --- what a server needs of the machine -------------------------------------------------------------------------------
 
-# java_home AT_LEAST: the folder of a Java of that version or newer; JAVA_HOME first, then the PATH, then /usr/lib/jvm.
+# java_home MINIMUM: the folder of a Java of that version or newer: JAVA_HOME first, then PATH, then /usr/lib/jvm.
 java_home() {
   local home version
   for home in "${JAVA_HOME:-}" "$(readlink -f "$(command -v java || true)" | sed 's|/bin/java$||')" /usr/lib/jvm/*; do
@@ -38,7 +56,7 @@ java_home() {
   return 1
 }
 
-# need TOOL…: names what is missing, all at once. java-N stands for a Java of version N or newer.
+# need TOOL…: fails with a list of all missing tools. java-N means Java N or newer.
 need() {
   local tool missing=()
   for tool in "$@"; do
@@ -53,38 +71,43 @@ need() {
     esac
   done
   [ ${#missing[@]} -gt 0 ] || return 0
-  die "the stack needs what is not here:$(printf '\n  - %s' "${missing[@]}")" 'install it, then the same command again'
+  die "required tools are missing:$(printf '\n  - %s' "${missing[@]}")" 'install them, then run the same command again'
 }
 
 # --- installs: one folder per pinned version in the cache --------------------------------------------------------------
 
-# install_once NAME-VERSION FUNCTION…: runs the server's function in an empty folder, which is renamed into place only when
-# the function succeeded: an install that was killed never counts. Does nothing when it is there already; while planning it
-# only says which tools it would need.
+# install_once NAME-VERSION FUNCTION…: runs the function in an empty folder and renames that folder into place when the
+# function has succeeded, so that a failed or killed install never counts. Everything temporary is in $cache/.new.*, which
+# the next install removes. Does nothing if the version is installed.
 install_once() {
-  local into=$cache/$1 began=$SECONDS new
+  local name=$1 into=$cache/$1 began=$SECONDS new
   shift
   [ ! -d "$into" ] || return 0
   if [ "$planning" = yes ]; then
     printf '%s\n' "${needs_to_install[@]}"
     return
   fi
-  new=$(mktemp -d "$cache/.new.XXXXXX")
-  chmod 755 "$new"
-  say "installing $(basename "$into")"
-  if ! (cd "$new" && strict "$server" "$@") >"$new.log" 2>&1 </dev/null; then
-    tail -n 40 "$new.log" >&2
-    die "cannot install $(basename "$into")"
+  new=$(mktemp -d "$cache/.new.XXXXXX") || die "cannot write to $cache"
+  mkdir -m 755 "$new/files" "$new/tmp" || die "cannot write to $cache"
+  say "installing $name"
+  failpoint "$server.install.begun"
+  if ! (cd "$new/files" && TMPDIR=$new/tmp strict "$server" "$@") >"$new/log" 2>&1 </dev/null; then
+    tail -n 40 "$new/log" >&2
+    rm -rf "$new" || true
+    die "cannot install $name"
   fi
-  rm -f "$new.log"
-  mv -T "$new" "$into"
-  say "installed $(basename "$into") in $((SECONDS - began)) s"
+  failpoint "$server.install.built"
+  mv -T "$new/files" "$into" || die "cannot rename $new/files to $into"
+  failpoint "$server.install.renamed"
+  rm -rf "$new"
+  printf '%s %d s\n' "$name" "$((SECONDS - began))" >>"$install_times"
+  say "installed $name in $((SECONDS - began)) s"
 }
 
-# A short name for the content of the given files: a changed pin is another folder.
+# digest FILE…: a short hash of the files' content; a changed pin gives another folder.
 digest() { cat "$@" | sha256sum | cut -c1-8; }
 
-# go_folder BINARY: where the build of what go/BINARY pins is kept.
+# go_folder BINARY: the folder of the build that go/BINARY pins.
 go_folder() {
   local files
   mapfile -t files < <(find "$here/go/$1" -type f | LC_ALL=C sort)
@@ -94,6 +117,7 @@ go_folder() {
 # go_install PACKAGE BINARY: builds the tool that go/BINARY/go.mod pins; go.sum holds the hash of every module.
 go_install() {
   cp -R "$here/go/$2" source
+  failpoint "$server.install.sources"
   (cd source && CGO_ENABLED=0 GOFLAGS='-mod=readonly -buildvcs=false' nice go build -trimpath -ldflags '-s -w' -o "../$2" "$1")
   rm -rf source
 }
@@ -103,19 +127,21 @@ go_install() {
 # port INSTANCE PURPOSE
 port() {
   local value
-  value=$(sed -n "s/^$1\.$2=//p" "$run/ports" 2>/dev/null)
-  [ -n "$value" ] || die "there is no port $1.$2" 'run make stack-up first'
+  value=$(sed -n "s/^$1\.$2=//p" "$run/ports" 2>/dev/null || true)
+  [ -n "$value" ] || die "there is no port $1.$2" 'stack/stack down, then stack/stack up'
   printf '%s\n' "$value"
 }
 
-# choose_ports INSTANCE.PURPOSE…: gives each a free loopback port, and keeps those that have one which is still free.
+# choose_ports RUNNING INSTANCE.PURPOSE…: gives each a free loopback port. A port that was chosen before is kept if it is
+# free, or its instance is named in RUNNING (separated by spaces). While an instance runs all ports must stay, since the
+# servers' configurations name each other's ports: exit code 3 if one of them was taken by another program.
 #
-# The kernel is asked by binding. Candidates are below the range of outgoing connections: a client that keeps trying a
-# dead server's port in that range can be given the same number as its source, connect to itself, and hold the port.
+# A port is tested by binding it. Candidates are below the range of outgoing connections: a client that retries a dead
+# server's port in that range can be given the same number as its source port, connect to itself, and hold the port.
 choose_ports() {
   python3 - "$run/ports" "$@" <<'PYTHON'
 import os, random, socket, sys
-path, names = sys.argv[1], sys.argv[2:]
+path, running, names = sys.argv[1], sys.argv[2].split(), sys.argv[3:]
 kept = {}
 if os.path.exists(path):
     kept = dict(line.rstrip("\n").split("=", 1) for line in open(path))
@@ -137,25 +163,31 @@ def free(port):
         return False
     held.append(one)
     return True
-chosen = {}
+chosen = {name: int(kept[name]) for name in names if name in kept and name.split(".")[0] in running}
 for name in names:
+    if name in chosen:
+        continue
     port = int(kept.get(name, 0))
-    while not (port and free(port)):
+    while not (port and port not in chosen.values() and free(port)):
+        if running:
+            print(f"port {port} of {name} was taken by another program", file=sys.stderr)
+            sys.exit(3)
         port = random.randrange(10000, low)
     chosen[name] = port
 with open(path + ".new", "w") as out:
-    out.writelines(f"{name}={port}\n" for name, port in chosen.items())
+    out.writelines(f"{name}={chosen[name]}\n" for name in names)
 os.rename(path + ".new", path)
 PYTHON
 }
 
-# secret NAME: the path of a random secret, made on first use (whoever is first), readable by its owner only.
+# secret NAME: the path of a random secret, made on first use and readable by its owner only. Several processes may ask for
+# the same one at the same time.
 secret() {
   local path=$run/secrets/$1 new
   if [ ! -s "$path" ]; then
-    new=$(mktemp "$path.XXXXXX")
-    openssl rand -hex 24 >"$new"
-    ln "$new" "$path" 2>/dev/null || true
+    new=$(mktemp "$run/secrets/.new.XXXXXX") || return
+    openssl rand -hex 24 >"$new" || return
+    ln "$new" "$path" 2>/dev/null || [ -s "$path" ] || return
     rm "$new"
   fi
   printf '%s\n' "$path"
@@ -165,30 +197,115 @@ secret_value() { cat "$(secret "$1")"; }
 # emit NAME VALUE: a line for the shell; no value holds a quote.
 emit() { printf "export %s='%s'\n" "$1" "$2"; }
 
+# --- stores: the data of a server, initialised at its first start -------------------------------------------------------
+#
+# A first start takes several steps, and not every one can be continued when it was interrupted: the keys of a new OpenBao
+# are in one response only. $run/data/SERVER.incomplete exists from before the first step until all instances of the server
+# were healthy. A store with that marker never held anything: it is removed and made again. A store without it is never
+# removed: if it is damaged, the error says how and names the command.
+
+marker_of() { printf '%s\n' "$run/data/$1.incomplete"; }
+
+has_data() {
+  local folder
+  while IFS= read -r folder; do
+    [ -z "$(ls -A "$folder" 2>/dev/null)" ] || return 0
+  done < <(server_data)
+  return 1
+}
+
+# removal_of SERVER: the command that stops the server and removes its store, for a shell.
+removal_of() {
+  local names paths
+  mapfile -t names < <(with "$1" lines_of instances)
+  mapfile -t paths < <(with "$1" server_data && with "$1" server_keys)
+  [ ${#paths[@]} -gt 0 ] || return 0
+  printf 'MFCTL_STACK_RUN=%q %q stop' "$run" "$here/stack"
+  printf ' %q' "${names[@]}"
+  printf ' && rm -rf'
+  printf ' %q' "${paths[@]}"
+}
+
+set_marker() {
+  : >"$(marker_of "$server")"
+  sync "$(marker_of "$server")" "$run/data"
+}
+
+remove_store() {
+  local paths
+  mapfile -t paths < <(server_data && server_keys)
+  [ ${#paths[@]} -gt 0 ] || return 0
+  set_marker
+  server_wait_for_children
+  rm -rf "${paths[@]}"
+}
+
+# prepare_store: before a start of the server. Afterwards its store is complete, or there is none and the marker is set.
+prepare_store() {
+  local marker damage
+  [ -n "$(server_data)" ] || return 0
+  marker=$(marker_of "$server")
+  if [ -e "$marker" ]; then
+    ! each healthy "${instances[@]}" || return 0
+    ! has_data || say "the first start of $server was interrupted: its new store is made again"
+    each kill_one "${instances[@]}"
+    remove_store
+  elif has_data; then
+    damage=$(server_damage)
+    [ -z "$damage" ] || die "the store of $server is damaged: $damage" \
+      "what it holds is lost; to remove it: $(removal_of "$server"); then stack/stack up"
+    return 0
+  else
+    remove_store
+  fi
+  failpoint "$server.marked"
+}
+
+# complete_store SERVER
+complete_store() {
+  local marker
+  marker=$(marker_of "$1")
+  [ -e "$marker" ] || return 0
+  failpoint "$1.healthy"
+  rm -f "$marker"
+  sync "$run/data"
+}
+
 # --- processes -----------------------------------------------------------------------------------------------------------
 
-# The time a process began, in ticks since boot: with the pid, it is that process and no other.
+# The start time of a process in ticks since boot. Together with the pid it identifies the process.
 started_at() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
 
 # pid_of INSTANCE: its pid if that very process still runs.
 pid_of() {
   local pid state
   pid=$(cat "$run/pids/$1" 2>/dev/null) || return 1
-  [ "$(started_at "$pid")" = "$(cat "$run/started/$1" 2>/dev/null)" ] || return 1
+  [ -n "$pid" ] && [ "$(started_at "$pid")" = "$(cat "$run/started/$1" 2>/dev/null)" ] || return 1
   state=$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | cut -c1)
   [ -n "$state" ] && [ "$state" != Z ] || return 1
   printf '%s\n' "$pid"
 }
 
-# launch INSTANCE COMMAND…: starts it in a session of its own, with a clean environment, and keeps who it is.
+# launch INSTANCE COMMAND…: starts the server in a session of its own, with a clean environment, and returns when its pid
+# is on disk. The process that becomes the server writes it, while it is still in our process group and holds our lock: so
+# no server can outlive a killed `stack up` without a pid file, and the next `stack up` waits until it is written.
 launch() {
   local name=$1 pid
   shift
-  setsid env -i PATH="$PATH" HOME="$run" LANG=C.UTF-8 "$@" >>"$run/logs/$name.log" 2>&1 </dev/null 9>&- &
+  (
+    pid=$BASHPID
+    write_file "$run/started/$name" started_at "$pid" || exit
+    write_file "$run/pids/$name" printf '%s\n' "$pid" || exit
+    failpoint "$name.recorded"
+    exec setsid env -i PATH="$PATH" HOME="$run" LANG=C.UTF-8 "$@" >>"$run/logs/$name.log" 2>&1 </dev/null 9>&-
+  ) &
   pid=$!
-  started_at "$pid" >"$run/started/$name"
-  printf '%s\n' "$pid" >"$run/pids/$name"
+  until [ "$(cat "$run/pids/$name" 2>/dev/null)" = "$pid" ]; do
+    kill -0 "$pid" 2>/dev/null || return 1
+    sleep 0.01
+  done
+  failpoint "$name.launched"
 }
 
-# http_ok URL: whether it answers 2xx at once.
+# http_ok URL: whether the answer within 2 s is 2xx.
 http_ok() { curl -q -sf -o /dev/null --noproxy '*' --max-time 2 "$1"; }

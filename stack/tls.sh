@@ -1,4 +1,5 @@
-# The certificates of the stack: an authority, a server, a client, a stranger's authority and an expired client. Made once.
+# The certificates of the stack, made once: a certificate authority, a server and a client of it, an expired client, and an
+# unknown authority with a client.
 # shellcheck shell=bash disable=SC2154
 
 make_tls() {
@@ -15,10 +16,11 @@ make_tls() {
   certificate ca client mfctl client.ext -days 3650
   certificate other-ca stranger-client mfctl client.ext -days 3650
   certificate ca expired-client mfctl client.ext -startdate 20200101000000Z -enddate 20200201000000Z
-  # Kafka wants the key (PKCS#8) and the chain in one file.
+  # Kafka needs the key (PKCS#8) and the chain in one file.
   cat server.key server.pem ca.pem >server.keystore.pem
   rm -rf ./*.ext ./*.csr db
   cd "$run" || return
+  failpoint tls
   mv -T "$new" "$run/tls"
 }
 
@@ -28,7 +30,7 @@ authority() {
     -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign
 }
 
-# certificate AUTHORITY FILE NAME EXTENSIONS VALIDITY…: `openssl ca`, because only it can date one in the past.
+# certificate AUTHORITY FILE NAME EXTENSIONS VALIDITY…: uses `openssl ca`, the only command that can set a date in the past.
 certificate() {
   local authority=$1 file=$2 name=$3 extensions=$4
   shift 4

@@ -69,6 +69,7 @@ mod scripted;
 mod secrets;
 mod smoke;
 mod stack;
+mod stack_kills;
 mod throwaway;
 mod troubles;
 mod vault;

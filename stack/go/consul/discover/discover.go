@@ -1,5 +1,5 @@
 // Package discover stands in for HashiCorp's go-discover in the Consul that the stack builds. Consul uses that to find the
-// servers to join by asking a cloud's API; the stack's one server joins nobody, and the clients of fourteen clouds are half
+// servers to join by asking a cloud's API; the stack's only server joins no other, and the clients of fourteen clouds are half
 // of what Consul's build downloads and compiles.
 package discover
 
@@ -26,10 +26,10 @@ type Option func(*Discover) error
 // New makes a Discover that knows no cloud.
 func New(...Option) (*Discover, error) { return &Discover{}, nil }
 
-// WithUserAgent is taken and not used: nobody is asked.
+// WithUserAgent is accepted and ignored: no API is called.
 func WithUserAgent(string) Option { return nil }
 
-// WithProviders is taken and not used: nobody is asked.
+// WithProviders is accepted and ignored: no API is called.
 func WithProviders(map[string]Provider) Option { return nil }
 
 // Addrs refuses: an address that names a provider cannot be resolved here.

@@ -1,0 +1,446 @@
+//! `stack/stack` is killed while it installs and while it starts servers for the first time; the next run must succeed.
+//!
+//! These stacks have run folders and ports of their own, so they run beside the stack that the other tests use. The servers
+//! must be installed, as `make test-real` does; nothing is asked of the stack that is up.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use tempfile::TempDir;
+
+use crate::support::{Ran, Running, eventually_within, seed, setting};
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/stack/stack");
+/// How long a first start takes on a quiet machine with two cores: kills are spread over it.
+const FIRST_START: Duration = Duration::from_secs(20);
+/// How long one `stack/stack` may take; a server that is not healthy after 180 s is an error.
+const LIMIT: Duration = Duration::from_secs(400);
+/// The exit code of a process that SIGKILL ended.
+const KILLED: i32 = -9;
+
+/// A process group of `stack/stack`, or a part of it.
+#[derive(Debug)]
+enum Victim {
+    Group,
+    /// Any single process of the group, the script itself included.
+    Member,
+    /// Any server that it has started.
+    Server,
+}
+
+#[test]
+fn up_succeeds_after_a_kill_at_a_random_moment() {
+    let seed = seed();
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let kills = setting("MFCTL_TEST_STACK_KILLS", 3);
+    let brokers = setting("MFCTL_TEST_STACK_BROKERS", 1);
+    for round in 0..kills {
+        let stack = Stack::new(brokers);
+        let moment = FIRST_START.mul_f64((round as f64 + rng.f64()) / kills as f64);
+        let victim = match rng.u8(0..4) {
+            0 | 1 => Victim::Group,
+            2 => Victim::Member,
+            _ => Victim::Server,
+        };
+        let what = format!("kill {round} with seed {seed}: {victim:?} after {moment:?}");
+        report(&what);
+        let running = stack.start(&["up"]);
+        std::thread::park_timeout(moment);
+        stack.kill(&victim, &running, &mut rng);
+        stack.wait(running, &what);
+        stack.up(&what);
+    }
+}
+
+/// Each step alone, in the order in which a first start has them. A server is started by itself where that is enough.
+#[test]
+fn up_succeeds_after_a_kill_at_each_step() {
+    let stack = Stack::new(1);
+    for step in ["tls", "brokers", "ports"] {
+        stack.dies_at(step, &["up"]);
+    }
+    let steps = [
+        ("minio", "minio.marked"),
+        ("minio", "minio.recorded"),
+        ("minio", "minio.launched"),
+        ("minio", "minio.healthy"),
+        ("consul", "consul.launched"),
+        ("consul", "consul.healthy"),
+        ("kafka-1", "kafka.formatted"),
+        ("kafka-1", "kafka-1.launched"),
+        ("openbao", "openbao.launched"),
+        ("openbao", "openbao.initialized"),
+        ("openbao", "openbao.keys"),
+        ("openbao", "openbao.unsealed"),
+        ("postgres", "postgres.initdb"),
+        ("postgres", "postgres.roles"),
+        ("postgres", "postgres.launched"),
+        ("registry", "registry.launched"),
+        ("toxiproxy", "toxiproxy.recorded"),
+    ];
+    for (server, step) in steps {
+        stack.dies_at(step, &["start", server]);
+    }
+    stack.dies_at("env", &["up"]);
+    stack.up("after a kill at each step");
+    a_running_sealed_server_is_unsealed(&stack);
+    a_damaged_store_is_named_and_kept(&stack);
+}
+
+/// As after a kill between the launch of a complete OpenBao and its unsealing.
+fn a_running_sealed_server_is_unsealed(stack: &Stack) {
+    assert_eq!(stack.run(&["stop", "openbao"]).code, 0);
+    stack.dies_at("openbao.launched", &["start", "openbao"]);
+    let status = stack.status();
+    let sealed = status.lines().any(|line| line.starts_with("openbao ") && line.contains(" unhealthy "));
+    assert!(sealed, "{status}");
+    stack.up("with a sealed OpenBao");
+}
+
+fn a_damaged_store_is_named_and_kept(stack: &Stack) {
+    assert_eq!(stack.run(&["stop", "openbao"]).code, 0);
+    let keys = stack.path("secrets/openbao-init.json");
+    std::fs::remove_file(&keys).unwrap();
+    let refused = stack.run(&["up"]);
+    assert_eq!(refused.code, 1, "{refused}");
+    assert!(refused.stderr.contains("the store of openbao is damaged"), "{refused}");
+    assert!(stack.path("data/openbao").join("raft").exists(), "it was removed");
+    let (_, rest) = refused.stderr.split_once("to remove it: ").unwrap();
+    let (removal, _) = rest.split_once("; then stack/stack up").unwrap();
+    let removed = Ran::of({
+        let mut command = Command::new("sh");
+        command.args(["-c", removal]);
+        command
+    });
+    assert_eq!(removed.code, 0, "{removal}: {removed}");
+    a_second_up_waits_for_the_first(stack);
+}
+
+fn a_second_up_waits_for_the_first(stack: &Stack) {
+    let first = stack.start(&["up"]);
+    eventually_within(LIMIT, "a server is started", || stack.path("data/openbao.incomplete").exists());
+    let second = stack.up("beside another");
+    assert!(second.stderr.contains("waiting for another stack/stack"), "{second}");
+    assert!(second.stderr.contains("the stack is up\n"), "{second}");
+    assert_eq!(stack.wait(first, "the first of two"), 0);
+}
+
+/// Cheap enough to run really: a wheel of one file.
+#[test]
+fn a_killed_install_never_counts() {
+    let install = Install::new(None);
+    for step in ["begun", "downloaded", "built", "renamed"] {
+        install.dies_at("openbao", step);
+    }
+    let version = Command::new(install.folder("openbao-").unwrap().join("bao")).arg("version").output().unwrap();
+    assert!(String::from_utf8_lossy(&version.stdout).contains("2.7.2"), "{version:?}");
+    install.succeeds("openbao", "openbao-");
+}
+
+/// Compilers and Maven are replaced by scripts that do their work at once; Kafka's jars are those that are installed.
+#[test]
+fn a_killed_install_never_counts_whatever_the_tool() {
+    let tools = Tools::new();
+    let install = Install::new(Some(&tools));
+    let steps = [
+        ("toxiproxy", "toxiproxy-server-", "begun sources built"),
+        ("minio", "minio-", "sources built"),
+        ("consul", "consul-", "sources built"),
+        ("postgrest", "postrust-", "begun compiled built"),
+        ("kafka", "kafka-", "begun downloaded built"),
+    ];
+    for (server, prefix, steps) in steps {
+        for step in steps.split(' ') {
+            install.dies_at(server, step);
+            assert_eq!(install.folder(prefix), None, "{server} counts as installed after a kill at {step}");
+        }
+        let said = install.succeeds(server, prefix);
+        assert!(said.contains("installed in ") && said.contains(" s: "), "{said}");
+    }
+    install.dies_at("registry", "downloaded");
+    let refused = install.run("registry", "");
+    assert_eq!(refused.code, 1, "its archive has another hash: {refused}");
+    assert_eq!(install.folder("apicurio-registry-"), None);
+    assert_eq!(install.folder(".new."), None, "a failed install leaves its files");
+}
+
+/// apt is replaced by a script that is killed the first time.
+#[test]
+fn half_installed_debian_packages_are_installed_again() {
+    let tools = Tools::new();
+    tools.add("dpkg-query", "[ -e $state/configured ] && echo installed || echo half-configured");
+    tools.add("dpkg", "exit 0");
+    tools.add(
+        "apt-get",
+        "[ $1 = install ] || exit 0; [ -e $state/begun ] && touch $state/configured && exit; touch $state/begun; kill -KILL 0",
+    );
+    let install = Install::new(Some(&tools));
+    if !rustix::process::geteuid().is_root() {
+        let refused = install.run("toxiproxy", "");
+        assert!(refused.stderr.contains("sudo sh -c 'dpkg --configure -a && apt-get"), "{refused}");
+        return;
+    }
+    assert_eq!(install.run("toxiproxy", "").code, KILLED);
+    install.succeeds("toxiproxy", "toxiproxy-server-");
+    assert!(tools.state("configured").exists());
+}
+
+/// A stack in a run folder of its own. Only one at a time, because of their memory.
+struct Stack {
+    run: TempDir,
+    brokers: usize,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Stack {
+    fn new(brokers: usize) -> Self {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        // As root, the user postgres must have access to it.
+        let open = std::fs::Permissions::from_mode(0o755);
+        let run = tempfile::Builder::new().prefix("stackrun-").permissions(open).tempdir().unwrap();
+        Self { run, brokers, _alone: alone }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.run.path().join(name)
+    }
+
+    /// A command that leads a process group.
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(SCRIPT);
+        command.args(words).env("MFCTL_STACK_RUN", self.run.path()).env("STACK_BROKERS", self.brokers.to_string());
+        command.stdin(std::process::Stdio::null()).process_group(0);
+        command
+    }
+
+    fn log(&self) -> PathBuf {
+        self.run.path().with_extension("log")
+    }
+
+    fn start(&self, words: &[&str]) -> Running {
+        Running::logged(self.command(words), &self.log())
+    }
+
+    fn run(&self, words: &[&str]) -> Ran {
+        Ran::of(self.command(words))
+    }
+
+    /// Waits for the script, and answers its exit code.
+    fn wait(&self, mut running: Running, what: &str) -> i32 {
+        eventually_within(LIMIT, &format!("its end ({what})"), || !running.is_alive());
+        running.code()
+    }
+
+    /// The script dies at a step.
+    fn dies_at(&self, step: &str, words: &[&str]) {
+        let mut command = self.command(words);
+        command.env("MFCTL_STACK_FAILPOINT", step);
+        let ran = Ran::of(command);
+        assert_eq!(ran.code, KILLED, "{words:?} at {step}: {ran}");
+    }
+
+    /// `stack/stack up` to its end, after which every server is healthy and no process is left over.
+    fn up(&self, what: &str) -> Ran {
+        let ran = self.run(&["up"]);
+        assert_eq!(ran.code, 0, "{what}: {ran}\n{}", std::fs::read_to_string(self.log()).unwrap_or_default());
+        let status = self.status();
+        let servers = 7 + self.brokers;
+        assert_eq!(status.lines().filter(|line| line.contains(" healthy ")).count(), servers, "{what}: {status}");
+        let incomplete = self.entries("data").into_iter().find(|name| name.ends_with(".incomplete"));
+        assert_eq!(incomplete, None, "{what}");
+        for pid in self.servers() {
+            assert!(self.is_recorded(pid), "{what}: process {pid} has no pid file\n{status}");
+        }
+        ran
+    }
+
+    fn status(&self) -> String {
+        let ran = self.run(&["status"]);
+        assert_eq!(ran.code, 0, "{ran}");
+        ran.stdout
+    }
+
+    fn entries(&self, folder: &str) -> Vec<String> {
+        names(&self.path(folder))
+    }
+
+    fn kill(&self, victim: &Victim, running: &Running, rng: &mut fastrand::Rng) {
+        let group = Pid::from_child(&running.child);
+        let candidates = match victim {
+            Victim::Group => {
+                // It may have ended already.
+                let _ = kill_process_group(group, Signal::KILL);
+                return;
+            }
+            Victim::Member => processes().into_iter().filter(|pid| group_of(*pid) == Some(running.pid())).collect(),
+            Victim::Server => self.servers(),
+        };
+        if let Some(pid) = rng.choice(&candidates) {
+            report(&format!("killed {}", command_of(*pid)));
+            signal(*pid);
+        }
+    }
+
+    /// Processes that `launch` started with this run folder as their home. Children of a server may be among them.
+    fn servers(&self) -> Vec<u32> {
+        let home = format!("HOME={}", self.run.path().display());
+        let ours = |pid: &u32| {
+            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|variable| variable == home.as_bytes())
+        };
+        processes().into_iter().filter(ours).collect()
+    }
+
+    /// Whether the process, or its parent, has a pid file.
+    fn is_recorded(&self, pid: u32) -> bool {
+        let recorded: Vec<u32> = (self.entries("pids").iter())
+            .filter_map(|name| std::fs::read_to_string(self.path("pids").join(name)).ok()?.trim().parse().ok())
+            .collect();
+        let parent = stat(pid, 1);
+        recorded.contains(&pid) || parent.is_none_or(|parent| recorded.contains(&parent))
+    }
+}
+
+/// Ends everything that was started, whatever happens.
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let cleaned = self.run(&["clean"]);
+        let left = self.servers();
+        left.iter().for_each(|pid| signal(*pid));
+        let _ = std::fs::remove_file(self.log());
+        if !std::thread::panicking() {
+            assert_eq!(cleaned.code, 0, "{cleaned}");
+            assert_eq!(left, [], "left after stack/stack clean");
+            assert!(!self.run.path().exists(), "stack/stack clean left files");
+        }
+    }
+}
+
+/// An empty cache of installed servers.
+struct Install<'a> {
+    cache: TempDir,
+    tools: Option<&'a Tools>,
+}
+
+impl<'a> Install<'a> {
+    fn new(tools: Option<&'a Tools>) -> Self {
+        Self { cache: tempfile::Builder::new().prefix("stackcache-").tempdir().unwrap(), tools }
+    }
+
+    fn run(&self, server: &str, failpoint: &str) -> Ran {
+        let mut command = Command::new(SCRIPT);
+        command.args(["install", server]).env("MFCTL_STACK_CACHE", self.cache.path()).process_group(0);
+        command.env("MFCTL_STACK_FAILPOINT", failpoint).env("MFCTL_STACK_RUN", self.cache.path().join("run"));
+        if let Some(tools) = self.tools {
+            command.env("PATH", tools.path());
+        }
+        Ran::of(command)
+    }
+
+    fn dies_at(&self, server: &str, step: &str) {
+        let ran = self.run(server, &format!("{server}.install.{step}"));
+        assert_eq!(ran.code, KILLED, "{server} at {step}: {ran}");
+        assert!(self.folder(".new.").is_some(), "{server} at {step}: it had not begun");
+    }
+
+    /// Installs to the end, and answers what it said.
+    fn succeeds(&self, server: &str, prefix: &str) -> String {
+        let ran = self.run(server, "");
+        assert_eq!(ran.code, 0, "{server}: {ran}");
+        assert!(self.folder(prefix).is_some(), "{server} is not installed: {ran}");
+        assert_eq!(self.folder(".new."), None, "files of killed installs are left");
+        ran.stderr
+    }
+
+    /// The folder in the cache whose name begins so.
+    fn folder(&self, prefix: &str) -> Option<PathBuf> {
+        names(self.cache.path()).iter().find(|name| name.starts_with(prefix)).map(|name| self.cache.path().join(name))
+    }
+}
+
+/// Scripts that take the place of compilers and package managers.
+struct Tools(TempDir);
+
+impl Tools {
+    fn new() -> Self {
+        let tools = Self(tempfile::Builder::new().prefix("stacktools-").tempdir().unwrap());
+        tools.add("go", "while [ $# -gt 0 ]; do [ $1 != -o ] || touch \"$2\"; shift; done");
+        tools.add(
+            "cargo",
+            "while [ $# -gt 0 ]; do [ $1 != --root ] || { mkdir \"$2/bin\" target; touch \"$2/bin/postrust\"; }; shift; done",
+        );
+        let jars = Ran::of({
+            let mut command = Command::new(SCRIPT);
+            command.args(["call", "kafka", "kafka_home"]);
+            command
+        });
+        let jars = format!("{}/libs", jars.stdout.trim());
+        assert!(Path::new(&jars).is_dir(), "Kafka is not installed: run this through `make test-real`");
+        tools.add(
+            "mvn",
+            &format!(
+                "for word in \"$@\"; do case $word in\n\
+                 -DoutputDirectory=*/libs) cp -R '{jars}' \"${{word#*=}}\" ;;\n\
+                 -DoutputDirectory=*) touch \"${{word#*=}}/apicurio-registry-app-3.3.3-all.tar.gz\" ;;\n\
+                 esac; done"
+            ),
+        );
+        tools
+    }
+
+    fn add(&self, name: &str, script: &str) {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\nstate='{}'\n{script}\n", self.0.path().display())).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn path(&self) -> String {
+        format!("{}:{}", self.0.path().display(), std::env::var("PATH").unwrap())
+    }
+
+    /// A file that a script has made.
+    fn state(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+fn processes() -> Vec<u32> {
+    names(Path::new("/proc")).iter().filter_map(|name| name.parse().ok()).collect()
+}
+
+fn group_of(pid: u32) -> Option<u32> {
+    stat(pid, 2)
+}
+
+/// A number of `/proc/PID/stat`; the field after the process's name is number 0.
+fn stat(pid: u32, field: usize) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(field)?.parse().ok()
+}
+
+fn command_of(pid: u32) -> String {
+    let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&words).replace('\0', " ").chars().take(150).collect()
+}
+
+fn signal(pid: u32) {
+    // It may have ended already.
+    let _ = Pid::from_raw(pid.cast_signed()).map(|pid| kill_process(pid, Signal::KILL));
+}
+
+/// Context for a failure.
+#[expect(clippy::print_stdout, reason = "shown only if the test fails")]
+fn report(text: &str) {
+    println!("{text}");
+}
