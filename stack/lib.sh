@@ -104,6 +104,11 @@ install_once() {
   say "installed $name in $((SECONDS - began)) s"
 }
 
+# nicely COMMAND…: runs a build at a lower priority, unless the caller has lowered it already.
+nicely() {
+  if [ "$(nice)" -gt 0 ]; then "$@"; else nice "$@"; fi
+}
+
 # digest FILE…: a short hash of the files' content; a changed pin gives another folder.
 digest() { cat "$@" | sha256sum | cut -c1-8; }
 
@@ -118,7 +123,7 @@ go_folder() {
 go_install() {
   cp -R "$here/go/$2" source
   failpoint "$server.install.sources"
-  (cd source && CGO_ENABLED=0 GOFLAGS='-mod=readonly -buildvcs=false' nice go build -trimpath -ldflags '-s -w' -o "../$2" "$1")
+  (cd source && CGO_ENABLED=0 GOFLAGS='-mod=readonly -buildvcs=false' nicely go build -trimpath -ldflags '-s -w' -o "../$2" "$1")
   rm -rf source
 }
 
