@@ -272,8 +272,7 @@ complete_store() {
   marker=$(marker_of "$1")
   [ -e "$marker" ] || return 0
   failpoint "$1.healthy"
-  rm -f "$marker"
-  sync "$run/data"
+  rm -f "$marker" && sync "$run/data"
 }
 
 # --- processes -----------------------------------------------------------------------------------------------------------
