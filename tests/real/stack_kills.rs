@@ -17,7 +17,7 @@ use crate::support::{Ran, Running, eventually_within, seed, setting};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/stack/stack");
 /// How long a first start takes on a quiet machine with two cores: kills are spread over it.
-const FIRST_START: Duration = Duration::from_secs(20);
+const FIRST_START: Duration = Duration::from_secs(25);
 /// How long one `stack/stack` may take; a server that is not healthy after 180 s is an error.
 const LIMIT: Duration = Duration::from_secs(400);
 /// The exit code of a process that SIGKILL ended.
@@ -270,20 +270,20 @@ impl Stack {
         names(&self.path(folder))
     }
 
+    /// Kills the victim; the group if there is no such process (yet).
     fn kill(&self, victim: &Victim, running: &Running, rng: &mut fastrand::Rng) {
-        let group = Pid::from_child(&running.child);
-        let candidates = match victim {
-            Victim::Group => {
-                // It may have ended already.
-                let _ = kill_process_group(group, Signal::KILL);
-                return;
-            }
+        let mut candidates = match victim {
+            Victim::Group => Vec::new(),
             Victim::Member => processes().into_iter().filter(|pid| group_of(*pid) == Some(running.pid())).collect(),
             Victim::Server => self.servers(),
         };
+        candidates.retain(|pid| !command_of(*pid).is_empty());
         if let Some(pid) = rng.choice(&candidates) {
             report(&format!("killed {}", command_of(*pid)));
             signal(*pid);
+        } else {
+            // It may have ended already.
+            let _ = kill_process_group(Pid::from_child(&running.child), Signal::KILL);
         }
     }
 
