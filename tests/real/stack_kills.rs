@@ -316,7 +316,7 @@ impl Drop for Stack {
         let _ = std::fs::remove_file(self.log());
         if !std::thread::panicking() {
             assert_eq!(cleaned.code, 0, "{cleaned}");
-            assert_eq!(left, [], "left after stack/stack clean");
+            assert!(left.is_empty(), "processes left after stack/stack clean: {left:?}");
             assert!(!self.run.path().exists(), "stack/stack clean left files");
         }
     }
