@@ -8,7 +8,7 @@ use super::selection::{Frozen, Met};
 use mfctl_core::domain::dead_letter::{self, LedgerEntry, Resolution};
 use mfctl_core::domain::{EnvName, NewRecord, Record, RecordAddress, Timestamp, TopicName};
 use mfctl_core::events::ledger::{self, Ledger};
-use mfctl_core::ports::{Clock, Error, EventLog, ExclusiveProducer, Result};
+use mfctl_core::ports::{Clock, Error, EventLog, TransactionalProducer, Result};
 use mfctl_core::stop::{Stop, StopReason};
 
 /// Dead letters in one transaction at most.
@@ -209,7 +209,7 @@ impl Working<'_> {
         of_topic: &mut TopicTally,
         progress: &mut impl FnMut(&Tally),
     ) -> Result<Option<StopReason>> {
-        let mut producer = self.log.exclusive(&transactional_id(&self.run.env, topic)).await?;
+        let mut producer = self.log.transactional_producer(&transactional_id(&self.run.env, topic)).await?;
         // After the producer and not before: an earlier run is fenced now and cannot add to the ledger behind our back.
         ledger.refresh(self.log).await?;
         let mut walk = frozen.walk(topic);
@@ -244,7 +244,7 @@ impl Working<'_> {
     /// Sends a chunk in one transaction, unless a stop was asked for.
     async fn send(
         &mut self,
-        producer: &mut dyn ExclusiveProducer,
+        producer: &mut dyn TransactionalProducer,
         chunk: &mut Vec<Sorted>,
         of_topic: &mut TopicTally,
         progress: &mut impl FnMut(&Tally),

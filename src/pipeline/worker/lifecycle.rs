@@ -314,7 +314,7 @@ impl<S: Step> Loop<S> {
         } else if until > now {
             tokio::select! {
                 Some(event) = self.tasks.join_next(), if !self.tasks.is_empty() => self.handle(event).await,
-                outcome = self.consumer.settled(), if self.settling.is_some() => self.settled(outcome),
+                outcome = self.consumer.finish_commit(), if self.settling.is_some() => self.settled(outcome),
                 () = tokio::time::sleep_until(until.into()) => {}
                 _ = stop.wait(), if consuming => {}
             }
@@ -324,7 +324,7 @@ impl<S: Step> Loop<S> {
         }
         // Seen also when there is always an event.
         if self.settling.is_some()
-            && let Some(outcome) = self.consumer.settled().now_or_never()
+            && let Some(outcome) = self.consumer.finish_commit().now_or_never()
         {
             self.settled(outcome);
         }

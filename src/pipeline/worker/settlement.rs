@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use super::finish::{DeadLetter, Decided, Items};
 use mfctl_core::domain::dead_letter::{GivingUp, dead_letter};
 use mfctl_core::domain::{GroupName, NewRecord};
-use mfctl_core::ports::Settlement;
+use mfctl_core::ports::CommitRequest;
 
 /// A batch as one transaction.
-pub(super) fn of<E>(items: &mut Items<E>, group: &GroupName, worker: &str) -> Settlement {
-    let mut settlement = Settlement { offsets: BTreeMap::new(), ..Settlement::default() };
+pub(super) fn of<E>(items: &mut Items<E>, group: &GroupName, worker: &str) -> CommitRequest {
+    let mut settlement = CommitRequest { offsets: BTreeMap::new(), ..CommitRequest::default() };
     for (ticket, decided) in items {
         settlement.offsets.insert(ticket.at.clone(), ticket.offset + 1);
         match decided {

@@ -49,7 +49,7 @@ pub struct PartitionOffsets {
 
 /// Records read without a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fetched {
+pub struct FetchedRecords {
     /// The records, by offset.
     pub records: Vec<Record>,
     /// Where to go on. Beyond the last record where offsets were skipped (transaction markers, compaction, retention).
@@ -104,7 +104,7 @@ pub enum Poll {
 
 /// One transaction: everything in it becomes visible together, or nothing does.
 #[derive(Debug, Clone, Default)]
-pub struct Settlement {
+pub struct CommitRequest {
     /// What the step emits.
     pub outputs: Vec<NewRecord>,
     /// Records given up, made with [`crate::domain::dead_letter::dead_letter`].
@@ -113,7 +113,7 @@ pub struct Settlement {
     pub offsets: BTreeMap<TopicPartition, i64>,
 }
 
-impl Settlement {
+impl CommitRequest {
     /// Whether there is nothing in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -204,7 +204,7 @@ pub trait EventLog: Send + Sync {
 
     /// Reads records from `from` on, without a group. A `from` below the low watermark starts there; one at or beyond
     /// the end brings none.
-    async fn fetch(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<Fetched>;
+    async fn fetch(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<FetchedRecords>;
 
     /// The first offset whose record has this time or a later one; the end offset if there is none.
     async fn offset_for_time(&self, at: &TopicPartition, time: Timestamp) -> Result<i64>;
@@ -230,7 +230,7 @@ pub trait EventLog: Send + Sync {
     async fn delete_group(&self, group: &GroupName) -> Result<()>;
 
     /// A producer of which there is one per `transactional_id`: making it fences the one before.
-    async fn exclusive(&self, transactional_id: &str) -> Result<Box<dyn ExclusiveProducer>>;
+    async fn transactional_producer(&self, transactional_id: &str) -> Result<Box<dyn TransactionalProducer>>;
 
     /// Removes what is older than its topic's retention and, in compacted topics, what a later record of the same key
     /// replaces. A log that does this by itself (Kafka) does nothing.
@@ -256,17 +256,17 @@ pub trait GroupConsumer: Send {
 
     /// Begins to commit outputs, dead letters and offsets in one transaction, which goes on by itself. Polling goes on
     /// beside it. There is one at a time: one that is still under way is waited for, and what became of it is lost.
-    async fn begin_settling(&mut self, settlement: Settlement) -> Result<()>;
+    async fn begin_commit(&mut self, settlement: CommitRequest) -> Result<()>;
 
     /// Waits for the end of what was begun, and may be cut off and called again. `Ok`: it is durable, or nothing was begun.
     /// In a cluster readers see it all a moment later. An error that is a dependency's leaves it open whether it was
     /// committed: a rewind knows.
-    async fn settled(&mut self) -> Result<()>;
+    async fn finish_commit(&mut self) -> Result<()>;
 
     /// Both.
-    async fn settle(&mut self, settlement: Settlement) -> Result<()> {
-        self.begin_settling(settlement).await?;
-        self.settled().await
+    async fn commit(&mut self, settlement: CommitRequest) -> Result<()> {
+        self.begin_commit(settlement).await?;
+        self.finish_commit().await
     }
 
     /// Gives up partitions that were asked for, after what is being settled.
@@ -281,7 +281,7 @@ pub trait GroupConsumer: Send {
 
 /// A transactional producer without a group.
 #[async_trait]
-pub trait ExclusiveProducer: Send {
+pub trait TransactionalProducer: Send {
     /// Sends all records in one transaction. [`super::ErrorKind::Fenced`] when a later producer has this one's id.
     async fn send(&mut self, records: Vec<NewRecord>) -> Result<Vec<RecordAddress>>;
 }

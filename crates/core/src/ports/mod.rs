@@ -29,8 +29,8 @@ pub use config_store::{
 pub use consul_access::{ConsulAccess, ConsulPolicy, ConsulToken};
 pub use error::{Error, ErrorKind, Result};
 pub use event_log::{
-    CommittedOffset, EventLog, ExclusiveProducer, FetchLimits, Fetched, GroupConsumer, GroupDescription, GroupMember,
-    PartitionOffsets, PartitionProgress, Poll, RetentionReport, Settlement, Subscription, TopicDescription, TopicSpec,
+    CommittedOffset, EventLog, TransactionalProducer, FetchLimits, FetchedRecords, GroupConsumer, GroupDescription, GroupMember,
+    PartitionOffsets, PartitionProgress, Poll, RetentionReport, CommitRequest, Subscription, TopicDescription, TopicSpec,
 };
 pub use journal::{FileUpdate, JobFilter, JobJournal, JobLease, NewJob, PlannedFile};
 pub use migrations::{Migration, Migrations};

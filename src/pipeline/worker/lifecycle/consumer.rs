@@ -174,7 +174,7 @@ impl<S: Step> Loop<S> {
         let (offsets, emitted) = (settlement.offsets.clone(), settlement.outputs.len());
         failpoint::hit("before_settle");
         let called = Instant::now();
-        match self.consumer.begin_settling(settlement).await {
+        match self.consumer.begin_commit(settlement).await {
             Ok(()) => self.settling = Some(Settling { items, offsets, emitted, began, called }),
             Err(error) => self.not_settled(&error),
         }
