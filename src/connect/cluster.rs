@@ -13,7 +13,7 @@ use super::log_operators::LogOperators;
 use crate::settings::{self, Brokers, Endpoint, Layer, Resolved, SaslMechanism, SecretRef, Settings, Url};
 use mfctl_core::domain::Secret;
 use mfctl_core::ports::{
-    BucketAdmin, Clock, ConfigStore, ConsulAccess, Error, ErrorKind, Migrations, Ports, Result, SecretStore,
+    BucketAdmin, Clock, ConfigStore, ConsulAcl, Error, ErrorKind, Migrations, Ports, Result, SecretStore,
     VaultAdmin, VaultSetup,
 };
 use mfctl_core::telemetry::Metrics;
@@ -72,7 +72,7 @@ pub(super) async fn open(
         migrations: wiring.database()?.map(|migrations| Arc::new(migrations) as Arc<dyn Migrations>),
         topics: Some(kafka),
         config: consul.clone().map(|consul| consul as Arc<dyn ConfigStore>),
-        access: consul.map(|consul| consul as Arc<dyn ConsulAccess>),
+        consul_acl: consul.map(|consul| consul as Arc<dyn ConsulAcl>),
         secrets: vault.clone().map(|vault| vault as Arc<dyn SecretStore>),
         vault: vault.map(|vault| vault as Arc<dyn VaultAdmin>),
         clock,
@@ -119,7 +119,7 @@ pub(super) fn consul_with(
     settings: &Settings,
     env: &BTreeMap<String, String>,
     token: Option<Secret>,
-) -> Result<Arc<dyn ConsulAccess>> {
+) -> Result<Arc<dyn ConsulAcl>> {
     let wiring = Wiring::new(settings, env, &Arc::default());
     let consul = wiring.required(settings.profile.services.consul.as_ref(), "consul", "url")?;
     let login = token.map_or(ConsulLogin::Nobody, ConsulLogin::Token);

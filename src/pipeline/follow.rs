@@ -47,7 +47,7 @@ impl Follower {
         // After an outage it looks at once: the store may have begun anew, and would then wait for a moment that is far
         // ahead of it.
         let found = if self.failures == 0 {
-            self.store.changed(&self.prefix, self.index, PATIENCE).await
+            self.store.wait_for_change(&self.prefix, self.index, PATIENCE).await
         } else {
             tokio::time::sleep(Policy::default().backoff.delay(self.failures)).await;
             self.store.list(&self.prefix).await

@@ -310,9 +310,9 @@ pub async fn a_job_says_which_files_it_has(f: Journal) {
     f.port.plan(other, vec![planned(other, "/d")]).await.unwrap();
     f.port.update(id, vec![refused("/a", RefusalKind::Empty)], at(2)).await.unwrap();
     let asked = ["/a", "/A", "/b\\xff", "/c\n☃", "/d", "/a/", "/a"].map(SourcePath::from_text);
-    let held = f.port.holds(id, asked.to_vec()).await.unwrap();
+    let held = f.port.existing_paths(id, asked.to_vec()).await.unwrap();
     assert_eq!(held, ["/a", "/b\\xff", "/c\n☃"].map(SourcePath::from_text).into());
-    assert!(f.port.holds(id, Vec::new()).await.unwrap().is_empty());
+    assert!(f.port.existing_paths(id, Vec::new()).await.unwrap().is_empty());
 }
 
 pub async fn what_is_unknown_is_not_found(f: Journal) {
@@ -323,7 +323,7 @@ pub async fn what_is_unknown_is_not_found(f: Journal) {
     fails_as(f.port.update(unknown, vec![moved("/a", FileStep::Staged)], at(1)).await, ErrorKind::NotFound);
     fails_as(f.port.counts(unknown).await, ErrorKind::NotFound);
     fails_as(f.port.files(unknown, &JobFilter::default(), None, 1).await, ErrorKind::NotFound);
-    fails_as(f.port.holds(unknown, vec![SourcePath::from_text("/a")]).await, ErrorKind::NotFound);
+    fails_as(f.port.existing_paths(unknown, vec![SourcePath::from_text("/a")]).await, ErrorKind::NotFound);
     fails_as(f.port.set_status(unknown, JobStatus::Finished, None, at(1)).await, ErrorKind::NotFound);
     let known = begin(&f, 1, spec(1)).await;
     let update = f.port.update(known, vec![moved("/never-planned", FileStep::Staged)], at(1)).await;

@@ -64,7 +64,7 @@ async fn without_row(journal: &dyn JobJournal, job: JobId, mut batch: Vec<Standi
         What::Sidecar(media) => Some(media.clone()),
         _ => None,
     }));
-    let held = journal.holds(job, asked).await?;
+    let held = journal.existing_paths(job, asked).await?;
     batch.retain(|standing| match &standing.what {
         What::Sidecar(media) => !held.contains(media) && !held.contains(&standing.path),
         _ => !held.contains(&standing.path),

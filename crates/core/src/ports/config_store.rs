@@ -46,14 +46,14 @@ pub enum ConfigChange {
         if_version: Option<u64>,
     },
     /// Changes nothing; the key must have this version, 0: it must not be there.
-    Expect {
+    CheckVersion {
         /// The key.
         key: String,
         /// The version.
         version: u64,
     },
     /// Changes nothing; the lock that this came from must still be held.
-    Held {
+    CheckLock {
         /// What the lock stands on.
         key: String,
         /// Who holds it, in the store's words.
@@ -62,14 +62,14 @@ pub enum ConfigChange {
 }
 
 /// The most parts of one change.
-pub const MOST_CHANGES: usize = 64;
+pub const MAX_CHANGES: usize = 64;
 /// The most bytes of a value.
-pub const LARGEST_VALUE: usize = 512 * 1024;
+pub const MAX_VALUE_BYTES: usize = 512 * 1024;
 
 /// The store.
 ///
 /// Contract: a change is applied whole or not at all. A part that does not fit what is there is `Conflict`, naming the
-/// first such key; more parts than [`MOST_CHANGES`], a value over [`LARGEST_VALUE`], an empty key or one that begins or
+/// first such key; more parts than [`MAX_CHANGES`], a value over [`MAX_VALUE_BYTES`], an empty key or one that begins or
 /// ends with a slash are `Invalid`. What is read is never older than what this caller wrote. A store that has no leader
 /// does not answer with less: it is `Unreachable`. Nor does one that keeps keys from this caller: a list that is not whole
 /// is `Denied`. Keys that are folders to others (`a/`) are not shown.
@@ -85,7 +85,7 @@ pub trait ConfigStore: Send + Sync {
     async fn list(&self, prefix: &str) -> Result<ConfigSnapshot>;
 
     /// As [`ConfigStore::list`], once something below the prefix is later than `after`, or when `patience` is over.
-    async fn changed(&self, prefix: &str, after: u64, patience: Duration) -> Result<ConfigSnapshot>;
+    async fn wait_for_change(&self, prefix: &str, after: u64, timeout: Duration) -> Result<ConfigSnapshot>;
 
     /// Applies a change.
     async fn apply(&self, change: &[ConfigChange]) -> Result<()>;
@@ -103,7 +103,7 @@ pub trait ConfigLock: Send + Sync {
     async fn check(&self) -> Result<()>;
 
     /// The part of a change that fails unless it is still held.
-    fn held(&self) -> ConfigChange;
+    fn lock_check(&self) -> ConfigChange;
 
     /// Gives it back.
     async fn release(self: Box<Self>) -> Result<()>;

@@ -120,7 +120,7 @@ pub trait JobJournal: Send + Sync {
     ) -> Result<Page<JournalFile>>;
 
     /// Those of these files that the job has a row of.
-    async fn holds(&self, job: JobId, paths: Vec<SourcePath>) -> Result<HashSet<SourcePath>>;
+    async fn existing_paths(&self, job: JobId, paths: Vec<SourcePath>) -> Result<HashSet<SourcePath>>;
 
     /// Counts of a job's files; `bytes` are those of files whose content is known.
     async fn counts(&self, job: JobId) -> Result<JobCounts>;

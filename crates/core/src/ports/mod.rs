@@ -6,7 +6,7 @@
 mod catalog;
 mod clock;
 mod config_store;
-mod consul_access;
+mod consul_acl;
 mod error;
 mod event_log;
 mod journal;
@@ -24,9 +24,9 @@ pub use catalog::{
 };
 pub use clock::{Clock, SystemClock};
 pub use config_store::{
-    ConfigChange, ConfigEntry, ConfigLock, ConfigSnapshot, ConfigStore, LARGEST_VALUE, MOST_CHANGES,
+    ConfigChange, ConfigEntry, ConfigLock, ConfigSnapshot, ConfigStore, MAX_VALUE_BYTES, MAX_CHANGES,
 };
-pub use consul_access::{ConsulAccess, ConsulPolicy, ConsulToken};
+pub use consul_acl::{ConsulAcl, ConsulPolicy, ConsulToken};
 pub use error::{Error, ErrorKind, Result};
 pub use event_log::{
     CommittedOffset, EventLog, TransactionalProducer, FetchLimits, FetchedRecords, GroupConsumer, GroupDescription, GroupMember,
@@ -43,7 +43,7 @@ pub use registry::{RegisteredSchema, SchemaRegistry};
 pub use search::{SearchDocument, SearchHit, SearchIndex, SearchPage, SearchQuery};
 pub use secret_store::{AppRole, MountClass, SecretShape, SecretStore, VaultAdmin, VaultMount};
 pub use topic_admin::{MAX_MESSAGE_BYTES, TopicAdmin, TopicState};
-pub use vault_setup::{FirstKeys, HandedOver, SealState, VaultSetup};
+pub use vault_setup::{InitKeys, AdminRole, SealStatus, VaultSetup};
 
 use std::sync::Arc;
 
@@ -73,7 +73,7 @@ pub struct Ports {
     /// Configuration of services; `None` where a profile has none.
     pub config: Option<Arc<dyn ConfigStore>>,
     /// Who may do what in Consul; `None` where there is none.
-    pub access: Option<Arc<dyn ConsulAccess>>,
+    pub consul_acl: Option<Arc<dyn ConsulAcl>>,
     /// Secrets; `None` where a profile has no store of them.
     pub secrets: Option<Arc<dyn SecretStore>>,
     /// The configuration of that store.

@@ -37,7 +37,7 @@ pub trait SecretStore: Send + Sync {
 
     /// Every field of the latest version, with its number: what a version that comes after it takes over. `None` as of
     /// [`SecretStore::shape`].
-    async fn whole(&self, mount: &str, path: &str) -> Result<Option<(u64, BTreeMap<String, Secret>)>>;
+    async fn read_all(&self, mount: &str, path: &str) -> Result<Option<(u64, BTreeMap<String, Secret>)>>;
 
     /// Writes a version with these fields. `Conflict` unless the latest version is `after`; 0: there is none.
     async fn write(&self, mount: &str, path: &str, fields: &BTreeMap<String, Secret>, after: u64) -> Result<()>;

@@ -31,18 +31,18 @@ pub struct TopicState {
 #[async_trait]
 pub trait TopicAdmin: Send + Sync {
     /// Every topic, by name.
-    async fn states(&self) -> Result<Vec<TopicState>>;
+    async fn describe_topics(&self) -> Result<Vec<TopicState>>;
 
     /// Makes a topic; `Conflict` when there is one.
-    async fn create(&self, topic: &TopicState) -> Result<()>;
+    async fn create_topic(&self, topic: &TopicState) -> Result<()>;
 
     /// Sets settings; `None` takes the topic's own value away, so that the broker's holds. `Invalid` for one that Kafka does
     /// not know or whose value it refuses.
-    async fn set(&self, topic: &TopicName, settings: &BTreeMap<String, Option<String>>) -> Result<()>;
+    async fn alter_configs(&self, topic: &TopicName, settings: &BTreeMap<String, Option<String>>) -> Result<()>;
 
     /// Adds partitions up to this many; `Invalid` for fewer than there are.
-    async fn grow(&self, topic: &TopicName, partitions: u32) -> Result<()>;
+    async fn add_partitions(&self, topic: &TopicName, partitions: u32) -> Result<()>;
 
     /// Removes a topic with its records; one that is not there is none.
-    async fn delete(&self, topic: &TopicName) -> Result<()>;
+    async fn delete_topic(&self, topic: &TopicName) -> Result<()>;
 }

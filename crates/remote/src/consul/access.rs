@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::Consul;
 use super::exchange::Answer;
 use mfctl_core::domain::Secret;
-use mfctl_core::ports::{ConsulAccess, ConsulPolicy, ConsulToken, Error, ErrorKind, Result};
+use mfctl_core::ports::{ConsulAcl, ConsulPolicy, ConsulToken, Error, ErrorKind, Result};
 
 /// Policies that Consul has by itself begin so.
 const BUILT_IN: &str = "builtin/";
@@ -50,8 +50,8 @@ struct Link {
 }
 
 #[async_trait]
-impl ConsulAccess for Consul {
-    async fn begin(&self, secret: &Secret) -> Result<bool> {
+impl ConsulAcl for Consul {
+    async fn bootstrap(&self, secret: &Secret) -> Result<bool> {
         let what = "begin Consul's access control";
         let body = json!({"BootstrapSecret": secret.expose()});
         match self.exchange.ask(Method::PUT, &["acl", "bootstrap"], &[], Some(&body), what).await {

@@ -124,8 +124,8 @@ impl ConfigLock for SessionLock {
             .hint("this process stood still for too long, or Consul did; another may have taken it"))
     }
 
-    fn held(&self) -> ConfigChange {
-        ConfigChange::Held { key: self.key.clone(), session: self.session.clone() }
+    fn lock_check(&self) -> ConfigChange {
+        ConfigChange::CheckLock { key: self.key.clone(), session: self.session.clone() }
     }
 
     async fn release(self: Box<Self>) -> Result<()> {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::exchange::Answer;
 use super::{Consul, lock};
 use mfctl_core::ports::{
-    ConfigChange, ConfigEntry, ConfigLock, ConfigSnapshot, ConfigStore, Error, ErrorKind, LARGEST_VALUE, MOST_CHANGES,
+    ConfigChange, ConfigEntry, ConfigLock, ConfigSnapshot, ConfigStore, Error, ErrorKind, MAX_VALUE_BYTES, MAX_CHANGES,
     Result,
 };
 
@@ -87,7 +87,7 @@ impl ConfigStore for Consul {
         self.snapshot(&answer, prefix, &what).await
     }
 
-    async fn changed(&self, prefix: &str, after: u64, patience: Duration) -> Result<ConfigSnapshot> {
+    async fn wait_for_change(&self, prefix: &str, after: u64, patience: Duration) -> Result<ConfigSnapshot> {
         let what = format!("wait for a change below {prefix}");
         let wait = patience.min(LONGEST_WAIT);
         let query = [
@@ -203,8 +203,8 @@ fn check_key(key: &str) -> Result<()> {
 }
 
 fn operations(change: &[ConfigChange]) -> Result<Value> {
-    if change.len() > MOST_CHANGES {
-        let what = format!("a change of {} parts, more than {MOST_CHANGES}", change.len());
+    if change.len() > MAX_CHANGES {
+        let what = format!("a change of {} parts, more than {MAX_CHANGES}", change.len());
         return Err(Error::new(ErrorKind::Invalid, what));
     }
     change.iter().map(|part| Ok(json!({"KV": operation(part)?}))).collect()
@@ -213,7 +213,7 @@ fn operations(change: &[ConfigChange]) -> Result<Value> {
 fn operation(part: &ConfigChange) -> Result<Value> {
     check_key(key_of(part))?;
     Ok(match part {
-        ConfigChange::Set { key, value, .. } if value.len() > LARGEST_VALUE => {
+        ConfigChange::Set { key, value, .. } if value.len() > MAX_VALUE_BYTES => {
             return Err(Error::new(ErrorKind::Invalid, format!("the value of {key} is larger than 512 KiB")));
         }
         ConfigChange::Set { key, value, if_version } => match if_version {
@@ -224,9 +224,9 @@ fn operation(part: &ConfigChange) -> Result<Value> {
             json!({"Verb": "delete-cas", "Key": key, "Index": version})
         }
         ConfigChange::Delete { key, if_version: None } => json!({"Verb": "delete", "Key": key}),
-        ConfigChange::Expect { key, version: 0 } => json!({"Verb": "check-not-exists", "Key": key}),
-        ConfigChange::Expect { key, version } => json!({"Verb": "check-index", "Key": key, "Index": version}),
-        ConfigChange::Held { key, session } => json!({"Verb": "check-session", "Key": key, "Session": session}),
+        ConfigChange::CheckVersion { key, version: 0 } => json!({"Verb": "check-not-exists", "Key": key}),
+        ConfigChange::CheckVersion { key, version } => json!({"Verb": "check-index", "Key": key, "Index": version}),
+        ConfigChange::CheckLock { key, session } => json!({"Verb": "check-session", "Key": key, "Session": session}),
     })
 }
 
@@ -234,8 +234,8 @@ fn key_of(part: &ConfigChange) -> &str {
     match part {
         ConfigChange::Set { key, .. }
         | ConfigChange::Delete { key, .. }
-        | ConfigChange::Expect { key, .. }
-        | ConfigChange::Held { key, .. } => key,
+        | ConfigChange::CheckVersion { key, .. }
+        | ConfigChange::CheckLock { key, .. } => key,
     }
 }
 
@@ -244,7 +244,7 @@ fn refused(change: &[ConfigChange], refused: &Refused) -> Error {
     let part = first.and_then(|reason| change.get(reason.op_index));
     let said = first.map(|reason| reason.what.clone()).unwrap_or_default();
     match part {
-        Some(ConfigChange::Held { key, .. }) => {
+        Some(ConfigChange::CheckLock { key, .. }) => {
             Error::new(ErrorKind::Locked, format!("the lock {key} was lost")).because(said)
         }
         // `ACL not found` and `Permission denied` come back the same way.

@@ -26,7 +26,7 @@ impl SecretStore for Vault {
     }
 
     async fn shape(&self, mount: &str, path: &str) -> Result<Option<SecretShape>> {
-        let found = self.whole(mount, path).await?;
+        let found = self.read_all(mount, path).await?;
         Ok(found.map(|(version, fields)| SecretShape { version, fields: fields.into_keys().collect() }))
     }
 
@@ -44,7 +44,7 @@ impl SecretStore for Vault {
         Ok(fields.and_then(|mut fields| fields.remove(field)).map(secret))
     }
 
-    async fn whole(&self, mount: &str, path: &str) -> Result<Option<(u64, BTreeMap<String, Secret>)>> {
+    async fn read_all(&self, mount: &str, path: &str) -> Result<Option<(u64, BTreeMap<String, Secret>)>> {
         let Some(version) = self.version(mount, path).await? else { return Ok(None) };
         let found = self.fields(mount, path, Some(version)).await?;
         Ok(found.map(|fields| (version, fields.into_iter().map(|(name, value)| (name, secret(value))).collect())))
@@ -69,7 +69,7 @@ impl SecretStore for Vault {
                 let is_ours = |(version, there)| version == latest + 1 && there == *fields;
                 match self.sessions.call_once(&what, &write).await.map(drop).map_err(Error::from) {
                     Err(error) if error.kind() == ErrorKind::Conflict => {
-                        let there = self.whole(mount, path).await.ok().flatten();
+                        let there = self.read_all(mount, path).await.ok().flatten();
                         if there.is_some_and(is_ours) { Ok(()) } else { Err(error) }
                     }
                     again => again,

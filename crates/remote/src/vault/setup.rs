@@ -8,7 +8,7 @@ use super::error::error;
 use super::exchange::{Request, exchange};
 use crate::http::HttpOptions;
 use mfctl_core::domain::Secret;
-use mfctl_core::ports::{Error, ErrorKind, FirstKeys, HandedOver, Result, SealState, VaultSetup};
+use mfctl_core::ports::{Error, ErrorKind, InitKeys, AdminRole, Result, SealStatus, VaultSetup};
 
 /// How long the wrapped secret id waits to be opened.
 const WRAPPED_FOR: &str = "24h";
@@ -84,23 +84,23 @@ fn secret(value: &Value, what: &str) -> Result<Secret> {
     value.as_str().map(Secret::new).ok_or_else(missing)
 }
 
-fn state(said: &Value) -> SealState {
-    SealState {
+fn state(said: &Value) -> SealStatus {
+    SealStatus {
         initialised: said["initialized"].as_bool().unwrap_or(false),
         sealed: said["sealed"].as_bool().unwrap_or(true),
         threshold: said["t"].as_u64().unwrap_or(0),
-        given: said["progress"].as_u64().unwrap_or(0),
+        progress: said["progress"].as_u64().unwrap_or(0),
     }
 }
 
 #[async_trait]
 impl VaultSetup for VaultServer {
-    async fn seal_state(&self) -> Result<SealState> {
+    async fn seal_status(&self) -> Result<SealStatus> {
         let said = self.ask(Method::GET, "sys/seal-status", None, "ask whether Vault is sealed").await?;
         Ok(state(&said))
     }
 
-    async fn initialise(&self, shares: u8, threshold: u8, pgp_keys: &[String]) -> Result<FirstKeys> {
+    async fn initialise(&self, shares: u8, threshold: u8, pgp_keys: &[String]) -> Result<InitKeys> {
         let what = "initialise Vault";
         let mut body = json!({"secret_shares": shares, "secret_threshold": threshold});
         if !pgp_keys.is_empty() {
@@ -117,15 +117,15 @@ impl VaultSetup for VaultServer {
         if shares_given.len() != usize::from(shares) {
             return Err(Error::new(ErrorKind::Internal, format!("{what}: it gave {} shares", shares_given.len())));
         }
-        Ok(FirstKeys { shares: shares_given, root: secret(&said["root_token"], what)? })
+        Ok(InitKeys { shares: shares_given, root: secret(&said["root_token"], what)? })
     }
 
-    async fn unseal(&self, share: &Secret) -> Result<SealState> {
+    async fn unseal(&self, share: &Secret) -> Result<SealStatus> {
         let body = json!({"key": share.expose()});
         Ok(state(&self.ask(Method::PUT, "sys/unseal", Some(&body), "unseal Vault").await?))
     }
 
-    async fn hand_over(&self, token: &Secret, name: &str) -> Result<HandedOver> {
+    async fn create_admin_role(&self, token: &Secret, name: &str) -> Result<AdminRole> {
         let what = "make a role to go on with";
         let policy = format!("sys/policies/acl/{name}");
         self.with_token(Method::PUT, &policy, token, Some(&json!({"policy": RULES})), what).await?;
@@ -139,7 +139,7 @@ impl VaultSetup for VaultServer {
         let id = self.with_token(Method::GET, &format!("{role}/role-id"), token, None, what).await?;
         let (path, body) = (format!("{role}/secret-id"), json!({}));
         let wrapped = self.asked(Method::POST, &path, Some(token), Some(WRAPPED_FOR), Some(&body), what).await?;
-        Ok(HandedOver {
+        Ok(AdminRole {
             role_id: secret(&id["data"]["role_id"], what)?,
             wrapped_secret_id: secret(&wrapped["wrap_info"]["token"], what)?,
         })

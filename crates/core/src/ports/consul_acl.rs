@@ -35,10 +35,10 @@ pub struct ConsulToken {
 /// Contract: the built-in policy and the anonymous token are not shown and cannot be touched. Putting what is there
 /// already changes nothing.
 #[async_trait]
-pub trait ConsulAccess: Send + Sync {
+pub trait ConsulAcl: Send + Sync {
     /// Begins the access control, with this secret, a UUID, as the one of a first token that may do everything. Answers
     /// whether it began now; `false`: it had begun before, and nothing was changed.
-    async fn begin(&self, secret: &Secret) -> Result<bool>;
+    async fn bootstrap(&self, secret: &Secret) -> Result<bool>;
 
     /// Every policy, by name.
     async fn policies(&self) -> Result<Vec<ConsulPolicy>>;
