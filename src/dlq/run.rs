@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::decide::{self, Decision, Rules, SkipReason, Skipped};
 use super::report::{Tally, TopicTally};
 use super::selection::{Frozen, Met};
-use mfctl_core::domain::dead_letter::{self, LedgerEntry, Resolution};
+use mfctl_core::domain::dead_letter::{DeadLetterInfo, LedgerEntry, Resolution};
 use mfctl_core::domain::{EnvName, NewRecord, Record, RecordAddress, Timestamp, TopicName};
 use mfctl_core::events::ledger::{self, Ledger};
 use mfctl_core::ports::{Clock, Error, EventLog, TransactionalProducer, Result};
@@ -130,7 +130,7 @@ impl Run {
             return Sorted::Resolved;
         }
         let Act::Redrive(rules) = &self.act else { return Sorted::Discard(record) };
-        match decide::decide(&record, &dead_letter::read(&record), rules) {
+        match decide::decide(&record, &DeadLetterInfo::from_record(&record), rules) {
             Decision::Skip(reason) => Sorted::Skip(Skipped { id: record.address, reason }),
             decision => Sorted::Do(record, decision),
         }

@@ -92,7 +92,7 @@ pub fn refused(edits: &[Edit], why: &Why, declarations: &Declarations) -> Vec<Re
     };
     let secret = |edit: &Edit| {
         let text = edit.to.as_deref().map(String::from_utf8_lossy).filter(|_| why.secret_like.is_none())?;
-        let why = secret_like::reason(edit.key.name(), &text)?;
+        let why = secret_like::secret_reason(edit.key.name(), &text)?;
         Some(Refused::SecretLike { key: edit.key.clone(), why })
     };
     edits
@@ -158,7 +158,7 @@ pub fn transaction(
 
 fn record(edit: &Edit, action: Action, why: &Why, declarations: &Declarations) -> Entry {
     let text = edit.to.as_deref().map(String::from_utf8_lossy);
-    let looks_so = text.is_some_and(|text| secret_like::reason(edit.key.name(), &text).is_some());
+    let looks_so = text.is_some_and(|text| secret_like::secret_reason(edit.key.name(), &text).is_some());
     Entry {
         id: Entry::new_id(),
         head: Head {

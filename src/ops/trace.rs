@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use mfctl_core::domain::dead_letter::{self, LedgerEntry, RedriveMark, Resolution};
+use mfctl_core::domain::dead_letter::{DeadLetterInfo, LedgerEntry, RedriveMark, Resolution};
 use mfctl_core::domain::event::{self, header};
 use mfctl_core::domain::names::topics;
 use mfctl_core::domain::{
@@ -324,7 +324,7 @@ impl Teller {
     }
 
     fn tell_dead_letter(&mut self, record: &Record) {
-        let info = dead_letter::read(record);
+        let info = DeadLetterInfo::from_record(record);
         let group = info.group.as_deref().unwrap_or("a consumer");
         let attempts = info.attempts.unwrap_or(1);
         let last = info.last_failed_at.unwrap_or(record.timestamp);
@@ -386,6 +386,6 @@ fn rank(kind: StepKind) -> u8 {
 
 fn revision_of(record: &Record) -> String {
     let json = event::unframe(record.value.as_ref()).ok().map(|(_, json)| json);
-    let common = json.and_then(|json| serde_json::from_slice::<event::Common>(&json).ok());
-    common.map(|common| format!(" revision {}", common.revision)).unwrap_or_default()
+    let envelope = json.and_then(|json| serde_json::from_slice::<event::EventEnvelope>(&json).ok());
+    envelope.map(|envelope| format!(" revision {}", envelope.revision)).unwrap_or_default()
 }

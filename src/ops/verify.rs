@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256 as Hasher};
 
 use crate::ops::digest;
 use crate::pipeline::ingest::spec::JobSpec;
-use mfctl_core::domain::event::{Common, unframe};
+use mfctl_core::domain::event::{EventEnvelope, unframe};
 use mfctl_core::domain::job::{FileStep, Job, JournalFile};
 use mfctl_core::domain::names::{Buckets, keys, topics};
 use mfctl_core::domain::{Asset, AssetId, AssetState, ObjectRef, Sha256, SourcePath};
@@ -272,9 +272,9 @@ async fn events(ports: &Ports, mut wanted: HashSet<AssetId>) -> Result<Events> {
         {
             for record in records {
                 let Ok((_, json)) = unframe(record.value.as_ref()) else { continue };
-                let Ok(common) = serde_json::from_slice::<Common>(&json) else { continue };
-                if wanted.remove(&common.asset_id) {
-                    events.assets.insert(common.asset_id);
+                let Ok(envelope) = serde_json::from_slice::<EventEnvelope>(&json) else { continue };
+                if wanted.remove(&envelope.asset_id) {
+                    events.assets.insert(envelope.asset_id);
                 }
             }
         }

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::lag::{self, GroupLag};
-use mfctl_core::domain::event::{Common, unframe};
+use mfctl_core::domain::event::{EventEnvelope, unframe};
 use mfctl_core::domain::lag::{Quantiles, quantiles};
 use mfctl_core::domain::names::{Buckets, topics};
 use mfctl_core::domain::{BucketName, EnvName, Timestamp, TopicName, TopicPartition};
@@ -228,10 +228,10 @@ impl Watch {
     }
 
     fn take_sample(&mut self, value: Option<&bytes::Bytes>) {
-        let common = unframe(value).ok().and_then(|(_, json)| serde_json::from_slice::<Common>(&json).ok());
-        if let Some(common) = common {
-            let took = common.occurred_at.duration_since(common.staged_at);
-            self.samples.push_back(Sample { enriched_at: common.occurred_at, seconds: took.as_secs_f64().max(0.0) });
+        let envelope = unframe(value).ok().and_then(|(_, json)| serde_json::from_slice::<EventEnvelope>(&json).ok());
+        if let Some(envelope) = envelope {
+            let took = envelope.occurred_at.duration_since(envelope.staged_at);
+            self.samples.push_back(Sample { enriched_at: envelope.occurred_at, seconds: took.as_secs_f64().max(0.0) });
             if self.samples.len() > MAX_SAMPLES {
                 self.samples.pop_front();
             }

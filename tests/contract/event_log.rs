@@ -168,7 +168,7 @@ pub async fn a_key_keeps_its_order_and_its_partition(f: Fixture<dyn EventLog>) {
         let addresses = f.port.publish(batch).await.unwrap();
         for (n, address) in addresses.iter().enumerate() {
             let key = format!("k{}", n % 20);
-            assert_eq!(address.partition, mfctl_core::domain::partition::for_key(key.as_bytes(), 6));
+            assert_eq!(address.partition, mfctl_core::domain::partition::partition_for_key(key.as_bytes(), 6));
         }
     }
     let mut total = 0;

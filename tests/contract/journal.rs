@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use mfctl_core::domain::job::{FileStep, JobStatus, JournalFile, Refusal, RefusalKind};
+use mfctl_core::domain::job::{FileStep, JobStatus, JournalFile, FileRefusal, RefusalKind};
 use mfctl_core::domain::names::keys;
 use mfctl_core::domain::{AssetId, EventId, JobId, ObjectKey, Sha256, SourcePath, Tenant};
 use mfctl_core::ports::{ErrorKind, FileUpdate, JobFilter, JobJournal, NewJob, PlannedFile};
@@ -207,7 +207,7 @@ fn refused(path: &str, kind: RefusalKind) -> FileUpdate {
         mfctl_core::domain::job::FileOutcome::Rejected => FileStep::Rejected,
         _ => FileStep::Failed,
     };
-    FileUpdate { refusal: Some(Refusal { kind, reason: format!("because {kind}") }), ..moved(path, step) }
+    FileUpdate { refusal: Some(FileRefusal { kind, reason: format!("because {kind}") }), ..moved(path, step) }
 }
 
 pub async fn a_refusal_goes_when_the_file_is_taken_after_all(f: Journal) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mfctl_core::domain::dead_letter::{FailureClass, GivingUp, dead_letter};
+use mfctl_core::domain::dead_letter::{FailureClass, FailureContext, dead_letter};
 use mfctl_core::domain::{NewRecord, Record, TopicPartition};
 use mfctl_core::ports::{ErrorKind, EventLog, FetchLimits, Poll, CommitRequest, Subscription};
 use mfctl_kafka::KafkaConfig;
@@ -403,7 +403,7 @@ async fn case_13_poison_goes_to_its_dead_letter_topic_and_the_partition_advances
     assigned(&mut consumer, 1).await;
     fill(&log, 3).await;
     let records = read(&mut consumer, 3).await;
-    let why = GivingUp {
+    let why = FailureContext {
         group: "mfctl.test.stage",
         kind: "malformed",
         class: FailureClass::Permanent,

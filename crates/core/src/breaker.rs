@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::ports::Error;
-use crate::retry::Policy;
+use crate::retry::RetryPolicy;
 use crate::wait;
 
 /// An error that may be a dependency's fault.
@@ -25,7 +25,7 @@ impl DependencyFault for Error {
 
 /// A place that calls dependencies. Each has its own state, so that one that works does not hide one that does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Site {
+pub enum CallSite {
     /// Polling and settling on the log.
     Log,
     /// Decoding (the registry) and claiming (the catalog).
@@ -56,9 +56,9 @@ struct Broken {
 
 #[derive(Debug, Default)]
 struct State {
-    broken: BTreeMap<Site, Broken>,
+    broken: BTreeMap<CallSite, Broken>,
     /// Calls that failed and go on trying.
-    waiting: BTreeMap<Site, usize>,
+    waiting: BTreeMap<CallSite, usize>,
 }
 
 /// The circuit breaker of one worker: open while any of its places cannot reach its dependency.
@@ -67,7 +67,7 @@ struct State {
 /// in the middle of a call, must not leave the breaker open with nobody to close it.
 #[derive(Debug)]
 pub struct Breaker {
-    policy: Policy,
+    policy: RetryPolicy,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -75,7 +75,7 @@ pub struct Breaker {
 impl Breaker {
     /// A closed breaker.
     #[must_use]
-    pub fn new(policy: Policy) -> Self {
+    pub fn new(policy: RetryPolicy) -> Self {
         Self { policy, state: Mutex::default(), changed: Notify::new() }
     }
 
@@ -100,7 +100,7 @@ impl Breaker {
     /// Whatever the call gives that is not a dependency's fault.
     pub async fn call<T, E, F>(
         &self,
-        site: Site,
+        site: CallSite,
         mut call: impl FnMut() -> F,
         mut failed: impl FnMut(&E),
     ) -> Result<T, E>
@@ -134,7 +134,7 @@ impl Breaker {
     }
 
     /// Notes a failure of a call that is not made through [`Breaker::call`]; answers how long to wait before the next.
-    pub fn failure(&self, site: Site, error: &impl Display) -> Duration {
+    pub fn failure(&self, site: CallSite, error: &impl Display) -> Duration {
         let now = Instant::now();
         let mut state = self.state();
         let broken = state.broken.entry(site).or_insert_with(|| Broken {
@@ -154,7 +154,7 @@ impl Breaker {
     }
 
     /// Notes an answer to a call that began at `started`. One that began before the latest failure proves nothing.
-    pub fn success(&self, site: Site, started: Instant) {
+    pub fn success(&self, site: CallSite, started: Instant) {
         let mut state = self.state();
         if state.broken.get(&site).is_some_and(|broken| started >= broken.retry_at) {
             state.broken.remove(&site);
@@ -163,13 +163,13 @@ impl Breaker {
         }
     }
 
-    fn wait_for(&self, site: Site) -> Waiting<'_> {
+    fn wait_for(&self, site: CallSite) -> Waiting<'_> {
         *self.state().waiting.entry(site).or_default() += 1;
         Waiting { breaker: self, site }
     }
 
     /// Waits until this place may be called: at once while it works, else when the wait is over and nobody else probes.
-    async fn turn(&self, site: Site) -> Option<Probe<'_>> {
+    async fn turn(&self, site: CallSite) -> Option<Probe<'_>> {
         loop {
             let changed = self.changed.notified();
             let wait = {
@@ -197,7 +197,7 @@ impl Breaker {
 /// The right to probe, given back when dropped, however the probe ended.
 struct Probe<'a> {
     breaker: &'a Breaker,
-    site: Site,
+    site: CallSite,
 }
 
 impl Drop for Probe<'_> {
@@ -212,7 +212,7 @@ impl Drop for Probe<'_> {
 /// A call that waits for the end of an outage. The last one that goes takes the outage with it.
 struct Waiting<'a> {
     breaker: &'a Breaker,
-    site: Site,
+    site: CallSite,
 }
 
 impl Drop for Waiting<'_> {
@@ -233,8 +233,8 @@ mod tests {
     use crate::ports::ErrorKind;
     use crate::wait::Backoff;
 
-    fn quick() -> Policy {
-        Policy { attempts: 5, backoff: Backoff::exponential(Duration::from_millis(1), Duration::from_millis(4)) }
+    fn quick() -> RetryPolicy {
+        RetryPolicy { attempts: 5, backoff: Backoff::exponential(Duration::from_millis(1), Duration::from_millis(4)) }
     }
 
     #[tokio::test]
@@ -249,22 +249,22 @@ mod tests {
                 if call < 7 { Err(Error::new(ErrorKind::Unreachable, "ping")) } else { Ok(call) }
             }
         };
-        assert_eq!(breaker.call(Site::Step, ping, |_| told += 1).await.unwrap(), 7);
+        assert_eq!(breaker.call(CallSite::Step, ping, |_| told += 1).await.unwrap(), 7);
         assert_eq!(told, 6);
         assert!(!breaker.is_open());
     }
 
     #[tokio::test]
     async fn an_outage_is_forgotten_with_the_last_work_that_waits_for_its_end() {
-        let breaker = Breaker::new(Policy { backoff: Backoff::constant(Duration::from_secs(3600)), ..quick() });
+        let breaker = Breaker::new(RetryPolicy { backoff: Backoff::constant(Duration::from_secs(3600)), ..quick() });
         let call = || {
             let down = || async { Err::<(), _>(Error::new(ErrorKind::Full, "write")) };
-            Box::pin(breaker.call(Site::Step, down, |_| ()))
+            Box::pin(breaker.call(CallSite::Step, down, |_| ()))
         };
         let (mut one, mut other) = (call(), call());
         assert!(futures_util::poll!(&mut one).is_pending());
         assert!(futures_util::poll!(&mut other).is_pending());
-        breaker.failure(Site::Log, &"refused");
+        breaker.failure(CallSite::Log, &"refused");
         drop(one);
         assert_eq!(breaker.outage().unwrap().error, Error::new(ErrorKind::Full, "write").to_string());
         drop(other);
@@ -275,9 +275,9 @@ mod tests {
     async fn an_answer_from_before_the_outage_does_not_end_it_nor_does_another_places() {
         let breaker = Breaker::new(quick());
         let before = Instant::now();
-        breaker.failure(Site::Step, &"refused");
-        breaker.success(Site::Step, before);
-        breaker.success(Site::Intake, Instant::now());
+        breaker.failure(CallSite::Step, &"refused");
+        breaker.success(CallSite::Step, before);
+        breaker.success(CallSite::Intake, Instant::now());
         assert_eq!(breaker.outage().unwrap().error, "refused");
     }
 }

@@ -35,14 +35,14 @@ pub fn action_for(kind: ErrorKind) -> FailureAction {
 
 /// How often a record is tried, and how long to wait between two tries of anything.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Policy {
+pub struct RetryPolicy {
     /// Tries of a record, the first included.
     pub attempts: u32,
     /// The wait between two tries.
     pub backoff: Backoff,
 }
 
-impl Default for Policy {
+impl Default for RetryPolicy {
     fn default() -> Self {
         Self { attempts: 5, backoff: Backoff::exponential(Duration::from_millis(100), Duration::from_secs(5)) }
     }
@@ -66,7 +66,7 @@ pub async fn retry_until_deadline<T, E, F>(
 where
     F: Future<Output = Result<T, E>>,
 {
-    let backoff = Policy::default().backoff;
+    let backoff = RetryPolicy::default().backoff;
     let mut failures = 0;
     let mut failing_since = Instant::now();
     loop {

@@ -29,7 +29,7 @@ impl Resource for ConsulKeys {
             if !config_key::is_name(key) {
                 return Err(at("a key is made of a-z 0-9 _"));
             }
-            if let Some(why) = secret_like::reason(key, &setting_text(value)) {
+            if let Some(why) = secret_like::secret_reason(key, &setting_text(value)) {
                 return Err(at(&format!("{why}: a secret belongs into Vault, see kind VaultSecret")));
             }
         }

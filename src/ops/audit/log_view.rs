@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::AuditProgress;
 use super::report::{Findings, ViolationKind};
 use mfctl_core::domain::dead_letter::{RedriveMark, Resolution};
-use mfctl_core::domain::event::{Common, unframe};
+use mfctl_core::domain::event::{EventEnvelope, unframe};
 use mfctl_core::domain::names::topics;
 use mfctl_core::domain::{AssetId, EnvName, Record, Revision, Stage, Tenant, TopicName, TopicPartition};
 use mfctl_core::events::ledger::Ledger;
@@ -109,8 +109,8 @@ impl Reader<'_> {
         for at in self.ports.log.progress(&group, &[stage.input()]).await? {
             let from = at.committed.unwrap_or(at.span.low).max(at.span.low);
             self.each(&at.at, from, at.span.high, |_, record| {
-                if let Some(common) = common_of(&record) {
-                    pending.insert((common.asset_id, common.revision));
+                if let Some(envelope) = envelope_of(&record) {
+                    pending.insert((envelope.asset_id, envelope.revision));
                 }
             })
             .await?;
@@ -126,10 +126,10 @@ impl Reader<'_> {
             for at in self.spans(&stage.input().dead_letters()).await? {
                 self.each(&at.at, at.span.low, at.span.high, |_, record| {
                     let entry = ledger.get(&record.address).map(|entry| entry.resolution);
-                    if let Some(common) = common_of(&record)
+                    if let Some(envelope) = envelope_of(&record)
                         && entry != Some(Resolution::Redriven)
                     {
-                        dead.insert((common.asset_id, *stage));
+                        dead.insert((envelope.asset_id, *stage));
                     }
                 })
                 .await?;
@@ -144,15 +144,15 @@ impl Reader<'_> {
             emitted.cut |= at.span.low > 0;
             let (counts, returned, tenant) = (&mut emitted.counts, &mut emitted.returned, self.tenant);
             self.each(&at.at, at.span.low, at.span.high, |findings, record| {
-                let common = common_of(&record);
-                if common.as_ref().is_some_and(|common| common.tenant != *tenant) {
+                let envelope = envelope_of(&record);
+                if envelope.as_ref().is_some_and(|envelope| envelope.tenant != *tenant) {
                     return;
                 }
                 findings.report.events += 1;
                 let is_return = RedriveMark::of(&record.headers).is_some();
-                match common {
-                    Some(common) if is_return => drop(returned.insert((common.asset_id, common.revision))),
-                    Some(common) => *counts.entry((common.asset_id, common.revision)).or_default() += 1,
+                match envelope {
+                    Some(envelope) if is_return => drop(returned.insert((envelope.asset_id, envelope.revision))),
+                    Some(envelope) => *counts.entry((envelope.asset_id, envelope.revision)).or_default() += 1,
                     None => findings.violation(
                         ViolationKind::UnreadableEvent,
                         &record.address,
@@ -189,7 +189,7 @@ impl Reader<'_> {
 }
 
 /// What the event says of its asset; `None` if it is not readable as an event.
-fn common_of(record: &Record) -> Option<Common> {
+fn envelope_of(record: &Record) -> Option<EventEnvelope> {
     let (_, json) = unframe(record.value.as_ref()).ok()?;
     serde_json::from_slice(&json).ok()
 }

@@ -14,7 +14,7 @@ mod report;
 
 use std::time::Duration;
 
-pub use report::{AuditReport, Violation, ViolationKind};
+pub use report::{AuditReport, AuditViolation, ViolationKind};
 
 use mfctl_core::domain::names::Buckets;
 use mfctl_core::domain::{EnvName, InvalidName, Tenant};

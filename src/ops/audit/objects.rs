@@ -14,7 +14,7 @@ use mfctl_core::domain::{
     Asset, AssetId, AssetState, BucketName, EventId, JobId, ObjectKey, ObjectRef, Sha256, Stage, Tenant,
 };
 use mfctl_core::humane;
-use mfctl_core::ports::{AssetFilter, Error, ErrorKind, ListedObject, Listing, ObjectStore, Ports, Result};
+use mfctl_core::ports::{AssetFilter, Error, ErrorKind, ListedObject, ObjectListing, ObjectStore, Ports, Result};
 
 const PAGE: usize = 1000;
 /// Originals read back at the same time.
@@ -232,13 +232,13 @@ pub(super) async fn check_objects(
 }
 
 /// What has a key that mfctl never gives belongs to nothing.
-fn check_strange(bucket: &BucketName, listing: &Listing, findings: &mut Findings) {
-    findings.report.objects += listing.strange;
-    for key in &listing.strange_keys {
+fn check_strange(bucket: &BucketName, listing: &ObjectListing, findings: &mut Findings) {
+    findings.report.objects += listing.foreign;
+    for key in &listing.foreign_keys {
         let detail = "its key is none that mfctl gives: somebody else stored it";
         findings.violation(ViolationKind::OrphanObject, format!("{bucket}/{key}"), detail);
     }
-    let unnamed = listing.strange - listing.strange_keys.len() as u64;
+    let unnamed = listing.foreign - listing.foreign_keys.len() as u64;
     if unnamed > 0 {
         let detail = format!("{} more have keys that mfctl never gives", humane::counted(unnamed, "object", "objects"));
         findings.violation(ViolationKind::OrphanObject, bucket, detail);

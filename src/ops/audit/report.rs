@@ -38,7 +38,7 @@ pub enum ViolationKind {
 
 /// One disagreement.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-pub struct Violation {
+pub struct AuditViolation {
     /// What kind.
     pub kind: ViolationKind,
     /// What it is about: an asset id, an object or a record's address. With the kind, its identity.
@@ -81,7 +81,7 @@ pub struct AuditReport {
     /// Whether originals were read back and hashed.
     pub hashed: bool,
     /// Disagreements, at most 10,000 of them.
-    pub violations: Vec<Violation>,
+    pub violations: Vec<AuditViolation>,
     /// How many disagreements there are.
     pub violation_count: u64,
 }
@@ -118,7 +118,7 @@ impl Findings {
     ) {
         self.report.violation_count += 1;
         if self.report.violations.len() < MAX_LISTED {
-            let violation = Violation { kind, subject: subject.to_string(), detail: detail.into() };
+            let violation = AuditViolation { kind, subject: subject.to_string(), detail: detail.into() };
             self.report.violations.push(violation);
         }
     }

@@ -23,7 +23,7 @@ use mfctl_core::domain::job::JournalFile;
 use mfctl_core::domain::names::keys;
 use mfctl_core::domain::{Asset, AssetId, AssetState, EventId, ObjectRef, SourcePath, Timestamp};
 use mfctl_core::failpoint;
-use mfctl_core::ports::{PlannedFile, Result, Staged, StagedRow};
+use mfctl_core::ports::{PlannedFile, Result, StagedAsset, StagedRow};
 
 /// What the catalog's answer means for a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,7 +139,7 @@ impl Engine {
     async fn verdict(
         &self,
         taken: &Taken,
-        answer: &Staged,
+        answer: &StagedAsset,
         own: &ObjectRef,
         published: &HashSet<EventId>,
     ) -> Result<Verdict> {

@@ -15,7 +15,7 @@ use super::spec::JobSpec;
 use super::stage::said;
 use super::walk::{self, Candidate, LeftOut};
 use super::{Error, Rules};
-use mfctl_core::domain::job::{FileOutcome, Refusal};
+use mfctl_core::domain::job::{FileOutcome, FileRefusal};
 use mfctl_core::domain::{AssetId, AssetState, Sha256, SourcePath, Tenant};
 use mfctl_core::ports::{self, Catalog, ErrorKind};
 use mfctl_core::stop::Stop;
@@ -150,7 +150,7 @@ fn look(found: &Candidate, rules: &Rules, tenant: &Tenant) -> Foreseen {
     }
 }
 
-fn refused(found: &Candidate, refusal: &Refusal, stat: Option<Stat>) -> Foreseen {
+fn refused(found: &Candidate, refusal: &FileRefusal, stat: Option<Stat>) -> Foreseen {
     Foreseen {
         path: SourcePath::from_path(&found.path),
         action: if refusal.kind.outcome() == FileOutcome::Failed { "fail" } else { "reject" },

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256 as Hasher};
 
 use super::Rules;
 use mfctl_core::domain::Sha256;
-use mfctl_core::domain::job::{Refusal, RefusalKind};
+use mfctl_core::domain::job::{FileRefusal, RefusalKind};
 use mfctl_core::humane;
 use mfctl_extract::mime;
 
@@ -20,8 +20,8 @@ use mfctl_extract::mime;
 pub const SMALL: u64 = 1024 * 1024;
 
 /// Why a file is not taken.
-pub(super) fn refusal(kind: RefusalKind, reason: impl Into<String>) -> Refusal {
-    Refusal { kind, reason: reason.into() }
+pub(super) fn refusal(kind: RefusalKind, reason: impl Into<String>) -> FileRefusal {
+    FileRefusal { kind, reason: reason.into() }
 }
 
 /// What identifies a version of a file.
@@ -59,7 +59,7 @@ pub enum Reading {
     /// Open, to be streamed.
     Large(Stat, Kind, File),
     /// Not to be taken.
-    Refused(Refusal, Option<Stat>),
+    Refused(FileRefusal, Option<Stat>),
 }
 
 /// Opens for reading without waiting for a writer (of a FIFO) and without becoming the terminal's owner.
@@ -69,7 +69,7 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
 }
 
 /// What a failed open or read means.
-pub(super) fn unreadable(error: &io::Error) -> Refusal {
+pub(super) fn unreadable(error: &io::Error) -> FileRefusal {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     let (kind, what) = match (error.kind(), errno) {
         (ErrorKind::NotFound | ErrorKind::NotADirectory, _) => (RefusalKind::Vanished, "it is gone".to_owned()),
@@ -82,7 +82,7 @@ pub(super) fn unreadable(error: &io::Error) -> Refusal {
 }
 
 /// What kind of thing a file that is not regular is.
-pub(super) fn not_regular(kind: std::fs::FileType) -> Refusal {
+pub(super) fn not_regular(kind: std::fs::FileType) -> FileRefusal {
     use std::os::unix::fs::FileTypeExt;
     let what = match kind {
         kind if kind.is_dir() => "a folder",
@@ -135,7 +135,7 @@ fn try_read(path: &Path, rules: &Rules) -> io::Result<Reading> {
     })
 }
 
-fn wrong_size(size: u64, max: u64) -> Option<Refusal> {
+fn wrong_size(size: u64, max: u64) -> Option<FileRefusal> {
     if size == 0 {
         return Some(refusal(RefusalKind::Empty, "it has no bytes"));
     }
@@ -144,7 +144,7 @@ fn wrong_size(size: u64, max: u64) -> Option<Refusal> {
 }
 
 /// Whether the file is not what it was when `before` was taken, `read` bytes ago.
-pub(super) fn changed(file: &File, before: Stat, read: u64) -> io::Result<Option<Refusal>> {
+pub(super) fn changed(file: &File, before: Stat, read: u64) -> io::Result<Option<FileRefusal>> {
     let after = Stat::of(&file.metadata()?);
     let what = if read < before.size_bytes || after.size_bytes < before.size_bytes {
         "it shrank while it was read"
@@ -174,7 +174,7 @@ fn head(file: &File) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-fn sniff(head: &[u8], path: &Path, rules: &Rules) -> Result<Kind, Refusal> {
+fn sniff(head: &[u8], path: &Path, rules: &Rules) -> Result<Kind, FileRefusal> {
     let detected = mime::detect(head, path.file_name().and_then(std::ffi::OsStr::to_str));
     if let Some(reason) = rules.types.refuses(detected.media_type) {
         return Err(refusal(RefusalKind::TypeNotAllowed, reason));

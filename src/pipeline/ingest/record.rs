@@ -6,18 +6,18 @@ use super::batch::Verdict;
 use super::engine::Engine;
 use super::retry_call;
 use super::stage::{Refused, Taken};
-use mfctl_core::domain::event::{Common, IngestRaw, Metadata};
-use mfctl_core::domain::job::{FileOutcome, FileStep, JobOutcome, JournalFile, Refusal, RefusalKind};
+use mfctl_core::domain::event::{EventEnvelope, IngestRaw, Metadata};
+use mfctl_core::domain::job::{FileOutcome, FileStep, JobOutcome, JournalFile, FileRefusal, RefusalKind};
 use mfctl_core::domain::names::topics;
 use mfctl_core::domain::{AssetState, NewRecord, ObjectRef, Timestamp};
 use mfctl_core::failpoint;
-use mfctl_core::ports::{FileUpdate, Result, Staged};
+use mfctl_core::ports::{FileUpdate, Result, StagedAsset};
 
 /// A batch whose files all have their verdict.
 #[derive(Default)]
 pub(super) struct Settled {
     /// Each file with the catalog's answer, the verdict, and what the asset's row said before, where there was one.
-    pub(super) files: Vec<(Taken, Staged, Verdict, Option<Metadata>)>,
+    pub(super) files: Vec<(Taken, StagedAsset, Verdict, Option<Metadata>)>,
     pub(super) refused: Vec<Refused>,
     /// Objects of this batch that no row points at.
     pub(super) unneeded: Vec<ObjectRef>,
@@ -75,12 +75,12 @@ impl Engine {
     async fn event(
         &self,
         taken: &Taken,
-        answer: &Staged,
+        answer: &StagedAsset,
         first: Option<&Metadata>,
         now: Timestamp,
     ) -> Result<NewRecord> {
         let own = answer.event_id == taken.row.event_id;
-        let common = Common {
+        let envelope = EventEnvelope {
             event_id: answer.event_id,
             occurred_at: answer.staged_at,
             asset_id: taken.asset,
@@ -99,10 +99,10 @@ impl Engine {
             declared_media_type: taken.kind.declared.map(str::to_owned),
             source_path: taken.row.path.clone(),
             metadata: first.filter(|_| !own).unwrap_or(&taken.known.metadata).clone(),
-            common,
+            envelope,
         };
         let topic = topics::INGEST_RAW;
-        let encode = || self.tools.codec.encode(&topic, &event, &event.common, event.common.event_id, now);
+        let encode = || self.tools.codec.encode(&topic, &event, &event.envelope, event.envelope.event_id, now);
         retry_call(&self.stop, encode).await
     }
 
@@ -154,14 +154,14 @@ impl Engine {
     }
 }
 
-fn revoked() -> Refusal {
-    Refusal {
+fn revoked() -> FileRefusal {
+    FileRefusal {
         kind: RefusalKind::Revoked,
         reason: "its asset was taken down; only a lifted takedown brings it back".into(),
     }
 }
 
-fn read_update(taken: &Taken, answer: &Staged) -> FileUpdate {
+fn read_update(taken: &Taken, answer: &StagedAsset) -> FileUpdate {
     FileUpdate {
         path: taken.row.path.clone(),
         step: FileStep::Planned,

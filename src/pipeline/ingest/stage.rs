@@ -13,7 +13,7 @@ use super::read::{self, Kind, Reading, SMALL, Stat, refusal, unreadable};
 use super::retry_call;
 use super::stream::{Broken, HashingFile};
 use super::walk::Candidate;
-use mfctl_core::domain::job::{JournalFile, Refusal, RefusalKind};
+use mfctl_core::domain::job::{JournalFile, FileRefusal, RefusalKind};
 use mfctl_core::domain::{Asset, AssetId, AssetState, ObjectRef, Sha256};
 use mfctl_core::ports::{ByteSource, Error, ErrorKind, PutOptions, Result};
 
@@ -34,7 +34,7 @@ pub(super) struct Taken {
 /// A file that is not taken.
 pub(super) struct Refused {
     pub(super) row: JournalFile,
-    pub(super) refusal: Refusal,
+    pub(super) refusal: FileRefusal,
     pub(super) stat: Option<Stat>,
 }
 
@@ -137,7 +137,7 @@ impl Engine {
     }
 
     /// What is said of a file by its sidecar, its manifest row and the flags.
-    pub(super) fn said(&self, found: &Candidate) -> Result<Known, Refusal> {
+    pub(super) fn said(&self, found: &Candidate) -> Result<Known, FileRefusal> {
         said(&self.rules, found)
     }
 
@@ -173,7 +173,7 @@ impl Engine {
     }
 
     /// What came of sending a large file: its digest, why it is refused, or nothing where a stop broke it off.
-    fn judge(&self, put: Result<()>, source: &HashingFile, stat: Stat) -> Result<Result<Sha256, Option<Refusal>>> {
+    fn judge(&self, put: Result<()>, source: &HashingFile, stat: Stat) -> Result<Result<Sha256, Option<FileRefusal>>> {
         match source.broken() {
             Some(Broken::Stopped) => return Ok(Err(None)),
             Some(Broken::Unreadable(error)) => return Ok(Err(Some(unreadable(&error)))),
@@ -261,7 +261,7 @@ impl Engine {
 }
 
 /// What is said of a file by its sidecar, its manifest row and the flags.
-pub(super) fn said(rules: &super::Rules, found: &Candidate) -> Result<Known, Refusal> {
+pub(super) fn said(rules: &super::Rules, found: &Candidate) -> Result<Known, FileRefusal> {
     let sidecar = if rules.spec.no_sidecars { Ok(None) } else { metadata::read_sidecar(&found.path) };
     match sidecar {
         Ok(sidecar) => Ok(metadata::merge(&rules.spec, sidecar.as_ref(), found.said.as_deref())),

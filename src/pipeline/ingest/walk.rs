@@ -17,7 +17,7 @@ use super::metadata::{self, Said};
 use super::read::{not_regular, refusal, unreadable};
 use super::{Error, Rules, manifest};
 use mfctl_core::domain::SourcePath;
-use mfctl_core::domain::job::{Refusal, RefusalKind};
+use mfctl_core::domain::job::{FileRefusal, RefusalKind};
 use mfctl_core::stop::Stop;
 
 /// A file's name that holds patterns of what to leave out.
@@ -31,13 +31,13 @@ pub struct Candidate {
     /// Its size when it was found.
     pub size_hint: u64,
     /// Why it will not be taken, if that is known already.
-    pub refused: Option<Refusal>,
+    pub refused: Option<FileRefusal>,
     /// What its manifest row says.
     pub said: Option<Box<Said>>,
 }
 
 impl Candidate {
-    pub(super) fn refused(path: impl Into<PathBuf>, refusal: Refusal) -> Self {
+    pub(super) fn refused(path: impl Into<PathBuf>, refusal: FileRefusal) -> Self {
         Self { path: path.into(), size_hint: 0, refused: Some(refusal), said: None }
     }
 }
@@ -191,7 +191,7 @@ pub(super) fn classified(mut candidate: Candidate) -> Candidate {
     candidate
 }
 
-fn missing(path: &Path, error: &io::Error) -> Refusal {
+fn missing(path: &Path, error: &io::Error) -> FileRefusal {
     let linked = std::fs::symlink_metadata(path).is_ok_and(|found| FileType::is_symlink(&found.file_type()));
     if linked && error.kind() == io::ErrorKind::NotFound {
         return refusal(RefusalKind::BrokenLink, "its symbolic link leads nowhere");
@@ -205,7 +205,7 @@ fn undone(error: &ignore::Error, root: &Path) -> Candidate {
     Candidate::refused(path.unwrap_or(root), refused)
 }
 
-pub(super) fn reason_of(error: &ignore::Error) -> (Option<&Path>, Refusal) {
+pub(super) fn reason_of(error: &ignore::Error) -> (Option<&Path>, FileRefusal) {
     match error {
         ignore::Error::WithPath { path, err } => {
             let (inner, refused) = reason_of(err);

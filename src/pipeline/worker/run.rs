@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use super::finish::{DeadLetter, Decided};
 use super::intake::Work;
 use super::{Halt, RecordContext, Station, Step, StepError, StepOutput};
-use mfctl_core::breaker::Site;
+use mfctl_core::breaker::CallSite;
 use mfctl_core::domain::Timestamp;
 use mfctl_core::domain::dead_letter::FailureClass;
 use mfctl_core::ports::ErrorKind;
@@ -58,7 +58,7 @@ impl<S: Step> Station<S> {
     async fn try_once(&self, work: &Work<S::Input>) -> Result<StepOutput<S::Effect>, StepError> {
         let cx = RecordContext { record: &work.record, asset: &work.asset };
         let tried = self.breaker.call(
-            Site::Step,
+            CallSite::Step,
             || self.step.run(cx, &work.input),
             |error: &StepError| self.down("step", &error.to_string()),
         );

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::finish::{DeadLetter, Decided, Items};
-use mfctl_core::domain::dead_letter::{GivingUp, dead_letter};
+use mfctl_core::domain::dead_letter::{FailureContext, dead_letter};
 use mfctl_core::domain::{GroupName, NewRecord};
 use mfctl_core::ports::CommitRequest;
 
@@ -22,7 +22,7 @@ pub(super) fn of<E>(items: &mut Items<E>, group: &GroupName, worker: &str) -> Co
 }
 
 fn give_up(dead: &DeadLetter, group: &GroupName, worker: &str) -> NewRecord {
-    let why = GivingUp {
+    let why = FailureContext {
         group: group.as_str(),
         kind: dead.kind,
         class: dead.class,

@@ -9,7 +9,7 @@ use super::platform::Platform;
 
 /// The record at the partition after the one that its key belongs to.
 fn as_before(record: NewRecord, partitions: u32) -> NewRecord {
-    let now = partition::for_key(record.key.as_deref().unwrap(), partitions);
+    let now = partition::partition_for_key(record.key.as_deref().unwrap(), partitions);
     NewRecord { partition: Some((now + 1) % partitions), ..record }
 }
 

@@ -149,13 +149,13 @@ pub struct Asset {
     /// What was said of it: title, tags, collection, locale and the operator's own fields.
     pub metadata: Metadata,
     /// What enrichment found.
-    pub facts: Facts,
+    pub facts: AssetFacts,
 }
 
 /// What enrichment found out about an asset. Every field is optional: a file with no extractor has none.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-pub struct Facts {
+pub struct AssetFacts {
     /// The title found in the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,

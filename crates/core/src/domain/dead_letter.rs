@@ -121,7 +121,7 @@ pub struct LedgerEntry {
 
 /// What the worker knows of a record it gives up.
 #[derive(Debug, Clone)]
-pub struct GivingUp<'a> {
+pub struct FailureContext<'a> {
     /// The consumer group.
     pub group: &'a str,
     /// A short stable word for the kind of failure.
@@ -142,7 +142,7 @@ pub struct GivingUp<'a> {
 
 /// Makes the dead letter of a record: key, value and headers byte for byte as they came, the error's headers added.
 #[must_use]
-pub fn dead_letter(record: &Record, why: &GivingUp<'_>) -> NewRecord {
+pub fn dead_letter(record: &Record, why: &FailureContext<'_>) -> NewRecord {
     let mut headers = record.headers.clone();
     let redrives = RedriveMark::of(&headers).map_or(0, |mark| mark.count);
     headers.remove_where(|name| name.starts_with(PREFIX));
@@ -175,21 +175,24 @@ fn cut(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
 }
 
-/// Reads why a record is a dead letter, from whichever writer's headers it has. Never fails: what is missing is `None`.
-#[must_use]
-pub fn read(record: &Record) -> DeadLetterInfo {
-    let headers = &record.headers;
-    let has = |prefix: &str| headers.0.iter().any(|h| h.name.starts_with(prefix));
-    if has(PREFIX) {
-        read_ours(headers)
-    } else if has("__connect.errors.") {
-        read_named(headers, "connect", "__connect.errors.", "exception.class.name", "exception.message")
-    } else if has("__streams.errors.") {
-        read_named(headers, "streams", "__streams.errors.", "exception", "message")
-    } else if has("kafka_dlt-") {
-        read_spring(headers)
-    } else {
-        DeadLetterInfo { kind: "unknown".into(), message: "no error headers".into(), ..blank("unknown") }
+impl DeadLetterInfo {
+    /// Reads the error headers of a dead letter, in the header names of any writer above. Never fails: a header that is
+    /// missing or unreadable gives `None`.
+    #[must_use]
+    pub fn from_record(record: &Record) -> Self {
+        let headers = &record.headers;
+        let has = |prefix: &str| headers.0.iter().any(|h| h.name.starts_with(prefix));
+        if has(PREFIX) {
+            read_ours(headers)
+        } else if has("__connect.errors.") {
+            read_named(headers, "connect", "__connect.errors.", "exception.class.name", "exception.message")
+        } else if has("__streams.errors.") {
+            read_named(headers, "streams", "__streams.errors.", "exception", "message")
+        } else if has("kafka_dlt-") {
+            read_spring(headers)
+        } else {
+            Self { kind: "unknown".into(), message: "no error headers".into(), ..blank("unknown") }
+        }
     }
 }
 
@@ -302,8 +305,8 @@ mod tests {
         }
     }
 
-    fn why(message: &str) -> GivingUp<'_> {
-        GivingUp {
+    fn why(message: &str) -> FailureContext<'_> {
+        FailureContext {
             group: "mfctl.dev.enrich",
             kind: "parser_limit",
             class: FailureClass::Permanent,
@@ -330,7 +333,7 @@ mod tests {
         let record = record();
         let dead = stored(dead_letter(&record, &why("too many pixels")), 0);
         assert_eq!((&dead.key, &dead.value), (&record.key, &record.value));
-        let info = read(&dead);
+        let info = DeadLetterInfo::from_record(&dead);
         assert_eq!(info.source.as_ref(), Some(&record.address));
         assert_eq!((info.kind.as_str(), info.message.as_str(), info.redrives), ("parser_limit", "too many pixels", 0));
 
@@ -339,14 +342,14 @@ mod tests {
         assert_eq!((&again.key, &again.value), (&record.key, &record.value));
         assert_eq!(again.headers.0[..2], record.headers.0[..]);
         assert_eq!(again.headers.0.len(), 3, "headers do not grow: {:?}", again.headers);
-        assert_eq!(read(&stored(dead_letter(&again, &why("again")), 1)).redrives, 1);
+        assert_eq!(DeadLetterInfo::from_record(&stored(dead_letter(&again, &why("again")), 1)).redrives, 1);
     }
 
     #[test]
     fn a_long_message_is_cut_between_characters() {
         let long = "ف".repeat(2000);
         let dead = stored(dead_letter(&record(), &why(&long)), 0);
-        let message = read(&dead).message;
+        let message = DeadLetterInfo::from_record(&dead).message;
         assert!(message.len() <= MAX_MESSAGE_BYTES && message.chars().all(|c| c == 'ف'));
     }
 
@@ -358,7 +361,7 @@ mod tests {
         dead.headers.push("kafka_dlt-original-partition", 5i32.to_be_bytes().to_vec());
         dead.headers.push("kafka_dlt-original-offset", 99i64.to_be_bytes().to_vec());
         dead.headers.push("kafka_dlt-exception-fqcn", "java.lang.IllegalStateException");
-        let info = read(&dead);
+        let info = DeadLetterInfo::from_record(&dead);
         assert_eq!(info.source.unwrap().to_string(), "orders:5:99");
         assert_eq!((info.kind.as_str(), info.format.as_str()), ("java.lang.IllegalStateException", "spring"));
     }
@@ -370,7 +373,7 @@ mod tests {
         dead.headers.push("__dlq.errors.topic", "no such topic!");
         dead.headers.push("__dlq.errors.offset", "-5");
         dead.headers.push("__dlq.errors.redrives", "many");
-        let info = read(&dead);
+        let info = DeadLetterInfo::from_record(&dead);
         assert_eq!((info.source, info.redrives), (None, 0));
     }
 }

@@ -20,7 +20,7 @@ pub struct Difference {
 /// Every place where they differ, as deep as it can be told. Lists of texts are taken as sets where that is all that
 /// differs, for the order of `required` or `enum` says nothing.
 #[must_use]
-pub fn between(before: &Value, after: &Value) -> Vec<Difference> {
+pub fn json_differences(before: &Value, after: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
     compare("", before, after, &mut found);
     found
@@ -82,7 +82,7 @@ mod tests {
         let before =
             json!({ "required": ["a", "b"], "properties": { "a/b": { "maxLength": 5 }, "gone": {} }, "n": [1] });
         let after = json!({ "required": ["b", "a", "c"], "properties": { "a/b": { "maxLength": 9 } }, "n": [1, 2] });
-        let told: Vec<String> = between(&before, &after)
+        let told: Vec<String> = json_differences(&before, &after)
             .iter()
             .map(|one| {
                 format!(
@@ -97,6 +97,6 @@ mod tests {
             told,
             ["/n [1] [1,2]", "/properties/a~1b/maxLength 5 9", "/properties/gone {} -", "/required/- - \"c\""]
         );
-        assert!(between(&before, &before.clone()).is_empty());
+        assert!(json_differences(&before, &before.clone()).is_empty());
     }
 }

@@ -56,7 +56,7 @@ pub struct Metadata {
 
 /// What every event carries. Read from an event of any topic it follows an asset across them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Common {
+pub struct EventEnvelope {
     /// The event's id; repeated in the header `event.id`.
     pub event_id: EventId,
     /// When what it tells of happened.
@@ -89,7 +89,7 @@ macro_rules! event {
         pub struct $name {
             /// What every event carries.
             #[serde(flatten)]
-            pub common: Common,
+            pub envelope: EventEnvelope,
             $($(#[$attribute])* pub $field: $kind,)*
         }
 
@@ -111,7 +111,7 @@ macro_rules! event {
                     $($(#[$attribute])* $field: $kind,)*
                 }
                 let flat = Flat::deserialize(deserializer)?;
-                let common = Common {
+                let envelope = EventEnvelope {
                     event_id: flat.event_id,
                     occurred_at: flat.occurred_at,
                     asset_id: flat.asset_id,
@@ -123,7 +123,7 @@ macro_rules! event {
                     staged_at: flat.staged_at,
                     revision: flat.revision,
                 };
-                Ok(Self { common, $($field: flat.$field,)* })
+                Ok(Self { envelope, $($field: flat.$field,)* })
             }
         }
     };

@@ -103,7 +103,7 @@ impl RefusalKind {
 
 /// Why a file was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Refusal {
+pub struct FileRefusal {
     /// A stable word.
     pub kind: RefusalKind,
     /// A sentence for people.
@@ -181,7 +181,7 @@ pub struct JournalFile {
     /// The asset it is.
     pub asset_id: Option<AssetId>,
     /// Why it was not taken.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<FileRefusal>,
     /// When its bytes were staged.
     #[schemars(with = "Option<String>")]
     pub staged_at: Option<Timestamp>,
@@ -205,7 +205,7 @@ pub struct JobOutcome {
     /// Its size.
     pub size_bytes: Option<u64>,
     /// Why it was not taken.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<FileRefusal>,
     /// When.
     #[schemars(with = "String")]
     pub at: Timestamp,

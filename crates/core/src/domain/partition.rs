@@ -31,7 +31,7 @@ pub fn murmur2(data: &[u8]) -> u32 {
 ///
 /// `partitions` of 0 counts as 1.
 #[must_use]
-pub fn for_key(key: &[u8], partitions: u32) -> u32 {
+pub fn partition_for_key(key: &[u8], partitions: u32) -> u32 {
     (murmur2(key) & 0x7fff_ffff) % partitions.max(1)
 }
 

@@ -140,7 +140,7 @@ impl Headers {
 pub struct NewRecord {
     /// Where to.
     pub topic: TopicName,
-    /// A fixed partition; `None` lets the key decide ([`super::partition::for_key`]).
+    /// A fixed partition; `None` lets the key decide ([`super::partition::partition_for_key`]).
     pub partition: Option<u32>,
     /// The key; records of one key keep their order.
     pub key: Option<Bytes>,

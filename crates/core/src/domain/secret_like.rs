@@ -19,7 +19,7 @@ const RANDOM: usize = 20;
 
 /// Why a value looks like a secret; nothing if it does not. Never repeats the value.
 #[must_use]
-pub fn reason(key: &str, value: &str) -> Option<String> {
+pub fn secret_reason(key: &str, value: &str) -> Option<String> {
     let value = value.trim();
     if value.contains("-----BEGIN ") && value.contains("PRIVATE KEY-----") {
         return Some("the value holds a private key".to_owned());
@@ -82,7 +82,7 @@ mod tests {
             ("db_password", "hunter2"),
             ("session_token_key", "c2VjcmV0c2VjcmV0c2VjcmV0"),
         ] {
-            let reason = reason(key, value).unwrap_or_else(|| panic!("{key}={value}"));
+            let reason = secret_reason(key, value).unwrap_or_else(|| panic!("{key}={value}"));
             assert!(!reason.contains(value) && !reason.contains("hunter2"), "{reason}");
         }
     }
@@ -97,7 +97,7 @@ mod tests {
             ("sha256", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
             ("workers", "16"),
         ] {
-            assert_eq!(reason(key, value), None, "{key}={value}");
+            assert_eq!(secret_reason(key, value), None, "{key}={value}");
         }
     }
 }

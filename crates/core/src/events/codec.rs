@@ -11,8 +11,7 @@ use serde_json::Value;
 
 use super::schemas;
 use super::validator::SchemaValidator;
-use crate::breaker::DependencyFault;
-use crate::domain::event::{self, Common, SchemaId};
+use crate::domain::event::{self, EventEnvelope, SchemaId};
 use crate::domain::{EnvName, EventId, NewRecord, Record, Timestamp, TopicName};
 use crate::ports::{Error, ErrorKind, RegisteredSchema, Result, SchemaRegistry};
 
@@ -47,12 +46,6 @@ pub enum DecodeError {
     /// The registry did not answer; try again.
     #[error(transparent)]
     Dependency(Error),
-}
-
-impl DependencyFault for DecodeError {
-    fn is_dependency(&self) -> bool {
-        matches!(self, Self::Dependency(error) if error.is_dependency())
-    }
 }
 
 /// A schema ready to validate with.
@@ -97,24 +90,24 @@ impl EventCodec {
         &self,
         topic: &TopicName,
         event: &T,
-        common: &Common,
+        envelope: &EventEnvelope,
         trace: EventId,
         now: Timestamp,
     ) -> Result<NewRecord> {
         let (id, schema) = self.schema_written(topic).await?;
-        let what = || format!("write event {} to {topic}", common.event_id);
+        let what = || format!("write event {} to {topic}", envelope.event_id);
         let value = serde_json::to_value(event).map_err(|e| Error::new(ErrorKind::Internal, what()).because(e))?;
         if let Some(reason) = schema.validator.first(&value) {
             return Err(Error::new(ErrorKind::Invalid, format!("{}: {reason}", what())));
         }
         let json = serde_json::to_vec(&value).map_err(|e| Error::new(ErrorKind::Internal, what()).because(e))?;
-        let traceparent = event::traceparent(trace, common.event_id);
+        let traceparent = event::traceparent(trace, envelope.event_id);
         Ok(NewRecord {
             topic: topic.clone(),
             partition: None,
-            key: Some(Bytes::from(common.asset_id.to_string())),
+            key: Some(Bytes::from(envelope.asset_id.to_string())),
             value: Some(event::frame(id, &json)),
-            headers: event::headers(&self.env, schema.version, common.event_id, &traceparent),
+            headers: event::headers(&self.env, schema.version, envelope.event_id, &traceparent),
             timestamp: now,
         })
     }
@@ -334,7 +327,7 @@ mod tests {
         async fn set_compatibility(&self, _: &str, _: Compatibility) -> Result<()> {
             Ok(())
         }
-        async fn check(&self, _: &str, _: &Value) -> Result<Vec<String>> {
+        async fn check_compatibility(&self, _: &str, _: &Value) -> Result<Vec<String>> {
             Ok(Vec::new())
         }
     }
@@ -351,7 +344,7 @@ mod tests {
     fn event() -> MediaEnriched {
         let (tenant, sha256) = (Tenant::default(), Sha256([7; 32]));
         MediaEnriched {
-            common: Common {
+            envelope: EventEnvelope {
                 event_id: EventId::fresh(),
                 occurred_at: Timestamp::UNIX_EPOCH,
                 asset_id: AssetId::of(&tenant, &sha256),
@@ -372,7 +365,7 @@ mod tests {
 
     async fn record(codec: &EventCodec, event: &MediaEnriched) -> Record {
         let topic = topics::MEDIA_ENRICHED;
-        let new = codec.encode(&topic, event, &event.common, event.common.event_id, Timestamp::UNIX_EPOCH).await;
+        let new = codec.encode(&topic, event, &event.envelope, event.envelope.event_id, Timestamp::UNIX_EPOCH).await;
         let new = new.unwrap();
         Record {
             address: RecordAddress { topic, partition: 0, offset: 0 },
@@ -403,9 +396,9 @@ mod tests {
     async fn an_event_that_breaks_its_schema_is_never_written() {
         let (_, codec) = codec().await;
         let mut event = event();
-        event.common.actor = String::new();
+        event.envelope.actor = String::new();
         let topic = topics::MEDIA_ENRICHED;
-        let written = codec.encode(&topic, &event, &event.common, event.common.event_id, Timestamp::UNIX_EPOCH).await;
+        let written = codec.encode(&topic, &event, &event.envelope, event.envelope.event_id, Timestamp::UNIX_EPOCH).await;
         assert_eq!(written.unwrap_err().kind(), ErrorKind::Invalid);
     }
 

@@ -79,8 +79,8 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::*;
-    use crate::domain::compat::{self, Earlier};
-    use crate::domain::event::{Common, IngestRaw, MediaEnriched, MediaIngested};
+    use crate::domain::compat::{self, EarlierVersion};
+    use crate::domain::event::{EventEnvelope, IngestRaw, MediaEnriched, MediaIngested};
     use crate::events::validator::SchemaValidator;
 
     #[test]
@@ -111,7 +111,7 @@ mod tests {
             let versions = history(&topic);
             for (at, schema) in versions.iter().enumerate() {
                 let before: Vec<_> =
-                    (1..).zip(&versions[..at]).map(|(version, schema)| Earlier { version, schema }).collect();
+                    (1..).zip(&versions[..at]).map(|(version, schema)| EarlierVersion { version, schema }).collect();
                 assert_eq!(compat::check(COMPATIBILITY, schema, &before), [], "{topic} v{}", at + 1);
             }
         }
@@ -158,7 +158,7 @@ mod tests {
             "ingest.raw" => both::<IngestRaw>(event, later),
             "media.ingested" => both::<MediaIngested>(event, later),
             "media.enriched" => both::<MediaEnriched>(event, later),
-            _ => both::<Common>(event, later),
+            _ => both::<EventEnvelope>(event, later),
         }
     }
 

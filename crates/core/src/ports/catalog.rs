@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Result;
-use crate::domain::asset::{AssetSource, Facts};
+use crate::domain::asset::{AssetSource, AssetFacts};
 use crate::domain::event::Metadata;
 use crate::domain::job::JobOutcome;
 use crate::domain::{
@@ -47,7 +47,7 @@ pub struct StagedRow {
 
 /// What the catalog has for a staged row: the row's own, or those of whoever came first.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Staged {
+pub struct StagedAsset {
     /// The asset.
     pub asset_id: AssetId,
     /// Its state.
@@ -88,7 +88,7 @@ pub struct Claim {
 
 /// A step forward of an (asset, revision).
 #[derive(Debug, Clone, PartialEq)]
-pub struct Advance {
+pub struct StateTransition {
     /// The asset.
     pub asset_id: AssetId,
     /// The revision.
@@ -98,7 +98,7 @@ pub struct Advance {
     /// When.
     pub at: Timestamp,
     /// What enrichment found, where it did; replaces what was known.
-    pub facts: Option<Facts>,
+    pub facts: Option<AssetFacts>,
     /// The stage whose success this is: clears the dead-letter flag of that stage.
     pub stage: Stage,
 }
@@ -176,7 +176,7 @@ pub trait Catalog: Send + Sync {
 
     /// Adds staged assets (revision 1, state `staged`) and their sources. An asset that is there keeps its row, but for
     /// its job's outcome; its source is added all the same. Answers for each row, in order, what the catalog has now.
-    async fn stage(&self, rows: Vec<StagedRow>) -> Result<Vec<Staged>>;
+    async fn stage(&self, rows: Vec<StagedRow>) -> Result<Vec<StagedAsset>>;
 
     /// Points staged assets that lost their object at a new one, if they are still `staged`. The event id stays, but the
     /// event is yet to be acknowledged: what was published points at the object that is gone.
@@ -199,7 +199,7 @@ pub trait Catalog: Send + Sync {
     async fn release_claims(&self, group: &GroupName, owners: Vec<ClaimRequest>) -> Result<()>;
 
     /// Moves assets forward. A newer revision than the row's begins anew at the step's state.
-    async fn advance(&self, steps: Vec<Advance>) -> Result<()>;
+    async fn advance(&self, steps: Vec<StateTransition>) -> Result<()>;
 
     /// Marks assets as dead-lettered.
     async fn flag_dead_letters(&self, flags: Vec<DeadLetterFlag>) -> Result<()>;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{Page, Result};
-use crate::domain::job::{FileStep, Job, JobCounts, JobStatus, JournalFile, Refusal};
+use crate::domain::job::{FileStep, Job, JobCounts, JobStatus, JournalFile, FileRefusal};
 use crate::domain::{AssetId, EventId, JobId, ObjectKey, Sha256, SourcePath, Tenant};
 
 /// A job to begin.
@@ -55,7 +55,7 @@ pub struct FileUpdate {
     /// The asset it is.
     pub asset_id: Option<AssetId>,
     /// Why it was not taken.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<FileRefusal>,
     /// When its bytes were staged.
     pub staged_at: Option<Timestamp>,
 }

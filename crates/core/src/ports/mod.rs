@@ -20,7 +20,7 @@ mod topic_admin;
 mod vault_setup;
 
 pub use catalog::{
-    Advance, AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, Page, Staged, StagedRow,
+    StateTransition, AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, Page, StagedAsset, StagedRow,
 };
 pub use clock::{Clock, SystemClock};
 pub use config_store::{
@@ -36,7 +36,7 @@ pub use journal::{FileUpdate, JobFilter, JobJournal, JobLease, NewJob, PlannedFi
 pub use migrations::{Migration, Migrations};
 pub use objects::{
     BucketAdmin, BucketChange, BucketEncryption, BucketPolicy, BucketUsage, ByteSource, Capacity, CopyOutcome,
-    ListedObject, Listing, LocalObject, ObjectInfo, ObjectStore, PutOptions, UnfinishedUpload,
+    ListedObject, ObjectListing, LocalObject, ObjectInfo, ObjectStore, PutOptions, UnfinishedUpload,
 };
 pub use operator::{OperatorJournal, OperatorRecord};
 pub use registry::{RegisteredSchema, SchemaRegistry};

@@ -87,32 +87,32 @@ pub struct ListedObject {
 
 /// A stretch of a bucket, in the order of keys.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Listing {
+pub struct ObjectListing {
     /// The objects.
     pub objects: Vec<ListedObject>,
     /// How many objects among them, or after the last if that is the end, have keys that mfctl would never give: others
     /// stored them.
-    pub strange: u64,
-    /// The first of those keys, at most [`Listing::MOST_NAMED`]. One that is no UTF-8 is as the store wrote it.
-    pub strange_keys: Vec<String>,
+    pub foreign: u64,
+    /// The first of those keys, at most [`ObjectListing::MAX_FOREIGN_KEYS`]. One that is no UTF-8 is as the store wrote it.
+    pub foreign_keys: Vec<String>,
 }
 
-impl Listing {
+impl ObjectListing {
     /// Strange keys that are named; the rest of them is counted.
-    pub const MOST_NAMED: usize = 1000;
+    pub const MAX_FOREIGN_KEYS: usize = 1000;
 
     /// Counts an object with a strange key.
-    pub fn add_strange(&mut self, key: String) {
-        self.strange += 1;
-        if self.strange_keys.len() < Self::MOST_NAMED {
-            self.strange_keys.push(key);
+    pub fn add_foreign(&mut self, key: String) {
+        self.foreign += 1;
+        if self.foreign_keys.len() < Self::MAX_FOREIGN_KEYS {
+            self.foreign_keys.push(key);
         }
     }
 
     /// Whether there is nothing at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.objects.is_empty() && self.strange == 0
+        self.objects.is_empty() && self.foreign == 0
     }
 }
 
@@ -199,7 +199,7 @@ pub trait ObjectStore: Send + Sync {
     /// Objects whose key begins with `prefix` and comes after `after`, at most `limit` and those with strange keys. A
     /// caller who goes on after the last object meets each strange key once.
     async fn list(&self, bucket: &BucketName, prefix: &str, after: Option<&ObjectKey>, limit: usize)
-    -> Result<Listing>;
+    -> Result<ObjectListing>;
 
     /// What a bucket holds, counting at most `limit` objects.
     async fn usage(&self, bucket: &BucketName, limit: u64) -> Result<BucketUsage>;

@@ -60,5 +60,5 @@ pub trait SchemaRegistry: Send + Sync {
     async fn set_compatibility(&self, subject: &str, level: Compatibility) -> Result<()>;
 
     /// What stands against registering this schema under the compatibility in force, in sentences; nothing if it may be.
-    async fn check(&self, subject: &str, schema: &Value) -> Result<Vec<String>>;
+    async fn check_compatibility(&self, subject: &str, schema: &Value) -> Result<Vec<String>>;
 }

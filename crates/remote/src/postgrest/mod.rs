@@ -25,7 +25,7 @@ use mfctl_core::domain::{
     Asset, AssetId, EventId, GroupName, JobId, ObjectRef, Secret, SourcePath, Tenant, TopicPartition,
 };
 use mfctl_core::ports::{
-    Advance, AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, Page, Result, Staged, StagedRow,
+    StateTransition, AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, Page, Result, StagedAsset, StagedRow,
 };
 
 /// How to reach a catalog.
@@ -89,7 +89,7 @@ impl Catalog for PostgrestCatalog {
         lists::assets(&self.client, ids).await
     }
 
-    async fn stage(&self, rows: Vec<StagedRow>) -> Result<Vec<Staged>> {
+    async fn stage(&self, rows: Vec<StagedRow>) -> Result<Vec<StagedAsset>> {
         writes::stage(&self.client, &rows).await
     }
 
@@ -117,7 +117,7 @@ impl Catalog for PostgrestCatalog {
         writes::release_claims(&self.client, group, &owners).await
     }
 
-    async fn advance(&self, steps: Vec<Advance>) -> Result<()> {
+    async fn advance(&self, steps: Vec<StateTransition>) -> Result<()> {
         writes::advance(&self.client, &steps).await
     }
 

@@ -3,14 +3,14 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use mfctl_core::domain::asset::{AssetSource, Facts, Stage};
+use mfctl_core::domain::asset::{AssetSource, AssetFacts, Stage};
 use mfctl_core::domain::event::Metadata;
-use mfctl_core::domain::job::{FileOutcome, JobOutcome, Refusal, RefusalKind};
+use mfctl_core::domain::job::{FileOutcome, JobOutcome, FileRefusal, RefusalKind};
 use mfctl_core::domain::{
     Asset, AssetId, AssetState, BucketName, EventId, JobId, ObjectKey, ObjectRef, RecordAddress, Revision, Sha256,
     SourcePath, Tenant, TopicName,
 };
-use mfctl_core::ports::{Advance, Claim, ClaimRequest, DeadLetterFlag, Error, ErrorKind, Result, Staged, StagedRow};
+use mfctl_core::ports::{StateTransition, Claim, ClaimRequest, DeadLetterFlag, Error, ErrorKind, Result, StagedAsset, StagedRow};
 
 /// Of a body no more than this, unless one row is larger: what servers in between take by default.
 const LARGEST_BODY: usize = 1_000_000;
@@ -101,7 +101,7 @@ pub(super) struct AssetRow {
     enriched_at: Option<Timestamp>,
     updated_at: Timestamp,
     metadata: Option<Metadata>,
-    facts: Option<Facts>,
+    facts: Option<AssetFacts>,
 }
 
 impl From<AssetRow> for Asset {
@@ -182,7 +182,7 @@ pub(super) struct StagedAnswer {
     published: bool,
 }
 
-impl From<StagedAnswer> for Staged {
+impl From<StagedAnswer> for StagedAsset {
     fn from(row: StagedAnswer) -> Self {
         Self {
             asset_id: row.asset_id,
@@ -204,13 +204,13 @@ pub(super) struct StepRow<'a> {
     revision: Revision,
     to: AssetState,
     at: Timestamp,
-    facts: Option<&'a Facts>,
+    facts: Option<&'a AssetFacts>,
     stage: Stage,
 }
 
-impl<'a> From<&'a Advance> for StepRow<'a> {
-    fn from(step: &'a Advance) -> Self {
-        let Advance { asset_id, revision, to, at, ref facts, stage } = *step;
+impl<'a> From<&'a StateTransition> for StepRow<'a> {
+    fn from(step: &'a StateTransition) -> Self {
+        let StateTransition { asset_id, revision, to, at, ref facts, stage } = *step;
         Self { asset_id, revision, to, at: time(at), facts: facts.as_ref(), stage }
     }
 }
@@ -332,7 +332,7 @@ impl From<OutcomeRow> for JobOutcome {
             asset_id: row.asset_id,
             event_id: row.event_id,
             size_bytes: row.size_bytes,
-            refusal: row.refusal_kind.map(|kind| Refusal { kind, reason }),
+            refusal: row.refusal_kind.map(|kind| FileRefusal { kind, reason }),
             at: row.at,
         }
     }

@@ -11,14 +11,14 @@ use super::client::{Client, Request};
 use super::rows::{self, ClaimRow, FlagRow, HeldRow, NewRow, OutcomeRow, StagedAnswer, StepRow};
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::{AssetId, GroupName, ObjectRef, Revision, Tenant, TopicPartition};
-use mfctl_core::ports::{Advance, Claim, ClaimRequest, DeadLetterFlag, Error, ErrorKind, Result, Staged, StagedRow};
+use mfctl_core::ports::{StateTransition, Claim, ClaimRequest, DeadLetterFlag, Error, ErrorKind, Result, StagedAsset, StagedRow};
 
 /// Claims freed by one request: they are named in its address, which is to stay below 8 KiB.
 const FREED_AT_ONCE: usize = 25;
 
-pub(super) async fn stage(client: &Client, rows: &[StagedRow]) -> Result<Vec<Staged>> {
+pub(super) async fn stage(client: &Client, rows: &[StagedRow]) -> Result<Vec<StagedAsset>> {
     let what = "stage assets";
-    let mut found: HashMap<(AssetId, Tenant), Staged> = HashMap::new();
+    let mut found: HashMap<(AssetId, Tenant), StagedAsset> = HashMap::new();
     for array in rows::arrays(rows.iter().map(NewRow::from))? {
         let answers: Vec<StagedAnswer> = client.call(what, "rpc/stage", format!("{{\"rows\":{array}}}")).await?;
         for answer in answers {
@@ -45,7 +45,7 @@ pub(super) async fn mark_published(client: &Client, assets: &[AssetId], at: Time
     Ok(())
 }
 
-pub(super) async fn advance(client: &Client, steps: &[Advance]) -> Result<()> {
+pub(super) async fn advance(client: &Client, steps: &[StateTransition]) -> Result<()> {
     each(client, "move assets forward", "rpc/advance", rows::arrays(steps.iter().map(StepRow::from))?).await
 }
 

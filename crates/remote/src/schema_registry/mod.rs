@@ -327,7 +327,7 @@ impl SchemaRegistry for RestRegistry {
         self.exchange.send::<Value>(Method::PUT, &["config", &there], &body, &what).await.map(drop)
     }
 
-    async fn check(&self, subject: &str, schema: &Value) -> Result<Vec<String>> {
+    async fn check_compatibility(&self, subject: &str, schema: &Value) -> Result<Vec<String>> {
         let there = self.there(subject)?;
         let what = format!("check a schema against {subject}");
         let verdict = once_heard(|| self.verdict(subject, &there, schema, &what)).await?;

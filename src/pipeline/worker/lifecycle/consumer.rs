@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::super::finish::{Decided, Items};
 use super::super::{Ended, Halt, Leftover, Step, settlement};
 use super::{IDLE_GAP, LEAST_RECORDS, LONGEST_SLEEP, Loop, Phase, SLOW, Settling};
-use mfctl_core::breaker::Site;
+use mfctl_core::breaker::CallSite;
 use mfctl_core::domain::TopicPartition;
 use mfctl_core::failpoint;
 use mfctl_core::ports::{Error, ErrorKind, FetchLimits, Poll};
@@ -64,7 +64,7 @@ impl<S: Step> Loop<S> {
         };
         match self.consumer.poll(room.unwrap_or(NEXT_TO_NOTHING), wait).await {
             Ok(poll) => {
-                self.cx.breaker.success(Site::Log, began);
+                self.cx.breaker.success(CallSite::Log, began);
                 self.poll_at = Instant::now();
                 self.take(poll).await;
             }
@@ -158,7 +158,7 @@ impl<S: Step> Loop<S> {
             Err(error) => {
                 // The log takes them back by itself when the member is too late.
                 self.cx.down("release", &error.full());
-                self.cx.breaker.failure(Site::Log, &error);
+                self.cx.breaker.failure(CallSite::Log, &error);
             }
         }
     }
@@ -190,7 +190,7 @@ impl<S: Step> Loop<S> {
                 self.last_commit = called.elapsed();
                 self.commit_records = (self.commit_records * 2).min(self.cx.options.commit_records);
                 self.cx.ports.metrics.commit_took(self.cx.step.stage(), self.last_commit.as_secs_f64());
-                self.cx.breaker.success(Site::Log, called);
+                self.cx.breaker.success(CallSite::Log, called);
                 self.tracker.settled();
                 self.committed.extend(offsets);
                 self.account(&items, emitted, began.elapsed());
@@ -261,7 +261,7 @@ impl<S: Step> Loop<S> {
             FailureAction::Stop | FailureAction::DeadLetter => self.abandon(Ended::Halted(Halt::from(error))),
             FailureAction::RetryDependency | FailureAction::RetryRecord => {
                 self.cx.down(doing, &error.full());
-                self.poll_at = Instant::now() + self.cx.breaker.failure(Site::Log, error);
+                self.poll_at = Instant::now() + self.cx.breaker.failure(CallSite::Log, error);
                 // A poll brought nothing, so nothing is uncertain; a settlement is.
                 if doing != "poll" {
                     self.start_over();

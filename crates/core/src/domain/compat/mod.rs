@@ -41,7 +41,7 @@ use view::{Node, Role, View};
 
 /// One way in which a schema cannot follow a version before it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Violation {
+pub struct CompatViolation {
     /// What is broken.
     pub rule: Rule,
     /// Where: a JSON pointer into the schema that refuses (the new one looking backward, the old one looking forward),
@@ -59,7 +59,7 @@ pub struct Violation {
 
 /// A version that is there.
 #[derive(Debug, Clone, Copy)]
-pub struct Earlier<'a> {
+pub struct EarlierVersion<'a> {
     /// Its number in the subject.
     pub version: u32,
     /// Its schema.
@@ -69,7 +69,7 @@ pub struct Earlier<'a> {
 /// Every way in which `new` breaks `level` against the versions there are, given first to last; at most a hundred for
 /// each version.
 #[must_use]
-pub fn check(level: Compatibility, new: &Value, versions: &[Earlier<'_>]) -> Vec<Violation> {
+pub fn check(level: Compatibility, new: &Value, versions: &[EarlierVersion<'_>]) -> Vec<CompatViolation> {
     let newest = versions.len().saturating_sub(1);
     let looked_at = if level.transitive() { versions } else { &versions[newest.min(versions.len())..] };
     let mut violations = Vec::new();
@@ -84,7 +84,7 @@ pub fn check(level: Compatibility, new: &Value, versions: &[Earlier<'_>]) -> Vec
     violations
 }
 
-fn one_way(direction: Direction, new: &Value, old: Earlier<'_>) -> Vec<Violation> {
+fn one_way(direction: Direction, new: &Value, old: EarlierVersion<'_>) -> Vec<CompatViolation> {
     // Nothing is gained by taking apart what is the same.
     if new == old.schema {
         return Vec::new();
@@ -94,7 +94,7 @@ fn one_way(direction: Direction, new: &Value, old: Earlier<'_>) -> Vec<Violation
         Direction::Backward => (new, old.schema, Names { reader: ours, writer: theirs }),
         Direction::Forward => (old.schema, new, Names { reader: theirs, writer: ours }),
     };
-    let violation = |finding: Finding| Violation {
+    let violation = |finding: Finding| CompatViolation {
         rule: finding.rule,
         pointer: finding.pointer,
         direction,

@@ -15,7 +15,7 @@ struct Case {
 }
 
 fn broken(level: Compatibility, new: &Value, old: &Value) -> Vec<String> {
-    let mut told: Vec<String> = check(level, new, &[Earlier { version: 1, schema: old }])
+    let mut told: Vec<String> = check(level, new, &[EarlierVersion { version: 1, schema: old }])
         .iter()
         .map(|violation| format!("{} {}", violation.rule.as_str(), violation.pointer))
         .collect();
@@ -56,7 +56,7 @@ fn sorted(list: &[String]) -> Vec<String> {
 #[test]
 fn the_plain_levels_look_at_the_latest_version_alone() {
     let (one, two, three) = (json!({ "type": "string" }), json!({}), json!({ "type": "integer" }));
-    let versions = [Earlier { version: 1, schema: &one }, Earlier { version: 2, schema: &two }];
+    let versions = [EarlierVersion { version: 1, schema: &one }, EarlierVersion { version: 2, schema: &two }];
     let against = |level, new: &Value| -> Vec<(Direction, u32)> {
         check(level, new, &versions).iter().map(|found| (found.direction, found.against_version)).collect()
     };
@@ -73,7 +73,7 @@ fn the_plain_levels_look_at_the_latest_version_alone() {
 #[test]
 fn a_violation_says_where_against_what_and_what_would_mend_it() {
     let (old, new) = (json!({ "type": ["string", "null"] }), json!({ "type": "string" }));
-    let found = check(Compatibility::Backward, &new, &[Earlier { version: 7, schema: &old }]);
+    let found = check(Compatibility::Backward, &new, &[EarlierVersion { version: 7, schema: &old }]);
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].against_version, found[0].pointer.as_str()), (7, "/type"));
     assert_eq!(found[0].message, "the new schema accepts string; version 7 also allows null");
