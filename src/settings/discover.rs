@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::error::{Error, ErrorKind};
+use super::error::{Error, SettingsErrorKind};
 use super::origin::Layer;
 use super::sources::Sources;
 
@@ -14,18 +14,18 @@ const LARGEST: u64 = 1024 * 1024;
 
 /// A file that might configure mfctl.
 #[derive(Debug)]
-pub struct Considered {
+pub struct CandidateFile {
     /// Which layer it is.
     pub layer: Layer,
     /// Where it is.
     pub path: PathBuf,
     /// What became of it.
-    pub status: Status,
+    pub status: FileStatus,
 }
 
 /// What became of a file.
 #[derive(Debug)]
-pub enum Status {
+pub enum FileStatus {
     /// Read; its text.
     Read(String),
     /// There is none.
@@ -38,16 +38,16 @@ pub enum Status {
 
 /// Looks for the system's, the user's and the project's file, in this order.
 #[must_use]
-pub fn discover(sources: &Sources) -> Vec<Considered> {
+pub fn discover(sources: &Sources) -> Vec<CandidateFile> {
     let mut found = vec![file(Layer::System, sources.system_file.clone(), sources)];
     let own = sources.user_file();
     match sources.explicit_file() {
         Some(path) => {
             if let Some(own) = own {
-                found.push(Considered {
+                found.push(CandidateFile {
                     layer: Layer::User,
                     path: own,
-                    status: Status::Skipped("--config or MFCTL_CONFIG replaces it"),
+                    status: FileStatus::Skipped("--config or MFCTL_CONFIG replaces it"),
                 });
             }
             found.push(wanted(path, sources));
@@ -55,9 +55,9 @@ pub fn discover(sources: &Sources) -> Vec<Considered> {
         None => found.extend(own.map(|path| file(Layer::User, path, sources))),
     }
     if let Some(path) = project_file(sources) {
-        let same = found.iter().any(|other| is_same(&other.path, &path) && matches!(other.status, Status::Read(_)));
+        let same = found.iter().any(|other| is_same(&other.path, &path) && matches!(other.status, FileStatus::Read(_)));
         found.push(if same {
-            Considered { layer: Layer::Project, path, status: Status::Skipped("already read as another layer") }
+            CandidateFile { layer: Layer::Project, path, status: FileStatus::Skipped("already read as another layer") }
         } else {
             file(Layer::Project, path, sources)
         });
@@ -66,28 +66,28 @@ pub fn discover(sources: &Sources) -> Vec<Considered> {
 }
 
 /// A file that somebody named must be there.
-fn wanted(path: PathBuf, sources: &Sources) -> Considered {
+fn wanted(path: PathBuf, sources: &Sources) -> CandidateFile {
     let mut considered = file(Layer::User, path, sources);
-    if matches!(considered.status, Status::Absent) {
+    if matches!(considered.status, FileStatus::Absent) {
         let message = format!("there is no file {}", considered.path.display());
         considered.status =
-            Status::Refused(Error::new(ErrorKind::NotFound, message).hint("check --config and MFCTL_CONFIG"));
+            FileStatus::Refused(Error::new(SettingsErrorKind::NotFound, message).hint("check --config and MFCTL_CONFIG"));
     }
     considered
 }
 
-fn file(layer: Layer, path: PathBuf, sources: &Sources) -> Considered {
-    let status = read(layer, &path, sources).unwrap_or_else(Status::Refused);
-    Considered { layer, path, status }
+fn file(layer: Layer, path: PathBuf, sources: &Sources) -> CandidateFile {
+    let status = read(layer, &path, sources).unwrap_or_else(FileStatus::Refused);
+    CandidateFile { layer, path, status }
 }
 
-fn read(layer: Layer, path: &Path, sources: &Sources) -> Result<Status, Error> {
+fn read(layer: Layer, path: &Path, sources: &Sources) -> Result<FileStatus, Error> {
     let cannot = |error: &std::io::Error| Error::invalid(format!("cannot read {}: {error}", path.display()));
     // Not to hang on a FIFO that somebody put there.
     let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
     let file = match File::options().read(true).custom_flags(nonblocking).open(path) {
         Ok(file) => file,
-        Err(error) if is_absent(&error) => return Ok(Status::Absent),
+        Err(error) if is_absent(&error) => return Ok(FileStatus::Absent),
         Err(error) => return Err(cannot(&error)),
     };
     // Asked of the open file, so that it cannot be swapped in between.
@@ -103,7 +103,7 @@ fn read(layer: Layer, path: &Path, sources: &Sources) -> Result<Status, Error> {
     if text.len() as u64 > LARGEST {
         return Err(Error::invalid(format!("{} is larger than 1 MiB", path.display())));
     }
-    Ok(Status::Read(text))
+    Ok(FileStatus::Read(text))
 }
 
 fn is_absent(error: &std::io::Error) -> bool {

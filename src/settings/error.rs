@@ -1,10 +1,10 @@
 //! What is wrong with the configuration, where, and what to do.
 
-use super::origin::Place;
+use super::origin::SourceLocation;
 
 /// What the caller's next step depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorKind {
+pub enum SettingsErrorKind {
     /// The command line leaves open what it must say.
     Usage,
     /// A file, variable or flag has a value that cannot be.
@@ -19,26 +19,26 @@ pub enum ErrorKind {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{message}", prefix(.place.as_ref()))]
 pub struct Error {
-    kind: ErrorKind,
-    place: Option<Place>,
+    kind: SettingsErrorKind,
+    place: Option<SourceLocation>,
     message: String,
     hint: Option<String>,
 }
 
-fn prefix(place: Option<&Place>) -> String {
+fn prefix(place: Option<&SourceLocation>) -> String {
     place.map(|place| format!("{place}: ")).unwrap_or_default()
 }
 
 impl Error {
-    pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+    pub(super) fn new(kind: SettingsErrorKind, message: impl Into<String>) -> Self {
         Self { kind, place: None, message: message.into(), hint: None }
     }
 
     pub(super) fn invalid(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Invalid, message)
+        Self::new(SettingsErrorKind::Invalid, message)
     }
 
-    pub(super) fn at(mut self, place: Place) -> Self {
+    pub(super) fn at(mut self, place: SourceLocation) -> Self {
         self.place = Some(place);
         self
     }
@@ -55,7 +55,7 @@ impl Error {
 
     /// What kind of error it is.
     #[must_use]
-    pub const fn kind(&self) -> ErrorKind {
+    pub const fn kind(&self) -> SettingsErrorKind {
         self.kind
     }
 

@@ -8,13 +8,13 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::Error;
-use super::keys::{KEYS, Key, PROFILE_KEYS, SECTIONS};
-use super::origin::{Candidate, Layer, Origin, Place};
+use super::keys::{KEYS, SettingKey, PROFILE_KEYS, SECTIONS};
+use super::origin::{LayerValue, Layer, ValueOrigin, SourceLocation};
 use super::profile::{ProfileKind, ProfileName};
 use super::secret::SecretRef;
 use super::services::{SERVICE_KEYS, SERVICES};
 use super::suggest::did_you_mean;
-use super::value::{Kind, Raw, Setting};
+use super::value::{ValueKind, RawValue, SettingValue};
 
 /// A file's content.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,17 +22,17 @@ pub(super) struct FileLayer {
     pub(super) layer: Layer,
     pub(super) path: PathBuf,
     /// Settings outside the profiles, by their full name.
-    pub(super) general: BTreeMap<&'static str, Candidate>,
+    pub(super) general: BTreeMap<&'static str, LayerValue>,
     pub(super) profiles: BTreeMap<ProfileName, ProfileTable>,
-    pub(super) default_profile: Option<(ProfileName, Origin)>,
+    pub(super) default_profile: Option<(ProfileName, ValueOrigin)>,
 }
 
 /// What a file says of one profile.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ProfileTable {
-    pub(super) origin: Origin,
+    pub(super) origin: ValueOrigin,
     /// The profile's keys, its services' and its own settings, by their full name.
-    pub(super) values: BTreeMap<&'static str, Candidate>,
+    pub(super) values: BTreeMap<&'static str, LayerValue>,
     /// The services it has, be their tables empty.
     pub(super) services: BTreeSet<&'static str>,
 }
@@ -83,13 +83,13 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn place(&self, span: Range<usize>) -> Place {
+    fn place(&self, span: Range<usize>) -> SourceLocation {
         let before = self.text.get(..span.start.min(self.text.len())).unwrap_or(self.text);
-        Place::File { path: self.path.to_path_buf(), line: before.matches('\n').count() + 1 }
+        SourceLocation::File { path: self.path.to_path_buf(), line: before.matches('\n').count() + 1 }
     }
 
-    fn origin(&self, span: Range<usize>) -> Origin {
-        Origin { layer: self.layer, place: Some(self.place(span)) }
+    fn origin(&self, span: Range<usize>) -> ValueOrigin {
+        ValueOrigin { layer: self.layer, place: Some(self.place(span)) }
     }
 
     fn top_level(&self, (name, value): Entry<'_, '_>, file: &mut FileLayer) -> Result<(), Error> {
@@ -121,7 +121,7 @@ impl Reader<'_> {
         &self,
         span: Range<usize>,
         value: &Spanned<DeValue<'_>>,
-    ) -> Result<(ProfileName, Origin), Error> {
+    ) -> Result<(ProfileName, ValueOrigin), Error> {
         if self.layer != Layer::User {
             return Err(Error::invalid(format!("the {} file may not choose the default profile", self.layer.as_str()))
                 .at(self.place(span))
@@ -165,10 +165,10 @@ impl Reader<'_> {
 
     fn section(
         &self,
-        keys: &'static [Key],
+        keys: &'static [SettingKey],
         section: &str,
         value: &Spanned<DeValue<'_>>,
-        into: &mut BTreeMap<&'static str, Candidate>,
+        into: &mut BTreeMap<&'static str, LayerValue>,
     ) -> Result<(), Error> {
         for (name, value) in self.table(section, value)? {
             let word: &str = name.get_ref();
@@ -181,14 +181,14 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn candidate(&self, key: &Key, span: Range<usize>, value: &Spanned<DeValue<'_>>) -> Result<Candidate, Error> {
+    fn candidate(&self, key: &SettingKey, span: Range<usize>, value: &Spanned<DeValue<'_>>) -> Result<LayerValue, Error> {
         let given = raw(value.get_ref());
-        if let (Kind::Secret, Some(Raw::Text(text))) = (key.kind, &given) {
+        if let (ValueKind::Secret, Some(RawValue::Text(text))) = (key.kind, &given) {
             SecretRef::parse(text).map_err(|error| error.at(self.place(value.span())))?;
         }
         let raw = given.filter(|raw| key.canonical(raw).is_some());
         let raw = raw.ok_or_else(|| self.wrong(key.name, key.expects, value))?;
-        Ok(Candidate { raw, origin: self.origin(span) })
+        Ok(LayerValue { raw, origin: self.origin(span) })
     }
 
     fn table<'a, 'i>(&self, name: &str, value: &'a Spanned<DeValue<'i>>) -> Result<&'a DeTable<'i>, Error> {
@@ -211,15 +211,15 @@ impl Reader<'_> {
 }
 
 /// A plain value; arrays of texts become one text, joined by commas (a list of brokers).
-fn raw(value: &DeValue<'_>) -> Option<Raw> {
+fn raw(value: &DeValue<'_>) -> Option<RawValue> {
     match value {
-        DeValue::String(text) => Some(Raw::Text(text.to_string())),
-        DeValue::Boolean(value) => Some(Raw::Bool(*value)),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok().map(Raw::Integer),
-        DeValue::Float(number) => number.as_str().parse().ok().map(Raw::Float),
+        DeValue::String(text) => Some(RawValue::Text(text.to_string())),
+        DeValue::Boolean(value) => Some(RawValue::Bool(*value)),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok().map(RawValue::Integer),
+        DeValue::Float(number) => number.as_str().parse().ok().map(RawValue::Float),
         DeValue::Array(items) => {
             let texts: Option<Vec<&str>> = items.iter().map(|item| item.get_ref().as_str()).collect();
-            texts.map(|texts| Raw::Text(texts.join(",")))
+            texts.map(|texts| RawValue::Text(texts.join(",")))
         }
         DeValue::Datetime(_) | DeValue::Table(_) => None,
     }

@@ -3,17 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::discover::{Status, discover};
-use super::error::{Error, ErrorKind};
+use super::discover::{FileStatus, discover};
+use super::error::{Error, SettingsErrorKind};
 use super::file::{self, FileLayer, ProfileTable};
-use super::keys::{KEYS, Key, PROFILE_KEYS, Settings, find};
-use super::origin::{Candidate, Layer, Origin, Place, Resolved};
+use super::keys::{KEYS, SettingKey, PROFILE_KEYS, Settings, find};
+use super::origin::{LayerValue, Layer, ValueOrigin, SourceLocation, ResolvedSetting};
 use super::profile::{Profile, ProfileKind, ProfileName};
 use super::services::{SERVICE_KEYS, Services};
 use super::sources::Sources;
 use super::stored::{self, Stored};
 use super::suggest::did_you_mean;
-use super::value::{Kind, Raw, Setting};
+use super::value::{ValueKind, RawValue, SettingValue};
 use mfctl_core::domain::{EnvName, Tenant};
 
 /// Variables that are no settings of their own.
@@ -25,18 +25,18 @@ const OTHER_VARIABLES: [&str; 6] =
 pub struct Layers {
     sources: Sources,
     files: Vec<FileLayer>,
-    variables: BTreeMap<&'static str, Candidate>,
+    variables: BTreeMap<&'static str, LayerValue>,
     stored: Stored,
     warnings: Vec<String>,
 }
 
 /// The profile that was chosen, and by what.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choice {
+pub struct ProfileChoice {
     /// Its name.
     pub profile: ProfileName,
     /// Who chose it; the default layer when it is implied.
-    pub origin: Origin,
+    pub origin: ValueOrigin,
 }
 
 impl Layers {
@@ -48,13 +48,13 @@ impl Layers {
         let mut files: Vec<FileLayer> = Vec::new();
         for considered in discover(sources) {
             match considered.status {
-                Status::Read(text) => {
+                FileStatus::Read(text) => {
                     let file = file::parse(considered.layer, &considered.path, &text)?;
                     may_add_only(&file, &files)?;
                     files.push(file);
                 }
-                Status::Refused(error) => return Err(error),
-                Status::Absent | Status::Skipped(_) => {}
+                FileStatus::Refused(error) => return Err(error),
+                FileStatus::Absent | FileStatus::Skipped(_) => {}
             }
         }
         let (variables, warnings) = variables(sources)?;
@@ -89,8 +89,8 @@ impl Layers {
 
     /// The profiles that files define, each with the place that defines it first.
     #[must_use]
-    pub fn profiles(&self) -> Vec<(ProfileName, Origin)> {
-        let mut defined: BTreeMap<ProfileName, Origin> = BTreeMap::new();
+    pub fn profiles(&self) -> Vec<(ProfileName, ValueOrigin)> {
+        let mut defined: BTreeMap<ProfileName, ValueOrigin> = BTreeMap::new();
         for (name, table) in self.files.iter().flat_map(|file| &file.profiles) {
             defined.entry(name.clone()).or_insert_with(|| table.origin.clone());
         }
@@ -102,7 +102,7 @@ impl Layers {
     ///
     /// # Errors
     /// Profiles are defined and none is chosen: wrong usage. The chosen one is not defined: not found.
-    pub fn choose(&self) -> Result<Choice, Error> {
+    pub fn choose(&self) -> Result<ProfileChoice, Error> {
         let chosen = self.named_by_flag()?.or(self.named_by_variable()?).or_else(|| self.named_by_file());
         let Some(choice) = chosen else { return self.implied() };
         let defined = self.profiles();
@@ -111,7 +111,7 @@ impl Layers {
             return Ok(choice);
         }
         let names: Vec<&str> = defined.iter().map(|(name, _)| name.as_str()).chain([ProfileName::EMBEDDED]).collect();
-        let mut error = Error::new(ErrorKind::NotFound, format!("there is no profile `{name}`"));
+        let mut error = Error::new(SettingsErrorKind::NotFound, format!("there is no profile `{name}`"));
         if let Some(place) = choice.origin.place {
             error = error.at(place);
         }
@@ -119,34 +119,34 @@ impl Layers {
         Err(error.hint(format!("profiles: {}; `mfctl init` makes one", names.join(", "))).maybe_hint(meant))
     }
 
-    fn named_by_flag(&self) -> Result<Option<Choice>, Error> {
+    fn named_by_flag(&self) -> Result<Option<ProfileChoice>, Error> {
         let Some(text) = &self.sources.flags.profile else { return Ok(None) };
-        let place = Place::Flag("--profile");
+        let place = SourceLocation::Flag("--profile");
         let profile = text.parse().map_err(|error: Error| error.at(place))?;
-        Ok(Some(Choice { profile, origin: Origin::flag("--profile") }))
+        Ok(Some(ProfileChoice { profile, origin: ValueOrigin::flag("--profile") }))
     }
 
-    fn named_by_variable(&self) -> Result<Option<Choice>, Error> {
+    fn named_by_variable(&self) -> Result<Option<ProfileChoice>, Error> {
         let Some(text) = self.sources.env.get("MFCTL_PROFILE") else { return Ok(None) };
-        let origin = Origin::variable("MFCTL_PROFILE");
-        let profile = text.parse().map_err(|error: Error| error.at(Place::Variable("MFCTL_PROFILE".to_owned())))?;
-        Ok(Some(Choice { profile, origin }))
+        let origin = ValueOrigin::variable("MFCTL_PROFILE");
+        let profile = text.parse().map_err(|error: Error| error.at(SourceLocation::Variable("MFCTL_PROFILE".to_owned())))?;
+        Ok(Some(ProfileChoice { profile, origin }))
     }
 
-    fn named_by_file(&self) -> Option<Choice> {
+    fn named_by_file(&self) -> Option<ProfileChoice> {
         let (profile, origin) = self.files.iter().find_map(|file| file.default_profile.clone())?;
-        Some(Choice { profile, origin })
+        Some(ProfileChoice { profile, origin })
     }
 
-    fn implied(&self) -> Result<Choice, Error> {
+    fn implied(&self) -> Result<ProfileChoice, Error> {
         let defined = self.profiles();
         if defined.is_empty() || self.sources.flags.data_dir.is_some() {
-            let origin = if defined.is_empty() { Origin::default_layer() } else { Origin::flag("--data-dir") };
-            return Ok(Choice { profile: ProfileName::embedded(), origin });
+            let origin = if defined.is_empty() { ValueOrigin::default_layer() } else { ValueOrigin::flag("--data-dir") };
+            return Ok(ProfileChoice { profile: ProfileName::embedded(), origin });
         }
         let names: Vec<&str> =
             defined.iter().map(|(name, _)| name.as_str()).filter(|name| *name != ProfileName::EMBEDDED).collect();
-        Err(Error::new(ErrorKind::Usage, format!("profiles are defined and none is chosen: {}", join(&names)))
+        Err(Error::new(SettingsErrorKind::Usage, format!("profiles are defined and none is chosen: {}", join(&names)))
             .hint("choose with --profile NAME or MFCTL_PROFILE, or set default_profile in your own file"))
     }
 
@@ -174,8 +174,8 @@ impl Layers {
     ///
     /// # Errors
     /// A profile without an environment.
-    pub fn resolved(&self, profile: Option<&ProfileName>) -> Result<Vec<Resolved>, Error> {
-        self.resolver(profile).map(|resolver| resolver.trail())
+    pub fn resolved(&self, profile: Option<&ProfileName>) -> Result<Vec<ResolvedSetting>, Error> {
+        self.resolver(profile).map(|resolver| resolver.resolved())
     }
 
     fn tables<'a>(&'a self, name: &'a ProfileName) -> impl Iterator<Item = (&'a FileLayer, &'a ProfileTable)> {
@@ -185,7 +185,7 @@ impl Layers {
     fn resolver(&self, profile: Option<&ProfileName>) -> Result<Resolver, Error> {
         let mut resolver = Resolver::default();
         for key in KEYS {
-            let default = key.default_raw().map(|raw| Candidate { raw, origin: Origin::default_layer() });
+            let default = key.default_raw().map(|raw| LayerValue { raw, origin: ValueOrigin::default_layer() });
             let stored = self.stored.values.get(key.name).cloned();
             let general = self.files.iter().filter_map(|file| file.general.get(key.name).cloned());
             let own = profile
@@ -198,7 +198,7 @@ impl Layers {
         let Some(name) = profile else { return Ok(resolver) };
         for key in PROFILE_KEYS {
             let default =
-                self.profile_default(name, key)?.map(|raw| Candidate { raw, origin: Origin::default_layer() });
+                self.profile_default(name, key)?.map(|raw| LayerValue { raw, origin: ValueOrigin::default_layer() });
             let own = self.tables(name).filter_map(|(file, table)| {
                 let candidate = table.values.get(key.name)?;
                 Some(self.absolute_in(file.path.parent(), key, candidate.clone()))
@@ -208,12 +208,12 @@ impl Layers {
             resolver.add(key, default.into_iter().chain(own).chain(variable).chain(self.flag(key)));
         }
         for key in SERVICE_KEYS.iter().filter(|key| self.has_service(name, key.section)) {
-            let default = key.default_raw().map(|raw| Candidate { raw, origin: Origin::default_layer() });
+            let default = key.default_raw().map(|raw| LayerValue { raw, origin: ValueOrigin::default_layer() });
             let own = self.tables(name).filter_map(|(file, table)| {
                 let candidate = table.values.get(key.name)?;
                 Some(self.absolute_in(file.path.parent(), key, candidate.clone()))
             });
-            resolver.add(key, default.into_iter().chain(self.foreign(key)).chain(own));
+            resolver.add(key, default.into_iter().chain(self.fallback_value(key)).chain(own));
         }
         Ok(resolver)
     }
@@ -223,35 +223,35 @@ impl Layers {
     }
 
     /// What another tool's variable says; one that says nothing of use counts as not set. A secret stays where it is.
-    fn foreign(&self, key: &Key) -> Option<Candidate> {
+    fn fallback_value(&self, key: &SettingKey) -> Option<LayerValue> {
         let set = |name: &&&str| self.sources.env.get(**name).is_some_and(|value| !value.is_empty());
-        let name = key.foreign.iter().find(set)?;
+        let name = key.fallback_env.iter().find(set)?;
         let raw = match key.kind {
-            Kind::Secret => Raw::Text(format!("env:{name}")),
-            _ => Raw::Text(self.sources.env.get(*name)?.clone()),
+            ValueKind::Secret => RawValue::Text(format!("env:{name}")),
+            _ => RawValue::Text(self.sources.env.get(*name)?.clone()),
         };
         key.canonical(&raw)?;
-        Some(self.absolute_in(Some(&self.sources.cwd), key, Candidate { raw, origin: Origin::variable(name) }))
+        Some(self.absolute_in(Some(&self.sources.cwd), key, LayerValue { raw, origin: ValueOrigin::variable(name) }))
     }
 
-    fn flag(&self, key: &Key) -> Option<Candidate> {
+    fn flag(&self, key: &SettingKey) -> Option<LayerValue> {
         let dir = self.sources.flags.data_dir.as_ref().filter(|_| key.name == "profile.data_dir")?;
         let path = self.sources.absolute(dir, &self.sources.cwd);
-        Some(Candidate { raw: Raw::Text(path.to_string_lossy().into_owned()), origin: Origin::flag("--data-dir") })
+        Some(LayerValue { raw: RawValue::Text(path.to_string_lossy().into_owned()), origin: ValueOrigin::flag("--data-dir") })
     }
 
-    fn absolute_in(&self, base: Option<&Path>, key: &Key, candidate: Candidate) -> Candidate {
+    fn absolute_in(&self, base: Option<&Path>, key: &SettingKey, candidate: LayerValue) -> LayerValue {
         match (&candidate.raw, base) {
-            (Raw::Text(text), Some(base)) if key.kind == Kind::Path => {
+            (RawValue::Text(text), Some(base)) if key.kind == ValueKind::Path => {
                 let path = self.sources.absolute(Path::new(text), base);
-                Candidate { raw: Raw::Text(path.to_string_lossy().into_owned()), origin: candidate.origin }
+                LayerValue { raw: RawValue::Text(path.to_string_lossy().into_owned()), origin: candidate.origin }
             }
             _ => candidate,
         }
     }
 
     /// What a profile is when nobody says: the built-in one has an environment, others must name theirs.
-    fn profile_default(&self, name: &ProfileName, key: &Key) -> Result<Option<Raw>, Error> {
+    fn profile_default(&self, name: &ProfileName, key: &SettingKey) -> Result<Option<RawValue>, Error> {
         let embedded = name.as_str() == ProfileName::EMBEDDED;
         let text = match key.field {
             "environment" if embedded => "dev".to_owned(),
@@ -267,7 +267,7 @@ impl Layers {
             "actor" => format!("{}@{}", self.sources.user, self.sources.host),
             _ => key.default.to_owned(),
         };
-        Ok(Some(Raw::Text(text)))
+        Ok(Some(RawValue::Text(text)))
     }
 
     fn has_environment(&self, name: &ProfileName) -> Result<(), Error> {
@@ -322,7 +322,7 @@ impl Layers {
             Some((env, by)) if env != profile.environment.as_str() => {
                 let message =
                     format!("profile `{}` is environment {}, but {by} says {env}", profile.name, profile.environment);
-                Err(Error::new(ErrorKind::Refused, message)
+                Err(Error::new(SettingsErrorKind::Refused, message)
                     .hint("--env only asserts; choose another profile with --profile"))
             }
             _ => Ok(()),
@@ -354,26 +354,26 @@ fn may_add_only(file: &FileLayer, below: &[FileLayer]) -> Result<(), Error> {
 }
 
 /// The settings that variables give, and what is odd about the variables.
-fn variables(sources: &Sources) -> Result<(BTreeMap<&'static str, Candidate>, Vec<String>), Error> {
+fn variables(sources: &Sources) -> Result<(BTreeMap<&'static str, LayerValue>, Vec<String>), Error> {
     if let Some(name) = sources.unreadable.first() {
-        return Err(Error::invalid("the value is not UTF-8").at(Place::Variable(name.clone())));
+        return Err(Error::invalid("the value is not UTF-8").at(SourceLocation::Variable(name.clone())));
     }
-    let known: BTreeMap<String, &'static Key> =
+    let known: BTreeMap<String, &'static SettingKey> =
         KEYS.iter().chain(PROFILE_KEYS).filter_map(|key| key.variable().map(|name| (name, key))).collect();
     let mut values = BTreeMap::new();
     let mut warnings = Vec::new();
     for (name, value) in sources.env.iter().filter(|(name, _)| name.starts_with("MFCTL_")) {
-        let place = || Place::Variable(name.clone());
+        let place = || SourceLocation::Variable(name.clone());
         let key = known.get(name);
         if value.is_empty() && (key.is_some() || OTHER_VARIABLES[..3].contains(&name.as_str())) {
             return Err(Error::invalid("the variable is empty").at(place()).hint("unset it, or give it a value"));
         }
         if let Some(key) = key {
-            let raw = Raw::Text(value.clone());
+            let raw = RawValue::Text(value.clone());
             if key.canonical(&raw).is_none() {
                 return Err(Error::invalid(format!("{} wants {}", key.name, key.expects)).at(place()));
             }
-            values.insert(key.name, Candidate { raw, origin: Origin::variable(name) });
+            values.insert(key.name, LayerValue { raw, origin: ValueOrigin::variable(name) });
         } else if let Some(warning) = unknown_variable(name, &known) {
             warnings.push(warning);
         }
@@ -382,7 +382,7 @@ fn variables(sources: &Sources) -> Result<(BTreeMap<&'static str, Candidate>, Ve
 }
 
 /// A variable that is no setting is a slip, unless a test or Kubernetes made it (for a service named mfctl).
-fn unknown_variable(name: &str, known: &BTreeMap<String, &'static Key>) -> Option<String> {
+fn unknown_variable(name: &str, known: &BTreeMap<String, &'static SettingKey>) -> Option<String> {
     let kubernetes = name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT") || name.contains("_PORT");
     if OTHER_VARIABLES.contains(&name) || name.starts_with("MFCTL_TEST_") || kubernetes {
         return None;
@@ -395,20 +395,20 @@ fn unknown_variable(name: &str, known: &BTreeMap<String, &'static Key>) -> Optio
 /// Every key's candidates, lowest first.
 #[derive(Debug, Default)]
 pub(super) struct Resolver {
-    candidates: Vec<(&'static Key, Vec<Candidate>)>,
+    candidates: Vec<(&'static SettingKey, Vec<LayerValue>)>,
 }
 
 impl Resolver {
-    fn add(&mut self, key: &'static Key, candidates: impl Iterator<Item = Candidate>) {
+    fn add(&mut self, key: &'static SettingKey, candidates: impl Iterator<Item = LayerValue>) {
         self.candidates.push((key, candidates.collect()));
     }
 
-    fn winner(&self, name: &str) -> Option<&Candidate> {
+    fn winner(&self, name: &str) -> Option<&LayerValue> {
         self.candidates.iter().find(|(key, _)| key.name == name).and_then(|(_, all)| all.last())
     }
 
     /// The effective value as its type. Every candidate was checked when it was read.
-    pub(super) fn typed<T: Setting>(&self, name: &str) -> Result<T, Error> {
+    pub(super) fn typed<T: SettingValue>(&self, name: &str) -> Result<T, Error> {
         let winner = self.winner(name).ok_or_else(|| Error::invalid(format!("{name} is not set")))?;
         T::parse(&winner.raw).ok_or_else(|| {
             let error = Error::invalid(format!("{name} wants {}", T::EXPECTS));
@@ -420,21 +420,21 @@ impl Resolver {
     }
 
     /// [`Resolver::typed`], `None` where nobody gives a value.
-    pub(super) fn optional<T: Setting>(&self, name: &str) -> Result<Option<T>, Error> {
+    pub(super) fn optional<T: SettingValue>(&self, name: &str) -> Result<Option<T>, Error> {
         self.winner(name).map(|_| self.typed(name)).transpose()
     }
 
     /// Every key's effective value and what it hides.
-    pub(super) fn trail(&self) -> Vec<Resolved> {
+    pub(super) fn resolved(&self) -> Vec<ResolvedSetting> {
         self.candidates.iter().filter_map(|(key, all)| resolve(key, all)).collect()
     }
 }
 
-fn resolve(key: &Key, candidates: &[Candidate]) -> Option<Resolved> {
-    let shown = |candidate: &Candidate| key.canonical(&candidate.raw).unwrap_or_else(|| candidate.raw.to_string());
+fn resolve(key: &SettingKey, candidates: &[LayerValue]) -> Option<ResolvedSetting> {
+    let shown = |candidate: &LayerValue| key.canonical(&candidate.raw).unwrap_or_else(|| candidate.raw.to_string());
     let (winner, below) = candidates.split_last()?;
     debug_assert!(find(key.name).is_some(), "every resolved key is in the table");
-    Some(Resolved {
+    Some(ResolvedSetting {
         key: key.name.to_owned(),
         value: shown(winner),
         origin: winner.origin.clone(),

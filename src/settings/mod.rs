@@ -22,22 +22,22 @@ mod suggest;
 mod template;
 mod value;
 
-pub use discover::{Considered, Status, discover};
-pub use error::{Error, ErrorKind};
-pub use keys::{Enrich, Ingest, KEYS, Key, PROFILE_KEYS, Retention, Settings, Slo, Storage, Worker, all as all_keys};
-pub use layers::{Choice, Layers};
+pub use discover::{CandidateFile, FileStatus, discover};
+pub use error::{Error, SettingsErrorKind};
+pub use keys::{Enrich, Ingest, KEYS, SettingKey, PROFILE_KEYS, Retention, Settings, Slo, Storage, Worker, all as all_keys};
+pub use layers::{ProfileChoice, Layers};
 pub use mfctl_core::humane::parse_duration;
-pub use origin::{Candidate, Layer, Origin, Place, Resolved};
+pub use origin::{LayerValue, Layer, ValueOrigin, SourceLocation, ResolvedSetting};
 pub use profile::{Profile, ProfileKind, ProfileName};
 pub use secret::SecretRef;
 pub use services::{
-    Brokers, ConsulServer, Database, Endpoint, Kafka, Postgrest, Registry, S3, SERVICE_KEYS, SaslMechanism, Security,
+    Brokers, ConsulServer, Database, ServiceEndpoint, Kafka, Postgrest, Registry, S3, SERVICE_KEYS, SaslMechanism, KafkaSecurity,
     Services, Url, VaultServer,
 };
 pub use sources::{Flags, Sources};
 pub use suggest::did_you_mean;
 pub use template::{NewProfile, commented_file, reference};
-pub use value::{Auto, ByteSize, Kind, Percent, Ratio, Raw, Setting};
+pub use value::{Auto, ByteSize, ValueKind, Percent, Ratio, RawValue, SettingValue};
 
 #[cfg(test)]
 mod tests;

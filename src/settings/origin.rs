@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::value::Raw;
+use super::value::RawValue;
 
 /// The layers, lowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema)]
@@ -45,7 +45,7 @@ impl Layer {
 
 /// A place in a layer that a person can go to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum SourceLocation {
     /// A line of a file.
     File {
         /// The file.
@@ -61,7 +61,7 @@ pub enum Place {
     Flag(&'static str),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SourceLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
@@ -74,14 +74,14 @@ impl fmt::Display for Place {
 
 /// A layer and, unless it is the default, the place in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
+pub struct ValueOrigin {
     /// The layer.
     pub layer: Layer,
     /// The place.
-    pub place: Option<Place>,
+    pub place: Option<SourceLocation>,
 }
 
-impl Origin {
+impl ValueOrigin {
     /// The built-in default.
     #[must_use]
     pub const fn default_layer() -> Self {
@@ -89,19 +89,19 @@ impl Origin {
     }
 
     pub(super) fn key(path: &str) -> Self {
-        Self { layer: Layer::Store, place: Some(Place::Key(path.to_owned())) }
+        Self { layer: Layer::Store, place: Some(SourceLocation::Key(path.to_owned())) }
     }
 
     pub(super) fn variable(name: &str) -> Self {
-        Self { layer: Layer::Environment, place: Some(Place::Variable(name.to_owned())) }
+        Self { layer: Layer::Environment, place: Some(SourceLocation::Variable(name.to_owned())) }
     }
 
     pub(super) const fn flag(name: &'static str) -> Self {
-        Self { layer: Layer::Flag, place: Some(Place::Flag(name)) }
+        Self { layer: Layer::Flag, place: Some(SourceLocation::Flag(name)) }
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
             Some(place) => write!(f, "{place}"),
@@ -112,22 +112,22 @@ impl fmt::Display for Origin {
 
 /// A value that some layer gives.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Candidate {
+pub struct LayerValue {
     /// The value as given.
-    pub raw: Raw,
+    pub raw: RawValue,
     /// Who gives it.
-    pub origin: Origin,
+    pub origin: ValueOrigin,
 }
 
 /// A key's effective value, and what it hides.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resolved {
+pub struct ResolvedSetting {
     /// The key, e.g. `worker.drain_timeout` or `profile.data_dir`.
     pub key: String,
     /// The value in its canonical form.
     pub value: String,
     /// Where it came from.
-    pub origin: Origin,
+    pub origin: ValueOrigin,
     /// The values below it, highest first, in their canonical form.
-    pub hidden: Vec<(String, Origin)>,
+    pub hidden: Vec<(String, ValueOrigin)>,
 }

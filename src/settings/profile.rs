@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::error::Error;
 use super::services::Services;
-use super::value::{Raw, Setting};
+use super::value::{RawValue, SettingValue};
 use mfctl_core::domain::{EnvName, Tenant};
 
 /// A profile's name.
@@ -58,13 +58,13 @@ pub enum ProfileKind {
     Cluster,
 }
 
-impl Setting for ProfileKind {
+impl SettingValue for ProfileKind {
     const EXPECTS: &'static str = "\"embedded\" or \"cluster\"";
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         match raw {
-            Raw::Text(text) if text == "embedded" => Some(Self::Embedded),
-            Raw::Text(text) if text == "cluster" => Some(Self::Cluster),
+            RawValue::Text(text) if text == "embedded" => Some(Self::Embedded),
+            RawValue::Text(text) if text == "cluster" => Some(Self::Cluster),
             _ => None,
         }
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::PathBuf;
 
-use super::error::{Error, ErrorKind};
+use super::error::{Error, SettingsErrorKind};
 use mfctl_core::domain::Secret;
 
 /// Where a secret is: what a file may say in its place.
@@ -93,7 +93,7 @@ fn valid_variable(name: &str) -> bool {
 }
 
 fn missing(message: &str) -> Error {
-    Error::new(ErrorKind::NotFound, format!("cannot read a secret: {message}"))
+    Error::new(SettingsErrorKind::NotFound, format!("cannot read a secret: {message}"))
 }
 
 impl fmt::Display for SecretRef {

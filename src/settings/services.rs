@@ -7,14 +7,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::Error;
-use super::keys::{Key, NONE, canonical};
+use super::keys::{SettingKey, NONE, canonical};
 use super::layers::Resolver;
 use super::secret::SecretRef;
-use super::value::{ByteSize, Raw, Setting};
+use super::value::{ByteSize, RawValue, SettingValue};
 
 /// How a connection to Kafka is secured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Security {
+pub enum KafkaSecurity {
     /// It is not.
     Plaintext,
     /// TLS.
@@ -38,12 +38,12 @@ pub enum SaslMechanism {
 
 macro_rules! word {
     ($type:ident, $expects:literal, $($variant:ident = $word:literal),+) => {
-        impl Setting for $type {
+        impl SettingValue for $type {
             const EXPECTS: &'static str = $expects;
 
-            fn parse(raw: &Raw) -> Option<Self> {
+            fn parse(raw: &RawValue) -> Option<Self> {
                 match raw {
-                    $( Raw::Text(text) if text.eq_ignore_ascii_case($word) => Some(Self::$variant), )+
+                    $( RawValue::Text(text) if text.eq_ignore_ascii_case($word) => Some(Self::$variant), )+
                     _ => None,
                 }
             }
@@ -56,7 +56,7 @@ macro_rules! word {
 }
 
 word!(
-    Security,
+    KafkaSecurity,
     "\"plaintext\", \"ssl\", \"sasl_plaintext\" or \"sasl_ssl\"",
     Plaintext = "plaintext",
     Ssl = "ssl",
@@ -75,10 +75,10 @@ word!(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Url(pub String);
 
-impl Setting for Url {
+impl SettingValue for Url {
     const EXPECTS: &'static str = "an address such as \"https://host:1234\", without a password in it";
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         let text = String::parse(raw)?;
         let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -93,7 +93,7 @@ impl Setting for Url {
 
 /// Where requests go: an address, or the healthy instances of a service that Consul knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Endpoint {
+pub enum ServiceEndpoint {
     /// An address.
     Url(Url),
     /// `consul:NAME/path`, or `consul+https:NAME/path`.
@@ -107,10 +107,10 @@ pub enum Endpoint {
     },
 }
 
-impl Setting for Endpoint {
+impl SettingValue for ServiceEndpoint {
     const EXPECTS: &'static str = "an address such as \"https://host:1234\", without a password in it, or \"consul:SERVICE\" (with TLS \"consul+https:SERVICE\")";
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         let text = String::parse(raw)?;
         let (tls, rest) = match (text.strip_prefix("consul:"), text.strip_prefix("consul+https:")) {
             (Some(rest), _) => (false, rest),
@@ -148,10 +148,10 @@ pub enum Brokers {
     Service(String),
 }
 
-impl Setting for Brokers {
+impl SettingValue for Brokers {
     const EXPECTS: &'static str = "\"host:port\", several separated by commas, or \"consul:SERVICE\"";
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         let text = String::parse(raw)?;
         let is_address = |part: &str| {
             let port = part.trim().rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then_some(port));
@@ -219,16 +219,16 @@ macro_rules! services {
         )*
 
         /// The keys of every service, in the order they are shown.
-        pub static SERVICE_KEYS: &[Key] = &[ $( $( Key {
+        pub static SERVICE_KEYS: &[SettingKey] = &[ $( $( SettingKey {
             name: concat!("profile.", stringify!($service), ".", stringify!($field)),
             section: stringify!($service),
             field: stringify!($field),
-            expects: <$type as Setting>::EXPECTS,
+            expects: <$type as SettingValue>::EXPECTS,
             default: field_default!($($default)?),
             doc: $doc.trim_ascii(),
             from_env: false,
-            foreign: &[ $( $($foreign),+ )? ],
-            kind: <$type as Setting>::KIND,
+            fallback_env: &[ $( $($foreign),+ )? ],
+            kind: <$type as SettingValue>::KIND,
             check: canonical::<$type>,
         }, )* )* ];
 
@@ -267,7 +267,7 @@ services! {
         /// Where the brokers are; two or three of them are enough.
         brokers: Brokers;
         /// How the connection is secured.
-        security: Security = "plaintext";
+        security: KafkaSecurity = "plaintext";
         /// How the password is proven.
         sasl_mechanism: SaslMechanism = "SCRAM-SHA-512";
         /// Who we are, where the connection wants a password.
@@ -294,7 +294,7 @@ services! {
     /// The objects.
     s3: S3 at s3_address {
         /// Where it is; else Amazon's, in the region.
-        endpoint: Endpoint, or "AWS_ENDPOINT_URL_S3" | "AWS_ENDPOINT_URL";
+        endpoint: ServiceEndpoint, or "AWS_ENDPOINT_URL_S3" | "AWS_ENDPOINT_URL";
         /// The region.
         region: String = "us-east-1", or "AWS_REGION" | "AWS_DEFAULT_REGION";
         /// Whether the bucket stands in the path, as most stores but Amazon's want it.
@@ -321,7 +321,7 @@ services! {
     /// The catalog, through PostgREST.
     postgrest: Postgrest at postgrest_address {
         /// Where it is, the path before the tables' names included.
-        url: Endpoint;
+        url: ServiceEndpoint;
         /// The database's schema.
         schema: String = "media";
         /// A token that says who we are.
@@ -342,7 +342,7 @@ services! {
     /// The schemas, through the Confluent API.
     schema_registry: Registry at registry_address {
         /// Where it is, the path before `/subjects` included.
-        url: Endpoint;
+        url: ServiceEndpoint;
         /// Who we are.
         username: String;
         /// The password.
@@ -416,19 +416,19 @@ services! {
 }
 
 fn kafka_address(kafka: &Kafka) -> String {
-    kafka.brokers.as_ref().map_or_else(missing, Setting::show)
+    kafka.brokers.as_ref().map_or_else(missing, SettingValue::show)
 }
 
 fn s3_address(s3: &S3) -> String {
-    s3.endpoint.as_ref().map_or_else(|| format!("aws/{}", s3.region), Setting::show)
+    s3.endpoint.as_ref().map_or_else(|| format!("aws/{}", s3.region), SettingValue::show)
 }
 
 fn postgrest_address(postgrest: &Postgrest) -> String {
-    postgrest.url.as_ref().map_or_else(missing, Setting::show)
+    postgrest.url.as_ref().map_or_else(missing, SettingValue::show)
 }
 
 fn registry_address(registry: &Registry) -> String {
-    registry.url.as_ref().map_or_else(missing, Setting::show)
+    registry.url.as_ref().map_or_else(missing, SettingValue::show)
 }
 
 fn consul_address(consul: &ConsulServer) -> String {
@@ -452,21 +452,21 @@ fn missing() -> String {
 mod tests {
     use super::*;
 
-    fn endpoint(text: &str) -> Option<Endpoint> {
-        Endpoint::parse(&Raw::Text(text.to_owned()))
+    fn endpoint(text: &str) -> Option<ServiceEndpoint> {
+        ServiceEndpoint::parse(&RawValue::Text(text.to_owned()))
     }
 
     #[test]
     fn an_endpoint_is_an_address_or_a_service() {
         let service = |tls, service: &str, path: &str| {
-            Some(Endpoint::Service { tls, service: service.to_owned(), path: path.to_owned() })
+            Some(ServiceEndpoint::Service { tls, service: service.to_owned(), path: path.to_owned() })
         };
         assert_eq!(endpoint("consul:postgrest"), service(false, "postgrest", ""));
         assert_eq!(
             endpoint("consul+https:registry-2/apis/ccompat/v7/"),
             service(true, "registry-2", "/apis/ccompat/v7")
         );
-        assert_eq!(endpoint("http://h:1/x/"), Some(Endpoint::Url(Url("http://h:1/x".to_owned()))));
+        assert_eq!(endpoint("http://h:1/x/"), Some(ServiceEndpoint::Url(Url("http://h:1/x".to_owned()))));
         for wrong in ["consul:", "consul:a b", "consul:a.b", "consul:-a", "consul:a?x", "consul:u@h", "h:1"] {
             assert_eq!(endpoint(wrong), None, "{wrong}");
         }
@@ -477,7 +477,7 @@ mod tests {
 
     #[test]
     fn brokers_are_addresses_or_a_service() {
-        let brokers = |text: &str| Brokers::parse(&Raw::Text(text.to_owned())).map(|brokers| brokers.show());
+        let brokers = |text: &str| Brokers::parse(&RawValue::Text(text.to_owned())).map(|brokers| brokers.show());
         assert_eq!(brokers("a:1, b:2").as_deref(), Some("a:1,b:2"));
         assert_eq!(brokers("consul:kafka").as_deref(), Some("consul:kafka"));
         // A host of that name.

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::error::Error;
-use super::keys::{KEYS, Key};
-use super::origin::{Candidate, Origin, Place};
+use super::keys::{KEYS, SettingKey};
+use super::origin::{LayerValue, ValueOrigin, SourceLocation};
 use super::suggest::did_you_mean;
-use super::value::Raw;
+use super::value::RawValue;
 use mfctl_core::domain::EnvName;
 
 /// The service in whose name they are kept.
@@ -16,7 +16,7 @@ pub const SERVICE: &str = "mfctl";
 /// The settings found in a store, and what is odd about it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stored {
-    pub(super) values: BTreeMap<&'static str, Candidate>,
+    pub(super) values: BTreeMap<&'static str, LayerValue>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -32,7 +32,7 @@ pub fn prefix(env: &EnvName) -> String {
 /// That there is no such setting, or what its values look like.
 pub fn check(name: &str, value: &str) -> Result<(), String> {
     let key = named(name).ok_or_else(|| unknown(name))?;
-    let fits = key.canonical(&Raw::Text(value.to_owned())).is_some();
+    let fits = key.canonical(&RawValue::Text(value.to_owned())).is_some();
     fits.then_some(()).ok_or_else(|| format!("{} wants {}", key.name, key.expects))
 }
 
@@ -48,21 +48,21 @@ pub(super) fn read<'a>(env: &EnvName, found: impl IntoIterator<Item = (&'a str, 
         let invalid = |said: String| {
             let remedy =
                 format!("`mfctl kv put {SERVICE}/{name} VALUE` mends it; `kv rollback` takes the value before");
-            Error::invalid(said).at(Place::Key(path.clone())).hint(remedy)
+            Error::invalid(said).at(SourceLocation::Key(path.clone())).hint(remedy)
         };
         let text = std::str::from_utf8(value).map_err(|_| invalid("the value is not UTF-8".to_owned()))?;
         check(name, text).map_err(invalid)?;
-        stored.values.insert(key.name, Candidate { raw: Raw::Text(text.to_owned()), origin: Origin::key(&path) });
+        stored.values.insert(key.name, LayerValue { raw: RawValue::Text(text.to_owned()), origin: ValueOrigin::key(&path) });
     }
     Ok(stored)
 }
 
-fn named(name: &str) -> Option<&'static Key> {
+fn named(name: &str) -> Option<&'static SettingKey> {
     KEYS.iter().find(|key| key.stored().as_deref() == Some(name))
 }
 
 fn unknown(name: &str) -> String {
-    let names: Vec<String> = KEYS.iter().filter_map(Key::stored).collect();
+    let names: Vec<String> = KEYS.iter().filter_map(SettingKey::stored).collect();
     let meant = did_you_mean(name, names.iter().map(String::as_str)).map(|meant| format!("; did you mean {meant}?"));
     let shown: String = name.chars().take(80).collect();
     format!("{shown} is no setting of mfctl that can be kept there{}", meant.unwrap_or_default())

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::keys::{KEYS, Key, PROFILE_KEYS, SECTIONS};
+use super::keys::{KEYS, SettingKey, PROFILE_KEYS, SECTIONS};
 use super::profile::ProfileName;
 use super::services::{SERVICE_KEYS, SERVICES};
 use mfctl_core::domain::EnvName;
@@ -57,11 +57,11 @@ pub fn commented_file(profile: &NewProfile) -> String {
     text
 }
 
-fn push_doc(text: &mut String, key: &Key) {
+fn push_doc(text: &mut String, key: &SettingKey) {
     text.push_str(&format!("# {} ({})\n", key.doc, key.expects));
 }
 
-fn profile_line(key: &Key, profile: &NewProfile) -> String {
+fn profile_line(key: &SettingKey, profile: &NewProfile) -> String {
     match key.field {
         "kind" => "kind = \"embedded\"\n".to_owned(),
         "environment" => format!("environment = {}\n", quoted(profile.environment.as_str())),
@@ -105,10 +105,10 @@ pub fn reference() -> String {
     text
 }
 
-fn push_section(text: &mut String, keys: &[Key], section: &str, about: &str) {
+fn push_section(text: &mut String, keys: &[SettingKey], section: &str, about: &str) {
     text.push_str(&format!("\n## {section}\n\n{about}\n\n| key | value | default | variable | |\n|-|-|-|-|-|\n"));
     for key in keys.iter().filter(|key| key.section == section) {
-        let names = key.variable().into_iter().chain(key.foreign.iter().map(|name| (*name).to_owned()));
+        let names = key.variable().into_iter().chain(key.fallback_env.iter().map(|name| (*name).to_owned()));
         let names = names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let variable = if names.is_empty() { "-" } else { &names };
         text.push_str(&format!("| `{}` | {} | {} | {variable} | {} |\n", key.field, key.expects, key.default, key.doc));

@@ -12,7 +12,7 @@ use mfctl_core::humane;
 
 /// A value as given, before its type is known.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Raw {
+pub enum RawValue {
     /// A string, or a variable's text.
     Text(String),
     /// A whole number.
@@ -23,7 +23,7 @@ pub enum Raw {
     Bool(bool),
 }
 
-impl Raw {
+impl RawValue {
     fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text.trim()),
@@ -32,7 +32,7 @@ impl Raw {
     }
 }
 
-impl fmt::Display for Raw {
+impl fmt::Display for RawValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => write!(f, "{text:?}"),
@@ -45,7 +45,7 @@ impl fmt::Display for Raw {
 
 /// What is done with a value before it is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ValueKind {
     /// Nothing.
     Plain,
     /// It is a path: one that is not absolute stands below its file's folder.
@@ -55,15 +55,15 @@ pub enum Kind {
 }
 
 /// A type that a setting may have.
-pub trait Setting: Sized {
+pub trait SettingValue: Sized {
     /// What a value looks like, in a few words with an example.
     const EXPECTS: &'static str;
 
     /// What is done with a value before it is used.
-    const KIND: Kind = Kind::Plain;
+    const KIND: ValueKind = ValueKind::Plain;
 
     /// The value, if it is one.
-    fn parse(raw: &Raw) -> Option<Self>;
+    fn parse(raw: &RawValue) -> Option<Self>;
 
     /// The canonical form; parses to the same value.
     fn show(&self) -> String;
@@ -122,12 +122,12 @@ impl fmt::Display for ByteSize {
     }
 }
 
-impl Setting for ByteSize {
+impl SettingValue for ByteSize {
     const EXPECTS: &'static str = "a size such as \"512MiB\" or 4096";
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         match raw {
-            Raw::Integer(bytes) => u64::try_from(*bytes).ok().map(Self),
+            RawValue::Integer(bytes) => u64::try_from(*bytes).ok().map(Self),
             other => other.text().and_then(byte_size).map(Self),
         }
     }
@@ -137,12 +137,12 @@ impl Setting for ByteSize {
     }
 }
 
-impl Setting for Duration {
+impl SettingValue for Duration {
     const EXPECTS: &'static str = humane::DURATION;
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         match raw {
-            Raw::Integer(seconds) => u64::try_from(*seconds).ok().map(Self::from_secs),
+            RawValue::Integer(seconds) => u64::try_from(*seconds).ok().map(Self::from_secs),
             other => other.text().and_then(humane::read_duration),
         }
     }
@@ -186,7 +186,7 @@ impl FromStr for Auto {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        <Self as Setting>::parse(&Raw::Text(text.to_owned()))
+        <Self as SettingValue>::parse(&RawValue::Text(text.to_owned()))
             .ok_or_else(|| format!("{text:?} is not {}", Self::EXPECTS))
     }
 }
@@ -200,14 +200,14 @@ impl fmt::Display for Auto {
     }
 }
 
-impl Setting for Auto {
+impl SettingValue for Auto {
     const EXPECTS: &'static str = "\"auto\" or a number from 1 to 1024";
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         if raw.text() == Some("auto") {
             return Some(Self::Auto);
         }
-        <u32 as Setting>::parse(raw).filter(|count| *count <= 1024).and_then(NonZeroU32::new).map(Self::Count)
+        <u32 as SettingValue>::parse(raw).filter(|count| *count <= 1024).and_then(NonZeroU32::new).map(Self::Count)
     }
 
     fn show(&self) -> String {
@@ -217,12 +217,12 @@ impl Setting for Auto {
 
 macro_rules! whole_number {
     ($($number:ty),+) => {
-        $(impl Setting for $number {
+        $(impl SettingValue for $number {
             const EXPECTS: &'static str = "a whole number from 1";
 
-            fn parse(raw: &Raw) -> Option<Self> {
+            fn parse(raw: &RawValue) -> Option<Self> {
                 let number = match raw {
-                    Raw::Integer(number) => Self::try_from(*number).ok(),
+                    RawValue::Integer(number) => Self::try_from(*number).ok(),
                     other => other.text().and_then(|text| text.parse().ok()),
                 };
                 number.filter(|number| *number > 0)
@@ -249,14 +249,14 @@ impl Ratio {
     }
 }
 
-impl Setting for Ratio {
+impl SettingValue for Ratio {
     const EXPECTS: &'static str = "a number from 0 to 1, such as 0.95";
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         let number = match raw {
-            Raw::Float(number) => Some(*number),
-            Raw::Integer(0) => Some(0.0),
-            Raw::Integer(1) => Some(1.0),
+            RawValue::Float(number) => Some(*number),
+            RawValue::Integer(0) => Some(0.0),
+            RawValue::Integer(1) => Some(1.0),
             other => other.text().and_then(|text| text.parse().ok()),
         };
         number.filter(|number| (0.0..=1.0).contains(number)).map(Self)
@@ -279,12 +279,12 @@ impl Percent {
     }
 }
 
-impl Setting for Percent {
+impl SettingValue for Percent {
     const EXPECTS: &'static str = "a whole number from 0 to 100";
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         let number = match raw {
-            Raw::Integer(number) => u8::try_from(*number).ok(),
+            RawValue::Integer(number) => u8::try_from(*number).ok(),
             other => other.text().and_then(|text| text.parse().ok()),
         };
         number.filter(|number| *number <= 100).map(Self)
@@ -295,12 +295,12 @@ impl Setting for Percent {
     }
 }
 
-impl Setting for bool {
+impl SettingValue for bool {
     const EXPECTS: &'static str = "true or false";
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         match raw {
-            Raw::Bool(value) => Some(*value),
+            RawValue::Bool(value) => Some(*value),
             other => match other.text() {
                 Some("true") => Some(true),
                 Some("false") => Some(false),
@@ -315,10 +315,10 @@ impl Setting for bool {
 }
 
 /// Text that is not empty.
-impl Setting for String {
+impl SettingValue for String {
     const EXPECTS: &'static str = "a text";
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         raw.text().filter(|text| !text.is_empty() && !text.chars().any(char::is_control)).map(Self::from)
     }
 
@@ -328,13 +328,13 @@ impl Setting for String {
 }
 
 /// A path as written; made absolute when its layer is read.
-impl Setting for PathBuf {
+impl SettingValue for PathBuf {
     const EXPECTS: &'static str = "a path";
-    const KIND: Kind = Kind::Path;
+    const KIND: ValueKind = ValueKind::Path;
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         match raw {
-            Raw::Text(text) if !text.is_empty() && !text.contains('\0') => Some(Self::from(text)),
+            RawValue::Text(text) if !text.is_empty() && !text.contains('\0') => Some(Self::from(text)),
             _ => None,
         }
     }
@@ -344,11 +344,11 @@ impl Setting for PathBuf {
     }
 }
 
-impl Setting for SecretRef {
+impl SettingValue for SecretRef {
     const EXPECTS: &'static str = "where the secret is: \"env:NAME\", \"file:/path\" or \"vault:PATH#FIELD\"";
-    const KIND: Kind = Kind::Secret;
+    const KIND: ValueKind = ValueKind::Secret;
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         raw.text().and_then(|text| Self::parse(text).ok())
     }
 
@@ -357,10 +357,10 @@ impl Setting for SecretRef {
     }
 }
 
-impl Setting for EnvName {
+impl SettingValue for EnvName {
     const EXPECTS: &'static str = "an environment's name: 1 to 32 of a-z 0-9 -";
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         raw.text().and_then(|text| Self::new(text).ok())
     }
 
@@ -369,10 +369,10 @@ impl Setting for EnvName {
     }
 }
 
-impl Setting for Tenant {
+impl SettingValue for Tenant {
     const EXPECTS: &'static str = "a tenant's name: 1 to 63 of a-z 0-9 -";
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         raw.text().and_then(|text| Self::new(text).ok())
     }
 
@@ -415,11 +415,11 @@ mod tests {
 
     #[test]
     fn numbers_keep_to_their_range() {
-        assert_eq!(Ratio::parse(&Raw::Text("0.95".into())).map(Ratio::get), Some(0.95));
-        assert_eq!(Ratio::parse(&Raw::Float(1.01)), None);
-        assert_eq!(Ratio::parse(&Raw::Float(f64::NAN)), None);
-        assert_eq!(Percent::parse(&Raw::Integer(101)), None);
-        assert_eq!(<Auto as Setting>::parse(&Raw::Integer(0)), None);
-        assert_eq!(<Auto as Setting>::parse(&Raw::Text("8".into())), NonZeroU32::new(8).map(Auto::Count));
+        assert_eq!(Ratio::parse(&RawValue::Text("0.95".into())).map(Ratio::get), Some(0.95));
+        assert_eq!(Ratio::parse(&RawValue::Float(1.01)), None);
+        assert_eq!(Ratio::parse(&RawValue::Float(f64::NAN)), None);
+        assert_eq!(Percent::parse(&RawValue::Integer(101)), None);
+        assert_eq!(<Auto as SettingValue>::parse(&RawValue::Integer(0)), None);
+        assert_eq!(<Auto as SettingValue>::parse(&RawValue::Text("8".into())), NonZeroU32::new(8).map(Auto::Count));
     }
 }

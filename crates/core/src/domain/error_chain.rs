@@ -27,14 +27,14 @@ mod tests {
 
     #[derive(Debug, thiserror::Error)]
     #[error("{text}")]
-    struct Layer {
+    struct TestError {
         text: &'static str,
-        source: Option<Box<Layer>>,
+        source: Option<Box<TestError>>,
     }
 
-    fn layers(texts: &[&'static str]) -> Layer {
+    fn layers(texts: &[&'static str]) -> TestError {
         let (first, rest) = texts.split_first().unwrap();
-        Layer { text: first, source: (!rest.is_empty()).then(|| Box::new(layers(rest))) }
+        TestError { text: first, source: (!rest.is_empty()).then(|| Box::new(layers(rest))) }
     }
 
     #[test]
