@@ -47,7 +47,7 @@ pub struct GroupLag {
 ///
 /// # Errors
 /// Those of the log.
-pub async fn groups(log: &dyn EventLog, env: &EnvName) -> Result<Vec<GroupLag>> {
+pub async fn pipeline_groups(log: &dyn EventLog, env: &EnvName) -> Result<Vec<GroupLag>> {
     let mut lags = Vec::new();
     for stage in Stage::ALL {
         let group = stage.group(env).map_err(|e| Error::new(ErrorKind::Invalid, "name the group").because(e))?;
@@ -61,7 +61,7 @@ pub async fn groups(log: &dyn EventLog, env: &EnvName) -> Result<Vec<GroupLag>> 
 ///
 /// # Errors
 /// Those of the log.
-pub async fn others(log: &dyn EventLog, beside: &[GroupLag]) -> Result<Vec<GroupLag>> {
+pub async fn other_groups(log: &dyn EventLog, beside: &[GroupLag]) -> Result<Vec<GroupLag>> {
     let mut lags = Vec::new();
     for group in log.groups().await? {
         if beside.iter().any(|one| one.group == group.group) {

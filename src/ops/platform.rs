@@ -16,7 +16,7 @@ const LONGEST: u64 = 4096;
 
 /// The identities of a platform's parts; `None` where a part does not have one yet.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct Platform {
+pub struct PlatformIdentity {
     /// The log's: Kafka's cluster id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
@@ -36,7 +36,7 @@ pub struct Platform {
 
 /// The marker's content.
 #[derive(Debug, Serialize, Deserialize)]
-struct Marker {
+struct PlatformMarker {
     id: String,
     environment: EnvName,
 }
@@ -56,12 +56,12 @@ async fn secrets(ports: &Ports) -> Option<String> {
     tokio::time::timeout(PATIENCE, store.identity()).await.ok()?.ok()
 }
 
-impl Platform {
+impl PlatformIdentity {
     /// Asks each part who it is. What is not made yet has no identity; what does not answer is an error.
     ///
     /// # Errors
     /// Those of the ports, what is not made yet apart; `Conflict` when the buckets are marked as another environment's.
-    pub async fn met(ports: &Ports, buckets: &Buckets, env: &EnvName) -> Result<Self> {
+    pub async fn read(ports: &Ports, buckets: &Buckets, env: &EnvName) -> Result<Self> {
         let (log, catalog, marker) =
             tokio::join!(ports.log.identity(), ports.catalog.identity(), marker(ports.objects.as_ref(), buckets));
         let objects = match made(marker)?.flatten() {
@@ -115,7 +115,7 @@ pub async fn mark(objects: &dyn ObjectStore, buckets: &Buckets, env: &EnvName) -
     if marker(objects, buckets).await?.is_some() {
         return Ok(false);
     }
-    let marker = Marker { id: uuid::Uuid::new_v4().to_string(), environment: env.clone() };
+    let marker = PlatformMarker { id: uuid::Uuid::new_v4().to_string(), environment: env.clone() };
     let text = serde_json::to_vec(&marker)
         .map_err(|error| Error::new(ErrorKind::Internal, "write the platform's marker").because(error))?;
     let options = PutOptions { content_type: Some("application/json".to_owned()), sha256: None };
@@ -138,7 +138,7 @@ fn at(buckets: &Buckets) -> ObjectRef {
     ObjectRef { bucket: buckets.originals.clone(), key: keys::marker() }
 }
 
-async fn marker(objects: &dyn ObjectStore, buckets: &Buckets) -> Result<Option<Marker>> {
+async fn marker(objects: &dyn ObjectStore, buckets: &Buckets) -> Result<Option<PlatformMarker>> {
     let at = at(buckets);
     if objects.head(&at).await?.is_none() {
         return Ok(None);
@@ -167,10 +167,10 @@ mod tests {
 
     #[test]
     fn another_platform_is_told_and_what_is_not_known_is_none() {
-        let of = |log: Option<&str>, catalog: Option<&str>| Platform {
+        let of = |log: Option<&str>, catalog: Option<&str>| PlatformIdentity {
             log: log.map(str::to_owned),
             catalog: catalog.map(str::to_owned),
-            ..Platform::default()
+            ..PlatformIdentity::default()
         };
         assert!(of(Some("a"), None).differs_from(&of(Some("a"), Some("c"))).is_empty());
         let told = of(Some("b"), Some("c")).differs_from(&of(Some("a"), Some("c")));

@@ -15,7 +15,7 @@ const PAGE: usize = 1000;
 
 /// What a run removed.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct Removed {
+pub struct RetentionSummary {
     /// Records by topic.
     #[serde(flatten)]
     pub records: RetentionReport,
@@ -34,8 +34,8 @@ const ABANDONED_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 ///
 /// # Errors
 /// Those of the ports; what was removed until then stays removed.
-pub async fn run(ports: &Ports, buckets: &Buckets, staging_kept: Duration, now: Timestamp) -> Result<Removed> {
-    let mut removed = Removed { records: ports.log.run_retention(now).await?, ..Removed::default() };
+pub async fn run(ports: &Ports, buckets: &Buckets, staging_kept: Duration, now: Timestamp) -> Result<RetentionSummary> {
+    let mut removed = RetentionSummary { records: ports.log.run_retention(now).await?, ..RetentionSummary::default() };
     if let Some(admin) = &ports.buckets {
         let begun_before = now.checked_sub(ABANDONED_AFTER).unwrap_or(Timestamp::MIN);
         for bucket in buckets.all() {

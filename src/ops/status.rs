@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::vitals::{StorageVitals, Vitals, Watch};
+use super::vitals::{StorageVitals, Vitals, VitalsMonitor};
 use mfctl_core::domain::job::JobStatus;
 use mfctl_core::domain::names::topics;
 use mfctl_core::events::{schemas, topics as contract};
@@ -18,7 +18,7 @@ const PAGE: usize = 500;
 /// How a part stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Health {
+pub enum PartHealth {
     /// It works.
     Ok,
     /// It works, and somebody should look.
@@ -29,11 +29,11 @@ pub enum Health {
 
 /// A part of the platform.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Part {
+pub struct StatusPart {
     /// Which.
     pub part: String,
     /// How it stands.
-    pub health: Health,
+    pub health: PartHealth,
     /// What was seen.
     pub detail: String,
     /// What to do, where something is to be done.
@@ -41,7 +41,7 @@ pub struct Part {
 }
 
 /// Looks at every part. A part that cannot be asked is `bad`; the others are asked all the same.
-pub async fn look(ports: &Ports, watch: &mut Watch) -> Vec<Part> {
+pub async fn check_parts(ports: &Ports, watch: &mut VitalsMonitor) -> Vec<StatusPart> {
     let mut parts = vec![
         part("event log", log(ports).await),
         part("schemas", registry(ports).await),
@@ -49,22 +49,22 @@ pub async fn look(ports: &Ports, watch: &mut Watch) -> Vec<Part> {
         part("search", search(ports).await),
         part("jobs", jobs(ports).await),
     ];
-    match watch.look().await {
+    match watch.refresh().await {
         Ok(vitals) => parts.extend([workers(&vitals), dead_letters(&vitals), storage(&vitals.storage)]),
         Err(error) => parts.push(part("workers, dead letters, storage", Err(error))),
     }
     parts
 }
 
-fn part(name: &str, seen: Result<(Health, String, Option<String>)>) -> Part {
+fn part(name: &str, seen: Result<(PartHealth, String, Option<String>)>) -> StatusPart {
     let (health, detail, hint) = match seen {
         Ok(seen) => seen,
-        Err(error) => (Health::Bad, error.full(), error.hint_text().map(str::to_owned)),
+        Err(error) => (PartHealth::Bad, error.full(), error.hint_text().map(str::to_owned)),
     };
-    Part { part: name.to_owned(), health, detail, hint }
+    StatusPart { part: name.to_owned(), health, detail, hint }
 }
 
-type Seen = (Health, String, Option<String>);
+type Seen = (PartHealth, String, Option<String>);
 
 async fn log(ports: &Ports) -> Result<Seen> {
     let there = ports.log.topics().await?;
@@ -76,10 +76,10 @@ async fn log(ports: &Ports) -> Result<Seen> {
         .collect();
     if missing.is_empty() {
         let words = format!("{} of the contract, all there", humane::counted(wanted.len() as u64, "topic", "topics"));
-        return Ok((Health::Ok, words, None));
+        return Ok((PartHealth::Ok, words, None));
     }
     let hint = "`mfctl init` (embedded) or `mfctl bootstrap apply` (cluster) makes them".to_owned();
-    Ok((Health::Bad, format!("topics are missing: {}", missing.join(", ")), Some(hint)))
+    Ok((PartHealth::Bad, format!("topics are missing: {}", missing.join(", ")), Some(hint)))
 }
 
 async fn registry(ports: &Ports) -> Result<Seen> {
@@ -91,10 +91,10 @@ async fn registry(ports: &Ports) -> Result<Seen> {
         }
     }
     if missing.is_empty() {
-        return Ok((Health::Ok, "every pipeline topic has its schema".to_owned(), None));
+        return Ok((PartHealth::Ok, "every pipeline topic has its schema".to_owned(), None));
     }
     let hint = "`mfctl init` (embedded) or `mfctl bootstrap apply` (cluster) registers them".to_owned();
-    Ok((Health::Bad, format!("not registered: {}", missing.join(", ")), Some(hint)))
+    Ok((PartHealth::Bad, format!("not registered: {}", missing.join(", ")), Some(hint)))
 }
 
 async fn catalog(ports: &Ports) -> Result<Seen> {
@@ -103,12 +103,12 @@ async fn catalog(ports: &Ports) -> Result<Seen> {
         summary.by_state.iter().map(|(state, count)| format!("{} {state}", humane::count(*count))).collect();
     let assets = humane::counted(summary.assets, "asset", "assets");
     let states = if states.is_empty() { String::new() } else { format!(": {}", states.join(", ")) };
-    Ok((Health::Ok, format!("{assets}{states}; {}", humane::bytes(summary.bytes)), None))
+    Ok((PartHealth::Ok, format!("{assets}{states}; {}", humane::bytes(summary.bytes)), None))
 }
 
 async fn search(ports: &Ports) -> Result<Seen> {
     let documents = ports.search.count().await?;
-    Ok((Health::Ok, humane::counted(documents, "document", "documents"), None))
+    Ok((PartHealth::Ok, humane::counted(documents, "document", "documents"), None))
 }
 
 async fn jobs(ports: &Ports) -> Result<Seen> {
@@ -131,12 +131,12 @@ async fn jobs(ports: &Ports) -> Result<Seen> {
     }
     let words = format!("{} running, {} unfinished", humane::count(running), humane::count(stranded));
     match latest {
-        None => Ok((Health::Ok, words, None)),
-        Some(job) => Ok((Health::Warn, words, Some(format!("`mfctl ingest --resume {job}` goes on with it")))),
+        None => Ok((PartHealth::Ok, words, None)),
+        Some(job) => Ok((PartHealth::Warn, words, Some(format!("`mfctl ingest --resume {job}` goes on with it")))),
     }
 }
 
-fn workers(vitals: &Vitals) -> Part {
+fn workers(vitals: &Vitals) -> StatusPart {
     let words = vitals.groups.iter().map(|group| {
         let members = humane::counted(group.lag.members.len() as u64, "member", "members");
         format!("{}: {members}, lag {}", group.lag.group, humane::count(group.lag.lag))
@@ -144,20 +144,20 @@ fn workers(vitals: &Vitals) -> Part {
     let detail = words.collect::<Vec<_>>().join("; ");
     let idle = vitals.groups.iter().find(|group| group.lag.lag > 0 && group.lag.members.is_empty());
     let (health, hint) = match idle {
-        Some(_) => (Health::Warn, Some("nobody works off the lag: run `mfctl worker all`".to_owned())),
-        None => (Health::Ok, None),
+        Some(_) => (PartHealth::Warn, Some("nobody works off the lag: run `mfctl worker all`".to_owned())),
+        None => (PartHealth::Ok, None),
     };
-    Part { part: "workers".to_owned(), health, detail, hint }
+    StatusPart { part: "workers".to_owned(), health, detail, hint }
 }
 
-fn dead_letters(vitals: &Vitals) -> Part {
+fn dead_letters(vitals: &Vitals) -> StatusPart {
     let unresolved: u64 = vitals.dead_letters.iter().map(|topic| topic.unresolved).sum();
     let hint = (unresolved > 0).then(|| "`mfctl dlq list` says what failed and why".to_owned());
-    let health = if unresolved > 0 { Health::Warn } else { Health::Ok };
-    Part { part: "dead letters".to_owned(), health, detail: format!("{} unresolved", humane::count(unresolved)), hint }
+    let health = if unresolved > 0 { PartHealth::Warn } else { PartHealth::Ok };
+    StatusPart { part: "dead letters".to_owned(), health, detail: format!("{} unresolved", humane::count(unresolved)), hint }
 }
 
-fn storage(storage: &StorageVitals) -> Part {
+fn storage(storage: &StorageVitals) -> StatusPart {
     let objects: u64 = storage.buckets.iter().map(|bucket| bucket.usage.objects).sum();
     let bytes: u64 = storage.buckets.iter().map(|bucket| bucket.usage.bytes).sum();
     let more = if storage.buckets.iter().any(|bucket| bucket.usage.partial) { "+" } else { "" };
@@ -167,8 +167,8 @@ fn storage(storage: &StorageVitals) -> Part {
         detail.push_str(&format!("; {used:.0} % full, {} free", humane::bytes(capacity.free_bytes)));
     }
     let hint = storage.warn.then(|| "make room, or move the data folder (docs/runbooks)".to_owned());
-    let health = if storage.warn { Health::Warn } else { Health::Ok };
-    Part { part: "storage".to_owned(), health, detail, hint }
+    let health = if storage.warn { PartHealth::Warn } else { PartHealth::Ok };
+    StatusPart { part: "storage".to_owned(), health, detail, hint }
 }
 
 /// How far back `status` looks for latencies it does not show.
@@ -176,8 +176,8 @@ pub const WINDOW: Duration = Duration::from_secs(3600);
 
 /// The worst health among the parts.
 #[must_use]
-pub fn worst(parts: &[Part]) -> Health {
-    parts.iter().map(|part| part.health).max().unwrap_or(Health::Ok)
+pub fn worst(parts: &[StatusPart]) -> PartHealth {
+    parts.iter().map(|part| part.health).max().unwrap_or(PartHealth::Ok)
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ const CLOCK_MARGIN: SignedDuration = SignedDuration::from_hours(1);
 /// What a step of the story is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum StepKind {
+pub enum TraceStepKind {
     /// A file was seen whose bytes it is.
     Seen,
     /// The catalog says: this state was reached.
@@ -50,14 +50,14 @@ pub enum StepKind {
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Step {
+pub struct TraceStep {
     /// When.
     #[schemars(with = "String")]
     pub at: Timestamp,
     /// Seconds since the step before.
     pub after_seconds: Option<f64>,
     /// What.
-    pub kind: StepKind,
+    pub kind: TraceStepKind,
     /// A sentence.
     pub text: String,
     /// Where the record stands, for what stands on the log.
@@ -71,7 +71,7 @@ pub struct Step {
 
 /// The story of an asset.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Story {
+pub struct AssetTrace {
     /// The asset.
     pub asset_id: AssetId,
     /// Its state now; none when the catalog does not have it.
@@ -79,7 +79,7 @@ pub struct Story {
     /// The stage whose dead letter is unresolved.
     pub dead_lettered: Option<Stage>,
     /// The steps, in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<TraceStep>,
     /// Seconds from the first step to the last.
     pub took_seconds: Option<f64>,
     /// What the story may lack, and why.
@@ -88,7 +88,7 @@ pub struct Story {
 
 /// What a story can be asked for by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Subject {
+pub enum TraceSubject {
     /// An asset's or an event's id.
     Id(uuid::Uuid),
     /// Where a record stands.
@@ -101,11 +101,11 @@ pub enum Subject {
 ///
 /// # Errors
 /// `NotFound` when there is none, otherwise those of the ports.
-pub async fn find(subject: &Subject, tenant: &Tenant, ports: &Ports) -> Result<(AssetId, Option<String>)> {
+pub async fn find_asset(subject: &TraceSubject, tenant: &Tenant, ports: &Ports) -> Result<(AssetId, Option<String>)> {
     match subject {
-        Subject::Id(id) => of_id(*id, ports).await,
-        Subject::Address(address) => of_address(address, ports.log.as_ref()).await,
-        Subject::Path(path) => of_path(path, tenant, ports).await,
+        TraceSubject::Id(id) => of_id(*id, ports).await,
+        TraceSubject::Address(address) => of_address(address, ports.log.as_ref()).await,
+        TraceSubject::Path(path) => of_path(path, tenant, ports).await,
     }
 }
 
@@ -177,9 +177,9 @@ fn key_of(record: &Record) -> Option<AssetId> {
 ///
 /// # Errors
 /// `NotFound` when neither the catalog nor the log knows the asset, otherwise those of the ports.
-pub async fn story(asset_id: AssetId, ports: &Ports) -> Result<Story> {
+pub async fn trace_asset(asset_id: AssetId, ports: &Ports) -> Result<AssetTrace> {
     let asset = ports.catalog.assets(&[asset_id]).await?.into_iter().next();
-    let mut teller = Teller { steps: Vec::new(), gaps: Vec::new() };
+    let mut teller = TraceBuilder { steps: Vec::new(), gaps: Vec::new() };
     if let Some(asset) = &asset {
         teller.tell_states(asset);
         teller.tell_sources(asset_id, ports).await?;
@@ -195,16 +195,16 @@ pub async fn story(asset_id: AssetId, ports: &Ports) -> Result<Story> {
     Ok(teller.finish(asset_id, asset.as_ref()))
 }
 
-struct Teller {
-    steps: Vec<Step>,
+struct TraceBuilder {
+    steps: Vec<TraceStep>,
     gaps: Vec<String>,
 }
 
-impl Teller {
-    fn tell(&mut self, at: Timestamp, kind: StepKind, text: String, record: Option<&Record>) {
+impl TraceBuilder {
+    fn tell(&mut self, at: Timestamp, kind: TraceStepKind, text: String, record: Option<&Record>) {
         let address = record.map(|record| record.address.clone());
         let event_id = record.and_then(|record| record.headers.text(header::EVENT_ID)).map(str::to_owned);
-        self.steps.push(Step { at, after_seconds: None, kind, text, address, event_id, order: rank(kind) });
+        self.steps.push(TraceStep { at, after_seconds: None, kind, text, address, event_id, order: rank(kind) });
     }
 
     fn tell_states(&mut self, asset: &Asset) {
@@ -216,7 +216,7 @@ impl Teller {
         ];
         for (at, text) in states {
             if let Some(at) = at {
-                self.tell(at, StepKind::State, text, None);
+                self.tell(at, TraceStepKind::State, text, None);
             }
         }
         // Told first: its event is published only once the bytes are staged, be it in the same millisecond.
@@ -224,7 +224,7 @@ impl Teller {
             staged.order = STAGED;
         }
         if asset.state == AssetState::Revoked {
-            self.tell(asset.updated_at, StepKind::State, "revoked: taken down".to_owned(), None);
+            self.tell(asset.updated_at, TraceStepKind::State, "revoked: taken down".to_owned(), None);
         }
     }
 
@@ -235,7 +235,7 @@ impl Teller {
         }
         for source in sources {
             let text = format!("seen as {} on {} by job {}", source.path, source.host, source.job_id);
-            self.tell(source.seen_at, StepKind::Seen, text, None);
+            self.tell(source.seen_at, TraceStepKind::Seen, text, None);
         }
         Ok(())
     }
@@ -311,14 +311,14 @@ impl Teller {
         }
         let (kind, text) = match mark {
             Some(mark) if topic.is_parked() => {
-                (StepKind::Parked, format!("parked after {} redrives (run {})", mark.count, mark.run))
+                (TraceStepKind::Parked, format!("parked after {} redrives (run {})", mark.count, mark.run))
             }
-            None if topic.is_parked() => (StepKind::Parked, "parked".to_owned()),
+            None if topic.is_parked() => (TraceStepKind::Parked, "parked".to_owned()),
             Some(mark) => (
-                StepKind::Redrive,
+                TraceStepKind::Redrive,
                 format!("{topic} sent again, redrive {} of run {}, from {}", mark.count, mark.run, mark.source),
             ),
-            None => (StepKind::Event, format!("{topic}{}", revision_of(record))),
+            None => (TraceStepKind::Event, format!("{topic}{}", revision_of(record))),
         };
         self.tell(record.timestamp, kind, text, Some(record));
     }
@@ -330,11 +330,11 @@ impl Teller {
         let last = info.last_failed_at.unwrap_or(record.timestamp);
         if let Some(first) = info.first_failed_at.filter(|first| attempts > 1 && *first < last) {
             let text = format!("{group} failed for the first time: {}", info.kind);
-            self.tell(first, StepKind::Attempt, text, None);
+            self.tell(first, TraceStepKind::Attempt, text, None);
         }
         let tries = if attempts == 1 { "1 attempt".to_owned() } else { format!("{attempts} attempts") };
         let text = format!("{group} gave up after {tries}: {}: {}", info.kind, info.message);
-        self.tell(last, StepKind::DeadLetter, text, Some(record));
+        self.tell(last, TraceStepKind::DeadLetter, text, Some(record));
     }
 
     fn tell_decision(&mut self, entry: &LedgerEntry) {
@@ -346,10 +346,10 @@ impl Teller {
         let to = entry.sent_to.as_ref().map(|topic| format!(" to {topic}")).unwrap_or_default();
         let why = entry.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         let text = format!("{} {what}{to} by {} (run {}){why}", entry.dead_letter, entry.actor, entry.run);
-        self.tell(entry.at, StepKind::Decision, text, None);
+        self.tell(entry.at, TraceStepKind::Decision, text, None);
     }
 
-    fn finish(mut self, asset_id: AssetId, asset: Option<&Asset>) -> Story {
+    fn finish(mut self, asset_id: AssetId, asset: Option<&Asset>) -> AssetTrace {
         self.steps.sort_by(|a, b| a.at.cmp(&b.at).then(a.order.cmp(&b.order)));
         let mut before: Option<Timestamp> = None;
         for step in &mut self.steps {
@@ -357,7 +357,7 @@ impl Teller {
             before = Some(step.at);
         }
         let ends = self.steps.first().zip(self.steps.last());
-        Story {
+        AssetTrace {
             asset_id,
             state: asset.map(|asset| asset.state),
             dead_lettered: asset.and_then(|asset| asset.dead_lettered),
@@ -372,15 +372,15 @@ impl Teller {
 const STAGED: u8 = 1;
 
 /// The order of what happened in the same millisecond.
-fn rank(kind: StepKind) -> u8 {
+fn rank(kind: TraceStepKind) -> u8 {
     match kind {
-        StepKind::Seen => 0,
-        StepKind::Attempt => 2,
-        StepKind::Event => 3,
-        StepKind::State => 4,
-        StepKind::DeadLetter => 5,
-        StepKind::Decision => 6,
-        StepKind::Redrive | StepKind::Parked => 7,
+        TraceStepKind::Seen => 0,
+        TraceStepKind::Attempt => 2,
+        TraceStepKind::Event => 3,
+        TraceStepKind::State => 4,
+        TraceStepKind::DeadLetter => 5,
+        TraceStepKind::Decision => 6,
+        TraceStepKind::Redrive | TraceStepKind::Parked => 7,
     }
 }
 

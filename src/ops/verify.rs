@@ -26,7 +26,7 @@ const PAGE: usize = 512;
 
 /// What stands between a file and its deletion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Problem {
+pub struct VerifyProblem {
     /// The file.
     pub path: SourcePath,
     /// A stable word.
@@ -37,7 +37,7 @@ pub struct Problem {
 
 /// What a verification came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Verified {
+pub struct VerifyReport {
     /// Files of the job.
     pub files: u64,
     /// Files whose source may be deleted.
@@ -56,7 +56,7 @@ pub struct Verified {
 
 /// How closely to look.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Depth {
+pub struct VerifyOptions {
     /// Hash every source again, not only those whose size or time of change differ.
     pub deep: bool,
 }
@@ -78,18 +78,18 @@ pub async fn verify(
     buckets: &Buckets,
     job: &Job,
     data_dir: PathBuf,
-    depth: Depth,
-    mut found: impl FnMut(Problem),
+    depth: VerifyOptions,
+    mut found: impl FnMut(VerifyProblem),
     told: impl FnMut(u64),
-) -> Result<Verified> {
+) -> Result<VerifyReport> {
     let spec = JobSpec::read(&job.spec).map_err(|error| Error::new(ErrorKind::TooNew, error.to_string()))?;
     let named = spec.manifest.is_some() || spec.list.is_some();
     let taken = taken(ports, buckets, job, depth, &mut found, told).await?;
     if !job.walk_complete {
-        return Ok(Verified { named, ..taken });
+        return Ok(VerifyReport { named, ..taken });
     }
     let untaken = untaken::look(ports.journal.as_ref(), job, spec, data_dir, &mut found).await?;
-    Ok(Verified { not_in_job: untaken.count, named, list_lost: !untaken.whole, ..taken })
+    Ok(VerifyReport { not_in_job: untaken.count, named, list_lost: !untaken.whole, ..taken })
 }
 
 /// Looks at each file of the job.
@@ -97,11 +97,11 @@ async fn taken(
     ports: &Ports,
     buckets: &Buckets,
     job: &Job,
-    depth: Depth,
-    found: &mut impl FnMut(Problem),
+    depth: VerifyOptions,
+    found: &mut impl FnMut(VerifyProblem),
     mut told: impl FnMut(u64),
-) -> Result<Verified> {
-    let mut total = Verified::default();
+) -> Result<VerifyReport> {
+    let mut total = VerifyReport::default();
     let mut hashed: HashMap<AssetId, std::result::Result<(), String>> = HashMap::new();
     let mut cursor: Option<String> = None;
     loop {
@@ -117,13 +117,13 @@ async fn taken(
         hashed.retain(|id, _| assets.contains_key(id));
         for file in &page.items {
             total.files += 1;
-            let look = Look { ports, buckets, depth, events: &events };
+            let look = FileVerifier { ports, buckets, depth, events: &events };
             match look.at(file, &assets, &mut hashed).await? {
                 Ok(true) => total.verified += 1,
                 Ok(false) => total.unverifiable += 1,
                 Err((kind, reason)) => {
                     total.problems += 1;
-                    found(Problem { path: file.path.clone(), kind, reason });
+                    found(VerifyProblem { path: file.path.clone(), kind, reason });
                 }
             }
             told(total.files);
@@ -136,22 +136,22 @@ async fn taken(
 }
 
 /// What is wrong with a file, else whether its event is in the log.
-type Finding = std::result::Result<bool, (&'static str, String)>;
+type FileVerdict = std::result::Result<bool, (&'static str, String)>;
 
-struct Look<'a> {
+struct FileVerifier<'a> {
     ports: &'a Ports,
     buckets: &'a Buckets,
-    depth: Depth,
+    depth: VerifyOptions,
     events: &'a Events,
 }
 
-impl Look<'_> {
+impl FileVerifier<'_> {
     async fn at(
         &self,
         file: &JournalFile,
         assets: &HashMap<AssetId, Asset>,
         hashed: &mut HashMap<AssetId, std::result::Result<(), String>>,
-    ) -> Result<Finding> {
+    ) -> Result<FileVerdict> {
         let asset = match standing(file, assets) {
             Ok(asset) => asset,
             Err(problem) => return Ok(Err(problem)),

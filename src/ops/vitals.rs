@@ -1,6 +1,6 @@
 //! What `top` and `status` watch: lag and rate, ingestion latency, dead letters, storage.
 //!
-//! A [`Watch`] keeps what makes the next look cheap: it reads only what is new on the log, and counts objects seldom.
+//! A [`VitalsMonitor`] keeps what makes the next look cheap: it reads only what is new on the log, and counts objects seldom.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -121,13 +121,13 @@ pub struct Vitals {
     pub storage: StorageVitals,
 }
 
-struct Sample {
+struct LatencySample {
     enriched_at: Timestamp,
     seconds: f64,
 }
 
 /// Looks again and again.
-pub struct Watch {
+pub struct VitalsMonitor {
     ports: Ports,
     env: EnvName,
     buckets: Buckets,
@@ -135,14 +135,14 @@ pub struct Watch {
     window: Duration,
     count_objects_every: Duration,
     letters: DeadLetterWatch,
-    samples: VecDeque<Sample>,
+    samples: VecDeque<LatencySample>,
     read_to: HashMap<TopicPartition, i64>,
     last_commits: HashMap<String, (Instant, i64)>,
     storage: StorageVitals,
     counted: Option<Instant>,
 }
 
-impl Watch {
+impl VitalsMonitor {
     /// A watch over an environment; latencies are looked at over `window`.
     #[must_use]
     pub fn new(ports: Ports, env: EnvName, buckets: Buckets, objectives: Objectives, window: Duration) -> Self {
@@ -166,7 +166,7 @@ impl Watch {
     ///
     /// # Errors
     /// Those of the ports.
-    pub async fn look(&mut self) -> Result<Vitals> {
+    pub async fn refresh(&mut self) -> Result<Vitals> {
         let now = self.ports.clock.now();
         Ok(Vitals {
             at: now,
@@ -178,7 +178,7 @@ impl Watch {
     }
 
     async fn groups(&mut self) -> Result<Vec<GroupVitals>> {
-        let groups = lag::groups(self.ports.log.as_ref(), &self.env).await?;
+        let groups = lag::pipeline_groups(self.ports.log.as_ref(), &self.env).await?;
         let seen = Instant::now();
         Ok(groups.into_iter().map(|group| self.with_rate(group, seen)).collect())
     }
@@ -231,7 +231,7 @@ impl Watch {
         let envelope = unframe(value).ok().and_then(|(_, json)| serde_json::from_slice::<EventEnvelope>(&json).ok());
         if let Some(envelope) = envelope {
             let took = envelope.occurred_at.duration_since(envelope.staged_at);
-            self.samples.push_back(Sample { enriched_at: envelope.occurred_at, seconds: took.as_secs_f64().max(0.0) });
+            self.samples.push_back(LatencySample { enriched_at: envelope.occurred_at, seconds: took.as_secs_f64().max(0.0) });
             if self.samples.len() > MAX_SAMPLES {
                 self.samples.pop_front();
             }
@@ -269,7 +269,7 @@ impl Watch {
 }
 
 /// The 95th percentile of each slice of the window.
-fn spark(samples: &VecDeque<Sample>, since: Timestamp, now: Timestamp) -> Vec<Option<f64>> {
+fn spark(samples: &VecDeque<LatencySample>, since: Timestamp, now: Timestamp) -> Vec<Option<f64>> {
     let length = now.duration_since(since).as_secs_f64();
     if length <= 0.0 {
         return Vec::new();

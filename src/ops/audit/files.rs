@@ -60,7 +60,7 @@ fn account(outcome: &JobOutcome, assets: &HashMap<AssetId, Asset>, log: &LogView
 
 /// How an asset stands for the files that are it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum AssetProgress {
     Enriched,
     InFlight,
     DeadLettered,
@@ -68,21 +68,21 @@ pub(super) enum Standing {
 }
 
 /// A dead letter that was redriven and waits to be worked on is on its way again.
-pub(super) fn standing(asset: &Asset, log: &LogView) -> Standing {
+pub(super) fn standing(asset: &Asset, log: &LogView) -> AssetProgress {
     let waits = |stage: Stage| log.is_pending(stage, (asset.asset_id, asset.revision));
     match (asset.state, asset.dead_lettered) {
-        (AssetState::Revoked, _) => Standing::Revoked,
-        (_, Some(stage)) if !waits(stage) => Standing::DeadLettered,
-        (AssetState::Enriched, _) => Standing::Enriched,
-        _ => Standing::InFlight,
+        (AssetState::Revoked, _) => AssetProgress::Revoked,
+        (_, Some(stage)) if !waits(stage) => AssetProgress::DeadLettered,
+        (AssetState::Enriched, _) => AssetProgress::Enriched,
+        _ => AssetProgress::InFlight,
     }
 }
 
-fn count_of(standing: Standing, findings: &mut Findings) -> &mut u64 {
+fn count_of(standing: AssetProgress, findings: &mut Findings) -> &mut u64 {
     match standing {
-        Standing::Enriched => &mut findings.report.enriched,
-        Standing::InFlight => &mut findings.report.in_flight,
-        Standing::DeadLettered => &mut findings.report.dead_lettered,
-        Standing::Revoked => &mut findings.report.revoked,
+        AssetProgress::Enriched => &mut findings.report.enriched,
+        AssetProgress::InFlight => &mut findings.report.in_flight,
+        AssetProgress::DeadLettered => &mut findings.report.dead_lettered,
+        AssetProgress::Revoked => &mut findings.report.revoked,
     }
 }

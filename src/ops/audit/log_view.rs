@@ -13,14 +13,14 @@ use mfctl_core::events::pager::Pager;
 use mfctl_core::ports::{Error, ErrorKind, PartitionOffsets, Ports, Result};
 
 /// An asset's revision.
-pub(super) type Key = (AssetId, Revision);
+pub(super) type RevisionKey = (AssetId, Revision);
 
 /// A topic's records of pairs.
 #[derive(Default)]
 struct Emitted {
-    counts: HashMap<Key, u32>,
+    counts: HashMap<RevisionKey, u32>,
     /// Pairs of which a redrive sent a record back: the same event again, not a second one.
-    returned: HashSet<Key>,
+    returned: HashSet<RevisionKey>,
     /// Whether a partition does not begin with its first record any more.
     cut: bool,
 }
@@ -30,8 +30,8 @@ pub(super) struct LogView {
     ingested: Emitted,
     enriched: Emitted,
     /// Inputs of each stage that its group has not committed.
-    to_persist: HashSet<Key>,
-    to_enrich: HashSet<Key>,
+    to_persist: HashSet<RevisionKey>,
+    to_enrich: HashSet<RevisionKey>,
     /// Dead letters that were not redriven.
     dead: HashSet<(AssetId, Stage)>,
 }
@@ -45,7 +45,7 @@ impl LogView {
         progress: &dyn AuditProgress,
     ) -> Result<Self> {
         // Inputs first, outputs last: what moves on between the reads is seen in both places rather than in neither.
-        let mut reader = Reader { ports, tenant, findings, progress, read: 0 };
+        let mut reader = LogScanner { ports, tenant, findings, progress, read: 0 };
         let to_persist = reader.pending(env, Stage::Persist).await?;
         let to_enrich = reader.pending(env, Stage::Enrich).await?;
         let dead = reader.dead().await?;
@@ -55,7 +55,7 @@ impl LogView {
     }
 
     /// Whether an input of this stage for the pair waits to be worked on.
-    pub(super) fn is_pending(&self, stage: Stage, key: Key) -> bool {
+    pub(super) fn is_pending(&self, stage: Stage, key: RevisionKey) -> bool {
         match stage {
             Stage::Persist => self.to_persist.contains(&key),
             Stage::Enrich => self.to_enrich.contains(&key),
@@ -68,7 +68,7 @@ impl LogView {
     }
 
     /// How often the stage emitted the pair.
-    pub(super) fn emitted(&self, stage: Stage, key: Key) -> u32 {
+    pub(super) fn emitted(&self, stage: Stage, key: RevisionKey) -> u32 {
         let emitted = self.of(stage);
         let returned = u32::from(emitted.returned.contains(&key));
         emitted.counts.get(&key).copied().unwrap_or(0).max(returned)
@@ -81,7 +81,7 @@ impl LogView {
     }
 
     /// Every pair that the stage emitted.
-    pub(super) fn pairs(&self, stage: Stage) -> impl Iterator<Item = (Key, u32)> {
+    pub(super) fn pairs(&self, stage: Stage) -> impl Iterator<Item = (RevisionKey, u32)> {
         self.of(stage).counts.iter().map(|(key, count)| (*key, *count))
     }
 
@@ -93,7 +93,7 @@ impl LogView {
     }
 }
 
-struct Reader<'a> {
+struct LogScanner<'a> {
     ports: &'a Ports,
     tenant: &'a Tenant,
     findings: &'a mut Findings,
@@ -101,9 +101,9 @@ struct Reader<'a> {
     read: u64,
 }
 
-impl Reader<'_> {
+impl LogScanner<'_> {
     /// Inputs at or after the group's commits.
-    async fn pending(&mut self, env: &EnvName, stage: Stage) -> Result<HashSet<Key>> {
+    async fn pending(&mut self, env: &EnvName, stage: Stage) -> Result<HashSet<RevisionKey>> {
         let group = stage.group(env).map_err(|e| Error::new(ErrorKind::Invalid, "name the group").because(e))?;
         let mut pending = HashSet::new();
         for at in self.ports.log.progress(&group, &[stage.input()]).await? {

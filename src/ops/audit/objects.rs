@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures_util::StreamExt;
 
-use super::files::{Standing, standing};
+use super::files::{AssetProgress, standing};
 use super::log_view::LogView;
 use super::report::{Findings, ViolationKind};
 use super::{AuditOptions, AuditProgress};
@@ -163,7 +163,7 @@ fn check_moves_on(asset: &Asset, log: &LogView, findings: &mut Findings) {
     let coming = next == Stage::Enrich && log.is_pending(Stage::Persist, key);
     let waits = log.is_pending(next, key) || unpublished || coming;
     match standing(asset, log) {
-        Standing::DeadLettered => {
+        AssetProgress::DeadLettered => {
             let stage = asset.dead_lettered.unwrap_or(next);
             if !log.is_dead(asset.asset_id, stage) && !waits {
                 let detail = format!("flagged as dead-lettered in {stage}, but there is no dead letter of it");
@@ -198,7 +198,7 @@ fn check_events_have_assets(log: &LogView, known: &HashMap<AssetId, AssetState>,
 }
 
 /// Whom an object belongs to, by its key.
-enum Owner {
+enum ObjectOwner {
     Asset(AssetId),
     /// A tenant other than the audit's.
     Other,
@@ -213,7 +213,7 @@ pub(super) async fn check_objects(
     findings: &mut Findings,
     progress: &dyn AuditProgress,
 ) -> Result<()> {
-    let mut owners = Owners { tenant, others: HashSet::new() };
+    let mut owners = OwnerIndex { tenant, others: HashSet::new() };
     // Originals before what is derived from them: a key of the latter says nothing of its tenant.
     for bucket in [&buckets.staging, &buckets.originals, &buckets.derived] {
         let mut after: Option<ObjectKey> = None;
@@ -250,7 +250,7 @@ async fn check_page(
     buckets: &Buckets,
     bucket: &BucketName,
     page: &[ListedObject],
-    owners: &mut Owners<'_>,
+    owners: &mut OwnerIndex<'_>,
     findings: &mut Findings,
 ) -> Result<()> {
     if *bucket == buckets.staging {
@@ -266,18 +266,18 @@ async fn check_page(
         return Ok(());
     }
     let page: Vec<_> = page.iter().map(|object| (object, owners.of(&object.key))).collect();
-    let ids = page.iter().filter_map(|(_, owner)| if let Owner::Asset(id) = owner { Some(*id) } else { None });
+    let ids = page.iter().filter_map(|(_, owner)| if let ObjectOwner::Asset(id) = owner { Some(*id) } else { None });
     let ids: Vec<_> = ids.collect::<BTreeSet<_>>().into_iter().collect();
     let known: HashMap<_, _> =
         ports.catalog.assets(&ids).await?.into_iter().map(|asset| (asset.asset_id, asset)).collect();
     for (object, owner) in page {
         let asset = match owner {
-            Owner::Other => {
+            ObjectOwner::Other => {
                 findings.report.objects_of_others += 1;
                 continue;
             }
-            Owner::Asset(id) => known.get(&id),
-            Owner::Nobody => None,
+            ObjectOwner::Asset(id) => known.get(&id),
+            ObjectOwner::Nobody => None,
         };
         findings.report.objects += 1;
         match asset {
@@ -294,35 +294,35 @@ async fn check_page(
 }
 
 /// Tells whom objects belong to.
-struct Owners<'a> {
+struct OwnerIndex<'a> {
     tenant: &'a Tenant,
     /// Assets of other tenants, by their originals: 16 bytes each.
     others: HashSet<AssetId>,
 }
 
-impl Owners<'_> {
+impl OwnerIndex<'_> {
     /// Whom an original or a derivative belongs to.
-    fn of(&mut self, key: &ObjectKey) -> Owner {
+    fn of(&mut self, key: &ObjectKey) -> ObjectOwner {
         let parts: Vec<_> = key.as_str().split('/').collect();
         match parts[..] {
             [tenant, "sha256", _, _, sha256] => {
-                let (Ok(tenant), Ok(sha256)) = (tenant.parse::<Tenant>(), sha256.parse()) else { return Owner::Nobody };
+                let (Ok(tenant), Ok(sha256)) = (tenant.parse::<Tenant>(), sha256.parse()) else { return ObjectOwner::Nobody };
                 let asset = AssetId::of(&tenant, &sha256);
                 if keys::original(&tenant, &sha256) != *key {
-                    Owner::Nobody
+                    ObjectOwner::Nobody
                 } else if tenant == *self.tenant {
-                    Owner::Asset(asset)
+                    ObjectOwner::Asset(asset)
                 } else {
                     self.others.insert(asset);
-                    Owner::Other
+                    ObjectOwner::Other
                 }
             }
             [asset, revision, _] if revision.parse::<u32>().is_ok() => match asset.parse() {
-                Ok(asset) if self.others.contains(&asset) => Owner::Other,
-                Ok(asset) => Owner::Asset(asset),
-                Err(_) => Owner::Nobody,
+                Ok(asset) if self.others.contains(&asset) => ObjectOwner::Other,
+                Ok(asset) => ObjectOwner::Asset(asset),
+                Err(_) => ObjectOwner::Nobody,
             },
-            _ => Owner::Nobody,
+            _ => ObjectOwner::Nobody,
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tokio::sync::mpsc;
 
-use super::{PAGE, Problem};
+use super::{PAGE, VerifyProblem};
 use crate::pipeline::ingest::source::{self, Standing, What};
 use crate::pipeline::ingest::spec::JobSpec;
 use mfctl_core::domain::JobId;
@@ -26,7 +26,7 @@ pub(super) async fn look(
     job: &Job,
     spec: JobSpec,
     data_dir: PathBuf,
-    found: &mut impl FnMut(Problem),
+    found: &mut impl FnMut(VerifyProblem),
 ) -> Result<Untaken> {
     let (sender, mut batches) = mpsc::channel(1);
     let began = job.started_at;
@@ -49,7 +49,7 @@ pub(super) async fn look(
         for standing in without_row(journal, job.job_id, batch).await? {
             count += 1;
             let reason = reason(&standing.what);
-            found(Problem { path: standing.path, kind: "not_in_job", reason });
+            found(VerifyProblem { path: standing.path, kind: "not_in_job", reason });
         }
     }
     let whole =
