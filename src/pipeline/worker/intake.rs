@@ -14,7 +14,7 @@ use mfctl_core::domain::dead_letter::FailureClass;
 use mfctl_core::domain::{Asset, AssetId, AssetState, Record, TopicPartition};
 use mfctl_core::events::DecodeError;
 use mfctl_core::ports::{self, Claim, ClaimRequest, ErrorKind};
-use mfctl_core::telemetry::events::{DependencyFailed, Event};
+use mfctl_core::telemetry::events::{DependencyFailed, WorkerEvent};
 
 /// Records to take in, and what is known to be committed.
 #[derive(Debug, Default)]

@@ -15,7 +15,7 @@ use mfctl_core::domain::Timestamp;
 use mfctl_core::domain::dead_letter::FailureClass;
 use mfctl_core::ports::ErrorKind;
 use mfctl_core::retry::FailureAction;
-use mfctl_core::telemetry::events::{Event, RecordRetried};
+use mfctl_core::telemetry::events::{RecordRetried, WorkerEvent};
 
 impl<S: Step> Station<S> {
     /// Runs the step until it succeeds, fails for good, or must not go on. Waits for dependencies as long as it takes.
