@@ -138,7 +138,7 @@ impl SettingValue for ByteSize {
 }
 
 impl SettingValue for Duration {
-    const EXPECTS: &'static str = humane::DURATION;
+    const EXPECTS: &'static str = humane::DURATION_FORMS;
 
     fn parse(raw: &RawValue) -> Option<Self> {
         match raw {
@@ -148,18 +148,7 @@ impl SettingValue for Duration {
     }
 
     fn show(&self) -> String {
-        let mut millis = u64::try_from(self.as_millis()).unwrap_or(u64::MAX);
-        if millis == 0 {
-            return "0s".to_owned();
-        }
-        let mut text = String::new();
-        for (name, unit) in humane::TIME_UNITS {
-            if millis >= unit {
-                text.push_str(&format!("{}{name}", millis / unit));
-                millis %= unit;
-            }
-        }
-        text
+        humane::canonical_duration(*self)
     }
 }
 
