@@ -27,15 +27,16 @@ use mfctl::pipeline::worker::{
 use mfctl_core::domain::asset::AssetSource;
 use mfctl_core::domain::event::{EventEnvelope, IngestRaw, Metadata};
 use mfctl_core::domain::job::JobOutcome;
-use mfctl_core::domain::names::{Buckets, keys, topics};
+use mfctl_core::domain::names::{Buckets, topics};
+use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{
     Asset, AssetId, AssetState, EnvName, EventId, GroupName, JobId, NewRecord, ObjectRef, Revision, Sha256, SourcePath,
     Stage, Tenant, TopicName, TopicPartition,
 };
 use mfctl_core::events::{EventCodec, schemas, topics as contract};
 use mfctl_core::ports::{
-    self, StateTransition, AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, EventLog, FetchLimits,
-    Page, StagedAsset, StagedRow, SystemClock,
+    self, AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, EventLog, FetchLimits, Page,
+    StagedAsset, StagedRow, StateTransition, SystemClock,
 };
 use mfctl_core::stop::{Stop, StopReason, Stopper};
 use mfctl_core::telemetry::Metrics;
@@ -157,7 +158,7 @@ async fn event(codec: &EventCodec, n: usize) -> NewRecord {
 }
 
 fn staging(env: &EnvName, tenant: &Tenant, job: JobId, event: EventId) -> ObjectRef {
-    ObjectRef { bucket: Buckets::of(env).unwrap().staging, key: keys::staging(tenant, job, event) }
+    ObjectRef { bucket: Buckets::of(env).unwrap().staging, key: object_keys::staging(tenant, job, event) }
 }
 
 /// Reads and writes with librdkafka alone. Answers the seconds from the first record to the last acknowledgement.

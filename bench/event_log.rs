@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mfctl_core::domain::{GroupName, Headers, NewRecord, TopicName};
-use mfctl_core::ports::{EventLog, FetchLimits, Poll, CommitRequest, Subscription, SystemClock, TopicSpec};
+use mfctl_core::ports::{CommitRequest, EventLog, FetchLimits, Poll, Subscription, SystemClock, TopicSpec};
 use mfctl_embedded::{DataFolder, EmbeddedLog, OpenMode};
 
 const RECORDS: usize = 100_000;

@@ -221,7 +221,8 @@ impl Context {
                     .hint(format!("add [profile.{}.consul] with its url", settings.profile.name))
             })?;
         if is_cluster {
-            target.met = Some(PlatformIdentity { config: Some(store.identity().await?), ..PlatformIdentity::default() });
+            target.met =
+                Some(PlatformIdentity { config: Some(store.identity().await?), ..PlatformIdentity::default() });
         }
         self.check_pin(&target, DataDirMode::MustExist)?;
         Ok(Configured { store, settings, target, clock })

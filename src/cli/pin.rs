@@ -213,7 +213,11 @@ mod tests {
     fn another_platform_behind_the_same_addresses_is_refused_until_it_is_trusted() {
         let dir = tempfile::tempdir().unwrap();
         let met = |log: &str, catalog: Option<&str>| Target {
-            met: Some(PlatformIdentity { log: Some(log.into()), catalog: catalog.map(str::to_owned), ..PlatformIdentity::default() }),
+            met: Some(PlatformIdentity {
+                log: Some(log.into()),
+                catalog: catalog.map(str::to_owned),
+                ..PlatformIdentity::default()
+            }),
             ..target(dir.path(), false)
         };
         // Before `bootstrap apply` there is no catalog; it is learnt when there is.

@@ -96,11 +96,7 @@ pub fn first_consul(settings: &Settings, env: &BTreeMap<String, String>) -> Resu
 ///
 /// # Errors
 /// As [`first_consul`].
-pub fn consul_with(
-    settings: &Settings,
-    env: &BTreeMap<String, String>,
-    token: Secret,
-) -> Result<Arc<dyn ConsulAcl>> {
+pub fn consul_with(settings: &Settings, env: &BTreeMap<String, String>, token: Secret) -> Result<Arc<dyn ConsulAcl>> {
     cluster::consul_with(settings, env, Some(token))
 }
 

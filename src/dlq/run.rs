@@ -8,7 +8,7 @@ use super::selection::{Frozen, Met};
 use mfctl_core::domain::dead_letter::{DeadLetterInfo, LedgerEntry, Resolution};
 use mfctl_core::domain::{EnvName, NewRecord, Record, RecordAddress, Timestamp, TopicName};
 use mfctl_core::events::ledger::{self, Ledger};
-use mfctl_core::ports::{Clock, Error, EventLog, TransactionalProducer, Result};
+use mfctl_core::ports::{Clock, Error, EventLog, Result, TransactionalProducer};
 use mfctl_core::stop::{Stop, StopReason};
 
 /// Dead letters in one transaction at most.

@@ -4,7 +4,7 @@ use crate::kv::declared::Declarations;
 use crate::kv::glass::Broken;
 use crate::kv::history::{Action, Entry, Head};
 use mfctl_core::domain::{ConfigKey, EnvName, Timestamp, secret_like};
-use mfctl_core::ports::{ConfigChange, ConfigEntry, Error, ErrorKind, MAX_VALUE_BYTES, MAX_CHANGES, Result};
+use mfctl_core::ports::{ConfigChange, ConfigEntry, Error, ErrorKind, MAX_CHANGES, MAX_VALUE_BYTES, Result};
 
 /// Bytes of values in a transaction: below what Consul takes as one request, 512 KiB of them in base64.
 const MOST_BYTES: usize = 256 * 1024;

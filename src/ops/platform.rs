@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 
-use mfctl_core::domain::names::{Buckets, keys};
+use mfctl_core::domain::names::Buckets;
+use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{EnvName, ObjectRef};
 use mfctl_core::ports::{Error, ErrorKind, ObjectStore, Ports, PutOptions, Result};
 
@@ -135,7 +136,7 @@ pub async fn is_marked(objects: &dyn ObjectStore, buckets: &Buckets) -> Result<b
 }
 
 fn at(buckets: &Buckets) -> ObjectRef {
-    ObjectRef { bucket: buckets.originals.clone(), key: keys::marker() }
+    ObjectRef { bucket: buckets.originals.clone(), key: object_keys::marker() }
 }
 
 async fn marker(objects: &dyn ObjectStore, buckets: &Buckets) -> Result<Option<PlatformMarker>> {

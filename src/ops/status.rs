@@ -154,7 +154,12 @@ fn dead_letters(vitals: &Vitals) -> StatusPart {
     let unresolved: u64 = vitals.dead_letters.iter().map(|topic| topic.unresolved).sum();
     let hint = (unresolved > 0).then(|| "`mfctl dlq list` says what failed and why".to_owned());
     let health = if unresolved > 0 { PartHealth::Warn } else { PartHealth::Ok };
-    StatusPart { part: "dead letters".to_owned(), health, detail: format!("{} unresolved", humane::count(unresolved)), hint }
+    StatusPart {
+        part: "dead letters".to_owned(),
+        health,
+        detail: format!("{} unresolved", humane::count(unresolved)),
+        hint,
+    }
 }
 
 fn storage(storage: &StorageVitals) -> StatusPart {

@@ -17,7 +17,8 @@ use crate::ops::digest;
 use crate::pipeline::ingest::spec::JobSpec;
 use mfctl_core::domain::event::{EventEnvelope, unframe};
 use mfctl_core::domain::job::{FileStep, Job, JournalFile};
-use mfctl_core::domain::names::{Buckets, keys, topics};
+use mfctl_core::domain::names::{Buckets, topics};
+use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{Asset, AssetId, AssetState, ObjectRef, Sha256, SourcePath};
 use mfctl_core::events::pager::Pager;
 use mfctl_core::ports::{Error, ErrorKind, JobFilter, Ports, Result};
@@ -183,7 +184,7 @@ impl FileVerifier<'_> {
     /// Reads the asset's object and compares its digest.
     async fn read_back(&self, asset: &Asset) -> Result<std::result::Result<(), String>> {
         let at = if asset.state.counts_as_duplicate() {
-            let key = keys::original(&asset.tenant, &asset.sha256);
+            let key = object_keys::original(&asset.tenant, &asset.sha256);
             ObjectRef { bucket: self.buckets.originals.clone(), key }
         } else {
             asset.staging.clone()

@@ -231,7 +231,8 @@ impl VitalsMonitor {
         let envelope = unframe(value).ok().and_then(|(_, json)| serde_json::from_slice::<EventEnvelope>(&json).ok());
         if let Some(envelope) = envelope {
             let took = envelope.occurred_at.duration_since(envelope.staged_at);
-            self.samples.push_back(LatencySample { enriched_at: envelope.occurred_at, seconds: took.as_secs_f64().max(0.0) });
+            self.samples
+                .push_back(LatencySample { enriched_at: envelope.occurred_at, seconds: took.as_secs_f64().max(0.0) });
             if self.samples.len() > MAX_SAMPLES {
                 self.samples.pop_front();
             }

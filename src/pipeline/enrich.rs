@@ -13,12 +13,13 @@ use crate::pipeline::worker::{Leftover, RecordContext, Step, StepError, StepOutp
 use mfctl_core::domain::asset::AssetFacts;
 use mfctl_core::domain::dead_letter::FailureClass;
 use mfctl_core::domain::event::{EventEnvelope, MediaEnriched, MediaIngested, trace_of};
-use mfctl_core::domain::names::{Buckets, keys};
+use mfctl_core::domain::names::Buckets;
+use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{AssetState, EventId, ObjectKey, ObjectRef, Stage};
 use mfctl_core::events::EventCodec;
 use mfctl_core::failpoint;
 use mfctl_core::ports::{
-    self, StateTransition, Catalog, Clock, ErrorKind, ObjectStore, PutOptions, SearchDocument, SearchIndex,
+    self, Catalog, Clock, ErrorKind, ObjectStore, PutOptions, SearchDocument, SearchIndex, StateTransition,
 };
 use mfctl_extract::parsers::{ExtractErrorKind, Extraction, Limits};
 use mfctl_extract::sandbox::{ExtractRequest, FailureClass as Whose, FailureKind, Parser, ParserFailure};
@@ -120,13 +121,13 @@ impl Enrich {
         let text = match found.extraction.text.as_deref().filter(|text| !text.trim().is_empty()) {
             Some(text) => {
                 let bytes = Bytes::copy_from_slice(text.as_bytes());
-                Some(self.keep(keys::derived_text(asset, revision), bytes, "text/plain; charset=utf-8").await?)
+                Some(self.keep(object_keys::derived_text(asset, revision), bytes, "text/plain; charset=utf-8").await?)
             }
             None => None,
         };
         let thumbnail = match &found.thumbnail {
             Some(bytes) => {
-                Some(self.keep(keys::derived_thumbnail(asset, revision), bytes.clone(), "image/webp").await?)
+                Some(self.keep(object_keys::derived_thumbnail(asset, revision), bytes.clone(), "image/webp").await?)
             }
             None => None,
         };
@@ -167,8 +168,14 @@ impl Step for Enrich {
         let record = self.codec.encode(&topic, &event, &event.envelope, trace, now).await?;
         let facts = facts(&found.extraction, &event);
         let document = document(input, found.extraction);
-        let advance =
-            StateTransition { asset_id, revision, to: AssetState::Enriched, at: now, facts: Some(facts), stage: Stage::Enrich };
+        let advance = StateTransition {
+            asset_id,
+            revision,
+            to: AssetState::Enriched,
+            at: now,
+            facts: Some(facts),
+            stage: Stage::Enrich,
+        };
         let weight_bytes = document.body.len() + document.title.len() + 1024;
         Ok(StepOutput { records: vec![record], effect: Enriched { advance, document }, weight_bytes })
     }

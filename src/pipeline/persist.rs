@@ -9,11 +9,12 @@ use async_trait::async_trait;
 
 use crate::pipeline::worker::{Leftover, RecordContext, Step, StepError, StepOutput};
 use mfctl_core::domain::event::{EventEnvelope, IngestRaw, MediaIngested};
-use mfctl_core::domain::names::{Buckets, keys};
+use mfctl_core::domain::names::Buckets;
+use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{AssetState, EventId, ObjectRef, SourcePath, Stage};
 use mfctl_core::events::EventCodec;
 use mfctl_core::failpoint;
-use mfctl_core::ports::{self, StateTransition, Catalog, Clock, ErrorKind, ObjectStore};
+use mfctl_core::ports::{self, Catalog, Clock, ErrorKind, ObjectStore, StateTransition};
 use mfctl_core::retry::RetryPolicy;
 
 /// The longest file name an event carries, in bytes.
@@ -51,7 +52,7 @@ impl Persist {
             let message = format!("the event points into bucket {}, not into staging", input.staging.bucket);
             return Err(StepError::permanent("foreign_bucket", message));
         }
-        let key = keys::original(&input.envelope.tenant, &input.envelope.sha256);
+        let key = object_keys::original(&input.envelope.tenant, &input.envelope.sha256);
         let original = ObjectRef { bucket: self.buckets.originals.clone(), key };
         failpoint::hit("before_copy");
         let copied = self.objects.copy(&input.staging, &original, input.size_bytes).await;
@@ -127,8 +128,14 @@ impl Step for Persist {
             metadata: input.metadata.clone(),
         };
         let record = self.codec.encode(&topic, &event, &event.envelope, input.envelope.event_id, now).await?;
-        let advance =
-            StateTransition { asset_id, revision, to: AssetState::Ingested, at: now, facts: None, stage: Stage::Persist };
+        let advance = StateTransition {
+            asset_id,
+            revision,
+            to: AssetState::Ingested,
+            at: now,
+            facts: None,
+            stage: Stage::Persist,
+        };
         let effect = Persisted { advance, staging: input.staging.clone() };
         Ok(StepOutput { records: vec![record], effect, weight_bytes: 512 })
     }

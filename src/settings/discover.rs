@@ -70,8 +70,9 @@ fn wanted(path: PathBuf, sources: &Sources) -> CandidateFile {
     let mut considered = file(Layer::User, path, sources);
     if matches!(considered.status, FileStatus::Absent) {
         let message = format!("there is no file {}", considered.path.display());
-        considered.status =
-            FileStatus::Refused(Error::new(SettingsErrorKind::NotFound, message).hint("check --config and MFCTL_CONFIG"));
+        considered.status = FileStatus::Refused(
+            Error::new(SettingsErrorKind::NotFound, message).hint("check --config and MFCTL_CONFIG"),
+        );
     }
     considered
 }

@@ -17,29 +17,29 @@ pub enum SettingsErrorKind {
 
 /// A configuration that cannot be used. Never holds a secret's value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{message}", prefix(.place.as_ref()))]
+#[error("{}{message}", prefix(.location.as_ref()))]
 pub struct Error {
     kind: SettingsErrorKind,
-    place: Option<SourceLocation>,
+    location: Option<SourceLocation>,
     message: String,
     hint: Option<String>,
 }
 
-fn prefix(place: Option<&SourceLocation>) -> String {
-    place.map(|place| format!("{place}: ")).unwrap_or_default()
+fn prefix(location: Option<&SourceLocation>) -> String {
+    location.map(|location| format!("{location}: ")).unwrap_or_default()
 }
 
 impl Error {
     pub(super) fn new(kind: SettingsErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, place: None, message: message.into(), hint: None }
+        Self { kind, location: None, message: message.into(), hint: None }
     }
 
     pub(super) fn invalid(message: impl Into<String>) -> Self {
         Self::new(SettingsErrorKind::Invalid, message)
     }
 
-    pub(super) fn at(mut self, place: SourceLocation) -> Self {
-        self.place = Some(place);
+    pub(super) fn at(mut self, location: SourceLocation) -> Self {
+        self.location = Some(location);
         self
     }
 

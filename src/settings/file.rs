@@ -8,13 +8,14 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::Error;
-use super::keys::{KEYS, SettingKey, PROFILE_KEYS, SECTIONS};
-use super::origin::{LayerValue, Layer, ValueOrigin, SourceLocation};
+use super::key::SettingKey;
+use super::keys::{KEYS, PROFILE_KEYS, SECTIONS};
+use super::origin::{Layer, LayerValue, SourceLocation, ValueOrigin};
 use super::profile::{ProfileKind, ProfileName};
 use super::secret::SecretRef;
 use super::services::{SERVICE_KEYS, SERVICES};
 use super::suggest::did_you_mean;
-use super::value::{ValueKind, RawValue, SettingValue};
+use super::value::{RawValue, SettingValue, ValueKind};
 
 /// A file's content.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,7 +44,7 @@ impl ProfileTable {
     /// # Errors
     /// Which one, and where.
     pub(super) fn embedded(&self) -> Result<(), Error> {
-        match (self.services.first(), &self.origin.place) {
+        match (self.services.first(), &self.origin.location) {
             (Some(service), Some(place)) => {
                 Err(Error::invalid(format!("an embedded profile has no {service}: everything is in its data folder"))
                     .at(place.clone())
@@ -181,7 +182,12 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn candidate(&self, key: &SettingKey, span: Range<usize>, value: &Spanned<DeValue<'_>>) -> Result<LayerValue, Error> {
+    fn candidate(
+        &self,
+        key: &SettingKey,
+        span: Range<usize>,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<LayerValue, Error> {
         let given = raw(value.get_ref());
         if let (ValueKind::Secret, Some(RawValue::Text(text))) = (key.kind, &given) {
             SecretRef::parse(text).map_err(|error| error.at(self.place(value.span())))?;

@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use super::discover::{FileStatus, discover};
 use super::error::{Error, SettingsErrorKind};
 use super::file::{self, FileLayer, ProfileTable};
-use super::keys::{KEYS, SettingKey, PROFILE_KEYS, Settings, find};
-use super::origin::{LayerValue, Layer, ValueOrigin, SourceLocation, ResolvedSetting};
+use super::key::SettingKey;
+use super::keys::{KEYS, PROFILE_KEYS, Settings};
+use super::origin::{Layer, LayerValue, ResolvedSetting, SourceLocation, ValueOrigin};
 use super::profile::{Profile, ProfileKind, ProfileName};
+use super::resolver::Resolver;
 use super::services::{SERVICE_KEYS, Services};
 use super::sources::Sources;
 use super::stored::{self, Stored};
 use super::suggest::did_you_mean;
-use super::value::{ValueKind, RawValue, SettingValue};
+use super::value::{RawValue, SettingValue, ValueKind};
 use mfctl_core::domain::{EnvName, Tenant};
 
 /// Variables that are no settings of their own.
@@ -112,7 +114,7 @@ impl Layers {
         }
         let names: Vec<&str> = defined.iter().map(|(name, _)| name.as_str()).chain([ProfileName::EMBEDDED]).collect();
         let mut error = Error::new(SettingsErrorKind::NotFound, format!("there is no profile `{name}`"));
-        if let Some(place) = choice.origin.place {
+        if let Some(place) = choice.origin.location {
             error = error.at(place);
         }
         let meant = did_you_mean(name.as_str(), names.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
@@ -121,15 +123,16 @@ impl Layers {
 
     fn named_by_flag(&self) -> Result<Option<ProfileChoice>, Error> {
         let Some(text) = &self.sources.flags.profile else { return Ok(None) };
-        let place = SourceLocation::Flag("--profile");
-        let profile = text.parse().map_err(|error: Error| error.at(place))?;
+        let location = SourceLocation::Flag("--profile");
+        let profile = text.parse().map_err(|error: Error| error.at(location))?;
         Ok(Some(ProfileChoice { profile, origin: ValueOrigin::flag("--profile") }))
     }
 
     fn named_by_variable(&self) -> Result<Option<ProfileChoice>, Error> {
         let Some(text) = self.sources.env.get("MFCTL_PROFILE") else { return Ok(None) };
         let origin = ValueOrigin::variable("MFCTL_PROFILE");
-        let profile = text.parse().map_err(|error: Error| error.at(SourceLocation::Variable("MFCTL_PROFILE".to_owned())))?;
+        let profile =
+            text.parse().map_err(|error: Error| error.at(SourceLocation::Variable("MFCTL_PROFILE".to_owned())))?;
         Ok(Some(ProfileChoice { profile, origin }))
     }
 
@@ -141,7 +144,8 @@ impl Layers {
     fn implied(&self) -> Result<ProfileChoice, Error> {
         let defined = self.profiles();
         if defined.is_empty() || self.sources.flags.data_dir.is_some() {
-            let origin = if defined.is_empty() { ValueOrigin::default_layer() } else { ValueOrigin::flag("--data-dir") };
+            let origin =
+                if defined.is_empty() { ValueOrigin::default_layer() } else { ValueOrigin::flag("--data-dir") };
             return Ok(ProfileChoice { profile: ProfileName::embedded(), origin });
         }
         let names: Vec<&str> =
@@ -237,7 +241,10 @@ impl Layers {
     fn flag(&self, key: &SettingKey) -> Option<LayerValue> {
         let dir = self.sources.flags.data_dir.as_ref().filter(|_| key.name == "profile.data_dir")?;
         let path = self.sources.absolute(dir, &self.sources.cwd);
-        Some(LayerValue { raw: RawValue::Text(path.to_string_lossy().into_owned()), origin: ValueOrigin::flag("--data-dir") })
+        Some(LayerValue {
+            raw: RawValue::Text(path.to_string_lossy().into_owned()),
+            origin: ValueOrigin::flag("--data-dir"),
+        })
     }
 
     fn absolute_in(&self, base: Option<&Path>, key: &SettingKey, candidate: LayerValue) -> LayerValue {
@@ -274,7 +281,7 @@ impl Layers {
         if self.tables(name).any(|(_, table)| table.values.contains_key("profile.environment")) {
             return Ok(());
         }
-        let place = self.tables(name).next().and_then(|(_, table)| table.origin.place.clone());
+        let place = self.tables(name).next().and_then(|(_, table)| table.origin.location.clone());
         let error = Error::invalid(format!("profile `{name}` has no environment"))
             .hint("add environment = \"dev\" (or prod, …) to its table");
         Err(match place {
@@ -344,7 +351,7 @@ fn may_add_only(file: &FileLayer, below: &[FileLayer]) -> Result<(), Error> {
         if name.as_str() == ProfileName::EMBEDDED || known.contains(name.as_str()) {
             let error = Error::invalid(format!("the project file redefines profile `{name}`"))
                 .hint("a project may add profiles under new names only");
-            return Err(match &table.origin.place {
+            return Err(match &table.origin.location {
                 Some(place) => error.at(place.clone()),
                 None => error,
             });
@@ -390,54 +397,4 @@ fn unknown_variable(name: &str, known: &BTreeMap<String, &'static SettingKey>) -
     let names = known.keys().map(String::as_str).chain(OTHER_VARIABLES);
     let meant = did_you_mean(name, names).map(|meant| format!("; did you mean {meant}?"));
     Some(format!("the variable {name} is no setting of mfctl{}", meant.unwrap_or_default()))
-}
-
-/// Every key's candidates, lowest first.
-#[derive(Debug, Default)]
-pub(super) struct Resolver {
-    candidates: Vec<(&'static SettingKey, Vec<LayerValue>)>,
-}
-
-impl Resolver {
-    fn add(&mut self, key: &'static SettingKey, candidates: impl Iterator<Item = LayerValue>) {
-        self.candidates.push((key, candidates.collect()));
-    }
-
-    fn winner(&self, name: &str) -> Option<&LayerValue> {
-        self.candidates.iter().find(|(key, _)| key.name == name).and_then(|(_, all)| all.last())
-    }
-
-    /// The effective value as its type. Every candidate was checked when it was read.
-    pub(super) fn typed<T: SettingValue>(&self, name: &str) -> Result<T, Error> {
-        let winner = self.winner(name).ok_or_else(|| Error::invalid(format!("{name} is not set")))?;
-        T::parse(&winner.raw).ok_or_else(|| {
-            let error = Error::invalid(format!("{name} wants {}", T::EXPECTS));
-            match &winner.origin.place {
-                Some(place) => error.at(place.clone()),
-                None => error,
-            }
-        })
-    }
-
-    /// [`Resolver::typed`], `None` where nobody gives a value.
-    pub(super) fn optional<T: SettingValue>(&self, name: &str) -> Result<Option<T>, Error> {
-        self.winner(name).map(|_| self.typed(name)).transpose()
-    }
-
-    /// Every key's effective value and what it hides.
-    pub(super) fn resolved(&self) -> Vec<ResolvedSetting> {
-        self.candidates.iter().filter_map(|(key, all)| resolve(key, all)).collect()
-    }
-}
-
-fn resolve(key: &SettingKey, candidates: &[LayerValue]) -> Option<ResolvedSetting> {
-    let shown = |candidate: &LayerValue| key.canonical(&candidate.raw).unwrap_or_else(|| candidate.raw.to_string());
-    let (winner, below) = candidates.split_last()?;
-    debug_assert!(find(key.name).is_some(), "every resolved key is in the table");
-    Some(ResolvedSetting {
-        key: key.name.to_owned(),
-        value: shown(winner),
-        origin: winner.origin.clone(),
-        hidden: below.iter().rev().map(|candidate| (shown(candidate), candidate.origin.clone())).collect(),
-    })
 }

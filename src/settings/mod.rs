@@ -10,10 +10,12 @@
 mod discover;
 mod error;
 mod file;
+mod key;
 mod keys;
 mod layers;
 mod origin;
 mod profile;
+mod resolver;
 mod secret;
 mod services;
 mod sources;
@@ -24,20 +26,21 @@ mod value;
 
 pub use discover::{CandidateFile, FileStatus, discover};
 pub use error::{Error, SettingsErrorKind};
-pub use keys::{Enrich, Ingest, KEYS, SettingKey, PROFILE_KEYS, Retention, Settings, Slo, Storage, Worker, all as all_keys};
-pub use layers::{ProfileChoice, Layers};
+pub use key::SettingKey;
+pub use keys::{Enrich, Ingest, KEYS, PROFILE_KEYS, Retention, Settings, Slo, Storage, Worker, all as all_keys};
+pub use layers::{Layers, ProfileChoice};
 pub use mfctl_core::humane::parse_duration;
-pub use origin::{LayerValue, Layer, ValueOrigin, SourceLocation, ResolvedSetting};
+pub use origin::{Layer, LayerValue, ResolvedSetting, SourceLocation, ValueOrigin};
 pub use profile::{Profile, ProfileKind, ProfileName};
 pub use secret::SecretRef;
 pub use services::{
-    Brokers, ConsulServer, Database, ServiceEndpoint, Kafka, Postgrest, Registry, S3, SERVICE_KEYS, SaslMechanism, KafkaSecurity,
-    Services, Url, VaultServer,
+    Brokers, ConsulServer, Database, Kafka, KafkaSecurity, Postgrest, Registry, S3, SERVICE_KEYS, SaslMechanism,
+    ServiceEndpoint, Services, Url, VaultServer,
 };
 pub use sources::{Flags, Sources};
 pub use suggest::did_you_mean;
 pub use template::{NewProfile, commented_file, reference};
-pub use value::{Auto, ByteSize, ValueKind, Percent, Ratio, RawValue, SettingValue};
+pub use value::{Auto, ByteSize, Percent, Ratio, RawValue, SettingValue, ValueKind};
 
 #[cfg(test)]
 mod tests;

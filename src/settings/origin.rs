@@ -78,33 +78,33 @@ pub struct ValueOrigin {
     /// The layer.
     pub layer: Layer,
     /// The place.
-    pub place: Option<SourceLocation>,
+    pub location: Option<SourceLocation>,
 }
 
 impl ValueOrigin {
     /// The built-in default.
     #[must_use]
     pub const fn default_layer() -> Self {
-        Self { layer: Layer::Default, place: None }
+        Self { layer: Layer::Default, location: None }
     }
 
     pub(super) fn key(path: &str) -> Self {
-        Self { layer: Layer::Store, place: Some(SourceLocation::Key(path.to_owned())) }
+        Self { layer: Layer::Store, location: Some(SourceLocation::Key(path.to_owned())) }
     }
 
     pub(super) fn variable(name: &str) -> Self {
-        Self { layer: Layer::Environment, place: Some(SourceLocation::Variable(name.to_owned())) }
+        Self { layer: Layer::Environment, location: Some(SourceLocation::Variable(name.to_owned())) }
     }
 
     pub(super) const fn flag(name: &'static str) -> Self {
-        Self { layer: Layer::Flag, place: Some(SourceLocation::Flag(name)) }
+        Self { layer: Layer::Flag, location: Some(SourceLocation::Flag(name)) }
     }
 }
 
 impl fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Some(place) => write!(f, "{place}"),
+        match &self.location {
+            Some(location) => write!(f, "{location}"),
             None => f.write_str(self.layer.as_str()),
         }
     }

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use super::error::{Error, SettingsErrorKind};
+use super::value::{RawValue, SettingValue, ValueKind};
 use mfctl_core::domain::Secret;
 
 /// Where a secret is: what a file may say in its place.
@@ -103,6 +104,19 @@ impl fmt::Display for SecretRef {
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Vault { path, field } => write!(f, "vault:{path}#{field}"),
         }
+    }
+}
+
+impl SettingValue for SecretRef {
+    const EXPECTS: &'static str = "where the secret is: \"env:NAME\", \"file:/path\" or \"vault:PATH#FIELD\"";
+    const KIND: ValueKind = ValueKind::Secret;
+
+    fn parse(raw: &RawValue) -> Option<Self> {
+        raw.text().and_then(|text| Self::parse(text).ok())
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
     }
 }
 

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::Error;
-use super::keys::{SettingKey, NONE, canonical};
-use super::layers::Resolver;
+use super::key::{NONE, SettingKey, canonical};
+use super::resolver::Resolver;
 use super::secret::SecretRef;
 use super::value::{ByteSize, RawValue, SettingValue};
 

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::error::Error;
-use super::keys::{KEYS, SettingKey};
-use super::origin::{LayerValue, ValueOrigin, SourceLocation};
+use super::key::SettingKey;
+use super::keys::KEYS;
+use super::origin::{LayerValue, SourceLocation, ValueOrigin};
 use super::suggest::did_you_mean;
 use super::value::RawValue;
 use mfctl_core::domain::EnvName;
@@ -52,7 +53,9 @@ pub(super) fn read<'a>(env: &EnvName, found: impl IntoIterator<Item = (&'a str, 
         };
         let text = std::str::from_utf8(value).map_err(|_| invalid("the value is not UTF-8".to_owned()))?;
         check(name, text).map_err(invalid)?;
-        stored.values.insert(key.name, LayerValue { raw: RawValue::Text(text.to_owned()), origin: ValueOrigin::key(&path) });
+        stored
+            .values
+            .insert(key.name, LayerValue { raw: RawValue::Text(text.to_owned()), origin: ValueOrigin::key(&path) });
     }
     Ok(stored)
 }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::keys::{KEYS, SettingKey, PROFILE_KEYS, SECTIONS};
+use super::key::SettingKey;
+use super::keys::{KEYS, PROFILE_KEYS, SECTIONS};
 use super::profile::ProfileName;
 use super::services::{SERVICE_KEYS, SERVICES};
 use mfctl_core::domain::EnvName;

@@ -207,7 +207,9 @@ fn two_profiles_do_not_share_a_data_folder_by_accident() {
 
 #[test]
 fn a_relative_data_folder_stands_below_the_file_that_names_it() {
-    let site = SettingsFixture::new().project("[profile.here]\nenvironment = \"dev\"\ndata_dir = \"./data\"\n").profile("here");
+    let site = SettingsFixture::new()
+        .project("[profile.here]\nenvironment = \"dev\"\ndata_dir = \"./data\"\n")
+        .profile("here");
     assert_eq!(site.settings().unwrap().profile.data_dir, site.path("home/work/data"));
     let site = SettingsFixture::new().user("[profile.a]\nenvironment = \"dev\"\ndata_dir = \"~/d\"\n").profile("a");
     assert_eq!(site.settings().unwrap().profile.data_dir, site.path("home/d"));

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::secret::SecretRef;
 use mfctl_core::domain::{EnvName, Tenant};
 use mfctl_core::humane;
 
@@ -330,19 +329,6 @@ impl SettingValue for PathBuf {
 
     fn show(&self) -> String {
         self.to_string_lossy().into_owned()
-    }
-}
-
-impl SettingValue for SecretRef {
-    const EXPECTS: &'static str = "where the secret is: \"env:NAME\", \"file:/path\" or \"vault:PATH#FIELD\"";
-    const KIND: ValueKind = ValueKind::Secret;
-
-    fn parse(raw: &RawValue) -> Option<Self> {
-        raw.text().and_then(|text| Self::parse(text).ok())
-    }
-
-    fn show(&self) -> String {
-        self.to_string()
     }
 }
 

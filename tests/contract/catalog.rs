@@ -6,12 +6,12 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use mfctl_core::domain::asset::AssetFacts;
 use mfctl_core::domain::event::Metadata;
-use mfctl_core::domain::names::keys;
+use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{
     Asset, AssetId, AssetState, BucketName, EventId, GroupName, JobId, ObjectKey, ObjectRef, RecordAddress, Revision,
     Sha256, SourcePath, Stage, Tenant, TopicName, TopicPartition,
 };
-use mfctl_core::ports::{StateTransition, AssetFilter, Catalog, ClaimRequest, DeadLetterFlag, StagedRow};
+use mfctl_core::ports::{AssetFilter, Catalog, ClaimRequest, DeadLetterFlag, StagedRow, StateTransition};
 use uuid::Uuid;
 
 use crate::contract::harness::{Fixture, random};
@@ -81,7 +81,7 @@ pub fn asset_id(n: u64) -> AssetId {
 pub fn row(n: u64, job_id: JobId) -> StagedRow {
     let tenant = Tenant::default();
     let event_id = EventId(Uuid::new_v5(&job_id.0, &n.to_be_bytes()));
-    let key = keys::staging(&tenant, job_id, event_id);
+    let key = object_keys::staging(&tenant, job_id, event_id);
     StagedRow {
         asset_id: asset_id(n),
         sha256: sha(n),
@@ -271,14 +271,24 @@ pub async fn a_write_of_an_older_revision_changes_nothing(f: Cat) {
 
 pub async fn facts_replace_facts_and_nothing_said_keeps_them(f: Cat) {
     f.port.stage(vec![row(1, job(1))]).await.unwrap();
-    let found = AssetFacts { title: Some("ت".into()), pages: Some(2), notes: vec!["x".into()], ..AssetFacts::default() };
-    f.port.advance(vec![StateTransition { facts: Some(found.clone()), ..step(1, AssetState::Enriched, 5) }]).await.unwrap();
+    let found =
+        AssetFacts { title: Some("ت".into()), pages: Some(2), notes: vec!["x".into()], ..AssetFacts::default() };
+    f.port
+        .advance(vec![StateTransition { facts: Some(found.clone()), ..step(1, AssetState::Enriched, 5) }])
+        .await
+        .unwrap();
     f.port.advance(vec![step(1, AssetState::Enriched, 6), step(1, AssetState::Ingested, 6)]).await.unwrap();
     assert_eq!(one(&f, 1).await.facts, found);
     let other = AssetFacts { language: Some("fa".into()), ..AssetFacts::default() };
-    f.port.advance(vec![StateTransition { facts: Some(other.clone()), ..step(1, AssetState::Enriched, 7) }]).await.unwrap();
+    f.port
+        .advance(vec![StateTransition { facts: Some(other.clone()), ..step(1, AssetState::Enriched, 7) }])
+        .await
+        .unwrap();
     assert_eq!(one(&f, 1).await.facts, other);
-    f.port.advance(vec![StateTransition { facts: Some(AssetFacts::default()), ..step(1, AssetState::Enriched, 8) }]).await.unwrap();
+    f.port
+        .advance(vec![StateTransition { facts: Some(AssetFacts::default()), ..step(1, AssetState::Enriched, 8) }])
+        .await
+        .unwrap();
     assert_eq!(one(&f, 1).await.facts, AssetFacts::default());
 }
 

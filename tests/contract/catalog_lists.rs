@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use mfctl_core::domain::asset::AssetState;
 use mfctl_core::domain::event::Metadata;
-use mfctl_core::domain::job::{FileOutcome, JobOutcome, FileRefusal, RefusalKind};
+use mfctl_core::domain::job::{FileOutcome, FileRefusal, JobOutcome, RefusalKind};
 use mfctl_core::domain::{AssetId, EventId, JobId, Revision, SourcePath, Stage, Tenant};
-use mfctl_core::ports::{StateTransition, AssetFilter, DeadLetterFlag, ErrorKind, StagedRow};
+use mfctl_core::ports::{AssetFilter, DeadLetterFlag, ErrorKind, StagedRow, StateTransition};
 
 use crate::contract::catalog::{Cat, asset_id, at, job, row};
 use crate::contract::harness::fails_as;

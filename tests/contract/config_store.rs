@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mfctl_core::ports::{ConfigChange, ConfigStore, ErrorKind, MAX_VALUE_BYTES, MAX_CHANGES};
+use mfctl_core::ports::{ConfigChange, ConfigStore, ErrorKind, MAX_CHANGES, MAX_VALUE_BYTES};
 
 use crate::contract::harness::{Fixture, fails_as};
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mfctl_core::domain::GroupName;
-use mfctl_core::ports::{ErrorKind, EventLog, Poll, CommitRequest, Subscription, SystemClock};
+use mfctl_core::ports::{CommitRequest, ErrorKind, EventLog, Poll, Subscription, SystemClock};
 use mfctl_embedded::{DataFolder, EmbeddedLog, OpenMode};
 use rustix::process::{Pid, Signal, kill_process};
 

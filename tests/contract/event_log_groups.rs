@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mfctl_core::domain::{GroupName, Record, TopicPartition};
-use mfctl_core::ports::{ErrorKind, EventLog, FetchLimits, GroupConsumer, Poll, CommitRequest, Subscription};
+use mfctl_core::ports::{CommitRequest, ErrorKind, EventLog, FetchLimits, GroupConsumer, Poll, Subscription};
 
 use crate::contract::event_log::{WIDE, all, at, record, soon, spec, text, topic};
 use crate::contract::harness::{Fixture, fails_as};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use mfctl_core::domain::job::{FileStep, JobStatus, JournalFile, FileRefusal, RefusalKind};
-use mfctl_core::domain::names::keys;
+use mfctl_core::domain::job::{FileRefusal, FileStep, JobStatus, JournalFile, RefusalKind};
+use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{AssetId, EventId, JobId, ObjectKey, Sha256, SourcePath, Tenant};
 use mfctl_core::ports::{ErrorKind, FileUpdate, JobFilter, JobJournal, NewJob, PlannedFile};
 use serde_json::{Value, json};
@@ -64,7 +64,7 @@ fn planned(job: JobId, path: &str) -> PlannedFile {
     PlannedFile {
         path: SourcePath::from_text(path),
         event_id,
-        staging_key: keys::staging(&Tenant::default(), job, event_id),
+        staging_key: object_keys::staging(&Tenant::default(), job, event_id),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mfctl_core::domain::dead_letter::{FailureClass, FailureContext, dead_letter};
 use mfctl_core::domain::{NewRecord, Record, TopicPartition};
-use mfctl_core::ports::{ErrorKind, EventLog, FetchLimits, Poll, CommitRequest, Subscription};
+use mfctl_core::ports::{CommitRequest, ErrorKind, EventLog, FetchLimits, Poll, Subscription};
 use mfctl_kafka::KafkaConfig;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};

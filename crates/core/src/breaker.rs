@@ -184,7 +184,7 @@ impl Breaker {
             };
             tokio::select! {
                 () = changed => {}
-                () = wait::sleep(wait) => {}
+                () = wait::pause(wait) => {}
             }
         }
     }

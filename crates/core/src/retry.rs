@@ -82,7 +82,7 @@ where
                 failures += 1;
                 tracing::warn!(error, "retrying");
                 tokio::select! {
-                    () = wait::sleep(backoff.delay(failures)) => {}
+                    () = wait::pause(backoff.delay(failures)) => {}
                     _ = stop.wait() => return Err(failure),
                 }
             }

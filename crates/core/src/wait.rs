@@ -38,26 +38,16 @@ impl Backoff {
     }
 }
 
-/// The attempts of one wait, for a loop whose probe cannot be a closure of [`wait_until`], because it borrows mutably.
-#[derive(Debug)]
-pub struct Attempts {
+/// The state of one wait: how often it probed, and whether another probe is due.
+struct Attempts {
     deadline: Instant,
     backoff: Backoff,
     probes: u32,
 }
 
 impl Attempts {
-    /// The first attempt is due at once, the last one at the deadline.
-    #[must_use]
-    pub const fn new(deadline: Instant, backoff: Backoff) -> Self {
+    fn new(deadline: Instant, backoff: Backoff) -> Self {
         Self { deadline, backoff, probes: 0 }
-    }
-
-    /// Waits until another attempt is due; `false` at once when the deadline has passed.
-    pub async fn pause(&mut self) -> bool {
-        let Some(delay) = self.next_delay() else { return false };
-        sleep(delay).await;
-        true
     }
 
     /// The delay before the next probe, the last of which comes at the deadline; `None` once the deadline has passed.
@@ -74,20 +64,19 @@ impl Attempts {
 ///
 /// # Errors
 /// What the last probe before the deadline saw.
-pub async fn wait_until<T, P, F>(deadline: Instant, backoff: Backoff, mut probe: impl FnMut() -> F) -> Result<T, P>
-where
-    // Not `AsyncFnMut`: its future is not `Send` for every lifetime, which the ports' methods require.
-    F: Future<Output = ControlFlow<T, P>>,
-{
+pub async fn wait_until<T, P>(
+    deadline: Instant,
+    backoff: Backoff,
+    mut probe: impl AsyncFnMut() -> ControlFlow<T, P>,
+) -> Result<T, P> {
     let mut attempts = Attempts::new(deadline, backoff);
     loop {
         match probe().await {
             ControlFlow::Break(answer) => return Ok(answer),
-            ControlFlow::Continue(pending) => {
-                if !attempts.pause().await {
-                    return Err(pending);
-                }
-            }
+            ControlFlow::Continue(pending) => match attempts.next_delay() {
+                Some(delay) => pause(delay).await,
+                None => return Err(pending),
+            },
         }
     }
 }
@@ -113,20 +102,19 @@ pub fn wait_until_blocking<T, P>(
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place where a task sleeps between two probes")]
-pub(crate) async fn sleep(delay: Duration) {
+/// Waits this long, once. Not for a loop: [`wait_until`] ends when its condition holds.
+#[expect(clippy::disallowed_methods, reason = "the one place where a task sleeps")]
+pub async fn pause(delay: Duration) {
     tokio::time::sleep(delay).await;
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place where a thread sleeps between two probes")]
+#[expect(clippy::disallowed_methods, reason = "the one place where a thread sleeps")]
 fn sleep_blocking(delay: Duration) {
     std::thread::sleep(delay);
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use super::*;
 
     const BACKOFF: Backoff = Backoff::constant(Duration::from_millis(1));
@@ -143,20 +131,20 @@ mod tests {
 
     #[tokio::test]
     async fn a_wait_ends_with_the_first_final_answer() {
-        let probes = Cell::new(0);
+        let mut probes = 0;
         let answer = wait_until(Instant::now() + Duration::from_secs(60), BACKOFF, async || {
-            probes.set(probes.get() + 1);
-            if probes.get() < 3 { ControlFlow::Continue(()) } else { ControlFlow::Break(probes.get()) }
+            probes += 1;
+            if probes < 3 { ControlFlow::Continue(()) } else { ControlFlow::Break(probes) }
         });
         assert_eq!(answer.await, Ok(3));
     }
 
     #[tokio::test]
     async fn a_deadline_that_has_passed_allows_one_probe_and_answers_what_it_saw() {
-        let probes = Cell::new(0);
+        let mut probes = 0;
         let answer: Result<(), u32> = wait_until(Instant::now(), BACKOFF, async || {
-            probes.set(probes.get() + 1);
-            ControlFlow::Continue(probes.get())
+            probes += 1;
+            ControlFlow::Continue(probes)
         })
         .await;
         assert_eq!(answer, Err(1));

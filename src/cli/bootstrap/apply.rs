@@ -307,7 +307,8 @@ async fn keep_record(connected: &Connected, report: &BootstrapReport, failed: bo
 async fn pin_it(connected: &Connected) -> Result<()> {
     let mut target = connected.target.clone();
     if target.met.is_some() {
-        target.met = Some(PlatformIdentity::read(&connected.ports, &connected.buckets, &connected.target.environment).await?);
+        target.met =
+            Some(PlatformIdentity::read(&connected.ports, &connected.buckets, &connected.target.environment).await?);
     }
     pin::ensure(&target, connected.ports.clock.now())
 }

@@ -214,8 +214,10 @@ async fn wait(vault: &dyn VaultSetup, cx: &Context, stop: &mfctl_core::stop::Sto
             return Ok(());
         }
         if told != Some(state.progress) {
-            cx.out()
-                .note(format!("waiting for the key's holders to unseal Vault: {} of {}", state.progress, state.threshold));
+            cx.out().note(format!(
+                "waiting for the key's holders to unseal Vault: {} of {}",
+                state.progress, state.threshold
+            ));
             told = Some(state.progress);
         }
         tokio::select! {

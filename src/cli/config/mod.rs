@@ -10,7 +10,7 @@ use clap::{Args as ClapArgs, Subcommand};
 use super::context::Context;
 use super::failure::Result;
 use super::stored;
-use crate::settings::{Layer, ValueOrigin, SourceLocation};
+use crate::settings::{Layer, SourceLocation, ValueOrigin};
 
 /// Arguments of `mfctl config`.
 #[derive(Debug, ClapArgs)]
@@ -62,7 +62,7 @@ pub struct OriginReport {
 
 impl From<&ValueOrigin> for OriginReport {
     fn from(origin: &ValueOrigin) -> Self {
-        let (place, line) = match &origin.place {
+        let (place, line) = match &origin.location {
             Some(SourceLocation::File { path, line }) => (Some(path.display().to_string()), Some(*line)),
             Some(other) => (Some(other.to_string()), None),
             None => (None, None),

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::cli::failure::Result;
 use crate::cli::output::{Cell, Column, Output, Page, Render, Tone};
-use crate::settings::{CandidateFile, Layer, Sources, FileStatus, discover};
+use crate::settings::{CandidateFile, FileStatus, Layer, Sources, discover};
 use mfctl_core::domain::SourcePath;
 
 /// Arguments of `mfctl config path`.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{OriginReport, ValueReport};
 use crate::cli::failure::Result;
 use crate::cli::output::{Cell, Column, Output, Page, Render, Tone};
-use crate::settings::{ProfileChoice, SettingsErrorKind, Layer, Layers, ValueOrigin};
+use crate::settings::{Layer, Layers, ProfileChoice, SettingsErrorKind, ValueOrigin};
 
 /// Arguments of `mfctl config show`.
 #[derive(Debug, ClapArgs)]

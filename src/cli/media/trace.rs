@@ -13,7 +13,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::{FailureKind, OrFail, Result};
 use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
 use crate::cli::target::DataDirMode;
-use crate::ops::trace::{self, TraceStepKind, AssetTrace, TraceSubject};
+use crate::ops::trace::{self, AssetTrace, TraceStepKind, TraceSubject};
 use mfctl_core::domain::SourcePath;
 
 /// Arguments of `mfctl media trace`.

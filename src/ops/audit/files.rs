@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::AuditProgress;
 use super::log_view::LogView;
+use super::options::AuditProgress;
 use super::report::{Findings, ViolationKind};
 use mfctl_core::domain::job::{FileOutcome, JobOutcome};
 use mfctl_core::domain::{Asset, AssetId, AssetState, Stage, Tenant};

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::AuditProgress;
+use super::options::AuditProgress;
 use super::report::{Findings, ViolationKind};
 use mfctl_core::domain::dead_letter::{RedriveMark, Resolution};
 use mfctl_core::domain::event::{EventEnvelope, unframe};

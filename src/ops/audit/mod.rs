@@ -10,35 +10,19 @@
 mod files;
 mod log_view;
 mod objects;
+mod options;
 mod report;
 
-use std::time::Duration;
-
+pub use options::{AuditOptions, AuditProgress};
 pub use report::{AuditReport, AuditViolation, ViolationKind};
 
 use mfctl_core::domain::names::Buckets;
 use mfctl_core::domain::{EnvName, InvalidName, Tenant};
 use mfctl_core::ports::{Error, ErrorKind, Ports, Result};
+use mfctl_core::wait;
 
 use log_view::LogView;
 use report::Findings;
-
-/// What to look at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AuditOptions {
-    /// Whether originals are read back and hashed, or only their sizes compared.
-    pub hash_objects: bool,
-    /// How long to wait before the second look at what seemed wrong.
-    pub second_look_after: Duration,
-}
-
-/// Hears how far the audit is.
-pub trait AuditProgress: Send + Sync {
-    /// A step began, e.g. `files`.
-    fn step(&self, name: &str);
-    /// So many items of the step are done.
-    fn done(&self, items: u64);
-}
 
 /// Audits everything of a tenant in an environment.
 ///
@@ -56,7 +40,7 @@ pub async fn run(
         return Ok(first);
     }
     progress.step("second look");
-    tokio::time::sleep(options.second_look_after).await;
+    wait::pause(options.second_look_after).await;
     let mut second = pass(ports, env, tenant, options, progress).await?;
     second.keep_those_also_in(&first);
     Ok(second)

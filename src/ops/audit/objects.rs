@@ -6,10 +6,11 @@ use futures_util::StreamExt;
 
 use super::files::{AssetProgress, standing};
 use super::log_view::LogView;
+use super::options::{AuditOptions, AuditProgress};
 use super::report::{Findings, ViolationKind};
-use super::{AuditOptions, AuditProgress};
 use crate::ops::digest;
-use mfctl_core::domain::names::{Buckets, keys};
+use mfctl_core::domain::names::Buckets;
+use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{
     Asset, AssetId, AssetState, BucketName, EventId, JobId, ObjectKey, ObjectRef, Sha256, Stage, Tenant,
 };
@@ -81,7 +82,8 @@ async fn object_of(
     options: AuditOptions,
     asset: &Asset,
 ) -> Result<Option<(ViolationKind, String)>> {
-    let original = ObjectRef { bucket: buckets.originals.clone(), key: keys::original(&asset.tenant, &asset.sha256) };
+    let original =
+        ObjectRef { bucket: buckets.originals.clone(), key: object_keys::original(&asset.tenant, &asset.sha256) };
     let at = match asset.state {
         AssetState::Revoked => return Ok(None),
         AssetState::Staged => match objects.head(&asset.staging).await? {
@@ -223,7 +225,7 @@ pub(super) async fn check_objects(
             let mut page = listing.objects;
             let Some(last) = page.last() else { break };
             after = Some(last.key.clone());
-            page.retain(|object| object.key != keys::marker());
+            page.retain(|object| object.key != object_keys::marker());
             check_page(ports, buckets, bucket, &page, &mut owners, findings).await?;
             progress.done(findings.report.objects + findings.report.objects_of_others);
         }
@@ -306,9 +308,11 @@ impl OwnerIndex<'_> {
         let parts: Vec<_> = key.as_str().split('/').collect();
         match parts[..] {
             [tenant, "sha256", _, _, sha256] => {
-                let (Ok(tenant), Ok(sha256)) = (tenant.parse::<Tenant>(), sha256.parse()) else { return ObjectOwner::Nobody };
+                let (Ok(tenant), Ok(sha256)) = (tenant.parse::<Tenant>(), sha256.parse()) else {
+                    return ObjectOwner::Nobody;
+                };
                 let asset = AssetId::of(&tenant, &sha256);
-                if keys::original(&tenant, &sha256) != *key {
+                if object_keys::original(&tenant, &sha256) != *key {
                     ObjectOwner::Nobody
                 } else if tenant == *self.tenant {
                     ObjectOwner::Asset(asset)

@@ -20,7 +20,7 @@ use super::retry_call;
 use super::stage::{Sorted, Taken};
 use super::walk::Candidate;
 use mfctl_core::domain::job::JournalFile;
-use mfctl_core::domain::names::keys;
+use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{Asset, AssetId, AssetState, EventId, ObjectRef, SourcePath, Timestamp};
 use mfctl_core::failpoint;
 use mfctl_core::ports::{PlannedFile, Result, StagedAsset, StagedRow};
@@ -72,7 +72,7 @@ impl Engine {
                 continue;
             }
             let event_id = EventId::fresh();
-            let staging_key = keys::staging(&self.place.tenant, self.job, event_id);
+            let staging_key = object_keys::staging(&self.place.tenant, self.job, event_id);
             planned.push(PlannedFile { path, event_id, staging_key });
             found.push(candidate);
         }

@@ -7,7 +7,7 @@ use super::engine::Engine;
 use super::retry_call;
 use super::stage::{Refused, Taken};
 use mfctl_core::domain::event::{EventEnvelope, IngestRaw, Metadata};
-use mfctl_core::domain::job::{FileOutcome, FileStep, JobOutcome, JournalFile, FileRefusal, RefusalKind};
+use mfctl_core::domain::job::{FileOutcome, FileRefusal, FileStep, JobOutcome, JournalFile, RefusalKind};
 use mfctl_core::domain::names::topics;
 use mfctl_core::domain::{AssetState, NewRecord, ObjectRef, Timestamp};
 use mfctl_core::failpoint;

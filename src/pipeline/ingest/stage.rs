@@ -13,7 +13,7 @@ use super::read::{self, Kind, Reading, SMALL, Stat, refusal, unreadable};
 use super::retry_call;
 use super::stream::{Broken, HashingFile};
 use super::walk::Candidate;
-use mfctl_core::domain::job::{JournalFile, FileRefusal, RefusalKind};
+use mfctl_core::domain::job::{FileRefusal, JournalFile, RefusalKind};
 use mfctl_core::domain::{Asset, AssetId, AssetState, ObjectRef, Sha256};
 use mfctl_core::ports::{ByteSource, Error, ErrorKind, PutOptions, Result};
 

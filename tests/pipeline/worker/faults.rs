@@ -7,9 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mfctl_core::domain::{GroupName, NewRecord, RecordAddress, Timestamp, TopicName, TopicPartition};
 use mfctl_core::ports::{
-    Error, ErrorKind, EventLog, TransactionalProducer, FetchLimits, FetchedRecords, GroupConsumer, GroupDescription,
-    PartitionOffsets, PartitionProgress, Poll, Result, RetentionReport, CommitRequest, Subscription, TopicDescription,
-    TopicSpec,
+    CommitRequest, Error, ErrorKind, EventLog, FetchLimits, FetchedRecords, GroupConsumer, GroupDescription,
+    PartitionOffsets, PartitionProgress, Poll, Result, RetentionReport, Subscription, TopicDescription, TopicSpec,
+    TransactionalProducer,
 };
 
 /// What happens to a settlement.

@@ -1,6 +1,6 @@
 //! Topics to which partitions were added: records of before stand where their key does not belong any more.
 
-use mfctl::ops::trace::{self, TraceStepKind, AssetTrace};
+use mfctl::ops::trace::{self, AssetTrace, TraceStepKind};
 use mfctl_core::domain::names::topics;
 use mfctl_core::domain::{NewRecord, partition};
 use mfctl_core::ports::ErrorKind;

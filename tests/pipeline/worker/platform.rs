@@ -13,7 +13,8 @@ use mfctl::pipeline::worker::{
     WorkerPorts,
 };
 use mfctl_core::domain::event::{EventEnvelope, IngestRaw, Metadata};
-use mfctl_core::domain::names::{Buckets, keys};
+use mfctl_core::domain::names::Buckets;
+use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{
     Asset, AssetId, EnvName, EventId, JobId, NewRecord, ObjectRef, Record, Revision, Sha256, SourcePath, Stage, Tenant,
     TopicName, names::topics,
@@ -66,7 +67,7 @@ impl Platform {
             let sha256 = Sha256(sha(text));
             let event_id = EventId::fresh();
             let staging =
-                ObjectRef { bucket: self.buckets.staging.clone(), key: keys::staging(&tenant, job, event_id) };
+                ObjectRef { bucket: self.buckets.staging.clone(), key: object_keys::staging(&tenant, job, event_id) };
             let bytes = Arc::new(Bytes::from(text.clone()));
             self.ports.objects.put(&staging, bytes, PutOptions::default()).await.unwrap();
             let event = self.event(text, sha256, event_id, job, staging);

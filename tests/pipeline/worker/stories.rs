@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mfctl::pipeline::worker::{self, Ended, Health, Tuning, Until, WorkerOptions};
+use mfctl_core::domain::dead_letter::DeadLetterInfo;
 use mfctl_core::domain::event::header;
 use mfctl_core::domain::names::topics;
-use mfctl_core::domain::dead_letter::DeadLetterInfo;
 use mfctl_core::domain::{AssetState, Stage};
 use mfctl_core::stop::{Stop, StopReason};
 use tokio::sync::watch;

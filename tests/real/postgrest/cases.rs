@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use mfctl_core::domain::asset::AssetState;
-use mfctl_core::domain::job::{FileOutcome, JobOutcome, FileRefusal, RefusalKind};
+use mfctl_core::domain::job::{FileOutcome, FileRefusal, JobOutcome, RefusalKind};
 use mfctl_core::domain::{
     AssetId, EventId, GroupName, RecordAddress, Revision, Secret, SourcePath, Stage, Tenant, TopicName,
 };
-use mfctl_core::ports::{StateTransition, AssetFilter, Catalog, ClaimRequest, ErrorKind, StagedRow};
+use mfctl_core::ports::{AssetFilter, Catalog, ClaimRequest, ErrorKind, StagedRow, StateTransition};
 use mfctl_remote::postgrest::PostgrestAuth;
 use reqwest::Method;
 use serde_json::{Value, json};

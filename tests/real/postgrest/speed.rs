@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use mfctl_core::domain::asset::{AssetState, Stage};
 use mfctl_core::domain::{GroupName, RecordAddress, Revision, TopicName, TopicPartition};
-use mfctl_core::ports::{StateTransition, Catalog, ClaimRequest};
+use mfctl_core::ports::{Catalog, ClaimRequest, StateTransition};
 
 use super::server::Server;
 use crate::contract::catalog::{asset_id, at, job, row};

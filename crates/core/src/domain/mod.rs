@@ -14,6 +14,7 @@ pub mod ids;
 pub mod job;
 pub mod lag;
 pub mod names;
+pub mod object_keys;
 pub mod partition;
 pub mod path;
 pub mod record;

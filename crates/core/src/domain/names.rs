@@ -253,43 +253,11 @@ impl fmt::Display for ObjectRef {
     }
 }
 
-/// The contract's object keys. Every part is already valid, so these cannot fail.
-pub mod keys {
-    use std::borrow::Cow;
-
-    use super::super::ids::{AssetId, EventId, JobId, Revision, Sha256};
-    use super::ObjectKey;
-    use super::Tenant;
-
-    /// The bucket of originals' own identity, written when the platform is made: no asset's.
-    #[must_use]
-    pub fn marker() -> ObjectKey {
-        ObjectKey(Cow::Borrowed("mfctl/platform.json"))
-    }
-
-    /// Staging: `<tenant>/<job_id>/<event_id>`.
-    #[must_use]
-    pub fn staging(tenant: &Tenant, job: JobId, event: EventId) -> ObjectKey {
-        ObjectKey(Cow::Owned(format!("{tenant}/{job}/{event}")))
-    }
-
-    /// Originals: `<tenant>/sha256/ab/cd/<sha256>`.
-    #[must_use]
-    pub fn original(tenant: &Tenant, sha256: &Sha256) -> ObjectKey {
-        let hex = sha256.to_string();
-        ObjectKey(Cow::Owned(format!("{tenant}/sha256/{}/{}/{hex}", &hex[..2], &hex[2..4])))
-    }
-
-    /// Derived text: `<asset_id>/<revision>/text.txt`.
-    #[must_use]
-    pub fn derived_text(asset: AssetId, revision: Revision) -> ObjectKey {
-        ObjectKey(Cow::Owned(format!("{asset}/{revision}/text.txt")))
-    }
-
-    /// Derived thumbnail: `<asset_id>/<revision>/thumb-320.webp`.
-    #[must_use]
-    pub fn derived_thumbnail(asset: AssetId, revision: Revision) -> ObjectKey {
-        ObjectKey(Cow::Owned(format!("{asset}/{revision}/thumb-320.webp")))
+impl ObjectKey {
+    /// A key put together from parts that are valid already.
+    pub(super) fn from_valid(key: String) -> Self {
+        debug_assert!(Self::new(key.clone()).is_ok(), "{key:?}");
+        Self(Cow::Owned(key))
     }
 }
 

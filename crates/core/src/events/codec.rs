@@ -1,6 +1,7 @@
 //! Writes and reads the pipeline's events: validation against registered schemas, wire format, headers.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,15 +15,16 @@ use super::validator::SchemaValidator;
 use crate::domain::event::{self, EventEnvelope, SchemaId};
 use crate::domain::{EnvName, EventId, NewRecord, Record, Timestamp, TopicName};
 use crate::ports::{Error, ErrorKind, RegisteredSchema, Result, SchemaRegistry};
+use crate::wait::{Backoff, wait_until};
 
-/// How long the registry may take to know a schema that a record names: the node that is asked may be behind the one
-/// that the writer asked.
-const BEHIND: Duration = Duration::from_secs(3);
-/// How often it is asked meanwhile.
-const AGAIN: Duration = Duration::from_millis(250);
-/// How much time there is in which no more than that is spent on waiting: records whose schema nobody has must not hold up
-/// good ones again and again.
-const SPELL: Duration = Duration::from_secs(60);
+/// The longest wait for a schema that a record names and the registry does not have yet: in a cluster of registries the
+/// node that is asked may lag behind the one that the writer registered it with.
+const MAX_SCHEMA_WAIT: Duration = Duration::from_secs(3);
+/// The delay between two lookups of such a schema.
+const RETRY: Backoff = Backoff::constant(Duration::from_millis(250));
+/// The window in which no more than [`MAX_SCHEMA_WAIT`] is spent on waiting in all, so that records whose schema was never
+/// registered do not hold up valid ones again and again.
+const WAIT_WINDOW: Duration = Duration::from_secs(60);
 
 /// Why a record could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -62,17 +64,23 @@ pub struct EventCodec {
     /// What was found; what was not is asked for again, for it may be registered any moment.
     read: Mutex<HashMap<(TopicName, SchemaId), Arc<Compiled>>>,
     written: Mutex<HashMap<TopicName, (SchemaId, Arc<Compiled>)>>,
-    /// When a schema was waited for first in this spell.
-    waited: Mutex<Option<Instant>>,
-    behind: Duration,
+    /// Start of the current [`WAIT_WINDOW`]: its first wait for a schema.
+    wait_window: Mutex<Option<Instant>>,
+    max_wait: Duration,
 }
 
 impl EventCodec {
     /// A codec that writes and reads events of `env`.
     #[must_use]
     pub fn new(registry: Arc<dyn SchemaRegistry>, env: EnvName) -> Self {
-        let (read, written, waited) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { registry, env, read, written, waited, behind: BEHIND }
+        Self {
+            registry,
+            env,
+            read: Mutex::default(),
+            written: Mutex::default(),
+            wait_window: Mutex::default(),
+            max_wait: MAX_SCHEMA_WAIT,
+        }
     }
 
     /// The environment it is for.
@@ -229,24 +237,29 @@ impl EventCodec {
         Ok(schema)
     }
 
-    /// The schema as the registry has it under the topic's subject, as soon as it knows it.
+    /// The schema as the registry has it under the topic's subject; one that is not there yet is waited for.
     async fn registered(&self, key: &(TopicName, SchemaId)) -> std::result::Result<RegisteredSchema, DecodeError> {
-        loop {
-            match self.look_up(key).await {
-                Err(DecodeError::Poison { .. }) if self.may_wait() => {
-                    tokio::time::sleep(AGAIN.min(self.behind)).await;
-                }
-                answered => return answered,
-            }
+        let missing = match self.look_up(key).await {
+            Err(poison @ DecodeError::Poison { .. }) => poison,
+            answered => return answered,
+        };
+        let deadline = self.wait_deadline();
+        if Instant::now() >= deadline {
+            return Err(missing);
         }
+        let probe = async || match self.look_up(key).await {
+            Err(poison @ DecodeError::Poison { .. }) => ControlFlow::Continue(poison),
+            answered => ControlFlow::Break(answered),
+        };
+        wait_until(deadline, RETRY, probe).await.unwrap_or_else(Err)
     }
 
-    /// Whether there is time left to wait for a schema, in the spell that begins with the first wait.
-    fn may_wait(&self) -> bool {
-        let mut waited = self.waited.lock().unwrap_or_else(PoisonError::into_inner);
-        let began = *waited.filter(|began| began.elapsed() < SPELL).get_or_insert_with(Instant::now);
-        *waited = Some(began);
-        began.elapsed() < self.behind
+    /// Until when a schema may be waited for, in the wait window that begins with its first wait.
+    fn wait_deadline(&self) -> Instant {
+        let mut window = self.wait_window.lock().unwrap_or_else(PoisonError::into_inner);
+        let began = *window.filter(|began| began.elapsed() < WAIT_WINDOW).get_or_insert_with(Instant::now);
+        *window = Some(began);
+        began + self.max_wait
     }
 
     async fn look_up(&self, (topic, id): &(TopicName, SchemaId)) -> std::result::Result<RegisteredSchema, DecodeError> {
@@ -336,7 +349,7 @@ mod tests {
         let registry = Arc::new(Memory::default());
         schemas::register_all(registry.as_ref()).await.unwrap();
         let mut codec = EventCodec::new(registry.clone(), EnvName::new("dev").unwrap());
-        codec.behind = Duration::from_millis(1);
+        codec.max_wait = Duration::from_millis(1);
         codec.prepare(&topics::MEDIA_ENRICHED).await.unwrap();
         (registry, codec)
     }
@@ -398,7 +411,8 @@ mod tests {
         let mut event = event();
         event.envelope.actor = String::new();
         let topic = topics::MEDIA_ENRICHED;
-        let written = codec.encode(&topic, &event, &event.envelope, event.envelope.event_id, Timestamp::UNIX_EPOCH).await;
+        let written =
+            codec.encode(&topic, &event, &event.envelope, event.envelope.event_id, Timestamp::UNIX_EPOCH).await;
         assert_eq!(written.unwrap_err().kind(), ErrorKind::Invalid);
     }
 
@@ -439,7 +453,7 @@ mod tests {
         let fresh = EventCodec::new(registry.clone(), EnvName::new("dev").unwrap());
         let known = std::mem::take(&mut *registry.0.lock().unwrap());
         let later = async {
-            while fresh.waited.lock().unwrap().is_none() {
+            while fresh.wait_window.lock().unwrap().is_none() {
                 tokio::task::yield_now().await;
             }
             *registry.0.lock().unwrap() = known;
@@ -451,14 +465,14 @@ mod tests {
     #[tokio::test]
     async fn what_is_waited_for_in_vain_holds_nothing_up_again_and_again() {
         let (_, mut codec) = codec().await;
-        codec.behind = Duration::from_millis(200);
+        codec.max_wait = Duration::from_millis(200);
         let good = record(&codec, &event()).await;
         let unknown = |id| Record { value: Some(event::frame(SchemaId(id), b"{}")), ..good.clone() };
         let began = Instant::now();
         for id in 100..1100 {
             assert_eq!(poison(&codec, &unknown(id)).await, "unknown_schema");
         }
-        assert!(began.elapsed() >= codec.behind && began.elapsed() < SPELL / 2, "{:?}", began.elapsed());
+        assert!(began.elapsed() >= codec.max_wait && began.elapsed() < WAIT_WINDOW / 2, "{:?}", began.elapsed());
     }
 
     fn event_of(json: &[u8]) -> MediaEnriched {

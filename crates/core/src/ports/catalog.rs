@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Result;
-use crate::domain::asset::{AssetSource, AssetFacts};
+use crate::domain::asset::{AssetFacts, AssetSource};
 use crate::domain::event::Metadata;
 use crate::domain::job::JobOutcome;
 use crate::domain::{

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{Page, Result};
-use crate::domain::job::{FileStep, Job, JobCounts, JobStatus, JournalFile, FileRefusal};
+use crate::domain::job::{FileRefusal, FileStep, Job, JobCounts, JobStatus, JournalFile};
 use crate::domain::{AssetId, EventId, JobId, ObjectKey, Sha256, SourcePath, Tenant};
 
 /// A job to begin.

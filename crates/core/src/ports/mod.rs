@@ -20,30 +20,32 @@ mod topic_admin;
 mod vault_setup;
 
 pub use catalog::{
-    StateTransition, AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, Page, StagedAsset, StagedRow,
+    AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, Page, StagedAsset, StagedRow,
+    StateTransition,
 };
 pub use clock::{Clock, SystemClock};
 pub use config_store::{
-    ConfigChange, ConfigEntry, ConfigLock, ConfigSnapshot, ConfigStore, MAX_VALUE_BYTES, MAX_CHANGES,
+    ConfigChange, ConfigEntry, ConfigLock, ConfigSnapshot, ConfigStore, MAX_CHANGES, MAX_VALUE_BYTES,
 };
 pub use consul_acl::{ConsulAcl, ConsulPolicy, ConsulToken};
 pub use error::{Error, ErrorKind, Result};
 pub use event_log::{
-    CommittedOffset, EventLog, TransactionalProducer, FetchLimits, FetchedRecords, GroupConsumer, GroupDescription, GroupMember,
-    PartitionOffsets, PartitionProgress, Poll, RetentionReport, CommitRequest, Subscription, TopicDescription, TopicSpec,
+    CommitRequest, CommittedOffset, EventLog, FetchLimits, FetchedRecords, GroupConsumer, GroupDescription,
+    GroupMember, PartitionOffsets, PartitionProgress, Poll, RetentionReport, Subscription, TopicDescription, TopicSpec,
+    TransactionalProducer,
 };
 pub use journal::{FileUpdate, JobFilter, JobJournal, JobLease, NewJob, PlannedFile};
 pub use migrations::{Migration, Migrations};
 pub use objects::{
     BucketAdmin, BucketChange, BucketEncryption, BucketPolicy, BucketUsage, ByteSource, Capacity, CopyOutcome,
-    ListedObject, ObjectListing, LocalObject, ObjectInfo, ObjectStore, PutOptions, UnfinishedUpload,
+    ListedObject, LocalObject, ObjectInfo, ObjectListing, ObjectStore, PutOptions, UnfinishedUpload,
 };
 pub use operator::{OperatorJournal, OperatorRecord};
 pub use registry::{RegisteredSchema, SchemaRegistry};
 pub use search::{SearchDocument, SearchHit, SearchIndex, SearchPage, SearchQuery};
 pub use secret_store::{AppRole, MountClass, SecretShape, SecretStore, VaultAdmin, VaultMount};
 pub use topic_admin::{MAX_MESSAGE_BYTES, TopicAdmin, TopicState};
-pub use vault_setup::{InitKeys, AdminRole, SealStatus, VaultSetup};
+pub use vault_setup::{AdminRole, InitKeys, SealStatus, VaultSetup};
 
 use std::sync::Arc;
 

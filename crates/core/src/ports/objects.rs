@@ -198,8 +198,13 @@ pub trait ObjectStore: Send + Sync {
 
     /// Objects whose key begins with `prefix` and comes after `after`, at most `limit` and those with strange keys. A
     /// caller who goes on after the last object meets each strange key once.
-    async fn list(&self, bucket: &BucketName, prefix: &str, after: Option<&ObjectKey>, limit: usize)
-    -> Result<ObjectListing>;
+    async fn list(
+        &self,
+        bucket: &BucketName,
+        prefix: &str,
+        after: Option<&ObjectKey>,
+        limit: usize,
+    ) -> Result<ObjectListing>;
 
     /// What a bucket holds, counting at most `limit` objects.
     async fn usage(&self, bucket: &BucketName, limit: u64) -> Result<BucketUsage>;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::exchange::Answer;
 use super::{Consul, lock};
 use mfctl_core::ports::{
-    ConfigChange, ConfigEntry, ConfigLock, ConfigSnapshot, ConfigStore, Error, ErrorKind, MAX_VALUE_BYTES, MAX_CHANGES,
+    ConfigChange, ConfigEntry, ConfigLock, ConfigSnapshot, ConfigStore, Error, ErrorKind, MAX_CHANGES, MAX_VALUE_BYTES,
     Result,
 };
 

@@ -25,7 +25,8 @@ use mfctl_core::domain::{
     Asset, AssetId, EventId, GroupName, JobId, ObjectRef, Secret, SourcePath, Tenant, TopicPartition,
 };
 use mfctl_core::ports::{
-    StateTransition, AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, Page, Result, StagedAsset, StagedRow,
+    AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, Page, Result, StagedAsset, StagedRow,
+    StateTransition,
 };
 
 /// How to reach a catalog.

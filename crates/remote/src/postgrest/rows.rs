@@ -3,14 +3,16 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use mfctl_core::domain::asset::{AssetSource, AssetFacts, Stage};
+use mfctl_core::domain::asset::{AssetFacts, AssetSource, Stage};
 use mfctl_core::domain::event::Metadata;
-use mfctl_core::domain::job::{FileOutcome, JobOutcome, FileRefusal, RefusalKind};
+use mfctl_core::domain::job::{FileOutcome, FileRefusal, JobOutcome, RefusalKind};
 use mfctl_core::domain::{
     Asset, AssetId, AssetState, BucketName, EventId, JobId, ObjectKey, ObjectRef, RecordAddress, Revision, Sha256,
     SourcePath, Tenant, TopicName,
 };
-use mfctl_core::ports::{StateTransition, Claim, ClaimRequest, DeadLetterFlag, Error, ErrorKind, Result, StagedAsset, StagedRow};
+use mfctl_core::ports::{
+    Claim, ClaimRequest, DeadLetterFlag, Error, ErrorKind, Result, StagedAsset, StagedRow, StateTransition,
+};
 
 /// Of a body no more than this, unless one row is larger: what servers in between take by default.
 const LARGEST_BODY: usize = 1_000_000;

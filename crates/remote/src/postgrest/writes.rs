@@ -11,7 +11,9 @@ use super::client::{Client, Request};
 use super::rows::{self, ClaimRow, FlagRow, HeldRow, NewRow, OutcomeRow, StagedAnswer, StepRow};
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::{AssetId, GroupName, ObjectRef, Revision, Tenant, TopicPartition};
-use mfctl_core::ports::{StateTransition, Claim, ClaimRequest, DeadLetterFlag, Error, ErrorKind, Result, StagedAsset, StagedRow};
+use mfctl_core::ports::{
+    Claim, ClaimRequest, DeadLetterFlag, Error, ErrorKind, Result, StagedAsset, StagedRow, StateTransition,
+};
 
 /// Claims freed by one request: they are named in its address, which is to stay below 8 KiB.
 const FREED_AT_ONCE: usize = 25;

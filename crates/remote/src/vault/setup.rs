@@ -8,7 +8,7 @@ use super::error::error;
 use super::exchange::{Request, exchange};
 use crate::http::HttpOptions;
 use mfctl_core::domain::Secret;
-use mfctl_core::ports::{Error, ErrorKind, InitKeys, AdminRole, Result, SealStatus, VaultSetup};
+use mfctl_core::ports::{AdminRole, Error, ErrorKind, InitKeys, Result, SealStatus, VaultSetup};
 
 /// How long the wrapped secret id waits to be opened.
 const WRAPPED_FOR: &str = "24h";

@@ -13,7 +13,8 @@ use mfctl_core::failpoint;
 use mfctl_core::ports::{Error, ErrorKind, FetchLimits, Poll};
 use mfctl_core::retry::{self, FailureAction};
 use mfctl_core::telemetry::events::{
-    BatchCommitted, CommitFenced, DeadLettered, PartitionsAssigned, PartitionsUnassigned, StagingDeleteFailed, WorkerEvent,
+    BatchCommitted, CommitFenced, DeadLettered, PartitionsAssigned, PartitionsUnassigned, StagingDeleteFailed,
+    WorkerEvent,
 };
 
 /// How long a poll waits when there is nothing else to do.
@@ -155,7 +156,9 @@ impl<S: Step> Loop<S> {
         self.forget(&release);
         let stage = self.cx.step.stage();
         match self.consumer.release(&release).await {
-            Ok(()) => PartitionsUnassigned { stage, partitions: &release, how: "released" }.emit(&self.cx.ports.metrics),
+            Ok(()) => {
+                PartitionsUnassigned { stage, partitions: &release, how: "released" }.emit(&self.cx.ports.metrics)
+            }
             Err(error) if error.kind() == ErrorKind::Fenced => self.fenced(&error),
             Err(error) => {
                 // The log takes them back by itself when the member is too late.
@@ -218,7 +221,8 @@ impl<S: Step> Loop<S> {
         self.summary.emitted += count.emitted;
         self.summary.skipped_duplicates += count.skipped;
         self.summary.dead_lettered += count.dead;
-        BatchCommitted { stage, records: count.records, emitted: count.emitted, skipped: count.skipped, took }.emit(metrics);
+        BatchCommitted { stage, records: count.records, emitted: count.emitted, skipped: count.skipped, took }
+            .emit(metrics);
         for (_, decided) in items {
             if let Decided::Dead(dead) = decided {
                 let (record, kind, message) = (&dead.record.address, dead.kind, dead.message.as_str());
