@@ -1,4 +1,4 @@
-//! Who may do what in Consul: policies, and the tokens that have them.
+//! Consul's access control: policies, and tokens that are linked to them.
 
 use std::collections::BTreeSet;
 
@@ -8,53 +8,53 @@ use uuid::Uuid;
 use super::Result;
 use crate::domain::Secret;
 
-/// A policy.
+/// An ACL policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsulPolicy {
-    /// Its name, unique.
+    /// Unique name.
     pub name: String,
-    /// What it is for.
+    /// Purpose, for people.
     pub description: String,
-    /// What it allows, in Consul's language.
+    /// Rules in Consul's policy language (HCL).
     pub rules: String,
 }
 
-/// A token, without its secret.
+/// An ACL token without its secret id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsulToken {
-    /// Its public id.
+    /// Accessor id, public.
     pub accessor: Uuid,
-    /// What it is for.
+    /// Purpose, for people.
     pub description: String,
-    /// The names of its policies.
+    /// Names of the linked policies.
     pub policies: BTreeSet<String>,
 }
 
-/// The access control of a Consul.
+/// The ACL system of a Consul cluster.
 ///
-/// Contract: the built-in policy and the anonymous token are not shown and cannot be touched. Putting what is there
-/// already changes nothing.
+/// Contract: built-in policies and the anonymous token are neither returned nor changed. A put of what exists already
+/// changes nothing; a delete of what does not exist succeeds.
 #[async_trait]
 pub trait ConsulAcl: Send + Sync {
-    /// Begins the access control, with this secret, a UUID, as the one of a first token that may do everything. Answers
-    /// whether it began now; `false`: it had begun before, and nothing was changed.
+    /// Bootstraps the ACL system with this secret id, a UUID, for the first management token. `false`: it was
+    /// bootstrapped before, and nothing changed.
     async fn bootstrap(&self, secret: &Secret) -> Result<bool>;
 
-    /// Every policy, by name.
+    /// Every policy, sorted by name.
     async fn policies(&self) -> Result<Vec<ConsulPolicy>>;
 
-    /// Makes a policy, or changes the one of this name.
+    /// Creates a policy, or updates the one of this name.
     async fn put_policy(&self, policy: &ConsulPolicy) -> Result<()>;
 
-    /// Removes a policy; one that is not there is none.
+    /// Deletes a policy.
     async fn delete_policy(&self, name: &str) -> Result<()>;
 
-    /// Every token, by accessor.
+    /// Every token, sorted by accessor id.
     async fn tokens(&self) -> Result<Vec<ConsulToken>>;
 
-    /// Makes a token with this secret, or changes the one of this accessor, whose secret then stays.
+    /// Creates a token with this secret id, or updates the one of this accessor id, which keeps its secret id.
     async fn put_token(&self, token: &ConsulToken, secret: &Secret) -> Result<()>;
 
-    /// Removes a token; one that is not there is none.
+    /// Deletes a token.
     async fn delete_token(&self, accessor: Uuid) -> Result<()>;
 }
