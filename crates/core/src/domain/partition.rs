@@ -1,4 +1,4 @@
-//! Which partition a key belongs to: the Java client's default, librdkafka's `murmur2_random`.
+//! The partitioner: the Java client's default for keyed records, librdkafka's `murmur2_random`.
 
 /// Kafka's murmur2 (org.apache.kafka.common.utils.Utils#murmur2): 32 bits, seed 0x9747b28c.
 #[must_use]

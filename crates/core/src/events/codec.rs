@@ -115,7 +115,7 @@ impl EventCodec {
             partition: None,
             key: Some(Bytes::from(envelope.asset_id.to_string())),
             value: Some(event::frame(id, &json)),
-            headers: event::headers(&self.env, schema.version, envelope.event_id, &traceparent),
+            headers: event::event_headers(&self.env, schema.version, envelope.event_id, &traceparent),
             timestamp: now,
         })
     }
