@@ -136,7 +136,7 @@ fn text(cx: Comparison<'_, '_>, keyword: &str, value: &Value, found: &mut Vec<Co
         return;
     }
     let (reader, writer) = (&cx.names.reader, &cx.names.writer);
-    let other = cx.writer.all(keyword).next().map_or_else(|| "none".to_owned(), shown);
+    let other = cx.writer.all(keyword).next().map_or_else(|| "none".to_owned(), truncated);
     let detail = format!("{reader} has {keyword} {}, {writer} has {other}", truncated(value));
     found.push(cx.finding(Rule::TextNarrowed, &format!("/{keyword}"), detail));
 }
