@@ -1,4 +1,5 @@
-//! Numbers and times as people read and write them. JSON carries the plain numbers; these are for tables and messages only.
+//! Numbers, sizes, durations and times in the form that people read and write, for tables and messages; JSON has the plain
+//! numbers.
 
 use std::time::Duration;
 
@@ -111,7 +112,7 @@ pub fn bytes(number: u64) -> String {
     }
     let mut value = number as f64 / 1024.0;
     let mut unit = 0;
-    // 1023.95 would be written 1024.0.
+    // 1023.95 would be printed as 1024.0.
     while value >= 1023.95 && unit + 1 < UNITS.len() {
         value /= 1024.0;
         unit += 1;
@@ -132,7 +133,7 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
-/// One unit is enough for an age: `12s`, `3m`, `5h`, `40d`.
+/// An age in its largest unit: `12s`, `3m`, `5h`, `40d`.
 #[must_use]
 pub fn age(age: Duration) -> String {
     let seconds = age.as_secs();
@@ -151,7 +152,7 @@ pub fn time(at: Timestamp) -> String {
     whole.to_string()
 }
 
-/// [`time`] with its age beside: `2026-11-24T03:40:58Z (3m ago)`, or `(in 5h)`.
+/// [`time`] followed by its age: `2026-11-24T03:40:58Z (3m ago)`, or `(in 5h)`.
 #[must_use]
 pub fn time_and_age(at: Timestamp, now: Timestamp) -> String {
     let seconds = now.since((Unit::Second, at)).map_or(0, |span| span.get_seconds());
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_and_ages_use_the_units_a_person_would() {
+    fn durations_and_ages_are_printed_in_fitting_units() {
         let seconds = Duration::from_secs;
         assert_eq!(duration(Duration::from_millis(850)), "850ms");
         assert_eq!(duration(Duration::from_millis(59_990)), "59.9s");
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_utc_with_its_age_beside() {
+    fn a_time_is_printed_in_utc_with_its_age() {
         let at: Timestamp = "2026-11-24T03:40:58.75Z".parse().unwrap();
         let now: Timestamp = "2026-11-24T03:44:00Z".parse().unwrap();
         assert_eq!(time_and_age(at, now), "2026-11-24T03:40:58Z (3m ago)");

@@ -38,7 +38,7 @@ impl Backoff {
     }
 }
 
-/// The state of one wait: how often it probed, and whether another probe is due.
+/// State of one wait: the number of probes, and the time of the next one.
 struct Attempts {
     deadline: Instant,
     backoff: Backoff,
@@ -58,12 +58,12 @@ impl Attempts {
     }
 }
 
-/// Probes until the answer is final or the deadline has passed; at least once, and for the last time at the deadline.
+/// Probes until the result is final or the deadline has passed: at least once, and for the last time at the deadline.
 ///
-/// A probe answers `Break` with what is final, or `Continue` with what it saw instead of it.
+/// A probe returns `Break` with the final result, or `Continue` with the pending state.
 ///
 /// # Errors
-/// What the last probe before the deadline saw.
+/// The pending state of the last probe.
 pub async fn wait_until<T, P>(
     deadline: Instant,
     backoff: Backoff,
@@ -120,7 +120,7 @@ mod tests {
     const BACKOFF: Backoff = Backoff::constant(Duration::from_millis(1));
 
     #[test]
-    fn delays_double_up_to_the_longest_and_keep_at_least_half() {
+    fn exponential_delays_double_with_up_to_half_as_jitter() {
         let backoff = Backoff::exponential(Duration::from_millis(100), Duration::from_secs(5));
         for (failures, full_ms) in [(1, 100), (2, 200), (3, 400), (20, 5000), (u32::MAX, 5000)] {
             let delay = backoff.delay(failures).as_millis();
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wait_ends_with_the_first_final_answer() {
+    async fn a_wait_ends_with_the_first_final_result() {
         let mut probes = 0;
         let answer = wait_until(Instant::now() + Duration::from_secs(60), BACKOFF, async || {
             probes += 1;
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_deadline_that_has_passed_allows_one_probe_and_answers_what_it_saw() {
+    async fn a_passed_deadline_allows_one_probe() {
         let mut probes = 0;
         let answer: Result<(), u32> = wait_until(Instant::now(), BACKOFF, async || {
             probes += 1;
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_probe_comes_after_the_deadline_however_long_the_delay() {
+    fn the_last_probe_is_at_the_deadline_whatever_the_delay() {
         let deadline = Instant::now() + Duration::from_millis(20);
         let mut last = Instant::now();
         let answer: Result<(), ()> =

@@ -122,7 +122,7 @@ pub(super) fn candidates(files: &[PathBuf], subject: Option<&str>) -> Result<Vec
     let read = |path: &PathBuf| {
         let (subject, schema) = (source::subject_of(path, subject)?, source::of_file(path)?);
         let unusable = |why| Failure::invalid(format!("{} is no JSON Schema: {why}", path.display()));
-        SchemaValidator::of(&schema).map_err(unusable)?;
+        SchemaValidator::compile(&schema).map_err(unusable)?;
         Ok(Candidate { subject, file: Some(path.clone()), schema })
     };
     files.iter().map(read).collect()

@@ -1,4 +1,4 @@
-//! Writes and reads the pipeline's events: validation against registered schemas, wire format, headers.
+//! Encodes and decodes the pipeline's events: validation against registered schemas, wire format, headers.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -26,51 +26,52 @@ const RETRY: Backoff = Backoff::constant(Duration::from_millis(250));
 /// registered do not hold up valid ones again and again.
 const WAIT_WINDOW: Duration = Duration::from_secs(60);
 
-/// Why a record could not be read.
+/// Why a record could not be decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// The record itself is bad: it is a dead letter.
+    /// The record is bad: it becomes a dead letter.
     #[error("{message}")]
     Poison {
-        /// A short stable word.
+        /// Stable name of the failure kind.
         kind: &'static str,
-        /// What is wrong with it.
+        /// What is wrong with the record.
         message: String,
     },
-    /// The record may be good, but this process must not go on.
+    /// The record may be valid, but this process must not continue.
     #[error("{reason}")]
     Stop {
-        /// Why.
+        /// Why the process must stop.
         reason: String,
-        /// What to do.
+        /// What to do next.
         hint: String,
     },
-    /// The registry did not answer; try again.
+    /// The registry failed; retry.
     #[error(transparent)]
     Dependency(Error),
 }
 
-/// A schema ready to validate with.
-struct Compiled {
+/// A compiled schema.
+struct CompiledSchema {
     subject: String,
     version: u32,
     validator: SchemaValidator,
 }
 
-/// The codec of one environment.
+/// Codec for the events of one environment.
 pub struct EventCodec {
     registry: Arc<dyn SchemaRegistry>,
     env: EnvName,
-    /// What was found; what was not is asked for again, for it may be registered any moment.
-    read: Mutex<HashMap<(TopicName, SchemaId), Arc<Compiled>>>,
-    written: Mutex<HashMap<TopicName, (SchemaId, Arc<Compiled>)>>,
+    /// Schemas of read records. A missing schema is looked up again, because it may be registered at any time.
+    read: Mutex<HashMap<(TopicName, SchemaId), Arc<CompiledSchema>>>,
+    /// Schemas of written records.
+    written: Mutex<HashMap<TopicName, (SchemaId, Arc<CompiledSchema>)>>,
     /// Start of the current [`WAIT_WINDOW`]: its first wait for a schema.
     wait_window: Mutex<Option<Instant>>,
     max_wait: Duration,
 }
 
 impl EventCodec {
-    /// A codec that writes and reads events of `env`.
+    /// Creates a codec for the events of `env`.
     #[must_use]
     pub fn new(registry: Arc<dyn SchemaRegistry>, env: EnvName) -> Self {
         Self {
@@ -83,17 +84,17 @@ impl EventCodec {
         }
     }
 
-    /// The environment it is for.
+    /// Environment of the codec.
     #[must_use]
     pub fn env(&self) -> &EnvName {
         &self.env
     }
 
-    /// Makes the record of an event: validated, in the wire format, keyed by the asset, with the contract's headers.
+    /// Encodes an event as a record: validated, in the wire format, keyed by the asset id, with the event headers.
     ///
     /// # Errors
-    /// `Invalid` when the event breaks its schema, `NotFound` when the schema this binary writes is not registered,
-    /// otherwise those of the registry.
+    /// `Invalid` when the event violates its schema, `NotFound` when this binary's schema is not registered, otherwise those
+    /// of the registry.
     pub async fn encode<T: Serialize>(
         &self,
         topic: &TopicName,
@@ -105,7 +106,7 @@ impl EventCodec {
         let (id, schema) = self.schema_written(topic).await?;
         let what = || format!("write event {} to {topic}", envelope.event_id);
         let value = serde_json::to_value(event).map_err(|e| Error::new(ErrorKind::Internal, what()).because(e))?;
-        if let Some(reason) = schema.validator.first(&value) {
+        if let Some(reason) = schema.validator.first_violation(&value) {
             return Err(Error::new(ErrorKind::Invalid, format!("{}: {reason}", what())));
         }
         let json = serde_json::to_vec(&value).map_err(|e| Error::new(ErrorKind::Internal, what()).because(e))?;
@@ -120,9 +121,9 @@ impl EventCodec {
         })
     }
 
-    /// Reads a record's event: of this environment, valid against the schema the record names.
+    /// Decodes a record's event, which must be of this environment and valid against the schema that the record names.
     ///
-    /// Fields this binary does not know are passed over, so that readers of this version can follow writers of the next.
+    /// Unknown fields are ignored, so that readers of this version can read events of the next.
     ///
     /// # Errors
     /// [`DecodeError`]: poison, stop, or the registry's own.
@@ -132,10 +133,10 @@ impl EventCodec {
         T::deserialize(value).map_err(|error| self.unreadable(record, &schema, &error))
     }
 
-    /// Reads a record's value as JSON, validated, whatever its type.
+    /// Decodes a record's value as validated JSON, whatever its type.
     ///
     /// # Errors
-    /// As [`EventCodec::decode`], but for the environment, which is not looked at.
+    /// As [`EventCodec::decode`], except that the environment is not checked.
     pub async fn decode_value(&self, record: &Record) -> std::result::Result<Value, DecodeError> {
         self.validated(record).await.map(|(_, value)| value)
     }
@@ -155,13 +156,13 @@ impl EventCodec {
         }
     }
 
-    async fn validated(&self, record: &Record) -> std::result::Result<(Arc<Compiled>, Value), DecodeError> {
+    async fn validated(&self, record: &Record) -> std::result::Result<(Arc<CompiledSchema>, Value), DecodeError> {
         let poison = |kind, message| DecodeError::Poison { kind, message };
         let (id, json) = event::unframe(record.value.as_ref()).map_err(|e| poison("not_wire_format", e.to_string()))?;
         let schema = self.schema(id, record.address.topic.source()).await?;
         let value: Value =
             serde_json::from_slice(&json).map_err(|e| poison("invalid_json", format!("the value is not JSON: {e}")))?;
-        match schema.validator.first(&value) {
+        match schema.validator.first_violation(&value) {
             Some(reason) => {
                 Err(poison("schema_violation", format!("against {} v{}: {reason}", schema.subject, schema.version)))
             }
@@ -169,8 +170,8 @@ impl EventCodec {
         }
     }
 
-    /// What a valid value that this binary cannot take means: a later writer, or a defect of its own schema.
-    fn unreadable(&self, record: &Record, schema: &Compiled, error: &serde_json::Error) -> DecodeError {
+    /// The error for a valid value that this binary cannot decode: of a later writer, or due to a defect of its schema.
+    fn unreadable(&self, record: &Record, schema: &CompiledSchema, error: &serde_json::Error) -> DecodeError {
         let known = self.known_version(&record.address.topic.source());
         if known.is_some_and(|known| schema.version > known) {
             return DecodeError::Stop {
@@ -189,8 +190,8 @@ impl EventCodec {
         written.get(topic).map(|(_, schema)| schema.version)
     }
 
-    /// Learns the registered version of the schema this binary writes for a topic. A reader calls it once at its start,
-    /// so that [`EventCodec::decode`] can tell a record that is too new.
+    /// Looks up the registered version of this binary's schema for a topic. A reader calls it once at its start, so that
+    /// [`EventCodec::decode`] can recognise a record that is too new.
     ///
     /// # Errors
     /// `NotFound` when it is not registered, otherwise those of the registry.
@@ -198,7 +199,7 @@ impl EventCodec {
         self.schema_written(topic).await.map(drop)
     }
 
-    async fn schema_written(&self, topic: &TopicName) -> Result<(SchemaId, Arc<Compiled>)> {
+    async fn schema_written(&self, topic: &TopicName) -> Result<(SchemaId, Arc<CompiledSchema>)> {
         {
             let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some((id, schema)) = written.get(topic) {
@@ -225,7 +226,7 @@ impl EventCodec {
     }
 
     /// The schema of a record of this topic.
-    async fn schema(&self, id: SchemaId, topic: TopicName) -> std::result::Result<Arc<Compiled>, DecodeError> {
+    async fn schema(&self, id: SchemaId, topic: TopicName) -> std::result::Result<Arc<CompiledSchema>, DecodeError> {
         let key = (topic, id);
         if let Some(schema) = self.read.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(Arc::clone(schema));
@@ -279,20 +280,20 @@ impl EventCodec {
     }
 }
 
-fn compile(subject: &str, version: u32, schema: &Value) -> Result<Compiled> {
-    let validator = SchemaValidator::of(schema)
+fn compile(subject: &str, version: u32, schema: &Value) -> Result<CompiledSchema> {
+    let validator = SchemaValidator::compile(schema)
         .map_err(|error| Error::new(ErrorKind::Corrupt, format!("compile the schema {subject} v{version}: {error}")))?;
-    Ok(Compiled { subject: subject.to_owned(), version, validator })
+    Ok(CompiledSchema { subject: subject.to_owned(), version, validator })
 }
 
-/// Checks a value against a topic's schema as this binary has it, without a registry.
+/// Validates a value against this binary's schema of a topic, without a registry.
 ///
 /// # Errors
-/// The first violation, with its place.
+/// The first violation with its JSON pointer.
 pub fn validate(topic: &TopicName, value: &Value) -> std::result::Result<(), String> {
     let text = schemas::text_of(topic).ok_or_else(|| format!("topic {topic} has no schema"))?;
     let schema: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
-    SchemaValidator::of(&schema)?.first(value).map_or(Ok(()), Err)
+    SchemaValidator::compile(&schema)?.first_violation(value).map_or(Ok(()), Err)
 }
 
 #[cfg(test)]
@@ -305,12 +306,12 @@ mod tests {
     use crate::domain::names::topics;
     use crate::domain::{AssetId, JobId, RecordAddress, Revision, Sha256, Tenant};
 
-    /// Holds what it is given; a schema's id is its place.
+    /// Registry in memory; a schema's id is its index.
     #[derive(Default)]
-    struct Memory(Mutex<Vec<RegisteredSchema>>);
+    struct MemoryRegistry(Mutex<Vec<RegisteredSchema>>);
 
     #[async_trait]
-    impl SchemaRegistry for Memory {
+    impl SchemaRegistry for MemoryRegistry {
         async fn register(&self, subject: &str, schema: &Value) -> Result<RegisteredSchema> {
             let mut all = self.0.lock().unwrap();
             let version = all.iter().filter(|s| s.subject == subject).count() as u32 + 1;
@@ -345,8 +346,8 @@ mod tests {
         }
     }
 
-    async fn codec() -> (Arc<Memory>, EventCodec) {
-        let registry = Arc::new(Memory::default());
+    async fn codec() -> (Arc<MemoryRegistry>, EventCodec) {
+        let registry = Arc::new(MemoryRegistry::default());
         schemas::register_all(registry.as_ref()).await.unwrap();
         let mut codec = EventCodec::new(registry.clone(), EnvName::new("dev").unwrap());
         codec.max_wait = Duration::from_millis(1);
@@ -355,7 +356,8 @@ mod tests {
     }
 
     fn event() -> MediaEnriched {
-        let (tenant, sha256) = (Tenant::default(), Sha256([7; 32]));
+        let tenant = Tenant::default();
+        let sha256 = Sha256([7; 32]);
         MediaEnriched {
             envelope: EventEnvelope {
                 event_id: EventId::fresh(),
@@ -397,7 +399,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_written_is_read_back() {
+    async fn an_encoded_event_is_decoded() {
         let (_, codec) = codec().await;
         let event = event();
         let record = record(&codec, &event).await;
@@ -406,7 +408,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_event_that_breaks_its_schema_is_never_written() {
+    async fn an_event_that_violates_its_schema_is_not_encoded() {
         let (_, codec) = codec().await;
         let mut event = event();
         event.envelope.actor = String::new();
@@ -417,7 +419,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn poison_is_named_by_what_is_wrong_with_it() {
+    async fn poison_has_a_kind_for_each_defect() {
         let (_, codec) = codec().await;
         let good = record(&codec, &event()).await;
         let with = |value: &[u8]| Record { value: Some(Bytes::copy_from_slice(value)), ..good.clone() };
@@ -429,9 +431,9 @@ mod tests {
         assert_eq!(poison(&codec, &with(&event::frame(id, b"{}"))).await, "schema_violation");
     }
 
-    /// A reader may ask before the registry it asks has heard; the next record of that schema is read.
+    /// The registry may lag behind the writer; the next record of that schema is decoded.
     #[tokio::test]
-    async fn a_schema_that_comes_later_is_found_then() {
+    async fn a_schema_registered_later_is_found() {
         let (registry, codec) = codec().await;
         let good = record(&codec, &event()).await;
         let next = SchemaId(registry.0.lock().unwrap().len() as u32);
@@ -444,9 +446,9 @@ mod tests {
         assert_eq!(codec.decode::<MediaEnriched>(&early).await.unwrap(), event_of(&json));
     }
 
-    /// The node that is asked is behind the one that the writer asked.
+    /// The registry node of the reader lags behind that of the writer.
     #[tokio::test]
-    async fn a_schema_that_the_registry_is_about_to_know_is_waited_for() {
+    async fn a_missing_schema_is_waited_for() {
         let (registry, codec) = codec().await;
         let good = record(&codec, &event()).await;
         let (id, json) = event::unframe(good.value.as_ref()).unwrap();
@@ -463,7 +465,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_waited_for_in_vain_holds_nothing_up_again_and_again() {
+    async fn waits_for_missing_schemas_are_bounded_in_total() {
         let (_, mut codec) = codec().await;
         codec.max_wait = Duration::from_millis(200);
         let good = record(&codec, &event()).await;
@@ -479,9 +481,9 @@ mod tests {
         serde_json::from_slice(json).unwrap()
     }
 
-    /// Registries give one schema one id, whatever the subjects.
+    /// Registries give a schema one id, whatever its subjects.
     #[tokio::test]
-    async fn a_schema_that_two_subjects_share_is_read_under_the_records_own() {
+    async fn a_schema_shared_by_two_subjects_is_read_under_the_subject_of_the_topic() {
         let (registry, codec) = codec().await;
         let good = record(&codec, &event()).await;
         let id = event::unframe(good.value.as_ref()).unwrap().0;
@@ -499,9 +501,9 @@ mod tests {
         assert!(matches!(dev.decode::<MediaEnriched>(&foreign).await, Err(DecodeError::Stop { .. })));
     }
 
-    /// A writer of the next version added an optional field, or changed what this binary cannot follow.
+    /// A writer of the next version added an optional field, or made a change that this binary cannot decode.
     #[tokio::test]
-    async fn the_next_version_is_read_as_far_as_it_can_be_and_else_stops_the_reader() {
+    async fn a_later_schema_version_is_decoded_or_stops_the_reader() {
         let (registry, codec) = codec().await;
         let mut next: Value = serde_json::from_str(schemas::text_of(&topics::MEDIA_ENRICHED).unwrap()).unwrap();
         next["properties"]["mood"] = serde_json::json!({ "type": "string" });
