@@ -13,8 +13,8 @@ use super::log_operators::LogOperators;
 use crate::settings::{self, Brokers, Endpoint, Layer, Resolved, SaslMechanism, SecretRef, Settings, Url};
 use mfctl_core::domain::Secret;
 use mfctl_core::ports::{
-    BucketAdmin, Clock, ConfigStore, ConsulAcl, Error, ErrorKind, Migrations, Ports, Result, SecretStore,
-    VaultAdmin, VaultSetup,
+    BucketAdmin, Clock, ConfigStore, ConsulAcl, Error, ErrorKind, Migrations, Ports, Result, SecretStore, VaultAdmin,
+    VaultSetup,
 };
 use mfctl_core::telemetry::Metrics;
 use mfctl_core::tls_files::TlsFiles;

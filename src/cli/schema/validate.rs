@@ -16,7 +16,7 @@ use crate::cli::output::{Cell, Column, Item, Tone, humane};
 use crate::cli::target::DataDirMode;
 use mfctl_core::domain::TopicName;
 use mfctl_core::events::schemas;
-use mfctl_core::events::validator::{SchemaViolation, SchemaValidator};
+use mfctl_core::events::validator::{SchemaValidator, SchemaViolation};
 
 /// The longest event that is read. Kafka takes a megabyte unless it is told otherwise.
 const MOST_BYTES: u64 = 16 << 20;

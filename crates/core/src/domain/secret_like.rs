@@ -35,10 +35,9 @@ pub fn secret_reason(key: &str, value: &str) -> Option<String> {
         ("ghp_", 36, "a token of GitHub"),
         ("xoxb-", 20, "a token of Slack"),
     ];
-    if let Some((.., what)) = known
-        .iter()
-        .find(|(start, length, _)| value.starts_with(start) && value.len() >= *length && value.chars().all(is_token_char))
-    {
+    if let Some((.., what)) = known.iter().find(|(start, length, _)| {
+        value.starts_with(start) && value.len() >= *length && value.chars().all(is_token_char)
+    }) {
         return Some(format!("the value looks like {what}"));
     }
     if is_url_with_password(value) {

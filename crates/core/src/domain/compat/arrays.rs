@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::engine::{CompatEngine, CompatFinding, Comparison};
+use super::engine::{Comparison, CompatEngine, CompatFinding};
 use super::rule::Rule;
 use super::scalars::{size, tightened, unknown};
 use super::types::Types;
@@ -144,8 +144,7 @@ fn contains(engine: &mut CompatEngine, cx: Comparison<'_, '_>, found: &mut Vec<C
     });
     let asks_nothing = at_least(node) == Some(0) && at_most(node) == Some(u64::MAX);
     if !held && !asks_nothing {
-        let detail =
-            format!("{} asks more of what the array contains than {}", cx.names.reader, cx.names.writer);
+        let detail = format!("{} asks more of what the array contains than {}", cx.names.reader, cx.names.writer);
         found.push(cx.finding(Rule::LimitTightened, "/contains", detail));
     }
 }

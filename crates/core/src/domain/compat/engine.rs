@@ -73,7 +73,13 @@ pub(super) struct CompatEngine {
 impl CompatEngine {
     /// Findings about the values that `writer` allows and `reader` does not accept; `at` is the pointer into the reader's
     /// schema.
-    pub(super) fn accepts(&mut self, reader: &SchemaView<'_>, writer: &SchemaView<'_>, at: &str, names: &SideNames) -> Vec<CompatFinding> {
+    pub(super) fn accepts(
+        &mut self,
+        reader: &SchemaView<'_>,
+        writer: &SchemaView<'_>,
+        at: &str,
+        names: &SideNames,
+    ) -> Vec<CompatFinding> {
         if reader.nodes.is_empty() || writer.types().is_none() {
             return Vec::new();
         }
@@ -111,7 +117,13 @@ impl CompatEngine {
     }
 
     /// Compares the writer's values as a whole and, if that fails, case by case.
-    fn by_cases(&mut self, reader: &SchemaView<'_>, writer: &SchemaView<'_>, at: &str, names: &SideNames) -> Vec<CompatFinding> {
+    fn by_cases(
+        &mut self,
+        reader: &SchemaView<'_>,
+        writer: &SchemaView<'_>,
+        at: &str,
+        names: &SideNames,
+    ) -> Vec<CompatFinding> {
         let whole = self.attempt(|engine| engine.keywords(reader, writer, at, names));
         if whole.is_empty() {
             return whole;
@@ -129,7 +141,13 @@ impl CompatEngine {
         found
     }
 
-    fn keywords(&mut self, reader: &SchemaView<'_>, writer: &SchemaView<'_>, at: &str, names: &SideNames) -> Vec<CompatFinding> {
+    fn keywords(
+        &mut self,
+        reader: &SchemaView<'_>,
+        writer: &SchemaView<'_>,
+        at: &str,
+        names: &SideNames,
+    ) -> Vec<CompatFinding> {
         let mut found = Vec::new();
         for node in &reader.nodes {
             let cx = Comparison { node, writer, at, names };

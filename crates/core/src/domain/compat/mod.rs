@@ -40,7 +40,7 @@ use serde_json::Value;
 pub use level::{Compatibility, UnknownCompatibility};
 pub use rule::{Direction, Rule};
 
-use document::{SchemaDocument, Draft};
+use document::{Draft, SchemaDocument};
 use engine::{CompatEngine, CompatFinding, MAX_FINDINGS, SideNames};
 use view::{SchemaNode, SchemaRole, SchemaView};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::engine::{CompatEngine, CompatFinding, Comparison, pointer_token};
+use super::engine::{Comparison, CompatEngine, CompatFinding, pointer_token};
 use super::pattern::{Matches, matches};
 use super::rule::Rule;
 use super::scalars::{size, unknown};
@@ -66,8 +66,7 @@ fn required(cx: Comparison<'_, '_>, name: &str, found: &mut Vec<CompatFinding>) 
 
 /// The members: named, matched by a pattern, and additional.
 pub(super) fn members(engine: &mut CompatEngine, cx: Comparison<'_, '_>, found: &mut Vec<CompatFinding>) {
-    let names =
-        cx.node.named("properties").chain(cx.writer.nodes.iter().flat_map(|n| n.named("properties")));
+    let names = cx.node.named("properties").chain(cx.writer.nodes.iter().flat_map(|n| n.named("properties")));
     let names: BTreeSet<&str> = names.map(|(name, _)| name.as_str()).collect();
     let says = |keyword| cx.node.get(keyword).is_some();
     let bounded = says("patternProperties") || says("additionalProperties") || says("unevaluatedProperties");
@@ -145,8 +144,7 @@ fn patterns(engine: &mut CompatEngine, cx: Comparison<'_, '_>, found: &mut Vec<C
             if cx.writer.all("patternProperties").any(|patterns| patterns.get(pattern).is_some()) {
                 found.extend(refused);
             } else {
-                let detail =
-                    format!("what {} says of names like {pattern} is new ({})", cx.names.reader, first.detail);
+                let detail = format!("what {} says of names like {pattern} is new ({})", cx.names.reader, first.detail);
                 found.push(cx.finding(Rule::PatternPropertyAdded, &below, detail));
             }
             break;

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use serde_json::{Number, Value};
 
-use super::engine::{CompatFinding, Comparison, truncated};
+use super::engine::{Comparison, CompatFinding, truncated};
 use super::rule::Rule;
 use super::types::{Types, compare, divides, same};
 use super::view::SchemaView;
@@ -171,10 +171,11 @@ pub(super) fn reference(cx: Comparison<'_, '_>, value: &Value, found: &mut Vec<C
 
 /// An unknown keyword: compatible only if it is unchanged.
 pub(super) fn unknown(cx: Comparison<'_, '_>, keyword: &str, value: &Value, found: &mut Vec<CompatFinding>) {
-    let unchanged =
-        cx.writer.nodes.iter().any(|node| {
-            node.get(keyword) == Some(value) && (!refers(value) || node.doc.root == cx.node.doc.root)
-        });
+    let unchanged = cx
+        .writer
+        .nodes
+        .iter()
+        .any(|node| node.get(keyword) == Some(value) && (!refers(value) || node.doc.root == cx.node.doc.root));
     if !unchanged {
         let (reader, writer) = (&cx.names.reader, &cx.names.writer);
         let detail = format!(

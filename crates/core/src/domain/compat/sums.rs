@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::engine::{CompatEngine, CompatFinding, Comparison};
+use super::engine::{Comparison, CompatEngine, CompatFinding};
 use super::rule::Rule;
 use super::scalars::unknown;
 use super::types::{Types, compare, same};
-use super::view::{SchemaNode, SchemaRole, TRUE, SchemaView};
+use super::view::{SchemaNode, SchemaRole, SchemaView, TRUE};
 
 /// Maximum depth of the proof that two schemas have no value in common.
 const MAX_DEPTH: usize = 6;
@@ -151,7 +151,11 @@ fn disjoint_members(a: &SchemaView<'_>, b: &SchemaView<'_>, depth: usize) -> boo
     plain(a)
         && plain(b)
         && required.filter_map(Value::as_str).any(|name| {
-            disjoint(&a.member(name, &|_| false, SchemaRole::Writer), &b.member(name, &|_| false, SchemaRole::Writer), depth - 1)
+            disjoint(
+                &a.member(name, &|_| false, SchemaRole::Writer),
+                &b.member(name, &|_| false, SchemaRole::Writer),
+                depth - 1,
+            )
         })
 }
 

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::document::{SchemaDocument, Draft};
+use super::document::{Draft, SchemaDocument};
 use super::pattern::{Matches, matches};
 use super::types::{Types, same};
 
@@ -165,7 +165,11 @@ impl<'a> SchemaView<'a> {
                 }
             }
             for (index, part) in node.get("allOf").and_then(Value::as_array).into_iter().flatten().enumerate() {
-                open.push(SchemaNode { schema: part, doc: node.doc, location: format!("{}/allOf/{index}", node.location) });
+                open.push(SchemaNode {
+                    schema: part,
+                    doc: node.doc,
+                    location: format!("{}/allOf/{index}", node.location),
+                });
             }
             self.nodes.push(node);
         }
