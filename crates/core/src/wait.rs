@@ -38,16 +38,26 @@ impl Backoff {
     }
 }
 
-/// State of one wait: the number of probes, and the time of the next one.
-struct Attempts {
+/// The attempts of one wait, for a loop whose probe cannot be a closure of [`wait_until`], because it borrows mutably.
+#[derive(Debug)]
+pub struct Attempts {
     deadline: Instant,
     backoff: Backoff,
     probes: u32,
 }
 
 impl Attempts {
-    fn new(deadline: Instant, backoff: Backoff) -> Self {
+    /// The first attempt is due at once, the last one at the deadline.
+    #[must_use]
+    pub const fn new(deadline: Instant, backoff: Backoff) -> Self {
         Self { deadline, backoff, probes: 0 }
+    }
+
+    /// Waits until another attempt is due; `false` at once when the deadline has passed.
+    pub async fn pause(&mut self) -> bool {
+        let Some(delay) = self.next_delay() else { return false };
+        pause(delay).await;
+        true
     }
 
     /// The delay before the next probe, the last of which comes at the deadline; `None` once the deadline has passed.
@@ -64,19 +74,20 @@ impl Attempts {
 ///
 /// # Errors
 /// The pending state of the last probe.
-pub async fn wait_until<T, P>(
-    deadline: Instant,
-    backoff: Backoff,
-    mut probe: impl AsyncFnMut() -> ControlFlow<T, P>,
-) -> Result<T, P> {
+pub async fn wait_until<T, P, F>(deadline: Instant, backoff: Backoff, mut probe: impl FnMut() -> F) -> Result<T, P>
+where
+    // Not `AsyncFnMut`: its future is not `Send` for every lifetime, which the ports' methods require.
+    F: Future<Output = ControlFlow<T, P>>,
+{
     let mut attempts = Attempts::new(deadline, backoff);
     loop {
         match probe().await {
             ControlFlow::Break(answer) => return Ok(answer),
-            ControlFlow::Continue(pending) => match attempts.next_delay() {
-                Some(delay) => pause(delay).await,
-                None => return Err(pending),
-            },
+            ControlFlow::Continue(pending) => {
+                if !attempts.pause().await {
+                    return Err(pending);
+                }
+            }
         }
     }
 }
@@ -115,12 +126,14 @@ fn sleep_blocking(delay: Duration) {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     const BACKOFF: Backoff = Backoff::constant(Duration::from_millis(1));
 
     #[test]
-    fn exponential_delays_double_with_up_to_half_as_jitter() {
+    fn delays_double_up_to_the_longest_and_keep_at_least_half() {
         let backoff = Backoff::exponential(Duration::from_millis(100), Duration::from_secs(5));
         for (failures, full_ms) in [(1, 100), (2, 200), (3, 400), (20, 5000), (u32::MAX, 5000)] {
             let delay = backoff.delay(failures).as_millis();
@@ -130,28 +143,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wait_ends_with_the_first_final_result() {
-        let mut probes = 0;
+    async fn a_wait_ends_with_the_first_final_answer() {
+        let probes = Cell::new(0);
         let answer = wait_until(Instant::now() + Duration::from_secs(60), BACKOFF, async || {
-            probes += 1;
-            if probes < 3 { ControlFlow::Continue(()) } else { ControlFlow::Break(probes) }
+            probes.set(probes.get() + 1);
+            if probes.get() < 3 { ControlFlow::Continue(()) } else { ControlFlow::Break(probes.get()) }
         });
         assert_eq!(answer.await, Ok(3));
     }
 
     #[tokio::test]
-    async fn a_passed_deadline_allows_one_probe() {
-        let mut probes = 0;
+    async fn a_deadline_that_has_passed_allows_one_probe_and_answers_what_it_saw() {
+        let probes = Cell::new(0);
         let answer: Result<(), u32> = wait_until(Instant::now(), BACKOFF, async || {
-            probes += 1;
-            ControlFlow::Continue(probes)
+            probes.set(probes.get() + 1);
+            ControlFlow::Continue(probes.get())
         })
         .await;
         assert_eq!(answer, Err(1));
     }
 
     #[test]
-    fn the_last_probe_is_at_the_deadline_whatever_the_delay() {
+    fn the_last_probe_comes_after_the_deadline_however_long_the_delay() {
         let deadline = Instant::now() + Duration::from_millis(20);
         let mut last = Instant::now();
         let answer: Result<(), ()> =

@@ -248,9 +248,11 @@ impl EventCodec {
         if Instant::now() >= deadline {
             return Err(missing);
         }
-        let probe = async || match self.look_up(key).await {
-            Err(poison @ DecodeError::Poison { .. }) => ControlFlow::Continue(poison),
-            answered => ControlFlow::Break(answered),
+        let probe = || async {
+            match self.look_up(key).await {
+                Err(poison @ DecodeError::Poison { .. }) => ControlFlow::Continue(poison),
+                answered => ControlFlow::Break(answered),
+            }
         };
         wait_until(deadline, RETRY, probe).await.unwrap_or_else(Err)
     }
