@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::finish::{DeadLetter, Decided};
 use super::tracker::{Entry, Ticket};
 use super::{Halt, Station, Step};
-use mfctl_core::breaker::Site;
+use mfctl_core::breaker::CallSite;
 use mfctl_core::domain::dead_letter::FailureClass;
 use mfctl_core::domain::{Asset, AssetId, AssetState, Record, TopicPartition};
 use mfctl_core::events::DecodeError;
@@ -90,7 +90,7 @@ impl<S: Step> Station<S> {
     async fn read(&self, record: &Record) -> Result<Read<S::Input>, Halt> {
         let codec = &self.ports.codec;
         let decode = || codec.decode::<S::Input>(record);
-        match self.breaker.call(Site::Intake, decode, |error| self.down("decode", &error.to_string())).await {
+        match self.breaker.call(CallSite::Intake, decode, |error| self.down("decode", &error.to_string())).await {
             Ok(input) => Ok(check_identity::<S>(input)),
             Err(DecodeError::Poison { kind, message }) => Ok(Read::Poison { kind, message }),
             Err(DecodeError::Stop { reason, hint }) => Err(Halt { kind: ErrorKind::Invalid, reason, hint: Some(hint) }),
@@ -216,7 +216,7 @@ impl<S: Step> Station<S> {
     where
         F: Future<Output = ports::Result<T>>,
     {
-        self.breaker.call(Site::Intake, call, |error| self.down(doing, &error.full())).await
+        self.breaker.call(CallSite::Intake, call, |error| self.down(doing, &error.full())).await
     }
 
     /// A dependency failed: count it, and say so once.

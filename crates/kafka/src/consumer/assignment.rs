@@ -20,7 +20,7 @@ use crate::ffi::{GroupMetadata, PartitionQueue};
 use crate::names::{WirePartition, partition_list};
 use crate::transaction::OffsetCommit;
 use mfctl_core::domain::{GroupName, Record, TopicPartition};
-use mfctl_core::ports::{Error, ErrorKind, FetchLimits, Poll, Result, Settlement};
+use mfctl_core::ports::{Error, ErrorKind, FetchLimits, Poll, Result, CommitRequest};
 
 /// A partition that librdkafka does not fetch for this long is not going to be fetched.
 const FETCH_START_TIMEOUT: Duration = Duration::from_secs(8);
@@ -408,7 +408,7 @@ impl Assignment {
     /// # Errors
     /// `Fenced` for a partition that this member does not own or has not read since it was assigned or rewound; `Invalid` for
     /// an offset past the delivered records.
-    pub(super) fn commit_of(&self, settlement: &Settlement) -> Result<Option<OffsetCommit>> {
+    pub(super) fn commit_of(&self, settlement: &CommitRequest) -> Result<Option<OffsetCommit>> {
         let Some(member_id) = &self.member_id else {
             return Err(Error::new(ErrorKind::Fenced, "settle: this member is not in its group"));
         };
