@@ -124,15 +124,15 @@ async fn a_list_without_a_token_is_whole_only_where_everybody_may_read_it() {
     let empty = ("404 Not Found\r\nx-consul-index: 7", "");
     let list = async |url: String, login| with_login(url, login).list("prod/").await;
     let anonymous = || ConsulLogin::Token(Secret::new("anonymous"));
-    for login in [ConsulLogin::Nobody, anonymous()] {
+    for login in [ConsulLogin::Anonymous, anonymous()] {
         let refused = list(scripted(vec![empty, ("200 OK", "[{\"Allow\":false}]")]), login).await.unwrap_err();
         is_partial(&refused, "key_prefix \"prod/\"");
     }
     for allowed in [("200 OK", "[{\"Allow\":true}]"), ("401 Unauthorized", "ACL support disabled")] {
-        let found = list(scripted(vec![empty, allowed]), ConsulLogin::Nobody).await.unwrap();
+        let found = list(scripted(vec![empty, allowed]), ConsulLogin::Anonymous).await.unwrap();
         assert_eq!((found.entries.len(), found.index), (0, 7), "{allowed:?}");
     }
-    let lost = list(scripted(vec![empty, ("500 Internal Server Error", "x")]), ConsulLogin::Nobody).await.unwrap_err();
+    let lost = list(scripted(vec![empty, ("500 Internal Server Error", "x")]), ConsulLogin::Anonymous).await.unwrap_err();
     assert_eq!(lost.kind(), ErrorKind::Unreachable, "{}", lost.full());
 }
 
@@ -175,7 +175,7 @@ async fn a_token_that_sees_only_a_part_is_refused_and_one_that_sees_all_is_not()
         let rule = format!("key_prefix {prefix:?} {{ policy = \"read\" }}");
         is_partial(&seen.list(&prefix).await.unwrap_err(), &rule);
         is_partial(&seen.changed(&prefix, 1, Duration::from_secs(1)).await.unwrap_err(), &rule);
-        let nobody = with_login(self::env("STACK_CONSUL"), ConsulLogin::Nobody);
+        let nobody = with_login(self::env("STACK_CONSUL"), ConsulLogin::Anonymous);
         is_partial(&nobody.list(&prefix).await.unwrap_err(), &rule);
     }
     assert_eq!(seen.list(&part).await.unwrap().entries.len(), 1);

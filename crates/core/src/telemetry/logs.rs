@@ -64,7 +64,7 @@ impl FormatTime for Utc {
 
 /// Crates whose lines are never shown: their spans hold what they were called with, tokens and secret ids among it, and
 /// what they fail with comes back as an error anyway.
-const SILENT: [&str; 2] = ["vaultrs", "rustify"];
+const SILENT: [&str; 3] = ["vaultrs", "consulrs", "rustify"];
 
 fn levels(level: Level) -> Targets {
     let levels = Targets::new().with_default(Level::WARN).with_target("mfctl", level);
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn crates_that_would_log_secrets_are_silent_at_every_level() {
-        for target in ["vaultrs::auth::approle", "rustify::client"] {
+        for target in ["vaultrs::auth::approle", "consulrs::api::features", "rustify::client"] {
             assert!(!levels(Level::TRACE).would_enable(target, &Level::ERROR), "{target}");
         }
         assert!(levels(Level::TRACE).would_enable("mfctl::cli", &Level::TRACE));
