@@ -132,7 +132,8 @@ async fn a_list_without_a_token_is_whole_only_where_everybody_may_read_it() {
         let found = list(scripted(vec![empty, allowed]), ConsulLogin::Anonymous).await.unwrap();
         assert_eq!((found.entries.len(), found.index), (0, 7), "{allowed:?}");
     }
-    let lost = list(scripted(vec![empty, ("500 Internal Server Error", "x")]), ConsulLogin::Anonymous).await.unwrap_err();
+    let lost =
+        list(scripted(vec![empty, ("500 Internal Server Error", "x")]), ConsulLogin::Anonymous).await.unwrap_err();
     assert_eq!(lost.kind(), ErrorKind::Unreachable, "{}", lost.full());
 }
 

@@ -109,7 +109,11 @@ async fn follow(exchange: Arc<Exchange>, service: String, mut index: u64, sender
             }
             Err(error) => {
                 if failures == 0 {
-                    tracing::warn!(service, error = error.full(), "instance lookup failed; the last known instances are used");
+                    tracing::warn!(
+                        service,
+                        error = error.full(),
+                        "instance lookup failed; the last known instances are used"
+                    );
                 }
                 failures += 1;
                 RETRY.delay(failures)

@@ -91,7 +91,9 @@ async fn locked_by(exchange: &Exchange, key: &str) -> Error {
             Error::new(ErrorKind::Locked, format!("{holder} has the lock {key} since {since:.0}"))
                 .hint("wait for its release; the lock of a process that died is released within 20 s")
         }
-        None => Error::new(ErrorKind::Locked, format!("the lock {key} was just released")).hint("try again in a second"),
+        None => {
+            Error::new(ErrorKind::Locked, format!("the lock {key} was just released")).hint("try again in a second")
+        }
     }
 }
 
@@ -120,8 +122,9 @@ impl ConfigLock for SessionLock {
         if session.as_deref() == Some(self.session.as_str()) {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Locked, format!("the lock {} was lost", self.key))
-            .hint("this process or Consul was stopped for longer than the session's TTL; another may hold the lock now"))
+        Err(Error::new(ErrorKind::Locked, format!("the lock {} was lost", self.key)).hint(
+            "this process or Consul was stopped for longer than the session's TTL; another may hold the lock now",
+        ))
     }
 
     fn held(&self) -> ConfigChange {

@@ -36,12 +36,7 @@ pub(super) fn list_keys(base: &Url, prefix: &str) -> Result<ConsulRequest<Vec<Kv
 }
 
 /// A blocking query: all keys with this prefix, once one has changed after `index` or after `wait_ms`.
-pub(super) fn watch_keys(
-    base: &Url,
-    prefix: &str,
-    index: u64,
-    wait_ms: u128,
-) -> Result<ConsulRequest<Vec<KvPair>>> {
+pub(super) fn watch_keys(base: &Url, prefix: &str, index: u64, wait_ms: u128) -> Result<ConsulRequest<Vec<KvPair>>> {
     let blocking = Some(Blocking { index, wait: Some(format!("{wait_ms}ms")) });
     let features = Some(Features { blocking, ..Default::default() });
     request(base, &ReadKeyRequest { key: prefix.to_owned(), recurse: Some(true), features, ..Default::default() })

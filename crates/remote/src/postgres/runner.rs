@@ -69,7 +69,8 @@ async fn check_server(target: &ConnectionTarget, session: &DatabaseSession) -> R
         (130_000.., _) => format!("the database's encoding is {encoding}"),
         _ => format!("the database is PostgreSQL {}", version / 10_000),
     };
-    Err(Error::new(ErrorKind::Invalid, what).hint("mfctl needs PostgreSQL 13 or newer and a database with encoding UTF8"))
+    Err(Error::new(ErrorKind::Invalid, what)
+        .hint("mfctl needs PostgreSQL 13 or newer and a database with encoding UTF8"))
 }
 
 /// Creates the schema only where it is missing: the role that owns it need not be allowed to create one.

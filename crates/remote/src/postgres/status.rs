@@ -106,8 +106,10 @@ fn title(row: &AppliedMigration) -> String {
 mod tests {
     use super::*;
 
-    const SCRIPTS: &[MigrationScript] =
-        &[MigrationScript { version: 1, name: "a", sql: "SELECT 1" }, MigrationScript { version: 2, name: "b", sql: "SELECT 2" }];
+    const SCRIPTS: &[MigrationScript] = &[
+        MigrationScript { version: 1, name: "a", sql: "SELECT 1" },
+        MigrationScript { version: 2, name: "b", sql: "SELECT 2" },
+    ];
 
     fn row(version: u32) -> AppliedMigration {
         let checksum = SCRIPTS.get(version as usize - 1).map(MigrationScript::checksum).unwrap_or_default();

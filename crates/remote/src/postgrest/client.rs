@@ -108,7 +108,9 @@ impl PostgrestClient {
     /// One exchange; a second one with a new token where the first was refused for its token.
     async fn authenticated(&self, request: &CatalogRequest<'_>) -> Result<Result<Vec<u8>, PostgrestError>> {
         match self.measured(request).await {
-            Ok(Err(error)) if error.remedy() == Remedy::RenewToken && self.tokens.renew() => self.measured(request).await,
+            Ok(Err(error)) if error.remedy() == Remedy::RenewToken && self.tokens.renew() => {
+                self.measured(request).await
+            }
             answer => answer,
         }
     }
@@ -158,11 +160,13 @@ impl PostgrestClient {
         let Some(prefer) = &request.prefer else { return Ok(()) };
         let applied: Vec<&str> = headers.get_all(APPLIED).iter().filter_map(|value| value.to_str().ok()).collect();
         let applied: Vec<&str> = applied.iter().flat_map(|value| value.split(',')).map(str::trim).collect();
-        let ignored = prefer.split(',').map(str::trim).find(|preference| must_apply(preference) && !applied.contains(preference));
+        let ignored =
+            prefer.split(',').map(str::trim).find(|preference| must_apply(preference) && !applied.contains(preference));
         match ignored {
             None => Ok(()),
             Some(preference) => {
-                let what = format!("{}: the server answered {status} and did not apply `Prefer: {preference}`", request.what);
+                let what =
+                    format!("{}: the server answered {status} and did not apply `Prefer: {preference}`", request.what);
                 Err(Error::new(ErrorKind::Invalid, what)
                     .hint("mfctl needs PostgREST 12.2 or newer, and no proxy before it may remove `Prefer`"))
             }

@@ -121,12 +121,17 @@ pub(super) async fn sources(client: &PostgrestClient, asset: AssetId, limit: usi
         ("order", "seen_at.desc,path.asc".into()),
         ("limit", limit.clamp(1, MAX_PAGE).to_string()),
     ];
-    let request = CatalogRequest { what: "read an asset's sources", path: "sources", query, ..CatalogRequest::default() };
+    let request =
+        CatalogRequest { what: "read an asset's sources", path: "sources", query, ..CatalogRequest::default() };
     let rows: Vec<SourceRow> = client.read(request).await?;
     Ok(rows.into_iter().map(|row| row.of(asset)).collect())
 }
 
-pub(super) async fn assets_of_path(client: &PostgrestClient, tenant: &Tenant, path: &SourcePath) -> Result<Vec<AssetId>> {
+pub(super) async fn assets_of_path(
+    client: &PostgrestClient,
+    tenant: &Tenant,
+    path: &SourcePath,
+) -> Result<Vec<AssetId>> {
     let body = rows::json(&json!({ "tenant": tenant, "path": path, "limit": MAX_ASSETS_OF_PATH }))?;
     client.call("find a path's assets", "rpc/assets_of_path", body).await
 }
@@ -142,7 +147,11 @@ pub(super) async fn asset_of_event(client: &PostgrestClient, event: EventId) -> 
     Ok(rows.into_iter().next().map(|row| row.asset_id))
 }
 
-pub(super) async fn latest_outcomes(client: &PostgrestClient, cursor: Option<&str>, limit: usize) -> Result<Page<JobOutcome>> {
+pub(super) async fn latest_outcomes(
+    client: &PostgrestClient,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Result<Page<JobOutcome>> {
     let after = cursor.map(file_of_cursor).transpose()?;
     let start =
         json!({ "tenant": after.as_ref().map(|(tenant, _)| tenant), "path": after.as_ref().map(|(_, path)| path) });

@@ -63,9 +63,9 @@ impl TokenProvider {
                 format!("set `{settings}.token` or `{settings}.jwt_secret`: the server requires a token")
             }
             PostgrestAuth::Token(_) => format!("the token in `{settings}.token` has expired or is for another server"),
-            PostgrestAuth::Signed { .. } => format!(
-                "check `{settings}.jwt_secret`: it must equal the server's `jwt-secret`; and check both clocks"
-            ),
+            PostgrestAuth::Signed { .. } => {
+                format!("check `{settings}.jwt_secret`: it must equal the server's `jwt-secret`; and check both clocks")
+            }
         }
     }
 }

@@ -82,7 +82,11 @@ pub(super) async fn record_outcomes(client: &PostgrestClient, outcomes: &[JobOut
 }
 
 /// An upsert in which a trigger keeps the first owner of an existing claim; the answer has the owner of each claim.
-pub(super) async fn claim(client: &PostgrestClient, group: &GroupName, requests: &[ClaimRequest]) -> Result<Vec<Claim>> {
+pub(super) async fn claim(
+    client: &PostgrestClient,
+    group: &GroupName,
+    requests: &[ClaimRequest],
+) -> Result<Vec<Claim>> {
     let what = "claim assets";
     // In key order, so that two batches cannot deadlock.
     let mut first: BTreeMap<(AssetId, Revision), &ClaimRequest> = BTreeMap::new();

@@ -82,7 +82,12 @@ impl RegistryExchange {
     }
 
     /// A compatibility check, with the reasons of an incompatibility.
-    pub(super) async fn check_compatibility<T: DeserializeOwned>(&self, path: &[&str], body: &Value, what: &str) -> Result<T> {
+    pub(super) async fn check_compatibility<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &Value,
+        what: &str,
+    ) -> Result<T> {
         let mut address = self.address(path)?;
         address.query_pairs_mut().append_pair("verbose", "true");
         self.ask(Method::POST, address, Some(body), what).await
@@ -142,8 +147,9 @@ impl RegistryExchange {
             40401..=40408 => error(ErrorKind::NotFound),
             // No leader, or it did not answer.
             50001..=50003 => error(ErrorKind::Unreachable),
-            409 | 40901 => error(ErrorKind::Conflict)
-                .hint("`mfctl schema check` names each breaking change and how to fix it"),
+            409 | 40901 => {
+                error(ErrorKind::Conflict).hint("`mfctl schema check` names each breaking change and how to fix it")
+            }
             42205 => error(ErrorKind::Denied).hint("the subject or the registry is read-only: check its mode"),
             42201..=42299 => error(ErrorKind::Invalid),
             _ if kind == ErrorKind::Denied => self.denied(error(kind)),

@@ -150,7 +150,8 @@ impl RestRegistry {
             return Ok(Arc::clone(schema));
         }
         let number = id.0.to_string();
-        let found: SchemaText = self.exchange.get(&["schemas", "ids", &number], &format!("read schema {number}")).await?;
+        let found: SchemaText =
+            self.exchange.get(&["schemas", "ids", &number], &format!("read schema {number}")).await?;
         match found.kind.as_deref() {
             // Confluent's registry omits the type of Avro.
             Some("JSON") => self.cached(id, &found.schema),
@@ -189,7 +190,13 @@ impl RestRegistry {
 
     /// The registry's compatibility check of a schema; `None` where the node that answers does not know the subject although
     /// it has versions. The first version of a subject is always compatible.
-    async fn compatibility_report(&self, subject: &str, name: &str, schema: &Value, what: &str) -> Result<Option<CompatibilityReport>> {
+    async fn compatibility_report(
+        &self,
+        subject: &str,
+        name: &str,
+        schema: &Value,
+        what: &str,
+    ) -> Result<Option<CompatibilityReport>> {
         let path = ["compatibility", "subjects", name, "versions"];
         let body = body(schema);
         let checked = self.exchange.check_compatibility(&path, &body, what).await;

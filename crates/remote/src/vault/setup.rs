@@ -109,7 +109,10 @@ impl VaultSetup for VaultServer {
         let given = answer["keys_base64"].as_array().into_iter().flatten();
         let key_shares = given.map(|share| secret(share, what)).collect::<Result<Vec<_>>>()?;
         if key_shares.len() != usize::from(shares) {
-            return Err(Error::new(ErrorKind::Internal, format!("{what}: it answered {} key shares", key_shares.len())));
+            return Err(Error::new(
+                ErrorKind::Internal,
+                format!("{what}: it answered {} key shares", key_shares.len()),
+            ));
         }
         Ok(FirstKeys { shares: key_shares, root: secret(&answer["root_token"], what)? })
     }
