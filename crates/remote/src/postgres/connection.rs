@@ -11,6 +11,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::PostgresConfig;
 use crate::{sqlstate, tls};
+use mfctl_core::domain::error_chain;
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
 /// The limit of opening a connection, name resolution and handshakes included.
@@ -74,7 +75,7 @@ impl ConnectionTarget {
         let settings = &self.settings;
         let Some(database) = error.as_db_error() else {
             let hint = tls::handshake_hint(error, settings);
-            let unreachable = Error::new(ErrorKind::Unreachable, what).because(chain(error));
+            let unreachable = Error::new(ErrorKind::Unreachable, what).because(error_chain(error));
             return match hint {
                 Some(hint) => unreachable.hint(hint),
                 None => unreachable,
@@ -129,20 +130,6 @@ fn shown_address(config: &Config) -> String {
     let port = config.get_ports().first().copied().unwrap_or(5432);
     let user = config.get_user().unwrap_or("?");
     format!("{user}@{host}:{port}/{}", config.get_dbname().unwrap_or(user))
-}
-
-/// The messages of an error and its causes: the outermost says little.
-fn chain(error: &tokio_postgres::Error) -> String {
-    let mut messages = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let cause_message = error.to_string();
-        if !messages.contains(&cause_message) {
-            messages = format!("{messages}: {cause_message}");
-        }
-        cause = error.source();
-    }
-    messages
 }
 
 #[cfg(test)]
