@@ -88,7 +88,12 @@ async fn healthy(exchange: &Exchange, service: &str, after: Option<u64>) -> Resu
 }
 
 /// Publishes each change until no receiver is left.
-async fn follow(exchange: Arc<Exchange>, service: String, mut index: u64, sender: watch::Sender<Arc<[ServiceInstance]>>) {
+async fn follow(
+    exchange: Arc<Exchange>,
+    service: String,
+    mut index: u64,
+    sender: watch::Sender<Arc<[ServiceInstance]>>,
+) {
     let mut failures = 0;
     loop {
         // After a failure the query does not block: a Consul that was restored may have a smaller index.

@@ -5,8 +5,8 @@ use tokio::sync::Mutex;
 
 use super::ConsulLogin;
 use crate::http;
-use crate::token_file::TokenFile;
 use crate::source::SecretSource;
+use crate::token_file::TokenFile;
 use mfctl_core::domain::Secret;
 use mfctl_core::ports::Result;
 

@@ -144,7 +144,8 @@ impl PostgrestClient {
             sent = sent.header(CONTENT_TYPE, JSON).body(body.clone());
         }
         // Every request is idempotent: rows are identified by their keys.
-        let response = http::send_with_retry(sent).await.map_err(|error| self.http.options().transport_error(error, what))?;
+        let response =
+            http::send_with_retry(sent).await.map_err(|error| self.http.options().transport_error(error, what))?;
         let status = response.status();
         let headers = response.headers().clone();
         let body = http::read_body(response, self.http.options(), what).await?;
