@@ -122,7 +122,7 @@ pub(super) fn consul_with(
 ) -> Result<Arc<dyn ConsulAcl>> {
     let wiring = Wiring::new(settings, env, &Arc::default());
     let consul = wiring.required(settings.profile.services.consul.as_ref(), "consul", "url")?;
-    let login = token.map_or(ConsulLogin::Nobody, ConsulLogin::Token);
+    let login = token.map_or(ConsulLogin::Anonymous, ConsulLogin::Token);
     Ok(Arc::new(Consul::new(wiring.consul_config(consul, login)?)?))
 }
 
@@ -513,7 +513,7 @@ impl<'a> Wiring<'a> {
                 token_file: Some(self.settings.profile.data_dir.join("consul-token")),
             }),
             (Some(token), false) => Ok(ConsulLogin::Token(self.secret(token, "consul", "token")?)),
-            (None, false) => Ok(ConsulLogin::Nobody),
+            (None, false) => Ok(ConsulLogin::Anonymous),
         }
     }
 

@@ -140,6 +140,34 @@ fn each_outside_crate_stays_in_its_room() {
     assert!(violations.is_empty(), "crates out of their room:{}", list(&violations));
 }
 
+/// Of consulrs and its rustify only requests and responses are used, in one module; their HTTP clients, which lack our TLS,
+/// proxy and limits, are never constructed (ADR 0011).
+#[test]
+fn consulrs_gives_requests_and_responses_to_one_module() {
+    const MODULE: [&str; 3] = ["mfctl_remote", "consul", "requests"];
+    const USED: [&str; 6] = [
+        "consulrs::api::catalog::requests::",
+        "consulrs::api::features::",
+        "consulrs::api::kv::",
+        "consulrs::api::session::",
+        "consulrs::error::",
+        "rustify_05::endpoint::Endpoint",
+    ];
+    let mut found = 0;
+    let mut violations = BTreeSet::new();
+    for source in sources::read_all() {
+        let outside = source.outside.iter().filter(|path| ["consulrs", "rustify_05"].contains(&path[0].as_str()));
+        for path in outside.map(|path| path.join("::")) {
+            found += 1;
+            if source.module != MODULE || !USED.iter().any(|used| path.starts_with(used)) {
+                violations.insert(format!("{} may not name {path}", source.file.display()));
+            }
+        }
+    }
+    assert!(found > 5, "only {found} uses of consulrs were found");
+    assert!(violations.is_empty(), "consulrs beyond its requests and responses:{}", list(&violations));
+}
+
 #[test]
 fn no_circle_joins_two_folders() {
     let edges = sources::edges(&sources::read_all());

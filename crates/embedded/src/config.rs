@@ -13,7 +13,7 @@ use super::db::{Db, SqlContext};
 use super::folder::DataFolder;
 use super::locks::{self, FileLock};
 use mfctl_core::ports::{
-    ConfigChange, ConfigEntry, ConfigLock, ConfigSnapshot, ConfigStore, Error, ErrorKind, MAX_VALUE_BYTES, MAX_CHANGES,
+    ConfigChange, ConfigEntry, ConfigLock, ConfigSnapshot, ConfigStore, Error, ErrorKind, MAX_CHANGES, MAX_VALUE_BYTES,
     Result,
 };
 

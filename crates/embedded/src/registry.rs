@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::db::{Db, SqlContext};
 use super::sql::RowReader;
-use mfctl_core::domain::compat::{self, Compatibility, EarlierVersion, CompatViolation};
+use mfctl_core::domain::compat::{self, CompatViolation, Compatibility, EarlierVersion};
 use mfctl_core::domain::event::SchemaId;
 use mfctl_core::ports::{Error, ErrorKind, RegisteredSchema, Result, SchemaRegistry};
 
@@ -125,7 +125,8 @@ fn compatibility(connection: &Connection, subject: &str) -> Result<Compatibility
 fn violations(connection: &Connection, subject: &str, schema: &Value) -> Result<(Compatibility, Vec<CompatViolation>)> {
     let level = compatibility(connection, subject)?;
     let versions = versions(connection, subject)?;
-    let earlier: Vec<_> = versions.iter().map(|old| EarlierVersion { version: old.version, schema: &old.schema }).collect();
+    let earlier: Vec<_> =
+        versions.iter().map(|old| EarlierVersion { version: old.version, schema: &old.schema }).collect();
     Ok((level, compat::check(level, schema, &earlier)))
 }
 

@@ -44,8 +44,9 @@ use exclusive::KafkaExclusiveProducer;
 use groups::GroupQueries;
 use mfctl_core::domain::{GroupName, NewRecord, RecordAddress, TopicName, TopicPartition};
 use mfctl_core::ports::{
-    EventLog, TransactionalProducer, FetchLimits, FetchedRecords, GroupConsumer, GroupDescription, GroupMember, PartitionOffsets,
+    EventLog, FetchLimits, FetchedRecords, GroupConsumer, GroupDescription, GroupMember, PartitionOffsets,
     PartitionProgress, Result, RetentionReport, Subscription, TopicAdmin, TopicDescription, TopicSpec, TopicState,
+    TransactionalProducer,
 };
 use offsets::OffsetQueries;
 use publish::RecordPublisher;

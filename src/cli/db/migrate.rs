@@ -52,7 +52,7 @@ pub struct DbMigrateReport {
 pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let (settings, admin) = super::open(cx).await?;
     let pending = admin.pending().await?;
-    let database = admin.place().to_owned();
+    let database = admin.address().to_owned();
     if args.dry_run {
         return cx.out().print(&DbMigrateReport { database, dry_run: true, applied: Vec::new(), pending });
     }

@@ -49,7 +49,7 @@ async fn open(cx: &Context) -> Result<(Settings, PostgresAdmin)> {
     let mut target = Target::of(&settings);
     // Where the address is kept says less than what it says, its password apart.
     for endpoint in target.endpoints.iter_mut().filter(|endpoint| endpoint.service == "database") {
-        admin.place().clone_into(&mut endpoint.address);
+        admin.address().clone_into(&mut endpoint.address);
     }
     cx.out().set_target(&target);
     Ok((settings, admin))

@@ -40,9 +40,9 @@ pub struct DbStatusReport {
 pub async fn run(_: &Args, cx: &Context) -> Result<()> {
     let (_, admin) = super::open(cx).await?;
     let status = admin.status().await?;
-    let report = DbStatusReport { database: admin.place().to_owned(), status };
+    let report = DbStatusReport { database: admin.address().to_owned(), status };
     cx.out().print(&report)?;
-    report.status.refuse_unsound()?;
+    report.status.check_sound()?;
     match report.status.pending.len() as u64 {
         0 => Ok(()),
         count => {

@@ -37,7 +37,7 @@ async fn case_24_a_concurrent_or_dirty_migration_is_refused() {
     // One that holds the lock for longer than another waits is named.
     let holder = connect(&format!("{}?application_name=slow", database.url())).await;
     holder.execute("SELECT pg_advisory_lock(7883097549444181351)", &[]).await.unwrap();
-    let error = database.migrations().patience(Duration::from_millis(300)).migrate().await.unwrap_err();
+    let error = database.migrations().lock_timeout(Duration::from_millis(300)).migrate().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Locked, "{}", error.full());
     assert!(error.full().contains("slow (pid "), "{}", error.full());
     assert!(database.migrations().status().await.unwrap().migrating.unwrap().starts_with("slow (pid "));

@@ -64,7 +64,7 @@ impl FormatTime for Utc {
 
 /// Crates that never log: their spans contain their arguments, tokens and secret ids among them, and their failures are
 /// returned as errors anyway.
-const SILENT: [&str; 2] = ["vaultrs", "rustify"];
+const SILENT: [&str; 3] = ["vaultrs", "consulrs", "rustify"];
 
 fn levels(level: Level) -> Targets {
     let levels = Targets::new().with_default(Level::WARN).with_target("mfctl", level);
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn crates_with_secrets_in_their_spans_never_log() {
-        for target in ["vaultrs::auth::approle", "rustify::client"] {
+        for target in ["vaultrs::auth::approle", "consulrs::api::features", "rustify::client"] {
             assert!(!levels(Level::TRACE).would_enable(target, &Level::ERROR), "{target}");
         }
         assert!(levels(Level::TRACE).would_enable("mfctl::cli", &Level::TRACE));

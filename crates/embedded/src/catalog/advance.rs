@@ -6,7 +6,7 @@ use crate::db::SqlContext;
 use crate::sql;
 use mfctl_core::domain::AssetState;
 use mfctl_core::domain::asset::Stage;
-use mfctl_core::ports::{StateTransition, DeadLetterFlag, Result};
+use mfctl_core::ports::{DeadLetterFlag, Result, StateTransition};
 
 /// Forward only: a row changes if it is not revoked, the step is of its revision or a later one, and the step has new
 /// information. So a replay, in any order, writes nothing.

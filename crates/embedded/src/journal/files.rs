@@ -44,7 +44,8 @@ impl JobKey {
         let path = SourcePath::from_text(columns.get::<String>()?);
         let step = columns.variant(FileStep::ALL)?;
         let event_id = columns.id(EventId)?;
-        let staging_key = columns.maybe_text()?.unwrap_or_else(|| object_keys::staging(&self.tenant, self.job, event_id));
+        let staging_key =
+            columns.maybe_text()?.unwrap_or_else(|| object_keys::staging(&self.tenant, self.job, event_id));
         Ok(JournalFile {
             path,
             step,

@@ -22,7 +22,7 @@ use super::owned::OwnedPartitions;
 use super::topics::Topic;
 use crate::db::CommitCursor;
 use mfctl_core::domain::{Record, TopicPartition};
-use mfctl_core::ports::{Error, ErrorKind, FetchLimits, GroupConsumer, Poll, Result, CommitRequest, Subscription};
+use mfctl_core::ports::{CommitRequest, Error, ErrorKind, FetchLimits, GroupConsumer, Poll, Result, Subscription};
 
 /// How often a member looks for dead members, and the longest time between two reads of the log.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(500);

@@ -32,8 +32,8 @@ use self::producer::EmbeddedExclusiveProducer;
 use super::folder::DataFolder;
 use mfctl_core::domain::{GroupName, NewRecord, RecordAddress, TopicName, TopicPartition};
 use mfctl_core::ports::{
-    Clock, EventLog, TransactionalProducer, FetchLimits, FetchedRecords, GroupConsumer, GroupDescription, PartitionOffsets,
-    PartitionProgress, Result, RetentionReport, Subscription, TopicDescription, TopicSpec,
+    Clock, EventLog, FetchLimits, FetchedRecords, GroupConsumer, GroupDescription, PartitionOffsets, PartitionProgress,
+    Result, RetentionReport, Subscription, TopicDescription, TopicSpec, TransactionalProducer,
 };
 
 /// Records and bytes published in one transaction at most; more are published in several transactions.

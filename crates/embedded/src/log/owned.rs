@@ -7,7 +7,7 @@ use super::fetch::FetchPosition;
 use super::membership::{AssignmentRow, AssignmentState, OwnedOffset, fenced};
 use super::topics::Topic;
 use mfctl_core::domain::TopicPartition;
-use mfctl_core::ports::{Result, CommitRequest};
+use mfctl_core::ports::{CommitRequest, Result};
 
 /// What becomes of an owned partition. It leaves either state when it is released or lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

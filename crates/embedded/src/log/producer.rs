@@ -7,7 +7,7 @@ use super::append;
 use super::context::LogContext;
 use crate::db::SqlContext;
 use mfctl_core::domain::{NewRecord, RecordAddress};
-use mfctl_core::ports::{Error, ErrorKind, TransactionalProducer, Result};
+use mfctl_core::ports::{Error, ErrorKind, Result, TransactionalProducer};
 
 /// A producer that is fenced once a later one of its transactional id is created.
 pub(super) struct EmbeddedExclusiveProducer {

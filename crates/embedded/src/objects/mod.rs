@@ -27,7 +27,8 @@ use self::group_flush::GroupFlush;
 use self::object_folder::ObjectFolder;
 use mfctl_core::domain::{BucketName, ObjectKey, ObjectRef};
 use mfctl_core::ports::{
-    BucketUsage, ByteSource, Capacity, CopyOutcome, ObjectListing, LocalObject, ObjectInfo, ObjectStore, PutOptions, Result,
+    BucketUsage, ByteSource, Capacity, CopyOutcome, LocalObject, ObjectInfo, ObjectListing, ObjectStore, PutOptions,
+    Result,
 };
 
 /// The object store of the embedded profile.

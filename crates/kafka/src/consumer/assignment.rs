@@ -20,7 +20,7 @@ use crate::ffi::{GroupMetadata, PartitionQueue};
 use crate::names::{WirePartition, partition_list};
 use crate::transaction::OffsetCommit;
 use mfctl_core::domain::{GroupName, Record, TopicPartition};
-use mfctl_core::ports::{Error, ErrorKind, FetchLimits, Poll, Result, CommitRequest};
+use mfctl_core::ports::{CommitRequest, Error, ErrorKind, FetchLimits, Poll, Result};
 
 /// A partition that librdkafka does not fetch for this long is not going to be fetched.
 const FETCH_START_TIMEOUT: Duration = Duration::from_secs(8);

@@ -20,7 +20,7 @@ use crate::topics::{TopicDirectory, metadata_deadline};
 use crate::transaction::NotCommitted;
 use crate::transaction_runner::{RunProgress, TransactionRunner};
 use mfctl_core::domain::{Record, TopicPartition};
-use mfctl_core::ports::{Error, ErrorKind, FetchLimits, Poll, Result, CommitRequest, Subscription};
+use mfctl_core::ports::{CommitRequest, Error, ErrorKind, FetchLimits, Poll, Result, Subscription};
 
 /// How often a member that waits serves events, which keeps it in its group.
 const SERVE_INTERVAL: Duration = Duration::from_millis(250);

@@ -21,7 +21,7 @@ use super::clients::KafkaClients;
 use super::topics::TopicDirectory;
 use member::KafkaMember;
 use mfctl_core::domain::TopicPartition;
-use mfctl_core::ports::{Error, ErrorKind, FetchLimits, GroupConsumer, Poll, Result, CommitRequest, Subscription};
+use mfctl_core::ports::{CommitRequest, Error, ErrorKind, FetchLimits, GroupConsumer, Poll, Result, Subscription};
 
 /// A member as the port has it. Dropping it leaves the group in the background.
 pub(super) struct KafkaConsumer(Option<Box<KafkaMember>>);

@@ -1,4 +1,4 @@
-//! Who we are to Consul: nobody, the bearer of a token, or somebody who logs in for one.
+//! The identity that requests to Consul carry: none, a configured token, or the token of an auth method login.
 
 use reqwest::header::HeaderValue;
 use tokio::sync::Mutex;
@@ -10,20 +10,19 @@ use crate::token_file::TokenFile;
 use mfctl_core::domain::Secret;
 use mfctl_core::ports::Result;
 
-/// The secret of the token of who shows none.
+/// The secret of Consul's anonymous token.
 const ANONYMOUS: &str = "anonymous";
 
-/// What is shown with each question.
 #[derive(Debug)]
 pub(super) enum Identity {
-    Nobody,
+    Anonymous,
     Token(HeaderValue),
-    Login(Login),
+    Login(AuthMethodLogin),
 }
 
-/// A login, and the token it gave.
+/// An auth method, and the token of its last login.
 #[derive(Debug)]
-pub(super) struct Login {
+pub(super) struct AuthMethodLogin {
     pub(super) method: String,
     bearer: SecretSource,
     kept: Option<TokenFile>,
@@ -31,36 +30,35 @@ pub(super) struct Login {
 }
 
 impl Identity {
-    /// `url` is where Consul is: another one's tokens are not shown to it.
+    /// `url` is Consul's address: a kept token is sent to that Consul alone.
     pub(super) fn of(login: ConsulLogin, url: &str) -> Result<Self> {
         Ok(match login {
-            ConsulLogin::Nobody => Self::Nobody,
+            ConsulLogin::Anonymous => Self::Anonymous,
             ConsulLogin::Token(token) => Self::Token(http::secret_header(token.expose())?),
             ConsulLogin::Method { method, bearer, token_file } => {
                 let kept = token_file.map(|path| TokenFile::new(path, &[url, &method]));
-                Self::Login(Login { method, bearer, kept, current: Mutex::default() })
+                Self::Login(AuthMethodLogin { method, bearer, kept, current: Mutex::default() })
             }
         })
     }
 
-    /// Whether Consul takes us for nobody in particular.
-    pub(super) fn is_nobody(&self) -> bool {
+    /// Whether Consul treats requests as anonymous; an empty token is anonymous too.
+    pub(super) fn is_anonymous(&self) -> bool {
         match self {
-            Self::Nobody => true,
+            Self::Anonymous => true,
             Self::Token(token) => token.is_empty() || token == ANONYMOUS,
             Self::Login(_) => false,
         }
     }
 }
 
-impl Login {
-    /// What proves who we are.
+impl AuthMethodLogin {
     pub(super) fn bearer(&self) -> Result<Secret> {
         (self.bearer.0)()
     }
 
-    /// The token that an earlier process logged in for.
-    pub(super) fn earlier(&self) -> Option<HeaderValue> {
+    /// The token of an earlier process's login.
+    pub(super) fn kept_token(&self) -> Option<HeaderValue> {
         http::secret_header(self.kept.as_ref()?.read()?.expose()).ok()
     }
 

@@ -1,127 +1,130 @@
-//! A lock by a session: it lives as long as it is renewed, and the key is free again when it does not.
+//! A lock on a key by a session: the lock is held for as long as the session is renewed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use reqwest::{Method, StatusCode};
+use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
-use super::Consul;
-use super::store::path;
+use super::exchange::Exchange;
+use super::{keys, requests};
 use mfctl_core::ports::{ConfigChange, ConfigLock, Error, ErrorKind, Result};
 
-/// Consul takes no shorter life of a session.
-const SHORTEST: Duration = Duration::from_secs(10);
-/// How long a lock that was lost cannot be taken by another, so that its holder can notice.
-const DELAY: &str = "1s";
+/// Consul's minimum TTL of a session.
+const MIN_TTL: Duration = Duration::from_secs(10);
+/// How long nobody can acquire a lock whose session ended, so that its holder can notice.
+const LOCK_DELAY: &str = "1s";
 
-/// What stands in a lock's key.
+/// The value of a lock's key.
 #[derive(Debug, Serialize, Deserialize)]
-struct Holder {
+struct LockHolder {
     holder: String,
     since: Timestamp,
 }
 
-#[derive(Deserialize)]
-struct Session {
-    #[serde(rename = "ID")]
-    id: String,
-}
-
 struct SessionLock {
-    consul: Consul,
+    exchange: Arc<Exchange>,
     key: String,
     session: String,
-    renewing: JoinHandle<()>,
+    renewal: JoinHandle<()>,
 }
 
-pub(super) async fn take(consul: &Consul, key: &str, holder: &str, lifetime: Duration) -> Result<Box<dyn ConfigLock>> {
-    let lifetime = lifetime.max(SHORTEST);
-    let session = begin(consul, lifetime).await?;
-    let renewing = tokio::spawn(renew(consul.clone(), session.clone(), lifetime / 3));
-    let lock = SessionLock { consul: consul.clone(), key: key.to_owned(), session, renewing };
-    let value = json!(Holder { holder: holder.to_owned(), since: Timestamp::now() });
-    let query = [("acquire", lock.session.clone())];
-    let what = format!("take the lock {key}");
-    let answer = consul.exchange.ask(Method::PUT, &path(key), &query, Some(&value), &what).await;
-    match answer.and_then(|answer| answer.read::<bool>(&what)) {
+/// Acquires the lock on a key; `Locked`, naming the holder, when another session has it.
+pub(super) async fn acquire(
+    exchange: &Arc<Exchange>,
+    key: &str,
+    holder: &str,
+    lifetime: Duration,
+) -> Result<Box<dyn ConfigLock>> {
+    let ttl = lifetime.max(MIN_TTL);
+    let session = create_session(exchange, ttl).await?;
+    let renewal = tokio::spawn(renew(Arc::clone(exchange), session.clone(), ttl / 3));
+    let lock = SessionLock { exchange: Arc::clone(exchange), key: key.to_owned(), session, renewal };
+    match lock.acquire(holder).await {
         Ok(true) => Ok(Box::new(lock)),
         Ok(false) => {
-            let held = held_by(consul, key).await;
-            lock.end().await;
-            Err(held)
+            let locked = locked_by(exchange, key).await;
+            lock.end_session().await;
+            Err(locked)
         }
         Err(error) => {
-            lock.end().await;
+            lock.end_session().await;
             Err(error)
         }
     }
 }
 
-/// A session that no health check ends, and that releases what it holds when it is over.
-async fn begin(consul: &Consul, lifetime: Duration) -> Result<String> {
-    let what = "begin a session with Consul";
-    let body = json!({
-        "Name": "mfctl",
-        "TTL": format!("{}s", lifetime.as_secs()),
-        "Behavior": "release",
-        "LockDelay": DELAY,
-        "NodeChecks": [],
-    });
-    let answer = consul.exchange.ask(Method::PUT, &["session", "create"], &[], Some(&body), what).await?;
-    Ok(answer.read::<Session>(what)?.id)
+async fn create_session(exchange: &Exchange, ttl: Duration) -> Result<String> {
+    let what = "create a Consul session";
+    let request = requests::create_session(exchange.base(), ttl.as_secs(), LOCK_DELAY)?;
+    Ok(exchange.send(request, what).await?.content(what)?.id)
 }
 
-/// Keeps the session alive. What does not succeed is tried again: whether the lock is still held, its check says.
-async fn renew(consul: Consul, session: String, every: Duration) {
+/// Renews the session each `period` until it no longer exists. A renewal that fails is only logged: whether the lock is still
+/// held is what [`ConfigLock::check`] answers.
+async fn renew(exchange: Arc<Exchange>, session: String, period: Duration) {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first tick completes at once; the session is new.
+    interval.tick().await;
     loop {
-        tokio::time::sleep(every).await;
-        let what = "renew a session with Consul";
-        let answer = consul.exchange.ask(Method::PUT, &["session", "renew", &session], &[], None, what).await;
-        match answer {
-            Ok(answer) if answer.status == StatusCode::NOT_FOUND => return,
+        interval.tick().await;
+        let Ok(request) = requests::renew_session(exchange.base(), &session) else { return };
+        match exchange.send(request, "renew a Consul session").await {
+            Ok(response) if response.status == StatusCode::NOT_FOUND => return,
             Ok(_) => {}
-            Err(error) => tracing::debug!(error = %error.full(), "the lock's session was not renewed"),
+            Err(error) => tracing::debug!(error = %error.full(), "session renewal failed"),
         }
     }
 }
 
-async fn held_by(consul: &Consul, key: &str) -> Error {
-    let found = match consul.pair(key).await {
-        Ok(Some(pair)) if pair.session.is_some() => pair.entry().ok(),
-        _ => None,
-    };
-    let holder = found.and_then(|entry| serde_json::from_slice::<Holder>(&entry.value).ok());
-    match holder {
-        Some(Holder { holder, since }) => {
+async fn locked_by(exchange: &Exchange, key: &str) -> Error {
+    let pair = keys::read_pair(exchange, key).await.ok().flatten().filter(|pair| pair.session.is_some());
+    let value = pair.and_then(|pair| keys::entry(pair).ok());
+    match value.and_then(|entry| serde_json::from_slice::<LockHolder>(&entry.value).ok()) {
+        Some(LockHolder { holder, since }) => {
             Error::new(ErrorKind::Locked, format!("{holder} has the lock {key} since {since:.0}"))
-                .hint("wait for it; a lock of a process that died is free again within 20 s")
+                .hint("wait for its release; the lock of a process that died is released within 20 s")
         }
-        None => Error::new(ErrorKind::Locked, format!("the lock {key} was just let go")).hint("try again in a second"),
+        None => {
+            Error::new(ErrorKind::Locked, format!("the lock {key} was just released")).hint("try again in a second")
+        }
     }
 }
 
 impl SessionLock {
-    async fn end(&self) {
-        self.renewing.abort();
-        let path = ["session", "destroy", self.session.as_str()];
-        // It ends by itself soon.
-        let _ = self.consul.exchange.ask(Method::PUT, &path, &[], None, "end a session with Consul").await;
+    async fn acquire(&self, holder: &str) -> Result<bool> {
+        let what = format!("acquire the lock {}", self.key);
+        let value = json!(LockHolder { holder: holder.to_owned(), since: Timestamp::now() });
+        let value = value.to_string().into_bytes();
+        let request = requests::acquire_lock(self.exchange.base(), &self.key, &self.session, value)?;
+        self.exchange.send(request, &what).await?.content(&what)
+    }
+
+    /// Ends the session. A failure is ignored: without renewals it ends by itself.
+    async fn end_session(&self) {
+        self.renewal.abort();
+        if let Ok(request) = requests::delete_session(self.exchange.base(), &self.session) {
+            let _ = self.exchange.send(request, "end a Consul session").await;
+        }
     }
 }
 
 #[async_trait]
 impl ConfigLock for SessionLock {
     async fn check(&self) -> Result<()> {
-        let held = self.consul.pair(&self.key).await?.and_then(|pair| pair.session);
-        if held.as_deref() == Some(self.session.as_str()) {
+        let session = keys::read_pair(&self.exchange, &self.key).await?.and_then(|pair| pair.session);
+        if session.as_deref() == Some(self.session.as_str()) {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Locked, format!("the lock {} was lost", self.key))
-            .hint("this process stood still for too long, or Consul did; another may have taken it"))
+        Err(Error::new(ErrorKind::Locked, format!("the lock {} was lost", self.key)).hint(
+            "this process or Consul was stopped for longer than the session's TTL; another may hold the lock now",
+        ))
     }
 
     fn lock_check(&self) -> ConfigChange {
@@ -129,16 +132,16 @@ impl ConfigLock for SessionLock {
     }
 
     async fn release(self: Box<Self>) -> Result<()> {
-        let query = [("release", self.session.clone())];
-        let what = format!("let go of the lock {}", self.key);
-        let released = self.consul.exchange.ask(Method::PUT, &path(&self.key), &query, None, &what).await;
-        self.end().await;
+        let what = format!("release the lock {}", self.key);
+        let request = requests::release_lock(self.exchange.base(), &self.key, &self.session)?;
+        let released = self.exchange.send(request, &what).await;
+        self.end_session().await;
         released.map(drop)
     }
 }
 
 impl Drop for SessionLock {
     fn drop(&mut self) {
-        self.renewing.abort();
+        self.renewal.abort();
     }
 }

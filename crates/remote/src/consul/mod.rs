@@ -1,68 +1,83 @@
-//! Consul, by its HTTP API: configuration, the lock, who may do what, and where the healthy instances of a service are.
+//! Consul through its HTTP API: configuration (KV), locks (sessions), ACL policies and tokens, and the healthy instances of a
+//! service.
 //!
-//! A read never goes to a server that may be behind, and one of a cluster without a leader is an outage, not an empty
-//! store: whoever took it for empty would make or remove everything. So would who took for whole a list from which Consul
-//! left out what the token may not read: it is `Denied`.
+//! No read is a stale read, and an answer without a cluster leader is an outage, not an empty store: taken for empty, a plan
+//! would create or delete everything. The same holds for a list from which Consul's ACLs filtered entries: it is `Denied`.
+//!
+//! KV, session and catalog calls are consulrs's requests and responses (`requests`), sent over this crate's own connection
+//! (`exchange`), as are the calls that consulrs lacks: `docs/adr/0011-*`.
 
 mod access;
 mod discovery;
 mod exchange;
 mod identity;
+mod keys;
 mod lock;
+mod requests;
 mod store;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::http::HttpOptions;
+use super::instances::ServiceInstances;
 use super::source::SecretSource;
 use exchange::Exchange;
 use mfctl_core::domain::Secret;
 use mfctl_core::ports::Result;
 
-/// How we prove who we are.
+/// How mfctl authenticates to Consul.
 #[derive(Debug, Clone)]
 pub enum ConsulLogin {
-    /// Not at all: it lets everybody.
-    Nobody,
-    /// By a token that somebody gave us.
+    /// Without a token: the rights of Consul's anonymous token.
+    Anonymous,
+    /// With a configured token.
     Token(Secret),
-    /// By a login, whose token is made again when it is over.
+    /// With a token from an auth method; a new login replaces one that has expired.
     Method {
         /// The auth method's name.
         method: String,
-        /// What proves it: a JWT, such as a service account's.
+        /// The bearer token of the login, such as a service account's JWT.
         bearer: SecretSource,
-        /// Where the token is kept for the next process; none: nowhere.
+        /// The file that keeps the token for the next process; `None`: it is not kept.
         token_file: Option<PathBuf>,
     },
 }
 
-/// Where Consul is, and who we are.
+/// The address of Consul, and how to authenticate.
 #[derive(Debug, Clone)]
 pub struct ConsulConfig {
-    /// How to reach it.
+    /// TLS, proxy and timeouts.
     pub http: HttpOptions,
-    /// Its address.
+    /// `http://` or `https://`, as `CONSUL_HTTP_ADDR`.
     pub url: String,
-    /// Who we are.
+    /// How to authenticate.
     pub login: ConsulLogin,
-    /// The data centre, where it is not the agent's own.
+    /// The datacenter of every request; `None`: the agent's own.
     pub datacenter: Option<String>,
 }
 
-/// A Consul.
+/// A client of Consul: configuration store, ACL administration and service discovery.
 #[derive(Debug, Clone)]
 pub struct Consul {
     exchange: Arc<Exchange>,
 }
 
 impl Consul {
-    /// The Consul at this address. Nothing is asked of it yet.
+    /// A client of this Consul. Sends no request yet.
     ///
     /// # Errors
     /// `Invalid` for an address, a token or a file that cannot be used.
     pub fn new(config: ConsulConfig) -> Result<Self> {
         Ok(Self { exchange: Arc::new(Exchange::new(config)?) })
+    }
+
+    /// The healthy instances of a service, kept up to date for as long as the returned value lives. While Consul does not
+    /// answer, or reports none as healthy, the last healthy instances are kept: they may still answer.
+    ///
+    /// # Errors
+    /// `Unreachable` when no instance is healthy now; `Denied` when ACLs hide all instances; those of the exchange.
+    pub async fn instances(&self, service: &str) -> Result<Arc<ServiceInstances>> {
+        discovery::watch_instances(&self.exchange, service).await
     }
 }

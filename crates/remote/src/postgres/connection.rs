@@ -1,4 +1,4 @@
-//! A connection to the database, and what its failures mean. An address holds a password: no error has it.
+//! Connections to the database, and what their failures mean. The URL contains a password: no error shows it.
 
 use std::ops::Deref;
 use std::str::FromStr;
@@ -14,32 +14,32 @@ use crate::{sqlstate, tls};
 use mfctl_core::domain::error_chain;
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
-/// How long opening a connection may take, name and handshake included.
-const OPENING: Duration = Duration::from_secs(15);
+/// The limit of opening a connection, name resolution and handshakes included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Where the database is.
-pub(super) struct Address {
+/// How to open a connection to one database.
+pub(super) struct ConnectionTarget {
     config: Config,
     tls: MakeRustlsConnect,
     settings: String,
-    place: String,
+    address: String,
 }
 
-impl std::fmt::Debug for Address {
+impl std::fmt::Debug for ConnectionTarget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Address").field("place", &self.place).finish_non_exhaustive()
+        f.debug_struct("ConnectionTarget").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
-impl Address {
+impl ConnectionTarget {
     pub(super) fn new(config: &PostgresConfig) -> Result<Self> {
         let settings = config.settings.clone();
-        // Whatever TLS there is checks authority and name: what libpq calls verify-full.
+        // With TLS, the certificate's authority and name are always checked, which libpq calls verify-full.
         let url = config.url.expose().replace("sslmode=verify-full", "sslmode=require");
         let url = url.replace("sslmode=verify-ca", "sslmode=require");
-        // The parser's own words can hold parts of the address.
+        // The parser's error can contain parts of the URL.
         let mut parsed = Config::from_str(&url).map_err(|_| {
-            Error::new(ErrorKind::Invalid, "the database's address cannot be read")
+            Error::new(ErrorKind::Invalid, "the database's address cannot be parsed")
                 .hint(format!("`{settings}.admin_url` is postgres://user:password@host:port/database"))
         })?;
         if parsed.get_application_name().is_none() {
@@ -49,64 +49,65 @@ impl Address {
             parsed.connect_timeout(Duration::from_secs(5));
         }
         let tls = MakeRustlsConnect::new(tls::client_config(&config.tls)?);
-        Ok(Self { place: place(&parsed), config: parsed, tls, settings })
+        Ok(Self { address: shown_address(&parsed), config: parsed, tls, settings })
     }
 
-    pub(super) fn place(&self) -> &str {
-        &self.place
+    /// `user@host:port/database`.
+    pub(super) fn address(&self) -> &str {
+        &self.address
     }
 
-    /// Opens a connection; it is closed when it is dropped.
-    pub(super) async fn open(&self) -> Result<Session> {
-        let opening = tokio::time::timeout(OPENING, self.config.connect(self.tls.clone())).await;
-        let what = format!("connect to the database at {}", self.place);
-        let (client, connection) = match opening {
-            Ok(opened) => opened.map_err(|error| self.failed(&error, what))?,
+    /// Opens a connection, which is closed when it is dropped.
+    pub(super) async fn open(&self) -> Result<DatabaseSession> {
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, self.config.connect(self.tls.clone())).await;
+        let what = format!("connect to the database at {}", self.address);
+        let (client, connection) = match connected {
+            Ok(connected) => connected.map_err(|error| self.error(&error, what))?,
             Err(_) => return Err(Error::new(ErrorKind::Unreachable, what).because("no answer within 15 s")),
         };
-        // Its end is seen by the next statement.
+        // The next statement reports how the connection ended.
         let driver = tokio::spawn(async move { drop(connection.await) });
-        Ok(Session { client, driver })
+        Ok(DatabaseSession { client, driver })
     }
 
-    /// What a failed statement or connection means.
-    pub(super) fn failed(&self, error: &tokio_postgres::Error, what: impl Into<String>) -> Error {
+    /// The port's error of a failed statement or connection.
+    pub(super) fn error(&self, error: &tokio_postgres::Error, what: impl Into<String>) -> Error {
         let settings = &self.settings;
         let Some(database) = error.as_db_error() else {
             let hint = tls::handshake_hint(error, settings);
-            let failed = Error::new(ErrorKind::Unreachable, what).because(error_chain(error));
+            let unreachable = Error::new(ErrorKind::Unreachable, what).because(error_chain(error));
             return match hint {
-                Some(hint) => failed.hint(hint),
-                None => failed,
+                Some(hint) => unreachable.hint(hint),
+                None => unreachable,
             };
         };
         let code = database.code().code();
         let kind = sqlstate::kind_of(code).unwrap_or(ErrorKind::Internal);
-        let said = match database.detail() {
+        let message = match database.detail() {
             Some(detail) => format!("{} ({detail})", database.message()),
             None => database.message().to_owned(),
         };
-        let failed = Error::new(kind, what).because(format!("{code}: {said}"));
+        let failed = Error::new(kind, what).because(format!("{code}: {message}"));
         match code {
             "28P01" | "28000" => failed.hint(format!("check user and password in `{settings}.admin_url`")),
-            "3D000" => failed.hint(format!("make the database first, or check the name in `{settings}.admin_url`")),
+            "3D000" => failed.hint(format!("create the database first, or check its name in `{settings}.admin_url`")),
             "42501" => failed.hint(format!(
-                "the user of `{settings}.admin_url` must own the database and may have to make roles (CREATEROLE); or a \
-                 superuser makes the roles media_anon, mfctl_reader, mfctl_service and mfctl_operator first"
+                "the user of `{settings}.admin_url` must own the database and may need CREATEROLE; or a superuser creates the \
+                 roles media_anon, mfctl_reader, mfctl_service and mfctl_operator first"
             )),
-            "55P03" => failed.hint("another session holds one of the tables; end it, then try again"),
+            "55P03" => failed.hint("another session has locked one of the tables; end it, then try again"),
             _ => failed,
         }
     }
 }
 
 /// An open connection.
-pub(super) struct Session {
+pub(super) struct DatabaseSession {
     client: Client,
     driver: JoinHandle<()>,
 }
 
-impl Deref for Session {
+impl Deref for DatabaseSession {
     type Target = Client;
 
     fn deref(&self) -> &Client {
@@ -114,13 +115,13 @@ impl Deref for Session {
     }
 }
 
-impl Drop for Session {
+impl Drop for DatabaseSession {
     fn drop(&mut self) {
         self.driver.abort();
     }
 }
 
-fn place(config: &Config) -> String {
+fn shown_address(config: &Config) -> String {
     let host = match config.get_hosts().first() {
         Some(Host::Tcp(host)) => host.clone(),
         Some(Host::Unix(path)) => path.display().to_string(),
@@ -136,9 +137,9 @@ mod tests {
     use super::*;
     use mfctl_core::domain::Secret;
 
-    fn address(url: &str) -> Result<Address> {
+    fn target(url: &str) -> Result<ConnectionTarget> {
         let settings = "profile.prod.database".to_owned();
-        Address::new(&PostgresConfig {
+        ConnectionTarget::new(&PostgresConfig {
             settings,
             url: Secret::new(url),
             tls: mfctl_core::tls_files::TlsFiles::default(),
@@ -146,16 +147,16 @@ mod tests {
     }
 
     #[test]
-    fn the_place_has_no_password_and_neither_has_an_error() {
-        let place = |url: &str| address(url).unwrap().place().to_owned();
+    fn passwords_are_in_no_address_and_no_error() {
+        let address = |url: &str| target(url).unwrap().address().to_owned();
         assert_eq!(
-            place("postgres://ops:s3cret@db.internal:6432/media?sslmode=verify-full"),
+            address("postgres://ops:s3cret@db.internal:6432/media?sslmode=verify-full"),
             "ops@db.internal:6432/media"
         );
-        assert_eq!(place("postgres://ops:s3cret@db.internal"), "ops@db.internal:5432/ops");
-        assert!(!format!("{:?}", address("postgres://ops:s3cret@db/media")).contains("s3cret"));
+        assert_eq!(address("postgres://ops:s3cret@db.internal"), "ops@db.internal:5432/ops");
+        assert!(!format!("{:?}", target("postgres://ops:s3cret@db/media")).contains("s3cret"));
         for wrong in ["mysql://ops:s3cret@db", "postgres://ops:s3cret@db:s3cret/media", "s3cret=1"] {
-            let error = address(wrong).unwrap_err();
+            let error = target(wrong).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid);
             assert!(!format!("{error:?} {}", error.full()).contains("s3cret"), "{wrong}");
             assert!(error.hint_text().unwrap().contains("profile.prod.database.admin_url"));
@@ -163,8 +164,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_there_is_a_dependency_that_cannot_be_reached() {
-        let error = address("postgres://ops:s3cret@127.0.0.1:1/media").unwrap().open().await.err().unwrap();
+    async fn refused_connection_is_unreachable() {
+        let error = target("postgres://ops:s3cret@127.0.0.1:1/media").unwrap().open().await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Unreachable);
         assert!(error.full().contains("ops@127.0.0.1:1/media") && !error.full().contains("s3cret"), "{}", error.full());
     }

@@ -1,38 +1,38 @@
-//! One migrates at a time: an advisory lock of the database, which goes with its session.
+//! The migration lock: a PostgreSQL session-level advisory lock, released when its session ends.
 
 use std::time::{Duration, Instant};
 
-use super::connection::{Address, Session};
+use super::connection::{ConnectionTarget, DatabaseSession};
 use mfctl_core::ports::{Error, ErrorKind, Result};
+use mfctl_core::wait::{Attempts, Backoff};
 
-/// "mfctl_mg"
+/// The advisory lock's key: "mfctl_mg" in ASCII.
 const KEY: i64 = 0x6d66_6374_6c5f_6d67;
-/// Between two looks.
-const PAUSE: Duration = Duration::from_millis(100);
+const POLL: Backoff = Backoff::constant(Duration::from_millis(100));
 
-/// Takes the lock for as long as the session lives.
-pub(super) async fn take(address: &Address, session: &Session, patience: Duration) -> Result<()> {
-    let what = "take the lock of migrations";
-    let until = Instant::now() + patience;
-    loop {
-        let row = session
-            .query_one("SELECT pg_try_advisory_lock($1)", &[&KEY])
-            .await
-            .map_err(|error| address.failed(&error, what))?;
-        if row.get(0) {
-            return Ok(());
-        }
-        if Instant::now() >= until {
-            let who = holder(address, session).await?.unwrap_or_else(|| "another session".to_owned());
-            return Err(Error::new(ErrorKind::Locked, format!("{who} is migrating the database"))
+/// Acquires the lock for the session's life; `Locked`, naming the holder, when it is not free within `timeout`.
+pub(super) async fn acquire(target: &ConnectionTarget, session: &DatabaseSession, timeout: Duration) -> Result<()> {
+    let mut attempts = Attempts::new(Instant::now() + timeout, POLL);
+    while !try_acquire(target, session).await? {
+        if !attempts.pause().await {
+            let holder = holder(target, session).await?.unwrap_or_else(|| "another session".to_owned());
+            return Err(Error::new(ErrorKind::Locked, format!("{holder} is migrating the database"))
                 .hint("wait for it; if it hangs, an administrator can end it with pg_terminate_backend"));
         }
-        tokio::time::sleep(PAUSE).await;
     }
+    Ok(())
 }
 
-/// Who has the lock.
-pub(super) async fn holder(address: &Address, session: &Session) -> Result<Option<String>> {
+async fn try_acquire(target: &ConnectionTarget, session: &DatabaseSession) -> Result<bool> {
+    let row = session
+        .query_one("SELECT pg_try_advisory_lock($1)", &[&KEY])
+        .await
+        .map_err(|error| target.error(&error, "acquire the migration lock"))?;
+    Ok(row.get(0))
+}
+
+/// The session that holds the lock, as `application_name (pid 7)`.
+pub(super) async fn holder(target: &ConnectionTarget, session: &DatabaseSession) -> Result<Option<String>> {
     let rows = session
         .query(
             "SELECT lock.pid, coalesce(nullif(session.application_name, ''), 'a session')
@@ -43,9 +43,10 @@ pub(super) async fn holder(address: &Address, session: &Session) -> Result<Optio
             &[&KEY],
         )
         .await
-        .map_err(|error| address.failed(&error, "see who is migrating"))?;
+        .map_err(|error| target.error(&error, "look up who is migrating"))?;
     Ok(rows.first().map(|row| {
-        let (pid, name): (i32, String) = (row.get(0), row.get(1));
+        let pid: i32 = row.get(0);
+        let name: String = row.get(1);
         format!("{name} (pid {pid})")
     }))
 }

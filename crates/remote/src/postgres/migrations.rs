@@ -1,22 +1,19 @@
-//! The migrations of this build, in their order. One that was released is never changed: the next number is for that.
+//! The migrations of this build, in order. A released migration is never changed: a change is a new migration.
 
 use sha2::{Digest, Sha256};
 
 use mfctl_core::ports::Migration;
 
-/// A numbered change, whole in one transaction.
-pub(super) struct Script {
-    /// Its number.
+/// A migration's SQL; it runs in one transaction.
+pub(super) struct MigrationScript {
     pub(super) version: u32,
-    /// Its name.
     pub(super) name: &'static str,
-    /// Its statements.
     pub(super) sql: &'static str,
 }
 
 macro_rules! scripts {
     ($($version:literal $name:literal),+ $(,)?) => {
-        &[$( Script {
+        &[$( MigrationScript {
             version: $version,
             name: $name,
             sql: include_str!(concat!("migrations/000", $version, "_", $name, ".sql")),
@@ -24,17 +21,16 @@ macro_rules! scripts {
     };
 }
 
-/// All of them.
-pub(super) static SCRIPTS: &[Script] = scripts![1 "base", 2 "tables", 3 "rules", 4 "calls", 5 "access"];
+/// All migrations, by version.
+pub(super) static SCRIPTS: &[MigrationScript] = scripts![1 "base", 2 "tables", 3 "rules", 4 "calls", 5 "access"];
 
-impl Script {
-    /// What tells that the script is the one that was applied.
+impl MigrationScript {
+    /// The SHA-256 of the SQL, in hex: it shows whether the script is the one that was applied.
     pub(super) fn checksum(&self) -> String {
         hex::encode(Sha256::digest(self.sql.as_bytes()))
     }
 
-    /// As the port says it.
-    pub(super) fn named(&self) -> Migration {
+    pub(super) fn migration(&self) -> Migration {
         Migration { version: self.version, name: self.name.to_owned() }
     }
 }
@@ -44,12 +40,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_numbered_without_a_gap() {
+    fn versions_have_no_gap() {
         let versions: Vec<u32> = SCRIPTS.iter().map(|script| script.version).collect();
         assert_eq!(versions, (1..=SCRIPTS.len() as u32).collect::<Vec<_>>());
     }
 
-    /// A transaction is the runner's to begin and end.
+    /// The runner begins and commits the transaction.
     #[test]
     fn no_script_ends_its_transaction() {
         for script in SCRIPTS {

@@ -1,5 +1,4 @@
-//! The database behind the catalog, over a connection of its own: its migrations, and nothing else. What works on the
-//! platform goes through PostgREST and never comes here.
+//! Migrations of the catalog's database, over a direct PostgreSQL connection. Everything else goes through PostgREST.
 
 mod connection;
 mod lock;
@@ -16,54 +15,54 @@ use mfctl_core::domain::Secret;
 use mfctl_core::ports::{Migration, Migrations, Result};
 use mfctl_core::tls_files::TlsFiles;
 
-/// How to reach the database with a role that may change it.
+/// The address of the database, with a role that may change its schema.
 #[derive(Debug, Clone)]
 pub struct PostgresConfig {
-    /// The table of settings that this comes from, for hints: `profile.prod.database`.
+    /// The table of settings with this address, for hints: `profile.prod.database`.
     pub settings: String,
     /// `postgres://user:password@host:port/database`.
     pub url: Secret,
-    /// Whom to trust, and who we are.
+    /// CA, client certificate and key.
     pub tls: TlsFiles,
 }
 
-/// The database's migrations.
+/// Runs the migrations of one database.
 #[derive(Debug)]
 pub struct PostgresAdmin {
-    address: connection::Address,
-    patience: Duration,
+    target: connection::ConnectionTarget,
+    lock_timeout: Duration,
 }
 
 impl PostgresAdmin {
-    /// The database at this address. No connection is opened yet.
+    /// The migrations of this database. No connection is opened yet.
     ///
     /// # Errors
     /// `Invalid` when the address or a file cannot be used.
     pub fn new(config: &PostgresConfig) -> Result<Self> {
-        Ok(Self { address: connection::Address::new(config)?, patience: Duration::from_secs(20) })
+        Ok(Self { target: connection::ConnectionTarget::new(config)?, lock_timeout: Duration::from_secs(20) })
     }
 
-    /// The same, waiting this long for another that is migrating.
+    /// Replaces the 20 s that a migration waits for another session's migration.
     #[must_use]
-    pub fn patience(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+    pub fn lock_timeout(self, lock_timeout: Duration) -> Self {
+        Self { lock_timeout, ..self }
     }
 
-    /// Where it is and as whom, without the password: `user@host:port/database`.
+    /// The address without the password: `user@host:port/database`.
     #[must_use]
-    pub fn place(&self) -> &str {
-        self.address.place()
+    pub fn address(&self) -> &str {
+        self.target.address()
     }
 
-    /// How the database stands. Changes nothing.
+    /// Which migrations are applied, pending or damaged. Read-only.
     ///
     /// # Errors
     /// Those of the connection.
     pub async fn status(&self) -> Result<MigrationStatus> {
-        runner::status(&self.address).await
+        runner::status(&self.target).await
     }
 
-    /// What makes this database another than every other; `None` before its first migration.
+    /// The database's identity, unique to it; `None` before its first migration.
     ///
     /// # Errors
     /// Those of the connection.
@@ -76,11 +75,11 @@ impl PostgresAdmin {
 impl Migrations for PostgresAdmin {
     async fn pending(&self) -> Result<Vec<Migration>> {
         let status = self.status().await?;
-        status.refuse_unsound()?;
+        status.check_sound()?;
         Ok(status.pending)
     }
 
     async fn migrate(&self) -> Result<Vec<Migration>> {
-        runner::migrate(&self.address, self.patience).await
+        runner::migrate(&self.target, self.lock_timeout).await
     }
 }

@@ -1,56 +1,56 @@
-//! How a database stands to the migrations of this build. Pure: what is read is given.
+//! Compares the migrations that a database has applied with those of this build. Pure: no I/O.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::migrations::Script;
+use super::migrations::MigrationScript;
 use mfctl_core::ports::{Error, ErrorKind, Migration, Result};
 
-/// A migration as the database has it.
+/// A row of `media.schema_migrations`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct AppliedMigration {
-    /// Its number.
+    /// The migration's number, from 1.
     pub version: u32,
-    /// Its name.
+    /// The migration's name, such as `tables`.
     pub name: String,
-    /// The SHA-256 of its statements.
+    /// The SHA-256 of its SQL, in hex.
     pub checksum: String,
-    /// When it was applied; of one that is dirty, begun.
+    /// When it was applied; for a dirty migration, when it was started.
     #[schemars(with = "String")]
     pub applied_at: Timestamp,
-    /// Whether it was begun and its end is not known.
+    /// Whether it was started and not finished.
     pub dirty: bool,
-    /// The mfctl that applied it.
+    /// The version of the mfctl that applied it.
     pub mfctl_version: String,
 }
 
-/// How a database stands.
+/// The migrations of a database, compared with those of this build.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
 pub struct MigrationStatus {
-    /// What makes this database another than every other; none before its first migration.
+    /// The database's identity, unique to it; none before its first migration.
     pub identity: Option<String>,
-    /// Those that were applied, in order.
+    /// Applied migrations, in order.
     pub applied: Vec<AppliedMigration>,
-    /// Those that are yet to be, in order.
+    /// Migrations of this build that are not applied, in order.
     pub pending: Vec<Migration>,
-    /// Those that were begun and whose end is not known.
+    /// Migrations that were started and not finished.
     pub dirty: Vec<AppliedMigration>,
-    /// Those that were another text when they were applied.
+    /// Applied migrations whose checksum differs from this build's.
     pub changed: Vec<AppliedMigration>,
-    /// Those that this mfctl does not know: a later one applied them.
+    /// Migrations that this build does not have: a later mfctl applied them.
     pub unknown: Vec<AppliedMigration>,
-    /// Who is migrating now.
+    /// The session that is migrating now, as `application_name (pid 7)`.
     pub migrating: Option<String>,
 }
 
 impl MigrationStatus {
-    /// What the rows say to these scripts.
-    pub(super) fn of(scripts: &[Script], rows: Vec<AppliedMigration>) -> Self {
+    /// Compares the scripts of a build with the rows of a database.
+    pub(super) fn of(scripts: &[MigrationScript], rows: Vec<AppliedMigration>) -> Self {
         let mut status = Self::default();
         for script in scripts {
             match rows.iter().find(|row| row.version == script.version) {
-                None => status.pending.push(script.named()),
+                None => status.pending.push(script.migration()),
                 Some(row) if !row.dirty && row.checksum != script.checksum() => status.changed.push(row.clone()),
                 Some(_) => {}
             }
@@ -62,19 +62,19 @@ impl MigrationStatus {
         status
     }
 
-    /// Refuses a database that is not what its migrations say.
+    /// Whether the database's schema is what this build's migrations made.
     ///
     /// # Errors
-    /// `Locked` for one that is being migrated, `Corrupt` for a dirty or changed migration, `TooNew` for an unknown one.
-    pub fn refuse_unsound(&self) -> Result<()> {
-        if let (Some(row), Some(who)) = (self.dirty.first(), &self.migrating) {
-            let what = format!("migration {} is being applied by {who}", title(row));
+    /// `Locked` while another session migrates, `Corrupt` for a dirty or changed migration, `TooNew` for an unknown one.
+    pub fn check_sound(&self) -> Result<()> {
+        if let (Some(row), Some(session)) = (self.dirty.first(), &self.migrating) {
+            let what = format!("migration {} is being applied by {session}", title(row));
             return Err(Error::new(ErrorKind::Locked, what).hint("wait for it, then look again"));
         }
         if let Some(row) = self.dirty.first() {
-            let what = format!("migration {} is dirty: begun at {} and never ended", title(row), row.applied_at);
+            let what = format!("migration {} is dirty: started at {} and not finished", title(row), row.applied_at);
             return Err(Error::new(ErrorKind::Corrupt, what).hint(format!(
-                "it is one transaction, so nothing of it is there; see that no other mfctl runs, then in psql: \
+                "it is one transaction, so nothing of it was applied; make sure that no other mfctl runs, then in psql: \
                  DELETE FROM media.schema_migrations WHERE version = {} AND dirty; and migrate again",
                 row.version
             )));
@@ -88,7 +88,7 @@ impl MigrationStatus {
             return Err(Error::new(ErrorKind::TooNew, what).hint("upgrade this mfctl"));
         }
         if let Some(row) = self.changed.first() {
-            let what = format!("migration {} is not the one that was applied at {}", title(row), row.applied_at);
+            let what = format!("migration {} differs from the one that was applied at {}", title(row), row.applied_at);
             return Err(Error::new(ErrorKind::Corrupt, what).hint(format!(
                 "use the mfctl that applied it ({}), or find out who changed media.schema_migrations",
                 row.mfctl_version
@@ -106,11 +106,13 @@ fn title(row: &AppliedMigration) -> String {
 mod tests {
     use super::*;
 
-    const SCRIPTS: &[Script] =
-        &[Script { version: 1, name: "a", sql: "SELECT 1" }, Script { version: 2, name: "b", sql: "SELECT 2" }];
+    const SCRIPTS: &[MigrationScript] = &[
+        MigrationScript { version: 1, name: "a", sql: "SELECT 1" },
+        MigrationScript { version: 2, name: "b", sql: "SELECT 2" },
+    ];
 
     fn row(version: u32) -> AppliedMigration {
-        let checksum = SCRIPTS.get(version as usize - 1).map(Script::checksum).unwrap_or_default();
+        let checksum = SCRIPTS.get(version as usize - 1).map(MigrationScript::checksum).unwrap_or_default();
         AppliedMigration {
             version,
             name: "a".into(),
@@ -122,16 +124,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_applied_is_pending() {
+    fn scripts_without_a_row_are_pending() {
         let status = MigrationStatus::of(SCRIPTS, vec![row(1)]);
-        assert_eq!(status.pending, [SCRIPTS[1].named()]);
-        assert_eq!((status.applied.len(), status.refuse_unsound().is_ok()), (1, true));
+        assert_eq!(status.pending, [SCRIPTS[1].migration()]);
+        assert_eq!((status.applied.len(), status.check_sound().is_ok()), (1, true));
         assert_eq!(MigrationStatus::of(SCRIPTS, vec![]).pending.len(), 2);
     }
 
     #[test]
-    fn dirty_changed_and_unknown_are_refused_each_in_its_way() {
-        let refused = |rows| MigrationStatus::of(SCRIPTS, rows).refuse_unsound().unwrap_err();
+    fn dirty_changed_and_unknown_migrations_are_refused() {
+        let refused = |rows| MigrationStatus::of(SCRIPTS, rows).check_sound().unwrap_err();
         let dirty = refused(vec![AppliedMigration { dirty: true, ..row(1) }]);
         assert_eq!(dirty.kind(), ErrorKind::Corrupt);
         assert!(dirty.hint_text().unwrap().contains("WHERE version = 1 AND dirty"));
@@ -140,6 +142,6 @@ mod tests {
         assert_eq!(refused(vec![row(1), row(2), row(3)]).kind(), ErrorKind::TooNew);
         let mut under_way = MigrationStatus::of(SCRIPTS, vec![AppliedMigration { dirty: true, ..row(1) }]);
         under_way.migrating = Some("mfctl (pid 7)".into());
-        assert_eq!(under_way.refuse_unsound().unwrap_err().kind(), ErrorKind::Locked);
+        assert_eq!(under_way.check_sound().unwrap_err().kind(), ErrorKind::Locked);
     }
 }

@@ -1,4 +1,4 @@
-//! Requests: built, sent, sent again where that can help, and their answers read. Knows no table.
+//! Sends requests to PostgREST, retries them where that can help, and reads their answers. Knows no table.
 
 use std::time::{Duration, Instant};
 
@@ -7,119 +7,123 @@ use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::PostgrestConfig;
-use super::refusal::{Refusal, Remedy};
-use super::token::Tokens;
+use super::error::{PostgrestError, Remedy};
+use super::token::TokenProvider;
 use crate::http::{self, HttpClient};
 use mfctl_core::ports::{Error, ErrorKind, Result};
+use mfctl_core::wait::{Attempts, Backoff};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// Waits for a schema cache that is being reloaded: 3.1 s in all.
-const RELOADS: [u64; 5] = [100, 200, 400, 800, 1600];
-/// Times a transaction that another was in the way of is done again.
-const REPEATS: u32 = 4;
+/// How long PostgREST may take to reload its schema cache.
+const SCHEMA_RELOAD_TIMEOUT: Duration = Duration::from_millis(3100);
+/// How often a transaction is retried after a serialization failure or deadlock.
+const MAX_CONFLICT_RETRIES: u32 = 4;
+/// The limit of all retries of one request together.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
+const RETRY: Backoff = Backoff::exponential(Duration::from_millis(100), Duration::from_millis(1600));
 
-/// One request.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Request<'a> {
-    /// What it is for, in the error's words.
+pub(super) struct CatalogRequest<'a> {
+    /// The operation, for error messages.
     pub(super) what: &'static str,
-    /// The method.
     pub(super) method: Method,
-    /// The path below the base: a table, or `rpc/` and a function.
+    /// Below the base URL: a table, or `rpc/` and a function.
     pub(super) path: &'a str,
-    /// The query.
     pub(super) query: Vec<(&'static str, String)>,
-    /// Preferences (RFC 7240). What must have been applied is checked.
+    /// Preferences (RFC 7240). It is checked that the server applied those that matter.
     pub(super) prefer: Option<String>,
-    /// A body of JSON.
+    /// JSON.
     pub(super) body: Option<String>,
-    /// Whether a table or function that is not known is worth waiting for.
-    pub(super) impatient: bool,
+    /// An unknown table or function is an error at once, without waiting for a reload of the schema cache.
+    pub(super) no_schema_wait: bool,
 }
 
-/// A PostgREST server.
+/// A client of one PostgREST server.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(super) struct PostgrestClient {
     http: HttpClient,
     base: String,
     schema: HeaderValue,
-    tokens: Tokens,
+    tokens: TokenProvider,
 }
 
-impl Client {
+impl PostgrestClient {
     pub(super) fn new(config: PostgrestConfig) -> Result<Self> {
         let schema = HeaderValue::from_str(&config.schema).map_err(|_| {
-            Error::new(ErrorKind::Invalid, format!("{:?} is no name of a schema", config.schema))
+            Error::new(ErrorKind::Invalid, format!("{:?} cannot be the name of a schema", config.schema))
                 .hint(format!("check `{}.schema`", config.http.settings))
         })?;
         Ok(Self {
             http: HttpClient::new(config.http)?,
             base: config.url.trim_end_matches('/').to_owned(),
             schema,
-            tokens: Tokens::new(config.auth),
+            tokens: TokenProvider::new(config.auth),
         })
     }
 
-    /// Calls a function with a JSON object.
+    /// Calls a function with a JSON object as its parameter `request`.
     pub(super) async fn call<T: DeserializeOwned>(&self, what: &'static str, path: &str, body: String) -> Result<T> {
         let body = Some(format!("{{\"request\":{body}}}"));
-        self.read(Request { what, method: Method::POST, path, body, ..Request::default() }).await
+        self.read(CatalogRequest { what, method: Method::POST, path, body, ..CatalogRequest::default() }).await
     }
 
     /// Sends a request and reads its answer.
-    pub(super) async fn read<T: DeserializeOwned>(&self, request: Request<'_>) -> Result<T> {
+    pub(super) async fn read<T: DeserializeOwned>(&self, request: CatalogRequest<'_>) -> Result<T> {
         let what = request.what;
         let body = self.send(request).await?;
         serde_json::from_slice(&body).map_err(|error| self.unreadable(what, &body, error))
     }
 
-    /// Rows that do not parse are damage; an answer that is no JSON is somebody else's.
+    /// JSON of another shape is `Corrupt` rows; an answer that is not JSON is not PostgREST's.
     fn unreadable(&self, what: &str, body: &[u8], error: serde_json::Error) -> Error {
         if error.is_data() {
             return Error::new(ErrorKind::Corrupt, what).because(error);
         }
-        let said = http::body_excerpt(&body[..body.len().min(200)]);
-        Error::new(ErrorKind::Internal, format!("{what}: the answer is no JSON: {said:?}"))
+        let excerpt = http::body_excerpt(&body[..body.len().min(200)]);
+        Error::new(ErrorKind::Internal, format!("{what}: the answer is not JSON: {excerpt:?}"))
             .because(error)
-            .hint(format!("something else than PostgREST answers: check `{}.url`", self.http.options().settings))
+            .hint(format!("the server that answered is not PostgREST: check `{}.url`", self.http.options().settings))
     }
 
-    /// Sends a request; again with a new token, a reloaded schema or after a deadlock. Answers its body.
-    pub(super) async fn send(&self, request: Request<'_>) -> Result<Vec<u8>> {
-        let (mut renewed, mut reloads, mut repeats) = (false, RELOADS.iter(), 0);
+    /// Sends a request and answers its body. Retries after a token that expired, while the schema cache is reloaded, and after
+    /// a serialization failure or deadlock.
+    pub(super) async fn send(&self, request: CatalogRequest<'_>) -> Result<Vec<u8>> {
+        let mut attempts = Attempts::new(Instant::now() + RETRY_TIMEOUT, RETRY);
+        let mut budget = RetryBudget::default();
         loop {
-            let began = Instant::now();
-            let answer = self.once(&request).await;
-            self.http.options().metrics.request_took("postgrest", request.path, began.elapsed().as_secs_f64());
-            let refusal = match answer? {
+            let error = match self.authenticated(&request).await? {
                 Ok(body) => return Ok(body),
-                Err(refusal) => refusal,
+                Err(error) => error,
             };
-            let wait = match refusal.remedy() {
-                Remedy::Renew if !renewed && self.tokens.renew() => {
-                    renewed = true;
-                    Some(0)
-                }
-                Remedy::Reload if !request.impatient => reloads.next().copied(),
-                Remedy::Repeat if repeats < REPEATS => {
-                    repeats += 1;
-                    Some(fastrand::u64(10..60 << repeats))
-                }
-                _ => None,
-            };
-            let Some(wait) = wait else {
-                return Err(refusal.error(request.what, &self.http.options().settings, &self.tokens));
-            };
-            tracing::debug!(what = request.what, %refusal, "trying again");
-            tokio::time::sleep(Duration::from_millis(wait)).await;
+            if !budget.allow(&error, &request) || !attempts.pause().await {
+                return Err(error.port_error(request.what, &self.http.options().settings, &self.tokens));
+            }
+            tracing::debug!(what = request.what, %error, "retrying");
         }
     }
 
-    /// One exchange. The outer error is one that trying again here would not help.
-    async fn once(&self, request: &Request<'_>) -> Result<Result<Vec<u8>, Refusal>> {
+    /// One exchange; a second one with a new token where the first was refused for its token.
+    async fn authenticated(&self, request: &CatalogRequest<'_>) -> Result<Result<Vec<u8>, PostgrestError>> {
+        match self.measured(request).await {
+            Ok(Err(error)) if error.remedy() == Remedy::RenewToken && self.tokens.renew() => {
+                self.measured(request).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn measured(&self, request: &CatalogRequest<'_>) -> Result<Result<Vec<u8>, PostgrestError>> {
+        let began = Instant::now();
+        let answer = self.once(request).await;
+        self.http.options().metrics.request_took("postgrest", request.path, began.elapsed().as_secs_f64());
+        answer
+    }
+
+    /// One exchange. The outer error is one that no retry here helps: the server did not answer.
+    async fn once(&self, request: &CatalogRequest<'_>) -> Result<Result<Vec<u8>, PostgrestError>> {
         let what = request.what;
         let is_read = request.method == Method::GET;
         let profile = HeaderName::from_static(if is_read { "accept-profile" } else { "content-profile" });
@@ -139,36 +143,64 @@ impl Client {
         if let Some(body) = &request.body {
             sent = sent.header(CONTENT_TYPE, JSON).body(body.clone());
         }
-        // Each may be done twice: rows are named by their keys.
+        // Every request is idempotent: rows are identified by their keys.
         let response =
             http::send_with_retry(sent).await.map_err(|error| self.http.options().transport_error(error, what))?;
-        let (status, headers) = (response.status(), response.headers().clone());
+        let status = response.status();
+        let headers = response.headers().clone();
         let body = http::read_body(response, self.http.options(), what).await?;
         if !status.is_success() {
-            return Ok(Err(Refusal::of(status, &headers, &body)));
+            return Ok(Err(PostgrestError::of(status, &headers, &body)));
         }
         self.check_applied(request, status, &headers)?;
         Ok(Ok(body))
     }
 
-    /// A preference that somebody in between took out is told apart from what it would break.
-    fn check_applied(&self, request: &Request<'_>, status: StatusCode, headers: &HeaderMap) -> Result<()> {
+    /// Reports a preference that the server did not apply, such as when a proxy removed the header.
+    fn check_applied(&self, request: &CatalogRequest<'_>, status: StatusCode, headers: &HeaderMap) -> Result<()> {
         let Some(prefer) = &request.prefer else { return Ok(()) };
         let applied: Vec<&str> = headers.get_all(APPLIED).iter().filter_map(|value| value.to_str().ok()).collect();
         let applied: Vec<&str> = applied.iter().flat_map(|value| value.split(',')).map(str::trim).collect();
-        let lost = prefer.split(',').map(str::trim).find(|wish| must_apply(wish) && !applied.contains(wish));
-        match lost {
+        let ignored =
+            prefer.split(',').map(str::trim).find(|preference| must_apply(preference) && !applied.contains(preference));
+        match ignored {
             None => Ok(()),
-            Some(wish) => {
-                let what = format!("{}: the server answered {status} and did not apply `Prefer: {wish}`", request.what);
+            Some(preference) => {
+                let what =
+                    format!("{}: the server answered {status} and did not apply `Prefer: {preference}`", request.what);
                 Err(Error::new(ErrorKind::Invalid, what)
-                    .hint("PostgREST 12.2 or newer is wanted, and no proxy in between that drops `Prefer`"))
+                    .hint("mfctl needs PostgREST 12.2 or newer, and no proxy before it may remove `Prefer`"))
             }
         }
     }
 }
 
-/// Without these a write would do something else than was asked, and say so nowhere.
-fn must_apply(wish: &str) -> bool {
-    ["resolution=", "missing=", "max-affected=", "handling=strict"].iter().any(|name| wish.starts_with(name))
+/// The retries of one request.
+#[derive(Default)]
+struct RetryBudget {
+    conflicts: u32,
+    /// When waiting for a reload of the schema cache ends; set by the first such error.
+    schema_deadline: Option<Instant>,
+}
+
+impl RetryBudget {
+    /// Whether the request is retried after this error; counts the retry.
+    fn allow(&mut self, error: &PostgrestError, request: &CatalogRequest<'_>) -> bool {
+        match error.remedy() {
+            Remedy::WaitForSchema if !request.no_schema_wait => {
+                let now = Instant::now();
+                now < *self.schema_deadline.get_or_insert(now + SCHEMA_RELOAD_TIMEOUT)
+            }
+            Remedy::RetryTransaction => {
+                self.conflicts += 1;
+                self.conflicts <= MAX_CONFLICT_RETRIES
+            }
+            Remedy::WaitForSchema | Remedy::RenewToken | Remedy::None => false,
+        }
+    }
+}
+
+/// Whether a write without this preference would silently do something else.
+fn must_apply(preference: &str) -> bool {
+    ["resolution=", "missing=", "max-affected=", "handling=strict"].iter().any(|name| preference.starts_with(name))
 }

@@ -1,4 +1,4 @@
-//! Reads. Pages are by key; a request asks for no more than an answer may hold, so a page may take several.
+//! Reads. Pages continue after a key; one page may need several requests, each of a bounded size.
 
 use std::collections::BTreeMap;
 
@@ -6,44 +6,44 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::client::{Client, Request};
+use super::client::{CatalogRequest, PostgrestClient};
 use super::rows::{self, AssetRow, OutcomeRow, SourceRow};
 use mfctl_core::domain::asset::AssetSource;
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::{Asset, AssetId, AssetState, EventId, JobId, SourcePath, Tenant};
 use mfctl_core::ports::{AssetFilter, CatalogSummary, Error, ErrorKind, Page, Result};
 
-/// Rows of one page at most, whatever the caller asks for.
+/// The most rows of a page, whatever the limit.
 const MAX_PAGE: usize = 10_000;
-/// Rows of one request at most.
-const AT_ONCE: usize = 1_000;
-/// Assets that one path is looked up to have been, at most.
+/// The most rows of one request.
+const MAX_ROWS_PER_REQUEST: usize = 1_000;
+/// The most assets that one path is resolved to.
 const MAX_ASSETS_OF_PATH: usize = 1_000;
 
-/// Not waited for: a database without its tables has no identity.
-pub(super) async fn identity(client: &Client) -> Result<String> {
+/// Does not wait for a reload of the schema cache: a database without its tables has no identity.
+pub(super) async fn identity(client: &PostgrestClient) -> Result<String> {
     #[derive(Deserialize)]
-    struct Row {
+    struct IdentityRow {
         value: String,
     }
     let what = "read the catalog's identity";
     let query = vec![("key", "eq.identity".into()), ("select", "value".into()), ("limit", "1".into())];
-    let request = Request { what, path: "meta", query, impatient: true, ..Request::default() };
-    let rows: Vec<Row> = client.read(request).await?;
+    let request = CatalogRequest { what, path: "meta", query, no_schema_wait: true, ..CatalogRequest::default() };
+    let rows: Vec<IdentityRow> = client.read(request).await?;
     let none = || Error::new(ErrorKind::Unprepared, what).hint("run `mfctl bootstrap apply` (or `mfctl db migrate`)");
     rows.into_iter().next().map(|row| row.value).ok_or_else(none)
 }
 
-pub(super) async fn assets(client: &Client, ids: &[AssetId]) -> Result<Vec<Asset>> {
+pub(super) async fn assets(client: &PostgrestClient, ids: &[AssetId]) -> Result<Vec<Asset>> {
     let mut found = Vec::with_capacity(ids.len());
-    for ids in ids.chunks(AT_ONCE) {
+    for ids in ids.chunks(MAX_ROWS_PER_REQUEST) {
         assets_of(client, ids, &mut found).await?;
     }
     Ok(found)
 }
 
-/// Few rows can be a large answer: where they are too large together, they are asked for in halves.
-async fn assets_of(client: &Client, ids: &[AssetId], found: &mut Vec<Asset>) -> Result<()> {
+/// Reads assets; where the answer would be too large, in halves.
+async fn assets_of(client: &PostgrestClient, ids: &[AssetId], found: &mut Vec<Asset>) -> Result<()> {
     let mut halves = vec![ids];
     while let Some(ids) = halves.pop() {
         let body = rows::json(&json!({ "assets": ids }))?;
@@ -59,15 +59,16 @@ async fn assets_of(client: &Client, ids: &[AssetId], found: &mut Vec<Asset>) -> 
     Ok(())
 }
 
-/// What one look at the assets found, and where it stopped if there is more to look at.
+/// One step of a scan over the assets.
 #[derive(Debug, Deserialize)]
-struct Scanned {
+struct AssetScan {
     assets: Vec<AssetRow>,
+    /// The last asset that was examined; `None` at the end of the table.
     passed: Option<AssetId>,
 }
 
 pub(super) async fn list(
-    client: &Client,
+    client: &PostgrestClient,
     filter: &AssetFilter,
     cursor: Option<&str>,
     limit: usize,
@@ -75,21 +76,22 @@ pub(super) async fn list(
     let limit = limit.clamp(1, MAX_PAGE);
     let mut after: Option<AssetId> = cursor.map(|text| text.parse().map_err(|_| bad_cursor(text))).transpose()?;
     let mut request = conditions(filter);
-    let (mut found, mut at_once): (Vec<Asset>, usize) = (Vec::new(), AT_ONCE);
+    let mut found: Vec<Asset> = Vec::new();
+    let mut max_rows = MAX_ROWS_PER_REQUEST;
     while found.len() <= limit {
-        let wanted = (limit + 1 - found.len()).min(at_once);
+        let wanted = (limit + 1 - found.len()).min(max_rows);
         request["after"] = json!(after);
         request["wanted"] = json!(wanted);
-        let scanned: Scanned = match client.call("list assets", "rpc/list_assets", rows::json(&request)?).await {
+        let scan: AssetScan = match client.call("list assets", "rpc/list_assets", rows::json(&request)?).await {
             Err(error) if error.kind() == ErrorKind::Invalid && wanted > 1 => {
-                at_once = wanted / 2;
+                max_rows = wanted / 2;
                 continue;
             }
-            scanned => scanned?,
+            answer => answer?,
         };
-        let full = scanned.assets.len() >= wanted;
-        found.extend(scanned.assets.into_iter().map(Asset::from));
-        let passed = if full { found.last().map(|asset| asset.asset_id) } else { scanned.passed };
+        let full = scan.assets.len() >= wanted;
+        found.extend(scan.assets.into_iter().map(Asset::from));
+        let passed = if full { found.last().map(|asset| asset.asset_id) } else { scan.passed };
         match passed {
             Some(passed) => after = Some(passed),
             None => break,
@@ -98,7 +100,7 @@ pub(super) async fn list(
     Ok(page(found, limit, |asset| asset.asset_id.to_string()))
 }
 
-/// A filter as what `media.list_assets` takes.
+/// A filter as the parameter of `media.list_assets`.
 fn conditions(filter: &AssetFilter) -> Value {
     json!({
         "tenant": filter.tenant,
@@ -112,35 +114,44 @@ fn conditions(filter: &AssetFilter) -> Value {
     })
 }
 
-pub(super) async fn sources(client: &Client, asset: AssetId, limit: usize) -> Result<Vec<AssetSource>> {
+pub(super) async fn sources(client: &PostgrestClient, asset: AssetId, limit: usize) -> Result<Vec<AssetSource>> {
     let query = vec![
         ("asset_id", format!("eq.{asset}")),
         ("select", "path,host,job_id,seen_at".into()),
         ("order", "seen_at.desc,path.asc".into()),
         ("limit", limit.clamp(1, MAX_PAGE).to_string()),
     ];
-    let request = Request { what: "read an asset's sources", path: "sources", query, ..Request::default() };
+    let request =
+        CatalogRequest { what: "read an asset's sources", path: "sources", query, ..CatalogRequest::default() };
     let rows: Vec<SourceRow> = client.read(request).await?;
     Ok(rows.into_iter().map(|row| row.of(asset)).collect())
 }
 
-pub(super) async fn assets_of_path(client: &Client, tenant: &Tenant, path: &SourcePath) -> Result<Vec<AssetId>> {
+pub(super) async fn assets_of_path(
+    client: &PostgrestClient,
+    tenant: &Tenant,
+    path: &SourcePath,
+) -> Result<Vec<AssetId>> {
     let body = rows::json(&json!({ "tenant": tenant, "path": path, "limit": MAX_ASSETS_OF_PATH }))?;
     client.call("find a path's assets", "rpc/assets_of_path", body).await
 }
 
-pub(super) async fn asset_of_event(client: &Client, event: EventId) -> Result<Option<AssetId>> {
+pub(super) async fn asset_of_event(client: &PostgrestClient, event: EventId) -> Result<Option<AssetId>> {
     #[derive(Deserialize)]
-    struct Row {
+    struct EventAssetRow {
         asset_id: AssetId,
     }
     let query = vec![("event_id", format!("eq.{event}")), ("select", "asset_id".into()), ("limit", "1".into())];
-    let request = Request { what: "find an event's asset", path: "assets", query, ..Request::default() };
-    let rows: Vec<Row> = client.read(request).await?;
+    let request = CatalogRequest { what: "find an event's asset", path: "assets", query, ..CatalogRequest::default() };
+    let rows: Vec<EventAssetRow> = client.read(request).await?;
     Ok(rows.into_iter().next().map(|row| row.asset_id))
 }
 
-pub(super) async fn latest_outcomes(client: &Client, cursor: Option<&str>, limit: usize) -> Result<Page<JobOutcome>> {
+pub(super) async fn latest_outcomes(
+    client: &PostgrestClient,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Result<Page<JobOutcome>> {
     let after = cursor.map(file_of_cursor).transpose()?;
     let start =
         json!({ "tenant": after.as_ref().map(|(tenant, _)| tenant), "path": after.as_ref().map(|(_, path)| path) });
@@ -149,7 +160,7 @@ pub(super) async fn latest_outcomes(client: &Client, cursor: Option<&str>, limit
 }
 
 pub(super) async fn job_outcomes(
-    client: &Client,
+    client: &PostgrestClient,
     job: JobId,
     cursor: Option<&str>,
     limit: usize,
@@ -159,16 +170,17 @@ pub(super) async fn job_outcomes(
     Ok(page(found, limit.clamp(1, MAX_PAGE), |row| row.path.to_string()))
 }
 
-/// What one look at the outcomes found, and whether there is more behind it.
+/// One step of a scan over outcomes.
 #[derive(Debug, Deserialize)]
-struct Seen {
+struct OutcomeScan {
     outcomes: Vec<OutcomeRow>,
+    /// Whether there are rows after these.
     more: bool,
 }
 
-/// One outcome more than the page holds, if there is one.
+/// The outcomes of a page, and the first of the next page if there is one.
 async fn outcomes(
-    client: &Client,
+    client: &PostgrestClient,
     (what, function): (&'static str, &str),
     mut request: Value,
     limit: usize,
@@ -176,10 +188,10 @@ async fn outcomes(
     let limit = limit.clamp(1, MAX_PAGE);
     let mut found: Vec<JobOutcome> = Vec::new();
     while found.len() <= limit {
-        request["wanted"] = json!((limit + 1 - found.len()).min(AT_ONCE));
-        let seen: Seen = client.call(what, function, rows::json(&request)?).await?;
-        let more = seen.more && !seen.outcomes.is_empty();
-        found.extend(seen.outcomes.into_iter().map(JobOutcome::from));
+        request["wanted"] = json!((limit + 1 - found.len()).min(MAX_ROWS_PER_REQUEST));
+        let scan: OutcomeScan = client.call(what, function, rows::json(&request)?).await?;
+        let more = scan.more && !scan.outcomes.is_empty();
+        found.extend(scan.outcomes.into_iter().map(JobOutcome::from));
         match found.last().filter(|_| more) {
             Some(last) => {
                 request["tenant"] = json!(last.tenant);
@@ -191,22 +203,22 @@ async fn outcomes(
     Ok(found)
 }
 
-pub(super) async fn summary(client: &Client) -> Result<CatalogSummary> {
+pub(super) async fn summary(client: &PostgrestClient) -> Result<CatalogSummary> {
     #[derive(Deserialize)]
-    struct Row {
+    struct SummaryRow {
         state: AssetState,
         dead_lettered: bool,
         assets: u64,
         bytes: u64,
     }
-    let request = Request {
+    let request = CatalogRequest {
         what: "count assets",
         method: Method::POST,
         path: "rpc/summary",
         body: Some("{}".into()),
-        ..Request::default()
+        ..CatalogRequest::default()
     };
-    let rows: Vec<Row> = client.read(request).await?;
+    let rows: Vec<SummaryRow> = client.read(request).await?;
     let by_state: BTreeMap<String, u64> = AssetState::ALL.iter().map(|state| (state.to_string(), 0)).collect();
     let mut summary = CatalogSummary { by_state, ..CatalogSummary::default() };
     for row in rows {
@@ -218,7 +230,7 @@ pub(super) async fn summary(client: &Client) -> Result<CatalogSummary> {
     Ok(summary)
 }
 
-/// A page of rows, given one row more than the page holds if there is one.
+/// A page of `limit` rows; a row beyond it means that there is a next page.
 fn page<T>(mut rows: Vec<T>, limit: usize, cursor_of: impl FnOnce(&T) -> String) -> Page<T> {
     let more = rows.len() > limit;
     rows.truncate(limit);
@@ -226,16 +238,15 @@ fn page<T>(mut rows: Vec<T>, limit: usize, cursor_of: impl FnOnce(&T) -> String)
     Page { items: rows, next }
 }
 
-/// A tenant has no slash, so the first one parts it from the path.
+/// A tenant contains no slash, so the first one separates it from the path.
 fn file_of_cursor(cursor: &str) -> Result<(Tenant, SourcePath)> {
     let parts = cursor.split_once('/').and_then(|(tenant, path)| Some((Tenant::new(tenant).ok()?, path)));
     let (tenant, path) = parts.ok_or_else(|| bad_cursor(cursor))?;
     Ok((tenant, SourcePath::from_text(path)))
 }
 
-/// The error of a cursor that no page gave.
 fn bad_cursor(cursor: &str) -> Error {
     let shown: String = cursor.chars().take(80).collect();
     Error::new(ErrorKind::Invalid, format!("{shown:?} is not a cursor of this list"))
-        .hint("leave the cursor out to begin anew")
+        .hint("omit the cursor to start from the beginning")
 }

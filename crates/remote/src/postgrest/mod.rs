@@ -1,13 +1,13 @@
-//! The catalog behind PostgREST: through its documented REST alone, no connection to the database.
+//! The catalog through PostgREST's REST API, without a connection to the database.
 //!
-//! The rules of the port are in the database (`backends/postgres/migrations`): triggers and functions, so that they hold
-//! whoever writes. A batch is one request: an upsert where an upsert can say it, else a call of a function.
+//! The rules of the port are triggers and functions in the database (`crates/remote/src/postgres/migrations`), so that they
+//! hold for every writer. A batch is one request: an upsert where possible, else a call of a function.
 //!
-//! PostgreSQL's text has no NUL: one in a title or a reason is kept as U+2400, its picture.
+//! PostgreSQL's `text` cannot contain NUL: in a title or a reason it is stored as U+2400 (SYMBOL FOR NULL).
 
 mod client;
+mod error;
 mod lists;
-mod refusal;
 mod rows;
 mod token;
 mod writes;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use self::client::Client;
+use self::client::PostgrestClient;
 use super::http::HttpOptions;
 use mfctl_core::domain::asset::AssetSource;
 use mfctl_core::domain::job::JobOutcome;
@@ -29,37 +29,37 @@ use mfctl_core::ports::{
     StateTransition,
 };
 
-/// How to reach a catalog.
+/// The address of a PostgREST server, and how to authenticate.
 #[derive(Debug, Clone)]
 pub struct PostgrestConfig {
-    /// How to reach the service.
+    /// TLS, proxy and timeouts.
     pub http: HttpOptions,
-    /// Where it is, the path before the tables' names included.
+    /// Its address, with the path before the tables' names.
     pub url: String,
-    /// The database's schema that it is to serve.
+    /// The database's schema, which must be among the server's `db-schemas`.
     pub schema: String,
-    /// Who we say we are.
+    /// How to authenticate.
     pub auth: PostgrestAuth,
 }
 
-/// Who we say we are.
+/// How mfctl authenticates to PostgREST.
 #[derive(Debug, Clone)]
 pub enum PostgrestAuth {
-    /// Nobody.
+    /// Without a token: as the server's anonymous role.
     None,
-    /// Whom a token says that was given to us.
+    /// With a configured token.
     Token(Secret),
-    /// Whom a token says that we sign ourselves (HS256), and again before it expires.
+    /// With tokens that mfctl signs (HS256), and replaces before they expire.
     Signed {
-        /// What PostgREST checks signatures with, as it is in its `jwt-secret`.
+        /// The key of the signature, equal to the server's `jwt-secret`.
         secret: Secret,
-        /// The database's role.
+        /// The claim `role`: the database's role.
         role: String,
-        /// Who acts.
+        /// The claim `sub`: the user or process.
         subject: String,
-        /// Whose rows there are.
+        /// The claim `tenant`, by which row-level security selects rows.
         tenant: String,
-        /// How long a token is good for.
+        /// From a token's issue to its expiry.
         lifetime: Duration,
     },
 }
@@ -67,16 +67,16 @@ pub enum PostgrestAuth {
 /// The catalog of a cluster profile.
 #[derive(Debug)]
 pub struct PostgrestCatalog {
-    client: Client,
+    client: PostgrestClient,
 }
 
 impl PostgrestCatalog {
-    /// The catalog at this address. Nothing is asked of it yet.
+    /// The catalog at this address. Sends no request yet.
     ///
     /// # Errors
     /// `Invalid` when a file or address cannot be used.
     pub fn new(config: PostgrestConfig) -> Result<Self> {
-        Ok(Self { client: Client::new(config)? })
+        Ok(Self { client: PostgrestClient::new(config)? })
     }
 }
 

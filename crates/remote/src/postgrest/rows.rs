@@ -1,11 +1,11 @@
-//! Rows as they travel: the database's columns in JSON. What does not parse on the way back is damage.
+//! Rows as JSON of the database's columns. A row that does not parse is `Corrupt`.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use mfctl_core::domain::asset::{AssetFacts, AssetSource, Stage};
+use mfctl_core::domain::asset::{AssetSource, Facts, Stage};
 use mfctl_core::domain::event::Metadata;
-use mfctl_core::domain::job::{FileOutcome, FileRefusal, JobOutcome, RefusalKind};
+use mfctl_core::domain::job::{FileOutcome, JobOutcome, Refusal, RefusalKind};
 use mfctl_core::domain::{
     Asset, AssetId, AssetState, BucketName, EventId, JobId, ObjectKey, ObjectRef, RecordAddress, Revision, Sha256,
     SourcePath, Tenant, TopicName,
@@ -14,18 +14,19 @@ use mfctl_core::ports::{
     Claim, ClaimRequest, DeadLetterFlag, Error, ErrorKind, Result, StagedAsset, StagedRow, StateTransition,
 };
 
-/// Of a body no more than this, unless one row is larger: what servers in between take by default.
-const LARGEST_BODY: usize = 1_000_000;
-/// Rows of one request at most.
-const MOST_ROWS: usize = 2_000;
+/// The most bytes of a body, unless one row is larger: proxies accept 1 MiB by default.
+const MAX_BODY_BYTES: usize = 1_000_000;
+/// The most rows of one request.
+const MAX_ROWS: usize = 2_000;
 
-/// Rows as arrays of JSON, each for one request: the usual batch is one.
+/// Rows as JSON arrays, one for each request; the usual batch needs one.
 pub(super) fn arrays<T: Serialize>(rows: impl IntoIterator<Item = T>) -> Result<Vec<String>> {
     let mut arrays: Vec<String> = Vec::new();
-    let (mut array, mut count) = (String::from("["), 0);
+    let mut array = String::from("[");
+    let mut count = 0;
     for row in rows {
         let row = json(&row)?;
-        if count > 0 && (count == MOST_ROWS || array.len() + row.len() > LARGEST_BODY) {
+        if count > 0 && (count == MAX_ROWS || array.len() + row.len() > MAX_BODY_BYTES) {
             array.push(']');
             arrays.push(std::mem::replace(&mut array, String::from("[")));
             count = 0;
@@ -43,9 +44,9 @@ pub(super) fn arrays<T: Serialize>(rows: impl IntoIterator<Item = T>) -> Result<
     Ok(arrays)
 }
 
-/// JSON that PostgreSQL takes: no text in it has a NUL.
+/// JSON that PostgreSQL accepts: each NUL in a text becomes U+2400.
 pub(super) fn json<T: Serialize>(value: &T) -> Result<String> {
-    let failed = |error| Error::new(ErrorKind::Internal, "write JSON").because(error);
+    let failed = |error| Error::new(ErrorKind::Internal, "serialise rows to JSON").because(error);
     let text = serde_json::to_string(value).map_err(failed)?;
     if !text.contains("\\u0000") {
         return Ok(text);
@@ -72,12 +73,12 @@ fn without_nul(value: &mut serde_json::Value) {
     }
 }
 
-/// A time as it is kept: whole microseconds.
+/// A time in the precision of `timestamptz`: whole microseconds.
 pub(super) fn time(at: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
 }
 
-/// A count as it is kept. No count that fits a disk is cut.
+/// A count as `bigint`; sizes of real files always fit.
 fn count(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
@@ -103,7 +104,7 @@ pub(super) struct AssetRow {
     enriched_at: Option<Timestamp>,
     updated_at: Timestamp,
     metadata: Option<Metadata>,
-    facts: Option<AssetFacts>,
+    facts: Option<Facts>,
 }
 
 impl From<AssetRow> for Asset {
@@ -131,9 +132,9 @@ impl From<AssetRow> for Asset {
     }
 }
 
-/// What `media.stage` is given of a file.
+/// A row of the parameter of `media.stage`.
 #[derive(Debug, Serialize)]
-pub(super) struct NewRow<'a> {
+pub(super) struct StageRow<'a> {
     asset_id: AssetId,
     tenant: &'a Tenant,
     sha256: Sha256,
@@ -149,7 +150,7 @@ pub(super) struct NewRow<'a> {
     host: &'a str,
 }
 
-impl<'a> From<&'a StagedRow> for NewRow<'a> {
+impl<'a> From<&'a StagedRow> for StageRow<'a> {
     fn from(row: &'a StagedRow) -> Self {
         Self {
             asset_id: row.asset_id,
@@ -169,7 +170,7 @@ impl<'a> From<&'a StagedRow> for NewRow<'a> {
     }
 }
 
-/// What `media.stage` answers of an asset.
+/// A row of the answer of `media.stage`.
 #[derive(Debug, Deserialize)]
 pub(super) struct StagedAnswer {
     pub(super) asset_id: AssetId,
@@ -199,25 +200,25 @@ impl From<StagedAnswer> for StagedAsset {
     }
 }
 
-/// What `media.advance` is given of a step.
+/// A row of the parameter of `media.advance`.
 #[derive(Debug, Serialize)]
-pub(super) struct StepRow<'a> {
+pub(super) struct AdvanceRow<'a> {
     asset_id: AssetId,
     revision: Revision,
     to: AssetState,
     at: Timestamp,
-    facts: Option<&'a AssetFacts>,
+    facts: Option<&'a Facts>,
     stage: Stage,
 }
 
-impl<'a> From<&'a StateTransition> for StepRow<'a> {
+impl<'a> From<&'a StateTransition> for AdvanceRow<'a> {
     fn from(step: &'a StateTransition) -> Self {
         let StateTransition { asset_id, revision, to, at, ref facts, stage } = *step;
         Self { asset_id, revision, to, at: time(at), facts: facts.as_ref(), stage }
     }
 }
 
-/// What `media.flag_dead_letters` is given of a flag.
+/// A row of the parameter of `media.flag_dead_letters`.
 #[derive(Debug, Serialize)]
 pub(super) struct FlagRow {
     asset_id: AssetId,
@@ -233,7 +234,7 @@ impl From<&DeadLetterFlag> for FlagRow {
     }
 }
 
-/// A row of `media.inbox` as a claim writes it.
+/// A row of `media.inbox`, to be written by a claim.
 #[derive(Debug, Serialize)]
 pub(super) struct ClaimRow<'a> {
     group_name: &'a str,
@@ -245,7 +246,7 @@ pub(super) struct ClaimRow<'a> {
 }
 
 impl<'a> ClaimRow<'a> {
-    /// The columns, for PostgREST not to look for them in every row.
+    /// The `columns` parameter, so that PostgREST does not collect them from every row.
     pub(super) const COLUMNS: &'static str = "group_name,asset_id,revision,owner_topic,owner_partition,owner_offset";
 
     pub(super) fn of(group_name: &'a str, request: &'a ClaimRequest) -> Self {
@@ -261,9 +262,9 @@ impl<'a> ClaimRow<'a> {
     }
 }
 
-/// A row of `media.inbox` as it is read.
+/// A row of `media.inbox`, as stored.
 #[derive(Debug, Deserialize)]
-pub(super) struct HeldRow {
+pub(super) struct InboxRow {
     pub(super) asset_id: AssetId,
     pub(super) revision: Revision,
     owner_topic: TopicName,
@@ -272,13 +273,13 @@ pub(super) struct HeldRow {
     done: bool,
 }
 
-impl HeldRow {
-    /// The columns.
+impl InboxRow {
+    /// Its columns, for `select` and `columns`.
     pub(super) const COLUMNS: &'static str = "asset_id,revision,owner_topic,owner_partition,owner_offset,done";
 }
 
-impl From<HeldRow> for Claim {
-    fn from(row: HeldRow) -> Self {
+impl From<InboxRow> for Claim {
+    fn from(row: InboxRow) -> Self {
         let owner = RecordAddress { topic: row.owner_topic, partition: row.owner_partition, offset: row.owner_offset };
         Self { owner, done: row.done }
     }
@@ -300,7 +301,7 @@ pub(super) struct OutcomeRow {
 }
 
 impl OutcomeRow {
-    /// The columns.
+    /// Its columns, for `select` and `columns`.
     pub(super) const COLUMNS: &'static str =
         "tenant,path,job_id,outcome,asset_id,event_id,size_bytes,refusal_kind,refusal_reason,at";
 }
@@ -334,7 +335,7 @@ impl From<OutcomeRow> for JobOutcome {
             asset_id: row.asset_id,
             event_id: row.event_id,
             size_bytes: row.size_bytes,
-            refusal: row.refusal_kind.map(|kind| FileRefusal { kind, reason }),
+            refusal: row.refusal_kind.map(|kind| Refusal { kind, reason }),
             at: row.at,
         }
     }
@@ -362,19 +363,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_nul_is_kept_as_its_picture_and_nothing_else_changes() {
+    fn nul_becomes_u2400_and_nothing_else_changes() {
         assert_eq!(json(&json!({ "a": "x\\u0000" })).unwrap(), r#"{"a":"x\\u0000"}"#);
         let given = json!({ "t\0": ["a\0b", { "n": "\0" }], "plain": 1.5 });
         assert_eq!(json(&given).unwrap(), r#"{"plain":1.5,"t␀":["a␀b",{"n":"␀"}]}"#);
     }
 
     #[test]
-    fn bodies_are_as_few_as_their_size_allows() {
+    fn rows_are_split_by_count_and_body_size() {
         assert!(arrays(Vec::<u8>::new()).unwrap().is_empty());
         assert_eq!(arrays([1, 2, 3]).unwrap(), ["[1,2,3]"]);
-        assert_eq!(arrays(0..=MOST_ROWS).unwrap().len(), 2);
-        let large = "x".repeat(LARGEST_BODY / 2);
-        let bodies = arrays([&large, &large, &"x".repeat(2 * LARGEST_BODY), &large]).unwrap();
+        assert_eq!(arrays(0..=MAX_ROWS).unwrap().len(), 2);
+        let large = "x".repeat(MAX_BODY_BYTES / 2);
+        let bodies = arrays([&large, &large, &"x".repeat(2 * MAX_BODY_BYTES), &large]).unwrap();
         assert_eq!(bodies.len(), 4);
         assert!(bodies.iter().all(|body| serde_json::from_str::<Vec<String>>(body).unwrap().len() == 1));
     }

@@ -1,4 +1,4 @@
-//! The token that says who we are: one given to us, or one that we sign and renew.
+//! Bearer tokens for PostgREST: a configured one, or one that mfctl signs and renews.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,25 +15,24 @@ use crate::http::Auth;
 use mfctl_core::domain::Secret;
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
-/// Tokens for requests.
 #[derive(Debug)]
-pub(super) struct Tokens {
+pub(super) struct TokenProvider {
     auth: PostgrestAuth,
-    signed: Mutex<Option<Signed>>,
+    signed: Mutex<Option<SignedToken>>,
 }
 
 #[derive(Debug, Clone)]
-struct Signed {
+struct SignedToken {
     header: Option<HeaderValue>,
     renew_at: Instant,
 }
 
-impl Tokens {
+impl TokenProvider {
     pub(super) fn new(auth: PostgrestAuth) -> Self {
         Self { auth, signed: Mutex::new(None) }
     }
 
-    /// The `Authorization` header for a request that is sent now.
+    /// The `Authorization` header of a request; signs a new token where the last one is near its expiry.
     pub(super) fn header(&self) -> Result<Option<HeaderValue>> {
         match &self.auth {
             PostgrestAuth::None => Ok(None),
@@ -44,29 +43,29 @@ impl Tokens {
                     return Ok(signed.header.clone());
                 }
                 let header = Auth::Bearer(sign(&self.auth, Timestamp::now())?).header()?;
-                // With a quarter of its life left: a request under way, and clocks that differ, need some of it.
-                *signed = Some(Signed { header: header.clone(), renew_at: Instant::now() + *lifetime * 3 / 4 });
+                // A quarter of the lifetime is a margin for requests in flight and for clock skew.
+                *signed = Some(SignedToken { header: header.clone(), renew_at: Instant::now() + *lifetime * 3 / 4 });
                 Ok(header)
             }
         }
     }
 
-    /// Whether a token that was not accepted can be replaced by a new one; the old one is forgotten.
+    /// Discards a token that the server refused; whether a new one can be signed.
     pub(super) fn renew(&self) -> bool {
         *self.signed.lock().unwrap_or_else(PoisonError::into_inner) = None;
         matches!(self.auth, PostgrestAuth::Signed { .. })
     }
 
-    /// What to do about a token that was not accepted.
+    /// The hint of a token that the server refused.
     pub(super) fn hint(&self, settings: &str) -> String {
         match &self.auth {
             PostgrestAuth::None => {
-                format!("set `{settings}.token` or `{settings}.jwt_secret`: the server wants a token")
+                format!("set `{settings}.token` or `{settings}.jwt_secret`: the server requires a token")
             }
-            PostgrestAuth::Token(_) => format!("the token at `{settings}.token` has expired or is another server's"),
-            PostgrestAuth::Signed { .. } => format!(
-                "check `{settings}.jwt_secret`: it must be the server's `jwt-secret`; and that both clocks are right"
-            ),
+            PostgrestAuth::Token(_) => format!("the token in `{settings}.token` has expired or is for another server"),
+            PostgrestAuth::Signed { .. } => {
+                format!("check `{settings}.jwt_secret`: it must equal the server's `jwt-secret`; and check both clocks")
+            }
         }
     }
 }
@@ -74,7 +73,7 @@ impl Tokens {
 /// A JSON Web Token (RFC 7519), signed with HMAC-SHA-256 (RFC 7518, 3.2).
 fn sign(auth: &PostgrestAuth, now: Timestamp) -> Result<Secret> {
     let PostgrestAuth::Signed { secret, role, subject, tenant, lifetime } = auth else {
-        return Err(Error::new(ErrorKind::Internal, "sign a token without a secret"));
+        return Err(Error::new(ErrorKind::Internal, "no secret to sign a token with"));
     };
     let issued = now.as_second();
     let expires =
@@ -104,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_says_who_for_how_long() {
+    fn token_has_role_subject_tenant_and_expiry() {
         let token = sign(&signed(Duration::from_secs(600)), Timestamp::from_second(1_000).unwrap()).unwrap();
         let parts: Vec<&str> = token.expose().split('.').collect();
         let claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts[1]).unwrap()).unwrap();
@@ -119,14 +118,14 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_used_until_three_quarters_of_its_life_and_no_debug_text_has_it() {
-        let long = Tokens::new(signed(Duration::from_secs(600)));
+    fn token_is_reused_for_three_quarters_of_its_lifetime_and_hidden_in_debug_output() {
+        let long = TokenProvider::new(signed(Duration::from_secs(600)));
         assert_eq!(long.header().unwrap(), long.header().unwrap());
         assert!(!format!("{long:?}").contains("Bearer"));
         assert!(long.renew() && long.signed.lock().unwrap().is_none());
-        let over = Tokens::new(signed(Duration::ZERO));
-        over.header().unwrap();
-        assert!(over.signed.lock().unwrap().as_ref().unwrap().renew_at <= Instant::now());
-        assert!(!Tokens::new(PostgrestAuth::Token(Secret::new("t"))).renew());
+        let expired = TokenProvider::new(signed(Duration::ZERO));
+        expired.header().unwrap();
+        assert!(expired.signed.lock().unwrap().as_ref().unwrap().renew_at <= Instant::now());
+        assert!(!TokenProvider::new(PostgrestAuth::Token(Secret::new("t"))).renew());
     }
 }

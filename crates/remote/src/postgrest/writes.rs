@@ -1,4 +1,4 @@
-//! Writes: one request for a batch of the usual size. All of them can be sent again.
+//! Writes: one request for a batch of the usual size. All are idempotent.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,21 +7,21 @@ use reqwest::Method;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-use super::client::{Client, Request};
-use super::rows::{self, ClaimRow, FlagRow, HeldRow, NewRow, OutcomeRow, StagedAnswer, StepRow};
+use super::client::{CatalogRequest, PostgrestClient};
+use super::rows::{self, AdvanceRow, ClaimRow, FlagRow, InboxRow, OutcomeRow, StageRow, StagedAnswer};
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::{AssetId, GroupName, ObjectRef, Revision, Tenant, TopicPartition};
 use mfctl_core::ports::{
     Claim, ClaimRequest, DeadLetterFlag, Error, ErrorKind, Result, StagedAsset, StagedRow, StateTransition,
 };
 
-/// Claims freed by one request: they are named in its address, which is to stay below 8 KiB.
-const FREED_AT_ONCE: usize = 25;
+/// The most claims that one request releases: they are in its URL, which must stay below 8 KiB.
+const MAX_RELEASED_PER_REQUEST: usize = 25;
 
-pub(super) async fn stage(client: &Client, rows: &[StagedRow]) -> Result<Vec<StagedAsset>> {
+pub(super) async fn stage(client: &PostgrestClient, rows: &[StagedRow]) -> Result<Vec<StagedAsset>> {
     let what = "stage assets";
     let mut found: HashMap<(AssetId, Tenant), StagedAsset> = HashMap::new();
-    for array in rows::arrays(rows.iter().map(NewRow::from))? {
+    for array in rows::arrays(rows.iter().map(StageRow::from))? {
         let answers: Vec<StagedAnswer> = client.call(what, "rpc/stage", format!("{{\"rows\":{array}}}")).await?;
         for answer in answers {
             found.insert((answer.asset_id, answer.tenant.clone()), answer.into());
@@ -31,14 +31,14 @@ pub(super) async fn stage(client: &Client, rows: &[StagedRow]) -> Result<Vec<Sta
     rows.iter().map(|row| answer(row).ok_or_else(|| unanswered(what, row.asset_id))).collect()
 }
 
-pub(super) async fn restage(client: &Client, rows: &[(AssetId, ObjectRef)]) -> Result<()> {
+pub(super) async fn restage(client: &PostgrestClient, rows: &[(AssetId, ObjectRef)]) -> Result<()> {
     let rows = rows.iter().map(|(asset_id, staging)| {
         json!({ "asset_id": asset_id, "staging_bucket": staging.bucket, "staging_key": staging.key })
     });
-    each(client, "point staged assets at new objects", "rpc/restage", rows::arrays(rows)?).await
+    call_for_each(client, "point staged assets at new objects", "rpc/restage", rows::arrays(rows)?).await
 }
 
-pub(super) async fn mark_published(client: &Client, assets: &[AssetId], at: Timestamp) -> Result<()> {
+pub(super) async fn mark_published(client: &PostgrestClient, assets: &[AssetId], at: Timestamp) -> Result<()> {
     let at = rows::json(&rows::time(at))?;
     for array in rows::arrays(assets)? {
         let body = format!("{{\"assets\":{array},\"at\":{at}}}");
@@ -47,74 +47,78 @@ pub(super) async fn mark_published(client: &Client, assets: &[AssetId], at: Time
     Ok(())
 }
 
-pub(super) async fn advance(client: &Client, steps: &[StateTransition]) -> Result<()> {
-    each(client, "move assets forward", "rpc/advance", rows::arrays(steps.iter().map(StepRow::from))?).await
+pub(super) async fn advance(client: &PostgrestClient, steps: &[StateTransition]) -> Result<()> {
+    call_for_each(client, "move assets forward", "rpc/advance", rows::arrays(steps.iter().map(AdvanceRow::from))?).await
 }
 
-pub(super) async fn flag_dead_letters(client: &Client, flags: &[DeadLetterFlag]) -> Result<()> {
+pub(super) async fn flag_dead_letters(client: &PostgrestClient, flags: &[DeadLetterFlag]) -> Result<()> {
     let arrays = rows::arrays(flags.iter().map(FlagRow::from))?;
-    each(client, "mark assets as dead-lettered", "rpc/flag_dead_letters", arrays).await
+    call_for_each(client, "mark assets as dead-lettered", "rpc/flag_dead_letters", arrays).await
 }
 
-/// Calls a function with each of these arrays of rows.
-async fn each(client: &Client, what: &'static str, path: &str, arrays: Vec<String>) -> Result<()> {
+/// Calls a function once for each array of rows.
+async fn call_for_each(client: &PostgrestClient, what: &'static str, path: &str, arrays: Vec<String>) -> Result<()> {
     for array in arrays {
         let _: IgnoredAny = client.call(what, path, format!("{{\"rows\":{array}}}")).await?;
     }
     Ok(())
 }
 
-/// A key twice in one upsert is an error of the database (21000), so the last of each is what is sent.
-pub(super) async fn record_outcomes(client: &Client, outcomes: &[JobOutcome]) -> Result<()> {
+/// A key that occurs twice in one upsert is an error (SQLSTATE 21000): only its last row is sent.
+pub(super) async fn record_outcomes(client: &PostgrestClient, outcomes: &[JobOutcome]) -> Result<()> {
     let last: BTreeMap<_, &JobOutcome> =
         outcomes.iter().map(|outcome| ((&outcome.path, outcome.job_id, &outcome.tenant), outcome)).collect();
     for array in rows::arrays(last.into_values().map(OutcomeRow::from))? {
-        let request = Request {
-            what: "keep files' outcomes",
+        let request = CatalogRequest {
+            what: "record files' outcomes",
             method: Method::POST,
             path: "job_outcomes",
             query: vec![("on_conflict", "path_key,job_id,tenant".into()), ("columns", OutcomeRow::COLUMNS.into())],
             prefer: Some("resolution=merge-duplicates, missing=default, return=minimal, handling=strict".into()),
             body: Some(array),
-            impatient: false,
+            no_schema_wait: false,
         };
         client.send(request).await?;
     }
     Ok(())
 }
 
-/// An upsert that changes nothing of a claim that is there (a trigger keeps the first owner) and answers who has each.
-pub(super) async fn claim(client: &Client, group: &GroupName, requests: &[ClaimRequest]) -> Result<Vec<Claim>> {
+/// An upsert in which a trigger keeps the first owner of an existing claim; the answer has the owner of each claim.
+pub(super) async fn claim(
+    client: &PostgrestClient,
+    group: &GroupName,
+    requests: &[ClaimRequest],
+) -> Result<Vec<Claim>> {
     let what = "claim assets";
-    // In the order of their key: two batches never wait for each other.
+    // In key order, so that two batches cannot deadlock.
     let mut first: BTreeMap<(AssetId, Revision), &ClaimRequest> = BTreeMap::new();
     for request in requests {
         first.entry((request.asset_id, request.revision)).or_insert(request);
     }
-    let mut held: HashMap<(AssetId, Revision), Claim> = HashMap::with_capacity(first.len());
+    let mut claims: HashMap<(AssetId, Revision), Claim> = HashMap::with_capacity(first.len());
     for array in rows::arrays(first.into_values().map(|request| ClaimRow::of(group.as_str(), request)))? {
-        let request = Request {
+        let request = CatalogRequest {
             what,
             method: Method::POST,
             path: "inbox",
             query: vec![
                 ("on_conflict", "asset_id,group_name,revision,tenant".into()),
                 ("columns", ClaimRow::COLUMNS.into()),
-                ("select", HeldRow::COLUMNS.into()),
+                ("select", InboxRow::COLUMNS.into()),
             ],
             prefer: Some("resolution=merge-duplicates, missing=default, return=representation, handling=strict".into()),
             body: Some(array),
-            impatient: false,
+            no_schema_wait: false,
         };
-        let rows: Vec<HeldRow> = client.read(request).await?;
-        held.extend(rows.into_iter().map(|row| ((row.asset_id, row.revision), row.into())));
+        let rows: Vec<InboxRow> = client.read(request).await?;
+        claims.extend(rows.into_iter().map(|row| ((row.asset_id, row.revision), row.into())));
     }
-    let answer = |request: &ClaimRequest| held.get(&(request.asset_id, request.revision)).cloned();
+    let answer = |request: &ClaimRequest| claims.get(&(request.asset_id, request.revision)).cloned();
     requests.iter().map(|request| answer(request).ok_or_else(|| unanswered(what, request.asset_id))).collect()
 }
 
 pub(super) async fn complete_claims(
-    client: &Client,
+    client: &PostgrestClient,
     group: &GroupName,
     committed: &[(TopicPartition, i64)],
 ) -> Result<()> {
@@ -129,12 +133,12 @@ pub(super) async fn complete_claims(
     Ok(())
 }
 
-/// The one removal there is: of rows named in full, no more of them than are named.
-pub(super) async fn release_claims(client: &Client, group: &GroupName, owners: &[ClaimRequest]) -> Result<()> {
-    for owners in owners.chunks(FREED_AT_ONCE) {
+/// The only DELETE: each row is identified in full, and `max-affected` is their number.
+pub(super) async fn release_claims(client: &PostgrestClient, group: &GroupName, owners: &[ClaimRequest]) -> Result<()> {
+    for owners in owners.chunks(MAX_RELEASED_PER_REQUEST) {
         let named: Vec<String> = owners.iter().map(condition).collect();
-        let request = Request {
-            what: "free claims",
+        let request = CatalogRequest {
+            what: "release claims",
             method: Method::DELETE,
             path: "inbox",
             query: vec![
@@ -144,14 +148,14 @@ pub(super) async fn release_claims(client: &Client, group: &GroupName, owners: &
             ],
             prefer: Some(format!("return=minimal, handling=strict, max-affected={}", owners.len())),
             body: None,
-            impatient: false,
+            no_schema_wait: false,
         };
         client.send(request).await?;
     }
     Ok(())
 }
 
-/// A topic's name needs its quotes for the dots in it; it can hold none itself.
+/// A topic's name is quoted for the dots in it; it cannot contain quotes.
 fn condition(ClaimRequest { asset_id, revision, owner }: &ClaimRequest) -> String {
     format!(
         "and(asset_id.eq.{asset_id},revision.eq.{revision},owner_topic.eq.\"{}\",owner_partition.eq.{},owner_offset.eq.{})",
@@ -160,5 +164,5 @@ fn condition(ClaimRequest { asset_id, revision, owner }: &ClaimRequest) -> Strin
 }
 
 fn unanswered(what: &str, asset: AssetId) -> Error {
-    Error::new(ErrorKind::Internal, format!("{what}: the answer says nothing of asset {asset}"))
+    Error::new(ErrorKind::Internal, format!("{what}: the answer has no row for asset {asset}"))
 }

@@ -1,4 +1,4 @@
-//! One question to the registry and its answer, and what its error codes mean.
+//! HTTP exchanges with the registry, and what its error codes mean.
 
 use std::time::Instant;
 
@@ -13,38 +13,38 @@ use mfctl_core::ports::{Error, ErrorKind, Result};
 
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 const ACCEPTED: &str = "application/vnd.schemaregistry.v1+json, application/json";
-/// Characters of the registry's own words that are shown.
-const MOST_SHOWN: usize = 2000;
+/// The most characters of the registry's message in an error.
+const MAX_MESSAGE: usize = 2000;
 
-/// What is said when an address answers as no registry does.
+/// The error of an answer that is not a registry's.
 const NO_REGISTRY: &str = "the answer is not a schema registry's";
 
-/// The client, the address and who we are.
+/// Sends requests to one registry.
 #[derive(Debug)]
-pub(super) struct Exchange {
+pub(super) struct RegistryExchange {
     client: HttpClient,
     base: Url,
     authorization: Option<HeaderValue>,
 }
 
-/// The registry's own error.
+/// The body of an error response.
 #[derive(Deserialize)]
-struct Refusal {
+struct RegistryErrorBody {
     error_code: u32,
     #[serde(default)]
     message: String,
 }
 
-/// Whether the registry has no such question at all, rather than no answer to it.
+/// Whether the registry lacks the endpoint, as opposed to the item.
 pub(super) fn no_such_route(error: &Error) -> bool {
     error.full().contains(NO_REGISTRY)
 }
 
-impl Exchange {
+impl RegistryExchange {
     pub(super) fn new(options: HttpOptions, url: &str, auth: &Auth) -> Result<Self> {
         let invalid = || {
             let what = format!("the address of the schema registry, `{}.url`, cannot be used", options.settings);
-            Error::new(ErrorKind::Invalid, what).hint("give http:// or https://, and the path before /subjects")
+            Error::new(ErrorKind::Invalid, what).hint("use http:// or https://, with the path before /subjects")
         };
         let base = Url::parse(url).map_err(|error| invalid().because(error))?;
         if base.cannot_be_a_base() || !["http", "https"].contains(&base.scheme()) {
@@ -58,16 +58,16 @@ impl Exchange {
         self.ask(Method::GET, self.address(path)?, None, what).await
     }
 
-    /// What comes after the first so many of a list, and at most so many.
+    /// At most `limit` items of a list, from `offset` on.
     pub(super) async fn page<T: DeserializeOwned>(
         &self,
         path: &[&str],
-        after: usize,
-        most: usize,
+        offset: usize,
+        limit: usize,
         what: &str,
     ) -> Result<T> {
         let mut address = self.address(path)?;
-        address.query_pairs_mut().append_pair("offset", &after.to_string()).append_pair("limit", &most.to_string());
+        address.query_pairs_mut().append_pair("offset", &offset.to_string()).append_pair("limit", &limit.to_string());
         self.ask(Method::GET, address, None, what).await
     }
 
@@ -81,8 +81,13 @@ impl Exchange {
         self.ask(method, self.address(path)?, Some(body), what).await
     }
 
-    /// As [`Exchange::send`], asking for reasons.
-    pub(super) async fn verdict<T: DeserializeOwned>(&self, path: &[&str], body: &Value, what: &str) -> Result<T> {
+    /// A compatibility check, with the reasons of an incompatibility.
+    pub(super) async fn check_compatibility<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &Value,
+        what: &str,
+    ) -> Result<T> {
         let mut address = self.address(path)?;
         address.query_pairs_mut().append_pair("verbose", "true");
         self.ask(Method::POST, address, Some(body), what).await
@@ -91,7 +96,7 @@ impl Exchange {
     fn address(&self, path: &[&str]) -> Result<Url> {
         let mut address = self.base.clone();
         let no_base = || Error::new(ErrorKind::Invalid, "the address of the schema registry has no path");
-        // Each part is percent-encoded, a slash in it too.
+        // Each part is percent-encoded, including slashes.
         address.path_segments_mut().map_err(|()| no_base())?.pop_if_empty().extend(path);
         Ok(address)
     }
@@ -111,57 +116,59 @@ impl Exchange {
             request = request.header(CONTENT_TYPE, MEDIA_TYPE).body(body.to_string());
         }
         let began = Instant::now();
-        // Each may be done twice: a registry answers with what it has.
+        // Every request is idempotent: registering the same schema again answers the same version.
         let response = http::send_with_retry(request).await;
         self.client.options().metrics.request_took("schema_registry", method.as_str(), began.elapsed().as_secs_f64());
         let response = response.map_err(|error| self.client.options().transport_error(error, what))?;
-        let (status, headers) = (response.status(), response.headers().clone());
+        let status = response.status();
+        let headers = response.headers().clone();
         let bytes = http::read_body(response, self.client.options(), what).await?;
         if status.is_success() {
-            return serde_json::from_slice(&bytes).map_err(|error| self.foreign(what, &bytes).because(error));
+            return serde_json::from_slice(&bytes).map_err(|error| self.not_a_registry(what, &bytes).because(error));
         }
         let kind = http::kind_of_status(status, &headers);
-        match serde_json::from_slice::<Refusal>(&bytes) {
-            Ok(refusal) => Err(self.refused(kind, status, &refusal, what)),
-            // Not a word of the registry: something in front of it, or no registry at all.
+        match serde_json::from_slice::<RegistryErrorBody>(&bytes) {
+            Ok(body) => Err(self.registry_error(kind, status, &body, what)),
+            // Not the registry's error body: a proxy answered, or it is not a registry.
             Err(_) if kind.is_dependency() || kind == ErrorKind::Denied => {
-                let said = Error::new(kind, what).because(format!("{status}: {}", http::body_excerpt(&bytes)));
-                Err(if kind == ErrorKind::Denied { self.denied(said) } else { said })
+                let error = Error::new(kind, what).because(format!("{status}: {}", http::body_excerpt(&bytes)));
+                Err(if kind == ErrorKind::Denied { self.denied(error) } else { error })
             }
-            Err(_) => Err(self.foreign(&format!("{what}: {status}"), &bytes)),
+            Err(_) => Err(self.not_a_registry(&format!("{what}: {status}"), &bytes)),
         }
     }
 
-    /// What the registry's code means; the status says it where the code does not.
-    fn refused(&self, kind: ErrorKind, status: StatusCode, refusal: &Refusal, what: &str) -> Error {
-        let words: String = refusal.message.chars().take(MOST_SHOWN).collect();
-        let because = if words.is_empty() { status.to_string() } else { words };
-        let error = |kind| Error::new(kind, what).because(because.clone());
-        match refusal.error_code {
+    /// The port's error of an error code; by the status where the code is unknown.
+    fn registry_error(&self, kind: ErrorKind, status: StatusCode, body: &RegistryErrorBody, what: &str) -> Error {
+        let message: String = body.message.chars().take(MAX_MESSAGE).collect();
+        let cause = if message.is_empty() { status.to_string() } else { message };
+        let error = |kind| Error::new(kind, what).because(cause.clone());
+        match body.error_code {
             40401..=40408 => error(ErrorKind::NotFound),
-            // The leader is not known, or did not answer: later it will.
+            // No leader, or it did not answer.
             50001..=50003 => error(ErrorKind::Unreachable),
-            409 | 40901 => error(ErrorKind::Conflict)
-                .hint("`mfctl schema check` names each breaking change and what would mend it"),
-            42205 => error(ErrorKind::Denied).hint("the subject or the registry is read-only: see its mode"),
+            409 | 40901 => {
+                error(ErrorKind::Conflict).hint("`mfctl schema check` names each breaking change and how to fix it")
+            }
+            42205 => error(ErrorKind::Denied).hint("the subject or the registry is read-only: check its mode"),
             42201..=42299 => error(ErrorKind::Invalid),
             _ if kind == ErrorKind::Denied => self.denied(error(kind)),
-            // A path the registry does not have.
-            _ if kind == ErrorKind::NotFound => self.foreign(&format!("{what}: {status}"), because.as_bytes()),
+            // An endpoint that the registry does not have.
+            _ if kind == ErrorKind::NotFound => self.not_a_registry(&format!("{what}: {status}"), cause.as_bytes()),
             _ => error(kind),
         }
     }
 
     fn denied(&self, error: Error) -> Error {
         let table = &self.client.options().settings;
-        error.hint(format!("the registry does not let us: check `{table}.username` and `.password`, or `.token`"))
+        error.hint(format!("the registry denied it: check `{table}.username` and `.password`, or `.token`"))
     }
 
-    fn foreign(&self, what: &str, body: &[u8]) -> Error {
+    fn not_a_registry(&self, what: &str, body: &[u8]) -> Error {
         let shown = http::body_excerpt(body);
         let table = &self.client.options().settings;
-        let said = if shown.is_empty() { NO_REGISTRY.to_owned() } else { format!("{NO_REGISTRY} ({shown})") };
-        Error::new(ErrorKind::Invalid, format!("{what}: {said}")).hint(format!(
+        let problem = if shown.is_empty() { NO_REGISTRY.to_owned() } else { format!("{NO_REGISTRY} ({shown})") };
+        Error::new(ErrorKind::Invalid, format!("{what}: {problem}")).hint(format!(
             "check `{table}.url`: it is the path before /subjects, such as https://host:8081 or \
              https://host/apis/ccompat/v7"
         ))
@@ -172,12 +179,12 @@ impl Exchange {
 mod tests {
     use super::*;
 
-    fn exchange(url: &str) -> Result<Exchange> {
-        Exchange::new(HttpOptions::direct("profile.prod.schema_registry"), url, &Auth::None)
+    fn exchange(url: &str) -> Result<RegistryExchange> {
+        RegistryExchange::new(HttpOptions::direct("profile.prod.schema_registry"), url, &Auth::None)
     }
 
     #[test]
-    fn a_subject_is_one_part_of_the_path_whatever_is_in_it() {
+    fn subject_is_one_percent_encoded_path_segment() {
         for base in ["http://host:8081", "http://host:8081/"] {
             let address = exchange(base).unwrap().address(&["subjects", "a/b ک?", "versions"]).unwrap();
             assert_eq!(address.as_str(), "http://host:8081/subjects/a%2Fb%20%DA%A9%3F/versions");
@@ -187,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_none_says_which_setting() {
+    fn invalid_address_names_its_setting() {
         for wrong in ["host:8081", "", "ftp://host", "mailto:a@b"] {
             let error = exchange(wrong).unwrap_err();
             assert!(error.full().contains("profile.prod.schema_registry.url"), "{wrong}: {}", error.full());
@@ -195,14 +202,13 @@ mod tests {
     }
 
     #[test]
-    fn the_registrys_codes_are_told_apart() {
+    fn error_codes_map_to_kinds() {
         let exchange = exchange("http://host").unwrap();
         let kind = |status: u16, error_code| {
             let status = StatusCode::from_u16(status).unwrap();
-            let refusal = Refusal { error_code, message: "words".into() };
-            exchange
-                .refused(http::kind_of_status(status, &reqwest::header::HeaderMap::new()), status, &refusal, "ask")
-                .kind()
+            let body = RegistryErrorBody { error_code, message: "words".into() };
+            let kind = http::kind_of_status(status, &reqwest::header::HeaderMap::new());
+            exchange.registry_error(kind, status, &body, "ask").kind()
         };
         assert_eq!(kind(404, 40401), ErrorKind::NotFound);
         assert_eq!(kind(409, 409), ErrorKind::Conflict);
@@ -211,7 +217,7 @@ mod tests {
         assert_eq!(kind(422, 42205), ErrorKind::Denied);
         assert_eq!(kind(500, 50003), ErrorKind::Unreachable);
         assert_eq!(kind(401, 40101), ErrorKind::Denied);
-        // A path that is not there must not be taken for a schema that is not there.
+        // A missing endpoint is not a missing schema.
         assert_eq!(kind(404, 404), ErrorKind::Invalid);
     }
 }

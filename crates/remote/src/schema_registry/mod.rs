@@ -1,6 +1,6 @@
-//! The schema registry of a cluster, through the REST API that Confluent's, Apicurio's (ccompat) and Karapace share.
+//! The schema registry of a cluster, through the REST API that Confluent's, Apicurio's (ccompat) and Karapace's registries share.
 //!
-//! Knows JSON Schemas alone: a schema of another kind is as good as not there. Never deletes.
+//! JSON Schemas only: a schema of another type counts as not found. Never deletes.
 
 mod exchange;
 
@@ -15,45 +15,45 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::http::{Auth, HttpOptions};
-use exchange::Exchange;
+use exchange::RegistryExchange;
 use mfctl_core::domain::compat::Compatibility;
 use mfctl_core::domain::event::SchemaId;
 use mfctl_core::ports::{Error, ErrorKind, RegisteredSchema, Result, SchemaRegistry};
+use mfctl_core::wait::{Attempts, Backoff};
 
-/// Schemas kept; they never change under their id.
-const MOST_KEPT: usize = 1000;
-/// No registry has more subjects.
-const MOST_SUBJECTS: usize = 1_000_000;
-/// Versions asked for at once.
-const AT_ONCE: usize = 8;
-/// How long a node of the registry may be behind the one that took a write, and how often it is asked meanwhile.
-const BEHIND: Duration = Duration::from_secs(3);
-const AGAIN: Duration = Duration::from_millis(250);
+/// The most schemas in the cache. A schema with an id never changes.
+const MAX_CACHED: usize = 1000;
+/// A limit on the list of subjects.
+const MAX_SUBJECTS: usize = 1_000_000;
+const CONCURRENT_READS: usize = 8;
+/// How long a node of the registry may lag the one that accepted a write.
+const REPLICATION_TIMEOUT: Duration = Duration::from_secs(3);
+const REPLICATION_POLL: Backoff = Backoff::constant(Duration::from_millis(250));
 
-/// Where the registry is, and who we are.
+/// The address of the registry, and how to authenticate.
 #[derive(Debug, Clone)]
 pub struct RegistryConfig {
-    /// How to reach it.
+    /// TLS, proxy and timeouts.
     pub http: HttpOptions,
-    /// Its address, the path before `/subjects` included.
+    /// Its address, with the path before `/subjects`.
     pub url: String,
-    /// Who we say we are.
+    /// How to authenticate.
     pub auth: Auth,
-    /// Put before every subject; subjects without it are not there. Empty outside of tests.
+    /// The prefix of every subject; subjects without it are ignored. Empty except in tests.
     pub subject_prefix: String,
 }
 
-/// The registry.
+/// A client of one registry.
 #[derive(Debug)]
 pub struct RestRegistry {
-    exchange: Exchange,
+    exchange: RegistryExchange,
     prefix: String,
-    kept: Mutex<HashMap<SchemaId, Arc<Value>>>,
+    cache: Mutex<HashMap<SchemaId, Arc<Value>>>,
 }
 
-/// A version as the registry has it.
+/// A version of a subject, as the registry answers it.
 #[derive(Deserialize)]
-struct Version {
+struct SubjectVersion {
     subject: String,
     version: u32,
     id: u32,
@@ -63,43 +63,43 @@ struct Version {
 }
 
 #[derive(Deserialize)]
-struct Text {
+struct SchemaText {
     schema: String,
     #[serde(default, rename = "schemaType")]
     kind: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Use {
+struct SchemaUse {
     subject: String,
     version: u32,
 }
 
 #[derive(Deserialize)]
-struct Level {
+struct CompatibilityLevel {
     #[serde(rename = "compatibilityLevel", alias = "compatibility")]
     level: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Verdict {
+struct CompatibilityReport {
     is_compatible: bool,
     #[serde(default)]
     messages: Option<Vec<String>>,
 }
 
 impl RestRegistry {
-    /// The registry at this address. Nothing is asked of it yet.
+    /// A client of the registry at this address. Sends no request yet.
     ///
     /// # Errors
     /// `Invalid` for an address, a secret or a file that cannot be used.
     pub fn new(config: RegistryConfig) -> Result<Self> {
-        let exchange = Exchange::new(config.http, &config.url, &config.auth)?;
-        Ok(Self { exchange, prefix: config.subject_prefix, kept: Mutex::default() })
+        let exchange = RegistryExchange::new(config.http, &config.url, &config.auth)?;
+        Ok(Self { exchange, prefix: config.subject_prefix, cache: Mutex::default() })
     }
 
-    /// A subject as it is called there.
-    fn there(&self, subject: &str) -> Result<String> {
+    /// The subject's name in the registry, with the prefix.
+    fn prefixed(&self, subject: &str) -> Result<String> {
         let name = format!("{}{subject}", self.prefix);
         if subject.trim().is_empty() || name == "." || name == ".." {
             return Err(Error::new(ErrorKind::Invalid, "a schema's subject cannot be empty or made of dots"));
@@ -109,67 +109,67 @@ impl RestRegistry {
 
     async fn version(&self, subject: &str, version: &str) -> Result<Option<RegisteredSchema>> {
         let what = format!("read version {version} of {subject}");
-        let there = self.there(subject)?;
-        let found = self.exchange.get(&["subjects", &there, "versions", version], &what).await;
-        present(found)?.map(|found: Version| self.taken(found)).transpose()
+        let name = self.prefixed(subject)?;
+        let found = self.exchange.get(&["subjects", &name, "versions", version], &what).await;
+        existing(found)?.map(|found: SubjectVersion| self.registered(found)).transpose()
     }
 
-    /// A version that is listed. That it is missing is no answer: whoever took it for deleted would leave out one that
-    /// the node that was asked has not heard of.
-    async fn listed(&self, subject: &str, number: u32) -> Result<RegisteredSchema> {
+    /// A version from the list of versions. If it is missing, the node that answers lags: it must not be taken for deleted.
+    async fn listed_version(&self, subject: &str, number: u32) -> Result<RegisteredSchema> {
         let version = number.to_string();
-        let found = once_heard(|| self.version(subject, &version)).await?;
-        found.ok_or_else(|| not_heard(&format!("read version {number} of {subject}, which is listed")))
+        let found = wait_for_replication(|| self.version(subject, &version)).await?;
+        found.ok_or_else(|| not_replicated(&format!("read version {number} of {subject}, which is listed")))
     }
 
-    fn taken(&self, found: Version) -> Result<RegisteredSchema> {
-        // The kind is left out by some; then it is read as what it has to be.
+    fn registered(&self, found: SubjectVersion) -> Result<RegisteredSchema> {
+        // Some registries omit the type; mfctl's subjects hold JSON Schemas.
         if found.kind.as_deref().is_some_and(|kind| kind != "JSON") {
             let kind = found.kind.unwrap_or_default();
-            let what = format!("{} version {} is of kind {kind}, not JSON", found.subject, found.version);
-            return Err(Error::new(ErrorKind::Invalid, what).hint("mfctl's subjects hold JSON Schemas alone"));
+            let what = format!("{} version {} is of type {kind}, not JSON", found.subject, found.version);
+            return Err(Error::new(ErrorKind::Invalid, what).hint("mfctl's subjects hold JSON Schemas only"));
         }
         let subject = found.subject.strip_prefix(&self.prefix).unwrap_or(&found.subject).to_owned();
         let id = SchemaId(found.id);
-        let schema = self.keep(id, &found.schema)?;
+        let schema = self.cached(id, &found.schema)?;
         Ok(RegisteredSchema { id, subject, version: found.version, schema: schema.as_ref().clone() })
     }
 
-    fn keep(&self, id: SchemaId, text: &str) -> Result<Arc<Value>> {
+    fn cached(&self, id: SchemaId, text: &str) -> Result<Arc<Value>> {
         let unreadable = |error| Error::new(ErrorKind::Corrupt, format!("schema {} is not JSON", id.0)).because(error);
         let schema: Arc<Value> = Arc::new(serde_json::from_str(text).map_err(unreadable)?);
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= MOST_KEPT {
-            kept.clear();
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.len() >= MAX_CACHED {
+            cache.clear();
         }
-        kept.insert(id, Arc::clone(&schema));
+        cache.insert(id, Arc::clone(&schema));
         Ok(schema)
     }
 
-    async fn text(&self, id: SchemaId) -> Result<Arc<Value>> {
-        if let Some(schema) = self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
+    async fn schema(&self, id: SchemaId) -> Result<Arc<Value>> {
+        if let Some(schema) = self.cache.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
             return Ok(Arc::clone(schema));
         }
         let number = id.0.to_string();
-        let found: Text = self.exchange.get(&["schemas", "ids", &number], &format!("read schema {number}")).await?;
+        let found: SchemaText =
+            self.exchange.get(&["schemas", "ids", &number], &format!("read schema {number}")).await?;
         match found.kind.as_deref() {
-            // Without a kind it is AVRO to Confluent's registry.
-            Some("JSON") => self.keep(id, &found.schema),
+            // Confluent's registry omits the type of Avro.
+            Some("JSON") => self.cached(id, &found.schema),
             kind => {
                 let kind = kind.unwrap_or("AVRO");
                 Err(Error::new(
                     ErrorKind::NotFound,
-                    format!("schema {number} is of kind {kind}: no JSON Schema has that id"),
+                    format!("schema {number} is of type {kind}: no JSON Schema has that id"),
                 ))
             }
         }
     }
 
-    /// The subjects and versions that have this schema, by name.
-    async fn uses(&self, id: SchemaId) -> Result<Vec<Use>> {
+    /// The subjects and versions that use this schema, sorted, without the prefix.
+    async fn uses(&self, id: SchemaId) -> Result<Vec<SchemaUse>> {
         let number = id.0.to_string();
-        let what = format!("read where schema {number} is used");
-        let mut uses: Vec<Use> = self.exchange.get(&["schemas", "ids", &number, "versions"], &what).await?;
+        let what = format!("look up the uses of schema {number}");
+        let mut uses: Vec<SchemaUse> = self.exchange.get(&["schemas", "ids", &number, "versions"], &what).await?;
         uses.retain(|one| one.subject.starts_with(&self.prefix));
         for one in &mut uses {
             one.subject.drain(..self.prefix.len());
@@ -178,68 +178,74 @@ impl RestRegistry {
         Ok(uses)
     }
 
-    async fn found(&self, id: SchemaId, subject: Option<&str>) -> Result<RegisteredSchema> {
-        let schema = self.text(id).await?;
+    async fn resolved(&self, id: SchemaId, subject: Option<&str>) -> Result<RegisteredSchema> {
+        let schema = self.schema(id).await?;
         let uses = self.uses(id).await?;
         let own = uses.iter().rev().find(|one| Some(one.subject.as_str()) == subject);
-        let missing = || Error::new(ErrorKind::NotFound, format!("no subject has schema {}", id.0));
+        let missing = || Error::new(ErrorKind::NotFound, format!("no subject uses schema {}", id.0));
         let chosen = own.or(uses.first()).ok_or_else(missing)?;
-        let (subject, version) = (chosen.subject.clone(), chosen.version);
-        Ok(RegisteredSchema { id, subject, version, schema: schema.as_ref().clone() })
+        let schema = schema.as_ref().clone();
+        Ok(RegisteredSchema { id, subject: chosen.subject.clone(), version: chosen.version, schema })
     }
 
-    /// What the registry thinks of a schema; `None` where the node that was asked does not know the subject, which has
-    /// versions. Nothing stands against the first version of a subject.
-    async fn verdict(&self, subject: &str, there: &str, schema: &Value, what: &str) -> Result<Option<Verdict>> {
-        let (path, body) = (["compatibility", "subjects", there, "versions"], body(schema));
-        let asked = self.exchange.verdict(&path, &body, what).await;
-        // Karapace and old registries know the check against one version alone.
-        let verdict = match asked {
+    /// The registry's compatibility check of a schema; `None` where the node that answers does not know the subject although
+    /// it has versions. The first version of a subject is always compatible.
+    async fn compatibility_report(
+        &self,
+        subject: &str,
+        name: &str,
+        schema: &Value,
+        what: &str,
+    ) -> Result<Option<CompatibilityReport>> {
+        let path = ["compatibility", "subjects", name, "versions"];
+        let body = body(schema);
+        let checked = self.exchange.check_compatibility(&path, &body, what).await;
+        // Karapace and old registries can only check against one version.
+        let report = match checked {
             Err(error) if error.kind() == ErrorKind::Invalid && exchange::no_such_route(&error) => {
-                let path = ["compatibility", "subjects", there, "versions", "latest"];
-                self.exchange.verdict(&path, &body, what).await
+                let path = ["compatibility", "subjects", name, "versions", "latest"];
+                self.exchange.check_compatibility(&path, &body, what).await
             }
-            asked => asked,
+            checked => checked,
         };
-        match present(verdict)? {
-            Some(verdict) => Ok(Some(verdict)),
+        match existing(report)? {
+            Some(report) => Ok(Some(report)),
             None if self.latest(subject).await?.is_some() => Ok(None),
-            None => Ok(Some(Verdict { is_compatible: true, messages: None })),
+            None => Ok(Some(CompatibilityReport { is_compatible: true, messages: None })),
         }
     }
 
-    /// The version of a subject that has this very schema.
-    async fn known(&self, subject: &str, schema: &Value) -> Result<Option<RegisteredSchema>> {
-        Ok(self.versions(subject).await?.into_iter().find(|known| known.schema == *schema))
+    /// The version of a subject with an equal schema.
+    async fn equal_version(&self, subject: &str, schema: &Value) -> Result<Option<RegisteredSchema>> {
+        Ok(self.versions(subject).await?.into_iter().find(|version| version.schema == *schema))
     }
 }
 
-/// Asks until something is there, or until no node should be behind any more.
-async fn once_heard<T, F>(ask: impl Fn() -> F) -> Result<Option<T>>
+/// Queries until something is found, for as long as the node that answers may lag; `None` when nothing is found by then.
+async fn wait_for_replication<T, F>(query: impl Fn() -> F) -> Result<Option<T>>
 where
     F: Future<Output = Result<Option<T>>>,
 {
-    let end = Instant::now() + BEHIND;
-    loop {
-        match ask().await? {
-            None if Instant::now() < end => tokio::time::sleep(AGAIN).await,
-            answer => return Ok(answer),
-        }
+    let mut attempts = Attempts::new(Instant::now() + REPLICATION_TIMEOUT, REPLICATION_POLL);
+    let mut found = query().await?;
+    while found.is_none() && attempts.pause().await {
+        found = query().await?;
     }
+    Ok(found)
 }
 
-/// The error for what one answer says is there and others never find.
-fn not_heard(what: &str) -> Error {
-    let why = "one node of the registry has it, another does not know it";
-    Error::new(ErrorKind::Unreachable, what).because(why).hint("see whether all nodes of the registry are in step")
+/// The error of an item that one answer lists and later answers do not have.
+fn not_replicated(what: &str) -> Error {
+    let why = "one node of the registry has it, another does not";
+    Error::new(ErrorKind::Unreachable, what).because(why).hint("check that all nodes of the registry are in sync")
 }
 
 fn body(schema: &Value) -> Value {
     json!({ "schemaType": "JSON", "schema": schema.to_string() })
 }
 
-/// What is not there is no error.
-fn present<T>(answer: Result<T>) -> Result<Option<T>> {
+/// `None` for an item that does not exist.
+fn existing<T>(answer: Result<T>) -> Result<Option<T>> {
     match answer {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -250,26 +256,27 @@ fn present<T>(answer: Result<T>) -> Result<Option<T>> {
 #[async_trait]
 impl SchemaRegistry for RestRegistry {
     async fn register(&self, subject: &str, schema: &Value) -> Result<RegisteredSchema> {
-        let there = self.there(subject)?;
-        // A registry compares texts; the same JSON in another order must not become another version.
-        if let Some(known) = self.known(subject, schema).await? {
-            return Ok(known);
+        let name = self.prefixed(subject)?;
+        // A registry compares texts: equal JSON in another order would become another version.
+        if let Some(version) = self.equal_version(subject, schema).await? {
+            return Ok(version);
         }
-        let (what, body) = (format!("register a schema under {subject}"), body(schema));
-        let _: Value = self.exchange.send(Method::POST, &["subjects", &there, "versions"], &body, &what).await?;
+        let what = format!("register a schema under {subject}");
+        let body = body(schema);
+        let _: Value = self.exchange.send(Method::POST, &["subjects", &name, "versions"], &body, &what).await?;
         let what = format!("read back the schema registered under {subject}");
-        let path = ["subjects", there.as_str()];
-        let read_back = || async { present(self.exchange.send(Method::POST, &path, &body, &what).await) };
-        let found: Option<Version> = once_heard(read_back).await?;
-        self.taken(found.ok_or_else(|| not_heard(&what))?)
+        let path = ["subjects", name.as_str()];
+        let read_back = || async { existing(self.exchange.send(Method::POST, &path, &body, &what).await) };
+        let found: Option<SubjectVersion> = wait_for_replication(read_back).await?;
+        self.registered(found.ok_or_else(|| not_replicated(&what))?)
     }
 
     async fn by_id(&self, id: SchemaId) -> Result<RegisteredSchema> {
-        self.found(id, None).await
+        self.resolved(id, None).await
     }
 
     async fn by_id_in(&self, id: SchemaId, subject: &str) -> Result<RegisteredSchema> {
-        self.found(id, Some(subject)).await
+        self.resolved(id, Some(subject)).await
     }
 
     async fn latest(&self, subject: &str) -> Result<Option<RegisteredSchema>> {
@@ -277,28 +284,28 @@ impl SchemaRegistry for RestRegistry {
     }
 
     async fn versions(&self, subject: &str) -> Result<Vec<RegisteredSchema>> {
-        let there = self.there(subject)?;
+        let name = self.prefixed(subject)?;
         let what = format!("list the versions of {subject}");
-        let numbers: Option<Vec<u32>> = present(self.exchange.get(&["subjects", &there, "versions"], &what).await)?;
+        let numbers: Option<Vec<u32>> = existing(self.exchange.get(&["subjects", &name, "versions"], &what).await)?;
         let mut numbers = numbers.unwrap_or_default();
         numbers.sort_unstable();
-        let each = numbers.into_iter().map(|number| self.listed(subject, number));
-        stream::iter(each).buffered(AT_ONCE).try_collect().await
+        let each = numbers.into_iter().map(|number| self.listed_version(subject, number));
+        stream::iter(each).buffered(CONCURRENT_READS).try_collect().await
     }
 
     async fn subjects(&self) -> Result<Vec<String>> {
-        // A registry answers so many at once as it is set to (Apicurio 1,000, Confluent's 20,000), and does not say that there
-        // are more. One that knows no pages answers with all of them again.
+        // A registry limits its answer (Apicurio 1,000, Confluent's 20,000) and does not say that there are more. One without
+        // paging answers all of them again.
         let mut all = BTreeSet::new();
         loop {
-            let page = self.exchange.page(&["subjects"], all.len(), MOST_SUBJECTS, "list subjects").await?;
-            let known = all.len();
+            let page = self.exchange.page(&["subjects"], all.len(), MAX_SUBJECTS, "list subjects").await?;
+            let before = all.len();
             all.extend::<Vec<String>>(page);
-            if all.len() == known {
+            if all.len() == before {
                 break;
             }
-            if all.len() > MOST_SUBJECTS {
-                let what = format!("the registry has more than {MOST_SUBJECTS} subjects");
+            if all.len() > MAX_SUBJECTS {
+                let what = format!("the registry has more than {MAX_SUBJECTS} subjects");
                 return Err(Error::new(ErrorKind::Invalid, what));
             }
         }
@@ -306,36 +313,36 @@ impl SchemaRegistry for RestRegistry {
     }
 
     async fn compatibility(&self, subject: &str) -> Result<Compatibility> {
-        let there = self.there(subject)?;
+        let name = self.prefixed(subject)?;
         let what = format!("read the compatibility of {subject}");
-        let own: Option<Level> = present(self.exchange.get(&["config", &there], &what).await)?;
-        let word = match own.and_then(|own| own.level) {
-            Some(word) => Some(word),
-            None => self.exchange.get::<Level>(&["config"], &what).await?.level,
+        let own: Option<CompatibilityLevel> = existing(self.exchange.get(&["config", &name], &what).await)?;
+        let level = match own.and_then(|own| own.level) {
+            Some(level) => Some(level),
+            None => self.exchange.get::<CompatibilityLevel>(&["config"], &what).await?.level,
         };
         let unknown = |error| Error::new(ErrorKind::Invalid, what.clone()).because(error);
-        word.unwrap_or_default().parse().map_err(unknown)
+        level.unwrap_or_default().parse().map_err(unknown)
     }
 
     async fn set_compatibility(&self, subject: &str, level: Compatibility) -> Result<()> {
-        let there = self.there(subject)?;
-        if once_heard(|| self.latest(subject)).await?.is_none() {
+        let name = self.prefixed(subject)?;
+        if wait_for_replication(|| self.latest(subject)).await?.is_none() {
             return Err(Error::new(ErrorKind::NotFound, format!("subject {subject} has no version")));
         }
         let what = format!("set the compatibility of {subject}");
         let body = json!({ "compatibility": level.as_str() });
-        self.exchange.send::<Value>(Method::PUT, &["config", &there], &body, &what).await.map(drop)
+        self.exchange.send::<Value>(Method::PUT, &["config", &name], &body, &what).await.map(drop)
     }
 
-    async fn check_compatibility(&self, subject: &str, schema: &Value) -> Result<Vec<String>> {
-        let there = self.there(subject)?;
+    async fn check(&self, subject: &str, schema: &Value) -> Result<Vec<String>> {
+        let name = self.prefixed(subject)?;
         let what = format!("check a schema against {subject}");
-        let verdict = once_heard(|| self.verdict(subject, &there, schema, &what)).await?;
-        let verdict = verdict.ok_or_else(|| not_heard(&what))?;
-        let messages = verdict.messages.unwrap_or_default();
-        Ok(match (verdict.is_compatible, messages.is_empty()) {
+        let report = wait_for_replication(|| self.compatibility_report(subject, &name, schema, &what)).await?;
+        let report = report.ok_or_else(|| not_replicated(&what))?;
+        let messages = report.messages.unwrap_or_default();
+        Ok(match (report.is_compatible, messages.is_empty()) {
             (true, _) => Vec::new(),
-            (false, true) => vec!["the registry calls it incompatible and does not say why".to_owned()],
+            (false, true) => vec!["the registry reports it as incompatible without a reason".to_owned()],
             (false, false) => messages,
         })
     }
@@ -349,15 +356,15 @@ mod tests {
 
     use super::*;
 
-    /// A registry of so many subjects that answers with at most so many at once, or knows no pages at all.
-    async fn serving(subjects: usize, at_once: Option<usize>) -> RestRegistry {
+    /// A registry with this many subjects that answers at most `page_size` at once, or has no paging.
+    async fn serving(subjects: usize, page_size: Option<usize>) -> RestRegistry {
         let all: Vec<String> = (0..subjects).map(|n| format!("s{n:03}-value")).collect();
         let list = async move |uri: Uri, State(all): State<Vec<String>>| {
             let asked = Url::parse(&format!("http://registry{uri}")).unwrap();
             let asked: HashMap<_, _> =
                 asked.query_pairs().map(|(name, number)| (name, number.parse().unwrap())).collect();
             let (offset, limit): (usize, usize) = (asked["offset"], asked["limit"]);
-            let page: Vec<String> = match at_once {
+            let page: Vec<String> = match page_size {
                 Some(most) => all.into_iter().skip(offset).take(limit.min(most)).collect(),
                 None => all,
             };
@@ -372,10 +379,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_subjects_are_listed_however_many_a_registry_answers_with_at_once() {
-        for at_once in [None, Some(1), Some(7), Some(25), Some(100)] {
-            let listed = serving(25, at_once).await.subjects().await.unwrap();
-            assert_eq!(listed.len(), 25, "{at_once:?} at once");
+    async fn subjects_are_listed_to_the_end_whatever_the_page_size() {
+        for page_size in [None, Some(1), Some(7), Some(25), Some(100)] {
+            let listed = serving(25, page_size).await.subjects().await.unwrap();
+            assert_eq!(listed.len(), 25, "{page_size:?} at once");
             assert_eq!((listed[0].as_str(), listed[24].as_str()), ("s000-value", "s024-value"));
         }
         assert!(serving(0, Some(7)).await.subjects().await.unwrap().is_empty());

@@ -1,20 +1,62 @@
-//! What Vault's answers mean. No answer's content is ever part of an error: it may hold a secret.
+//! Maps the errors of `vaultrs` to the ports' errors. No error contains the content of an answer: it may be a secret.
 
 use rustify::errors::ClientError as Transport;
 use vaultrs::error::ClientError;
 
 use crate::{http, tls};
-use mfctl_core::ports::{Error, ErrorKind};
+use mfctl_core::ports::{Error, ErrorKind, Result};
 
-/// Words of Vault's that are shown.
-const SHOWN: usize = 600;
+/// Characters of Vault's error messages in an error.
+const MAX_MESSAGE: usize = 600;
+/// Part of Vault's message while a key-value engine that was just mounted is upgraded to version 2.
+const UPGRADING: &str = "Upgrading from non-versioned to versioned";
 
-/// The port's error of a failed call. `settings` is the table that says where Vault is.
-pub(super) fn error(settings: &str, what: impl Into<String>, failed: &ClientError) -> Error {
+/// A call that failed, with what the caller can act on.
+pub(super) struct CallError {
+    /// Vault itself answered that the requested item does not exist.
+    is_not_found: bool,
+    /// The connection was lost before the answer: whether the call was applied is not known.
+    pub(super) connection_lost: bool,
+    pub(super) error: Error,
+}
+
+impl CallError {
+    pub(super) fn new(settings: &str, what: &str, failed: &ClientError) -> Self {
+        Self {
+            is_not_found: is_not_found(failed),
+            connection_lost: is_connection_lost(failed),
+            error: port_error(settings, what, failed),
+        }
+    }
+}
+
+impl From<Error> for CallError {
+    fn from(error: Error) -> Self {
+        Self { is_not_found: false, connection_lost: false, error }
+    }
+}
+
+impl From<CallError> for Error {
+    fn from(failed: CallError) -> Self {
+        failed.error
+    }
+}
+
+/// `None` where Vault answered that the item does not exist.
+pub(super) fn existing<T>(answer: Result<T, CallError>) -> Result<Option<T>> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(failed) if failed.is_not_found => Ok(None),
+        Err(failed) => Err(failed.error),
+    }
+}
+
+/// The port's error of a failed call. `settings` is the table of settings with Vault's address.
+pub(super) fn port_error(settings: &str, what: impl Into<String>, failed: &ClientError) -> Error {
     match failed {
-        ClientError::APIError { code, errors } => answered(settings, &what.into(), *code, &errors.join("; ")),
+        ClientError::APIError { code, errors } => status_error(settings, &what.into(), *code, &errors.join("; ")),
         ClientError::RestClientError { source: Transport::ServerResponseError { code, .. } } => {
-            answered(settings, &what.into(), *code, "")
+            status_error(settings, &what.into(), *code, "")
         }
         ClientError::RestClientError {
             source: Transport::RequestError { source, .. } | Transport::ResponseError { source },
@@ -28,24 +70,23 @@ pub(super) fn error(settings: &str, what: impl Into<String>, failed: &ClientErro
         ClientError::ResponseDataEmptyError | ClientError::ResponseEmptyError => Error::new(ErrorKind::NotFound, what),
         other => Error::new(ErrorKind::Internal, what)
             .because(other.to_string())
-            .hint(format!("is `{settings}.url` a Vault's?")),
+            .hint(format!("is `{settings}.url` the address of a Vault?")),
     }
 }
 
-/// Whether Vault itself says that something is not there. Of a secret whose latest version is deleted it does so without
-/// words, and tells when; a proxy's 404 says nothing of Vault.
-pub(super) fn is_absent(failed: &ClientError) -> bool {
+/// Whether Vault itself answered that an item does not exist. For a secret whose latest version is deleted its 404 has no
+/// error messages, but metadata with a request id; the 404 of a proxy has neither.
+fn is_not_found(failed: &ClientError) -> bool {
     match failed {
         ClientError::APIError { code, .. } => *code == 404,
-        ClientError::RestClientError { source: Transport::ServerResponseError { code: 404, content: Some(said) } } => {
-            serde_json::from_str::<serde_json::Value>(said).is_ok_and(|said| said.get("request_id").is_some())
+        ClientError::RestClientError { source: Transport::ServerResponseError { code: 404, content: Some(body) } } => {
+            serde_json::from_str::<serde_json::Value>(body).is_ok_and(|body| body.get("request_id").is_some())
         }
         _ => false,
     }
 }
 
-/// Whether the connection broke before an answer came.
-pub(super) fn is_cut(failed: &ClientError) -> bool {
+fn is_connection_lost(failed: &ClientError) -> bool {
     match failed {
         ClientError::RestClientError {
             source: Transport::RequestError { source, .. } | Transport::ResponseError { source },
@@ -54,50 +95,47 @@ pub(super) fn is_cut(failed: &ClientError) -> bool {
     }
 }
 
-/// Calls what may be done twice; once more where the connection broke before an answer came.
-pub(super) async fn again<T, F: Future<Output = Result<T, ClientError>>>(
+/// Makes an idempotent call; once more where the connection was lost before the answer.
+pub(super) async fn call_with_retry<T, F: Future<Output = Result<T, ClientError>>>(
     call: impl Fn() -> F,
 ) -> Result<T, ClientError> {
     match call().await {
-        Err(failed) if is_cut(&failed) => call().await,
-        answered => answered,
+        Err(failed) if is_connection_lost(&failed) => call().await,
+        answer => answer,
     }
 }
 
 fn unreachable(what: impl Into<String>, chain: Vec<String>) -> Error {
-    // The first says no more than that it failed, and names the address.
-    let said = chain.into_iter().skip(1).collect::<Vec<_>>().join(": ");
-    Error::new(ErrorKind::Unreachable, what).because(if said.is_empty() { "no answer".to_owned() } else { said })
+    // The first message says only that the request failed, and contains the URL.
+    let cause = chain.into_iter().skip(1).collect::<Vec<_>>().join(": ");
+    Error::new(ErrorKind::Unreachable, what).because(if cause.is_empty() { "no answer".to_owned() } else { cause })
 }
 
-/// Vault's words while an engine that was just mounted becomes versioned.
-const UPGRADING: &str = "Upgrading from non-versioned to versioned";
-
-/// Whether an engine says that it will answer in a moment.
+/// Whether a key-value engine is being upgraded and will accept the call in a moment.
 pub(super) fn is_upgrading(failed: &ClientError) -> bool {
-    matches!(failed, ClientError::APIError { code: 400, errors } if errors.iter().any(|said| said.contains(UPGRADING)))
+    matches!(failed, ClientError::APIError { code: 400, errors } if errors.iter().any(|text| text.contains(UPGRADING)))
 }
 
-/// What a status that is no success means.
-fn answered(settings: &str, what: &str, code: u16, words: &str) -> Error {
-    let words: String = words.chars().take(SHOWN).collect();
-    let said = if words.is_empty() { format!("status {code}") } else { format!("status {code}: {words}") };
-    let error = |kind| Error::new(kind, what).because(said.clone());
+/// The error of a status that is not a success.
+fn status_error(settings: &str, what: &str, code: u16, message: &str) -> Error {
+    let message: String = message.chars().take(MAX_MESSAGE).collect();
+    let cause = if message.is_empty() { format!("status {code}") } else { format!("status {code}: {message}") };
+    let error = |kind| Error::new(kind, what).because(cause.clone());
     match code {
-        400 if words.contains("check-and-set") => {
-            error(ErrorKind::Conflict).hint("somebody else wrote a version meanwhile: look at it again")
+        400 if message.contains("check-and-set") => {
+            error(ErrorKind::Conflict).hint("another version was written meanwhile: read it again")
         }
-        400 if words.contains(UPGRADING) => error(ErrorKind::Unreachable),
-        400 if words.contains("not initialized") => uninitialised(what),
-        400 if words.contains("missing client token") => error(ErrorKind::Denied),
+        400 if message.contains(UPGRADING) => error(ErrorKind::Unreachable),
+        400 if message.contains("not initialized") => uninitialised(what),
+        400 if message.contains("missing client token") => error(ErrorKind::Denied),
         400 | 405 | 412 => error(ErrorKind::Invalid),
         403 => error(ErrorKind::Denied)
-            .hint(format!("Vault does not let us: check the login in `{settings}`, and its policies")),
+            .hint(format!("Vault denied it: check the credentials in `{settings}` and their policies")),
         404 => error(ErrorKind::NotFound),
         429 => error(ErrorKind::Throttled),
         501 => uninitialised(what),
-        503 if words.contains("sealed") || words.is_empty() => {
-            error(ErrorKind::Unreachable).hint("Vault is sealed: unseal it; mfctl goes on by itself then")
+        503 if message.contains("sealed") || message.is_empty() => {
+            error(ErrorKind::Unreachable).hint("Vault is sealed: unseal it; mfctl then continues by itself")
         }
         472 | 473 | 500..=599 => error(ErrorKind::Unreachable),
         _ => error(ErrorKind::Internal),
@@ -106,7 +144,7 @@ fn answered(settings: &str, what: &str, code: u16, words: &str) -> Error {
 
 fn uninitialised(what: &str) -> Error {
     Error::new(ErrorKind::Unprepared, format!("{what}: Vault is not initialised"))
-        .hint("`mfctl bootstrap init-vault` does that, once")
+        .hint("initialise it once with `mfctl bootstrap init-vault`")
 }
 
 #[cfg(test)]
@@ -114,8 +152,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_passes_is_an_outage_and_what_does_not_is_none() {
-        let kind = |code, words| answered("profile.x.vault", "ask", code, words).kind();
+    fn temporary_failures_are_outages_and_permanent_ones_are_not() {
+        let kind = |code, message| status_error("profile.x.vault", "ask", code, message).kind();
         assert_eq!(kind(503, "Vault is sealed"), ErrorKind::Unreachable);
         assert_eq!(kind(403, "permission denied"), ErrorKind::Denied);
         assert_eq!(kind(400, "check-and-set parameter did not match the current version"), ErrorKind::Conflict);
@@ -126,7 +164,7 @@ mod tests {
         assert_eq!(kind(400, upgrading), ErrorKind::Unreachable);
         assert!(is_upgrading(&ClientError::APIError { code: 400, errors: vec![upgrading.to_owned()] }));
         assert!(!is_upgrading(&ClientError::APIError { code: 400, errors: vec!["unsupported path".to_owned()] }));
-        let sealed = answered("profile.x.vault", "ask", 503, "Vault is sealed");
+        let sealed = status_error("profile.x.vault", "ask", 503, "Vault is sealed");
         assert!(sealed.hint_text().unwrap().contains("unseal"));
     }
 }

@@ -1,10 +1,11 @@
-//! Vault, or OpenBao, which answers the same API: secrets, and the store's own configuration.
+//! Vault, or OpenBao, which has the same API: secrets, and the server's own configuration.
 //!
-//! Through `vaultrs`, with a client of ours underneath, so that whom to trust, proxies and patience are those of every other
-//! server and no variable of Vault's own is heard. What `vaultrs` has no call for, or reads more strictly than servers answer,
-//! is asked with that same client.
+//! Calls go through `vaultrs` over this crate's HTTP client, so that TLS, proxy and timeouts are the same as for every other
+//! server, and no `VAULT_*` variable has an effect. Calls that `vaultrs` lacks, or parses more strictly than servers answer, go
+//! over the same HTTP client (`exchange`).
 
 mod admin;
+mod client;
 mod error;
 mod exchange;
 mod login;
@@ -18,17 +19,17 @@ use std::sync::Arc;
 use super::http::HttpOptions;
 pub use super::source::SecretSource;
 use mfctl_core::ports::Result;
-use session::Sessions;
+use session::SessionManager;
 pub use setup::VaultServer;
 
-/// How we prove who we are.
+/// How mfctl authenticates to Vault.
 #[derive(Debug, Clone)]
 pub enum VaultLogin {
-    /// By a token that somebody gave us.
+    /// With a configured token.
     Token(SecretSource),
-    /// As a role, with a secret id.
+    /// By AppRole.
     AppRole {
-        /// Where it is mounted.
+        /// The path of the auth method's mount.
         mount: String,
         /// The role's id.
         role_id: SecretSource,
@@ -37,56 +38,56 @@ pub enum VaultLogin {
     },
     /// With the token of a Kubernetes service account.
     Kubernetes {
-        /// Where it is mounted.
+        /// The path of the auth method's mount.
         mount: String,
-        /// The role.
+        /// The role to log in with.
         role: String,
-        /// The token.
+        /// The service account's token.
         jwt: SecretSource,
     },
 }
 
-/// A role's secret id.
+/// The secret id of an AppRole.
 #[derive(Debug, Clone)]
 pub enum SecretId {
-    /// As it is.
+    /// The secret id itself.
     Plain(SecretSource),
-    /// Wrapped: it can be unwrapped once, and what comes out is kept in a file that only we can read.
+    /// A wrapping token, which can be unwrapped once; the secret id is kept in a file with mode 0600.
     Wrapped {
         /// The wrapping token.
         token: SecretSource,
-        /// Where the secret id is kept.
+        /// The file that keeps the secret id.
         kept: PathBuf,
     },
 }
 
-/// Where Vault is, and who we are.
+/// The address of Vault, and how to authenticate.
 #[derive(Debug, Clone)]
 pub struct VaultConfig {
-    /// How to reach it.
+    /// TLS, proxy and timeouts.
     pub http: HttpOptions,
-    /// Its address.
+    /// `http://` or `https://`, as `VAULT_ADDR`.
     pub url: String,
-    /// How we log in.
+    /// How to authenticate.
     pub login: VaultLogin,
-    /// The namespace, where there are some.
+    /// The namespace of every request (Vault Enterprise, OpenBao).
     pub namespace: Option<String>,
-    /// Where a token that we logged in for is kept for the next process; none: nowhere.
+    /// The file that keeps the token of a login for the next process; `None`: it is not kept.
     pub token_file: Option<PathBuf>,
 }
 
-/// A Vault.
+/// A client of Vault: secret store and administration.
 #[derive(Debug, Clone)]
 pub struct Vault {
-    sessions: Arc<Sessions>,
+    sessions: Arc<SessionManager>,
 }
 
 impl Vault {
-    /// The Vault at this address. Nothing is asked of it yet.
+    /// A client of the Vault at this address. Sends no request yet.
     ///
     /// # Errors
     /// `Invalid` for an address or a file that cannot be used.
     pub fn new(config: VaultConfig) -> Result<Self> {
-        Ok(Self { sessions: Sessions::new(config)? })
+        Ok(Self { sessions: SessionManager::new(config)? })
     }
 }

@@ -1,81 +1,89 @@
-//! Secrets of versioned key-value engines.
+//! Secrets in key-value engines of version 2.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use reqwest::Method;
 use serde_json::Value;
 use vaultrs::api::kv2::requests::SetSecretRequestOptions;
-use vaultrs::api::kv2::responses::ReadSecretMetadataResponse;
+use vaultrs::api::kv2::responses::{ReadSecretMetadataResponse, SecretMetadata};
+use vaultrs::client::VaultClient;
 use vaultrs::kv2;
 
 use super::Vault;
-use super::session::present;
+use super::error::{CallError, call_with_retry, existing, port_error};
+use super::exchange::client_exchange;
+use super::session::SessionManager;
 use mfctl_core::domain::{Secret, Timestamp};
 use mfctl_core::ports::{Error, ErrorKind, Result, SecretShape, SecretStore};
 
-/// No engine has more secrets, and none is deeper.
-const MOST: usize = 100_000;
-const DEEPEST: usize = 32;
+/// Limits of one walk through an engine's paths.
+const MAX_PATHS: usize = 100_000;
+const MAX_DEPTH: usize = 32;
 
 #[async_trait]
 impl SecretStore for Vault {
     async fn identity(&self) -> Result<String> {
-        let health = self.health().await?;
+        let what = "read Vault's health";
+        let client = Arc::new(self.sessions.anonymous_client()?);
+        let path = "sys/health?standbyok=true&perfstandbyok=true";
+        let health = call_with_retry(|| client_exchange(Arc::clone(&client), Method::GET, path, None)).await;
+        let health = health.map_err(|failed| port_error(self.sessions.settings(), what, &failed))?;
         let id = health.get("cluster_id").and_then(Value::as_str).map(str::to_owned);
-        id.ok_or_else(|| Error::new(ErrorKind::Unreachable, "Vault does not say which cluster it is"))
+        id.ok_or_else(|| Error::new(ErrorKind::Unreachable, format!("{what}: it has no cluster id")))
     }
 
     async fn shape(&self, mount: &str, path: &str) -> Result<Option<SecretShape>> {
-        let found = self.read_all(mount, path).await?;
+        let found = self.whole(mount, path).await?;
         Ok(found.map(|(version, fields)| SecretShape { version, fields: fields.into_keys().collect() }))
     }
 
     async fn changed_at(&self, mount: &str, path: &str) -> Result<Option<Timestamp>> {
-        let Some(metadata) = self.metadata(mount, path).await? else { return Ok(None) };
+        let Some(metadata) = self.secret(mount, path).metadata().await? else { return Ok(None) };
         let latest = metadata.versions.get(&metadata.current_version.to_string());
-        // A version that is to be deleted later has a time that is yet to come.
+        // A version with `delete_version_after` has a deletion time in the future.
         let deleted = latest.and_then(|latest| latest.deletion_time.parse().ok()).filter(|at| *at <= Timestamp::now());
         let written = latest.and_then(|latest| latest.created_time.parse().ok());
         Ok(deleted.or(written))
     }
 
     async fn read(&self, mount: &str, path: &str, field: &str) -> Result<Option<Secret>> {
-        let fields = self.fields(mount, path, None).await?;
-        Ok(fields.and_then(|mut fields| fields.remove(field)).map(secret))
+        let fields = self.secret(mount, path).fields(None).await?;
+        Ok(fields.and_then(|mut fields| fields.remove(field)).map(to_secret))
     }
 
-    async fn read_all(&self, mount: &str, path: &str) -> Result<Option<(u64, BTreeMap<String, Secret>)>> {
-        let Some(version) = self.version(mount, path).await? else { return Ok(None) };
-        let found = self.fields(mount, path, Some(version)).await?;
-        Ok(found.map(|fields| (version, fields.into_iter().map(|(name, value)| (name, secret(value))).collect())))
+    async fn whole(&self, mount: &str, path: &str) -> Result<Option<(u64, BTreeMap<String, Secret>)>> {
+        let secret = self.secret(mount, path);
+        let metadata = secret.metadata().await?;
+        let Some(version) = metadata.map(|metadata| metadata.current_version).filter(|version| *version > 0) else {
+            return Ok(None);
+        };
+        let fields = secret.fields(Some(version)).await?;
+        Ok(fields.map(|fields| (version, fields.into_iter().map(|(name, value)| (name, to_secret(value))).collect())))
     }
 
     async fn write(&self, mount: &str, path: &str, fields: &BTreeMap<String, Secret>, after: u64) -> Result<()> {
+        let secret = self.secret(mount, path);
         let what = format!("write secret {mount}/{path}");
         let latest = match after {
-            0 => self.gone(mount, path, &what).await?,
+            0 => secret.version_before_creation(&what).await?,
             after => after,
         };
-        let cas =
-            u32::try_from(latest).map_err(|error| Error::new(ErrorKind::Invalid, what.as_str()).because(error))?;
-        let data: BTreeMap<&str, &str> = fields.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
-        let write = |client: std::sync::Arc<vaultrs::client::VaultClient>| {
-            let data = data.clone();
-            async move { kv2::set_with_options(client.as_ref(), mount, path, &data, SetSecretRequestOptions { cas }).await }
-        };
-        match self.sessions.call_once(&what, &write).await {
-            // Nobody knows whether it was written: it is written again, unless what is there then is this.
-            Err(failed) if failed.is_cut => {
-                let is_ours = |(version, there)| version == latest + 1 && there == *fields;
-                match self.sessions.call_once(&what, &write).await.map(drop).map_err(Error::from) {
+        match secret.put(fields, latest, &what).await {
+            // Whether it was written is not known. It is written again; a conflict then is no error if the new version is
+            // this one.
+            Err(failed) if failed.connection_lost => {
+                match secret.put(fields, latest, &what).await.map_err(Error::from) {
                     Err(error) if error.kind() == ErrorKind::Conflict => {
-                        let there = self.read_all(mount, path).await.ok().flatten();
-                        if there.is_some_and(is_ours) { Ok(()) } else { Err(error) }
+                        let stored = self.whole(mount, path).await.ok().flatten();
+                        let is_ours = |(version, stored)| version == latest + 1 && stored == *fields;
+                        if stored.is_some_and(is_ours) { Ok(()) } else { Err(error) }
                     }
-                    again => again,
+                    outcome => outcome,
                 }
             }
-            written => Ok(written.map(drop)?),
+            outcome => Ok(outcome?),
         }
     }
 
@@ -83,16 +91,16 @@ impl SecretStore for Vault {
         let mut found = Vec::new();
         let mut folders = vec![(String::new(), 0)];
         while let Some((folder, depth)) = folders.pop() {
-            for name in self.list(mount, &folder).await? {
+            for name in list(&self.sessions, mount, &folder).await? {
                 let path = format!("{folder}{name}");
                 if !name.ends_with('/') {
                     found.push(path);
-                } else if depth < DEEPEST {
+                } else if depth < MAX_DEPTH {
                     folders.push((path, depth + 1));
                 }
             }
-            if found.len() + folders.len() > MOST {
-                return Err(Error::new(ErrorKind::Invalid, format!("{mount} holds more than {MOST} secrets")));
+            if found.len() + folders.len() > MAX_PATHS {
+                return Err(Error::new(ErrorKind::Invalid, format!("{mount} holds more than {MAX_PATHS} secrets")));
             }
         }
         found.sort();
@@ -101,61 +109,79 @@ impl SecretStore for Vault {
 }
 
 impl Vault {
-    async fn list(&self, mount: &str, folder: &str) -> Result<Vec<String>> {
-        let what = format!("list secrets below {mount}/{folder}");
-        let list = |client: std::sync::Arc<vaultrs::client::VaultClient>| async move {
-            kv2::list(client.as_ref(), mount, folder).await
+    fn secret<'a>(&'a self, mount: &'a str, path: &'a str) -> KvSecret<'a> {
+        KvSecret { sessions: &self.sessions, mount, path }
+    }
+}
+
+/// The names directly below a folder; folders end in a slash.
+async fn list(sessions: &SessionManager, mount: &str, folder: &str) -> Result<Vec<String>> {
+    let what = format!("list secrets below {mount}/{folder}");
+    let list = |client: Arc<VaultClient>| async move { kv2::list(client.as_ref(), mount, folder).await };
+    Ok(existing(sessions.call(&what, list).await)?.unwrap_or_default())
+}
+
+/// One secret of a key-value engine.
+struct KvSecret<'a> {
+    sessions: &'a SessionManager,
+    mount: &'a str,
+    path: &'a str,
+}
+
+impl KvSecret<'_> {
+    /// Writes the version after `latest`. After a lost connection whether it was written is not known.
+    async fn put(&self, fields: &BTreeMap<String, Secret>, latest: u64, what: &str) -> Result<(), CallError> {
+        let KvSecret { sessions, mount, path } = *self;
+        let cas = u32::try_from(latest).map_err(|error| Error::new(ErrorKind::Invalid, what).because(error))?;
+        let data: BTreeMap<&str, &str> = fields.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+        let put = |client: Arc<VaultClient>| {
+            let data = data.clone();
+            async move { kv2::set_with_options(client.as_ref(), mount, path, &data, SetSecretRequestOptions { cas }).await }
         };
-        Ok(present(self.sessions.call(&what, list).await)?.unwrap_or_default())
+        sessions.call_once(what, put).await.map(drop)
     }
 
-    /// The number of the latest version, whether or not it is deleted.
-    async fn version(&self, mount: &str, path: &str) -> Result<Option<u64>> {
-        let found = self.metadata(mount, path).await?;
-        Ok(found.map(|metadata| metadata.current_version).filter(|version| *version > 0))
-    }
-
-    /// What a secret that is not there counts on from: a deleted one goes on counting. `Conflict` when it is there. The
-    /// version that is looked at is the one that is answered, so that no other which came meanwhile is written over.
-    async fn gone(&self, mount: &str, path: &str, what: &str) -> Result<u64> {
-        let Some(metadata) = self.metadata(mount, path).await? else { return Ok(0) };
+    /// The latest version of a secret that does not exist: 0, or that of a deleted secret, whose versions continue.
+    /// `Conflict` when the secret exists. The version that was checked is the one that is answered, so that a version written
+    /// meanwhile is not overwritten.
+    async fn version_before_creation(&self, what: &str) -> Result<u64> {
+        let Some(metadata) = self.metadata().await? else { return Ok(0) };
         let version = metadata.current_version;
         if version == 0 {
             return Ok(0);
         }
-        let latest = metadata.versions.get(&version.to_string());
-        let is_there = latest.is_some_and(|latest| !latest.destroyed && latest.deletion_time.is_empty());
-        // One that is to be deleted later has a time too, and is still there.
-        if is_there || self.fields(mount, path, Some(version)).await?.is_some() {
+        let is_live = |latest: &SecretMetadata| !latest.destroyed && latest.deletion_time.is_empty();
+        let exists = metadata.versions.get(&version.to_string()).is_some_and(is_live);
+        // A version whose deletion time is in the future still exists.
+        if exists || self.fields(Some(version)).await?.is_some() {
             return Err(Error::new(ErrorKind::Conflict, what)
-                .because("it is there already")
-                .hint("somebody else wrote it meanwhile: look at it again"));
+                .because("it exists already")
+                .hint("it was written meanwhile: read it again"));
         }
         Ok(version)
     }
 
-    async fn metadata(&self, mount: &str, path: &str) -> Result<Option<ReadSecretMetadataResponse>> {
-        let what = format!("look at secret {mount}/{path}");
-        let look = |client: std::sync::Arc<vaultrs::client::VaultClient>| async move {
-            kv2::read_metadata(client.as_ref(), mount, path).await
-        };
-        present(self.sessions.call(&what, look).await)
+    async fn metadata(&self) -> Result<Option<ReadSecretMetadataResponse>> {
+        let KvSecret { sessions, mount, path } = *self;
+        let read = |client: Arc<VaultClient>| async move { kv2::read_metadata(client.as_ref(), mount, path).await };
+        existing(sessions.call(&format!("read the metadata of secret {mount}/{path}"), read).await)
     }
 
-    /// The fields of a version, of the latest without one; `None` if it is not there, or deleted.
-    async fn fields(&self, mount: &str, path: &str, version: Option<u64>) -> Result<Option<HashMap<String, Value>>> {
-        let what = format!("read secret {mount}/{path}");
-        let read = |client: std::sync::Arc<vaultrs::client::VaultClient>| async move {
+    /// The fields of a version, by default the latest; `None` if it does not exist or is deleted.
+    async fn fields(&self, version: Option<u64>) -> Result<Option<HashMap<String, Value>>> {
+        let KvSecret { sessions, mount, path } = *self;
+        let read = |client: Arc<VaultClient>| async move {
             match version {
                 Some(version) => kv2::read_version(client.as_ref(), mount, path, version).await,
                 None => kv2::read(client.as_ref(), mount, path).await,
             }
         };
-        present(self.sessions.call(&what, read).await)
+        existing(sessions.call(&format!("read secret {mount}/{path}"), read).await)
     }
 }
 
-fn secret(value: Value) -> Secret {
+/// A field's text; a field that is no string is its JSON.
+fn to_secret(value: Value) -> Secret {
     match value {
         Value::String(text) => Secret::new(text),
         other => Secret::new(other.to_string()),
@@ -171,7 +197,7 @@ mod tests {
 
     const NEVER: &str = "";
 
-    /// What Vault answers when a secret `b` has version 1, with this password.
+    /// The metadata and the fields of a secret at version 1, with this password.
     fn version_one(password: &str) -> [Option<(u16, String)>; 2] {
         let time = "2026-01-01T00:00:00Z";
         let version = json!({"created_time": time, "deletion_time": NEVER, "destroyed": false});
@@ -192,17 +218,17 @@ mod tests {
         [answer(metadata), answer(read)]
     }
 
-    /// The connection breaks after a new secret was sent, and when it is sent again there is one already.
-    async fn written_twice(there: &str) -> Result<()> {
+    /// The connection is lost after a new secret was sent; at the second try a secret with this password exists.
+    async fn written_twice(stored: &str) -> Result<()> {
         let absent = Some((404, json!({"errors": []}).to_string()));
         let refused = json!({"errors": ["check-and-set parameter did not match the current version"]});
-        let answers = [vec![absent, None, Some((400, refused.to_string()))], version_one(there).to_vec()].concat();
+        let answers = [vec![absent, None, Some((400, refused.to_string()))], version_one(stored).to_vec()].concat();
         let vault = Vault { sessions: answered(answers).await };
         vault.write("secret", "b", &[("password".to_owned(), Secret::new("ours"))].into(), 0).await
     }
 
     #[tokio::test]
-    async fn a_secret_that_was_written_before_the_connection_broke_is_written() {
+    async fn write_applied_before_a_lost_connection_is_success() {
         written_twice("ours").await.unwrap();
         assert_eq!(written_twice("another's").await.unwrap_err().kind(), ErrorKind::Conflict);
     }

@@ -1,268 +1,198 @@
-//! Being logged in: a token that is renewed before its time is over, whether or not anybody calls, and made again when that
-//! does not help.
+//! The session with Vault: one login shared by all calls. Its token is renewed in the background before it expires, and
+//! replaced by a new login when renewal fails until then.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use rustify::clients::reqwest::Client as Http;
 use tokio::sync::Mutex;
 use vaultrs::api::AuthInfo;
-use vaultrs::api::EndpointMiddleware;
-use vaultrs::client::{VaultClient, VaultClientSettingsBuilder};
+use vaultrs::client::VaultClient;
 use vaultrs::error::ClientError;
 
 use super::VaultConfig;
-use super::error::{again, error, is_absent, is_cut, is_upgrading};
-use super::login;
-use mfctl_core::domain::Secret;
-use mfctl_core::ports::{Error, ErrorKind, Result};
+use super::client::ClientFactory;
+use super::error::{CallError, call_with_retry, is_upgrading, port_error};
+use super::login::{self, LoginToken};
+use mfctl_core::ports::Result;
+use mfctl_core::wait::{Attempts, Backoff};
 
-/// A token that lives for less is not renewed.
-const SHORTEST: Duration = Duration::from_secs(1);
-/// A token without end is looked at again after this.
-const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long a new engine may take to become versioned, and how often it is asked meanwhile.
-const UPGRADE: Duration = Duration::from_secs(10);
-const UPGRADE_AGAIN: Duration = Duration::from_millis(100);
-/// The first wait after a renewal that failed; it doubles, up to the last.
-const RENEW_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// A token with a shorter time to live is not renewed.
+const MIN_RENEWABLE_TTL: Duration = Duration::from_secs(1);
+/// A limit on a token's time to live, so that no sum with it overflows: a year.
+const MAX_TTL: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// How long a new key-value engine may take for its upgrade to version 2; it refuses calls meanwhile.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+const UPGRADE_POLL: Backoff = Backoff::constant(Duration::from_millis(100));
+/// After a renewal that failed.
+const RENEWAL_RETRY: Backoff = Backoff::exponential(Duration::from_secs(1), Duration::from_secs(60));
 
-/// The login that is in force.
-pub(super) struct Sessions {
-    pub(super) config: VaultConfig,
-    http: reqwest::Client,
-    current: Mutex<Option<Session>>,
-    me: Weak<Self>,
+/// Logs in at the first call, and makes calls with the current login.
+pub(super) struct SessionManager {
+    clients: ClientFactory,
+    current: Mutex<Option<ActiveLogin>>,
+    /// For the renewal task, which must not keep the session alive.
+    weak: Weak<Self>,
 }
 
-impl std::fmt::Debug for Sessions {
+impl std::fmt::Debug for SessionManager {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sessions").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("SessionManager").field("config", &self.clients.config).finish_non_exhaustive()
     }
 }
 
-struct Session {
+struct ActiveLogin {
     client: Arc<VaultClient>,
-    /// When to renew next; `None`: it cannot be.
+    /// `None`: the token cannot be renewed.
     renew_at: Option<Instant>,
-    ends_at: Option<Instant>,
+    /// `None`: the token does not expire.
+    expires_at: Option<Instant>,
+    /// Renewals that failed since the last one that succeeded.
     failures: u32,
 }
 
-impl Session {
-    fn new(client: VaultClient, lives: Duration, renewable: bool) -> Self {
-        let mut session = Self { client: Arc::new(client), renew_at: None, ends_at: None, failures: 0 };
-        session.lives(lives, renewable);
-        session
+impl ActiveLogin {
+    fn new(client: VaultClient, ttl: Duration, renewable: bool) -> Self {
+        let mut login = Self { client: Arc::new(client), renew_at: None, expires_at: None, failures: 0 };
+        login.set_ttl(ttl, renewable);
+        login
     }
 
-    /// From now on, for so long; zero: without end.
-    fn lives(&mut self, lives: Duration, renewable: bool) {
+    /// Starts a new time to live; zero: the token does not expire.
+    fn set_ttl(&mut self, ttl: Duration, renewable: bool) {
         let now = Instant::now();
-        self.ends_at = (!lives.is_zero()).then(|| now + lives.min(FOR_EVER * 365));
-        // One that is at the end of what renewals can give it is not asked for ever more often.
-        self.renew_at = (renewable && lives >= SHORTEST).then(|| now + renewal_after(lives));
+        self.expires_at = (!ttl.is_zero()).then(|| now + ttl.min(MAX_TTL));
+        // Near its maximum TTL each renewal of a token gives less: below this, renewing would only become ever more frequent.
+        self.renew_at = (renewable && ttl >= MIN_RENEWABLE_TTL).then(|| now + renewal_delay(ttl));
         self.failures = 0;
     }
 
-    fn is_over(&self) -> bool {
-        self.ends_at.is_some_and(|end| Instant::now() >= end)
+    fn is_expired(&self) -> bool {
+        self.expires_at.is_some_and(|end| Instant::now() >= end)
     }
 }
 
-/// Two thirds of a token's life.
-fn renewal_after(lives: Duration) -> Duration {
-    lives / 3 * 2
+/// Two thirds of a token's time to live.
+fn renewal_delay(ttl: Duration) -> Duration {
+    ttl / 3 * 2
 }
 
-impl Sessions {
+impl SessionManager {
+    /// # Errors
+    /// `Invalid` for an address or a file that cannot be used.
     pub(super) fn new(config: VaultConfig) -> Result<Arc<Self>> {
-        let http = config.http.client()?;
-        let sessions = Arc::new_cyclic(|me| Self { config, http, current: Mutex::default(), me: me.clone() });
-        // A wrong address is told now, not at the first call.
-        sessions.client("").map(drop)?;
-        Ok(sessions)
+        let clients = ClientFactory::new(config)?;
+        Ok(Arc::new_cyclic(|weak| Self { clients, current: Mutex::default(), weak: weak.clone() }))
     }
 
-    /// The table that says where Vault is.
+    /// The table of settings with Vault's address, for hints.
     pub(super) fn settings(&self) -> &str {
-        &self.config.http.settings
+        self.clients.settings()
     }
 
-    /// A client that shows this token. No variable of Vault's own is read: everything is said here.
-    pub(super) fn client(&self, token: &str) -> Result<VaultClient> {
-        let invalid = |said: String| {
-            let what = format!("the address of Vault, `{}.url`, cannot be used", self.settings());
-            Error::new(ErrorKind::Invalid, what).because(said)
-        };
-        let url = &self.config.url;
-        if !url.starts_with("https://") && !url.starts_with("http://") || reqwest::Url::parse(url).is_err() {
-            return Err(invalid("give http:// or https://, as VAULT_ADDR would have it".to_owned()));
-        }
-        let settings = VaultClientSettingsBuilder::default()
-            .address(url)
-            .ca_certs(Vec::new())
-            .identity(None)
-            .timeout(Some(self.config.http.timeout))
-            .token(token)
-            .verify(true)
-            .namespace(self.config.namespace.clone())
-            .build()
-            .map_err(|error| invalid(error.to_string()))?;
-        Ok(VaultClient {
-            http: Http::new(url, self.http.clone()),
-            middle: EndpointMiddleware {
-                token: token.to_owned(),
-                version: "v1".to_owned(),
-                wrap: None,
-                namespace: self.config.namespace.clone(),
-            },
-            settings,
-        })
+    /// A client without a token.
+    pub(super) fn anonymous_client(&self) -> Result<VaultClient> {
+        self.clients.client("")
     }
 
-    /// As [`Self::call_once`], of what may be done twice: once more where the connection broke before an answer came.
+    /// [`Self::call_once`] for an idempotent call: once more where the connection was lost before the answer.
     pub(super) async fn call<T, F>(&self, what: &str, call: impl Fn(Arc<VaultClient>) -> F) -> Result<T, CallError>
     where
         F: Future<Output = Result<T, ClientError>>,
     {
         let call = &call;
-        self.call_once(what, |client| async move { again(|| call(Arc::clone(&client))).await }).await
+        self.call_once(what, |client| async move { call_with_retry(|| call(Arc::clone(&client))).await }).await
     }
 
-    /// Calls, logged in. A token that is refused is made again once; then the refusal stands.
+    /// Makes a call with the current login; once more with a new login where the token was refused.
     pub(super) async fn call_once<T, F>(&self, what: &str, call: impl Fn(Arc<VaultClient>) -> F) -> Result<T, CallError>
     where
         F: Future<Output = Result<T, ClientError>>,
     {
         let began = Instant::now();
         let client = self.logged_in().await?;
+        let mut attempts = Attempts::new(began + UPGRADE_TIMEOUT, UPGRADE_POLL);
         let mut outcome = call(Arc::clone(&client)).await;
-        while outcome.as_ref().is_err_and(is_upgrading) && began.elapsed() < UPGRADE {
-            tokio::time::sleep(UPGRADE_AGAIN).await;
+        while outcome.as_ref().is_err_and(is_upgrading) && attempts.pause().await {
             outcome = call(Arc::clone(&client)).await;
         }
-        if matches!(&outcome, Err(ClientError::APIError { code: 403, .. })) && !self.is_good(&client).await {
+        if matches!(&outcome, Err(ClientError::APIError { code: 403, .. })) && !self.is_valid(&client).await {
             self.forget(&client).await;
             outcome = call(self.logged_in().await?).await;
         }
-        self.config.http.metrics.request_took("vault", "CALL", began.elapsed().as_secs_f64());
-        outcome.map_err(|failed| CallError {
-            is_absent: is_absent(&failed),
-            is_cut: is_cut(&failed),
-            error: error(self.settings(), what, &failed),
-        })
+        self.clients.config.http.metrics.request_took("vault", "CALL", began.elapsed().as_secs_f64());
+        outcome.map_err(|failed| CallError::new(self.settings(), what, &failed))
     }
 
-    /// The client in force, logged in.
+    /// The current client; logs in where there is none, or its token has expired.
     async fn logged_in(&self) -> Result<Arc<VaultClient>> {
         let mut current = self.current.lock().await;
-        if current.as_ref().is_some_and(Session::is_over) {
+        if current.as_ref().is_some_and(ActiveLogin::is_expired) {
             *current = None;
         }
-        if let Some(session) = current.as_ref() {
-            return Ok(Arc::clone(&session.client));
+        if let Some(login) = current.as_ref() {
+            return Ok(Arc::clone(&login.client));
         }
-        let session = self.begin().await?;
-        let client = Arc::clone(&session.client);
-        if session.renew_at.is_some() {
-            tokio::spawn(keep(Weak::clone(&self.me), Arc::clone(&client)));
+        let LoginToken { token, ttl, renewable } = login::log_in(&self.clients).await?;
+        let login = ActiveLogin::new(self.clients.client(token.expose())?, ttl, renewable);
+        let client = Arc::clone(&login.client);
+        if login.renew_at.is_some() {
+            tokio::spawn(renew_in_background(Weak::clone(&self.weak), Arc::clone(&client)));
         }
-        *current = Some(session);
+        *current = Some(login);
         Ok(client)
     }
 
-    async fn begin(&self) -> Result<Session> {
-        let (token, lives, renewable) = login::begin(self).await?;
-        Ok(Session::new(self.client(token.expose())?, lives, renewable))
-    }
-
-    /// When this login is to be renewed; `None` when it cannot be, or another one is in force.
-    async fn renewal(&self, client: &Arc<VaultClient>) -> Option<Instant> {
+    /// When this login is due for renewal; `None` when it cannot be renewed, or is no longer the current one.
+    async fn renewal_time(&self, client: &Arc<VaultClient>) -> Option<Instant> {
         let current = self.current.lock().await;
-        current.as_ref().filter(|session| Arc::ptr_eq(&session.client, client))?.renew_at
+        current.as_ref().filter(|login| Arc::ptr_eq(&login.client, client))?.renew_at
     }
 
-    /// Renews, or notes when to try again. The token is good until it ends. Nobody who calls waits for this.
+    /// Renews the token, or schedules the next attempt. Calls do not wait for it: the token is valid until it expires.
     async fn renew(&self, client: &Arc<VaultClient>) {
         let renewed = vaultrs::token::renew_self(client.as_ref(), None).await;
         let mut current = self.current.lock().await;
-        let Some(session) = current.as_mut().filter(|session| Arc::ptr_eq(&session.client, client)) else { return };
+        let Some(login) = current.as_mut().filter(|login| Arc::ptr_eq(&login.client, client)) else { return };
         match renewed {
             Ok(AuthInfo { lease_duration, renewable, .. }) => {
-                if session.failures > 0 {
-                    tracing::info!("Vault's token was renewed");
+                if login.failures > 0 {
+                    tracing::info!("Vault token renewed");
                 }
-                session.lives(Duration::from_secs(lease_duration), renewable);
+                login.set_ttl(Duration::from_secs(lease_duration), renewable);
             }
             Err(failed) => {
-                let wait = RENEW_AGAIN.0.saturating_mul(1 << session.failures.min(6)).min(RENEW_AGAIN.1);
-                session.failures += 1;
-                session.renew_at = Some(Instant::now() + wait).filter(|_| !session.is_over());
-                let error = error(self.settings(), "renew the login", &failed).full();
-                tracing::warn!(error, "Vault's token was not renewed, and is tried again");
+                login.failures += 1;
+                let retry_at = Instant::now() + RENEWAL_RETRY.delay(login.failures);
+                login.renew_at = Some(retry_at).filter(|_| !login.is_expired());
+                let error = port_error(self.settings(), "renew the login", &failed).full();
+                tracing::warn!(error, "Vault token renewal failed; retrying");
             }
         }
     }
 
-    /// Whether the token itself is accepted: then it was the call that is not allowed.
-    async fn is_good(&self, client: &VaultClient) -> bool {
+    /// Whether Vault accepts the token itself: then it was the call that was denied.
+    async fn is_valid(&self, client: &VaultClient) -> bool {
         vaultrs::token::lookup_self(client).await.is_ok()
     }
 
     async fn forget(&self, client: &Arc<VaultClient>) {
         let mut current = self.current.lock().await;
-        if current.as_ref().is_some_and(|session| Arc::ptr_eq(&session.client, client)) {
+        if current.as_ref().is_some_and(|login| Arc::ptr_eq(&login.client, client)) {
             *current = None;
         }
     }
 }
 
-/// Renews a login for as long as it is in force.
-async fn keep(sessions: Weak<Sessions>, client: Arc<VaultClient>) {
+/// Renews a login for as long as it is the current one and the session is in use.
+async fn renew_in_background(session: Weak<SessionManager>, client: Arc<VaultClient>) {
     loop {
-        let Some(held) = sessions.upgrade() else { return };
-        let Some(at) = held.renewal(&client).await else { return };
-        drop(held);
+        let Some(manager) = session.upgrade() else { return };
+        let Some(at) = manager.renewal_time(&client).await else { return };
+        drop(manager);
         tokio::time::sleep_until(at.into()).await;
-        let Some(held) = sessions.upgrade() else { return };
-        held.renew(&client).await;
+        let Some(manager) = session.upgrade() else { return };
+        manager.renew(&client).await;
     }
-}
-
-/// A call that failed.
-pub(super) struct CallError {
-    /// Whether Vault says that what was asked for is not there.
-    is_absent: bool,
-    /// Whether the connection broke before an answer came: nobody knows whether it was done.
-    pub(super) is_cut: bool,
-    pub(super) error: Error,
-}
-
-impl From<Error> for CallError {
-    fn from(error: Error) -> Self {
-        Self { is_absent: false, is_cut: false, error }
-    }
-}
-
-impl From<CallError> for Error {
-    fn from(failed: CallError) -> Self {
-        failed.error
-    }
-}
-
-/// What is there, or nothing where Vault says so.
-pub(super) fn present<T>(found: Result<T, CallError>) -> Result<Option<T>> {
-    match found {
-        Ok(value) => Ok(Some(value)),
-        Err(failed) if failed.is_absent => Ok(None),
-        Err(failed) => Err(failed.error),
-    }
-}
-
-/// The token that a login gave.
-pub(super) fn token_of(auth: AuthInfo) -> (Secret, Duration, bool) {
-    (Secret::new(auth.client_token), Duration::from_secs(auth.lease_duration), auth.renewable)
 }
 
 #[cfg(test)]
@@ -271,14 +201,17 @@ pub(super) mod tests {
 
     use serde_json::{Value, json};
 
+    use mfctl_core::domain::Secret;
+    use mfctl_core::ports::{Error, ErrorKind};
+
     use super::super::{SecretSource, VaultLogin};
     use super::*;
     use crate::http::HttpOptions;
 
     #[test]
-    fn a_token_is_renewed_well_before_it_ends() {
-        assert_eq!(renewal_after(Duration::from_secs(1200)), Duration::from_secs(800));
-        assert!(renewal_after(Duration::from_secs(3)) < Duration::from_secs(3));
+    fn token_is_renewed_after_two_thirds_of_its_ttl() {
+        assert_eq!(renewal_delay(Duration::from_secs(1200)), Duration::from_secs(800));
+        assert!(renewal_delay(Duration::from_secs(3)) < Duration::from_secs(3));
     }
 
     fn answer(field: &str, content: &Value) -> Value {
@@ -287,27 +220,28 @@ pub(super) mod tests {
         answer
     }
 
-    /// What a token of two seconds says of itself.
-    fn token_itself() -> Value {
-        let said = json!({
+    /// The lookup of a token with a TTL of two seconds.
+    fn token_lookup() -> Value {
+        let data = json!({
             "accessor": "a", "creation_time": 0, "creation_ttl": 2, "display_name": "", "entity_id": "",
             "explicit_max_ttl": 0, "id": "t", "num_uses": 0, "orphan": true, "path": "", "policies": [], "ttl": 2,
             "type": "service", "renewable": true,
         });
-        answer("data", &said)
+        answer("data", &data)
     }
 
-    /// Answers what a token says of itself, and each renewal with the next of these statuses, the last for ever.
-    async fn scripted(statuses: Vec<u16>) -> (Arc<Sessions>, Arc<AtomicUsize>) {
+    /// A Vault that answers token lookups, and each renewal with the next of these statuses, the last one repeatedly.
+    async fn scripted(statuses: Vec<u16>) -> (Arc<SessionManager>, Arc<AtomicUsize>) {
         let renewals = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&renewals);
-        let asked = move |request: axum::extract::Request| {
-            let (counted, statuses) = (Arc::clone(&counted), statuses.clone());
+        let handler = move |request: axum::extract::Request| {
+            let counted = Arc::clone(&counted);
+            let statuses = statuses.clone();
             async move {
                 let renewal = request.uri().path().ends_with("renew-self");
                 let n = if renewal { counted.fetch_add(1, Ordering::Relaxed) } else { 0 };
                 let status = if renewal { statuses[n.min(statuses.len() - 1)] } else { 200 };
-                let said = match (status, renewal) {
+                let body = match (status, renewal) {
                     (200, true) => answer(
                         "auth",
                         &json!({
@@ -315,18 +249,18 @@ pub(super) mod tests {
                             "lease_duration": 2, "renewable": true, "entity_id": "", "token_type": "service", "orphan": true,
                         }),
                     ),
-                    (200, false) => token_itself(),
+                    (200, false) => token_lookup(),
                     _ => json!({"errors": ["Vault is sealed"]}),
                 };
-                (axum::http::StatusCode::from_u16(status).unwrap(), said.to_string())
+                (axum::http::StatusCode::from_u16(status).unwrap(), body.to_string())
             }
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(asked)).await.unwrap() });
+        tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(handler)).await.unwrap() });
         let login = VaultLogin::Token(SecretSource(Arc::new(|| Ok(Secret::new("t")))));
         let http = HttpOptions::direct("profile.x.vault");
-        (Sessions::new(VaultConfig { http, url, login, namespace: None, token_file: None }).unwrap(), renewals)
+        (SessionManager::new(VaultConfig { http, url, login, namespace: None, token_file: None }).unwrap(), renewals)
     }
 
     async fn until(renewals: &AtomicUsize, wanted: usize) {
@@ -339,11 +273,11 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn a_login_is_renewed_though_nobody_calls_and_a_renewal_that_fails_is_tried_again() {
+    async fn login_is_renewed_without_calls_and_failed_renewals_are_retried() {
         let (sessions, renewals) = scripted(vec![503, 200]).await;
         let client = sessions.logged_in().await.unwrap();
         until(&renewals, 2).await;
-        // The second one is taken in a moment later.
+        // The session takes in the second renewal a moment after it was answered.
         let renewed = async {
             while sessions.current.lock().await.as_ref().unwrap().failures > 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -352,44 +286,45 @@ pub(super) mod tests {
         tokio::time::timeout(Duration::from_secs(30), renewed).await.unwrap();
         assert!(Arc::ptr_eq(&client, &sessions.logged_in().await.unwrap()), "it is the same login");
         until(&renewals, 3).await;
-        // Nobody has it any more: nobody renews it.
+        // Renewal does not keep a session alive.
         let gone = Arc::downgrade(&sessions);
         drop(sessions);
         assert!(gone.upgrade().is_none());
     }
 
     #[tokio::test]
-    async fn a_login_that_could_not_be_renewed_is_made_again() {
+    async fn expired_login_is_replaced() {
         let (sessions, renewals) = scripted(vec![503]).await;
         let client = sessions.logged_in().await.unwrap();
         until(&renewals, 1).await;
-        let over = async {
-            while !sessions.current.lock().await.as_ref().unwrap().is_over() {
+        let expired = async {
+            while !sessions.current.lock().await.as_ref().unwrap().is_expired() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), over).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(30), expired).await.unwrap();
         assert!(!Arc::ptr_eq(&client, &sessions.logged_in().await.unwrap()), "another login");
     }
 
-    /// Logged in at a server that gives these answers, one to each request.
-    pub(in super::super) async fn answered(answers: Vec<Option<(u16, String)>>) -> Arc<Sessions> {
-        let itself = Some((200, token_itself().to_string()));
-        let address = crate::http::scripted_server([vec![itself], answers].concat()).await;
+    /// A session at a server that gives one of these answers to each request.
+    pub(in super::super) async fn answered(answers: Vec<Option<(u16, String)>>) -> Arc<SessionManager> {
+        let lookup = Some((200, token_lookup().to_string()));
+        let address = crate::http::scripted_server([vec![lookup], answers].concat()).await;
         let login = VaultLogin::Token(SecretSource(Arc::new(|| Ok(Secret::new("t")))));
-        let (http, url) = (HttpOptions::direct("profile.x.vault"), format!("http://{address}"));
-        Sessions::new(VaultConfig { http, url, login, namespace: None, token_file: None }).unwrap()
+        let http = HttpOptions::direct("profile.x.vault");
+        let url = format!("http://{address}");
+        SessionManager::new(VaultConfig { http, url, login, namespace: None, token_file: None }).unwrap()
     }
 
     #[tokio::test]
-    async fn what_may_be_done_twice_is_asked_again_when_the_connection_broke() {
+    async fn idempotent_call_is_retried_once_after_a_lost_connection() {
         let done = Some((204, String::new()));
         let sessions = answered(vec![None, done.clone(), None, None, None, done]).await;
         let delete = |client: Arc<VaultClient>| async move { vaultrs::sys::policy::delete(client.as_ref(), "a").await };
         sessions.call("remove policy a", delete).await.map_err(Error::from).unwrap();
         let twice = sessions.call("remove policy a", delete).await.err().unwrap();
-        assert!(twice.is_cut && twice.error.kind() == ErrorKind::Unreachable, "{}", twice.error.full());
-        assert!(sessions.call_once("remove policy a", delete).await.is_err_and(|failed| failed.is_cut));
+        assert!(twice.connection_lost && twice.error.kind() == ErrorKind::Unreachable, "{}", twice.error.full());
+        assert!(sessions.call_once("remove policy a", delete).await.is_err_and(|failed| failed.connection_lost));
         sessions.call("remove policy a", delete).await.map_err(Error::from).unwrap();
     }
 }

@@ -1,20 +1,20 @@
-//! The first hours of a Vault: what is asked before anybody can log in, and with the root token that ends with them.
+//! The setup of a new Vault: calls without a login, and those with the initial root token, which the setup revokes.
 
 use async_trait::async_trait;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::error::error;
-use super::exchange::{Request, exchange};
+use super::error::port_error;
+use super::exchange::{VaultRequest, exchange};
 use crate::http::HttpOptions;
 use mfctl_core::domain::Secret;
-use mfctl_core::ports::{AdminRole, Error, ErrorKind, InitKeys, Result, SealStatus, VaultSetup};
+use mfctl_core::ports::{Error, ErrorKind, FirstKeys, HandedOver, Result, SealState, VaultSetup};
 
-/// How long the wrapped secret id waits to be opened.
-const WRAPPED_FOR: &str = "24h";
+/// How long the wrapped secret id can be unwrapped.
+const SECRET_ID_WRAP_TTL: &str = "24h";
 
-/// What `bootstrap` needs for what a manifest can declare.
-const RULES: &str = r#"# mfctl bootstrap: mounts, policies, roles and secrets that manifests declare.
+/// The policy of `bootstrap`: what manifests can declare.
+const BOOTSTRAP_POLICY: &str = r#"# mfctl bootstrap: mounts, policies, roles and secrets that manifests declare.
 path "sys/mounts" { capabilities = ["read", "list"] }
 path "sys/mounts/*" { capabilities = ["create", "read", "update", "delete", "list", "sudo"] }
 path "sys/auth" { capabilities = ["read", "list"] }
@@ -30,7 +30,7 @@ path "+/metadata/*" { capabilities = ["create", "read", "update", "delete", "lis
 path "+/config" { capabilities = ["create", "read", "update"] }
 "#;
 
-/// A Vault that nobody is logged in to.
+/// A Vault without a login, for its initialisation and unsealing.
 #[derive(Debug)]
 pub struct VaultServer {
     client: reqwest::Client,
@@ -40,7 +40,7 @@ pub struct VaultServer {
 }
 
 impl VaultServer {
-    /// The Vault at this address. Nothing is asked of it yet.
+    /// A client of the Vault at this address. Sends no request yet.
     ///
     /// # Errors
     /// `Invalid` for a file or proxy that cannot be used.
@@ -48,8 +48,10 @@ impl VaultServer {
         Ok(Self { client: options.client()?, options, url, namespace })
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Option<&Value>, what: &str) -> Result<Value> {
-        self.asked(method, path, None, None, body, what).await
+    /// A call without a token.
+    async fn anonymous(&self, method: Method, path: &str, body: Option<&Value>, what: &str) -> Result<Value> {
+        let request = VaultRequest { method, path, token: "", namespace: None, wrap_ttl: None, body };
+        self.send(request, what).await
     }
 
     async fn with_token(
@@ -60,75 +62,70 @@ impl VaultServer {
         body: Option<&Value>,
         what: &str,
     ) -> Result<Value> {
-        self.asked(method, path, Some(token), None, body, what).await
+        let request = VaultRequest { method, path, token: token.expose(), namespace: None, wrap_ttl: None, body };
+        self.send(request, what).await
     }
 
-    async fn asked(
-        &self,
-        method: Method,
-        path: &str,
-        token: Option<&Secret>,
-        wrapped_for: Option<&str>,
-        body: Option<&Value>,
-        what: &str,
-    ) -> Result<Value> {
-        let (token, namespace) = (token.map_or("", Secret::expose), self.namespace.as_deref());
-        let request = Request { method, path, token, namespace, wrapped_for, body };
-        let asked = exchange(&self.client, &self.url, request).await;
-        asked.map_err(|failed| error(&self.options.settings, what, &failed))
+    async fn send(&self, request: VaultRequest<'_>, what: &str) -> Result<Value> {
+        let request = VaultRequest { namespace: self.namespace.as_deref(), ..request };
+        let answer = exchange(&self.client, &self.url, request).await;
+        answer.map_err(|failed| port_error(&self.options.settings, what, &failed))
     }
 }
 
 fn secret(value: &Value, what: &str) -> Result<Secret> {
-    let missing = || Error::new(ErrorKind::Internal, format!("{what}: the answer lacks what it should give"));
+    let missing = || Error::new(ErrorKind::Internal, format!("{what}: the answer lacks a secret"));
     value.as_str().map(Secret::new).ok_or_else(missing)
 }
 
-fn state(said: &Value) -> SealStatus {
-    SealStatus {
-        initialised: said["initialized"].as_bool().unwrap_or(false),
-        sealed: said["sealed"].as_bool().unwrap_or(true),
-        threshold: said["t"].as_u64().unwrap_or(0),
-        progress: said["progress"].as_u64().unwrap_or(0),
+fn seal_state(answer: &Value) -> SealState {
+    SealState {
+        initialised: answer["initialized"].as_bool().unwrap_or(false),
+        sealed: answer["sealed"].as_bool().unwrap_or(true),
+        threshold: answer["t"].as_u64().unwrap_or(0),
+        given: answer["progress"].as_u64().unwrap_or(0),
     }
 }
 
 #[async_trait]
 impl VaultSetup for VaultServer {
-    async fn seal_status(&self) -> Result<SealStatus> {
-        let said = self.ask(Method::GET, "sys/seal-status", None, "ask whether Vault is sealed").await?;
-        Ok(state(&said))
+    async fn seal_state(&self) -> Result<SealState> {
+        let answer = self.anonymous(Method::GET, "sys/seal-status", None, "read Vault's seal status").await?;
+        Ok(seal_state(&answer))
     }
 
-    async fn initialise(&self, shares: u8, threshold: u8, pgp_keys: &[String]) -> Result<InitKeys> {
+    async fn initialise(&self, shares: u8, threshold: u8, pgp_keys: &[String]) -> Result<FirstKeys> {
         let what = "initialise Vault";
         let mut body = json!({"secret_shares": shares, "secret_threshold": threshold});
         if !pgp_keys.is_empty() {
             body["pgp_keys"] = json!(pgp_keys);
         }
-        let said = self.ask(Method::PUT, "sys/init", Some(&body), what).await.map_err(|error| {
+        let answer = self.anonymous(Method::PUT, "sys/init", Some(&body), what).await.map_err(|error| {
             match error.full().contains("already initialized") {
                 true => Error::new(ErrorKind::Conflict, what).because("it is initialised already"),
                 false => error,
             }
         })?;
-        let given = said["keys_base64"].as_array().into_iter().flatten();
-        let shares_given = given.map(|share| secret(share, what)).collect::<Result<Vec<_>>>()?;
-        if shares_given.len() != usize::from(shares) {
-            return Err(Error::new(ErrorKind::Internal, format!("{what}: it gave {} shares", shares_given.len())));
+        let given = answer["keys_base64"].as_array().into_iter().flatten();
+        let key_shares = given.map(|share| secret(share, what)).collect::<Result<Vec<_>>>()?;
+        if key_shares.len() != usize::from(shares) {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                format!("{what}: it answered {} key shares", key_shares.len()),
+            ));
         }
-        Ok(InitKeys { shares: shares_given, root: secret(&said["root_token"], what)? })
+        Ok(FirstKeys { shares: key_shares, root: secret(&answer["root_token"], what)? })
     }
 
-    async fn unseal(&self, share: &Secret) -> Result<SealStatus> {
+    async fn unseal(&self, share: &Secret) -> Result<SealState> {
         let body = json!({"key": share.expose()});
-        Ok(state(&self.ask(Method::PUT, "sys/unseal", Some(&body), "unseal Vault").await?))
+        Ok(seal_state(&self.anonymous(Method::PUT, "sys/unseal", Some(&body), "unseal Vault").await?))
     }
 
-    async fn create_admin_role(&self, token: &Secret, name: &str) -> Result<AdminRole> {
-        let what = "make a role to go on with";
+    async fn hand_over(&self, token: &Secret, name: &str) -> Result<HandedOver> {
+        let what = "create the AppRole of bootstrap";
         let policy = format!("sys/policies/acl/{name}");
-        self.with_token(Method::PUT, &policy, token, Some(&json!({"policy": RULES})), what).await?;
+        self.with_token(Method::PUT, &policy, token, Some(&json!({"policy": BOOTSTRAP_POLICY})), what).await?;
         let mounted = self.with_token(Method::GET, "sys/auth", token, None, what).await?;
         if mounted["data"].get("approle/").is_none() {
             self.with_token(Method::POST, "sys/auth/approle", token, Some(&json!({"type": "approle"})), what).await?;
@@ -137,9 +134,16 @@ impl VaultSetup for VaultServer {
         let body = json!({"token_policies": [name], "token_ttl": "20m", "token_max_ttl": "24h"});
         self.with_token(Method::POST, &role, token, Some(&body), what).await?;
         let id = self.with_token(Method::GET, &format!("{role}/role-id"), token, None, what).await?;
-        let (path, body) = (format!("{role}/secret-id"), json!({}));
-        let wrapped = self.asked(Method::POST, &path, Some(token), Some(WRAPPED_FOR), Some(&body), what).await?;
-        Ok(AdminRole {
+        let secret_id = VaultRequest {
+            method: Method::POST,
+            path: &format!("{role}/secret-id"),
+            token: token.expose(),
+            namespace: None,
+            wrap_ttl: Some(SECRET_ID_WRAP_TTL),
+            body: Some(&json!({})),
+        };
+        let wrapped = self.send(secret_id, what).await?;
+        Ok(HandedOver {
             role_id: secret(&id["data"]["role_id"], what)?,
             wrapped_secret_id: secret(&wrapped["wrap_info"]["token"], what)?,
         })

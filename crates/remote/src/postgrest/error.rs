@@ -1,4 +1,4 @@
-//! What an answer that is no success means: by status, PostgREST's own codes and PostgreSQL's, never by its words.
+//! Maps error responses to the ports' errors: by status, PostgREST's codes and SQLSTATE, never by the message.
 //!
 //! <https://docs.postgrest.org/en/stable/references/errors.html>
 
@@ -6,67 +6,63 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
 
-use super::token::Tokens;
+use super::token::TokenProvider;
 use crate::{http, sqlstate};
 use mfctl_core::ports::{Error, ErrorKind};
 
-/// An answer that is no success.
+/// An answer with a status that is not a success.
 #[derive(Debug)]
-pub(super) struct Refusal {
-    /// Its status.
+pub(super) struct PostgrestError {
     status: StatusCode,
-    /// What its status means by itself.
+    /// The kind by the status alone.
     by_status: ErrorKind,
-    /// PostgREST's or PostgreSQL's code; empty where somebody else answered.
+    /// PostgREST's code or a SQLSTATE; empty where the answer is not PostgREST's.
     code: String,
-    /// What it says, for people.
-    said: String,
+    message: String,
 }
 
-/// What can be done about a refusal before anybody is told.
+/// How the client can recover from an error response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Remedy {
-    /// Sign a new token, once.
-    Renew,
-    /// Wait for PostgREST to look at the schema again.
-    Reload,
-    /// Do it again: another transaction was in the way, and this one was rolled back.
-    Repeat,
-    /// Nothing.
+    /// Retry once with a new token.
+    RenewToken,
+    /// Retry until PostgREST has reloaded its schema cache.
+    WaitForSchema,
+    /// Retry: the transaction was rolled back for a conflict with another one.
+    RetryTransaction,
     None,
 }
 
 #[derive(Debug, Deserialize)]
-struct Body {
+struct PostgrestErrorBody {
     code: Option<String>,
     message: Option<String>,
     details: Option<serde_json::Value>,
 }
 
-impl Refusal {
+impl PostgrestError {
     pub(super) fn of(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let by_status = http::kind_of_status(status, headers);
-        let Ok(Body { code: Some(code), message, details }) = serde_json::from_slice(body) else {
-            return Self { status, by_status, code: String::new(), said: http::body_excerpt(body) };
+        let Ok(PostgrestErrorBody { code: Some(code), message, details }) = serde_json::from_slice(body) else {
+            return Self { status, by_status, code: String::new(), message: http::body_excerpt(body) };
         };
         let details = details.and_then(|details| details.as_str().map(|text| format!(" ({text})"))).unwrap_or_default();
-        let said = http::body_excerpt(format!("{}{details}", message.unwrap_or_default()).as_bytes());
-        Self { status, by_status, code, said }
+        let message = http::body_excerpt(format!("{}{details}", message.unwrap_or_default()).as_bytes());
+        Self { status, by_status, code, message }
     }
 
-    /// What can be done about it.
     pub(super) fn remedy(&self) -> Remedy {
         match self.code.as_str() {
-            "PGRST301" | "PGRST303" if self.status == StatusCode::UNAUTHORIZED => Remedy::Renew,
-            // Unknown to the schema cache; or gone from the database since the cache was filled.
-            "PGRST202" | "PGRST204" | "PGRST205" | "42P01" | "42883" => Remedy::Reload,
-            "40001" | "40P01" => Remedy::Repeat,
+            "PGRST301" | "PGRST303" if self.status == StatusCode::UNAUTHORIZED => Remedy::RenewToken,
+            // Not in the schema cache, or dropped from the database since the cache was loaded.
+            "PGRST202" | "PGRST204" | "PGRST205" | "42P01" | "42883" => Remedy::WaitForSchema,
+            "40001" | "40P01" => Remedy::RetryTransaction,
             _ => Remedy::None,
         }
     }
 
     fn kind(&self) -> ErrorKind {
-        // A role that does not exist has a code of its own, that of a wrong argument.
+        // A role that does not exist has the SQLSTATE of an invalid parameter.
         if self.by_status == ErrorKind::Denied {
             return ErrorKind::Denied;
         }
@@ -74,22 +70,22 @@ impl Refusal {
             return kind;
         }
         match self.code.as_str() {
-            // The connection to the database, its configuration, its schema; then the pool.
+            // 000 to 002: the connection to the database, its configuration, its schema cache. 003: the connection pool.
             "PGRST000" | "PGRST001" | "PGRST002" => ErrorKind::Unreachable,
             "PGRST003" => ErrorKind::Throttled,
             "PGRST106" | "PGRST202" | "PGRST204" | "PGRST205" => ErrorKind::Unprepared,
             "PGRST300" => ErrorKind::Unreachable,
             "PGRST301" | "PGRST302" | "PGRST303" => ErrorKind::Denied,
-            // More rows than were named.
+            // More rows would be affected than `max-affected`.
             "PGRST124" => ErrorKind::Internal,
-            // Rows that are not there are an empty answer: what is not found is the table, or another server answers.
+            // Missing rows are an empty answer: a 404 is a missing table, or another server.
             _ if self.by_status == ErrorKind::NotFound => ErrorKind::Unprepared,
             _ => self.by_status,
         }
     }
 
-    /// The error that the port answers.
-    pub(super) fn error(&self, what: &str, settings: &str, tokens: &Tokens) -> Error {
+    /// The port's error. `settings` is the table of settings with the server's address.
+    pub(super) fn port_error(&self, what: &str, settings: &str, tokens: &TokenProvider) -> Error {
         let kind = self.kind();
         let error = Error::new(kind, what).because(self.to_string());
         match self.hint(kind, settings, tokens) {
@@ -98,44 +94,44 @@ impl Refusal {
         }
     }
 
-    fn hint(&self, kind: ErrorKind, settings: &str, tokens: &Tokens) -> Option<String> {
+    fn hint(&self, kind: ErrorKind, settings: &str, tokens: &TokenProvider) -> Option<String> {
         Some(match kind {
             ErrorKind::Denied if !self.code.is_empty() && !self.code.starts_with("PGRST") => format!(
-                "the role of the token may not do this or does not exist, or the row is another tenant's: check `{settings}.role` and the \
-                 profile's tenant; `mfctl db migrate` gives the roles their rights"
+                "the token's role lacks the right or does not exist, or the row is another tenant's: check `{settings}.role` and \
+                 the profile's tenant; `mfctl db migrate` grants the roles their rights"
             ),
             ErrorKind::Denied => tokens.hint(settings),
             ErrorKind::Unprepared if self.code.is_empty() => {
                 format!(
-                    "nothing there speaks PostgREST: check `{settings}.url`, the path before the tables' names included"
+                    "no PostgREST answers there: check `{settings}.url`, with the path before the tables' names"
                 )
             }
             ErrorKind::Unprepared if self.code == "PGRST106" => {
                 format!("the server does not serve the schema at `{settings}.schema`: add it to its `db-schemas`")
             }
             ErrorKind::Unprepared => {
-                "run `mfctl bootstrap apply` (or `mfctl db migrate`); if that was done, the server has not \
-                                    looked at the schema since: `mfctl db migrate` tells it again"
+                "run `mfctl bootstrap apply` (or `mfctl db migrate`); if that was done, the server has not reloaded its \
+                 schema cache since: `mfctl db migrate` notifies it again"
                     .to_owned()
             }
             ErrorKind::Full => "the database's disk is full".to_owned(),
             ErrorKind::Unreachable if self.code == "25006" => "the database is a read-only standby".to_owned(),
             _ if self.status == StatusCode::PAYLOAD_TOO_LARGE => {
-                "a server in between takes no body of this size: let it take at least 1 MiB".to_owned()
+                "a server before PostgREST refuses bodies of this size: allow at least 1 MiB".to_owned()
             }
             _ => return None,
         })
     }
 }
 
-impl std::fmt::Display for Refusal {
+impl std::fmt::Display for PostgrestError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.status.as_u16())?;
         if !self.code.is_empty() {
             write!(f, " {}", self.code)?;
         }
-        if !self.said.is_empty() {
-            write!(f, ": {}", self.said)?;
+        if !self.message.is_empty() {
+            write!(f, ": {}", self.message)?;
         }
         Ok(())
     }
@@ -147,25 +143,25 @@ mod tests {
     use crate::postgrest::PostgrestAuth;
     use mfctl_core::domain::Secret;
 
-    fn refusal(status: u16, body: &str) -> Refusal {
-        Refusal::of(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes())
+    fn response(status: u16, body: &str) -> PostgrestError {
+        PostgrestError::of(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes())
     }
 
-    fn coded(status: u16, code: &str) -> Refusal {
-        refusal(status, &format!(r#"{{"code":"{code}","message":"m","details":null,"hint":null}}"#))
+    fn coded(status: u16, code: &str) -> PostgrestError {
+        response(status, &format!(r#"{{"code":"{code}","message":"m","details":null,"hint":null}}"#))
     }
 
     #[test]
-    fn the_code_says_more_than_the_status() {
+    fn codes_take_precedence_over_the_status() {
         for (status, code, kind, remedy) in [
-            (401, "PGRST301", ErrorKind::Denied, Remedy::Renew),
+            (401, "PGRST301", ErrorKind::Denied, Remedy::RenewToken),
             (401, "42501", ErrorKind::Denied, Remedy::None),
             (401, "22023", ErrorKind::Denied, Remedy::None),
             (403, "42501", ErrorKind::Denied, Remedy::None),
-            (404, "PGRST205", ErrorKind::Unprepared, Remedy::Reload),
-            (404, "42P01", ErrorKind::Unprepared, Remedy::Reload),
-            (400, "PGRST204", ErrorKind::Unprepared, Remedy::Reload),
-            (500, "40P01", ErrorKind::Throttled, Remedy::Repeat),
+            (404, "PGRST205", ErrorKind::Unprepared, Remedy::WaitForSchema),
+            (404, "42P01", ErrorKind::Unprepared, Remedy::WaitForSchema),
+            (400, "PGRST204", ErrorKind::Unprepared, Remedy::WaitForSchema),
+            (500, "40P01", ErrorKind::Throttled, Remedy::RetryTransaction),
             (500, "53100", ErrorKind::Full, Remedy::None),
             (503, "PGRST002", ErrorKind::Unreachable, Remedy::None),
             (504, "PGRST003", ErrorKind::Throttled, Remedy::None),
@@ -173,22 +169,22 @@ mod tests {
             (400, "22P05", ErrorKind::Invalid, Remedy::None),
             (400, "PGRST100", ErrorKind::Invalid, Remedy::None),
         ] {
-            let refusal = coded(status, code);
-            assert_eq!((refusal.kind(), refusal.remedy()), (kind, remedy), "{status} {code}");
+            let error = coded(status, code);
+            assert_eq!((error.kind(), error.remedy()), (kind, remedy), "{status} {code}");
         }
     }
 
     #[test]
-    fn somebody_else_who_answers_is_told_from_postgrest() {
-        let tokens = Tokens::new(PostgrestAuth::Token(Secret::new("t")));
-        let error = refusal(404, "<html>\n nothing here</html>").error("read", "profile.p.postgrest", &tokens);
+    fn answers_of_other_servers_are_not_taken_for_postgrest() {
+        let tokens = TokenProvider::new(PostgrestAuth::Token(Secret::new("t")));
+        let error = response(404, "<html>\n nothing here</html>").port_error("read", "profile.p.postgrest", &tokens);
         assert_eq!(
             (error.kind(), error.full().as_str()),
             (ErrorKind::Unprepared, "read: 404: <html> nothing here</html>")
         );
         assert!(error.hint_text().unwrap().contains("profile.p.postgrest.url"));
-        assert_eq!(refusal(502, "").error("read", "s", &tokens).kind(), ErrorKind::Unreachable);
-        let denied = coded(401, "PGRST303").error("read", "profile.p.postgrest", &tokens);
+        assert_eq!(response(502, "").port_error("read", "s", &tokens).kind(), ErrorKind::Unreachable);
+        let denied = coded(401, "PGRST303").port_error("read", "profile.p.postgrest", &tokens);
         assert!(denied.hint_text().unwrap().contains("profile.p.postgrest.token"));
     }
 }

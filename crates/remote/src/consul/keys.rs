@@ -1,0 +1,79 @@
+//! Keys: which are valid, and how one is read.
+
+use reqwest::StatusCode;
+
+use super::exchange::{ConsulResponse, Exchange};
+use super::requests::{self, KvPair};
+use mfctl_core::ports::{ConfigEntry, Error, ErrorKind, Result};
+
+/// Refuses an empty key, a folder, and a key that no URL can hold.
+pub(super) fn check_key(key: &str) -> Result<()> {
+    match key.is_empty() || key.starts_with('/') || key.ends_with('/') || !fits_in_url(key) {
+        true => Err(Error::new(ErrorKind::Invalid, format!("{key:?} is not a valid key"))),
+        false => Ok(()),
+    }
+}
+
+/// Refuses a prefix that no URL can hold.
+pub(super) fn check_prefix(prefix: &str) -> Result<()> {
+    match fits_in_url(prefix) {
+        true => Ok(()),
+        false => Err(Error::new(ErrorKind::Invalid, format!("{prefix:?} is not a valid prefix of keys"))),
+    }
+}
+
+/// URLs resolve `.` and `..` and lose tabs and line breaks even when they are percent-encoded, so that another key would be
+/// read; Consul refuses paths with control characters.
+fn fits_in_url(key: &str) -> bool {
+    key.len() <= MAX_KEY_BYTES
+        && !key.contains(char::is_control)
+        && !key.split('/').any(|segment| matches!(segment, "." | ".."))
+}
+
+/// Far below what a URL may hold, each byte percent-encoded.
+const MAX_KEY_BYTES: usize = 8 * 1024;
+
+/// Reads a key; `None` if it does not exist. The read is consistent.
+pub(super) async fn read_pair(exchange: &Exchange, key: &str) -> Result<Option<KvPair>> {
+    let what = format!("read key {key}");
+    let response = exchange.send(requests::read_key(exchange.base(), key)?, &what).await?;
+    if response.status == StatusCode::NOT_FOUND {
+        return check_is_consul(&response, &what).map(|()| None);
+    }
+    Ok(response.content(&what)?.pop())
+}
+
+/// The port's entry of a pair; `Corrupt` for a value that is not base64.
+pub(super) fn entry(pair: KvPair) -> Result<ConfigEntry> {
+    let (key, version) = (pair.key, pair.modify_index);
+    let value = requests::decoded(pair.value)
+        .map_err(|error| Error::new(ErrorKind::Corrupt, format!("the value of {key} cannot be read")).because(error))?;
+    Ok(ConfigEntry { key, value, version })
+}
+
+/// A 404 is Consul's only with the index of the state that was read: any server or proxy between may answer 404 too.
+pub(super) fn check_is_consul<T>(response: &ConsulResponse<T>, what: &str) -> Result<()> {
+    match response.index {
+        Some(_) => Ok(()),
+        None => {
+            let excerpt = response.excerpt();
+            Err(Error::new(ErrorKind::Unreachable, format!("{what}: the answer is not Consul's ({excerpt})")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_a_url_would_change_are_invalid() {
+        for key in ["", "/a", "a/", "a/../b", "./a", "a/..", "a\tb", "a\nb", &"k".repeat(MAX_KEY_BYTES + 1)] {
+            assert_eq!(check_key(key).unwrap_err().kind(), ErrorKind::Invalid, "{key:?}");
+        }
+        for key in ["a", "a/b", "a//b", "a..b/...", "a b?c#d%2F", "کتاب"] {
+            check_key(key).unwrap();
+        }
+        assert!(check_prefix("").is_ok() && check_prefix("a/").is_ok() && check_prefix("a/../").is_err());
+    }
+}
