@@ -90,7 +90,7 @@ impl Reader<'_> {
     }
 
     fn origin(&self, span: Range<usize>) -> ValueOrigin {
-        ValueOrigin { layer: self.layer, place: Some(self.place(span)) }
+        ValueOrigin { layer: self.layer, location: Some(self.place(span)) }
     }
 
     fn top_level(&self, (name, value): Entry<'_, '_>, file: &mut FileLayer) -> Result<(), Error> {

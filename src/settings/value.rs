@@ -23,7 +23,7 @@ pub enum RawValue {
 }
 
 impl RawValue {
-    fn text(&self) -> Option<&str> {
+    pub(super) fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text.trim()),
             _ => None,

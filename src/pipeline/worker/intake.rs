@@ -229,17 +229,17 @@ impl<S: Step> Station<S> {
 
 /// An event whose asset is not what its content makes it would claim, and overwrite, another asset.
 fn check_identity<S: Step>(input: S::Input) -> Read<S::Input> {
-    let common = S::common(&input);
-    let expected = AssetId::of(&common.tenant, &common.sha256);
-    if common.asset_id == expected {
+    let envelope = S::envelope(&input);
+    let expected = AssetId::of(&envelope.tenant, &envelope.sha256);
+    if envelope.asset_id == expected {
         return Read::Input(input);
     }
-    let message = format!("the asset of this tenant and content is {expected}, not {}", common.asset_id);
+    let message = format!("the asset of this tenant and content is {expected}, not {}", envelope.asset_id);
     Read::Poison { kind: "wrong_asset_id", message }
 }
 
 fn request<S: Step>(record: &Record, content: &Read<S::Input>) -> Option<ClaimRequest> {
     let Read::Input(input) = content else { return None };
-    let common = S::common(input);
-    Some(ClaimRequest { asset_id: common.asset_id, revision: common.revision, owner: record.address.clone() })
+    let envelope = S::envelope(input);
+    Some(ClaimRequest { asset_id: envelope.asset_id, revision: envelope.revision, owner: record.address.clone() })
 }

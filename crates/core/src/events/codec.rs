@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::schemas;
 use super::validator::SchemaValidator;
+use crate::breaker::DependencyFault;
 use crate::domain::event::{self, EventEnvelope, SchemaId};
 use crate::domain::{EnvName, EventId, NewRecord, Record, Timestamp, TopicName};
 use crate::ports::{Error, ErrorKind, RegisteredSchema, Result, SchemaRegistry};
@@ -48,6 +49,12 @@ pub enum DecodeError {
     /// The registry failed; retry.
     #[error(transparent)]
     Dependency(Error),
+}
+
+impl DependencyFault for DecodeError {
+    fn is_dependency(&self) -> bool {
+        matches!(self, Self::Dependency(error) if error.is_dependency())
+    }
 }
 
 /// A compiled schema.
