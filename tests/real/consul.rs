@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mfctl_core::domain::Secret;
-use mfctl_core::ports::{ConfigChange, ConfigStore, ConsulAccess, ConsulPolicy, ConsulToken, Error, ErrorKind};
+use mfctl_core::ports::{ConfigChange, ConfigStore, ConsulAcl, ConsulPolicy, ConsulToken, Error, ErrorKind};
 use mfctl_remote::consul::{Consul, ConsulConfig, ConsulLogin};
 use mfctl_remote::http::HttpOptions;
 use uuid::Uuid;
@@ -40,7 +40,7 @@ async fn store() -> Fixture<dyn ConfigStore> {
     Fixture::new(Arc::new(real()), ())
 }
 
-async fn access_control() -> Fixture<dyn ConsulAccess> {
+async fn access_control() -> Fixture<dyn ConsulAcl> {
     Fixture::new(Arc::new(real()), ())
 }
 

@@ -169,8 +169,8 @@ fn operation(part: &ConfigChange) -> Result<Value> {
             json!({"Verb": "delete-cas", "Key": key, "Index": version})
         }
         ConfigChange::Delete { key, if_version: None } => json!({"Verb": "delete", "Key": key}),
-        ConfigChange::Expect { key, version: 0 } => json!({"Verb": "check-not-exists", "Key": key}),
-        ConfigChange::Expect { key, version } => json!({"Verb": "check-index", "Key": key, "Index": version}),
+        ConfigChange::CheckVersion { key, version: 0 } => json!({"Verb": "check-not-exists", "Key": key}),
+        ConfigChange::CheckVersion { key, version } => json!({"Verb": "check-index", "Key": key, "Index": version}),
         ConfigChange::CheckLock { key, session } => json!({"Verb": "check-session", "Key": key, "Session": session}),
     })
 }
@@ -179,7 +179,7 @@ fn key_of(part: &ConfigChange) -> &str {
     match part {
         ConfigChange::Set { key, .. }
         | ConfigChange::Delete { key, .. }
-        | ConfigChange::Expect { key, .. }
+        | ConfigChange::CheckVersion { key, .. }
         | ConfigChange::CheckLock { key, .. } => key,
     }
 }

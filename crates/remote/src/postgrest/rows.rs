@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use mfctl_core::domain::asset::{AssetSource, Facts, Stage};
+use mfctl_core::domain::asset::{AssetSource, AssetFacts, Stage};
 use mfctl_core::domain::event::Metadata;
-use mfctl_core::domain::job::{FileOutcome, JobOutcome, Refusal, RefusalKind};
+use mfctl_core::domain::job::{FileOutcome, JobOutcome, FileRefusal, RefusalKind};
 use mfctl_core::domain::{
     Asset, AssetId, AssetState, BucketName, EventId, JobId, ObjectKey, ObjectRef, RecordAddress, Revision, Sha256,
     SourcePath, Tenant, TopicName,
@@ -104,7 +104,7 @@ pub(super) struct AssetRow {
     enriched_at: Option<Timestamp>,
     updated_at: Timestamp,
     metadata: Option<Metadata>,
-    facts: Option<Facts>,
+    facts: Option<AssetFacts>,
 }
 
 impl From<AssetRow> for Asset {
@@ -207,7 +207,7 @@ pub(super) struct AdvanceRow<'a> {
     revision: Revision,
     to: AssetState,
     at: Timestamp,
-    facts: Option<&'a Facts>,
+    facts: Option<&'a AssetFacts>,
     stage: Stage,
 }
 
@@ -335,7 +335,7 @@ impl From<OutcomeRow> for JobOutcome {
             asset_id: row.asset_id,
             event_id: row.event_id,
             size_bytes: row.size_bytes,
-            refusal: row.refusal_kind.map(|kind| Refusal { kind, reason }),
+            refusal: row.refusal_kind.map(|kind| FileRefusal { kind, reason }),
             at: row.at,
         }
     }

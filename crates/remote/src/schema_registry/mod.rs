@@ -334,7 +334,7 @@ impl SchemaRegistry for RestRegistry {
         self.exchange.send::<Value>(Method::PUT, &["config", &name], &body, &what).await.map(drop)
     }
 
-    async fn check(&self, subject: &str, schema: &Value) -> Result<Vec<String>> {
+    async fn check_compatibility(&self, subject: &str, schema: &Value) -> Result<Vec<String>> {
         let name = self.prefixed(subject)?;
         let what = format!("check a schema against {subject}");
         let report = wait_for_replication(|| self.compatibility_report(subject, &name, schema, &what)).await?;
