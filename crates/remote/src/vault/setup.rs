@@ -8,7 +8,7 @@ use super::error::port_error;
 use super::exchange::{VaultRequest, exchange};
 use crate::http::HttpOptions;
 use mfctl_core::domain::Secret;
-use mfctl_core::ports::{Error, ErrorKind, InitKeys, AdminRole, Result, SealStatus, VaultSetup};
+use mfctl_core::ports::{AdminRole, Error, ErrorKind, InitKeys, Result, SealStatus, VaultSetup};
 
 /// How long the wrapped secret id can be unwrapped.
 const SECRET_ID_WRAP_TTL: &str = "24h";
