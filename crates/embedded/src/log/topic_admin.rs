@@ -61,7 +61,7 @@ impl TopicAdmin for EmbeddedLog {
         self.context.db.write("change a topic", move |tx| topics::set_retention(tx, &name, retention_ms)).await
     }
 
-    /// Refused: with more partitions, new records of a key would be read before older ones on its previous partition.
+    /// Refused: with more partitions, new records of a key could be read before older ones in its previous partition.
     async fn grow(&self, topic: &TopicName, partitions: u32) -> Result<()> {
         let state = self.states().await?.into_iter().find(|state| state.name == *topic);
         let current =
