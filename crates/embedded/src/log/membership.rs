@@ -42,9 +42,9 @@ pub(super) struct AssignmentRow {
 /// A rebalance makes `Claimable` and `Pending` rows appear and vanish, and moves rows between `Owned` and `Revoked`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AssignmentState {
-    /// The member owns it and is assigned it. Exits: `Revoked`, or none when the member is evicted.
+    /// The member owns it and is assigned it. Exit: `Revoked`, by a rebalance.
     Owned,
-    /// The member owns it, but it is assigned to another or to none. Exit: none, when the member releases it.
+    /// The member owns it, but it is assigned to another or to none. Left when the member releases it.
     Revoked,
     /// The member is assigned it, and none owns it. Exit: `Owned`, by [`claim_partitions`].
     Claimable,
