@@ -201,7 +201,7 @@ impl<'a> Wiring<'a> {
     fn endpoint(
         &self,
         service: &str,
-        endpoint: &Endpoint,
+        endpoint: &ServiceEndpoint,
         ca: Option<&PathBuf>,
         proxy: Option<&Url>,
         except: Option<&String>,
@@ -215,7 +215,7 @@ impl<'a> Wiring<'a> {
     fn place(
         &self,
         service: &str,
-        endpoint: &Endpoint,
+        endpoint: &ServiceEndpoint,
         proxy: Option<&Url>,
     ) -> Result<(Url, Option<Arc<ServiceInstances>>)> {
         let (tls, name, path) = match endpoint {

@@ -15,7 +15,7 @@ use super::services::{SERVICE_KEYS, Services};
 use super::sources::Sources;
 use super::stored::{self, Stored};
 use super::suggest::did_you_mean;
-use super::value::{RawValue, SettingValue, ValueKind};
+use super::value::{RawValue, ValueKind};
 use mfctl_core::domain::{EnvName, Tenant};
 
 /// Variables that are no settings of their own.

@@ -88,7 +88,7 @@ impl TopicCache {
         cached.layouts = layouts;
     }
 
-    /// Whether a broker's metadata lack a topic that is in use here, or a partition of one.
+    /// Whether a broker's metadata lacks a topic that is in use here, or a partition of one.
     pub(super) fn is_missing_from(&self, layouts: &TopicLayouts) -> bool {
         lock(&self.0).in_use.iter().any(|(name, known)| !covers(layouts, name, known))
     }

@@ -20,7 +20,7 @@ use mfctl_core::wait::{Attempts, Backoff, wait_until};
 const NEW_TOPIC_TIMEOUT: Duration = Duration::from_millis(300);
 pub(super) const METADATA_BACKOFF: Backoff = Backoff::constant(Duration::from_millis(150));
 
-/// The deadline of an operation that begins now and may meet a broker whose metadata lag behind.
+/// The deadline of an operation that begins now and may meet a broker whose metadata lags behind.
 pub(super) fn metadata_deadline() -> Instant {
     Instant::now() + METADATA_LAG
 }
@@ -209,7 +209,7 @@ impl TopicDirectory {
         Ok(is_complete)
     }
 
-    /// The settings of those of the topics that the broker which answers knows.
+    /// The settings of these topics, as far as the broker that answers knows them.
     pub(super) async fn configs(&self, names: &[&TopicName]) -> Result<HashMap<TopicName, ConfigResource>> {
         if names.is_empty() {
             return Ok(HashMap::new());

@@ -290,7 +290,7 @@ impl TransactionalProducer {
         }
     }
 
-    /// Aborts the transaction where possible, and answers what its failure means.
+    /// Aborts the transaction where possible, and returns what its failure means.
     fn abort_after(&mut self, what: &str, error: TransactionCallError) -> AttemptError {
         let mut error = error;
         if !error.fatal {
@@ -337,7 +337,7 @@ impl TransactionalProducer {
         Some(TransactionCallError { code, text, retriable: false, fatal: true })
     }
 
-    /// The error that failed the transaction, for a record that was only purged because of it. A commit answers with it.
+    /// The error that failed the transaction, for a record that was only purged because of it. A commit fails with it.
     fn cause_of_purge(&self, code: Code) -> Option<TransactionCallError> {
         if !matches!(code, Code::PurgeQueue | Code::PurgeInflight) {
             return None;
@@ -443,5 +443,17 @@ fn call_error(error: KafkaError) -> TransactionCallError {
             let retriable = error::kind_of(error.code).is_dependency();
             TransactionCallError { retriable, ..abortable(error) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ProducerState::{Broken, CommitUnknown, Fenced, Ready};
+
+    #[test]
+    fn a_fenced_producer_stays_fenced_and_a_broken_one_commits_nothing() {
+        assert!([Ready, CommitUnknown, Broken].iter().all(|next| !Fenced.may_become(*next)));
+        assert!(!Broken.may_become(CommitUnknown) && Broken.may_become(Ready) && Broken.may_become(Fenced));
+        assert!([Ready, Broken, Fenced].iter().all(|next| CommitUnknown.may_become(*next)));
     }
 }

@@ -439,3 +439,18 @@ impl Assignment {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_evicted_member_owns_nothing_until_it_is_assigned_again() {
+        let evicted = || AssignmentState::Evicted { pending_reassign: BTreeMap::new() };
+        let revoking = || AssignmentState::Revoking { requested: BTreeSet::new(), unreleased: BTreeSet::new() };
+        assert!(evicted().may_become(&AssignmentState::Unassigned) && !evicted().may_become(&revoking()));
+        assert!(AssignmentState::Unassigned.may_become(&evicted()) && !revoking().may_become(&evicted()));
+        assert!(evicted().may_become(&AssignmentState::Closed));
+        assert!(!AssignmentState::Closed.may_become(&AssignmentState::Assigned));
+    }
+}

@@ -230,7 +230,7 @@ impl KafkaMember {
         }
     }
 
-    /// Waits for the end of the settlement and answers its outcome.
+    /// Waits for the end of the settlement and returns its outcome.
     pub(super) async fn finish_commit(&mut self) -> Result<()> {
         self.finish_settling().await;
         self.last_outcome.take().unwrap_or(Ok(()))

@@ -11,8 +11,8 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka_sys::rd_kafka_admin_op_t as Op;
 use rdkafka_sys::{self as sys, RDKafkaErrorCode};
 
+use super::convert::{millis, text_of};
 use super::event::{EventQueue, QueueEvent};
-use super::{millis, text_of};
 use crate::context::{RawClient, RawConsumer};
 use crate::error::LibrdkafkaError;
 

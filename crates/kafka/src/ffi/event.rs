@@ -4,7 +4,7 @@ use std::ptr::NonNull;
 
 use rdkafka_sys::{self as sys, RDKafkaErrorCode};
 
-use super::{millis, text_of};
+use super::convert::{millis, text_of};
 use crate::context::RawClient;
 
 /// An event, owned.

@@ -9,7 +9,7 @@ use rdkafka::error::RDKafkaError;
 use rdkafka::producer::Producer as _;
 use rdkafka_sys::{self as sys, RDKafkaErrorCode};
 
-use super::{millis, text_of};
+use super::convert::{millis, text_of};
 use crate::context::{RawConsumer, RawProducer};
 
 /// A consumer's member id and generation at one moment. rdkafka's own type does not expose them, and a broker accepts offsets

@@ -7,12 +7,11 @@
 #![expect(unsafe_code, reason = "librdkafka is a C library; only this module calls what rdkafka does not wrap")]
 
 pub(super) mod admin;
+mod convert;
 mod event;
 mod group;
 mod queue;
 
-use std::borrow::Cow;
-use std::ffi::{CStr, c_char};
 use std::time::Duration;
 
 use rdkafka_sys as sys;
@@ -24,6 +23,7 @@ pub(super) use queue::RawRecord;
 pub(super) use queue::{PartitionQueue, QueueItem, QueueWaker};
 
 use super::context::RawClient;
+use convert::millis;
 
 /// OpenSSL's option to free nothing when the process exits.
 const OPENSSL_INIT_NO_ATEXIT: u64 = 0x0008_0000;
@@ -45,30 +45,4 @@ pub(super) fn keep_openssl_until_exit() {
 pub(super) fn flush(client: &RawClient, timeout: Duration) {
     // SAFETY: the client is alive. A timeout with records left is no error here.
     unsafe { sys::rd_kafka_flush(client.native_ptr(), millis(timeout)) };
-}
-
-/// A C string as text; empty for null.
-///
-/// # Safety
-/// `text` is null or a NUL-terminated string that lives through the call.
-unsafe fn text_of(text: *const c_char) -> String {
-    // SAFETY: the caller's promise.
-    unsafe { text_at(text) }.into_owned()
-}
-
-/// [`text_of`] without a copy, unless the text is not UTF-8.
-///
-/// # Safety
-/// `text` is null or a NUL-terminated string that lives as long as the result is used.
-unsafe fn text_at<'a>(text: *const c_char) -> Cow<'a, str> {
-    if text.is_null() {
-        return Cow::Borrowed("");
-    }
-    // SAFETY: the caller's promise.
-    unsafe { CStr::from_ptr(text) }.to_string_lossy()
-}
-
-/// A timeout in milliseconds, in librdkafka's type.
-fn millis(timeout: Duration) -> i32 {
-    i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX)
 }

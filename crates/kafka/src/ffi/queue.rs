@@ -14,7 +14,7 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka_sys::{self as sys, RDKafkaErrorCode};
 use tokio::sync::Notify;
 
-use super::text_at;
+use super::convert::text_at;
 use crate::context::RawConsumer;
 use mfctl_core::domain::event::header;
 use mfctl_core::domain::{Header, Headers, Record, RecordAddress, Timestamp, TopicPartition};
