@@ -6,34 +6,38 @@ use super::failure::Result;
 use super::output::{Output, humane};
 use mfctl_core::domain::EnvName;
 use mfctl_core::ports::{ConfigLock, ConfigStore, ErrorKind};
+use mfctl_core::wait::{Attempts, Backoff};
 
-/// How long it outlives a process that died, at most twice.
+/// The lease: how long the lock outlives a process that died; Consul takes up to twice as long.
 const LIFETIME: Duration = Duration::from_secs(10);
-/// How often one that another has is asked for again.
-const AGAIN: Duration = Duration::from_millis(500);
+/// The delay between two tries to take a lock that another process holds.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// Takes it in somebody's name; waits this long for another to give it back, and says for whom.
+/// Takes the lock for `actor`. Waits up to `timeout` while another process holds it, and names that process once.
 ///
 /// # Errors
-/// Exit 7 with who has it and since when; otherwise those of the store.
+/// Exit 7 with the holder and since when it holds the lock; otherwise those of the store.
 pub async fn take(
     store: &dyn ConfigStore,
     env: &EnvName,
     actor: &str,
-    patience: Duration,
+    timeout: Duration,
     output: &Output,
 ) -> Result<Box<dyn ConfigLock>> {
-    let (key, until) = (format!("{env}/mfctl-lock/apply"), Instant::now() + patience);
-    let mut is_told = false;
+    let key = format!("{env}/mfctl-lock/apply");
+    let mut attempts = Attempts::new(Instant::now() + timeout, Backoff::constant(RETRY_DELAY));
+    let mut announced = false;
     loop {
         match store.lock(&key, actor, LIFETIME).await {
             Ok(lock) => return Ok(lock),
-            Err(error) if error.kind() == ErrorKind::Locked && Instant::now() < until => {
-                if !is_told {
-                    output.note(format!("waiting up to {}: {error}", humane::duration(patience)));
-                    is_told = true;
+            Err(error) if error.kind() == ErrorKind::Locked => {
+                if !announced && !timeout.is_zero() {
+                    output.note(format!("waiting up to {}: {error}", humane::duration(timeout)));
+                    announced = true;
                 }
-                tokio::time::sleep(AGAIN).await;
+                if !attempts.pause().await {
+                    return Err(error.into());
+                }
             }
             Err(error) => return Err(error.into()),
         }

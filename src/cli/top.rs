@@ -96,7 +96,7 @@ async fn stream(mut watch: VitalsMonitor, interval: Duration, cx: &Context) -> R
             reason = stop.wait() => return Err(signals::stopped(reason, "stopped")),
         }
         tokio::select! {
-            () = tokio::time::sleep(interval) => {}
+            () = mfctl_core::wait::pause(interval) => {}
             reason = stop.wait() => return Err(signals::stopped(reason, "stopped")),
         }
     }

@@ -50,7 +50,7 @@ async fn look_on(mut watch: VitalsMonitor, looks: mpsc::Sender<Message>, mut cha
         }
         let interval = *changed.borrow_and_update();
         tokio::select! {
-            () = tokio::time::sleep(interval) => {}
+            () = mfctl_core::wait::pause(interval) => {}
             done = changed.changed() => if done.is_err() { return },
         }
     }

@@ -36,7 +36,7 @@ pub async fn eventually(patience: Duration, what: &str, mut holds: impl AsyncFnM
     let began = Instant::now();
     while !holds().await {
         assert!(began.elapsed() < patience, "never happened: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        mfctl_core::wait::pause(Duration::from_millis(5)).await;
     }
 }
 

@@ -573,7 +573,7 @@ async fn members_that_come_go_die_and_are_cut_off_emit_each_input_once() {
             (published..published + 50).map(|n| record("in", &format!("k{}", n % 97), &n.to_string())).collect();
         published += batch.len();
         log.publish(batch).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        mfctl_core::wait::pause(Duration::from_millis(150)).await;
     }
     for worker in workers {
         worker.await.unwrap();

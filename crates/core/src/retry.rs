@@ -111,7 +111,7 @@ mod tests {
     /// Fails three times and then succeeds.
     async fn recovers(calls: &AtomicU32, takes: Duration) -> Result<u32, Error> {
         let before = calls.fetch_add(1, Ordering::Relaxed);
-        tokio::time::sleep(takes).await;
+        wait::pause(takes).await;
         if before < 3 { Err(down()) } else { Ok(7) }
     }
 
@@ -145,7 +145,7 @@ mod tests {
         let stop = Stop::never();
         let give_up = Duration::from_millis(20);
         let answer = retry_until_deadline(give_up, Duration::MAX, &stop, dependency_failure, || async move {
-            tokio::time::sleep(2 * give_up).await;
+            wait::pause(2 * give_up).await;
             Err::<(), _>(down())
         });
         let answer = tokio::time::timeout(Duration::from_secs(30), answer).await;

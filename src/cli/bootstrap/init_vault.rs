@@ -226,7 +226,7 @@ async fn wait(vault: &dyn VaultSetup, cx: &Context, stop: &mfctl_core::stop::Sto
                 return Err(signals::stopped(reason, what)
                     .hint("once it is unsealed, `vault operator generate-root` makes another for its key's holders"));
             }
-            () = tokio::time::sleep(AGAIN) => {}
+            () = mfctl_core::wait::pause(AGAIN) => {}
         }
     }
 }

@@ -73,7 +73,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
             return Ok(());
         }
         tokio::select! {
-            () = tokio::time::sleep(args.interval.max(Duration::from_millis(100))) => {}
+            () = mfctl_core::wait::pause(args.interval.max(Duration::from_millis(100))) => {}
             _ = stop.wait() => return Ok(()),
         }
     }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::{Interval, MissedTickBehavior};
+
 use crate::ops::retention;
 use mfctl_core::domain::names::Buckets;
 use mfctl_core::domain::{EnvName, Stage, lag};
@@ -45,8 +47,10 @@ impl Keeper {
 
     /// [`Keeper::run`] again and again, beginning after the first interval.
     pub(super) async fn run_for_ever(self) {
+        let mut ticks = every(RETENTION_EVERY);
+        ticks.tick().await;
         loop {
-            tokio::time::sleep(RETENTION_EVERY).await;
+            ticks.tick().await;
             self.run().await;
         }
     }
@@ -54,14 +58,22 @@ impl Keeper {
 
 /// Measures the lag of these stages again and again.
 pub(super) async fn measure_for_ever(ports: Ports, metrics: Arc<Metrics>, env: EnvName, stages: Vec<Stage>) {
+    let mut ticks = every(LAG_EVERY);
     loop {
+        ticks.tick().await;
         for stage in &stages {
             if let Err(error) = measure(&ports, &metrics, &env, *stage).await {
                 tracing::debug!(%stage, error = %error.full(), "the lag is not known");
             }
         }
-        tokio::time::sleep(LAG_EVERY).await;
     }
+}
+
+/// Ticks of periodic work, the first one at once. A run that takes longer than the interval delays the next one.
+fn every(interval: Duration) -> Interval {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 async fn measure(ports: &Ports, metrics: &Metrics, env: &EnvName, stage: Stage) -> ports::Result<()> {

@@ -276,7 +276,7 @@ impl Step for Scripted {
             Act::Go => {}
             Act::Fail(error) => return Err(error),
             Act::Panic => panic!("as scripted"),
-            Act::Sleep(time) => tokio::time::sleep(time).await,
+            Act::Sleep(time) => mfctl_core::wait::pause(time).await,
         }
         self.persist.run(cx, input).await
     }

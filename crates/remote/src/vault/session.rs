@@ -266,7 +266,7 @@ pub(super) mod tests {
     async fn until(renewals: &AtomicUsize, wanted: usize) {
         let waited = async {
             while renewals.load(Ordering::Relaxed) < wanted {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                mfctl_core::wait::pause(Duration::from_millis(10)).await;
             }
         };
         tokio::time::timeout(Duration::from_secs(30), waited).await.unwrap();
@@ -280,7 +280,7 @@ pub(super) mod tests {
         // The session takes in the second renewal a moment after it was answered.
         let renewed = async {
             while sessions.current.lock().await.as_ref().unwrap().failures > 0 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                mfctl_core::wait::pause(Duration::from_millis(10)).await;
             }
         };
         tokio::time::timeout(Duration::from_secs(30), renewed).await.unwrap();
@@ -299,7 +299,7 @@ pub(super) mod tests {
         until(&renewals, 1).await;
         let expired = async {
             while !sessions.current.lock().await.as_ref().unwrap().is_expired() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                mfctl_core::wait::pause(Duration::from_millis(10)).await;
             }
         };
         tokio::time::timeout(Duration::from_secs(30), expired).await.unwrap();
