@@ -295,7 +295,7 @@ impl Layers {
         let kind = resolver.typed::<ProfileKind>("profile.kind")?;
         if kind == ProfileKind::Embedded {
             // Also where no file sets the kind: its servers would be announced, but its data folder used.
-            self.tables(name).try_for_each(|(_, table)| table.embedded())?;
+            self.tables(name).try_for_each(|(_, table)| table.check_embedded())?;
         }
         Ok(Profile {
             name: name.clone(),
