@@ -45,10 +45,10 @@ pub(super) async fn read_pair(exchange: &Exchange, key: &str) -> Result<Option<K
 
 /// The port's entry of a pair; `Corrupt` for a value that is not base64.
 pub(super) fn entry(pair: KvPair) -> Result<ConfigEntry> {
-    let (key, version) = (pair.key, pair.modify_index);
+    let key = pair.key;
     let value = requests::decoded(pair.value)
         .map_err(|error| Error::new(ErrorKind::Corrupt, format!("the value of {key} cannot be read")).because(error))?;
-    Ok(ConfigEntry { key, value, version })
+    Ok(ConfigEntry { key, value, version: pair.modify_index })
 }
 
 /// A 404 is Consul's only with the index of the state that was read: any server or proxy between may answer 404 too.
