@@ -1,4 +1,4 @@
-//! What stands at a job's source that the job has no row of: filters and ignore files left it out, or it came later.
+//! Files at a job's source that the job has no row for: excluded by filters or ignore files, or added later.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -12,16 +12,16 @@ use mfctl_core::domain::JobId;
 use mfctl_core::domain::job::Job;
 use mfctl_core::ports::{Error, ErrorKind, JobJournal, Result};
 
-/// What a search came to.
+/// Result of the search.
 pub(super) struct Untaken {
-    /// How much was found.
+    /// Number of files found.
     pub(super) count: u64,
     /// Whether the job's list, if it had one, could be read again.
     pub(super) whole: bool,
 }
 
-/// Goes through the source again and hands over what the job has no row of.
-pub(super) async fn look(
+/// Walks the source again and reports the files that the job has no row for.
+pub(super) async fn find_untaken(
     journal: &dyn JobJournal,
     job: &Job,
     spec: JobSpec,
@@ -40,7 +40,7 @@ pub(super) async fn look(
             ControlFlow::Break(())
         };
         let whole = source::everything(&spec, &data_dir, began, &mut sink);
-        // Nobody receives any more once the check was stopped.
+        // The receiver is gone once the verification was stopped.
         let _ = sender.blocking_send(batch);
         whole
     });
@@ -57,7 +57,7 @@ pub(super) async fn look(
     Ok(Untaken { count, whole })
 }
 
-/// Those that the job has no row of, but for the sidecars of files that it has.
+/// Those without a row in the job, except sidecars of files that have one.
 async fn without_row(journal: &dyn JobJournal, job: JobId, mut batch: Vec<Standing>) -> Result<Vec<Standing>> {
     let mut asked: Vec<_> = batch.iter().map(|standing| standing.path.clone()).collect();
     asked.extend(batch.iter().filter_map(|standing| match &standing.what {

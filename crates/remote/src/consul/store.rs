@@ -69,15 +69,15 @@ impl ConfigStore for Consul {
         snapshot(&self.exchange, &response, prefix, &what).await
     }
 
-    async fn wait_for_change(&self, prefix: &str, after: u64, patience: Duration) -> Result<ConfigSnapshot> {
+    async fn wait_for_change(&self, prefix: &str, after: u64, timeout: Duration) -> Result<ConfigSnapshot> {
         keys::check_prefix(prefix)?;
         let what = format!("wait for a change below {prefix}");
-        let wait = patience.min(MAX_BLOCKING_WAIT);
+        let wait = timeout.min(MAX_BLOCKING_WAIT);
         // Consul adds up to a sixteenth at random, so that not all clients return at once.
-        let timeout = wait + wait / 16 + Duration::from_secs(10);
+        let response_timeout = wait + wait / 16 + Duration::from_secs(10);
         let request = requests::watch_keys(self.exchange.base(), prefix, after, wait.as_millis().max(1))?;
-        let earliest_answer = Instant::now() + MIN_QUERY_INTERVAL.mul_f64(1.0 + fastrand::f64()).min(patience);
-        let response = self.exchange.send(request.timeout(timeout), &what).await?;
+        let earliest_answer = Instant::now() + MIN_QUERY_INTERVAL.mul_f64(1.0 + fastrand::f64()).min(timeout);
+        let response = self.exchange.send(request.timeout(response_timeout), &what).await?;
         let found = snapshot(&self.exchange, &response, prefix, &what).await?;
         if found.index < after {
             // The index went backwards: the store was restored or rebuilt, and earlier indexes mean nothing.
