@@ -51,7 +51,7 @@ pub async fn wait_for_state(
     state: AssetState,
     timeout: Duration,
     stop: &Stop,
-    mut on_progress: impl FnMut(u64),
+    on_progress: impl Fn(u64),
 ) -> Result<AssetWaitOutcome> {
     let deadline = deadline_after(timeout);
     let mut outcome = AssetWaitOutcome::default();
@@ -60,7 +60,7 @@ pub async fn wait_for_state(
         let page = catalog.job_outcomes(job, cursor.as_deref(), PAGE).await?;
         let ids: Vec<_> = page.items.iter().filter_map(|outcome| outcome.asset_id).collect();
         let before = outcome.arrived + outcome.dead_lettered;
-        let counts = wait_until(deadline, POLL, async || {
+        let counts = wait_until(deadline, POLL, || async {
             let counts = match count(catalog, &ids, state).await {
                 Ok(counts) => counts,
                 Err(error) => return ControlFlow::Break(Err(error)),
