@@ -25,17 +25,18 @@ use mfctl::pipeline::worker::{
     self, Health, Leftover, RecordContext, Step, StepError, StepOutput, Tuning, WorkerOptions, WorkerPorts,
 };
 use mfctl_core::domain::asset::AssetSource;
-use mfctl_core::domain::event::{Common, IngestRaw, Metadata};
+use mfctl_core::domain::event::{EventEnvelope, IngestRaw, Metadata};
 use mfctl_core::domain::job::JobOutcome;
-use mfctl_core::domain::names::{Buckets, keys, topics};
+use mfctl_core::domain::names::{Buckets, topics};
+use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{
     Asset, AssetId, AssetState, EnvName, EventId, GroupName, JobId, NewRecord, ObjectRef, Revision, Sha256, SourcePath,
     Stage, Tenant, TopicName, TopicPartition,
 };
 use mfctl_core::events::{EventCodec, schemas, topics as contract};
 use mfctl_core::ports::{
-    self, Advance, AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, EventLog, FetchLimits,
-    Page, Staged, StagedRow, SystemClock,
+    self, AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, EventLog, FetchLimits, Page,
+    StagedAsset, StagedRow, StateTransition, SystemClock,
 };
 use mfctl_core::stop::{Stop, StopReason, Stopper};
 use mfctl_core::telemetry::Metrics;
@@ -128,7 +129,7 @@ async fn event(codec: &EventCodec, n: usize) -> NewRecord {
     let sha256 = Sha256(sha256);
     let (tenant, job_id, event_id) = (Tenant::default(), JobId::fresh(), EventId::fresh());
     let mut event = IngestRaw {
-        common: Common {
+        envelope: EventEnvelope {
             event_id,
             occurred_at: jiff::Timestamp::now(),
             asset_id: AssetId::of(&tenant, &sha256),
@@ -148,7 +149,7 @@ async fn event(codec: &EventCodec, n: usize) -> NewRecord {
         metadata: Metadata { title: Some(String::new()), ..Metadata::default() },
     };
     let encode = async |event: &IngestRaw| {
-        codec.encode(&STAGE.input(), event, &event.common, event_id, jiff::Timestamp::now()).await.unwrap()
+        codec.encode(&STAGE.input(), event, &event.envelope, event_id, jiff::Timestamp::now()).await.unwrap()
     };
     let bare = encode(&event).await.size_bytes();
     let padding: String = (bare..RECORD_BYTES).map(|_| random.digit(16)).collect();
@@ -157,7 +158,7 @@ async fn event(codec: &EventCodec, n: usize) -> NewRecord {
 }
 
 fn staging(env: &EnvName, tenant: &Tenant, job: JobId, event: EventId) -> ObjectRef {
-    ObjectRef { bucket: Buckets::of(env).unwrap().staging, key: keys::staging(tenant, job, event) }
+    ObjectRef { bucket: Buckets::of(env).unwrap().staging, key: object_keys::staging(tenant, job, event) }
 }
 
 /// Reads and writes with librdkafka alone. Answers the seconds from the first record to the last acknowledgement.
@@ -222,8 +223,8 @@ impl Step for PassOn {
         STAGE
     }
 
-    fn common(input: &IngestRaw) -> &Common {
-        &input.common
+    fn envelope(input: &IngestRaw) -> &EventEnvelope {
+        &input.envelope
     }
 
     async fn run(&self, cx: RecordContext<'_>, _: &IngestRaw) -> Result<StepOutput<()>, StepError> {
@@ -300,7 +301,7 @@ impl Catalog for SaysYes {
     async fn complete_claims(&self, _: &GroupName, _: &[(TopicPartition, i64)]) -> ports::Result<()> {
         Ok(())
     }
-    async fn advance(&self, _: Vec<Advance>) -> ports::Result<()> {
+    async fn advance(&self, _: Vec<StateTransition>) -> ports::Result<()> {
         Ok(())
     }
     async fn release_claims(&self, _: &GroupName, _: Vec<ClaimRequest>) -> ports::Result<()> {
@@ -312,7 +313,7 @@ impl Catalog for SaysYes {
     async fn identity(&self) -> ports::Result<String> {
         unreachable!("no worker asks")
     }
-    async fn stage(&self, _: Vec<StagedRow>) -> ports::Result<Vec<Staged>> {
+    async fn stage(&self, _: Vec<StagedRow>) -> ports::Result<Vec<StagedAsset>> {
         unreachable!("no worker asks")
     }
     async fn restage(&self, _: Vec<(AssetId, ObjectRef)>) -> ports::Result<()> {
@@ -370,7 +371,7 @@ fn asset(asset_id: AssetId) -> Asset {
             enriched_at: None,
             updated_at: jiff::Timestamp::UNIX_EPOCH,
             metadata: Metadata::default(),
-            facts: mfctl_core::domain::asset::Facts::default(),
+            facts: mfctl_core::domain::asset::AssetFacts::default(),
         }
     };
     Asset { asset_id, ..ROW.get_or_init(row).clone() }

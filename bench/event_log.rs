@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mfctl_core::domain::{GroupName, Headers, NewRecord, TopicName};
-use mfctl_core::ports::{EventLog, FetchLimits, Poll, Settlement, Subscription, SystemClock, TopicSpec};
+use mfctl_core::ports::{CommitRequest, EventLog, FetchLimits, Poll, Subscription, SystemClock, TopicSpec};
 use mfctl_embedded::{DataFolder, EmbeddedLog, OpenMode};
 
 const RECORDS: usize = 100_000;
@@ -74,7 +74,7 @@ async fn pass_on(log: &Arc<dyn EventLog>, from: &str, to: Option<&str>, batch: u
         let Some(to) = to else { continue };
         let offsets: BTreeMap<_, _> = records.iter().map(|r| (r.topic_partition(), r.address.offset + 1)).collect();
         let outputs = (0..records.len()).map(|n| record(to, n)).collect();
-        consumer.settle(Settlement { outputs, offsets, ..Settlement::default() }).await.unwrap();
+        consumer.commit(CommitRequest { outputs, offsets, ..CommitRequest::default() }).await.unwrap();
     }
     let what = if to.is_some() { "poll and settle with an output each" } else { "poll" };
     report(&format!("{what}, batches of {batch}"), done, started);

@@ -10,7 +10,7 @@ use crate::kv;
 use crate::kv::declared::{Declarations, Declared};
 use crate::kv::glass::Broken;
 use mfctl_core::domain::ConfigKey;
-use mfctl_core::ports::{ConfigChange, MOST_CHANGES, Result};
+use mfctl_core::ports::{ConfigChange, MAX_CHANGES, Result};
 
 /// What has to be written for the store to know what these items declare; `whole`: they are all that is declared.
 ///
@@ -40,7 +40,7 @@ pub async fn pending(world: &World<'_>, items: &[Item], scope: &Scope, whole: bo
 /// Those of the store.
 pub async fn settle(world: &World<'_>, changes: &[ConfigChange]) -> Result<()> {
     if let Some(store) = &world.ports.config {
-        for part in changes.chunks(MOST_CHANGES) {
+        for part in changes.chunks(MAX_CHANGES) {
             store.apply(part).await?;
         }
     }

@@ -11,7 +11,7 @@ use super::signals;
 use super::stored;
 use super::target::{DataDirMode, Target, TargetKind};
 use crate::connect::{self, OpenMode};
-use crate::ops::platform::Platform;
+use crate::ops::platform::PlatformIdentity;
 use crate::settings::{Layers, Settings, Sources};
 use mfctl_core::domain::names::Buckets;
 use mfctl_core::ports::{Clock, ConfigStore, Ports, SystemClock};
@@ -221,7 +221,8 @@ impl Context {
                     .hint(format!("add [profile.{}.consul] with its url", settings.profile.name))
             })?;
         if is_cluster {
-            target.met = Some(Platform { config: Some(store.identity().await?), ..Platform::default() });
+            target.met =
+                Some(PlatformIdentity { config: Some(store.identity().await?), ..PlatformIdentity::default() });
         }
         self.check_pin(&target, DataDirMode::MustExist)?;
         Ok(Configured { store, settings, target, clock })
@@ -234,8 +235,8 @@ impl Context {
         buckets: &Buckets,
         target: &Target,
         mode: DataDirMode,
-    ) -> Result<Option<Platform>> {
-        match Platform::met(ports, buckets, &target.environment).await {
+    ) -> Result<Option<PlatformIdentity>> {
+        match PlatformIdentity::read(ports, buckets, &target.environment).await {
             Ok(met) => Ok(Some(met)),
             Err(error) if mode == DataDirMode::MustExist => {
                 tracing::debug!(error = error.full(), "which platform this is cannot be told");

@@ -252,10 +252,10 @@ impl From<ports::Error> for Failure {
 impl From<settings::Error> for Failure {
     fn from(error: settings::Error) -> Self {
         let kind = match error.kind() {
-            settings::ErrorKind::Usage => FailureKind::Usage,
-            settings::ErrorKind::Invalid => FailureKind::Invalid,
-            settings::ErrorKind::NotFound => FailureKind::NotFound,
-            settings::ErrorKind::Refused => FailureKind::Refused,
+            settings::SettingsErrorKind::Usage => FailureKind::Usage,
+            settings::SettingsErrorKind::Invalid => FailureKind::Invalid,
+            settings::SettingsErrorKind::NotFound => FailureKind::NotFound,
+            settings::SettingsErrorKind::Refused => FailureKind::Refused,
         };
         Self { hint: error.hint_text().map(str::to_owned), ..Self::of(kind, &error) }
     }

@@ -150,7 +150,7 @@ impl Configured {
     /// The service that somebody typed, if any.
     fn service<'a>(&self, text: Option<&'a str>) -> Result<Option<&'a str>> {
         match text {
-            Some(service) if !config_key::is_service(service) => {
+            Some(service) if !config_key::is_service_name(service) => {
                 Err(Failure::usage(format!("{service:?} is no service: it is made of a-z 0-9 -")))
             }
             service => Ok(service),

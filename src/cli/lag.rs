@@ -52,13 +52,13 @@ pub struct LagReport {
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let log = connected.ports.log.as_ref();
-    let mut groups = lag::groups(log, &connected.target.environment).await?;
+    let mut groups = lag::pipeline_groups(log, &connected.target.environment).await?;
     let is_other = args.group.as_ref().is_some_and(|wanted| groups.iter().all(|group| group.group != *wanted));
     // A log of its own holds nothing that is not ours; a cluster is shared.
     let others = args.all || is_other || connected.target.kind == TargetKind::Embedded;
     // While a broker does not list its groups, what is known is shown all the same; the failure is told after it.
     let unlisted = match others {
-        true => lag::others(log, &groups).await.map(|others| groups.extend(others)).err(),
+        true => lag::other_groups(log, &groups).await.map(|others| groups.extend(others)).err(),
         false => None,
     };
     if let Some(wanted) = &args.group {

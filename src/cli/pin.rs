@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::failure::{Failure, FailureKind, OrFail, Result};
 use super::target::Target;
-use crate::ops::platform::Platform;
+use crate::ops::platform::PlatformIdentity;
 use mfctl_core::domain::{EnvName, Tenant, Timestamp};
 
 const FILE: &str = "pin.json";
@@ -29,7 +29,7 @@ pub struct Pin {
     pub profile: String,
     /// The platform it met; none for a folder that is its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub platform: Option<Platform>,
+    pub platform: Option<PlatformIdentity>,
     /// When it was pinned.
     #[schemars(with = "String")]
     pub pinned_at: Timestamp,
@@ -213,7 +213,11 @@ mod tests {
     fn another_platform_behind_the_same_addresses_is_refused_until_it_is_trusted() {
         let dir = tempfile::tempdir().unwrap();
         let met = |log: &str, catalog: Option<&str>| Target {
-            met: Some(Platform { log: Some(log.into()), catalog: catalog.map(str::to_owned), ..Platform::default() }),
+            met: Some(PlatformIdentity {
+                log: Some(log.into()),
+                catalog: catalog.map(str::to_owned),
+                ..PlatformIdentity::default()
+            }),
             ..target(dir.path(), false)
         };
         // Before `bootstrap apply` there is no catalog; it is learnt when there is.

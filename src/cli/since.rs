@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::{Timestamp, ZonedDateTime, civil};
+use mfctl_core::humane::read_age;
 
 /// The value of `--since`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +37,7 @@ impl FromStr for Since {
         if let Some(time) = clock_time(text) {
             return Err(both_readings(text, time, &ZonedDateTime::now()));
         }
-        duration(text).map(Self::Ago).ok_or_else(|| {
+        read_age(text).map(Self::Ago).ok_or_else(|| {
             "give a time with its zone (2026-11-24T02:10:00Z) or how long ago (90s, 15m, 2h, 1h30m, 3d, 2w)".to_owned()
         })
     }
@@ -69,28 +70,6 @@ fn ago(time: civil::Time) -> String {
     format!("{}h{}m", time.hour(), time.minute())
 }
 
-/// Whole numbers with the units s, m, h, d, w, one after another.
-fn duration(text: &str) -> Option<Duration> {
-    let mut total: u64 = 0;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let number: u64 = rest[..digits].parse().ok()?;
-        let unit = rest[digits..].chars().next()?;
-        let seconds = match unit {
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            'd' => 86_400,
-            'w' => 604_800,
-            _ => return None,
-        };
-        total = total.checked_add(number.checked_mul(seconds)?)?;
-        rest = rest[digits + 1..].trim_start();
-    }
-    (!text.is_empty()).then_some(Duration::from_secs(total))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +83,7 @@ mod tests {
             ("50m", "2026-11-24T02:10:00Z"),
             ("1h30m", "2026-11-24T01:30:00Z"),
             ("2d", "2026-11-22T03:00:00Z"),
+            ("500ms", "2026-11-24T02:59:59.5Z"),
         ] {
             let since: Since = text.parse().unwrap();
             assert_eq!(since.resolve(now).to_string(), expected, "{text}");

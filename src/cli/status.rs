@@ -11,7 +11,7 @@ use super::failure::{Failure, FailureKind, Result};
 use super::output::{Cell, Column, Page, Render, Tone, humane};
 use super::target::DataDirMode;
 use super::top;
-use crate::ops::status::{self, Health, Part};
+use crate::ops::status::{self, PartHealth, StatusPart};
 use crate::settings::discover;
 use mfctl_core::domain::SourcePath;
 
@@ -37,9 +37,9 @@ pub struct Args {
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct StatusReport {
     /// The worst of the parts.
-    pub health: Health,
+    pub health: PartHealth,
     /// The parts.
-    pub parts: Vec<Part>,
+    pub parts: Vec<StatusPart>,
     /// Paths, with `--paths`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<PathUse>,
@@ -67,11 +67,11 @@ pub struct PathUse {
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let mut watch = top::watch(&connected, status::WINDOW);
-    let parts = status::look(&connected.ports, &mut watch).await;
+    let parts = status::check_parts(&connected.ports, &mut watch).await;
     let paths = if args.paths { paths(cx, &connected.target.data_dir) } else { Vec::new() };
     let report = StatusReport { health: status::worst(&parts), parts, paths };
     cx.out().print(&report)?;
-    let bad: Vec<_> = report.parts.iter().filter(|p| p.health == Health::Bad).map(|p| p.part.as_str()).collect();
+    let bad: Vec<_> = report.parts.iter().filter(|p| p.health == PartHealth::Bad).map(|p| p.part.as_str()).collect();
     if bad.is_empty() {
         return Ok(());
     }
@@ -121,9 +121,9 @@ impl Render for StatusReport {
     fn page(&self, page: &mut Page) {
         let rows = self.parts.iter().map(|part| {
             let (word, tone) = match part.health {
-                Health::Ok => ("ok", Tone::Good),
-                Health::Warn => ("look", Tone::Warn),
-                Health::Bad => ("BAD", Tone::Bad),
+                PartHealth::Ok => ("ok", Tone::Good),
+                PartHealth::Warn => ("look", Tone::Warn),
+                PartHealth::Bad => ("BAD", Tone::Bad),
             };
             vec![Cell::new(part.part.as_str()), Cell::new(word).tone(tone), Cell::new(part.detail.as_str())]
         });

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, Serializer};
 
 use super::failure::{Failure, Result};
-use crate::ops::platform::Platform;
+use crate::ops::platform::PlatformIdentity;
 use crate::settings::{ProfileKind, Settings};
 use mfctl_core::domain::{EnvName, SourcePath, Tenant};
 
@@ -58,7 +58,7 @@ pub struct Target {
     pub protected: bool,
     /// The platform that answered at these endpoints, once asked.
     #[serde(skip)]
-    pub met: Option<Platform>,
+    pub met: Option<PlatformIdentity>,
 }
 
 impl Target {

@@ -10,7 +10,7 @@ use super::failure::{Failure, Result};
 use super::output::{Cell, Column, Format, Page, Render, Tone, humane};
 use super::signals;
 use super::target::DataDirMode;
-use crate::ops::vitals::{Objectives, Vitals, Watch};
+use crate::ops::vitals::{Objectives, Vitals, VitalsMonitor};
 use crate::tui;
 
 /// Arguments of `mfctl top`.
@@ -44,7 +44,7 @@ fn interval(text: &str) -> std::result::Result<Duration, String> {
 
 /// A watch over the connected profile.
 #[must_use]
-pub fn watch(connected: &Connected, window: Duration) -> Watch {
+pub fn watch(connected: &Connected, window: Duration) -> VitalsMonitor {
     let slo = &connected.settings.slo;
     let objectives = Objectives {
         latency_seconds: f64::from(slo.latency_seconds),
@@ -52,7 +52,7 @@ pub fn watch(connected: &Connected, window: Duration) -> Watch {
         storage_warn_percent: connected.settings.storage.warn_percent.get(),
     };
     let (ports, env) = (connected.ports.clone(), connected.target.environment.clone());
-    Watch::new(ports, env, connected.buckets.clone(), objectives, window)
+    VitalsMonitor::new(ports, env, connected.buckets.clone(), objectives, window)
 }
 
 /// Runs the verb.
@@ -65,7 +65,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let stop = cx.stop()?;
     if args.once {
         let vitals = tokio::select! {
-            vitals = watch.look() => vitals?,
+            vitals = watch.refresh() => vitals?,
             reason = stop.wait() => return Err(signals::stopped(reason, "stopped")),
         };
         return cx.out().print(&vitals);
@@ -88,11 +88,11 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
 }
 
 /// One look after the other, until stopped.
-async fn stream(mut watch: Watch, interval: Duration, cx: &Context) -> Result<()> {
+async fn stream(mut watch: VitalsMonitor, interval: Duration, cx: &Context) -> Result<()> {
     let stop = cx.stop()?;
     loop {
         tokio::select! {
-            vitals = watch.look() => cx.out().refresh(&vitals?)?,
+            vitals = watch.refresh() => cx.out().refresh(&vitals?)?,
             reason = stop.wait() => return Err(signals::stopped(reason, "stopped")),
         }
         tokio::select! {

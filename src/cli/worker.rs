@@ -174,8 +174,8 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 fn ratio(text: &str) -> Result<Ratio, String> {
-    let raw = crate::settings::Raw::Text(text.to_owned());
-    <Ratio as crate::settings::Setting>::parse(&raw).ok_or_else(|| format!("{text:?} is not a number from 0 to 1"))
+    let raw = crate::settings::RawValue::Text(text.to_owned());
+    <Ratio as crate::settings::SettingValue>::parse(&raw).ok_or_else(|| format!("{text:?} is not a number from 0 to 1"))
 }
 
 fn log_format() -> impl clap::builder::TypedValueParser<Value = LogFormat> {

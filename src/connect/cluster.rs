@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use super::FirstConsul;
 use super::log_operators::LogOperators;
-use crate::settings::{self, Brokers, Endpoint, Layer, Resolved, SaslMechanism, SecretRef, Settings, Url};
+use crate::settings::{
+    self, Brokers, Layer, ResolvedSetting, SaslMechanism, SecretRef, ServiceEndpoint, Settings, Url,
+};
 use mfctl_core::domain::Secret;
 use mfctl_core::ports::{
-    BucketAdmin, Clock, ConfigStore, ConsulAccess, Error, ErrorKind, Migrations, Ports, Result, SecretStore,
-    VaultAdmin, VaultSetup,
+    BucketAdmin, Clock, ConfigStore, ConsulAcl, Error, ErrorKind, Migrations, Ports, Result, SecretStore, VaultAdmin,
+    VaultSetup,
 };
 use mfctl_core::telemetry::Metrics;
 use mfctl_core::tls_files::TlsFiles;
@@ -72,7 +74,7 @@ pub(super) async fn open(
         migrations: wiring.database()?.map(|migrations| Arc::new(migrations) as Arc<dyn Migrations>),
         topics: Some(kafka),
         config: consul.clone().map(|consul| consul as Arc<dyn ConfigStore>),
-        access: consul.map(|consul| consul as Arc<dyn ConsulAccess>),
+        consul_acl: consul.map(|consul| consul as Arc<dyn ConsulAcl>),
         secrets: vault.clone().map(|vault| vault as Arc<dyn SecretStore>),
         vault: vault.map(|vault| vault as Arc<dyn VaultAdmin>),
         clock,
@@ -119,7 +121,7 @@ pub(super) fn consul_with(
     settings: &Settings,
     env: &BTreeMap<String, String>,
     token: Option<Secret>,
-) -> Result<Arc<dyn ConsulAccess>> {
+) -> Result<Arc<dyn ConsulAcl>> {
     let wiring = Wiring::new(settings, env, &Arc::default());
     let consul = wiring.required(settings.profile.services.consul.as_ref(), "consul", "url")?;
     let login = token.map_or(ConsulLogin::Anonymous, ConsulLogin::Token);
@@ -199,7 +201,7 @@ impl<'a> Wiring<'a> {
     fn endpoint(
         &self,
         service: &str,
-        endpoint: &Endpoint,
+        endpoint: &ServiceEndpoint,
         ca: Option<&PathBuf>,
         proxy: Option<&Url>,
         except: Option<&String>,
@@ -213,12 +215,12 @@ impl<'a> Wiring<'a> {
     fn place(
         &self,
         service: &str,
-        endpoint: &Endpoint,
+        endpoint: &ServiceEndpoint,
         proxy: Option<&Url>,
     ) -> Result<(Url, Option<Arc<ServiceInstances>>)> {
         let (tls, name, path) = match endpoint {
-            Endpoint::Url(url) => return Ok((url.clone(), None)),
-            Endpoint::Service { tls, service, path } => (*tls, service, path),
+            ServiceEndpoint::Url(url) => return Ok((url.clone(), None)),
+            ServiceEndpoint::Service { tls, service, path } => (*tls, service, path),
         };
         if proxy.is_some() && !self.is_foreign(&format!("profile.{service}.proxy")) {
             let what = format!("[{}] has a proxy, and an endpoint that Consul knows", self.table(service));
@@ -247,8 +249,8 @@ impl<'a> Wiring<'a> {
             services.schema_registry.as_ref().and_then(|registry| registry.url.as_ref()),
         ];
         named.extend(endpoints.into_iter().flatten().filter_map(|endpoint| match endpoint {
-            Endpoint::Service { service, .. } => Some(service),
-            Endpoint::Url(_) => None,
+            ServiceEndpoint::Service { service, .. } => Some(service),
+            ServiceEndpoint::Url(_) => None,
         }));
         let mut found = BTreeMap::new();
         for service in named {
@@ -283,10 +285,10 @@ impl<'a> Wiring<'a> {
                 }
             },
             security: match kafka.security {
-                settings::Security::Plaintext => SecurityProtocol::Plaintext,
-                settings::Security::Ssl => SecurityProtocol::Ssl,
-                settings::Security::SaslPlaintext => SecurityProtocol::SaslPlaintext,
-                settings::Security::SaslSsl => SecurityProtocol::SaslSsl,
+                settings::KafkaSecurity::Plaintext => SecurityProtocol::Plaintext,
+                settings::KafkaSecurity::Ssl => SecurityProtocol::Ssl,
+                settings::KafkaSecurity::SaslPlaintext => SecurityProtocol::SaslPlaintext,
+                settings::KafkaSecurity::SaslSsl => SecurityProtocol::SaslSsl,
             },
             sasl: self.sasl(kafka)?,
             tls: TlsFiles { ca: kafka.ca.clone(), certificate: kafka.certificate.clone(), key: kafka.key.clone() },
@@ -299,7 +301,7 @@ impl<'a> Wiring<'a> {
     }
 
     fn sasl(&self, kafka: &settings::Kafka) -> Result<Option<SaslCredentials>> {
-        if !matches!(kafka.security, settings::Security::SaslPlaintext | settings::Security::SaslSsl) {
+        if !matches!(kafka.security, settings::KafkaSecurity::SaslPlaintext | settings::KafkaSecurity::SaslSsl) {
             return Ok(None);
         }
         let password = self.required(kafka.password.as_ref(), "kafka", "password")?;
@@ -394,10 +396,10 @@ impl<'a> Wiring<'a> {
     }
 
     /// The keys that begin so and whose value is a reference to Vault: the setting, its path and its field.
-    fn references(&self, keys: &str) -> impl Iterator<Item = (&Resolved, String, String)> {
+    fn references(&self, keys: &str) -> impl Iterator<Item = (&ResolvedSetting, String, String)> {
         let of_keys = self
             .settings
-            .trail
+            .resolved
             .iter()
             .filter(move |resolved| resolved.key.starts_with(keys) && !resolved.key.starts_with("profile.vault."));
         of_keys.filter(|resolved| resolved.value.starts_with("vault:")).filter_map(|resolved| {
@@ -489,7 +491,7 @@ impl<'a> Wiring<'a> {
 
     /// Whether only a variable of another tool gives this key.
     fn is_foreign(&self, key: &str) -> bool {
-        let found = self.settings.trail.iter().find(|resolved| resolved.key == key);
+        let found = self.settings.resolved.iter().find(|resolved| resolved.key == key);
         found.is_some_and(|resolved| resolved.origin.layer == Layer::Environment)
     }
 

@@ -11,7 +11,7 @@ use mfctl_core::domain::InvalidName;
 use mfctl_core::domain::Secret;
 use mfctl_core::domain::names::Buckets;
 use mfctl_core::events::{schemas, topics};
-use mfctl_core::ports::{Clock, ConfigStore, ConsulAccess, Error, ErrorKind, Ports, Result, SecretStore, VaultSetup};
+use mfctl_core::ports::{Clock, ConfigStore, ConsulAcl, Error, ErrorKind, Ports, Result, SecretStore, VaultSetup};
 use mfctl_core::telemetry::Metrics;
 pub use mfctl_embedded::OpenMode;
 pub use mfctl_remote::postgres::{AppliedMigration, MigrationStatus, PostgresAdmin};
@@ -73,7 +73,7 @@ pub fn vault_setup(settings: &Settings, env: &BTreeMap<String, String>) -> Resul
 /// A Consul whose access control has not begun, and the place in Vault that the profile reads its token from.
 pub struct FirstConsul {
     /// The Consul, shown no token.
-    pub without_token: Arc<dyn ConsulAccess>,
+    pub without_token: Arc<dyn ConsulAcl>,
     /// The Vault.
     pub secrets: Arc<dyn SecretStore>,
     /// The engine in which the token is kept.
@@ -96,11 +96,7 @@ pub fn first_consul(settings: &Settings, env: &BTreeMap<String, String>) -> Resu
 ///
 /// # Errors
 /// As [`first_consul`].
-pub fn consul_with(
-    settings: &Settings,
-    env: &BTreeMap<String, String>,
-    token: Secret,
-) -> Result<Arc<dyn ConsulAccess>> {
+pub fn consul_with(settings: &Settings, env: &BTreeMap<String, String>, token: Secret) -> Result<Arc<dyn ConsulAcl>> {
     cluster::consul_with(settings, env, Some(token))
 }
 

@@ -194,7 +194,7 @@ mod tests {
     }
 
     fn decided(record: &Record, rules: &Rules) -> Decision {
-        decide(record, &dead_letter::read(record), rules)
+        decide(record, &DeadLetterInfo::from_record(record), rules)
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::decide;
 use super::shape::shape;
-use mfctl_core::domain::dead_letter::{self, DeadLetterInfo, Resolution};
+use mfctl_core::domain::dead_letter::{DeadLetterInfo, Resolution};
 use mfctl_core::domain::{AssetId, Record, RecordAddress, Timestamp, TopicName};
 use mfctl_core::events::dead_letters;
 use mfctl_core::events::ledger::Ledger;
@@ -133,7 +133,7 @@ impl DeadLetter {
             id: record.address.clone(),
             dead_lettered_at: record.timestamp,
             asset_id: decide::asset_of(record),
-            error: dead_letter::read(record),
+            error: DeadLetterInfo::from_record(record),
             resolution: ledger.get(&record.address).map(|resolved| resolved.resolution),
         }
     }

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use super::decide::{self, Decision, Rules, SkipReason, Skipped};
 use super::report::{Tally, TopicTally};
 use super::selection::{Frozen, Met};
-use mfctl_core::domain::dead_letter::{self, LedgerEntry, Resolution};
+use mfctl_core::domain::dead_letter::{DeadLetterInfo, LedgerEntry, Resolution};
 use mfctl_core::domain::{EnvName, NewRecord, Record, RecordAddress, Timestamp, TopicName};
 use mfctl_core::events::ledger::{self, Ledger};
-use mfctl_core::ports::{Clock, Error, EventLog, ExclusiveProducer, Result};
+use mfctl_core::ports::{Clock, Error, EventLog, Result, TransactionalProducer};
 use mfctl_core::stop::{Stop, StopReason};
 
 /// Dead letters in one transaction at most.
@@ -130,7 +130,7 @@ impl Run {
             return Sorted::Resolved;
         }
         let Act::Redrive(rules) = &self.act else { return Sorted::Discard(record) };
-        match decide::decide(&record, &dead_letter::read(&record), rules) {
+        match decide::decide(&record, &DeadLetterInfo::from_record(&record), rules) {
             Decision::Skip(reason) => Sorted::Skip(Skipped { id: record.address, reason }),
             decision => Sorted::Do(record, decision),
         }
@@ -209,7 +209,7 @@ impl Working<'_> {
         of_topic: &mut TopicTally,
         progress: &mut impl FnMut(&Tally),
     ) -> Result<Option<StopReason>> {
-        let mut producer = self.log.exclusive(&transactional_id(&self.run.env, topic)).await?;
+        let mut producer = self.log.transactional_producer(&transactional_id(&self.run.env, topic)).await?;
         // After the producer and not before: an earlier run is fenced now and cannot add to the ledger behind our back.
         ledger.refresh(self.log).await?;
         let mut walk = frozen.walk(topic);
@@ -244,7 +244,7 @@ impl Working<'_> {
     /// Sends a chunk in one transaction, unless a stop was asked for.
     async fn send(
         &mut self,
-        producer: &mut dyn ExclusiveProducer,
+        producer: &mut dyn TransactionalProducer,
         chunk: &mut Vec<Sorted>,
         of_topic: &mut TopicTally,
         progress: &mut impl FnMut(&Tally),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::decide::{self, Decision, Rules, SkipReason};
-use mfctl_core::domain::dead_letter::{self, DeadLetterInfo, LedgerEntry};
+use mfctl_core::domain::dead_letter::{DeadLetterInfo, LedgerEntry};
 use mfctl_core::domain::event::unframe;
 use mfctl_core::domain::{AssetId, AssetState, Record, RecordAddress, Stage, Timestamp, TopicName, TopicPartition};
 use mfctl_core::events::ledger::Ledger;
@@ -125,7 +125,7 @@ pub async fn fetch(log: &dyn EventLog, id: &RecordAddress) -> Result<Record> {
 pub async fn show(record: &Record, ports: &Ports, codec: &EventCodec, rules: &Rules) -> Result<Shown> {
     let ledger = Ledger::load(ports.log.as_ref()).await?;
     let resolution = ledger.entry(ports.log.as_ref(), &record.address).await?;
-    let error = dead_letter::read(record);
+    let error = DeadLetterInfo::from_record(record);
     Ok(Shown {
         id: record.address.clone(),
         dead_lettered_at: record.timestamp,

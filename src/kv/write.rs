@@ -4,7 +4,7 @@ use crate::kv::declared::Declarations;
 use crate::kv::glass::Broken;
 use crate::kv::history::{Action, Entry, Head};
 use mfctl_core::domain::{ConfigKey, EnvName, Timestamp, secret_like};
-use mfctl_core::ports::{ConfigChange, ConfigEntry, Error, ErrorKind, LARGEST_VALUE, MOST_CHANGES, Result};
+use mfctl_core::ports::{ConfigChange, ConfigEntry, Error, ErrorKind, MAX_CHANGES, MAX_VALUE_BYTES, Result};
 
 /// Bytes of values in a transaction: below what Consul takes as one request, 512 KiB of them in base64.
 const MOST_BYTES: usize = 256 * 1024;
@@ -92,7 +92,7 @@ pub fn refused(edits: &[Edit], why: &Why, declarations: &Declarations) -> Vec<Re
     };
     let secret = |edit: &Edit| {
         let text = edit.to.as_deref().map(String::from_utf8_lossy).filter(|_| why.secret_like.is_none())?;
-        let why = secret_like::reason(edit.key.name(), &text)?;
+        let why = secret_like::secret_reason(edit.key.name(), &text)?;
         Some(Refused::SecretLike { key: edit.key.clone(), why })
     };
     edits
@@ -106,7 +106,7 @@ pub fn refused(edits: &[Edit], why: &Why, declarations: &Declarations) -> Vec<Re
 /// are left out.
 #[must_use]
 pub fn split(edits: &[Edit], why: &Why, declarations: &Declarations, reserved: usize) -> Vec<Vec<Edit>> {
-    let most = MOST_CHANGES - reserved;
+    let most = MAX_CHANGES - reserved;
     let mut all: Vec<Vec<Edit>> = Vec::new();
     let (mut parts, mut bytes) = (0, 0);
     for edit in edits.iter().filter(|edit| edit.action().is_some()) {
@@ -139,7 +139,7 @@ pub fn transaction(
         let Some(action) = edit.action() else { continue };
         let record = record(edit, action, why, declarations);
         let (path, value) = (edit.key.path(env), record.bytes()?);
-        if value.len() > LARGEST_VALUE {
+        if value.len() > MAX_VALUE_BYTES {
             let what = format!("the value that {} has is too large to be kept beside the change", edit.key);
             return Err(Error::new(ErrorKind::Invalid, what).hint("change it with Consul's own tools"));
         }
@@ -158,7 +158,7 @@ pub fn transaction(
 
 fn record(edit: &Edit, action: Action, why: &Why, declarations: &Declarations) -> Entry {
     let text = edit.to.as_deref().map(String::from_utf8_lossy);
-    let looks_so = text.is_some_and(|text| secret_like::reason(edit.key.name(), &text).is_some());
+    let looks_so = text.is_some_and(|text| secret_like::secret_reason(edit.key.name(), &text).is_some());
     Entry {
         id: Entry::new_id(),
         head: Head {

@@ -1,47 +1,47 @@
-//! Whether each part of the platform works, in one look.
+//! The status of each part of the platform.
 
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::vitals::{StorageVitals, Vitals, Watch};
+use super::vitals::{StorageVitals, Vitals, VitalsMonitor};
 use mfctl_core::domain::job::JobStatus;
 use mfctl_core::domain::names::topics;
 use mfctl_core::events::{schemas, topics as contract};
 use mfctl_core::humane;
 use mfctl_core::ports::{Ports, Result};
 
-/// Jobs of one page.
+/// Jobs per page.
 const PAGE: usize = 500;
 
-/// How a part stands.
+/// Health of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Health {
-    /// It works.
+pub enum PartHealth {
+    /// The part works.
     Ok,
-    /// It works, and somebody should look.
+    /// The part works and needs attention.
     Warn,
-    /// It does not.
+    /// The part does not work.
     Bad,
 }
 
-/// A part of the platform.
+/// The status of one part of the platform.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Part {
-    /// Which.
+pub struct StatusPart {
+    /// Name of the part.
     pub part: String,
-    /// How it stands.
-    pub health: Health,
-    /// What was seen.
+    /// Health of the part.
+    pub health: PartHealth,
+    /// What was found, in a sentence.
     pub detail: String,
-    /// What to do, where something is to be done.
+    /// What to do next, if anything.
     pub hint: Option<String>,
 }
 
-/// Looks at every part. A part that cannot be asked is `bad`; the others are asked all the same.
-pub async fn look(ports: &Ports, watch: &mut Watch) -> Vec<Part> {
+/// Checks every part. A part that cannot be reached is `bad`; the others are checked all the same.
+pub async fn check_parts(ports: &Ports, watch: &mut VitalsMonitor) -> Vec<StatusPart> {
     let mut parts = vec![
         part("event log", log(ports).await),
         part("schemas", registry(ports).await),
@@ -49,24 +49,25 @@ pub async fn look(ports: &Ports, watch: &mut Watch) -> Vec<Part> {
         part("search", search(ports).await),
         part("jobs", jobs(ports).await),
     ];
-    match watch.look().await {
+    match watch.refresh().await {
         Ok(vitals) => parts.extend([workers(&vitals), dead_letters(&vitals), storage(&vitals.storage)]),
         Err(error) => parts.push(part("workers, dead letters, storage", Err(error))),
     }
     parts
 }
 
-fn part(name: &str, seen: Result<(Health, String, Option<String>)>) -> Part {
-    let (health, detail, hint) = match seen {
-        Ok(seen) => seen,
-        Err(error) => (Health::Bad, error.full(), error.hint_text().map(str::to_owned)),
+fn part(name: &str, finding: Result<PartFinding>) -> StatusPart {
+    let (health, detail, hint) = match finding {
+        Ok(finding) => finding,
+        Err(error) => (PartHealth::Bad, error.full(), error.hint_text().map(str::to_owned)),
     };
-    Part { part: name.to_owned(), health, detail, hint }
+    StatusPart { part: name.to_owned(), health, detail, hint }
 }
 
-type Seen = (Health, String, Option<String>);
+/// Health, detail and hint of a part.
+type PartFinding = (PartHealth, String, Option<String>);
 
-async fn log(ports: &Ports) -> Result<Seen> {
+async fn log(ports: &Ports) -> Result<PartFinding> {
     let there = ports.log.topics().await?;
     let wanted = contract::contract(1, contract::Retention::default());
     let missing: Vec<_> = wanted
@@ -76,13 +77,13 @@ async fn log(ports: &Ports) -> Result<Seen> {
         .collect();
     if missing.is_empty() {
         let words = format!("{} of the contract, all there", humane::counted(wanted.len() as u64, "topic", "topics"));
-        return Ok((Health::Ok, words, None));
+        return Ok((PartHealth::Ok, words, None));
     }
     let hint = "`mfctl init` (embedded) or `mfctl bootstrap apply` (cluster) makes them".to_owned();
-    Ok((Health::Bad, format!("topics are missing: {}", missing.join(", ")), Some(hint)))
+    Ok((PartHealth::Bad, format!("topics are missing: {}", missing.join(", ")), Some(hint)))
 }
 
-async fn registry(ports: &Ports) -> Result<Seen> {
+async fn registry(ports: &Ports) -> Result<PartFinding> {
     let mut missing = Vec::new();
     for topic in topics::PIPELINE {
         let subject = schemas::subject(&topic);
@@ -91,28 +92,30 @@ async fn registry(ports: &Ports) -> Result<Seen> {
         }
     }
     if missing.is_empty() {
-        return Ok((Health::Ok, "every pipeline topic has its schema".to_owned(), None));
+        return Ok((PartHealth::Ok, "every pipeline topic has its schema".to_owned(), None));
     }
     let hint = "`mfctl init` (embedded) or `mfctl bootstrap apply` (cluster) registers them".to_owned();
-    Ok((Health::Bad, format!("not registered: {}", missing.join(", ")), Some(hint)))
+    Ok((PartHealth::Bad, format!("not registered: {}", missing.join(", ")), Some(hint)))
 }
 
-async fn catalog(ports: &Ports) -> Result<Seen> {
+async fn catalog(ports: &Ports) -> Result<PartFinding> {
     let summary = ports.catalog.summary().await?;
     let states: Vec<_> =
         summary.by_state.iter().map(|(state, count)| format!("{} {state}", humane::count(*count))).collect();
     let assets = humane::counted(summary.assets, "asset", "assets");
     let states = if states.is_empty() { String::new() } else { format!(": {}", states.join(", ")) };
-    Ok((Health::Ok, format!("{assets}{states}; {}", humane::bytes(summary.bytes)), None))
+    Ok((PartHealth::Ok, format!("{assets}{states}; {}", humane::bytes(summary.bytes)), None))
 }
 
-async fn search(ports: &Ports) -> Result<Seen> {
+async fn search(ports: &Ports) -> Result<PartFinding> {
     let documents = ports.search.count().await?;
-    Ok((Health::Ok, humane::counted(documents, "document", "documents"), None))
+    Ok((PartHealth::Ok, humane::counted(documents, "document", "documents"), None))
 }
 
-async fn jobs(ports: &Ports) -> Result<Seen> {
-    let (mut running, mut stranded, mut latest) = (0u64, 0u64, None);
+async fn jobs(ports: &Ports) -> Result<PartFinding> {
+    let mut running = 0u64;
+    let mut stranded = 0u64;
+    let mut latest = None;
     let mut cursor: Option<String> = None;
     loop {
         let page = ports.journal.jobs(cursor.as_deref(), PAGE).await?;
@@ -131,12 +134,12 @@ async fn jobs(ports: &Ports) -> Result<Seen> {
     }
     let words = format!("{} running, {} unfinished", humane::count(running), humane::count(stranded));
     match latest {
-        None => Ok((Health::Ok, words, None)),
-        Some(job) => Ok((Health::Warn, words, Some(format!("`mfctl ingest --resume {job}` goes on with it")))),
+        None => Ok((PartHealth::Ok, words, None)),
+        Some(job) => Ok((PartHealth::Warn, words, Some(format!("`mfctl ingest --resume {job}` goes on with it")))),
     }
 }
 
-fn workers(vitals: &Vitals) -> Part {
+fn workers(vitals: &Vitals) -> StatusPart {
     let words = vitals.groups.iter().map(|group| {
         let members = humane::counted(group.lag.members.len() as u64, "member", "members");
         format!("{}: {members}, lag {}", group.lag.group, humane::count(group.lag.lag))
@@ -144,20 +147,25 @@ fn workers(vitals: &Vitals) -> Part {
     let detail = words.collect::<Vec<_>>().join("; ");
     let idle = vitals.groups.iter().find(|group| group.lag.lag > 0 && group.lag.members.is_empty());
     let (health, hint) = match idle {
-        Some(_) => (Health::Warn, Some("nobody works off the lag: run `mfctl worker all`".to_owned())),
-        None => (Health::Ok, None),
+        Some(_) => (PartHealth::Warn, Some("nobody works off the lag: run `mfctl worker all`".to_owned())),
+        None => (PartHealth::Ok, None),
     };
-    Part { part: "workers".to_owned(), health, detail, hint }
+    StatusPart { part: "workers".to_owned(), health, detail, hint }
 }
 
-fn dead_letters(vitals: &Vitals) -> Part {
+fn dead_letters(vitals: &Vitals) -> StatusPart {
     let unresolved: u64 = vitals.dead_letters.iter().map(|topic| topic.unresolved).sum();
     let hint = (unresolved > 0).then(|| "`mfctl dlq list` says what failed and why".to_owned());
-    let health = if unresolved > 0 { Health::Warn } else { Health::Ok };
-    Part { part: "dead letters".to_owned(), health, detail: format!("{} unresolved", humane::count(unresolved)), hint }
+    let health = if unresolved > 0 { PartHealth::Warn } else { PartHealth::Ok };
+    StatusPart {
+        part: "dead letters".to_owned(),
+        health,
+        detail: format!("{} unresolved", humane::count(unresolved)),
+        hint,
+    }
 }
 
-fn storage(storage: &StorageVitals) -> Part {
+fn storage(storage: &StorageVitals) -> StatusPart {
     let objects: u64 = storage.buckets.iter().map(|bucket| bucket.usage.objects).sum();
     let bytes: u64 = storage.buckets.iter().map(|bucket| bucket.usage.bytes).sum();
     let more = if storage.buckets.iter().any(|bucket| bucket.usage.partial) { "+" } else { "" };
@@ -167,17 +175,17 @@ fn storage(storage: &StorageVitals) -> Part {
         detail.push_str(&format!("; {used:.0} % full, {} free", humane::bytes(capacity.free_bytes)));
     }
     let hint = storage.warn.then(|| "make room, or move the data folder (docs/runbooks)".to_owned());
-    let health = if storage.warn { Health::Warn } else { Health::Ok };
-    Part { part: "storage".to_owned(), health, detail, hint }
+    let health = if storage.warn { PartHealth::Warn } else { PartHealth::Ok };
+    StatusPart { part: "storage".to_owned(), health, detail, hint }
 }
 
-/// How far back `status` looks for latencies it does not show.
+/// Latency window of `status`, whose latencies are not shown.
 pub const WINDOW: Duration = Duration::from_secs(3600);
 
 /// The worst health among the parts.
 #[must_use]
-pub fn worst(parts: &[Part]) -> Health {
-    parts.iter().map(|part| part.health).max().unwrap_or(Health::Ok)
+pub fn worst(parts: &[StatusPart]) -> PartHealth {
+    parts.iter().map(|part| part.health).max().unwrap_or(PartHealth::Ok)
 }
 
 #[cfg(test)]
@@ -188,7 +196,7 @@ mod tests {
     use mfctl_core::ports::BucketUsage;
 
     #[test]
-    fn a_count_that_stopped_at_its_limit_says_that_there_is_more() {
+    fn a_partial_count_is_marked_with_a_plus() {
         let detail = |objects, partial| {
             let usage = BucketUsage { objects, bytes: 0, oldest_at: None, partial };
             let buckets = vec![BucketVitals { bucket: BucketName::new("media-a").unwrap(), usage }];

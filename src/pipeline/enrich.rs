@@ -10,15 +10,16 @@ use bytes::Bytes;
 
 use crate::pipeline::live::Live;
 use crate::pipeline::worker::{Leftover, RecordContext, Step, StepError, StepOutput};
-use mfctl_core::domain::asset::Facts;
+use mfctl_core::domain::asset::AssetFacts;
 use mfctl_core::domain::dead_letter::FailureClass;
-use mfctl_core::domain::event::{Common, MediaEnriched, MediaIngested, trace_of};
-use mfctl_core::domain::names::{Buckets, keys};
+use mfctl_core::domain::event::{EventEnvelope, MediaEnriched, MediaIngested, trace_of};
+use mfctl_core::domain::names::Buckets;
+use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{AssetState, EventId, ObjectKey, ObjectRef, Stage};
 use mfctl_core::events::EventCodec;
 use mfctl_core::failpoint;
 use mfctl_core::ports::{
-    self, Advance, Catalog, Clock, ErrorKind, ObjectStore, PutOptions, SearchDocument, SearchIndex,
+    self, Catalog, Clock, ErrorKind, ObjectStore, PutOptions, SearchDocument, SearchIndex, StateTransition,
 };
 use mfctl_extract::parsers::{ExtractErrorKind, Extraction, Limits};
 use mfctl_extract::sandbox::{ExtractRequest, Parser, ParserFailure, ParserFailureClass, ParserFailureKind};
@@ -62,7 +63,7 @@ pub struct Enrich {
 /// What is to be done in bulk for one asset.
 #[derive(Debug)]
 pub struct Enriched {
-    advance: Advance,
+    advance: StateTransition,
     document: SearchDocument,
 }
 
@@ -113,20 +114,20 @@ impl Enrich {
 
     async fn keep_derived(
         &self,
-        common: &Common,
+        envelope: &EventEnvelope,
         found: &Found,
     ) -> Result<(Option<ObjectRef>, Option<ObjectRef>), StepError> {
-        let (asset, revision) = (common.asset_id, common.revision);
+        let (asset, revision) = (envelope.asset_id, envelope.revision);
         let text = match found.extraction.text.as_deref().filter(|text| !text.trim().is_empty()) {
             Some(text) => {
                 let bytes = Bytes::copy_from_slice(text.as_bytes());
-                Some(self.keep(keys::derived_text(asset, revision), bytes, "text/plain; charset=utf-8").await?)
+                Some(self.keep(object_keys::derived_text(asset, revision), bytes, "text/plain; charset=utf-8").await?)
             }
             None => None,
         };
         let thumbnail = match &found.thumbnail {
             Some(bytes) => {
-                Some(self.keep(keys::derived_thumbnail(asset, revision), bytes.clone(), "image/webp").await?)
+                Some(self.keep(object_keys::derived_thumbnail(asset, revision), bytes.clone(), "image/webp").await?)
             }
             None => None,
         };
@@ -143,32 +144,38 @@ impl Step for Enrich {
         Stage::Enrich
     }
 
-    fn common(input: &MediaIngested) -> &Common {
-        &input.common
+    fn envelope(input: &MediaIngested) -> &EventEnvelope {
+        &input.envelope
     }
 
     async fn run(&self, cx: RecordContext<'_>, input: &MediaIngested) -> Result<StepOutput<Enriched>, StepError> {
         let found = self.look_into(input).await?;
-        let (text, thumbnail) = self.keep_derived(&input.common, &found).await?;
-        let (asset_id, revision) = (input.common.asset_id, input.common.revision);
+        let (text, thumbnail) = self.keep_derived(&input.envelope, &found).await?;
+        let (asset_id, revision) = (input.envelope.asset_id, input.envelope.revision);
         let (now, topic) = (self.clock.now(), Stage::Enrich.output());
         let event = MediaEnriched {
-            common: Common {
+            envelope: EventEnvelope {
                 event_id: EventId::of_output(asset_id, topic.as_str(), revision),
                 occurred_at: now,
-                ..input.common.clone()
+                ..input.envelope.clone()
             },
             media_type: input.media_type.clone(),
             language: found.extraction.language().map(str::to_owned),
             text,
             thumbnail,
         };
-        let trace = trace_of(cx.record).unwrap_or(input.common.event_id);
-        let record = self.codec.encode(&topic, &event, &event.common, trace, now).await?;
+        let trace = trace_of(cx.record).unwrap_or(input.envelope.event_id);
+        let record = self.codec.encode(&topic, &event, &event.envelope, trace, now).await?;
         let facts = facts(&found.extraction, &event);
         let document = document(input, found.extraction);
-        let advance =
-            Advance { asset_id, revision, to: AssetState::Enriched, at: now, facts: Some(facts), stage: Stage::Enrich };
+        let advance = StateTransition {
+            asset_id,
+            revision,
+            to: AssetState::Enriched,
+            at: now,
+            facts: Some(facts),
+            stage: Stage::Enrich,
+        };
         let weight_bytes = document.body.len() + document.title.len() + 1024;
         Ok(StepOutput { records: vec![record], effect: Enriched { advance, document }, weight_bytes })
     }
@@ -187,9 +194,9 @@ impl Step for Enrich {
     }
 }
 
-fn facts(extraction: &Extraction, event: &MediaEnriched) -> Facts {
+fn facts(extraction: &Extraction, event: &MediaEnriched) -> AssetFacts {
     let image = extraction.image.as_ref();
-    Facts {
+    AssetFacts {
         title: extraction.title.clone(),
         language: event.language.clone(),
         text_chars: extraction.text.as_ref().map(|text| text.chars().count() as u64),
@@ -208,10 +215,10 @@ fn facts(extraction: &Extraction, event: &MediaEnriched) -> Facts {
 fn document(input: &MediaIngested, extraction: Extraction) -> SearchDocument {
     let language = extraction.language().map(str::to_owned);
     SearchDocument {
-        asset_id: input.common.asset_id,
-        locale: input.common.locale.clone(),
-        revision: input.common.revision,
-        tenant: input.common.tenant.clone(),
+        asset_id: input.envelope.asset_id,
+        locale: input.envelope.locale.clone(),
+        revision: input.envelope.revision,
+        tenant: input.envelope.tenant.clone(),
         title: title(input, extraction.title),
         body: extraction.text.unwrap_or_default(),
         tags: input.metadata.tags.clone(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mfctl_core::ports::{ConfigSnapshot, ConfigStore, Error};
-use mfctl_core::retry::Policy;
+use mfctl_core::retry::RetryPolicy;
 
 /// How long the store is asked to wait for a change.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -47,9 +47,9 @@ impl Follower {
         // After an outage it looks at once: the store may have begun anew, and would then wait for a moment that is far
         // ahead of it.
         let found = if self.failures == 0 {
-            self.store.changed(&self.prefix, self.index, PATIENCE).await
+            self.store.wait_for_change(&self.prefix, self.index, PATIENCE).await
         } else {
-            tokio::time::sleep(Policy::default().backoff.delay(self.failures)).await;
+            tokio::time::sleep(RetryPolicy::default().backoff.delay(self.failures)).await;
             self.store.list(&self.prefix).await
         };
         match found {

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::pipeline::worker::{Leftover, RecordContext, Step, StepError, StepOutput};
-use mfctl_core::domain::event::{Common, IngestRaw, MediaIngested};
-use mfctl_core::domain::names::{Buckets, keys};
+use mfctl_core::domain::event::{EventEnvelope, IngestRaw, MediaIngested};
+use mfctl_core::domain::names::Buckets;
+use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{AssetState, EventId, ObjectRef, SourcePath, Stage};
 use mfctl_core::events::EventCodec;
 use mfctl_core::failpoint;
-use mfctl_core::ports::{self, Advance, Catalog, Clock, ErrorKind, ObjectStore};
-use mfctl_core::retry::Policy;
+use mfctl_core::ports::{self, Catalog, Clock, ErrorKind, ObjectStore, StateTransition};
+use mfctl_core::retry::RetryPolicy;
 
 /// The longest file name an event carries, in bytes.
 const MAX_FILE_NAME: usize = 1024;
@@ -40,7 +41,7 @@ pub struct Persist {
 /// What is to be done in bulk for one asset.
 #[derive(Debug)]
 pub struct Persisted {
-    advance: Advance,
+    advance: StateTransition,
     staging: ObjectRef,
 }
 
@@ -51,7 +52,7 @@ impl Persist {
             let message = format!("the event points into bucket {}, not into staging", input.staging.bucket);
             return Err(StepError::permanent("foreign_bucket", message));
         }
-        let key = keys::original(&input.common.tenant, &input.common.sha256);
+        let key = object_keys::original(&input.envelope.tenant, &input.envelope.sha256);
         let original = ObjectRef { bucket: self.buckets.originals.clone(), key };
         failpoint::hit("before_copy");
         let copied = self.objects.copy(&input.staging, &original, input.size_bytes).await;
@@ -83,7 +84,7 @@ impl Persist {
 
     /// The size of an object as soon as it is the one that is wanted, else as it is after some seconds.
     async fn size_shown(&self, at: &ObjectRef, wanted: u64) -> ports::Result<Option<u64>> {
-        let policy = Policy::default();
+        let policy = RetryPolicy::default();
         for look in 1..LOOKS {
             let size = self.objects.head(at).await?.map(|info| info.size_bytes);
             if size == Some(wanted) {
@@ -104,31 +105,37 @@ impl Step for Persist {
         Stage::Persist
     }
 
-    fn common(input: &IngestRaw) -> &Common {
-        &input.common
+    fn envelope(input: &IngestRaw) -> &EventEnvelope {
+        &input.envelope
     }
 
     async fn run(&self, _: RecordContext<'_>, input: &IngestRaw) -> Result<StepOutput<Persisted>, StepError> {
         let original = self.copy(input).await?;
-        let (asset_id, revision) = (input.common.asset_id, input.common.revision);
+        let (asset_id, revision) = (input.envelope.asset_id, input.envelope.revision);
         let now = self.clock.now();
         let topic = Stage::Persist.output();
-        let common = Common {
+        let envelope = EventEnvelope {
             event_id: EventId::of_output(asset_id, topic.as_str(), revision),
             occurred_at: now,
-            ..input.common.clone()
+            ..input.envelope.clone()
         };
         let event = MediaIngested {
-            common,
+            envelope,
             original,
             size_bytes: input.size_bytes,
             media_type: input.media_type.clone(),
             file_name: file_name(&input.source_path),
             metadata: input.metadata.clone(),
         };
-        let record = self.codec.encode(&topic, &event, &event.common, input.common.event_id, now).await?;
-        let advance =
-            Advance { asset_id, revision, to: AssetState::Ingested, at: now, facts: None, stage: Stage::Persist };
+        let record = self.codec.encode(&topic, &event, &event.envelope, input.envelope.event_id, now).await?;
+        let advance = StateTransition {
+            asset_id,
+            revision,
+            to: AssetState::Ingested,
+            at: now,
+            facts: None,
+            stage: Stage::Persist,
+        };
         let effect = Persisted { advance, staging: input.staging.clone() };
         Ok(StepOutput { records: vec![record], effect, weight_bytes: 512 })
     }

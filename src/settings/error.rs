@@ -1,45 +1,45 @@
-//! What is wrong with the configuration, where, and what to do.
+//! Errors of the configuration: location, message and hint.
 
-use super::origin::Place;
+use super::origin::SourceLocation;
 
-/// What the caller's next step depends on.
+/// Kind of a configuration error, which decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorKind {
-    /// The command line leaves open what it must say.
+pub enum SettingsErrorKind {
+    /// The command line lacks something that it must specify.
     Usage,
-    /// A file, variable or flag has a value that cannot be.
+    /// A file, variable or flag has an invalid value.
     Invalid,
     /// Something named does not exist.
     NotFound,
-    /// A guard says no.
+    /// A safety check refuses the combination.
     Refused,
 }
 
-/// A configuration that cannot be used. Never holds a secret's value.
+/// An unusable configuration. Never contains the value of a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{message}", prefix(.place.as_ref()))]
+#[error("{}{message}", prefix(.location.as_ref()))]
 pub struct Error {
-    kind: ErrorKind,
-    place: Option<Place>,
+    kind: SettingsErrorKind,
+    location: Option<SourceLocation>,
     message: String,
     hint: Option<String>,
 }
 
-fn prefix(place: Option<&Place>) -> String {
-    place.map(|place| format!("{place}: ")).unwrap_or_default()
+fn prefix(location: Option<&SourceLocation>) -> String {
+    location.map(|location| format!("{location}: ")).unwrap_or_default()
 }
 
 impl Error {
-    pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, place: None, message: message.into(), hint: None }
+    pub(super) fn new(kind: SettingsErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, location: None, message: message.into(), hint: None }
     }
 
     pub(super) fn invalid(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Invalid, message)
+        Self::new(SettingsErrorKind::Invalid, message)
     }
 
-    pub(super) fn at(mut self, place: Place) -> Self {
-        self.place = Some(place);
+    pub(super) fn at(mut self, location: SourceLocation) -> Self {
+        self.location = Some(location);
         self
     }
 
@@ -53,13 +53,13 @@ impl Error {
         self
     }
 
-    /// What kind of error it is.
+    /// Kind of the error.
     #[must_use]
-    pub const fn kind(&self) -> ErrorKind {
+    pub const fn kind(&self) -> SettingsErrorKind {
         self.kind
     }
 
-    /// What to do next, if there is anything to say.
+    /// Hint on what to do next, if there is one.
     #[must_use]
     pub fn hint_text(&self) -> Option<&str> {
         self.hint.as_deref()

@@ -1,78 +1,16 @@
-//! The one table of settings: name, type, default and what it is for. Everything else about a key follows from here.
+//! The table of settings: name, type, default and purpose of each key.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::Error;
-use super::layers::Resolver;
-use super::origin::Resolved;
+use super::key::{SettingKey, canonical};
+use super::origin::ResolvedSetting;
 use super::profile::{Profile, ProfileKind};
+use super::resolver::Resolver;
 use super::services::SERVICE_KEYS;
-use super::value::{Auto, ByteSize, Kind, Percent, Ratio, Raw, Setting};
+use super::value::{Auto, ByteSize, Percent, Ratio, RawValue, SettingValue, ValueKind};
 use mfctl_core::domain::{EnvName, Tenant};
-
-/// What is known of a key.
-#[derive(Debug, Clone, Copy)]
-pub struct Key {
-    /// Its full name, e.g. `worker.drain_timeout` or `profile.data_dir`.
-    pub name: &'static str,
-    /// The table it stands in: a section, or `profile` for `[profile.NAME]`.
-    pub section: &'static str,
-    /// Its name in that table.
-    pub field: &'static str,
-    /// What a value looks like.
-    pub expects: &'static str,
-    /// The default as written in a file; for a profile's key, said in words.
-    pub default: &'static str,
-    /// What it is for.
-    pub doc: &'static str,
-    /// Whether a variable of mfctl's own may set it.
-    pub from_env: bool,
-    /// Other tools' variables that fill it where the profile leaves it open, the first that is set.
-    pub foreign: &'static [&'static str],
-    /// What is done with a value before it is used.
-    pub kind: Kind,
-    pub(super) check: fn(&Raw) -> Option<String>,
-}
-
-impl Key {
-    /// The variable that sets it: `MFCTL_WORKER_DRAIN_TIMEOUT`, or `MFCTL_DATA_DIR` for a profile's key.
-    #[must_use]
-    pub fn variable(&self) -> Option<String> {
-        let name = if self.section == "profile" { self.field.to_owned() } else { self.name.replace('.', "_") };
-        self.from_env.then(|| format!("MFCTL_{}", name.to_ascii_uppercase()))
-    }
-
-    /// What it is called in the configuration store, below `<env>/mfctl/`: `worker_drain_timeout`. A profile's keys are not
-    /// there, for they say where that store is.
-    #[must_use]
-    pub fn stored(&self) -> Option<String> {
-        (!self.name.starts_with("profile.")).then(|| self.name.replace('.', "_"))
-    }
-
-    /// The value's canonical form, if it is a value of this key.
-    pub(super) fn canonical(&self, raw: &Raw) -> Option<String> {
-        (self.check)(raw)
-    }
-
-    /// The default as a value; a profile's keys have none of their own.
-    pub(super) fn default_raw(&self) -> Option<Raw> {
-        (self.section != "profile" && self.default != NONE).then(|| Raw::Text(self.default.to_owned()))
-    }
-
-    /// Whether it is a key of a service: `[profile.NAME.SERVICE]`.
-    #[must_use]
-    pub fn is_of_service(&self) -> bool {
-        self.section != "profile" && self.name.starts_with("profile.")
-    }
-}
-
-/// What stands for the default of a key that has none.
-pub(super) const NONE: &str = "none";
-
-pub(super) fn canonical<T: Setting>(raw: &Raw) -> Option<String> {
-    T::parse(raw).map(|value| value.show())
-}
 
 macro_rules! sections {
     ($(
@@ -94,36 +32,36 @@ macro_rules! sections {
             }
         )*
 
-        /// Every setting outside the profiles, in the order they are shown.
-        pub static KEYS: &[Key] = &[ $( $( Key {
+        /// Every general setting, in display order.
+        pub static KEYS: &[SettingKey] = &[ $( $( SettingKey {
             name: concat!(stringify!($section), ".", stringify!($field)),
             section: stringify!($section),
             field: stringify!($field),
-            expects: <$type as Setting>::EXPECTS,
+            expects: <$type as SettingValue>::EXPECTS,
             default: $default,
             doc: $doc.trim_ascii(),
             from_env: true,
-            foreign: &[],
-            kind: <$type as Setting>::KIND,
+            fallback_env: &[],
+            kind: <$type as SettingValue>::KIND,
             check: canonical::<$type>,
         }, )* )* ];
 
-        /// What each section is about, in the order they are shown.
+        /// Sections with their descriptions, in display order.
         pub(super) static SECTIONS: &[(&str, &str)] = &[ $( (stringify!($section), $about.trim_ascii()), )* ];
 
-        /// The effective settings, parsed and checked, once.
+        /// The effective settings, parsed and validated.
         #[derive(Debug, Clone, PartialEq)]
         pub struct Settings {
-            /// The profile a command works on.
+            /// Profile that the command works on.
             pub profile: Profile,
             $( #[doc = $about] pub $section: $Section, )*
-            /// Every key's effective value with its origin and what it hides.
-            pub trail: Vec<Resolved>,
+            /// Effective value of every key with its origin and the values it overrides.
+            pub resolved: Vec<ResolvedSetting>,
         }
 
         impl Settings {
             pub(super) fn build(profile: Profile, resolver: &Resolver) -> Result<Self, Error> {
-                Ok(Self { profile, $( $section: $Section::build(resolver)?, )* trail: resolver.trail() })
+                Ok(Self { profile, $( $section: $Section::build(resolver)?, )* resolved: resolver.resolved() })
             }
         }
     };
@@ -189,7 +127,7 @@ sections! {
 }
 
 /// The keys of a profile: `[profile.NAME]`.
-pub static PROFILE_KEYS: &[Key] = &[
+pub static PROFILE_KEYS: &[SettingKey] = &[
     profile_key(
         "profile.kind",
         "kind",
@@ -211,7 +149,7 @@ pub static PROFILE_KEYS: &[Key] = &[
     profile_key(
         "profile.data_dir",
         "data_dir",
-        <PathBuf as Setting>::EXPECTS,
+        <PathBuf as SettingValue>::EXPECTS,
         "mfctl in the platform's data folder for `embedded`, mfctl-NAME for others",
         "The data folder. In a file, a relative path stands below the file's folder.",
         true,
@@ -253,20 +191,15 @@ const fn profile_key(
     default: &'static str,
     doc: &'static str,
     from_env: bool,
-    check: fn(&Raw) -> Option<String>,
-) -> Key {
-    let kind = if matches!(field.as_bytes(), b"data_dir") { Kind::Path } else { Kind::Plain };
-    Key { name, section: "profile", field, expects, default, doc, from_env, foreign: &[], kind, check }
+    check: fn(&RawValue) -> Option<String>,
+) -> SettingKey {
+    let kind = if matches!(field.as_bytes(), b"data_dir") { ValueKind::Path } else { ValueKind::Plain };
+    SettingKey { name, section: "profile", field, expects, default, doc, from_env, fallback_env: &[], kind, check }
 }
 
-/// Every key there is: the profiles', their services', and those outside.
-pub fn all() -> impl Iterator<Item = &'static Key> {
+/// Every key: of profiles, of their services, and general.
+pub fn all() -> impl Iterator<Item = &'static SettingKey> {
     PROFILE_KEYS.iter().chain(SERVICE_KEYS).chain(KEYS)
-}
-
-/// The key of this full name.
-pub(super) fn find(name: &str) -> Option<&'static Key> {
-    all().find(|key| key.name == name)
 }
 
 #[cfg(test)]
@@ -274,17 +207,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_default_is_a_value_of_its_key_and_is_written_in_its_canonical_form() {
+    fn every_default_is_valid_and_canonical() {
         for key in KEYS {
             let raw = key.default_raw().unwrap();
             let shown = key.canonical(&raw).unwrap_or_else(|| panic!("{}: {}", key.name, key.default));
-            assert_eq!(key.canonical(&Raw::Text(shown.clone())), Some(shown), "{}", key.name);
+            assert_eq!(key.canonical(&RawValue::Text(shown.clone())), Some(shown), "{}", key.name);
         }
     }
 
     #[test]
-    fn every_key_has_its_own_variable() {
-        let mut names: Vec<String> = KEYS.iter().chain(PROFILE_KEYS).filter_map(Key::variable).collect();
+    fn every_key_has_a_unique_variable() {
+        let mut names: Vec<String> = KEYS.iter().chain(PROFILE_KEYS).filter_map(SettingKey::variable).collect();
         assert!(names.contains(&"MFCTL_WORKER_DRAIN_TIMEOUT".to_owned()));
         assert!(names.contains(&"MFCTL_DATA_DIR".to_owned()));
         let all = names.len();

@@ -1,71 +1,73 @@
-//! The layers put together: which profile, and which value wins.
+//! The combination of the layers: the chosen profile and its effective values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::discover::{Status, discover};
-use super::error::{Error, ErrorKind};
+use super::discover::{FileStatus, discover};
+use super::error::{Error, SettingsErrorKind};
 use super::file::{self, FileLayer, ProfileTable};
-use super::keys::{KEYS, Key, PROFILE_KEYS, Settings, find};
-use super::origin::{Candidate, Layer, Origin, Place, Resolved};
+use super::key::SettingKey;
+use super::keys::{KEYS, PROFILE_KEYS, Settings};
+use super::origin::{Layer, LayerValue, ResolvedSetting, SourceLocation, ValueOrigin};
 use super::profile::{Profile, ProfileKind, ProfileName};
+use super::resolver::Resolver;
 use super::services::{SERVICE_KEYS, Services};
 use super::sources::Sources;
-use super::stored::{self, Stored};
+use super::stored::{self, StoredSettings};
 use super::suggest::did_you_mean;
-use super::value::{Kind, Raw, Setting};
+use super::value::{RawValue, ValueKind};
 use mfctl_core::domain::{EnvName, Tenant};
 
-/// Variables that are no settings of their own.
+/// Variables that are not settings.
 const OTHER_VARIABLES: [&str; 6] =
     ["MFCTL_PROFILE", "MFCTL_CONFIG", "MFCTL_ENV", "MFCTL_OUTPUT", "MFCTL_COLOR", "MFCTL_LOG"];
 
-/// All layers, read and checked.
+/// All layers, read and validated.
 #[derive(Debug, Clone)]
 pub struct Layers {
     sources: Sources,
     files: Vec<FileLayer>,
-    variables: BTreeMap<&'static str, Candidate>,
-    stored: Stored,
+    variables: BTreeMap<&'static str, LayerValue>,
+    stored: StoredSettings,
     warnings: Vec<String>,
 }
 
-/// The profile that was chosen, and by what.
+/// The chosen profile and the origin of the choice.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choice {
-    /// Its name.
+pub struct ProfileChoice {
+    /// Profile name.
     pub profile: ProfileName,
-    /// Who chose it; the default layer when it is implied.
-    pub origin: Origin,
+    /// Origin of the choice; the default layer when it is implied.
+    pub origin: ValueOrigin,
 }
 
 impl Layers {
     /// Reads every layer.
     ///
     /// # Errors
-    /// What is wrong, with its file and line or its variable.
+    /// The first invalid value, with its location.
     pub fn read(sources: &Sources) -> Result<Self, Error> {
         let mut files: Vec<FileLayer> = Vec::new();
         for considered in discover(sources) {
             match considered.status {
-                Status::Read(text) => {
+                FileStatus::Read(text) => {
                     let file = file::parse(considered.layer, &considered.path, &text)?;
-                    may_add_only(&file, &files)?;
+                    check_project_profiles(&file, &files)?;
                     files.push(file);
                 }
-                Status::Refused(error) => return Err(error),
-                Status::Absent | Status::Skipped(_) => {}
+                FileStatus::Refused(error) => return Err(error),
+                FileStatus::Absent | FileStatus::Skipped(_) => {}
             }
         }
         let (variables, warnings) = variables(sources)?;
-        Ok(Self { sources: sources.clone(), files, variables, stored: Stored::default(), warnings })
+        Ok(Self { sources: sources.clone(), files, variables, stored: StoredSettings::default(), warnings })
     }
 
-    /// The same above what the configuration store of `env` says of mfctl itself: names below `<env>/mfctl/` with their
-    /// values. They are for every host, so whatever is said on this one is above them; the defaults are below.
+    /// Adds mfctl's own settings of the configuration store of `env`: names below `<env>/mfctl/` with their values. They
+    /// apply to every host, so they override the defaults and are overridden by every other layer.
     ///
     /// # Errors
-    /// A value that is none of its setting, with its key.
+    /// An invalid value, with its key.
     pub fn above_stored<'a>(
         mut self,
         env: &EnvName,
@@ -75,34 +77,34 @@ impl Layers {
         Ok(self)
     }
 
-    /// What is odd about what the configuration store says.
+    /// Warnings about the entries of the configuration store.
     #[must_use]
     pub fn stored_warnings(&self) -> &[String] {
         &self.stored.warnings
     }
 
-    /// What is odd but no error, such as a variable that mfctl does not know.
+    /// Warnings, such as an unknown `MFCTL_…` variable.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// The profiles that files define, each with the place that defines it first.
+    /// The profiles that files define, each with the origin of its first definition.
     #[must_use]
-    pub fn profiles(&self) -> Vec<(ProfileName, Origin)> {
-        let mut defined: BTreeMap<ProfileName, Origin> = BTreeMap::new();
+    pub fn profiles(&self) -> Vec<(ProfileName, ValueOrigin)> {
+        let mut defined: BTreeMap<ProfileName, ValueOrigin> = BTreeMap::new();
         for (name, table) in self.files.iter().flat_map(|file| &file.profiles) {
             defined.entry(name.clone()).or_insert_with(|| table.origin.clone());
         }
         defined.into_iter().collect()
     }
 
-    /// Which profile: `--profile`, else `MFCTL_PROFILE`, else the user's `default_profile`; embedded is implied only when
-    /// no file defines a profile, or by `--data-dir`.
+    /// Chooses the profile: `--profile`, else `MFCTL_PROFILE`, else `default_profile` of the user file; `embedded` is
+    /// implied only when no file defines a profile, or by `--data-dir`.
     ///
     /// # Errors
-    /// Profiles are defined and none is chosen: wrong usage. The chosen one is not defined: not found.
-    pub fn choose(&self) -> Result<Choice, Error> {
+    /// `Usage` when profiles are defined and none is chosen; `NotFound` when the chosen one is not defined.
+    pub fn choose(&self) -> Result<ProfileChoice, Error> {
         let chosen = self.named_by_flag()?.or(self.named_by_variable()?).or_else(|| self.named_by_file());
         let Some(choice) = chosen else { return self.implied() };
         let defined = self.profiles();
@@ -111,49 +113,51 @@ impl Layers {
             return Ok(choice);
         }
         let names: Vec<&str> = defined.iter().map(|(name, _)| name.as_str()).chain([ProfileName::EMBEDDED]).collect();
-        let mut error = Error::new(ErrorKind::NotFound, format!("there is no profile `{name}`"));
-        if let Some(place) = choice.origin.place {
+        let mut error = Error::new(SettingsErrorKind::NotFound, format!("there is no profile `{name}`"));
+        if let Some(place) = choice.origin.location {
             error = error.at(place);
         }
         let meant = did_you_mean(name.as_str(), names.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
         Err(error.hint(format!("profiles: {}; `mfctl init` makes one", names.join(", "))).maybe_hint(meant))
     }
 
-    fn named_by_flag(&self) -> Result<Option<Choice>, Error> {
+    fn named_by_flag(&self) -> Result<Option<ProfileChoice>, Error> {
         let Some(text) = &self.sources.flags.profile else { return Ok(None) };
-        let place = Place::Flag("--profile");
-        let profile = text.parse().map_err(|error: Error| error.at(place))?;
-        Ok(Some(Choice { profile, origin: Origin::flag("--profile") }))
+        let location = SourceLocation::Flag("--profile");
+        let profile = text.parse().map_err(|error: Error| error.at(location))?;
+        Ok(Some(ProfileChoice { profile, origin: ValueOrigin::flag("--profile") }))
     }
 
-    fn named_by_variable(&self) -> Result<Option<Choice>, Error> {
+    fn named_by_variable(&self) -> Result<Option<ProfileChoice>, Error> {
         let Some(text) = self.sources.env.get("MFCTL_PROFILE") else { return Ok(None) };
-        let origin = Origin::variable("MFCTL_PROFILE");
-        let profile = text.parse().map_err(|error: Error| error.at(Place::Variable("MFCTL_PROFILE".to_owned())))?;
-        Ok(Some(Choice { profile, origin }))
+        let origin = ValueOrigin::variable("MFCTL_PROFILE");
+        let profile =
+            text.parse().map_err(|error: Error| error.at(SourceLocation::Variable("MFCTL_PROFILE".to_owned())))?;
+        Ok(Some(ProfileChoice { profile, origin }))
     }
 
-    fn named_by_file(&self) -> Option<Choice> {
+    fn named_by_file(&self) -> Option<ProfileChoice> {
         let (profile, origin) = self.files.iter().find_map(|file| file.default_profile.clone())?;
-        Some(Choice { profile, origin })
+        Some(ProfileChoice { profile, origin })
     }
 
-    fn implied(&self) -> Result<Choice, Error> {
+    fn implied(&self) -> Result<ProfileChoice, Error> {
         let defined = self.profiles();
         if defined.is_empty() || self.sources.flags.data_dir.is_some() {
-            let origin = if defined.is_empty() { Origin::default_layer() } else { Origin::flag("--data-dir") };
-            return Ok(Choice { profile: ProfileName::embedded(), origin });
+            let origin =
+                if defined.is_empty() { ValueOrigin::default_layer() } else { ValueOrigin::flag("--data-dir") };
+            return Ok(ProfileChoice { profile: ProfileName::embedded(), origin });
         }
         let names: Vec<&str> =
             defined.iter().map(|(name, _)| name.as_str()).filter(|name| *name != ProfileName::EMBEDDED).collect();
-        Err(Error::new(ErrorKind::Usage, format!("profiles are defined and none is chosen: {}", join(&names)))
+        Err(Error::new(SettingsErrorKind::Usage, format!("profiles are defined and none is chosen: {}", join(&names)))
             .hint("choose with --profile NAME or MFCTL_PROFILE, or set default_profile in your own file"))
     }
 
     /// The effective settings of the chosen profile.
     ///
     /// # Errors
-    /// As [`Layers::choose`]; a profile without an environment; `--env` that says another one.
+    /// As [`Layers::choose`]; a profile without an environment; an `--env` that differs from the profile's.
     pub fn settings(&self) -> Result<Settings, Error> {
         let choice = self.choose()?;
         self.settings_of(&choice.profile)
@@ -170,12 +174,12 @@ impl Layers {
         Settings::build(profile, &resolver)
     }
 
-    /// Every key's effective value; without a profile, the settings outside the profiles alone.
+    /// Effective value of every key; without a profile, of the general settings only.
     ///
     /// # Errors
     /// A profile without an environment.
-    pub fn resolved(&self, profile: Option<&ProfileName>) -> Result<Vec<Resolved>, Error> {
-        self.resolver(profile).map(|resolver| resolver.trail())
+    pub fn resolved(&self, profile: Option<&ProfileName>) -> Result<Vec<ResolvedSetting>, Error> {
+        self.resolver(profile).map(|resolver| resolver.resolved())
     }
 
     fn tables<'a>(&'a self, name: &'a ProfileName) -> impl Iterator<Item = (&'a FileLayer, &'a ProfileTable)> {
@@ -185,7 +189,7 @@ impl Layers {
     fn resolver(&self, profile: Option<&ProfileName>) -> Result<Resolver, Error> {
         let mut resolver = Resolver::default();
         for key in KEYS {
-            let default = key.default_raw().map(|raw| Candidate { raw, origin: Origin::default_layer() });
+            let default = key.default_raw().map(|raw| LayerValue { raw, origin: ValueOrigin::default_layer() });
             let stored = self.stored.values.get(key.name).cloned();
             let general = self.files.iter().filter_map(|file| file.general.get(key.name).cloned());
             let own = profile
@@ -198,7 +202,7 @@ impl Layers {
         let Some(name) = profile else { return Ok(resolver) };
         for key in PROFILE_KEYS {
             let default =
-                self.profile_default(name, key)?.map(|raw| Candidate { raw, origin: Origin::default_layer() });
+                self.profile_default(name, key)?.map(|raw| LayerValue { raw, origin: ValueOrigin::default_layer() });
             let own = self.tables(name).filter_map(|(file, table)| {
                 let candidate = table.values.get(key.name)?;
                 Some(self.absolute_in(file.path.parent(), key, candidate.clone()))
@@ -208,12 +212,12 @@ impl Layers {
             resolver.add(key, default.into_iter().chain(own).chain(variable).chain(self.flag(key)));
         }
         for key in SERVICE_KEYS.iter().filter(|key| self.has_service(name, key.section)) {
-            let default = key.default_raw().map(|raw| Candidate { raw, origin: Origin::default_layer() });
+            let default = key.default_raw().map(|raw| LayerValue { raw, origin: ValueOrigin::default_layer() });
             let own = self.tables(name).filter_map(|(file, table)| {
                 let candidate = table.values.get(key.name)?;
                 Some(self.absolute_in(file.path.parent(), key, candidate.clone()))
             });
-            resolver.add(key, default.into_iter().chain(self.foreign(key)).chain(own));
+            resolver.add(key, default.into_iter().chain(self.fallback_value(key)).chain(own));
         }
         Ok(resolver)
     }
@@ -222,36 +226,39 @@ impl Layers {
         self.tables(profile).any(|(_, table)| table.services.contains(service))
     }
 
-    /// What another tool's variable says; one that says nothing of use counts as not set. A secret stays where it is.
-    fn foreign(&self, key: &Key) -> Option<Candidate> {
+    /// The value of another tool's variable; an invalid one counts as not set. A secret becomes a reference to it.
+    fn fallback_value(&self, key: &SettingKey) -> Option<LayerValue> {
         let set = |name: &&&str| self.sources.env.get(**name).is_some_and(|value| !value.is_empty());
-        let name = key.foreign.iter().find(set)?;
+        let name = key.fallback_env.iter().find(set)?;
         let raw = match key.kind {
-            Kind::Secret => Raw::Text(format!("env:{name}")),
-            _ => Raw::Text(self.sources.env.get(*name)?.clone()),
+            ValueKind::Secret => RawValue::Text(format!("env:{name}")),
+            _ => RawValue::Text(self.sources.env.get(*name)?.clone()),
         };
         key.canonical(&raw)?;
-        Some(self.absolute_in(Some(&self.sources.cwd), key, Candidate { raw, origin: Origin::variable(name) }))
+        Some(self.absolute_in(Some(&self.sources.cwd), key, LayerValue { raw, origin: ValueOrigin::variable(name) }))
     }
 
-    fn flag(&self, key: &Key) -> Option<Candidate> {
+    fn flag(&self, key: &SettingKey) -> Option<LayerValue> {
         let dir = self.sources.flags.data_dir.as_ref().filter(|_| key.name == "profile.data_dir")?;
         let path = self.sources.absolute(dir, &self.sources.cwd);
-        Some(Candidate { raw: Raw::Text(path.to_string_lossy().into_owned()), origin: Origin::flag("--data-dir") })
+        Some(LayerValue {
+            raw: RawValue::Text(path.to_string_lossy().into_owned()),
+            origin: ValueOrigin::flag("--data-dir"),
+        })
     }
 
-    fn absolute_in(&self, base: Option<&Path>, key: &Key, candidate: Candidate) -> Candidate {
+    fn absolute_in(&self, base: Option<&Path>, key: &SettingKey, candidate: LayerValue) -> LayerValue {
         match (&candidate.raw, base) {
-            (Raw::Text(text), Some(base)) if key.kind == Kind::Path => {
+            (RawValue::Text(text), Some(base)) if key.kind == ValueKind::Path => {
                 let path = self.sources.absolute(Path::new(text), base);
-                Candidate { raw: Raw::Text(path.to_string_lossy().into_owned()), origin: candidate.origin }
+                LayerValue { raw: RawValue::Text(path.to_string_lossy().into_owned()), origin: candidate.origin }
             }
             _ => candidate,
         }
     }
 
-    /// What a profile is when nobody says: the built-in one has an environment, others must name theirs.
-    fn profile_default(&self, name: &ProfileName, key: &Key) -> Result<Option<Raw>, Error> {
+    /// Default of a profile's key: the built-in profile has an environment, others must specify theirs.
+    fn profile_default(&self, name: &ProfileName, key: &SettingKey) -> Result<Option<RawValue>, Error> {
         let embedded = name.as_str() == ProfileName::EMBEDDED;
         let text = match key.field {
             "environment" if embedded => "dev".to_owned(),
@@ -267,14 +274,14 @@ impl Layers {
             "actor" => format!("{}@{}", self.sources.user, self.sources.host),
             _ => key.default.to_owned(),
         };
-        Ok(Some(Raw::Text(text)))
+        Ok(Some(RawValue::Text(text)))
     }
 
     fn has_environment(&self, name: &ProfileName) -> Result<(), Error> {
         if self.tables(name).any(|(_, table)| table.values.contains_key("profile.environment")) {
             return Ok(());
         }
-        let place = self.tables(name).next().and_then(|(_, table)| table.origin.place.clone());
+        let place = self.tables(name).next().and_then(|(_, table)| table.origin.location.clone());
         let error = Error::invalid(format!("profile `{name}` has no environment"))
             .hint("add environment = \"dev\" (or prod, …) to its table");
         Err(match place {
@@ -287,8 +294,8 @@ impl Layers {
         let services = Services::build(resolver, |service| self.has_service(name, service))?;
         let kind = resolver.typed::<ProfileKind>("profile.kind")?;
         if kind == ProfileKind::Embedded {
-            // Also where no file says so: the servers that it names would be announced, and its data folder worked on.
-            self.tables(name).try_for_each(|(_, table)| table.embedded())?;
+            // Also where no file sets the kind: its servers would be announced, but its data folder used.
+            self.tables(name).try_for_each(|(_, table)| table.check_embedded())?;
         }
         Ok(Profile {
             name: name.clone(),
@@ -302,7 +309,7 @@ impl Layers {
         })
     }
 
-    /// The flag's path is taken as given, so that a name that is not UTF-8 works.
+    /// The path of the flag is used as it is, so that it need not be UTF-8.
     fn data_dir(&self, resolver: &Resolver) -> Result<PathBuf, Error> {
         if let Some(dir) = &self.sources.flags.data_dir {
             return Ok(self.sources.absolute(dir, &self.sources.cwd));
@@ -322,7 +329,7 @@ impl Layers {
             Some((env, by)) if env != profile.environment.as_str() => {
                 let message =
                     format!("profile `{}` is environment {}, but {by} says {env}", profile.name, profile.environment);
-                Err(Error::new(ErrorKind::Refused, message)
+                Err(Error::new(SettingsErrorKind::Refused, message)
                     .hint("--env only asserts; choose another profile with --profile"))
             }
             _ => Ok(()),
@@ -334,8 +341,8 @@ fn join(names: &[&str]) -> String {
     if names.is_empty() { ProfileName::EMBEDDED.to_owned() } else { names.join(", ") }
 }
 
-/// A project's file may add a profile, never say something of one that exists without it.
-fn may_add_only(file: &FileLayer, below: &[FileLayer]) -> Result<(), Error> {
+/// A project file may add a profile but never change one that exists without it.
+fn check_project_profiles(file: &FileLayer, below: &[FileLayer]) -> Result<(), Error> {
     if file.layer != Layer::Project {
         return Ok(());
     }
@@ -344,7 +351,7 @@ fn may_add_only(file: &FileLayer, below: &[FileLayer]) -> Result<(), Error> {
         if name.as_str() == ProfileName::EMBEDDED || known.contains(name.as_str()) {
             let error = Error::invalid(format!("the project file redefines profile `{name}`"))
                 .hint("a project may add profiles under new names only");
-            return Err(match &table.origin.place {
+            return Err(match &table.origin.location {
                 Some(place) => error.at(place.clone()),
                 None => error,
             });
@@ -353,27 +360,27 @@ fn may_add_only(file: &FileLayer, below: &[FileLayer]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The settings that variables give, and what is odd about the variables.
-fn variables(sources: &Sources) -> Result<(BTreeMap<&'static str, Candidate>, Vec<String>), Error> {
+/// The settings of environment variables, with warnings.
+fn variables(sources: &Sources) -> Result<(BTreeMap<&'static str, LayerValue>, Vec<String>), Error> {
     if let Some(name) = sources.unreadable.first() {
-        return Err(Error::invalid("the value is not UTF-8").at(Place::Variable(name.clone())));
+        return Err(Error::invalid("the value is not UTF-8").at(SourceLocation::Variable(name.clone())));
     }
-    let known: BTreeMap<String, &'static Key> =
+    let known: BTreeMap<String, &'static SettingKey> =
         KEYS.iter().chain(PROFILE_KEYS).filter_map(|key| key.variable().map(|name| (name, key))).collect();
     let mut values = BTreeMap::new();
     let mut warnings = Vec::new();
     for (name, value) in sources.env.iter().filter(|(name, _)| name.starts_with("MFCTL_")) {
-        let place = || Place::Variable(name.clone());
+        let place = || SourceLocation::Variable(name.clone());
         let key = known.get(name);
         if value.is_empty() && (key.is_some() || OTHER_VARIABLES[..3].contains(&name.as_str())) {
             return Err(Error::invalid("the variable is empty").at(place()).hint("unset it, or give it a value"));
         }
         if let Some(key) = key {
-            let raw = Raw::Text(value.clone());
+            let raw = RawValue::Text(value.clone());
             if key.canonical(&raw).is_none() {
                 return Err(Error::invalid(format!("{} wants {}", key.name, key.expects)).at(place()));
             }
-            values.insert(key.name, Candidate { raw, origin: Origin::variable(name) });
+            values.insert(key.name, LayerValue { raw, origin: ValueOrigin::variable(name) });
         } else if let Some(warning) = unknown_variable(name, &known) {
             warnings.push(warning);
         }
@@ -381,8 +388,8 @@ fn variables(sources: &Sources) -> Result<(BTreeMap<&'static str, Candidate>, Ve
     Ok((values, warnings))
 }
 
-/// A variable that is no setting is a slip, unless a test or Kubernetes made it (for a service named mfctl).
-fn unknown_variable(name: &str, known: &BTreeMap<String, &'static Key>) -> Option<String> {
+/// An unknown variable is probably a typo, unless a test or Kubernetes set it (for a service named mfctl).
+fn unknown_variable(name: &str, known: &BTreeMap<String, &'static SettingKey>) -> Option<String> {
     let kubernetes = name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT") || name.contains("_PORT");
     if OTHER_VARIABLES.contains(&name) || name.starts_with("MFCTL_TEST_") || kubernetes {
         return None;
@@ -390,54 +397,4 @@ fn unknown_variable(name: &str, known: &BTreeMap<String, &'static Key>) -> Optio
     let names = known.keys().map(String::as_str).chain(OTHER_VARIABLES);
     let meant = did_you_mean(name, names).map(|meant| format!("; did you mean {meant}?"));
     Some(format!("the variable {name} is no setting of mfctl{}", meant.unwrap_or_default()))
-}
-
-/// Every key's candidates, lowest first.
-#[derive(Debug, Default)]
-pub(super) struct Resolver {
-    candidates: Vec<(&'static Key, Vec<Candidate>)>,
-}
-
-impl Resolver {
-    fn add(&mut self, key: &'static Key, candidates: impl Iterator<Item = Candidate>) {
-        self.candidates.push((key, candidates.collect()));
-    }
-
-    fn winner(&self, name: &str) -> Option<&Candidate> {
-        self.candidates.iter().find(|(key, _)| key.name == name).and_then(|(_, all)| all.last())
-    }
-
-    /// The effective value as its type. Every candidate was checked when it was read.
-    pub(super) fn typed<T: Setting>(&self, name: &str) -> Result<T, Error> {
-        let winner = self.winner(name).ok_or_else(|| Error::invalid(format!("{name} is not set")))?;
-        T::parse(&winner.raw).ok_or_else(|| {
-            let error = Error::invalid(format!("{name} wants {}", T::EXPECTS));
-            match &winner.origin.place {
-                Some(place) => error.at(place.clone()),
-                None => error,
-            }
-        })
-    }
-
-    /// [`Resolver::typed`], `None` where nobody gives a value.
-    pub(super) fn optional<T: Setting>(&self, name: &str) -> Result<Option<T>, Error> {
-        self.winner(name).map(|_| self.typed(name)).transpose()
-    }
-
-    /// Every key's effective value and what it hides.
-    pub(super) fn trail(&self) -> Vec<Resolved> {
-        self.candidates.iter().filter_map(|(key, all)| resolve(key, all)).collect()
-    }
-}
-
-fn resolve(key: &Key, candidates: &[Candidate]) -> Option<Resolved> {
-    let shown = |candidate: &Candidate| key.canonical(&candidate.raw).unwrap_or_else(|| candidate.raw.to_string());
-    let (winner, below) = candidates.split_last()?;
-    debug_assert!(find(key.name).is_some(), "every resolved key is in the table");
-    Some(Resolved {
-        key: key.name.to_owned(),
-        value: shown(winner),
-        origin: winner.origin.clone(),
-        hidden: below.iter().rev().map(|candidate| (shown(candidate), candidate.origin.clone())).collect(),
-    })
 }

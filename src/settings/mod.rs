@@ -1,19 +1,21 @@
-//! Layered configuration in which every value knows where it came from. Knows files and the environment, no engine.
+//! Layered configuration in which every value knows its origin. Reads files and the environment, independent of any backend.
 //!
-//! Layers, each hiding the one before: defaults, the environment's configuration store, the system file, the user's file,
-//! the project's file, the environment (`MFCTL_…`), flags. What a profile sets for itself hides what files say in general, so that a project's
-//! file cannot change a profile it did not add. One table ([`KEYS`] and [`PROFILE_KEYS`]) drives parsing, variables,
-//! `config explain`, the file that `init` writes and the reference.
+//! Layers, each overriding the one before: defaults, the configuration store of the environment, the system file, the user
+//! file, the project file, environment variables (`MFCTL_…`), flags. A profile's own settings override the general ones of
+//! every file, so that a project file cannot change a profile it did not add. One table ([`KEYS`] and [`PROFILE_KEYS`])
+//! drives parsing, variables, `config explain`, the file that `init` writes and the reference.
 //!
-//! Only `cli` and `backends::connect` may import this; every other module takes the few values it needs.
+//! Only `cli` and `connect` may import this; every other module takes the few values it needs.
 
 mod discover;
 mod error;
 mod file;
+mod key;
 mod keys;
 mod layers;
 mod origin;
 mod profile;
+mod resolver;
 mod secret;
 mod services;
 mod sources;
@@ -22,22 +24,23 @@ mod suggest;
 mod template;
 mod value;
 
-pub use discover::{Considered, Status, discover};
-pub use error::{Error, ErrorKind};
-pub use keys::{Enrich, Ingest, KEYS, Key, PROFILE_KEYS, Retention, Settings, Slo, Storage, Worker, all as all_keys};
-pub use layers::{Choice, Layers};
+pub use discover::{CandidateFile, FileStatus, discover};
+pub use error::{Error, SettingsErrorKind};
+pub use key::SettingKey;
+pub use keys::{Enrich, Ingest, KEYS, PROFILE_KEYS, Retention, Settings, Slo, Storage, Worker, all as all_keys};
+pub use layers::{Layers, ProfileChoice};
 pub use mfctl_core::humane::parse_duration;
-pub use origin::{Candidate, Layer, Origin, Place, Resolved};
+pub use origin::{Layer, LayerValue, ResolvedSetting, SourceLocation, ValueOrigin};
 pub use profile::{Profile, ProfileKind, ProfileName};
 pub use secret::SecretRef;
 pub use services::{
-    Brokers, ConsulServer, Database, Endpoint, Kafka, Postgrest, Registry, S3, SERVICE_KEYS, SaslMechanism, Security,
-    Services, Url, VaultServer,
+    Brokers, ConsulServer, Database, Kafka, KafkaSecurity, Postgrest, Registry, S3, SERVICE_KEYS, SaslMechanism,
+    ServiceEndpoint, Services, Url, VaultServer,
 };
 pub use sources::{Flags, Sources};
 pub use suggest::did_you_mean;
 pub use template::{NewProfile, commented_file, reference};
-pub use value::{Auto, ByteSize, Kind, Percent, Ratio, Raw, Setting};
+pub use value::{Auto, ByteSize, Percent, Ratio, RawValue, SettingValue, ValueKind};
 
 #[cfg(test)]
 mod tests;

@@ -1,34 +1,34 @@
-//! Where a value came from.
+//! Layers, origins of values, and resolved settings.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::value::Raw;
+use super::value::RawValue;
 
-/// The layers, lowest first.
+/// A layer of the configuration, lowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Layer {
-    /// Built in.
+    /// Built-in defaults.
     Default,
-    /// What the environment's configuration store says of mfctl itself: `<env>/mfctl/<key>`.
+    /// Configuration store of the environment: `<env>/mfctl/<key>`.
     Store,
-    /// The machine's file.
+    /// System file.
     System,
-    /// The user's file, or the one `--config` names.
+    /// User file, or the one `--config` names.
     User,
-    /// The project's file.
+    /// Project file.
     Project,
-    /// A variable `MFCTL_…`.
+    /// Environment variable `MFCTL_…`.
     Environment,
-    /// A flag.
+    /// Flag of the command line.
     Flag,
 }
 
 impl Layer {
-    /// The layer's name as shown.
+    /// Name of the layer in output.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -43,25 +43,25 @@ impl Layer {
     }
 }
 
-/// A place in a layer that a person can go to.
+/// The location of a value within its layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// A line of a file.
+pub enum SourceLocation {
+    /// Line of a file.
     File {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its line, counted from 1.
+        /// Line number, counted from 1.
         line: usize,
     },
-    /// A key of the configuration store.
+    /// Key of the configuration store.
     Key(String),
-    /// An environment variable.
+    /// Environment variable.
     Variable(String),
-    /// A flag.
+    /// Flag of the command line.
     Flag(&'static str),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SourceLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
@@ -72,62 +72,62 @@ impl fmt::Display for Place {
     }
 }
 
-/// A layer and, unless it is the default, the place in it.
+/// The origin of a value: its layer and, except for defaults, its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    /// The layer.
+pub struct ValueOrigin {
+    /// Layer that has the value.
     pub layer: Layer,
-    /// The place.
-    pub place: Option<Place>,
+    /// Location within the layer; `None` for a default.
+    pub location: Option<SourceLocation>,
 }
 
-impl Origin {
-    /// The built-in default.
+impl ValueOrigin {
+    /// The origin of a built-in default.
     #[must_use]
     pub const fn default_layer() -> Self {
-        Self { layer: Layer::Default, place: None }
+        Self { layer: Layer::Default, location: None }
     }
 
     pub(super) fn key(path: &str) -> Self {
-        Self { layer: Layer::Store, place: Some(Place::Key(path.to_owned())) }
+        Self { layer: Layer::Store, location: Some(SourceLocation::Key(path.to_owned())) }
     }
 
     pub(super) fn variable(name: &str) -> Self {
-        Self { layer: Layer::Environment, place: Some(Place::Variable(name.to_owned())) }
+        Self { layer: Layer::Environment, location: Some(SourceLocation::Variable(name.to_owned())) }
     }
 
     pub(super) const fn flag(name: &'static str) -> Self {
-        Self { layer: Layer::Flag, place: Some(Place::Flag(name)) }
+        Self { layer: Layer::Flag, location: Some(SourceLocation::Flag(name)) }
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Some(place) => write!(f, "{place}"),
+        match &self.location {
+            Some(location) => write!(f, "{location}"),
             None => f.write_str(self.layer.as_str()),
         }
     }
 }
 
-/// A value that some layer gives.
+/// A value from one layer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Candidate {
-    /// The value as given.
-    pub raw: Raw,
-    /// Who gives it.
-    pub origin: Origin,
+pub struct LayerValue {
+    /// Value before it is parsed.
+    pub raw: RawValue,
+    /// Origin of the value.
+    pub origin: ValueOrigin,
 }
 
-/// A key's effective value, and what it hides.
+/// The effective value of a key and the values it overrides.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resolved {
-    /// The key, e.g. `worker.drain_timeout` or `profile.data_dir`.
+pub struct ResolvedSetting {
+    /// Full name of the key, e.g. `worker.drain_timeout` or `profile.data_dir`.
     pub key: String,
-    /// The value in its canonical form.
+    /// Effective value in canonical form.
     pub value: String,
-    /// Where it came from.
-    pub origin: Origin,
-    /// The values below it, highest first, in their canonical form.
-    pub hidden: Vec<(String, Origin)>,
+    /// Origin of the effective value.
+    pub origin: ValueOrigin,
+    /// Overridden values in canonical form, highest layer first.
+    pub hidden: Vec<(String, ValueOrigin)>,
 }

@@ -1,49 +1,49 @@
-//! The servers of a cluster profile: each a table `[profile.NAME.SERVICE]`, its keys from one list.
+//! The servers of a cluster profile: one table `[profile.NAME.SERVICE]` each, with its keys in one list.
 //!
-//! A service that has no table in the profile is not there: no variable and no default makes one. The usual variables of
-//! other tools fill only what a table leaves open, and `config explain` shows them like any other layer.
+//! A service without a table in the profile is not configured, whatever the variables and defaults. The usual variables of
+//! other tools apply only where a table does not set a key, and `config explain` shows them like any other layer.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::Error;
-use super::keys::{Key, NONE, canonical};
-use super::layers::Resolver;
+use super::key::{NONE, SettingKey, canonical};
+use super::resolver::Resolver;
 use super::secret::SecretRef;
-use super::value::{ByteSize, Raw, Setting};
+use super::value::{ByteSize, RawValue, SettingValue};
 
-/// How a connection to Kafka is secured.
+/// Security protocol of a connection to Kafka.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Security {
-    /// It is not.
+pub enum KafkaSecurity {
+    /// No TLS, no authentication.
     Plaintext,
     /// TLS.
     Ssl,
-    /// A password over plain text.
+    /// SASL without TLS.
     SaslPlaintext,
-    /// A password over TLS.
+    /// SASL over TLS.
     SaslSsl,
 }
 
-/// How a password is proven to Kafka.
+/// SASL mechanism of a connection to Kafka.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SaslMechanism {
-    /// It is sent.
+    /// The password itself.
     Plain,
-    /// By challenge, with SHA-256.
+    /// SCRAM with SHA-256.
     ScramSha256,
-    /// By challenge, with SHA-512.
+    /// SCRAM with SHA-512.
     ScramSha512,
 }
 
 macro_rules! word {
     ($type:ident, $expects:literal, $($variant:ident = $word:literal),+) => {
-        impl Setting for $type {
+        impl SettingValue for $type {
             const EXPECTS: &'static str = $expects;
 
-            fn parse(raw: &Raw) -> Option<Self> {
+            fn parse(raw: &RawValue) -> Option<Self> {
                 match raw {
-                    $( Raw::Text(text) if text.eq_ignore_ascii_case($word) => Some(Self::$variant), )+
+                    $( RawValue::Text(text) if text.eq_ignore_ascii_case($word) => Some(Self::$variant), )+
                     _ => None,
                 }
             }
@@ -56,7 +56,7 @@ macro_rules! word {
 }
 
 word!(
-    Security,
+    KafkaSecurity,
     "\"plaintext\", \"ssl\", \"sasl_plaintext\" or \"sasl_ssl\"",
     Plaintext = "plaintext",
     Ssl = "ssl",
@@ -75,10 +75,10 @@ word!(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Url(pub String);
 
-impl Setting for Url {
+impl SettingValue for Url {
     const EXPECTS: &'static str = "an address such as \"https://host:1234\", without a password in it";
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         let text = String::parse(raw)?;
         let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -91,26 +91,26 @@ impl Setting for Url {
     }
 }
 
-/// Where requests go: an address, or the healthy instances of a service that Consul knows.
+/// The target of requests: a URL, or the healthy instances of a service in Consul.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Endpoint {
-    /// An address.
+pub enum ServiceEndpoint {
+    /// Fixed URL.
     Url(Url),
     /// `consul:NAME/path`, or `consul+https:NAME/path`.
     Service {
-        /// Whether its instances are asked over TLS.
+        /// Whether to use TLS.
         tls: bool,
-        /// Its name in Consul.
+        /// Service name in Consul.
         service: String,
-        /// The path at each instance, empty or beginning with a slash.
+        /// Path at each instance, empty or with a leading slash.
         path: String,
     },
 }
 
-impl Setting for Endpoint {
+impl SettingValue for ServiceEndpoint {
     const EXPECTS: &'static str = "an address such as \"https://host:1234\", without a password in it, or \"consul:SERVICE\" (with TLS \"consul+https:SERVICE\")";
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         let text = String::parse(raw)?;
         let (tls, rest) = match (text.strip_prefix("consul:"), text.strip_prefix("consul+https:")) {
             (Some(rest), _) => (false, rest),
@@ -133,7 +133,7 @@ impl Setting for Endpoint {
     }
 }
 
-/// Whether it is a service's name that can stand in a host's name: what Consul's own DNS asks for.
+/// Whether the text is a service name that is valid as a DNS label, which Consul's DNS requires.
 fn is_service(text: &str) -> bool {
     let is_label = |c: char| c.is_ascii_alphanumeric() || c == '-';
     (1..=63).contains(&text.len()) && text.chars().all(is_label) && !text.starts_with('-') && !text.ends_with('-')
@@ -144,14 +144,14 @@ fn is_service(text: &str) -> bool {
 pub enum Brokers {
     /// `host:port`, several separated by commas.
     At(String),
-    /// The instances of this service, to begin with; brokers tell of each other.
+    /// The instances of this service as bootstrap servers.
     Service(String),
 }
 
-impl Setting for Brokers {
+impl SettingValue for Brokers {
     const EXPECTS: &'static str = "\"host:port\", several separated by commas, or \"consul:SERVICE\"";
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         let text = String::parse(raw)?;
         let is_address = |part: &str| {
             let port = part.trim().rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then_some(port));
@@ -219,16 +219,16 @@ macro_rules! services {
         )*
 
         /// The keys of every service, in the order they are shown.
-        pub static SERVICE_KEYS: &[Key] = &[ $( $( Key {
+        pub static SERVICE_KEYS: &[SettingKey] = &[ $( $( SettingKey {
             name: concat!("profile.", stringify!($service), ".", stringify!($field)),
             section: stringify!($service),
             field: stringify!($field),
-            expects: <$type as Setting>::EXPECTS,
+            expects: <$type as SettingValue>::EXPECTS,
             default: field_default!($($default)?),
             doc: $doc.trim_ascii(),
             from_env: false,
-            foreign: &[ $( $($foreign),+ )? ],
-            kind: <$type as Setting>::KIND,
+            fallback_env: &[ $( $($foreign),+ )? ],
+            kind: <$type as SettingValue>::KIND,
             check: canonical::<$type>,
         }, )* )* ];
 
@@ -248,7 +248,7 @@ macro_rules! services {
                 })
             }
 
-            /// Each service with where it is, without anything secret.
+            /// Address of each service, without secrets.
             #[must_use]
             pub fn endpoints(&self) -> Vec<(&'static str, String)> {
                 let mut found = Vec::new();
@@ -267,7 +267,7 @@ services! {
         /// Where the brokers are; two or three of them are enough.
         brokers: Brokers;
         /// How the connection is secured.
-        security: Security = "plaintext";
+        security: KafkaSecurity = "plaintext";
         /// How the password is proven.
         sasl_mechanism: SaslMechanism = "SCRAM-SHA-512";
         /// Who we are, where the connection wants a password.
@@ -294,7 +294,7 @@ services! {
     /// The objects.
     s3: S3 at s3_address {
         /// Where it is; else Amazon's, in the region.
-        endpoint: Endpoint, or "AWS_ENDPOINT_URL_S3" | "AWS_ENDPOINT_URL";
+        endpoint: ServiceEndpoint, or "AWS_ENDPOINT_URL_S3" | "AWS_ENDPOINT_URL";
         /// The region.
         region: String = "us-east-1", or "AWS_REGION" | "AWS_DEFAULT_REGION";
         /// Whether the bucket stands in the path, as most stores but Amazon's want it.
@@ -321,7 +321,7 @@ services! {
     /// The catalog, through PostgREST.
     postgrest: Postgrest at postgrest_address {
         /// Where it is, the path before the tables' names included.
-        url: Endpoint;
+        url: ServiceEndpoint;
         /// The database's schema.
         schema: String = "media";
         /// A token that says who we are.
@@ -342,7 +342,7 @@ services! {
     /// The schemas, through the Confluent API.
     schema_registry: Registry at registry_address {
         /// Where it is, the path before `/subjects` included.
-        url: Endpoint;
+        url: ServiceEndpoint;
         /// Who we are.
         username: String;
         /// The password.
@@ -416,19 +416,19 @@ services! {
 }
 
 fn kafka_address(kafka: &Kafka) -> String {
-    kafka.brokers.as_ref().map_or_else(missing, Setting::show)
+    kafka.brokers.as_ref().map_or_else(missing, SettingValue::show)
 }
 
 fn s3_address(s3: &S3) -> String {
-    s3.endpoint.as_ref().map_or_else(|| format!("aws/{}", s3.region), Setting::show)
+    s3.endpoint.as_ref().map_or_else(|| format!("aws/{}", s3.region), SettingValue::show)
 }
 
 fn postgrest_address(postgrest: &Postgrest) -> String {
-    postgrest.url.as_ref().map_or_else(missing, Setting::show)
+    postgrest.url.as_ref().map_or_else(missing, SettingValue::show)
 }
 
 fn registry_address(registry: &Registry) -> String {
-    registry.url.as_ref().map_or_else(missing, Setting::show)
+    registry.url.as_ref().map_or_else(missing, SettingValue::show)
 }
 
 fn consul_address(consul: &ConsulServer) -> String {
@@ -439,7 +439,7 @@ fn vault_address(vault: &VaultServer) -> String {
     vault.url.as_ref().map_or_else(missing, |url| url.0.clone())
 }
 
-/// The address itself holds a password: where it is said is what can be shown.
+/// The address contains a password, so its reference is shown.
 fn database_address(database: &Database) -> String {
     database.admin_url.as_ref().map_or_else(missing, SecretRef::to_string)
 }
@@ -452,21 +452,21 @@ fn missing() -> String {
 mod tests {
     use super::*;
 
-    fn endpoint(text: &str) -> Option<Endpoint> {
-        Endpoint::parse(&Raw::Text(text.to_owned()))
+    fn endpoint(text: &str) -> Option<ServiceEndpoint> {
+        ServiceEndpoint::parse(&RawValue::Text(text.to_owned()))
     }
 
     #[test]
-    fn an_endpoint_is_an_address_or_a_service() {
+    fn endpoints_are_urls_or_services() {
         let service = |tls, service: &str, path: &str| {
-            Some(Endpoint::Service { tls, service: service.to_owned(), path: path.to_owned() })
+            Some(ServiceEndpoint::Service { tls, service: service.to_owned(), path: path.to_owned() })
         };
         assert_eq!(endpoint("consul:postgrest"), service(false, "postgrest", ""));
         assert_eq!(
             endpoint("consul+https:registry-2/apis/ccompat/v7/"),
             service(true, "registry-2", "/apis/ccompat/v7")
         );
-        assert_eq!(endpoint("http://h:1/x/"), Some(Endpoint::Url(Url("http://h:1/x".to_owned()))));
+        assert_eq!(endpoint("http://h:1/x/"), Some(ServiceEndpoint::Url(Url("http://h:1/x".to_owned()))));
         for wrong in ["consul:", "consul:a b", "consul:a.b", "consul:-a", "consul:a?x", "consul:u@h", "h:1"] {
             assert_eq!(endpoint(wrong), None, "{wrong}");
         }
@@ -477,7 +477,7 @@ mod tests {
 
     #[test]
     fn brokers_are_addresses_or_a_service() {
-        let brokers = |text: &str| Brokers::parse(&Raw::Text(text.to_owned())).map(|brokers| brokers.show());
+        let brokers = |text: &str| Brokers::parse(&RawValue::Text(text.to_owned())).map(|brokers| brokers.show());
         assert_eq!(brokers("a:1, b:2").as_deref(), Some("a:1,b:2"));
         assert_eq!(brokers("consul:kafka").as_deref(), Some("consul:kafka"));
         // A host of that name.

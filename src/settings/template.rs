@@ -1,27 +1,28 @@
-//! The commented file that `init` writes and the settings' reference, both from the one table.
+//! The commented file that `init` writes and the settings reference, both generated from the table of settings.
 
 use std::path::PathBuf;
 
-use super::keys::{KEYS, Key, PROFILE_KEYS, SECTIONS};
+use super::key::SettingKey;
+use super::keys::{KEYS, PROFILE_KEYS, SECTIONS};
 use super::profile::ProfileName;
 use super::services::{SERVICE_KEYS, SERVICES};
 use mfctl_core::domain::EnvName;
 
-/// A profile that `init` is to write.
+/// A profile for `init` to write.
 #[derive(Debug, Clone)]
 pub struct NewProfile {
-    /// Its name.
+    /// Profile name.
     pub name: ProfileName,
-    /// Its environment.
+    /// Environment of the profile.
     pub environment: EnvName,
-    /// Its data folder, where it is not the default one.
+    /// Data folder, if it is not the default one.
     pub data_dir: Option<PathBuf>,
-    /// Whether it becomes the default profile. A project's file cannot choose one.
+    /// Whether it becomes the default profile. A project file cannot set one.
     pub default: bool,
 }
 
 impl NewProfile {
-    /// Whether dangerous verbs are to want the environment's name: for names that begin with prod or live.
+    /// Whether destructive verbs require confirmation: for names that begin with `prod` or `live`.
     #[must_use]
     pub fn is_protected(&self) -> bool {
         [self.name.as_str(), self.environment.as_str()]
@@ -30,7 +31,7 @@ impl NewProfile {
     }
 }
 
-/// A file with this profile, in which every setting stands as a comment with its default.
+/// A configuration file with this profile and every setting as a comment with its default.
 #[must_use]
 pub fn commented_file(profile: &NewProfile) -> String {
     let mut text = String::from(
@@ -57,11 +58,11 @@ pub fn commented_file(profile: &NewProfile) -> String {
     text
 }
 
-fn push_doc(text: &mut String, key: &Key) {
+fn push_doc(text: &mut String, key: &SettingKey) {
     text.push_str(&format!("# {} ({})\n", key.doc, key.expects));
 }
 
-fn profile_line(key: &Key, profile: &NewProfile) -> String {
+fn profile_line(key: &SettingKey, profile: &NewProfile) -> String {
     match key.field {
         "kind" => "kind = \"embedded\"\n".to_owned(),
         "environment" => format!("environment = {}\n", quoted(profile.environment.as_str())),
@@ -75,7 +76,7 @@ fn profile_line(key: &Key, profile: &NewProfile) -> String {
     }
 }
 
-/// A default as TOML: numbers and truths bare, the rest quoted.
+/// A default as TOML: numbers and booleans bare, other values quoted.
 fn literal(default: &str) -> String {
     let bare = default == "true" || default == "false" || default.parse::<f64>().is_ok();
     if bare { default.to_owned() } else { quoted(default) }
@@ -85,7 +86,7 @@ fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
-/// The settings' reference in Markdown.
+/// The settings reference in Markdown.
 #[must_use]
 pub fn reference() -> String {
     let mut text = String::from(
@@ -105,10 +106,10 @@ pub fn reference() -> String {
     text
 }
 
-fn push_section(text: &mut String, keys: &[Key], section: &str, about: &str) {
+fn push_section(text: &mut String, keys: &[SettingKey], section: &str, about: &str) {
     text.push_str(&format!("\n## {section}\n\n{about}\n\n| key | value | default | variable | |\n|-|-|-|-|-|\n"));
     for key in keys.iter().filter(|key| key.section == section) {
-        let names = key.variable().into_iter().chain(key.foreign.iter().map(|name| (*name).to_owned()));
+        let names = key.variable().into_iter().chain(key.fallback_env.iter().map(|name| (*name).to_owned()));
         let names = names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let variable = if names.is_empty() { "-" } else { &names };
         text.push_str(&format!("| `{}` | {} | {} | {variable} | {} |\n", key.field, key.expects, key.default, key.doc));

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 
-struct Site {
+struct SettingsFixture {
     root: tempfile::TempDir,
     sources: Sources,
 }
 
-impl Site {
+impl SettingsFixture {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let at = |name: &str| root.path().join(name);
@@ -76,21 +76,21 @@ impl Site {
         Layers::read(&self.sources)?.settings()
     }
 
-    fn error(&self) -> (ErrorKind, String) {
+    fn error(&self) -> (SettingsErrorKind, String) {
         let error = self.settings().unwrap_err();
         (error.kind(), format!("{error} [{}]", error.hint_text().unwrap_or_default()))
     }
 }
 
-fn resolved(settings: &Settings, key: &str) -> Resolved {
-    settings.trail.iter().find(|resolved| resolved.key == key).unwrap().clone()
+fn resolved(settings: &Settings, key: &str) -> ResolvedSetting {
+    settings.resolved.iter().find(|resolved| resolved.key == key).unwrap().clone()
 }
 
 const PROD: &str = "[profile.prod]\nenvironment = \"prod\"\nprotected = true\n";
 
 #[test]
 fn with_no_file_at_all_embedded_is_implied_in_the_platforms_folder() {
-    let site = Site::new();
+    let site = SettingsFixture::new();
     let settings = site.settings().unwrap();
     assert_eq!((settings.profile.name.as_str(), settings.profile.environment.as_str()), ("embedded", "dev"));
     assert_eq!(settings.profile.data_dir, site.path("home/.local/share/mfctl"));
@@ -102,7 +102,7 @@ fn with_no_file_at_all_embedded_is_implied_in_the_platforms_folder() {
 
 #[test]
 fn each_layer_hides_the_one_below_and_says_where_it_stands() {
-    let site = Site::new()
+    let site = SettingsFixture::new()
         .system("[worker]\ndrain_timeout = \"10s\"\n")
         .user("\n\n[worker]\ndrain_timeout = \"20s\"\n")
         .project("[worker]\ndrain_timeout = 30\n");
@@ -121,7 +121,7 @@ fn each_layer_hides_the_one_below_and_says_where_it_stands() {
 
 #[test]
 fn what_a_profile_sets_for_itself_hides_what_files_say_in_general() {
-    let site = Site::new()
+    let site = SettingsFixture::new()
         .user(&format!("{PROD}[profile.prod.worker]\nconcurrency = 16\n"))
         .project("[worker]\nconcurrency = 2\n")
         .profile("prod");
@@ -131,9 +131,9 @@ fn what_a_profile_sets_for_itself_hides_what_files_say_in_general() {
 
 #[test]
 fn profiles_defined_and_none_chosen_is_wrong_usage_with_the_list() {
-    let site = Site::new().user(&format!("{PROD}[profile.staging]\nenvironment = \"staging\"\n"));
+    let site = SettingsFixture::new().user(&format!("{PROD}[profile.staging]\nenvironment = \"staging\"\n"));
     let (kind, text) = site.error();
-    assert_eq!(kind, ErrorKind::Usage);
+    assert_eq!(kind, SettingsErrorKind::Usage);
     assert!(text.contains("prod, staging") && text.contains("--profile"), "{text}");
 }
 
@@ -142,7 +142,7 @@ fn the_profile_is_chosen_by_flag_then_variable_then_the_users_file() {
     let user = format!(
         "default_profile = \"prod\"\n{PROD}[profile.b]\nenvironment = \"b\"\n[profile.c]\nenvironment = \"c\"\n"
     );
-    let site = Site::new().user(&user);
+    let site = SettingsFixture::new().user(&user);
     assert_eq!(site.settings().unwrap().profile.name.as_str(), "prod");
     let site = site.env("MFCTL_PROFILE", "b");
     assert_eq!(site.settings().unwrap().profile.name.as_str(), "b");
@@ -153,7 +153,7 @@ fn the_profile_is_chosen_by_flag_then_variable_then_the_users_file() {
 
 #[test]
 fn data_dir_implies_embedded_when_none_is_chosen_and_not_when_one_is() {
-    let mut site = Site::new().user(PROD);
+    let mut site = SettingsFixture::new().user(PROD);
     site.sources.flags.data_dir = Some(PathBuf::from("../data"));
     let settings = site.settings().unwrap();
     assert_eq!(settings.profile.name.as_str(), "embedded");
@@ -161,88 +161,90 @@ fn data_dir_implies_embedded_when_none_is_chosen_and_not_when_one_is() {
     let site = site.env("MFCTL_PROFILE", "prod");
     assert_eq!(site.settings().unwrap().profile.name.as_str(), "prod");
     // The variable names a folder; it chooses nothing.
-    let site = Site::new().user(PROD).env("MFCTL_DATA_DIR", "/data");
-    assert_eq!(site.error().0, ErrorKind::Usage);
+    let site = SettingsFixture::new().user(PROD).env("MFCTL_DATA_DIR", "/data");
+    assert_eq!(site.error().0, SettingsErrorKind::Usage);
 }
 
 #[test]
 fn embedded_can_always_be_named() {
-    let site = Site::new().user(PROD).profile("embedded");
+    let site = SettingsFixture::new().user(PROD).profile("embedded");
     assert_eq!(site.settings().unwrap().profile.environment.as_str(), "dev");
 }
 
 #[test]
 fn a_profile_that_does_not_exist_is_named_with_the_nearest() {
-    let (kind, text) = Site::new().user(PROD).profile("prd").error();
-    assert_eq!(kind, ErrorKind::NotFound);
+    let (kind, text) = SettingsFixture::new().user(PROD).profile("prd").error();
+    assert_eq!(kind, SettingsErrorKind::NotFound);
     assert!(text.contains("did you mean `prod`?"), "{text}");
 }
 
 #[test]
 fn a_profile_that_names_servers_and_does_not_say_that_it_is_a_cluster_is_refused() {
     let far = "[profile.far]\nenvironment = \"dev\"\n[profile.far.kafka]\nbrokers = \"a:1\"\n";
-    let (kind, text) = Site::new().user(far).profile("far").error();
-    assert_eq!(kind, ErrorKind::Invalid);
+    let (kind, text) = SettingsFixture::new().user(far).profile("far").error();
+    assert_eq!(kind, SettingsErrorKind::Invalid);
     assert!(text.contains("has no kafka") && text.contains("kind = \"cluster\""), "{text}");
-    let said = Site::new().user(far).system("[profile.far]\nkind = \"cluster\"\n").profile("far");
+    let said = SettingsFixture::new().user(far).system("[profile.far]\nkind = \"cluster\"\n").profile("far");
     assert_eq!(said.settings().unwrap().profile.kind, ProfileKind::Cluster);
 }
 
 #[test]
 fn env_only_asserts() {
-    let mut site = Site::new().user(PROD).profile("prod");
+    let mut site = SettingsFixture::new().user(PROD).profile("prod");
     site.sources.flags.env = Some("dev".parse().unwrap());
-    assert_eq!(site.error().0, ErrorKind::Refused);
+    assert_eq!(site.error().0, SettingsErrorKind::Refused);
     site.sources.flags.env = Some("prod".parse().unwrap());
     assert!(site.settings().is_ok());
-    let site = Site::new().env("MFCTL_ENV", "prod");
-    assert_eq!(site.error().0, ErrorKind::Refused);
+    let site = SettingsFixture::new().env("MFCTL_ENV", "prod");
+    assert_eq!(site.error().0, SettingsErrorKind::Refused);
 }
 
 #[test]
 fn two_profiles_do_not_share_a_data_folder_by_accident() {
-    let site = Site::new().user(PROD).profile("prod");
+    let site = SettingsFixture::new().user(PROD).profile("prod");
     assert_eq!(site.settings().unwrap().profile.data_dir, site.path("home/.local/share/mfctl-prod"));
 }
 
 #[test]
 fn a_relative_data_folder_stands_below_the_file_that_names_it() {
-    let site = Site::new().project("[profile.here]\nenvironment = \"dev\"\ndata_dir = \"./data\"\n").profile("here");
+    let site = SettingsFixture::new()
+        .project("[profile.here]\nenvironment = \"dev\"\ndata_dir = \"./data\"\n")
+        .profile("here");
     assert_eq!(site.settings().unwrap().profile.data_dir, site.path("home/work/data"));
-    let site = Site::new().user("[profile.a]\nenvironment = \"dev\"\ndata_dir = \"~/d\"\n").profile("a");
+    let site = SettingsFixture::new().user("[profile.a]\nenvironment = \"dev\"\ndata_dir = \"~/d\"\n").profile("a");
     assert_eq!(site.settings().unwrap().profile.data_dir, site.path("home/d"));
 }
 
 #[test]
 fn a_project_may_add_a_profile_and_neither_redefine_nor_choose_one() {
-    let added = Site::new().user(PROD).project("[profile.demo]\nenvironment = \"demo\"\n").profile("demo");
+    let added = SettingsFixture::new().user(PROD).project("[profile.demo]\nenvironment = \"demo\"\n").profile("demo");
     assert_eq!(added.settings().unwrap().profile.environment.as_str(), "demo");
     for project in [
         "[profile.prod]\nprotected = false\n",
         "\n[profile.embedded]\nenvironment = \"x\"\n",
         "default_profile = \"prod\"\n",
     ] {
-        let (kind, text) = Site::new().user(PROD).project(project).profile("prod").error();
-        assert_eq!(kind, ErrorKind::Invalid, "{project}");
+        let (kind, text) = SettingsFixture::new().user(PROD).project(project).profile("prod").error();
+        assert_eq!(kind, SettingsErrorKind::Invalid, "{project}");
         assert!(text.contains("work/mfctl.toml:"), "{text}");
     }
-    let (kind, _) = Site::new().system("default_profile = \"prod\"\n").error();
-    assert_eq!(kind, ErrorKind::Invalid);
+    let (kind, _) = SettingsFixture::new().system("default_profile = \"prod\"\n").error();
+    assert_eq!(kind, SettingsErrorKind::Invalid);
 }
 
 #[test]
 fn a_project_file_that_others_can_write_is_refused_and_named() {
-    let site = Site::new().project("[worker]\nconcurrency = 2\n");
+    let site = SettingsFixture::new().project("[worker]\nconcurrency = 2\n");
     let path = site.path("home/work/mfctl.toml");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o664)).unwrap();
     let (kind, text) = site.error();
-    assert_eq!(kind, ErrorKind::Invalid);
+    assert_eq!(kind, SettingsErrorKind::Invalid);
     assert!(text.contains("can be written by others (mode 664)"), "{text}");
 }
 
 #[test]
 fn a_project_file_of_another_user_is_refused() {
-    let mut site = Site::new().project("[worker]\nconcurrency = 2\n");
+    let mut site = SettingsFixture::new().project("[worker]\nconcurrency = 2\n");
     // As if another user ran it. Root's files are trusted, so the file gets an owner where the test may do that.
     let path = site.path("home/work/mfctl.toml");
     if site.sources.uid == 0 {
@@ -255,10 +257,10 @@ fn a_project_file_of_another_user_is_refused() {
 
 #[test]
 fn a_project_file_is_looked_for_up_to_the_repositorys_root_only() {
-    let site = Site::new();
+    let site = SettingsFixture::new();
     site.write("home/mfctl.toml", "nonsense = 1\n");
     assert!(site.settings().is_ok());
-    let mut outside = Site::new();
+    let mut outside = SettingsFixture::new();
     outside.write("etc/mfctl.toml", "");
     std::fs::create_dir_all(outside.path("srv/x")).unwrap();
     outside.write("srv/mfctl.toml", "nonsense = 1\n");
@@ -268,13 +270,13 @@ fn a_project_file_is_looked_for_up_to_the_repositorys_root_only() {
 
 #[test]
 fn the_config_flag_replaces_the_users_file_and_must_exist() {
-    let mut site = Site::new().user("[worker]\nconcurrency = 1\n");
+    let mut site = SettingsFixture::new().user("[worker]\nconcurrency = 1\n");
     site.write("other.toml", "[worker]\nconcurrency = 7\n");
     site.sources.flags.config = Some(site.path("other.toml"));
     let found = resolved(&site.settings().unwrap(), "worker.concurrency");
     assert_eq!((found.value.as_str(), found.hidden.len()), ("7", 1));
     site.sources.flags.config = Some(PathBuf::from("none.toml"));
-    assert_eq!(site.error().0, ErrorKind::NotFound);
+    assert_eq!(site.error().0, SettingsErrorKind::NotFound);
 }
 
 #[test]
@@ -293,29 +295,29 @@ fn what_is_not_known_is_an_error_with_its_line_and_a_guess() {
         ("[profile.\"a b\"]\n", ":1: \"a b\" is no profile name"),
     ];
     for (text, expected) in wrongs {
-        let (kind, said) = Site::new().user(text).error();
-        assert_eq!(kind, ErrorKind::Invalid, "{text}");
+        let (kind, said) = SettingsFixture::new().user(text).error();
+        assert_eq!(kind, SettingsErrorKind::Invalid, "{text}");
         assert!(said.contains(expected), "{said}");
     }
 }
 
 #[test]
 fn a_value_that_cannot_be_is_an_error_even_where_it_is_hidden() {
-    let site = Site::new().system("[slo]\nsuccess = 7.5\n").user("[slo]\nsuccess = 0.9\n");
-    assert_eq!(site.error().0, ErrorKind::Invalid);
+    let site = SettingsFixture::new().system("[slo]\nsuccess = 7.5\n").user("[slo]\nsuccess = 0.9\n");
+    assert_eq!(site.error().0, SettingsErrorKind::Invalid);
 }
 
 #[test]
 fn variables_are_checked_too() {
     assert!(
-        Site::new()
+        SettingsFixture::new()
             .env("MFCTL_WORKER_CONCURRENCY", "many")
             .error()
             .1
             .contains("MFCTL_WORKER_CONCURRENCY: worker.concurrency wants")
     );
-    assert!(Site::new().env("MFCTL_PROFILE", "").error().1.contains("the variable is empty"));
-    let site = Site::new()
+    assert!(SettingsFixture::new().env("MFCTL_PROFILE", "").error().1.contains("the variable is empty"));
+    let site = SettingsFixture::new()
         .env("MFCTL_WORKER_CONCURENCY", "3")
         .env("MFCTL_SERVICE_HOST", "10.0.0.1")
         .env("MFCTL_PORT_9090_TCP", "tcp://10.0.0.1:9090")
@@ -327,8 +329,8 @@ fn variables_are_checked_too() {
 
 #[test]
 fn a_profile_without_an_environment_is_refused_with_its_line() {
-    let (kind, text) = Site::new().user("\n[profile.a]\nkind = \"embedded\"\n").profile("a").error();
-    assert_eq!(kind, ErrorKind::Invalid);
+    let (kind, text) = SettingsFixture::new().user("\n[profile.a]\nkind = \"embedded\"\n").profile("a").error();
+    assert_eq!(kind, SettingsErrorKind::Invalid);
     assert!(text.contains("mfctl.toml:2: profile `a` has no environment"), "{text}");
 }
 
@@ -337,7 +339,7 @@ const CLUSTER: &str = "[profile.c]\nkind = \"cluster\"\nenvironment = \"dev\"\n\
 
 #[test]
 fn a_cluster_profile_has_the_services_it_names_and_no_other() {
-    let settings = Site::new().user(CLUSTER).profile("c").settings().unwrap();
+    let settings = SettingsFixture::new().user(CLUSTER).profile("c").settings().unwrap();
     assert_eq!(settings.profile.kind, ProfileKind::Cluster);
     let services = &settings.profile.services;
     assert_eq!(services.kafka.as_ref().unwrap().brokers, Some(Brokers::At("a:9092,b:9092".into())));
@@ -353,10 +355,10 @@ fn secrets_are_given_by_reference_alone_and_not_repeated() {
         let text = format!(
             "[profile.c]\nkind = \"cluster\"\nenvironment = \"dev\"\n[profile.c.{table}]\n{key} = \"hunter2\"\n"
         );
-        let (_, said) = Site::new().user(&text).profile("c").error();
+        let (_, said) = SettingsFixture::new().user(&text).profile("c").error();
         assert!(said.contains("by reference") && said.contains(":5:") && !said.contains("hunter2"), "{said}");
     }
-    let (_, said) = Site::new()
+    let (_, said) = SettingsFixture::new()
         .user("[profile.c]\nkind = \"cluster\"\nenvironment = \"dev\"\n[profile.c.postgrest]\nurl = \"http://u:hunter2@host\"\n")
         .profile("c")
         .error();
@@ -366,7 +368,7 @@ fn secrets_are_given_by_reference_alone_and_not_repeated() {
 #[test]
 fn other_tools_variables_fill_what_a_table_leaves_open_and_nothing_else() {
     let site = |text: &str| {
-        Site::new()
+        SettingsFixture::new()
             .user(text)
             .profile("c")
             .env("AWS_REGION", "eu-north-1")
@@ -401,10 +403,10 @@ fn the_file_that_init_writes_is_read_back_and_changes_nothing_but_the_profile() 
         default: true,
     };
     let text = commented_file(&profile);
-    let settings = Site::new().user(&text).settings().unwrap();
+    let settings = SettingsFixture::new().user(&text).settings().unwrap();
     assert_eq!(settings.profile.data_dir, Path::new("/srv/it's \"here\""));
     assert!(settings.profile.protected);
-    let general = settings.trail.iter().filter(|resolved| !resolved.key.starts_with("profile."));
+    let general = settings.resolved.iter().filter(|resolved| !resolved.key.starts_with("profile."));
     assert!(general.clone().count() > 10);
     assert!(general.clone().all(|resolved| resolved.origin.layer == Layer::Default));
     // Each commented default is itself a valid line.
@@ -414,7 +416,7 @@ fn the_file_that_init_writes_is_read_back_and_changes_nothing_but_the_profile() 
         .filter(|line| !line.starts_with("data_dir = \"/path\"") && !line.contains("protected = false"))
         .map(|line| format!("{line}\n"))
         .collect();
-    assert!(Site::new().user(&uncommented).settings().is_ok(), "{uncommented}");
+    assert!(SettingsFixture::new().user(&uncommented).settings().is_ok(), "{uncommented}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Values as files and variables give them, and the types they are parsed into, once.
+//! Values of files and variables, and the types they are parsed into.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -6,25 +6,24 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::secret::SecretRef;
 use mfctl_core::domain::{EnvName, Tenant};
 use mfctl_core::humane;
 
-/// A value as given, before its type is known.
+/// A value before it is parsed.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Raw {
-    /// A string, or a variable's text.
+pub enum RawValue {
+    /// String of a file, or text of a variable.
     Text(String),
-    /// A whole number.
+    /// Integer.
     Integer(i64),
-    /// A number with a point.
+    /// Floating-point number.
     Float(f64),
-    /// True or false.
+    /// Boolean.
     Bool(bool),
 }
 
-impl Raw {
-    fn text(&self) -> Option<&str> {
+impl RawValue {
+    pub(super) fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text.trim()),
             _ => None,
@@ -32,7 +31,7 @@ impl Raw {
     }
 }
 
-impl fmt::Display for Raw {
+impl fmt::Display for RawValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => write!(f, "{text:?}"),
@@ -43,29 +42,29 @@ impl fmt::Display for Raw {
     }
 }
 
-/// What is done with a value before it is used.
+/// Processing of a value before it is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Nothing.
+pub enum ValueKind {
+    /// None.
     Plain,
-    /// It is a path: one that is not absolute stands below its file's folder.
+    /// A path: a relative one is resolved against the directory of its file.
     Path,
-    /// It says where a secret is. The value itself may never stand in its place.
+    /// A reference to a secret, never the secret itself.
     Secret,
 }
 
-/// A type that a setting may have.
-pub trait Setting: Sized {
-    /// What a value looks like, in a few words with an example.
+/// The type of a setting.
+pub trait SettingValue: Sized {
+    /// Accepted values in a few words, with an example.
     const EXPECTS: &'static str;
 
-    /// What is done with a value before it is used.
-    const KIND: Kind = Kind::Plain;
+    /// Processing of a value before it is used.
+    const KIND: ValueKind = ValueKind::Plain;
 
-    /// The value, if it is one.
-    fn parse(raw: &Raw) -> Option<Self>;
+    /// Parses a value; `None` if it is invalid.
+    fn parse(raw: &RawValue) -> Option<Self>;
 
-    /// The canonical form; parses to the same value.
+    /// Canonical form, which parses to the same value.
     fn show(&self) -> String;
 }
 
@@ -73,7 +72,7 @@ pub trait Setting: Sized {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteSize(pub u64);
 
-/// The unit, its bytes. The first that divides a size is how it is written.
+/// Units with their bytes. A size is printed in the first unit that divides it.
 const BYTE_UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
 impl FromStr for ByteSize {
@@ -122,12 +121,12 @@ impl fmt::Display for ByteSize {
     }
 }
 
-impl Setting for ByteSize {
+impl SettingValue for ByteSize {
     const EXPECTS: &'static str = "a size such as \"512MiB\" or 4096";
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         match raw {
-            Raw::Integer(bytes) => u64::try_from(*bytes).ok().map(Self),
+            RawValue::Integer(bytes) => u64::try_from(*bytes).ok().map(Self),
             other => other.text().and_then(byte_size).map(Self),
         }
     }
@@ -137,43 +136,32 @@ impl Setting for ByteSize {
     }
 }
 
-impl Setting for Duration {
-    const EXPECTS: &'static str = humane::DURATION;
+impl SettingValue for Duration {
+    const EXPECTS: &'static str = humane::DURATION_FORMS;
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         match raw {
-            Raw::Integer(seconds) => u64::try_from(*seconds).ok().map(Self::from_secs),
+            RawValue::Integer(seconds) => u64::try_from(*seconds).ok().map(Self::from_secs),
             other => other.text().and_then(humane::read_duration),
         }
     }
 
     fn show(&self) -> String {
-        let mut millis = u64::try_from(self.as_millis()).unwrap_or(u64::MAX);
-        if millis == 0 {
-            return "0s".to_owned();
-        }
-        let mut text = String::new();
-        for (name, unit) in humane::TIME_UNITS {
-            if millis >= unit {
-                text.push_str(&format!("{}{name}", millis / unit));
-                millis %= unit;
-            }
-        }
-        text
+        humane::canonical_duration(*self)
     }
 }
 
-/// A number, or what mfctl thinks best for this machine.
+/// A count, or `auto` for the best value on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Auto {
-    /// What mfctl thinks best.
+    /// Chosen by mfctl.
     Auto,
-    /// This many.
+    /// Fixed count.
     Count(NonZeroU32),
 }
 
 impl Auto {
-    /// The number, or what `best` says.
+    /// The count, or the result of `best` for `auto`.
     pub fn or_else(self, best: impl FnOnce() -> usize) -> usize {
         match self {
             Self::Auto => best(),
@@ -186,7 +174,7 @@ impl FromStr for Auto {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        <Self as Setting>::parse(&Raw::Text(text.to_owned()))
+        <Self as SettingValue>::parse(&RawValue::Text(text.to_owned()))
             .ok_or_else(|| format!("{text:?} is not {}", Self::EXPECTS))
     }
 }
@@ -200,14 +188,14 @@ impl fmt::Display for Auto {
     }
 }
 
-impl Setting for Auto {
+impl SettingValue for Auto {
     const EXPECTS: &'static str = "\"auto\" or a number from 1 to 1024";
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         if raw.text() == Some("auto") {
             return Some(Self::Auto);
         }
-        <u32 as Setting>::parse(raw).filter(|count| *count <= 1024).and_then(NonZeroU32::new).map(Self::Count)
+        <u32 as SettingValue>::parse(raw).filter(|count| *count <= 1024).and_then(NonZeroU32::new).map(Self::Count)
     }
 
     fn show(&self) -> String {
@@ -217,12 +205,12 @@ impl Setting for Auto {
 
 macro_rules! whole_number {
     ($($number:ty),+) => {
-        $(impl Setting for $number {
+        $(impl SettingValue for $number {
             const EXPECTS: &'static str = "a whole number from 1";
 
-            fn parse(raw: &Raw) -> Option<Self> {
+            fn parse(raw: &RawValue) -> Option<Self> {
                 let number = match raw {
-                    Raw::Integer(number) => Self::try_from(*number).ok(),
+                    RawValue::Integer(number) => Self::try_from(*number).ok(),
                     other => other.text().and_then(|text| text.parse().ok()),
                 };
                 number.filter(|number| *number > 0)
@@ -249,14 +237,14 @@ impl Ratio {
     }
 }
 
-impl Setting for Ratio {
+impl SettingValue for Ratio {
     const EXPECTS: &'static str = "a number from 0 to 1, such as 0.95";
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         let number = match raw {
-            Raw::Float(number) => Some(*number),
-            Raw::Integer(0) => Some(0.0),
-            Raw::Integer(1) => Some(1.0),
+            RawValue::Float(number) => Some(*number),
+            RawValue::Integer(0) => Some(0.0),
+            RawValue::Integer(1) => Some(1.0),
             other => other.text().and_then(|text| text.parse().ok()),
         };
         number.filter(|number| (0.0..=1.0).contains(number)).map(Self)
@@ -279,12 +267,12 @@ impl Percent {
     }
 }
 
-impl Setting for Percent {
+impl SettingValue for Percent {
     const EXPECTS: &'static str = "a whole number from 0 to 100";
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         let number = match raw {
-            Raw::Integer(number) => u8::try_from(*number).ok(),
+            RawValue::Integer(number) => u8::try_from(*number).ok(),
             other => other.text().and_then(|text| text.parse().ok()),
         };
         number.filter(|number| *number <= 100).map(Self)
@@ -295,12 +283,12 @@ impl Setting for Percent {
     }
 }
 
-impl Setting for bool {
+impl SettingValue for bool {
     const EXPECTS: &'static str = "true or false";
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         match raw {
-            Raw::Bool(value) => Some(*value),
+            RawValue::Bool(value) => Some(*value),
             other => match other.text() {
                 Some("true") => Some(true),
                 Some("false") => Some(false),
@@ -314,11 +302,11 @@ impl Setting for bool {
     }
 }
 
-/// Text that is not empty.
-impl Setting for String {
+/// Non-empty text without control characters.
+impl SettingValue for String {
     const EXPECTS: &'static str = "a text";
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         raw.text().filter(|text| !text.is_empty() && !text.chars().any(char::is_control)).map(Self::from)
     }
 
@@ -327,14 +315,14 @@ impl Setting for String {
     }
 }
 
-/// A path as written; made absolute when its layer is read.
-impl Setting for PathBuf {
+/// A path; made absolute when its layer is read.
+impl SettingValue for PathBuf {
     const EXPECTS: &'static str = "a path";
-    const KIND: Kind = Kind::Path;
+    const KIND: ValueKind = ValueKind::Path;
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         match raw {
-            Raw::Text(text) if !text.is_empty() && !text.contains('\0') => Some(Self::from(text)),
+            RawValue::Text(text) if !text.is_empty() && !text.contains('\0') => Some(Self::from(text)),
             _ => None,
         }
     }
@@ -344,23 +332,10 @@ impl Setting for PathBuf {
     }
 }
 
-impl Setting for SecretRef {
-    const EXPECTS: &'static str = "where the secret is: \"env:NAME\", \"file:/path\" or \"vault:PATH#FIELD\"";
-    const KIND: Kind = Kind::Secret;
-
-    fn parse(raw: &Raw) -> Option<Self> {
-        raw.text().and_then(|text| Self::parse(text).ok())
-    }
-
-    fn show(&self) -> String {
-        self.to_string()
-    }
-}
-
-impl Setting for EnvName {
+impl SettingValue for EnvName {
     const EXPECTS: &'static str = "an environment's name: 1 to 32 of a-z 0-9 -";
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         raw.text().and_then(|text| Self::new(text).ok())
     }
 
@@ -369,10 +344,10 @@ impl Setting for EnvName {
     }
 }
 
-impl Setting for Tenant {
+impl SettingValue for Tenant {
     const EXPECTS: &'static str = "a tenant's name: 1 to 63 of a-z 0-9 -";
 
-    fn parse(raw: &Raw) -> Option<Self> {
+    fn parse(raw: &RawValue) -> Option<Self> {
         raw.text().and_then(|text| Self::new(text).ok())
     }
 
@@ -387,7 +362,7 @@ mod tests {
     use mfctl_core::humane::parse_duration;
 
     #[test]
-    fn sizes_are_read_as_people_write_them_and_written_back_the_same() {
+    fn byte_sizes_are_parsed_and_printed_in_their_units() {
         let sizes =
             [("512MiB", 512 << 20), ("1.5 GiB", 3 << 29), ("4096", 4096), ("2GB", 2_000_000_000), ("64k", 65_536)];
         for (text, bytes) in sizes {
@@ -400,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_read_as_people_write_them_and_written_back_the_same() {
+    fn durations_round_trip_in_canonical_form() {
         for (text, millis) in
             [("25s", 25_000), ("1h30m", 5_400_000), ("500ms", 500), ("7d", 604_800_000), ("60", 60_000)]
         {
@@ -414,12 +389,12 @@ mod tests {
     }
 
     #[test]
-    fn numbers_keep_to_their_range() {
-        assert_eq!(Ratio::parse(&Raw::Text("0.95".into())).map(Ratio::get), Some(0.95));
-        assert_eq!(Ratio::parse(&Raw::Float(1.01)), None);
-        assert_eq!(Ratio::parse(&Raw::Float(f64::NAN)), None);
-        assert_eq!(Percent::parse(&Raw::Integer(101)), None);
-        assert_eq!(<Auto as Setting>::parse(&Raw::Integer(0)), None);
-        assert_eq!(<Auto as Setting>::parse(&Raw::Text("8".into())), NonZeroU32::new(8).map(Auto::Count));
+    fn numbers_outside_their_range_are_refused() {
+        assert_eq!(Ratio::parse(&RawValue::Text("0.95".into())).map(Ratio::get), Some(0.95));
+        assert_eq!(Ratio::parse(&RawValue::Float(1.01)), None);
+        assert_eq!(Ratio::parse(&RawValue::Float(f64::NAN)), None);
+        assert_eq!(Percent::parse(&RawValue::Integer(101)), None);
+        assert_eq!(<Auto as SettingValue>::parse(&RawValue::Integer(0)), None);
+        assert_eq!(<Auto as SettingValue>::parse(&RawValue::Text("8".into())), NonZeroU32::new(8).map(Auto::Count));
     }
 }

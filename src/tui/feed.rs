@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use super::update::Message;
-use crate::ops::vitals::Watch;
+use crate::ops::vitals::VitalsMonitor;
 
 /// The looking task's handle; the task ends when this is dropped.
 pub(super) struct Feed {
@@ -14,7 +14,7 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    pub(super) fn start(watch: Watch, interval: Duration) -> Self {
+    pub(super) fn start(watch: VitalsMonitor, interval: Duration) -> Self {
         let (sender, looks) = mpsc::channel(1);
         let (interval, changed) = watch::channel(interval);
         tokio::spawn(look_on(watch, sender, changed));
@@ -39,9 +39,9 @@ impl Feed {
     }
 }
 
-async fn look_on(mut watch: Watch, looks: mpsc::Sender<Message>, mut changed: watch::Receiver<Duration>) {
+async fn look_on(mut watch: VitalsMonitor, looks: mpsc::Sender<Message>, mut changed: watch::Receiver<Duration>) {
     loop {
-        let message = match watch.look().await {
+        let message = match watch.refresh().await {
             Ok(vitals) => Message::Looked(Box::new(vitals)),
             Err(error) => Message::Failed(error.full()),
         };

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crossterm::event::{Event, EventStream};
 use futures_util::StreamExt;
 
-use crate::ops::vitals::Watch;
+use crate::ops::vitals::VitalsMonitor;
 use feed::Feed;
 use mfctl_core::stop::{Stop, StopReason};
 use model::Model;
@@ -26,7 +26,7 @@ use update::{Effect, Message, update};
 /// When the terminal cannot be used. What the ports answer wrongly is shown, and tried again.
 pub async fn run(
     title: String,
-    watch: Watch,
+    watch: VitalsMonitor,
     interval: Duration,
     colored: bool,
     stop: &Stop,

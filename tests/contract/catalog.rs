@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use mfctl_core::domain::asset::Facts;
+use mfctl_core::domain::asset::AssetFacts;
 use mfctl_core::domain::event::Metadata;
-use mfctl_core::domain::names::keys;
+use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{
     Asset, AssetId, AssetState, BucketName, EventId, GroupName, JobId, ObjectKey, ObjectRef, RecordAddress, Revision,
     Sha256, SourcePath, Stage, Tenant, TopicName, TopicPartition,
 };
-use mfctl_core::ports::{Advance, AssetFilter, Catalog, ClaimRequest, DeadLetterFlag, StagedRow};
+use mfctl_core::ports::{AssetFilter, Catalog, ClaimRequest, DeadLetterFlag, StagedRow, StateTransition};
 use uuid::Uuid;
 
 use crate::contract::harness::{Fixture, random};
@@ -81,7 +81,7 @@ pub fn asset_id(n: u64) -> AssetId {
 pub fn row(n: u64, job_id: JobId) -> StagedRow {
     let tenant = Tenant::default();
     let event_id = EventId(Uuid::new_v5(&job_id.0, &n.to_be_bytes()));
-    let key = keys::staging(&tenant, job_id, event_id);
+    let key = object_keys::staging(&tenant, job_id, event_id);
     StagedRow {
         asset_id: asset_id(n),
         sha256: sha(n),
@@ -102,9 +102,9 @@ pub async fn one(f: &Cat, n: u64) -> Asset {
     f.port.assets(&[asset_id(n)]).await.unwrap().remove(0)
 }
 
-fn step(n: u64, to: AssetState, at_ms: i64) -> Advance {
+fn step(n: u64, to: AssetState, at_ms: i64) -> StateTransition {
     let stage = if to == AssetState::Ingested { Stage::Persist } else { Stage::Enrich };
-    Advance { asset_id: asset_id(n), revision: Revision::FIRST, to, at: at(at_ms), facts: None, stage }
+    StateTransition { asset_id: asset_id(n), revision: Revision::FIRST, to, at: at(at_ms), facts: None, stage }
 }
 
 fn flag(n: u64, stage: Stage) -> DeadLetterFlag {
@@ -136,7 +136,7 @@ pub async fn a_staged_asset_is_read_back_whole(f: Cat) {
     assert_eq!((asset.tenant, asset.media_type.as_str()), (Tenant::default(), "image/png"));
     assert_eq!((asset.staged_at, asset.published_at), (at(7), None));
     assert_eq!((asset.ingested_at, asset.enriched_at), (None, None));
-    assert_eq!((asset.metadata, asset.facts), (metadata(), Facts::default()));
+    assert_eq!((asset.metadata, asset.facts), (metadata(), AssetFacts::default()));
     f.port.mark_published(&[asset_id(7)], at(9)).await.unwrap();
     assert_eq!(one(&f, 7).await.published_at, Some(at(9)));
 }
@@ -200,8 +200,8 @@ pub async fn replays_of_every_write_change_nothing(f: Cat) {
     twice!(f.port.restage(vec![(asset_id(1), elsewhere.clone())]));
     twice!(f.port.flag_dead_letters(vec![flag(1, Stage::Persist)]));
     twice!(f.port.advance(vec![step(1, AssetState::Ingested, 200), step(2, AssetState::Ingested, 200)]));
-    let facts = Some(Facts { pages: Some(3), ..Facts::default() });
-    twice!(f.port.advance(vec![Advance { facts: facts.clone(), ..step(1, AssetState::Enriched, 300) }]));
+    let facts = Some(AssetFacts { pages: Some(3), ..AssetFacts::default() });
+    twice!(f.port.advance(vec![StateTransition { facts: facts.clone(), ..step(1, AssetState::Enriched, 300) }]));
     let done = one(&f, 1).await;
     assert_eq!((done.ingested_at, done.enriched_at, done.updated_at), (Some(at(200)), Some(at(300)), at(500)));
 }
@@ -225,7 +225,7 @@ pub async fn a_state_never_goes_backwards_whatever_the_order(f: Cat) {
     f.port.stage((0..10).map(|n| row(n, job(1))).collect()).await.unwrap();
     let mut reached = [AssetState::Staged; 10];
     for _ in 0..60 {
-        let batch: Vec<Advance> = (0..random.usize(1..6))
+        let batch: Vec<StateTransition> = (0..random.usize(1..6))
             .map(|_| {
                 let n = random.u64(0..10);
                 let to = *random.choice(&[AssetState::Staged, AssetState::Ingested, AssetState::Enriched]).unwrap();
@@ -260,10 +260,10 @@ pub async fn a_revoked_asset_stays_revoked(f: Cat) {
 pub async fn a_write_of_an_older_revision_changes_nothing(f: Cat) {
     f.port.stage(vec![row(1, job(1))]).await.unwrap();
     f.port.advance(vec![step(1, AssetState::Enriched, 5)]).await.unwrap();
-    f.port.advance(vec![Advance { revision: Revision(2), ..step(1, AssetState::Ingested, 6) }]).await.unwrap();
+    f.port.advance(vec![StateTransition { revision: Revision(2), ..step(1, AssetState::Ingested, 6) }]).await.unwrap();
     let second = one(&f, 1).await;
     assert_eq!((second.revision, second.state), (Revision(2), AssetState::Ingested), "a newer revision begins anew");
-    let late = Advance { facts: Some(Facts::default()), ..step(1, AssetState::Enriched, 7) };
+    let late = StateTransition { facts: Some(AssetFacts::default()), ..step(1, AssetState::Enriched, 7) };
     f.port.advance(vec![late]).await.unwrap();
     f.port.flag_dead_letters(vec![flag(1, Stage::Enrich)]).await.unwrap();
     assert_eq!(one(&f, 1).await, second);
@@ -271,15 +271,25 @@ pub async fn a_write_of_an_older_revision_changes_nothing(f: Cat) {
 
 pub async fn facts_replace_facts_and_nothing_said_keeps_them(f: Cat) {
     f.port.stage(vec![row(1, job(1))]).await.unwrap();
-    let found = Facts { title: Some("ت".into()), pages: Some(2), notes: vec!["x".into()], ..Facts::default() };
-    f.port.advance(vec![Advance { facts: Some(found.clone()), ..step(1, AssetState::Enriched, 5) }]).await.unwrap();
+    let found =
+        AssetFacts { title: Some("ت".into()), pages: Some(2), notes: vec!["x".into()], ..AssetFacts::default() };
+    f.port
+        .advance(vec![StateTransition { facts: Some(found.clone()), ..step(1, AssetState::Enriched, 5) }])
+        .await
+        .unwrap();
     f.port.advance(vec![step(1, AssetState::Enriched, 6), step(1, AssetState::Ingested, 6)]).await.unwrap();
     assert_eq!(one(&f, 1).await.facts, found);
-    let other = Facts { language: Some("fa".into()), ..Facts::default() };
-    f.port.advance(vec![Advance { facts: Some(other.clone()), ..step(1, AssetState::Enriched, 7) }]).await.unwrap();
+    let other = AssetFacts { language: Some("fa".into()), ..AssetFacts::default() };
+    f.port
+        .advance(vec![StateTransition { facts: Some(other.clone()), ..step(1, AssetState::Enriched, 7) }])
+        .await
+        .unwrap();
     assert_eq!(one(&f, 1).await.facts, other);
-    f.port.advance(vec![Advance { facts: Some(Facts::default()), ..step(1, AssetState::Enriched, 8) }]).await.unwrap();
-    assert_eq!(one(&f, 1).await.facts, Facts::default());
+    f.port
+        .advance(vec![StateTransition { facts: Some(AssetFacts::default()), ..step(1, AssetState::Enriched, 8) }])
+        .await
+        .unwrap();
+    assert_eq!(one(&f, 1).await.facts, AssetFacts::default());
 }
 
 pub async fn a_dead_letter_is_flagged_and_cleared_by_its_own_stage(f: Cat) {

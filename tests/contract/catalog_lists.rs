@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use mfctl_core::domain::asset::AssetState;
 use mfctl_core::domain::event::Metadata;
-use mfctl_core::domain::job::{FileOutcome, JobOutcome, Refusal, RefusalKind};
+use mfctl_core::domain::job::{FileOutcome, FileRefusal, JobOutcome, RefusalKind};
 use mfctl_core::domain::{AssetId, EventId, JobId, Revision, SourcePath, Stage, Tenant};
-use mfctl_core::ports::{Advance, AssetFilter, DeadLetterFlag, ErrorKind, StagedRow};
+use mfctl_core::ports::{AssetFilter, DeadLetterFlag, ErrorKind, StagedRow, StateTransition};
 
 use crate::contract::catalog::{Cat, asset_id, at, job, row};
 use crate::contract::harness::fails_as;
@@ -50,7 +50,7 @@ async fn varied(f: &Cat) {
         ..row(n, job(1 + u128::from(n % 2)))
     });
     f.port.stage(rows.collect()).await.unwrap();
-    let advance = |n: u64| Advance {
+    let advance = |n: u64| StateTransition {
         asset_id: asset_id(n),
         revision: Revision::FIRST,
         to: AssetState::Ingested,
@@ -158,7 +158,7 @@ pub async fn an_event_and_a_path_lead_to_their_assets(f: Cat) {
 }
 
 fn outcome(job_number: u128, path: &str, asset: Option<u64>) -> JobOutcome {
-    let refusal = Refusal { kind: RefusalKind::Vanished, reason: "it is gone".into() };
+    let refusal = FileRefusal { kind: RefusalKind::Vanished, reason: "it is gone".into() };
     JobOutcome {
         job_id: job(job_number),
         tenant: Tenant::default(),

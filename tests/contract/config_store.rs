@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mfctl_core::ports::{ConfigChange, ConfigStore, ErrorKind, LARGEST_VALUE, MOST_CHANGES};
+use mfctl_core::ports::{ConfigChange, ConfigStore, ErrorKind, MAX_CHANGES, MAX_VALUE_BYTES};
 
 use crate::contract::harness::{Fixture, fails_as};
 
@@ -87,11 +87,11 @@ pub async fn a_key_that_is_not_what_it_was_is_named(f: Store) {
     let env = env();
     let (a, b) = (format!("{env}/s/a"), format!("{env}/s/b"));
     f.port.apply(&[set(&a, "1", None)]).await.unwrap();
-    let change = [ConfigChange::Expect { key: b.clone(), version: 0 }, set(&a, "2", Some(0))];
+    let change = [ConfigChange::CheckVersion { key: b.clone(), version: 0 }, set(&a, "2", Some(0))];
     let error = f.port.apply(&change).await.unwrap_err();
     assert!(error.kind() == ErrorKind::Conflict && error.full().contains(&a), "{}", error.full());
     let is = version(&f.port, &a).await;
-    f.port.apply(&[ConfigChange::Expect { key: a, version: is }, set(&b, "2", Some(0))]).await.unwrap();
+    f.port.apply(&[ConfigChange::CheckVersion { key: a, version: is }, set(&b, "2", Some(0))]).await.unwrap();
 }
 
 pub async fn a_version_grows_with_each_change_of_its_key_and_belongs_to_it_alone(f: Store) {
@@ -120,13 +120,13 @@ pub async fn what_is_no_key_or_too_large_or_too_many_is_refused(f: Store) {
         fails_as(f.port.get(key).await, ErrorKind::Invalid);
     }
     let env = env();
-    let large = vec![b'x'; LARGEST_VALUE + 1];
+    let large = vec![b'x'; MAX_VALUE_BYTES + 1];
     fails_as(f.port.apply(&[set(&format!("{env}/s/a"), large, None)]).await, ErrorKind::Invalid);
-    let many: Vec<ConfigChange> = (0..=MOST_CHANGES).map(|n| set(&format!("{env}/s/k{n}"), "1", None)).collect();
+    let many: Vec<ConfigChange> = (0..=MAX_CHANGES).map(|n| set(&format!("{env}/s/k{n}"), "1", None)).collect();
     fails_as(f.port.apply(&many).await, ErrorKind::Invalid);
     f.port.apply(&many[1..]).await.unwrap();
     f.port.apply(&[]).await.unwrap();
-    assert_eq!(f.port.list(&format!("{env}/")).await.unwrap().entries.len(), MOST_CHANGES);
+    assert_eq!(f.port.list(&format!("{env}/")).await.unwrap().entries.len(), MAX_CHANGES);
 }
 
 pub async fn a_prefix_is_of_names_and_not_of_folders(f: Store) {
@@ -149,12 +149,12 @@ pub async fn who_waits_for_a_change_hears_of_it_and_of_nothing_after_a_while(f: 
     let began = Instant::now();
     while seen.entries[0].value != b"2" {
         assert!(began.elapsed() < Duration::from_secs(30), "{seen:?}");
-        let later = f.port.changed(&prefix, seen.index, Duration::from_secs(10)).await.unwrap();
+        let later = f.port.wait_for_change(&prefix, seen.index, Duration::from_secs(10)).await.unwrap();
         assert!(later.index >= seen.index, "{later:?}");
         seen = later;
     }
     change.await.unwrap().unwrap();
-    let same = f.port.changed(&prefix, seen.index, Duration::from_millis(50)).await.unwrap();
+    let same = f.port.wait_for_change(&prefix, seen.index, Duration::from_millis(50)).await.unwrap();
     assert_eq!(same.entries, seen.entries);
 }
 
@@ -179,7 +179,7 @@ pub async fn a_change_under_a_lock_is_refused_when_the_lock_is_not_held(f: Store
     let env = env();
     let (key, at) = (format!("{env}/mfctl-lock/apply"), format!("{env}/s/a"));
     let lock = f.port.lock(&key, "mina@host", LIFETIME).await.unwrap();
-    let held = lock.held();
+    let held = lock.lock_check();
     f.port.apply(&[held.clone(), set(&at, "1", None)]).await.unwrap();
     lock.release().await.unwrap();
     fails_as(f.port.apply(&[held, set(&at, "2", None)]).await, ErrorKind::Locked);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mfctl_core::domain::GroupName;
-use mfctl_core::ports::{ErrorKind, EventLog, Poll, Settlement, Subscription, SystemClock};
+use mfctl_core::ports::{CommitRequest, ErrorKind, EventLog, Poll, Subscription, SystemClock};
 use mfctl_embedded::{DataFolder, EmbeddedLog, OpenMode};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -83,7 +83,7 @@ async fn work(log: &dyn EventLog, name: &str) {
                 let outputs = records.iter().map(|r| record("out", &text(r), &text(r))).collect();
                 let offsets: BTreeMap<_, _> =
                     records.iter().map(|r| (r.topic_partition(), r.address.offset + 1)).collect();
-                match consumer.settle(Settlement { outputs, offsets, ..Settlement::default() }).await {
+                match consumer.commit(CommitRequest { outputs, offsets, ..CommitRequest::default() }).await {
                     Ok(()) => {}
                     Err(error) if error.kind() == ErrorKind::Fenced => {}
                     Err(error) => panic!("{}", error.full()),

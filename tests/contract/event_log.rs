@@ -168,7 +168,7 @@ pub async fn a_key_keeps_its_order_and_its_partition(f: Fixture<dyn EventLog>) {
         let addresses = f.port.publish(batch).await.unwrap();
         for (n, address) in addresses.iter().enumerate() {
             let key = format!("k{}", n % 20);
-            assert_eq!(address.partition, mfctl_core::domain::partition::for_key(key.as_bytes(), 6));
+            assert_eq!(address.partition, mfctl_core::domain::partition::partition_for_key(key.as_bytes(), 6));
         }
     }
     let mut total = 0;
@@ -287,10 +287,10 @@ pub async fn a_compacted_topic_takes_no_record_without_a_key(f: Fixture<dyn Even
 
 pub async fn a_later_exclusive_producer_fences_the_one_before(f: Fixture<dyn EventLog>) {
     f.port.create_topics(&[spec("t", 1)]).await.unwrap();
-    let mut first = f.port.exclusive("mfctl.dev.redrive.t").await.unwrap();
-    let mut other = f.port.exclusive("mfctl.dev.redrive.u").await.unwrap();
+    let mut first = f.port.transactional_producer("mfctl.dev.redrive.t").await.unwrap();
+    let mut other = f.port.transactional_producer("mfctl.dev.redrive.u").await.unwrap();
     assert_eq!(first.send(vec![record("t", "k", "1"), record("t", "k", "2")]).await.unwrap().len(), 2);
-    let mut second = f.port.exclusive("mfctl.dev.redrive.t").await.unwrap();
+    let mut second = f.port.transactional_producer("mfctl.dev.redrive.t").await.unwrap();
     fails_as(first.send(vec![record("t", "k", "lost")]).await, ErrorKind::Fenced);
     second.send(vec![record("t", "k", "3")]).await.unwrap();
     other.send(vec![record("t", "k", "4")]).await.unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mfctl_core::domain::{GroupName, Record, TopicPartition};
-use mfctl_core::ports::{ErrorKind, EventLog, FetchLimits, GroupConsumer, Poll, Settlement, Subscription};
+use mfctl_core::ports::{CommitRequest, ErrorKind, EventLog, FetchLimits, GroupConsumer, Poll, Subscription};
 
 use crate::contract::event_log::{WIDE, all, at, record, soon, spec, text, topic};
 use crate::contract::harness::{Fixture, fails_as};
@@ -76,7 +76,7 @@ impl Story {
             Poll::Records(records) => {
                 let offsets = next_offsets(&records);
                 assert!(offsets.keys().all(|at| self.owned.contains(at)), "records of a partition that is another's");
-                consumer.settle(Settlement { offsets, ..Settlement::default() }).await.unwrap();
+                consumer.commit(CommitRequest { offsets, ..CommitRequest::default() }).await.unwrap();
                 self.records.extend(records);
             }
             Poll::Assigned(partitions) => {
@@ -153,22 +153,22 @@ pub async fn a_settlement_is_seen_whole_or_not_at_all(f: Fixture<dyn EventLog>) 
     let offsets = next_offsets(&records);
     let outputs = vec![record("out", "k", "emitted"), record("out", "k", "emitted too")];
 
-    let bad = Settlement {
+    let bad = CommitRequest {
         outputs: vec![outputs[0].clone(), record("gone", "k", "v")],
         dead_letters: vec![],
         offsets: offsets.clone(),
     };
-    fails_as(consumer.settle(bad).await, ErrorKind::NotFound);
-    let beyond = Settlement { outputs: outputs.clone(), offsets: [(at("in", 0), 999)].into(), ..Default::default() };
-    assert!(consumer.settle(beyond).await.is_err());
+    fails_as(consumer.commit(bad).await, ErrorKind::NotFound);
+    let beyond = CommitRequest { outputs: outputs.clone(), offsets: [(at("in", 0), 999)].into(), ..Default::default() };
+    assert!(consumer.commit(beyond).await.is_err());
     let not_its_own =
-        Settlement { outputs: outputs.clone(), offsets: [(at("out", 0), 0)].into(), ..Default::default() };
-    fails_as(consumer.settle(not_its_own).await, ErrorKind::Fenced);
+        CommitRequest { outputs: outputs.clone(), offsets: [(at("out", 0), 0)].into(), ..Default::default() };
+    fails_as(consumer.commit(not_its_own).await, ErrorKind::Fenced);
     assert!(all(f.port.as_ref(), &at("out", 0)).await.is_empty());
     assert_eq!(f.port.progress(&group(), &[topic("in")]).await.unwrap()[0].committed, None);
 
-    let good = Settlement { outputs, dead_letters: vec![record("in.dlq", "k", "poison")], offsets };
-    consumer.settle(good).await.unwrap();
+    let good = CommitRequest { outputs, dead_letters: vec![record("in.dlq", "k", "poison")], offsets };
+    consumer.commit(good).await.unwrap();
     assert_eq!(soon(f.port.as_ref(), &at("out", 0), 2).await.len(), 2);
     assert_eq!(soon(f.port.as_ref(), &at("in.dlq", 0), 1).await.len(), 1);
     let progress = f.port.progress(&group(), &[topic("in")]).await.unwrap();
@@ -186,20 +186,20 @@ pub async fn polling_goes_on_beside_a_settlement(f: Fixture<dyn EventLog>) {
     let Poll::Records(first) = consumer.poll(few, PATIENCE).await.unwrap() else { panic!("no records") };
     let batch = |records: &[Record], value: &str| {
         let outputs = vec![record("out", "k", value)];
-        Settlement { outputs, offsets: next_offsets(records), ..Settlement::default() }
+        CommitRequest { outputs, offsets: next_offsets(records), ..CommitRequest::default() }
     };
-    consumer.begin_settling(batch(&first, "first")).await.unwrap();
+    consumer.begin_commit(batch(&first, "first")).await.unwrap();
     let Poll::Records(second) = consumer.poll(few, PATIENCE).await.unwrap() else { panic!("no records") };
-    consumer.settled().await.unwrap();
-    consumer.settled().await.unwrap();
+    consumer.finish_commit().await.unwrap();
+    consumer.finish_commit().await.unwrap();
     assert_eq!(f.port.progress(&group(), &[topic("in")]).await.unwrap()[0].committed, Some(3));
 
     // One that is begun behind another waits for it; a release does, too.
-    consumer.begin_settling(batch(&second, "second")).await.unwrap();
+    consumer.begin_commit(batch(&second, "second")).await.unwrap();
     let Poll::Records(third) = consumer.poll(few, PATIENCE).await.unwrap() else { panic!("no records") };
-    consumer.begin_settling(batch(&third, "third")).await.unwrap();
+    consumer.begin_commit(batch(&third, "third")).await.unwrap();
     consumer.release(&[at("in", 0)]).await.unwrap();
-    consumer.settled().await.unwrap();
+    consumer.finish_commit().await.unwrap();
     assert_eq!(f.port.progress(&group(), &[topic("in")]).await.unwrap()[0].committed, Some(9));
     let out = soon(f.port.as_ref(), &at("out", 0), 3).await;
     assert_eq!(out.iter().map(text).collect::<Vec<_>>(), ["first", "second", "third"]);
@@ -270,12 +270,12 @@ pub async fn a_member_that_stops_polling_is_put_out_and_comes_back(f: Fixture<dy
     let mut other = member(&f.port, "other").await;
     let mut two = Story::default();
     two.until(&mut other, "the silent member's partitions", |s| s.owned.len() == 2 && s.records.len() == 20).await;
-    let settlement = Settlement {
+    let settlement = CommitRequest {
         outputs: vec![record("out", "k", "zombie")],
         offsets: next_offsets(&unsettled),
-        ..Settlement::default()
+        ..CommitRequest::default()
     };
-    fails_as(stopped.settle(settlement).await, ErrorKind::Fenced);
+    fails_as(stopped.commit(settlement).await, ErrorKind::Fenced);
     assert!(all(f.port.as_ref(), &at("out", 0)).await.is_empty());
 
     one.owned.clear();
@@ -319,9 +319,9 @@ pub async fn a_partition_is_handed_over_only_when_it_is_released(f: Fixture<dyn 
     assert!(two.owned.is_empty(), "it has an owner until it is released");
     // What is in flight may still be settled, and is not read again.
     let offsets = next_offsets(&unsettled);
-    a.settle(Settlement { offsets: offsets.clone(), ..Settlement::default() }).await.unwrap();
+    a.commit(CommitRequest { offsets: offsets.clone(), ..CommitRequest::default() }).await.unwrap();
     a.release(&asked_for).await.unwrap();
-    fails_as(a.settle(Settlement { offsets, ..Settlement::default() }).await, ErrorKind::Fenced);
+    fails_as(a.commit(CommitRequest { offsets, ..CommitRequest::default() }).await, ErrorKind::Fenced);
     two.until(&mut b, "the released partition", |s| s.owned.iter().eq(&asked_for) && !s.records.is_empty()).await;
     let settled: BTreeSet<_> = unsettled.iter().map(|r| &r.address).collect();
     assert!(two.records.iter().all(|r| !settled.contains(&r.address)));
@@ -348,7 +348,7 @@ pub async fn a_rewind_reads_again_from_the_commit(f: Fixture<dyn EventLog>) {
     story.until(&mut consumer, "an assignment", |s| s.owned.len() == 1).await;
     let few = FetchLimits { max_records: 4, ..WIDE };
     let Poll::Records(first) = consumer.poll(few, PATIENCE).await.unwrap() else { panic!("no records") };
-    consumer.settle(Settlement { offsets: next_offsets(&first[..2]), ..Settlement::default() }).await.unwrap();
+    consumer.commit(CommitRequest { offsets: next_offsets(&first[..2]), ..CommitRequest::default() }).await.unwrap();
     let Poll::Records(second) = consumer.poll(few, PATIENCE).await.unwrap() else { panic!("no records") };
     assert_eq!(second[0].address.offset, first[3].address.offset + 1);
     consumer.rewind().await.unwrap();

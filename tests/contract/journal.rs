@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use mfctl_core::domain::job::{FileStep, JobStatus, JournalFile, Refusal, RefusalKind};
-use mfctl_core::domain::names::keys;
+use mfctl_core::domain::job::{FileRefusal, FileStep, JobStatus, JournalFile, RefusalKind};
+use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{AssetId, EventId, JobId, ObjectKey, Sha256, SourcePath, Tenant};
 use mfctl_core::ports::{ErrorKind, FileUpdate, JobFilter, JobJournal, NewJob, PlannedFile};
 use serde_json::{Value, json};
@@ -64,7 +64,7 @@ fn planned(job: JobId, path: &str) -> PlannedFile {
     PlannedFile {
         path: SourcePath::from_text(path),
         event_id,
-        staging_key: keys::staging(&Tenant::default(), job, event_id),
+        staging_key: object_keys::staging(&Tenant::default(), job, event_id),
     }
 }
 
@@ -207,7 +207,7 @@ fn refused(path: &str, kind: RefusalKind) -> FileUpdate {
         mfctl_core::domain::job::FileOutcome::Rejected => FileStep::Rejected,
         _ => FileStep::Failed,
     };
-    FileUpdate { refusal: Some(Refusal { kind, reason: format!("because {kind}") }), ..moved(path, step) }
+    FileUpdate { refusal: Some(FileRefusal { kind, reason: format!("because {kind}") }), ..moved(path, step) }
 }
 
 pub async fn a_refusal_goes_when_the_file_is_taken_after_all(f: Journal) {
@@ -310,9 +310,9 @@ pub async fn a_job_says_which_files_it_has(f: Journal) {
     f.port.plan(other, vec![planned(other, "/d")]).await.unwrap();
     f.port.update(id, vec![refused("/a", RefusalKind::Empty)], at(2)).await.unwrap();
     let asked = ["/a", "/A", "/b\\xff", "/c\n☃", "/d", "/a/", "/a"].map(SourcePath::from_text);
-    let held = f.port.holds(id, asked.to_vec()).await.unwrap();
+    let held = f.port.existing_paths(id, asked.to_vec()).await.unwrap();
     assert_eq!(held, ["/a", "/b\\xff", "/c\n☃"].map(SourcePath::from_text).into());
-    assert!(f.port.holds(id, Vec::new()).await.unwrap().is_empty());
+    assert!(f.port.existing_paths(id, Vec::new()).await.unwrap().is_empty());
 }
 
 pub async fn what_is_unknown_is_not_found(f: Journal) {
@@ -323,7 +323,7 @@ pub async fn what_is_unknown_is_not_found(f: Journal) {
     fails_as(f.port.update(unknown, vec![moved("/a", FileStep::Staged)], at(1)).await, ErrorKind::NotFound);
     fails_as(f.port.counts(unknown).await, ErrorKind::NotFound);
     fails_as(f.port.files(unknown, &JobFilter::default(), None, 1).await, ErrorKind::NotFound);
-    fails_as(f.port.holds(unknown, vec![SourcePath::from_text("/a")]).await, ErrorKind::NotFound);
+    fails_as(f.port.existing_paths(unknown, vec![SourcePath::from_text("/a")]).await, ErrorKind::NotFound);
     fails_as(f.port.set_status(unknown, JobStatus::Finished, None, at(1)).await, ErrorKind::NotFound);
     let known = begin(&f, 1, spec(1)).await;
     let update = f.port.update(known, vec![moved("/never-planned", FileStep::Staged)], at(1)).await;

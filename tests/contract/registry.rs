@@ -85,17 +85,17 @@ pub async fn a_schema_that_cannot_follow_is_refused_and_may_be_asked_about_befor
     let first = f.port.register("a-value", &closed(&json!({ "a": { "type": "string" } }))).await.unwrap();
     f.port.set_compatibility("a-value", Compatibility::BackwardTransitive).await.unwrap();
     let breaks = closed(&json!({ "a": { "type": "integer" } }));
-    assert!(!f.port.check("a-value", &breaks).await.unwrap().is_empty());
+    assert!(!f.port.check_compatibility("a-value", &breaks).await.unwrap().is_empty());
     let refused = f.port.register("a-value", &breaks).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Conflict, "{}", refused.full());
     assert!(refused.hint_text().is_some_and(|hint| hint.contains("schema check")), "{refused:?}");
     assert_eq!(f.port.versions("a-value").await.unwrap(), [first]);
 
     let follows = closed(&json!({ "a": { "type": "string" }, "b": { "type": "string" } }));
-    assert!(f.port.check("a-value", &follows).await.unwrap().is_empty());
+    assert!(f.port.check_compatibility("a-value", &follows).await.unwrap().is_empty());
     assert_eq!(f.port.register("a-value", &follows).await.unwrap().version, 2);
     // Nothing stands against the first version of a subject.
-    assert!(f.port.check("b-value", &breaks).await.unwrap().is_empty());
+    assert!(f.port.check_compatibility("b-value", &breaks).await.unwrap().is_empty());
 }
 
 pub async fn a_subject_has_a_compatibility_of_its_own(f: Registry) {

@@ -55,10 +55,10 @@ pub async fn a_secret_that_is_not_there_is_nothing(f: Store) {
 
 pub async fn a_secret_is_read_whole_with_its_version(f: Store) {
     let path = path("s3");
-    assert_eq!(f.port.whole("secret", &path).await.unwrap(), None);
+    assert_eq!(f.port.read_all("secret", &path).await.unwrap(), None);
     for (version, written) in [(1, fields(&[("a", "1"), ("b", "2")])), (2, fields(&[("b", "3"), ("c", "کلید")]))] {
         f.port.write("secret", &path, &written, version - 1).await.unwrap();
-        assert_eq!(f.port.whole("secret", &path).await.unwrap(), Some((version, written)));
+        assert_eq!(f.port.read_all("secret", &path).await.unwrap(), Some((version, written)));
     }
 }
 

@@ -30,59 +30,59 @@ fn topic(name: &str, settings: &[(&str, &str)]) -> TopicState {
 }
 
 async fn state(f: &Admin, name: &TopicName) -> TopicState {
-    let states = f.port.states().await.unwrap();
+    let states = f.port.describe_topics().await.unwrap();
     states.into_iter().find(|state| state.name == *name).unwrap()
 }
 
 pub async fn a_topic_is_found_as_it_was_made(f: Admin) {
-    assert!(f.port.states().await.unwrap().is_empty());
+    assert!(f.port.describe_topics().await.unwrap().is_empty());
     let kept = topic("b.kept", &[("retention.ms", "-1"), ("cleanup.policy", "compact")]);
     let short = topic("a.short", &[("retention.ms", "3600000"), ("cleanup.policy", "delete")]);
-    f.port.create(&kept).await.unwrap();
-    f.port.create(&short).await.unwrap();
-    assert_eq!(f.port.states().await.unwrap(), [short, kept]);
+    f.port.create_topic(&kept).await.unwrap();
+    f.port.create_topic(&short).await.unwrap();
+    assert_eq!(f.port.describe_topics().await.unwrap(), [short, kept]);
 }
 
 pub async fn a_topic_that_is_there_is_not_made_again(f: Admin) {
     let one = topic("a", &[("retention.ms", "1000"), ("cleanup.policy", "delete")]);
-    f.port.create(&one).await.unwrap();
-    fails_as(f.port.create(&topic("a", &[])).await, ErrorKind::Conflict);
+    f.port.create_topic(&one).await.unwrap();
+    fails_as(f.port.create_topic(&topic("a", &[])).await, ErrorKind::Conflict);
     assert_eq!(state(&f, &one.name).await, one);
 }
 
 pub async fn a_setting_that_is_not_named_keeps_its_value(f: Admin) {
     let one = topic("a", &[("retention.ms", "1000"), ("cleanup.policy", "delete")]);
-    f.port.create(&one).await.unwrap();
+    f.port.create_topic(&one).await.unwrap();
     let change = BTreeMap::from([("retention.ms".to_owned(), Some("2000".to_owned()))]);
-    f.port.set(&one.name, &change).await.unwrap();
-    f.port.set(&one.name, &change).await.unwrap();
+    f.port.alter_configs(&one.name, &change).await.unwrap();
+    f.port.alter_configs(&one.name, &change).await.unwrap();
     let wanted = topic("a", &[("retention.ms", "2000"), ("cleanup.policy", "delete")]);
     assert_eq!(state(&f, &one.name).await, wanted);
 }
 
 pub async fn a_setting_that_nobody_knows_or_with_a_wrong_value_is_refused(f: Admin) {
     let one = topic("a", &[("retention.ms", "1000"), ("cleanup.policy", "delete")]);
-    f.port.create(&one).await.unwrap();
+    f.port.create_topic(&one).await.unwrap();
     for (setting, value) in [("no.such.setting", "1"), ("retention.ms", "soon")] {
         let change = BTreeMap::from([(setting.to_owned(), Some(value.to_owned()))]);
-        fails_as(f.port.set(&one.name, &change).await, ErrorKind::Invalid);
-        fails_as(f.port.create(&topic("b", &[(setting, value)])).await, ErrorKind::Invalid);
+        fails_as(f.port.alter_configs(&one.name, &change).await, ErrorKind::Invalid);
+        fails_as(f.port.create_topic(&topic("b", &[(setting, value)])).await, ErrorKind::Invalid);
     }
-    assert_eq!(f.port.states().await.unwrap(), [one]);
+    assert_eq!(f.port.describe_topics().await.unwrap(), [one]);
 }
 
 pub async fn partitions_are_never_taken_away(f: Admin) {
     let one = topic("a", &[("retention.ms", "1000"), ("cleanup.policy", "delete")]);
-    f.port.create(&one).await.unwrap();
-    f.port.grow(&one.name, 3).await.unwrap();
-    fails_as(f.port.grow(&one.name, 2).await, ErrorKind::Invalid);
+    f.port.create_topic(&one).await.unwrap();
+    f.port.add_partitions(&one.name, 3).await.unwrap();
+    fails_as(f.port.add_partitions(&one.name, 2).await, ErrorKind::Invalid);
     assert_eq!(state(&f, &one.name).await, one);
 }
 
 pub async fn what_is_not_there_is_removed_already_and_cannot_be_changed(f: Admin) {
     let name = TopicName::new("nothing").unwrap();
-    f.port.delete(&name).await.unwrap();
+    f.port.delete_topic(&name).await.unwrap();
     let change = BTreeMap::from([("retention.ms".to_owned(), Some("1000".to_owned()))]);
-    fails_as(f.port.set(&name, &change).await, ErrorKind::NotFound);
-    fails_as(f.port.grow(&name, 4).await, ErrorKind::NotFound);
+    fails_as(f.port.alter_configs(&name, &change).await, ErrorKind::NotFound);
+    fails_as(f.port.add_partitions(&name, 4).await, ErrorKind::NotFound);
 }

@@ -1,6 +1,6 @@
 //! Records that were given up, for tests of what becomes of them.
 
-use mfctl_core::domain::dead_letter::{self, FailureClass, GivingUp};
+use mfctl_core::domain::dead_letter::{self, FailureClass, FailureContext};
 use mfctl_core::domain::names::topics::MEDIA_INGESTED;
 use mfctl_core::domain::{Headers, NewRecord, Record, RecordAddress, event};
 use mfctl_core::ports::{Clock, SystemClock};
@@ -12,7 +12,7 @@ pub fn stored(new: NewRecord, address: RecordAddress) -> Record {
 pub fn give_up(record: &Record) -> NewRecord {
     dead_letter::dead_letter(
         record,
-        &GivingUp {
+        &FailureContext {
             group: "mfctl.dev.enrich",
             kind: "parser_limit",
             class: FailureClass::Permanent,

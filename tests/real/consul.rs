@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mfctl_core::domain::Secret;
-use mfctl_core::ports::{ConfigChange, ConfigStore, ConsulAccess, ConsulPolicy, ConsulToken, Error, ErrorKind};
+use mfctl_core::ports::{ConfigChange, ConfigStore, ConsulAcl, ConsulPolicy, ConsulToken, Error, ErrorKind};
 use mfctl_remote::consul::{Consul, ConsulConfig, ConsulLogin};
 use mfctl_remote::http::HttpOptions;
 use uuid::Uuid;
@@ -20,7 +20,7 @@ mod config_store {
     crate::contract::config_store::config_store_suite!(super::store);
 }
 mod access {
-    crate::contract::consul_access::consul_access_suite!(super::access_control);
+    crate::contract::consul_acl::consul_access_suite!(super::access_control);
 }
 
 fn consul(url: String, token: &str) -> Consul {
@@ -40,7 +40,7 @@ async fn store() -> Fixture<dyn ConfigStore> {
     Fixture::new(Arc::new(real()), ())
 }
 
-async fn access_control() -> Fixture<dyn ConsulAccess> {
+async fn access_control() -> Fixture<dyn ConsulAcl> {
     Fixture::new(Arc::new(real()), ())
 }
 
@@ -90,7 +90,7 @@ async fn case_19_an_index_that_goes_backwards_is_begun_with_anew() {
     let pair = "[{\"Key\":\"prod/s/a\",\"Value\":\"MQ==\",\"ModifyIndex\":3,\"Session\":null}]";
     let head = "200 OK\r\nx-consul-index: 3\r\nx-consul-knownleader: true";
     let url = scripted(vec![(head, pair), (head, pair)]);
-    let found = consul(url, "t").changed("prod/", 900, Duration::from_secs(1)).await.unwrap();
+    let found = consul(url, "t").wait_for_change("prod/", 900, Duration::from_secs(1)).await.unwrap();
     assert_eq!((found.index, found.entries[0].value.as_slice()), (3, b"1".as_slice()));
 }
 
@@ -111,7 +111,7 @@ async fn a_list_that_was_cut_down_is_not_taken_for_the_whole() {
     let rule = "key_prefix \"prod/\" { policy = \"read\" }";
     for answer in [(some, pair), (none, "")] {
         is_partial(&consul(scripted(vec![answer]), "t").list("prod/").await.unwrap_err(), rule);
-        let changed = consul(scripted(vec![answer]), "t").changed("prod/", 3, Duration::from_secs(1)).await;
+        let changed = consul(scripted(vec![answer]), "t").wait_for_change("prod/", 3, Duration::from_secs(1)).await;
         is_partial(&changed.unwrap_err(), rule);
     }
     let unseen = consul(scripted(vec![(some, "[]")]), "t").instances("search").await.map(drop);
@@ -175,7 +175,7 @@ async fn a_token_that_sees_only_a_part_is_refused_and_one_that_sees_all_is_not()
     for prefix in [format!("{env}/"), rest] {
         let rule = format!("key_prefix {prefix:?} {{ policy = \"read\" }}");
         is_partial(&seen.list(&prefix).await.unwrap_err(), &rule);
-        is_partial(&seen.changed(&prefix, 1, Duration::from_secs(1)).await.unwrap_err(), &rule);
+        is_partial(&seen.wait_for_change(&prefix, 1, Duration::from_secs(1)).await.unwrap_err(), &rule);
         let nobody = with_login(self::env("STACK_CONSUL"), ConsulLogin::Anonymous);
         is_partial(&nobody.list(&prefix).await.unwrap_err(), &rule);
     }

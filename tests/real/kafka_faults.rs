@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mfctl_core::domain::dead_letter::{FailureClass, GivingUp, dead_letter};
+use mfctl_core::domain::dead_letter::{FailureClass, FailureContext, dead_letter};
 use mfctl_core::domain::{NewRecord, Record, TopicPartition};
-use mfctl_core::ports::{ErrorKind, EventLog, FetchLimits, Poll, Settlement, Subscription};
+use mfctl_core::ports::{CommitRequest, ErrorKind, EventLog, FetchLimits, Poll, Subscription};
 use mfctl_kafka::KafkaConfig;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -61,9 +61,9 @@ fn offsets(records: &[Record]) -> BTreeMap<TopicPartition, i64> {
 }
 
 /// One output for each record, as a step makes them.
-fn settlement(records: &[Record]) -> Settlement {
+fn settlement(records: &[Record]) -> CommitRequest {
     let outputs = records.iter().map(|input| record("out", &text(input), &text(input))).collect();
-    Settlement { outputs, offsets: offsets(records), ..Settlement::default() }
+    CommitRequest { outputs, offsets: offsets(records), ..CommitRequest::default() }
 }
 
 async fn emitted(log: &dyn EventLog, partitions: u32) -> Vec<String> {
@@ -110,11 +110,11 @@ async fn case_01_a_second_producer_of_one_transactional_id_fences_the_first() {
     fill(&log, 3).await;
     let records = read(&mut first, 3).await;
     let _second = member(&log, "same").await;
-    let error = first.settle(settlement(&records)).await.unwrap_err();
+    let error = first.commit(settlement(&records)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Locked, "{}", error.full());
     assert!(error.hint_text().unwrap().contains("--instance"));
     // However often it tries.
-    fails_as(first.settle(settlement(&records)).await, ErrorKind::Locked);
+    fails_as(first.commit(settlement(&records)).await, ErrorKind::Locked);
     assert!(emitted(log.as_ref(), 1).await.is_empty());
 }
 
@@ -136,7 +136,7 @@ async fn settles_again(consumer: &mut Consumer) {
     consumer.rewind().await.unwrap();
     let records = read(consumer, 3).await;
     assert_eq!(records.len(), 3);
-    consumer.settle(settlement(&records)).await.unwrap();
+    consumer.commit(settlement(&records)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -146,7 +146,7 @@ async fn case_02_a_transaction_that_its_coordinator_timed_out_is_begun_again_by_
     mock.broker_round_trip_time(1, Duration::from_secs(4)).unwrap();
     mock.request_errors(RDKafkaApiKey::EndTxn, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH]);
     let began = Instant::now();
-    let failed = consumer.settle(settlement(&records)).await;
+    let failed = consumer.commit(settlement(&records)).await;
     mock.broker_round_trip_time(1, Duration::ZERO).unwrap();
     assert!(began.elapsed() > Duration::from_secs(14), "{:?}", began.elapsed());
     fails_as(failed, ErrorKind::Fenced);
@@ -158,7 +158,7 @@ async fn case_02_the_same_answer_to_a_young_transaction_is_another_workers_doing
     let mock = MockCluster::new(1).unwrap();
     let (_log, mut consumer, records) = played(&mock).await;
     mock.request_errors(RDKafkaApiKey::EndTxn, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH]);
-    fails_as(consumer.settle(settlement(&records)).await, ErrorKind::Locked);
+    fails_as(consumer.commit(settlement(&records)).await, ErrorKind::Locked);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -166,7 +166,7 @@ async fn case_03_a_coordinator_that_gives_the_commit_up_is_a_dependencys_failure
     let mock = MockCluster::new(1).unwrap();
     let (_log, mut consumer, records) = played(&mock).await;
     mock.request_errors(RDKafkaApiKey::EndTxn, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TXN_STATE]);
-    let error = consumer.settle(settlement(&records)).await.unwrap_err();
+    let error = consumer.commit(settlement(&records)).await.unwrap_err();
     assert!(error.kind().is_dependency(), "{:?} {}", error.kind(), error.full());
     settles_again(&mut consumer).await;
 }
@@ -176,7 +176,7 @@ async fn case_04_a_transaction_that_is_unknown_to_the_partition_is_begun_again()
     let mock = MockCluster::new(1).unwrap();
     let (_log, mut consumer, records) = played(&mock).await;
     mock.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TXN_STATE]);
-    let error = consumer.settle(settlement(&records)).await.unwrap_err();
+    let error = consumer.commit(settlement(&records)).await.unwrap_err();
     assert!(error.kind().is_dependency(), "{:?} {}", error.kind(), error.full());
     settles_again(&mut consumer).await;
 }
@@ -191,7 +191,7 @@ async fn what_passes_is_tried_again_within_the_settlement() {
     mock.request_errors(RDKafkaApiKey::AddPartitionsToTxn, &[Code::RD_KAFKA_RESP_ERR_CONCURRENT_TRANSACTIONS]);
     mock.request_errors(RDKafkaApiKey::EndTxn, &passing);
     mock.request_errors(RDKafkaApiKey::Produce, &[Code::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS]);
-    consumer.settle(settlement(&records)).await.unwrap();
+    consumer.commit(settlement(&records)).await.unwrap();
 }
 
 /// confluentinc/librdkafka#5040: the process went down.
@@ -199,7 +199,7 @@ async fn what_passes_is_tried_again_within_the_settlement() {
 async fn commits_that_are_asked_for_while_the_coordinator_moves_are_told() {
     let mock = MockCluster::new(1).unwrap();
     let (log, mut consumer, records) = played(&mock).await;
-    consumer.settle(settlement(&records)).await.unwrap();
+    consumer.commit(settlement(&records)).await.unwrap();
     let moving = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_COORDINATOR;
     mock.request_errors(RDKafkaApiKey::OffsetFetch, &[moving, moving]);
     assert_eq!(log.progress(&group(), &[topic("in")]).await.unwrap().len(), 1);
@@ -239,7 +239,7 @@ async fn a_group_that_went_on_fences_the_settlement_and_the_next_one_is_whole() 
     let (_log, mut consumer, records) = played(&mock).await;
     let gone = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID;
     mock.request_errors(RDKafkaApiKey::TxnOffsetCommit, &[gone]);
-    fails_as(consumer.settle(settlement(&records)).await, ErrorKind::Fenced);
+    fails_as(consumer.commit(settlement(&records)).await, ErrorKind::Fenced);
     settles_again(&mut consumer).await;
 }
 
@@ -257,14 +257,14 @@ async fn case_05_what_is_aborted_after_it_was_produced_is_invisible_and_read_aga
     let noise: String = std::iter::repeat_with(fastrand::alphanumeric).take(5000).collect();
     let mut bad = settlement(&records);
     bad.outputs.push(record("narrow", "k", &noise));
-    fails_as(consumer.settle(bad).await, ErrorKind::Invalid);
+    fails_as(consumer.commit(bad).await, ErrorKind::Invalid);
     assert!(emitted(log.as_ref(), 1).await.is_empty());
     assert_eq!(log.progress(&group(), &[topic("in")]).await.unwrap()[0].committed, None);
 
     consumer.rewind().await.unwrap();
     let again = read(&mut consumer, 5).await;
     assert_eq!(again, records);
-    consumer.settle(settlement(&again)).await.unwrap();
+    consumer.commit(settlement(&again)).await.unwrap();
     soon(log.as_ref(), &at("out", 0), 5).await;
     assert_eq!(emitted(log.as_ref(), 1).await, values(5));
 }
@@ -293,7 +293,7 @@ async fn case_08_offset_gaps_are_not_loss() {
     let records = read(&mut consumer, 5).await;
     assert_eq!(records.iter().map(text).collect::<Vec<_>>(), ["0", "2", "4", "6", "8"]);
     assert!(!log.progress(&group(), &[topic("in")]).await.unwrap()[0].at_end);
-    consumer.settle(settlement(&records)).await.unwrap();
+    consumer.commit(settlement(&records)).await.unwrap();
     // What follows the last record is an aborted one and markers.
     let progress = log.progress(&group(), &[topic("in")]).await.unwrap();
     assert!(progress[0].at_end && progress[0].committed.unwrap() < progress[0].span.high, "{progress:?}");
@@ -339,7 +339,7 @@ async fn case_10_what_is_taken_away_unsettled_is_not_committed_and_comes_to_the_
         }
     };
     first.release(&asked_for).await.unwrap();
-    fails_as(first.settle(settlement(&unsettled)).await, ErrorKind::Fenced);
+    fails_as(first.commit(settlement(&unsettled)).await, ErrorKind::Fenced);
     let expected = unsettled.iter().filter(|r| asked_for.contains(&r.topic_partition())).count();
     let end = Instant::now() + PATIENCE;
     while story.records.len() < expected {
@@ -367,7 +367,7 @@ async fn case_11_what_a_killed_worker_left_open_is_undone_when_it_comes_back() {
     std::mem::forget(killed);
     let mut consumer = member(&log, "a").await;
     let records = read(&mut consumer, 3).await;
-    consumer.settle(settlement(&records)).await.unwrap();
+    consumer.commit(settlement(&records)).await.unwrap();
     soon(log.as_ref(), &at("out", 0), 3).await;
     assert_eq!(emitted(log.as_ref(), 1).await, values(3));
 }
@@ -393,7 +393,7 @@ async fn case_12_a_member_that_takes_nothing_in_stays_a_member() {
     consumer.resume(&owned);
     let records = read(&mut consumer, 100).await;
     assert_eq!(records.len(), 100);
-    consumer.settle(settlement(&records)).await.unwrap();
+    consumer.commit(settlement(&records)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -403,7 +403,7 @@ async fn case_13_poison_goes_to_its_dead_letter_topic_and_the_partition_advances
     assigned(&mut consumer, 1).await;
     fill(&log, 3).await;
     let records = read(&mut consumer, 3).await;
-    let why = GivingUp {
+    let why = FailureContext {
         group: "mfctl.test.stage",
         kind: "malformed",
         class: FailureClass::Permanent,
@@ -416,7 +416,7 @@ async fn case_13_poison_goes_to_its_dead_letter_topic_and_the_partition_advances
     let mut settlement = settlement(&records);
     settlement.outputs.remove(1);
     settlement.dead_letters.push(dead_letter(&records[1], &why));
-    consumer.settle(settlement).await.unwrap();
+    consumer.commit(settlement).await.unwrap();
     let dead = soon(log.as_ref(), &at("in.dlq", 0), 1).await;
     assert_eq!((dead.len(), &dead[0].key, &dead[0].value), (1, &records[1].key, &records[1].value));
     assert_eq!(soon(log.as_ref(), &at("out", 0), 2).await.len(), 2);
@@ -448,7 +448,7 @@ async fn a_member_that_is_put_out_while_it_is_asked_for_partitions_loses_all_of_
     assert_eq!(asked_for.len(), 2);
     // It has heard the question and says nothing, until the other one has all.
     story.until(&mut other, "everything", |story| story.owned.len() == 4 && story.records.len() == 40).await;
-    fails_as(silent.settle(settlement(&unsettled)).await, ErrorKind::Fenced);
+    fails_as(silent.commit(settlement(&unsettled)).await, ErrorKind::Fenced);
     silent.release(&asked_for).await.unwrap();
     let (mut lost, mut owned) = (BTreeSet::new(), BTreeSet::new());
     let end = Instant::now() + PATIENCE;
@@ -480,7 +480,7 @@ async fn a_reader_meets_what_retention_took_as_the_contract_says() {
     fill(&log, 10).await;
     let mut consumer = member(&log, "a").await;
     let records = read(&mut consumer, 10).await;
-    consumer.settle(Settlement { offsets: offsets(&records[..2]), ..Settlement::default() }).await.unwrap();
+    consumer.commit(CommitRequest { offsets: offsets(&records[..2]), ..CommitRequest::default() }).await.unwrap();
     consumer.leave().await.unwrap();
     take_away(&namespace, "in", 6).await;
     let fetched = log.fetch(&at("in", 0), 0, WIDE).await.unwrap();
@@ -507,7 +507,7 @@ async fn a_settlement_that_is_cut_off_goes_on_and_nothing_overtakes_it() {
         match consumer.poll(limits, STEP).await.unwrap() {
             Poll::Records(records) => {
                 let patience = Duration::from_millis(fastrand::u64(0..30));
-                if tokio::time::timeout(patience, consumer.settle(settlement(&records))).await.is_err() {
+                if tokio::time::timeout(patience, consumer.commit(settlement(&records))).await.is_err() {
                     cut += 1;
                     // Whether it was committed, a rewind knows.
                     consumer.rewind().await.unwrap();
@@ -542,7 +542,7 @@ async fn work(consumer: &mut Consumer, random: &mut fastrand::Rng) {
     let limits = FetchLimits { max_records: random.usize(1..60), ..WIDE };
     match consumer.poll(limits, STEP).await.unwrap() {
         Poll::Records(records) => {
-            let settling = consumer.settle(settlement(&records));
+            let settling = consumer.commit(settlement(&records));
             let cut = Duration::from_millis(if random.u8(0..4) == 0 { random.u64(0..20) } else { 60_000 });
             match tokio::time::timeout(cut, settling).await {
                 Ok(Ok(())) => {}

@@ -17,7 +17,7 @@ mod contract {
     pub mod catalog;
     pub mod catalog_lists;
     pub mod config_store;
-    pub mod consul_access;
+    pub mod consul_acl;
     pub mod event_log;
     pub mod event_log_groups;
     pub mod objects;

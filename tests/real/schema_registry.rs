@@ -167,9 +167,9 @@ async fn a_node_that_does_not_know_the_subject_does_not_call_a_schema_compatible
     let schema = json!({ "type": "integer" });
     let verdict = answer(&json!({ "is_compatible": false, "messages": ["other type"] }));
     let registry = asked(vec![unknown(40401), version_one(), verdict]).await;
-    assert_eq!(registry.check("a-value", &schema).await.unwrap(), ["other type"]);
+    assert_eq!(registry.check_compatibility("a-value", &schema).await.unwrap(), ["other type"]);
     let registry = asked(vec![unknown(40401)]).await;
-    assert!(registry.check("a-value", &schema).await.unwrap().is_empty(), "it would be the first");
+    assert!(registry.check_compatibility("a-value", &schema).await.unwrap().is_empty(), "it would be the first");
 }
 
 /// The codec's own path: unknown, then known; of another subject; shared by two.

@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
@@ -16,8 +16,6 @@ use tempfile::TempDir;
 use crate::support::{Ran, Running, eventually_within, seed, setting};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/stack/stack");
-/// How long a first start takes on a quiet machine with two cores: kills are spread over it.
-const FIRST_START: Duration = Duration::from_secs(25);
 /// How long one `stack/stack` may take; a server that is not healthy after 180 s is an error.
 const LIMIT: Duration = Duration::from_secs(400);
 /// The exit code of a process that SIGKILL ended.
@@ -39,9 +37,11 @@ fn up_succeeds_after_a_kill_at_a_random_moment() {
     let mut rng = fastrand::Rng::with_seed(seed);
     let kills = setting("MFCTL_TEST_STACK_KILLS", 3);
     let brokers = setting("MFCTL_TEST_STACK_BROKERS", 1);
+    let first_start = time_of_a_first_start(brokers);
+    report(&format!("a first start takes {first_start:?}"));
     for round in 0..kills {
         let stack = Stack::new(brokers);
-        let moment = FIRST_START.mul_f64((round as f64 + rng.f64()) / kills as f64);
+        let moment = first_start.mul_f64((round as f64 + rng.f64()) / kills as f64);
         let victim = match rng.u8(0..4) {
             0 | 1 => Victim::Group,
             2 => Victim::Member,
@@ -55,6 +55,14 @@ fn up_succeeds_after_a_kill_at_a_random_moment() {
         stack.wait(running, &what);
         stack.up(&what);
     }
+}
+
+/// Kills are spread over it.
+fn time_of_a_first_start(brokers: usize) -> Duration {
+    let stack = Stack::new(brokers);
+    let began = Instant::now();
+    stack.up("without a kill");
+    began.elapsed()
 }
 
 /// Each step alone, in the order in which a first start has them. A server is started by itself where that is enough.

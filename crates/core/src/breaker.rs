@@ -1,4 +1,4 @@
-//! The circuit breaker of a worker, which stops intake while a dependency is down.
+//! The circuit breaker of a worker, which pauses intake during an outage of a dependency.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::ports::Error;
-use crate::retry::Policy;
+use crate::retry::RetryPolicy;
 use crate::wait;
 
-/// An error that may be a dependency's fault.
+/// An error that may be the failure of a dependency.
 pub trait DependencyFault: Display {
-    /// Whether it is.
+    /// Whether a dependency failed, as [`crate::ports::ErrorKind::is_dependency`].
     fn is_dependency(&self) -> bool;
 }
 
@@ -23,84 +23,87 @@ impl DependencyFault for Error {
     }
 }
 
-/// A place that calls dependencies. Each has its own state, so that one that works does not hide one that does not.
+/// A call site of dependencies. Each has its own state, so that a healthy one does not hide an outage of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Site {
-    /// Polling and settling on the log.
+pub enum CallSite {
+    /// Polls and commits on the log.
     Log,
-    /// Decoding (the registry) and claiming (the catalog).
+    /// Decoding (registry) and claiming (catalog).
     Intake,
-    /// Running a step.
+    /// The step of a record.
     Step,
-    /// Finishing a batch.
+    /// The end of a batch: catalog writes before its commit.
     Finish,
 }
 
-/// An outage as a person would be told of it.
+/// A current outage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outage {
-    /// How long it has lasted without a break.
+    /// Time since its first failure.
     pub lasting: Duration,
-    /// The latest error.
+    /// Latest error.
     pub error: String,
 }
 
+/// Outage at one call site.
 #[derive(Debug)]
-struct Broken {
+struct OutageState {
     since: Instant,
     failures: u32,
     retry_at: Instant,
+    /// Whether a caller is probing the dependency.
     probing: bool,
     error: String,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    broken: BTreeMap<Site, Broken>,
-    /// Calls that failed and go on trying.
-    waiting: BTreeMap<Site, usize>,
+struct BreakerState {
+    /// Call sites with an outage.
+    outages: BTreeMap<CallSite, OutageState>,
+    /// Number of calls per site that wait for the end of an outage.
+    waiters: BTreeMap<CallSite, usize>,
 }
 
-/// The circuit breaker of one worker: open while any of its places cannot reach its dependency.
+/// The circuit breaker of one worker: open while any of its call sites has an outage.
 ///
-/// An outage that [`Breaker::call`] met is over too when nobody waits for its end any more: work that is given up, also
-/// in the middle of a call, must not leave the breaker open with nobody to close it.
+/// An outage seen by [`Breaker::call`] also ends when its last waiter is dropped: cancelled work, even in the middle of a
+/// call, must not leave the breaker open without a caller that could close it.
 #[derive(Debug)]
 pub struct Breaker {
-    policy: Policy,
-    state: Mutex<State>,
+    policy: RetryPolicy,
+    state: Mutex<BreakerState>,
     changed: Notify,
 }
 
 impl Breaker {
-    /// A closed breaker.
+    /// Creates a closed breaker.
     #[must_use]
-    pub fn new(policy: Policy) -> Self {
+    pub fn new(policy: RetryPolicy) -> Self {
         Self { policy, state: Mutex::default(), changed: Notify::new() }
     }
 
-    /// Whether a dependency is down.
+    /// Whether there is an outage.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        !self.state().broken.is_empty()
+        !self.state().outages.is_empty()
     }
 
-    /// The longest outage there is, if any.
+    /// The longest current outage.
     #[must_use]
     pub fn outage(&self) -> Option<Outage> {
         let state = self.state();
-        let oldest = state.broken.values().min_by_key(|broken| broken.since)?;
+        let oldest = state.outages.values().min_by_key(|outage| outage.since)?;
         Some(Outage { lasting: oldest.since.elapsed(), error: oldest.error.clone() })
     }
 
-    /// Calls until the answer is no dependency's fault. While the place is broken one caller at a time probes it, the
-    /// others wait. `failed` hears of each failure.
+    /// Retries a call until it succeeds or fails for another reason than its dependency. During an outage one caller at a
+    /// time probes the dependency, the others wait. `failed` is called with each failure of the dependency.
     ///
     /// # Errors
-    /// Whatever the call gives that is not a dependency's fault.
+    /// An error of the call that is not a dependency's.
     pub async fn call<T, E, F>(
         &self,
-        site: Site,
+        site: CallSite,
         mut call: impl FnMut() -> F,
         mut failed: impl FnMut(&E),
     ) -> Result<T, E>
@@ -108,19 +111,19 @@ impl Breaker {
         E: DependencyFault,
         F: Future<Output = Result<T, E>>,
     {
-        let mut waiting = None;
+        let mut waiter = None;
         loop {
-            // A call that begins while the place works proves nothing about an outage that begins meanwhile.
-            let broken = self.state().broken.contains_key(&site);
+            // A call that began before an outage says nothing about its end.
+            let outage = self.state().outages.contains_key(&site);
             let mut probe = None;
-            if broken {
-                waiting.get_or_insert_with(|| self.wait_for(site));
-                probe = self.turn(site).await.map(|probe| (probe, Instant::now()));
+            if outage {
+                waiter.get_or_insert_with(|| self.add_waiter(site));
+                probe = self.acquire_probe(site).await.map(|probe| (probe, Instant::now()));
             }
             match call().await {
                 Err(error) if error.is_dependency() => {
                     failed(&error);
-                    waiting.get_or_insert_with(|| self.wait_for(site));
+                    waiter.get_or_insert_with(|| self.add_waiter(site));
                     self.failure(site, &error);
                 }
                 answered => {
@@ -133,94 +136,95 @@ impl Breaker {
         }
     }
 
-    /// Notes a failure of a call that is not made through [`Breaker::call`]; answers how long to wait before the next.
-    pub fn failure(&self, site: Site, error: &impl Display) -> Duration {
+    /// Records a failure of a call made outside of [`Breaker::call`]; returns the delay before the next attempt.
+    pub fn failure(&self, site: CallSite, error: &impl Display) -> Duration {
         let now = Instant::now();
         let mut state = self.state();
-        let broken = state.broken.entry(site).or_insert_with(|| Broken {
+        let outage = state.outages.entry(site).or_insert_with(|| OutageState {
             since: now,
             failures: 0,
             retry_at: now,
             probing: false,
             error: String::new(),
         });
-        broken.failures = broken.failures.saturating_add(1);
-        let wait = self.policy.backoff.delay(broken.failures);
-        broken.retry_at = now + wait;
-        broken.error = error.to_string();
+        outage.failures = outage.failures.saturating_add(1);
+        let wait = self.policy.backoff.delay(outage.failures);
+        outage.retry_at = now + wait;
+        outage.error = error.to_string();
         drop(state);
         self.changed.notify_waiters();
         wait
     }
 
-    /// Notes an answer to a call that began at `started`. One that began before the latest failure proves nothing.
-    pub fn success(&self, site: Site, started: Instant) {
+    /// Records the success of a call that began at `started`; it ends an outage unless it began before the latest failure.
+    pub fn success(&self, site: CallSite, started: Instant) {
         let mut state = self.state();
-        if state.broken.get(&site).is_some_and(|broken| started >= broken.retry_at) {
-            state.broken.remove(&site);
+        if state.outages.get(&site).is_some_and(|outage| started >= outage.retry_at) {
+            state.outages.remove(&site);
             drop(state);
             self.changed.notify_waiters();
         }
     }
 
-    fn wait_for(&self, site: Site) -> Waiting<'_> {
-        *self.state().waiting.entry(site).or_default() += 1;
-        Waiting { breaker: self, site }
+    fn add_waiter(&self, site: CallSite) -> OutageWaiter<'_> {
+        *self.state().waiters.entry(site).or_default() += 1;
+        OutageWaiter { breaker: self, site }
     }
 
-    /// Waits until this place may be called: at once while it works, else when the wait is over and nobody else probes.
-    async fn turn(&self, site: Site) -> Option<Probe<'_>> {
+    /// Waits for the permit to probe: until the retry delay has passed and no other caller probes. `None`: the outage is
+    /// over.
+    async fn acquire_probe(&self, site: CallSite) -> Option<ProbePermit<'_>> {
         loop {
             let changed = self.changed.notified();
             let wait = {
                 let mut state = self.state();
-                let broken = state.broken.get_mut(&site)?;
+                let outage = state.outages.get_mut(&site)?;
                 let now = Instant::now();
-                if now >= broken.retry_at && !broken.probing {
-                    broken.probing = true;
-                    return Some(Probe { breaker: self, site });
+                if now >= outage.retry_at && !outage.probing {
+                    outage.probing = true;
+                    return Some(ProbePermit { breaker: self, site });
                 }
-                broken.retry_at.saturating_duration_since(now).max(Duration::from_millis(10))
+                outage.retry_at.saturating_duration_since(now).max(Duration::from_millis(10))
             };
             tokio::select! {
                 () = changed => {}
-                () = wait::sleep(wait) => {}
+                () = wait::pause(wait) => {}
             }
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, BreakerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The right to probe, given back when dropped, however the probe ended.
-struct Probe<'a> {
+/// The permit to probe a dependency, released on drop.
+struct ProbePermit<'a> {
     breaker: &'a Breaker,
-    site: Site,
+    site: CallSite,
 }
 
-impl Drop for Probe<'_> {
+impl Drop for ProbePermit<'_> {
     fn drop(&mut self) {
-        if let Some(broken) = self.breaker.state().broken.get_mut(&self.site) {
-            broken.probing = false;
+        if let Some(outage) = self.breaker.state().outages.get_mut(&self.site) {
+            outage.probing = false;
         }
         self.breaker.changed.notify_waiters();
     }
 }
 
-/// A call that waits for the end of an outage. The last one that goes takes the outage with it.
-struct Waiting<'a> {
+/// A call that waits for the end of an outage. Dropping the last one ends the outage.
+struct OutageWaiter<'a> {
     breaker: &'a Breaker,
-    site: Site,
+    site: CallSite,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for OutageWaiter<'_> {
     fn drop(&mut self) {
         let mut state = self.breaker.state();
-        let left = state.waiting.get(&self.site).map_or(0, |waiting| waiting.saturating_sub(1));
-        state.waiting.insert(self.site, left);
-        if left == 0 && state.broken.remove(&self.site).is_some() {
+        let left = state.waiters.get(&self.site).map_or(0, |waiters| waiters.saturating_sub(1));
+        state.waiters.insert(self.site, left);
+        if left == 0 && state.outages.remove(&self.site).is_some() {
             drop(state);
             self.breaker.changed.notify_waiters();
         }
@@ -233,38 +237,41 @@ mod tests {
     use crate::ports::ErrorKind;
     use crate::wait::Backoff;
 
-    fn quick() -> Policy {
-        Policy { attempts: 5, backoff: Backoff::exponential(Duration::from_millis(1), Duration::from_millis(4)) }
+    fn quick() -> RetryPolicy {
+        RetryPolicy { attempts: 5, backoff: Backoff::exponential(Duration::from_millis(1), Duration::from_millis(4)) }
     }
 
     #[tokio::test]
-    async fn a_dependency_is_called_until_it_answers_and_the_breaker_is_open_meanwhile() {
+    async fn the_breaker_is_open_until_the_dependency_recovers() {
         let breaker = Breaker::new(quick());
-        let (mut calls, mut told) = (0, 0);
+        let mut calls = 0;
+        let mut failures = 0;
         let ping = || {
             calls += 1;
-            let (call, open) = (calls, breaker.is_open());
+            let call = calls;
+            let open = breaker.is_open();
             async move {
                 assert_eq!(open, call > 1, "call {call}");
                 if call < 7 { Err(Error::new(ErrorKind::Unreachable, "ping")) } else { Ok(call) }
             }
         };
-        assert_eq!(breaker.call(Site::Step, ping, |_| told += 1).await.unwrap(), 7);
-        assert_eq!(told, 6);
+        assert_eq!(breaker.call(CallSite::Step, ping, |_| failures += 1).await.unwrap(), 7);
+        assert_eq!(failures, 6);
         assert!(!breaker.is_open());
     }
 
     #[tokio::test]
-    async fn an_outage_is_forgotten_with_the_last_work_that_waits_for_its_end() {
-        let breaker = Breaker::new(Policy { backoff: Backoff::constant(Duration::from_secs(3600)), ..quick() });
+    async fn an_outage_ends_when_its_last_waiter_is_dropped() {
+        let breaker = Breaker::new(RetryPolicy { backoff: Backoff::constant(Duration::from_secs(3600)), ..quick() });
         let call = || {
             let down = || async { Err::<(), _>(Error::new(ErrorKind::Full, "write")) };
-            Box::pin(breaker.call(Site::Step, down, |_| ()))
+            Box::pin(breaker.call(CallSite::Step, down, |_| ()))
         };
-        let (mut one, mut other) = (call(), call());
+        let mut one = call();
+        let mut other = call();
         assert!(futures_util::poll!(&mut one).is_pending());
         assert!(futures_util::poll!(&mut other).is_pending());
-        breaker.failure(Site::Log, &"refused");
+        breaker.failure(CallSite::Log, &"refused");
         drop(one);
         assert_eq!(breaker.outage().unwrap().error, Error::new(ErrorKind::Full, "write").to_string());
         drop(other);
@@ -272,12 +279,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_from_before_the_outage_does_not_end_it_nor_does_another_places() {
+    async fn only_a_later_success_of_the_same_site_ends_an_outage() {
         let breaker = Breaker::new(quick());
         let before = Instant::now();
-        breaker.failure(Site::Step, &"refused");
-        breaker.success(Site::Step, before);
-        breaker.success(Site::Intake, Instant::now());
+        breaker.failure(CallSite::Step, &"refused");
+        breaker.success(CallSite::Step, before);
+        breaker.success(CallSite::Intake, Instant::now());
         assert_eq!(breaker.outage().unwrap().error, "refused");
     }
 }

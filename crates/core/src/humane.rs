@@ -1,46 +1,85 @@
-//! Numbers and times as people read and write them. JSON carries the plain numbers; these are for tables and messages only.
+//! Numbers, sizes, durations and times in the form that people read and write, for tables and messages; JSON has the plain
+//! numbers.
 
 use std::time::Duration;
 
 use jiff::{Timestamp, Unit};
 
-/// What a duration looks like.
-pub const DURATION: &str = "a duration such as \"25s\", \"1h30m\" or 25 (seconds)";
+/// The forms that [`parse_duration`] accepts, for messages.
+pub const DURATION_FORMS: &str = "a duration such as \"25s\", \"1h30m\", \"500ms\", \"2w\" or 25 (seconds)";
 
-/// The unit of a duration and its milliseconds, longest first.
-pub const TIME_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+/// Units of a duration with their milliseconds, longest first.
+const TIME_UNITS: [(&str, u64); 6] =
+    [("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
-/// `25s`, `1h30m`, `500ms`, `7d`; a bare number is seconds.
+/// A duration as operators write it: `2w`, `3d`, `1h30m`, `90s`, `500ms`, or a bare number of seconds.
 ///
 /// # Errors
-/// The sentence that says what was expected.
+/// A message that names the accepted forms.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    read_duration(text.trim()).ok_or_else(|| format!("{text:?} is not {DURATION}"))
+    read_duration(text).ok_or_else(|| format!("{text:?} is not {DURATION_FORMS}"))
 }
 
-/// As [`parse_duration`], for who says by itself what was expected.
+/// [`parse_duration`] for a caller with an error message of its own. Units stand longest first, each once: `30m1h` is more
+/// likely a slip than intended.
+#[must_use]
 pub fn read_duration(text: &str) -> Option<Duration> {
-    if let Ok(seconds) = text.parse::<u64>() {
-        return seconds.checked_mul(1000).map(Duration::from_millis);
-    }
+    let text = text.trim();
+    let millis = match text.parse::<u64>() {
+        Ok(seconds) => seconds.checked_mul(1000)?,
+        Err(_) => {
+            let parts = duration_parts(text)?;
+            let descending = parts.windows(2).all(|pair| pair[0].1 > pair[1].1);
+            u64::try_from(total_millis(&parts)?).ok().filter(|_| descending)?
+        }
+    };
+    Some(Duration::from_millis(millis))
+}
+
+/// How long ago something was: as [`read_duration`], but every number has its unit and units may stand in any order.
+#[must_use]
+pub fn read_age(text: &str) -> Option<Duration> {
+    let millis = total_millis(&duration_parts(text.trim())?)?;
+    let nanos = u32::try_from(millis % 1000).ok()? * 1_000_000;
+    Some(Duration::new(u64::try_from(millis / 1000).ok()?, nanos))
+}
+
+/// The numbers of a duration, each with the milliseconds of its unit; at least one.
+fn duration_parts(text: &str) -> Option<Vec<(u64, u64)>> {
+    let mut parts = Vec::new();
     let mut rest = text;
-    let mut millis: u64 = 0;
-    let mut last = u64::MAX;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let number: u64 = rest[..digits].parse().ok()?;
+        let number = rest[..digits].parse().ok()?;
         rest = &rest[digits..];
         let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
         let (_, unit) = TIME_UNITS.iter().find(|(name, _)| *name == &rest[..letters])?;
-        // Longest first, each unit once: `30m1h` is more likely a slip than a wish.
-        if *unit >= last {
-            return None;
-        }
-        last = *unit;
-        millis = millis.checked_add(number.checked_mul(*unit)?)?;
-        rest = &rest[letters..];
+        parts.push((number, *unit));
+        rest = rest[letters..].trim_start();
     }
-    (!text.is_empty()).then(|| Duration::from_millis(millis))
+    (!parts.is_empty()).then_some(parts)
+}
+
+fn total_millis(parts: &[(u64, u64)]) -> Option<u128> {
+    parts.iter().try_fold(0_u128, |total, (number, unit)| total.checked_add(u128::from(*number) * u128::from(*unit)))
+}
+
+/// The shortest text that [`parse_duration`] reads back as the same duration, to the millisecond: `1h30m`, `7d`, `0s`.
+#[must_use]
+pub fn canonical_duration(duration: Duration) -> String {
+    let mut millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    if millis == 0 {
+        return "0s".to_owned();
+    }
+    let mut text = String::new();
+    // Weeks are read and never written.
+    for (name, unit) in &TIME_UNITS[1..] {
+        if millis >= *unit {
+            text.push_str(&format!("{}{name}", millis / unit));
+            millis %= unit;
+        }
+    }
+    text
 }
 
 /// `1,234,567`.
@@ -73,7 +112,7 @@ pub fn bytes(number: u64) -> String {
     }
     let mut value = number as f64 / 1024.0;
     let mut unit = 0;
-    // 1023.95 would be written 1024.0.
+    // 1023.95 would be printed as 1024.0.
     while value >= 1023.95 && unit + 1 < UNITS.len() {
         value /= 1024.0;
         unit += 1;
@@ -94,7 +133,7 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
-/// One unit is enough for an age: `12s`, `3m`, `5h`, `40d`.
+/// An age in its largest unit: `12s`, `3m`, `5h`, `40d`.
 #[must_use]
 pub fn age(age: Duration) -> String {
     let seconds = age.as_secs();
@@ -113,7 +152,7 @@ pub fn time(at: Timestamp) -> String {
     whole.to_string()
 }
 
-/// [`time`] with its age beside: `2026-11-24T03:40:58Z (3m ago)`, or `(in 5h)`.
+/// [`time`] followed by its age: `2026-11-24T03:40:58Z (3m ago)`, or `(in 5h)`.
 #[must_use]
 pub fn time_and_age(at: Timestamp, now: Timestamp) -> String {
     let seconds = now.since((Unit::Second, at)).map_or(0, |span| span.get_seconds());
@@ -145,6 +184,43 @@ mod tests {
     use super::*;
 
     #[test]
+    fn durations_are_read_in_every_unit_with_the_units_in_descending_order() {
+        for (text, millis) in [
+            ("2w", 1_209_600_000),
+            ("3d", 259_200_000),
+            ("1h30m", 5_400_000),
+            ("1h 30m", 5_400_000),
+            ("500ms", 500),
+            ("90s", 90_000),
+            (" 25 ", 25_000),
+            ("1w2d3h4m5s6ms", 788_645_006),
+        ] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "s", "1.5h", "-1s", "30m1h", "1s1s", "5 fortnights", "1h30", "99999999999999999999s"] {
+            let error = parse_duration(text).unwrap_err();
+            assert!(error.contains("1h30m") && error.contains("500ms") && error.contains("2w"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_age_needs_units_and_takes_them_in_any_order() {
+        assert_eq!(read_age("30m1h"), Some(Duration::from_secs(5400)));
+        assert_eq!(read_age("1s1s"), Some(Duration::from_secs(2)));
+        assert_eq!(read_age("250ms"), Some(Duration::from_millis(250)));
+        assert_eq!(read_age("99999999999999999s").map(|age| age.as_secs()), Some(99_999_999_999_999_999));
+        assert_eq!([read_age("2"), read_age(""), read_age("99999999999999999999d")], [None; 3]);
+    }
+
+    #[test]
+    fn a_canonical_duration_has_no_weeks_and_is_read_back() {
+        for (millis, text) in [(0, "0s"), (1_209_600_000, "14d"), (5_400_500, "1h30m500ms")] {
+            assert_eq!(canonical_duration(Duration::from_millis(millis)), text);
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)));
+        }
+    }
+
+    #[test]
     fn numbers_are_grouped_and_sizes_rounded_to_one_decimal() {
         assert_eq!([count(0), count(999), count(1000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
         assert_eq!(counted(1, "file", "files"), "1 file");
@@ -153,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_and_ages_use_the_units_a_person_would() {
+    fn durations_and_ages_are_printed_in_fitting_units() {
         let seconds = Duration::from_secs;
         assert_eq!(duration(Duration::from_millis(850)), "850ms");
         assert_eq!(duration(Duration::from_millis(59_990)), "59.9s");
@@ -162,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_utc_with_its_age_beside() {
+    fn a_time_is_printed_in_utc_with_its_age() {
         let at: Timestamp = "2026-11-24T03:40:58.75Z".parse().unwrap();
         let now: Timestamp = "2026-11-24T03:44:00Z".parse().unwrap();
         assert_eq!(time_and_age(at, now), "2026-11-24T03:40:58Z (3m ago)");

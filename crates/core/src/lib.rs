@@ -1,5 +1,5 @@
-//! The parts of mfctl that everything else stands on: domain types and rules (no I/O), the ports with their contracts, the
-//! events on the log, every name of a metric or log event, and the one retry policy. Names no engine.
+//! The base of mfctl: domain types and rules (no I/O), the ports with their contracts, the events on the log, every metric
+//! and worker event, and the retry policy. Independent of any backend.
 
 pub mod breaker;
 pub mod domain;

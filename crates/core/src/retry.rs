@@ -1,4 +1,4 @@
-//! The one retry policy: what a failure means, how often an operation is tried again, and for how long.
+//! The one retry policy: what a failure means, how often an operation is retried, and for how long.
 //!
 //! A failure of a *dependency* is retried without limit and is never charged to a record. A failure of the *record* is retried
 //! a few times where that could help. Every other failure stops the worker.
@@ -9,20 +9,20 @@ use crate::ports::{Error, ErrorKind};
 use crate::stop::Stop;
 use crate::wait::{self, Backoff};
 
-/// What a failure means for the operation that met it.
+/// What to do after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureAction {
     /// A dependency failed: retry without limit.
     RetryDependency,
-    /// The record failed, and a retry could help.
+    /// The record failed, and a retry could succeed.
     RetryRecord,
-    /// The record failed, and no retry could help.
+    /// The record failed, and no retry could succeed.
     DeadLetter,
-    /// Neither a retry nor a dead letter could help: the process stops.
+    /// Neither a retry nor a dead letter would help: stop the worker.
     Stop,
 }
 
-/// The action for a port's error.
+/// The action for an error of this kind.
 #[must_use]
 pub fn action_for(kind: ErrorKind) -> FailureAction {
     match kind {
@@ -33,16 +33,16 @@ pub fn action_for(kind: ErrorKind) -> FailureAction {
     }
 }
 
-/// How often a record is tried, and how long to wait between two tries of anything.
+/// Number of attempts for a record, and the delay between two attempts of anything.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Policy {
-    /// Tries of a record, the first included.
+pub struct RetryPolicy {
+    /// Attempts for a record, the first included.
     pub attempts: u32,
-    /// The wait between two tries.
+    /// Delay between two attempts.
     pub backoff: Backoff,
 }
 
-impl Default for Policy {
+impl Default for RetryPolicy {
     fn default() -> Self {
         Self { attempts: 5, backoff: Backoff::exponential(Duration::from_millis(100), Duration::from_secs(5)) }
     }
@@ -50,9 +50,9 @@ impl Default for Policy {
 
 /// Retries a call until it succeeds, fails for good, has failed for `timeout`, or a stop is requested.
 ///
-/// `retryable` answers the text for the log where a failure may pass, `None` where it is final. A call that ran longer than
-/// `progress_after` made progress, such as a large upload whose next try resumes, and starts the timeout again;
-/// `Duration::MAX` means that none does.
+/// `retryable` returns the log message of a failure that may pass, `None` for one that is final. A call that ran longer than
+/// `progress_after` has made progress, such as a large upload that the next attempt resumes, and restarts the timeout;
+/// `Duration::MAX` means that no call does.
 ///
 /// # Errors
 /// The last failure of the call.
@@ -66,7 +66,7 @@ pub async fn retry_until_deadline<T, E, F>(
 where
     F: Future<Output = Result<T, E>>,
 {
-    let backoff = Policy::default().backoff;
+    let backoff = RetryPolicy::default().backoff;
     let mut failures = 0;
     let mut failing_since = Instant::now();
     loop {
@@ -82,7 +82,7 @@ where
                 failures += 1;
                 tracing::warn!(error, "retrying");
                 tokio::select! {
-                    () = wait::sleep(backoff.delay(failures)) => {}
+                    () = wait::pause(backoff.delay(failures)) => {}
                     _ = stop.wait() => return Err(failure),
                 }
             }
@@ -91,7 +91,7 @@ where
     }
 }
 
-/// The text of a dependency's failure; `None` for any other, which no wait ends.
+/// The log message of a dependency's failure; `None` for any other, for [`retry_until_deadline`].
 #[must_use]
 pub fn dependency_failure(error: &Error) -> Option<String> {
     error.kind().is_dependency().then(|| error.full())
@@ -108,15 +108,15 @@ mod tests {
         Error::new(ErrorKind::Unreachable, "x")
     }
 
-    /// Down three times, and then it answers.
-    async fn comes_back(calls: &AtomicU32, takes: Duration) -> Result<u32, Error> {
+    /// Fails three times and then succeeds.
+    async fn recovers(calls: &AtomicU32, takes: Duration) -> Result<u32, Error> {
         let before = calls.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(takes).await;
         if before < 3 { Err(down()) } else { Ok(7) }
     }
 
     #[test]
-    fn no_failure_of_a_dependency_can_become_a_dead_letter() {
+    fn dependency_failures_are_never_dead_lettered() {
         for kind in [ErrorKind::Unreachable, ErrorKind::Timeout, ErrorKind::Throttled, ErrorKind::Full] {
             assert_eq!(action_for(kind), FailureAction::RetryDependency);
         }
@@ -128,19 +128,22 @@ mod tests {
 
     /// A large file over a connection that breaks now and then.
     #[tokio::test]
-    async fn a_call_that_was_at_work_for_long_is_no_outage() {
-        let (calls, stop, give_up) = (AtomicU32::new(0), Stop::never(), Duration::from_millis(20));
+    async fn a_call_with_progress_restarts_the_timeout() {
+        let calls = AtomicU32::new(0);
+        let stop = Stop::never();
+        let give_up = Duration::from_millis(20);
         let answer =
-            retry_until_deadline(give_up, give_up, &stop, dependency_failure, || comes_back(&calls, 2 * give_up));
+            retry_until_deadline(give_up, give_up, &stop, dependency_failure, || recovers(&calls, 2 * give_up));
         assert_eq!(answer.await.unwrap(), 7);
         let down = retry_until_deadline(give_up, give_up, &stop, dependency_failure, || async { Err::<(), _>(down()) });
         assert_eq!(down.await.unwrap_err().kind(), ErrorKind::Unreachable);
     }
 
-    /// A server that lets each call wait for long before it fails.
+    /// A server where each call waits for a long time before it fails.
     #[tokio::test]
-    async fn calls_that_only_wait_do_not_prolong_the_outage() {
-        let (stop, give_up) = (Stop::never(), Duration::from_millis(20));
+    async fn calls_without_progress_count_against_the_timeout() {
+        let stop = Stop::never();
+        let give_up = Duration::from_millis(20);
         let answer = retry_until_deadline(give_up, Duration::MAX, &stop, dependency_failure, || async move {
             tokio::time::sleep(2 * give_up).await;
             Err::<(), _>(down())
@@ -150,9 +153,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_waited_for_is_told_at_once() {
-        let (calls, stop, long) = (AtomicU32::new(0), Stop::never(), Duration::from_secs(60));
-        let answer = retry_until_deadline(long, long, &stop, dependency_failure, || comes_back(&calls, Duration::ZERO));
+    async fn final_failures_are_returned_at_once() {
+        let calls = AtomicU32::new(0);
+        let stop = Stop::never();
+        let long = Duration::from_secs(60);
+        let answer = retry_until_deadline(long, long, &stop, dependency_failure, || recovers(&calls, Duration::ZERO));
         assert_eq!(answer.await.unwrap(), 7);
         let denied = retry_until_deadline(long, long, &stop, dependency_failure, || async {
             Err::<(), _>(Error::new(ErrorKind::Denied, "x"))
@@ -161,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stop_ends_the_wait() {
+    async fn a_stop_ends_the_retries() {
         let (stopper, stop) = Stop::channel();
         stopper.stop(crate::stop::StopReason::Terminated);
         let answer =

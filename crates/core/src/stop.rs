@@ -1,15 +1,15 @@
-//! The wish to stop, as every long run hears it: cloned freely, asked or awaited.
+//! The stop signal of long-running operations: cloned freely, polled or awaited.
 //!
-//! Knows no signals; `cli` turns them into a [`StopReason`]. A second signal ends the process there and then.
+//! Independent of Unix signals; `cli` maps them to a [`StopReason`]. A second signal ends the process at once.
 
 use std::fmt;
 
 use tokio::sync::watch;
 
-/// Why a run is to stop.
+/// Why an operation is asked to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {
-    /// SIGHUP: the terminal went away.
+    /// SIGHUP: the terminal was closed.
     HungUp,
     /// SIGINT: Ctrl-C.
     Interrupted,
@@ -27,40 +27,40 @@ impl fmt::Display for StopReason {
     }
 }
 
-/// Hears of the wish to stop.
+/// Receiver of the stop signal.
 #[derive(Debug, Clone)]
 pub struct Stop(watch::Receiver<Option<StopReason>>);
 
-/// Voices it.
+/// Sender of the stop signal.
 #[derive(Debug, Clone)]
 pub struct Stopper(watch::Sender<Option<StopReason>>);
 
 impl Stop {
-    /// A pair of voice and ear.
+    /// Creates a connected sender and receiver.
     #[must_use]
     pub fn channel() -> (Stopper, Self) {
         let (sender, receiver) = watch::channel(None);
         (Stopper(sender), Self(receiver))
     }
 
-    /// One that is never asked to stop.
+    /// A receiver that is never asked to stop.
     #[must_use]
     pub fn never() -> Self {
         Self::channel().1
     }
 
-    /// Why to stop, if asked.
+    /// Reason of the stop, if it was requested.
     #[must_use]
     pub fn requested(&self) -> Option<StopReason> {
         *self.0.borrow()
     }
 
-    /// Waits until asked; for ever if nobody can ask any more.
+    /// Waits for the stop signal; for ever once every sender is dropped.
     pub async fn wait(&self) -> StopReason {
         let mut receiver = self.0.clone();
-        // The guard is given back before anything else is awaited: a future that holds one cannot change threads.
-        let heard = receiver.wait_for(Option::is_some).await.map(|reason| *reason);
-        match heard {
+        // The guard must be dropped before the next await: a future that holds it is not `Send`.
+        let received = receiver.wait_for(Option::is_some).await.map(|reason| *reason);
+        match received {
             Ok(reason) => reason.unwrap_or(StopReason::Terminated),
             Err(_) => std::future::pending().await,
         }
@@ -68,7 +68,7 @@ impl Stop {
 }
 
 impl Stopper {
-    /// Asks for a stop; the first reason stands. Answers whether this was the first.
+    /// Requests a stop; the first reason is kept. Returns whether this was the first request.
     pub fn stop(&self, reason: StopReason) -> bool {
         self.0.send_if_modified(|current| {
             let first = current.is_none();
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_first_reason_stands() {
+    async fn the_first_reason_is_kept() {
         let (stopper, stop) = Stop::channel();
         assert_eq!(stop.requested(), None);
         assert!(stopper.stop(StopReason::Interrupted));

@@ -1,14 +1,14 @@
-//! The files that a TLS client is configured with: paths alone. Each client reads them with its own TLS library.
+//! The PEM files of a TLS client. Paths only: each client reads them with its own TLS library.
 
 use std::path::PathBuf;
 
-/// Files of PEM text. What is `None` is the machine's own.
+/// PEM files of a TLS client.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// Certificates of the authorities that are trusted; else those that the machine trusts.
+    /// Trusted CA certificates; `None`: those of the machine.
     pub ca: Option<PathBuf>,
-    /// The certificate that says who we are, its issuers behind it.
+    /// Client certificate, followed by its issuers.
     pub certificate: Option<PathBuf>,
-    /// Its private key.
+    /// Private key of the client certificate.
     pub key: Option<PathBuf>,
 }

@@ -56,7 +56,7 @@ impl Attempts {
     /// Waits until another attempt is due; `false` at once when the deadline has passed.
     pub async fn pause(&mut self) -> bool {
         let Some(delay) = self.next_delay() else { return false };
-        sleep(delay).await;
+        pause(delay).await;
         true
     }
 
@@ -68,12 +68,12 @@ impl Attempts {
     }
 }
 
-/// Probes until the answer is final or the deadline has passed; at least once, and for the last time at the deadline.
+/// Probes until the result is final or the deadline has passed: at least once, and for the last time at the deadline.
 ///
-/// A probe answers `Break` with what is final, or `Continue` with what it saw instead of it.
+/// A probe returns `Break` with the final result, or `Continue` with the pending state.
 ///
 /// # Errors
-/// What the last probe before the deadline saw.
+/// The pending state of the last probe.
 pub async fn wait_until<T, P, F>(deadline: Instant, backoff: Backoff, mut probe: impl FnMut() -> F) -> Result<T, P>
 where
     // Not `AsyncFnMut`: its future is not `Send` for every lifetime, which the ports' methods require.
@@ -113,12 +113,13 @@ pub fn wait_until_blocking<T, P>(
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place where a task sleeps between two probes")]
-pub(crate) async fn sleep(delay: Duration) {
+/// Waits this long, once. Not for a loop: [`wait_until`] ends when its condition holds.
+#[expect(clippy::disallowed_methods, reason = "the one place where a task sleeps")]
+pub async fn pause(delay: Duration) {
     tokio::time::sleep(delay).await;
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place where a thread sleeps between two probes")]
+#[expect(clippy::disallowed_methods, reason = "the one place where a thread sleeps")]
 fn sleep_blocking(delay: Duration) {
     std::thread::sleep(delay);
 }

@@ -13,7 +13,7 @@ use super::db::{Db, SqlContext};
 use super::folder::DataFolder;
 use super::locks::{self, FileLock};
 use mfctl_core::ports::{
-    ConfigChange, ConfigEntry, ConfigLock, ConfigSnapshot, ConfigStore, Error, ErrorKind, LARGEST_VALUE, MOST_CHANGES,
+    ConfigChange, ConfigEntry, ConfigLock, ConfigSnapshot, ConfigStore, Error, ErrorKind, MAX_CHANGES, MAX_VALUE_BYTES,
     Result,
 };
 
@@ -53,7 +53,7 @@ impl ConfigStore for SqliteConfig {
         self.db.read("read keys", move |c| snapshot(c, &prefix)).await
     }
 
-    async fn changed(&self, prefix: &str, after: u64, timeout: Duration) -> Result<ConfigSnapshot> {
+    async fn wait_for_change(&self, prefix: &str, after: u64, timeout: Duration) -> Result<ConfigSnapshot> {
         let deadline = Instant::now() + timeout;
         let mut cursor = self.db.commit_cursor();
         loop {
@@ -68,8 +68,8 @@ impl ConfigStore for SqliteConfig {
     }
 
     async fn apply(&self, change: &[ConfigChange]) -> Result<()> {
-        if change.len() > MOST_CHANGES {
-            let what = format!("a change of {} keys, more than {MOST_CHANGES}", change.len());
+        if change.len() > MAX_CHANGES {
+            let what = format!("a change of {} keys, more than {MAX_CHANGES}", change.len());
             return Err(Error::new(ErrorKind::Invalid, what));
         }
         change.iter().try_for_each(validate)?;
@@ -108,8 +108,8 @@ impl ConfigLock for SqliteConfigLock {
         check_held(&self.path, &self.key, &self.token)
     }
 
-    fn held(&self) -> ConfigChange {
-        ConfigChange::Held { key: self.key.clone(), session: self.token.clone() }
+    fn lock_check(&self) -> ConfigChange {
+        ConfigChange::CheckLock { key: self.key.clone(), session: self.token.clone() }
     }
 
     async fn release(self: Box<Self>) -> Result<()> {
@@ -151,13 +151,13 @@ fn validate_key(key: &str) -> Result<()> {
 
 fn validate(part: &ConfigChange) -> Result<()> {
     match part {
-        ConfigChange::Set { key, value, .. } if value.len() > LARGEST_VALUE => {
+        ConfigChange::Set { key, value, .. } if value.len() > MAX_VALUE_BYTES => {
             Err(Error::new(ErrorKind::Invalid, format!("the value of {key} is larger than 512 KiB")))
         }
         ConfigChange::Set { key, .. }
         | ConfigChange::Delete { key, .. }
-        | ConfigChange::Expect { key, .. }
-        | ConfigChange::Held { key, .. } => validate_key(key),
+        | ConfigChange::CheckVersion { key, .. }
+        | ConfigChange::CheckLock { key, .. } => validate_key(key),
     }
 }
 
@@ -204,8 +204,8 @@ fn apply(tx: &Connection, folder: &Path, change: &[ConfigChange]) -> Result<()> 
                 expect_version(tx, key, *if_version)?;
                 tx.execute("DELETE FROM config WHERE key = ?1", [key]).during(what)?;
             }
-            ConfigChange::Expect { key, version } => expect_version(tx, key, Some(*version))?,
-            ConfigChange::Held { key, session } => check_held(&lock_path(folder, key), key, session)?,
+            ConfigChange::CheckVersion { key, version } => expect_version(tx, key, Some(*version))?,
+            ConfigChange::CheckLock { key, session } => check_held(&lock_path(folder, key), key, session)?,
         }
     }
     Ok(())

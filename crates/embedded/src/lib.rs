@@ -92,7 +92,7 @@ pub async fn open(data_dir: &Path, mode: OpenMode, clock: Arc<dyn Clock>) -> Res
         migrations: Some(Arc::new(MigratedOnOpen)),
         topics: Some(log),
         config: Some(Arc::new(config::SqliteConfig::new(&folder))),
-        access: None,
+        consul_acl: None,
         secrets: None,
         vault: None,
         clock,

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::db::{Db, SqlContext};
 use super::sql::RowReader;
-use mfctl_core::domain::compat::{self, Compatibility, Earlier, Violation};
+use mfctl_core::domain::compat::{self, CompatViolation, Compatibility, EarlierVersion};
 use mfctl_core::domain::event::SchemaId;
 use mfctl_core::ports::{Error, ErrorKind, RegisteredSchema, Result, SchemaRegistry};
 
@@ -103,7 +103,7 @@ impl SchemaRegistry for SqliteRegistry {
             .await
     }
 
-    async fn check(&self, subject: &str, schema: &Value) -> Result<Vec<String>> {
+    async fn check_compatibility(&self, subject: &str, schema: &Value) -> Result<Vec<String>> {
         let subject = subject.to_owned();
         let schema = schema.clone();
         let violations =
@@ -122,19 +122,20 @@ fn compatibility(connection: &Connection, subject: &str) -> Result<Compatibility
     stored.parse().map_err(corrupt)
 }
 
-fn violations(connection: &Connection, subject: &str, schema: &Value) -> Result<(Compatibility, Vec<Violation>)> {
+fn violations(connection: &Connection, subject: &str, schema: &Value) -> Result<(Compatibility, Vec<CompatViolation>)> {
     let level = compatibility(connection, subject)?;
     let versions = versions(connection, subject)?;
-    let earlier: Vec<_> = versions.iter().map(|old| Earlier { version: old.version, schema: &old.schema }).collect();
+    let earlier: Vec<_> =
+        versions.iter().map(|old| EarlierVersion { version: old.version, schema: &old.schema }).collect();
     Ok((level, compat::check(level, schema, &earlier)))
 }
 
-fn describe(violation: &Violation) -> String {
+fn describe(violation: &CompatViolation) -> String {
     let pointer = if violation.pointer.is_empty() { "/" } else { violation.pointer.as_str() };
     format!("{pointer}: {} (against version {})", violation.message, violation.against_version)
 }
 
-fn incompatible(subject: &str, level: Compatibility, violations: &[Violation]) -> Error {
+fn incompatible(subject: &str, level: Compatibility, violations: &[CompatViolation]) -> Error {
     let first: Vec<_> = violations.iter().take(MAX_LISTED_VIOLATIONS).map(describe).collect();
     let more = violations.len().saturating_sub(MAX_LISTED_VIOLATIONS);
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };

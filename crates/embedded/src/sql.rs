@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use mfctl_core::domain::Sha256;
-use mfctl_core::domain::job::Refusal;
+use mfctl_core::domain::job::FileRefusal;
 use mfctl_core::ports::{Error, ErrorKind, Page, Result};
 
 /// Rows of one page at most, whatever limit is requested.
@@ -130,10 +130,10 @@ impl<'r> RowReader<'r> {
     }
 
     /// A refusal's kind and reason, or two NULLs.
-    pub(super) fn refusal(&mut self) -> rusqlite::Result<Option<Refusal>> {
+    pub(super) fn refusal(&mut self) -> rusqlite::Result<Option<FileRefusal>> {
         let kind = self.maybe_text()?;
         let reason: Option<String> = self.get()?;
-        Ok(kind.map(|kind| Refusal { kind, reason: reason.unwrap_or_default() }))
+        Ok(kind.map(|kind| FileRefusal { kind, reason: reason.unwrap_or_default() }))
     }
 
     /// JSON; NULL is the default of the type.

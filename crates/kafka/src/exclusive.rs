@@ -11,7 +11,7 @@ use super::transaction::{NotCommitted, TransactionOutcome};
 use super::transaction_runner::{RunProgress, TransactionRunner};
 use async_trait::async_trait;
 use mfctl_core::domain::{NewRecord, RecordAddress};
-use mfctl_core::ports::{Error, ErrorKind, ExclusiveProducer, Result};
+use mfctl_core::ports::{Error, ErrorKind, Result, TransactionalProducer};
 
 /// How often a caller that waits checks whether the producer hangs.
 const HANG_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -45,7 +45,7 @@ impl KafkaExclusiveProducer {
 }
 
 #[async_trait]
-impl ExclusiveProducer for KafkaExclusiveProducer {
+impl TransactionalProducer for KafkaExclusiveProducer {
     async fn send(&mut self, records: Vec<NewRecord>) -> Result<Vec<RecordAddress>> {
         self.finish().await;
         records.iter().try_for_each(check_size)?;

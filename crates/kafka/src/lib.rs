@@ -44,8 +44,9 @@ use exclusive::KafkaExclusiveProducer;
 use groups::GroupQueries;
 use mfctl_core::domain::{GroupName, NewRecord, RecordAddress, TopicName, TopicPartition};
 use mfctl_core::ports::{
-    EventLog, ExclusiveProducer, FetchLimits, Fetched, GroupConsumer, GroupDescription, GroupMember, PartitionOffsets,
+    EventLog, FetchLimits, FetchedRecords, GroupConsumer, GroupDescription, GroupMember, PartitionOffsets,
     PartitionProgress, Result, RetentionReport, Subscription, TopicAdmin, TopicDescription, TopicSpec, TopicState,
+    TransactionalProducer,
 };
 use offsets::OffsetQueries;
 use publish::RecordPublisher;
@@ -116,7 +117,7 @@ impl EventLog for KafkaLog {
         self.publisher.publish(records).await
     }
 
-    async fn fetch(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<Fetched> {
+    async fn fetch(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<FetchedRecords> {
         self.readers.fetch(at, from, limits).await
     }
 
@@ -146,7 +147,7 @@ impl EventLog for KafkaLog {
         self.groups.delete_group(group).await
     }
 
-    async fn exclusive(&self, transactional_id: &str) -> Result<Box<dyn ExclusiveProducer>> {
+    async fn transactional_producer(&self, transactional_id: &str) -> Result<Box<dyn TransactionalProducer>> {
         let clients = Arc::clone(&self.clients);
         let topics = Arc::clone(&self.topics);
         Ok(Box::new(KafkaExclusiveProducer::open(clients, topics, transactional_id).await?))
@@ -160,23 +161,23 @@ impl EventLog for KafkaLog {
 
 #[async_trait]
 impl TopicAdmin for KafkaLog {
-    async fn states(&self) -> Result<Vec<TopicState>> {
+    async fn describe_topics(&self) -> Result<Vec<TopicState>> {
         self.topic_changes.states().await
     }
 
-    async fn create(&self, topic: &TopicState) -> Result<()> {
+    async fn create_topic(&self, topic: &TopicState) -> Result<()> {
         self.topic_changes.create(topic).await
     }
 
-    async fn set(&self, topic: &TopicName, settings: &BTreeMap<String, Option<String>>) -> Result<()> {
+    async fn alter_configs(&self, topic: &TopicName, settings: &BTreeMap<String, Option<String>>) -> Result<()> {
         self.topic_changes.set(topic, settings).await
     }
 
-    async fn grow(&self, topic: &TopicName, partitions: u32) -> Result<()> {
+    async fn add_partitions(&self, topic: &TopicName, partitions: u32) -> Result<()> {
         self.topic_changes.grow(topic, partitions).await
     }
 
-    async fn delete(&self, topic: &TopicName) -> Result<()> {
+    async fn delete_topic(&self, topic: &TopicName) -> Result<()> {
         self.topic_changes.delete(topic).await
     }
 }

@@ -20,7 +20,7 @@ use super::names::partition_number;
 use super::offsets::OffsetQueries;
 use mfctl_core::domain::lag::PartitionSpan;
 use mfctl_core::domain::{Record, TopicPartition};
-use mfctl_core::ports::{FetchLimits, Fetched, Result};
+use mfctl_core::ports::{FetchLimits, FetchedRecords, Result};
 
 /// How long a partition stays open without being read.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -250,11 +250,11 @@ impl PartitionReaders {
     }
 
     /// Reads a page from `from` on, or from the first offset if that is later. At the end the page is empty.
-    pub(super) async fn fetch(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<Fetched> {
+    pub(super) async fn fetch(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<FetchedRecords> {
         let span = self.offsets.span(at).await?;
         let from = from.max(span.low);
         match from >= span.high {
-            true => Ok(Fetched { records: Vec::new(), next_offset: from, span }),
+            true => Ok(FetchedRecords { records: Vec::new(), next_offset: from, span }),
             false => self.read(at, from, limits, span).await,
         }
     }
@@ -266,7 +266,7 @@ impl PartitionReaders {
         from: i64,
         limits: FetchLimits,
         span: PartitionSpan,
-    ) -> Result<Fetched> {
+    ) -> Result<FetchedRecords> {
         let consumer = self.consumer()?;
         let reader = self.open.reader(&consumer, at, self.clients.names.wire(at.topic.as_str()));
         let mut reader = reader.lock().await;
@@ -293,7 +293,7 @@ impl PartitionReaders {
         if let Some(last) = page.records.last() {
             lock(&self.open.last_records).insert(at.clone(), (last.address.offset, Instant::now()));
         }
-        Ok(Fetched { records: page.records, next_offset: page.next, span })
+        Ok(FetchedRecords { records: page.records, next_offset: page.next, span })
     }
 }
 

@@ -20,16 +20,16 @@ pub(super) struct ConsulKeys;
 #[async_trait]
 impl Resource for ConsulKeys {
     fn check(&self, item: &Item) -> Result<(), Wrong> {
-        if !config_key::is_service(&item.name) {
+        if !config_key::is_service_name(&item.name) {
             return Err(Wrong::name("a service is made of a-z 0-9 -, and does not begin with mfctl-"));
         }
         let Spec::ConsulKeys(spec) = &item.spec else { return Ok(()) };
         for (key, value) in &spec.keys {
             let at = |message: &str| Wrong::at(format!("/spec/keys/{key}"), message);
-            if !config_key::is_name(key) {
+            if !config_key::is_key_name(key) {
                 return Err(at("a key is made of a-z 0-9 _"));
             }
-            if let Some(why) = secret_like::reason(key, &setting_text(value)) {
+            if let Some(why) = secret_like::secret_reason(key, &setting_text(value)) {
                 return Err(at(&format!("{why}: a secret belongs into Vault, see kind VaultSecret")));
             }
         }

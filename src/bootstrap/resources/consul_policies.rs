@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, spec};
 use crate::bootstrap::fields::{FieldChange, Fields};
 use crate::bootstrap::manifest::{ConsulPolicySpec, Item, Kind};
-use mfctl_core::ports::{ConsulAccess, ConsulPolicy, Result};
+use mfctl_core::ports::{ConsulAcl, ConsulPolicy, Result};
 
 pub(super) struct ConsulPolicies;
 
@@ -61,8 +61,8 @@ impl Resource for ConsulPolicies {
 }
 
 /// Consul's access control; none in a data folder.
-pub(super) fn access<'a>(world: &'a World<'_>, kind: Kind) -> Result<Option<&'a dyn ConsulAccess>> {
-    match &world.ports.access {
+pub(super) fn access<'a>(world: &'a World<'_>, kind: Kind) -> Result<Option<&'a dyn ConsulAcl>> {
+    match &world.ports.consul_acl {
         Some(access) => Ok(Some(access.as_ref())),
         None if world.embedded => Ok(None),
         None => Err(super::needs(kind, "consul")),

@@ -101,7 +101,7 @@ fn accessor(world: &World<'_>, name: &str) -> Uuid {
 async fn secret_of(world: &World<'_>, place: &SecretPlace, is_made: bool) -> Result<Secret> {
     let store = vault::store(world, Kind::ConsulToken)?;
     // A version is written whole: what is there is taken over.
-    let (version, mut values) = store.whole(&place.mount, &place.path).await?.unwrap_or_default();
+    let (version, mut values) = store.read_all(&place.mount, &place.path).await?.unwrap_or_default();
     if let Some(secret) = values.get(&place.field) {
         return match Uuid::parse_str(secret.expose()) {
             Ok(_) => Ok(secret.clone()),

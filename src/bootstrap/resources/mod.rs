@@ -232,7 +232,7 @@ pub fn is_missing(world: &World<'_>, kind: Kind) -> bool {
     match kind {
         Kind::VaultMount | Kind::VaultPolicy | Kind::VaultAppRole => world.ports.vault.is_none(),
         Kind::VaultSecret => world.ports.secrets.is_none(),
-        Kind::ConsulPolicy | Kind::ConsulToken => world.ports.access.is_none(),
+        Kind::ConsulPolicy | Kind::ConsulToken => world.ports.consul_acl.is_none(),
         Kind::ConsulKeys => world.ports.config.is_none(),
         Kind::KafkaTopic => world.ports.topics.is_none(),
         Kind::Database | Kind::Bucket | Kind::Schema => false,

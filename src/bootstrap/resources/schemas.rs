@@ -71,7 +71,7 @@ impl Resource for Schemas {
         if !changes.iter().any(|change| change.field == SCHEMA) {
             return Ok(Verdict::Update);
         }
-        let reasons = world.ports.registry.check(&item.name, &content(item)?).await?;
+        let reasons = world.ports.registry.check_compatibility(&item.name, &content(item)?).await?;
         if reasons.is_empty() {
             return Ok(Verdict::Update);
         }

@@ -28,7 +28,7 @@ impl Resource for Topics {
     }
 
     async fn live(&self, world: &World<'_>, _: &[&Item], _: Also<'_>) -> Result<Looked> {
-        let states = admin(world)?.states().await?;
+        let states = admin(world)?.describe_topics().await?;
         Ok(Looked::Live(states.into_iter().map(|topic| (topic.name.to_string(), fields(&topic))).collect::<Live>()))
     }
 
@@ -48,10 +48,10 @@ impl Resource for Topics {
     async fn put(&self, world: &World<'_>, item: &Item, live: Option<&Fields>) -> Result<()> {
         let (admin, name) = (admin(world)?, name(&item.name)?);
         let wanted = self.wanted(item, live, world)?;
-        let Some(live) = live else { return admin.create(&state(name, &wanted)).await };
+        let Some(live) = live else { return admin.create_topic(&state(name, &wanted)).await };
         let partitions = wanted.number("partitions");
         if partitions > live.number("partitions") {
-            admin.grow(&name, u32::try_from(partitions).unwrap_or(u32::MAX)).await?;
+            admin.add_partitions(&name, u32::try_from(partitions).unwrap_or(u32::MAX)).await?;
         }
         let settings: BTreeMap<String, Option<String>> = live
             .changes_to(&wanted)
@@ -61,7 +61,7 @@ impl Resource for Topics {
                 Some((setting, change.to.as_ref().map(text)))
             })
             .collect();
-        if settings.is_empty() { Ok(()) } else { admin.set(&name, &settings).await }
+        if settings.is_empty() { Ok(()) } else { admin.alter_configs(&name, &settings).await }
     }
 
     async fn keeps(&self, world: &World<'_>, id: &str) -> Result<Option<String>> {
@@ -71,7 +71,7 @@ impl Resource for Topics {
     }
 
     async fn delete(&self, world: &World<'_>, id: &str) -> Result<()> {
-        admin(world)?.delete(&name(id)?).await
+        admin(world)?.delete_topic(&name(id)?).await
     }
 
     async fn declare(&self, _: &World<'_>, id: &str, live: &Fields) -> Result<Option<Declared>> {

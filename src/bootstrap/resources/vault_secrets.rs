@@ -82,7 +82,7 @@ impl Resource for VaultSecrets {
         let (store, spec) = (vault::store(world, Kind::VaultSecret)?, spec!(item, VaultSecret));
         let (mount, path) = place(item).ok_or_else(|| super::defect(item))?;
         // A version is written whole: what is there is taken over.
-        let found = store.whole(&mount, &path).await?;
+        let found = store.read_all(&mount, &path).await?;
         if live.is_some() && found.is_none() {
             return Err(super::moved(format!("secret {mount}/{path}"), ""));
         }

@@ -25,7 +25,7 @@ use crate::cli::pin;
 use crate::cli::record;
 use crate::cli::signals;
 use crate::cli::target::DataDirMode;
-use crate::ops::platform::Platform;
+use crate::ops::platform::PlatformIdentity;
 use mfctl_core::ports::{self, ConfigLock};
 
 /// No plan is larger.
@@ -307,7 +307,8 @@ async fn keep_record(connected: &Connected, report: &BootstrapReport, failed: bo
 async fn pin_it(connected: &Connected) -> Result<()> {
     let mut target = connected.target.clone();
     if target.met.is_some() {
-        target.met = Some(Platform::met(&connected.ports, &connected.buckets, &connected.target.environment).await?);
+        target.met =
+            Some(PlatformIdentity::read(&connected.ports, &connected.buckets, &connected.target.environment).await?);
     }
     pin::ensure(&target, connected.ports.clock.now())
 }

@@ -59,7 +59,7 @@ pub async fn run(_: &Args, cx: &Context) -> Result<()> {
     )?;
     let token = kept(&first, &kept_at).await?;
     mfctl_core::failpoint::hit("consul_acl_kept");
-    let begun = first.without_token.begin(&token).await?;
+    let begun = first.without_token.bootstrap(&token).await?;
     let with_token = connect::consul_with(&settings, &cx.sources().env, token)?;
     with_token.policies().await.map_err(|error| match begun {
         true => Failure::from(error),

@@ -16,7 +16,7 @@ use crate::cli::output::{Page, Render};
 use crate::cli::signals;
 use crate::connect;
 use mfctl_core::domain::{Secret, SourcePath};
-use mfctl_core::ports::{FirstKeys, VaultSetup};
+use mfctl_core::ports::{InitKeys, VaultSetup};
 
 /// How often a Vault that waits for its key holders is asked.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -111,7 +111,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
             .hint(format!("add [profile.{name}.vault] with its url"))
     };
     let vault = connect::vault_setup(&settings, &cx.sources().env)?.ok_or_else(no_vault)?;
-    if vault.seal_state().await?.initialised {
+    if vault.seal_status().await?.initialised {
         return Err(Failure::new(FailureKind::Conflict, "Vault is initialised already")
             .hint("its key holders unseal it; a lost root token is made anew with `vault operator generate-root`"));
     }
@@ -131,7 +131,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
         true => unseal(vault.as_ref(), &first, args.threshold).await?,
         false => wait(vault.as_ref(), cx, &stop).await?,
     }
-    let handed = vault.hand_over(&first.root, &args.role).await;
+    let handed = vault.create_admin_role(&first.root, &args.role).await;
     let handed = handed.map_err(|error| Failure::from(error).while_doing("the root token was not revoked yet"))?;
     keep(&args.dir, "role-id", &handed.role_id)?;
     keep(&args.dir, "wrapped-secret-id", &handed.wrapped_secret_id)?;
@@ -184,7 +184,7 @@ fn keep(dir: &Path, name: &str, secret: &Secret) -> Result<()> {
     file.write_all(secret.expose().as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
 }
 
-fn keep_shares(dir: &Path, first: &FirstKeys, plain: bool) -> Result<Vec<String>> {
+fn keep_shares(dir: &Path, first: &InitKeys, plain: bool) -> Result<Vec<String>> {
     let end = if plain { "share" } else { "share.pgp.base64" };
     let named = first.shares.iter().enumerate().map(|(n, share)| (format!("{}.{end}", n + 1), share));
     named
@@ -195,11 +195,11 @@ fn keep_shares(dir: &Path, first: &FirstKeys, plain: bool) -> Result<Vec<String>
         .collect()
 }
 
-async fn unseal(vault: &dyn VaultSetup, first: &FirstKeys, threshold: u8) -> Result<()> {
+async fn unseal(vault: &dyn VaultSetup, first: &InitKeys, threshold: u8) -> Result<()> {
     for share in first.shares.iter().take(usize::from(threshold)) {
         vault.unseal(share).await?;
     }
-    match vault.seal_state().await?.sealed {
+    match vault.seal_status().await?.sealed {
         true => Err(Failure::unexpected("Vault is sealed although its shares were given")),
         false => Ok(()),
     }
@@ -209,14 +209,16 @@ async fn unseal(vault: &dyn VaultSetup, first: &FirstKeys, threshold: u8) -> Res
 async fn wait(vault: &dyn VaultSetup, cx: &Context, stop: &mfctl_core::stop::Stop) -> Result<()> {
     let mut told = None;
     loop {
-        let state = vault.seal_state().await?;
+        let state = vault.seal_status().await?;
         if !state.sealed {
             return Ok(());
         }
-        if told != Some(state.given) {
-            cx.out()
-                .note(format!("waiting for the key's holders to unseal Vault: {} of {}", state.given, state.threshold));
-            told = Some(state.given);
+        if told != Some(state.progress) {
+            cx.out().note(format!(
+                "waiting for the key's holders to unseal Vault: {} of {}",
+                state.progress, state.threshold
+            ));
+            told = Some(state.progress);
         }
         tokio::select! {
             reason = stop.wait() => {

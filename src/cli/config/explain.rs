@@ -7,7 +7,7 @@ use super::ValueReport;
 use super::show::chosen;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::output::{Cell, Output, Page, Render, Tone};
-use crate::settings::{Key, Layers, Resolved, all_keys, did_you_mean};
+use crate::settings::{Layers, ResolvedSetting, SettingKey, all_keys, did_you_mean};
 
 /// Arguments of `mfctl config explain`.
 #[derive(Debug, ClapArgs)]
@@ -72,7 +72,7 @@ pub fn run(args: &Args, layers: &Layers, output: &Output) -> Result<()> {
     output.print(&explanation(key, table, resolved.as_ref()))
 }
 
-fn explanation(key: &Key, table: String, resolved: Option<&Resolved>) -> Explanation {
+fn explanation(key: &SettingKey, table: String, resolved: Option<&ResolvedSetting>) -> Explanation {
     let winner = resolved.map(|resolved| (resolved.value.clone(), resolved.origin.to_string()));
     let hidden = resolved.into_iter().flat_map(|resolved| &resolved.hidden);
     Explanation {
@@ -82,7 +82,7 @@ fn explanation(key: &Key, table: String, resolved: Option<&Resolved>) -> Explana
         default: key.default.to_owned(),
         variable: key.variable(),
         stored_as: key.stored().map(|name| format!("<env>/mfctl/{name}")),
-        fallback_variables: key.foreign.to_vec(),
+        fallback_variables: key.fallback_env.to_vec(),
         table,
         effective: resolved.map(|resolved| ValueReport::new(&resolved.value, &resolved.origin)),
         hides: hidden.clone().map(|(value, origin)| ValueReport::new(value, origin)).collect(),
@@ -90,12 +90,12 @@ fn explanation(key: &Key, table: String, resolved: Option<&Resolved>) -> Explana
     }
 }
 
-fn find(given: &str) -> Result<&'static Key> {
-    let in_profile = |key: &&Key| {
+fn find(given: &str) -> Result<&'static SettingKey> {
+    let in_profile = |key: &&SettingKey| {
         let name = key.name.strip_prefix("profile.");
         name.is_some_and(|name| name == given || profile_field(given) == Some(name))
     };
-    let is_named = |key: &&Key| key.name == given || key.variable().as_deref() == Some(given);
+    let is_named = |key: &&SettingKey| key.name == given || key.variable().as_deref() == Some(given);
     let found = all_keys().find(is_named).or_else(|| all_keys().find(in_profile));
     found.ok_or_else(|| {
         let failure = Failure::not_found(format!("there is no setting `{given}`"));

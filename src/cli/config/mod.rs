@@ -10,7 +10,7 @@ use clap::{Args as ClapArgs, Subcommand};
 use super::context::Context;
 use super::failure::Result;
 use super::stored;
-use crate::settings::{Layer, Origin, Place};
+use crate::settings::{Layer, SourceLocation, ValueOrigin};
 
 /// Arguments of `mfctl config`.
 #[derive(Debug, ClapArgs)]
@@ -60,10 +60,10 @@ pub struct OriginReport {
     pub line: Option<usize>,
 }
 
-impl From<&Origin> for OriginReport {
-    fn from(origin: &Origin) -> Self {
-        let (place, line) = match &origin.place {
-            Some(Place::File { path, line }) => (Some(path.display().to_string()), Some(*line)),
+impl From<&ValueOrigin> for OriginReport {
+    fn from(origin: &ValueOrigin) -> Self {
+        let (place, line) = match &origin.location {
+            Some(SourceLocation::File { path, line }) => (Some(path.display().to_string()), Some(*line)),
             Some(other) => (Some(other.to_string()), None),
             None => (None, None),
         };
@@ -81,7 +81,7 @@ pub struct ValueReport {
 }
 
 impl ValueReport {
-    fn new(value: &str, origin: &Origin) -> Self {
+    fn new(value: &str, origin: &ValueOrigin) -> Self {
         Self { value: value.to_owned(), origin: origin.into() }
     }
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::cli::failure::Result;
 use crate::cli::output::{Cell, Column, Output, Page, Render, Tone};
-use crate::settings::{Considered, Layer, Sources, Status, discover};
+use crate::settings::{CandidateFile, FileStatus, Layer, Sources, discover};
 use mfctl_core::domain::SourcePath;
 
 /// Arguments of `mfctl config path`.
@@ -50,12 +50,12 @@ pub fn run(_: &Args, sources: &Sources, output: &Output) -> Result<()> {
     output.print(&PathsReport { files: discover(sources).iter().map(report).collect() })
 }
 
-fn report(file: &Considered) -> FileReport {
+fn report(file: &CandidateFile) -> FileReport {
     let (status, reason, hint) = match &file.status {
-        Status::Read(_) => ("read", None, None),
-        Status::Absent => ("absent", None, None),
-        Status::Skipped(why) => ("skipped", Some((*why).to_owned()), None),
-        Status::Refused(error) => ("refused", Some(error.to_string()), error.hint_text().map(str::to_owned)),
+        FileStatus::Read(_) => ("read", None, None),
+        FileStatus::Absent => ("absent", None, None),
+        FileStatus::Skipped(why) => ("skipped", Some((*why).to_owned()), None),
+        FileStatus::Refused(error) => ("refused", Some(error.to_string()), error.hint_text().map(str::to_owned)),
     };
     FileReport { layer: file.layer, path: SourcePath::from_path(&file.path), status, reason, hint }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{OriginReport, ValueReport};
 use crate::cli::failure::Result;
 use crate::cli::output::{Cell, Column, Output, Page, Render, Tone};
-use crate::settings::{Choice, ErrorKind, Layer, Layers, Origin};
+use crate::settings::{Layer, Layers, ProfileChoice, SettingsErrorKind, ValueOrigin};
 
 /// Arguments of `mfctl config show`.
 #[derive(Debug, ClapArgs)]
@@ -85,15 +85,15 @@ pub fn run(args: &Args, layers: &Layers, output: &Output) -> Result<()> {
 }
 
 /// The profile in force. That none is chosen is nothing to fail for here: this verb is where one finds out.
-pub(super) fn chosen(layers: &Layers) -> Result<Option<Choice>> {
+pub(super) fn chosen(layers: &Layers) -> Result<Option<ProfileChoice>> {
     match layers.choose() {
         Ok(choice) => Ok(Some(choice)),
-        Err(error) if error.kind() == ErrorKind::Usage => Ok(None),
+        Err(error) if error.kind() == SettingsErrorKind::Usage => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-fn defined((name, origin): &(crate::settings::ProfileName, Origin)) -> DefinedProfile {
+fn defined((name, origin): &(crate::settings::ProfileName, ValueOrigin)) -> DefinedProfile {
     DefinedProfile { name: name.to_string(), origin: origin.into() }
 }
 

@@ -11,7 +11,7 @@ use crate::cli::ids;
 use crate::cli::output::{Cell, Column, Item, Position, Tone, humane};
 use crate::cli::signals;
 use crate::cli::target::DataDirMode;
-use crate::ops::verify::{Depth, Problem, Verified, verify};
+use crate::ops::verify::{VerifyOptions, VerifyProblem, VerifyReport, verify};
 use mfctl_core::domain::JobId;
 
 /// Arguments of `mfctl jobs verify`.
@@ -60,16 +60,16 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let job = super::job(&connected, id).await?;
     let stop = cx.stop()?;
     let bar = cx.out().progress("verify", "files");
-    let mut list = cx.out().list::<Problem>("problems");
+    let mut list = cx.out().list::<VerifyProblem>("problems");
     let mut broken = None;
-    let found = |problem: Problem| {
+    let found = |problem: VerifyProblem| {
         if broken.is_none() {
             broken = list.push(&problem).err();
         }
     };
     let told = |done| bar.set(&Position { done, ..Position::default() });
-    let (depth, data_dir) = (Depth { deep: args.deep }, connected.target.data_dir.clone());
-    let total: Verified = tokio::select! {
+    let (depth, data_dir) = (VerifyOptions { deep: args.deep }, connected.target.data_dir.clone());
+    let total: VerifyReport = tokio::select! {
         total = verify(&connected.ports, &connected.buckets, &job, data_dir, depth, found, told) => total?,
         reason = stop.wait() => return Err(signals::stopped(reason, "the check was stopped; it changes nothing")),
     };
@@ -116,7 +116,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
 }
 
 /// What keeps the source from being deleted, if anything.
-fn unsafe_words(total: &Verified) -> Option<String> {
+fn unsafe_words(total: &VerifyReport) -> Option<String> {
     let files = humane::counted(total.files, "file", "files");
     let problems = format!("{} of {files} are not safe", humane::count(total.problems));
     let others = |one, many| humane::counted(total.not_in_job, one, many);
@@ -130,7 +130,7 @@ fn unsafe_words(total: &Verified) -> Option<String> {
     }
 }
 
-impl Item for Problem {
+impl Item for VerifyProblem {
     const COLUMNS: &'static [Column] = &[Column::left("KIND"), Column::left("PATH"), Column::left("REASON")];
 
     fn cells(&self) -> Vec<Cell> {

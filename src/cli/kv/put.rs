@@ -10,7 +10,7 @@ use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::kv::write::Edit;
-use mfctl_core::ports::LARGEST_VALUE;
+use mfctl_core::ports::MAX_VALUE_BYTES;
 
 /// Arguments of `mfctl kv put`.
 #[derive(Debug, ClapArgs)]
@@ -64,9 +64,9 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
 
 fn stdin() -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let read = std::io::stdin().lock().take(LARGEST_VALUE as u64 + 1).read_to_end(&mut bytes);
+    let read = std::io::stdin().lock().take(MAX_VALUE_BYTES as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|error| Failure::invalid("cannot read the value from stdin").because(&error))?;
-    match bytes.len() > LARGEST_VALUE {
+    match bytes.len() > MAX_VALUE_BYTES {
         true => Err(Failure::invalid("the value is larger than 512 KiB")),
         false => Ok(bytes),
     }

@@ -15,7 +15,7 @@ use crate::cli::failure::{Failure, FailureKind, OrFail, Result};
 use crate::cli::ids;
 use crate::cli::output::{Output, Position, humane};
 use crate::cli::target::DataDirMode;
-use mfctl_core::domain::names::keys;
+use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{Asset, AssetId, AssetState, ObjectRef, Sha256};
 use mfctl_core::ports::ErrorKind;
 
@@ -100,13 +100,13 @@ async fn wanted(asset: &Asset, derivative: Option<Derivative>, connected: &Conne
         let at = if asset.state == AssetState::Staged {
             asset.staging.clone()
         } else {
-            ObjectRef { bucket: buckets.originals.clone(), key: keys::original(&asset.tenant, &asset.sha256) }
+            ObjectRef { bucket: buckets.originals.clone(), key: object_keys::original(&asset.tenant, &asset.sha256) }
         };
         return Ok(Wanted { at, size_bytes: asset.size_bytes, sha256: Some(asset.sha256) });
     };
     let key = match derivative {
-        Derivative::Text => keys::derived_text(asset.asset_id, asset.revision),
-        Derivative::Thumbnail => keys::derived_thumbnail(asset.asset_id, asset.revision),
+        Derivative::Text => object_keys::derived_text(asset.asset_id, asset.revision),
+        Derivative::Thumbnail => object_keys::derived_thumbnail(asset.asset_id, asset.revision),
     };
     let at = ObjectRef { bucket: buckets.derived.clone(), key };
     let found = connected.ports.objects.head(&at).await?;

@@ -14,7 +14,8 @@ use crate::cli::ids;
 use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
 use crate::cli::target::DataDirMode;
 use mfctl_core::domain::asset::AssetSource;
-use mfctl_core::domain::names::{keys, topics};
+use mfctl_core::domain::names::topics;
+use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{Asset, AssetId, AssetState, EventId, ObjectRef, Timestamp, TopicName};
 
 /// Files shown of an asset that many are.
@@ -97,10 +98,11 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
 async fn objects(asset: &Asset, connected: &Connected) -> Result<Vec<ShownObject>> {
     let buckets = &connected.buckets;
     let durable = matches!(asset.state, AssetState::Ingested | AssetState::Enriched);
-    let original = ObjectRef { bucket: buckets.originals.clone(), key: keys::original(&asset.tenant, &asset.sha256) };
+    let original =
+        ObjectRef { bucket: buckets.originals.clone(), key: object_keys::original(&asset.tenant, &asset.sha256) };
     let derived = |key| ObjectRef { bucket: buckets.derived.clone(), key };
-    let text = derived(keys::derived_text(asset.asset_id, asset.revision));
-    let thumbnail = derived(keys::derived_thumbnail(asset.asset_id, asset.revision));
+    let text = derived(object_keys::derived_text(asset.asset_id, asset.revision));
+    let thumbnail = derived(object_keys::derived_thumbnail(asset.asset_id, asset.revision));
     let enriched = asset.state == AssetState::Enriched;
     let all = [
         ("staging", asset.staging.clone(), asset.state == AssetState::Staged),

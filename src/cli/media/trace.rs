@@ -13,7 +13,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::{FailureKind, OrFail, Result};
 use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
 use crate::cli::target::DataDirMode;
-use crate::ops::trace::{self, StepKind, Story, Subject};
+use crate::ops::trace::{self, AssetTrace, TraceStepKind, TraceSubject};
 use mfctl_core::domain::SourcePath;
 
 /// Arguments of `mfctl media trace`.
@@ -39,7 +39,7 @@ pub struct MediaTraceReport {
     pub remark: Option<String>,
     /// The story.
     #[serde(flatten)]
-    pub story: Story,
+    pub story: AssetTrace,
 }
 
 /// Runs the verb.
@@ -49,21 +49,21 @@ pub struct MediaTraceReport {
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let subject = subject(&args.subject)?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
-    let (asset, remark) = trace::find(&subject, &connected.target.tenant, &connected.ports).await?;
-    let story = trace::story(asset, &connected.ports).await?;
+    let (asset, remark) = trace::find_asset(&subject, &connected.target.tenant, &connected.ports).await?;
+    let story = trace::trace_asset(asset, &connected.ports).await?;
     cx.out().print(&MediaTraceReport { remark, story })
 }
 
-fn subject(text: &str) -> Result<Subject> {
+fn subject(text: &str) -> Result<TraceSubject> {
     if let Ok(id) = text.parse() {
-        return Ok(Subject::Id(id));
+        return Ok(TraceSubject::Id(id));
     }
     if let Ok(address) = text.parse() {
-        return Ok(Subject::Address(address));
+        return Ok(TraceSubject::Address(address));
     }
     let absolute = std::path::absolute(Path::new(text))
         .or_fail(FailureKind::Invalid, || format!("{text:?} is no id, no record's address and no path"))?;
-    Ok(Subject::Path(SourcePath::from_path(&absolute)))
+    Ok(TraceSubject::Path(SourcePath::from_path(&absolute)))
 }
 
 impl Render for MediaTraceReport {
@@ -116,16 +116,16 @@ fn after(seconds: Option<f64>) -> String {
     }
 }
 
-fn word(kind: StepKind) -> (&'static str, Tone) {
+fn word(kind: TraceStepKind) -> (&'static str, Tone) {
     match kind {
-        StepKind::Seen => ("file", Tone::Plain),
-        StepKind::State => ("state", Tone::Good),
-        StepKind::Event => ("event", Tone::Plain),
-        StepKind::Redrive => ("redrive", Tone::Warn),
-        StepKind::Attempt => ("attempt", Tone::Warn),
-        StepKind::DeadLetter => ("dead letter", Tone::Bad),
-        StepKind::Parked => ("parked", Tone::Bad),
-        StepKind::Decision => ("decision", Tone::Plain),
+        TraceStepKind::Seen => ("file", Tone::Plain),
+        TraceStepKind::State => ("state", Tone::Good),
+        TraceStepKind::Event => ("event", Tone::Plain),
+        TraceStepKind::Redrive => ("redrive", Tone::Warn),
+        TraceStepKind::Attempt => ("attempt", Tone::Warn),
+        TraceStepKind::DeadLetter => ("dead letter", Tone::Bad),
+        TraceStepKind::Parked => ("parked", Tone::Bad),
+        TraceStepKind::Decision => ("decision", Tone::Plain),
     }
 }
 
@@ -135,9 +135,9 @@ mod tests {
 
     #[test]
     fn a_subject_is_told_from_its_text() {
-        assert!(matches!(subject("ed6de839-bf6e-5531-a0eb-2be63a35ce0a").unwrap(), Subject::Id(_)));
-        assert!(matches!(subject("media.ingested:3:42").unwrap(), Subject::Address(_)));
-        let Subject::Path(path) = subject("a/b.jpg").unwrap() else { panic!("a path") };
+        assert!(matches!(subject("ed6de839-bf6e-5531-a0eb-2be63a35ce0a").unwrap(), TraceSubject::Id(_)));
+        assert!(matches!(subject("media.ingested:3:42").unwrap(), TraceSubject::Address(_)));
+        let TraceSubject::Path(path) = subject("a/b.jpg").unwrap() else { panic!("a path") };
         assert!(path.as_str().starts_with('/') && path.as_str().ends_with("/a/b.jpg"));
     }
 }

@@ -12,7 +12,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::output::{Page, Render, Tone, humane};
 use crate::cli::target::DataDirMode;
-use mfctl_core::domain::compat::{self, Compatibility, Earlier, Violation};
+use mfctl_core::domain::compat::{self, CompatViolation, Compatibility, EarlierVersion};
 use mfctl_core::events::schemas;
 use mfctl_core::events::validator::SchemaValidator;
 use mfctl_core::ports::SchemaRegistry;
@@ -66,7 +66,7 @@ pub struct SchemaCheck {
     /// The versions that are there.
     pub versions: Vec<u32>,
     /// Each breaking change, by this binary's rules.
-    pub violations: Vec<Violation>,
+    pub violations: Vec<CompatViolation>,
     /// What the registry has against it beside that, in its own words.
     pub registry_messages: Vec<String>,
 }
@@ -122,7 +122,7 @@ pub(super) fn candidates(files: &[PathBuf], subject: Option<&str>) -> Result<Vec
     let read = |path: &PathBuf| {
         let (subject, schema) = (source::subject_of(path, subject)?, source::of_file(path)?);
         let unusable = |why| Failure::invalid(format!("{} is no JSON Schema: {why}", path.display()));
-        SchemaValidator::of(&schema).map_err(unusable)?;
+        SchemaValidator::compile(&schema).map_err(unusable)?;
         Ok(Candidate { subject, file: Some(path.clone()), schema })
     };
     files.iter().map(read).collect()
@@ -143,7 +143,7 @@ pub(super) async fn online(
     let earlier: Vec<_> = versions.iter().map(|old| (old.version, &old.schema)).collect();
     let mut check = SchemaCheck::of(candidate, level, &earlier);
     if check.version.is_none() {
-        let mut messages = registry.check(&candidate.subject, &candidate.schema).await?;
+        let mut messages = registry.check_compatibility(&candidate.subject, &candidate.schema).await?;
         check.compatible &= messages.is_empty();
         // The embedded registry has no rules but ours, and says the same again.
         messages.retain(|message| !check.violations.iter().any(|own| message.contains(&own.message)));
@@ -171,7 +171,7 @@ impl SchemaCheck {
         let earlier: Vec<_> = versions
             .iter()
             .filter(|(number, _)| version.is_none_or(|own| *number < own))
-            .map(|(version, schema)| Earlier { version: *version, schema })
+            .map(|(version, schema)| EarlierVersion { version: *version, schema })
             .collect();
         let violations = compat::check(level, &candidate.schema, &earlier);
         Self {

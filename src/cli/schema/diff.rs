@@ -57,7 +57,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let registry = connected.ports.registry.as_ref();
     let before = args.before.fetch(registry).await?;
     let (after, schema) = other(&args, registry).await?;
-    let differences = difference::between(&before.schema, &schema);
+    let differences = difference::json_differences(&before.schema, &schema);
     let count = differences.len() as u64;
     let before = format!("{}@{}", before.subject, before.version);
     cx.out().print(&SchemaDiffReport { before, after, differences })?;

@@ -16,7 +16,7 @@ use crate::cli::output::{Cell, Column, Item, Tone, humane};
 use crate::cli::target::DataDirMode;
 use mfctl_core::domain::TopicName;
 use mfctl_core::events::schemas;
-use mfctl_core::events::validator::{Breach, SchemaValidator};
+use mfctl_core::events::validator::{SchemaValidator, SchemaViolation};
 
 /// The longest event that is read. Kafka takes a megabyte unless it is told otherwise.
 const MOST_BYTES: u64 = 16 << 20;
@@ -66,7 +66,7 @@ pub struct EventViolation {
     pub line: u64,
     /// Where in the event.
     #[serde(flatten)]
-    pub breach: Breach,
+    pub breach: SchemaViolation,
 }
 
 /// What stands beside the list in a document.
@@ -83,7 +83,7 @@ struct Tally {
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let schema = args.schema.fetch(cx).await?;
     let unusable = |why| Failure::invalid(format!("that is no JSON Schema: {why}"));
-    let validator = SchemaValidator::of(&schema).map_err(unusable)?;
+    let validator = SchemaValidator::compile(&schema).map_err(unusable)?;
     let mut list = cx.out().list::<EventViolation>("violations");
     let stdin = args.file.as_os_str() == "-";
     let mut input: Box<dyn BufRead> = if stdin {
@@ -154,9 +154,9 @@ fn validate(
         }
         tally.events += 1;
         let breaches = match &event {
-            Ok(event) => validator.breaches(event, MOST_BREACHES),
+            Ok(event) => validator.violations(event, MOST_BREACHES),
             Err(error) => {
-                vec![Breach { pointer: String::new(), message: format!("not JSON: {}", placed(error, &text)) }]
+                vec![SchemaViolation { pointer: String::new(), message: format!("not JSON: {}", placed(error, &text)) }]
             }
         };
         tally.invalid += u64::from(!breaches.is_empty());
@@ -216,7 +216,7 @@ mod tests {
 
     fn told(text: &str) -> (Tally, Vec<String>) {
         let schema = json!({ "type": "object", "properties": { "n": { "type": "integer" } }, "required": ["n"] });
-        let validator = SchemaValidator::of(&schema).unwrap();
+        let validator = SchemaValidator::compile(&schema).unwrap();
         let mut all = Vec::new();
         let tally = validate(&mut text.as_bytes(), &validator, &mut |violation| {
             all.push(format!("{} {}", violation.line, violation.breach.pointer));

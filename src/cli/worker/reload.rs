@@ -137,8 +137,8 @@ impl Reload {
     }
 
     fn tell(&self, new: &Settings) {
-        for is in &new.trail {
-            let was = self.settings.trail.iter().find(|was| was.key == is.key);
+        for is in &new.resolved {
+            let was = self.settings.resolved.iter().find(|was| was.key == is.key);
             if was.is_none_or(|was| was.value == is.value) {
                 continue;
             }

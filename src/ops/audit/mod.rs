@@ -1,49 +1,33 @@
-//! The audit: does every file, asset, object and event agree with the others?
+//! The audit: checks that files, assets, objects and events agree with each other.
 //!
-//! Reads only. A pass over a live platform sees things half-way, so whatever a pass finds wrong is reported only if a
-//! second pass, after a pause, finds the same again. Memory grows with the number of (asset, revision) pairs (some 50
-//! bytes each), never with files, objects or bytes.
+//! Reads only. A pass over a live platform sees changes in progress, so a violation is reported only if a second pass, after
+//! a pause, finds it again. Memory grows with the number of (asset, revision) pairs (about 50 bytes each), not with files,
+//! objects or bytes.
 //!
-//! Topics and buckets are the environment's, rows are a tenant's: an audit is of one tenant. It counts the objects of the
-//! others, which it can judge no more than they can its own, and passes over their events.
+//! Topics and buckets belong to the environment, catalog rows to a tenant: an audit covers one tenant. It counts the objects
+//! of other tenants, which it cannot check, and skips their events.
 
 mod files;
 mod log_view;
 mod objects;
+mod options;
 mod report;
 
-use std::time::Duration;
-
-pub use report::{AuditReport, Violation, ViolationKind};
+pub use options::{AuditOptions, AuditProgress};
+pub use report::{AuditReport, AuditViolation, ViolationKind};
 
 use mfctl_core::domain::names::Buckets;
 use mfctl_core::domain::{EnvName, InvalidName, Tenant};
 use mfctl_core::ports::{Error, ErrorKind, Ports, Result};
+use mfctl_core::wait;
 
 use log_view::LogView;
 use report::Findings;
 
-/// What to look at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AuditOptions {
-    /// Whether originals are read back and hashed, or only their sizes compared.
-    pub hash_objects: bool,
-    /// How long to wait before the second look at what seemed wrong.
-    pub second_look_after: Duration,
-}
-
-/// Hears how far the audit is.
-pub trait AuditProgress: Send + Sync {
-    /// A step began, e.g. `files`.
-    fn step(&self, name: &str);
-    /// So many items of the step are done.
-    fn done(&self, items: u64);
-}
-
-/// Audits everything of a tenant in an environment.
+/// Audits a tenant of an environment.
 ///
 /// # Errors
-/// When a port cannot be read. Disagreements are no errors: they are in the report.
+/// Those of the ports. Violations are not errors: they are in the report.
 pub async fn run(
     ports: &Ports,
     env: &EnvName,
@@ -56,9 +40,9 @@ pub async fn run(
         return Ok(first);
     }
     progress.step("second look");
-    tokio::time::sleep(options.second_look_after).await;
+    wait::pause(options.second_look_after).await;
     let mut second = pass(ports, env, tenant, options, progress).await?;
-    second.keep_those_also_in(&first);
+    second.retain_violations_of(&first);
     Ok(second)
 }
 

@@ -4,23 +4,25 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures_util::StreamExt;
 
-use super::files::{Standing, standing};
+use super::files::{AssetProgress, asset_progress};
 use super::log_view::LogView;
+use super::options::{AuditOptions, AuditProgress};
 use super::report::{Findings, ViolationKind};
-use super::{AuditOptions, AuditProgress};
 use crate::ops::digest;
-use mfctl_core::domain::names::{Buckets, keys};
+use mfctl_core::domain::names::Buckets;
+use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{
     Asset, AssetId, AssetState, BucketName, EventId, JobId, ObjectKey, ObjectRef, Sha256, Stage, Tenant,
 };
 use mfctl_core::humane;
-use mfctl_core::ports::{AssetFilter, Error, ErrorKind, ListedObject, Listing, ObjectStore, Ports, Result};
+use mfctl_core::ports::{AssetFilter, Error, ErrorKind, ListedObject, ObjectListing, ObjectStore, Ports, Result};
 
+/// Assets or objects per page.
 const PAGE: usize = 1000;
-/// Originals read back at the same time.
+/// Number of originals that are read back concurrently.
 const READERS: usize = 4;
 
-/// Every asset has its object and its events.
+/// Checks that every asset has its object and its events.
 pub(super) async fn check_assets(
     ports: &Ports,
     tenant: &Tenant,
@@ -74,19 +76,20 @@ async fn check_objects_of(
     Ok(())
 }
 
-/// What is wrong with an asset's bytes, if anything.
+/// The violation of an asset's object, if there is one.
 async fn object_of(
     objects: &dyn ObjectStore,
     buckets: &Buckets,
     options: AuditOptions,
     asset: &Asset,
 ) -> Result<Option<(ViolationKind, String)>> {
-    let original = ObjectRef { bucket: buckets.originals.clone(), key: keys::original(&asset.tenant, &asset.sha256) };
+    let original =
+        ObjectRef { bucket: buckets.originals.clone(), key: object_keys::original(&asset.tenant, &asset.sha256) };
     let at = match asset.state {
         AssetState::Revoked => return Ok(None),
         AssetState::Staged => match objects.head(&asset.staging).await? {
             Some(_) => asset.staging.clone(),
-            // A worker that died between its commit and its catalog write leaves this: the bytes are safe.
+            // A worker died between its commit and its catalog write: the bytes are in the bucket of originals.
             None => original,
         },
         AssetState::Ingested | AssetState::Enriched => original,
@@ -115,7 +118,7 @@ async fn object_of(
 
 /// The SHA-256 of an object, read back.
 async fn hash(objects: &dyn ObjectStore, at: &ObjectRef) -> Result<Sha256> {
-    let read = digest::of(objects.open(at).await?).await;
+    let read = digest::sha256_of(objects.open(at).await?).await;
     read.map_err(|error| Error::new(ErrorKind::Unreachable, format!("read {at}")).because(error))
 }
 
@@ -129,14 +132,14 @@ async fn check_searchable(ports: &Ports, assets: &[Asset], findings: &mut Findin
     Ok(())
 }
 
-/// An asset's events are there once each, as far as its state says they should be.
+/// Checks that the log has the events that an asset's state implies.
 fn check_events_of(asset: &Asset, log: &LogView, findings: &mut Findings) {
     if asset.state == AssetState::Revoked {
         return;
     }
     let key = (asset.asset_id, asset.revision);
     for (stage, reached) in [(Stage::Persist, AssetState::Ingested), (Stage::Enrich, AssetState::Enriched)] {
-        // The state is written before the event is: while the input waits, a worker will emit it (again).
+        // The state is written before the event: while the input is pending, a worker will emit it (again).
         if asset.state >= reached && log.emitted(stage, key) == 0 && !log.is_pending(stage, key) {
             if log.is_cut(stage) {
                 findings.report.unverifiable += 1;
@@ -146,11 +149,11 @@ fn check_events_of(asset: &Asset, log: &LogView, findings: &mut Findings) {
             }
         }
     }
-    check_moves_on(asset, log, findings);
+    check_pending(asset, log, findings);
 }
 
-/// What is not done is waited for by something.
-fn check_moves_on(asset: &Asset, log: &LogView, findings: &mut Findings) {
+/// Checks that a record is pending for every unfinished asset.
+fn check_pending(asset: &Asset, log: &LogView, findings: &mut Findings) {
     let next = match asset.state {
         AssetState::Staged => Stage::Persist,
         AssetState::Ingested => Stage::Enrich,
@@ -159,11 +162,11 @@ fn check_moves_on(asset: &Asset, log: &LogView, findings: &mut Findings) {
     let key = (asset.asset_id, asset.revision);
     // A staged row whose event was never acknowledged belongs to an unfinished job, which will publish it.
     let unpublished = asset.state == AssetState::Staged && asset.published_at.is_none();
-    // The same goes for an ingested one whose persist input is still to be committed: its event comes with that.
-    let coming = next == Stage::Enrich && log.is_pending(Stage::Persist, key);
-    let waits = log.is_pending(next, key) || unpublished || coming;
-    match standing(asset, log) {
-        Standing::DeadLettered => {
+    // An ingested asset whose persist input is not committed yet: its event comes with that commit.
+    let awaits_commit = next == Stage::Enrich && log.is_pending(Stage::Persist, key);
+    let waits = log.is_pending(next, key) || unpublished || awaits_commit;
+    match asset_progress(asset, log) {
+        AssetProgress::DeadLettered => {
             let stage = asset.dead_lettered.unwrap_or(next);
             if !log.is_dead(asset.asset_id, stage) && !waits {
                 let detail = format!("flagged as dead-lettered in {stage}, but there is no dead letter of it");
@@ -197,15 +200,15 @@ fn check_events_have_assets(log: &LogView, known: &HashMap<AssetId, AssetState>,
     }
 }
 
-/// Whom an object belongs to, by its key.
-enum Owner {
+/// The owner of an object, by its key.
+enum ObjectOwner {
     Asset(AssetId),
-    /// A tenant other than the audit's.
-    Other,
-    Nobody,
+    /// Another tenant than the audit's.
+    OtherTenant,
+    Unknown,
 }
 
-/// Every object belongs to something.
+/// Checks that every object belongs to an asset or a job.
 pub(super) async fn check_objects(
     ports: &Ports,
     tenant: &Tenant,
@@ -213,17 +216,17 @@ pub(super) async fn check_objects(
     findings: &mut Findings,
     progress: &dyn AuditProgress,
 ) -> Result<()> {
-    let mut owners = Owners { tenant, others: HashSet::new() };
-    // Originals before what is derived from them: a key of the latter says nothing of its tenant.
+    let mut owners = OwnerIndex { tenant, others: HashSet::new() };
+    // Originals before derivatives, whose keys do not contain the tenant.
     for bucket in [&buckets.staging, &buckets.originals, &buckets.derived] {
         let mut after: Option<ObjectKey> = None;
         loop {
             let listing = ports.objects.list(bucket, "", after.as_ref(), PAGE).await?;
-            check_strange(bucket, &listing, findings);
+            check_foreign(bucket, &listing, findings);
             let mut page = listing.objects;
             let Some(last) = page.last() else { break };
             after = Some(last.key.clone());
-            page.retain(|object| object.key != keys::marker());
+            page.retain(|object| object.key != object_keys::marker());
             check_page(ports, buckets, bucket, &page, &mut owners, findings).await?;
             progress.done(findings.report.objects + findings.report.objects_of_others);
         }
@@ -231,14 +234,14 @@ pub(super) async fn check_objects(
     Ok(())
 }
 
-/// What has a key that mfctl never gives belongs to nothing.
-fn check_strange(bucket: &BucketName, listing: &Listing, findings: &mut Findings) {
-    findings.report.objects += listing.strange;
-    for key in &listing.strange_keys {
+/// Objects with keys that mfctl never uses are orphans.
+fn check_foreign(bucket: &BucketName, listing: &ObjectListing, findings: &mut Findings) {
+    findings.report.objects += listing.foreign;
+    for key in &listing.foreign_keys {
         let detail = "its key is none that mfctl gives: somebody else stored it";
         findings.violation(ViolationKind::OrphanObject, format!("{bucket}/{key}"), detail);
     }
-    let unnamed = listing.strange - listing.strange_keys.len() as u64;
+    let unnamed = listing.foreign - listing.foreign_keys.len() as u64;
     if unnamed > 0 {
         let detail = format!("{} more have keys that mfctl never gives", humane::counted(unnamed, "object", "objects"));
         findings.violation(ViolationKind::OrphanObject, bucket, detail);
@@ -250,7 +253,7 @@ async fn check_page(
     buckets: &Buckets,
     bucket: &BucketName,
     page: &[ListedObject],
-    owners: &mut Owners<'_>,
+    owners: &mut OwnerIndex<'_>,
     findings: &mut Findings,
 ) -> Result<()> {
     if *bucket == buckets.staging {
@@ -266,18 +269,18 @@ async fn check_page(
         return Ok(());
     }
     let page: Vec<_> = page.iter().map(|object| (object, owners.of(&object.key))).collect();
-    let ids = page.iter().filter_map(|(_, owner)| if let Owner::Asset(id) = owner { Some(*id) } else { None });
+    let ids = page.iter().filter_map(|(_, owner)| if let ObjectOwner::Asset(id) = owner { Some(*id) } else { None });
     let ids: Vec<_> = ids.collect::<BTreeSet<_>>().into_iter().collect();
     let known: HashMap<_, _> =
         ports.catalog.assets(&ids).await?.into_iter().map(|asset| (asset.asset_id, asset)).collect();
     for (object, owner) in page {
         let asset = match owner {
-            Owner::Other => {
+            ObjectOwner::OtherTenant => {
                 findings.report.objects_of_others += 1;
                 continue;
             }
-            Owner::Asset(id) => known.get(&id),
-            Owner::Nobody => None,
+            ObjectOwner::Asset(id) => known.get(&id),
+            ObjectOwner::Unknown => None,
         };
         findings.report.objects += 1;
         match asset {
@@ -293,36 +296,38 @@ async fn check_page(
     Ok(())
 }
 
-/// Tells whom objects belong to.
-struct Owners<'a> {
+/// Assigns objects to their owners.
+struct OwnerIndex<'a> {
     tenant: &'a Tenant,
-    /// Assets of other tenants, by their originals: 16 bytes each.
+    /// Assets of other tenants, from their originals: 16 bytes each.
     others: HashSet<AssetId>,
 }
 
-impl Owners<'_> {
-    /// Whom an original or a derivative belongs to.
-    fn of(&mut self, key: &ObjectKey) -> Owner {
+impl OwnerIndex<'_> {
+    /// The owner of an original or a derivative.
+    fn of(&mut self, key: &ObjectKey) -> ObjectOwner {
         let parts: Vec<_> = key.as_str().split('/').collect();
         match parts[..] {
             [tenant, "sha256", _, _, sha256] => {
-                let (Ok(tenant), Ok(sha256)) = (tenant.parse::<Tenant>(), sha256.parse()) else { return Owner::Nobody };
+                let (Ok(tenant), Ok(sha256)) = (tenant.parse::<Tenant>(), sha256.parse()) else {
+                    return ObjectOwner::Unknown;
+                };
                 let asset = AssetId::of(&tenant, &sha256);
-                if keys::original(&tenant, &sha256) != *key {
-                    Owner::Nobody
+                if object_keys::original(&tenant, &sha256) != *key {
+                    ObjectOwner::Unknown
                 } else if tenant == *self.tenant {
-                    Owner::Asset(asset)
+                    ObjectOwner::Asset(asset)
                 } else {
                     self.others.insert(asset);
-                    Owner::Other
+                    ObjectOwner::OtherTenant
                 }
             }
             [asset, revision, _] if revision.parse::<u32>().is_ok() => match asset.parse() {
-                Ok(asset) if self.others.contains(&asset) => Owner::Other,
-                Ok(asset) => Owner::Asset(asset),
-                Err(_) => Owner::Nobody,
+                Ok(asset) if self.others.contains(&asset) => ObjectOwner::OtherTenant,
+                Ok(asset) => ObjectOwner::Asset(asset),
+                Err(_) => ObjectOwner::Unknown,
             },
-            _ => Owner::Nobody,
+            _ => ObjectOwner::Unknown,
         }
     }
 
@@ -334,14 +339,14 @@ impl Owners<'_> {
     }
 }
 
-/// A derivative that the finished asset does not name.
+/// Whether the object is a derivative that its enriched asset does not reference.
 fn is_leftover(asset: &Asset, key: &ObjectKey) -> bool {
     let named = [&asset.facts.text_key, &asset.facts.thumbnail_key];
     let derived = key.as_str().starts_with(&asset.asset_id.to_string());
     derived && asset.state == AssetState::Enriched && !named.iter().any(|name| name.as_deref() == Some(key.as_str()))
 }
 
-/// A staged object waits for its event, is left over from a settled one, or belongs to a job that is not done.
+/// Checks that a staged object awaits its event, is a leftover of a committed one, or belongs to an unfinished job.
 async fn check_staged(ports: &Ports, at: &ObjectRef, findings: &mut Findings) -> Result<()> {
     let parts: Vec<_> = at.key.as_str().split('/').collect();
     let (job, event) = match parts[..] {

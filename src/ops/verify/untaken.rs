@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tokio::sync::mpsc;
 
-use super::{PAGE, Problem};
+use super::{PAGE, VerifyProblem};
 use crate::pipeline::ingest::source::{self, SourceEntry, SourceEntryKind};
 use crate::pipeline::ingest::spec::JobSpec;
 use mfctl_core::domain::JobId;
@@ -26,7 +26,7 @@ pub(super) async fn look(
     job: &Job,
     spec: JobSpec,
     data_dir: PathBuf,
-    found: &mut impl FnMut(Problem),
+    found: &mut impl FnMut(VerifyProblem),
 ) -> Result<Untaken> {
     let (sender, mut batches) = mpsc::channel(1);
     let began = job.started_at;
@@ -40,7 +40,7 @@ pub(super) async fn look(
             ControlFlow::Break(())
         };
         let whole = source::walk_all(&spec, &data_dir, began, &mut sink);
-        // Nobody receives any more once the check was stopped.
+        // The receiver is gone once the verification was stopped.
         let _ = sender.blocking_send(batch);
         whole
     });
@@ -49,7 +49,7 @@ pub(super) async fn look(
         for standing in without_row(journal, job.job_id, batch).await? {
             count += 1;
             let reason = reason(&standing.kind);
-            found(Problem { path: standing.path, kind: "not_in_job", reason });
+            found(VerifyProblem { path: standing.path, kind: "not_in_job", reason });
         }
     }
     let whole =
@@ -57,14 +57,14 @@ pub(super) async fn look(
     Ok(Untaken { count, whole })
 }
 
-/// Those that the job has no row of, but for the sidecars of files that it has.
+/// Those without a row in the job, except sidecars of files that have one.
 async fn without_row(journal: &dyn JobJournal, job: JobId, mut batch: Vec<SourceEntry>) -> Result<Vec<SourceEntry>> {
     let mut asked: Vec<_> = batch.iter().map(|standing| standing.path.clone()).collect();
     asked.extend(batch.iter().filter_map(|standing| match &standing.kind {
         SourceEntryKind::Sidecar(media) => Some(media.clone()),
         _ => None,
     }));
-    let held = journal.holds(job, asked).await?;
+    let held = journal.existing_paths(job, asked).await?;
     batch.retain(|standing| match &standing.kind {
         SourceEntryKind::Sidecar(media) => !held.contains(media) && !held.contains(&standing.path),
         _ => !held.contains(&standing.path),

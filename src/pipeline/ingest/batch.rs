@@ -21,7 +21,7 @@ use super::record::OutcomeRecorder;
 use super::register::Registrar;
 use super::stage::Stager;
 use mfctl_core::domain::job::JournalFile;
-use mfctl_core::domain::names::keys;
+use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{EventId, SourcePath};
 use mfctl_core::failpoint;
 use mfctl_core::ports::{PlannedFile, Result};
@@ -74,7 +74,7 @@ impl BatchPipeline {
                 continue;
             }
             let event_id = EventId::fresh();
-            let staging_key = keys::staging(&context.scope.tenant, context.job, event_id);
+            let staging_key = object_keys::staging(&context.scope.tenant, context.job, event_id);
             planned.push(PlannedFile { path, event_id, staging_key });
             candidates.push(candidate);
         }

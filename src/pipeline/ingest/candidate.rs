@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use super::metadata::DeclaredMetadata;
-use mfctl_core::domain::job::Refusal;
+use mfctl_core::domain::job::FileRefusal;
 
 /// A file that may be ingested.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub struct IngestCandidate {
     /// Its size in bytes when it was found; 0 where it was not looked at.
     pub size_hint: u64,
     /// Why it is not taken, if that is decided already.
-    pub refused: Option<Refusal>,
+    pub refused: Option<FileRefusal>,
     /// The metadata in its manifest row.
     pub declared: Option<Box<DeclaredMetadata>>,
 }
@@ -25,7 +25,7 @@ impl IngestCandidate {
         Self { path, size_hint: 0, refused: None, declared: None }
     }
 
-    pub(super) fn refused(path: impl Into<PathBuf>, refusal: Refusal) -> Self {
+    pub(super) fn refused(path: impl Into<PathBuf>, refusal: FileRefusal) -> Self {
         Self { refused: Some(refusal), ..Self::unchecked(path.into()) }
     }
 }

@@ -18,7 +18,7 @@ use super::read::{self, ContentType, FileRead, FileVersion};
 use super::rules::{FileRules, data_dir_paths};
 use super::spec::JobSpec;
 use super::walk::{self, SkipCounters};
-use mfctl_core::domain::job::{FileOutcome, Refusal};
+use mfctl_core::domain::job::{FileOutcome, FileRefusal};
 use mfctl_core::domain::{AssetId, AssetState, Sha256, SourcePath, Tenant};
 use mfctl_core::ports::{self, Catalog, ErrorKind};
 use mfctl_core::stop::Stop;
@@ -123,7 +123,7 @@ async fn apply_catalog(files: &mut [DryRunFile], catalog: &dyn Catalog) -> Resul
     for file in files.iter_mut().filter(|file| file.action == "stage") {
         let Some(state) = file.asset_id.and_then(|id| states.get(&id)) else { continue };
         (file.action, file.reason) = match state {
-            AssetState::Staged => ("publish_again", "its bytes are staged and wait to be ingested".to_owned()),
+            AssetState::StagedAsset => ("publish_again", "its bytes are staged and wait to be ingested".to_owned()),
             AssetState::Revoked => ("reject", "its asset was taken down".to_owned()),
             state => ("deduplicate", format!("the same bytes are there already ({state})")),
         };
@@ -166,7 +166,7 @@ fn check(candidate: &IngestCandidate, rules: &FileRules, tenant: &Tenant) -> Dry
     }
 }
 
-type RefusedRead = (Refusal, Option<FileVersion>);
+type RefusedRead = (FileRefusal, Option<FileVersion>);
 
 fn read_and_hash(
     candidate: &IngestCandidate,
@@ -185,7 +185,7 @@ fn read_and_hash(
     }
 }
 
-fn refused(candidate: &IngestCandidate, refusal: &Refusal, version: Option<FileVersion>) -> DryRunFile {
+fn refused(candidate: &IngestCandidate, refusal: &FileRefusal, version: Option<FileVersion>) -> DryRunFile {
     DryRunFile {
         path: SourcePath::from_path(&candidate.path),
         action: if refusal.kind.outcome() == FileOutcome::Failed { "fail" } else { "reject" },

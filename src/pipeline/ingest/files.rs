@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::candidate::IngestCandidate;
 use super::metadata::ResolvedMetadata;
 use super::read::{ContentType, FileVersion, refusal};
-use mfctl_core::domain::job::{JournalFile, Refusal, RefusalKind};
+use mfctl_core::domain::job::{FileRefusal, JournalFile, RefusalKind};
 use mfctl_core::domain::{AssetId, Sha256};
 
 /// A file whose content was read and may be ingested.
@@ -27,7 +27,7 @@ pub(super) struct AcceptedFile {
 /// A file that is not taken.
 pub(super) struct RefusedFile {
     pub(super) row: JournalFile,
-    pub(super) refusal: Refusal,
+    pub(super) refusal: FileRefusal,
     pub(super) version: Option<FileVersion>,
 }
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::read::{self, refusal};
 use super::spec::JobSpec;
 use mfctl_core::domain::event::Metadata;
-use mfctl_core::domain::job::{Refusal, RefusalKind};
+use mfctl_core::domain::job::{FileRefusal, RefusalKind};
 
 /// The largest sidecar or manifest row, in bytes.
 pub const MAX_BYTES: u64 = 256 * 1024;
@@ -185,7 +185,7 @@ pub(super) fn resolve(
     spec: &JobSpec,
     file: &Path,
     row: Option<&DeclaredMetadata>,
-) -> Result<ResolvedMetadata, Refusal> {
+) -> Result<ResolvedMetadata, FileRefusal> {
     let sidecar = if spec.no_sidecars { Ok(None) } else { read_sidecar(file) };
     match sidecar {
         Ok(sidecar) => Ok(merge(spec, sidecar.as_ref(), row)),

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256 as Hasher};
 
 use super::rules::FileRules;
 use mfctl_core::domain::Sha256;
-use mfctl_core::domain::job::{Refusal, RefusalKind};
+use mfctl_core::domain::job::{FileRefusal, RefusalKind};
 use mfctl_core::humane;
 use mfctl_extract::mime;
 
@@ -20,8 +20,8 @@ use mfctl_extract::mime;
 /// staging.
 pub const SMALL: u64 = 1024 * 1024;
 
-pub(super) fn refusal(kind: RefusalKind, reason: impl Into<String>) -> Refusal {
-    Refusal { kind, reason: reason.into() }
+pub(super) fn refusal(kind: RefusalKind, reason: impl Into<String>) -> FileRefusal {
+    FileRefusal { kind, reason: reason.into() }
 }
 
 /// Size and modification time: if either differs, the file has changed.
@@ -59,7 +59,7 @@ pub enum FileRead {
     /// Open, to be streamed.
     Large(FileVersion, ContentType, File),
     /// Not taken.
-    Refused(Refusal, Option<FileVersion>),
+    Refused(FileRefusal, Option<FileVersion>),
 }
 
 /// Opens for reading without waiting for the writer of a FIFO, and without acquiring a controlling terminal.
@@ -69,7 +69,7 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
 }
 
 /// The refusal for a failed open or read.
-pub(super) fn unreadable(error: &io::Error) -> Refusal {
+pub(super) fn unreadable(error: &io::Error) -> FileRefusal {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     let (kind, what) = match (error.kind(), errno) {
         (ErrorKind::NotFound | ErrorKind::NotADirectory, _) => {
@@ -84,7 +84,7 @@ pub(super) fn unreadable(error: &io::Error) -> Refusal {
 }
 
 /// The refusal of a file that is not a regular file.
-pub(super) fn not_regular(kind: std::fs::FileType) -> Refusal {
+pub(super) fn not_regular(kind: std::fs::FileType) -> FileRefusal {
     use std::os::unix::fs::FileTypeExt;
     let what = match kind {
         kind if kind.is_dir() => "a folder",
@@ -138,7 +138,7 @@ fn try_read(path: &Path, rules: &FileRules) -> io::Result<FileRead> {
     })
 }
 
-fn size_refusal(size: u64, max: u64) -> Option<Refusal> {
+fn size_refusal(size: u64, max: u64) -> Option<FileRefusal> {
     if size == 0 {
         return Some(refusal(RefusalKind::Empty, "it has no bytes"));
     }
@@ -147,7 +147,7 @@ fn size_refusal(size: u64, max: u64) -> Option<Refusal> {
 }
 
 /// The refusal if the file has changed since `before`, or if the bytes read differ from its size.
-pub(super) fn changed(file: &File, before: FileVersion, read: u64) -> io::Result<Option<Refusal>> {
+pub(super) fn changed(file: &File, before: FileVersion, read: u64) -> io::Result<Option<FileRefusal>> {
     let after = FileVersion::of(&file.metadata()?);
     let what = if read < before.size_bytes || after.size_bytes < before.size_bytes {
         "it shrank while it was read"
@@ -178,7 +178,7 @@ fn read_head(file: &File) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-fn sniff(head: &[u8], path: &Path, rules: &FileRules) -> Result<ContentType, Refusal> {
+fn sniff(head: &[u8], path: &Path, rules: &FileRules) -> Result<ContentType, FileRefusal> {
     let detected = mime::detect(head, path.file_name().and_then(std::ffi::OsStr::to_str));
     if let Some(reason) = rules.types.rejection(detected.media_type) {
         return Err(refusal(RefusalKind::TypeNotAllowed, reason));

@@ -15,7 +15,7 @@ use super::metadata::{self, ResolvedMetadata};
 use super::read::{self, ContentType, FileRead, FileVersion, SMALL, refusal, unreadable};
 use super::stage::{Stager, concerns_one_object};
 use super::stream::{HashingFile, ReadAbort};
-use mfctl_core::domain::job::{JournalFile, Refusal, RefusalKind};
+use mfctl_core::domain::job::{FileRefusal, JournalFile, RefusalKind};
 use mfctl_core::domain::{AssetId, Sha256};
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
@@ -33,7 +33,7 @@ pub(super) struct FileReader {
 /// What became of an upload that was streamed.
 enum StreamedUpload {
     Complete(Sha256),
-    Refused(Refusal),
+    Refused(FileRefusal),
     Stopped,
 }
 

@@ -8,11 +8,11 @@ use super::files::{AcceptedFile, RefusedFile};
 use super::register::{RegisteredBatch, RegisteredFile, StagingDecision};
 use super::stage::Stager;
 use mfctl_core::domain::event::{Common, IngestRaw};
-use mfctl_core::domain::job::{FileOutcome, FileStep, JobOutcome, JournalFile, Refusal, RefusalKind};
+use mfctl_core::domain::job::{FileOutcome, FileRefusal, FileStep, JobOutcome, JournalFile, RefusalKind};
 use mfctl_core::domain::names::topics;
 use mfctl_core::domain::{AssetState, NewRecord, Timestamp};
 use mfctl_core::failpoint;
-use mfctl_core::ports::{FileUpdate, Result, Staged};
+use mfctl_core::ports::{FileUpdate, Result, StagedAsset};
 
 /// Publishes events and records outcomes.
 pub(super) struct OutcomeRecorder {
@@ -54,14 +54,14 @@ impl OutcomeRecorder {
         let mut staged = Vec::new();
         for registered in &batch.files {
             // An asset that a worker ingested meanwhile needs no event, but its row may lack the acknowledgement.
-            if registered.answer.state != AssetState::Staged || !registered.decision.publishes() {
+            if registered.answer.state != AssetState::StagedAsset || !registered.decision.publishes() {
                 continue;
             }
             records.push(self.event(registered, now).await?);
             assets.push(registered.file.asset);
             if !matches!(registered.decision, StagingDecision::Duplicate { .. }) {
                 let update = read_update(&registered.file, &registered.answer);
-                staged.push(FileUpdate { step: FileStep::Staged, ..update });
+                staged.push(FileUpdate { step: FileStep::StagedAsset, ..update });
             }
         }
         if records.is_empty() {
@@ -160,15 +160,15 @@ impl OutcomeRecorder {
     }
 }
 
-fn revoked() -> Refusal {
-    Refusal {
+fn revoked() -> FileRefusal {
+    FileRefusal {
         kind: RefusalKind::Revoked,
         reason: "its asset was taken down; only a lifted takedown brings it back".into(),
     }
 }
 
 /// A journal update with what was read of a file; its step is still `Planned`.
-fn read_update(file: &AcceptedFile, answer: &Staged) -> FileUpdate {
+fn read_update(file: &AcceptedFile, answer: &StagedAsset) -> FileUpdate {
     FileUpdate {
         path: file.row.path.clone(),
         step: FileStep::Planned,

@@ -8,7 +8,7 @@ use super::files::{AcceptedFile, ReadBatch, RefusedFile};
 use super::stage::{LostObject, Stager};
 use mfctl_core::domain::event::Metadata;
 use mfctl_core::domain::{Asset, AssetId, AssetState, EventId, ObjectRef, Timestamp};
-use mfctl_core::ports::{Result, Staged, StagedRow};
+use mfctl_core::ports::{Result, StagedAsset, StagedRow};
 
 /// What the catalog's answer means for a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl StagingDecision {
 pub(super) struct RegisteredFile {
     pub(super) file: AcceptedFile,
     /// The catalog's answer.
-    pub(super) answer: Staged,
+    pub(super) answer: StagedAsset,
     pub(super) decision: StagingDecision,
     /// The metadata that the asset's row had before, where there was one.
     pub(super) prior_metadata: Option<Metadata>,
@@ -98,7 +98,7 @@ impl Registrar {
             if decision.publishes() {
                 published.insert(answer.event_id);
             }
-            let referenced = answer.state == AssetState::Staged && answer.staging == own;
+            let referenced = answer.state == AssetState::StagedAsset && answer.staging == own;
             if file.staged && !referenced {
                 registered.unreferenced.push(own);
             }
@@ -112,7 +112,7 @@ impl Registrar {
     async fn decide(
         &self,
         file: &AcceptedFile,
-        answer: &Staged,
+        answer: &StagedAsset,
         own: &ObjectRef,
         published: &HashSet<EventId>,
     ) -> Result<StagingDecision> {

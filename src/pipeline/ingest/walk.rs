@@ -19,7 +19,7 @@ use super::read::{not_regular, refusal, unreadable};
 use super::rules::FileRules;
 use super::{manifest, metadata};
 use mfctl_core::domain::SourcePath;
-use mfctl_core::domain::job::{Refusal, RefusalKind};
+use mfctl_core::domain::job::{FileRefusal, RefusalKind};
 use mfctl_core::stop::Stop;
 
 /// The name of files with patterns of what to exclude.
@@ -174,7 +174,7 @@ pub(super) fn checked(mut candidate: IngestCandidate) -> IngestCandidate {
     candidate
 }
 
-fn missing(path: &Path, error: &io::Error) -> Refusal {
+fn missing(path: &Path, error: &io::Error) -> FileRefusal {
     let linked = std::fs::symlink_metadata(path).is_ok_and(|metadata| FileType::is_symlink(&metadata.file_type()));
     if linked && error.kind() == io::ErrorKind::NotFound {
         return refusal(RefusalKind::BrokenLink, "the target of its symbolic link does not exist");
@@ -189,7 +189,7 @@ fn walk_error(error: &ignore::Error, root: &Path) -> IngestCandidate {
 }
 
 /// The path that a walk error names, if it names one, and the refusal for it.
-pub(super) fn error_refusal(error: &ignore::Error) -> (Option<&Path>, Refusal) {
+pub(super) fn error_refusal(error: &ignore::Error) -> (Option<&Path>, FileRefusal) {
     match error {
         ignore::Error::WithPath { path, err } => {
             let (inner, refusal) = error_refusal(err);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::tracker::Ticket;
 use super::{Halt, Station, Step, StepOutput};
-use mfctl_core::breaker::Site;
+use mfctl_core::breaker::CallSite;
 use mfctl_core::domain::dead_letter::FailureClass;
 use mfctl_core::domain::{Record, Timestamp};
 use mfctl_core::ports::{self, ClaimRequest, DeadLetterFlag};
@@ -75,7 +75,7 @@ impl<S: Step> Station<S> {
 
     async fn finish_effects(&self, effects: &[&S::Effect]) -> ports::Result<()> {
         let call = || self.step.finish(effects);
-        self.breaker.call(Site::Finish, call, |error| self.down("finish", &error.full())).await
+        self.breaker.call(CallSite::Finish, call, |error| self.down("finish", &error.full())).await
     }
 
     /// A batch was refused: finds the records that are refused alone, and gives those up.
@@ -126,7 +126,7 @@ impl<S: Step> Station<S> {
         let catalog = &self.ports.catalog;
         let failed = |error: &ports::Error| self.down("dead-letter", &error.full());
         let release = || catalog.release_claims(&self.group, claims.clone());
-        self.breaker.call(Site::Finish, release, failed).await?;
-        self.breaker.call(Site::Finish, || catalog.flag_dead_letters(flags.clone()), failed).await
+        self.breaker.call(CallSite::Finish, release, failed).await?;
+        self.breaker.call(CallSite::Finish, || catalog.flag_dead_letters(flags.clone()), failed).await
     }
 }

@@ -9,12 +9,12 @@ use bytes::Bytes;
 use super::finish::{DeadLetter, Decided};
 use super::tracker::{Entry, Ticket};
 use super::{Halt, Station, Step};
-use mfctl_core::breaker::Site;
+use mfctl_core::breaker::CallSite;
 use mfctl_core::domain::dead_letter::FailureClass;
 use mfctl_core::domain::{Asset, AssetId, AssetState, Record, TopicPartition};
 use mfctl_core::events::DecodeError;
 use mfctl_core::ports::{self, Claim, ClaimRequest, ErrorKind};
-use mfctl_core::telemetry::events::{DependencyFailed, Event};
+use mfctl_core::telemetry::events::{DependencyFailed, WorkerEvent};
 
 /// Records to take in, and what is known to be committed.
 #[derive(Debug, Default)]
@@ -90,7 +90,7 @@ impl<S: Step> Station<S> {
     async fn read(&self, record: &Record) -> Result<Read<S::Input>, Halt> {
         let codec = &self.ports.codec;
         let decode = || codec.decode::<S::Input>(record);
-        match self.breaker.call(Site::Intake, decode, |error| self.down("decode", &error.to_string())).await {
+        match self.breaker.call(CallSite::Intake, decode, |error| self.down("decode", &error.to_string())).await {
             Ok(input) => Ok(check_identity::<S>(input)),
             Err(DecodeError::Poison { kind, message }) => Ok(Read::Poison { kind, message }),
             Err(DecodeError::Stop { reason, hint }) => Err(Halt { kind: ErrorKind::Invalid, reason, hint: Some(hint) }),
@@ -216,7 +216,7 @@ impl<S: Step> Station<S> {
     where
         F: Future<Output = ports::Result<T>>,
     {
-        self.breaker.call(Site::Intake, call, |error| self.down(doing, &error.full())).await
+        self.breaker.call(CallSite::Intake, call, |error| self.down(doing, &error.full())).await
     }
 
     /// A dependency failed: count it, and say so once.
@@ -229,17 +229,17 @@ impl<S: Step> Station<S> {
 
 /// An event whose asset is not what its content makes it would claim, and overwrite, another asset.
 fn check_identity<S: Step>(input: S::Input) -> Read<S::Input> {
-    let common = S::common(&input);
-    let expected = AssetId::of(&common.tenant, &common.sha256);
-    if common.asset_id == expected {
+    let envelope = S::envelope(&input);
+    let expected = AssetId::of(&envelope.tenant, &envelope.sha256);
+    if envelope.asset_id == expected {
         return Read::Input(input);
     }
-    let message = format!("the asset of this tenant and content is {expected}, not {}", common.asset_id);
+    let message = format!("the asset of this tenant and content is {expected}, not {}", envelope.asset_id);
     Read::Poison { kind: "wrong_asset_id", message }
 }
 
 fn request<S: Step>(record: &Record, content: &Read<S::Input>) -> Option<ClaimRequest> {
     let Read::Input(input) = content else { return None };
-    let common = S::common(input);
-    Some(ClaimRequest { asset_id: common.asset_id, revision: common.revision, owner: record.address.clone() })
+    let envelope = S::envelope(input);
+    Some(ClaimRequest { asset_id: envelope.asset_id, revision: envelope.revision, owner: record.address.clone() })
 }

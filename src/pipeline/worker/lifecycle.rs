@@ -19,7 +19,7 @@ use super::{Ended, Halt, Health, Outcome, Station, Step, Summary, Tuning, Until}
 use mfctl_core::domain::{Record, TopicPartition};
 use mfctl_core::ports::{ErrorKind, GroupConsumer};
 use mfctl_core::stop::Stop;
-use mfctl_core::telemetry::events::{Event as _, Recovered, Stopping};
+use mfctl_core::telemetry::events::{DependencyRecovered, WorkerEvent as _, WorkerStopping};
 
 /// A commit is never made smaller than this.
 const LEAST_RECORDS: usize = 16;
@@ -172,7 +172,7 @@ impl<S: Step> Loop<S> {
     fn watch(&mut self, stop: &Stop) {
         let outage = self.cx.breaker.outage();
         if self.was_down && outage.is_none() {
-            Recovered { stage: self.cx.step.stage() }.emit(&self.cx.ports.metrics);
+            DependencyRecovered { stage: self.cx.step.stage() }.emit(&self.cx.ports.metrics);
         }
         self.was_down = outage.is_some();
         self.health.0.breaker_open.store(self.was_down, Ordering::Relaxed);
@@ -221,7 +221,7 @@ impl<S: Step> Loop<S> {
     fn announce(&self, ended: &Ended) {
         self.health.0.stopping.store(true, Ordering::Relaxed);
         let (stage, in_flight) = (self.cx.step.stage(), self.tracker.in_flight() as u64);
-        Stopping { stage, reason: &ended.to_string(), in_flight }.emit(&self.cx.ports.metrics);
+        WorkerStopping { stage, reason: &ended.to_string(), in_flight }.emit(&self.cx.ports.metrics);
     }
 
     /// Starts what may run. With a dependency down one record goes on trying, so that its return is noticed.
@@ -314,7 +314,7 @@ impl<S: Step> Loop<S> {
         } else if until > now {
             tokio::select! {
                 Some(event) = self.tasks.join_next(), if !self.tasks.is_empty() => self.handle(event).await,
-                outcome = self.consumer.settled(), if self.settling.is_some() => self.settled(outcome),
+                outcome = self.consumer.finish_commit(), if self.settling.is_some() => self.settled(outcome),
                 () = tokio::time::sleep_until(until.into()) => {}
                 _ = stop.wait(), if consuming => {}
             }
@@ -324,7 +324,7 @@ impl<S: Step> Loop<S> {
         }
         // Seen also when there is always an event.
         if self.settling.is_some()
-            && let Some(outcome) = self.consumer.settled().now_or_never()
+            && let Some(outcome) = self.consumer.finish_commit().now_or_never()
         {
             self.settled(outcome);
         }

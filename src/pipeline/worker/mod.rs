@@ -35,7 +35,7 @@ use mfctl_core::breaker::Breaker;
 use mfctl_core::domain::GroupName;
 use mfctl_core::events::EventCodec;
 use mfctl_core::ports::{self, Catalog, Clock, ErrorKind, EventLog, FetchLimits, Subscription};
-use mfctl_core::retry::{Policy, dependency_failure, retry_until_deadline};
+use mfctl_core::retry::{RetryPolicy, dependency_failure, retry_until_deadline};
 use mfctl_core::stop::{Stop, StopReason};
 use mfctl_core::telemetry::Metrics;
 
@@ -72,7 +72,7 @@ pub struct WorkerOptions {
     /// A member that has not polled for this long is put out of the group.
     pub session_timeout: Duration,
     /// Waits between tries.
-    pub retry: Policy,
+    pub retry: RetryPolicy,
     /// When to end without being asked.
     pub until: Until,
 }
@@ -87,7 +87,7 @@ impl Default for WorkerOptions {
             batch: FetchLimits { max_records: 512, max_bytes: 8 << 20 },
             commit_records: 1024,
             session_timeout: Duration::from_secs(10),
-            retry: Policy::default(),
+            retry: RetryPolicy::default(),
             until: Until::Asked,
         }
     }

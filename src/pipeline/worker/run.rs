@@ -10,12 +10,12 @@ use futures_util::FutureExt;
 use super::finish::{DeadLetter, Decided};
 use super::intake::Work;
 use super::{Halt, RecordContext, Station, Step, StepError, StepOutput};
-use mfctl_core::breaker::Site;
+use mfctl_core::breaker::CallSite;
 use mfctl_core::domain::Timestamp;
 use mfctl_core::domain::dead_letter::FailureClass;
 use mfctl_core::ports::ErrorKind;
 use mfctl_core::retry::FailureAction;
-use mfctl_core::telemetry::events::{Event, RecordRetried};
+use mfctl_core::telemetry::events::{RecordRetried, WorkerEvent};
 
 impl<S: Step> Station<S> {
     /// Runs the step until it succeeds, fails for good, or must not go on. Waits for dependencies as long as it takes.
@@ -58,7 +58,7 @@ impl<S: Step> Station<S> {
     async fn try_once(&self, work: &Work<S::Input>) -> Result<StepOutput<S::Effect>, StepError> {
         let cx = RecordContext { record: &work.record, asset: &work.asset };
         let tried = self.breaker.call(
-            Site::Step,
+            CallSite::Step,
             || self.step.run(cx, &work.input),
             |error: &StepError| self.down("step", &error.to_string()),
         );

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::finish::{DeadLetter, Decided, Items};
-use mfctl_core::domain::dead_letter::{GivingUp, dead_letter};
+use mfctl_core::domain::dead_letter::{FailureContext, dead_letter};
 use mfctl_core::domain::{GroupName, NewRecord};
-use mfctl_core::ports::Settlement;
+use mfctl_core::ports::CommitRequest;
 
 /// A batch as one transaction.
-pub(super) fn of<E>(items: &mut Items<E>, group: &GroupName, worker: &str) -> Settlement {
-    let mut settlement = Settlement { offsets: BTreeMap::new(), ..Settlement::default() };
+pub(super) fn of<E>(items: &mut Items<E>, group: &GroupName, worker: &str) -> CommitRequest {
+    let mut settlement = CommitRequest { offsets: BTreeMap::new(), ..CommitRequest::default() };
     for (ticket, decided) in items {
         settlement.offsets.insert(ticket.at.clone(), ticket.offset + 1);
         match decided {
@@ -22,7 +22,7 @@ pub(super) fn of<E>(items: &mut Items<E>, group: &GroupName, worker: &str) -> Se
 }
 
 fn give_up(dead: &DeadLetter, group: &GroupName, worker: &str) -> NewRecord {
-    let why = GivingUp {
+    let why = FailureContext {
         group: group.as_str(),
         kind: dead.kind,
         class: dead.class,

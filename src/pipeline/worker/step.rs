@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use mfctl_core::breaker::DependencyFault;
 use mfctl_core::domain::dead_letter::FailureClass;
-use mfctl_core::domain::event::Common;
+use mfctl_core::domain::event::EventEnvelope;
 use mfctl_core::domain::{Asset, NewRecord, Record, Stage};
 use mfctl_core::ports;
 use mfctl_core::retry::{self, FailureAction};
@@ -111,7 +111,7 @@ pub trait Step: Send + Sync + 'static {
     fn stage(&self) -> Stage;
 
     /// What the input has in common with every event.
-    fn common(input: &Self::Input) -> &Common;
+    fn envelope(input: &Self::Input) -> &EventEnvelope;
 
     /// Does the work of one record, as far as it can be done alone.
     async fn run(&self, cx: RecordContext<'_>, input: &Self::Input) -> Result<StepOutput<Self::Effect>, StepError>;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mfctl_core::domain::{GroupName, NewRecord, RecordAddress, Timestamp, TopicName, TopicPartition};
 use mfctl_core::ports::{
-    Error, ErrorKind, EventLog, ExclusiveProducer, FetchLimits, Fetched, GroupConsumer, GroupDescription,
-    PartitionOffsets, PartitionProgress, Poll, Result, RetentionReport, Settlement, Subscription, TopicDescription,
-    TopicSpec,
+    CommitRequest, Error, ErrorKind, EventLog, FetchLimits, FetchedRecords, GroupConsumer, GroupDescription,
+    PartitionOffsets, PartitionProgress, Poll, Result, RetentionReport, Subscription, TopicDescription, TopicSpec,
+    TransactionalProducer,
 };
 
 /// What happens to a settlement.
@@ -69,23 +69,23 @@ impl GroupConsumer for Consumer {
         self.inner.resume(partitions);
     }
 
-    async fn begin_settling(&mut self, settlement: Settlement) -> Result<()> {
+    async fn begin_commit(&mut self, settlement: CommitRequest) -> Result<()> {
         self.next = match self.settling.lock().unwrap().pop_front() {
             _ if settlement.outputs.len() > self.most => Settling::Fails(ErrorKind::Timeout),
             next => next.unwrap_or(Settling::Works),
         };
         match self.next {
-            Settling::Works | Settling::AppliedReplyLost => self.inner.begin_settling(settlement).await,
+            Settling::Works | Settling::AppliedReplyLost => self.inner.begin_commit(settlement).await,
             Settling::Fails(_) => Ok(()),
         }
     }
 
-    async fn settled(&mut self) -> Result<()> {
+    async fn finish_commit(&mut self) -> Result<()> {
         match self.next {
-            Settling::Works => self.inner.settled().await,
+            Settling::Works => self.inner.finish_commit().await,
             Settling::Fails(kind) => Err(Error::new(kind, "settle, as scripted")),
             Settling::AppliedReplyLost => {
-                self.inner.settled().await?;
+                self.inner.finish_commit().await?;
                 Err(Error::new(ErrorKind::Timeout, "settle: the reply is lost, as scripted"))
             }
         }
@@ -126,7 +126,7 @@ impl EventLog for Faulty {
         self.inner.publish(records).await
     }
 
-    async fn fetch(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<Fetched> {
+    async fn fetch(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<FetchedRecords> {
         self.inner.fetch(at, from, limits).await
     }
 
@@ -152,8 +152,8 @@ impl EventLog for Faulty {
         self.inner.delete_group(group).await
     }
 
-    async fn exclusive(&self, transactional_id: &str) -> Result<Box<dyn ExclusiveProducer>> {
-        self.inner.exclusive(transactional_id).await
+    async fn transactional_producer(&self, transactional_id: &str) -> Result<Box<dyn TransactionalProducer>> {
+        self.inner.transactional_producer(transactional_id).await
     }
 
     async fn run_retention(&self, now: Timestamp) -> Result<RetentionReport> {

@@ -12,15 +12,16 @@ use mfctl::pipeline::worker::{
     self, Health, Leftover, Outcome, RecordContext, Step, StepError, StepOutput, Tuning, Until, WorkerOptions,
     WorkerPorts,
 };
-use mfctl_core::domain::event::{Common, IngestRaw, Metadata};
-use mfctl_core::domain::names::{Buckets, keys};
+use mfctl_core::domain::event::{EventEnvelope, IngestRaw, Metadata};
+use mfctl_core::domain::names::Buckets;
+use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{
     Asset, AssetId, EnvName, EventId, JobId, NewRecord, ObjectRef, Record, Revision, Sha256, SourcePath, Stage, Tenant,
     TopicName, names::topics,
 };
 use mfctl_core::events::{EventCodec, schemas, topics as contract};
 use mfctl_core::ports::{self, Clock, EventLog, FetchLimits, Ports, PutOptions, StagedRow, SystemClock};
-use mfctl_core::retry::Policy;
+use mfctl_core::retry::RetryPolicy;
 use mfctl_core::stop::Stop;
 use mfctl_core::telemetry::Metrics;
 use mfctl_core::wait::Backoff;
@@ -66,14 +67,14 @@ impl Platform {
             let sha256 = Sha256(sha(text));
             let event_id = EventId::fresh();
             let staging =
-                ObjectRef { bucket: self.buckets.staging.clone(), key: keys::staging(&tenant, job, event_id) };
+                ObjectRef { bucket: self.buckets.staging.clone(), key: object_keys::staging(&tenant, job, event_id) };
             let bytes = Arc::new(Bytes::from(text.clone()));
             self.ports.objects.put(&staging, bytes, PutOptions::default()).await.unwrap();
             let event = self.event(text, sha256, event_id, job, staging);
             rows.push(row(&event));
             let now = self.ports.clock.now();
-            let record = self.codec.encode(&topics::INGEST_RAW, &event, &event.common, event_id, now).await.unwrap();
-            staged.push((event.common.asset_id, record));
+            let record = self.codec.encode(&topics::INGEST_RAW, &event, &event.envelope, event_id, now).await.unwrap();
+            staged.push((event.envelope.asset_id, record));
         }
         self.ports.objects.sync().await.unwrap();
         self.ports.catalog.stage(rows).await.unwrap();
@@ -84,7 +85,7 @@ impl Platform {
         let tenant = Tenant::default();
         let now = self.ports.clock.now();
         IngestRaw {
-            common: Common {
+            envelope: EventEnvelope {
                 event_id,
                 occurred_at: now,
                 asset_id: AssetId::of(&tenant, &sha256),
@@ -195,7 +196,7 @@ impl Platform {
 /// Quick, and ending by itself.
 pub fn until_drained() -> WorkerOptions {
     WorkerOptions {
-        retry: Policy {
+        retry: RetryPolicy {
             attempts: 5,
             backoff: Backoff::exponential(Duration::from_millis(2), Duration::from_millis(20)),
         },
@@ -216,15 +217,15 @@ fn sha(text: &str) -> [u8; 32] {
 
 fn row(event: &IngestRaw) -> StagedRow {
     StagedRow {
-        asset_id: event.common.asset_id,
-        tenant: event.common.tenant.clone(),
-        sha256: event.common.sha256,
+        asset_id: event.envelope.asset_id,
+        tenant: event.envelope.tenant.clone(),
+        sha256: event.envelope.sha256,
         size_bytes: event.size_bytes,
         media_type: event.media_type.clone(),
-        event_id: event.common.event_id,
-        job_id: event.common.job_id,
+        event_id: event.envelope.event_id,
+        job_id: event.envelope.job_id,
         staging: event.staging.clone(),
-        staged_at: event.common.staged_at,
+        staged_at: event.envelope.staged_at,
         metadata: event.metadata.clone(),
         source_path: event.source_path.clone(),
         host: "host".into(),
@@ -259,12 +260,12 @@ impl Step for Scripted {
         Stage::Persist
     }
 
-    fn common(input: &IngestRaw) -> &Common {
-        &input.common
+    fn envelope(input: &IngestRaw) -> &EventEnvelope {
+        &input.envelope
     }
 
     async fn run(&self, cx: RecordContext<'_>, input: &IngestRaw) -> Result<StepOutput<Persisted>, StepError> {
-        let asset = input.common.asset_id;
+        let asset = input.envelope.asset_id;
         let runs = {
             let mut seen = self.seen.lock().unwrap();
             let runs = seen.entry(asset).or_default();

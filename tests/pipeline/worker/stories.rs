@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mfctl::pipeline::worker::{self, Ended, Health, Tuning, Until, WorkerOptions};
+use mfctl_core::domain::dead_letter::DeadLetterInfo;
 use mfctl_core::domain::event::header;
 use mfctl_core::domain::names::topics;
-use mfctl_core::domain::{AssetState, Stage, dead_letter};
+use mfctl_core::domain::{AssetState, Stage};
 use mfctl_core::stop::{Stop, StopReason};
 use tokio::sync::watch;
 
@@ -78,7 +79,7 @@ async fn poison_goes_to_the_dead_letter_topic_byte_for_byte_and_the_partition_mo
     assert_eq!((&dead[0].key, &dead[0].value), (&poison.key, &poison.value));
     assert_eq!(dead[0].headers.text("their.own"), Some("kept"));
     assert_eq!(dead[0].headers.last(header::EVENT_ID), poison.headers.last(header::EVENT_ID));
-    let why = dead_letter::read(&dead[0]);
+    let why = DeadLetterInfo::from_record(&dead[0]);
     assert_eq!((why.kind.as_str(), why.attempts), ("invalid_json", Some(1)));
 }
 
@@ -91,7 +92,7 @@ async fn a_staged_object_that_is_gone_is_a_dead_letter_and_its_redrive_can_claim
     platform.ports.log.publish(vec![staged[0].1.clone()]).await.unwrap();
     let outcome = platform.drain(platform.persist()).await;
     assert_eq!(outcome.summary.dead_lettered, 1);
-    let why = dead_letter::read(&platform.dead_letters().await[0]);
+    let why = DeadLetterInfo::from_record(&platform.dead_letters().await[0]);
     assert_eq!(why.kind, "staged_object_missing");
     assert_eq!(platform.asset(asset.asset_id).await.dead_lettered, Some(Stage::Persist));
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mfctl::pipeline::worker::{Ended, StepError, Tuning};
-use mfctl_core::domain::dead_letter;
+use mfctl_core::domain::dead_letter::DeadLetterInfo;
 use mfctl_core::ports::{Error, ErrorKind};
 
 use super::faults::{Faulty, Settling};
@@ -57,8 +57,13 @@ async fn a_record_that_may_recover_is_tried_five_times_and_one_that_cannot_once(
     });
     let outcome = platform.drain(step).await;
     assert_eq!((outcome.summary.emitted, outcome.summary.dead_lettered, outcome.summary.retried), (1, 3, 8));
-    let mut why: Vec<(String, Option<u32>)> =
-        platform.dead_letters().await.iter().map(dead_letter::read).map(|info| (info.kind, info.attempts)).collect();
+    let mut why: Vec<(String, Option<u32>)> = platform
+        .dead_letters()
+        .await
+        .iter()
+        .map(DeadLetterInfo::from_record)
+        .map(|info| (info.kind, info.attempts))
+        .collect();
     why.sort();
     assert_eq!(why, [("internal".into(), Some(5)), ("malformed".into(), Some(1)), ("panic".into(), Some(1))]);
     platform.each_emitted_once(&[recovers]).await;

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use mfctl_core::domain::asset::AssetState;
-use mfctl_core::domain::job::{FileOutcome, JobOutcome, Refusal, RefusalKind};
+use mfctl_core::domain::job::{FileOutcome, FileRefusal, JobOutcome, RefusalKind};
 use mfctl_core::domain::{
     AssetId, EventId, GroupName, RecordAddress, Revision, Secret, SourcePath, Stage, Tenant, TopicName,
 };
-use mfctl_core::ports::{Advance, AssetFilter, Catalog, ClaimRequest, ErrorKind, StagedRow};
+use mfctl_core::ports::{AssetFilter, Catalog, ClaimRequest, ErrorKind, StagedRow, StateTransition};
 use mfctl_remote::postgrest::PostgrestAuth;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -161,7 +161,7 @@ fn of_tenant(n: u64, tenant: &str) -> StagedRow {
 async fn two_tenants_see_only_their_own_rows() {
     let server = Server::start().await;
     let (left, right) = (server.catalog(server.as_service("left")), server.catalog(server.as_service("right")));
-    let step = |asset_id| Advance {
+    let step = |asset_id| StateTransition {
         asset_id,
         revision: Revision::FIRST,
         to: AssetState::Enriched,
@@ -216,7 +216,7 @@ async fn no_client_takes_an_asset_back_or_a_row_away() {
     let server = Server::start().await;
     let catalog = server.catalog(server.as_service("default"));
     catalog.stage(vec![row(1, job(1))]).await.unwrap();
-    let step = Advance {
+    let step = StateTransition {
         asset_id: asset_id(1),
         revision: Revision(2),
         to: AssetState::Enriched,
@@ -323,7 +323,7 @@ async fn awkward_text_is_kept() {
     }
     let title = catalog.assets(&[asset_id(1)]).await.unwrap().remove(0).metadata.title;
     assert_eq!(title.as_deref(), Some("nul\u{2400} here"));
-    let refusal = Some(Refusal { kind: RefusalKind::Unreadable, reason: "\0".into() });
+    let refusal = Some(FileRefusal { kind: RefusalKind::Unreadable, reason: "\0".into() });
     let outcomes = paths.iter().map(|path| {
         let failed = outcome(path.as_str(), FileOutcome::Failed);
         JobOutcome { refusal: refusal.clone(), ..failed }

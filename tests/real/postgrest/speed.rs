@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use mfctl_core::domain::asset::{AssetState, Stage};
 use mfctl_core::domain::{GroupName, RecordAddress, Revision, TopicName, TopicPartition};
-use mfctl_core::ports::{Advance, Catalog, ClaimRequest};
+use mfctl_core::ports::{Catalog, ClaimRequest, StateTransition};
 
 use super::server::Server;
 use crate::contract::catalog::{asset_id, at, job, row};
@@ -41,7 +41,7 @@ async fn twenty_thousand_assets_in_batches_stay_fast() {
             owner: RecordAddress { topic: topic.clone(), partition: (*n % 6) as u32, offset: *n as i64 },
         };
         timed!("claim", catalog.claim(&group, numbers.iter().map(claim).collect()));
-        let step = |n: &u64| Advance {
+        let step = |n: &u64| StateTransition {
             asset_id: asset_id(*n),
             revision: Revision::FIRST,
             to: AssetState::Ingested,

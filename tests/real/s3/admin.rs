@@ -126,6 +126,6 @@ async fn what_others_stored_under_strange_keys_is_counted_and_named() {
     let listing = store.list(&bucket(), "k/", None, 10).await.unwrap();
     let keys: Vec<_> = listing.objects.iter().map(|object| object.key.as_str()).collect();
     assert_eq!(keys, ["k/ours"]);
-    assert_eq!((listing.strange, listing.strange_keys), (1, vec!["k/theirs/".to_owned()]));
+    assert_eq!((listing.foreign, listing.foreign_keys), (1, vec!["k/theirs/".to_owned()]));
     assert_eq!(store.usage(&bucket(), 10).await.unwrap().objects, 2);
 }

@@ -1,4 +1,4 @@
-//! An asset's life: its states, their order, and what is known of it.
+//! Assets: their states, the order of the states, and their catalog row.
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,7 +22,7 @@ macro_rules! text_enum {
             /// Every value, in order.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The value's text, as stored and printed.
+            /// Text of the value, as stored and printed.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
@@ -47,21 +47,22 @@ macro_rules! text_enum {
 pub(crate) use text_enum;
 
 text_enum!(
-    /// How far an asset's revision has come. The order is the rank: within a revision a state never goes backwards.
+    /// State of an asset's revision. The order of the variants is their rank: within a revision a state never goes
+    /// backwards.
     AssetState: "a state (staged, ingested, enriched or revoked)" {
-        /// Its bytes are in staging and an event is, or is about to be, published.
+        /// The bytes are in the staging bucket and the event is, or is about to be, published.
         Staged = "staged",
-        /// Its bytes are in the durable bucket.
+        /// The bytes are in the bucket of originals.
         Ingested = "ingested",
-        /// Its derivatives and search document are written.
+        /// Derivatives and search document are written.
         Enriched = "enriched",
-        /// Taken down. Ends every other state but for a lifted takedown.
+        /// Taken down. Final for the revision; only lifting the takedown starts a new one.
         Revoked = "revoked",
     }
 );
 
 impl AssetState {
-    /// Whether the same bytes ingested again are a duplicate: only what is safely in the durable bucket counts.
+    /// Whether the same bytes ingested again are a duplicate: only bytes in the bucket of originals count.
     #[must_use]
     pub fn counts_as_duplicate(self) -> bool {
         matches!(self, Self::Ingested | Self::Enriched)
@@ -69,9 +70,9 @@ impl AssetState {
 }
 
 text_enum!(
-    /// A stage of the pipeline: what a worker runs.
+    /// A stage of the pipeline, run by a worker.
     Stage: "a stage (persist or enrich)" {
-        /// `ingest.raw` → durable bucket → `media.ingested`.
+        /// `ingest.raw` → bucket of originals → `media.ingested`.
         Persist = "persist",
         /// `media.ingested` → text, thumbnail, search → `media.enriched`.
         Enrich = "enrich",
@@ -79,7 +80,7 @@ text_enum!(
 );
 
 impl Stage {
-    /// The topic this stage consumes.
+    /// Topic that this stage consumes.
     #[must_use]
     pub fn input(self) -> super::TopicName {
         match self {
@@ -88,7 +89,7 @@ impl Stage {
         }
     }
 
-    /// The topic this stage emits to.
+    /// Topic that this stage produces to.
     #[must_use]
     pub fn output(self) -> super::TopicName {
         match self {
@@ -97,115 +98,115 @@ impl Stage {
         }
     }
 
-    /// The consumer group of this stage: `mfctl.<env>.<stage>`.
+    /// Consumer group of this stage: `mfctl.<env>.<stage>`.
     ///
     /// # Errors
-    /// Never for a valid environment name; the type of the name asks for it.
+    /// Never for a valid environment name; the signature is that of the group name's constructor.
     pub fn group(self, env: &super::EnvName) -> Result<super::GroupName, super::InvalidName> {
         super::GroupName::new(format!("mfctl.{env}.{self}"))
     }
 }
 
-/// An asset as the catalog's `assets` table has it.
+/// An asset's row in the catalog's `assets` table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Asset {
-    /// Its id.
+    /// Asset id.
     pub asset_id: AssetId,
-    /// Its tenant.
+    /// Tenant of the asset.
     pub tenant: Tenant,
-    /// Its content.
+    /// Digest of the content.
     pub sha256: Sha256,
-    /// Its size.
+    /// Size in bytes.
     pub size_bytes: u64,
-    /// Its type by content, e.g. `application/pdf`.
+    /// Media type by content, e.g. `application/pdf`.
     pub media_type: String,
-    /// Its latest revision.
+    /// Latest revision.
     pub revision: Revision,
-    /// The state of that revision.
+    /// State of the latest revision.
     pub state: AssetState,
-    /// The stage whose dead letter is unresolved, if any. Set by the claim's owner, cleared by a later success.
+    /// Stage with an unresolved dead letter, if any. Set by the claim's owner, cleared by a later success.
     pub dead_lettered: Option<Stage>,
-    /// The `ingest.raw` event that stands for it; every retry publishes this one.
+    /// Id of its `ingest.raw` event; every retry publishes this event.
     pub event_id: EventId,
-    /// The job that staged it.
+    /// Job that staged it.
     pub job_id: JobId,
-    /// Where its staged bytes are or were.
+    /// Object with the staged bytes; deleted after ingestion.
     pub staging: ObjectRef,
-    /// When its bytes were staged.
+    /// Time of staging.
     #[schemars(with = "String")]
     pub staged_at: Timestamp,
-    /// When its `ingest.raw` event was acknowledged; `None` means it must be published again.
+    /// Time the log acknowledged its `ingest.raw` event; `None` means that it must be published again.
     #[schemars(with = "Option<String>")]
     pub published_at: Option<Timestamp>,
-    /// When it was ingested.
+    /// Time it became `ingested`.
     #[schemars(with = "Option<String>")]
     pub ingested_at: Option<Timestamp>,
-    /// When it was enriched.
+    /// Time it became `enriched`.
     #[schemars(with = "Option<String>")]
     pub enriched_at: Option<Timestamp>,
-    /// When the row last changed.
+    /// Time of the row's last change.
     #[schemars(with = "String")]
     pub updated_at: Timestamp,
-    /// What was said of it: title, tags, collection, locale and the operator's own fields.
+    /// Metadata given at ingestion: title, collection, tags and the operator's own fields.
     pub metadata: Metadata,
-    /// What enrichment found.
-    pub facts: Facts,
+    /// Results of enrichment.
+    pub facts: AssetFacts,
 }
 
-/// What enrichment found out about an asset. Every field is optional: a file with no extractor has none.
+/// Results of enrichment. Every field is optional: a file without an extractor has none.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-pub struct Facts {
-    /// The title found in the file.
+pub struct AssetFacts {
+    /// Title found in the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// The language of its text, ISO 639-1 where there is such a code, else 639-3.
+    /// Language of the text: ISO 639-1 where there is such a code, else 639-3.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
-    /// Characters of text taken from it.
+    /// Number of characters extracted as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text_chars: Option<u64>,
-    /// Whether the text was cut at the limit.
+    /// Whether the text was truncated at `enrich.max_text`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub text_truncated: bool,
-    /// Pages of a document.
+    /// Number of pages of a document.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pages: Option<u32>,
-    /// Width of an image as shown (orientation applied).
+    /// Width of an image in pixels, EXIF orientation applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width_px: Option<u32>,
-    /// Height of an image as shown (orientation applied).
+    /// Height of an image in pixels, EXIF orientation applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub height_px: Option<u32>,
-    /// When a photograph was taken, as its EXIF says, without a zone.
+    /// Time a photograph was taken, as in its EXIF, without a time zone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub taken_at: Option<String>,
-    /// The camera, as its EXIF says.
+    /// Camera, as in the EXIF.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub camera: Option<String>,
-    /// The key of the derived text in the derived bucket.
+    /// Key of the extracted text in the bucket of derivatives.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text_key: Option<String>,
-    /// The key of the thumbnail in the derived bucket.
+    /// Key of the thumbnail in the bucket of derivatives.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thumbnail_key: Option<String>,
-    /// What could not be had, e.g. `no extractor for audio/ogg`.
+    /// What could not be extracted, e.g. `no extractor for audio/ogg`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
 
-/// One file that an asset came from.
+/// A source file of an asset.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AssetSource {
-    /// The asset.
+    /// Asset id.
     pub asset_id: AssetId,
-    /// The file.
+    /// Path of the file.
     pub path: SourcePath,
-    /// The host it was read on.
+    /// Host that read the file.
     pub host: String,
-    /// The job that saw it.
+    /// Job that read the file.
     pub job_id: JobId,
-    /// When.
+    /// Time it was read.
     #[schemars(with = "String")]
     pub seen_at: Timestamp,
 }

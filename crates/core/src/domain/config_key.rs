@@ -1,4 +1,4 @@
-//! The name of a setting that services read: `<env>/<service>/<key>`.
+//! Configuration keys of services: `<env>/<service>/<key>`.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use serde::{Serialize, Serializer};
 
 use super::names::{EnvName, InvalidName};
 
-/// Services that are mfctl's own: its lock, its marks, its history.
+/// Prefix of the service names that mfctl reserves for its lock, its ownership marks and its history.
 pub const OWN_SERVICES: &str = "mfctl-";
 
 const RULE: &str = "<service>/<key>: the service of a-z 0-9 - and not beginning with mfctl-, the key of a-z 0-9 _";
 
-/// A setting of a service, within its environment.
+/// A configuration key of a service, within one environment.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
 #[schemars(with = "String")]
 pub struct ConfigKey {
@@ -21,12 +21,12 @@ pub struct ConfigKey {
 }
 
 impl ConfigKey {
-    /// Makes one from both parts.
+    /// Creates a key from service and name.
     ///
     /// # Errors
-    /// [`InvalidName`] when one of them has a character that it may not have.
+    /// [`InvalidName`] when a part has a character that is not allowed, or the service is reserved.
     pub fn new(service: &str, name: &str) -> Result<Self, InvalidName> {
-        match is_service(service) && is_name(name) {
+        match is_service_name(service) && is_key_name(name) {
             true => Ok(Self { service: service.to_owned(), name: name.to_owned() }),
             false => {
                 let name = format!("{service}/{name}").chars().take(80).collect();
@@ -35,7 +35,7 @@ impl ConfigKey {
         }
     }
 
-    /// Reads `<service>/<key>`.
+    /// Parses `<service>/<key>`.
     ///
     /// # Errors
     /// As [`ConfigKey::new`].
@@ -44,42 +44,42 @@ impl ConfigKey {
         Self::new(service, name)
     }
 
-    /// Reads the whole name of a key of this environment; `None` for what is none: another environment's, mfctl's own, or
-    /// one that breaks the rule because another tool made it.
+    /// Parses a full key name of this environment; `None` for a key of another environment, one of mfctl's own, or one
+    /// that another tool wrote and that breaks the rule.
     #[must_use]
     pub fn of_path(path: &str, env: &EnvName) -> Option<Self> {
         Self::parse(path.strip_prefix(env.as_str())?.strip_prefix('/')?).ok()
     }
 
-    /// Its whole name.
+    /// Full name, `<env>/<service>/<key>`.
     #[must_use]
     pub fn path(&self, env: &EnvName) -> String {
         format!("{env}/{self}")
     }
 
-    /// The service.
+    /// Service part.
     #[must_use]
     pub fn service(&self) -> &str {
         &self.service
     }
 
-    /// The key within its service.
+    /// Key part, within the service.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 }
 
-/// Whether a service can be called so.
+/// Whether the text is a valid, unreserved service name.
 #[must_use]
-pub fn is_service(text: &str) -> bool {
+pub fn is_service_name(text: &str) -> bool {
     let slug = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     !text.is_empty() && text.chars().all(slug) && !text.starts_with(OWN_SERVICES)
 }
 
-/// Whether a service's key can be called so.
+/// Whether the text is a valid key within a service.
 #[must_use]
-pub fn is_name(text: &str) -> bool {
+pub fn is_key_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_a_service_and_a_name_of_few_characters() {
+    fn keys_of_other_environments_and_reserved_services_are_not_parsed() {
         let env = EnvName::new("dev").unwrap();
         let key = ConfigKey::parse("media-api/max_page_size").unwrap();
         assert_eq!((key.service(), key.name()), ("media-api", "max_page_size"));

@@ -1,7 +1,7 @@
-//! Dead letters: a poison record as it came, with headers that say why it is there.
+//! Dead letters: a poison record unchanged, with headers that say why it failed.
 //!
-//! mfctl writes `__dlq.errors.*` (the superset of KIP-1191's names) and reads those of Kafka Connect, Kafka Streams,
-//! share groups and Spring as well.
+//! mfctl writes `__dlq.errors.*` (a superset of KIP-1191's names) and also reads the headers of Kafka Connect, Kafka
+//! Streams, share groups and Spring.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -15,67 +15,67 @@ use super::record::{Headers, NewRecord, Record, RecordAddress};
 use std::fmt;
 use std::str::FromStr;
 
-/// The prefix of every header mfctl writes on a dead letter; a redrive strips them.
+/// Prefix of the headers that mfctl writes on a dead letter; a redrive strips them.
 pub const PREFIX: &str = "__dlq.errors.";
 
-/// The longest error message kept in a header, in bytes.
+/// Maximum length of the error message header, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 1024;
 
 text_enum!(
-    /// Whether trying the unchanged record again could help.
+    /// Whether a retry of the unchanged record could succeed.
     FailureClass: "a failure class (transient or permanent)" {
-        /// It could: it was tried up to the limit.
+        /// It could: the record was retried up to the limit.
         Transient = "transient",
-        /// It cannot, until something is mended.
+        /// It cannot, unless the record or the code is fixed.
         Permanent = "permanent",
     }
 );
 
-/// Why a record is a dead letter, whoever wrote it.
+/// Why a record is a dead letter, from the headers of any known writer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeadLetterInfo {
-    /// Where the record stood when it failed; `None` when the writer did not say.
+    /// Address of the failed record; `None` when the writer did not add it.
     pub source: Option<RecordAddress>,
-    /// The time of the record there.
+    /// Timestamp of the failed record.
     #[schemars(with = "Option<String>")]
     pub source_timestamp: Option<Timestamp>,
-    /// The consumer group it failed in.
+    /// Consumer group it failed in.
     pub group: Option<String>,
-    /// What kind of failure: a short stable word such as `parser_limit`, or the exception's class.
+    /// Failure kind: a stable name such as `parser_limit`, or the class of the exception.
     pub kind: String,
-    /// Whether trying again could have helped.
+    /// Whether a retry could have succeeded.
     pub class: Option<FailureClass>,
-    /// The error, at most 1 KiB.
+    /// Error message, at most [`MAX_MESSAGE_BYTES`].
     pub message: String,
-    /// How often it was tried.
+    /// Attempts made, the first included.
     pub attempts: Option<u32>,
-    /// When it failed first.
+    /// Time of the first failure.
     #[schemars(with = "Option<String>")]
     pub first_failed_at: Option<Timestamp>,
-    /// When it failed last.
+    /// Time of the last failure.
     #[schemars(with = "Option<String>")]
     pub last_failed_at: Option<Timestamp>,
-    /// The worker that gave it up.
+    /// Worker that dead-lettered it.
     pub worker: Option<String>,
-    /// How often it was redriven before.
+    /// Number of redrives before this failure.
     pub redrives: u32,
-    /// Whose header names these were: `mfctl`, `kip-1191`, `connect`, `streams`, `spring` or `unknown`.
+    /// Format of the headers: `mfctl`, `kip-1191`, `connect`, `streams`, `spring` or `unknown`.
     pub format: String,
 }
 
-/// What a redrive leaves on the record it sends: the value of the header `mfctl.redrive`.
+/// Value of the header `mfctl.redrive`, which a redrive sets on the record it sends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RedriveMark {
-    /// The run that sent it.
+    /// Id of the redrive run.
     pub run: String,
-    /// How often it was redriven, this time included.
+    /// Number of redrives, this one included.
     pub count: u32,
-    /// The dead letter it was.
+    /// Address of the dead letter.
     pub source: String,
 }
 
 impl RedriveMark {
-    /// The mark on these headers, if there is a readable one.
+    /// The redrive mark of these headers; `None` if it is absent or unreadable.
     #[must_use]
     pub fn of(headers: &Headers) -> Option<Self> {
         headers.last(header::REDRIVE).and_then(|value| serde_json::from_slice(value).ok())
@@ -83,66 +83,66 @@ impl RedriveMark {
 }
 
 text_enum!(
-    /// What was decided of a dead letter.
+    /// The decision on a dead letter.
     Resolution: "a resolution (redriven, parked or discarded)" {
-        /// It was sent back to its topic.
+        /// Sent back to its topic.
         Redriven = "redriven",
-        /// It had been redriven too often and was moved to `<topic>.parked`.
+        /// Moved to `<topic>.parked` after too many redrives.
         Parked = "parked",
-        /// An operator gave it up, with a reason.
+        /// Discarded by an operator, with a reason.
         Discarded = "discarded",
     }
 );
 
-/// An entry of the redrive ledger; its key is the dead letter's address.
+/// An entry of the redrive ledger; the key of its record is the dead letter's address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LedgerEntry {
-    /// The dead letter: `<dlq-topic>:<partition>:<offset>`.
+    /// Address of the dead letter: `<dlq-topic>:<partition>:<offset>`.
     pub dead_letter: RecordAddress,
-    /// What was decided.
+    /// Decision.
     pub resolution: Resolution,
-    /// The run that decided it.
+    /// Id of the run that made the decision.
     pub run: String,
-    /// Who decided it.
+    /// Who made the decision.
     pub actor: String,
-    /// When.
+    /// Time of the decision.
     #[schemars(with = "String")]
     pub at: Timestamp,
-    /// Why, for a discard.
+    /// Reason of a discard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Where it went, for a redrive or a parking.
+    /// Topic it was sent to, for a redrive or a parking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_to: Option<TopicName>,
-    /// The asset it was about, where it could be read.
+    /// Asset of the record, where it could be decoded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asset_id: Option<super::AssetId>,
 }
 
-/// What the worker knows of a record it gives up.
+/// A worker's account of a record that it dead-letters.
 #[derive(Debug, Clone)]
-pub struct GivingUp<'a> {
-    /// The consumer group.
+pub struct FailureContext<'a> {
+    /// Consumer group.
     pub group: &'a str,
-    /// A short stable word for the kind of failure.
+    /// Stable name of the failure kind.
     pub kind: &'a str,
-    /// Whether trying again could have helped.
+    /// Whether a retry could have succeeded.
     pub class: FailureClass,
-    /// The error.
+    /// Error with its causes; truncated to [`MAX_MESSAGE_BYTES`].
     pub message: &'a str,
-    /// How often it was tried.
+    /// Attempts made, the first included.
     pub attempts: u32,
-    /// When it failed first.
+    /// Time of the first failure.
     pub first_failed_at: Timestamp,
-    /// When it failed last.
+    /// Time of the last failure.
     pub last_failed_at: Timestamp,
-    /// The worker's name.
+    /// Name of the worker, e.g. `host/0`.
     pub worker: &'a str,
 }
 
-/// Makes the dead letter of a record: key, value and headers byte for byte as they came, the error's headers added.
+/// Builds the dead letter of a record: key, value and headers byte for byte, plus the error headers.
 #[must_use]
-pub fn dead_letter(record: &Record, why: &GivingUp<'_>) -> NewRecord {
+pub fn dead_letter(record: &Record, failure: &FailureContext<'_>) -> NewRecord {
     let mut headers = record.headers.clone();
     let redrives = RedriveMark::of(&headers).map_or(0, |mark| mark.count);
     headers.remove_where(|name| name.starts_with(PREFIX));
@@ -151,14 +151,14 @@ pub fn dead_letter(record: &Record, why: &GivingUp<'_>) -> NewRecord {
     add("partition", record.address.partition.to_string());
     add("offset", record.address.offset.to_string());
     add("timestamp", record.timestamp.to_string());
-    add("group", why.group.to_owned());
-    add("kind", why.kind.to_owned());
-    add("class", why.class.to_string());
-    add("message", cut(why.message, MAX_MESSAGE_BYTES).to_owned());
-    add("attempts", why.attempts.to_string());
-    add("first_failed_at", why.first_failed_at.to_string());
-    add("last_failed_at", why.last_failed_at.to_string());
-    add("worker", why.worker.to_owned());
+    add("group", failure.group.to_owned());
+    add("kind", failure.kind.to_owned());
+    add("class", failure.class.to_string());
+    add("message", truncate(failure.message, MAX_MESSAGE_BYTES).to_owned());
+    add("attempts", failure.attempts.to_string());
+    add("first_failed_at", failure.first_failed_at.to_string());
+    add("last_failed_at", failure.last_failed_at.to_string());
+    add("worker", failure.worker.to_owned());
     add("redrives", redrives.to_string());
     NewRecord {
         topic: record.address.topic.dead_letters(),
@@ -166,30 +166,33 @@ pub fn dead_letter(record: &Record, why: &GivingUp<'_>) -> NewRecord {
         key: record.key.clone(),
         value: record.value.clone(),
         headers,
-        timestamp: why.last_failed_at,
+        timestamp: failure.last_failed_at,
     }
 }
 
 /// The longest prefix of at most `max` bytes that ends between characters.
-fn cut(text: &str, max: usize) -> &str {
+fn truncate(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
 }
 
-/// Reads why a record is a dead letter, from whichever writer's headers it has. Never fails: what is missing is `None`.
-#[must_use]
-pub fn read(record: &Record) -> DeadLetterInfo {
-    let headers = &record.headers;
-    let has = |prefix: &str| headers.0.iter().any(|h| h.name.starts_with(prefix));
-    if has(PREFIX) {
-        read_ours(headers)
-    } else if has("__connect.errors.") {
-        read_named(headers, "connect", "__connect.errors.", "exception.class.name", "exception.message")
-    } else if has("__streams.errors.") {
-        read_named(headers, "streams", "__streams.errors.", "exception", "message")
-    } else if has("kafka_dlt-") {
-        read_spring(headers)
-    } else {
-        DeadLetterInfo { kind: "unknown".into(), message: "no error headers".into(), ..blank("unknown") }
+impl DeadLetterInfo {
+    /// Reads the error headers of a dead letter, in the header names of any writer above. Never fails: a header that is
+    /// missing or unreadable gives `None`.
+    #[must_use]
+    pub fn from_record(record: &Record) -> Self {
+        let headers = &record.headers;
+        let has = |prefix: &str| headers.0.iter().any(|h| h.name.starts_with(prefix));
+        if has(PREFIX) {
+            read_dlq_errors(headers)
+        } else if has("__connect.errors.") {
+            read_named(headers, "connect", "__connect.errors.", "exception.class.name", "exception.message")
+        } else if has("__streams.errors.") {
+            read_named(headers, "streams", "__streams.errors.", "exception", "message")
+        } else if has("kafka_dlt-") {
+            read_spring(headers)
+        } else {
+            Self { kind: "unknown".into(), message: "no error headers".into(), ..blank("unknown") }
+        }
     }
 }
 
@@ -215,7 +218,8 @@ fn address(topic: Option<&str>, partition: Option<u32>, offset: Option<i64>) -> 
     Some(RecordAddress { topic, partition: partition?, offset: offset.filter(|offset| *offset >= 0)? })
 }
 
-fn read_ours(headers: &Headers) -> DeadLetterInfo {
+/// mfctl's own headers and those of KIP-1191, which have the same prefix.
+fn read_dlq_errors(headers: &Headers) -> DeadLetterInfo {
     let text = |name: &str| headers.text(&format!("{PREFIX}{name}"));
     let time = |name: &str| text(name).and_then(|t| t.parse().ok());
     let ours = text("kind").is_some();
@@ -229,7 +233,7 @@ fn read_ours(headers: &Headers) -> DeadLetterInfo {
         group: text("group").map(str::to_owned),
         kind: text("kind").unwrap_or("unknown").to_owned(),
         class: text("class").and_then(|t| t.parse().ok()),
-        message: cut(text("message").unwrap_or_default(), MAX_MESSAGE_BYTES).to_owned(),
+        message: truncate(text("message").unwrap_or_default(), MAX_MESSAGE_BYTES).to_owned(),
         attempts: text("attempts").or_else(|| text("delivery.count")).and_then(|t| t.parse().ok()),
         first_failed_at: time("first_failed_at"),
         last_failed_at: time("last_failed_at"),
@@ -248,13 +252,13 @@ fn read_named(headers: &Headers, format: &str, prefix: &str, class: &str, messag
             text("offset").and_then(|t| t.parse().ok()),
         ),
         kind: text(class).unwrap_or("unknown").to_owned(),
-        message: cut(text(message).unwrap_or_default(), MAX_MESSAGE_BYTES).to_owned(),
+        message: truncate(text(message).unwrap_or_default(), MAX_MESSAGE_BYTES).to_owned(),
         redrives: RedriveMark::of(headers).map_or(0, |mark| mark.count),
         ..blank(format)
     }
 }
 
-/// Spring writes the partition as 4 and the offset as 8 bytes, big-endian.
+/// Spring's headers: the partition as 4 bytes and the offset as 8 bytes, big-endian.
 fn read_spring(headers: &Headers) -> DeadLetterInfo {
     let text = |name: &str| headers.text(&format!("kafka_dlt-{name}"));
     let bytes = |name: &str| headers.last(&format!("kafka_dlt-{name}"));
@@ -266,18 +270,19 @@ fn read_spring(headers: &Headers) -> DeadLetterInfo {
         source_timestamp: millis.and_then(|b| Timestamp::from_millisecond(i64::from_be_bytes(b)).ok()),
         group: text("original-consumer-group").map(str::to_owned),
         kind: text("exception-cause-fqcn").or_else(|| text("exception-fqcn")).unwrap_or("unknown").to_owned(),
-        message: cut(text("exception-message").unwrap_or_default(), MAX_MESSAGE_BYTES).to_owned(),
+        message: truncate(text("exception-message").unwrap_or_default(), MAX_MESSAGE_BYTES).to_owned(),
         redrives: RedriveMark::of(headers).map_or(0, |mark| mark.count),
         ..blank("spring")
     }
 }
 
-/// The record that a redrive sends: to `topic`, key, value and headers kept, error headers stripped, one mark set.
+/// Builds the record that a redrive sends to `topic`: key, value and headers unchanged, apart from the error headers, which
+/// are stripped, and the redrive mark, which is replaced.
 #[must_use]
 pub fn redriven(dead: &Record, topic: TopicName, mark: &RedriveMark, now: Timestamp) -> NewRecord {
     let mut headers = dead.headers.clone();
     headers.remove_where(|name| name.starts_with(PREFIX) || name == header::REDRIVE);
-    // A mark is plain strings and a number: it always has a JSON form.
+    // A mark consists of strings and a number, so it always serialises.
     headers.push(header::REDRIVE, serde_json::to_vec(mark).unwrap_or_default());
     NewRecord { topic, partition: None, key: dead.key.clone(), value: dead.value.clone(), headers, timestamp: now }
 }
@@ -302,8 +307,8 @@ mod tests {
         }
     }
 
-    fn why(message: &str) -> GivingUp<'_> {
-        GivingUp {
+    fn failure(message: &str) -> FailureContext<'_> {
+        FailureContext {
             group: "mfctl.dev.enrich",
             kind: "parser_limit",
             class: FailureClass::Permanent,
@@ -326,11 +331,11 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_letter_keeps_the_record_and_a_redrive_gives_it_back() {
+    fn a_redrive_restores_the_record_of_the_dead_letter() {
         let record = record();
-        let dead = stored(dead_letter(&record, &why("too many pixels")), 0);
+        let dead = stored(dead_letter(&record, &failure("too many pixels")), 0);
         assert_eq!((&dead.key, &dead.value), (&record.key, &record.value));
-        let info = read(&dead);
+        let info = DeadLetterInfo::from_record(&dead);
         assert_eq!(info.source.as_ref(), Some(&record.address));
         assert_eq!((info.kind.as_str(), info.message.as_str(), info.redrives), ("parser_limit", "too many pixels", 0));
 
@@ -339,38 +344,38 @@ mod tests {
         assert_eq!((&again.key, &again.value), (&record.key, &record.value));
         assert_eq!(again.headers.0[..2], record.headers.0[..]);
         assert_eq!(again.headers.0.len(), 3, "headers do not grow: {:?}", again.headers);
-        assert_eq!(read(&stored(dead_letter(&again, &why("again")), 1)).redrives, 1);
+        assert_eq!(DeadLetterInfo::from_record(&stored(dead_letter(&again, &failure("again")), 1)).redrives, 1);
     }
 
     #[test]
-    fn a_long_message_is_cut_between_characters() {
+    fn a_long_message_is_truncated_at_a_character_boundary() {
         let long = "ف".repeat(2000);
-        let dead = stored(dead_letter(&record(), &why(&long)), 0);
-        let message = read(&dead).message;
+        let dead = stored(dead_letter(&record(), &failure(&long)), 0);
+        let message = DeadLetterInfo::from_record(&dead).message;
         assert!(message.len() <= MAX_MESSAGE_BYTES && message.chars().all(|c| c == 'ف'));
     }
 
     #[test]
-    fn springs_binary_headers_are_read() {
+    fn binary_headers_of_spring_are_read() {
         let mut dead = record();
         dead.headers = Headers::default();
         dead.headers.push("kafka_dlt-original-topic", "orders");
         dead.headers.push("kafka_dlt-original-partition", 5i32.to_be_bytes().to_vec());
         dead.headers.push("kafka_dlt-original-offset", 99i64.to_be_bytes().to_vec());
         dead.headers.push("kafka_dlt-exception-fqcn", "java.lang.IllegalStateException");
-        let info = read(&dead);
+        let info = DeadLetterInfo::from_record(&dead);
         assert_eq!(info.source.unwrap().to_string(), "orders:5:99");
         assert_eq!((info.kind.as_str(), info.format.as_str()), ("java.lang.IllegalStateException", "spring"));
     }
 
     #[test]
-    fn hostile_headers_give_nothing_rather_than_nonsense() {
+    fn malformed_headers_are_read_as_none() {
         let mut dead = record();
         dead.headers = Headers::default();
         dead.headers.push("__dlq.errors.topic", "no such topic!");
         dead.headers.push("__dlq.errors.offset", "-5");
         dead.headers.push("__dlq.errors.redrives", "many");
-        let info = read(&dead);
+        let info = DeadLetterInfo::from_record(&dead);
         assert_eq!((info.source, info.redrives), (None, 0));
     }
 }

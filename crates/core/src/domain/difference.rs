@@ -1,26 +1,26 @@
-//! What differs between two JSON documents, by JSON pointer.
+//! Differences between two JSON documents, by JSON pointer.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-/// One place where two documents differ.
+/// One difference between two documents.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Difference {
-    /// Where, a JSON pointer; empty for the whole.
+    /// JSON pointer of the value; empty for the whole document.
     pub pointer: String,
-    /// What was there; absent where something was added.
+    /// Value before; absent where one was added.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<Value>,
-    /// What is there now; absent where something was taken away.
+    /// Value after; absent where one was removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<Value>,
 }
 
-/// Every place where they differ, as deep as it can be told. Lists of texts are taken as sets where that is all that
-/// differs, for the order of `required` or `enum` says nothing.
+/// Every difference between two documents, at the deepest pointer possible. Arrays of strings are compared as sets, since
+/// the order of `required` or `enum` has no meaning.
 #[must_use]
-pub fn between(before: &Value, after: &Value) -> Vec<Difference> {
+pub fn json_differences(before: &Value, after: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
     compare("", before, after, &mut found);
     found
@@ -41,7 +41,9 @@ fn compare(at: &str, before: &Value, after: &Value, found: &mut Vec<Difference>)
                 found.push(Difference { pointer, before: None, after: Some(value.clone()) });
             }
         }
-        (Value::Array(old), Value::Array(new)) if texts(old) && texts(new) => members(at, old, new, found),
+        (Value::Array(old), Value::Array(new)) if all_strings(old) && all_strings(new) => {
+            compare_sets(at, old, new, found);
+        }
         (Value::Array(old), Value::Array(new)) if old.len() == new.len() => {
             for (index, (old, new)) in old.iter().zip(new).enumerate() {
                 compare(&format!("{at}/{index}"), old, new, found);
@@ -54,7 +56,7 @@ fn compare(at: &str, before: &Value, after: &Value, found: &mut Vec<Difference>)
     }
 }
 
-fn members(at: &str, old: &[Value], new: &[Value], found: &mut Vec<Difference>) {
+fn compare_sets(at: &str, old: &[Value], new: &[Value], found: &mut Vec<Difference>) {
     for value in old.iter().filter(|value| !new.contains(value)) {
         found.push(Difference { pointer: format!("{at}/-"), before: Some(value.clone()), after: None });
     }
@@ -63,7 +65,7 @@ fn members(at: &str, old: &[Value], new: &[Value], found: &mut Vec<Difference>) 
     }
 }
 
-fn texts(list: &[Value]) -> bool {
+fn all_strings(list: &[Value]) -> bool {
     list.iter().all(Value::is_string)
 }
 
@@ -78,11 +80,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_place_is_named_and_an_order_that_says_nothing_is_not() {
+    fn differences_have_pointers_and_ignore_the_order_of_strings() {
         let before =
             json!({ "required": ["a", "b"], "properties": { "a/b": { "maxLength": 5 }, "gone": {} }, "n": [1] });
         let after = json!({ "required": ["b", "a", "c"], "properties": { "a/b": { "maxLength": 9 } }, "n": [1, 2] });
-        let told: Vec<String> = between(&before, &after)
+        let lines: Vec<String> = json_differences(&before, &after)
             .iter()
             .map(|one| {
                 format!(
@@ -94,9 +96,9 @@ mod tests {
             })
             .collect();
         assert_eq!(
-            told,
+            lines,
             ["/n [1] [1,2]", "/properties/a~1b/maxLength 5 9", "/properties/gone {} -", "/required/- - \"c\""]
         );
-        assert!(between(&before, &before.clone()).is_empty());
+        assert!(json_differences(&before, &before.clone()).is_empty());
     }
 }

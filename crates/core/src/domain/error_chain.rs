@@ -12,11 +12,13 @@ pub fn error_chain(error: &(dyn Error + 'static)) -> String {
 #[must_use]
 pub fn error_texts(error: &(dyn Error + 'static)) -> Vec<String> {
     let mut texts: Vec<String> = Vec::new();
-    for error in std::iter::successors(Some(error), |error| (*error).source()) {
+    let mut next = Some(error);
+    while let Some(error) = next {
         let text = error.to_string();
         if texts.last().is_none_or(|outer| !outer.ends_with(&text)) {
             texts.push(text);
         }
+        next = error.source();
     }
     texts
 }
@@ -27,14 +29,14 @@ mod tests {
 
     #[derive(Debug, thiserror::Error)]
     #[error("{text}")]
-    struct Layer {
+    struct TestError {
         text: &'static str,
-        source: Option<Box<Layer>>,
+        source: Option<Box<TestError>>,
     }
 
-    fn layers(texts: &[&'static str]) -> Layer {
+    fn layers(texts: &[&'static str]) -> TestError {
         let (first, rest) = texts.split_first().unwrap();
-        Layer { text: first, source: (!rest.is_empty()).then(|| Box::new(layers(rest))) }
+        TestError { text: first, source: (!rest.is_empty()).then(|| Box::new(layers(rest))) }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Events: what the pipeline's topics carry. Headers, values and the wire format.
+//! Events of the pipeline's topics: headers, values and the wire format.
 
 use std::collections::BTreeMap;
 
@@ -12,24 +12,24 @@ use super::names::{EnvName, ObjectRef, Tenant};
 use super::path::SourcePath;
 use super::record::{Headers, Record};
 
-/// Header names of the contract.
+/// Header names of the pipeline's records.
 pub mod header {
     use std::borrow::Cow;
 
-    /// The service that wrote the record; `mfctl`.
+    /// Service that wrote the record: `mfctl`.
     pub const SERVICE_NAME: &str = "service.name";
-    /// The environment the record belongs to. A worker that meets another's stops.
+    /// Environment of the record. A worker stops at a record of another environment.
     pub const DEPLOYMENT_ENV: &str = "deployment.env";
-    /// The version of the value's schema within its subject, decimal.
+    /// Version of the value's schema within its subject, decimal.
     pub const SCHEMA_VERSION: &str = "schema.version";
-    /// The event's id.
+    /// Id of the event.
     pub const EVENT_ID: &str = "event.id";
-    /// W3C trace context.
+    /// W3C trace context (`traceparent`).
     pub const TRACEPARENT: &str = "traceparent";
-    /// What a redrive sets, replaced each time: `{"run","count","source"}`.
+    /// Mark that each redrive replaces: `{"run","count","source"}`.
     pub const REDRIVE: &str = "mfctl.redrive";
 
-    /// A header's name as it was read; one of the contract's without memory of its own, for every record has them.
+    /// A header name as read, without an allocation for the names above, which every record has.
     #[must_use]
     pub fn name(read: &str) -> Cow<'static, str> {
         let known = [SERVICE_NAME, DEPLOYMENT_ENV, SCHEMA_VERSION, EVENT_ID, TRACEPARENT, REDRIVE];
@@ -37,63 +37,63 @@ pub mod header {
     }
 }
 
-/// What was said of a file: by a manifest, a sidecar or flags.
+/// Metadata given for a file by a manifest, a sidecar or flags.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Metadata {
-    /// The title.
+    /// Title of the asset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// The collection it belongs to.
+    /// Collection of the asset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collection: Option<String>,
-    /// Tags: names with optional values (`k=v`; a bare tag has an empty value).
+    /// Tags with their values (`k=v`); the value of a bare tag is empty.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
-    /// The operator's own fields.
+    /// Custom fields of the operator.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub custom: BTreeMap<String, serde_json::Value>,
 }
 
-/// What every event carries. Read from an event of any topic it follows an asset across them.
+/// The fields that every event has, whatever its topic.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Common {
-    /// The event's id; repeated in the header `event.id`.
+pub struct EventEnvelope {
+    /// Event id; repeated in the header `event.id`.
     pub event_id: EventId,
-    /// When what it tells of happened.
+    /// Time of what the event reports.
     #[schemars(with = "String")]
     pub occurred_at: Timestamp,
-    /// The asset.
+    /// Asset of the event.
     pub asset_id: AssetId,
-    /// The asset's content.
+    /// Digest of the asset's content.
     pub sha256: Sha256,
-    /// The asset's tenant.
+    /// Tenant of the asset.
     pub tenant: Tenant,
-    /// The locale it was ingested under, BCP 47, e.g. `fa-IR`; `und` when nobody said.
+    /// Locale given at ingestion, BCP 47, e.g. `fa-IR`; `und` when none was given.
     pub locale: String,
-    /// The job that ingested it.
+    /// Job that ingested the asset.
     pub job_id: JobId,
     /// Who ingested it: OIDC subject, Vault entity, else user@host.
     pub actor: String,
-    /// When its bytes were staged: ingestion latency counts from here.
+    /// Time of staging, the start of the ingestion latency.
     #[schemars(with = "String")]
     pub staged_at: Timestamp,
-    /// The revision of the asset this is about.
+    /// Revision of the asset.
     pub revision: Revision,
 }
 
-/// An event: what is common, and what is its own, in one JSON object.
+/// An event: the envelope and the event's own fields, in one JSON object.
 macro_rules! event {
     ($(#[$doc:meta])* $name:ident { $($(#[$attribute:meta])* $field:ident: $kind:ty,)* }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
         pub struct $name {
-            /// What every event carries.
+            /// Fields of every event.
             #[serde(flatten)]
-            pub common: Common,
+            pub envelope: EventEnvelope,
             $($(#[$attribute])* pub $field: $kind,)*
         }
 
-        // Not derived: to read a flattened struct serde first collects all that is in the object, for each event.
+        // Not derived: for a flattened struct serde first buffers the whole object, for each event.
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 #[derive(Deserialize)]
@@ -111,7 +111,7 @@ macro_rules! event {
                     $($(#[$attribute])* $field: $kind,)*
                 }
                 let flat = Flat::deserialize(deserializer)?;
-                let common = Common {
+                let envelope = EventEnvelope {
                     event_id: flat.event_id,
                     occurred_at: flat.occurred_at,
                     asset_id: flat.asset_id,
@@ -123,44 +123,44 @@ macro_rules! event {
                     staged_at: flat.staged_at,
                     revision: flat.revision,
                 };
-                Ok(Self { common, $($field: flat.$field,)* })
+                Ok(Self { envelope, $($field: flat.$field,)* })
             }
         }
     };
 }
 
 event! {
-    /// `ingest.raw`: a file's bytes are in staging.
+    /// `ingest.raw`: the bytes of a file are staged.
     IngestRaw {
-        /// Where the bytes are.
+        /// Object with the staged bytes.
         staging: ObjectRef,
-        /// How many.
+        /// Size in bytes.
         size_bytes: u64,
-        /// Their type by content.
+        /// Media type by content.
         media_type: String,
-        /// The type the file's name suggests, where it differs.
+        /// Media type that the file name suggests, where it differs.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         declared_media_type: Option<String>,
-        /// The file.
+        /// Source file.
         source_path: SourcePath,
-        /// What was said of it.
+        /// Metadata given at ingestion.
         #[serde(default)]
         metadata: Metadata,
     }
 }
 
 event! {
-    /// `media.ingested`: the bytes are in the durable bucket.
+    /// `media.ingested`: the bytes are in the bucket of originals.
     MediaIngested {
-        /// Where the bytes are now.
+        /// Original object.
         original: ObjectRef,
-        /// How many.
+        /// Size in bytes.
         size_bytes: u64,
-        /// Their type by content.
+        /// Media type by content.
         media_type: String,
-        /// The file's name, without its folders.
+        /// File name without its folders.
         file_name: String,
-        /// What was said of it.
+        /// Metadata given at ingestion.
         #[serde(default)]
         metadata: Metadata,
     }
@@ -169,15 +169,15 @@ event! {
 event! {
     /// `media.enriched`: derivatives and the search document are written.
     MediaEnriched {
-        /// Its type by content.
+        /// Media type by content.
         media_type: String,
-        /// The language of its text.
+        /// Language of the text.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         language: Option<String>,
-        /// The derived text.
+        /// Object with the extracted text.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         text: Option<ObjectRef>,
-        /// The thumbnail.
+        /// Object with the thumbnail.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         thumbnail: Option<ObjectRef>,
     }
@@ -186,26 +186,26 @@ event! {
 /// The first byte of the Confluent wire format.
 const MAGIC: u8 = 0;
 
-/// Bytes that are not in the wire format.
+/// A value that is not in the wire format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
-    /// There is no value.
+    /// The record has no value.
     #[error("the record has no value (a tombstone)")]
     Tombstone,
-    /// Fewer bytes than the format's head.
+    /// The value is shorter than the header of the format.
     #[error("the value has {0} bytes, fewer than the 5 of the wire format's head")]
     Short(usize),
-    /// Another first byte.
+    /// The first byte is not the magic byte.
     #[error("the value begins with byte 0x{0:02x}, not with the wire format's 0x00")]
     Magic(u8),
 }
 
-/// The registry's number of a schema.
+/// Id of a schema in the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct SchemaId(pub u32);
 
-/// Puts JSON into the Confluent wire format: 0x00, the schema id as 4 bytes big-endian, the JSON.
+/// Encodes JSON in the Confluent wire format: 0x00, the schema id as 4 bytes big-endian, the JSON.
 #[must_use]
 pub fn frame(schema: SchemaId, json: &[u8]) -> Bytes {
     let mut framed = Vec::with_capacity(json.len() + 5);
@@ -215,7 +215,7 @@ pub fn frame(schema: SchemaId, json: &[u8]) -> Bytes {
     framed.into()
 }
 
-/// Takes a value out of the wire format.
+/// Decodes a value of the Confluent wire format.
 ///
 /// # Errors
 /// [`WireError`] for a tombstone, a short value or another first byte.
@@ -228,9 +228,9 @@ pub fn unframe(value: Option<&Bytes>) -> Result<(SchemaId, Bytes), WireError> {
     }
 }
 
-/// The contract's headers for an event mfctl writes.
+/// The headers of an event that mfctl writes.
 #[must_use]
-pub fn headers(env: &EnvName, schema_version: u32, event: EventId, traceparent: &str) -> Headers {
+pub fn event_headers(env: &EnvName, schema_version: u32, event: EventId, traceparent: &str) -> Headers {
     let mut headers = Headers::default();
     headers.push(header::SERVICE_NAME, "mfctl");
     headers.push(header::DEPLOYMENT_ENV, env.as_str().to_owned());
@@ -240,21 +240,21 @@ pub fn headers(env: &EnvName, schema_version: u32, event: EventId, traceparent: 
     headers
 }
 
-/// A W3C trace context for an asset's journey: the trace is the `ingest.raw` event, so that every hop shares it.
+/// A W3C trace context. The trace id is that of the `ingest.raw` event, so that every stage shares it.
 #[must_use]
 pub fn traceparent(trace: EventId, span: EventId) -> String {
-    let span_bits = span.0.as_u128() as u64 | 1; // a zero span id is invalid
+    let span_bits = span.0.as_u128() as u64 | 1; // a span id of zero is invalid
     format!("00-{}-{span_bits:016x}-01", trace.0.as_simple())
 }
 
-/// The trace a record belongs to: the `ingest.raw` event that began it.
+/// The trace of a record: the id of the `ingest.raw` event that started it.
 #[must_use]
 pub fn trace_of(record: &Record) -> Option<EventId> {
     let trace = record.headers.text(header::TRACEPARENT)?.split('-').nth(1)?;
     (trace.len() == 32).then(|| trace.parse().ok()).flatten()
 }
 
-/// The environment a record says it belongs to.
+/// The environment in a record's headers.
 #[must_use]
 pub fn environment_of(record: &Record) -> Option<&str> {
     record.headers.text(header::DEPLOYMENT_ENV)
@@ -265,14 +265,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wire_format_is_confluents() {
+    fn values_are_framed_in_the_confluent_wire_format() {
         let framed = frame(SchemaId(258), b"{}");
         assert_eq!(framed.as_ref(), &[0, 0, 0, 1, 2, b'{', b'}']);
         assert_eq!(unframe(Some(&framed)).unwrap(), (SchemaId(258), Bytes::from_static(b"{}")));
     }
 
     #[test]
-    fn what_is_not_in_the_wire_format_says_how() {
+    fn values_outside_the_wire_format_are_refused() {
         assert_eq!(unframe(None), Err(WireError::Tombstone));
         assert_eq!(unframe(Some(&Bytes::from_static(b"{}"))), Err(WireError::Magic(b'{')));
         assert_eq!(unframe(Some(&Bytes::from_static(&[0, 1]))), Err(WireError::Short(2)));

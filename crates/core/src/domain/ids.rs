@@ -1,4 +1,4 @@
-//! Identities: content, assets, events, jobs, revisions.
+//! Identifiers of content, assets, events, jobs and revisions.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,16 +9,16 @@ use uuid::Uuid;
 
 use super::names::Tenant;
 
-/// The namespace of asset ids: `asset_id = UUIDv5(ASSET_NAMESPACE, "<tenant>/<sha256>")`.
+/// UUID namespace of asset ids: `asset_id = UUIDv5(ASSET_NAMESPACE, "<tenant>/<sha256>")`.
 pub const ASSET_NAMESPACE: Uuid = Uuid::from_u128(0x9b9f85df_dabf_566b_a639_bbc7169edc19);
 
-/// Text that is not the identity it was taken for.
+/// Text that cannot be parsed as an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not {expected}")]
 pub struct ParseIdError {
-    /// What was given, cut to 80 characters.
+    /// The text, truncated to 80 characters.
     pub text: String,
-    /// What it should have been, with its form.
+    /// The expected identifier and its format.
     pub expected: &'static str,
 }
 
@@ -51,20 +51,20 @@ macro_rules! uuid_id {
 }
 
 uuid_id!(
-    /// One asset: the same bytes in a tenant, whatever the number of files they came from.
+    /// Asset id: one per content and tenant, whatever the number of files.
     AssetId, "an asset id (a UUID: 8-4-4-4-12 hexadecimal digits)"
 );
 uuid_id!(
-    /// One event. That of an output is derived, so a repeated run emits the same id.
+    /// Event id. That of an output event is derived from its asset, so a repeated step emits the same id.
     EventId, "an event id (a UUID: 8-4-4-4-12 hexadecimal digits)"
 );
 uuid_id!(
-    /// One run of `mfctl ingest`, resumed runs included. Version 7, so ids sort by the time the job began.
+    /// Ingest job id, kept when the job is resumed. UUIDv7, so ids sort by start time.
     JobId, "a job id (a UUID: 8-4-4-4-12 hexadecimal digits)"
 );
 
 impl AssetId {
-    /// The asset that these bytes are in this tenant.
+    /// The asset id of this content in this tenant.
     #[must_use]
     pub fn of(tenant: &Tenant, sha256: &Sha256) -> Self {
         Self(Uuid::new_v5(&ASSET_NAMESPACE, format!("{tenant}/{sha256}").as_bytes()))
@@ -72,13 +72,13 @@ impl AssetId {
 }
 
 impl EventId {
-    /// The id of the event that `topic` carries for this asset and revision: UUIDv5(asset id, "<topic>/<revision>").
+    /// The id of the event on `topic` for this asset and revision: UUIDv5(asset id, "<topic>/<revision>").
     #[must_use]
     pub fn of_output(asset: AssetId, topic: &str, revision: Revision) -> Self {
         Self(Uuid::new_v5(&asset.0, format!("{topic}/{revision}").as_bytes()))
     }
 
-    /// A fresh id for an `ingest.raw` event; it is journalled before the event is published.
+    /// A random id for an `ingest.raw` event; it is journalled before the event is published.
     #[must_use]
     pub fn fresh() -> Self {
         Self(Uuid::new_v4())
@@ -86,20 +86,20 @@ impl EventId {
 }
 
 impl JobId {
-    /// A fresh job id.
+    /// A new job id.
     #[must_use]
     pub fn fresh() -> Self {
         Self(Uuid::now_v7())
     }
 }
 
-/// How often an asset's metadata was deliberately changed; 1 for a plain ingest.
+/// Revision of an asset: 1 after ingestion, one more for each deliberate change of its metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Revision(pub u32);
 
 impl Revision {
-    /// The revision of a plain ingest.
+    /// The revision of a new asset.
     pub const FIRST: Self = Self(1);
 }
 
@@ -109,14 +109,14 @@ impl fmt::Display for Revision {
     }
 }
 
-/// A SHA-256 digest; text form is 64 lower-case hexadecimal digits.
+/// A SHA-256 digest; as text, 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Sha256(pub [u8; 32]);
 
 impl fmt::Display for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut buffer = [0u8; 64];
-        // Cannot fail: the buffer is exactly twice the digest.
+        // Cannot fail: the buffer has twice the length of the digest.
         let _ = hex::encode_to_slice(self.0, &mut buffer);
         f.write_str(std::str::from_utf8(&buffer).unwrap_or_default())
     }
@@ -168,14 +168,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_empty_file_of_the_default_tenant_has_the_published_asset_id() {
+    fn asset_id_of_the_empty_file_is_stable() {
         let empty: Sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".parse().unwrap();
         let id = AssetId::of(&Tenant::default(), &empty);
         assert_eq!(id.to_string(), "ed6de839-bf6e-5531-a0eb-2be63a35ce0a");
     }
 
     #[test]
-    fn a_digest_is_read_back_from_its_text_and_nothing_else_is_taken_for_one() {
+    fn sha256_round_trips_and_rejects_other_text() {
         let digest = Sha256([0xab; 32]);
         assert_eq!(digest.to_string().parse::<Sha256>().unwrap(), digest);
         for wrong in ["", "ab", &"AB".repeat(32), &"zz".repeat(32), &"ab".repeat(33)] {

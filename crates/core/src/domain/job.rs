@@ -1,4 +1,4 @@
-//! Ingest jobs: what happened to each file a job saw.
+//! Ingest jobs and the progress of their files.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,11 +13,11 @@ use super::names::{ObjectKey, Tenant};
 use super::path::SourcePath;
 
 text_enum!(
-    /// How a job stands.
+    /// Status of a job.
     JobStatus: "a job status (running, interrupted, finished)" {
-        /// A process is, or was until it died, working on it.
+        /// A process runs it, or ran it until it died.
         Running = "running",
-        /// It stopped before its end, cleanly; the reason says why. It can be resumed.
+        /// It was stopped before its end, for the reason given; it can be resumed.
         Interrupted = "interrupted",
         /// Every file has an outcome.
         Finished = "finished",
@@ -25,19 +25,19 @@ text_enum!(
 );
 
 text_enum!(
-    /// Where a file's journey stands in the journal.
+    /// Progress of a file in the journal.
     FileStep: "a file step" {
         /// Its event id and staging key are fixed; nothing else is known to be done.
         Planned = "planned",
-        /// Its bytes are durable in staging; its event is not yet acknowledged.
+        /// Its bytes are durable in the staging bucket; its event is not acknowledged yet.
         Staged = "staged",
-        /// Its event is acknowledged.
+        /// Its event was acknowledged.
         Published = "published",
-        /// The same bytes were there already; nothing new was staged.
+        /// An asset with the same bytes existed; nothing was staged.
         Deduplicated = "deduplicated",
-        /// Trying the unchanged file again cannot help.
+        /// Refused; a retry of the unchanged file cannot succeed.
         Rejected = "rejected",
-        /// Trying again may help.
+        /// Failed; a retry may succeed.
         Failed = "failed",
     }
 );
@@ -51,47 +51,47 @@ impl FileStep {
 }
 
 text_enum!(
-    /// A file's outcome in a job, as the catalog's `job_outcomes` has it.
+    /// Outcome of a file in a job, as in the catalog's `job_outcomes` table.
     FileOutcome: "a file outcome (accepted, rejected or failed)" {
-        /// It is the asset that the row names.
+        /// Ingested as the asset that the row names.
         Accepted = "accepted",
-        /// Trying the unchanged file again cannot help.
+        /// Refused; a retry of the unchanged file cannot succeed.
         Rejected = "rejected",
-        /// Trying again may help: what `--retry-failed` takes.
+        /// Failed; a retry may succeed (`--retry-failed`).
         Failed = "failed",
     }
 );
 
 text_enum!(
-    /// Why a file was not taken: a stable word for scripts; a sentence stands beside it.
+    /// Why a file was refused, as a stable name for scripts; a sentence accompanies it.
     RefusalKind: "a refusal kind" {
-        /// No bytes.
+        /// The file has no bytes.
         Empty = "empty",
-        /// Larger than `--max-size`.
+        /// The file is larger than `--max-size`.
         TooLarge = "too_large",
-        /// Its type is not allowed.
+        /// Its media type is not allowed.
         TypeNotAllowed = "type_not_allowed",
-        /// A FIFO, socket, device or folder.
+        /// The path is a FIFO, socket, device or folder.
         NotRegular = "not_a_regular_file",
-        /// A symbolic link that leads nowhere or round in a circle.
+        /// A symbolic link that is dangling or part of a loop.
         BrokenLink = "broken_link",
-        /// Its sidecar or manifest row cannot be used.
+        /// Its sidecar or manifest row is invalid.
         BadMetadata = "bad_metadata",
-        /// The asset was taken down.
+        /// Its asset was taken down.
         Revoked = "revoked",
         /// It cannot be opened or read.
         Unreadable = "unreadable",
-        /// It was there and is gone.
+        /// It was deleted between walk and read.
         Vanished = "vanished",
         /// It changed while it was read.
         Changed = "changed_while_read",
-        /// The object store did not take it.
+        /// The object store refused or failed the put.
         Store = "store_error",
     }
 );
 
 impl RefusalKind {
-    /// `rejected` when the unchanged file can never be taken, `failed` when trying again may help.
+    /// `rejected` when the unchanged file can never be ingested, `failed` when a retry may succeed.
     #[must_use]
     pub fn outcome(self) -> FileOutcome {
         match self {
@@ -101,112 +101,112 @@ impl RefusalKind {
     }
 }
 
-/// Why a file was not taken.
+/// Why a file was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Refusal {
-    /// A stable word.
+pub struct FileRefusal {
+    /// Stable name for scripts.
     pub kind: RefusalKind,
-    /// A sentence for people.
+    /// Sentence for people.
     pub reason: String,
 }
 
-/// A job as the journal keeps it.
+/// A job's row in the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Job {
-    /// Its id.
+    /// Job id.
     pub job_id: JobId,
-    /// Its tenant.
+    /// Tenant of its assets.
     pub tenant: Tenant,
-    /// How it stands.
+    /// Current status.
     pub status: JobStatus,
-    /// Why it stopped, when it was interrupted.
+    /// Why it was interrupted.
     pub reason: Option<String>,
-    /// Who began it.
+    /// Who started it.
     pub actor: String,
-    /// Where it runs.
+    /// Host that runs it.
     pub host: String,
-    /// The roots and options it was given, as canonical JSON: the same again means the same job.
+    /// Roots and options as canonical JSON: an equal spec means the same job.
     pub spec: serde_json::Value,
-    /// When it began.
+    /// Start time.
     #[schemars(with = "String")]
     pub started_at: Timestamp,
-    /// When its row last changed.
+    /// Time of the row's last change.
     #[schemars(with = "String")]
     pub updated_at: Timestamp,
-    /// When it finished.
+    /// End time, once it is finished.
     #[schemars(with = "Option<String>")]
     pub finished_at: Option<Timestamp>,
-    /// Whether the walk came to its end: only then is `discovered` whole.
+    /// Whether the walk is complete: only then is `discovered` final.
     pub walk_complete: bool,
 }
 
-/// Counts of a job's files by step.
+/// Counts of a job's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct JobCounts {
-    /// Files seen by the walk.
+    /// Files found by the walk.
     pub discovered: u64,
-    /// Files whose bytes were staged in this job and whose event is or will be published.
+    /// Files staged by this job whose event is or will be published.
     pub staged: u64,
-    /// Files whose bytes were there already.
+    /// Files whose bytes were ingested before.
     pub deduplicated: u64,
-    /// Events acknowledged.
+    /// Files whose event was acknowledged.
     pub published: u64,
-    /// Files rejected.
+    /// Files refused for good.
     pub rejected: u64,
-    /// Files failed.
+    /// Files that failed and may be retried.
     pub failed: u64,
-    /// Bytes of all files that were read.
+    /// Total size in bytes of the files that were read.
     pub bytes: u64,
 }
 
-/// One file in the journal.
+/// A file's row in the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JournalFile {
-    /// The file.
+    /// Path of the file.
     pub path: SourcePath,
-    /// Where its journey stands.
+    /// Step reached.
     pub step: FileStep,
-    /// The id of its event; every retry publishes this one.
+    /// Id of its event; every retry publishes this event.
     pub event_id: EventId,
-    /// Where its bytes go.
+    /// Key of its staged bytes.
     pub staging_key: ObjectKey,
-    /// Its size when it was read.
+    /// Size in bytes when it was read.
     pub size_bytes: Option<u64>,
-    /// Its modification time when it was read, in nanoseconds since 1970.
+    /// Modification time when it was read, in nanoseconds since 1970.
     pub modified_ns: Option<i64>,
-    /// Its content.
+    /// Digest of its content.
     pub sha256: Option<Sha256>,
-    /// Its type by content.
+    /// Media type by content.
     pub media_type: Option<String>,
-    /// The asset it is.
+    /// Asset of its content.
     pub asset_id: Option<AssetId>,
-    /// Why it was not taken.
-    pub refusal: Option<Refusal>,
-    /// When its bytes were staged.
+    /// Why it was refused.
+    pub refusal: Option<FileRefusal>,
+    /// Time of staging.
     #[schemars(with = "Option<String>")]
     pub staged_at: Option<Timestamp>,
 }
 
-/// A file's outcome, as the catalog keeps it so that any host can audit.
+/// The outcome of a file, kept in the catalog so that any host can audit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JobOutcome {
-    /// The job.
+    /// Job of the outcome.
     pub job_id: JobId,
-    /// Its tenant.
+    /// Tenant of the job.
     pub tenant: Tenant,
-    /// The file: with the tenant, its identity.
+    /// Path of the file; with the tenant, its identity.
     pub path: SourcePath,
-    /// What became of it.
+    /// Outcome of the file.
     pub outcome: FileOutcome,
-    /// The asset it is, when accepted.
+    /// Asset of the file, when accepted.
     pub asset_id: Option<AssetId>,
-    /// The `ingest.raw` event that stands for it, when accepted.
+    /// Id of its `ingest.raw` event, when accepted.
     pub event_id: Option<EventId>,
-    /// Its size.
+    /// Size in bytes.
     pub size_bytes: Option<u64>,
-    /// Why it was not taken.
-    pub refusal: Option<Refusal>,
-    /// When.
+    /// Why it was refused.
+    pub refusal: Option<FileRefusal>,
+    /// Time of the outcome.
     #[schemars(with = "String")]
     pub at: Timestamp,
 }

@@ -1,21 +1,21 @@
-//! Lag and latency: how far a group is behind, and how long assets take.
+//! Consumer lag and latency quantiles.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Offsets of one partition as a reader sees them.
+/// The watermarks of one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PartitionSpan {
-    /// The first offset still kept.
+    /// Low watermark: the first offset still kept.
     pub low: i64,
-    /// The offset after the last record a read-committed reader may see.
+    /// Last stable offset: one past the last record that a read-committed reader may see.
     pub high: i64,
 }
 
-/// Records between what a group committed and the end.
+/// Consumer lag: the number of records between a group's committed offset and the end of the partition.
 ///
-/// A group without a commit starts at the low watermark. A commit below the low watermark counts from there: what
-/// retention removed is not lag (it would otherwise be phantom lag that never drains).
+/// A group without a commit starts at the low watermark. A commit below the low watermark counts from there: records that
+/// retention removed are not lag (they would be phantom lag that never drains).
 #[must_use]
 pub fn lag(span: PartitionSpan, committed: Option<i64>) -> u64 {
     let from = committed.unwrap_or(span.low).max(span.low);
@@ -25,19 +25,20 @@ pub fn lag(span: PartitionSpan, committed: Option<i64>) -> u64 {
 /// Quantiles of a set of durations.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Quantiles {
-    /// How many there were.
+    /// Number of values.
     pub count: u64,
-    /// The median, in seconds.
+    /// Median in seconds.
     pub p50_seconds: f64,
-    /// 95 of 100 took at most this, in seconds.
+    /// 95th percentile in seconds.
     pub p95_seconds: f64,
-    /// 99 of 100 took at most this, in seconds.
+    /// 99th percentile in seconds.
     pub p99_seconds: f64,
-    /// The longest, in seconds.
+    /// Maximum in seconds.
     pub max_seconds: f64,
 }
 
-/// Quantiles by nearest rank (the smallest value with at least q·n values at or below it). `None` of nothing.
+/// Quantiles by the nearest-rank method (the smallest value with at least q·n values at or below it). `None` without a
+/// finite value.
 #[must_use]
 pub fn quantiles(mut seconds: Vec<f64>) -> Option<Quantiles> {
     seconds.retain(|value| value.is_finite());
@@ -61,12 +62,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_retention_removed_is_not_lag() {
+    fn records_removed_by_retention_are_not_lag() {
         let span = PartitionSpan { low: 100, high: 110 };
         assert_eq!(lag(span, Some(3)), 10);
         assert_eq!(lag(span, None), 10);
         assert_eq!(lag(span, Some(110)), 0);
-        assert_eq!(lag(span, Some(500)), 0, "a commit past the end (the topic was made anew) is no negative lag");
+        assert_eq!(lag(span, Some(500)), 0, "a commit past the end (the topic was recreated) is not a negative lag");
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Types and rules of the platform: what an asset, an event, a dead letter and a job *are*.
+//! Types and rules of the platform: assets, events, dead letters, jobs, names and records.
 //!
-//! Pure: no I/O, no async, no clock. A time that a rule needs is passed in. Everything here may be imported by
-//! every other module and imports none of them.
+//! Pure: no I/O, no async, no clock; a time that a rule needs is passed in. Every other module may import this one, which
+//! imports none of them.
 
 pub mod asset;
 pub mod compat;
@@ -14,6 +14,7 @@ pub mod ids;
 pub mod job;
 pub mod lag;
 pub mod names;
+pub mod object_keys;
 pub mod partition;
 pub mod path;
 pub mod record;

@@ -1,4 +1,4 @@
-//! Names that come from outside, as types that only a valid name can become.
+//! Names from outside as types whose constructors accept valid names only.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,13 +7,13 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A name that breaks the rule of what it names.
+/// A name that breaks the rule of its type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name:?} is not a valid {what}: {rule}")]
 pub struct InvalidName {
-    /// What the name was for, e.g. `topic name`.
+    /// Type of the name, e.g. `topic name`.
     pub what: &'static str,
-    /// The name as given, cut to 80 characters.
+    /// The name, truncated to 80 characters.
     pub name: String,
     /// The rule it breaks.
     pub rule: &'static str,
@@ -27,7 +27,7 @@ macro_rules! name_type {
         pub struct $name(Cow<'static, str>);
 
         impl $name {
-            /// Checks the rule and makes the name.
+            /// Creates a name.
             ///
             /// # Errors
             /// [`InvalidName`] with the rule that the text breaks.
@@ -85,7 +85,7 @@ fn slug(name: &str, longest: usize) -> bool {
 }
 
 name_type!(
-    /// A Kafka topic's name.
+    /// A Kafka topic name.
     TopicName, "topic name", "1 to 249 of the characters a-z A-Z 0-9 . _ -, and neither . nor ..",
     |name| {
         !name.is_empty()
@@ -96,7 +96,7 @@ name_type!(
     }
 );
 name_type!(
-    /// A consumer group's name: `mfctl.<env>.<stage>`.
+    /// A consumer group name; a stage's is `mfctl.<env>.<stage>`.
     GroupName, "consumer group name", "1 to 249 printable ASCII characters without space",
     |name| !name.is_empty() && name.len() <= 249 && name.bytes().all(|b| b.is_ascii_graphic())
 );
@@ -111,7 +111,7 @@ name_type!(
     |name| slug(name, 63)
 );
 name_type!(
-    /// An object-store bucket.
+    /// The name of a bucket.
     BucketName, "bucket name", "3 to 63 of the characters a-z 0-9 - ., beginning and ending with a letter or digit",
     |name| {
         (3..=63).contains(&name.len())
@@ -122,7 +122,7 @@ name_type!(
     }
 );
 name_type!(
-    /// An object's key in its bucket: `/`-separated, relative, no empty, `.` or `..` part, so that it is a safe path too.
+    /// The key of an object: `/`-separated, relative, without empty, `.` or `..` parts, so that it is also a safe path.
     ObjectKey, "object key", "1 to 1024 bytes, parts separated by single slashes, none empty, . or .., no control character",
     |name| {
         !name.is_empty()
@@ -139,19 +139,19 @@ impl Default for Tenant {
 }
 
 impl TopicName {
-    /// A name known when the program was written. Not for text from outside.
+    /// A name that is a constant of the program; not for text from outside.
     #[must_use]
     pub const fn known(name: &'static str) -> Self {
         Self(Cow::Borrowed(name))
     }
 
-    /// `<topic>.dlq`, where this topic's poison records go.
+    /// `<topic>.dlq`, the dead-letter topic of this topic.
     #[must_use]
     pub fn dead_letters(&self) -> Self {
         Self(Cow::Owned(format!("{}{DLQ_SUFFIX}", self.0)))
     }
 
-    /// `<topic>.parked`, where records go that were redriven too often.
+    /// `<topic>.parked`, the topic for records that were redriven too often.
     #[must_use]
     pub fn parked(&self) -> Self {
         Self(Cow::Owned(format!("{}{PARKED_SUFFIX}", self.0)))
@@ -178,8 +178,7 @@ impl TopicName {
         }
     }
 
-    /// The same name; one of the contract's without memory of its own, so that its copies, of which every record has
-    /// some, cost nothing.
+    /// The same name, without an allocation for a topic of the pipeline: every record has copies of its topic's name.
     #[must_use]
     pub fn interned(self) -> Self {
         topics::PIPELINE.into_iter().find(|known| *known == self).unwrap_or(self)
@@ -189,61 +188,61 @@ impl TopicName {
 const DLQ_SUFFIX: &str = ".dlq";
 const PARKED_SUFFIX: &str = ".parked";
 
-/// The contract's topics.
+/// The platform's topics.
 pub mod topics {
     use super::TopicName;
 
-    /// Pointer events of staged files; at-least-once.
+    /// One event per staged file; at least once.
     pub const INGEST_RAW: TopicName = TopicName::known("ingest.raw");
-    /// One event per (asset, revision) whose bytes are in the durable bucket.
+    /// One event per (asset, revision) whose bytes are in the bucket of originals.
     pub const MEDIA_INGESTED: TopicName = TopicName::known("media.ingested");
     /// One event per (asset, revision) whose derivatives and search document are written.
     pub const MEDIA_ENRICHED: TopicName = TopicName::known("media.enriched");
     /// One event per takedown.
     pub const MEDIA_ASSET_REVOKED: TopicName = TopicName::known("media.asset_revoked");
-    /// What was decided of each dead letter, keyed `<dlq-topic>:<partition>:<offset>`; compacted.
+    /// Decision on each dead letter, keyed `<dlq-topic>:<partition>:<offset>`; compacted.
     pub const REDRIVE_LEDGER: TopicName = TopicName::known("mfctl.redrive.ledger");
-    /// Every change an operator makes.
+    /// Every change by an operator.
     pub const AUDIT: TopicName = TopicName::known("mfctl.audit");
 
-    /// The topics that carry the pipeline's events, in the order of the flow.
+    /// Topics of the pipeline's events, in the order of the flow.
     pub const PIPELINE: [TopicName; 4] = [INGEST_RAW, MEDIA_INGESTED, MEDIA_ENRICHED, MEDIA_ASSET_REVOKED];
 }
 
 /// The three buckets of an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Buckets {
-    /// Bytes as they arrived, until their event is settled.
+    /// Staged bytes, until their event is committed.
     pub staging: BucketName,
-    /// The durable originals, by content.
+    /// Originals, by content.
     pub originals: BucketName,
-    /// What enrichment made of them.
+    /// Derivatives: extracted text and thumbnails.
     pub derived: BucketName,
 }
 
 impl Buckets {
-    /// The contract's names: `myfarsi-<env>-media-{staging,originals,derived}`.
+    /// Buckets of an environment: `myfarsi-<env>-media-{staging,originals,derived}`.
     ///
     /// # Errors
-    /// [`InvalidName`] when the environment's name is too long for a bucket.
+    /// [`InvalidName`] when the environment's name is too long for a bucket name.
     pub fn of(env: &EnvName) -> Result<Self, InvalidName> {
         let name = |kind: &str| BucketName::new(format!("myfarsi-{env}-media-{kind}"));
         Ok(Self { staging: name("staging")?, originals: name("originals")?, derived: name("derived")? })
     }
 
-    /// All three, in the order of the flow.
+    /// All three buckets, in the order of the flow.
     #[must_use]
     pub fn all(&self) -> [&BucketName; 3] {
         [&self.staging, &self.originals, &self.derived]
     }
 }
 
-/// Where an object is: a bucket and a key in it.
+/// The address of an object: bucket and key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct ObjectRef {
-    /// The bucket.
+    /// Bucket name.
     pub bucket: BucketName,
-    /// The key in that bucket.
+    /// Key within the bucket.
     pub key: ObjectKey,
 }
 
@@ -253,43 +252,11 @@ impl fmt::Display for ObjectRef {
     }
 }
 
-/// The contract's object keys. Every part is already valid, so these cannot fail.
-pub mod keys {
-    use std::borrow::Cow;
-
-    use super::super::ids::{AssetId, EventId, JobId, Revision, Sha256};
-    use super::ObjectKey;
-    use super::Tenant;
-
-    /// The bucket of originals' own identity, written when the platform is made: no asset's.
-    #[must_use]
-    pub fn marker() -> ObjectKey {
-        ObjectKey(Cow::Borrowed("mfctl/platform.json"))
-    }
-
-    /// Staging: `<tenant>/<job_id>/<event_id>`.
-    #[must_use]
-    pub fn staging(tenant: &Tenant, job: JobId, event: EventId) -> ObjectKey {
-        ObjectKey(Cow::Owned(format!("{tenant}/{job}/{event}")))
-    }
-
-    /// Originals: `<tenant>/sha256/ab/cd/<sha256>`.
-    #[must_use]
-    pub fn original(tenant: &Tenant, sha256: &Sha256) -> ObjectKey {
-        let hex = sha256.to_string();
-        ObjectKey(Cow::Owned(format!("{tenant}/sha256/{}/{}/{hex}", &hex[..2], &hex[2..4])))
-    }
-
-    /// Derived text: `<asset_id>/<revision>/text.txt`.
-    #[must_use]
-    pub fn derived_text(asset: AssetId, revision: Revision) -> ObjectKey {
-        ObjectKey(Cow::Owned(format!("{asset}/{revision}/text.txt")))
-    }
-
-    /// Derived thumbnail: `<asset_id>/<revision>/thumb-320.webp`.
-    #[must_use]
-    pub fn derived_thumbnail(asset: AssetId, revision: Revision) -> ObjectKey {
-        ObjectKey(Cow::Owned(format!("{asset}/{revision}/thumb-320.webp")))
+impl ObjectKey {
+    /// A key put together from parts that are valid already.
+    pub(super) fn from_valid(key: String) -> Self {
+        debug_assert!(Self::new(key.clone()).is_ok(), "{key:?}");
+        Self(Cow::Owned(key))
     }
 }
 
@@ -298,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_would_leave_its_bucket_is_refused() {
+    fn object_keys_with_relative_parts_are_refused() {
         for key in ["../x", "a/../b", "/a", "a//b", "a/", "", "a/.", "a\nb"] {
             assert!(ObjectKey::new(key).is_err(), "{key:?}");
         }

@@ -1,4 +1,4 @@
-//! Which partition a key belongs to: the Java client's default, librdkafka's `murmur2_random`.
+//! The partitioner: the Java client's default for keyed records, librdkafka's `murmur2_random`.
 
 /// Kafka's murmur2 (org.apache.kafka.common.utils.Utils#murmur2): 32 bits, seed 0x9747b28c.
 #[must_use]
@@ -31,7 +31,7 @@ pub fn murmur2(data: &[u8]) -> u32 {
 ///
 /// `partitions` of 0 counts as 1.
 #[must_use]
-pub fn for_key(key: &[u8], partitions: u32) -> u32 {
+pub fn partition_for_key(key: &[u8], partitions: u32) -> u32 {
     (murmur2(key) & 0x7fff_ffff) % partitions.max(1)
 }
 

@@ -1,4 +1,4 @@
-//! Where a file came from, as text that can always be turned back into the path it was.
+//! Paths of source files as text that converts back to the same path, byte for byte.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub struct SourcePath(String);
 
 impl SourcePath {
-    /// The text of this path. The caller makes it absolute first.
+    /// Encodes an absolute path.
     #[must_use]
     pub fn from_path(path: &Path) -> Self {
         use std::os::unix::ffi::OsStrExt;
@@ -34,13 +34,13 @@ impl SourcePath {
         Self(text)
     }
 
-    /// Text that came from a catalog or journal, where only this type's text is kept.
+    /// Wraps text of this type that a catalog or journal stored.
     #[must_use]
     pub fn from_text(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The path itself, byte for byte.
+    /// Decodes the path, byte for byte.
     #[must_use]
     pub fn to_path(&self) -> PathBuf {
         use std::os::unix::ffi::OsStringExt;
@@ -76,7 +76,7 @@ impl SourcePath {
         std::ffi::OsString::from_vec(out).into()
     }
 
-    /// The text.
+    /// The encoded text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -99,7 +99,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_path_comes_back_byte_for_byte(bytes in proptest::collection::vec(1u8..=255, 1..64)) {
+        fn any_path_round_trips(bytes in proptest::collection::vec(1u8..=255, 1..64)) {
             let path = Path::new(std::ffi::OsStr::from_bytes(&bytes));
             let text = SourcePath::from_path(path);
             let back = text.to_path();

@@ -1,4 +1,4 @@
-//! Records of the event log: what is published, what is read, and where it stands.
+//! Records of the event log, their headers and their addresses.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,14 +15,14 @@ use super::names::TopicName;
 /// A topic and one of its partitions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct TopicPartition {
-    /// The topic.
+    /// Topic name.
     pub topic: TopicName,
-    /// The partition, from 0.
+    /// Partition, counted from 0.
     pub partition: u32,
 }
 
 impl TopicPartition {
-    /// The partition of that topic.
+    /// Creates a partition's address.
     #[must_use]
     pub fn new(topic: TopicName, partition: u32) -> Self {
         Self { topic, partition }
@@ -35,15 +35,15 @@ impl fmt::Display for TopicPartition {
     }
 }
 
-/// Where one record stands; as text, in JSON too, `<topic>:<partition>:<offset>`.
+/// The address of a record; as text, in JSON too, `<topic>:<partition>:<offset>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct RecordAddress {
-    /// The topic.
+    /// Topic name.
     pub topic: TopicName,
-    /// The partition, from 0.
+    /// Partition, counted from 0.
     pub partition: u32,
-    /// The offset in the partition, from 0.
+    /// Offset in the partition, counted from 0.
     pub offset: i64,
 }
 
@@ -92,97 +92,97 @@ impl JsonSchema for RecordAddress {
     }
 }
 
-/// One header: a name and bytes. Names may repeat.
+/// A header of a record. Names may repeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
-    /// The header's name.
+    /// Header name.
     pub name: Cow<'static, str>,
-    /// Its value, byte for byte; `None` is Kafka's null.
+    /// Header value, byte for byte; `None` is Kafka's null.
     pub value: Option<Bytes>,
 }
 
-/// A record's headers in their order.
+/// The headers of a record, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Headers(pub Vec<Header>);
 
 impl Headers {
-    /// Adds a header at the end.
+    /// Appends a header.
     pub fn push(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Bytes>) {
         self.0.push(Header { name: name.into(), value: Some(value.into()) });
     }
 
-    /// The bytes of the last header of that name, as Kafka's `lastHeader`.
+    /// Value of the last header of this name, as Kafka's `lastHeader`.
     #[must_use]
     pub fn last(&self, name: &str) -> Option<&Bytes> {
         self.0.iter().rev().find(|h| h.name == name).and_then(|h| h.value.as_ref())
     }
 
-    /// The text of the last header of that name, if it is UTF-8.
+    /// Value of the last header of this name as text; `None` if it is not UTF-8.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
         self.last(name).and_then(|value| std::str::from_utf8(value).ok())
     }
 
-    /// Removes every header whose name this holds for.
+    /// Removes every header whose name matches.
     pub fn remove_where(&mut self, unwanted: impl Fn(&str) -> bool) {
         self.0.retain(|h| !unwanted(&h.name));
     }
 
-    /// Bytes of all names and values.
+    /// Size of all names and values in bytes.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
         self.0.iter().map(|h| h.name.len() + h.value.as_ref().map_or(0, Bytes::len)).sum()
     }
 }
 
-/// A record to be published. Its timestamp is the writer's time.
+/// A record to be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRecord {
-    /// Where to.
+    /// Topic to publish to.
     pub topic: TopicName,
-    /// A fixed partition; `None` lets the key decide ([`super::partition::for_key`]).
+    /// Fixed partition; `None` chooses it by the key ([`super::partition::partition_for_key`]).
     pub partition: Option<u32>,
-    /// The key; records of one key keep their order.
+    /// Key; records of one key keep their order.
     pub key: Option<Bytes>,
-    /// The value; `None` is a tombstone.
+    /// Value; `None` is a tombstone.
     pub value: Option<Bytes>,
-    /// The headers.
+    /// Headers in order.
     pub headers: Headers,
-    /// The record's own time (Kafka's CreateTime), millisecond precision.
+    /// Kafka's CreateTime, to the millisecond.
     pub timestamp: Timestamp,
 }
 
 impl NewRecord {
-    /// Bytes of key, value and headers: what limits count.
+    /// Size of key, value and headers in bytes, as limits count it.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
         self.key.as_ref().map_or(0, Bytes::len) + self.value.as_ref().map_or(0, Bytes::len) + self.headers.size_bytes()
     }
 }
 
-/// A record as it was read.
+/// A record that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Where it stands.
+    /// Topic, partition and offset.
     pub address: RecordAddress,
-    /// The key.
+    /// Key; records of one key keep their order.
     pub key: Option<Bytes>,
-    /// The value; `None` is a tombstone.
+    /// Value; `None` is a tombstone.
     pub value: Option<Bytes>,
-    /// The headers.
+    /// Headers in order.
     pub headers: Headers,
-    /// The record's time, millisecond precision.
+    /// Kafka's timestamp, to the millisecond.
     pub timestamp: Timestamp,
 }
 
 impl Record {
-    /// The partition it stands in.
+    /// Partition of the record.
     #[must_use]
     pub fn topic_partition(&self) -> TopicPartition {
         TopicPartition::new(self.address.topic.clone(), self.address.partition)
     }
 
-    /// Bytes of key, value and headers: what limits count.
+    /// Size of key, value and headers in bytes, as limits count it.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
         self.key.as_ref().map_or(0, Bytes::len) + self.value.as_ref().map_or(0, Bytes::len) + self.headers.size_bytes()
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_read_back_from_its_text() {
+    fn record_addresses_round_trip_as_text() {
         let text = "media.ingested.dlq:3:42";
         let address: RecordAddress = text.parse().unwrap();
         assert_eq!((address.topic.as_str(), address.partition, address.offset), ("media.ingested.dlq", 3, 42));

@@ -1,18 +1,18 @@
-//! A secret in memory: used by the one call that needs it, printed by nothing.
+//! Secrets in memory, which cannot be printed.
 
 use std::fmt;
 
-/// A secret's content. It has no `Display` and no `Serialize`, and its `Debug` says nothing.
+/// The content of a secret. It has no `Display` and no `Serialize`, and its `Debug` is redacted.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps this text secret.
+    /// Wraps the content of a secret.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The content, for the one call that needs it.
+    /// The content. Call it only where the secret is sent or compared.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

@@ -1,8 +1,8 @@
-//! Values that look like secrets: what must not be written where anybody can read it. A guess that errs on the side of
-//! asking; somebody who knows better says so.
+//! Detection of values that look like secrets and must not be stored as plain configuration. A heuristic that prefers false
+//! positives; the operator can override it.
 
-/// Words in a key's name that announce a secret.
-const ANNOUNCED: [&str; 10] = [
+/// Words in a key that suggest a secret value.
+const SECRET_WORDS: [&str; 10] = [
     "password",
     "passwd",
     "secret",
@@ -14,12 +14,12 @@ const ANNOUNCED: [&str; 10] = [
     "credential",
     "passphrase",
 ];
-/// The shortest text that can be a key made at random.
-const RANDOM: usize = 20;
+/// Minimum length of a random key, in bytes.
+const MIN_RANDOM_KEY: usize = 20;
 
-/// Why a value looks like a secret; nothing if it does not. Never repeats the value.
+/// Why a value looks like a secret; `None` if it does not. The text never contains the value.
 #[must_use]
-pub fn reason(key: &str, value: &str) -> Option<String> {
+pub fn secret_reason(key: &str, value: &str) -> Option<String> {
     let value = value.trim();
     if value.contains("-----BEGIN ") && value.contains("PRIVATE KEY-----") {
         return Some("the value holds a private key".to_owned());
@@ -35,23 +35,22 @@ pub fn reason(key: &str, value: &str) -> Option<String> {
         ("ghp_", 36, "a token of GitHub"),
         ("xoxb-", 20, "a token of Slack"),
     ];
-    if let Some((.., what)) = known
-        .iter()
-        .find(|(start, length, _)| value.starts_with(start) && value.len() >= *length && value.chars().all(is_of_token))
-    {
+    if let Some((.., what)) = known.iter().find(|(start, length, _)| {
+        value.starts_with(start) && value.len() >= *length && value.chars().all(is_token_char)
+    }) {
         return Some(format!("the value looks like {what}"));
     }
-    if has_password_in_address(value) {
+    if is_url_with_password(value) {
         return Some("the value is an address with a password in it".to_owned());
     }
     let key = key.to_ascii_lowercase();
-    let announced = ANNOUNCED.iter().find(|word| key.contains(**word))?;
-    // `token_ttl: 20m` and `password_min_length: 12` are none.
-    (value.len() >= RANDOM && value.chars().all(is_of_token) || key.ends_with(announced) && value.len() >= 6)
-        .then(|| format!("the key is called {announced}, and the value could be one"))
+    let word = SECRET_WORDS.iter().find(|word| key.contains(**word))?;
+    // Not `token_ttl: 20m` or `password_min_length: 12`.
+    (value.len() >= MIN_RANDOM_KEY && value.chars().all(is_token_char) || key.ends_with(word) && value.len() >= 6)
+        .then(|| format!("the key is called {word}, and the value could be one"))
 }
 
-fn is_of_token(c: char) -> bool {
+fn is_token_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+' | '/' | '=')
 }
 
@@ -61,7 +60,7 @@ fn is_jwt(value: &str) -> bool {
 }
 
 /// `scheme://user:password@host`.
-fn has_password_in_address(value: &str) -> bool {
+fn is_url_with_password(value: &str) -> bool {
     let Some((_, rest)) = value.split_once("://") else { return false };
     let authority = rest.split('/').next().unwrap_or_default();
     authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
@@ -72,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_looks_like_a_secret_is_told_without_its_value() {
+    fn secrets_are_detected_and_not_repeated() {
         for (key, value) in [
             ("tls", "-----BEGIN RSA PRIVATE KEY-----\nMIIE"),
             ("x", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N"),
@@ -82,13 +81,13 @@ mod tests {
             ("db_password", "hunter2"),
             ("session_token_key", "c2VjcmV0c2VjcmV0c2VjcmV0"),
         ] {
-            let reason = reason(key, value).unwrap_or_else(|| panic!("{key}={value}"));
+            let reason = secret_reason(key, value).unwrap_or_else(|| panic!("{key}={value}"));
             assert!(!reason.contains(value) && !reason.contains("hunter2"), "{reason}");
         }
     }
 
     #[test]
-    fn ordinary_settings_are_none() {
+    fn ordinary_settings_are_not_secrets() {
         for (key, value) in [
             ("token_ttl", "20m"),
             ("password_min_length", "12"),
@@ -97,7 +96,7 @@ mod tests {
             ("sha256", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
             ("workers", "16"),
         ] {
-            assert_eq!(reason(key, value), None, "{key}={value}");
+            assert_eq!(secret_reason(key, value), None, "{key}={value}");
         }
     }
 }

@@ -1,6 +1,7 @@
-//! Writes and reads the pipeline's events: validation against registered schemas, wire format, headers.
+//! Encodes and decodes the pipeline's events: validation against registered schemas, wire format, headers.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,39 +13,40 @@ use serde_json::Value;
 use super::schemas;
 use super::validator::SchemaValidator;
 use crate::breaker::DependencyFault;
-use crate::domain::event::{self, Common, SchemaId};
+use crate::domain::event::{self, EventEnvelope, SchemaId};
 use crate::domain::{EnvName, EventId, NewRecord, Record, Timestamp, TopicName};
 use crate::ports::{Error, ErrorKind, RegisteredSchema, Result, SchemaRegistry};
+use crate::wait::{Backoff, wait_until};
 
-/// How long the registry may take to know a schema that a record names: the node that is asked may be behind the one
-/// that the writer asked.
-const BEHIND: Duration = Duration::from_secs(3);
-/// How often it is asked meanwhile.
-const AGAIN: Duration = Duration::from_millis(250);
-/// How much time there is in which no more than that is spent on waiting: records whose schema nobody has must not hold up
-/// good ones again and again.
-const SPELL: Duration = Duration::from_secs(60);
+/// The longest wait for a schema that a record names and the registry does not have yet: in a cluster of registries the
+/// node that is asked may lag behind the one that the writer registered it with.
+const MAX_SCHEMA_WAIT: Duration = Duration::from_secs(3);
+/// The delay between two lookups of such a schema.
+const RETRY: Backoff = Backoff::constant(Duration::from_millis(250));
+/// The window in which no more than [`MAX_SCHEMA_WAIT`] is spent on waiting in all, so that records whose schema was never
+/// registered do not hold up valid ones again and again.
+const WAIT_WINDOW: Duration = Duration::from_secs(60);
 
-/// Why a record could not be read.
+/// Why a record could not be decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// The record itself is bad: it is a dead letter.
+    /// The record is bad: it becomes a dead letter.
     #[error("{message}")]
     Poison {
-        /// A short stable word.
+        /// Stable name of the failure kind.
         kind: &'static str,
-        /// What is wrong with it.
+        /// What is wrong with the record.
         message: String,
     },
-    /// The record may be good, but this process must not go on.
+    /// The record may be valid, but this process must not continue.
     #[error("{reason}")]
     Stop {
-        /// Why.
+        /// Why the process must stop.
         reason: String,
-        /// What to do.
+        /// What to do next.
         hint: String,
     },
-    /// The registry did not answer; try again.
+    /// The registry failed; retry.
     #[error(transparent)]
     Dependency(Error),
 }
@@ -55,73 +57,80 @@ impl DependencyFault for DecodeError {
     }
 }
 
-/// A schema ready to validate with.
-struct Compiled {
+/// A compiled schema.
+struct CompiledSchema {
     subject: String,
     version: u32,
     validator: SchemaValidator,
 }
 
-/// The codec of one environment.
+/// Codec for the events of one environment.
 pub struct EventCodec {
     registry: Arc<dyn SchemaRegistry>,
     env: EnvName,
-    /// What was found; what was not is asked for again, for it may be registered any moment.
-    read: Mutex<HashMap<(TopicName, SchemaId), Arc<Compiled>>>,
-    written: Mutex<HashMap<TopicName, (SchemaId, Arc<Compiled>)>>,
-    /// When a schema was waited for first in this spell.
-    waited: Mutex<Option<Instant>>,
-    behind: Duration,
+    /// Schemas of read records. A missing schema is looked up again, because it may be registered at any time.
+    read: Mutex<HashMap<(TopicName, SchemaId), Arc<CompiledSchema>>>,
+    /// Schemas of written records.
+    written: Mutex<HashMap<TopicName, (SchemaId, Arc<CompiledSchema>)>>,
+    /// Start of the current [`WAIT_WINDOW`]: its first wait for a schema.
+    wait_window: Mutex<Option<Instant>>,
+    max_wait: Duration,
 }
 
 impl EventCodec {
-    /// A codec that writes and reads events of `env`.
+    /// Creates a codec for the events of `env`.
     #[must_use]
     pub fn new(registry: Arc<dyn SchemaRegistry>, env: EnvName) -> Self {
-        let (read, written, waited) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { registry, env, read, written, waited, behind: BEHIND }
+        Self {
+            registry,
+            env,
+            read: Mutex::default(),
+            written: Mutex::default(),
+            wait_window: Mutex::default(),
+            max_wait: MAX_SCHEMA_WAIT,
+        }
     }
 
-    /// The environment it is for.
+    /// Environment of the codec.
     #[must_use]
     pub fn env(&self) -> &EnvName {
         &self.env
     }
 
-    /// Makes the record of an event: validated, in the wire format, keyed by the asset, with the contract's headers.
+    /// Encodes an event as a record: validated, in the wire format, keyed by the asset id, with the event headers.
     ///
     /// # Errors
-    /// `Invalid` when the event breaks its schema, `NotFound` when the schema this binary writes is not registered,
-    /// otherwise those of the registry.
+    /// `Invalid` when the event violates its schema, `NotFound` when this binary's schema is not registered, otherwise those
+    /// of the registry.
     pub async fn encode<T: Serialize>(
         &self,
         topic: &TopicName,
         event: &T,
-        common: &Common,
+        envelope: &EventEnvelope,
         trace: EventId,
         now: Timestamp,
     ) -> Result<NewRecord> {
         let (id, schema) = self.schema_written(topic).await?;
-        let what = || format!("write event {} to {topic}", common.event_id);
+        let what = || format!("write event {} to {topic}", envelope.event_id);
         let value = serde_json::to_value(event).map_err(|e| Error::new(ErrorKind::Internal, what()).because(e))?;
-        if let Some(reason) = schema.validator.first(&value) {
+        if let Some(reason) = schema.validator.first_violation(&value) {
             return Err(Error::new(ErrorKind::Invalid, format!("{}: {reason}", what())));
         }
         let json = serde_json::to_vec(&value).map_err(|e| Error::new(ErrorKind::Internal, what()).because(e))?;
-        let traceparent = event::traceparent(trace, common.event_id);
+        let traceparent = event::traceparent(trace, envelope.event_id);
         Ok(NewRecord {
             topic: topic.clone(),
             partition: None,
-            key: Some(Bytes::from(common.asset_id.to_string())),
+            key: Some(Bytes::from(envelope.asset_id.to_string())),
             value: Some(event::frame(id, &json)),
-            headers: event::headers(&self.env, schema.version, common.event_id, &traceparent),
+            headers: event::event_headers(&self.env, schema.version, envelope.event_id, &traceparent),
             timestamp: now,
         })
     }
 
-    /// Reads a record's event: of this environment, valid against the schema the record names.
+    /// Decodes a record's event, which must be of this environment and valid against the schema that the record names.
     ///
-    /// Fields this binary does not know are passed over, so that readers of this version can follow writers of the next.
+    /// Unknown fields are ignored, so that readers of this version can read events of the next.
     ///
     /// # Errors
     /// [`DecodeError`]: poison, stop, or the registry's own.
@@ -131,10 +140,10 @@ impl EventCodec {
         T::deserialize(value).map_err(|error| self.unreadable(record, &schema, &error))
     }
 
-    /// Reads a record's value as JSON, validated, whatever its type.
+    /// Decodes a record's value as validated JSON, whatever its type.
     ///
     /// # Errors
-    /// As [`EventCodec::decode`], but for the environment, which is not looked at.
+    /// As [`EventCodec::decode`], except that the environment is not checked.
     pub async fn decode_value(&self, record: &Record) -> std::result::Result<Value, DecodeError> {
         self.validated(record).await.map(|(_, value)| value)
     }
@@ -154,13 +163,13 @@ impl EventCodec {
         }
     }
 
-    async fn validated(&self, record: &Record) -> std::result::Result<(Arc<Compiled>, Value), DecodeError> {
+    async fn validated(&self, record: &Record) -> std::result::Result<(Arc<CompiledSchema>, Value), DecodeError> {
         let poison = |kind, message| DecodeError::Poison { kind, message };
         let (id, json) = event::unframe(record.value.as_ref()).map_err(|e| poison("not_wire_format", e.to_string()))?;
         let schema = self.schema(id, record.address.topic.source()).await?;
         let value: Value =
             serde_json::from_slice(&json).map_err(|e| poison("invalid_json", format!("the value is not JSON: {e}")))?;
-        match schema.validator.first(&value) {
+        match schema.validator.first_violation(&value) {
             Some(reason) => {
                 Err(poison("schema_violation", format!("against {} v{}: {reason}", schema.subject, schema.version)))
             }
@@ -168,8 +177,8 @@ impl EventCodec {
         }
     }
 
-    /// What a valid value that this binary cannot take means: a later writer, or a defect of its own schema.
-    fn unreadable(&self, record: &Record, schema: &Compiled, error: &serde_json::Error) -> DecodeError {
+    /// The error for a valid value that this binary cannot decode: of a later writer, or due to a defect of its schema.
+    fn unreadable(&self, record: &Record, schema: &CompiledSchema, error: &serde_json::Error) -> DecodeError {
         let known = self.known_version(&record.address.topic.source());
         if known.is_some_and(|known| schema.version > known) {
             return DecodeError::Stop {
@@ -188,8 +197,8 @@ impl EventCodec {
         written.get(topic).map(|(_, schema)| schema.version)
     }
 
-    /// Learns the registered version of the schema this binary writes for a topic. A reader calls it once at its start,
-    /// so that [`EventCodec::decode`] can tell a record that is too new.
+    /// Looks up the registered version of this binary's schema for a topic. A reader calls it once at its start, so that
+    /// [`EventCodec::decode`] can recognise a record that is too new.
     ///
     /// # Errors
     /// `NotFound` when it is not registered, otherwise those of the registry.
@@ -197,7 +206,7 @@ impl EventCodec {
         self.schema_written(topic).await.map(drop)
     }
 
-    async fn schema_written(&self, topic: &TopicName) -> Result<(SchemaId, Arc<Compiled>)> {
+    async fn schema_written(&self, topic: &TopicName) -> Result<(SchemaId, Arc<CompiledSchema>)> {
         {
             let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some((id, schema)) = written.get(topic) {
@@ -224,7 +233,7 @@ impl EventCodec {
     }
 
     /// The schema of a record of this topic.
-    async fn schema(&self, id: SchemaId, topic: TopicName) -> std::result::Result<Arc<Compiled>, DecodeError> {
+    async fn schema(&self, id: SchemaId, topic: TopicName) -> std::result::Result<Arc<CompiledSchema>, DecodeError> {
         let key = (topic, id);
         if let Some(schema) = self.read.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(Arc::clone(schema));
@@ -236,24 +245,31 @@ impl EventCodec {
         Ok(schema)
     }
 
-    /// The schema as the registry has it under the topic's subject, as soon as it knows it.
+    /// The schema as the registry has it under the topic's subject; one that is not there yet is waited for.
     async fn registered(&self, key: &(TopicName, SchemaId)) -> std::result::Result<RegisteredSchema, DecodeError> {
-        loop {
-            match self.look_up(key).await {
-                Err(DecodeError::Poison { .. }) if self.may_wait() => {
-                    tokio::time::sleep(AGAIN.min(self.behind)).await;
-                }
-                answered => return answered,
-            }
+        let missing = match self.look_up(key).await {
+            Err(poison @ DecodeError::Poison { .. }) => poison,
+            answered => return answered,
+        };
+        let deadline = self.wait_deadline();
+        if Instant::now() >= deadline {
+            return Err(missing);
         }
+        let probe = || async {
+            match self.look_up(key).await {
+                Err(poison @ DecodeError::Poison { .. }) => ControlFlow::Continue(poison),
+                answered => ControlFlow::Break(answered),
+            }
+        };
+        wait_until(deadline, RETRY, probe).await.unwrap_or_else(Err)
     }
 
-    /// Whether there is time left to wait for a schema, in the spell that begins with the first wait.
-    fn may_wait(&self) -> bool {
-        let mut waited = self.waited.lock().unwrap_or_else(PoisonError::into_inner);
-        let began = *waited.filter(|began| began.elapsed() < SPELL).get_or_insert_with(Instant::now);
-        *waited = Some(began);
-        began.elapsed() < self.behind
+    /// Until when a schema may be waited for, in the wait window that begins with its first wait.
+    fn wait_deadline(&self) -> Instant {
+        let mut window = self.wait_window.lock().unwrap_or_else(PoisonError::into_inner);
+        let began = *window.filter(|began| began.elapsed() < WAIT_WINDOW).get_or_insert_with(Instant::now);
+        *window = Some(began);
+        began + self.max_wait
     }
 
     async fn look_up(&self, (topic, id): &(TopicName, SchemaId)) -> std::result::Result<RegisteredSchema, DecodeError> {
@@ -273,20 +289,20 @@ impl EventCodec {
     }
 }
 
-fn compile(subject: &str, version: u32, schema: &Value) -> Result<Compiled> {
-    let validator = SchemaValidator::of(schema)
+fn compile(subject: &str, version: u32, schema: &Value) -> Result<CompiledSchema> {
+    let validator = SchemaValidator::compile(schema)
         .map_err(|error| Error::new(ErrorKind::Corrupt, format!("compile the schema {subject} v{version}: {error}")))?;
-    Ok(Compiled { subject: subject.to_owned(), version, validator })
+    Ok(CompiledSchema { subject: subject.to_owned(), version, validator })
 }
 
-/// Checks a value against a topic's schema as this binary has it, without a registry.
+/// Validates a value against this binary's schema of a topic, without a registry.
 ///
 /// # Errors
-/// The first violation, with its place.
+/// The first violation with its JSON pointer.
 pub fn validate(topic: &TopicName, value: &Value) -> std::result::Result<(), String> {
     let text = schemas::text_of(topic).ok_or_else(|| format!("topic {topic} has no schema"))?;
     let schema: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
-    SchemaValidator::of(&schema)?.first(value).map_or(Ok(()), Err)
+    SchemaValidator::compile(&schema)?.first_violation(value).map_or(Ok(()), Err)
 }
 
 #[cfg(test)]
@@ -299,12 +315,12 @@ mod tests {
     use crate::domain::names::topics;
     use crate::domain::{AssetId, JobId, RecordAddress, Revision, Sha256, Tenant};
 
-    /// Holds what it is given; a schema's id is its place.
+    /// Registry in memory; a schema's id is its index.
     #[derive(Default)]
-    struct Memory(Mutex<Vec<RegisteredSchema>>);
+    struct MemoryRegistry(Mutex<Vec<RegisteredSchema>>);
 
     #[async_trait]
-    impl SchemaRegistry for Memory {
+    impl SchemaRegistry for MemoryRegistry {
         async fn register(&self, subject: &str, schema: &Value) -> Result<RegisteredSchema> {
             let mut all = self.0.lock().unwrap();
             let version = all.iter().filter(|s| s.subject == subject).count() as u32 + 1;
@@ -334,24 +350,25 @@ mod tests {
         async fn set_compatibility(&self, _: &str, _: Compatibility) -> Result<()> {
             Ok(())
         }
-        async fn check(&self, _: &str, _: &Value) -> Result<Vec<String>> {
+        async fn check_compatibility(&self, _: &str, _: &Value) -> Result<Vec<String>> {
             Ok(Vec::new())
         }
     }
 
-    async fn codec() -> (Arc<Memory>, EventCodec) {
-        let registry = Arc::new(Memory::default());
+    async fn codec() -> (Arc<MemoryRegistry>, EventCodec) {
+        let registry = Arc::new(MemoryRegistry::default());
         schemas::register_all(registry.as_ref()).await.unwrap();
         let mut codec = EventCodec::new(registry.clone(), EnvName::new("dev").unwrap());
-        codec.behind = Duration::from_millis(1);
+        codec.max_wait = Duration::from_millis(1);
         codec.prepare(&topics::MEDIA_ENRICHED).await.unwrap();
         (registry, codec)
     }
 
     fn event() -> MediaEnriched {
-        let (tenant, sha256) = (Tenant::default(), Sha256([7; 32]));
+        let tenant = Tenant::default();
+        let sha256 = Sha256([7; 32]);
         MediaEnriched {
-            common: Common {
+            envelope: EventEnvelope {
                 event_id: EventId::fresh(),
                 occurred_at: Timestamp::UNIX_EPOCH,
                 asset_id: AssetId::of(&tenant, &sha256),
@@ -372,7 +389,7 @@ mod tests {
 
     async fn record(codec: &EventCodec, event: &MediaEnriched) -> Record {
         let topic = topics::MEDIA_ENRICHED;
-        let new = codec.encode(&topic, event, &event.common, event.common.event_id, Timestamp::UNIX_EPOCH).await;
+        let new = codec.encode(&topic, event, &event.envelope, event.envelope.event_id, Timestamp::UNIX_EPOCH).await;
         let new = new.unwrap();
         Record {
             address: RecordAddress { topic, partition: 0, offset: 0 },
@@ -391,7 +408,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_written_is_read_back() {
+    async fn an_encoded_event_is_decoded() {
         let (_, codec) = codec().await;
         let event = event();
         let record = record(&codec, &event).await;
@@ -400,17 +417,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_event_that_breaks_its_schema_is_never_written() {
+    async fn an_event_that_violates_its_schema_is_not_encoded() {
         let (_, codec) = codec().await;
         let mut event = event();
-        event.common.actor = String::new();
+        event.envelope.actor = String::new();
         let topic = topics::MEDIA_ENRICHED;
-        let written = codec.encode(&topic, &event, &event.common, event.common.event_id, Timestamp::UNIX_EPOCH).await;
+        let written =
+            codec.encode(&topic, &event, &event.envelope, event.envelope.event_id, Timestamp::UNIX_EPOCH).await;
         assert_eq!(written.unwrap_err().kind(), ErrorKind::Invalid);
     }
 
     #[tokio::test]
-    async fn poison_is_named_by_what_is_wrong_with_it() {
+    async fn poison_has_a_kind_for_each_defect() {
         let (_, codec) = codec().await;
         let good = record(&codec, &event()).await;
         let with = |value: &[u8]| Record { value: Some(Bytes::copy_from_slice(value)), ..good.clone() };
@@ -422,9 +440,9 @@ mod tests {
         assert_eq!(poison(&codec, &with(&event::frame(id, b"{}"))).await, "schema_violation");
     }
 
-    /// A reader may ask before the registry it asks has heard; the next record of that schema is read.
+    /// The registry may lag behind the writer; the next record of that schema is decoded.
     #[tokio::test]
-    async fn a_schema_that_comes_later_is_found_then() {
+    async fn a_schema_registered_later_is_found() {
         let (registry, codec) = codec().await;
         let good = record(&codec, &event()).await;
         let next = SchemaId(registry.0.lock().unwrap().len() as u32);
@@ -437,16 +455,16 @@ mod tests {
         assert_eq!(codec.decode::<MediaEnriched>(&early).await.unwrap(), event_of(&json));
     }
 
-    /// The node that is asked is behind the one that the writer asked.
+    /// The registry node of the reader lags behind that of the writer.
     #[tokio::test]
-    async fn a_schema_that_the_registry_is_about_to_know_is_waited_for() {
+    async fn a_missing_schema_is_waited_for() {
         let (registry, codec) = codec().await;
         let good = record(&codec, &event()).await;
         let (id, json) = event::unframe(good.value.as_ref()).unwrap();
         let fresh = EventCodec::new(registry.clone(), EnvName::new("dev").unwrap());
         let known = std::mem::take(&mut *registry.0.lock().unwrap());
         let later = async {
-            while fresh.waited.lock().unwrap().is_none() {
+            while fresh.wait_window.lock().unwrap().is_none() {
                 tokio::task::yield_now().await;
             }
             *registry.0.lock().unwrap() = known;
@@ -456,25 +474,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_waited_for_in_vain_holds_nothing_up_again_and_again() {
+    async fn waits_for_missing_schemas_are_bounded_in_total() {
         let (_, mut codec) = codec().await;
-        codec.behind = Duration::from_millis(200);
+        codec.max_wait = Duration::from_millis(200);
         let good = record(&codec, &event()).await;
         let unknown = |id| Record { value: Some(event::frame(SchemaId(id), b"{}")), ..good.clone() };
         let began = Instant::now();
         for id in 100..1100 {
             assert_eq!(poison(&codec, &unknown(id)).await, "unknown_schema");
         }
-        assert!(began.elapsed() >= codec.behind && began.elapsed() < SPELL / 2, "{:?}", began.elapsed());
+        assert!(began.elapsed() >= codec.max_wait && began.elapsed() < WAIT_WINDOW / 2, "{:?}", began.elapsed());
     }
 
     fn event_of(json: &[u8]) -> MediaEnriched {
         serde_json::from_slice(json).unwrap()
     }
 
-    /// Registries give one schema one id, whatever the subjects.
+    /// Registries give a schema one id, whatever its subjects.
     #[tokio::test]
-    async fn a_schema_that_two_subjects_share_is_read_under_the_records_own() {
+    async fn a_schema_shared_by_two_subjects_is_read_under_the_subject_of_the_topic() {
         let (registry, codec) = codec().await;
         let good = record(&codec, &event()).await;
         let id = event::unframe(good.value.as_ref()).unwrap().0;
@@ -492,9 +510,9 @@ mod tests {
         assert!(matches!(dev.decode::<MediaEnriched>(&foreign).await, Err(DecodeError::Stop { .. })));
     }
 
-    /// A writer of the next version added an optional field, or changed what this binary cannot follow.
+    /// A writer of the next version added an optional field, or made a change that this binary cannot decode.
     #[tokio::test]
-    async fn the_next_version_is_read_as_far_as_it_can_be_and_else_stops_the_reader() {
+    async fn a_later_schema_version_is_decoded_or_stops_the_reader() {
         let (registry, codec) = codec().await;
         let mut next: Value = serde_json::from_str(schemas::text_of(&topics::MEDIA_ENRICHED).unwrap()).unwrap();
         next["properties"]["mood"] = serde_json::json!({ "type": "string" });

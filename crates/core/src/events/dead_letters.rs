@@ -1,4 +1,4 @@
-//! How many dead letters there are, topic by topic: exact, and cheap enough to ask again and again.
+//! Counts of dead letters per topic: exact, and cheap to refresh.
 
 use std::collections::BTreeMap;
 
@@ -14,20 +14,20 @@ use crate::ports::{EventLog, PartitionOffsets, Result};
 /// Counts of one dead-letter or parked topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DeadLetterCounts {
-    /// The topic.
+    /// Topic name.
     pub topic: TopicName,
-    /// Whether it is a parked topic: its records wait for a person.
+    /// Whether it is a parked topic, whose records wait for an operator.
     pub parked: bool,
-    /// Records in it.
+    /// Number of records.
     pub total: u64,
-    /// Those without a ledger entry.
+    /// Number of records without a ledger entry.
     pub unresolved: u64,
-    /// When the oldest of these was dead-lettered.
+    /// Time of the oldest unresolved record.
     #[schemars(with = "Option<String>")]
     pub oldest_unresolved_at: Option<Timestamp>,
 }
 
-/// Every dead-letter and parked topic of a log, by name, foreign ones included.
+/// Every dead-letter and parked topic of a log, sorted by name, including those of other applications.
 ///
 /// # Errors
 /// Those of the log.
@@ -36,52 +36,52 @@ pub async fn topics(log: &dyn EventLog) -> Result<Vec<TopicName>> {
     Ok(all.filter(|name| name.is_dead_letters() || name.is_parked()).collect())
 }
 
-/// Counts dead letters, reading each record once.
+/// Counter of dead letters that reads each record once.
 #[derive(Debug, Default)]
 pub struct DeadLetterWatch {
     ledger: Ledger,
-    partitions: BTreeMap<TopicPartition, Seen>,
+    partitions: BTreeMap<TopicPartition, PartitionCount>,
 }
 
-/// What was read of one partition.
+/// Count of one partition, up to the offset that was read.
 #[derive(Debug, Default)]
-struct Seen {
+struct PartitionCount {
     low: i64,
     next: i64,
     records: u64,
-    /// The first unresolved record, where one is known.
+    /// The first unresolved record, once it was found.
     oldest: Option<(i64, Timestamp)>,
-    /// No unresolved record stands below.
+    /// Offset below which no record is unresolved.
     searched: i64,
 }
 
 impl DeadLetterWatch {
-    /// The ledger as of the last refresh.
+    /// Ledger as of the last refresh.
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
     }
 
-    /// Reads what is new and counts.
+    /// Reads the records added since the last call and returns the counts of each topic.
     ///
     /// # Errors
     /// Those of the log.
     pub async fn refresh(&mut self, log: &dyn EventLog) -> Result<Vec<DeadLetterCounts>> {
         let topics = topics(log).await?;
         let offsets = log.offsets(&topics).await?;
-        // The ledger after the offsets: a redrive in between shows as resolved, never as a negative count.
+        // The ledger is read after the offsets: a redrive in between counts as resolved, never as a negative count.
         self.ledger.refresh(log).await?;
         let mut counts: BTreeMap<TopicName, DeadLetterCounts> =
             topics.into_iter().map(|topic| (topic.clone(), none_of(topic))).collect();
         for partition in offsets {
-            let seen = self.partitions.entry(partition.at.clone()).or_default();
-            seen.read(log, &partition).await?;
-            seen.find_oldest(log, &partition, &self.ledger).await?;
-            let resolved = self.ledger.resolved_in(&partition.at.topic, partition.at.partition, seen.low);
+            let count = self.partitions.entry(partition.at.clone()).or_default();
+            count.read(log, &partition).await?;
+            count.find_oldest(log, &partition, &self.ledger).await?;
+            let resolved = self.ledger.resolved_in(&partition.at.topic, partition.at.partition, count.low);
             if let Some(topic) = counts.get_mut(&partition.at.topic) {
-                topic.total += seen.records;
-                topic.unresolved += seen.records.saturating_sub(resolved);
-                let oldest = seen.oldest.map(|(_, at)| at);
+                topic.total += count.records;
+                topic.unresolved += count.records.saturating_sub(resolved);
+                let oldest = count.oldest.map(|(_, at)| at);
                 topic.oldest_unresolved_at = [topic.oldest_unresolved_at, oldest].into_iter().flatten().min();
             }
         }
@@ -93,10 +93,10 @@ fn none_of(topic: TopicName) -> DeadLetterCounts {
     DeadLetterCounts { parked: topic.is_parked(), topic, total: 0, unresolved: 0, oldest_unresolved_at: None }
 }
 
-impl Seen {
+impl PartitionCount {
     async fn read(&mut self, log: &dyn EventLog, partition: &PartitionOffsets) -> Result<()> {
         if partition.span.low != self.low {
-            // Something was trimmed: what was counted may be gone.
+            // Records were removed: the count starts again.
             *self = Self { low: partition.span.low, next: partition.span.low, ..Self::default() };
         }
         let mut pager = Pager::new(partition.at.clone(), self.next, partition.span.high);

@@ -1,7 +1,7 @@
-//! The redrive ledger as its readers see it: which dead letters are resolved, and how.
+//! The redrive ledger: which dead letters are resolved, and how.
 //!
-//! A dead letter is *unresolved* until the ledger has an entry for it. What is kept in memory is one small row an entry;
-//! the entry itself is read from the log when somebody wants it.
+//! A dead letter is *unresolved* until the ledger has an entry for it. Memory holds one small row per entry; the entry
+//! itself is read from the log on demand.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,20 +14,20 @@ use crate::domain::names::topics::REDRIVE_LEDGER;
 use crate::domain::{EnvName, Headers, NewRecord, Record, RecordAddress, Timestamp, TopicName, TopicPartition};
 use crate::ports::{Error, ErrorKind, EventLog, FetchLimits, Result};
 
-/// What was decided of a dead letter, and where the ledger says so.
+/// The decision on a dead letter and the position of its ledger entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Resolved {
-    /// What was decided.
+pub struct ResolvedDeadLetter {
+    /// Decision.
     pub resolution: Resolution,
-    /// When.
+    /// Time of the decision.
     pub at: Timestamp,
-    /// The ledger's partition and offset of the entry.
+    /// Partition and offset of the entry in the ledger's topic.
     entry: (u32, i64),
 }
 
-type Partitions = BTreeMap<u32, BTreeMap<i64, Resolved>>;
+type Partitions = BTreeMap<u32, BTreeMap<i64, ResolvedDeadLetter>>;
 
-/// The ledger up to where it was last read.
+/// The ledger up to the offsets of its last refresh.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
     positions: BTreeMap<u32, i64>,
@@ -46,7 +46,7 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Reads what was added since. Cheap when nothing was.
+    /// Reads the entries added since the last call.
     ///
     /// # Errors
     /// As [`Ledger::load`].
@@ -62,13 +62,13 @@ impl Ledger {
         Ok(())
     }
 
-    /// What was decided of this dead letter; `None` while it is unresolved.
+    /// Decision on this dead letter; `None` while it is unresolved.
     #[must_use]
-    pub fn get(&self, dead_letter: &RecordAddress) -> Option<&Resolved> {
+    pub fn get(&self, dead_letter: &RecordAddress) -> Option<&ResolvedDeadLetter> {
         self.resolved.get(&dead_letter.topic)?.get(&dead_letter.partition)?.get(&dead_letter.offset)
     }
 
-    /// The whole entry of a dead letter.
+    /// Ledger entry of a dead letter, read from the log.
     ///
     /// # Errors
     /// Those of the log.
@@ -81,7 +81,7 @@ impl Ledger {
         Ok(fetched.records.first().and_then(|record| read(record).ok()?.1))
     }
 
-    /// How many dead letters of a partition from `low` on are resolved.
+    /// Number of resolved dead letters of a partition from offset `low` on.
     #[must_use]
     pub fn resolved_in(&self, topic: &TopicName, partition: u32, low: i64) -> u64 {
         let Some(offsets) = self.resolved.get(topic).and_then(|partitions| partitions.get(&partition)) else {
@@ -92,25 +92,25 @@ impl Ledger {
         count as u64
     }
 
-    /// Entries in all.
+    /// Number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
         self.resolved.values().flat_map(BTreeMap::values).map(BTreeMap::len).sum()
     }
 
-    /// Whether nothing was ever decided.
+    /// Whether the ledger has no entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Records of the ledger that are no entries. Their dead letters count as unresolved.
+    /// Number of records in the ledger that are not entries. Their dead letters count as unresolved.
     #[must_use]
     pub fn unreadable(&self) -> u64 {
         self.unreadable
     }
 
-    /// Takes one record of the ledger: the last of a key stands, a tombstone takes the entry back.
+    /// Applies a record of the ledger: the last record of a key wins, a tombstone removes the entry.
     fn take(&mut self, record: &Record) {
         let Ok((dead_letter, entry)) = read(record) else {
             self.unreadable += 1;
@@ -119,8 +119,8 @@ impl Ledger {
         let offsets = self.resolved.entry(dead_letter.topic).or_default().entry(dead_letter.partition).or_default();
         match entry {
             Some(entry) => {
-                let place = (record.address.partition, record.address.offset);
-                let resolved = Resolved { resolution: entry.resolution, at: entry.at, entry: place };
+                let position = (record.address.partition, record.address.offset);
+                let resolved = ResolvedDeadLetter { resolution: entry.resolution, at: entry.at, entry: position };
                 offsets.insert(dead_letter.offset, resolved);
             }
             None => drop(offsets.remove(&dead_letter.offset)),
@@ -128,10 +128,10 @@ impl Ledger {
     }
 }
 
-/// Makes the ledger's record of a decision.
+/// Builds the ledger record of an entry.
 ///
 /// # Errors
-/// Never for an entry that was made from types; `Internal` if it has no JSON form.
+/// `Internal` if the entry cannot be serialised, which does not happen for its types.
 pub fn record(entry: &LedgerEntry, env: &EnvName) -> Result<NewRecord> {
     let what = || format!("write the ledger entry of {}", entry.dead_letter);
     let json = serde_json::to_vec(entry).map_err(|e| Error::new(ErrorKind::Internal, what()).because(e))?;
@@ -148,10 +148,10 @@ pub fn record(entry: &LedgerEntry, env: &EnvName) -> Result<NewRecord> {
     })
 }
 
-/// Reads a record of the ledger: the dead letter, and its entry unless this is a tombstone.
+/// Parses a ledger record into the dead letter's address and its entry, `None` for a tombstone.
 ///
 /// # Errors
-/// A sentence, when it is none.
+/// The reason why the record is not a ledger record.
 pub fn read(record: &Record) -> std::result::Result<(RecordAddress, Option<LedgerEntry>), String> {
     let key = record.key.as_deref().ok_or("it has no key")?;
     let key = std::str::from_utf8(key).map_err(|e| e.to_string())?;
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_entry_of_a_dead_letter_stands_and_a_tombstone_takes_it_back() {
+    fn the_last_entry_wins_and_a_tombstone_removes_it() {
         let env = EnvName::new("dev").unwrap();
         let first = stored(record(&entry(Resolution::Parked), &env).unwrap(), 0);
         let second = stored(record(&entry(Resolution::Discarded), &env).unwrap(), 1);
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_entry_is_counted_and_resolves_nothing() {
+    fn invalid_records_are_counted_and_resolve_nothing() {
         let env = EnvName::new("dev").unwrap();
         let mut forged = stored(record(&entry(Resolution::Redriven), &env).unwrap(), 0);
         forged.key = Some(Bytes::from_static(b"media.ingested.dlq:1:8"));

@@ -1,6 +1,6 @@
-//! Events on the log: their schemas, the codec that writes and reads them, and the contract's topics.
+//! Events on the log: schemas, codec, topics, the redrive ledger and dead-letter counts.
 //!
-//! Stands between `ports` and those who write or follow events (`pipeline`, `dlq`, `ops`); knows no engine.
+//! Between `ports` and the modules that write or read events (`pipeline`, `dlq`, `ops`); independent of any backend.
 
 mod codec;
 pub mod dead_letters;

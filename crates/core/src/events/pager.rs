@@ -1,9 +1,9 @@
-//! Reads a stretch of one partition page by page, so that memory stays bounded whatever its length.
+//! Reads an offset range of a partition page by page, in bounded memory.
 
 use crate::domain::{Record, TopicPartition};
 use crate::ports::{Error, ErrorKind, EventLog, FetchLimits, PartitionOffsets, Result};
 
-/// A stretch of a partition whose end is fixed when it is made: what arrives later is never part of it.
+/// Reader of an offset range whose end is fixed at its creation: later records are never part of it.
 #[derive(Debug, Clone)]
 pub struct Pager {
     at: TopicPartition,
@@ -13,41 +13,41 @@ pub struct Pager {
 }
 
 impl Pager {
-    /// Offsets from `from` up to, not including, `end`.
+    /// A pager for the offsets `from..end`.
     #[must_use]
     pub fn new(at: TopicPartition, from: i64, end: i64) -> Self {
         Self { at, next: from, end, limits: FetchLimits::default() }
     }
 
-    /// Everything that stands in a partition now.
+    /// A pager for all records that are in the partition now.
     #[must_use]
     pub fn whole(offsets: &PartitionOffsets) -> Self {
         Self::new(offsets.at.clone(), offsets.span.low, offsets.span.high)
     }
 
-    /// The same with smaller pages.
+    /// The same pager with other page limits.
     #[must_use]
     pub fn limited(mut self, limits: FetchLimits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// The partition.
+    /// Partition of the pager.
     #[must_use]
     pub fn at(&self) -> &TopicPartition {
         &self.at
     }
 
-    /// The offset that the next page begins at: at most the end, so that a later pager can go on from it.
+    /// Offset of the next page: at most the end, so that a later pager can continue from it.
     #[must_use]
     pub fn position(&self) -> i64 {
         self.next
     }
 
-    /// The next records; `None` at the end. A page may be empty where offsets were skipped.
+    /// The next page of records; `None` at the end. A page may be empty where offsets were skipped.
     ///
     /// # Errors
-    /// Those of the log; `Timeout` when the log has nothing for an offset that it said is there.
+    /// Those of the log; `Timeout` when the log returns nothing for an offset below its high watermark.
     pub async fn next_page(&mut self, log: &dyn EventLog) -> Result<Option<Vec<Record>>> {
         if self.next >= self.end {
             return Ok(None);
@@ -57,7 +57,7 @@ impl Pager {
             let what = format!("read {} from offset {} to {}: nothing came", self.at, self.next, self.end);
             return Err(Error::new(ErrorKind::Timeout, what));
         }
-        // Not beyond the end: a page may bring what has come since, and whoever goes on from here has yet to read that.
+        // Not beyond the end: a page may contain later records, which a pager that continues from here must read.
         self.next = fetched.next_offset.min(self.end);
         fetched.records.retain(|record| record.address.offset < self.end);
         Ok(Some(fetched.records))

@@ -1,4 +1,4 @@
-//! The schemas this binary writes, as `schemas/<topic>.json` has them.
+//! The schemas of the events that this binary writes, from `schemas/<topic>.json`.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::domain::compat::Compatibility;
 use crate::domain::names::topics;
 use crate::ports::{RegisteredSchema, Result, SchemaRegistry};
 
-/// The schema of a topic's values, as text; `None` for a topic whose values have none.
+/// The schema of a topic's values as text; `None` for a topic without a schema.
 #[must_use]
 pub fn text_of(topic: &TopicName) -> Option<&'static str> {
     match topic.as_str() {
@@ -19,11 +19,11 @@ pub fn text_of(topic: &TopicName) -> Option<&'static str> {
     }
 }
 
-/// What every version of the platform's schemas keeps to: readers are upgraded first.
+/// Compatibility level of the platform's schemas: readers are upgraded first.
 pub const COMPATIBILITY: Compatibility = Compatibility::BackwardTransitive;
 
-/// Every version that was ever published of a topic's schema, first to last, as text. `schemas/history/` has them for
-/// ever; the last is the one this binary writes.
+/// Every published version of a topic's schema as text, oldest first, from `schemas/history/`. The last is the one this
+/// binary writes.
 #[must_use]
 pub fn history_of(topic: &TopicName) -> &'static [&'static str] {
     match topic.as_str() {
@@ -35,18 +35,18 @@ pub fn history_of(topic: &TopicName) -> &'static [&'static str] {
     }
 }
 
-/// The topics whose schemas this binary has, with the schemas.
+/// The topics of the pipeline with this binary's schemas.
 #[must_use]
 pub fn written() -> Vec<(TopicName, Value)> {
     let read = |topic: TopicName| {
-        // The texts are compiled in; a test holds that each of them is JSON.
+        // The texts are compiled in; a test checks that each of them is JSON.
         let schema = serde_json::from_str(text_of(&topic)?).ok()?;
         Some((topic, schema))
     };
     topics::PIPELINE.into_iter().filter_map(read).collect()
 }
 
-/// The topic whose values this subject is for; `None` for a subject that is none of the platform's.
+/// The topic of a subject; `None` for a subject that is not one of the platform's.
 #[must_use]
 pub fn topic_of(subject: &str) -> Option<TopicName> {
     let name = subject.strip_suffix("-value")?;
@@ -59,7 +59,7 @@ pub fn subject(topic: &TopicName) -> String {
     format!("{topic}-value")
 }
 
-/// Registers every schema this binary writes; what is there already stays.
+/// Registers every schema of this binary; existing versions stay.
 ///
 /// # Errors
 /// Those of the registry.
@@ -79,8 +79,8 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::*;
-    use crate::domain::compat::{self, Earlier};
-    use crate::domain::event::{Common, IngestRaw, MediaEnriched, MediaIngested};
+    use crate::domain::compat::{self, EarlierVersion};
+    use crate::domain::event::{EventEnvelope, IngestRaw, MediaEnriched, MediaIngested};
     use crate::events::validator::SchemaValidator;
 
     #[test]
@@ -99,19 +99,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_the_last_version_that_was_published() {
+    fn the_written_schema_is_the_last_published_version() {
         for (topic, schema) in written() {
             assert_eq!(history(&topic).last(), Some(&schema), "{topic}: see scripts/check-schemas");
         }
     }
 
     #[test]
-    fn each_published_version_can_follow_all_before_it() {
+    fn each_published_version_is_compatible_with_all_before_it() {
         for topic in topics::PIPELINE {
             let versions = history(&topic);
             for (at, schema) in versions.iter().enumerate() {
                 let before: Vec<_> =
-                    (1..).zip(&versions[..at]).map(|(version, schema)| Earlier { version, schema }).collect();
+                    (1..).zip(&versions[..at]).map(|(version, schema)| EarlierVersion { version, schema }).collect();
                 assert_eq!(compat::check(COMPATIBILITY, schema, &before), [], "{topic} v{}", at + 1);
             }
         }
@@ -123,20 +123,20 @@ mod tests {
         files.map(|path| (path.clone(), serde_json::from_slice(&fs::read(&path).unwrap()).unwrap())).collect()
     }
 
-    /// Whoever upgrades still has yesterday's events on the log, and last year's in a backup.
+    /// After an upgrade the log and backups still contain events of older versions.
     #[test]
-    fn events_of_every_version_are_read_for_ever() {
+    fn events_of_every_published_version_are_readable() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas/fixtures");
         for topic in topics::PIPELINE {
             for (version, schema) in (1..).zip(history(&topic)) {
-                let validator = SchemaValidator::of(&schema).unwrap();
-                let newest = SchemaValidator::of(history(&topic).last().unwrap()).unwrap();
+                let validator = SchemaValidator::compile(&schema).unwrap();
+                let newest = SchemaValidator::compile(history(&topic).last().unwrap()).unwrap();
                 let folder = root.join(topic.as_str()).join(format!("v{version}"));
                 let valid = events(&folder);
                 assert!(valid.len() >= 2, "{} has no minimal and full event", folder.display());
                 for (path, event) in valid {
-                    assert_eq!(validator.first(&event), None, "{}", path.display());
-                    assert_eq!(newest.first(&event), None, "{} by today's schema", path.display());
+                    assert_eq!(validator.first_violation(&event), None, "{}", path.display());
+                    assert_eq!(newest.first_violation(&event), None, "{} by today's schema", path.display());
                     if let Err(error) = read(&topic, event) {
                         panic!("{}: {error}", path.display());
                     }
@@ -144,13 +144,13 @@ mod tests {
                 let invalid = events(&folder.join("invalid"));
                 assert!(!invalid.is_empty(), "{}", folder.display());
                 for (path, event) in invalid {
-                    assert!(validator.first(&event).is_some(), "{} is accepted", path.display());
+                    assert!(validator.first_violation(&event).is_some(), "{} is accepted", path.display());
                 }
             }
         }
     }
 
-    /// As the workers read it. A field of a later version is passed over.
+    /// Decodes an event as the workers do. A field of a later version is ignored.
     fn read(topic: &TopicName, event: Value) -> serde_json::Result<()> {
         let mut later = event.clone();
         later["added_by_a_later_version"] = serde_json::json!({ "any": ["thing"] });
@@ -158,7 +158,7 @@ mod tests {
             "ingest.raw" => both::<IngestRaw>(event, later),
             "media.ingested" => both::<MediaIngested>(event, later),
             "media.enriched" => both::<MediaEnriched>(event, later),
-            _ => both::<Common>(event, later),
+            _ => both::<EventEnvelope>(event, later),
         }
     }
 

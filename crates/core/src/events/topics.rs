@@ -1,4 +1,4 @@
-//! The contract's topics with their partitions and retention.
+//! The platform's topics with their partitions and retention.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use crate::ports::TopicSpec;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long the pipeline's topics keep their records.
+/// Retention of the pipeline's topics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// `ingest.raw`, in days.
+    /// Retention of `ingest.raw` in days.
     pub ingest_raw_days: u32,
-    /// `media.*`, in days.
+    /// Retention of the `media.*` topics in days.
     pub media_days: u32,
 }
 
@@ -23,15 +23,15 @@ impl Default for Retention {
     }
 }
 
-/// Every topic of the contract. Dead letters, parked records and the ledger have no time limit.
+/// Every topic of the platform. Dead letters, parked records and the ledger are kept for ever.
 #[must_use]
 pub fn contract(partitions: u32, retention: Retention) -> Vec<TopicSpec> {
     let mut specs = Vec::new();
     for topic in topics::PIPELINE {
         let days = if topic == topics::INGEST_RAW { retention.ingest_raw_days } else { retention.media_days };
-        let kept_for_ever = [topic.dead_letters(), topic.parked()];
+        let unlimited = [topic.dead_letters(), topic.parked()];
         specs.push(spec(topic, partitions, Some(DAY * days), false));
-        specs.extend(kept_for_ever.map(|name| spec(name, partitions, None, false)));
+        specs.extend(unlimited.map(|name| spec(name, partitions, None, false)));
     }
     specs.push(spec(topics::REDRIVE_LEDGER, partitions, None, true));
     specs.push(spec(topics::AUDIT, 1, Some(DAY * 90), false));
@@ -42,7 +42,7 @@ fn spec(name: TopicName, partitions: u32, retention: Option<Duration>, compacted
     TopicSpec { name, partitions, retention, compacted }
 }
 
-/// The dead-letter topics of the contract.
+/// The dead-letter topics of the pipeline.
 #[must_use]
 pub fn dead_letter_topics() -> Vec<TopicName> {
     topics::PIPELINE.iter().map(TopicName::dead_letters).collect()
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_needs_a_decision_is_removed_by_time() {
+    fn topics_that_need_a_decision_have_no_retention_limit() {
         for spec in contract(6, Retention::default()) {
             let for_ever = spec.name.is_dead_letters() || spec.name.is_parked() || spec.name == topics::REDRIVE_LEDGER;
             assert_eq!(spec.retention.is_none(), for_ever, "{}", spec.name);

@@ -1,23 +1,23 @@
-//! A schema ready to check values with, and what it says of one that breaks it.
+//! Validation of values against a compiled schema.
 
 use jsonschema::Validator;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-/// Characters of a sentence that are kept: a value may be as long as a record.
-const MOST_TOLD: usize = 500;
+/// Maximum length of a message in characters: a value in it may be as long as a record.
+const MAX_MESSAGE_CHARS: usize = 500;
 
-/// A compiled schema. Follows no reference out of its document.
+/// A compiled schema. References out of its document are not resolved.
 #[derive(Debug)]
 pub struct SchemaValidator(Validator);
 
-/// One way in which a value breaks a schema.
+/// A violation of a schema by a value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Breach {
-    /// Where in the value, a JSON pointer; empty for the whole.
+pub struct SchemaViolation {
+    /// JSON pointer into the value; empty for the whole value.
     pub pointer: String,
-    /// What is wrong there.
+    /// What is wrong at that location.
     pub message: String,
 }
 
@@ -25,34 +25,34 @@ impl SchemaValidator {
     /// Compiles a schema.
     ///
     /// # Errors
-    /// Why it is no schema, or refers to what is not in it.
-    pub fn of(schema: &Value) -> Result<Self, String> {
-        jsonschema::validator_for(schema).map(Self).map_err(|error| told(&error.to_string()))
+    /// Why it is not a valid schema, or which reference cannot be resolved.
+    pub fn compile(schema: &Value) -> Result<Self, String> {
+        jsonschema::validator_for(schema).map(Self).map_err(|error| truncated(&error.to_string()))
     }
 
-    /// The first breach: its place and a sentence.
+    /// The first violation with its location as a sentence; `None` for a valid value.
     #[must_use]
-    pub fn first(&self, value: &Value) -> Option<String> {
-        // Nearly every value is valid, and to say so takes a fraction of what it takes to say what is wrong.
+    pub fn first_violation(&self, value: &Value) -> Option<String> {
+        // Nearly every value is valid, and `is_valid` takes a fraction of the time of collecting errors.
         if self.0.is_valid(value) {
             return None;
         }
-        let breach = self.breaches(value, 1).pop()?;
-        let place = if breach.pointer.is_empty() { "/" } else { breach.pointer.as_str() };
-        Some(told(&format!("at {place}: {}", breach.message)))
+        let violation = self.violations(value, 1).pop()?;
+        let pointer = if violation.pointer.is_empty() { "/" } else { violation.pointer.as_str() };
+        Some(truncated(&format!("at {pointer}: {}", violation.message)))
     }
 
-    /// The breaches, at most so many.
+    /// The violations of a value, at most `limit`.
     #[must_use]
-    pub fn breaches(&self, value: &Value, most: usize) -> Vec<Breach> {
-        let breach = |error: jsonschema::ValidationError<'_>| Breach {
+    pub fn violations(&self, value: &Value, limit: usize) -> Vec<SchemaViolation> {
+        let violation = |error: jsonschema::ValidationError<'_>| SchemaViolation {
             pointer: error.instance_path().to_string(),
-            message: told(&error.to_string()),
+            message: truncated(&error.to_string()),
         };
-        self.0.iter_errors(value).take(most).map(breach).collect()
+        self.0.iter_errors(value).take(limit).map(violation).collect()
     }
 }
 
-fn told(text: &str) -> String {
-    text.chars().take(MOST_TOLD).collect()
+fn truncated(text: &str) -> String {
+    text.chars().take(MAX_MESSAGE_CHARS).collect()
 }

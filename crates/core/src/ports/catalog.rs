@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Result;
-use crate::domain::asset::{AssetSource, Facts};
+use crate::domain::asset::{AssetFacts, AssetSource};
 use crate::domain::event::Metadata;
 use crate::domain::job::JobOutcome;
 use crate::domain::{
@@ -16,212 +16,212 @@ use crate::domain::{
     Stage, Tenant, TopicPartition,
 };
 
-/// A file whose bytes are staged, before its event is published.
+/// A staged file to be added to the catalog before its event is published.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StagedRow {
-    /// The asset it is.
+    /// Asset of these bytes in this tenant.
     pub asset_id: AssetId,
-    /// Its tenant.
+    /// Tenant of the asset.
     pub tenant: Tenant,
-    /// Its content.
+    /// Digest of the content.
     pub sha256: Sha256,
-    /// Its size.
+    /// Size in bytes.
     pub size_bytes: u64,
-    /// Its type by content.
+    /// Media type by content, e.g. `application/pdf`.
     pub media_type: String,
-    /// The journalled event id.
+    /// Id of its `ingest.raw` event, from the job journal.
     pub event_id: EventId,
-    /// The job.
+    /// Ingest job.
     pub job_id: JobId,
-    /// Where its bytes are.
+    /// Object with the staged bytes.
     pub staging: ObjectRef,
-    /// When they were staged.
+    /// Time of staging.
     pub staged_at: Timestamp,
-    /// What was said of it.
+    /// Metadata from manifest, sidecar and flags.
     pub metadata: Metadata,
-    /// The file it came from.
+    /// Source file.
     pub source_path: SourcePath,
-    /// The host it was read on.
+    /// Host that read the file.
     pub host: String,
 }
 
-/// What the catalog has for a staged row: the row's own, or those of whoever came first.
+/// The catalog's values for a staged row: its own, or those of the row that was there first.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Staged {
-    /// The asset.
+pub struct StagedAsset {
+    /// Asset id.
     pub asset_id: AssetId,
-    /// Its state.
+    /// State of the latest revision.
     pub state: AssetState,
-    /// Its revision.
+    /// Latest revision.
     pub revision: Revision,
-    /// The event to publish.
+    /// Id of the `ingest.raw` event to publish.
     pub event_id: EventId,
-    /// The job of that event.
+    /// Job that staged the event's object.
     pub job_id: JobId,
-    /// The object that event points at.
+    /// Object that the event points at.
     pub staging: ObjectRef,
-    /// When that object was staged.
+    /// Time of staging of that object.
     pub staged_at: Timestamp,
-    /// Whether that event was acknowledged.
+    /// Whether the log has acknowledged the event.
     pub published: bool,
 }
 
-/// A wish to be the one that works on an (asset, revision) in a group.
+/// A request to claim an (asset, revision) for one input record in a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimRequest {
-    /// The asset.
+    /// Asset to claim.
     pub asset_id: AssetId,
-    /// The revision.
+    /// Revision to claim.
     pub revision: Revision,
-    /// The input record that claims it.
+    /// Input record that claims it.
     pub owner: RecordAddress,
 }
 
-/// Who has the claim.
+/// The owner of a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// The input record that claimed it first.
+    /// Input record that claimed it first.
     pub owner: RecordAddress,
     /// Whether its output is committed.
     pub done: bool,
 }
 
-/// A step forward of an (asset, revision).
+/// A state transition of an (asset, revision).
 #[derive(Debug, Clone, PartialEq)]
-pub struct Advance {
-    /// The asset.
+pub struct StateTransition {
+    /// Asset to move.
     pub asset_id: AssetId,
-    /// The revision.
+    /// Revision to move.
     pub revision: Revision,
-    /// The state to reach.
+    /// State to reach.
     pub to: AssetState,
-    /// When.
+    /// Time of the transition.
     pub at: Timestamp,
-    /// What enrichment found, where it did; replaces what was known.
-    pub facts: Option<Facts>,
-    /// The stage whose success this is: clears the dead-letter flag of that stage.
+    /// Results of enrichment; they replace the facts in the catalog.
+    pub facts: Option<AssetFacts>,
+    /// Stage that succeeded; its dead-letter flag is cleared.
     pub stage: Stage,
 }
 
 /// Marks an (asset, revision) as having an unresolved dead letter of a stage, without moving its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetterFlag {
-    /// The asset.
+    /// Asset to flag.
     pub asset_id: AssetId,
-    /// The revision.
+    /// Revision to flag.
     pub revision: Revision,
-    /// The stage that gave it up.
+    /// Stage that dead-lettered the record.
     pub stage: Stage,
-    /// When.
+    /// Time of the dead letter.
     pub at: Timestamp,
 }
 
-/// Which assets to list. All conditions hold together.
+/// Conditions on the assets to list; all of them must hold.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AssetFilter {
-    /// Only this tenant.
+    /// Only assets of this tenant.
     pub tenant: Option<Tenant>,
-    /// Only this state.
+    /// Only assets in this state.
     pub state: Option<AssetState>,
-    /// Only those with (or without) an unresolved dead letter.
+    /// Only assets with (`true`) or without (`false`) an unresolved dead letter.
     pub dead_lettered: Option<bool>,
-    /// Only this media type; `image/` at the end of a slash means all of that family.
+    /// Only this media type; with a slash at its end (`image/`), every type of that family.
     pub media_type: Option<String>,
-    /// Only this collection.
+    /// Only assets of this collection.
     pub collection: Option<String>,
-    /// Only those with this tag, and value if not empty.
+    /// Only assets with this tag and, unless it is empty, this value.
     pub tag: Option<(String, String)>,
-    /// Only those of this job.
+    /// Only assets that this job staged.
     pub job_id: Option<JobId>,
-    /// Only those staged at or after.
+    /// Only assets staged at or after this time.
     pub since: Option<Timestamp>,
 }
 
-/// A page of rows in a stable order, and where the next begins.
+/// A page of rows in a stable order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page<T> {
-    /// The rows.
+    /// Rows of this page.
     pub items: Vec<T>,
-    /// Give this back for the next page; `None` at the end. Opaque: its form is the backend's.
+    /// Cursor of the next page; `None` at the end. Opaque: its format is the backend's.
     pub next: Option<String>,
 }
 
-/// Counts over the whole catalog.
+/// Totals over the whole catalog.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct CatalogSummary {
-    /// Assets.
+    /// Number of assets.
     pub assets: u64,
-    /// Assets by state.
+    /// Number of assets per state.
     pub by_state: BTreeMap<String, u64>,
-    /// Assets with an unresolved dead letter.
+    /// Number of assets with an unresolved dead letter.
     pub dead_lettered: u64,
-    /// Bytes of all assets.
+    /// Total size of all assets in bytes.
     pub bytes: u64,
 }
 
 /// The catalog.
 ///
-/// Contract: every write is durable when it returns, takes a whole batch, and is idempotent: the same batch again
-/// changes nothing. Within a revision a state never goes backwards and `revoked` is never left; a write of an older
-/// revision changes nothing. Duplicates within a batch are collapsed, the first winning for [`Catalog::stage`] and
-/// [`Catalog::claim`], the last elsewhere. Pages are by key: rows written meanwhile are neither missed before the
-/// cursor's place nor shown twice.
+/// Contract: every write takes a whole batch, is durable when it returns, and is idempotent: the same batch again
+/// changes nothing. Within a revision a state never goes backwards and `revoked` is final; a write of an older revision
+/// changes nothing. Duplicates within a batch are collapsed: the first wins in [`Catalog::stage`] and
+/// [`Catalog::claim`], the last in every other write. Pages are by key: no row is returned twice, and none below the
+/// cursor is missed.
 #[async_trait]
 pub trait Catalog: Send + Sync {
-    /// The catalog's own identity, made with its tables, for pinning.
+    /// The catalog's stable identity, created by its first migration; a profile pins it.
     async fn identity(&self) -> Result<String>;
 
-    /// The assets that exist among these.
+    /// Those of these assets that exist.
     async fn assets(&self, ids: &[AssetId]) -> Result<Vec<Asset>>;
 
-    /// Adds staged assets (revision 1, state `staged`) and their sources. An asset that is there keeps its row, but for
-    /// its job's outcome; its source is added all the same. Answers for each row, in order, what the catalog has now.
-    async fn stage(&self, rows: Vec<StagedRow>) -> Result<Vec<Staged>>;
+    /// Adds staged assets (revision 1, state `staged`) and their sources. An existing asset keeps its row, apart from its
+    /// job's outcome; its source is added all the same. Returns the catalog's values for each row, in order.
+    async fn stage(&self, rows: Vec<StagedRow>) -> Result<Vec<StagedAsset>>;
 
-    /// Points staged assets that lost their object at a new one, if they are still `staged`. The event id stays, but the
-    /// event is yet to be acknowledged: what was published points at the object that is gone.
+    /// Points staged assets whose object was lost at a new one, if they are still `staged`. The event id stays, but the
+    /// event must be published again: the published one points at the lost object.
     async fn restage(&self, rows: Vec<(AssetId, ObjectRef)>) -> Result<()>;
 
     /// Marks the events of these assets as acknowledged.
     async fn mark_published(&self, assets: &[AssetId], at: Timestamp) -> Result<()>;
 
-    /// Keeps files' outcomes; the last of a (job, path) stands.
+    /// Records the outcomes of files; the last one of a (job, path) stands.
     async fn record_outcomes(&self, outcomes: Vec<JobOutcome>) -> Result<()>;
 
-    /// Claims (asset, revision) pairs for a group, and answers for each request, in order, who has it.
+    /// Claims (asset, revision) pairs for a group and returns the owner for each request, in order.
     async fn claim(&self, group: &GroupName, requests: Vec<ClaimRequest>) -> Result<Vec<Claim>>;
 
-    /// Marks every claim of the group done whose owner stands below the committed offset of its partition.
+    /// Marks every claim of the group done whose owner is below the committed offset of its partition.
     async fn complete_claims(&self, group: &GroupName, committed: &[(TopicPartition, i64)]) -> Result<()>;
 
-    /// Frees claims, each only if this owner has it and it is not done: called before its record is dead-lettered, so that a redrive can
-    /// claim it.
+    /// Releases claims, each only if this owner holds it and it is not done. Called before the record is dead-lettered, so
+    /// that its redrive can claim it.
     async fn release_claims(&self, group: &GroupName, owners: Vec<ClaimRequest>) -> Result<()>;
 
-    /// Moves assets forward. A newer revision than the row's begins anew at the step's state.
-    async fn advance(&self, steps: Vec<Advance>) -> Result<()>;
+    /// Applies state transitions. A revision newer than the row's starts at the state of its transition.
+    async fn advance(&self, transitions: Vec<StateTransition>) -> Result<()>;
 
-    /// Marks assets as dead-lettered.
+    /// Sets the dead-letter flag of assets.
     async fn flag_dead_letters(&self, flags: Vec<DeadLetterFlag>) -> Result<()>;
 
-    /// Assets by id, filtered, from the cursor on.
+    /// Assets that match the filter, sorted by id, from the cursor on.
     async fn list(&self, filter: &AssetFilter, cursor: Option<&str>, limit: usize) -> Result<Page<Asset>>;
 
-    /// The files an asset came from, latest first, at most `limit`.
+    /// Source files of an asset, latest first, at most `limit`.
     async fn sources(&self, asset: AssetId, limit: usize) -> Result<Vec<AssetSource>>;
 
-    /// The assets that this file was, latest first.
+    /// Assets that this file has been ingested as, latest first.
     async fn assets_of_path(&self, tenant: &Tenant, path: &SourcePath) -> Result<Vec<AssetId>>;
 
-    /// The asset whose staged event this is.
+    /// The asset whose `ingest.raw` event has this id.
     async fn asset_of_event(&self, event: EventId) -> Result<Option<AssetId>>;
 
-    /// Each file's outcome in the latest job that saw it, by tenant and path, from the cursor on.
+    /// Outcome of each file in the latest job that saw it, sorted by tenant and path, from the cursor on.
     async fn latest_outcomes(&self, cursor: Option<&str>, limit: usize) -> Result<Page<JobOutcome>>;
 
-    /// One job's outcomes by path, from the cursor on.
+    /// Outcomes of one job, sorted by path, from the cursor on.
     async fn job_outcomes(&self, job: JobId, cursor: Option<&str>, limit: usize) -> Result<Page<JobOutcome>>;
 
-    /// Counts.
+    /// Totals over the whole catalog.
     async fn summary(&self) -> Result<CatalogSummary>;
 }

@@ -1,4 +1,4 @@
-//! Configuration that services read: keys and values with versions, changed together or not at all, under one lock.
+//! Configuration that services read: versioned keys and values, changed atomically, under an advisory lock.
 
 use std::time::Duration;
 
@@ -6,105 +6,105 @@ use async_trait::async_trait;
 
 use super::Result;
 
-/// A key as it is.
+/// A key with its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigEntry {
-    /// Its whole name, `<env>/<service>/<key>`, or one that other tools made.
+    /// Full name, `<env>/<service>/<key>`, or any name that another tool wrote.
     pub key: String,
-    /// Its value, as bytes.
+    /// Value, byte for byte.
     pub value: Vec<u8>,
-    /// Its version: it grows with each change, and belongs to the key alone.
+    /// Version of this key alone (Consul's `ModifyIndex`); it grows with each change.
     pub version: u64,
 }
 
-/// Every key below a prefix, at one moment.
+/// Every key below a prefix at one point in time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ConfigSnapshot {
-    /// By name.
+    /// Entries sorted by name.
     pub entries: Vec<ConfigEntry>,
-    /// The moment. Later ones are larger, until the store begins anew.
+    /// Index of the snapshot. Later ones are larger, unless the store was recreated or restored in between.
     pub index: u64,
 }
 
-/// One part of a change.
+/// One operation of an atomic change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigChange {
-    /// Gives a key this value.
+    /// Sets a key.
     Set {
-        /// The key.
+        /// Full name of the key.
         key: String,
-        /// Its new value.
+        /// New value.
         value: Vec<u8>,
-        /// The version it must have; 0: it must not be there. `None`: whatever it has.
+        /// Version the key must have; 0: it must not exist; `None`: any.
         if_version: Option<u64>,
     },
-    /// Removes a key.
+    /// Deletes a key.
     Delete {
-        /// The key.
+        /// Full name of the key.
         key: String,
-        /// The version it must have; `None`: whatever it has, also if it is not there.
+        /// Version the key must have; `None`: any, or none at all.
         if_version: Option<u64>,
     },
-    /// Changes nothing; the key must have this version, 0: it must not be there.
-    Expect {
-        /// The key.
+    /// Fails the change unless the key has this version.
+    CheckVersion {
+        /// Full name of the key.
         key: String,
-        /// The version.
+        /// Version the key must have; 0: it must not exist.
         version: u64,
     },
-    /// Changes nothing; the lock that this came from must still be held.
-    Held {
-        /// What the lock stands on.
+    /// Fails the change unless the lock is still held; made by [`ConfigLock::lock_check`].
+    CheckLock {
+        /// Key of the lock.
         key: String,
-        /// Who holds it, in the store's words.
+        /// Session that holds it, as the store names it.
         session: String,
     },
 }
 
-/// The most parts of one change.
-pub const MOST_CHANGES: usize = 64;
-/// The most bytes of a value.
-pub const LARGEST_VALUE: usize = 512 * 1024;
+/// Maximum number of operations in one change.
+pub const MAX_CHANGES: usize = 64;
+/// Maximum size of a value in bytes.
+pub const MAX_VALUE_BYTES: usize = 512 * 1024;
 
-/// The store.
+/// The configuration store.
 ///
-/// Contract: a change is applied whole or not at all. A part that does not fit what is there is `Conflict`, naming the
-/// first such key; more parts than [`MOST_CHANGES`], a value over [`LARGEST_VALUE`], an empty key or one that begins or
-/// ends with a slash are `Invalid`. What is read is never older than what this caller wrote. A store that has no leader
-/// does not answer with less: it is `Unreachable`. Nor does one that keeps keys from this caller: a list that is not whole
-/// is `Denied`. Keys that are folders to others (`a/`) are not shown.
+/// Contract: a change is applied completely or not at all. A failed version check is `Conflict`, naming the first such
+/// key; more operations than [`MAX_CHANGES`], a value over [`MAX_VALUE_BYTES`], an empty key or one that begins or ends
+/// with a slash are `Invalid`. A read is never older than this caller's last write. A store without a leader is
+/// `Unreachable` and never answers with stale data. A list from which the store's access control removed keys is
+/// `Denied`. Keys that other tools use as folders (`a/`) are not returned.
 #[async_trait]
 pub trait ConfigStore: Send + Sync {
-    /// Which store it is, in words that stay for its life: a data centre, a folder's id.
+    /// The store's stable identity: Consul's data centre, or the id of a data folder. A profile pins it.
     async fn identity(&self) -> Result<String>;
 
-    /// A key; `None` if it is not there.
+    /// An entry; `None` if the key does not exist.
     async fn get(&self, key: &str) -> Result<Option<ConfigEntry>>;
 
-    /// Every key that begins with the prefix, by name. One that nothing begins with has no entries.
+    /// Every key that begins with the prefix; no entries if there are none.
     async fn list(&self, prefix: &str) -> Result<ConfigSnapshot>;
 
-    /// As [`ConfigStore::list`], once something below the prefix is later than `after`, or when `patience` is over.
-    async fn changed(&self, prefix: &str, after: u64, patience: Duration) -> Result<ConfigSnapshot>;
+    /// Blocking query: [`ConfigStore::list`] once the index of the prefix is past `after`, or at the end of `timeout`.
+    async fn wait_for_change(&self, prefix: &str, after: u64, timeout: Duration) -> Result<ConfigSnapshot>;
 
     /// Applies a change.
     async fn apply(&self, change: &[ConfigChange]) -> Result<()>;
 
-    /// Takes the lock on a key, for `holder`, a person or process in words. `Locked` when another has it, naming that
-    /// one and since when. It is free again at most twice `lifetime` after the process that has it died; until then it
-    /// is kept alive in the background.
+    /// Acquires the lock on a key for `holder`, a description of a person or process. `Locked` when another holds it,
+    /// naming the holder and since when. The lock is renewed in the background; after its process dies it is released
+    /// within twice `lifetime`.
     async fn lock(&self, key: &str, holder: &str, lifetime: Duration) -> Result<Box<dyn ConfigLock>>;
 }
 
-/// A lock that is held. Dropped without [`ConfigLock::release`], it frees itself like one of a process that died.
+/// A held lock. Dropped without [`ConfigLock::release`], it expires as if its process had died.
 #[async_trait]
 pub trait ConfigLock: Send + Sync {
-    /// Whether it is still held: `Locked` when it was lost, or taken by another.
+    /// Fails with `Locked` when the lock was lost or another holds it.
     async fn check(&self) -> Result<()>;
 
-    /// The part of a change that fails unless it is still held.
-    fn held(&self) -> ConfigChange;
+    /// The operation that fails a change unless this lock is still held.
+    fn lock_check(&self) -> ConfigChange;
 
-    /// Gives it back.
+    /// Releases the lock.
     async fn release(self: Box<Self>) -> Result<()>;
 }

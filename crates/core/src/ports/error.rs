@@ -1,50 +1,50 @@
-//! The one error of every port: a kind that decides what happens next, and words for people.
+//! The error of every port: a kind that decides what the caller does next, and a message for people.
 
 use std::fmt;
 
 use crate::domain::error_chain;
 
-/// What went wrong, as far as the caller's next step depends on it.
+/// Kind of an error, as far as the caller's next step depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// The dependency cannot be reached.
+    /// The dependency cannot be reached: connection refused, no leader, 5xx.
     Unreachable,
-    /// It did not answer in time; the call may have been applied.
+    /// The dependency did not answer in time; the call may have been applied.
     Timeout,
-    /// It asked to go slower.
+    /// The dependency throttles this client.
     Throttled,
-    /// It has no room left.
+    /// The disk, store or quota is full.
     Full,
-    /// What was asked for does not exist.
+    /// The requested item does not exist.
     NotFound,
-    /// What `bootstrap apply` makes is not there: a bucket, a table. No fault of what was being worked on.
+    /// Something that `bootstrap apply` creates is missing: a bucket, a table. Not the fault of the record or file.
     Unprepared,
-    /// What was given cannot be accepted, however often it is tried.
+    /// The input is not acceptable, however often it is retried.
     Invalid,
-    /// Somebody else changed it first.
+    /// A concurrent change came first, or what is to be created exists.
     Conflict,
-    /// Another took this caller's place; its unsettled work is void.
+    /// The caller was evicted or replaced: its uncommitted work is void.
     Fenced,
-    /// Another process holds the lock.
+    /// Another process holds the lock or lease.
     Locked,
-    /// The caller lacks the right.
+    /// The caller is not authorised.
     Denied,
-    /// Stored data is not what was stored.
+    /// Stored data is damaged.
     Corrupt,
-    /// Written by a later version of mfctl.
+    /// The data was written by a later version of mfctl.
     TooNew,
-    /// Anything else: a defect, or an answer nobody foresaw.
+    /// Anything else: a defect, or an unexpected answer.
     Internal,
 }
 
 impl ErrorKind {
-    /// Whether this is a failure of the dependency, which passes: retried without limit, never a dead letter.
+    /// Whether a dependency failed, which is expected to recover: retried without limit, never dead-lettered.
     #[must_use]
     pub fn is_dependency(self) -> bool {
         matches!(self, Self::Unreachable | Self::Timeout | Self::Throttled | Self::Full)
     }
 
-    /// A stable word for logs, metrics and JSON.
+    /// Stable name for logs, metrics and JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -66,54 +66,54 @@ impl ErrorKind {
     }
 }
 
-type Source = Box<dyn std::error::Error + Send + Sync>;
+type BoxedCause = Box<dyn std::error::Error + Send + Sync>;
 
-/// A port's error. Never holds a secret.
+/// An error of a port. Never contains a secret.
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
     what: String,
     hint: Option<String>,
-    source: Option<Source>,
+    source: Option<BoxedCause>,
 }
 
-/// A port's result.
+/// Result of a port's method.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error of this kind; `what` says what was being done to what, e.g. `read object a/b`.
+    /// Creates an error; `what` names the operation and its object, e.g. `read object a/b`.
     #[must_use]
     pub fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
         Self { kind, what: what.into(), hint: None, source: None }
     }
 
-    /// The same with its cause.
+    /// Adds the cause.
     #[must_use]
-    pub fn because(mut self, source: impl Into<Source>) -> Self {
+    pub fn because(mut self, source: impl Into<BoxedCause>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// The same with what to do next.
+    /// Adds a hint on what to do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// What kind of failure it is.
+    /// Kind of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// What to do next, where the backend knows.
+    /// Hint on what to do next, if the backend has one.
     #[must_use]
     pub fn hint_text(&self) -> Option<&str> {
         self.hint.as_deref()
     }
 
-    /// The message with its chain of causes, on one line.
+    /// The message with its causes on one line, as [`error_chain`].
     #[must_use]
     pub fn full(&self) -> String {
         error_chain(self)

@@ -12,58 +12,59 @@ use super::Result;
 use crate::domain::lag::PartitionSpan;
 use crate::domain::{GroupName, NewRecord, Record, RecordAddress, TopicName, TopicPartition};
 
-/// A topic to be made.
+/// A topic to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSpec {
-    /// Its name.
+    /// Topic name.
     pub name: TopicName,
-    /// How many partitions.
+    /// Number of partitions.
     pub partitions: u32,
-    /// How long records are kept; `None` is for ever.
+    /// `retention.ms`; `None` keeps records for ever.
     pub retention: Option<Duration>,
-    /// Whether only the last record of each key is kept.
+    /// `cleanup.policy=compact`: only the last record of each key is kept.
     pub compacted: bool,
 }
 
-/// A topic as it is.
+/// An existing topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TopicDescription {
-    /// Its name.
+    /// Topic name.
     pub name: TopicName,
-    /// How many partitions.
+    /// Number of partitions.
     pub partitions: u32,
-    /// How long records are kept, in seconds; `None` is for ever.
+    /// Retention in seconds; `None` keeps records for ever.
     pub retention_seconds: Option<u64>,
     /// Whether only the last record of each key is kept.
     pub compacted: bool,
 }
 
-/// Offsets of one partition.
+/// The low and high watermark of a partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PartitionOffsets {
-    /// The partition.
+    /// Topic and partition.
     pub at: TopicPartition,
-    /// Its first and its end offset, as a read-committed reader sees them.
+    /// Low watermark and last stable offset: what a read-committed reader sees.
     pub span: PartitionSpan,
 }
 
-/// Records read without a group.
+/// A page of records read outside a consumer group.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fetched {
-    /// The records, by offset.
+pub struct FetchedRecords {
+    /// Records in offset order.
     pub records: Vec<Record>,
-    /// Where to go on. Beyond the last record where offsets were skipped (transaction markers, compaction, retention).
+    /// Offset of the next fetch. Beyond the last record where offsets were skipped (transaction markers, compaction,
+    /// retention).
     pub next_offset: i64,
-    /// The partition's span when it was read.
+    /// Watermarks of the partition at the time of the fetch.
     pub span: PartitionSpan,
 }
 
-/// How much one fetch may bring. At least one record is brought whatever its size.
+/// Upper bounds of one fetch. At least one record is returned whatever its size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FetchLimits {
-    /// Records at most.
+    /// Maximum number of records.
     pub max_records: usize,
-    /// Bytes of keys, values and headers at most.
+    /// Maximum bytes of keys, values and headers.
     pub max_bytes: usize,
 }
 
@@ -73,215 +74,217 @@ impl Default for FetchLimits {
     }
 }
 
-/// A wish to join a consumer group.
+/// A request to join a consumer group.
 #[derive(Debug, Clone)]
 pub struct Subscription {
-    /// The group. A group's first member starts at the beginning of each partition.
+    /// Group to join. A partition without a committed offset is read from its low watermark.
     pub group: GroupName,
-    /// The topics.
+    /// Topics to subscribe to.
     pub topics: Vec<TopicName>,
-    /// This member's name for people, e.g. `host/0`; also its `transactional.id`'s last part.
+    /// Display name of this member, e.g. `host/0`; also the last part of its `transactional.id`.
     pub instance: String,
-    /// A member that has not polled for this long is put out of the group.
+    /// A member that has not polled for this long is evicted from the group.
     pub session_timeout: Duration,
 }
 
-/// What a poll brings.
+/// The outcome of a poll.
 #[derive(Debug)]
 pub enum Poll {
     /// Records, in order within each partition.
     Records(Vec<Record>),
-    /// These partitions are this member's now, from their committed offsets. None: there are none for it at present.
+    /// Partitions assigned to this member, to be read from their committed offsets. Empty: none are assigned to it.
     Assigned(Vec<TopicPartition>),
-    /// These are asked for by another member: settle what is in flight, then [`GroupConsumer::release`] them. No more
-    /// records of them come.
+    /// Partitions that a rebalance revokes: commit what is in flight, then [`GroupConsumer::release`] them. No more of
+    /// their records are returned.
     Revoking(Vec<TopicPartition>),
-    /// These were taken away: what is in flight of them is void.
+    /// Partitions lost after an eviction: what is in flight of them can no longer be committed.
     Lost(Vec<TopicPartition>),
-    /// Nothing came within the wait.
+    /// No record and no rebalance within the wait.
     Idle,
 }
 
-/// One transaction: everything in it becomes visible together, or nothing does.
+/// What one transaction commits: all of it becomes visible together, or none of it.
 #[derive(Debug, Clone, Default)]
-pub struct Settlement {
-    /// What the step emits.
+pub struct CommitRequest {
+    /// Output records of the step.
     pub outputs: Vec<NewRecord>,
-    /// Records given up, made with [`crate::domain::dead_letter::dead_letter`].
+    /// Dead letters, made with [`crate::domain::dead_letter::dead_letter`].
     pub dead_letters: Vec<NewRecord>,
-    /// The next offset to read of each partition: the contiguous settled prefix.
+    /// Next offset to read of each partition: the end of its contiguous finished prefix.
     pub offsets: BTreeMap<TopicPartition, i64>,
 }
 
-impl Settlement {
-    /// Whether there is nothing in it.
+impl CommitRequest {
+    /// Whether there is nothing to commit.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.outputs.is_empty() && self.dead_letters.is_empty() && self.offsets.is_empty()
     }
 }
 
-/// A partition of a group's topic, with how far the group has come.
+/// A group's progress in one partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PartitionProgress {
-    /// The partition.
+    /// Topic and partition.
     pub at: TopicPartition,
-    /// The next offset the group will read; `None` before its first commit.
+    /// Committed offset, the next one to be read; `None` before the first commit.
     pub committed: Option<i64>,
-    /// The partition's span.
+    /// Watermarks of the partition.
     pub span: PartitionSpan,
-    /// Whether nothing is left: the commit is at the end (behind transaction markers too) and no transaction is open
-    /// below it.
+    /// Whether nothing is left to read: the committed offset is at the end, transaction markers aside, and no
+    /// transaction is open below it.
     pub at_end: bool,
 }
 
-/// A group's commit in one partition.
+/// A group's committed offset in one partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CommittedOffset {
-    /// The partition.
+    /// Topic and partition.
     pub at: TopicPartition,
-    /// The next offset the group will read.
+    /// Next offset the group will read.
     pub offset: i64,
-    /// When it was committed, where the log says.
+    /// Time of the commit; `None` where the log does not keep it.
     #[schemars(with = "Option<String>")]
     pub committed_at: Option<Timestamp>,
 }
 
-/// A group's member.
+/// A live member of a consumer group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GroupMember {
-    /// The log's id of it.
+    /// Member id that the log assigned.
     pub member_id: String,
-    /// Its name for people, e.g. `host/0`.
+    /// Display name, e.g. `host/0`.
     pub instance: String,
-    /// Its host and process, where known, e.g. `host pid 4711`.
+    /// Host and process, where known, e.g. `host pid 4711`.
     pub client: String,
-    /// What it owns.
+    /// Partitions assigned to it.
     pub partitions: Vec<TopicPartition>,
 }
 
-/// A consumer group.
+/// A consumer group with its members and committed offsets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GroupDescription {
-    /// Its name.
+    /// Group name.
     pub group: GroupName,
-    /// Its members that are alive.
+    /// Live members.
     pub members: Vec<GroupMember>,
-    /// Its commits.
+    /// Committed offsets.
     pub committed: Vec<CommittedOffset>,
 }
 
-/// What a retention run removed.
+/// Summary of a retention run.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RetentionReport {
-    /// Records removed from each topic, where any were.
+    /// Records removed per topic; topics without any are absent.
     pub removed: BTreeMap<String, u64>,
 }
 
-/// The log.
+/// The event log.
 ///
 /// Contract: offsets of a partition grow from 0 by at least 1. A published record is durable when the call returns. No
 /// reader sees a record of a transaction that is open or aborted. Records of one key in one topic keep the order in
-/// which one caller published them. Unknown topics are [`super::ErrorKind::NotFound`]; nothing makes a topic but
-/// [`EventLog::create_topics`].
+/// which one caller published them. An unknown topic is [`super::ErrorKind::NotFound`]; only
+/// [`EventLog::create_topics`] creates one.
 #[async_trait]
 pub trait EventLog: Send + Sync {
-    /// The log's own identity (a cluster id), for pinning.
+    /// The log's stable identity, Kafka's cluster id; a profile pins it.
     async fn identity(&self) -> Result<String>;
 
-    /// Makes the topics that are missing and returns their names. Existing ones are left as they are.
+    /// Creates the topics that are missing and returns their names. Existing topics are not changed.
     async fn create_topics(&self, specs: &[TopicSpec]) -> Result<Vec<TopicName>>;
 
-    /// Every topic, by name.
+    /// Every topic, sorted by name.
     async fn topics(&self) -> Result<Vec<TopicDescription>>;
 
-    /// Spans of every partition of these topics. A missing topic is `NotFound`, naming it.
+    /// Watermarks of every partition of these topics. A missing topic is `NotFound`, naming it.
     async fn offsets(&self, topics: &[TopicName]) -> Result<Vec<PartitionOffsets>>;
 
-    /// Publishes outside any group, all or (on an error) possibly some; returns where each record stands. A record over
-    /// 1 MiB is `Invalid`.
+    /// Publishes records without a transaction and returns their addresses, in order. On an error some of them may have
+    /// been published. A record over 1 MiB is `Invalid`.
     async fn publish(&self, records: Vec<NewRecord>) -> Result<Vec<RecordAddress>>;
 
-    /// Reads records from `from` on, without a group. A `from` below the low watermark starts there; one at or beyond
-    /// the end brings none.
-    async fn fetch(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<Fetched>;
+    /// Reads records from offset `from` on, outside any group. A `from` below the low watermark starts there; one at or
+    /// beyond the end returns none.
+    async fn fetch(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<FetchedRecords>;
 
-    /// The first offset whose record has this time or a later one; the end offset if there is none.
+    /// The first offset whose record has this timestamp or a later one; the end offset if there is none.
     async fn offset_for_time(&self, at: &TopicPartition, time: Timestamp) -> Result<i64>;
 
-    /// Joins a group.
+    /// Joins a consumer group.
     async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn GroupConsumer>>;
 
-    /// Every group that has members or commits, by name. Never only some of them: in a cluster, an error while a broker
-    /// does not list its own.
+    /// Every group that has members or committed offsets, sorted by name. Never a partial list: in a cluster it is an
+    /// error while a broker does not list its own groups.
     async fn groups(&self) -> Result<Vec<GroupDescription>>;
 
-    /// The members of a group that are alive; none of one that is not there. In a cluster its coordinator alone has to
-    /// answer.
+    /// Live members of a group; none if the group does not exist. In a cluster only its coordinator has to answer.
     async fn members(&self, group: &GroupName) -> Result<Vec<GroupMember>> {
         let group = self.groups().await?.into_iter().find(|described| described.group == *group);
         Ok(group.map(|described| described.members).unwrap_or_default())
     }
 
-    /// How far a group has come in every partition of these topics.
+    /// A group's progress in every partition of these topics.
     async fn progress(&self, group: &GroupName, topics: &[TopicName]) -> Result<Vec<PartitionProgress>>;
 
-    /// Forgets a group's commits, as `kafka-consumer-groups --delete` does. `Conflict` while it has members.
+    /// Deletes a group and its committed offsets, as `kafka-consumer-groups --delete` does. `Conflict` while it has
+    /// members.
     async fn delete_group(&self, group: &GroupName) -> Result<()>;
 
-    /// A producer of which there is one per `transactional_id`: making it fences the one before.
-    async fn exclusive(&self, transactional_id: &str) -> Result<Box<dyn ExclusiveProducer>>;
+    /// A producer with this `transactional.id`; creating it fences any earlier producer with the same id.
+    async fn transactional_producer(&self, transactional_id: &str) -> Result<Box<dyn TransactionalProducer>>;
 
-    /// Removes what is older than its topic's retention and, in compacted topics, what a later record of the same key
-    /// replaces. A log that does this by itself (Kafka) does nothing.
+    /// Removes records older than their topic's retention and, in compacted topics, those that a later record of the
+    /// same key replaces. Does nothing where the log does this itself (Kafka).
     async fn run_retention(&self, now: Timestamp) -> Result<RetentionReport>;
 }
 
-/// A member of a group.
+/// A member of a consumer group.
 ///
-/// Contract: each partition has one owner at a time. A settlement that names a partition this member does not own, or
-/// comes from a member that was put out, is [`super::ErrorKind::Fenced`] and leaves nothing behind. Where a log has one
-/// producer per instance, a settlement of one whose name another member took since is [`super::ErrorKind::Locked`]. Dropping a consumer
-/// without [`GroupConsumer::leave`] is like its process dying: its partitions are free as soon as the log notices.
+/// Contract: each partition has one owner at a time. A commit is [`super::ErrorKind::Fenced`], with no effect, if the
+/// member was evicted or does not own a partition that it names. Where the log has one producer per instance, a commit
+/// of an instance name that another member has taken since is [`super::ErrorKind::Locked`]. Dropping a consumer without
+/// [`GroupConsumer::leave`] is like its process dying: its partitions become free when the log notices.
 #[async_trait]
 pub trait GroupConsumer: Send {
-    /// Waits up to `wait` for records or a change of the assignment. Must be called at least once a session timeout.
+    /// Waits up to `wait` for records or a rebalance. Must be called at least once per session timeout.
     async fn poll(&mut self, limits: FetchLimits, wait: Duration) -> Result<Poll>;
 
-    /// No records of these until [`GroupConsumer::resume`]. Unknown partitions are ignored.
+    /// Stops returning records of these partitions until [`GroupConsumer::resume`]. Unknown partitions are ignored.
     fn pause(&mut self, partitions: &[TopicPartition]);
 
-    /// Records of these come again.
+    /// Resumes these partitions.
     fn resume(&mut self, partitions: &[TopicPartition]);
 
-    /// Begins to commit outputs, dead letters and offsets in one transaction, which goes on by itself. Polling goes on
-    /// beside it. There is one at a time: one that is still under way is waited for, and what became of it is lost.
-    async fn begin_settling(&mut self, settlement: Settlement) -> Result<()>;
+    /// Begins to commit outputs, dead letters and offsets in one transaction, which proceeds in the background while the
+    /// member goes on polling. One commit is in flight at a time: a second call waits for the first, whose outcome is
+    /// then lost.
+    async fn begin_commit(&mut self, request: CommitRequest) -> Result<()>;
 
-    /// Waits for the end of what was begun, and may be cut off and called again. `Ok`: it is durable, or nothing was begun.
-    /// In a cluster readers see it all a moment later. An error that is a dependency's leaves it open whether it was
-    /// committed: a rewind knows.
-    async fn settled(&mut self) -> Result<()>;
+    /// Waits for the commit in flight. Cancel-safe: it can be dropped and called again. `Ok` means that the commit is
+    /// durable, or that none was in flight; in a cluster readers see all of it a moment later. After a dependency's
+    /// error it is unknown whether the commit was applied: [`GroupConsumer::rewind`] finds out.
+    async fn finish_commit(&mut self) -> Result<()>;
 
-    /// Both.
-    async fn settle(&mut self, settlement: Settlement) -> Result<()> {
-        self.begin_settling(settlement).await?;
-        self.settled().await
+    /// [`GroupConsumer::begin_commit`] and [`GroupConsumer::finish_commit`] in one call.
+    async fn commit(&mut self, request: CommitRequest) -> Result<()> {
+        self.begin_commit(request).await?;
+        self.finish_commit().await
     }
 
-    /// Gives up partitions that were asked for, after what is being settled.
+    /// Releases revoked partitions once the commit in flight has ended.
     async fn release(&mut self, partitions: &[TopicPartition]) -> Result<()>;
 
-    /// Reads again from the committed offsets of every owned partition.
+    /// Seeks every owned partition to its committed offset.
     async fn rewind(&mut self) -> Result<()>;
 
-    /// Leaves the group, freeing its partitions at once.
+    /// Leaves the group, which frees its partitions at once.
     async fn leave(self: Box<Self>) -> Result<()>;
 }
 
-/// A transactional producer without a group.
+/// A transactional producer outside any consumer group.
 #[async_trait]
-pub trait ExclusiveProducer: Send {
-    /// Sends all records in one transaction. [`super::ErrorKind::Fenced`] when a later producer has this one's id.
+pub trait TransactionalProducer: Send {
+    /// Sends all records in one transaction and returns their addresses. [`super::ErrorKind::Fenced`] when a later
+    /// producer has taken this `transactional.id`.
     async fn send(&mut self, records: Vec<NewRecord>) -> Result<Vec<RecordAddress>>;
 }

@@ -1,4 +1,4 @@
-//! The job journal: each file's journey through an ingest job, on the host that runs it.
+//! The job journal: the progress of each file of an ingest job, kept on the host that runs the job.
 
 use std::collections::HashSet;
 
@@ -6,111 +6,111 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{Page, Result};
-use crate::domain::job::{FileStep, Job, JobCounts, JobStatus, JournalFile, Refusal};
+use crate::domain::job::{FileRefusal, FileStep, Job, JobCounts, JobStatus, JournalFile};
 use crate::domain::{AssetId, EventId, JobId, ObjectKey, Sha256, SourcePath, Tenant};
 
-/// A job to begin.
+/// An ingest job to be created.
 #[derive(Debug, Clone)]
 pub struct NewJob {
-    /// Its id.
+    /// Id of the new job.
     pub job_id: JobId,
-    /// Its tenant.
+    /// Tenant of its assets.
     pub tenant: Tenant,
-    /// Who began it.
+    /// Who started it.
     pub actor: String,
-    /// Where.
+    /// Host that runs it.
     pub host: String,
-    /// Its roots and options, canonical.
+    /// Roots and options as canonical JSON: an equal spec means the same job.
     pub spec: serde_json::Value,
-    /// When.
+    /// Start time.
     pub at: Timestamp,
 }
 
-/// A file as the walk found it.
+/// A file that the walk found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedFile {
-    /// The file.
+    /// Path of the file.
     pub path: SourcePath,
-    /// A fresh event id, kept only if the file is new to the job.
+    /// New event id, used only if the file is new to the job.
     pub event_id: EventId,
-    /// Where its bytes would go, kept likewise.
+    /// Key for its staged bytes, used only if the file is new to the job.
     pub staging_key: ObjectKey,
 }
 
-/// A step of a file's journey.
+/// A change of a file's row in the journal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FileUpdate {
-    /// The file.
+    /// Path of the file.
     pub path: SourcePath,
-    /// Where it stands now.
+    /// Step reached.
     pub step: FileStep,
-    /// Its size when read.
+    /// Size in bytes when it was read.
     pub size_bytes: Option<u64>,
-    /// Its modification time when read.
+    /// Modification time when it was read, in nanoseconds since 1970.
     pub modified_ns: Option<i64>,
-    /// Its content.
+    /// Digest of its content.
     pub sha256: Option<Sha256>,
-    /// Its type by content.
+    /// Media type by content.
     pub media_type: Option<String>,
-    /// The asset it is.
+    /// Asset of its content.
     pub asset_id: Option<AssetId>,
-    /// Why it was not taken.
-    pub refusal: Option<Refusal>,
-    /// When its bytes were staged.
+    /// Why it was refused.
+    pub refusal: Option<FileRefusal>,
+    /// Time of staging.
     pub staged_at: Option<Timestamp>,
 }
 
-/// Which files of a job.
+/// Conditions on the files of a job to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JobFilter {
-    /// Only these steps; empty means all.
+    /// Only files at these steps; empty means all.
     pub steps: Vec<FileStep>,
 }
 
-/// The right to work on a job; freed when dropped or when the process dies.
+/// Exclusive right to run a job; released when dropped and when the process dies.
 pub trait JobLease: Send + Sync {}
 
-/// The journal.
+/// The job journal.
 ///
-/// Contract: every write is durable when it returns. A (job, path) has one row. Two processes never hold one job's
-/// lease at once.
+/// Contract: every write is durable when it returns. A (job, path) has one row. A job's lease has one holder at a time.
 #[async_trait]
 pub trait JobJournal: Send + Sync {
-    /// Begins a job. A job of that id that is there is `Conflict`.
+    /// Creates a job. `Conflict` when its id exists.
     async fn begin(&self, job: NewJob) -> Result<()>;
 
-    /// The lease of a job; [`super::ErrorKind::Locked`] while another process has it, naming that process where known.
+    /// Acquires the lease of a job; [`super::ErrorKind::Locked`] while another process holds it, naming that process
+    /// where known.
     async fn lease(&self, job: JobId) -> Result<Box<dyn JobLease>>;
 
-    /// Whether some process holds the job's lease now.
+    /// Whether a process holds the job's lease.
     async fn is_leased(&self, job: JobId) -> Result<bool>;
 
-    /// A job; `None` if it is unknown here.
+    /// A job; `None` if this journal does not have it.
     async fn job(&self, job: JobId) -> Result<Option<Job>>;
 
     /// Jobs, latest first, from the cursor on.
     async fn jobs(&self, cursor: Option<&str>, limit: usize) -> Result<Page<Job>>;
 
-    /// The latest job with this spec that is not finished.
+    /// The latest unfinished job of this tenant with this spec.
     async fn unfinished(&self, tenant: &Tenant, spec: &serde_json::Value) -> Result<Option<Job>>;
 
-    /// Sets how a job stands; `finished` also sets its end.
+    /// Sets a job's status; `finished` also sets its end time.
     async fn set_status(&self, job: JobId, status: JobStatus, reason: Option<&str>, at: Timestamp) -> Result<()>;
 
-    /// Says that the walk came to its end.
+    /// Records that the walk is complete.
     async fn set_walk_complete(&self, job: JobId, at: Timestamp) -> Result<()>;
 
-    /// Adds files as `planned`; one that is there keeps its row. Answers each file's row, in order.
+    /// Adds files as `planned`; an existing file keeps its row. Returns each file's row, in order.
     async fn plan(&self, job: JobId, files: Vec<PlannedFile>) -> Result<Vec<JournalFile>>;
 
-    /// Moves files on. A field that is `None` keeps what was known, but a refusal goes when the step is none. A file that
-    /// was not planned is `NotFound`, and none of the batch is moved.
+    /// Updates files. A field that is `None` keeps its value, except that a refusal is cleared by a step other than
+    /// `rejected` and `failed`. A file that was not planned is `NotFound`, and nothing of the batch is applied.
     async fn update(&self, job: JobId, files: Vec<FileUpdate>, at: Timestamp) -> Result<()>;
 
-    /// Makes `failed` files `planned` again, keeping their event ids; answers how many.
+    /// Resets `failed` files to `planned`, with their event ids; returns how many.
     async fn retry_failed(&self, job: JobId, at: Timestamp) -> Result<u64>;
 
-    /// A job's files by path, from the cursor on.
+    /// Files of a job, sorted by path, from the cursor on.
     async fn files(
         &self,
         job: JobId,
@@ -119,9 +119,9 @@ pub trait JobJournal: Send + Sync {
         limit: usize,
     ) -> Result<Page<JournalFile>>;
 
-    /// Those of these files that the job has a row of.
-    async fn holds(&self, job: JobId, paths: Vec<SourcePath>) -> Result<HashSet<SourcePath>>;
+    /// Those of these paths that the job has a row for.
+    async fn existing_paths(&self, job: JobId, paths: Vec<SourcePath>) -> Result<HashSet<SourcePath>>;
 
-    /// Counts of a job's files; `bytes` are those of files whose content is known.
+    /// Counts of a job's files; `bytes` covers the files whose content is known.
     async fn counts(&self, job: JobId) -> Result<JobCounts>;
 }

@@ -1,4 +1,4 @@
-//! The tables behind the catalog, where somebody has to make them.
+//! Schema migrations of the catalog's database, where the catalog is in a database of its own.
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -6,25 +6,25 @@ use serde::{Deserialize, Serialize};
 
 use super::Result;
 
-/// A numbered change of the tables.
+/// A numbered schema migration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Migration {
-    /// Its number, from 1.
+    /// Version, counted from 1.
     pub version: u32,
-    /// Its name.
+    /// Name of the migration.
     pub name: String,
 }
 
-/// The migrations.
+/// The migrations of a database.
 ///
-/// Contract: each is applied whole or not at all, in order, by one caller at a time ([`super::ErrorKind::Locked`] for the
-/// others). A database that is not what its migrations say (one was changed after it was applied, or stopped half-way)
-/// is refused, not mended.
+/// Contract: each migration is applied completely or not at all, in order, by one caller at a time
+/// ([`super::ErrorKind::Locked`] for the others). A database that differs from its migrations (one was changed after it
+/// was applied, or stopped half-way) is refused, not repaired.
 #[async_trait]
 pub trait Migrations: Send + Sync {
-    /// Those that are yet to be applied, in order.
+    /// Migrations not applied yet, in order.
     async fn pending(&self) -> Result<Vec<Migration>>;
 
-    /// Applies them; answers those that this call applied.
+    /// Applies the pending migrations; returns those that this call applied.
     async fn migrate(&self) -> Result<Vec<Migration>>;
 }

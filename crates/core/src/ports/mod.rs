@@ -1,12 +1,12 @@
-//! The ports: what the pipeline needs of the world, each with its contract in its doc comment.
+//! The ports: interfaces to the systems that mfctl works with, each with its contract in its doc comment.
 //!
-//! Every backend of a port passes the same suite in `tests/contract/`; a behaviour that is not in the suite is not
-//! promised. Ports know `domain` and nothing else.
+//! Every backend of a port passes the same suite in `tests/contract/`; behaviour outside the suite is not guaranteed.
+//! Ports import `domain` alone.
 
 mod catalog;
 mod clock;
 mod config_store;
-mod consul_access;
+mod consul_acl;
 mod error;
 mod event_log;
 mod journal;
@@ -20,64 +20,66 @@ mod topic_admin;
 mod vault_setup;
 
 pub use catalog::{
-    Advance, AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, Page, Staged, StagedRow,
+    AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, Page, StagedAsset, StagedRow,
+    StateTransition,
 };
 pub use clock::{Clock, SystemClock};
 pub use config_store::{
-    ConfigChange, ConfigEntry, ConfigLock, ConfigSnapshot, ConfigStore, LARGEST_VALUE, MOST_CHANGES,
+    ConfigChange, ConfigEntry, ConfigLock, ConfigSnapshot, ConfigStore, MAX_CHANGES, MAX_VALUE_BYTES,
 };
-pub use consul_access::{ConsulAccess, ConsulPolicy, ConsulToken};
+pub use consul_acl::{ConsulAcl, ConsulPolicy, ConsulToken};
 pub use error::{Error, ErrorKind, Result};
 pub use event_log::{
-    CommittedOffset, EventLog, ExclusiveProducer, FetchLimits, Fetched, GroupConsumer, GroupDescription, GroupMember,
-    PartitionOffsets, PartitionProgress, Poll, RetentionReport, Settlement, Subscription, TopicDescription, TopicSpec,
+    CommitRequest, CommittedOffset, EventLog, FetchLimits, FetchedRecords, GroupConsumer, GroupDescription,
+    GroupMember, PartitionOffsets, PartitionProgress, Poll, RetentionReport, Subscription, TopicDescription, TopicSpec,
+    TransactionalProducer,
 };
 pub use journal::{FileUpdate, JobFilter, JobJournal, JobLease, NewJob, PlannedFile};
 pub use migrations::{Migration, Migrations};
 pub use objects::{
     BucketAdmin, BucketChange, BucketEncryption, BucketPolicy, BucketUsage, ByteSource, Capacity, CopyOutcome,
-    ListedObject, Listing, LocalObject, ObjectInfo, ObjectStore, PutOptions, UnfinishedUpload,
+    ListedObject, LocalObject, ObjectInfo, ObjectListing, ObjectStore, PutOptions, UnfinishedUpload,
 };
 pub use operator::{OperatorJournal, OperatorRecord};
 pub use registry::{RegisteredSchema, SchemaRegistry};
 pub use search::{SearchDocument, SearchHit, SearchIndex, SearchPage, SearchQuery};
 pub use secret_store::{AppRole, MountClass, SecretShape, SecretStore, VaultAdmin, VaultMount};
 pub use topic_admin::{MAX_MESSAGE_BYTES, TopicAdmin, TopicState};
-pub use vault_setup::{FirstKeys, HandedOver, SealState, VaultSetup};
+pub use vault_setup::{AdminRole, InitKeys, SealStatus, VaultSetup};
 
 use std::sync::Arc;
 
-/// Everything a connected profile offers. A verb takes the ports it needs out of this; it never takes the whole.
+/// The ports of a connected profile. A verb takes the ports it needs, never the whole struct.
 #[derive(Clone)]
 pub struct Ports {
-    /// Topics and consumer groups.
+    /// Event log: topics, records and consumer groups.
     pub log: Arc<dyn EventLog>,
-    /// Buckets.
+    /// Object store.
     pub objects: Arc<dyn ObjectStore>,
-    /// Metadata.
+    /// Catalog of assets, claims and file outcomes.
     pub catalog: Arc<dyn Catalog>,
-    /// Search.
+    /// Search index.
     pub search: Arc<dyn SearchIndex>,
-    /// Schemas.
+    /// Schema registry.
     pub registry: Arc<dyn SchemaRegistry>,
-    /// Ingest jobs of this host.
+    /// Journal of this host's ingest jobs.
     pub journal: Arc<dyn JobJournal>,
-    /// Who did what.
+    /// Record of operators' changes.
     pub operators: Arc<dyn OperatorJournal>,
-    /// How buckets keep what they hold; `None` where a store does nothing by itself and mfctl's own retention does it.
+    /// Bucket administration; `None` where the store has no lifecycle rules and mfctl runs retention itself.
     pub buckets: Option<Arc<dyn BucketAdmin>>,
-    /// The catalog's tables; `None` where the profile does not say how to reach their database.
+    /// Migrations of the catalog's database; `None` where the profile does not configure that database.
     pub migrations: Option<Arc<dyn Migrations>>,
-    /// Topics, as operators keep them.
+    /// Topic administration.
     pub topics: Option<Arc<dyn TopicAdmin>>,
-    /// Configuration of services; `None` where a profile has none.
+    /// Configuration of services; `None` without Consul.
     pub config: Option<Arc<dyn ConfigStore>>,
-    /// Who may do what in Consul; `None` where there is none.
-    pub access: Option<Arc<dyn ConsulAccess>>,
-    /// Secrets; `None` where a profile has no store of them.
+    /// Consul's access control; `None` without Consul.
+    pub consul_acl: Option<Arc<dyn ConsulAcl>>,
+    /// Secrets; `None` without Vault.
     pub secrets: Option<Arc<dyn SecretStore>>,
-    /// The configuration of that store.
+    /// Vault's own configuration; `None` without Vault.
     pub vault: Option<Arc<dyn VaultAdmin>>,
-    /// The time.
+    /// Wall clock.
     pub clock: Arc<dyn Clock>,
 }

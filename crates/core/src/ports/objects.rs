@@ -14,14 +14,14 @@ use tokio::io::AsyncRead;
 use super::Result;
 use crate::domain::{BucketName, ObjectKey, ObjectRef, Sha256};
 
-/// Bytes to be stored, readable from any offset so that a half-sent upload can go on.
+/// Bytes to be stored, readable from any offset so that an interrupted upload can be resumed.
 ///
-/// Readers block: a backend reads them on a thread made for that, which is why a put shares its source.
+/// Readers block, so a backend reads them on a blocking thread; that is why a put shares its source.
 pub trait ByteSource: Send + Sync {
-    /// How many bytes there are.
+    /// Number of bytes.
     fn len(&self) -> u64;
 
-    /// Whether there are none.
+    /// Whether the length is 0.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -29,10 +29,10 @@ pub trait ByteSource: Send + Sync {
     /// A reader from this offset to the end.
     ///
     /// # Errors
-    /// Whatever opening gives.
+    /// The error of opening the source.
     fn reader(&self, from: u64) -> std::io::Result<Box<dyn Read + Send + '_>>;
 
-    /// All of it, where it is in memory anyway.
+    /// All bytes, if the source is in memory; `None` otherwise.
     fn in_memory(&self) -> Option<Bytes> {
         None
     }
@@ -53,230 +53,235 @@ impl ByteSource for Bytes {
     }
 }
 
-/// How an object is to be stored.
+/// Options of a put.
 #[derive(Debug, Clone, Default)]
 pub struct PutOptions {
-    /// Its media type.
+    /// `Content-Type` of the object.
     pub content_type: Option<String>,
-    /// What its bytes are known to have as SHA-256, so that they are not hashed again. Bytes that have another are refused
-    /// where the store checks it.
+    /// SHA-256 of the bytes where it is known, so that they are not hashed again. A store that checks it refuses other
+    /// bytes.
     pub sha256: Option<Sha256>,
 }
 
-/// An object as the store knows it.
+/// Metadata of a stored object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectInfo {
-    /// Where it is.
+    /// Bucket and key.
     pub at: ObjectRef,
-    /// How many bytes.
+    /// Size in bytes.
     pub size_bytes: u64,
-    /// When it was stored.
+    /// Time of the put.
     pub modified_at: Timestamp,
 }
 
 /// An object in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedObject {
-    /// Its key.
+    /// Key of the object.
     pub key: ObjectKey,
-    /// How many bytes.
+    /// Size in bytes.
     pub size_bytes: u64,
-    /// When it was stored.
+    /// Time of the put.
     pub modified_at: Timestamp,
 }
 
-/// A stretch of a bucket, in the order of keys.
+/// A page of a bucket in key order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Listing {
-    /// The objects.
+pub struct ObjectListing {
+    /// Objects whose keys are valid for mfctl.
     pub objects: Vec<ListedObject>,
-    /// How many objects among them, or after the last if that is the end, have keys that mfctl would never give: others
-    /// stored them.
-    pub strange: u64,
-    /// The first of those keys, at most [`Listing::MOST_NAMED`]. One that is no UTF-8 is as the store wrote it.
-    pub strange_keys: Vec<String>,
+    /// Number of objects in this range (on the last page: up to the end of the bucket) whose keys are no valid
+    /// [`ObjectKey`]: another tool stored them.
+    pub foreign: u64,
+    /// The first of those keys, at most [`ObjectListing::MAX_FOREIGN_KEYS`], as the store encodes them.
+    pub foreign_keys: Vec<String>,
 }
 
-impl Listing {
-    /// Strange keys that are named; the rest of them is counted.
-    pub const MOST_NAMED: usize = 1000;
+impl ObjectListing {
+    /// Foreign keys that are kept by name; the others are counted only.
+    pub const MAX_FOREIGN_KEYS: usize = 1000;
 
-    /// Counts an object with a strange key.
-    pub fn add_strange(&mut self, key: String) {
-        self.strange += 1;
-        if self.strange_keys.len() < Self::MOST_NAMED {
-            self.strange_keys.push(key);
+    /// Counts an object with a foreign key.
+    pub fn add_foreign(&mut self, key: String) {
+        self.foreign += 1;
+        if self.foreign_keys.len() < Self::MAX_FOREIGN_KEYS {
+            self.foreign_keys.push(key);
         }
     }
 
-    /// Whether there is nothing at all.
+    /// Whether the page has neither objects nor foreign keys.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.objects.is_empty() && self.strange == 0
+        self.objects.is_empty() && self.foreign == 0
     }
 }
 
-/// What a copy did.
+/// The outcome of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CopyOutcome {
-    /// The target is new.
+    /// The target was written.
     Copied,
-    /// The target was there with the same size; nothing was written.
+    /// The target existed with the same size; nothing was written.
     AlreadyThere,
 }
 
-/// What a bucket holds.
+/// Usage of a bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct BucketUsage {
-    /// Objects.
+    /// Number of objects.
     pub objects: u64,
-    /// Their bytes.
+    /// Their total size in bytes.
     pub bytes: u64,
-    /// When the oldest was stored.
+    /// Time of the oldest object.
     #[schemars(with = "Option<String>")]
     pub oldest_at: Option<Timestamp>,
-    /// Whether counting stopped at a limit, so that there is more.
+    /// Whether counting stopped at its limit: the bucket holds more.
     pub partial: bool,
 }
 
-/// Room on the disk or in the store.
+/// Capacity of the disk or store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Capacity {
-    /// All of it.
+    /// Total size in bytes.
     pub total_bytes: u64,
-    /// What this user may still write.
+    /// Bytes that this user may still write.
     pub free_bytes: u64,
 }
 
-/// An object as a file on this host. A temporary copy is removed when this is dropped.
+/// An object as a file on this host. A temporary copy is deleted on drop.
 #[derive(Debug)]
 pub struct LocalObject {
-    /// The file. Read-only: it may be the store's own.
+    /// Path of the file. Read-only: it may be the store's own file.
     pub path: PathBuf,
-    /// Keeps a temporary copy alive.
+    /// Guard of a temporary copy.
     pub temporary: Option<tempfile::TempPath>,
 }
 
-/// The store.
+/// The object store.
 ///
-/// Contract: an object is visible whole or not at all; it is never changed in place. `put` and `copy` may return before
-/// the bytes are durable: they are once a [`ObjectStore::sync`] that began afterwards has returned. `put` of a key that
-/// exists replaces it. Deleting what is not there succeeds. A missing bucket is [`super::ErrorKind::Unprepared`]; a full
-/// store is [`super::ErrorKind::Full`]. Listings are in the order of the keys' bytes.
+/// Contract: an object is visible completely or not at all, and is never changed in place. `put` and `copy` may return
+/// before the bytes are durable: they are durable once a [`ObjectStore::sync`] that began afterwards has returned. `put`
+/// replaces an existing key. A delete of a missing object succeeds. A missing bucket is
+/// [`super::ErrorKind::Unprepared`]; a full store is [`super::ErrorKind::Full`]. Listings are in byte order of the keys.
 #[async_trait]
 pub trait ObjectStore: Send + Sync {
-    /// Makes the buckets that are missing.
+    /// Creates the buckets that are missing.
     async fn create_buckets(&self, buckets: &[BucketName]) -> Result<()>;
 
-    /// Stores an object. Fewer or more bytes than `source.len()` is [`super::ErrorKind::Invalid`] and leaves nothing;
-    /// a reader's own error comes back as the cause, of that kind too. After any failure the key holds what it held;
-    /// where a backend keeps what was sent, the next put of the key goes on with it.
+    /// Stores an object. A source of more or fewer bytes than `source.len()` is [`super::ErrorKind::Invalid`] and stores
+    /// nothing; an error of its reader is the cause of an error of that kind. After any failure the key holds what it
+    /// held before; a backend that keeps uploaded parts resumes them at the next put of the key.
     async fn put(&self, at: &ObjectRef, source: Arc<dyn ByteSource>, options: PutOptions) -> Result<ObjectInfo>;
 
-    /// As [`ObjectStore::put`], of a few bytes, and only if the key holds nothing: `Conflict` when it does, or when another
-    /// is just storing something there. A store that cannot be asked this may replace what comes at the same moment.
+    /// Stores a small object only if the key does not exist: `Conflict` when it does, or when another put of the key is
+    /// in progress. A store without conditional writes may replace an object put at the same moment.
     async fn put_new(&self, at: &ObjectRef, bytes: Bytes, options: PutOptions) -> Result<ObjectInfo>;
 
-    /// Makes everything accepted so far durable.
+    /// Makes every put and copy that has returned durable.
     async fn sync(&self) -> Result<()>;
 
-    /// Copies inside the store. The target is left alone if it is there with the source's size. A missing source is
-    /// `NotFound`, unless the target is there with `size_bytes`: then it was copied before.
+    /// Copies within the store. A target that exists with the source's size is not written. A missing source is
+    /// `NotFound`, unless the target exists with `size_bytes`: then it was copied before.
     async fn copy(&self, from: &ObjectRef, to: &ObjectRef, size_bytes: u64) -> Result<CopyOutcome>;
 
-    /// What is known of an object; `None` if it is not there.
+    /// Metadata of an object; `None` if it does not exist.
     async fn head(&self, at: &ObjectRef) -> Result<Option<ObjectInfo>>;
 
-    /// Reads an object; `NotFound` if it is not there.
+    /// Opens an object for reading; `NotFound` if it does not exist.
     async fn open(&self, at: &ObjectRef) -> Result<Box<dyn AsyncRead + Send + Unpin>>;
 
-    /// The object as a file on this host, copied into `dir` if it is not one already.
+    /// The object as a local file, copied into `dir` unless the store keeps it as a file itself.
     async fn local(&self, at: &ObjectRef, dir: &Path) -> Result<LocalObject>;
 
-    /// Removes objects.
+    /// Deletes objects.
     async fn delete(&self, at: &[ObjectRef]) -> Result<()>;
 
-    /// Objects whose key begins with `prefix` and comes after `after`, at most `limit` and those with strange keys. A
-    /// caller who goes on after the last object meets each strange key once.
-    async fn list(&self, bucket: &BucketName, prefix: &str, after: Option<&ObjectKey>, limit: usize)
-    -> Result<Listing>;
+    /// Objects whose key begins with `prefix` and is greater than `after`, at most `limit`, plus the foreign keys of that
+    /// range. A caller that continues after the last object gets each foreign key once.
+    async fn list(
+        &self,
+        bucket: &BucketName,
+        prefix: &str,
+        after: Option<&ObjectKey>,
+        limit: usize,
+    ) -> Result<ObjectListing>;
 
-    /// What a bucket holds, counting at most `limit` objects.
+    /// Usage of a bucket, counting at most `limit` objects.
     async fn usage(&self, bucket: &BucketName, limit: u64) -> Result<BucketUsage>;
 
-    /// Room left, where the store can tell.
+    /// Capacity; `None` where the store does not report it.
     async fn capacity(&self) -> Result<Option<Capacity>>;
 }
 
-/// How a bucket encrypts what it is given.
+/// Default encryption of a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BucketEncryption {
-    /// With the store's own keys.
+    /// SSE-S3: keys of the store.
     Aes256,
-    /// With a key service's.
+    /// SSE-KMS: keys of a key management service.
     Kms,
 }
 
-/// How a bucket keeps what it holds, and who may have it.
+/// Versioning, lifecycle, encryption and access of a bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct BucketPolicy {
-    /// Whether what is replaced or removed stays as a noncurrent version.
+    /// Versioning: a replaced or deleted object stays as a noncurrent version.
     pub versioned: bool,
-    /// Days after which an object goes.
+    /// Days after which an object expires.
     pub expire_after_days: Option<u32>,
-    /// Days after which a version goes that is not the current one any more.
+    /// Days after which a noncurrent version expires.
     pub expire_noncurrent_after_days: Option<u32>,
-    /// Days after which an upload goes that was begun and not finished.
+    /// Days after which an incomplete multipart upload is aborted.
     pub abort_uploads_after_days: Option<u32>,
-    /// How it encrypts by itself; `None`: it does not. In what is asked for, `None` leaves it as it is.
+    /// Default encryption; `None` if the bucket has none. In a desired policy `None` leaves it unchanged.
     pub encryption: Option<BucketEncryption>,
-    /// Its policy document, as S3 has it; `None`: there is none. In what is asked for, `None` leaves it as it is.
+    /// S3 bucket policy document; `None` if the bucket has none. In a desired policy `None` leaves it unchanged.
     pub access: Option<serde_json::Value>,
 }
 
-/// What configuring a bucket changed.
+/// A change that [`BucketAdmin::configure_bucket`] made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BucketChange {
-    /// The bucket is new.
+    /// The bucket was created.
     Created,
-    /// It keeps versions now, or does not any more.
+    /// Versioning was enabled or suspended.
     Versioning,
-    /// Things go after other times than before.
+    /// Lifecycle rules changed.
     Lifecycle,
-    /// It encrypts otherwise than before.
+    /// Default encryption changed.
     Encryption,
-    /// Others may have what it holds.
+    /// The bucket policy changed.
     Access,
 }
 
-/// An upload that was begun and not finished.
+/// An incomplete multipart upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnfinishedUpload {
-    /// The object it was to become.
+    /// Object that the upload was for.
     pub at: ObjectRef,
-    /// When it was begun.
+    /// Time the upload was initiated.
     pub begun_at: Timestamp,
 }
 
-/// What a store of many users can be told about its buckets. The embedded store has no need of it.
+/// Administration of buckets; the embedded store does not have it.
 ///
-/// Contract: configuring twice changes nothing the second time, and touches no rule that others made. A store that
-/// cannot keep a part of the policy keeps the rest; `describe_bucket` says what it keeps.
+/// Contract: configuring a bucket is idempotent and changes no rule of others. A store that does not support a part of
+/// the policy applies the rest; `describe_bucket` returns what is in effect.
 #[async_trait]
 pub trait BucketAdmin: Send + Sync {
-    /// Every bucket of this profile, by name.
+    /// Every bucket of this profile, sorted by name.
     async fn buckets(&self) -> Result<Vec<BucketName>>;
 
-    /// How a bucket keeps what it holds; `None` if it is not there.
+    /// Policy of a bucket; `None` if the bucket does not exist.
     async fn describe_bucket(&self, bucket: &BucketName) -> Result<Option<BucketPolicy>>;
 
-    /// Makes a bucket if it is missing and gives it this policy. Answers what that changed.
+    /// Creates a bucket if it is missing and applies this policy. Returns the changes.
     async fn configure_bucket(&self, bucket: &BucketName, wanted: &BucketPolicy) -> Result<Vec<BucketChange>>;
 
-    /// Removes an empty bucket; `Conflict` for one that holds something, older versions too. One that is not there is none.
+    /// Deletes an empty bucket; `Conflict` while it holds objects or noncurrent versions. A missing bucket is no error.
     async fn delete_bucket(&self, bucket: &BucketName) -> Result<()>;
 
-    /// Removes uploads that were begun before a time and not finished, but those this process works on. Answers them.
+    /// Aborts incomplete multipart uploads that were initiated before this time, except this process's own. Returns them.
     async fn abort_unfinished(&self, bucket: &BucketName, older_than: Timestamp) -> Result<Vec<UnfinishedUpload>>;
 }

@@ -1,4 +1,4 @@
-//! Who did what: every change an operator makes leaves a record.
+//! The operator journal: an audit record of every change that an operator makes.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -7,32 +7,32 @@ use serde::{Deserialize, Serialize};
 
 use super::Result;
 
-/// One change by an operator. Holds no secret.
+/// One change by an operator. Contains no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OperatorRecord {
-    /// When.
+    /// Time of the change.
     #[schemars(with = "String")]
     pub at: Timestamp,
-    /// Who: OIDC subject, Vault entity, else user@host.
+    /// Who made it: OIDC subject, Vault entity, else user@host.
     pub actor: String,
-    /// In which profile.
+    /// Profile it was made in.
     pub profile: String,
-    /// The verb, e.g. `dlq redrive`.
+    /// Verb, e.g. `dlq redrive`.
     pub verb: String,
-    /// Its arguments without secrets.
+    /// Arguments of the verb without secrets.
     pub arguments: Vec<String>,
-    /// What came of it, in a few words.
+    /// Outcome in a few words.
     pub result: String,
-    /// How to undo it; `None` when it cannot be undone.
+    /// Command that undoes it; `None` when it cannot be undone.
     pub undo: Option<String>,
 }
 
-/// Where these records are kept. Contract: appended records are durable and never changed.
+/// The operator journal. Contract: appended records are durable and never changed.
 #[async_trait]
 pub trait OperatorJournal: Send + Sync {
-    /// Adds a record.
+    /// Appends a record.
     async fn append(&self, record: &OperatorRecord) -> Result<()>;
 
-    /// The latest records, latest first.
+    /// The latest records, newest first.
     async fn latest(&self, limit: usize) -> Result<Vec<OperatorRecord>>;
 }

@@ -9,97 +9,97 @@ use serde::{Deserialize, Serialize};
 use super::Result;
 use crate::domain::{AssetId, Revision, Tenant};
 
-/// A document to be indexed. Text is given as it is; the index normalises it.
+/// A document to be indexed. The index normalises its text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SearchDocument {
-    /// The asset.
+    /// Asset of the document.
     pub asset_id: AssetId,
-    /// The locale.
+    /// Locale of the document, BCP 47.
     pub locale: String,
-    /// The asset's revision: the external version of the write.
+    /// Revision of the asset; the external version of the write.
     pub revision: Revision,
-    /// The asset's tenant.
+    /// Tenant of the asset.
     pub tenant: Tenant,
-    /// Its title.
+    /// Title as extracted or given.
     pub title: String,
-    /// Its text.
+    /// Extracted text.
     pub body: String,
-    /// Its tags.
+    /// Tags with their values.
     pub tags: BTreeMap<String, String>,
-    /// Its collection.
+    /// Collection of the asset.
     pub collection: Option<String>,
-    /// Its type.
+    /// Media type by content.
     pub media_type: String,
-    /// The language of its text.
+    /// Language of the text.
     pub language: Option<String>,
 }
 
-/// What to look for.
+/// A search query with its filters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SearchQuery {
-    /// Words, all of which must occur; `"…"` holds a phrase, a leading `-` excludes, a trailing `*` matches a beginning.
+    /// Words, all of which must occur; `"…"` is a phrase, a leading `-` excludes, a trailing `*` matches a prefix.
     pub text: String,
-    /// In this tenant.
+    /// Tenant to search in.
     pub tenant: Tenant,
-    /// Only this collection.
+    /// Only assets of this collection.
     pub collection: Option<String>,
-    /// Only this type; `image/` means all of that family.
+    /// Only this media type; with a slash at its end (`image/`), every type of that family.
     pub media_type: Option<String>,
-    /// Hits to skip.
+    /// Number of hits to skip.
     pub offset: usize,
-    /// Hits at most.
+    /// Maximum number of hits.
     pub limit: usize,
 }
 
 /// A document that matched.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SearchHit {
-    /// The asset.
+    /// Asset of the document.
     pub asset_id: AssetId,
-    /// The locale of the document.
+    /// Locale of the document.
     pub locale: String,
-    /// How well it matches; larger is better, comparable within one answer only.
+    /// Relevance; larger is better, comparable within one result only.
     pub score: f64,
-    /// Its title.
+    /// Title of the asset.
     pub title: String,
-    /// A passage of its original text around the matches.
+    /// Passage of the original text around the matches.
     pub snippet: String,
     /// Byte ranges of the matches in `snippet`.
     pub highlights: Vec<(usize, usize)>,
-    /// Its type.
+    /// Media type by content.
     pub media_type: String,
-    /// The language of its text.
+    /// Language of the text.
     pub language: Option<String>,
 }
 
-/// Hits, best first.
+/// A page of search results.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SearchPage {
-    /// The hits.
+    /// Hits, best first.
     pub hits: Vec<SearchHit>,
-    /// How many documents matched in all.
+    /// Number of matching documents in all.
     pub total: u64,
 }
 
-/// The index.
+/// The search index.
 ///
-/// Contract: a write takes effect only if its revision is at least that of the document there, a tombstone's included
-/// (OpenSearch's `external_gte`); it is durable when the call returns and found by the next search. Persian is
+/// Contract: a write takes effect only if its revision is at least that of the existing document or tombstone
+/// (OpenSearch's `external_gte`); it is durable when the call returns and visible to the next search. Persian is
 /// normalised so that each spelling finds the others.
 #[async_trait]
 pub trait SearchIndex: Send + Sync {
-    /// Writes documents.
+    /// Indexes documents.
     async fn index(&self, documents: Vec<SearchDocument>) -> Result<()>;
 
     /// Replaces an asset's documents, all locales, with tombstones of this revision.
     async fn remove(&self, asset: AssetId, revision: Revision) -> Result<()>;
 
-    /// Searches. Text that holds nothing to look for is [`super::ErrorKind::Invalid`].
+    /// Searches. A query without a term that must match is [`super::ErrorKind::Invalid`].
     async fn search(&self, query: &SearchQuery) -> Result<SearchPage>;
 
-    /// Which of these assets have a document, in order.
+    /// Whether each of these assets has a document, in order.
     async fn indexed(&self, assets: &[AssetId]) -> Result<Vec<bool>>;
 
-    /// Documents, tombstones not counted.
+    /// Number of documents, without tombstones.
     async fn count(&self) -> Result<u64>;
 }

@@ -1,4 +1,4 @@
-//! Secrets where they are kept, and who may read them there: Vault's API.
+//! The secret store and its configuration, by Vault's API.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,123 +8,122 @@ use async_trait::async_trait;
 use super::Result;
 use crate::domain::{Secret, Timestamp};
 
-/// What a secret is made of, without what it says.
+/// Version and field names of a secret, without its values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretShape {
-    /// Its version, from 1.
+    /// Version, counted from 1.
     pub version: u64,
-    /// The names of its fields.
+    /// Names of its fields.
     pub fields: BTreeSet<String>,
 }
 
-/// Secrets of a versioned key-value engine.
+/// Secrets of a versioned key-value engine (KV v2).
 ///
-/// Contract: no error, and no text of this port, holds a field's value. A sealed or unreachable store is `Unreachable`, with
-/// a hint that says which; a login that is over is renewed or made again before it is an error.
+/// Contract: no error and no text of this port contains the value of a field. A sealed or unreachable store is
+/// `Unreachable`, with a hint that says which; an expired login is renewed or repeated before it becomes an error.
 #[async_trait]
 pub trait SecretStore: Send + Sync {
-    /// Which store it is, in words that stay for its life: the cluster's id.
+    /// The store's stable identity, Vault's cluster id; a profile pins it.
     async fn identity(&self) -> Result<String>;
 
-    /// The shape of the secret at `<mount>/<path>`; `None` if there is none, or its latest version is deleted.
+    /// Shape of the secret at `<mount>/<path>`; `None` if it does not exist or its latest version is deleted.
     async fn shape(&self, mount: &str, path: &str) -> Result<Option<SecretShape>>;
 
-    /// When the secret became what it is: when its latest version was written, or deleted. `None` if there never was one.
+    /// Time the latest version was written or deleted; `None` if the secret never existed.
     async fn changed_at(&self, mount: &str, path: &str) -> Result<Option<Timestamp>>;
 
-    /// One field; `None` if there is no such secret or field.
+    /// Value of one field; `None` if the secret or the field does not exist.
     async fn read(&self, mount: &str, path: &str, field: &str) -> Result<Option<Secret>>;
 
-    /// Every field of the latest version, with its number: what a version that comes after it takes over. `None` as of
-    /// [`SecretStore::shape`].
-    async fn whole(&self, mount: &str, path: &str) -> Result<Option<(u64, BTreeMap<String, Secret>)>>;
+    /// Number and fields of the latest version, to base the next version on. `None` as for [`SecretStore::shape`].
+    async fn read_all(&self, mount: &str, path: &str) -> Result<Option<(u64, BTreeMap<String, Secret>)>>;
 
-    /// Writes a version with these fields. `Conflict` unless the latest version is `after`; 0: there is none.
+    /// Writes a new version with check-and-set: `Conflict` unless the latest version is `after` (0: none).
     async fn write(&self, mount: &str, path: &str, fields: &BTreeMap<String, Secret>, after: u64) -> Result<()>;
 
-    /// Every secret's path below a mount, at any depth, by name.
+    /// Paths of all secrets below a mount, at any depth, sorted.
     async fn paths(&self, mount: &str) -> Result<Vec<String>>;
 }
 
-/// Whether something is mounted as an engine of secrets or as a way to log in.
+/// Class of a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MountClass {
-    /// An engine of secrets.
+    /// Secrets engine.
     Secrets,
-    /// A way to log in.
+    /// Auth method.
     Auth,
 }
 
-/// What is mounted.
+/// A mounted secrets engine or auth method.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VaultMount {
-    /// As what.
+    /// Secrets engine or auth method.
     pub class: MountClass,
-    /// Where, without slashes at its ends.
+    /// Path without leading or trailing slash.
     pub path: String,
-    /// Its type: `kv`, `approle`, `pki`.
+    /// Type: `kv`, `approle`, `pki`.
     pub kind: String,
-    /// What it is for.
+    /// Purpose, for people.
     pub description: String,
-    /// The version of a `kv` engine.
+    /// Version of a `kv` engine.
     pub kv_version: Option<u8>,
-    /// How long its leases last at most; zero: as the server says.
+    /// `max_lease_ttl`; zero: the server's default.
     pub max_lease: Duration,
 }
 
-/// A role that programs log in as.
+/// A role of the AppRole auth method.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppRole {
-    /// The mount it is of, without slashes at its ends.
+    /// Path of its auth mount, without leading or trailing slash.
     pub mount: String,
-    /// Its name.
+    /// Role name.
     pub name: String,
-    /// The names of the policies of its tokens.
+    /// Policies of its tokens.
     pub policies: BTreeSet<String>,
-    /// How long a token lives before it must be renewed; zero: as the server says.
+    /// `token_ttl`: lifetime of a token without renewal; zero: the server's default.
     pub token_ttl: Duration,
-    /// How long a token lives in all; zero: as the server says.
+    /// `token_max_ttl`: lifetime of a token with renewals; zero: the server's default.
     pub token_max_ttl: Duration,
-    /// How long a secret id is good for; zero: for ever.
+    /// `secret_id_ttl`: lifetime of a secret id; zero: unlimited.
     pub secret_id_ttl: Duration,
-    /// How often a secret id may be used; 0: without limit.
+    /// `secret_id_num_uses`: how often a secret id may be used; 0: unlimited.
     pub secret_id_uses: u64,
 }
 
-/// The store's own configuration.
+/// Vault's own configuration: mounts, policies, AppRoles.
 ///
-/// Contract: what the server mounts by itself (`sys`, `identity`, `cubbyhole`, `token`) and its built-in policies (`root`,
-/// `default`) are not shown. Putting what is there already changes nothing; what cannot be changed in place (a mount's
-/// type or version) is `Invalid`. Removing what is not there does nothing.
+/// Contract: the server's own mounts (`sys`, `identity`, `cubbyhole`, `token`) and built-in policies (`root`, `default`)
+/// are not returned. A put of what exists already changes nothing; a change that cannot be made in place (a mount's type
+/// or version) is `Invalid`. A delete of what does not exist succeeds.
 #[async_trait]
 pub trait VaultAdmin: Send + Sync {
-    /// What is mounted, by class and path.
+    /// Every mount, sorted by class and path.
     async fn mounts(&self) -> Result<Vec<VaultMount>>;
 
-    /// Mounts it, or changes the description and the longest lease of what is there.
+    /// Mounts an engine or auth method, or updates the description and `max_lease_ttl` of an existing one.
     async fn put_mount(&self, mount: &VaultMount) -> Result<()>;
 
-    /// Unmounts it, with all it holds.
+    /// Unmounts an engine or auth method, which deletes its data.
     async fn delete_mount(&self, class: MountClass, path: &str) -> Result<()>;
 
-    /// Every policy's name and rules.
+    /// Rules of every policy, by name.
     async fn policies(&self) -> Result<BTreeMap<String, String>>;
 
-    /// When a policy was changed last; `None` where the server does not say, or there is none.
+    /// Time of a policy's last change; `None` where the server does not report it or the policy does not exist.
     async fn policy_changed_at(&self, name: &str) -> Result<Option<Timestamp>>;
 
-    /// Makes or changes a policy.
+    /// Creates or updates a policy.
     async fn put_policy(&self, name: &str, rules: &str) -> Result<()>;
 
-    /// Removes a policy.
+    /// Deletes a policy.
     async fn delete_policy(&self, name: &str) -> Result<()>;
 
-    /// Every role of a mount, by name; none when nothing is mounted there.
+    /// Every AppRole of a mount, sorted by name; none when nothing is mounted there.
     async fn roles(&self, mount: &str) -> Result<Vec<AppRole>>;
 
-    /// Makes or changes a role.
+    /// Creates or updates an AppRole.
     async fn put_role(&self, role: &AppRole) -> Result<()>;
 
-    /// Removes a role.
+    /// Deletes an AppRole.
     async fn delete_role(&self, mount: &str, name: &str) -> Result<()>;
 }

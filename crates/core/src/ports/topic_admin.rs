@@ -1,4 +1,4 @@
-//! Topics as operators keep them: partitions, replicas and every setting that was given to the topic itself.
+//! Administration of topics: partitions, replicas and topic-level configuration.
 
 use std::collections::BTreeMap;
 
@@ -7,42 +7,42 @@ use async_trait::async_trait;
 use super::Result;
 use crate::domain::TopicName;
 
-/// The most bytes of a message that a topic of ours must take: a record of 1 MiB, with its headers.
+/// Smallest `max.message.bytes` of the platform's topics: a record of 1 MiB with its headers.
 pub const MAX_MESSAGE_BYTES: usize = (1 << 20) + (256 << 10);
 
-/// A topic with its settings.
+/// A topic with its configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicState {
-    /// Its name.
+    /// Topic name.
     pub name: TopicName,
-    /// How many partitions.
+    /// Number of partitions.
     pub partitions: u32,
-    /// Replicas of each; 1 in a data folder.
+    /// Replication factor; 1 in a data folder.
     pub replication: u16,
-    /// The settings that the topic has of its own (those of the broker are not among them), by Kafka's names
-    /// (`retention.ms`, `cleanup.policy`).
+    /// Topic-level overrides by Kafka's names (`retention.ms`, `cleanup.policy`); the broker's defaults are not among
+    /// them.
     pub settings: BTreeMap<String, String>,
 }
 
-/// The administration of topics.
+/// Administration of topics.
 ///
-/// Contract: internal topics (`__consumer_offsets`) are not shown. Nothing is changed but what is asked for: a setting that
-/// is not named keeps its value.
+/// Contract: internal topics (`__consumer_offsets`) are not returned. A configuration that a call does not name keeps its
+/// value.
 #[async_trait]
 pub trait TopicAdmin: Send + Sync {
-    /// Every topic, by name.
-    async fn states(&self) -> Result<Vec<TopicState>>;
+    /// Every topic, sorted by name.
+    async fn describe_topics(&self) -> Result<Vec<TopicState>>;
 
-    /// Makes a topic; `Conflict` when there is one.
-    async fn create(&self, topic: &TopicState) -> Result<()>;
+    /// Creates a topic; `Conflict` when it exists.
+    async fn create_topic(&self, topic: &TopicState) -> Result<()>;
 
-    /// Sets settings; `None` takes the topic's own value away, so that the broker's holds. `Invalid` for one that Kafka does
-    /// not know or whose value it refuses.
-    async fn set(&self, topic: &TopicName, settings: &BTreeMap<String, Option<String>>) -> Result<()>;
+    /// Sets topic-level configurations; `None` deletes the override, so that the broker's default applies. `Invalid` for
+    /// an unknown name or a value that Kafka refuses.
+    async fn alter_configs(&self, topic: &TopicName, settings: &BTreeMap<String, Option<String>>) -> Result<()>;
 
-    /// Adds partitions up to this many; `Invalid` for fewer than there are.
-    async fn grow(&self, topic: &TopicName, partitions: u32) -> Result<()>;
+    /// Increases the number of partitions to `partitions`; `Invalid` for fewer than there are.
+    async fn add_partitions(&self, topic: &TopicName, partitions: u32) -> Result<()>;
 
-    /// Removes a topic with its records; one that is not there is none.
-    async fn delete(&self, topic: &TopicName) -> Result<()>;
+    /// Deletes a topic with its records; a missing topic is no error.
+    async fn delete_topic(&self, topic: &TopicName) -> Result<()>;
 }

@@ -1,60 +1,60 @@
-//! A Vault's first hours: it is initialised, unsealed, and handed over from the root token to a role.
+//! The setup of a new Vault: it is initialised and unsealed, and the root token is replaced by an AppRole.
 
 use async_trait::async_trait;
 
 use super::Result;
 use crate::domain::Secret;
 
-/// Whether it is open.
+/// Seal status, as of `sys/seal-status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SealState {
-    /// Whether it has keys at all.
+pub struct SealStatus {
+    /// Whether Vault has been initialised.
     pub initialised: bool,
-    /// Whether it is closed.
+    /// Whether Vault is sealed.
     pub sealed: bool,
-    /// How many shares open it.
+    /// Number of key shares that unseal it.
     pub threshold: u64,
-    /// How many of those were given since it was closed.
-    pub given: u64,
+    /// Number of key shares entered so far.
+    pub progress: u64,
 }
 
-/// What a Vault gives out once, when it is initialised.
+/// Keys that Vault returns once, when it is initialised.
 #[derive(Debug, Clone)]
-pub struct FirstKeys {
-    /// The shares of its key: encrypted for their holders, in base64, where there were PGP keys.
+pub struct InitKeys {
+    /// Key shares; with PGP keys each is encrypted for its holder, in base64.
     pub shares: Vec<Secret>,
-    /// The token that may do everything.
+    /// Root token.
     pub root: Secret,
 }
 
-/// A role that was made to go on with.
+/// Credentials of the AppRole that replaces the root token.
 #[derive(Debug, Clone)]
-pub struct HandedOver {
-    /// The role's id.
+pub struct AdminRole {
+    /// Role id.
     pub role_id: Secret,
-    /// The token that its secret id is wrapped in; it opens once.
+    /// Wrapping token of its secret id; it can be unwrapped once.
     pub wrapped_secret_id: Secret,
 }
 
-/// A Vault that is set up.
+/// The setup of a new Vault.
 ///
-/// Contract: no error holds a share, a token or an id. Nothing here logs in: who calls shows the token that it has.
+/// Contract: no error contains a key share, a token or an id. No method logs in: the caller passes its token.
 #[async_trait]
 pub trait VaultSetup: Send + Sync {
-    /// Whether it is open.
-    async fn seal_state(&self) -> Result<SealState>;
+    /// Current seal status.
+    async fn seal_status(&self) -> Result<SealStatus>;
 
-    /// Gives it keys: `threshold` of `shares` open it. With PGP keys, one for each share, in base64, the shares come
-    /// encrypted. `Conflict` when it has keys.
-    async fn initialise(&self, shares: u8, threshold: u8, pgp_keys: &[String]) -> Result<FirstKeys>;
+    /// Initialises Vault with `shares` key shares, `threshold` of which unseal it. With `pgp_keys`, one per share in
+    /// base64, the shares are returned encrypted. `Conflict` when it is initialised already.
+    async fn initialise(&self, shares: u8, threshold: u8, pgp_keys: &[String]) -> Result<InitKeys>;
 
-    /// Gives one share of the key.
-    async fn unseal(&self, share: &Secret) -> Result<SealState>;
+    /// Enters one key share.
+    async fn unseal(&self, share: &Secret) -> Result<SealStatus>;
 
-    /// Makes a policy and a role of this name, with which everything can be made that a manifest can declare. Doing it twice
-    /// makes another secret id.
-    async fn hand_over(&self, token: &Secret, name: &str) -> Result<HandedOver>;
+    /// Creates a policy and an AppRole of this name that can create everything a manifest can declare. A second call
+    /// creates another secret id.
+    async fn create_admin_role(&self, token: &Secret, name: &str) -> Result<AdminRole>;
 
-    /// Ends a token.
+    /// Revokes a token.
     async fn revoke(&self, token: &Secret) -> Result<()>;
 }

@@ -1,4 +1,4 @@
-//! Notable events of a worker: each emits its log line and moves its metric, so that neither is forgotten.
+//! Events of a worker: each emits its log line and updates its metric in one call, so that neither is forgotten.
 
 use std::time::Duration;
 
@@ -7,62 +7,62 @@ use tracing::{debug, info, warn};
 use super::Metrics;
 use crate::domain::{RecordAddress, Stage, TopicPartition};
 
-/// Something worth a line and a number.
-pub trait Event {
-    /// Writes the line and moves the metric.
+/// An event with a log line and, where there is one, a metric.
+pub trait WorkerEvent {
+    /// Writes the log line and updates the metric.
     fn emit(&self, metrics: &Metrics);
 }
 
-/// Partitions are this worker's now.
+/// Partitions were assigned to this worker.
 #[derive(Debug)]
-pub struct Assigned<'a> {
-    /// The stage.
+pub struct PartitionsAssigned<'a> {
+    /// Stage of the worker.
     pub stage: Stage,
-    /// The partitions.
+    /// Partitions concerned.
     pub partitions: &'a [TopicPartition],
 }
 
-impl Event for Assigned<'_> {
+impl WorkerEvent for PartitionsAssigned<'_> {
     fn emit(&self, _: &Metrics) {
         info!(stage = %self.stage, partitions = %names(self.partitions), "assigned");
     }
 }
 
-/// Partitions are this worker's no longer.
+/// Partitions were taken from this worker.
 #[derive(Debug)]
-pub struct Unassigned<'a> {
-    /// The stage.
+pub struct PartitionsUnassigned<'a> {
+    /// Stage of the worker.
     pub stage: Stage,
-    /// The partitions.
+    /// Partitions concerned.
     pub partitions: &'a [TopicPartition],
-    /// Why: `released` or `lost`.
+    /// `released` on a rebalance, `lost` after an eviction; it is the log message.
     pub how: &'static str,
 }
 
-impl Event for Unassigned<'_> {
+impl WorkerEvent for PartitionsUnassigned<'_> {
     fn emit(&self, _: &Metrics) {
         info!(stage = %self.stage, partitions = %names(self.partitions), "{}", self.how);
     }
 }
 
-/// A batch is committed.
+/// A batch was committed.
 #[derive(Debug)]
-pub struct Settled {
-    /// The stage.
+pub struct BatchCommitted {
+    /// Stage of the worker.
     pub stage: Stage,
-    /// Records in it.
+    /// Input records of the batch.
     pub records: u64,
-    /// Events emitted.
+    /// Output events committed with it.
     pub emitted: u64,
-    /// Duplicates passed over.
+    /// Duplicates skipped.
     pub skipped: u64,
-    /// From the last step to the commit.
+    /// Time from the end of the last step to the commit.
     pub took: Duration,
 }
 
-impl Event for Settled {
+impl WorkerEvent for BatchCommitted {
     fn emit(&self, metrics: &Metrics) {
-        metrics.settled(self.stage, self.emitted, self.skipped);
+        metrics.committed(self.stage, self.emitted, self.skipped);
         metrics.settle_took(self.stage, self.took.as_secs_f64());
         debug!(
             stage = %self.stage, records = self.records, emitted = self.emitted, skipped_duplicates = self.skipped,
@@ -71,22 +71,22 @@ impl Event for Settled {
     }
 }
 
-/// A record is in the dead-letter topic.
+/// A record was committed to the dead-letter topic.
 #[derive(Debug)]
 pub struct DeadLettered<'a> {
-    /// The stage.
+    /// Stage of the worker.
     pub stage: Stage,
-    /// Where it stood.
+    /// Address of the input record.
     pub record: &'a RecordAddress,
-    /// The kind of failure.
+    /// Failure kind, the metric's `error_type`.
     pub kind: &'a str,
-    /// The error.
+    /// Error with its causes.
     pub message: &'a str,
-    /// How often it was tried.
+    /// Attempts made, the first included.
     pub attempts: u32,
 }
 
-impl Event for DeadLettered<'_> {
+impl WorkerEvent for DeadLettered<'_> {
     fn emit(&self, metrics: &Metrics) {
         metrics.dead_lettered(self.stage, self.kind);
         warn!(
@@ -96,24 +96,24 @@ impl Event for DeadLettered<'_> {
     }
 }
 
-/// A record failed and is tried again.
+/// A record failed and will be retried.
 #[derive(Debug)]
 pub struct RecordRetried<'a> {
-    /// The stage.
+    /// Stage of the worker.
     pub stage: Stage,
-    /// Where it stands.
+    /// Address of the record.
     pub record: &'a RecordAddress,
-    /// The kind of failure.
+    /// Failure kind, the metric's `error_type`.
     pub kind: &'a str,
-    /// The error.
+    /// Error with its causes.
     pub message: &'a str,
-    /// The try that failed, from 1.
+    /// The attempt that failed, counted from 1.
     pub attempt: u32,
-    /// How long until the next.
+    /// Delay before the next attempt.
     pub wait: Duration,
 }
 
-impl Event for RecordRetried<'_> {
+impl WorkerEvent for RecordRetried<'_> {
     fn emit(&self, metrics: &Metrics) {
         metrics.retried(self.stage, self.kind);
         info!(
@@ -123,89 +123,89 @@ impl Event for RecordRetried<'_> {
     }
 }
 
-/// A dependency failed and is tried again.
+/// A call to a dependency failed and will be retried.
 #[derive(Debug)]
 pub struct DependencyFailed<'a> {
-    /// The stage.
+    /// Stage of the worker.
     pub stage: Stage,
-    /// What was being done: `poll`, `claim`, `step`, …
+    /// Operation that failed: `poll`, `claim`, `step`, …
     pub doing: &'a str,
-    /// The error.
+    /// Error with its causes.
     pub error: &'a str,
-    /// Whether it is the first failure of this outage; later ones are not lines of their own.
+    /// First failure of this outage: logged as a warning, later ones at debug level.
     pub first: bool,
 }
 
-impl Event for DependencyFailed<'_> {
+impl WorkerEvent for DependencyFailed<'_> {
     fn emit(&self, metrics: &Metrics) {
         metrics.retried(self.stage, "dependency");
         if self.first {
-            warn!(stage = %self.stage, doing = self.doing, error = self.error, "dependency down, intake stands still");
+            warn!(stage = %self.stage, doing = self.doing, error = self.error, "dependency unavailable, intake paused");
         } else {
-            debug!(stage = %self.stage, doing = self.doing, error = self.error, "dependency still down");
+            debug!(stage = %self.stage, doing = self.doing, error = self.error, "dependency still unavailable");
         }
     }
 }
 
-/// The dependencies answer again.
+/// Every dependency answers again: the outage is over.
 #[derive(Debug)]
-pub struct Recovered {
-    /// The stage.
+pub struct DependencyRecovered {
+    /// Stage of the worker.
     pub stage: Stage,
 }
 
-impl Event for Recovered {
+impl WorkerEvent for DependencyRecovered {
     fn emit(&self, _: &Metrics) {
-        info!(stage = %self.stage, "dependencies answer again");
+        info!(stage = %self.stage, "dependencies recovered, intake resumed");
     }
 }
 
-/// The log refused a settlement: the work is void and done again.
+/// The log fenced a commit: the records of the batch are redelivered.
 #[derive(Debug)]
-pub struct Fenced<'a> {
-    /// The stage.
+pub struct CommitFenced<'a> {
+    /// Stage of the worker.
     pub stage: Stage,
-    /// The error.
+    /// Error with its causes.
     pub error: &'a str,
 }
 
-impl Event for Fenced<'_> {
+impl WorkerEvent for CommitFenced<'_> {
     fn emit(&self, metrics: &Metrics) {
         metrics.fenced(self.stage);
-        warn!(stage = %self.stage, error = self.error, "work is void, reading again from the committed offsets");
+        warn!(stage = %self.stage, error = self.error, "commit fenced; reading again from the committed offsets");
     }
 }
 
-/// A staged object of a settled event could not be deleted.
+/// Staged objects of committed events could not be deleted.
 #[derive(Debug)]
-pub struct StagingLeft<'a> {
-    /// The stage.
+pub struct StagingDeleteFailed<'a> {
+    /// Stage of the worker.
     pub stage: Stage,
-    /// How many objects.
+    /// Objects left in the staging bucket.
     pub objects: u64,
-    /// The error.
+    /// Error with its causes.
     pub error: &'a str,
 }
 
-impl Event for StagingLeft<'_> {
+impl WorkerEvent for StagingDeleteFailed<'_> {
     fn emit(&self, metrics: &Metrics) {
-        metrics.staged_left(self.stage, self.objects);
-        warn!(stage = %self.stage, objects = self.objects, error = self.error, "staged objects are left as garbage");
+        metrics.staging_deletes_failed(self.stage, self.objects);
+        warn!(stage = %self.stage, objects = self.objects, error = self.error, "staged objects could not be deleted and are left as garbage");
     }
 }
 
-/// The worker takes in no more.
+/// The worker stopped its intake and drains what is in flight.
 #[derive(Debug)]
-pub struct Stopping<'a> {
-    /// The stage.
+pub struct WorkerStopping<'a> {
+    /// Stage of the worker.
     pub stage: Stage,
-    /// Why.
+    /// Stop reason.
     pub reason: &'a str,
-    /// Records not settled yet.
+    /// Records read and not yet committed.
     pub in_flight: u64,
 }
 
-impl Event for Stopping<'_> {
+impl WorkerEvent for WorkerStopping<'_> {
     fn emit(&self, _: &Metrics) {
         info!(stage = %self.stage, reason = self.reason, in_flight = self.in_flight, "stopping");
     }

@@ -1,4 +1,4 @@
-//! Where log lines go and how they look: readable for people, JSON for machines.
+//! Setup of logging: text for people, JSON for machines.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,13 +11,13 @@ use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-/// How a line looks.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
     /// `2026-11-24T04:10:00.123Z  INFO settled stage=persist records=512`.
     #[default]
     Human,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -41,18 +41,18 @@ impl FromStr for LogFormat {
     }
 }
 
-/// How to log.
+/// Options of logging.
 #[derive(Debug, Clone, Copy)]
 pub struct LogOptions {
-    /// How a line looks.
+    /// Format of log lines.
     pub format: LogFormat,
-    /// The least level of mfctl's own lines; of other crates only warnings and errors are shown.
+    /// Minimum level of mfctl's own lines; other crates log at warning level and above.
     pub level: Level,
-    /// Whether a human line may be coloured.
+    /// Whether human lines are coloured.
     pub color: bool,
 }
 
-/// RFC 3339 UTC with milliseconds, as every time mfctl writes.
+/// Timestamps in RFC 3339, UTC, with milliseconds.
 #[derive(Debug, Clone, Copy)]
 struct Utc;
 
@@ -62,8 +62,8 @@ impl FormatTime for Utc {
     }
 }
 
-/// Crates whose lines are never shown: their spans hold what they were called with, tokens and secret ids among it, and
-/// what they fail with comes back as an error anyway.
+/// Crates that never log: their spans contain their arguments, tokens and secret ids among them, and their failures are
+/// returned as errors anyway.
 const SILENT: [&str; 3] = ["vaultrs", "consulrs", "rustify"];
 
 fn levels(level: Level) -> Targets {
@@ -71,10 +71,10 @@ fn levels(level: Level) -> Targets {
     SILENT.iter().fold(levels, |levels, target| levels.with_target(*target, LevelFilter::OFF))
 }
 
-/// Sends the process's log lines to `writer`. Called once, by whoever owns stderr.
+/// Installs the process's global logger, which writes to `writer`.
 ///
 /// # Errors
-/// When it was called before.
+/// When a global logger is installed already.
 pub fn init<W>(options: LogOptions, writer: W) -> Result<(), TryInitError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn crates_that_would_log_secrets_are_silent_at_every_level() {
+    fn crates_with_secrets_in_their_spans_never_log() {
         for target in ["vaultrs::auth::approle", "consulrs::api::features", "rustify::client"] {
             assert!(!levels(Level::TRACE).would_enable(target, &Level::ERROR), "{target}");
         }

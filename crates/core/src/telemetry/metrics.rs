@@ -1,4 +1,4 @@
-//! The metrics: one table of names, and the handle through which they are counted.
+//! The metrics: one table of names, and the handle through which they are recorded.
 //!
 //! Names follow OpenTelemetry's messaging conventions where there is one, in Prometheus' spelling (dots as underscores,
 //! the unit and `_total` at the end); the rest begins with `mfctl_`.
@@ -19,192 +19,39 @@ use crate::domain::{Stage, TopicPartition};
 /// A metric as the documentation and `/metrics` name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metric {
-    /// Its name, without the `_total` that counters get.
+    /// Name without the `_total` that counters get.
     pub name: &'static str,
-    /// What it tells.
+    /// Help text of `/metrics`.
     pub help: &'static str,
-    /// Its labels.
+    /// Label names.
     pub labels: &'static [&'static str],
-    /// What it counts or measures in.
+    /// Unit of the value; empty for a flag of 0 or 1.
     pub unit: &'static str,
 }
 
-/// Every metric there is, in the order of `/metrics`.
-pub const TABLE: [Metric; 20] = [
-    CONSUMED,
-    SENT,
-    SKIPPED,
-    RETRIED,
-    DEAD_LETTERED,
-    FENCED,
-    STEP_DURATION,
-    SETTLE_DURATION,
-    COMMIT_DURATION,
-    REQUEST_DURATION,
-    IN_FLIGHT,
-    BREAKER,
-    PARTITIONS,
-    LAG,
-    STAGED_LEFT,
-    BROKER_UP,
-    BROKER_ROUND_TRIP,
-    BROKER_TIMEOUTS,
-    REBALANCES,
-    QUEUED,
-];
+/// A set of labels, each series of a metric having its own values of them.
+macro_rules! label_set {
+    ($($name:ident { $($label:ident: $type:ty),+ })+) => {
+        $(
+            #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+            struct $name { $($label: $type),+ }
 
-const CONSUMED: Metric = Metric {
-    name: "messaging_client_consumed_messages",
-    help: "Records read from the log by a stage.",
-    labels: &["stage"],
-    unit: "records",
-};
-const SENT: Metric = Metric {
-    name: "messaging_client_sent_messages",
-    help: "Events a stage emitted, counted when committed.",
-    labels: &["stage"],
-    unit: "records",
-};
-const SKIPPED: Metric = Metric {
-    name: "mfctl_skipped_duplicates",
-    help: "Records whose asset and revision another record had claimed, or whose output was committed before.",
-    labels: &["stage"],
-    unit: "records",
-};
-const RETRIED: Metric = Metric {
-    name: "mfctl_retries",
-    help: "Tries again, by what failed before.",
-    labels: &["stage", "error_type"],
-    unit: "tries",
-};
-const DEAD_LETTERED: Metric = Metric {
-    name: "mfctl_dead_letters",
-    help: "Records given up and sent to the dead-letter topic, counted when committed.",
-    labels: &["stage", "error_type"],
-    unit: "records",
-};
-const FENCED: Metric = Metric {
-    name: "mfctl_settles_fenced",
-    help: "Settlements the log refused, so that the work was done again from the committed offsets.",
-    labels: &["stage"],
-    unit: "settlements",
-};
-const STEP_DURATION: Metric = Metric {
-    name: "messaging_process_duration_seconds",
-    help: "Time a step took over one record, tries and waits included.",
-    labels: &["stage"],
-    unit: "seconds",
-};
-const SETTLE_DURATION: Metric = Metric {
-    name: "mfctl_settle_duration_seconds",
-    help: "Time from a batch's last step to its commit.",
-    labels: &["stage"],
-    unit: "seconds",
-};
-const COMMIT_DURATION: Metric = Metric {
-    name: "mfctl_commit_duration_seconds",
-    help: "Time the log took to commit a batch: its outputs, dead letters and offsets.",
-    labels: &["stage"],
-    unit: "seconds",
-};
-const REQUEST_DURATION: Metric = Metric {
-    name: "mfctl_http_request_duration_seconds",
-    help: "Time a service took to answer a request, each try by itself.",
-    labels: &["service", "operation"],
-    unit: "seconds",
-};
-const IN_FLIGHT: Metric = Metric {
-    name: "mfctl_in_flight_records",
-    help: "Records read and not settled.",
-    labels: &["stage"],
-    unit: "records",
-};
-const BREAKER: Metric = Metric {
-    name: "mfctl_breaker_open",
-    help: "1 while a dependency is down and intake stands still.",
-    labels: &["stage"],
-    unit: "",
-};
-const PARTITIONS: Metric = Metric {
-    name: "mfctl_assigned_partitions",
-    help: "Partitions this worker owns.",
-    labels: &["stage"],
-    unit: "partitions",
-};
-const LAG: Metric = Metric {
-    name: "mfctl_lag_records",
-    help: "Records between a stage's commit and the end of the partition.",
-    labels: &["stage", "topic", "partition"],
-    unit: "records",
-};
-const STAGED_LEFT: Metric = Metric {
-    name: "mfctl_staging_deletes_failed",
-    help: "Staged objects of settled events that could not be deleted and stay as garbage.",
-    labels: &["stage"],
-    unit: "objects",
-};
-const BROKER_UP: Metric = Metric {
-    name: "mfctl_kafka_broker_up",
-    help: "1 while a client has a connection to the broker, as of librdkafka's latest statistics.",
-    labels: &["client", "broker"],
-    unit: "",
-};
-const BROKER_ROUND_TRIP: Metric = Metric {
-    name: "mfctl_kafka_round_trip_seconds",
-    help: "99th percentile of the time the broker took to answer, over librdkafka's latest interval.",
-    labels: &["client", "broker"],
-    unit: "seconds",
-};
-const BROKER_TIMEOUTS: Metric = Metric {
-    name: "mfctl_kafka_request_timeouts",
-    help: "Requests that the broker did not answer in time.",
-    labels: &["client", "broker"],
-    unit: "requests",
-};
-const REBALANCES: Metric = Metric {
-    name: "mfctl_kafka_rebalances",
-    help: "Rebalances that this process's group members took part in.",
-    labels: &[],
-    unit: "rebalances",
-};
-const QUEUED: Metric = Metric {
-    name: "mfctl_kafka_queued_records",
-    help: "Records that wait in this process's producers to be sent or acknowledged.",
-    labels: &[],
-    unit: "records",
-};
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByStage {
-    stage: &'static str,
+            impl $name {
+                const LABELS: &'static [&'static str] = &[$(stringify!($label)),+];
+            }
+        )+
+    };
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByError {
-    stage: &'static str,
-    error_type: String,
+label_set! {
+    ByStage { stage: &'static str }
+    ByError { stage: &'static str, error_type: String }
+    ByPartition { stage: &'static str, topic: String, partition: u32 }
+    ByBroker { client: &'static str, broker: i32 }
+    ByOperation { service: &'static str, operation: String }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByPartition {
-    stage: &'static str,
-    topic: String,
-    partition: u32,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByBroker {
-    client: &'static str,
-    broker: i32,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByOperation {
-    service: &'static str,
-    operation: String,
-}
-
-/// 1 ms to about 65 s.
+/// The buckets of every histogram: 17, doubling from 1 ms to about 65 s.
 #[derive(Debug, Clone, Copy)]
 struct Seconds;
 
@@ -214,80 +61,120 @@ impl MetricConstructor<Histogram> for Seconds {
     }
 }
 
-type Durations = Family<ByStage, Histogram, Seconds>;
-
-/// Counts and measures. Shared by everything that runs in the process; nothing in it blocks.
-#[derive(Debug)]
-pub struct Metrics {
-    registry: Registry,
-    consumed: Family<ByStage, Counter>,
-    sent: Family<ByStage, Counter>,
-    skipped: Family<ByStage, Counter>,
-    retried: Family<ByError, Counter>,
-    dead_lettered: Family<ByError, Counter>,
-    fenced: Family<ByStage, Counter>,
-    step_duration: Durations,
-    settle_duration: Durations,
-    commit_duration: Durations,
-    request_duration: Family<ByOperation, Histogram, Seconds>,
-    in_flight: Family<ByStage, Gauge>,
-    breaker: Family<ByStage, Gauge>,
-    partitions: Family<ByStage, Gauge>,
-    lag: Family<ByPartition, Gauge>,
-    staged_left: Family<ByStage, Counter>,
-    broker_up: Family<ByBroker, Gauge>,
-    broker_round_trip: Family<ByBroker, Gauge<f64, AtomicU64>>,
-    broker_timeouts: Family<ByBroker, Counter>,
-    rebalances: Counter,
-    queued: Gauge,
+macro_rules! handle_type {
+    (counter) => { Counter };
+    (gauge) => { Gauge };
+    (counter by $labels:ident) => { Family<$labels, Counter> };
+    (gauge by $labels:ident) => { Family<$labels, Gauge> };
+    (float_gauge by $labels:ident) => { Family<$labels, Gauge<f64, AtomicU64>> };
+    (histogram by $labels:ident) => { Family<$labels, Histogram, Seconds> };
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
-    }
+macro_rules! new_handle {
+    (histogram by $labels:ident) => {
+        Family::<$labels, Histogram, Seconds>::new_with_constructor(Seconds)
+    };
+    ($($kind:tt)+) => {
+        <handle_type!($($kind)+)>::default()
+    };
+}
+
+macro_rules! labels_of {
+    () => {
+        &[]
+    };
+    ($labels:ident) => {
+        $labels::LABELS
+    };
+}
+
+/// One row a metric: field, kind with its labels, name, unit, help.
+macro_rules! metrics {
+    ($($field:ident: $kind:ident $(by $labels:ident)? = $name:literal, $unit:literal, $help:literal;)+) => {
+        /// Every metric, in the order of `/metrics`.
+        pub const TABLE: &[Metric] =
+            &[$(Metric { name: $name, help: $help, labels: labels_of!($($labels)?), unit: $unit }),+];
+
+        /// Recorder of the metrics, shared by everything that runs in the process; no call blocks.
+        #[derive(Debug)]
+        pub struct Metrics {
+            registry: Registry,
+            $($field: handle_type!($kind $(by $labels)?),)+
+        }
+
+        impl Default for Metrics {
+            fn default() -> Self {
+                let mut registry = Registry::default();
+                $(
+                    let $field = new_handle!($kind $(by $labels)?);
+                    registry.register($name, $help.trim_end_matches('.'), $field.clone());
+                )+
+                Self { registry, $($field),+ }
+            }
+        }
+    };
+}
+
+metrics! {
+    consumed: counter by ByStage = "messaging_client_consumed_messages", "records",
+        "Records read from the log by a stage.";
+    sent: counter by ByStage = "messaging_client_sent_messages", "records",
+        "Events a stage emitted, counted when committed.";
+    skipped: counter by ByStage = "mfctl_skipped_duplicates", "records",
+        "Records whose asset and revision another record had claimed, or whose output was committed before.";
+    retried: counter by ByError = "mfctl_retries", "tries",
+        "Tries again, by what failed before.";
+    dead_lettered: counter by ByError = "mfctl_dead_letters", "records",
+        "Records given up and sent to the dead-letter topic, counted when committed.";
+    fenced: counter by ByStage = "mfctl_settles_fenced", "settlements",
+        "Settlements the log refused, so that the work was done again from the committed offsets.";
+    step_duration: histogram by ByStage = "messaging_process_duration_seconds", "seconds",
+        "Time a step took over one record, tries and waits included.";
+    settle_duration: histogram by ByStage = "mfctl_settle_duration_seconds", "seconds",
+        "Time from a batch's last step to its commit.";
+    commit_duration: histogram by ByStage = "mfctl_commit_duration_seconds", "seconds",
+        "Time the log took to commit a batch: its outputs, dead letters and offsets.";
+    request_duration: histogram by ByOperation = "mfctl_http_request_duration_seconds", "seconds",
+        "Time a service took to answer a request, each try by itself.";
+    in_flight: gauge by ByStage = "mfctl_in_flight_records", "records",
+        "Records read and not settled.";
+    breaker: gauge by ByStage = "mfctl_breaker_open", "",
+        "1 while a dependency is down and intake stands still.";
+    partitions: gauge by ByStage = "mfctl_assigned_partitions", "partitions",
+        "Partitions this worker owns.";
+    lag: gauge by ByPartition = "mfctl_lag_records", "records",
+        "Records between a stage's commit and the end of the partition.";
+    staging_deletes_failed: counter by ByStage = "mfctl_staging_deletes_failed", "objects",
+        "Staged objects of settled events that could not be deleted and stay as garbage.";
+    broker_up: gauge by ByBroker = "mfctl_kafka_broker_up", "",
+        "1 while a client has a connection to the broker, as of librdkafka's latest statistics.";
+    broker_round_trip: float_gauge by ByBroker = "mfctl_kafka_round_trip_seconds", "seconds",
+        "99th percentile of the time the broker took to answer, over librdkafka's latest interval.";
+    broker_timeouts: counter by ByBroker = "mfctl_kafka_request_timeouts", "requests",
+        "Requests that the broker did not answer in time.";
+    rebalances: counter = "mfctl_kafka_rebalances", "rebalances",
+        "Rebalances that this process's group members took part in.";
+    queued: gauge = "mfctl_kafka_queued_records", "records",
+        "Records that wait in this process's producers to be sent or acknowledged.";
 }
 
 impl Metrics {
-    /// Metrics that all stand at nothing.
+    /// A recorder without values.
     #[must_use]
     pub fn new() -> Self {
-        let mut registry = Registry::default();
-        Self {
-            consumed: register(&mut registry, CONSUMED, Family::default()),
-            sent: register(&mut registry, SENT, Family::default()),
-            skipped: register(&mut registry, SKIPPED, Family::default()),
-            retried: register(&mut registry, RETRIED, Family::default()),
-            dead_lettered: register(&mut registry, DEAD_LETTERED, Family::default()),
-            fenced: register(&mut registry, FENCED, Family::default()),
-            step_duration: register(&mut registry, STEP_DURATION, Family::new_with_constructor(Seconds)),
-            settle_duration: register(&mut registry, SETTLE_DURATION, Family::new_with_constructor(Seconds)),
-            commit_duration: register(&mut registry, COMMIT_DURATION, Family::new_with_constructor(Seconds)),
-            request_duration: register(&mut registry, REQUEST_DURATION, Family::new_with_constructor(Seconds)),
-            in_flight: register(&mut registry, IN_FLIGHT, Family::default()),
-            breaker: register(&mut registry, BREAKER, Family::default()),
-            partitions: register(&mut registry, PARTITIONS, Family::default()),
-            lag: register(&mut registry, LAG, Family::default()),
-            staged_left: register(&mut registry, STAGED_LEFT, Family::default()),
-            broker_up: register(&mut registry, BROKER_UP, Family::default()),
-            broker_round_trip: register(&mut registry, BROKER_ROUND_TRIP, Family::default()),
-            broker_timeouts: register(&mut registry, BROKER_TIMEOUTS, Family::default()),
-            rebalances: register(&mut registry, REBALANCES, Counter::default()),
-            queued: register(&mut registry, QUEUED, Gauge::default()),
-            registry,
-        }
+        Self::default()
     }
 
-    /// Everything in Prometheus' text format 0.0.4.
+    /// Every metric in Prometheus' text format 0.0.4.
     #[must_use]
     pub fn text(&self) -> String {
         text::prometheus(&self.registry)
     }
 
-    /// Makes a stage's series appear, at 0, before anything happened.
+    /// Creates the series of a stage at 0, so that they are scraped before the first record.
     pub fn declare(&self, stage: Stage) {
         let by = by(stage);
-        for family in [&self.consumed, &self.sent, &self.skipped, &self.fenced, &self.staged_left] {
+        for family in [&self.consumed, &self.sent, &self.skipped, &self.fenced, &self.staging_deletes_failed] {
             drop(family.get_or_create(&by));
         }
         for family in [&self.in_flight, &self.breaker, &self.partitions] {
@@ -295,72 +182,73 @@ impl Metrics {
         }
     }
 
-    /// Records were read.
+    /// Counts records read by a stage.
     pub fn consumed(&self, stage: Stage, records: u64) {
         self.consumed.get_or_create(&by(stage)).inc_by(records);
     }
 
-    /// Records were settled: this many emitted, this many skipped.
-    pub fn settled(&self, stage: Stage, emitted: u64, skipped: u64) {
+    /// Counts the events emitted and the duplicates skipped by a commit.
+    pub fn committed(&self, stage: Stage, emitted: u64, skipped: u64) {
         self.sent.get_or_create(&by(stage)).inc_by(emitted);
         self.skipped.get_or_create(&by(stage)).inc_by(skipped);
     }
 
-    /// Something is tried again.
+    /// Counts a retry by the kind of the failure before it.
     pub fn retried(&self, stage: Stage, error_type: &str) {
         self.retried.get_or_create(&by_error(stage, error_type)).inc();
     }
 
-    /// A dead letter was committed.
+    /// Counts a committed dead letter by the kind of its failure.
     pub fn dead_lettered(&self, stage: Stage, error_type: &str) {
         self.dead_lettered.get_or_create(&by_error(stage, error_type)).inc();
     }
 
-    /// A settlement was refused.
+    /// Counts a commit that the log fenced.
     pub fn fenced(&self, stage: Stage) {
         self.fenced.get_or_create(&by(stage)).inc();
     }
 
-    /// A step took this long over a record.
+    /// Records the time of a step for one record, in seconds.
     pub fn step_took(&self, stage: Stage, seconds: f64) {
         self.step_duration.get_or_create(&by(stage)).observe(seconds);
     }
 
-    /// A batch took this long from its last step to its commit.
+    /// Records the time from a batch's last step to its commit, in seconds.
     pub fn settle_took(&self, stage: Stage, seconds: f64) {
         self.settle_duration.get_or_create(&by(stage)).observe(seconds);
     }
 
-    /// The log took this long to commit a batch.
+    /// Records the time the log took to commit a batch, in seconds.
     pub fn commit_took(&self, stage: Stage, seconds: f64) {
         self.commit_duration.get_or_create(&by(stage)).observe(seconds);
     }
 
-    /// A service took this long over a request. `operation` is one of few: never an address with names or ids in it.
+    /// Records the time of one request to a service, in seconds. `operation` must be of a small fixed set: never a path
+    /// with names or ids in it.
     pub fn request_took(&self, service: &'static str, operation: &str, seconds: f64) {
         let by = ByOperation { service, operation: operation.to_owned() };
         self.request_duration.get_or_create(&by).observe(seconds);
     }
 
-    /// How a worker stands now.
-    pub fn standing(&self, stage: Stage, in_flight: u64, partitions: u64, breaker_open: bool) {
+    /// Sets a worker's gauges: records in flight, assigned partitions, breaker.
+    pub fn worker_state(&self, stage: Stage, in_flight: u64, partitions: u64, breaker_open: bool) {
         set(&self.in_flight, &by(stage), in_flight);
         set(&self.partitions, &by(stage), partitions);
         set(&self.breaker, &by(stage), u64::from(breaker_open));
     }
 
-    /// How far a stage is behind in a partition.
+    /// Sets a stage's lag in one partition, in records.
     pub fn lag(&self, stage: Stage, at: &TopicPartition, records: u64) {
         let by = ByPartition { stage: stage.as_str(), topic: at.topic.to_string(), partition: at.partition };
         set(&self.lag, &by, records);
     }
 
-    /// Staged objects could not be deleted.
-    pub fn staged_left(&self, stage: Stage, objects: u64) {
-        self.staged_left.get_or_create(&by(stage)).inc_by(objects);
+    /// Counts staged objects that could not be deleted.
+    pub fn staging_deletes_failed(&self, stage: Stage, objects: u64) {
+        self.staging_deletes_failed.get_or_create(&by(stage)).inc_by(objects);
     }
 
-    /// How a broker stands with a kind of client; `round_trip_seconds` is `None` when nothing was asked of it lately.
+    /// Sets the state of a broker's connection; `round_trip_seconds` is `None` when it had no request lately.
     pub fn broker(&self, client: &'static str, broker: i32, up: bool, round_trip_seconds: Option<f64>) {
         let by = ByBroker { client, broker };
         set(&self.broker_up, &by, u64::from(up));
@@ -369,28 +257,20 @@ impl Metrics {
         }
     }
 
-    /// A broker left requests of a kind of client unanswered.
+    /// Counts requests that a broker did not answer in time.
     pub fn broker_timeouts(&self, client: &'static str, broker: i32, requests: u64) {
         self.broker_timeouts.get_or_create(&ByBroker { client, broker }).inc_by(requests);
     }
 
-    /// Members of groups went through rebalances.
+    /// Counts rebalances of this process's group members.
     pub fn rebalanced(&self, times: u64) {
         self.rebalances.inc_by(times);
     }
 
-    /// So many more records wait in producers, or fewer.
+    /// Changes the number of records queued in producers by `change`.
     pub fn queued(&self, change: i64) {
         self.queued.inc_by(change);
     }
-}
-
-fn register<M>(registry: &mut Registry, metric: Metric, handle: M) -> M
-where
-    M: prometheus_client::registry::Metric + Clone,
-{
-    registry.register(metric.name, metric.help.trim_end_matches('.'), handle.clone());
-    handle
 }
 
 fn by(stage: Stage) -> ByStage {
@@ -413,11 +293,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_metric_of_the_table_is_in_the_text_with_its_help() {
+    fn every_metric_has_a_help_line() {
         let metrics = Metrics::new();
         let stage = Stage::Persist;
         metrics.declare(stage);
-        // What has a label of its own (a kind of error, a partition) is printed from its first value on.
+        // A series with a label beside the stage (an error type, a partition) appears with its first value.
         metrics.retried(stage, "timeout");
         metrics.dead_lettered(stage, "malformed");
         metrics.step_took(stage, 0.1);
@@ -435,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_is_named_alike_in_its_help_its_type_and_its_value() {
+    fn counters_have_one_name_in_help_type_and_value() {
         let metrics = Metrics::new();
         metrics.dead_lettered(Stage::Enrich, "malformed");
         metrics.step_took(Stage::Enrich, 0.25);

@@ -1,6 +1,6 @@
-//! Metrics and logs: every name in one table, and one struct per notable event that emits both its line and its metric.
+//! Metrics and logs: one table of metric names, and one struct per worker event that emits its log line and its metric.
 //!
-//! Knows the domain and nothing else. Prints nothing by itself: whoever sets it up says where lines go.
+//! Imports `domain` only. Prints nothing by itself: the caller of [`logs::init`] passes the writer.
 
 pub mod events;
 pub mod logs;

@@ -6,7 +6,7 @@ use crate::db::SqlContext;
 use crate::sql;
 use mfctl_core::domain::AssetState;
 use mfctl_core::domain::asset::Stage;
-use mfctl_core::ports::{Advance, DeadLetterFlag, Result};
+use mfctl_core::ports::{DeadLetterFlag, Result, StateTransition};
 
 /// Forward only: a row changes if it is not revoked, the step is of its revision or a later one, and the step has new
 /// information. So a replay, in any order, writes nothing.
@@ -24,7 +24,7 @@ const ADVANCE: &str = "
            OR (?3 = 1 AND ingested_at IS NULL) OR (?3 = 2 AND enriched_at IS NULL))";
 
 /// See [`mfctl_core::ports::Catalog::advance`].
-pub(super) fn advance(tx: &Connection, steps: &[Advance]) -> Result<()> {
+pub(super) fn advance(tx: &Connection, steps: &[StateTransition]) -> Result<()> {
     let what = "advance assets";
     let mut update = tx.prepare_cached(ADVANCE).during(what)?;
     for step in steps {

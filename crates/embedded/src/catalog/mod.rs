@@ -26,7 +26,8 @@ use mfctl_core::domain::{
     Asset, AssetId, AssetState, EventId, GroupName, JobId, ObjectRef, SourcePath, Tenant, TopicPartition,
 };
 use mfctl_core::ports::{
-    Advance, AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, Page, Result, Staged, StagedRow,
+    AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, Page, Result, StagedAsset, StagedRow,
+    StateTransition,
 };
 
 /// Assets of one path that are returned at most, latest first.
@@ -57,7 +58,7 @@ impl Catalog for SqliteCatalog {
         self.db.read("read assets", move |connection| assets(connection, &ids)).await
     }
 
-    async fn stage(&self, rows: Vec<StagedRow>) -> Result<Vec<Staged>> {
+    async fn stage(&self, rows: Vec<StagedRow>) -> Result<Vec<StagedAsset>> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
@@ -94,7 +95,7 @@ impl Catalog for SqliteCatalog {
         self.db.write("release claims", move |tx| claims::release_claims(tx, &group, &owners)).await
     }
 
-    async fn advance(&self, steps: Vec<Advance>) -> Result<()> {
+    async fn advance(&self, steps: Vec<StateTransition>) -> Result<()> {
         self.db.write("advance assets", move |tx| advance::advance(tx, &steps)).await
     }
 

@@ -7,7 +7,7 @@ use super::rows::object_ref;
 use crate::db::SqlContext;
 use crate::sql::{self, RowReader};
 use mfctl_core::domain::{AssetId, AssetState, EventId, JobId, ObjectRef, Revision};
-use mfctl_core::ports::{Result, Staged, StagedRow};
+use mfctl_core::ports::{Result, StagedAsset, StagedRow};
 
 /// A row with its metadata as JSON, serialised before it reaches the writer's thread.
 pub(super) struct PreparedRow {
@@ -20,7 +20,7 @@ pub(super) fn prepare(rows: Vec<StagedRow>) -> Result<Vec<PreparedRow>> {
 }
 
 /// See [`mfctl_core::ports::Catalog::stage`].
-pub(super) fn stage(tx: &Connection, rows: &[PreparedRow]) -> Result<Vec<Staged>> {
+pub(super) fn stage(tx: &Connection, rows: &[PreparedRow]) -> Result<Vec<StagedAsset>> {
     let what = "stage assets";
     let mut asset = tx
         .prepare_cached(
@@ -67,7 +67,7 @@ fn stage_one(
     asset: &mut CachedStatement<'_>,
     source: &mut CachedStatement<'_>,
     select: &mut CachedStatement<'_>,
-) -> rusqlite::Result<(Staged, bool)> {
+) -> rusqlite::Result<(StagedAsset, bool)> {
     let id = row.asset_id.0.as_bytes();
     let job = row.job_id.0.as_bytes();
     let staged_at = sql::time(row.staged_at);
@@ -89,7 +89,7 @@ fn stage_one(
     if added == 0 {
         return Ok((select.query_row([id], staged_row)?, false));
     }
-    let staged = Staged {
+    let staged = StagedAsset {
         asset_id: row.asset_id,
         state: AssetState::Staged,
         revision: Revision::FIRST,
@@ -102,9 +102,9 @@ fn stage_one(
     Ok((staged, true))
 }
 
-fn staged_row(row: &Row<'_>) -> rusqlite::Result<Staged> {
+fn staged_row(row: &Row<'_>) -> rusqlite::Result<StagedAsset> {
     let mut columns = RowReader::new(row);
-    Ok(Staged {
+    Ok(StagedAsset {
         asset_id: columns.id(AssetId)?,
         state: columns.variant(AssetState::ALL)?,
         revision: Revision(columns.get()?),

@@ -9,7 +9,7 @@ use super::jobs::{self, no_such_job};
 use crate::db::SqlContext;
 use crate::sql::{self, RowReader};
 use mfctl_core::domain::job::{FileStep, JournalFile};
-use mfctl_core::domain::names::keys;
+use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{AssetId, EventId, JobId, SourcePath, Tenant};
 use mfctl_core::ports::{Error, ErrorKind, FileUpdate, PlannedFile, Result};
 
@@ -44,7 +44,8 @@ impl JobKey {
         let path = SourcePath::from_text(columns.get::<String>()?);
         let step = columns.variant(FileStep::ALL)?;
         let event_id = columns.id(EventId)?;
-        let staging_key = columns.maybe_text()?.unwrap_or_else(|| keys::staging(&self.tenant, self.job, event_id));
+        let staging_key =
+            columns.maybe_text()?.unwrap_or_else(|| object_keys::staging(&self.tenant, self.job, event_id));
         Ok(JournalFile {
             path,
             step,
@@ -82,7 +83,7 @@ fn plan_one(
     insert: &mut CachedStatement<'_>,
     select: &mut CachedStatement<'_>,
 ) -> rusqlite::Result<JournalFile> {
-    let default_key = keys::staging(&job.tenant, job.job, file.event_id);
+    let default_key = object_keys::staging(&job.tenant, job.job, file.event_id);
     let staging_key = (file.staging_key != default_key).then(|| file.staging_key.as_str());
     let added = insert.execute(params![job.job_no, file.path.as_str(), file.event_id.0.as_bytes(), staging_key])?;
     if added == 0 {

@@ -108,7 +108,7 @@ impl JobJournal for SqliteJournal {
         Ok(sql::page(files, limit, |file| file.path.to_string()))
     }
 
-    async fn holds(&self, job: JobId, paths: Vec<SourcePath>) -> Result<HashSet<SourcePath>> {
+    async fn existing_paths(&self, job: JobId, paths: Vec<SourcePath>) -> Result<HashSet<SourcePath>> {
         self.db.read("check for a job's files", move |connection| files::holds(connection, job, paths)).await
     }
 

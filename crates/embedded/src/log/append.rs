@@ -63,7 +63,7 @@ async fn route_one(log: &LogContext, record: NewRecord) -> Result<RoutedRecord> 
     let count = topic.part_ids.len() as u32;
     let partition = match (record.partition, &record.key) {
         (Some(fixed), _) => fixed,
-        (None, Some(key)) => partition::for_key(key, count),
+        (None, Some(key)) => partition::partition_for_key(key, count),
         (None, None) => log.next_keyless() % count.max(1),
     };
     Ok(RoutedRecord {

@@ -22,7 +22,7 @@ use super::owned::OwnedPartitions;
 use super::topics::Topic;
 use crate::db::CommitCursor;
 use mfctl_core::domain::{Record, TopicPartition};
-use mfctl_core::ports::{Error, ErrorKind, FetchLimits, GroupConsumer, Poll, Result, Settlement, Subscription};
+use mfctl_core::ports::{CommitRequest, Error, ErrorKind, FetchLimits, GroupConsumer, Poll, Result, Subscription};
 
 /// How often a member looks for dead members, and the longest time between two reads of the log.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
@@ -262,7 +262,7 @@ impl GroupConsumer for EmbeddedConsumer {
         self.owned.set_paused(partitions, false);
     }
 
-    async fn begin_settling(&mut self, settlement: Settlement) -> Result<()> {
+    async fn begin_commit(&mut self, settlement: CommitRequest) -> Result<()> {
         self.finish_settlement().await;
         self.settlement = SettlementState::Idle;
         let commits = self.owned.owned_offsets(&settlement)?;
@@ -292,7 +292,7 @@ impl GroupConsumer for EmbeddedConsumer {
         Ok(())
     }
 
-    async fn settled(&mut self) -> Result<()> {
+    async fn finish_commit(&mut self) -> Result<()> {
         self.finish_settlement().await;
         match std::mem::replace(&mut self.settlement, SettlementState::Idle) {
             SettlementState::Finished(outcome) => outcome,

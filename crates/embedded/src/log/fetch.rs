@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::{headers, topics};
 use crate::db::SqlContext;
 use mfctl_core::domain::{Record, RecordAddress, Timestamp, TopicPartition};
-use mfctl_core::ports::{Error, ErrorKind, FetchLimits, Fetched, Result};
+use mfctl_core::ports::{Error, ErrorKind, FetchLimits, FetchedRecords, Result};
 
 const WHAT: &str = "read records";
 
@@ -64,13 +64,13 @@ impl RecordPage {
 }
 
 /// See [`mfctl_core::ports::EventLog::fetch`].
-pub(super) fn fetch(c: &Connection, from: FetchPosition, limits: FetchLimits) -> Result<Fetched> {
+pub(super) fn fetch(c: &Connection, from: FetchPosition, limits: FetchLimits) -> Result<FetchedRecords> {
     let span = topics::span(c, from.part_id)?;
     let from = FetchPosition { offset: from.offset.max(span.low), ..from };
     let mut page = RecordPage::new(limits);
     let next_offset =
         if from.offset < span.high { page.read(c, &from, span.high, usize::MAX >> 1)? } else { from.offset };
-    Ok(Fetched { records: page.records, next_offset, span })
+    Ok(FetchedRecords { records: page.records, next_offset, span })
 }
 
 /// Fetches from every partition that has records after its position, an even part of the limit from each. Returns the

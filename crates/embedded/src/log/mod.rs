@@ -32,8 +32,8 @@ use self::producer::EmbeddedExclusiveProducer;
 use super::folder::DataFolder;
 use mfctl_core::domain::{GroupName, NewRecord, RecordAddress, TopicName, TopicPartition};
 use mfctl_core::ports::{
-    Clock, EventLog, ExclusiveProducer, FetchLimits, Fetched, GroupConsumer, GroupDescription, PartitionOffsets,
-    PartitionProgress, Result, RetentionReport, Subscription, TopicDescription, TopicSpec,
+    Clock, EventLog, FetchLimits, FetchedRecords, GroupConsumer, GroupDescription, PartitionOffsets, PartitionProgress,
+    Result, RetentionReport, Subscription, TopicDescription, TopicSpec, TransactionalProducer,
 };
 
 /// Records and bytes published in one transaction at most; more are published in several transactions.
@@ -90,7 +90,7 @@ impl EventLog for EmbeddedLog {
         Ok(addresses)
     }
 
-    async fn fetch(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<Fetched> {
+    async fn fetch(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<FetchedRecords> {
         let from = self.position(at, from).await?;
         self.context.db.read("read records", move |c| fetch::fetch(c, from, limits)).await
     }
@@ -121,7 +121,7 @@ impl EventLog for EmbeddedLog {
         self.context.db.write("delete a group", move |tx| groups::delete_group(tx, &group, &dir)).await
     }
 
-    async fn exclusive(&self, transactional_id: &str) -> Result<Box<dyn ExclusiveProducer>> {
+    async fn transactional_producer(&self, transactional_id: &str) -> Result<Box<dyn TransactionalProducer>> {
         Ok(Box::new(EmbeddedExclusiveProducer::create(self.context.clone(), transactional_id).await?))
     }
 

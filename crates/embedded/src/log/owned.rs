@@ -7,7 +7,7 @@ use super::fetch::FetchPosition;
 use super::membership::{AssignmentRow, AssignmentState, OwnedOffset, fenced};
 use super::topics::Topic;
 use mfctl_core::domain::TopicPartition;
-use mfctl_core::ports::{Result, Settlement};
+use mfctl_core::ports::{CommitRequest, Result};
 
 /// What becomes of an owned partition. It leaves either state when it is released or lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,7 +142,7 @@ impl OwnedPartitions {
     }
 
     /// The commits of a settlement. `Fenced` if it names a partition that is not owned.
-    pub(super) fn owned_offsets(&self, settlement: &Settlement) -> Result<Vec<OwnedOffset>> {
+    pub(super) fn owned_offsets(&self, settlement: &CommitRequest) -> Result<Vec<OwnedOffset>> {
         let commit = |(at, offset): (&TopicPartition, &i64)| {
             let owned = self.partitions.iter().find(|(_, owned)| owned.at == *at);
             let (part_id, owned) = owned.ok_or_else(|| fenced(&format!("settle {at}: this member does not own it")))?;

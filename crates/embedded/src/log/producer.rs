@@ -7,7 +7,7 @@ use super::append;
 use super::context::LogContext;
 use crate::db::SqlContext;
 use mfctl_core::domain::{NewRecord, RecordAddress};
-use mfctl_core::ports::{Error, ErrorKind, ExclusiveProducer, Result};
+use mfctl_core::ports::{Error, ErrorKind, Result, TransactionalProducer};
 
 /// A producer that is fenced once a later one of its transactional id is created.
 pub(super) struct EmbeddedExclusiveProducer {
@@ -32,7 +32,7 @@ impl EmbeddedExclusiveProducer {
 }
 
 #[async_trait]
-impl ExclusiveProducer for EmbeddedExclusiveProducer {
+impl TransactionalProducer for EmbeddedExclusiveProducer {
     async fn send(&mut self, records: Vec<NewRecord>) -> Result<Vec<RecordAddress>> {
         let what = "send records in one transaction";
         let records = append::route(&self.log, records).await?;

@@ -15,11 +15,11 @@ const POLICY: &str = "cleanup.policy";
 
 #[async_trait]
 impl TopicAdmin for EmbeddedLog {
-    async fn states(&self) -> Result<Vec<TopicState>> {
+    async fn describe_topics(&self) -> Result<Vec<TopicState>> {
         self.context.db.read("list topics", topics::states).await
     }
 
-    async fn create(&self, topic: &TopicState) -> Result<()> {
+    async fn create_topic(&self, topic: &TopicState) -> Result<()> {
         let mut spec =
             TopicSpec { name: topic.name.clone(), partitions: topic.partitions, retention: None, compacted: false };
         for (setting, value) in &topic.settings {
@@ -40,8 +40,8 @@ impl TopicAdmin for EmbeddedLog {
         }
     }
 
-    async fn set(&self, topic: &TopicName, settings: &BTreeMap<String, Option<String>>) -> Result<()> {
-        let current = self.states().await?.into_iter().find(|state| state.name == *topic);
+    async fn alter_configs(&self, topic: &TopicName, settings: &BTreeMap<String, Option<String>>) -> Result<()> {
+        let current = self.describe_topics().await?.into_iter().find(|state| state.name == *topic);
         let policy = current.and_then(|state| state.settings.get(POLICY).cloned());
         let mut new_retention = None;
         for (setting, value) in settings {
@@ -61,9 +61,9 @@ impl TopicAdmin for EmbeddedLog {
         self.context.db.write("change a topic", move |tx| topics::set_retention(tx, &name, retention_ms)).await
     }
 
-    /// Refused: with more partitions, new records of a key could be read before older ones in its previous partition.
-    async fn grow(&self, topic: &TopicName, partitions: u32) -> Result<()> {
-        let state = self.states().await?.into_iter().find(|state| state.name == *topic);
+    /// Refused: with more partitions, new records of a key would be read before older ones on its previous partition.
+    async fn add_partitions(&self, topic: &TopicName, partitions: u32) -> Result<()> {
+        let state = self.describe_topics().await?.into_iter().find(|state| state.name == *topic);
         let current =
             state.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no topic {topic}")))?.partitions;
         if partitions == current {
@@ -72,8 +72,8 @@ impl TopicAdmin for EmbeddedLog {
         Err(Error::new(ErrorKind::Invalid, format!("topic {topic} of a data folder keeps its {current} partitions")))
     }
 
-    async fn delete(&self, topic: &TopicName) -> Result<()> {
-        match self.states().await?.iter().any(|state| state.name == *topic) {
+    async fn delete_topic(&self, topic: &TopicName) -> Result<()> {
+        match self.describe_topics().await?.iter().any(|state| state.name == *topic) {
             false => Ok(()),
             true => Err(Error::new(ErrorKind::Invalid, format!("topic {topic} of a data folder cannot be deleted"))),
         }

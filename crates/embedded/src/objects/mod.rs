@@ -27,7 +27,8 @@ use self::group_flush::GroupFlush;
 use self::object_folder::ObjectFolder;
 use mfctl_core::domain::{BucketName, ObjectKey, ObjectRef};
 use mfctl_core::ports::{
-    BucketUsage, ByteSource, Capacity, CopyOutcome, Listing, LocalObject, ObjectInfo, ObjectStore, PutOptions, Result,
+    BucketUsage, ByteSource, Capacity, CopyOutcome, LocalObject, ObjectInfo, ObjectListing, ObjectStore, PutOptions,
+    Result,
 };
 
 /// The object store of the embedded profile.
@@ -114,7 +115,7 @@ impl ObjectStore for FolderStore {
         prefix: &str,
         after: Option<&ObjectKey>,
         limit: usize,
-    ) -> Result<Listing> {
+    ) -> Result<ObjectListing> {
         let folder = self.folder.clone();
         let bucket = bucket.clone();
         let prefix = prefix.to_owned();
@@ -122,7 +123,7 @@ impl ObjectStore for FolderStore {
         run_blocking("list objects", move || {
             // Files that cannot be objects are logged as a warning here; `usage` does not count them either.
             let objects = folder.list(&bucket, &prefix, after.as_ref(), limit)?;
-            Ok(Listing { objects, ..Listing::default() })
+            Ok(ObjectListing { objects, ..ObjectListing::default() })
         })
         .await
     }

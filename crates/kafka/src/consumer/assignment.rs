@@ -13,14 +13,14 @@ use rdkafka::{Offset, TopicPartitionList};
 use rdkafka_sys::RDKafkaErrorCode as Code;
 use tokio::sync::Notify;
 
-use super::partition::{OwnedPartition, PollBatch};
+use super::partition::{BufferedPartition, PollBatch};
 use crate::clients::KafkaClients;
 use crate::context::{RawConsumer, Rebalance};
 use crate::ffi::{GroupMetadata, PartitionQueue};
 use crate::names::{WirePartition, partition_list};
 use crate::transaction::OffsetCommit;
 use mfctl_core::domain::{GroupName, Record, TopicPartition};
-use mfctl_core::ports::{Error, ErrorKind, FetchLimits, Poll, Result, Settlement};
+use mfctl_core::ports::{CommitRequest, Error, ErrorKind, FetchLimits, Poll, Result};
 
 /// A partition that librdkafka does not fetch for this long is not going to be fetched.
 const FETCH_START_TIMEOUT: Duration = Duration::from_secs(8);
@@ -39,15 +39,15 @@ const FETCH_START_TIMEOUT: Duration = Duration::from_secs(8);
 ///   the member is in its group again. Exits: `Unassigned` by a loss, by another eviction, or by an assignment, which returns
 ///   the partitions and at once leads on to `Assigned`.
 /// - `Closed`: the member leaves its group. Entered from every other state; final.
-enum AssignmentState {
+enum MembershipState {
     Unassigned,
     Assigned,
     Revoking { requested: BTreeSet<TopicPartition>, unreleased: BTreeSet<TopicPartition> },
-    Evicted { pending_reassign: BTreeMap<TopicPartition, OwnedPartition> },
+    Evicted { pending_reassign: BTreeMap<TopicPartition, BufferedPartition> },
     Closed,
 }
 
-impl AssignmentState {
+impl MembershipState {
     fn may_become(&self, next: &Self) -> bool {
         match self {
             Self::Unassigned => true,
@@ -62,8 +62,8 @@ impl AssignmentState {
 /// See the module.
 pub(super) struct Assignment {
     // In the order of dropping: queues before their consumer.
-    owned: BTreeMap<TopicPartition, OwnedPartition>,
-    state: AssignmentState,
+    owned: BTreeMap<TopicPartition, BufferedPartition>,
+    state: MembershipState,
     consumer: Arc<RawConsumer>,
     /// Wakes the member when a partition's queue is no longer empty.
     waker: Arc<Notify>,
@@ -91,7 +91,7 @@ impl Assignment {
     ) -> Self {
         Self {
             owned: BTreeMap::new(),
-            state: AssignmentState::Unassigned,
+            state: MembershipState::Unassigned,
             consumer,
             waker,
             clients,
@@ -106,7 +106,7 @@ impl Assignment {
     }
 
     /// Changes the state and returns the one before.
-    fn transition(&mut self, next: AssignmentState) -> AssignmentState {
+    fn transition(&mut self, next: MembershipState) -> MembershipState {
         debug_assert!(self.state.may_become(&next), "group {}: no such transition", self.group);
         std::mem::replace(&mut self.state, next)
     }
@@ -156,7 +156,7 @@ impl Assignment {
             let Some(at) = self.clients.names.partition(topic, *partition) else { continue };
             let Some(queue) = PartitionQueue::split(&self.consumer, topic, *partition, &self.waker) else { continue };
             self.consumer.context().fetch_restarted(&(topic.clone(), *partition));
-            self.owned.insert(at.clone(), OwnedPartition::new(queue));
+            self.owned.insert(at.clone(), BufferedPartition::new(queue));
             assigned.push(at);
         }
         self.log_failed(self.consumer.incremental_assign(&partition_list(partitions)), "assign partitions");
@@ -165,12 +165,12 @@ impl Assignment {
     }
 
     fn report_assigned(&mut self, assigned: Vec<TopicPartition>) {
-        let is_first = matches!(self.state, AssignmentState::Unassigned);
+        let is_first = matches!(self.state, MembershipState::Unassigned);
         if assigned.is_empty() && !(is_first && self.owned.is_empty()) {
             return;
         }
         if is_first {
-            self.transition(AssignmentState::Assigned);
+            self.transition(MembershipState::Assigned);
         }
         self.event_queue.push_back(Poll::Assigned(assigned));
     }
@@ -182,9 +182,9 @@ impl Assignment {
             self.event_queue.push_back(Poll::Lost(self.owned.keys().cloned().collect()));
         }
         self.paused.clear();
-        let mut pending_reassign = match self.transition(AssignmentState::Unassigned) {
-            AssignmentState::Evicted { pending_reassign } => pending_reassign,
-            AssignmentState::Revoking { requested, .. } => {
+        let mut pending_reassign = match self.transition(MembershipState::Unassigned) {
+            MembershipState::Evicted { pending_reassign } => pending_reassign,
+            MembershipState::Revoking { requested, .. } => {
                 self.unassign_requested(&requested);
                 BTreeMap::new()
             }
@@ -197,16 +197,16 @@ impl Assignment {
             }
         }
         if !pending_reassign.is_empty() {
-            self.transition(AssignmentState::Evicted { pending_reassign });
+            self.transition(MembershipState::Evicted { pending_reassign });
         }
     }
 
     /// Owns the partitions again that were kept during an eviction; they have to be rewound to their commits.
     fn reclaim_pending(&mut self) -> Vec<TopicPartition> {
-        if !matches!(self.state, AssignmentState::Evicted { .. }) {
+        if !matches!(self.state, MembershipState::Evicted { .. }) {
             return Vec::new();
         }
-        let AssignmentState::Evicted { pending_reassign } = self.transition(AssignmentState::Unassigned) else {
+        let MembershipState::Evicted { pending_reassign } = self.transition(MembershipState::Unassigned) else {
             return Vec::new();
         };
         let reclaimed: Vec<TopicPartition> = pending_reassign.keys().cloned().collect();
@@ -224,7 +224,7 @@ impl Assignment {
             self.owned.remove(at);
             self.paused.remove(at);
         }
-        drop(self.transition(AssignmentState::Unassigned));
+        drop(self.transition(MembershipState::Unassigned));
         self.log_failed(self.consumer.incremental_unassign(&partition_list(partitions)), "unassign lost partitions");
         if !lost.is_empty() {
             self.event_queue.push_back(Poll::Lost(lost));
@@ -235,7 +235,7 @@ impl Assignment {
         if self.member_id != self.current_member_id() {
             self.evict();
         }
-        if let AssignmentState::Evicted { pending_reassign } = &mut self.state {
+        if let MembershipState::Evicted { pending_reassign } = &mut self.state {
             pending_reassign.retain(|at, _| !partitions.contains(&self.clients.names.wire_partition(at)));
         }
         let revoked = self.owned_among(partitions);
@@ -251,18 +251,18 @@ impl Assignment {
         }
         let more: BTreeSet<TopicPartition> = revoked.iter().cloned().collect();
         match &mut self.state {
-            AssignmentState::Revoking { requested, unreleased } => {
+            MembershipState::Revoking { requested, unreleased } => {
                 requested.extend(more.iter().cloned());
                 unreleased.extend(more);
             }
-            _ => drop(self.transition(AssignmentState::Revoking { requested: more.clone(), unreleased: more })),
+            _ => drop(self.transition(MembershipState::Revoking { requested: more.clone(), unreleased: more })),
         }
         self.event_queue.push_back(Poll::Revoking(revoked));
     }
 
     /// Gives up partitions that are being revoked. The last of them answers the revocation, and this returns true.
     pub(super) fn release(&mut self, partitions: &[TopicPartition]) -> bool {
-        let AssignmentState::Revoking { unreleased, .. } = &mut self.state else { return false };
+        let MembershipState::Revoking { unreleased, .. } = &mut self.state else { return false };
         for at in partitions {
             if unreleased.remove(at) {
                 self.owned.remove(at);
@@ -272,7 +272,7 @@ impl Assignment {
         if !unreleased.is_empty() {
             return false;
         }
-        if let AssignmentState::Revoking { requested, .. } = self.transition(AssignmentState::Assigned) {
+        if let MembershipState::Revoking { requested, .. } = self.transition(MembershipState::Assigned) {
             self.unassign_requested(&requested);
         }
         self.assigned_since_release = false;
@@ -286,8 +286,8 @@ impl Assignment {
 
     /// Answers every open rebalance and gives everything up: the member leaves.
     pub(super) fn close(&mut self) {
-        let last = self.transition(AssignmentState::Closed);
-        if let AssignmentState::Revoking { requested, .. } = &last {
+        let last = self.transition(MembershipState::Closed);
+        if let MembershipState::Revoking { requested, .. } = &last {
             self.unassign_requested(requested);
         }
         while let Some(rebalance) = self.consumer.context().next_rebalance() {
@@ -324,7 +324,7 @@ impl Assignment {
     /// every partition is paused or being revoked; else the records, and the partition that cannot be read.
     pub(super) fn collect(&mut self, limits: FetchLimits) -> Option<(Vec<Record>, Option<(TopicPartition, Code)>)> {
         let mut batch = PollBatch::new(limits);
-        let mut open: Vec<(&TopicPartition, &mut OwnedPartition)> =
+        let mut open: Vec<(&TopicPartition, &mut BufferedPartition)> =
             self.owned.iter_mut().filter(|(at, owned)| !owned.is_revoking && !self.paused.contains(at)).collect();
         if open.is_empty() {
             return None;
@@ -353,11 +353,11 @@ impl Assignment {
     /// Assigns partitions again that librdkafka does not fetch. It asks for the commit where a new partition begins, and if
     /// the coordinator has moved meanwhile, it neither asks again nor reports it (confluentinc/librdkafka#5586).
     pub(super) fn restart_stalled_fetches(&mut self) {
-        if matches!(self.state, AssignmentState::Revoking { .. }) {
+        if matches!(self.state, MembershipState::Revoking { .. }) {
             return;
         }
         let context = self.consumer.context();
-        let is_stalled = |(at, owned): &(&TopicPartition, &OwnedPartition)| {
+        let is_stalled = |(at, owned): &(&TopicPartition, &BufferedPartition)| {
             !owned.has_fetched
                 && !owned.is_revoking
                 && context.is_not_fetched_for(&self.clients.names.wire_partition(at), FETCH_START_TIMEOUT)
@@ -382,7 +382,7 @@ impl Assignment {
         for (at, (topic, partition)) in partitions.iter().zip(&wire) {
             self.consumer.context().fetch_restarted(&(topic.clone(), *partition));
             if let Some(queue) = PartitionQueue::split(&self.consumer, topic, *partition, &self.waker) {
-                self.owned.insert(at.clone(), OwnedPartition::new(queue));
+                self.owned.insert(at.clone(), BufferedPartition::new(queue));
             }
         }
         self.log_failed(self.consumer.incremental_assign(&list), "assign partitions again");
@@ -390,7 +390,7 @@ impl Assignment {
 
     /// Discards every buffered record, and returns the partitions that have to seek back to their commits.
     pub(super) fn discard_all(&mut self) -> Vec<WirePartition> {
-        self.owned.values_mut().for_each(OwnedPartition::discard);
+        self.owned.values_mut().for_each(BufferedPartition::discard);
         let fetched = self.owned.iter().filter(|(_, owned)| owned.has_fetched && !owned.is_revoking);
         fetched.map(|(at, _)| self.clients.names.wire_partition(at)).collect()
     }
@@ -408,7 +408,7 @@ impl Assignment {
     /// # Errors
     /// `Fenced` for a partition that this member does not own or has not read since it was assigned or rewound; `Invalid` for
     /// an offset past the delivered records.
-    pub(super) fn commit_of(&self, settlement: &Settlement) -> Result<Option<OffsetCommit>> {
+    pub(super) fn commit_of(&self, settlement: &CommitRequest) -> Result<Option<OffsetCommit>> {
         let Some(member_id) = &self.member_id else {
             return Err(Error::new(ErrorKind::Fenced, "settle: this member is not in its group"));
         };
@@ -446,11 +446,11 @@ mod tests {
 
     #[test]
     fn an_evicted_member_owns_nothing_until_it_is_assigned_again() {
-        let evicted = || AssignmentState::Evicted { pending_reassign: BTreeMap::new() };
-        let revoking = || AssignmentState::Revoking { requested: BTreeSet::new(), unreleased: BTreeSet::new() };
-        assert!(evicted().may_become(&AssignmentState::Unassigned) && !evicted().may_become(&revoking()));
-        assert!(AssignmentState::Unassigned.may_become(&evicted()) && !revoking().may_become(&evicted()));
-        assert!(evicted().may_become(&AssignmentState::Closed));
-        assert!(!AssignmentState::Closed.may_become(&AssignmentState::Assigned));
+        let evicted = || MembershipState::Evicted { pending_reassign: BTreeMap::new() };
+        let revoking = || MembershipState::Revoking { requested: BTreeSet::new(), unreleased: BTreeSet::new() };
+        assert!(evicted().may_become(&MembershipState::Unassigned) && !evicted().may_become(&revoking()));
+        assert!(MembershipState::Unassigned.may_become(&evicted()) && !revoking().may_become(&evicted()));
+        assert!(evicted().may_become(&MembershipState::Closed));
+        assert!(!MembershipState::Closed.may_become(&MembershipState::Assigned));
     }
 }

@@ -20,7 +20,7 @@ use crate::topics::{TopicDirectory, metadata_deadline};
 use crate::transaction::NotCommitted;
 use crate::transaction_runner::{RunProgress, TransactionRunner};
 use mfctl_core::domain::{Record, TopicPartition};
-use mfctl_core::ports::{Error, ErrorKind, FetchLimits, Poll, Result, Settlement, Subscription};
+use mfctl_core::ports::{CommitRequest, Error, ErrorKind, FetchLimits, Poll, Result, Subscription};
 
 /// How often a member that waits serves events, which keeps it in its group.
 const SERVE_INTERVAL: Duration = Duration::from_millis(250);
@@ -231,13 +231,13 @@ impl KafkaMember {
     }
 
     /// Waits for the end of the settlement and returns its outcome.
-    pub(super) async fn settled(&mut self) -> Result<()> {
+    pub(super) async fn finish_commit(&mut self) -> Result<()> {
         self.finish_settling().await;
         self.last_outcome.take().unwrap_or(Ok(()))
     }
 
     /// Starts one transaction with outputs, dead letters and offsets.
-    pub(super) async fn begin_settling(&mut self, settlement: Settlement) -> Result<()> {
+    pub(super) async fn begin_commit(&mut self, settlement: CommitRequest) -> Result<()> {
         self.finish_settling().await;
         self.last_outcome = None;
         self.serve();
@@ -259,7 +259,7 @@ impl KafkaMember {
             return Ok(());
         }
         self.runner.start(|producer| producer.resolve().map(|()| Vec::new()));
-        self.settled().await
+        self.finish_commit().await
     }
 
     fn not_committed(&self, error: NotCommitted) -> Error {

@@ -21,7 +21,7 @@ use super::clients::KafkaClients;
 use super::topics::TopicDirectory;
 use member::KafkaMember;
 use mfctl_core::domain::TopicPartition;
-use mfctl_core::ports::{Error, ErrorKind, FetchLimits, GroupConsumer, Poll, Result, Settlement, Subscription};
+use mfctl_core::ports::{CommitRequest, Error, ErrorKind, FetchLimits, GroupConsumer, Poll, Result, Subscription};
 
 /// A member as the port has it. Dropping it leaves the group in the background.
 pub(super) struct KafkaConsumer(Option<Box<KafkaMember>>);
@@ -62,12 +62,12 @@ impl GroupConsumer for KafkaConsumer {
         }
     }
 
-    async fn begin_settling(&mut self, settlement: Settlement) -> Result<()> {
-        self.member()?.begin_settling(settlement).await
+    async fn begin_commit(&mut self, settlement: CommitRequest) -> Result<()> {
+        self.member()?.begin_commit(settlement).await
     }
 
-    async fn settled(&mut self) -> Result<()> {
-        self.member()?.settled().await
+    async fn finish_commit(&mut self) -> Result<()> {
+        self.member()?.finish_commit().await
     }
 
     async fn release(&mut self, partitions: &[TopicPartition]) -> Result<()> {

@@ -9,7 +9,7 @@ use mfctl_core::domain::{Record, TopicPartition};
 use mfctl_core::ports::FetchLimits;
 
 /// A partition that is assigned to this member.
-pub(super) struct OwnedPartition {
+pub(super) struct BufferedPartition {
     queue: PartitionQueue,
     /// Records taken from the queue and not delivered.
     buffered: VecDeque<Record>,
@@ -21,7 +21,7 @@ pub(super) struct OwnedPartition {
     pub(super) is_revoking: bool,
 }
 
-impl OwnedPartition {
+impl BufferedPartition {
     pub(super) fn new(queue: PartitionQueue) -> Self {
         Self { queue, buffered: VecDeque::new(), delivered: None, has_fetched: false, is_revoking: false }
     }
@@ -67,7 +67,7 @@ impl PollBatch {
     }
 
     /// Delivers a partition's buffered records until the batch is full.
-    pub(super) fn take(&mut self, owned: &mut OwnedPartition) {
+    pub(super) fn take(&mut self, owned: &mut BufferedPartition) {
         while let Some(record) = owned.buffered.pop_front() {
             let bytes = self.bytes + record.size_bytes();
             let fits = self.records.len() < self.limits.max_records && bytes <= self.limits.max_bytes;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::Consul;
 use super::exchange::{ConsulRequest, ConsulResponse, Exchange};
 use mfctl_core::domain::Secret;
-use mfctl_core::ports::{ConsulAccess, ConsulPolicy, ConsulToken, Error, ErrorKind, Result};
+use mfctl_core::ports::{ConsulAcl, ConsulPolicy, ConsulToken, Error, ErrorKind, Result};
 
 /// The prefix of the names of Consul's own policies.
 const BUILT_IN: &str = "builtin/";
@@ -49,8 +49,8 @@ struct PolicyLink {
 }
 
 #[async_trait]
-impl ConsulAccess for Consul {
-    async fn begin(&self, secret: &Secret) -> Result<bool> {
+impl ConsulAcl for Consul {
+    async fn bootstrap(&self, secret: &Secret) -> Result<bool> {
         let what = "bootstrap Consul's ACL system";
         let body = json!({"BootstrapSecret": secret.expose()});
         let request: ConsulRequest<Value> = self.exchange.request(Method::PUT, &["acl", "bootstrap"]).json(&body);

@@ -45,10 +45,10 @@ pub(super) async fn read_pair(exchange: &Exchange, key: &str) -> Result<Option<K
 
 /// The port's entry of a pair; `Corrupt` for a value that is not base64.
 pub(super) fn entry(pair: KvPair) -> Result<ConfigEntry> {
-    let (key, version) = (pair.key, pair.modify_index);
+    let key = pair.key;
     let value = requests::decoded(pair.value)
         .map_err(|error| Error::new(ErrorKind::Corrupt, format!("the value of {key} cannot be read")).because(error))?;
-    Ok(ConfigEntry { key, value, version })
+    Ok(ConfigEntry { key, value, version: pair.modify_index })
 }
 
 /// A 404 is Consul's only with the index of the state that was read: any server or proxy between may answer 404 too.
@@ -64,7 +64,30 @@ pub(super) fn check_is_consul<T>(response: &ConsulResponse<T>, what: &str) -> Re
 
 #[cfg(test)]
 mod tests {
+    use super::super::{ConsulConfig, ConsulLogin};
     use super::*;
+    use crate::http::{self, HttpOptions};
+
+    #[tokio::test]
+    async fn hostile_answers_are_errors() {
+        let pair = |value: &str| {
+            format!(r#"[{{"Key":"a","Value":{value},"Flags":0,"CreateIndex":1,"LockIndex":0,"ModifyIndex":1}}]"#)
+        };
+        for (status, body, kind) in [
+            (200, pair("\"!\""), ErrorKind::Corrupt),
+            (200, pair("7"), ErrorKind::Internal),
+            (200, "{}".to_owned(), ErrorKind::Internal),
+            (200, "<html>".to_owned(), ErrorKind::Internal),
+            (404, String::new(), ErrorKind::Unreachable),
+        ] {
+            let url = format!("http://{}", http::scripted_server(vec![Some((status, body.clone()))]).await);
+            let http = HttpOptions::direct("profile.x.consul");
+            let config = ConsulConfig { http, url, login: ConsulLogin::Anonymous, datacenter: None };
+            let read = read_pair(&Exchange::new(config).unwrap(), "a").await;
+            let error = read.and_then(|pair| pair.map(entry).transpose()).unwrap_err();
+            assert_eq!(error.kind(), kind, "{status} {body}: {}", error.full());
+        }
+    }
 
     #[test]
     fn keys_that_a_url_would_change_are_invalid() {

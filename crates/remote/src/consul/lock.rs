@@ -17,7 +17,7 @@ use mfctl_core::ports::{ConfigChange, ConfigLock, Error, ErrorKind, Result};
 
 /// Consul's minimum TTL of a session.
 const MIN_TTL: Duration = Duration::from_secs(10);
-/// How long nobody can acquire a lock whose session ended, so that its holder can notice.
+/// How long a lock whose session ended cannot be acquired, so that its holder can notice the loss.
 const LOCK_DELAY: &str = "1s";
 
 /// The value of a lock's key.
@@ -127,8 +127,8 @@ impl ConfigLock for SessionLock {
         ))
     }
 
-    fn held(&self) -> ConfigChange {
-        ConfigChange::Held { key: self.key.clone(), session: self.session.clone() }
+    fn lock_check(&self) -> ConfigChange {
+        ConfigChange::CheckLock { key: self.key.clone(), session: self.session.clone() }
     }
 
     async fn release(self: Box<Self>) -> Result<()> {

@@ -86,7 +86,7 @@ pub(super) fn delete_session(base: &Url, session: &str) -> Result<ConsulRequest<
 }
 
 /// A value's bytes; a key without a value is empty.
-pub(super) fn decoded(value: Option<Base64String>) -> std::result::Result<Vec<u8>, ClientError> {
+pub(super) fn decoded(value: Option<Base64String>) -> Result<Vec<u8>, ClientError> {
     value.map_or(Ok(Vec::new()), TryInto::try_into)
 }
 
@@ -105,7 +105,10 @@ fn request<E: Endpoint + FeaturedEndpoint>(base: &Url, endpoint: &E) -> Result<C
         features.process(&mut plain);
     }
     let method: Method = plain.method().as_str().parse().map_err(|_| invalid(plain.method().to_string()))?;
-    let url = Url::parse(&plain.uri().to_string()).map_err(|error| invalid(error.to_string()))?;
+    let mut url = Url::parse(&plain.uri().to_string()).map_err(|error| invalid(error.to_string()))?;
+    if url.query() == Some("") {
+        url.set_query(None);
+    }
     let body = plain.into_body();
     let request = ConsulRequest::new(method, url);
     Ok(if body.is_empty() { request } else { request.json_bytes(body) })

@@ -13,7 +13,7 @@ use super::exchange::{ConsulResponse, Exchange};
 use super::requests::{self, KvPair};
 use super::{Consul, keys, lock};
 use mfctl_core::ports::{
-    ConfigChange, ConfigEntry, ConfigLock, ConfigSnapshot, ConfigStore, Error, ErrorKind, LARGEST_VALUE, MOST_CHANGES,
+    ConfigChange, ConfigEntry, ConfigLock, ConfigSnapshot, ConfigStore, Error, ErrorKind, MAX_CHANGES, MAX_VALUE_BYTES,
     Result,
 };
 
@@ -69,15 +69,15 @@ impl ConfigStore for Consul {
         snapshot(&self.exchange, &response, prefix, &what).await
     }
 
-    async fn changed(&self, prefix: &str, after: u64, patience: Duration) -> Result<ConfigSnapshot> {
+    async fn wait_for_change(&self, prefix: &str, after: u64, timeout: Duration) -> Result<ConfigSnapshot> {
         keys::check_prefix(prefix)?;
         let what = format!("wait for a change below {prefix}");
-        let wait = patience.min(MAX_BLOCKING_WAIT);
+        let wait = timeout.min(MAX_BLOCKING_WAIT);
         // Consul adds up to a sixteenth at random, so that not all clients return at once.
-        let timeout = wait + wait / 16 + Duration::from_secs(10);
+        let response_timeout = wait + wait / 16 + Duration::from_secs(10);
         let request = requests::watch_keys(self.exchange.base(), prefix, after, wait.as_millis().max(1))?;
-        let earliest_answer = Instant::now() + MIN_QUERY_INTERVAL.mul_f64(1.0 + fastrand::f64()).min(patience);
-        let response = self.exchange.send(request.timeout(timeout), &what).await?;
+        let earliest_answer = Instant::now() + MIN_QUERY_INTERVAL.mul_f64(1.0 + fastrand::f64()).min(timeout);
+        let response = self.exchange.send(request.timeout(response_timeout), &what).await?;
         let found = snapshot(&self.exchange, &response, prefix, &what).await?;
         if found.index < after {
             // The index went backwards: the store was restored or rebuilt, and earlier indexes mean nothing.
@@ -148,8 +148,8 @@ async fn anonymous_can_read(exchange: &Exchange, prefix: &str) -> Result<bool> {
 }
 
 fn operations(change: &[ConfigChange]) -> Result<Value> {
-    if change.len() > MOST_CHANGES {
-        let what = format!("a change has {} parts; the maximum is {MOST_CHANGES}", change.len());
+    if change.len() > MAX_CHANGES {
+        let what = format!("a change has {} parts; the maximum is {MAX_CHANGES}", change.len());
         return Err(Error::new(ErrorKind::Invalid, what));
     }
     change.iter().map(|part| Ok(json!({"KV": operation(part)?}))).collect()
@@ -158,7 +158,7 @@ fn operations(change: &[ConfigChange]) -> Result<Value> {
 fn operation(part: &ConfigChange) -> Result<Value> {
     keys::check_key(key_of(part))?;
     Ok(match part {
-        ConfigChange::Set { key, value, .. } if value.len() > LARGEST_VALUE => {
+        ConfigChange::Set { key, value, .. } if value.len() > MAX_VALUE_BYTES => {
             return Err(Error::new(ErrorKind::Invalid, format!("the value of {key} is larger than 512 KiB")));
         }
         ConfigChange::Set { key, value, if_version } => match if_version {
@@ -169,9 +169,9 @@ fn operation(part: &ConfigChange) -> Result<Value> {
             json!({"Verb": "delete-cas", "Key": key, "Index": version})
         }
         ConfigChange::Delete { key, if_version: None } => json!({"Verb": "delete", "Key": key}),
-        ConfigChange::Expect { key, version: 0 } => json!({"Verb": "check-not-exists", "Key": key}),
-        ConfigChange::Expect { key, version } => json!({"Verb": "check-index", "Key": key, "Index": version}),
-        ConfigChange::Held { key, session } => json!({"Verb": "check-session", "Key": key, "Session": session}),
+        ConfigChange::CheckVersion { key, version: 0 } => json!({"Verb": "check-not-exists", "Key": key}),
+        ConfigChange::CheckVersion { key, version } => json!({"Verb": "check-index", "Key": key, "Index": version}),
+        ConfigChange::CheckLock { key, session } => json!({"Verb": "check-session", "Key": key, "Session": session}),
     })
 }
 
@@ -179,8 +179,8 @@ fn key_of(part: &ConfigChange) -> &str {
     match part {
         ConfigChange::Set { key, .. }
         | ConfigChange::Delete { key, .. }
-        | ConfigChange::Expect { key, .. }
-        | ConfigChange::Held { key, .. } => key,
+        | ConfigChange::CheckVersion { key, .. }
+        | ConfigChange::CheckLock { key, .. } => key,
     }
 }
 
@@ -190,7 +190,7 @@ fn rolled_back(change: &[ConfigChange], failure: &TransactionFailure) -> Error {
     let part = first.and_then(|error| change.get(error.op_index));
     let message = first.map(|error| error.what.clone()).unwrap_or_default();
     match part {
-        Some(ConfigChange::Held { key, .. }) => {
+        Some(ConfigChange::CheckLock { key, .. }) => {
             Error::new(ErrorKind::Locked, format!("the lock {key} was lost")).because(message)
         }
         Some(part) if message.contains("Permission denied") => {

@@ -61,7 +61,7 @@ async fn assets_of(client: &PostgrestClient, ids: &[AssetId], found: &mut Vec<As
 
 /// One step of a scan over the assets.
 #[derive(Debug, Deserialize)]
-struct AssetScan {
+struct AssetScanStep {
     assets: Vec<AssetRow>,
     /// The last asset that was examined; `None` at the end of the table.
     passed: Option<AssetId>,
@@ -82,7 +82,7 @@ pub(super) async fn list(
         let wanted = (limit + 1 - found.len()).min(max_rows);
         request["after"] = json!(after);
         request["wanted"] = json!(wanted);
-        let scan: AssetScan = match client.call("list assets", "rpc/list_assets", rows::json(&request)?).await {
+        let scan: AssetScanStep = match client.call("list assets", "rpc/list_assets", rows::json(&request)?).await {
             Err(error) if error.kind() == ErrorKind::Invalid && wanted > 1 => {
                 max_rows = wanted / 2;
                 continue;
@@ -172,7 +172,7 @@ pub(super) async fn job_outcomes(
 
 /// One step of a scan over outcomes.
 #[derive(Debug, Deserialize)]
-struct OutcomeScan {
+struct OutcomeScanStep {
     outcomes: Vec<OutcomeRow>,
     /// Whether there are rows after these.
     more: bool,
@@ -189,7 +189,7 @@ async fn outcomes(
     let mut found: Vec<JobOutcome> = Vec::new();
     while found.len() <= limit {
         request["wanted"] = json!((limit + 1 - found.len()).min(MAX_ROWS_PER_REQUEST));
-        let scan: OutcomeScan = client.call(what, function, rows::json(&request)?).await?;
+        let scan: OutcomeScanStep = client.call(what, function, rows::json(&request)?).await?;
         let more = scan.more && !scan.outcomes.is_empty();
         found.extend(scan.outcomes.into_iter().map(JobOutcome::from));
         match found.last().filter(|_| more) {

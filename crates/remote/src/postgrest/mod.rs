@@ -25,7 +25,8 @@ use mfctl_core::domain::{
     Asset, AssetId, EventId, GroupName, JobId, ObjectRef, Secret, SourcePath, Tenant, TopicPartition,
 };
 use mfctl_core::ports::{
-    Advance, AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, Page, Result, Staged, StagedRow,
+    AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, Page, Result, StagedAsset, StagedRow,
+    StateTransition,
 };
 
 /// The address of a PostgREST server, and how to authenticate.
@@ -89,7 +90,7 @@ impl Catalog for PostgrestCatalog {
         lists::assets(&self.client, ids).await
     }
 
-    async fn stage(&self, rows: Vec<StagedRow>) -> Result<Vec<Staged>> {
+    async fn stage(&self, rows: Vec<StagedRow>) -> Result<Vec<StagedAsset>> {
         writes::stage(&self.client, &rows).await
     }
 
@@ -117,7 +118,7 @@ impl Catalog for PostgrestCatalog {
         writes::release_claims(&self.client, group, &owners).await
     }
 
-    async fn advance(&self, steps: Vec<Advance>) -> Result<()> {
+    async fn advance(&self, steps: Vec<StateTransition>) -> Result<()> {
         writes::advance(&self.client, &steps).await
     }
 

@@ -3,14 +3,16 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use mfctl_core::domain::asset::{AssetSource, Facts, Stage};
+use mfctl_core::domain::asset::{AssetFacts, AssetSource, Stage};
 use mfctl_core::domain::event::Metadata;
-use mfctl_core::domain::job::{FileOutcome, JobOutcome, Refusal, RefusalKind};
+use mfctl_core::domain::job::{FileOutcome, FileRefusal, JobOutcome, RefusalKind};
 use mfctl_core::domain::{
     Asset, AssetId, AssetState, BucketName, EventId, JobId, ObjectKey, ObjectRef, RecordAddress, Revision, Sha256,
     SourcePath, Tenant, TopicName,
 };
-use mfctl_core::ports::{Advance, Claim, ClaimRequest, DeadLetterFlag, Error, ErrorKind, Result, Staged, StagedRow};
+use mfctl_core::ports::{
+    Claim, ClaimRequest, DeadLetterFlag, Error, ErrorKind, Result, StagedAsset, StagedRow, StateTransition,
+};
 
 /// The most bytes of a body, unless one row is larger: proxies accept 1 MiB by default.
 const MAX_BODY_BYTES: usize = 1_000_000;
@@ -102,7 +104,7 @@ pub(super) struct AssetRow {
     enriched_at: Option<Timestamp>,
     updated_at: Timestamp,
     metadata: Option<Metadata>,
-    facts: Option<Facts>,
+    facts: Option<AssetFacts>,
 }
 
 impl From<AssetRow> for Asset {
@@ -183,7 +185,7 @@ pub(super) struct StagedAnswer {
     published: bool,
 }
 
-impl From<StagedAnswer> for Staged {
+impl From<StagedAnswer> for StagedAsset {
     fn from(row: StagedAnswer) -> Self {
         Self {
             asset_id: row.asset_id,
@@ -205,13 +207,13 @@ pub(super) struct AdvanceRow<'a> {
     revision: Revision,
     to: AssetState,
     at: Timestamp,
-    facts: Option<&'a Facts>,
+    facts: Option<&'a AssetFacts>,
     stage: Stage,
 }
 
-impl<'a> From<&'a Advance> for AdvanceRow<'a> {
-    fn from(step: &'a Advance) -> Self {
-        let Advance { asset_id, revision, to, at, ref facts, stage } = *step;
+impl<'a> From<&'a StateTransition> for AdvanceRow<'a> {
+    fn from(step: &'a StateTransition) -> Self {
+        let StateTransition { asset_id, revision, to, at, ref facts, stage } = *step;
         Self { asset_id, revision, to, at: time(at), facts: facts.as_ref(), stage }
     }
 }
@@ -333,7 +335,7 @@ impl From<OutcomeRow> for JobOutcome {
             asset_id: row.asset_id,
             event_id: row.event_id,
             size_bytes: row.size_bytes,
-            refusal: row.refusal_kind.map(|kind| Refusal { kind, reason }),
+            refusal: row.refusal_kind.map(|kind| FileRefusal { kind, reason }),
             at: row.at,
         }
     }

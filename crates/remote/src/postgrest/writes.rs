@@ -11,14 +11,16 @@ use super::client::{CatalogRequest, PostgrestClient};
 use super::rows::{self, AdvanceRow, ClaimRow, FlagRow, InboxRow, OutcomeRow, StageRow, StagedAnswer};
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::{AssetId, GroupName, ObjectRef, Revision, Tenant, TopicPartition};
-use mfctl_core::ports::{Advance, Claim, ClaimRequest, DeadLetterFlag, Error, ErrorKind, Result, Staged, StagedRow};
+use mfctl_core::ports::{
+    Claim, ClaimRequest, DeadLetterFlag, Error, ErrorKind, Result, StagedAsset, StagedRow, StateTransition,
+};
 
 /// The most claims that one request releases: they are in its URL, which must stay below 8 KiB.
 const MAX_RELEASED_PER_REQUEST: usize = 25;
 
-pub(super) async fn stage(client: &PostgrestClient, rows: &[StagedRow]) -> Result<Vec<Staged>> {
+pub(super) async fn stage(client: &PostgrestClient, rows: &[StagedRow]) -> Result<Vec<StagedAsset>> {
     let what = "stage assets";
-    let mut found: HashMap<(AssetId, Tenant), Staged> = HashMap::new();
+    let mut found: HashMap<(AssetId, Tenant), StagedAsset> = HashMap::new();
     for array in rows::arrays(rows.iter().map(StageRow::from))? {
         let answers: Vec<StagedAnswer> = client.call(what, "rpc/stage", format!("{{\"rows\":{array}}}")).await?;
         for answer in answers {
@@ -45,7 +47,7 @@ pub(super) async fn mark_published(client: &PostgrestClient, assets: &[AssetId],
     Ok(())
 }
 
-pub(super) async fn advance(client: &PostgrestClient, steps: &[Advance]) -> Result<()> {
+pub(super) async fn advance(client: &PostgrestClient, steps: &[StateTransition]) -> Result<()> {
     call_for_each(client, "move assets forward", "rpc/advance", rows::arrays(steps.iter().map(AdvanceRow::from))?).await
 }
 

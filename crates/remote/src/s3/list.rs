@@ -11,7 +11,7 @@ use super::encoding::form_decode;
 use super::error::S3Error;
 use super::requests::{REQUEST_TIMEOUT, Requests};
 use mfctl_core::domain::{BucketName, ObjectKey};
-use mfctl_core::ports::{BucketUsage, ListedObject, Listing, Result};
+use mfctl_core::ports::{BucketUsage, ListedObject, ObjectListing, Result};
 
 /// The most objects that the protocol returns in one response.
 const MAX_PAGE_OBJECTS: usize = 1000;
@@ -39,8 +39,8 @@ impl ObjectLister {
         prefix: &str,
         after: Option<&ObjectKey>,
         limit: usize,
-    ) -> Result<Listing> {
-        let mut listing = Listing::default();
+    ) -> Result<ObjectListing> {
+        let mut listing = ObjectListing::default();
         let mut start = PageStart::AfterKey(after.map(ToString::to_string));
         loop {
             // At least one object is requested even for a limit of 0, so that a missing bucket is reported.
@@ -104,14 +104,14 @@ fn next_page(page: &ListObjectsV2Output) -> Option<PageStart> {
 }
 
 /// Adds a page's objects up to the limit. Strange keys after the last of them are left for the next listing.
-fn append_page(listing: &mut Listing, page: &ListObjectsV2Output, limit: usize) {
+fn append_page(listing: &mut ObjectListing, page: &ListObjectsV2Output, limit: usize) {
     for object in page.contents() {
         if listing.objects.len() >= limit {
             return;
         }
         match listed_object(page, object) {
             Ok(object) => listing.objects.push(object),
-            Err(key) => listing.add_strange(key),
+            Err(key) => listing.add_foreign(key),
         }
     }
 }
@@ -140,25 +140,25 @@ mod tests {
             let page = ListObjectsV2Output::builder().encoding_type(EncodingType::Url);
             page.set_contents(Some(objects[from..].to_vec())).build()
         };
-        let names = |listing: &Listing| -> Vec<String> {
+        let names = |listing: &ObjectListing| -> Vec<String> {
             listing.objects.iter().map(|object| object.key.to_string()).collect()
         };
-        let mut whole = Listing::default();
+        let mut whole = ObjectListing::default();
         append_page(&mut whole, &page(0), 100);
         assert_eq!(names(&whole), ["a/c", "c", "z"]);
         assert_eq!(
-            (whole.strange, whole.strange_keys.as_slice()),
+            (whole.foreign, whole.foreign_keys.as_slice()),
             (4, ["\u{1}", "a//b", "b/", "%ff"].map(String::from).as_slice())
         );
 
         // A caller continues after the last object of the previous listing.
-        let mut first = Listing::default();
-        let mut second = Listing::default();
+        let mut first = ObjectListing::default();
+        let mut second = ObjectListing::default();
         append_page(&mut first, &page(0), 1);
         append_page(&mut second, &page(3), 100);
         assert_eq!((names(&first), names(&second)), (vec!["a/c".to_owned()], vec!["c".to_owned(), "z".to_owned()]));
-        assert_eq!((first.strange, second.strange), (2, 2));
-        let mut none = Listing::default();
+        assert_eq!((first.foreign, second.foreign), (2, 2));
+        let mut none = ObjectListing::default();
         append_page(&mut none, &page(0), 0);
         assert!(none.is_empty());
     }

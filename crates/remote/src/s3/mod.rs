@@ -61,8 +61,8 @@ use self::uploads::UploadClient;
 use self::verify::WriteVerifier;
 use mfctl_core::domain::{BucketName, ObjectKey, ObjectRef, Timestamp};
 use mfctl_core::ports::{
-    BucketAdmin, BucketChange, BucketPolicy, BucketUsage, ByteSource, Capacity, CopyOutcome, Listing, LocalObject,
-    ObjectInfo, ObjectStore, PutOptions, Result, UnfinishedUpload,
+    BucketAdmin, BucketChange, BucketPolicy, BucketUsage, ByteSource, Capacity, CopyOutcome, LocalObject, ObjectInfo,
+    ObjectListing, ObjectStore, PutOptions, Result, UnfinishedUpload,
 };
 
 /// The object store of a profile.
@@ -178,7 +178,7 @@ impl ObjectStore for S3Store {
         prefix: &str,
         after: Option<&ObjectKey>,
         limit: usize,
-    ) -> Result<Listing> {
+    ) -> Result<ObjectListing> {
         self.lister.list(bucket, prefix, after, limit).await
     }
 

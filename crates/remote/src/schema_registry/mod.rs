@@ -334,7 +334,7 @@ impl SchemaRegistry for RestRegistry {
         self.exchange.send::<Value>(Method::PUT, &["config", &name], &body, &what).await.map(drop)
     }
 
-    async fn check(&self, subject: &str, schema: &Value) -> Result<Vec<String>> {
+    async fn check_compatibility(&self, subject: &str, schema: &Value) -> Result<Vec<String>> {
         let name = self.prefixed(subject)?;
         let what = format!("check a schema against {subject}");
         let report = wait_for_replication(|| self.compatibility_report(subject, &name, schema, &what)).await?;
@@ -360,10 +360,11 @@ mod tests {
     async fn serving(subjects: usize, page_size: Option<usize>) -> RestRegistry {
         let all: Vec<String> = (0..subjects).map(|n| format!("s{n:03}-value")).collect();
         let list = async move |uri: Uri, State(all): State<Vec<String>>| {
-            let asked = Url::parse(&format!("http://registry{uri}")).unwrap();
-            let asked: HashMap<_, _> =
-                asked.query_pairs().map(|(name, number)| (name, number.parse().unwrap())).collect();
-            let (offset, limit): (usize, usize) = (asked["offset"], asked["limit"]);
+            let url = Url::parse(&format!("http://registry{uri}")).unwrap();
+            let query: HashMap<_, usize> =
+                url.query_pairs().map(|(name, number)| (name, number.parse().unwrap())).collect();
+            let offset = query["offset"];
+            let limit = query["limit"];
             let page: Vec<String> = match page_size {
                 Some(most) => all.into_iter().skip(offset).take(limit.min(most)).collect(),
                 None => all,

@@ -35,7 +35,7 @@ impl SecretStore for Vault {
     }
 
     async fn shape(&self, mount: &str, path: &str) -> Result<Option<SecretShape>> {
-        let found = self.whole(mount, path).await?;
+        let found = self.read_all(mount, path).await?;
         Ok(found.map(|(version, fields)| SecretShape { version, fields: fields.into_keys().collect() }))
     }
 
@@ -53,7 +53,7 @@ impl SecretStore for Vault {
         Ok(fields.and_then(|mut fields| fields.remove(field)).map(to_secret))
     }
 
-    async fn whole(&self, mount: &str, path: &str) -> Result<Option<(u64, BTreeMap<String, Secret>)>> {
+    async fn read_all(&self, mount: &str, path: &str) -> Result<Option<(u64, BTreeMap<String, Secret>)>> {
         let secret = self.secret(mount, path);
         let metadata = secret.metadata().await?;
         let Some(version) = metadata.map(|metadata| metadata.current_version).filter(|version| *version > 0) else {
@@ -76,7 +76,7 @@ impl SecretStore for Vault {
             Err(failed) if failed.connection_lost => {
                 match secret.put(fields, latest, &what).await.map_err(Error::from) {
                     Err(error) if error.kind() == ErrorKind::Conflict => {
-                        let stored = self.whole(mount, path).await.ok().flatten();
+                        let stored = self.read_all(mount, path).await.ok().flatten();
                         let is_ours = |(version, stored)| version == latest + 1 && stored == *fields;
                         if stored.is_some_and(is_ours) { Ok(()) } else { Err(error) }
                     }

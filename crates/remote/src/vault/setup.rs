@@ -8,7 +8,7 @@ use super::error::port_error;
 use super::exchange::{VaultRequest, exchange};
 use crate::http::HttpOptions;
 use mfctl_core::domain::Secret;
-use mfctl_core::ports::{Error, ErrorKind, FirstKeys, HandedOver, Result, SealState, VaultSetup};
+use mfctl_core::ports::{AdminRole, Error, ErrorKind, InitKeys, Result, SealStatus, VaultSetup};
 
 /// How long the wrapped secret id can be unwrapped.
 const SECRET_ID_WRAP_TTL: &str = "24h";
@@ -78,23 +78,23 @@ fn secret(value: &Value, what: &str) -> Result<Secret> {
     value.as_str().map(Secret::new).ok_or_else(missing)
 }
 
-fn seal_state(answer: &Value) -> SealState {
-    SealState {
+fn seal_status(answer: &Value) -> SealStatus {
+    SealStatus {
         initialised: answer["initialized"].as_bool().unwrap_or(false),
         sealed: answer["sealed"].as_bool().unwrap_or(true),
         threshold: answer["t"].as_u64().unwrap_or(0),
-        given: answer["progress"].as_u64().unwrap_or(0),
+        progress: answer["progress"].as_u64().unwrap_or(0),
     }
 }
 
 #[async_trait]
 impl VaultSetup for VaultServer {
-    async fn seal_state(&self) -> Result<SealState> {
+    async fn seal_status(&self) -> Result<SealStatus> {
         let answer = self.anonymous(Method::GET, "sys/seal-status", None, "read Vault's seal status").await?;
-        Ok(seal_state(&answer))
+        Ok(seal_status(&answer))
     }
 
-    async fn initialise(&self, shares: u8, threshold: u8, pgp_keys: &[String]) -> Result<FirstKeys> {
+    async fn initialise(&self, shares: u8, threshold: u8, pgp_keys: &[String]) -> Result<InitKeys> {
         let what = "initialise Vault";
         let mut body = json!({"secret_shares": shares, "secret_threshold": threshold});
         if !pgp_keys.is_empty() {
@@ -114,15 +114,15 @@ impl VaultSetup for VaultServer {
                 format!("{what}: it answered {} key shares", key_shares.len()),
             ));
         }
-        Ok(FirstKeys { shares: key_shares, root: secret(&answer["root_token"], what)? })
+        Ok(InitKeys { shares: key_shares, root: secret(&answer["root_token"], what)? })
     }
 
-    async fn unseal(&self, share: &Secret) -> Result<SealState> {
+    async fn unseal(&self, share: &Secret) -> Result<SealStatus> {
         let body = json!({"key": share.expose()});
-        Ok(seal_state(&self.anonymous(Method::PUT, "sys/unseal", Some(&body), "unseal Vault").await?))
+        Ok(seal_status(&self.anonymous(Method::PUT, "sys/unseal", Some(&body), "unseal Vault").await?))
     }
 
-    async fn hand_over(&self, token: &Secret, name: &str) -> Result<HandedOver> {
+    async fn create_admin_role(&self, token: &Secret, name: &str) -> Result<AdminRole> {
         let what = "create the AppRole of bootstrap";
         let policy = format!("sys/policies/acl/{name}");
         self.with_token(Method::PUT, &policy, token, Some(&json!({"policy": BOOTSTRAP_POLICY})), what).await?;
@@ -143,7 +143,7 @@ impl VaultSetup for VaultServer {
             body: Some(&json!({})),
         };
         let wrapped = self.send(secret_id, what).await?;
-        Ok(HandedOver {
+        Ok(AdminRole {
             role_id: secret(&id["data"]["role_id"], what)?,
             wrapped_secret_id: secret(&wrapped["wrap_info"]["token"], what)?,
         })

@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 use super::super::finish::{Decided, Items};
 use super::super::{Ended, Halt, Leftover, Step, settlement};
 use super::{IDLE_GAP, LEAST_RECORDS, LONGEST_SLEEP, Loop, Phase, SLOW, Settling};
-use mfctl_core::breaker::Site;
+use mfctl_core::breaker::CallSite;
 use mfctl_core::domain::TopicPartition;
 use mfctl_core::failpoint;
 use mfctl_core::ports::{Error, ErrorKind, FetchLimits, Poll};
 use mfctl_core::retry::{self, FailureAction};
-use mfctl_core::telemetry::events::{Assigned, DeadLettered, Event, Fenced, Settled, StagingLeft, Unassigned};
+use mfctl_core::telemetry::events::{
+    BatchCommitted, CommitFenced, DeadLettered, PartitionsAssigned, PartitionsUnassigned, StagingDeleteFailed,
+    WorkerEvent,
+};
 
 /// How long a poll waits when there is nothing else to do.
 const POLL_WAIT: Duration = Duration::from_millis(250);
@@ -64,7 +67,7 @@ impl<S: Step> Loop<S> {
         };
         match self.consumer.poll(room.unwrap_or(NEXT_TO_NOTHING), wait).await {
             Ok(poll) => {
-                self.cx.breaker.success(Site::Log, began);
+                self.cx.breaker.success(CallSite::Log, began);
                 self.poll_at = Instant::now();
                 self.take(poll).await;
             }
@@ -82,7 +85,7 @@ impl<S: Step> Loop<S> {
                 self.backlog.extend(records);
             }
             Poll::Assigned(partitions) => {
-                Assigned { stage, partitions: &partitions }.emit(&self.cx.ports.metrics);
+                PartitionsAssigned { stage, partitions: &partitions }.emit(&self.cx.ports.metrics);
                 for at in partitions {
                     self.revoking.remove(&at);
                     self.paused.remove(&at);
@@ -102,7 +105,7 @@ impl<S: Step> Loop<S> {
             }
             Poll::Lost(partitions) => {
                 self.forget(&partitions);
-                Unassigned { stage, partitions: &partitions, how: "lost" }.emit(&self.cx.ports.metrics);
+                PartitionsUnassigned { stage, partitions: &partitions, how: "lost" }.emit(&self.cx.ports.metrics);
             }
             Poll::Idle => {
                 self.poll_at = Instant::now() + IDLE_GAP;
@@ -153,12 +156,14 @@ impl<S: Step> Loop<S> {
         self.forget(&release);
         let stage = self.cx.step.stage();
         match self.consumer.release(&release).await {
-            Ok(()) => Unassigned { stage, partitions: &release, how: "released" }.emit(&self.cx.ports.metrics),
+            Ok(()) => {
+                PartitionsUnassigned { stage, partitions: &release, how: "released" }.emit(&self.cx.ports.metrics)
+            }
             Err(error) if error.kind() == ErrorKind::Fenced => self.fenced(&error),
             Err(error) => {
                 // The log takes them back by itself when the member is too late.
                 self.cx.down("release", &error.full());
-                self.cx.breaker.failure(Site::Log, &error);
+                self.cx.breaker.failure(CallSite::Log, &error);
             }
         }
     }
@@ -174,7 +179,7 @@ impl<S: Step> Loop<S> {
         let (offsets, emitted) = (settlement.offsets.clone(), settlement.outputs.len());
         failpoint::hit("before_settle");
         let called = Instant::now();
-        match self.consumer.begin_settling(settlement).await {
+        match self.consumer.begin_commit(settlement).await {
             Ok(()) => self.settling = Some(Settling { items, offsets, emitted, began, called }),
             Err(error) => self.not_settled(&error),
         }
@@ -190,7 +195,7 @@ impl<S: Step> Loop<S> {
                 self.last_commit = called.elapsed();
                 self.commit_records = (self.commit_records * 2).min(self.cx.options.commit_records);
                 self.cx.ports.metrics.commit_took(self.cx.step.stage(), self.last_commit.as_secs_f64());
-                self.cx.breaker.success(Site::Log, called);
+                self.cx.breaker.success(CallSite::Log, called);
                 self.tracker.settled();
                 self.committed.extend(offsets);
                 self.account(&items, emitted, began.elapsed());
@@ -216,7 +221,8 @@ impl<S: Step> Loop<S> {
         self.summary.emitted += count.emitted;
         self.summary.skipped_duplicates += count.skipped;
         self.summary.dead_lettered += count.dead;
-        Settled { stage, records: count.records, emitted: count.emitted, skipped: count.skipped, took }.emit(metrics);
+        BatchCommitted { stage, records: count.records, emitted: count.emitted, skipped: count.skipped, took }
+            .emit(metrics);
         for (_, decided) in items {
             if let Decided::Dead(dead) = decided {
                 let (record, kind, message) = (&dead.record.address, dead.kind, dead.message.as_str());
@@ -241,7 +247,7 @@ impl<S: Step> Loop<S> {
             }
             if let Err(Leftover { objects, error }) = cx.step.after_commit(&effects).await {
                 let stage = cx.step.stage();
-                StagingLeft { stage, objects, error: &error.full() }.emit(&cx.ports.metrics);
+                StagingDeleteFailed { stage, objects, error: &error.full() }.emit(&cx.ports.metrics);
             }
         });
     }
@@ -249,7 +255,7 @@ impl<S: Step> Loop<S> {
     /// The log says that this member's work is void.
     fn fenced(&mut self, error: &Error) {
         self.summary.fenced += 1;
-        Fenced { stage: self.cx.step.stage(), error: &error.full() }.emit(&self.cx.ports.metrics);
+        CommitFenced { stage: self.cx.step.stage(), error: &error.full() }.emit(&self.cx.ports.metrics);
         self.start_over();
     }
 
@@ -261,7 +267,7 @@ impl<S: Step> Loop<S> {
             FailureAction::Stop | FailureAction::DeadLetter => self.abandon(Ended::Halted(Halt::from(error))),
             FailureAction::RetryDependency | FailureAction::RetryRecord => {
                 self.cx.down(doing, &error.full());
-                self.poll_at = Instant::now() + self.cx.breaker.failure(Site::Log, error);
+                self.poll_at = Instant::now() + self.cx.breaker.failure(CallSite::Log, error);
                 // A poll brought nothing, so nothing is uncertain; a settlement is.
                 if doing != "poll" {
                     self.start_over();
@@ -273,6 +279,6 @@ impl<S: Step> Loop<S> {
     fn report(&self) {
         let (stage, partitions) = (self.cx.step.stage(), self.tracker.partitions().len() as u64);
         let in_flight = self.tracker.in_flight() as u64;
-        self.cx.ports.metrics.standing(stage, in_flight, partitions, self.cx.breaker.is_open());
+        self.cx.ports.metrics.worker_state(stage, in_flight, partitions, self.cx.breaker.is_open());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::super::{Ended, Step, Until};
 use super::{Loop, Phase};
-use mfctl_core::breaker::Site;
+use mfctl_core::breaker::CallSite;
 
 impl<S: Step> Loop<S> {
     /// Ends the worker if nothing is left: nothing in flight here, and every partition of the group at its end, behind
@@ -19,7 +19,7 @@ impl<S: Step> Loop<S> {
             Ok(_) => {}
             Err(error) => {
                 self.cx.down("look whether anything is left", &error.full());
-                self.cx.breaker.failure(Site::Log, &error);
+                self.cx.breaker.failure(CallSite::Log, &error);
             }
         }
     }

@@ -1,40 +1,41 @@
-//! One schema document: its draft, and what its references mean. Local references alone are followed.
+//! A schema document: its dialect and its references. Only local references are resolved.
 
 use std::collections::HashMap;
 
 use serde_json::Value;
 
-/// The dialect a document says it is in.
+/// Dialect of a document, from its `$schema`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Draft {
-    /// It does not say.
-    Unsaid,
-    /// Draft 4 to 7: what stands beside a `$ref` is not looked at.
+    /// No `$schema`.
+    Unspecified,
+    /// Draft 3 to 7: siblings of a `$ref` are ignored.
     Early,
-    /// 2019-09 and later: `$ref` is a keyword among others.
+    /// 2019-09 and later: `$ref` applies together with its siblings.
     Late,
 }
 
 /// A schema document.
 #[derive(Debug)]
-pub(super) struct Document<'a> {
+pub(super) struct SchemaDocument<'a> {
     pub(super) root: &'a Value,
     pub(super) draft: Draft,
     anchors: HashMap<&'a str, &'a Value>,
-    /// Schemas with an `$id` of their own inside: then `#/…` need not start from the root.
+    /// Whether a subschema has an `$id`: then `#/…` need not be relative to the root.
     embeds: bool,
 }
 
-impl<'a> Document<'a> {
+impl<'a> SchemaDocument<'a> {
     pub(super) fn new(root: &'a Value) -> Self {
         let draft = match root.get("$schema").and_then(Value::as_str) {
-            None => Draft::Unsaid,
+            None => Draft::Unspecified,
             Some(uri) if ["draft-03", "draft-04", "draft-06", "draft-07"].iter().any(|old| uri.contains(old)) => {
                 Draft::Early
             }
             Some(_) => Draft::Late,
         };
-        let (mut anchors, mut embeds) = (HashMap::new(), false);
+        let mut anchors = HashMap::new();
+        let mut embeds = false;
         let mut open = vec![root];
         while let Some(value) = open.pop() {
             match value {
@@ -58,7 +59,7 @@ impl<'a> Document<'a> {
         Self { root, draft, anchors, embeds }
     }
 
-    /// What a reference names, if it is in this document.
+    /// Target of a reference; `None` if it is outside of this document.
     pub(super) fn resolve(&self, reference: &str) -> Option<&'a Value> {
         let own = self.root.get("$id").and_then(Value::as_str).filter(|id| !id.is_empty());
         let fragment = match (reference.split_once('#'), own) {
@@ -67,7 +68,7 @@ impl<'a> Document<'a> {
             (None, Some(own)) if reference == own => "",
             _ => return None,
         };
-        let fragment = decoded(fragment)?;
+        let fragment = percent_decoded(fragment)?;
         if fragment.is_empty() || fragment.starts_with('/') {
             return if self.embeds { None } else { self.root.pointer(&fragment) };
         }
@@ -75,19 +76,20 @@ impl<'a> Document<'a> {
     }
 }
 
-/// `%7E` and the like as they are meant; `None` for what is no UTF-8 then.
-fn decoded(text: &str) -> Option<String> {
-    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
-    while let Some((first, behind)) = rest.split_first() {
-        let hex = behind.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+/// Percent-decodes a fragment; `None` if the result is not UTF-8.
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let hex = tail.get(..2).and_then(|two| std::str::from_utf8(two).ok());
         match (first, hex.and_then(|two| u8::from_str_radix(two, 16).ok())) {
             (b'%', Some(byte)) => {
                 bytes.push(byte);
-                rest = &behind[2..];
+                rest = &tail[2..];
             }
             (other, _) => {
                 bytes.push(*other);
-                rest = behind;
+                rest = tail;
             }
         }
     }
@@ -101,11 +103,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_in_the_document_is_found_and_nothing_else() {
+    fn only_references_within_the_document_resolve() {
         let root = json!({
             "$id": "urn:a", "$defs": { "a b": { "$anchor": "here", "type": "string" }, "c": { "$id": "#old" } }
         });
-        let document = Document::new(&root);
+        let document = SchemaDocument::new(&root);
         for reference in ["#/$defs/a%20b", "#here", "urn:a#here", "#/%24defs/a b"] {
             assert_eq!(document.resolve(reference), root.pointer("/$defs/a b"), "{reference}");
         }

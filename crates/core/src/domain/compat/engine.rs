@@ -1,8 +1,8 @@
-//! Does a reader's schema accept all that a writer's schema allows?
+//! Decides whether a reader's schema accepts every value that a writer's schema allows.
 //!
-//! Sound, not complete: an answer without findings holds for every value; a finding may be about values that nobody
-//! writes. References may go in circles: a pair of views met again is taken to hold, and if it does not, its finding was
-//! reported where it was met first. Work and depth are bounded, and what does not fit is a finding.
+//! Sound, not complete: a result without findings holds for every value; a finding may concern values that are never
+//! written. References may be cyclic: a pair of views that is being compared already is assumed to hold, and if it does
+//! not, its finding was reported at the first comparison. Work and depth are bounded; beyond the bound there is a finding.
 
 use std::collections::HashSet;
 
@@ -10,79 +10,86 @@ use serde_json::Value;
 
 use super::rule::Rule;
 use super::types::Types;
-use super::view::{Node, Role, View};
+use super::view::{SchemaNode, SchemaRole, SchemaView};
 use super::{arrays, objects, scalars, sums};
 
-/// Pairs of views looked at in one comparison.
-const MOST_STEPS: usize = 20_000;
-/// How deep schemas may be nested in each other.
-const MOST_DEPTH: usize = 64;
-/// Findings kept of one comparison.
-pub(super) const MOST_FINDINGS: usize = 100;
+/// Maximum number of view pairs in one comparison.
+const MAX_STEPS: usize = 20_000;
+/// Maximum nesting depth of schemas.
+const MAX_DEPTH: usize = 64;
+/// Maximum number of findings of one comparison.
+pub(super) const MAX_FINDINGS: usize = 100;
 
-/// What a reader does not accept.
+/// Something that the reader does not accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Finding {
+pub(super) struct CompatFinding {
     pub(super) rule: Rule,
-    /// In the reader's schema, through references.
+    /// JSON pointer into the reader's schema, through references.
     pub(super) pointer: String,
     pub(super) detail: String,
 }
 
-/// What the two sides are called.
+/// Names of the two sides in messages.
 #[derive(Debug, Clone)]
-pub(super) struct Names {
+pub(super) struct SideNames {
     pub(super) reader: String,
     pub(super) writer: String,
 }
 
-impl Names {
+impl SideNames {
     pub(super) fn swapped(&self) -> Self {
         Self { reader: self.writer.clone(), writer: self.reader.clone() }
     }
 }
 
-/// One schema of the reader before the whole of what the writer allows.
+/// One schema node of the reader against everything the writer allows.
 #[derive(Clone, Copy)]
-pub(super) struct Question<'q, 'a> {
-    pub(super) node: &'q Node<'a>,
-    pub(super) writer: &'q View<'a>,
+pub(super) struct Comparison<'q, 'a> {
+    pub(super) node: &'q SchemaNode<'a>,
+    pub(super) writer: &'q SchemaView<'a>,
     pub(super) at: &'q str,
-    pub(super) names: &'q Names,
+    pub(super) names: &'q SideNames,
 }
 
-impl Question<'_, '_> {
+impl Comparison<'_, '_> {
     pub(super) fn pointer(&self, below: &str) -> String {
-        format!("{}{}{below}", self.at, self.node.place)
+        format!("{}{}{below}", self.at, self.node.location)
     }
 
-    pub(super) fn finding(&self, rule: Rule, below: &str, detail: impl Into<String>) -> Finding {
-        Finding { rule, pointer: self.pointer(below), detail: detail.into() }
+    pub(super) fn finding(&self, rule: Rule, below: &str, detail: impl Into<String>) -> CompatFinding {
+        CompatFinding { rule, pointer: self.pointer(below), detail: detail.into() }
     }
 }
 
-/// One comparison of two documents.
+/// State of one comparison of two documents.
 #[derive(Default)]
-pub(super) struct Engine {
+pub(super) struct CompatEngine {
     steps: usize,
     depth: usize,
-    held: HashSet<(Vec<usize>, Vec<usize>)>,
+    assumed: HashSet<(Vec<usize>, Vec<usize>)>,
     order: Vec<(Vec<usize>, Vec<usize>)>,
 }
 
-impl Engine {
-    /// What `reader` does not accept of what `writer` allows; `at` is the place in the reader's schema.
-    pub(super) fn accepts(&mut self, reader: &View<'_>, writer: &View<'_>, at: &str, names: &Names) -> Vec<Finding> {
+impl CompatEngine {
+    /// Findings about the values that `writer` allows and `reader` does not accept; `at` is the pointer into the reader's
+    /// schema.
+    pub(super) fn accepts(
+        &mut self,
+        reader: &SchemaView<'_>,
+        writer: &SchemaView<'_>,
+        at: &str,
+        names: &SideNames,
+    ) -> Vec<CompatFinding> {
         if reader.nodes.is_empty() || writer.types().is_none() {
             return Vec::new();
         }
         self.steps += 1;
-        if self.steps > MOST_STEPS || self.depth >= MOST_DEPTH {
+        if self.steps > MAX_STEPS || self.depth >= MAX_DEPTH {
             let detail = "the schemas are nested too deep, or refer to each other too much, to be compared here";
-            return vec![Finding { rule: Rule::TooComplex, pointer: at.to_owned(), detail: detail.to_owned() }];
+            return vec![CompatFinding { rule: Rule::TooComplex, pointer: at.to_owned(), detail: detail.to_owned() }];
         }
         let pair = (reader.key(), writer.key());
-        if !self.held.insert(pair.clone()) {
+        if !self.assumed.insert(pair.clone()) {
             return Vec::new();
         }
         self.order.push(pair);
@@ -92,35 +99,41 @@ impl Engine {
         found
     }
 
-    /// Whether it accepts all. What was taken to hold on the way is forgotten if not.
-    pub(super) fn holds(&mut self, reader: &View<'_>, writer: &View<'_>, names: &Names) -> bool {
+    /// Whether `reader` accepts everything. If not, the assumptions made on the way are dropped.
+    pub(super) fn accepts_all(&mut self, reader: &SchemaView<'_>, writer: &SchemaView<'_>, names: &SideNames) -> bool {
         self.attempt(|engine| engine.accepts(reader, writer, "", names)).is_empty()
     }
 
-    /// Findings that need not be the last word.
-    pub(super) fn attempt(&mut self, work: impl FnOnce(&mut Self) -> Vec<Finding>) -> Vec<Finding> {
+    /// Runs a comparison that may be followed by another one: its assumptions are dropped if it has findings.
+    pub(super) fn attempt(&mut self, work: impl FnOnce(&mut Self) -> Vec<CompatFinding>) -> Vec<CompatFinding> {
         let mark = self.order.len();
         let found = work(self);
         if !found.is_empty() {
             for pair in self.order.drain(mark..) {
-                self.held.remove(&pair);
+                self.assumed.remove(&pair);
             }
         }
         found
     }
 
-    /// The writer's values as a whole, or else case by case.
-    fn by_cases(&mut self, reader: &View<'_>, writer: &View<'_>, at: &str, names: &Names) -> Vec<Finding> {
+    /// Compares the writer's values as a whole and, if that fails, case by case.
+    fn by_cases(
+        &mut self,
+        reader: &SchemaView<'_>,
+        writer: &SchemaView<'_>,
+        at: &str,
+        names: &SideNames,
+    ) -> Vec<CompatFinding> {
         let whole = self.attempt(|engine| engine.keywords(reader, writer, at, names));
         if whole.is_empty() {
             return whole;
         }
         let chooses = ["anyOf", "oneOf", "not", "if"].iter().any(|keyword| reader.all(keyword).next().is_some());
         let Some(cases) = writer.cases(chooses) else { return whole };
-        let mut found: Vec<Finding> = Vec::new();
+        let mut found: Vec<CompatFinding> = Vec::new();
         for case in cases {
             for finding in self.accepts(reader, &case, at, names) {
-                if !found.contains(&finding) && found.len() < MOST_FINDINGS {
+                if !found.contains(&finding) && found.len() < MAX_FINDINGS {
                     found.push(finding);
                 }
             }
@@ -128,75 +141,81 @@ impl Engine {
         found
     }
 
-    fn keywords(&mut self, reader: &View<'_>, writer: &View<'_>, at: &str, names: &Names) -> Vec<Finding> {
+    fn keywords(
+        &mut self,
+        reader: &SchemaView<'_>,
+        writer: &SchemaView<'_>,
+        at: &str,
+        names: &SideNames,
+    ) -> Vec<CompatFinding> {
         let mut found = Vec::new();
         for node in &reader.nodes {
-            let question = Question { node, writer, at, names };
+            let cx = Comparison { node, writer, at, names };
             match node.schema {
                 Value::Object(keywords) => {
                     for (keyword, value) in keywords {
-                        self.keyword(question, keyword, value, &mut found);
+                        self.keyword(cx, keyword, value, &mut found);
                     }
                     if writer.types().meets(Types::OBJECT) {
-                        objects::members(self, question, &mut found);
+                        objects::members(self, cx, &mut found);
                     }
                     if writer.types().meets(Types::ARRAY) {
-                        arrays::items(self, question, &mut found);
+                        arrays::items(self, cx, &mut found);
                     }
                 }
-                _ => found.push(question.finding(
+                _ => found.push(cx.finding(
                     Rule::NothingAccepted,
                     "",
                     format!("{} accepts nothing here; {} allows {}", names.reader, names.writer, writer.types()),
                 )),
             }
-            found.truncate(MOST_FINDINGS);
+            found.truncate(MAX_FINDINGS);
         }
         found
     }
 
-    fn keyword(&mut self, question: Question<'_, '_>, keyword: &str, value: &Value, found: &mut Vec<Finding>) {
+    fn keyword(&mut self, cx: Comparison<'_, '_>, keyword: &str, value: &Value, found: &mut Vec<CompatFinding>) {
         match keyword {
             "title" | "description" | "default" | "examples" | "deprecated" | "readOnly" | "writeOnly" | "$comment"
             | "$id" | "id" | "$schema" | "$anchor" | "$dynamicAnchor" | "$recursiveAnchor" | "$vocabulary"
             | "$defs" | "definitions" => {}
-            // Tools' own: connect.index, x-owner, javaType.
+            // Annotations of tools: connect.index, x-owner, javaType.
             own if own.starts_with("x-") || own.contains('.') || own == "javaType" => {}
             "allOf" if value.is_array() => {}
-            "$ref" => scalars::reference(question, value, found),
+            "$ref" => scalars::reference(cx, value, found),
             "properties" | "patternProperties" | "additionalProperties" if value.is_object() || value.is_boolean() => {}
             "items" | "prefixItems" | "additionalItems" if !value.is_null() && !value.is_number() => {}
-            "unevaluatedProperties" | "unevaluatedItems" if !question.node.applies_more() || value == true => {}
+            "unevaluatedProperties" | "unevaluatedItems" if !cx.node.applies_more() || value == true => {}
             "then" | "else" | "minContains" | "maxContains" => {}
-            "anyOf" | "oneOf" | "not" | "if" => sums::check(self, question, keyword, value, found),
+            "anyOf" | "oneOf" | "not" | "if" => sums::check(self, cx, keyword, value, found),
             "required" | "minProperties" | "maxProperties" | "propertyNames" | "dependencies" | "dependentRequired"
-            | "dependentSchemas" => objects::check(self, question, keyword, value, found),
+            | "dependentSchemas" => objects::check(self, cx, keyword, value, found),
             "minItems" | "maxItems" | "uniqueItems" | "contains" => {
-                arrays::check(self, question, keyword, value, found);
+                arrays::check(self, cx, keyword, value, found);
             }
-            _ => scalars::check(question, keyword, value, found),
+            _ => scalars::check(cx, keyword, value, found),
         }
     }
 
-    /// Whether two schemas allow the same.
-    pub(super) fn same<'a>(&mut self, a: &Node<'a>, b: &Node<'a>, names: &Names) -> bool {
-        self.narrower(a, b, names) && self.narrower(b, a, names)
+    /// Whether two schemas allow the same values.
+    pub(super) fn is_equivalent<'a>(&mut self, a: &SchemaNode<'a>, b: &SchemaNode<'a>, names: &SideNames) -> bool {
+        self.is_subset(a, b, names) && self.is_subset(b, a, names)
     }
 
-    /// Whether all that `inner` allows, `outer` accepts.
-    pub(super) fn narrower<'a>(&mut self, inner: &Node<'a>, outer: &Node<'a>, names: &Names) -> bool {
-        let outer = View::of([outer.clone()], Role::Reader);
-        self.holds(&outer, &View::of([inner.clone()], Role::Writer), names)
+    /// Whether `outer` accepts every value that `inner` allows.
+    pub(super) fn is_subset<'a>(&mut self, inner: &SchemaNode<'a>, outer: &SchemaNode<'a>, names: &SideNames) -> bool {
+        let outer = SchemaView::of([outer.clone()], SchemaRole::Reader);
+        self.accepts_all(&outer, &SchemaView::of([inner.clone()], SchemaRole::Writer), names)
     }
 }
 
-/// A name as a part of a JSON pointer.
-pub(super) fn step(name: &str) -> String {
+/// A name as a reference token of a JSON pointer.
+pub(super) fn pointer_token(name: &str) -> String {
     format!("/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
-/// A value for people, cut.
-pub(super) fn shown(value: &Value) -> String {
+/// A value for messages, truncated to 60 characters.
+pub(super) fn truncated(value: &Value) -> String {
     let text = value.to_string();
     if text.chars().count() <= 60 { text } else { text.chars().take(60).chain(['…']).collect() }
 }

@@ -1,4 +1,4 @@
-//! How far a subject's versions must agree.
+//! Compatibility levels of a subject.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,23 +6,22 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A subject's compatibility, in the registry's words.
+/// A compatibility level of the schema registry.
 ///
-/// BACKWARD: whoever reads with the new schema reads what was written with the old ones. FORWARD: whoever reads with an
-/// old schema reads what is written with the new one. FULL: both. The plain forms look at the latest version, the
-/// transitive ones at all.
+/// BACKWARD: readers with the new schema can read data of old schemas. FORWARD: readers with an old schema can read data
+/// of the new one. FULL: both. The plain levels check the latest version, the transitive ones every version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Compatibility {
-    /// Anything goes.
+    /// No check.
     None,
-    /// The new schema reads what the latest version wrote.
+    /// The new schema can read data of the latest version.
     Backward,
-    /// The new schema reads what any version wrote.
+    /// The new schema can read data of every version.
     BackwardTransitive,
-    /// The latest version reads what the new schema writes.
+    /// The latest version can read data of the new schema.
     Forward,
-    /// Every version reads what the new schema writes.
+    /// Every version can read data of the new schema.
     ForwardTransitive,
     /// BACKWARD and FORWARD.
     Full,
@@ -42,7 +41,7 @@ impl Compatibility {
         Self::FullTransitive,
     ];
 
-    /// The registry's word.
+    /// Name of the level in the registry's API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -56,19 +55,19 @@ impl Compatibility {
         }
     }
 
-    /// Whether the new schema must read what old ones wrote.
+    /// Whether the new schema must be able to read data of old versions.
     #[must_use]
     pub const fn backward(self) -> bool {
         matches!(self, Self::Backward | Self::BackwardTransitive | Self::Full | Self::FullTransitive)
     }
 
-    /// Whether old schemas must read what the new one writes.
+    /// Whether old versions must be able to read data of the new schema.
     #[must_use]
     pub const fn forward(self) -> bool {
         matches!(self, Self::Forward | Self::ForwardTransitive | Self::Full | Self::FullTransitive)
     }
 
-    /// Whether every version counts, not the latest alone.
+    /// Whether every version is checked, not only the latest.
     #[must_use]
     pub const fn transitive(self) -> bool {
         matches!(self, Self::BackwardTransitive | Self::ForwardTransitive | Self::FullTransitive)
@@ -81,10 +80,10 @@ impl fmt::Display for Compatibility {
     }
 }
 
-/// A word that is no compatibility.
+/// Text that is not a compatibility level.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no compatibility: NONE, BACKWARD, FORWARD or FULL, or one of the latter three with _TRANSITIVE behind it"
+    "{0:?} is not a compatibility level: NONE, BACKWARD, FORWARD or FULL, or one of the latter three with _TRANSITIVE appended"
 )]
 pub struct UnknownCompatibility(String);
 
@@ -103,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_level_is_read_back_from_its_word() {
+    fn compatibility_levels_round_trip_as_text() {
         for level in Compatibility::ALL {
             assert_eq!(level.as_str().parse(), Ok(level));
             assert_eq!(serde_json::to_value(level).unwrap(), level.as_str());

@@ -1,20 +1,25 @@
-//! Whether one version of a JSON Schema can follow another: draft-07 and 2020-12, without a registry.
+//! Compatibility of two versions of a JSON Schema: draft-07 and 2020-12, without a registry.
 //!
-//! The rules are those of Confluent's registry (in its strict form): a property may be added to a closed object and not
-//! to an open one, taken from an open object and not from a closed one; limits, lists of values and alternatives may only
-//! widen; a new required property needs a default. BACKWARD asks whether the new schema accepts all that an old one
+//! The rules are those of Confluent's registry (in its strict form): a property may be added to a closed content model but
+//! not to an open one, and removed from an open one but not from a closed one; limits, lists of values and alternatives may
+//! only widen; a new required property needs a default. BACKWARD means that the new schema accepts everything an old one
 //! allows, FORWARD the reverse.
 //!
-//! It answers that question itself instead of naming differences, so it is stricter than a registry in places, and never
-//! knowingly looser:
-//! - `format`, `contentEncoding` and their like may not be added (a registry does not look; validators of draft-07 do);
-//! - a `oneOf` whose new alternatives may accept what an old one did is refused, for then two match;
-//! - a keyword that is not known here, `if` and `unevaluated…` beside other applicators must stay as they are;
-//! - a reference out of the document must stay as it is, and so must `$schema` where both name a dialect;
-//! - what is too deep or too large to be compared is refused.
+//! It decides that containment itself instead of classifying differences, so it is stricter than a registry in places, and
+//! never knowingly looser:
+//! - `format`, `contentEncoding` and similar keywords may not be added (a registry ignores them; validators of draft-07 do
+//!   not);
+//! - a `oneOf` is refused if a new alternative may accept what an old one accepts, because then two match;
+//! - unknown keywords, and `if` and `unevaluated…` together with other applicators, must not change;
+//! - references out of the document must not change, nor `$schema` where both documents have it;
+//! - schemas too deep or too large to be compared are refused.
 //!
-//! One thing is taken over from registries although a validator disagrees: a required property with a default may be
-//! added, for readers fill it in.
+//! One rule follows registries although a validator disagrees: a required property with a default may be added, because
+//! readers fill it in.
+//!
+//! `engine`, `arrays`, `objects`, `scalars` and `sums` import each other, the only circle of imports in this crate: a
+//! keyword's check compares subschemas, which is the engine's work, and the engine calls the check of each keyword. A trait
+//! in between would hide that recursion without removing it.
 
 mod arrays;
 mod document;
@@ -35,45 +40,44 @@ use serde_json::Value;
 pub use level::{Compatibility, UnknownCompatibility};
 pub use rule::{Direction, Rule};
 
-use document::{Document, Draft};
-use engine::{Engine, Finding, MOST_FINDINGS, Names};
-use view::{Node, Role, View};
+use document::{Draft, SchemaDocument};
+use engine::{CompatEngine, CompatFinding, MAX_FINDINGS, SideNames};
+use view::{SchemaNode, SchemaRole, SchemaView};
 
-/// One way in which a schema cannot follow a version before it.
+/// One incompatibility of a schema with an earlier version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Violation {
-    /// What is broken.
+pub struct CompatViolation {
+    /// Rule that is broken.
     pub rule: Rule,
-    /// Where: a JSON pointer into the schema that refuses (the new one looking backward, the old one looking forward),
-    /// straight through references.
+    /// JSON pointer into the reader's schema (backward: the new one, forward: the old one), through references.
     pub pointer: String,
-    /// Which of the two refuses.
+    /// Direction of the incompatibility.
     pub direction: Direction,
-    /// The version it does not agree with.
+    /// Version of the earlier schema.
     pub against_version: u32,
-    /// What is refused, in a sentence.
+    /// Sentence that says what is refused.
     pub message: String,
-    /// What would make it compatible.
+    /// Change that would make it compatible.
     pub remedy: String,
 }
 
-/// A version that is there.
+/// An earlier version of the subject.
 #[derive(Debug, Clone, Copy)]
-pub struct Earlier<'a> {
-    /// Its number in the subject.
+pub struct EarlierVersion<'a> {
+    /// Version number within the subject.
     pub version: u32,
-    /// Its schema.
+    /// JSON Schema of that version.
     pub schema: &'a Value,
 }
 
-/// Every way in which `new` breaks `level` against the versions there are, given first to last; at most a hundred for
-/// each version.
+/// Every violation of `level` by `new` against the subject's versions, given oldest first; at most a hundred per version
+/// and direction.
 #[must_use]
-pub fn check(level: Compatibility, new: &Value, versions: &[Earlier<'_>]) -> Vec<Violation> {
+pub fn check(level: Compatibility, new: &Value, versions: &[EarlierVersion<'_>]) -> Vec<CompatViolation> {
     let newest = versions.len().saturating_sub(1);
-    let looked_at = if level.transitive() { versions } else { &versions[newest.min(versions.len())..] };
+    let compared = if level.transitive() { versions } else { &versions[newest.min(versions.len())..] };
     let mut violations = Vec::new();
-    for old in looked_at {
+    for old in compared {
         if level.backward() {
             violations.extend(one_way(Direction::Backward, new, *old));
         }
@@ -84,17 +88,18 @@ pub fn check(level: Compatibility, new: &Value, versions: &[Earlier<'_>]) -> Vec
     violations
 }
 
-fn one_way(direction: Direction, new: &Value, old: Earlier<'_>) -> Vec<Violation> {
-    // Nothing is gained by taking apart what is the same.
+fn one_way(direction: Direction, new: &Value, old: EarlierVersion<'_>) -> Vec<CompatViolation> {
+    // Equal schemas need no comparison.
     if new == old.schema {
         return Vec::new();
     }
-    let (ours, theirs) = ("the new schema".to_owned(), format!("version {}", old.version));
+    let new_name = "the new schema".to_owned();
+    let old_name = format!("version {}", old.version);
     let (reader, writer, names) = match direction {
-        Direction::Backward => (new, old.schema, Names { reader: ours, writer: theirs }),
-        Direction::Forward => (old.schema, new, Names { reader: theirs, writer: ours }),
+        Direction::Backward => (new, old.schema, SideNames { reader: new_name, writer: old_name }),
+        Direction::Forward => (old.schema, new, SideNames { reader: old_name, writer: new_name }),
     };
-    let violation = |finding: Finding| Violation {
+    let violation = |finding: CompatFinding| CompatViolation {
         rule: finding.rule,
         pointer: finding.pointer,
         direction,
@@ -103,21 +108,22 @@ fn one_way(direction: Direction, new: &Value, old: Earlier<'_>) -> Vec<Violation
         remedy: finding.rule.remedy(direction).to_owned(),
     };
     let mut found = compare(reader, writer, &names);
-    found.truncate(MOST_FINDINGS);
+    found.truncate(MAX_FINDINGS);
     found.into_iter().map(violation).collect()
 }
 
-/// What the reader's document refuses of what the writer's allows.
-fn compare(reader: &Value, writer: &Value, names: &Names) -> Vec<Finding> {
-    let (read, written) = (Document::new(reader), Document::new(writer));
-    let dialect = |document: &Document<'_>| document.draft != Draft::Unsaid;
+/// What the reader's document refuses of the values that the writer's document allows.
+fn compare(reader: &Value, writer: &Value, names: &SideNames) -> Vec<CompatFinding> {
+    let read = SchemaDocument::new(reader);
+    let written = SchemaDocument::new(writer);
+    let dialect = |document: &SchemaDocument<'_>| document.draft != Draft::Unspecified;
     if dialect(&read) && dialect(&written) && read.draft != written.draft {
         let detail = format!("{} and {} name different dialects in $schema", names.reader, names.writer);
-        return vec![Finding { rule: Rule::DraftChanged, pointer: "/$schema".to_owned(), detail }];
+        return vec![CompatFinding { rule: Rule::DraftChanged, pointer: "/$schema".to_owned(), detail }];
     }
-    let reader = View::of([Node::of(reader, &read)], Role::Reader);
-    let writer = View::of([Node::of(writer, &written)], Role::Writer);
-    Engine::default().accepts(&reader, &writer, "", names)
+    let reader = SchemaView::of([SchemaNode::of(reader, &read)], SchemaRole::Reader);
+    let writer = SchemaView::of([SchemaNode::of(writer, &written)], SchemaRole::Writer);
+    CompatEngine::default().accepts(&reader, &writer, "", names)
 }
 
 #[cfg(test)]

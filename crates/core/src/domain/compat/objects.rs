@@ -1,128 +1,127 @@
-//! Keywords about objects: their members, and how many there are.
+//! Keywords of objects: their members, and the number of members.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::engine::{Engine, Finding, Question, step};
+use super::engine::{Comparison, CompatEngine, CompatFinding, SideNames, pointer_token};
 use super::pattern::{Matches, matches};
 use super::rule::Rule;
 use super::scalars::{size, unknown};
 use super::types::Types;
-use super::view::{Node, Role, View};
+use super::view::{SchemaNode, SchemaRole, SchemaView};
 
-/// Patterns of which it cannot be decided whether they match one name.
-const MOST_OPEN_PATTERNS: usize = 5;
+/// Maximum number of patterns for which it is undecided whether they match one name.
+const MAX_OPEN_PATTERNS: usize = 5;
 
 pub(super) fn check(
-    engine: &mut Engine,
-    question: Question<'_, '_>,
+    engine: &mut CompatEngine,
+    cx: Comparison<'_, '_>,
     keyword: &str,
     value: &Value,
-    found: &mut Vec<Finding>,
+    found: &mut Vec<CompatFinding>,
 ) {
-    if !question.writer.types().meets(Types::OBJECT) {
+    if !cx.writer.types().meets(Types::OBJECT) {
         return;
     }
     match (keyword, value) {
         ("required", Value::Array(names)) => {
-            names.iter().filter_map(Value::as_str).for_each(|name| required(question, name, found));
+            names.iter().filter_map(Value::as_str).for_each(|name| required(cx, name, found));
         }
         ("minProperties", Value::Number(limit)) if limit.is_u64() => {
             let limit = limit.as_u64().unwrap_or(u64::MAX);
-            if (demanded(question.writer) as u64) < limit {
-                size(question, keyword, limit, found);
+            if (required_count(cx.writer) as u64) < limit {
+                size(cx, keyword, limit, found);
             }
         }
         ("maxProperties", Value::Number(limit)) if limit.is_u64() => {
-            size(question, keyword, limit.as_u64().unwrap_or(0), found);
+            size(cx, keyword, limit.as_u64().unwrap_or(0), found);
         }
-        ("propertyNames", _) => names(engine, question, found),
+        ("propertyNames", _) => names(engine, cx, found),
         ("dependencies" | "dependentRequired" | "dependentSchemas", Value::Object(each)) => {
             for (name, needs) in each {
-                dependency(engine, question, keyword, (name, needs), found);
+                dependency(engine, cx, keyword, (name, needs), found);
             }
         }
-        _ => unknown(question, keyword, value, found),
+        _ => unknown(cx, keyword, value, found),
     }
 }
 
-fn demanded(view: &View<'_>) -> usize {
+fn required_count(view: &SchemaView<'_>) -> usize {
     view.all("required").filter_map(Value::as_array).flatten().filter_map(Value::as_str).collect::<BTreeSet<_>>().len()
 }
 
-/// A default stands in for what is missing, as registries have it.
-fn required(question: Question<'_, '_>, name: &str, found: &mut Vec<Finding>) {
-    let schema = question.node.get("properties").and_then(|properties| properties.get(name));
-    let property = schema.map(|schema| View::of([question.node.beside(schema)], Role::Reader));
+/// A default replaces a missing required property, as in registries.
+fn required(cx: Comparison<'_, '_>, name: &str, found: &mut Vec<CompatFinding>) {
+    let schema = cx.node.get("properties").and_then(|properties| properties.get(name));
+    let property = schema.map(|schema| SchemaView::of([cx.node.sibling(schema)], SchemaRole::Reader));
     let default = property.is_some_and(|view| view.all("default").next().is_some());
-    if default || question.writer.requires(name) {
+    if default || cx.writer.requires(name) {
         return;
     }
-    let (reader, writer) = (&question.names.reader, &question.names.writer);
+    let SideNames { reader, writer } = cx.names;
     let detail = format!("{reader} requires {name:?}, which {writer} lets be missing");
-    found.push(question.finding(Rule::RequiredAdded, "/required", detail));
+    found.push(cx.finding(Rule::RequiredAdded, "/required", detail));
 }
 
-/// The members, by name, by pattern and otherwise.
-pub(super) fn members(engine: &mut Engine, question: Question<'_, '_>, found: &mut Vec<Finding>) {
-    let names =
-        question.node.named("properties").chain(question.writer.nodes.iter().flat_map(|n| n.named("properties")));
+/// The members: named, matched by a pattern, and additional.
+pub(super) fn members(engine: &mut CompatEngine, cx: Comparison<'_, '_>, found: &mut Vec<CompatFinding>) {
+    let names = cx.node.named("properties").chain(cx.writer.nodes.iter().flat_map(|n| n.named("properties")));
     let names: BTreeSet<&str> = names.map(|(name, _)| name.as_str()).collect();
-    let says = |keyword| question.node.get(keyword).is_some();
+    let says = |keyword| cx.node.get(keyword).is_some();
     let bounded = says("patternProperties") || says("additionalProperties") || says("unevaluatedProperties");
     if !bounded && !says("properties") {
         return;
     }
     for name in names {
-        member(engine, question, name, found);
+        member(engine, cx, name, found);
     }
-    patterns(engine, question, found);
-    others(engine, question, found);
+    patterns(engine, cx, found);
+    others(engine, cx, found);
 }
 
-fn member(engine: &mut Engine, question: Question<'_, '_>, name: &str, found: &mut Vec<Finding>) {
-    let open = open_patterns(question, name);
-    if open.len() > MOST_OPEN_PATTERNS {
+fn member(engine: &mut CompatEngine, cx: Comparison<'_, '_>, name: &str, found: &mut Vec<CompatFinding>) {
+    let open = open_patterns(cx, name);
+    if open.len() > MAX_OPEN_PATTERNS {
         let detail = format!("too many patterns may or may not match {name:?}");
-        found.push(question.finding(Rule::TooComplex, "/patternProperties", detail));
+        found.push(cx.finding(Rule::TooComplex, "/patternProperties", detail));
         return;
     }
-    // Each pattern matches or does not, for both sides alike.
+    // An undecided pattern matches or does not match on both sides alike: both cases are compared.
     for case in 0..1_usize << open.len() {
         let assumed = |pattern: &str| open.iter().position(|p| *p == pattern).is_some_and(|at| case >> at & 1 == 1);
         let mut schemas = Vec::new();
-        question.node.member(name, &assumed, &mut schemas);
-        let reader = View::of(schemas, Role::Reader);
-        let writer = question.writer.member(name, &assumed, Role::Writer);
-        let at = question.pointer(&format!("/properties{}", step(name)));
-        let below = engine.accepts(&reader, &writer, &at, question.names);
+        cx.node.member(name, &assumed, &mut schemas);
+        let reader = SchemaView::of(schemas, SchemaRole::Reader);
+        let writer = cx.writer.member(name, &assumed, SchemaRole::Writer);
+        let at = cx.pointer(&format!("/properties{}", pointer_token(name)));
+        let below = engine.accepts(&reader, &writer, &at, cx.names);
         if !below.is_empty() {
-            found.extend(explained(question, name, below));
+            found.extend(explained(cx, name, below));
             return;
         }
     }
 }
 
-fn open_patterns<'a>(question: Question<'_, 'a>, name: &str) -> Vec<&'a str> {
-    let nodes = question.writer.nodes.iter().chain([question.node]);
+fn open_patterns<'a>(cx: Comparison<'_, 'a>, name: &str) -> Vec<&'a str> {
+    let nodes = cx.writer.nodes.iter().chain([cx.node]);
     let patterns = nodes.flat_map(|node| node.named("patternProperties")).map(|(pattern, _)| pattern.as_str());
     let open: BTreeSet<&str> = patterns.filter(|pattern| matches(pattern, name) == Matches::Perhaps).collect();
     open.into_iter().collect()
 }
 
-/// What happened to a property, where it came or went.
-fn explained(question: Question<'_, '_>, name: &str, below: Vec<Finding>) -> Vec<Finding> {
-    let (reader, writer) = (&question.names.reader, &question.names.writer);
-    let here = question.node.get("properties").is_some_and(|properties| properties.get(name).is_some());
-    let there = question.writer.names(name);
+/// Explains the findings of a property that was added or removed.
+fn explained(cx: Comparison<'_, '_>, name: &str, below: Vec<CompatFinding>) -> Vec<CompatFinding> {
+    let SideNames { reader, writer } = cx.names;
+    let here = cx.node.get("properties").is_some_and(|properties| properties.get(name).is_some());
+    let there = cx.writer.names(name);
     let why = below.first().map(|first| first.detail.as_str()).unwrap_or_default();
     let (rule, detail) = match (here, there) {
         (true, false) => {
             let detail = format!("{reader} says what {name:?} is; {writer} allowed anything under that name ({why})");
             (Rule::PropertyAddedToOpenModel, detail)
         }
-        (false, true) if question.node.additional() == &Value::Bool(false) => {
+        (false, true) if cx.node.additional() == &Value::Bool(false) => {
             let detail = format!("{writer} allows {name:?}; {reader} does not know it and is closed");
             (Rule::PropertyRemovedFromClosedModel, detail)
         }
@@ -132,44 +131,43 @@ fn explained(question: Question<'_, '_>, name: &str, below: Vec<Finding>) -> Vec
         }
         _ => return below,
     };
-    vec![question.finding(rule, &format!("/properties{}", step(name)), detail)]
+    vec![cx.finding(rule, &format!("/properties{}", pointer_token(name)), detail)]
 }
 
-fn patterns(engine: &mut Engine, question: Question<'_, '_>, found: &mut Vec<Finding>) {
-    for (pattern, schema) in question.node.named("patternProperties") {
-        let reader = View::of([question.node.beside(schema)], Role::Reader);
-        let below = format!("/patternProperties{}", step(pattern));
-        for writer in question.writer.others(Some(pattern), &[]) {
-            let refused = engine.accepts(&reader, &writer, &question.pointer(&below), question.names);
+fn patterns(engine: &mut CompatEngine, cx: Comparison<'_, '_>, found: &mut Vec<CompatFinding>) {
+    for (pattern, schema) in cx.node.named("patternProperties") {
+        let reader = SchemaView::of([cx.node.sibling(schema)], SchemaRole::Reader);
+        let below = format!("/patternProperties{}", pointer_token(pattern));
+        for writer in cx.writer.others(Some(pattern), &[]) {
+            let refused = engine.accepts(&reader, &writer, &cx.pointer(&below), cx.names);
             let Some(first) = refused.first() else { continue };
-            if question.writer.all("patternProperties").any(|patterns| patterns.get(pattern).is_some()) {
+            if cx.writer.all("patternProperties").any(|patterns| patterns.get(pattern).is_some()) {
                 found.extend(refused);
             } else {
-                let detail =
-                    format!("what {} says of names like {pattern} is new ({})", question.names.reader, first.detail);
-                found.push(question.finding(Rule::PatternPropertyAdded, &below, detail));
+                let detail = format!("what {} says of names like {pattern} is new ({})", cx.names.reader, first.detail);
+                found.push(cx.finding(Rule::PatternPropertyAdded, &below, detail));
             }
             break;
         }
     }
 }
 
-/// The members that are neither named nor matched.
-fn others(engine: &mut Engine, question: Question<'_, '_>, found: &mut Vec<Finding>) {
-    let node = question.node;
+/// The members that are neither named nor matched by a pattern.
+fn others(engine: &mut CompatEngine, cx: Comparison<'_, '_>, found: &mut Vec<CompatFinding>) {
+    let node = cx.node;
     let keyword =
         if node.get("additionalProperties").is_some() { "additionalProperties" } else { "unevaluatedProperties" };
     let passed: Vec<&str> = node.named("patternProperties").map(|(pattern, _)| pattern.as_str()).collect();
-    let reader = View::of([node.beside(node.additional())], Role::Reader);
-    for writer in question.writer.others(None, &passed) {
-        let below = engine.accepts(&reader, &writer, &question.pointer(&format!("/{keyword}")), question.names);
+    let reader = SchemaView::of([node.sibling(node.additional())], SchemaRole::Reader);
+    for writer in cx.writer.others(None, &passed) {
+        let below = engine.accepts(&reader, &writer, &cx.pointer(&format!("/{keyword}")), cx.names);
         if below.is_empty() {
             continue;
         }
         if node.additional() == &Value::Bool(false) {
-            let (reader, writer) = (&question.names.reader, &question.names.writer);
+            let SideNames { reader, writer } = cx.names;
             let detail = format!("{reader} is closed; {writer} allows properties beside those it names");
-            found.push(question.finding(Rule::ModelClosed, &format!("/{keyword}"), detail));
+            found.push(cx.finding(Rule::ModelClosed, &format!("/{keyword}"), detail));
         } else {
             found.extend(below);
         }
@@ -177,52 +175,52 @@ fn others(engine: &mut Engine, question: Question<'_, '_>, found: &mut Vec<Findi
     }
 }
 
-fn names(engine: &mut Engine, question: Question<'_, '_>, found: &mut Vec<Finding>) {
-    let node = question.node;
+fn names(engine: &mut CompatEngine, cx: Comparison<'_, '_>, found: &mut Vec<CompatFinding>) {
+    let node = cx.node;
     let Some(schema) = node.get("propertyNames") else { return };
-    let reader = View::of([node.beside(schema)], Role::Reader);
-    let given = question.writer.nodes.iter().filter_map(|n| n.get("propertyNames").map(|schema| n.beside(schema)));
-    let writer = View::of(given.collect::<Vec<Node<'_>>>(), Role::Writer).restricted(Types::STRING);
-    found.extend(engine.accepts(&reader, &writer, &question.pointer("/propertyNames"), question.names));
+    let reader = SchemaView::of([node.sibling(schema)], SchemaRole::Reader);
+    let given = cx.writer.nodes.iter().filter_map(|n| n.get("propertyNames").map(|schema| n.sibling(schema)));
+    let writer = SchemaView::of(given.collect::<Vec<SchemaNode<'_>>>(), SchemaRole::Writer).restricted(Types::STRING);
+    found.extend(engine.accepts(&reader, &writer, &cx.pointer("/propertyNames"), cx.names));
 }
 
-/// `name` being there needs more.
+/// A dependency of the member `name`.
 fn dependency(
-    engine: &mut Engine,
-    question: Question<'_, '_>,
+    engine: &mut CompatEngine,
+    cx: Comparison<'_, '_>,
     keyword: &str,
     (name, needs): (&str, &Value),
-    found: &mut Vec<Finding>,
+    found: &mut Vec<CompatFinding>,
 ) {
     let holds = match needs {
-        Value::Array(list) => list.iter().filter_map(Value::as_str).all(|other| brings(question.writer, name, other)),
-        _ => dependent(engine, question, keyword, name),
+        Value::Array(list) => list.iter().filter_map(Value::as_str).all(|other| implies(cx.writer, name, other)),
+        _ => dependent(engine, cx, keyword, name),
     };
     if !holds {
-        let (reader, writer) = (&question.names.reader, &question.names.writer);
+        let SideNames { reader, writer } = cx.names;
         let detail = format!("where {name:?} is given, {reader} asks for more than {writer} does");
-        found.push(question.finding(Rule::DependencyAdded, &format!("/{keyword}{}", step(name)), detail));
+        found.push(cx.finding(Rule::DependencyAdded, &format!("/{keyword}{}", pointer_token(name)), detail));
     }
 }
 
-/// Whether `other` is there wherever `name` is.
-fn brings(writer: &View<'_>, name: &str, other: &str) -> bool {
+/// Whether the writer requires `other` whenever `name` is present.
+fn implies(writer: &SchemaView<'_>, name: &str, other: &str) -> bool {
     let lists = ["dependentRequired", "dependencies"].into_iter().flat_map(|keyword| writer.all(keyword));
     writer.requires(other)
         || lists.filter_map(|each| each.get(name)?.as_array()).flatten().any(|implied| implied == other)
 }
 
-fn dependent(engine: &mut Engine, question: Question<'_, '_>, keyword: &str, name: &str) -> bool {
-    let Some(schema) = question.node.get(keyword).and_then(|each| each.get(name)) else { return true };
-    let reader = View::of([question.node.beside(schema)], Role::Reader);
-    let mut all = question.writer.nodes.clone();
-    for node in &question.writer.nodes {
+fn dependent(engine: &mut CompatEngine, cx: Comparison<'_, '_>, keyword: &str, name: &str) -> bool {
+    let Some(schema) = cx.node.get(keyword).and_then(|each| each.get(name)) else { return true };
+    let reader = SchemaView::of([cx.node.sibling(schema)], SchemaRole::Reader);
+    let mut all = cx.writer.nodes.clone();
+    for node in &cx.writer.nodes {
         let theirs =
             ["dependentSchemas", "dependencies"].into_iter().filter_map(|keyword| node.get(keyword)?.get(name));
-        all.extend(theirs.filter(|schema| !schema.is_array()).map(|schema| node.beside(schema)));
+        all.extend(theirs.filter(|schema| !schema.is_array()).map(|schema| node.sibling(schema)));
     }
-    let writer = View::of(all, Role::Writer);
-    // A schema that no object satisfies forbids the name; as registries do, it is compared all the same.
+    let writer = SchemaView::of(all, SchemaRole::Writer);
+    // A schema that no object satisfies forbids the name; it is compared all the same, as registries do.
     let writer = if reader.types().meets(Types::OBJECT) { writer.restricted(Types::OBJECT) } else { writer };
-    engine.holds(&reader, &writer, question.names)
+    engine.accepts_all(&reader, &writer, cx.names)
 }

@@ -1,5 +1,5 @@
-//! What can be said of a regular expression and a name without an engine: the plain beginnings that are written in
-//! practice are decided, everything else is left open.
+//! Decides whether a regular expression matches a name, without a regex engine: patterns with a literal beginning, as they
+//! are used in practice, are decided; every other pattern stays undecided.
 
 /// Whether a pattern matches a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub(super) enum Matches {
     Perhaps,
 }
 
-/// Decides it where it can be decided.
+/// Matches a pattern against a name as far as it can be decided.
 pub(super) fn matches(pattern: &str, name: &str) -> Matches {
     if pattern.contains(['|', '(']) {
         return Matches::Perhaps;
@@ -38,9 +38,10 @@ pub(super) fn matches(pattern: &str, name: &str) -> Matches {
     }
 }
 
-/// The characters at the beginning that stand for themselves, and what follows them.
+/// The literal characters at the beginning of a pattern, and the rest of it.
 fn literal_head(body: &str) -> (String, &str) {
-    let (mut literal, mut rest) = (String::new(), body);
+    let mut literal = String::new();
+    let mut rest = body;
     loop {
         let mut characters = rest.chars();
         let next = match characters.next() {
@@ -48,13 +49,13 @@ fn literal_head(body: &str) -> (String, &str) {
             Some(plain) if !".$^*+?()[]{}|".contains(plain) => Some(plain),
             _ => None,
         };
-        let behind = characters.as_str();
+        let tail = characters.as_str();
         match next {
-            // What is counted may be there no time at all.
-            Some(character) if !behind.starts_with(['*', '+', '?', '{']) => literal.push(character),
+            // A quantified character may occur zero times.
+            Some(character) if !tail.starts_with(['*', '+', '?', '{']) => literal.push(character),
             _ => return (literal, rest),
         }
-        rest = behind;
+        rest = tail;
     }
 }
 
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_beginnings_are_decided_and_the_rest_is_left_open() {
+    fn literal_prefixes_are_decided_and_other_patterns_are_not() {
         use Matches::{No, Perhaps, Yes};
         for (pattern, name, wanted) in [
             ("^x-", "x-a", Yes),

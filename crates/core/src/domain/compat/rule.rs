@@ -1,9 +1,9 @@
-//! The ways in which a schema breaks another, and what would mend each.
+//! The rules of compatibility, with the remedy for each.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Which of the two must read the other's.
+/// Direction of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
@@ -15,7 +15,7 @@ pub enum Direction {
 
 macro_rules! rules {
     ($($(#[$doc:meta])* $rule:ident = $word:literal, $backward:literal, $forward:literal;)*) => {
-        /// What is broken.
+        /// A rule of compatibility.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "snake_case")]
         pub enum Rule { $($(#[$doc])* $rule,)* }
@@ -63,43 +63,43 @@ rules! {
     RequiredAdded = "required_added",
         "leave it optional, or give the new property a default",
         "keep it required: older versions ask for it";
-    /// An open object says what one more property is.
+    /// A property was added to an open content model.
     PropertyAddedToOpenModel = "property_added_to_open_model",
-        "give the new property the schema {}, or another name that nobody can have used, under a new subject",
+        "give the new property the schema {}, or another name that has never been used, under a new subject",
         "keep the property: older versions check it";
-    /// A closed object no longer knows a property.
+    /// A property was removed from a closed content model.
     PropertyRemovedFromClosedModel = "property_removed_from_closed_model",
         "keep the property, optional, and stop writing it",
         "add it only under a compatibility that looks backward alone, readers upgraded first; or under a new subject";
-    /// A pattern says more of names.
+    /// A pattern restricts members that were unrestricted.
     PatternPropertyAdded = "pattern_property_added",
         "leave the pattern out, or let it accept whatever was allowed under such names",
         "keep the pattern: older versions check it";
-    /// An open object or array was closed.
+    /// An open content model was closed.
     ModelClosed = "model_closed",
         "leave it open, with additionalProperties (or items) as it was",
         "keep it closed: older versions accept nothing more";
-    /// An open array says what one more item is.
+    /// An item was added to an open content model.
     ItemAddedToOpenModel = "item_added_to_open_model",
         "give the item the schema {}, or close the array in a version before",
         "keep the item's schema: older versions check it";
-    /// A closed array no longer knows an item.
+    /// An item was removed from a closed content model.
     ItemRemovedFromClosedModel = "item_removed_from_closed_model",
-        "keep the item's schema in its place",
+        "keep the item's schema at its position",
         "write no more items than older versions know";
-    /// A property being there asks for more.
+    /// A dependency was added or tightened.
     DependencyAdded = "dependency_added",
         "leave the dependency out",
         "keep the dependency: older versions ask for it";
-    /// No alternative accepts what was allowed.
+    /// No alternative accepts every value that was allowed.
     AlternativesNarrowed = "alternatives_narrowed",
         "keep every alternative as it was, and only add to them",
         "write nothing that no alternative of the older versions accepts";
-    /// Two alternatives of a `oneOf` may accept the same.
+    /// Two alternatives of a `oneOf` may accept the same value.
     AlternativesOverlap = "alternatives_overlap",
         "use anyOf, or tell the alternatives apart by type or by a required property with a const",
         "keep the alternatives apart as older versions have them";
-    /// `not` refuses more.
+    /// `not` excludes more.
     ExclusionWidened = "exclusion_widened",
         "keep `not` as it was, or let it exclude less",
         "keep `not`: older versions refuse what it excludes";
@@ -107,15 +107,15 @@ rules! {
     ConditionChanged = "condition_changed",
         "keep if, then and else as they were, or drop them",
         "keep if, then and else: older versions check them";
-    /// Nothing is accepted any more.
+    /// No value is accepted any more.
     NothingAccepted = "nothing_accepted",
         "accept what was accepted before",
         "write nothing here: older versions accept nothing";
-    /// A reference cannot be followed.
+    /// A reference cannot be resolved.
     ReferenceUnknown = "reference_unknown",
         "keep the reference as it was, or put what it names into $defs",
         "keep the reference as it was";
-    /// A keyword that is not known here came, went or changed.
+    /// An unknown keyword was added, removed or changed.
     KeywordUnknown = "keyword_unknown",
         "keep the keyword as it was",
         "keep the keyword as it was";
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rules_word_is_what_json_has() {
+    fn rules_have_the_same_name_in_json() {
         for rule in RULES {
             assert_eq!(serde_json::to_value(rule).unwrap(), rule.as_str());
         }

@@ -1,63 +1,63 @@
-//! Keywords that choose between schemas, or exclude one.
+//! Keywords that combine schemas as alternatives, conditions or exclusions.
 
 use serde_json::Value;
 
-use super::engine::{Engine, Finding, Question};
+use super::engine::{Comparison, CompatEngine, CompatFinding, SideNames};
 use super::rule::Rule;
 use super::scalars::unknown;
 use super::types::{Types, compare, same};
-use super::view::{Node, Role, TRUE, View};
+use super::view::{SchemaNode, SchemaRole, SchemaView, TRUE};
 
-/// How deep is looked for a reason why two schemas have no value in common.
-const MOST_DEPTH: usize = 6;
+/// Maximum depth of the proof that two schemas have no value in common.
+const MAX_DEPTH: usize = 6;
 
 pub(super) fn check(
-    engine: &mut Engine,
-    question: Question<'_, '_>,
+    engine: &mut CompatEngine,
+    cx: Comparison<'_, '_>,
     keyword: &str,
     value: &Value,
-    found: &mut Vec<Finding>,
+    found: &mut Vec<CompatFinding>,
 ) {
-    match (keyword, question.node.get(keyword)) {
+    match (keyword, cx.node.get(keyword)) {
         ("anyOf" | "oneOf", Some(Value::Array(branches))) => {
-            let branches: Vec<Node<'_>> = branches.iter().map(|schema| question.node.beside(schema)).collect();
-            sum(engine, question, keyword, &branches, found);
+            let branches: Vec<SchemaNode<'_>> = branches.iter().map(|schema| cx.node.sibling(schema)).collect();
+            sum(engine, cx, keyword, &branches, found);
         }
         ("not", Some(schema)) => {
-            let excluded = question.node.beside(schema);
-            if !avoids(engine, question, &excluded) {
-                let (reader, writer) = (&question.names.reader, &question.names.writer);
+            let excluded = cx.node.sibling(schema);
+            if !avoids(engine, cx, &excluded) {
+                let SideNames { reader, writer } = cx.names;
                 let detail = format!("{reader} refuses by `not` what {writer} may allow");
-                found.push(question.finding(Rule::ExclusionWidened, "/not", detail));
+                found.push(cx.finding(Rule::ExclusionWidened, "/not", detail));
             }
         }
-        ("if", Some(_)) => condition(engine, question, found),
-        _ => unknown(question, keyword, value, found),
+        ("if", Some(_)) => condition(engine, cx, found),
+        _ => unknown(cx, keyword, value, found),
     }
 }
 
 /// One alternative must accept; of a `oneOf`, no other may.
 fn sum(
-    engine: &mut Engine,
-    question: Question<'_, '_>,
+    engine: &mut CompatEngine,
+    cx: Comparison<'_, '_>,
     keyword: &str,
-    branches: &[Node<'_>],
-    found: &mut Vec<Finding>,
+    branches: &[SchemaNode<'_>],
+    found: &mut Vec<CompatFinding>,
 ) {
-    let mut nearest: Option<Vec<Finding>> = None;
+    let mut nearest: Option<Vec<CompatFinding>> = None;
     for (at, branch) in branches.iter().enumerate() {
-        let reader = View::of([branch.clone()], Role::Reader);
-        let place = question.pointer(&format!("/{keyword}/{at}"));
-        let refused = engine.attempt(|engine| engine.accepts(&reader, question.writer, &place, question.names));
+        let reader = SchemaView::of([branch.clone()], SchemaRole::Reader);
+        let place = cx.pointer(&format!("/{keyword}/{at}"));
+        let refused = engine.attempt(|engine| engine.accepts(&reader, cx.writer, &place, cx.names));
         if refused.is_empty() {
             let mut others = branches.iter().enumerate().filter(|(other, _)| *other != at);
-            if keyword == "anyOf" || others.all(|(_, other)| avoids(engine, question, other)) {
+            if keyword == "anyOf" || others.all(|(_, other)| avoids(engine, cx, other)) {
                 return;
             }
-            let (reader, writer) = (&question.names.reader, &question.names.writer);
+            let SideNames { reader, writer } = cx.names;
             let detail =
                 format!("{reader} may accept what {writer} allows by two alternatives at once, which oneOf forbids");
-            found.push(question.finding(Rule::AlternativesOverlap, &format!("/{keyword}"), detail));
+            found.push(cx.finding(Rule::AlternativesOverlap, &format!("/{keyword}"), detail));
             return;
         }
         if nearest.as_ref().is_none_or(|best| refused.len() < best.len()) {
@@ -68,55 +68,55 @@ fn sum(
     if branches.len() == 1 {
         return found.extend(nearest);
     }
-    let (reader, writer) = (&question.names.reader, &question.names.writer);
+    let SideNames { reader, writer } = cx.names;
     let why = nearest.first().map(|first| format!("; nearest: {}", first.detail)).unwrap_or_default();
     let detail = format!(
         "none of the {} alternatives of {reader} accepts all that {writer} allows ({}){why}",
         branches.len(),
-        question.writer.types()
+        cx.writer.types()
     );
-    found.push(question.finding(Rule::AlternativesNarrowed, &format!("/{keyword}"), detail));
+    found.push(cx.finding(Rule::AlternativesNarrowed, &format!("/{keyword}"), detail));
 }
 
-/// Whether nothing that the writer allows satisfies the schema.
-fn avoids<'a>(engine: &mut Engine, question: Question<'_, 'a>, schema: &Node<'a>) -> bool {
-    let writer = question.writer;
-    if disjoint(&View::of([schema.clone()], Role::Writer), writer, MOST_DEPTH) {
+/// Whether no value that the writer allows satisfies the schema.
+fn avoids<'a>(engine: &mut CompatEngine, cx: Comparison<'_, 'a>, schema: &SchemaNode<'a>) -> bool {
+    let writer = cx.writer;
+    if disjoint(&SchemaView::of([schema.clone()], SchemaRole::Writer), writer, MAX_DEPTH) {
         return true;
     }
-    let nots = writer.nodes.iter().filter_map(|node| node.get("not").map(|schema| node.beside(schema)));
-    let excluded: Vec<Node<'a>> = writer.excluded.iter().cloned().chain(nots).collect();
-    let swapped = question.names.swapped();
-    excluded.iter().any(|known| engine.narrower(schema, known, &swapped))
+    let nots = writer.nodes.iter().filter_map(|node| node.get("not").map(|schema| node.sibling(schema)));
+    let excluded: Vec<SchemaNode<'a>> = writer.excluded.iter().cloned().chain(nots).collect();
+    let swapped = cx.names.swapped();
+    excluded.iter().any(|known| engine.is_subset(schema, known, &swapped))
 }
 
-/// `if` and its branches are those of the writer, or wider, or both branches accept everything.
-fn condition(engine: &mut Engine, question: Question<'_, '_>, found: &mut Vec<Finding>) {
-    let node = question.node;
+/// A condition is compatible if it is the writer's or wider, or if both branches accept everything.
+fn condition(engine: &mut CompatEngine, cx: Comparison<'_, '_>, found: &mut Vec<CompatFinding>) {
+    let node = cx.node;
     if node.get("then").is_none() && node.get("else").is_none() {
         return;
     }
-    let part = |keyword: &str| node.beside(node.get(keyword).unwrap_or(&TRUE));
+    let part = |keyword: &str| node.sibling(node.get(keyword).unwrap_or(&TRUE));
     let whole = ["then", "else"]
         .into_iter()
-        .all(|keyword| engine.holds(&View::of([part(keyword)], Role::Reader), question.writer, question.names));
+        .all(|keyword| engine.accepts_all(&SchemaView::of([part(keyword)], SchemaRole::Reader), cx.writer, cx.names));
     let kept = whole
-        || question.writer.nodes.iter().any(|other| {
-            let Some(theirs) = other.get("if").map(|schema| other.beside(schema)) else { return false };
-            let their = |keyword: &str| other.beside(other.get(keyword).unwrap_or(&TRUE));
-            engine.same(&part("if"), &theirs, question.names)
-                && engine.narrower(&their("then"), &part("then"), question.names)
-                && engine.narrower(&their("else"), &part("else"), question.names)
+        || cx.writer.nodes.iter().any(|other| {
+            let Some(theirs) = other.get("if").map(|schema| other.sibling(schema)) else { return false };
+            let their = |keyword: &str| other.sibling(other.get(keyword).unwrap_or(&TRUE));
+            engine.is_equivalent(&part("if"), &theirs, cx.names)
+                && engine.is_subset(&their("then"), &part("then"), cx.names)
+                && engine.is_subset(&their("else"), &part("else"), cx.names)
         });
     if !kept {
-        let (reader, writer) = (&question.names.reader, &question.names.writer);
+        let SideNames { reader, writer } = cx.names;
         let detail = format!("the condition of {reader} may refuse what {writer} allows");
-        found.push(question.finding(Rule::ConditionChanged, "/if", detail));
+        found.push(cx.finding(Rule::ConditionChanged, "/if", detail));
     }
 }
 
-/// Whether no value satisfies both. `false` when it cannot be told.
-fn disjoint(a: &View<'_>, b: &View<'_>, depth: usize) -> bool {
+/// Whether no value satisfies both views. `false` when that is undecided.
+fn disjoint(a: &SchemaView<'_>, b: &SchemaView<'_>, depth: usize) -> bool {
     let types = a.types().and(b.types());
     if types.is_none() {
         return true;
@@ -143,20 +143,24 @@ fn disjoint(a: &View<'_>, b: &View<'_>, depth: usize) -> bool {
     })
 }
 
-/// Objects have nothing in common when a member that must be there cannot be both.
-fn disjoint_members(a: &View<'_>, b: &View<'_>, depth: usize) -> bool {
+/// Objects are disjoint when the views of a required member are.
+fn disjoint_members(a: &SchemaView<'_>, b: &SchemaView<'_>, depth: usize) -> bool {
     let required = [a, b].into_iter().flat_map(|view| view.all("required")).filter_map(Value::as_array).flatten();
-    // A pattern of which it cannot be told whether it matches must not be what sets them apart.
-    let plain = |view: &View<'_>| view.all("patternProperties").next().is_none();
+    // An undecided pattern must not be the reason why they are disjoint.
+    let plain = |view: &SchemaView<'_>| view.all("patternProperties").next().is_none();
     plain(a)
         && plain(b)
         && required.filter_map(Value::as_str).any(|name| {
-            disjoint(&a.member(name, &|_| false, Role::Writer), &b.member(name, &|_| false, Role::Writer), depth - 1)
+            disjoint(
+                &a.member(name, &|_| false, SchemaRole::Writer),
+                &b.member(name, &|_| false, SchemaRole::Writer),
+                depth - 1,
+            )
         })
 }
 
-/// Whether the least of the one is more than the most of the other.
-fn apart(a: &View<'_>, b: &View<'_>, least: &str, most: &str) -> bool {
+/// Whether the lower limit of one is greater than the upper limit of the other.
+fn apart(a: &SchemaView<'_>, b: &SchemaView<'_>, least: &str, most: &str) -> bool {
     a.all(least).filter_map(Value::as_number).any(|low| {
         b.all(most).filter_map(Value::as_number).any(|high| compare(low, high) == Some(std::cmp::Ordering::Greater))
     })

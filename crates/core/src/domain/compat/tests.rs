@@ -15,32 +15,32 @@ struct Case {
 }
 
 fn broken(level: Compatibility, new: &Value, old: &Value) -> Vec<String> {
-    let mut told: Vec<String> = check(level, new, &[Earlier { version: 1, schema: old }])
+    let mut lines: Vec<String> = check(level, new, &[EarlierVersion { version: 1, schema: old }])
         .iter()
         .map(|violation| format!("{} {}", violation.rule.as_str(), violation.pointer))
         .collect();
-    told.sort();
-    told
+    lines.sort();
+    lines
 }
 
 #[test]
-fn every_case_of_the_table_is_as_it_says() {
+fn every_case_of_the_fixture_has_the_expected_violations() {
     let cases: Vec<Case> = serde_json::from_str(CASES).unwrap();
     assert!(cases.len() > 80);
     let mut wrong = Vec::new();
     for case in cases {
-        let told = (
+        let found = (
             broken(Compatibility::Backward, &case.new, &case.old),
             broken(Compatibility::Forward, &case.new, &case.old),
         );
-        if told != (sorted(&case.backward), sorted(&case.forward)) {
-            wrong.push(format!("{}\n  backward {:?}\n  forward  {:?}", case.name, told.0, told.1));
+        if found != (sorted(&case.backward), sorted(&case.forward)) {
+            wrong.push(format!("{}\n  backward {:?}\n  forward  {:?}", case.name, found.0, found.1));
         }
         let both = broken(Compatibility::Full, &case.new, &case.old);
-        assert_eq!(both.len(), told.0.len() + told.1.len(), "{}", case.name);
-        // A schema can always follow itself, also when it is taken apart.
+        assert_eq!(both.len(), found.0.len() + found.1.len(), "{}", case.name);
+        // A schema is always compatible with itself, also in a full comparison.
         for schema in [&case.old, &case.new] {
-            let names = Names { reader: "one".into(), writer: "the other".into() };
+            let names = SideNames { reader: "one".into(), writer: "the other".into() };
             assert_eq!(compare(schema, &schema.clone(), &names), [], "{}: {schema}", case.name);
         }
     }
@@ -54,9 +54,11 @@ fn sorted(list: &[String]) -> Vec<String> {
 }
 
 #[test]
-fn the_plain_levels_look_at_the_latest_version_alone() {
-    let (one, two, three) = (json!({ "type": "string" }), json!({}), json!({ "type": "integer" }));
-    let versions = [Earlier { version: 1, schema: &one }, Earlier { version: 2, schema: &two }];
+fn plain_levels_check_the_latest_version_only() {
+    let one = json!({ "type": "string" });
+    let two = json!({});
+    let three = json!({ "type": "integer" });
+    let versions = [EarlierVersion { version: 1, schema: &one }, EarlierVersion { version: 2, schema: &two }];
     let against = |level, new: &Value| -> Vec<(Direction, u32)> {
         check(level, new, &versions).iter().map(|found| (found.direction, found.against_version)).collect()
     };
@@ -71,18 +73,19 @@ fn the_plain_levels_look_at_the_latest_version_alone() {
 }
 
 #[test]
-fn a_violation_says_where_against_what_and_what_would_mend_it() {
-    let (old, new) = (json!({ "type": ["string", "null"] }), json!({ "type": "string" }));
-    let found = check(Compatibility::Backward, &new, &[Earlier { version: 7, schema: &old }]);
+fn violations_have_pointer_version_message_and_remedy() {
+    let old = json!({ "type": ["string", "null"] });
+    let new = json!({ "type": "string" });
+    let found = check(Compatibility::Backward, &new, &[EarlierVersion { version: 7, schema: &old }]);
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].against_version, found[0].pointer.as_str()), (7, "/type"));
     assert_eq!(found[0].message, "the new schema accepts string; version 7 also allows null");
     assert_eq!(found[0].remedy, "keep the types it had, and only add to them");
 }
 
-/// Schemas from a registry are anybody's: whatever they hold ends, and soon.
+/// Schemas of a registry are untrusted: every comparison must end soon.
 #[test]
-fn hostile_schemas_come_to_an_end() {
+fn comparisons_of_hostile_schemas_are_bounded() {
     let nested = |depth: usize, leaf: Value| (0..depth).fold(leaf, |inner, _| json!({ "properties": { "a": inner } }));
     assert_eq!(broken(Compatibility::Backward, &nested(60, json!(true)), &nested(60, json!({}))), Vec::<String>::new());
     let deep = broken(Compatibility::Backward, &nested(100, json!({ "type": "null" })), &nested(100, json!({})));
@@ -121,17 +124,18 @@ fn hostile_schemas_come_to_an_end() {
     }
 }
 
-/// What is called compatible is: no value that the old schema allows is refused by the new one.
+/// Soundness: no value that the old schema allows is refused by a schema that is reported as compatible.
 #[test]
-fn whatever_the_writer_allows_the_reader_accepts() {
+fn compatible_schemas_accept_every_value_of_the_old_version() {
     let seed = std::env::var("MFCTL_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     println!("MFCTL_SEED={seed}");
     let mut rng = fastrand::Rng::with_seed(seed);
-    let (mut compatible, mut compared) = (0, 0);
+    let mut compatible = 0;
+    let mut compared = 0;
     for _ in 0..4000 {
         let old = schema(&mut rng, 3);
         let new = if rng.bool() { schema(&mut rng, 3) } else { changed(&mut rng, &old) };
-        let names = Names { reader: "new".into(), writer: "old".into() };
+        let names = SideNames { reader: "new".into(), writer: "old".into() };
         if old == new || !compare(&new, &old, &names).is_empty() {
             continue;
         }
@@ -204,7 +208,7 @@ fn keyword(rng: &mut fastrand::Rng, depth: usize) -> (&'static str, Value) {
     }
 }
 
-/// The same schema with one thing more, less or other.
+/// The schema with one keyword added, removed or changed.
 fn changed(rng: &mut fastrand::Rng, schema: &Value) -> Value {
     let Value::Object(fields) = schema else { return schema.clone() };
     let mut fields = fields.clone();

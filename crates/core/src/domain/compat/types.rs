@@ -1,11 +1,11 @@
-//! JSON's types as a set, and values as JSON Schema compares them: 1 and 1.0 are one number.
+//! Sets of JSON types, and the equality of JSON Schema, in which 1 and 1.0 are one number.
 
 use std::cmp::Ordering;
 use std::fmt;
 
 use serde_json::{Number, Value};
 
-/// A set of types. A number is an integer or has a fraction, so that `integer` lies within `number`.
+/// A set of types. Numbers are split into integers and fractions, so that `integer` is a subset of `number`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Types(u8);
 
@@ -58,12 +58,12 @@ impl Types {
         self.without(other).is_none()
     }
 
-    /// The types in this set, numbers as one.
+    /// The types of this set, with numbers as one.
     pub(super) fn each(self) -> impl Iterator<Item = Self> {
         Self::EACH.into_iter().map(move |(kind, _)| kind.and(self)).filter(|kind| !kind.is_none())
     }
 
-    /// What the keyword `type` says; `None` for what is none of its values.
+    /// The set of a `type` keyword; `None` for an invalid value.
     pub(super) fn of_keyword(value: &Value) -> Option<Self> {
         match value {
             Value::String(name) if name == "integer" => Some(Self::INTEGER),
@@ -123,7 +123,7 @@ fn whole(number: &Number) -> bool {
     integer(number).is_some() || number.as_f64().is_some_and(|value| value.fract() == 0.0)
 }
 
-/// Which of two numbers is larger.
+/// Compares two numbers.
 pub(super) fn compare(a: &Number, b: &Number) -> Option<Ordering> {
     match (integer(a), integer(b)) {
         (Some(a), Some(b)) => Some(a.cmp(&b)),
@@ -138,7 +138,7 @@ pub(super) fn divides(step: &Number, number: &Number) -> bool {
     }
     match (step.as_f64(), number.as_f64()) {
         (Some(step), Some(number)) if step != 0.0 => {
-            // Decimal fractions are not exact in binary.
+            // Decimal fractions are not exact in binary floating point.
             let quotient = number / step;
             quotient.is_finite() && (quotient - quotient.round()).abs() <= 1e-9 * quotient.abs().max(1.0)
         }
@@ -146,7 +146,7 @@ pub(super) fn divides(step: &Number, number: &Number) -> bool {
     }
 }
 
-/// Whether two values are the same to JSON Schema.
+/// Whether two values are equal in JSON Schema.
 pub(super) fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => compare(a, b) == Some(Ordering::Equal),

@@ -1,11 +1,10 @@
-//! What a value must satisfy at one place: several schemas at once, references and `allOf` taken apart.
+//! The conjunction of schemas that a value must satisfy at one location, with references and `allOf` expanded.
 //!
-//! On the writer's side everything here errs on the side of more values than are really allowed, so that what a reader
-//! is said to accept, it accepts.
+//! On the writer's side every approximation allows more values than the schema does, so that a positive result is sound.
 
 use serde_json::Value;
 
-use super::document::{Document, Draft};
+use super::document::{Draft, SchemaDocument};
 use super::pattern::{Matches, matches};
 use super::types::{Types, same};
 
@@ -13,41 +12,42 @@ pub(super) static TRUE: Value = Value::Bool(true);
 static FALSE: Value = Value::Bool(false);
 static NULL: Value = Value::Null;
 
-/// Alternatives, or values, that are looked at one by one.
-const MOST_OPTIONS: usize = 64;
+/// Maximum number of alternatives, or values, that are compared one by one.
+const MAX_OPTIONS: usize = 64;
 
-/// Whose schema it is.
+/// Side of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
-    /// It must accept.
+pub(super) enum SchemaRole {
+    /// The schema that must accept.
     Reader,
-    /// It says what there is.
+    /// The schema that says which values exist.
     Writer,
 }
 
-/// A schema in its document.
+/// A schema within its document.
 #[derive(Debug, Clone)]
-pub(super) struct Node<'a> {
+pub(super) struct SchemaNode<'a> {
     pub(super) schema: &'a Value,
-    pub(super) doc: &'a Document<'a>,
-    /// Where it stands below the place that is looked at: `/allOf/0`.
-    pub(super) place: String,
+    pub(super) doc: &'a SchemaDocument<'a>,
+    /// Its location relative to the view: `/allOf/0`.
+    pub(super) location: String,
 }
 
-impl<'a> Node<'a> {
-    pub(super) fn of(schema: &'a Value, doc: &'a Document<'a>) -> Self {
-        Self { schema, doc, place: String::new() }
+impl<'a> SchemaNode<'a> {
+    pub(super) fn of(schema: &'a Value, doc: &'a SchemaDocument<'a>) -> Self {
+        Self { schema, doc, location: String::new() }
     }
 
     pub(super) fn get(&self, keyword: &str) -> Option<&'a Value> {
         self.schema.get(keyword)
     }
 
-    pub(super) fn beside(&self, schema: &'a Value) -> Self {
+    /// Another schema of the same document.
+    pub(super) fn sibling(&self, schema: &'a Value) -> Self {
         Self::of(schema, self.doc)
     }
 
-    /// Whether nothing that checks anything stands beside its reference.
+    /// Whether its `$ref` has no sibling keyword that asserts anything.
     fn only_refers(&self) -> bool {
         const SILENT: [&str; 7] = ["$ref", "$schema", "$id", "$defs", "definitions", "title", "description"];
         self.schema.as_object().is_some_and(|fields| fields.keys().all(|name| SILENT.contains(&name.as_str())))
@@ -58,7 +58,7 @@ impl<'a> Node<'a> {
         self.get(keyword).and_then(Value::as_object).into_iter().flatten()
     }
 
-    /// What holds for names that are neither properties nor match a pattern.
+    /// The schema of members that are neither named nor match a pattern.
     pub(super) fn additional(&self) -> &'a Value {
         match self.get("additionalProperties") {
             Some(schema) => schema,
@@ -67,7 +67,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Whether other keywords evaluate properties and items too, which `unevaluated…` then depends on.
+    /// Whether other applicators evaluate properties and items, on which `unevaluated…` then depends.
     pub(super) fn applies_more(&self) -> bool {
         const IN_PLACE: [&str; 12] = [
             "$ref",
@@ -86,7 +86,7 @@ impl<'a> Node<'a> {
         IN_PLACE.iter().any(|keyword| self.get(keyword).is_some())
     }
 
-    /// The items by place, and what holds for those behind them.
+    /// The schemas of the items by position, and the schema of the items after them.
     pub(super) fn items(&self) -> (&'a [Value], &'a Value) {
         let unevaluated = || if self.applies_more() { None } else { self.get("unevaluatedItems") };
         let (prefix, rest) = match (self.get("prefixItems"), self.get("items")) {
@@ -97,11 +97,11 @@ impl<'a> Node<'a> {
         (prefix, rest.or_else(unevaluated).unwrap_or(&TRUE))
     }
 
-    /// The schemas that hold for the member of this name. `assumed` answers what cannot be decided of a pattern.
+    /// The schemas that apply to the member of this name. `assumed` decides the patterns that cannot be decided here.
     pub(super) fn member(&self, name: &str, assumed: &dyn Fn(&str) -> bool, into: &mut Vec<Self>) {
         let mut named = false;
         if let Some(schema) = self.get("properties").and_then(|properties| properties.get(name)) {
-            into.push(self.beside(schema));
+            into.push(self.sibling(schema));
             named = true;
         }
         for (pattern, schema) in self.named("patternProperties") {
@@ -111,39 +111,39 @@ impl<'a> Node<'a> {
                 Matches::Perhaps => assumed(pattern),
             };
             if applies {
-                into.push(self.beside(schema));
+                into.push(self.sibling(schema));
                 named = true;
             }
         }
         if !named {
-            into.push(self.beside(self.additional()));
+            into.push(self.sibling(self.additional()));
         }
     }
 }
 
-/// All that a value must satisfy.
+/// The conjunction of schemas that a value must satisfy.
 #[derive(Debug, Clone)]
-pub(super) struct View<'a> {
-    pub(super) nodes: Vec<Node<'a>>,
-    /// Alternatives of a `oneOf` that were not chosen: the value does not satisfy them.
-    pub(super) excluded: Vec<Node<'a>>,
-    /// Lists of alternatives of which one was chosen, by address.
+pub(super) struct SchemaView<'a> {
+    pub(super) nodes: Vec<SchemaNode<'a>>,
+    /// Alternatives of a `oneOf` other than the chosen one: the value does not satisfy them.
+    pub(super) excluded: Vec<SchemaNode<'a>>,
+    /// Addresses of the lists of alternatives of which one has been chosen.
     chosen: Vec<usize>,
     types: Types,
     only: Option<&'a Value>,
 }
 
-impl<'a> View<'a> {
-    pub(super) fn of(nodes: impl IntoIterator<Item = Node<'a>>, role: Role) -> Self {
+impl<'a> SchemaView<'a> {
+    pub(super) fn of(nodes: impl IntoIterator<Item = SchemaNode<'a>>, role: SchemaRole) -> Self {
         let mut view =
             Self { nodes: Vec::new(), excluded: Vec::new(), chosen: Vec::new(), types: Types::ANY, only: None };
         nodes.into_iter().for_each(|node| view.add(node, role));
         view
     }
 
-    /// Adds a schema, with what it refers to and what its `allOf` holds.
-    fn add(&mut self, node: Node<'a>, role: Role) {
-        // References may go in circles.
+    /// Adds a schema with the targets of its references and the members of its `allOf`.
+    fn add(&mut self, node: SchemaNode<'a>, role: SchemaRole) {
+        // References may be cyclic.
         let mut seen: Vec<*const Value> = self.nodes.iter().map(|known| std::ptr::from_ref(known.schema)).collect();
         let mut open = vec![node];
         while let Some(node) = open.pop() {
@@ -153,19 +153,23 @@ impl<'a> View<'a> {
             }
             seen.push(address);
             if let Some(target) = node.get("$ref").and_then(Value::as_str).and_then(|to| node.doc.resolve(to)) {
-                open.push(Node { schema: target, ..node.clone() });
+                open.push(SchemaNode { schema: target, ..node.clone() });
                 let siblings = match node.doc.draft {
                     Draft::Early => false,
                     Draft::Late => true,
-                    // Unsaid: the reading under which less is accepted.
-                    Draft::Unsaid => role == Role::Reader,
+                    // The interpretation under which less is accepted.
+                    Draft::Unspecified => role == SchemaRole::Reader,
                 };
                 if !siblings || node.only_refers() {
                     continue;
                 }
             }
             for (index, part) in node.get("allOf").and_then(Value::as_array).into_iter().flatten().enumerate() {
-                open.push(Node { schema: part, doc: node.doc, place: format!("{}/allOf/{index}", node.place) });
+                open.push(SchemaNode {
+                    schema: part,
+                    doc: node.doc,
+                    location: format!("{}/allOf/{index}", node.location),
+                });
             }
             self.nodes.push(node);
         }
@@ -176,7 +180,7 @@ impl<'a> View<'a> {
         self
     }
 
-    /// The types it leaves.
+    /// The types that remain possible.
     pub(super) fn types(&self) -> Types {
         let mut types = self.types;
         for node in &self.nodes {
@@ -191,7 +195,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// What it leaves, if that is a list of values.
+    /// The values that remain possible, if they are a finite list.
     pub(super) fn values(&self) -> Option<Vec<&'a Value>> {
         let types = self.types();
         if let Some(values) = self.listed() {
@@ -204,7 +208,7 @@ impl<'a> View<'a> {
         })
     }
 
-    /// The shortest list that `enum` or `const` gives, as far as the other lists agree.
+    /// The shortest list of `enum` or `const`, intersected with the other lists.
     fn listed(&self) -> Option<Vec<&'a Value>> {
         if let Some(only) = self.only {
             return Some(vec![only]);
@@ -216,12 +220,12 @@ impl<'a> View<'a> {
         Some(shortest.iter().filter(agreed).collect())
     }
 
-    /// The values of a keyword wherever it is given.
+    /// The values of a keyword in every schema that has it.
     pub(super) fn all<'s>(&'s self, keyword: &'s str) -> impl Iterator<Item = &'a Value> + 's {
         self.nodes.iter().filter_map(move |node| node.get(keyword))
     }
 
-    /// Whether the member of this name must be there.
+    /// Whether the member of this name is required.
     pub(super) fn requires(&self, name: &str) -> bool {
         self.all("required").filter_map(Value::as_array).flatten().any(|required| required == name)
     }
@@ -231,56 +235,57 @@ impl<'a> View<'a> {
         self.all("properties").any(|properties| properties.get(name).is_some())
     }
 
-    /// What holds for the member of this name.
-    pub(super) fn member(&self, name: &str, assumed: &dyn Fn(&str) -> bool, role: Role) -> Self {
+    /// The view of the member of this name.
+    pub(super) fn member(&self, name: &str, assumed: &dyn Fn(&str) -> bool, role: SchemaRole) -> Self {
         let mut nodes = Vec::new();
         self.nodes.iter().for_each(|node| node.member(name, assumed, &mut nodes));
         Self::of(nodes, role)
     }
 
-    /// What may hold for members whose names are no properties: with `pattern`, of those whose names match it; without,
-    /// of those that match none of `passed`.
+    /// The possible views of members without a name in `properties`: with `pattern`, of those whose names match it;
+    /// without, of those that match none of `passed`.
     pub(super) fn others(&self, pattern: Option<&str>, passed: &[&str]) -> Vec<Self> {
-        let (mut certain, mut open) = (Vec::new(), None);
+        let mut certain = Vec::new();
+        let mut open = None;
         for node in &self.nodes {
             let known = pattern.and_then(|pattern| node.get("patternProperties")?.get(pattern));
             let patterns = node.named("patternProperties").filter(|(name, _)| !passed.contains(&name.as_str()));
-            let patterns: Vec<_> = patterns.map(|(_, schema)| node.beside(schema)).collect();
+            let patterns: Vec<_> = patterns.map(|(_, schema)| node.sibling(schema)).collect();
             match known {
-                Some(schema) => certain.push(node.beside(schema)),
-                None if patterns.is_empty() => certain.push(node.beside(node.additional())),
+                Some(schema) => certain.push(node.sibling(schema)),
+                None if patterns.is_empty() => certain.push(node.sibling(node.additional())),
                 None => {
                     open.get_or_insert_with(|| {
                         let mut each = patterns;
-                        each.push(node.beside(node.additional()));
+                        each.push(node.sibling(node.additional()));
                         each
                     });
                 }
             }
         }
-        let with = |more: Option<Node<'a>>| Self::of(certain.iter().cloned().chain(more), Role::Writer);
+        let with = |more: Option<SchemaNode<'a>>| Self::of(certain.iter().cloned().chain(more), SchemaRole::Writer);
         match open {
             None => vec![with(None)],
             Some(each) => each.into_iter().map(|node| with(Some(node))).collect(),
         }
     }
 
-    /// What holds for the item at this place; `None` for those behind all that are given a place.
-    pub(super) fn item(&self, at: Option<usize>, role: Role) -> Self {
-        let schema = |node: &Node<'a>| {
+    /// The view of the item at this position; `None` for the items after all positions that have a schema.
+    pub(super) fn item(&self, at: Option<usize>, role: SchemaRole) -> Self {
+        let schema = |node: &SchemaNode<'a>| {
             let (prefix, rest) = node.items();
-            node.beside(at.and_then(|at| prefix.get(at)).unwrap_or(rest))
+            node.sibling(at.and_then(|at| prefix.get(at)).unwrap_or(rest))
         };
         Self::of(self.nodes.iter().map(schema), role)
     }
 
-    /// How many items are given a place.
-    pub(super) fn placed(&self) -> usize {
+    /// Number of positions that have a schema of their own.
+    pub(super) fn positions(&self) -> usize {
         self.nodes.iter().map(|node| node.items().0.len()).max().unwrap_or(0)
     }
 
-    /// The cases it falls into, each narrower than the whole and all together the whole; `None` when it is one case.
-    /// `finely`: by type and value too.
+    /// The cases of this view, each narrower than the view and together equal to it; `None` when it is one case. `finely`
+    /// splits by type and value too.
     pub(super) fn cases(&self, finely: bool) -> Option<Vec<Self>> {
         if let Some(cases) = self.alternatives() {
             return Some(cases);
@@ -293,15 +298,15 @@ impl<'a> View<'a> {
             return Some(kinds.into_iter().map(|kind| self.clone().restricted(kind)).collect());
         }
         let values = self.values()?;
-        let several = self.only.is_none() && (2..=MOST_OPTIONS).contains(&values.len());
+        let several = self.only.is_none() && (2..=MAX_OPTIONS).contains(&values.len());
         several.then(|| values.into_iter().map(|value| Self { only: Some(value), ..self.clone() }).collect())
     }
 
     fn alternatives(&self) -> Option<Vec<Self>> {
-        let open = |node: &Node<'a>| {
+        let open = |node: &SchemaNode<'a>| {
             ["oneOf", "anyOf"].into_iter().find_map(|keyword| {
                 let list =
-                    node.get(keyword)?.as_array().filter(|list| !list.is_empty() && list.len() <= MOST_OPTIONS)?;
+                    node.get(keyword)?.as_array().filter(|list| !list.is_empty() && list.len() <= MAX_OPTIONS)?;
                 (!self.chosen.contains(&address(list))).then(|| (node.clone(), keyword, list))
             })
         };
@@ -309,25 +314,26 @@ impl<'a> View<'a> {
         let case = |at: usize| {
             let mut case = self.clone();
             case.chosen.push(address(list));
-            case.add(node.beside(&list[at]), Role::Writer);
+            case.add(node.sibling(&list[at]), SchemaRole::Writer);
             if keyword == "oneOf" {
                 let others = list.iter().enumerate().filter(|(other, _)| *other != at);
-                case.excluded.extend(others.map(|(_, schema)| node.beside(schema)));
+                case.excluded.extend(others.map(|(_, schema)| node.sibling(schema)));
             }
             case
         };
         Some((0..list.len()).map(case).collect())
     }
 
-    /// What makes it the view it is.
+    /// The identity of this view, for the set of assumed pairs.
     pub(super) fn key(&self) -> Vec<usize> {
-        let addresses = |nodes: &[Node<'a>]| {
+        let addresses = |nodes: &[SchemaNode<'a>]| {
             let mut all: Vec<usize> = nodes.iter().map(|node| std::ptr::from_ref(node.schema).addr()).collect();
             all.sort_unstable();
             all.dedup();
             all
         };
-        let (mut key, mut chosen) = (addresses(&self.nodes), self.chosen.clone());
+        let mut key = addresses(&self.nodes);
+        let mut chosen = self.chosen.clone();
         chosen.sort_unstable();
         let only = self.only.map_or(0, |value| std::ptr::from_ref(value).addr());
         key.extend([0, usize::from(self.types.bits()), only]);
@@ -342,7 +348,7 @@ fn address(list: &[Value]) -> usize {
     list.as_ptr().addr()
 }
 
-fn lists<'a>(node: &Node<'a>) -> impl Iterator<Item = &'a [Value]> + use<'a> {
+fn lists<'a>(node: &SchemaNode<'a>) -> impl Iterator<Item = &'a [Value]> + use<'a> {
     let listed = node.get("enum").and_then(Value::as_array).map(Vec::as_slice);
     listed.into_iter().chain(node.get("const").map(std::slice::from_ref))
 }

@@ -1,28 +1,28 @@
-//! What one character becomes.
+//! Folding of single characters.
 
 use unicode_normalization::char::{decompose_compatible, is_combining_mark};
 
 /// The zero-width non-joiner: Persian's half-space.
 const ZWNJ: char = '\u{200C}';
 
-/// What a piece of a character means to the word it stands in.
+/// A piece of a folded character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Piece {
-    /// A letter, a digit, or a mark that belongs to the letter before it, in its folded form.
+    /// A letter, a digit, or a mark that belongs to the letter before it, folded.
     Word(char),
-    /// Ends a word, as a space does.
+    /// Ends a word.
     Space,
-    /// Ends a word, and says that what follows is another phrase: punctuation, a line's end.
+    /// Ends a word and a phrase: punctuation, a line break.
     Break,
     /// The half-space.
     HalfSpace,
-    /// A mark over the letter before it, dropped, but part of how the word is written.
+    /// A mark of the letter before it, removed, but part of the word's spelling.
     Mark,
-    /// Nothing: an invisible character.
+    /// An invisible character.
     Nothing,
 }
 
-/// Folds one character, handing out its pieces in order.
+/// Folds one character into its pieces, in order.
 pub(super) fn fold(c: char, mut emit: impl FnMut(Piece)) {
     if c.is_ascii() {
         return emit(match c {
@@ -32,17 +32,17 @@ pub(super) fn fold(c: char, mut emit: impl FnMut(Piece)) {
             _ => Piece::Break,
         });
     }
-    if let Some(piece) = whole(c) {
+    if let Some(piece) = direct_piece(c) {
         return emit(piece);
     }
-    // A ligature of a whole phrase stands by itself.
+    // A ligature of a whole phrase is a phrase of its own.
     let phrase = matches!(c, '\u{FDFA}' | '\u{FDFB}');
     if phrase {
         emit(Piece::Break);
     }
     decompose_compatible(c, |part| {
-        let part = letter(part);
-        match whole(part) {
+        let part = unify_letter(part);
+        match direct_piece(part) {
             Some(piece) => emit(piece),
             None if part == ' ' => emit(Piece::Space),
             None if is_word(part) => lower(part, |c| emit(Piece::Word(c))),
@@ -54,10 +54,10 @@ pub(super) fn fold(c: char, mut emit: impl FnMut(Piece)) {
     }
 }
 
-/// Characters whose fate does not depend on what they decompose to.
-fn whole(c: char) -> Option<Piece> {
+/// Characters whose folding does not depend on their decomposition.
+fn direct_piece(c: char) -> Option<Piece> {
     Some(match c {
-        // The letters of most Persian text, first.
+        // Most letters of Persian text come first.
         'ا'..='غ' | 'ف'..='و' if !matches!(c, 'ة' | 'ك') => Piece::Word(c),
         'پ' | 'چ' | 'ژ' | 'ک' | 'گ' | 'ی' => Piece::Word(c),
         ZWNJ => Piece::HalfSpace,
@@ -71,7 +71,7 @@ fn whole(c: char) -> Option<Piece> {
         | '\u{061C}'
         | '\u{FE00}'..='\u{FE0F}'
         | '\u{E0000}'..='\u{E01EF}' => Piece::Nothing,
-        // Marks that compatibility forms hold on a space or a tatweel: the space is not one between words.
+        // Marks that a compatibility form carries on a space or a tatweel: that space does not separate words.
         '\u{FC5E}'..='\u{FC63}'
         | '\u{FCF2}'..='\u{FCF4}'
         | '\u{FE70}'..='\u{FE72}'
@@ -84,7 +84,7 @@ fn whole(c: char) -> Option<Piece> {
     })
 }
 
-/// Marks that say how a word sounds, not which word it is. Marks that are vowels of their script stay.
+/// Marks of pronunciation that do not distinguish words. Marks that are vowels of their script are kept.
 fn is_dropped_mark(c: char) -> bool {
     matches!(c,
         '\u{0300}'..='\u{036F}'
@@ -96,8 +96,8 @@ fn is_dropped_mark(c: char) -> bool {
         | '\u{1AB0}'..='\u{1AFF}' | '\u{1DC0}'..='\u{1DFF}' | '\u{20D0}'..='\u{20FF}' | '\u{FE20}'..='\u{FE2F}')
 }
 
-/// One letter for the several code points that write it.
-fn letter(c: char) -> char {
+/// Maps the code points of one letter to a single one.
+fn unify_letter(c: char) -> char {
     match c {
         'ي' | 'ى' | 'ے' => 'ی',
         'ك' | 'ڪ' => 'ک',
@@ -119,7 +119,7 @@ fn lower(c: char, mut emit: impl FnMut(char)) {
         'ß' | 'ẞ' => (0..2).for_each(|_| emit('s')),
         _ => c.to_lowercase().for_each(|c| {
             if !is_dropped_mark(c) {
-                emit(letter(c));
+                emit(unify_letter(c));
             }
         }),
     }

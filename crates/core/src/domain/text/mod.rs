@@ -1,25 +1,28 @@
-//! Persian and English text made comparable: one form for the index and for what a person types, and the way back
-//! from a hit to the words of the original.
+//! Normalisation of Persian and English text: one form for index and queries, and the mapping from a match back to the
+//! words of the original.
 //!
 //! # The form
 //! [`normalise`] yields words separated by one space. In order:
-//! - compatibility forms are undone (NFKC: Arabic presentation forms, ligatures, full-width letters) and case is folded;
-//! - bidi marks, joiners, soft hyphens, tatweel, harakat and the diacritics of Latin, Greek, Cyrillic and Hebrew go;
-//! - Arabic letters become the Persian ones (`ي ى ئ` → `ی`, `ك` → `ک`, `ة ۀ` → `ه`, `أ إ آ ٱ` → `ا`, `ؤ` → `و`, `ء` goes);
+//! - compatibility forms are decomposed (NFKC: Arabic presentation forms, ligatures, full-width letters) and case is
+//!   folded;
+//! - bidi marks, joiners, soft hyphens, tatweel, harakat and the diacritics of Latin, Greek, Cyrillic and Hebrew are
+//!   removed;
+//! - Arabic letters become the Persian ones (`ي ى ئ` → `ی`, `ك` → `ک`, `ة ۀ` → `ه`, `أ إ آ ٱ` → `ا`, `ؤ` → `و`; `ء` is
+//!   removed);
 //! - Persian and Arabic-Indic digits become ASCII;
-//! - what is neither letter, digit nor a mark that belongs to a letter separates words.
+//! - every character other than a letter, a digit or a mark that belongs to a letter separates words.
 //!
 //! # The half-space
-//! A ZWNJ joins: `می‌روم` is the one word `میروم`. So does a plain space beside the affixes that are commonly set apart
-//! (`می نمی` before a word; `ها های هایی … تر تری ترین` after one; `ام ات اش ای ایم اید اند` after a word that ends in
-//! `ه`), and the ezafe of `خانه‌ی`, `خانه ی`, `خانهٔ` goes, so that each of these spellings has the same form.
-//! What is not an affix is met by the query instead ([`query_terms`]): `پیش‌بینی` asks for `پیشبینی` or the phrase
-//! `پیش بینی`, `پیش بینی` asks for both words or `پیشبینی`, and `کتاب` asks for `کتابها` too. A joined query does not
-//! find a compound that a document writes apart (`کتابخانه`, `کتاب خانه`): nothing tells where to split it.
-//! Beside an affix, punctuation keeps words apart; the form then has a line break there, so that normalising twice
-//! changes nothing.
+//! A ZWNJ joins: `می‌روم` is the one word `میروم`. So does a plain space next to an affix that is commonly written
+//! separately (`می نمی` before a word; `ها های هایی … تر تری ترین` after one; `ام ات اش ای ایم اید اند` after a word that
+//! ends in `ه`), and the ezafe of `خانه‌ی`, `خانه ی`, `خانهٔ` is removed, so that each of these spellings has the same form.
+//! Compounds are handled by the query instead ([`query_terms`]): `پیش‌بینی` matches `پیشبینی` or the phrase `پیش بینی`,
+//! `پیش بینی` matches both words or `پیشبینی`, and `کتاب` matches `کتابها` too. A joined query does not find a compound
+//! that a document writes as two words (`کتابخانه`, `کتاب خانه`): there is no way to know where to split it.
+//! Punctuation next to an affix keeps the words separate; the form then has a line break there, so that normalisation is
+//! idempotent.
 //!
-//! Pure: no index, no language model, and no allocation beyond the words themselves.
+//! No index and no language model; allocates only the words themselves.
 
 mod fold;
 mod query;
@@ -28,11 +31,11 @@ mod token;
 
 pub use query::{MAX_TERMS, QueryTerm, matches, query_terms};
 pub use snippet::{Snippet, excerpt, snippet};
-pub use token::{Token, Tokens, tokens};
+pub use token::{TextToken, TokenIter, tokens};
 
 use std::ops::Range;
 
-/// The comparable form of a text: see the module.
+/// The normalised form of a text, as the module describes it.
 #[must_use]
 pub fn normalise(original: &str) -> String {
     let mut text = String::with_capacity(original.len());
@@ -43,7 +46,7 @@ pub fn normalise(original: &str) -> String {
     text
 }
 
-/// The comparable form with the way back to the original.
+/// The normalised form with the mapping to the original.
 #[must_use]
 pub fn normalise_mapped(original: &str) -> Normalised {
     let mut text = String::with_capacity(original.len());
@@ -56,36 +59,36 @@ pub fn normalise_mapped(original: &str) -> Normalised {
     Normalised { text, map }
 }
 
-/// Appends a word to those before it, the last of which begins at `last`; returns where this one begins.
-fn push(text: &mut String, last: usize, token: &Token) -> usize {
+/// Appends a word after the one that begins at `last`; returns the start of the new word.
+fn push(text: &mut String, last: usize, token: &TextToken) -> usize {
     if !text.is_empty() {
-        let kept_apart = token::is_affixed(&text[last..], &token.text);
-        text.push(if kept_apart { '\n' } else { ' ' });
+        let separated = token::is_affixed(&text[last..], &token.text);
+        text.push(if separated { '\n' } else { ' ' });
     }
     text.push_str(&token.text);
     text.len() - token.text.len()
 }
 
-/// A normalised text and where each of its words stands in the original.
+/// A normalised text with the position of each word in the original.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Normalised {
-    /// What [`normalise`] yields.
+    /// The form of [`normalise`].
     pub text: String,
-    /// One span a word, in order.
+    /// One span per word, in order.
     pub map: Vec<Span>,
 }
 
-/// One word, in bytes of both texts.
+/// The position of one word in both texts, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
-    /// Where the word stands in the normalised text.
+    /// Byte range in the normalised text.
     pub normalised: Range<usize>,
-    /// Where it stands in the original; on character boundaries.
+    /// Byte range in the original, on character boundaries.
     pub original: Range<usize>,
 }
 
 impl Normalised {
-    /// The part of the original whose words overlap a byte range of the normalised text.
+    /// The byte range of the original whose words overlap a byte range of the normalised text.
     #[must_use]
     pub fn original_range(&self, normalised: Range<usize>) -> Option<Range<usize>> {
         let first = self.map.partition_point(|span| span.normalised.end <= normalised.start);

@@ -1,25 +1,25 @@
-//! The part of an original text that answers a query, cut and marked for a reader.
+//! Snippets: the passage of an original text around the matches of a query, with highlights.
 
 use std::ops::{ControlFlow, Range};
 
 use super::fold::{Piece, fold};
 use super::query::{QueryTerm, find};
 
-/// Hits beyond these do not change which part is chosen.
-const MAX_HITS: usize = 2_000;
+/// Maximum number of matches that are considered.
+const MAX_MATCHES: usize = 2_000;
 const ELLIPSIS: char = '…';
 
-/// A piece of an original text, fit to be printed, and where it answers the query.
+/// A printable passage of an original text with its highlights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snippet {
-    /// The piece, with `…` where the text goes on.
+    /// The passage, with `…` where the text continues.
     pub text: String,
-    /// Byte ranges of the hits in `text`, in order, apart from one another.
+    /// Byte ranges of the matches in `text`, in order, without overlap.
     pub highlights: Vec<Range<usize>>,
 }
 
 impl Snippet {
-    /// The text with each hit between `before` and `after`.
+    /// The text with each match between `before` and `after`.
     #[must_use]
     pub fn marked(&self, before: &str, after: &str) -> String {
         let mut out = String::with_capacity(self.text.len() + self.highlights.len() * (before.len() + after.len()));
@@ -35,8 +35,8 @@ impl Snippet {
     }
 }
 
-/// At most `max_chars` characters of the original around the place where most of the terms stand together. Runs of white
-/// space become one space; control and bidi characters go. `None` when no term is met.
+/// At most `max_chars` characters of the original around the passage with the most terms. White space is collapsed;
+/// control and bidi characters are removed. `None` when no term matches.
 #[must_use]
 pub fn snippet(original: &str, terms: &[QueryTerm], max_chars: usize) -> Option<Snippet> {
     let hits = hits(original, terms);
@@ -44,34 +44,36 @@ pub fn snippet(original: &str, terms: &[QueryTerm], max_chars: usize) -> Option<
     Some(render(original, &window, &hits, max_chars))
 }
 
-/// The beginning of a text, for a hit that has nothing to mark: at most `max_chars` characters, cleaned likewise.
+/// The beginning of a text, for a hit without matches to highlight: at most `max_chars` characters, cleaned as in
+/// [`snippet`].
 #[must_use]
 pub fn excerpt(original: &str, max_chars: usize) -> String {
     render(original, &(0..0), &[], max_chars).text
 }
 
-struct Hit {
+struct TermMatch {
     term: usize,
     range: Range<usize>,
 }
 
-fn hits(original: &str, terms: &[QueryTerm]) -> Vec<Hit> {
-    let mut hits: Vec<Hit> = Vec::new();
+fn hits(original: &str, terms: &[QueryTerm]) -> Vec<TermMatch> {
+    let mut hits: Vec<TermMatch> = Vec::new();
     find(original, terms, |term, range| {
         if !terms[term].excluded {
-            hits.push(Hit { term, range });
+            hits.push(TermMatch { term, range });
         }
-        if hits.len() < MAX_HITS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        if hits.len() < MAX_MATCHES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     hits.sort_by_key(|hit| (hit.range.start, std::cmp::Reverse(hit.range.end)));
     hits
 }
 
-/// The earliest run of hits that meets the most terms within the room there is.
-fn best_window(original: &str, hits: &[Hit], terms: usize, max_chars: usize) -> Option<Range<usize>> {
+/// The earliest run of matches with the most distinct terms that fits into `max_chars`.
+fn best_window(original: &str, hits: &[TermMatch], terms: usize, max_chars: usize) -> Option<Range<usize>> {
     let mut best: Option<(usize, Range<usize>)> = None;
     let mut seen = vec![0_usize; terms];
-    let (mut distinct, mut first) = (0, 0);
+    let mut distinct = 0;
+    let mut first = 0;
     for hit in hits {
         if seen[hit.term] == 0 {
             distinct += 1;
@@ -99,7 +101,7 @@ fn fits(original: &str, range: Range<usize>, max_chars: usize) -> bool {
     range.len() <= max_chars || (range.len() <= max_chars * 4 && original[range].chars().count() <= max_chars)
 }
 
-fn render(original: &str, window: &Range<usize>, hits: &[Hit], max_chars: usize) -> Snippet {
+fn render(original: &str, window: &Range<usize>, hits: &[TermMatch], max_chars: usize) -> Snippet {
     let used = original[window.clone()].chars().take(max_chars).count();
     let lead = (max_chars - used) / 3;
     let start = word_start(original, chars_before(original, window.start, lead), window.start);
@@ -138,7 +140,7 @@ fn chars_before(original: &str, end: usize, count: usize) -> usize {
     }
 }
 
-/// The first word that begins in `from..to`, so that no word is cut.
+/// The start of the first word that begins in `from..to`, so that no word is truncated.
 fn word_start(original: &str, from: usize, to: usize) -> usize {
     if from == 0 {
         return 0;
@@ -158,7 +160,7 @@ fn word_end(original: &str, end: usize, least: usize) -> usize {
     original[least..end].rfind(char::is_whitespace).map_or(end, |space| least + space)
 }
 
-/// Appends text with its white space collapsed and its invisible characters dropped, save the half-space.
+/// Appends text with white space collapsed and invisible characters removed, except the half-space.
 fn clean(text: &str, out: &mut String) {
     for c in text.chars() {
         if c.is_whitespace() || c.is_control() {

@@ -1,4 +1,4 @@
-//! The words of a text in their comparable form, each with its place in the original.
+//! The words of a text in normalised form, each with its position in the original.
 
 use std::iter::Peekable;
 use std::ops::Range;
@@ -10,51 +10,50 @@ use super::fold::{Piece, fold, is_arabic};
 
 /// Verb prefixes that are written joined, with a half-space or with a space.
 const PREFIXES: &[&str] = &["می", "نمی"];
-/// Suffixes of plural and comparison, likewise.
+/// Suffixes of plural and comparison, written in the same ways.
 const SUFFIXES: &[&str] =
     &["ها", "های", "هایی", "هایم", "هایت", "هایش", "هایمان", "هایتان", "هایشان", "تر", "تری", "ترین"];
-/// Suffixes that stand apart only after a final `ه`; elsewhere these are words (`ای ایران`).
+/// Suffixes that are written separately only after a final `ه`; elsewhere they are words (`ای ایران`).
 const AFTER_HEH: &[&str] = &["ام", "ات", "اش", "ای", "ایم", "اید", "اند", EZAFE];
 const EZAFE: &str = "ی";
 const HEH: char = 'ه';
 
-/// A word in its comparable form.
+/// A word in normalised form.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Token {
-    /// The form, never empty.
+pub struct TextToken {
+    /// Normalised form, never empty.
     pub text: String,
-    /// Where the word stands in the original, in bytes, on character boundaries. A word whose affix stands apart spans
-    /// both.
+    /// Byte range in the original, on character boundaries; with a separately written affix, it covers both.
     pub range: Range<usize>,
-    /// Whether only spaces stand between it and the word before it.
+    /// Whether only spaces separate it from the word before it.
     pub(super) spaced: bool,
-    /// Where the form had a half-space, as byte offsets into `text`.
+    /// Byte offsets in `text` of the half-spaces that were removed.
     pub(super) half_spaces: Vec<usize>,
 }
 
-impl Token {
+impl TextToken {
     /// Whether it is written in the Arabic script.
     pub(super) fn is_arabic(&self) -> bool {
         self.text.chars().all(is_arabic)
     }
 }
 
-/// The words of a text, from left to right, made as they are asked for.
+/// The words of a text, lazily, from left to right.
 #[must_use]
-pub fn tokens(original: &str) -> Tokens<'_> {
-    Tokens { words: Words::new(original).peekable() }
+pub fn tokens(original: &str) -> TokenIter<'_> {
+    TokenIter { words: Words::new(original).peekable() }
 }
 
-/// See [`tokens`].
+/// Iterator of [`tokens`].
 #[derive(Debug, Clone)]
-pub struct Tokens<'a> {
+pub struct TokenIter<'a> {
     words: Peekable<Words<'a>>,
 }
 
-impl Iterator for Tokens<'_> {
-    type Item = Token;
+impl Iterator for TokenIter<'_> {
+    type Item = TextToken;
 
-    fn next(&mut self) -> Option<Token> {
+    fn next(&mut self) -> Option<TextToken> {
         let mut token = self.words.next()?;
         while let Some(next) = self.words.next_if(|next| next.spaced && is_affixed(&token.text, &next.text)) {
             token.range.end = next.range.end;
@@ -69,7 +68,7 @@ impl Iterator for Tokens<'_> {
     }
 }
 
-/// Whether two words side by side are one word and its affix.
+/// Whether two adjacent words are a word and its affix.
 pub(super) fn is_affixed(word: &str, next: &str) -> bool {
     let Some(last) = word.chars().next_back().filter(|c| is_arabic(*c)) else { return false };
     if word.chars().nth(1).is_none() || !next.starts_with(is_arabic) {
@@ -80,30 +79,30 @@ pub(super) fn is_affixed(word: &str, next: &str) -> bool {
         || (last == HEH && AFTER_HEH.contains(&next))
 }
 
-/// The words as separators part them, before affixes are joined.
+/// The words between separators, before affixes are joined.
 #[derive(Debug, Clone)]
 struct Words<'a> {
     chars: CharIndices<'a>,
-    /// Words that one character held (a ligature of a phrase), beyond the one handed out.
-    held: std::collections::VecDeque<Token>,
-    /// The gap before the word to come is spaces alone.
+    /// Further words of a character that contains several (a ligature of a phrase).
+    pending: std::collections::VecDeque<TextToken>,
+    /// Whether the gap before the next word consists of spaces.
     spaced: bool,
 }
 
 impl<'a> Words<'a> {
     fn new(original: &'a str) -> Self {
-        Self { chars: original.char_indices(), held: std::collections::VecDeque::new(), spaced: false }
+        Self { chars: original.char_indices(), pending: std::collections::VecDeque::new(), spaced: false }
     }
 }
 
 impl Iterator for Words<'_> {
-    type Item = Token;
+    type Item = TextToken;
 
-    fn next(&mut self) -> Option<Token> {
-        if let Some(token) = self.held.pop_front() {
+    fn next(&mut self) -> Option<TextToken> {
+        if let Some(token) = self.pending.pop_front() {
             return Some(token);
         }
-        let mut building = Building::default();
+        let mut building = TokenBuilder::default();
         for (at, c) in self.chars.by_ref() {
             let range = at..at + c.len_utf8();
             fold(c, |piece| match piece {
@@ -111,15 +110,15 @@ impl Iterator for Words<'_> {
                 Piece::HalfSpace => building.half_space(),
                 Piece::Mark => building.extend(range.end),
                 Piece::Nothing => {}
-                Piece::Space => self.held.extend(building.take()),
+                Piece::Space => self.pending.extend(building.take()),
                 Piece::Break => {
-                    self.held.extend(building.take());
+                    self.pending.extend(building.take());
                     self.spaced = false;
                 }
             });
-            if let Some(token) = self.held.pop_front() {
-                // The character that ended this word may have begun another one: only a ligature does.
-                self.held.extend(building.take());
+            if let Some(token) = self.pending.pop_front() {
+                // A ligature can end this word and begin another one.
+                self.pending.extend(building.take());
                 return Some(token);
             }
         }
@@ -129,16 +128,16 @@ impl Iterator for Words<'_> {
 
 /// A word under construction.
 #[derive(Debug, Default)]
-struct Building {
+struct TokenBuilder {
     text: String,
     range: Range<usize>,
     half_spaces: Vec<usize>,
     spaced: bool,
-    /// Some letter may compose with a mark after it (kana, Hangul, Indic scripts).
+    /// Whether a letter may compose with a mark after it (kana, Hangul, Indic scripts).
     composes: bool,
 }
 
-impl Building {
+impl TokenBuilder {
     fn push(&mut self, c: char, range: &Range<usize>, spaced: &mut bool) {
         if self.text.is_empty() {
             self.range.start = range.start;
@@ -161,7 +160,7 @@ impl Building {
         }
     }
 
-    fn take(&mut self) -> Option<Token> {
+    fn take(&mut self) -> Option<TextToken> {
         let Self { mut text, range, mut half_spaces, spaced, composes } = std::mem::take(self);
         if text.is_empty() {
             return None;
@@ -178,6 +177,6 @@ impl Building {
             text = text.nfc().collect();
             half_spaces.clear();
         }
-        Some(Token { text, range, spaced, half_spaces })
+        Some(TextToken { text, range, spaced, half_spaces })
     }
 }

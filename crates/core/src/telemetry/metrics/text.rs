@@ -1,5 +1,5 @@
-//! Prometheus' text format 0.0.4 out of OpenMetrics: what differs is how a counter is named in its HELP and TYPE, and
-//! two lines the older format does not have.
+//! Prometheus' text format 0.0.4 from OpenMetrics. The differences are the name of a counter in HELP and TYPE, and two
+//! lines that the older format does not have.
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;

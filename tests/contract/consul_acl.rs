@@ -1,9 +1,9 @@
-//! The contract of `ConsulAccess`.
+//! The contract of `ConsulAcl`.
 
 use std::collections::BTreeSet;
 
 use mfctl_core::domain::Secret;
-use mfctl_core::ports::{ConsulAccess, ConsulPolicy, ConsulToken};
+use mfctl_core::ports::{ConsulAcl, ConsulPolicy, ConsulToken};
 use uuid::Uuid;
 
 use crate::contract::harness::Fixture;
@@ -12,7 +12,7 @@ use crate::contract::harness::Fixture;
 /// made.
 macro_rules! consul_access_suite {
     ($harness:path) => {
-        cases!($harness, crate::contract::consul_access:
+        cases!($harness, crate::contract::consul_acl:
             what_consul_has_by_itself_is_not_shown,
             a_policy_is_found_as_it_was_written,
             a_token_is_found_as_it_was_made_and_keeps_its_secret,
@@ -22,7 +22,7 @@ macro_rules! consul_access_suite {
 }
 pub(crate) use consul_access_suite;
 
-type Access = Fixture<dyn ConsulAccess>;
+type Access = Fixture<dyn ConsulAcl>;
 
 fn name() -> String {
     format!("t{:016x}", fastrand::u64(..))

@@ -1,0 +1,20 @@
+//! What an audit is asked to do, and whom it reports its progress to.
+
+use std::time::Duration;
+
+/// Options of an audit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditOptions {
+    /// Read originals back and compare their SHA-256, instead of their sizes alone.
+    pub hash_objects: bool,
+    /// Pause before the second pass, which confirms what the first one found.
+    pub second_look_after: Duration,
+}
+
+/// Receiver of an audit's progress.
+pub trait AuditProgress: Send + Sync {
+    /// A step begins, e.g. `files`.
+    fn step(&self, name: &str);
+    /// This many items of the step are done.
+    fn done(&self, items: u64);
+}
