@@ -21,7 +21,7 @@ pub(super) struct Untaken {
 }
 
 /// Goes through the source again and hands over what the job has no row of.
-pub(super) async fn look(
+pub(super) async fn find_untaken(
     journal: &dyn JobJournal,
     job: &Job,
     spec: JobSpec,

@@ -123,7 +123,7 @@ async fn apply_catalog(files: &mut [DryRunFile], catalog: &dyn Catalog) -> Resul
     for file in files.iter_mut().filter(|file| file.action == "stage") {
         let Some(state) = file.asset_id.and_then(|id| states.get(&id)) else { continue };
         (file.action, file.reason) = match state {
-            AssetState::StagedAsset => ("publish_again", "its bytes are staged and wait to be ingested".to_owned()),
+            AssetState::Staged => ("publish_again", "its bytes are staged and wait to be ingested".to_owned()),
             AssetState::Revoked => ("reject", "its asset was taken down".to_owned()),
             state => ("deduplicate", format!("the same bytes are there already ({state})")),
         };

@@ -7,7 +7,7 @@ use super::context::RunContext;
 use super::files::{AcceptedFile, RefusedFile};
 use super::register::{RegisteredBatch, RegisteredFile, StagingDecision};
 use super::stage::Stager;
-use mfctl_core::domain::event::{Common, IngestRaw};
+use mfctl_core::domain::event::{EventEnvelope, IngestRaw};
 use mfctl_core::domain::job::{FileOutcome, FileRefusal, FileStep, JobOutcome, JournalFile, RefusalKind};
 use mfctl_core::domain::names::topics;
 use mfctl_core::domain::{AssetState, NewRecord, Timestamp};
@@ -54,14 +54,14 @@ impl OutcomeRecorder {
         let mut staged = Vec::new();
         for registered in &batch.files {
             // An asset that a worker ingested meanwhile needs no event, but its row may lack the acknowledgement.
-            if registered.answer.state != AssetState::StagedAsset || !registered.decision.publishes() {
+            if registered.answer.state != AssetState::Staged || !registered.decision.publishes() {
                 continue;
             }
             records.push(self.event(registered, now).await?);
             assets.push(registered.file.asset);
             if !matches!(registered.decision, StagingDecision::Duplicate { .. }) {
                 let update = read_update(&registered.file, &registered.answer);
-                staged.push(FileUpdate { step: FileStep::StagedAsset, ..update });
+                staged.push(FileUpdate { step: FileStep::Staged, ..update });
             }
         }
         if records.is_empty() {
@@ -82,7 +82,7 @@ impl OutcomeRecorder {
     async fn event(&self, registered: &RegisteredFile, now: Timestamp) -> Result<NewRecord> {
         let RegisteredFile { file, answer, prior_metadata, .. } = registered;
         let is_own = answer.event_id == file.row.event_id;
-        let common = Common {
+        let envelope = EventEnvelope {
             event_id: answer.event_id,
             occurred_at: answer.staged_at,
             asset_id: file.asset,
@@ -101,11 +101,11 @@ impl OutcomeRecorder {
             declared_media_type: file.content_type.declared.map(str::to_owned),
             source_path: file.row.path.clone(),
             metadata: prior_metadata.as_ref().filter(|_| !is_own).unwrap_or(&file.metadata.metadata).clone(),
-            common,
+            envelope,
         };
         let topic = topics::INGEST_RAW;
         let codec = &self.context.ports.codec;
-        self.context.retry(|| codec.encode(&topic, &event, &event.common, event.common.event_id, now)).await
+        self.context.retry(|| codec.encode(&topic, &event, &event.envelope, event.envelope.event_id, now)).await
     }
 
     /// The catalog's row of each file's outcome.

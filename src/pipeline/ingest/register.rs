@@ -98,7 +98,7 @@ impl Registrar {
             if decision.publishes() {
                 published.insert(answer.event_id);
             }
-            let referenced = answer.state == AssetState::StagedAsset && answer.staging == own;
+            let referenced = answer.state == AssetState::Staged && answer.staging == own;
             if file.staged && !referenced {
                 registered.unreferenced.push(own);
             }

@@ -57,7 +57,7 @@ impl JobRunner {
     /// Processes the files that the journal has as planned and that the walk did not find again: those to be retried,
     /// and those that have vanished.
     async fn process_planned(&self) -> Result<(), Error> {
-        let filter = JobFilter { steps: vec![FileStep::Planned, FileStep::StagedAsset] };
+        let filter = JobFilter { steps: vec![FileStep::Planned, FileStep::Staged] };
         let mut cursor: Option<String> = None;
         loop {
             let page = self.context.ports.journal.files(self.context.job, &filter, cursor.as_deref(), PAGE).await?;

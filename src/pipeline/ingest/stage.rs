@@ -85,7 +85,7 @@ impl Stager {
             let Some(content) = file.content.take() else { continue };
             let missing = match known.get(&file.asset) {
                 None => true,
-                Some(asset) if asset.state == AssetState::StagedAsset => !self.exists(&asset.staging).await?,
+                Some(asset) if asset.state == AssetState::Staged => !self.exists(&asset.staging).await?,
                 Some(_) => false,
             };
             if missing && staged.insert(file.asset) {
