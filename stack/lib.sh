@@ -219,15 +219,13 @@ has_data() {
   return 1
 }
 
-# removal_of SERVER: the command that stops the server and removes its store, for a shell.
+# removal_of INSTANCE: the command that stops it and removes its store, for a shell.
 removal_of() {
-  local names paths
-  mapfile -t names < <(with "$1" lines_of instances)
-  mapfile -t paths < <(with "$1" server_data && with "$1" server_keys)
+  local server paths
+  server=$(server_of "$1")
+  mapfile -t paths < <(with "$server" server_data "$1" && with "$server" server_keys)
   [ ${#paths[@]} -gt 0 ] || return 0
-  printf 'MFCTL_STACK_RUN=%q %q stop' "$run" "$here/stack"
-  printf ' %q' "${names[@]}"
-  printf ' && rm -rf'
+  printf 'MFCTL_STACK_RUN=%q %q stop %q && rm -rf' "$run" "$here/stack" "$1"
   printf ' %q' "${paths[@]}"
 }
 
@@ -247,7 +245,7 @@ remove_store() {
 
 # prepare_store: before a start of the server. Afterwards its store is complete, or there is none and the marker is set.
 prepare_store() {
-  local marker damage
+  local marker name damage
   [ -n "$(server_data)" ] || return 0
   marker=$(marker_of "$server")
   if [ -e "$marker" ]; then
@@ -256,9 +254,11 @@ prepare_store() {
     each kill_one "${instances[@]}"
     remove_store
   elif has_data; then
-    damage=$(server_damage)
-    [ -z "$damage" ] || die "the store of $server is damaged: $damage" \
-      "what it holds is lost; to remove it: $(removal_of "$server"); then stack/stack up"
+    for name in "${instances[@]}"; do
+      damage=$(server_damage "$name")
+      [ -z "$damage" ] || die "the store of $name is damaged: $damage" \
+        "what it holds is lost; to remove it: $(removal_of "$name"); then stack/stack up"
+    done
     return 0
   else
     remove_store

@@ -1,4 +1,4 @@
-//! Consumer lag: how far each group is behind, partition by partition.
+//! Consumer lag of each group, per partition.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,43 +7,43 @@ use mfctl_core::domain::lag::lag;
 use mfctl_core::domain::{EnvName, GroupName, Stage, TopicName};
 use mfctl_core::ports::{Error, ErrorKind, EventLog, GroupMember, Result};
 
-/// A partition as a group sees it.
+/// A group's lag in one partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PartitionLag {
-    /// The topic.
+    /// Topic name.
     pub topic: TopicName,
-    /// The partition.
+    /// Partition, counted from 0.
     pub partition: u32,
-    /// The next offset the group will read; `None` before its first commit.
+    /// Committed offset, the next one to be read; `None` before the first commit.
     pub committed_offset: Option<i64>,
-    /// The first offset still kept.
+    /// Low watermark.
     pub low_offset: i64,
-    /// The offset after the last record.
+    /// Offset after the last record.
     pub end_offset: i64,
-    /// Records between the two.
+    /// Number of records between the committed offset and the end.
     pub lag: u64,
-    /// Records that retention removed before the group read them.
+    /// Number of records that retention removed before the group read them.
     pub lost_to_retention: u64,
-    /// The member that owns the partition.
+    /// Member that owns the partition.
     pub owner: Option<String>,
 }
 
-/// A group and how far it is behind.
+/// A consumer group with its lag.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GroupLag {
-    /// Its name.
+    /// Group name.
     pub group: GroupName,
-    /// Its members that are alive.
+    /// Live members.
     pub members: Vec<GroupMember>,
-    /// Records it is behind in all.
+    /// Total lag in records.
     pub lag: u64,
-    /// What it committed, summed over partitions; grows by what it works off.
+    /// Sum of the committed offsets; it grows by the number of processed records.
     pub committed_total: i64,
-    /// Its partitions.
+    /// Lag per partition.
     pub partitions: Vec<PartitionLag>,
 }
 
-/// The pipeline's groups, each with its lag. Each is asked for by its name: no other group's broker has to answer.
+/// The pipeline's groups with their lag. They are described by name, so that only their own coordinators have to answer.
 ///
 /// # Errors
 /// Those of the log.
@@ -57,7 +57,7 @@ pub async fn pipeline_groups(log: &dyn EventLog, env: &EnvName) -> Result<Vec<Gr
     Ok(lags)
 }
 
-/// Every group beside these that has members or commits, each with its lag.
+/// Every other group that has members or committed offsets, with its lag.
 ///
 /// # Errors
 /// Those of the log.
@@ -90,7 +90,7 @@ async fn group_lag(
             committed_offset: progress.committed,
             low_offset: progress.span.low,
             end_offset: progress.span.high,
-            // The log knows of transaction markers that offsets alone do not show.
+            // `at_end` accounts for transaction markers, which offsets alone do not show.
             lag: if progress.at_end { 0 } else { lag(progress.span, progress.committed) },
             lost_to_retention: u64::try_from(lost).unwrap_or(0),
             owner,

@@ -1,4 +1,5 @@
-//! What operators ask of a running platform: audit, status, trace, retention. Reads through the ports; prints nothing.
+//! Operations on a running platform: audit, lag, retention, status, trace, verification. Works through the ports; prints
+//! nothing.
 
 pub mod audit;
 mod digest;

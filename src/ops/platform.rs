@@ -1,5 +1,5 @@
-//! Which platform this is: the identities that its servers were given when they were made, so that a profile which once
-//! met one platform never writes to another behind the same addresses.
+//! The identity of a platform: the identities of its servers, which a profile pins so that it never writes to another
+//! platform at the same addresses.
 
 use std::time::Duration;
 
@@ -12,60 +12,60 @@ use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{EnvName, ObjectRef};
 use mfctl_core::ports::{Error, ErrorKind, ObjectStore, Ports, PutOptions, Result};
 
-/// A marker is never longer.
-const LONGEST: u64 = 4096;
+/// Maximum size of the marker object in bytes.
+const MAX_MARKER_BYTES: u64 = 4096;
 
-/// The identities of a platform's parts; `None` where a part does not have one yet.
+/// The identities of a platform's servers; `None` where a server does not have one yet.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct PlatformIdentity {
-    /// The log's: Kafka's cluster id.
+    /// Event log: Kafka's cluster id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
-    /// The catalog's: made by its first migration.
+    /// Catalog: created by its first migration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub catalog: Option<String>,
-    /// The object store's: in a marker in the bucket of originals.
+    /// Object store: from the marker object in the bucket of originals.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub objects: Option<String>,
-    /// The configuration store's: Consul's data centre.
+    /// Configuration store: Consul's data centre.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<String>,
-    /// The store of secrets': Vault's cluster id.
+    /// Secret store: Vault's cluster id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secrets: Option<String>,
 }
 
-/// The marker's content.
+/// Content of the marker object.
 #[derive(Debug, Serialize, Deserialize)]
 struct PlatformMarker {
     id: String,
     environment: EnvName,
 }
 
-/// How long the servers that the pipeline itself does not need may take to say who they are.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Timeout for the identity of servers that the pipeline does not need.
+const OPTIONAL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Who the configuration store is; a pipeline goes on without it, so that one which is down has no name here.
-async fn config(ports: &Ports) -> Option<String> {
+/// Identity of the configuration store; `None` if it is down, because the pipeline works without it.
+async fn config_identity(ports: &Ports) -> Option<String> {
     let store = ports.config.as_ref()?;
-    tokio::time::timeout(PATIENCE, store.identity()).await.ok()?.ok()
+    tokio::time::timeout(OPTIONAL_TIMEOUT, store.identity()).await.ok()?.ok()
 }
 
-/// Who the store of secrets is, in the same way.
-async fn secrets(ports: &Ports) -> Option<String> {
+/// Identity of the secret store; `None` if it is down, as for the configuration store.
+async fn secrets_identity(ports: &Ports) -> Option<String> {
     let store = ports.secrets.as_ref()?;
-    tokio::time::timeout(PATIENCE, store.identity()).await.ok()?.ok()
+    tokio::time::timeout(OPTIONAL_TIMEOUT, store.identity()).await.ok()?.ok()
 }
 
 impl PlatformIdentity {
-    /// Asks each part who it is. What is not made yet has no identity; what does not answer is an error.
+    /// Reads the identity of each server. A server that is not set up yet has none; one that does not answer is an error.
     ///
     /// # Errors
-    /// Those of the ports, what is not made yet apart; `Conflict` when the buckets are marked as another environment's.
+    /// Those of the ports; `Conflict` when the marker is of another environment.
     pub async fn read(ports: &Ports, buckets: &Buckets, env: &EnvName) -> Result<Self> {
         let (log, catalog, marker) =
             tokio::join!(ports.log.identity(), ports.catalog.identity(), marker(ports.objects.as_ref(), buckets));
-        let objects = match made(marker)?.flatten() {
+        let objects = match if_prepared(marker)?.flatten() {
             Some(marker) if marker.environment != *env => {
                 let what =
                     format!("bucket {} belongs to environment {}, not to {env}", buckets.originals, marker.environment);
@@ -73,11 +73,12 @@ impl PlatformIdentity {
             }
             marker => marker.map(|marker| marker.id),
         };
-        let (config, secrets) = (config(ports).await, secrets(ports).await);
-        Ok(Self { log: made(log)?, catalog: made(catalog)?, objects, config, secrets })
+        let config = config_identity(ports).await;
+        let secrets = secrets_identity(ports).await;
+        Ok(Self { log: if_prepared(log)?, catalog: if_prepared(catalog)?, objects, config, secrets })
     }
 
-    /// In what this platform is another one than `pinned`; what either does not know is no difference.
+    /// Differences from the `pinned` identity; an identity missing on one side is no difference.
     #[must_use]
     pub fn differs_from(&self, pinned: &Self) -> Vec<String> {
         let parts = [
@@ -94,7 +95,7 @@ impl PlatformIdentity {
         differing.collect()
     }
 
-    /// The same with what only `pinned` knows.
+    /// Fills the missing identities from `pinned`.
     #[must_use]
     pub fn or(self, pinned: Self) -> Self {
         Self {
@@ -107,8 +108,8 @@ impl PlatformIdentity {
     }
 }
 
-/// Marks the bucket of originals, unless it is marked; answers whether it had to be. Of two that mark it at once the first
-/// one's marker stays: a host may have met it already.
+/// Writes the marker into the bucket of originals unless it exists; returns whether it was written. Of two concurrent writers
+/// the first wins, because a host may have pinned its marker already.
 ///
 /// # Errors
 /// Those of the store.
@@ -127,7 +128,7 @@ pub async fn mark(objects: &dyn ObjectStore, buckets: &Buckets, env: &EnvName) -
     }
 }
 
-/// Whether the bucket of originals is marked.
+/// Whether the bucket of originals has a marker.
 ///
 /// # Errors
 /// Those of the store; `NotFound` when there is no bucket.
@@ -145,18 +146,19 @@ async fn marker(objects: &dyn ObjectStore, buckets: &Buckets) -> Result<Option<P
         return Ok(None);
     }
     let mut text = Vec::new();
-    let read = objects.open(&at).await?.take(LONGEST).read_to_end(&mut text).await;
+    let read = objects.open(&at).await?.take(MAX_MARKER_BYTES).read_to_end(&mut text).await;
     read.map_err(|error| Error::new(ErrorKind::Unreachable, format!("read {at}")).because(error))?;
     serde_json::from_slice(&text).map(Some).map_err(|error| {
-        Error::new(ErrorKind::Corrupt, format!("{at} does not say which platform this is"))
-            .because(error)
-            .hint("somebody wrote over the platform's marker: find out who, then remove it and `mfctl bootstrap apply`")
+        Error::new(ErrorKind::Corrupt, format!("{at} does not say which platform this is")).because(error).hint(
+            "the platform's marker was overwritten: find out by whom, then delete it and run `mfctl bootstrap apply`",
+        )
     })
 }
 
-fn made<T>(answer: Result<T>) -> Result<Option<T>> {
-    match answer {
-        Ok(answer) => Ok(Some(answer)),
+/// `None` for a server that is not set up yet.
+fn if_prepared<T>(identity: Result<T>) -> Result<Option<T>> {
+    match identity {
+        Ok(identity) => Ok(Some(identity)),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unprepared) => Ok(None),
         Err(error) => Err(error),
     }
@@ -167,15 +169,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_platform_is_told_and_what_is_not_known_is_none() {
+    fn only_identities_known_on_both_sides_can_differ() {
         let of = |log: Option<&str>, catalog: Option<&str>| PlatformIdentity {
             log: log.map(str::to_owned),
             catalog: catalog.map(str::to_owned),
             ..PlatformIdentity::default()
         };
         assert!(of(Some("a"), None).differs_from(&of(Some("a"), Some("c"))).is_empty());
-        let told = of(Some("b"), Some("c")).differs_from(&of(Some("a"), Some("c")));
-        assert_eq!(told, ["the Kafka cluster is b and was a"]);
+        let differences = of(Some("b"), Some("c")).differs_from(&of(Some("a"), Some("c")));
+        assert_eq!(differences, ["the Kafka cluster is b and was a"]);
         assert_eq!(of(None, Some("c")).or(of(Some("a"), None)), of(Some("a"), Some("c")));
     }
 }

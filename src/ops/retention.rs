@@ -1,6 +1,6 @@
-//! What time removes. On the embedded profile: records older than their topic keeps them, and staged objects nobody needs
-//! any more. In a cluster the log and the store do that by themselves; there, uploads that were never finished, which not
-//! every store gives up by itself.
+//! Retention. On the embedded profile: records older than their topic's retention, and staged objects that are no longer
+//! needed. In a cluster the log and the store do that themselves; there, incomplete multipart uploads are aborted, which not
+//! every store does itself.
 
 use std::time::Duration;
 
@@ -11,29 +11,30 @@ use mfctl_core::domain::names::Buckets;
 use mfctl_core::domain::{AssetState, EventId, ObjectKey, ObjectRef, Timestamp};
 use mfctl_core::ports::{Ports, Result, RetentionReport};
 
+/// Objects per page.
 const PAGE: usize = 1000;
 
-/// What a run removed.
+/// Summary of a retention run.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RetentionSummary {
-    /// Records by topic.
+    /// Records removed per topic.
     #[serde(flatten)]
     pub records: RetentionReport,
-    /// Staged objects past their time.
+    /// Number of expired staged objects that were deleted.
     pub staged_objects: u64,
-    /// Staged objects past their time that an asset still needs: they stay.
+    /// Number of expired staged objects that an asset still needs and that were kept.
     pub kept_for_assets: u64,
-    /// Uploads that were begun long ago and never finished.
+    /// Number of incomplete uploads that were aborted.
     pub abandoned_uploads: u64,
 }
 
-/// A killed ingest goes on with an upload that is younger.
+/// Age of an incomplete upload at which it is aborted; a killed ingest resumes younger ones.
 const ABANDONED_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Removes what is past its time at `now`.
+/// Removes everything that has expired at `now`.
 ///
 /// # Errors
-/// Those of the ports; what was removed until then stays removed.
+/// Those of the ports; earlier removals are not undone.
 pub async fn run(ports: &Ports, buckets: &Buckets, staging_kept: Duration, now: Timestamp) -> Result<RetentionSummary> {
     let mut removed = RetentionSummary { records: ports.log.run_retention(now).await?, ..RetentionSummary::default() };
     if let Some(admin) = &ports.buckets {
@@ -63,8 +64,8 @@ pub async fn run(ports: &Ports, buckets: &Buckets, staging_kept: Duration, now: 
     }
 }
 
-/// Whether an asset that never got further than `staged` has its only bytes here: an unresolved dead letter of persist,
-/// or a lag of half a year.
+/// Whether an asset in state `staged` has its only bytes in this object: an unresolved dead letter of persist, or a lag of
+/// half a year.
 async fn is_needed(ports: &Ports, at: &ObjectRef) -> Result<bool> {
     let event = at.key.as_str().rsplit('/').next().and_then(|name| name.parse::<EventId>().ok());
     let Some(event) = event else { return Ok(false) };

@@ -1,4 +1,4 @@
-//! Whether each part of the platform works, in one look.
+//! The status of each part of the platform.
 
 use std::time::Duration;
 
@@ -12,35 +12,35 @@ use mfctl_core::events::{schemas, topics as contract};
 use mfctl_core::humane;
 use mfctl_core::ports::{Ports, Result};
 
-/// Jobs of one page.
+/// Jobs per page.
 const PAGE: usize = 500;
 
-/// How a part stands.
+/// Health of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PartHealth {
-    /// It works.
+    /// The part works.
     Ok,
-    /// It works, and somebody should look.
+    /// The part works and needs attention.
     Warn,
-    /// It does not.
+    /// The part does not work.
     Bad,
 }
 
-/// A part of the platform.
+/// The status of one part of the platform.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StatusPart {
-    /// Which.
+    /// Name of the part.
     pub part: String,
-    /// How it stands.
+    /// Health of the part.
     pub health: PartHealth,
-    /// What was seen.
+    /// What was found, in a sentence.
     pub detail: String,
-    /// What to do, where something is to be done.
+    /// What to do next, if anything.
     pub hint: Option<String>,
 }
 
-/// Looks at every part. A part that cannot be asked is `bad`; the others are asked all the same.
+/// Checks every part. A part that cannot be reached is `bad`; the others are checked all the same.
 pub async fn check_parts(ports: &Ports, watch: &mut VitalsMonitor) -> Vec<StatusPart> {
     let mut parts = vec![
         part("event log", log(ports).await),
@@ -56,17 +56,18 @@ pub async fn check_parts(ports: &Ports, watch: &mut VitalsMonitor) -> Vec<Status
     parts
 }
 
-fn part(name: &str, seen: Result<(PartHealth, String, Option<String>)>) -> StatusPart {
-    let (health, detail, hint) = match seen {
-        Ok(seen) => seen,
+fn part(name: &str, finding: Result<PartFinding>) -> StatusPart {
+    let (health, detail, hint) = match finding {
+        Ok(finding) => finding,
         Err(error) => (PartHealth::Bad, error.full(), error.hint_text().map(str::to_owned)),
     };
     StatusPart { part: name.to_owned(), health, detail, hint }
 }
 
-type Seen = (PartHealth, String, Option<String>);
+/// Health, detail and hint of a part.
+type PartFinding = (PartHealth, String, Option<String>);
 
-async fn log(ports: &Ports) -> Result<Seen> {
+async fn log(ports: &Ports) -> Result<PartFinding> {
     let there = ports.log.topics().await?;
     let wanted = contract::contract(1, contract::Retention::default());
     let missing: Vec<_> = wanted
@@ -82,7 +83,7 @@ async fn log(ports: &Ports) -> Result<Seen> {
     Ok((PartHealth::Bad, format!("topics are missing: {}", missing.join(", ")), Some(hint)))
 }
 
-async fn registry(ports: &Ports) -> Result<Seen> {
+async fn registry(ports: &Ports) -> Result<PartFinding> {
     let mut missing = Vec::new();
     for topic in topics::PIPELINE {
         let subject = schemas::subject(&topic);
@@ -97,7 +98,7 @@ async fn registry(ports: &Ports) -> Result<Seen> {
     Ok((PartHealth::Bad, format!("not registered: {}", missing.join(", ")), Some(hint)))
 }
 
-async fn catalog(ports: &Ports) -> Result<Seen> {
+async fn catalog(ports: &Ports) -> Result<PartFinding> {
     let summary = ports.catalog.summary().await?;
     let states: Vec<_> =
         summary.by_state.iter().map(|(state, count)| format!("{} {state}", humane::count(*count))).collect();
@@ -106,13 +107,15 @@ async fn catalog(ports: &Ports) -> Result<Seen> {
     Ok((PartHealth::Ok, format!("{assets}{states}; {}", humane::bytes(summary.bytes)), None))
 }
 
-async fn search(ports: &Ports) -> Result<Seen> {
+async fn search(ports: &Ports) -> Result<PartFinding> {
     let documents = ports.search.count().await?;
     Ok((PartHealth::Ok, humane::counted(documents, "document", "documents"), None))
 }
 
-async fn jobs(ports: &Ports) -> Result<Seen> {
-    let (mut running, mut stranded, mut latest) = (0u64, 0u64, None);
+async fn jobs(ports: &Ports) -> Result<PartFinding> {
+    let mut running = 0u64;
+    let mut stranded = 0u64;
+    let mut latest = None;
     let mut cursor: Option<String> = None;
     loop {
         let page = ports.journal.jobs(cursor.as_deref(), PAGE).await?;
@@ -176,7 +179,7 @@ fn storage(storage: &StorageVitals) -> StatusPart {
     StatusPart { part: "storage".to_owned(), health, detail, hint }
 }
 
-/// How far back `status` looks for latencies it does not show.
+/// Latency window of `status`, whose latencies are not shown.
 pub const WINDOW: Duration = Duration::from_secs(3600);
 
 /// The worst health among the parts.
@@ -193,7 +196,7 @@ mod tests {
     use mfctl_core::ports::BucketUsage;
 
     #[test]
-    fn a_count_that_stopped_at_its_limit_says_that_there_is_more() {
+    fn a_partial_count_is_marked_with_a_plus() {
         let detail = |objects, partial| {
             let usage = BucketUsage { objects, bytes: 0, oldest_at: None, partial };
             let buckets = vec![BucketVitals { bucket: BucketName::new("media-a").unwrap(), usage }];

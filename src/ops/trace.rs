@@ -1,8 +1,7 @@
-//! One asset's whole story, in order: its files, its events, its states, its dead letters and what was decided of them.
+//! The trace of one asset, in order: its files, events, states, dead letters and the decisions on them.
 //!
-//! Reads the catalog, and every partition of each topic, page by page, from about when the asset was staged on:
-//! the one that its key belongs to now need not be the one that it belonged to before partitions were added. Changes
-//! nothing.
+//! Reads the catalog, and every partition of each topic page by page from about the time of staging: before partitions were
+//! added, the asset's key may have belonged to another partition than it does now. Changes nothing.
 
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
@@ -19,85 +18,85 @@ use mfctl_core::events::pager::Pager;
 use mfctl_core::humane;
 use mfctl_core::ports::{Error, ErrorKind, EventLog, FetchLimits, PartitionOffsets, Ports, Result};
 
-/// Steps of a story at most; a record sent round in circles must not fill memory.
+/// Maximum number of steps of a trace, so that a record redriven in a loop cannot fill the memory.
 const MAX_STEPS: usize = 10_000;
-/// Files of an asset at most.
+/// Maximum number of source files in a trace.
 const MAX_SOURCES: usize = 1000;
-/// How far the clocks of two hosts may differ: reading begins this long before the asset was staged.
+/// Allowed clock difference between hosts: reading begins this long before the asset was staged.
 const CLOCK_MARGIN: SignedDuration = SignedDuration::from_hours(1);
 
-/// What a step of the story is.
+/// Kind of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TraceStepKind {
-    /// A file was seen whose bytes it is.
+    /// A source file was read.
     Seen,
-    /// The catalog says: this state was reached.
+    /// The catalog recorded this state.
     State,
-    /// An event stands on the log.
+    /// An event was published.
     Event,
-    /// An event was sent again by a redrive.
+    /// A redrive sent an event again.
     Redrive,
-    /// A worker tried for the first time and failed.
+    /// The first attempt of a worker failed.
     Attempt,
-    /// A worker gave it up.
+    /// A worker dead-lettered the record.
     DeadLetter,
-    /// It was moved to a parked topic.
+    /// The record was moved to a parked topic.
     Parked,
-    /// The ledger says what was decided of a dead letter.
+    /// The ledger recorded a decision on a dead letter.
     Decision,
 }
 
-/// One step.
+/// A step of a trace.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct TraceStep {
-    /// When.
+    /// Time of the step.
     #[schemars(with = "String")]
     pub at: Timestamp,
-    /// Seconds since the step before.
+    /// Seconds since the previous step.
     pub after_seconds: Option<f64>,
-    /// What.
+    /// Kind of the step.
     pub kind: TraceStepKind,
-    /// A sentence.
+    /// Description for people.
     pub text: String,
-    /// Where the record stands, for what stands on the log.
+    /// Address of the record, for steps on the log.
     pub address: Option<RecordAddress>,
-    /// The event's id, where there is one.
+    /// Id of the event, if there is one.
     pub event_id: Option<String>,
-    /// Its place among steps of the same millisecond.
+    /// Order among steps of the same millisecond.
     #[serde(skip)]
     order: u8,
 }
 
-/// The story of an asset.
+/// The trace of an asset.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct AssetTrace {
-    /// The asset.
+    /// Asset id.
     pub asset_id: AssetId,
-    /// Its state now; none when the catalog does not have it.
+    /// Current state; `None` when the catalog does not have the asset.
     pub state: Option<AssetState>,
-    /// The stage whose dead letter is unresolved.
+    /// Stage with an unresolved dead letter, if any.
     pub dead_lettered: Option<Stage>,
-    /// The steps, in order.
+    /// Steps in order of time.
     pub steps: Vec<TraceStep>,
     /// Seconds from the first step to the last.
     pub took_seconds: Option<f64>,
-    /// What the story may lack, and why.
+    /// What the trace may lack, and why.
     pub gaps: Vec<String>,
 }
 
-/// What a story can be asked for by.
+/// What identifies the asset to trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TraceSubject {
-    /// An asset's or an event's id.
+    /// Id of an asset or an event.
     Id(uuid::Uuid),
-    /// Where a record stands.
+    /// Address of a record.
     Address(RecordAddress),
-    /// A file.
+    /// Path of a source file.
     Path(SourcePath),
 }
 
-/// Finds the asset that a subject is about; the second is a remark on how.
+/// Finds the asset of a subject; the second value is a remark on how it was found.
 ///
 /// # Errors
 /// `NotFound` when there is none, otherwise those of the ports.
@@ -125,7 +124,7 @@ async fn of_id(id: uuid::Uuid, ports: &Ports) -> Result<(AssetId, Option<String>
         .hint("`mfctl media list` and `mfctl media search` find assets"))
 }
 
-/// Looks for an event that the catalog does not know: reads every pipeline topic.
+/// Searches every pipeline topic for an event that the catalog does not have.
 async fn search_log(event: EventId, log: &dyn EventLog) -> Result<Option<(AssetId, RecordAddress)>> {
     let wanted = event.to_string();
     for partition in log.offsets(&topics::PIPELINE).await? {
@@ -173,26 +172,26 @@ fn key_of(record: &Record) -> Option<AssetId> {
     std::str::from_utf8(record.key.as_deref()?).ok()?.parse().ok()
 }
 
-/// Tells an asset's story.
+/// Traces an asset.
 ///
 /// # Errors
-/// `NotFound` when neither the catalog nor the log knows the asset, otherwise those of the ports.
+/// `NotFound` when neither the catalog nor the log has the asset, otherwise those of the ports.
 pub async fn trace_asset(asset_id: AssetId, ports: &Ports) -> Result<AssetTrace> {
     let asset = ports.catalog.assets(&[asset_id]).await?.into_iter().next();
-    let mut teller = TraceBuilder { steps: Vec::new(), gaps: Vec::new() };
+    let mut trace = TraceBuilder { steps: Vec::new(), gaps: Vec::new() };
     if let Some(asset) = &asset {
-        teller.tell_states(asset);
-        teller.tell_sources(asset_id, ports).await?;
+        trace.add_states(asset);
+        trace.add_sources(asset_id, ports).await?;
     }
-    teller.tell_log(asset_id, asset.as_ref().map(|asset| asset.staged_at), ports.log.as_ref()).await?;
+    trace.add_log(asset_id, asset.as_ref().map(|asset| asset.staged_at), ports.log.as_ref()).await?;
     if asset.is_none() {
-        if teller.steps.is_empty() {
+        if trace.steps.is_empty() {
             return Err(Error::new(ErrorKind::NotFound, format!("there is no asset {asset_id}"))
                 .hint("`mfctl media list` and `mfctl media search` find assets"));
         }
-        teller.gaps.push("the catalog does not have this asset; only its records on the log are told".to_owned());
+        trace.gaps.push("the catalog does not have this asset; only its records on the log are told".to_owned());
     }
-    Ok(teller.finish(asset_id, asset.as_ref()))
+    Ok(trace.finish(asset_id, asset.as_ref()))
 }
 
 struct TraceBuilder {
@@ -201,13 +200,13 @@ struct TraceBuilder {
 }
 
 impl TraceBuilder {
-    fn tell(&mut self, at: Timestamp, kind: TraceStepKind, text: String, record: Option<&Record>) {
+    fn add(&mut self, at: Timestamp, kind: TraceStepKind, text: String, record: Option<&Record>) {
         let address = record.map(|record| record.address.clone());
         let event_id = record.and_then(|record| record.headers.text(header::EVENT_ID)).map(str::to_owned);
         self.steps.push(TraceStep { at, after_seconds: None, kind, text, address, event_id, order: rank(kind) });
     }
 
-    fn tell_states(&mut self, asset: &Asset) {
+    fn add_states(&mut self, asset: &Asset) {
         let states = [
             (Some(asset.staged_at), format!("staged: {} as {}", asset.media_type, asset.staging)),
             (asset.published_at, "its event was acknowledged".to_owned()),
@@ -216,36 +215,36 @@ impl TraceBuilder {
         ];
         for (at, text) in states {
             if let Some(at) = at {
-                self.tell(at, TraceStepKind::State, text, None);
+                self.add(at, TraceStepKind::State, text, None);
             }
         }
-        // Told first: its event is published only once the bytes are staged, be it in the same millisecond.
+        // Ordered first: its event is published only after the bytes are staged, even in the same millisecond.
         if let Some(staged) = self.steps.first_mut() {
             staged.order = STAGED;
         }
         if asset.state == AssetState::Revoked {
-            self.tell(asset.updated_at, TraceStepKind::State, "revoked: taken down".to_owned(), None);
+            self.add(asset.updated_at, TraceStepKind::State, "revoked: taken down".to_owned(), None);
         }
     }
 
-    async fn tell_sources(&mut self, asset: AssetId, ports: &Ports) -> Result<()> {
+    async fn add_sources(&mut self, asset: AssetId, ports: &Ports) -> Result<()> {
         let sources = ports.catalog.sources(asset, MAX_SOURCES).await?;
         if sources.len() == MAX_SOURCES {
             self.gaps.push(format!("it came from more files; only the latest {MAX_SOURCES} are told"));
         }
         for source in sources {
             let text = format!("seen as {} on {} by job {}", source.path, source.host, source.job_id);
-            self.tell(source.seen_at, TraceStepKind::Seen, text, None);
+            self.add(source.seen_at, TraceStepKind::Seen, text, None);
         }
         Ok(())
     }
 
-    async fn tell_log(&mut self, asset: AssetId, staged_at: Option<Timestamp>, log: &dyn EventLog) -> Result<()> {
+    async fn add_log(&mut self, asset: AssetId, staged_at: Option<Timestamp>, log: &dyn EventLog) -> Result<()> {
         let key = asset.to_string();
         let ledger = Ledger::load(log).await?;
         let family = |topic: TopicName| [topic.clone(), topic.dead_letters(), topic.parked()];
         for topic in topics::PIPELINE.into_iter().flat_map(family) {
-            self.tell_topic(&topic, &key, staged_at, &ledger, log).await?;
+            self.add_topic(&topic, &key, staged_at, &ledger, log).await?;
         }
         if self.steps.len() >= MAX_STEPS {
             self.gaps.push(format!("only the first {MAX_STEPS} steps are told"));
@@ -253,7 +252,7 @@ impl TraceBuilder {
         Ok(())
     }
 
-    async fn tell_topic(
+    async fn add_topic(
         &mut self,
         topic: &TopicName,
         key: &str,
@@ -268,7 +267,8 @@ impl TraceBuilder {
             }
             partitions => partitions?,
         };
-        let (mut cut, mut reaches_back) = (0, false);
+        let mut cut = 0;
+        let mut reaches_back = false;
         for PartitionOffsets { at, span } in &partitions {
             let from = match staged_at.and_then(|time| time.checked_sub(CLOCK_MARGIN).ok()) {
                 Some(time) => log.offset_for_time(at, time).await?.max(span.low),
@@ -278,9 +278,9 @@ impl TraceBuilder {
                 cut += 1;
             }
             reaches_back |= from > span.low;
-            self.tell_stretch(Pager::new(at.clone(), from, span.high), key, ledger, log).await?;
+            self.add_range(Pager::new(at.clone(), from, span.high), key, ledger, log).await?;
         }
-        // Retention goes by time: where one partition still has what is older, the others are empty for another reason.
+        // Retention goes by time: where one partition still has older records, the others start later for another reason.
         if cut > 0 && !reaches_back {
             let of = humane::counted(partitions.len() as u64, "partition", "partitions");
             self.gaps.push(format!("{topic} has lost records of that time to retention, in {cut} of {of}"));
@@ -288,26 +288,26 @@ impl TraceBuilder {
         Ok(())
     }
 
-    async fn tell_stretch(&mut self, mut pager: Pager, key: &str, ledger: &Ledger, log: &dyn EventLog) -> Result<()> {
+    async fn add_range(&mut self, mut pager: Pager, key: &str, ledger: &Ledger, log: &dyn EventLog) -> Result<()> {
         while let Some(records) = pager.next_page(log).await? {
             for record in records.iter().filter(|record| record.key.as_deref() == Some(key.as_bytes())) {
                 if self.steps.len() >= MAX_STEPS {
                     return Ok(());
                 }
-                self.tell_record(record);
+                self.add_record(record);
                 if let Some(entry) = ledger.entry(log, &record.address).await? {
-                    self.tell_decision(&entry);
+                    self.add_decision(&entry);
                 }
             }
         }
         Ok(())
     }
 
-    fn tell_record(&mut self, record: &Record) {
+    fn add_record(&mut self, record: &Record) {
         let topic = &record.address.topic;
         let mark = RedriveMark::of(&record.headers);
         if topic.is_dead_letters() {
-            return self.tell_dead_letter(record);
+            return self.add_dead_letter(record);
         }
         let (kind, text) = match mark {
             Some(mark) if topic.is_parked() => {
@@ -320,24 +320,24 @@ impl TraceBuilder {
             ),
             None => (TraceStepKind::Event, format!("{topic}{}", revision_of(record))),
         };
-        self.tell(record.timestamp, kind, text, Some(record));
+        self.add(record.timestamp, kind, text, Some(record));
     }
 
-    fn tell_dead_letter(&mut self, record: &Record) {
+    fn add_dead_letter(&mut self, record: &Record) {
         let info = DeadLetterInfo::from_record(record);
         let group = info.group.as_deref().unwrap_or("a consumer");
         let attempts = info.attempts.unwrap_or(1);
         let last = info.last_failed_at.unwrap_or(record.timestamp);
         if let Some(first) = info.first_failed_at.filter(|first| attempts > 1 && *first < last) {
             let text = format!("{group} failed for the first time: {}", info.kind);
-            self.tell(first, TraceStepKind::Attempt, text, None);
+            self.add(first, TraceStepKind::Attempt, text, None);
         }
         let tries = if attempts == 1 { "1 attempt".to_owned() } else { format!("{attempts} attempts") };
         let text = format!("{group} gave up after {tries}: {}: {}", info.kind, info.message);
-        self.tell(last, TraceStepKind::DeadLetter, text, Some(record));
+        self.add(last, TraceStepKind::DeadLetter, text, Some(record));
     }
 
-    fn tell_decision(&mut self, entry: &LedgerEntry) {
+    fn add_decision(&mut self, entry: &LedgerEntry) {
         let what = match entry.resolution {
             Resolution::Redriven => "sent back",
             Resolution::Parked => "parked",
@@ -346,7 +346,7 @@ impl TraceBuilder {
         let to = entry.sent_to.as_ref().map(|topic| format!(" to {topic}")).unwrap_or_default();
         let why = entry.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         let text = format!("{} {what}{to} by {} (run {}){why}", entry.dead_letter, entry.actor, entry.run);
-        self.tell(entry.at, TraceStepKind::Decision, text, None);
+        self.add(entry.at, TraceStepKind::Decision, text, None);
     }
 
     fn finish(mut self, asset_id: AssetId, asset: Option<&Asset>) -> AssetTrace {
@@ -368,10 +368,10 @@ impl TraceBuilder {
     }
 }
 
-/// The place of `staged` in [`rank`]'s order: after the file was seen, before anything came of it.
+/// Rank of `staged` in the order of [`rank`]: after the file was read, before every later step.
 const STAGED: u8 = 1;
 
-/// The order of what happened in the same millisecond.
+/// The order of steps within the same millisecond.
 fn rank(kind: TraceStepKind) -> u8 {
     match kind {
         TraceStepKind::Seen => 0,

@@ -1,5 +1,6 @@
-//! May the source of an ingest job be deleted? Each file's object is read back, its row and event are looked for, and the
-//! source is compared with what was read; then the source is gone through for what the job never took.
+//! Verifies that the source of an ingest job may be deleted: the object of each file is read back, its catalog row and event
+//! are looked up, and the source is compared with the bytes that were ingested. Then the source is searched for files that
+//! the job did not ingest.
 
 mod untaken;
 
@@ -23,57 +24,57 @@ use mfctl_core::domain::{Asset, AssetId, AssetState, ObjectRef, Sha256, SourcePa
 use mfctl_core::events::pager::Pager;
 use mfctl_core::ports::{Error, ErrorKind, JobFilter, Ports, Result};
 
+/// Files per page.
 const PAGE: usize = 512;
 
-/// What stands between a file and its deletion.
+/// A reason why a file must not be deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct VerifyProblem {
-    /// The file.
+    /// Path of the file.
     pub path: SourcePath,
-    /// A stable word.
+    /// Stable name for scripts.
     pub kind: &'static str,
-    /// A sentence.
+    /// Sentence for people.
     pub reason: String,
 }
 
-/// What a verification came to.
+/// Result of a verification.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct VerifyReport {
-    /// Files of the job.
+    /// Number of files of the job.
     pub files: u64,
-    /// Files whose source may be deleted.
+    /// Number of files whose source may be deleted.
     pub verified: u64,
-    /// Files whose event is no longer in the log, because of its retention; all else of them is verified.
+    /// Number of files whose event was removed from the log by retention and that are otherwise verified.
     pub unverifiable: u64,
-    /// Files of the job that are not safe.
+    /// Number of files of the job that must not be deleted.
     pub problems: u64,
-    /// What stands at the source and is no file of the job.
+    /// Number of files at the source that are not in the job.
     pub not_in_job: u64,
-    /// Whether files were named one by one, by a manifest or list: then nothing is said of the folders they are in.
+    /// Whether a manifest or list named the files: then their folders are not verified.
     pub named: bool,
-    /// Whether the list that named them is gone, so that folders it may have named were not gone through.
+    /// Whether the list is gone, so that folders it may have named were not searched.
     pub list_lost: bool,
 }
 
-/// How closely to look.
+/// Options of a verification.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct VerifyOptions {
-    /// Hash every source again, not only those whose size or time of change differ.
+    /// Hash every source again, not only those whose size or modification time differs.
     pub deep: bool,
 }
 
-/// Which assets have their `ingest.raw` event in the log, and whether all events ever written are there.
-struct Events {
+/// Assets with their `ingest.raw` event in the log, and whether retention has removed events.
+struct EventIndex {
     assets: HashSet<AssetId>,
     cut: bool,
 }
 
-/// Verifies a job; `data_dir` is never part of a source. `found` takes each problem as it is found, `told` hears how
-/// many files were looked at. The source of a job whose walk did not end is not gone through: it is known not to be
-/// taken whole.
+/// Verifies a job; `data_dir` is never part of a source. `found` receives each problem, `progress` the number of files
+/// verified so far. The source of a job with an incomplete walk is not searched: it is known to contain other files.
 ///
 /// # Errors
-/// Those of the ports; a job that a later mfctl wrote.
+/// Those of the ports; `TooNew` for a job of a later version of mfctl.
 pub async fn verify(
     ports: &Ports,
     buckets: &Buckets,
@@ -81,26 +82,26 @@ pub async fn verify(
     data_dir: PathBuf,
     depth: VerifyOptions,
     mut found: impl FnMut(VerifyProblem),
-    told: impl FnMut(u64),
+    progress: impl FnMut(u64),
 ) -> Result<VerifyReport> {
     let spec = JobSpec::read(&job.spec).map_err(|error| Error::new(ErrorKind::TooNew, error.to_string()))?;
     let named = spec.manifest.is_some() || spec.list.is_some();
-    let taken = taken(ports, buckets, job, depth, &mut found, told).await?;
+    let taken = verify_files(ports, buckets, job, depth, &mut found, progress).await?;
     if !job.walk_complete {
         return Ok(VerifyReport { named, ..taken });
     }
-    let untaken = untaken::look(ports.journal.as_ref(), job, spec, data_dir, &mut found).await?;
+    let untaken = untaken::find_untaken(ports.journal.as_ref(), job, spec, data_dir, &mut found).await?;
     Ok(VerifyReport { not_in_job: untaken.count, named, list_lost: !untaken.whole, ..taken })
 }
 
-/// Looks at each file of the job.
-async fn taken(
+/// Verifies each file of the job.
+async fn verify_files(
     ports: &Ports,
     buckets: &Buckets,
     job: &Job,
     depth: VerifyOptions,
     found: &mut impl FnMut(VerifyProblem),
-    mut told: impl FnMut(u64),
+    mut progress: impl FnMut(u64),
 ) -> Result<VerifyReport> {
     let mut total = VerifyReport::default();
     let mut hashed: HashMap<AssetId, std::result::Result<(), String>> = HashMap::new();
@@ -112,14 +113,14 @@ async fn taken(
         ids.dedup();
         let assets = ports.catalog.assets(&ids).await?;
         let assets: HashMap<_, _> = assets.into_iter().map(|asset| (asset.asset_id, asset)).collect();
-        // An ingested asset's event was there: its worker read it. Only those still staged are looked for.
+        // The event of an ingested asset existed, because a worker read it. Only those of staged assets are looked up.
         let waiting = assets.values().filter(|asset| asset.state == AssetState::Staged).map(|asset| asset.asset_id);
         let events = events(ports, waiting.collect()).await?;
         hashed.retain(|id, _| assets.contains_key(id));
         for file in &page.items {
             total.files += 1;
-            let look = FileVerifier { ports, buckets, depth, events: &events };
-            match look.at(file, &assets, &mut hashed).await? {
+            let verifier = FileVerifier { ports, buckets, depth, events: &events };
+            match verifier.verify(file, &assets, &mut hashed).await? {
                 Ok(true) => total.verified += 1,
                 Ok(false) => total.unverifiable += 1,
                 Err((kind, reason)) => {
@@ -127,7 +128,7 @@ async fn taken(
                     found(VerifyProblem { path: file.path.clone(), kind, reason });
                 }
             }
-            told(total.files);
+            progress(total.files);
         }
         cursor = page.next;
         if cursor.is_none() {
@@ -136,24 +137,24 @@ async fn taken(
     }
 }
 
-/// What is wrong with a file, else whether its event is in the log.
+/// Whether the event of a file is in the log, or the kind and reason of its problem.
 type FileVerdict = std::result::Result<bool, (&'static str, String)>;
 
 struct FileVerifier<'a> {
     ports: &'a Ports,
     buckets: &'a Buckets,
     depth: VerifyOptions,
-    events: &'a Events,
+    events: &'a EventIndex,
 }
 
 impl FileVerifier<'_> {
-    async fn at(
+    async fn verify(
         &self,
         file: &JournalFile,
         assets: &HashMap<AssetId, Asset>,
         hashed: &mut HashMap<AssetId, std::result::Result<(), String>>,
     ) -> Result<FileVerdict> {
-        let asset = match standing(file, assets) {
+        let asset = match ingested_asset(file, assets) {
             Ok(asset) => asset,
             Err(problem) => return Ok(Err(problem)),
         };
@@ -164,7 +165,8 @@ impl FileVerifier<'_> {
         if let Err(reason) = read {
             return Ok(Err(("object", reason.clone())));
         }
-        let (source, deep) = (file.clone(), self.depth.deep);
+        let source = file.clone();
+        let deep = self.depth.deep;
         let unchanged = tokio::task::spawn_blocking(move || unchanged(&source, deep)).await;
         let unchanged =
             unchanged.map_err(|error| Error::new(ErrorKind::Internal, format!("read a source: {error}")))?;
@@ -181,7 +183,7 @@ impl FileVerifier<'_> {
         Ok(Ok(true))
     }
 
-    /// Reads the asset's object and compares its digest.
+    /// Reads the asset's object back and compares its digest.
     async fn read_back(&self, asset: &Asset) -> Result<std::result::Result<(), String>> {
         let at = if asset.state.counts_as_duplicate() {
             let key = object_keys::original(&asset.tenant, &asset.sha256);
@@ -194,7 +196,7 @@ impl FileVerifier<'_> {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Err(format!("object {at} is not there"))),
             Err(error) => return Err(error),
         };
-        let digest = match digest::of(object).await {
+        let digest = match digest::sha256_of(object).await {
             Ok(digest) => digest,
             Err(error) => return Ok(Err(format!("object {at} cannot be read: {error}"))),
         };
@@ -206,8 +208,8 @@ impl FileVerifier<'_> {
     }
 }
 
-/// The asset that the file is, if the job took it.
-fn standing<'a>(
+/// The asset of the file, if the job ingested it.
+fn ingested_asset<'a>(
     file: &JournalFile,
     assets: &'a HashMap<AssetId, Asset>,
 ) -> std::result::Result<&'a Asset, (&'static str, String)> {
@@ -225,7 +227,7 @@ fn standing<'a>(
     Ok(asset)
 }
 
-/// Whether the source is still what was read.
+/// Whether the source still has the bytes that were ingested.
 fn unchanged(file: &JournalFile, deep: bool) -> std::result::Result<(), String> {
     let path = file.path.to_path();
     let found = std::fs::metadata(&path).map_err(|error| format!("the source cannot be looked at: {error}"))?;
@@ -259,9 +261,9 @@ fn hash(path: &Path) -> std::io::Result<Sha256> {
     }
 }
 
-/// Looks through `ingest.raw` for the events of these assets, until all are found.
-async fn events(ports: &Ports, mut wanted: HashSet<AssetId>) -> Result<Events> {
-    let mut events = Events { assets: HashSet::new(), cut: false };
+/// Searches `ingest.raw` for the events of these assets until all are found.
+async fn events(ports: &Ports, mut wanted: HashSet<AssetId>) -> Result<EventIndex> {
+    let mut events = EventIndex { assets: HashSet::new(), cut: false };
     if wanted.is_empty() {
         return Ok(events);
     }

@@ -1,6 +1,6 @@
-//! What `top` and `status` watch: lag and rate, ingestion latency, dead letters, storage.
+//! The vitals that `top` and `status` show: lag and rate, ingestion latency, dead letters, storage.
 //!
-//! A [`VitalsMonitor`] keeps what makes the next look cheap: it reads only what is new on the log, and counts objects seldom.
+//! A [`VitalsMonitor`] keeps state between refreshes, so that each one reads only new records, and it counts objects seldom.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -17,107 +17,107 @@ use mfctl_core::events::dead_letters::{DeadLetterCounts, DeadLetterWatch};
 use mfctl_core::events::pager::Pager;
 use mfctl_core::ports::{BucketUsage, Capacity, Ports, Result};
 
-/// Latencies kept for the quantiles, over all partitions.
+/// Maximum number of latencies kept for the quantiles, over all partitions.
 const MAX_SAMPLES: usize = 10_000;
-/// Records read from the end of each partition at the first look.
+/// Number of records read from the end of each partition at the first refresh.
 const TAIL: i64 = 1_000;
-/// Objects counted in a bucket before the count is called partial.
+/// Maximum number of objects counted in a bucket; beyond it the count is partial.
 const MAX_COUNTED: u64 = 500_000;
-/// Points of the sparkline.
+/// Number of points of the sparkline.
 const SPARK_POINTS: usize = 60;
 
-/// What to measure against.
+/// Service level objectives.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Objectives {
-    /// An asset should be enriched so many seconds after it was staged.
+    /// Maximum time from staged to enriched, in seconds.
     pub latency_seconds: f64,
-    /// So large a part of the assets should be.
+    /// Share of assets that must stay within it.
     pub latency_objective: f64,
-    /// Storage warns at so many percent full.
+    /// Used storage, in percent, from which on there is a warning.
     pub storage_warn_percent: u8,
 }
 
-/// A group at a glance.
+/// Vitals of a consumer group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GroupVitals {
-    /// The group, with its partitions.
+    /// Lag of the group and its partitions.
     #[serde(flatten)]
     pub lag: GroupLag,
-    /// Records worked off a second since the last look; `None` at the first.
+    /// Records committed per second since the last refresh; `None` at the first.
     pub rate_per_second: Option<f64>,
-    /// Seconds until nothing is left at this rate; `None` when it is not shrinking or not known.
+    /// Seconds until the lag is 0 at this rate; `None` when the rate is 0 or unknown.
     pub drained_in_seconds: Option<f64>,
 }
 
-/// How long assets took from staged to enriched.
+/// Latency from staged to enriched.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct LatencyVitals {
-    /// Quantiles over the window; `None` when nothing was enriched in it.
+    /// Quantiles over the window; `None` when no asset was enriched in it.
     pub quantiles: Option<Quantiles>,
-    /// The window looked at, in seconds.
+    /// Length of the window in seconds.
     pub window_seconds: u64,
-    /// The part of the assets within the objective's time.
+    /// Share of the assets within the objective's time.
     pub within_objective: Option<f64>,
-    /// The objective's time, in seconds.
+    /// Time of the objective, in seconds.
     pub objective_seconds: f64,
-    /// The part that should be within it.
+    /// Share of the objective.
     pub objective: f64,
-    /// Whether the objective is met; `None` when nothing was enriched.
+    /// Whether the objective is met; `None` when no asset was enriched.
     pub met: Option<bool>,
-    /// The 95th percentile of each of up to 60 equal slices of the window, oldest first; `None` where nothing was.
+    /// 95th percentile of up to 60 equal slices of the window, oldest first; `None` for a slice without assets.
     pub p95_seconds_over_time: Vec<Option<f64>>,
 }
 
-/// A dead-letter topic at a glance.
+/// Vitals of a dead-letter topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeadLetterVitals {
-    /// The topic.
+    /// Topic name.
     pub topic: TopicName,
-    /// Dead letters nothing was decided of.
+    /// Number of unresolved dead letters.
     pub unresolved: u64,
-    /// All that are on it.
+    /// Number of dead letters on the topic.
     pub total: u64,
 }
 
-/// A bucket at a glance.
+/// Vitals of a bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BucketVitals {
-    /// The bucket.
+    /// Bucket name.
     pub bucket: BucketName,
-    /// What it holds.
+    /// Usage of the bucket.
     #[serde(flatten)]
     pub usage: BucketUsage,
 }
 
-/// Storage at a glance.
+/// Vitals of the storage.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct StorageVitals {
-    /// The buckets.
+    /// Usage per bucket.
     pub buckets: Vec<BucketVitals>,
-    /// Room left, where the store can tell.
+    /// Capacity; `None` where the store does not report it.
     pub capacity: Option<Capacity>,
-    /// How full it is, in percent.
+    /// Used storage in percent.
     pub used_percent: Option<f64>,
-    /// Whether that is over the limit.
+    /// Whether the used storage has reached the warning level.
     pub warn: bool,
-    /// When the objects were counted.
+    /// Time of the last count of objects.
     #[schemars(with = "Option<String>")]
     pub counted_at: Option<Timestamp>,
 }
 
-/// Everything at one moment.
+/// The vitals of a platform at one point in time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Vitals {
-    /// The moment.
+    /// Time of the refresh.
     #[schemars(with = "String")]
     pub at: Timestamp,
     /// Consumer groups.
     pub groups: Vec<GroupVitals>,
-    /// Ingestion latency.
+    /// Latency from staged to enriched.
     pub latency: LatencyVitals,
-    /// Dead letters.
+    /// Dead-letter topics.
     pub dead_letters: Vec<DeadLetterVitals>,
-    /// Storage.
+    /// Storage usage and capacity.
     pub storage: StorageVitals,
 }
 
@@ -126,7 +126,7 @@ struct LatencySample {
     seconds: f64,
 }
 
-/// Looks again and again.
+/// Collector of vitals over time.
 pub struct VitalsMonitor {
     ports: Ports,
     env: EnvName,
@@ -143,7 +143,7 @@ pub struct VitalsMonitor {
 }
 
 impl VitalsMonitor {
-    /// A watch over an environment; latencies are looked at over `window`.
+    /// Creates a monitor of an environment with the latencies of the last `window`.
     #[must_use]
     pub fn new(ports: Ports, env: EnvName, buckets: Buckets, objectives: Objectives, window: Duration) -> Self {
         Self {
@@ -162,7 +162,7 @@ impl VitalsMonitor {
         }
     }
 
-    /// One look.
+    /// Collects the current vitals.
     ///
     /// # Errors
     /// Those of the ports.
@@ -179,14 +179,14 @@ impl VitalsMonitor {
 
     async fn groups(&mut self) -> Result<Vec<GroupVitals>> {
         let groups = lag::pipeline_groups(self.ports.log.as_ref(), &self.env).await?;
-        let seen = Instant::now();
-        Ok(groups.into_iter().map(|group| self.with_rate(group, seen)).collect())
+        let now = Instant::now();
+        Ok(groups.into_iter().map(|group| self.with_rate(group, now)).collect())
     }
 
-    fn with_rate(&mut self, lag: GroupLag, seen: Instant) -> GroupVitals {
-        let last = self.last_commits.insert(lag.group.to_string(), (seen, lag.committed_total));
+    fn with_rate(&mut self, lag: GroupLag, now: Instant) -> GroupVitals {
+        let last = self.last_commits.insert(lag.group.to_string(), (now, lag.committed_total));
         let rate_per_second = last.and_then(|(then, total)| {
-            let seconds = seen.duration_since(then).as_secs_f64();
+            let seconds = now.duration_since(then).as_secs_f64();
             (seconds > 0.0).then(|| ((lag.committed_total - total) as f64 / seconds).max(0.0))
         });
         let drained_in_seconds =
@@ -216,7 +216,8 @@ impl VitalsMonitor {
 
     async fn read_new_samples(&mut self) -> Result<()> {
         for partition in self.ports.log.offsets(&[topics::MEDIA_ENRICHED]).await? {
-            let (span, at) = (partition.span, partition.at);
+            let span = partition.span;
+            let at = partition.at;
             let from = self.read_to.get(&at).copied().unwrap_or(span.high - TAIL).max(span.low);
             let mut pager = Pager::new(at.clone(), from, span.high);
             while let Some(records) = pager.next_page(self.ports.log.as_ref()).await? {
@@ -269,7 +270,7 @@ impl VitalsMonitor {
     }
 }
 
-/// The 95th percentile of each slice of the window.
+/// The 95th percentile of each slice of the window, for the sparkline.
 fn spark(samples: &VecDeque<LatencySample>, since: Timestamp, now: Timestamp) -> Vec<Option<f64>> {
     let length = now.duration_since(since).as_secs_f64();
     if length <= 0.0 {

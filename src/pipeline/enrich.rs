@@ -22,7 +22,7 @@ use mfctl_core::ports::{
     self, Catalog, Clock, ErrorKind, ObjectStore, PutOptions, SearchDocument, SearchIndex, StateTransition,
 };
 use mfctl_extract::parsers::{ExtractErrorKind, Extraction, Limits};
-use mfctl_extract::sandbox::{ExtractRequest, FailureClass as Whose, FailureKind, Parser, ParserFailure};
+use mfctl_extract::sandbox::{ExtractRequest, Parser, ParserFailure, ParserFailureClass, ParserFailureKind};
 
 /// Looks into files. Whatever the file, it answers: it neither panics nor hangs nor takes more than its limits.
 #[async_trait]
@@ -238,26 +238,26 @@ fn title(input: &MediaIngested, found: Option<String>) -> String {
 /// A failure of the parser as the loop's failure.
 fn refused(failure: ParserFailure) -> StepError {
     let class = match failure.class {
-        Whose::Record => FailureClass::Permanent,
-        Whose::Environment => FailureClass::Transient,
+        ParserFailureClass::Record => FailureClass::Permanent,
+        ParserFailureClass::Environment => FailureClass::Transient,
     };
     StepError::Record { kind: word(failure.kind), class, message: failure.reason }
 }
 
 /// The short stable word for how a parser ended.
-fn word(kind: FailureKind) -> &'static str {
+fn word(kind: ParserFailureKind) -> &'static str {
     match kind {
-        FailureKind::Extract(ExtractErrorKind::Limit) => "parser_limit",
-        FailureKind::Extract(ExtractErrorKind::Malformed) => "malformed",
-        FailureKind::Extract(ExtractErrorKind::Encrypted) => "encrypted",
-        FailureKind::Extract(ExtractErrorKind::Unsupported) => "unsupported",
-        FailureKind::Extract(ExtractErrorKind::Io) => "parser_io",
-        FailureKind::Crashed => "parser_crash",
-        FailureKind::OutOfMemory => "parser_memory",
-        FailureKind::CpuTime => "parser_cpu",
-        FailureKind::TimedOut => "parser_timeout",
-        FailureKind::OutputTooLarge => "parser_output",
-        FailureKind::Spawn => "parser_start",
+        ParserFailureKind::Extract(ExtractErrorKind::Limit) => "parser_limit",
+        ParserFailureKind::Extract(ExtractErrorKind::Malformed) => "malformed",
+        ParserFailureKind::Extract(ExtractErrorKind::Encrypted) => "encrypted",
+        ParserFailureKind::Extract(ExtractErrorKind::Unsupported) => "unsupported",
+        ParserFailureKind::Extract(ExtractErrorKind::Io) => "parser_io",
+        ParserFailureKind::Crashed => "parser_crash",
+        ParserFailureKind::OutOfMemory => "parser_memory",
+        ParserFailureKind::CpuTime => "parser_cpu",
+        ParserFailureKind::TimedOut => "parser_timeout",
+        ParserFailureKind::OutputTooLarge => "parser_output",
+        ParserFailureKind::Spawn => "parser_start",
     }
 }
 

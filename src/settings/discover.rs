@@ -1,4 +1,4 @@
-//! Which files are considered, which of them are read, and why not the others.
+//! Discovery of configuration files: which are read, and why others are not.
 
 use std::fs::{File, Metadata};
 use std::io::Read;
@@ -9,34 +9,34 @@ use super::error::{Error, SettingsErrorKind};
 use super::origin::Layer;
 use super::sources::Sources;
 
-/// A configuration file is never larger.
-const LARGEST: u64 = 1024 * 1024;
+/// Maximum size of a configuration file in bytes.
+const MAX_BYTES: u64 = 1024 * 1024;
 
-/// A file that might configure mfctl.
+/// A candidate for a configuration file.
 #[derive(Debug)]
 pub struct CandidateFile {
-    /// Which layer it is.
+    /// Layer of the file.
     pub layer: Layer,
-    /// Where it is.
+    /// Path of the file.
     pub path: PathBuf,
-    /// What became of it.
+    /// Result of reading it.
     pub status: FileStatus,
 }
 
-/// What became of a file.
+/// The result of reading a candidate.
 #[derive(Debug)]
 pub enum FileStatus {
-    /// Read; its text.
+    /// Read, with its text.
     Read(String),
-    /// There is none.
+    /// The file does not exist.
     Absent,
-    /// Not looked at, and why.
+    /// Not read, for this reason.
     Skipped(&'static str),
-    /// It is there and must not or cannot be read: nothing runs until that is mended.
+    /// The file exists and cannot or must not be read: no command runs until that is fixed.
     Refused(Error),
 }
 
-/// Looks for the system's, the user's and the project's file, in this order.
+/// Reads the system file, the user file and the project file, in this order.
 #[must_use]
 pub fn discover(sources: &Sources) -> Vec<CandidateFile> {
     let mut found = vec![file(Layer::System, sources.system_file.clone(), sources)];
@@ -50,7 +50,7 @@ pub fn discover(sources: &Sources) -> Vec<CandidateFile> {
                     status: FileStatus::Skipped("--config or MFCTL_CONFIG replaces it"),
                 });
             }
-            found.push(wanted(path, sources));
+            found.push(explicit(path, sources));
         }
         None => found.extend(own.map(|path| file(Layer::User, path, sources))),
     }
@@ -65,8 +65,8 @@ pub fn discover(sources: &Sources) -> Vec<CandidateFile> {
     found
 }
 
-/// A file that somebody named must be there.
-fn wanted(path: PathBuf, sources: &Sources) -> CandidateFile {
+/// An explicitly named file must exist.
+fn explicit(path: PathBuf, sources: &Sources) -> CandidateFile {
     let mut considered = file(Layer::User, path, sources);
     if matches!(considered.status, FileStatus::Absent) {
         let message = format!("there is no file {}", considered.path.display());
@@ -84,24 +84,24 @@ fn file(layer: Layer, path: PathBuf, sources: &Sources) -> CandidateFile {
 
 fn read(layer: Layer, path: &Path, sources: &Sources) -> Result<FileStatus, Error> {
     let cannot = |error: &std::io::Error| Error::invalid(format!("cannot read {}: {error}", path.display()));
-    // Not to hang on a FIFO that somebody put there.
+    // Non-blocking, so that a FIFO in its place does not hang the command.
     let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
     let file = match File::options().read(true).custom_flags(nonblocking).open(path) {
         Ok(file) => file,
         Err(error) if is_absent(&error) => return Ok(FileStatus::Absent),
         Err(error) => return Err(cannot(&error)),
     };
-    // Asked of the open file, so that it cannot be swapped in between.
+    // Metadata of the open file, so that the file cannot be replaced in between.
     let metadata = file.metadata().map_err(|error| cannot(&error))?;
     if !metadata.is_file() {
         return Err(Error::invalid(format!("{} is not a regular file", path.display())));
     }
     if layer == Layer::Project {
-        trusted(path, &metadata, sources.uid)?;
+        check_trusted(path, &metadata, sources.uid)?;
     }
     let mut text = String::new();
-    file.take(LARGEST + 1).read_to_string(&mut text).map_err(|error| cannot(&error))?;
-    if text.len() as u64 > LARGEST {
+    file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(|error| cannot(&error))?;
+    if text.len() as u64 > MAX_BYTES {
         return Err(Error::invalid(format!("{} is larger than 1 MiB", path.display())));
     }
     Ok(FileStatus::Read(text))
@@ -111,8 +111,8 @@ fn is_absent(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }
 
-/// A project's file comes with somebody's repository: read it only if nobody but its user or root can have written it.
-fn trusted(path: &Path, metadata: &Metadata, uid: u32) -> Result<(), Error> {
+/// A project file may come with an untrusted repository: it is read only if no one but its user or root can write it.
+fn check_trusted(path: &Path, metadata: &Metadata, uid: u32) -> Result<(), Error> {
     let shown = path.display();
     if metadata.uid() != uid && metadata.uid() != 0 {
         return Err(Error::invalid(format!(
@@ -131,8 +131,8 @@ fn trusted(path: &Path, metadata: &Metadata, uid: u32) -> Result<(), Error> {
     Ok(())
 }
 
-/// `mfctl.toml` in the working folder or above it, up to the repository's root or the home. In a folder that is in
-/// neither, only there: somebody else's `/tmp/mfctl.toml` is none of our business.
+/// `mfctl.toml` in the working directory or an ancestor, up to the root of the repository or the home directory. Outside of
+/// both, only in the working directory itself, so that another user's `/tmp/mfctl.toml` is not read.
 fn project_file(sources: &Sources) -> Option<PathBuf> {
     let above: Vec<&Path> = sources.cwd.ancestors().collect();
     let root = above.iter().position(|dir| dir.join(".git").symlink_metadata().is_ok());

@@ -1,21 +1,21 @@
-//! What is wrong with the configuration, where, and what to do.
+//! Errors of the configuration: location, message and hint.
 
 use super::origin::SourceLocation;
 
-/// What the caller's next step depends on.
+/// Kind of a configuration error, which decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettingsErrorKind {
-    /// The command line leaves open what it must say.
+    /// The command line lacks something that it must specify.
     Usage,
-    /// A file, variable or flag has a value that cannot be.
+    /// A file, variable or flag has an invalid value.
     Invalid,
     /// Something named does not exist.
     NotFound,
-    /// A guard says no.
+    /// A safety check refuses the combination.
     Refused,
 }
 
-/// A configuration that cannot be used. Never holds a secret's value.
+/// An unusable configuration. Never contains the value of a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{message}", prefix(.location.as_ref()))]
 pub struct Error {
@@ -53,13 +53,13 @@ impl Error {
         self
     }
 
-    /// What kind of error it is.
+    /// Kind of the error.
     #[must_use]
     pub const fn kind(&self) -> SettingsErrorKind {
         self.kind
     }
 
-    /// What to do next, if there is anything to say.
+    /// Hint on what to do next, if there is one.
     #[must_use]
     pub fn hint_text(&self) -> Option<&str> {
         self.hint.as_deref()

@@ -1,4 +1,4 @@
-//! One configuration file: every key known, every value of its type, every line remembered.
+//! Parsing of a configuration file: unknown keys and invalid values are errors with their line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -17,7 +17,7 @@ use super::services::{SERVICE_KEYS, SERVICES};
 use super::suggest::did_you_mean;
 use super::value::{RawValue, SettingValue, ValueKind};
 
-/// A file's content.
+/// The settings of one file.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct FileLayer {
     pub(super) layer: Layer,
@@ -28,22 +28,22 @@ pub(super) struct FileLayer {
     pub(super) default_profile: Option<(ProfileName, ValueOrigin)>,
 }
 
-/// What a file says of one profile.
+/// The table of one profile in a file.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ProfileTable {
     pub(super) origin: ValueOrigin,
     /// The profile's keys, its services' and its own settings, by their full name.
     pub(super) values: BTreeMap<&'static str, LayerValue>,
-    /// The services it has, be their tables empty.
+    /// Services with a table, even an empty one.
     pub(super) services: BTreeSet<&'static str>,
 }
 
 impl ProfileTable {
-    /// Fails where an embedded profile would have a service: nobody would ever ask it.
+    /// An embedded profile must not configure a service, which would never be used.
     ///
     /// # Errors
-    /// Which one, and where.
-    pub(super) fn embedded(&self) -> Result<(), Error> {
+    /// The first service, with the location of the profile.
+    pub(super) fn check_embedded(&self) -> Result<(), Error> {
         match (self.services.first(), &self.origin.location) {
             (Some(service), Some(place)) => {
                 Err(Error::invalid(format!("an embedded profile has no {service}: everything is in its data folder"))
@@ -55,14 +55,14 @@ impl ProfileTable {
     }
 }
 
-type Entry<'a, 'i> = (&'a Spanned<toml::de::DeString<'i>>, &'a Spanned<DeValue<'i>>);
+type TableEntry<'a, 'i> = (&'a Spanned<toml::de::DeString<'i>>, &'a Spanned<DeValue<'i>>);
 
-/// Parses a file. Anything it does not know is an error with its line.
+/// Parses a file. Unknown keys are errors.
 pub(super) fn parse(layer: Layer, path: &Path, text: &str) -> Result<FileLayer, Error> {
-    let reader = Reader { layer, path, text };
+    let parser = FileParser { layer, path, text };
     let document = DeTable::parse(text).map_err(|error| {
         let message = error.message().replace('\n', ", ");
-        Error::invalid(message).at(reader.place(error.span().unwrap_or(0..0)))
+        Error::invalid(message).at(parser.location(error.span().unwrap_or(0..0)))
     })?;
     let mut file = FileLayer {
         layer,
@@ -72,28 +72,28 @@ pub(super) fn parse(layer: Layer, path: &Path, text: &str) -> Result<FileLayer, 
         default_profile: None,
     };
     for entry in document.get_ref() {
-        reader.top_level(entry, &mut file)?;
+        parser.top_level(entry, &mut file)?;
     }
     Ok(file)
 }
 
-struct Reader<'a> {
+struct FileParser<'a> {
     layer: Layer,
     path: &'a Path,
     text: &'a str,
 }
 
-impl Reader<'_> {
-    fn place(&self, span: Range<usize>) -> SourceLocation {
+impl FileParser<'_> {
+    fn location(&self, span: Range<usize>) -> SourceLocation {
         let before = self.text.get(..span.start.min(self.text.len())).unwrap_or(self.text);
         SourceLocation::File { path: self.path.to_path_buf(), line: before.matches('\n').count() + 1 }
     }
 
     fn origin(&self, span: Range<usize>) -> ValueOrigin {
-        ValueOrigin { layer: self.layer, location: Some(self.place(span)) }
+        ValueOrigin { layer: self.layer, location: Some(self.location(span)) }
     }
 
-    fn top_level(&self, (name, value): Entry<'_, '_>, file: &mut FileLayer) -> Result<(), Error> {
+    fn top_level(&self, (name, value): TableEntry<'_, '_>, file: &mut FileLayer) -> Result<(), Error> {
         let word: &str = name.get_ref();
         match word {
             "default_profile" => {
@@ -103,7 +103,7 @@ impl Reader<'_> {
             "profile" => {
                 for (name, table) in self.table(word, value)? {
                     let profile =
-                        name.get_ref().parse::<ProfileName>().map_err(|error| error.at(self.place(name.span())))?;
+                        name.get_ref().parse::<ProfileName>().map_err(|error| error.at(self.location(name.span())))?;
                     file.profiles.insert(profile, self.profile(name, table)?);
                 }
                 Ok(())
@@ -125,11 +125,11 @@ impl Reader<'_> {
     ) -> Result<(ProfileName, ValueOrigin), Error> {
         if self.layer != Layer::User {
             return Err(Error::invalid(format!("the {} file may not choose the default profile", self.layer.as_str()))
-                .at(self.place(span))
+                .at(self.location(span))
                 .hint("set default_profile in your own file (`mfctl config path` says where), or use --profile or MFCTL_PROFILE"));
         }
         let text = value.get_ref().as_str().ok_or_else(|| self.wrong("default_profile", "a profile's name", value))?;
-        let name = text.parse::<ProfileName>().map_err(|error| error.at(self.place(span.clone())))?;
+        let name = text.parse::<ProfileName>().map_err(|error| error.at(self.location(span.clone())))?;
         Ok((name, self.origin(span)))
     }
 
@@ -161,7 +161,7 @@ impl Reader<'_> {
 
     fn services_fit(&self, table: &ProfileTable) -> Result<(), Error> {
         let kind = table.values.get("profile.kind").and_then(|candidate| ProfileKind::parse(&candidate.raw));
-        if kind == Some(ProfileKind::Embedded) { table.embedded() } else { Ok(()) }
+        if kind == Some(ProfileKind::Embedded) { table.check_embedded() } else { Ok(()) }
     }
 
     fn section(
@@ -188,11 +188,11 @@ impl Reader<'_> {
         span: Range<usize>,
         value: &Spanned<DeValue<'_>>,
     ) -> Result<LayerValue, Error> {
-        let given = raw(value.get_ref());
-        if let (ValueKind::Secret, Some(RawValue::Text(text))) = (key.kind, &given) {
-            SecretRef::parse(text).map_err(|error| error.at(self.place(value.span())))?;
+        let parsed = raw(value.get_ref());
+        if let (ValueKind::Secret, Some(RawValue::Text(text))) = (key.kind, &parsed) {
+            SecretRef::parse(text).map_err(|error| error.at(self.location(value.span())))?;
         }
-        let raw = given.filter(|raw| key.canonical(raw).is_some());
+        let raw = parsed.filter(|raw| key.canonical(raw).is_some());
         let raw = raw.ok_or_else(|| self.wrong(key.name, key.expects, value))?;
         Ok(LayerValue { raw, origin: self.origin(span) })
     }
@@ -203,20 +203,20 @@ impl Reader<'_> {
 
     /// The value is not repeated: it may be a secret in the wrong place.
     fn wrong(&self, name: &str, expects: &str, value: &Spanned<DeValue<'_>>) -> Error {
-        Error::invalid(format!("{name} wants {expects}")).at(self.place(value.span()))
+        Error::invalid(format!("{name} wants {expects}")).at(self.location(value.span()))
     }
 
     fn unknown<'k>(&self, name: &str, span: Range<usize>, known: impl Iterator<Item = &'k str>) -> Error {
         let word = name.rsplit('.').next().unwrap_or(name);
         let meant = did_you_mean(word, known).map(|meant| format!("did you mean `{meant}`?"));
         Error::invalid(format!("unknown key `{name}`"))
-            .at(self.place(span))
+            .at(self.location(span))
             .hint("`mfctl config show` lists every key")
             .maybe_hint(meant)
     }
 }
 
-/// A plain value; arrays of texts become one text, joined by commas (a list of brokers).
+/// A scalar value; an array of strings becomes one string, joined by commas (a list of brokers).
 fn raw(value: &DeValue<'_>) -> Option<RawValue> {
     match value {
         DeValue::String(text) => Some(RawValue::Text(text.to_string())),

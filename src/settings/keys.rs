@@ -1,4 +1,4 @@
-//! The one table of settings: name, type, default and what it is for. Everything else about a key follows from here.
+//! The table of settings: name, type, default and purpose of each key.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,7 +32,7 @@ macro_rules! sections {
             }
         )*
 
-        /// Every setting outside the profiles, in the order they are shown.
+        /// Every general setting, in display order.
         pub static KEYS: &[SettingKey] = &[ $( $( SettingKey {
             name: concat!(stringify!($section), ".", stringify!($field)),
             section: stringify!($section),
@@ -46,16 +46,16 @@ macro_rules! sections {
             check: canonical::<$type>,
         }, )* )* ];
 
-        /// What each section is about, in the order they are shown.
+        /// Sections with their descriptions, in display order.
         pub(super) static SECTIONS: &[(&str, &str)] = &[ $( (stringify!($section), $about.trim_ascii()), )* ];
 
-        /// The effective settings, parsed and checked, once.
+        /// The effective settings, parsed and validated.
         #[derive(Debug, Clone, PartialEq)]
         pub struct Settings {
-            /// The profile a command works on.
+            /// Profile that the command works on.
             pub profile: Profile,
             $( #[doc = $about] pub $section: $Section, )*
-            /// Every key's effective value with its origin and what it hides.
+            /// Effective value of every key with its origin and the values it overrides.
             pub resolved: Vec<ResolvedSetting>,
         }
 
@@ -197,7 +197,7 @@ const fn profile_key(
     SettingKey { name, section: "profile", field, expects, default, doc, from_env, fallback_env: &[], kind, check }
 }
 
-/// Every key there is: the profiles', their services', and those outside.
+/// Every key: of profiles, of their services, and general.
 pub fn all() -> impl Iterator<Item = &'static SettingKey> {
     PROFILE_KEYS.iter().chain(SERVICE_KEYS).chain(KEYS)
 }
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_default_is_a_value_of_its_key_and_is_written_in_its_canonical_form() {
+    fn every_default_is_valid_and_canonical() {
         for key in KEYS {
             let raw = key.default_raw().unwrap();
             let shown = key.canonical(&raw).unwrap_or_else(|| panic!("{}: {}", key.name, key.default));
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_has_its_own_variable() {
+    fn every_key_has_a_unique_variable() {
         let mut names: Vec<String> = KEYS.iter().chain(PROFILE_KEYS).filter_map(SettingKey::variable).collect();
         assert!(names.contains(&"MFCTL_WORKER_DRAIN_TIMEOUT".to_owned()));
         assert!(names.contains(&"MFCTL_DATA_DIR".to_owned()));

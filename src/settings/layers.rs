@@ -1,4 +1,4 @@
-//! The layers put together: which profile, and which value wins.
+//! The combination of the layers: the chosen profile and its effective values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,31 +13,31 @@ use super::profile::{Profile, ProfileKind, ProfileName};
 use super::resolver::Resolver;
 use super::services::{SERVICE_KEYS, Services};
 use super::sources::Sources;
-use super::stored::{self, Stored};
+use super::stored::{self, StoredSettings};
 use super::suggest::did_you_mean;
 use super::value::{RawValue, ValueKind};
 use mfctl_core::domain::{EnvName, Tenant};
 
-/// Variables that are no settings of their own.
+/// Variables that are not settings.
 const OTHER_VARIABLES: [&str; 6] =
     ["MFCTL_PROFILE", "MFCTL_CONFIG", "MFCTL_ENV", "MFCTL_OUTPUT", "MFCTL_COLOR", "MFCTL_LOG"];
 
-/// All layers, read and checked.
+/// All layers, read and validated.
 #[derive(Debug, Clone)]
 pub struct Layers {
     sources: Sources,
     files: Vec<FileLayer>,
     variables: BTreeMap<&'static str, LayerValue>,
-    stored: Stored,
+    stored: StoredSettings,
     warnings: Vec<String>,
 }
 
-/// The profile that was chosen, and by what.
+/// The chosen profile and the origin of the choice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProfileChoice {
-    /// Its name.
+    /// Profile name.
     pub profile: ProfileName,
-    /// Who chose it; the default layer when it is implied.
+    /// Origin of the choice; the default layer when it is implied.
     pub origin: ValueOrigin,
 }
 
@@ -45,14 +45,14 @@ impl Layers {
     /// Reads every layer.
     ///
     /// # Errors
-    /// What is wrong, with its file and line or its variable.
+    /// The first invalid value, with its location.
     pub fn read(sources: &Sources) -> Result<Self, Error> {
         let mut files: Vec<FileLayer> = Vec::new();
         for considered in discover(sources) {
             match considered.status {
                 FileStatus::Read(text) => {
                     let file = file::parse(considered.layer, &considered.path, &text)?;
-                    may_add_only(&file, &files)?;
+                    check_project_profiles(&file, &files)?;
                     files.push(file);
                 }
                 FileStatus::Refused(error) => return Err(error),
@@ -60,14 +60,14 @@ impl Layers {
             }
         }
         let (variables, warnings) = variables(sources)?;
-        Ok(Self { sources: sources.clone(), files, variables, stored: Stored::default(), warnings })
+        Ok(Self { sources: sources.clone(), files, variables, stored: StoredSettings::default(), warnings })
     }
 
-    /// The same above what the configuration store of `env` says of mfctl itself: names below `<env>/mfctl/` with their
-    /// values. They are for every host, so whatever is said on this one is above them; the defaults are below.
+    /// Adds mfctl's own settings of the configuration store of `env`: names below `<env>/mfctl/` with their values. They
+    /// apply to every host, so they override the defaults and are overridden by every other layer.
     ///
     /// # Errors
-    /// A value that is none of its setting, with its key.
+    /// An invalid value, with its key.
     pub fn above_stored<'a>(
         mut self,
         env: &EnvName,
@@ -77,19 +77,19 @@ impl Layers {
         Ok(self)
     }
 
-    /// What is odd about what the configuration store says.
+    /// Warnings about the entries of the configuration store.
     #[must_use]
     pub fn stored_warnings(&self) -> &[String] {
         &self.stored.warnings
     }
 
-    /// What is odd but no error, such as a variable that mfctl does not know.
+    /// Warnings, such as an unknown `MFCTL_…` variable.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// The profiles that files define, each with the place that defines it first.
+    /// The profiles that files define, each with the origin of its first definition.
     #[must_use]
     pub fn profiles(&self) -> Vec<(ProfileName, ValueOrigin)> {
         let mut defined: BTreeMap<ProfileName, ValueOrigin> = BTreeMap::new();
@@ -99,11 +99,11 @@ impl Layers {
         defined.into_iter().collect()
     }
 
-    /// Which profile: `--profile`, else `MFCTL_PROFILE`, else the user's `default_profile`; embedded is implied only when
-    /// no file defines a profile, or by `--data-dir`.
+    /// Chooses the profile: `--profile`, else `MFCTL_PROFILE`, else `default_profile` of the user file; `embedded` is
+    /// implied only when no file defines a profile, or by `--data-dir`.
     ///
     /// # Errors
-    /// Profiles are defined and none is chosen: wrong usage. The chosen one is not defined: not found.
+    /// `Usage` when profiles are defined and none is chosen; `NotFound` when the chosen one is not defined.
     pub fn choose(&self) -> Result<ProfileChoice, Error> {
         let chosen = self.named_by_flag()?.or(self.named_by_variable()?).or_else(|| self.named_by_file());
         let Some(choice) = chosen else { return self.implied() };
@@ -157,7 +157,7 @@ impl Layers {
     /// The effective settings of the chosen profile.
     ///
     /// # Errors
-    /// As [`Layers::choose`]; a profile without an environment; `--env` that says another one.
+    /// As [`Layers::choose`]; a profile without an environment; an `--env` that differs from the profile's.
     pub fn settings(&self) -> Result<Settings, Error> {
         let choice = self.choose()?;
         self.settings_of(&choice.profile)
@@ -174,7 +174,7 @@ impl Layers {
         Settings::build(profile, &resolver)
     }
 
-    /// Every key's effective value; without a profile, the settings outside the profiles alone.
+    /// Effective value of every key; without a profile, of the general settings only.
     ///
     /// # Errors
     /// A profile without an environment.
@@ -226,7 +226,7 @@ impl Layers {
         self.tables(profile).any(|(_, table)| table.services.contains(service))
     }
 
-    /// What another tool's variable says; one that says nothing of use counts as not set. A secret stays where it is.
+    /// The value of another tool's variable; an invalid one counts as not set. A secret becomes a reference to it.
     fn fallback_value(&self, key: &SettingKey) -> Option<LayerValue> {
         let set = |name: &&&str| self.sources.env.get(**name).is_some_and(|value| !value.is_empty());
         let name = key.fallback_env.iter().find(set)?;
@@ -257,7 +257,7 @@ impl Layers {
         }
     }
 
-    /// What a profile is when nobody says: the built-in one has an environment, others must name theirs.
+    /// Default of a profile's key: the built-in profile has an environment, others must specify theirs.
     fn profile_default(&self, name: &ProfileName, key: &SettingKey) -> Result<Option<RawValue>, Error> {
         let embedded = name.as_str() == ProfileName::EMBEDDED;
         let text = match key.field {
@@ -294,8 +294,8 @@ impl Layers {
         let services = Services::build(resolver, |service| self.has_service(name, service))?;
         let kind = resolver.typed::<ProfileKind>("profile.kind")?;
         if kind == ProfileKind::Embedded {
-            // Also where no file says so: the servers that it names would be announced, and its data folder worked on.
-            self.tables(name).try_for_each(|(_, table)| table.embedded())?;
+            // Also where no file sets the kind: its servers would be announced, but its data folder used.
+            self.tables(name).try_for_each(|(_, table)| table.check_embedded())?;
         }
         Ok(Profile {
             name: name.clone(),
@@ -309,7 +309,7 @@ impl Layers {
         })
     }
 
-    /// The flag's path is taken as given, so that a name that is not UTF-8 works.
+    /// The path of the flag is used as it is, so that it need not be UTF-8.
     fn data_dir(&self, resolver: &Resolver) -> Result<PathBuf, Error> {
         if let Some(dir) = &self.sources.flags.data_dir {
             return Ok(self.sources.absolute(dir, &self.sources.cwd));
@@ -341,8 +341,8 @@ fn join(names: &[&str]) -> String {
     if names.is_empty() { ProfileName::EMBEDDED.to_owned() } else { names.join(", ") }
 }
 
-/// A project's file may add a profile, never say something of one that exists without it.
-fn may_add_only(file: &FileLayer, below: &[FileLayer]) -> Result<(), Error> {
+/// A project file may add a profile but never change one that exists without it.
+fn check_project_profiles(file: &FileLayer, below: &[FileLayer]) -> Result<(), Error> {
     if file.layer != Layer::Project {
         return Ok(());
     }
@@ -360,7 +360,7 @@ fn may_add_only(file: &FileLayer, below: &[FileLayer]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The settings that variables give, and what is odd about the variables.
+/// The settings of environment variables, with warnings.
 fn variables(sources: &Sources) -> Result<(BTreeMap<&'static str, LayerValue>, Vec<String>), Error> {
     if let Some(name) = sources.unreadable.first() {
         return Err(Error::invalid("the value is not UTF-8").at(SourceLocation::Variable(name.clone())));
@@ -388,7 +388,7 @@ fn variables(sources: &Sources) -> Result<(BTreeMap<&'static str, LayerValue>, V
     Ok((values, warnings))
 }
 
-/// A variable that is no setting is a slip, unless a test or Kubernetes made it (for a service named mfctl).
+/// An unknown variable is probably a typo, unless a test or Kubernetes set it (for a service named mfctl).
 fn unknown_variable(name: &str, known: &BTreeMap<String, &'static SettingKey>) -> Option<String> {
     let kubernetes = name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT") || name.contains("_PORT");
     if OTHER_VARIABLES.contains(&name) || name.starts_with("MFCTL_TEST_") || kubernetes {

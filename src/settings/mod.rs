@@ -1,11 +1,11 @@
-//! Layered configuration in which every value knows where it came from. Knows files and the environment, no engine.
+//! Layered configuration in which every value knows its origin. Reads files and the environment, independent of any backend.
 //!
-//! Layers, each hiding the one before: defaults, the environment's configuration store, the system file, the user's file,
-//! the project's file, the environment (`MFCTL_…`), flags. What a profile sets for itself hides what files say in general, so that a project's
-//! file cannot change a profile it did not add. One table ([`KEYS`] and [`PROFILE_KEYS`]) drives parsing, variables,
-//! `config explain`, the file that `init` writes and the reference.
+//! Layers, each overriding the one before: defaults, the configuration store of the environment, the system file, the user
+//! file, the project file, environment variables (`MFCTL_…`), flags. A profile's own settings override the general ones of
+//! every file, so that a project file cannot change a profile it did not add. One table ([`KEYS`] and [`PROFILE_KEYS`])
+//! drives parsing, variables, `config explain`, the file that `init` writes and the reference.
 //!
-//! Only `cli` and `backends::connect` may import this; every other module takes the few values it needs.
+//! Only `cli` and `connect` may import this; every other module takes the few values it needs.
 
 mod discover;
 mod error;

@@ -1,4 +1,4 @@
-//! Where a value came from.
+//! Layers, origins of values, and resolved settings.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,28 +7,28 @@ use serde::Serialize;
 
 use super::value::RawValue;
 
-/// The layers, lowest first.
+/// A layer of the configuration, lowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Layer {
-    /// Built in.
+    /// Built-in defaults.
     Default,
-    /// What the environment's configuration store says of mfctl itself: `<env>/mfctl/<key>`.
+    /// Configuration store of the environment: `<env>/mfctl/<key>`.
     Store,
-    /// The machine's file.
+    /// System file.
     System,
-    /// The user's file, or the one `--config` names.
+    /// User file, or the one `--config` names.
     User,
-    /// The project's file.
+    /// Project file.
     Project,
-    /// A variable `MFCTL_…`.
+    /// Environment variable `MFCTL_…`.
     Environment,
-    /// A flag.
+    /// Flag of the command line.
     Flag,
 }
 
 impl Layer {
-    /// The layer's name as shown.
+    /// Name of the layer in output.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -43,21 +43,21 @@ impl Layer {
     }
 }
 
-/// A place in a layer that a person can go to.
+/// The location of a value within its layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceLocation {
-    /// A line of a file.
+    /// Line of a file.
     File {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its line, counted from 1.
+        /// Line number, counted from 1.
         line: usize,
     },
-    /// A key of the configuration store.
+    /// Key of the configuration store.
     Key(String),
-    /// An environment variable.
+    /// Environment variable.
     Variable(String),
-    /// A flag.
+    /// Flag of the command line.
     Flag(&'static str),
 }
 
@@ -72,17 +72,17 @@ impl fmt::Display for SourceLocation {
     }
 }
 
-/// A layer and, unless it is the default, the place in it.
+/// The origin of a value: its layer and, except for defaults, its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValueOrigin {
-    /// The layer.
+    /// Layer that has the value.
     pub layer: Layer,
-    /// The place.
+    /// Location within the layer; `None` for a default.
     pub location: Option<SourceLocation>,
 }
 
 impl ValueOrigin {
-    /// The built-in default.
+    /// The origin of a built-in default.
     #[must_use]
     pub const fn default_layer() -> Self {
         Self { layer: Layer::Default, location: None }
@@ -110,24 +110,24 @@ impl fmt::Display for ValueOrigin {
     }
 }
 
-/// A value that some layer gives.
+/// A value from one layer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerValue {
-    /// The value as given.
+    /// Value before it is parsed.
     pub raw: RawValue,
-    /// Who gives it.
+    /// Origin of the value.
     pub origin: ValueOrigin,
 }
 
-/// A key's effective value, and what it hides.
+/// The effective value of a key and the values it overrides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvedSetting {
-    /// The key, e.g. `worker.drain_timeout` or `profile.data_dir`.
+    /// Full name of the key, e.g. `worker.drain_timeout` or `profile.data_dir`.
     pub key: String,
-    /// The value in its canonical form.
+    /// Effective value in canonical form.
     pub value: String,
-    /// Where it came from.
+    /// Origin of the effective value.
     pub origin: ValueOrigin,
-    /// The values below it, highest first, in their canonical form.
+    /// Overridden values in canonical form, highest layer first.
     pub hidden: Vec<(String, ValueOrigin)>,
 }

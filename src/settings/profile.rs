@@ -1,4 +1,4 @@
-//! Profiles: what a command works on.
+//! Profiles: the platforms that commands work on.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,12 +9,12 @@ use super::services::Services;
 use super::value::{RawValue, SettingValue};
 use mfctl_core::domain::{EnvName, Tenant};
 
-/// A profile's name.
+/// The name of a profile.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProfileName(String);
 
 impl ProfileName {
-    /// The built-in profile's name.
+    /// Name of the built-in profile.
     pub(super) const EMBEDDED: &'static str = "embedded";
 
     /// The name as text.
@@ -49,12 +49,12 @@ impl fmt::Display for ProfileName {
     }
 }
 
-/// What runs behind a profile.
+/// Kind of a profile's backends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProfileKind {
     /// Everything in one data folder.
     Embedded,
-    /// The servers that the profile names.
+    /// The servers that the profile configures.
     Cluster,
 }
 
@@ -81,20 +81,20 @@ impl SettingValue for ProfileKind {
 /// The profile a command works on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Profile {
-    /// Its name.
+    /// Profile name.
     pub name: ProfileName,
-    /// What runs behind it.
+    /// Kind of its backends.
     pub kind: ProfileKind,
-    /// Its one environment.
+    /// Environment of the profile.
     pub environment: EnvName,
-    /// The data folder, absolute.
+    /// Data folder, absolute.
     pub data_dir: PathBuf,
-    /// The tenant whose assets it works on.
+    /// Tenant whose assets the profile works on.
     pub tenant: Tenant,
-    /// Whether dangerous verbs want the environment's name.
+    /// Whether destructive verbs require the environment's name as confirmation.
     pub protected: bool,
-    /// Who is said to have done what.
+    /// Actor recorded for changes.
     pub actor: String,
-    /// The servers of a cluster profile.
+    /// Servers of a cluster profile.
     pub services: Services,
 }

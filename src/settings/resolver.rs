@@ -1,11 +1,11 @@
-//! The values that the layers give for each key, and which of them is effective.
+//! The values of each key in every layer, and the effective one.
 
 use super::error::Error;
 use super::key::SettingKey;
 use super::origin::{LayerValue, ResolvedSetting};
 use super::value::SettingValue;
 
-/// Every key's candidates, lowest first.
+/// The values of every key, lowest layer first.
 #[derive(Debug, Default)]
 pub(super) struct Resolver {
     candidates: Vec<(&'static SettingKey, Vec<LayerValue>)>,
@@ -20,7 +20,7 @@ impl Resolver {
         self.candidates.iter().find(|(key, _)| key.name == name).and_then(|(_, all)| all.last())
     }
 
-    /// The effective value as its type. Every candidate was checked when it was read.
+    /// The effective value as its type. Every value was validated when its layer was read.
     pub(super) fn typed<T: SettingValue>(&self, name: &str) -> Result<T, Error> {
         let winner = self.winner(name).ok_or_else(|| Error::invalid(format!("{name} is not set")))?;
         T::parse(&winner.raw).ok_or_else(|| {
@@ -32,12 +32,12 @@ impl Resolver {
         })
     }
 
-    /// [`Resolver::typed`], `None` where nobody gives a value.
+    /// As [`Resolver::typed`]; `None` where no layer has a value.
     pub(super) fn optional<T: SettingValue>(&self, name: &str) -> Result<Option<T>, Error> {
         self.winner(name).map(|_| self.typed(name)).transpose()
     }
 
-    /// Every key's effective value and what it hides.
+    /// The effective value of every key, with the values it overrides.
     pub(super) fn resolved(&self) -> Vec<ResolvedSetting> {
         self.candidates.iter().filter_map(|(key, all)| resolve(key, all)).collect()
     }

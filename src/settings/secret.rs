@@ -1,4 +1,4 @@
-//! Secrets: given by reference, read when they are needed, never printed.
+//! References to secrets: read on demand, never printed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use super::error::{Error, SettingsErrorKind};
 use super::value::{RawValue, SettingValue, ValueKind};
 use mfctl_core::domain::Secret;
 
-/// Where a secret is: what a file may say in its place.
+/// Reference to a secret, which a configuration file contains instead of the secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretRef {
     /// `env:NAME`
@@ -18,21 +18,21 @@ pub enum SecretRef {
     File(PathBuf),
     /// `vault:PATH#FIELD`, the path below the profile's `vault.mount`
     Vault {
-        /// The path.
+        /// Path below the mount.
         path: String,
-        /// The field.
+        /// Field of the secret.
         field: String,
     },
 }
 
-/// No key or token is longer.
-const LONGEST: u64 = 64 * 1024;
+/// Maximum length of a secret in bytes.
+const MAX_BYTES: u64 = 64 * 1024;
 
 impl SecretRef {
-    /// Reads a reference. A plain value is refused, and not repeated in the error.
+    /// Parses a reference. A plain value is refused and not repeated in the error.
     ///
     /// # Errors
-    /// When the text is no reference.
+    /// When the text is not a reference.
     pub fn parse(text: &str) -> Result<Self, Error> {
         match text.split_once(':') {
             Some(("env", name)) if valid_variable(name) => Ok(Self::Env(name.to_owned())),
@@ -45,11 +45,11 @@ impl SecretRef {
         }
     }
 
-    /// Fetches the secret. One newline at the end is not part of it.
+    /// Reads the secret. One newline at its end is removed.
     ///
     /// # Errors
-    /// When the variable or file does not exist, is empty, too long or not UTF-8; for one in Vault, which only a connected
-    /// profile can ask.
+    /// When the variable or file does not exist, is empty, too long or not UTF-8; for a secret in Vault, which only a
+    /// connected profile can read.
     pub fn resolve(&self, env: &BTreeMap<String, String>) -> Result<Secret, Error> {
         let text = match self {
             Self::Env(name) => {
@@ -59,7 +59,7 @@ impl SecretRef {
                 let file =
                     std::fs::File::open(path).map_err(|error| missing(&format!("{}: {error}", path.display())))?;
                 let mut text = String::new();
-                let read = file.take(LONGEST + 1).read_to_string(&mut text);
+                let read = file.take(MAX_BYTES + 1).read_to_string(&mut text);
                 read.map_err(|error| Error::invalid(format!("{}: {error}", path.display())))?;
                 text
             }
@@ -69,7 +69,7 @@ impl SecretRef {
             }
         };
         let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
-        if text.is_empty() || text.len() as u64 > LONGEST {
+        if text.is_empty() || text.len() as u64 > MAX_BYTES {
             return Err(Error::invalid(format!("the secret at {self} is empty or longer than 64 KiB")));
         }
         Ok(Secret::new(text))
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_read_from_where_it_is_and_cannot_print_itself() {
+    fn secrets_are_read_from_files_and_variables_and_redacted() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("token");
         std::fs::write(&path, "s3cret\n").unwrap();

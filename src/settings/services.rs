@@ -1,7 +1,7 @@
-//! The servers of a cluster profile: each a table `[profile.NAME.SERVICE]`, its keys from one list.
+//! The servers of a cluster profile: one table `[profile.NAME.SERVICE]` each, with its keys in one list.
 //!
-//! A service that has no table in the profile is not there: no variable and no default makes one. The usual variables of
-//! other tools fill only what a table leaves open, and `config explain` shows them like any other layer.
+//! A service without a table in the profile is not configured, whatever the variables and defaults. The usual variables of
+//! other tools apply only where a table does not set a key, and `config explain` shows them like any other layer.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,27 +12,27 @@ use super::resolver::Resolver;
 use super::secret::SecretRef;
 use super::value::{ByteSize, RawValue, SettingValue};
 
-/// How a connection to Kafka is secured.
+/// Security protocol of a connection to Kafka.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KafkaSecurity {
-    /// It is not.
+    /// No TLS, no authentication.
     Plaintext,
     /// TLS.
     Ssl,
-    /// A password over plain text.
+    /// SASL without TLS.
     SaslPlaintext,
-    /// A password over TLS.
+    /// SASL over TLS.
     SaslSsl,
 }
 
-/// How a password is proven to Kafka.
+/// SASL mechanism of a connection to Kafka.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SaslMechanism {
-    /// It is sent.
+    /// The password itself.
     Plain,
-    /// By challenge, with SHA-256.
+    /// SCRAM with SHA-256.
     ScramSha256,
-    /// By challenge, with SHA-512.
+    /// SCRAM with SHA-512.
     ScramSha512,
 }
 
@@ -91,18 +91,18 @@ impl SettingValue for Url {
     }
 }
 
-/// Where requests go: an address, or the healthy instances of a service that Consul knows.
+/// The target of requests: a URL, or the healthy instances of a service in Consul.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServiceEndpoint {
-    /// An address.
+    /// Fixed URL.
     Url(Url),
     /// `consul:NAME/path`, or `consul+https:NAME/path`.
     Service {
-        /// Whether its instances are asked over TLS.
+        /// Whether to use TLS.
         tls: bool,
-        /// Its name in Consul.
+        /// Service name in Consul.
         service: String,
-        /// The path at each instance, empty or beginning with a slash.
+        /// Path at each instance, empty or with a leading slash.
         path: String,
     },
 }
@@ -133,7 +133,7 @@ impl SettingValue for ServiceEndpoint {
     }
 }
 
-/// Whether it is a service's name that can stand in a host's name: what Consul's own DNS asks for.
+/// Whether the text is a service name that is valid as a DNS label, which Consul's DNS requires.
 fn is_service(text: &str) -> bool {
     let is_label = |c: char| c.is_ascii_alphanumeric() || c == '-';
     (1..=63).contains(&text.len()) && text.chars().all(is_label) && !text.starts_with('-') && !text.ends_with('-')
@@ -144,7 +144,7 @@ fn is_service(text: &str) -> bool {
 pub enum Brokers {
     /// `host:port`, several separated by commas.
     At(String),
-    /// The instances of this service, to begin with; brokers tell of each other.
+    /// The instances of this service as bootstrap servers.
     Service(String),
 }
 
@@ -248,7 +248,7 @@ macro_rules! services {
                 })
             }
 
-            /// Each service with where it is, without anything secret.
+            /// Address of each service, without secrets.
             #[must_use]
             pub fn endpoints(&self) -> Vec<(&'static str, String)> {
                 let mut found = Vec::new();
@@ -439,7 +439,7 @@ fn vault_address(vault: &VaultServer) -> String {
     vault.url.as_ref().map_or_else(missing, |url| url.0.clone())
 }
 
-/// The address itself holds a password: where it is said is what can be shown.
+/// The address contains a password, so its reference is shown.
 fn database_address(database: &Database) -> String {
     database.admin_url.as_ref().map_or_else(missing, SecretRef::to_string)
 }
@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_is_an_address_or_a_service() {
+    fn endpoints_are_urls_or_services() {
         let service = |tls, service: &str, path: &str| {
             Some(ServiceEndpoint::Service { tls, service: service.to_owned(), path: path.to_owned() })
         };

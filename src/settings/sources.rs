@@ -1,11 +1,11 @@
-//! What configuration is read from, as one value, so that nothing below looks at the process itself.
+//! The sources of configuration as one value, so that nothing else reads the state of the process.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use mfctl_core::domain::EnvName;
 
-/// The flags that are settings.
+/// Global flags that are settings.
 #[derive(Debug, Clone, Default)]
 pub struct Flags {
     /// `--profile`
@@ -21,34 +21,34 @@ pub struct Flags {
 /// Everything that settings depend on.
 #[derive(Debug, Clone)]
 pub struct Sources {
-    /// The flags.
+    /// Global flags.
     pub flags: Flags,
-    /// The environment's variables that are UTF-8.
+    /// Environment variables that are UTF-8.
     pub env: BTreeMap<String, String>,
     /// Names of `MFCTL_…` variables whose value is not UTF-8.
     pub unreadable: Vec<String>,
-    /// The working folder, absolute.
+    /// Working directory, absolute.
     pub cwd: PathBuf,
-    /// The user's home, if there is one.
+    /// Home directory of the user, if there is one.
     pub home: Option<PathBuf>,
-    /// The user's id.
+    /// Effective user id.
     pub uid: u32,
-    /// The user's name.
+    /// User name.
     pub user: String,
-    /// The machine's name.
+    /// Host name.
     pub host: String,
-    /// The machine's file.
+    /// Path of the system file.
     pub system_file: PathBuf,
 }
 
-/// The machine's file.
+/// Path of the system file.
 const SYSTEM_FILE: &str = "/etc/mfctl/mfctl.toml";
 
 impl Sources {
-    /// This process's own.
+    /// The sources of this process.
     ///
     /// # Errors
-    /// When the working folder is gone.
+    /// When the working directory was deleted.
     pub fn of_process(flags: Flags) -> std::io::Result<Self> {
         let mut env = BTreeMap::new();
         let mut unreadable = Vec::new();
@@ -77,38 +77,38 @@ impl Sources {
         })
     }
 
-    /// The user's own file, where there is a home.
+    /// Path of the user file; `None` without a home directory.
     #[must_use]
     pub fn user_file(&self) -> Option<PathBuf> {
         self.base("XDG_CONFIG_HOME", ".config").map(|dir| dir.join("mfctl/mfctl.toml"))
     }
 
-    /// The file that replaces the user's own: `--config`, else `MFCTL_CONFIG`.
+    /// Path of the file that replaces the user file: `--config`, else `MFCTL_CONFIG`.
     #[must_use]
     pub fn explicit_file(&self) -> Option<PathBuf> {
         let given = self.flags.config.clone().or_else(|| self.env.get("MFCTL_CONFIG").map(PathBuf::from))?;
         Some(self.absolute(&given, &self.cwd))
     }
 
-    /// The platform's folder for a user's data.
+    /// XDG data directory of the user.
     #[must_use]
     pub fn platform_data(&self) -> Option<PathBuf> {
         self.base("XDG_DATA_HOME", ".local/share")
     }
 
-    /// An XDG base folder; one that is not absolute does not count, as the standard says.
+    /// An XDG base directory; a relative path is ignored, as the specification requires.
     fn base(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
         let given = self.env.get(variable).map(PathBuf::from).filter(|path| path.is_absolute());
         given.or_else(|| self.home.as_ref().map(|home| home.join(below_home)))
     }
 
-    /// A path as a person wrote it, made absolute: `~/` is the home, anything else stands below `base`.
+    /// Makes a path absolute: `~/` is the home directory, any other path is relative to `base`.
     #[must_use]
     pub fn absolute(&self, text: &Path, base: &Path) -> PathBuf {
         if let (Ok(below), Some(home)) = (text.strip_prefix("~"), &self.home) {
             return home.join(below);
         }
-        // Dots are taken out by name alone, as the shell does: the folder may not exist yet.
+        // Dots are removed lexically, as the shell does: the directory may not exist yet.
         let mut path = PathBuf::new();
         for part in base.join(text).components() {
             match part {

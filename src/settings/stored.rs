@@ -1,5 +1,5 @@
-//! mfctl's own settings in the environment's configuration store: one value for every host. Knows no store: what is there is
-//! handed in.
+//! mfctl's own settings in the configuration store of the environment: one value for every host. The caller reads the store
+//! and passes its entries.
 
 use std::collections::BTreeMap;
 
@@ -11,35 +11,38 @@ use super::suggest::did_you_mean;
 use super::value::RawValue;
 use mfctl_core::domain::EnvName;
 
-/// The service in whose name they are kept.
+/// Service name of these settings in the store.
 pub const SERVICE: &str = "mfctl";
 
-/// The settings found in a store, and what is odd about it.
+/// Settings from a store, with warnings.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Stored {
+pub(super) struct StoredSettings {
     pub(super) values: BTreeMap<&'static str, LayerValue>,
     pub(super) warnings: Vec<String>,
 }
 
-/// What begins the keys of mfctl's own settings: `<env>/mfctl/`.
+/// Key prefix of mfctl's own settings: `<env>/mfctl/`.
 #[must_use]
 pub fn prefix(env: &EnvName) -> String {
     format!("{env}/{SERVICE}/")
 }
 
-/// Why this may not be written as mfctl's own setting `name`, the part behind `<env>/mfctl/`.
+/// Validates a value of mfctl's own setting `name`, the part of the key after `<env>/mfctl/`.
 ///
 /// # Errors
-/// That there is no such setting, or what its values look like.
+/// A message when the setting does not exist or the value is invalid.
 pub fn check(name: &str, value: &str) -> Result<(), String> {
     let key = named(name).ok_or_else(|| unknown(name))?;
     let fits = key.canonical(&RawValue::Text(value.to_owned())).is_some();
     fits.then_some(()).ok_or_else(|| format!("{} wants {}", key.name, key.expects))
 }
 
-/// Reads what is below `<env>/mfctl/`: names without that prefix, with their values.
-pub(super) fn read<'a>(env: &EnvName, found: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Result<Stored, Error> {
-    let mut stored = Stored::default();
+/// Parses the entries below `<env>/mfctl/`, given as names without that prefix and values.
+pub(super) fn read<'a>(
+    env: &EnvName,
+    found: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+) -> Result<StoredSettings, Error> {
+    let mut stored = StoredSettings::default();
     for (name, value) in found {
         let path = format!("{}{name}", prefix(env));
         let Some(key) = named(name) else {
@@ -48,7 +51,7 @@ pub(super) fn read<'a>(env: &EnvName, found: impl IntoIterator<Item = (&'a str, 
         };
         let invalid = |said: String| {
             let remedy =
-                format!("`mfctl kv put {SERVICE}/{name} VALUE` mends it; `kv rollback` takes the value before");
+                format!("`mfctl kv put {SERVICE}/{name} VALUE` fixes it; `kv rollback` restores the previous value");
             Error::invalid(said).at(SourceLocation::Key(path.clone())).hint(remedy)
         };
         let text = std::str::from_utf8(value).map_err(|_| invalid("the value is not UTF-8".to_owned()))?;

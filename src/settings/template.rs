@@ -1,4 +1,4 @@
-//! The commented file that `init` writes and the settings' reference, both from the one table.
+//! The commented file that `init` writes and the settings reference, both generated from the table of settings.
 
 use std::path::PathBuf;
 
@@ -8,21 +8,21 @@ use super::profile::ProfileName;
 use super::services::{SERVICE_KEYS, SERVICES};
 use mfctl_core::domain::EnvName;
 
-/// A profile that `init` is to write.
+/// A profile for `init` to write.
 #[derive(Debug, Clone)]
 pub struct NewProfile {
-    /// Its name.
+    /// Profile name.
     pub name: ProfileName,
-    /// Its environment.
+    /// Environment of the profile.
     pub environment: EnvName,
-    /// Its data folder, where it is not the default one.
+    /// Data folder, if it is not the default one.
     pub data_dir: Option<PathBuf>,
-    /// Whether it becomes the default profile. A project's file cannot choose one.
+    /// Whether it becomes the default profile. A project file cannot set one.
     pub default: bool,
 }
 
 impl NewProfile {
-    /// Whether dangerous verbs are to want the environment's name: for names that begin with prod or live.
+    /// Whether destructive verbs require confirmation: for names that begin with `prod` or `live`.
     #[must_use]
     pub fn is_protected(&self) -> bool {
         [self.name.as_str(), self.environment.as_str()]
@@ -31,7 +31,7 @@ impl NewProfile {
     }
 }
 
-/// A file with this profile, in which every setting stands as a comment with its default.
+/// A configuration file with this profile and every setting as a comment with its default.
 #[must_use]
 pub fn commented_file(profile: &NewProfile) -> String {
     let mut text = String::from(
@@ -76,7 +76,7 @@ fn profile_line(key: &SettingKey, profile: &NewProfile) -> String {
     }
 }
 
-/// A default as TOML: numbers and truths bare, the rest quoted.
+/// A default as TOML: numbers and booleans bare, other values quoted.
 fn literal(default: &str) -> String {
     let bare = default == "true" || default == "false" || default.parse::<f64>().is_ok();
     if bare { default.to_owned() } else { quoted(default) }
@@ -86,7 +86,7 @@ fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
-/// The settings' reference in Markdown.
+/// The settings reference in Markdown.
 #[must_use]
 pub fn reference() -> String {
     let mut text = String::from(

@@ -1,4 +1,4 @@
-//! Values as files and variables give them, and the types they are parsed into, once.
+//! Values of files and variables, and the types they are parsed into.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -9,16 +9,16 @@ use std::time::Duration;
 use mfctl_core::domain::{EnvName, Tenant};
 use mfctl_core::humane;
 
-/// A value as given, before its type is known.
+/// A value before it is parsed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RawValue {
-    /// A string, or a variable's text.
+    /// String of a file, or text of a variable.
     Text(String),
-    /// A whole number.
+    /// Integer.
     Integer(i64),
-    /// A number with a point.
+    /// Floating-point number.
     Float(f64),
-    /// True or false.
+    /// Boolean.
     Bool(bool),
 }
 
@@ -42,29 +42,29 @@ impl fmt::Display for RawValue {
     }
 }
 
-/// What is done with a value before it is used.
+/// Processing of a value before it is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ValueKind {
-    /// Nothing.
+    /// None.
     Plain,
-    /// It is a path: one that is not absolute stands below its file's folder.
+    /// A path: a relative one is resolved against the directory of its file.
     Path,
-    /// It says where a secret is. The value itself may never stand in its place.
+    /// A reference to a secret, never the secret itself.
     Secret,
 }
 
-/// A type that a setting may have.
+/// The type of a setting.
 pub trait SettingValue: Sized {
-    /// What a value looks like, in a few words with an example.
+    /// Accepted values in a few words, with an example.
     const EXPECTS: &'static str;
 
-    /// What is done with a value before it is used.
+    /// Processing of a value before it is used.
     const KIND: ValueKind = ValueKind::Plain;
 
-    /// The value, if it is one.
+    /// Parses a value; `None` if it is invalid.
     fn parse(raw: &RawValue) -> Option<Self>;
 
-    /// The canonical form; parses to the same value.
+    /// Canonical form, which parses to the same value.
     fn show(&self) -> String;
 }
 
@@ -72,7 +72,7 @@ pub trait SettingValue: Sized {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteSize(pub u64);
 
-/// The unit, its bytes. The first that divides a size is how it is written.
+/// Units with their bytes. A size is printed in the first unit that divides it.
 const BYTE_UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
 impl FromStr for ByteSize {
@@ -151,17 +151,17 @@ impl SettingValue for Duration {
     }
 }
 
-/// A number, or what mfctl thinks best for this machine.
+/// A count, or `auto` for the best value on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Auto {
-    /// What mfctl thinks best.
+    /// Chosen by mfctl.
     Auto,
-    /// This many.
+    /// Fixed count.
     Count(NonZeroU32),
 }
 
 impl Auto {
-    /// The number, or what `best` says.
+    /// The count, or the result of `best` for `auto`.
     pub fn or_else(self, best: impl FnOnce() -> usize) -> usize {
         match self {
             Self::Auto => best(),
@@ -302,7 +302,7 @@ impl SettingValue for bool {
     }
 }
 
-/// Text that is not empty.
+/// Non-empty text without control characters.
 impl SettingValue for String {
     const EXPECTS: &'static str = "a text";
 
@@ -315,7 +315,7 @@ impl SettingValue for String {
     }
 }
 
-/// A path as written; made absolute when its layer is read.
+/// A path; made absolute when its layer is read.
 impl SettingValue for PathBuf {
     const EXPECTS: &'static str = "a path";
     const KIND: ValueKind = ValueKind::Path;
@@ -362,7 +362,7 @@ mod tests {
     use mfctl_core::humane::parse_duration;
 
     #[test]
-    fn sizes_are_read_as_people_write_them_and_written_back_the_same() {
+    fn byte_sizes_are_parsed_and_printed_in_their_units() {
         let sizes =
             [("512MiB", 512 << 20), ("1.5 GiB", 3 << 29), ("4096", 4096), ("2GB", 2_000_000_000), ("64k", 65_536)];
         for (text, bytes) in sizes {
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_read_as_people_write_them_and_written_back_the_same() {
+    fn durations_round_trip_in_canonical_form() {
         for (text, millis) in
             [("25s", 25_000), ("1h30m", 5_400_000), ("500ms", 500), ("7d", 604_800_000), ("60", 60_000)]
         {
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_keep_to_their_range() {
+    fn numbers_outside_their_range_are_refused() {
         assert_eq!(Ratio::parse(&RawValue::Text("0.95".into())).map(Ratio::get), Some(0.95));
         assert_eq!(Ratio::parse(&RawValue::Float(1.01)), None);
         assert_eq!(Ratio::parse(&RawValue::Float(f64::NAN)), None);

@@ -1,4 +1,4 @@
-//! Accounts for every file: each is in exactly one of the report's counts.
+//! Accounts for every file: each one is in exactly one count of the report.
 
 use std::collections::HashMap;
 
@@ -9,6 +9,7 @@ use mfctl_core::domain::job::{FileOutcome, JobOutcome};
 use mfctl_core::domain::{Asset, AssetId, AssetState, Stage, Tenant};
 use mfctl_core::ports::{Ports, Result};
 
+/// Outcomes per page.
 const PAGE: usize = 1000;
 
 pub(super) async fn check(
@@ -22,7 +23,7 @@ pub(super) async fn check(
     loop {
         let page = ports.catalog.latest_outcomes(cursor.as_deref(), PAGE).await?;
         let assets = assets_of(ports, &page.items).await?;
-        // Whose token shows every tenant is told of every tenant.
+        // A token for every tenant returns the outcomes of every tenant.
         for outcome in page.items.iter().filter(|outcome| outcome.tenant == *tenant) {
             account(outcome, &assets, log, findings);
         }
@@ -48,7 +49,7 @@ fn account(outcome: &JobOutcome, assets: &HashMap<AssetId, Asset>, log: &LogView
         FileOutcome::Rejected => findings.report.rejected += 1,
         FileOutcome::Failed => findings.report.failed += 1,
         FileOutcome::Accepted => match outcome.asset_id.and_then(|id| assets.get(&id)) {
-            Some(asset) => *count_of(standing(asset, log), findings) += 1,
+            Some(asset) => *count_of(asset_progress(asset, log), findings) += 1,
             None => {
                 let asset = outcome.asset_id.map_or_else(|| "no asset".to_owned(), |id| id.to_string());
                 let detail = format!("{} was accepted by job {} as {asset}", outcome.path, outcome.job_id);
@@ -58,7 +59,7 @@ fn account(outcome: &JobOutcome, assets: &HashMap<AssetId, Asset>, log: &LogView
     }
 }
 
-/// How an asset stands for the files that are it.
+/// Progress of an asset, for the count of its files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AssetProgress {
     Enriched,
@@ -67,19 +68,19 @@ pub(super) enum AssetProgress {
     Revoked,
 }
 
-/// A dead letter that was redriven and waits to be worked on is on its way again.
-pub(super) fn standing(asset: &Asset, log: &LogView) -> AssetProgress {
-    let waits = |stage: Stage| log.is_pending(stage, (asset.asset_id, asset.revision));
+/// The progress of an asset. One whose dead letter was redriven and is pending again is in flight.
+pub(super) fn asset_progress(asset: &Asset, log: &LogView) -> AssetProgress {
+    let is_pending = |stage: Stage| log.is_pending(stage, (asset.asset_id, asset.revision));
     match (asset.state, asset.dead_lettered) {
         (AssetState::Revoked, _) => AssetProgress::Revoked,
-        (_, Some(stage)) if !waits(stage) => AssetProgress::DeadLettered,
+        (_, Some(stage)) if !is_pending(stage) => AssetProgress::DeadLettered,
         (AssetState::Enriched, _) => AssetProgress::Enriched,
         _ => AssetProgress::InFlight,
     }
 }
 
-fn count_of(standing: AssetProgress, findings: &mut Findings) -> &mut u64 {
-    match standing {
+fn count_of(progress: AssetProgress, findings: &mut Findings) -> &mut u64 {
+    match progress {
         AssetProgress::Enriched => &mut findings.report.enriched,
         AssetProgress::InFlight => &mut findings.report.in_flight,
         AssetProgress::DeadLettered => &mut findings.report.dead_lettered,

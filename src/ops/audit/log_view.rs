@@ -1,4 +1,4 @@
-//! What the log says, read once: which outputs were emitted, what is still to be worked on, what is a dead letter.
+//! One pass over the log: emitted outputs, pending inputs and dead letters.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,27 +12,27 @@ use mfctl_core::events::ledger::Ledger;
 use mfctl_core::events::pager::Pager;
 use mfctl_core::ports::{Error, ErrorKind, PartitionOffsets, Ports, Result};
 
-/// An asset's revision.
+/// An asset with its revision.
 pub(super) type RevisionKey = (AssetId, Revision);
 
-/// A topic's records of pairs.
+/// The events of a topic per (asset, revision).
 #[derive(Default)]
 struct Emitted {
     counts: HashMap<RevisionKey, u32>,
-    /// Pairs of which a redrive sent a record back: the same event again, not a second one.
+    /// Pairs with a redriven record: the same event again, not a second one.
     returned: HashSet<RevisionKey>,
-    /// Whether a partition does not begin with its first record any more.
+    /// Whether retention has removed records of a partition.
     cut: bool,
 }
 
-/// What is known of the log.
+/// The state of the log as of one pass.
 pub(super) struct LogView {
     ingested: Emitted,
     enriched: Emitted,
-    /// Inputs of each stage that its group has not committed.
+    /// Inputs of the persist stage that its group has not committed.
     to_persist: HashSet<RevisionKey>,
     to_enrich: HashSet<RevisionKey>,
-    /// Dead letters that were not redriven.
+    /// Assets with a dead letter that was not redriven.
     dead: HashSet<(AssetId, Stage)>,
 }
 
@@ -44,7 +44,7 @@ impl LogView {
         findings: &mut Findings,
         progress: &dyn AuditProgress,
     ) -> Result<Self> {
-        // Inputs first, outputs last: what moves on between the reads is seen in both places rather than in neither.
+        // Inputs first, outputs last: a record processed between the reads is seen in both places rather than in neither.
         let mut reader = LogScanner { ports, tenant, findings, progress, read: 0 };
         let to_persist = reader.pending(env, Stage::Persist).await?;
         let to_enrich = reader.pending(env, Stage::Enrich).await?;
@@ -54,7 +54,7 @@ impl LogView {
         Ok(Self { ingested, enriched, to_persist, to_enrich, dead })
     }
 
-    /// Whether an input of this stage for the pair waits to be worked on.
+    /// Whether an input of this stage is pending for the pair.
     pub(super) fn is_pending(&self, stage: Stage, key: RevisionKey) -> bool {
         match stage {
             Stage::Persist => self.to_persist.contains(&key),
@@ -67,20 +67,20 @@ impl LogView {
         self.dead.contains(&(asset, stage))
     }
 
-    /// How often the stage emitted the pair.
+    /// Number of events that the stage emitted for the pair.
     pub(super) fn emitted(&self, stage: Stage, key: RevisionKey) -> u32 {
         let emitted = self.of(stage);
         let returned = u32::from(emitted.returned.contains(&key));
         emitted.counts.get(&key).copied().unwrap_or(0).max(returned)
     }
 
-    /// Whether retention may have removed an event of the stage. Of which partition does not matter: where partitions
-    /// were added, an event may stand in another than its key belongs to now.
+    /// Whether retention may have removed an event of the stage, from any partition: after partitions were added, an event
+    /// may be in another partition than its key belongs to now.
     pub(super) fn is_cut(&self, stage: Stage) -> bool {
         self.of(stage).cut
     }
 
-    /// Every pair that the stage emitted.
+    /// Every pair with the number of events that the stage emitted for it.
     pub(super) fn pairs(&self, stage: Stage) -> impl Iterator<Item = (RevisionKey, u32)> {
         self.of(stage).counts.iter().map(|(key, count)| (*key, *count))
     }
@@ -102,7 +102,7 @@ struct LogScanner<'a> {
 }
 
 impl LogScanner<'_> {
-    /// Inputs at or after the group's commits.
+    /// Inputs at or after the group's committed offsets.
     async fn pending(&mut self, env: &EnvName, stage: Stage) -> Result<HashSet<RevisionKey>> {
         let group = stage.group(env).map_err(|e| Error::new(ErrorKind::Invalid, "name the group").because(e))?;
         let mut pending = HashSet::new();
@@ -118,7 +118,7 @@ impl LogScanner<'_> {
         Ok(pending)
     }
 
-    /// Dead letters that the ledger does not say were redriven.
+    /// Dead letters without a redrive in the ledger.
     async fn dead(&mut self) -> Result<HashSet<(AssetId, Stage)>> {
         let ledger = Ledger::load(self.ports.log.as_ref()).await?;
         let mut dead = HashSet::new();
@@ -142,7 +142,9 @@ impl LogScanner<'_> {
         let mut emitted = Emitted::default();
         for at in self.spans(topic).await? {
             emitted.cut |= at.span.low > 0;
-            let (counts, returned, tenant) = (&mut emitted.counts, &mut emitted.returned, self.tenant);
+            let counts = &mut emitted.counts;
+            let returned = &mut emitted.returned;
+            let tenant = self.tenant;
             self.each(&at.at, at.span.low, at.span.high, |findings, record| {
                 let envelope = envelope_of(&record);
                 if envelope.as_ref().is_some_and(|envelope| envelope.tenant != *tenant) {
@@ -188,7 +190,7 @@ impl LogScanner<'_> {
     }
 }
 
-/// What the event says of its asset; `None` if it is not readable as an event.
+/// The envelope of an event; `None` if the record is not an event.
 fn envelope_of(record: &Record) -> Option<EventEnvelope> {
     let (_, json) = unframe(record.value.as_ref()).ok()?;
     serde_json::from_slice(&json).ok()

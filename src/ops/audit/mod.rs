@@ -1,11 +1,11 @@
-//! The audit: does every file, asset, object and event agree with the others?
+//! The audit: checks that files, assets, objects and events agree with each other.
 //!
-//! Reads only. A pass over a live platform sees things half-way, so whatever a pass finds wrong is reported only if a
-//! second pass, after a pause, finds the same again. Memory grows with the number of (asset, revision) pairs (some 50
-//! bytes each), never with files, objects or bytes.
+//! Reads only. A pass over a live platform sees changes in progress, so a violation is reported only if a second pass, after
+//! a pause, finds it again. Memory grows with the number of (asset, revision) pairs (about 50 bytes each), not with files,
+//! objects or bytes.
 //!
-//! Topics and buckets are the environment's, rows are a tenant's: an audit is of one tenant. It counts the objects of the
-//! others, which it can judge no more than they can its own, and passes over their events.
+//! Topics and buckets belong to the environment, catalog rows to a tenant: an audit covers one tenant. It counts the objects
+//! of other tenants, which it cannot check, and skips their events.
 
 mod files;
 mod log_view;
@@ -24,10 +24,10 @@ use mfctl_core::wait;
 use log_view::LogView;
 use report::Findings;
 
-/// Audits everything of a tenant in an environment.
+/// Audits a tenant of an environment.
 ///
 /// # Errors
-/// When a port cannot be read. Disagreements are no errors: they are in the report.
+/// Those of the ports. Violations are not errors: they are in the report.
 pub async fn run(
     ports: &Ports,
     env: &EnvName,
@@ -42,7 +42,7 @@ pub async fn run(
     progress.step("second look");
     wait::pause(options.second_look_after).await;
     let mut second = pass(ports, env, tenant, options, progress).await?;
-    second.keep_those_also_in(&first);
+    second.retain_violations_of(&first);
     Ok(second)
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures_util::StreamExt;
 
-use super::files::{AssetProgress, standing};
+use super::files::{AssetProgress, asset_progress};
 use super::log_view::LogView;
 use super::options::{AuditOptions, AuditProgress};
 use super::report::{Findings, ViolationKind};
@@ -17,11 +17,12 @@ use mfctl_core::domain::{
 use mfctl_core::humane;
 use mfctl_core::ports::{AssetFilter, Error, ErrorKind, ListedObject, ObjectListing, ObjectStore, Ports, Result};
 
+/// Assets or objects per page.
 const PAGE: usize = 1000;
-/// Originals read back at the same time.
+/// Number of originals that are read back concurrently.
 const READERS: usize = 4;
 
-/// Every asset has its object and its events.
+/// Checks that every asset has its object and its events.
 pub(super) async fn check_assets(
     ports: &Ports,
     tenant: &Tenant,
@@ -75,7 +76,7 @@ async fn check_objects_of(
     Ok(())
 }
 
-/// What is wrong with an asset's bytes, if anything.
+/// The violation of an asset's object, if there is one.
 async fn object_of(
     objects: &dyn ObjectStore,
     buckets: &Buckets,
@@ -88,7 +89,7 @@ async fn object_of(
         AssetState::Revoked => return Ok(None),
         AssetState::Staged => match objects.head(&asset.staging).await? {
             Some(_) => asset.staging.clone(),
-            // A worker that died between its commit and its catalog write leaves this: the bytes are safe.
+            // A worker died between its commit and its catalog write: the bytes are in the bucket of originals.
             None => original,
         },
         AssetState::Ingested | AssetState::Enriched => original,
@@ -117,7 +118,7 @@ async fn object_of(
 
 /// The SHA-256 of an object, read back.
 async fn hash(objects: &dyn ObjectStore, at: &ObjectRef) -> Result<Sha256> {
-    let read = digest::of(objects.open(at).await?).await;
+    let read = digest::sha256_of(objects.open(at).await?).await;
     read.map_err(|error| Error::new(ErrorKind::Unreachable, format!("read {at}")).because(error))
 }
 
@@ -131,14 +132,14 @@ async fn check_searchable(ports: &Ports, assets: &[Asset], findings: &mut Findin
     Ok(())
 }
 
-/// An asset's events are there once each, as far as its state says they should be.
+/// Checks that the log has the events that an asset's state implies.
 fn check_events_of(asset: &Asset, log: &LogView, findings: &mut Findings) {
     if asset.state == AssetState::Revoked {
         return;
     }
     let key = (asset.asset_id, asset.revision);
     for (stage, reached) in [(Stage::Persist, AssetState::Ingested), (Stage::Enrich, AssetState::Enriched)] {
-        // The state is written before the event is: while the input waits, a worker will emit it (again).
+        // The state is written before the event: while the input is pending, a worker will emit it (again).
         if asset.state >= reached && log.emitted(stage, key) == 0 && !log.is_pending(stage, key) {
             if log.is_cut(stage) {
                 findings.report.unverifiable += 1;
@@ -148,11 +149,11 @@ fn check_events_of(asset: &Asset, log: &LogView, findings: &mut Findings) {
             }
         }
     }
-    check_moves_on(asset, log, findings);
+    check_pending(asset, log, findings);
 }
 
-/// What is not done is waited for by something.
-fn check_moves_on(asset: &Asset, log: &LogView, findings: &mut Findings) {
+/// Checks that a record is pending for every unfinished asset.
+fn check_pending(asset: &Asset, log: &LogView, findings: &mut Findings) {
     let next = match asset.state {
         AssetState::Staged => Stage::Persist,
         AssetState::Ingested => Stage::Enrich,
@@ -161,10 +162,10 @@ fn check_moves_on(asset: &Asset, log: &LogView, findings: &mut Findings) {
     let key = (asset.asset_id, asset.revision);
     // A staged row whose event was never acknowledged belongs to an unfinished job, which will publish it.
     let unpublished = asset.state == AssetState::Staged && asset.published_at.is_none();
-    // The same goes for an ingested one whose persist input is still to be committed: its event comes with that.
-    let coming = next == Stage::Enrich && log.is_pending(Stage::Persist, key);
-    let waits = log.is_pending(next, key) || unpublished || coming;
-    match standing(asset, log) {
+    // An ingested asset whose persist input is not committed yet: its event comes with that commit.
+    let awaits_commit = next == Stage::Enrich && log.is_pending(Stage::Persist, key);
+    let waits = log.is_pending(next, key) || unpublished || awaits_commit;
+    match asset_progress(asset, log) {
         AssetProgress::DeadLettered => {
             let stage = asset.dead_lettered.unwrap_or(next);
             if !log.is_dead(asset.asset_id, stage) && !waits {
@@ -199,15 +200,15 @@ fn check_events_have_assets(log: &LogView, known: &HashMap<AssetId, AssetState>,
     }
 }
 
-/// Whom an object belongs to, by its key.
+/// The owner of an object, by its key.
 enum ObjectOwner {
     Asset(AssetId),
-    /// A tenant other than the audit's.
-    Other,
-    Nobody,
+    /// Another tenant than the audit's.
+    OtherTenant,
+    Unknown,
 }
 
-/// Every object belongs to something.
+/// Checks that every object belongs to an asset or a job.
 pub(super) async fn check_objects(
     ports: &Ports,
     tenant: &Tenant,
@@ -216,12 +217,12 @@ pub(super) async fn check_objects(
     progress: &dyn AuditProgress,
 ) -> Result<()> {
     let mut owners = OwnerIndex { tenant, others: HashSet::new() };
-    // Originals before what is derived from them: a key of the latter says nothing of its tenant.
+    // Originals before derivatives, whose keys do not contain the tenant.
     for bucket in [&buckets.staging, &buckets.originals, &buckets.derived] {
         let mut after: Option<ObjectKey> = None;
         loop {
             let listing = ports.objects.list(bucket, "", after.as_ref(), PAGE).await?;
-            check_strange(bucket, &listing, findings);
+            check_foreign(bucket, &listing, findings);
             let mut page = listing.objects;
             let Some(last) = page.last() else { break };
             after = Some(last.key.clone());
@@ -233,8 +234,8 @@ pub(super) async fn check_objects(
     Ok(())
 }
 
-/// What has a key that mfctl never gives belongs to nothing.
-fn check_strange(bucket: &BucketName, listing: &ObjectListing, findings: &mut Findings) {
+/// Objects with keys that mfctl never uses are orphans.
+fn check_foreign(bucket: &BucketName, listing: &ObjectListing, findings: &mut Findings) {
     findings.report.objects += listing.foreign;
     for key in &listing.foreign_keys {
         let detail = "its key is none that mfctl gives: somebody else stored it";
@@ -274,12 +275,12 @@ async fn check_page(
         ports.catalog.assets(&ids).await?.into_iter().map(|asset| (asset.asset_id, asset)).collect();
     for (object, owner) in page {
         let asset = match owner {
-            ObjectOwner::Other => {
+            ObjectOwner::OtherTenant => {
                 findings.report.objects_of_others += 1;
                 continue;
             }
             ObjectOwner::Asset(id) => known.get(&id),
-            ObjectOwner::Nobody => None,
+            ObjectOwner::Unknown => None,
         };
         findings.report.objects += 1;
         match asset {
@@ -295,38 +296,38 @@ async fn check_page(
     Ok(())
 }
 
-/// Tells whom objects belong to.
+/// Assigns objects to their owners.
 struct OwnerIndex<'a> {
     tenant: &'a Tenant,
-    /// Assets of other tenants, by their originals: 16 bytes each.
+    /// Assets of other tenants, from their originals: 16 bytes each.
     others: HashSet<AssetId>,
 }
 
 impl OwnerIndex<'_> {
-    /// Whom an original or a derivative belongs to.
+    /// The owner of an original or a derivative.
     fn of(&mut self, key: &ObjectKey) -> ObjectOwner {
         let parts: Vec<_> = key.as_str().split('/').collect();
         match parts[..] {
             [tenant, "sha256", _, _, sha256] => {
                 let (Ok(tenant), Ok(sha256)) = (tenant.parse::<Tenant>(), sha256.parse()) else {
-                    return ObjectOwner::Nobody;
+                    return ObjectOwner::Unknown;
                 };
                 let asset = AssetId::of(&tenant, &sha256);
                 if object_keys::original(&tenant, &sha256) != *key {
-                    ObjectOwner::Nobody
+                    ObjectOwner::Unknown
                 } else if tenant == *self.tenant {
                     ObjectOwner::Asset(asset)
                 } else {
                     self.others.insert(asset);
-                    ObjectOwner::Other
+                    ObjectOwner::OtherTenant
                 }
             }
             [asset, revision, _] if revision.parse::<u32>().is_ok() => match asset.parse() {
-                Ok(asset) if self.others.contains(&asset) => ObjectOwner::Other,
+                Ok(asset) if self.others.contains(&asset) => ObjectOwner::OtherTenant,
                 Ok(asset) => ObjectOwner::Asset(asset),
-                Err(_) => ObjectOwner::Nobody,
+                Err(_) => ObjectOwner::Unknown,
             },
-            _ => ObjectOwner::Nobody,
+            _ => ObjectOwner::Unknown,
         }
     }
 
@@ -338,14 +339,14 @@ impl OwnerIndex<'_> {
     }
 }
 
-/// A derivative that the finished asset does not name.
+/// Whether the object is a derivative that its enriched asset does not reference.
 fn is_leftover(asset: &Asset, key: &ObjectKey) -> bool {
     let named = [&asset.facts.text_key, &asset.facts.thumbnail_key];
     let derived = key.as_str().starts_with(&asset.asset_id.to_string());
     derived && asset.state == AssetState::Enriched && !named.iter().any(|name| name.as_deref() == Some(key.as_str()))
 }
 
-/// A staged object waits for its event, is left over from a settled one, or belongs to a job that is not done.
+/// Checks that a staged object awaits its event, is a leftover of a committed one, or belongs to an unfinished job.
 async fn check_staged(ports: &Ports, at: &ObjectRef, findings: &mut Findings) -> Result<()> {
     let parts: Vec<_> = at.key.as_str().split('/').collect();
     let (job, event) = match parts[..] {

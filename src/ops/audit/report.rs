@@ -1,61 +1,60 @@
-//! What an audit found.
+//! The report of an audit.
 
 use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Violations listed at most; the count goes on.
+/// Maximum number of listed violations; further ones are counted only.
 const MAX_LISTED: usize = 10_000;
 
-/// A kind of disagreement.
+/// Kind of a violation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ViolationKind {
     /// A file was accepted as an asset that the catalog does not have.
     MissingAsset,
-    /// An asset is neither done, nor dead-lettered, nor is there anything left that would move it on.
+    /// An asset is unfinished and not dead-lettered, and no record is pending for it.
     Lost,
     /// An asset's original is not in the durable bucket.
     MissingObject,
     /// An asset's object has another size or other bytes.
     WrongObject,
-    /// An object belongs to nothing.
+    /// An object belongs to no asset, event or job.
     OrphanObject,
-    /// An (asset, revision) reached a state whose event is not on the log.
+    /// The log lacks the event of a state that an (asset, revision) has reached.
     MissingEvent,
-    /// An (asset, revision) is more than once on a topic.
+    /// A topic has more than one event of an (asset, revision).
     EmittedTwice,
     /// An event is about an asset that the catalog does not have, or has in an earlier state.
     EventWithoutAsset,
-    /// A record on an output topic cannot be read.
+    /// A record on an output topic is not an event.
     UnreadableEvent,
-    /// The catalog says an asset is dead-lettered, and there is no dead letter of it.
+    /// The catalog flags an asset as dead-lettered, but it has no dead letter.
     FlagWithoutDeadLetter,
     /// An enriched asset has no search document.
     NotSearchable,
 }
 
-/// One disagreement.
+/// A violation that an audit found.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct AuditViolation {
-    /// What kind.
+    /// Kind of the violation.
     pub kind: ViolationKind,
-    /// What it is about: an asset id, an object or a record's address. With the kind, its identity.
+    /// Asset id, object or record address; with the kind, the identity of the violation.
     pub subject: String,
-    /// A sentence for people.
+    /// Sentence for people.
     pub detail: String,
 }
 
-/// The audit's result. `files = enriched + in_flight + rejected + failed + dead_lettered + revoked`, where nothing is
-/// wrong.
+/// The report of an audit. Without violations, `files = enriched + in_flight + rejected + failed + dead_lettered + revoked`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct AuditReport {
-    /// Files, each by the latest job that saw it.
+    /// Files, each by the latest job that read it.
     pub files: u64,
     /// Files whose asset is enriched.
     pub enriched: u64,
-    /// Files whose asset is on its way.
+    /// Files whose asset is being processed.
     pub in_flight: u64,
     /// Files that were rejected.
     pub rejected: u64,
@@ -69,28 +68,28 @@ pub struct AuditReport {
     pub assets: u64,
     /// Objects in the three buckets, without those of other tenants.
     pub objects: u64,
-    /// Objects of other tenants in them, which that tenant's audit looks at.
+    /// Objects of other tenants in the buckets, which the audits of those tenants check.
     #[serde(default)]
     pub objects_of_others: u64,
     /// Events on `media.*`.
     pub events: u64,
-    /// Leftovers of settled events: harmless, removed by the staging lifecycle.
+    /// Leftover objects of committed events: harmless, removed by the lifecycle of the staging bucket.
     pub garbage: u64,
     /// (Asset, revision) pairs whose event may have been removed by retention.
     pub unverifiable: u64,
     /// Whether originals were read back and hashed.
     pub hashed: bool,
-    /// Disagreements, at most 10,000 of them.
+    /// Violations, at most 10,000.
     pub violations: Vec<AuditViolation>,
-    /// How many disagreements there are.
+    /// Number of violations.
     pub violation_count: u64,
 }
 
 impl AuditReport {
-    /// Drops what an earlier pass did not see.
-    pub(super) fn keep_those_also_in(&mut self, earlier: &Self) {
-        let seen: BTreeSet<_> = earlier.violations.iter().map(|v| (v.kind, v.subject.as_str())).collect();
-        self.violations.retain(|v| seen.contains(&(v.kind, v.subject.as_str())));
+    /// Drops the violations that an earlier pass did not find.
+    pub(super) fn retain_violations_of(&mut self, earlier: &Self) {
+        let confirmed: BTreeSet<_> = earlier.violations.iter().map(|v| (v.kind, v.subject.as_str())).collect();
+        self.violations.retain(|v| confirmed.contains(&(v.kind, v.subject.as_str())));
         if earlier.violation_count <= MAX_LISTED as u64 {
             self.violation_count = self.violations.len() as u64;
         }
@@ -103,7 +102,7 @@ impl AuditReport {
     }
 }
 
-/// A report being made.
+/// A report under construction.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     pub(super) report: AuditReport,

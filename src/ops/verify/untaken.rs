@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tokio::sync::mpsc;
 
 use super::{PAGE, VerifyProblem};
-use crate::pipeline::ingest::source::{self, Standing, What};
+use crate::pipeline::ingest::source::{self, SourceEntry, SourceEntryKind};
 use crate::pipeline::ingest::spec::JobSpec;
 use mfctl_core::domain::JobId;
 use mfctl_core::domain::job::Job;
@@ -21,7 +21,7 @@ pub(super) struct Untaken {
 }
 
 /// Goes through the source again and hands over what the job has no row of.
-pub(super) async fn look(
+pub(super) async fn find_untaken(
     journal: &dyn JobJournal,
     job: &Job,
     spec: JobSpec,
@@ -39,8 +39,8 @@ pub(super) async fn look(
             }
             ControlFlow::Break(())
         };
-        let whole = source::everything(&spec, &data_dir, began, &mut sink);
-        // Nobody receives any more once the check was stopped.
+        let whole = source::walk_all(&spec, &data_dir, began, &mut sink);
+        // The receiver is gone once the verification was stopped.
         let _ = sender.blocking_send(batch);
         whole
     });
@@ -48,7 +48,7 @@ pub(super) async fn look(
     while let Some(batch) = batches.recv().await {
         for standing in without_row(journal, job.job_id, batch).await? {
             count += 1;
-            let reason = reason(&standing.what);
+            let reason = reason(&standing.kind);
             found(VerifyProblem { path: standing.path, kind: "not_in_job", reason });
         }
     }
@@ -57,29 +57,33 @@ pub(super) async fn look(
     Ok(Untaken { count, whole })
 }
 
-/// Those that the job has no row of, but for the sidecars of files that it has.
-async fn without_row(journal: &dyn JobJournal, job: JobId, mut batch: Vec<Standing>) -> Result<Vec<Standing>> {
+/// Those without a row in the job, except sidecars of files that have one.
+async fn without_row(journal: &dyn JobJournal, job: JobId, mut batch: Vec<SourceEntry>) -> Result<Vec<SourceEntry>> {
     let mut asked: Vec<_> = batch.iter().map(|standing| standing.path.clone()).collect();
-    asked.extend(batch.iter().filter_map(|standing| match &standing.what {
-        What::Sidecar(media) => Some(media.clone()),
+    asked.extend(batch.iter().filter_map(|standing| match &standing.kind {
+        SourceEntryKind::Sidecar(media) => Some(media.clone()),
         _ => None,
     }));
     let held = journal.existing_paths(job, asked).await?;
-    batch.retain(|standing| match &standing.what {
-        What::Sidecar(media) => !held.contains(media) && !held.contains(&standing.path),
+    batch.retain(|standing| match &standing.kind {
+        SourceEntryKind::Sidecar(media) => !held.contains(media) && !held.contains(&standing.path),
         _ => !held.contains(&standing.path),
     });
     Ok(batch)
 }
 
-fn reason(what: &What) -> String {
+fn reason(what: &SourceEntryKind) -> String {
     match what {
-        What::File => "the job did not take it: its options or an ignore file leave it out, or it came later",
-        What::Sidecar(_) => "a sidecar of a file that the job did not take",
-        What::YoungSidecar => "a sidecar that came or changed after the job began: it may not have been read as it is",
-        What::LinkedFolder => "a link to a folder, which the job did not enter: --follow enters them",
-        What::DataFolder => "the data folder itself: what was stored may be in it",
-        What::Unseen(reason) => reason,
+        SourceEntryKind::File => {
+            "the job did not take it: its options or an ignore file leave it out, or it came later"
+        }
+        SourceEntryKind::Sidecar(_) => "a sidecar of a file that the job did not take",
+        SourceEntryKind::ModifiedSidecar => {
+            "a sidecar that came or changed after the job began: it may not have been read as it is"
+        }
+        SourceEntryKind::LinkedFolder => "a link to a folder, which the job did not enter: --follow enters them",
+        SourceEntryKind::DataFolder => "the data folder itself: what was stored may be in it",
+        SourceEntryKind::Unreadable(reason) => reason,
     }
     .to_owned()
 }

@@ -26,7 +26,7 @@ pub mod header {
     pub const EVENT_ID: &str = "event.id";
     /// W3C trace context (`traceparent`).
     pub const TRACEPARENT: &str = "traceparent";
-    /// Mark that each redrive sets anew: `{"run","count","source"}`.
+    /// Mark that each redrive replaces: `{"run","count","source"}`.
     pub const REDRIVE: &str = "mfctl.redrive";
 
     /// A header name as read, without an allocation for the names above, which every record has.
