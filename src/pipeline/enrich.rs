@@ -22,7 +22,7 @@ use mfctl_core::ports::{
     self, Catalog, Clock, ErrorKind, ObjectStore, PutOptions, SearchDocument, SearchIndex, StateTransition,
 };
 use mfctl_extract::parsers::{ExtractErrorKind, Extraction, Limits};
-use mfctl_extract::sandbox::{self, ExtractRequest, FailureKind, Parser, ParserFailure};
+use mfctl_extract::sandbox::{ExtractRequest, Parser, ParserFailure, ParserFailureClass, ParserFailureKind};
 
 /// Extracts text, facts and a thumbnail from files. Whatever the file, it returns: it neither panics nor hangs, and stays
 /// within its limits.
@@ -245,26 +245,26 @@ fn title(input: &MediaIngested, embedded: Option<String>) -> String {
 /// A failure of the parser as a failure of the record: one of the environment may pass.
 fn parser_error(failure: ParserFailure) -> StepError {
     let class = match failure.class {
-        sandbox::FailureClass::Record => FailureClass::Permanent,
-        sandbox::FailureClass::Environment => FailureClass::Transient,
+        ParserFailureClass::Record => FailureClass::Permanent,
+        ParserFailureClass::Environment => FailureClass::Transient,
     };
     StepError::Record { kind: parser_error_kind(failure.kind), class, message: failure.reason }
 }
 
 /// The dead letter's error kind for how a parser ended.
-fn parser_error_kind(kind: FailureKind) -> &'static str {
+fn parser_error_kind(kind: ParserFailureKind) -> &'static str {
     match kind {
-        FailureKind::Extract(ExtractErrorKind::Limit) => "parser_limit",
-        FailureKind::Extract(ExtractErrorKind::Malformed) => "malformed",
-        FailureKind::Extract(ExtractErrorKind::Encrypted) => "encrypted",
-        FailureKind::Extract(ExtractErrorKind::Unsupported) => "unsupported",
-        FailureKind::Extract(ExtractErrorKind::Io) => "parser_io",
-        FailureKind::Crashed => "parser_crash",
-        FailureKind::OutOfMemory => "parser_memory",
-        FailureKind::CpuTime => "parser_cpu",
-        FailureKind::TimedOut => "parser_timeout",
-        FailureKind::OutputTooLarge => "parser_output",
-        FailureKind::Spawn => "parser_start",
+        ParserFailureKind::Extract(ExtractErrorKind::Limit) => "parser_limit",
+        ParserFailureKind::Extract(ExtractErrorKind::Malformed) => "malformed",
+        ParserFailureKind::Extract(ExtractErrorKind::Encrypted) => "encrypted",
+        ParserFailureKind::Extract(ExtractErrorKind::Unsupported) => "unsupported",
+        ParserFailureKind::Extract(ExtractErrorKind::Io) => "parser_io",
+        ParserFailureKind::Crashed => "parser_crash",
+        ParserFailureKind::OutOfMemory => "parser_memory",
+        ParserFailureKind::CpuTime => "parser_cpu",
+        ParserFailureKind::TimedOut => "parser_timeout",
+        ParserFailureKind::OutputTooLarge => "parser_output",
+        ParserFailureKind::Spawn => "parser_start",
     }
 }
 
