@@ -127,7 +127,7 @@ async fn a_poison_record_goes_back_three_times_and_is_parked_the_next() {
     let refused = platform.carry_out(&redrive(), &snapshot, &Stop::never(), |_| {}).await.tally;
     assert_eq!((refused.redriven, refused.skipped[0].reason), (0, SkipReason::Parked));
     let mut asked = redrive();
-    if let DlqAction::Redrive(rules) = &mut asked.act {
+    if let DlqAction::Redrive(rules) = &mut asked.action {
         rules.from_parked = true;
     }
     let sent = platform.carry_out(&asked, &snapshot, &Stop::never(), |_| {}).await.tally;
