@@ -20,9 +20,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use mfctl::pipeline::live::Live;
 use mfctl::pipeline::worker::{
-    self, Health, Leftover, RecordContext, Step, StepError, StepOutput, Tuning, WorkerOptions, WorkerPorts,
+    self, CleanupFailure, PipelineStep, RecordContext, StepError, StepOutput, Tuning, WorkerHealth, WorkerOptions,
+    WorkerPorts,
 };
 use mfctl_core::domain::asset::AssetSource;
 use mfctl_core::domain::event::{EventEnvelope, IngestRaw, Metadata};
@@ -49,6 +49,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{Message as _, Timestamp};
+use tokio::sync::watch;
 
 const PARTITIONS: u32 = 6;
 /// Key, value and headers of a record together.
@@ -215,7 +216,7 @@ struct PassOn {
 }
 
 #[async_trait]
-impl Step for PassOn {
+impl PipelineStep for PassOn {
     type Input = IngestRaw;
     type Effect = ();
 
@@ -243,7 +244,7 @@ impl Step for PassOn {
         Ok(())
     }
 
-    async fn after_commit(&self, effects: &[&()]) -> Result<(), Leftover> {
+    async fn after_commit(&self, effects: &[&()]) -> Result<(), CleanupFailure> {
         if self.left.fetch_sub(effects.len(), Ordering::AcqRel) == effects.len() {
             let _ = self.ended.set(Instant::now());
             self.stopper.stop(StopReason::Terminated);
@@ -267,13 +268,13 @@ async fn through_the_loop(bench: &Bench) -> f64 {
     let metrics = Arc::clone(&ports.metrics);
     // As `mfctl worker persist` has them.
     let options = WorkerOptions {
-        tuning: Live::new(Tuning { concurrency: number("BENCH_CONCURRENCY", 64), ..Tuning::default() }),
+        tuning: watch::channel(Tuning { concurrency: number("BENCH_CONCURRENCY", 64), ..Tuning::default() }).1,
         window_records: number("BENCH_WINDOW", 16384),
         batch: FetchLimits { max_records: number("BENCH_BATCH", 2048), max_bytes: 8 << 20 },
         commit_records: number("BENCH_COMMIT", 8192),
         ..WorkerOptions::default()
     };
-    let outcome = worker::run(Arc::clone(&step), ports, options, Health::default(), &stop).await.unwrap();
+    let outcome = worker::run(Arc::clone(&step), ports, options, WorkerHealth::default(), &stop).await.unwrap();
     assert_eq!(outcome.summary.emitted as usize, bench.records, "{outcome:?}");
     if std::env::var_os("BENCH_METRICS").is_some() {
         println!("{}", metrics.text());

@@ -19,7 +19,7 @@ use super::failure::{Failure, FailureKind, Result};
 use super::output::humane;
 use super::signals;
 use super::target::{DataDirMode, TargetKind};
-use crate::pipeline::ingest::{self, Ended, Error, Outcome, Place, Request, Start, Tools};
+use crate::pipeline::ingest::{self, Error, IngestOutcome, IngestPorts, IngestRequest, IngestScope, JobStart, RunEnd};
 use crate::settings::{Auto, ByteSize, parse_duration};
 use mfctl_core::domain::{AssetState, JobId};
 use mfctl_core::events::EventCodec;
@@ -145,8 +145,8 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let start = words::start(&args, cx, &settings)?;
     if args.dry_run {
         return match start {
-            Start::ResumeOrNew(spec) | Start::New(spec) => dry::run(spec, cx).await,
-            Start::Resume(_) | Start::RetryFailed(_) => Err(Failure::usage("--dry-run takes paths, not a job")),
+            JobStart::ResumeOrNew(spec) | JobStart::New(spec) => dry::run(spec, cx).await,
+            JobStart::Resume(_) | JobStart::RetryFailed(_) => Err(Failure::usage("--dry-run takes paths, not a job")),
         };
     }
     let connected = cx.connect(DataDirMode::MayCreate).await?;
@@ -154,7 +154,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let concurrency = args.concurrency.unwrap_or(settings.ingest.concurrency);
     // A disk has the processor wait for it, a store far away does not.
     let sends = || if connected.target.kind == TargetKind::Embedded { 2 * auto() } else { SENDS };
-    let request = Request {
+    let request = IngestRequest {
         start,
         concurrency: concurrency.or_else(auto),
         sends: concurrency.or_else(sends),
@@ -175,7 +175,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let ran = ingest::run(tools, place(&connected, cx), request, progress.clone(), stop.clone(), begun).await;
     progress.finish();
     let outcome = ran.map_err(failed)?;
-    shown::left_out(cx.out(), &outcome.left_out);
+    shown::left_out(cx.out(), &outcome.skipped);
     report::print(cx, &connected, &outcome).await?;
     end(&outcome)?;
     if let Some(wait) = args.wait {
@@ -185,13 +185,13 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
 }
 
 /// The ports that ingest uses, of a connected profile.
-pub(super) fn tools(connected: &Connected) -> Tools {
+pub(super) fn tools(connected: &Connected) -> IngestPorts {
     let codec = EventCodec::new(connected.ports.registry.clone(), connected.target.environment.clone());
-    Tools::of(&connected.ports, codec)
+    IngestPorts::from_ports(&connected.ports, codec)
 }
 
-fn place(connected: &Connected, cx: &Context) -> Place {
-    Place {
+fn place(connected: &Connected, cx: &Context) -> IngestScope {
+    IngestScope {
         tenant: connected.target.tenant.clone(),
         buckets: connected.buckets.clone(),
         actor: connected.settings.profile.actor.chars().take(256).collect(),
@@ -214,14 +214,14 @@ pub(super) fn failed(error: Error) -> Failure {
 }
 
 /// The failure of a run that did not come to its end, with how to go on.
-fn end(outcome: &Outcome) -> Result<()> {
+fn end(outcome: &IngestOutcome) -> Result<()> {
     let resume = format!("go on with `mfctl ingest --resume {}`", outcome.job_id);
-    match &outcome.ended {
-        Ended::Finished => Ok(()),
-        Ended::Stopped(reason) => {
+    match &outcome.end {
+        RunEnd::Finished => Ok(()),
+        RunEnd::Stopped(reason) => {
             Err(signals::stopped(*reason, format!("job {} was {reason}; nothing is lost", outcome.job_id)).hint(resume))
         }
-        Ended::Broken(error) => {
+        RunEnd::Failed(error) => {
             let kind = kind_of(error);
             let hint = match error {
                 Error::Port(error) => error.hint_text().map(|first| format!("{first}; then {resume}")),
@@ -243,7 +243,7 @@ fn kind_of(error: &Error) -> FailureKind {
 }
 
 /// The failure of a run that could not take every file.
-fn partial(outcome: &Outcome) -> Result<()> {
+fn partial(outcome: &IngestOutcome) -> Result<()> {
     let counts = &outcome.counts;
     if counts.rejected + counts.failed == 0 {
         return Ok(());

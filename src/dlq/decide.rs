@@ -1,4 +1,4 @@
-//! What is to happen to one dead letter: a pure decision, made the same way for a dry run, for `show` and for the run.
+//! What a redrive does with one dead letter: a pure decision, the same for a dry run, for `show` and for the run.
 
 use std::collections::BTreeSet;
 
@@ -9,136 +9,139 @@ use mfctl_core::domain::dead_letter::{self, DeadLetterInfo, RedriveMark};
 use mfctl_core::domain::event::header;
 use mfctl_core::domain::{EnvName, NewRecord, Record, RecordAddress, Timestamp, TopicName};
 
-/// The largest record a log takes, in bytes of key, value and headers.
+/// The log's limit for a record, in bytes of key, value and headers.
 const MAX_RECORD_BYTES: usize = 1 << 20;
 
-/// Why a selected dead letter is left where it is.
+/// Why a selected dead letter is skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SkipReason {
-    /// No record stands at that address.
+    /// There is no record at the address.
     NotFound,
-    /// It is parked, and nobody said `--from-parked`.
+    /// It is parked, and `--from-parked` was not given.
     Parked,
-    /// Its headers name another source than its topic does.
+    /// Its headers name another source topic than that of its dead-letter topic.
     SourceMismatch,
-    /// The topic it came from does not exist.
+    /// Its source topic does not exist.
     SourceMissing,
     /// It belongs to another environment, whose workers would stop at it.
     OtherEnvironment,
-    /// It would be over the log's limit for a record.
+    /// It would exceed the log's limit for a record.
     TooLarge,
 }
 
 impl SkipReason {
-    /// A sentence for people.
+    /// The reason in a sentence, for reports.
     #[must_use]
     pub fn text(self) -> &'static str {
         match self {
-            Self::NotFound => "no record stands at that address",
-            Self::Parked => "it is parked: redriven too often; --from-parked sends it all the same",
-            Self::SourceMismatch => "its headers name another source topic than the dead-letter topic it stands in",
-            Self::SourceMissing => "the topic it came from does not exist",
+            Self::NotFound => "there is no record at that address",
+            Self::Parked => "it is parked: redriven too often; --from-parked sends it nevertheless",
+            Self::SourceMismatch => "its headers name another source topic than that of its dead-letter topic",
+            Self::SourceMissing => "its source topic does not exist",
             Self::OtherEnvironment => "it belongs to another environment (header deployment.env)",
-            Self::TooLarge => "it would be larger than the log takes (1 MiB)",
+            Self::TooLarge => "it would exceed the log's record limit (1 MiB)",
         }
     }
 }
 
-/// What the rules need to know.
+/// What a decision depends on beside the dead letter.
 #[derive(Debug, Clone)]
-pub struct Rules {
+pub struct RedriveRules {
     /// This environment.
     pub env: EnvName,
-    /// Redriven this often, a dead letter is parked instead.
+    /// A dead letter that was redriven this often is parked instead.
     pub max_redrives: u32,
-    /// Whether parked records may go back to work.
+    /// Whether parked records are redriven.
     pub from_parked: bool,
     /// Every topic of the log.
     pub topics: BTreeSet<TopicName>,
 }
 
-/// What is to happen.
+/// What a redrive does with a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// Back to the topic it came from; this will be its `count`th redrive.
+pub enum RedriveDecision {
+    /// Send it to its source topic; this is its `count`th redrive.
     Redrive {
-        /// This redrive included.
+        /// Redrives, this one included.
         count: u32,
     },
-    /// To the parked topic: it was redriven `count` times already.
+    /// Send it to the parked topic: it was redriven `count` times already.
     Park {
-        /// How often.
+        /// Redrives so far.
         count: u32,
     },
-    /// Nothing.
+    /// Leave it in its topic.
     Skip(SkipReason),
 }
 
-/// Decides about one dead letter that the ledger does not know.
+/// Decides about one dead letter without a ledger entry.
 #[must_use]
-pub fn decide(record: &Record, info: &DeadLetterInfo, rules: &Rules) -> Decision {
+pub fn decide_redrive(record: &Record, info: &DeadLetterInfo, rules: &RedriveRules) -> RedriveDecision {
     let topic = &record.address.topic;
     let parked = topic.is_parked();
     if parked && !rules.from_parked {
-        return Decision::Skip(SkipReason::Parked);
+        return RedriveDecision::Skip(SkipReason::Parked);
     }
-    if claims_other_source(record, info) {
-        return Decision::Skip(SkipReason::SourceMismatch);
+    if names_other_source(record, info) {
+        return RedriveDecision::Skip(SkipReason::SourceMismatch);
     }
     if !rules.topics.contains(&topic.source()) {
-        return Decision::Skip(SkipReason::SourceMissing);
+        return RedriveDecision::Skip(SkipReason::SourceMissing);
     }
     if record.headers.last(header::DEPLOYMENT_ENV).is_some_and(|env| env.as_ref() != rules.env.as_str().as_bytes()) {
-        return Decision::Skip(SkipReason::OtherEnvironment);
+        return RedriveDecision::Skip(SkipReason::OtherEnvironment);
     }
-    let count = if parked { 0 } else { redrives(record, info) };
+    let count = if parked { 0 } else { redrive_count(record, info) };
     let decision = if !parked && count >= rules.max_redrives {
-        Decision::Park { count }
+        RedriveDecision::Park { count }
     } else {
-        Decision::Redrive { count: count.saturating_add(1) }
+        RedriveDecision::Redrive { count: count.saturating_add(1) }
     };
-    match to_send(record, decision, "00000000-0000-0000-0000-000000000000", Timestamp::UNIX_EPOCH) {
-        Some(new) if new.size_bytes() > MAX_RECORD_BYTES => Decision::Skip(SkipReason::TooLarge),
+    match record_to_send(record, decision, "00000000-0000-0000-0000-000000000000", Timestamp::UNIX_EPOCH) {
+        Some(new) if new.size_bytes() > MAX_RECORD_BYTES => RedriveDecision::Skip(SkipReason::TooLarge),
         _ => decision,
     }
 }
 
-/// How often it was redriven: its mark and its headers, whichever says more.
+/// How often it was redriven: the larger count of its redrive mark and its error headers.
 #[must_use]
-pub fn redrives(record: &Record, info: &DeadLetterInfo) -> u32 {
+pub fn redrive_count(record: &Record, info: &DeadLetterInfo) -> u32 {
     RedriveMark::of(&record.headers).map_or(0, |mark| mark.count).max(info.redrives)
 }
 
-/// Whether the headers name a source that is not the topic this dead-letter topic belongs to. Nothing said is no claim.
-fn claims_other_source(record: &Record, info: &DeadLetterInfo) -> bool {
+/// Whether the headers name a source other than that of the dead-letter topic. Absent headers name none.
+fn names_other_source(record: &Record, info: &DeadLetterInfo) -> bool {
     let source = record.address.topic.source();
-    if info.source.as_ref().is_some_and(|claimed| claimed.topic != source) {
+    if info.source.as_ref().is_some_and(|named| named.topic != source) {
         return true;
     }
-    // A claim that is no address (a hostile name, no offset) is read as none: look at the words themselves.
-    const CLAIMS: [&str; 4] =
+    // A source that is no valid address (a hostile name, no offset) is read as none: compare the raw headers too.
+    const SOURCE_HEADERS: [&str; 4] =
         ["__dlq.errors.topic", "__connect.errors.topic", "__streams.errors.topic", "kafka_dlt-original-topic"];
-    CLAIMS.iter().filter_map(|name| record.headers.last(name)).any(|claim| claim.as_ref() != source.as_str().as_bytes())
+    SOURCE_HEADERS
+        .iter()
+        .filter_map(|name| record.headers.last(name))
+        .any(|named| named.as_ref() != source.as_str().as_bytes())
 }
 
 /// The record that carries out a decision; `None` for a skip. Key, value and the other headers stay as they are.
 #[must_use]
-pub fn to_send(dead: &Record, decision: Decision, run: &str, now: Timestamp) -> Option<NewRecord> {
+pub fn record_to_send(dead: &Record, decision: RedriveDecision, run: &str, now: Timestamp) -> Option<NewRecord> {
     let mark = |count| RedriveMark { run: run.to_owned(), count, source: dead.address.to_string() };
     let source = dead.address.topic.source();
     match decision {
-        Decision::Redrive { count } => Some(dead_letter::redriven(dead, source, &mark(count), now)),
-        Decision::Park { count } => Some(parked(dead, &mark(count), now)),
-        Decision::Skip(_) => None,
+        RedriveDecision::Redrive { count } => Some(dead_letter::redriven(dead, source, &mark(count), now)),
+        RedriveDecision::Park { count } => Some(parked_record(dead, &mark(count), now)),
+        RedriveDecision::Skip(_) => None,
     }
 }
 
-/// The record that goes to the parked topic: its error headers stay, for a person will want them.
-fn parked(dead: &Record, mark: &RedriveMark, now: Timestamp) -> NewRecord {
+/// The record for the parked topic. Its error headers stay, for the operator who inspects it.
+fn parked_record(dead: &Record, mark: &RedriveMark, now: Timestamp) -> NewRecord {
     let mut headers = dead.headers.clone();
     headers.remove_where(|name| name == header::REDRIVE);
-    // A mark is plain strings and a number: it always has a JSON form.
+    // A mark is strings and a number, which always serialise.
     headers.push(header::REDRIVE, serde_json::to_vec(mark).unwrap_or_default());
     NewRecord {
         topic: dead.address.topic.source().parked(),
@@ -158,10 +161,11 @@ pub fn asset_of(record: &Record) -> Option<mfctl_core::domain::AssetId> {
 
 /// A selected dead letter that was left where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Skipped {
+#[schemars(rename = "Skipped")]
+pub struct SkippedDeadLetter {
     /// The dead letter.
     pub id: RecordAddress,
-    /// Why, as a word.
+    /// The reason, as a stable word.
     pub reason: SkipReason,
 }
 
@@ -172,8 +176,8 @@ mod tests {
     use super::*;
     use mfctl_core::domain::Headers;
 
-    fn rules() -> Rules {
-        Rules {
+    fn rules() -> RedriveRules {
+        RedriveRules {
             env: EnvName::new("dev").unwrap(),
             max_redrives: 3,
             from_parked: false,
@@ -193,56 +197,57 @@ mod tests {
         }
     }
 
-    fn decided(record: &Record, rules: &Rules) -> Decision {
-        decide(record, &DeadLetterInfo::from_record(record), rules)
+    fn decided(record: &Record, rules: &RedriveRules) -> RedriveDecision {
+        decide_redrive(record, &DeadLetterInfo::from_record(record), rules)
     }
 
     #[test]
-    fn a_dead_letter_goes_back_until_it_was_back_three_times() {
+    fn redrives_end_at_the_limit_with_parking() {
         for (redrives, expected) in [
-            ("0", Decision::Redrive { count: 1 }),
-            ("2", Decision::Redrive { count: 3 }),
-            ("3", Decision::Park { count: 3 }),
-            ("4294967295", Decision::Park { count: u32::MAX }),
+            ("0", RedriveDecision::Redrive { count: 1 }),
+            ("2", RedriveDecision::Redrive { count: 3 }),
+            ("3", RedriveDecision::Park { count: 3 }),
+            ("4294967295", RedriveDecision::Park { count: u32::MAX }),
         ] {
             let dead = record("media.ingested.dlq", &[("__dlq.errors.redrives", redrives)]);
             assert_eq!(decided(&dead, &rules()), expected, "{redrives}");
         }
         let mark = r#"{"run":"r","count":3,"source":"x"}"#;
-        let forgetful = record("media.ingested.dlq", &[("mfctl.redrive", mark), ("__dlq.errors.redrives", "0")]);
-        assert_eq!(decided(&forgetful, &rules()), Decision::Park { count: 3 }, "a header cannot lower the count");
+        let lowered = record("media.ingested.dlq", &[("mfctl.redrive", mark), ("__dlq.errors.redrives", "0")]);
+        assert_eq!(decided(&lowered, &rules()), RedriveDecision::Park { count: 3 }, "a header cannot lower the count");
     }
 
     #[test]
-    fn hostile_headers_do_not_choose_where_a_record_goes() {
-        let elsewhere = ["mfctl.audit", "no such topic!", "", "media.ingested.dlq", "ingest.raw"]
+    fn headers_do_not_choose_the_target_topic() {
+        let other_topics = ["mfctl.audit", "no such topic!", "", "media.ingested.dlq", "ingest.raw"]
             .map(|t| ("__dlq.errors.topic", t));
-        let foreign = [("__connect.errors.topic", "orders"), ("kafka_dlt-original-topic", "orders")];
-        for claim in elsewhere.into_iter().chain(foreign) {
+        let other_writers = [("__connect.errors.topic", "orders"), ("kafka_dlt-original-topic", "orders")];
+        for claim in other_topics.into_iter().chain(other_writers) {
             let dead = record("media.ingested.dlq", &[claim]);
-            assert_eq!(decided(&dead, &rules()), Decision::Skip(SkipReason::SourceMismatch), "{claim:?}");
+            assert_eq!(decided(&dead, &rules()), RedriveDecision::Skip(SkipReason::SourceMismatch), "{claim:?}");
         }
-        let nothing_said = record("media.ingested.dlq", &[]);
-        let sent = to_send(&nothing_said, decided(&nothing_said, &rules()), "r", Timestamp::UNIX_EPOCH).unwrap();
+        let without_source = record("media.ingested.dlq", &[]);
+        let sent =
+            record_to_send(&without_source, decided(&without_source, &rules()), "r", Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!(sent.topic.as_str(), "media.ingested");
-        let nowhere = record("orders.dlq", &[]);
-        assert_eq!(decided(&nowhere, &rules()), Decision::Skip(SkipReason::SourceMissing));
+        let unknown_source = record("orders.dlq", &[]);
+        assert_eq!(decided(&unknown_source, &rules()), RedriveDecision::Skip(SkipReason::SourceMissing));
         let prod = record("media.ingested.dlq", &[("deployment.env", "prod")]);
-        assert_eq!(decided(&prod, &rules()), Decision::Skip(SkipReason::OtherEnvironment));
+        assert_eq!(decided(&prod, &rules()), RedriveDecision::Skip(SkipReason::OtherEnvironment));
     }
 
     #[test]
-    fn a_parked_record_goes_back_only_when_asked_and_starts_anew() {
+    fn a_parked_record_is_redriven_only_on_request_with_its_count_reset() {
         let parked = record("media.ingested.parked", &[("__dlq.errors.redrives", "3")]);
-        assert_eq!(decided(&parked, &rules()), Decision::Skip(SkipReason::Parked));
-        let asked = Rules { from_parked: true, ..rules() };
-        assert_eq!(decided(&parked, &asked), Decision::Redrive { count: 1 });
+        assert_eq!(decided(&parked, &rules()), RedriveDecision::Skip(SkipReason::Parked));
+        let from_parked = RedriveRules { from_parked: true, ..rules() };
+        assert_eq!(decided(&parked, &from_parked), RedriveDecision::Redrive { count: 1 });
     }
 
     #[test]
-    fn parking_keeps_what_a_person_will_want() {
+    fn parking_keeps_the_error_headers() {
         let dead = record("media.ingested.dlq", &[("__dlq.errors.kind", "x"), ("__dlq.errors.redrives", "3")]);
-        let sent = to_send(&dead, decided(&dead, &rules()), "run", Timestamp::UNIX_EPOCH).unwrap();
+        let sent = record_to_send(&dead, decided(&dead, &rules()), "run", Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!((sent.topic.as_str(), &sent.value), ("media.ingested.parked", &dead.value));
         assert_eq!(sent.headers.text("__dlq.errors.kind"), Some("x"));
         let mark = RedriveMark::of(&sent.headers).unwrap();
@@ -250,9 +255,9 @@ mod tests {
     }
 
     #[test]
-    fn what_the_log_would_refuse_is_left_with_a_reason() {
+    fn a_record_over_the_size_limit_is_skipped() {
         let mut dead = record("media.ingested.dlq", &[]);
         dead.value = Some(Bytes::from(vec![b'x'; MAX_RECORD_BYTES]));
-        assert_eq!(decided(&dead, &rules()), Decision::Skip(SkipReason::TooLarge));
+        assert_eq!(decided(&dead, &rules()), RedriveDecision::Skip(SkipReason::TooLarge));
     }
 }

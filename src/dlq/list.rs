@@ -1,4 +1,4 @@
-//! Lists dead letters one by one, or grouped by what went wrong. Memory is bounded however many there are.
+//! Lists dead letters one by one, or grouped by error. Memory is bounded, however many there are.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::decide;
-use super::shape::shape;
+use super::shape::message_shape;
 use mfctl_core::domain::dead_letter::{DeadLetterInfo, Resolution};
 use mfctl_core::domain::{AssetId, Record, RecordAddress, Timestamp, TopicName};
 use mfctl_core::events::dead_letters;
@@ -14,84 +14,84 @@ use mfctl_core::events::ledger::Ledger;
 use mfctl_core::events::pager::Pager;
 use mfctl_core::ports::{self, EventLog};
 
-/// Groups that are told apart; what comes beyond is counted in one group a topic.
+/// Upper bound of the groups; dead letters beyond it are counted in one group a topic.
 const MAX_GROUPS: usize = 1000;
 /// Addresses kept of each group.
-const SAMPLES: usize = 3;
+const MAX_SAMPLES: usize = 3;
 
-/// Which dead letters to list. All conditions hold together.
+/// Which dead letters to list: those for which all conditions hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filter {
+pub struct DeadLetterFilter {
     /// Only this dead-letter or parked topic.
     pub topic: Option<TopicName>,
     /// Only these kinds; all if empty.
     pub kinds: Vec<String>,
-    /// Only those dead-lettered at or after.
+    /// Only those dead-lettered at this time or later.
     pub since: Option<Timestamp>,
-    /// Parked topics too, where no topic is named.
+    /// Parked topics too; ignored when a topic is named.
     pub with_parked: bool,
 }
 
 /// One dead letter in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct DeadLetter {
-    /// Its address.
+pub struct ListedDeadLetter {
+    /// The address in the dead-letter or parked topic.
     pub id: RecordAddress,
     /// When it was dead-lettered.
     #[schemars(with = "String")]
     pub dead_lettered_at: Timestamp,
-    /// The asset it is about, by its key.
+    /// The asset, by the record's key.
     pub asset_id: Option<AssetId>,
-    /// Why, whoever wrote it.
+    /// The error, from the headers of any known writer.
     pub error: DeadLetterInfo,
-    /// What was decided of it; none while it is unresolved.
+    /// The resolution in the ledger; none while it is unresolved.
     pub resolution: Option<Resolution>,
 }
 
-/// Dead letters that failed alike.
+/// Dead letters with the same error and origin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ErrorGroup {
     /// The dead-letter or parked topic.
     pub topic: TopicName,
-    /// The kind of failure.
+    /// The error kind.
     pub kind: String,
-    /// The message, its varying parts replaced.
+    /// The error message, with ids, times, paths and numbers replaced.
     pub message_shape: String,
-    /// The topic they came from, where they say so.
+    /// The source topic, where their headers name it.
     pub source_topic: Option<TopicName>,
-    /// The consumer group they failed in.
+    /// The consumer group in which they failed.
     pub group: Option<String>,
-    /// Those without a ledger entry.
+    /// Dead letters without a ledger entry.
     pub unresolved: u64,
-    /// Those sent back.
+    /// Dead letters redriven to their source topic.
     pub redriven: u64,
-    /// Those moved to the parked topic.
+    /// Dead letters moved to the parked topic.
     pub parked: u64,
-    /// Those given up.
+    /// Dead letters discarded.
     pub discarded: u64,
-    /// When the first of them failed first.
+    /// The earliest first failure among them.
     #[schemars(with = "String")]
     pub first_failed_at: Timestamp,
-    /// When the last of them failed last.
+    /// The latest last failure among them.
     #[schemars(with = "String")]
     pub last_failed_at: Timestamp,
     /// A few addresses, unresolved ones first.
     pub sample_ids: Vec<RecordAddress>,
-    /// One message as it is.
+    /// One of their error messages, unchanged.
     pub sample_message: String,
 }
 
-/// Walks the dead letters that match, topic by topic, oldest first in each partition.
+/// Calls `each` for the dead letters that match, topic by topic, oldest first in each partition.
 ///
 /// # Errors
 /// Those of the log and of `each`.
-pub async fn walk<E: From<ports::Error>>(
+pub async fn for_each_dead_letter<E: From<ports::Error>>(
     log: &dyn EventLog,
     ledger: &Ledger,
-    filter: &Filter,
-    mut each: impl FnMut(DeadLetter) -> Result<(), E>,
+    filter: &DeadLetterFilter,
+    mut each: impl FnMut(ListedDeadLetter) -> Result<(), E>,
 ) -> Result<(), E> {
-    for partition in log.offsets(&topics(log, filter).await?).await? {
+    for partition in log.offsets(&topics_of(log, filter).await?).await? {
         let from = match filter.since {
             Some(since) => log.offset_for_time(&partition.at, since).await?,
             None => partition.span.low,
@@ -99,8 +99,8 @@ pub async fn walk<E: From<ports::Error>>(
         let mut pager = Pager::new(partition.at.clone(), from, partition.span.high);
         while let Some(records) = pager.next_page(log).await? {
             for record in records {
-                let letter = DeadLetter::of(&record, ledger);
-                if filter.takes(&letter) {
+                let letter = ListedDeadLetter::of(&record, ledger);
+                if filter.matches(&letter) {
                     each(letter)?;
                 }
             }
@@ -109,7 +109,7 @@ pub async fn walk<E: From<ports::Error>>(
     Ok(())
 }
 
-async fn topics(log: &dyn EventLog, filter: &Filter) -> ports::Result<Vec<TopicName>> {
+async fn topics_of(log: &dyn EventLog, filter: &DeadLetterFilter) -> ports::Result<Vec<TopicName>> {
     if let Some(topic) = &filter.topic {
         return Ok(vec![topic.clone()]);
     }
@@ -118,15 +118,15 @@ async fn topics(log: &dyn EventLog, filter: &Filter) -> ports::Result<Vec<TopicN
     Ok(topics)
 }
 
-impl Filter {
-    fn takes(&self, letter: &DeadLetter) -> bool {
+impl DeadLetterFilter {
+    fn matches(&self, letter: &ListedDeadLetter) -> bool {
         let in_time = self.since.is_none_or(|since| letter.dead_lettered_at >= since);
         in_time && (self.kinds.is_empty() || self.kinds.contains(&letter.error.kind))
     }
 }
 
-impl DeadLetter {
-    /// What a list says of a record.
+impl ListedDeadLetter {
+    /// The entry of a record, with its resolution from the ledger.
     #[must_use]
     pub fn of(record: &Record, ledger: &Ledger) -> Self {
         Self {
@@ -139,40 +139,41 @@ impl DeadLetter {
     }
 }
 
-type Key = (TopicName, String, String, Option<TopicName>, Option<String>);
+type GroupKey = (TopicName, String, String, Option<TopicName>, Option<String>);
 
-/// Gathers dead letters into groups.
+/// Groups dead letters by topic, error and origin.
 #[derive(Debug, Default)]
-pub struct Groups {
-    groups: BTreeMap<Key, ErrorGroup>,
-    beyond: u64,
+pub struct ErrorGroups {
+    groups: BTreeMap<GroupKey, ErrorGroup>,
+    /// Dead letters counted in a group for others.
+    not_grouped: u64,
 }
 
-impl Groups {
-    /// Adds one.
-    pub fn add(&mut self, letter: DeadLetter) {
+impl ErrorGroups {
+    /// Adds a dead letter to its group; beyond the upper bound of groups, to its topic's group `(other)`.
+    pub fn add(&mut self, letter: ListedDeadLetter) {
         let source = letter.error.source.as_ref().map(|address| address.topic.clone());
-        let shape = shape(&letter.error.message);
+        let shape = message_shape(&letter.error.message);
         let kind: String = letter.error.kind.chars().take(200).collect();
         let mut key = (letter.id.topic.clone(), kind, shape, source, letter.error.group.clone());
         if self.groups.len() >= MAX_GROUPS && !self.groups.contains_key(&key) {
-            self.beyond += 1;
+            self.not_grouped += 1;
             key = (letter.id.topic.clone(), "(other)".to_owned(), String::new(), None, None);
         }
-        self.groups.entry(key).or_insert_with_key(|key| ErrorGroup::begin(key, &letter)).add(letter);
+        self.groups.entry(key).or_insert_with_key(|key| ErrorGroup::new(key, &letter)).add(letter);
     }
 
-    /// The groups, those with most unresolved dead letters first; and how many dead letters had no group of their own.
+    /// The groups, those with most unresolved dead letters first; and the number of dead letters in groups `(other)`.
     #[must_use]
     pub fn finish(self) -> (Vec<ErrorGroup>, u64) {
         let mut groups: Vec<ErrorGroup> = self.groups.into_values().collect();
         groups.sort_by(|a, b| b.unresolved.cmp(&a.unresolved).then(b.last_failed_at.cmp(&a.last_failed_at)));
-        (groups, self.beyond)
+        (groups, self.not_grouped)
     }
 }
 
 impl ErrorGroup {
-    fn begin((topic, kind, shape, source, group): &Key, letter: &DeadLetter) -> Self {
+    fn new((topic, kind, shape, source, group): &GroupKey, letter: &ListedDeadLetter) -> Self {
         Self {
             topic: topic.clone(),
             kind: kind.clone(),
@@ -183,22 +184,22 @@ impl ErrorGroup {
             redriven: 0,
             parked: 0,
             discarded: 0,
-            first_failed_at: letter.failed().0,
-            last_failed_at: letter.failed().1,
+            first_failed_at: letter.failed_at().0,
+            last_failed_at: letter.failed_at().1,
             sample_ids: Vec::new(),
             sample_message: letter.error.message.clone(),
         }
     }
 
-    fn add(&mut self, letter: DeadLetter) {
-        let (first, last) = letter.failed();
+    fn add(&mut self, letter: ListedDeadLetter) {
+        let (first, last) = letter.failed_at();
         self.first_failed_at = self.first_failed_at.min(first);
         self.last_failed_at = self.last_failed_at.max(last);
         match letter.resolution {
             None => {
-                let shown = usize::try_from(self.unresolved).unwrap_or(usize::MAX).min(SAMPLES);
-                self.sample_ids.insert(shown.min(self.sample_ids.len()), letter.id);
-                self.sample_ids.truncate(SAMPLES);
+                let unresolved = usize::try_from(self.unresolved).unwrap_or(usize::MAX).min(MAX_SAMPLES);
+                self.sample_ids.insert(unresolved.min(self.sample_ids.len()), letter.id);
+                self.sample_ids.truncate(MAX_SAMPLES);
                 self.unresolved += 1;
                 return;
             }
@@ -206,15 +207,15 @@ impl ErrorGroup {
             Some(Resolution::Parked) => self.parked += 1,
             Some(Resolution::Discarded) => self.discarded += 1,
         }
-        if self.sample_ids.len() < SAMPLES {
+        if self.sample_ids.len() < MAX_SAMPLES {
             self.sample_ids.push(letter.id);
         }
     }
 }
 
-impl DeadLetter {
-    /// When it failed first and last; when it was dead-lettered, where its writer did not say.
-    fn failed(&self) -> (Timestamp, Timestamp) {
+impl ListedDeadLetter {
+    /// When it failed first and last; the time of its dead-lettering where its headers have neither.
+    fn failed_at(&self) -> (Timestamp, Timestamp) {
         let last = self.error.last_failed_at.unwrap_or(self.dead_lettered_at);
         (self.error.first_failed_at.unwrap_or(last), last)
     }
@@ -225,7 +226,7 @@ mod tests {
     use super::*;
     use mfctl_core::domain::Headers;
 
-    fn letter(offset: i64, message: &str, resolution: Option<Resolution>) -> DeadLetter {
+    fn letter(offset: i64, message: &str, resolution: Option<Resolution>) -> ListedDeadLetter {
         let mut headers = Headers::default();
         for (name, value) in [("topic", "media.ingested"), ("partition", "0"), ("offset", "3"), ("kind", "parser")] {
             headers.push(format!("__dlq.errors.{name}"), value.to_owned());
@@ -238,19 +239,19 @@ mod tests {
             headers,
             timestamp: Timestamp::from_second(offset).unwrap(),
         };
-        DeadLetter { resolution, ..DeadLetter::of(&record, &Ledger::default()) }
+        ListedDeadLetter { resolution, ..ListedDeadLetter::of(&record, &Ledger::default()) }
     }
 
     #[test]
-    fn what_failed_alike_is_one_group_with_unresolved_samples_first() {
-        let mut groups = Groups::default();
+    fn equal_message_shapes_are_one_group_with_unresolved_samples_first() {
+        let mut groups = ErrorGroups::default();
         groups.add(letter(0, "page 1 is broken", Some(Resolution::Redriven)));
         for offset in 1..6 {
             groups.add(letter(offset, &format!("page {offset} is broken"), None));
         }
         groups.add(letter(6, "out of memory", Some(Resolution::Discarded)));
-        let (groups, beyond) = groups.finish();
-        assert_eq!((groups.len(), beyond), (2, 0));
+        let (groups, not_grouped) = groups.finish();
+        assert_eq!((groups.len(), not_grouped), (2, 0));
         let first = &groups[0];
         assert_eq!((first.unresolved, first.redriven, first.message_shape.as_str()), (5, 1, "page <n> is broken"));
         let samples: Vec<i64> = first.sample_ids.iter().map(|id| id.offset).collect();
@@ -260,14 +261,14 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_different_errors_is_counted_in_one_group() {
-        let mut groups = Groups::default();
+    fn groups_beyond_the_limit_are_counted_as_other() {
+        let mut groups = ErrorGroups::default();
         for offset in 0..1500i64 {
             let word: String = format!("{offset:04}").bytes().map(|b| char::from(b - b'0' + b'k')).collect();
             groups.add(letter(offset, &word, None));
         }
-        let (groups, beyond) = groups.finish();
-        assert_eq!((groups.len(), beyond), (MAX_GROUPS + 1, 500));
+        let (groups, not_grouped) = groups.finish();
+        assert_eq!((groups.len(), not_grouped), (MAX_GROUPS + 1, 500));
         assert_eq!(groups.iter().map(|group| group.unresolved).sum::<u64>(), 1500);
         assert_eq!(groups[0].kind, "(other)");
     }

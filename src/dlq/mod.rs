@@ -1,8 +1,7 @@
-//! Dead letters: listing and showing them, selecting, redriving and discarding them. The ledger of what was decided is
-//! `events::ledger`.
+//! Dead letters: list, show, select, redrive and discard. The ledger of resolved dead letters is `events::ledger`.
 //!
-//! Decisions (`decide`, `shape`) are pure; `selection` and `run` are the only ones that touch the log. Nothing here asks
-//! or prints.
+//! Pure: `decide`, `report`, `shape`. Reads the log: `list`, `selection`, `show`. Writes to it: `run`. Nothing here prompts or
+//! prints.
 
 pub mod decide;
 pub mod list;

@@ -1,36 +1,35 @@
-//! What a run did, counted topic by topic: what was selected is what was done, plus what was left, each with its reason.
+//! The counts of a run, by topic. Everything selected is counted: as done, or as skipped with its reason.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::decide::Skipped;
-use super::run;
-use super::selection::Frozen;
+use super::decide::SkippedDeadLetter;
+use super::selection::SelectionSnapshot;
 use mfctl_core::domain::TopicName;
 use mfctl_core::domain::dead_letter::Resolution;
 
-/// Skipped dead letters that a report lists one by one; more are counted.
-const LISTED: usize = 10_000;
+/// Upper bound of the skipped dead letters that a report lists; the rest is counted.
+const MAX_LISTED: usize = 10_000;
 
 /// Counts of one dead-letter topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct TopicTally {
     /// The dead-letter topic.
     pub topic: TopicName,
-    /// Sent back to the topic they came from.
+    /// Redriven to their source topic.
     pub redriven: u64,
-    /// Moved to the parked topic: redriven too often.
+    /// Moved to the parked topic, because they were redriven too often.
     pub parked: u64,
-    /// Given up.
+    /// Discarded.
     pub discarded: u64,
-    /// Left, because the ledger has an entry.
+    /// Skipped, because the ledger has an entry.
     pub skipped_resolved: u64,
-    /// Left for another reason.
+    /// Skipped for another reason.
     pub skipped: u64,
 }
 
 impl TopicTally {
-    pub(super) fn of(topic: &TopicName) -> Self {
+    pub(super) fn new(topic: &TopicName) -> Self {
         Self { topic: topic.clone(), redriven: 0, parked: 0, discarded: 0, skipped_resolved: 0, skipped: 0 }
     }
 
@@ -43,7 +42,7 @@ impl TopicTally {
         }
     }
 
-    /// Dead letters something was done to.
+    /// Dead letters redriven, parked or discarded.
     #[must_use]
     pub fn done(&self) -> u64 {
         self.redriven + self.parked + self.discarded
@@ -52,44 +51,45 @@ impl TopicTally {
 
 /// Counts of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Tally {
-    /// Dead letters looked at: done and skipped.
+pub struct RunTally {
+    /// Dead letters processed: done and skipped.
     pub selected: u64,
-    /// Sent back to the topic they came from.
+    /// Redriven to their source topic.
     pub redriven: u64,
-    /// Moved to the parked topic: redriven too often.
+    /// Moved to the parked topic, because they were redriven too often.
     pub parked: u64,
-    /// Given up.
+    /// Discarded.
     pub discarded: u64,
-    /// Left, because the ledger has an entry.
+    /// Skipped, because the ledger has an entry.
     pub skipped_resolved: u64,
-    /// Left for another reason, each one listed.
-    pub skipped: Vec<Skipped>,
-    /// Left for another reason and beyond what is listed.
+    /// Skipped for another reason, each one listed.
+    pub skipped: Vec<SkippedDeadLetter>,
+    /// Skipped for another reason, beyond the list's upper bound.
     pub skipped_not_listed: u64,
     /// The same counts by topic.
     pub topics: Vec<TopicTally>,
 }
 
-impl Tally {
-    pub(super) fn begin(frozen: &Frozen) -> Self {
+impl RunTally {
+    /// The tally before the first topic: only the addresses in missing partitions are counted.
+    pub(super) fn begin(snapshot: &SelectionSnapshot) -> Self {
         let mut tally = Self::default();
-        for skipped in run::missing(frozen) {
+        for skipped in snapshot.missing() {
             tally.selected += 1;
             tally.list(skipped);
         }
         tally
     }
 
-    fn list(&mut self, skipped: Skipped) {
-        if self.skipped.len() < LISTED {
+    fn list(&mut self, skipped: SkippedDeadLetter) {
+        if self.skipped.len() < MAX_LISTED {
             self.skipped.push(skipped);
         } else {
             self.skipped_not_listed += 1;
         }
     }
 
-    pub(super) fn skip(&mut self, topic: &mut TopicTally, skipped: Skipped) {
+    pub(super) fn skip(&mut self, topic: &mut TopicTally, skipped: SkippedDeadLetter) {
         topic.skipped += 1;
         self.list(skipped);
     }
@@ -107,20 +107,20 @@ impl Tally {
         self.skipped_resolved += topic.skipped_resolved;
     }
 
-    /// The counts with a topic that is not at its end yet; no lists.
-    pub(super) fn with(&self, topic: &TopicTally) -> Self {
+    /// The counts including those of a topic in progress; without lists.
+    pub(super) fn with_topic(&self, topic: &TopicTally) -> Self {
         let mut sum = Self { skipped: Vec::new(), topics: Vec::new(), ..*self };
         sum.add(topic);
         sum
     }
 
-    /// Dead letters something was done to.
+    /// Dead letters redriven, parked or discarded.
     #[must_use]
     pub fn done(&self) -> u64 {
         self.redriven + self.parked + self.discarded
     }
 
-    /// Dead letters left for another reason than the ledger's.
+    /// Dead letters skipped for another reason than a ledger entry.
     #[must_use]
     pub fn skipped_count(&self) -> u64 {
         self.skipped.len() as u64 + self.skipped_not_listed

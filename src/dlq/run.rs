@@ -2,24 +2,24 @@
 
 use std::time::{Duration, Instant};
 
-use super::decide::{self, Decision, Rules, SkipReason, Skipped};
-use super::report::{Tally, TopicTally};
-use super::selection::{Frozen, Met};
+use super::decide::{self, RedriveDecision, RedriveRules, SkipReason, SkippedDeadLetter};
+use super::report::{RunTally, TopicTally};
+use super::selection::{SelectionSnapshot, WalkItem};
 use mfctl_core::domain::dead_letter::{DeadLetterInfo, LedgerEntry, Resolution};
-use mfctl_core::domain::{EnvName, NewRecord, Record, RecordAddress, Timestamp, TopicName};
+use mfctl_core::domain::{EnvName, NewRecord, Record, Timestamp, TopicName};
 use mfctl_core::events::ledger::{self, Ledger};
 use mfctl_core::ports::{Clock, Error, EventLog, Result, TransactionalProducer};
 use mfctl_core::stop::{Stop, StopReason};
 
-/// Dead letters in one transaction at most.
-const CHUNK: usize = 200;
+/// Upper bound of the dead letters in one transaction.
+const MAX_CHUNK: usize = 200;
 
-/// What to do with each dead letter.
+/// What a run does with each dead letter.
 #[derive(Debug, Clone)]
-pub enum Act {
-    /// Send it back, or park it.
-    Redrive(Rules),
-    /// Give it up.
+pub enum DlqAction {
+    /// Send it to its source topic, or park it.
+    Redrive(RedriveRules),
+    /// Give it up: it is resolved without being sent.
     Discard {
         /// Why; kept in the ledger.
         reason: String,
@@ -28,63 +28,63 @@ pub enum Act {
 
 /// A run over a selection.
 #[derive(Debug, Clone)]
-pub struct Run {
-    /// Its id, in every mark and ledger entry it makes.
+pub struct DlqRun {
+    /// The id in every redrive mark and ledger entry of this run.
     pub id: String,
-    /// Who started it.
+    /// Who started it, for the ledger.
     pub actor: String,
-    /// The environment.
+    /// The environment, for the `transactional.id` and the ledger's records.
     pub env: EnvName,
-    /// What to do.
-    pub act: Act,
-    /// Stop after this many.
+    /// What to do with each dead letter.
+    pub action: DlqAction,
+    /// Ends after this many dead letters; `None` for no limit.
     pub limit: Option<u64>,
-    /// At most this many a second.
+    /// Dead letters a second at most; `None` for no limit.
     pub rate: Option<u32>,
 }
 
 /// How a run ended.
 #[derive(Debug)]
-pub struct Finished {
-    /// What it did.
-    pub tally: Tally,
-    /// The signal that ended it before its end.
+pub struct DlqRunResult {
+    /// What was done, and what was skipped.
+    pub tally: RunTally,
+    /// The signal that ended it early.
     pub stopped: Option<StopReason>,
-    /// The error that did.
+    /// The error that ended it early.
     pub failed: Option<Error>,
 }
 
-/// What is to happen to one thing a walk met.
-enum Sorted {
+/// What the run does with one item of a walk.
+enum PlannedItem {
     Resolved,
-    Skip(Skipped),
-    Do(Record, Decision),
+    Skip(SkippedDeadLetter),
+    Redrive(Record, RedriveDecision),
     Discard(Record),
 }
 
-impl Run {
-    /// What the run would do, as the ledger stands now. Sends nothing.
+impl DlqRun {
+    /// What the run would do, as the ledger is now. Sends nothing.
     ///
     /// # Errors
     /// Those of the log.
-    pub async fn rehearse(&self, frozen: &Frozen, log: &dyn EventLog) -> Result<Tally> {
+    pub async fn dry_run(&self, snapshot: &SelectionSnapshot, log: &dyn EventLog) -> Result<RunTally> {
         let ledger = Ledger::load(log).await?;
-        let mut tally = Tally::begin(frozen);
-        for topic in frozen.topics() {
-            let mut walk = frozen.walk(topic);
-            let mut topic_tally = TopicTally::of(topic);
+        let mut tally = RunTally::begin(snapshot);
+        for topic in snapshot.topics() {
+            let mut walk = snapshot.walk(topic);
+            let mut topic_tally = TopicTally::new(topic);
             while let Some(page) = walk.next_page(log).await?
-                && !self.is_full(&tally, &topic_tally)
+                && !self.is_at_limit(&tally, &topic_tally)
             {
-                for met in page {
-                    if self.is_full(&tally, &topic_tally) {
+                for item in page {
+                    if self.is_at_limit(&tally, &topic_tally) {
                         break;
                     }
-                    match self.sort(met, &ledger) {
-                        Sorted::Resolved => topic_tally.skipped_resolved += 1,
-                        Sorted::Skip(skipped) => tally.skip(&mut topic_tally, skipped),
-                        Sorted::Do(_, decision) => topic_tally.count(resolution_of(decision)),
-                        Sorted::Discard(_) => topic_tally.count(Some(Resolution::Discarded)),
+                    match self.plan(item, &ledger) {
+                        PlannedItem::Resolved => topic_tally.skipped_resolved += 1,
+                        PlannedItem::Skip(skipped) => tally.skip(&mut topic_tally, skipped),
+                        PlannedItem::Redrive(_, decision) => topic_tally.count(resolution_of(decision)),
+                        PlannedItem::Discard(_) => topic_tally.count(Some(Resolution::Discarded)),
                     }
                 }
             }
@@ -93,51 +93,55 @@ impl Run {
         Ok(tally)
     }
 
-    /// Does it. Whatever happens, what the tally says was done is done, whole and once.
-    pub async fn carry_out(
+    /// Does it. However the run ends, each dead letter that the tally counts as done is done, exactly once.
+    pub async fn execute(
         &self,
-        frozen: &Frozen,
+        snapshot: &SelectionSnapshot,
         log: &dyn EventLog,
         clock: &dyn Clock,
         stop: &Stop,
-        mut progress: impl FnMut(&Tally),
-    ) -> Finished {
-        let mut tally = Tally::begin(frozen);
+        mut progress: impl FnMut(&RunTally),
+    ) -> DlqRunResult {
+        let mut tally = RunTally::begin(snapshot);
         let mut ledger = Ledger::default();
-        let mut pace = Pace::new(self.rate);
-        for topic in frozen.topics() {
-            let mut working = Working { run: self, log, clock, stop, pace: &mut pace, tally: &mut tally };
-            let ended = working.topic(topic, frozen, &mut ledger, &mut progress).await;
+        let mut pacer = TransactionPacer::new(self.rate);
+        for topic in snapshot.topics() {
+            let mut executor = TopicExecutor { run: self, log, clock, stop, pacer: &mut pacer, tally: &mut tally };
+            let ended = executor.execute(topic, snapshot, &mut ledger, &mut progress).await;
             match ended {
                 Ok(None) => {}
-                Ok(stopped) => return Finished { tally, stopped, failed: None },
-                Err(error) => return Finished { tally, stopped: None, failed: Some(error) },
+                Ok(stopped) => return DlqRunResult { tally, stopped, failed: None },
+                Err(error) => return DlqRunResult { tally, stopped: None, failed: Some(error) },
             }
         }
-        Finished { tally, stopped: None, failed: None }
+        DlqRunResult { tally, stopped: None, failed: None }
     }
 
-    fn is_full(&self, tally: &Tally, topic: &TopicTally) -> bool {
-        self.limit.is_some_and(|limit| tally.done() + topic.done() >= limit)
+    fn is_at_limit(&self, tally: &RunTally, topic: &TopicTally) -> bool {
+        self.would_reach_limit(tally, topic, 0)
     }
 
-    fn sort(&self, met: Met, ledger: &Ledger) -> Sorted {
-        let record = match met {
-            Met::Record(record) => record,
-            Met::Missing(id) => return Sorted::Skip(Skipped { id, reason: SkipReason::NotFound }),
+    fn would_reach_limit(&self, tally: &RunTally, topic: &TopicTally, pending: usize) -> bool {
+        self.limit.is_some_and(|limit| tally.done() + topic.done() + pending as u64 >= limit)
+    }
+
+    fn plan(&self, item: WalkItem, ledger: &Ledger) -> PlannedItem {
+        let record = match item {
+            WalkItem::Record(record) => record,
+            WalkItem::Missing(id) => return PlannedItem::Skip(SkippedDeadLetter { id, reason: SkipReason::NotFound }),
         };
         if ledger.get(&record.address).is_some() {
-            return Sorted::Resolved;
+            return PlannedItem::Resolved;
         }
-        let Act::Redrive(rules) = &self.act else { return Sorted::Discard(record) };
-        match decide::decide(&record, &DeadLetterInfo::from_record(&record), rules) {
-            Decision::Skip(reason) => Sorted::Skip(Skipped { id: record.address, reason }),
-            decision => Sorted::Do(record, decision),
+        let DlqAction::Redrive(rules) = &self.action else { return PlannedItem::Discard(record) };
+        match decide::decide_redrive(&record, &DeadLetterInfo::from_record(&record), rules) {
+            RedriveDecision::Skip(reason) => PlannedItem::Skip(SkippedDeadLetter { id: record.address, reason }),
+            decision => PlannedItem::Redrive(record, decision),
         }
     }
 
-    /// The ledger's entry of what is done to a dead letter, and the record that does it, if one does.
-    fn effect(&self, sorted: &Sorted, now: Timestamp) -> Option<(LedgerEntry, Option<NewRecord>)> {
+    /// The ledger entry for a dead letter, and the record to send, if any.
+    fn effect(&self, item: &PlannedItem, now: Timestamp) -> Option<(LedgerEntry, Option<NewRecord>)> {
         let entry = |record: &Record, resolution, sent_to| LedgerEntry {
             dead_letter: record.address.clone(),
             resolution,
@@ -148,13 +152,13 @@ impl Run {
             sent_to,
             asset_id: decide::asset_of(record),
         };
-        match (sorted, &self.act) {
-            (Sorted::Do(record, decision), _) => {
+        match (item, &self.action) {
+            (PlannedItem::Redrive(record, decision), _) => {
                 let resolution = resolution_of(*decision)?;
-                let sent = decide::to_send(record, *decision, &self.id, now)?;
+                let sent = decide::record_to_send(record, *decision, &self.id, now)?;
                 Some((entry(record, resolution, Some(sent.topic.clone())), Some(sent)))
             }
-            (Sorted::Discard(record), Act::Discard { reason }) => {
+            (PlannedItem::Discard(record), DlqAction::Discard { reason }) => {
                 let reason = Some(reason.clone());
                 Some((LedgerEntry { reason, ..entry(record, Resolution::Discarded, None) }, None))
             }
@@ -163,101 +167,100 @@ impl Run {
     }
 }
 
-fn resolution_of(decision: Decision) -> Option<Resolution> {
+fn resolution_of(decision: RedriveDecision) -> Option<Resolution> {
     match decision {
-        Decision::Redrive { .. } => Some(Resolution::Redriven),
-        Decision::Park { .. } => Some(Resolution::Parked),
-        Decision::Skip(_) => None,
+        RedriveDecision::Redrive { .. } => Some(Resolution::Redriven),
+        RedriveDecision::Park { .. } => Some(Resolution::Parked),
+        RedriveDecision::Skip(_) => None,
     }
 }
 
-/// The `transactional.id` of every run over a dead-letter topic: the later run fences the earlier.
+/// The `transactional.id` of every run over a dead-letter topic: a later run fences an earlier one.
 #[must_use]
 pub fn transactional_id(env: &EnvName, topic: &TopicName) -> String {
     format!("mfctl.{env}.redrive.{topic}")
 }
 
-/// A run at work.
-struct Working<'a> {
-    run: &'a Run,
+/// Executes a run, one dead-letter topic after another.
+struct TopicExecutor<'a> {
+    run: &'a DlqRun,
     log: &'a dyn EventLog,
     clock: &'a dyn Clock,
     stop: &'a Stop,
-    pace: &'a mut Pace,
-    tally: &'a mut Tally,
+    pacer: &'a mut TransactionPacer,
+    tally: &'a mut RunTally,
 }
 
-impl Working<'_> {
-    async fn topic(
+impl TopicExecutor<'_> {
+    async fn execute(
         &mut self,
         topic: &TopicName,
-        frozen: &Frozen,
+        snapshot: &SelectionSnapshot,
         ledger: &mut Ledger,
-        progress: &mut impl FnMut(&Tally),
+        progress: &mut impl FnMut(&RunTally),
     ) -> Result<Option<StopReason>> {
-        let mut of_topic = TopicTally::of(topic);
-        let ended = self.work_off(topic, frozen, ledger, &mut of_topic, progress).await;
-        self.tally.end_topic(of_topic);
+        let mut topic_tally = TopicTally::new(topic);
+        let ended = self.send_all(topic, snapshot, ledger, &mut topic_tally, progress).await;
+        self.tally.end_topic(topic_tally);
         ended
     }
 
-    async fn work_off(
+    async fn send_all(
         &mut self,
         topic: &TopicName,
-        frozen: &Frozen,
+        snapshot: &SelectionSnapshot,
         ledger: &mut Ledger,
-        of_topic: &mut TopicTally,
-        progress: &mut impl FnMut(&Tally),
+        topic_tally: &mut TopicTally,
+        progress: &mut impl FnMut(&RunTally),
     ) -> Result<Option<StopReason>> {
         let mut producer = self.log.transactional_producer(&transactional_id(&self.run.env, topic)).await?;
-        // After the producer and not before: an earlier run is fenced now and cannot add to the ledger behind our back.
+        // Only after the producer exists: it fences an earlier run, which can add nothing to the ledger from then on.
         ledger.refresh(self.log).await?;
-        let mut walk = frozen.walk(topic);
+        let mut walk = snapshot.walk(topic);
         while let Some(page) = walk.next_page(self.log).await? {
             let mut chunk = Vec::new();
-            for met in page {
-                if self.run.limit.is_some_and(|limit| self.tally.done() + of_topic.done() + chunk.len() as u64 >= limit)
-                {
+            for item in page {
+                if self.run.would_reach_limit(self.tally, topic_tally, chunk.len()) {
                     break;
                 }
-                match self.run.sort(met, ledger) {
-                    Sorted::Resolved => of_topic.skipped_resolved += 1,
-                    Sorted::Skip(skipped) => self.tally.skip(of_topic, skipped),
-                    work => chunk.push(work),
+                match self.run.plan(item, ledger) {
+                    PlannedItem::Resolved => topic_tally.skipped_resolved += 1,
+                    PlannedItem::Skip(skipped) => self.tally.skip(topic_tally, skipped),
+                    to_do => chunk.push(to_do),
                 }
-                if chunk.len() >= self.pace.chunk
-                    && let Some(reason) = self.send(&mut *producer, &mut chunk, of_topic, progress).await?
+                if chunk.len() >= self.pacer.chunk
+                    && let Some(reason) = self.send(&mut *producer, &mut chunk, topic_tally, progress).await?
                 {
                     return Ok(Some(reason));
                 }
             }
-            if let Some(reason) = self.send(&mut *producer, &mut chunk, of_topic, progress).await? {
+            if let Some(reason) = self.send(&mut *producer, &mut chunk, topic_tally, progress).await? {
                 return Ok(Some(reason));
             }
-            if self.run.is_full(self.tally, of_topic) {
+            if self.run.is_at_limit(self.tally, topic_tally) {
                 break;
             }
         }
         Ok(None)
     }
 
-    /// Sends a chunk in one transaction, unless a stop was asked for.
+    /// Sends a chunk in one transaction, unless a stop was requested.
     async fn send(
         &mut self,
         producer: &mut dyn TransactionalProducer,
-        chunk: &mut Vec<Sorted>,
-        of_topic: &mut TopicTally,
-        progress: &mut impl FnMut(&Tally),
+        chunk: &mut Vec<PlannedItem>,
+        topic_tally: &mut TopicTally,
+        progress: &mut impl FnMut(&RunTally),
     ) -> Result<Option<StopReason>> {
         if chunk.is_empty() {
             return Ok(self.stop.requested());
         }
-        self.pace.wait(self.stop).await;
+        self.pacer.wait(self.stop).await;
         if let Some(reason) = self.stop.requested() {
             return Ok(Some(reason));
         }
         let now = self.clock.now();
-        let effects: Vec<_> = chunk.drain(..).filter_map(|sorted| self.run.effect(&sorted, now)).collect();
+        let effects: Vec<_> = chunk.drain(..).filter_map(|item| self.run.effect(&item, now)).collect();
         let mut records = Vec::with_capacity(effects.len() * 2);
         let mut resolutions = Vec::with_capacity(effects.len());
         for (entry, sent) in effects {
@@ -266,50 +269,46 @@ impl Working<'_> {
             records.push(ledger::record(&entry, &self.run.env)?);
         }
         producer.send(records).await?;
-        self.pace.sent(resolutions.len());
-        resolutions.into_iter().for_each(|resolution| of_topic.count(Some(resolution)));
-        progress(&self.tally.with(of_topic));
+        self.pacer.sent(resolutions.len());
+        resolutions.into_iter().for_each(|resolution| topic_tally.count(Some(resolution)));
+        progress(&self.tally.with_topic(topic_tally));
         Ok(None)
     }
 }
 
-/// Keeps to a rate.
-struct Pace {
+/// Spaces the transactions of a run to keep to its rate.
+struct TransactionPacer {
     rate: Option<u32>,
-    /// Dead letters to a transaction: a slow rate sends few at a time, often.
+    /// Dead letters to a transaction: at most those of one second, so that a slow rate sends few at a time, often.
     chunk: usize,
     next: Instant,
 }
 
-impl Pace {
+impl TransactionPacer {
     fn new(rate: Option<u32>) -> Self {
-        let chunk = rate.map_or(CHUNK, |rate| (rate as usize).clamp(1, CHUNK));
+        let chunk = rate.map_or(MAX_CHUNK, |rate| (rate as usize).clamp(1, MAX_CHUNK));
         Self { rate, chunk, next: Instant::now() }
     }
 
-    /// Waits until the next chunk is due, or a stop is asked for.
+    /// Waits until the next transaction is due, or a stop is requested.
     async fn wait(&self, stop: &Stop) {
         if self.rate.is_none() {
             return;
         }
         tokio::select! {
+            // 1. The transaction is due.
             () = tokio::time::sleep_until(self.next.into()) => {}
+            // 2. A stop was requested; the caller handles it.
             _ = stop.wait() => {}
         }
     }
 
     fn sent(&mut self, records: usize) {
         if let Some(rate) = self.rate {
-            let took = Duration::from_secs_f64(records as f64 / f64::from(rate.max(1)));
-            self.next = self.next.max(Instant::now()) + took;
+            let interval = Duration::from_secs_f64(records as f64 / f64::from(rate.max(1)));
+            self.next = self.next.max(Instant::now()) + interval;
         }
     }
-}
-
-/// Names ids of partitions that do not exist as skipped.
-pub(super) fn missing(frozen: &Frozen) -> impl Iterator<Item = Skipped> {
-    let skipped = |id: &RecordAddress| Skipped { id: id.clone(), reason: SkipReason::NotFound };
-    frozen.missing().iter().map(skipped)
 }
 
 #[cfg(test)]
@@ -317,7 +316,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slow_rate_sends_few_at_a_time() {
-        assert_eq!([None, Some(1), Some(50), Some(5000)].map(|rate| Pace::new(rate).chunk), [200, 1, 50, 200]);
+    fn a_transaction_holds_at_most_one_second_of_the_rate() {
+        let chunks = [None, Some(1), Some(50), Some(5000)].map(|rate| TransactionPacer::new(rate).chunk);
+        assert_eq!(chunks, [200, 1, 50, 200]);
     }
 }

@@ -1,13 +1,14 @@
-//! The shape of an error message: what stays the same when the same thing goes wrong with another record.
+//! The shape of an error message: the part that is equal for all records with the same error.
 
-/// The longest shape, in characters.
+/// Upper bound of a shape, in characters.
 const MAX_CHARS: usize = 200;
-/// What may stand around a word without being part of it.
-const AROUND: &[char] = &['"', '\'', '`', '(', ')', '[', ']', '{', '}', '<', '>', ',', ';', ':', '.', '!', '?', '='];
+/// Punctuation around a word that is not part of it.
+const PUNCTUATION: &[char] =
+    &['"', '\'', '`', '(', ')', '[', ']', '{', '}', '<', '>', ',', ';', ':', '.', '!', '?', '='];
 
 /// A message with its varying parts replaced: ids, digests, times, paths, addresses and numbers.
 #[must_use]
-pub fn shape(message: &str) -> String {
+pub fn message_shape(message: &str) -> String {
     let mut out = String::new();
     let mut chars = 0;
     for word in message.split_whitespace() {
@@ -27,9 +28,10 @@ pub fn shape(message: &str) -> String {
 }
 
 fn word_shape(word: &str) -> String {
-    let core = word.trim_matches(AROUND);
+    let core = word.trim_matches(PUNCTUATION);
     let Some(start) = word.find(core).filter(|_| !core.is_empty()) else { return word.to_owned() };
-    let (before, after) = (&word[..start], &word[start + core.len()..]);
+    let before = &word[..start];
+    let after = &word[start + core.len()..];
     match core.split_once('=') {
         Some((name, value)) if !value.is_empty() => format!("{before}{name}={}{after}", word_shape(value)),
         _ => format!("{before}{}{after}", core_shape(core)),
@@ -49,7 +51,7 @@ fn core_shape(core: &str) -> String {
     if is_hex(core) {
         return "<hex>".to_owned();
     }
-    numbers(core)
+    replace_numbers(core)
 }
 
 fn is_uuid(text: &str) -> bool {
@@ -70,7 +72,7 @@ fn is_time(text: &str) -> bool {
         && bytes[13] == b':'
 }
 
-/// At least 8 hexadecimal digits with a figure among them; `0x` may stand before any number of them.
+/// At least 8 hexadecimal digits, a decimal digit and a letter among them; or any number of them after `0x`.
 fn is_hex(text: &str) -> bool {
     if let Some(digits) = text.strip_prefix("0x") {
         return !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit());
@@ -81,8 +83,8 @@ fn is_hex(text: &str) -> bool {
         && text.bytes().any(|b| b.is_ascii_alphabetic())
 }
 
-/// Every run of digits (thousands and decimals included) becomes `<n>`.
-fn numbers(text: &str) -> String {
+/// Replaces each number, with its thousands and decimal separators, by `<n>`.
+fn replace_numbers(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find(|c: char| c.is_numeric()) {
@@ -109,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_differs_between_two_records_is_gone() {
+    fn ids_digests_times_paths_and_numbers_are_replaced() {
         let cases = [
             ("schema 12 is of subject \"x-value\"", "schema <n> is of subject \"x-value\""),
             ("object default/sha256/ab/cd/abcd is missing", "object <path> is missing"),
@@ -124,21 +126,21 @@ mod tests {
             ("\"\" ()", "\"\" ()"),
         ];
         for (message, expected) in cases {
-            assert_eq!(shape(message), expected, "{message}");
+            assert_eq!(message_shape(message), expected, "{message}");
         }
     }
 
     #[test]
-    fn a_shape_is_short_whatever_the_message() {
-        let long = shape(&"ф word 1 ".repeat(500));
+    fn a_shape_is_bounded() {
+        let long = message_shape(&"ф word 1 ".repeat(500));
         assert!(long.chars().count() <= MAX_CHARS + 1, "{}", long.chars().count());
-        assert!(shape(&"x".repeat(5000)).chars().count() <= MAX_CHARS + 1);
+        assert!(message_shape(&"x".repeat(5000)).chars().count() <= MAX_CHARS + 1);
     }
 
     proptest::proptest! {
         #[test]
-        fn any_text_has_a_shape_and_a_shape_is_its_own_shape_in_length(text in ".{0,300}") {
-            proptest::prop_assert!(shape(&text).chars().count() <= MAX_CHARS + 1);
+        fn the_shape_of_any_text_is_bounded(text in ".{0,300}") {
+            proptest::prop_assert!(message_shape(&text).chars().count() <= MAX_CHARS + 1);
         }
     }
 }

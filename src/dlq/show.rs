@@ -1,11 +1,11 @@
-//! One dead letter, with everything that is known of it.
+//! One dead letter in detail: record, error, resolution, asset and schema validity.
 
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::decide::{self, Decision, Rules, SkipReason};
+use super::decide::{self, RedriveDecision, RedriveRules, SkipReason};
 use mfctl_core::domain::dead_letter::{DeadLetterInfo, LedgerEntry};
 use mfctl_core::domain::event::unframe;
 use mfctl_core::domain::{AssetId, AssetState, Record, RecordAddress, Stage, Timestamp, TopicName, TopicPartition};
@@ -13,96 +13,97 @@ use mfctl_core::events::ledger::Ledger;
 use mfctl_core::events::{DecodeError, EventCodec};
 use mfctl_core::ports::{Error, ErrorKind, EventLog, FetchLimits, Ports, Result};
 
-/// The longest JSON value that is parsed to be shown.
+/// A larger value is not parsed as JSON, in bytes.
 const MAX_JSON_BYTES: usize = 256 * 1024;
-/// The longest text shown of a value or header, in bytes.
+/// Text of a value or header is truncated to this, in bytes.
 const MAX_TEXT_BYTES: usize = 16 * 1024;
-/// Bytes shown as hexadecimal.
+/// Binary values are truncated to this, in bytes.
 const MAX_HEX_BYTES: usize = 1024;
 
-/// Bytes as they can be shown.
+/// A key, value or header value, decoded for display.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct ShownBytes {
-    /// How many bytes there are.
+    /// The size before truncation.
     pub size_bytes: u64,
     /// `json`, `utf8`, `hex` or `null`.
     pub encoding: &'static str,
-    /// The number of the schema, where they are in the wire format.
+    /// The schema id, for a value in the registry's wire format.
     pub schema_id: Option<u32>,
-    /// The JSON, where they are JSON.
+    /// The value, if it is JSON.
     pub json: Option<Value>,
-    /// The text or hexadecimal digits, where they are not.
+    /// The text or hexadecimal digits, if it is not JSON.
     pub text: Option<String>,
-    /// Whether there is more than is shown.
+    /// Whether `text` is truncated.
     pub truncated: bool,
 }
 
-/// A header as it can be shown.
+/// A header, decoded for display.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct ShownHeader {
-    /// Its name.
+    /// The header's name.
     pub name: String,
-    /// Its value.
+    /// The value.
     pub value: ShownBytes,
 }
 
-/// What a redrive would do to it now.
+/// What a redrive would do with a dead letter now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Forecast {
+#[schemars(rename = "Forecast")]
+pub struct RedrivePreview {
     /// `redrive`, `park` or `nothing`.
     pub action: &'static str,
-    /// The topic it would go to.
+    /// The topic it would be sent to.
     pub to: Option<TopicName>,
-    /// How often it was redriven before.
+    /// How often it was redriven so far.
     pub redrives: u32,
-    /// Why nothing would happen.
+    /// Why it would be skipped.
     pub reason: Option<String>,
 }
 
-/// What the catalog knows of the asset it is about.
+/// The catalog's row of the dead letter's asset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ShownAsset {
-    /// The asset.
+    /// The asset's id.
     pub asset_id: AssetId,
-    /// Its state; none when the catalog does not have it.
+    /// The asset's state; none when it is not in the catalog.
     pub state: Option<AssetState>,
     /// The stage whose dead letter is unresolved.
     pub dead_lettered: Option<Stage>,
-    /// Its title.
+    /// The title given at ingest, else the one in the file.
     pub title: Option<String>,
 }
 
 /// One dead letter.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Shown {
-    /// Its address.
+pub struct DeadLetterDetail {
+    /// The address in the dead-letter or parked topic.
     pub id: RecordAddress,
     /// When it was dead-lettered.
     #[schemars(with = "String")]
     pub dead_lettered_at: Timestamp,
-    /// Why, and where it came from.
+    /// The error and the origin, from the headers.
     pub error: DeadLetterInfo,
-    /// What was decided of it; none while it is unresolved.
+    /// The ledger entry; none while it is unresolved.
     pub resolution: Option<LedgerEntry>,
-    /// What a redrive would do.
-    pub redrive: Forecast,
-    /// The asset it is about.
+    /// What a redrive would do with it.
+    pub redrive: RedrivePreview,
+    /// The asset, by the record's key.
     pub asset: Option<ShownAsset>,
-    /// Its key.
+    /// The record's key.
     pub key: ShownBytes,
-    /// Its headers, in their order.
+    /// The headers, in record order.
     pub headers: Vec<ShownHeader>,
-    /// Its value.
+    /// The value.
     pub value: ShownBytes,
-    /// What the schema says of its value: `valid`, or the first thing that is wrong.
+    /// `valid`, or the first violation of the schema.
     pub validity: String,
 }
 
 /// The record at an address.
 ///
 /// # Errors
-/// `NotFound` when none stands there, otherwise those of the log.
-pub async fn fetch(log: &dyn EventLog, id: &RecordAddress) -> Result<Record> {
+/// `NotFound` when there is none, otherwise those of the log.
+pub async fn fetch_record(log: &dyn EventLog, id: &RecordAddress) -> Result<Record> {
     let at = TopicPartition::new(id.topic.clone(), id.partition);
     let spans = log.offsets(std::slice::from_ref(&id.topic)).await?;
     let missing = || {
@@ -118,54 +119,65 @@ pub async fn fetch(log: &dyn EventLog, id: &RecordAddress) -> Result<Record> {
     fetched.records.into_iter().find(|record| record.address == *id).ok_or_else(missing)
 }
 
-/// Gathers what is known of a dead letter.
+/// The details of a dead letter, from the ledger, the catalog and the registry.
 ///
 /// # Errors
 /// Those of the log, catalog and registry.
-pub async fn show(record: &Record, ports: &Ports, codec: &EventCodec, rules: &Rules) -> Result<Shown> {
+pub async fn describe(
+    record: &Record,
+    ports: &Ports,
+    codec: &EventCodec,
+    rules: &RedriveRules,
+) -> Result<DeadLetterDetail> {
     let ledger = Ledger::load(ports.log.as_ref()).await?;
     let resolution = ledger.entry(ports.log.as_ref(), &record.address).await?;
     let error = DeadLetterInfo::from_record(record);
-    Ok(Shown {
+    Ok(DeadLetterDetail {
         id: record.address.clone(),
         dead_lettered_at: record.timestamp,
-        redrive: forecast(record, &error, resolution.as_ref(), rules),
-        asset: asset(record, ports).await?,
-        key: plain(record.key.as_ref()),
-        headers: record.headers.0.iter().map(header).collect(),
-        value: value(record.value.as_ref()),
+        redrive: redrive_preview(record, &error, resolution.as_ref(), rules),
+        asset: asset_detail(record, ports).await?,
+        key: display_bytes(record.key.as_ref()),
+        headers: record.headers.0.iter().map(display_header).collect(),
+        value: display_value(record.value.as_ref()),
         validity: validity(record, codec).await?,
         error,
         resolution,
     })
 }
 
-fn header(header: &mfctl_core::domain::Header) -> ShownHeader {
-    ShownHeader { name: header.name.clone().into_owned(), value: plain(header.value.as_ref()) }
+fn display_header(header: &mfctl_core::domain::Header) -> ShownHeader {
+    ShownHeader { name: header.name.clone().into_owned(), value: display_bytes(header.value.as_ref()) }
 }
 
-fn forecast(record: &Record, info: &DeadLetterInfo, resolved: Option<&LedgerEntry>, rules: &Rules) -> Forecast {
-    let redrives = decide::redrives(record, info);
+fn redrive_preview(
+    record: &Record,
+    info: &DeadLetterInfo,
+    resolved: Option<&LedgerEntry>,
+    rules: &RedriveRules,
+) -> RedrivePreview {
+    let redrives = decide::redrive_count(record, info);
     let source = record.address.topic.source();
-    let nothing = |reason: String| Forecast { action: "nothing", to: None, redrives, reason: Some(reason) };
+    let nothing = |reason: String| RedrivePreview { action: "nothing", to: None, redrives, reason: Some(reason) };
     if let Some(entry) = resolved {
         return nothing(format!("it is resolved: {}", entry.resolution));
     }
-    match decide::decide(record, info, rules) {
-        Decision::Redrive { .. } => Forecast { action: "redrive", to: Some(source), redrives, reason: None },
-        Decision::Park { .. } => Forecast { action: "park", to: Some(source.parked()), redrives, reason: None },
-        Decision::Skip(reason) => nothing(SkipReason::text(reason).to_owned()),
+    let sent = |action, to| RedrivePreview { action, to: Some(to), redrives, reason: None };
+    match decide::decide_redrive(record, info, rules) {
+        RedriveDecision::Redrive { .. } => sent("redrive", source),
+        RedriveDecision::Park { .. } => sent("park", source.parked()),
+        RedriveDecision::Skip(reason) => nothing(SkipReason::text(reason).to_owned()),
     }
 }
 
-async fn asset(record: &Record, ports: &Ports) -> Result<Option<ShownAsset>> {
+async fn asset_detail(record: &Record, ports: &Ports) -> Result<Option<ShownAsset>> {
     let Some(asset_id) = decide::asset_of(record) else { return Ok(None) };
-    let found = ports.catalog.assets(&[asset_id]).await?.into_iter().next();
+    let asset = ports.catalog.assets(&[asset_id]).await?.into_iter().next();
     Ok(Some(ShownAsset {
         asset_id,
-        state: found.as_ref().map(|asset| asset.state),
-        dead_lettered: found.as_ref().and_then(|asset| asset.dead_lettered),
-        title: found.and_then(|asset| asset.metadata.title.or(asset.facts.title)),
+        state: asset.as_ref().map(|asset| asset.state),
+        dead_lettered: asset.as_ref().and_then(|asset| asset.dead_lettered),
+        title: asset.and_then(|asset| asset.metadata.title.or(asset.facts.title)),
     }))
 }
 
@@ -178,12 +190,12 @@ async fn validity(record: &Record, codec: &EventCodec) -> Result<String> {
     }
 }
 
-/// A value, out of the wire format where it is in it.
-fn value(bytes: Option<&Bytes>) -> ShownBytes {
+/// A value for display: without the wire format's header, if it has one, and as JSON where it parses.
+fn display_value(bytes: Option<&Bytes>) -> ShownBytes {
     let framed = unframe(bytes).ok();
     let schema_id = framed.as_ref().map(|(schema, _)| schema.0);
     let body = framed.map(|(_, body)| body);
-    let Some(all) = bytes else { return plain(None) };
+    let Some(all) = bytes else { return display_bytes(None) };
     let candidate = body.as_ref().unwrap_or(all);
     let json = (candidate.len() <= MAX_JSON_BYTES).then(|| serde_json::from_slice::<Value>(candidate).ok()).flatten();
     match json {
@@ -195,12 +207,12 @@ fn value(bytes: Option<&Bytes>) -> ShownBytes {
             text: None,
             truncated: false,
         },
-        None => ShownBytes { schema_id, size_bytes: all.len() as u64, ..plain(Some(candidate)) },
+        None => ShownBytes { schema_id, size_bytes: all.len() as u64, ..display_bytes(Some(candidate)) },
     }
 }
 
-/// Bytes as text where they are UTF-8, else as hexadecimal digits, cut.
-fn plain(bytes: Option<&Bytes>) -> ShownBytes {
+/// Bytes for display: as text where they are UTF-8, else as hexadecimal digits; truncated.
+fn display_bytes(bytes: Option<&Bytes>) -> ShownBytes {
     let shown = |encoding, text, truncated, size: usize| ShownBytes {
         size_bytes: size as u64,
         encoding,
@@ -228,16 +240,16 @@ mod tests {
     use mfctl_core::domain::event::{SchemaId, frame};
 
     #[test]
-    fn a_value_is_shown_as_what_it_is() {
-        let framed = value(Some(&frame(SchemaId(7), br#"{"a":1}"#)));
+    fn a_value_is_displayed_as_json_text_or_hex() {
+        let framed = display_value(Some(&frame(SchemaId(7), br#"{"a":1}"#)));
         assert_eq!((framed.encoding, framed.schema_id, framed.size_bytes), ("json", Some(7), 12));
-        assert_eq!(value(Some(&Bytes::from_static(b"[1]"))).json, Some(serde_json::json!([1])));
-        let text = value(Some(&Bytes::from_static("سلام".as_bytes())));
+        assert_eq!(display_value(Some(&Bytes::from_static(b"[1]"))).json, Some(serde_json::json!([1])));
+        let text = display_value(Some(&Bytes::from_static("سلام".as_bytes())));
         assert_eq!((text.encoding, text.text.as_deref()), ("utf8", Some("سلام")));
-        let binary = value(Some(&Bytes::from(vec![0xff; 5000])));
+        let binary = display_value(Some(&Bytes::from(vec![0xff; 5000])));
         assert_eq!((binary.encoding, binary.truncated, binary.size_bytes), ("hex", true, 5000));
-        assert_eq!(value(None).encoding, "null");
-        let cut = value(Some(&Bytes::from("ف".repeat(20_000))));
+        assert_eq!(display_value(None).encoding, "null");
+        let cut = display_value(Some(&Bytes::from("ف".repeat(20_000))));
         assert!(cut.truncated && cut.text.unwrap().len() <= MAX_TEXT_BYTES);
     }
 }

@@ -165,7 +165,8 @@ impl FileVerifier<'_> {
         if let Err(reason) = read {
             return Ok(Err(("object", reason.clone())));
         }
-        let (source, deep) = (file.clone(), self.depth.deep);
+        let source = file.clone();
+        let deep = self.depth.deep;
         let unchanged = tokio::task::spawn_blocking(move || unchanged(&source, deep)).await;
         let unchanged =
             unchanged.map_err(|error| Error::new(ErrorKind::Internal, format!("read a source: {error}")))?;

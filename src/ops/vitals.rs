@@ -216,7 +216,8 @@ impl VitalsMonitor {
 
     async fn read_new_samples(&mut self) -> Result<()> {
         for partition in self.ports.log.offsets(&[topics::MEDIA_ENRICHED]).await? {
-            let (span, at) = (partition.span, partition.at);
+            let span = partition.span;
+            let at = partition.at;
             let from = self.read_to.get(&at).copied().unwrap_or(span.high - TAIL).max(span.low);
             let mut pager = Pager::new(at.clone(), from, span.high);
             while let Some(records) = pager.next_page(self.ports.log.as_ref()).await? {

@@ -1,15 +1,15 @@
 //! The enrich step: `media.ingested` → text, thumbnail, facts, search document → `media.enriched`.
 //!
-//! Files are looked into by an [`Extractor`], in production a child process ([`mfctl_extract::sandbox`]): this step never parses.
+//! An [`Extractor`] parses files, in production a child process ([`mfctl_extract::sandbox`]): this step itself never parses.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::watch;
 
-use crate::pipeline::live::Live;
-use crate::pipeline::worker::{Leftover, RecordContext, Step, StepError, StepOutput};
+use crate::pipeline::worker::{CleanupFailure, PipelineStep, RecordContext, StepError, StepOutput};
 use mfctl_core::domain::asset::AssetFacts;
 use mfctl_core::domain::dead_letter::FailureClass;
 use mfctl_core::domain::event::{EventEnvelope, MediaEnriched, MediaIngested, trace_of};
@@ -22,12 +22,13 @@ use mfctl_core::ports::{
     self, Catalog, Clock, ErrorKind, ObjectStore, PutOptions, SearchDocument, SearchIndex, StateTransition,
 };
 use mfctl_extract::parsers::{ExtractErrorKind, Extraction, Limits};
-use mfctl_extract::sandbox::{ExtractRequest, FailureClass as Whose, FailureKind, Parser, ParserFailure};
+use mfctl_extract::sandbox::{ExtractRequest, Parser, ParserFailure, ParserFailureClass, ParserFailureKind};
 
-/// Looks into files. Whatever the file, it answers: it neither panics nor hangs nor takes more than its limits.
+/// Extracts text, facts and a thumbnail from files. Whatever the file, it returns: it neither panics nor hangs, and stays
+/// within its limits.
 #[async_trait]
 pub trait Extractor: Send + Sync {
-    /// Looks into one file.
+    /// Parses one file.
     async fn extract(&self, request: ExtractRequest<'_>) -> Result<Extraction, ParserFailure>;
 }
 
@@ -38,97 +39,102 @@ impl Extractor for Parser {
     }
 }
 
-/// What the step works with.
+/// The enrich step and the ports it uses.
 pub struct Enrich {
-    /// Looks into files.
+    /// Parses originals.
     pub extractor: Arc<dyn Extractor>,
-    /// How far it may go.
-    pub limits: Live<Limits>,
-    /// Where bytes are.
+    /// The extractor's limits; the latest value applies to each file.
+    pub limits: watch::Receiver<Limits>,
+    /// Holds the originals and derived buckets.
     pub objects: Arc<dyn ObjectStore>,
-    /// Where assets are.
+    /// Its assets advance to `enriched`.
     pub catalog: Arc<dyn Catalog>,
-    /// Where they are found.
+    /// Indexes one document per asset.
     pub search: Arc<dyn SearchIndex>,
-    /// Writes the output.
+    /// Encodes `media.enriched`.
     pub codec: Arc<EventCodec>,
-    /// The time.
+    /// Timestamps of events and catalog rows.
     pub clock: Arc<dyn Clock>,
     /// The environment's buckets.
     pub buckets: Buckets,
-    /// Where temporary files go.
+    /// The folder for temporary files.
     pub scratch: PathBuf,
 }
 
-/// What is to be done in bulk for one asset.
+/// The bulk operations left for one asset: index its document, then advance its row.
 #[derive(Debug)]
-pub struct Enriched {
+pub struct EnrichEffect {
     advance: StateTransition,
     document: SearchDocument,
 }
 
-/// What a file gave: its facts, and bytes to be kept.
-struct Found {
+/// The result of the extraction, with the bytes of the thumbnail.
+struct ExtractedFile {
     extraction: Extraction,
     thumbnail: Option<Bytes>,
 }
 
 impl Enrich {
-    async fn look_into(&self, input: &MediaIngested) -> Result<Found, StepError> {
+    async fn extract(&self, input: &MediaIngested) -> Result<ExtractedFile, StepError> {
         if input.original.bucket != self.buckets.originals {
-            let message = format!("the event points into bucket {}, not to the originals", input.original.bucket);
+            let message = format!("the event refers to bucket {}, not to the originals", input.original.bucket);
             return Err(StepError::permanent("foreign_bucket", message));
         }
         let scratch = tempfile::Builder::new()
             .prefix("mfctl-enrich-")
             .tempdir_in(&self.scratch)
-            .map_err(|error| unscratched(&error))?;
+            .map_err(|error| scratch_error(&error))?;
         let local = self.objects.local(&input.original, scratch.path()).await.map_err(|error| match error.kind() {
             ErrorKind::NotFound => StepError::permanent("original_missing", error.full()),
             _ => StepError::Port(error),
         })?;
         let folder = scratch.path().join("out");
-        std::fs::create_dir(&folder).map_err(|error| unscratched(&error))?;
+        std::fs::create_dir(&folder).map_err(|error| scratch_error(&error))?;
         let thumbnail_to = folder.join("thumb.webp");
-        let limits = self.limits.now();
+        let limits = *self.limits.borrow();
         let request = ExtractRequest {
             path: &local.path,
             media_type: &input.media_type,
             limits: &limits,
             thumbnail_to: Some(&thumbnail_to),
         };
-        let extraction = self.extractor.extract(request).await.map_err(refused)?;
+        let extraction = self.extractor.extract(request).await.map_err(parser_error)?;
         let thumbnail = match extraction.thumbnail {
-            Some(_) => Some(read_back(&thumbnail_to, limits.output_bytes).await?),
+            Some(_) => Some(read_thumbnail(&thumbnail_to, limits.output_bytes).await?),
             None => None,
         };
-        Ok(Found { extraction, thumbnail })
+        Ok(ExtractedFile { extraction, thumbnail })
     }
 
-    async fn keep(&self, key: ObjectKey, bytes: Bytes, content_type: &str) -> Result<ObjectRef, StepError> {
+    async fn put_derived(&self, key: ObjectKey, bytes: Bytes, content_type: &str) -> Result<ObjectRef, StepError> {
         let at = ObjectRef { bucket: self.buckets.derived.clone(), key };
         let options = PutOptions { content_type: Some(content_type.to_owned()), sha256: None };
         self.objects.put(&at, Arc::new(bytes), options).await?;
         Ok(at)
     }
 
-    async fn keep_derived(
+    /// Stores text and thumbnail, where there are any.
+    async fn put_text_and_thumbnail(
         &self,
         envelope: &EventEnvelope,
-        found: &Found,
+        extracted: &ExtractedFile,
     ) -> Result<(Option<ObjectRef>, Option<ObjectRef>), StepError> {
-        let (asset, revision) = (envelope.asset_id, envelope.revision);
-        let text = match found.extraction.text.as_deref().filter(|text| !text.trim().is_empty()) {
+        let EventEnvelope { asset_id, revision, .. } = *envelope;
+        let text = match extracted.extraction.text.as_deref().filter(|text| !text.trim().is_empty()) {
             Some(text) => {
                 let bytes = Bytes::copy_from_slice(text.as_bytes());
-                Some(self.keep(object_keys::derived_text(asset, revision), bytes, "text/plain; charset=utf-8").await?)
+                Some(
+                    self.put_derived(object_keys::derived_text(asset_id, revision), bytes, "text/plain; charset=utf-8")
+                        .await?,
+                )
             }
             None => None,
         };
-        let thumbnail = match &found.thumbnail {
-            Some(bytes) => {
-                Some(self.keep(object_keys::derived_thumbnail(asset, revision), bytes.clone(), "image/webp").await?)
-            }
+        let thumbnail = match &extracted.thumbnail {
+            Some(bytes) => Some(
+                self.put_derived(object_keys::derived_thumbnail(asset_id, revision), bytes.clone(), "image/webp")
+                    .await?,
+            ),
             None => None,
         };
         Ok((text, thumbnail))
@@ -136,9 +142,9 @@ impl Enrich {
 }
 
 #[async_trait]
-impl Step for Enrich {
+impl PipelineStep for Enrich {
     type Input = MediaIngested;
-    type Effect = Enriched;
+    type Effect = EnrichEffect;
 
     fn stage(&self) -> Stage {
         Stage::Enrich
@@ -148,11 +154,12 @@ impl Step for Enrich {
         &input.envelope
     }
 
-    async fn run(&self, cx: RecordContext<'_>, input: &MediaIngested) -> Result<StepOutput<Enriched>, StepError> {
-        let found = self.look_into(input).await?;
-        let (text, thumbnail) = self.keep_derived(&input.envelope, &found).await?;
-        let (asset_id, revision) = (input.envelope.asset_id, input.envelope.revision);
-        let (now, topic) = (self.clock.now(), Stage::Enrich.output());
+    async fn run(&self, cx: RecordContext<'_>, input: &MediaIngested) -> Result<StepOutput<EnrichEffect>, StepError> {
+        let extracted = self.extract(input).await?;
+        let (text, thumbnail) = self.put_text_and_thumbnail(&input.envelope, &extracted).await?;
+        let EventEnvelope { asset_id, revision, .. } = input.envelope;
+        let now = self.clock.now();
+        let topic = Stage::Enrich.output();
         let event = MediaEnriched {
             envelope: EventEnvelope {
                 event_id: EventId::of_output(asset_id, topic.as_str(), revision),
@@ -160,14 +167,14 @@ impl Step for Enrich {
                 ..input.envelope.clone()
             },
             media_type: input.media_type.clone(),
-            language: found.extraction.language().map(str::to_owned),
+            language: extracted.extraction.language().map(str::to_owned),
             text,
             thumbnail,
         };
         let trace = trace_of(cx.record).unwrap_or(input.envelope.event_id);
         let record = self.codec.encode(&topic, &event, &event.envelope, trace, now).await?;
-        let facts = facts(&found.extraction, &event);
-        let document = document(input, found.extraction);
+        let facts = facts(&extracted.extraction, &event);
+        let document = document(input, extracted.extraction);
         let advance = StateTransition {
             asset_id,
             revision,
@@ -177,10 +184,10 @@ impl Step for Enrich {
             stage: Stage::Enrich,
         };
         let weight_bytes = document.body.len() + document.title.len() + 1024;
-        Ok(StepOutput { records: vec![record], effect: Enriched { advance, document }, weight_bytes })
+        Ok(StepOutput { records: vec![record], effect: EnrichEffect { advance, document }, weight_bytes })
     }
 
-    async fn finish(&self, effects: &[&Enriched]) -> ports::Result<()> {
+    async fn finish(&self, effects: &[&EnrichEffect]) -> ports::Result<()> {
         self.objects.sync().await?;
         failpoint::hit("before_upsert");
         self.search.index(effects.iter().map(|effect| effect.document.clone()).collect()).await?;
@@ -189,7 +196,7 @@ impl Step for Enrich {
         Ok(())
     }
 
-    async fn after_commit(&self, _: &[&Enriched]) -> Result<(), Leftover> {
+    async fn after_commit(&self, _: &[&EnrichEffect]) -> Result<(), CleanupFailure> {
         Ok(())
     }
 }
@@ -228,53 +235,53 @@ fn document(input: &MediaIngested, extraction: Extraction) -> SearchDocument {
     }
 }
 
-/// What was said, else what the file says of itself, else its name.
-fn title(input: &MediaIngested, found: Option<String>) -> String {
-    let said = input.metadata.title.clone();
-    let known = said.or(found).filter(|title| !title.trim().is_empty());
-    known.unwrap_or_else(|| input.file_name.clone())
+/// The title given at ingest, else the one in the file, else the file name.
+fn title(input: &MediaIngested, embedded: Option<String>) -> String {
+    let given = input.metadata.title.clone();
+    let title = given.or(embedded).filter(|title| !title.trim().is_empty());
+    title.unwrap_or_else(|| input.file_name.clone())
 }
 
-/// A failure of the parser as the loop's failure.
-fn refused(failure: ParserFailure) -> StepError {
+/// A failure of the parser as a failure of the record: one of the environment may pass.
+fn parser_error(failure: ParserFailure) -> StepError {
     let class = match failure.class {
-        Whose::Record => FailureClass::Permanent,
-        Whose::Environment => FailureClass::Transient,
+        ParserFailureClass::Record => FailureClass::Permanent,
+        ParserFailureClass::Environment => FailureClass::Transient,
     };
-    StepError::Record { kind: word(failure.kind), class, message: failure.reason }
+    StepError::Record { kind: parser_error_kind(failure.kind), class, message: failure.reason }
 }
 
-/// The short stable word for how a parser ended.
-fn word(kind: FailureKind) -> &'static str {
+/// The dead letter's error kind for how a parser ended.
+fn parser_error_kind(kind: ParserFailureKind) -> &'static str {
     match kind {
-        FailureKind::Extract(ExtractErrorKind::Limit) => "parser_limit",
-        FailureKind::Extract(ExtractErrorKind::Malformed) => "malformed",
-        FailureKind::Extract(ExtractErrorKind::Encrypted) => "encrypted",
-        FailureKind::Extract(ExtractErrorKind::Unsupported) => "unsupported",
-        FailureKind::Extract(ExtractErrorKind::Io) => "parser_io",
-        FailureKind::Crashed => "parser_crash",
-        FailureKind::OutOfMemory => "parser_memory",
-        FailureKind::CpuTime => "parser_cpu",
-        FailureKind::TimedOut => "parser_timeout",
-        FailureKind::OutputTooLarge => "parser_output",
-        FailureKind::Spawn => "parser_start",
+        ParserFailureKind::Extract(ExtractErrorKind::Limit) => "parser_limit",
+        ParserFailureKind::Extract(ExtractErrorKind::Malformed) => "malformed",
+        ParserFailureKind::Extract(ExtractErrorKind::Encrypted) => "encrypted",
+        ParserFailureKind::Extract(ExtractErrorKind::Unsupported) => "unsupported",
+        ParserFailureKind::Extract(ExtractErrorKind::Io) => "parser_io",
+        ParserFailureKind::Crashed => "parser_crash",
+        ParserFailureKind::OutOfMemory => "parser_memory",
+        ParserFailureKind::CpuTime => "parser_cpu",
+        ParserFailureKind::TimedOut => "parser_timeout",
+        ParserFailureKind::OutputTooLarge => "parser_output",
+        ParserFailureKind::Spawn => "parser_start",
     }
 }
 
-/// The thumbnail that the parser wrote: hostile until proven small.
-async fn read_back(path: &Path, most_bytes: u64) -> Result<Bytes, StepError> {
+/// The thumbnail that the parser wrote. The parser is not trusted: only a plain file of an allowed size is read.
+async fn read_thumbnail(path: &Path, max_bytes: u64) -> Result<Bytes, StepError> {
     let read = async {
-        let size = tokio::fs::symlink_metadata(path).await?;
-        if !size.is_file() || size.len() > most_bytes {
+        let metadata = tokio::fs::symlink_metadata(path).await?;
+        if !metadata.is_file() || metadata.len() > max_bytes {
             return Err(std::io::Error::other("the parser left no thumbnail of an allowed size"));
         }
         tokio::fs::read(path).await
     };
-    read.await.map(Bytes::from).map_err(|error| unscratched(&error))
+    read.await.map(Bytes::from).map_err(|error| scratch_error(&error))
 }
 
-/// No room or no right for temporary files: the machine's fault, not the record's.
-fn unscratched(error: &std::io::Error) -> StepError {
+/// Temporary files cannot be used: the fault of the machine, not of the record.
+fn scratch_error(error: &std::io::Error) -> StepError {
     let kind = match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::Full,
         std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,

@@ -1,65 +1,68 @@
-//! Following what is below a prefix of the configuration store, through outages and stores that begin anew.
+//! Follows the keys under a prefix of the configuration store, through outages and through stores that lost their history.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mfctl_core::ports::{ConfigSnapshot, ConfigStore, Error};
 use mfctl_core::retry::RetryPolicy;
 
-/// How long the store is asked to wait for a change.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long one blocking query waits for a change.
+const QUERY_WAIT: Duration = Duration::from_secs(60);
 
-/// Where somebody who follows has come to.
-pub struct Follower {
+/// Follows one prefix from a given snapshot on.
+pub struct ConfigFollower {
     store: Arc<dyn ConfigStore>,
     prefix: String,
     index: u64,
     failures: u32,
+    /// When to query again after a failure.
+    retry_at: Instant,
 }
 
-/// What following brought.
-pub enum Seen {
-    /// As it is now; often as it was before.
-    Now {
-        /// All of it.
+/// One result of a query.
+pub enum ConfigUpdate {
+    /// The keys as they are now, which may be as they were before.
+    Current {
+        /// All keys under the prefix.
         snapshot: ConfigSnapshot,
-        /// Whether the store did not answer before.
-        is_back: bool,
+        /// Whether an outage ended with this.
+        after_outage: bool,
     },
-    /// The store did not answer. The next look waits a while first.
-    Lost {
+    /// The store did not answer. The next query is delayed.
+    Unavailable {
         /// Why.
         error: Error,
-        /// Whether it answered until now.
-        is_news: bool,
+        /// Whether an outage began with this.
+        is_first: bool,
     },
 }
 
-impl Follower {
-    /// Goes on from the moment of `snapshot`.
+impl ConfigFollower {
+    /// Follows `prefix` from the index of `snapshot` on.
     #[must_use]
     pub fn new(store: Arc<dyn ConfigStore>, prefix: impl Into<String>, snapshot: &ConfigSnapshot) -> Self {
-        Self { store, prefix: prefix.into(), index: snapshot.index, failures: 0 }
+        Self { store, prefix: prefix.into(), index: snapshot.index, failures: 0, retry_at: Instant::now() }
     }
 
     /// Waits until something may have changed. May be dropped at any time and called again.
-    pub async fn next(&mut self) -> Seen {
-        // After an outage it looks at once: the store may have begun anew, and would then wait for a moment that is far
-        // ahead of it.
-        let found = if self.failures == 0 {
-            self.store.wait_for_change(&self.prefix, self.index, PATIENCE).await
+    pub async fn next(&mut self) -> ConfigUpdate {
+        // After an outage it lists without an index: the store may have lost its history, and a blocking query would wait
+        // for an index far above the store's.
+        let queried = if self.failures == 0 {
+            self.store.wait_for_change(&self.prefix, self.index, QUERY_WAIT).await
         } else {
-            tokio::time::sleep(RetryPolicy::default().backoff.delay(self.failures)).await;
+            tokio::time::sleep_until(self.retry_at.into()).await;
             self.store.list(&self.prefix).await
         };
-        match found {
+        match queried {
             Ok(snapshot) => {
                 self.index = snapshot.index;
-                Seen::Now { snapshot, is_back: std::mem::take(&mut self.failures) > 0 }
+                ConfigUpdate::Current { snapshot, after_outage: std::mem::take(&mut self.failures) > 0 }
             }
             Err(error) => {
                 self.failures += 1;
-                Seen::Lost { error, is_news: self.failures == 1 }
+                self.retry_at = Instant::now() + RetryPolicy::default().backoff.delay(self.failures);
+                ConfigUpdate::Unavailable { error, is_first: self.failures == 1 }
             }
         }
     }

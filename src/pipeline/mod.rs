@@ -1,8 +1,7 @@
-//! The flow ingest → persist → enrich: the ingest run, the one consume loop and the steps it runs. Knows ports, no engine.
+//! The flow ingest → persist → enrich: the ingest run, the consume loop and the steps it runs. Uses ports, no backend.
 
 pub mod enrich;
 pub mod follow;
 pub mod ingest;
-pub mod live;
 pub mod persist;
 pub mod worker;

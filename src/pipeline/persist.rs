@@ -1,13 +1,15 @@
 //! The persist step: `ingest.raw` → the durable bucket → `media.ingested`.
 //!
-//! Originals are stored by content, so that copying twice is copying once. The staged object goes only after the commit,
-//! and only by the worker that settled its event.
+//! Originals are content-addressed, so that a repeated copy is a no-op. The staged object is deleted only after the commit,
+//! and only by the worker that committed its event.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use crate::pipeline::worker::{Leftover, RecordContext, Step, StepError, StepOutput};
+use crate::pipeline::worker::{CleanupFailure, PipelineStep, RecordContext, StepError, StepOutput};
 use mfctl_core::domain::event::{EventEnvelope, IngestRaw, MediaIngested};
 use mfctl_core::domain::names::Buckets;
 use mfctl_core::domain::object_keys;
@@ -16,40 +18,40 @@ use mfctl_core::events::EventCodec;
 use mfctl_core::failpoint;
 use mfctl_core::ports::{self, Catalog, Clock, ErrorKind, ObjectStore, StateTransition};
 use mfctl_core::retry::RetryPolicy;
+use mfctl_core::wait::wait_until;
 
-/// The longest file name an event carries, in bytes.
+/// Upper bound of a file name in an event, in bytes.
 const MAX_FILE_NAME: usize = 1024;
 
-/// How often a new copy is looked at: a replica of the store may hear of it later. The waits between are the retry
-/// policy's, 3 to 6 seconds together.
-const LOOKS: u32 = 7;
+/// How long a new copy may take to be visible on every replica of the store.
+const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the step works with.
+/// The persist step and the ports it uses.
 pub struct Persist {
-    /// Where bytes are.
+    /// Holds the staging and originals buckets.
     pub objects: Arc<dyn ObjectStore>,
-    /// Where assets are.
+    /// Its assets advance to `ingested`.
     pub catalog: Arc<dyn Catalog>,
-    /// Writes the output.
+    /// Encodes `media.ingested`.
     pub codec: Arc<EventCodec>,
-    /// The time.
+    /// Timestamps of events and catalog rows.
     pub clock: Arc<dyn Clock>,
     /// The environment's buckets.
     pub buckets: Buckets,
 }
 
-/// What is to be done in bulk for one asset.
+/// The bulk operations left for one asset: advance its row, then delete its staged object.
 #[derive(Debug)]
-pub struct Persisted {
+pub struct PersistEffect {
     advance: StateTransition,
     staging: ObjectRef,
 }
 
 impl Persist {
-    /// Copies the bytes to where their content puts them.
+    /// Copies the staged object to its content-addressed key.
     async fn copy(&self, input: &IngestRaw) -> Result<ObjectRef, StepError> {
         if input.staging.bucket != self.buckets.staging {
-            let message = format!("the event points into bucket {}, not into staging", input.staging.bucket);
+            let message = format!("the event refers to bucket {}, not to staging", input.staging.bucket);
             return Err(StepError::permanent("foreign_bucket", message));
         }
         let key = object_keys::original(&input.envelope.tenant, &input.envelope.sha256);
@@ -65,14 +67,14 @@ impl Persist {
         Ok(original)
     }
 
-    /// Makes sure that the copy has the size it must have. One that does not show at all is the store's fault, which
-    /// said that it copied.
+    /// Checks that the copy has the size given in the event. A copy that stays invisible is an outage of the store, which
+    /// confirmed it, and no fault of the record.
     async fn check_size(&self, original: &ObjectRef, input: &IngestRaw) -> Result<(), StepError> {
-        let wanted = input.size_bytes;
-        match self.size_shown(original, wanted).await? {
-            Some(size) if size == wanted => Ok(()),
+        let expected = input.size_bytes;
+        match self.visible_size(original, expected).await? {
+            Some(size) if size == expected => Ok(()),
             Some(size) => {
-                let message = format!("{original} should hold {wanted} bytes and holds {size} bytes");
+                let message = format!("{original} should hold {expected} bytes and holds {size} bytes");
                 Err(StepError::permanent("size_mismatch", message))
             }
             None => {
@@ -82,24 +84,24 @@ impl Persist {
         }
     }
 
-    /// The size of an object as soon as it is the one that is wanted, else as it is after some seconds.
-    async fn size_shown(&self, at: &ObjectRef, wanted: u64) -> ports::Result<Option<u64>> {
-        let policy = RetryPolicy::default();
-        for look in 1..LOOKS {
-            let size = self.objects.head(at).await?.map(|info| info.size_bytes);
-            if size == Some(wanted) {
-                return Ok(size);
+    /// The size of an object as soon as it is the expected one, else its size after [`VISIBILITY_TIMEOUT`]: a replica of the
+    /// store may not have the copy yet.
+    async fn visible_size(&self, at: &ObjectRef, expected: u64) -> ports::Result<Option<u64>> {
+        let deadline = Instant::now() + VISIBILITY_TIMEOUT;
+        let head = || async {
+            match self.objects.head(at).await.map(|info| info.map(|info| info.size_bytes)) {
+                Ok(size) if size != Some(expected) => ControlFlow::Continue(size),
+                answer => ControlFlow::Break(answer),
             }
-            tokio::time::sleep(policy.backoff.delay(look)).await;
-        }
-        Ok(self.objects.head(at).await?.map(|info| info.size_bytes))
+        };
+        wait_until(deadline, RetryPolicy::default().backoff, head).await.unwrap_or_else(Ok)
     }
 }
 
 #[async_trait]
-impl Step for Persist {
+impl PipelineStep for Persist {
     type Input = IngestRaw;
-    type Effect = Persisted;
+    type Effect = PersistEffect;
 
     fn stage(&self) -> Stage {
         Stage::Persist
@@ -109,9 +111,9 @@ impl Step for Persist {
         &input.envelope
     }
 
-    async fn run(&self, _: RecordContext<'_>, input: &IngestRaw) -> Result<StepOutput<Persisted>, StepError> {
+    async fn run(&self, _: RecordContext<'_>, input: &IngestRaw) -> Result<StepOutput<PersistEffect>, StepError> {
         let original = self.copy(input).await?;
-        let (asset_id, revision) = (input.envelope.asset_id, input.envelope.revision);
+        let EventEnvelope { asset_id, revision, .. } = input.envelope;
         let now = self.clock.now();
         let topic = Stage::Persist.output();
         let envelope = EventEnvelope {
@@ -136,11 +138,11 @@ impl Step for Persist {
             facts: None,
             stage: Stage::Persist,
         };
-        let effect = Persisted { advance, staging: input.staging.clone() };
+        let effect = PersistEffect { advance, staging: input.staging.clone() };
         Ok(StepOutput { records: vec![record], effect, weight_bytes: 512 })
     }
 
-    async fn finish(&self, effects: &[&Persisted]) -> ports::Result<()> {
+    async fn finish(&self, effects: &[&PersistEffect]) -> ports::Result<()> {
         self.objects.sync().await?;
         failpoint::hit("before_upsert");
         self.catalog.advance(effects.iter().map(|effect| effect.advance.clone()).collect()).await?;
@@ -148,14 +150,14 @@ impl Step for Persist {
         Ok(())
     }
 
-    async fn after_commit(&self, effects: &[&Persisted]) -> Result<(), Leftover> {
+    async fn after_commit(&self, effects: &[&PersistEffect]) -> Result<(), CleanupFailure> {
         let staged: Vec<ObjectRef> = effects.iter().map(|effect| effect.staging.clone()).collect();
         let objects = staged.len() as u64;
-        self.objects.delete(&staged).await.map_err(|error| Leftover { objects, error })
+        self.objects.delete(&staged).await.map_err(|error| CleanupFailure { objects, error })
     }
 }
 
-/// The file's name without its folders, cut to what an event carries.
+/// The last component of a path, truncated to [`MAX_FILE_NAME`] bytes.
 fn file_name(path: &SourcePath) -> String {
     let name = path.as_str().rsplit('/').next().unwrap_or_default();
     name[..name.floor_char_boundary(MAX_FILE_NAME)].to_owned()
@@ -166,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_name_is_the_last_part_and_never_too_long_for_the_event() {
+    fn file_name_is_the_last_component_within_the_limit() {
         assert_eq!(file_name(&SourcePath::from_text("/a/b/نوروز.pdf")), "نوروز.pdf");
         assert_eq!(file_name(&SourcePath::from_text("plain")), "plain");
         let long = file_name(&SourcePath::from_text(format!("/a/{}", "ن".repeat(600))));

@@ -55,7 +55,7 @@ impl ProfileTable {
     }
 }
 
-type Entry<'a, 'i> = (&'a Spanned<toml::de::DeString<'i>>, &'a Spanned<DeValue<'i>>);
+type TableEntry<'a, 'i> = (&'a Spanned<toml::de::DeString<'i>>, &'a Spanned<DeValue<'i>>);
 
 /// Parses a file. Unknown keys are errors.
 pub(super) fn parse(layer: Layer, path: &Path, text: &str) -> Result<FileLayer, Error> {
@@ -93,7 +93,7 @@ impl FileParser<'_> {
         ValueOrigin { layer: self.layer, location: Some(self.location(span)) }
     }
 
-    fn top_level(&self, (name, value): Entry<'_, '_>, file: &mut FileLayer) -> Result<(), Error> {
+    fn top_level(&self, (name, value): TableEntry<'_, '_>, file: &mut FileLayer) -> Result<(), Error> {
         let word: &str = name.get_ref();
         match word {
             "default_profile" => {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mfctl_extract::parsers::{ExtractErrorKind, Extraction, Limits};
-use mfctl_extract::sandbox::{ExtractRequest, FailureClass, FailureKind, Parser, ParserFailure};
+use mfctl_extract::sandbox::{ExtractRequest, Parser, ParserFailure, ParserFailureClass, ParserFailureKind};
 
 const PHOTO: &[u8] = include_bytes!("../../examples/media/photos/tea-break.jpg");
 
@@ -74,7 +74,7 @@ fn a_refusal_comes_with_its_reason() {
     let failure = site.parse(&real(), "application/pdf", &Limits::default()).unwrap_err();
     assert_eq!(
         (failure.class, failure.kind),
-        (FailureClass::Record, FailureKind::Extract(ExtractErrorKind::Malformed))
+        (ParserFailureClass::Record, ParserFailureKind::Extract(ExtractErrorKind::Malformed))
     );
     assert!(failure.reason.contains("truncated or damaged"), "{failure}");
 }
@@ -93,7 +93,8 @@ fn a_parser_that_needs_too_much_memory_says_so() {
     file.set_len(54 + 270_000_000).unwrap();
     let limits = Limits { memory_bytes: 192 << 20, ..Limits::default() };
     let failure = site.parse(&real(), "image/bmp", &limits).unwrap_err();
-    let told = matches!(failure.kind, FailureKind::OutOfMemory | FailureKind::Extract(ExtractErrorKind::Limit));
+    let told =
+        matches!(failure.kind, ParserFailureKind::OutOfMemory | ParserFailureKind::Extract(ExtractErrorKind::Limit));
     assert!(told && failure.reason.contains("--memory 192 MiB"), "{failure:?}");
 }
 
@@ -101,18 +102,30 @@ fn a_parser_that_needs_too_much_memory_says_so() {
 fn each_way_to_die_is_told_apart() {
     let site = Site::new(b"text");
     for (script, kind, said) in [
-        ("kill -SEGV $$", FailureKind::Crashed, "SIGSEGV"),
-        ("kill -XCPU $$", FailureKind::CpuTime, "--cpu 30 s"),
-        ("kill -KILL $$", FailureKind::Crashed, "want of memory"),
-        ("echo 'memory allocation of 9 bytes failed' >&2; kill -ABRT $$", FailureKind::OutOfMemory, "--memory 512 MiB"),
-        ("echo 'thread main has overflowed its stack' >&2; kill -ABRT $$", FailureKind::Crashed, "nests too deep"),
-        ("echo 'index out of bounds' >&2; exit 101", FailureKind::Crashed, "panicked on the file: index out of bounds"),
-        ("exit 3", FailureKind::Crashed, "status 3"),
-        ("exit 0", FailureKind::Crashed, "without an answer"),
-        ("echo nonsense", FailureKind::Crashed, "without an answer"),
+        ("kill -SEGV $$", ParserFailureKind::Crashed, "SIGSEGV"),
+        ("kill -XCPU $$", ParserFailureKind::CpuTime, "--cpu 30 s"),
+        ("kill -KILL $$", ParserFailureKind::Crashed, "want of memory"),
+        (
+            "echo 'memory allocation of 9 bytes failed' >&2; kill -ABRT $$",
+            ParserFailureKind::OutOfMemory,
+            "--memory 512 MiB",
+        ),
+        (
+            "echo 'thread main has overflowed its stack' >&2; kill -ABRT $$",
+            ParserFailureKind::Crashed,
+            "nests too deep",
+        ),
+        (
+            "echo 'index out of bounds' >&2; exit 101",
+            ParserFailureKind::Crashed,
+            "panicked on the file: index out of bounds",
+        ),
+        ("exit 3", ParserFailureKind::Crashed, "status 3"),
+        ("exit 0", ParserFailureKind::Crashed, "without an answer"),
+        ("echo nonsense", ParserFailureKind::Crashed, "without an answer"),
     ] {
         let failure = site.parse(&site.played(script), "text/plain", &Limits::default()).unwrap_err();
-        assert_eq!((failure.class, failure.kind), (FailureClass::Record, kind), "{script}: {failure}");
+        assert_eq!((failure.class, failure.kind), (ParserFailureClass::Record, kind), "{script}: {failure}");
         assert!(failure.reason.contains(said), "{script}: {failure}");
     }
 }
@@ -122,21 +135,21 @@ fn a_parser_that_hangs_or_floods_is_ended() {
     let site = Site::new(b"text");
     let limits = Limits { timeout_seconds: 1, ..Limits::default() };
     let failure = site.parse(&site.played("while :; do :; done"), "text/plain", &limits).unwrap_err();
-    assert_eq!(failure.kind, FailureKind::TimedOut);
+    assert_eq!(failure.kind, ParserFailureKind::TimedOut);
     assert!(failure.reason.contains("--wall 1 s"), "{failure}");
     let limits = Limits { output_bytes: 1 << 20, max_text_bytes: 1000, ..Limits::default() };
     let flood =
         site.played("while :; do echo 0123456789012345678901234567890123456789012345678901234567890123456789; done");
     let failure = site.parse(&flood, "text/plain", &limits).unwrap_err();
-    assert_eq!(failure.kind, FailureKind::OutputTooLarge, "{failure}");
+    assert_eq!(failure.kind, ParserFailureKind::OutputTooLarge, "{failure}");
 }
 
 #[test]
 fn a_parser_that_cannot_be_started_is_not_the_files_fault() {
     let site = Site::new(b"text");
     let failure = site.parse(&Parser::of_program("/nowhere/mfctl"), "text/plain", &Limits::default()).unwrap_err();
-    assert_eq!((failure.class, failure.kind), (FailureClass::Environment, FailureKind::Spawn));
+    assert_eq!((failure.class, failure.kind), (ParserFailureClass::Environment, ParserFailureKind::Spawn));
     fs::remove_file(site.file()).unwrap();
     let failure = site.parse(&real(), "text/plain", &Limits::default()).unwrap_err();
-    assert_eq!(failure.class, FailureClass::Environment, "{failure}");
+    assert_eq!(failure.class, ParserFailureClass::Environment, "{failure}");
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use mfctl::dlq::decide::{Rules, SkipReason};
-use mfctl::dlq::list::{self, Filter, Groups};
-use mfctl::dlq::report::Tally;
-use mfctl::dlq::run::{Act, Finished, Run};
-use mfctl::dlq::selection::{Frozen, Selection};
+use mfctl::dlq::decide::{RedriveRules, SkipReason};
+use mfctl::dlq::list::{self, DeadLetterFilter, ErrorGroups};
+use mfctl::dlq::report::RunTally;
+use mfctl::dlq::run::{DlqAction, DlqRun, DlqRunResult};
+use mfctl::dlq::selection::{Selection, SelectionSnapshot};
 use mfctl_core::domain::dead_letter::{self, Resolution};
 use mfctl_core::domain::names::topics::{MEDIA_INGESTED, PIPELINE};
 use mfctl_core::domain::{EnvName, NewRecord, Record, RecordAddress, Timestamp, TopicName};
@@ -52,17 +52,23 @@ impl Platform {
         self.ports.log.publish(dead).await.unwrap()
     }
 
-    async fn frozen(&self, selection: &Selection) -> Frozen {
-        Frozen::of(selection, self.ports.log.as_ref()).await.unwrap()
+    async fn snapshot(&self, selection: &Selection) -> SelectionSnapshot {
+        SelectionSnapshot::capture(selection, self.ports.log.as_ref()).await.unwrap()
     }
 
-    async fn carry_out(&self, run: &Run, frozen: &Frozen, stop: &Stop, progress: impl FnMut(&Tally)) -> Finished {
-        run.carry_out(frozen, self.ports.log.as_ref(), self.ports.clock.as_ref(), stop, progress).await
+    async fn carry_out(
+        &self,
+        run: &DlqRun,
+        snapshot: &SelectionSnapshot,
+        stop: &Stop,
+        progress: impl FnMut(&RunTally),
+    ) -> DlqRunResult {
+        run.execute(snapshot, self.ports.log.as_ref(), self.ports.clock.as_ref(), stop, progress).await
     }
 
-    async fn redrive_all(&self) -> Tally {
-        let frozen = self.frozen(&Selection::All).await;
-        let finished = self.carry_out(&redrive(), &frozen, &Stop::never(), |_| {}).await;
+    async fn redrive_all(&self) -> RunTally {
+        let snapshot = self.snapshot(&Selection::All).await;
+        let finished = self.carry_out(&redrive(), &snapshot, &Stop::never(), |_| {}).await;
         assert!(finished.failed.is_none() && finished.stopped.is_none(), "{finished:?}");
         finished.tally
     }
@@ -76,14 +82,14 @@ fn event(number: usize) -> NewRecord {
     dead::event(number, "dev")
 }
 
-fn redrive() -> Run {
+fn redrive() -> DlqRun {
     let env = EnvName::new("dev").unwrap();
     let topics = PIPELINE.into_iter().collect();
-    Run {
+    DlqRun {
         id: uuid::Uuid::now_v7().to_string(),
         actor: "operator@host".to_owned(),
         env: env.clone(),
-        act: Act::Redrive(Rules { env, max_redrives: 3, from_parked: false, topics }),
+        action: DlqAction::Redrive(RedriveRules { env, max_redrives: 3, from_parked: false, topics }),
         limit: None,
         rate: None,
     }
@@ -117,14 +123,14 @@ async fn a_poison_record_goes_back_three_times_and_is_parked_the_next() {
     assert_eq!(platform.redrive_all().await.done(), 0, "everything is resolved");
 
     let ids = Selection::Ids(vec![parked.address.clone()]);
-    let frozen = platform.frozen(&ids).await;
-    let refused = platform.carry_out(&redrive(), &frozen, &Stop::never(), |_| {}).await.tally;
+    let snapshot = platform.snapshot(&ids).await;
+    let refused = platform.carry_out(&redrive(), &snapshot, &Stop::never(), |_| {}).await.tally;
     assert_eq!((refused.redriven, refused.skipped[0].reason), (0, SkipReason::Parked));
     let mut asked = redrive();
-    if let Act::Redrive(rules) = &mut asked.act {
+    if let DlqAction::Redrive(rules) = &mut asked.action {
         rules.from_parked = true;
     }
-    let sent = platform.carry_out(&asked, &frozen, &Stop::never(), |_| {}).await.tally;
+    let sent = platform.carry_out(&asked, &snapshot, &Stop::never(), |_| {}).await.tally;
     assert_eq!(sent.redriven, 1);
     let entry = platform.ledger().await.entry(platform.ports.log.as_ref(), &parked.address).await.unwrap().unwrap();
     assert_eq!((entry.resolution, entry.sent_to), (Resolution::Redriven, Some(MEDIA_INGESTED)));
@@ -134,10 +140,10 @@ async fn a_poison_record_goes_back_three_times_and_is_parked_the_next() {
 async fn what_arrives_after_planning_is_not_part_of_it() {
     let platform = Platform::new().await;
     platform.fail((0..20).map(event).collect()).await;
-    let frozen = platform.frozen(&Selection::All).await;
-    let planned = redrive().rehearse(&frozen, platform.ports.log.as_ref()).await.unwrap();
+    let snapshot = platform.snapshot(&Selection::All).await;
+    let planned = redrive().dry_run(&snapshot, platform.ports.log.as_ref()).await.unwrap();
     platform.fail((20..40).map(event).collect()).await;
-    let finished = platform.carry_out(&redrive(), &frozen, &Stop::never(), |_| {}).await;
+    let finished = platform.carry_out(&redrive(), &snapshot, &Stop::never(), |_| {}).await;
     assert_eq!((planned.redriven, finished.tally.redriven), (20, 20));
     assert_eq!(platform.redrive_all().await.redriven, 20, "the later ones wait for the next run");
 }
@@ -150,11 +156,11 @@ async fn of_two_runs_the_later_takes_over_and_nothing_is_sent_twice() {
     let slow = {
         let platform = Arc::clone(&platform);
         tokio::spawn(async move {
-            let frozen = platform.frozen(&Selection::All).await;
-            let run = Run { rate: Some(5), ..redrive() };
+            let snapshot = platform.snapshot(&Selection::All).await;
+            let run = DlqRun { rate: Some(5), ..redrive() };
             let mut began = Some(began);
             platform
-                .carry_out(&run, &frozen, &Stop::never(), |_| {
+                .carry_out(&run, &snapshot, &Stop::never(), |_| {
                     if let Some(began) = began.take() {
                         began.send(()).unwrap();
                     }
@@ -180,10 +186,10 @@ async fn a_run_stopped_between_chunks_is_gone_on_with_and_sends_nothing_twice() 
     let platform = Platform::new().await;
     platform.fail((0..30).map(event).collect()).await;
     let (stopper, stop) = Stop::channel();
-    let frozen = platform.frozen(&Selection::All).await;
-    let run = Run { rate: Some(4), ..redrive() };
+    let snapshot = platform.snapshot(&Selection::All).await;
+    let run = DlqRun { rate: Some(4), ..redrive() };
     let finished = platform
-        .carry_out(&run, &frozen, &stop, |_| {
+        .carry_out(&run, &snapshot, &stop, |_| {
             stopper.stop(StopReason::Interrupted);
         })
         .await;
@@ -199,10 +205,10 @@ async fn a_run_stopped_between_chunks_is_gone_on_with_and_sends_nothing_twice() 
 async fn a_limit_takes_the_first_and_leaves_the_rest() {
     let platform = Platform::new().await;
     platform.fail((0..30).map(event).collect()).await;
-    let frozen = platform.frozen(&Selection::All).await;
-    let run = Run { limit: Some(7), ..redrive() };
-    let planned = run.rehearse(&frozen, platform.ports.log.as_ref()).await.unwrap();
-    let finished = platform.carry_out(&run, &frozen, &Stop::never(), |_| {}).await;
+    let snapshot = platform.snapshot(&Selection::All).await;
+    let run = DlqRun { limit: Some(7), ..redrive() };
+    let planned = run.dry_run(&snapshot, platform.ports.log.as_ref()).await.unwrap();
+    let finished = platform.carry_out(&run, &snapshot, &Stop::never(), |_| {}).await;
     assert_eq!((planned.redriven, finished.tally.redriven), (7, 7));
     assert_eq!(platform.redrive_all().await.redriven, 23);
 }
@@ -214,8 +220,8 @@ async fn single_dead_letters_are_chosen_by_id_and_what_is_not_there_is_named() {
     let nowhere: RecordAddress = "media.ingested.dlq:0:99999".parse().unwrap();
     let no_partition: RecordAddress = "media.ingested.dlq:77:0".parse().unwrap();
     let chosen = vec![ids[3].clone(), ids[7].clone(), ids[3].clone(), nowhere.clone(), no_partition.clone()];
-    let frozen = platform.frozen(&Selection::Ids(chosen)).await;
-    let tally = platform.carry_out(&redrive(), &frozen, &Stop::never(), |_| {}).await.tally;
+    let snapshot = platform.snapshot(&Selection::Ids(chosen)).await;
+    let tally = platform.carry_out(&redrive(), &snapshot, &Stop::never(), |_| {}).await.tally;
     assert_eq!((tally.redriven, tally.selected), (2, 4));
     let mut skipped: Vec<_> = tally.skipped.iter().map(|skipped| (skipped.id.clone(), skipped.reason)).collect();
     skipped.sort();
@@ -225,7 +231,7 @@ async fn single_dead_letters_are_chosen_by_id_and_what_is_not_there_is_named() {
     assert_eq!(resolved.iter().filter(|resolved| **resolved).count(), 2);
     assert!(resolved[3] && resolved[7]);
     let no_dlq = Selection::Ids(vec!["media.ingested:0:0".parse().unwrap()]);
-    let refused = Frozen::of(&no_dlq, platform.ports.log.as_ref()).await.unwrap_err();
+    let refused = SelectionSnapshot::capture(&no_dlq, platform.ports.log.as_ref()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Invalid);
 }
 
@@ -233,9 +239,9 @@ async fn single_dead_letters_are_chosen_by_id_and_what_is_not_there_is_named() {
 async fn a_discard_keeps_its_reason_and_is_never_redriven() {
     let platform = Platform::new().await;
     let ids = platform.fail((0..3).map(event).collect()).await;
-    let frozen = platform.frozen(&Selection::Ids(vec![ids[0].clone()])).await;
-    let run = Run { act: Act::Discard { reason: "test upload".to_owned() }, ..redrive() };
-    let tally = platform.carry_out(&run, &frozen, &Stop::never(), |_| {}).await.tally;
+    let snapshot = platform.snapshot(&Selection::Ids(vec![ids[0].clone()])).await;
+    let run = DlqRun { action: DlqAction::Discard { reason: "test upload".to_owned() }, ..redrive() };
+    let tally = platform.carry_out(&run, &snapshot, &Stop::never(), |_| {}).await.tally;
     assert_eq!(tally.discarded, 1);
     let entry = platform.ledger().await.entry(platform.ports.log.as_ref(), &ids[0]).await.unwrap().unwrap();
     assert_eq!((entry.resolution, entry.reason.as_deref()), (Resolution::Discarded, Some("test upload")));
@@ -286,10 +292,10 @@ async fn dead_letters_of_other_writers_are_listed_and_hostile_ones_stay_where_th
     platform.ports.log.publish(records).await.unwrap();
 
     let ledger = platform.ledger().await;
-    let mut groups = Groups::default();
+    let mut groups = ErrorGroups::default();
     let mut formats = Vec::new();
     let log = platform.ports.log.as_ref();
-    list::walk::<mfctl_core::ports::Error>(log, &ledger, &Filter::default(), |letter| {
+    list::for_each_dead_letter::<mfctl_core::ports::Error>(log, &ledger, &DeadLetterFilter::default(), |letter| {
         formats.push(letter.error.format.clone());
         groups.add(letter);
         Ok(())
@@ -319,8 +325,8 @@ async fn counts_follow_the_ledger() {
     assert_eq!(of(watch.refresh(log).await.unwrap()), (0, 0, false));
     platform.fail((0..5).map(event).collect()).await;
     assert_eq!(of(watch.refresh(log).await.unwrap()), (5, 5, true));
-    let frozen = platform.frozen(&Selection::All).await;
-    platform.carry_out(&Run { limit: Some(2), ..redrive() }, &frozen, &Stop::never(), |_| {}).await;
+    let snapshot = platform.snapshot(&Selection::All).await;
+    platform.carry_out(&DlqRun { limit: Some(2), ..redrive() }, &snapshot, &Stop::never(), |_| {}).await;
     assert_eq!(of(watch.refresh(log).await.unwrap()), (5, 3, true));
     platform.redrive_all().await;
     assert_eq!(of(watch.refresh(log).await.unwrap()), (5, 0, false));
@@ -336,9 +342,10 @@ async fn a_list_since_a_time_begins_there() {
     platform.ports.log.publish(vec![old]).await.unwrap();
     platform.fail(vec![event(2)]).await;
     let ledger = platform.ledger().await;
-    let filter = Filter { since: Some("2021-01-01T00:00:00Z".parse().unwrap()), ..Filter::default() };
+    let filter =
+        DeadLetterFilter { since: Some("2021-01-01T00:00:00Z".parse().unwrap()), ..DeadLetterFilter::default() };
     let mut found = 0;
-    list::walk::<mfctl_core::ports::Error>(platform.ports.log.as_ref(), &ledger, &filter, |_| {
+    list::for_each_dead_letter::<mfctl_core::ports::Error>(platform.ports.log.as_ref(), &ledger, &filter, |_| {
         found += 1;
         Ok(())
     })

@@ -91,6 +91,36 @@ where
     }
 }
 
+/// Retries a call up to `policy.attempts` times, the first included, with the policy's backoff between two attempts.
+///
+/// `may_retry` decides about each failure. `retrying` is given each failure that another attempt follows, with the number of
+/// the attempt that failed, from 1, and the delay. Returns the number of attempts, and the result of the last.
+pub async fn retry_attempts<T, E, F>(
+    policy: &RetryPolicy,
+    mut may_retry: impl FnMut(&E) -> bool,
+    mut retrying: impl FnMut(&E, u32, Duration),
+    mut call: impl FnMut() -> F,
+) -> (u32, Result<T, E>)
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let error = match call().await {
+            Ok(answer) => return (attempts, Ok(answer)),
+            Err(error) => error,
+        };
+        if !may_retry(&error) || attempts >= policy.attempts {
+            return (attempts, Err(error));
+        }
+        let delay = policy.backoff.delay(attempts);
+        retrying(&error, attempts, delay);
+        drop(error);
+        wait::pause(delay).await;
+    }
+}
+
 /// The log message of a dependency's failure; `None` for any other, for [`retry_until_deadline`].
 #[must_use]
 pub fn dependency_failure(error: &Error) -> Option<String> {
@@ -163,6 +193,31 @@ mod tests {
             Err::<(), _>(Error::new(ErrorKind::Denied, "x"))
         });
         assert_eq!(denied.await.unwrap_err().kind(), ErrorKind::Denied);
+    }
+
+    #[tokio::test]
+    async fn attempts_end_with_success_a_final_failure_or_the_policys_limit() {
+        let policy = RetryPolicy { attempts: 3, backoff: Backoff::constant(Duration::from_millis(1)) };
+        for (kind, succeeds_at, attempts, retried) in [
+            (ErrorKind::Internal, 2, 2, vec![1]),
+            (ErrorKind::Internal, 9, 3, vec![1, 2]),
+            (ErrorKind::Invalid, 9, 1, vec![]),
+        ] {
+            let calls = AtomicU32::new(0);
+            let mut failed = Vec::new();
+            let may_retry = |error: &Error| action_for(error.kind()) == FailureAction::RetryRecord;
+            let (made, result) = retry_attempts(
+                &policy,
+                may_retry,
+                |_, attempt, _| failed.push(attempt),
+                || async {
+                    let call = calls.fetch_add(1, Ordering::Relaxed) + 1;
+                    if call < succeeds_at { Err(Error::new(kind, "x")) } else { Ok(call) }
+                },
+            )
+            .await;
+            assert_eq!((made, result.is_ok(), failed), (attempts, succeeds_at < 9, retried));
+        }
     }
 
     #[tokio::test]

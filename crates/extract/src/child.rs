@@ -1,7 +1,7 @@
-//! The parser's process: one file on standard input, one answer on standard output.
+//! The parser's process: one file on standard input, one reply on standard output.
 //!
-//! It is single-threaded until its guards stand, then parses on a thread whose stack is deep enough for honest files.
-//! The answer is a line of JSON; the bytes of a thumbnail follow it.
+//! It is single-threaded until its guards are in force, then parses on a thread whose stack is deep enough for valid files.
+//! The reply is a line of JSON, followed by the bytes of the thumbnail.
 
 use std::fs::File;
 use std::io::Write;
@@ -12,59 +12,57 @@ use serde::{Deserialize, Serialize};
 use super::guards;
 use super::parsers::{ExtractError, ExtractErrorKind, Extraction, Limits, extract};
 
-/// Stack of the parsing thread.
+/// The stack size of the parsing thread.
 const STACK_BYTES: usize = 32 << 20;
-/// The status of a parser that panicked (Rust's own).
-pub(super) const PANICKED: u8 = 101;
-/// The status of a parser that could not set its limits or was called wrongly.
-pub(super) const UNGUARDED: u8 = 102;
+/// The exit status of a parser that panicked (Rust's own).
+pub(super) const EXIT_PANICKED: u8 = 101;
+/// The exit status of a parser that could not set its limits or has an invalid request.
+pub(super) const EXIT_UNGUARDED: u8 = 102;
 
-/// What the parent asks for.
+/// The parent's request, passed as the only argument.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Request {
+pub(super) struct ParserRequest {
     pub(super) media_type: String,
     pub(super) limits: Limits,
 }
 
-/// What the child answers.
+/// The child's reply.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Answer {
+pub(super) enum ParserReply {
     /// The file was parsed.
     Done(Box<Extraction>),
     /// The file was refused.
     Refused(ExtractError),
 }
 
-/// Runs the parser's process. The request is the JSON that [`super::sandbox::Parser`] passes as its only argument.
-///
-/// Returns the process's exit status.
+/// Runs the parser's process and returns its exit status. `request` is the argument that [`super::sandbox::Parser`] passes.
 #[must_use]
 pub fn run(request: &str) -> u8 {
-    let Ok(request) = serde_json::from_str::<Request>(request) else { return UNGUARDED };
-    let Ok(file) = rustix::stdio::stdin().try_clone_to_owned().map(File::from) else { return UNGUARDED };
-    let Ok(guards) = guards::apply(&request.limits) else { return UNGUARDED };
-    let parsing = std::thread::Builder::new()
+    let Ok(request) = serde_json::from_str::<ParserRequest>(request) else { return EXIT_UNGUARDED };
+    let Ok(file) = rustix::stdio::stdin().try_clone_to_owned().map(File::from) else { return EXIT_UNGUARDED };
+    let Ok(guards) = guards::apply(&request.limits) else { return EXIT_UNGUARDED };
+    let thread = std::thread::Builder::new()
         .stack_size(STACK_BYTES)
         .spawn(move || extract(file, &request.media_type, &request.limits));
-    let parsed = match parsing.map(std::thread::JoinHandle::join) {
+    let parsed = match thread.map(std::thread::JoinHandle::join) {
         Ok(Ok(parsed)) => parsed,
-        Ok(Err(_)) => return PANICKED,
+        Ok(Err(_)) => return EXIT_PANICKED,
         Err(error) => Err(ExtractError::new(ExtractErrorKind::Io, format!("starting the parser's thread: {error}"))),
     };
-    let (answer, thumbnail) = match parsed {
+    let (reply, thumbnail) = match parsed {
         Ok((mut extraction, thumbnail)) => {
             extraction.guards = guards;
-            (Answer::Done(Box::new(extraction)), thumbnail)
+            (ParserReply::Done(Box::new(extraction)), thumbnail)
         }
-        Err(error) => (Answer::Refused(error), None),
+        Err(error) => (ParserReply::Refused(error), None),
     };
-    if write(&answer, thumbnail.as_deref()).is_ok() { 0 } else { 1 }
+    if write(&reply, thumbnail.as_deref()).is_ok() { 0 } else { 1 }
 }
 
-fn write(answer: &Answer, thumbnail: Option<&[u8]>) -> std::io::Result<()> {
+fn write(reply: &ParserReply, thumbnail: Option<&[u8]>) -> std::io::Result<()> {
     let mut out = File::from(rustix::stdio::stdout().as_fd().try_clone_to_owned()?);
-    let mut line = serde_json::to_vec(answer)?;
+    let mut line = serde_json::to_vec(reply)?;
     line.push(b'\n');
     out.write_all(&line)?;
     out.write_all(thumbnail.unwrap_or_default())

@@ -1,73 +1,74 @@
-//! What the parser's process takes away from itself before it reads its file: memory, time, files, the network.
+//! How the parser's process confines itself before it reads its file: limits on memory, time and files; no network.
 //!
-//! Each guard is tried by itself: limits are required, the kernel's filters are used where the kernel has them. Once they
-//! stand, the process can read what is open, compute, and answer on its standard output, and nothing else.
+//! Resource limits are required; Landlock and seccomp are used where the kernel has them. From then on, the process can
+//! only read its open files, compute, and write to its standard output.
 
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
 
 use super::parsers::Limits;
 
-/// Applies every guard there is; returns the names of those that hold.
+/// Applies all guards; returns the names of those in force.
 ///
 /// # Errors
-/// A resource limit could not be set: the parser must not run without.
+/// A resource limit could not be set: the parser must not run without it.
 pub fn apply(limits: &Limits) -> std::io::Result<Vec<String>> {
-    let mut held = Vec::new();
+    let mut guards = Vec::new();
     if set_parent_process_death_signal(Some(Signal::KILL)).is_ok() {
-        held.push("dies_with_parent".to_owned());
+        guards.push("dies_with_parent".to_owned());
     }
-    resources(limits)?;
-    held.push("rlimits".to_owned());
+    set_resource_limits(limits)?;
+    guards.push("rlimits".to_owned());
     #[cfg(target_os = "linux")]
     {
-        if landlock() {
-            held.push("landlock".to_owned());
+        if apply_landlock() {
+            guards.push("landlock".to_owned());
         }
-        if seccomp() {
-            held.push("seccomp".to_owned());
+        if apply_seccomp() {
+            guards.push("seccomp".to_owned());
         }
     }
-    Ok(held)
+    Ok(guards)
 }
 
-fn resources(limits: &Limits) -> std::io::Result<()> {
+fn set_resource_limits(limits: &Limits) -> std::io::Result<()> {
     let set = |resource, soft: u64, hard: u64| {
-        // The parent may already live under a lower limit, which cannot be raised.
-        let allowed = getrlimit(resource).maximum.unwrap_or(u64::MAX);
-        let limit = Rlimit { current: Some(soft.min(allowed)), maximum: Some(hard.min(allowed)) };
+        // The parent may have a lower hard limit, which cannot be raised.
+        let hard_limit = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+        let limit = Rlimit { current: Some(soft.min(hard_limit)), maximum: Some(hard.min(hard_limit)) };
         setrlimit(resource, limit).map_err(std::io::Error::from)
     };
-    // The program itself takes address space before it reads anything: that is not the file's.
+    // The address space of the program itself does not count against the file.
     let memory_bytes = limits.memory_bytes.saturating_add(address_space());
     set(Resource::As, memory_bytes, memory_bytes)?;
-    // At the soft limit a signal says why; the hard one, a second on, cannot be caught.
+    // SIGXCPU at the soft limit tells the parent why the parser ended; the hard limit, a second later, sends SIGKILL.
     set(Resource::Cpu, limits.cpu_seconds, limits.cpu_seconds + 1)?;
     set(Resource::Fsize, limits.output_bytes, limits.output_bytes)?;
     set(Resource::Nofile, limits.open_files, limits.open_files)?;
     set(Resource::Core, 0, 0)
 }
 
-/// The address space that this process has already, in bytes; 0 where the system does not say.
+/// The address space that this process uses already, in bytes; 0 where `/proc` does not tell.
 fn address_space() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = statm.split(' ').next().and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
     pages.saturating_mul(rustix::param::page_size() as u64)
 }
 
-/// Takes the file system away; what is open stays so.
+/// Denies access to the file system; open files stay open.
 #[cfg(target_os = "linux")]
-fn landlock() -> bool {
+fn apply_landlock() -> bool {
     use landlock::{ABI, Access, AccessFs, Ruleset, RulesetAttr, RulesetStatus};
     let rules = Ruleset::default().handle_access(AccessFs::from_all(ABI::V3)).and_then(Ruleset::create);
     let status = rules.and_then(landlock::RulesetCreated::restrict_self);
     status.is_ok_and(|status| status.ruleset != RulesetStatus::NotEnforced)
 }
 
-/// Refuses what a parser has no business with: the network, other programs, other processes, the names of files.
+/// Denies the system calls that a parser does not need: those of the network, of other programs and processes, and those that
+/// take a file name.
 #[cfg(target_os = "linux")]
-fn seccomp() -> bool {
+fn apply_seccomp() -> bool {
     use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
-    let refused = [
+    let denied = [
         libc::SYS_socket,
         libc::SYS_socketpair,
         libc::SYS_connect,
@@ -120,9 +121,9 @@ fn seccomp() -> bool {
         libc::SYS_vfork,
     ];
     let Ok(arch) = std::env::consts::ARCH.try_into() else { return false };
-    let rules = refused.into_iter().map(|call| (call, Vec::new())).collect();
-    let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch);
+    let rules = denied.into_iter().map(|call| (call, Vec::new())).collect();
+    let deny = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, deny, arch);
     let program: Option<BpfProgram> = filter.ok().and_then(|filter| filter.try_into().ok());
     program.is_some_and(|program| seccompiler::apply_filter(&program).is_ok())
 }

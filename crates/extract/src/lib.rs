@@ -1,5 +1,5 @@
-//! Everything that parses files from outside: the parsers, the sandboxed child process they run in, and the recognition of
-//! media types by content. Knows `mfctl_core::domain` and no port.
+//! Parses untrusted files: the parsers, the sandboxed child process that they run in, and the detection of media types by
+//! content. Uses `mfctl_core::domain` and no port.
 
 pub mod child;
 mod guards;

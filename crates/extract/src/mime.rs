@@ -1,7 +1,7 @@
-//! What a file is, told from its first bytes; its name is only a hint and a check.
+//! Detects a file's media type from its first bytes; its name refines or contradicts the result.
 //!
-//! Compares prefixes and looks at text; opens no container and parses nothing, so that it may run on hostile bytes in
-//! the process that ingests. Types are the registered ones.
+//! Compares signatures and inspects text, but opens no container and runs no parser, so it is safe on hostile bytes in the
+//! ingesting process. Media types are the registered ones where one is.
 
 mod names;
 mod signatures;
@@ -9,39 +9,39 @@ mod text;
 
 pub use names::by_name;
 
-/// As much of a file as [`detect`] looks at.
+/// The bytes that [`detect`] inspects, from the start of a file.
 pub const SAMPLE_BYTES: usize = 8 * 1024;
-/// What bytes are when nothing more is known.
+/// The media type of unrecognised content.
 pub const UNKNOWN: &str = "application/octet-stream";
 
-/// What a file is.
+/// A detected media type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Detected {
-    /// By its content; `application/octet-stream` when that tells nothing.
+pub struct DetectedType {
+    /// The type by content; [`UNKNOWN`] if the content is unrecognised.
     pub media_type: &'static str,
-    /// By its name's extension, when that is a known one.
+    /// The type by the name's extension, if the extension is known.
     pub by_name: Option<&'static str>,
-    /// The name says something that the content is not.
+    /// Whether the name contradicts the content.
     pub mismatch: bool,
 }
 
-/// Tells what a file is from its first bytes (those beyond [`SAMPLE_BYTES`] are not looked at) and its name.
+/// Detects a media type from a file's first bytes, of which [`SAMPLE_BYTES`] are inspected, and its name.
 ///
-/// The name never overrules the content. It refines it where the content cannot tell: among kinds of plain text, of ZIP
-/// and OLE containers.
+/// The name never overrides the content. It refines it where the content is ambiguous: among kinds of plain text, and of
+/// ZIP and OLE containers.
 #[must_use]
-pub fn detect(first_bytes: &[u8], name: Option<&str>) -> Detected {
+pub fn detect(first_bytes: &[u8], name: Option<&str>) -> DetectedType {
     let sample = &first_bytes[..first_bytes.len().min(SAMPLE_BYTES)];
     let content = signatures::detect(sample).or_else(|| text::detect(sample)).unwrap_or(UNKNOWN);
     let by_name = name.and_then(by_name);
     match by_name {
-        Some(named) if refines(named, content) => Detected { media_type: named, by_name, mismatch: false },
-        Some(named) => Detected { media_type: content, by_name, mismatch: !same_kind(named, content) },
-        None => Detected { media_type: content, by_name, mismatch: false },
+        Some(named) if refines(named, content) => DetectedType { media_type: named, by_name, mismatch: false },
+        Some(named) => DetectedType { media_type: content, by_name, mismatch: !same_kind(named, content) },
+        None => DetectedType { media_type: content, by_name, mismatch: false },
     }
 }
 
-/// Whether the name says more precisely what the content says.
+/// Whether the type by name is a more specific form of the type by content.
 fn refines(named: &str, content: &str) -> bool {
     match content {
         "text/plain" => is_textual(named) && !has_markup_start(named),
@@ -59,7 +59,7 @@ fn refines(named: &str, content: &str) -> bool {
     }
 }
 
-/// Types whose content would have told: text named so that lacks their beginning is not of that type.
+/// Types that are recognised by their start: text without it is not of that type, whatever its name.
 fn has_markup_start(named: &str) -> bool {
     matches!(named, "text/html" | "application/json" | "application/xml" | "application/xhtml+xml" | "image/svg+xml")
 }
@@ -80,11 +80,11 @@ fn is_zip_based(named: &str) -> bool {
         )
 }
 
-/// Whether name and content may both be right.
+/// Whether the types by name and by content are compatible.
 fn same_kind(named: &str, content: &str) -> bool {
     named == content
         || (named == "text/plain" && is_textual(content))
-        // What a page or a stylesheet begins with says little against a name that says program text or markdown.
+        // Markdown or source code may start like a page or like JSON.
         || (named.starts_with("text/") && matches!(content, "text/html" | "application/json") && !named.eq("text/plain"))
         || (named.ends_with("+xml") && content == "application/xml")
         || (named == "application/xml" && content.ends_with("+xml"))

@@ -1,7 +1,6 @@
-//! The parent's side of the parser's process: starts it under limits, hands it one file, and tells every way in which
-//! that can end.
+//! The parent's side of the parser's process: starts it with limits and one file, and classifies how it ended.
 //!
-//! A parser that crashes, hangs or balloons costs that file, never the worker.
+//! A parser that crashes, hangs or exhausts memory fails that file, never the worker.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,12 +10,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
-use super::child::{Answer, PANICKED, Request, UNGUARDED};
+use super::child::{EXIT_PANICKED, EXIT_UNGUARDED, ParserReply, ParserRequest};
 use super::parsers::{ExtractErrorKind, Extraction, Limits};
 
-/// The hidden verb under which this program is its own parser.
+/// The hidden subcommand that runs this program as the parser.
 pub const VERB: &str = "__extract";
-/// The end of what the parser says on standard error, for the reason of a crash.
+/// Bytes kept from the end of the parser's standard error, which names the reason of a crash.
 const STDERR_BYTES: usize = 2048;
 
 /// One file to parse.
@@ -24,39 +23,39 @@ const STDERR_BYTES: usize = 2048;
 pub struct ExtractRequest<'a> {
     /// The file.
     pub path: &'a Path,
-    /// What it is, by its content.
+    /// Its media type by content.
     pub media_type: &'a str,
-    /// The bounds.
+    /// The limits of its parsing.
     pub limits: &'a Limits,
-    /// Where a thumbnail goes, if the file has one; its folder must exist.
+    /// The path to write a thumbnail to, if the file has one; the parent folder must exist.
     pub thumbnail_to: Option<&'a Path>,
 }
 
-/// Whose fault a failure is: what decides between a retry and a dead letter.
+/// What caused a failure, which decides between a retry and a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FailureClass {
-    /// The file's: it will fail again.
+pub enum ParserFailureClass {
+    /// The file: it will fail again.
     Record,
-    /// This machine's: it may pass (no memory or disk in the parent, the binary is gone).
+    /// This machine: it may recover (no memory or disk space in the parent, the binary was removed).
     Environment,
 }
 
 /// How the parser ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FailureKind {
+pub enum ParserFailureKind {
     /// The parser refused the file.
     Extract(ExtractErrorKind),
-    /// It was ended by a signal or left with a status that it does not use.
+    /// A signal or an unexpected exit status ended it.
     Crashed,
-    /// It met its memory limit.
+    /// It exceeded its memory limit.
     OutOfMemory,
-    /// It met its limit of processor time.
+    /// It exceeded its limit of processor time.
     CpuTime,
-    /// It met its limit of time on the clock.
+    /// It exceeded its limit of elapsed time.
     TimedOut,
-    /// Its answer was larger than allowed.
+    /// Its reply exceeded the output limit.
     OutputTooLarge,
-    /// It could not be started or talked to, or its thumbnail not be written.
+    /// It could not be started, its reply not be read, or its thumbnail not be written.
     Spawn,
 }
 
@@ -64,21 +63,25 @@ pub enum FailureKind {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct ParserFailure {
-    /// Whose fault it is.
-    pub class: FailureClass,
+    /// What caused it.
+    pub class: ParserFailureClass,
     /// How it ended.
-    pub kind: FailureKind,
-    /// The whole story in a line, with the limit that was met and the flag that raises it.
+    pub kind: ParserFailureKind,
+    /// The reason in one line; for an exceeded limit, which one and the flag that raises it.
     pub reason: String,
 }
 
 impl ParserFailure {
-    fn record(kind: FailureKind, reason: impl Into<String>) -> Self {
-        Self { class: FailureClass::Record, kind, reason: reason.into() }
+    fn record(kind: ParserFailureKind, reason: impl Into<String>) -> Self {
+        Self { class: ParserFailureClass::Record, kind, reason: reason.into() }
     }
 
     fn environment(what: &str, source: &io::Error) -> Self {
-        Self { class: FailureClass::Environment, kind: FailureKind::Spawn, reason: format!("{what}: {source}") }
+        Self {
+            class: ParserFailureClass::Environment,
+            kind: ParserFailureKind::Spawn,
+            reason: format!("{what}: {source}"),
+        }
     }
 }
 
@@ -89,18 +92,18 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// A parser that is this very program.
+    /// The parser is this program itself.
     ///
     /// # Errors
-    /// The system does not tell where this program is.
+    /// The path of this program is unknown.
     pub fn of_this_program() -> io::Result<Self> {
-        // The running file itself: its path may by now hold another version, or nothing.
+        // The running binary itself: its path may hold another version by now, or nothing.
         let this = Path::new("/proc/self/exe");
         let program = if this.exists() { this.to_owned() } else { std::env::current_exe()? };
         Ok(Self { program })
     }
 
-    /// A parser that is another program, for tests.
+    /// The parser is another program, for tests.
     #[must_use]
     pub fn of_program(program: impl Into<PathBuf>) -> Self {
         Self { program: program.into() }
@@ -109,23 +112,23 @@ impl Parser {
     /// Parses one file in a process of its own. Dropping the future ends the process.
     ///
     /// # Errors
-    /// [`ParserFailure`]: every way in which that can end other than well.
+    /// [`ParserFailure`]: the parser refused the file, ended abnormally, or could not be started.
     pub async fn extract(&self, request: ExtractRequest<'_>) -> Result<Extraction, ParserFailure> {
         let child = self.spawn(&request)?;
         let limits = request.limits;
-        let ended = match tokio::time::timeout(Duration::from_secs(limits.timeout_seconds), ended(child, limits)).await
-        {
-            Ok(ended) => ended?,
+        let timeout = Duration::from_secs(limits.timeout_seconds);
+        let exit = match tokio::time::timeout(timeout, wait(child, limits)).await {
+            Ok(exit) => exit?,
             Err(_) => {
                 let reason =
                     format!("the parser did not finish within --wall {} s and was ended", limits.timeout_seconds);
-                return Err(ParserFailure::record(FailureKind::TimedOut, reason));
+                return Err(ParserFailure::record(ParserFailureKind::TimedOut, reason));
             }
         };
-        if !ended.status.success() {
-            return Err(crashed(ended.status, &ended.stderr, limits));
+        if !exit.status.success() {
+            return Err(abnormal_exit(exit.status, &exit.stderr, limits));
         }
-        let (extraction, thumbnail) = answer(&ended.stdout)?;
+        let (extraction, thumbnail) = read_reply(&exit.stdout)?;
         if let (Some(path), Some(bytes)) = (request.thumbnail_to, thumbnail) {
             let written = tokio::fs::write(path, bytes).await;
             written.map_err(|error| ParserFailure::environment("writing the thumbnail", &error))?;
@@ -136,14 +139,14 @@ impl Parser {
     fn spawn(&self, request: &ExtractRequest<'_>) -> Result<Child, ParserFailure> {
         let file = std::fs::File::open(request.path)
             .map_err(|error| ParserFailure::environment("opening the file to parse", &error))?;
-        let asked = Request { media_type: request.media_type.to_owned(), limits: *request.limits };
-        let asked =
-            serde_json::to_string(&asked).map_err(|error| ParserFailure::environment("asking", &error.into()))?;
+        let argument = ParserRequest { media_type: request.media_type.to_owned(), limits: *request.limits };
+        let argument = serde_json::to_string(&argument)
+            .map_err(|error| ParserFailure::environment("encoding the parser's request", &error.into()))?;
         Command::new(&self.program)
             .arg0("mfctl-parser")
-            .args([VERB, &asked])
+            .args([VERB, &argument])
             .env_clear()
-            // Each arena would reserve 64 MiB of the address space that is limited.
+            // Each further malloc arena would reserve 64 MiB of the limited address space.
             .env("MALLOC_ARENA_MAX", "1")
             .current_dir("/")
             .stdin(Stdio::from(file))
@@ -156,44 +159,45 @@ impl Parser {
     }
 }
 
-/// How a parser ended and what it said.
-struct Ended {
+/// A parser's exit status and output.
+struct ParserExit {
     status: ExitStatus,
     stdout: Vec<u8>,
     stderr: String,
 }
 
-async fn ended(mut child: Child, limits: &Limits) -> Result<Ended, ParserFailure> {
-    let talk = |error: io::Error| ParserFailure::environment("reading the parser's answer", &error);
+async fn wait(mut child: Child, limits: &Limits) -> Result<ParserExit, ParserFailure> {
+    let read_error = |error: io::Error| ParserFailure::environment("reading the parser's reply", &error);
     // JSON at most doubles text that has no control characters.
-    let most = limits.output_bytes.max(limits.max_text_bytes as u64 * 2 + (1 << 20));
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    // What is too large ends the wait for the rest; the process is ended with it.
+    let max_bytes = limits.output_bytes.max(limits.max_text_bytes as u64 * 2 + (1 << 20));
+    let stdout = child.stdout.take();
+    let stderr = child.stderr.take();
+    // A reply that is too large ends the wait: the process is killed when `child` is dropped.
     let stdout = async {
-        let bytes = at_most(stdout, most).await.map_err(talk)?;
-        if bytes.len() as u64 <= most {
+        let bytes = read_at_most(stdout, max_bytes).await.map_err(read_error)?;
+        if bytes.len() as u64 <= max_bytes {
             return Ok(bytes);
         }
-        let reason = format!("the parser's answer is larger than {most} bytes");
-        Err(ParserFailure::record(FailureKind::OutputTooLarge, reason))
+        let reason = format!("the parser's reply is larger than {max_bytes} bytes");
+        Err(ParserFailure::record(ParserFailureKind::OutputTooLarge, reason))
     };
-    let stderr = async { Ok(tail(stderr).await) };
+    let stderr = async { Ok(read_tail(stderr).await) };
     let (stdout, stderr) = tokio::try_join!(stdout, stderr)?;
-    let status = child.wait().await.map_err(talk)?;
-    Ok(Ended { status, stdout, stderr })
+    let status = child.wait().await.map_err(read_error)?;
+    Ok(ParserExit { status, stdout, stderr })
 }
 
-/// Reads to the end, or to one byte more than allowed.
-async fn at_most(pipe: Option<impl AsyncRead + Unpin>, most: u64) -> io::Result<Vec<u8>> {
+/// Reads to the end, but one byte more than `max_bytes` at most.
+async fn read_at_most(pipe: Option<impl AsyncRead + Unpin>, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if let Some(pipe) = pipe {
-        pipe.take(most + 1).read_to_end(&mut bytes).await?;
+        pipe.take(max_bytes + 1).read_to_end(&mut bytes).await?;
     }
     Ok(bytes)
 }
 
-/// Reads to the end and keeps the last of it.
-async fn tail(pipe: Option<impl AsyncRead + Unpin>) -> String {
+/// Reads to the end and keeps the last [`STDERR_BYTES`].
+async fn read_tail(pipe: Option<impl AsyncRead + Unpin>) -> String {
     let mut kept = Vec::new();
     let mut buffer = [0_u8; 1024];
     if let Some(mut pipe) = pipe {
@@ -207,16 +211,20 @@ async fn tail(pipe: Option<impl AsyncRead + Unpin>) -> String {
     String::from_utf8_lossy(&kept).into_owned()
 }
 
-fn answer(stdout: &[u8]) -> Result<(Extraction, Option<&[u8]>), ParserFailure> {
-    let garbled = || ParserFailure::record(FailureKind::Crashed, "the parser ended without an answer that can be read");
-    let end = stdout.iter().position(|byte| *byte == b'\n').ok_or_else(garbled)?;
+/// The extraction, and the bytes of the thumbnail.
+fn read_reply(stdout: &[u8]) -> Result<(Extraction, Option<&[u8]>), ParserFailure> {
+    let invalid =
+        || ParserFailure::record(ParserFailureKind::Crashed, "the parser ended without an answer that can be read");
+    let end = stdout.iter().position(|byte| *byte == b'\n').ok_or_else(invalid)?;
     let rest = &stdout[end + 1..];
-    match serde_json::from_slice(&stdout[..end]).map_err(|_| garbled())? {
-        Answer::Refused(error) => Err(ParserFailure::record(FailureKind::Extract(error.kind), error.message)),
-        Answer::Done(extraction) => {
+    match serde_json::from_slice(&stdout[..end]).map_err(|_| invalid())? {
+        ParserReply::Refused(error) => {
+            Err(ParserFailure::record(ParserFailureKind::Extract(error.kind), error.message))
+        }
+        ParserReply::Done(extraction) => {
             let whole = extraction.thumbnail.as_ref().map_or(0, |thumbnail| thumbnail.bytes) == rest.len() as u64;
             if !whole {
-                return Err(garbled());
+                return Err(invalid());
             }
             let thumbnail = extraction.thumbnail.is_some().then_some(rest);
             Ok((*extraction, thumbnail))
@@ -224,48 +232,48 @@ fn answer(stdout: &[u8]) -> Result<(Extraction, Option<&[u8]>), ParserFailure> {
     }
 }
 
-/// Names the way in which a parser died.
-fn crashed(status: ExitStatus, stderr: &str, limits: &Limits) -> ParserFailure {
+/// Classifies an exit that was not successful.
+fn abnormal_exit(status: ExitStatus, stderr: &str, limits: &Limits) -> ParserFailure {
     use std::os::unix::process::ExitStatusExt;
     if stderr.contains("memory allocation of") || stderr.contains("failed to allocate") {
         let reason = format!("the file needs more memory than --memory {} MiB", limits.memory_bytes >> 20);
-        return ParserFailure::record(FailureKind::OutOfMemory, reason);
+        return ParserFailure::record(ParserFailureKind::OutOfMemory, reason);
     }
-    let said = last_line(stderr);
-    let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+    let message = last_line(stderr);
+    let message = if message.is_empty() { String::new() } else { format!(": {message}") };
     match (status.signal(), status.code()) {
         (Some(signal), _) if signal == libc::SIGXCPU => {
             let reason = format!("the file takes more processor time than --cpu {} s", limits.cpu_seconds);
-            ParserFailure::record(FailureKind::CpuTime, reason)
+            ParserFailure::record(ParserFailureKind::CpuTime, reason)
         }
         (Some(_), _) if stderr.contains("overflowed its stack") => {
             let reason = "the parser overflowed its stack: the file nests too deep";
-            ParserFailure::record(FailureKind::Crashed, reason)
+            ParserFailure::record(ParserFailureKind::Crashed, reason)
         }
         (Some(signal), _) => {
             let hint = if signal == libc::SIGKILL { ", perhaps by the system for want of memory" } else { "" };
-            let reason = format!("the parser was ended by {}{hint}{said}", signal_name(signal));
-            ParserFailure::record(FailureKind::Crashed, reason)
+            let reason = format!("the parser was ended by {}{hint}{message}", signal_name(signal));
+            ParserFailure::record(ParserFailureKind::Crashed, reason)
         }
-        (_, Some(code)) if code == i32::from(PANICKED) => {
-            ParserFailure::record(FailureKind::Crashed, format!("the parser panicked on the file{said}"))
+        (_, Some(code)) if code == i32::from(EXIT_PANICKED) => {
+            ParserFailure::record(ParserFailureKind::Crashed, format!("the parser panicked on the file{message}"))
         }
-        (_, Some(code)) if code == i32::from(UNGUARDED) => ParserFailure {
-            class: FailureClass::Environment,
-            kind: FailureKind::Spawn,
+        (_, Some(code)) if code == i32::from(EXIT_UNGUARDED) => ParserFailure {
+            class: ParserFailureClass::Environment,
+            kind: ParserFailureKind::Spawn,
             reason: "the parser could not set its limits on this machine".to_owned(),
         },
         (_, code) => {
             let code = code.map_or_else(|| "no status".to_owned(), |code| format!("status {code}"));
-            ParserFailure::record(FailureKind::Crashed, format!("the parser ended with {code}{said}"))
+            ParserFailure::record(ParserFailureKind::Crashed, format!("the parser ended with {code}{message}"))
         }
     }
 }
 
-/// The last line that says something, fit for a message.
+/// The last line that is not a note, without control characters, cut at 300 characters.
 fn last_line(stderr: &str) -> String {
-    let told = |line: &&str| !line.is_empty() && !line.starts_with("note:");
-    let line = stderr.lines().map(str::trim).rfind(told).unwrap_or_default();
+    let is_message = |line: &&str| !line.is_empty() && !line.starts_with("note:");
+    let line = stderr.lines().map(str::trim).rfind(is_message).unwrap_or_default();
     line.chars().filter(|c| !c.is_control()).take(300).collect()
 }
 

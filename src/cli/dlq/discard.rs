@@ -7,8 +7,8 @@ use super::redrive::Work;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::target::DataDirMode;
-use crate::dlq::run::{Act, Run};
-use crate::dlq::selection::Frozen;
+use crate::dlq::run::{DlqAction, DlqRun};
+use crate::dlq::selection::SelectionSnapshot;
 
 /// Arguments of `mfctl dlq discard`.
 #[derive(Debug, ClapArgs)]
@@ -44,15 +44,15 @@ pub struct Args {
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let selection = args.which.selection()?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
-    let run = Run {
+    let run = DlqRun {
         id: uuid::Uuid::now_v7().to_string(),
         actor: connected.settings.profile.actor.clone(),
         env: connected.target.environment.clone(),
-        act: Act::Discard { reason: args.reason },
+        action: DlqAction::Discard { reason: args.reason },
         limit: args.limit,
         rate: None,
     };
-    let frozen = Frozen::of(&selection, connected.ports.log.as_ref()).await?;
+    let snapshot = SelectionSnapshot::capture(&selection, connected.ports.log.as_ref()).await?;
     let work = Work { verb: "dlq discard", dangerous: true, which: args.which.name(), dry_run: args.dry_run };
-    work.run(&run, &frozen, &connected, cx).await
+    work.run(&run, &snapshot, &connected, cx).await
 }

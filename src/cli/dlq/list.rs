@@ -11,7 +11,7 @@ use crate::cli::failure::Result;
 use crate::cli::output::{Cell, Column, Format, Item, Page, Render, Tone, humane};
 use crate::cli::since::Since;
 use crate::cli::target::DataDirMode;
-use crate::dlq::list::{self, DeadLetter, ErrorGroup, Filter, Groups};
+use crate::dlq::list::{self, DeadLetterFilter, ErrorGroup, ErrorGroups, ListedDeadLetter};
 use mfctl_core::domain::{Timestamp, TopicName};
 use mfctl_core::events::dead_letters;
 use mfctl_core::events::ledger::Ledger;
@@ -71,7 +71,7 @@ pub struct DlqListReport {
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let (log, now) = (connected.ports.log.as_ref(), connected.ports.clock.now());
-    let filter = Filter {
+    let filter = DeadLetterFilter {
         topic: args.topic,
         kinds: args.kind,
         since: args.since.map(|since| since.resolve(now)),
@@ -79,8 +79,8 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     };
     let ledger = Ledger::load(log).await?;
     if args.each || cx.out().options().format == Format::Name {
-        let mut rows = cx.out().list::<DeadLetter>("dead_letters");
-        list::walk(log, &ledger, &filter, |letter| {
+        let mut rows = cx.out().list::<ListedDeadLetter>("dead_letters");
+        list::for_each_dead_letter(log, &ledger, &filter, |letter| {
             if args.all || letter.resolution.is_none() { rows.push(&letter) } else { Ok(()) }
         })
         .await?;
@@ -92,13 +92,13 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
 async fn grouped(
     log: &dyn EventLog,
     ledger: &Ledger,
-    filter: &Filter,
+    filter: &DeadLetterFilter,
     all: bool,
     now: Timestamp,
 ) -> Result<DlqListReport> {
-    let mut groups = Groups::default();
+    let mut groups = ErrorGroups::default();
     let (mut unresolved, mut resolved) = (0, 0);
-    list::walk::<mfctl_core::ports::Error>(log, ledger, filter, |letter| {
+    list::for_each_dead_letter::<mfctl_core::ports::Error>(log, ledger, filter, |letter| {
         if letter.id.topic.is_dead_letters() {
             let count = if letter.resolution.is_none() { &mut unresolved } else { &mut resolved };
             *count += 1;
@@ -181,7 +181,7 @@ fn row(group: &ErrorGroup, now: Option<Timestamp>) -> Vec<Cell> {
     ]
 }
 
-impl Item for DeadLetter {
+impl Item for ListedDeadLetter {
     const COLUMNS: &'static [Column] = &[
         Column::left("ID"),
         Column::left("DEAD-LETTERED"),

@@ -13,7 +13,7 @@ use super::context::Context;
 use super::failure::{Failure, Result};
 use super::ids;
 use super::output::{Cell, Column, Page, Tone, humane};
-use crate::dlq::report::Tally;
+use crate::dlq::report::RunTally;
 use crate::dlq::selection::Selection;
 use mfctl_core::domain::TopicName;
 use mfctl_core::ports::Error;
@@ -94,7 +94,7 @@ impl Which {
 }
 
 /// Lays out what was done, topic by topic, and what was left.
-fn tally_page(tally: &Tally, page: &mut Page) {
+fn tally_page(tally: &RunTally, page: &mut Page) {
     const LISTED: usize = 50;
     let columns = [
         Column::left("TOPIC"),
@@ -128,7 +128,7 @@ fn tally_page(tally: &Tally, page: &mut Page) {
 }
 
 /// `12 redriven, 1 parked, 2 skipped`.
-fn told(tally: &Tally) -> String {
+fn told(tally: &RunTally) -> String {
     let counts = [
         (tally.redriven, "redriven"),
         (tally.parked, "parked"),
@@ -142,7 +142,7 @@ fn told(tally: &Tally) -> String {
 }
 
 /// The failure of a run that an error ended. What was done before stays done.
-fn ended(error: Error, tally: &Tally, remaining: u64) -> Failure {
+fn ended(error: Error, tally: &RunTally, remaining: u64) -> Failure {
     let fenced = error.kind() == mfctl_core::ports::ErrorKind::Fenced;
     let failure = Failure::from(error);
     let kind_hint = if fenced {

@@ -15,10 +15,10 @@ use crate::cli::output::{Cell, Page, Position, Render, Tone, humane};
 use crate::cli::record::Change;
 use crate::cli::signals;
 use crate::cli::target::DataDirMode;
-use crate::dlq::decide::Rules;
-use crate::dlq::report::Tally;
-use crate::dlq::run::{Act, Finished, Run};
-use crate::dlq::selection::Frozen;
+use crate::dlq::decide::RedriveRules;
+use crate::dlq::report::RunTally;
+use crate::dlq::run::{DlqAction, DlqRun, DlqRunResult};
+use crate::dlq::selection::SelectionSnapshot;
 use mfctl_core::domain::Timestamp;
 
 /// Redriven this often, a dead letter is parked.
@@ -69,7 +69,7 @@ pub struct DlqRunReport {
     pub dry_run: bool,
     /// What was done and what was left.
     #[serde(flatten)]
-    pub tally: Tally,
+    pub tally: RunTally,
     /// Selected dead letters the run did not come to.
     pub remaining: u64,
     /// What ended it before its end.
@@ -91,26 +91,26 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let selection = args.which.selection()?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let rules = rules(&connected, args.max_redrives, args.from_parked).await?;
-    let run = Run {
+    let run = DlqRun {
         id: uuid::Uuid::now_v7().to_string(),
         actor: connected.settings.profile.actor.clone(),
         env: connected.target.environment.clone(),
-        act: Act::Redrive(rules),
+        action: DlqAction::Redrive(rules),
         limit: args.limit,
         rate: args.rate.map(NonZeroU32::get),
     };
-    let frozen = Frozen::of(&selection, connected.ports.log.as_ref()).await?;
+    let snapshot = SelectionSnapshot::capture(&selection, connected.ports.log.as_ref()).await?;
     let work = Work { verb: "dlq redrive", dangerous: false, which: args.which.name(), dry_run: args.dry_run };
-    work.run(&run, &frozen, &connected, cx).await
+    work.run(&run, &snapshot, &connected, cx).await
 }
 
 /// What the decisions need to know of this platform.
-pub(super) async fn rules(connected: &Connected, max_redrives: u32, from_parked: bool) -> Result<Rules> {
+pub(super) async fn rules(connected: &Connected, max_redrives: u32, from_parked: bool) -> Result<RedriveRules> {
     let topics = connected.ports.log.topics().await?.into_iter().map(|topic| topic.name).collect();
-    Ok(Rules { env: connected.target.environment.clone(), max_redrives, from_parked, topics })
+    Ok(RedriveRules { env: connected.target.environment.clone(), max_redrives, from_parked, topics })
 }
 
-/// The part that redrive and discard share: rehearse, ask, do, record, report.
+/// The part that redrive and discard share: dry run, confirm, do, record, report.
 pub(super) struct Work {
     pub(super) verb: &'static str,
     pub(super) dangerous: bool,
@@ -119,8 +119,14 @@ pub(super) struct Work {
 }
 
 impl Work {
-    pub(super) async fn run(&self, run: &Run, frozen: &Frozen, connected: &Connected, cx: &Context) -> Result<()> {
-        let planned = run.rehearse(frozen, connected.ports.log.as_ref()).await?;
+    pub(super) async fn run(
+        &self,
+        run: &DlqRun,
+        snapshot: &SelectionSnapshot,
+        connected: &Connected,
+        cx: &Context,
+    ) -> Result<()> {
+        let planned = run.dry_run(snapshot, connected.ports.log.as_ref()).await?;
         if self.dry_run || planned.done() == 0 {
             let report = DlqRunReport::of(run, planned, 0, self.dry_run);
             cx.out().print(&report)?;
@@ -130,7 +136,7 @@ impl Work {
         guard::confirm(&action, cx.globals(), &connected.target, cx.out())?;
         let at = connected.ports.clock.now();
         let started = Instant::now();
-        let finished = carry_out(run, frozen, planned.done(), connected, cx).await?;
+        let finished = carry_out(run, snapshot, planned.done(), connected, cx).await?;
         let remaining = if finished.stopped.is_some() || finished.failed.is_some() {
             planned.done().saturating_sub(finished.tally.done())
         } else {
@@ -161,19 +167,25 @@ impl Work {
     }
 }
 
-async fn carry_out(run: &Run, frozen: &Frozen, expected: u64, connected: &Connected, cx: &Context) -> Result<Finished> {
+async fn carry_out(
+    run: &DlqRun,
+    snapshot: &SelectionSnapshot,
+    expected: u64,
+    connected: &Connected,
+    cx: &Context,
+) -> Result<DlqRunResult> {
     let stop = cx.stop()?;
     let bar = cx.out().progress("dead letters", "dead letters");
-    let show = |tally: &Tally| {
+    let show = |tally: &RunTally| {
         bar.set(&Position { done: tally.done(), total: Some(expected), ..Position::default() });
     };
     let (log, clock) = (connected.ports.log.as_ref(), connected.ports.clock.as_ref());
-    let finished = run.carry_out(frozen, log, clock, &stop, show).await;
+    let finished = run.execute(snapshot, log, clock, &stop, show).await;
     bar.finish();
     Ok(finished)
 }
 
-fn stopped_by(finished: &Finished) -> Option<String> {
+fn stopped_by(finished: &DlqRunResult) -> Option<String> {
     match (&finished.failed, finished.stopped) {
         (Some(error), _) => Some(error.full()),
         (None, reason) => reason.map(|reason| reason.to_string()),
@@ -181,7 +193,7 @@ fn stopped_by(finished: &Finished) -> Option<String> {
 }
 
 /// `send 12 dead letters of media.ingested.dlq back and park 1`.
-fn summary(planned: &Tally, which: &str) -> String {
+fn summary(planned: &RunTally, which: &str) -> String {
     let letters = |count| humane::counted(count, "dead letter", "dead letters");
     let mut parts = Vec::new();
     if planned.redriven > 0 {
@@ -196,7 +208,7 @@ fn summary(planned: &Tally, which: &str) -> String {
     parts.join(" and ")
 }
 
-fn skipped(tally: &Tally) -> Result<()> {
+fn skipped(tally: &RunTally) -> Result<()> {
     if tally.skipped_count() == 0 {
         return Ok(());
     }
@@ -206,7 +218,7 @@ fn skipped(tally: &Tally) -> Result<()> {
 }
 
 impl DlqRunReport {
-    fn of(run: &Run, tally: Tally, remaining: u64, dry_run: bool) -> Self {
+    fn of(run: &DlqRun, tally: RunTally, remaining: u64, dry_run: bool) -> Self {
         Self { run_id: run.id.clone(), dry_run, tally, remaining, stopped_by: None, elapsed_seconds: 0.0 }
     }
 

@@ -12,7 +12,7 @@ use crate::cli::failure::Result;
 use crate::cli::ids;
 use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
 use crate::cli::target::DataDirMode;
-use crate::dlq::show::{self, Shown, ShownBytes};
+use crate::dlq::show::{self, DeadLetterDetail, ShownBytes};
 use mfctl_core::domain::{RecordAddress, Timestamp};
 use mfctl_core::events::EventCodec;
 
@@ -42,7 +42,7 @@ pub struct Args {
 pub struct DlqShowReport {
     /// The dead letter.
     #[serde(flatten)]
-    pub shown: Shown,
+    pub shown: DeadLetterDetail,
     #[serde(skip)]
     now: Option<Timestamp>,
 }
@@ -55,13 +55,13 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let id: RecordAddress = ids::one(&args.id)?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let ports = &connected.ports;
-    let record = show::fetch(ports.log.as_ref(), &id).await?;
+    let record = show::fetch_record(ports.log.as_ref(), &id).await?;
     if args.raw {
         return cx.out().raw(record.value.as_deref().unwrap_or_default());
     }
     let codec = EventCodec::new(Arc::clone(&ports.registry), connected.target.environment.clone());
     let rules = rules(&connected, DEFAULT_MAX_REDRIVES, false).await?;
-    let shown = show::show(&record, ports, &codec, &rules).await?;
+    let shown = show::describe(&record, ports, &codec, &rules).await?;
     cx.out().print(&DlqShowReport { shown, now: Some(ports.clock.now()) })
 }
 

@@ -13,7 +13,7 @@ use crate::cli::output::{Cell, Column, Item, Tone, humane};
 use crate::cli::signals;
 use crate::cli::target::{DataDirMode, Target};
 use crate::pipeline::ingest::spec::JobSpec;
-use crate::pipeline::ingest::{Foreseen, dry_run};
+use crate::pipeline::ingest::{DryRunFile, dry_run};
 use mfctl_core::ports::Catalog;
 
 /// What stands beside the list in a document.
@@ -29,9 +29,9 @@ pub(super) async fn run(spec: JobSpec, cx: &Context) -> Result<()> {
     let (catalog, target) = target(cx).await?;
     let stop = cx.stop()?;
     let mut totals = Trailer { dry_run: true, discovered: 0, bytes: 0, actions: BTreeMap::new() };
-    let mut list = cx.out().list::<Foreseen>("files");
+    let mut list = cx.out().list::<DryRunFile>("files");
     let mut broken = None;
-    let each = |file: Foreseen| {
+    let each = |file: DryRunFile| {
         totals.discovered += 1;
         totals.bytes += file.size_bytes.unwrap_or(0);
         *totals.actions.entry(file.action).or_default() += 1;
@@ -79,7 +79,7 @@ async fn target(cx: &Context) -> Result<(Option<Arc<dyn Catalog>>, Target)> {
     Ok((None, target))
 }
 
-impl Item for Foreseen {
+impl Item for DryRunFile {
     const COLUMNS: &'static [Column] = &[
         Column::left("ACTION"),
         Column::left("PATH"),

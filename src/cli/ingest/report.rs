@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::Result;
 use crate::cli::output::{Cell, Column, Format, Item, Page, Render, Tone, humane};
-use crate::pipeline::ingest::Outcome;
+use crate::pipeline::ingest::IngestOutcome;
 use mfctl_core::domain::JobId;
 use mfctl_core::domain::SourcePath;
 use mfctl_core::domain::job::{FileStep, JournalFile, RefusalKind};
@@ -98,7 +98,7 @@ struct Summary {
 
 impl Summary {
     #[expect(clippy::cast_precision_loss, reason = "a rate is shown with three digits")]
-    fn of(outcome: &Outcome) -> Self {
+    fn of(outcome: &IngestOutcome) -> Self {
         let counts = &outcome.counts;
         let seconds = outcome.elapsed.as_secs_f64();
         Self {
@@ -138,7 +138,7 @@ impl Render for Summary {
 }
 
 /// Prints the numbers and streams the list of files that were not taken.
-pub(super) async fn print(cx: &Context, connected: &Connected, outcome: &Outcome) -> Result<()> {
+pub(super) async fn print(cx: &Context, connected: &Connected, outcome: &IngestOutcome) -> Result<()> {
     let summary = Summary::of(outcome);
     let out = cx.out();
     match out.options().format {

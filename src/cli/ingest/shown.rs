@@ -8,7 +8,7 @@ use crate::cli::context::{Connected, Context};
 use crate::cli::failure::{Failure, Result};
 use crate::cli::output::{Output, Position, Progress, humane};
 use crate::cli::signals;
-use crate::pipeline::ingest::{self, LeftOut, wait_for};
+use crate::pipeline::ingest::{self, SkipCounters, wait_for_state};
 use mfctl_core::domain::{AssetState, JobId};
 use mfctl_core::stop::Stop;
 
@@ -25,15 +25,15 @@ impl Shown {
     }
 }
 
-impl ingest::Progress for Shown {
-    fn at(&self, position: ingest::Position) {
+impl ingest::ProgressObserver for Shown {
+    fn update(&self, progress: ingest::IngestProgress) {
         let bar = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(bar) = bar.as_ref() else { return };
-        let note = if position.refused > 0 { format!("{} not taken", position.refused) } else { String::new() };
+        let note = if progress.refused > 0 { format!("{} not taken", progress.refused) } else { String::new() };
         bar.set(&Position {
-            done: position.files,
-            total: position.total.map(|total| total.files.max(position.files)),
-            bytes: Some(position.bytes),
+            done: progress.files,
+            total: progress.total.map(|total| total.files.max(progress.files)),
+            bytes: Some(progress.bytes),
             bytes_total: None,
             note: note.into(),
         });
@@ -41,7 +41,7 @@ impl ingest::Progress for Shown {
 }
 
 /// Says what was left out on purpose.
-pub(super) fn left_out(out: &Output, left_out: &LeftOut) {
+pub(super) fn left_out(out: &Output, left_out: &SkipCounters) {
     for (counter, one, many, hint) in [
         (&left_out.filtered, "file or folder", "files or folders", "left out by --include or --exclude"),
         (&left_out.ignore_files, "ignore file", "ignore files", "heeded; what such a file leaves out is not counted"),
@@ -66,7 +66,7 @@ pub(super) async fn wait(
 ) -> Result<()> {
     let bar = cx.out().progress("waiting", "files");
     let told = |done| bar.set(&Position { done, ..Position::default() });
-    let waited = wait_for(connected.ports.catalog.as_ref(), job, state, at_most, stop, told).await?;
+    let waited = wait_for_state(connected.ports.catalog.as_ref(), job, state, at_most, stop, told).await?;
     bar.finish();
     let arrived = humane::counted(waited.arrived, "file is", "files are");
     if let Some(reason) = waited.stopped.filter(|_| !waited.complete) {

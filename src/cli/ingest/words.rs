@@ -5,20 +5,20 @@ use std::path::Path;
 use super::Args;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
-use crate::pipeline::ingest::Start;
+use crate::pipeline::ingest::JobStart;
 use crate::pipeline::ingest::metadata::{check_collection, check_locale, check_tag, split_tag};
 use crate::pipeline::ingest::spec::{JobSpec, ListSpec, ManifestForm, ManifestSpec};
 use crate::settings::Settings;
 use mfctl_core::domain::SourcePath;
 
 /// Which job the arguments ask for.
-pub(super) fn start(args: &Args, cx: &Context, settings: &Settings) -> Result<Start> {
+pub(super) fn start(args: &Args, cx: &Context, settings: &Settings) -> Result<JobStart> {
     match (args.resume, args.retry_failed) {
-        (Some(job), _) => Ok(Start::Resume(job)),
-        (_, Some(job)) => Ok(Start::RetryFailed(job)),
+        (Some(job), _) => Ok(JobStart::Resume(job)),
+        (_, Some(job)) => Ok(JobStart::RetryFailed(job)),
         _ => {
             let spec = spec(args, cx, settings)?;
-            Ok(if args.new_job { Start::New(spec) } else { Start::ResumeOrNew(spec) })
+            Ok(if args.new_job { JobStart::New(spec) } else { JobStart::ResumeOrNew(spec) })
         }
     }
 }
@@ -58,7 +58,7 @@ fn spec(args: &Args, cx: &Context, settings: &Settings) -> Result<JobSpec> {
     };
     spec.prune_roots();
     // A pattern that is none is told before anything is opened.
-    crate::pipeline::ingest::Rules::new(spec.clone(), Vec::new()).map_err(super::failed)?;
+    crate::pipeline::ingest::FileRules::new(spec.clone(), Vec::new()).map_err(super::failed)?;
     Ok(spec)
 }
 

@@ -16,7 +16,7 @@ use crate::cli::output::{Page, Render, humane};
 use crate::cli::signals;
 use crate::kv::history::Action;
 use crate::kv::shown;
-use crate::pipeline::follow::{Follower, Seen};
+use crate::pipeline::follow::{ConfigFollower, ConfigUpdate};
 use mfctl_core::domain::{ConfigKey, Timestamp};
 use mfctl_core::ports::{ConfigEntry, ConfigSnapshot};
 use mfctl_core::retry::{FailureAction, action_for};
@@ -73,20 +73,20 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let prefix = service.map_or_else(|| format!("{}/", site.env()), |service| format!("{}/{service}/", site.env()));
     let stop = cx.stop()?;
     let first = site.store.list(&prefix).await?;
-    let mut follower = Follower::new(Arc::clone(&site.store), prefix, &first);
+    let mut follower = ConfigFollower::new(Arc::clone(&site.store), prefix, &first);
     let now = known(first, &site);
     let mut left = args.count.unwrap_or(u64::MAX);
     let mut before = if args.initial { Known::new() } else { now.clone() };
     show(cx, &site, &before, &now, &mut left)?;
     before = now;
     while left > 0 {
-        let seen = tokio::select! {
+        let update = tokio::select! {
             reason = stop.wait() => return Err(signals::stopped(reason, "the watch was stopped")),
-            seen = follower.next() => seen,
+            update = follower.next() => update,
         };
-        match seen {
-            Seen::Now { snapshot, is_back } => {
-                if is_back {
+        match update {
+            ConfigUpdate::Current { snapshot, after_outage } => {
+                if after_outage {
                     cx.out().note("Consul is back");
                 }
                 let now = known(snapshot, &site);
@@ -94,15 +94,15 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
                 before = now;
             }
             // What trying again cannot mend ends the watch.
-            Seen::Lost { error, .. }
+            ConfigUpdate::Unavailable { error, .. }
                 if matches!(action_for(error.kind()), FailureAction::DeadLetter | FailureAction::Stop) =>
             {
                 return Err(error.into());
             }
-            Seen::Lost { error, is_news: true } => {
+            ConfigUpdate::Unavailable { error, is_first: true } => {
                 cx.out().warn(format!("nothing is seen until Consul is back: {}", error.full()));
             }
-            Seen::Lost { .. } => {}
+            ConfigUpdate::Unavailable { .. } => {}
         }
     }
     Ok(())

@@ -17,7 +17,7 @@ use crate::cli::signals;
 use crate::cli::target::{DataDirMode, TargetKind};
 use crate::pipeline::enrich::Enrich;
 use crate::pipeline::persist::Persist;
-use crate::pipeline::worker::{self, Ended, Health, Outcome, Until, WorkerOptions, WorkerPorts};
+use crate::pipeline::worker::{self, Until, WorkerEnd, WorkerHealth, WorkerOptions, WorkerOutcome, WorkerPorts};
 use crate::settings::Layers;
 use mfctl_core::domain::Stage;
 use mfctl_core::events::EventCodec;
@@ -135,10 +135,10 @@ struct Crew<'a> {
     codec: Arc<EventCodec>,
     stopper: Stopper,
     stop: Stop,
-    workers: Vec<(Stage, Health)>,
+    workers: Vec<(Stage, WorkerHealth)>,
     /// What of the settings may change while they run.
-    live: reload::Live,
-    running: JoinSet<(Stage, Instance, Instant, ports::Result<Outcome>)>,
+    live: reload::LiveSettings,
+    running: JoinSet<(Stage, Instance, Instant, ports::Result<WorkerOutcome>)>,
     /// Becomes true when the stage hired last is drained.
     drained: Option<watch::Receiver<bool>>,
 }
@@ -150,7 +150,7 @@ impl<'a> Crew<'a> {
         let (stopper, stop) = Stop::channel();
         let relay = stopper.clone();
         tokio::spawn(async move { relay.stop(asked.wait().await) });
-        let (workers, running, live) = (Vec::new(), JoinSet::new(), reload::Live::of(&connected.settings));
+        let (workers, running, live) = (Vec::new(), JoinSet::new(), reload::LiveSettings::of(&connected.settings));
         Self { connected, metrics, args, codec, stopper, stop, workers, live, running, drained: None }
     }
 
@@ -168,7 +168,7 @@ impl<'a> Crew<'a> {
             clock: Arc::clone(&self.connected.ports.clock),
             metrics: Arc::clone(&self.metrics),
         };
-        let health = Health::default();
+        let health = WorkerHealth::default();
         self.workers.push((stage, health.clone()));
         let stop = self.stop.clone();
         let began = Instant::now();
@@ -203,7 +203,7 @@ impl<'a> Crew<'a> {
             window_records: window,
             batch: FetchLimits { max_records: batch, ..defaults.batch },
             commit_records: commit,
-            until: if self.args.until_drained { Until::Drained { after } } else { Until::Asked },
+            until: if self.args.until_drained { Until::Drained { after } } else { Until::Stopped },
             ..defaults
         }
     }
@@ -225,7 +225,7 @@ impl<'a> Crew<'a> {
             .map_err(|error| Failure::unexpected("cannot find this program to run it as a parser").because(&error))?;
         Ok(Enrich {
             extractor: Arc::new(parser),
-            limits: self.live.limits.clone(),
+            limits: self.live.limits(),
             objects: Arc::clone(&ports.objects),
             catalog: Arc::clone(&ports.catalog),
             search: Arc::clone(&ports.search),
@@ -237,14 +237,14 @@ impl<'a> Crew<'a> {
     }
 
     /// Waits for every stage. One that ends otherwise than drained takes the others with it.
-    async fn finish(mut self) -> Result<(Vec<StageReport>, Vec<(Stage, Ended)>)> {
+    async fn finish(mut self) -> Result<(Vec<StageReport>, Vec<(Stage, WorkerEnd)>)> {
         let (mut reports, mut ends, mut failed) = (Vec::new(), Vec::new(), None);
         while let Some(joined) = self.running.join_next().await {
             let (stage, instance, began, outcome) =
                 joined.map_err(|error| Failure::unexpected("a worker ended in a defect").because(&error))?;
             match outcome {
                 Ok(outcome) => {
-                    if outcome.ended != Ended::Drained {
+                    if outcome.ended != WorkerEnd::Drained {
                         self.stopper.stop(StopReason::Terminated);
                     }
                     reports.push(StageReport::of(stage, instance.name, &outcome, began.elapsed().as_secs_f64()));
@@ -265,7 +265,7 @@ impl<'a> Crew<'a> {
 }
 
 /// Tells the stage behind when this one is drained.
-fn told(outcome: ports::Result<Outcome>, tell: &watch::Sender<bool>) -> ports::Result<Outcome> {
-    tell.send_replace(matches!(&outcome, Ok(outcome) if outcome.ended == Ended::Drained));
+fn told(outcome: ports::Result<WorkerOutcome>, tell: &watch::Sender<bool>) -> ports::Result<WorkerOutcome> {
+    tell.send_replace(matches!(&outcome, Ok(outcome) if outcome.ended == WorkerEnd::Drained));
     outcome
 }

@@ -12,7 +12,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use crate::cli::failure::{Failure, FailureKind, Result};
-use crate::pipeline::worker::Health;
+use crate::pipeline::worker::WorkerHealth;
 use mfctl_core::domain::names::topics;
 use mfctl_core::domain::{AssetId, Stage};
 use mfctl_core::events::schemas;
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// What is served.
 pub(super) struct Served {
     pub(super) metrics: Arc<Metrics>,
-    pub(super) workers: Vec<(Stage, Health)>,
+    pub(super) workers: Vec<(Stage, WorkerHealth)>,
     pub(super) ports: Ports,
 }
 

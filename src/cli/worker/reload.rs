@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::EnrichArgs;
 use crate::cli::stored;
-use crate::pipeline::follow::{Follower, Seen};
-use crate::pipeline::live;
+use crate::pipeline::follow::{ConfigFollower, ConfigUpdate};
 use crate::pipeline::worker::Tuning;
 use crate::settings::{self, Layers, Settings};
 use mfctl_core::domain::Stage;
@@ -15,37 +16,41 @@ use mfctl_extract::parsers::Limits;
 /// Records persisted at the same time where nobody said: they wait for the disk, not for the processor.
 const PERSIST_CONCURRENCY: usize = 64;
 
-/// What the loops and steps of one process see of the settings at any time.
+/// Sends the settings that may change to the loops and steps of one process.
 #[derive(Debug, Clone)]
-pub(super) struct Live {
-    persist: live::Live<Tuning>,
-    enrich: live::Live<Tuning>,
-    /// Of a parser.
-    pub(super) limits: live::Live<Limits>,
+pub(super) struct LiveSettings {
+    persist: watch::Sender<Tuning>,
+    enrich: watch::Sender<Tuning>,
+    limits: watch::Sender<Limits>,
 }
 
-impl Live {
-    /// As these settings have it.
+impl LiveSettings {
+    /// With the values of these settings.
     pub(super) fn of(settings: &Settings) -> Self {
         Self {
-            persist: live::Live::new(tuning(settings, Stage::Persist)),
-            enrich: live::Live::new(tuning(settings, Stage::Enrich)),
-            limits: live::Live::new(limits(settings)),
+            persist: watch::Sender::new(tuning(settings, Stage::Persist)),
+            enrich: watch::Sender::new(tuning(settings, Stage::Enrich)),
+            limits: watch::Sender::new(limits(settings)),
         }
     }
 
-    /// Of a stage's loop.
-    pub(super) fn tuning(&self, stage: Stage) -> live::Live<Tuning> {
+    /// The tuning of a stage's loop.
+    pub(super) fn tuning(&self, stage: Stage) -> watch::Receiver<Tuning> {
         match stage {
-            Stage::Persist => self.persist.clone(),
-            Stage::Enrich => self.enrich.clone(),
+            Stage::Persist => self.persist.subscribe(),
+            Stage::Enrich => self.enrich.subscribe(),
         }
+    }
+
+    /// The limits of the parser.
+    pub(super) fn limits(&self) -> watch::Receiver<Limits> {
+        self.limits.subscribe()
     }
 
     fn set(&self, settings: &Settings) {
-        self.persist.set(tuning(settings, Stage::Persist));
-        self.enrich.set(tuning(settings, Stage::Enrich));
-        self.limits.set(limits(settings));
+        self.persist.send_replace(tuning(settings, Stage::Persist));
+        self.enrich.send_replace(tuning(settings, Stage::Enrich));
+        self.limits.send_replace(limits(settings));
     }
 }
 
@@ -88,7 +93,7 @@ pub(super) struct Reload {
     /// The settings in force.
     pub(super) settings: Settings,
     /// Where those are seen that may change.
-    pub(super) live: Live,
+    pub(super) live: LiveSettings,
 }
 
 impl Reload {
@@ -96,20 +101,20 @@ impl Reload {
     pub(super) async fn follow(mut self, store: Arc<dyn ConfigStore>) {
         let prefix = settings::stored::prefix(&self.settings.profile.environment);
         // What changed since the settings were read is seen with the first look.
-        let mut follower = Follower::new(store, prefix, &ConfigSnapshot { entries: Vec::new(), index: 0 });
+        let mut follower = ConfigFollower::new(store, prefix, &ConfigSnapshot { entries: Vec::new(), index: 0 });
         let mut refused = None;
         loop {
             match follower.next().await {
-                Seen::Now { snapshot, is_back } => {
-                    if is_back {
+                ConfigUpdate::Current { snapshot, after_outage } => {
+                    if after_outage {
                         tracing::info!("changes of mfctl's own settings are seen again");
                     }
                     self.take_over(&snapshot, &mut refused);
                 }
-                Seen::Lost { error, is_news: true } => {
+                ConfigUpdate::Unavailable { error, is_first: true } => {
                     tracing::warn!(error = error.full(), "changes of mfctl's own settings are not seen for now");
                 }
-                Seen::Lost { .. } => {}
+                ConfigUpdate::Unavailable { .. } => {}
             }
         }
     }
@@ -156,5 +161,23 @@ impl Reload {
     /// Whether nothing changes for this worker.
     fn is_hidden(&self, new: &Settings) -> bool {
         new.worker == self.settings.worker && new.enrich == self.settings.enrich
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_subscriber_sees_the_latest_settings() {
+        let live = LiveSettings {
+            persist: watch::Sender::new(Tuning { concurrency: 1, ..Tuning::default() }),
+            enrich: watch::Sender::new(Tuning::default()),
+            limits: watch::Sender::new(Limits::default()),
+        };
+        let first = live.tuning(Stage::Persist);
+        let second = first.clone();
+        live.persist.send_replace(Tuning { concurrency: 2, ..Tuning::default() });
+        assert_eq!((first.borrow().concurrency, second.borrow().concurrency), (2, 2));
     }
 }

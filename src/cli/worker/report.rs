@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::output::{Cell, Column, Page, Render};
 use crate::cli::signals;
-use crate::pipeline::worker::{Ended, Outcome};
+use crate::pipeline::worker::{WorkerEnd, WorkerOutcome};
 use mfctl_core::domain::Stage;
 use mfctl_core::humane;
 use mfctl_core::ports::Error;
@@ -56,7 +56,7 @@ pub struct StageReport {
 }
 
 impl StageReport {
-    pub(super) fn of(stage: Stage, instance: String, outcome: &Outcome, elapsed_seconds: f64) -> Self {
+    pub(super) fn of(stage: Stage, instance: String, outcome: &WorkerOutcome, elapsed_seconds: f64) -> Self {
         let summary = outcome.summary;
         Self {
             stage,
@@ -123,22 +123,22 @@ impl Render for WorkerReport {
 ///
 /// # Errors
 /// Every end but that of a drained worker without dead letters.
-pub(super) fn verdict(ends: &[(Stage, Ended)], dead_lettered: u64) -> Result<()> {
+pub(super) fn verdict(ends: &[(Stage, WorkerEnd)], dead_lettered: u64) -> Result<()> {
     let Some((stage, ended)) = ends.iter().max_by_key(|(_, ended)| gravity(ended)) else { return Ok(()) };
     match ended {
-        Ended::Drained if dead_lettered == 0 => Ok(()),
-        Ended::Drained => Err(Failure::partial(format!(
+        WorkerEnd::Drained if dead_lettered == 0 => Ok(()),
+        WorkerEnd::Drained => Err(Failure::partial(format!(
             "{} dead-lettered",
             humane::counted(dead_lettered, "record was", "records were")
         ))
         .hint("`mfctl dlq list` shows them; once the cause is mended, `mfctl dlq redrive` sends them back")),
-        Ended::Asked(reason) => Err(signals::stopped(*reason, format!("stopped: {reason}"))),
-        Ended::GaveUp { .. } => Err(Failure::new(FailureKind::Unreachable, format!("{stage}: {ended}"))
+        WorkerEnd::Stopped(reason) => Err(signals::stopped(*reason, format!("stopped: {reason}"))),
+        WorkerEnd::OutageTooLong { .. } => Err(Failure::new(FailureKind::Unreachable, format!("{stage}: {ended}"))
             .hint("`mfctl status` says which part does not answer; nothing is lost, start the worker again")),
-        Ended::Guarded { .. } => Err(Failure::refused(format!("{stage}: {ended}")).hint(
+        WorkerEnd::TooManyDeadLetters { .. } => Err(Failure::refused(format!("{stage}: {ended}")).hint(
             "look at the latest dead letters (`mfctl dlq list`) first; --dead-letter-ratio 1 lets the worker go on",
         )),
-        Ended::Halted(halt) => {
+        WorkerEnd::Failed(halt) => {
             let error = Error::new(halt.kind, format!("{stage}: {}", halt.reason));
             Err(Failure::from(match &halt.hint {
                 Some(hint) => error.hint(hint.clone()),
@@ -148,37 +148,37 @@ pub(super) fn verdict(ends: &[(Stage, Ended)], dead_lettered: u64) -> Result<()>
     }
 }
 
-fn gravity(ended: &Ended) -> u8 {
+fn gravity(ended: &WorkerEnd) -> u8 {
     match ended {
-        Ended::Drained => 0,
-        Ended::Asked(_) => 1,
-        Ended::GaveUp { .. } => 2,
-        Ended::Guarded { .. } => 3,
-        Ended::Halted(_) => 4,
+        WorkerEnd::Drained => 0,
+        WorkerEnd::Stopped(_) => 1,
+        WorkerEnd::OutageTooLong { .. } => 2,
+        WorkerEnd::TooManyDeadLetters { .. } => 3,
+        WorkerEnd::Failed(_) => 4,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::worker::Halt;
+    use crate::pipeline::worker::FatalFailure;
     use mfctl_core::ports::ErrorKind;
     use mfctl_core::stop::StopReason;
 
-    fn code(ends: &[Ended], dead_lettered: u64) -> u8 {
+    fn code(ends: &[WorkerEnd], dead_lettered: u64) -> u8 {
         let ends: Vec<_> = ends.iter().map(|ended| (Stage::Persist, ended.clone())).collect();
         verdict(&ends, dead_lettered).map_or_else(|failure| failure.exit_code(), |()| 0)
     }
 
     #[test]
     fn every_end_has_its_documented_exit_code_and_the_gravest_counts() {
-        let halted = Ended::Halted(Halt { kind: ErrorKind::Denied, reason: "no".into(), hint: None });
-        let guarded = Ended::Guarded { dead_letters: 60, of: 100, mostly: "malformed".into() };
-        let gave_up = Ended::GaveUp { error: "refused".into() };
-        let asked = Ended::Asked(StopReason::Terminated);
-        assert_eq!(code(&[Ended::Drained], 0), 0);
-        assert_eq!(code(&[Ended::Drained, Ended::Drained], 1), 3);
-        assert_eq!(code(&[asked.clone(), Ended::Drained], 1), 143);
+        let halted = WorkerEnd::Failed(FatalFailure { kind: ErrorKind::Denied, reason: "no".into(), hint: None });
+        let guarded = WorkerEnd::TooManyDeadLetters { dead_letters: 60, of: 100, mostly: "malformed".into() };
+        let gave_up = WorkerEnd::OutageTooLong { error: "refused".into() };
+        let asked = WorkerEnd::Stopped(StopReason::Terminated);
+        assert_eq!(code(&[WorkerEnd::Drained], 0), 0);
+        assert_eq!(code(&[WorkerEnd::Drained, WorkerEnd::Drained], 1), 3);
+        assert_eq!(code(&[asked.clone(), WorkerEnd::Drained], 1), 143);
         assert_eq!(code(&[asked.clone(), gave_up], 0), 5);
         assert_eq!(code(&[guarded, asked.clone()], 0), 8);
         assert_eq!(code(&[asked, halted], 0), 6);

@@ -142,7 +142,9 @@ impl LogScanner<'_> {
         let mut emitted = Emitted::default();
         for at in self.spans(topic).await? {
             emitted.cut |= at.span.low > 0;
-            let (counts, returned, tenant) = (&mut emitted.counts, &mut emitted.returned, self.tenant);
+            let counts = &mut emitted.counts;
+            let returned = &mut emitted.returned;
+            let tenant = self.tenant;
             self.each(&at.at, at.span.low, at.span.high, |findings, record| {
                 let envelope = envelope_of(&record);
                 if envelope.as_ref().is_some_and(|envelope| envelope.tenant != *tenant) {

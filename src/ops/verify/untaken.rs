@@ -1,4 +1,4 @@
-//! Files at a job's source that the job has no row for: excluded by filters or ignore files, or added later.
+//! What stands at a job's source that the job has no row of: filters and ignore files left it out, or it came later.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -6,21 +6,21 @@ use std::path::PathBuf;
 use tokio::sync::mpsc;
 
 use super::{PAGE, VerifyProblem};
-use crate::pipeline::ingest::source::{self, Standing, What};
+use crate::pipeline::ingest::source::{self, SourceEntry, SourceEntryKind};
 use crate::pipeline::ingest::spec::JobSpec;
 use mfctl_core::domain::JobId;
 use mfctl_core::domain::job::Job;
 use mfctl_core::ports::{Error, ErrorKind, JobJournal, Result};
 
-/// Result of the search.
+/// What a search came to.
 pub(super) struct Untaken {
-    /// Number of files found.
+    /// How much was found.
     pub(super) count: u64,
     /// Whether the job's list, if it had one, could be read again.
     pub(super) whole: bool,
 }
 
-/// Walks the source again and reports the files that the job has no row for.
+/// Goes through the source again and hands over what the job has no row of.
 pub(super) async fn find_untaken(
     journal: &dyn JobJournal,
     job: &Job,
@@ -39,7 +39,7 @@ pub(super) async fn find_untaken(
             }
             ControlFlow::Break(())
         };
-        let whole = source::everything(&spec, &data_dir, began, &mut sink);
+        let whole = source::walk_all(&spec, &data_dir, began, &mut sink);
         // The receiver is gone once the verification was stopped.
         let _ = sender.blocking_send(batch);
         whole
@@ -48,7 +48,7 @@ pub(super) async fn find_untaken(
     while let Some(batch) = batches.recv().await {
         for standing in without_row(journal, job.job_id, batch).await? {
             count += 1;
-            let reason = reason(&standing.what);
+            let reason = reason(&standing.kind);
             found(VerifyProblem { path: standing.path, kind: "not_in_job", reason });
         }
     }
@@ -58,28 +58,32 @@ pub(super) async fn find_untaken(
 }
 
 /// Those without a row in the job, except sidecars of files that have one.
-async fn without_row(journal: &dyn JobJournal, job: JobId, mut batch: Vec<Standing>) -> Result<Vec<Standing>> {
+async fn without_row(journal: &dyn JobJournal, job: JobId, mut batch: Vec<SourceEntry>) -> Result<Vec<SourceEntry>> {
     let mut asked: Vec<_> = batch.iter().map(|standing| standing.path.clone()).collect();
-    asked.extend(batch.iter().filter_map(|standing| match &standing.what {
-        What::Sidecar(media) => Some(media.clone()),
+    asked.extend(batch.iter().filter_map(|standing| match &standing.kind {
+        SourceEntryKind::Sidecar(media) => Some(media.clone()),
         _ => None,
     }));
     let held = journal.existing_paths(job, asked).await?;
-    batch.retain(|standing| match &standing.what {
-        What::Sidecar(media) => !held.contains(media) && !held.contains(&standing.path),
+    batch.retain(|standing| match &standing.kind {
+        SourceEntryKind::Sidecar(media) => !held.contains(media) && !held.contains(&standing.path),
         _ => !held.contains(&standing.path),
     });
     Ok(batch)
 }
 
-fn reason(what: &What) -> String {
+fn reason(what: &SourceEntryKind) -> String {
     match what {
-        What::File => "the job did not take it: its options or an ignore file leave it out, or it came later",
-        What::Sidecar(_) => "a sidecar of a file that the job did not take",
-        What::YoungSidecar => "a sidecar that came or changed after the job began: it may not have been read as it is",
-        What::LinkedFolder => "a link to a folder, which the job did not enter: --follow enters them",
-        What::DataFolder => "the data folder itself: what was stored may be in it",
-        What::Unseen(reason) => reason,
+        SourceEntryKind::File => {
+            "the job did not take it: its options or an ignore file leave it out, or it came later"
+        }
+        SourceEntryKind::Sidecar(_) => "a sidecar of a file that the job did not take",
+        SourceEntryKind::ModifiedSidecar => {
+            "a sidecar that came or changed after the job began: it may not have been read as it is"
+        }
+        SourceEntryKind::LinkedFolder => "a link to a folder, which the job did not enter: --follow enters them",
+        SourceEntryKind::DataFolder => "the data folder itself: what was stored may be in it",
+        SourceEntryKind::Unreadable(reason) => reason,
     }
     .to_owned()
 }

@@ -1,61 +1,67 @@
-//! Publishes a batch's events and writes down what became of each file.
+//! Publishes a batch's events and records each file's outcome in the catalog and in the journal.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::batch::Verdict;
-use super::engine::Engine;
-use super::retry_call;
-use super::stage::{Refused, Taken};
-use mfctl_core::domain::event::{EventEnvelope, IngestRaw, Metadata};
+use super::context::RunContext;
+use super::files::{AcceptedFile, RefusedFile};
+use super::register::{RegisteredBatch, RegisteredFile, StagingDecision};
+use super::stage::Stager;
+use mfctl_core::domain::event::{EventEnvelope, IngestRaw};
 use mfctl_core::domain::job::{FileOutcome, FileRefusal, FileStep, JobOutcome, JournalFile, RefusalKind};
 use mfctl_core::domain::names::topics;
-use mfctl_core::domain::{AssetState, NewRecord, ObjectRef, Timestamp};
+use mfctl_core::domain::{AssetState, NewRecord, Timestamp};
 use mfctl_core::failpoint;
 use mfctl_core::ports::{FileUpdate, Result, StagedAsset};
 
-/// A batch whose files all have their verdict.
-#[derive(Default)]
-pub(super) struct Settled {
-    /// Each file with the catalog's answer, the verdict, and what the asset's row said before, where there was one.
-    pub(super) files: Vec<(Taken, StagedAsset, Verdict, Option<Metadata>)>,
-    pub(super) refused: Vec<Refused>,
-    /// Objects of this batch that no row points at.
-    pub(super) unneeded: Vec<ObjectRef>,
+/// Publishes events and records outcomes.
+pub(super) struct OutcomeRecorder {
+    context: Arc<RunContext>,
+    stager: Stager,
 }
 
-impl Engine {
-    pub(super) async fn record(&self, settled: Settled) -> Result<()> {
-        let now = self.tools.clock.now();
-        self.publish(&settled, now).await?;
+impl OutcomeRecorder {
+    pub(super) fn new(context: Arc<RunContext>, stager: Stager) -> Self {
+        Self { context, stager }
+    }
+
+    /// Publishes, records in the catalog, deletes unreferenced objects, and records in the journal, in this order.
+    pub(super) async fn record(&self, batch: RegisteredBatch) -> Result<()> {
+        let ports = &self.context.ports;
+        let now = ports.clock.now();
+        self.publish(&batch, now).await?;
         failpoint::hit("ingest_published");
-        let outcomes = self.outcomes(&settled, now);
+        let outcomes = self.outcomes(&batch, now);
         if !outcomes.is_empty() {
-            retry_call(&self.stop, || self.tools.catalog.record_outcomes(outcomes.clone())).await?;
+            self.context.retry(|| ports.catalog.record_outcomes(outcomes.clone())).await?;
         }
         failpoint::hit("ingest_recorded");
-        self.remove(settled.unneeded.clone()).await;
-        let updates: Vec<_> = finished(&settled).collect();
+        self.stager.delete_unreferenced(batch.unreferenced.clone()).await;
+        let updates: Vec<_> = final_updates(&batch).collect();
         if !updates.is_empty() {
-            retry_call(&self.stop, || self.tools.journal.update(self.job, updates.clone(), now)).await?;
+            self.context.retry(|| ports.journal.update(self.context.job, updates.clone(), now)).await?;
         }
-        self.count(&settled);
-        self.tell();
+        self.count(&batch);
+        self.context.progress.report();
         Ok(())
     }
 
-    async fn publish(&self, settled: &Settled, now: Timestamp) -> Result<()> {
+    /// Publishes the events that the decisions ask for, and marks them published once the broker has acknowledged them.
+    async fn publish(&self, batch: &RegisteredBatch, now: Timestamp) -> Result<()> {
+        let ports = &self.context.ports;
         let mut records: Vec<NewRecord> = Vec::new();
         let mut assets = Vec::new();
         let mut staged = Vec::new();
-        for (taken, answer, verdict, first) in &settled.files {
-            // One that a worker ingested meanwhile needs no event, but its row may lack the acknowledgement.
-            if answer.state != AssetState::Staged || !verdict.publishes() {
+        for registered in &batch.files {
+            // An asset that a worker ingested meanwhile needs no event, but its row may lack the acknowledgement.
+            if registered.answer.state != AssetState::Staged || !registered.decision.publishes() {
                 continue;
             }
-            records.push(self.event(taken, answer, first.as_ref(), now).await?);
-            assets.push(taken.asset);
-            if !matches!(verdict, Verdict::Duplicate { .. }) {
-                staged.push(FileUpdate { step: FileStep::Staged, ..read_update(taken, answer) });
+            records.push(self.event(registered, now).await?);
+            assets.push(registered.file.asset);
+            if !matches!(registered.decision, StagingDecision::Duplicate { .. }) {
+                let update = read_update(&registered.file, &registered.answer);
+                staged.push(FileUpdate { step: FileStep::Staged, ..update });
             }
         }
         if records.is_empty() {
@@ -65,51 +71,73 @@ impl Engine {
             if staged.is_empty() {
                 return Ok(());
             }
-            retry_call(&self.stop, || self.tools.journal.update(self.job, staged.clone(), now)).await
+            self.context.retry(|| ports.journal.update(self.context.job, staged.clone(), now)).await
         };
-        let acknowledged = retry_call(&self.stop, || self.tools.log.publish(records.clone()));
+        let acknowledged = self.context.retry(|| ports.log.publish(records.clone()));
         tokio::try_join!(journalled, acknowledged)?;
-        retry_call(&self.stop, || self.tools.catalog.mark_published(&assets, now)).await
+        self.context.retry(|| ports.catalog.mark_published(&assets, now)).await
     }
 
-    async fn event(
-        &self,
-        taken: &Taken,
-        answer: &StagedAsset,
-        first: Option<&Metadata>,
-        now: Timestamp,
-    ) -> Result<NewRecord> {
-        let own = answer.event_id == taken.row.event_id;
+    /// The event of a file's asset. An event that another file caused keeps that file's metadata.
+    async fn event(&self, registered: &RegisteredFile, now: Timestamp) -> Result<NewRecord> {
+        let RegisteredFile { file, answer, prior_metadata, .. } = registered;
+        let is_own = answer.event_id == file.row.event_id;
         let envelope = EventEnvelope {
             event_id: answer.event_id,
             occurred_at: answer.staged_at,
-            asset_id: taken.asset,
-            sha256: taken.sha256,
-            tenant: self.place.tenant.clone(),
-            locale: taken.known.locale.clone(),
+            asset_id: file.asset,
+            sha256: file.sha256,
+            tenant: self.context.scope.tenant.clone(),
+            locale: file.metadata.locale.clone(),
             job_id: answer.job_id,
-            actor: self.place.actor.clone(),
+            actor: self.context.scope.actor.clone(),
             staged_at: answer.staged_at,
             revision: answer.revision,
         };
         let event = IngestRaw {
             staging: answer.staging.clone(),
-            size_bytes: taken.stat.size_bytes,
-            media_type: taken.kind.media_type.to_owned(),
-            declared_media_type: taken.kind.declared.map(str::to_owned),
-            source_path: taken.row.path.clone(),
-            metadata: first.filter(|_| !own).unwrap_or(&taken.known.metadata).clone(),
+            size_bytes: file.version.size_bytes,
+            media_type: file.content_type.media_type.to_owned(),
+            declared_media_type: file.content_type.declared.map(str::to_owned),
+            source_path: file.row.path.clone(),
+            metadata: prior_metadata.as_ref().filter(|_| !is_own).unwrap_or(&file.metadata.metadata).clone(),
             envelope,
         };
         let topic = topics::INGEST_RAW;
-        let encode = || self.tools.codec.encode(&topic, &event, &event.envelope, event.envelope.event_id, now);
-        retry_call(&self.stop, encode).await
+        let codec = &self.context.ports.codec;
+        self.context.retry(|| codec.encode(&topic, &event, &event.envelope, event.envelope.event_id, now)).await
     }
 
-    fn outcomes(&self, settled: &Settled, at: Timestamp) -> Vec<JobOutcome> {
-        let blank = |row: &JournalFile| JobOutcome {
-            job_id: self.job,
-            tenant: self.place.tenant.clone(),
+    /// The catalog's row of each file's outcome.
+    fn outcomes(&self, batch: &RegisteredBatch, at: Timestamp) -> Vec<JobOutcome> {
+        let registered = batch.files.iter().map(|registered| {
+            let blank = self.blank_outcome(&registered.file.row, at);
+            let size_bytes = Some(registered.file.version.size_bytes);
+            match registered.decision {
+                StagingDecision::Revoked => {
+                    JobOutcome { outcome: FileOutcome::Rejected, size_bytes, refusal: Some(revoked()), ..blank }
+                }
+                _ => JobOutcome {
+                    asset_id: Some(registered.file.asset),
+                    event_id: Some(registered.answer.event_id),
+                    size_bytes,
+                    ..blank
+                },
+            }
+        });
+        let refused = batch.refused.iter().map(|file| JobOutcome {
+            outcome: file.refusal.kind.outcome(),
+            size_bytes: file.version.map(|version| version.size_bytes),
+            refusal: Some(file.refusal.clone()),
+            ..self.blank_outcome(&file.row, at)
+        });
+        registered.chain(refused).collect()
+    }
+
+    fn blank_outcome(&self, row: &JournalFile, at: Timestamp) -> JobOutcome {
+        JobOutcome {
+            job_id: self.context.job,
+            tenant: self.context.scope.tenant.clone(),
             path: row.path.clone(),
             outcome: FileOutcome::Accepted,
             asset_id: None,
@@ -117,40 +145,18 @@ impl Engine {
             size_bytes: None,
             refusal: None,
             at,
-        };
-        let taken = settled.files.iter().map(|(taken, answer, verdict, _)| match verdict {
-            Verdict::Revoked => JobOutcome {
-                outcome: FileOutcome::Rejected,
-                size_bytes: Some(taken.stat.size_bytes),
-                refusal: Some(revoked()),
-                ..blank(&taken.row)
-            },
-            _ => JobOutcome {
-                asset_id: Some(taken.asset),
-                event_id: Some(answer.event_id),
-                size_bytes: Some(taken.stat.size_bytes),
-                ..blank(&taken.row)
-            },
-        });
-        let refused = settled.refused.iter().map(|refused| JobOutcome {
-            outcome: refused.refusal.kind.outcome(),
-            size_bytes: refused.stat.map(|stat| stat.size_bytes),
-            refusal: Some(refused.refusal.clone()),
-            ..blank(&refused.row)
-        });
-        taken.chain(refused).collect()
+        }
     }
 
-    fn count(&self, settled: &Settled) {
-        let republished =
-            settled.files.iter().filter(|(_, _, verdict, _)| *verdict == Verdict::Duplicate { publish: true }).count();
-        let revoked = settled.files.iter().filter(|(_, _, verdict, _)| *verdict == Verdict::Revoked).count();
-        let all = (settled.files.len() + settled.refused.len()) as u64;
-        let done = &self.done;
-        done.files.fetch_add(all, Ordering::Relaxed);
-        done.settled.fetch_add(all, Ordering::Relaxed);
-        done.refused.fetch_add((settled.refused.len() + revoked) as u64, Ordering::Relaxed);
-        done.republished.fetch_add(republished as u64, Ordering::Relaxed);
+    fn count(&self, batch: &RegisteredBatch) {
+        let decided = |decision| batch.files.iter().filter(|file| file.decision == decision).count() as u64;
+        let refused = batch.refused.len() as u64;
+        let all = batch.files.len() as u64 + refused;
+        let progress = &self.context.progress;
+        progress.files.fetch_add(all, Ordering::Relaxed);
+        progress.settled.fetch_add(all, Ordering::Relaxed);
+        progress.refused.fetch_add(refused + decided(StagingDecision::Revoked), Ordering::Relaxed);
+        progress.republished.fetch_add(decided(StagingDecision::Duplicate { publish: true }), Ordering::Relaxed);
     }
 }
 
@@ -161,43 +167,47 @@ fn revoked() -> FileRefusal {
     }
 }
 
-fn read_update(taken: &Taken, answer: &StagedAsset) -> FileUpdate {
+/// A journal update with what was read of a file; its step is still `Planned`.
+fn read_update(file: &AcceptedFile, answer: &StagedAsset) -> FileUpdate {
     FileUpdate {
-        path: taken.row.path.clone(),
+        path: file.row.path.clone(),
         step: FileStep::Planned,
-        size_bytes: Some(taken.stat.size_bytes),
-        modified_ns: Some(taken.stat.modified_ns),
-        sha256: Some(taken.sha256),
-        media_type: Some(taken.kind.media_type.to_owned()),
-        asset_id: Some(taken.asset),
+        size_bytes: Some(file.version.size_bytes),
+        modified_ns: Some(file.version.modified_ns),
+        sha256: Some(file.sha256),
+        media_type: Some(file.content_type.media_type.to_owned()),
+        asset_id: Some(file.asset),
         refusal: None,
         staged_at: Some(answer.staged_at),
     }
 }
 
-/// The journal's last word on each file.
-fn finished(settled: &Settled) -> impl Iterator<Item = FileUpdate> {
-    let taken = settled.files.iter().map(|(taken, answer, verdict, _)| {
-        let (step, refusal) = match verdict {
-            Verdict::Own | Verdict::Restaged => (FileStep::Published, None),
-            Verdict::Duplicate { .. } => (FileStep::Deduplicated, None),
-            Verdict::Revoked => (FileStep::Rejected, Some(revoked())),
+/// The journal's final step of each file.
+fn final_updates(batch: &RegisteredBatch) -> impl Iterator<Item = FileUpdate> {
+    let registered = batch.files.iter().map(|registered| {
+        let (step, refusal) = match registered.decision {
+            StagingDecision::Own | StagingDecision::Restaged => (FileStep::Published, None),
+            StagingDecision::Duplicate { .. } => (FileStep::Deduplicated, None),
+            StagingDecision::Revoked => (FileStep::Rejected, Some(revoked())),
         };
-        FileUpdate { step, refusal, ..read_update(taken, answer) }
+        FileUpdate { step, refusal, ..read_update(&registered.file, &registered.answer) }
     });
-    let refused = settled.refused.iter().map(|refused| FileUpdate {
-        path: refused.row.path.clone(),
-        step: match refused.refusal.kind.outcome() {
+    registered.chain(batch.refused.iter().map(refused_update))
+}
+
+fn refused_update(file: &RefusedFile) -> FileUpdate {
+    FileUpdate {
+        path: file.row.path.clone(),
+        step: match file.refusal.kind.outcome() {
             FileOutcome::Failed => FileStep::Failed,
             _ => FileStep::Rejected,
         },
-        size_bytes: refused.stat.map(|stat| stat.size_bytes),
-        modified_ns: refused.stat.map(|stat| stat.modified_ns),
+        size_bytes: file.version.map(|version| version.size_bytes),
+        modified_ns: file.version.map(|version| version.modified_ns),
         sha256: None,
         media_type: None,
         asset_id: None,
-        refusal: Some(refused.refusal.clone()),
+        refusal: Some(file.refusal.clone()),
         staged_at: None,
-    });
-    taken.chain(refused)
+    }
 }

@@ -1,5 +1,5 @@
-//! Everything that stands where a job's files came from, also what its filters and ignore files leave out: for whoever
-//! asks whether the source may be deleted. Streams, as the walk does.
+//! Walks everything at a job's source, including what its filters and ignore files exclude: before the source is deleted,
+//! this shows what the job did not take. Streams, as [`super::walk`] does.
 
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
@@ -8,92 +8,95 @@ use std::path::{Path, PathBuf};
 use ignore::{DirEntry, WalkBuilder};
 use jiff::Timestamp;
 
-use super::feed::skipped;
+use super::rules::data_dir_paths;
 use super::spec::JobSpec;
-use super::walk::{IGNORE_FILE, reason_of};
+use super::walk::{IGNORE_FILE, error_refusal};
 use super::{manifest, metadata};
 use mfctl_core::domain::SourcePath;
 use mfctl_core::stop::Stop;
 
-/// Something at the source.
+/// An entry at the source.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// Where, as a job's journal would name it.
+pub struct SourceEntry {
+    /// The path as the job's journal would name it.
     pub path: SourcePath,
-    /// What it is.
-    pub what: What,
+    /// What the entry is.
+    pub kind: SourceEntryKind,
 }
 
-/// What stands at the source.
+/// What an entry at the source is.
 #[derive(Debug, PartialEq, Eq)]
-pub enum What {
-    /// A file of any kind, or a link that is none to a folder.
+pub enum SourceEntryKind {
+    /// A file of any kind, or a symbolic link that does not point to a folder.
     File,
-    /// A sidecar that has not changed since the job began: it was read if its file was.
+    /// The sidecar of this file, unchanged since the job began: it was read if the file was.
     Sidecar(SourcePath),
-    /// A sidecar that came or changed after the job began: the job may have read another, or none.
-    YoungSidecar,
-    /// A link to a folder that the job did not enter.
+    /// A sidecar that was created or changed after the job began: the job may have read another version, or none.
+    ModifiedSidecar,
+    /// A symbolic link to a folder that the job did not enter.
     LinkedFolder,
-    /// The data folder, in the middle of the source.
+    /// The data folder, inside the source.
     DataFolder,
-    /// What cannot be looked at, and why.
-    Unseen(String),
+    /// An entry that cannot be read, and why.
+    Unreadable(String),
 }
 
-/// Takes what is found; breaks to end the search.
-type Sink<'a> = &'a mut dyn FnMut(Standing) -> ControlFlow<()>;
+/// Receives entries; breaks to end the walk.
+type EntrySink<'a> = &'a mut dyn FnMut(SourceEntry) -> ControlFlow<()>;
 
-/// Goes through the folders that a job was given, and those of its list, without its filters. Ignore files are passed
-/// over: they were read as such. Of a manifest nothing is looked for: all that it named is in the journal.
+/// Walks the roots of a job, and the paths of its list, without its filters. Ignore files are skipped: the job read them
+/// as such. A manifest is not read: the journal has all that it named.
 ///
-/// `began` is when the job did. Answers whether its list, if it had one, could be read again.
-pub fn everything(spec: &JobSpec, data_dir: &Path, began: Timestamp, sink: Sink<'_>) -> bool {
-    let search = Search { spec, skipped: skipped(data_dir), began };
+/// `began` is the time the job began. Returns whether its list, if it had one, could be read again.
+pub fn walk_all(spec: &JobSpec, data_dir: &Path, began: Timestamp, sink: EntrySink<'_>) -> bool {
+    let walk = SourceWalk { spec, excluded_dirs: data_dir_paths(data_dir), began };
     for root in &spec.roots {
-        if search.tree(&root.to_path(), sink).is_break() {
+        if walk.walk_root(&root.to_path(), sink).is_break() {
             return true;
         }
     }
     match &spec.list {
         None => true,
-        // It was read once and is gone.
+        // Standard input cannot be read again.
         Some(list) if list.path.is_none() => false,
-        Some(list) => manifest::paths(list, &Stop::never(), &mut |path| search.tree(&path, sink)).is_ok(),
+        Some(list) => manifest::paths(list, &Stop::never(), &mut |path| walk.walk_root(&path, sink)).is_ok(),
     }
 }
 
-struct Search<'a> {
+struct SourceWalk<'a> {
     spec: &'a JobSpec,
-    skipped: Vec<PathBuf>,
+    excluded_dirs: Vec<PathBuf>,
     began: Timestamp,
 }
 
-impl Search<'_> {
-    fn tree(&self, root: &Path, sink: Sink<'_>) -> ControlFlow<()> {
+impl SourceWalk<'_> {
+    fn walk_root(&self, root: &Path, sink: EntrySink<'_>) -> ControlFlow<()> {
         match std::fs::metadata(root) {
-            Ok(found) if found.is_dir() => self.folder(root, sink),
-            Ok(_) => sink(standing(root, What::File)),
-            Err(error) => sink(standing(root, What::Unseen(format!("it cannot be looked at: {error}")))),
+            Ok(metadata) if metadata.is_dir() => self.walk_folder(root, sink),
+            Ok(_) => sink(entry(root, SourceEntryKind::File)),
+            Err(error) => {
+                let reason = format!("it cannot be read: {error}");
+                sink(entry(root, SourceEntryKind::Unreadable(reason)))
+            }
         }
     }
 
-    fn folder(&self, root: &Path, sink: Sink<'_>) -> ControlFlow<()> {
-        if let Some(data) = self.skipped.iter().find(|data| data.starts_with(root) && data.is_dir()) {
-            sink(standing(data, What::DataFolder))?;
+    fn walk_folder(&self, root: &Path, sink: EntrySink<'_>) -> ControlFlow<()> {
+        if let Some(data) = self.excluded_dirs.iter().find(|data| data.starts_with(root) && data.is_dir()) {
+            sink(entry(data, SourceEntryKind::DataFolder))?;
         }
-        let skipped = self.skipped.clone();
+        let excluded_dirs = self.excluded_dirs.clone();
         let walk = WalkBuilder::new(root)
             .standard_filters(false)
             .follow_links(self.spec.follow)
-            .filter_entry(move |entry| !skipped.iter().any(|folder| folder == entry.path()))
+            .filter_entry(move |entry| !excluded_dirs.iter().any(|folder| folder == entry.path()))
             .build();
-        for entry in walk {
-            let found = match entry {
-                Ok(entry) => self.found(&entry),
+        for dir_entry in walk {
+            let found = match dir_entry {
+                Ok(dir_entry) => self.classify(&dir_entry),
                 Err(error) => {
-                    let (path, refused) = reason_of(&error);
-                    Some(standing(path.unwrap_or(root), What::Unseen(refused.reason)))
+                    let (path, refusal) = error_refusal(&error);
+                    Some(entry(path.unwrap_or(root), SourceEntryKind::Unreadable(refusal.reason)))
                 }
             };
             if let Some(found) = found {
@@ -103,30 +106,37 @@ impl Search<'_> {
         ControlFlow::Continue(())
     }
 
-    fn found(&self, entry: &DirEntry) -> Option<Standing> {
-        let (path, kind) = (entry.path(), entry.file_type()?);
-        if kind.is_dir() || entry.file_name() == IGNORE_FILE {
+    /// The entry to report; `None` for folders and ignore files.
+    fn classify(&self, dir_entry: &DirEntry) -> Option<SourceEntry> {
+        let path = dir_entry.path();
+        let file_type = dir_entry.file_type()?;
+        if file_type.is_dir() || dir_entry.file_name() == IGNORE_FILE {
             return None;
         }
-        if kind.is_symlink() && std::fs::metadata(path).is_ok_and(|found| found.is_dir()) {
-            return Some(standing(path, What::LinkedFolder));
+        if file_type.is_symlink() && std::fs::metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
+            return Some(entry(path, SourceEntryKind::LinkedFolder));
         }
-        let described = (!self.spec.no_sidecars).then(|| metadata::described_by(path)).flatten();
-        Some(standing(path, described.map_or(What::File, |media| self.sidecar(path, &media))))
+        let media = (!self.spec.no_sidecars).then(|| metadata::media_of_sidecar(path)).flatten();
+        Some(entry(path, media.map_or(SourceEntryKind::File, |media| self.sidecar(path, &media))))
     }
 
-    fn sidecar(&self, path: &Path, media: &Path) -> What {
-        // One that is put there later may have kept its own time; when it came there is told by the change time.
-        let changed =
-            |found: std::fs::Metadata| (found.mtime(), found.mtime_nsec()).max((found.ctime(), found.ctime_nsec()));
+    fn sidecar(&self, path: &Path, media: &Path) -> SourceEntryKind {
+        // A copy may preserve the modification time; the change time shows when the file was placed here.
+        let changed_at = |metadata: std::fs::Metadata| {
+            (metadata.mtime(), metadata.mtime_nsec()).max((metadata.ctime(), metadata.ctime_nsec()))
+        };
         let began = (self.began.as_second(), i64::from(self.began.subsec_nanosecond()));
-        let before = std::fs::metadata(path).is_ok_and(|found| changed(found) <= began);
-        if before { What::Sidecar(SourcePath::from_path(media)) } else { What::YoungSidecar }
+        let unchanged = std::fs::metadata(path).is_ok_and(|metadata| changed_at(metadata) <= began);
+        if unchanged {
+            SourceEntryKind::Sidecar(SourcePath::from_path(media))
+        } else {
+            SourceEntryKind::ModifiedSidecar
+        }
     }
 }
 
-fn standing(path: &Path, what: What) -> Standing {
-    Standing { path: SourcePath::from_path(path), what }
+fn entry(path: &Path, kind: SourceEntryKind) -> SourceEntry {
+    SourceEntry { path: SourcePath::from_path(path), kind }
 }
 
 #[cfg(test)]
@@ -136,25 +146,25 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::super::spec::ListSpec;
-    use super::super::walk::plant;
+    use super::super::walk::create_files;
     use super::*;
 
-    fn search(dir: &Path, spec: &JobSpec, began: Timestamp) -> (BTreeMap<String, What>, bool) {
+    fn search(dir: &Path, spec: &JobSpec, began: Timestamp) -> (BTreeMap<String, SourceEntryKind>, bool) {
         let mut all = BTreeMap::new();
-        let mut sink = |found: Standing| {
+        let mut sink = |found: SourceEntry| {
             let path = found.path.to_path();
-            all.insert(path.strip_prefix(dir).unwrap().to_string_lossy().into_owned(), found.what);
+            all.insert(path.strip_prefix(dir).unwrap().to_string_lossy().into_owned(), found.kind);
             ControlFlow::Continue(())
         };
-        let whole = everything(spec, &dir.join("data"), began, &mut sink);
+        let whole = walk_all(spec, &dir.join("data"), began, &mut sink);
         (all, whole)
     }
 
     #[test]
-    fn what_filters_leave_out_is_found_and_so_is_the_data_folder() {
+    fn filtered_files_and_the_data_folder_are_reported() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
-        plant(
+        create_files(
             &root,
             &[
                 ("a.txt", "x"),
@@ -170,26 +180,26 @@ mod tests {
         let spec = JobSpec { roots, exclude: ["*.txt".to_owned()].into(), no_hidden: true, ..JobSpec::default() };
         let (found, whole) = search(&root, &spec, Timestamp::MAX);
         assert!(whole);
-        let sidecar = What::Sidecar(SourcePath::from_path(&root.join("a.txt")));
+        let sidecar = SourceEntryKind::Sidecar(SourcePath::from_path(&root.join("a.txt")));
         let expected = [
-            (".hidden/b", What::File),
-            ("a.txt", What::File),
+            (".hidden/b", SourceEntryKind::File),
+            ("a.txt", SourceEntryKind::File),
             ("a.txt.json", sidecar),
-            ("data", What::DataFolder),
-            ("linked", What::LinkedFolder),
-            ("skip.tmp", What::File),
+            ("data", SourceEntryKind::DataFolder),
+            ("linked", SourceEntryKind::LinkedFolder),
+            ("skip.tmp", SourceEntryKind::File),
         ];
         assert_eq!(found, expected.map(|(name, what)| (name.to_owned(), what)).into());
 
         let (found, _) = search(&root, &spec, Timestamp::UNIX_EPOCH);
-        assert_eq!(found["a.txt.json"], What::YoungSidecar);
+        assert_eq!(found["a.txt.json"], SourceEntryKind::ModifiedSidecar);
         let spec = JobSpec { follow: true, no_sidecars: true, ..spec };
         let (found, _) = search(&root, &spec, Timestamp::MAX);
-        assert_eq!((&found["a.txt.json"], &found["linked/b"]), (&What::File, &What::File));
+        assert_eq!((&found["a.txt.json"], &found["linked/b"]), (&SourceEntryKind::File, &SourceEntryKind::File));
     }
 
     #[test]
-    fn a_list_is_read_again_where_it_can_be() {
+    fn list_is_read_again_unless_it_was_standard_input() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
         fs::create_dir(root.join("in")).unwrap();
@@ -202,7 +212,10 @@ mod tests {
         };
         let of = |path| JobSpec { list: Some(list(path)), ..JobSpec::default() };
         let (found, whole) = search(&root, &of(Some("list")), Timestamp::MAX);
-        assert!(whole && found["in/a"] == What::File && matches!(found["gone"], What::Unseen(_)), "{found:?}");
+        assert!(
+            whole && found["in/a"] == SourceEntryKind::File && matches!(found["gone"], SourceEntryKind::Unreadable(_)),
+            "{found:?}"
+        );
         for lost in [None, Some("no-such-list")] {
             let (found, whole) = search(&root, &of(lost), Timestamp::MAX);
             assert!(!whole && found.is_empty(), "{found:?}");

@@ -1,106 +1,106 @@
-//! What a job was asked to do: its roots and options in one canonical form. The same spec again means the same job.
+//! The specification of a job: its roots and options in one canonical form. Equal specs mean the same job.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::Error;
+use super::error::Error;
 use mfctl_core::domain::SourcePath;
 
-/// Where rows of metadata come from.
+/// A manifest, whose rows name files and their metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestSpec {
-    /// The file.
+    /// The absolute path.
     pub path: SourcePath,
-    /// Its form.
+    /// The format of its rows.
     pub form: ManifestForm,
 }
 
-/// A manifest's form.
+/// The format of a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ManifestForm {
     /// One JSON object a line.
     Jsonl,
-    /// Comma-separated, with a heading line.
+    /// Comma-separated values with a header line.
     Csv,
 }
 
-/// A list of paths.
+/// A list of paths, one per line or NUL-terminated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListSpec {
-    /// The file; `None` is standard input.
+    /// The absolute path; `None` is standard input.
     pub path: Option<SourcePath>,
     /// Whether paths end in NUL instead of a newline.
     pub nul: bool,
-    /// What relative paths stand below.
+    /// The folder that relative paths are relative to.
     pub base: SourcePath,
 }
 
-/// Roots and options of a job. Everything that changes which files are taken, or how, is in it.
+/// Roots and options of a job: everything that changes which files are taken, or how.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct JobSpec {
     /// Files and folders, absolute.
     pub roots: BTreeSet<SourcePath>,
-    /// A manifest.
+    /// The manifest of `--manifest`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manifest: Option<ManifestSpec>,
-    /// A list of paths.
+    /// The list of `--files-from`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub list: Option<ListSpec>,
-    /// Only files that match one of these.
+    /// Takes only files that match one of these globs; empty means all.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub include: BTreeSet<String>,
-    /// No files or folders that match one of these.
+    /// Skips files and folders that match one of these globs.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub exclude: BTreeSet<String>,
-    /// Leave out hidden files and folders.
+    /// Skips hidden files and folders.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_hidden: bool,
-    /// Go into folders that symbolic links lead to.
+    /// Enters folders that symbolic links point to.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub follow: bool,
-    /// Do not read `<file>.json` as metadata.
+    /// Takes `<file>.json` as a file instead of reading it as metadata.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_sidecars: bool,
-    /// The collection of files that name none.
+    /// The collection of files whose metadata names none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub collection: Option<String>,
-    /// The locale of files that name none.
+    /// The locale of files whose metadata names none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub locale: Option<String>,
-    /// Tags of every file; a file's own win.
+    /// Tags of every file; tags in a file's metadata override them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
-    /// A larger file is rejected.
+    /// Larger files are rejected.
     pub max_size_bytes: u64,
-    /// Only these types.
+    /// Takes only these media types (`image/*` is a family); empty means all.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub allow_types: BTreeSet<String>,
-    /// None of these types.
+    /// Rejects these media types, even if `allow_types` names them.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub deny_types: BTreeSet<String>,
 }
 
 impl JobSpec {
-    /// The canonical JSON.
+    /// The canonical JSON, by which the journal finds an unfinished job.
     ///
     /// # Errors
-    /// Never for a spec that was made here.
+    /// None that a caller can cause.
     pub fn canonical(&self) -> Result<serde_json::Value, Error> {
         serde_json::to_value(self).map_err(|error| Error::Spec(format!("cannot be written as JSON: {error}")))
     }
 
-    /// A spec as a journal keeps it.
+    /// Reads a spec from the journal.
     ///
     /// # Errors
-    /// When it was written by a later mfctl.
+    /// The spec was written by a later version of mfctl.
     pub fn read(value: &serde_json::Value) -> Result<Self, Error> {
         Self::deserialize(value).map_err(|error| Error::Spec(format!("of the job cannot be read: {error}")))
     }
 
-    /// Drops roots that lie in other roots: each file is taken once.
+    /// Drops roots inside other roots, so that each file is taken once.
     pub fn prune_roots(&mut self) {
         let all: Vec<_> = self.roots.iter().map(SourcePath::to_path).collect();
         let inside = |path: &std::path::Path| all.iter().any(|other| path != other && path.starts_with(other));
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_roots_does_not_matter_and_any_option_does() {
+    fn canonical_form_ignores_root_order_and_keeps_options() {
         let one = spec(&["/b", "/a"]).canonical().unwrap();
         assert_eq!(one, spec(&["/a", "/b"]).canonical().unwrap());
         let other = JobSpec { follow: true, ..spec(&["/a", "/b"]) };
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_root_inside_another_is_dropped() {
+    fn nested_root_is_pruned() {
         let mut nested = spec(&["/a", "/a/b", "/ab"]);
         nested.prune_roots();
         assert_eq!(nested, spec(&["/a", "/ab"]));

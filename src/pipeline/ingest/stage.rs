@@ -1,304 +1,144 @@
-//! From files to durable objects: small ones are read into memory and staged if their bytes are new, large ones stream.
+//! Makes bytes durable in staging, and removes those that no catalog row refers to.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::stream::{self, StreamExt};
 
-use super::engine::Engine;
-use super::metadata::{self, Known};
-use super::read::{self, Kind, Reading, SMALL, Stat, refusal, unreadable};
-use super::retry_call;
-use super::stream::{Broken, HashingFile};
-use super::walk::Candidate;
-use mfctl_core::domain::job::{FileRefusal, JournalFile, RefusalKind};
+use super::context::RunContext;
+use super::files::ReadBatch;
+use super::read::ContentType;
 use mfctl_core::domain::{Asset, AssetId, AssetState, ObjectRef, Sha256};
 use mfctl_core::ports::{ByteSource, Error, ErrorKind, PutOptions, Result};
 
-/// A file whose content is known.
-pub(super) struct Taken {
-    pub(super) row: JournalFile,
-    pub(super) stat: Stat,
-    pub(super) sha256: Sha256,
-    pub(super) kind: Kind,
-    pub(super) known: Known,
-    pub(super) asset: AssetId,
-    /// Its bytes, as long as they may have to be staged.
-    pub(super) content: Option<Bytes>,
-    /// Whether its bytes were staged in this run, under the row's own key.
-    pub(super) put: bool,
+/// Writes to staging.
+#[derive(Clone)]
+pub(super) struct Stager {
+    context: Arc<RunContext>,
+    /// Small objects of a batch that are put at the same time.
+    concurrency: usize,
 }
 
-/// A file that is not taken.
-pub(super) struct Refused {
-    pub(super) row: JournalFile,
-    pub(super) refusal: FileRefusal,
-    pub(super) stat: Option<Stat>,
+/// A small object that has to be put.
+struct PendingPut {
+    /// The file's position among the batch's accepted files.
+    index: usize,
+    object: ObjectRef,
+    content: Bytes,
+    content_type: ContentType,
+    sha256: Sha256,
 }
 
-/// What became of a batch's files so far. A file that is in neither stays planned: the run is stopping.
-#[derive(Default)]
-pub(super) struct Sorted {
-    pub(super) taken: Vec<Taken>,
-    pub(super) refused: Vec<Refused>,
-}
-
-enum Seen {
-    Taken(Box<Taken>),
-    Refused(Refused),
-    Large(JournalFile, Candidate),
-    Left,
-}
-
-/// Files that one thread reads before it takes the next ones.
-const CHUNK: usize = 64;
-
-impl Engine {
-    /// Where a file's bytes go.
-    pub(super) fn own_object(&self, row: &JournalFile) -> ObjectRef {
-        ObjectRef { bucket: self.place.buckets.staging.clone(), key: row.staging_key.clone() }
+impl Stager {
+    pub(super) fn new(context: Arc<RunContext>, concurrency: usize) -> Self {
+        Self { context, concurrency }
     }
 
-    /// Reads files, several at a time.
-    pub(super) async fn read_all(self: &Arc<Self>, files: Vec<(JournalFile, Candidate)>) -> Result<Sorted> {
-        let (large, small): (Vec<_>, Vec<_>) =
-            files.into_iter().partition(|(_, found)| found.refused.is_none() && found.size_hint > SMALL);
-        let mut small = small.into_iter();
-        let chunks = std::iter::from_fn(|| {
-            let chunk: Vec<_> = small.by_ref().take(CHUNK).collect();
-            (!chunk.is_empty()).then_some(chunk)
-        });
-        let seen: Vec<Vec<Seen>> = stream::iter(chunks.collect::<Vec<_>>())
-            .map(|chunk| self.read_chunk(chunk))
-            .buffered(self.concurrency)
-            .try_collect()
-            .await?;
-        let mut sorted = Sorted::default();
-        let mut streamed = large;
-        for seen in seen.into_iter().flatten() {
-            if let Some(large) = sorted.sort(seen) {
-                streamed.push(large);
-            }
-        }
-        let streams = stream::iter(streamed).map(|(row, found)| self.send_large(row, found));
-        let seen: Vec<Seen> = streams.buffered(self.concurrency).try_collect().await?;
-        for seen in seen {
-            sorted.sort(seen);
-        }
-        Ok(sorted)
-    }
-
-    async fn read_chunk(self: &Arc<Self>, chunk: Vec<(JournalFile, Candidate)>) -> Result<Vec<Seen>> {
-        let engine = self.clone();
-        self.by_hand(move || chunk.into_iter().map(|(row, found)| engine.see(row, found)).collect()).await
-    }
-
-    /// Runs what blocks, with no more than the run's concurrency at the same time.
-    async fn by_hand<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        let internal = |error: String| Error::new(ErrorKind::Internal, format!("read files: {error}"));
-        let _hand = self.hands.acquire().await.map_err(|error| internal(error.to_string()))?;
-        tokio::task::spawn_blocking(work).await.map_err(|error| internal(error.to_string()))
-    }
-
-    fn see(&self, row: JournalFile, found: Candidate) -> Seen {
-        if self.stopping() {
-            return Seen::Left;
-        }
-        if let Some(refusal) = found.refused {
-            return Seen::Refused(Refused { row, refusal, stat: None });
-        }
-        match read::read(&found.path, &self.rules) {
-            Reading::Refused(refusal, stat) => Seen::Refused(Refused { row, refusal, stat }),
-            Reading::Large(..) => Seen::Large(row, found),
-            Reading::Small(stat, sha256, kind, content) => match self.said(&found) {
-                Err(refusal) => Seen::Refused(Refused { row, refusal, stat: Some(stat) }),
-                Ok(known) => {
-                    self.done.bytes.fetch_add(stat.size_bytes, Ordering::Relaxed);
-                    Seen::Taken(Box::new(self.taken(row, stat, sha256, kind, known, Some(content))))
-                }
-            },
-        }
-    }
-
-    fn taken(
+    /// Puts an object, with retries. Each retry reads the source again from where the store asks it to.
+    pub(super) async fn put(
         &self,
-        row: JournalFile,
-        stat: Stat,
-        sha256: Sha256,
-        kind: Kind,
-        known: Known,
-        content: Option<Bytes>,
-    ) -> Taken {
-        let asset = AssetId::of(&self.place.tenant, &sha256);
-        let put = content.is_none();
-        Taken { row, stat, sha256, kind, known, asset, content, put }
+        object: &ObjectRef,
+        source: Arc<dyn ByteSource>,
+        content_type: ContentType,
+        sha256: Option<Sha256>,
+    ) -> Result<()> {
+        let options = PutOptions { content_type: Some(content_type.media_type.to_owned()), sha256 };
+        let put = || self.context.ports.objects.put(object, source.clone(), options.clone());
+        self.context.retry(put).await.map(drop)
     }
 
-    /// What is said of a file by its sidecar, its manifest row and the flags.
-    pub(super) fn said(&self, found: &Candidate) -> Result<Known, FileRefusal> {
-        said(&self.rules, found)
-    }
-
-    async fn send_large(self: &Arc<Self>, row: JournalFile, found: Candidate) -> Result<Seen> {
-        if self.stopping() {
-            return Ok(Seen::Left);
-        }
-        let (engine, path) = (self.clone(), found.path.clone());
-        let opened = self.by_hand(move || (read::read(&path, &engine.rules), engine.said(&found))).await?;
-        let (stat, kind, file, known) = match opened {
-            (Reading::Refused(refusal, stat), _) => return Ok(Seen::Refused(Refused { row, refusal, stat })),
-            (Reading::Small(stat, ..) | Reading::Large(stat, ..), Err(refusal)) => {
-                return Ok(Seen::Refused(Refused { row, refusal, stat: Some(stat) }));
-            }
-            (Reading::Small(stat, sha256, kind, content), Ok(known)) => {
-                return Ok(Seen::Taken(Box::new(self.taken(row, stat, sha256, kind, known, Some(content)))));
-            }
-            (Reading::Large(stat, kind, file), Ok(known)) => (stat, kind, file, known),
-        };
-        self.guard.check(self.tools.objects.as_ref(), stat.size_bytes).await?;
-        let source = Arc::new(HashingFile::new(file, stat, self.stop.clone(), self.done.bytes.clone()));
-        let at = self.own_object(&row);
-        let put = self.put(&at, source.clone(), kind, None).await;
-        match self.judge(put, &source, stat) {
-            Ok(Ok(sha256)) => Ok(Seen::Taken(Box::new(self.taken(row, stat, sha256, kind, known, None)))),
-            Ok(Err(Some(refusal))) => {
-                self.remove(vec![at]).await;
-                Ok(Seen::Refused(Refused { row, refusal, stat: Some(stat) }))
-            }
-            Ok(Err(None)) => Ok(Seen::Left),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// What came of sending a large file: its digest, why it is refused, or nothing where a stop broke it off.
-    fn judge(&self, put: Result<()>, source: &HashingFile, stat: Stat) -> Result<Result<Sha256, Option<FileRefusal>>> {
-        match source.broken() {
-            Some(Broken::Stopped) => return Ok(Err(None)),
-            Some(Broken::Unreadable(error)) => return Ok(Err(Some(unreadable(&error)))),
-            None => {}
-        }
-        match put {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::Invalid || refusable(&error) => {
-                let changed = read::changed(source.file(), stat, source.read_bytes());
-                return Ok(Err(Some(match changed {
-                    Ok(Some(refusal)) => refusal,
-                    _ => refusal(RefusalKind::Store, error.full()),
-                })));
-            }
-            Err(error) => return Err(error),
-        }
-        match (read::changed(source.file(), stat, source.read_bytes()), source.digest()) {
-            (Err(error), _) => Ok(Err(Some(unreadable(&error)))),
-            (Ok(Some(refusal)), _) => Ok(Err(Some(refusal))),
-            (Ok(None), Some(digest)) => Ok(Ok(digest)),
-            (Ok(None), None) => Ok(Err(Some(refusal(RefusalKind::Store, "the store did not read it to its end")))),
-        }
-    }
-
-    async fn put(&self, at: &ObjectRef, source: Arc<dyn ByteSource>, kind: Kind, sha256: Option<Sha256>) -> Result<()> {
-        let options = PutOptions { content_type: Some(kind.media_type.to_owned()), sha256 };
-        retry_call(&self.stop, || self.tools.objects.put(at, source.clone(), options.clone())).await.map(drop)
-    }
-
-    /// Removes objects that nothing points at. Best effort: what stays is garbage, which the audit counts.
-    pub(super) async fn remove(&self, objects: Vec<ObjectRef>) {
+    /// Deletes objects that no row refers to. Best effort: what remains is an orphan, which the audit counts.
+    pub(super) async fn delete_unreferenced(&self, objects: Vec<ObjectRef>) {
         if !objects.is_empty()
-            && let Err(error) = self.tools.objects.delete(&objects).await
+            && let Err(error) = self.context.ports.objects.delete(&objects).await
         {
-            tracing::warn!(error = error.full(), "staged objects that are not needed could not be removed");
+            tracing::warn!(error = error.full(), "staged objects that no row refers to could not be deleted");
         }
     }
 
-    /// Whether the object that a staged row points at is there.
-    pub(super) async fn is_there(&self, at: &ObjectRef) -> Result<bool> {
-        Ok(retry_call(&self.stop, || self.tools.objects.head(at)).await?.is_some())
+    /// Whether an object exists in the store.
+    pub(super) async fn exists(&self, object: &ObjectRef) -> Result<bool> {
+        Ok(self.context.retry(|| self.context.ports.objects.head(object)).await?.is_some())
     }
 
     /// Stages the small files whose bytes are new, and makes all staged bytes durable.
-    pub(super) async fn stage_new(&self, sorted: &mut Sorted, known: &HashMap<AssetId, Asset>) -> Result<()> {
-        let mut staged: HashSet<AssetId> =
-            sorted.taken.iter().filter(|taken| taken.put).map(|taken| taken.asset).collect();
-        let mut wanted = Vec::new();
-        for (index, taken) in sorted.taken.iter_mut().enumerate() {
-            let Some(content) = taken.content.take() else { continue };
-            let lacking = match known.get(&taken.asset) {
+    pub(super) async fn stage_new(&self, batch: &mut ReadBatch, known: &HashMap<AssetId, Asset>) -> Result<()> {
+        let pending = self.pending_puts(batch, known).await?;
+        let bytes = pending.iter().map(|put| put.content.len() as u64).sum();
+        if bytes > 0 {
+            self.context.free_space.check(self.context.ports.objects.as_ref(), bytes).await?;
+        }
+        self.put_all(batch, pending).await?;
+        if batch.accepted.iter().any(|file| file.staged) {
+            self.context.retry(|| self.context.ports.objects.sync()).await?;
+        }
+        Ok(())
+    }
+
+    /// The small files whose bytes the store does not have. Of several files with the same bytes, the first is staged.
+    async fn pending_puts(&self, batch: &mut ReadBatch, known: &HashMap<AssetId, Asset>) -> Result<Vec<PendingPut>> {
+        let streamed = batch.accepted.iter().filter(|file| file.staged);
+        let mut staged: HashSet<AssetId> = streamed.map(|file| file.asset).collect();
+        let mut pending = Vec::new();
+        for (index, file) in batch.accepted.iter_mut().enumerate() {
+            let Some(content) = file.content.take() else { continue };
+            let missing = match known.get(&file.asset) {
                 None => true,
-                Some(asset) if asset.state == AssetState::Staged => !self.is_there(&asset.staging).await?,
+                Some(asset) if asset.state == AssetState::Staged => !self.exists(&asset.staging).await?,
                 Some(_) => false,
             };
-            // The second of two files with the same bytes is the first one's duplicate.
-            if lacking && staged.insert(taken.asset) {
-                wanted.push((index, self.own_object(&taken.row), content, taken.kind, taken.sha256));
+            if missing && staged.insert(file.asset) {
+                let object = self.context.staging_object(&file.row);
+                let content_type = file.content_type;
+                pending.push(PendingPut { index, object, content, content_type, sha256: file.sha256 });
             }
         }
-        let bytes = wanted.iter().map(|(_, _, content, ..)| content.len() as u64).sum();
-        if bytes > 0 {
-            self.guard.check(self.tools.objects.as_ref(), bytes).await?;
-        }
-        let puts = stream::iter(wanted).map(|(index, at, content, kind, sha256)| async move {
-            (index, self.put(&at, Arc::new(content), kind, Some(sha256)).await)
+        Ok(pending)
+    }
+
+    /// Puts the objects; refuses the files whose bytes the store does not take.
+    async fn put_all(&self, batch: &mut ReadBatch, pending: Vec<PendingPut>) -> Result<()> {
+        let puts = stream::iter(pending).map(|put| async move {
+            (put.index, self.put(&put.object, Arc::new(put.content), put.content_type, Some(put.sha256)).await)
         });
-        let done: Vec<(usize, Result<()>)> = puts.buffer_unordered(self.sends).collect().await;
+        let results: Vec<(usize, Result<()>)> = puts.buffer_unordered(self.concurrency).collect().await;
         let mut failed: HashMap<AssetId, String> = HashMap::new();
-        for (index, put) in done {
-            match put {
-                Ok(()) => sorted.taken[index].put = true,
-                Err(error) if refusable(&error) || error.kind() == ErrorKind::Invalid => {
-                    failed.insert(sorted.taken[index].asset, error.full());
+        for (index, result) in results {
+            match result {
+                Ok(()) => batch.accepted[index].staged = true,
+                Err(error) if concerns_one_object(&error) || error.kind() == ErrorKind::Invalid => {
+                    failed.insert(batch.accepted[index].asset, error.full());
                 }
                 Err(error) => return Err(error),
             }
         }
-        sorted.refuse(&failed);
-        if sorted.taken.iter().any(|taken| taken.put) {
-            retry_call(&self.stop, || self.tools.objects.sync()).await?;
-        }
+        batch.refuse_unstaged(&failed);
         Ok(())
     }
-}
 
-/// What is said of a file by its sidecar, its manifest row and the flags.
-pub(super) fn said(rules: &super::Rules, found: &Candidate) -> Result<Known, FileRefusal> {
-    let sidecar = if rules.spec.no_sidecars { Ok(None) } else { metadata::read_sidecar(&found.path) };
-    match sidecar {
-        Ok(sidecar) => Ok(metadata::merge(&rules.spec, sidecar.as_ref(), found.said.as_deref())),
-        Err(reason) => Err(refusal(RefusalKind::BadMetadata, reason)),
+    /// Copies lost bytes back to where the stored event points: that event may be in the log already, and is what a
+    /// worker reads.
+    pub(super) async fn restore(&self, lost: Vec<LostObject>) -> Result<()> {
+        let objects = &self.context.ports.objects;
+        for object in &lost {
+            self.context.retry(|| objects.copy(&object.copy, &object.original, object.size_bytes)).await?;
+        }
+        if lost.is_empty() {
+            return Ok(());
+        }
+        self.context.retry(|| objects.sync()).await
     }
 }
 
-/// Whether the store's refusal concerns this one object.
-fn refusable(error: &Error) -> bool {
+/// A staged object that was lost, and a copy of its bytes.
+pub(super) struct LostObject {
+    pub(super) copy: ObjectRef,
+    pub(super) original: ObjectRef,
+    pub(super) size_bytes: u64,
+}
+
+/// Whether the store's error concerns this one object, so that the run may continue with others.
+pub(super) fn concerns_one_object(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Internal | ErrorKind::Corrupt | ErrorKind::Conflict)
-}
-
-impl Sorted {
-    fn sort(&mut self, seen: Seen) -> Option<(JournalFile, Candidate)> {
-        match seen {
-            Seen::Taken(taken) => self.taken.push(*taken),
-            Seen::Refused(refused) => self.refused.push(refused),
-            Seen::Large(row, found) => return Some((row, found)),
-            Seen::Left => {}
-        }
-        None
-    }
-
-    /// Files whose bytes the store did not take are failed, and with them those that relied on the same bytes.
-    fn refuse(&mut self, failed: &HashMap<AssetId, String>) {
-        if failed.is_empty() {
-            return;
-        }
-        let (lost, kept) = std::mem::take(&mut self.taken)
-            .into_iter()
-            .partition(|taken: &Taken| !taken.put && failed.contains_key(&taken.asset));
-        self.taken = kept;
-        let lost: Vec<Taken> = lost;
-        self.refused.extend(lost.into_iter().map(|taken| Refused {
-            refusal: refusal(RefusalKind::Store, failed.get(&taken.asset).cloned().unwrap_or_default()),
-            stat: Some(taken.stat),
-            row: taken.row,
-        }));
-    }
 }

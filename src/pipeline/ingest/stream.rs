@@ -1,4 +1,4 @@
-//! A large file on its way to staging: hashed while it is sent, watched for changes, stopped when asked.
+//! A large file that is streamed to staging: hashed while it is sent, and aborted when a stop is requested.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,84 +8,84 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest, Sha256 as Hasher};
 
-use super::read::Stat;
+use super::read::FileVersion;
 use mfctl_core::domain::Sha256;
 use mfctl_core::ports::ByteSource;
 use mfctl_core::stop::Stop;
 
-/// Why sending ended early.
+/// Why reading was aborted.
 #[derive(Debug)]
-pub(super) enum Broken {
-    /// A stop was asked for.
+pub(super) enum ReadAbort {
+    /// A stop was requested.
     Stopped,
-    /// The file cannot be read on.
+    /// The file could not be read.
     Unreadable(io::Error),
 }
 
-/// A source that hashes what is read of it.
+/// A byte source that hashes what is read of it.
 pub(super) struct HashingFile {
     file: File,
-    stat: Stat,
+    version: FileVersion,
     stop: Stop,
-    /// Counts the bytes as they go, for the progress display.
+    /// Counts the bytes as they are sent, for the progress display.
     sent: Arc<AtomicU64>,
-    end: Mutex<End>,
+    state: Mutex<ReadState>,
 }
 
 #[derive(Default)]
-struct End {
+struct ReadState {
+    /// Bytes that the latest reader has read.
     read: u64,
     digest: Option<Sha256>,
-    broken: Option<Broken>,
+    abort: Option<ReadAbort>,
 }
 
 impl HashingFile {
-    pub(super) fn new(file: File, stat: Stat, stop: Stop, sent: Arc<AtomicU64>) -> Self {
-        Self { file, stat, stop, sent, end: Mutex::default() }
+    pub(super) fn new(file: File, version: FileVersion, stop: Stop, sent: Arc<AtomicU64>) -> Self {
+        Self { file, version, stop, sent, state: Mutex::default() }
     }
 
-    /// The file.
     pub(super) fn file(&self) -> &File {
         &self.file
     }
 
-    /// Why it ended early, if it did.
-    pub(super) fn broken(&self) -> Option<Broken> {
-        self.end().broken.take()
+    /// Why reading was aborted, if it was; the first call takes it.
+    pub(super) fn take_abort(&self) -> Option<ReadAbort> {
+        self.state().abort.take()
     }
 
-    /// Bytes that the latest reader gave.
+    /// Bytes that the latest reader has read.
     pub(super) fn read_bytes(&self) -> u64 {
-        self.end().read
+        self.state().read
     }
 
-    /// The digest, once a reader came to the end.
+    /// The digest of the whole file, once a reader has reached its end.
     pub(super) fn digest(&self) -> Option<Sha256> {
-        self.end().digest
+        self.state().digest
     }
 
-    fn end(&self) -> std::sync::MutexGuard<'_, End> {
-        self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> std::sync::MutexGuard<'_, ReadState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn breaks(&self, why: Broken) -> io::Error {
-        let error = match &why {
-            Broken::Stopped => io::Error::other("stopped"),
-            Broken::Unreadable(error) => io::Error::new(error.kind(), error.to_string()),
+    fn abort(&self, reason: ReadAbort) -> io::Error {
+        let error = match &reason {
+            ReadAbort::Stopped => io::Error::other("stopped"),
+            ReadAbort::Unreadable(error) => io::Error::new(error.kind(), error.to_string()),
         };
-        self.end().broken = Some(why);
+        self.state().abort = Some(reason);
         error
     }
 }
 
 impl ByteSource for HashingFile {
     fn len(&self) -> u64 {
-        self.stat.size_bytes
+        self.version.size_bytes
     }
 
     fn reader(&self, from: u64) -> io::Result<Box<dyn Read + Send + '_>> {
-        let mut reader = Reader { source: self, hasher: Hasher::new(), at: 0, counted: from };
-        // What a half-sent upload has already is hashed again: the digest is of the whole.
+        let mut reader = HashingReader { source: self, hasher: Hasher::new(), at: 0, counted: from };
+        // A resumed upload starts in the middle, but the digest is of the whole: what precedes is hashed again.
         let mut buffer = vec![0; 64 * 1024];
         while reader.at < from {
             let wanted = usize::try_from(from - reader.at).unwrap_or(usize::MAX).min(buffer.len());
@@ -97,23 +97,24 @@ impl ByteSource for HashingFile {
     }
 }
 
-struct Reader<'a> {
+struct HashingReader<'a> {
     source: &'a HashingFile,
     hasher: Hasher,
+    /// The offset of the next byte.
     at: u64,
-    /// Bytes up to here are not counted as sent.
+    /// Bytes before this offset are not counted as sent.
     counted: u64,
 }
 
-impl Read for Reader<'_> {
+impl Read for HashingReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.source.stop.requested().is_some() {
-            return Err(self.source.breaks(Broken::Stopped));
+            return Err(self.source.abort(ReadAbort::Stopped));
         }
         let read = loop {
             match self.source.file.read_at(buffer, self.at) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.source.breaks(Broken::Unreadable(error))),
+                Err(error) => return Err(self.source.abort(ReadAbort::Unreadable(error))),
                 Ok(read) => break read,
             }
         };
@@ -122,14 +123,15 @@ impl Read for Reader<'_> {
         if self.at > self.counted {
             self.source.sent.fetch_add((self.at - self.counted).min(read as u64), Ordering::Relaxed);
         }
-        let mut end = self.source.end();
-        end.read = self.at;
-        if self.at == self.source.stat.size_bytes {
-            end.digest = Some(Sha256(self.hasher.clone().finalize().into()));
-        } else if self.at > self.source.stat.size_bytes {
-            end.digest = None;
+        let size_bytes = self.source.version.size_bytes;
+        let mut state = self.source.state();
+        state.read = self.at;
+        if self.at == size_bytes {
+            state.digest = Some(Sha256(self.hasher.clone().finalize().into()));
+        } else if self.at > size_bytes {
+            state.digest = None;
         }
-        drop(end);
+        drop(state);
         Ok(read)
     }
 }
@@ -141,12 +143,12 @@ mod tests {
     fn source(content: &[u8]) -> HashingFile {
         let mut file = tempfile::tempfile().unwrap();
         io::Write::write_all(&mut file, content).unwrap();
-        let stat = Stat::of(&file.metadata().unwrap());
-        HashingFile::new(file, stat, Stop::never(), Arc::default())
+        let version = FileVersion::of(&file.metadata().unwrap());
+        HashingFile::new(file, version, Stop::never(), Arc::default())
     }
 
     #[test]
-    fn the_digest_is_of_the_whole_wherever_reading_begins() {
+    fn digest_covers_the_whole_file_from_any_offset() {
         let content: Vec<u8> = (0..200_000u32).map(|n| n as u8).collect();
         let digest = Sha256(Hasher::digest(&content).into());
         for from in [0, 1, 70_000, 200_000] {
@@ -160,13 +162,13 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_breaks_it_off() {
+    fn stop_request_aborts_reading() {
         let (stopper, stop) = Stop::channel();
         let mut source = source(b"abc");
         source.stop = stop;
         stopper.stop(mfctl_core::stop::StopReason::Interrupted);
         let mut buffer = [0; 8];
         assert!(source.reader(0).unwrap().read(&mut buffer).is_err());
-        assert!(matches!(source.broken(), Some(Broken::Stopped)));
+        assert!(matches!(source.take_abort(), Some(ReadAbort::Stopped)));
     }
 }

@@ -1,8 +1,8 @@
-//! Finds files: in folders, manifests and lists. Streams: nothing here grows with the number of files.
+//! Finds files in folders, manifests and lists, as a stream: memory does not grow with the number of files.
 //!
-//! Hidden files are taken unless `no_hidden`. A symbolic link to a file counts as that file; one to a folder is entered
-//! only with `follow` and counted otherwise. `.mfctlignore` files (gitignore's syntax) leave out what they name below
-//! them. The data folder itself is never looked into.
+//! Hidden files are taken unless `no_hidden` is set. A symbolic link to a file counts as that file; one to a folder is
+//! entered with `follow` and counted otherwise. `.mfctlignore` files (in gitignore's syntax) exclude what they match. The
+//! data folder itself is never walked.
 
 use std::fs::FileType;
 use std::io;
@@ -13,98 +13,84 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ignore::{DirEntry, WalkBuilder};
 
-use super::metadata::{self, Said};
+use super::candidate::{CandidateSink, IngestCandidate};
+use super::error::Error;
 use super::read::{not_regular, refusal, unreadable};
-use super::{Error, Rules, manifest};
+use super::rules::FileRules;
+use super::{manifest, metadata};
 use mfctl_core::domain::SourcePath;
 use mfctl_core::domain::job::{FileRefusal, RefusalKind};
 use mfctl_core::stop::Stop;
 
-/// A file's name that holds patterns of what to leave out.
-pub const IGNORE_FILE: &str = ".mfctlignore";
+/// The name of files with patterns of what to exclude.
+pub(super) const IGNORE_FILE: &str = ".mfctlignore";
 
-/// A file that was found.
-#[derive(Debug)]
-pub struct Candidate {
-    /// Where, absolute.
-    pub path: PathBuf,
-    /// Its size when it was found.
-    pub size_hint: u64,
-    /// Why it will not be taken, if that is known already.
-    pub refused: Option<FileRefusal>,
-    /// What its manifest row says.
-    pub said: Option<Box<Said>>,
-}
-
-impl Candidate {
-    pub(super) fn refused(path: impl Into<PathBuf>, refusal: FileRefusal) -> Self {
-        Self { path: path.into(), size_hint: 0, refused: Some(refusal), said: None }
-    }
-}
-
-/// What was left out on purpose, for the closing note.
+/// What the walk skipped by rule, for the note after a run.
 #[derive(Debug, Default)]
-pub struct LeftOut {
-    /// Files and folders that `--include` or `--exclude` leave out. What `--no-hidden` and ignore files leave out is
-    /// not among them: the walk never hears of it.
+pub struct SkipCounters {
+    /// Files and folders that `--include` or `--exclude` exclude. Those that `--no-hidden` and ignore files exclude are
+    /// not counted: the walker does not report them.
     pub filtered: AtomicU64,
-    /// Ignore files that were met; with `--no-hidden` none is, though they count.
+    /// Ignore files that were found. `--no-hidden` hides them from this count, but they still apply.
     pub ignore_files: AtomicU64,
-    /// Links to folders, without `--follow`.
+    /// Symbolic links to folders, without `--follow`.
     pub linked_folders: AtomicU64,
     /// Sidecars.
     pub sidecars: AtomicU64,
 }
 
-/// Takes what is found; breaks to end the walk.
-pub(super) type Sink<'a> = &'a mut dyn FnMut(Candidate) -> ControlFlow<()>;
-
-/// Finds everything the spec names.
-pub(super) fn find(
-    rules: &Rules,
-    left_out: &Arc<LeftOut>,
+/// Finds the files of all roots, the manifest and the list of the spec.
+pub(super) fn walk(
+    rules: &FileRules,
+    skipped: &Arc<SkipCounters>,
     stop: &Stop,
-    sink: Sink<'_>,
+    sink: CandidateSink<'_>,
 ) -> Result<ControlFlow<()>, Error> {
     for root in &rules.spec.roots {
-        if tree(&root.to_path(), rules, left_out, stop, sink).is_break() {
+        if walk_root(&root.to_path(), rules, skipped, stop, sink).is_break() {
             return Ok(ControlFlow::Break(()));
         }
     }
     if let Some(spec) = &rules.spec.manifest
-        && manifest::rows(spec, stop, &mut |candidate| sink(classified(candidate)))?.is_break()
+        && manifest::rows(spec, stop, &mut |candidate| sink(checked(candidate)))?.is_break()
     {
         return Ok(ControlFlow::Break(()));
     }
     if let Some(list) = &rules.spec.list {
-        let mut each = |path: PathBuf| tree(&path, rules, left_out, stop, sink);
+        let mut each = |path: PathBuf| walk_root(&path, rules, skipped, stop, sink);
         return manifest::paths(list, stop, &mut each);
     }
     Ok(ControlFlow::Continue(()))
 }
 
-/// Finds the files of one root: the file itself, or all in the folder.
-pub(super) fn tree(
+/// Finds the files of one root: the file itself, or all files in the folder.
+pub(super) fn walk_root(
     root: &Path,
-    rules: &Rules,
-    left_out: &Arc<LeftOut>,
+    rules: &FileRules,
+    skipped: &Arc<SkipCounters>,
     stop: &Stop,
-    sink: Sink<'_>,
+    sink: CandidateSink<'_>,
 ) -> ControlFlow<()> {
     match std::fs::metadata(root) {
-        Ok(found) if found.is_dir() => folder(root, rules, left_out, stop, sink),
-        _ => sink(looked_at(root.to_owned())),
+        Ok(metadata) if metadata.is_dir() => walk_folder(root, rules, skipped, stop, sink),
+        _ => sink(checked(IngestCandidate::unchecked(root.to_owned()))),
     }
 }
 
-fn folder(root: &Path, rules: &Rules, left_out: &Arc<LeftOut>, stop: &Stop, sink: Sink<'_>) -> ControlFlow<()> {
-    for entry in walker(root, rules, left_out) {
+fn walk_folder(
+    root: &Path,
+    rules: &FileRules,
+    skipped: &Arc<SkipCounters>,
+    stop: &Stop,
+    sink: CandidateSink<'_>,
+) -> ControlFlow<()> {
+    for entry in walker(root, rules, skipped) {
         if stop.requested().is_some() {
             return ControlFlow::Break(());
         }
         let candidate = match entry {
-            Ok(entry) => found(&entry, root, rules, left_out),
-            Err(error) => Some(undone(&error, root)),
+            Ok(entry) => candidate(&entry, root, rules, skipped),
+            Err(error) => Some(walk_error(&error, root)),
         };
         if let Some(candidate) = candidate {
             sink(candidate)?;
@@ -113,9 +99,11 @@ fn folder(root: &Path, rules: &Rules, left_out: &Arc<LeftOut>, stop: &Stop, sink
     ControlFlow::Continue(())
 }
 
-fn walker(root: &Path, rules: &Rules, left_out: &Arc<LeftOut>) -> ignore::Walk {
-    let (paths, skipped) = (rules.paths.clone(), rules.skipped.clone());
-    let (base, left_out) = (root.to_owned(), left_out.clone());
+fn walker(root: &Path, rules: &FileRules, skipped: &Arc<SkipCounters>) -> ignore::Walk {
+    let paths = rules.paths.clone();
+    let excluded_dirs = rules.excluded_dirs.clone();
+    let base = root.to_owned();
+    let skipped = skipped.clone();
     WalkBuilder::new(root)
         .standard_filters(false)
         .require_git(false)
@@ -126,25 +114,25 @@ fn walker(root: &Path, rules: &Rules, left_out: &Arc<LeftOut>) -> ignore::Walk {
             if entry.depth() == 0 || !entry.file_type().is_some_and(|kind| kind.is_dir()) {
                 return true;
             }
-            let wanted = paths.wants_folder(below(entry.path(), &base));
-            if !wanted {
-                left_out.filtered.fetch_add(1, Ordering::Relaxed);
+            let walked = paths.walks_folder(relative(entry.path(), &base));
+            if !walked {
+                skipped.filtered.fetch_add(1, Ordering::Relaxed);
             }
-            wanted && !skipped.iter().any(|folder| folder == entry.path())
+            walked && !excluded_dirs.iter().any(|folder| folder == entry.path())
         })
         .build()
 }
 
-fn below<'a>(path: &'a Path, root: &Path) -> &'a Path {
+fn relative<'a>(path: &'a Path, root: &Path) -> &'a Path {
     path.strip_prefix(root).unwrap_or(path)
 }
 
-/// What to make of an entry; nothing for folders, sidecars and what the filters leave out.
-fn found(entry: &DirEntry, root: &Path, rules: &Rules, left_out: &LeftOut) -> Option<Candidate> {
+/// The candidate of an entry; `None` for folders, sidecars and what the filters exclude.
+fn candidate(entry: &DirEntry, root: &Path, rules: &FileRules, skipped: &SkipCounters) -> Option<IngestCandidate> {
     let path = entry.path();
     if let Some(error) = entry.error() {
-        let reason = format!("a pattern cannot be used: {error}");
-        return Some(Candidate::refused(path.join(IGNORE_FILE), refusal(RefusalKind::BadMetadata, reason)));
+        let reason = format!("it has an invalid pattern: {error}");
+        return Some(IngestCandidate::refused(path.join(IGNORE_FILE), refusal(RefusalKind::BadMetadata, reason)));
     }
     let kind = entry.file_type()?;
     if kind.is_dir() {
@@ -155,75 +143,71 @@ fn found(entry: &DirEntry, root: &Path, rules: &Rules, left_out: &LeftOut) -> Op
         None
     };
     if entry.file_name() == IGNORE_FILE {
-        return count(&left_out.ignore_files);
+        return count(&skipped.ignore_files);
     }
-    if !rules.paths.wants_file(below(path, root)) {
-        return count(&left_out.filtered);
+    if !rules.paths.takes_file(relative(path, root)) {
+        return count(&skipped.filtered);
     }
     if !rules.spec.no_sidecars && metadata::is_sidecar(path) {
-        return count(&left_out.sidecars);
+        return count(&skipped.sidecars);
     }
-    if kind.is_symlink() && std::fs::metadata(path).is_ok_and(|found| found.is_dir()) {
-        return count(&left_out.linked_folders);
+    if kind.is_symlink() && std::fs::metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
+        return count(&skipped.linked_folders);
     }
     if kind.is_file() {
-        let size_hint = entry.metadata().map_or(0, |found| found.len());
-        return Some(Candidate { path: path.to_owned(), size_hint, refused: None, said: None });
+        let size_hint = entry.metadata().map_or(0, |metadata| metadata.len());
+        return Some(IngestCandidate { size_hint, ..IngestCandidate::unchecked(path.to_owned()) });
     }
-    Some(looked_at(path.to_owned()))
+    Some(checked(IngestCandidate::unchecked(path.to_owned())))
 }
 
-/// A candidate for a path of which nothing is known yet.
-fn looked_at(path: PathBuf) -> Candidate {
-    classified(Candidate { path, size_hint: 0, refused: None, said: None })
-}
-
-/// Looks at what stands at a path, without opening it.
-pub(super) fn classified(mut candidate: Candidate) -> Candidate {
+/// Checks the kind and size of the candidate's file, without opening it.
+pub(super) fn checked(mut candidate: IngestCandidate) -> IngestCandidate {
     if candidate.refused.is_some() {
         return candidate;
     }
     match std::fs::metadata(&candidate.path) {
-        Ok(found) if found.is_file() => candidate.size_hint = found.len(),
-        Ok(found) => candidate.refused = Some(not_regular(found.file_type())),
+        Ok(metadata) if metadata.is_file() => candidate.size_hint = metadata.len(),
+        Ok(metadata) => candidate.refused = Some(not_regular(metadata.file_type())),
         Err(error) => candidate.refused = Some(missing(&candidate.path, &error)),
     }
     candidate
 }
 
 fn missing(path: &Path, error: &io::Error) -> FileRefusal {
-    let linked = std::fs::symlink_metadata(path).is_ok_and(|found| FileType::is_symlink(&found.file_type()));
+    let linked = std::fs::symlink_metadata(path).is_ok_and(|metadata| FileType::is_symlink(&metadata.file_type()));
     if linked && error.kind() == io::ErrorKind::NotFound {
-        return refusal(RefusalKind::BrokenLink, "its symbolic link leads nowhere");
+        return refusal(RefusalKind::BrokenLink, "the target of its symbolic link does not exist");
     }
     unreadable(error)
 }
 
-/// A place the walk could not look at: it is named, never passed over.
-fn undone(error: &ignore::Error, root: &Path) -> Candidate {
-    let (path, refused) = reason_of(error);
-    Candidate::refused(path.unwrap_or(root), refused)
+/// A path that the walk could not read: it becomes a refused candidate, so that it is never skipped silently.
+fn walk_error(error: &ignore::Error, root: &Path) -> IngestCandidate {
+    let (path, refusal) = error_refusal(error);
+    IngestCandidate::refused(path.unwrap_or(root), refusal)
 }
 
-pub(super) fn reason_of(error: &ignore::Error) -> (Option<&Path>, FileRefusal) {
+/// The path that a walk error names, if it names one, and the refusal for it.
+pub(super) fn error_refusal(error: &ignore::Error) -> (Option<&Path>, FileRefusal) {
     match error {
         ignore::Error::WithPath { path, err } => {
-            let (inner, refused) = reason_of(err);
-            (inner.or(Some(path)), refused)
+            let (inner, refusal) = error_refusal(err);
+            (inner.or(Some(path)), refusal)
         }
-        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => reason_of(err),
+        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => error_refusal(err),
         ignore::Error::Loop { child, ancestor } => {
-            let up = SourcePath::from_path(ancestor);
-            (Some(child), refusal(RefusalKind::BrokenLink, format!("its symbolic link leads back to {up}")))
+            let ancestor = SourcePath::from_path(ancestor);
+            (Some(child), refusal(RefusalKind::BrokenLink, format!("its symbolic link leads back to {ancestor}")))
         }
         ignore::Error::Io(error) => (None, unreadable(error)),
-        other => (None, refusal(RefusalKind::Unreadable, format!("it cannot be looked at: {other}"))),
+        other => (None, refusal(RefusalKind::Unreadable, format!("it cannot be read: {other}"))),
     }
 }
 
-/// Makes files with these contents below a folder.
+/// Creates files with these contents in a folder.
 #[cfg(test)]
-pub(super) fn plant(root: &Path, files: &[(&str, &str)]) {
+pub(super) fn create_files(root: &Path, files: &[(&str, &str)]) {
     for (name, content) in files {
         std::fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
         std::fs::write(root.join(name), content).unwrap();
@@ -238,19 +222,19 @@ mod tests {
     use super::super::spec::JobSpec;
     use super::*;
 
-    fn walk(dir: &Path, spec: JobSpec) -> (BTreeMap<String, Option<RefusalKind>>, Arc<LeftOut>) {
+    fn walk_dir(dir: &Path, spec: JobSpec) -> (BTreeMap<String, Option<RefusalKind>>, Arc<SkipCounters>) {
         let spec = JobSpec { roots: [SourcePath::from_path(dir)].into(), max_size_bytes: 99, ..spec };
-        let rules = Rules::new(spec, vec![dir.join("data")]).unwrap();
-        let left_out = Arc::default();
+        let rules = FileRules::new(spec, vec![dir.join("data")]).unwrap();
+        let skipped = Arc::default();
         let mut all = BTreeMap::new();
-        let mut sink = |candidate: Candidate| {
-            let name = below(&candidate.path, dir).to_string_lossy().into_owned();
+        let mut sink = |candidate: IngestCandidate| {
+            let name = relative(&candidate.path, dir).to_string_lossy().into_owned();
             all.insert(name, candidate.refused.map(|refusal| refusal.kind));
             ControlFlow::Continue(())
         };
-        let ended = find(&rules, &left_out, &Stop::never(), &mut sink).unwrap();
+        let ended = walk(&rules, &skipped, &Stop::never(), &mut sink).unwrap();
         assert!(ended.is_continue());
-        (all, left_out)
+        (all, skipped)
     }
 
     fn names(found: &BTreeMap<String, Option<RefusalKind>>) -> Vec<&str> {
@@ -258,10 +242,10 @@ mod tests {
     }
 
     #[test]
-    fn all_files_are_found_but_ignored_ones_sidecars_and_the_data_folder() {
+    fn ignored_files_sidecars_and_the_data_folder_are_skipped() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
-        plant(
+        create_files(
             &root,
             &[
                 ("a.txt", "x"),
@@ -274,19 +258,19 @@ mod tests {
                 ("data/mfctl.db", "x"),
             ],
         );
-        let (found, left_out) = walk(&root, JobSpec::default());
+        let (found, skipped) = walk_dir(&root, JobSpec::default());
         assert_eq!(names(&found), [".hidden", "a.txt", "alone.json", "sub/b.txt"]);
-        assert_eq!(left_out.sidecars.load(Ordering::Relaxed), 1);
-        assert_eq!(left_out.ignore_files.load(Ordering::Relaxed), 1);
-        let (found, _) = walk(&root, JobSpec { no_hidden: true, no_sidecars: true, ..JobSpec::default() });
+        assert_eq!(skipped.sidecars.load(Ordering::Relaxed), 1);
+        assert_eq!(skipped.ignore_files.load(Ordering::Relaxed), 1);
+        let (found, _) = walk_dir(&root, JobSpec { no_hidden: true, no_sidecars: true, ..JobSpec::default() });
         assert_eq!(names(&found), ["a.txt", "a.txt.json", "alone.json", "sub/b.txt"]);
-        let (found, left_out) = walk(&root, JobSpec { exclude: ["sub".to_owned()].into(), ..JobSpec::default() });
+        let (found, skipped) = walk_dir(&root, JobSpec { exclude: ["sub".to_owned()].into(), ..JobSpec::default() });
         assert_eq!(names(&found), [".hidden", "a.txt", "alone.json"]);
-        assert_eq!(left_out.filtered.load(Ordering::Relaxed), 1);
+        assert_eq!(skipped.filtered.load(Ordering::Relaxed), 1);
     }
 
     #[test]
-    fn links_are_followed_to_files_and_to_folders_only_when_asked() {
+    fn links_to_folders_are_entered_only_with_follow() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
         std::fs::create_dir(root.join("real")).unwrap();
@@ -297,15 +281,15 @@ mod tests {
         symlink("loop", root.join("loop")).unwrap();
         symlink("..", root.join("real/up")).unwrap();
         let broken = Some(RefusalKind::BrokenLink);
-        let (found, left_out) = walk(&root, JobSpec::default());
+        let (found, skipped) = walk_dir(&root, JobSpec::default());
         assert_eq!(
             found,
             [("dangling", broken), ("file", None), ("loop", broken), ("real/f", None)]
                 .map(|(name, kind)| (name.to_owned(), kind))
                 .into()
         );
-        assert_eq!(left_out.linked_folders.load(Ordering::Relaxed), 2);
-        let (found, _) = walk(&root, JobSpec { follow: true, ..JobSpec::default() });
+        assert_eq!(skipped.linked_folders.load(Ordering::Relaxed), 2);
+        let (found, _) = walk_dir(&root, JobSpec { follow: true, ..JobSpec::default() });
         assert_eq!(found.get("linked/f"), Some(&None));
         assert_eq!(found.get("real/up"), Some(&broken));
     }

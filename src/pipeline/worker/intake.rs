@@ -1,100 +1,109 @@
-//! Records into work: decode, validate, claim. Runs beside the loop, one batch at a time, so that partitions keep their
-//! order.
+//! Turns polled records into work: decode, check, claim. One batch at a time, so that each partition keeps its order.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::finish::{DeadLetter, Decided};
-use super::tracker::{Entry, Ticket};
-use super::{Halt, Station, Step};
+use super::context::WorkerContext;
+use super::outcome::FatalFailure;
+use super::record::{ClaimedRecord, FailedRecord, RecordOutcome};
+use super::step::PipelineStep;
+use super::tracker::{Admission, RecordTicket};
 use mfctl_core::breaker::CallSite;
 use mfctl_core::domain::dead_letter::FailureClass;
 use mfctl_core::domain::{Asset, AssetId, AssetState, Record, TopicPartition};
 use mfctl_core::events::DecodeError;
 use mfctl_core::ports::{self, Claim, ClaimRequest, ErrorKind};
-use mfctl_core::telemetry::events::{DependencyFailed, WorkerEvent};
 
-/// Records to take in, and what is known to be committed.
+/// Polled records, with the commits that the catalog is to learn of first.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) records: Vec<(Ticket, Record)>,
-    /// Partitions that are new to this worker: claims below their committed offsets are done.
+pub(super) struct IntakeBatch {
+    pub(super) records: Vec<(RecordTicket, Record)>,
+    /// Partitions newly assigned to this worker: claims below their committed offsets are complete.
     pub(super) assigned: Vec<TopicPartition>,
-    /// What this worker committed since the last batch.
+    /// Offsets committed by this worker since the batch before.
     pub(super) committed: BTreeMap<TopicPartition, i64>,
 }
 
-/// A record that has to run.
-#[derive(Debug)]
-pub(super) struct Work<I> {
-    pub(super) record: Arc<Record>,
-    pub(super) input: I,
-    pub(super) asset: Arc<Asset>,
-    pub(super) claim: ClaimRequest,
-}
-
-/// One record taken in.
-pub(super) struct Admission<S: Step> {
-    pub(super) ticket: Ticket,
+/// One record that passed intake, for the tracker.
+pub(super) struct AdmittedRecord<S: PipelineStep> {
+    pub(super) ticket: RecordTicket,
     pub(super) key: Option<Bytes>,
     pub(super) bytes: usize,
-    pub(super) entry: Entry<Box<Work<S::Input>>, Decided<S::Effect>>,
+    pub(super) admission: StepAdmission<S>,
 }
 
-/// What came of a batch. After a halt, each partition's records stop before the one that caused it.
-pub(super) struct Admitted<S: Step> {
-    pub(super) admissions: Vec<Admission<S>>,
-    pub(super) halt: Option<Halt>,
+/// Work for the step, or the outcome where there is none.
+pub(super) type StepAdmission<S> =
+    Admission<Box<ClaimedRecord<<S as PipelineStep>::Input>>, RecordOutcome<<S as PipelineStep>::Effect>>;
+
+/// The result for a batch. After a fatal failure, the records of each partition end before the one that caused it.
+pub(super) struct IntakeResult<S: PipelineStep> {
+    pub(super) admitted: Vec<AdmittedRecord<S>>,
+    pub(super) failure: Option<FatalFailure>,
 }
 
-enum Read<I> {
+enum DecodedRecord<I> {
     Input(I),
     Poison { kind: &'static str, message: String },
 }
 
-impl<S: Step> Station<S> {
-    /// Takes a batch in. Waits for dependencies as long as it takes.
-    pub(super) async fn admit(self: Arc<Self>, batch: Batch) -> Admitted<S> {
-        let (mut read, mut halt) = self.read_all(batch.records).await;
-        let admissions = match self.claim_all(&batch.assigned, batch.committed, &mut read).await {
-            Ok(admissions) => admissions,
+type DecodedBatch<I> = Vec<(RecordTicket, Record, DecodedRecord<I>)>;
+
+/// Runs intake for one batch at a time, and completes the claims of committed records.
+pub(super) struct RecordIntake<S: PipelineStep> {
+    context: Arc<WorkerContext<S>>,
+}
+
+impl<S: PipelineStep> RecordIntake<S> {
+    pub(super) fn new(context: Arc<WorkerContext<S>>) -> Self {
+        Self { context }
+    }
+
+    /// Decodes and claims a batch. Waits out outages of the registry, the catalog and the log.
+    pub(super) async fn admit(self, batch: IntakeBatch) -> IntakeResult<S> {
+        let (decoded, mut failure) = self.decode_all(batch.records).await;
+        let admitted = match self.claim_all(&batch.assigned, batch.committed, decoded).await {
+            Ok(admitted) => admitted,
             Err(error) => {
-                halt.get_or_insert(Halt::from(&error));
+                failure.get_or_insert(FatalFailure::from(&error));
                 Vec::new()
             }
         };
-        Admitted { admissions, halt }
+        IntakeResult { admitted, failure }
     }
 
-    async fn read_all(&self, records: Vec<(Ticket, Record)>) -> (Vec<(Ticket, Record, Read<S::Input>)>, Option<Halt>) {
-        let mut read = Vec::with_capacity(records.len());
-        let mut halt = None;
-        let mut closed: HashSet<TopicPartition> = HashSet::new();
+    async fn decode_all(&self, records: Vec<(RecordTicket, Record)>) -> (DecodedBatch<S::Input>, Option<FatalFailure>) {
+        let mut decoded = Vec::with_capacity(records.len());
+        let mut failure = None;
+        let mut failed_partitions: HashSet<TopicPartition> = HashSet::new();
         for (ticket, record) in records {
-            if !closed.is_empty() && closed.contains(&ticket.at) {
+            if failed_partitions.contains(&ticket.at) {
                 continue;
             }
-            match self.read(&record).await {
-                Ok(content) => read.push((ticket, record, content)),
-                Err(reason) => {
-                    closed.insert(ticket.at);
-                    halt.get_or_insert(reason);
+            match self.decode(&record).await {
+                Ok(content) => decoded.push((ticket, record, content)),
+                Err(fatal) => {
+                    failed_partitions.insert(ticket.at);
+                    failure.get_or_insert(fatal);
                 }
             }
         }
-        (read, halt)
+        (decoded, failure)
     }
 
-    async fn read(&self, record: &Record) -> Result<Read<S::Input>, Halt> {
-        let codec = &self.ports.codec;
-        let decode = || codec.decode::<S::Input>(record);
-        match self.breaker.call(CallSite::Intake, decode, |error| self.down("decode", &error.to_string())).await {
-            Ok(input) => Ok(check_identity::<S>(input)),
-            Err(DecodeError::Poison { kind, message }) => Ok(Read::Poison { kind, message }),
-            Err(DecodeError::Stop { reason, hint }) => Err(Halt { kind: ErrorKind::Invalid, reason, hint: Some(hint) }),
-            Err(DecodeError::Dependency(error)) => Err(Halt::from(&error)),
+    async fn decode(&self, record: &Record) -> Result<DecodedRecord<S::Input>, FatalFailure> {
+        let context = &self.context;
+        let decode = || context.ports.codec.decode::<S::Input>(record);
+        let failed = |error: &DecodeError| context.dependency_failed("decode", &error.to_string());
+        match context.breaker.call(CallSite::Intake, decode, failed).await {
+            Ok(input) => Ok(check_asset_id::<S>(input)),
+            Err(DecodeError::Poison { kind, message }) => Ok(DecodedRecord::Poison { kind, message }),
+            Err(DecodeError::Stop { reason, hint }) => {
+                Err(FatalFailure { kind: ErrorKind::Invalid, reason, hint: Some(hint) })
+            }
+            Err(DecodeError::Dependency(error)) => Err(FatalFailure::from(&error)),
         }
     }
 
@@ -102,87 +111,94 @@ impl<S: Step> Station<S> {
         &self,
         assigned: &[TopicPartition],
         committed: BTreeMap<TopicPartition, i64>,
-        read: &mut Vec<(Ticket, Record, Read<S::Input>)>,
-    ) -> ports::Result<Vec<Admission<S>>> {
-        self.complete(assigned, committed).await?;
+        decoded: DecodedBatch<S::Input>,
+    ) -> ports::Result<Vec<AdmittedRecord<S>>> {
+        self.complete_claims(assigned, committed).await?;
         let requests: Vec<ClaimRequest> =
-            read.iter().filter_map(|(_, record, content)| request::<S>(record, content)).collect();
-        let mut claims = self.claims(requests.clone()).await?.into_iter();
+            decoded.iter().filter_map(|(_, record, content)| claim_request::<S>(record, content)).collect();
+        let mut claims = self.claim(requests.clone()).await?.into_iter();
         let ids: Vec<AssetId> = requests.iter().map(|request| request.asset_id).collect();
         let assets = self.assets(ids).await?;
         let mut requests = requests.into_iter();
-        let admit = |(ticket, record, content): (Ticket, Record, Read<S::Input>)| {
-            let (key, bytes) = (record.key.clone(), record.size_bytes());
+        let admit = |(ticket, record, content): (RecordTicket, Record, DecodedRecord<S::Input>)| {
+            let key = record.key.clone();
+            let bytes = record.size_bytes();
             let record = Arc::new(record);
-            let entry = match content {
-                Read::Poison { kind, message } => Entry::Decided(self.poison(record, None, kind, message)),
-                Read::Input(input) => match (requests.next(), claims.next()) {
-                    (Some(claim), Some(held)) => self.entry(record, input, assets.get(&claim.asset_id), claim, &held),
-                    // The port answers for each request; one that does not is as good as a foreign claim.
-                    _ => Entry::Decided(Decided::Skipped),
+            let admission = match content {
+                DecodedRecord::Poison { kind, message } => {
+                    Admission::Finished(self.dead_letter(record, None, kind, message))
+                }
+                DecodedRecord::Input(input) => match (requests.next(), claims.next()) {
+                    (Some(request), Some(claim)) => {
+                        self.admission(record, input, assets.get(&request.asset_id), request, &claim)
+                    }
+                    // The catalog answers each request; without an answer the claim counts as held by another record.
+                    _ => Admission::Finished(RecordOutcome::Duplicate),
                 },
             };
-            Admission { ticket, key, bytes, entry }
+            AdmittedRecord { ticket, key, bytes, admission }
         };
-        Ok(std::mem::take(read).into_iter().map(admit).collect())
+        Ok(decoded.into_iter().map(admit).collect())
     }
 
-    fn entry(
+    fn admission(
         &self,
         record: Arc<Record>,
         input: S::Input,
         asset: Option<&Arc<Asset>>,
-        claim: ClaimRequest,
-        held: &Claim,
-    ) -> Entry<Box<Work<S::Input>>, Decided<S::Effect>> {
-        if held.done || held.owner != claim.owner {
-            return Entry::Decided(Decided::Skipped);
+        request: ClaimRequest,
+        claim: &Claim,
+    ) -> StepAdmission<S> {
+        if claim.done || claim.owner != request.owner {
+            return Admission::Finished(RecordOutcome::Duplicate);
         }
         match asset {
-            Some(asset) if asset.state == AssetState::Revoked => Entry::Decided(Decided::Withheld),
-            Some(asset) => Entry::Run(Box::new(Work { record, input, asset: Arc::clone(asset), claim })),
+            Some(asset) if asset.state == AssetState::Revoked => Admission::Finished(RecordOutcome::Revoked),
+            Some(asset) => {
+                Admission::Run(Box::new(ClaimedRecord { record, input, asset: Arc::clone(asset), claim: request }))
+            }
             None => {
-                let message = format!("the catalog does not know asset {}", claim.asset_id);
-                Entry::Decided(self.poison(record, Some(claim), "unknown_asset", message))
+                let message = format!("the catalog does not know asset {}", request.asset_id);
+                Admission::Finished(self.dead_letter(record, Some(request), "unknown_asset", message))
             }
         }
     }
 
-    fn poison(
+    fn dead_letter(
         &self,
         record: Arc<Record>,
         claim: Option<ClaimRequest>,
         kind: &'static str,
         message: String,
-    ) -> Decided<S::Effect> {
-        let now = self.ports.clock.now();
-        let (class, attempts) = (FailureClass::Permanent, 1);
-        Decided::Dead(DeadLetter {
+    ) -> RecordOutcome<S::Effect> {
+        let now = self.context.ports.clock.now();
+        RecordOutcome::DeadLetter(FailedRecord {
             record,
             claim,
             kind,
-            class,
+            class: FailureClass::Permanent,
             message,
-            attempts,
+            attempts: 1,
             first_failed_at: now,
             last_failed_at: now,
         })
     }
 
-    /// Marks claims done whose output is committed.
-    pub(super) async fn complete(
+    /// Marks the claims of records whose output is committed as done.
+    pub(super) async fn complete_claims(
         &self,
         assigned: &[TopicPartition],
         mut committed: BTreeMap<TopicPartition, i64>,
     ) -> ports::Result<()> {
+        let context = &self.context;
         if !assigned.is_empty() {
-            let topics = [self.step.stage().input()];
-            let progress = || self.ports.log.progress(&self.group, &topics);
-            let progress = self.intake_call("look at the group's offsets", progress).await?;
+            let topics = [context.stage().input()];
+            let progress = || context.ports.log.progress(&context.group, &topics);
+            let progress = context.call(CallSite::Intake, "look at the group's offsets", progress).await?;
             for partition in progress.into_iter().filter(|partition| assigned.contains(&partition.at)) {
                 if let Some(offset) = partition.committed {
-                    let known = committed.entry(partition.at).or_insert(offset);
-                    *known = offset.max(*known);
+                    let latest = committed.entry(partition.at).or_insert(offset);
+                    *latest = offset.max(*latest);
                 }
             }
         }
@@ -190,56 +206,45 @@ impl<S: Step> Station<S> {
             return Ok(());
         }
         let committed: Vec<(TopicPartition, i64)> = committed.into_iter().collect();
-        let complete = || self.ports.catalog.complete_claims(&self.group, &committed);
-        self.intake_call("complete claims", complete).await
+        let complete = || context.ports.catalog.complete_claims(&context.group, &committed);
+        context.call(CallSite::Intake, "complete claims", complete).await
     }
 
-    async fn claims(&self, requests: Vec<ClaimRequest>) -> ports::Result<Vec<Claim>> {
+    async fn claim(&self, requests: Vec<ClaimRequest>) -> ports::Result<Vec<Claim>> {
         if requests.is_empty() {
             return Ok(Vec::new());
         }
-        self.intake_call("claim", || self.ports.catalog.claim(&self.group, requests.clone())).await
+        let context = &self.context;
+        let claim = || context.ports.catalog.claim(&context.group, requests.clone());
+        context.call(CallSite::Intake, "claim", claim).await
     }
 
-    /// The assets by id, as the catalog has them now.
+    /// The catalog's current rows of these assets, by id.
     async fn assets(&self, mut ids: Vec<AssetId>) -> ports::Result<HashMap<AssetId, Arc<Asset>>> {
         ids.sort_unstable();
         ids.dedup();
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
-        let assets = self.intake_call("look at assets", || self.ports.catalog.assets(&ids)).await?;
+        let context = &self.context;
+        let assets = context.call(CallSite::Intake, "look at assets", || context.ports.catalog.assets(&ids)).await?;
         Ok(assets.into_iter().map(|asset| (asset.asset_id, Arc::new(asset))).collect())
-    }
-
-    async fn intake_call<T, F>(&self, doing: &'static str, call: impl FnMut() -> F) -> ports::Result<T>
-    where
-        F: Future<Output = ports::Result<T>>,
-    {
-        self.breaker.call(CallSite::Intake, call, |error| self.down(doing, &error.full())).await
-    }
-
-    /// A dependency failed: count it, and say so once.
-    pub(super) fn down(&self, doing: &'static str, error: &str) {
-        self.retried.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let stage = self.step.stage();
-        DependencyFailed { stage, doing, error, first: !self.breaker.is_open() }.emit(&self.ports.metrics);
     }
 }
 
-/// An event whose asset is not what its content makes it would claim, and overwrite, another asset.
-fn check_identity<S: Step>(input: S::Input) -> Read<S::Input> {
+/// An event whose asset id is not that of its tenant and content would claim, and overwrite, another asset.
+fn check_asset_id<S: PipelineStep>(input: S::Input) -> DecodedRecord<S::Input> {
     let envelope = S::envelope(&input);
     let expected = AssetId::of(&envelope.tenant, &envelope.sha256);
     if envelope.asset_id == expected {
-        return Read::Input(input);
+        return DecodedRecord::Input(input);
     }
     let message = format!("the asset of this tenant and content is {expected}, not {}", envelope.asset_id);
-    Read::Poison { kind: "wrong_asset_id", message }
+    DecodedRecord::Poison { kind: "wrong_asset_id", message }
 }
 
-fn request<S: Step>(record: &Record, content: &Read<S::Input>) -> Option<ClaimRequest> {
-    let Read::Input(input) = content else { return None };
+fn claim_request<S: PipelineStep>(record: &Record, content: &DecodedRecord<S::Input>) -> Option<ClaimRequest> {
+    let DecodedRecord::Input(input) = content else { return None };
     let envelope = S::envelope(input);
     Some(ClaimRequest { asset_id: envelope.asset_id, revision: envelope.revision, owner: record.address.clone() })
 }

@@ -1,4 +1,4 @@
-//! A step: what the consume loop runs for each record, and what it hands back.
+//! The step of a stage: what the consume loop runs for each record, and what the step returns.
 
 use std::fmt;
 
@@ -12,50 +12,51 @@ use mfctl_core::domain::{Asset, NewRecord, Record, Stage};
 use mfctl_core::ports;
 use mfctl_core::retry::{self, FailureAction};
 
-/// What a step is told beside its input.
+/// What a step is given beside its decoded input.
 #[derive(Debug, Clone, Copy)]
 pub struct RecordContext<'a> {
-    /// The record as it was read.
+    /// The record as polled, with key and headers.
     pub record: &'a Record,
-    /// The asset as the catalog had it when the record was claimed.
+    /// The catalog's row of the asset when the record was claimed.
     pub asset: &'a Asset,
 }
 
-/// What came of one record.
+/// The result of a step for one record.
 #[derive(Debug)]
 pub struct StepOutput<E> {
-    /// What it emits.
+    /// Records to emit, committed together with the input's offset.
     pub records: Vec<NewRecord>,
-    /// What is still to be done for it, in bulk, before the commit ([`Step::finish`]) and after it.
+    /// Input of the bulk operations before the commit ([`PipelineStep::finish`]) and after it
+    /// ([`PipelineStep::after_commit`]).
     pub effect: E,
-    /// What the effect holds in memory, in bytes.
+    /// Bytes that the effect holds in memory.
     pub weight_bytes: usize,
 }
 
 /// Why a step failed.
 #[derive(Debug)]
 pub enum StepError {
-    /// A port failed; what that means depends on the error's kind.
+    /// A port failed; the error's kind decides what follows.
     Port(ports::Error),
     /// The record is at fault.
     Record {
-        /// A short stable word.
+        /// A short stable word, e.g. `malformed`: the dead letter's error kind.
         kind: &'static str,
-        /// Whether another try could help.
+        /// Whether a retry may succeed.
         class: FailureClass,
-        /// What is wrong, in a sentence.
+        /// The error, in a sentence.
         message: String,
     },
 }
 
 impl StepError {
-    /// A fault that no try can mend.
+    /// A failure of the record that no retry resolves.
     #[must_use]
     pub fn permanent(kind: &'static str, message: impl Into<String>) -> Self {
         Self::Record { kind, class: FailureClass::Permanent, message: message.into() }
     }
 
-    /// What the failure means.
+    /// Whether to retry, to dead-letter the record, or to stop the worker.
     #[must_use]
     pub fn action(&self) -> FailureAction {
         match self {
@@ -65,7 +66,7 @@ impl StepError {
         }
     }
 
-    /// The short stable word for it.
+    /// The short stable word for logs, metrics and dead-letter headers.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -98,36 +99,36 @@ impl From<ports::Error> for StepError {
 
 /// A stage's work on one record.
 ///
-/// Contract: idempotent. A step may run again for a record whose earlier run was lost, cut off half-way, or done by
-/// another worker that has been fenced since. It never undoes what a later revision did.
+/// Contract: idempotent. A step may run again for a record whose earlier run was lost, was interrupted, or was done by a
+/// worker that has been fenced since. It never overwrites the result of a later revision.
 #[async_trait]
-pub trait Step: Send + Sync + 'static {
-    /// The event it takes.
+pub trait PipelineStep: Send + Sync + 'static {
+    /// The event it consumes.
     type Input: DeserializeOwned + Send + Sync + 'static;
-    /// What it leaves for [`Step::finish`] and [`Step::after_commit`].
+    /// What [`PipelineStep::finish`] and [`PipelineStep::after_commit`] need of each record.
     type Effect: Send + Sync + 'static;
 
-    /// The stage it is.
+    /// The stage, which names topics, group and metrics.
     fn stage(&self) -> Stage;
 
-    /// What the input has in common with every event.
+    /// The fields of the input that every event has.
     fn envelope(input: &Self::Input) -> &EventEnvelope;
 
-    /// Does the work of one record, as far as it can be done alone.
+    /// Processes one record, as far as that needs no other record.
     async fn run(&self, cx: RecordContext<'_>, input: &Self::Input) -> Result<StepOutput<Self::Effect>, StepError>;
 
-    /// Does for a batch, in bulk, what has to be durable before the commit.
+    /// Writes in bulk what must be durable before the commit.
     async fn finish(&self, effects: &[&Self::Effect]) -> ports::Result<()>;
 
-    /// Does, best effort, what may only be done after the commit. Answers how many objects are left and why.
-    async fn after_commit(&self, effects: &[&Self::Effect]) -> Result<(), Leftover>;
+    /// Cleans up after the commit, best effort.
+    async fn after_commit(&self, effects: &[&Self::Effect]) -> Result<(), CleanupFailure>;
 }
 
-/// What could not be tidied up after a commit.
+/// Staged objects that could not be deleted after a commit.
 #[derive(Debug)]
-pub struct Leftover {
-    /// Objects that stay.
+pub struct CleanupFailure {
+    /// How many objects remain.
     pub objects: u64,
-    /// Why.
+    /// The store's error.
     pub error: ports::Error,
 }

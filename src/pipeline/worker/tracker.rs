@@ -1,9 +1,16 @@
-//! What is in flight, per partition: which record may run next, and how far the contiguous settled prefix reaches.
+//! The records in flight, per partition: which may run next, and how far the contiguous finished prefix reaches.
 //!
-//! Pure bookkeeping: no I/O, no async, no clock. `W` is work that waits to run, `D` what came of it.
+//! Pure bookkeeping: no I/O, no async, no clock. `W` is the work that waits to run, `D` what a record was finished with.
 //!
-//! A *lane* is a partition from its assignment to its end. Work handed out before that end carries the lane's epoch, so
-//! that what comes back too late is told from what belongs here.
+//! An assigned partition is in one of two states:
+//!
+//! - *Consuming*: records are admitted and run. Left for *Draining* when another member asks for the partition, when the
+//!   worker shuts down, or when a record fails in a way that stops the worker.
+//! - *Draining*: nothing is admitted; what runs is finished and committed. Left by removal, which makes the partition
+//!   *Stopped*: it was released, or lost.
+//!
+//! An assignment has an epoch, and so has each ticket given out under it: results that come in after the partition was
+//! removed or assigned again are recognised as stale.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -12,115 +19,130 @@ use bytes::Bytes;
 
 use mfctl_core::domain::TopicPartition;
 
-/// A record in flight.
+/// Names a record in flight.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Ticket {
+pub struct RecordTicket {
     /// Its partition.
     pub at: TopicPartition,
-    /// The lane it belongs to.
+    /// The epoch of the assignment it was read under.
     pub epoch: u64,
     /// Its offset.
     pub offset: i64,
 }
 
-/// What a record brings with it.
+/// How a record enters the tracker.
 #[derive(Debug)]
-pub enum Entry<W, D> {
-    /// It has to run.
+pub enum Admission<W, D> {
+    /// With work to run.
     Run(W),
-    /// It is decided already: poison, or a duplicate.
-    Decided(D),
+    /// Finished at intake: a dead letter, or a duplicate.
+    Finished(D),
 }
 
 #[derive(Debug)]
-enum State<W, D> {
+enum SlotState<W, D> {
+    /// `None` once the work was handed out.
     Waiting(Option<W>),
     Running(Instant),
-    Done(D),
+    Finished(D),
 }
 
 #[derive(Debug)]
-struct Slot<W, D> {
+struct RecordSlot<W, D> {
     offset: i64,
     key: Option<Bytes>,
     bytes: usize,
-    state: State<W, D>,
+    state: SlotState<W, D>,
+}
+
+impl<W, D> RecordSlot<W, D> {
+    fn is_finished(&self) -> bool {
+        matches!(self.state, SlotState::Finished(_))
+    }
+}
+
+/// Whether an assigned partition admits records. A stopped one has no entry in the tracker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PartitionState {
+    Consuming,
+    Draining,
 }
 
 #[derive(Debug)]
-struct Lane<W, D> {
+struct AssignedPartition<W, D> {
     epoch: u64,
-    draining: bool,
-    /// By offset, from the first that is not taken for settling.
-    slots: VecDeque<Slot<W, D>>,
-    /// What they hold, and how many of the first ones are done: counted along, for the loop asks after every event.
+    state: PartitionState,
+    /// By offset, from the first that was not taken for a commit.
+    slots: VecDeque<RecordSlot<W, D>>,
+    /// Bytes held by the slots, and the number of finished ones at their start. Kept up to date with each change: the
+    /// loop asks after every event.
     slot_bytes: usize,
-    prefix: usize,
+    finished_prefix: usize,
     /// Offsets that may run, in order.
-    ready: VecDeque<i64>,
-    /// The offsets of each key that are not done; the first may run.
+    runnable: VecDeque<i64>,
+    /// The unfinished offsets of each key; only the first may run.
     keys: HashMap<Bytes, VecDeque<i64>>,
     running: usize,
-    settling: usize,
-    settling_bytes: usize,
+    committing: usize,
+    committing_bytes: usize,
 }
 
-impl<W, D> Slot<W, D> {
-    fn is_done(&self) -> bool {
-        matches!(self.state, State::Done(_))
-    }
-}
-
-impl<W, D> Lane<W, D> {
+impl<W, D> AssignedPartition<W, D> {
     fn new(epoch: u64) -> Self {
         Self {
             epoch,
-            draining: false,
+            state: PartitionState::Consuming,
             slots: VecDeque::new(),
             slot_bytes: 0,
-            prefix: 0,
-            ready: VecDeque::new(),
+            finished_prefix: 0,
+            runnable: VecDeque::new(),
             keys: HashMap::new(),
             running: 0,
-            settling: 0,
-            settling_bytes: 0,
+            committing: 0,
+            committing_bytes: 0,
         }
     }
 
-    fn find(&self, offset: i64) -> Option<usize> {
+    fn is_consuming(&self) -> bool {
+        self.state == PartitionState::Consuming
+    }
+
+    fn position(&self, offset: i64) -> Option<usize> {
         self.slots.binary_search_by_key(&offset, |slot| slot.offset).ok()
     }
 
-    fn admit(&mut self, offset: i64, key: Option<Bytes>, bytes: usize, entry: Entry<W, D>) {
-        let state = match entry {
-            Entry::Decided(done) => State::Done(done),
-            Entry::Run(work) => {
-                let first = match &key {
+    fn admit(&mut self, offset: i64, key: Option<Bytes>, bytes: usize, admission: Admission<W, D>) {
+        debug_assert!(self.is_consuming(), "a draining partition admits nothing");
+        debug_assert!(self.slots.back().is_none_or(|last| last.offset < offset), "offsets are admitted in order");
+        let state = match admission {
+            Admission::Finished(outcome) => SlotState::Finished(outcome),
+            Admission::Run(work) => {
+                let is_first = match &key {
                     None => true,
                     Some(key) => {
-                        let line = self.keys.entry(key.clone()).or_default();
-                        line.push_back(offset);
-                        line.len() == 1
+                        let offsets = self.keys.entry(key.clone()).or_default();
+                        offsets.push_back(offset);
+                        offsets.len() == 1
                     }
                 };
-                if first {
-                    self.ready.push_back(offset);
+                if is_first {
+                    self.runnable.push_back(offset);
                 }
-                State::Waiting(Some(work))
+                SlotState::Waiting(Some(work))
             }
         };
-        self.slots.push_back(Slot { offset, key, bytes, state });
+        self.slots.push_back(RecordSlot { offset, key, bytes, state });
         self.slot_bytes += bytes;
-        self.advance();
+        self.extend_prefix();
     }
 
-    fn next(&mut self, now: Instant) -> Option<(i64, W)> {
-        while let Some(offset) = self.ready.pop_front() {
-            let Some(at) = self.find(offset) else { continue };
-            if let State::Waiting(work) = &mut self.slots[at].state
+    fn next_runnable(&mut self, now: Instant) -> Option<(i64, W)> {
+        while let Some(offset) = self.runnable.pop_front() {
+            let Some(at) = self.position(offset) else { continue };
+            if let SlotState::Waiting(work) = &mut self.slots[at].state
                 && let Some(work) = work.take()
             {
-                self.slots[at].state = State::Running(now);
+                self.slots[at].state = SlotState::Running(now);
                 self.running += 1;
                 return Some((offset, work));
             }
@@ -128,28 +150,28 @@ impl<W, D> Lane<W, D> {
         None
     }
 
-    fn finish(&mut self, offset: i64, done: D, more_bytes: usize) -> bool {
-        let Some(at) = self.find(offset) else { return false };
-        if !matches!(self.slots[at].state, State::Running(_)) {
+    fn finish(&mut self, offset: i64, outcome: D, more_bytes: usize) -> bool {
+        let Some(at) = self.position(offset) else { return false };
+        if !matches!(self.slots[at].state, SlotState::Running(_)) {
             return false;
         }
         self.running -= 1;
-        self.slots[at].state = State::Done(done);
+        self.slots[at].state = SlotState::Finished(outcome);
         self.slots[at].bytes += more_bytes;
         self.slot_bytes += more_bytes;
-        self.advance();
+        self.extend_prefix();
         if let Some(key) = self.slots[at].key.clone() {
-            self.unblock(&key);
+            self.unblock_key(&key);
         }
         true
     }
 
-    /// Lets the next record of a key run.
-    fn unblock(&mut self, key: &Bytes) {
-        if let Some(line) = self.keys.get_mut(key) {
-            line.pop_front();
-            match line.front() {
-                Some(next) => self.ready.push_back(*next),
+    /// The first record of a key is finished: the next one may run.
+    fn unblock_key(&mut self, key: &Bytes) {
+        if let Some(offsets) = self.keys.get_mut(key) {
+            offsets.pop_front();
+            match offsets.front() {
+                Some(next) => self.runnable.push_back(*next),
                 None => {
                     self.keys.remove(key);
                 }
@@ -157,231 +179,245 @@ impl<W, D> Lane<W, D> {
         }
     }
 
-    /// Forgets every record from this place on. What of it runs comes back too late.
-    fn cut(&mut self, from: usize) {
-        let cut: Vec<_> = self.slots.drain(from..).collect();
-        self.slot_bytes -= cut.iter().map(|slot| slot.bytes).sum::<usize>();
-        self.prefix = self.prefix.min(from);
-        self.running -= cut.iter().filter(|slot| matches!(slot.state, State::Running(_))).count();
-        let kept = self.slots.back().map_or(i64::MIN, |slot| slot.offset);
-        self.ready.retain(|offset| *offset <= kept);
-        self.keys.retain(|_, line| {
-            line.retain(|offset| *offset <= kept);
-            !line.is_empty()
+    /// Drops every record from this position on. Results of those that run are stale.
+    fn truncate(&mut self, from: usize) {
+        let dropped: Vec<_> = self.slots.drain(from..).collect();
+        self.slot_bytes -= dropped.iter().map(|slot| slot.bytes).sum::<usize>();
+        self.finished_prefix = self.finished_prefix.min(from);
+        self.running -= dropped.iter().filter(|slot| matches!(slot.state, SlotState::Running(_))).count();
+        let last_kept = self.slots.back().map_or(i64::MIN, |slot| slot.offset);
+        self.runnable.retain(|offset| *offset <= last_kept);
+        self.keys.retain(|_, offsets| {
+            offsets.retain(|offset| *offset <= last_kept);
+            !offsets.is_empty()
         });
     }
 
-    /// Takes in no more, and forgets what waits: nothing behind the first that waits can settle.
+    /// Consuming or Draining → Draining. Drops what waits, and all after it: only a contiguous prefix can be committed.
     fn drain(&mut self) {
-        self.draining = true;
-        if let Some(first) = self.slots.iter().position(|slot| matches!(slot.state, State::Waiting(_))) {
-            self.cut(first);
+        self.state = PartitionState::Draining;
+        if let Some(first) = self.slots.iter().position(|slot| matches!(slot.state, SlotState::Waiting(_))) {
+            self.truncate(first);
         }
     }
 
-    /// Lets the prefix reach as far as it can.
-    fn advance(&mut self) {
-        while self.slots.get(self.prefix).is_some_and(Slot::is_done) {
-            self.prefix += 1;
+    /// Consuming or Draining → Draining, without this record and those after it.
+    fn drain_before(&mut self, offset: i64) {
+        if let Some(from) = self.position(offset) {
+            self.truncate(from);
+            self.state = PartitionState::Draining;
         }
     }
 
-    /// Takes the first record, if it is done.
-    fn take_first(&mut self) -> Option<(i64, D)> {
-        let Slot { offset, bytes, state: State::Done(done), .. } = self.slots.pop_front_if(|slot| slot.is_done())?
+    fn extend_prefix(&mut self) {
+        while self.slots.get(self.finished_prefix).is_some_and(RecordSlot::is_finished) {
+            self.finished_prefix += 1;
+        }
+    }
+
+    /// Takes the first record for a commit, if it is finished.
+    fn take_first_finished(&mut self) -> Option<(i64, D)> {
+        let RecordSlot { offset, bytes, state: SlotState::Finished(outcome), .. } =
+            self.slots.pop_front_if(|slot| slot.is_finished())?
         else {
             return None;
         };
-        self.prefix -= 1;
+        debug_assert!(self.finished_prefix > 0, "a finished first record belongs to the prefix");
+        self.finished_prefix -= 1;
         self.slot_bytes -= bytes;
-        self.settling += 1;
-        self.settling_bytes += bytes;
-        Some((offset, done))
+        self.committing += 1;
+        self.committing_bytes += bytes;
+        Some((offset, outcome))
     }
 
     fn bytes(&self) -> usize {
-        self.settling_bytes + self.slot_bytes
+        self.committing_bytes + self.slot_bytes
     }
 
     fn is_idle(&self) -> bool {
-        self.running == 0 && self.settling == 0 && self.prefix == 0
+        self.running == 0 && self.committing == 0 && self.finished_prefix == 0
+    }
+
+    fn is_blocked(&self, now: Instant, slow: Duration, full: usize) -> bool {
+        self.slots.len() >= full
+            && self.slots.front().is_some_and(
+                |slot| matches!(slot.state, SlotState::Running(since) if now.saturating_duration_since(since) >= slow),
+            )
     }
 }
 
-/// The lanes of one worker.
+/// The assigned partitions of one worker, with their records in flight.
 #[derive(Debug)]
-pub struct Tracker<W, D> {
-    lanes: BTreeMap<TopicPartition, Lane<W, D>>,
-    epochs: u64,
-    turn: usize,
+pub struct RecordTracker<W, D> {
+    partitions: BTreeMap<TopicPartition, AssignedPartition<W, D>>,
+    last_epoch: u64,
+    next_turn: usize,
 }
 
-impl<W, D> Default for Tracker<W, D> {
+impl<W, D> Default for RecordTracker<W, D> {
     fn default() -> Self {
-        Self { lanes: BTreeMap::new(), epochs: 0, turn: 0 }
+        Self { partitions: BTreeMap::new(), last_epoch: 0, next_turn: 0 }
     }
 }
 
-impl<W, D> Tracker<W, D> {
-    /// Begins a lane; one that was there ends, with all that is in it.
-    pub fn open(&mut self, at: TopicPartition) {
-        self.epochs += 1;
-        self.lanes.insert(at, Lane::new(self.epochs));
+impl<W, D> RecordTracker<W, D> {
+    /// Starts an assignment in state Consuming, at a new epoch. Records of an earlier assignment are dropped.
+    pub fn assign(&mut self, at: TopicPartition) {
+        self.last_epoch += 1;
+        self.partitions.insert(at, AssignedPartition::new(self.last_epoch));
     }
 
-    /// Ends a lane.
-    pub fn close(&mut self, at: &TopicPartition) {
-        self.lanes.remove(at);
+    /// Ends an assignment: the partition is Stopped.
+    pub fn remove(&mut self, at: &TopicPartition) {
+        self.partitions.remove(at);
     }
 
-    /// Ends every lane and begins it anew, empty.
-    pub fn reopen_all(&mut self) {
-        let all: Vec<_> = self.lanes.keys().cloned().collect();
-        all.into_iter().for_each(|at| self.open(at));
+    /// Assigns every partition again: drops all records in flight.
+    pub fn reassign_all(&mut self) {
+        self.partitions().into_iter().for_each(|at| self.assign(at));
     }
 
-    /// The epoch of a lane that takes records in; `None` if there is none or it drains.
+    /// The epoch of a partition that consumes; `None` for one that drains or is not assigned.
     #[must_use]
-    pub fn open_epoch(&self, at: &TopicPartition) -> Option<u64> {
-        self.lanes.get(at).filter(|lane| !lane.draining).map(|lane| lane.epoch)
+    pub fn consuming_epoch(&self, at: &TopicPartition) -> Option<u64> {
+        self.partitions.get(at).filter(|partition| partition.is_consuming()).map(|partition| partition.epoch)
     }
 
-    /// Whether a ticket's lane is still the one it was handed out for.
+    /// Whether a ticket is of its partition's current assignment.
     #[must_use]
-    pub fn is_current(&self, ticket: &Ticket) -> bool {
-        self.lanes.get(&ticket.at).is_some_and(|lane| lane.epoch == ticket.epoch)
+    pub fn is_current(&self, ticket: &RecordTicket) -> bool {
+        self.partitions.get(&ticket.at).is_some_and(|partition| partition.epoch == ticket.epoch)
     }
 
-    /// Takes a record in, in the order of the partition. Answers whether its lane is open.
-    pub fn admit(&mut self, ticket: &Ticket, key: Option<Bytes>, bytes: usize, entry: Entry<W, D>) -> bool {
-        match self.current(ticket).filter(|lane| !lane.draining) {
-            Some(lane) => {
-                lane.admit(ticket.offset, key, bytes, entry);
+    /// Admits a record, in the order of the partition. `false`: the ticket is stale, or the partition drains.
+    pub fn admit(
+        &mut self,
+        ticket: &RecordTicket,
+        key: Option<Bytes>,
+        bytes: usize,
+        admission: Admission<W, D>,
+    ) -> bool {
+        match self.current(ticket).filter(|partition| partition.is_consuming()) {
+            Some(partition) => {
+                partition.admit(ticket.offset, key, bytes, admission);
                 true
             }
             None => false,
         }
     }
 
-    /// The next record that may run: partitions take turns; within a key one after another.
-    pub fn next(&mut self, now: Instant) -> Option<(Ticket, W)> {
-        let lanes = self.lanes.len();
-        for step in 0..lanes {
-            let turn = (self.turn + step) % lanes;
-            if let Some((at, lane)) = self.lanes.iter_mut().nth(turn)
-                && let Some((offset, work)) = lane.next(now)
+    /// The next record to run: round-robin over the partitions, and in order within each key.
+    pub fn next_runnable(&mut self, now: Instant) -> Option<(RecordTicket, W)> {
+        let count = self.partitions.len();
+        for step in 0..count {
+            let turn = (self.next_turn + step) % count;
+            if let Some((at, partition)) = self.partitions.iter_mut().nth(turn)
+                && let Some((offset, work)) = partition.next_runnable(now)
             {
-                self.turn = turn + 1;
-                return Some((Ticket { at: at.clone(), epoch: lane.epoch, offset }, work));
+                self.next_turn = turn + 1;
+                return Some((RecordTicket { at: at.clone(), epoch: partition.epoch, offset }, work));
             }
         }
         None
     }
 
-    /// Notes what came of a record, which now holds so many bytes more. Answers whether it came in time.
-    pub fn finish(&mut self, ticket: &Ticket, done: D, more_bytes: usize) -> bool {
-        self.current(ticket).is_some_and(|lane| lane.finish(ticket.offset, done, more_bytes))
+    /// Finishes a running record, whose outcome holds `more_bytes`. `false`: the ticket is stale.
+    pub fn finish(&mut self, ticket: &RecordTicket, outcome: D, more_bytes: usize) -> bool {
+        self.current(ticket).is_some_and(|partition| partition.finish(ticket.offset, outcome, more_bytes))
     }
 
-    /// A record that must neither run again here nor be passed: its lane drains up to it.
-    pub fn abandon(&mut self, ticket: &Ticket) {
-        if let Some(lane) = self.current(ticket)
-            && let Some(from) = lane.find(ticket.offset)
-        {
-            lane.cut(from);
-            lane.draining = true;
+    /// Drains the partition up to this record, which must neither run again here nor be skipped.
+    pub fn drain_before(&mut self, ticket: &RecordTicket) {
+        if let Some(partition) = self.current(ticket) {
+            partition.drain_before(ticket.offset);
         }
     }
 
-    /// Lets a lane take in no more.
+    /// Drains a partition: it admits nothing more.
     pub fn drain(&mut self, at: &TopicPartition) {
-        if let Some(lane) = self.lanes.get_mut(at) {
-            lane.drain();
+        if let Some(partition) = self.partitions.get_mut(at) {
+            partition.drain();
         }
     }
 
-    /// Lets every lane take in no more.
+    /// Drains every partition.
     pub fn drain_all(&mut self) {
-        self.lanes.values_mut().for_each(Lane::drain);
+        self.partitions.values_mut().for_each(AssignedPartition::drain);
     }
 
-    /// Takes contiguous settled prefixes, at most `max` records, in the order of each partition.
-    pub fn take_settled(&mut self, max: usize) -> Vec<(Ticket, D)> {
+    /// Takes contiguous finished prefixes for a commit, at most `max` records, in the order of each partition.
+    pub fn take_committable(&mut self, max: usize) -> Vec<(RecordTicket, D)> {
         let mut taken = Vec::new();
-        for (at, lane) in &mut self.lanes {
+        for (at, partition) in &mut self.partitions {
             while taken.len() < max
-                && let Some((offset, done)) = lane.take_first()
+                && let Some((offset, outcome)) = partition.take_first_finished()
             {
-                taken.push((Ticket { at: at.clone(), epoch: lane.epoch, offset }, done));
+                taken.push((RecordTicket { at: at.clone(), epoch: partition.epoch, offset }, outcome));
             }
         }
         taken
     }
 
-    /// Everything taken for settling is settled.
-    pub fn settled(&mut self) {
-        for lane in self.lanes.values_mut() {
-            (lane.settling, lane.settling_bytes) = (0, 0);
+    /// Everything taken is committed, and no longer in flight.
+    pub fn committed(&mut self) {
+        for partition in self.partitions.values_mut() {
+            partition.committing = 0;
+            partition.committing_bytes = 0;
         }
     }
 
-    /// Records that could be taken for settling now.
+    /// Records that could be taken for a commit.
     #[must_use]
-    pub fn settleable(&self) -> usize {
-        self.lanes.values().map(|lane| lane.prefix).sum()
+    pub fn committable(&self) -> usize {
+        self.partitions.values().map(|partition| partition.finished_prefix).sum()
     }
 
-    /// Records read and not settled.
+    /// Records admitted and not committed.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.lanes.values().map(|lane| lane.slots.len() + lane.settling).sum()
+        self.partitions.values().map(|partition| partition.slots.len() + partition.committing).sum()
     }
 
-    /// What they hold, in bytes.
+    /// Bytes held by the records in flight and their outcomes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.lanes.values().map(Lane::bytes).sum()
+        self.partitions.values().map(AssignedPartition::bytes).sum()
     }
 
     /// Records that run.
     #[must_use]
     pub fn running(&self) -> usize {
-        self.lanes.values().map(|lane| lane.running).sum()
+        self.partitions.values().map(|partition| partition.running).sum()
     }
 
-    /// Whether nothing of this lane runs or could settle; true for one that is not there.
+    /// Whether nothing of this partition runs, is committed or could be committed; `true` for one that is not assigned.
     #[must_use]
     pub fn is_idle(&self, at: &TopicPartition) -> bool {
-        self.lanes.get(at).is_none_or(Lane::is_idle)
+        self.partitions.get(at).is_none_or(AssignedPartition::is_idle)
     }
 
-    /// Whether that holds for every lane.
+    /// Whether every partition is idle, as [`RecordTracker::is_idle`].
     #[must_use]
     pub fn all_idle(&self) -> bool {
-        self.lanes.values().all(Lane::is_idle)
+        self.partitions.values().all(AssignedPartition::is_idle)
     }
 
-    /// The lanes, draining ones included.
+    /// The assigned partitions, draining ones included.
     #[must_use]
     pub fn partitions(&self) -> Vec<TopicPartition> {
-        self.lanes.keys().cloned().collect()
+        self.partitions.keys().cloned().collect()
     }
 
-    /// Lanes whose first record has run for at least `slow` and that hold at least `full` records behind it: reading
-    /// more of them would only fill memory.
+    /// Partitions whose first record has run for at least `slow` and that hold at least `full` records: to read more of
+    /// them would only fill memory.
     #[must_use]
-    pub fn held_up(&self, now: Instant, slow: Duration, full: usize) -> Vec<TopicPartition> {
-        let held = |lane: &Lane<W, D>| {
-            lane.slots.len() >= full
-                && lane.slots.front().is_some_and(
-                    |slot| matches!(slot.state, State::Running(since) if now.saturating_duration_since(since) >= slow),
-                )
-        };
-        self.lanes.iter().filter(|(_, lane)| held(lane)).map(|(at, _)| at.clone()).collect()
+    pub fn blocked(&self, now: Instant, slow: Duration, full: usize) -> Vec<TopicPartition> {
+        let blocked = self.partitions.iter().filter(|(_, partition)| partition.is_blocked(now, slow, full));
+        blocked.map(|(at, _)| at.clone()).collect()
     }
 
-    fn current(&mut self, ticket: &Ticket) -> Option<&mut Lane<W, D>> {
-        self.lanes.get_mut(&ticket.at).filter(|lane| lane.epoch == ticket.epoch)
+    fn current(&mut self, ticket: &RecordTicket) -> Option<&mut AssignedPartition<W, D>> {
+        self.partitions.get_mut(&ticket.at).filter(|partition| partition.epoch == ticket.epoch)
     }
 }
 

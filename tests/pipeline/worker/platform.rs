@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use mfctl::pipeline::live::Live;
-use mfctl::pipeline::persist::{Persist, Persisted};
+use mfctl::pipeline::persist::{Persist, PersistEffect};
 use mfctl::pipeline::worker::{
-    self, Health, Leftover, Outcome, RecordContext, Step, StepError, StepOutput, Tuning, Until, WorkerOptions,
-    WorkerPorts,
+    self, CleanupFailure, PipelineStep, RecordContext, StepError, StepOutput, Tuning, Until, WorkerHealth,
+    WorkerOptions, WorkerOutcome, WorkerPorts,
 };
 use mfctl_core::domain::event::{EventEnvelope, IngestRaw, Metadata};
 use mfctl_core::domain::names::Buckets;
@@ -26,6 +25,7 @@ use mfctl_core::stop::Stop;
 use mfctl_core::telemetry::Metrics;
 use mfctl_core::wait::Backoff;
 use mfctl_embedded::OpenMode;
+use tokio::sync::watch;
 
 /// Everything a worker stands on.
 pub struct Platform {
@@ -182,13 +182,18 @@ impl Platform {
     }
 
     /// Runs a step until nothing is left.
-    pub async fn drain<S: Step>(&self, step: S) -> Outcome {
+    pub async fn drain<S: PipelineStep>(&self, step: S) -> WorkerOutcome {
         self.run(Arc::new(step), self.worker_ports(), until_drained()).await
     }
 
-    pub async fn run<S: Step>(&self, step: Arc<S>, ports: WorkerPorts, options: WorkerOptions) -> Outcome {
+    pub async fn run<S: PipelineStep>(
+        &self,
+        step: Arc<S>,
+        ports: WorkerPorts,
+        options: WorkerOptions,
+    ) -> WorkerOutcome {
         let never = Stop::never();
-        let run = worker::run(step, ports, options, Health::default(), &never);
+        let run = worker::run(step, ports, options, WorkerHealth::default(), &never);
         tokio::time::timeout(Duration::from_secs(60), run).await.unwrap().unwrap()
     }
 }
@@ -207,7 +212,7 @@ pub fn until_drained() -> WorkerOptions {
 
 /// As [`until_drained`], tuned so.
 pub fn tuned(tuning: Tuning) -> WorkerOptions {
-    WorkerOptions { tuning: Live::new(tuning), ..until_drained() }
+    WorkerOptions { tuning: watch::channel(tuning).1, ..until_drained() }
 }
 
 fn sha(text: &str) -> [u8; 32] {
@@ -252,9 +257,9 @@ pub struct Scripted {
 }
 
 #[async_trait]
-impl Step for Scripted {
+impl PipelineStep for Scripted {
     type Input = IngestRaw;
-    type Effect = Persisted;
+    type Effect = PersistEffect;
 
     fn stage(&self) -> Stage {
         Stage::Persist
@@ -264,7 +269,7 @@ impl Step for Scripted {
         &input.envelope
     }
 
-    async fn run(&self, cx: RecordContext<'_>, input: &IngestRaw) -> Result<StepOutput<Persisted>, StepError> {
+    async fn run(&self, cx: RecordContext<'_>, input: &IngestRaw) -> Result<StepOutput<PersistEffect>, StepError> {
         let asset = input.envelope.asset_id;
         let runs = {
             let mut seen = self.seen.lock().unwrap();
@@ -281,11 +286,11 @@ impl Step for Scripted {
         self.persist.run(cx, input).await
     }
 
-    async fn finish(&self, effects: &[&Persisted]) -> ports::Result<()> {
+    async fn finish(&self, effects: &[&PersistEffect]) -> ports::Result<()> {
         self.persist.finish(effects).await
     }
 
-    async fn after_commit(&self, effects: &[&Persisted]) -> Result<(), Leftover> {
+    async fn after_commit(&self, effects: &[&PersistEffect]) -> Result<(), CleanupFailure> {
         self.persist.after_commit(effects).await
     }
 }

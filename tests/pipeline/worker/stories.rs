@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use mfctl::pipeline::worker::{self, Ended, Health, Tuning, Until, WorkerOptions};
+use mfctl::pipeline::worker::{self, Tuning, Until, WorkerEnd, WorkerHealth, WorkerOptions};
 use mfctl_core::domain::dead_letter::DeadLetterInfo;
 use mfctl_core::domain::event::header;
 use mfctl_core::domain::names::topics;
@@ -19,7 +19,7 @@ async fn every_file_is_persisted_and_its_staged_object_is_gone() {
     let platform = Platform::new().await;
     let assets = platform.ingest(700).await;
     let outcome = platform.drain(platform.persist()).await;
-    assert_eq!(outcome.ended, Ended::Drained);
+    assert_eq!(outcome.ended, WorkerEnd::Drained);
     assert_eq!((outcome.summary.processed, outcome.summary.emitted), (700, 700));
     platform.each_emitted_once(&assets).await;
     for asset in [assets[0], assets[699]] {
@@ -33,7 +33,7 @@ async fn every_file_is_persisted_and_its_staged_object_is_gone() {
 async fn a_worker_with_nothing_to_do_is_drained_at_once() {
     let platform = Platform::new().await;
     let outcome = platform.drain(platform.persist()).await;
-    assert_eq!((outcome.ended, outcome.summary.processed), (Ended::Drained, 0));
+    assert_eq!((outcome.ended, outcome.summary.processed), (WorkerEnd::Drained, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -136,7 +136,7 @@ async fn two_workers_share_the_partitions_and_each_waits_until_both_are_done() {
         platform.run(Arc::new(platform.persist()), platform.worker_ports(), named("host/0")),
         platform.run(Arc::new(platform.persist()), platform.worker_ports(), named("host/1")),
     );
-    assert_eq!((&one.ended, &two.ended), (&Ended::Drained, &Ended::Drained));
+    assert_eq!((&one.ended, &two.ended), (&WorkerEnd::Drained, &WorkerEnd::Drained));
     assert_eq!(one.summary.emitted + two.summary.emitted, 600);
     platform.each_emitted_once(&assets).await;
 }
@@ -164,10 +164,10 @@ async fn a_worker_asked_to_stop_settles_what_runs_and_leaves_the_rest() {
         stopper.stop(StopReason::Terminated);
         Act::Sleep(Duration::from_millis(100))
     });
-    let options = WorkerOptions { until: Until::Asked, ..tuned(Tuning { concurrency: 4, ..Tuning::default() }) };
-    let health = Health::default();
+    let options = WorkerOptions { until: Until::Stopped, ..tuned(Tuning { concurrency: 4, ..Tuning::default() }) };
+    let health = WorkerHealth::default();
     let outcome = worker::run(Arc::new(step), platform.worker_ports(), options, health.clone(), &stop).await.unwrap();
-    assert_eq!(outcome.ended, Ended::Asked(StopReason::Terminated));
+    assert_eq!(outcome.ended, WorkerEnd::Stopped(StopReason::Terminated));
     assert!(outcome.summary.emitted < 200, "{:?}", outcome.summary);
     assert_eq!(health.not_ready(), Some("stopping"));
     let rest = platform.drain(platform.persist()).await;
@@ -183,7 +183,7 @@ async fn a_record_of_another_environment_stops_the_worker_and_is_no_dead_letter(
     record.headers.push(header::DEPLOYMENT_ENV, "prod");
     platform.ports.log.publish(vec![record]).await.unwrap();
     let outcome = platform.drain(platform.persist()).await;
-    assert!(matches!(&outcome.ended, Ended::Halted(halt) if halt.reason.contains("prod")), "{outcome:?}");
+    assert!(matches!(&outcome.ended, WorkerEnd::Failed(halt) if halt.reason.contains("prod")), "{outcome:?}");
     assert!(platform.dead_letters().await.is_empty());
     assert!(platform.records(&topics::MEDIA_INGESTED).await.is_empty());
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use mfctl::pipeline::worker::{Ended, StepError, Tuning};
+use mfctl::pipeline::worker::{StepError, Tuning, WorkerEnd};
 use mfctl_core::domain::dead_letter::DeadLetterInfo;
 use mfctl_core::ports::{Error, ErrorKind};
 
@@ -37,7 +37,7 @@ async fn a_dependency_that_stays_down_ends_the_worker_and_nothing_is_given_up() 
     let options = tuned(Tuning { give_up_after: Duration::from_millis(300), ..Tuning::default() });
     let down = platform.scripted(|_, _| port(ErrorKind::Full));
     let outcome = platform.run(Arc::new(down), platform.worker_ports(), options).await;
-    assert!(matches!(outcome.ended, Ended::GaveUp { .. }), "{outcome:?}");
+    assert!(matches!(outcome.ended, WorkerEnd::OutageTooLong { .. }), "{outcome:?}");
     assert!(platform.dead_letters().await.is_empty());
     platform.drain(platform.persist()).await;
     platform.each_emitted_once(&assets).await;
@@ -74,18 +74,18 @@ async fn lost_rights_stop_the_worker_and_are_no_dead_letter() {
     let platform = Platform::new().await;
     platform.ingest(5).await;
     let outcome = platform.drain(platform.scripted(|_, _| port(ErrorKind::Denied))).await;
-    assert!(matches!(&outcome.ended, Ended::Halted(halt) if halt.kind == ErrorKind::Denied), "{outcome:?}");
+    assert!(matches!(&outcome.ended, WorkerEnd::Failed(halt) if halt.kind == ErrorKind::Denied), "{outcome:?}");
     assert!(platform.dead_letters().await.is_empty());
 }
 
 /// Whatever becomes of a settlement, each asset is emitted once.
-async fn settles_through(settling: Vec<Settling>) -> (Platform, mfctl::pipeline::worker::Summary) {
+async fn settles_through(settling: Vec<Settling>) -> (Platform, mfctl::pipeline::worker::WorkerSummary) {
     let platform = Platform::new().await;
     let assets = platform.ingest(150).await;
     let log = Faulty::new(&platform.ports.log, settling);
     let ports = platform.worker_ports_on(Arc::clone(&log) as _);
     let outcome = platform.run(Arc::new(platform.persist()), ports, until_drained()).await;
-    assert_eq!(outcome.ended, Ended::Drained);
+    assert_eq!(outcome.ended, WorkerEnd::Drained);
     assert!(log.is_through());
     platform.each_emitted_once(&assets).await;
     (platform, outcome.summary)
@@ -105,7 +105,7 @@ async fn a_worker_whose_name_another_took_ends_rather_than_take_it_back() {
     let log = Faulty::new(&platform.ports.log, vec![Settling::Fails(ErrorKind::Locked)]);
     let ports = platform.worker_ports_on(Arc::clone(&log) as _);
     let outcome = platform.run(Arc::new(platform.persist()), ports, until_drained()).await;
-    assert!(matches!(&outcome.ended, Ended::Halted(halt) if halt.kind == ErrorKind::Locked), "{outcome:?}");
+    assert!(matches!(&outcome.ended, WorkerEnd::Failed(halt) if halt.kind == ErrorKind::Locked), "{outcome:?}");
     assert_eq!(outcome.summary.emitted, 0);
 }
 
@@ -128,7 +128,7 @@ async fn a_commit_that_is_too_large_for_its_network_is_made_smaller_until_it_fit
     let log = Faulty::slow(&platform.ports.log, 20);
     let ports = platform.worker_ports_on(log as _);
     let outcome = platform.run(Arc::new(platform.persist()), ports, until_drained()).await;
-    assert_eq!((outcome.ended, outcome.summary.emitted), (Ended::Drained, 200));
+    assert_eq!((outcome.ended, outcome.summary.emitted), (WorkerEnd::Drained, 200));
     platform.each_emitted_once(&assets).await;
 }
 
@@ -138,11 +138,14 @@ async fn a_worker_that_would_give_nearly_everything_up_stops_instead() {
     platform.ingest(400).await;
     let hopeless = || platform.scripted(|_, _| Act::Fail(StepError::permanent("malformed", "no")));
     let outcome = platform.drain(hopeless()).await;
-    assert!(matches!(&outcome.ended, Ended::Guarded { mostly, .. } if mostly == "malformed"), "{outcome:?}");
+    assert!(
+        matches!(&outcome.ended, WorkerEnd::TooManyDeadLetters { mostly, .. } if mostly == "malformed"),
+        "{outcome:?}"
+    );
     assert!(platform.dead_letters().await.len() < 100);
 
     let unguarded = tuned(Tuning { dead_letter_ratio: None, ..Tuning::default() });
     let outcome = platform.run(Arc::new(hopeless()), platform.worker_ports(), unguarded).await;
-    assert_eq!(outcome.ended, Ended::Drained);
+    assert_eq!(outcome.ended, WorkerEnd::Drained);
     assert_eq!(platform.dead_letters().await.len(), 400);
 }

@@ -1,6 +1,6 @@
-//! What a file's name says it is.
+//! Media types by file name extension.
 
-/// The type that a name's extension stands for, when it is a known one.
+/// The media type of a name's extension; `None` if the extension is unknown.
 #[must_use]
 pub fn by_name(name: &str) -> Option<&'static str> {
     let (stem, extension) = name.rsplit_once('.')?;

@@ -1,6 +1,6 @@
-//! Binary kinds, by the bytes they begin with.
+//! Binary formats, by their signatures.
 
-/// A prefix at an offset.
+/// The bytes of a format at an offset.
 struct Signature {
     at: usize,
     bytes: &'static [u8],
@@ -57,18 +57,18 @@ const SIGNATURES: &[Signature] = &[
     sig(128, b"DICM", "application/dicom"),
 ];
 
-/// The kind whose mark the sample bears.
+/// The format whose signature the sample has.
 pub(super) fn detect(sample: &[u8]) -> Option<&'static str> {
     pdf(sample)
         .or_else(|| container(sample))
         .or_else(|| SIGNATURES.iter().find(|s| is_at(sample, s.at, s.bytes)).map(|s| s.media_type))
-        .filter(|media_type| !is_short_mark(media_type) || !looks_like_text(sample))
+        .filter(|media_type| !is_short_signature(media_type) || !looks_like_text(sample))
         .or_else(|| bmp(sample))
         .or_else(|| mpeg_audio(sample))
 }
 
-/// Marks of two or three letters that a text may begin with.
-fn is_short_mark(media_type: &str) -> bool {
+/// Whether the signature is of two or three letters that text may start with too.
+fn is_short_signature(media_type: &str) -> bool {
     matches!(
         media_type,
         "application/vnd.microsoft.portable-executable" | "application/x-bzip2" | "audio/mpeg" | "audio/x-ape"
@@ -79,7 +79,7 @@ fn looks_like_text(sample: &[u8]) -> bool {
     super::text::is_text(sample)
 }
 
-/// Readers accept a PDF whose header stands somewhere in the first KiB, so hiding it does not hide the kind.
+/// Readers accept a PDF header anywhere in the first KiB, so content before it does not hide the format.
 fn pdf(sample: &[u8]) -> Option<&'static str> {
     let head = &sample[..sample.len().min(1024)];
     let at = head.windows(5).position(|window| window == b"%PDF-")?;
@@ -128,7 +128,7 @@ fn iso_media(brand: &[u8]) -> &'static str {
     }
 }
 
-/// A container of documents says which in its first entries; one that does not is a ZIP.
+/// A document format shows in the first entries of its ZIP container; any other container is a ZIP.
 fn zip(sample: &[u8]) -> &'static str {
     const ODF: &[u8] = b"mimetypeapplication/vnd.oasis.opendocument.";
     if is_at(sample, 30, b"mimetypeapplication/epub+zip") {
@@ -158,21 +158,21 @@ fn zip(sample: &[u8]) -> &'static str {
     if is_at(sample, 30, b"META-INF/") { "application/java-archive" } else { "application/zip" }
 }
 
-/// `BM` begins many a text, so the header behind it has to make sense.
+/// Text may start with `BM` too, so the size of the header that follows has to be valid.
 fn bmp(sample: &[u8]) -> Option<&'static str> {
     let header = sample.get(..18).filter(|header| header.starts_with(b"BM"))?;
     let size = u32::from_le_bytes(header.get(14..18)?.try_into().ok()?);
     matches!(size, 12 | 40 | 52 | 56 | 64 | 108 | 124).then_some("image/bmp")
 }
 
-/// A frame of MPEG audio: eleven set bits, then fields that must not have their forbidden values.
+/// A frame of MPEG audio: eleven set bits, then fields without reserved values.
 fn mpeg_audio(sample: &[u8]) -> Option<&'static str> {
     let [0xFF, b1, b2, ..] = *sample else { return None };
     if b1 & 0xF6 == 0xF0 {
         return Some("audio/aac");
     }
     let version_ok = b1 & 0xE0 == 0xE0 && b1 & 0x18 != 0x08;
-    // Layer I is not in use, and would take UTF-16's mark (FF FE) for sound.
+    // Layer I is not in use, and would match UTF-16's byte order mark (FF FE).
     let layer_ok = matches!(b1 & 0x06, 0x02 | 0x04);
     let rate_ok = b2 & 0xF0 != 0xF0 && b2 & 0xF0 != 0 && b2 & 0x0C != 0x0C;
     (version_ok && layer_ok && rate_ok).then_some("audio/mpeg")

@@ -8,7 +8,7 @@ fn of(bytes: &[u8], name: &str) -> (&'static str, bool) {
 }
 
 #[test]
-fn content_tells_the_type_whatever_the_name() {
+fn content_determines_the_type() {
     for (bytes, media_type) in [
         (&b"\xFF\xD8\xFF\xE0\0\x10JFIF"[..], "image/jpeg"),
         (b"\x89PNG\r\n\x1A\n\0\0\0\rIHDR", "image/png"),
@@ -47,7 +47,7 @@ fn content_tells_the_type_whatever_the_name() {
 }
 
 #[test]
-fn office_files_are_told_from_other_zips() {
+fn office_documents_are_distinguished_from_zip() {
     let entry = |name: &str| {
         [&b"PK\x03\x04\x14\0\0\0\x08\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x13\0\0\0"[..], name.as_bytes()].concat()
     };
@@ -59,7 +59,7 @@ fn office_files_are_told_from_other_zips() {
 }
 
 #[test]
-fn a_name_that_lies_is_a_mismatch_and_one_that_refines_is_not() {
+fn contradicting_name_is_a_mismatch_and_refining_name_is_not() {
     assert_eq!(of(b"%PDF-1.4", "holiday.jpg"), ("application/pdf", true));
     assert_eq!(of(b"\x89PNG\r\n\x1A\n", "x.jpeg"), ("image/png", true));
     assert_eq!(of(b"just words", "report.pdf"), ("text/plain", true));
@@ -75,7 +75,7 @@ fn a_name_that_lies_is_a_mismatch_and_one_that_refines_is_not() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_something(bytes in proptest::collection::vec(any::<u8>(), 0..600), name in "\\PC{0,12}(\\.[a-zA-Z0-9]{1,4})?") {
+    fn detect_accepts_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..600), name in "\\PC{0,12}(\\.[a-zA-Z0-9]{1,4})?") {
         let _ = detect(&bytes, Some(&name));
     }
 }

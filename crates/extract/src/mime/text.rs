@@ -1,16 +1,16 @@
-//! Kinds of text, by how it begins.
+//! Text formats, by how the text starts.
 
-/// The kind of a sample that is text.
+/// The format of a sample that is text.
 pub(super) fn detect(sample: &[u8]) -> Option<&'static str> {
     if !is_text(sample) {
         return None;
     }
-    let text = readable(sample);
+    let text = decode(sample);
     let text = text.trim_start_matches(['\u{FEFF}', ' ', '\t', '\r', '\n', '\u{0C}']);
     Some(xml(text).or_else(|| html(text)).or_else(|| json(text)).or_else(|| other(text)).unwrap_or("text/plain"))
 }
 
-/// Whether the bytes have nothing that only binary data has. Empty bytes are no text.
+/// Whether the sample is not empty and has no bytes that only binary data has.
 pub(super) fn is_text(sample: &[u8]) -> bool {
     match sample {
         [] => false,
@@ -20,21 +20,21 @@ pub(super) fn is_text(sample: &[u8]) -> bool {
     }
 }
 
-/// The sample as text: UTF-16 by its mark, else as far as ASCII matters.
-fn readable(sample: &[u8]) -> String {
-    let wide = |unit: fn([u8; 2]) -> u16| {
+/// The sample as text: UTF-16 if it has a byte order mark, otherwise with what is not UTF-8 replaced.
+fn decode(sample: &[u8]) -> String {
+    let utf16 = |unit: fn([u8; 2]) -> u16| {
         let units = sample.as_chunks::<2>().0.iter().map(|pair| unit(*pair));
         char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
     };
     match sample {
-        [0xFE, 0xFF, ..] => wide(u16::from_be_bytes),
-        [0xFF, 0xFE, ..] => wide(u16::from_le_bytes),
+        [0xFE, 0xFF, ..] => utf16(u16::from_be_bytes),
+        [0xFF, 0xFE, ..] => utf16(u16::from_le_bytes),
         _ => String::from_utf8_lossy(sample).into_owned(),
     }
 }
 
 fn xml(text: &str) -> Option<&'static str> {
-    let declared = begins(text, "<?xml");
+    let declared = starts_with(text, "<?xml");
     match root(text) {
         Some(name) if name.eq_ignore_ascii_case("svg") => Some("image/svg+xml"),
         Some(name) if declared && name.eq_ignore_ascii_case("html") => Some("application/xhtml+xml"),
@@ -44,7 +44,7 @@ fn xml(text: &str) -> Option<&'static str> {
     }
 }
 
-/// The first element's name, behind declarations and comments.
+/// The first element's name, after declarations and comments.
 fn root(mut text: &str) -> Option<&str> {
     loop {
         text = text.trim_start();
@@ -59,24 +59,24 @@ fn root(mut text: &str) -> Option<&str> {
     }
 }
 
-/// The beginnings by which browsers know a page (WHATWG MIME Sniffing), and a few that pages lead with.
+/// The starts by which browsers recognise HTML (WHATWG MIME Sniffing), and a few other common ones.
 fn html(text: &str) -> Option<&'static str> {
     const TAGS: &[&str] = &[
         "html", "head", "script", "iframe", "h1", "div", "font", "table", "a", "style", "title", "b", "body", "br",
         "p", "meta", "link", "section", "article", "main", "ul", "ol", "span",
     ];
-    let page = begins(text, "<!doctype html")
+    let page = starts_with(text, "<!doctype html")
         || text.starts_with("<!--")
             && root(text).is_some_and(|name| TAGS.iter().any(|tag| name.eq_ignore_ascii_case(tag)))
         || TAGS.iter().any(|tag| {
             text.strip_prefix('<').is_some_and(|rest| {
-                begins(rest, tag) && rest[tag.len()..].starts_with(|c: char| c.is_whitespace() || c == '>')
+                starts_with(rest, tag) && rest[tag.len()..].starts_with(|c: char| c.is_whitespace() || c == '>')
             })
         });
     page.then_some("text/html")
 }
 
-/// JSON so far as the sample goes: a document, or one to a line.
+/// JSON, as far as the sample shows: one document, or one per line.
 fn json(text: &str) -> Option<&'static str> {
     if !text.starts_with(['{', '[']) {
         return None;
@@ -86,7 +86,7 @@ fn json(text: &str) -> Option<&'static str> {
         match document {
             Ok(_) => documents += 1,
             Err(error) if error.is_eof() => break,
-            // The sample may end amid a character.
+            // The sample may end within a character.
             Err(_) if text.ends_with(char::REPLACEMENT_CHARACTER) => break,
             Err(_) => return None,
         }
@@ -107,7 +107,7 @@ fn other(text: &str) -> Option<&'static str> {
     csv(text).then_some("text/csv")
 }
 
-/// Three whole lines or more, each with the same number of separators, two at least.
+/// At least three complete lines with the same number of separators each, at least two.
 fn csv(text: &str) -> bool {
     let mut lines: Vec<&str> = text.lines().take(20).collect();
     if !text.ends_with('\n') && text.lines().nth(20).is_none() {
@@ -129,6 +129,6 @@ fn separators(line: &str, separator: char) -> usize {
         .count()
 }
 
-fn begins(text: &str, with: &str) -> bool {
+fn starts_with(text: &str, with: &str) -> bool {
     text.as_bytes().get(..with.len()).is_some_and(|head| head.eq_ignore_ascii_case(with.as_bytes()))
 }

@@ -1,15 +1,18 @@
-//! Text of a page: what a reader would see, in one pass, without a tree, so that no nesting is too deep.
+//! Text of an HTML page as a reader would see it: from a token stream, without a tree, so that no nesting is too deep.
 
 use std::fs::File;
 
 use encoding_rs::Encoding;
+use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
+use html5gum::{Emitter, Error as TokenizerError, Span, State, Tokenizer};
 
 use super::sink::TextSink;
-use super::{ExtractError, Extraction, Language, Limits, language, plain};
+use super::types::{ExtractError, Extraction, Language, Limits};
+use super::{language, plain};
 
 /// Elements whose content is not text of the page.
 const DROPPED: &[&str] = &["script", "style", "template", "noscript", "iframe", "noembed", "noframes", "svg", "object"];
-/// Elements that stand in lines of their own.
+/// Elements that start and end a line.
 const BLOCKS: &[&str] = &[
     "address",
     "article",
@@ -55,17 +58,17 @@ const BLOCKS: &[&str] = &[
     "tr",
     "ul",
 ];
-/// A title beyond this is cut.
-const TITLE_BYTES: usize = 2000;
+/// A longer title is cut.
+const MAX_TITLE_BYTES: usize = 2000;
 
 /// Reads a page.
 pub(super) fn extract(file: File, limits: &Limits) -> Result<Extraction, ExtractError> {
-    // Markup is most of many a page, so more of it is read than becomes text.
-    let wide = Limits { max_text_bytes: limits.max_text_bytes.saturating_mul(8), ..*limits };
-    let (bytes, whole) = plain::read(file, &wide)?;
+    // Much of a page is markup, so more of it is read than becomes text.
+    let read_limits = Limits { max_text_bytes: limits.max_text_bytes.saturating_mul(8), ..*limits };
+    let (bytes, whole) = plain::read(file, &read_limits)?;
     let (source, charset) = plain::decode(&bytes, declared_charset(&bytes));
     drop(bytes);
-    let mut page = Page::new(limits.max_text_bytes);
+    let mut page = HtmlPage::new(limits.max_text_bytes);
     page.read(&source);
     let (title, _) = page.title.finish();
     let (text, cut) = page.text.finish();
@@ -87,7 +90,7 @@ pub(super) fn extract(file: File, limits: &Limits) -> Result<Extraction, Extract
     Ok(extraction)
 }
 
-/// The character set that a `meta` within the first KiB names.
+/// The character set that a `meta` within the first KiB declares.
 fn declared_charset(bytes: &[u8]) -> Option<&'static Encoding> {
     let head = String::from_utf8_lossy(&bytes[..bytes.len().min(1024)]).to_ascii_lowercase();
     let after = &head[head.find("charset=")? + "charset=".len()..];
@@ -99,67 +102,180 @@ fn declared_charset(bytes: &[u8]) -> Option<&'static Encoding> {
     Encoding::for_label(label.as_bytes())
 }
 
-struct Page {
+/// What the page needs from its tokenizer.
+enum TokenizerAction {
+    /// The content of the element that was opened is dropped: no markup but its end tag counts.
+    DropContent,
+    /// There is enough text.
+    Stop,
+    /// The source ended within the tag that begins at this offset.
+    CloseTag(usize),
+}
+
+/// A start tag, and those of its attributes that matter.
+struct OpenTag {
+    name: String,
+    alt: Option<String>,
+    lang: Option<String>,
+}
+
+/// The attribute that is being read.
+enum Attribute {
+    Alt,
+    Lang,
+    Ignored,
+}
+
+/// A page's text and title so far.
+struct HtmlPage {
     text: TextSink,
     title: TextSink,
     language: Option<String>,
     in_title: bool,
-    titled: bool,
+    /// Whether the first title has ended: any other is not the page's.
+    has_title: bool,
+    /// The element whose content is being dropped.
+    dropped: Option<String>,
+    /// The start tag that is being read.
+    tag: Option<OpenTag>,
+    attribute: Attribute,
+    /// Where the tag that is being read begins, once it has an attribute.
+    tag_start: Option<usize>,
 }
 
-impl Page {
-    fn new(limit: usize) -> Self {
+impl HtmlPage {
+    fn new(max_text_bytes: usize) -> Self {
         Self {
-            text: TextSink::new(limit),
-            title: TextSink::new(TITLE_BYTES),
+            text: TextSink::new(max_text_bytes),
+            title: TextSink::new(MAX_TITLE_BYTES),
             language: None,
             in_title: false,
-            titled: false,
+            has_title: false,
+            dropped: None,
+            tag: None,
+            attribute: Attribute::Ignored,
+            tag_start: None,
         }
     }
 
-    fn read(&mut self, mut source: &str) {
-        while !source.is_empty() && !self.text.is_full() {
-            let Some(at) = source.find('<') else { return self.words(source) };
-            self.words(&source[..at]);
-            source = self.markup(&source[at..]);
-        }
-    }
-
-    /// Handles what a `<` begins; returns what follows.
-    fn markup<'a>(&mut self, source: &'a str) -> &'a str {
-        if let Some(comment) = source.strip_prefix("<!--") {
-            return comment.find("-->").map_or("", |end| &comment[end + 3..]);
-        }
-        let inside = &source[1..];
-        let begins = inside.trim_start_matches('/');
-        if !begins.starts_with(|c: char| c.is_ascii_alphabetic()) {
-            if inside.starts_with(['!', '?', '/']) {
-                return inside.find('>').map_or("", |end| &inside[end + 1..]);
+    /// Reads the source until it ends or there is enough text.
+    ///
+    /// A tag that never ends, because a quote in it never does, would take the rest of the page with it. It is closed at
+    /// its first `>` instead. As no quote of that kind follows, this happens a few times at most.
+    fn read(&mut self, source: &str) {
+        let mut rest = source;
+        while let Some(start) = self.tokenize(rest) {
+            let end = rest[start..].find('>').map_or(rest.len(), |end| start + end);
+            let tag = &rest[start..end];
+            for closing in [">", "\">", "'>"] {
+                if self.tokenize(&format!("{tag}{closing}")).is_none() {
+                    break;
+                }
             }
-            self.words("<");
-            return inside;
+            rest = rest.get(end + 1..).unwrap_or_default();
         }
-        let (tag, rest) = inside.split_at(tag_end(inside));
-        let rest = rest.strip_prefix('>').unwrap_or(rest);
-        let closes = tag.starts_with('/');
-        let name_end = begins.find(|c: char| c.is_whitespace() || c == '>' || c == '/').unwrap_or(begins.len());
-        let name = begins[..name_end.min(20).min(begins.floor_char_boundary(20))].to_ascii_lowercase();
-        self.tag(&name, tag, closes);
-        if !closes && !tag.ends_with('/') && DROPPED.contains(&name.as_str()) {
-            return after_closing(rest, &name);
-        }
-        rest
     }
 
-    fn tag(&mut self, name: &str, tag: &str, closes: bool) {
+    /// Reads the source until it ends or there is enough text. Returns where a tag begins that does not end.
+    fn tokenize(&mut self, source: &str) -> Option<usize> {
+        self.tag = None;
+        self.tag_start = None;
+        let dropped = self.dropped.clone();
+        let handle = |event: CallbackEvent<'_>, span: Span<usize>| self.handle(event, span, source);
+        let mut emitter = CallbackEmitter::new(handle);
+        emitter.set_last_start_tag(dropped.as_deref().map(str::as_bytes));
+        let mut tokenizer = Tokenizer::new_with_emitter(source, emitter);
+        if dropped.is_some() {
+            tokenizer.set_state(State::RawText);
+        }
+        while let Some(Ok(action)) = tokenizer.next() {
+            match action {
+                TokenizerAction::DropContent => tokenizer.set_state(State::RawText),
+                TokenizerAction::Stop => return None,
+                TokenizerAction::CloseTag(start) => return Some(start),
+            }
+        }
+        None
+    }
+
+    fn handle(&mut self, event: CallbackEvent<'_>, span: Span<usize>, source: &str) -> Option<TokenizerAction> {
+        match event {
+            CallbackEvent::OpenStartTag { name } => {
+                let name = String::from_utf8_lossy(name).into_owned();
+                self.tag = Some(OpenTag { name, alt: None, lang: None });
+                self.tag_start = Some(span.start);
+            }
+            CallbackEvent::AttributeName { name } => {
+                self.attribute_name(name);
+                // An end tag is reported when it ends; its attributes, which have no meaning, are reported before.
+                self.tag_start = self.tag_start.or_else(|| source.get(..span.start)?.rfind("</"));
+            }
+            CallbackEvent::AttributeValue { value } => self.attribute_value(value),
+            CallbackEvent::CloseStartTag { .. } => {
+                // Unlike in XML, an unquoted value may end in the slash; the element counts as empty all the same.
+                let is_empty = source.get(..span.start).is_some_and(|before| before.ends_with('/'));
+                return self.start_tag(is_empty);
+            }
+            CallbackEvent::EndTag { name } => {
+                self.tag_start = None;
+                if self.dropped.take().is_none() {
+                    self.tag(&String::from_utf8_lossy(name), None);
+                }
+            }
+            CallbackEvent::String { value } if self.dropped.is_none() => self.words(&String::from_utf8_lossy(value)),
+            CallbackEvent::Error(TokenizerError::EofInTag) => return self.tag_start.map(TokenizerAction::CloseTag),
+            _ => {}
+        }
+        self.text.is_full().then_some(TokenizerAction::Stop)
+    }
+
+    /// Of two attributes with one name, the first counts.
+    fn attribute_name(&mut self, name: &[u8]) {
+        self.attribute = match (name, &mut self.tag) {
+            (b"alt", Some(OpenTag { alt: alt @ None, .. })) => {
+                *alt = Some(String::new());
+                Attribute::Alt
+            }
+            (b"lang", Some(OpenTag { lang: lang @ None, .. })) => {
+                *lang = Some(String::new());
+                Attribute::Lang
+            }
+            _ => Attribute::Ignored,
+        };
+    }
+
+    fn attribute_value(&mut self, value: &[u8]) {
+        let Some(tag) = &mut self.tag else { return };
+        match self.attribute {
+            Attribute::Alt => tag.alt = Some(String::from_utf8_lossy(value).into_owned()),
+            Attribute::Lang => tag.lang = Some(String::from_utf8_lossy(value).into_owned()),
+            Attribute::Ignored => {}
+        }
+    }
+
+    fn start_tag(&mut self, is_empty: bool) -> Option<TokenizerAction> {
+        self.tag_start = None;
+        let tag = self.tag.take()?;
+        self.tag(&tag.name, Some(&tag));
+        if self.text.is_full() {
+            return Some(TokenizerAction::Stop);
+        }
+        if is_empty || !DROPPED.contains(&tag.name.as_str()) {
+            return None;
+        }
+        self.dropped = Some(tag.name);
+        Some(TokenizerAction::DropContent)
+    }
+
+    /// Applies the layout of a start or end tag.
+    fn tag(&mut self, name: &str, start: Option<&OpenTag>) {
         match name {
             "title" => {
-                self.in_title = !closes && !self.titled;
-                self.titled |= closes;
+                self.in_title = start.is_some() && !self.has_title;
+                self.has_title |= start.is_none();
             }
-            "html" if !closes && self.language.is_none() => {
-                self.language = attribute(tag, "lang").and_then(language_code)
+            "html" if start.is_some() && self.language.is_none() => {
+                self.language = start.and_then(|tag| language_code(tag.lang.as_deref()?));
             }
             "br" => self.text.line(),
             "td" | "th" => self.text.space(),
@@ -167,7 +283,7 @@ impl Page {
                 self.text.paragraph()
             }
             "img" => {
-                if let Some(alt) = attribute(tag, "alt") {
+                if let Some(alt) = start.and_then(|tag| tag.alt.as_deref()) {
                     self.text.space();
                     self.words(alt);
                     self.text.space();
@@ -178,11 +294,10 @@ impl Page {
         }
     }
 
-    /// Text between tags: entities become characters, runs of white space one space.
-    fn words(&mut self, raw: &str) {
+    /// Adds text between tags: runs of white space become one space.
+    fn words(&mut self, text: &str) {
         let sink = if self.in_title { &mut self.title } else { &mut self.text };
-        let decoded = html_escape::decode_html_entities(raw);
-        for c in decoded.chars() {
+        for c in text.chars() {
             if c.is_whitespace() && c != '\u{A0}' {
                 sink.space()
             } else {
@@ -193,59 +308,6 @@ impl Page {
             }
         }
     }
-}
-
-/// Where a tag ends: at the first `>` outside quotes. Quotes count only behind `=`, as in browsers.
-fn tag_end(inside: &str) -> usize {
-    let bytes = inside.as_bytes();
-    let mut at = 0;
-    let mut before = b' ';
-    while let Some(byte) = bytes.get(at) {
-        match byte {
-            b'>' => return at,
-            b'"' | b'\'' if before == b'=' => {
-                let rest = &bytes[at + 1..];
-                match rest.iter().position(|other| other == byte) {
-                    Some(end) => at += end + 1,
-                    None => return inside.find('>').unwrap_or(bytes.len()),
-                }
-            }
-            _ => {}
-        }
-        if !byte.is_ascii_whitespace() {
-            before = *byte;
-        }
-        at += 1;
-    }
-    bytes.len()
-}
-
-/// What follows `</name>`; nothing when the element never ends.
-fn after_closing<'a>(source: &'a str, name: &str) -> &'a str {
-    let mut rest = source;
-    while let Some(at) = rest.find("</") {
-        rest = &rest[at + 2..];
-        if rest.get(..name.len()).is_some_and(|closing| closing.eq_ignore_ascii_case(name)) {
-            return rest.find('>').map_or("", |end| &rest[end + 1..]);
-        }
-    }
-    ""
-}
-
-/// The value of a tag's attribute.
-fn attribute<'a>(tag: &'a str, name: &str) -> Option<&'a str> {
-    let mut from = 0;
-    while let Some(at) = tag.get(from..)?.find(name).map(|at| at + from) {
-        from = at + name.len();
-        let stands_alone = tag[..at].ends_with(|c: char| c.is_whitespace() || matches!(c, '"' | '\''));
-        let Some(value) = tag[from..].trim_start().strip_prefix('=').filter(|_| stands_alone) else { continue };
-        let value = value.trim_start();
-        return match value.chars().next() {
-            Some(quote @ ('"' | '\'')) => value[1..].split(quote).next(),
-            _ => value.split(|c: char| c.is_whitespace() || c == '>').next(),
-        };
-    }
-    None
 }
 
 /// `fa-IR` is `fa`.

@@ -1,6 +1,6 @@
 //! Dimensions, EXIF facts and a thumbnail of an image.
 //!
-//! What an image declares is checked before anything of that size is allocated.
+//! The declared dimensions are checked before anything of that size is allocated.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Read, Seek};
@@ -11,12 +11,12 @@ use image::error::{ImageError, LimitErrorKind};
 use image::metadata::Orientation;
 use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageFormat, ImageReader};
 
-use super::{ExtractError, ExtractErrorKind, Extraction, ImageFacts, Limits, Thumbnail};
+use super::types::{ExtractError, ExtractErrorKind, Extraction, ImageFacts, Limits, Thumbnail};
 
-/// Metadata larger than this is not looked at.
+/// Larger EXIF metadata is ignored.
 const MAX_EXIF_BYTES: usize = 1 << 20;
 
-/// The format behind a media type, for those that are read.
+/// The format of a media type; `None` for types that are not decoded.
 pub(super) fn format(media_type: &str) -> Option<ImageFormat> {
     Some(match media_type {
         "image/jpeg" => ImageFormat::Jpeg,
@@ -29,7 +29,7 @@ pub(super) fn format(media_type: &str) -> Option<ImageFormat> {
     })
 }
 
-/// Reads an image; the bytes are its thumbnail.
+/// Reads an image; the bytes are its thumbnail in WebP.
 pub(super) fn extract(
     file: File,
     format: ImageFormat,
@@ -40,28 +40,28 @@ pub(super) fn extract(
         check_jpeg_end(&mut file).map_err(|error| ExtractError::io("reading the image", &error))??;
     }
     let mut reader = ImageReader::with_format(file, format);
-    let mut allowed = image::Limits::default();
-    allowed.max_alloc = Some(limits.memory_bytes);
-    reader.limits(allowed);
-    let mut decoder = reader.into_decoder().map_err(|error| told(&error, limits))?;
+    let mut decoder_limits = image::Limits::default();
+    decoder_limits.max_alloc = Some(limits.memory_bytes);
+    reader.limits(decoder_limits);
+    let mut decoder = reader.into_decoder().map_err(|error| image_error(&error, limits))?;
     let (width, height) = decoder.dimensions();
     check_pixels(width, height, limits)?;
 
     let exif = decoder.exif_metadata().ok().flatten().filter(|exif| exif.len() <= MAX_EXIF_BYTES);
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut extraction = Extraction { image: Some(facts(width, height, orientation, exif)), ..Extraction::default() };
-    let decoded = DynamicImage::from_decoder(decoder).map_err(|error| told(&error, limits))?;
+    let decoded = DynamicImage::from_decoder(decoder).map_err(|error| image_error(&error, limits))?;
     let (thumbnail, bytes) = thumbnail(decoded, orientation, limits.thumbnail_pixels)?;
     extraction.thumbnail = Some(thumbnail);
     Ok((extraction, Some(bytes)))
 }
 
-/// The decoder fills what a truncated JPEG lacks with grey. Its scans must come to their end mark instead: within them
-/// `FF D9` stands for nothing else.
+/// The decoder fills the missing part of a truncated JPEG with grey. So its scans are checked for the end-of-image marker:
+/// within them `FF D9` means nothing else.
 fn check_jpeg_end(file: &mut BufReader<File>) -> std::io::Result<Result<(), ExtractError>> {
-    let found = jpeg_end(file);
+    let has_end = has_jpeg_end(file);
     file.rewind()?;
-    match found {
+    match has_end {
         Ok(true) => Ok(Ok(())),
         Ok(false) => Ok(Err(ExtractError::malformed("the JPEG is truncated: its data ends before its end mark"))),
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
@@ -71,13 +71,14 @@ fn check_jpeg_end(file: &mut BufReader<File>) -> std::io::Result<Result<(), Extr
     }
 }
 
-fn jpeg_end(file: &mut BufReader<File>) -> std::io::Result<bool> {
+/// Whether the end-of-image marker follows the start of the first scan; `true` if the markers before it are invalid.
+fn has_jpeg_end(file: &mut BufReader<File>) -> std::io::Result<bool> {
     const START_OF_SCAN: u8 = 0xDA;
     let mut marker = [0_u8; 2];
     file.read_exact(&mut marker)?;
     loop {
         file.read_exact(&mut marker)?;
-        // Fill bytes may stand before a marker; anything else is for the decoder to judge.
+        // Fill bytes may precede a marker; the decoder reports anything else.
         while marker == [0xFF, 0xFF] {
             file.read_exact(&mut marker[1..])?;
         }
@@ -91,14 +92,14 @@ fn jpeg_end(file: &mut BufReader<File>) -> std::io::Result<bool> {
         file.read_exact(&mut length)?;
         file.seek_relative(i64::from(u16::from_be_bytes(length)).max(2) - 2)?;
     }
-    let mut before = 0;
+    let mut previous = 0;
     loop {
         let buffer = file.fill_buf()?;
         let Some(last) = buffer.last().copied() else { return Ok(false) };
-        if (before == 0xFF && buffer[0] == 0xD9) || buffer.windows(2).any(|pair| pair == [0xFF, 0xD9]) {
+        if (previous == 0xFF && buffer[0] == 0xD9) || buffer.windows(2).any(|pair| pair == [0xFF, 0xD9]) {
             return Ok(true);
         }
-        before = last;
+        previous = last;
         let read = buffer.len();
         file.consume(read);
     }
@@ -112,19 +113,20 @@ fn check_pixels(width: u32, height: u32, limits: &Limits) -> Result<(), ExtractE
     if pixels > limits.max_pixels {
         return Err(ExtractError::limit(format!(
             "image declares {width}x{height} pixels ({}), more than --max-pixels {}",
-            magnitude(pixels),
+            megapixels(pixels),
             limits.max_pixels
         )));
     }
     Ok(())
 }
 
-fn magnitude(pixels: u64) -> String {
+fn megapixels(pixels: u64) -> String {
     let pixels = pixels as f64;
     if pixels >= 1e9 { format!("{:.1} gigapixels", pixels / 1e9) } else { format!("{:.1} megapixels", pixels / 1e6) }
 }
 
-fn told(error: &ImageError, limits: &Limits) -> ExtractError {
+/// The decoder's error in terms of the file and the limits.
+fn image_error(error: &ImageError, limits: &Limits) -> ExtractError {
     let mut message = error.to_string();
     message.truncate(message.floor_char_boundary(200));
     match error {
@@ -142,19 +144,18 @@ fn told(error: &ImageError, limits: &Limits) -> ExtractError {
 }
 
 fn facts(width: u32, height: u32, orientation: Orientation, exif: Option<Vec<u8>>) -> ImageFacts {
-    let turned = matches!(
+    let is_rotated = matches!(
         orientation,
         Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH
     );
-    let (width, height) = if turned { (height, width) } else { (width, height) };
+    let (width, height) = if is_rotated { (height, width) } else { (width, height) };
     let facts = ImageFacts { width, height, orientation: orientation.to_exif(), ..ImageFacts::default() };
-    exif.and_then(|exif| exif::Reader::new().read_raw(exif).ok()).map_or(facts.clone(), |exif| described(&exif, facts))
+    exif.and_then(|exif| exif::Reader::new().read_raw(exif).ok()).map_or(facts.clone(), |exif| with_exif(&exif, facts))
 }
 
-fn described(exif: &exif::Exif, mut facts: ImageFacts) -> ImageFacts {
+fn with_exif(exif: &exif::Exif, mut facts: ImageFacts) -> ImageFacts {
     let text = |tag| exif.get_field(tag, exif::In::PRIMARY).and_then(|field| ascii(&field.value));
-    let (make, model) = (text(exif::Tag::Make), text(exif::Tag::Model));
-    facts.camera = match (make, model) {
+    facts.camera = match (text(exif::Tag::Make), text(exif::Tag::Model)) {
         (Some(make), Some(model)) if !model.starts_with(&make) => Some(format!("{make} {model}")),
         (make, model) => model.or(make),
     };
@@ -164,6 +165,7 @@ fn described(exif: &exif::Exif, mut facts: ImageFacts) -> ImageFacts {
     facts
 }
 
+/// The first line of an ASCII value: without control characters, at most 100 characters, `None` if empty.
 fn ascii(value: &exif::Value) -> Option<String> {
     let exif::Value::Ascii(lines) = value else { return None };
     let text = String::from_utf8_lossy(lines.first()?);
@@ -171,16 +173,16 @@ fn ascii(value: &exif::Value) -> Option<String> {
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
-/// `2024:03:20 10:30:00` as `2024-03-20T10:30:00`, with the offset where there is one.
+/// EXIF's `2024:03:20 10:30:00` as `2024-03-20T10:30:00`, with the offset if EXIF has one.
 fn taken_at(time: &str, offset: &str) -> Option<String> {
     let (date, time) = time.split_once(' ')?;
-    let written = format!("{}T{time}", date.replace(':', "-"));
-    let parsed: jiff::civil::DateTime = written.parse().ok()?;
-    let offset_fits = offset.len() == 6 && offset.starts_with(['+', '-']);
-    Some(format!("{parsed}{}", if offset_fits { offset } else { "" }))
+    let iso = format!("{}T{time}", date.replace(':', "-"));
+    let parsed: jiff::civil::DateTime = iso.parse().ok()?;
+    let has_offset = offset.len() == 6 && offset.starts_with(['+', '-']);
+    Some(format!("{parsed}{}", if has_offset { offset } else { "" }))
 }
 
-/// Scales down, turns upright and encodes; an image that is small enough keeps its size.
+/// Scales to `longest` pixels at most, applies the orientation and encodes. A smaller image keeps its size.
 fn thumbnail(
     decoded: DynamicImage,
     orientation: Orientation,
@@ -189,7 +191,8 @@ fn thumbnail(
     let (width, height) = fitted(decoded.width(), decoded.height(), longest);
     let mut small = scaled(decoded, width, height)?;
     small.apply_orientation(orientation);
-    let (width, height) = (small.width(), small.height());
+    let width = small.width();
+    let height = small.height();
     let mut bytes = Vec::new();
     let color = if small.color().has_alpha() { ExtendedColorType::Rgba8 } else { ExtendedColorType::Rgb8 };
     image::codecs::webp::WebPEncoder::new_lossless(Cursor::new(&mut bytes))
@@ -198,6 +201,7 @@ fn thumbnail(
     Ok((Thumbnail { width, height, bytes: bytes.len() as u64 }, bytes))
 }
 
+/// The dimensions scaled so that the longer side is `longest` at most.
 fn fitted(width: u32, height: u32, longest: u32) -> (u32, u32) {
     let long = width.max(height);
     if long <= longest {
@@ -207,34 +211,35 @@ fn fitted(width: u32, height: u32, longest: u32) -> (u32, u32) {
     (scale(width), scale(height))
 }
 
-/// As 8-bit RGB, or RGBA where the image has transparency.
+/// Scales to 8-bit RGB, or RGBA if the image has transparency.
 fn scaled(decoded: DynamicImage, width: u32, height: u32) -> Result<DynamicImage, ExtractError> {
-    let (from_width, from_height) = (decoded.width(), decoded.height());
+    let from = (decoded.width(), decoded.height());
     let has_alpha = decoded.color().has_alpha();
-    let same_size = (from_width, from_height) == (width, height);
+    let to = (width, height);
+    let same_size = from == to;
     if has_alpha {
         let pixels = decoded.into_rgba8();
         if same_size {
             return Ok(pixels.into());
         }
-        let small = resize(pixels.as_raw(), (from_width, from_height), (width, height), PixelType::U8x4)?;
-        return image::RgbaImage::from_raw(width, height, small).map(DynamicImage::from).ok_or_else(unscaled);
+        let small = resize(pixels.as_raw(), from, to, PixelType::U8x4)?;
+        return image::RgbaImage::from_raw(width, height, small).map(DynamicImage::from).ok_or_else(scaling_error);
     }
     let pixels = decoded.into_rgb8();
     if same_size {
         return Ok(pixels.into());
     }
-    let small = resize(pixels.as_raw(), (from_width, from_height), (width, height), PixelType::U8x3)?;
-    image::RgbImage::from_raw(width, height, small).map(DynamicImage::from).ok_or_else(unscaled)
+    let small = resize(pixels.as_raw(), from, to, PixelType::U8x3)?;
+    image::RgbImage::from_raw(width, height, small).map(DynamicImage::from).ok_or_else(scaling_error)
 }
 
 fn resize(pixels: &[u8], from: (u32, u32), to: (u32, u32), kind: PixelType) -> Result<Vec<u8>, ExtractError> {
-    let source = ImageRef::new(from.0, from.1, pixels, kind).map_err(|_| unscaled())?;
+    let source = ImageRef::new(from.0, from.1, pixels, kind).map_err(|_| scaling_error())?;
     let mut target = Image::new(to.0, to.1, kind);
-    Resizer::new().resize(&source, &mut target, &ResizeOptions::new()).map_err(|_| unscaled())?;
+    Resizer::new().resize(&source, &mut target, &ResizeOptions::new()).map_err(|_| scaling_error())?;
     Ok(target.into_vec())
 }
 
-fn unscaled() -> ExtractError {
+fn scaling_error() -> ExtractError {
     ExtractError::new(ExtractErrorKind::Unsupported, "the image could not be scaled")
 }

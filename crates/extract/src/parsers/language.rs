@@ -1,38 +1,39 @@
-//! Which languages a text is in. Scripts are told apart first, so that a document in two of them has two languages.
+//! Detects the languages of a text. Scripts are separated first, so that a document in two scripts has two languages.
 
 use whatlang::{Detector, Lang};
 
-use super::Language;
+use super::types::Language;
 use mfctl_core::domain::text::tokens;
 
-/// As much text as is looked at, in characters: enough to tell, and bounded.
+/// The size of the sample: bytes of the longest text that is used whole, and characters of a longer one.
 const SAMPLE_CHARS: usize = 60_000;
-/// A script with a smaller part of the letters is not reported.
-const LEAST_SHARE: f64 = 0.1;
-/// Fewer letters than these tell nothing.
-const LEAST_LETTERS: usize = 12;
+/// A script with a smaller share of the letters is not reported.
+const MIN_SHARE: f64 = 0.1;
+/// Fewer letters of a script are too few to detect a language.
+const MIN_LETTERS: usize = 12;
 
-/// The languages of a text, most of it first.
+/// The languages of a text, largest share first.
 pub(super) fn detect(text: &str) -> Vec<Language> {
     let sample = sample(text);
-    let scripts = [Script::Arabic, Script::Latin, Script::Other].map(|script| (script, words_in(&sample, script)));
+    let scripts =
+        [ScriptGroup::Arabic, ScriptGroup::Latin, ScriptGroup::Other].map(|script| (script, words_in(&sample, script)));
     let letters = |words: &str| words.chars().filter(|c| c.is_alphabetic()).count();
     let all: usize = scripts.iter().map(|(_, words)| letters(words)).sum();
     let mut languages: Vec<Language> = Vec::new();
     for (script, words) in &scripts {
         let own = letters(words);
         let share = own as f64 / all.max(1) as f64;
-        if own < LEAST_LETTERS || share < LEAST_SHARE {
+        if own < MIN_LETTERS || share < MIN_SHARE {
             continue;
         }
-        let found = if *script == Script::Arabic { arabic_script(words) } else { any(words) };
-        languages.extend(found.map(|(code, confidence)| Language { code, confidence, share: round(share) }));
+        let detected = if *script == ScriptGroup::Arabic { arabic_script(words) } else { any_script(words) };
+        languages.extend(detected.map(|(code, confidence)| Language { code, confidence, share: round(share) }));
     }
     languages.sort_by(|one, other| other.share.total_cmp(&one.share));
     languages
 }
 
-/// The beginning, the middle and the end, when it is long.
+/// The text, or the beginning, the middle and the end of a long one.
 fn sample(text: &str) -> String {
     let part = SAMPLE_CHARS / 3;
     if text.len() <= SAMPLE_CHARS {
@@ -44,21 +45,22 @@ fn sample(text: &str) -> String {
         .collect()
 }
 
+/// Scripts whose languages are detected together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Script {
+enum ScriptGroup {
     Arabic,
     Latin,
     Other,
 }
 
-fn words_in(text: &str, script: Script) -> String {
+fn words_in(text: &str, script: ScriptGroup) -> String {
     let of_script = |word: &&str| {
         word.chars().find(|c| c.is_alphabetic()).is_some_and(|c| {
             script
                 == match c {
-                    '\u{0600}'..='\u{08FF}' | '\u{FB50}'..='\u{FDFF}' | '\u{FE70}'..='\u{FEFC}' => Script::Arabic,
-                    'A'..='Z' | 'a'..='z' | '\u{00AA}'..='\u{024F}' | '\u{1E00}'..='\u{1EFF}' => Script::Latin,
-                    _ => Script::Other,
+                    '\u{0600}'..='\u{08FF}' | '\u{FB50}'..='\u{FDFF}' | '\u{FE70}'..='\u{FEFC}' => ScriptGroup::Arabic,
+                    'A'..='Z' | 'a'..='z' | '\u{00AA}'..='\u{024F}' | '\u{1E00}'..='\u{1EFF}' => ScriptGroup::Latin,
+                    _ => ScriptGroup::Other,
                 }
         })
     };
@@ -69,13 +71,13 @@ fn words_in(text: &str, script: Script) -> String {
     })
 }
 
-fn any(words: &str) -> Option<(String, f64)> {
-    let found = whatlang::detect(words)?;
-    Some((code(found.lang()), round(found.confidence())))
+fn any_script(words: &str) -> Option<(String, f64)> {
+    let detected = whatlang::detect(words)?;
+    Some((iso_code(detected.lang()), round(detected.confidence())))
 }
 
-/// Persian, Arabic and Urdu share letters, and old files write Persian with Arabic ones: their commonest words decide,
-/// trigrams only where those do not.
+/// Persian, Arabic and Urdu share letters, and old files write Persian with Arabic ones. So their most common words decide,
+/// and trigrams only where those do not.
 fn arabic_script(words: &str) -> Option<(String, f64)> {
     let mut counts = [("fa", 0_u32), ("ar", 0), ("ur", 0)];
     for token in tokens(words) {
@@ -99,19 +101,19 @@ fn arabic_script(words: &str) -> Option<(String, f64)> {
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let [(first, most), (_, second), _] = counts;
     if most >= 2 && most >= second * 2 {
-        let sure = f64::from(most - second) / f64::from(most + second);
-        return Some((first.to_owned(), round(sure.max(0.5))));
+        let confidence = f64::from(most - second) / f64::from(most + second);
+        return Some((first.to_owned(), round(confidence.max(0.5))));
     }
-    let found = Detector::with_allowlist(vec![Lang::Pes, Lang::Ara, Lang::Urd]).detect(words)?;
-    Some((code(found.lang()), round(found.confidence())))
+    let detected = Detector::with_allowlist(vec![Lang::Pes, Lang::Ara, Lang::Urd]).detect(words)?;
+    Some((iso_code(detected.lang()), round(detected.confidence())))
 }
 
 fn round(share: f64) -> f64 {
     (share * 1000.0).round() / 1000.0
 }
 
-/// ISO 639-1 where there is such a code.
-fn code(language: Lang) -> String {
+/// The ISO 639-1 code if there is one, else that of ISO 639-3.
+fn iso_code(language: Lang) -> String {
     let three = language.code();
     let two = match three {
         "afr" => "af",

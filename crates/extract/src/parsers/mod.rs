@@ -1,8 +1,8 @@
-//! Parsers: a file in, what is known of it out.
+//! Parsers: they extract text and metadata from a file.
 //!
-//! They read hostile bytes, so they run in the parser's process ([`super::sandbox`]) and nowhere else but in tests. They
-//! know files only: no ports, no network, no clock. What a limit or a damaged file stops is a named [`ExtractError`];
-//! what has no parser is no error.
+//! They read hostile bytes, so outside of tests they run only in the parser's process ([`super::sandbox`]). They use no
+//! ports, no network and no clock. A damaged file or an exceeded limit is an [`ExtractError`]; a media type without a
+//! parser is not an error.
 
 mod html;
 mod image;
@@ -16,10 +16,10 @@ pub use types::{ExtractError, ExtractErrorKind, Extraction, ImageFacts, Language
 
 use std::fs::File;
 
-/// Parses a file that is open; the bytes are those of its thumbnail.
+/// Parses an open file; the bytes are those of its thumbnail.
 ///
 /// # Errors
-/// [`ExtractError`]: the file is damaged, is locked, or asks for more than a limit allows.
+/// [`ExtractError`]: the file is damaged, is encrypted, or exceeds a limit.
 pub fn extract(file: File, media_type: &str, limits: &Limits) -> Result<(Extraction, Option<Vec<u8>>), ExtractError> {
     if let Some(format) = image::format(media_type) {
         return image::extract(file, format, limits);

@@ -1,8 +1,8 @@
-//! Text that grows no further than its limit.
+//! Collects text up to a limit.
 
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 
-/// Collects text up to a limit in bytes, without characters that no reader wants.
+/// Collects text up to a limit in bytes, without control characters.
 #[derive(Debug)]
 pub(super) struct TextSink {
     text: String,
@@ -15,12 +15,12 @@ impl TextSink {
         Self { text: String::new(), limit, full: false }
     }
 
-    /// Whether no more goes in: the parser may stop.
+    /// Whether text was cut at the limit: the parser may stop.
     pub(super) fn is_full(&self) -> bool {
         self.full
     }
 
-    /// Appends text as it is, save control characters.
+    /// Appends text without its control characters.
     pub(super) fn push(&mut self, text: &str) {
         for c in text.chars() {
             self.push_char(c);
@@ -38,7 +38,7 @@ impl TextSink {
         self.text.push(c);
     }
 
-    /// Appends white space as one space, and none at the beginning of a line.
+    /// Appends a space, unless the text ends in one or at the start of a line.
     pub(super) fn space(&mut self) {
         if !self.text.is_empty() && !self.text.ends_with([' ', '\n']) {
             self.push_char(' ');
@@ -53,7 +53,7 @@ impl TextSink {
         }
     }
 
-    /// Ends the paragraph: one empty line, however often it is asked for.
+    /// Ends the paragraph: appends one empty line, unless there is one.
     pub(super) fn paragraph(&mut self) {
         self.line();
         if !self.text.is_empty() && !self.text.ends_with("\n\n") {
@@ -67,7 +67,7 @@ impl TextSink {
         }
     }
 
-    /// The text, if there is any, and whether it was cut.
+    /// The text, `None` if empty, and whether it was cut.
     pub(super) fn finish(mut self) -> (Option<String>, bool) {
         self.text.truncate(self.text.trim_end().len());
         let text = if self.text.trim_start().len() == self.text.len() {
@@ -79,11 +79,11 @@ impl TextSink {
     }
 }
 
-/// Readable form of text that was made of glyphs: compatibility forms undone, bidi marks dropped.
+/// Text that was made of glyphs in readable form: NFKC, without bidirectional marks.
 pub(super) fn readable(text: &str) -> String {
-    let marks = |c: &char| !matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    let is_text = |c: &char| !matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
     match is_nfkc_quick(text.chars()) {
-        IsNormalized::Yes => text.chars().filter(marks).collect(),
-        _ => text.chars().filter(marks).nfkc().collect(),
+        IsNormalized::Yes => text.chars().filter(is_text).collect(),
+        _ => text.chars().filter(is_text).nfkc().collect(),
     }
 }

@@ -1,5 +1,5 @@
-//! Files as they come: honest ones in their many forms, and those made to hurt. Each ends quickly, with a result or a
-//! named reason.
+//! Valid files in their many forms, and hostile ones. Each parse ends quickly, with a result or an error that names its
+//! reason.
 
 use std::io::{Seek, Write};
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ fn sample(path: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_persian_pdf_reads_in_reading_order() {
+fn persian_pdf_is_in_reading_order() {
     let extraction = parse(&sample("fa/nowruz.pdf"), "application/pdf").unwrap();
     let text = extraction.text.clone().unwrap();
     assert!(text.contains("نوروز نخستین روز سال خورشیدی و آغاز بهار است"), "{text}");
@@ -42,7 +42,7 @@ fn a_persian_pdf_reads_in_reading_order() {
 }
 
 #[test]
-fn a_truncated_pdf_is_damaged_or_what_is_left_of_it() {
+fn truncated_pdf_is_malformed_or_partial() {
     let whole = sample("en/archive-handbook.pdf");
     for part in [10, 40, 100, whole.len() / 4, whole.len() / 2, whole.len() * 9 / 10] {
         if let Err(error) = parse(&whole[..part], "application/pdf") {
@@ -52,18 +52,18 @@ fn a_truncated_pdf_is_damaged_or_what_is_left_of_it() {
     }
 }
 
-/// A PDF of these numbered objects, the first of which is the catalogue.
+/// A PDF of these objects, numbered from 1; the first is the catalogue.
 fn pdf(objects: &[String]) -> Vec<u8> {
     let mut bytes = b"%PDF-1.5\n".to_vec();
-    let mut places = Vec::new();
+    let mut offsets = Vec::new();
     for (index, object) in objects.iter().enumerate() {
-        places.push(bytes.len());
+        offsets.push(bytes.len());
         bytes.extend(format!("{} 0 obj\n{object}\nendobj\n", index + 1).into_bytes());
     }
     let table = bytes.len();
     bytes.extend(format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1).into_bytes());
-    for place in places {
-        bytes.extend(format!("{place:010} 00000 n \n").into_bytes());
+    for offset in offsets {
+        bytes.extend(format!("{offset:010} 00000 n \n").into_bytes());
     }
     bytes
         .extend(format!("trailer <</Size {} /Root 1 0 R>>\nstartxref\n{table}\n%%EOF", objects.len() + 1).into_bytes());
@@ -75,7 +75,7 @@ fn stream(dictionary: &str, content: &str) -> String {
 }
 
 #[test]
-fn a_pdf_whose_pages_refer_to_each_other_ends() {
+fn pdf_with_cyclic_page_tree_is_malformed() {
     let looped = pdf(&[
         "<</Type /Catalog /Pages 2 0 R>>".into(),
         "<</Type /Pages /Kids [2 0 R 3 0 R] /Count 2 /Parent 3 0 R>>".into(),
@@ -86,7 +86,7 @@ fn a_pdf_whose_pages_refer_to_each_other_ends() {
 }
 
 #[test]
-fn forms_that_draw_themselves_or_double_end() {
+fn recursive_and_exponential_pdf_forms_are_bounded() {
     let form = |name: &str, next: usize| {
         let resources =
             format!("/Type /XObject /Subtype /Form /Resources <</XObject <</F {next} 0 R>> /Font <</T 4 0 R>>>>");
@@ -100,9 +100,9 @@ fn forms_that_draw_themselves_or_double_end() {
         "<</Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding>>".to_owned(),
         stream("", "BT /T 12 Tf (found) Tj ET /F Do"),
     ];
-    let mut itself = objects.clone();
-    itself.push(form("", 6));
-    assert_eq!(text_of(&pdf(&itself), "application/pdf"), "found");
+    let mut recursive = objects.clone();
+    recursive.push(form("", 6));
+    assert_eq!(text_of(&pdf(&recursive), "application/pdf"), "found");
     objects.extend((0..40).map(|level| form("", 7 + level)));
     objects.push(stream("/Type /XObject /Subtype /Form", ""));
     let parsed = parse(&pdf(&objects), "application/pdf");
@@ -110,12 +110,12 @@ fn forms_that_draw_themselves_or_double_end() {
 }
 
 #[test]
-fn a_pdf_stream_that_inflates_to_gigabytes_is_refused() {
+fn pdf_decompression_bomb_is_refused() {
     let zeros = vec![b' '; 200 << 20];
     let mut packed = lopdf::Stream::new(lopdf::Dictionary::new(), zeros);
     packed.compress().unwrap();
     let mut bytes = b"%PDF-1.5\n".to_vec();
-    let mut places = Vec::new();
+    let mut offsets = Vec::new();
     let length = packed.content.len();
     for (number, object) in [
         (1, "<</Type /Catalog /Pages 2 0 R>>".to_owned().into_bytes()),
@@ -131,14 +131,14 @@ fn a_pdf_stream_that_inflates_to_gigabytes_is_refused() {
             .concat(),
         ),
     ] {
-        places.push(bytes.len());
+        offsets.push(bytes.len());
         bytes.extend(format!("{number} 0 obj\n").as_bytes());
         bytes.extend(object);
         bytes.extend(b"\nendobj\n");
     }
     let table = bytes.len();
     bytes.extend(b"xref\n0 5\n0000000000 65535 f \n");
-    places.iter().for_each(|place| bytes.extend(format!("{place:010} 00000 n \n").as_bytes()));
+    offsets.iter().for_each(|offset| bytes.extend(format!("{offset:010} 00000 n \n").as_bytes()));
     bytes.extend(format!("trailer <</Size 5 /Root 1 0 R>>\nstartxref\n{table}\n%%EOF").as_bytes());
     assert!(bytes.len() < 1 << 20);
     let error = parse(&bytes, "application/pdf").unwrap_err();
@@ -147,7 +147,7 @@ fn a_pdf_stream_that_inflates_to_gigabytes_is_refused() {
 }
 
 #[test]
-fn an_image_that_declares_gigapixels_is_refused_by_name() {
+fn gigapixel_image_is_refused() {
     let mut png = b"\x89PNG\r\n\x1A\n\0\0\0\rIHDR".to_vec();
     png.extend(60_000_u32.to_be_bytes());
     png.extend(60_000_u32.to_be_bytes());
@@ -167,7 +167,7 @@ fn crc(bytes: &[u8]) -> u32 {
 }
 
 #[test]
-fn a_truncated_or_lying_image_is_damaged() {
+fn truncated_or_mistyped_image_is_malformed() {
     let jpeg = sample("photos/tea-break.jpg");
     for part in [3, 20, 200, jpeg.len() / 3, jpeg.len() - 10] {
         let error = parse(&jpeg[..part], "image/jpeg").unwrap_err();
@@ -180,7 +180,7 @@ fn a_truncated_or_lying_image_is_damaged() {
 }
 
 #[test]
-fn a_photo_is_seen_upright_and_its_thumbnail_has_no_metadata() {
+fn photo_is_oriented_and_its_thumbnail_has_no_metadata() {
     let (extraction, thumbnail) =
         extract(file(&sample("photos/tea-break.jpg")), "image/jpeg", &Limits::default()).unwrap();
     let facts = extraction.image.unwrap();
@@ -188,13 +188,13 @@ fn a_photo_is_seen_upright_and_its_thumbnail_has_no_metadata() {
     assert_eq!(facts.taken_at.as_deref(), Some("2024-03-20T06:36:26+03:30"));
     assert!(facts.has_gps && facts.camera.is_some());
     let thumbnail = thumbnail.unwrap();
-    let seen = ::image::load_from_memory(&thumbnail).unwrap();
-    assert_eq!((seen.width(), seen.height()), (320, 213));
+    let decoded = ::image::load_from_memory(&thumbnail).unwrap();
+    assert_eq!((decoded.width(), decoded.height()), (320, 213));
     assert!(!thumbnail.windows(4).any(|chunk| chunk == b"EXIF"));
 }
 
 #[test]
-fn pages_nested_a_million_deep_are_read() {
+fn deeply_nested_and_hostile_html_is_read() {
     let deep = format!("<title>deep</title>{}سلام دنیا{}", "<div>".repeat(1_000_000), "</div>".repeat(1_000_000));
     let extraction = parse(deep.as_bytes(), "text/html").unwrap();
     assert_eq!((extraction.title.as_deref(), extraction.text.as_deref()), (Some("deep"), Some("سلام دنیا")));
@@ -204,7 +204,7 @@ fn pages_nested_a_million_deep_are_read() {
 }
 
 #[test]
-fn a_page_gives_what_a_reader_sees() {
+fn html_text_is_what_a_reader_sees() {
     let page = "<!doctype html><html lang='fa-IR'><head><title> برگهٔ\n یکم </title><style>p{color:red}</style>\
         <script>if (a<b) document.write('<p>no')</script></head><body><!-- no --><h1>سر&zwnj;خط</h1><p>a&amp;b &lt;c&gt;\
         <b>bold</b>er<br>next<ul><li>one<li>two</ul><table><tr><td>1<td>2</table><img alt='picture'> 3 < 4</body></html>";
@@ -214,8 +214,45 @@ fn a_page_gives_what_a_reader_sees() {
     assert_eq!(text, "سر\u{200C}خط\n\na&b <c>bolder\nnext\n\none\ntwo\n\n1 2\n\npicture 3 < 4");
 }
 
+/// WHATWG HTML, 13.2.5.43 to 13.2.5.51.
 #[test]
-fn text_in_any_character_set_is_read() {
+fn html_comments_end_where_whatwg_says() {
+    for (page, text) in [
+        ("one<!-->two", "onetwo"),
+        ("one<!--->two", "onetwo"),
+        ("one<!----!>two", "onetwo"),
+        ("one<!-- two --!>three", "onethree"),
+        ("one<!-- two -->three", "onethree"),
+        ("one<!-- > -- two -->three", "onethree"),
+        ("one<!-- two", "one"),
+    ] {
+        assert_eq!(text_of(page.as_bytes(), "text/html"), text, "{page}");
+    }
+}
+
+#[test]
+fn malformed_html_loses_no_text() {
+    for (page, text) in [
+        ("<p title=\"x>one</p><p>two", "one\n\ntwo"),
+        ("<p title='x>one<p id=\"y>two", "one\n\ntwo"),
+        ("one</p title='x>two", "one\n\ntwo"),
+        ("<p title='a>b'>one", "one"),
+        ("one<img alt='two", "one two"),
+        ("one<br", "one"),
+        ("one < two </> three <? four > five <! six > seven", "one < two three five seven"),
+        ("<script src=\"x>one</script>two", "two"),
+        ("<script>one</script class='x>two", "two"),
+        ("<script>'<!-- <script>'</script>one", "one"),
+        ("<svg/>one<svg><p>two</p></svg>three<object data=x/>four", "onethreefour"),
+        ("<svg>one", ""),
+        ("<title>one</title><title>two</title>three", "twothree"),
+    ] {
+        assert_eq!(text_of(page.as_bytes(), "text/html"), text, "{page}");
+    }
+}
+
+#[test]
+fn character_sets_are_detected() {
     let persian = "این یک متن فارسی است که برای آزمودن نویسه‌ها نوشته شده است و پژوهش گچ";
     let (arabic_set, _, _) =
         encoding_rs::WINDOWS_1256.encode("این متن فارسی است که در رمز قدیمی نوشته شده است و پژوهش گچ");
@@ -224,14 +261,14 @@ fn text_in_any_character_set_is_read() {
     assert!(read.text.as_deref().unwrap().contains("پژوهش"), "{read:?}");
     let utf16: Vec<u8> = [0xFEFF_u16].into_iter().chain(persian.encode_utf16()).flat_map(u16::to_le_bytes).collect();
     assert_eq!(text_of(&utf16, "text/plain"), persian);
-    assert_eq!(text_of(&utf16[2..], "text/plain"), persian, "without its mark");
+    assert_eq!(text_of(&utf16[2..], "text/plain"), persian, "without a byte order mark");
     let read = parse(persian.as_bytes(), "text/plain").unwrap();
     assert_eq!((read.charset.as_deref(), read.language()), (Some("utf-8"), Some("fa")));
     assert_eq!(text_of(b"caf\xE9 au lait, d\xE9j\xE0 vu", "text/plain"), "café au lait, déjà vu");
 }
 
 #[test]
-fn a_sparse_gibibyte_is_not_read_whole() {
+fn sparse_gibibyte_is_not_read_whole() {
     let sparse = tempfile::tempfile().unwrap();
     sparse.set_len(1 << 30).unwrap();
     let started = Instant::now();
@@ -244,7 +281,7 @@ fn a_sparse_gibibyte_is_not_read_whole() {
 }
 
 #[test]
-fn long_text_is_cut_and_said_to_be() {
+fn long_text_is_truncated() {
     let limits = Limits { max_text_bytes: 1000, ..Limits::default() };
     let text = "متن ".repeat(10_000);
     let (extraction, _) = extract(file(text.as_bytes()), "text/plain", &limits).unwrap();
@@ -255,7 +292,7 @@ fn long_text_is_cut_and_said_to_be() {
 }
 
 #[test]
-fn languages_are_told_apart_also_in_one_document() {
+fn languages_of_a_mixed_document_are_detected() {
     let persian = "این کتاب دربارهٔ تاریخ و فرهنگ ایران است و برای کسانی نوشته شده که می‌خواهند با آن آشنا شوند. ";
     let arabic = "يولد جميع الناس أحرارا متساوين في الكرامة والحقوق وقد وهبوا عقلا وضميرا وعليهم أن يعامل بعضهم بعضا. ";
     let english =
@@ -270,7 +307,7 @@ fn languages_are_told_apart_also_in_one_document() {
 }
 
 #[test]
-fn what_has_no_extractor_is_no_error() {
+fn unsupported_media_type_is_not_an_error() {
     let extraction = parse(b"OggS", "audio/ogg").unwrap();
     assert_eq!(extraction.notes, ["no extractor for audio/ogg"]);
 }

@@ -1,31 +1,30 @@
-//! What comes out of a file, within which limits, and why nothing did. All of it crosses the pipe from the parser's
-//! process as JSON.
+//! The result of parsing a file, its limits, and its errors. All of them cross the pipe from the parser's process as JSON.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Bounds on one file's parsing. Each failure they cause names the flag that raises them.
+/// Limits on the parsing of one file. Each failure that they cause names the flag that raises them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Text beyond this is cut, and said to be.
+    /// In bytes: longer text is cut, and marked as truncated.
     pub max_text_bytes: usize,
-    /// An image that declares more pixels is refused before anything is allocated.
+    /// An image that declares more pixels is refused before its pixels are allocated.
     pub max_pixels: u64,
-    /// A document that has to be read whole and is larger is refused. See [`Limits::with_memory`].
+    /// In bytes: a larger document is refused if it has to be read whole. See [`Limits::with_memory`].
     pub max_document_bytes: u64,
-    /// A compressed stream within a document that inflates to more is refused. See [`Limits::with_memory`].
+    /// In bytes: a document with a compressed stream that inflates to more is refused. See [`Limits::with_memory`].
     pub max_stream_bytes: usize,
     /// The longer side of a thumbnail, in pixels.
     pub thumbnail_pixels: u32,
-    /// The parser's address space.
+    /// The parser's address space in bytes, beside that of the program itself.
     pub memory_bytes: u64,
-    /// The parser's processor time.
+    /// The parser's processor time in seconds.
     pub cpu_seconds: u64,
-    /// The parser's time on the clock.
+    /// The parser's elapsed time in seconds.
     pub timeout_seconds: u64,
-    /// The parser's open files.
+    /// The parser's open file descriptors.
     pub open_files: u64,
-    /// What the parser may write: its answer, and each file it makes.
+    /// In bytes: what the parser may write, its answer and each file.
     pub output_bytes: u64,
 }
 
@@ -49,8 +48,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// With this much memory, and documents of a size that it leaves room for: a document is held about twice, and a
-    /// stream of it beside that.
+    /// Sets the memory limit, and derives the limits of documents and streams from it: a document is held about twice,
+    /// and one of its streams beside it.
     #[must_use]
     pub fn with_memory(self, memory_bytes: u64) -> Self {
         let max_stream_bytes = usize::try_from(memory_bytes / 8).unwrap_or(usize::MAX);
@@ -58,43 +57,43 @@ impl Limits {
     }
 }
 
-/// What is known of a file.
+/// What was extracted from a file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Extraction {
-    /// Its text, readable and in reading order; none where it has no text or no extractor.
+    /// The text in reading order; `None` if there is none, or no extractor for the type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// The text was longer and is cut.
+    /// Whether the text was cut at the limit.
     #[serde(default)]
     pub truncated: bool,
-    /// The title it gives itself.
+    /// The title in the document's own metadata.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// The languages of its text, most of the text first; empty when there is too little to tell.
+    /// The languages of the text, largest share first; empty if there is too little text to detect one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub languages: Vec<Language>,
-    /// The character set that a text was in.
+    /// The character set that the text was decoded from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub charset: Option<String>,
-    /// Its pages.
+    /// The number of pages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pages: Option<u32>,
-    /// What is known of an image.
+    /// Facts about an image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageFacts>,
-    /// The thumbnail that was written.
+    /// The thumbnail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thumbnail: Option<Thumbnail>,
-    /// What a reader of the result should know, e.g. that a document has no text layer.
+    /// Remarks on the result, e.g. that a document has no text layer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// The guards that the parser ran under: `rlimits`, `seccomp`, `landlock`, …
+    /// The guards that confined the parser: `rlimits`, `seccomp`, `landlock`, …
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub guards: Vec<String>,
 }
 
 impl Extraction {
-    /// The language of most of the text: `fa`, `en`, …
+    /// The language with the largest share of the text: `fa`, `en`, …
     #[must_use]
     pub fn language(&self) -> Option<&str> {
         self.languages.first().map(|language| language.code.as_str())
@@ -105,76 +104,76 @@ impl Extraction {
     }
 }
 
-/// A language, and how much of a text is in it.
+/// A language and its share of a text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Language {
-    /// ISO 639-1 where there is such a code, else 639-3.
+    /// The ISO 639-1 code if there is one, else that of ISO 639-3.
     pub code: String,
-    /// How sure the detection is, 0 to 1.
+    /// The confidence of the detection, 0 to 1.
     pub confidence: f64,
-    /// Its part of the text's letters, 0 to 1.
+    /// Its share of the text's letters, 0 to 1.
     pub share: f64,
 }
 
-/// What is known of an image.
+/// Facts about an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImageFacts {
-    /// As seen, the orientation applied.
+    /// In pixels, with the orientation applied.
     pub width: u32,
-    /// As seen, the orientation applied.
+    /// In pixels, with the orientation applied.
     pub height: u32,
-    /// EXIF's orientation, 1 to 8; 1 is upright.
+    /// The EXIF orientation, 1 to 8; 1 is upright.
     pub orientation: u8,
-    /// Maker and model of the camera.
+    /// Make and model of the camera.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub camera: Option<String>,
-    /// When it was taken, as the camera wrote it: local time, with its offset where the camera knows one.
+    /// When it was taken, as the camera recorded it: local time, with the UTC offset if recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_at: Option<String>,
-    /// It says where it was taken. (The place itself is not kept.)
+    /// Whether EXIF has a GPS position. (The position itself is not kept.)
     #[serde(default)]
     pub has_gps: bool,
 }
 
-/// A thumbnail: WebP, upright, without metadata.
+/// A thumbnail: WebP, with the orientation applied, without metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Thumbnail {
-    /// Pixels.
+    /// In pixels.
     pub width: u32,
-    /// Pixels.
+    /// In pixels.
     pub height: u32,
-    /// Size of the file.
+    /// The size of the encoded image in bytes.
     pub bytes: u64,
 }
 
-/// Why nothing came out.
+/// Why a file could not be parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ExtractErrorKind {
-    /// The file asks for more than a limit allows.
+    /// The file exceeds a limit.
     Limit,
-    /// The file is not what it says it is, or is damaged.
+    /// The file is damaged, or not of its declared type.
     Malformed,
-    /// The file can only be read with a password.
+    /// The file needs a password.
     Encrypted,
-    /// The file uses what the parser does not know.
+    /// The file uses a feature that the parser does not support.
     Unsupported,
-    /// Reading the file or writing a derivative failed.
+    /// Reading the file or encoding its thumbnail failed.
     Io,
 }
 
-/// Why nothing came out, for the person who has to do something about it.
+/// Why a file could not be parsed, for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct ExtractError {
-    /// The kind.
+    /// The kind, which decides how the caller classifies the failure.
     pub kind: ExtractErrorKind,
-    /// What is wrong, and where a limit was met: which, and the flag that raises it.
+    /// What is wrong; for an exceeded limit, which one and the flag that raises it.
     pub message: String,
 }
 
 impl ExtractError {
-    /// Makes one.
+    /// An error of this kind.
     #[must_use]
     pub fn new(kind: ExtractErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }

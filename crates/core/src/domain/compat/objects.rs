@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::engine::{Comparison, CompatEngine, CompatFinding, pointer_token};
+use super::engine::{Comparison, CompatEngine, CompatFinding, SideNames, pointer_token};
 use super::pattern::{Matches, matches};
 use super::rule::Rule;
 use super::scalars::{size, unknown};
@@ -59,7 +59,7 @@ fn required(cx: Comparison<'_, '_>, name: &str, found: &mut Vec<CompatFinding>) 
     if default || cx.writer.requires(name) {
         return;
     }
-    let (reader, writer) = (&cx.names.reader, &cx.names.writer);
+    let SideNames { reader, writer } = cx.names;
     let detail = format!("{reader} requires {name:?}, which {writer} lets be missing");
     found.push(cx.finding(Rule::RequiredAdded, "/required", detail));
 }
@@ -112,7 +112,7 @@ fn open_patterns<'a>(cx: Comparison<'_, 'a>, name: &str) -> Vec<&'a str> {
 
 /// Explains the findings of a property that was added or removed.
 fn explained(cx: Comparison<'_, '_>, name: &str, below: Vec<CompatFinding>) -> Vec<CompatFinding> {
-    let (reader, writer) = (&cx.names.reader, &cx.names.writer);
+    let SideNames { reader, writer } = cx.names;
     let here = cx.node.get("properties").is_some_and(|properties| properties.get(name).is_some());
     let there = cx.writer.names(name);
     let why = below.first().map(|first| first.detail.as_str()).unwrap_or_default();
@@ -165,7 +165,7 @@ fn others(engine: &mut CompatEngine, cx: Comparison<'_, '_>, found: &mut Vec<Com
             continue;
         }
         if node.additional() == &Value::Bool(false) {
-            let (reader, writer) = (&cx.names.reader, &cx.names.writer);
+            let SideNames { reader, writer } = cx.names;
             let detail = format!("{reader} is closed; {writer} allows properties beside those it names");
             found.push(cx.finding(Rule::ModelClosed, &format!("/{keyword}"), detail));
         } else {
@@ -197,7 +197,7 @@ fn dependency(
         _ => dependent(engine, cx, keyword, name),
     };
     if !holds {
-        let (reader, writer) = (&cx.names.reader, &cx.names.writer);
+        let SideNames { reader, writer } = cx.names;
         let detail = format!("where {name:?} is given, {reader} asks for more than {writer} does");
         found.push(cx.finding(Rule::DependencyAdded, &format!("/{keyword}{}", pointer_token(name)), detail));
     }

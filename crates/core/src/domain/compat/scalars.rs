@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use serde_json::{Number, Value};
 
-use super::engine::{Comparison, CompatFinding, truncated};
+use super::engine::{Comparison, CompatFinding, SideNames, truncated};
 use super::rule::Rule;
 use super::types::{Types, compare, divides, same};
 use super::view::SchemaView;
@@ -43,7 +43,7 @@ fn kind(cx: Comparison<'_, '_>, value: &Value, types: Types, found: &mut Vec<Com
     let Some(allowed) = Types::of_keyword(value) else { return unknown(cx, "type", value, found) };
     let refused = types.without(allowed);
     if !refused.is_none() {
-        let (reader, writer) = (&cx.names.reader, &cx.names.writer);
+        let SideNames { reader, writer } = cx.names;
         let detail = format!("{reader} accepts {allowed}; {writer} also allows {refused}");
         found.push(cx.finding(Rule::TypeNarrowed, "/type", detail));
     }
@@ -51,7 +51,7 @@ fn kind(cx: Comparison<'_, '_>, value: &Value, types: Types, found: &mut Vec<Com
 
 fn values(cx: Comparison<'_, '_>, keyword: &str, accepted: &[Value], found: &mut Vec<CompatFinding>) {
     const SHOWN: usize = 5;
-    let (reader, writer) = (&cx.names.reader, &cx.names.writer);
+    let SideNames { reader, writer } = cx.names;
     let detail = match cx.writer.values() {
         Some(allowed) if allowed.len().saturating_mul(accepted.len()) <= 1_000_000 => {
             let refused: Vec<_> = allowed.iter().filter(|value| !accepted.iter().any(|a| same(a, value))).collect();
@@ -135,7 +135,7 @@ fn text(cx: Comparison<'_, '_>, keyword: &str, value: &Value, found: &mut Vec<Co
     if cx.writer.all(keyword).any(|other| other == value) {
         return;
     }
-    let (reader, writer) = (&cx.names.reader, &cx.names.writer);
+    let SideNames { reader, writer } = cx.names;
     let other = cx.writer.all(keyword).next().map_or_else(|| "none".to_owned(), truncated);
     let detail = format!("{reader} has {keyword} {}, {writer} has {other}", truncated(value));
     found.push(cx.finding(Rule::TextNarrowed, &format!("/{keyword}"), detail));
@@ -148,7 +148,7 @@ pub(super) fn tightened(
     before: Option<String>,
     found: &mut Vec<CompatFinding>,
 ) {
-    let (reader, writer) = (&cx.names.reader, &cx.names.writer);
+    let SideNames { reader, writer } = cx.names;
     let before = before.map_or_else(|| "has none".to_owned(), |before| format!("has {before}"));
     let detail = format!("{reader} has {keyword} {limit}, {writer} {before}");
     found.push(cx.finding(Rule::LimitTightened, &format!("/{keyword}"), detail));
@@ -177,7 +177,7 @@ pub(super) fn unknown(cx: Comparison<'_, '_>, keyword: &str, value: &Value, foun
         .iter()
         .any(|node| node.get(keyword) == Some(value) && (!refers(value) || node.doc.root == cx.node.doc.root));
     if !unchanged {
-        let (reader, writer) = (&cx.names.reader, &cx.names.writer);
+        let SideNames { reader, writer } = cx.names;
         let detail = format!(
             "{keyword} is {} in {reader} and not so in {writer}; what it allows is not known here",
             truncated(value)

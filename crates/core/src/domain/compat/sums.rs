@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::engine::{Comparison, CompatEngine, CompatFinding};
+use super::engine::{Comparison, CompatEngine, CompatFinding, SideNames};
 use super::rule::Rule;
 use super::scalars::unknown;
 use super::types::{Types, compare, same};
@@ -26,7 +26,7 @@ pub(super) fn check(
         ("not", Some(schema)) => {
             let excluded = cx.node.sibling(schema);
             if !avoids(engine, cx, &excluded) {
-                let (reader, writer) = (&cx.names.reader, &cx.names.writer);
+                let SideNames { reader, writer } = cx.names;
                 let detail = format!("{reader} refuses by `not` what {writer} may allow");
                 found.push(cx.finding(Rule::ExclusionWidened, "/not", detail));
             }
@@ -54,7 +54,7 @@ fn sum(
             if keyword == "anyOf" || others.all(|(_, other)| avoids(engine, cx, other)) {
                 return;
             }
-            let (reader, writer) = (&cx.names.reader, &cx.names.writer);
+            let SideNames { reader, writer } = cx.names;
             let detail =
                 format!("{reader} may accept what {writer} allows by two alternatives at once, which oneOf forbids");
             found.push(cx.finding(Rule::AlternativesOverlap, &format!("/{keyword}"), detail));
@@ -68,7 +68,7 @@ fn sum(
     if branches.len() == 1 {
         return found.extend(nearest);
     }
-    let (reader, writer) = (&cx.names.reader, &cx.names.writer);
+    let SideNames { reader, writer } = cx.names;
     let why = nearest.first().map(|first| format!("; nearest: {}", first.detail)).unwrap_or_default();
     let detail = format!(
         "none of the {} alternatives of {reader} accepts all that {writer} allows ({}){why}",
@@ -109,7 +109,7 @@ fn condition(engine: &mut CompatEngine, cx: Comparison<'_, '_>, found: &mut Vec<
                 && engine.is_subset(&their("else"), &part("else"), cx.names)
         });
     if !kept {
-        let (reader, writer) = (&cx.names.reader, &cx.names.writer);
+        let SideNames { reader, writer } = cx.names;
         let detail = format!("the condition of {reader} may refuse what {writer} allows");
         found.push(cx.finding(Rule::ConditionChanged, "/if", detail));
     }

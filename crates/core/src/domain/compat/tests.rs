@@ -55,7 +55,9 @@ fn sorted(list: &[String]) -> Vec<String> {
 
 #[test]
 fn plain_levels_check_the_latest_version_only() {
-    let (one, two, three) = (json!({ "type": "string" }), json!({}), json!({ "type": "integer" }));
+    let one = json!({ "type": "string" });
+    let two = json!({});
+    let three = json!({ "type": "integer" });
     let versions = [EarlierVersion { version: 1, schema: &one }, EarlierVersion { version: 2, schema: &two }];
     let against = |level, new: &Value| -> Vec<(Direction, u32)> {
         check(level, new, &versions).iter().map(|found| (found.direction, found.against_version)).collect()
@@ -72,7 +74,8 @@ fn plain_levels_check_the_latest_version_only() {
 
 #[test]
 fn violations_have_pointer_version_message_and_remedy() {
-    let (old, new) = (json!({ "type": ["string", "null"] }), json!({ "type": "string" }));
+    let old = json!({ "type": ["string", "null"] });
+    let new = json!({ "type": "string" });
     let found = check(Compatibility::Backward, &new, &[EarlierVersion { version: 7, schema: &old }]);
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].against_version, found[0].pointer.as_str()), (7, "/type"));
@@ -127,7 +130,8 @@ fn compatible_schemas_accept_every_value_of_the_old_version() {
     let seed = std::env::var("MFCTL_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     println!("MFCTL_SEED={seed}");
     let mut rng = fastrand::Rng::with_seed(seed);
-    let (mut compatible, mut compared) = (0, 0);
+    let mut compatible = 0;
+    let mut compared = 0;
     for _ in 0..4000 {
         let old = schema(&mut rng, 3);
         let new = if rng.bool() { schema(&mut rng, 3) } else { changed(&mut rng, &old) };

@@ -1,26 +1,26 @@
-//! `ToUnicode` maps: which text a font's character codes stand for.
+//! `ToUnicode` CMaps: the text of a font's character codes.
 
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// Entries beyond these are not kept: a code has at most two bytes in the fonts that are read.
+/// Further entries are dropped: codes of supported fonts have at most two bytes.
 const MAX_ENTRIES: usize = 70_000;
 
 /// Text by character code.
 #[derive(Debug, Default)]
 pub(super) struct ToUnicode {
     texts: HashMap<u32, Rc<str>>,
-    /// The length of the codes in bytes, as the code space says.
+    /// The length of a code in bytes, by the code space ranges.
     pub(super) code_bytes: Option<usize>,
 }
 
 impl ToUnicode {
-    /// Reads a map, leniently: what makes no sense is passed over.
+    /// Reads a CMap; invalid parts are skipped.
     pub(super) fn parse(source: &[u8]) -> Self {
         let mut map = Self::default();
-        let mut operands: Vec<Token> = Vec::new();
-        for token in (Tokens { source, at: 0 }) {
-            let Token::Word(word) = &token else {
+        let mut operands: Vec<CmapToken> = Vec::new();
+        for token in (CmapTokens { source, at: 0 }) {
+            let CmapToken::Word(word) = &token else {
                 operands.push(token);
                 continue;
             };
@@ -39,12 +39,12 @@ impl ToUnicode {
         self.texts.get(&code)
     }
 
-    fn code_space(&mut self, operands: &[Token]) {
-        let longest = operands.iter().filter_map(Token::bytes).map(<[u8]>::len).max();
+    fn code_space(&mut self, operands: &[CmapToken]) {
+        let longest = operands.iter().filter_map(CmapToken::bytes).map(<[u8]>::len).max();
         self.code_bytes = longest.filter(|length| (1..=4).contains(length));
     }
 
-    fn chars(&mut self, operands: &[Token]) {
+    fn chars(&mut self, operands: &[CmapToken]) {
         for pair in operands.chunks_exact(2) {
             if let (Some(code), Some(text)) = (pair[0].code(), pair[1].text()) {
                 self.put(code, &text);
@@ -52,13 +52,13 @@ impl ToUnicode {
         }
     }
 
-    fn ranges(&mut self, operands: &[Token]) {
+    fn ranges(&mut self, operands: &[CmapToken]) {
         let mut rest = operands;
         while let [first, last, target, after @ ..] = rest {
             rest = after;
             let (Some(first), Some(last)) = (first.code(), last.code()) else { continue };
             let last = last.min(first.saturating_add(0xFFFF));
-            if let Token::Array(texts) = target {
+            if let CmapToken::Array(texts) = target {
                 for (code, text) in (first..=last).zip(texts) {
                     if let Some(text) = text.text() {
                         self.put(code, &text);
@@ -70,7 +70,7 @@ impl ToUnicode {
         }
     }
 
-    /// The last character counts up with the code.
+    /// The last character increases with the code.
     fn put_range(&mut self, first: u32, last: u32, text: &str) {
         let Some(final_char) = text.chars().next_back() else { return };
         let stem = &text[..text.len() - final_char.len_utf8()];
@@ -92,14 +92,14 @@ impl ToUnicode {
 }
 
 #[derive(Debug)]
-enum Token {
+enum CmapToken {
     Hex(Vec<u8>),
-    Array(Vec<Token>),
+    Array(Vec<CmapToken>),
     Word(Vec<u8>),
     Other,
 }
 
-impl Token {
+impl CmapToken {
     fn bytes(&self) -> Option<&[u8]> {
         match self {
             Self::Hex(bytes) => Some(bytes),
@@ -113,7 +113,7 @@ impl Token {
             .map(|bytes| bytes.iter().fold(0, |code, b| code << 8 | u32::from(*b)))
     }
 
-    /// UTF-16BE; a lone byte is itself.
+    /// The text in UTF-16BE; a single byte is its own code point.
     fn text(&self) -> Option<String> {
         let bytes = self.bytes()?;
         if let [byte] = bytes {
@@ -124,50 +124,51 @@ impl Token {
     }
 }
 
-struct Tokens<'a> {
+/// The tokens of a CMap.
+struct CmapTokens<'a> {
     source: &'a [u8],
     at: usize,
 }
 
-impl Tokens<'_> {
+impl CmapTokens<'_> {
     fn peek(&self) -> Option<u8> {
         self.source.get(self.at).copied()
     }
 
-    fn hex(&mut self) -> Token {
+    fn hex(&mut self) -> CmapToken {
         let mut digits = Vec::new();
         while let Some(byte) = self.peek() {
             self.at += 1;
             match byte {
                 b'>' => break,
-                b'<' => return Token::Other,
+                b'<' => return CmapToken::Other,
                 _ => digits.extend(char::from(byte).to_digit(16)),
             }
         }
         if digits.len() % 2 == 1 {
             digits.push(0);
         }
-        Token::Hex(digits.as_chunks::<2>().0.iter().map(|[high, low]| (high << 4 | low) as u8).collect())
+        CmapToken::Hex(digits.as_chunks::<2>().0.iter().map(|[high, low]| (high << 4 | low) as u8).collect())
     }
 
-    fn word(&mut self) -> Token {
+    fn word(&mut self) -> CmapToken {
         let start = self.at;
         while self.peek().is_some_and(|byte| !byte.is_ascii_whitespace() && !b"<>[]/%".contains(&byte)) {
             self.at += 1;
         }
         if self.at == start {
             self.at += 1;
-            return Token::Other;
+            return CmapToken::Other;
         }
         let word = &self.source[start..self.at];
-        if word[0].is_ascii_digit() { Token::Other } else { Token::Word(word.to_vec()) }
+        if word[0].is_ascii_digit() { CmapToken::Other } else { CmapToken::Word(word.to_vec()) }
     }
 }
 
-impl Iterator for Tokens<'_> {
-    type Item = Token;
+impl Iterator for CmapTokens<'_> {
+    type Item = CmapToken;
 
-    fn next(&mut self) -> Option<Token> {
+    fn next(&mut self) -> Option<CmapToken> {
         loop {
             match self.peek()? {
                 byte if byte.is_ascii_whitespace() => self.at += 1,
@@ -196,14 +197,14 @@ impl Iterator for Tokens<'_> {
                             _ => self.at += 1,
                         }
                     }
-                    return Some(Token::Array(items));
+                    return Some(CmapToken::Array(items));
                 }
                 b'/' => {
                     self.at += 1;
                     self.word();
                 }
                 _ => match self.word() {
-                    Token::Other => {}
+                    CmapToken::Other => {}
                     token => return Some(token),
                 },
             }
@@ -216,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chars_ranges_and_arrays_are_read() {
+    fn bfchar_and_bfrange_are_read() {
         let map = ToUnicode::parse(
             b"/CIDInit /ProcSet findresource begin\n1 begincodespacerange\n<0000> <FFFF>\nendcodespacerange\n\
               2 beginbfchar <0003> <0020> <0004><0644 0627> endbfchar % lam-alef\n\
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_map_stays_small() {
+    fn hostile_cmap_is_bounded() {
         let map = ToUnicode::parse(&b"1 beginbfrange <00000000> <FFFFFFFF> <0041> endbfrange ".repeat(100));
         assert!(map.texts.len() <= MAX_ENTRIES);
         ToUnicode::parse(b"<<<<[[[<>>]<zz beginbfchar <1> endbfchar [<");

@@ -1,4 +1,4 @@
-//! Fonts: from the bytes of a shown string to characters and how far each moves on.
+//! Fonts: from the bytes of a shown string to characters and their advances.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -7,33 +7,33 @@ use lopdf::{Dictionary, Document, Encoding, Object, dictionary};
 
 use super::cmap::ToUnicode;
 
-/// A font, as far as text is concerned.
+/// The part of a font that text extraction needs.
 #[derive(Debug)]
 pub(super) struct Font {
-    kind: Kind,
+    kind: FontKind,
     to_unicode: ToUnicode,
     widths: HashMap<u32, f64>,
     default_width: f64,
-    /// Height of an em in units of text space at size 1.
+    /// The height of an em in text space units at size 1.
     pub(super) em: f64,
 }
 
 #[derive(Debug)]
-enum Kind {
-    /// One byte a code, with the text that its encoding gives it.
+enum FontKind {
+    /// One byte per code, with the text of each code by the encoding.
     Simple(Vec<Option<Rc<str>>>),
-    /// Several bytes a code.
+    /// Several bytes per code.
     Composite { code_bytes: usize, utf16: bool },
 }
 
-/// One character shown.
+/// One character of a shown string.
 #[derive(Debug)]
-pub(super) struct Shown {
-    /// Its text; none when the font does not tell.
+pub(super) struct ShownChar {
+    /// Its text; `None` if the font does not map it.
     pub(super) text: Option<Rc<str>>,
-    /// How far it moves on at size 1.
+    /// Its advance at size 1.
     pub(super) advance: f64,
-    /// It is the single-byte code 32, to which word spacing applies.
+    /// Whether it is the single-byte code 32, to which word spacing applies.
     pub(super) is_space_code: bool,
 }
 
@@ -62,7 +62,7 @@ impl Font {
         let utf16 = [&b"UCS2"[..], b"UTF16"].iter().any(|mark| encoding.windows(mark.len()).any(|part| part == *mark));
         let number = |key: &[u8]| number(descendant?.get_deref(key, document).ok()?);
         Self {
-            kind: Kind::Composite { code_bytes: to_unicode.code_bytes.filter(|_| !utf16).unwrap_or(2), utf16 },
+            kind: FontKind::Composite { code_bytes: to_unicode.code_bytes.filter(|_| !utf16).unwrap_or(2), utf16 },
             to_unicode,
             widths: descendant.map(|font| cid_widths(font, document)).unwrap_or_default(),
             default_width: number(b"DW").unwrap_or(1000.0) / 1000.0,
@@ -82,7 +82,7 @@ impl Font {
             .filter_map(|(index, width)| Some((u32::try_from(first).ok()?.checked_add(index as u32)?, width * unit)))
             .collect();
         Self {
-            kind: Kind::Simple(encoding(font, document)),
+            kind: FontKind::Simple(encoding(font, document)),
             em: if is_type3 { type3_em(font, document, &matrix) } else { 1.0 },
             default_width: if widths.is_empty() { 0.5 } else { 0.0 },
             widths,
@@ -90,31 +90,31 @@ impl Font {
         }
     }
 
-    /// The characters of a shown string.
-    pub(super) fn show(&self, bytes: &[u8], mut each: impl FnMut(Shown)) {
+    /// Calls `each` with the characters of a shown string.
+    pub(super) fn show(&self, bytes: &[u8], mut each: impl FnMut(ShownChar)) {
         match &self.kind {
-            Kind::Simple(encoding) => {
+            FontKind::Simple(encoding) => {
                 for byte in bytes {
                     let code = u32::from(*byte);
                     let text = self.to_unicode.get(code).or(encoding.get(code as usize).and_then(Option::as_ref));
-                    each(self.shown(code, text.cloned(), *byte == b' '));
+                    each(self.char(code, text.cloned(), *byte == b' '));
                 }
             }
-            Kind::Composite { code_bytes, utf16 } => {
+            FontKind::Composite { code_bytes, utf16 } => {
                 for chunk in bytes.chunks_exact(*code_bytes) {
                     let code = chunk.iter().fold(0, |code, byte| code << 8 | u32::from(*byte));
                     let text = match self.to_unicode.get(code) {
                         None if *utf16 => char::from_u32(code).map(|c| Rc::from(c.to_string())),
                         text => text.cloned(),
                     };
-                    each(self.shown(code, text, *code_bytes == 1 && code == 32));
+                    each(self.char(code, text, *code_bytes == 1 && code == 32));
                 }
             }
         }
     }
 
-    fn shown(&self, code: u32, text: Option<Rc<str>>, is_space_code: bool) -> Shown {
-        Shown { text, advance: self.widths.get(&code).copied().unwrap_or(self.default_width), is_space_code }
+    fn char(&self, code: u32, text: Option<Rc<str>>, is_space_code: bool) -> ShownChar {
+        ShownChar { text, advance: self.widths.get(&code).copied().unwrap_or(self.default_width), is_space_code }
     }
 }
 
@@ -131,7 +131,7 @@ fn numbers(dictionary: &Dictionary, key: &[u8], document: &Document) -> Vec<f64>
     array.map(|array| array.iter().take(1024).map(|item| number(item).unwrap_or(0.0)).collect()).unwrap_or_default()
 }
 
-/// A Type 3 font draws in units of its own; its box tells how high a line of it is.
+/// The em height of a Type 3 font, which has its own units: the height of its bounding box, if plausible.
 fn type3_em(font: &Dictionary, document: &Document, matrix: &[f64]) -> f64 {
     let unit = matrix.get(3).map_or(0.001, |y| y.abs());
     let height = match numbers(font, b"FontBBox", document)[..] {
@@ -141,7 +141,7 @@ fn type3_em(font: &Dictionary, document: &Document, matrix: &[f64]) -> f64 {
     if (0.2..=5.0).contains(&height) { height.min(1.2) } else { 1.0 }
 }
 
-/// The `W` array: `first [w w w]` or `first last w`, any number of times.
+/// The widths of the `W` array: `first [w w w]` or `first last w`, repeated.
 fn cid_widths(font: &Dictionary, document: &Document) -> HashMap<u32, f64> {
     let mut widths = HashMap::new();
     let Ok(array) = font.get_deref(b"W", document).and_then(Object::as_array) else { return widths };
@@ -165,7 +165,7 @@ fn cid_widths(font: &Dictionary, document: &Document) -> HashMap<u32, f64> {
     widths
 }
 
-/// The text of each code by the font's encoding: a base, and the glyph names that differ from it.
+/// The text of each code by the font's encoding: a base encoding and its `Differences`.
 fn encoding(font: &Dictionary, document: &Document) -> Vec<Option<Rc<str>>> {
     let object = font.get_deref(b"Encoding", document).ok();
     let (base, differences) = match object {
@@ -193,10 +193,10 @@ fn encoding(font: &Dictionary, document: &Document) -> Vec<Option<Rc<str>>> {
     table
 }
 
-/// `lopdf` keeps its tables to itself, but resolves an encoding for a font that asks for one.
+/// The tables of `lopdf` are private, but it resolves the encoding of a font dictionary.
 fn base_encoding(base: &[u8]) -> Vec<Option<Rc<str>>> {
-    let known = [&b"WinAnsiEncoding"[..], b"MacRomanEncoding", b"MacExpertEncoding"];
-    let base = known.into_iter().find(|known| *known == base).unwrap_or(b"StandardEncoding");
+    let supported = [&b"WinAnsiEncoding"[..], b"MacRomanEncoding", b"MacExpertEncoding"];
+    let base = supported.into_iter().find(|supported| *supported == base).unwrap_or(b"StandardEncoding");
     let font = dictionary! { "Type" => "Font", "Encoding" => Object::Name(base.to_vec()) };
     let document = Document::new();
     let Ok(encoding) = font.get_font_encoding(&document) else { return vec![None; 256] };
@@ -204,7 +204,7 @@ fn base_encoding(base: &[u8]) -> Vec<Option<Rc<str>>> {
     (0..=255).map(text).collect()
 }
 
-/// The text that a glyph's name stands for: `uni06A9`, `u1F600`, `f_i`, `alef.fina`, or a name of the Adobe list.
+/// The text of a glyph name: `uni06A9`, `u1F600`, `f_i`, `alef.fina`, or a name in the Adobe Glyph List.
 fn glyph_text(glyph: &[u8]) -> Option<String> {
     let name = std::str::from_utf8(glyph).ok()?.split('.').next().filter(|name| !name.is_empty())?;
     if name.contains('_') {
@@ -216,10 +216,10 @@ fn glyph_text(glyph: &[u8]) -> Option<String> {
         return text.filter(|text| !text.is_empty());
     }
     let scalar = name.strip_prefix('u').filter(|digits| (4..=6).contains(&digits.len())).and_then(hex);
-    scalar.map(String::from).or_else(|| listed_glyph(name))
+    scalar.map(String::from).or_else(|| adobe_glyph(name))
 }
 
-fn listed_glyph(name: &str) -> Option<String> {
+fn adobe_glyph(name: &str) -> Option<String> {
     let differences = vec![Object::Integer(0), Object::Name(name.as_bytes().to_vec())];
     let font = dictionary! { "Type" => "Font", "Encoding" => dictionary! { "Differences" => differences } };
     let document = Document::new();
@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn glyph_names_of_every_form_have_their_text() {
+    fn glyph_names_map_to_text() {
         for (name, text) in [
             ("A", "A"),
             ("uni06A9", "ک"),
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn widths_come_in_lists_and_ranges() {
+    fn cid_widths_have_lists_and_ranges() {
         let w = vec![1.into(), Object::Array(vec![500.into(), 600.into()]), 10.into(), 12.into(), 250.into()];
         let widths = cid_widths(&dictionary! { "W" => w }, &Document::new());
         assert_eq!((widths.get(&2), widths.get(&12), widths.get(&13)), (Some(&0.6), Some(&0.25), None));

@@ -1,25 +1,30 @@
 //! Text, title and page count of a PDF.
 //!
-//! The file's structure is `lopdf`'s business; what is here turns the marks on a page back into text in reading order:
-//! [`font`] from codes to characters, [`content`] from drawing operations to placed characters, [`layout`] from places
-//! to lines, [`order`] from the order on paper to the order of reading. The crates that promise text lose Persian
-//! (`pdf-extract`) or give lines in visual order (`pdf_oxide`).
+//! `lopdf` reads the file's structure. The modules here convert a page's drawing operations to text in reading order:
+//! [`font`] from codes to characters, [`content`] from operations to positioned characters, [`layout`] from positions to
+//! lines, [`order`] from visual to logical order. Crates that extract text lose Persian (`pdf-extract`) or give lines in
+//! visual order (`pdf_oxide`).
 
 mod cmap;
 mod content;
+mod drawing;
+mod error;
 mod font;
+mod glyph;
 mod layout;
 mod order;
 
 use std::fs::File;
 use std::io::Read;
 
-use lopdf::{DecompressError, Document, Error, LoadOptions, Object, ObjectId};
+use lopdf::{Document, LoadOptions, Object, ObjectId};
 
+use super::language;
 use super::sink::{TextSink, readable};
-use super::{ExtractError, ExtractErrorKind, Extraction, Limits, language};
+use super::types::{ExtractError, ExtractErrorKind, Extraction, Limits};
+use error::pdf_error;
 
-/// Pages beyond these are counted, not read.
+/// Further pages are counted, but not read.
 const MAX_PAGES: usize = 20_000;
 
 /// Reads a PDF.
@@ -36,7 +41,7 @@ pub(super) fn extract(mut file: File, limits: &Limits) -> Result<Extraction, Ext
     }
     read_pages(&document, &pages, limits, &mut extraction)?;
     if truncated {
-        // What could be rebuilt of it is worth having; an empty rest would only hide that the file is damaged.
+        // A partial text is useful; an empty one would hide that the file is damaged.
         if extraction.text.is_none() {
             return Err(ExtractError::malformed(
                 "the PDF is truncated or damaged: its end is missing, and no text could be rebuilt",
@@ -57,7 +62,7 @@ fn read_pages(
     extraction: &mut Extraction,
 ) -> Result<(), ExtractError> {
     let mut sink = TextSink::new(limits.max_text_bytes);
-    let mut reader = content::Reader::new(document, limits);
+    let mut reader = content::PageReader::new(document, limits);
     let mut unreadable = Vec::new();
     for (index, page) in pages.iter().take(MAX_PAGES).enumerate() {
         match reader.page(*page) {
@@ -75,16 +80,16 @@ fn read_pages(
         extraction.note("no text layer");
     }
     if reader.unmapped > 0 {
-        extraction.note(format!("{} of {} characters have no text in their font", reader.unmapped, reader.shown));
+        extraction.note(format!("{} of {} characters have no text in their font", reader.unmapped, reader.chars));
     }
     if !unreadable.is_empty() {
-        let shown: Vec<String> = unreadable.iter().take(10).map(ToString::to_string).collect();
-        extraction.note(format!("{} pages could not be read: {} …", unreadable.len(), shown.join(", ")));
+        let first: Vec<String> = unreadable.iter().take(10).map(ToString::to_string).collect();
+        extraction.note(format!("{} pages could not be read: {} …", unreadable.len(), first.join(", ")));
     }
     Ok(())
 }
 
-/// Whether the end-of-file marker is where readers look for it: in the last 1024 bytes (ISO 32000-1, annex H.3, note 18).
+/// Whether the last 1024 bytes have the end-of-file marker (ISO 32000-1, annex H.3, note 18).
 fn has_end(bytes: &[u8]) -> bool {
     let tail = &bytes[bytes.len().saturating_sub(1024)..];
     tail.windows(5).any(|window| window == b"%%EOF")
@@ -108,37 +113,14 @@ fn read_whole(file: &mut File, limits: &Limits) -> Result<Vec<u8>, ExtractError>
 
 fn load(bytes: &[u8], limits: &Limits) -> Result<Document, ExtractError> {
     let options = LoadOptions { max_decompressed_size: Some(limits.max_stream_bytes), ..LoadOptions::default() };
-    let document = Document::load_mem_with_options(bytes, options).map_err(|error| told(&error, limits))?;
+    let document = Document::load_mem_with_options(bytes, options).map_err(|error| pdf_error(&error, limits))?;
     if document.is_encrypted() {
         return Err(ExtractError::new(ExtractErrorKind::Encrypted, "the PDF needs a password"));
     }
     Ok(document)
 }
 
-/// The parser's error in terms of the file.
-fn told(error: &Error, limits: &Limits) -> ExtractError {
-    match error {
-        Error::Decompress(DecompressError::MemoryLimitExceeded { .. }) => ExtractError::limit(format!(
-            "a stream of the PDF inflates to more than the {} MiB for which --memory leaves room",
-            limits.max_stream_bytes >> 20
-        )),
-        Error::InvalidPassword | Error::Unimplemented(_) if error.to_string().contains("password") => {
-            ExtractError::new(ExtractErrorKind::Encrypted, "the PDF needs a password")
-        }
-        Error::InvalidPassword => ExtractError::new(ExtractErrorKind::Encrypted, "the PDF needs a password"),
-        Error::UnsupportedSecurityHandler(_) => {
-            ExtractError::new(ExtractErrorKind::Encrypted, "the PDF is protected in a way that cannot be read")
-        }
-        Error::ReferenceCycle(id) => ExtractError::malformed(format!("the PDF's object {} refers to itself", id.0)),
-        other => {
-            let mut message = other.to_string();
-            message.truncate(message.floor_char_boundary(200));
-            ExtractError::malformed(format!("the PDF cannot be read (truncated or damaged): {message}"))
-        }
-    }
-}
-
-/// The title in the document's information, unless it is empty.
+/// The title in the document information dictionary; `None` if empty. At most 500 characters.
 fn title(document: &Document) -> Option<String> {
     let info = document.trailer.get_deref(b"Info", document).and_then(Object::as_dict).ok()?;
     let title = lopdf::decode_text_string(info.get_deref(b"Title", document).ok()?).ok()?;

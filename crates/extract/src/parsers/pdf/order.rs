@@ -1,15 +1,15 @@
-//! From the order on paper, left to right, to the order of reading: the Unicode bidirectional algorithm undone, as far as
-//! a line's letters allow.
+//! From visual order, left to right, to logical order: an inverse of the Unicode bidirectional algorithm, as far as a
+//! line's characters allow.
 
 use unicode_normalization::char::is_combining_mark;
 
-use super::content::Glyph;
+use super::glyph::Glyph;
 
 const ZWNJ: char = '\u{200C}';
 
-/// What a piece of text does to direction.
+/// The directional class of a piece of text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
+enum CharClass {
     Right,
     Left,
     Digit,
@@ -17,16 +17,16 @@ enum Class {
     Neutral,
 }
 
-/// A letter with its marks, or a space.
+/// A letter with its combining marks, or a space.
 #[derive(Debug, Clone)]
-pub(super) struct Cluster {
+pub(super) struct GlyphCluster {
     text: String,
-    class: Class,
+    class: CharClass,
 }
 
-impl Cluster {
+impl GlyphCluster {
     fn new(text: &str) -> Self {
-        Self { text: text.to_owned(), class: class(text) }
+        Self { text: text.to_owned(), class: char_class(text) }
     }
 }
 
@@ -34,27 +34,28 @@ fn is_right_to_left(c: char) -> bool {
     matches!(c, '\u{0590}'..='\u{08FF}' | '\u{FB1D}'..='\u{FDFF}' | '\u{FE70}'..='\u{FEFC}') && c.is_alphabetic()
 }
 
-/// Whether it is of right-to-left letters.
+/// Whether the first strong character is a right-to-left letter.
 pub(super) fn is_right_to_left_text(text: &str) -> bool {
-    class(text) == Class::Right
+    char_class(text) == CharClass::Right
 }
 
-fn class(text: &str) -> Class {
+fn char_class(text: &str) -> CharClass {
     let strong = text.chars().find_map(|c| {
         if is_right_to_left(c) {
-            Some(Class::Right)
+            Some(CharClass::Right)
         } else if c.is_numeric() {
-            Some(Class::Digit)
+            Some(CharClass::Digit)
         } else {
-            c.is_alphabetic().then_some(Class::Left)
+            c.is_alphabetic().then_some(CharClass::Left)
         }
     });
-    strong.unwrap_or(if text.trim().is_empty() { Class::Space } else { Class::Neutral })
+    strong.unwrap_or(if text.trim().is_empty() { CharClass::Space } else { CharClass::Neutral })
 }
 
-/// The part of right-to-left letters among letters.
+/// The share of right-to-left letters among all letters; 0 without letters.
 pub(super) fn right_to_left_share<'a>(texts: impl Iterator<Item = &'a str>) -> f64 {
-    let (mut right, mut all) = (0_u32, 0_u32);
+    let mut right = 0_u32;
+    let mut all = 0_u32;
     for c in texts.flat_map(str::chars).filter(|c| c.is_alphabetic()) {
         all += 1;
         right += u32::from(is_right_to_left(c));
@@ -62,29 +63,30 @@ pub(super) fn right_to_left_share<'a>(texts: impl Iterator<Item = &'a str>) -> f
     if all == 0 { 0.0 } else { f64::from(right) / f64::from(all) }
 }
 
-/// Puts marks to their letters and spaces where there is a gap. The characters come from left to right.
-pub(super) fn clusters(glyphs: Vec<Glyph>, is_space: impl Fn(&Glyph, &Glyph) -> bool) -> Vec<Cluster> {
-    let (marks, letters): (Vec<Glyph>, Vec<Glyph>) = glyphs.into_iter().partition(|glyph| mark(&glyph.text).is_some());
+/// Attaches combining marks to their letters and inserts spaces at gaps. The characters are in visual order.
+pub(super) fn clusters(glyphs: Vec<Glyph>, is_space: impl Fn(&Glyph, &Glyph) -> bool) -> Vec<GlyphCluster> {
+    let (marks, letters): (Vec<Glyph>, Vec<Glyph>) =
+        glyphs.into_iter().partition(|glyph| marks_only(&glyph.text).is_some());
     let mut marks_of = vec![String::new(); letters.len()];
     for glyph in &marks {
         let middle = f64::midpoint(glyph.start, glyph.end);
         let distance = |letter: &Glyph| (letter.start - middle).max(middle - letter.end);
         let after = letters.partition_point(|letter| letter.start <= middle);
-        let near = after.saturating_sub(3)..(after + 2).min(letters.len());
-        let home = near.min_by(|one, other| distance(&letters[*one]).total_cmp(&distance(&letters[*other])));
-        if let (Some(home), Some(text)) = (home, mark(&glyph.text)) {
-            marks_of[home].push_str(&text);
+        let nearby = after.saturating_sub(3)..(after + 2).min(letters.len());
+        let nearest = nearby.min_by(|one, other| distance(&letters[*one]).total_cmp(&distance(&letters[*other])));
+        if let (Some(nearest), Some(text)) = (nearest, marks_only(&glyph.text)) {
+            marks_of[nearest].push_str(&text);
         }
     }
-    let mut clusters: Vec<Cluster> = Vec::with_capacity(letters.len() * 5 / 4);
+    let mut clusters: Vec<GlyphCluster> = Vec::with_capacity(letters.len() * 5 / 4);
     for (index, letter) in letters.iter().enumerate() {
         let blank = letter.text.trim().is_empty();
         let gap = index.checked_sub(1).is_some_and(|before| is_space(&letters[before], letter));
-        if (gap || blank) && clusters.last().is_some_and(|last| last.class != Class::Space) {
-            clusters.push(Cluster::new(" "));
+        if (gap || blank) && clusters.last().is_some_and(|last| last.class != CharClass::Space) {
+            clusters.push(GlyphCluster::new(" "));
         }
         if !blank {
-            let mut cluster = Cluster::new(letter.text.trim());
+            let mut cluster = GlyphCluster::new(letter.text.trim());
             cluster.text.push_str(&marks_of[index]);
             clusters.push(cluster);
         }
@@ -92,8 +94,8 @@ pub(super) fn clusters(glyphs: Vec<Glyph>, is_space: impl Fn(&Glyph, &Glyph) -> 
     clusters
 }
 
-/// The marks alone, when the text is nothing else. Their spacing forms count: a font has them for its marks.
-fn mark(text: &str) -> Option<String> {
+/// The combining marks of a text that has nothing else. Their spacing forms count, because fonts map marks to them.
+fn marks_only(text: &str) -> Option<String> {
     let mut marks = String::new();
     for c in text.chars() {
         match c {
@@ -111,35 +113,38 @@ fn mark(text: &str) -> Option<String> {
     (!marks.is_empty()).then_some(marks)
 }
 
-/// A line from left to right as the text it was written from. `right_to_left`: the page mostly is.
-pub(super) fn logical(mut clusters: Vec<Cluster>, right_to_left: bool) -> String {
+/// A line in visual order as text in logical order. `right_to_left` is whether most of the page is.
+pub(super) fn logical(mut clusters: Vec<GlyphCluster>, right_to_left: bool) -> String {
     let count = |class| clusters.iter().filter(|cluster| cluster.class == class).count();
-    let (right, left) = (count(Class::Right), count(Class::Left));
+    let right = count(CharClass::Right);
+    let left = count(CharClass::Left);
     if right == 0 {
         return joined(&clusters);
     }
-    let from_the_right = right_to_left || right >= left;
-    if from_the_right {
+    let is_right_to_left_line = right_to_left || right >= left;
+    if is_right_to_left_line {
         clusters.reverse();
     }
-    let turn = |mirror: fn(&mut Cluster)| {
+    let reordered = |mirror: fn(&mut GlyphCluster)| {
         let mut clusters = clusters.clone();
-        if from_the_right {
-            turn_left_runs(&mut clusters, mirror)
+        if is_right_to_left_line {
+            reverse_left_runs(&mut clusters, mirror)
         } else {
-            turn_right_runs(&mut clusters, mirror)
+            reverse_right_runs(&mut clusters, mirror)
         }
         clusters
     };
-    // Brackets in right-to-left text are drawn as their mirror images; whether the font's map undid that already shows
-    // in how they pair.
-    let (mirrored, plain) = (turn(mirror), turn(|_| {}));
+    // Brackets in right-to-left text are drawn mirrored. Whether the font's map has undone that already shows in how they
+    // pair.
+    let mirrored = reordered(mirror);
+    let plain = reordered(|_| {});
     joined(if unpaired(&plain) <= unpaired(&mirrored) { &plain } else { &mirrored })
 }
 
-/// Brackets that close what was not opened.
-fn unpaired(clusters: &[Cluster]) -> usize {
-    let (mut open, mut unpaired) = (0_usize, 0);
+/// The number of closing brackets without an opening one.
+fn unpaired(clusters: &[GlyphCluster]) -> usize {
+    let mut open = 0_usize;
+    let mut unpaired = 0;
     for cluster in clusters {
         match cluster.text.as_str() {
             "(" | "[" | "{" | "«" | "‹" => open += 1,
@@ -151,12 +156,12 @@ fn unpaired(clusters: &[Cluster]) -> usize {
     unpaired
 }
 
-fn is_left(cluster: &Cluster) -> bool {
-    matches!(cluster.class, Class::Left | Class::Digit)
+fn is_left(cluster: &GlyphCluster) -> bool {
+    matches!(cluster.class, CharClass::Left | CharClass::Digit)
 }
 
-/// Reverses each run that reads from the left, and does `outside` to what lies between the runs.
-fn turn_left_runs(clusters: &mut [Cluster], outside: fn(&mut Cluster)) {
+/// Reverses each left-to-right run, and applies `outside` to the clusters between the runs.
+fn reverse_left_runs(clusters: &mut [GlyphCluster], outside: fn(&mut GlyphCluster)) {
     let mut at = 0;
     while at < clusters.len() {
         if is_left(&clusters[at]) {
@@ -170,44 +175,44 @@ fn turn_left_runs(clusters: &mut [Cluster], outside: fn(&mut Cluster)) {
     }
 }
 
-/// How many clusters from a left-to-right one on read from the left: to the last letter of that kind before a
-/// right-to-left one; a number by itself only with what holds a number together.
-fn left_run(clusters: &[Cluster]) -> usize {
-    let stretch = clusters.iter().take_while(|cluster| cluster.class != Class::Right).count();
+/// The length of the left-to-right run at the start: up to the last left-to-right letter before a right-to-left one. A
+/// number alone takes only digits and the separators within it.
+fn left_run(clusters: &[GlyphCluster]) -> usize {
+    let stretch = clusters.iter().take_while(|cluster| cluster.class != CharClass::Right).count();
     let clusters = &clusters[..stretch];
-    if clusters.iter().any(|cluster| cluster.class == Class::Left) {
+    if clusters.iter().any(|cluster| cluster.class == CharClass::Left) {
         let last = clusters.iter().rposition(is_left);
         return last.map_or(1, |last| closing(clusters, last + 1));
     }
     let mut end = 1;
     while let Some(next) = clusters.get(end) {
-        let digit_follows = clusters.get(end + 1).is_some_and(|after| after.class == Class::Digit);
+        let digit_follows = clusters.get(end + 1).is_some_and(|after| after.class == CharClass::Digit);
         match next.class {
-            Class::Digit => end += 1,
-            Class::Neutral if digit_follows && is_number_separator(&next.text) => end += 2,
+            CharClass::Digit => end += 1,
+            CharClass::Neutral if digit_follows && is_number_separator(&next.text) => end += 2,
             _ => break,
         }
     }
     end
 }
 
-/// A run that holds one bracket of a pair takes the other in, where it stands next to it.
-fn closing(clusters: &[Cluster], end: usize) -> usize {
+/// The end of a run, extended by a bracket next to it whose counterpart is in the run.
+fn closing(clusters: &[GlyphCluster], end: usize) -> usize {
     let inside = |c: &str| clusters[..end].iter().any(|cluster| cluster.text == c);
-    let takes = clusters.get(end).is_some_and(|next| match next.text.as_str() {
+    let extends = clusters.get(end).is_some_and(|next| match next.text.as_str() {
         "(" => inside(")"),
         "[" => inside("]"),
         "{" => inside("}"),
         _ => false,
     });
-    end + usize::from(takes)
+    end + usize::from(extends)
 }
 
 fn is_number_separator(text: &str) -> bool {
     matches!(text, "." | "," | "/" | ":" | "-" | "٫" | "٬" | "،")
 }
 
-fn mirror(cluster: &mut Cluster) {
+fn mirror(cluster: &mut GlyphCluster) {
     let mirrored = match cluster.text.as_str() {
         "(" => ")",
         ")" => "(",
@@ -226,53 +231,54 @@ fn mirror(cluster: &mut Cluster) {
     cluster.text = mirrored.to_owned();
 }
 
-/// Right-to-left words in a left-to-right line: each stretch of them is reversed, and the numbers in it turned back.
-fn turn_right_runs(clusters: &mut [Cluster], mirror: fn(&mut Cluster)) {
+/// In a left-to-right line, reverses each stretch of right-to-left words, and the numbers in it back.
+fn reverse_right_runs(clusters: &mut [GlyphCluster], mirror: fn(&mut GlyphCluster)) {
     let mut at = 0;
     while at < clusters.len() {
-        if clusters[at].class != Class::Right {
+        if clusters[at].class != CharClass::Right {
             at += 1;
             continue;
         }
-        let stretch = clusters[at..].iter().take_while(|cluster| cluster.class != Class::Left).count();
-        let last = clusters[at..at + stretch].iter().rposition(|cluster| cluster.class == Class::Right).unwrap_or(0);
+        let stretch = clusters[at..].iter().take_while(|cluster| cluster.class != CharClass::Left).count();
+        let last =
+            clusters[at..at + stretch].iter().rposition(|cluster| cluster.class == CharClass::Right).unwrap_or(0);
         let run = &mut clusters[at..=at + last];
         run.reverse();
-        turn_left_runs(run, mirror);
+        reverse_left_runs(run, mirror);
         at += last + 1;
     }
 }
 
-/// The clusters as text. Where a letter has its final form though another letter follows at once, a half-space stood;
-/// where it has a form that joins to the next, no space did, whatever the gap.
-fn joined(clusters: &[Cluster]) -> String {
+/// The clusters as text. A letter in its final form directly before another letter implies a zero-width non-joiner; after a
+/// letter in a form that joins the next, a gap is no space.
+fn joined(clusters: &[GlyphCluster]) -> String {
     let mut text = String::with_capacity(clusters.len() * 2);
-    let mut before = Form::Other;
+    let mut previous = JoiningForm::Other;
     for cluster in clusters {
-        match (before, cluster.class) {
-            (Form::Joining, Class::Space) => continue,
-            (Form::Final, Class::Right) => text.push(ZWNJ),
+        match (previous, cluster.class) {
+            (JoiningForm::Joining, CharClass::Space) => continue,
+            (JoiningForm::Final, CharClass::Right) => text.push(ZWNJ),
             _ => {}
         }
         text.push_str(&cluster.text);
         let last = cluster.text.chars().rfind(|c| !is_combining_mark(*c));
-        before = last.filter(|_| cluster.class == Class::Right).map_or(Form::Other, form);
+        previous = last.filter(|_| cluster.class == CharClass::Right).map_or(JoiningForm::Other, joining_form);
     }
     text
 }
 
-/// Which of its forms a letter that joins to the next has, as far as its code point tells.
+/// The contextual form of an Arabic letter that can join the next, as far as its code point shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// Isolated or final: the next does not join.
+enum JoiningForm {
+    /// Isolated or final: the next letter is not joined.
     Final,
-    /// Initial or medial: the next does.
+    /// Initial or medial: the next letter is joined.
     Joining,
     Other,
 }
 
-fn form(c: char) -> Form {
-    // First of the four forms (isolated, final, initial, medial) of each letter that has four.
+fn joining_form(c: char) -> JoiningForm {
+    // The first of the four forms (isolated, final, initial, medial) of each letter that has four.
     const FIRST_OF_FOUR: &[u32] = &[
         0xFB52, 0xFB56, 0xFB5A, 0xFB5E, 0xFB62, 0xFB66, 0xFB6A, 0xFB6E, 0xFB72, 0xFB76, 0xFB7A, 0xFB7E, 0xFB8E, 0xFB92,
         0xFB96, 0xFB9A, 0xFBFC, 0xFE89, 0xFE8F, 0xFE95, 0xFE99, 0xFE9D, 0xFEA1, 0xFEA5, 0xFEB1, 0xFEB5, 0xFEB9, 0xFEBD,
@@ -280,9 +286,9 @@ fn form(c: char) -> Form {
     ];
     let code = u32::from(c);
     match FIRST_OF_FOUR.iter().find(|first| (**first..**first + 4).contains(&code)).map(|first| code - first) {
-        Some(0 | 1) => Form::Final,
-        Some(_) => Form::Joining,
-        None => Form::Other,
+        Some(0 | 1) => JoiningForm::Final,
+        Some(_) => JoiningForm::Joining,
+        None => JoiningForm::Other,
     }
 }
 
@@ -290,14 +296,14 @@ fn form(c: char) -> Form {
 mod tests {
     use super::*;
 
-    /// A line as it stands on paper, from left to right.
-    fn read(paper: &str, right_to_left: bool) -> String {
-        let clusters = paper.chars().map(|c| Cluster::new(&c.to_string())).collect();
+    /// The logical order of a line in visual order.
+    fn read(visual: &str, right_to_left: bool) -> String {
+        let clusters = visual.chars().map(|c| GlyphCluster::new(&c.to_string())).collect();
         logical(clusters, right_to_left)
     }
 
     #[test]
-    fn persian_lines_read_from_the_right() {
+    fn persian_line_is_reordered() {
         assert_eq!(read("ایند مالس", true), "سلام دنیا");
         assert_eq!(read(".دیناوخب BibTeX Style باتک", true), "کتاب BibTeX Style بخوانید.");
         assert_eq!(read("۱۲ ۰۳/۷ لاس", true), "سال ۰۳/۷ ۱۲");
@@ -309,14 +315,14 @@ mod tests {
     }
 
     #[test]
-    fn a_few_persian_words_in_an_english_line_are_turned() {
+    fn persian_words_in_an_english_line_are_reordered() {
         assert_eq!(read("the word باتک means book", false), "the word کتاب means book");
         assert_eq!(read("see ۱۲ ات ۳ هحفص here and there", false), "see ۱۲ صفحه ۳ تا here and there");
         assert_eq!(read("plain (text) 12", false), "plain (text) 12");
     }
 
     #[test]
-    fn a_final_form_before_a_letter_tells_of_a_half_space() {
+    fn final_form_before_a_letter_implies_zwnj() {
         let text = read("ﻡﻭﺭﯽﻣ", true);
         assert_eq!(text, "ﻣﯽ\u{200C}ﺭﻭﻡ");
         assert_eq!(read("ﻡﻭﺭ ﯽ ﻣ", true), "ﻣﯽ ﺭﻭﻡ", "a joining form has no space after it");

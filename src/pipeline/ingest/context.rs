@@ -1,0 +1,98 @@
+//! What every step of a run shares: its ports, its tenant and buckets, its rules, its job, its stop request, its counters.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::free_space::FreeSpaceGuard;
+use super::progress::ProgressCounters;
+use super::rules::FileRules;
+use mfctl_core::domain::job::JournalFile;
+use mfctl_core::domain::names::Buckets;
+use mfctl_core::domain::{JobId, ObjectRef, Tenant};
+use mfctl_core::events::EventCodec;
+use mfctl_core::ports::{self, Catalog, Clock, ErrorKind, EventLog, JobJournal, ObjectStore, Ports};
+use mfctl_core::retry;
+use mfctl_core::stop::Stop;
+
+/// After this long without an answer from a dependency the job is interrupted, and can be resumed.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The ports that ingest uses.
+pub struct IngestPorts {
+    /// The log that events are published to.
+    pub log: Arc<dyn EventLog>,
+    /// The store that bytes are staged in.
+    pub objects: Arc<dyn ObjectStore>,
+    /// The catalog of assets and of each file's outcome.
+    pub catalog: Arc<dyn Catalog>,
+    /// The journal that makes a job resumable.
+    pub journal: Arc<dyn JobJournal>,
+    /// The clock of all timestamps.
+    pub clock: Arc<dyn Clock>,
+    /// Encodes events.
+    pub codec: EventCodec,
+}
+
+impl IngestPorts {
+    /// The ports of a connected profile.
+    #[must_use]
+    pub fn from_ports(ports: &Ports, codec: EventCodec) -> Self {
+        Self {
+            log: ports.log.clone(),
+            objects: ports.objects.clone(),
+            catalog: ports.catalog.clone(),
+            journal: ports.journal.clone(),
+            clock: ports.clock.clone(),
+            codec,
+        }
+    }
+}
+
+/// The tenant and buckets that a run writes to, and who runs it where.
+#[derive(Debug, Clone)]
+pub struct IngestScope {
+    /// The tenant that owns the assets.
+    pub tenant: Tenant,
+    /// The environment's buckets.
+    pub buckets: Buckets,
+    /// The actor that events and the job name.
+    pub actor: String,
+    /// The host that outcomes name.
+    pub host: String,
+    /// The data folder, which is never walked for media.
+    pub data_dir: PathBuf,
+}
+
+/// What the steps of one run share.
+pub(super) struct RunContext {
+    pub(super) ports: Arc<IngestPorts>,
+    pub(super) scope: IngestScope,
+    pub(super) rules: FileRules,
+    pub(super) job: JobId,
+    pub(super) stop: Stop,
+    pub(super) free_space: FreeSpaceGuard,
+    pub(super) progress: ProgressCounters,
+}
+
+impl RunContext {
+    /// Whether a stop was requested: nothing new is started.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stop.requested().is_some()
+    }
+
+    /// Retries a call to a dependency for [`RETRY_TIMEOUT`]. A full store is not retried.
+    pub(super) async fn retry<T, F>(&self, call: impl FnMut() -> F) -> ports::Result<T>
+    where
+        F: Future<Output = ports::Result<T>>,
+    {
+        let retryable =
+            |error: &ports::Error| retry::dependency_failure(error).filter(|_| error.kind() != ErrorKind::Full);
+        retry::retry_until_deadline(RETRY_TIMEOUT, RETRY_TIMEOUT, &self.stop, retryable, call).await
+    }
+
+    /// The staging object that the journal reserved for a file.
+    pub(super) fn staging_object(&self, row: &JournalFile) -> ObjectRef {
+        ObjectRef { bucket: self.scope.buckets.staging.clone(), key: row.staging_key.clone() }
+    }
+}

@@ -1,0 +1,124 @@
+//! Free space on the disk: checked against an estimate before a run, and before each write.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::candidate::IngestCandidate;
+use super::error::Error;
+use super::rules::FileRules;
+use super::walk;
+use mfctl_core::humane;
+use mfctl_core::ports::{self, Capacity, ErrorKind, ObjectStore};
+use mfctl_core::stop::Stop;
+
+/// An estimate ends after this long, with what it has counted by then.
+const MAX_DURATION: Duration = Duration::from_millis(700);
+/// An estimate ends after this many files, with what it has counted by then.
+const MAX_FILES: u64 = 500_000;
+
+/// How much a source holds, as far as it was counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SourceEstimate {
+    /// Files counted.
+    pub files: u64,
+    /// Bytes of those that are not refused.
+    pub bytes: u64,
+    /// Whether the whole source was counted.
+    pub complete: bool,
+}
+
+/// Counts the files that a run would take, within [`MAX_DURATION`]. Standard input cannot be read twice, so a list from
+/// standard input counts as empty.
+pub(super) fn estimate(rules: &FileRules, stop: &Stop) -> SourceEstimate {
+    let mut estimate = SourceEstimate::default();
+    if rules.spec.list.as_ref().is_some_and(|list| list.path.is_none()) {
+        return estimate;
+    }
+    let started = Instant::now();
+    let mut count = |candidate: IngestCandidate| {
+        estimate.files += 1;
+        if candidate.refused.is_none() && candidate.size_hint <= rules.spec.max_size_bytes {
+            estimate.bytes = estimate.bytes.saturating_add(candidate.size_hint);
+        }
+        if estimate.files.is_multiple_of(256) && started.elapsed() > MAX_DURATION || estimate.files >= MAX_FILES {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    };
+    // An invalid manifest is reported by the run itself.
+    let walked = walk::walk(rules, &Arc::default(), stop, &mut count);
+    estimate.complete = matches!(walked, Ok(ControlFlow::Continue(())));
+    estimate
+}
+
+/// Keeps a share of the disk free.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FreeSpaceGuard {
+    /// The share of the disk, in percent, that has to stay free.
+    pub(super) min_free_percent: f64,
+}
+
+impl FreeSpaceGuard {
+    /// Bytes that may still be written.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share")]
+    fn writable_bytes(self, capacity: Capacity) -> u64 {
+        let kept = (capacity.total_bytes as f64 * self.min_free_percent / 100.0) as u64;
+        capacity.free_bytes.saturating_sub(kept)
+    }
+
+    /// Checks that this many bytes fit.
+    ///
+    /// # Errors
+    /// `Full` if they do not; those of the store.
+    pub(super) async fn check(self, objects: &dyn ObjectStore, bytes: u64) -> ports::Result<()> {
+        match objects.capacity().await? {
+            Some(capacity) if self.writable_bytes(capacity) < bytes => {
+                let what = format!(
+                    "writing {} would leave less than {} % of the disk free",
+                    humane::bytes(bytes),
+                    self.min_free_percent
+                );
+                Err(ports::Error::new(ErrorKind::Full, what).hint("free some space on the disk of the data folder"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Refuses a run that would leave too little free space.
+///
+/// # Errors
+/// [`Error::NoRoom`], or those of the store.
+pub(super) async fn require(
+    objects: &dyn ObjectStore,
+    guard: FreeSpaceGuard,
+    estimate: SourceEstimate,
+) -> Result<(), Error> {
+    let Some(capacity) = objects.capacity().await? else { return Ok(()) };
+    if guard.writable_bytes(capacity) >= estimate.bytes.max(1) {
+        return Ok(());
+    }
+    let more = if estimate.complete { "" } else { " or more" };
+    Err(Error::NoRoom(format!(
+        "{} in {}{more} would leave less than {} % of the disk free: it has {} of {} left",
+        humane::bytes(estimate.bytes),
+        humane::counted(estimate.files, "file", "files"),
+        guard.min_free_percent,
+        humane::bytes(capacity.free_bytes),
+        humane::bytes(capacity.total_bytes),
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn min_free_percent_of_the_disk_stays_free() {
+        let guard = FreeSpaceGuard { min_free_percent: 10.0 };
+        assert_eq!(guard.writable_bytes(Capacity { total_bytes: 1000, free_bytes: 150 }), 50);
+        assert_eq!(guard.writable_bytes(Capacity { total_bytes: 1000, free_bytes: 90 }), 0);
+    }
+}

@@ -1,0 +1,91 @@
+//! The partitions assigned to a worker: their membership, their records in flight, and what waits for intake.
+
+use std::time::{Duration, Instant};
+
+use super::intake_queue::IntakeQueue;
+use super::membership::GroupMembership;
+use super::tracker::RecordTracker;
+use mfctl_core::domain::TopicPartition;
+
+/// A first record that runs for longer than this blocks its partition.
+const SLOW_RECORD: Duration = Duration::from_secs(2);
+
+/// Keeps membership, tracker and intake of the assigned partitions in step.
+///
+/// A partition is *Consuming* from [`Assignment::assign`], *Draining* from [`Assignment::revoke`] or
+/// [`Assignment::drain_all`], and *Stopped* from [`Assignment::remove`].
+pub(super) struct Assignment<W, D> {
+    pub(super) membership: GroupMembership,
+    pub(super) tracker: RecordTracker<W, D>,
+    pub(super) intake: IntakeQueue,
+}
+
+impl<W, D> Assignment<W, D> {
+    pub(super) fn new(membership: GroupMembership) -> Self {
+        Self { membership, tracker: RecordTracker::default(), intake: IntakeQueue::new() }
+    }
+
+    /// Stopped → Consuming, or → Draining when the worker drains.
+    pub(super) fn assign(&mut self, partitions: Vec<TopicPartition>, worker_drains: bool) {
+        for at in partitions {
+            self.membership.forget(&at);
+            self.tracker.assign(at.clone());
+            if worker_drains {
+                self.tracker.drain(&at);
+            }
+            self.intake.push_assigned(at);
+        }
+    }
+
+    /// Consuming → Draining: another member waits for these partitions.
+    pub(super) fn revoke(&mut self, partitions: Vec<TopicPartition>) {
+        partitions.iter().for_each(|at| self.tracker.drain(at));
+        self.membership.revoke(partitions);
+    }
+
+    /// Consuming → Draining, for every partition: the worker drains.
+    pub(super) fn drain_all(&mut self) {
+        self.tracker.drain_all();
+        self.intake.clear_backlog();
+    }
+
+    /// Any state → Stopped: the partitions are released or lost.
+    pub(super) fn remove(&mut self, partitions: &[TopicPartition]) {
+        for at in partitions {
+            self.tracker.remove(at);
+            self.membership.forget(at);
+        }
+        self.intake.remove(partitions);
+    }
+
+    /// The revoked partitions to release now: those with nothing in flight, and those whose deadline has passed.
+    pub(super) fn releasable(&self) -> Vec<TopicPartition> {
+        self.membership.releasable(|at| self.tracker.is_idle(at))
+    }
+
+    /// Pauses what may deliver nothing now: all partitions, or only those that a slow record blocks.
+    pub(super) fn pause(&mut self, all: bool, full: usize) {
+        let paused = match all {
+            true => self.tracker.partitions(),
+            false => self.tracker.blocked(Instant::now(), SLOW_RECORD, full),
+        };
+        self.membership.pause_only(paused.into_iter().collect());
+    }
+
+    /// Drops all records in flight, to consume again from the committed offsets. Revoked partitions stay Draining; so does
+    /// every other when the worker drains.
+    pub(super) fn start_over(&mut self, worker_drains: bool) {
+        self.membership.rewind_before_poll();
+        self.tracker.reassign_all();
+        self.intake.reset(self.tracker.partitions());
+        self.membership.revoking().for_each(|at| self.tracker.drain(at));
+        if worker_drains {
+            self.tracker.drain_all();
+        }
+    }
+
+    /// Whether no record is in flight or waits for intake.
+    pub(super) fn is_idle(&self) -> bool {
+        self.tracker.in_flight() == 0 && self.intake.is_idle()
+    }
+}

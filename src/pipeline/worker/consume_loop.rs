@@ -1,0 +1,493 @@
+//! The consume loop: owns the group membership, the tracker and the phase. Decides and starts tasks; never waits for a
+//! dependency other than the log.
+//!
+//! Its state machines, each with its states and exits in the doc comment of its type:
+//!
+//! | what | states | type |
+//! |-|-|-|
+//! | the worker | Consuming → Draining → Stopped | [`WorkerPhase`] |
+//! | the intake batch | Idle ⇄ Running | `IntakeQueue` |
+//! | the commit | Idle → Preparing → `InFlight` → Idle | [`CommitScheduler`] |
+//! | each partition | Consuming → Draining → Stopped | [`Assignment`], `RecordTracker` |
+//!
+//! The order of effects, which a crash may cut anywhere: claim, run, finish, commit, then (at the latest with the next batch)
+//! complete the claims, and clean up. A partition is released when nothing of it is in flight. Whatever is uncertain after a
+//! failed call to the log is dropped and consumed again from the committed offsets ([`ConsumeLoop::start_over`]).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+
+use super::assignment::Assignment;
+use super::cleanup::CleanupTasks;
+use super::commit::{CommitScheduler, InFlightCommit};
+use super::commit_report::report_commit;
+use super::commit_request::build_commit_request;
+use super::context::WorkerContext;
+use super::dead_letter_ratio::{DeadLetterRatio, RatioExceeded};
+use super::health::WorkerHealth;
+use super::intake::{IntakeResult, RecordIntake};
+use super::membership::{GroupMembership, LogCall};
+use super::options::Until;
+use super::outcome::{FatalFailure, WorkerEnd, WorkerOutcome, WorkerSummary};
+use super::phase::WorkerPhase;
+use super::record::{ClaimedRecord, CommitBatch, RecordOutcome};
+use super::step::PipelineStep;
+use super::tasks::{TaskResult, WorkerTasks};
+use mfctl_core::breaker::CallSite;
+use mfctl_core::failpoint;
+use mfctl_core::ports::{Error, ErrorKind, FetchLimits, GroupConsumer, Poll};
+use mfctl_core::retry::{self, FailureAction};
+use mfctl_core::stop::Stop;
+use mfctl_core::telemetry::events::{
+    CommitFenced, DependencyRecovered, PartitionsAssigned, PartitionsUnassigned, WorkerEvent as _, WorkerStopping,
+};
+
+/// The longest the loop sleeps, so that outages and deadlines are noticed in time.
+const MAX_SLEEP: Duration = Duration::from_millis(250);
+/// Upper bound of each of the last calls of a shutdown.
+const SHUTDOWN_CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A running worker.
+pub(super) struct ConsumeLoop<S: PipelineStep> {
+    context: Arc<WorkerContext<S>>,
+    health: WorkerHealth,
+    phase: WorkerPhase,
+    assignment: Assignment<Box<ClaimedRecord<S::Input>>, RecordOutcome<S::Effect>>,
+    commit: CommitScheduler<S::Effect>,
+    tasks: WorkerTasks<S>,
+    cleanups: CleanupTasks,
+    dead_letter_ratio: DeadLetterRatio,
+    /// Whether a dependency was down at the last turn.
+    was_outage: bool,
+    summary: WorkerSummary,
+}
+
+impl<S: PipelineStep> ConsumeLoop<S> {
+    pub(super) fn new(context: Arc<WorkerContext<S>>, consumer: Box<dyn GroupConsumer>, health: WorkerHealth) -> Self {
+        let options = &context.options;
+        Self {
+            health,
+            phase: WorkerPhase::Consuming,
+            assignment: Assignment::new(GroupMembership::new(consumer, options.session_timeout)),
+            commit: CommitScheduler::new(options.commit_records),
+            tasks: WorkerTasks::new(Arc::clone(&context)),
+            cleanups: CleanupTasks::default(),
+            dead_letter_ratio: DeadLetterRatio::default(),
+            was_outage: false,
+            summary: WorkerSummary::default(),
+            context,
+        }
+    }
+
+    /// Runs until the worker is drained, stopped, or fails.
+    pub(super) async fn run(mut self, stop: &Stop) -> WorkerOutcome {
+        let stage = self.context.stage();
+        let tuning = self.context.options.tuning.clone();
+        let drain_overdue = async {
+            let reason = stop.wait().await;
+            let timeout = tuning.borrow().drain_timeout;
+            tokio::time::sleep_until((Instant::now() + timeout + MAX_SLEEP).into()).await;
+            reason
+        };
+        let ended = tokio::select! {
+            // 1. The loop ended by itself.
+            ended = self.turns(stop) => ended,
+            // 2. The drain timeout has passed since the stop request: a call to the log may take longer than that.
+            reason = drain_overdue => {
+                tracing::warn!(%stage, "drain timeout exceeded; in-flight records will be redelivered");
+                WorkerEnd::Stopped(reason)
+            }
+        };
+        WorkerOutcome { summary: self.shut_down().await, ended }
+    }
+
+    async fn turns(&mut self, stop: &Stop) -> WorkerEnd {
+        loop {
+            self.check_stop_and_outage(stop);
+            if let Some(ended) = self.ended() {
+                return ended;
+            }
+            self.start_steps();
+            self.start_intake();
+            self.start_commit();
+            self.release_revoked().await;
+            self.wait(stop).await;
+            if Instant::now() >= self.next_poll() {
+                self.poll().await;
+            }
+        }
+    }
+
+    fn check_stop_and_outage(&mut self, stop: &Stop) {
+        let outage = self.context.breaker.outage();
+        if self.was_outage && outage.is_none() {
+            DependencyRecovered { stage: self.context.stage() }.emit(&self.context.ports.metrics);
+        }
+        self.was_outage = outage.is_some();
+        self.health.set_breaker_open(self.was_outage);
+        if !self.phase.is_consuming() {
+            return;
+        }
+        if let Some(reason) = stop.requested() {
+            self.drain(WorkerEnd::Stopped(reason));
+        } else if let Some(outage) = outage.filter(|outage| outage.lasting >= self.context.tuning().give_up_after) {
+            self.stop(WorkerEnd::OutageTooLong { error: outage.error });
+        }
+    }
+
+    /// Why the loop ends now; `None` when it goes on.
+    fn ended(&self) -> Option<WorkerEnd> {
+        match &self.phase {
+            WorkerPhase::Consuming => None,
+            WorkerPhase::Stopped(end) => Some(end.clone()),
+            WorkerPhase::Draining { end, deadline } => {
+                let is_idle = self.assignment.tracker.all_idle() && self.commit.is_idle();
+                // During an outage nothing more can be committed.
+                (is_idle || Instant::now() >= *deadline || self.context.breaker.is_open()).then(|| end.clone())
+            }
+        }
+    }
+
+    /// Consuming → Draining; no transition from another phase, so that the first reason is kept.
+    fn drain(&mut self, end: WorkerEnd) {
+        if self.phase.is_consuming() {
+            self.report_stopping(&end);
+            self.assignment.drain_all();
+            self.phase.drain(end, Instant::now() + self.context.tuning().drain_timeout);
+        }
+    }
+
+    /// Consuming or Draining → Stopped; the first reason to stop is kept.
+    fn stop(&mut self, end: WorkerEnd) {
+        if !self.phase.is_stopped() {
+            self.report_stopping(&end);
+            self.phase.stop(end);
+        }
+    }
+
+    fn report_stopping(&self, end: &WorkerEnd) {
+        self.health.set_stopping();
+        let in_flight = self.assignment.tracker.in_flight() as u64;
+        let stopping = WorkerStopping { stage: self.context.stage(), reason: &end.to_string(), in_flight };
+        stopping.emit(&self.context.ports.metrics);
+    }
+
+    /// Starts steps up to the concurrency. During an outage, or with a full window, one record at a time goes on, so that the
+    /// recovery is noticed and the window empties.
+    fn start_steps(&mut self) {
+        let narrow =
+            self.context.breaker.is_open() || self.assignment.tracker.bytes() >= self.context.options.window_bytes;
+        let limit = if narrow { 1 } else { self.context.tuning().concurrency };
+        let now = Instant::now();
+        while self.assignment.tracker.running() < limit
+            && let Some((ticket, work)) = self.assignment.tracker.next_runnable(now)
+        {
+            self.tasks.start_step(ticket, work);
+        }
+    }
+
+    fn start_intake(&mut self) {
+        let Assignment { tracker, intake, .. } = &mut self.assignment;
+        if let Some(batch) = intake.start(self.tasks.is_empty(), |at| tracker.consuming_epoch(at)) {
+            self.tasks.start_intake(batch);
+        }
+    }
+
+    /// Takes a batch for a commit when one is due, and starts its finish.
+    fn start_commit(&mut self) {
+        let now = Instant::now();
+        let loop_is_idle = self.assignment.tracker.running() == 0 && self.assignment.intake.is_idle();
+        if !self.commit.is_due(now, self.assignment.tracker.committable(), loop_is_idle) {
+            return;
+        }
+        let batch = self.assignment.tracker.take_committable(self.commit.max_records());
+        if self.exceeds_dead_letter_ratio(&batch) {
+            return;
+        }
+        self.commit.prepare();
+        self.tasks.start_finish(batch, now);
+    }
+
+    /// Whether a batch exceeds the dead-letter ratio: it is not committed then, and the worker stops.
+    fn exceeds_dead_letter_ratio(&mut self, batch: &CommitBatch<S::Effect>) -> bool {
+        let limit = self.context.tuning().dead_letter_ratio;
+        let kinds = batch.iter().map(|(_, outcome)| outcome.dead_letter_kind());
+        match self.dead_letter_ratio.add_all(kinds, limit) {
+            Some(RatioExceeded { dead_letters, of, mostly }) => {
+                self.stop(WorkerEnd::TooManyDeadLetters { dead_letters, of, mostly });
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Waits for a task, the commit, the next poll or a deadline, and handles the results there are.
+    async fn wait(&mut self, stop: &Stop) {
+        let now = Instant::now();
+        let longest = now + MAX_SLEEP;
+        let until = self.next_poll().min(self.commit.due_at().unwrap_or(longest)).min(longest);
+        let is_consuming = self.phase.is_consuming();
+        if let Some(result) = self.tasks.try_next() {
+            self.handle_task(result).await;
+        } else if until > now {
+            tokio::select! {
+                // 1. A task ended: a step, intake, or the finish of a batch.
+                Some(result) = self.tasks.next(), if !self.tasks.is_empty() => self.handle_task(result).await,
+                // 2. The transaction under way ended.
+                result = self.assignment.membership.finish_commit(), if self.commit.is_in_flight() => self.commit_ended(result),
+                // 3. The next poll, a commit, or a check of outages and deadlines is due.
+                () = tokio::time::sleep_until(until.into()) => {}
+                // 4. A stop was requested; the next turn handles it.
+                _ = stop.wait(), if is_consuming => {}
+            }
+        }
+        while let Some(result) = self.tasks.try_next() {
+            self.handle_task(result).await;
+        }
+        // Looked at also when a task has always ended, which would starve the branch above.
+        if self.commit.is_in_flight()
+            && let Some(result) = self.assignment.membership.finish_commit().now_or_never()
+        {
+            self.commit_ended(result);
+        }
+        self.cleanups.reap();
+    }
+
+    async fn handle_task(&mut self, result: TaskResult<S>) {
+        match result {
+            TaskResult::TakenIn(result) => self.taken_in(result),
+            TaskResult::Ran(ticket, Ok(outcome)) => {
+                let weight = outcome.weight_bytes();
+                self.assignment.tracker.finish(&ticket, outcome, weight);
+            }
+            TaskResult::Ran(ticket, Err(failure)) => {
+                // Otherwise the partition was removed since, and the failure is its next owner's.
+                if self.assignment.tracker.is_current(&ticket) {
+                    self.assignment.tracker.drain_before(&ticket);
+                    self.drain(WorkerEnd::Failed(failure));
+                }
+            }
+            TaskResult::Finished(taken_at, Ok(batch)) => self.begin_commit(batch, taken_at).await,
+            TaskResult::Finished(_, Err(failure)) => {
+                self.commit.cancel();
+                self.stop(WorkerEnd::Failed(failure));
+            }
+            TaskResult::Panicked(failure) => self.stop(WorkerEnd::Failed(failure)),
+        }
+    }
+
+    fn taken_in(&mut self, result: IntakeResult<S>) {
+        self.assignment.intake.finish();
+        for record in result.admitted {
+            self.assignment.tracker.admit(&record.ticket, record.key, record.bytes, record.admission);
+        }
+        if let Some(failure) = result.failure {
+            self.drain(WorkerEnd::Failed(failure));
+        }
+    }
+
+    /// Begins the transaction of a finished batch, without the records that are stale by now.
+    async fn begin_commit(&mut self, mut batch: CommitBatch<S::Effect>, taken_at: Instant) {
+        batch.retain(|(ticket, _)| self.assignment.tracker.is_current(ticket));
+        if batch.is_empty() {
+            self.commit.cancel();
+            return self.assignment.tracker.committed();
+        }
+        let request = build_commit_request(&mut batch, &self.context.group, &self.context.options.instance);
+        let offsets = request.offsets.clone();
+        let emitted = request.outputs.len();
+        failpoint::hit("before_settle");
+        let began_at = Instant::now();
+        match self.assignment.membership.begin_commit(request).await {
+            Ok(()) => self.commit.begin(InFlightCommit { batch, offsets, emitted, taken_at, began_at }),
+            Err(error) => {
+                self.commit.cancel();
+                self.commit_failed(&error);
+            }
+        }
+    }
+
+    /// The transaction under way ended. Whatever is uncertain then is consumed again.
+    fn commit_ended(&mut self, result: Result<(), Error>) {
+        let Some(commit) = self.commit.end() else { return };
+        match result {
+            Ok(()) => self.committed(commit),
+            Err(error) => self.commit_failed(&error),
+        }
+    }
+
+    fn committed(&mut self, commit: InFlightCommit<S::Effect>) {
+        failpoint::hit("after_settle");
+        let InFlightCommit { batch, offsets, emitted, taken_at, began_at } = commit;
+        let duration = began_at.elapsed();
+        self.commit.succeeded(duration);
+        self.context.ports.metrics.commit_took(self.context.stage(), duration.as_secs_f64());
+        self.context.breaker.success(CallSite::Log, began_at);
+        self.assignment.tracker.committed();
+        self.assignment.intake.push_committed(offsets);
+        report_commit(&batch, emitted, taken_at.elapsed(), &self.context, &mut self.summary);
+        self.cleanups.spawn(Arc::clone(&self.context), batch);
+    }
+
+    fn commit_failed(&mut self, error: &Error) {
+        self.commit.failed();
+        match error.kind() {
+            ErrorKind::Fenced => self.fenced(error),
+            _ => self.log_call_failed(LogCall::Settle, error),
+        }
+    }
+
+    fn next_poll(&self) -> Instant {
+        self.assignment.membership.next_poll(self.room().is_some(), self.context.breaker.is_open())
+    }
+
+    /// The limits of the next poll; `None` when there is no room for records.
+    fn room(&self) -> Option<FetchLimits> {
+        let options = &self.context.options;
+        let takes_records = self.phase.is_consuming() && self.assignment.intake.is_idle();
+        let records = options.window_records.saturating_sub(self.assignment.tracker.in_flight());
+        let bytes = options.window_bytes.saturating_sub(self.assignment.tracker.bytes());
+        (takes_records && records > 0 && bytes > 0 && !self.context.breaker.is_open()).then(|| FetchLimits {
+            max_records: options.batch.max_records.min(records),
+            max_bytes: options.batch.max_bytes.min(bytes),
+        })
+    }
+
+    async fn poll(&mut self) {
+        let began = Instant::now();
+        self.assignment.membership.poll_began(began);
+        self.report_standing();
+        if let Err(error) = self.assignment.membership.rewind_if_pending().await {
+            return self.log_call_failed(LogCall::Rewind, &error);
+        }
+        let room = self.room();
+        self.assignment.pause(room.is_none(), self.context.options.window_records / 4);
+        let is_idle = self.tasks.is_empty() && room.is_some() && self.assignment.tracker.in_flight() == 0;
+        let wait = if is_idle { self.context.options.until.poll_wait() } else { Duration::ZERO };
+        match self.assignment.membership.poll(room, wait).await {
+            Ok(poll) => {
+                self.context.breaker.success(CallSite::Log, began);
+                self.assignment.membership.poll_soon();
+                self.handle_poll(poll).await;
+            }
+            Err(error) if error.kind() == ErrorKind::Fenced => self.fenced(&error),
+            Err(error) => self.log_call_failed(LogCall::Poll, &error),
+        }
+    }
+
+    async fn handle_poll(&mut self, poll: Poll) {
+        self.health.set_joined();
+        let stage = self.context.stage();
+        match poll {
+            Poll::Records(records) => {
+                self.context.ports.metrics.consumed(stage, records.len() as u64);
+                self.assignment.intake.push(records);
+            }
+            Poll::Assigned(partitions) => {
+                PartitionsAssigned { stage, partitions: &partitions }.emit(&self.context.ports.metrics);
+                self.assignment.assign(partitions, !self.phase.is_consuming());
+            }
+            Poll::Revoking(partitions) => self.assignment.revoke(partitions),
+            Poll::Lost(partitions) => {
+                self.assignment.remove(&partitions);
+                PartitionsUnassigned { stage, partitions: &partitions, how: "lost" }.emit(&self.context.ports.metrics);
+            }
+            Poll::Idle => {
+                self.assignment.membership.poll_after_idle();
+                self.check_drained().await;
+            }
+        }
+    }
+
+    /// Releases revoked partitions, once nothing of them is in flight or their deadline has passed.
+    async fn release_revoked(&mut self) {
+        let partitions = self.assignment.releasable();
+        if partitions.is_empty() {
+            return;
+        }
+        self.assignment.remove(&partitions);
+        let stage = self.context.stage();
+        match self.assignment.membership.release(&partitions).await {
+            Ok(()) => {
+                let metrics = &self.context.ports.metrics;
+                PartitionsUnassigned { stage, partitions: &partitions, how: "released" }.emit(metrics);
+            }
+            Err(error) if error.kind() == ErrorKind::Fenced => self.fenced(&error),
+            Err(error) => {
+                // The log revokes them by itself when the member is late.
+                self.context.dependency_failed("release", &error.full());
+                self.context.breaker.failure(CallSite::Log, &error);
+            }
+        }
+    }
+
+    /// Ends a worker that runs until drained, when its group is.
+    async fn check_drained(&mut self) {
+        let Until::Drained { after } = &self.context.options.until else { return };
+        let upstream_is_drained = after.as_ref().is_none_or(|drained| *drained.borrow());
+        let is_idle = self.assignment.is_idle() && self.commit.is_idle();
+        if upstream_is_drained && self.phase.is_consuming() && is_idle && self.context.is_group_drained().await {
+            self.drain(WorkerEnd::Drained);
+        }
+    }
+
+    /// The log fenced this member: nothing in flight can be committed.
+    fn fenced(&mut self, error: &Error) {
+        self.summary.fenced += 1;
+        CommitFenced { stage: self.context.stage(), error: &error.full() }.emit(&self.context.ports.metrics);
+        self.start_over();
+    }
+
+    /// A call to the log failed, and may have been applied.
+    fn log_call_failed(&mut self, call: LogCall, error: &Error) {
+        match retry::action_for(error.kind()) {
+            // Another worker took this one's name: both would fence each other without end.
+            _ if error.kind() == ErrorKind::Locked => self.stop(WorkerEnd::Failed(FatalFailure::from(error))),
+            FailureAction::Stop | FailureAction::DeadLetter => {
+                self.stop(WorkerEnd::Failed(FatalFailure::from(error)));
+            }
+            FailureAction::RetryDependency | FailureAction::RetryRecord => {
+                self.context.dependency_failed(call.as_str(), &error.full());
+                let delay = self.context.breaker.failure(CallSite::Log, error);
+                self.assignment.membership.poll_after(delay);
+                // A failed poll brought nothing, so that nothing is uncertain. After a failed settle or rewind it is.
+                if call != LogCall::Poll {
+                    self.start_over();
+                }
+            }
+        }
+    }
+
+    /// Drops all work in flight, and consumes again from the committed offsets.
+    fn start_over(&mut self) {
+        self.tasks.abort_all();
+        self.commit.reset();
+        self.assignment.start_over(!self.phase.is_consuming());
+    }
+
+    fn report_standing(&self) {
+        let partitions = self.assignment.tracker.partitions().len() as u64;
+        let in_flight = self.assignment.tracker.in_flight() as u64;
+        let is_outage = self.context.breaker.is_open();
+        self.context.ports.metrics.worker_state(self.context.stage(), in_flight, partitions, is_outage);
+    }
+
+    /// The last calls: complete the claims of what is committed, clean up, leave the group. Best effort, each bounded; the
+    /// next owner of a partition completes what is left undone.
+    async fn shut_down(self) -> WorkerSummary {
+        let Self { context, assignment: Assignment { membership, intake, .. }, tasks, cleanups, mut summary, .. } =
+            self;
+        drop(tasks);
+        let claims = RecordIntake::new(Arc::clone(&context));
+        let completed = claims.complete_claims(&[], intake.into_committed());
+        let _ = tokio::time::timeout(SHUTDOWN_CALL_TIMEOUT, completed).await;
+        let _ = tokio::time::timeout(SHUTDOWN_CALL_TIMEOUT, cleanups.finish()).await;
+        if let Ok(Err(error)) = tokio::time::timeout(SHUTDOWN_CALL_TIMEOUT, membership.leave()).await {
+            tracing::debug!(error = %error.full(), "the log did not confirm that this member left its group");
+        }
+        summary.retried = context.retries();
+        summary
+    }
+}
