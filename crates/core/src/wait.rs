@@ -53,6 +53,13 @@ impl Attempts {
         Self { deadline, backoff, probes: 0 }
     }
 
+    /// [`Attempts::pause`] on a thread that may block.
+    pub fn pause_blocking(&mut self) -> bool {
+        let Some(delay) = self.next_delay() else { return false };
+        sleep_blocking(delay);
+        true
+    }
+
     /// Waits until another attempt is due; `false` at once when the deadline has passed.
     pub async fn pause(&mut self) -> bool {
         let Some(delay) = self.next_delay() else { return false };

@@ -104,6 +104,7 @@ impl GroupQueries {
             }
             Ok(described)
         };
+        self.clients.reach().await?;
         let deadline = Instant::now() + COORDINATOR_MOVE_TIMEOUT;
         self.clients.request_coordinator("describe groups", deadline, request).await
     }

@@ -51,8 +51,8 @@ impl OffsetQueries {
 
     /// The first and the end offset of one partition.
     pub(super) async fn span(&self, at: &TopicPartition) -> Result<PartitionSpan> {
+        self.check_partition(at, metadata_deadline()).await?;
         let deadline = metadata_deadline();
-        self.check_partition(at, deadline).await?;
         Ok(self.spans(std::slice::from_ref(at), deadline).await?[0])
     }
 
@@ -72,8 +72,8 @@ impl OffsetQueries {
 
     /// The first offset with this time or a later one, else the end.
     pub(super) async fn offset_for_time(&self, at: &TopicPartition, time: Timestamp) -> Result<i64> {
+        self.check_partition(at, metadata_deadline()).await?;
         let deadline = metadata_deadline();
-        self.check_partition(at, deadline).await?;
         let one = std::slice::from_ref(at);
         let level = IsolationLevel::ReadCommitted;
         let found = self.list(one, time.as_millisecond().max(0), level, deadline).await?[0];

@@ -11,6 +11,7 @@ use super::config::MESSAGE_TIMEOUT;
 use super::context::RawProducer;
 use super::delivery::DeliveryBatch;
 use super::enqueue::{address_of, check_size, enqueue};
+use super::error::LibrdkafkaError;
 use super::topics::TopicDirectory;
 use mfctl_core::domain::{NewRecord, RecordAddress};
 use mfctl_core::ports::Result;
@@ -63,7 +64,9 @@ impl RecordPublisher {
                 answer => ControlFlow::Break(answer),
             }
         });
-        let enqueued = enqueued.await.unwrap_or_else(Err);
+        // Room goes to whichever publisher polls first: without any for this long, publishing timed out. The disk is not full.
+        let enqueued =
+            enqueued.await.unwrap_or_else(|error| Err(LibrdkafkaError::new(Code::MessageTimedOut, error.text)));
         enqueued.map_err(|error| self.clients.error(format!("publish to {}", record.topic), error))
     }
 }

@@ -174,13 +174,12 @@ impl TopicDirectory {
         let deadline = Instant::now() + REQUEST_TIMEOUT;
         let mut attempts = Attempts::new(deadline, METADATA_BACKOFF);
         let mut configs = HashMap::new();
-        let mut is_complete = self.add_missing_configs(&mut configs, deadline).await?;
+        let (mut topics, mut is_complete) = self.add_missing_configs(&mut configs, deadline).await?;
         // Topics without settings were deleted meanwhile, which the next refresh shows; or the broker that was asked for
         // settings lags behind the one that was asked for topics.
         while !is_complete && attempts.pause().await {
-            is_complete = self.add_missing_configs(&mut configs, deadline).await?;
+            (topics, is_complete) = self.add_missing_configs(&mut configs, deadline).await?;
         }
-        let topics = self.cache.all();
         if !is_complete {
             let missing = topics.iter().map(|(name, _)| name).filter(|name| !configs.contains_key(*name));
             let missing: Vec<&str> = missing.map(TopicName::as_str).collect();
@@ -192,12 +191,12 @@ impl TopicDirectory {
         Ok(described.collect())
     }
 
-    /// Fetches the settings of topics that have none in `configs`. Returns whether all have them now.
+    /// Fetches the settings of topics that have none in `configs`. Returns the topics, and whether all have settings now.
     async fn add_missing_configs(
         &self,
         configs: &mut HashMap<TopicName, ConfigResource>,
         deadline: Instant,
-    ) -> Result<bool> {
+    ) -> Result<(Vec<(TopicName, TopicLayout)>, bool)> {
         self.refresh(deadline, REQUEST_TIMEOUT).await?;
         let topics = self.cache.all();
         let missing: Vec<&TopicName> =
@@ -206,7 +205,7 @@ impl TopicDirectory {
         fetched.retain(|name, shown| !self.cache.is_outdated(name, shown));
         let is_complete = fetched.len() == missing.len();
         configs.extend(fetched);
-        Ok(is_complete)
+        Ok((topics, is_complete))
     }
 
     /// The settings of these topics, as far as the broker that answers knows them.

@@ -23,7 +23,7 @@ use super::heartbeat::Heartbeat;
 use mfctl_core::domain::NewRecord;
 use mfctl_core::failpoint;
 use mfctl_core::ports::{Error, ErrorKind, Result};
-use mfctl_core::wait::{Backoff, wait_until_blocking};
+use mfctl_core::wait::{Attempts, Backoff, wait_until_blocking};
 
 /// The timeout of one call to the coordinator, after which events are served and the call is repeated.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -161,20 +161,19 @@ impl TransactionalProducer {
     /// Runs one transaction. Retried while the group rebalances and this member keeps its partitions.
     pub(super) fn run(&mut self, records: &[NewRecord], commit: Option<&OffsetCommit>) -> TransactionOutcome {
         self.resolve()?;
-        let deadline = Instant::now() + REBALANCE_TIMEOUT;
-        let outcome = wait_until_blocking(deadline, REBALANCE_BACKOFF, || match self.try_once(records, commit) {
-            Err(AttemptError::Rebalancing(error)) if self.heartbeat.is_abandoned() => {
-                ControlFlow::Break(Err(AttemptError::Rebalancing(error)))
+        // The time for retries begins with the first one: an attempt may itself take as long as a transaction may.
+        let mut retries: Option<Attempts> = None;
+        loop {
+            let error = match self.try_once(records, commit) {
+                Err(AttemptError::Rebalancing(error)) => error,
+                outcome => return outcome.map_err(AttemptError::into_not_committed),
+            };
+            let begin = || Attempts::new(Instant::now() + REBALANCE_TIMEOUT, REBALANCE_BACKOFF);
+            if self.heartbeat.is_abandoned() || !retries.get_or_insert_with(begin).pause_blocking() {
+                let what = "settle while the group rebalances";
+                return Err(NotCommitted::Failed(self.clients.error(what, error)));
             }
-            Err(AttemptError::Rebalancing(error)) => ControlFlow::Continue(error),
-            outcome => ControlFlow::Break(outcome),
-        });
-        outcome.unwrap_or_else(|error| Err(AttemptError::Rebalancing(error))).map_err(|error| match error {
-            AttemptError::NotCommitted(error) => error,
-            AttemptError::Rebalancing(error) => {
-                NotCommitted::Failed(self.clients.error("settle while the group rebalances", error))
-            }
-        })
+        }
     }
 
     fn try_once(

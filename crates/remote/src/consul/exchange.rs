@@ -38,8 +38,7 @@ pub(super) struct Exchange {
     datacenter: Option<String>,
 }
 
-/// A request; `T` is the JSON of a successful answer.
-#[derive(Debug)]
+/// A request; `T` is the JSON of a successful answer. No `Debug`: bodies hold secrets.
 pub(super) struct ConsulRequest<T> {
     method: Method,
     url: Url,
@@ -73,14 +72,19 @@ impl<T> ConsulRequest<T> {
         Self { timeout: Some(timeout), ..self }
     }
 
+    /// The same request with another type for its answer.
+    pub(super) fn answered_as<U>(self) -> ConsulRequest<U> {
+        let Self { method, url, body, timeout, content: _ } = self;
+        ConsulRequest { method, url, body, timeout, content: PhantomData }
+    }
+
     #[cfg(test)]
     pub(super) fn parts(&self) -> (&str, &str, &[u8]) {
         (self.method.as_str(), self.url.as_str(), self.body.as_deref().unwrap_or_default())
     }
 }
 
-/// The whole answer to a [`ConsulRequest`].
-#[derive(Debug)]
+/// The whole answer to a [`ConsulRequest`]. No `Debug`: bodies hold secrets.
 pub(super) struct ConsulResponse<T> {
     pub(super) status: StatusCode,
     /// `X-Consul-Index`: the index of the state that was read; `None` where the endpoint has none.

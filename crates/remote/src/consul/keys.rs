@@ -1,17 +1,25 @@
 //! Keys: which are valid, and how one is read.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::StatusCode;
 
 use super::exchange::{ConsulResponse, Exchange};
 use super::requests::{self, KvPair};
 use mfctl_core::ports::{ConfigEntry, Error, ErrorKind, Result};
 
-/// Refuses an empty key, a folder, and a key that no URL can hold.
+/// Refuses an empty key and a folder.
 pub(super) fn check_key(key: &str) -> Result<()> {
-    match key.is_empty() || key.starts_with('/') || key.ends_with('/') || !fits_in_url(key) {
+    match key.is_empty() || key.starts_with('/') || key.ends_with('/') {
         true => Err(Error::new(ErrorKind::Invalid, format!("{key:?} is not a valid key"))),
         false => Ok(()),
     }
+}
+
+/// As [`check_key`], and refuses a key that no URL can hold.
+pub(super) fn check_url_key(key: &str) -> Result<()> {
+    check_key(key)?;
+    check_prefix(key)
 }
 
 /// Refuses a prefix that no URL can hold.
@@ -46,7 +54,8 @@ pub(super) async fn read_pair(exchange: &Exchange, key: &str) -> Result<Option<K
 /// The port's entry of a pair; `Corrupt` for a value that is not base64.
 pub(super) fn entry(pair: KvPair) -> Result<ConfigEntry> {
     let key = pair.key;
-    let value = requests::decoded(pair.value)
+    let value = STANDARD
+        .decode(pair.value.unwrap_or_default())
         .map_err(|error| Error::new(ErrorKind::Corrupt, format!("the value of {key} cannot be read")).because(error))?;
     Ok(ConfigEntry { key, value, version: pair.modify_index })
 }
@@ -92,10 +101,10 @@ mod tests {
     #[test]
     fn keys_that_a_url_would_change_are_invalid() {
         for key in ["", "/a", "a/", "a/../b", "./a", "a/..", "a\tb", "a\nb", &"k".repeat(MAX_KEY_BYTES + 1)] {
-            assert_eq!(check_key(key).unwrap_err().kind(), ErrorKind::Invalid, "{key:?}");
+            assert_eq!(check_url_key(key).unwrap_err().kind(), ErrorKind::Invalid, "{key:?}");
         }
         for key in ["a", "a/b", "a//b", "a..b/...", "a b?c#d%2F", "کتاب"] {
-            check_key(key).unwrap();
+            check_url_key(key).unwrap();
         }
         assert!(check_prefix("").is_ok() && check_prefix("a/").is_ok() && check_prefix("a/../").is_err());
     }

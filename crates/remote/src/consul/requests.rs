@@ -7,14 +7,12 @@
 
 use consulrs::api::catalog::requests::ListDatacentersRequest;
 use consulrs::api::features::{Blocking, ConsistencyMode, FeaturedEndpoint, Features};
-use consulrs::api::kv::common::Base64String;
-pub(super) use consulrs::api::kv::common::KVPair as KvPair;
 use consulrs::api::kv::requests::{ReadKeyRequest, SetKeyRequest};
 use consulrs::api::session::requests::{CreateSessionRequest, DeleteSessionRequest, RenewSessionRequest};
 pub(super) use consulrs::api::session::responses::CreateSessionResponse;
-use consulrs::error::ClientError;
 use reqwest::{Method, Url};
 use rustify_05::endpoint::Endpoint;
+use serde::Deserialize;
 
 use super::exchange::ConsulRequest;
 use mfctl_core::ports::{Error, ErrorKind, Result};
@@ -24,22 +22,40 @@ pub(super) fn list_datacenters(base: &Url) -> Result<ConsulRequest<Vec<String>>>
     request(base, &ListDatacentersRequest::default())
 }
 
+/// A key as Consul returns it. The `KVPair` of consulrs refuses a pair without fields that are not needed here, and its base64
+/// decoder accepts a value whose padding was cut off.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct KvPair {
+    pub(super) key: String,
+    /// Base64; `None` for a key without a value.
+    #[serde(default)]
+    pub(super) value: Option<String>,
+    pub(super) modify_index: u64,
+    /// The session that holds the lock.
+    #[serde(default)]
+    pub(super) session: Option<String>,
+}
+
 /// A consistent read of one key.
 pub(super) fn read_key(base: &Url, key: &str) -> Result<ConsulRequest<Vec<KvPair>>> {
-    request(base, &ReadKeyRequest { key: key.to_owned(), features: consistent(), ..Default::default() })
+    let request = request(base, &ReadKeyRequest { key: key.to_owned(), features: consistent(), ..Default::default() })?;
+    Ok(request.answered_as())
 }
 
 /// A consistent read of all keys with this prefix.
 pub(super) fn list_keys(base: &Url, prefix: &str) -> Result<ConsulRequest<Vec<KvPair>>> {
     let key = prefix.to_owned();
-    request(base, &ReadKeyRequest { key, recurse: Some(true), features: consistent(), ..Default::default() })
+    let read = ReadKeyRequest { key, recurse: Some(true), features: consistent(), ..Default::default() };
+    Ok(request(base, &read)?.answered_as())
 }
 
 /// A blocking query: all keys with this prefix, once one has changed after `index` or after `wait_ms`.
 pub(super) fn watch_keys(base: &Url, prefix: &str, index: u64, wait_ms: u128) -> Result<ConsulRequest<Vec<KvPair>>> {
     let blocking = Some(Blocking { index, wait: Some(format!("{wait_ms}ms")) });
     let features = Some(Features { blocking, ..Default::default() });
-    request(base, &ReadKeyRequest { key: prefix.to_owned(), recurse: Some(true), features, ..Default::default() })
+    let read = ReadKeyRequest { key: prefix.to_owned(), recurse: Some(true), features, ..Default::default() };
+    Ok(request(base, &read)?.answered_as())
 }
 
 /// Sets a key if no other session has it locked; the answer is whether this session holds the lock.
@@ -83,11 +99,6 @@ pub(super) fn renew_session(
 /// Ends a session.
 pub(super) fn delete_session(base: &Url, session: &str) -> Result<ConsulRequest<()>> {
     request(base, &DeleteSessionRequest { uuid: session.to_owned(), ..Default::default() })
-}
-
-/// A value's bytes; a key without a value is empty.
-pub(super) fn decoded(value: Option<Base64String>) -> Result<Vec<u8>, ClientError> {
-    value.map_or(Ok(Vec::new()), TryInto::try_into)
 }
 
 fn consistent() -> Option<Features> {

@@ -58,7 +58,7 @@ impl ConfigStore for Consul {
     }
 
     async fn get(&self, key: &str) -> Result<Option<ConfigEntry>> {
-        keys::check_key(key)?;
+        keys::check_url_key(key)?;
         keys::read_pair(&self.exchange, key).await?.map(keys::entry).transpose()
     }
 
@@ -104,7 +104,7 @@ impl ConfigStore for Consul {
     }
 
     async fn lock(&self, key: &str, holder: &str, lifetime: Duration) -> Result<Box<dyn ConfigLock>> {
-        keys::check_key(key)?;
+        keys::check_url_key(key)?;
         lock::acquire(&self.exchange, key, holder, lifetime).await
     }
 }

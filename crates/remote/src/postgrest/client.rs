@@ -21,8 +21,8 @@ const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const SCHEMA_RELOAD_TIMEOUT: Duration = Duration::from_millis(3100);
 /// How often a transaction is retried after a serialization failure or deadlock.
 const MAX_CONFLICT_RETRIES: u32 = 4;
-/// The limit of all retries of one request together.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
+/// A bound on all retries of one request together, beyond what [`RetryBudget`] allows.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(300);
 const RETRY: Backoff = Backoff::exponential(Duration::from_millis(100), Duration::from_millis(1600));
 
 #[derive(Debug, Clone, Default)]

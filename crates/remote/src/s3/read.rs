@@ -20,8 +20,8 @@ use mfctl_core::domain::{ObjectRef, Timestamp};
 use mfctl_core::ports::{Error, ErrorKind, LocalObject, Result};
 use mfctl_core::wait::{Attempts, Backoff};
 
-/// How long to try to resume a body that broke off; longer than one request may take.
-const RESUME_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long to try to resume a body that broke off; longer than four requests may take.
+const RESUME_TIMEOUT: Duration = Duration::from_secs(105);
 const RESUME_BACKOFF: Backoff = Backoff::exponential(Duration::from_millis(200), Duration::from_millis(1600));
 
 /// The metadata of an object.
@@ -213,6 +213,7 @@ impl Download {
         }
         tracing::debug!(object = %self.at, from = self.received, error = %interruption, "the body broke off; resuming");
         let mut attempts = Attempts::new(Instant::now() + RESUME_TIMEOUT, RESUME_BACKOFF);
+        attempts.pause().await;
         loop {
             match self.reopen().await {
                 Err(error) if error.kind().is_dependency() => {

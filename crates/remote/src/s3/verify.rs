@@ -14,7 +14,7 @@ use mfctl_core::wait::{Attempts, Backoff};
 
 const SAMPLE_BYTES: usize = 64 * 1024;
 /// How long a new object may take to become visible: replicas and other gateways of a store can lag.
-const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(6);
+const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(10);
 const VISIBILITY_BACKOFF: Backoff = Backoff::exponential(Duration::from_millis(100), Duration::from_millis(3200));
 
 /// Some bytes of an object, kept to compare them with what the store has.
@@ -79,14 +79,16 @@ impl WriteVerifier {
     /// `Corrupt` if the store has other bytes, which are removed. `Unreachable` if the object does not become visible; it is
     /// left, because what was read may be from before the put.
     pub(super) async fn verify(&self, at: &ObjectRef, written: &WrittenObject<'_>) -> Result<()> {
-        let mut attempts = Attempts::new(Instant::now() + VISIBILITY_TIMEOUT, VISIBILITY_BACKOFF);
+        // The first look may be slow itself: the time for others begins after it.
+        let mut attempts: Option<Attempts> = None;
         loop {
             match self.read_back(at, written).await? {
                 ReadBack::Match => return Ok(()),
                 ReadBack::Mismatch => return Err(self.remove_corrupt(at).await),
                 ReadBack::NotVisible(why) => {
                     tracing::debug!(object = %at, why, "a stored object is not visible yet");
-                    if !attempts.pause().await {
+                    let deadline = || Attempts::new(Instant::now() + VISIBILITY_TIMEOUT, VISIBILITY_BACKOFF);
+                    if !attempts.get_or_insert_with(deadline).pause().await {
                         return Err(not_visible(at, why));
                     }
                 }
