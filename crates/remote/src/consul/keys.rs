@@ -99,6 +99,19 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_is_not_base64_is_an_error() {
+        let value = |value: &str| {
+            let text = format!(r#"{{"Key":"a","Value":{value},"ModifyIndex":18446744073709551615}}"#);
+            entry(serde_json::from_str::<KvPair>(&text).unwrap()).map(|entry| entry.value)
+        };
+        assert_eq!(value("\"AP8=\"").unwrap(), [0, 255]);
+        assert_eq!(value("null").unwrap(), b"");
+        for wrong in ["\"!\"", "\"A\"", "\"AP8\"", "\"é\""] {
+            assert_eq!(value(wrong).unwrap_err().kind(), ErrorKind::Corrupt, "{wrong}");
+        }
+    }
+
+    #[test]
     fn keys_that_a_url_would_change_are_invalid() {
         for key in ["", "/a", "a/", "a/../b", "./a", "a/..", "a\tb", "a\nb", &"k".repeat(MAX_KEY_BYTES + 1)] {
             assert_eq!(check_url_key(key).unwrap_err().kind(), ErrorKind::Invalid, "{key:?}");

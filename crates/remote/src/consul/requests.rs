@@ -190,19 +190,4 @@ mod tests {
             assert_eq!(request, ("PUT", &*format!("http://consul:8500/v1/session/{verb}/s-1"), &b""[..]));
         }
     }
-
-    #[test]
-    fn a_value_that_is_not_base64_is_an_error() {
-        let pair = |value: &str| {
-            let text = format!(
-                r#"{{"Key":"a","Value":{value},"Flags":0,"CreateIndex":1,"LockIndex":0,"ModifyIndex":18446744073709551615}}"#
-            );
-            serde_json::from_str::<KvPair>(&text).unwrap()
-        };
-        assert_eq!(decoded(pair("\"AP8=\"").value).unwrap(), [0, 255]);
-        assert_eq!(decoded(pair("null").value).unwrap(), b"");
-        for wrong in ["\"!\"", "\"A\"", "\"é\""] {
-            assert!(decoded(pair(wrong).value).is_err(), "{wrong}");
-        }
-    }
 }
