@@ -181,7 +181,7 @@ impl HtmlPage {
         self.tag = None;
         self.tag_start = None;
         let dropped = self.dropped.clone();
-        let handle = |event: CallbackEvent<'_>, span: Span<usize>| self.handle(event, span, source);
+        let handle = |event: CallbackEvent<'_>, span: Span<usize>| self.handle(&event, span, source);
         let mut emitter = CallbackEmitter::new(handle);
         emitter.set_last_start_tag(dropped.as_deref().map(str::as_bytes));
         let mut tokenizer = Tokenizer::new_with_emitter(source, emitter);
@@ -198,8 +198,8 @@ impl HtmlPage {
         None
     }
 
-    fn handle(&mut self, event: CallbackEvent<'_>, span: Span<usize>, source: &str) -> Option<TokenizerAction> {
-        match event {
+    fn handle(&mut self, event: &CallbackEvent<'_>, span: Span<usize>, source: &str) -> Option<TokenizerAction> {
+        match *event {
             CallbackEvent::OpenStartTag { name } => {
                 let name = String::from_utf8_lossy(name).into_owned();
                 self.tag = Some(OpenTag { name, alt: None, lang: None });

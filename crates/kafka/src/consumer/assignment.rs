@@ -22,6 +22,9 @@ use crate::transaction::OffsetCommit;
 use mfctl_core::domain::{GroupName, Record, TopicPartition};
 use mfctl_core::ports::{CommitRequest, Error, ErrorKind, FetchLimits, Poll, Result};
 
+/// Records of one or more partitions, and the partition that failed after them with its error code.
+type CollectedRecords = (Vec<Record>, Option<(TopicPartition, Code)>);
+
 /// A partition that librdkafka does not fetch for this long is not going to be fetched.
 const FETCH_START_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -322,7 +325,7 @@ impl Assignment {
 
     /// Delivers buffered records within the limits, without waiting. Starts with another partition each time. `None` while
     /// every partition is paused or being revoked; else the records, and the partition that cannot be read.
-    pub(super) fn collect(&mut self, limits: FetchLimits) -> Option<(Vec<Record>, Option<(TopicPartition, Code)>)> {
+    pub(super) fn collect(&mut self, limits: FetchLimits) -> Option<CollectedRecords> {
         let mut batch = PollBatch::new(limits);
         let mut open: Vec<(&TopicPartition, &mut BufferedPartition)> =
             self.owned.iter_mut().filter(|(at, owned)| !owned.is_revoking && !self.paused.contains(at)).collect();
