@@ -31,7 +31,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("ops", &["events", "pipeline", "ports", "stop", "wait"]),
     ("kv", &["ports"]),
     ("bootstrap", &["events", "kv", "ops", "ports"]),
-    ("tui", &["bootstrap", "dlq", "events", "ops", "pipeline", "ports", "stop"]),
+    ("tui", &["bootstrap", "dlq", "events", "ops", "pipeline", "ports", "stop", "wait"]),
     ("connect", &["events", "mfctl_embedded", "mfctl_kafka", "mfctl_remote", "ports", "settings", "tls_files"]),
     (
         "cli",

@@ -35,7 +35,7 @@ fn group() -> GroupName {
 
 fn start(part: &str, folder: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "embedded_processes::part", "--nocapture"])
+        .args(["--exact", "contract::embedded_processes::part", "--nocapture"])
         .env(PART, part)
         .env(FOLDER, folder)
         .stdout(Stdio::null())
