@@ -13,9 +13,10 @@ SHIPPED    := $(TARGET_DIR)/dist/mfctl
 MARKDOWNLINT := markdownlint-cli2@0.21.0
 GENERATED  := completions schemas docs/reference
 # Tests on real servers wait more than they compute, and each has names of its own on the servers: more of them run at once
-# than there are cores. Outages break the servers for every other test, so they run one at a time and by themselves.
+# than there are cores. Outages break the servers for every other test, and the kills of stack/stack start another stack, so
+# these run one at a time and by themselves.
 REAL_TEST_THREADS ?= 6
-REAL_TESTS := --skip outages:: --test-threads=$(REAL_TEST_THREADS)
+REAL_TESTS := --skip outages:: --skip stack_kills:: --test-threads=$(REAL_TEST_THREADS)
 OUTAGES    := outages:: --test-threads=1
 
 bindir  := $(DESTDIR)$(PREFIX)/bin
@@ -26,7 +27,7 @@ fishdir := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites demo build test lint lint-rust lint-docs lint-schemas lint-dependencies fmt bench bench-real \
-        generate check-generated stack-up stack-status stack-env stack-down test-real build-test-real test-outages soak test-compose install uninstall \
+        generate check-generated stack-up stack-status stack-env stack-down test-real build-test-real test-stack-kills test-outages soak test-compose install uninstall \
         clean
 
 help: ## list the targets
@@ -83,6 +84,9 @@ test-real: prerequisites stack-up ## run the tests that need the real servers
 
 build-test-real: prerequisites
 	$(CARGO) test --release --locked --test real --no-run
+
+test-stack-kills: prerequisites ## kill stack/stack at random moments and in each step, and bring it up again
+	$(CARGO) test --release --locked --test real $(TEST_ARGS) -- stack_kills:: --test-threads=1
 
 test-outages: prerequisites stack-up ## kill the real servers and cut their network while files go through
 	stack_env=$$(stack/stack env) && eval "$$stack_env" && $(CARGO) test --release --locked --test real $(TEST_ARGS) -- $(OUTAGES)
