@@ -4,13 +4,15 @@ pub mod explain;
 pub mod path;
 pub mod show;
 pub mod trust;
+mod with_stored;
 
 use clap::{Args as ClapArgs, Subcommand};
 
 use super::context::Context;
 use super::failure::Result;
-use super::stored;
+
 use crate::settings::{Layer, SourceLocation, ValueOrigin};
+use with_stored::with_stored;
 
 /// Arguments of `mfctl config`.
 #[derive(Debug, ClapArgs)]
@@ -42,8 +44,8 @@ enum Verb {
 /// As each verb's help says.
 pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     match &args.verb {
-        Verb::Show(args) => show::run(args, &stored::shown(cx.layers()?, cx).await, cx.out()),
-        Verb::Explain(args) => explain::run(args, &stored::shown(cx.layers()?, cx).await, cx.out()),
+        Verb::Show(args) => show::run(args, &with_stored(cx.layers()?, cx).await, cx.out()),
+        Verb::Explain(args) => explain::run(args, &with_stored(cx.layers()?, cx).await, cx.out()),
         Verb::Path(args) => path::run(args, cx.sources(), cx.out()),
         Verb::Trust(args) => trust::run(args, cx).await,
     }
