@@ -1,4 +1,4 @@
-# What bench/run and bench/real have in common: sums, tables, and the file that keeps one run. Sourced, never run.
+# Functions shared by bench/run and bench/real: statistics, tables, and the file that stores the results. Sourced, not run.
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # `missed` is for the scripts that source this
 
@@ -6,12 +6,12 @@ say() { printf '%s\n' "$*" >&2; }
 
 median() { sort -g | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 
-# most: the largest of the lines.
+# most: prints the largest of the input numbers.
 most() { sort -g | tail -n 1; }
 
 calc() { awk "BEGIN { printf \"${2:-%.2f}\", $1 }"; }
 
-# table HEADER < ROWS: cells are parted by bars; Markdown where there is no `column`, or when asked.
+# table HEADER < ROWS: prints a table of cells separated by bars; as Markdown where `column` is not installed.
 table() {
   if command -v column >/dev/null; then
     { printf '%s\n' "$1"; cat; } | column -t -s '|'
@@ -26,8 +26,9 @@ markdown() {
   sed 's/^/| /; s/|/ | /2g; s/$/ |/; s/  */ /g'
 }
 
-# The targets: name, figure, peer's figure, ratio or -, target, and whether it was met (an awk condition, or nothing).
-targets='measurement|mfctl|beside|ratio|target|met'
+# row NAME FIGURE PEER RATIO TARGET CONDITION: adds a row to the table of targets. CONDITION is an awk expression that is true
+# if the target is met; without one, there is no target.
+targets='measurement|mfctl|peer|ratio|target|met'
 rows=()
 missed=0
 row() {
@@ -36,9 +37,8 @@ row() {
   rows+=("$1|$2|$3|$4|$5|$met")
 }
 
-# kept HEADING < TEXT: puts the text under that heading into bench/RESULTS.md, in place of what stood under it. What stands
-# under other headings stays.
-kept() {
+# save_results HEADING < TEXT: replaces the section with this heading in bench/RESULTS.md. Other sections stay.
+save_results() {
   local file=bench/RESULTS.md others=''
   if [ -e "$file" ]; then
     others=$(awk -v heading="## $1" '/^## / { other = $0 != heading } other' "$file")
@@ -53,7 +53,7 @@ kept() {
   say "wrote $file"
 }
 
-# The machine, in a line for each part of it. $1: a folder on the disk that was used.
+# machine FOLDER: describes the machine, and the disk that FOLDER is on, as a list.
 machine() {
   local memory processor
   memory=$(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo 2>/dev/null || true)

@@ -1,9 +1,9 @@
-# Functions for stack/stack and the files in servers/: folders, ports, secrets, installs, stores, processes. Sourced, never
-# run.
+# Functions for stack/stack and the files in servers/: folders, ports, secrets, installations, stores, processes. Sourced,
+# not run.
 #
-# `stack up` can be killed at any moment, and the next one must succeed. So a file or folder that is made once is written
-# under another name and renamed when it is complete; a store that needs several steps has a marker until the last one
-# succeeded (see "stores"); and a server's pid is on disk before the server leaves the process group of `stack up`.
+# `stack up` can be killed at any moment, and the next one must succeed. Therefore a file or folder that is created once is
+# written under another name and renamed when it is complete; a store that needs several steps has a marker until the last
+# one has succeeded (see "stores"); and a server's pid is on disk before the server leaves the process group of `stack up`.
 # shellcheck shell=bash
 # shellcheck disable=SC2034,SC2154 # used by, or set in, stack/stack and the servers' files
 
@@ -13,8 +13,8 @@ run=${MFCTL_STACK_RUN:-$here/.run}
 export MFCTL_STACK_RUN=$run
 cache=${MFCTL_STACK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mfctl-stack}
 start_limit=180 # seconds until a started server must be healthy
-stop_limit=20  # seconds between asking a server to end and killing it
-planning=no    # yes: install_once prints the tools that it would need, and installs nothing
+stop_limit=20  # seconds between asking a server to stop and killing it
+planning=no    # yes: install_once prints the tools that it needs, and installs nothing
 
 say() { printf '%s\n' "$*" >&2; }
 die() {
@@ -25,11 +25,11 @@ die() {
 }
 have() { command -v "$1" >/dev/null; }
 
-# strict SERVER FUNCTION…: runs a function of a server's file in a new shell, which its first error ends. In this shell it
-# would not if the caller tests the exit code: bash then ignores `set -e` in everything that is called.
+# strict SERVER FUNCTION…: runs a function of a server's file in a new shell, which exits at the first error. In this shell
+# it would not: when a caller tests the exit code, bash ignores `set -e` in everything that it calls.
 strict() { bash "$here/stack" call "$@"; }
 
-# failpoint STEP: with MFCTL_STACK_FAILPOINT=STEP, kills its whole process group there, for tests.
+# failpoint STEP: with MFCTL_STACK_FAILPOINT=STEP, kills the whole process group at this step. For tests.
 failpoint() { [ "${MFCTL_STACK_FAILPOINT:-}" != "$1" ] || kill -KILL 0; }
 
 # write_file PATH COMMAND…: the command's output becomes the file, completely or not at all.
@@ -40,9 +40,9 @@ write_file() {
   mv -fT "$path.new" "$path"
 }
 
-# --- what a server needs of the machine -------------------------------------------------------------------------------
+# --- tools that a server needs ------------------------------------------------------------------------------------------
 
-# java_home MINIMUM: the folder of a Java of that version or newer: JAVA_HOME first, then PATH, then /usr/lib/jvm.
+# java_home MINIMUM: the folder of a Java of that version or newer. Looks in JAVA_HOME, PATH and /usr/lib/jvm, in this order.
 java_home() {
   local home version
   for home in "${JAVA_HOME:-}" "$(readlink -f "$(command -v java || true)" | sed 's|/bin/java$||')" /usr/lib/jvm/*; do
@@ -56,7 +56,7 @@ java_home() {
   return 1
 }
 
-# need TOOL…: fails with a list of all missing tools. java-N means Java N or newer.
+# need TOOL…: fails with a list of all missing tools; java-N means Java N or newer.
 need() {
   local tool missing=()
   for tool in "$@"; do
@@ -74,11 +74,11 @@ need() {
   die "required tools are missing:$(printf '\n  - %s' "${missing[@]}")" 'install them, then run the same command again'
 }
 
-# --- installs: one folder per pinned version in the cache --------------------------------------------------------------
+# --- installations: one folder per pinned version in the cache -----------------------------------------------------------
 
 # install_once NAME-VERSION FUNCTION…: runs the function in an empty folder and renames that folder into place when the
-# function has succeeded, so that a failed or killed install never counts. Everything temporary is in $cache/.new.*, which
-# the next install removes. Does nothing if the version is installed.
+# function has succeeded, so that a failed or killed installation never counts. All temporary files are in $cache/.new.*,
+# which the next installation removes. Does nothing if the version is installed.
 install_once() {
   local name=$1 into=$cache/$1 began=$SECONDS new
   shift
@@ -104,22 +104,22 @@ install_once() {
   say "installed $name in $((SECONDS - began)) s"
 }
 
-# nicely COMMAND…: runs a build at a lower priority, unless the caller has lowered it already.
+# nicely COMMAND…: runs a build at low priority, unless the caller has already lowered it.
 nicely() {
   if [ "$(nice)" -gt 0 ]; then "$@"; else nice "$@"; fi
 }
 
-# digest FILE…: a short hash of the files' content; a changed pin gives another folder.
+# digest FILE…: a short hash of the files' contents, so that a changed pin gives another folder.
 digest() { cat "$@" | sha256sum | cut -c1-8; }
 
-# go_folder BINARY: the folder of the build that go/BINARY pins.
+# go_folder BINARY: the folder of the build pinned by go/BINARY.
 go_folder() {
   local files
   mapfile -t files < <(find "$here/go/$1" -type f | LC_ALL=C sort)
   printf '%s/%s-%s\n' "$cache" "$1" "$(digest "${files[@]}")"
 }
 
-# go_install PACKAGE BINARY: builds the tool that go/BINARY/go.mod pins; go.sum holds the hash of every module.
+# go_install PACKAGE BINARY: builds the tool pinned by go/BINARY/go.mod; go.sum has the hash of every module.
 go_install() {
   cp -R "$here/go/$2" source
   failpoint "$server.install.sources"
@@ -127,22 +127,22 @@ go_install() {
   rm -rf source
 }
 
-# --- state: ports and secrets, made once and kept -----------------------------------------------------------------------
+# --- state: ports and secrets, created once and kept --------------------------------------------------------------------
 
 # port INSTANCE PURPOSE
 port() {
   local value
   value=$(sed -n "s/^$1\.$2=//p" "$run/ports" 2>/dev/null || true)
-  [ -n "$value" ] || die "there is no port $1.$2" 'stack/stack down, then stack/stack up'
+  [ -n "$value" ] || die "there is no port $1.$2" 'run stack/stack down, then stack/stack up'
   printf '%s\n' "$value"
 }
 
-# choose_ports RUNNING INSTANCE.PURPOSE…: gives each a free loopback port. A port that was chosen before is kept if it is
-# free, or its instance is named in RUNNING (separated by spaces). While an instance runs all ports must stay, since the
-# servers' configurations name each other's ports: exit code 3 if one of them was taken by another program.
+# choose_ports RUNNING INSTANCE.PURPOSE…: assigns a free loopback port to each. A port that was chosen before is kept if it
+# is free, or if its instance is listed in RUNNING (separated by spaces). While an instance runs, all ports must stay the
+# same, because the servers' configurations contain each other's ports: exit code 3 if another program has taken one.
 #
-# A port is tested by binding it. Candidates are below the range of outgoing connections: a client that retries a dead
-# server's port in that range can be given the same number as its source port, connect to itself, and hold the port.
+# A port is tested by binding it. Candidates are below the ephemeral port range: a client that retries a dead server's port
+# in that range can be given the same number as its source port, connect to itself, and occupy the port.
 choose_ports() {
   python3 - "$run/ports" "$@" <<'PYTHON'
 import os, random, socket, sys
@@ -185,8 +185,8 @@ os.rename(path + ".new", path)
 PYTHON
 }
 
-# secret NAME: the path of a random secret, made on first use and readable by its owner only. Several processes may ask for
-# the same one at the same time.
+# secret NAME: prints the path of a random secret, created on first use and readable by its owner only. Several processes may
+# request the same one at the same time.
 secret() {
   local path=$run/secrets/$1 new
   if [ ! -s "$path" ]; then
@@ -199,15 +199,15 @@ secret() {
 }
 secret_value() { cat "$(secret "$1")"; }
 
-# emit NAME VALUE: a line for the shell; no value holds a quote.
+# emit NAME VALUE: prints a shell assignment; values contain no quotes.
 emit() { printf "export %s='%s'\n" "$1" "$2"; }
 
 # --- stores: the data of a server, initialised at its first start -------------------------------------------------------
 #
-# A first start takes several steps, and not every one can be continued when it was interrupted: the keys of a new OpenBao
-# are in one response only. $run/data/SERVER.incomplete exists from before the first step until all instances of the server
-# were healthy. A store with that marker never held anything: it is removed and made again. A store without it is never
-# removed: if it is damaged, the error says how and names the command.
+# A first start takes several steps, and not all of them can be resumed after an interruption: the keys of a new OpenBao are
+# in one response only. $run/data/SERVER.incomplete exists from before the first step until all instances of the server are
+# healthy. A store with this marker has never held anything: it is removed and created again. A store without it is never
+# removed: if it is damaged, the error describes the damage and shows the command that removes the store.
 
 marker_of() { printf '%s\n' "$run/data/$1.incomplete"; }
 
@@ -219,7 +219,7 @@ has_data() {
   return 1
 }
 
-# removal_of INSTANCE: the command that stops it and removes its store, for a shell.
+# removal_of INSTANCE: prints the shell command that stops it and removes its store.
 removal_of() {
   local server paths
   server=$(server_of "$1")
@@ -243,21 +243,21 @@ remove_store() {
   rm -rf "${paths[@]}"
 }
 
-# prepare_store: before a start of the server. Afterwards its store is complete, or there is none and the marker is set.
+# prepare_store: call before starting the server. Afterwards its store is complete, or there is none and the marker is set.
 prepare_store() {
   local marker name damage
   [ -n "$(server_data)" ] || return 0
   marker=$(marker_of "$server")
   if [ -e "$marker" ]; then
     ! each healthy "${instances[@]}" || return 0
-    ! has_data || say "the first start of $server was interrupted: its new store is made again"
+    ! has_data || say "the first start of $server was interrupted: creating its store again"
     each kill_one "${instances[@]}"
     remove_store
   elif has_data; then
     for name in "${instances[@]}"; do
       damage=$(server_damage "$name")
       [ -z "$damage" ] || die "the store of $name is damaged: $damage" \
-        "what it holds is lost; to remove it: $(removal_of "$name"); then stack/stack up"
+        "its data is lost; to remove it: $(removal_of "$name"); then stack/stack up"
     done
     return 0
   else
@@ -277,10 +277,10 @@ complete_store() {
 
 # --- processes -----------------------------------------------------------------------------------------------------------
 
-# The start time of a process in ticks since boot. Together with the pid it identifies the process.
+# started_at PID: the start time of a process in ticks since boot. Together with the pid it identifies the process.
 started_at() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
 
-# pid_of INSTANCE: its pid if that very process still runs.
+# pid_of INSTANCE: its pid, if that same process still runs.
 pid_of() {
   local pid state
   pid=$(cat "$run/pids/$1" 2>/dev/null) || return 1
@@ -290,9 +290,9 @@ pid_of() {
   printf '%s\n' "$pid"
 }
 
-# launch INSTANCE COMMAND…: starts the server in a session of its own, with a clean environment, and returns when its pid
-# is on disk. The process that becomes the server writes it, while it is still in our process group and holds our lock: so
-# no server can outlive a killed `stack up` without a pid file, and the next `stack up` waits until it is written.
+# launch INSTANCE COMMAND…: starts the server in its own session, with a clean environment, and returns when its pid is on
+# disk. The process that becomes the server writes the pid while it is still in our process group and holds our lock, so no
+# server can outlive a killed `stack up` without a pid file, and the next `stack up` waits until the file is written.
 launch() {
   local name=$1 pid
   shift
@@ -311,5 +311,5 @@ launch() {
   failpoint "$name.launched"
 }
 
-# http_ok URL: whether the answer within 2 s is 2xx.
+# http_ok URL: whether the server answers 2xx within 2 s.
 http_ok() { curl -q -sf -o /dev/null --noproxy '*' --max-time 2 "$1"; }

@@ -1,5 +1,5 @@
-# The certificates of the stack, made once: a certificate authority, a server and a client of it, an expired client, and an
-# unknown authority with a client.
+# The stack's certificates, created once: a certificate authority with a server, a client and an expired client certificate,
+# and an unknown authority with a client certificate.
 # shellcheck shell=bash disable=SC2154
 
 make_tls() {

@@ -1,4 +1,4 @@
-"""Draws the poster of examples/media: eight-pointed stars and crosses, one bit a pixel, 12000 x 9000 pixels."""
+"""Draws the poster of examples/media: eight-pointed stars and crosses, 12000 x 9000 pixels with one bit per pixel."""
 
 import sys
 
@@ -8,7 +8,7 @@ WIDTH, HEIGHT, CELL = 12_000, 9_000, 600
 
 
 def tile() -> Image.Image:
-    """One star of two overlaid squares, drawn so that its copies join at the edges."""
+    """Returns one star of two overlaid squares, whose copies join at the edges."""
     cell = Image.new("1", (CELL, CELL), 1)
     draw = ImageDraw.Draw(cell)
     middle, reach = CELL // 2, CELL // 2

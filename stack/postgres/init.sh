@@ -1,5 +1,5 @@
 #!/bin/sh
-# The roles, the database and the schema, as servers/postgres makes them. Run by the image on its first start.
+# Creates the same roles, database and schema as servers/postgres. The image runs this on its first start.
 set -eu
 psql -v ON_ERROR_STOP=1 -U postgres -v admin="$ADMIN_PASSWORD" -v authenticator="$AUTHENTICATOR_PASSWORD" <<'SQL'
 CREATE ROLE mfctl_admin LOGIN CREATEROLE CREATEDB PASSWORD :'admin';
