@@ -50,7 +50,7 @@ pub fn read(path: &Path) -> Result<BTreeMap<ConfigKey, Vec<u8>>, ManifestProblem
     for declaration in declarations {
         let ResourceSpec::ConsulKeys(spec) = &declaration.spec else {
             let message = format!(
-                "{} is of kind {}; a settings file has only kind ConsulKeys",
+                "{} is of kind {}; a settings file has only documents of kind ConsulKeys",
                 declaration.name,
                 declaration.kind()
             );
