@@ -1,4 +1,5 @@
-//! A resource as fields, and in what two of them differ. A field never holds a secret: only that there is one.
+//! A resource as a map of fields, and the difference between two such maps. A field never holds a secret, only a
+//! placeholder that shows that it is set.
 
 use std::collections::BTreeMap;
 
@@ -6,36 +7,36 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What stands for a value that is secret.
+/// Placeholder of a secret value.
 pub const SENSITIVE: &str = "(sensitive)";
-/// Characters of a value that a person is shown.
-const SHOWN: usize = 200;
+/// Characters of a value that [`FieldChange::summary`] shows; the rest is cut off.
+const MAX_SHOWN_CHARS: usize = 200;
 
-/// A resource as it is, or as it should be: field and value.
+/// A resource's live or desired state, as values by field name.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct Fields(pub BTreeMap<String, Value>);
+pub struct ResourceFields(pub BTreeMap<String, Value>);
 
-/// One field that differs.
+/// A field whose live value differs from the desired one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FieldChange {
     /// The field, e.g. `partitions` or `settings.retention.ms`.
     pub field: String,
-    /// What it is; null where it is not there.
+    /// Live value; null where the field is absent.
     pub from: Option<Value>,
-    /// What it should be; null where it should not be there.
+    /// Desired value; null where the field is to be removed.
     pub to: Option<Value>,
 }
 
-impl Fields {
-    /// The same with a field.
+impl ResourceFields {
+    /// Sets a field.
     #[must_use]
     pub fn with(mut self, field: impl Into<String>, value: impl Into<Value>) -> Self {
         self.0.insert(field.into(), value.into());
         self
     }
 
-    /// The same with a field, where there is a value.
+    /// Sets a field if there is a value.
     #[must_use]
     pub fn with_some(self, field: impl Into<String>, value: Option<impl Into<Value>>) -> Self {
         match value {
@@ -44,22 +45,22 @@ impl Fields {
         }
     }
 
-    /// A field's value.
+    /// Value of a field; `None` where it is absent.
     #[must_use]
     pub fn get(&self, field: &str) -> Option<&Value> {
         self.0.get(field)
     }
 
-    /// A field's number; 0 for one that is none.
+    /// Value of a numeric field; 0 where it is absent or not an unsigned integer.
     #[must_use]
     pub fn number(&self, field: &str) -> u64 {
         self.get(field).and_then(Value::as_u64).unwrap_or(0)
     }
 
-    /// What would have to change for this to become `wanted`, by field.
+    /// Changes that turn this into `desired`, sorted by field.
     #[must_use]
-    pub fn changes_to(&self, wanted: &Self) -> Vec<FieldChange> {
-        let mut changes: Vec<FieldChange> = wanted
+    pub fn changes_to(&self, desired: &Self) -> Vec<FieldChange> {
+        let mut changes: Vec<FieldChange> = desired
             .0
             .iter()
             .filter(|(field, to)| self.0.get(*field) != Some(*to))
@@ -69,8 +70,8 @@ impl Fields {
                 to: Some(to.clone()),
             })
             .collect();
-        let gone = self.0.iter().filter(|(field, _)| !wanted.0.contains_key(*field));
-        changes.extend(gone.map(|(field, from)| FieldChange {
+        let removed = self.0.iter().filter(|(field, _)| !desired.0.contains_key(*field));
+        changes.extend(removed.map(|(field, from)| FieldChange {
             field: field.clone(),
             from: Some(from.clone()),
             to: None,
@@ -81,25 +82,25 @@ impl Fields {
 }
 
 impl FieldChange {
-    /// The field and both values on a line, for people.
+    /// The field with both values on one line, for a terminal; long values are cut off.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn summary(&self) -> String {
         match (&self.from, &self.to) {
-            (None, Some(to)) => format!("{}: {}", self.field, shown(to)),
-            (Some(from), None) => format!("{}: {} -> (gone)", self.field, shown(from)),
-            (Some(from), Some(to)) => format!("{}: {} -> {}", self.field, shown(from), shown(to)),
+            (None, Some(to)) => format!("{}: {}", self.field, display_value(to)),
+            (Some(from), None) => format!("{}: {} -> (gone)", self.field, display_value(from)),
+            (Some(from), Some(to)) => format!("{}: {} -> {}", self.field, display_value(from), display_value(to)),
             (None, None) => self.field.clone(),
         }
     }
 }
 
-fn shown(value: &Value) -> String {
+fn display_value(value: &Value) -> String {
     let text = match value {
         Value::String(text) if text == SENSITIVE => text.clone(),
         Value::String(text) => format!("{text:?}"),
         other => other.to_string(),
     };
-    match text.char_indices().nth(SHOWN) {
+    match text.char_indices().nth(MAX_SHOWN_CHARS) {
         Some((at, _)) => format!("{}… ({} characters)", &text[..at], text.chars().count()),
         None => text,
     }
@@ -110,11 +111,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_differs_is_told_field_by_field() {
-        let is = Fields::default().with("a", 1).with("b", "x").with("c", true);
-        let wanted = Fields::default().with("a", 1).with("b", "y").with("d", SENSITIVE);
-        let told: Vec<String> = is.changes_to(&wanted).iter().map(FieldChange::told).collect();
-        assert_eq!(told, ["b: \"x\" -> \"y\"", "c: true -> (gone)", "d: (sensitive)"]);
-        assert!(is.changes_to(&is.clone()).is_empty());
+    fn summaries_show_added_changed_and_removed_fields() {
+        let live = ResourceFields::default().with("a", 1).with("b", "x").with("c", true);
+        let desired = ResourceFields::default().with("a", 1).with("b", "y").with("d", SENSITIVE);
+        let summaries: Vec<String> = live.changes_to(&desired).iter().map(FieldChange::summary).collect();
+        assert_eq!(summaries, ["b: \"x\" -> \"y\"", "c: true -> (gone)", "d: (sensitive)"]);
+        assert!(live.changes_to(&live.clone()).is_empty());
     }
 }

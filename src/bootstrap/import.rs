@@ -1,49 +1,54 @@
-//! Manifests of an environment as it is, so that a platform that others made is adopted without a byte changed: a plan of
-//! what is written here is empty.
+//! Generates manifests of an existing environment, so that a platform that other tools created can be adopted unchanged:
+//! planning the generated manifests yields no change.
 
 use std::collections::BTreeMap;
 
-use super::manifest::{File, Kind, file_of, head, text_of};
-use super::plan::Scope;
-use super::resources::{self, Also, Looked, World};
+use super::manifest::{GeneratedFile, ResourceKind, document_text, file_header, file_name};
+use super::plan::PlanScope;
+use super::resources::{self, LiveState, ReadScope, ResourceContext};
 use mfctl_core::ports::Result;
 
-/// What was found.
+/// The manifests of an existing environment.
 #[derive(Debug, Default)]
-pub struct Imported {
-    /// Files below the folder, with their text.
-    pub files: Vec<File>,
-    /// How many resources of each kind they declare.
-    pub declared: BTreeMap<Kind, u64>,
-    /// What is there and cannot be declared, and why.
+pub struct ImportedManifests {
+    /// Files with their text, by path relative to the manifest folder.
+    pub files: Vec<GeneratedFile>,
+    /// Number of imported resources by kind.
+    pub declared: BTreeMap<ResourceKind, u64>,
+    /// What could not be imported, and why.
     pub skipped: Vec<String>,
 }
 
-/// Reads everything there is, of the kinds in scope.
+/// Reads every resource in scope and generates its manifest.
 ///
 /// # Errors
-/// Those of the ports.
-pub async fn import(world: &World<'_>, scope: &Scope) -> Result<Imported> {
-    let mut imported = Imported::default();
-    for kind in Kind::ALL.iter().copied() {
-        if scope.only.is_empty() || scope.only.iter().any(|only| only.kind == kind) {
-            of_kind(world, kind, scope, &mut imported).await?;
+/// Those of the ports. A kind whose server the profile does not have is skipped.
+pub async fn import(context: &ResourceContext<'_>, scope: &PlanScope) -> Result<ImportedManifests> {
+    let mut imported = ImportedManifests::default();
+    for kind in ResourceKind::ALL.iter().copied() {
+        if scope.only.is_empty() || scope.only.iter().any(|selector| selector.kind == kind) {
+            import_kind(context, kind, scope, &mut imported).await?;
         }
     }
     Ok(imported)
 }
 
-async fn of_kind(world: &World<'_>, kind: Kind, scope: &Scope, imported: &mut Imported) -> Result<()> {
-    let resource = resources::of(kind);
-    let live = match resource.live(world, &[], Also::Everything).await {
-        Ok(Looked::Live(live)) => live,
-        Ok(Looked::Nothing) => return Ok(()),
-        Ok(Looked::Skipped(why)) => {
-            imported.skipped.push(why);
+async fn import_kind(
+    context: &ResourceContext<'_>,
+    kind: ResourceKind,
+    scope: &PlanScope,
+    imported: &mut ImportedManifests,
+) -> Result<()> {
+    let resource = resources::for_kind(kind);
+    let live = match resource.read_live(context, &[], ReadScope::All).await {
+        Ok(LiveState::Found(live)) => live,
+        Ok(LiveState::NotApplicable) => return Ok(()),
+        Ok(LiveState::Skipped(reason)) => {
+            imported.skipped.push(reason);
             return Ok(());
         }
-        // A platform without the server of a kind has none of it.
-        Err(error) if resources::is_missing(world, kind) => {
+        // A platform without the server of a kind has no resource of it.
+        Err(error) if resources::lacks_server(context, kind) => {
             imported.skipped.push(error.full());
             return Ok(());
         }
@@ -51,21 +56,21 @@ async fn of_kind(world: &World<'_>, kind: Kind, scope: &Scope, imported: &mut Im
     };
     let mut text = String::new();
     for (id, fields) in &live {
-        let Some(declared) = resource.declare(world, id, fields).await? else {
-            imported.skipped.push(format!("{kind}/{id}: no manifest can say what it is"));
+        let Some(manifest) = resource.generate_manifest(context, id, fields).await? else {
+            imported.skipped.push(format!("{kind}/{id}: it cannot be expressed as a manifest"));
             continue;
         };
-        if !scope.covers(kind, &declared.name) {
+        if !scope.covers(kind, &manifest.name) {
             continue;
         }
-        if let Some((name, content)) = declared.file {
+        if let Some((name, content)) = manifest.file {
             imported.files.push((format!("base/{name}"), format!("{content:#}\n")));
         }
-        text.push_str(&text_of(kind, &declared.name, &declared.spec));
+        text.push_str(&document_text(kind, &manifest.name, &manifest.spec));
         *imported.declared.entry(kind).or_default() += 1;
     }
     if !text.is_empty() {
-        imported.files.push((format!("base/{}", file_of(kind)), head(kind) + &text));
+        imported.files.push((format!("base/{}", file_name(kind)), file_header(kind) + &text));
     }
     Ok(())
 }

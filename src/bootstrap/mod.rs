@@ -1,17 +1,17 @@
-//! Makes a platform what its manifests say: tables, topics, buckets, schemas, and the configuration of Consul and Vault.
-//! Nothing else makes them.
+//! Makes a platform match its manifests: tables, topics, buckets, schemas, and the configuration of Consul and Vault.
+//! Nothing else in mfctl creates these resources.
 //!
-//! A plan is made by looking alone; applying it does what it says, in order, under a lock, and stops at the first failure.
-//! Each kind of resource is one file in [`resources`]; what is planned, refused, removed or imported is decided in one place
-//! for all of them. Prints nothing; knows no engine.
+//! Planning only reads. Applying makes the planned changes in order, under a lock, and stops at the first failure. Each kind
+//! of resource is one file in [`resources`]; planning, refusing, pruning and importing are the same for every kind. Prints
+//! nothing; knows no backend.
 
 pub mod apply;
-pub mod claim;
 pub mod fields;
 pub mod import;
+pub mod key_declarations;
 pub mod manifest;
-pub mod owned;
+pub mod owner_marks;
 pub mod plan;
 pub mod resources;
-pub mod saved;
+pub mod saved_plan;
 pub mod settings_file;

@@ -1,4 +1,4 @@
-//! What would have to be done for the platform to become what the manifests say. Looks; changes nothing.
+//! Plans the changes that make a platform match its manifests. Reads the platform; changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,32 +6,32 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::fields::{FieldChange, Fields};
-use super::manifest::{Item, Kind};
-use super::owned::Mark;
-use super::resources::{self, Also, Live, Looked, Verdict, World};
+use super::fields::{FieldChange, ResourceFields};
+use super::manifest::{ResourceDeclaration, ResourceKind};
+use super::owner_marks::OwnerMark;
+use super::resources::{self, ChangeStrategy, LiveResources, LiveState, ReadScope, ResourceContext};
 use mfctl_core::domain::Timestamp;
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
-/// Items judged at once.
-const AT_ONCE: usize = 16;
+/// Resources that are planned concurrently.
+const CONCURRENCY: usize = 16;
 
 /// What is done to a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Action {
-    /// It is made.
+pub enum PlannedAction {
+    /// It does not exist and is created.
     Create,
-    /// It is there and is changed in place.
+    /// It exists and is changed in place.
     Update,
-    /// It is removed and made again.
+    /// It is deleted and created again.
     Replace,
-    /// It is removed.
+    /// It is deleted.
     Delete,
 }
 
-impl Action {
-    /// The action as a word.
+impl PlannedAction {
+    /// The action's name in JSON and tables: `create`, `update`, `replace`, `delete`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -43,73 +43,73 @@ impl Action {
     }
 }
 
-/// One thing to be done.
+/// A change of one resource.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Change {
+pub struct PlannedChange {
     /// The kind of resource.
-    pub kind: Kind,
-    /// Its name, as the server knows it.
+    pub kind: ResourceKind,
+    /// Its name on the server.
     pub name: String,
-    /// What is done.
-    pub action: Action,
-    /// In what it changes, field by field.
+    /// What is done to it.
+    pub action: PlannedAction,
+    /// The fields that change.
     pub fields: Vec<FieldChange>,
-    /// Where it is declared, as `base/topics.yaml:4`; null for one of mfctl's own defaults and for one that goes.
+    /// Where it is declared, as `base/topics.yaml:4`; null for a built-in default and for a deletion.
     pub source: Option<String>,
-    /// Since when it is as it is; only of a drift, and only where its server can tell.
+    /// When the resource was last changed on its server; only in a drift report, and only where the server records it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub since: Option<Timestamp>,
 }
 
-/// What differs and cannot be changed safely.
+/// A difference that cannot be resolved safely.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Refusal {
+pub struct RefusedChange {
     /// The kind of resource.
-    pub kind: Kind,
-    /// Its name, as the server knows it.
+    pub kind: ResourceKind,
+    /// Its name on the server.
     pub name: String,
-    /// In what it differs.
+    /// The fields that differ.
     pub fields: Vec<FieldChange>,
-    /// Why it is left alone, and what could be done.
+    /// Why it is left unchanged, and what can be done instead.
     pub reason: String,
-    /// Where it is declared.
+    /// Where it is declared, as `base/topics.yaml:4`.
     pub source: Option<String>,
-    /// As of a change.
+    /// When the resource was last changed on its server, as in a change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub since: Option<Timestamp>,
 }
 
-/// What mfctl made and no manifest declares any more.
+/// A resource that mfctl created and that is no longer declared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Orphan {
+pub struct OrphanedResource {
     /// The kind of resource.
-    pub kind: Kind,
-    /// Its name, as the server knows it.
+    pub kind: ResourceKind,
+    /// Its name on the server.
     pub name: String,
 }
 
-/// Which part of the manifests is looked at.
+/// The part of the manifests that a plan covers.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Scope {
-    /// Kinds, or kinds with names; empty: all.
-    pub only: Vec<Only>,
+pub struct PlanScope {
+    /// Selected kinds or resources; empty selects everything.
+    pub only: Vec<ResourceSelector>,
 }
 
-/// A kind, or one resource of it.
+/// Selects a kind, or one resource of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Only {
+pub struct ResourceSelector {
     /// The kind.
-    pub kind: Kind,
-    /// The name in the manifest; none for all of the kind.
+    pub kind: ResourceKind,
+    /// `metadata.name` of the resource; `None` selects the whole kind.
     pub name: Option<String>,
 }
 
-impl std::str::FromStr for Only {
+impl std::str::FromStr for ResourceSelector {
     type Err = String;
 
-    /// `KafkaTopic` or `KafkaTopic/ingest.raw`; the kind in any case.
+    /// Parses `KafkaTopic` or `KafkaTopic/ingest.raw`; the kind is case-insensitive.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (kind, name) = match text.split_once('/') {
             Some((kind, name)) if !name.is_empty() => (kind, Some(name.to_owned())),
@@ -120,180 +120,210 @@ impl std::str::FromStr for Only {
     }
 }
 
-impl Scope {
-    /// Whether an item is looked at.
+impl PlanScope {
+    /// Whether the scope covers a resource, by its `metadata.name`.
     #[must_use]
-    pub fn covers(&self, kind: Kind, name: &str) -> bool {
-        let fits = |only: &Only| only.kind == kind && only.name.as_deref().is_none_or(|wanted| wanted == name);
-        self.only.is_empty() || self.only.iter().any(fits)
+    pub fn covers(&self, kind: ResourceKind, name: &str) -> bool {
+        let selects = |selector: &ResourceSelector| {
+            selector.kind == kind && selector.name.as_deref().is_none_or(|selected| selected == name)
+        };
+        self.only.is_empty() || self.only.iter().any(selects)
     }
 }
 
-/// What applying would do.
+/// The changes that applying would make.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Plan {
-    /// What is to be done, in order.
-    pub changes: Vec<Change>,
-    /// What differs and is left alone.
-    pub refused: Vec<Refusal>,
-    /// What is mfctl's and is not declared any more, where it may not be removed.
-    pub orphans: Vec<Orphan>,
-    /// How many resources are as they should be.
+pub struct BootstrapPlan {
+    /// Changes in the order of application: dependencies first, deletions last.
+    pub changes: Vec<PlannedChange>,
+    /// Differences that are left unchanged.
+    pub refused: Vec<RefusedChange>,
+    /// Resources that mfctl created and that are no longer declared; empty when pruning, which deletes or refuses them.
+    pub orphans: Vec<OrphanedResource>,
+    /// Number of resources that match their declaration.
     pub unchanged: u64,
-    /// What could not be looked at, and why.
+    /// What could not be read, and why.
     pub skipped: Vec<String>,
 }
 
-impl Plan {
-    /// Whether the platform is what the manifests say.
+impl BootstrapPlan {
+    /// Whether the platform matches the manifests.
     #[must_use]
-    pub fn is_settled(&self) -> bool {
+    pub fn is_up_to_date(&self) -> bool {
         self.changes.is_empty() && self.refused.is_empty()
     }
 }
 
-/// Looks at the platform and says what would have to be done.
+/// Reads the platform and plans the changes that make it match the declarations in scope.
 ///
 /// # Errors
-/// Those of the ports: what cannot be read whole is never taken for empty.
-pub async fn plan(world: &World<'_>, items: &[Item], scope: &Scope) -> Result<Plan> {
-    let mut wanted: BTreeMap<Kind, Vec<&Item>> = BTreeMap::new();
-    for item in items.iter().filter(|item| scope.covers(item.kind(), &item.name)) {
-        wanted.entry(item.kind()).or_default().push(item);
+/// `NotFound` when the scope selects no declaration; otherwise those of the ports. An incomplete read is an error, never an
+/// empty result.
+pub async fn plan(
+    context: &ResourceContext<'_>,
+    declarations: &[ResourceDeclaration],
+    scope: &PlanScope,
+) -> Result<BootstrapPlan> {
+    let mut declared: BTreeMap<ResourceKind, Vec<&ResourceDeclaration>> = BTreeMap::new();
+    for declaration in declarations.iter().filter(|declaration| scope.covers(declaration.kind(), &declaration.name)) {
+        declared.entry(declaration.kind()).or_default().push(declaration);
     }
-    if wanted.is_empty() {
-        return Err(Error::new(ErrorKind::NotFound, "no manifest declares what --only names"));
+    if declared.is_empty() {
+        return Err(Error::new(ErrorKind::NotFound, "no manifest declares what --only selects"));
     }
-    let marks = marked(world, items, scope);
-    let kinds: BTreeSet<Kind> = wanted.keys().chain(marks.keys()).copied().collect();
-    let looked = stream::iter(kinds).map(|kind| {
-        let items = wanted.get(&kind).map_or(&[][..], Vec::as_slice);
+    let marks = owner_marks_in_scope(context, declarations, scope);
+    let kinds: BTreeSet<ResourceKind> = declared.keys().chain(marks.keys()).copied().collect();
+    let plans = stream::iter(kinds).map(|kind| {
+        let declarations = declared.get(&kind).map_or(&[][..], Vec::as_slice);
         let marks = marks.get(&kind).map_or(&[][..], Vec::as_slice);
-        async move { of_kind(world, kind, items, marks).await }
+        async move { plan_kind(context, kind, declarations, marks).await }
     });
-    let parts: Vec<Plan> = looked.buffered(Kind::ALL.len()).try_collect().await?;
-    let (mut plan, mut deletions) = (Plan::default(), Vec::new());
-    for mut part in parts {
+    let plans: Vec<BootstrapPlan> = plans.buffered(ResourceKind::ALL.len()).try_collect().await?;
+    let mut plan = BootstrapPlan::default();
+    let mut deletions_by_kind = Vec::new();
+    for mut part in plans {
         plan.unchanged += part.unchanged;
         plan.refused.append(&mut part.refused);
         plan.orphans.append(&mut part.orphans);
         plan.skipped.append(&mut part.skipped);
-        let (gone, made): (Vec<_>, Vec<_>) =
-            part.changes.into_iter().partition(|change| change.action == Action::Delete);
-        plan.changes.extend(made);
-        deletions.push(gone);
+        let (deletions, others): (Vec<_>, Vec<_>) =
+            part.changes.into_iter().partition(|change| change.action == PlannedAction::Delete);
+        plan.changes.extend(others);
+        deletions_by_kind.push(deletions);
     }
-    // What needs another thing goes before it.
-    plan.changes.extend(deletions.into_iter().rev().flatten());
+    // A dependent resource is deleted before the resource it depends on.
+    plan.changes.extend(deletions_by_kind.into_iter().rev().flatten());
     Ok(plan)
 }
 
-/// Asks since when what differs is as it is. A server that cannot be asked leaves it open: the difference is what counts.
-pub async fn date(world: &World<'_>, plan: &mut Plan) {
+/// Sets `since` of every difference. A server that cannot answer leaves it empty: the difference is reported all the same.
+pub async fn fetch_change_times(context: &ResourceContext<'_>, plan: &mut BootstrapPlan) {
     let changed = plan.changes.iter_mut().map(|change| (change.kind, &change.name, &mut change.since));
-    let refused = plan.refused.iter_mut().map(|refusal| (refusal.kind, &refusal.name, &mut refusal.since));
-    let asked = stream::iter(changed.chain(refused)).for_each_concurrent(AT_ONCE, |(kind, name, since)| async move {
-        match resources::of(kind).since(world, name).await {
-            Ok(found) => *since = found,
-            Err(error) => tracing::debug!(%kind, name, error = error.full(), "since when is not known"),
-        }
-    });
-    asked.await;
+    let refused = plan.refused.iter_mut().map(|refused| (refused.kind, &refused.name, &mut refused.since));
+    let requests =
+        stream::iter(changed.chain(refused)).for_each_concurrent(CONCURRENCY, |(kind, name, since)| async move {
+            match resources::for_kind(kind).changed_at(context, name).await {
+                Ok(changed_at) => *since = changed_at,
+                Err(error) => {
+                    tracing::debug!(%kind, name, error = error.full(), "skipped the time of the last change");
+                }
+            }
+        });
+    requests.await;
 }
 
-/// What mfctl made and these manifests could have declared; what is outside of the scope is not looked at. mfctl's own
-/// defaults answer for what they made, and never for what a folder declared: they know nothing of it.
-fn marked<'a>(world: &'a World<'_>, items: &[Item], scope: &Scope) -> BTreeMap<Kind, Vec<&'a Mark>> {
-    let defaults_alone = items.iter().all(|item| item.origin.is_none());
-    let mut marks: BTreeMap<Kind, Vec<&Mark>> = BTreeMap::new();
-    for kind in Kind::ALL.iter().filter(|_| scope.only.is_empty()) {
-        for mark in world.owned.of_kind(*kind).filter(|mark| !defaults_alone || mark.source.is_none()) {
+/// Owner marks of the resources that these declarations could have declared; none when the scope is narrowed. The built-in
+/// defaults answer only for resources that they created themselves, never for those that a folder declared.
+fn owner_marks_in_scope<'a>(
+    context: &'a ResourceContext<'_>,
+    declarations: &[ResourceDeclaration],
+    scope: &PlanScope,
+) -> BTreeMap<ResourceKind, Vec<&'a OwnerMark>> {
+    let only_builtin = declarations.iter().all(|declaration| declaration.location.is_none());
+    let mut marks: BTreeMap<ResourceKind, Vec<&OwnerMark>> = BTreeMap::new();
+    for kind in ResourceKind::ALL.iter().filter(|_| scope.only.is_empty()) {
+        for mark in context.owner_marks.of_kind(*kind).filter(|mark| !only_builtin || mark.source.is_none()) {
             marks.entry(*kind).or_default().push(mark);
         }
     }
     marks
 }
 
-async fn of_kind(world: &World<'_>, kind: Kind, items: &[&Item], marks: &[&Mark]) -> Result<Plan> {
-    let resource = resources::of(kind);
-    let declared: BTreeSet<String> = items.iter().map(|item| resource.id(item, world)).collect();
-    // What mfctl made and nobody declares any more.
-    let marked: Vec<String> =
+async fn plan_kind(
+    context: &ResourceContext<'_>,
+    kind: ResourceKind,
+    declarations: &[&ResourceDeclaration],
+    marks: &[&OwnerMark],
+) -> Result<BootstrapPlan> {
+    let resource = resources::for_kind(kind);
+    let declared: BTreeSet<String> = declarations.iter().map(|declaration| resource.id(declaration, context)).collect();
+    let undeclared: Vec<String> =
         marks.iter().filter(|mark| !declared.contains(&mark.id)).map(|mark| mark.id.clone()).collect();
-    let live = match resource.live(world, items, Also::Ids(&marked)).await? {
-        Looked::Live(live) => live,
-        Looked::Nothing => return Ok(Plan { unchanged: items.len() as u64, ..Plan::default() }),
-        Looked::Skipped(why) => return Ok(Plan { skipped: vec![why], ..Plan::default() }),
+    let live = match resource.read_live(context, declarations, ReadScope::DeclaredAnd(&undeclared)).await? {
+        LiveState::Found(live) => live,
+        LiveState::NotApplicable => {
+            return Ok(BootstrapPlan { unchanged: declarations.len() as u64, ..BootstrapPlan::default() });
+        }
+        LiveState::Skipped(reason) => {
+            return Ok(BootstrapPlan { skipped: vec![reason], ..BootstrapPlan::default() });
+        }
     };
-    let judged = stream::iter(items).map(|item| of_item(world, item, &live));
-    let mut plan: Plan = judged
-        .buffered(AT_ONCE)
-        .try_fold(Plan::default(), |mut plan, outcome| async move {
-            match outcome {
-                Outcome::Same => plan.unchanged += 1,
-                Outcome::Change(change) => plan.changes.push(change),
-                Outcome::Refuse(refusal) => plan.refused.push(refusal),
+    let entries = stream::iter(declarations).map(|declaration| plan_declaration(context, declaration, &live));
+    let mut plan: BootstrapPlan = entries
+        .buffered(CONCURRENCY)
+        .try_fold(BootstrapPlan::default(), |mut plan, entry| async move {
+            match entry {
+                PlanEntry::Unchanged => plan.unchanged += 1,
+                PlanEntry::Change(change) => plan.changes.push(change),
+                PlanEntry::Refuse(refused) => plan.refused.push(refused),
             }
             Ok(plan)
         })
         .await?;
-    for orphan in marked.iter().filter(|id| live.contains_key(*id)) {
-        remove(world, kind, orphan, &live, &mut plan).await?;
+    for orphan in undeclared.iter().filter(|id| live.contains_key(*id)) {
+        plan_orphan(context, kind, orphan, &live, &mut plan).await?;
     }
     Ok(plan)
 }
 
-async fn remove(world: &World<'_>, kind: Kind, id: &str, live: &Live, plan: &mut Plan) -> Result<()> {
-    if !world.prune {
-        plan.orphans.push(Orphan { kind, name: id.to_owned() });
+/// Plans the deletion of an orphaned resource when pruning, otherwise only lists it.
+async fn plan_orphan(
+    context: &ResourceContext<'_>,
+    kind: ResourceKind,
+    id: &str,
+    live: &LiveResources,
+    plan: &mut BootstrapPlan,
+) -> Result<()> {
+    let name = id.to_owned();
+    if !context.prune {
+        plan.orphans.push(OrphanedResource { kind, name });
         return Ok(());
     }
-    let fields = live.get(id).map(|live| live.changes_to(&Fields::default())).unwrap_or_default();
-    match resources::of(kind).keeps(world, id).await? {
+    let fields = live.get(id).map(|live| live.changes_to(&ResourceFields::default())).unwrap_or_default();
+    match resources::for_kind(kind).deletion_blocker(context, id).await? {
         Some(reason) => {
-            plan.refused.push(Refusal { kind, name: id.to_owned(), fields, reason, source: None, since: None });
+            plan.refused.push(RefusedChange { kind, name, fields, reason, source: None, since: None });
         }
         None => {
-            plan.changes.push(Change {
-                kind,
-                name: id.to_owned(),
-                action: Action::Delete,
-                fields,
-                source: None,
-                since: None,
-            });
+            let action = PlannedAction::Delete;
+            plan.changes.push(PlannedChange { kind, name, action, fields, source: None, since: None });
         }
     }
     Ok(())
 }
 
-enum Outcome {
-    Same,
-    Change(Change),
-    Refuse(Refusal),
+enum PlanEntry {
+    Unchanged,
+    Change(PlannedChange),
+    Refuse(RefusedChange),
 }
 
-async fn of_item(world: &World<'_>, item: &Item, live: &Live) -> Result<Outcome> {
-    let (kind, resource) = (item.kind(), resources::of(item.kind()));
-    let name = resource.id(item, world);
-    let source = item.origin.as_ref().map(ToString::to_string);
-    let there = live.get(&name);
-    let wanted = resource.wanted(item, there, world)?;
-    let fields = there.unwrap_or(&Fields::default()).changes_to(&wanted);
-    let verdict = match there {
-        None => match resource.hindrance(world, item).await? {
+async fn plan_declaration(
+    context: &ResourceContext<'_>,
+    declaration: &ResourceDeclaration,
+    live: &LiveResources,
+) -> Result<PlanEntry> {
+    let kind = declaration.kind();
+    let resource = resources::for_kind(kind);
+    let name = resource.id(declaration, context);
+    let source = declaration.location.as_ref().map(ToString::to_string);
+    let live = live.get(&name);
+    let desired = resource.desired_fields(declaration, live, context)?;
+    let fields = live.unwrap_or(&ResourceFields::default()).changes_to(&desired);
+    let action = match live {
+        None => match resource.creation_blocker(context, declaration).await? {
             Some(reason) => Err(reason),
-            None => Ok(Action::Create),
+            None => Ok(PlannedAction::Create),
         },
-        Some(_) if fields.is_empty() => return Ok(Outcome::Same),
-        Some(live) => match resource.judge(world, item, live, &fields).await? {
-            Verdict::Update => Ok(Action::Update),
-            Verdict::Replace => Ok(Action::Replace),
-            Verdict::Refuse(reason) => Err(reason),
+        Some(_) if fields.is_empty() => return Ok(PlanEntry::Unchanged),
+        Some(live) => match resource.plan_change(context, declaration, live, &fields).await? {
+            ChangeStrategy::Update => Ok(PlannedAction::Update),
+            ChangeStrategy::Replace => Ok(PlannedAction::Replace),
+            ChangeStrategy::Refuse(reason) => Err(reason),
         },
     };
-    Ok(match verdict {
-        Ok(action) => Outcome::Change(Change { kind, name, action, fields, source, since: None }),
-        Err(reason) => Outcome::Refuse(Refusal { kind, name, fields, reason, source, since: None }),
+    Ok(match action {
+        Ok(action) => PlanEntry::Change(PlannedChange { kind, name, action, fields, source, since: None }),
+        Err(reason) => PlanEntry::Refuse(RefusedChange { kind, name, fields, reason, source, since: None }),
     })
 }

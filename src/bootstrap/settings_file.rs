@@ -1,5 +1,5 @@
-//! Settings in a file: manifests of kind `ConsulKeys`, as `bootstrap` reads them, so that what was pulled can go into Git as
-//! it is. Files have versions: `<base>.vN.yaml`, and none is ever written over.
+//! Settings as a file of `ConsulKeys` manifests, which `bootstrap` can read too, so that pulled settings can be committed to
+//! Git unchanged. Files are versioned, `<base>.vN.yaml`, and never overwritten.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -7,23 +7,23 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::manifest::{self, Kind, Problems, Spec};
+use super::manifest::{self, ManifestProblems, ResourceKind, ResourceSpec};
 use super::resources;
-use crate::kv::Settings;
+use crate::kv::EnvironmentSettings;
 use mfctl_core::domain::ConfigKey;
 
-/// What a pull wrote.
+/// The settings file after a pull.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kept {
-    /// A new version, in this file.
-    New(PathBuf),
-    /// Nothing: this file, the latest version, says the same.
-    Same(PathBuf),
+pub enum PulledFile {
+    /// A new version was written to this file.
+    Written(PathBuf),
+    /// Nothing was written: this file, the latest version, has the same content.
+    Unchanged(PathBuf),
 }
 
-/// The text of a file of these settings, and the keys that it cannot hold because their value is no text.
+/// The text of a file with these settings, and the keys that it leaves out because their value is not UTF-8.
 #[must_use]
-pub fn text(settings: &Settings) -> (String, Vec<ConfigKey>) {
+pub fn manifest_text(settings: &EnvironmentSettings) -> (String, Vec<ConfigKey>) {
     let mut services: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
     let mut left_out = Vec::new();
     for (key, entry) in &settings.entries {
@@ -36,63 +36,67 @@ pub fn text(settings: &Settings) -> (String, Vec<ConfigKey>) {
     }
     let documents = services
         .into_iter()
-        .map(|(service, keys)| manifest::text_of(Kind::ConsulKeys, service, &json!({"keys": keys})));
+        .map(|(service, keys)| manifest::document_text(ResourceKind::ConsulKeys, service, &json!({"keys": keys})));
     (documents.collect(), left_out)
 }
 
-/// Reads the settings that a file names.
+/// Reads the settings of a file.
 ///
 /// # Errors
-/// Everything that is wrong with it, by line and field; a document of another kind is wrong too.
-pub fn read(path: &Path) -> Result<BTreeMap<ConfigKey, Vec<u8>>, Problems> {
-    let items = manifest::load_file(path, &resources::check)?;
+/// Every problem in the file, by line and field; a document of another kind is one.
+pub fn read(path: &Path) -> Result<BTreeMap<ConfigKey, Vec<u8>>, ManifestProblems> {
+    let declarations = manifest::load_file(path, &resources::validate)?;
     let mut settings = BTreeMap::new();
-    for item in items {
-        let Spec::ConsulKeys(spec) = &item.spec else {
-            let what = format!("{} is of kind {}; a file of settings is of kind ConsulKeys", item.name, item.kind());
-            return Err(Problems::whole(&path.display().to_string(), what));
+    for declaration in declarations {
+        let ResourceSpec::ConsulKeys(spec) = &declaration.spec else {
+            let message = format!(
+                "{} is of kind {}; a settings file has only documents of kind ConsulKeys",
+                declaration.name,
+                declaration.kind()
+            );
+            return Err(ManifestProblems::in_file(&path.display().to_string(), message));
         };
         for (name, value) in &spec.keys {
-            let key = ConfigKey::new(&item.name, name)
-                .map_err(|error| Problems::whole(&path.display().to_string(), error.to_string()))?;
+            let key = ConfigKey::new(&declaration.name, name)
+                .map_err(|error| ManifestProblems::in_file(&path.display().to_string(), error.to_string()))?;
             settings.insert(key, resources::setting_text(value).into_bytes());
         }
     }
     Ok(settings)
 }
 
-/// Writes the next version, unless the latest says the same.
+/// Writes the next version, unless the latest has the same text.
 ///
 /// # Errors
 /// Those of the file system.
-pub fn keep(dir: &Path, base: &str, text: &str) -> std::io::Result<Kept> {
-    let mut latest = versions(dir, base)?.last().copied().unwrap_or(0);
-    if latest > 0 {
-        let path = dir.join(name(base, latest));
+pub fn write_next_version(dir: &Path, base: &str, text: &str) -> std::io::Result<PulledFile> {
+    let mut version = versions(dir, base)?.last().copied().unwrap_or(0);
+    if version > 0 {
+        let path = dir.join(file_name(base, version));
         if std::fs::read_to_string(&path)? == text {
-            return Ok(Kept::Same(path));
+            return Ok(PulledFile::Unchanged(path));
         }
     }
     loop {
-        latest += 1;
-        let path = dir.join(name(base, latest));
-        let mut new = tempfile::NamedTempFile::new_in(dir)?;
-        new.write_all(text.as_bytes())?;
-        new.as_file().sync_all()?;
-        match new.persist_noclobber(&path) {
-            Ok(_) => return Ok(Kept::New(path)),
-            // Somebody pulled at the same moment.
+        version += 1;
+        let path = dir.join(file_name(base, version));
+        let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        file.write_all(text.as_bytes())?;
+        file.as_file().sync_all()?;
+        match file.persist_noclobber(&path) {
+            Ok(_) => return Ok(PulledFile::Written(path)),
+            // A concurrent pull wrote this version.
             Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error.error),
         }
     }
 }
 
-fn name(base: &str, version: u64) -> String {
+fn file_name(base: &str, version: u64) -> String {
     format!("{base}.v{version}.yaml")
 }
 
-/// The versions that there are, in order.
+/// Versions of existing files, ascending.
 fn versions(dir: &Path, base: &str) -> std::io::Result<Vec<u64>> {
     let mut versions = Vec::new();
     for entry in std::fs::read_dir(dir)? {
@@ -111,16 +115,16 @@ mod tests {
     use super::*;
     use mfctl_core::ports::ConfigEntry;
 
-    fn settings(entries: &[(&str, &[u8])]) -> Settings {
+    fn settings(entries: &[(&str, &[u8])]) -> EnvironmentSettings {
         let entry = |(key, value): &(&str, &[u8])| {
             let entry = ConfigEntry { key: format!("dev/{key}"), value: value.to_vec(), version: 1 };
             (ConfigKey::parse(key).unwrap(), entry)
         };
-        Settings { entries: entries.iter().map(entry).collect(), others: Vec::new() }
+        EnvironmentSettings { entries: entries.iter().map(entry).collect(), unrecognized_keys: Vec::new() }
     }
 
     #[test]
-    fn what_was_pulled_is_read_back_byte_for_byte() {
+    fn pulled_values_are_read_back_byte_for_byte() {
         let dir = tempfile::tempdir().unwrap();
         let odd = settings(&[
             ("a/number", b"10"),
@@ -135,9 +139,9 @@ mod tests {
             ("b/tab", b"\tx\r\n"),
             ("b/bytes", &[0xff, 0xfe]),
         ]);
-        let (text, left_out) = text(&odd);
+        let (text, left_out) = manifest_text(&odd);
         assert_eq!(left_out, [ConfigKey::parse("b/bytes").unwrap()]);
-        let Kept::New(path) = keep(dir.path(), "dev", &text).unwrap() else { panic!() };
+        let PulledFile::Written(path) = write_next_version(dir.path(), "dev", &text).unwrap() else { panic!() };
         let read = read(&path).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
         for (key, entry) in odd.entries.iter().filter(|(key, _)| key.name() != "bytes") {
             assert_eq!(read.get(key), Some(&entry.value), "{key}\n{text}");
@@ -146,17 +150,23 @@ mod tests {
     }
 
     #[test]
-    fn a_version_is_never_written_over_and_none_is_wasted() {
+    fn a_pull_never_overwrites_a_version_and_skips_unchanged_settings() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("dev.v7.yaml"), "seven").unwrap();
         std::fs::write(dir.path().join("dev.vx.yaml"), "none").unwrap();
-        assert_eq!(keep(dir.path(), "dev", "seven").unwrap(), Kept::Same(dir.path().join("dev.v7.yaml")));
-        assert_eq!(keep(dir.path(), "dev", "eight").unwrap(), Kept::New(dir.path().join("dev.v8.yaml")));
+        assert_eq!(
+            write_next_version(dir.path(), "dev", "seven").unwrap(),
+            PulledFile::Unchanged(dir.path().join("dev.v7.yaml"))
+        );
+        assert_eq!(
+            write_next_version(dir.path(), "dev", "eight").unwrap(),
+            PulledFile::Written(dir.path().join("dev.v8.yaml"))
+        );
         assert_eq!(std::fs::read_to_string(dir.path().join("dev.v7.yaml")).unwrap(), "seven");
     }
 
     #[test]
-    fn a_file_of_something_else_is_refused_by_line() {
+    fn a_file_with_an_invalid_key_or_another_kind_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.yaml");
         let head = "apiVersion: mfctl/v1\nkind: ConsulKeys\nmetadata: {name: a}\n";

@@ -65,9 +65,9 @@ pub fn assets() -> Vec<CompletionCandidate> {
 #[must_use]
 pub fn settings() -> Vec<CompletionCandidate> {
     with_config(|store, env| async move {
-        let settings = crate::kv::read(store.as_ref(), &env, None).await?.entries.into_iter().take(MOST);
+        let settings = crate::kv::read_settings(store.as_ref(), &env, None).await?.entries.into_iter().take(MOST);
         let candidate = |(key, entry): (mfctl_core::domain::ConfigKey, mfctl_core::ports::ConfigEntry)| {
-            let value = crate::kv::shown(&entry.value);
+            let value = crate::kv::display_value(&entry.value);
             CompletionCandidate::new(key.to_string()).help(Some(super::output::escape(&value).into_owned().into()))
         };
         Ok(settings.map(candidate).collect())
@@ -78,7 +78,7 @@ pub fn settings() -> Vec<CompletionCandidate> {
 #[must_use]
 pub fn services() -> Vec<CompletionCandidate> {
     with_config(|store, env| async move {
-        let settings = crate::kv::read(store.as_ref(), &env, None).await?.entries;
+        let settings = crate::kv::read_settings(store.as_ref(), &env, None).await?.entries;
         let services: std::collections::BTreeSet<&str> = settings.keys().map(|key| key.service()).collect();
         Ok(services.into_iter().take(MOST).map(CompletionCandidate::new).collect())
     })

@@ -1,7 +1,7 @@
-//! What was changed: by whom, when, why, and the value that was there before.
+//! The history of settings: who changed a key, when, why, and its previous value.
 //!
-//! An entry is a line of JSON and, after it, the old value byte for byte, so that a value of any bytes and nearly the
-//! largest size can be brought back. Ids grow with time.
+//! A stored entry is a line of JSON followed by the previous value byte for byte, so that a value of any bytes and almost the
+//! maximum size can be restored. Ids are ordered by time.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,60 +12,60 @@ use mfctl_core::ports::{ConfigStore, Error, ErrorKind, Result};
 
 const SERVICE: &str = "mfctl-history";
 
-/// One change of one key.
+/// A change of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Its id, which grows with time.
+pub struct HistoryEntry {
+    /// Id, ordered by time.
     pub id: String,
-    /// What is said of it.
-    pub head: Head,
-    /// The value that was there before; `None` where there was no such key.
+    /// The change's metadata.
+    pub head: HistoryHeader,
+    /// Previous value; `None` where the key did not exist.
     pub before: Option<Vec<u8>>,
 }
 
-/// What is said of a change.
+/// The metadata of a change: the first line of a stored entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Head {
+pub struct HistoryHeader {
     /// The key.
     pub key: ConfigKey,
-    /// What was done.
-    pub action: Action,
-    /// When.
+    /// What was done to the key.
+    pub action: SettingAction,
+    /// Time of the change.
     #[schemars(with = "String")]
     pub at: Timestamp,
-    /// Who.
+    /// Who made the change.
     pub actor: String,
-    /// By which verb, e.g. `kv put`.
+    /// The command, e.g. `kv put`.
     pub verb: String,
-    /// Why.
+    /// Reason for the change.
     pub reason: String,
-    /// Changes that were made together have the same.
+    /// Id that changes of the same command share.
     pub batch: String,
-    /// Whether there was a value before.
+    /// Whether the key existed before.
     pub had_value: bool,
-    /// Why a value that looks like a secret was written all the same.
+    /// Reason for writing a value that looks like a secret, where it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_like: Option<String>,
-    /// Until when a key that a manifest declares was to be different.
+    /// Expiry of the break-glass exception, where a declared key was changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub broken_until: Option<Timestamp>,
 }
 
-/// What was done to a key.
+/// What a change does to a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Action {
-    /// It was made.
+pub enum SettingAction {
+    /// The key is created.
     Create,
-    /// It was given another value.
+    /// The key gets another value.
     Update,
-    /// It was removed.
+    /// The key is deleted.
     Delete,
 }
 
-impl Action {
-    /// In a word.
+impl SettingAction {
+    /// The action's name in JSON and tables: `create`, `update`, `delete`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -76,62 +76,62 @@ impl Action {
     }
 }
 
-impl Entry {
-    /// The id of a change made now, later than every id before it in this process.
+impl HistoryEntry {
+    /// A new id (UUID version 7), greater than every earlier id of this process.
     #[must_use]
     pub fn new_id() -> String {
         Uuid::now_v7().simple().to_string()
     }
 
-    /// The key that it is kept at.
+    /// The key in the store that holds an entry.
     #[must_use]
-    pub fn path(env: &EnvName, id: &str) -> String {
+    pub fn store_key(env: &EnvName, id: &str) -> String {
         format!("{env}/{SERVICE}/{id}")
     }
 
-    /// As it is kept.
+    /// The entry's stored form.
     ///
     /// # Errors
-    /// Never for what can be a head.
-    pub fn bytes(&self) -> Result<Vec<u8>> {
-        let unwritten = |error| Error::new(ErrorKind::Internal, "write a change's record").because(error);
-        let mut bytes = serde_json::to_vec(&self.head).map_err(unwritten)?;
+    /// `Internal` when the metadata cannot be serialized, which does not happen.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        let unserializable = |error| Error::new(ErrorKind::Internal, "serialize a history entry").because(error);
+        let mut bytes = serde_json::to_vec(&self.head).map_err(unserializable)?;
         bytes.push(b'\n');
         bytes.extend_from_slice(self.before.as_deref().unwrap_or_default());
         Ok(bytes)
     }
 
-    /// Reads what is kept.
+    /// Parses the stored form.
     ///
     /// # Errors
-    /// `Corrupt`, naming the key it is kept at.
-    pub fn read(path: &str, bytes: &[u8]) -> Result<Self> {
-        let corrupt = || Error::new(ErrorKind::Corrupt, format!("{path} is no record of a change"));
+    /// `Corrupt`, naming the key in the store.
+    pub fn decode(store_key: &str, bytes: &[u8]) -> Result<Self> {
+        let corrupt = || Error::new(ErrorKind::Corrupt, format!("{store_key} is not a valid history entry"));
         let end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(corrupt)?;
-        let head: Head = serde_json::from_slice(&bytes[..end]).map_err(|error| corrupt().because(error))?;
+        let head: HistoryHeader = serde_json::from_slice(&bytes[..end]).map_err(|error| corrupt().because(error))?;
         let before = head.had_value.then(|| bytes[end + 1..].to_vec());
-        let id = path.rsplit('/').next().unwrap_or_default().to_owned();
+        let id = store_key.rsplit('/').next().unwrap_or_default().to_owned();
         Ok(Self { id, head, before })
     }
 }
 
-/// What a history has, the latest first.
+/// The history of an environment, latest change first.
 #[derive(Debug, Clone, Default)]
-pub struct History {
-    /// The changes.
-    pub entries: Vec<Entry>,
-    /// What is kept among them and cannot be read, and why.
+pub struct SettingsHistory {
+    /// Entries that could be read.
+    pub entries: Vec<HistoryEntry>,
+    /// Errors of the entries that could not be read.
     pub unreadable: Vec<String>,
 }
 
-/// Every change of an environment.
+/// Reads the history of an environment.
 ///
 /// # Errors
 /// Those of the store.
-pub async fn read(store: &dyn ConfigStore, env: &EnvName) -> Result<History> {
-    let mut history = History::default();
+pub async fn read(store: &dyn ConfigStore, env: &EnvName) -> Result<SettingsHistory> {
+    let mut history = SettingsHistory::default();
     for entry in store.list(&format!("{env}/{SERVICE}/")).await?.entries.into_iter().rev() {
-        match Entry::read(&entry.key, &entry.value) {
+        match HistoryEntry::decode(&entry.key, &entry.value) {
             Ok(change) => history.entries.push(change),
             Err(error) => history.unreadable.push(error.full()),
         }
@@ -143,12 +143,12 @@ pub async fn read(store: &dyn ConfigStore, env: &EnvName) -> Result<History> {
 mod tests {
     use super::*;
 
-    fn entry(before: Option<&[u8]>) -> Entry {
-        Entry {
-            id: Entry::new_id(),
-            head: Head {
+    fn entry(before: Option<&[u8]>) -> HistoryEntry {
+        HistoryEntry {
+            id: HistoryEntry::new_id(),
+            head: HistoryHeader {
                 key: ConfigKey::parse("a/b").unwrap(),
-                action: Action::Update,
+                action: SettingAction::Update,
                 at: Timestamp::UNIX_EPOCH,
                 actor: "mina@host".to_owned(),
                 verb: "kv put".to_owned(),
@@ -163,20 +163,20 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_any_bytes_comes_back() {
+    fn a_previous_value_of_any_bytes_is_restored() {
         let env = EnvName::new("dev").unwrap();
         for before in [None, Some(&b""[..]), Some(b"a\nb\n"), Some(&[0, 159, 146, 150])] {
             let entry = entry(before);
-            let read = Entry::read(&Entry::path(&env, &entry.id), &entry.bytes().unwrap()).unwrap();
-            assert_eq!(read, entry);
+            let store_key = HistoryEntry::store_key(&env, &entry.id);
+            assert_eq!(HistoryEntry::decode(&store_key, &entry.encode().unwrap()).unwrap(), entry);
         }
-        assert!(Entry::read("dev/mfctl-history/x", b"{}\n").is_err());
-        assert!(Entry::read("dev/mfctl-history/x", b"no line").is_err());
+        assert!(HistoryEntry::decode("dev/mfctl-history/x", b"{}\n").is_err());
+        assert!(HistoryEntry::decode("dev/mfctl-history/x", b"no line").is_err());
     }
 
     #[test]
-    fn ids_grow() {
-        let ids: Vec<String> = (0..100).map(|_| Entry::new_id()).collect();
+    fn ids_are_ordered_by_time() {
+        let ids: Vec<String> = (0..100).map(|_| HistoryEntry::new_id()).collect();
         assert!(ids.is_sorted() && ids.iter().all(|id| id.chars().all(|c| c.is_ascii_alphanumeric())));
     }
 }

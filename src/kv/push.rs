@@ -1,8 +1,8 @@
-//! Changes of more keys than one transaction holds, so that one that was cut short is known and gone on with.
+//! Changes of more keys than one transaction holds, stored first so that an interrupted push can be resumed.
 //!
-//! What is to come is written down first, in parts that one transaction each can hold; each part goes away in the
-//! transaction that makes it. The head, written with the last part and removed with the last one made, says that what is
-//! written down is whole: parts without one are of a push that never began.
+//! A push is stored as parts that one transaction each can apply; the transaction that applies a part also deletes it. The
+//! header is written after the last part and deleted with the last part applied, so it marks the stored push as complete:
+//! parts without a header belong to a push that never began.
 
 use std::collections::BTreeMap;
 
@@ -10,259 +10,283 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::declared::Declarations;
-use super::write::{self, Edit, Why};
-use super::{Settings, read};
+use super::declared::KeyDeclarations;
+use super::write::{self, ChangeMetadata, SettingEdit};
+use super::{EnvironmentSettings, read_settings};
 use mfctl_core::domain::{ConfigKey, EnvName, Timestamp};
 use mfctl_core::ports::{ConfigChange, ConfigLock, ConfigStore, Error, ErrorKind, Result};
 
 const SERVICE: &str = "mfctl-push";
-/// Parts of a transaction for the part that it makes, and the head.
-const RESERVED: usize = 2;
+/// Operations of a transaction that delete the applied part and the header.
+const RESERVED_OPERATIONS: usize = 2;
 
-/// A push that was written down and not finished.
+/// A stored push of which some parts are not applied yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unfinished {
-    /// Who pushed, and why.
-    pub why: Why,
-    /// How many parts it had.
-    pub of: usize,
-    /// How many are still to come.
-    pub left: usize,
-    /// How many keys those change.
-    pub keys: usize,
+pub struct UnfinishedPush {
+    /// Who pushed, when and why.
+    pub metadata: ChangeMetadata,
+    /// Number of parts of the whole push.
+    pub total_parts: usize,
+    /// Number of parts that are not applied yet.
+    pub remaining_parts: usize,
+    /// Number of keys that these parts change.
+    pub remaining_keys: usize,
 }
 
+/// The stored header of a push.
 #[derive(Debug, Serialize, Deserialize)]
-struct HeadText {
+struct PushHeader {
     actor: String,
     reason: String,
     verb: String,
     at: Timestamp,
-    of: usize,
+    #[serde(rename = "of")]
+    total_parts: usize,
     #[serde(default)]
     secret_like: Option<String>,
     #[serde(default)]
     broken_until: Option<Timestamp>,
 }
 
+/// An edit in a stored part.
 #[derive(Debug, Serialize, Deserialize)]
-struct PartText {
+struct StoredPushEdit {
     key: ConfigKey,
-    /// The version that the key had; 0 where it was not there.
+    /// Version that the key must have; 0: it must not exist.
     version: u64,
-    /// In base64; null removes the key.
+    /// New value in base64; null deletes the key.
     to: Option<String>,
 }
 
-/// A part that was written down.
-struct Part {
-    path: String,
+/// A part of a stored push.
+struct StoredPushPart {
+    store_key: String,
     version: u64,
-    edits: Vec<PartText>,
+    edits: Vec<StoredPushEdit>,
 }
 
-struct Written {
-    head: Option<HeadText>,
-    head_version: u64,
-    parts: Vec<Part>,
+/// A push as it is stored; without a header it never began.
+struct StoredPush {
+    header: Option<PushHeader>,
+    header_version: u64,
+    parts: Vec<StoredPushPart>,
 }
 
-/// Makes the edits, and gives the ids of their records. `tell` hears how many parts of how many are done, and says whether
-/// to go on.
+/// The result of a push.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PushOutcome {
+    /// Id of the history entry of each changed key.
+    pub history_ids: BTreeMap<ConfigKey, String>,
+    /// Number of parts that are not applied, because `on_progress` ended the push.
+    pub remaining_parts: usize,
+}
+
+/// Applies the edits, in one transaction if they fit, otherwise as a stored push. `on_progress` receives the applied and the
+/// total number of parts before each part of a stored push and after the last one, and ends the push with `false`.
 ///
 /// # Errors
-/// `Conflict` when a key is not what the edit says it is, `Locked` when the lock was lost, otherwise those of the store.
-/// What was done until then stays.
-pub async fn make(
+/// `Conflict` when a key has another version than its edit, `Locked` when the lock was lost, otherwise those of the store.
+/// Transactions that were applied before stay applied.
+pub async fn push(
     store: &dyn ConfigStore,
     env: &EnvName,
-    edits: &[Edit],
-    why: &Why,
-    declarations: &Declarations,
+    edits: &[SettingEdit],
+    metadata: &ChangeMetadata,
+    declarations: &KeyDeclarations,
     lock: &dyn ConfigLock,
-    tell: &dyn Fn(usize, usize) -> bool,
-) -> Result<Made> {
-    let at_once = write::split(edits, why, declarations, 0);
-    if at_once.len() <= 1 {
-        let edits = at_once.into_iter().next().unwrap_or_default();
-        let (parts, ids) = write::transaction(&edits, why, declarations, env)?;
+    on_progress: &dyn Fn(usize, usize) -> bool,
+) -> Result<PushOutcome> {
+    let transactions = write::split_into_transactions(edits, metadata, declarations, 0);
+    if transactions.len() <= 1 {
+        let edits = transactions.into_iter().next().unwrap_or_default();
+        let (operations, history_ids) = write::transaction(&edits, metadata, declarations, env)?;
         lock.check().await?;
-        store.apply(&parts).await?;
-        return Ok(Made { ids: by_key(&edits, ids), left: 0 });
+        store.apply(&operations).await?;
+        return Ok(PushOutcome { history_ids: by_key(&edits, history_ids), remaining_parts: 0 });
     }
-    let parts = write::split(edits, why, declarations, RESERVED);
-    write_down(store, env, &parts, why).await?;
+    let parts = write::split_into_transactions(edits, metadata, declarations, RESERVED_OPERATIONS);
+    store_push(store, env, &parts, metadata).await?;
     mfctl_core::failpoint::hit("push_written");
-    go_on(store, env, &why.batch, declarations, lock, tell).await
+    resume(store, env, &metadata.batch, declarations, lock, on_progress).await
 }
 
-/// What a push did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Made {
-    /// The record of each key's change.
-    pub ids: BTreeMap<ConfigKey, String>,
-    /// Parts that are still to come, because `tell` said so.
-    pub left: usize,
+fn by_key(edits: &[SettingEdit], history_ids: Vec<String>) -> BTreeMap<ConfigKey, String> {
+    edits.iter().map(|edit| edit.key.clone()).zip(history_ids).collect()
 }
 
-fn by_key(edits: &[Edit], ids: Vec<String>) -> BTreeMap<ConfigKey, String> {
-    edits.iter().map(|edit| edit.key.clone()).zip(ids).collect()
-}
-
-/// Every push that was not finished, by its batch. What was never whole is removed: nothing of it was made.
+/// Unfinished pushes, by batch. Stored parts without a header are not listed: nothing of them was applied.
 ///
 /// # Errors
-/// Those of the store; `Corrupt` for what cannot be read.
-pub async fn unfinished(store: &dyn ConfigStore, env: &EnvName) -> Result<BTreeMap<String, Unfinished>> {
-    let written = written(store, env).await?.into_iter();
-    Ok(written
-        .filter_map(|(batch, written)| {
-            let head = written.head?;
-            let keys = written.parts.iter().map(|part| part.edits.len()).sum();
-            let (of, left) = (head.of, written.parts.len());
-            Some((batch.clone(), Unfinished { why: head.why(batch), of, left, keys }))
-        })
-        .collect())
+/// Those of the store; `Corrupt` for a malformed header or part.
+pub async fn unfinished(store: &dyn ConfigStore, env: &EnvName) -> Result<BTreeMap<String, UnfinishedPush>> {
+    let stored = stored_pushes(store, env).await?.into_iter();
+    let unfinished = stored.filter_map(|(batch, push)| {
+        let header = push.header?;
+        let unfinished = UnfinishedPush {
+            metadata: header.metadata(batch.clone()),
+            total_parts: header.total_parts,
+            remaining_parts: push.parts.len(),
+            remaining_keys: push.parts.iter().map(|part| part.edits.len()).sum(),
+        };
+        Some((batch, unfinished))
+    });
+    Ok(unfinished.collect())
 }
 
-/// Goes on with a push.
+/// Applies the remaining parts of an unfinished push.
 ///
 /// # Errors
-/// As [`make`]; `NotFound` when there is no such push.
-pub async fn go_on(
+/// As [`push`]; also `Conflict` when a key must no longer be written, and `NotFound` when the batch has no unfinished push.
+pub async fn resume(
     store: &dyn ConfigStore,
     env: &EnvName,
     batch: &str,
-    declarations: &Declarations,
+    declarations: &KeyDeclarations,
     lock: &dyn ConfigLock,
-    tell: &dyn Fn(usize, usize) -> bool,
-) -> Result<Made> {
-    let Some(Written { head: Some(head), head_version, parts }) = written(store, env).await?.remove(batch) else {
-        return Err(Error::new(ErrorKind::NotFound, format!("there is no unfinished push {batch}")));
+    on_progress: &dyn Fn(usize, usize) -> bool,
+) -> Result<PushOutcome> {
+    let Some(StoredPush { header: Some(header), header_version, parts }) =
+        stored_pushes(store, env).await?.remove(batch)
+    else {
+        return Err(no_unfinished_push(batch));
     };
-    let (why, of, mut left) = (head.why(batch.to_owned()), head.of, parts.len());
-    let is = read(store, env, None).await?;
-    let mut made = Made::default();
+    let metadata = header.metadata(batch.to_owned());
+    let total_parts = header.total_parts;
+    let mut remaining_parts = parts.len();
+    let settings = read_settings(store, env, None).await?;
+    let mut outcome = PushOutcome::default();
     for part in parts {
-        if !tell(of - left, of) {
-            return Ok(Made { left, ..made });
+        if !on_progress(total_parts - remaining_parts, total_parts) {
+            return Ok(PushOutcome { remaining_parts, ..outcome });
         }
-        let edits = edits_of(&part, &is)?;
-        if let Some(refused) = write::refused(&edits, &why, declarations).first() {
-            return Err(Error::new(ErrorKind::Conflict, format!("since it was pushed: {refused}"))
-                .hint("abandon the push, and push what is left anew"));
+        let edits = to_edits(&part, &settings)?;
+        if let Some(refusal) = write::refusals(&edits, &metadata, declarations).first() {
+            return Err(Error::new(ErrorKind::Conflict, format!("since it was pushed: {refusal}"))
+                .hint("abandon the push, and push the remaining settings again"));
         }
-        let (mut changes, ids) = write::transaction(&edits, &why, declarations, env)?;
-        changes.push(ConfigChange::Delete { key: part.path, if_version: Some(part.version) });
-        if left == 1 {
-            changes.push(ConfigChange::Delete { key: head_path(env, batch), if_version: Some(head_version) });
+        let (mut operations, history_ids) = write::transaction(&edits, &metadata, declarations, env)?;
+        operations.push(ConfigChange::Delete { key: part.store_key, if_version: Some(part.version) });
+        if remaining_parts == 1 {
+            operations.push(ConfigChange::Delete { key: header_key(env, batch), if_version: Some(header_version) });
         }
         lock.check().await?;
-        store.apply(&changes).await?;
+        store.apply(&operations).await?;
         mfctl_core::failpoint::hit("push_part");
-        made.ids.extend(by_key(&edits, ids));
-        left -= 1;
+        outcome.history_ids.extend(by_key(&edits, history_ids));
+        remaining_parts -= 1;
     }
-    tell(of, of);
-    Ok(made)
+    on_progress(total_parts, total_parts);
+    Ok(outcome)
 }
 
-/// Gives a push up: what was made of it stays, what was to come does not come. Gives how many keys those were.
+/// Deletes the remaining parts of an unfinished push; the applied ones stay applied. Returns the number of keys that the
+/// deleted parts would have changed.
 ///
 /// # Errors
-/// `NotFound` when there is none, otherwise those of the store.
+/// `NotFound` when the batch has no unfinished push, otherwise those of the store.
 pub async fn abandon(store: &dyn ConfigStore, env: &EnvName, batch: &str) -> Result<usize> {
-    let Some(Written { head: Some(_), head_version, parts }) = written(store, env).await?.remove(batch) else {
-        return Err(Error::new(ErrorKind::NotFound, format!("there is no unfinished push {batch}")));
+    let Some(StoredPush { header: Some(_), header_version, parts }) = stored_pushes(store, env).await?.remove(batch)
+    else {
+        return Err(no_unfinished_push(batch));
     };
-    // Without its head it is no push any more, whatever happens to the rest.
-    store.apply(&[ConfigChange::Delete { key: head_path(env, batch), if_version: Some(head_version) }]).await?;
+    // The header goes first: without it, parts that a crash leaves are never applied.
+    store.apply(&[ConfigChange::Delete { key: header_key(env, batch), if_version: Some(header_version) }]).await?;
     let keys = parts.iter().map(|part| part.edits.len()).sum();
-    remove(store, parts).await?;
+    delete_parts(store, parts).await?;
     Ok(keys)
 }
 
-async fn remove(store: &dyn ConfigStore, parts: Vec<Part>) -> Result<()> {
+fn no_unfinished_push(batch: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no unfinished push {batch}"))
+}
+
+async fn delete_parts(store: &dyn ConfigStore, parts: Vec<StoredPushPart>) -> Result<()> {
     for part in parts {
-        store.apply(&[ConfigChange::Delete { key: part.path, if_version: None }]).await?;
+        store.apply(&[ConfigChange::Delete { key: part.store_key, if_version: None }]).await?;
     }
     Ok(())
 }
 
-async fn write_down(store: &dyn ConfigStore, env: &EnvName, parts: &[Vec<Edit>], why: &Why) -> Result<()> {
-    let unwritten = |error| Error::new(ErrorKind::Internal, "write down what is to be changed").because(error);
-    let Why { actor, reason, verb, batch, at, secret_like, broken_until } = why.clone();
-    let head = HeadText { actor, reason, verb, at, of: parts.len(), secret_like, broken_until };
-    for (n, edits) in parts.iter().enumerate() {
-        let edits = edits.iter().map(|edit| PartText {
+async fn store_push(
+    store: &dyn ConfigStore,
+    env: &EnvName,
+    parts: &[Vec<SettingEdit>],
+    metadata: &ChangeMetadata,
+) -> Result<()> {
+    let unserializable = |error| Error::new(ErrorKind::Internal, "serialize a push").because(error);
+    let ChangeMetadata { actor, reason, verb, batch, at, secret_like, broken_until } = metadata.clone();
+    let header = PushHeader { actor, reason, verb, at, total_parts: parts.len(), secret_like, broken_until };
+    for (number, edits) in parts.iter().enumerate() {
+        let edits = edits.iter().map(|edit| StoredPushEdit {
             key: edit.key.clone(),
-            version: edit.is.as_ref().map_or(0, |entry| entry.version),
+            version: edit.current.as_ref().map_or(0, |entry| entry.version),
             to: edit.to.as_ref().map(|to| STANDARD.encode(to)),
         });
-        let value = serde_json::to_vec(&edits.collect::<Vec<_>>()).map_err(unwritten)?;
-        let key = format!("{env}/{SERVICE}/{batch}_{n:04}");
+        let value = serde_json::to_vec(&edits.collect::<Vec<_>>()).map_err(unserializable)?;
+        let key = format!("{env}/{SERVICE}/{batch}_{number:04}");
         store.apply(&[ConfigChange::Set { key, value, if_version: Some(0) }]).await?;
     }
-    let value = serde_json::to_vec(&head).map_err(unwritten)?;
-    store.apply(&[ConfigChange::Set { key: head_path(env, &batch), value, if_version: Some(0) }]).await
+    let value = serde_json::to_vec(&header).map_err(unserializable)?;
+    store.apply(&[ConfigChange::Set { key: header_key(env, &batch), value, if_version: Some(0) }]).await
 }
 
-fn head_path(env: &EnvName, batch: &str) -> String {
+fn header_key(env: &EnvName, batch: &str) -> String {
     format!("{env}/{SERVICE}/{batch}")
 }
 
-async fn written(store: &dyn ConfigStore, env: &EnvName) -> Result<BTreeMap<String, Written>> {
+async fn stored_pushes(store: &dyn ConfigStore, env: &EnvName) -> Result<BTreeMap<String, StoredPush>> {
     let prefix = format!("{env}/{SERVICE}/");
-    let mut all: BTreeMap<String, Written> = BTreeMap::new();
+    let mut pushes: BTreeMap<String, StoredPush> = BTreeMap::new();
     for entry in store.list(&prefix).await?.entries {
         let corrupt = |error: serde_json::Error| {
-            Error::new(ErrorKind::Corrupt, format!("{} is no part of a push", entry.key)).because(error)
+            Error::new(ErrorKind::Corrupt, format!("{} is not a valid part of a push", entry.key)).because(error)
         };
         let name = &entry.key[prefix.len()..];
         let (batch, is_part) = name.split_once('_').map_or((name, false), |(batch, _)| (batch, true));
-        let written = all.entry(batch.to_owned()).or_insert(Written { head: None, head_version: 0, parts: Vec::new() });
+        let empty = StoredPush { header: None, header_version: 0, parts: Vec::new() };
+        let push = pushes.entry(batch.to_owned()).or_insert(empty);
         if is_part {
             let edits = serde_json::from_slice(&entry.value).map_err(corrupt)?;
-            written.parts.push(Part { path: entry.key, version: entry.version, edits });
+            push.parts.push(StoredPushPart { store_key: entry.key, version: entry.version, edits });
         } else {
-            written.head = Some(serde_json::from_slice(&entry.value).map_err(corrupt)?);
-            written.head_version = entry.version;
+            push.header = Some(serde_json::from_slice(&entry.value).map_err(corrupt)?);
+            push.header_version = entry.version;
         }
     }
-    Ok(all)
+    Ok(pushes)
 }
 
-/// Removes what was written down of pushes that never began. Only under the lock: another may be writing one down.
+/// Deletes stored parts without a header. The caller must hold the lock: another process may be storing a push.
 ///
 /// # Errors
 /// Those of the store.
-pub async fn sweep(store: &dyn ConfigStore, env: &EnvName) -> Result<()> {
-    for written in written(store, env).await?.into_values().filter(|written| written.head.is_none()) {
-        remove(store, written.parts).await?;
+pub async fn delete_incomplete(store: &dyn ConfigStore, env: &EnvName) -> Result<()> {
+    for push in stored_pushes(store, env).await?.into_values().filter(|push| push.header.is_none()) {
+        delete_parts(store, push.parts).await?;
     }
     Ok(())
 }
 
-fn edits_of(part: &Part, settings: &Settings) -> Result<Vec<Edit>> {
-    let edit = |text: &PartText| {
-        let is = settings.entries.get(&text.key).cloned();
-        if is.as_ref().map_or(0, |entry| entry.version) != text.version {
-            let what = format!("key {} is not what it was when it was pushed", text.key);
-            return Err(Error::new(ErrorKind::Conflict, what)
-                .hint("look at it; then abandon the push, and push what is left anew"));
+fn to_edits(part: &StoredPushPart, settings: &EnvironmentSettings) -> Result<Vec<SettingEdit>> {
+    let to_edit = |stored: &StoredPushEdit| {
+        let current = settings.entries.get(&stored.key).cloned();
+        if current.as_ref().map_or(0, |entry| entry.version) != stored.version {
+            let message = format!("key {} has changed since it was pushed", stored.key);
+            return Err(Error::new(ErrorKind::Conflict, message)
+                .hint("review the key; then abandon the push, and push the remaining settings again"));
         }
-        let decoded = text.to.as_ref().map(|to| STANDARD.decode(to)).transpose();
-        let corrupt =
-            |error| Error::new(ErrorKind::Corrupt, format!("{} is no part of a push", part.path)).because(error);
-        Ok(Edit { key: text.key.clone(), is, to: decoded.map_err(corrupt)? })
+        let decoded = stored.to.as_ref().map(|to| STANDARD.decode(to)).transpose();
+        let corrupt = |error| {
+            Error::new(ErrorKind::Corrupt, format!("{} is not a valid part of a push", part.store_key)).because(error)
+        };
+        Ok(SettingEdit { key: stored.key.clone(), current, to: decoded.map_err(corrupt)? })
     };
-    part.edits.iter().map(edit).collect()
+    part.edits.iter().map(to_edit).collect()
 }
 
-impl HeadText {
-    fn why(&self, batch: String) -> Why {
-        Why {
+impl PushHeader {
+    fn metadata(&self, batch: String) -> ChangeMetadata {
+        ChangeMetadata {
             actor: self.actor.clone(),
             reason: self.reason.clone(),
             verb: self.verb.clone(),

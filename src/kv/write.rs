@@ -1,199 +1,221 @@
-//! Changes of settings, each in one transaction with the record of what it replaced.
+//! Changes of settings. Each is one transaction with the history entry of the value that it replaces.
 
-use crate::kv::declared::Declarations;
-use crate::kv::glass::Broken;
-use crate::kv::history::{Action, Entry, Head};
+use crate::kv::break_glass::BreakGlassException;
+use crate::kv::declared::KeyDeclarations;
+use crate::kv::history::{HistoryEntry, HistoryHeader, SettingAction};
 use mfctl_core::domain::{ConfigKey, EnvName, Timestamp, secret_like};
 use mfctl_core::ports::{ConfigChange, ConfigEntry, Error, ErrorKind, MAX_CHANGES, MAX_VALUE_BYTES, Result};
 
-/// Bytes of values in a transaction: below what Consul takes as one request, 512 KiB of them in base64.
-const MOST_BYTES: usize = 256 * 1024;
+/// Maximum bytes of values in a transaction. In base64 this stays below Consul's limit of 512 KiB for a request.
+const MAX_TRANSACTION_BYTES: usize = 256 * 1024;
 
-/// A key, what it is, and what it is to be.
+/// A key with its current and its new value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Edit {
+pub struct SettingEdit {
     /// The key.
     pub key: ConfigKey,
-    /// As it was read; `None` where it was not there.
-    pub is: Option<ConfigEntry>,
-    /// Its new value; `None` removes it.
+    /// The entry as it was read, whose version the write checks; `None` where the key does not exist.
+    pub current: Option<ConfigEntry>,
+    /// New value; `None` deletes the key.
     pub to: Option<Vec<u8>>,
 }
 
-/// Who changes something, and why.
+/// Who makes a change, when and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Why {
-    /// Who.
+pub struct ChangeMetadata {
+    /// Who makes the change.
     pub actor: String,
-    /// Why.
+    /// Reason for the change.
     pub reason: String,
-    /// By which verb.
+    /// The command, e.g. `kv put`.
     pub verb: String,
-    /// What is changed together has the same.
+    /// Id that changes of the same command share.
     pub batch: String,
-    /// When.
+    /// Time of the change.
     pub at: Timestamp,
-    /// Why values that look like secrets are written all the same.
+    /// Reason for writing values that look like secrets; `None` refuses them.
     pub secret_like: Option<String>,
-    /// Until when keys that a manifest declares are to be different.
+    /// Expiry of the break-glass exceptions for declared keys; `None` refuses to change these keys.
     pub broken_until: Option<Timestamp>,
 }
 
-/// Why a key is not written.
+/// The reason why a key must not be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum EditRefusal {
     /// A manifest declares it.
     #[error("{key} is declared at {place}: it is changed there")]
     Declared {
         /// The key.
         key: ConfigKey,
-        /// `base/consul-keys.yaml:7`.
+        /// Location of the declaration, as `base/consul-keys.yaml:7`.
         place: String,
     },
     /// Its new value looks like a secret.
-    #[error("{key}: {why}")]
+    #[error("{key}: {reason}")]
     SecretLike {
         /// The key.
         key: ConfigKey,
-        /// What looks so, without the value.
-        why: String,
+        /// Why it looks like one, without the value.
+        reason: String,
     },
 }
 
-impl Edit {
-    /// What it does; `None` for nothing.
+impl SettingEdit {
+    /// What the edit does; `None` if it changes nothing.
     #[must_use]
-    pub fn action(&self) -> Option<Action> {
-        match (&self.is, &self.to) {
+    pub fn action(&self) -> Option<SettingAction> {
+        match (&self.current, &self.to) {
             (None, None) => None,
-            (None, Some(_)) => Some(Action::Create),
-            (Some(_), None) => Some(Action::Delete),
-            (Some(is), Some(to)) => (is.value != *to).then_some(Action::Update),
+            (None, Some(_)) => Some(SettingAction::Create),
+            (Some(_), None) => Some(SettingAction::Delete),
+            (Some(current), Some(to)) => (current.value != *to).then_some(SettingAction::Update),
         }
     }
 
-    fn version(&self) -> u64 {
-        self.is.as_ref().map_or(0, |entry| entry.version)
+    fn current_version(&self) -> u64 {
+        self.current.as_ref().map_or(0, |entry| entry.version)
     }
 
-    /// Bytes that a transaction with it carries.
+    /// Bytes that the edit adds to a transaction, with an allowance of 1 KiB for the metadata.
     fn size(&self) -> usize {
-        let before = self.is.as_ref().map_or(0, |entry| entry.value.len());
-        before + self.to.as_ref().map_or(0, Vec::len) + 1024
+        let current = self.current.as_ref().map_or(0, |entry| entry.value.len());
+        current + self.to.as_ref().map_or(0, Vec::len) + 1024
     }
 }
 
-/// Why any of these must not be written.
+/// The edits that must not be written, each with the reason.
 #[must_use]
-pub fn refused(edits: &[Edit], why: &Why, declarations: &Declarations) -> Vec<Refused> {
-    let declared = |edit: &Edit| {
-        let place = declarations.place(&edit.key).filter(|_| why.broken_until.is_none())?;
-        Some(Refused::Declared { key: edit.key.clone(), place: place.to_owned() })
+pub fn refusals(edits: &[SettingEdit], metadata: &ChangeMetadata, declarations: &KeyDeclarations) -> Vec<EditRefusal> {
+    let declared = |edit: &SettingEdit| {
+        let place = declarations.location(&edit.key).filter(|_| metadata.broken_until.is_none())?;
+        Some(EditRefusal::Declared { key: edit.key.clone(), place: place.to_owned() })
     };
-    let secret = |edit: &Edit| {
-        let text = edit.to.as_deref().map(String::from_utf8_lossy).filter(|_| why.secret_like.is_none())?;
-        let why = secret_like::secret_reason(edit.key.name(), &text)?;
-        Some(Refused::SecretLike { key: edit.key.clone(), why })
+    let secret_like = |edit: &SettingEdit| {
+        let text = edit.to.as_deref().map(String::from_utf8_lossy).filter(|_| metadata.secret_like.is_none())?;
+        let reason = secret_like::secret_reason(edit.key.name(), &text)?;
+        Some(EditRefusal::SecretLike { key: edit.key.clone(), reason })
     };
     edits
         .iter()
         .filter(|edit| edit.action().is_some())
-        .filter_map(|edit| declared(edit).or_else(|| secret(edit)))
+        .filter_map(|edit| declared(edit).or_else(|| secret_like(edit)))
         .collect()
 }
 
-/// Splits edits into what one transaction each can hold beside `reserved` parts of other things. Edits that change nothing
-/// are left out.
+/// Splits edits into transactions, each with room for `reserved` further operations. Edits that change nothing are left out.
 #[must_use]
-pub fn split(edits: &[Edit], why: &Why, declarations: &Declarations, reserved: usize) -> Vec<Vec<Edit>> {
-    let most = MAX_CHANGES - reserved;
-    let mut all: Vec<Vec<Edit>> = Vec::new();
-    let (mut parts, mut bytes) = (0, 0);
+pub fn split_into_transactions(
+    edits: &[SettingEdit],
+    metadata: &ChangeMetadata,
+    declarations: &KeyDeclarations,
+    reserved: usize,
+) -> Vec<Vec<SettingEdit>> {
+    let max_operations = MAX_CHANGES - reserved;
+    let mut transactions: Vec<Vec<SettingEdit>> = Vec::new();
+    let mut operations = 0;
+    let mut bytes = 0;
     for edit in edits.iter().filter(|edit| edit.action().is_some()) {
-        let needs = 2 + usize::from(breaks(edit, why, declarations));
-        match all.last_mut() {
-            Some(last) if parts + needs <= most && bytes + edit.size() <= MOST_BYTES => last.push(edit.clone()),
+        let needed = 2 + usize::from(needs_exception(edit, metadata, declarations));
+        match transactions.last_mut() {
+            Some(last) if operations + needed <= max_operations && bytes + edit.size() <= MAX_TRANSACTION_BYTES => {
+                last.push(edit.clone());
+            }
             _ => {
-                all.push(vec![edit.clone()]);
-                (parts, bytes) = (0, 0);
+                transactions.push(vec![edit.clone()]);
+                operations = 0;
+                bytes = 0;
             }
         }
-        parts += needs;
+        operations += needed;
         bytes += edit.size();
     }
-    all
+    transactions
 }
 
-/// The parts of a transaction that makes these edits, with the ids of their records.
+/// The operations of a transaction that makes these edits, and the ids of their history entries.
 ///
 /// # Errors
-/// `Invalid` for a value that is too large, or whose record would be.
+/// `Invalid` when a history entry, which holds the previous value, would exceed [`MAX_VALUE_BYTES`].
 pub fn transaction(
-    edits: &[Edit],
-    why: &Why,
-    declarations: &Declarations,
+    edits: &[SettingEdit],
+    metadata: &ChangeMetadata,
+    declarations: &KeyDeclarations,
     env: &EnvName,
 ) -> Result<(Vec<ConfigChange>, Vec<String>)> {
-    let (mut parts, mut ids) = (Vec::new(), Vec::new());
+    let mut operations = Vec::new();
+    let mut history_ids = Vec::new();
     for edit in edits {
         let Some(action) = edit.action() else { continue };
-        let record = record(edit, action, why, declarations);
-        let (path, value) = (edit.key.path(env), record.bytes()?);
-        if value.len() > MAX_VALUE_BYTES {
-            let what = format!("the value that {} has is too large to be kept beside the change", edit.key);
-            return Err(Error::new(ErrorKind::Invalid, what).hint("change it with Consul's own tools"));
+        let history_entry = history_entry(edit, action, metadata, declarations);
+        let encoded = history_entry.encode()?;
+        if encoded.len() > MAX_VALUE_BYTES {
+            let message = format!("the previous value of {} is too large to be kept in the history", edit.key);
+            return Err(Error::new(ErrorKind::Invalid, message).hint("change it with Consul's own tools"));
         }
-        parts.push(match &edit.to {
-            Some(to) => ConfigChange::Set { key: path, value: to.clone(), if_version: Some(edit.version()) },
-            None => ConfigChange::Delete { key: path, if_version: Some(edit.version()) },
+        let key = edit.key.path(env);
+        let if_version = Some(edit.current_version());
+        operations.push(match &edit.to {
+            Some(to) => ConfigChange::Set { key, value: to.clone(), if_version },
+            None => ConfigChange::Delete { key, if_version },
         });
-        parts.push(ConfigChange::Set { key: Entry::path(env, &record.id), value, if_version: Some(0) });
-        if let Some(broken) = broken(edit, why, declarations) {
-            parts.push(broken.change(env)?);
+        let history_key = HistoryEntry::store_key(env, &history_entry.id);
+        operations.push(ConfigChange::Set { key: history_key, value: encoded, if_version: Some(0) });
+        if let Some(exception) = exception(edit, metadata, declarations) {
+            operations.push(exception.set_change(env)?);
         }
-        ids.push(record.id);
+        history_ids.push(history_entry.id);
     }
-    Ok((parts, ids))
+    Ok((operations, history_ids))
 }
 
-fn record(edit: &Edit, action: Action, why: &Why, declarations: &Declarations) -> Entry {
+fn history_entry(
+    edit: &SettingEdit,
+    action: SettingAction,
+    metadata: &ChangeMetadata,
+    declarations: &KeyDeclarations,
+) -> HistoryEntry {
     let text = edit.to.as_deref().map(String::from_utf8_lossy);
-    let looks_so = text.is_some_and(|text| secret_like::secret_reason(edit.key.name(), &text).is_some());
-    Entry {
-        id: Entry::new_id(),
-        head: Head {
+    let is_secret_like = text.is_some_and(|text| secret_like::secret_reason(edit.key.name(), &text).is_some());
+    HistoryEntry {
+        id: HistoryEntry::new_id(),
+        head: HistoryHeader {
             key: edit.key.clone(),
             action,
-            at: why.at,
-            actor: why.actor.clone(),
-            verb: why.verb.clone(),
-            reason: why.reason.clone(),
-            batch: why.batch.clone(),
-            had_value: edit.is.is_some(),
-            secret_like: why.secret_like.clone().filter(|_| looks_so),
-            broken_until: why.broken_until.filter(|_| declarations.place(&edit.key).is_some()),
+            at: metadata.at,
+            actor: metadata.actor.clone(),
+            verb: metadata.verb.clone(),
+            reason: metadata.reason.clone(),
+            batch: metadata.batch.clone(),
+            had_value: edit.current.is_some(),
+            secret_like: metadata.secret_like.clone().filter(|_| is_secret_like),
+            broken_until: metadata.broken_until.filter(|_| declarations.location(&edit.key).is_some()),
         },
-        before: edit.is.as_ref().map(|entry| entry.value.clone()),
+        before: edit.current.as_ref().map(|entry| entry.value.clone()),
     }
 }
 
-fn breaks(edit: &Edit, why: &Why, declarations: &Declarations) -> bool {
-    why.broken_until.is_some() && declarations.place(&edit.key).is_some()
+/// Whether a break-glass exception is recorded for an edit: its key is declared.
+fn needs_exception(edit: &SettingEdit, metadata: &ChangeMetadata, declarations: &KeyDeclarations) -> bool {
+    metadata.broken_until.is_some() && declarations.location(&edit.key).is_some()
 }
 
-fn broken(edit: &Edit, why: &Why, declarations: &Declarations) -> Option<Broken> {
-    let until = why.broken_until.filter(|_| breaks(edit, why, declarations))?;
-    let Why { actor, reason, at, .. } = why.clone();
-    Some(Broken { key: edit.key.clone(), actor, reason, at, until })
+fn exception(
+    edit: &SettingEdit,
+    metadata: &ChangeMetadata,
+    declarations: &KeyDeclarations,
+) -> Option<BreakGlassException> {
+    let until = metadata.broken_until.filter(|_| needs_exception(edit, metadata, declarations))?;
+    let ChangeMetadata { actor, reason, at, .. } = metadata.clone();
+    Some(BreakGlassException { key: edit.key.clone(), actor, reason, at, until })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kv::declared::Declared;
+    use crate::kv::declared::DeclaredKeys;
 
-    fn why() -> Why {
-        Why {
+    fn metadata() -> ChangeMetadata {
+        ChangeMetadata {
             actor: "mina@host".to_owned(),
             reason: "r".to_owned(),
             verb: "kv put".to_owned(),
@@ -204,70 +226,75 @@ mod tests {
         }
     }
 
-    fn edit(name: &str, is: Option<&str>, to: Option<&str>) -> Edit {
+    fn edit(name: &str, current: Option<&str>, to: Option<&str>) -> SettingEdit {
         let key = ConfigKey::new("svc", name).unwrap();
         let entry = |value: &str| ConfigEntry { key: format!("dev/svc/{name}"), value: value.into(), version: 7 };
-        Edit { key, is: is.map(entry), to: to.map(|to| to.as_bytes().to_vec()) }
+        SettingEdit { key, current: current.map(entry), to: to.map(|to| to.as_bytes().to_vec()) }
     }
 
-    fn declarations() -> Declarations {
-        let declared = Declared { keys: [("a".to_owned(), "base/keys.yaml:7".to_owned())].into() };
-        Declarations([("svc".to_owned(), declared)].into())
+    fn declarations() -> KeyDeclarations {
+        let declared = DeclaredKeys { keys: [("a".to_owned(), "base/keys.yaml:7".to_owned())].into() };
+        KeyDeclarations([("svc".to_owned(), declared)].into())
     }
 
     #[test]
-    fn thirty_two_keys_are_one_transaction_and_large_values_are_fewer() {
-        let edits: Vec<Edit> = (0..100).map(|n| edit(&format!("k{n}"), Some("1"), Some("2"))).collect();
-        let lengths = |edits: &[Edit], reserved| -> Vec<usize> {
-            split(edits, &why(), &Declarations::default(), reserved).iter().map(Vec::len).collect()
+    fn a_transaction_holds_32_keys_and_fewer_with_large_values() {
+        let edits: Vec<SettingEdit> = (0..100).map(|n| edit(&format!("k{n}"), Some("1"), Some("2"))).collect();
+        let lengths = |edits: &[SettingEdit], reserved| -> Vec<usize> {
+            split_into_transactions(edits, &metadata(), &KeyDeclarations::default(), reserved)
+                .iter()
+                .map(Vec::len)
+                .collect()
         };
         assert_eq!(lengths(&edits, 0), [32, 32, 32, 4]);
         assert_eq!(lengths(&edits, 1), [31, 31, 31, 7]);
         let large = "x".repeat(100_000);
-        let edits: Vec<Edit> = (0..3).map(|n| edit(&format!("k{n}"), Some(&large), Some("2"))).collect();
+        let edits: Vec<SettingEdit> = (0..3).map(|n| edit(&format!("k{n}"), Some(&large), Some("2"))).collect();
         assert_eq!(lengths(&edits, 0), [2, 1]);
         assert_eq!(lengths(&[edit("a", Some("1"), Some("1")), edit("b", None, None)], 0), Vec::<usize>::new());
     }
 
     #[test]
-    fn a_change_carries_its_record_and_holds_only_for_what_was_read() {
+    fn a_change_includes_its_history_entry_and_checks_the_version_that_was_read() {
         let env = EnvName::new("dev").unwrap();
         let edits = [edit("a", Some("1"), Some("2")), edit("b", None, Some("3")), edit("c", Some("4"), None)];
-        let (parts, ids) = transaction(&edits, &why(), &Declarations::default(), &env).unwrap();
-        assert_eq!((parts.len(), ids.len()), (6, 3));
-        let ConfigChange::Set { value, if_version: Some(0), .. } = &parts[1] else { panic!("{parts:?}") };
-        let entry = Entry::read("dev/mfctl-history/x", value).unwrap();
-        assert_eq!((entry.head.action, entry.before.as_deref()), (Action::Update, Some(&b"1"[..])));
-        assert!(matches!(&parts[0], ConfigChange::Set { if_version: Some(7), .. }));
-        assert!(matches!(&parts[2], ConfigChange::Set { if_version: Some(0), .. }));
-        assert!(matches!(&parts[4], ConfigChange::Delete { if_version: Some(7), .. }));
+        let (operations, ids) = transaction(&edits, &metadata(), &KeyDeclarations::default(), &env).unwrap();
+        assert_eq!((operations.len(), ids.len()), (6, 3));
+        let ConfigChange::Set { value, if_version: Some(0), .. } = &operations[1] else { panic!("{operations:?}") };
+        let entry = HistoryEntry::decode("dev/mfctl-history/x", value).unwrap();
+        assert_eq!((entry.head.action, entry.before.as_deref()), (SettingAction::Update, Some(&b"1"[..])));
+        assert!(matches!(&operations[0], ConfigChange::Set { if_version: Some(7), .. }));
+        assert!(matches!(&operations[2], ConfigChange::Set { if_version: Some(0), .. }));
+        assert!(matches!(&operations[4], ConfigChange::Delete { if_version: Some(7), .. }));
     }
 
     #[test]
-    fn what_a_manifest_declares_is_changed_there_until_somebody_breaks_the_glass() {
+    fn a_declared_key_is_refused_unless_a_break_glass_exception_is_recorded() {
         let env = EnvName::new("dev").unwrap();
         let edits = [edit("a", Some("1"), Some("2")), edit("b", Some("1"), Some("2"))];
-        let said = refused(&edits, &why(), &declarations());
-        assert_eq!(said.len(), 1);
-        assert_eq!(said[0].to_string(), "svc/a is declared at base/keys.yaml:7: it is changed there");
-        let why = Why { broken_until: Some(Timestamp::UNIX_EPOCH), ..why() };
-        assert_eq!(refused(&edits, &why, &declarations()), []);
-        let (parts, _) = transaction(&edits, &why, &declarations(), &env).unwrap();
-        let glass =
-            |part: &&ConfigChange| matches!(part, ConfigChange::Set { key, .. } if key.starts_with("dev/mfctl-glass/"));
-        assert_eq!(parts.iter().filter(glass).count(), 1, "{parts:?}");
-        // A key that is left as it is, is not a change.
-        assert_eq!(refused(&[edit("a", Some("1"), Some("1"))], &self::why(), &declarations()), []);
+        let refused = refusals(&edits, &metadata(), &declarations());
+        assert_eq!(refused.len(), 1);
+        assert_eq!(refused[0].to_string(), "svc/a is declared at base/keys.yaml:7: it is changed there");
+        let metadata = ChangeMetadata { broken_until: Some(Timestamp::UNIX_EPOCH), ..metadata() };
+        assert_eq!(refusals(&edits, &metadata, &declarations()), []);
+        let (operations, _) = transaction(&edits, &metadata, &declarations(), &env).unwrap();
+        let is_exception = |change: &&ConfigChange| match change {
+            ConfigChange::Set { key, .. } => key.starts_with("dev/mfctl-glass/"),
+            _ => false,
+        };
+        assert_eq!(operations.iter().filter(is_exception).count(), 1, "{operations:?}");
+        // An edit that changes nothing is not refused.
+        assert_eq!(refusals(&[edit("a", Some("1"), Some("1"))], &self::metadata(), &declarations()), []);
     }
 
     #[test]
-    fn a_secret_is_refused_without_being_repeated() {
+    fn a_secret_is_refused_and_not_printed() {
         let edits = [edit("db_password", None, Some("hunter2"))];
-        let said = refused(&edits, &why(), &Declarations::default());
-        assert!(said.len() == 1 && !said[0].to_string().contains("hunter2"), "{said:?}");
-        let why = Why { secret_like: Some("a placeholder".to_owned()), ..why() };
-        assert_eq!(refused(&edits, &why, &Declarations::default()), []);
-        let record = record(&edits[0], Action::Create, &why, &Declarations::default());
-        assert_eq!(record.head.secret_like.as_deref(), Some("a placeholder"));
+        let refused = refusals(&edits, &metadata(), &KeyDeclarations::default());
+        assert!(refused.len() == 1 && !refused[0].to_string().contains("hunter2"), "{refused:?}");
+        let metadata = ChangeMetadata { secret_like: Some("a placeholder".to_owned()), ..metadata() };
+        assert_eq!(refusals(&edits, &metadata, &KeyDeclarations::default()), []);
+        let entry = history_entry(&edits[0], SettingAction::Create, &metadata, &KeyDeclarations::default());
+        assert_eq!(entry.head.secret_like.as_deref(), Some("a placeholder"));
     }
 }

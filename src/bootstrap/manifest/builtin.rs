@@ -1,55 +1,57 @@
-//! What an environment is by default, where no folder says otherwise: the contract.
+//! The built-in declarations of an environment, used without a manifest folder: the contract's resources.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::Item;
-use super::kinds::{BucketSpec, DatabaseSpec, KafkaTopicSpec, SchemaSpec, Spec};
+use super::ResourceDeclaration;
+use super::kinds::{BucketSpec, DatabaseSpec, KafkaTopicSpec, ResourceSpec, SchemaSpec};
 use mfctl_core::domain::names::topics;
 use mfctl_core::events::schemas;
 use mfctl_core::events::topics::{Retention, contract};
 use mfctl_core::ports::{MAX_MESSAGE_BYTES, TopicSpec};
 
-/// Days that older versions of originals are kept.
+/// Days for which noncurrent versions of originals are kept.
 const NONCURRENT_DAYS: u32 = 180;
-/// Days after which an upload that was never finished is given up. A killed ingest goes on with it before that.
-const ABANDONED_DAYS: u32 = 7;
+/// Days after which an unfinished multipart upload is aborted. Until then, a killed ingest can resume it.
+const ABORT_UPLOADS_DAYS: u32 = 7;
 
-/// What a profile decides.
+/// The values of the built-in declarations that a profile sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Defaults {
-    /// Partitions of a topic.
+pub struct BuiltinDefaults {
+    /// Partitions of each topic.
     pub partitions: u32,
-    /// Replicas of each, and how many of them must have a record before it counts; none in a data folder.
+    /// Replication factor and `min.insync.replicas`; `None` in a data folder.
     pub replicas: Option<(u16, u16)>,
-    /// How long records are kept.
+    /// Retention of each group of topics.
     pub retention: Retention,
-    /// Days that a staged object is kept.
+    /// Days after which a staged object expires.
     pub staging_days: u32,
 }
 
-/// The contract's tables, topics, buckets and schemas.
+/// The contract's tables, topics, buckets and schemas, sorted by kind and name.
 #[must_use]
-pub fn builtin(defaults: &Defaults) -> Vec<Item> {
-    let database = item("media", Spec::Database(DatabaseSpec::default()));
+pub fn builtin_declarations(defaults: &BuiltinDefaults) -> Vec<ResourceDeclaration> {
+    let database = declaration("media", ResourceSpec::Database(DatabaseSpec::default()));
     let topics = contract(defaults.partitions, defaults.retention).into_iter();
-    let topics = topics.map(|spec| item(spec.name.as_str(), Spec::KafkaTopic(topic(&spec, defaults))));
+    let topics =
+        topics.map(|spec| declaration(spec.name.as_str(), ResourceSpec::KafkaTopic(topic_spec(&spec, defaults))));
     let schemas = topics::PIPELINE.map(|topic| {
         let spec = SchemaSpec { file: None, compatibility: schemas::COMPATIBILITY };
-        item(&schemas::subject(&topic), Spec::Schema(spec))
+        declaration(&schemas::subject(&topic), ResourceSpec::Schema(spec))
     });
-    let mut items: Vec<Item> = [database].into_iter().chain(topics).chain(buckets(defaults)).chain(schemas).collect();
-    items.sort_by(|a, b| (a.kind(), &a.name).cmp(&(b.kind(), &b.name)));
-    items
+    let mut declarations: Vec<ResourceDeclaration> =
+        [database].into_iter().chain(topics).chain(buckets(defaults)).chain(schemas).collect();
+    declarations.sort_by(|a, b| (a.kind(), &a.name).cmp(&(b.kind(), &b.name)));
+    declarations
 }
 
-fn item(name: &str, spec: Spec) -> Item {
-    Item { name: name.to_owned(), spec, schema: None, origin: None, places: BTreeMap::new() }
+fn declaration(name: &str, spec: ResourceSpec) -> ResourceDeclaration {
+    ResourceDeclaration { name: name.to_owned(), spec, schema: None, location: None, key_locations: BTreeMap::new() }
 }
 
-fn topic(spec: &TopicSpec, defaults: &Defaults) -> KafkaTopicSpec {
-    let retention_ms = spec.retention.map_or("-1".to_owned(), |kept| kept.as_millis().to_string());
+fn topic_spec(spec: &TopicSpec, defaults: &BuiltinDefaults) -> KafkaTopicSpec {
+    let retention_ms = spec.retention.map_or("-1".to_owned(), |retention| retention.as_millis().to_string());
     let policy = if spec.compacted { "compact" } else { "delete" };
     let mut settings: Vec<(&str, Value)> =
         vec![("retention.ms", json!(retention_ms)), ("cleanup.policy", json!(policy))];
@@ -64,11 +66,11 @@ fn topic(spec: &TopicSpec, defaults: &Defaults) -> KafkaTopicSpec {
     }
 }
 
-fn buckets(defaults: &Defaults) -> [Item; 3] {
-    let plain = BucketSpec { abort_uploads_after_days: Some(ABANDONED_DAYS), ..BucketSpec::default() };
+fn buckets(defaults: &BuiltinDefaults) -> [ResourceDeclaration; 3] {
+    let plain = BucketSpec { abort_uploads_after_days: Some(ABORT_UPLOADS_DAYS), ..BucketSpec::default() };
     let staging = BucketSpec { expire_after_days: Some(defaults.staging_days), ..plain.clone() };
     let originals =
         BucketSpec { versioned: true, expire_noncurrent_after_days: Some(NONCURRENT_DAYS), ..plain.clone() };
     [("media-staging", staging), ("media-originals", originals), ("media-derived", plain)]
-        .map(|(name, spec)| item(name, Spec::Bucket(spec)))
+        .map(|(name, spec)| declaration(name, ResourceSpec::Bucket(spec)))
 }

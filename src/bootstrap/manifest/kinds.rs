@@ -1,4 +1,5 @@
-//! The kinds of resources a manifest may declare, and what each may say. The JSON Schemas for editors are made from these.
+//! The kinds of resources that a manifest may declare, with the `spec` of each. The JSON Schemas for editors are generated
+//! from these types and their doc comments.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,57 +13,57 @@ use mfctl_core::domain::compat::Compatibility;
 
 macro_rules! kinds {
     ($( #[doc = $doc:literal] $Kind:ident($Spec:ident), )*) => {
-        /// Kinds of resources, in the order in which they are made: what one needs comes before it.
+        /// Kinds of resources, in the order of creation: a kind comes after those it depends on.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-        pub enum Kind { $( #[doc = $doc] $Kind, )* }
+        pub enum ResourceKind { $( #[doc = $doc] $Kind, )* }
 
-        /// What a manifest says of a resource.
+        /// The `spec` of a manifest.
         #[derive(Debug, Clone, PartialEq)]
-        pub enum Spec { $( #[doc = $doc] $Kind($Spec), )* }
+        pub enum ResourceSpec { $( #[doc = $doc] $Kind($Spec), )* }
 
-        impl Kind {
-            /// Every kind, in order.
+        impl ResourceKind {
+            /// Every kind, in the order of creation.
             pub const ALL: &'static [Self] = &[ $( Self::$Kind, )* ];
 
-            /// The kind as manifests write it.
+            /// The kind's name in a manifest.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $( Self::$Kind => stringify!($Kind), )* }
             }
 
-            /// What it is, in a line.
+            /// One-line description, for schemas and the head of a generated file.
             #[must_use]
-            pub const fn about(self) -> &'static str {
+            pub const fn description(self) -> &'static str {
                 match self { $( Self::$Kind => $doc.trim_ascii(), )* }
             }
 
-            /// The JSON Schema of its `spec`.
+            /// The JSON Schema of the kind's `spec`.
             #[must_use]
             pub fn spec_schema(self) -> Schema {
                 match self { $( Self::$Kind => schemars::schema_for!($Spec), )* }
             }
 
-            /// Reads a `spec` of this kind.
+            /// Parses a `spec` of this kind.
             ///
             /// # Errors
-            /// The reader's words.
-            pub fn read(self, spec: Value) -> Result<Spec, serde_json::Error> {
-                match self { $( Self::$Kind => serde_json::from_value(spec).map(Spec::$Kind), )* }
+            /// The deserializer's, for a missing, unknown or mistyped field.
+            pub fn parse_spec(self, spec: Value) -> Result<ResourceSpec, serde_json::Error> {
+                match self { $( Self::$Kind => serde_json::from_value(spec).map(ResourceSpec::$Kind), )* }
             }
         }
 
-        impl Spec {
-            /// Its kind.
+        impl ResourceSpec {
+            /// The kind that the `spec` belongs to.
             #[must_use]
-            pub const fn kind(&self) -> Kind {
-                match self { $( Self::$Kind(_) => Kind::$Kind, )* }
+            pub const fn kind(&self) -> ResourceKind {
+                match self { $( Self::$Kind(_) => ResourceKind::$Kind, )* }
             }
 
-            /// As a manifest would say it.
+            /// The `spec` as a manifest has it.
             ///
             /// # Errors
-            /// Never for what a manifest can say.
-            pub fn value(&self) -> Result<Value, serde_json::Error> {
+            /// The serializer's; none for a `spec` that was parsed.
+            pub fn to_value(&self) -> Result<Value, serde_json::Error> {
                 match self { $( Self::$Kind(spec) => serde_json::to_value(spec), )* }
             }
         }
@@ -70,49 +71,49 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// The catalog's tables, roles and rights, by mfctl's numbered migrations.
+    /// The catalog's tables, roles and grants, created by mfctl's numbered migrations.
     Database(DatabaseSpec),
-    /// An engine of secrets, or a way to log in, mounted in Vault.
+    /// A secrets engine or auth method that is mounted in Vault.
     VaultMount(VaultMountSpec),
-    /// A policy of Vault.
+    /// A Vault policy.
     VaultPolicy(VaultPolicySpec),
-    /// A role that programs log in to Vault as.
+    /// An AppRole with which programs log in to Vault.
     VaultAppRole(VaultAppRoleSpec),
-    /// A secret that must exist in Vault, with its fields; never what they say.
+    /// A secret that must exist in Vault, by its field names; never their values.
     VaultSecret(VaultSecretSpec),
-    /// A policy of Consul.
+    /// A Consul ACL policy.
     ConsulPolicy(ConsulPolicySpec),
-    /// A token of Consul, whose secret goes into Vault.
+    /// A Consul ACL token, whose secret is stored in Vault.
     ConsulToken(ConsulTokenSpec),
     /// Configuration of a service, under `<env>/<service>/`.
     ConsulKeys(ConsulKeysSpec),
-    /// A topic of Kafka.
+    /// A Kafka topic.
     KafkaTopic(KafkaTopicSpec),
-    /// A bucket.
+    /// An S3 bucket.
     Bucket(BucketSpec),
-    /// A JSON Schema under its subject.
+    /// A JSON Schema in the schema registry, under its subject.
     Schema(SchemaSpec),
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ResourceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
 }
 
-impl FromStr for Kind {
+impl FromStr for ResourceKind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let found = Self::ALL.iter().find(|kind| kind.as_str().eq_ignore_ascii_case(text));
-        found.copied().ok_or_else(|| {
+        let kind = Self::ALL.iter().find(|kind| kind.as_str().eq_ignore_ascii_case(text));
+        kind.copied().ok_or_else(|| {
             let all: Vec<&str> = Self::ALL.iter().map(|kind| kind.as_str()).collect();
-            format!("{text:?} is no kind of resource; they are {}", all.join(", "))
+            format!("{text:?} is not a kind of resource; the kinds are {}", all.join(", "))
         })
     }
 }
 
-/// Which set of migrations.
+/// A set of migrations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MigrationSet {
@@ -121,76 +122,76 @@ pub enum MigrationSet {
     Media,
 }
 
-/// The catalog's database. Where it is, and with which role, is the profile's `database.admin_url`.
+/// The catalog's database. The profile's `database.admin_url` names the server and the role.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseSpec {
-    /// The set of migrations that is to be applied whole.
+    /// The set of migrations; all of them are applied.
     #[serde(default)]
     pub migrations: MigrationSet,
 }
 
-/// A mount; `metadata.name` is its path, which begins with `auth/` for a way to log in.
+/// A mount; `metadata.name` is its path, which begins with `auth/` for an auth method.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VaultMountSpec {
-    /// Its type: `kv`, `pki`, `transit`, `approle`, `kubernetes`.
+    /// Type of the engine or method: `kv`, `pki`, `transit`, `approle`, `kubernetes`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The version of a `kv` engine.
+    /// KV version, 1 or 2; required for type `kv` and only allowed there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_version: Option<u8>,
-    /// What it is for.
+    /// Description for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
-    /// How long its leases last at most, such as `72h`; without it, as long as the server says.
+    /// Maximum lease TTL, such as `72h`; without it, the server's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_lease: Option<String>,
 }
 
-/// A policy of Vault.
+/// A Vault policy; `metadata.name` is its name, in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VaultPolicySpec {
-    /// What it allows, in Vault's language.
+    /// Rules in HCL.
     pub rules: String,
 }
 
-/// A role that programs log in as; `metadata.name` is `<mount>/<role>`.
+/// An AppRole; `metadata.name` is `<mount>/<role>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VaultAppRoleSpec {
-    /// The policies of its tokens.
+    /// Policies of the tokens that a login issues.
     pub policies: Vec<String>,
-    /// How long a token lives before it must be renewed, such as `20m`.
+    /// TTL of a token, after which it expires unless renewed, such as `20m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_ttl: Option<String>,
-    /// How long a token lives in all.
+    /// Maximum TTL of a token, renewals included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_max_ttl: Option<String>,
-    /// How long a secret id is good for; without it, for ever.
+    /// TTL of a secret id; without it, unlimited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_id_ttl: Option<String>,
-    /// How often a secret id may be used; without it, without limit.
+    /// Number of logins with one secret id; without it, unlimited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_id_uses: Option<u64>,
 }
 
-/// Where a field's value comes from.
+/// Where the value of a secret's field comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum FieldSource {
-    /// Somebody puts it there; until then it is missing, and that is an error.
+pub enum SecretFieldSource {
+    /// An operator stores it; until then the resource is refused.
     Given,
-    /// Made at random, once, when it is not there: this many bytes, written as hexadecimal digits.
+    /// Generated once, when the field is missing: this many random bytes, as hexadecimal digits.
     Random(RandomBytes),
 }
 
-/// How many bytes.
+/// Length of a generated value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RandomBytes {
-    /// From 16 to 256.
+    /// Number of random bytes, 16 to 256.
     #[schemars(range(min = 16, max = 256))]
     pub bytes: u16,
 }
@@ -199,48 +200,48 @@ pub struct RandomBytes {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VaultSecretSpec {
-    /// The engine it is in, where that is more than the name's first part.
+    /// Mount path of the engine, where it is more than the first segment of the name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount: Option<String>,
-    /// Its fields.
-    pub fields: BTreeMap<String, FieldSource>,
+    /// Required fields of the secret, by name.
+    pub fields: BTreeMap<String, SecretFieldSource>,
 }
 
 fn secret() -> String {
     "secret".to_owned()
 }
 
-/// A policy of Consul.
+/// A Consul ACL policy; `metadata.name` is its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConsulPolicySpec {
-    /// What it is for.
+    /// Description for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
-    /// What it allows, in Consul's language.
+    /// Rules in HCL.
     pub rules: String,
 }
 
-/// A token of Consul; `metadata.name` is its description, by which it is known.
+/// A Consul ACL token; `metadata.name` is its description.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConsulTokenSpec {
-    /// The policies it has.
+    /// Names of the policies that are linked to it.
     pub policies: Vec<String>,
-    /// Where its secret is kept: a field in Vault.
-    pub store: SecretPlace,
+    /// The field in Vault that holds its secret.
+    pub store: SecretLocation,
 }
 
-/// A field in Vault.
+/// A field of a secret in Vault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct SecretPlace {
-    /// The engine.
+pub struct SecretLocation {
+    /// Mount path of the engine.
     #[serde(default = "secret")]
     pub mount: String,
-    /// The path below it.
+    /// Path of the secret below the mount.
     pub path: String,
-    /// The field.
+    /// Name of the field.
     #[serde(default = "token")]
     pub field: String,
 }
@@ -253,71 +254,71 @@ fn token() -> String {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConsulKeysSpec {
-    /// Key and value. Text is written as it is, everything else as JSON.
+    /// Values by key. A string is written unchanged, any other value as JSON.
     pub keys: BTreeMap<String, Value>,
 }
 
-/// A topic; `metadata.name` is its name.
+/// A Kafka topic; `metadata.name` is its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KafkaTopicSpec {
-    /// How many partitions. There may come more, never fewer.
+    /// Number of partitions. It can be increased, never decreased.
     #[schemars(range(min = 1))]
     pub partitions: u32,
-    /// Replicas of each partition; a data folder has one whatever this says.
+    /// Replication factor; ignored in a data folder, which has one replica.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication: Option<u16>,
-    /// Settings of its own, by Kafka's names; one that is not named is left alone.
+    /// Topic configuration by Kafka's names; a setting that is not named is left unchanged.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, Value>,
 }
 
-/// How a bucket encrypts what it is given.
+/// Default encryption of a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Encryption {
-    /// With the store's own keys.
+pub enum BucketEncryptionSpec {
+    /// Server-side encryption with the store's own keys.
     #[serde(rename = "AES256")]
     Aes256,
-    /// With a key service's.
+    /// Server-side encryption with the keys of a key management service.
     #[serde(rename = "aws:kms")]
     Kms,
 }
 
-/// A bucket; it is called `myfarsi-<env>-<metadata.name>`.
+/// A bucket, named `myfarsi-<env>-<metadata.name>`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BucketSpec {
-    /// Its name where that is another one.
+    /// Name of the bucket, where it differs from that pattern.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<String>,
-    /// Whether older versions are kept.
+    /// Whether versioning is enabled.
     #[serde(default)]
     pub versioned: bool,
-    /// Days after which an object goes.
+    /// Days after which an object expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expire_after_days: Option<u32>,
-    /// Days after which an older version goes.
+    /// Days after which a noncurrent version expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expire_noncurrent_after_days: Option<u32>,
-    /// Days after which an upload that was never finished is given up.
+    /// Days after which an unfinished multipart upload is aborted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abort_uploads_after_days: Option<u32>,
-    /// How it encrypts what it is given; without it, as it does.
+    /// Default encryption; without it, left unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub encryption: Option<Encryption>,
-    /// Its policy, a document of S3's; without it, the one it has.
+    pub encryption: Option<BucketEncryptionSpec>,
+    /// Bucket policy, an S3 policy document; without it, left unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Value>,
 }
 
-/// A schema; `metadata.name` is its subject.
+/// A JSON Schema in the registry; `metadata.name` is its subject.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SchemaSpec {
-    /// The JSON Schema's file, beside the manifest; without it, the one of this mfctl.
+    /// File with the JSON Schema, relative to the manifest; without it, the schema that is built into this mfctl.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// What a version must keep to towards those before it.
+    /// Compatibility level that the registry enforces on a new version.
     #[serde(default = "backward_transitive")]
     #[schemars(with = "String")]
     pub compatibility: Compatibility,

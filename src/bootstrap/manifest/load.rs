@@ -1,4 +1,4 @@
-//! Reads a folder of manifests for one environment, and says everything that is wrong with it at once.
+//! Loads a folder of manifests for one environment and reports every problem in it at once.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -8,102 +8,110 @@ use std::sync::Arc;
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
-use super::kinds::{Kind, Spec};
-use super::node::{Node, NodeKind, Parsed};
-use super::{API_VERSION, Item, Origin, Problem, Problems, Wrong, schema};
+use super::kinds::{ResourceKind, ResourceSpec};
+use super::node::{ParsedYaml, YamlNode, YamlNodeKind};
+use super::{
+    API_VERSION, InvalidField, ManifestLocation, ManifestProblem, ManifestProblems, ResourceDeclaration, schema,
+};
 use mfctl_core::domain::EnvName;
 
-/// No manifest is larger.
-const LARGEST: u64 = 4 << 20;
-/// No folder has more files.
-const MOST_FILES: usize = 10_000;
-/// No folder is deeper.
-const DEEPEST: usize = 16;
+/// Maximum size of a manifest or schema file, in bytes.
+const MAX_FILE_BYTES: u64 = 4 << 20;
+/// Maximum number of manifests in a layer.
+const MAX_FILES: usize = 10_000;
+/// Maximum depth of folders below a layer.
+const MAX_DEPTH: usize = 16;
 
-type Documents = BTreeMap<(Kind, String), Node>;
+/// Checks a parsed declaration before any server is asked.
+type Validate<'a> = dyn Fn(&ResourceDeclaration) -> Result<(), InvalidField> + 'a;
+type Documents = BTreeMap<(ResourceKind, String), YamlNode>;
 
-/// Reads `base/` and what `env/<env>/` makes of it; `check` says what is wrong with an item beyond its form.
+/// Loads `base/` with the overlay `env/<env>/` merged into it. `validate` checks what the JSON Schema of a kind cannot.
 ///
 /// # Errors
-/// Everything that is wrong, each with file, line and field.
-pub fn load(dir: &Path, env: &EnvName, check: &dyn Fn(&Item) -> Result<(), Wrong>) -> Result<Vec<Item>, Problems> {
+/// Every problem, each with file, line and field; a folder that declares nothing is one.
+pub fn load(dir: &Path, env: &EnvName, validate: &Validate<'_>) -> Result<Vec<ResourceDeclaration>, ManifestProblems> {
     let base = dir.join("base");
     if !base.is_dir() {
-        return Err(Problems::whole(
+        return Err(ManifestProblems::in_file(
             &dir.display().to_string(),
-            "there is no folder base/ in it; `mfctl bootstrap init DIR` writes one that works",
+            "has no folder base/; `mfctl bootstrap init DIR` writes a folder that works",
         ));
     }
     let mut problems = Vec::new();
-    let mut documents = layer(dir, &base, &mut problems);
-    for (key, patch) in layer(dir, &dir.join("env").join(env.as_str()), &mut problems) {
+    let mut documents = load_layer(dir, &base, &mut problems);
+    for (key, patch) in load_layer(dir, &dir.join("env").join(env.as_str()), &mut problems) {
         match documents.get_mut(&key) {
-            Some(document) => document.overlay(patch),
+            Some(document) => document.merge_patch(patch),
             None => {
                 documents.insert(key, patch);
             }
         }
     }
-    // An overlay takes a resource away by taking its spec away.
-    documents.retain(|_, document| document.get("spec").is_some_and(|spec| spec.kind != NodeKind::Scalar(Value::Null)));
-    items(dir, documents, problems, check)
+    // An overlay removes a resource by setting its spec to null.
+    documents
+        .retain(|_, document| document.get("spec").is_some_and(|spec| spec.kind != YamlNodeKind::Scalar(Value::Null)));
+    to_declarations(dir, documents, problems, validate)
 }
 
-/// Reads one file by itself, without what an environment makes of it.
+/// Loads one file, without an overlay.
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_file(path: &Path, check: &dyn Fn(&Item) -> Result<(), Wrong>) -> Result<Vec<Item>, Problems> {
-    let (name, mut documents, mut problems) = (path.display().to_string(), Documents::new(), Vec::new());
-    match read(path, &name.as_str().into()) {
-        Ok(found) => found.into_iter().for_each(|document| add(document, &mut documents, &mut problems)),
+pub fn load_file(path: &Path, validate: &Validate<'_>) -> Result<Vec<ResourceDeclaration>, ManifestProblems> {
+    let name = path.display().to_string();
+    let mut documents = Documents::new();
+    let mut problems = Vec::new();
+    match read_documents(path, &name.as_str().into()) {
+        Ok(nodes) => nodes.into_iter().for_each(|document| insert(document, &mut documents, &mut problems)),
         Err(problem) => problems.push(problem),
     }
-    items(path.parent().unwrap_or(path), documents, problems, check)
+    to_declarations(path.parent().unwrap_or(path), documents, problems, validate)
 }
 
-fn items(
+fn to_declarations(
     dir: &Path,
     documents: Documents,
-    mut problems: Vec<Problem>,
-    check: &dyn Fn(&Item) -> Result<(), Wrong>,
-) -> Result<Vec<Item>, Problems> {
-    let mut items = Vec::with_capacity(documents.len());
+    mut problems: Vec<ManifestProblem>,
+    validate: &Validate<'_>,
+) -> Result<Vec<ResourceDeclaration>, ManifestProblems> {
+    let mut declarations = Vec::with_capacity(documents.len());
     for ((kind, name), document) in documents {
-        match item(dir, kind, name, &document).and_then(|item| checked(item, &document, check)) {
-            Ok(item) => items.push(item),
-            Err(found) => problems.extend(found),
+        match to_declaration(dir, kind, name, &document, validate) {
+            Ok(declaration) => declarations.push(declaration),
+            Err(new_problems) => problems.extend(new_problems),
         }
     }
     if !problems.is_empty() {
         problems.sort_by(|a, b| a.at.cmp(&b.at));
-        return Err(Problems(problems));
+        return Err(ManifestProblems(problems));
     }
-    if items.is_empty() {
-        return Err(Problems::whole(&dir.display().to_string(), "declares nothing"));
+    if declarations.is_empty() {
+        return Err(ManifestProblems::in_file(&dir.display().to_string(), "declares nothing"));
     }
-    Ok(items)
+    Ok(declarations)
 }
 
-fn layer(root: &Path, folder: &Path, problems: &mut Vec<Problem>) -> Documents {
+/// Loads the documents of a layer: `base/` or an overlay.
+fn load_layer(root: &Path, folder: &Path, problems: &mut Vec<ManifestProblem>) -> Documents {
     let mut files = Vec::new();
-    if let Err(error) = find(folder, 0, &mut files) {
-        problems.extend(Problems::whole(&below(root, folder), error).0);
+    if let Err(error) = find_manifests(folder, 0, &mut files) {
+        problems.extend(ManifestProblems::in_file(&relative_path(root, folder), error).0);
     }
     files.sort();
     let mut documents = Documents::new();
     for file in files {
-        let name: Arc<str> = below(root, &file).into();
-        match read(&file, &name) {
-            Ok(found) => found.into_iter().for_each(|document| add(document, &mut documents, problems)),
+        let name: Arc<str> = relative_path(root, &file).into();
+        match read_documents(&file, &name) {
+            Ok(nodes) => nodes.into_iter().for_each(|document| insert(document, &mut documents, problems)),
             Err(problem) => problems.push(problem),
         }
     }
     documents
 }
 
-/// Every manifest below a folder; a folder that is not there has none.
-fn find(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), String> {
+/// Finds every manifest below a folder; a folder that does not exist has none.
+fn find_manifests(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), String> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && depth == 0 => return Ok(()),
@@ -117,13 +125,13 @@ fn find(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Str
             continue;
         }
         if path.is_dir() {
-            if depth == DEEPEST {
-                return Err(format!("{} is deeper than {DEEPEST} folders", path.display()));
+            if depth == MAX_DEPTH {
+                return Err(format!("{} is deeper than {MAX_DEPTH} folders", path.display()));
             }
-            find(&path, depth + 1, files)?;
+            find_manifests(&path, depth + 1, files)?;
         } else if yaml {
-            if files.len() == MOST_FILES {
-                return Err(format!("has more than {MOST_FILES} manifests"));
+            if files.len() == MAX_FILES {
+                return Err(format!("has more than {MAX_FILES} manifests"));
             }
             files.push(path);
         }
@@ -131,42 +139,42 @@ fn find(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Str
     Ok(())
 }
 
-fn below(root: &Path, path: &Path) -> String {
+fn relative_path(root: &Path, path: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
 }
 
-fn read(path: &Path, name: &Arc<str>) -> Result<Vec<Node>, Problem> {
-    let at = |line: u64| Origin { file: Arc::clone(name), line: line.max(1) };
-    let whole = |message: String| Problem { at: at(1), field: String::new(), message };
-    let text = text(path).map_err(whole)?;
-    let parsed: Result<Vec<Spanned<Parsed>>, _> = serde_saphyr::from_multiple(&text);
+fn read_documents(path: &Path, name: &Arc<str>) -> Result<Vec<YamlNode>, ManifestProblem> {
+    let at = |line: u64| ManifestLocation { file: Arc::clone(name), line: line.max(1) };
+    let whole_file = |message: String| ManifestProblem { at: at(1), field: String::new(), message };
+    let text = read_text(path).map_err(whole_file)?;
+    let parsed: Result<Vec<Spanned<ParsedYaml>>, _> = serde_saphyr::from_multiple(&text);
     let parsed = parsed.map_err(|error| {
         let line = error.location().map_or(1, |location| location.line());
-        // Its picture of the line is of no use beside the line's number.
+        // The file and line are reported already; the parser's snippet would repeat them.
         let message = error.without_snippet().to_string();
-        Problem { at: at(line), field: String::new(), message }
+        ManifestProblem { at: at(line), field: String::new(), message }
     })?;
-    let nodes = parsed.into_iter().map(|document| Node::of(document, name));
-    // Empty documents stand between separators.
-    Ok(nodes.filter(|node| node.kind != NodeKind::Scalar(Value::Null)).collect())
+    let nodes = parsed.into_iter().map(|document| YamlNode::from_parsed(document, name));
+    // Two separators in a row enclose an empty document.
+    Ok(nodes.filter(|node| node.kind != YamlNodeKind::Scalar(Value::Null)).collect())
 }
 
-fn text(path: &Path) -> Result<String, String> {
+fn read_text(path: &Path) -> Result<String, String> {
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
-    file.take(LARGEST + 1).read_to_string(&mut text).map_err(|error| format!("cannot be read: {error}"))?;
-    if text.len() as u64 > LARGEST {
+    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(|error| format!("cannot be read: {error}"))?;
+    if text.len() as u64 > MAX_FILE_BYTES {
         return Err("is larger than 4 MiB".to_owned());
     }
     Ok(text)
 }
 
-fn add(document: Node, documents: &mut Documents, problems: &mut Vec<Problem>) {
-    match key_of(&document) {
+fn insert(document: YamlNode, documents: &mut Documents, problems: &mut Vec<ManifestProblem>) {
+    match document_key(&document) {
         Ok(key) => match documents.get(&key) {
-            Some(other) => {
-                let message = format!("{}/{} is declared twice, first at {}", key.0, key.1, other.at);
-                problems.push(Problem { at: document.at.clone(), field: "metadata.name".to_owned(), message });
+            Some(first) => {
+                let message = format!("{}/{} is declared twice, first at {}", key.0, key.1, first.at);
+                problems.push(ManifestProblem { at: document.at.clone(), field: "metadata.name".to_owned(), message });
             }
             None => {
                 documents.insert(key, document);
@@ -176,11 +184,11 @@ fn add(document: Node, documents: &mut Documents, problems: &mut Vec<Problem>) {
     }
 }
 
-/// What must be there before anything else can be said.
-fn key_of(document: &Node) -> Result<(Kind, String), Problem> {
+/// Kind and name of a document, which must be valid before the rest can be checked.
+fn document_key(document: &YamlNode) -> Result<(ResourceKind, String), ManifestProblem> {
     let problem = |field: &str, message: String| {
-        let at = document.origin_of(&format!("/{}", field.replace('.', "/"))).clone();
-        Problem { at, field: field.to_owned(), message }
+        let at = document.location_of(&format!("/{}", field.replace('.', "/"))).clone();
+        ManifestProblem { at, field: field.to_owned(), message }
     };
     match document.text("apiVersion") {
         Some(API_VERSION) => {}
@@ -188,58 +196,61 @@ fn key_of(document: &Node) -> Result<(Kind, String), Problem> {
         None => return Err(problem("apiVersion", format!("is missing; it is {API_VERSION}"))),
     }
     let kind = document.text("kind").ok_or_else(|| problem("kind", "is missing".to_owned()))?;
-    let kind = kind.parse::<Kind>().map_err(|message| problem("kind", message))?;
+    let kind = kind.parse::<ResourceKind>().map_err(|message| problem("kind", message))?;
     let name = document.get("metadata").and_then(|metadata| metadata.text("name"));
     let name = name.ok_or_else(|| problem("metadata.name", "is missing".to_owned()))?;
     Ok((kind, name.to_owned()))
 }
 
-fn item(dir: &Path, kind: Kind, name: String, document: &Node) -> Result<Item, Vec<Problem>> {
-    let value = document.value();
-    let problem = |pointer: &str, message: String| problem(document, pointer, message);
-    let found: Vec<Problem> = schema::validator(kind)
+fn to_declaration(
+    dir: &Path,
+    kind: ResourceKind,
+    name: String,
+    document: &YamlNode,
+    validate: &Validate<'_>,
+) -> Result<ResourceDeclaration, Vec<ManifestProblem>> {
+    let value = document.to_value();
+    let problem = |pointer: &str, message: String| problem_at(document, pointer, message);
+    let schema_problems: Vec<ManifestProblem> = schema::validator(kind)
         .into_iter()
         .flat_map(|validator| validator.iter_errors(&value))
         .map(|error| problem(error.instance_path().as_str(), error.to_string()))
         .collect();
-    if !found.is_empty() {
-        return Err(found);
+    if !schema_problems.is_empty() {
+        return Err(schema_problems);
     }
-    let spec = kind.read(value["spec"].clone()).map_err(|error| vec![problem("/spec", error.to_string())])?;
-    let origin = document.get("metadata").map_or(&document.at, |metadata| &metadata.at).clone();
-    let schema = schema_of(dir, document, &spec).map_err(|message| vec![problem("/spec/file", message)])?;
-    let places = match &spec {
-        Spec::ConsulKeys(spec) => {
-            let place = |key: &String| (key.clone(), document.origin_of(&format!("/spec/keys/{key}")).to_string());
-            spec.keys.keys().map(place).collect()
+    let spec = kind.parse_spec(value["spec"].clone()).map_err(|error| vec![problem("/spec", error.to_string())])?;
+    let location = document.get("metadata").map_or(&document.at, |metadata| &metadata.at).clone();
+    let schema = read_schema_file(dir, document, &spec).map_err(|message| vec![problem("/spec/file", message)])?;
+    let key_locations = match &spec {
+        ResourceSpec::ConsulKeys(spec) => {
+            let location = |key: &String| (key.clone(), document.location_of(&format!("/spec/keys/{key}")).to_string());
+            spec.keys.keys().map(location).collect()
         }
         _ => BTreeMap::new(),
     };
-    Ok(Item { name, spec, schema, origin: Some(origin), places })
-}
-
-fn checked(item: Item, document: &Node, check: &dyn Fn(&Item) -> Result<(), Wrong>) -> Result<Item, Vec<Problem>> {
-    match check(&item) {
-        Ok(()) => Ok(item),
-        Err(wrong) => Err(vec![problem(document, &wrong.pointer, wrong.message)]),
+    let declaration = ResourceDeclaration { name, spec, schema, location: Some(location), key_locations };
+    match validate(&declaration) {
+        Ok(()) => Ok(declaration),
+        Err(field) => Err(vec![problem(&field.pointer, field.message)]),
     }
 }
 
-fn problem(document: &Node, pointer: &str, message: String) -> Problem {
+fn problem_at(document: &YamlNode, pointer: &str, message: String) -> ManifestProblem {
     let field = pointer.trim_start_matches('/').replace('/', ".");
-    Problem { at: document.origin_of(pointer).clone(), field, message }
+    ManifestProblem { at: document.location_of(pointer).clone(), field, message }
 }
 
-/// The content of the file that a schema names, relative to the manifest that names it.
-fn schema_of(dir: &Path, document: &Node, spec: &Spec) -> Result<Option<Value>, String> {
-    let Spec::Schema(spec) = spec else { return Ok(None) };
+/// The content of a schema's `file`, whose path is relative to its manifest.
+fn read_schema_file(dir: &Path, document: &YamlNode, spec: &ResourceSpec) -> Result<Option<Value>, String> {
+    let ResourceSpec::Schema(spec) = spec else { return Ok(None) };
     let Some(file) = &spec.file else { return Ok(None) };
     if file.starts_with('/') || file.split('/').any(|part| part == "..") {
         return Err("must be below the manifest's folder".to_owned());
     }
-    let origin = document.origin_of("/spec/file");
-    let path = dir.join(&*origin.file).parent().unwrap_or(dir).join(file);
-    let text = text(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let location = document.location_of("/spec/file");
+    let path = dir.join(&*location.file).parent().unwrap_or(dir).join(file);
+    let text = read_text(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     serde_json::from_str(&text).map(Some).map_err(|error| format!("{} is not JSON: {error}", path.display()))
 }
 
@@ -257,12 +268,12 @@ mod tests {
         dir
     }
 
-    fn loaded(files: &[(&str, &str)]) -> Result<Vec<Item>, Problems> {
-        let check = |item: &Item| match item.name.contains(' ') {
-            true => Err(Wrong::name("has a space in it")),
+    fn load_files(files: &[(&str, &str)]) -> Result<Vec<ResourceDeclaration>, ManifestProblems> {
+        let validate = |declaration: &ResourceDeclaration| match declaration.name.contains(' ') {
+            true => Err(InvalidField::name("has a space in it")),
             false => Ok(()),
         };
-        load(folder(files).path(), &EnvName::new("dev").unwrap(), &check)
+        load(folder(files).path(), &EnvName::new("dev").unwrap(), &validate)
     }
 
     fn topic(name: &str, spec: &str) -> String {
@@ -272,54 +283,54 @@ mod tests {
     #[test]
     fn an_environment_is_the_base_with_its_overlay() {
         let base = [topic("a", "{partitions: 6, settings: {retention.ms: 1000}}"), topic("b", "{partitions: 1}")];
-        let items = loaded(&[
+        let declarations = load_files(&[
             ("base/topics.yaml", &base.join("---\n")),
             ("env/dev/topics.yaml", &topic("a", "{partitions: 3}")),
             ("env/dev/none.yaml", &topic("b", "null")),
             ("env/prod/topics.yaml", &topic("c", "{partitions: 9}")),
         ]);
-        let items = items.unwrap();
-        assert_eq!(items.len(), 1, "{items:?}");
-        let Spec::KafkaTopic(spec) = &items[0].spec else { panic!("{items:?}") };
+        let declarations = declarations.unwrap();
+        assert_eq!(declarations.len(), 1, "{declarations:?}");
+        let ResourceSpec::KafkaTopic(spec) = &declarations[0].spec else { panic!("{declarations:?}") };
         assert_eq!((spec.partitions, spec.settings.len()), (3, 1));
-        assert_eq!(items[0].origin.as_ref().unwrap().to_string(), "base/topics.yaml:4");
+        assert_eq!(declarations[0].location.as_ref().unwrap().to_string(), "base/topics.yaml:4");
     }
 
     #[test]
-    fn everything_wrong_is_said_with_file_line_and_field() {
-        let problems = loaded(&[
+    fn every_problem_is_reported_with_file_line_and_field() {
+        let problems = load_files(&[
             ("base/a.yaml", &topic("a", "\n  partitions: none\n  colour: red")),
             ("base/b.yaml", "apiVersion: mfctl/v1\nkind: Teapot\nmetadata: {name: x}\nspec: {}\n"),
             ("base/c.yaml", "apiVersion: mfctl/v1\nkind: [\n"),
             ("base/d.yaml", &[topic("d", "{partitions: 1}"), topic("d", "{partitions: 2}")].join("---\n")),
             ("base/e.yaml", &topic("'a b'", "{partitions: 1}")),
         ]);
-        let said = problems.unwrap_err().to_string();
+        let report = problems.unwrap_err().to_string();
         for line in [
             "base/a.yaml:6: spec.partitions: \"none\" is not of type \"integer\"",
-            "base/b.yaml:2: kind: \"Teapot\" is no kind of resource",
+            "base/b.yaml:2: kind: \"Teapot\" is not a kind of resource",
             "base/c.yaml:",
             "base/d.yaml:7: metadata.name: KafkaTopic/d is declared twice, first at base/d.yaml:1",
             "base/e.yaml:4: metadata.name: has a space in it",
         ] {
-            assert!(said.contains(line), "{line}\n--\n{said}");
+            assert!(report.contains(line), "{line}\n--\n{report}");
         }
-        assert!(said.contains("colour"), "{said}");
+        assert!(report.contains("colour"), "{report}");
     }
 
     #[test]
     fn a_folder_without_manifests_is_not_an_empty_environment() {
-        assert!(loaded(&[("base/readme.md", "x")]).unwrap_err().to_string().contains("declares nothing"));
-        assert!(loaded(&[("other/a.yaml", "x")]).unwrap_err().to_string().contains("bootstrap init"));
+        assert!(load_files(&[("base/readme.md", "x")]).unwrap_err().to_string().contains("declares nothing"));
+        assert!(load_files(&[("other/a.yaml", "x")]).unwrap_err().to_string().contains("bootstrap init"));
     }
 
     #[test]
-    fn a_schemas_file_stays_in_the_folder() {
+    fn a_schema_file_must_be_below_the_manifest_folder() {
         let schema =
             |file| format!("apiVersion: mfctl/v1\nkind: Schema\nmetadata: {{name: a-value}}\nspec: {{file: {file}}}\n");
-        let outside = loaded(&[("base/a.yaml", &schema("../../etc/passwd"))]);
+        let outside = load_files(&[("base/a.yaml", &schema("../../etc/passwd"))]);
         assert!(outside.unwrap_err().to_string().contains("below the manifest's folder"));
-        let inside = loaded(&[("base/a.yaml", &schema("s/a.json")), ("base/s/a.json", "{\"type\": \"object\"}")]);
+        let inside = load_files(&[("base/a.yaml", &schema("s/a.json")), ("base/s/a.json", "{\"type\": \"object\"}")]);
         assert_eq!(inside.unwrap()[0].schema, Some(serde_json::json!({"type": "object"})));
     }
 }

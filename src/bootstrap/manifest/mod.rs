@@ -1,7 +1,7 @@
-//! The manifests' folder: what an environment should be, as YAML documents in Git.
+//! Manifests: the desired state of an environment, as a folder of YAML documents in Git.
 //!
-//! `base/` holds what every environment has, `env/<environment>/` what one changes. There is no language of our own: an
-//! overlay is a merge patch. A manifest holds no secret, only where one is. Reads files; asks no server.
+//! `base/` declares what every environment has, `env/<environment>/` is an overlay of JSON merge patches (RFC 7396). There is
+//! no template language. A manifest holds no secret, only its location. Reads files; asks no server.
 
 mod builtin;
 mod kinds;
@@ -16,100 +16,100 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-pub use builtin::{Defaults, builtin};
+pub use builtin::{BuiltinDefaults, builtin_declarations};
 pub use kinds::{
-    BucketSpec, ConsulKeysSpec, ConsulPolicySpec, ConsulTokenSpec, DatabaseSpec, Encryption, FieldSource,
-    KafkaTopicSpec, Kind, SchemaSpec, SecretPlace, Spec, VaultAppRoleSpec, VaultMountSpec, VaultPolicySpec,
-    VaultSecretSpec,
+    BucketEncryptionSpec, BucketSpec, ConsulKeysSpec, ConsulPolicySpec, ConsulTokenSpec, DatabaseSpec, KafkaTopicSpec,
+    ResourceKind, ResourceSpec, SchemaSpec, SecretFieldSource, SecretLocation, VaultAppRoleSpec, VaultMountSpec,
+    VaultPolicySpec, VaultSecretSpec,
 };
 pub use load::{load, load_file};
-pub use node::Origin;
-pub use scaffold::{File, file_of, head, scaffold, text_of};
+pub use node::ManifestLocation;
+pub use scaffold::{GeneratedFile, document_text, file_header, file_name, scaffold};
 pub use schema::json_schemas;
 
-/// What every manifest says first.
+/// `apiVersion` of every manifest.
 pub const API_VERSION: &str = "mfctl/v1";
 
-/// A resource as it should be.
+/// The declaration of a resource: one document of a manifest, or a built-in default.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Item {
+pub struct ResourceDeclaration {
     /// `metadata.name`.
     pub name: String,
-    /// What is said of it.
-    pub spec: Spec,
-    /// The content of the file that a schema names.
+    /// `spec`.
+    pub spec: ResourceSpec,
+    /// For a schema with a `file`, the content of that file.
     pub schema: Option<Value>,
-    /// Where it is declared; none for one of mfctl's own defaults.
-    pub origin: Option<Origin>,
-    /// Of a service's keys, where each is declared: `base/consul-keys.yaml:7`.
-    pub places: BTreeMap<String, String>,
+    /// Where it is declared; `None` for a built-in default.
+    pub location: Option<ManifestLocation>,
+    /// For a service's keys, where each is declared, as `base/consul-keys.yaml:7`.
+    pub key_locations: BTreeMap<String, String>,
 }
 
-impl Item {
-    /// Its kind.
+impl ResourceDeclaration {
+    /// The kind of resource.
     #[must_use]
-    pub const fn kind(&self) -> Kind {
+    pub const fn kind(&self) -> ResourceKind {
         self.spec.kind()
     }
 }
 
-/// A name or value that no resource of the kind can have.
+/// A name or value that the kind does not allow.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wrong {
-    /// The JSON pointer to it in the manifest.
+pub struct InvalidField {
+    /// JSON pointer to the field in the document.
     pub pointer: String,
-    /// What is wrong.
+    /// Why it is invalid.
     pub message: String,
 }
 
-impl Wrong {
-    /// A name.
+impl InvalidField {
+    /// An invalid `metadata.name`.
     pub fn name(message: impl fmt::Display) -> Self {
         Self { pointer: "/metadata/name".to_owned(), message: message.to_string() }
     }
 
-    /// Something in the spec.
+    /// An invalid field at a JSON pointer.
     pub fn at(pointer: impl Into<String>, message: impl fmt::Display) -> Self {
         Self { pointer: pointer.into(), message: message.to_string() }
     }
 }
 
-/// Something that is wrong with a manifest.
+/// An error in a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// Where.
-    pub at: Origin,
+pub struct ManifestProblem {
+    /// File and line.
+    pub at: ManifestLocation,
     /// The field, as `spec.partitions`; empty for the whole document.
     pub field: String,
-    /// What.
+    /// What is wrong with it.
     pub message: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ManifestProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { at, field, message } = self;
         if field.is_empty() { write!(f, "{at}: {message}") } else { write!(f, "{at}: {field}: {message}") }
     }
 }
 
-impl std::error::Error for Problem {}
+impl std::error::Error for ManifestProblem {}
 
-/// Everything that is wrong with a folder of manifests, in the order of its files.
+/// Every error in a folder of manifests, sorted by file and line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problems(pub Vec<Problem>);
+pub struct ManifestProblems(pub Vec<ManifestProblem>);
 
-impl Problems {
-    /// One that is wrong with a whole file.
-    pub fn whole(file: &str, message: impl Into<String>) -> Self {
-        Self(vec![Problem {
-            at: Origin { file: Arc::from(file), line: 1 },
+impl ManifestProblems {
+    /// A single error that concerns a whole file or folder.
+    pub fn in_file(file: &str, message: impl Into<String>) -> Self {
+        Self(vec![ManifestProblem {
+            at: ManifestLocation { file: Arc::from(file), line: 1 },
             field: String::new(),
             message: message.into(),
         }])
     }
 }
 
-impl fmt::Display for Problems {
+impl fmt::Display for ManifestProblems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, problem) in self.0.iter().enumerate() {
             if n > 0 {
@@ -121,4 +121,4 @@ impl fmt::Display for Problems {
     }
 }
 
-impl std::error::Error for Problems {}
+impl std::error::Error for ManifestProblems {}

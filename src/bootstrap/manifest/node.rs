@@ -1,4 +1,4 @@
-//! A YAML document as a tree that knows where each part stands, and how an overlay changes one.
+//! A YAML document as a tree that records the line of each node, and merging of an overlay into it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,108 +8,111 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Vis
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
-/// Where something was written.
+/// File and line of a node, displayed as `base/topics.yaml:4`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Origin {
-    /// The file, below the manifests' folder.
+pub struct ManifestLocation {
+    /// Path relative to the manifest folder.
     pub file: Arc<str>,
-    /// The line, from 1.
+    /// Line, from 1.
     pub line: u64,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ManifestLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)
     }
 }
 
-/// A part of a document.
+/// A node of a document.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Node {
-    /// Where it is written.
-    pub(super) at: Origin,
-    pub(super) kind: NodeKind,
+pub(super) struct YamlNode {
+    pub(super) at: ManifestLocation,
+    pub(super) kind: YamlNodeKind,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum NodeKind {
+pub(super) enum YamlNodeKind {
     Scalar(Value),
-    List(Vec<Node>),
-    Map(BTreeMap<String, Node>),
+    List(Vec<YamlNode>),
+    Map(BTreeMap<String, YamlNode>),
 }
 
-/// As the parser gives it: lines alone.
-pub(super) enum Parsed {
+/// A node as the parser returns it, which knows lines but not the file.
+pub(super) enum ParsedYaml {
     Scalar(Value),
-    List(Vec<Spanned<Parsed>>),
-    Map(BTreeMap<String, Spanned<Parsed>>),
+    List(Vec<Spanned<ParsedYaml>>),
+    Map(BTreeMap<String, Spanned<ParsedYaml>>),
 }
 
-impl Node {
-    /// The tree of a document in this file.
-    pub(super) fn of(parsed: Spanned<Parsed>, file: &Arc<str>) -> Self {
-        let at = Origin { file: Arc::clone(file), line: parsed.referenced.line().max(1) };
+impl YamlNode {
+    /// The tree of a document, whose nodes are located in `file`.
+    pub(super) fn from_parsed(parsed: Spanned<ParsedYaml>, file: &Arc<str>) -> Self {
+        let at = ManifestLocation { file: Arc::clone(file), line: parsed.referenced.line().max(1) };
         let kind = match parsed.value {
-            Parsed::Scalar(value) => NodeKind::Scalar(value),
-            Parsed::List(list) => NodeKind::List(list.into_iter().map(|part| Self::of(part, file)).collect()),
-            Parsed::Map(map) => NodeKind::Map(map.into_iter().map(|(key, part)| (key, Self::of(part, file))).collect()),
+            ParsedYaml::Scalar(value) => YamlNodeKind::Scalar(value),
+            ParsedYaml::List(list) => {
+                YamlNodeKind::List(list.into_iter().map(|part| Self::from_parsed(part, file)).collect())
+            }
+            ParsedYaml::Map(map) => {
+                YamlNodeKind::Map(map.into_iter().map(|(key, part)| (key, Self::from_parsed(part, file))).collect())
+            }
         };
         Self { at, kind }
     }
 
-    /// The same without where it was written.
-    pub(super) fn value(&self) -> Value {
+    /// The document as JSON, without locations.
+    pub(super) fn to_value(&self) -> Value {
         match &self.kind {
-            NodeKind::Scalar(value) => value.clone(),
-            NodeKind::List(list) => list.iter().map(Self::value).collect(),
-            NodeKind::Map(map) => map.iter().map(|(key, part)| (key.clone(), part.value())).collect(),
+            YamlNodeKind::Scalar(value) => value.clone(),
+            YamlNodeKind::List(list) => list.iter().map(Self::to_value).collect(),
+            YamlNodeKind::Map(map) => map.iter().map(|(key, part)| (key.clone(), part.to_value())).collect(),
         }
     }
 
-    /// A part of a map.
+    /// The entry of a map; `None` for a missing key and for other nodes.
     pub(super) fn get(&self, key: &str) -> Option<&Self> {
         match &self.kind {
-            NodeKind::Map(map) => map.get(key),
+            YamlNodeKind::Map(map) => map.get(key),
             _ => None,
         }
     }
 
-    /// The text of a part of a map.
+    /// The string at a key of a map.
     pub(super) fn text(&self, key: &str) -> Option<&str> {
         match &self.get(key)?.kind {
-            NodeKind::Scalar(Value::String(text)) => Some(text),
+            YamlNodeKind::Scalar(Value::String(text)) => Some(text),
             _ => None,
         }
     }
 
-    /// Where the part that a JSON pointer names is written; the nearest part above it that is there.
-    pub(super) fn origin_of(&self, pointer: &str) -> &Origin {
+    /// Location of the node at a JSON pointer, or of its nearest existing ancestor.
+    pub(super) fn location_of(&self, pointer: &str) -> &ManifestLocation {
         let mut node = self;
         for step in pointer.split('/').skip(1) {
             let step = step.replace("~1", "/").replace("~0", "~");
-            let below = match &node.kind {
-                NodeKind::Map(map) => map.get(&step),
-                NodeKind::List(list) => step.parse::<usize>().ok().and_then(|index| list.get(index)),
-                NodeKind::Scalar(_) => None,
+            let child = match &node.kind {
+                YamlNodeKind::Map(map) => map.get(&step),
+                YamlNodeKind::List(list) => step.parse::<usize>().ok().and_then(|index| list.get(index)),
+                YamlNodeKind::Scalar(_) => None,
             };
-            match below {
-                Some(part) => node = part,
+            match child {
+                Some(child) => node = child,
                 None => break,
             }
         }
         &node.at
     }
 
-    /// Changes this document by an overlay, as JSON merge patch does (RFC 7396): maps are merged, null takes away,
-    /// everything else is replaced.
-    pub(super) fn overlay(&mut self, patch: Self) {
+    /// Applies an overlay as a JSON merge patch (RFC 7396): maps are merged, null removes an entry, anything else replaces the
+    /// node.
+    pub(super) fn merge_patch(&mut self, patch: Self) {
         match (&mut self.kind, patch.kind) {
-            (NodeKind::Map(map), NodeKind::Map(changes)) => {
+            (YamlNodeKind::Map(map), YamlNodeKind::Map(changes)) => {
                 for (key, change) in changes {
-                    if change.kind == NodeKind::Scalar(Value::Null) {
+                    if change.kind == YamlNodeKind::Scalar(Value::Null) {
                         map.remove(&key);
                     } else if let Some(part) = map.get_mut(&key) {
-                        part.overlay(change);
+                        part.merge_patch(change);
                     } else {
                         map.insert(key, change);
                     }
@@ -123,71 +126,71 @@ impl Node {
     }
 }
 
-impl<'de> Deserialize<'de> for Parsed {
+impl<'de> Deserialize<'de> for ParsedYaml {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Parts)
+        deserializer.deserialize_any(ParsedYamlVisitor)
     }
 }
 
-struct Parts;
+struct ParsedYamlVisitor;
 
-impl<'de> Visitor<'de> for Parts {
-    type Value = Parsed;
+impl<'de> Visitor<'de> for ParsedYamlVisitor {
+    type Value = ParsedYaml;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a YAML value")
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Parsed, E> {
-        Ok(Parsed::Scalar(value.into()))
+    fn visit_bool<E>(self, value: bool) -> Result<ParsedYaml, E> {
+        Ok(ParsedYaml::Scalar(value.into()))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Parsed, E> {
-        Ok(Parsed::Scalar(value.into()))
+    fn visit_i64<E>(self, value: i64) -> Result<ParsedYaml, E> {
+        Ok(ParsedYaml::Scalar(value.into()))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Parsed, E> {
-        Ok(Parsed::Scalar(value.into()))
+    fn visit_u64<E>(self, value: u64) -> Result<ParsedYaml, E> {
+        Ok(ParsedYaml::Scalar(value.into()))
     }
 
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Parsed, E> {
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<ParsedYaml, E> {
         let number = serde_json::Number::from_f64(value).ok_or_else(|| E::custom("a number that is not finite"))?;
-        Ok(Parsed::Scalar(Value::Number(number)))
+        Ok(ParsedYaml::Scalar(Value::Number(number)))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Parsed, E> {
-        Ok(Parsed::Scalar(value.into()))
+    fn visit_str<E>(self, value: &str) -> Result<ParsedYaml, E> {
+        Ok(ParsedYaml::Scalar(value.into()))
     }
 
-    fn visit_unit<E>(self) -> Result<Parsed, E> {
-        Ok(Parsed::Scalar(Value::Null))
+    fn visit_unit<E>(self) -> Result<ParsedYaml, E> {
+        Ok(ParsedYaml::Scalar(Value::Null))
     }
 
-    fn visit_none<E>(self) -> Result<Parsed, E> {
-        Ok(Parsed::Scalar(Value::Null))
+    fn visit_none<E>(self) -> Result<ParsedYaml, E> {
+        Ok(ParsedYaml::Scalar(Value::Null))
     }
 
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Parsed, D::Error> {
-        Parsed::deserialize(deserializer)
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<ParsedYaml, D::Error> {
+        ParsedYaml::deserialize(deserializer)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Parsed, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<ParsedYaml, A::Error> {
         let mut list = Vec::new();
         while let Some(part) = access.next_element()? {
             list.push(part);
         }
-        Ok(Parsed::List(list))
+        Ok(ParsedYaml::List(list))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Parsed, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<ParsedYaml, A::Error> {
         let mut map = BTreeMap::new();
-        while let Some((key, part)) = access.next_entry::<String, Spanned<Parsed>>()? {
+        while let Some((key, part)) = access.next_entry::<String, Spanned<ParsedYaml>>()? {
             if map.contains_key(&key) {
                 return Err(A::Error::custom(format!("{key} is given twice")));
             }
             map.insert(key, part);
         }
-        Ok(Parsed::Map(map))
+        Ok(ParsedYaml::Map(map))
     }
 }
 
@@ -195,26 +198,26 @@ impl<'de> Visitor<'de> for Parts {
 mod tests {
     use super::*;
 
-    fn node(text: &str) -> Node {
-        let mut documents: Vec<Spanned<Parsed>> = serde_saphyr::from_multiple(text).unwrap();
-        Node::of(documents.remove(0), &"base/a.yaml".into())
+    fn node(text: &str) -> YamlNode {
+        let mut documents: Vec<Spanned<ParsedYaml>> = serde_saphyr::from_multiple(text).unwrap();
+        YamlNode::from_parsed(documents.remove(0), &"base/a.yaml".into())
     }
 
     #[test]
-    fn every_part_knows_its_line() {
+    fn every_node_has_its_line() {
         let node = node("kind: X\nspec:\n  a: 1\n  list:\n    - x\n    - {b: true}\n  none: null\n");
-        assert_eq!(node.origin_of("/spec/a").line, 3);
-        assert_eq!(node.origin_of("/spec/list/1/b").line, 6);
-        assert_eq!(node.origin_of("/spec/list/1/b/deeper").line, 6);
-        assert_eq!(node.origin_of("/spec/missing").to_string(), "base/a.yaml:3");
+        assert_eq!(node.location_of("/spec/a").line, 3);
+        assert_eq!(node.location_of("/spec/list/1/b").line, 6);
+        assert_eq!(node.location_of("/spec/list/1/b/deeper").line, 6);
+        assert_eq!(node.location_of("/spec/missing").to_string(), "base/a.yaml:3");
         let value = serde_json::json!({"kind": "X", "spec": {"a": 1, "list": ["x", {"b": true}], "none": null}});
-        assert_eq!(node.value(), value);
+        assert_eq!(node.to_value(), value);
     }
 
     #[test]
-    fn an_overlay_merges_maps_replaces_the_rest_and_takes_away_with_null() {
+    fn an_overlay_merges_maps_removes_nulls_and_replaces_the_rest() {
         let mut base = node("spec:\n  a: 1\n  b: {c: 2, d: 3}\n  e: [1, 2]\n");
-        base.overlay(node("spec:\n  a: null\n  b: {c: 4}\n  e: [3]\n  f: 5\n"));
-        assert_eq!(base.value(), serde_json::json!({"spec": {"b": {"c": 4, "d": 3}, "e": [3], "f": 5}}));
+        base.merge_patch(node("spec:\n  a: null\n  b: {c: 4}\n  e: [3]\n  f: 5\n"));
+        assert_eq!(base.to_value(), serde_json::json!({"spec": {"b": {"c": 4, "d": 3}, "e": [3], "f": 5}}));
     }
 }

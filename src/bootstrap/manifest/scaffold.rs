@@ -1,24 +1,28 @@
-//! Writes manifests: a first folder that works, with comments, and files of what an environment was found to be.
+//! Generates manifest files: a commented folder to start from, and the documents of an import.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{API_VERSION, Item, Kind, json_schemas};
+use super::{API_VERSION, ResourceDeclaration, ResourceKind, json_schemas};
 
-/// Where the schemas for editors are in a folder of manifests. Hidden, so that no manifest is looked for in it.
+/// Folder of the JSON Schemas for editors. It is hidden so that the loader does not look for manifests in it.
 const SCHEMAS: &str = ".schemas";
 
-/// A file's name below the folder, and its text.
-pub type File = (String, String);
+/// Path relative to the manifest folder, and text.
+pub type GeneratedFile = (String, String);
 
-/// A folder for these environments, which says what these items say; `extras` are examples of kinds that the contract itself
-/// needs none of.
+/// The files of a new manifest folder with these declarations and an overlay for each environment. `extras` are kinds outside
+/// the contract, of which an example is added.
 ///
 /// # Errors
-/// Never for items that were read or are built in.
-pub fn scaffold(items: &[Item], extras: &[Kind], environments: &[String]) -> Result<Vec<File>, serde_json::Error> {
-    let mut files = declared(items)?;
+/// The serializer's; none for declarations that were parsed or are built in.
+pub fn scaffold(
+    declarations: &[ResourceDeclaration],
+    extras: &[ResourceKind],
+    environments: &[String],
+) -> Result<Vec<GeneratedFile>, serde_json::Error> {
+    let mut files = base_files(declarations)?;
     files.extend(extras.iter().filter_map(|kind| example(*kind)).map(|(name, text)| (format!("base/{name}"), text)));
     for environment in environments {
         files.push((format!("env/{environment}/overlay.yaml"), OVERLAY.replace("ENV", environment)));
@@ -30,83 +34,80 @@ pub fn scaffold(items: &[Item], extras: &[Kind], environments: &[String]) -> Res
     Ok(files)
 }
 
-/// A file per kind, in `base/`.
-///
-/// # Errors
-/// As [`scaffold`].
-pub fn declared(items: &[Item]) -> Result<Vec<File>, serde_json::Error> {
-    let mut by_kind: BTreeMap<Kind, String> = BTreeMap::new();
-    for item in items {
-        let text = by_kind.entry(item.kind()).or_insert_with(|| head(item.kind()));
-        text.push_str(&text_of(item.kind(), &item.name, &item.spec.value()?));
+/// One file per kind, in `base/`.
+fn base_files(declarations: &[ResourceDeclaration]) -> Result<Vec<GeneratedFile>, serde_json::Error> {
+    let mut by_kind: BTreeMap<ResourceKind, String> = BTreeMap::new();
+    for declaration in declarations {
+        let text = by_kind.entry(declaration.kind()).or_insert_with(|| file_header(declaration.kind()));
+        text.push_str(&document_text(declaration.kind(), &declaration.name, &declaration.spec.to_value()?));
     }
-    Ok(by_kind.into_iter().map(|(kind, text)| (format!("base/{}", file_of(kind)), text)).collect())
+    Ok(by_kind.into_iter().map(|(kind, text)| (format!("base/{}", file_name(kind)), text)).collect())
 }
 
-/// One document, with its separator before it.
+/// The YAML of one document, with a leading separator.
 #[must_use]
-pub fn text_of(kind: Kind, name: &str, spec: &Value) -> String {
+pub fn document_text(kind: ResourceKind, name: &str, spec: &Value) -> String {
     let document = json!({"apiVersion": API_VERSION, "kind": kind.as_str(), "metadata": {"name": name}, "spec": spec});
-    // JSON is YAML: what cannot be written the one way is written the other.
+    // JSON is valid YAML, so it serves where the YAML serializer fails.
     let text = serde_saphyr::to_string(&document).unwrap_or_else(|_| format!("{document}\n"));
     format!("---\n{text}")
 }
 
-/// The file that the documents of a kind are written to.
+/// Name of the file for a kind's documents, below `base/`.
 #[must_use]
-pub const fn file_of(kind: Kind) -> &'static str {
+pub const fn file_name(kind: ResourceKind) -> &'static str {
     match kind {
-        Kind::Database => "database.yaml",
-        Kind::VaultMount => "vault-mounts.yaml",
-        Kind::VaultPolicy => "vault-policies.yaml",
-        Kind::VaultAppRole => "vault-app-roles.yaml",
-        Kind::VaultSecret => "vault-secrets.yaml",
-        Kind::ConsulPolicy => "consul-policies.yaml",
-        Kind::ConsulToken => "consul-tokens.yaml",
-        Kind::ConsulKeys => "consul-keys.yaml",
-        Kind::KafkaTopic => "topics.yaml",
-        Kind::Bucket => "buckets.yaml",
-        Kind::Schema => "schemas.yaml",
+        ResourceKind::Database => "database.yaml",
+        ResourceKind::VaultMount => "vault-mounts.yaml",
+        ResourceKind::VaultPolicy => "vault-policies.yaml",
+        ResourceKind::VaultAppRole => "vault-app-roles.yaml",
+        ResourceKind::VaultSecret => "vault-secrets.yaml",
+        ResourceKind::ConsulPolicy => "consul-policies.yaml",
+        ResourceKind::ConsulToken => "consul-tokens.yaml",
+        ResourceKind::ConsulKeys => "consul-keys.yaml",
+        ResourceKind::KafkaTopic => "topics.yaml",
+        ResourceKind::Bucket => "buckets.yaml",
+        ResourceKind::Schema => "schemas.yaml",
     }
 }
 
-/// What stands at the top of a kind's file.
+/// The comments at the top of a kind's file: the editor's schema and the kind's description.
 #[must_use]
-pub fn head(kind: Kind) -> String {
-    format!("# yaml-language-server: $schema=../{SCHEMAS}/{kind}.json\n# {}\n", kind.about())
+pub fn file_header(kind: ResourceKind) -> String {
+    format!("# yaml-language-server: $schema=../{SCHEMAS}/{kind}.json\n# {}\n", kind.description())
 }
 
-fn example(kind: Kind) -> Option<File> {
+fn example(kind: ResourceKind) -> Option<GeneratedFile> {
     let text = match kind {
-        Kind::VaultMount => VAULT_MOUNTS,
-        Kind::VaultPolicy => VAULT_POLICIES,
-        Kind::VaultAppRole => VAULT_APP_ROLES,
-        Kind::ConsulPolicy => CONSUL_POLICIES,
-        Kind::ConsulToken => CONSUL_TOKENS,
-        Kind::ConsulKeys => CONSUL_KEYS,
+        ResourceKind::VaultMount => VAULT_MOUNTS,
+        ResourceKind::VaultPolicy => VAULT_POLICIES,
+        ResourceKind::VaultAppRole => VAULT_APP_ROLES,
+        ResourceKind::ConsulPolicy => CONSUL_POLICIES,
+        ResourceKind::ConsulToken => CONSUL_TOKENS,
+        ResourceKind::ConsulKeys => CONSUL_KEYS,
         _ => return None,
     };
-    Some((file_of(kind).to_owned(), format!("{}{text}", head(kind))))
+    Some((file_name(kind).to_owned(), format!("{}{text}", file_header(kind))))
 }
 
 const README: &str = "\
-# What the platform should be
+# The desired state of the platform
 
-`base/` says what every environment has, `env/<environment>/` what one changes: a document of the same kind and name is
-merged into the base's (maps field by field, everything else replaced, null takes away; `spec: null` takes the whole resource
-away). No secret is in here, only where one is.
+`base/` declares what every environment has, `env/<environment>/` what differs in one: a document of the same kind and name is
+merged into the base's (maps field by field; null removes a field; anything else is replaced; `spec: null` removes the whole
+resource). No secret is in this folder, only the location of each.
 
 ```sh
-mfctl bootstrap plan .              # what would be done
+mfctl bootstrap plan .              # what would change
 mfctl bootstrap plan . --out plan.json && mfctl bootstrap apply plan.json
-mfctl bootstrap drift .             # exit 4 when the platform is something else
+mfctl bootstrap drift .             # exit 4 when the platform differs
 ```
 
-What mfctl made and nobody declares any more is removed only with `--prune`.
+A resource that mfctl created and that is no longer declared is deleted only with `--prune`.
 ";
 
 const OVERLAY: &str = "\
-# What is different in environment ENV. An example:
+# What differs in environment ENV. An example:
 #
 # apiVersion: mfctl/v1
 # kind: KafkaTopic
@@ -178,7 +179,7 @@ spec:
 
 const CONSUL_TOKENS: &str = "\
 ---
-# Its secret is made at random and put into Vault; it is in no file.
+# Its secret is generated and stored in Vault; it is in no file.
 apiVersion: mfctl/v1
 kind: ConsulToken
 metadata:
@@ -193,7 +194,7 @@ spec:
 
 const CONSUL_KEYS: &str = "\
 ---
-# <env>/media-api/max_page_size and so on. A secret is refused here: it belongs into Vault.
+# <env>/media-api/max_page_size and so on. A secret is refused here: it belongs in Vault.
 apiVersion: mfctl/v1
 kind: ConsulKeys
 metadata:
@@ -207,44 +208,52 @@ spec:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bootstrap::manifest::{Defaults, builtin, load};
+    use crate::bootstrap::manifest::{BuiltinDefaults, builtin_declarations, load};
     use mfctl_core::domain::EnvName;
 
     proptest::proptest! {
         #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
         #[test]
-        fn whatever_a_setting_says_is_read_back_the_same(
+        fn any_setting_value_is_read_back_unchanged(
             keys in proptest::collection::btree_map("[a-z0-9_]{1,8}", "(?s).{0,24}", 1..6),
         ) {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("keys.yaml");
-            std::fs::write(&path, text_of(Kind::ConsulKeys, "svc", &json!({"keys": keys}))).unwrap();
-            let items = crate::bootstrap::manifest::load_file(&path, &|_| Ok(())).map_err(|error| {
+            std::fs::write(&path, document_text(ResourceKind::ConsulKeys, "svc", &json!({"keys": keys}))).unwrap();
+            let declarations = crate::bootstrap::manifest::load_file(&path, &|_| Ok(())).map_err(|error| {
                 proptest::test_runner::TestCaseError::fail(error.to_string())
             })?;
-            let spec = items[0].spec.value().unwrap();
+            let spec = declarations[0].spec.to_value().unwrap();
             proptest::prop_assert_eq!(&spec["keys"], &json!(keys));
         }
     }
 
     #[test]
-    fn what_is_written_is_read_back_the_same() {
+    fn scaffolded_declarations_are_read_back_unchanged() {
         let defaults =
-            Defaults { partitions: 6, replicas: Some((3, 2)), retention: Default::default(), staging_days: 180 };
-        let items = builtin(&defaults);
+            BuiltinDefaults { partitions: 6, replicas: Some((3, 2)), retention: Default::default(), staging_days: 180 };
+        let declarations = builtin_declarations(&defaults);
         let dir = tempfile::tempdir().unwrap();
-        for (name, text) in scaffold(&items, Kind::ALL, &["dev".to_owned()]).unwrap() {
+        for (name, text) in scaffold(&declarations, ResourceKind::ALL, &["dev".to_owned()]).unwrap() {
             let path = dir.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
-        let mut read = load(dir.path(), &EnvName::new("dev").unwrap(), &|_| Ok(())).unwrap();
-        let extras = [Kind::VaultMount, Kind::VaultPolicy, Kind::VaultAppRole, Kind::ConsulPolicy, Kind::ConsulToken];
-        for kind in extras.into_iter().chain([Kind::ConsulKeys]) {
-            assert!(read.iter().any(|item| item.kind() == kind), "{kind}");
+        let mut loaded = load(dir.path(), &EnvName::new("dev").unwrap(), &|_| Ok(())).unwrap();
+        let extras = [
+            ResourceKind::VaultMount,
+            ResourceKind::VaultPolicy,
+            ResourceKind::VaultAppRole,
+            ResourceKind::ConsulPolicy,
+            ResourceKind::ConsulToken,
+        ];
+        for kind in extras.into_iter().chain([ResourceKind::ConsulKeys]) {
+            assert!(loaded.iter().any(|declaration| declaration.kind() == kind), "{kind}");
         }
-        read.retain(|item| items.iter().any(|built| built.kind() == item.kind()));
-        let specs = |items: &[Item]| items.iter().map(|i| (i.name.clone(), i.spec.clone())).collect::<Vec<_>>();
-        assert_eq!(specs(&read), specs(&items));
+        loaded.retain(|declaration| declarations.iter().any(|built| built.kind() == declaration.kind()));
+        let specs = |declarations: &[ResourceDeclaration]| {
+            declarations.iter().map(|i| (i.name.clone(), i.spec.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(specs(&loaded), specs(&declarations));
     }
 }

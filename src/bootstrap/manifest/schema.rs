@@ -1,4 +1,4 @@
-//! JSON Schemas of manifests: what the loader checks with, and what editors complete from.
+//! JSON Schemas of manifests, for validation by the loader and completion in editors.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -7,23 +7,24 @@ use jsonschema::Validator;
 use serde_json::{Value, json};
 
 use super::API_VERSION;
-use super::kinds::Kind;
+use super::kinds::ResourceKind;
 
-static VALIDATORS: LazyLock<BTreeMap<Kind, Option<Validator>>> = LazyLock::new(|| {
-    Kind::ALL.iter().map(|kind| (*kind, jsonschema::validator_for(&document_schema(*kind)).ok())).collect()
+static VALIDATORS: LazyLock<BTreeMap<ResourceKind, Option<Validator>>> = LazyLock::new(|| {
+    ResourceKind::ALL.iter().map(|kind| (*kind, jsonschema::validator_for(&document_schema(*kind)).ok())).collect()
 });
 
-/// The validator of a kind's documents.
-pub(super) fn validator(kind: Kind) -> Option<&'static Validator> {
+/// The validator of a kind's documents; `None` if the kind's schema is invalid, which a test excludes.
+pub(super) fn validator(kind: ResourceKind) -> Option<&'static Validator> {
     VALIDATORS.get(&kind).and_then(Option::as_ref)
 }
 
-/// The schema of each kind's documents, and one of all of them for a file with several kinds.
+/// JSON Schemas by name: one per kind, and `manifest` for a file with several kinds.
 #[must_use]
 pub fn json_schemas() -> Vec<(String, Value)> {
     let mut schemas: Vec<(String, Value)> =
-        Kind::ALL.iter().map(|kind| (kind.as_str().to_owned(), document_schema(*kind))).collect();
-    let any: Vec<Value> = Kind::ALL.iter().map(|kind| json!({"$ref": format!("{}.json", kind.as_str())})).collect();
+        ResourceKind::ALL.iter().map(|kind| (kind.as_str().to_owned(), document_schema(*kind))).collect();
+    let any: Vec<Value> =
+        ResourceKind::ALL.iter().map(|kind| json!({"$ref": format!("{}.json", kind.as_str())})).collect();
     schemas.push((
         "manifest".to_owned(),
         json!({"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "mfctl manifest", "oneOf": any}),
@@ -31,9 +32,9 @@ pub fn json_schemas() -> Vec<(String, Value)> {
     schemas
 }
 
-fn document_schema(kind: Kind) -> Value {
+fn document_schema(kind: ResourceKind) -> Value {
     let mut spec = kind.spec_schema().to_value();
-    // Definitions are looked for at the top.
+    // `$ref`s of the generated schema start at the root of the document.
     let definitions = spec.as_object_mut().and_then(|spec| spec.remove("$defs")).unwrap_or_else(|| json!({}));
     if let Some(spec) = spec.as_object_mut() {
         spec.remove("$schema");
@@ -41,7 +42,7 @@ fn document_schema(kind: Kind) -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": kind.as_str(),
-        "description": kind.about(),
+        "description": kind.description(),
         "type": "object",
         "additionalProperties": false,
         "required": ["apiVersion", "kind", "metadata", "spec"],
@@ -65,8 +66,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_has_a_schema_that_is_one() {
-        for kind in Kind::ALL {
+    fn every_kind_has_a_valid_schema() {
+        for kind in ResourceKind::ALL {
             assert!(validator(*kind).is_some(), "{kind}: {}", document_schema(*kind));
         }
     }

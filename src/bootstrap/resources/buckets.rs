@@ -1,138 +1,172 @@
-//! Buckets: how they keep what they hold, and the marker that says whose the environment's originals are.
+//! Buckets: their lifecycle, encryption and policy, and the marker object that assigns the bucket of originals to an
+//! environment.
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, spec};
-use crate::bootstrap::fields::{FieldChange, Fields};
-use crate::bootstrap::manifest::{BucketSpec, Encryption, Item, Kind, Spec};
+use super::{
+    ChangeStrategy, GeneratedManifest, InvalidField, LiveResources, LiveState, ReadScope, Resource, ResourceContext,
+    spec,
+};
+use crate::bootstrap::fields::{FieldChange, ResourceFields};
+use crate::bootstrap::manifest::{BucketEncryptionSpec, BucketSpec, ResourceDeclaration, ResourceKind, ResourceSpec};
 use crate::ops::platform;
 use mfctl_core::domain::BucketName;
 use mfctl_core::ports::{BucketAdmin, BucketEncryption, BucketPolicy, Error, ErrorKind, Result};
 
-/// Whether the bucket of originals says whose it is.
+/// Field: whether the bucket of originals has its marker object.
 const MARKED: &str = "marked";
 
-pub(super) struct BucketsOfEnv;
+pub(super) struct BucketResource;
 
 #[async_trait]
-impl Resource for BucketsOfEnv {
-    fn check(&self, item: &Item) -> Result<(), Wrong> {
-        let Spec::Bucket(spec) = &item.spec else { return Ok(()) };
+impl Resource for BucketResource {
+    fn validate(&self, declaration: &ResourceDeclaration) -> Result<(), InvalidField> {
+        let ResourceSpec::Bucket(spec) = &declaration.spec else { return Ok(()) };
         let (name, pointer) = match &spec.bucket {
             Some(bucket) => (bucket.clone(), "/spec/bucket"),
-            None => (format!("myfarsi-x-{}", item.name), "/metadata/name"),
+            None => (format!("myfarsi-x-{}", declaration.name), "/metadata/name"),
         };
-        BucketName::new(name).map(drop).map_err(|error| Wrong::at(pointer, error))
+        BucketName::new(name).map(drop).map_err(|error| InvalidField::at(pointer, error))
     }
 
-    fn id(&self, item: &Item, world: &World<'_>) -> String {
-        let own = match &item.spec {
-            Spec::Bucket(BucketSpec { bucket, .. }) => bucket.clone(),
+    fn id(&self, declaration: &ResourceDeclaration, context: &ResourceContext<'_>) -> String {
+        let explicit_name = match &declaration.spec {
+            ResourceSpec::Bucket(BucketSpec { bucket, .. }) => bucket.clone(),
             _ => None,
         };
-        own.unwrap_or_else(|| format!("{}{}", prefix(world), item.name))
+        explicit_name.unwrap_or_else(|| format!("{}{}", prefix(context), declaration.name))
     }
 
-    /// A store that cannot be told about its buckets has them from the start: a data folder.
-    async fn live(&self, world: &World<'_>, items: &[&Item], also: Also<'_>) -> Result<Looked> {
-        let Some(admin) = world.ports.buckets.as_deref() else { return Ok(Looked::Nothing) };
-        let ids = items.iter().map(|item| self.id(item, world)).chain(also.ids().iter().cloned());
-        let names = match also {
-            Also::Everything => admin.buckets().await?,
-            _ => ids.map(|id| bucket(&id)).collect::<Result<_>>()?,
+    /// A store without bucket administration, a data folder, has its buckets from the start.
+    async fn read_live(
+        &self,
+        context: &ResourceContext<'_>,
+        declarations: &[&ResourceDeclaration],
+        read_scope: ReadScope<'_>,
+    ) -> Result<LiveState> {
+        let Some(admin) = context.ports.buckets.as_deref() else { return Ok(LiveState::NotApplicable) };
+        let ids = declarations
+            .iter()
+            .map(|declaration| self.id(declaration, context))
+            .chain(read_scope.additional_ids().iter().cloned());
+        let names = match read_scope {
+            ReadScope::All => admin.buckets().await?,
+            _ => ids.map(|id| bucket_name(&id)).collect::<Result<_>>()?,
         };
-        let mut live = Live::new();
+        let mut live = LiveResources::new();
         for name in names {
             let Some(policy) = admin.describe_bucket(&name).await? else { continue };
-            let fields = fields(&policy).with(MARKED, is_marked(world, &name).await?);
+            let fields = fields(&policy).with(MARKED, is_marked(context, &name).await?);
             live.insert(name.to_string(), fields);
         }
-        Ok(Looked::Live(live))
+        Ok(LiveState::Found(live))
     }
 
-    fn wanted(&self, item: &Item, live: Option<&Fields>, _: &World<'_>) -> Result<Fields> {
-        let spec = spec!(item, Bucket);
-        let kept = |field: &str| live.and_then(|live| live.get(field)).cloned();
-        let encryption = spec.encryption.map(|encryption| json!(encryption)).or_else(|| kept("encryption"));
-        let wanted = Fields::default()
+    fn desired_fields(
+        &self,
+        declaration: &ResourceDeclaration,
+        live: Option<&ResourceFields>,
+        _: &ResourceContext<'_>,
+    ) -> Result<ResourceFields> {
+        let spec = spec!(declaration, Bucket);
+        let live_value = |field: &str| live.and_then(|live| live.get(field)).cloned();
+        let encryption = spec.encryption.map(|encryption| json!(encryption)).or_else(|| live_value("encryption"));
+        let desired = ResourceFields::default()
             .with("versioned", spec.versioned)
             .with_some("expire_after_days", spec.expire_after_days)
             .with_some("expire_noncurrent_after_days", spec.expire_noncurrent_after_days)
             .with_some("encryption", encryption)
-            .with_some("policy", spec.policy.clone().or_else(|| kept("policy")))
+            .with_some("policy", spec.policy.clone().or_else(|| live_value("policy")))
             .with(MARKED, true);
-        // Some stores cannot give up unfinished uploads; workers then do.
+        // Some stores cannot abort unfinished uploads by a lifecycle rule; workers then do it.
         let cannot_abort = live.is_some_and(|live| live.get("abort_uploads_after_days").is_none());
         match spec.abort_uploads_after_days {
-            Some(days) if !cannot_abort => Ok(wanted.with("abort_uploads_after_days", days)),
-            _ => Ok(wanted),
+            Some(days) if !cannot_abort => Ok(desired.with("abort_uploads_after_days", days)),
+            _ => Ok(desired),
         }
     }
 
-    async fn judge(&self, _: &World<'_>, _: &Item, _: &Fields, changes: &[FieldChange]) -> Result<Verdict> {
-        let unversioned = |change: &FieldChange| change.field == "versioned" && change.to == Some(json!(false));
-        if changes.iter().any(unversioned) {
-            let reason = "older versions are the way back from an overwritten original: suspend versioning by hand if that \
-                          is meant";
-            return Ok(Verdict::Refuse(reason.to_owned()));
+    async fn plan_change(
+        &self,
+        _: &ResourceContext<'_>,
+        _: &ResourceDeclaration,
+        _: &ResourceFields,
+        changes: &[FieldChange],
+    ) -> Result<ChangeStrategy> {
+        let disables_versioning = |change: &FieldChange| change.field == "versioned" && change.to == Some(json!(false));
+        if changes.iter().any(disables_versioning) {
+            let reason = "older versions are needed to restore an overwritten original: suspend versioning by hand if that \
+                          is intended";
+            return Ok(ChangeStrategy::Refuse(reason.to_owned()));
         }
-        Ok(Verdict::Update)
+        Ok(ChangeStrategy::Update)
     }
 
-    async fn put(&self, world: &World<'_>, item: &Item, _: Option<&Fields>) -> Result<()> {
-        let Some(admin) = world.ports.buckets.as_deref() else { return Ok(()) };
-        let name = bucket(&self.id(item, world))?;
-        admin.configure_bucket(&name, &policy(spec!(item, Bucket))).await?;
-        if !is_marked(world, &name).await? {
-            platform::mark(world.ports.objects.as_ref(), world.buckets, world.env).await?;
+    async fn create_or_update(
+        &self,
+        context: &ResourceContext<'_>,
+        declaration: &ResourceDeclaration,
+        _: Option<&ResourceFields>,
+    ) -> Result<()> {
+        let Some(admin) = context.ports.buckets.as_deref() else { return Ok(()) };
+        let name = bucket_name(&self.id(declaration, context))?;
+        admin.configure_bucket(&name, &policy(spec!(declaration, Bucket))).await?;
+        if !is_marked(context, &name).await? {
+            platform::mark(context.ports.objects.as_ref(), context.buckets, context.env).await?;
         }
         Ok(())
     }
 
-    async fn keeps(&self, world: &World<'_>, id: &str) -> Result<Option<String>> {
-        let found = world.ports.objects.list(&bucket(id)?, "", None, 1).await?;
-        Ok((!found.is_empty()).then(|| "it holds objects; remove them with an S3 client if they may go".to_owned()))
+    async fn deletion_blocker(&self, context: &ResourceContext<'_>, id: &str) -> Result<Option<String>> {
+        let objects = context.ports.objects.list(&bucket_name(id)?, "", None, 1).await?;
+        Ok((!objects.is_empty())
+            .then(|| "it holds objects; delete them with an S3 client if they are no longer needed".to_owned()))
     }
 
-    async fn delete(&self, world: &World<'_>, id: &str) -> Result<()> {
-        admin(world)?.delete_bucket(&bucket(id)?).await
+    async fn delete(&self, context: &ResourceContext<'_>, id: &str) -> Result<()> {
+        admin(context)?.delete_bucket(&bucket_name(id)?).await
     }
 
-    async fn declare(&self, world: &World<'_>, id: &str, live: &Fields) -> Result<Option<Declared>> {
+    async fn generate_manifest(
+        &self,
+        context: &ResourceContext<'_>,
+        id: &str,
+        live: &ResourceFields,
+    ) -> Result<Option<GeneratedManifest>> {
         let mut spec = json!(live);
         if let Some(fields) = spec.as_object_mut() {
             fields.remove(MARKED);
         }
-        let name = match id.strip_prefix(&prefix(world)) {
+        let name = match id.strip_prefix(&prefix(context)) {
             Some(name) => name.to_owned(),
             None => {
                 spec["bucket"] = json!(id);
                 id.to_owned()
             }
         };
-        Ok(Some(Declared::plain(name, spec)))
+        Ok(Some(GeneratedManifest::new(name, spec)))
     }
 }
 
-fn prefix(world: &World<'_>) -> String {
-    format!("myfarsi-{}-", world.env)
+fn prefix(context: &ResourceContext<'_>) -> String {
+    format!("myfarsi-{}-", context.env)
 }
 
-fn admin<'a>(world: &'a World<'_>) -> Result<&'a dyn BucketAdmin> {
-    world.ports.buckets.as_deref().ok_or_else(|| super::needs(Kind::Bucket, "s3"))
+fn admin<'a>(context: &'a ResourceContext<'_>) -> Result<&'a dyn BucketAdmin> {
+    context.ports.buckets.as_deref().ok_or_else(|| super::missing_server(ResourceKind::Bucket, "s3"))
 }
 
-fn bucket(name: &str) -> Result<BucketName> {
-    BucketName::new(name).map_err(|error| Error::new(ErrorKind::Invalid, "name a bucket").because(error))
+fn bucket_name(name: &str) -> Result<BucketName> {
+    BucketName::new(name).map_err(|error| Error::new(ErrorKind::Invalid, "parse a bucket's name").because(error))
 }
 
-/// Whether a bucket has its marker, or needs none: one of an environment's does.
-async fn is_marked(world: &World<'_>, bucket: &BucketName) -> Result<bool> {
-    if *bucket != world.buckets.originals {
+/// Whether a bucket has its marker object or needs none: only the bucket of originals needs one.
+async fn is_marked(context: &ResourceContext<'_>, bucket: &BucketName) -> Result<bool> {
+    if *bucket != context.buckets.originals {
         return Ok(true);
     }
-    platform::is_marked(world.ports.objects.as_ref(), world.buckets).await
+    platform::is_marked(context.ports.objects.as_ref(), context.buckets).await
 }
 
 fn policy(spec: &BucketSpec) -> BucketPolicy {
@@ -142,19 +176,19 @@ fn policy(spec: &BucketSpec) -> BucketPolicy {
         expire_noncurrent_after_days: spec.expire_noncurrent_after_days,
         abort_uploads_after_days: spec.abort_uploads_after_days,
         encryption: spec.encryption.map(|encryption| match encryption {
-            Encryption::Aes256 => BucketEncryption::Aes256,
-            Encryption::Kms => BucketEncryption::Kms,
+            BucketEncryptionSpec::Aes256 => BucketEncryption::Aes256,
+            BucketEncryptionSpec::Kms => BucketEncryption::Kms,
         }),
         access: spec.policy.clone(),
     }
 }
 
-fn fields(policy: &BucketPolicy) -> Fields {
+fn fields(policy: &BucketPolicy) -> ResourceFields {
     let encryption: Option<Value> = policy.encryption.map(|encryption| match encryption {
-        BucketEncryption::Aes256 => json!(Encryption::Aes256),
-        BucketEncryption::Kms => json!(Encryption::Kms),
+        BucketEncryption::Aes256 => json!(BucketEncryptionSpec::Aes256),
+        BucketEncryption::Kms => json!(BucketEncryptionSpec::Kms),
     });
-    Fields::default()
+    ResourceFields::default()
         .with("versioned", policy.versioned)
         .with_some("expire_after_days", policy.expire_after_days)
         .with_some("expire_noncurrent_after_days", policy.expire_noncurrent_after_days)

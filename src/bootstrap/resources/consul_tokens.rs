@@ -1,5 +1,5 @@
-//! Tokens of Consul. The secret is made here, put into Vault first, and then given to Consul: whoever comes after a crash in
-//! between finds it there and goes on with it.
+//! Consul ACL tokens. The secret is generated here, stored in Vault first, and then set in Consul: after a crash in between,
+//! the next apply uses the stored secret.
 
 use std::collections::BTreeMap;
 
@@ -7,116 +7,153 @@ use async_trait::async_trait;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::consul_policies::access;
-use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, spec, vault};
-use crate::bootstrap::fields::{FieldChange, Fields, SENSITIVE};
-use crate::bootstrap::manifest::{ConsulTokenSpec, Item, Kind, SecretPlace, Spec};
+use super::consul_policies::consul_acl;
+use super::{
+    ChangeStrategy, GeneratedManifest, InvalidField, LiveResources, LiveState, ReadScope, Resource, ResourceContext,
+    spec, vault,
+};
+use crate::bootstrap::fields::{FieldChange, ResourceFields, SENSITIVE};
+use crate::bootstrap::manifest::{ConsulTokenSpec, ResourceDeclaration, ResourceKind, ResourceSpec, SecretLocation};
 use mfctl_core::domain::Secret;
 use mfctl_core::ports::{ConsulToken, Error, ErrorKind, Result};
 
-/// What accessors are derived in, so that a token is the same one however often it is made.
+/// UUID namespace of accessor ids, which are derived from the name so that creating a token is idempotent.
 const NAMESPACE: Uuid = Uuid::from_u128(0x4f0d_8c1e_6b1a_5d5e_9a52_7a0f_3f6f_21c9);
-/// Whether its secret is in Vault.
+/// Field: whether the secret is in Vault.
 const SECRET: &str = "secret";
 
-pub(super) struct ConsulTokens;
+pub(super) struct ConsulTokenResource;
 
 #[async_trait]
-impl Resource for ConsulTokens {
-    fn check(&self, item: &Item) -> Result<(), Wrong> {
-        let Spec::ConsulToken(spec) = &item.spec else { return Ok(()) };
+impl Resource for ConsulTokenResource {
+    fn validate(&self, declaration: &ResourceDeclaration) -> Result<(), InvalidField> {
+        let ResourceSpec::ConsulToken(spec) = &declaration.spec else { return Ok(()) };
         if spec.policies.is_empty() {
-            return Err(Wrong::at("/spec/policies", "names no policy: the token could do nothing"));
+            return Err(InvalidField::at("/spec/policies", "names no policy: the token would have no permission"));
         }
-        vault::check_path(&spec.store.path).map_err(|wrong| Wrong::at("/spec/store/path", wrong.message))
+        vault::check_path(&spec.store.path).map_err(|field| InvalidField::at("/spec/store/path", field.message))
     }
 
-    async fn live(&self, world: &World<'_>, items: &[&Item], _: Also<'_>) -> Result<Looked> {
-        let Some(access) = access(world, Kind::ConsulToken)? else { return Ok(Looked::Nothing) };
+    async fn read_live(
+        &self,
+        context: &ResourceContext<'_>,
+        declarations: &[&ResourceDeclaration],
+        _: ReadScope<'_>,
+    ) -> Result<LiveState> {
+        let Some(acl) = consul_acl(context, ResourceKind::ConsulToken)? else { return Ok(LiveState::NotApplicable) };
         let tokens: BTreeMap<Uuid, ConsulToken> =
-            access.tokens().await?.into_iter().map(|token| (token.accessor, token)).collect();
-        let mut live = Live::new();
-        for item in items {
-            let Some(token) = tokens.get(&accessor(world, &item.name)) else { continue };
-            let place = &spec!(item, ConsulToken).store;
-            let shape = vault::store(world, Kind::ConsulToken)?.shape(&place.mount, &place.path).await?;
-            let stored = shape.is_some_and(|shape| shape.fields.contains(&place.field));
-            let fields = Fields::default().with("policies", json!(token.policies));
-            live.insert(item.name.clone(), fields.with_some(SECRET, stored.then_some(SENSITIVE)));
+            acl.tokens().await?.into_iter().map(|token| (token.accessor, token)).collect();
+        let mut live = LiveResources::new();
+        for declaration in declarations {
+            let Some(token) = tokens.get(&accessor_id(context, &declaration.name)) else { continue };
+            let location = &spec!(declaration, ConsulToken).store;
+            let shape =
+                vault::store(context, ResourceKind::ConsulToken)?.shape(&location.mount, &location.path).await?;
+            let is_stored = shape.is_some_and(|shape| shape.fields.contains(&location.field));
+            let fields = ResourceFields::default().with("policies", json!(token.policies));
+            live.insert(declaration.name.clone(), fields.with_some(SECRET, is_stored.then_some(SENSITIVE)));
         }
-        // What is marked is looked at too, so that it can go.
-        for mark in world.owned.of_kind(Kind::ConsulToken) {
-            if let Some(token) = tokens.get(&accessor(world, &mark.id)) {
-                let fields = Fields::default().with("policies", json!(token.policies));
+        // Owned tokens that are no longer declared are read too, so that they can be pruned.
+        for mark in context.owner_marks.of_kind(ResourceKind::ConsulToken) {
+            if let Some(token) = tokens.get(&accessor_id(context, &mark.id)) {
+                let fields = ResourceFields::default().with("policies", json!(token.policies));
                 live.entry(mark.id.clone()).or_insert(fields);
             }
         }
-        Ok(Looked::Live(live))
+        Ok(LiveState::Found(live))
     }
 
-    fn wanted(&self, item: &Item, _: Option<&Fields>, _: &World<'_>) -> Result<Fields> {
-        let policies: std::collections::BTreeSet<&String> = spec!(item, ConsulToken).policies.iter().collect();
-        Ok(Fields::default().with("policies", json!(policies)).with(SECRET, SENSITIVE))
+    fn desired_fields(
+        &self,
+        declaration: &ResourceDeclaration,
+        _: Option<&ResourceFields>,
+        _: &ResourceContext<'_>,
+    ) -> Result<ResourceFields> {
+        let policies: std::collections::BTreeSet<&String> = spec!(declaration, ConsulToken).policies.iter().collect();
+        Ok(ResourceFields::default().with("policies", json!(policies)).with(SECRET, SENSITIVE))
     }
 
-    /// A secret that is lost cannot be had again: the token gets another one.
-    async fn judge(&self, _: &World<'_>, _: &Item, _: &Fields, changes: &[FieldChange]) -> Result<Verdict> {
+    /// A token whose secret is missing in Vault is replaced: a lost secret cannot be recovered.
+    async fn plan_change(
+        &self,
+        _: &ResourceContext<'_>,
+        _: &ResourceDeclaration,
+        _: &ResourceFields,
+        changes: &[FieldChange],
+    ) -> Result<ChangeStrategy> {
         let lost = changes.iter().any(|change| change.field == SECRET);
-        Ok(if lost { Verdict::Replace } else { Verdict::Update })
+        Ok(if lost { ChangeStrategy::Replace } else { ChangeStrategy::Update })
     }
 
-    async fn put(&self, world: &World<'_>, item: &Item, live: Option<&Fields>) -> Result<()> {
-        let Some(access) = access(world, Kind::ConsulToken)? else { return Ok(()) };
-        let ConsulTokenSpec { policies, store } = spec!(item, ConsulToken);
-        let secret = secret_of(world, store, live.is_some()).await?;
+    async fn create_or_update(
+        &self,
+        context: &ResourceContext<'_>,
+        declaration: &ResourceDeclaration,
+        live: Option<&ResourceFields>,
+    ) -> Result<()> {
+        let Some(acl) = consul_acl(context, ResourceKind::ConsulToken)? else { return Ok(()) };
+        let ConsulTokenSpec { policies, store } = spec!(declaration, ConsulToken);
+        let secret = stored_or_new_secret(context, store, live.is_some()).await?;
         let token = ConsulToken {
-            accessor: accessor(world, &item.name),
-            description: item.name.clone(),
+            accessor: accessor_id(context, &declaration.name),
+            description: declaration.name.clone(),
             policies: policies.iter().cloned().collect(),
         };
-        access.put_token(&token, &secret).await
+        acl.put_token(&token, &secret).await
     }
 
-    async fn keeps(&self, _: &World<'_>, _: &str) -> Result<Option<String>> {
+    async fn deletion_blocker(&self, _: &ResourceContext<'_>, _: &str) -> Result<Option<String>> {
         Ok(None)
     }
 
-    async fn delete(&self, world: &World<'_>, id: &str) -> Result<()> {
-        let Some(access) = access(world, Kind::ConsulToken)? else { return Ok(()) };
-        access.delete_token(accessor(world, id)).await
+    async fn delete(&self, context: &ResourceContext<'_>, id: &str) -> Result<()> {
+        let Some(acl) = consul_acl(context, ResourceKind::ConsulToken)? else { return Ok(()) };
+        acl.delete_token(accessor_id(context, id)).await
     }
 
-    /// Where the secret of a token is kept that others made, nobody but they can say.
-    async fn declare(&self, _: &World<'_>, _: &str, _: &Fields) -> Result<Option<Declared>> {
+    /// A manifest names where the secret is stored, which is unknown for a token that another tool created.
+    async fn generate_manifest(
+        &self,
+        _: &ResourceContext<'_>,
+        _: &str,
+        _: &ResourceFields,
+    ) -> Result<Option<GeneratedManifest>> {
         Ok(None)
     }
 }
 
-fn accessor(world: &World<'_>, name: &str) -> Uuid {
-    Uuid::new_v5(&NAMESPACE, format!("{}/{name}", world.env).as_bytes())
+fn accessor_id(context: &ResourceContext<'_>, name: &str) -> Uuid {
+    Uuid::new_v5(&NAMESPACE, format!("{}/{name}", context.env).as_bytes())
 }
 
-/// The secret as Vault has it, made and put there if it does not: a token that `is_made` keeps the one it has, which no other
-/// can stand for. Consul wants one in the form of a UUID.
-async fn secret_of(world: &World<'_>, place: &SecretPlace, is_made: bool) -> Result<Secret> {
-    let store = vault::store(world, Kind::ConsulToken)?;
-    // A version is written whole: what is there is taken over.
-    let (version, mut values) = store.read_all(&place.mount, &place.path).await?.unwrap_or_default();
-    if let Some(secret) = values.get(&place.field) {
+/// The secret that Vault holds; where it holds none, a generated one, which is stored there. For a token that `exists`, a
+/// missing secret is a conflict: a new one would not match Consul's. Consul requires the form of a UUID.
+async fn stored_or_new_secret(
+    context: &ResourceContext<'_>,
+    location: &SecretLocation,
+    exists: bool,
+) -> Result<Secret> {
+    let store = vault::store(context, ResourceKind::ConsulToken)?;
+    // A write creates a new version with all fields, so the other fields are written back.
+    let (version, mut values) = store.read_all(&location.mount, &location.path).await?.unwrap_or_default();
+    if let Some(secret) = values.get(&location.field) {
         return match Uuid::parse_str(secret.expose()) {
             Ok(_) => Ok(secret.clone()),
             Err(_) => Err(Error::new(
                 ErrorKind::Invalid,
-                format!("field {} of {}/{} is no token of Consul's", place.field, place.mount, place.path),
+                format!(
+                    "field {} of {}/{} is not a Consul token, which is a UUID",
+                    location.field, location.mount, location.path
+                ),
             )
             .hint("name another field in the manifest's `store`")),
         };
     }
-    if is_made {
-        return Err(super::moved(format!("secret {}/{}", place.mount, place.path), ""));
+    if exists {
+        return Err(super::changed_since_plan(format!("secret {}/{}", location.mount, location.path), ""));
     }
     let secret = Secret::new(Uuid::new_v4().to_string());
-    values.insert(place.field.clone(), secret.clone());
-    store.write(&place.mount, &place.path, &values, version).await?;
+    values.insert(location.field.clone(), secret.clone());
+    store.write(&location.mount, &location.path, &values, version).await?;
     Ok(secret)
 }

@@ -1,90 +1,120 @@
-//! The catalog's tables, by mfctl's numbered migrations.
+//! The catalog's tables, created by mfctl's numbered migrations.
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, spec};
-use crate::bootstrap::fields::{FieldChange, Fields};
-use crate::bootstrap::manifest::Item;
+use super::{
+    ChangeStrategy, GeneratedManifest, InvalidField, LiveResources, LiveState, ReadScope, Resource, ResourceContext,
+    spec,
+};
+use crate::bootstrap::fields::{FieldChange, ResourceFields};
+use crate::bootstrap::manifest::ResourceDeclaration;
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
-/// Migrations that are yet to be applied.
+/// Field: names of the pending migrations.
 const PENDING: &str = "pending_migrations";
-/// Whether the catalog's server has seen the tables.
+/// Field: whether the catalog's server has loaded the tables into its schema cache.
 const SERVED: &str = "served";
 
-pub(super) struct Databases;
+pub(super) struct DatabaseResource;
 
 #[async_trait]
-impl Resource for Databases {
-    fn check(&self, item: &Item) -> Result<(), Wrong> {
-        match item.name.as_str() {
+impl Resource for DatabaseResource {
+    fn validate(&self, declaration: &ResourceDeclaration) -> Result<(), InvalidField> {
+        match declaration.name.as_str() {
             "media" => Ok(()),
-            _ => Err(Wrong::name("the one database of a platform is called media")),
+            _ => Err(InvalidField::name("the only database of a platform is named media")),
         }
     }
 
-    async fn live(&self, world: &World<'_>, _: &[&Item], _: Also<'_>) -> Result<Looked> {
-        let Some(migrations) = &world.ports.migrations else { return unseen(world).await };
+    async fn read_live(
+        &self,
+        context: &ResourceContext<'_>,
+        _: &[&ResourceDeclaration],
+        _: ReadScope<'_>,
+    ) -> Result<LiveState> {
+        let Some(migrations) = &context.ports.migrations else { return read_through_catalog(context).await };
         let pending: Vec<Value> = migrations
             .pending()
             .await?
             .into_iter()
             .map(|migration| format!("{:04}_{}", migration.version, migration.name).into())
             .collect();
-        // Its server may have missed that they were made. Before there are any, it has nothing to serve.
-        let served = !pending.is_empty() || is_served(world).await?;
-        let live = Fields::default().with(PENDING, pending).with(SERVED, served);
-        Ok(Looked::Live(Live::from([("media".to_owned(), live)])))
+        // The server may have missed the reload of its schema cache. While migrations are pending, it is not asked: the
+        // tables may not exist yet.
+        let served = !pending.is_empty() || is_served(context).await?;
+        let live = ResourceFields::default().with(PENDING, pending).with(SERVED, served);
+        Ok(LiveState::Found(LiveResources::from([("media".to_owned(), live)])))
     }
 
-    fn wanted(&self, item: &Item, _: Option<&Fields>, _: &World<'_>) -> Result<Fields> {
-        let _ = spec!(item, Database);
-        Ok(Fields::default().with(PENDING, json!([])).with(SERVED, true))
+    fn desired_fields(
+        &self,
+        declaration: &ResourceDeclaration,
+        _: Option<&ResourceFields>,
+        _: &ResourceContext<'_>,
+    ) -> Result<ResourceFields> {
+        let _ = spec!(declaration, Database);
+        Ok(ResourceFields::default().with(PENDING, json!([])).with(SERVED, true))
     }
 
-    async fn judge(&self, _: &World<'_>, _: &Item, _: &Fields, _: &[FieldChange]) -> Result<Verdict> {
-        Ok(Verdict::Update)
+    async fn plan_change(
+        &self,
+        _: &ResourceContext<'_>,
+        _: &ResourceDeclaration,
+        _: &ResourceFields,
+        _: &[FieldChange],
+    ) -> Result<ChangeStrategy> {
+        Ok(ChangeStrategy::Update)
     }
 
-    async fn put(&self, world: &World<'_>, _: &Item, _: Option<&Fields>) -> Result<()> {
-        match &world.ports.migrations {
+    async fn create_or_update(
+        &self,
+        context: &ResourceContext<'_>,
+        _: &ResourceDeclaration,
+        _: Option<&ResourceFields>,
+    ) -> Result<()> {
+        match &context.ports.migrations {
             Some(migrations) => migrations.migrate().await.map(drop),
             None => Ok(()),
         }
     }
 
-    async fn keeps(&self, _: &World<'_>, _: &str) -> Result<Option<String>> {
-        Ok(Some("mfctl removes no database".to_owned()))
+    async fn deletion_blocker(&self, _: &ResourceContext<'_>, _: &str) -> Result<Option<String>> {
+        Ok(Some("mfctl does not delete databases".to_owned()))
     }
 
-    async fn delete(&self, _: &World<'_>, id: &str) -> Result<()> {
-        Err(Error::new(ErrorKind::Denied, format!("remove database {id}")))
+    async fn delete(&self, _: &ResourceContext<'_>, id: &str) -> Result<()> {
+        Err(Error::new(ErrorKind::Denied, format!("delete database {id}")))
     }
 
-    async fn declare(&self, _: &World<'_>, id: &str, _: &Fields) -> Result<Option<Declared>> {
-        Ok(Some(Declared::plain(id, json!({"migrations": "media"}))))
+    async fn generate_manifest(
+        &self,
+        _: &ResourceContext<'_>,
+        id: &str,
+        _: &ResourceFields,
+    ) -> Result<Option<GeneratedManifest>> {
+        Ok(Some(GeneratedManifest::new(id, json!({"migrations": "media"}))))
     }
 }
 
-async fn is_served(world: &World<'_>) -> Result<bool> {
-    match world.ports.catalog.identity().await {
+async fn is_served(context: &ResourceContext<'_>) -> Result<bool> {
+    match context.ports.catalog.identity().await {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == ErrorKind::Unprepared => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// A catalog that answers has its tables; whether they are the latest, only its database could tell.
-async fn unseen(world: &World<'_>) -> Result<Looked> {
-    world.ports.catalog.identity().await.map_err(|error| match error.kind() {
+/// Without a connection to the database: a catalog that answers has its tables, and their version remains unknown.
+async fn read_through_catalog(context: &ResourceContext<'_>) -> Result<LiveState> {
+    context.ports.catalog.identity().await.map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::Unprepared => Error::new(ErrorKind::Invalid, "the catalog has no tables")
             .because(error)
-            .hint("set `admin_url` in the profile's table `database`, so that they can be made"),
+            .hint("set `admin_url` in the profile's table `database`, so that mfctl can create them"),
         _ => error,
     })?;
-    if world.embedded {
-        return Ok(Looked::Nothing);
+    if context.embedded {
+        return Ok(LiveState::NotApplicable);
     }
-    Ok(Looked::Skipped("the catalog's tables: the profile has no database.admin_url to look at them with".to_owned()))
+    Ok(LiveState::Skipped("the catalog's tables: the profile has no database.admin_url to read them with".to_owned()))
 }

@@ -1,5 +1,5 @@
-//! One file per kind of resource: how it is read as fields, what may be done to it, and how it is made. Nothing here decides
-//! when: [`super::plan`] and [`super::apply`] do, in the same way for every kind.
+//! One file per kind of resource: how it is validated, read, created, updated and deleted. When that happens is decided in
+//! [`super::plan`] and [`super::apply`], in the same way for every kind.
 //!
 //! A new kind is a `spec` in `manifest/kinds.rs` and a file here; CONTRIBUTING shows it step by step.
 
@@ -21,100 +21,100 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::fields::{FieldChange, Fields};
-use super::manifest::{Item, Kind, Wrong};
-use super::owned::Owned;
-use crate::kv::glass::Glass;
+use super::fields::{FieldChange, ResourceFields};
+use super::manifest::{InvalidField, ResourceDeclaration, ResourceKind};
+use super::owner_marks::OwnerMarks;
+use crate::kv::break_glass::BreakGlassExceptions;
 use mfctl_core::domain::names::Buckets;
 use mfctl_core::domain::{EnvName, Timestamp};
 use mfctl_core::ports::{Error, ErrorKind, Ports, Result};
 
-/// What every kind is given.
-pub struct World<'a> {
-    /// The platform.
+/// The platform that resources are managed on, with the ownership and exceptions that were read from it.
+pub struct ResourceContext<'a> {
+    /// The platform's ports.
     pub ports: &'a Ports,
-    /// Its environment.
+    /// The platform's environment.
     pub env: &'a EnvName,
     /// The environment's buckets.
     pub buckets: &'a Buckets,
-    /// Whether it is a data folder, which lacks what the kinds of others are about.
+    /// Whether the platform is a data folder, to which the kinds of Consul and Vault do not apply.
     pub embedded: bool,
-    /// Whether what mfctl made and no manifest declares any more is to go.
+    /// Whether orphaned resources are deleted.
     pub prune: bool,
-    /// What mfctl made.
-    pub owned: Owned,
-    /// Keys that were changed by hand in an emergency.
-    pub glass: Glass,
-    /// Now.
+    /// Owner marks of the environment.
+    pub owner_marks: OwnerMarks,
+    /// Break-glass exceptions of the environment.
+    pub break_glass: BreakGlassExceptions,
+    /// Time at which the command runs.
     pub now: Timestamp,
-    /// Who changes something, as the history of settings has it.
+    /// The actor that the history of settings records.
     pub actor: &'a str,
 }
 
-/// How a resource becomes what is wanted of it.
+/// How a difference between the live and the desired fields is resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// In place.
+pub enum ChangeStrategy {
+    /// The resource is updated in place.
     Update,
-    /// It is removed and made again.
+    /// The resource is deleted and created again.
     Replace,
-    /// Not by mfctl: why, and what to do instead.
+    /// mfctl leaves the resource unchanged: the reason, and what to do instead.
     Refuse(String),
 }
 
-/// Everything of a kind that there is, by the name that the server knows it by.
-pub type Live = BTreeMap<String, Fields>;
+/// Live resources of a kind, by their name on the server.
+pub type LiveResources = BTreeMap<String, ResourceFields>;
 
-/// What is looked at beside what is declared.
+/// The live resources to read.
 #[derive(Debug, Clone, Copy)]
-pub enum Also<'a> {
-    /// Nothing.
-    Nothing,
-    /// What the server knows by these names.
-    Ids(&'a [String]),
-    /// Whatever there is.
-    Everything,
+pub enum ReadScope<'a> {
+    /// Only the declared ones.
+    Declared,
+    /// The declared ones, and those with these names on the server.
+    DeclaredAnd(&'a [String]),
+    /// Every resource of the kind.
+    All,
 }
 
-impl<'a> Also<'a> {
-    /// The names.
-    fn ids(self) -> &'a [String] {
+impl<'a> ReadScope<'a> {
+    /// Names that are read in addition to the declared ones.
+    fn additional_ids(self) -> &'a [String] {
         match self {
-            Self::Ids(ids) => ids,
-            Self::Nothing | Self::Everything => &[],
+            Self::DeclaredAnd(ids) => ids,
+            Self::Declared | Self::All => &[],
         }
     }
 }
 
-/// What there is of a kind.
+/// The result of reading the live resources of a kind.
 #[derive(Debug)]
-pub enum Looked {
-    /// This.
-    Live(Live),
-    /// The platform has no such thing and needs none, as a data folder has no buckets to be made.
-    Nothing,
-    /// It cannot be looked at with what the profile has: why.
+pub enum LiveState {
+    /// The resources that exist.
+    Found(LiveResources),
+    /// The platform needs no resource of the kind: the buckets of a data folder always exist.
+    NotApplicable,
+    /// The profile lacks what is needed to read them: the reason.
     Skipped(String),
 }
 
-/// A manifest for one that is there.
+/// A manifest that declares a live resource as it is.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Declared {
+pub struct GeneratedManifest {
     /// `metadata.name`.
     pub name: String,
     /// `spec`.
     pub spec: Value,
-    /// A file that the spec names, beside the manifest, with its content.
+    /// A file that the spec refers to: path relative to the manifest, and content.
     pub file: Option<(String, Value)>,
 }
 
-impl Declared {
-    fn plain(name: impl Into<String>, spec: Value) -> Self {
+impl GeneratedManifest {
+    fn new(name: impl Into<String>, spec: Value) -> Self {
         Self { name: name.into(), spec, file: None }
     }
 }
 
-/// A setting's value as it is written: text as it is, everything else as JSON.
+/// The text of a declared setting: a string unchanged, any other value as JSON.
 #[must_use]
 pub fn setting_text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
@@ -123,118 +123,153 @@ pub fn setting_text(value: &Value) -> String {
 /// A kind of resource.
 #[async_trait]
 pub trait Resource: Sync {
-    /// Whether an item of this kind can be at all, before any server is asked.
+    /// Validates a declaration of this kind without asking a server.
     ///
     /// # Errors
-    /// What is wrong, and where.
-    fn check(&self, item: &Item) -> Result<(), Wrong>;
+    /// The first invalid field.
+    fn validate(&self, declaration: &ResourceDeclaration) -> Result<(), InvalidField>;
 
-    /// The name that the server knows an item by.
-    fn id(&self, item: &Item, _world: &World<'_>) -> String {
-        item.name.clone()
+    /// The name of the declared resource on the server.
+    fn id(&self, declaration: &ResourceDeclaration, _context: &ResourceContext<'_>) -> String {
+        declaration.name.clone()
     }
 
-    /// Whether one is made of parts that each are mfctl's or others': the keys of a service.
-    fn is_of_parts(&self) -> bool {
+    /// Whether ownership is tracked by field, because other tools may own some of them: the keys of a service.
+    fn tracks_field_ownership(&self) -> bool {
         false
     }
 
-    /// What there is of the kind: at least what these items stand for, and what else is asked for.
-    async fn live(&self, world: &World<'_>, items: &[&Item], also: Also<'_>) -> Result<Looked>;
+    /// Reads the live resources: at least those that are declared or in scope; others may be included.
+    async fn read_live(
+        &self,
+        context: &ResourceContext<'_>,
+        declarations: &[&ResourceDeclaration],
+        read_scope: ReadScope<'_>,
+    ) -> Result<LiveState>;
 
-    /// What the item wants, as fields, given what is there: what it leaves open is as it is.
-    fn wanted(&self, item: &Item, live: Option<&Fields>, world: &World<'_>) -> Result<Fields>;
+    /// The desired fields. A field that the declaration leaves open keeps its live value.
+    fn desired_fields(
+        &self,
+        declaration: &ResourceDeclaration,
+        live: Option<&ResourceFields>,
+        context: &ResourceContext<'_>,
+    ) -> Result<ResourceFields>;
 
-    /// What may be done about a difference.
-    async fn judge(&self, world: &World<'_>, item: &Item, live: &Fields, changes: &[FieldChange]) -> Result<Verdict>;
+    /// Decides how a difference is resolved; `changes` is not empty.
+    async fn plan_change(
+        &self,
+        context: &ResourceContext<'_>,
+        declaration: &ResourceDeclaration,
+        live: &ResourceFields,
+        changes: &[FieldChange],
+    ) -> Result<ChangeStrategy>;
 
-    /// Why an item cannot be made that is not there; nothing if it can.
-    async fn hindrance(&self, _world: &World<'_>, _item: &Item) -> Result<Option<String>> {
+    /// The reason why a missing resource cannot be created; `None` if it can.
+    async fn creation_blocker(
+        &self,
+        _context: &ResourceContext<'_>,
+        _declaration: &ResourceDeclaration,
+    ) -> Result<Option<String>> {
         Ok(None)
     }
 
-    /// Makes the item, or changes what is there into it. Doing it twice does nothing the second time.
-    async fn put(&self, world: &World<'_>, item: &Item, live: Option<&Fields>) -> Result<()>;
+    /// Creates the resource, or updates the live one in place. Repeating it does nothing.
+    async fn create_or_update(
+        &self,
+        context: &ResourceContext<'_>,
+        declaration: &ResourceDeclaration,
+        live: Option<&ResourceFields>,
+    ) -> Result<()>;
 
-    /// Why one that is not wanted any more cannot be removed; nothing if it can.
-    async fn keeps(&self, world: &World<'_>, id: &str) -> Result<Option<String>>;
+    /// The reason why a resource must not be deleted, such as that it holds data; `None` if it may be.
+    async fn deletion_blocker(&self, context: &ResourceContext<'_>, id: &str) -> Result<Option<String>>;
 
-    /// Removes one.
-    async fn delete(&self, world: &World<'_>, id: &str) -> Result<()>;
+    /// Deletes the resource with this name on the server.
+    async fn delete(&self, context: &ResourceContext<'_>, id: &str) -> Result<()>;
 
-    /// Since when one is as it is, where its server can tell.
-    async fn since(&self, _world: &World<'_>, _id: &str) -> Result<Option<Timestamp>> {
+    /// When the resource was last changed; `None` where its server does not record that.
+    async fn changed_at(&self, _context: &ResourceContext<'_>, _id: &str) -> Result<Option<Timestamp>> {
         Ok(None)
     }
 
-    /// A manifest that declares one as it is; `None` for what no manifest can declare.
-    async fn declare(&self, world: &World<'_>, id: &str, live: &Fields) -> Result<Option<Declared>>;
+    /// Generates the manifest that declares a live resource as it is; `None` if no manifest can.
+    async fn generate_manifest(
+        &self,
+        context: &ResourceContext<'_>,
+        id: &str,
+        live: &ResourceFields,
+    ) -> Result<Option<GeneratedManifest>>;
 }
 
-/// The resource of a kind.
+/// The implementation of a kind.
 #[must_use]
-pub fn of(kind: Kind) -> &'static dyn Resource {
+pub fn for_kind(kind: ResourceKind) -> &'static dyn Resource {
     match kind {
-        Kind::Database => &database::Databases,
-        Kind::VaultMount => &vault_mounts::VaultMounts,
-        Kind::VaultPolicy => &vault_policies::VaultPolicies,
-        Kind::VaultAppRole => &vault_app_roles::VaultAppRoles,
-        Kind::VaultSecret => &vault_secrets::VaultSecrets,
-        Kind::ConsulPolicy => &consul_policies::ConsulPolicies,
-        Kind::ConsulToken => &consul_tokens::ConsulTokens,
-        Kind::ConsulKeys => &consul_keys::ConsulKeys,
-        Kind::KafkaTopic => &topics::Topics,
-        Kind::Bucket => &buckets::BucketsOfEnv,
-        Kind::Schema => &schemas::Schemas,
+        ResourceKind::Database => &database::DatabaseResource,
+        ResourceKind::VaultMount => &vault_mounts::VaultMountResource,
+        ResourceKind::VaultPolicy => &vault_policies::VaultPolicyResource,
+        ResourceKind::VaultAppRole => &vault_app_roles::VaultAppRoleResource,
+        ResourceKind::VaultSecret => &vault_secrets::VaultSecretResource,
+        ResourceKind::ConsulPolicy => &consul_policies::ConsulPolicyResource,
+        ResourceKind::ConsulToken => &consul_tokens::ConsulTokenResource,
+        ResourceKind::ConsulKeys => &consul_keys::ConsulKeysResource,
+        ResourceKind::KafkaTopic => &topics::KafkaTopicResource,
+        ResourceKind::Bucket => &buckets::BucketResource,
+        ResourceKind::Schema => &schemas::SchemaResource,
     }
 }
 
-/// Whether an item can be at all, as its kind says.
+/// Validates a declaration as its kind requires.
 ///
 /// # Errors
-/// What is wrong, and where.
-pub fn check(item: &Item) -> Result<(), Wrong> {
-    of(item.kind()).check(item)
+/// The first invalid field.
+pub fn validate(declaration: &ResourceDeclaration) -> Result<(), InvalidField> {
+    for_kind(declaration.kind()).validate(declaration)
 }
 
-/// An item of another kind than its resource's: a defect.
-fn defect(item: &Item) -> Error {
-    Error::new(ErrorKind::Internal, format!("{}/{} was given to another kind", item.kind(), item.name))
+/// A declaration that was passed to the implementation of another kind: a defect.
+fn wrong_kind(declaration: &ResourceDeclaration) -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        format!("{}/{} was passed to the implementation of another kind", declaration.kind(), declaration.name),
+    )
 }
 
-/// What is said of a resource that changed after it was looked at; `why` in words, or nothing.
-pub fn moved(what: impl std::fmt::Display, why: &str) -> Error {
-    let colon = if why.is_empty() { "" } else { ": " };
-    Error::new(ErrorKind::Conflict, format!("{what} is not what it was when this was planned{colon}{why}"))
-        .hint("plan again, and look at what changed")
+/// `Conflict` for a resource that changed after it was planned; `reason` may be empty.
+pub fn changed_since_plan(resource: impl std::fmt::Display, reason: &str) -> Error {
+    let separator = if reason.is_empty() { "" } else { ": " };
+    Error::new(ErrorKind::Conflict, format!("{resource} has changed since it was planned{separator}{reason}"))
+        .hint("plan again, and review what changed")
 }
 
-/// What is said where a kind needs a server that the profile does not have.
-fn needs(kind: Kind, table: &str) -> Error {
+/// `Invalid` for a kind whose server the profile does not have; `table` is the server's table in the profile.
+fn missing_server(kind: ResourceKind, table: &str) -> Error {
     Error::new(ErrorKind::Invalid, format!("the manifests declare a {kind}, and the profile has no table `{table}`"))
         .hint(format!("add [profile.NAME.{table}], or leave the kind out with --only"))
 }
 
-/// The item's spec, if it is of the kind.
+/// The spec of a declaration of this kind.
 macro_rules! spec {
     ($item:expr, $Kind:ident) => {
         match &$item.spec {
-            crate::bootstrap::manifest::Spec::$Kind(spec) => spec,
-            _ => return Err(super::defect($item)),
+            crate::bootstrap::manifest::ResourceSpec::$Kind(spec) => spec,
+            _ => return Err(super::wrong_kind($item)),
         }
     };
 }
 use spec;
 
-/// Whether a profile lacks the server that a kind is about.
+/// Whether the profile lacks the server of a kind.
 #[must_use]
-pub fn is_missing(world: &World<'_>, kind: Kind) -> bool {
+pub fn lacks_server(context: &ResourceContext<'_>, kind: ResourceKind) -> bool {
     match kind {
-        Kind::VaultMount | Kind::VaultPolicy | Kind::VaultAppRole => world.ports.vault.is_none(),
-        Kind::VaultSecret => world.ports.secrets.is_none(),
-        Kind::ConsulPolicy | Kind::ConsulToken => world.ports.consul_acl.is_none(),
-        Kind::ConsulKeys => world.ports.config.is_none(),
-        Kind::KafkaTopic => world.ports.topics.is_none(),
-        Kind::Database | Kind::Bucket | Kind::Schema => false,
+        ResourceKind::VaultMount | ResourceKind::VaultPolicy | ResourceKind::VaultAppRole => {
+            context.ports.vault.is_none()
+        }
+        ResourceKind::VaultSecret => context.ports.secrets.is_none(),
+        ResourceKind::ConsulPolicy | ResourceKind::ConsulToken => context.ports.consul_acl.is_none(),
+        ResourceKind::ConsulKeys => context.ports.config.is_none(),
+        ResourceKind::KafkaTopic => context.ports.topics.is_none(),
+        ResourceKind::Database | ResourceKind::Bucket | ResourceKind::Schema => false,
     }
 }

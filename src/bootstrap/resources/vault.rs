@@ -1,36 +1,38 @@
-//! What the kinds that are about Vault share.
+//! Helpers that Vault's kinds share.
 
 use std::time::Duration;
 
-use super::{World, Wrong};
-use crate::bootstrap::manifest::Kind;
+use super::{InvalidField, ResourceContext};
+use crate::bootstrap::manifest::ResourceKind;
 use mfctl_core::ports::{Result, SecretStore, VaultAdmin};
 
-/// Vault's own configuration; none in a data folder, which has no Vault and needs none.
-pub(super) fn admin<'a>(world: &'a World<'_>, kind: Kind) -> Result<Option<&'a dyn VaultAdmin>> {
-    match &world.ports.vault {
+/// Vault's administration API; `None` in a data folder, which needs no Vault.
+pub(super) fn admin<'a>(context: &'a ResourceContext<'_>, kind: ResourceKind) -> Result<Option<&'a dyn VaultAdmin>> {
+    match &context.ports.vault {
         Some(admin) => Ok(Some(admin.as_ref())),
-        None if world.embedded => Ok(None),
-        None => Err(super::needs(kind, "vault")),
+        None if context.embedded => Ok(None),
+        None => Err(super::missing_server(kind, "vault")),
     }
 }
 
-/// Its secrets.
-pub(super) fn store<'a>(world: &'a World<'_>, kind: Kind) -> Result<&'a dyn SecretStore> {
-    world.ports.secrets.as_deref().ok_or_else(|| super::needs(kind, "vault"))
+/// Vault's secrets.
+pub(super) fn store<'a>(context: &'a ResourceContext<'_>, kind: ResourceKind) -> Result<&'a dyn SecretStore> {
+    context.ports.secrets.as_deref().ok_or_else(|| super::missing_server(kind, "vault"))
 }
 
-/// A duration as manifests write it; zero where there is none.
-pub(super) fn seconds(text: Option<&String>) -> Result<Duration, String> {
+/// Parses an optional duration of a manifest; zero if it is absent.
+pub(super) fn parse_duration(text: Option<&String>) -> Result<Duration, String> {
     text.map_or(Ok(Duration::ZERO), |text| mfctl_core::humane::parse_duration(text))
 }
 
-/// A path that Vault would take and not change.
-pub(super) fn check_path(path: &str) -> Result<(), Wrong> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.');
-    let parts_fit = path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
-    match parts_fit && path.chars().all(fits) {
+/// Checks that Vault accepts a path and stores it unchanged.
+pub(super) fn check_path(path: &str) -> Result<(), InvalidField> {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.');
+    let segments_are_valid = path.split('/').all(|segment| !segment.is_empty() && segment != "." && segment != "..");
+    match segments_are_valid && path.chars().all(is_allowed) {
         true => Ok(()),
-        false => Err(Wrong::name("a path in Vault is made of a-z A-Z 0-9 - _ . with single slashes between")),
+        false => {
+            Err(InvalidField::name("a path in Vault consists of a-z A-Z 0-9 - _ . with single slashes in between"))
+        }
     }
 }

@@ -1,106 +1,140 @@
-//! What is mounted in Vault: engines of secrets and ways to log in.
+//! Vault mounts: secrets engines and auth methods.
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, spec, vault};
-use crate::bootstrap::fields::{FieldChange, Fields};
-use crate::bootstrap::manifest::{Item, Kind, Spec, VaultMountSpec};
+use super::{
+    ChangeStrategy, GeneratedManifest, InvalidField, LiveResources, LiveState, ReadScope, Resource, ResourceContext,
+    spec, vault,
+};
+use crate::bootstrap::fields::{FieldChange, ResourceFields};
+use crate::bootstrap::manifest::{ResourceDeclaration, ResourceKind, ResourceSpec, VaultMountSpec};
 use mfctl_core::ports::{Error, ErrorKind, MountClass, Result, VaultMount};
 
-/// Put before the path of a way to log in, as Vault does.
-const AUTH: &str = "auth/";
+/// Prefix of an auth method's path, as in Vault's API.
+const AUTH_PREFIX: &str = "auth/";
 
-pub(super) struct VaultMounts;
+pub(super) struct VaultMountResource;
 
 #[async_trait]
-impl Resource for VaultMounts {
-    fn check(&self, item: &Item) -> Result<(), Wrong> {
-        vault::check_path(&item.name)?;
-        let Spec::VaultMount(spec) = &item.spec else { return Ok(()) };
+impl Resource for VaultMountResource {
+    fn validate(&self, declaration: &ResourceDeclaration) -> Result<(), InvalidField> {
+        vault::check_path(&declaration.name)?;
+        let ResourceSpec::VaultMount(spec) = &declaration.spec else { return Ok(()) };
         if spec.kv_version.is_some() != (spec.kind == "kv") {
-            return Err(Wrong::at("/spec/kv_version", "stands with type kv, and with it alone"));
+            return Err(InvalidField::at("/spec/kv_version", "is required for type kv, and not allowed for any other"));
         }
-        vault::seconds(spec.max_lease.as_ref()).map(drop).map_err(|said| Wrong::at("/spec/max_lease", said))
+        vault::parse_duration(spec.max_lease.as_ref())
+            .map(drop)
+            .map_err(|message| InvalidField::at("/spec/max_lease", message))
     }
 
-    async fn live(&self, world: &World<'_>, _: &[&Item], _: Also<'_>) -> Result<Looked> {
-        let Some(admin) = vault::admin(world, Kind::VaultMount)? else { return Ok(Looked::Nothing) };
-        let live = admin.mounts().await?.into_iter().map(|mount| (id_of(mount.class, &mount.path), fields(&mount)));
-        Ok(Looked::Live(live.collect::<Live>()))
+    async fn read_live(
+        &self,
+        context: &ResourceContext<'_>,
+        _: &[&ResourceDeclaration],
+        _: ReadScope<'_>,
+    ) -> Result<LiveState> {
+        let Some(admin) = vault::admin(context, ResourceKind::VaultMount)? else { return Ok(LiveState::NotApplicable) };
+        let live = admin.mounts().await?.into_iter().map(|mount| (mount_id(mount.class, &mount.path), fields(&mount)));
+        Ok(LiveState::Found(live.collect::<LiveResources>()))
     }
 
-    fn wanted(&self, item: &Item, _: Option<&Fields>, _: &World<'_>) -> Result<Fields> {
-        Ok(fields(&mount(item, spec!(item, VaultMount))?))
+    fn desired_fields(
+        &self,
+        declaration: &ResourceDeclaration,
+        _: Option<&ResourceFields>,
+        _: &ResourceContext<'_>,
+    ) -> Result<ResourceFields> {
+        Ok(fields(&vault_mount(declaration, spec!(declaration, VaultMount))?))
     }
 
-    async fn judge(&self, world: &World<'_>, item: &Item, _: &Fields, changes: &[FieldChange]) -> Result<Verdict> {
+    async fn plan_change(
+        &self,
+        context: &ResourceContext<'_>,
+        declaration: &ResourceDeclaration,
+        _: &ResourceFields,
+        changes: &[FieldChange],
+    ) -> Result<ChangeStrategy> {
         if !changes.iter().any(|change| matches!(change.field.as_str(), "type" | "kv_version")) {
-            return Ok(Verdict::Update);
+            return Ok(ChangeStrategy::Update);
         }
-        let reason = "its type cannot be changed in place, and what it holds would be gone";
-        Ok(match self.keeps(world, &item.name).await? {
-            None => Verdict::Replace,
-            Some(holds) => Verdict::Refuse(format!("{reason}: {holds}")),
+        let reason = "its type cannot be changed in place, and replacing it would delete its contents";
+        Ok(match self.deletion_blocker(context, &declaration.name).await? {
+            None => ChangeStrategy::Replace,
+            Some(blocker) => ChangeStrategy::Refuse(format!("{reason}: {blocker}")),
         })
     }
 
-    async fn put(&self, world: &World<'_>, item: &Item, _: Option<&Fields>) -> Result<()> {
-        let Some(admin) = vault::admin(world, Kind::VaultMount)? else { return Ok(()) };
-        admin.put_mount(&mount(item, spec!(item, VaultMount))?).await
+    async fn create_or_update(
+        &self,
+        context: &ResourceContext<'_>,
+        declaration: &ResourceDeclaration,
+        _: Option<&ResourceFields>,
+    ) -> Result<()> {
+        let Some(admin) = vault::admin(context, ResourceKind::VaultMount)? else { return Ok(()) };
+        admin.put_mount(&vault_mount(declaration, spec!(declaration, VaultMount))?).await
     }
 
-    /// What a `kv` engine or AppRole holds can be looked at; of other engines nobody knows.
-    async fn keeps(&self, world: &World<'_>, id: &str) -> Result<Option<String>> {
-        let Some(admin) = vault::admin(world, Kind::VaultMount)? else { return Ok(None) };
+    /// The contents of a KV version 2 engine and of AppRole can be counted; those of other mounts are unknown.
+    async fn deletion_blocker(&self, context: &ResourceContext<'_>, id: &str) -> Result<Option<String>> {
+        let Some(admin) = vault::admin(context, ResourceKind::VaultMount)? else { return Ok(None) };
         let mounts = admin.mounts().await?;
-        let Some(mount) = mounts.into_iter().find(|mount| id_of(mount.class, &mount.path) == id) else {
+        let Some(mount) = mounts.into_iter().find(|mount| mount_id(mount.class, &mount.path) == id) else {
             return Ok(None);
         };
-        let held = match (mount.class, mount.kind.as_str(), mount.kv_version) {
+        let count = match (mount.class, mount.kind.as_str(), mount.kv_version) {
             (MountClass::Secrets, "kv", Some(2)) => {
-                vault::store(world, Kind::VaultMount)?.paths(&mount.path).await?.len()
+                vault::store(context, ResourceKind::VaultMount)?.paths(&mount.path).await?.len()
             }
             (MountClass::Auth, "approle", _) => admin.roles(&mount.path).await?.len(),
             (_, kind, _) => {
-                return Ok(Some(format!("what an engine of type {kind} holds cannot be told: unmount it by hand")));
+                return Ok(Some(format!(
+                    "the contents of a mount of type {kind} cannot be counted: unmount it by hand"
+                )));
             }
         };
-        Ok((held > 0).then(|| format!("it holds {held}, which would be gone with it")))
+        Ok((count > 0).then(|| format!("it holds {count} entries, which would be deleted with it")))
     }
 
-    async fn delete(&self, world: &World<'_>, id: &str) -> Result<()> {
-        let Some(admin) = vault::admin(world, Kind::VaultMount)? else { return Ok(()) };
-        let (class, path) = place(id);
+    async fn delete(&self, context: &ResourceContext<'_>, id: &str) -> Result<()> {
+        let Some(admin) = vault::admin(context, ResourceKind::VaultMount)? else { return Ok(()) };
+        let (class, path) = parse_id(id);
         admin.delete_mount(class, path).await
     }
 
-    async fn declare(&self, _: &World<'_>, id: &str, live: &Fields) -> Result<Option<Declared>> {
+    async fn generate_manifest(
+        &self,
+        _: &ResourceContext<'_>,
+        id: &str,
+        live: &ResourceFields,
+    ) -> Result<Option<GeneratedManifest>> {
         let mut spec = json!(live);
         if let (Some(fields), Some(seconds)) = (spec.as_object_mut(), live.get("max_lease").and_then(Value::as_u64)) {
             fields.insert("max_lease".to_owned(), json!(format!("{seconds}s")));
         }
-        Ok(Some(Declared::plain(id, spec)))
+        Ok(Some(GeneratedManifest::new(id, spec)))
     }
 }
 
-fn id_of(class: MountClass, path: &str) -> String {
+fn mount_id(class: MountClass, path: &str) -> String {
     match class {
         MountClass::Secrets => path.to_owned(),
-        MountClass::Auth => format!("{AUTH}{path}"),
+        MountClass::Auth => format!("{AUTH_PREFIX}{path}"),
     }
 }
 
-fn place(id: &str) -> (MountClass, &str) {
-    match id.strip_prefix(AUTH) {
+fn parse_id(id: &str) -> (MountClass, &str) {
+    match id.strip_prefix(AUTH_PREFIX) {
         Some(path) => (MountClass::Auth, path),
         None => (MountClass::Secrets, id),
     }
 }
 
-fn mount(item: &Item, spec: &VaultMountSpec) -> Result<VaultMount> {
-    let max_lease = vault::seconds(spec.max_lease.as_ref()).map_err(|said| Error::new(ErrorKind::Invalid, said))?;
-    let (class, path) = place(&item.name);
+fn vault_mount(declaration: &ResourceDeclaration, spec: &VaultMountSpec) -> Result<VaultMount> {
+    let max_lease =
+        vault::parse_duration(spec.max_lease.as_ref()).map_err(|message| Error::new(ErrorKind::Invalid, message))?;
+    let (class, path) = parse_id(&declaration.name);
     Ok(VaultMount {
         class,
         path: path.to_owned(),
@@ -111,12 +145,12 @@ fn mount(item: &Item, spec: &VaultMountSpec) -> Result<VaultMount> {
     })
 }
 
-fn fields(mount: &VaultMount) -> Fields {
-    let described = (!mount.description.is_empty()).then_some(mount.description.as_str());
-    let limited = Some(mount.max_lease.as_secs()).filter(|seconds| *seconds > 0);
-    Fields::default()
+fn fields(mount: &VaultMount) -> ResourceFields {
+    let description = (!mount.description.is_empty()).then_some(mount.description.as_str());
+    let max_lease = Some(mount.max_lease.as_secs()).filter(|seconds| *seconds > 0);
+    ResourceFields::default()
         .with("type", mount.kind.as_str())
         .with_some("kv_version", mount.kv_version)
-        .with_some("description", described)
-        .with_some("max_lease", limited)
+        .with_some("description", description)
+        .with_some("max_lease", max_lease)
 }

@@ -1,5 +1,4 @@
-//! Secrets that must exist. Their values are made here at random, or given by somebody; they are never shown, and never in a
-//! plan.
+//! Secrets that must exist. A value is generated here or stored by an operator; it is never printed and never in a plan.
 
 use std::collections::BTreeMap;
 
@@ -7,177 +6,209 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
-use super::{Also, Declared, Live, Looked, Resource, Verdict, World, Wrong, spec, vault};
-use crate::bootstrap::fields::{FieldChange, Fields, SENSITIVE};
-use crate::bootstrap::manifest::{FieldSource, Item, Kind, Spec, VaultSecretSpec};
+use super::{
+    ChangeStrategy, GeneratedManifest, InvalidField, LiveResources, LiveState, ReadScope, Resource, ResourceContext,
+    spec, vault,
+};
+use crate::bootstrap::fields::{FieldChange, ResourceFields, SENSITIVE};
+use crate::bootstrap::manifest::{ResourceDeclaration, ResourceKind, ResourceSpec, SecretFieldSource, VaultSecretSpec};
 use mfctl_core::domain::{Secret, Timestamp};
 use mfctl_core::ports::{Error, ErrorKind, MountClass, Result, SecretShape, VaultMount};
 
-/// Secrets looked at at once.
-const AT_ONCE: usize = 16;
+/// Secrets that are read concurrently.
+const CONCURRENCY: usize = 16;
 
-pub(super) struct VaultSecrets;
+pub(super) struct VaultSecretResource;
 
 #[async_trait]
-impl Resource for VaultSecrets {
-    fn check(&self, item: &Item) -> Result<(), Wrong> {
-        vault::check_path(&item.name)?;
-        let Spec::VaultSecret(spec) = &item.spec else { return Ok(()) };
-        if place(item).is_none() {
-            return Err(Wrong::name("a secret is named <mount>/<path>"));
+impl Resource for VaultSecretResource {
+    fn validate(&self, declaration: &ResourceDeclaration) -> Result<(), InvalidField> {
+        vault::check_path(&declaration.name)?;
+        let ResourceSpec::VaultSecret(spec) = &declaration.spec else { return Ok(()) };
+        if secret_path(declaration).is_none() {
+            return Err(InvalidField::name("a secret's name is <mount>/<path>"));
         }
         if spec.fields.is_empty() {
-            return Err(Wrong::at("/spec/fields", "names no field"));
+            return Err(InvalidField::at("/spec/fields", "names no field"));
         }
-        let outside = spec
-            .fields
-            .iter()
-            .find(|(_, source)| matches!(source, FieldSource::Random(random) if !(16..=256).contains(&random.bytes)));
-        match outside {
-            Some((field, _)) => Err(Wrong::at(format!("/spec/fields/{field}"), "is made of 16 to 256 bytes")),
+        let out_of_range = spec.fields.iter().find(
+            |(_, source)| matches!(source, SecretFieldSource::Random(random) if !(16..=256).contains(&random.bytes)),
+        );
+        match out_of_range {
+            Some((field, _)) => Err(InvalidField::at(format!("/spec/fields/{field}"), "must have 16 to 256 bytes")),
             None => Ok(()),
         }
     }
 
-    async fn live(&self, world: &World<'_>, items: &[&Item], also: Also<'_>) -> Result<Looked> {
-        if world.embedded && world.ports.secrets.is_none() {
-            return Ok(Looked::Nothing);
+    async fn read_live(
+        &self,
+        context: &ResourceContext<'_>,
+        declarations: &[&ResourceDeclaration],
+        read_scope: ReadScope<'_>,
+    ) -> Result<LiveState> {
+        if context.embedded && context.ports.secrets.is_none() {
+            return Ok(LiveState::NotApplicable);
         }
-        let store = vault::store(world, Kind::VaultSecret)?;
-        let mut places: Vec<_> = items.iter().filter_map(|item| place(item)).collect();
-        if matches!(also, Also::Everything) {
-            places = everywhere(world).await?;
+        let store = vault::store(context, ResourceKind::VaultSecret)?;
+        let mut paths: Vec<_> = declarations.iter().filter_map(|declaration| secret_path(declaration)).collect();
+        if matches!(read_scope, ReadScope::All) {
+            paths = all_paths(context).await?;
         }
-        for id in also.ids() {
-            let mount = engine(world, id).await?;
-            places.extend(mount.and_then(|mount| {
+        for id in read_scope.additional_ids() {
+            let mount = mount_of(context, id).await?;
+            paths.extend(mount.and_then(|mount| {
                 let path = id.strip_prefix(&mount)?.strip_prefix('/')?.to_owned();
                 Some((mount, path))
             }));
         }
-        let looked = stream::iter(places).map(|(mount, path)| async move {
+        let states = stream::iter(paths).map(|(mount, path)| async move {
             let shape = store.shape(&mount, &path).await?;
             Ok::<_, Error>(shape.map(|shape| (format!("{mount}/{path}"), fields(&shape))))
         });
-        let found: Vec<_> = looked.buffer_unordered(AT_ONCE).try_collect().await?;
-        Ok(Looked::Live(found.into_iter().flatten().collect::<Live>()))
+        let resources: Vec<_> = states.buffer_unordered(CONCURRENCY).try_collect().await?;
+        Ok(LiveState::Found(resources.into_iter().flatten().collect::<LiveResources>()))
     }
 
-    /// Fields that others put there stay.
-    fn wanted(&self, item: &Item, live: Option<&Fields>, _: &World<'_>) -> Result<Fields> {
-        let open = live.cloned().unwrap_or_default();
-        let names = spec!(item, VaultSecret).fields.keys();
-        Ok(names.fold(open, |wanted, name| wanted.with(format!("fields.{name}"), SENSITIVE)))
+    /// Fields that other tools added stay.
+    fn desired_fields(
+        &self,
+        declaration: &ResourceDeclaration,
+        live: Option<&ResourceFields>,
+        _: &ResourceContext<'_>,
+    ) -> Result<ResourceFields> {
+        let current = live.cloned().unwrap_or_default();
+        let names = spec!(declaration, VaultSecret).fields.keys();
+        Ok(names.fold(current, |desired, name| desired.with(format!("fields.{name}"), SENSITIVE)))
     }
 
-    async fn judge(&self, _: &World<'_>, item: &Item, live: &Fields, _: &[FieldChange]) -> Result<Verdict> {
-        Ok(missing(item, spec!(item, VaultSecret), live).map_or(Verdict::Update, Verdict::Refuse))
+    async fn plan_change(
+        &self,
+        _: &ResourceContext<'_>,
+        declaration: &ResourceDeclaration,
+        live: &ResourceFields,
+        _: &[FieldChange],
+    ) -> Result<ChangeStrategy> {
+        Ok(missing_fields(declaration, spec!(declaration, VaultSecret), live)
+            .map_or(ChangeStrategy::Update, ChangeStrategy::Refuse))
     }
 
-    async fn hindrance(&self, _: &World<'_>, item: &Item) -> Result<Option<String>> {
-        Ok(missing(item, spec!(item, VaultSecret), &Fields::default()))
+    async fn creation_blocker(
+        &self,
+        _: &ResourceContext<'_>,
+        declaration: &ResourceDeclaration,
+    ) -> Result<Option<String>> {
+        Ok(missing_fields(declaration, spec!(declaration, VaultSecret), &ResourceFields::default()))
     }
 
-    async fn put(&self, world: &World<'_>, item: &Item, live: Option<&Fields>) -> Result<()> {
-        let (store, spec) = (vault::store(world, Kind::VaultSecret)?, spec!(item, VaultSecret));
-        let (mount, path) = place(item).ok_or_else(|| super::defect(item))?;
-        // A version is written whole: what is there is taken over.
-        let found = store.read_all(&mount, &path).await?;
-        if live.is_some() && found.is_none() {
-            return Err(super::moved(format!("secret {mount}/{path}"), ""));
+    async fn create_or_update(
+        &self,
+        context: &ResourceContext<'_>,
+        declaration: &ResourceDeclaration,
+        live: Option<&ResourceFields>,
+    ) -> Result<()> {
+        let store = vault::store(context, ResourceKind::VaultSecret)?;
+        let spec = spec!(declaration, VaultSecret);
+        let (mount, path) = secret_path(declaration).ok_or_else(|| super::wrong_kind(declaration))?;
+        // A write creates a new version with all fields, so the existing fields are written back.
+        let current = store.read_all(&mount, &path).await?;
+        if live.is_some() && current.is_none() {
+            return Err(super::changed_since_plan(format!("secret {mount}/{path}"), ""));
         }
-        let (version, mut values) = found.unwrap_or_default();
+        let (version, mut values) = current.unwrap_or_default();
         for (field, source) in &spec.fields {
-            if let (FieldSource::Random(random), false) = (source, values.contains_key(field)) {
-                values.insert(field.clone(), made(random.bytes)?);
+            if let (SecretFieldSource::Random(random), false) = (source, values.contains_key(field)) {
+                values.insert(field.clone(), random_secret(random.bytes)?);
             }
         }
         store.write(&mount, &path, &values, version).await
     }
 
-    async fn keeps(&self, _: &World<'_>, _: &str) -> Result<Option<String>> {
-        Ok(Some("somebody may still need it, and nobody could make it again".to_owned()))
+    async fn deletion_blocker(&self, _: &ResourceContext<'_>, _: &str) -> Result<Option<String>> {
+        Ok(Some("it may still be in use, and its values could not be restored".to_owned()))
     }
 
-    async fn delete(&self, _: &World<'_>, id: &str) -> Result<()> {
-        Err(Error::new(ErrorKind::Denied, format!("remove secret {id}")))
+    async fn delete(&self, _: &ResourceContext<'_>, id: &str) -> Result<()> {
+        Err(Error::new(ErrorKind::Denied, format!("delete secret {id}")))
     }
 
-    async fn since(&self, world: &World<'_>, id: &str) -> Result<Option<Timestamp>> {
-        let Some(mount) = engine(world, id).await? else { return Ok(None) };
+    async fn changed_at(&self, context: &ResourceContext<'_>, id: &str) -> Result<Option<Timestamp>> {
+        let Some(mount) = mount_of(context, id).await? else { return Ok(None) };
         let path = id.strip_prefix(&mount).unwrap_or(id).trim_start_matches('/');
-        vault::store(world, Kind::VaultSecret)?.changed_at(&mount, path).await
+        vault::store(context, ResourceKind::VaultSecret)?.changed_at(&mount, path).await
     }
 
-    async fn declare(&self, world: &World<'_>, id: &str, live: &Fields) -> Result<Option<Declared>> {
-        let Some(mount) = engine(world, id).await? else { return Ok(None) };
+    async fn generate_manifest(
+        &self,
+        context: &ResourceContext<'_>,
+        id: &str,
+        live: &ResourceFields,
+    ) -> Result<Option<GeneratedManifest>> {
+        let Some(mount) = mount_of(context, id).await? else { return Ok(None) };
         let names = live.0.keys().filter_map(|field| field.strip_prefix("fields."));
-        let fields: BTreeMap<&str, FieldSource> = names.map(|name| (name, FieldSource::Given)).collect();
+        let fields: BTreeMap<&str, SecretFieldSource> = names.map(|name| (name, SecretFieldSource::Given)).collect();
         let mut spec = json!({"fields": fields});
         if mount.contains('/') {
             spec["mount"] = json!(mount);
         }
-        Ok(Some(Declared::plain(id, spec)))
+        Ok(Some(GeneratedManifest::new(id, spec)))
     }
 }
 
-/// The engine and the path of a secret.
-fn place(item: &Item) -> Option<(String, String)> {
-    let Spec::VaultSecret(spec) = &item.spec else { return None };
+/// The mount and the path of a secret.
+fn secret_path(declaration: &ResourceDeclaration) -> Option<(String, String)> {
+    let ResourceSpec::VaultSecret(spec) = &declaration.spec else { return None };
     let (mount, path) = match &spec.mount {
-        Some(mount) => (mount.as_str(), item.name.strip_prefix(mount)?.strip_prefix('/')?),
-        None => item.name.split_once('/')?,
+        Some(mount) => (mount.as_str(), declaration.name.strip_prefix(mount)?.strip_prefix('/')?),
+        None => declaration.name.split_once('/')?,
     };
     Some((mount.to_owned(), path.to_owned()))
 }
 
-/// Every secret of every versioned key-value engine.
-async fn everywhere(world: &World<'_>) -> Result<Vec<(String, String)>> {
-    let Some(admin) = vault::admin(world, Kind::VaultSecret)? else { return Ok(Vec::new()) };
-    let store = vault::store(world, Kind::VaultSecret)?;
-    let mut places = Vec::new();
+/// Mount and path of every secret in every KV version 2 engine.
+async fn all_paths(context: &ResourceContext<'_>) -> Result<Vec<(String, String)>> {
+    let Some(admin) = vault::admin(context, ResourceKind::VaultSecret)? else { return Ok(Vec::new()) };
+    let store = vault::store(context, ResourceKind::VaultSecret)?;
+    let mut all = Vec::new();
     for mount in admin.mounts().await? {
         if mount.class == MountClass::Secrets && mount.kv_version == Some(2) {
             let paths = store.paths(&mount.path).await?;
-            places.extend(paths.into_iter().map(|path| (mount.path.clone(), path)));
+            all.extend(paths.into_iter().map(|path| (mount.path.clone(), path)));
         }
     }
-    Ok(places)
+    Ok(all)
 }
 
-/// The engine that an id is in: an engine's path may have slashes too.
-async fn engine(world: &World<'_>, id: &str) -> Result<Option<String>> {
-    let Some(admin) = vault::admin(world, Kind::VaultSecret)? else { return Ok(None) };
+/// The path of the engine that holds an id: it may contain slashes, so the id alone does not tell.
+async fn mount_of(context: &ResourceContext<'_>, id: &str) -> Result<Option<String>> {
+    let Some(admin) = vault::admin(context, ResourceKind::VaultSecret)? else { return Ok(None) };
     let holds = |mount: &VaultMount| {
         mount.class == MountClass::Secrets && id.strip_prefix(&mount.path).is_some_and(|rest| rest.starts_with('/'))
     };
     Ok(admin.mounts().await?.into_iter().find(holds).map(|mount| mount.path))
 }
 
-fn fields(shape: &SecretShape) -> Fields {
-    shape.fields.iter().fold(Fields::default(), |fields, name| fields.with(format!("fields.{name}"), SENSITIVE))
+fn fields(shape: &SecretShape) -> ResourceFields {
+    shape.fields.iter().fold(ResourceFields::default(), |fields, name| fields.with(format!("fields.{name}"), SENSITIVE))
 }
 
-/// What somebody has to put there first.
-fn missing(item: &Item, spec: &VaultSecretSpec, live: &Fields) -> Option<String> {
-    let given = spec.fields.iter().filter(|(_, source)| **source == FieldSource::Given);
+/// The reason to refuse while fields are missing that an operator has to store.
+fn missing_fields(declaration: &ResourceDeclaration, spec: &VaultSecretSpec, live: &ResourceFields) -> Option<String> {
+    let given = spec.fields.iter().filter(|(_, source)| **source == SecretFieldSource::Given);
     let missing: Vec<&str> = given
         .map(|(name, _)| name.as_str())
         .filter(|name| live.get(&format!("fields.{name}")).map(Value::is_string) != Some(true))
         .collect();
     (!missing.is_empty()).then(|| {
-        let (name, first) = (&item.name, missing[0]);
-        format!(
-            "{} must be put there by somebody who has it, such as with `vault kv patch {name} {first}=-`",
-            missing.join(", ")
-        )
+        let name = &declaration.name;
+        let first = missing[0];
+        format!("an operator must store {}, for example with `vault kv patch {name} {first}=-`", missing.join(", "))
     })
 }
 
-/// A secret nobody knows, from the system's randomness.
-fn made(bytes: u16) -> Result<Secret> {
+/// A secret from the operating system's random number generator, as hexadecimal digits.
+fn random_secret(bytes: u16) -> Result<Secret> {
     let mut random = vec![0; usize::from(bytes)];
     getrandom::fill(&mut random)
-        .map_err(|error| Error::new(ErrorKind::Internal, format!("the system gives no random bytes: {error}")))?;
+        .map_err(|error| Error::new(ErrorKind::Internal, format!("the system returned no random bytes: {error}")))?;
     Ok(Secret::new(hex::encode(random)))
 }

@@ -10,12 +10,14 @@ use serde::Serialize;
 
 use super::folder::{self, Folder};
 use super::report;
-use crate::bootstrap::apply::{self, Applied};
-use crate::bootstrap::claim;
-use crate::bootstrap::manifest::Item;
-use crate::bootstrap::plan::{self, Action as What, Change, Orphan, Plan, Refusal, Scope};
-use crate::bootstrap::resources::World;
-use crate::bootstrap::saved::SavedPlan;
+use crate::bootstrap::apply::{self, ApplyOutcome};
+use crate::bootstrap::key_declarations;
+use crate::bootstrap::manifest::ResourceDeclaration;
+use crate::bootstrap::plan::{
+    self, BootstrapPlan, OrphanedResource, PlanScope, PlannedAction as What, PlannedChange, RefusedChange,
+};
+use crate::bootstrap::resources::ResourceContext;
+use crate::bootstrap::saved_plan::SavedPlan;
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::guard::{self, Action};
@@ -72,13 +74,13 @@ pub struct BootstrapReport {
     /// Whether nothing was done because nothing was to be.
     pub dry_run: bool,
     /// What was done; on a dry run, what would be.
-    pub changes: Vec<Change>,
+    pub changes: Vec<PlannedChange>,
     /// What was not done because something before it failed.
-    pub remaining: Vec<Change>,
+    pub remaining: Vec<PlannedChange>,
     /// What differs and was left alone, and why.
-    pub refused: Vec<Refusal>,
+    pub refused: Vec<RefusedChange>,
     /// What mfctl made and no manifest declares any more.
-    pub orphans: Vec<Orphan>,
+    pub orphans: Vec<OrphanedResource>,
     /// Resources that are as they should be.
     pub unchanged: u64,
     /// What could not be looked at, and why.
@@ -87,13 +89,13 @@ pub struct BootstrapReport {
 
 /// What is to be made of the platform.
 struct Wish {
-    items: Vec<Item>,
-    scope: Scope,
+    items: Vec<ResourceDeclaration>,
+    scope: PlanScope,
     prune: bool,
     /// Whether the items are all that is declared: a folder's, and not mfctl's own defaults.
     whole: bool,
     /// What was reviewed, where it was.
-    reviewed: Option<Vec<Change>>,
+    reviewed: Option<Vec<PlannedChange>>,
 }
 
 /// Runs the verb.
@@ -145,7 +147,7 @@ async fn under_lock(
     cx: &Context,
     connected: &Connected,
     wish: &Wish,
-    shown: Option<&[Change]>,
+    shown: Option<&[PlannedChange]>,
     stop: &mfctl_core::stop::Stop,
     lock: Option<&dyn ConfigLock>,
 ) -> Result<(BootstrapReport, Option<ports::Error>)> {
@@ -162,15 +164,15 @@ async fn under_lock(
             Failure::new(FailureKind::Conflict, what).hint("nothing was changed: run it again, and look at that")
         );
     }
-    let mut report = BootstrapReport::of(false, Plan { changes: Vec::new(), ..plan.clone() });
+    let mut report = BootstrapReport::of(false, BootstrapPlan { changes: Vec::new(), ..plan.clone() });
     let total = plan.changes.len();
     let told = std::cell::Cell::new(0);
-    let tell = |change: &Change| {
+    let tell = |change: &PlannedChange| {
         told.set(told.get() + 1);
         cx.out().note(format!("[{}/{total}] {} {}/{}", told.get(), change.action.as_str(), change.kind, change.name));
     };
     let go_on = || stop.requested().is_none();
-    let Applied { done, remaining, failure } = apply::apply(&world, &wish.items, plan, lock, &tell, &go_on).await;
+    let ApplyOutcome { done, remaining, failure } = apply::apply(&world, &wish.items, plan, lock, &tell, &go_on).await;
     (report.changes, report.remaining) = (done, remaining);
     let failure = match failure {
         None if report.remaining.is_empty() => claim(&world, wish).await.err(),
@@ -200,19 +202,20 @@ fn kept(file: &Path, args: &Args, connected: &Connected) -> Result<Wish> {
     let failed = |error: std::io::Error| Failure::invalid(format!("cannot read {}", file.display())).because(&error);
     let mut text = String::new();
     std::fs::File::open(file).map_err(failed)?.take(LARGEST_PLAN).read_to_string(&mut text).map_err(failed)?;
-    let saved = SavedPlan::read(&text).map_err(|error| Failure::from(error).while_doing(file.display().to_string()))?;
+    let saved =
+        SavedPlan::parse(&text).map_err(|error| Failure::from(error).while_doing(file.display().to_string()))?;
     if saved.environment != connected.target.environment {
         let (of, here) = (&saved.environment, &connected.target.environment);
         return Err(Failure::new(FailureKind::Refused, format!("the plan is of environment {of}, not of {here}"))
             .hint(format!("choose the profile it was made with: {}", saved.profile)));
     }
-    let items = saved.items()?;
-    let whole = items.iter().any(|item| item.origin.is_some());
+    let items = saved.declarations()?;
+    let whole = items.iter().any(|item| item.location.is_some());
     Ok(Wish { items, scope: saved.scope, prune: saved.prune, whole, reviewed: Some(saved.changes) })
 }
 
 /// That a plan is the one that was reviewed, and removes no more than it may.
-fn check(args: &Args, wish: &Wish, plan: &Plan) -> Result<()> {
+fn check(args: &Args, wish: &Wish, plan: &BootstrapPlan) -> Result<()> {
     if let Some(reviewed) = &wish.reviewed
         && *reviewed != plan.changes
     {
@@ -229,7 +232,7 @@ fn check(args: &Args, wish: &Wish, plan: &Plan) -> Result<()> {
 }
 
 /// With a folder, what cannot be done safely stands against all of it; the built-in defaults leave what is there alone.
-fn refusal(args: &Args, plan: &Plan) -> Result<()> {
+fn refusal(args: &Args, plan: &BootstrapPlan) -> Result<()> {
     if plan.refused.is_empty() || args.folder.dir.is_none() {
         return Ok(());
     }
@@ -238,7 +241,7 @@ fn refusal(args: &Args, plan: &Plan) -> Result<()> {
         .hint("mend the manifests as it says there, or leave these out with --only"))
 }
 
-fn confirm(cx: &Context, connected: &Connected, plan: &Plan) -> Result<()> {
+fn confirm(cx: &Context, connected: &Connected, plan: &BootstrapPlan) -> Result<()> {
     let deletes = plan.changes.iter().any(|change| matches!(change.action, What::Delete | What::Replace));
     let summary = format!("change {}: {}", connected.target.environment, report::counts(&plan.changes));
     let action = Action { verb: "bootstrap apply", summary, dangerous: deletes };
@@ -250,7 +253,7 @@ async fn locked(
     args: &Args,
     cx: &Context,
     connected: &Connected,
-    world: &World<'_>,
+    world: &ResourceContext<'_>,
 ) -> Result<Option<Box<dyn ConfigLock>>> {
     let Some(store) = &connected.ports.config else {
         if !world.embedded {
@@ -276,14 +279,20 @@ fn interrupted(stop: &mfctl_core::stop::Stop, report: &BootstrapReport) -> Failu
 }
 
 /// Tells the configuration store what is declared now.
-async fn claim(world: &World<'_>, wish: &Wish) -> ports::Result<()> {
-    let pending = claim::pending(world, &wish.items, &wish.scope, wish.whole).await?;
-    claim::settle(world, &pending).await
+async fn claim(world: &ResourceContext<'_>, wish: &Wish) -> ports::Result<()> {
+    let pending = key_declarations::pending_changes(world, &wish.items, &wish.scope, wish.whole).await?;
+    key_declarations::publish(world, &pending).await
 }
 
 /// The same where there is nothing else to do, so that nothing was asked and nothing locked yet.
-async fn claim_alone(args: &Args, cx: &Context, connected: &Connected, world: &World<'_>, wish: &Wish) -> Result<()> {
-    if claim::pending(world, &wish.items, &wish.scope, wish.whole).await?.is_empty() {
+async fn claim_alone(
+    args: &Args,
+    cx: &Context,
+    connected: &Connected,
+    world: &ResourceContext<'_>,
+    wish: &Wish,
+) -> Result<()> {
+    if key_declarations::pending_changes(world, &wish.items, &wish.scope, wish.whole).await?.is_empty() {
         return Ok(());
     }
     pin::verify(&connected.target)?;
@@ -314,8 +323,8 @@ async fn pin_it(connected: &Connected) -> Result<()> {
 }
 
 impl BootstrapReport {
-    fn of(dry_run: bool, plan: Plan) -> Self {
-        let Plan { changes, refused, orphans, unchanged, skipped } = plan;
+    fn of(dry_run: bool, plan: BootstrapPlan) -> Self {
+        let BootstrapPlan { changes, refused, orphans, unchanged, skipped } = plan;
         Self { dry_run, changes, remaining: Vec::new(), refused, orphans, unchanged, skipped }
     }
 }

@@ -37,7 +37,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let items = args.folder.items(&connected)?;
     let world = folder::world(&connected, false).await?;
     let mut plan = plan::plan(&world, &items, &args.folder.scope()).await?;
-    plan::date(&world, &mut plan).await;
+    plan::fetch_change_times(&world, &mut plan).await;
     let differing = (plan.changes.len() + plan.refused.len()) as u64;
     cx.out().print(&PlanReport::of(plan, &world))?;
     if differing == 0 {

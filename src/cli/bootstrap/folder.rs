@@ -4,15 +4,17 @@ use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
 
-use crate::bootstrap::manifest::{Defaults, Item, Spec, Wrong, builtin, load};
-use crate::bootstrap::owned::Owned;
-use crate::bootstrap::plan::{Only, Scope};
-use crate::bootstrap::resources::{self, World};
+use crate::bootstrap::manifest::{
+    BuiltinDefaults, InvalidField, ResourceDeclaration, ResourceSpec, builtin_declarations, load,
+};
+use crate::bootstrap::owner_marks::OwnerMarks;
+use crate::bootstrap::plan::{PlanScope, ResourceSelector};
+use crate::bootstrap::resources::{self, ResourceContext};
 use crate::cli::context::Connected;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::output::humane;
 use crate::cli::target::TargetKind;
-use crate::kv::glass::Glass;
+use crate::kv::break_glass::BreakGlassExceptions;
 use crate::settings::{Settings, stored};
 use mfctl_core::domain::EnvName;
 use mfctl_core::events::topics::Retention;
@@ -28,13 +30,13 @@ pub struct Folder {
     pub dir: Option<PathBuf>,
     /// Only this kind, or this one of it; may be given several times
     #[arg(long, value_name = "KIND[/NAME]")]
-    pub only: Vec<Only>,
+    pub only: Vec<ResourceSelector>,
 }
 
 impl Folder {
     /// The scope.
-    pub fn scope(&self) -> Scope {
-        Scope { only: self.only.clone() }
+    pub fn scope(&self) -> PlanScope {
+        PlanScope { only: self.only.clone() }
     }
 
     /// What is declared for the profile's environment.
@@ -42,16 +44,16 @@ impl Folder {
     /// # Errors
     /// Everything that is wrong with the manifests: exit 6. For mfctl's own defaults, that the settings they are made by
     /// are not known.
-    pub fn items(&self, connected: &Connected) -> Result<Vec<Item>> {
+    pub fn items(&self, connected: &Connected) -> Result<Vec<ResourceDeclaration>> {
         match (&self.dir, &connected.unknown_settings) {
-            (None, None) => Ok(builtin(&defaults(&connected.settings))),
+            (None, None) => Ok(builtin_declarations(&defaults(&connected.settings))),
             (None, Some(unknown)) => Err(unknown.clone().while_doing("what would be declared depends on the settings")),
             (Some(dir), _) => read(dir, &connected.target.environment),
         }
     }
 }
 
-fn read(dir: &Path, env: &EnvName) -> Result<Vec<Item>> {
+fn read(dir: &Path, env: &EnvName) -> Result<Vec<ResourceDeclaration>> {
     load(dir, env, &check).map_err(|problems| {
         let count = humane::counted(problems.0.len() as u64, "thing is", "things are");
         let failure = Failure::invalid(format!("{count} wrong with the manifests in {}", dir.display()));
@@ -60,19 +62,19 @@ fn read(dir: &Path, env: &EnvName) -> Result<Vec<Item>> {
     })
 }
 
-fn check(item: &Item) -> std::result::Result<(), Wrong> {
-    resources::check(item)?;
+fn check(item: &ResourceDeclaration) -> std::result::Result<(), InvalidField> {
+    resources::validate(item)?;
     // mfctl's own settings are read by every host: one that cannot be would keep them all from working.
-    let Spec::ConsulKeys(spec) = &item.spec else { return Ok(()) };
+    let ResourceSpec::ConsulKeys(spec) = &item.spec else { return Ok(()) };
     let own = spec.keys.iter().filter(|_| item.name == stored::SERVICE);
     own.map(|(key, value)| (key, stored::check(key, &resources::setting_text(value))))
-        .try_for_each(|(key, fits)| fits.map_err(|said| Wrong::at(format!("/spec/keys/{key}"), said)))
+        .try_for_each(|(key, fits)| fits.map_err(|said| InvalidField::at(format!("/spec/keys/{key}"), said)))
 }
 
 /// What the profile decides about the contract's resources.
-pub fn defaults(settings: &Settings) -> Defaults {
+pub fn defaults(settings: &Settings) -> BuiltinDefaults {
     let kafka = settings.profile.services.kafka.as_ref();
-    Defaults {
+    BuiltinDefaults {
         partitions: kafka.map_or(PARTITIONS, |kafka| kafka.partitions),
         replicas: kafka.map(|kafka| (kafka.replication, kafka.min_insync_replicas)),
         retention: Retention {
@@ -87,25 +89,25 @@ pub fn defaults(settings: &Settings) -> Defaults {
 ///
 /// # Errors
 /// Those of the configuration store.
-pub async fn world(connected: &Connected, prune: bool) -> Result<World<'_>> {
+pub async fn world(connected: &Connected, prune: bool) -> Result<ResourceContext<'_>> {
     let env = &connected.target.environment;
-    let owned = Owned::read(&connected.ports, env).await?;
-    let glass = match &connected.ports.config {
-        Some(store) => Glass::read(store.as_ref(), env).await?,
-        None => Glass::default(),
+    let owner_marks = OwnerMarks::read(&connected.ports, env).await?;
+    let break_glass = match &connected.ports.config {
+        Some(store) => BreakGlassExceptions::read(store.as_ref(), env).await?,
+        None => BreakGlassExceptions::default(),
     };
     if prune && connected.ports.config.is_none() {
         return Err(Failure::invalid("nothing tells here what mfctl made, so that nothing can be pruned")
             .hint("marks are kept in Consul: add [profile.NAME.consul]"));
     }
-    Ok(World {
+    Ok(ResourceContext {
         ports: &connected.ports,
         env,
         buckets: &connected.buckets,
         embedded: connected.target.kind == TargetKind::Embedded,
         prune,
-        owned,
-        glass,
+        owner_marks,
+        break_glass,
         now: connected.ports.clock.now(),
         actor: &connected.settings.profile.actor,
     })

@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::{folder, init};
 use crate::bootstrap::import;
-use crate::bootstrap::manifest::{Kind, json_schemas};
-use crate::bootstrap::plan::{Only, Scope};
+use crate::bootstrap::manifest::{ResourceKind, json_schemas};
+use crate::bootstrap::plan::{PlanScope, ResourceSelector};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::output::{Cell, Column, Page, Render, Tone};
@@ -35,7 +35,7 @@ pub struct Args {
     dir: PathBuf,
     /// Only this kind, or this one of it; may be given several times
     #[arg(long, value_name = "KIND[/NAME]")]
-    only: Vec<Only>,
+    only: Vec<ResourceSelector>,
 }
 
 /// What `mfctl bootstrap import` prints.
@@ -44,7 +44,7 @@ pub struct ImportReport {
     /// The folder.
     pub dir: SourcePath,
     /// How many resources of each kind were declared.
-    pub declared: BTreeMap<Kind, u64>,
+    pub declared: BTreeMap<ResourceKind, u64>,
     /// What is there and was not declared, and why.
     pub skipped: Vec<String>,
 }
@@ -56,7 +56,7 @@ pub struct ImportReport {
 pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let world = folder::world(&connected, false).await?;
-    let mut imported = import::import(&world, &Scope { only: args.only.clone() }).await?;
+    let mut imported = import::import(&world, &PlanScope { only: args.only.clone() }).await?;
     if imported.declared.is_empty() {
         return Err(Failure::not_found("there is nothing to import"));
     }

@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 use serde::Serialize;
 
 use super::folder;
-use crate::bootstrap::manifest::{File, Kind, builtin, scaffold};
+use crate::bootstrap::manifest::{GeneratedFile, ResourceKind, builtin_declarations, scaffold};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::output::{Page, Render, humane};
@@ -50,23 +50,23 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let settings = cx.settings()?;
     let target = Target::of(&settings);
     cx.out().set_target(&target);
-    let mut items = builtin(&folder::defaults(&settings));
+    let mut items = builtin_declarations(&folder::defaults(&settings));
     let services = &settings.profile.services;
     if services.kafka.is_none() {
-        items.retain(|item| matches!(item.kind(), Kind::KafkaTopic | Kind::Schema));
+        items.retain(|item| matches!(item.kind(), ResourceKind::KafkaTopic | ResourceKind::Schema));
     }
     let mut extras = Vec::new();
     if services.vault.is_some() {
-        extras.extend([Kind::VaultMount, Kind::VaultPolicy, Kind::VaultAppRole]);
+        extras.extend([ResourceKind::VaultMount, ResourceKind::VaultPolicy, ResourceKind::VaultAppRole]);
     }
     if services.consul.is_some() {
-        extras.push(Kind::ConsulPolicy);
+        extras.push(ResourceKind::ConsulPolicy);
     }
     if services.vault.is_some() && services.consul.is_some() {
-        extras.push(Kind::ConsulToken);
+        extras.push(ResourceKind::ConsulToken);
     }
     if services.consul.is_some() || services.kafka.is_none() {
-        extras.push(Kind::ConsulKeys);
+        extras.push(ResourceKind::ConsulKeys);
     }
     let mut environments = vec![target.environment.to_string()];
     environments.extend(args.env_dir.iter().map(ToString::to_string));
@@ -84,7 +84,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
 ///
 /// # Errors
 /// Exit 8 when it has; exit 6 when it cannot be written.
-pub fn write(dir: &Path, files: &[File]) -> Result<()> {
+pub fn write(dir: &Path, files: &[GeneratedFile]) -> Result<()> {
     let failed = |path: &Path, error: std::io::Error| {
         Failure::invalid(format!("cannot write {}", path.display())).because(&error)
     };

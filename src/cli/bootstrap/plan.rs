@@ -9,7 +9,7 @@ use clap::{ArgAction, Args as ClapArgs};
 use super::folder::{self, Folder};
 use super::report::{PlanReport, counts};
 use crate::bootstrap::plan;
-use crate::bootstrap::saved::SavedPlan;
+use crate::bootstrap::saved_plan::SavedPlan;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::target::DataDirMode;
@@ -53,14 +53,15 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let scope = args.folder.scope();
     let plan = plan::plan(&world, &items, &scope).await?;
     if let Some(file) = &args.out {
-        let of = (connected.settings.profile.name.to_string(), connected.target.environment.clone());
+        let profile = connected.settings.profile.name.to_string();
+        let environment = connected.target.environment.clone();
         let now = connected.ports.clock.now();
-        let saved = SavedPlan::new(now, of, (scope, args.prune), plan.changes.clone(), &items)?;
+        let saved = SavedPlan::new(now, profile, environment, scope, args.prune, plan.changes.clone(), &items)?;
         keep(file, &saved)?;
         cx.out().note(format!("kept in {0}: `mfctl bootstrap apply {0}` does exactly this", file.display()));
         return cx.out().print(&PlanReport::of(plan, &world));
     }
-    let (settled, counts) = (plan.is_settled(), counts(&plan.changes));
+    let (settled, counts) = (plan.is_up_to_date(), counts(&plan.changes));
     let refused = plan.refused.len();
     cx.out().print(&PlanReport::of(plan, &world))?;
     if settled {

@@ -5,9 +5,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::folder::{self, Folder};
-use crate::bootstrap::fields::{FieldChange, Fields};
-use crate::bootstrap::manifest::Kind;
-use crate::bootstrap::resources::{self, Also, Looked};
+use crate::bootstrap::fields::{FieldChange, ResourceFields};
+use crate::bootstrap::manifest::ResourceKind;
+use crate::bootstrap::resources::{self, LiveState, ReadScope};
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::output::{Page, Render, Tone};
@@ -40,7 +40,7 @@ pub struct ShowReport {
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Shown {
     /// The kind.
-    pub kind: Kind,
+    pub kind: ResourceKind,
     /// Its name, as the server knows it.
     pub name: String,
     /// Whether it is there.
@@ -48,7 +48,7 @@ pub struct Shown {
     /// Whether mfctl made it.
     pub made_by_mfctl: bool,
     /// Its fields; of a secret only their names.
-    pub fields: Fields,
+    pub fields: ResourceFields,
     /// Where it is declared.
     pub source: Option<String>,
 }
@@ -64,16 +64,16 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     items.retain(|item| scope.covers(item.kind(), &item.name));
     let world = folder::world(&connected, false).await?;
     let mut report = ShowReport { resources: Vec::new(), skipped: Vec::new() };
-    for kind in Kind::ALL.iter().copied() {
+    for kind in ResourceKind::ALL.iter().copied() {
         let of_kind: Vec<_> = items.iter().filter(|item| item.kind() == kind).collect();
         if of_kind.is_empty() {
             continue;
         }
-        let resource = resources::of(kind);
-        let live = match resource.live(&world, &of_kind, Also::Nothing).await? {
-            Looked::Live(live) => live,
-            Looked::Nothing => continue,
-            Looked::Skipped(why) => {
+        let resource = resources::for_kind(kind);
+        let live = match resource.read_live(&world, &of_kind, ReadScope::Declared).await? {
+            LiveState::Found(live) => live,
+            LiveState::NotApplicable => continue,
+            LiveState::Skipped(why) => {
                 report.skipped.push(why);
                 continue;
             }
@@ -83,9 +83,9 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
             Shown {
                 kind,
                 there: live.contains_key(&name),
-                made_by_mfctl: world.owned.get(kind, &name).is_some(),
+                made_by_mfctl: world.owner_marks.get(kind, &name).is_some(),
                 fields: live.get(&name).cloned().unwrap_or_default(),
-                source: item.origin.as_ref().map(ToString::to_string),
+                source: item.location.as_ref().map(ToString::to_string),
                 name,
             }
         }));
@@ -103,7 +103,7 @@ impl Render for ShowReport {
             };
             for (field, value) in &one.fields.0 {
                 let shown = FieldChange { field: field.clone(), from: None, to: Some(value.clone()) };
-                page.line(format!("  {}", shown.told()));
+                page.line(format!("  {}", shown.summary()));
             }
         }
         for skipped in &self.skipped {

@@ -14,11 +14,11 @@ use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::guard::{self, Action as Asked};
 use crate::cli::output::{Page, Render, Tone};
 use crate::cli::{lock, pin, reason, signals};
-use crate::kv::declared::Declarations;
-use crate::kv::history::{Action, Entry};
-use crate::kv::push::{self, Made};
-use crate::kv::write::{Edit, Refused, Why, refused};
-use crate::kv::{self, shown};
+use crate::kv::declared::KeyDeclarations;
+use crate::kv::history::{HistoryEntry, SettingAction};
+use crate::kv::push::{self, PushOutcome};
+use crate::kv::write::{ChangeMetadata, EditRefusal, SettingEdit, refusals};
+use crate::kv::{self, display_value};
 use crate::settings::stored;
 use mfctl_core::domain::{ConfigKey, Timestamp};
 use mfctl_core::ports::{ConfigLock, ConfigStore};
@@ -52,7 +52,7 @@ pub struct Wish {
     /// The verb.
     pub verb: &'static str,
     /// What is to be changed.
-    pub edits: Vec<Edit>,
+    pub edits: Vec<SettingEdit>,
     /// Keys that are as they should be.
     pub unchanged: u64,
     /// Whether somebody is asked: always, or only where the profile is protected.
@@ -89,7 +89,7 @@ pub struct KvChange {
     /// The key.
     pub key: ConfigKey,
     /// What was done to it.
-    pub action: Action,
+    pub action: SettingAction,
     /// The value before; `base64:…` for one that is no text.
     pub from: Option<String>,
     /// The value after.
@@ -100,10 +100,10 @@ pub struct KvChange {
 
 /// Makes a change from beginning to end, and prints it.
 pub async fn run(cx: &Context, site: &Configured, how: &How, wish: Wish) -> Result<()> {
-    let declarations = Declarations::read(site.store.as_ref(), site.env()).await?;
+    let declarations = KeyDeclarations::read(site.store.as_ref(), site.env()).await?;
     let why = why(site, how, wish.verb)?;
     own_settings(&wish.edits)?;
-    refuse(&refused(&wish.edits, &why, &declarations))?;
+    refuse(&refusals(&wish.edits, &why, &declarations))?;
     let mut report = KvChangeReport::of(&wish, how.dry_run);
     if how.dry_run || report.changes.is_empty() {
         return cx.out().print(&report);
@@ -117,7 +117,7 @@ pub async fn run(cx: &Context, site: &Configured, how: &How, wish: Wish) -> Resu
     let _ = lock.release().await;
     let made = made?;
     report.batch = Some(why.batch.clone());
-    let left = made.left;
+    let left = made.remaining_parts;
     report.tell(&made);
     cx.out().print(&report)?;
     unfinished(left, &why.batch, &stop)
@@ -127,19 +127,21 @@ async fn locked(
     cx: &Context,
     site: &Configured,
     wish: &Wish,
-    why: &Why,
+    why: &ChangeMetadata,
     lock: &dyn ConfigLock,
     stop: &Stop,
-) -> Result<Made> {
+) -> Result<PushOutcome> {
     let store: &Arc<dyn ConfigStore> = &site.store;
     // A manifest may have been applied while we waited for the lock.
-    let declarations = Declarations::read(store.as_ref(), site.env()).await?;
-    refuse(&refused(&wish.edits, why, &declarations))?;
-    push::sweep(store.as_ref(), site.env()).await?;
+    let declarations = KeyDeclarations::read(store.as_ref(), site.env()).await?;
+    refuse(&refusals(&wish.edits, why, &declarations))?;
+    push::delete_incomplete(store.as_ref(), site.env()).await?;
     let others = push::unfinished(store.as_ref(), site.env()).await?;
     if let Some((batch, other)) = others.iter().next() {
-        let keys =
-            format!("{} keys of {}'s push are still to come ({})", other.keys, other.why.actor, other.why.reason);
+        let keys = format!(
+            "{} keys of {}'s push are still to come ({})",
+            other.remaining_keys, other.metadata.actor, other.metadata.reason
+        );
         if wish.edits.len() > 1 {
             return Err(Failure::new(FailureKind::Conflict, keys)
                 .hint(format!("`mfctl kv push --resume {batch}` goes on with it, `--abandon {batch}` gives it up")));
@@ -147,7 +149,7 @@ async fn locked(
         cx.out().warn(keys);
     }
     let tell = tell(cx, stop);
-    Ok(push::make(store.as_ref(), site.env(), &wish.edits, why, &declarations, lock, &tell).await?)
+    Ok(push::push(store.as_ref(), site.env(), &wish.edits, why, &declarations, lock, &tell).await?)
 }
 
 /// Where somebody asked to stop between two parts.
@@ -162,15 +164,15 @@ pub fn unfinished(left: usize, batch: &str, stop: &Stop) -> Result<()> {
     }
 }
 
-fn why(site: &Configured, how: &How, verb: &str) -> Result<Why> {
+fn why(site: &Configured, how: &How, verb: &str) -> Result<ChangeMetadata> {
     let at = site.clock.now();
     let broken_until = how.broken_for.map(|length| until(at, length)).transpose()?;
     let reason = how.reason.clone().or_else(|| how.break_glass.clone());
-    Ok(Why {
+    Ok(ChangeMetadata {
         actor: site.settings.profile.actor.clone(),
         reason: reason.ok_or_else(|| Failure::usage("say why with --reason"))?,
         verb: verb.to_owned(),
-        batch: Entry::new_id(),
+        batch: HistoryEntry::new_id(),
         at,
         secret_like: how.allow_secret_like.clone(),
         broken_until,
@@ -189,7 +191,7 @@ fn until(at: Timestamp, length: Duration) -> Result<Timestamp> {
 }
 
 /// mfctl's own settings are read by every host: one that cannot be would keep them all from working.
-fn own_settings(edits: &[Edit]) -> Result<()> {
+fn own_settings(edits: &[SettingEdit]) -> Result<()> {
     for edit in edits.iter().filter(|edit| edit.key.service() == stored::SERVICE) {
         let Some(to) = &edit.to else { continue };
         stored::check(edit.key.name(), &String::from_utf8_lossy(to)).map_err(|said| {
@@ -200,14 +202,14 @@ fn own_settings(edits: &[Edit]) -> Result<()> {
     Ok(())
 }
 
-fn refuse(refusals: &[Refused]) -> Result<()> {
+fn refuse(refusals: &[EditRefusal]) -> Result<()> {
     let Some(first) = refusals.first() else { return Ok(()) };
     let hint = match first {
-        Refused::Declared { place, .. } => {
+        EditRefusal::Declared { place, .. } => {
             let file = place.split(':').next().unwrap_or(place);
             format!("change {file} and `mfctl bootstrap apply`; in an emergency --break-glass REASON --for 4h")
         }
-        Refused::SecretLike { .. } => {
+        EditRefusal::SecretLike { .. } => {
             "a secret belongs into Vault; if this is none, --allow-secret-like REASON writes it".to_owned()
         }
     };
@@ -232,10 +234,10 @@ fn confirm(cx: &Context, site: &Configured, wish: &Wish, report: &KvChangeReport
 
 /// What has to be changed for settings to be as wanted; those that are so already are counted.
 pub fn edits(
-    settings: &kv::Settings,
+    settings: &kv::EnvironmentSettings,
     wanted: impl IntoIterator<Item = (ConfigKey, Option<Vec<u8>>)>,
-) -> (Vec<Edit>, u64) {
-    let all = wanted.into_iter().map(|(key, to)| Edit { is: settings.entries.get(&key).cloned(), key, to });
+) -> (Vec<SettingEdit>, u64) {
+    let all = wanted.into_iter().map(|(key, to)| SettingEdit { current: settings.entries.get(&key).cloned(), key, to });
     let (edits, same): (Vec<_>, Vec<_>) = all.partition(|edit| edit.action().is_some());
     (edits, same.len() as u64)
 }
@@ -244,11 +246,11 @@ impl KvChangeReport {
     /// What a wish would change.
     pub fn of(wish: &Wish, dry_run: bool) -> Self {
         let changes = wish.edits.iter().filter_map(|edit| {
-            let value = |value: Option<&Vec<u8>>| value.map(|value| shown(value));
+            let value = |value: Option<&Vec<u8>>| value.map(|value| display_value(value));
             Some(KvChange {
                 key: edit.key.clone(),
                 action: edit.action()?,
-                from: value(edit.is.as_ref().map(|entry| &entry.value)),
+                from: value(edit.current.as_ref().map(|entry| &entry.value)),
                 to: value(edit.to.as_ref()),
                 id: None,
             })
@@ -257,9 +259,9 @@ impl KvChangeReport {
     }
 
     /// Adds what was made; what was not is taken out.
-    pub fn tell(&mut self, made: &Made) {
+    pub fn tell(&mut self, made: &PushOutcome) {
         for change in &mut self.changes {
-            change.id = made.ids.get(&change.key).cloned();
+            change.id = made.history_ids.get(&change.key).cloned();
         }
         self.changes.retain(|change| change.id.is_some());
     }
@@ -269,8 +271,8 @@ impl KvChangeReport {
             [one] => format!("{} {}", one.action.as_str(), one.told()),
             many => {
                 let count = |action| many.iter().filter(|change| change.action == action).count();
-                let counts =
-                    [Action::Create, Action::Update, Action::Delete].map(|action| (count(action), action.as_str()));
+                let counts = [SettingAction::Create, SettingAction::Update, SettingAction::Delete]
+                    .map(|action| (count(action), action.as_str()));
                 let told = counts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{word} {count}"));
                 format!("{} settings", told.collect::<Vec<_>>().join(", "))
             }
@@ -280,9 +282,9 @@ impl KvChangeReport {
 
 impl KvChange {
     /// As the history has it; the value after is not known there.
-    pub fn of(entry: Entry) -> Self {
-        let Entry { id, head, before } = entry;
-        Self { key: head.key, action: head.action, from: before.as_deref().map(shown), to: None, id: Some(id) }
+    pub fn of(entry: HistoryEntry) -> Self {
+        let HistoryEntry { id, head, before } = entry;
+        Self { key: head.key, action: head.action, from: before.as_deref().map(display_value), to: None, id: Some(id) }
     }
 
     fn told(&self) -> String {
@@ -292,15 +294,15 @@ impl KvChange {
 
 /// A key and both its values on a line, for people.
 pub fn told(key: &ConfigKey, from: Option<&str>, to: Option<&str>) -> String {
-    FieldChange { field: key.to_string(), from: from.map(Value::from), to: to.map(Value::from) }.told()
+    FieldChange { field: key.to_string(), from: from.map(Value::from), to: to.map(Value::from) }.summary()
 }
 
 /// How an action is shown.
-pub const fn sign(action: Action) -> (&'static str, Tone) {
+pub const fn sign(action: SettingAction) -> (&'static str, Tone) {
     match action {
-        Action::Create => ("+", Tone::Good),
-        Action::Update => ("~", Tone::Warn),
-        Action::Delete => ("-", Tone::Bad),
+        SettingAction::Create => ("+", Tone::Good),
+        SettingAction::Update => ("~", Tone::Warn),
+        SettingAction::Delete => ("-", Tone::Bad),
     }
 }
 

@@ -8,7 +8,7 @@ use super::get::missing;
 use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
-use crate::kv::write::Edit;
+use crate::kv::write::SettingEdit;
 
 /// Arguments of `mfctl kv delete`.
 #[derive(Debug, ClapArgs)]
@@ -37,6 +37,6 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let site = cx.connect_config().await?;
     let key = site.key(&args.key)?;
     let is = Some(site.store.get(&key.path(site.env())).await?.ok_or_else(|| missing(&key))?);
-    let edits = vec![Edit { key, is, to: None }];
+    let edits = vec![SettingEdit { key, current: is, to: None }];
     change::run(cx, &site, &args.how, Wish { verb: "kv delete", edits, unchanged: 0, ask: Ask::Always }).await
 }

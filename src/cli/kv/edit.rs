@@ -8,7 +8,7 @@ use super::editor;
 use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
-use crate::kv::write::Edit;
+use crate::kv::write::SettingEdit;
 
 /// Arguments of `mfctl kv edit`.
 #[derive(Debug, ClapArgs)]
@@ -47,7 +47,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let after =
         editor::edited(&before, key.name(), &editor::runtime_dir(cx, &site.target.data_dir)?, &cx.sources().env)
             .await?;
-    let edit = Edit { key, is, to: Some(after.clone().into_bytes()) };
+    let edit = SettingEdit { key, current: is, to: Some(after.clone().into_bytes()) };
     let unchanged = u64::from(edit.action().is_none());
     let wish = Wish { verb: "kv edit", edits: vec![edit], unchanged, ask: Ask::IfProtected };
     let done = change::run(cx, &site, &args.how, wish).await;

@@ -10,10 +10,10 @@ use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::output::{Page, Render, Tone, humane};
-use crate::kv::declared::Declarations;
-use crate::kv::glass::{Broken, Glass};
-use crate::kv::history::{self, Head};
-use crate::kv::shown;
+use crate::kv::break_glass::{BreakGlassException, BreakGlassExceptions};
+use crate::kv::declared::KeyDeclarations;
+use crate::kv::display_value;
+use crate::kv::history::{self, HistoryHeader};
 use mfctl_core::domain::ConfigKey;
 
 /// Arguments of `mfctl kv explain`.
@@ -44,9 +44,9 @@ pub struct KvExplainReport {
     /// Where a manifest declares it, as `base/consul-keys.yaml:7`; null for one that is changed by hand.
     pub declared_at: Option<String>,
     /// Who changed a declared key by hand, and until when; null where nobody did.
-    pub broken_glass: Option<Broken>,
+    pub broken_glass: Option<BreakGlassException>,
     /// The last change that mfctl made; null where it made none.
-    pub last_change: Option<Head>,
+    pub last_change: Option<HistoryHeader>,
     /// How many changes its history has.
     pub changes: u64,
 }
@@ -62,17 +62,17 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let (path, entry) = (key.path(env), store.get(&key.path(env)).await?);
     let mut history = history::read(store, env).await?.entries;
     history.retain(|entry| entry.head.key == key);
-    let declared_at = Declarations::read(store, env).await?.place(&key).map(str::to_owned);
+    let declared_at = KeyDeclarations::read(store, env).await?.location(&key).map(str::to_owned);
     if entry.is_none() && history.is_empty() && declared_at.is_none() {
         return Err(missing(&key));
     }
     let changes = history.len() as u64;
     cx.out().print(&KvExplainReport {
         path,
-        value: entry.as_ref().map(|entry| shown(&entry.value)),
+        value: entry.as_ref().map(|entry| display_value(&entry.value)),
         version: entry.as_ref().map(|entry| entry.version),
         declared_at,
-        broken_glass: Glass::read(store, env).await?.get(&key).cloned(),
+        broken_glass: BreakGlassExceptions::read(store, env).await?.get(&key).cloned(),
         last_change: history.into_iter().next().map(|entry| entry.head),
         changes,
         key,
@@ -94,11 +94,11 @@ impl Render for KvExplainReport {
             None => page.line("  declared    nowhere: it is changed with `mfctl kv`"),
         };
         if let Some(broken) = &self.broken_glass {
-            let Broken { actor, reason, until, .. } = broken;
+            let BreakGlassException { actor, reason, until, .. } = broken;
             page.toned(format!("  by hand     until {}: {reason} ({actor})", humane::time(*until)), Tone::Warn);
         }
         match &self.last_change {
-            Some(Head { at, actor, verb, reason, .. }) => {
+            Some(HistoryHeader { at, actor, verb, reason, .. }) => {
                 page.line(format!("  changed     {} by {actor}, {verb}: {reason}", humane::time(*at)));
                 page.line(format!("  history     {}", humane::counted(self.changes, "change", "changes")))
             }

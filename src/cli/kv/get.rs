@@ -9,7 +9,7 @@ use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::output::{Format, Page, Render};
-use crate::kv::shown;
+use crate::kv::display_value;
 use mfctl_core::domain::ConfigKey;
 
 /// Arguments of `mfctl kv get`.
@@ -51,7 +51,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let key = site.key(&args.key)?;
     let entry = site.store.get(&key.path(site.env())).await?.ok_or_else(|| missing(&key))?;
     if cx.out().options().format != Format::Table {
-        return cx.out().print(&KvValue { key, value: shown(&entry.value), version: entry.version });
+        return cx.out().print(&KvValue { key, value: display_value(&entry.value), version: entry.version });
     }
     let mut bytes = entry.value;
     if !args.raw && !bytes.ends_with(b"\n") {

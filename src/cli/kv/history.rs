@@ -8,8 +8,8 @@ use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::output::{Cell, Column, Item, humane};
-use crate::kv::history::{self, Entry, Head};
-use crate::kv::shown;
+use crate::kv::display_value;
+use crate::kv::history::{self, HistoryEntry, HistoryHeader};
 
 /// Arguments of `mfctl kv history`.
 #[derive(Debug, ClapArgs)]
@@ -36,7 +36,7 @@ pub struct Args {
 struct Changed {
     id: String,
     #[serde(flatten)]
-    head: Head,
+    head: HistoryHeader,
     /// The value that was there before.
     before: Option<String>,
 }
@@ -52,7 +52,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
         text => (None, site.service(text)?),
     };
     let mut history = history::read(site.store.as_ref(), site.env()).await?;
-    let is_meant = |entry: &Entry| {
+    let is_meant = |entry: &HistoryEntry| {
         let found = &entry.head.key;
         key.as_ref().is_none_or(|key| key == found) && service.is_none_or(|service| service == found.service())
     };
@@ -62,8 +62,8 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     }
     let more = history.entries.len().saturating_sub(args.limit) as u64;
     let mut rows = cx.out().list::<Changed>("changes");
-    for Entry { id, head, before } in history.entries.into_iter().take(args.limit) {
-        rows.push(&Changed { id, head, before: before.as_deref().map(shown) })?;
+    for HistoryEntry { id, head, before } in history.entries.into_iter().take(args.limit) {
+        rows.push(&Changed { id, head, before: before.as_deref().map(display_value) })?;
     }
     rows.finish()?;
     if more > 0 {
@@ -84,7 +84,7 @@ impl Item for Changed {
     ];
 
     fn cells(&self) -> Vec<Cell> {
-        let Head { key, action, at, actor, reason, .. } = &self.head;
+        let HistoryHeader { key, action, at, actor, reason, .. } = &self.head;
         vec![
             Cell::new(self.id.as_str()),
             Cell::new(humane::time(*at)),

@@ -8,8 +8,8 @@ use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::output::{Cell, Column, Item, humane};
-use crate::kv::declared::Declarations;
-use crate::kv::{self, shown};
+use crate::kv::declared::KeyDeclarations;
+use crate::kv::{self, display_value};
 use mfctl_core::domain::ConfigKey;
 
 /// Arguments of `mfctl kv list`.
@@ -44,17 +44,17 @@ struct Setting {
 pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let site = cx.connect_config().await?;
     let service = site.service(args.service.as_deref())?;
-    let declarations = Declarations::read(site.store.as_ref(), site.env()).await?;
-    let settings = kv::read(site.store.as_ref(), site.env(), service).await?;
+    let declarations = KeyDeclarations::read(site.store.as_ref(), site.env()).await?;
+    let settings = kv::read_settings(site.store.as_ref(), site.env(), service).await?;
     let mut rows = cx.out().list::<Setting>("settings");
     for (key, entry) in settings.entries {
-        let declared_at = declarations.place(&key).map(str::to_owned);
-        rows.push(&Setting { key, value: shown(&entry.value), version: entry.version, declared_at })?;
+        let declared_at = declarations.location(&key).map(str::to_owned);
+        rows.push(&Setting { key, value: display_value(&entry.value), version: entry.version, declared_at })?;
     }
     rows.finish()?;
-    if !settings.others.is_empty() {
-        let count = humane::counted(settings.others.len() as u64, "key is", "keys are");
-        let first = settings.others.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+    if !settings.unrecognized_keys.is_empty() {
+        let count = humane::counted(settings.unrecognized_keys.len() as u64, "key is", "keys are");
+        let first = settings.unrecognized_keys.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
         cx.out().note(format!("{count} not called as a setting is, and left alone: {first}"));
     }
     Ok(())

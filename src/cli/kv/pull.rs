@@ -7,7 +7,7 @@ use clap_complete::ArgValueCandidates;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::bootstrap::settings_file::{self, Kept};
+use crate::bootstrap::settings_file::{self, PulledFile};
 use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
@@ -67,20 +67,20 @@ pub struct KvPullReport {
 pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let site = cx.connect_config().await?;
     let service = site.service(args.service.as_deref())?;
-    let settings = kv::read(site.store.as_ref(), site.env(), service).await?;
-    let (text, left_out) = settings_file::text(&settings);
+    let settings = kv::read_settings(site.store.as_ref(), site.env(), service).await?;
+    let (text, left_out) = settings_file::manifest_text(&settings);
     let count = (settings.entries.len() - left_out.len()) as u64;
     if count == 0 {
         return Err(Failure::not_found("there is no setting to pull"));
     }
     let base = args.base.as_deref().or(service).unwrap_or(site.env().as_str());
     let text = format!("# environment {}\n{text}", site.env());
-    let kept = settings_file::keep(&args.dir, base, &text).map_err(|error| {
+    let kept = settings_file::write_next_version(&args.dir, base, &text).map_err(|error| {
         Failure::invalid(format!("cannot write {base} into {}", args.dir.display())).because(&error)
     })?;
     let (file, written) = match &kept {
-        Kept::New(path) => (path, true),
-        Kept::Same(path) => (path, false),
+        PulledFile::Written(path) => (path, true),
+        PulledFile::Unchanged(path) => (path, false),
     };
     let lacks = left_out.len() as u64;
     let file = SourcePath::from_path(file.as_path());

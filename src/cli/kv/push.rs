@@ -12,10 +12,10 @@ use crate::cli::guard::{self, Action};
 use crate::cli::output::humane;
 use crate::cli::{lock, pin};
 use crate::kv;
-use crate::kv::declared::Declarations;
+use crate::kv::declared::KeyDeclarations;
 use crate::kv::history;
-use crate::kv::push::{self, Unfinished};
-use crate::kv::write::Edit;
+use crate::kv::push::{self, UnfinishedPush};
+use crate::kv::write::SettingEdit;
 
 /// Arguments of `mfctl kv push`.
 #[derive(Debug, ClapArgs)]
@@ -68,7 +68,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
 }
 
 /// What has to be changed for the environment to have a file's settings, and how many it has already.
-pub async fn compare(site: &Configured, file: &Path, delete: bool) -> Result<(Vec<Edit>, u64)> {
+pub async fn compare(site: &Configured, file: &Path, delete: bool) -> Result<(Vec<SettingEdit>, u64)> {
     if !file.try_exists().unwrap_or(true) {
         return Err(Failure::not_found(format!("there is no file {}", file.display()))
             .hint("`mfctl kv pull [SERVICE]` writes one from the environment"));
@@ -78,7 +78,7 @@ pub async fn compare(site: &Configured, file: &Path, delete: bool) -> Result<(Ve
         let failure = Failure::invalid(format!("{count} wrong with {}", file.display()));
         problems.0.iter().fold(failure, |failure, problem| failure.because(problem))
     })?;
-    let settings = kv::read(site.store.as_ref(), site.env(), None).await?;
+    let settings = kv::read_settings(site.store.as_ref(), site.env(), None).await?;
     let services: std::collections::BTreeSet<&str> = wanted.keys().map(|key| key.service()).collect();
     let gone =
         settings.entries.keys().filter(|key| delete && services.contains(key.service()) && !wanted.contains_key(*key));
@@ -86,7 +86,7 @@ pub async fn compare(site: &Configured, file: &Path, delete: bool) -> Result<(Ve
     Ok(change::edits(&settings, all.chain(gone.map(|key| (key.clone(), None)))))
 }
 
-async fn unfinished(site: &Configured, batch: &str) -> Result<Unfinished> {
+async fn unfinished(site: &Configured, batch: &str) -> Result<UnfinishedPush> {
     let mut all = push::unfinished(site.store.as_ref(), site.env()).await?;
     all.remove(batch).ok_or_else(|| {
         let failure = Failure::not_found(format!("there is no unfinished push {batch}"));
@@ -98,29 +98,31 @@ async fn unfinished(site: &Configured, batch: &str) -> Result<Unfinished> {
 }
 
 async fn resume(cx: &Context, site: &Configured, how: &How, batch: &str) -> Result<()> {
-    let Unfinished { why, of, left, keys } = unfinished(site, batch).await?;
+    let UnfinishedPush { metadata: why, total_parts: of, remaining_parts: left, remaining_keys: keys } =
+        unfinished(site, batch).await?;
     let keys = humane::counted(keys as u64, "setting", "settings");
     let summary = format!("change {keys}, the last {left} of {of} parts of {}'s push ({})", why.actor, why.reason);
     guard::confirm(&Action { verb: "kv push", summary, dangerous: false }, cx.globals(), &site.target, cx.out())?;
     pin::ensure(&site.target, site.clock.now())?;
     let stop = cx.stop()?;
     let (store, env) = (site.store.as_ref(), site.env());
-    let declarations = Declarations::read(store, env).await?;
+    let declarations = KeyDeclarations::read(store, env).await?;
     let lock = lock::take(store, env, &site.settings.profile.actor, how.lock_wait, cx.out()).await?;
     let tell = change::tell(cx, &stop);
-    let made = push::go_on(store, env, batch, &declarations, lock.as_ref(), &tell).await;
+    let made = push::resume(store, env, batch, &declarations, lock.as_ref(), &tell).await;
     let _ = lock.release().await;
     let made = made?;
     let history = history::read(store, env).await?.entries.into_iter();
-    let changes = history.filter(|entry| made.ids.get(&entry.head.key) == Some(&entry.id)).map(KvChange::of);
+    let changes = history.filter(|entry| made.history_ids.get(&entry.head.key) == Some(&entry.id)).map(KvChange::of);
     let mut changes: Vec<KvChange> = changes.collect();
     changes.sort_by(|a, b| a.key.cmp(&b.key));
     cx.out().print(&KvChangeReport { dry_run: false, batch: Some(batch.to_owned()), changes, unchanged: 0 })?;
-    change::unfinished(made.left, batch, &stop)
+    change::unfinished(made.remaining_parts, batch, &stop)
 }
 
 async fn abandon(cx: &Context, site: &Configured, how: &How, batch: &str) -> Result<()> {
-    let Unfinished { why, of, left, keys } = unfinished(site, batch).await?;
+    let UnfinishedPush { metadata: why, total_parts: of, remaining_parts: left, remaining_keys: keys } =
+        unfinished(site, batch).await?;
     let keys = humane::counted(keys as u64, "setting", "settings");
     let summary = format!("give up {keys}, the last {left} of {of} parts of {}'s push ({})", why.actor, why.reason);
     guard::confirm(&Action { verb: "kv push", summary, dangerous: false }, cx.globals(), &site.target, cx.out())?;

@@ -9,7 +9,7 @@ use super::change::{self, Ask, How, Wish};
 use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
-use crate::kv::write::Edit;
+use crate::kv::write::SettingEdit;
 use mfctl_core::ports::MAX_VALUE_BYTES;
 
 /// Arguments of `mfctl kv put`.
@@ -56,7 +56,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         };
         return Err(Failure::new(FailureKind::Conflict, what).hint("look at it again; nothing was changed"));
     }
-    let edit = Edit { key, is, to: Some(to) };
+    let edit = SettingEdit { key, current: is, to: Some(to) };
     let unchanged = u64::from(edit.action().is_none());
     change::run(cx, &site, &args.how, Wish { verb: "kv put", edits: vec![edit], unchanged, ask: Ask::IfProtected })
         .await

@@ -10,7 +10,7 @@ use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
 use crate::kv;
-use crate::kv::history::{self, Entry};
+use crate::kv::history::{self, HistoryEntry};
 use mfctl_core::domain::ConfigKey;
 
 /// Arguments of `mfctl kv rollback`.
@@ -52,7 +52,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         (Some(key), None) => of_key(&history.entries, &site.key(key)?, args.to.as_deref())?,
         (None, None) => return Err(Failure::usage("name a setting, or a batch with --batch")),
     };
-    let settings = kv::read(site.store.as_ref(), site.env(), None).await?;
+    let settings = kv::read_settings(site.store.as_ref(), site.env(), None).await?;
     let (edits, unchanged) = change::edits(&settings, wanted);
     change::run(cx, &site, &args.how, Wish { verb: "kv rollback", edits, unchanged, ask: Ask::Dangerous }).await
 }
@@ -60,9 +60,9 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
 type Wanted = BTreeMap<ConfigKey, Option<Vec<u8>>>;
 
 /// The value that a change of a key replaced: the last one, or the one that is named.
-fn of_key(history: &[Entry], key: &ConfigKey, to: Option<&str>) -> Result<Wanted> {
-    let changes: Vec<&Entry> = history.iter().filter(|entry| entry.head.key == *key).collect();
-    let found: Vec<&&Entry> = match to {
+fn of_key(history: &[HistoryEntry], key: &ConfigKey, to: Option<&str>) -> Result<Wanted> {
+    let changes: Vec<&HistoryEntry> = history.iter().filter(|entry| entry.head.key == *key).collect();
+    let found: Vec<&&HistoryEntry> = match to {
         None => changes.iter().take(1).collect(),
         Some(id) => changes.iter().filter(|entry| entry.id.starts_with(id)).collect(),
     };
@@ -77,7 +77,7 @@ fn of_key(history: &[Entry], key: &ConfigKey, to: Option<&str>) -> Result<Wanted
 }
 
 /// What everything of a batch was before it.
-fn of_batch(history: &[Entry], batch: &str) -> Result<Wanted> {
+fn of_batch(history: &[HistoryEntry], batch: &str) -> Result<Wanted> {
     // The latest first: what a batch found at its beginning is what stays.
     let of_batch = history.iter().filter(|entry| entry.head.batch == batch);
     let wanted: Wanted = of_batch.map(|entry| (entry.head.key.clone(), entry.before.clone())).collect();
@@ -91,13 +91,13 @@ fn of_batch(history: &[Entry], batch: &str) -> Result<Wanted> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kv::history::{Action, Head};
+    use crate::kv::history::{HistoryHeader, SettingAction};
     use mfctl_core::domain::Timestamp;
 
-    fn entry(id: &str, key: &str, batch: &str, before: Option<&str>) -> Entry {
-        let head = Head {
+    fn entry(id: &str, key: &str, batch: &str, before: Option<&str>) -> HistoryEntry {
+        let head = HistoryHeader {
             key: ConfigKey::parse(key).unwrap(),
-            action: Action::Update,
+            action: SettingAction::Update,
             at: Timestamp::UNIX_EPOCH,
             actor: "mina".to_owned(),
             verb: "kv put".to_owned(),
@@ -107,7 +107,7 @@ mod tests {
             secret_like: None,
             broken_until: None,
         };
-        Entry { id: id.to_owned(), head, before: before.map(|text| text.as_bytes().to_vec()) }
+        HistoryEntry { id: id.to_owned(), head, before: before.map(|text| text.as_bytes().to_vec()) }
     }
 
     #[test]

@@ -14,8 +14,8 @@ use crate::cli::context::{Configured, Context};
 use crate::cli::failure::Result;
 use crate::cli::output::{Page, Render, humane};
 use crate::cli::signals;
-use crate::kv::history::Action;
-use crate::kv::shown;
+use crate::kv::display_value;
+use crate::kv::history::SettingAction;
 use crate::pipeline::follow::{ConfigFollower, ConfigUpdate};
 use mfctl_core::domain::{ConfigKey, Timestamp};
 use mfctl_core::ports::{ConfigEntry, ConfigSnapshot};
@@ -54,7 +54,7 @@ pub struct KvEvent {
     /// The key.
     pub key: ConfigKey,
     /// What was done to it.
-    pub action: Action,
+    pub action: SettingAction,
     /// The value before; null where there was none.
     pub from: Option<String>,
     /// The value after; null where there is none.
@@ -118,7 +118,7 @@ fn show(cx: &Context, site: &Configured, before: &Known, now: &Known, left: &mut
         if *left == 0 {
             break;
         }
-        let value = |known: &Known| known.get(&key).map(|entry| shown(&entry.value));
+        let value = |known: &Known| known.get(&key).map(|entry| display_value(&entry.value));
         cx.out().next(&KvEvent { at: site.clock.now(), action, from: value(before), to: value(now), key })?;
         *left -= 1;
     }
@@ -126,13 +126,13 @@ fn show(cx: &Context, site: &Configured, before: &Known, now: &Known, left: &mut
 }
 
 /// In what two moments differ. A value that was written again as it is, is no change.
-fn differing(before: &Known, now: &Known) -> Vec<(ConfigKey, Action)> {
+fn differing(before: &Known, now: &Known) -> Vec<(ConfigKey, SettingAction)> {
     let made = now.iter().filter_map(|(key, entry)| match before.get(key) {
-        None => Some((key.clone(), Action::Create)),
-        Some(other) if other.value != entry.value => Some((key.clone(), Action::Update)),
+        None => Some((key.clone(), SettingAction::Create)),
+        Some(other) if other.value != entry.value => Some((key.clone(), SettingAction::Update)),
         Some(_) => None,
     });
-    let gone = before.keys().filter(|key| !now.contains_key(*key)).map(|key| (key.clone(), Action::Delete));
+    let gone = before.keys().filter(|key| !now.contains_key(*key)).map(|key| (key.clone(), SettingAction::Delete));
     made.chain(gone).collect()
 }
 
