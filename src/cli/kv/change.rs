@@ -11,14 +11,15 @@ use serde_json::Value;
 use crate::bootstrap::fields::FieldChange;
 use crate::cli::context::{Configured, Context};
 use crate::cli::failure::{Failure, FailureKind, Result};
-use crate::cli::guard::{self, Action as Asked};
+use crate::cli::guard::{self, GuardedChange};
 use crate::cli::output::{Page, Render, Tone};
-use crate::cli::{lock, pin, reason, signals};
+use crate::cli::{lock, reason, signals};
 use crate::kv::declared::Declarations;
 use crate::kv::history::{Action, Entry};
 use crate::kv::push::{self, Made};
 use crate::kv::write::{Edit, Refused, Why, refused};
 use crate::kv::{self, shown};
+use crate::ops::pin;
 use crate::settings::stored;
 use mfctl_core::domain::{ConfigKey, Timestamp};
 use mfctl_core::ports::{ConfigLock, ConfigStore};
@@ -222,12 +223,12 @@ fn refuse(refusals: &[Refused]) -> Result<()> {
 fn confirm(cx: &Context, site: &Configured, wish: &Wish, report: &KvChangeReport) -> Result<()> {
     let (summary, dangerous) = (report.summary(), wish.ask == Ask::Dangerous);
     if wish.ask == Ask::IfProtected && !site.target.protected {
-        return pin::verify(&site.target);
+        return Ok(pin::verify(&site.target)?);
     }
     if report.changes.len() > 1 && !cx.globals().yes {
         report.changes.iter().for_each(|change| cx.out().note(format!("  {}", change.told())));
     }
-    guard::confirm(&Asked { verb: wish.verb, summary, dangerous }, cx.globals(), &site.target, cx.out())
+    guard::confirm(&GuardedChange { verb: wish.verb, summary, dangerous }, cx.globals(), &site.target, cx.out())
 }
 
 /// What has to be changed for settings to be as wanted; those that are so already are counted.

@@ -8,14 +8,15 @@ use super::change::{self, Ask, How, KvChange, KvChangeReport, Wish};
 use crate::bootstrap::settings_file;
 use crate::cli::context::{Configured, Context};
 use crate::cli::failure::{Failure, Result};
-use crate::cli::guard::{self, Action};
+use crate::cli::guard::{self, GuardedChange};
+use crate::cli::lock;
 use crate::cli::output::humane;
-use crate::cli::{lock, pin};
 use crate::kv;
 use crate::kv::declared::Declarations;
 use crate::kv::history;
 use crate::kv::push::{self, Unfinished};
 use crate::kv::write::Edit;
+use crate::ops::pin;
 
 /// Arguments of `mfctl kv push`.
 #[derive(Debug, ClapArgs)]
@@ -101,7 +102,12 @@ async fn resume(cx: &Context, site: &Configured, how: &How, batch: &str) -> Resu
     let Unfinished { why, of, left, keys } = unfinished(site, batch).await?;
     let keys = humane::counted(keys as u64, "setting", "settings");
     let summary = format!("change {keys}, the last {left} of {of} parts of {}'s push ({})", why.actor, why.reason);
-    guard::confirm(&Action { verb: "kv push", summary, dangerous: false }, cx.globals(), &site.target, cx.out())?;
+    guard::confirm(
+        &GuardedChange { verb: "kv push", summary, dangerous: false },
+        cx.globals(),
+        &site.target,
+        cx.out(),
+    )?;
     pin::ensure(&site.target, site.clock.now())?;
     let stop = cx.stop()?;
     let (store, env) = (site.store.as_ref(), site.env());
@@ -123,7 +129,12 @@ async fn abandon(cx: &Context, site: &Configured, how: &How, batch: &str) -> Res
     let Unfinished { why, of, left, keys } = unfinished(site, batch).await?;
     let keys = humane::counted(keys as u64, "setting", "settings");
     let summary = format!("give up {keys}, the last {left} of {of} parts of {}'s push ({})", why.actor, why.reason);
-    guard::confirm(&Action { verb: "kv push", summary, dangerous: false }, cx.globals(), &site.target, cx.out())?;
+    guard::confirm(
+        &GuardedChange { verb: "kv push", summary, dangerous: false },
+        cx.globals(),
+        &site.target,
+        cx.out(),
+    )?;
     let (store, env) = (site.store.as_ref(), site.env());
     let lock = lock::take(store, env, &site.settings.profile.actor, how.lock_wait, cx.out()).await?;
     let abandoned = push::abandon(store, env, batch).await;
