@@ -48,7 +48,7 @@ pub struct Connected {
 }
 
 /// A profile of which only the configuration store is connected.
-pub struct Configured {
+pub struct ConfigConnection {
     /// The configuration store.
     pub store: Arc<dyn ConfigStore>,
     /// The settings in force.
@@ -212,7 +212,7 @@ impl Context {
     ///
     /// # Errors
     /// As [`Context::connect`]; a profile without a configuration store: exit 6.
-    pub async fn connect_config(&self) -> Result<Configured> {
+    pub async fn connect_config(&self) -> Result<ConfigConnection> {
         let settings = self.settings()?;
         let mut target = self.announce(&settings)?;
         let is_cluster = target.kind == TargetKind::Cluster;
@@ -228,7 +228,7 @@ impl Context {
             target.platform = Some(PlatformIdentity { config, ..PlatformIdentity::default() });
         }
         self.check_pin(&target, DataDirMode::MustExist)?;
-        Ok(Configured { store, settings, target, clock })
+        Ok(ConfigConnection { store, settings, target, clock })
     }
 
     /// The identity of the platform. With `MustExist` it is `None` while a part of the platform is down.

@@ -131,7 +131,8 @@ pub fn ensure(target: &Target, now: Timestamp) -> Result<(), PinError> {
 
 /// Adds identities to the pin that the platform did not have before.
 fn complete(target: &Target) -> Result<(), PinError> {
-    let (Some(platform), Some(pin)) = (&target.platform, read(&target.data_dir)?) else { return Ok(()) };
+    let Some(platform) = &target.platform else { return Ok(()) };
+    let Some(pin) = read(&target.data_dir)? else { return Ok(()) };
     let complete = platform.clone().or(pin.platform.clone().unwrap_or_default());
     if pin.platform.as_ref() == Some(&complete) {
         return Ok(());

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::bootstrap::fields::FieldChange;
-use crate::cli::context::{Configured, Context};
+use crate::cli::context::{ConfigConnection, Context};
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::guard::{self, GuardedChange};
 use crate::cli::output::{Page, Render, Tone};
@@ -100,7 +100,7 @@ pub struct KvChange {
 }
 
 /// Makes a change from beginning to end, and prints it.
-pub async fn run(cx: &Context, site: &Configured, how: &How, wish: Wish) -> Result<()> {
+pub async fn run(cx: &Context, site: &ConfigConnection, how: &How, wish: Wish) -> Result<()> {
     let declarations = Declarations::read(site.store.as_ref(), site.env()).await?;
     let why = why(site, how, wish.verb)?;
     own_settings(&wish.edits)?;
@@ -126,7 +126,7 @@ pub async fn run(cx: &Context, site: &Configured, how: &How, wish: Wish) -> Resu
 
 async fn locked(
     cx: &Context,
-    site: &Configured,
+    site: &ConfigConnection,
     wish: &Wish,
     why: &Why,
     lock: &dyn ConfigLock,
@@ -163,7 +163,7 @@ pub fn unfinished(left: usize, batch: &str, stop: &Stop) -> Result<()> {
     }
 }
 
-fn why(site: &Configured, how: &How, verb: &str) -> Result<Why> {
+fn why(site: &ConfigConnection, how: &How, verb: &str) -> Result<Why> {
     let at = site.clock.now();
     let broken_until = how.broken_for.map(|length| until(at, length)).transpose()?;
     let reason = how.reason.clone().or_else(|| how.break_glass.clone());
@@ -220,7 +220,7 @@ fn refuse(refusals: &[Refused]) -> Result<()> {
     Err(rest.iter().fold(Failure::refused(what), |failure, refused| failure.because(refused)).hint(hint))
 }
 
-fn confirm(cx: &Context, site: &Configured, wish: &Wish, report: &KvChangeReport) -> Result<()> {
+fn confirm(cx: &Context, site: &ConfigConnection, wish: &Wish, report: &KvChangeReport) -> Result<()> {
     let (summary, dangerous) = (report.summary(), wish.ask == Ask::Dangerous);
     if wish.ask == Ask::IfProtected && !site.target.protected {
         return Ok(pin::verify(&site.target)?);

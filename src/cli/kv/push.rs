@@ -6,7 +6,7 @@ use clap::{ArgAction, Args as ClapArgs};
 
 use super::change::{self, Ask, How, KvChange, KvChangeReport, Wish};
 use crate::bootstrap::settings_file;
-use crate::cli::context::{Configured, Context};
+use crate::cli::context::{ConfigConnection, Context};
 use crate::cli::failure::{Failure, Result};
 use crate::cli::guard::{self, GuardedChange};
 use crate::cli::lock;
@@ -69,7 +69,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
 }
 
 /// What has to be changed for the environment to have a file's settings, and how many it has already.
-pub async fn compare(site: &Configured, file: &Path, delete: bool) -> Result<(Vec<Edit>, u64)> {
+pub async fn compare(site: &ConfigConnection, file: &Path, delete: bool) -> Result<(Vec<Edit>, u64)> {
     if !file.try_exists().unwrap_or(true) {
         return Err(Failure::not_found(format!("there is no file {}", file.display()))
             .hint("`mfctl kv pull [SERVICE]` writes one from the environment"));
@@ -87,7 +87,7 @@ pub async fn compare(site: &Configured, file: &Path, delete: bool) -> Result<(Ve
     Ok(change::edits(&settings, all.chain(gone.map(|key| (key.clone(), None)))))
 }
 
-async fn unfinished(site: &Configured, batch: &str) -> Result<Unfinished> {
+async fn unfinished(site: &ConfigConnection, batch: &str) -> Result<Unfinished> {
     let mut all = push::unfinished(site.store.as_ref(), site.env()).await?;
     all.remove(batch).ok_or_else(|| {
         let failure = Failure::not_found(format!("there is no unfinished push {batch}"));
@@ -98,7 +98,7 @@ async fn unfinished(site: &Configured, batch: &str) -> Result<Unfinished> {
     })
 }
 
-async fn resume(cx: &Context, site: &Configured, how: &How, batch: &str) -> Result<()> {
+async fn resume(cx: &Context, site: &ConfigConnection, how: &How, batch: &str) -> Result<()> {
     let Unfinished { why, of, left, keys } = unfinished(site, batch).await?;
     let keys = humane::counted(keys as u64, "setting", "settings");
     let summary = format!("change {keys}, the last {left} of {of} parts of {}'s push ({})", why.actor, why.reason);
@@ -125,7 +125,7 @@ async fn resume(cx: &Context, site: &Configured, how: &How, batch: &str) -> Resu
     change::unfinished(made.left, batch, &stop)
 }
 
-async fn abandon(cx: &Context, site: &Configured, how: &How, batch: &str) -> Result<()> {
+async fn abandon(cx: &Context, site: &ConfigConnection, how: &How, batch: &str) -> Result<()> {
     let Unfinished { why, of, left, keys } = unfinished(site, batch).await?;
     let keys = humane::counted(keys as u64, "setting", "settings");
     let summary = format!("give up {keys}, the last {left} of {of} parts of {}'s push ({})", why.actor, why.reason);
