@@ -6,6 +6,7 @@
 pub mod bootstrap;
 pub mod cli;
 pub mod connect;
+pub mod daemon;
 pub mod dlq;
 pub mod kv;
 pub mod ops;

@@ -8,8 +8,8 @@ use clap::Args as ClapArgs;
 use super::context::Context;
 use super::failure::{Failure, Result};
 use super::output::{Cell, Column, Page, Position, Progress, Render, Tone, humane};
-use super::target::DataDirMode;
 use crate::ops::audit::{self, AuditOptions, AuditProgress, AuditReport};
+use crate::ops::target::DataDirMode;
 
 /// Arguments of `mfctl audit`.
 #[derive(Debug, ClapArgs)]

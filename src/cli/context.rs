@@ -1,24 +1,24 @@
-//! What every verb is given: settings, output, the wish to stop, and the way to the profile's ports.
+//! The context of a command: settings, output, the stop signal, and the connection to the profile's ports.
 
 use std::sync::{Arc, OnceLock};
 
 use super::failure::{Failure, Result};
 use super::globals::Globals;
 use super::output::{Output, OutputOptions};
-use super::pin;
 use super::record::Recorder;
 use super::signals;
 use super::stored;
-use super::target::{DataDirMode, Target, TargetKind};
 use crate::connect::{self, OpenMode};
+use crate::ops::pin;
 use crate::ops::platform::PlatformIdentity;
+use crate::ops::target::{DataDirMode, Target, TargetKind};
 use crate::settings::{Layers, Settings, Sources};
 use mfctl_core::domain::names::Buckets;
 use mfctl_core::ports::{Clock, ConfigStore, Ports, SystemClock};
 use mfctl_core::stop::Stop;
 use mfctl_core::telemetry::Metrics;
 
-/// Moves mfctl's clock; for tests of what happens after weeks.
+/// Moves mfctl's clock by this many seconds, so that tests can reach retention limits.
 const CLOCK_OFFSET: &str = "MFCTL_TEST_CLOCK_OFFSET_SECONDS";
 
 /// The context of one command.
@@ -30,31 +30,32 @@ pub struct Context {
     stop: OnceLock<Stop>,
 }
 
-/// A connected profile. The target was announced before the connection was opened.
+/// A connected profile, whose target was announced before the connection was opened.
 pub struct Connected {
-    /// The ports.
+    /// Ports of the platform.
     pub ports: Ports,
     /// The settings in force.
     pub settings: Settings,
-    /// What the command works on.
+    /// The platform and data folder.
     pub target: Target,
     /// The environment's buckets.
     pub buckets: Buckets,
-    /// What is counted in this process.
+    /// The process's metrics.
     pub metrics: Arc<Metrics>,
-    /// Why mfctl's own settings in the environment's store are not known; the settings in force are this host's alone then.
+    /// Why mfctl's own settings could not be read from the configuration store; only this host's settings are in force
+    /// then.
     pub unknown_settings: Option<Failure>,
 }
 
-/// A connected profile, of which the configuration store alone is needed.
-pub struct Configured {
-    /// The store.
+/// A profile of which only the configuration store is connected.
+pub struct ConfigConnection {
+    /// The configuration store.
     pub store: Arc<dyn ConfigStore>,
     /// The settings in force.
     pub settings: Settings,
-    /// What the command works on.
+    /// The platform and data folder.
     pub target: Target,
-    /// The time.
+    /// Wall clock.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -62,15 +63,15 @@ impl Context {
     /// The context of a command line in this process.
     ///
     /// # Errors
-    /// When the working folder is gone, or a variable that says how to print is wrong.
+    /// When the working directory cannot be read, or an environment variable of the output is invalid.
     pub fn new(globals: Globals) -> Result<Self> {
         let sources = Sources::of_process(globals.setting_flags())
-            .map_err(|error| Failure::invalid("the working folder cannot be read").because(&error))?;
+            .map_err(|error| Failure::invalid("the working directory cannot be read").because(&error))?;
         let options = OutputOptions::resolve(globals.output_flags(), &sources.env).map_err(Failure::usage)?;
         Ok(Self { globals, sources, output: Output::new(options), stop: OnceLock::new() })
     }
 
-    /// Prints.
+    /// The output, the only way to print.
     #[must_use]
     pub fn out(&self) -> &Output {
         &self.output
@@ -82,16 +83,16 @@ impl Context {
         &self.globals
     }
 
-    /// What settings are read from.
+    /// The sources that settings are read from.
     #[must_use]
     pub fn sources(&self) -> &Sources {
         &self.sources
     }
 
-    /// The layers, with their warnings said.
+    /// Reads the layers of settings and prints their warnings.
     ///
     /// # Errors
-    /// A file or variable that is wrong.
+    /// An invalid file or environment variable.
     pub fn layers(&self) -> Result<Layers> {
         let layers = Layers::read(&self.sources)?;
         for warning in layers.warnings() {
@@ -100,18 +101,19 @@ impl Context {
         Ok(layers)
     }
 
-    /// The settings of the profile in force.
+    /// The settings of the chosen profile.
     ///
     /// # Errors
-    /// As the rules of profiles say: none chosen is exit 2, another environment is exit 8.
+    /// No profile is chosen: exit 2; the profile has another environment than `--env`: exit 8; an invalid setting: exit
+    /// 6.
     pub fn settings(&self) -> Result<Settings> {
         Ok(self.layers()?.settings()?)
     }
 
-    /// The wish to stop; signals are listened to from the first call on.
+    /// The stop signal. The first call installs the signal handlers.
     ///
     /// # Errors
-    /// When the system refuses the handlers.
+    /// When a signal handler cannot be installed.
     pub fn stop(&self) -> Result<Stop> {
         if let Some(stop) = self.stop.get() {
             return Ok(stop.clone());
@@ -120,10 +122,10 @@ impl Context {
         Ok(self.stop.get_or_init(|| stop).clone())
     }
 
-    /// The time.
+    /// The wall clock, moved by the offset of a test.
     ///
     /// # Errors
-    /// A test's offset that is no number.
+    /// When the offset is not a number.
     pub fn clock(&self) -> Result<Arc<dyn Clock>> {
         let offset_seconds = match self.sources.env.get(CLOCK_OFFSET) {
             Some(text) => text.parse().map_err(|_| Failure::invalid(format!("{CLOCK_OFFSET} is not a number")))?,
@@ -132,21 +134,21 @@ impl Context {
         Ok(Arc::new(SystemClock { offset_seconds }))
     }
 
-    /// Announces the target, makes sure of the data folder and opens the profile's ports.
+    /// Announces the target, checks or creates the data folder, and opens the profile's ports.
     ///
     /// # Errors
-    /// Those of [`Context::settings`]; a missing data folder where the verb may not make it is exit 6; a server that
-    /// does not answer is exit 5.
+    /// Those of [`Context::settings`]; a missing data folder that the command may not create: exit 6; a server that
+    /// does not answer: exit 5; a data folder that is pinned to another target, with `MayCreate`: exit 8.
     pub async fn connect(&self, mode: DataDirMode) -> Result<Connected> {
         let layers = self.layers()?;
         self.connect_with(&layers, mode).await
     }
 
-    /// [`Context::connect`] with layers that were read before. What the environment's store says of mfctl itself comes
-    /// between them; a verb that only looks does without what it cannot learn.
+    /// [`Context::connect`] with layers that were read before. mfctl's own settings in the configuration store are
+    /// added below the host's; when they cannot be read, `MustExist` warns and continues without them.
     ///
     /// # Errors
-    /// As [`Context::connect`]; a setting in the store that cannot be.
+    /// As [`Context::connect`]; an invalid setting in the store.
     pub async fn connect_with(&self, layers: &Layers, mode: DataDirMode) -> Result<Connected> {
         let mut connected = self.connect_to(layers.settings()?, mode).await?;
         let Some(store) = &connected.ports.config else { return Ok(connected) };
@@ -155,9 +157,9 @@ impl Context {
                 layers.stored_warnings().iter().for_each(|warning| self.output.warn(warning));
                 connected.settings = layers.settings()?;
             }
-            // Whoever looks at a platform in trouble sees what can be seen.
+            // A command that only reads must work on a platform of which a part is down.
             Err(failure) if mode == DataDirMode::MustExist => {
-                self.output.warn(format!("mfctl's own settings in the store are not known: {failure}"));
+                self.output.warn(format!("mfctl's own settings in the store cannot be read: {failure}"));
                 connected.unknown_settings = Some(failure);
             }
             Err(failure) => return Err(failure),
@@ -165,15 +167,15 @@ impl Context {
         Ok(connected)
     }
 
-    /// [`Context::connect`] with these settings, whatever the environment's store says.
+    /// [`Context::connect`] with these settings, without those in the configuration store.
     ///
     /// # Errors
     /// As [`Context::connect`].
     pub async fn connect_to(&self, settings: Settings, mode: DataDirMode) -> Result<Connected> {
         let mut target = Target::of(&settings);
         self.output.set_target(&target);
-        // In a cluster the folder holds what is this host's own, its jobs and its pin: a host that has none yet reads what
-        // the servers say all the same.
+        // In a cluster the folder only holds this host's jobs and pin, so that a host without one can read the
+        // platform.
         target.ensure_data_dir(if target.kind == TargetKind::Cluster { DataDirMode::MayCreate } else { mode })?;
         let buckets = Buckets::of(&target.environment)
             .map_err(|error| Failure::invalid("name the environment's buckets").because(&error))?;
@@ -187,16 +189,16 @@ impl Context {
         let metrics = Arc::default();
         let ports = connect::connect(&settings, &self.sources.env, open, self.clock()?, &metrics).await?;
         if target.kind == TargetKind::Cluster {
-            target.met = self.met(&ports, &buckets, &target, mode).await?;
+            target.platform = self.platform_identity(&ports, &buckets, &target, mode).await?;
             self.check_pin(&target, mode)?;
         }
         Ok(Connected { ports, settings, target, buckets, metrics, unknown_settings: None })
     }
 
-    /// Announces the target of settings, for a verb that opens its connections itself.
+    /// Announces the target, for a command that opens its connections itself.
     ///
     /// # Errors
-    /// A data folder that cannot be made.
+    /// An embedded profile's data folder is missing, or a cluster profile's cannot be created: exit 6.
     pub fn announce(&self, settings: &Settings) -> Result<Target> {
         let target = Target::of(settings);
         self.output.set_target(&target);
@@ -205,11 +207,12 @@ impl Context {
         Ok(target)
     }
 
-    /// As [`Context::connect`], with the configuration store alone: whoever changes a setting at night needs no other server.
+    /// As [`Context::connect`], with the configuration store alone, so that a setting can be changed while other
+    /// servers are down.
     ///
     /// # Errors
-    /// As [`Context::connect`]; a profile that names no such store is exit 6.
-    pub async fn connect_config(&self) -> Result<Configured> {
+    /// As [`Context::connect`]; a profile without a configuration store: exit 6.
+    pub async fn connect_config(&self) -> Result<ConfigConnection> {
         let settings = self.settings()?;
         let mut target = self.announce(&settings)?;
         let is_cluster = target.kind == TargetKind::Cluster;
@@ -221,15 +224,15 @@ impl Context {
                     .hint(format!("add [profile.{}.consul] with its url", settings.profile.name))
             })?;
         if is_cluster {
-            target.met =
-                Some(PlatformIdentity { config: Some(store.identity().await?), ..PlatformIdentity::default() });
+            let config = Some(store.identity().await?);
+            target.platform = Some(PlatformIdentity { config, ..PlatformIdentity::default() });
         }
         self.check_pin(&target, DataDirMode::MustExist)?;
-        Ok(Configured { store, settings, target, clock })
+        Ok(ConfigConnection { store, settings, target, clock })
     }
 
-    /// Which platform answers. A verb that only looks does so also where a part of it is down.
-    async fn met(
+    /// The identity of the platform. With `MustExist` it is `None` while a part of the platform is down.
+    async fn platform_identity(
         &self,
         ports: &Ports,
         buckets: &Buckets,
@@ -237,32 +240,32 @@ impl Context {
         mode: DataDirMode,
     ) -> Result<Option<PlatformIdentity>> {
         match PlatformIdentity::read(ports, buckets, &target.environment).await {
-            Ok(met) => Ok(Some(met)),
+            Ok(identity) => Ok(Some(identity)),
             Err(error) if mode == DataDirMode::MustExist => {
-                tracing::debug!(error = error.full(), "which platform this is cannot be told");
+                tracing::debug!(error = error.full(), "skipped the check of the platform's identity");
                 Ok(None)
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// A verb that may make a data folder writes into it, so the folder must be for this target. Others may look, and
-    /// `guard` asks again before they change anything.
+    /// Checks that the data folder is pinned to this target. `MayCreate` pins a folder that has no pin, and refuses
+    /// another target's; `MustExist` only warns, because `guard` checks again before a change.
     fn check_pin(&self, target: &Target, mode: DataDirMode) -> Result<()> {
         match mode {
-            DataDirMode::MayCreate => pin::ensure(target, self.clock()?.now()),
+            DataDirMode::MayCreate => pin::ensure(target, self.clock()?.now())?,
             DataDirMode::MustExist => {
-                if let Some(said) = pin::mismatch(target)? {
-                    self.output.warn(said);
+                if let Some(message) = pin::mismatch(target)? {
+                    self.output.warn(message);
                 }
-                Ok(())
             }
         }
+        Ok(())
     }
 }
 
 impl Connected {
-    /// Records what the operator does with this command.
+    /// A recorder of the changes that the operator makes with this command.
     #[must_use]
     pub fn recorder(&self) -> Recorder {
         Recorder::new(Arc::clone(&self.ports.operators), Arc::clone(&self.ports.clock), &self.settings)

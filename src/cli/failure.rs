@@ -8,6 +8,9 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::daemon::DaemonError;
+use crate::ops::pin::PinError;
+use crate::ops::target::DataDirError;
 use crate::settings;
 use mfctl_core::domain::error_chain::error_texts;
 use mfctl_core::ports::{self, ErrorKind};
@@ -261,6 +264,45 @@ impl From<settings::Error> for Failure {
     }
 }
 
+impl From<PinError> for Failure {
+    fn from(error: PinError) -> Self {
+        let kind = match &error {
+            PinError::Mismatch(_) | PinError::OtherTenant { .. } => FailureKind::Refused,
+            PinError::TooLarge { .. } | PinError::Read { .. } | PinError::Parse { .. } | PinError::Create { .. } => {
+                FailureKind::Invalid
+            }
+            PinError::Serialize { .. } => FailureKind::Unexpected,
+            PinError::Write { .. } => FailureKind::Full,
+        };
+        Self { hint: error.hint_text().map(str::to_owned), ..Self::of(kind, &error) }
+    }
+}
+
+impl From<DataDirError> for Failure {
+    fn from(error: DataDirError) -> Self {
+        let kind = match &error {
+            DataDirError::Create { .. } | DataDirError::NotADirectory { .. } => FailureKind::Invalid,
+            DataDirError::Missing { .. } => FailureKind::NotFound,
+        };
+        Self { hint: Some(error.hint_text().to_owned()), ..Self::of(kind, &error) }
+    }
+}
+
+impl From<DaemonError> for Failure {
+    fn from(error: DaemonError) -> Self {
+        let kind = match error {
+            DaemonError::Port(error) => return error.into(),
+            DaemonError::InvalidInstance => FailureKind::Usage,
+            DaemonError::AddressInUse { .. } | DaemonError::InstanceTaken { .. } | DaemonError::NoFreeSlot { .. } => {
+                FailureKind::Conflict
+            }
+            DaemonError::Listen { .. } | DaemonError::LockFolder { .. } => FailureKind::Invalid,
+            DaemonError::ParserProgram(_) | DaemonError::StagePanicked(_) => FailureKind::Unexpected,
+        };
+        Self { hint: error.hint_text().map(str::to_owned), ..Self::of(kind, &error) }
+    }
+}
+
 /// The exit-code kind of a port's error.
 const fn kind_of(kind: ErrorKind) -> FailureKind {
     match kind {
@@ -376,6 +418,37 @@ mod tests {
         assert!(failure.hint_text().is_some());
         let own = Failure::from(ports::Error::new(ErrorKind::Denied, "read a").hint("chown it"));
         assert_eq!((own.exit_code(), own.hint_text()), (6, Some("chown it")));
+    }
+
+    #[test]
+    fn pin_and_data_folder_errors_keep_their_exit_codes() {
+        let io = || std::io::Error::other("busy");
+        let path = || std::path::PathBuf::from("/data");
+        let refused = Failure::from(PinError::Mismatch("another platform".to_owned()));
+        assert_eq!(
+            (refused.exit_code(), refused.message(), refused.hint_text().is_some()),
+            (8, "another platform", true)
+        );
+        let full = Failure::from(PinError::Write { path: path(), source: io() });
+        assert_eq!((full.exit_code(), full.to_string().as_str()), (5, "cannot write /data: busy"));
+        assert_eq!(Failure::from(PinError::Read { path: path(), source: io() }).exit_code(), 6);
+        let missing = Failure::from(DataDirError::Missing { path: path(), source: io() });
+        assert_eq!((missing.exit_code(), missing.kind().name()), (6, "not_found"));
+    }
+
+    #[test]
+    fn daemon_errors_keep_their_exit_codes() {
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 9464));
+        let io = || std::io::Error::other("busy");
+        let in_use = Failure::from(DaemonError::AddressInUse { address, source: io() });
+        assert_eq!((in_use.exit_code(), in_use.to_string().as_str()), (7, "cannot listen on 127.0.0.1:9464: busy"));
+        assert_eq!(in_use.hint_text(), None);
+        assert_eq!(Failure::from(DaemonError::Listen { address, source: io() }).exit_code(), 6);
+        assert_eq!(Failure::from(DaemonError::InvalidInstance).exit_code(), 2);
+        let stage = mfctl_core::domain::Stage::Persist;
+        assert_eq!(Failure::from(DaemonError::InstanceTaken { stage, name: "a".to_owned() }).exit_code(), 7);
+        assert_eq!(Failure::from(DaemonError::NoFreeSlot { stage }).exit_code(), 7);
+        assert_eq!(Failure::from(DaemonError::Port(ports::Error::new(ErrorKind::Locked, "x"))).exit_code(), 7);
     }
 
     #[test]

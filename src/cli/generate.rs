@@ -82,7 +82,7 @@ fn schemas() -> Vec<(&'static str, Schema)> {
         ("status", schema_for!(status::StatusReport)),
         ("top", schema_for!(crate::ops::vitals::Vitals)),
         ("worker", schema_for!(super::worker::WorkerReport)),
-        ("target", schema_for!(super::target::Target)),
+        ("target", schema_for!(crate::ops::target::Target)),
     ]
 }
 

@@ -1,37 +1,38 @@
-//! What stands between an operator and a change that cannot be taken back.
+//! Confirmation of changes that cannot be undone.
 //!
-//! A prompt needs a terminal on stdin and stderr and defaults to No. Without one the verb ends at once with exit 8 and
-//! reads nothing, so that no pipeline ever answers by accident. The answers `--yes` and `--confirm` come from flags alone.
+//! A prompt needs a terminal on stdin and stderr and defaults to No. Without a terminal the command ends at once with
+//! exit 8 and reads nothing, so that no script answers by accident. `--yes` and `--confirm` are flags only, never
+//! environment variables or settings.
 
 use std::io::IsTerminal;
 
 use super::failure::{Failure, FailureKind, Result};
 use super::globals::Globals;
 use super::output::{Output, escape};
-use super::pin;
-use super::target::Target;
+use crate::ops::pin;
+use crate::ops::target::Target;
 
-/// A change that wants a yes.
+/// A change that needs confirmation.
 #[derive(Debug, Clone)]
-pub struct Action {
-    /// The verb as typed, e.g. `dlq discard`.
+pub struct GuardedChange {
+    /// The command as typed, e.g. `dlq discard`.
     pub verb: &'static str,
-    /// What will happen, with counts: `discard 12 dead letters of ingest.raw.dlq`.
+    /// The effect, with counts: `discard 12 dead letters of ingest.raw.dlq`.
     pub summary: String,
-    /// Whether a protected profile wants its environment's name: discard, trim, prune, restore, rollback, rotate,
+    /// Whether a protected profile requires its environment's name: discard, trim, prune, restore, rollback, rotate,
     /// takedown and bulk reprocess.
     pub dangerous: bool,
 }
 
-/// The operator's terminal, as far as asking goes.
-pub trait Terminal {
-    /// Whether somebody can be asked: a terminal on stdin and stderr.
-    fn can_ask(&self) -> bool;
+/// The operator's terminal, for prompts.
+pub trait PromptTerminal {
+    /// Whether a prompt is possible: stdin and stderr are a terminal.
+    fn can_prompt(&self) -> bool;
 
-    /// Reads one line. None at the end of input.
+    /// Reads one line; `None` at the end of input.
     ///
     /// # Errors
-    /// Whatever reading failed with.
+    /// When stdin cannot be read.
     fn read_line(&mut self) -> std::io::Result<Option<String>>;
 }
 
@@ -39,8 +40,8 @@ pub trait Terminal {
 #[derive(Debug, Default)]
 pub struct Console;
 
-impl Terminal for Console {
-    fn can_ask(&self) -> bool {
+impl PromptTerminal for Console {
+    fn can_prompt(&self) -> bool {
         std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
     }
 
@@ -51,21 +52,22 @@ impl Terminal for Console {
     }
 }
 
-/// Asks, unless the flags have answered. Call it before signals are handled, so that Ctrl-C ends the prompt.
+/// Prompts for confirmation unless the flags give it. Call it before the signal handlers are installed, so that Ctrl-C
+/// ends the prompt.
 ///
 /// # Errors
-/// Exit 8 when the answer is not yes, nobody can be asked, or the data folder is pinned for something else.
-pub fn confirm(action: &Action, globals: &Globals, target: &Target, output: &Output) -> Result<()> {
+/// Exit 8 when the answer is not yes, there is no terminal, or the data folder is pinned to another target.
+pub fn confirm(change: &GuardedChange, globals: &Globals, target: &Target, output: &Output) -> Result<()> {
     pin::verify(target)?;
-    confirm_on(&mut Console, action, globals, target, output)
+    confirm_on(&mut Console, change, globals, target, output)
 }
 
-/// [`confirm`] for the one verb whose purpose is to change the pin.
+/// [`confirm`] without the check of the pin, for the command that changes the pin.
 ///
 /// # Errors
-/// Exit 8 when the answer is not yes, or nobody can be asked.
-pub fn confirm_unpinned(action: &Action, globals: &Globals, target: &Target, output: &Output) -> Result<()> {
-    confirm_on(&mut Console, action, globals, target, output)
+/// Exit 8 when the answer is not yes, or there is no terminal.
+pub fn confirm_unpinned(change: &GuardedChange, globals: &Globals, target: &Target, output: &Output) -> Result<()> {
+    confirm_on(&mut Console, change, globals, target, output)
 }
 
 /// [`confirm`] on a given terminal.
@@ -73,8 +75,8 @@ pub fn confirm_unpinned(action: &Action, globals: &Globals, target: &Target, out
 /// # Errors
 /// As [`confirm`].
 pub fn confirm_on(
-    terminal: &mut dyn Terminal,
-    action: &Action,
+    terminal: &mut dyn PromptTerminal,
+    change: &GuardedChange,
     globals: &Globals,
     target: &Target,
     output: &Output,
@@ -86,45 +88,54 @@ pub fn confirm_on(
         ))
         .hint("check --profile: you may be about to change the wrong environment"));
     }
-    let wants_name = target.protected && action.dangerous;
-    if globals.yes && (!wants_name || globals.confirm.is_some()) {
+    let needs_name = target.protected && change.dangerous;
+    if globals.yes && (!needs_name || globals.confirm.is_some()) {
         return Ok(());
     }
-    if !terminal.can_ask() {
-        return Err(nobody_to_ask(action, environment, wants_name));
+    if !terminal.can_prompt() {
+        return Err(no_terminal(change, environment, needs_name));
     }
-    if wants_name { ask_for_name(terminal, action, environment, output) } else { ask_for_yes(terminal, action, output) }
+    if needs_name {
+        prompt_for_name(terminal, change, environment, output)
+    } else {
+        prompt_for_yes(terminal, change, output)
+    }
 }
 
-fn nobody_to_ask(action: &Action, environment: &str, wants_name: bool) -> Failure {
-    let flags = if wants_name { format!("--yes --confirm {environment}") } else { "--yes".to_owned() };
-    let refusal = Failure::refused(format!("{} wants a yes and there is no terminal to ask on", action.verb));
-    refusal.hint(format!("it would {}; if that is what you want, add {flags}", action.summary))
+fn no_terminal(change: &GuardedChange, environment: &str, needs_name: bool) -> Failure {
+    let flags = if needs_name { format!("--yes --confirm {environment}") } else { "--yes".to_owned() };
+    let failure = Failure::refused(format!("{} needs confirmation and there is no terminal to prompt on", change.verb));
+    failure.hint(format!("it would {}; if that is what you want, add {flags}", change.summary))
 }
 
-fn ask_for_yes(terminal: &mut dyn Terminal, action: &Action, output: &Output) -> Result<()> {
-    output.ask(&format!("This will {}. Continue? [y/N] ", escape(&action.summary)));
-    let answer = answer(terminal)?;
-    if answer.eq_ignore_ascii_case("y") || answer.eq_ignore_ascii_case("yes") { Ok(()) } else { Err(declined(action)) }
+fn prompt_for_yes(terminal: &mut dyn PromptTerminal, change: &GuardedChange, output: &Output) -> Result<()> {
+    output.ask(&format!("This will {}. Continue? [y/N] ", escape(&change.summary)));
+    let answer = read_answer(terminal)?;
+    if answer.eq_ignore_ascii_case("y") || answer.eq_ignore_ascii_case("yes") { Ok(()) } else { Err(declined(change)) }
 }
 
-fn ask_for_name(terminal: &mut dyn Terminal, action: &Action, environment: &str, output: &Output) -> Result<()> {
+fn prompt_for_name(
+    terminal: &mut dyn PromptTerminal,
+    change: &GuardedChange,
+    environment: &str,
+    output: &Output,
+) -> Result<()> {
     output.ask(&format!(
         "This will {} in {environment}, which is protected.\nType the environment's name to continue: ",
-        escape(&action.summary)
+        escape(&change.summary)
     ));
-    if answer(terminal)? == environment { Ok(()) } else { Err(declined(action)) }
+    if read_answer(terminal)? == environment { Ok(()) } else { Err(declined(change)) }
 }
 
-fn answer(terminal: &mut dyn Terminal) -> Result<String> {
+fn read_answer(terminal: &mut dyn PromptTerminal) -> Result<String> {
     let line = terminal
         .read_line()
         .map_err(|error| Failure::new(FailureKind::Refused, "cannot read the answer").because(&error))?;
     Ok(line.unwrap_or_default().trim().to_owned())
 }
 
-fn declined(action: &Action) -> Failure {
-    Failure::refused(format!("{} was not confirmed; nothing was changed", action.verb))
+fn declined(change: &GuardedChange) -> Failure {
+    Failure::refused(format!("{} was not confirmed; nothing was changed", change.verb))
 }
 
 #[cfg(test)]
@@ -132,17 +143,17 @@ mod tests {
     use std::path::Path;
 
     use super::super::output::{Captured, OutputOptions};
-    use super::super::target::tests::target;
     use super::*;
+    use crate::ops::target::tests::target;
 
-    struct Script {
+    struct ScriptedTerminal {
         terminal: bool,
         answer: Option<&'static str>,
         reads: usize,
     }
 
-    impl Terminal for Script {
-        fn can_ask(&self) -> bool {
+    impl PromptTerminal for ScriptedTerminal {
+        fn can_prompt(&self) -> bool {
             self.terminal
         }
         fn read_line(&mut self) -> std::io::Result<Option<String>> {
@@ -151,11 +162,16 @@ mod tests {
         }
     }
 
-    fn run(script: &mut Script, protected: bool, dangerous: bool, globals: &Globals) -> (Result<()>, Captured) {
+    fn run(
+        script: &mut ScriptedTerminal,
+        protected: bool,
+        dangerous: bool,
+        globals: &Globals,
+    ) -> (Result<()>, Captured) {
         let (output, captured) = Output::captured(OutputOptions::default());
         let summary = "discard 12 dead letters".to_owned();
-        let action = Action { verb: "dlq discard", summary, dangerous };
-        let result = confirm_on(script, &action, globals, &target(Path::new("/data"), protected), &output);
+        let change = GuardedChange { verb: "dlq discard", summary, dangerous };
+        let result = confirm_on(script, &change, globals, &target(Path::new("/data"), protected), &output);
         (result, captured)
     }
 
@@ -164,41 +180,41 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_is_no_unless_it_is_yes() {
-        for (answer, goes) in
+    fn any_answer_but_yes_declines() {
+        for (answer, confirmed) in
             [(Some("y"), true), (Some("YES"), true), (Some(""), false), (Some("no"), false), (None, false)]
         {
-            let mut script = Script { terminal: true, answer, reads: 0 };
+            let mut script = ScriptedTerminal { terminal: true, answer, reads: 0 };
             let (result, captured) = run(&mut script, false, true, &Globals::default());
-            assert_eq!(result.is_ok(), goes, "{answer:?}");
+            assert_eq!(result.is_ok(), confirmed, "{answer:?}");
             assert_eq!(captured.stderr(), "This will discard 12 dead letters. Continue? [y/N] ");
         }
     }
 
     #[test]
-    fn without_a_terminal_it_is_refused_at_once_and_nothing_is_read() {
+    fn without_a_terminal_the_change_is_refused_and_nothing_is_read() {
         for protected in [false, true] {
-            let mut script = Script { terminal: false, answer: Some("y"), reads: 0 };
+            let mut script = ScriptedTerminal { terminal: false, answer: Some("y"), reads: 0 };
             let (result, _) = run(&mut script, protected, true, &Globals::default());
             assert_eq!((result.unwrap_err().exit_code(), script.reads), (8, 0));
         }
     }
 
     #[test]
-    fn a_protected_profile_wants_its_environment_named() {
-        let mut script = Script { terminal: false, answer: None, reads: 0 };
+    fn a_protected_profile_requires_its_environments_name() {
+        let mut script = ScriptedTerminal { terminal: false, answer: None, reads: 0 };
         assert!(run(&mut script, true, true, &flags(true, None)).0.is_err());
         assert!(run(&mut script, true, true, &flags(true, Some("prod"))).0.is_ok());
         assert!(run(&mut script, true, false, &flags(true, None)).0.is_ok());
-        let mut typed = Script { terminal: true, answer: Some("y"), reads: 0 };
+        let mut typed = ScriptedTerminal { terminal: true, answer: Some("y"), reads: 0 };
         assert!(run(&mut typed, true, true, &Globals::default()).0.is_err());
         typed.answer = Some("prod");
         assert!(run(&mut typed, true, true, &Globals::default()).0.is_ok());
     }
 
     #[test]
-    fn a_wrong_confirm_is_refused_whatever_else_is_said() {
-        let mut script = Script { terminal: true, answer: Some("y"), reads: 0 };
+    fn a_wrong_confirm_flag_is_refused_even_with_yes() {
+        let mut script = ScriptedTerminal { terminal: true, answer: Some("y"), reads: 0 };
         let (result, _) = run(&mut script, false, false, &flags(true, Some("prod")));
         assert_eq!((result.unwrap_err().exit_code(), script.reads), (8, 0));
     }

@@ -18,7 +18,7 @@ use super::context::{Connected, Context};
 use super::failure::{Failure, FailureKind, Result};
 use super::output::humane;
 use super::signals;
-use super::target::{DataDirMode, TargetKind};
+use crate::ops::target::{DataDirMode, TargetKind};
 use crate::pipeline::ingest::{self, Error, IngestOutcome, IngestPorts, IngestRequest, IngestScope, JobStart, RunEnd};
 use crate::settings::{Auto, ByteSize, parse_duration};
 use mfctl_core::domain::{AssetState, JobId};

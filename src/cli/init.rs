@@ -11,7 +11,7 @@ use super::context::{Connected, Context};
 use super::failure::{Failure, FailureKind, OrFail, Result};
 use super::output::{Page, Render};
 use super::record::Change;
-use super::target::DataDirMode;
+use crate::ops::target::DataDirMode;
 use crate::settings::{Error as SettingsError, Layer, Layers, NewProfile, ProfileName, Sources, commented_file};
 use mfctl_core::domain::{EnvName, SourcePath};
 

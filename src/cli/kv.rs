@@ -17,7 +17,7 @@ mod watch;
 
 use clap::{Args as ClapArgs, Subcommand};
 
-use super::context::{Configured, Context};
+use super::context::{ConfigConnection, Context};
 use super::failure::{Failure, FailureKind, Result};
 use super::output::humane;
 use mfctl_core::domain::{ConfigKey, EnvName, config_key};
@@ -124,7 +124,7 @@ fn readable(unreadable: &[String]) -> Result<()> {
     }
 }
 
-impl Configured {
+impl ConfigConnection {
     fn env(&self) -> &EnvName {
         &self.target.environment
     }

@@ -9,8 +9,8 @@ use super::complete;
 use super::context::Context;
 use super::failure::{Failure, Result};
 use super::output::{Cell, Column, Page, Render, Tone, humane};
-use super::target::{DataDirMode, TargetKind};
 use crate::ops::lag::{self, GroupLag};
+use crate::ops::target::{DataDirMode, TargetKind};
 use mfctl_core::domain::GroupName;
 
 /// Arguments of `mfctl lag`.

@@ -1,14 +1,13 @@
-//! How the process ends: with its exit code, after its output is written, and without exit handlers.
+//! The end of the process: flushes its output and exits without running exit handlers.
 //!
-//! `exit` runs the handlers of the C libraries while the threads of others still run: librdkafka's go on closing their
-//! connections, and a producer that was left to itself may be in the middle of a call. What mfctl must finish it finishes
-//! before it comes here.
+//! `exit` would run the handlers of the C libraries while their threads are still running: those of librdkafka close
+//! connections, and a detached producer may be in the middle of a call. mfctl finishes its own work before this.
 
 use std::io::Write;
 
-/// Ends the process.
-pub(super) fn now(code: u8) -> ! {
-    // A closed pipe leaves nobody to tell.
+/// Exits with this code.
+pub(super) fn exit(code: u8) -> ! {
+    // A closed pipe is ignored: the error could not be reported anywhere.
     let _ = std::io::stdout().flush();
     let _ = std::io::stderr().flush();
     signal_hook::low_level::exit(i32::from(code))

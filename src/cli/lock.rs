@@ -1,4 +1,4 @@
-//! The one lock on changing an environment's platform and settings: `<env>/mfctl-lock/apply`.
+//! The lock that serializes changes to an environment's platform and settings: the key `<env>/mfctl-lock/apply`.
 
 use std::time::{Duration, Instant};
 
@@ -8,15 +8,15 @@ use mfctl_core::domain::EnvName;
 use mfctl_core::ports::{ConfigLock, ConfigStore, ErrorKind};
 use mfctl_core::wait::{Attempts, Backoff};
 
-/// The lease: how long the lock outlives a process that died; Consul takes up to twice as long.
-const LIFETIME: Duration = Duration::from_secs(10);
-/// The delay between two tries to take a lock that another process holds.
+/// How long the lock outlives a process that died; Consul may take twice as long to release it.
+const LEASE: Duration = Duration::from_secs(10);
+/// Delay between two attempts while another process holds the lock.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// Takes the lock for `actor`. Waits up to `timeout` while another process holds it, and names that process once.
+/// Acquires the lock for `actor`. Waits up to `timeout` while another process holds it, and prints the holder once.
 ///
 /// # Errors
-/// Exit 7 with the holder and since when it holds the lock; otherwise those of the store.
+/// Exit 7, naming the holder and the time since which it holds the lock; otherwise those of the store.
 pub async fn take(
     store: &dyn ConfigStore,
     env: &EnvName,
@@ -28,7 +28,7 @@ pub async fn take(
     let mut attempts = Attempts::new(Instant::now() + timeout, Backoff::constant(RETRY_DELAY));
     let mut announced = false;
     loop {
-        match store.lock(&key, actor, LIFETIME).await {
+        match store.lock(&key, actor, LEASE).await {
             Ok(lock) => return Ok(lock),
             Err(error) if error.kind() == ErrorKind::Locked => {
                 if !announced && !timeout.is_zero() {

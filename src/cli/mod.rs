@@ -26,7 +26,6 @@ mod lock;
 mod man;
 mod media;
 pub mod output;
-mod pin;
 mod reason;
 mod record;
 mod schema;
@@ -34,7 +33,6 @@ mod signals;
 mod since;
 mod status;
 mod stored;
-pub mod target;
 mod top;
 mod worker;
 
@@ -110,7 +108,7 @@ enum Verb {
 
 /// Runs the command line of this process, and ends it with its exit code.
 pub fn main() -> ! {
-    leave::now(exit_code())
+    leave::exit(exit_code())
 }
 
 fn exit_code() -> u8 {

@@ -24,7 +24,7 @@ pub use page::{Cell, Column, Layout, Page, Tone};
 pub use progress::{Position, Progress};
 
 use super::failure::{Failure, FailureKind, Result};
-use super::target::Target;
+use crate::ops::target::Target;
 
 /// The version of every JSON and YAML document. Fields are only ever added; anything else takes the next number.
 pub const SCHEMA_VERSION: u32 = 1;

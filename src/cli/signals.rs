@@ -1,13 +1,13 @@
-//! Signals of the terminal and the system, turned into the wish to stop.
+//! Unix signals: SIGHUP, SIGINT and SIGTERM become the stop signal of the command.
 //!
-//! The first asks for a clean stop; a second ends the process at once with the signal's code.
+//! The first signal requests a clean stop; a second one ends the process at once with the exit code of the second signal.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::failure::{Failure, FailureKind, Result};
 use mfctl_core::stop::{Stop, StopReason, Stopper};
 
-/// The failure that a stop for this reason ends with, after everything was left whole.
+/// The failure of a command that was stopped by a signal and shut down cleanly; its exit code is 128 plus the signal.
 #[must_use]
 pub fn stopped(reason: StopReason, message: impl Into<String>) -> Failure {
     let kind = match reason {
@@ -18,10 +18,10 @@ pub fn stopped(reason: StopReason, message: impl Into<String>) -> Failure {
     Failure::new(kind, message)
 }
 
-/// Begins to listen.
+/// Installs the signal handlers.
 ///
 /// # Errors
-/// When the system refuses the handlers.
+/// When a handler cannot be installed.
 pub fn listen() -> Result<Stop> {
     let (stopper, stop) = Stop::channel();
     for (kind, reason) in [
@@ -29,7 +29,8 @@ pub fn listen() -> Result<Stop> {
         (SignalKind::interrupt(), StopReason::Interrupted),
         (SignalKind::terminate(), StopReason::Terminated),
     ] {
-        let signals = signal(kind).map_err(|error| Failure::unexpected("cannot listen to signals").because(&error))?;
+        let signals =
+            signal(kind).map_err(|error| Failure::unexpected("cannot install the signal handlers").because(&error))?;
         tokio::spawn(relay(signals, reason, stopper.clone()));
     }
     Ok(stop)
@@ -38,8 +39,8 @@ pub fn listen() -> Result<Stop> {
 async fn relay(mut signals: Signal, reason: StopReason, stopper: Stopper) {
     while signals.recv().await.is_some() {
         if !stopper.stop(reason) {
-            // Whoever asks twice wants it now. Nothing is lost: every commit was whole before it was answered.
-            super::leave::now(stopped(reason, "").exit_code());
+            // The second signal. Nothing is lost: a commit is complete before it is acknowledged.
+            super::leave::exit(stopped(reason, "").exit_code());
         }
     }
 }

@@ -9,9 +9,9 @@ use serde::Serialize;
 use super::context::Context;
 use super::failure::{Failure, FailureKind, Result};
 use super::output::{Cell, Column, Page, Render, Tone, humane};
-use super::target::DataDirMode;
 use super::top;
 use crate::ops::status::{self, PartHealth, StatusPart};
+use crate::ops::target::DataDirMode;
 use crate::settings::discover;
 use mfctl_core::domain::SourcePath;
 

@@ -9,7 +9,7 @@ use super::context::{Connected, Context};
 use super::failure::{Failure, Result};
 use super::output::{Cell, Column, Format, Page, Render, Tone, humane};
 use super::signals;
-use super::target::DataDirMode;
+use crate::ops::target::DataDirMode;
 use crate::ops::vitals::{Objectives, Vitals, VitalsMonitor};
 use crate::tui;
 

@@ -1,22 +1,24 @@
-//! `mfctl worker`: the daemons that persist and enrich, on the one consume loop.
+//! `mfctl worker`: connects, runs the worker daemon and prints its report.
 
-mod daemon;
-mod instance;
-mod listen;
-mod reload;
 mod report;
-mod upkeep;
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clap::{Args as ClapArgs, Subcommand};
+use tracing::Level;
 
-use super::context::Context;
-use super::failure::Result;
-use crate::settings::{Auto, ByteSize, Ratio, Settings, parse_duration};
+use super::context::{Connected, Context};
+use super::failure::{Failure, Result};
+use super::signals;
+use crate::daemon::{self, Daemon, DaemonOptions};
+use crate::ops::target::DataDirMode;
+use crate::settings::{Auto, ByteSize, Layers, Ratio, Settings, parse_duration};
 use mfctl_core::domain::Stage;
-use mfctl_core::telemetry::logs::LogFormat;
+use mfctl_core::retry::retry_until_deadline;
+use mfctl_core::stop::Stop;
+use mfctl_core::telemetry::logs::{self, LogFormat, LogOptions};
 
 pub use report::WorkerReport;
 
@@ -24,23 +26,23 @@ pub use report::WorkerReport;
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:
-  mfctl worker all                        a daemon that does everything
-  mfctl worker all --until-drained        work off what is there, then end
+  mfctl worker all                        every stage in one daemon
+  mfctl worker all --until-drained        process the backlog, then exit
   mfctl worker persist --listen :9464     one stage, with /healthz, /readyz and /metrics")]
 pub struct Args {
     #[command(subcommand)]
-    verb: Verb,
+    command: WorkerCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
-    /// Move staged files to the durable bucket: ingest.raw to media.ingested
+enum WorkerCommand {
+    /// Copy staged files to the durable bucket: ingest.raw to media.ingested
     #[command(after_help = PERSIST_HELP)]
     Persist(RunArgs),
     /// Derive text, thumbnails and search documents: media.ingested to media.enriched
     #[command(after_help = ENRICH_HELP)]
     Enrich(EnrichArgs),
-    /// Both, in one process
+    /// Both stages in one process
     #[command(after_help = ALL_HELP)]
     All(EnrichArgs),
 }
@@ -52,8 +54,8 @@ Examples:
   mfctl worker persist --listen :9464 --log-format json --instance persist-1
 
 Exit codes: 0 drained, 3 drained and something was dead-lettered, 5 a dependency was down for --give-up-after,
-6 what must exist does not, or another environment's or a too new record, 7 the instance is taken,
-8 the dead-letter ratio was crossed, 129/130/143 stopped by a signal, everything in flight settled";
+6 something required is missing, or a record is of another environment or a newer mfctl, 7 the instance is taken,
+8 the dead-letter ratio was exceeded, 129/130/143 stopped by a signal, everything in flight settled";
 
 const ENRICH_HELP: &str = "\
 Examples:
@@ -62,8 +64,8 @@ Examples:
   mfctl worker enrich --concurrency 8 --memory 1GiB
 
 Exit codes: 0 drained, 3 drained and something was dead-lettered, 5 a dependency was down for --give-up-after,
-6 what must exist does not, or another environment's or a too new record, 7 the instance is taken,
-8 the dead-letter ratio was crossed, 129/130/143 stopped by a signal, everything in flight settled";
+6 something required is missing, or a record is of another environment or a newer mfctl, 7 the instance is taken,
+8 the dead-letter ratio was exceeded, 129/130/143 stopped by a signal, everything in flight settled";
 
 const ALL_HELP: &str = "\
 Examples:
@@ -72,53 +74,53 @@ Examples:
   mfctl worker all --listen 127.0.0.1:9464 --drain-timeout 10s
 
 Exit codes: 0 drained, 3 drained and something was dead-lettered, 5 a dependency was down for --give-up-after,
-6 what must exist does not, or another environment's or a too new record, 7 the instance is taken,
-8 the dead-letter ratio was crossed, 129/130/143 stopped by a signal, everything in flight settled";
+6 something required is missing, or a record is of another environment or a newer mfctl, 7 the instance is taken,
+8 the dead-letter ratio was exceeded, 129/130/143 stopped by a signal, everything in flight settled";
 
-/// What every worker takes.
+/// Arguments of every worker.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct RunArgs {
-    /// End when nothing is left for the whole group
+    /// Exit once the whole group has processed every record
     #[arg(long)]
     until_drained: bool,
-    /// Records worked on at the same time [default: worker.concurrency; auto looks at the machine]
+    /// Records processed at the same time [default: worker.concurrency; auto depends on the machine]
     #[arg(long, value_name = "N|auto")]
     concurrency: Option<Auto>,
-    /// Serve /healthz, /readyz and /metrics there, e.g. 127.0.0.1:9464 or :9464
-    #[arg(long, value_name = "ADDR", value_parser = address)]
+    /// Serve /healthz, /readyz and /metrics on this address, e.g. 127.0.0.1:9464 or :9464
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     listen: Option<SocketAddr>,
-    /// How log lines look on stderr
-    #[arg(long, value_name = "FORMAT", default_value = "human", value_parser = log_format())]
+    /// Format of the log lines on stderr
+    #[arg(long, value_name = "FORMAT", default_value = "human", value_parser = log_format_parser())]
     log_format: LogFormat,
     /// How long a stop may take [default: worker.drain_timeout]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     drain_timeout: Option<Duration>,
-    /// End with exit code 5 when a dependency is down for this long [default: worker.give_up_after]
+    /// Exit with code 5 when a dependency is down for this long [default: worker.give_up_after]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     give_up_after: Option<Duration>,
     /// Stop when a larger share of the latest 100 records would be dead letters [default: worker.dead_letter_ratio]
-    #[arg(long, value_name = "RATIO", value_parser = ratio)]
+    #[arg(long, value_name = "RATIO", value_parser = parse_ratio)]
     dead_letter_ratio: Option<Ratio>,
     /// This worker's name in its group [default: the host and the lowest free slot]
     #[arg(long, value_name = "NAME")]
     instance: Option<String>,
 }
 
-/// What a worker that enriches takes beside that.
+/// Arguments of a worker that enriches.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct EnrichArgs {
     #[command(flatten)]
     run: RunArgs,
-    /// Memory a parser may use [default: enrich.memory]
+    /// Memory limit of the parser [default: enrich.memory]
     #[arg(long, value_name = "SIZE")]
     memory: Option<ByteSize>,
-    /// Processor time a parser may use [default: enrich.cpu]
+    /// CPU time limit of the parser [default: enrich.cpu]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     cpu: Option<Duration>,
-    /// Time on the clock a parser may take [default: enrich.wall]
+    /// Wall-clock time limit of the parser [default: enrich.wall]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     wall: Option<Duration>,
-    /// Pixels an image may declare [default: enrich.max_pixels]
+    /// Pixels that an image may declare [default: enrich.max_pixels]
     #[arg(long, value_name = "N")]
     max_pixels: Option<u64>,
     /// Text kept of one file [default: enrich.max_text]
@@ -127,7 +129,7 @@ pub struct EnrichArgs {
 }
 
 impl RunArgs {
-    fn over(&self, settings: &mut Settings) {
+    fn apply_to(&self, settings: &mut Settings) {
         let worker = &mut settings.worker;
         worker.concurrency = self.concurrency.unwrap_or(worker.concurrency);
         worker.drain_timeout = self.drain_timeout.unwrap_or(worker.drain_timeout);
@@ -137,14 +139,14 @@ impl RunArgs {
 }
 
 impl EnrichArgs {
-    /// Those of a worker that enriches nothing.
-    const fn of(run: RunArgs) -> Self {
+    /// The arguments of a worker that does not enrich.
+    const fn without_enrich(run: RunArgs) -> Self {
         Self { run, memory: None, cpu: None, wall: None, max_pixels: None, max_text: None }
     }
 
-    /// The settings with these flags on top.
-    fn over(&self, settings: &mut Settings) {
-        self.run.over(settings);
+    /// Overrides settings with the flags that were given.
+    fn apply_to(&self, settings: &mut Settings) {
+        self.run.apply_to(settings);
         let enrich = &mut settings.enrich;
         enrich.memory = self.memory.unwrap_or(enrich.memory);
         enrich.cpu = self.cpu.unwrap_or(enrich.cpu);
@@ -154,31 +156,113 @@ impl EnrichArgs {
     }
 }
 
-/// Runs the verb.
+/// Runs the stages until they are drained, are stopped or fail, and prints a report.
 ///
 /// # Errors
-/// As each verb's help says.
+/// Every end but that of drained stages without dead letters, and those of [`Daemon::run`].
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
-    let (flags, stages): (EnrichArgs, &[Stage]) = match args.verb {
-        Verb::Persist(run) => (EnrichArgs::of(run), &[Stage::Persist]),
-        Verb::Enrich(args) => (args, &[Stage::Enrich]),
-        Verb::All(args) => (args, &[Stage::Persist, Stage::Enrich]),
+    let (flags, stages): (EnrichArgs, &[Stage]) = match args.command {
+        WorkerCommand::Persist(run) => (EnrichArgs::without_enrich(run), &[Stage::Persist]),
+        WorkerCommand::Enrich(args) => (args, &[Stage::Enrich]),
+        WorkerCommand::All(args) => (args, &[Stage::Persist, Stage::Enrich]),
     };
-    Box::pin(daemon::run(flags, stages, cx)).await
+    Box::pin(run_stages(flags, stages, cx)).await
 }
 
-/// `:9464` means every address of this host.
-fn address(text: &str) -> Result<SocketAddr, String> {
+async fn run_stages(flags: EnrichArgs, stages: &[Stage], cx: &Context) -> Result<()> {
+    let started = Instant::now();
+    start_logs(flags.run.log_format, cx);
+    let stop = cx.stop()?;
+    // Before it connects: a worker whose address is taken must not wait for servers first.
+    let listener = match flags.run.listen {
+        Some(address) => Some(daemon::bind(address).await?),
+        None => None,
+    };
+    let layers = cx.layers()?;
+    let connected = connect_with_retry(&layers, &flags, stages, &stop, cx).await?;
+    let daemon = new_daemon(connected, layers, flags, stages);
+    let listening = |address| cx.out().note(format!("listening on http://{address}"));
+    let outcomes = daemon.run(listener, stop, listening).await?;
+
+    let report = WorkerReport::new(&outcomes, started.elapsed());
+    cx.out().print(&report)?;
+    report::check_outcomes(&outcomes)
+}
+
+/// Connects and checks the topics. Retries during an outage for up to `worker.give_up_after`, because after a power
+/// failure servers start in any order.
+async fn connect_with_retry(
+    layers: &Layers,
+    flags: &EnrichArgs,
+    stages: &[Stage],
+    stop: &Stop,
+    cx: &Context,
+) -> Result<Connected> {
+    let mut host_settings = layers.settings()?;
+    flags.apply_to(&mut host_settings);
+    let timeout = host_settings.worker.give_up_after;
+    let outage = |failure: &Failure| failure.is_outage().then(|| failure.to_string());
+    let connect = || async {
+        let mut connected = cx.connect_with(layers, DataDirMode::MayCreate).await?;
+        flags.apply_to(&mut connected.settings);
+        daemon::check_topics(connected.ports.log.as_ref(), stages).await?;
+        Ok(connected)
+    };
+    tokio::select! {
+        biased;
+        // 1. A stop was requested. First, for it also ends the retries, with the failure of the outage.
+        reason = stop.wait() => Err(signals::stopped(reason, format!("stopped: {reason}"))),
+        // 2. The platform is connected, or cannot be.
+        connected = retry_until_deadline(timeout, Duration::MAX, stop, outage, connect) => connected,
+    }
+}
+
+fn new_daemon(connected: Connected, layers: Layers, flags: EnrichArgs, stages: &[Stage]) -> Daemon {
+    let options = DaemonOptions {
+        stages: stages.to_vec(),
+        instance: flags.run.instance.clone(),
+        until_drained: flags.run.until_drained,
+    };
+    Daemon {
+        ports: connected.ports,
+        buckets: connected.buckets,
+        target: connected.target,
+        metrics: connected.metrics,
+        settings: connected.settings,
+        layers,
+        flags: Arc::new(move |settings: &mut Settings| flags.apply_to(settings)),
+        options,
+    }
+}
+
+/// Starts logging to stderr: info and above; warnings and above with `-q`, debug lines with `-v`, trace lines with
+/// `-vv`.
+fn start_logs(format: LogFormat, cx: &Context) {
+    let options = cx.out().options();
+    let level = match (options.quiet, options.verbose) {
+        (true, _) => Level::WARN,
+        (false, 0) => Level::INFO,
+        (false, 1) => Level::DEBUG,
+        _ => Level::TRACE,
+    };
+    let out = cx.out().clone();
+    let logs = LogOptions { format, level, color: options.stderr.color };
+    // An error means that the process has a logger already, which stays.
+    let _ = logs::init(logs, move || out.log_writer());
+}
+
+/// Parses an address and port; `:9464` is that port on every IPv4 address of this host.
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
     let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
     full.parse().map_err(|_| format!("{text:?} is not an address and port, such as 127.0.0.1:9464 or :9464"))
 }
 
-fn ratio(text: &str) -> Result<Ratio, String> {
+fn parse_ratio(text: &str) -> Result<Ratio, String> {
     let raw = crate::settings::RawValue::Text(text.to_owned());
     <Ratio as crate::settings::SettingValue>::parse(&raw).ok_or_else(|| format!("{text:?} is not a number from 0 to 1"))
 }
 
-fn log_format() -> impl clap::builder::TypedValueParser<Value = LogFormat> {
+fn log_format_parser() -> impl clap::builder::TypedValueParser<Value = LogFormat> {
     use clap::builder::TypedValueParser as _;
     clap::builder::PossibleValuesParser::new(["human", "json"]).try_map(|text| text.parse::<LogFormat>())
 }
@@ -188,9 +272,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bare_port_means_every_address() {
-        assert_eq!(address(":9464").unwrap().to_string(), "0.0.0.0:9464");
-        assert_eq!(address("[::1]:1").unwrap().to_string(), "[::1]:1");
-        assert!(address("9464").is_err());
+    fn a_port_alone_is_every_address() {
+        assert_eq!(parse_address(":9464").unwrap().to_string(), "0.0.0.0:9464");
+        assert_eq!(parse_address("[::1]:1").unwrap().to_string(), "[::1]:1");
+        assert!(parse_address("9464").is_err());
     }
 }

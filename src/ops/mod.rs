@@ -1,12 +1,15 @@
-//! Operations on a running platform: audit, lag, retention, status, trace, verification. Works through the ports; prints
-//! nothing.
+//! Operations on a running platform: audit, lag, retention, status, trace, verification, and the identity of the
+//! platform that a profile targets. Works through the ports; prints nothing.
 
 pub mod audit;
 mod digest;
 pub mod lag;
+pub mod pin;
 pub mod platform;
 pub mod retention;
 pub mod status;
+pub mod stored_settings;
+pub mod target;
 pub mod trace;
 pub mod verify;
 pub mod vitals;

@@ -5,7 +5,8 @@
 //! every file, so that a project file cannot change a profile it did not add. One table ([`KEYS`] and [`PROFILE_KEYS`])
 //! drives parsing, variables, `config explain`, the file that `init` writes and the reference.
 //!
-//! Only `cli` and `connect` may import this; every other module takes the few values it needs.
+//! Only `cli`, `connect`, `daemon` and `ops` (for the target of a profile) may import this; every other module takes the few
+//! values it needs.
 
 mod discover;
 mod error;

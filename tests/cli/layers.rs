@@ -28,7 +28,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("settings", &[]),
     ("pipeline", &["breaker", "events", "mfctl_extract", "ports", "retry", "stop", "wait"]),
     ("dlq", &["events", "ports", "stop"]),
-    ("ops", &["events", "pipeline", "ports", "stop", "wait"]),
+    ("ops", &["events", "pipeline", "ports", "settings", "stop", "wait"]),
+    ("daemon", &["events", "mfctl_extract", "ops", "pipeline", "ports", "settings", "stop"]),
     ("kv", &["ports"]),
     ("bootstrap", &["events", "kv", "ops", "ports"]),
     ("tui", &["bootstrap", "dlq", "events", "ops", "pipeline", "ports", "stop", "wait"]),
@@ -38,6 +39,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "bootstrap",
             "connect",
+            "daemon",
             "dlq",
             "events",
             "kv",
@@ -66,6 +68,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("reqwest", &["mfctl_remote"]),
     ("tokio_postgres", &["mfctl_remote"]),
     ("clap", &["cli", "main"]),
+    ("axum", &["daemon"]),
     ("comfy_table", &["cli"]),
     ("ratatui", &["tui", "cli"]),
 ];

@@ -20,14 +20,14 @@ use crate::bootstrap::resources::ResourceContext;
 use crate::bootstrap::saved_plan::SavedPlan;
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::{Failure, FailureKind, Result};
-use crate::cli::guard::{self, Action};
+use crate::cli::guard::{self, GuardedChange};
 use crate::cli::lock;
 use crate::cli::output::{Page, Render, Tone, humane};
-use crate::cli::pin;
 use crate::cli::record;
 use crate::cli::signals;
-use crate::cli::target::DataDirMode;
+use crate::ops::pin;
 use crate::ops::platform::PlatformIdentity;
+use crate::ops::target::DataDirMode;
 use mfctl_core::ports::{self, ConfigLock};
 
 /// No plan is larger.
@@ -244,7 +244,7 @@ fn refusal(args: &Args, plan: &BootstrapPlan) -> Result<()> {
 fn confirm(cx: &Context, connected: &Connected, plan: &BootstrapPlan) -> Result<()> {
     let deletes = plan.changes.iter().any(|change| matches!(change.action, What::Delete | What::Replace));
     let summary = format!("change {}: {}", connected.target.environment, report::counts(&plan.changes));
-    let action = Action { verb: "bootstrap apply", summary, dangerous: deletes };
+    let action = GuardedChange { verb: "bootstrap apply", summary, dangerous: deletes };
     guard::confirm(&action, cx.globals(), &connected.target, cx.out())
 }
 
@@ -315,11 +315,11 @@ async fn keep_record(connected: &Connected, report: &BootstrapReport, failed: bo
 /// The platform that was made is the one this profile knows from now on.
 async fn pin_it(connected: &Connected) -> Result<()> {
     let mut target = connected.target.clone();
-    if target.met.is_some() {
-        target.met =
+    if target.platform.is_some() {
+        target.platform =
             Some(PlatformIdentity::read(&connected.ports, &connected.buckets, &connected.target.environment).await?);
     }
-    pin::ensure(&target, connected.ports.clock.now())
+    Ok(pin::ensure(&target, connected.ports.clock.now())?)
 }
 
 impl BootstrapReport {

@@ -8,7 +8,7 @@ use crate::bootstrap::plan;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::output::humane;
-use crate::cli::target::DataDirMode;
+use crate::ops::target::DataDirMode;
 
 /// Arguments of `mfctl bootstrap drift`.
 #[derive(Debug, ClapArgs)]

@@ -14,7 +14,7 @@ use crate::bootstrap::plan::{PlanScope, ResourceSelector};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::output::{Cell, Column, Page, Render, Tone};
-use crate::cli::target::DataDirMode;
+use crate::ops::target::DataDirMode;
 use mfctl_core::domain::SourcePath;
 
 /// Arguments of `mfctl bootstrap import`.

@@ -11,7 +11,7 @@ use crate::bootstrap::manifest::{GeneratedFile, ResourceKind, builtin_declaratio
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::output::{Page, Render, humane};
-use crate::cli::target::Target;
+use crate::ops::target::Target;
 use mfctl_core::domain::SourcePath;
 
 /// Arguments of `mfctl bootstrap init`.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
-use crate::cli::guard::{self, Action};
+use crate::cli::guard::{self, GuardedChange};
 use crate::cli::output::{Page, Render};
 use crate::connect::{self, FirstConsul};
 use mfctl_core::domain::Secret;
@@ -52,7 +52,7 @@ pub async fn run(_: &Args, cx: &Context) -> Result<()> {
     let kept_at = format!("{}/{}#{}", first.mount, first.path, first.field);
     let summary = format!("begin access control in Consul, its first token kept in Vault at {kept_at}");
     guard::confirm(
-        &Action { verb: "bootstrap init-consul-acl", summary, dangerous: true },
+        &GuardedChange { verb: "bootstrap init-consul-acl", summary, dangerous: true },
         cx.globals(),
         &target,
         cx.out(),

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
-use crate::cli::guard::{self, Action};
+use crate::cli::guard::{self, GuardedChange};
 use crate::cli::output::{Page, Render};
 use crate::cli::signals;
 use crate::connect;
@@ -117,7 +117,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     }
     let summary = format!("initialise Vault: {shares} shares, of which {} open it", args.threshold);
     guard::confirm(
-        &Action { verb: "bootstrap init-vault", summary, dangerous: true },
+        &GuardedChange { verb: "bootstrap init-vault", summary, dangerous: true },
         cx.globals(),
         &target,
         cx.out(),

@@ -12,7 +12,7 @@ use crate::bootstrap::plan;
 use crate::bootstrap::saved_plan::SavedPlan;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
-use crate::cli::target::DataDirMode;
+use crate::ops::target::DataDirMode;
 
 /// Arguments of `mfctl bootstrap plan`.
 #[derive(Debug, ClapArgs)]

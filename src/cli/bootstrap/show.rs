@@ -11,7 +11,7 @@ use crate::bootstrap::resources::{self, LiveState, ReadScope};
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::output::{Page, Render, Tone};
-use crate::cli::target::DataDirMode;
+use crate::ops::target::DataDirMode;
 
 /// Arguments of `mfctl bootstrap show`.
 #[derive(Debug, ClapArgs)]

@@ -5,11 +5,11 @@ use serde::Serialize;
 
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
-use crate::cli::guard::{self, Action};
+use crate::cli::guard::{self, GuardedChange};
 use crate::cli::output::{Page, Render};
-use crate::cli::pin::{self, Pin};
 use crate::cli::record::Change;
-use crate::cli::target::DataDirMode;
+use crate::ops::pin::{self, Pin};
+use crate::ops::target::DataDirMode;
 
 /// Arguments of `mfctl config trust`.
 #[derive(Debug, ClapArgs)]
@@ -44,10 +44,10 @@ pub async fn run(_: &Args, cx: &Context) -> Result<()> {
         Some(said) => format!("pin the data folder for environment {} ({said})", target.environment),
         None => format!("pin the data folder for environment {}, tenant {}", target.environment, target.tenant),
     };
-    let action = Action { verb: "config trust", summary, dangerous: true };
+    let action = GuardedChange { verb: "config trust", summary, dangerous: true };
     guard::confirm_unpinned(&action, cx.globals(), target, cx.out())?;
     let now = connected.ports.clock.now();
-    let work = async { pin::trust(target, now) };
+    let work = async { Ok(pin::trust(target, now)?) };
     let change = Change::of_process("config trust");
     let change = match pin::read(&target.data_dir)? {
         Some(before) => {

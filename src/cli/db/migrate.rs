@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::{Failure, FailureKind, Result};
-use crate::cli::guard::{self, Action};
+use crate::cli::guard::{self, GuardedChange};
 use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
 use crate::cli::record::Change;
-use crate::cli::target::DataDirMode;
 use crate::connect::PostgresAdmin;
+use crate::ops::target::DataDirMode;
 use mfctl_core::ports::{Migration, Migrations};
 
 /// Arguments of `mfctl db migrate`.
@@ -61,7 +61,8 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     } else {
         let connected = cx.connect_to(settings, DataDirMode::MustExist).await?;
         let count = humane::counted(pending.len() as u64, "migration", "migrations");
-        let action = Action { verb: "db migrate", summary: format!("apply {count} to {database}"), dangerous: false };
+        let action =
+            GuardedChange { verb: "db migrate", summary: format!("apply {count} to {database}"), dangerous: false };
         guard::confirm(&action, cx.globals(), &connected.target, cx.out())?;
         apply(cx, &connected, &admin).await?
     };

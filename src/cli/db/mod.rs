@@ -7,8 +7,8 @@ use clap::{Args as ClapArgs, Subcommand};
 
 use super::context::Context;
 use super::failure::{Failure, Result};
-use super::target::Target;
 use crate::connect::{self, PostgresAdmin};
+use crate::ops::target::Target;
 use crate::settings::{ProfileKind, Settings};
 
 /// Arguments of `mfctl db`.

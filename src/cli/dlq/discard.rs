@@ -6,9 +6,9 @@ use super::Which;
 use super::redrive::Work;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
-use crate::cli::target::DataDirMode;
 use crate::dlq::run::{DlqAction, DlqRun};
 use crate::dlq::selection::SelectionSnapshot;
+use crate::ops::target::DataDirMode;
 
 /// Arguments of `mfctl dlq discard`.
 #[derive(Debug, ClapArgs)]

@@ -10,15 +10,15 @@ use serde::Serialize;
 use super::{Which, ended, tally_page, told};
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::{Failure, Result};
-use crate::cli::guard::{self, Action};
+use crate::cli::guard::{self, GuardedChange};
 use crate::cli::output::{Cell, Page, Position, Render, Tone, humane};
 use crate::cli::record::Change;
 use crate::cli::signals;
-use crate::cli::target::DataDirMode;
 use crate::dlq::decide::RedriveRules;
 use crate::dlq::report::RunTally;
 use crate::dlq::run::{DlqAction, DlqRun, DlqRunResult};
 use crate::dlq::selection::SelectionSnapshot;
+use crate::ops::target::DataDirMode;
 use mfctl_core::domain::Timestamp;
 
 /// Redriven this often, a dead letter is parked.
@@ -132,7 +132,8 @@ impl Work {
             cx.out().print(&report)?;
             return if self.dry_run { Ok(()) } else { skipped(&report.tally) };
         }
-        let action = Action { verb: self.verb, summary: summary(&planned, &self.which), dangerous: self.dangerous };
+        let action =
+            GuardedChange { verb: self.verb, summary: summary(&planned, &self.which), dangerous: self.dangerous };
         guard::confirm(&action, cx.globals(), &connected.target, cx.out())?;
         let at = connected.ports.clock.now();
         let started = Instant::now();

@@ -11,8 +11,8 @@ use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::ids;
 use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
-use crate::cli::target::DataDirMode;
 use crate::dlq::show::{self, DeadLetterDetail, ShownBytes};
+use crate::ops::target::DataDirMode;
 use mfctl_core::domain::{RecordAddress, Timestamp};
 use mfctl_core::events::EventCodec;
 

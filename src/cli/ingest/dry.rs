@@ -11,7 +11,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::output::{Cell, Column, Item, Tone, humane};
 use crate::cli::signals;
-use crate::cli::target::{DataDirMode, Target};
+use crate::ops::target::{DataDirMode, Target};
 use crate::pipeline::ingest::spec::JobSpec;
 use crate::pipeline::ingest::{DryRunFile, dry_run};
 use mfctl_core::ports::Catalog;

@@ -9,7 +9,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::ids;
 use crate::cli::ingest::{FailureRow, failures};
-use crate::cli::target::DataDirMode;
+use crate::ops::target::DataDirMode;
 use mfctl_core::domain::JobId;
 
 /// Arguments of `mfctl jobs failed`.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::output::{Cell, Column, Item, Tone, humane};
-use crate::cli::target::DataDirMode;
+use crate::ops::target::DataDirMode;
 use mfctl_core::domain::job::{Job, JobCounts, JobStatus};
 
 /// Arguments of `mfctl jobs list`.

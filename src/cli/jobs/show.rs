@@ -13,7 +13,7 @@ use crate::cli::context::{Connected, Context};
 use crate::cli::failure::Result;
 use crate::cli::ids;
 use crate::cli::output::{Cell, Page, Render, Tone, humane};
-use crate::cli::target::DataDirMode;
+use crate::ops::target::DataDirMode;
 use crate::settings::parse_duration;
 use mfctl_core::domain::job::{Job, JobCounts, JobStatus};
 use mfctl_core::domain::{JobId, Timestamp};

@@ -10,7 +10,7 @@ use crate::cli::failure::{Failure, Result};
 use crate::cli::ids;
 use crate::cli::output::{Cell, Column, Item, Position, Tone, humane};
 use crate::cli::signals;
-use crate::cli::target::DataDirMode;
+use crate::ops::target::DataDirMode;
 use crate::ops::verify::{VerifyOptions, VerifyProblem, VerifyReport, verify};
 use mfctl_core::domain::JobId;
 

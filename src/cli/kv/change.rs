@@ -9,16 +9,17 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::bootstrap::fields::FieldChange;
-use crate::cli::context::{Configured, Context};
+use crate::cli::context::{ConfigConnection, Context};
 use crate::cli::failure::{Failure, FailureKind, Result};
-use crate::cli::guard::{self, Action as Asked};
+use crate::cli::guard::{self, GuardedChange};
 use crate::cli::output::{Page, Render, Tone};
-use crate::cli::{lock, pin, reason, signals};
+use crate::cli::{lock, reason, signals};
 use crate::kv::declared::KeyDeclarations;
 use crate::kv::history::{HistoryEntry, SettingAction};
 use crate::kv::push::{self, PushOutcome};
 use crate::kv::write::{ChangeMetadata, EditRefusal, SettingEdit, refusals};
 use crate::kv::{self, display_value};
+use crate::ops::pin;
 use crate::settings::stored;
 use mfctl_core::domain::{ConfigKey, Timestamp};
 use mfctl_core::ports::{ConfigLock, ConfigStore};
@@ -99,7 +100,7 @@ pub struct KvChange {
 }
 
 /// Makes a change from beginning to end, and prints it.
-pub async fn run(cx: &Context, site: &Configured, how: &How, wish: Wish) -> Result<()> {
+pub async fn run(cx: &Context, site: &ConfigConnection, how: &How, wish: Wish) -> Result<()> {
     let declarations = KeyDeclarations::read(site.store.as_ref(), site.env()).await?;
     let why = why(site, how, wish.verb)?;
     own_settings(&wish.edits)?;
@@ -125,7 +126,7 @@ pub async fn run(cx: &Context, site: &Configured, how: &How, wish: Wish) -> Resu
 
 async fn locked(
     cx: &Context,
-    site: &Configured,
+    site: &ConfigConnection,
     wish: &Wish,
     why: &ChangeMetadata,
     lock: &dyn ConfigLock,
@@ -164,7 +165,7 @@ pub fn unfinished(left: usize, batch: &str, stop: &Stop) -> Result<()> {
     }
 }
 
-fn why(site: &Configured, how: &How, verb: &str) -> Result<ChangeMetadata> {
+fn why(site: &ConfigConnection, how: &How, verb: &str) -> Result<ChangeMetadata> {
     let at = site.clock.now();
     let broken_until = how.broken_for.map(|length| until(at, length)).transpose()?;
     let reason = how.reason.clone().or_else(|| how.break_glass.clone());
@@ -221,15 +222,15 @@ fn refuse(refusals: &[EditRefusal]) -> Result<()> {
     Err(rest.iter().fold(Failure::refused(what), |failure, refused| failure.because(refused)).hint(hint))
 }
 
-fn confirm(cx: &Context, site: &Configured, wish: &Wish, report: &KvChangeReport) -> Result<()> {
+fn confirm(cx: &Context, site: &ConfigConnection, wish: &Wish, report: &KvChangeReport) -> Result<()> {
     let (summary, dangerous) = (report.summary(), wish.ask == Ask::Dangerous);
     if wish.ask == Ask::IfProtected && !site.target.protected {
-        return pin::verify(&site.target);
+        return Ok(pin::verify(&site.target)?);
     }
     if report.changes.len() > 1 && !cx.globals().yes {
         report.changes.iter().for_each(|change| cx.out().note(format!("  {}", change.told())));
     }
-    guard::confirm(&Asked { verb: wish.verb, summary, dangerous }, cx.globals(), &site.target, cx.out())
+    guard::confirm(&GuardedChange { verb: wish.verb, summary, dangerous }, cx.globals(), &site.target, cx.out())
 }
 
 /// What has to be changed for settings to be as wanted; those that are so already are counted.

@@ -6,16 +6,17 @@ use clap::{ArgAction, Args as ClapArgs};
 
 use super::change::{self, Ask, How, KvChange, KvChangeReport, Wish};
 use crate::bootstrap::settings_file;
-use crate::cli::context::{Configured, Context};
+use crate::cli::context::{ConfigConnection, Context};
 use crate::cli::failure::{Failure, Result};
-use crate::cli::guard::{self, Action};
+use crate::cli::guard::{self, GuardedChange};
+use crate::cli::lock;
 use crate::cli::output::humane;
-use crate::cli::{lock, pin};
 use crate::kv;
 use crate::kv::declared::KeyDeclarations;
 use crate::kv::history;
 use crate::kv::push::{self, UnfinishedPush};
 use crate::kv::write::SettingEdit;
+use crate::ops::pin;
 
 /// Arguments of `mfctl kv push`.
 #[derive(Debug, ClapArgs)]
@@ -68,7 +69,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
 }
 
 /// What has to be changed for the environment to have a file's settings, and how many it has already.
-pub async fn compare(site: &Configured, file: &Path, delete: bool) -> Result<(Vec<SettingEdit>, u64)> {
+pub async fn compare(site: &ConfigConnection, file: &Path, delete: bool) -> Result<(Vec<SettingEdit>, u64)> {
     if !file.try_exists().unwrap_or(true) {
         return Err(Failure::not_found(format!("there is no file {}", file.display()))
             .hint("`mfctl kv pull [SERVICE]` writes one from the environment"));
@@ -86,7 +87,7 @@ pub async fn compare(site: &Configured, file: &Path, delete: bool) -> Result<(Ve
     Ok(change::edits(&settings, all.chain(gone.map(|key| (key.clone(), None)))))
 }
 
-async fn unfinished(site: &Configured, batch: &str) -> Result<UnfinishedPush> {
+async fn unfinished(site: &ConfigConnection, batch: &str) -> Result<UnfinishedPush> {
     let mut all = push::unfinished(site.store.as_ref(), site.env()).await?;
     all.remove(batch).ok_or_else(|| {
         let failure = Failure::not_found(format!("there is no unfinished push {batch}"));
@@ -97,12 +98,17 @@ async fn unfinished(site: &Configured, batch: &str) -> Result<UnfinishedPush> {
     })
 }
 
-async fn resume(cx: &Context, site: &Configured, how: &How, batch: &str) -> Result<()> {
+async fn resume(cx: &Context, site: &ConfigConnection, how: &How, batch: &str) -> Result<()> {
     let UnfinishedPush { metadata: why, total_parts: of, remaining_parts: left, remaining_keys: keys } =
         unfinished(site, batch).await?;
     let keys = humane::counted(keys as u64, "setting", "settings");
     let summary = format!("change {keys}, the last {left} of {of} parts of {}'s push ({})", why.actor, why.reason);
-    guard::confirm(&Action { verb: "kv push", summary, dangerous: false }, cx.globals(), &site.target, cx.out())?;
+    guard::confirm(
+        &GuardedChange { verb: "kv push", summary, dangerous: false },
+        cx.globals(),
+        &site.target,
+        cx.out(),
+    )?;
     pin::ensure(&site.target, site.clock.now())?;
     let stop = cx.stop()?;
     let (store, env) = (site.store.as_ref(), site.env());
@@ -120,12 +126,17 @@ async fn resume(cx: &Context, site: &Configured, how: &How, batch: &str) -> Resu
     change::unfinished(made.remaining_parts, batch, &stop)
 }
 
-async fn abandon(cx: &Context, site: &Configured, how: &How, batch: &str) -> Result<()> {
+async fn abandon(cx: &Context, site: &ConfigConnection, how: &How, batch: &str) -> Result<()> {
     let UnfinishedPush { metadata: why, total_parts: of, remaining_parts: left, remaining_keys: keys } =
         unfinished(site, batch).await?;
     let keys = humane::counted(keys as u64, "setting", "settings");
     let summary = format!("give up {keys}, the last {left} of {of} parts of {}'s push ({})", why.actor, why.reason);
-    guard::confirm(&Action { verb: "kv push", summary, dangerous: false }, cx.globals(), &site.target, cx.out())?;
+    guard::confirm(
+        &GuardedChange { verb: "kv push", summary, dangerous: false },
+        cx.globals(),
+        &site.target,
+        cx.out(),
+    )?;
     let (store, env) = (site.store.as_ref(), site.env());
     let lock = lock::take(store, env, &site.settings.profile.actor, how.lock_wait, cx.out()).await?;
     let abandoned = push::abandon(store, env, batch).await;

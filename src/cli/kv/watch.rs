@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::change;
 use crate::cli::complete;
-use crate::cli::context::{Configured, Context};
+use crate::cli::context::{ConfigConnection, Context};
 use crate::cli::failure::Result;
 use crate::cli::output::{Page, Render, humane};
 use crate::cli::signals;
@@ -108,12 +108,12 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     Ok(())
 }
 
-fn known(snapshot: ConfigSnapshot, site: &Configured) -> Known {
+fn known(snapshot: ConfigSnapshot, site: &ConfigConnection) -> Known {
     let entries = snapshot.entries.into_iter();
     entries.filter_map(|entry| Some((ConfigKey::of_path(&entry.key, site.env())?, entry))).collect()
 }
 
-fn show(cx: &Context, site: &Configured, before: &Known, now: &Known, left: &mut u64) -> Result<()> {
+fn show(cx: &Context, site: &ConfigConnection, before: &Known, now: &Known, left: &mut u64) -> Result<()> {
     for (key, action) in differing(before, now) {
         if *left == 0 {
             break;

@@ -14,7 +14,7 @@ use crate::cli::context::{Connected, Context};
 use crate::cli::failure::{Failure, FailureKind, OrFail, Result};
 use crate::cli::ids;
 use crate::cli::output::{Output, Position, humane};
-use crate::cli::target::DataDirMode;
+use crate::ops::target::DataDirMode;
 use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{Asset, AssetId, AssetState, ObjectRef, Sha256};
 use mfctl_core::ports::ErrorKind;

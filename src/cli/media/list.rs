@@ -12,7 +12,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::output::{Cell, Column, Item, Tone, humane};
 use crate::cli::since::Since;
-use crate::cli::target::DataDirMode;
+use crate::ops::target::DataDirMode;
 use mfctl_core::domain::{Asset, AssetState, JobId};
 use mfctl_core::ports::AssetFilter;
 

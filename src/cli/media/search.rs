@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::output::{Page, Render, Tone, humane};
-use crate::cli::target::DataDirMode;
+use crate::ops::target::DataDirMode;
 use mfctl_core::ports::{SearchHit, SearchQuery};
 
 /// Hits in one answer at most.

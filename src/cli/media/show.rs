@@ -12,7 +12,7 @@ use crate::cli::context::{Connected, Context};
 use crate::cli::failure::Result;
 use crate::cli::ids;
 use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
-use crate::cli::target::DataDirMode;
+use crate::ops::target::DataDirMode;
 use mfctl_core::domain::asset::AssetSource;
 use mfctl_core::domain::names::topics;
 use mfctl_core::domain::object_keys;

@@ -12,7 +12,7 @@ use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::{FailureKind, OrFail, Result};
 use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
-use crate::cli::target::DataDirMode;
+use crate::ops::target::DataDirMode;
 use crate::ops::trace::{self, AssetTrace, TraceStepKind, TraceSubject};
 use mfctl_core::domain::SourcePath;
 

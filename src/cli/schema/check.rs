@@ -11,7 +11,7 @@ use super::source;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::output::{Page, Render, Tone, humane};
-use crate::cli::target::DataDirMode;
+use crate::ops::target::DataDirMode;
 use mfctl_core::domain::compat::{self, CompatViolation, Compatibility, EarlierVersion};
 use mfctl_core::events::schemas;
 use mfctl_core::events::validator::SchemaValidator;

@@ -11,7 +11,7 @@ use super::source::{self, SubjectAt, brief};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
-use crate::cli::target::DataDirMode;
+use crate::ops::target::DataDirMode;
 use mfctl_core::domain::difference::{self, Difference};
 use mfctl_core::ports::SchemaRegistry;
 

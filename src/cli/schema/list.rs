@@ -11,7 +11,7 @@ use super::source;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::output::{Cell, Column, Page, Render, Tone};
-use crate::cli::target::DataDirMode;
+use crate::ops::target::DataDirMode;
 use mfctl_core::domain::compat::Compatibility;
 use mfctl_core::domain::event::SchemaId;
 use mfctl_core::events::schemas;

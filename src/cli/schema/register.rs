@@ -9,10 +9,10 @@ use serde::Serialize;
 use super::check::{self, Candidate, SchemaCheck, SchemaCheckReport};
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::Result;
-use crate::cli::guard::{self, Action};
+use crate::cli::guard::{self, GuardedChange};
 use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
 use crate::cli::record::Change;
-use crate::cli::target::DataDirMode;
+use crate::ops::target::DataDirMode;
 use mfctl_core::domain::event::SchemaId;
 
 /// Arguments of `mfctl schema register`.
@@ -84,7 +84,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         return cx.out().print(&SchemaRegisterReport { dry_run: args.dry_run, schemas });
     }
     let summary = format!("register {}", humane::counted(missing, "schema", "schemas"));
-    let action = Action { verb: "schema register", summary: summary.clone(), dangerous: false };
+    let action = GuardedChange { verb: "schema register", summary: summary.clone(), dangerous: false };
     guard::confirm(&action, cx.globals(), &connected.target, cx.out())?;
     let work = register(&connected, &candidates, &checks);
     let schemas = connected.recorder().run(Change::of_process("schema register"), work, |_| summary).await?;

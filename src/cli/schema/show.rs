@@ -9,7 +9,7 @@ use super::source::SubjectAt;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::output::{Page, Render};
-use crate::cli::target::DataDirMode;
+use crate::ops::target::DataDirMode;
 use mfctl_core::domain::compat::Compatibility;
 use mfctl_core::domain::event::SchemaId;
 

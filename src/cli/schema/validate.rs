@@ -13,7 +13,7 @@ use super::source::{self, SubjectAt};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, OrFail, Result};
 use crate::cli::output::{Cell, Column, Item, Tone, humane};
-use crate::cli::target::DataDirMode;
+use crate::ops::target::DataDirMode;
 use mfctl_core::domain::TopicName;
 use mfctl_core::events::schemas;
 use mfctl_core::events::validator::{SchemaValidator, SchemaViolation};

@@ -1,4 +1,6 @@
-//! What a worker prints when it ends, and the code it ends with.
+//! The report of `mfctl worker`, and the exit code for how the stages ended.
+
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -6,83 +8,86 @@ use serde::Serialize;
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::output::{Cell, Column, Page, Render};
 use crate::cli::signals;
-use crate::pipeline::worker::{WorkerEnd, WorkerOutcome};
+use crate::daemon::StageOutcome;
+use crate::pipeline::worker::WorkerEnd;
 use mfctl_core::domain::Stage;
 use mfctl_core::humane;
 use mfctl_core::ports::Error;
 
-/// What `mfctl worker` prints.
+/// Document that `mfctl worker` prints.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct WorkerReport {
-    /// Records settled.
+    /// Records committed.
     pub processed: u64,
     /// Events emitted.
     pub emitted: u64,
-    /// Records passed over because another stood for the same asset and revision.
+    /// Records skipped because another record claimed the same asset and revision.
     pub skipped_duplicates: u64,
-    /// Tries again, of records and of dependencies.
+    /// Retries, of records and of calls to dependencies.
     pub retried: u64,
-    /// Records given up.
+    /// Records sent to the dead-letter topic.
     pub dead_lettered: u64,
-    /// How long it ran.
+    /// Duration of the run, connecting included.
     pub elapsed_seconds: f64,
-    /// The same by stage.
+    /// The same totals per stage.
     pub stages: Vec<StageReport>,
 }
 
-/// What one stage did.
+/// Totals of one stage.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct StageReport {
-    /// The stage.
+    /// Name of the stage.
     pub stage: Stage,
-    /// Its name in its group.
+    /// Its name in the consumer group.
     pub instance: String,
-    /// Records settled.
+    /// Records committed.
     pub processed: u64,
     /// Events emitted.
     pub emitted: u64,
-    /// Records passed over because another stood for the same asset and revision.
+    /// Records skipped because another record claimed the same asset and revision.
     pub skipped_duplicates: u64,
-    /// Tries again, of records and of dependencies.
+    /// Retries, of records and of calls to dependencies.
     pub retried: u64,
-    /// Records given up.
+    /// Records sent to the dead-letter topic.
     pub dead_lettered: u64,
-    /// Settlements the log refused, so that the work was done again.
+    /// Commits that the log refused because this worker was fenced; their records are processed again.
     pub fenced: u64,
     /// Why it ended.
     pub ended: String,
-    /// How long it ran.
+    /// Duration of the stage.
     pub elapsed_seconds: f64,
 }
 
-impl StageReport {
-    pub(super) fn of(stage: Stage, instance: String, outcome: &WorkerOutcome, elapsed_seconds: f64) -> Self {
-        let summary = outcome.summary;
+impl From<&StageOutcome> for StageReport {
+    fn from(stage: &StageOutcome) -> Self {
+        let summary = stage.outcome.summary;
         Self {
-            stage,
-            instance,
+            stage: stage.stage,
+            instance: stage.instance.clone(),
             processed: summary.processed,
             emitted: summary.emitted,
             skipped_duplicates: summary.skipped_duplicates,
             retried: summary.retried,
             dead_lettered: summary.dead_lettered,
             fenced: summary.fenced,
-            ended: outcome.ended.to_string(),
-            elapsed_seconds,
+            ended: stage.outcome.ended.to_string(),
+            elapsed_seconds: stage.elapsed.as_secs_f64(),
         }
     }
 }
 
 impl WorkerReport {
-    pub(super) fn of(stages: Vec<StageReport>, elapsed_seconds: f64) -> Self {
-        let sum = |of: fn(&StageReport) -> u64| stages.iter().map(of).sum();
+    pub(super) fn new(outcomes: &[StageOutcome], elapsed: Duration) -> Self {
+        let mut stages: Vec<StageReport> = outcomes.iter().map(StageReport::from).collect();
+        stages.sort_by_key(|stage| stage.stage);
+        let sum = |count: fn(&StageReport) -> u64| stages.iter().map(count).sum();
         Self {
             processed: sum(|stage| stage.processed),
             emitted: sum(|stage| stage.emitted),
             skipped_duplicates: sum(|stage| stage.skipped_duplicates),
             retried: sum(|stage| stage.retried),
             dead_lettered: sum(|stage| stage.dead_lettered),
-            elapsed_seconds,
+            elapsed_seconds: elapsed.as_secs_f64(),
             stages,
         }
     }
@@ -114,33 +119,38 @@ impl Render for WorkerReport {
         };
         page.table(&columns, self.stages.iter().map(row).collect());
         if self.dead_lettered > 0 {
-            page.line("`mfctl dlq list` shows what was given up, and why.");
+            page.line("`mfctl dlq list` shows the dead letters and their causes.");
         }
     }
 }
 
-/// The code the process ends with: the gravest end of all stages decides.
+/// The failure with which the process exits, if any: the gravest end of all stages decides.
 ///
 /// # Errors
-/// Every end but that of a drained worker without dead letters.
-pub(super) fn verdict(ends: &[(Stage, WorkerEnd)], dead_lettered: u64) -> Result<()> {
-    let Some((stage, ended)) = ends.iter().max_by_key(|(_, ended)| gravity(ended)) else { return Ok(()) };
+/// Every end but that of drained stages without dead letters.
+pub(super) fn check_outcomes(outcomes: &[StageOutcome]) -> Result<()> {
+    let dead_lettered = outcomes.iter().map(|stage| stage.outcome.summary.dead_lettered).sum();
+    let gravest = outcomes.iter().max_by_key(|stage| gravity(&stage.outcome.ended));
+    gravest.map_or(Ok(()), |stage| check_end(stage.stage, &stage.outcome.ended, dead_lettered))
+}
+
+fn check_end(stage: Stage, ended: &WorkerEnd, dead_lettered: u64) -> Result<()> {
     match ended {
         WorkerEnd::Drained if dead_lettered == 0 => Ok(()),
         WorkerEnd::Drained => Err(Failure::partial(format!(
             "{} dead-lettered",
             humane::counted(dead_lettered, "record was", "records were")
         ))
-        .hint("`mfctl dlq list` shows them; once the cause is mended, `mfctl dlq redrive` sends them back")),
+        .hint("`mfctl dlq list` shows them; once the cause is fixed, `mfctl dlq redrive` sends them back")),
         WorkerEnd::Stopped(reason) => Err(signals::stopped(*reason, format!("stopped: {reason}"))),
         WorkerEnd::OutageTooLong { .. } => Err(Failure::new(FailureKind::Unreachable, format!("{stage}: {ended}"))
-            .hint("`mfctl status` says which part does not answer; nothing is lost, start the worker again")),
+            .hint("`mfctl status` shows which part does not answer; nothing is lost, start the worker again")),
         WorkerEnd::TooManyDeadLetters { .. } => Err(Failure::refused(format!("{stage}: {ended}")).hint(
             "look at the latest dead letters (`mfctl dlq list`) first; --dead-letter-ratio 1 lets the worker go on",
         )),
-        WorkerEnd::Failed(halt) => {
-            let error = Error::new(halt.kind, format!("{stage}: {}", halt.reason));
-            Err(Failure::from(match &halt.hint {
+        WorkerEnd::Failed(failure) => {
+            let error = Error::new(failure.kind, format!("{stage}: {}", failure.reason));
+            Err(Failure::from(match &failure.hint {
                 Some(hint) => error.hint(hint.clone()),
                 None => error,
             }))
@@ -161,26 +171,39 @@ fn gravity(ended: &WorkerEnd) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::worker::FatalFailure;
+    use crate::pipeline::worker::{FatalFailure, WorkerOutcome, WorkerSummary};
     use mfctl_core::ports::ErrorKind;
     use mfctl_core::stop::StopReason;
 
-    fn code(ends: &[WorkerEnd], dead_lettered: u64) -> u8 {
-        let ends: Vec<_> = ends.iter().map(|ended| (Stage::Persist, ended.clone())).collect();
-        verdict(&ends, dead_lettered).map_or_else(|failure| failure.exit_code(), |()| 0)
+    /// The exit code of stages that ended so; the first has all the dead letters.
+    fn exit_code(ends: &[WorkerEnd], dead_lettered: u64) -> u8 {
+        let outcome = |(index, ended): (usize, &WorkerEnd)| StageOutcome {
+            stage: Stage::Persist,
+            instance: "host/0".to_owned(),
+            outcome: WorkerOutcome {
+                summary: WorkerSummary {
+                    dead_lettered: if index == 0 { dead_lettered } else { 0 },
+                    ..WorkerSummary::default()
+                },
+                ended: ended.clone(),
+            },
+            elapsed: Duration::ZERO,
+        };
+        let outcomes: Vec<_> = ends.iter().enumerate().map(outcome).collect();
+        check_outcomes(&outcomes).map_or_else(|failure| failure.exit_code(), |()| 0)
     }
 
     #[test]
-    fn every_end_has_its_documented_exit_code_and_the_gravest_counts() {
-        let halted = WorkerEnd::Failed(FatalFailure { kind: ErrorKind::Denied, reason: "no".into(), hint: None });
-        let guarded = WorkerEnd::TooManyDeadLetters { dead_letters: 60, of: 100, mostly: "malformed".into() };
-        let gave_up = WorkerEnd::OutageTooLong { error: "refused".into() };
-        let asked = WorkerEnd::Stopped(StopReason::Terminated);
-        assert_eq!(code(&[WorkerEnd::Drained], 0), 0);
-        assert_eq!(code(&[WorkerEnd::Drained, WorkerEnd::Drained], 1), 3);
-        assert_eq!(code(&[asked.clone(), WorkerEnd::Drained], 1), 143);
-        assert_eq!(code(&[asked.clone(), gave_up], 0), 5);
-        assert_eq!(code(&[guarded, asked.clone()], 0), 8);
-        assert_eq!(code(&[asked, halted], 0), 6);
+    fn every_end_has_its_documented_exit_code_and_the_gravest_decides() {
+        let failed = WorkerEnd::Failed(FatalFailure { kind: ErrorKind::Denied, reason: "no".into(), hint: None });
+        let dead_letters = WorkerEnd::TooManyDeadLetters { dead_letters: 60, of: 100, mostly: "malformed".into() };
+        let outage = WorkerEnd::OutageTooLong { error: "refused".into() };
+        let stopped = WorkerEnd::Stopped(StopReason::Terminated);
+        assert_eq!(exit_code(&[WorkerEnd::Drained], 0), 0);
+        assert_eq!(exit_code(&[WorkerEnd::Drained, WorkerEnd::Drained], 1), 3);
+        assert_eq!(exit_code(&[stopped.clone(), WorkerEnd::Drained], 1), 143);
+        assert_eq!(exit_code(&[stopped.clone(), outage], 0), 5);
+        assert_eq!(exit_code(&[dead_letters, stopped.clone()], 0), 8);
+        assert_eq!(exit_code(&[stopped, failed], 0), 6);
     }
 }

@@ -1,32 +1,35 @@
-//! Settings of a worker that change while it runs: those that it can take over at once, and word of the others.
+//! Reload of settings while the daemon runs: applies the settings of the stages at once, and logs a change of any
+//! other.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::EnrichArgs;
-use crate::cli::stored;
+use crate::ops::stored_settings;
 use crate::pipeline::follow::{ConfigFollower, ConfigUpdate};
 use crate::pipeline::worker::Tuning;
 use crate::settings::{self, Layers, Settings};
 use mfctl_core::domain::Stage;
+use mfctl_core::domain::error_chain::error_chain;
 use mfctl_core::ports::{ConfigSnapshot, ConfigStore};
 use mfctl_extract::parsers::Limits;
 
-/// Records persisted at the same time where nobody said: they wait for the disk, not for the processor.
+/// Puts the values of command-line flags, which override every layer, into settings.
+pub type FlagOverlay = Arc<dyn Fn(&mut Settings) + Send + Sync>;
+
+/// Default concurrency of persist, which waits for the disk and not for the processor.
 const PERSIST_CONCURRENCY: usize = 64;
 
-/// Sends the settings that may change to the loops and steps of one process.
+/// The settings that may change while the daemon runs. Consume loops and steps subscribe to them.
 #[derive(Debug, Clone)]
-pub(super) struct LiveSettings {
+pub(super) struct ReloadableSettings {
     persist: watch::Sender<Tuning>,
     enrich: watch::Sender<Tuning>,
     limits: watch::Sender<Limits>,
 }
 
-impl LiveSettings {
-    /// With the values of these settings.
-    pub(super) fn of(settings: &Settings) -> Self {
+impl ReloadableSettings {
+    pub(super) fn new(settings: &Settings) -> Self {
         Self {
             persist: watch::Sender::new(tuning(settings, Stage::Persist)),
             enrich: watch::Sender::new(tuning(settings, Stage::Enrich)),
@@ -34,7 +37,7 @@ impl LiveSettings {
         }
     }
 
-    /// The tuning of a stage's loop.
+    /// Subscribes to the tuning of a stage's consume loop.
     pub(super) fn tuning(&self, stage: Stage) -> watch::Receiver<Tuning> {
         match stage {
             Stage::Persist => self.persist.subscribe(),
@@ -42,12 +45,12 @@ impl LiveSettings {
         }
     }
 
-    /// The limits of the parser.
+    /// Subscribes to the limits of the parser.
     pub(super) fn limits(&self) -> watch::Receiver<Limits> {
         self.limits.subscribe()
     }
 
-    fn set(&self, settings: &Settings) {
+    fn publish(&self, settings: &Settings) {
         self.persist.send_replace(tuning(settings, Stage::Persist));
         self.enrich.send_replace(tuning(settings, Stage::Enrich));
         self.limits.send_replace(limits(settings));
@@ -57,12 +60,12 @@ impl LiveSettings {
 fn tuning(settings: &Settings, stage: Stage) -> Tuning {
     let settings = &settings.worker;
     let cores = || std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    let best = match stage {
+    let default_concurrency = match stage {
         Stage::Persist => PERSIST_CONCURRENCY,
         Stage::Enrich => cores(),
     };
     Tuning {
-        concurrency: settings.concurrency.or_else(|| best),
+        concurrency: settings.concurrency.or_else(|| default_concurrency),
         drain_timeout: settings.drain_timeout,
         give_up_after: settings.give_up_after,
         dead_letter_ratio: Some(settings.dead_letter_ratio.get()),
@@ -77,89 +80,91 @@ fn limits(settings: &Settings) -> Limits {
         max_pixels: enrich.max_pixels,
         cpu_seconds: enrich.cpu.as_secs().max(1),
         timeout_seconds: enrich.wall.as_secs().max(1),
-        // Text as JSON may be twice its size, and a thumbnail comes on top.
+        // JSON may double the size of the text, and the thumbnail is added to it.
         output_bytes: defaults.output_bytes.max(enrich.max_text.0.saturating_mul(2)),
         ..defaults
     }
     .with_memory(enrich.memory.0)
 }
 
-/// What is needed to take changes over.
-pub(super) struct Reload {
-    /// What this host says; above it nothing of the store counts.
+/// Follows mfctl's own settings in the configuration store and applies their changes.
+pub(super) struct SettingsReloader {
+    /// Layers of this host, which override the store's.
     pub(super) layers: Layers,
-    /// What the command line says, above all.
-    pub(super) flags: EnrichArgs,
+    /// Command-line flags, which override all layers.
+    pub(super) flags: FlagOverlay,
     /// The settings in force.
     pub(super) settings: Settings,
-    /// Where those are seen that may change.
-    pub(super) live: LiveSettings,
+    /// Receives the new values.
+    pub(super) reloadable: ReloadableSettings,
 }
 
-impl Reload {
-    /// Follows the store for as long as the process runs.
-    pub(super) async fn follow(mut self, store: Arc<dyn ConfigStore>) {
+impl SettingsReloader {
+    /// Follows the store until dropped.
+    pub(super) async fn run(mut self, store: Arc<dyn ConfigStore>) {
         let prefix = settings::stored::prefix(&self.settings.profile.environment);
-        // What changed since the settings were read is seen with the first look.
+        // From index 0, so that the first query returns what changed since the settings were read.
         let mut follower = ConfigFollower::new(store, prefix, &ConfigSnapshot { entries: Vec::new(), index: 0 });
-        let mut refused = None;
+        let mut last_error = None;
         loop {
             match follower.next().await {
                 ConfigUpdate::Current { snapshot, after_outage } => {
                     if after_outage {
-                        tracing::info!("changes of mfctl's own settings are seen again");
+                        tracing::info!("resumed following mfctl's own settings");
                     }
-                    self.take_over(&snapshot, &mut refused);
+                    self.apply(&snapshot, &mut last_error);
                 }
                 ConfigUpdate::Unavailable { error, is_first: true } => {
-                    tracing::warn!(error = error.full(), "changes of mfctl's own settings are not seen for now");
+                    tracing::warn!(error = error.full(), "retrying the query for mfctl's own settings");
                 }
                 ConfigUpdate::Unavailable { .. } => {}
             }
         }
     }
 
-    /// Takes over what can be; a setting that cannot be leaves all as they are, and is told once.
-    fn take_over(&mut self, found: &ConfigSnapshot, refused: &mut Option<String>) {
+    /// Applies a snapshot of the store. An invalid setting leaves all settings as they are, and is logged once.
+    fn apply(&mut self, snapshot: &ConfigSnapshot, last_error: &mut Option<String>) {
         let env = &self.settings.profile.environment;
-        let settings = stored::above_found(&self.layers, found, env).and_then(|layers| Ok(layers.settings()?));
+        let settings = stored_settings::overlay(&self.layers, snapshot, env).and_then(|layers| layers.settings());
         match settings {
             Ok(mut settings) => {
-                *refused = None;
-                self.flags.over(&mut settings);
-                self.tell(&settings);
-                self.live.set(&settings);
+                *last_error = None;
+                (self.flags)(&mut settings);
+                self.log_changes(&settings);
+                self.reloadable.publish(&settings);
                 self.settings = settings;
             }
-            Err(failure) => {
-                let said = failure.to_string();
-                if refused.as_ref() != Some(&said) {
-                    tracing::warn!(error = said, "the settings stay as they were");
-                    *refused = Some(said);
+            Err(error) => {
+                let error = error_chain(&error);
+                if last_error.as_ref() != Some(&error) {
+                    tracing::warn!(error, "refused a changed setting; the settings in force stay unchanged");
+                    *last_error = Some(error);
                 }
             }
         }
     }
 
-    fn tell(&self, new: &Settings) {
-        for is in &new.resolved {
-            let was = self.settings.resolved.iter().find(|was| was.key == is.key);
-            if was.is_none_or(|was| was.value == is.value) {
+    fn log_changes(&self, new: &Settings) {
+        for setting in &new.resolved {
+            let old = self.settings.resolved.iter().find(|old| old.key == setting.key);
+            if old.is_none_or(|old| old.value == setting.value) {
                 continue;
             }
-            let (key, value, from) = (&is.key, &is.value, is.origin.to_string());
+            let key = &setting.key;
+            let value = &setting.value;
+            let from = setting.origin.to_string();
             match key.split_once('.').map_or("", |(section, _)| section) {
-                "worker" | "enrich" if self.is_hidden(new) => {
-                    tracing::info!(key, value, from, "setting changed; a flag of this worker hides it");
+                "worker" | "enrich" if self.is_overridden(new) => {
+                    tracing::info!(key, value, from, "setting changed; a flag of this worker overrides it");
                 }
                 "worker" | "enrich" => tracing::info!(key, value, from, "setting changed"),
-                _ => tracing::info!(key, value, from, "setting changed; this worker takes it over when it begins anew"),
+                _ => tracing::info!(key, value, from, "setting changed; it takes effect when this worker is restarted"),
             }
         }
     }
 
-    /// Whether nothing changes for this worker.
-    fn is_hidden(&self, new: &Settings) -> bool {
+    /// Whether nothing changes for this worker, because flags override what changed.
+    fn is_overridden(&self, new: &Settings) -> bool {
         new.worker == self.settings.worker && new.enrich == self.settings.enrich
     }
 }
@@ -169,15 +174,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_subscriber_sees_the_latest_settings() {
-        let live = LiveSettings {
+    fn every_subscriber_receives_the_latest_settings() {
+        let reloadable = ReloadableSettings {
             persist: watch::Sender::new(Tuning { concurrency: 1, ..Tuning::default() }),
             enrich: watch::Sender::new(Tuning::default()),
             limits: watch::Sender::new(Limits::default()),
         };
-        let first = live.tuning(Stage::Persist);
+        let first = reloadable.tuning(Stage::Persist);
         let second = first.clone();
-        live.persist.send_replace(Tuning { concurrency: 2, ..Tuning::default() });
+        reloadable.persist.send_replace(Tuning { concurrency: 2, ..Tuning::default() });
         assert_eq!((first.borrow().concurrency, second.borrow().concurrency), (2, 2));
     }
 }

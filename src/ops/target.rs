@@ -1,15 +1,15 @@
-//! What a command works on, said before anything else: profile, environment, kind, endpoints and folder.
+//! The target of a command, announced before anything else: profile, environment, kind, endpoints and data folder.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
-use super::failure::{Failure, Result};
-use crate::ops::platform::PlatformIdentity;
+use super::platform::PlatformIdentity;
 use crate::settings::{ProfileKind, Settings};
 use mfctl_core::domain::{EnvName, SourcePath, Tenant};
 
-/// What runs behind a profile.
+/// The kind of platform that a profile targets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TargetKind {
@@ -22,47 +22,88 @@ pub enum TargetKind {
 /// A server that the profile names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Endpoint {
-    /// What it is, e.g. `kafka`.
+    /// Its kind, e.g. `kafka`.
     pub service: String,
-    /// Where it is, without credentials.
+    /// Its address, without credentials.
     pub address: String,
 }
 
-/// Whether a verb may make the data folder.
+/// Whether a command may create the data folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DataDirMode {
     /// `init`, `demo`, `ingest` and `worker`.
     MayCreate,
-    /// All others: a missing folder is exit 6, never an empty table and 0.
+    /// All others: a missing folder is an error (exit 6), never an empty result.
     MustExist,
 }
 
-/// What a command works on.
+/// The platform and data folder that a command works on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Target {
-    /// The profile's name.
+    /// Name of the profile.
     pub profile: String,
-    /// Its one environment.
+    /// Environment of the profile.
     pub environment: EnvName,
-    /// What runs behind it.
+    /// Kind of the platform.
     pub kind: TargetKind,
-    /// The servers it names; none for embedded.
+    /// The servers that the profile names; none for embedded.
     pub endpoints: Vec<Endpoint>,
-    /// The data folder, as text; a byte that is no UTF-8 is written `\xNN`.
+    /// The data folder, as text; a byte that is not UTF-8 is written `\xNN`.
     #[serde(serialize_with = "path_text")]
     #[schemars(with = "String")]
     pub data_dir: PathBuf,
-    /// The tenant whose assets it works on.
+    /// Tenant of the assets.
     pub tenant: Tenant,
-    /// Whether dangerous verbs want the environment's name.
+    /// Whether dangerous commands require the environment's name as confirmation.
     pub protected: bool,
-    /// The platform that answered at these endpoints, once asked.
+    /// Identity of the platform that answered at these endpoints; `None` until it was read.
     #[serde(skip)]
-    pub met: Option<PlatformIdentity>,
+    pub platform: Option<PlatformIdentity>,
+}
+
+/// Why a data folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// The folder does not exist and could not be created.
+    #[error("cannot create the data folder {}", .path.display())]
+    Create {
+        /// The folder.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The path exists and is not a folder.
+    #[error("{} is not a folder", .path.display())]
+    NotADirectory {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The folder does not exist, or cannot be examined.
+    #[error("there is no data folder at {}", .path.display())]
+    Missing {
+        /// The folder.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+impl DataDirError {
+    /// Hint on what to do next.
+    #[must_use]
+    pub fn hint_text(&self) -> &'static str {
+        match self {
+            Self::Create { .. } => "choose another with --data-dir, or create it yourself",
+            Self::NotADirectory { .. } => "check --data-dir",
+            Self::Missing { .. } => {
+                "`mfctl ingest` and `mfctl init` create one; or check --data-dir, MFCTL_DATA_DIR and the profile"
+            }
+        }
+    }
 }
 
 impl Target {
-    /// The target of these settings.
+    /// The target of these settings; its platform is not read yet.
     #[must_use]
     pub fn of(settings: &Settings) -> Self {
         let profile = &settings.profile;
@@ -79,7 +120,7 @@ impl Target {
             data_dir: profile.data_dir.clone(),
             tenant: profile.tenant.clone(),
             protected: profile.protected,
-            met: None,
+            platform: None,
         }
     }
 
@@ -97,49 +138,44 @@ impl Target {
         line
     }
 
-    /// Makes sure of the data folder: makes it (for its owner alone) where the verb may, else wants it there.
+    /// Checks that the data folder exists, or creates it (with mode 0700) where `mode` allows that.
     ///
     /// # Errors
-    /// A missing folder is exit 6, one that cannot be made too.
-    pub fn ensure_data_dir(&self, mode: DataDirMode) -> Result<()> {
+    /// `Missing` or `Create` when there is no folder, `NotADirectory` when the path is something else.
+    pub fn ensure_data_dir(&self, mode: DataDirMode) -> Result<(), DataDirError> {
         match mode {
             DataDirMode::MayCreate => create_private(&self.data_dir),
-            DataDirMode::MustExist => exists(&self.data_dir),
+            DataDirMode::MustExist => check_exists(&self.data_dir),
         }
     }
 }
 
-fn create_private(dir: &Path) -> Result<()> {
+fn create_private(dir: &Path) -> Result<(), DataDirError> {
     use std::os::unix::fs::DirBuilderExt;
     if dir.is_dir() {
         return Ok(());
     }
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
-        Failure::invalid(format!("cannot make the data folder {}", dir.display()))
-            .because(&error)
-            .hint("choose another with --data-dir, or make it yourself")
-    })
+    let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    created.map_err(|source| DataDirError::Create { path: dir.to_owned(), source })
 }
 
-fn exists(dir: &Path) -> Result<()> {
+fn check_exists(dir: &Path) -> Result<(), DataDirError> {
     match std::fs::metadata(dir) {
-        Ok(found) if found.is_dir() => Ok(()),
-        Ok(_) => Err(Failure::invalid(format!("{} is not a folder", dir.display())).hint("check --data-dir")),
-        Err(error) => Err(Failure::not_found(format!("there is no data folder at {}", dir.display()))
-            .because(&error)
-            .hint("`mfctl ingest` and `mfctl init` make one; or check --data-dir, MFCTL_DATA_DIR and the profile")),
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(DataDirError::NotADirectory { path: dir.to_owned() }),
+        Err(source) => Err(DataDirError::Missing { path: dir.to_owned(), source }),
     }
 }
 
-fn path_text<S: Serializer>(path: &Path, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+fn path_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     SourcePath::from_path(path).serialize(serializer)
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    pub(in crate::cli) fn target(dir: &Path, protected: bool) -> Target {
+    pub(crate) fn target(dir: &Path, protected: bool) -> Target {
         Target {
             profile: "embedded".to_owned(),
             environment: EnvName::new(if protected { "prod" } else { "dev" }).unwrap(),
@@ -148,7 +184,7 @@ pub(super) mod tests {
             data_dir: dir.to_path_buf(),
             tenant: Tenant::default(),
             protected,
-            met: None,
+            platform: None,
         }
     }
 
@@ -159,10 +195,11 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn only_a_verb_that_may_makes_the_folder() {
+    fn the_data_folder_is_created_only_where_that_is_allowed() {
         let root = tempfile::tempdir().unwrap();
         let target = target(&root.path().join("a/b"), false);
-        assert_eq!(target.ensure_data_dir(DataDirMode::MustExist).unwrap_err().exit_code(), 6);
+        let missing = target.ensure_data_dir(DataDirMode::MustExist).unwrap_err();
+        assert!(matches!(missing, DataDirError::Missing { .. }), "{missing}");
         assert!(!root.path().join("a").exists());
         target.ensure_data_dir(DataDirMode::MayCreate).unwrap();
         target.ensure_data_dir(DataDirMode::MustExist).unwrap();

@@ -1,0 +1,161 @@
+//! The worker daemon: one consume loop per stage in one process, with retention, lag metrics, settings that are
+//! reloaded while it runs, and an HTTP server for health and metrics.
+//!
+//! It is given a connected platform and returns how each stage ended. It parses no flags, prints nothing and knows no
+//! exit codes: `cli::worker` does that.
+
+mod error;
+mod instance;
+mod listen;
+mod reload;
+mod supervisor;
+mod upkeep;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+pub use error::DaemonError;
+pub use listen::bind;
+pub use reload::FlagOverlay;
+pub use supervisor::StageOutcome;
+
+use crate::ops::target::{Target, TargetKind};
+use crate::settings::{Layers, Settings};
+use listen::HttpState;
+use mfctl_core::domain::Stage;
+use mfctl_core::domain::names::Buckets;
+use mfctl_core::ports::{self, EventLog, Ports};
+use mfctl_core::stop::Stop;
+use mfctl_core::telemetry::Metrics;
+use reload::{ReloadableSettings, SettingsReloader};
+use supervisor::Supervisor;
+use upkeep::{LagMonitor, RetentionJob};
+
+/// What the daemon runs, and until when.
+#[derive(Debug, Clone)]
+pub struct DaemonOptions {
+    /// The stages, upstream first.
+    pub stages: Vec<Stage>,
+    /// Name of this worker in each stage's group; `None` for the host and the lowest free slot.
+    pub instance: Option<String>,
+    /// Whether each stage ends once its group has consumed every partition to the end.
+    pub until_drained: bool,
+}
+
+/// A worker daemon that is ready to run.
+pub struct Daemon {
+    /// Ports of the connected platform.
+    pub ports: Ports,
+    /// The environment's buckets.
+    pub buckets: Buckets,
+    /// The platform that the ports are connected to; its data folder holds the lock files of instances.
+    pub target: Target,
+    /// The process's metrics, which `/metrics` serves.
+    pub metrics: Arc<Metrics>,
+    /// The settings in force, command-line flags included.
+    pub settings: Settings,
+    /// This host's layers, from which the settings are computed again after a change in the configuration store.
+    pub layers: Layers,
+    /// Applies the command-line flags to settings that were computed again.
+    pub flags: FlagOverlay,
+    /// Stages, instance name and end condition.
+    pub options: DaemonOptions,
+}
+
+impl Daemon {
+    /// Runs the stages until all have ended. A stage that is stopped or fails stops the others.
+    ///
+    /// `listener` serves health and metrics; `on_listening` is called with its address once the stages have started.
+    ///
+    /// # Errors
+    /// When a stage cannot start: its instance name is invalid or taken, its group cannot be joined, a schema is
+    /// missing.
+    pub async fn run(
+        self,
+        listener: Option<TcpListener>,
+        stop: Stop,
+        on_listening: impl FnOnce(SocketAddr),
+    ) -> Result<Vec<StageOutcome>, DaemonError> {
+        let retention = self.retention_job();
+        if let Some(retention) = &retention {
+            retention.run_once().await;
+        }
+        let reloadable = ReloadableSettings::new(&self.settings);
+        let mut supervisor = Supervisor::new(&self, reloadable.clone(), stop);
+        for stage in &self.options.stages {
+            supervisor.spawn_stage(*stage)?;
+        }
+        let mut background = JoinSet::new();
+        if let Some(store) = &self.ports.config {
+            background.spawn(self.settings_reloader(reloadable).run(Arc::clone(store)));
+        }
+        if let Some(listener) = listener {
+            if let Ok(address) = listener.local_addr() {
+                on_listening(address);
+            }
+            background.spawn(listen::serve(listener, self.http_state(&supervisor)));
+            background.spawn(self.lag_monitor().run());
+        }
+        if let Some(retention) = retention {
+            background.spawn(retention.run_periodically());
+        }
+        // The background tasks are aborted when the set is dropped, after every stage has ended.
+        supervisor.join_all().await
+    }
+
+    /// Retention of the embedded profile; `None` in a cluster, whose servers have retention of their own.
+    fn retention_job(&self) -> Option<RetentionJob> {
+        let days = u64::from(self.settings.retention.staging_days);
+        (self.target.kind == TargetKind::Embedded).then(|| RetentionJob {
+            ports: self.ports.clone(),
+            buckets: self.buckets.clone(),
+            staging_retention: Duration::from_secs(days * 24 * 60 * 60),
+        })
+    }
+
+    fn settings_reloader(&self, reloadable: ReloadableSettings) -> SettingsReloader {
+        SettingsReloader {
+            layers: self.layers.clone(),
+            flags: Arc::clone(&self.flags),
+            settings: self.settings.clone(),
+            reloadable,
+        }
+    }
+
+    fn http_state(&self, supervisor: &Supervisor<'_>) -> Arc<HttpState> {
+        let metrics = Arc::clone(&self.metrics);
+        Arc::new(HttpState { metrics, stages: supervisor.health(), ports: self.ports.clone() })
+    }
+
+    fn lag_monitor(&self) -> LagMonitor {
+        LagMonitor {
+            ports: self.ports.clone(),
+            metrics: Arc::clone(&self.metrics),
+            env: self.target.environment.clone(),
+            stages: self.options.stages.clone(),
+        }
+    }
+}
+
+/// Checks that the input, output and dead-letter topics of `stages` exist. Workers never create topics.
+///
+/// # Errors
+/// Those of the log; `NotFound` names a missing topic and the command that creates it.
+pub async fn check_topics(log: &dyn EventLog, stages: &[Stage]) -> ports::Result<()> {
+    // One stage's output is the next one's input.
+    let topics: BTreeSet<_> =
+        stages.iter().flat_map(|stage| [stage.input(), stage.input().dead_letters(), stage.output()]).collect();
+    let topics: Vec<_> = topics.into_iter().collect();
+    match log.offsets(&topics).await {
+        Err(error) if error.kind() == ports::ErrorKind::NotFound && error.hint_text().is_none() => {
+            Err(error
+                .hint("`mfctl bootstrap apply` creates the topics of a cluster, `mfctl init` those of a data folder"))
+        }
+        result => result.map(drop),
+    }
+}

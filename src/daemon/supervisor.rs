@@ -1,0 +1,198 @@
+//! Supervision of the stages in one process: starts a worker per stage, passes the stop signal on, and collects how
+//! each worker ended.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::instance::Instance;
+use super::reload::ReloadableSettings;
+use super::{Daemon, DaemonError};
+use crate::pipeline::enrich::Enrich;
+use crate::pipeline::persist::Persist;
+use crate::pipeline::worker::{
+    self, PipelineStep, Until, WorkerEnd, WorkerHealth, WorkerOptions, WorkerOutcome, WorkerPorts,
+};
+use mfctl_core::domain::Stage;
+use mfctl_core::events::EventCodec;
+use mfctl_core::ports::{self, FetchLimits};
+use mfctl_core::stop::{Stop, StopReason, Stopper};
+use mfctl_extract::sandbox::Parser;
+
+/// How the worker of one stage ended.
+#[derive(Debug)]
+pub struct StageOutcome {
+    /// The stage.
+    pub stage: Stage,
+    /// Its name in the consumer group.
+    pub instance: String,
+    /// Why it ended, and its totals.
+    pub outcome: WorkerOutcome,
+    /// From its start to its end.
+    pub elapsed: Duration,
+}
+
+/// The workers of one process, one per stage.
+pub(super) struct Supervisor<'a> {
+    daemon: &'a Daemon,
+    codec: Arc<EventCodec>,
+    reloadable: ReloadableSettings,
+    stopper: Stopper,
+    stop: Stop,
+    health: Vec<(Stage, WorkerHealth)>,
+    running: JoinSet<StageExit>,
+    /// Becomes `true` when the stage spawned last is drained.
+    last_drained: Option<watch::Receiver<bool>>,
+}
+
+/// What the task of a stage returns.
+struct StageExit {
+    stage: Stage,
+    /// Held until the task has ended, so that no other process takes the name earlier.
+    instance: Instance,
+    started: Instant,
+    result: ports::Result<WorkerOutcome>,
+}
+
+impl<'a> Supervisor<'a> {
+    /// Supervises no stage yet. A stop of the process, as `process_stop` signals it, stops every stage.
+    pub(super) fn new(daemon: &'a Daemon, reloadable: ReloadableSettings, process_stop: Stop) -> Self {
+        let registry = Arc::clone(&daemon.ports.registry);
+        let codec = Arc::new(EventCodec::new(registry, daemon.target.environment.clone()));
+        let (stopper, stop) = Stop::channel();
+        let relay = stopper.clone();
+        tokio::spawn(async move { relay.stop(process_stop.wait().await) });
+        let health = Vec::new();
+        Self { daemon, codec, reloadable, stopper, stop, health, running: JoinSet::new(), last_drained: None }
+    }
+
+    /// Starts the worker of a stage. With `until_drained`, it counts as drained only once the stage spawned before it
+    /// is.
+    ///
+    /// # Errors
+    /// When the instance name is invalid or taken, or the parser's program cannot be found.
+    pub(super) fn spawn_stage(&mut self, stage: Stage) -> Result<(), DaemonError> {
+        match stage {
+            Stage::Persist => self.spawn(self.persist_step()),
+            Stage::Enrich => self.spawn(self.enrich_step()?),
+        }
+    }
+
+    fn spawn<S: PipelineStep>(&mut self, step: S) -> Result<(), DaemonError> {
+        let stage = step.stage();
+        let wanted_name = self.daemon.options.instance.as_deref();
+        let instance = Instance::acquire(&self.daemon.target.data_dir, stage, wanted_name)?;
+        let (drained_sender, drained) = watch::channel(false);
+        let upstream_drained = self.last_drained.replace(drained);
+        let options = self.worker_options(stage, &instance, upstream_drained);
+        let ports = self.worker_ports();
+        let health = WorkerHealth::default();
+        self.health.push((stage, health.clone()));
+        let stop = self.stop.clone();
+        let started = Instant::now();
+        self.running.spawn(async move {
+            let result = worker::run(Arc::new(step), ports, options, health, &stop).await;
+            drained_sender.send_replace(matches!(&result, Ok(outcome) if outcome.ended == WorkerEnd::Drained));
+            StageExit { stage, instance, started, result }
+        });
+        Ok(())
+    }
+
+    /// Health of each stage that was spawned.
+    pub(super) fn health(&self) -> Vec<(Stage, WorkerHealth)> {
+        self.health.clone()
+    }
+
+    fn worker_ports(&self) -> WorkerPorts {
+        let ports = &self.daemon.ports;
+        WorkerPorts {
+            log: Arc::clone(&ports.log),
+            catalog: Arc::clone(&ports.catalog),
+            codec: Arc::clone(&self.codec),
+            clock: Arc::clone(&ports.clock),
+            metrics: Arc::clone(&self.daemon.metrics),
+        }
+    }
+
+    fn worker_options(
+        &self,
+        stage: Stage,
+        instance: &Instance,
+        upstream_drained: Option<watch::Receiver<bool>>,
+    ) -> WorkerOptions {
+        let (window_records, max_records, commit_records) = match stage {
+            Stage::Persist => (16384, 2048, 8192),
+            Stage::Enrich => (256, 64, 256),
+        };
+        let until_drained = self.daemon.options.until_drained;
+        let defaults = WorkerOptions::default();
+        WorkerOptions {
+            instance: instance.name.clone(),
+            tuning: self.reloadable.tuning(stage),
+            window_records,
+            batch: FetchLimits { max_records, ..defaults.batch },
+            commit_records,
+            until: if until_drained { Until::Drained { after: upstream_drained } } else { Until::Stopped },
+            ..defaults
+        }
+    }
+
+    fn persist_step(&self) -> Persist {
+        let ports = &self.daemon.ports;
+        Persist {
+            objects: Arc::clone(&ports.objects),
+            catalog: Arc::clone(&ports.catalog),
+            codec: Arc::clone(&self.codec),
+            clock: Arc::clone(&ports.clock),
+            buckets: self.daemon.buckets.clone(),
+        }
+    }
+
+    fn enrich_step(&self) -> Result<Enrich, DaemonError> {
+        let ports = &self.daemon.ports;
+        let parser = Parser::of_this_program().map_err(DaemonError::ParserProgram)?;
+        Ok(Enrich {
+            extractor: Arc::new(parser),
+            limits: self.reloadable.limits(),
+            objects: Arc::clone(&ports.objects),
+            catalog: Arc::clone(&ports.catalog),
+            search: Arc::clone(&ports.search),
+            codec: Arc::clone(&self.codec),
+            clock: Arc::clone(&ports.clock),
+            buckets: self.daemon.buckets.clone(),
+            scratch: std::env::temp_dir(),
+        })
+    }
+
+    /// Waits for every stage; returns the outcomes in the order in which the stages ended. A stage that was not drained
+    /// stops the others.
+    ///
+    /// # Errors
+    /// The error of the first stage that returned one, after all have ended; a panic at once.
+    pub(super) async fn join_all(mut self) -> Result<Vec<StageOutcome>, DaemonError> {
+        let mut outcomes = Vec::new();
+        let mut first_error = None;
+        while let Some(joined) = self.running.join_next().await {
+            let StageExit { stage, instance, started, result } = joined.map_err(DaemonError::StagePanicked)?;
+            match result {
+                Ok(outcome) => {
+                    if outcome.ended != WorkerEnd::Drained {
+                        self.stopper.stop(StopReason::Terminated);
+                    }
+                    let elapsed = started.elapsed();
+                    outcomes.push(StageOutcome { stage, instance: instance.name, outcome, elapsed });
+                }
+                Err(error) => {
+                    self.stopper.stop(StopReason::Terminated);
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        match first_error {
+            Some(error) => Err(error.into()),
+            None => Ok(outcomes),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Periodic work of the daemon beside its stages: retention of the embedded profile, and the measurement of lag.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Interval, MissedTickBehavior};
+
+use crate::ops::retention;
+use mfctl_core::domain::names::Buckets;
+use mfctl_core::domain::{EnvName, Stage, lag};
+use mfctl_core::ports::{self, Ports};
+use mfctl_core::telemetry::Metrics;
+
+const RETENTION_INTERVAL: Duration = Duration::from_secs(600);
+const LAG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Deletes expired records and staged objects.
+#[derive(Clone)]
+pub(super) struct RetentionJob {
+    pub(super) ports: Ports,
+    pub(super) buckets: Buckets,
+    /// Age at which a staged object expires.
+    pub(super) staging_retention: Duration,
+}
+
+impl RetentionJob {
+    /// Deletes what has expired now, and logs it.
+    pub(super) async fn run_once(&self) {
+        match retention::run(&self.ports, &self.buckets, self.staging_retention, self.ports.clock.now()).await {
+            Ok(removed) => {
+                for (topic, records) in removed.records.removed.iter().filter(|(_, records)| **records > 0) {
+                    tracing::info!(topic, records, "deleted expired records");
+                }
+                if removed.staged_objects > 0 {
+                    let objects = removed.staged_objects;
+                    tracing::info!(objects, kept = removed.kept_for_assets, "deleted expired staged objects");
+                }
+                if removed.abandoned_uploads > 0 {
+                    tracing::info!(uploads = removed.abandoned_uploads, "aborted incomplete uploads");
+                }
+            }
+            // The next run deletes the rest.
+            Err(error) => tracing::warn!(error = %error.full(), "stopped retention early; the next run continues"),
+        }
+    }
+
+    /// Runs once per interval, the first time after one interval.
+    pub(super) async fn run_periodically(self) {
+        let mut ticks = ticks_every(RETENTION_INTERVAL);
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            self.run_once().await;
+        }
+    }
+}
+
+/// Measures the lag of each stage's group for the metrics.
+pub(super) struct LagMonitor {
+    pub(super) ports: Ports,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) env: EnvName,
+    pub(super) stages: Vec<Stage>,
+}
+
+impl LagMonitor {
+    /// Measures once per interval, the first time at once.
+    pub(super) async fn run(self) {
+        let mut ticks = ticks_every(LAG_INTERVAL);
+        loop {
+            ticks.tick().await;
+            for stage in &self.stages {
+                if let Err(error) = self.measure(*stage).await {
+                    tracing::debug!(%stage, error = %error.full(), "skipped a lag measurement");
+                }
+            }
+        }
+    }
+
+    async fn measure(&self, stage: Stage) -> ports::Result<()> {
+        let Ok(group) = stage.group(&self.env) else { return Ok(()) };
+        for partition in self.ports.log.progress(&group, &[stage.input()]).await? {
+            self.metrics.lag(stage, &partition.at, lag::lag(partition.span, partition.committed));
+        }
+        Ok(())
+    }
+}
+
+/// Ticks of periodic work, the first one at once. A run that takes longer than the interval delays the next tick.
+fn ticks_every(interval: Duration) -> Interval {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
