@@ -1,4 +1,4 @@
-//! What a person sees of an ingest that is under way.
+//! Progress of a running ingest, on the terminal.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
@@ -12,10 +12,10 @@ use crate::pipeline::ingest::{self, SkipCounters, wait_for_state};
 use mfctl_core::domain::{AssetState, JobId};
 use mfctl_core::stop::Stop;
 
-/// The progress display of a run.
-pub(super) struct Shown(Mutex<Option<Progress>>);
+/// The progress bar of a run, until it is finished.
+pub(super) struct IngestProgressBar(Mutex<Option<Progress>>);
 
-impl Shown {
+impl IngestProgressBar {
     pub(super) fn new(out: &Output) -> Self {
         Self(Mutex::new(Some(out.progress("ingest", "files"))))
     }
@@ -25,11 +25,11 @@ impl Shown {
     }
 }
 
-impl ingest::ProgressObserver for Shown {
+impl ingest::ProgressObserver for IngestProgressBar {
     fn update(&self, progress: ingest::IngestProgress) {
         let bar = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(bar) = bar.as_ref() else { return };
-        let note = if progress.refused > 0 { format!("{} not taken", progress.refused) } else { String::new() };
+        let note = if progress.refused > 0 { format!("{} not ingested", progress.refused) } else { String::new() };
         bar.set(&Position {
             done: progress.files,
             total: progress.total.map(|total| total.files.max(progress.files)),
@@ -40,47 +40,46 @@ impl ingest::ProgressObserver for Shown {
     }
 }
 
-/// Says what was left out on purpose.
-pub(super) fn left_out(out: &Output, left_out: &SkipCounters) {
-    for (counter, one, many, hint) in [
-        (&left_out.filtered, "file or folder", "files or folders", "left out by --include or --exclude"),
-        (&left_out.ignore_files, "ignore file", "ignore files", "heeded; what such a file leaves out is not counted"),
-        (&left_out.linked_folders, "link to a folder", "links to folders", "not entered; --follow enters them"),
-        (&left_out.sidecars, "sidecar", "sidecars", "read as metadata, not taken as files"),
+/// Prints how many files and folders were skipped by rule.
+pub(super) fn note_skipped(out: &Output, skipped: &SkipCounters) {
+    for (counter, one, many, note) in [
+        (&skipped.filtered, "file or folder", "files or folders", "excluded by --include or --exclude"),
+        (&skipped.ignore_files, "ignore file", "ignore files", "applied; excluded files are not counted"),
+        (&skipped.linked_folders, "link to a folder", "links to folders", "not followed; see --follow"),
+        (&skipped.sidecars, "sidecar", "sidecars", "read as metadata, not ingested as files"),
     ] {
         let count = counter.load(Ordering::Relaxed);
         if count > 0 {
-            out.note(format!("{} {hint}", humane::counted(count, one, many)));
+            out.note(format!("{} {note}", humane::counted(count, one, many)));
         }
     }
 }
 
-/// Waits until the job's assets have come as far as wanted.
-pub(super) async fn wait(
+/// Waits until the job's assets have reached `state`; fails if they do not within `timeout` or if some are dead-lettered.
+pub(super) async fn wait_for_assets(
     cx: &Context,
     connected: &Connected,
     job: JobId,
     state: AssetState,
-    at_most: Duration,
+    timeout: Duration,
     stop: &Stop,
 ) -> Result<()> {
     let bar = cx.out().progress("waiting", "files");
-    let told = |done| bar.set(&Position { done, ..Position::default() });
-    let waited = wait_for_state(connected.ports.catalog.as_ref(), job, state, at_most, stop, told).await?;
+    let on_progress = |done| bar.set(&Position { done, ..Position::default() });
+    let outcome = wait_for_state(connected.ports.catalog.as_ref(), job, state, timeout, stop, on_progress).await?;
     bar.finish();
-    let arrived = humane::counted(waited.arrived, "file is", "files are");
-    if let Some(reason) = waited.stopped.filter(|_| !waited.complete) {
+    let arrived = humane::counted(outcome.arrived, "file is", "files are");
+    if let Some(reason) = outcome.stopped.filter(|_| !outcome.complete) {
         return Err(signals::stopped(reason, format!("the wait was {reason}; the upload itself is done")));
     }
-    if !waited.complete {
-        return Err(Failure::partial(format!("not every file is {state} after {}", humane::duration(at_most)))
-            .hint("is a worker running? `mfctl status` says; --wait-timeout waits longer"));
+    if !outcome.complete {
+        return Err(Failure::partial(format!("not every file is {state} after {}", humane::duration(timeout)))
+            .hint("`mfctl status` shows whether a worker is running; --wait-timeout sets a longer timeout"));
     }
-    if waited.dead_lettered > 0 {
-        let dead = humane::counted(waited.dead_lettered, "file is", "files are");
-        return Err(
-            Failure::partial(format!("{arrived} {state}, {dead} dead-lettered")).hint("`mfctl dlq list` says why")
-        );
+    if outcome.dead_lettered > 0 {
+        let dead_lettered = humane::counted(outcome.dead_lettered, "file is", "files are");
+        return Err(Failure::partial(format!("{arrived} {state}, {dead_lettered} dead-lettered"))
+            .hint("`mfctl dlq list` shows why"));
     }
     cx.out().note(format!("{arrived} {state}"));
     Ok(())
