@@ -55,7 +55,7 @@ pub(super) fn note_skipped(out: &Output, skipped: &SkipCounters) {
     }
 }
 
-/// Waits until the job's assets have reached `state`; fails if they do not within `timeout` or if some are dead-lettered.
+/// Waits until the assets of a job have reached `state`. Fails after `timeout`, or if some are dead-lettered.
 pub(super) async fn wait_for_assets(
     cx: &Context,
     connected: &Connected,

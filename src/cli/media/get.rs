@@ -188,7 +188,7 @@ fn already_exists(file: &Path) -> Failure {
         .hint("choose another name, or replace it with --force")
 }
 
-/// Copies the bytes and fails if their size or digest is not the expected one. The caller hands them out only afterwards.
+/// Copies the bytes, and fails if their size or digest is not the expected one. Only then may the caller hand them out.
 async fn copy_verified(
     mut source: Box<dyn AsyncRead + Send + Unpin>,
     expected: &ExpectedObject,
