@@ -1,9 +1,9 @@
-//! `mfctl ingest`: bulk uploads, resumable.
+//! `mfctl ingest`: uploads files and folders in bulk; a job can be resumed.
 
-mod dry;
+mod dry_run;
+mod job_start;
+mod progress;
 mod report;
-mod shown;
-mod words;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -24,19 +24,19 @@ use crate::settings::{Auto, ByteSize, parse_duration};
 use mfctl_core::domain::{AssetState, JobId};
 use mfctl_core::events::EventCodec;
 
-pub(super) use report::failures;
+pub(super) use report::for_each_failure;
 pub use report::{FailureRow, IngestReport};
 
-/// Small objects of a batch that are sent to a cluster's store at the same time where nobody said.
-const SENDS: usize = 48;
+/// Default number of small objects of a batch that are sent to a cluster's store at the same time.
+const CLUSTER_SENDS: usize = 48;
 
 /// Arguments of `mfctl ingest`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Hidden files are taken (--no-hidden leaves them out). A symbolic link to a file counts as that file; links to folders
-are entered with --follow alone. `.mfctlignore` files (the syntax of .gitignore) leave out what they name.
-<file>.json beside a file is read as its metadata: title, tags, collection, locale, custom. What a manifest says wins
-over a sidecar, a sidecar over flags. The same paths and options go on with an unfinished job.
+Hidden files are included unless --no-hidden is given. A symbolic link to a file counts as that file; links to folders
+are followed only with --follow. `.mfctlignore` files (.gitignore syntax) exclude what they match. <file>.json next to
+a file is a sidecar with its metadata: title, tags, collection, locale, custom. A manifest overrides sidecars, and a
+sidecar overrides flags. Running the command again with the same paths and options resumes an unfinished job.
 
 Examples:
   mfctl ingest ~/media --collection poems --tag source=archive
@@ -46,82 +46,82 @@ Examples:
   mfctl ingest --retry-failed 019ab0c4-0000-7000-8000-000000000000
 
 Exit codes: 0 done, 2 wrong usage, 3 some files rejected or failed, each listed, 5 a dependency is not reachable or
-the disk is full, 6 a path or manifest that is not there or cannot be read, 7 another process runs the job,
-8 it would leave too little of the disk free, 129/130/143 stopped by a signal; it can be resumed")]
-#[command(group(clap::ArgGroup::new("which").args(["resume", "retry_failed"])))]
+the disk is full, 6 a path or manifest does not exist or cannot be read, 7 another process runs the job, 8 it would
+leave too little free disk space, 129/130/143 stopped by a signal; the job can be resumed")]
+#[command(group(clap::ArgGroup::new("existing_job").args(["resume", "retry_failed"])))]
 pub struct Args {
-    /// Files and folders
-    #[arg(value_name = "PATH", conflicts_with = "which")]
+    /// Files and folders to ingest
+    #[arg(value_name = "PATH", conflicts_with = "existing_job")]
     paths: Vec<PathBuf>,
-    /// Take the files this manifest names, with what it says of them: JSON lines, or CSV if it ends in .csv
-    #[arg(long, value_name = "FILE", conflicts_with = "which")]
+    /// Ingest the files that this manifest names, with its metadata: JSON Lines, or CSV if its name ends in .csv
+    #[arg(long, value_name = "FILE", conflicts_with = "existing_job")]
     manifest: Option<PathBuf>,
-    /// Take the files and folders listed there, one a line; - is stdin
-    #[arg(long, value_name = "FILE|-", conflicts_with = "which")]
+    /// Ingest the files and folders that this file lists, one per line; - is stdin
+    #[arg(long, value_name = "FILE|-", conflicts_with = "existing_job")]
     files_from: Option<PathBuf>,
-    /// Paths of --files-from end in NUL
+    /// Paths in --files-from are NUL-terminated
     #[arg(short = '0', requires = "files_from")]
     nul: bool,
-    /// Only files that match; without a slash against the name, with one against the path below the root
-    #[arg(long, value_name = "GLOB", conflicts_with = "which")]
+    /// Only files that match; a pattern without a slash matches the name, one with a slash the path below the root
+    #[arg(long, value_name = "GLOB", conflicts_with = "existing_job")]
     include: Vec<String>,
-    /// No files or folders that match
-    #[arg(long, value_name = "GLOB", conflicts_with = "which")]
+    /// Exclude files and folders that match
+    #[arg(long, value_name = "GLOB", conflicts_with = "existing_job")]
     exclude: Vec<String>,
-    /// Leave out hidden files and folders
-    #[arg(long, conflicts_with = "which")]
+    /// Exclude hidden files and folders
+    #[arg(long, conflicts_with = "existing_job")]
     no_hidden: bool,
-    /// Enter folders that symbolic links lead to
-    #[arg(long, conflicts_with = "which")]
+    /// Follow symbolic links to folders
+    #[arg(long, conflicts_with = "existing_job")]
     follow: bool,
-    /// Do not read <file>.json as metadata; take it as a file
-    #[arg(long, conflicts_with = "which")]
+    /// Do not read <file>.json as metadata; ingest it as a file
+    #[arg(long, conflicts_with = "existing_job")]
     no_sidecars: bool,
-    /// The collection of files that name none
-    #[arg(long, value_name = "NAME", conflicts_with = "which")]
+    /// Collection of files whose metadata names none
+    #[arg(long, value_name = "NAME", conflicts_with = "existing_job")]
     collection: Option<String>,
-    /// A tag of every file; repeat for more
-    #[arg(long, value_name = "NAME[=VALUE]", conflicts_with = "which")]
+    /// Add this tag to every file; can be repeated
+    #[arg(long, value_name = "NAME[=VALUE]", conflicts_with = "existing_job")]
     tag: Vec<String>,
-    /// The locale of files that name none, e.g. fa-IR
-    #[arg(long, value_name = "LOCALE", conflicts_with = "which")]
+    /// Locale of files whose metadata names none, e.g. fa-IR
+    #[arg(long, value_name = "LOCALE", conflicts_with = "existing_job")]
     locale: Option<String>,
     /// Reject larger files [default: ingest.max_size]
-    #[arg(long, value_name = "SIZE", conflicts_with = "which")]
+    #[arg(long, value_name = "SIZE", conflicts_with = "existing_job")]
     max_size: Option<ByteSize>,
-    /// Only these types by content: application/pdf, image/*
-    #[arg(long, value_name = "TYPE", conflicts_with = "which")]
+    /// Only these media types, detected by content: application/pdf, image/*
+    #[arg(long, value_name = "TYPE", conflicts_with = "existing_job")]
     allow_type: Vec<String>,
-    /// None of these types by content
-    #[arg(long, value_name = "TYPE", conflicts_with = "which")]
+    /// None of these media types, detected by content
+    #[arg(long, value_name = "TYPE", conflicts_with = "existing_job")]
     deny_type: Vec<String>,
-    /// Files read and staged at the same time [default: ingest.concurrency; auto looks at the machine]
+    /// Files read and staged at the same time [default: ingest.concurrency; auto adapts to the machine]
     #[arg(long, value_name = "N|auto")]
     concurrency: Option<Auto>,
-    /// Say what would happen to each file, and why; write nothing
-    #[arg(short = 'n', long, action = ArgAction::SetTrue, conflicts_with_all = ["which", "wait"])]
+    /// Show what would happen to each file, and why; write nothing
+    #[arg(short = 'n', long, action = ArgAction::SetTrue, conflicts_with_all = ["existing_job", "wait"])]
     dry_run: bool,
-    /// Go on with this job
+    /// Resume this job
     #[arg(long, value_name = "JOB", add = ArgValueCandidates::new(complete::jobs))]
     resume: Option<JobId>,
-    /// Try this job's failed files again
+    /// Retry the failed files of this job
     #[arg(long, value_name = "JOB", add = ArgValueCandidates::new(complete::jobs))]
     retry_failed: Option<JobId>,
-    /// Begin a new job even if one with the same paths and options is unfinished
-    #[arg(long, conflicts_with = "which")]
+    /// Start a new job even if one with the same paths and options is unfinished
+    #[arg(long, conflicts_with = "existing_job")]
     new_job: bool,
-    /// End when every asset has come this far; a worker must be running
+    /// Wait until every asset has reached this state; a worker must be running
     #[arg(long, value_name = "STATE", value_enum)]
     wait: Option<WaitFor>,
-    /// How long --wait waits
+    /// Timeout of --wait
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10m", requires = "wait")]
     wait_timeout: Duration,
 }
 
-/// How far assets are waited for.
+/// The state that `--wait` waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum WaitFor {
-    /// In the durable bucket.
+    /// Stored in the durable bucket.
     Ingested,
     /// Enriched and searchable.
     Enriched,
@@ -136,61 +136,57 @@ impl WaitFor {
     }
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let settings = cx.settings()?;
-    let start = words::start(&args, cx, &settings)?;
+    let start = job_start::from_args(&args, cx, &settings)?;
     if args.dry_run {
         return match start {
-            JobStart::ResumeOrNew(spec) | JobStart::New(spec) => dry::run(spec, cx).await,
+            JobStart::ResumeOrNew(spec) | JobStart::New(spec) => dry_run::run(spec, cx).await,
             JobStart::Resume(_) | JobStart::RetryFailed(_) => Err(Failure::usage("--dry-run takes paths, not a job")),
         };
     }
     let connected = cx.connect(DataDirMode::MayCreate).await?;
-    let auto = || std::thread::available_parallelism().map_or(2, NonZeroUsize::get).min(16);
+    let cpus = || std::thread::available_parallelism().map_or(2, NonZeroUsize::get).min(16);
     let concurrency = args.concurrency.unwrap_or(settings.ingest.concurrency);
-    // A disk has the processor wait for it, a store far away does not.
-    let sends = || if connected.target.kind == TargetKind::Embedded { 2 * auto() } else { SENDS };
+    // The CPUs and the disk limit writes to local files; a remote store is limited by latency, which more sends hide.
+    let default_sends = || if connected.target.kind == TargetKind::Embedded { 2 * cpus() } else { CLUSTER_SENDS };
     let request = IngestRequest {
         start,
-        concurrency: concurrency.or_else(auto),
-        sends: concurrency.or_else(sends),
+        concurrency: concurrency.or_else(cpus),
+        sends: concurrency.or_else(default_sends),
         min_free_percent: f64::from(settings.ingest.min_free_percent.get()),
     };
     let stop = cx.stop()?;
-    let progress = Arc::new(shown::Shown::new(cx.out()));
-    let begun = |job: JobId, resumed: bool| {
-        let verb = if resumed { "resuming" } else { "beginning" };
+    let progress_bar = Arc::new(progress::IngestProgressBar::new(cx.out()));
+    let on_start = |job: JobId, resumed: bool| {
+        let action = if resumed { "resuming" } else { "beginning" };
         let hint = if resumed && args.resume.is_none() && args.retry_failed.is_none() {
-            "; --new-job begins another"
+            "; --new-job starts a new one"
         } else {
             ""
         };
-        cx.out().note(format!("{verb} job {job}{hint}"));
+        cx.out().note(format!("{action} job {job}{hint}"));
     };
-    let tools = Arc::new(tools(&connected));
-    let ran = ingest::run(tools, place(&connected, cx), request, progress.clone(), stop.clone(), begun).await;
-    progress.finish();
-    let outcome = ran.map_err(failed)?;
-    shown::left_out(cx.out(), &outcome.skipped);
+    let ports = Arc::new(ingest_ports(&connected));
+    let scope = ingest_scope(&connected, cx);
+    let result = ingest::run(ports, scope, request, progress_bar.clone(), stop.clone(), on_start).await;
+    progress_bar.finish();
+    let outcome = result.map_err(ingest_failure)?;
+    progress::note_skipped(cx.out(), &outcome.skipped);
     report::print(cx, &connected, &outcome).await?;
-    end(&outcome)?;
+    fail_unless_finished(&outcome)?;
     if let Some(wait) = args.wait {
-        shown::wait(cx, &connected, outcome.job_id, wait.state(), args.wait_timeout, &stop).await?;
+        progress::wait_for_assets(cx, &connected, outcome.job_id, wait.state(), args.wait_timeout, &stop).await?;
     }
-    partial(&outcome)
+    fail_if_refused(&outcome)
 }
 
-/// The ports that ingest uses, of a connected profile.
-pub(super) fn tools(connected: &Connected) -> IngestPorts {
+fn ingest_ports(connected: &Connected) -> IngestPorts {
     let codec = EventCodec::new(connected.ports.registry.clone(), connected.target.environment.clone());
     IngestPorts::from_ports(&connected.ports, codec)
 }
 
-fn place(connected: &Connected, cx: &Context) -> IngestScope {
+fn ingest_scope(connected: &Connected, cx: &Context) -> IngestScope {
     IngestScope {
         tenant: connected.target.tenant.clone(),
         buckets: connected.buckets.clone(),
@@ -200,29 +196,27 @@ fn place(connected: &Connected, cx: &Context) -> IngestScope {
     }
 }
 
-/// The failure of a run that did not begin.
-pub(super) fn failed(error: Error) -> Failure {
+/// The failure of a run that could not start.
+fn ingest_failure(error: Error) -> Failure {
     match error {
         Error::Port(error) => Failure::from(error),
         Error::NoRoom(_) => Failure::of(FailureKind::Refused, &error)
             .hint("free some space, choose another --data-dir, or lower the setting ingest.min_free_percent"),
-        Error::UnknownJob(_) => {
-            Failure::of(FailureKind::NotFound, &error).hint("`mfctl jobs list` shows those that are there")
-        }
+        Error::UnknownJob(_) => Failure::of(FailureKind::NotFound, &error).hint("`mfctl jobs list` shows the jobs"),
         Error::Input { .. } | Error::Spec(_) => Failure::of(FailureKind::Invalid, &error),
     }
 }
 
-/// The failure of a run that did not come to its end, with how to go on.
-fn end(outcome: &IngestOutcome) -> Result<()> {
-    let resume = format!("go on with `mfctl ingest --resume {}`", outcome.job_id);
+/// Fails if the run was stopped or interrupted; the hint is the command that resumes the job.
+fn fail_unless_finished(outcome: &IngestOutcome) -> Result<()> {
+    let resume = format!("resume it with `mfctl ingest --resume {}`", outcome.job_id);
     match &outcome.end {
         RunEnd::Finished => Ok(()),
         RunEnd::Stopped(reason) => {
             Err(signals::stopped(*reason, format!("job {} was {reason}; nothing is lost", outcome.job_id)).hint(resume))
         }
         RunEnd::Failed(error) => {
-            let kind = kind_of(error);
+            let kind = failure_kind(error);
             let hint = match error {
                 Error::Port(error) => error.hint_text().map(|first| format!("{first}; then {resume}")),
                 _ => None,
@@ -233,7 +227,7 @@ fn end(outcome: &IngestOutcome) -> Result<()> {
     }
 }
 
-fn kind_of(error: &Error) -> FailureKind {
+fn failure_kind(error: &Error) -> FailureKind {
     match error {
         Error::Port(port) => Failure::from(mfctl_core::ports::Error::new(port.kind(), port.to_string())).kind(),
         Error::NoRoom(_) => FailureKind::Refused,
@@ -242,21 +236,21 @@ fn kind_of(error: &Error) -> FailureKind {
     }
 }
 
-/// The failure of a run that could not take every file.
-fn partial(outcome: &IngestOutcome) -> Result<()> {
+/// Fails if a file was rejected or failed.
+fn fail_if_refused(outcome: &IngestOutcome) -> Result<()> {
     let counts = &outcome.counts;
     if counts.rejected + counts.failed == 0 {
         return Ok(());
     }
     let files = humane::counted(counts.rejected + counts.failed, "file was", "files were");
     let failure = Failure::partial(format!(
-        "{files} not taken: {} rejected, {} failed",
+        "{files} not ingested: {} rejected, {} failed",
         humane::count(counts.rejected),
         humane::count(counts.failed)
     ));
     Err(if counts.failed > 0 {
-        failure.hint(format!("try the failed ones again with `mfctl ingest --retry-failed {}`", outcome.job_id))
+        failure.hint(format!("retry the failed files with `mfctl ingest --retry-failed {}`", outcome.job_id))
     } else {
-        failure.hint("rejected files cannot be taken as they are; each is listed with its reason")
+        failure.hint("rejected files cannot be ingested as they are; each is listed with its reason")
     })
 }

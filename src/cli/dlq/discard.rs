@@ -1,9 +1,9 @@
-//! `mfctl dlq discard`: gives dead letters up, with a reason that is kept.
+//! `mfctl dlq discard`: resolves dead letters without redriving them; the ledger records the reason.
 
 use clap::Args as ClapArgs;
 
-use super::Which;
-use super::redrive::Work;
+use super::SelectionArgs;
+use super::redrive::DlqRunCommand;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::dlq::run::{DlqAction, DlqRun};
@@ -13,8 +13,7 @@ use crate::ops::target::DataDirMode;
 /// Arguments of `mfctl dlq discard`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-A discarded dead letter is resolved: no redrive sends it. The record stays in its topic, and the asset it is about stays
-dead-lettered.
+A discarded dead letter is resolved: no redrive sends it. The record stays in its topic, and its asset stays dead-lettered.
 
 Examples:
   mfctl dlq discard media.ingested.dlq:3:42 --reason 'test upload'
@@ -25,24 +24,20 @@ Exit codes: 0 done, 2 nothing selected or no reason, 3 some were skipped, each o
 topic or no data folder, 7 another run took over, 8 not confirmed, 129/130/143 stopped between two transactions")]
 pub struct Args {
     #[command(flatten)]
-    which: Which,
-    /// Why; kept in the ledger with your name
+    selection: SelectionArgs,
+    /// The reason; recorded in the ledger with your name
     #[arg(long, value_name = "TEXT", value_parser = crate::cli::reason::parse)]
     reason: String,
-    /// Stop after this many
+    /// Stop after this many dead letters
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
-    /// Say what would happen and change nothing
+    /// Show what would happen and change nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
-    let selection = args.which.selection()?;
+    let selection = args.selection.to_selection()?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let run = DlqRun {
         id: uuid::Uuid::now_v7().to_string(),
@@ -53,6 +48,11 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         rate: None,
     };
     let snapshot = SelectionSnapshot::capture(&selection, connected.ports.log.as_ref()).await?;
-    let work = Work { verb: "dlq discard", dangerous: true, which: args.which.name(), dry_run: args.dry_run };
-    work.run(&run, &snapshot, &connected, cx).await
+    let command = DlqRunCommand {
+        verb: "dlq discard",
+        dangerous: true,
+        selection: args.selection.description(),
+        dry_run: args.dry_run,
+    };
+    command.run(&run, &snapshot, &connected, cx).await
 }

@@ -1,4 +1,4 @@
-//! `mfctl dlq list`: dead letters, grouped by what went wrong.
+//! `mfctl dlq list`: lists dead letters, grouped by error or one by one.
 
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCandidates;
@@ -21,9 +21,9 @@ use mfctl_core::ports::EventLog;
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:
-  mfctl dlq list                                  what is unresolved, grouped by error
+  mfctl dlq list                                  unresolved dead letters, grouped by error
   mfctl dlq list --since 2h --topic ingest.raw.dlq
-  mfctl dlq list --each --kind parser_limit       one row for each dead letter
+  mfctl dlq list --each --kind parser_limit       one row per dead letter
   mfctl dlq list -o name | mfctl dlq redrive - --dry-run
 
 Exit codes: 0 listed, 5 log not reachable, 6 no such topic or no data folder")]
@@ -31,46 +31,43 @@ pub struct Args {
     /// Only this dead-letter or parked topic
     #[arg(long, value_name = "TOPIC", add = ArgValueCandidates::new(complete::dead_letter_topics))]
     topic: Option<TopicName>,
-    /// Only this kind of failure; can be repeated
+    /// Only this error kind; can be repeated
     #[arg(long, value_name = "KIND")]
     kind: Vec<String>,
-    /// Only those dead-lettered since: an RFC 3339 time, or how long ago (15m, 2h, 3d)
+    /// Only records dead-lettered since: an RFC 3339 time, or how long ago (15m, 2h, 3d)
     #[arg(long, value_name = "TIME")]
     since: Option<Since>,
-    /// Resolved and parked ones too
+    /// Include resolved and parked dead letters
     #[arg(long)]
     all: bool,
-    /// One row for each dead letter instead of groups
+    /// Print one row per dead letter instead of groups
     #[arg(long)]
     each: bool,
 }
 
-/// What `mfctl dlq list` prints.
+/// The output of `mfctl dlq list`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct DlqListReport {
-    /// Dead letters that match and have no ledger entry, parked topics not counted.
+    /// Matching dead letters without a ledger entry; parked topics are not counted.
     pub unresolved: u64,
-    /// Dead letters that match and have one, parked topics not counted.
+    /// Matching dead letters with a ledger entry; parked topics are not counted.
     pub resolved: u64,
-    /// Records in parked topics without a ledger entry, whatever the filters: they wait for a person.
+    /// Records in parked topics without a ledger entry, regardless of the filters: an operator must decide on them.
     pub parked_waiting: u64,
-    /// The groups: those with unresolved dead letters, or all with `--all`.
+    /// The groups with unresolved dead letters, or all groups with `--all`.
     pub groups: Vec<ErrorGroup>,
-    /// Dead letters counted in an `(other)` group, because there were too many groups.
+    /// Dead letters counted in an `(other)` group because there are too many groups.
     pub not_grouped: u64,
-    /// Records of the ledger that cannot be read; what they tell of counts as unresolved.
+    /// Ledger records that cannot be read; their dead letters count as unresolved.
     pub ledger_unreadable: u64,
     #[serde(skip)]
     now: Option<Timestamp>,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
-    let (log, now) = (connected.ports.log.as_ref(), connected.ports.clock.now());
+    let log = connected.ports.log.as_ref();
+    let now = connected.ports.clock.now();
     let filter = DeadLetterFilter {
         topic: args.topic,
         kinds: args.kind,
@@ -86,10 +83,10 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         .await?;
         return rows.finish();
     }
-    cx.out().print(&grouped(log, &ledger, &filter, args.all, now).await?)
+    cx.out().print(&group_report(log, &ledger, &filter, args.all, now).await?)
 }
 
-async fn grouped(
+async fn group_report(
     log: &dyn EventLog,
     ledger: &Ledger,
     filter: &DeadLetterFilter,
@@ -97,7 +94,8 @@ async fn grouped(
     now: Timestamp,
 ) -> Result<DlqListReport> {
     let mut groups = ErrorGroups::default();
-    let (mut unresolved, mut resolved) = (0, 0);
+    let mut unresolved = 0;
+    let mut resolved = 0;
     list::for_each_dead_letter::<mfctl_core::ports::Error>(log, ledger, filter, |letter| {
         if letter.id.topic.is_dead_letters() {
             let count = if letter.resolution.is_none() { &mut unresolved } else { &mut resolved };
@@ -109,12 +107,13 @@ async fn grouped(
     .await?;
     let (mut groups, not_grouped) = groups.finish();
     groups.retain(|group| all || group.unresolved > 0);
-    let parked_waiting = parked_waiting(log, ledger).await?;
+    let parked_waiting = count_parked_waiting(log, ledger).await?;
     let ledger_unreadable = ledger.unreadable();
     Ok(DlqListReport { unresolved, resolved, parked_waiting, groups, not_grouped, ledger_unreadable, now: Some(now) })
 }
 
-async fn parked_waiting(log: &dyn EventLog, ledger: &Ledger) -> Result<u64> {
+/// Counts the records of parked topics that have no ledger entry.
+async fn count_parked_waiting(log: &dyn EventLog, ledger: &Ledger) -> Result<u64> {
     let mut topics = dead_letters::topics(log).await?;
     topics.retain(TopicName::is_parked);
     let mut waiting = 0;
@@ -132,7 +131,7 @@ impl Render for DlqListReport {
         page.field("unresolved", Cell::new(humane::count(self.unresolved)).tone(tone));
         page.field("resolved", Cell::new(humane::count(self.resolved)));
         let tone = if self.parked_waiting > 0 { Tone::Warn } else { Tone::Plain };
-        page.field("parked, waiting for a person", Cell::new(humane::count(self.parked_waiting)).tone(tone));
+        page.field("parked, waiting for an operator", Cell::new(humane::count(self.parked_waiting)).tone(tone));
         if self.ledger_unreadable > 0 {
             let records = humane::counted(self.ledger_unreadable, "record", "records");
             page.toned(format!("{records} of the ledger cannot be read"), Tone::Bad);
@@ -151,11 +150,11 @@ impl Render for DlqListReport {
             Column::left("LAST"),
             Column::left("EXAMPLE"),
         ];
-        page.table(&columns, self.groups.iter().map(|group| row(group, self.now)).collect());
+        page.table(&columns, self.groups.iter().map(|group| group_cells(group, self.now)).collect());
         if self.not_grouped > 0 {
-            let rest = humane::counted(self.not_grouped, "dead letter was", "dead letters were");
+            let not_grouped = humane::counted(self.not_grouped, "dead letter was", "dead letters were");
             page.line(format!(
-                "{rest} counted under (other): too many different errors; narrow it with --topic or --kind"
+                "{not_grouped} counted under (other): too many different errors; narrow the list with --topic or --kind"
             ));
         }
     }
@@ -165,7 +164,7 @@ impl Render for DlqListReport {
     }
 }
 
-fn row(group: &ErrorGroup, now: Option<Timestamp>) -> Vec<Cell> {
+fn group_cells(group: &ErrorGroup, now: Option<Timestamp>) -> Vec<Cell> {
     let tone = if group.unresolved > 0 { Tone::Bad } else { Tone::Dim };
     let last =
         now.map_or_else(|| humane::time(group.last_failed_at), |now| humane::time_and_age(group.last_failed_at, now));

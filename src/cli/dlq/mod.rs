@@ -1,4 +1,4 @@
-//! `mfctl dlq`: what failed, why, and what to do about it.
+//! `mfctl dlq`: lists, shows, redrives and discards dead letters.
 
 pub mod discard;
 pub mod list;
@@ -22,57 +22,53 @@ use mfctl_core::ports::Error;
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:
-  mfctl dlq list                                         what failed, grouped by error
-  mfctl dlq show media.ingested.dlq:3:42                 one of them, with everything known
-  mfctl dlq redrive --topic media.ingested.dlq --dry-run what would be sent back
+  mfctl dlq list                                         unresolved dead letters, grouped by error
+  mfctl dlq show media.ingested.dlq:3:42                 one dead letter in detail
+  mfctl dlq redrive --topic media.ingested.dlq --dry-run what would be redriven
   mfctl dlq list --kind parser_limit -o name | mfctl dlq discard - --reason 'not ours' --yes")]
 pub struct Args {
     #[command(subcommand)]
-    verb: Verb,
+    command: DlqCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum DlqCommand {
     /// List dead letters, grouped by error
     List(list::Args),
-    /// Show one dead letter: why it failed, its headers and payload, and what a redrive would do
+    /// Show one dead letter: why it failed, its headers and value, and what a redrive would do
     Show(show::Args),
     /// Send dead letters back to the topic they came from
     Redrive(redrive::Args),
-    /// Give dead letters up, with a reason that is kept
+    /// Discard dead letters, with a reason for the ledger
     Discard(discard::Args),
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As each verb's help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
-    match args.verb {
-        Verb::List(args) => list::run(args, cx).await,
-        Verb::Show(args) => show::run(args, cx).await,
-        Verb::Redrive(args) => redrive::run(args, cx).await,
-        Verb::Discard(args) => discard::run(args, cx).await,
+    match args.command {
+        DlqCommand::List(args) => list::run(args, cx).await,
+        DlqCommand::Show(args) => show::run(args, cx).await,
+        DlqCommand::Redrive(args) => redrive::run(args, cx).await,
+        DlqCommand::Discard(args) => discard::run(args, cx).await,
     }
 }
 
-/// Which dead letters a changing verb works on. One of the three must be given.
+/// Which dead letters to redrive or discard. Exactly one of the three must be given.
 #[derive(Debug, ClapArgs)]
 #[group(required = true, multiple = false)]
-struct Which {
+struct SelectionArgs {
     /// Dead letters by id, <dlq-topic>:<partition>:<offset>; - reads them from stdin
     #[arg(value_name = "ID")]
     ids: Vec<String>,
-    /// Everything in this dead-letter topic; can be repeated
+    /// All dead letters of this topic; can be repeated
     #[arg(long, value_name = "TOPIC", add = ArgValueCandidates::new(complete::dead_letter_topics))]
     topic: Vec<TopicName>,
-    /// Everything in every dead-letter topic; parked topics are left alone
+    /// All dead letters of every dead-letter topic; parked topics are not included
     #[arg(long)]
     all: bool,
 }
 
-impl Which {
-    fn selection(&self) -> Result<Selection> {
+impl SelectionArgs {
+    fn to_selection(&self) -> Result<Selection> {
         if self.all {
             return Ok(Selection::All);
         }
@@ -83,19 +79,19 @@ impl Which {
         }
     }
 
-    /// What a person calls the selection.
-    fn name(&self) -> String {
+    /// The selection in words, for prompts and messages.
+    fn description(&self) -> String {
         if self.all {
             return "every dead-letter topic".to_owned();
         }
         let topics: Vec<&str> = self.topic.iter().map(TopicName::as_str).collect();
-        if topics.is_empty() { "the ids given".to_owned() } else { topics.join(", ") }
+        if topics.is_empty() { "the given ids".to_owned() } else { topics.join(", ") }
     }
 }
 
-/// Lays out what was done, topic by topic, and what was left.
-fn tally_page(tally: &RunTally, page: &mut Page) {
-    const LISTED: usize = 50;
+/// Prints the counts of each topic, and the first skipped dead letters with their reasons.
+fn print_tally(tally: &RunTally, page: &mut Page) {
+    const MAX_SKIPPED_ROWS: usize = 50;
     let columns = [
         Column::left("TOPIC"),
         Column::right("REDRIVEN"),
@@ -118,17 +114,17 @@ fn tally_page(tally: &RunTally, page: &mut Page) {
     let rows = tally
         .skipped
         .iter()
-        .take(LISTED)
+        .take(MAX_SKIPPED_ROWS)
         .map(|skipped| vec![Cell::new(skipped.id.to_string()), Cell::new(skipped.reason.text()).tone(Tone::Warn)]);
     page.table(&[Column::left("ID"), Column::left("REASON")], rows.collect());
-    let more = tally.skipped_count().saturating_sub(LISTED as u64);
+    let more = tally.skipped_count().saturating_sub(MAX_SKIPPED_ROWS as u64);
     if more > 0 {
         page.line(format!("and {} more; `-o json` lists them", humane::count(more)));
     }
 }
 
-/// `12 redriven, 1 parked, 2 skipped`.
-fn told(tally: &RunTally) -> String {
+/// The counts in words: `12 redriven, 1 parked, 2 skipped`.
+fn tally_summary(tally: &RunTally) -> String {
     let counts = [
         (tally.redriven, "redriven"),
         (tally.parked, "parked"),
@@ -137,18 +133,20 @@ fn told(tally: &RunTally) -> String {
         (tally.skipped_count(), "skipped"),
     ];
     let parts: Vec<String> =
-        counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", humane::count(*n))).collect();
+        counts.iter().filter(|(n, _)| *n > 0).map(|(n, label)| format!("{} {label}", humane::count(*n))).collect();
     if parts.is_empty() { "nothing to do".to_owned() } else { parts.join(", ") }
 }
 
-/// The failure of a run that an error ended. What was done before stays done.
-fn ended(error: Error, tally: &RunTally, remaining: u64) -> Failure {
+/// The failure of a run that an error ended. Its committed transactions stay.
+fn run_failure(error: Error, tally: &RunTally, remaining: u64) -> Failure {
     let fenced = error.kind() == mfctl_core::ports::ErrorKind::Fenced;
     let failure = Failure::from(error);
     let kind_hint = if fenced {
-        "another redrive or discard of the same topic took over; what it has done is in the ledger: look with `mfctl dlq list`"
+        "another redrive or discard of the same topic took over; its results are in the ledger: see `mfctl dlq list`"
     } else {
-        "what was done is in the ledger: run the same command again and it goes on with the rest"
+        "what was done is in the ledger: run the same command again to process the rest"
     };
-    failure.while_doing(format!("stopped after {}, {} left", told(tally), humane::count(remaining))).hint(kind_hint)
+    failure
+        .while_doing(format!("stopped after {}, {} left", tally_summary(tally), humane::count(remaining)))
+        .hint(kind_hint)
 }

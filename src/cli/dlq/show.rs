@@ -1,4 +1,4 @@
-//! `mfctl dlq show`: one dead letter with everything that is known of it.
+//! `mfctl dlq show`: prints one dead letter in detail: error, resolution, asset, headers and value.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use clap::Args as ClapArgs;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::redrive::{DEFAULT_MAX_REDRIVES, rules};
+use super::redrive::{DEFAULT_MAX_REDRIVES, redrive_rules};
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::ids;
@@ -16,7 +16,7 @@ use crate::ops::target::DataDirMode;
 use mfctl_core::domain::{RecordAddress, Timestamp};
 use mfctl_core::events::EventCodec;
 
-/// Lines of a payload shown in a page; `-o json` and `--raw` have it all.
+/// Lines of a value that a table shows; `--raw` prints all of them.
 const MAX_LINES: usize = 200;
 
 /// Arguments of `mfctl dlq show`.
@@ -27,30 +27,26 @@ Examples:
   mfctl dlq show media.ingested.dlq:3:42 --raw | xxd | head
   mfctl dlq show media.ingested.dlq:3:42 -o json | jq .value.json
 
-Exit codes: 0 shown, 2 no id, 5 log not reachable, 6 no such record or no data folder")]
+Exit codes: 0 shown, 2 not an id, 5 log not reachable, 6 no such record or no data folder")]
 pub struct Args {
     /// The dead letter, <dlq-topic>:<partition>:<offset>; - reads it from stdin
     #[arg(value_name = "ID")]
     id: String,
-    /// Write the value's bytes to stdout as they are, and nothing else
+    /// Write only the value's bytes to stdout, unchanged
     #[arg(long)]
     raw: bool,
 }
 
-/// What `mfctl dlq show` prints.
+/// The output of `mfctl dlq show`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct DlqShowReport {
     /// The dead letter.
     #[serde(flatten)]
-    pub shown: DeadLetterDetail,
+    pub dead_letter: DeadLetterDetail,
     #[serde(skip)]
     now: Option<Timestamp>,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let id: RecordAddress = ids::one(&args.id)?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
@@ -60,73 +56,79 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         return cx.out().raw(record.value.as_deref().unwrap_or_default());
     }
     let codec = EventCodec::new(Arc::clone(&ports.registry), connected.target.environment.clone());
-    let rules = rules(&connected, DEFAULT_MAX_REDRIVES, false).await?;
-    let shown = show::describe(&record, ports, &codec, &rules).await?;
-    cx.out().print(&DlqShowReport { shown, now: Some(ports.clock.now()) })
+    let rules = redrive_rules(&connected, DEFAULT_MAX_REDRIVES, false).await?;
+    let dead_letter = show::describe(&record, ports, &codec, &rules).await?;
+    cx.out().print(&DlqShowReport { dead_letter, now: Some(ports.clock.now()) })
 }
 
 impl Render for DlqShowReport {
     fn page(&self, page: &mut Page) {
-        let (shown, error) = (&self.shown, &self.shown.error);
-        page.field("id", Cell::new(shown.id.to_string()).tone(Tone::Strong));
+        let dead_letter = &self.dead_letter;
+        let error = &dead_letter.error;
+        page.field("id", Cell::new(dead_letter.id.to_string()).tone(Tone::Strong));
         page.field("error", Cell::new(error.kind.as_str()).tone(Tone::Bad));
         page.field("message", error.message.as_str());
         page.field("came from", Cell::maybe(error.source.as_ref()));
         page.field("group", Cell::maybe(error.group.as_deref()));
         page.field("attempts", Cell::maybe(error.attempts));
         page.field("class", Cell::maybe(error.class));
-        page.field("first failed", self.time(error.first_failed_at));
-        page.field("last failed", self.time(error.last_failed_at.or(Some(shown.dead_lettered_at))));
+        page.field("first failed", self.time_cell(error.first_failed_at));
+        page.field("last failed", self.time_cell(error.last_failed_at.or(Some(dead_letter.dead_lettered_at))));
         page.field("worker", Cell::maybe(error.worker.as_deref()));
         page.field("header format", error.format.as_str());
-        page.field("redriven before", shown.redrive.redrives.to_string());
-        self.ledger(page);
-        page.field("a redrive would", self.forecast());
-        self.asset(page);
-        page.field("value against its schema", shown.validity.as_str());
+        page.field("redriven before", dead_letter.redrive.redrives.to_string());
+        self.add_resolution(page);
+        page.field("a redrive would", self.preview_text());
+        self.add_asset(page);
+        page.field("value against its schema", dead_letter.validity.as_str());
         page.heading("Headers");
-        let rows = shown.headers.iter().map(|header| vec![Cell::new(header.name.as_str()), bytes_cell(&header.value)]);
+        let rows =
+            dead_letter.headers.iter().map(|header| vec![Cell::new(header.name.as_str()), bytes_cell(&header.value)]);
         page.table(&[Column::left("NAME"), Column::left("VALUE")], rows.collect());
-        page.heading(format!("Value ({}, {})", shown.value.encoding, humane::bytes(shown.value.size_bytes)));
-        payload(&shown.value, page);
+        page.heading(format!(
+            "Value ({}, {})",
+            dead_letter.value.encoding,
+            humane::bytes(dead_letter.value.size_bytes)
+        ));
+        print_value(&dead_letter.value, page);
     }
 
     fn names(&self) -> Option<Vec<String>> {
-        Some(vec![self.shown.id.to_string()])
+        Some(vec![self.dead_letter.id.to_string()])
     }
 }
 
 impl DlqShowReport {
-    fn time(&self, at: Option<Timestamp>) -> Cell {
+    fn time_cell(&self, at: Option<Timestamp>) -> Cell {
         Cell::maybe(at.map(|at| self.now.map_or_else(|| humane::time(at), |now| humane::time_and_age(at, now))))
     }
 
-    fn ledger(&self, page: &mut Page) {
-        let Some(entry) = &self.shown.resolution else {
+    fn add_resolution(&self, page: &mut Page) {
+        let Some(entry) = &self.dead_letter.resolution else {
             page.field("ledger", Cell::new("unresolved").tone(Tone::Bad));
             return;
         };
         let to = entry.sent_to.as_ref().map(|topic| format!(" to {topic}")).unwrap_or_default();
         let text = format!("{}{to} by {} in run {}", entry.resolution, entry.actor, entry.run);
         page.field("ledger", Cell::new(text).tone(Tone::Good));
-        page.field("decided", self.time(Some(entry.at)));
+        page.field("decided", self.time_cell(Some(entry.at)));
         if let Some(reason) = &entry.reason {
             page.field("reason", reason.as_str());
         }
     }
 
-    fn forecast(&self) -> String {
-        let forecast = &self.shown.redrive;
-        match (&forecast.to, &forecast.reason) {
-            (Some(to), _) if forecast.action == "park" => format!("park it in {to}: it was redriven too often"),
+    fn preview_text(&self) -> String {
+        let preview = &self.dead_letter.redrive;
+        match (&preview.to, &preview.reason) {
+            (Some(to), _) if preview.action == "park" => format!("park it in {to}: it was redriven too often"),
             (Some(to), _) => format!("send it to {to}"),
-            (None, Some(reason)) => format!("leave it: {reason}"),
-            (None, None) => "leave it".to_owned(),
+            (None, Some(reason)) => format!("skip it: {reason}"),
+            (None, None) => "skip it".to_owned(),
         }
     }
 
-    fn asset(&self, page: &mut Page) {
-        let Some(asset) = &self.shown.asset else { return };
+    fn add_asset(&self, page: &mut Page) {
+        let Some(asset) = &self.dead_letter.asset else { return };
         let state = asset.state.map_or_else(|| "not in the catalog".to_owned(), |state| state.to_string());
         let flag = asset.dead_lettered.map(|stage| format!(", dead-lettered in {stage}")).unwrap_or_default();
         page.field("asset", format!("{} ({state}{flag})", asset.asset_id));
@@ -138,17 +140,17 @@ impl DlqShowReport {
 
 fn bytes_cell(bytes: &ShownBytes) -> Cell {
     match (&bytes.text, bytes.encoding) {
-        (Some(text), "hex") => Cell::new(format!("0x{text}{}", more(bytes))).tone(Tone::Dim),
-        (Some(text), _) => Cell::new(format!("{text}{}", more(bytes))),
+        (Some(text), "hex") => Cell::new(format!("0x{text}{}", ellipsis(bytes))).tone(Tone::Dim),
+        (Some(text), _) => Cell::new(format!("{text}{}", ellipsis(bytes))),
         (None, _) => Cell::new("null").tone(Tone::Dim),
     }
 }
 
-fn more(bytes: &ShownBytes) -> &'static str {
+fn ellipsis(bytes: &ShownBytes) -> &'static str {
     if bytes.truncated { "…" } else { "" }
 }
 
-fn payload(value: &ShownBytes, page: &mut Page) {
+fn print_value(value: &ShownBytes, page: &mut Page) {
     if let Some(schema) = value.schema_id {
         page.toned(format!("schema {schema}"), Tone::Dim);
     }
@@ -161,6 +163,6 @@ fn payload(value: &ShownBytes, page: &mut Page) {
         page.line(line);
     }
     if lines.next().is_some() || value.truncated {
-        page.toned("… cut; --raw writes all of it", Tone::Dim);
+        page.toned("… truncated; --raw writes all of it", Tone::Dim);
     }
 }

@@ -1,4 +1,4 @@
-//! The closing word of an ingest: its numbers, and every file that was not taken.
+//! The report of an ingest: its counts, and every file that was rejected or failed.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -12,55 +12,56 @@ use mfctl_core::domain::SourcePath;
 use mfctl_core::domain::job::{FileStep, JournalFile, RefusalKind};
 use mfctl_core::ports::JobFilter;
 
-const PAGE: usize = 1000;
+/// Files per journal query.
+const PAGE_SIZE: usize = 1000;
 
-/// What `mfctl ingest` prints.
+/// The output of `mfctl ingest`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct IngestReport {
     /// The job.
     pub job_id: JobId,
-    /// Files found: staged, deduplicated, rejected and failed together, once the job is finished.
+    /// Files found. Of a finished job, the sum of staged, deduplicated, rejected and failed.
     pub discovered: u64,
     /// Files whose bytes were staged.
     pub staged: u64,
-    /// Files whose bytes were there already.
+    /// Files whose bytes were stored already.
     pub deduplicated: u64,
-    /// Events acknowledged.
+    /// Events that the log acknowledged.
     pub published: u64,
-    /// Files that cannot be taken as they are.
+    /// Files that cannot be ingested as they are.
     pub rejected: u64,
-    /// Files that may be taken when tried again.
+    /// Files that failed and can be retried.
     pub failed: u64,
     /// Bytes of all files that were read.
     pub bytes: u64,
     /// How long this run took.
     pub elapsed_seconds: f64,
-    /// Files this run settled, each second.
+    /// Files whose outcome this run recorded, per second.
     pub files_per_second: f64,
-    /// Every file that was not taken.
+    /// Every file that was rejected or failed.
     pub failures: Vec<FailureRow>,
 }
 
-/// A file that was not taken.
+/// A file that was rejected or failed.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct FailureRow {
-    /// The file.
+    /// The file's path.
     pub path: SourcePath,
-    /// Why, for people.
+    /// The reason, for people.
     pub reason: String,
-    /// Why, for scripts.
+    /// The reason, for scripts.
     pub kind: Option<RefusalKind>,
     #[serde(skip)]
     failed: bool,
 }
 
 impl FailureRow {
-    /// The row of a file of the journal.
+    /// A refused file of the journal, with the reason recorded there.
     #[must_use]
-    pub fn of(file: JournalFile) -> Self {
+    pub fn from_journal(file: JournalFile) -> Self {
         let (kind, reason) = match file.refusal {
             Some(refusal) => (Some(refusal.kind), refusal.reason),
-            None => (None, "no reason was kept".to_owned()),
+            None => (None, "no reason was recorded".to_owned()),
         };
         Self { path: file.path, reason, kind, failed: file.step == FileStep::Failed }
     }
@@ -81,9 +82,9 @@ impl Item for FailureRow {
     }
 }
 
-/// The report without its list, which is streamed.
+/// [`IngestReport`] without `failures`, which are streamed as a list.
 #[derive(Debug, Serialize)]
-struct Summary {
+struct IngestTotals {
     job_id: JobId,
     discovered: u64,
     staged: u64,
@@ -96,9 +97,9 @@ struct Summary {
     files_per_second: f64,
 }
 
-impl Summary {
+impl IngestTotals {
     #[expect(clippy::cast_precision_loss, reason = "a rate is shown with three digits")]
-    fn of(outcome: &IngestOutcome) -> Self {
+    fn from_outcome(outcome: &IngestOutcome) -> Self {
         let counts = &outcome.counts;
         let seconds = outcome.elapsed.as_secs_f64();
         Self {
@@ -116,17 +117,17 @@ impl Summary {
     }
 }
 
-impl Render for Summary {
+impl Render for IngestTotals {
     fn page(&self, page: &mut Page) {
         let count = |number: u64| Cell::new(humane::count(number));
-        let bad = |number: u64, tone| if number > 0 { count(number).tone(tone) } else { count(number) };
+        let toned_count = |number: u64, tone| if number > 0 { count(number).tone(tone) } else { count(number) };
         page.field("job", self.job_id.to_string());
         page.field("discovered", count(self.discovered));
         page.field("staged", count(self.staged));
         page.field("deduplicated", count(self.deduplicated));
         page.field("published", count(self.published));
-        page.field("rejected", bad(self.rejected, Tone::Warn));
-        page.field("failed", bad(self.failed, Tone::Bad));
+        page.field("rejected", toned_count(self.rejected, Tone::Warn));
+        page.field("failed", toned_count(self.failed, Tone::Bad));
         page.field("bytes", humane::bytes(self.bytes));
         let took = humane::duration(std::time::Duration::from_secs_f64(self.elapsed_seconds));
         page.field("took", format!("{took}, {} files", humane::rate(self.files_per_second)));
@@ -137,31 +138,31 @@ impl Render for Summary {
     }
 }
 
-/// Prints the numbers and streams the list of files that were not taken.
+/// Prints the totals and streams the list of files that were rejected or failed.
 pub(super) async fn print(cx: &Context, connected: &Connected, outcome: &IngestOutcome) -> Result<()> {
-    let summary = Summary::of(outcome);
+    let totals = IngestTotals::from_outcome(outcome);
     let out = cx.out();
     match out.options().format {
         Format::Json | Format::Yaml => {
             let mut list = out.list::<FailureRow>("failures");
-            failures(connected, outcome.job_id, |row| list.push(&row)).await?;
-            list.finish_with(&summary)
+            for_each_failure(connected, outcome.job_id, |row| list.push(&row)).await?;
+            list.finish_with(&totals)
         }
-        Format::Name => out.print(&summary),
+        Format::Name => out.print(&totals),
         Format::Table | Format::Jsonl => {
-            out.print(&summary)?;
-            if summary.rejected + summary.failed == 0 {
+            out.print(&totals)?;
+            if totals.rejected + totals.failed == 0 {
                 return Ok(());
             }
             let mut list = out.list::<FailureRow>("failures");
-            failures(connected, outcome.job_id, |row| list.push(&row)).await?;
+            for_each_failure(connected, outcome.job_id, |row| list.push(&row)).await?;
             list.finish()
         }
     }
 }
 
-/// Hands over every file of a job that was not taken, page by page.
-pub(in crate::cli) async fn failures(
+/// Calls `each` for every file of a job that was rejected or failed, page by page.
+pub(in crate::cli) async fn for_each_failure(
     connected: &Connected,
     job: JobId,
     mut each: impl FnMut(FailureRow) -> Result<()>,
@@ -169,8 +170,8 @@ pub(in crate::cli) async fn failures(
     let filter = JobFilter { steps: vec![FileStep::Rejected, FileStep::Failed] };
     let mut cursor: Option<String> = None;
     loop {
-        let page = connected.ports.journal.files(job, &filter, cursor.as_deref(), PAGE).await?;
-        page.items.into_iter().map(FailureRow::of).try_for_each(&mut each)?;
+        let page = connected.ports.journal.files(job, &filter, cursor.as_deref(), PAGE_SIZE).await?;
+        page.items.into_iter().map(FailureRow::from_journal).try_for_each(&mut each)?;
         cursor = page.next;
         if cursor.is_none() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! `mfctl jobs failed JOB`: the files a job could not take, and the command that tries them again.
+//! `mfctl jobs failed JOB`: lists the files that a job did not ingest, and prints the command that retries them.
 
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCandidates;
@@ -8,7 +8,7 @@ use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::ids;
-use crate::cli::ingest::{FailureRow, failures};
+use crate::cli::ingest::{FailureRow, for_each_failure};
 use crate::ops::target::DataDirMode;
 use mfctl_core::domain::JobId;
 
@@ -18,44 +18,41 @@ use mfctl_core::domain::JobId;
 Examples:
   mfctl jobs failed 019ab0c4-0000-7000-8000-000000000000
   mfctl jobs failed 019ab0c4-0000-7000-8000-000000000000 -o json | jq '.failures[].kind'
-  mfctl jobs failed 019ab0c4-0000-7000-8000-000000000000 -o name      paths alone
+  mfctl jobs failed 019ab0c4-0000-7000-8000-000000000000 -o name      only the paths
 
 Exit codes: 0 listed, 2 wrong usage, 5 journal not reachable, 6 no such job or no data folder")]
 pub struct Args {
-    /// The job; - reads it from stdin
+    /// The job's id; - reads it from stdin
     #[arg(value_name = "JOB|-", add = ArgValueCandidates::new(complete::jobs))]
     job: String,
 }
 
+/// The fields after the list of files in a document.
 #[derive(Debug, Serialize)]
-struct Trailer {
+struct JobFailuresTrailer {
     job_id: JobId,
     rejected: u64,
     failed: u64,
-    /// What tries the failed ones again; none if there are none.
+    /// The command that retries the failed files; none if no file failed.
     retry_command: Option<String>,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let id: JobId = ids::one(&args.job)?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
-    super::job(&connected, id).await?;
+    super::find_job(&connected, id).await?;
     let counts = connected.ports.journal.counts(id).await?;
     let mut list = cx.out().list::<FailureRow>("failures");
-    failures(&connected, id, |row| list.push(&row)).await?;
+    for_each_failure(&connected, id, |row| list.push(&row)).await?;
     let retry_command = (counts.failed > 0).then(|| format!("mfctl ingest --retry-failed {id}"));
-    list.finish_with(&Trailer {
+    list.finish_with(&JobFailuresTrailer {
         job_id: id,
         rejected: counts.rejected,
         failed: counts.failed,
         retry_command: retry_command.clone(),
     })?;
     if let Some(command) = retry_command {
-        cx.out().note(format!("try the failed ones again with `{command}`"));
+        cx.out().note(format!("retry the failed files with `{command}`"));
     }
     Ok(())
 }

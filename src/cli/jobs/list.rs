@@ -1,4 +1,4 @@
-//! `mfctl jobs list`.
+//! `mfctl jobs list`: lists the ingest jobs of this host, latest first.
 
 use clap::Args as ClapArgs;
 use serde::Serialize;
@@ -19,55 +19,53 @@ Examples:
 
 Exit codes: 0 listed, 2 wrong usage, 5 journal not reachable, 6 no data folder")]
 pub struct Args {
-    /// At most this many
+    /// Maximum number of jobs
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: usize,
-    /// Go on where an earlier list ended
+    /// Continue from the cursor that an earlier list printed
     #[arg(long, value_name = "CURSOR")]
     cursor: Option<String>,
 }
 
 /// A job with its counts.
 #[derive(Debug, Serialize)]
-struct Row {
+struct JobListRow {
     #[serde(flatten)]
     job: Job,
     #[serde(flatten)]
     counts: JobCounts,
-    /// Whether a process works on it now.
+    /// Whether a process is running it now.
     active: bool,
 }
 
+/// The fields after the list of jobs in a document.
 #[derive(Debug, Serialize)]
-struct Trailer {
-    /// For `--cursor`; none at the end.
+struct JobListTrailer {
+    /// For `--cursor`; none after the last page.
     next_cursor: Option<String>,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let journal = connected.ports.journal.as_ref();
     let page = journal.jobs(args.cursor.as_deref(), args.limit.max(1)).await?;
-    let mut rows = cx.out().list::<Row>("jobs");
+    let mut rows = cx.out().list::<JobListRow>("jobs");
     for job in page.items {
         let counts = journal.counts(job.job_id).await?;
         let active = job.status == JobStatus::Running && journal.is_leased(job.job_id).await?;
-        rows.push(&Row { job, counts, active })?;
+        rows.push(&JobListRow { job, counts, active })?;
     }
     let shown = rows.count();
-    rows.finish_with(&Trailer { next_cursor: page.next.clone() })?;
+    rows.finish_with(&JobListTrailer { next_cursor: page.next.clone() })?;
     if let Some(cursor) = page.next {
         cx.out().note(format!("{} shown; more with --cursor {cursor}", humane::counted(shown, "job", "jobs")));
     }
     Ok(())
 }
 
-/// How a job stands, as a person would say it: one that says it runs but has no process died.
-pub(super) fn standing(status: JobStatus, active: bool) -> (&'static str, Tone) {
+/// The label and tone of a job's status. A job that the journal records as running, without a process that holds its
+/// lease, has died.
+pub(super) fn status_label(status: JobStatus, active: bool) -> (&'static str, Tone) {
     match (status, active) {
         (JobStatus::Running, true) => ("running", Tone::Good),
         (JobStatus::Running, false) => ("died", Tone::Bad),
@@ -76,7 +74,7 @@ pub(super) fn standing(status: JobStatus, active: bool) -> (&'static str, Tone) 
     }
 }
 
-impl Item for Row {
+impl Item for JobListRow {
     const COLUMNS: &'static [Column] = &[
         Column::left("JOB"),
         Column::left("STATUS"),
@@ -90,8 +88,8 @@ impl Item for Row {
     ];
 
     fn cells(&self) -> Vec<Cell> {
-        let (text, tone) = standing(self.job.status, self.active);
-        let bad = |count: u64, tone| {
+        let (text, tone) = status_label(self.job.status, self.active);
+        let toned_count = |count: u64, tone| {
             let cell = Cell::new(humane::count(count));
             if count > 0 { cell.tone(tone) } else { cell }
         };
@@ -102,8 +100,8 @@ impl Item for Row {
             Cell::new(humane::count(self.counts.discovered)),
             Cell::new(humane::count(self.counts.staged)),
             Cell::new(humane::count(self.counts.deduplicated)),
-            bad(self.counts.rejected, Tone::Warn),
-            bad(self.counts.failed, Tone::Bad),
+            toned_count(self.counts.rejected, Tone::Warn),
+            toned_count(self.counts.failed, Tone::Bad),
             Cell::new(humane::bytes(self.counts.bytes)),
         ]
     }

@@ -1,4 +1,4 @@
-//! `mfctl jobs`: ingest jobs of this host: what they did, what failed, whether their sources may be deleted.
+//! `mfctl jobs`: lists and shows the ingest jobs of this host, and verifies that their sources may be deleted.
 
 pub mod failed;
 pub mod list;
@@ -19,41 +19,36 @@ Examples:
   mfctl jobs list
   mfctl jobs show JOB --watch
   mfctl jobs failed JOB -o name
-  mfctl jobs verify JOB                  may I delete the source?")]
+  mfctl jobs verify JOB                  can the source be deleted?")]
 pub struct Args {
     #[command(subcommand)]
-    verb: Verb,
+    command: JobsCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum JobsCommand {
     /// List jobs, latest first
     List(list::Args),
-    /// Show a job; follow a running one
+    /// Show one job, or follow it while it runs
     Show(show::Args),
-    /// List the files a job could not take, and why
+    /// List the files that a job did not ingest, and why
     Failed(failed::Args),
-    /// Check that everything a job took is safely stored, its source unchanged, and nothing there left out
+    /// Verify that a job's files are stored, their source is unchanged, and the source has no other files
     Verify(verify::Args),
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As each verb's help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
-    match args.verb {
-        Verb::List(args) => list::run(args, cx).await,
-        Verb::Show(args) => show::run(args, cx).await,
-        Verb::Failed(args) => failed::run(args, cx).await,
-        Verb::Verify(args) => verify::run(args, cx).await,
+    match args.command {
+        JobsCommand::List(args) => list::run(args, cx).await,
+        JobsCommand::Show(args) => show::run(args, cx).await,
+        JobsCommand::Failed(args) => failed::run(args, cx).await,
+        JobsCommand::Verify(args) => verify::run(args, cx).await,
     }
 }
 
-/// The job of this id.
-async fn job(connected: &Connected, id: JobId) -> Result<Job> {
+/// Reads a job from the journal; fails with `NotFound` if there is none of this id.
+async fn find_job(connected: &Connected, id: JobId) -> Result<Job> {
     connected.ports.journal.job(id).await?.ok_or_else(|| {
-        Failure::not_found(format!("there is no job {id} in this data folder"))
-            .hint("`mfctl jobs list` shows those that are there")
+        Failure::not_found(format!("there is no job {id} in this data folder")).hint("`mfctl jobs list` shows the jobs")
     })
 }

@@ -1,4 +1,4 @@
-//! `mfctl jobs show JOB`: one job, followed with `--watch` from any terminal of this host.
+//! `mfctl jobs show JOB`: prints one job, or follows it with `--watch` from any terminal of this host.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use clap_complete::ArgValueCandidates;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::list::standing;
+use super::list::status_label;
 use crate::cli::complete;
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::Result;
@@ -28,45 +28,41 @@ Examples:
 
 Exit codes: 0 shown, 2 wrong usage, 5 journal not reachable, 6 no such job or no data folder")]
 pub struct Args {
-    /// The job; - reads it from stdin
+    /// The job's id; - reads it from stdin
     #[arg(value_name = "JOB|-", add = ArgValueCandidates::new(complete::jobs))]
     job: String,
-    /// Follow it until it ends
+    /// Follow the job until it ends
     #[arg(short, long)]
     watch: bool,
-    /// How often --watch looks
+    /// Refresh interval of --watch
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1s")]
     interval: Duration,
 }
 
-/// What `mfctl jobs show` prints.
+/// The output of `mfctl jobs show`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct JobReport {
-    /// The job.
+    /// The job's row in the journal.
     #[serde(flatten)]
     pub job: Job,
-    /// Its counts.
+    /// Its counts, over all its runs.
     #[serde(flatten)]
     pub counts: JobCounts,
-    /// Whether a process works on it now.
+    /// Whether a process is running it now.
     pub active: bool,
     #[serde(skip)]
     now: Option<Timestamp>,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let id: JobId = ids::one(&args.job)?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
     if !args.watch {
-        return cx.out().print(&report(&connected, id).await?);
+        return cx.out().print(&read_report(&connected, id).await?);
     }
     let stop = cx.stop()?;
     loop {
-        let report = report(&connected, id).await?;
+        let report = read_report(&connected, id).await?;
         let active = report.active;
         cx.out().refresh(&report)?;
         if !active {
@@ -79,19 +75,19 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     }
 }
 
-async fn report(connected: &Connected, id: JobId) -> Result<JobReport> {
-    // The lease first: a job that ends between the looks is shown as ended, never as died.
-    let active = connected.ports.journal.is_leased(id).await?;
-    let job = super::job(connected, id).await?;
+async fn read_report(connected: &Connected, id: JobId) -> Result<JobReport> {
+    // The lease is read before the job, so that a job that ends between the two reads is shown as ended, not as died.
+    let leased = connected.ports.journal.is_leased(id).await?;
+    let job = super::find_job(connected, id).await?;
     let counts = connected.ports.journal.counts(id).await?;
-    let active = active && job.status == JobStatus::Running;
+    let active = leased && job.status == JobStatus::Running;
     Ok(JobReport { job, counts, active, now: Some(connected.ports.clock.now()) })
 }
 
 impl Render for JobReport {
     fn page(&self, page: &mut Page) {
         let count = |number: u64| Cell::new(humane::count(number));
-        let (text, tone) = standing(self.job.status, self.active);
+        let (text, tone) = status_label(self.job.status, self.active);
         let status = match &self.job.reason {
             Some(reason) => format!("{text}: {reason}"),
             None => text.to_owned(),
@@ -103,7 +99,7 @@ impl Render for JobReport {
         page.field("changed", humane::time_and_age(self.job.updated_at, now));
         page.field("by", format!("{} on {}", self.job.actor, self.job.host));
         for (name, value) in self.job.spec.as_object().into_iter().flatten() {
-            page.field(format!("  {}", name.replace('_', " ")), plain(value));
+            page.field(format!("  {}", name.replace('_', " ")), plain_text(value));
         }
         page.field(
             "discovered",
@@ -121,9 +117,9 @@ impl Render for JobReport {
         page.field("bytes", humane::bytes(self.counts.bytes));
         let id = self.job.job_id;
         if !self.active && self.job.status != JobStatus::Finished {
-            page.toned(format!("go on with `mfctl ingest --resume {id}`"), Tone::Warn);
+            page.toned(format!("resume it with `mfctl ingest --resume {id}`"), Tone::Warn);
         } else if self.counts.failed > 0 && !self.active {
-            page.toned(format!("try the failed files again with `mfctl ingest --retry-failed {id}`"), Tone::Warn);
+            page.toned(format!("retry the failed files with `mfctl ingest --retry-failed {id}`"), Tone::Warn);
         }
     }
 
@@ -132,10 +128,10 @@ impl Render for JobReport {
     }
 }
 
-fn plain(value: &serde_json::Value) -> String {
+fn plain_text(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::String(text) => text.clone(),
-        serde_json::Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
+        serde_json::Value::Array(items) => items.iter().map(plain_text).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     }
 }

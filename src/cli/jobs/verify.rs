@@ -1,4 +1,4 @@
-//! `mfctl jobs verify JOB`: may I delete the source?
+//! `mfctl jobs verify JOB`: verifies that the source of a job may be deleted.
 
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCandidates;
@@ -17,116 +17,116 @@ use mfctl_core::domain::JobId;
 /// Arguments of `mfctl jobs verify`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Reads every object back and compares its SHA-256, looks for each file's row and event, and compares the source's size
-and time of change with what was read (its bytes too, where the time differs or with --deep). Then it goes through the
-folders that the job was given and names what the job did not take: what its options or a .mfctlignore file left out,
-links to folders that it did not enter, what came later. Sidecars that were read and .mfctlignore files are not named.
-Of a job of a manifest or list, only the files it names are said to be safe, not the folders they are in.
+Reads every object back and compares its SHA-256, looks up each file's catalog row and event, and compares the source's
+size and modification time with those at ingest (its bytes too, if the time differs or with --deep). Then it searches the
+job's folders and lists what the job did not ingest: files excluded by its options or a .mfctlignore file, links to folders
+that it did not follow, and files that were added later. Sidecars that were read and .mfctlignore files are not listed.
+For a job with a manifest or list, the result covers only the files that it names, not their folders.
 
 Examples:
   mfctl jobs verify 019ab0c4-0000-7000-8000-000000000000 && rm -r ~/media
   mfctl jobs verify 019ab0c4-0000-7000-8000-000000000000 --deep
   mfctl jobs verify 019ab0c4-0000-7000-8000-000000000000 -o json | jq '.problems[]'
 
-Exit codes: 0 every file is safe, 2 wrong usage, 5 a dependency is not reachable, 6 no such job or no data folder,
-10 some files are not safe or were not taken, each listed")]
+Exit codes: 0 every file is safe to delete, 2 wrong usage, 5 a dependency is not reachable, 6 no such job or no data folder,
+10 some files are not safe to delete or were not ingested, each listed")]
 pub struct Args {
-    /// The job; - reads it from stdin
+    /// The job's id; - reads it from stdin
     #[arg(value_name = "JOB|-", add = ArgValueCandidates::new(complete::jobs))]
     job: String,
-    /// Hash every source again
+    /// Hash every source file again
     #[arg(long)]
     deep: bool,
 }
 
+/// The fields after the list of problems in a document.
 #[derive(Debug, Serialize)]
-struct Trailer {
+struct VerifyTrailer {
     job_id: JobId,
     files: u64,
     verified: u64,
     unverifiable: u64,
-    /// Those of the problems that are no files of the job.
+    /// Problems with files that are not in the job.
     not_in_job: u64,
     problem_count: u64,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let id: JobId = ids::one(&args.job)?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
-    let job = super::job(&connected, id).await?;
+    let job = super::find_job(&connected, id).await?;
     let stop = cx.stop()?;
     let bar = cx.out().progress("verify", "files");
     let mut list = cx.out().list::<VerifyProblem>("problems");
-    let mut broken = None;
-    let found = |problem: VerifyProblem| {
-        if broken.is_none() {
-            broken = list.push(&problem).err();
+    let mut print_failure = None;
+    let on_problem = |problem: VerifyProblem| {
+        if print_failure.is_none() {
+            print_failure = list.push(&problem).err();
         }
     };
-    let told = |done| bar.set(&Position { done, ..Position::default() });
-    let (depth, data_dir) = (VerifyOptions { deep: args.deep }, connected.target.data_dir.clone());
-    let total: VerifyReport = tokio::select! {
-        total = verify(&connected.ports, &connected.buckets, &job, data_dir, depth, found, told) => total?,
-        reason = stop.wait() => return Err(signals::stopped(reason, "the check was stopped; it changes nothing")),
+    let on_progress = |done| bar.set(&Position { done, ..Position::default() });
+    let options = VerifyOptions { deep: args.deep };
+    let data_dir = connected.target.data_dir.clone();
+    let verification = verify(&connected.ports, &connected.buckets, &job, data_dir, options, on_problem, on_progress);
+    let report: VerifyReport = tokio::select! {
+        report = verification => report?,
+        reason = stop.wait() => return Err(signals::stopped(reason, "the verification was stopped; it changes nothing")),
     };
     bar.finish();
-    if let Some(failure) = broken {
+    if let Some(failure) = print_failure {
         return Err(failure);
     }
-    let problem_count = total.problems + total.not_in_job;
+    let problem_count = report.problems + report.not_in_job;
     if problem_count == 0 && cx.out().options().format == crate::cli::output::Format::Table {
         drop(list);
     } else {
-        list.finish_with(&Trailer {
+        list.finish_with(&VerifyTrailer {
             job_id: id,
-            files: total.files,
-            verified: total.verified,
-            unverifiable: total.unverifiable,
-            not_in_job: total.not_in_job,
+            files: report.files,
+            verified: report.verified,
+            unverifiable: report.unverifiable,
+            not_in_job: report.not_in_job,
             problem_count,
         })?;
     }
-    if total.unverifiable > 0 {
+    if report.unverifiable > 0 {
         cx.out().note(format!(
-            "{} below the log's start: their events are gone by retention, all else of them is verified",
-            humane::counted(total.unverifiable, "file is", "files are")
+            "the log's retention removed the events of {}, which passed all other checks",
+            humane::counted(report.unverifiable, "file", "files")
         ));
     }
-    if total.list_lost {
-        cx.out().note("the job's list cannot be read again: folders that it named were not gone through");
+    if report.list_lost {
+        cx.out().note("the job's list cannot be read again: folders that it named were not searched");
     }
     if !job.walk_complete {
-        return Err(Failure::check_failed(format!("job {id} has not seen all its files"))
-            .hint(format!("finish it first: `mfctl ingest --resume {id}`")));
+        return Err(Failure::check_failed(format!("job {id} has not discovered all its files"))
+            .hint(format!("complete it first: `mfctl ingest --resume {id}`")));
     }
-    if let Some(words) = unsafe_words(&total) {
-        return Err(Failure::check_failed(words).hint("keep their sources; each is listed with the reason"));
+    if let Some(message) = problem_summary(&report) {
+        return Err(Failure::check_failed(message).hint("keep their sources; each is listed with the reason"));
     }
-    let files = humane::counted(total.files, "file", "files");
-    cx.out().note(if total.named {
-        format!("all of {files} are stored and unchanged: these may be deleted, but nothing beside them")
+    let files = humane::counted(report.files, "file is", "files are");
+    cx.out().note(if report.named {
+        format!("{files} stored and unchanged: the named files may be deleted, but nothing else in their folders")
     } else {
-        format!("all of {files} are stored and unchanged: the source may be deleted")
+        format!("{files} stored and unchanged: the source may be deleted")
     });
     Ok(())
 }
 
-/// What keeps the source from being deleted, if anything.
-fn unsafe_words(total: &VerifyReport) -> Option<String> {
-    let files = humane::counted(total.files, "file", "files");
-    let problems = format!("{} of {files} are not safe", humane::count(total.problems));
-    let others = |one, many| humane::counted(total.not_in_job, one, many);
-    match (total.problems, total.not_in_job) {
+/// Why the source must not be deleted; none if it may be.
+fn problem_summary(report: &VerifyReport) -> Option<String> {
+    let files = humane::counted(report.files, "file", "files");
+    let problems = format!("{} of {files} are not safe to delete", humane::count(report.problems));
+    let not_in_job = |one, many| humane::counted(report.not_in_job, one, many);
+    match (report.problems, report.not_in_job) {
         (0, 0) => None,
         (_, 0) => Some(problems),
-        (0, _) => {
-            Some(format!("{} not taken by the job", others("file at the source was", "files at the source were")))
-        }
-        _ => Some(format!("{problems}, and {} not taken by the job", others("more was", "more were"))),
+        (0, _) => Some(format!(
+            "{} not ingested by the job",
+            not_in_job("file at the source was", "files at the source were")
+        )),
+        _ => Some(format!("{problems}, and {} not ingested by the job", not_in_job("more was", "more were"))),
     }
 }
 

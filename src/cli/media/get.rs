@@ -1,4 +1,4 @@
-//! `mfctl media get`: an asset's bytes or a derivative, verified before anybody can use them.
+//! `mfctl media get`: downloads an asset's original or a derivative. No byte is handed out before all are verified.
 
 use std::io::{IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -19,125 +19,126 @@ use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{Asset, AssetId, AssetState, ObjectRef, Sha256};
 use mfctl_core::ports::ErrorKind;
 
-/// Bytes read at once.
-const BUFFER: usize = 256 * 1024;
-/// Bytes bound for a pipe wait here until they are verified; more wait in a temporary file.
-const SPOOL: usize = 16 * 1024 * 1024;
+/// Size of the copy buffer in bytes.
+const BUFFER_BYTES: usize = 256 * 1024;
+/// Output to stdout is held in memory up to this size until it is verified; a larger one is held in a temporary file.
+const SPOOL_BYTES: usize = 16 * 1024 * 1024;
 
 /// Arguments of `mfctl media get`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-The original is verified by its SHA-256 before the file gets its name, or before the first byte reaches the pipe.
+The original is verified by its SHA-256 before the output file appears, or before the first byte is written to stdout.
 
 Examples:
   mfctl media get ed6de839-bf6e-5531-a0eb-2be63a35ce0a -O cover.jpg
-  mfctl media get ed6de839-bf6e-5531-a0eb-2be63a35ce0a -O .             under the name it came with
+  mfctl media get ed6de839-bf6e-5531-a0eb-2be63a35ce0a -O .             under its original file name
   mfctl media get ed6de839-bf6e-5531-a0eb-2be63a35ce0a --derivative text | less
   mfctl media get ed6de839-bf6e-5531-a0eb-2be63a35ce0a > copy.pdf
 
-Exit codes: 0 done, 2 wrong usage, 5 store not reachable, 6 no such asset or object, 7 the file is there already,
-10 the bytes are not those that were ingested; nothing is left behind")]
+Exit codes: 0 done, 2 wrong usage, 5 store not reachable, 6 no such asset or object, 7 the file exists already,
+10 the bytes are not those that were ingested; no file is written")]
 pub struct Args {
     /// The asset's id; - reads it from stdin
     #[arg(value_name = "ASSET", add = ArgValueCandidates::new(complete::assets))]
     asset: String,
-    /// Not the original but what was derived from it
+    /// Download this derivative instead of the original
     #[arg(long, value_name = "WHICH", value_enum)]
     derivative: Option<Derivative>,
     /// Write to this file, or into this folder; - is stdout
     #[arg(short = 'O', long, value_name = "FILE")]
     output_file: Option<PathBuf>,
-    /// Replace a file that is there
+    /// Replace an existing file
     #[arg(long)]
     force: bool,
 }
 
-/// What enrichment derives.
+/// A derivative that enrichment makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Derivative {
-    /// The text.
+    /// The extracted text.
     Text,
-    /// The thumbnail, WebP.
+    /// The thumbnail, in WebP.
     Thumbnail,
 }
 
-/// What to read and how to know that it is right.
-struct Wanted {
-    at: ObjectRef,
+/// An object, with the size and digest that its bytes must have.
+struct ExpectedObject {
+    location: ObjectRef,
     size_bytes: u64,
+    /// None for a derivative, whose digest is not recorded.
     sha256: Option<Sha256>,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let to_stdout = args.output_file.as_deref().is_none_or(|file| file == Path::new("-"));
     if args.output_file.is_none() && std::io::stdout().is_terminal() {
-        return Err(Failure::usage("an asset's bytes are not for a terminal")
-            .hint("write them to a file with -O FILE, pipe them on, or insist with -O -"));
+        return Err(Failure::usage("an asset's bytes are not printed to a terminal")
+            .hint("write them to a file with -O FILE, pipe them, or force it with -O -"));
     }
     let id: AssetId = ids::one(&args.asset)?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
-    let asset = super::asset(id, &connected).await?;
-    let wanted = wanted(&asset, args.derivative, &connected).await?;
-    let source = open(&wanted, &connected).await?;
+    let asset = super::find_asset(id, &connected).await?;
+    let expected = locate_object(&asset, args.derivative, &connected).await?;
+    let source = open_object(&expected, &connected).await?;
     if to_stdout {
-        return to_pipe(source, &wanted, cx.out()).await;
+        return write_to_stdout(source, &expected, cx.out()).await;
     }
-    let given = args.output_file.unwrap_or_default();
-    let file = if given.is_dir() { given.join(name_of(&asset, args.derivative, &connected).await?) } else { given };
-    to_file(source, &wanted, &file, args.force, cx.out()).await
+    let path = args.output_file.unwrap_or_default();
+    let file = if path.is_dir() { path.join(file_name(&asset, args.derivative, &connected).await?) } else { path };
+    write_to_file(source, &expected, &file, args.force, cx.out()).await
 }
 
-async fn wanted(asset: &Asset, derivative: Option<Derivative>, connected: &Connected) -> Result<Wanted> {
+async fn locate_object(asset: &Asset, derivative: Option<Derivative>, connected: &Connected) -> Result<ExpectedObject> {
     if asset.state == AssetState::Revoked {
         return Err(Failure::not_found(format!("asset {} was taken down", asset.asset_id)));
     }
     let buckets = &connected.buckets;
     let Some(derivative) = derivative else {
-        let at = if asset.state == AssetState::Staged {
+        let location = if asset.state == AssetState::Staged {
             asset.staging.clone()
         } else {
             ObjectRef { bucket: buckets.originals.clone(), key: object_keys::original(&asset.tenant, &asset.sha256) }
         };
-        return Ok(Wanted { at, size_bytes: asset.size_bytes, sha256: Some(asset.sha256) });
+        return Ok(ExpectedObject { location, size_bytes: asset.size_bytes, sha256: Some(asset.sha256) });
     };
     let key = match derivative {
         Derivative::Text => object_keys::derived_text(asset.asset_id, asset.revision),
         Derivative::Thumbnail => object_keys::derived_thumbnail(asset.asset_id, asset.revision),
     };
-    let at = ObjectRef { bucket: buckets.derived.clone(), key };
-    let found = connected.ports.objects.head(&at).await?;
-    let info = found.ok_or_else(|| {
+    let location = ObjectRef { bucket: buckets.derived.clone(), key };
+    let head = connected.ports.objects.head(&location).await?;
+    let info = head.ok_or_else(|| {
         let failure = Failure::not_found(format!("asset {} has no such derivative", asset.asset_id));
         if asset.state == AssetState::Enriched {
-            failure.hint("not every type has one; `mfctl media show` says what was derived")
+            failure.hint("not every type has one; `mfctl media show` lists the derivatives")
         } else {
-            failure.hint(format!("it is {}: derivatives come with enrichment", asset.state))
+            failure.hint(format!("its state is {}; enrichment makes the derivatives", asset.state))
         }
     })?;
-    Ok(Wanted { at, size_bytes: info.size_bytes, sha256: None })
+    Ok(ExpectedObject { location, size_bytes: info.size_bytes, sha256: None })
 }
 
-async fn open(wanted: &Wanted, connected: &Connected) -> Result<Box<dyn AsyncRead + Send + Unpin>> {
-    match connected.ports.objects.open(&wanted.at).await {
+async fn open_object(expected: &ExpectedObject, connected: &Connected) -> Result<Box<dyn AsyncRead + Send + Unpin>> {
+    match connected.ports.objects.open(&expected.location).await {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            Err(Failure::from(error).hint("`mfctl audit` says whether it should be there"))
+            Err(Failure::from(error).hint("`mfctl audit` reports whether the object should exist"))
         }
         other => Ok(other?),
     }
 }
 
-async fn to_pipe(source: Box<dyn AsyncRead + Send + Unpin>, wanted: &Wanted, out: &Output) -> Result<()> {
-    let mut spool = SpooledTempFile::new(SPOOL);
-    copy_verified(source, wanted, &mut spool, out).await?;
-    let unread = || "cannot read the bytes back".to_owned();
-    spool.seek(SeekFrom::Start(0)).or_fail(FailureKind::Unexpected, unread)?;
-    let mut buffer = vec![0; BUFFER];
+async fn write_to_stdout(
+    source: Box<dyn AsyncRead + Send + Unpin>,
+    expected: &ExpectedObject,
+    out: &Output,
+) -> Result<()> {
+    let mut spool = SpooledTempFile::new(SPOOL_BYTES);
+    copy_verified(source, expected, &mut spool, out).await?;
+    let read_failed = || "cannot read the verified bytes back".to_owned();
+    spool.seek(SeekFrom::Start(0)).or_fail(FailureKind::Unexpected, read_failed)?;
+    let mut buffer = vec![0; BUFFER_BYTES];
     loop {
-        let read = spool.read(&mut buffer).or_fail(FailureKind::Unexpected, unread)?;
+        let read = spool.read(&mut buffer).or_fail(FailureKind::Unexpected, read_failed)?;
         if read == 0 {
             return Ok(());
         }
@@ -145,88 +146,87 @@ async fn to_pipe(source: Box<dyn AsyncRead + Send + Unpin>, wanted: &Wanted, out
     }
 }
 
-async fn to_file(
+async fn write_to_file(
     source: Box<dyn AsyncRead + Send + Unpin>,
-    wanted: &Wanted,
+    expected: &ExpectedObject,
     file: &Path,
     force: bool,
     out: &Output,
 ) -> Result<()> {
     if !force && file.symlink_metadata().is_ok() {
-        return Err(there_already(file));
+        return Err(already_exists(file));
     }
     let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let unwritten = || format!("cannot write {}", file.display());
-    // Beside the target, so that the rename stays on one file system.
+    let write_failed = || format!("cannot write {}", file.display());
+    // In the target's folder, so that the rename stays on one file system.
     let mut temporary =
-        NamedTempFile::with_prefix_in(".mfctl-get-", folder).or_fail(FailureKind::Invalid, unwritten)?;
-    copy_verified(source, wanted, temporary.as_file_mut(), out).await?;
-    temporary.as_file().sync_all().or_fail(FailureKind::Unexpected, unwritten)?;
-    readable(temporary.as_file()).or_fail(FailureKind::Unexpected, unwritten)?;
-    let kept = if force { temporary.persist(file) } else { temporary.persist_noclobber(file) };
-    match kept {
+        NamedTempFile::with_prefix_in(".mfctl-get-", folder).or_fail(FailureKind::Invalid, write_failed)?;
+    copy_verified(source, expected, temporary.as_file_mut(), out).await?;
+    temporary.as_file().sync_all().or_fail(FailureKind::Unexpected, write_failed)?;
+    apply_umask(temporary.as_file()).or_fail(FailureKind::Unexpected, write_failed)?;
+    let persisted = if force { temporary.persist(file) } else { temporary.persist_noclobber(file) };
+    match persisted {
         Ok(_) => {
-            out.note(format!("wrote {} ({})", file.display(), humane::bytes(wanted.size_bytes)));
+            out.note(format!("wrote {} ({})", file.display(), humane::bytes(expected.size_bytes)));
             Ok(())
         }
-        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Err(there_already(file)),
-        Err(error) => Err(Failure::invalid(unwritten()).because(&error.error)),
+        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Err(already_exists(file)),
+        Err(error) => Err(Failure::invalid(write_failed()).because(&error.error)),
     }
 }
 
-/// A temporary file is its owner's alone; what it becomes has the rights a new file has.
-fn readable(file: &std::fs::File) -> std::io::Result<()> {
+/// Gives a temporary file, which only its owner can read, the permissions of a new file.
+fn apply_umask(file: &std::fs::File) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let mask = rustix::process::umask(rustix::fs::Mode::empty());
     rustix::process::umask(mask);
     file.set_permissions(std::fs::Permissions::from_mode(0o666 & !mask.as_raw_mode()))
 }
 
-fn there_already(file: &Path) -> Failure {
-    Failure::new(FailureKind::Conflict, format!("{} is there already", file.display()))
+fn already_exists(file: &Path) -> Failure {
+    Failure::new(FailureKind::Conflict, format!("{} exists already", file.display()))
         .hint("choose another name, or replace it with --force")
 }
 
-/// Copies, hashing on the way; wrong bytes end it before anybody sees them.
+/// Copies the bytes, and fails if their size or digest is not the expected one. Only then may the caller hand them out.
 async fn copy_verified(
     mut source: Box<dyn AsyncRead + Send + Unpin>,
-    wanted: &Wanted,
+    expected: &ExpectedObject,
     to: &mut (dyn Write + Send),
     out: &Output,
 ) -> Result<()> {
     let bar = out.progress("get", "bytes");
     let mut hasher = Hasher::new();
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = vec![0; BUFFER_BYTES];
     let mut done: u64 = 0;
     loop {
         let read = source
             .read(&mut buffer)
             .await
-            .or_fail(FailureKind::Unreachable, || format!("cannot read {}", wanted.at))?;
+            .or_fail(FailureKind::Unreachable, || format!("cannot read {}", expected.location))?;
         if read == 0 {
             break;
         }
         hasher.update(&buffer[..read]);
         to.write_all(&buffer[..read]).or_fail(FailureKind::Full, || "cannot write the bytes".to_owned())?;
         done += read as u64;
-        bar.set(&Position { done, total: Some(wanted.size_bytes), ..Position::default() });
+        bar.set(&Position { done, total: Some(expected.size_bytes), ..Position::default() });
     }
     to.flush().or_fail(FailureKind::Full, || "cannot write the bytes".to_owned())?;
-    let found = Sha256(hasher.finalize().into());
-    let right = done == wanted.size_bytes && wanted.sha256.is_none_or(|expected| expected == found);
-    if right {
+    let digest = Sha256(hasher.finalize().into());
+    if done == expected.size_bytes && expected.sha256.is_none_or(|sha256| sha256 == digest) {
         return Ok(());
     }
-    let expected = wanted.sha256.map_or_else(String::new, |sha256| format!(" with SHA-256 {sha256}"));
+    let expected_digest = expected.sha256.map_or_else(String::new, |sha256| format!(" with SHA-256 {sha256}"));
     Err(Failure::check_failed(format!(
-        "{} is damaged: {} bytes{expected} were ingested, {done} bytes with SHA-256 {found} are stored",
-        wanted.at, wanted.size_bytes
+        "{} is damaged: {} bytes{expected_digest} were ingested, {done} bytes with SHA-256 {digest} are stored",
+        expected.location, expected.size_bytes
     ))
-    .hint("nothing was written; `mfctl audit` finds what else is damaged, ingesting the file again mends it"))
+    .hint("nothing was written; `mfctl audit` finds other damaged objects, ingesting the file again repairs this one"))
 }
 
-/// The name it came with, or its id where that is no plain name.
-async fn name_of(asset: &Asset, derivative: Option<Derivative>, connected: &Connected) -> Result<PathBuf> {
+/// The name of the latest source file, or the asset's id if there is none; with a suffix for a derivative.
+async fn file_name(asset: &Asset, derivative: Option<Derivative>, connected: &Connected) -> Result<PathBuf> {
     let sources = connected.ports.catalog.sources(asset.asset_id, 1).await?;
     let path = sources.first().map(|source| source.path.to_path());
     let name = path.as_deref().and_then(Path::file_name).map(PathBuf::from);
@@ -249,9 +249,9 @@ mod tests {
     use super::super::super::output::OutputOptions;
     use super::*;
 
-    fn wanted_of(bytes: &[u8]) -> Wanted {
-        Wanted {
-            at: ObjectRef {
+    fn expect_bytes(bytes: &[u8]) -> ExpectedObject {
+        ExpectedObject {
+            location: ObjectRef {
                 bucket: mfctl_core::domain::BucketName::new("originals").unwrap(),
                 key: mfctl_core::domain::ObjectKey::new("default/a").unwrap(),
             },
@@ -266,24 +266,26 @@ mod tests {
         let file = folder.path().join("a.bin");
         let (out, _) = Output::captured(OutputOptions::default());
         for stored in [&b"right bytez"[..], b"right", b"right bytes and more"] {
-            let failure = to_file(Box::new(stored), &wanted_of(b"right bytes"), &file, false, &out).await.unwrap_err();
+            let failure =
+                write_to_file(Box::new(stored), &expect_bytes(b"right bytes"), &file, false, &out).await.unwrap_err();
             assert_eq!(failure.exit_code(), 10);
             assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         }
-        to_file(Box::new(&b"right bytes"[..]), &wanted_of(b"right bytes"), &file, false, &out).await.unwrap();
+        write_to_file(Box::new(&b"right bytes"[..]), &expect_bytes(b"right bytes"), &file, false, &out).await.unwrap();
         assert_eq!(std::fs::read(&file).unwrap(), b"right bytes");
-        let again = to_file(Box::new(&b"other"[..]), &wanted_of(b"other"), &file, false, &out).await.unwrap_err();
+        let again =
+            write_to_file(Box::new(&b"other"[..]), &expect_bytes(b"other"), &file, false, &out).await.unwrap_err();
         assert_eq!(again.exit_code(), 7);
-        to_file(Box::new(&b"other"[..]), &wanted_of(b"other"), &file, true, &out).await.unwrap();
+        write_to_file(Box::new(&b"other"[..]), &expect_bytes(b"other"), &file, true, &out).await.unwrap();
         assert_eq!(std::fs::read(&file).unwrap(), b"other");
     }
 
     #[tokio::test]
-    async fn a_pipe_sees_all_of_it_or_nothing() {
+    async fn stdout_gets_all_bytes_or_none() {
         let (out, captured) = Output::captured(OutputOptions::default());
-        to_pipe(Box::new(&b"wrong"[..]), &wanted_of(b"right"), &out).await.unwrap_err();
+        write_to_stdout(Box::new(&b"wrong"[..]), &expect_bytes(b"right"), &out).await.unwrap_err();
         assert_eq!(captured.stdout(), "");
-        to_pipe(Box::new(&b"right"[..]), &wanted_of(b"right"), &out).await.unwrap();
+        write_to_stdout(Box::new(&b"right"[..]), &expect_bytes(b"right"), &out).await.unwrap();
         assert_eq!(captured.stdout(), "right");
     }
 }

@@ -1,4 +1,4 @@
-//! `mfctl media`: what there is, where it came from, its bytes and its story.
+//! `mfctl media`: lists, searches, shows, downloads and traces assets.
 
 pub mod get;
 pub mod list;
@@ -22,48 +22,44 @@ Examples:
   mfctl media trace ~/media/cover.jpg")]
 pub struct Args {
     #[command(subcommand)]
-    verb: Verb,
+    command: MediaCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum MediaCommand {
     /// List assets
     List(list::Args),
-    /// Show everything known of an asset
+    /// Show an asset's metadata, files, objects and events
     Show(show::Args),
-    /// Get an asset's bytes, or a derivative, verified
+    /// Download an asset's original or a derivative, verified
     Get(get::Args),
     /// Search titles, texts and tags
     Search(search::Args),
-    /// Tell an asset's whole story as a timeline
+    /// Show an asset's history as a timeline
     Trace(trace::Args),
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As each verb's help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
-    match args.verb {
-        Verb::List(args) => list::run(args, cx).await,
-        Verb::Show(args) => show::run(args, cx).await,
-        Verb::Get(args) => get::run(args, cx).await,
-        Verb::Search(args) => search::run(args, cx).await,
-        Verb::Trace(args) => trace::run(args, cx).await,
+    match args.command {
+        MediaCommand::List(args) => list::run(args, cx).await,
+        MediaCommand::Show(args) => show::run(args, cx).await,
+        MediaCommand::Get(args) => get::run(args, cx).await,
+        MediaCommand::Search(args) => search::run(args, cx).await,
+        MediaCommand::Trace(args) => trace::run(args, cx).await,
     }
 }
 
-/// The asset of this id, of this profile's tenant.
-async fn asset(id: AssetId, connected: &Connected) -> Result<Asset> {
-    let found = connected.ports.catalog.assets(&[id]).await?;
-    let found = found.into_iter().find(|asset| asset.tenant == connected.target.tenant);
-    found.ok_or_else(|| {
+/// Finds an asset by id among those of the profile's tenant; fails with `NotFound` if there is none.
+async fn find_asset(id: AssetId, connected: &Connected) -> Result<Asset> {
+    let assets = connected.ports.catalog.assets(&[id]).await?;
+    let asset = assets.into_iter().find(|asset| asset.tenant == connected.target.tenant);
+    asset.ok_or_else(|| {
         Failure::not_found(format!("there is no asset {id}"))
             .hint("`mfctl media list` and `mfctl media search` find assets; `mfctl media trace` finds one by path")
     })
 }
 
-/// What to call an asset: the title given, else the one found in it.
-fn title(asset: &Asset) -> Option<&str> {
+/// The title given at ingest, else the one in the file.
+fn display_title(asset: &Asset) -> Option<&str> {
     asset.metadata.title.as_deref().or(asset.facts.title.as_deref())
 }

@@ -1,4 +1,4 @@
-//! `mfctl media search`: ranked hits, with the passage that answers.
+//! `mfctl media search`: prints ranked hits with the matching passage.
 
 use clap::Args as ClapArgs;
 use schemars::JsonSchema;
@@ -10,61 +10,58 @@ use crate::cli::output::{Page, Render, Tone, humane};
 use crate::ops::target::DataDirMode;
 use mfctl_core::ports::{SearchHit, SearchQuery};
 
-/// Hits in one answer at most.
+/// Maximum number of hits of one search.
 const MAX_LIMIT: usize = 1000;
 
 /// Arguments of `mfctl media search`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-All words must occur; \"…\" holds a phrase, a leading - excludes, a trailing * matches a beginning. Spellings of Persian
-find each other: Arabic and Persian letters and digits, half-spaces, diacritics. A query that begins with - goes behind --.
+All words must match. \"…\" is a phrase, a leading - excludes a word, a trailing * matches a prefix. Variants of Persian
+spelling match each other: Arabic and Persian letters and digits, half-spaces, diacritics. A query that begins with - goes
+after --.
 
 Examples:
   mfctl media search 'حافظ'
   mfctl media search '\"half space\" -draft' --type application/pdf
   mfctl media search 'photo*' -o name | head -1 | mfctl media show -
 
-Exit codes: 0 searched, also when nothing was found, 2 wrong usage, 5 index not reachable, 6 nothing to look for in the
-query, or no data folder")]
+Exit codes: 0 searched, with or without hits, 2 wrong usage, 5 index not reachable, 6 the query has no search term, or no
+data folder")]
 pub struct Args {
-    /// What to look for
+    /// Search terms
     #[arg(value_name = "QUERY", required = true)]
     query: Vec<String>,
-    /// Hits to show, at most 1000
+    /// Number of hits to show, at most 1000
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: usize,
-    /// Hits to skip
+    /// Number of hits to skip
     #[arg(long, value_name = "N", default_value_t = 0)]
     offset: usize,
-    /// Only in this collection
+    /// Only assets of this collection
     #[arg(long, value_name = "NAME")]
     collection: Option<String>,
-    /// Only this media type; one that ends in / means all of that family
+    /// Only this media type; a value that ends in / matches the whole family
     #[arg(long = "type", value_name = "TYPE")]
     media_type: Option<String>,
 }
 
-/// What `mfctl media search` prints.
+/// The output of `mfctl media search`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct MediaSearchReport {
-    /// What was looked for.
+    /// The query, its words joined by spaces.
     pub query: String,
-    /// How many documents match in all.
+    /// Number of documents that match.
     pub total: u64,
-    /// Hits skipped before the first one here.
+    /// Number of hits that were skipped.
     pub offset: usize,
     /// The hits, best first. `highlights` are byte ranges in `snippet`.
     pub hits: Vec<SearchHit>,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let query = args.query.join(" ");
-    let found = connected
+    let results = connected
         .ports
         .search
         .search(&SearchQuery {
@@ -76,13 +73,13 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
             limit: args.limit.min(MAX_LIMIT),
         })
         .await?;
-    cx.out().print(&MediaSearchReport { query, total: found.total, offset: args.offset, hits: found.hits })
+    cx.out().print(&MediaSearchReport { query, total: results.total, offset: args.offset, hits: results.hits })
 }
 
 impl Render for MediaSearchReport {
     fn page(&self, page: &mut Page) {
         if self.hits.is_empty() {
-            page.line(if self.total == 0 { "nothing found" } else { "no more hits" });
+            page.line(if self.total == 0 { "no hits" } else { "no more hits" });
             return;
         }
         for (index, hit) in self.hits.iter().enumerate() {
@@ -91,12 +88,12 @@ impl Render for MediaSearchReport {
             let language = hit.language.as_deref().map(|code| format!("  {code}")).unwrap_or_default();
             page.toned(format!("   {}  {}{language}", hit.asset_id, hit.media_type), Tone::Dim);
             if !hit.snippet.is_empty() {
-                page.spans(marked(hit));
+                page.spans(highlighted_snippet(hit));
             }
         }
         let last = self.offset as u64 + self.hits.len() as u64;
-        let found = humane::counted(self.total, "match", "matches");
-        page.blank().toned(format!("{} to {last} of {found}", self.offset + 1), Tone::Dim);
+        let total = humane::counted(self.total, "match", "matches");
+        page.blank().toned(format!("{} to {last} of {total}", self.offset + 1), Tone::Dim);
         if last < self.total {
             page.toned(format!("more with --offset {last}"), Tone::Dim);
         }
@@ -107,8 +104,8 @@ impl Render for MediaSearchReport {
     }
 }
 
-/// The snippet in parts, the matches toned. A range that does not fit the text is passed over.
-fn marked(hit: &SearchHit) -> Vec<(String, Tone)> {
+/// The snippet, split into plain text and highlighted matches. A range that is not within the text is ignored.
+fn highlighted_snippet(hit: &SearchHit) -> Vec<(String, Tone)> {
     let mut parts = vec![("   ".to_owned(), Tone::Plain)];
     let mut at = 0;
     for (start, end) in &hit.highlights {
@@ -128,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_snippet_keeps_its_text_whatever_the_ranges() {
+    fn highlighting_keeps_the_text_for_any_ranges() {
         let mut hit = SearchHit {
             asset_id: "ed6de839-bf6e-5531-a0eb-2be63a35ce0a".parse().unwrap(),
             locale: "fa".into(),
@@ -141,10 +138,10 @@ mod tests {
         };
         for ranges in [vec![(11, 19)], vec![(0, 1), (500, 600)], vec![(19, 11)], vec![(11, 19), (0, 4)], vec![]] {
             hit.highlights = ranges;
-            let text: String = marked(&hit).into_iter().map(|(text, _)| text).collect();
+            let text: String = highlighted_snippet(&hit).into_iter().map(|(text, _)| text).collect();
             assert_eq!(text.trim_start(), hit.snippet);
         }
         hit.highlights = vec![(11, 19)];
-        assert!(marked(&hit).contains(&("حافظ".to_owned(), Tone::Warn)));
+        assert!(highlighted_snippet(&hit).contains(&("حافظ".to_owned(), Tone::Warn)));
     }
 }

@@ -1,12 +1,12 @@
-//! `mfctl media show`: everything known of an asset, and whether its parts are where they should be.
+//! `mfctl media show`: prints an asset's metadata, files, objects and events, and which of its objects are missing.
 
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCandidates;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::list::state;
-use super::title;
+use super::display_title;
+use super::list::state_cell;
 use crate::cli::complete;
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::Result;
@@ -18,7 +18,7 @@ use mfctl_core::domain::names::topics;
 use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{Asset, AssetId, AssetState, EventId, ObjectRef, Timestamp, TopicName};
 
-/// Files shown of an asset that many are.
+/// Maximum number of source files shown for an asset.
 const MAX_SOURCES: usize = 50;
 
 /// Arguments of `mfctl media show`.
@@ -29,7 +29,7 @@ Examples:
   mfctl media search hafez --limit 1 -o name | mfctl media show -
   mfctl media show ed6de839-bf6e-5531-a0eb-2be63a35ce0a -o json | jq .asset.facts
 
-Exit codes: 0 shown, 2 no asset id, 5 a dependency is not reachable, 6 no such asset or no data folder")]
+Exit codes: 0 shown, 2 not an asset id, 5 a dependency is not reachable, 6 no such asset or no data folder")]
 pub struct Args {
     /// The asset's id; - reads it from stdin
     #[arg(value_name = "ASSET", add = ArgValueCandidates::new(complete::assets))]
@@ -39,13 +39,13 @@ pub struct Args {
 /// An object of an asset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ShownObject {
-    /// What it is: `staging`, `original`, `text` or `thumbnail`.
+    /// Its role: `staging`, `original`, `text` or `thumbnail`.
     pub role: &'static str,
-    /// Where it is or should be.
+    /// Its bucket and key, whether it exists or not.
     pub at: ObjectRef,
-    /// Its size; none when it is not there.
+    /// Its size; none if it does not exist.
     pub size_bytes: Option<u64>,
-    /// Whether it should be there in the asset's state.
+    /// Whether an asset in this state should have it.
     pub expected: bool,
 }
 
@@ -54,48 +54,44 @@ pub struct ShownObject {
 pub struct ShownEvent {
     /// Its topic.
     pub topic: TopicName,
-    /// Its id, as it is or will be.
+    /// Its id, whether it was published yet or not.
     pub event_id: EventId,
 }
 
-/// What `mfctl media show` prints.
+/// The output of `mfctl media show`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct MediaShowReport {
-    /// The catalog's row.
+    /// The asset's row in the catalog.
     pub asset: Asset,
-    /// The files it came from, latest first.
+    /// The files it was ingested from, latest first.
     pub sources: Vec<AssetSource>,
-    /// Its objects.
+    /// Its objects: those that exist and those that should.
     pub objects: Vec<ShownObject>,
-    /// Whether the search index has a document of it.
+    /// Whether the search index has its document.
     pub search_document: bool,
-    /// The ids of its events in this revision.
+    /// The events of its current revision.
     pub events: Vec<ShownEvent>,
     #[serde(skip)]
     now: Option<Timestamp>,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let id: AssetId = ids::one(&args.asset)?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
-    let asset = super::asset(id, &connected).await?;
+    let asset = super::find_asset(id, &connected).await?;
     let ports = &connected.ports;
     let report = MediaShowReport {
         sources: ports.catalog.sources(id, MAX_SOURCES).await?,
-        objects: objects(&asset, &connected).await?,
+        objects: asset_objects(&asset, &connected).await?,
         search_document: ports.search.indexed(&[id]).await?.first().copied().unwrap_or(false),
-        events: events(&asset),
+        events: asset_events(&asset),
         asset,
         now: Some(ports.clock.now()),
     };
     cx.out().print(&report)
 }
 
-async fn objects(asset: &Asset, connected: &Connected) -> Result<Vec<ShownObject>> {
+async fn asset_objects(asset: &Asset, connected: &Connected) -> Result<Vec<ShownObject>> {
     let buckets = &connected.buckets;
     let durable = matches!(asset.state, AssetState::Ingested | AssetState::Enriched);
     let original =
@@ -104,23 +100,23 @@ async fn objects(asset: &Asset, connected: &Connected) -> Result<Vec<ShownObject
     let text = derived(object_keys::derived_text(asset.asset_id, asset.revision));
     let thumbnail = derived(object_keys::derived_thumbnail(asset.asset_id, asset.revision));
     let enriched = asset.state == AssetState::Enriched;
-    let all = [
+    let candidates = [
         ("staging", asset.staging.clone(), asset.state == AssetState::Staged),
         ("original", original, durable),
         ("text", text, enriched && asset.facts.text_key.is_some()),
         ("thumbnail", thumbnail, enriched && asset.facts.thumbnail_key.is_some()),
     ];
-    let mut shown = Vec::new();
-    for (role, at, expected) in all {
+    let mut objects = Vec::new();
+    for (role, at, expected) in candidates {
         let size_bytes = connected.ports.objects.head(&at).await?.map(|info| info.size_bytes);
         if size_bytes.is_some() || expected {
-            shown.push(ShownObject { role, at, size_bytes, expected });
+            objects.push(ShownObject { role, at, size_bytes, expected });
         }
     }
-    Ok(shown)
+    Ok(objects)
 }
 
-fn events(asset: &Asset) -> Vec<ShownEvent> {
+fn asset_events(asset: &Asset) -> Vec<ShownEvent> {
     let mut events = vec![ShownEvent { topic: topics::INGEST_RAW, event_id: asset.event_id }];
     for topic in [topics::MEDIA_INGESTED, topics::MEDIA_ENRICHED] {
         let event_id = EventId::of_output(asset.asset_id, topic.as_str(), asset.revision);
@@ -133,9 +129,9 @@ impl Render for MediaShowReport {
     fn page(&self, page: &mut Page) {
         let asset = &self.asset;
         page.field("asset", Cell::new(asset.asset_id.to_string()).tone(Tone::Strong));
-        page.field("state", state(asset));
+        page.field("state", state_cell(asset));
         page.field("revision", asset.revision.to_string());
-        page.field("title", Cell::maybe(title(asset)));
+        page.field("title", Cell::maybe(display_title(asset)));
         page.field("type", asset.media_type.as_str());
         page.field("size", format!("{} ({} bytes)", humane::bytes(asset.size_bytes), asset.size_bytes));
         page.field("sha256", asset.sha256.to_string());
@@ -148,11 +144,11 @@ impl Render for MediaShowReport {
             page.field(format!("field {name}"), value.to_string());
         }
         page.field("job", asset.job_id.to_string());
-        page.field("staged", self.time(Some(asset.staged_at)));
-        page.field("ingested", self.time(asset.ingested_at));
-        page.field("enriched", self.time(asset.enriched_at));
-        self.facts(page);
-        self.parts(page);
+        page.field("staged", self.time_cell(Some(asset.staged_at)));
+        page.field("ingested", self.time_cell(asset.ingested_at));
+        page.field("enriched", self.time_cell(asset.enriched_at));
+        self.add_facts(page);
+        self.add_tables(page);
     }
 
     fn names(&self) -> Option<Vec<String>> {
@@ -161,18 +157,18 @@ impl Render for MediaShowReport {
 }
 
 impl MediaShowReport {
-    fn time(&self, at: Option<Timestamp>) -> Cell {
+    fn time_cell(&self, at: Option<Timestamp>) -> Cell {
         Cell::maybe(at.map(|at| self.now.map_or_else(|| humane::time(at), |now| humane::time_and_age(at, now))))
     }
 
-    fn facts(&self, page: &mut Page) {
+    fn add_facts(&self, page: &mut Page) {
         let facts = &self.asset.facts;
         let size = facts.width_px.zip(facts.height_px).map(|(width, height)| format!("{width} × {height} px"));
         let text = facts.text_chars.map(|chars| {
-            let cut = if facts.text_truncated { ", cut at the limit" } else { "" };
-            format!("{}{cut}", humane::counted(chars, "character", "characters"))
+            let truncated = if facts.text_truncated { ", truncated at the limit" } else { "" };
+            format!("{}{truncated}", humane::counted(chars, "character", "characters"))
         });
-        let known = [
+        let fields = [
             ("title in the file", facts.title.clone()),
             ("language", facts.language.clone()),
             ("text", text),
@@ -181,7 +177,7 @@ impl MediaShowReport {
             ("taken at", facts.taken_at.clone()),
             ("camera", facts.camera.clone()),
         ];
-        for (name, value) in known {
+        for (name, value) in fields {
             if let Some(value) = value {
                 page.field(name, value);
             }
@@ -191,16 +187,19 @@ impl MediaShowReport {
         }
     }
 
-    fn parts(&self, page: &mut Page) {
+    fn add_tables(&self, page: &mut Page) {
         page.heading("Files");
         let columns = [Column::left("PATH"), Column::left("HOST"), Column::left("SEEN"), Column::left("JOB")];
         let rows = self.sources.iter().map(|source| {
-            let (path, job) = (source.path.as_str(), source.job_id.to_string());
-            vec![path.into(), source.host.as_str().into(), humane::time(source.seen_at).into(), job.into()]
+            let path = source.path.as_str();
+            let host = source.host.as_str();
+            let seen_at = humane::time(source.seen_at);
+            let job = source.job_id.to_string();
+            vec![path.into(), host.into(), seen_at.into(), job.into()]
         });
         page.table(&columns, rows.collect());
         page.heading("Objects");
-        let columns = [Column::left("ROLE"), Column::right("SIZE"), Column::left("WHERE")];
+        let columns = [Column::left("ROLE"), Column::right("SIZE"), Column::left("LOCATION")];
         let rows = self.objects.iter().map(|object| {
             let size = match object.size_bytes {
                 Some(size) => Cell::new(humane::bytes(size)),
@@ -212,7 +211,7 @@ impl MediaShowReport {
         page.heading("Events");
         let rows = self.events.iter().map(|event| vec![event.topic.as_str().into(), event.event_id.to_string().into()]);
         page.table(&[Column::left("TOPIC"), Column::left("EVENT")], rows.collect());
-        let found = if self.search_document { "yes" } else { "no" };
-        page.blank().field("in the search index", found);
+        let indexed = if self.search_document { "yes" } else { "no" };
+        page.blank().field("in the search index", indexed);
     }
 }

@@ -1,4 +1,4 @@
-//! `mfctl ingest --dry-run`: what would happen, and why.
+//! `mfctl ingest --dry-run`: prints what an ingest would do with each file, and why.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::shown;
+use super::progress;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::output::{Cell, Column, Item, Tone, humane};
@@ -16,9 +16,9 @@ use crate::pipeline::ingest::spec::JobSpec;
 use crate::pipeline::ingest::{DryRunFile, dry_run};
 use mfctl_core::ports::Catalog;
 
-/// What stands beside the list in a document.
+/// The fields after the list of files in a document.
 #[derive(Debug, Serialize)]
-struct Trailer {
+struct DryRunTotals {
     dry_run: bool,
     discovered: u64,
     bytes: u64,
@@ -26,50 +26,50 @@ struct Trailer {
 }
 
 pub(super) async fn run(spec: JobSpec, cx: &Context) -> Result<()> {
-    let (catalog, target) = target(cx).await?;
+    let (catalog, target) = existing_catalog(cx).await?;
     let stop = cx.stop()?;
-    let mut totals = Trailer { dry_run: true, discovered: 0, bytes: 0, actions: BTreeMap::new() };
+    let mut totals = DryRunTotals { dry_run: true, discovered: 0, bytes: 0, actions: BTreeMap::new() };
     let mut list = cx.out().list::<DryRunFile>("files");
-    let mut broken = None;
-    let each = |file: DryRunFile| {
+    let mut print_failure = None;
+    let on_file = |file: DryRunFile| {
         totals.discovered += 1;
         totals.bytes += file.size_bytes.unwrap_or(0);
         *totals.actions.entry(file.action).or_default() += 1;
         match list.push(&file) {
             Ok(()) => ControlFlow::Continue(()),
             Err(failure) => {
-                broken = Some(failure);
+                print_failure = Some(failure);
                 ControlFlow::Break(())
             }
         }
     };
-    let looked = dry_run(spec, target.data_dir, &target.tenant, catalog.as_deref(), &stop, each).await;
-    let left_out = looked.map_err(super::failed)?;
-    if let Some(failure) = broken {
+    let result = dry_run(spec, target.data_dir, &target.tenant, catalog.as_deref(), &stop, on_file).await;
+    let skipped = result.map_err(super::ingest_failure)?;
+    if let Some(failure) = print_failure {
         return Err(failure);
     }
     if let Some(reason) = stop.requested() {
         return Err(signals::stopped(reason, "the dry run was stopped; it changes nothing"));
     }
     list.finish_with(&totals)?;
-    shown::left_out(cx.out(), &left_out);
-    let words: Vec<_> =
+    progress::note_skipped(cx.out(), &skipped);
+    let actions: Vec<_> =
         totals.actions.iter().map(|(action, count)| format!("{} {action}", humane::count(*count))).collect();
     let files = humane::counted(totals.discovered, "file", "files");
     cx.out().note(format!(
         "dry run, nothing was written: {files}, {}: {}",
         humane::bytes(totals.bytes),
-        words.join(", ")
+        actions.join(", ")
     ));
     let refused = ["reject", "fail"].iter().filter_map(|action| totals.actions.get(action)).sum::<u64>();
     if refused == 0 {
         return Ok(());
     }
-    Err(Failure::partial(format!("{} would not be taken", humane::counted(refused, "file", "files"))))
+    Err(Failure::partial(format!("{} would not be ingested", humane::counted(refused, "file", "files"))))
 }
 
-/// The catalog, if there is a data folder already: a dry run makes none.
-async fn target(cx: &Context) -> Result<(Option<Arc<dyn Catalog>>, Target)> {
+/// The target, and its catalog if the data folder exists: a dry run creates none.
+async fn existing_catalog(cx: &Context) -> Result<(Option<Arc<dyn Catalog>>, Target)> {
     let target = Target::of(&cx.settings()?);
     if target.data_dir.join("mfctl.db").exists() {
         let connected = cx.connect(DataDirMode::MustExist).await?;

@@ -1,4 +1,4 @@
-//! From the command line's words to a job's specification.
+//! Converts the arguments into the job to start or resume.
 
 use std::path::Path;
 
@@ -11,21 +11,21 @@ use crate::pipeline::ingest::spec::{JobSpec, ListSpec, ManifestForm, ManifestSpe
 use crate::settings::Settings;
 use mfctl_core::domain::SourcePath;
 
-/// Which job the arguments ask for.
-pub(super) fn start(args: &Args, cx: &Context, settings: &Settings) -> Result<JobStart> {
+/// The job that the arguments start or resume.
+pub(super) fn from_args(args: &Args, cx: &Context, settings: &Settings) -> Result<JobStart> {
     match (args.resume, args.retry_failed) {
         (Some(job), _) => Ok(JobStart::Resume(job)),
         (_, Some(job)) => Ok(JobStart::RetryFailed(job)),
         _ => {
-            let spec = spec(args, cx, settings)?;
+            let spec = job_spec(args, cx, settings)?;
             Ok(if args.new_job { JobStart::New(spec) } else { JobStart::ResumeOrNew(spec) })
         }
     }
 }
 
-fn spec(args: &Args, cx: &Context, settings: &Settings) -> Result<JobSpec> {
+fn job_spec(args: &Args, cx: &Context, settings: &Settings) -> Result<JobSpec> {
     if args.paths.is_empty() && args.manifest.is_none() && args.files_from.is_none() {
-        return Err(Failure::usage("nothing to ingest is named")
+        return Err(Failure::usage("nothing to ingest")
             .hint("give files or folders, --manifest, --files-from, --resume or --retry-failed"));
     }
     if let Some(collection) = &args.collection {
@@ -39,11 +39,11 @@ fn spec(args: &Args, cx: &Context, settings: &Settings) -> Result<JobSpec> {
         .try_for_each(|(name, value)| check_tag(name, value))
         .map_err(|error| Failure::usage(format!("--tag: {error}")))?;
     let cwd = &cx.sources().cwd;
-    let roots = args.paths.iter().map(|path| root(path, cwd)).collect::<Result<_>>()?;
+    let roots = args.paths.iter().map(|path| resolve(path, cwd)).collect::<Result<_>>()?;
     let mut spec = JobSpec {
         roots,
-        manifest: args.manifest.as_deref().map(|path| manifest(path, cwd)).transpose()?,
-        list: args.files_from.as_deref().map(|path| list(path, args.nul, cwd)).transpose()?,
+        manifest: args.manifest.as_deref().map(|path| manifest_spec(path, cwd)).transpose()?,
+        list: args.files_from.as_deref().map(|path| list_spec(path, args.nul, cwd)).transpose()?,
         include: args.include.iter().cloned().collect(),
         exclude: args.exclude.iter().cloned().collect(),
         no_hidden: args.no_hidden,
@@ -57,34 +57,34 @@ fn spec(args: &Args, cx: &Context, settings: &Settings) -> Result<JobSpec> {
         deny_types: args.deny_type.iter().cloned().collect(),
     };
     spec.prune_roots();
-    // A pattern that is none is told before anything is opened.
-    crate::pipeline::ingest::FileRules::new(spec.clone(), Vec::new()).map_err(super::failed)?;
+    // Report an invalid pattern before anything is opened.
+    crate::pipeline::ingest::FileRules::new(spec.clone(), Vec::new()).map_err(super::ingest_failure)?;
     Ok(spec)
 }
 
-/// A path as it is known from now on: absolute, its folders' links resolved, its own name kept.
-fn root(path: &Path, cwd: &Path) -> Result<SourcePath> {
+/// The absolute path, with symbolic links in its folders resolved. A file keeps its own name, even if it is a link.
+fn resolve(path: &Path, cwd: &Path) -> Result<SourcePath> {
     let missing = |error: std::io::Error| {
-        Failure::not_found(format!("{} is not there", SourcePath::from_path(path))).because(&error)
+        Failure::not_found(format!("cannot find {}", SourcePath::from_path(path))).because(&error)
     };
     let absolute = cwd.join(path);
-    let found = std::fs::symlink_metadata(&absolute).map_err(missing)?;
+    let metadata = std::fs::symlink_metadata(&absolute).map_err(missing)?;
     let real = match (absolute.parent(), absolute.file_name()) {
-        (Some(folder), Some(name)) if !found.is_dir() => folder.canonicalize().map_err(missing)?.join(name),
+        (Some(folder), Some(name)) if !metadata.is_dir() => folder.canonicalize().map_err(missing)?.join(name),
         _ => absolute.canonicalize().map_err(missing)?,
     };
-    // A link to a folder that is named outright is meant.
+    // A link to a folder that is given as an argument is followed even without --follow.
     let real = if real.is_dir() { real.canonicalize().map_err(missing)? } else { real };
     Ok(SourcePath::from_path(&real))
 }
 
-fn manifest(path: &Path, cwd: &Path) -> Result<ManifestSpec> {
+fn manifest_spec(path: &Path, cwd: &Path) -> Result<ManifestSpec> {
     let csv = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
     let form = if csv { ManifestForm::Csv } else { ManifestForm::Jsonl };
-    Ok(ManifestSpec { path: root(path, cwd)?, form })
+    Ok(ManifestSpec { path: resolve(path, cwd)?, form })
 }
 
-fn list(path: &Path, nul: bool, cwd: &Path) -> Result<ListSpec> {
-    let path = if path.as_os_str() == "-" { None } else { Some(root(path, cwd)?) };
+fn list_spec(path: &Path, nul: bool, cwd: &Path) -> Result<ListSpec> {
+    let path = if path.as_os_str() == "-" { None } else { Some(resolve(path, cwd)?) };
     Ok(ListSpec { path, nul, base: SourcePath::from_path(cwd) })
 }
