@@ -1,7 +1,7 @@
-//! mfctl: bulk ingest, pipeline workers, dead-letter redrive and a live view of a media backend, from one binary.
+//! mfctl: bulk ingest, pipeline workers, dead-letter redrive and a live view of a media backend, in one binary.
 //!
-//! Arrows go one way: `cli`, `tui` → `pipeline`, `dlq`, `bootstrap`, `ops` → `kv`, `events` → `ports` → `domain`, and `backends` → `ports`.
-//! A test (`tests/cli/layers.rs`) reads the sources and holds this.
+//! Imports go one way: `cli`, `tui` → `pipeline`, `dlq`, `bootstrap`, `ops`, `kv` → `mfctl_core`; only `connect` names
+//! the crates of the backends. `tests/cli/layers.rs` reads the sources and checks this.
 
 pub mod bootstrap;
 pub mod cli;

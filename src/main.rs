@@ -1,4 +1,4 @@
-//! The binary: everything is in the library.
+//! Entry point; everything else is in the library.
 
 fn main() {
     mfctl::cli::main()

@@ -1,4 +1,4 @@
-//! `mfctl audit`: do files, assets, objects and events agree?
+//! `mfctl audit`: checks that files, assets, objects and events agree.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -14,34 +14,34 @@ use crate::ops::target::DataDirMode;
 /// Arguments of `mfctl audit`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-A disagreement is reported only if a second look still shows it, so a live platform can be audited. What is audited is
-the profile's tenant; objects of other tenants in the same buckets are counted.
+A disagreement is reported only if a second check still finds it, so a live platform can be audited. The audit covers
+the profile's tenant; objects of other tenants in the same buckets are only counted.
 
 Examples:
   mfctl audit                        everything, reading every original back
   mfctl audit --sizes-only           compare sizes, read no bytes
   mfctl audit -o json | jq '.violations'
-  mfctl audit -o name                what is wrong, one subject a line
+  mfctl audit -o name                the subjects of the disagreements, one a line
 
 Exit codes: 0 all agree, 5 a dependency is not reachable, 6 no data folder, 10 disagreements, each listed")]
 pub struct Args {
     /// Compare originals by size instead of reading them back and hashing them
     #[arg(long)]
     sizes_only: bool,
-    /// How long to wait before the second look at what seems wrong, in milliseconds
+    /// Milliseconds to wait before disagreements are checked a second time
     #[arg(long, value_name = "MS", default_value_t = 1500)]
     second_look_ms: u64,
 }
 
-/// Runs the verb.
+/// Audits the profile's tenant and prints the report.
 ///
 /// # Errors
-/// As its help says.
+/// `CheckFailed` when the report lists disagreements; otherwise the errors of the ports.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let options =
         AuditOptions { hash_objects: !args.sizes_only, second_look_after: Duration::from_millis(args.second_look_ms) };
-    let progress = Shown { out: cx.out().clone(), bar: Mutex::new(None) };
+    let progress = AuditProgressBar { out: cx.out().clone(), bar: Mutex::new(None) };
     let stop = cx.stop()?;
     let target = &connected.target;
     let report = tokio::select! {
@@ -55,15 +55,16 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     }
     let count = humane::counted(report.violation_count, "disagreement", "disagreements");
     Err(Failure::check_failed(format!("the audit found {count}"))
-        .hint("`mfctl media trace ASSET` tells an asset's whole story"))
+        .hint("`mfctl media trace ASSET` shows the whole history of an asset"))
 }
 
-struct Shown {
+/// Shows the progress of the step that is running.
+struct AuditProgressBar {
     out: super::output::Output,
     bar: Mutex<Option<Progress>>,
 }
 
-impl AuditProgress for Shown {
+impl AuditProgress for AuditProgressBar {
     fn step(&self, name: &str) {
         let unit = match name {
             "events" => "records",

@@ -1,4 +1,4 @@
-//! `mfctl demo`: the main job, end to end, on sample media, by running mfctl's own verbs one after the other.
+//! `mfctl demo`: the whole pipeline on sample media, by running mfctl's own commands one after the other.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -18,7 +18,7 @@ use mfctl_core::domain::SourcePath;
 
 macro_rules! sample_media {
     ($($path:literal),* $(,)?) => {
-        /// The files of `examples/media/`, carried along so that the demo runs wherever the binary does.
+        /// Files of `examples/media/`, embedded so that the demo needs nothing but the binary.
         const MEDIA: &[(&str, &[u8])] =
             &[$(($path, include_bytes!(concat!("../../examples/media/", $path)))),*];
     };
@@ -46,72 +46,73 @@ sample_media![
 /// Arguments of `mfctl demo`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Ingests sample media, Persian and English, runs the workers, searches, and shows how a file that fails is mended and
-redriven. Works in a new folder below the temporary one unless --data-dir names another, and says how to remove it.
+Ingests sample media, Persian and English, runs the workers, searches, and shows how to redrive a dead letter once its
+cause is fixed. Works in a new folder below the temporary one, or in --data-dir, and prints how to remove it.
 
 Examples:
   mfctl demo
   mfctl demo --data-dir /tmp/try-mfctl
   mfctl demo -o json | jq '.steps[].exit_code'
 
-Exit codes: 0 every step did what it should, 1 one did not, 6 the folder cannot be made")]
+Exit codes: 0 every step ended as expected, 1 one did not, 6 the folder cannot be created")]
 pub struct Args {}
 
 /// What `mfctl demo -o json` prints.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct DemoReport {
-    /// The steps in their order.
+    /// Steps in the order in which they ran.
     pub steps: Vec<DemoStep>,
-    /// Where the data is.
+    /// Data folder.
     pub data_dir: SourcePath,
-    /// Where the sample media is.
+    /// Folder of the sample media.
     pub media_dir: SourcePath,
-    /// What removes both, as words after `rm -r`.
+    /// Quoted paths that remove both folders, as arguments of `rm -r`.
     pub remove: String,
-    /// How long it took.
+    /// Duration of all steps.
     pub elapsed_seconds: f64,
 }
 
-/// A step of the demo.
+/// A step of the demo that ran.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct DemoStep {
-    /// What it shows.
+    /// Purpose of the step.
     pub about: String,
-    /// The command, as one would type it.
+    /// Command line, as an operator types it.
     pub command: String,
-    /// The code it ended with.
+    /// Exit code.
     pub exit_code: i32,
-    /// What it printed.
+    /// JSON document that it printed; null for table output.
     pub result: Value,
 }
 
-/// A step to take: what it shows, the words after `mfctl`, and the codes it may end with.
+/// A step to run.
 struct Step {
     about: &'static str,
-    words: Vec<String>,
-    codes: &'static [i32],
+    /// Arguments of `mfctl`.
+    arguments: Vec<String>,
+    expected_codes: &'static [i32],
 }
 
-fn step<const N: usize>(about: &'static str, words: [&str; N], codes: &'static [i32]) -> Step {
-    Step { about, words: words.map(str::to_owned).to_vec(), codes }
+fn step<const N: usize>(about: &'static str, arguments: [&str; N], expected_codes: &'static [i32]) -> Step {
+    Step { about, arguments: arguments.map(str::to_owned).to_vec(), expected_codes }
 }
 
-/// Runs the verb.
+/// Runs all steps and prints their report.
 ///
 /// # Errors
-/// As its help says.
+/// `Unexpected` at the first step that ends with another code than expected; `Invalid` when a folder cannot be created.
 pub async fn run(_args: Args, cx: &Context) -> Result<()> {
-    let began = Instant::now();
+    let started = Instant::now();
     let (data_dir, media_dir) = folders(cx)?;
     write_media(&media_dir)?;
     let mut demo = Demo { cx, data_dir, steps: Vec::new() };
     let media = media_dir.to_string_lossy().into_owned();
-    for step in story(&media) {
-        demo.take(step).await?;
+    for step in steps(&media) {
+        demo.run_step(step).await?;
     }
-    // The folder of their own holds nothing else.
+    // The temporary folder holds nothing else.
     let remove = match (media_dir.parent(), &cx.globals().data_dir) {
-        (Some(own), None) => format!("'{}'", own.display()),
+        (Some(folder), None) => format!("'{}'", folder.display()),
         _ => format!("'{}' '{}'", demo.data_dir.display(), media_dir.display()),
     };
     let report = DemoReport {
@@ -119,20 +120,24 @@ pub async fn run(_args: Args, cx: &Context) -> Result<()> {
         steps: demo.steps,
         data_dir: SourcePath::from_path(&demo.data_dir),
         media_dir: SourcePath::from_path(&media_dir),
-        elapsed_seconds: began.elapsed().as_secs_f64(),
+        elapsed_seconds: started.elapsed().as_secs_f64(),
     };
     cx.out().print(&report)
 }
 
-/// The main job. The poster has more pixels than a worker decodes by default: a cause an operator mends with a flag.
-fn story(media: &str) -> Vec<Step> {
+/// The steps. The poster has more pixels than a worker decodes by default, a cause that a flag fixes.
+fn steps(media: &str) -> Vec<Step> {
     vec![
         step("Upload a folder", ["ingest", media], &[0]),
-        step("Run the workers until nothing is left; one file fails", ["worker", "all", "--until-drained"], &[3]),
-        step("Find a poem, in whichever spelling", ["media", "search", "حافظ"], &[0]),
-        step("See what failed, and why", ["dlq", "list"], &[0]),
         step(
-            "Mend the cause: allow larger images. First send the dead letter back",
+            "Run the workers until nothing is left to process; one file fails",
+            ["worker", "all", "--until-drained"],
+            &[3],
+        ),
+        step("Find a poem, in any spelling", ["media", "search", "حافظ"], &[0]),
+        step("List the dead letters, with their causes", ["dlq", "list"], &[0]),
+        step(
+            "Fix the cause, a limit on image size. First redrive the dead letter",
             ["dlq", "redrive", "--all", "--yes"],
             &[0],
         ),
@@ -141,12 +146,12 @@ fn story(media: &str) -> Vec<Step> {
             ["worker", "all", "--until-drained", "--max-pixels", "120000000"],
             &[0],
         ),
-        step("Does everything agree?", ["audit"], &[0]),
+        step("Check that files, assets, objects and events agree", ["audit"], &[0]),
         step("The dashboard, once", ["top", "--once"], &[0]),
     ]
 }
 
-/// The data folder, and the sample media's folder beside it.
+/// The data folder, and beside it the folder for the sample media.
 fn folders(cx: &Context) -> Result<(PathBuf, PathBuf)> {
     if let Some(data_dir) = &cx.globals().data_dir {
         let data_dir = std::path::absolute(data_dir)
@@ -156,8 +161,8 @@ fn folders(cx: &Context) -> Result<(PathBuf, PathBuf)> {
         return Ok((data_dir, media.into()));
     }
     let folder = tempfile::Builder::new().prefix("mfctl-demo-").tempdir();
-    let folder = folder.map_err(|error| Failure::invalid("cannot make a folder for the demo").because(&error))?;
-    // Kept: what to try next needs the data.
+    let folder = folder.map_err(|error| Failure::invalid("cannot create a folder for the demo").because(&error))?;
+    // The data must outlive this process: the operator goes on with it.
     let folder = folder.keep();
     Ok((folder.join("data"), folder.join("media")))
 }
@@ -180,29 +185,30 @@ struct Demo<'a> {
 }
 
 impl Demo<'_> {
-    /// Runs one verb of this very binary and checks its code.
-    async fn take(&mut self, step: Step) -> Result<()> {
+    /// Runs one command with this binary and checks its exit code.
+    async fn run_step(&mut self, step: Step) -> Result<()> {
         let out = self.cx.out();
         let text = out.options().format == Format::Table;
-        let typed = typed(&step.words);
+        let command = command_line(&step.arguments);
         if text {
-            out.raw(format!("\n# {}\n$ {typed}\n", step.about).as_bytes())?;
+            out.raw(format!("\n# {}\n$ {command}\n", step.about).as_bytes())?;
         }
-        let (exit_code, result) = self.child(&step.words, text).await?;
-        if !step.codes.contains(&exit_code) {
-            return Err(Failure::unexpected(format!("`{typed}` ended with exit code {exit_code}")).hint(format!(
-                "its data is in {}; `mfctl status --data-dir` there says more",
+        let (exit_code, result) = self.run_child(&step.arguments, text).await?;
+        if !step.expected_codes.contains(&exit_code) {
+            return Err(Failure::unexpected(format!("`{command}` ended with exit code {exit_code}")).hint(format!(
+                "its data is in {}; `mfctl status --data-dir` with that folder shows the state of each part",
                 self.data_dir.display()
             )));
         }
-        self.steps.push(DemoStep { about: step.about.to_owned(), command: typed, exit_code, result });
+        self.steps.push(DemoStep { about: step.about.to_owned(), command, exit_code, result });
         Ok(())
     }
 
-    async fn child(&self, words: &[String], text: bool) -> Result<(i32, Value)> {
+    /// Runs mfctl with these arguments; returns its exit code and, unless `text`, its JSON document.
+    async fn run_child(&self, arguments: &[String], text: bool) -> Result<(i32, Value)> {
         let failed = |error: std::io::Error| Failure::unexpected("cannot run mfctl itself").because(&error);
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
-        command.args(words).arg("--profile").arg("embedded").arg("--data-dir").arg(&self.data_dir).arg("--quiet");
+        command.args(arguments).arg("--profile").arg("embedded").arg("--data-dir").arg(&self.data_dir).arg("--quiet");
         command.env_remove("MFCTL_ENV").env_remove("MFCTL_OUTPUT").stdin(Stdio::null()).kill_on_drop(true);
         if !text {
             command.args(["-o", "json"]).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -218,11 +224,11 @@ impl Demo<'_> {
     }
 }
 
-/// The command as one would type it.
-fn typed(words: &[String]) -> String {
-    let quoted = words.iter().map(|word| {
-        let plain = word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:=".contains(&b));
-        if plain { word.clone() } else { format!("'{word}'") }
+/// `mfctl` with these arguments, quoted for a shell.
+fn command_line(arguments: &[String]) -> String {
+    let quoted = arguments.iter().map(|argument| {
+        let plain = argument.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:=".contains(&b));
+        if plain { argument.clone() } else { format!("'{argument}'") }
     });
     format!("mfctl {}", quoted.collect::<Vec<_>>().join(" "))
 }
@@ -230,7 +236,7 @@ fn typed(words: &[String]) -> String {
 impl Render for DemoReport {
     fn page(&self, page: &mut Page) {
         let took = std::time::Duration::try_from_secs_f64(self.elapsed_seconds).unwrap_or_default();
-        page.heading(format!("That was the whole job, in {}.", humane::duration(took)));
+        page.heading(format!("That was the whole pipeline, in {}.", humane::duration(took)));
         page.line(format!("The data is in {}. Try next:", self.data_dir));
         page.line(format!("  export MFCTL_DATA_DIR='{}'", self.data_dir));
         page.line("  mfctl media list");
@@ -248,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_sample_file_is_carried_along() {
+    fn every_sample_file_is_embedded() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/media");
         let mut found = BTreeSet::new();
         let mut folders = vec![root.clone()];
@@ -262,7 +268,7 @@ mod tests {
                 }
             }
         }
-        let carried: BTreeSet<_> = MEDIA.iter().map(|(path, _)| (*path).to_owned()).collect();
-        assert_eq!(carried, found);
+        let embedded: BTreeSet<_> = MEDIA.iter().map(|(path, _)| (*path).to_owned()).collect();
+        assert_eq!(embedded, found);
     }
 }

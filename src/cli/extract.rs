@@ -1,10 +1,10 @@
-//! The hidden verb under which this program is its own parser: `mfctl __extract REQUEST`, the file on standard input.
+//! `mfctl __extract REQUEST`: the hidden command that parses one untrusted file, given on standard input.
 //!
-//! It comes before everything else: no arguments are parsed, no settings read, no runtime started.
+//! It is checked before anything else, so that a parser process reads no arguments, settings or runtime.
 
 use mfctl_extract::{child, sandbox};
 
-/// Runs the parser when this process was started as one, and answers its exit code.
+/// Runs the parser if this process was started as one; returns its exit code.
 pub(super) fn run() -> Option<u8> {
     let mut words = std::env::args_os().skip(1);
     if words.next()? != sandbox::VERB {

@@ -1,7 +1,8 @@
-//! Failures and their exit codes: the one map from what went wrong to what the process answers.
+//! Failures and their exit codes: the one map from errors to the exit code of the process.
 //!
-//! A verb ends in `Result<(), Failure>`. Layers below have their own errors; they become a [`Failure`] here or where the
-//! verb knows more. Nothing outside this file names an exit code, and nothing in it prints (`output` does).
+//! A command returns `Result<(), Failure>`. Layers below have their own errors; they become a [`Failure`] here, or in
+//! the command where it can add context. Nothing outside this file names an exit code, and nothing in it prints
+//! (`output` does).
 
 use std::error::Error;
 use std::fmt;
@@ -19,7 +20,7 @@ use mfctl_core::ports::{self, ErrorKind};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
-    /// A bug, or something nobody foresaw: 1.
+    /// A bug, or an error that has no kind of its own: 1.
     Unexpected,
     /// The command line is wrong: 2.
     Usage,
@@ -27,7 +28,7 @@ pub enum FailureKind {
     Partial,
     /// Changes are pending or drift was found: 4.
     Pending,
-    /// A dependency cannot be reached, is too slow or asks to be left alone: 5.
+    /// A dependency cannot be reached, times out or throttles its clients: 5.
     Unreachable,
     /// A disk or a quota is full. Shares 5: the same command can succeed once there is room.
     Full,
@@ -35,7 +36,7 @@ pub enum FailureKind {
     Invalid,
     /// Something that must exist does not: 6.
     NotFound,
-    /// The system refused our rights: 6, for trying again with the same rights cannot help.
+    /// Permission denied: 6, because a retry with the same rights cannot succeed.
     Denied,
     /// Stored data is damaged: 6.
     Corrupt,
@@ -51,14 +52,14 @@ pub enum FailureKind {
     Interrupted,
     /// SIGTERM, after a clean stop: 143.
     Terminated,
-    /// The child of `run` ended with this code.
+    /// A child process exited with this code.
     Child(u8),
-    /// The reader of our stdout went away: nobody is left to tell, so 0.
+    /// The reader of stdout closed the pipe, which is no error: 0.
     ClosedPipe,
 }
 
 impl FailureKind {
-    /// The process's exit code.
+    /// The exit code of the process.
     #[must_use]
     pub const fn exit_code(self) -> u8 {
         match self {
@@ -79,7 +80,7 @@ impl FailureKind {
         }
     }
 
-    /// The kind's name in JSON.
+    /// The value of `error.kind` in JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -105,7 +106,7 @@ impl FailureKind {
     }
 }
 
-/// What a command failed with: a sentence, what caused it, and what to do next.
+/// The failure of a command: a message, its causes, and a hint at what to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     kind: FailureKind,
@@ -114,16 +115,16 @@ pub struct Failure {
     hint: Option<String>,
 }
 
-/// Shorthand for what a verb returns.
+/// Result of a command.
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl Failure {
-    /// A failure with its sentence: lower case, no full stop, names what it is about.
+    /// A failure with a message: lower case, no full stop, names the object that it is about.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), causes: Vec::new(), hint: None }
     }
 
-    /// A failure whose sentence is the error's own and whose causes are the error's sources.
+    /// A failure with the error's own text as its message and the error's sources as its causes.
     pub fn of(kind: FailureKind, error: &(dyn Error + 'static)) -> Self {
         Self {
             kind,
@@ -153,85 +154,85 @@ impl Failure {
         Self::new(FailureKind::Refused, message)
     }
 
-    /// Done in part: exit 3. The verb has printed its report, which lists every item.
+    /// Done in part: exit 3. The command has printed its report, which lists every item.
     pub fn partial(message: impl Into<String>) -> Self {
         Self::new(FailureKind::Partial, message)
     }
 
-    /// A check found something: exit 10. The verb has printed what.
+    /// A check failed: exit 10. The command has printed its findings.
     pub fn check_failed(message: impl Into<String>) -> Self {
         Self::new(FailureKind::CheckFailed, message)
     }
 
-    /// What nobody foresaw: exit 1.
+    /// An error that has no kind of its own: exit 1.
     pub fn unexpected(message: impl Into<String>) -> Self {
         Self::new(FailureKind::Unexpected, message)
     }
 
-    /// The reader of stdout went away; ends the verb quietly.
+    /// The reader of stdout closed the pipe: ends the command without a message, exit 0.
     #[must_use]
     pub fn closed_pipe() -> Self {
-        Self::new(FailureKind::ClosedPipe, "the reader of the output went away")
+        Self::new(FailureKind::ClosedPipe, "the reader of the output closed the pipe")
     }
 
-    /// Adds an error, and all that caused it, below the sentence.
+    /// Appends an error and its sources to the causes.
     #[must_use]
     pub fn because(mut self, error: &(dyn Error + 'static)) -> Self {
         self.causes.extend(error_texts(error));
         self
     }
 
-    /// Puts a sentence above this failure: what was being done when it happened.
+    /// Replaces the message by one with more context; the message so far becomes the first cause.
     #[must_use]
-    pub fn while_doing(mut self, what: impl Into<String>) -> Self {
-        self.causes.insert(0, std::mem::replace(&mut self.message, what.into()));
+    pub fn while_doing(mut self, message: impl Into<String>) -> Self {
+        self.causes.insert(0, std::mem::replace(&mut self.message, message.into()));
         self
     }
 
-    /// Says what to do next.
+    /// Sets the hint: what to do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// What kind of failure this is.
+    /// Kind of the failure; decides the exit code.
     #[must_use]
     pub const fn kind(&self) -> FailureKind {
         self.kind
     }
 
-    /// Whether a dependency is at fault, which passes.
+    /// Whether the cause is an outage, so that the same command can succeed later.
     #[must_use]
     pub const fn is_outage(&self) -> bool {
         matches!(self.kind, FailureKind::Unreachable | FailureKind::Full)
     }
 
-    /// The process's exit code.
+    /// Exit code of the process.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         self.kind.exit_code()
     }
 
-    /// The sentence.
+    /// Message without its causes.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// What caused it, nearest first.
+    /// Causes, nearest first.
     #[must_use]
     pub fn causes(&self) -> &[String] {
         &self.causes
     }
 
-    /// What to do next, if there is anything to say.
+    /// Hint at what to do next, if there is one.
     #[must_use]
     pub fn hint_text(&self) -> Option<&str> {
         self.hint.as_deref()
     }
 
-    /// The machine-readable form: stderr's last line with `-o json` and `-o jsonl`.
+    /// JSON form: the last line of stderr with `-o json` and `-o jsonl`.
     #[must_use]
     pub fn document(&self) -> ErrorDocument {
         ErrorDocument {
@@ -303,7 +304,7 @@ impl From<DaemonError> for Failure {
     }
 }
 
-/// The exit-code kind of a port's error.
+/// The kind of failure that a port's error becomes.
 const fn kind_of(kind: ErrorKind) -> FailureKind {
     match kind {
         ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Throttled => FailureKind::Unreachable,
@@ -317,59 +318,59 @@ const fn kind_of(kind: ErrorKind) -> FailureKind {
     }
 }
 
-/// What to do next where the backend said nothing better.
+/// Hint for an error of a port that has none of its own.
 const fn default_hint(kind: ErrorKind) -> Option<&'static str> {
     match kind {
         ErrorKind::Unreachable | ErrorKind::Timeout => {
-            Some("`mfctl status` says which part does not answer; try again once it does")
+            Some("`mfctl status` shows which part does not answer; try again once it does")
         }
-        ErrorKind::Throttled => Some("the service asks for less; try again later"),
+        ErrorKind::Throttled => Some("the service throttles its clients; try again later"),
         ErrorKind::Full => Some("free some space, then run the same command again"),
         ErrorKind::Denied => Some("check who owns the data folder and what the profile's credentials may do"),
         ErrorKind::Locked => Some("another process holds the lock; wait for it, or stop it"),
-        ErrorKind::Fenced => Some("another process took this one's place; see that only one of them runs"),
-        ErrorKind::Conflict => Some("somebody else changed it first; look again, then decide"),
+        ErrorKind::Fenced => Some("another process took over from this one; make sure that only one of them runs"),
+        ErrorKind::Conflict => Some("it was changed in the meantime; read it again, then decide"),
         ErrorKind::Corrupt => Some("`mfctl audit` lists what is damaged"),
-        ErrorKind::TooNew => Some("it was written by a later mfctl; upgrade this one"),
-        ErrorKind::Unprepared => Some("`mfctl bootstrap apply` makes it in a cluster, `mfctl init` in a data folder"),
+        ErrorKind::TooNew => Some("a newer mfctl wrote it; upgrade this one"),
+        ErrorKind::Unprepared => Some("`mfctl bootstrap apply` creates it in a cluster, `mfctl init` in a data folder"),
         ErrorKind::NotFound | ErrorKind::Invalid | ErrorKind::Internal => None,
     }
 }
 
 impl fmt::Display for Failure {
-    /// The sentence and its causes on one line.
+    /// The message and its causes on one line, joined by `: `.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         self.causes.iter().try_for_each(|cause| write!(f, ": {cause}"))
     }
 }
 
-/// `{"error":{…}}`.
+/// Error document, `{"error":{…}}`.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct ErrorDocument {
-    /// The failure.
+    /// The failure that ended the command.
     pub error: ErrorBody,
 }
 
-/// The fields of `{"error":{…}}`.
+/// Body of the error document.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct ErrorBody {
-    /// The kind's name.
+    /// Kind of the failure, e.g. `not_found`.
     pub kind: &'static str,
-    /// The sentence with all its causes, joined by `: `.
+    /// Message with all its causes, joined by `: `.
     pub message: String,
-    /// What to do next.
+    /// What to do next, if there is a hint.
     pub hint: Option<String>,
-    /// The process's exit code.
+    /// Exit code of the process.
     pub exit_code: u8,
 }
 
-/// Gives an error of a layer below its kind and the sentence that says what was being done.
+/// Turns an error of a layer below into a [`Failure`] with a kind and a message.
 pub trait OrFail<T> {
-    /// Turns an `Err` into a [`Failure`] of this kind with this sentence above the error.
+    /// Turns an `Err` into a [`Failure`] of this kind and message, with the error as its cause.
     ///
     /// # Errors
-    /// The failure, if this was an error.
+    /// The failure, if the result is an `Err`.
     fn or_fail(self, kind: FailureKind, message: impl FnOnce() -> String) -> Result<T>;
 }
 
@@ -385,7 +386,7 @@ mod tests {
 
     #[derive(Debug, thiserror::Error)]
     #[error("cannot open the store")]
-    struct Outer(#[source] std::io::Error);
+    struct OpenError(#[source] std::io::Error);
 
     #[test]
     fn every_documented_exit_code_has_a_kind() {
@@ -411,13 +412,13 @@ mod tests {
     }
 
     #[test]
-    fn a_ports_error_keeps_its_words_and_gets_a_hint() {
+    fn a_port_error_keeps_its_message_and_gets_a_default_hint() {
         let error = ports::Error::new(ErrorKind::Locked, "open the store").because(std::io::Error::other("busy"));
         let failure = Failure::from(error);
         assert_eq!((failure.exit_code(), failure.to_string().as_str()), (7, "open the store: busy"));
         assert!(failure.hint_text().is_some());
-        let own = Failure::from(ports::Error::new(ErrorKind::Denied, "read a").hint("chown it"));
-        assert_eq!((own.exit_code(), own.hint_text()), (6, Some("chown it")));
+        let with_own_hint = Failure::from(ports::Error::new(ErrorKind::Denied, "read a").hint("chown it"));
+        assert_eq!((with_own_hint.exit_code(), with_own_hint.hint_text()), (6, Some("chown it")));
     }
 
     #[test]
@@ -452,8 +453,8 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_chain_is_kept_and_told_to_machines_in_one_message() {
-        let error = Outer(std::io::Error::other("no space"));
+    fn json_joins_the_whole_chain_into_one_message() {
+        let error = OpenError(std::io::Error::other("no space"));
         let failure = Failure::of(FailureKind::Full, &error).while_doing("cannot stage a.pdf").hint("free some space");
         assert_eq!(failure.message(), "cannot stage a.pdf");
         assert_eq!(failure.causes(), ["cannot open the store", "no space"]);

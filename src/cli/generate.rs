@@ -1,4 +1,4 @@
-//! `mfctl __generate`: writes the repository's generated files, so that one source makes them all.
+//! `mfctl __generate`: writes all generated files of the repository.
 
 mod contracts;
 
@@ -19,13 +19,13 @@ pub struct Args {
     root: PathBuf,
 }
 
-/// Runs the verb.
+/// Writes completions, schemas and reference pages below the root.
 ///
 /// # Errors
 /// When a file cannot be written.
 pub fn run(args: &Args, cx: &Context) -> Result<()> {
     let mut files = Vec::new();
-    for (shell, file) in completions::FILES {
+    for (shell, file) in completions::SCRIPT_FILES {
         files.push((format!("completions/{file}"), completions::script(shell, "mfctl")?));
     }
     for (name, schema) in schemas() {
@@ -47,7 +47,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<()> {
     Ok(())
 }
 
-/// The public documents of `-o json`, by the verb that prints them.
+/// Schemas of the documents that `-o json` prints, by the command that prints them.
 fn schemas() -> Vec<(&'static str, Schema)> {
     vec![
         ("audit", schema_for!(crate::ops::audit::AuditReport)),
@@ -86,7 +86,7 @@ fn schemas() -> Vec<(&'static str, Schema)> {
     ]
 }
 
-/// The command reference: every verb's help, as it prints.
+/// The command reference: the help of every command.
 fn commands() -> String {
     let mut root = Cli::command().term_width(100);
     root.build();
@@ -99,8 +99,8 @@ fn describe(command: &Command, path: &str, text: &mut String) {
     let help = command.clone().color(clap::ColorChoice::Never).render_long_help().to_string();
     let help: Vec<_> = help.lines().map(str::trim_end).collect();
     text.push_str(&format!("\n## {path}\n\n```text\n{}\n```\n", help.join("\n").trim()));
-    for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help") {
-        describe(verb, &format!("{path} {}", verb.get_name()), text);
+    for subcommand in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
+        describe(subcommand, &format!("{path} {}", subcommand.get_name()), text);
     }
 }
 

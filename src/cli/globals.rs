@@ -1,4 +1,4 @@
-//! The flags every verb takes.
+//! The flags that every command takes.
 
 use std::path::PathBuf;
 
@@ -9,8 +9,8 @@ use super::output::{ColorChoice, Format, OutputFlags};
 use crate::settings::Flags;
 use mfctl_core::domain::EnvName;
 
-/// Global flags. `MFCTL_…` variables stand in for the first four in `settings`, which keeps where each value came from;
-/// `--yes` and `--confirm` come from flags alone.
+/// Global flags. `settings` reads `MFCTL_…` variables in place of the first four, so that each value keeps its origin;
+/// `--yes` and `--confirm` have no variable.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Globals {
@@ -29,28 +29,28 @@ pub struct Globals {
     /// What to print on stdout [env: MFCTL_OUTPUT] [default: table]
     #[arg(short, long, global = true, value_name = "FORMAT", value_enum)]
     pub output: Option<Format>,
-    /// Say more; repeat for more
+    /// Print more detail on stderr; repeat for more
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// Say only warnings and errors on stderr
+    /// Print only warnings and errors on stderr
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// When to colour [env: MFCTL_COLOR] [default: auto]
+    /// When to use colour [env: MFCTL_COLOR] [default: auto]
     #[arg(long, global = true, value_name = "WHEN", value_enum)]
     pub color: Option<ColorChoice>,
     /// Show no progress
     #[arg(long, global = true)]
     pub no_progress: bool,
-    /// Answer yes to what an unprotected profile asks
+    /// Answer yes to the questions of an unprotected profile
     #[arg(long, global = true)]
     pub yes: bool,
-    /// With --yes: name the environment, for what a protected profile asks
+    /// With --yes: the environment's name, which a protected profile asks for
     #[arg(long, global = true, value_name = "ENV")]
     pub confirm: Option<String>,
 }
 
 impl Globals {
-    /// The flags that are settings.
+    /// The flags that select and override settings.
     #[must_use]
     pub fn setting_flags(&self) -> Flags {
         Flags {
@@ -61,7 +61,7 @@ impl Globals {
         }
     }
 
-    /// The flags that decide how something is printed.
+    /// The flags that control the output.
     #[must_use]
     pub const fn output_flags(&self) -> OutputFlags {
         OutputFlags {
@@ -81,16 +81,16 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    struct Cli {
+    struct GlobalsParser {
         #[command(flatten)]
         globals: Globals,
     }
 
     #[test]
     fn flags_are_parsed_and_quiet_excludes_verbose() {
-        let cli = Cli::try_parse_from(["mfctl", "-o", "jsonl", "--env", "dev", "-vv"]).unwrap();
-        assert_eq!((cli.globals.output, cli.globals.verbose), (Some(Format::Jsonl), 2));
-        assert!(Cli::try_parse_from(["mfctl", "-q", "-v"]).is_err());
-        assert!(Cli::try_parse_from(["mfctl", "--env", "No Such"]).is_err());
+        let parsed = GlobalsParser::try_parse_from(["mfctl", "-o", "jsonl", "--env", "dev", "-vv"]).unwrap();
+        assert_eq!((parsed.globals.output, parsed.globals.verbose), (Some(Format::Jsonl), 2));
+        assert!(GlobalsParser::try_parse_from(["mfctl", "-q", "-v"]).is_err());
+        assert!(GlobalsParser::try_parse_from(["mfctl", "--env", "No Such"]).is_err());
     }
 }

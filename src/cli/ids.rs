@@ -1,4 +1,4 @@
-//! Ids given on the command line, or one a line on stdin where `-` stands for them.
+//! Ids from the command line, where `-` reads them from stdin, one a line.
 
 use std::fmt::Display;
 use std::io::{BufRead, Read};
@@ -6,13 +6,13 @@ use std::str::FromStr;
 
 use super::failure::{Failure, FailureKind, OrFail, Result};
 
-/// The longest line that can be an id.
+/// Longest line of stdin that is read as an id, in bytes.
 const MAX_LINE: u64 = 1024;
 
-/// Every id: those given, those on stdin where `-` was given. Empty lines are passed over.
+/// Parses all ids; `-` stands for the ids on stdin. Empty lines are skipped.
 ///
 /// # Errors
-/// Exit 2 for what is no id, naming it; exit 6 when `-` brings none.
+/// `Usage` for a word that is not an id, with the word; `Invalid` when `-` finds none on stdin.
 pub fn all<T: FromStr<Err: Display>>(given: &[String]) -> Result<Vec<T>> {
     all_from(given, &mut std::io::stdin().lock())
 }
@@ -27,16 +27,16 @@ fn all_from<T: FromStr<Err: Display>>(given: &[String], stdin: &mut dyn BufRead)
                 return Err(Failure::invalid("stdin has no ids").hint("`-` reads one id a line"));
             }
         } else {
-            ids.push(one_of(word)?);
+            ids.push(parse_id(word)?);
         }
     }
     Ok(ids)
 }
 
-/// The one id: the word, or stdin's only line where the word is `-`.
+/// Parses one id; `-` stands for the only id on stdin.
 ///
 /// # Errors
-/// As [`all`]; exit 2 when stdin has more than one.
+/// As [`all`]; `Usage` when stdin has more than one.
 pub fn one<T: FromStr<Err: Display>>(given: &str) -> Result<T> {
     let mut ids = all(&[given.to_owned()])?;
     match (ids.pop(), ids.is_empty()) {
@@ -45,7 +45,7 @@ pub fn one<T: FromStr<Err: Display>>(given: &str) -> Result<T> {
     }
 }
 
-fn one_of<T: FromStr<Err: Display>>(word: &str) -> Result<T> {
+fn parse_id<T: FromStr<Err: Display>>(word: &str) -> Result<T> {
     word.parse().map_err(|error: T::Err| Failure::usage(error.to_string()))
 }
 
@@ -59,7 +59,7 @@ fn read_lines<T: FromStr<Err: Display>>(stdin: &mut dyn BufRead, ids: &mut Vec<T
         }
         let word = line.trim();
         if !word.is_empty() {
-            ids.push(one_of(word)?);
+            ids.push(parse_id(word)?);
         }
     }
 }
@@ -70,7 +70,7 @@ mod tests {
     use mfctl_core::domain::RecordAddress;
 
     #[test]
-    fn a_dash_stands_for_stdin() {
+    fn a_dash_reads_ids_from_stdin() {
         let mut stdin: &[u8] = b"a.dlq:0:1\n\n  a.dlq:0:2  \n";
         let given = ["b.dlq:1:1".to_owned(), "-".to_owned()];
         let ids: Vec<RecordAddress> = all_from(&given, &mut stdin).unwrap();
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id_is_named() {
+    fn an_invalid_id_is_named_in_the_error() {
         let wrong = all_from::<RecordAddress>(&["nonsense".to_owned()], &mut std::io::empty()).unwrap_err();
         assert_eq!(wrong.exit_code(), 2);
         assert!(wrong.message().contains("nonsense"), "{wrong}");

@@ -1,4 +1,4 @@
-//! `mfctl lag`: how far each consumer group is behind, partition by partition.
+//! `mfctl lag`: the lag of each consumer group, partition by partition.
 
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCandidates;
@@ -19,19 +19,19 @@ use mfctl_core::domain::GroupName;
 Examples:
   mfctl lag                              the pipeline's groups, partition by partition
   mfctl lag mfctl.dev.persist            one group
-  mfctl lag --all                        also those of others on the same cluster
+  mfctl lag --all                        also other groups on the same cluster
   mfctl lag -o json | jq '.groups[].lag' for scripts
-  mfctl lag --max 1000                   exit 10 when a group is further behind than this
+  mfctl lag --max 1000                   exit 10 when the lag of a group is above this
 
-Exit codes: 0 shown, 5 log not reachable (with --all: or not all of its groups known), 6 no such group or no data folder, 10 over --max")]
+Exit codes: 0 shown, 5 log not reachable (with --all: or its groups not listed), 6 no such group or no data folder, 10 over --max")]
 pub struct Args {
     /// Only this group
     #[arg(add = ArgValueCandidates::new(complete::groups))]
     group: Option<GroupName>,
-    /// Also groups of others on the same cluster
+    /// Also other groups on the same cluster
     #[arg(long, conflicts_with = "group")]
     all: bool,
-    /// Exit 10 when a group is more records behind than this
+    /// Exit 10 when the lag of a group is above this number of records
     #[arg(long, value_name = "RECORDS")]
     max: Option<u64>,
 }
@@ -39,25 +39,26 @@ pub struct Args {
 /// What `mfctl lag` prints.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct LagReport {
-    /// Records all groups together are behind.
+    /// Sum of the lag of all groups, in records.
     pub lag: u64,
-    /// The groups.
+    /// Groups with their partitions.
     pub groups: Vec<GroupLag>,
 }
 
-/// Runs the verb.
+/// Prints the lag of the groups, then checks it against `--max`.
 ///
 /// # Errors
-/// As its help says.
+/// `NotFound` for an unknown group; `CheckFailed` for a lag above `--max`; the error of the log, which comes after the
+/// report if only other groups are missing from it.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let log = connected.ports.log.as_ref();
     let mut groups = lag::pipeline_groups(log, &connected.target.environment).await?;
     let is_other = args.group.as_ref().is_some_and(|wanted| groups.iter().all(|group| group.group != *wanted));
-    // A log of its own holds nothing that is not ours; a cluster is shared.
-    let others = args.all || is_other || connected.target.kind == TargetKind::Embedded;
-    // While a broker does not list its groups, what is known is shown all the same; the failure is told after it.
-    let unlisted = match others {
+    // All groups of an embedded log belong to the profile; a cluster is shared.
+    let with_others = args.all || is_other || connected.target.kind == TargetKind::Embedded;
+    // If a broker does not list its groups, the known groups are printed before the command fails.
+    let list_error = match with_others {
         true => lag::other_groups(log, &groups).await.map(|others| groups.extend(others)).err(),
         false => None,
     };
@@ -65,26 +66,26 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         let names: Vec<_> = groups.iter().map(|group| group.group.to_string()).collect();
         groups.retain(|group| group.group == *wanted);
         if groups.is_empty() {
-            let hint = format!("groups there are: {}", names.join(", "));
-            return Err(unlisted
+            let hint = format!("the groups are: {}", names.join(", "));
+            return Err(list_error
                 .map_or_else(|| Failure::not_found(format!("there is no group {wanted}")).hint(hint), Failure::from));
         }
     }
     let report = LagReport { lag: groups.iter().map(|group| group.lag).sum(), groups };
     cx.out().print(&report)?;
-    check(&report, args.max)?;
-    unlisted.map_or(Ok(()), |error| Err(error.into()))
+    check_lag(&report, args.max)?;
+    list_error.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// Fails where a group is further behind than allowed.
-fn check(report: &LagReport, max: Option<u64>) -> Result<()> {
-    let behind = report.groups.iter().filter(|group| max.is_some_and(|max| group.lag > max));
-    let behind: Vec<_> = behind.map(|group| format!("{} by {}", group.group, humane::count(group.lag))).collect();
-    if behind.is_empty() {
+/// Fails if the lag of a group is above the maximum.
+fn check_lag(report: &LagReport, max: Option<u64>) -> Result<()> {
+    let over = report.groups.iter().filter(|group| max.is_some_and(|max| group.lag > max));
+    let over: Vec<_> = over.map(|group| format!("{} ({})", group.group, humane::count(group.lag))).collect();
+    if over.is_empty() {
         return Ok(());
     }
-    Err(Failure::check_failed(format!("behind by more than --max: {}", behind.join(", ")))
-        .hint("is a worker running? `mfctl status` says; `mfctl top` shows whether the lag shrinks"))
+    Err(Failure::check_failed(format!("lag above --max: {}", over.join(", ")))
+        .hint("`mfctl status` shows whether a worker runs, `mfctl top` whether the lag shrinks"))
 }
 
 impl Render for LagReport {

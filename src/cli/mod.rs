@@ -1,5 +1,5 @@
-//! The command line: one file per verb (a folder per noun). Parses, picks the target, calls the layers below and prints
-//! through `output`.
+//! The command line: one file per command, one folder per group of commands. A command parses its arguments, connects
+//! to the target, calls the layers below and prints through `output`.
 
 mod audit;
 mod bootstrap;
@@ -43,16 +43,16 @@ use failure::{Failure, FailureKind, Result};
 use globals::Globals;
 use output::{Output, OutputOptions};
 
-/// Run a media backend: upload in bulk, run the pipeline's workers, redrive dead letters, and see it all live.
+/// Operate a media backend: ingest in bulk, run the pipeline's workers, redrive dead letters, and watch it live.
 #[derive(Debug, Parser)]
 #[command(name = "mfctl", version, propagate_version = false, max_term_width = 110)]
 #[command(after_help = "\
 Examples:
-  mfctl demo                                  the whole job on sample media, in a folder of its own
+  mfctl demo                                  the whole pipeline on sample media, in a new folder
   mfctl ingest ~/media && mfctl worker all --until-drained
-  mfctl media search 'حافظ'                   find it
-  mfctl dlq list                              what failed, and why
-  mfctl top                                   watch
+  mfctl media search 'حافظ'                   find what was ingested
+  mfctl dlq list                              the dead letters, with their causes
+  mfctl top                                   the live dashboard
 
 Exit codes: 0 done, 2 wrong usage, 3 done in part, 5 dependency not reachable, 6 invalid or missing,
 7 conflict or locked, 8 refused, 10 a check failed, 129/130/143 stopped by a signal")]
@@ -60,44 +60,44 @@ struct Cli {
     #[command(flatten)]
     globals: Globals,
     #[command(subcommand)]
-    verb: Verb,
+    command: RootCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
-    /// Run the whole job on sample media and show what happens
+enum RootCommand {
+    /// Run the whole pipeline on sample media and show each step
     Demo(demo::Args),
-    /// Write a commented mfctl.toml and make the data folder
+    /// Write a commented mfctl.toml and create the data folder
     Init(init::Args),
     /// Upload files and folders in bulk; resumable
     Ingest(ingest::Args),
-    /// List ingest jobs, watch them, see what failed, verify what was stored
+    /// List ingest jobs, watch them, list failed files, verify what was stored
     Jobs(jobs::Args),
     /// Run the pipeline's workers: persist, enrich, or both
     Worker(worker::Args),
-    /// Find assets, look at them, get their bytes, follow their story
+    /// Search and show assets, get their bytes, trace their history
     Media(media::Args),
     /// List, show, redrive and discard dead letters
     Dlq(dlq::Args),
-    /// See, compare, check and register schemas; check events against them
+    /// Show, compare, check and register schemas; validate events against them
     Schema(schema::Args),
-    /// Make the topics, buckets, schemas and tables that the platform needs
+    /// Create the topics, buckets, schemas and other resources that the manifests declare
     Bootstrap(bootstrap::Args),
-    /// Read and change the settings of services, with their history
+    /// Read and change the settings of services, and show their history
     Kv(kv::Args),
-    /// Look at the catalog's tables in a cluster, and migrate them
+    /// Show the state of the catalog's database in a cluster, and migrate it
     Db(db::Args),
-    /// Say in one screen whether each part works
+    /// Show on one screen whether each part works
     Status(status::Args),
     /// Watch lag, rates, latency, dead letters and storage live
     Top(top::Args),
-    /// Show how far each consumer group is behind
+    /// Show the lag of each consumer group, partition by partition
     Lag(lag::Args),
     /// Check that files, assets, objects and events agree
     Audit(audit::Args),
-    /// mfctl's own settings: show, explain, path, trust
+    /// Show and explain mfctl's own settings; accept a changed data folder
     Config(config::Args),
-    /// Print a shell's completion script; it completes live values
+    /// Print a shell's completion script, which also completes live values
     Completions(completions::Args),
     /// Print or write the manual pages
     Man(man::Args),
@@ -106,7 +106,7 @@ enum Verb {
     Generate(generate::Args),
 }
 
-/// Runs the command line of this process, and ends it with its exit code.
+/// Runs the command line of this process and exits with its code.
 pub fn main() -> ! {
     leave::exit(exit_code())
 }
@@ -118,59 +118,60 @@ fn exit_code() -> u8 {
     clap_complete::CompleteEnv::with_factory(Cli::command).complete();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return print_parse_error(&error),
     };
     let cx = match Context::new(cli.globals) {
         Ok(cx) => cx,
-        Err(failure) => return early(&failure),
+        Err(failure) => return fail_without_options(&failure),
     };
-    let done = dispatch(cli.verb, &cx);
-    finish(cx.out(), done)
+    let result = dispatch(cli.command, &cx);
+    finish(cx.out(), result)
 }
 
-fn dispatch(verb: Verb, cx: &Context) -> Result<()> {
-    // What needs no runtime starts none.
-    match verb {
-        Verb::Completions(args) => completions::run(&args, cx),
-        Verb::Man(args) => man::run(&args, cx),
-        Verb::Generate(args) => generate::run(&args, cx),
-        verb => {
+fn dispatch(command: RootCommand, cx: &Context) -> Result<()> {
+    match command {
+        RootCommand::Completions(args) => completions::run(&args, cx),
+        RootCommand::Man(args) => man::run(&args, cx),
+        RootCommand::Generate(args) => generate::run(&args, cx),
+        command => {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()
                 .map_err(|error| Failure::unexpected("cannot start the runtime").because(&error))?;
-            let done = runtime.block_on(run(verb, cx));
-            // A blocking read that nobody waits for any more must not hold up the end.
+            let result = runtime.block_on(run(command, cx));
+            // A blocking read that is no longer awaited must not delay the exit.
             runtime.shutdown_background();
-            done
+            result
         }
     }
 }
 
-async fn run(verb: Verb, cx: &Context) -> Result<()> {
-    match verb {
-        Verb::Demo(args) => demo::run(args, cx).await,
-        Verb::Ingest(args) => ingest::run(args, cx).await,
-        Verb::Jobs(args) => jobs::run(args, cx).await,
-        Verb::Worker(args) => worker::run(args, cx).await,
-        Verb::Media(args) => media::run(args, cx).await,
-        Verb::Dlq(args) => dlq::run(args, cx).await,
-        Verb::Schema(args) => schema::run(args, cx).await,
-        Verb::Bootstrap(args) => bootstrap::run(args, cx).await,
-        Verb::Kv(args) => kv::run(args, cx).await,
-        Verb::Db(args) => db::run(&args, cx).await,
-        Verb::Status(args) => status::run(args, cx).await,
-        Verb::Top(args) => top::run(args, cx).await,
-        Verb::Lag(args) => lag::run(args, cx).await,
-        Verb::Audit(args) => audit::run(args, cx).await,
-        Verb::Init(args) => init::run(&args, cx).await,
-        Verb::Config(args) => config::run(&args, cx).await,
-        Verb::Completions(_) | Verb::Man(_) | Verb::Generate(_) => Ok(()),
+/// Runs a command that needs the runtime.
+async fn run(command: RootCommand, cx: &Context) -> Result<()> {
+    match command {
+        RootCommand::Demo(args) => demo::run(args, cx).await,
+        RootCommand::Ingest(args) => ingest::run(args, cx).await,
+        RootCommand::Jobs(args) => jobs::run(args, cx).await,
+        RootCommand::Worker(args) => worker::run(args, cx).await,
+        RootCommand::Media(args) => media::run(args, cx).await,
+        RootCommand::Dlq(args) => dlq::run(args, cx).await,
+        RootCommand::Schema(args) => schema::run(args, cx).await,
+        RootCommand::Bootstrap(args) => bootstrap::run(args, cx).await,
+        RootCommand::Kv(args) => kv::run(args, cx).await,
+        RootCommand::Db(args) => db::run(&args, cx).await,
+        RootCommand::Status(args) => status::run(args, cx).await,
+        RootCommand::Top(args) => top::run(args, cx).await,
+        RootCommand::Lag(args) => lag::run(args, cx).await,
+        RootCommand::Audit(args) => audit::run(args, cx).await,
+        RootCommand::Init(args) => init::run(&args, cx).await,
+        RootCommand::Config(args) => config::run(&args, cx).await,
+        RootCommand::Completions(_) | RootCommand::Man(_) | RootCommand::Generate(_) => Ok(()),
     }
 }
 
-fn finish(out: &Output, done: Result<()>) -> u8 {
-    match done {
+/// Prints the failure, if any; returns the exit code.
+fn finish(out: &Output, result: Result<()>) -> u8 {
+    match result {
         Ok(()) => 0,
         Err(failure) => {
             out.failure(&failure);
@@ -179,10 +180,10 @@ fn finish(out: &Output, done: Result<()>) -> u8 {
     }
 }
 
-/// What clap answers: help and versions on stdout, wrong usage on stderr, with the error document where JSON was asked
-/// for.
-fn usage(error: &clap::Error) -> u8 {
-    // A closed pipe or a stderr that is gone leaves nobody to tell.
+/// Prints what clap returned: help and version on stdout, wrong usage on stderr; then the error document if the command
+/// line asks for JSON. Returns the exit code.
+fn print_parse_error(error: &clap::Error) -> u8 {
+    // If the stream is closed, the error cannot be reported anywhere.
     let _ = error.print();
     if !error.use_stderr() {
         return 0;
@@ -190,7 +191,8 @@ fn usage(error: &clap::Error) -> u8 {
     let wants_json = std::env::args().any(|word| {
         matches!(word.as_str(), "json" | "jsonl" | "-ojson" | "-ojsonl" | "--output=json" | "--output=jsonl")
     });
-    let failure = Failure::usage(first_line(error)).hint("`mfctl help` and `mfctl VERB --help` show what there is");
+    let failure =
+        Failure::usage(first_line(error)).hint("`mfctl help` lists the commands, `mfctl COMMAND --help` explains one");
     if wants_json {
         let options = OutputOptions { format: output::Format::Json, ..OutputOptions::default() };
         Output::new(options).failure(&failure);
@@ -203,8 +205,8 @@ fn first_line(error: &clap::Error) -> String {
     text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
 
-/// A failure from before anybody could say how to print.
-fn early(failure: &Failure) -> u8 {
+/// Prints a failure that came before the output options were known.
+fn fail_without_options(failure: &Failure) -> u8 {
     finish(&Output::new(OutputOptions::default()), Err(failure.clone()))
 }
 
@@ -213,21 +215,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_well_formed() {
+    fn command_definitions_are_valid() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn every_verb_that_is_shown_has_an_example_and_its_exit_codes() {
+    fn every_visible_command_has_an_example_and_exit_codes() {
         fn check(command: &clap::Command, path: &str) {
-            for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help") {
-                let path = format!("{path} {}", verb.get_name());
-                let help = verb.clone().render_long_help().to_string();
+            for subcommand in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
+                let path = format!("{path} {}", subcommand.get_name());
+                let help = subcommand.clone().render_long_help().to_string();
                 assert!(help.contains("Examples:"), "{path} has no example");
-                if !verb.has_subcommands() {
-                    assert!(help.contains("Exit codes:"), "{path} does not say its exit codes");
+                if !subcommand.has_subcommands() {
+                    assert!(help.contains("Exit codes:"), "{path} does not list its exit codes");
                 }
-                check(verb, &path);
+                check(subcommand, &path);
             }
         }
         check(&Cli::command(), "mfctl");

@@ -1,8 +1,8 @@
 //! The only place that prints. stdout carries results alone; progress, logs, notes and errors go to stderr.
 //!
-//! A verb hands a [`Render`] (one document) to [`Output::print`], or [`Item`]s, one by one, to an [`Output::list`]. It
-//! knows nothing of formats, colour, widths or closed pipes. A reader of stdout that goes away is no error: a document
-//! that nobody reads is dropped, a list ends the verb with [`Failure::closed_pipe`].
+//! A command hands a [`Render`] (one document) to [`Output::print`], or one [`Item`] after the other to an
+//! [`Output::list`], and need not know formats, colour, widths or closed pipes. A closed stdout is no error: a document is
+//! dropped, a list ends the command with [`Failure::closed_pipe`].
 
 mod escape;
 pub use mfctl_core::humane;
@@ -26,23 +26,23 @@ pub use progress::{Position, Progress};
 use super::failure::{Failure, FailureKind, Result};
 use crate::ops::target::Target;
 
-/// The version of every JSON and YAML document. Fields are only ever added; anything else takes the next number.
+/// Version of every JSON and YAML document. Adding a field keeps it; any other change takes the next number.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// A verb's result: a document for machines, a page for people, and the ids in it.
+/// The result of a command: a document for scripts, a page of text for people, and the ids in it.
 pub trait Render: Serialize {
-    /// Lays the result out for a person.
+    /// Writes the result as text for people.
     fn page(&self, page: &mut Page);
 
-    /// The ids that `-o name` prints; none when the verb has no ids to give.
+    /// The ids that `-o name` prints; `None` when the result has no ids.
     fn names(&self) -> Option<Vec<String>> {
         None
     }
 }
 
-/// A document as it is written: the report's own fields beside the version and the target.
+/// A document as it is serialized: the fields of the report beside the version and the target.
 #[derive(Serialize)]
-struct Document<'a, T: Serialize> {
+struct ResultDocument<'a, T: Serialize> {
     schema_version: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<&'a Target>,
@@ -50,13 +50,13 @@ struct Document<'a, T: Serialize> {
     report: &'a T,
 }
 
-/// Prints. Cheap to clone; clones share the streams.
+/// Prints results and messages. Cheap to clone; clones share the streams.
 #[derive(Clone)]
 pub struct Output {
-    inner: Arc<Inner>,
+    state: Arc<OutputState>,
 }
 
-struct Inner {
+struct OutputState {
     options: OutputOptions,
     out: Mutex<Box<dyn Write + Send>>,
     err: Mutex<Box<dyn Write + Send>>,
@@ -67,7 +67,7 @@ struct Inner {
 
 impl std::fmt::Debug for Output {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Output").field("options", &self.inner.options).finish_non_exhaustive()
+        f.debug_struct("Output").field("options", &self.state.options).finish_non_exhaustive()
     }
 }
 
@@ -76,24 +76,24 @@ impl Output {
     #[must_use]
     pub fn new(options: OutputOptions) -> Self {
         if options.stdout.color {
-            // comfy-table writes through crossterm, which would ask the environment again.
+            // comfy-table writes through crossterm, which would decide on its own from the environment.
             crossterm::style::force_color_output(true);
         }
         let out = Box::new(io::BufWriter::with_capacity(64 * 1024, io::stdout()));
-        Self::on(options, out, Box::new(io::stderr()))
+        Self::with_streams(options, out, Box::new(io::stderr()))
     }
 
     /// Prints into memory, for tests.
     #[must_use]
     pub fn captured(options: OutputOptions) -> (Self, Captured) {
         let captured = Captured::default();
-        let output = Self::on(options, Box::new(captured.out.clone()), Box::new(captured.err.clone()));
+        let output = Self::with_streams(options, Box::new(captured.out.clone()), Box::new(captured.err.clone()));
         (output, captured)
     }
 
-    fn on(options: OutputOptions, out: Box<dyn Write + Send>, err: Box<dyn Write + Send>) -> Self {
+    fn with_streams(options: OutputOptions, out: Box<dyn Write + Send>, err: Box<dyn Write + Send>) -> Self {
         Self {
-            inner: Arc::new(Inner {
+            state: Arc::new(OutputState {
                 options,
                 out: Mutex::new(out),
                 err: Mutex::new(err),
@@ -104,42 +104,42 @@ impl Output {
         }
     }
 
-    /// How this output prints.
+    /// The options that this output follows.
     #[must_use]
     pub fn options(&self) -> &OutputOptions {
-        &self.inner.options
+        &self.state.options
     }
 
-    /// Announces the target: stderr's first line (unless quiet) and the `target{}` of every document from now on.
+    /// Sets the target, once: prints it on stderr, unless quiet, and adds it as `target` to every later document.
     pub fn set_target(&self, target: &Target) {
-        if self.inner.target.set(target.clone()).is_ok() && !self.inner.options.quiet {
+        if self.state.target.set(target.clone()).is_ok() && !self.state.options.quiet {
             self.err_line(&escape(&target.first_line()));
         }
     }
 
-    /// The target that was announced.
+    /// The target, if it was set.
     #[must_use]
     pub fn target(&self) -> Option<&Target> {
-        self.inner.target.get()
+        self.state.target.get()
     }
 
-    /// Prints one result in the format asked for.
+    /// Prints one result in the chosen format.
     ///
     /// # Errors
     /// When stdout cannot be written. A closed pipe is no error.
     pub fn print<T: Render>(&self, report: &T) -> Result<()> {
-        let text = self.text_of(report)?;
-        quietly(self.write_out(text.as_bytes()))
+        let text = self.format(report)?;
+        ignore_closed_pipe(self.write_out(text.as_bytes()))
     }
 
-    /// Like [`Output::print`], for a view that is printed again and again: on a terminal each replaces the one before.
+    /// Prints a view that is printed repeatedly: as a table on a terminal, each replaces the one before.
     ///
     /// # Errors
-    /// As [`Output::print`], and [`Failure::closed_pipe`] when nobody watches any more.
+    /// As [`Output::print`], and [`Failure::closed_pipe`].
     pub fn refresh<T: Render>(&self, report: &T) -> Result<()> {
-        let text = self.text_of(report)?;
-        let mut lines = lock(&self.inner.frame_lines);
-        if self.inner.options.stdout.terminal && self.inner.options.format == Format::Table {
+        let text = self.format(report)?;
+        let mut lines = lock(&self.state.frame_lines);
+        if self.state.options.stdout.terminal && self.state.options.format == Format::Table {
             let up = if *lines > 0 { format!("\u{1b}[{}F\u{1b}[J", *lines) } else { String::new() };
             *lines = text.lines().count();
             return self.write_out(format!("{up}{text}").as_bytes());
@@ -147,60 +147,60 @@ impl Output {
         self.write_out(text.as_bytes())
     }
 
-    /// Like [`Output::print`], for one of many results that come one by one.
+    /// Prints one of a stream of results.
     ///
     /// # Errors
     /// As [`Output::refresh`].
     pub fn next<T: Render>(&self, report: &T) -> Result<()> {
-        let text = self.text_of(report)?;
+        let text = self.format(report)?;
         self.write_out(text.as_bytes())
     }
 
-    /// Starts a list of any length, printed as it comes. `field` is the list's name in a JSON document.
+    /// Starts a list of any length. `field` is the list's name in a JSON or YAML document.
     pub fn list<T: Item>(&self, field: &'static str) -> List<'_, T> {
         List::new(self, field)
     }
 
-    /// Writes bytes as they are: an object's content, a completion script.
+    /// Writes bytes to stdout unchanged: the content of an object, a completion script.
     ///
     /// # Errors
-    /// [`Failure::closed_pipe`], or why stdout cannot be written.
+    /// [`Failure::closed_pipe`], or `Unexpected` when stdout cannot be written.
     pub fn raw(&self, bytes: &[u8]) -> Result<()> {
         self.write_out(bytes)
     }
 
-    /// Says something a person may want to know. Silent with `-q`.
+    /// Prints a line on stderr, unless `-q` is given.
     pub fn note(&self, text: impl AsRef<str>) {
-        if !self.inner.options.quiet {
+        if !self.state.options.quiet {
             self.err_line(&escape(text.as_ref()));
         }
     }
 
-    /// Says something only `-v` asked for.
+    /// Prints a line on stderr if `-v` is given.
     pub fn detail(&self, text: impl AsRef<str>) {
-        if self.inner.options.verbose > 0 {
+        if self.state.options.verbose > 0 {
             self.err_line(&escape(text.as_ref()));
         }
     }
 
-    /// Warns, with `-q` too.
+    /// Prints a warning on stderr, even with `-q`.
     pub fn warn(&self, text: impl AsRef<str>) {
-        let label = page::paint("warning:", Tone::Warn, self.inner.options.stderr.color);
+        let label = page::paint("warning:", Tone::Warn, self.state.options.stderr.color);
         self.err_line(&format!("{label} {}", escape(text.as_ref())));
     }
 
-    /// Tells why the command ends as it does: the sentence, its causes and the hint; as JSON for machines.
+    /// Prints the failure that ends the command: message, causes and hint, or the error document with a JSON format.
     pub fn failure(&self, failure: &Failure) {
         if failure.kind() == FailureKind::ClosedPipe {
             return;
         }
-        if self.inner.options.format.is_json() {
+        if self.state.options.format.is_json() {
             if let Ok(line) = serde_json::to_string(&failure.document()) {
                 self.err_line(&line);
             }
             return;
         }
-        let color = self.inner.options.stderr.color;
+        let color = self.state.options.stderr.color;
         self.err_line(&format!("{} {}", page::paint("error:", Tone::Bad, color), escape(failure.message())));
         for cause in failure.causes() {
             self.err_line(&format!("  {} {}", page::paint("caused by:", Tone::Dim, color), escape(cause)));
@@ -210,49 +210,49 @@ impl Output {
         }
     }
 
-    /// Asks on stderr, without a newline. The answer is read by `guard`, the only one that asks.
+    /// Prints a question on stderr, without a newline. `guard`, the only caller, reads the answer.
     pub(super) fn ask(&self, question: &str) {
-        let mut err = lock(&self.inner.err);
-        // Nobody is there to tell when stderr itself fails.
+        let mut err = lock(&self.state.err);
+        // An error of stderr cannot be reported anywhere.
         let _ = err.write_all(question.as_bytes()).and_then(|()| err.flush());
     }
 
-    /// Shows how far something has come; see [`Progress`].
+    /// Starts a progress display for the work `name`, counted in `unit`.
     #[must_use]
-    pub fn progress(&self, what: &'static str, unit: &'static str) -> Progress {
-        Progress::new(self.clone(), what, unit)
+    pub fn progress(&self, name: &'static str, unit: &'static str) -> Progress {
+        Progress::new(self.clone(), name, unit)
     }
 
-    /// A writer for log lines that does not tear a progress bar.
+    /// A writer for log lines that keeps them apart from a progress bar.
     #[must_use]
     pub fn log_writer(&self) -> LogWriter {
         LogWriter(self.clone())
     }
 
     fn bars(&self) -> &MultiProgress {
-        &self.inner.bars
+        &self.state.bars
     }
 
     fn layout(&self) -> Layout {
-        Layout { width: self.inner.options.width, color: self.inner.options.stdout.color }
+        Layout { width: self.state.options.width, color: self.state.options.stdout.color }
     }
 
-    fn text_of<T: Render>(&self, report: &T) -> Result<String> {
-        let document = Document { schema_version: SCHEMA_VERSION, target: self.target(), report };
-        match self.inner.options.format {
+    fn format<T: Render>(&self, report: &T) -> Result<String> {
+        let document = ResultDocument { schema_version: SCHEMA_VERSION, target: self.target(), report };
+        match self.state.options.format {
             Format::Table => {
                 let mut page = Page::default();
                 report.page(&mut page);
                 Ok(page.render(self.layout()))
             }
-            Format::Json => serde_json::to_string_pretty(&document).map(|json| json + "\n").map_err(unprintable),
-            Format::Jsonl => serde_json::to_string(&document).map(|json| json + "\n").map_err(unprintable),
+            Format::Json => serde_json::to_string_pretty(&document).map(|json| json + "\n").map_err(format_failure),
+            Format::Jsonl => serde_json::to_string(&document).map(|json| json + "\n").map_err(format_failure),
             Format::Yaml => yaml(&document),
-            Format::Name => Ok(self.names_of(report)),
+            Format::Name => Ok(self.format_names(report)),
         }
     }
 
-    fn names_of<T: Render>(&self, report: &T) -> String {
+    fn format_names<T: Render>(&self, report: &T) -> String {
         let Some(names) = report.names() else {
             self.warn("-o name: this command has no names to print");
             return String::new();
@@ -262,14 +262,14 @@ impl Output {
 
     /// Writes to stdout and flushes; a closed pipe is [`Failure::closed_pipe`].
     fn write_out(&self, bytes: &[u8]) -> Result<()> {
-        let mut out = lock(&self.inner.out);
-        out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| unwritten(&error))
+        let mut out = lock(&self.state.out);
+        out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| write_failure(&error))
     }
 
-    /// Writes one line to stderr, above any progress bar. A stderr that fails leaves nobody to tell.
+    /// Writes one line to stderr, above any progress bar. An error of stderr is ignored: it cannot be reported anywhere.
     fn err_line(&self, line: &str) {
-        self.inner.bars.suspend(|| {
-            let mut err = lock(&self.inner.err);
+        self.state.bars.suspend(|| {
+            let mut err = lock(&self.state.err);
             let _ = writeln!(err, "{line}").and_then(|()| err.flush());
         });
     }
@@ -280,29 +280,29 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A document that nobody reads any more is no failure of the work it tells of.
-fn quietly(result: Result<()>) -> Result<()> {
+/// Ignores a closed pipe: the command has done its work, whether its document is read or not.
+fn ignore_closed_pipe(result: Result<()>) -> Result<()> {
     match result {
         Err(failure) if failure.kind() == FailureKind::ClosedPipe => Ok(()),
         other => other,
     }
 }
 
-fn unwritten(error: &io::Error) -> Failure {
+fn write_failure(error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::BrokenPipe {
         return Failure::closed_pipe();
     }
     Failure::unexpected("cannot write the results to stdout").because(error)
 }
 
-fn unprintable(error: impl std::error::Error + 'static) -> Failure {
+fn format_failure(error: impl std::error::Error + 'static) -> Failure {
     Failure::unexpected("cannot write the results in this format").because(&error)
 }
 
 fn yaml<T: Serialize>(document: &T) -> Result<String> {
     serde_saphyr::to_string(document)
         .map(|text| if text.ends_with('\n') { text } else { text + "\n" })
-        .map_err(unprintable)
+        .map_err(format_failure)
 }
 
 /// Writes log lines to stderr, above any progress bar.
@@ -311,8 +311,8 @@ pub struct LogWriter(Output);
 
 impl Write for LogWriter {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.0.inner.bars.suspend(|| {
-            let mut err = lock(&self.0.inner.err);
+        self.0.state.bars.suspend(|| {
+            let mut err = lock(&self.0.state.err);
             // A lost log line must not stop a worker.
             let _ = err.write_all(buffer).and_then(|()| err.flush());
         });
@@ -324,17 +324,17 @@ impl Write for LogWriter {
     }
 }
 
-/// What an [`Output::captured`] has printed so far.
+/// The text that an [`Output::captured`] has printed so far.
 #[derive(Debug, Clone, Default)]
 pub struct Captured {
-    out: Buffer,
-    err: Buffer,
+    out: SharedBuffer,
+    err: SharedBuffer,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Buffer(Arc<Mutex<Vec<u8>>>);
+struct SharedBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Buffer {
+impl Write for SharedBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         lock(&self.0).extend_from_slice(bytes);
         Ok(bytes.len())
@@ -346,13 +346,13 @@ impl Write for Buffer {
 }
 
 impl Captured {
-    /// stdout's text so far.
+    /// Text on stdout so far.
     #[must_use]
     pub fn stdout(&self) -> String {
         String::from_utf8_lossy(&lock(&self.out.0)).into_owned()
     }
 
-    /// stderr's text so far.
+    /// Text on stderr so far.
     #[must_use]
     pub fn stderr(&self) -> String {
         String::from_utf8_lossy(&lock(&self.err.0)).into_owned()

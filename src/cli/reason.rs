@@ -1,16 +1,16 @@
-//! Why somebody changes something, in words that are kept.
+//! The reason that an operator gives for a change; it is stored with the change.
 
-/// The longest reason, in characters.
+/// Longest reason, in characters.
 const MAX_REASON: usize = 1024;
 
-/// Reads a reason.
+/// Parses a reason, without the white space around it.
 ///
 /// # Errors
-/// When it says nothing, or too much.
+/// When it is empty or longer than 1,024 characters.
 pub fn parse(text: &str) -> Result<String, String> {
     let reason = text.trim();
     match reason.chars().count() {
-        0 => Err("say why: whoever looks at this later will want to know".to_owned()),
+        0 => Err("give a reason: it is recorded with the change".to_owned()),
         1..=MAX_REASON => Ok(reason.to_owned()),
         _ => Err(format!("at most {MAX_REASON} characters")),
     }
@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_says_something() {
+    fn a_reason_is_neither_empty_nor_too_long() {
         assert_eq!(parse("  test upload ").unwrap(), "test upload");
         assert!(parse("  ").is_err() && parse(&"x".repeat(2000)).is_err());
     }

@@ -1,4 +1,4 @@
-//! Who did what: every change an operator makes leaves a record, whether it succeeded or not.
+//! Records every change of an operator in the operator journal, whether it succeeded or not.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::settings::Settings;
 use mfctl_core::domain::Timestamp;
 use mfctl_core::ports::{Clock, OperatorJournal, OperatorRecord};
 
-/// Writes the records of one command.
+/// Writes the operator records of one command.
 #[derive(Clone)]
 pub struct Recorder {
     journal: Arc<dyn OperatorJournal>,
@@ -16,26 +16,26 @@ pub struct Recorder {
     profile: String,
 }
 
-/// A change about to be made.
+/// A change to record: the command, its arguments and how to undo it.
 #[derive(Debug, Clone, Default)]
 pub struct Change {
-    /// The verb as typed, e.g. `dlq redrive`.
+    /// The command as typed, e.g. `dlq redrive`.
     pub verb: &'static str,
-    /// Its arguments; values of flags that carry a secret are taken out.
+    /// Its arguments; the values of flags that carry a secret are replaced.
     pub arguments: Vec<String>,
-    /// How to undo it; none when it cannot be undone.
+    /// How to undo it; `None` when it cannot be undone.
     pub undo: Option<String>,
 }
 
 impl Change {
-    /// A change by this process's own command line.
+    /// A change by this process, with the arguments of its command line.
     #[must_use]
     pub fn of_process(verb: &'static str) -> Self {
         let arguments = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
         Self { verb, arguments: without_secrets(arguments), undo: None }
     }
 
-    /// The same with how to undo it.
+    /// The same change with instructions to undo it.
     #[must_use]
     pub fn undo(mut self, undo: impl Into<String>) -> Self {
         self.undo = Some(undo.into());
@@ -44,14 +44,14 @@ impl Change {
 }
 
 impl Recorder {
-    /// Records in this journal, in the name of these settings' actor.
+    /// A recorder for the actor and the profile of these settings.
     #[must_use]
     pub fn new(journal: Arc<dyn OperatorJournal>, clock: Arc<dyn Clock>, settings: &Settings) -> Self {
         let profile = settings.profile.name.to_string();
         Self { journal, clock, actor: settings.profile.actor.clone(), profile }
     }
 
-    /// Makes the change and records what came of it; `told` says a success in a few words.
+    /// Makes the change and records its result; `summary` describes a success in a few words.
     ///
     /// # Errors
     /// The change's own failure; or, when it succeeded, that its record could not be written.
@@ -59,21 +59,21 @@ impl Recorder {
         &self,
         change: Change,
         work: impl Future<Output = Result<T>>,
-        told: impl FnOnce(&T) -> String,
+        summary: impl FnOnce(&T) -> String,
     ) -> Result<T> {
         let at = self.clock.now();
-        let done = work.await;
-        let result = match &done {
-            Ok(value) => told(value),
+        let outcome = work.await;
+        let result = match &outcome {
+            Ok(value) => summary(value),
             Err(failure) => format!("{}: {failure}", failure.kind().name()),
         };
         let written = self.append(change, at, result).await;
-        let value = done?;
+        let value = outcome?;
         written.map_err(|failure| failure.while_doing("the change was made, but its record could not be written"))?;
         Ok(value)
     }
 
-    /// Records a change that is already made.
+    /// Records a change that was made already.
     ///
     /// # Errors
     /// When the record cannot be written.
@@ -91,26 +91,26 @@ impl Recorder {
     }
 }
 
-/// Arguments as they may be kept: what follows a flag that names a secret is replaced.
+/// The arguments with the values of flags that name a secret replaced by `…`.
 #[must_use]
 pub fn without_secrets(arguments: impl IntoIterator<Item = String>) -> Vec<String> {
     const HIDDEN: &str = "…";
-    let mut kept = Vec::new();
+    let mut redacted = Vec::new();
     let mut hide_next = false;
     for argument in arguments {
         if std::mem::take(&mut hide_next) && !argument.starts_with("--") {
-            kept.push(HIDDEN.to_owned());
+            redacted.push(HIDDEN.to_owned());
             continue;
         }
         match argument.split_once('=') {
-            Some((flag, _)) if names_secret(flag) => kept.push(format!("{flag}={HIDDEN}")),
+            Some((flag, _)) if names_secret(flag) => redacted.push(format!("{flag}={HIDDEN}")),
             _ => {
                 hide_next = names_secret(&argument);
-                kept.push(argument);
+                redacted.push(argument);
             }
         }
     }
-    kept
+    redacted
 }
 
 fn names_secret(flag: &str) -> bool {
@@ -126,13 +126,13 @@ mod tests {
     use mfctl_core::ports::{self, ErrorKind, SystemClock};
 
     #[derive(Default)]
-    struct Memory {
+    struct MemoryJournal {
         records: Mutex<Vec<OperatorRecord>>,
         broken: bool,
     }
 
     #[async_trait::async_trait]
-    impl OperatorJournal for Memory {
+    impl OperatorJournal for MemoryJournal {
         async fn append(&self, record: &OperatorRecord) -> ports::Result<()> {
             if self.broken {
                 return Err(ports::Error::new(ErrorKind::Full, "write the operators' journal"));
@@ -146,7 +146,7 @@ mod tests {
         }
     }
 
-    fn recorder(journal: &Arc<Memory>) -> Recorder {
+    fn recorder(journal: &Arc<MemoryJournal>) -> Recorder {
         let clock = Arc::new(SystemClock { offset_seconds: 0 });
         let journal: Arc<dyn OperatorJournal> = Arc::clone(journal) as _;
         Recorder { journal, clock, actor: "ops@box".to_owned(), profile: "embedded".to_owned() }
@@ -154,7 +154,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_change_leaves_a_record_whether_it_succeeds_or_not() {
-        let journal = Arc::new(Memory::default());
+        let journal = Arc::new(MemoryJournal::default());
         let recorder = recorder(&journal);
         let change = Change { verb: "dlq discard", arguments: vec!["a:0:1".to_owned()], undo: None };
         recorder.run(change.clone(), async { Ok(3) }, |count| format!("{count} discarded")).await.unwrap();
@@ -166,15 +166,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_change_whose_record_cannot_be_written_is_no_success() {
-        let journal = Arc::new(Memory { broken: true, ..Memory::default() });
+    async fn a_change_whose_record_cannot_be_written_fails() {
+        let journal = Arc::new(MemoryJournal { broken: true, ..MemoryJournal::default() });
         let failure =
             recorder(&journal).run(Change::default(), async { Ok(()) }, |()| String::new()).await.unwrap_err();
         assert!(failure.message().contains("the change was made"), "{failure}");
     }
 
     #[test]
-    fn secrets_are_taken_out_of_the_arguments() {
+    fn secrets_are_redacted_in_the_arguments() {
         let arguments = ["login", "--token", "t0k3n", "--client-secret=s", "--profile", "dev"].map(str::to_owned);
         assert_eq!(without_secrets(arguments), ["login", "--token", "…", "--client-secret=…", "--profile", "dev"]);
     }

@@ -1,4 +1,4 @@
-//! Points in time as operators type them: RFC 3339, or so long ago.
+//! The value of `--since`: a time in RFC 3339, or an age.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -6,17 +6,17 @@ use std::time::Duration;
 use jiff::{Timestamp, ZonedDateTime, civil};
 use mfctl_core::humane::read_age;
 
-/// The value of `--since`.
+/// Start of a range of time, as an operator gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Since {
-    /// A point in time.
+    /// At a point in time.
     At(Timestamp),
-    /// So long ago.
+    /// This long before now.
     Ago(Duration),
 }
 
 impl Since {
-    /// The point in time, seen from now.
+    /// The point in time; the earliest possible for an age beyond the range of timestamps.
     #[must_use]
     pub fn resolve(self, now: Timestamp) -> Timestamp {
         match self {
@@ -35,7 +35,7 @@ impl FromStr for Since {
             return Ok(Self::At(at));
         }
         if let Some(time) = clock_time(text) {
-            return Err(both_readings(text, time, &ZonedDateTime::now()));
+            return Err(ambiguous_time(text, time, &ZonedDateTime::now()));
         }
         read_age(text).map(Self::Ago).ok_or_else(|| {
             "give a time with its zone (2026-11-24T02:10:00Z) or how long ago (90s, 15m, 2h, 1h30m, 3d, 2w)".to_owned()
@@ -43,6 +43,7 @@ impl FromStr for Since {
     }
 }
 
+/// A time of day, with or without a leading zero.
 fn clock_time(text: &str) -> Option<civil::Time> {
     match text.find(':')? {
         1 => format!("0{text}").parse().ok(),
@@ -50,19 +51,19 @@ fn clock_time(text: &str) -> Option<civil::Time> {
     }
 }
 
-/// A clock time without a zone means two things; whoever is awake at 3 a.m. must not have to guess which was taken.
-fn both_readings(text: &str, time: civil::Time, now: &ZonedDateTime) -> String {
+/// The error for a time of day without a zone. It gives both readings, so that the operator need not guess.
+fn ambiguous_time(text: &str, time: civil::Time, now: &ZonedDateTime) -> String {
     let today = now.with_time_zone(jiff::tz::TimeZone::UTC).date();
     let utc = today.to_datetime(time).to_zoned_datetime(jiff::tz::TimeZone::UTC).map(|at| at.timestamp());
     let local = now.date().to_datetime(time).to_zoned_datetime(now.time_zone().clone()).map(|at| at.timestamp());
     match (utc, local) {
         (Ok(utc), Ok(local)) if utc != local => {
-            format!("{text} could be {utc} (UTC) or {local} (this host's zone): say which")
+            format!("{text} could be {utc} (UTC) or {local} (this host's zone): give one of them")
         }
         (Ok(utc), _) => {
-            format!("{text} could be {utc} (the time of day) or {} ago: say which", ago(time))
+            format!("{text} could be {utc} (the time of day) or {} ago: give one of them", ago(time))
         }
-        _ => format!("{text} has no zone and no day: write it as 2026-11-24T02:10:00Z"),
+        _ => format!("{text} has neither a zone nor a date: write it as 2026-11-24T02:10:00Z"),
     }
 }
 
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_or_how_long_ago() {
+    fn a_timestamp_or_an_age() {
         let now: Timestamp = "2026-11-24T03:00:00Z".parse().unwrap();
         for (text, expected) in [
             ("2026-11-24T02:10:00Z", "2026-11-24T02:10:00Z"),
@@ -98,7 +99,7 @@ mod tests {
         let error = "02:10".parse::<Since>().unwrap_err();
         assert!(error.contains("T02:10:00Z") && error.contains(" or "), "{error}");
         let tehran: ZonedDateTime = "2026-11-24T06:30:00+03:30[+03:30]".parse().unwrap();
-        let error = both_readings("2:10", civil::time(2, 10, 0, 0), &tehran);
+        let error = ambiguous_time("2:10", civil::time(2, 10, 0, 0), &tehran);
         assert!(error.contains("2026-11-24T02:10:00Z") && error.contains("2026-11-23T22:40:00Z"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! `mfctl status`: whether each part works, in one screen; with `--paths`, where everything is and how large.
+//! `mfctl status`: whether each part works, on one screen; with `--paths`, every path in use and its size.
 
 use std::path::{Path, PathBuf};
 
@@ -15,18 +15,18 @@ use crate::ops::target::DataDirMode;
 use crate::settings::discover;
 use mfctl_core::domain::SourcePath;
 
-/// Files counted below one path before its size is called partial.
-const MOST_FILES: u64 = 1_000_000;
+/// Most files that are counted below one path; beyond them its size is marked partial.
+const MAX_FILES: u64 = 1_000_000;
 
 /// Arguments of `mfctl status`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:
-  mfctl status                    each part, and what to do where something is to be done
+  mfctl status                    each part, with a hint where it needs one
   mfctl status --paths            every path mfctl uses, with its size
   mfctl status -o json | jq '.parts[] | select(.health != \"ok\")'
 
-Exit codes: 0 every part answers (warnings included), 5 a part does not, 6 no data folder")]
+Exit codes: 0 every part works (warnings included), 5 a part does not, 6 no data folder")]
 pub struct Args {
     /// Also list every path mfctl uses, with its size
     #[arg(long)]
@@ -36,85 +36,85 @@ pub struct Args {
 /// What `mfctl status` prints.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct StatusReport {
-    /// The worst of the parts.
+    /// Health of the worst part.
     pub health: PartHealth,
-    /// The parts.
+    /// Parts of the platform.
     pub parts: Vec<StatusPart>,
-    /// Paths, with `--paths`.
+    /// Paths in use; only with `--paths`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<PathUse>,
 }
 
-/// A path mfctl uses.
+/// A path that mfctl uses, and its size.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct PathUse {
-    /// What it is for.
+    /// Purpose of the path.
     pub what: String,
-    /// Where it is.
+    /// The path.
     pub path: SourcePath,
-    /// Bytes in it; `None` when it is not there.
+    /// Bytes below the path; null when it does not exist.
     pub bytes: Option<u64>,
-    /// Files in it.
+    /// Files below the path.
     pub files: u64,
-    /// Whether counting stopped early.
+    /// Whether counting stopped at its limit, so that bytes and files are lower bounds.
     pub partial: bool,
 }
 
-/// Runs the verb.
+/// Checks every part and prints the report.
 ///
 /// # Errors
-/// As its help says.
+/// `Unreachable` when a part does not work, after the report; otherwise the errors of the ports.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
-    let mut watch = top::watch(&connected, status::WINDOW);
-    let parts = status::check_parts(&connected.ports, &mut watch).await;
-    let paths = if args.paths { paths(cx, &connected.target.data_dir) } else { Vec::new() };
+    let mut monitor = top::monitor(&connected, status::WINDOW);
+    let parts = status::check_parts(&connected.ports, &mut monitor).await;
+    let paths = if args.paths { measure_paths(cx, &connected.target.data_dir) } else { Vec::new() };
     let report = StatusReport { health: status::worst(&parts), parts, paths };
     cx.out().print(&report)?;
-    let bad: Vec<_> = report.parts.iter().filter(|p| p.health == PartHealth::Bad).map(|p| p.part.as_str()).collect();
-    if bad.is_empty() {
+    let failed: Vec<_> = report.parts.iter().filter(|p| p.health == PartHealth::Bad).map(|p| p.part.as_str()).collect();
+    if failed.is_empty() {
         return Ok(());
     }
-    Err(Failure::new(FailureKind::Unreachable, format!("not working: {}", bad.join(", "))))
+    Err(Failure::new(FailureKind::Unreachable, format!("not working: {}", failed.join(", "))))
 }
 
-/// The configuration's files, then what is in the data folder.
-fn paths(cx: &Context, data_dir: &Path) -> Vec<PathUse> {
+/// Measures the configuration files, the data folder and each entry of it.
+fn measure_paths(cx: &Context, data_dir: &Path) -> Vec<PathUse> {
     let mut paths: Vec<_> = discover(cx.sources())
         .into_iter()
         .map(|file| measure(&format!("configuration ({})", file.layer.as_str()), &file.path))
         .collect();
     paths.push(measure("data folder", data_dir));
-    let mut parts: Vec<PathBuf> =
+    let mut entries: Vec<PathBuf> =
         std::fs::read_dir(data_dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-    parts.sort();
-    paths.extend(parts.iter().map(|path| measure("  in it", path)));
+    entries.sort();
+    paths.extend(entries.iter().map(|path| measure("  in it", path)));
     paths
 }
 
-fn measure(what: &str, path: &Path) -> PathUse {
-    let mut used = PathUse {
-        what: what.to_owned(),
+fn measure(purpose: &str, path: &Path) -> PathUse {
+    let mut usage = PathUse {
+        what: purpose.to_owned(),
         path: SourcePath::from_path(path),
         bytes: path.symlink_metadata().is_ok().then_some(0),
         files: 0,
         partial: false,
     };
-    let mut folders = vec![path.to_path_buf()];
-    while let Some(at) = folders.pop() {
-        let Ok(found) = at.symlink_metadata() else { continue };
-        if found.is_dir() {
-            folders.extend(std::fs::read_dir(&at).into_iter().flatten().flatten().map(|entry| entry.path()));
+    let mut pending = vec![path.to_path_buf()];
+    while let Some(entry) = pending.pop() {
+        let Ok(metadata) = entry.symlink_metadata() else { continue };
+        if metadata.is_dir() {
+            pending.extend(std::fs::read_dir(&entry).into_iter().flatten().flatten().map(|entry| entry.path()));
             continue;
         }
-        used.files += 1;
-        used.bytes = used.bytes.map(|bytes| bytes + found.len());
-        if used.files >= MOST_FILES {
-            used.partial = true;
+        usage.files += 1;
+        usage.bytes = usage.bytes.map(|bytes| bytes + metadata.len());
+        if usage.files >= MAX_FILES {
+            usage.partial = true;
             break;
         }
     }
-    used
+    usage
 }
 
 impl Render for StatusReport {
@@ -122,12 +122,12 @@ impl Render for StatusReport {
         let rows = self.parts.iter().map(|part| {
             let (word, tone) = match part.health {
                 PartHealth::Ok => ("ok", Tone::Good),
-                PartHealth::Warn => ("look", Tone::Warn),
+                PartHealth::Warn => ("warn", Tone::Warn),
                 PartHealth::Bad => ("BAD", Tone::Bad),
             };
             vec![Cell::new(part.part.as_str()), Cell::new(word).tone(tone), Cell::new(part.detail.as_str())]
         });
-        page.table(&[Column::left("PART"), Column::left("STATE"), Column::left("SEEN")], rows.collect());
+        page.table(&[Column::left("PART"), Column::left("STATE"), Column::left("DETAIL")], rows.collect());
         for part in self.parts.iter().filter(|part| part.hint.is_some()) {
             page.line(format!("{}: {}", part.part, part.hint.as_deref().unwrap_or_default()));
         }
@@ -135,14 +135,14 @@ impl Render for StatusReport {
             return;
         }
         page.heading("Paths");
-        let rows = self.paths.iter().map(|used| {
-            let size = used.bytes.map_or_else(|| "not there".to_owned(), humane::bytes);
-            let more = if used.partial { "+" } else { "" };
+        let rows = self.paths.iter().map(|usage| {
+            let size = usage.bytes.map_or_else(|| "missing".to_owned(), humane::bytes);
+            let more = if usage.partial { "+" } else { "" };
             vec![
-                Cell::new(used.what.as_str()),
+                Cell::new(usage.what.as_str()),
                 Cell::new(format!("{size}{more}")),
-                Cell::new(humane::count(used.files)),
-                Cell::new(used.path.as_str()),
+                Cell::new(humane::count(usage.files)),
+                Cell::new(usage.path.as_str()),
             ]
         });
         let columns = [Column::left("WHAT"), Column::right("SIZE"), Column::right("FILES"), Column::left("PATH")];

@@ -20,79 +20,81 @@ Keys: q quits, ? explains the others.
 
 Examples:
   mfctl top                          the live dashboard
-  mfctl top --once                   one look, as text
-  mfctl top --once -o json           one look, for scripts
-  mfctl top -o jsonl --interval 5s   a look every 5 seconds, one a line, until Ctrl-C
+  mfctl top --once                   one snapshot, as text
+  mfctl top --once -o json           one snapshot, for scripts
+  mfctl top -o jsonl --interval 5s   a snapshot every 5 seconds, one a line, until Ctrl-C
 
 Exit codes: 0, 2 no terminal and no --once, 5 a dependency is not reachable, 6 no data folder, 130 Ctrl-C")]
 pub struct Args {
-    /// Look once and print it
+    /// Print one snapshot and exit
     #[arg(long)]
     once: bool,
-    /// How often to look, e.g. 500ms, 2s, 1m
+    /// How often to refresh, e.g. 500ms, 2s, 1m
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = interval)]
     interval: Duration,
-    /// How far back latency is looked at, e.g. 15m, 1h
+    /// Time window of the latency figures, e.g. 15m, 1h
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = interval)]
     window: Duration,
 }
 
 fn interval(text: &str) -> std::result::Result<Duration, String> {
     let duration = crate::settings::parse_duration(text)?;
-    if duration < Duration::from_millis(100) { Err("100ms at least".to_owned()) } else { Ok(duration) }
+    if duration < Duration::from_millis(100) { Err("at least 100ms".to_owned()) } else { Ok(duration) }
 }
 
-/// A watch over the connected profile.
+/// A monitor of the connected profile's vitals; `window` is the time window of the latency figures.
 #[must_use]
-pub fn watch(connected: &Connected, window: Duration) -> VitalsMonitor {
+pub fn monitor(connected: &Connected, window: Duration) -> VitalsMonitor {
     let slo = &connected.settings.slo;
     let objectives = Objectives {
         latency_seconds: f64::from(slo.latency_seconds),
         latency_objective: slo.latency_objective.get(),
         storage_warn_percent: connected.settings.storage.warn_percent.get(),
     };
-    let (ports, env) = (connected.ports.clone(), connected.target.environment.clone());
-    VitalsMonitor::new(ports, env, connected.buckets.clone(), objectives, window)
+    let ports = connected.ports.clone();
+    let environment = connected.target.environment.clone();
+    VitalsMonitor::new(ports, environment, connected.buckets.clone(), objectives, window)
 }
 
-/// Runs the verb.
+/// Runs the dashboard, or prints one or more snapshots.
 ///
 /// # Errors
-/// As its help says.
+/// `Usage` when the dashboard has no terminal; `Interrupted` and the like when it is stopped by a signal; otherwise the
+/// errors of the ports.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
-    let mut watch = watch(&connected, args.window);
+    let mut monitor = monitor(&connected, args.window);
     let stop = cx.stop()?;
     if args.once {
         let vitals = tokio::select! {
-            vitals = watch.refresh() => vitals?,
+            vitals = monitor.refresh() => vitals?,
             reason = stop.wait() => return Err(signals::stopped(reason, "stopped")),
         };
         return cx.out().print(&vitals);
     }
     if cx.out().options().format != Format::Table {
-        return stream(watch, args.interval, cx).await;
+        return stream(monitor, args.interval, cx).await;
     }
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         return Err(Failure::usage("the dashboard needs a terminal on stdin and stdout")
-            .hint("`mfctl top --once` prints one look; `-o jsonl` prints one after the other"));
+            .hint("`mfctl top --once` prints one snapshot; `-o jsonl` prints one after the other"));
     }
     let title = connected.target.first_line();
     let title = super::output::escape(title.trim_start_matches("target: ")).into_owned();
     let colored = cx.out().options().stdout.color;
-    match tui::run(title, watch, args.interval, colored, &stop).await {
+    match tui::run(title, monitor, args.interval, colored, &stop).await {
         Ok(None) => Ok(()),
         Ok(Some(reason)) => Err(signals::stopped(reason, "the dashboard was stopped")),
         Err(error) => Err(Failure::unexpected("the terminal cannot be used").because(&error)),
     }
 }
 
-/// One look after the other, until stopped.
-async fn stream(mut watch: VitalsMonitor, interval: Duration, cx: &Context) -> Result<()> {
+/// Prints one snapshot after the other, until stopped.
+async fn stream(mut monitor: VitalsMonitor, interval: Duration, cx: &Context) -> Result<()> {
     let stop = cx.stop()?;
     loop {
         tokio::select! {
-            vitals = watch.refresh() => cx.out().refresh(&vitals?)?,
+            vitals = monitor.refresh() => cx.out().refresh(&vitals?)?,
             reason = stop.wait() => return Err(signals::stopped(reason, "stopped")),
         }
         tokio::select! {
@@ -155,10 +157,10 @@ fn latency(vitals: &Vitals, page: &mut Page) {
             humane::counted(q.count, "asset", "assets")
         )),
     };
-    let wanted = format!("{} within {}", humane::percent(latency.objective), seconds(latency.objective_seconds));
+    let target = format!("{} within {}", humane::percent(latency.objective), seconds(latency.objective_seconds));
     if let (Some(within), Some(met)) = (latency.within_objective, latency.met) {
         let (word, tone) = if met { ("met", Tone::Good) } else { ("missed", Tone::Bad) };
-        page.toned(format!("objective {wanted}: {word}, {} of them", humane::percent(within)), tone);
+        page.toned(format!("objective {target}: {word}, {} of them", humane::percent(within)), tone);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who did what, on the topic `mfctl.audit`: the operator journal of a cluster, over any event log.
+//! Operator journal of a cluster: who did what, on the topic `mfctl.audit` of any event log.
 
 use std::sync::Arc;
 
@@ -9,22 +9,23 @@ use mfctl_core::domain::names::topics;
 use mfctl_core::domain::{Headers, NewRecord, TopicPartition};
 use mfctl_core::ports::{Error, ErrorKind, EventLog, FetchLimits, OperatorJournal, OperatorRecord, Result};
 
-/// The journal on the log's audit topic.
+/// Operator journal on the audit topic of an event log.
 #[derive(Clone)]
 pub struct LogOperators {
     log: Arc<dyn EventLog>,
 }
 
 impl LogOperators {
-    /// The journal on this log.
+    /// A journal whose records are on this log.
     #[must_use]
     pub fn new(log: Arc<dyn EventLog>) -> Self {
         Self { log }
     }
 
-    /// The last records of one partition, oldest first.
-    async fn tail(&self, at: &TopicPartition, from: i64, end: i64) -> Result<Vec<OperatorRecord>> {
-        let (mut next, mut found) = (from, Vec::new());
+    /// Records of one partition from `from` to `end`, oldest first.
+    async fn records_between(&self, at: &TopicPartition, from: i64, end: i64) -> Result<Vec<OperatorRecord>> {
+        let mut next = from;
+        let mut records = Vec::new();
         while next < end {
             let page = self.log.fetch(at, next, FetchLimits::default()).await?;
             if page.records.is_empty() && page.next_offset <= next {
@@ -33,14 +34,14 @@ impl LogOperators {
             next = page.next_offset;
             for record in page.records {
                 let value = record.value.unwrap_or_default();
-                // Whoever else writes there is no reason to show nothing.
+                // A record that another program wrote must not hide the others.
                 match serde_json::from_slice(&value) {
-                    Ok(operator) => found.push(operator),
-                    Err(error) => tracing::warn!(record = %record.address, %error, "no operator's record"),
+                    Ok(record) => records.push(record),
+                    Err(error) => tracing::warn!(record = %record.address, %error, "skipped a foreign record"),
                 }
             }
         }
-        Ok(found)
+        Ok(records)
     }
 }
 
@@ -48,7 +49,7 @@ impl LogOperators {
 impl OperatorJournal for LogOperators {
     async fn append(&self, record: &OperatorRecord) -> Result<()> {
         let value = serde_json::to_vec(record)
-            .map_err(|error| Error::new(ErrorKind::Internal, "write what an operator did").because(error))?;
+            .map_err(|error| Error::new(ErrorKind::Internal, "write an operator record").because(error))?;
         let record = NewRecord {
             topic: topics::AUDIT,
             partition: None,
@@ -61,19 +62,21 @@ impl OperatorJournal for LogOperators {
     }
 
     async fn latest(&self, limit: usize) -> Result<Vec<OperatorRecord>> {
-        let mut found = Vec::new();
+        let mut records = Vec::new();
         let partitions = self.log.offsets(&[topics::AUDIT]).await?;
         for partition in &partitions {
-            let (low, end) = (partition.span.low, partition.span.high);
-            let back = i64::try_from(limit).unwrap_or(i64::MAX);
-            found.extend(self.tail(&partition.at, end.saturating_sub(back).max(low), end).await?);
+            let end = partition.span.high;
+            let count = i64::try_from(limit).unwrap_or(i64::MAX);
+            let from = end.saturating_sub(count).max(partition.span.low);
+            records.extend(self.records_between(&partition.at, from, end).await?);
         }
-        // The contract's topic has one partition, whose order is that of writing; between several only times can tell.
+        // mfctl creates the topic with one partition, whose offsets are the order of writing. Across several partitions
+        // only the times give an order.
         if partitions.len() > 1 {
-            found.sort_by_key(|record| record.at);
+            records.sort_by_key(|record| record.at);
         }
-        found.reverse();
-        found.truncate(limit);
-        Ok(found)
+        records.reverse();
+        records.truncate(limit);
+        Ok(records)
     }
 }

@@ -1,4 +1,4 @@
-//! From a profile to its ports. The only place that knows both the settings and the engines; only `cli` calls it.
+//! Opens the ports of a profile. The only module that knows both the settings and the backends; only `cli` calls it.
 
 mod cluster;
 pub mod log_operators;
@@ -16,15 +16,15 @@ use mfctl_core::telemetry::Metrics;
 pub use mfctl_embedded::OpenMode;
 pub use mfctl_remote::postgres::{AppliedMigration, MigrationStatus, PostgresAdmin};
 
-/// Partitions of a topic that the embedded profile makes.
+/// Partitions of each topic in an embedded profile.
 const PARTITIONS: u32 = 6;
 
-/// Opens the ports of the profile in force. `env` is where references to secrets are looked up; requests to the servers
-/// are counted in `metrics`.
+/// Opens the ports of the chosen profile. References to secrets are looked up in `env`; requests to the servers are
+/// counted in `metrics`.
 ///
 /// # Errors
-/// `NotFound` for a data folder that is not there and may not be made; `Invalid` for a cluster profile that lacks a
-/// server or whose secret cannot be read; otherwise those of the engines.
+/// `NotFound` for a data folder that does not exist and may not be created; `Invalid` for a cluster profile that lacks
+/// a server or whose secret cannot be read; otherwise the errors of the backends.
 pub async fn connect(
     settings: &Settings,
     env: &BTreeMap<String, String>,
@@ -36,7 +36,7 @@ pub async fn connect(
         ProfileKind::Embedded => {
             let ports = mfctl_embedded::open(&settings.profile.data_dir, mode, clock).await?;
             if mode == OpenMode::MayCreate {
-                make_contract(settings, &ports).await?;
+                create_resources(settings, &ports).await?;
             }
             Ok(ports)
         }
@@ -44,7 +44,7 @@ pub async fn connect(
     }
 }
 
-/// The configuration store alone, for who needs nothing else to be there; `None` where the profile names none.
+/// Opens the configuration store alone, without any other server; `None` where the profile has none.
 ///
 /// # Errors
 /// As [`connect`].
@@ -62,61 +62,61 @@ pub async fn config(
     }
 }
 
-/// A Vault that nobody is logged in to yet; `None` where the profile names none.
+/// Opens the Vault without a login, to initialize it; `None` where the profile has none.
 ///
 /// # Errors
-/// `Invalid` when its address or a file cannot be used.
+/// `Invalid` when its URL or CA file cannot be used.
 pub fn vault_setup(settings: &Settings, env: &BTreeMap<String, String>) -> Result<Option<Arc<dyn VaultSetup>>> {
     cluster::vault_setup(settings, env)
 }
 
-/// A Consul whose access control has not begun, and the place in Vault that the profile reads its token from.
+/// What the ACL bootstrap of a Consul needs: the Consul, and the place in Vault for its first token.
 pub struct FirstConsul {
-    /// The Consul, shown no token.
+    /// The Consul, called without a token.
     pub without_token: Arc<dyn ConsulAcl>,
-    /// The Vault.
+    /// The Vault that will hold the token.
     pub secrets: Arc<dyn SecretStore>,
-    /// The engine in which the token is kept.
+    /// Secrets engine of the token.
     pub mount: String,
-    /// The path there.
+    /// Path of the token in the engine.
     pub path: String,
-    /// The field there.
+    /// Field of the token at the path.
     pub field: String,
 }
 
-/// What a Consul's access control begins with.
+/// Opens what the ACL bootstrap of the profile's Consul needs.
 ///
 /// # Errors
-/// `Invalid` when the profile names no Consul, no Vault, or keeps the token elsewhere.
+/// `Invalid` when the profile has no Consul, no Vault, or a Consul token that is not in Vault.
 pub fn first_consul(settings: &Settings, env: &BTreeMap<String, String>) -> Result<FirstConsul> {
     cluster::first_consul(settings, env)
 }
 
-/// The same Consul, shown this token.
+/// Opens the profile's Consul with this token in place of the profile's own login.
 ///
 /// # Errors
-/// As [`first_consul`].
+/// `Invalid` when the profile has no Consul, or its URL or CA file cannot be used.
 pub fn consul_with(settings: &Settings, env: &BTreeMap<String, String>, token: Secret) -> Result<Arc<dyn ConsulAcl>> {
     cluster::consul_with(settings, env, Some(token))
 }
 
-/// The database behind a cluster's catalog; `None` where the profile does not say how to reach it.
+/// Opens the database of a cluster's catalog; `None` where the profile does not configure it.
 ///
 /// # Errors
-/// `Invalid` when its address or a file cannot be used.
+/// `Invalid` when its URL or CA file cannot be used, or a secret cannot be read.
 pub async fn database(settings: &Settings, env: &BTreeMap<String, String>) -> Result<Option<PostgresAdmin>> {
     cluster::database(settings, env).await
 }
 
-/// Makes what the contract names and is missing: topics, buckets, schemas. In a cluster `bootstrap apply` does this.
-async fn make_contract(settings: &Settings, ports: &Ports) -> Result<()> {
-    let kept = topics::Retention {
+/// Creates the topics, buckets and schemas of the platform that are missing. In a cluster `bootstrap apply` does this.
+async fn create_resources(settings: &Settings, ports: &Ports) -> Result<()> {
+    let retention = topics::Retention {
         ingest_raw_days: settings.retention.ingest_raw_days,
         media_days: settings.retention.media_days,
     };
     let invalid = |error: InvalidName| Error::new(ErrorKind::Invalid, "name the environment's buckets").because(error);
     let buckets = Buckets::of(&settings.profile.environment).map_err(invalid)?;
-    ports.log.create_topics(&topics::contract(PARTITIONS, kept)).await?;
+    ports.log.create_topics(&topics::contract(PARTITIONS, retention)).await?;
     ports.objects.create_buckets(&buckets.all().map(Clone::clone)).await?;
     schemas::register_all(ports.registry.as_ref()).await?;
     Ok(())

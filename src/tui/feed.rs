@@ -1,57 +1,57 @@
-//! Looks at the platform at an interval, on a task of its own, so that a slow port never holds up a key.
+//! Polls the platform at an interval, on a task of its own, so that a slow port never delays a key.
 
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::update::Message;
+use super::update::TuiMessage;
 use crate::ops::vitals::VitalsMonitor;
 
-/// The looking task's handle; the task ends when this is dropped.
+/// Handle of the polling task; the task ends when this is dropped.
 pub(super) struct Feed {
-    looks: mpsc::Receiver<Message>,
+    messages: mpsc::Receiver<TuiMessage>,
     interval: watch::Sender<Duration>,
 }
 
 impl Feed {
-    pub(super) fn start(watch: VitalsMonitor, interval: Duration) -> Self {
-        let (sender, looks) = mpsc::channel(1);
+    pub(super) fn start(monitor: VitalsMonitor, interval: Duration) -> Self {
+        let (sender, messages) = mpsc::channel(1);
         let (interval, changed) = watch::channel(interval);
-        tokio::spawn(look_on(watch, sender, changed));
-        Self { looks, interval }
+        tokio::spawn(poll(monitor, sender, changed));
+        Self { messages, interval }
     }
 
-    /// The next look's outcome.
-    pub(super) async fn next(&mut self) -> Message {
-        match self.looks.recv().await {
+    /// The result of the next refresh.
+    pub(super) async fn next(&mut self) -> TuiMessage {
+        match self.messages.recv().await {
             Some(message) => message,
             None => std::future::pending().await,
         }
     }
 
-    /// Looks again without waiting for the interval's end.
-    pub(super) fn look_now(&self) {
+    /// Refreshes without waiting for the end of the interval.
+    pub(super) fn refresh_now(&self) {
         self.interval.send_modify(|_| {});
     }
 
-    pub(super) fn every(&self, interval: Duration) {
+    pub(super) fn set_interval(&self, interval: Duration) {
         self.interval.send_replace(interval);
     }
 }
 
-async fn look_on(mut watch: VitalsMonitor, looks: mpsc::Sender<Message>, mut changed: watch::Receiver<Duration>) {
+async fn poll(mut monitor: VitalsMonitor, messages: mpsc::Sender<TuiMessage>, mut interval: watch::Receiver<Duration>) {
     loop {
-        let message = match watch.refresh().await {
-            Ok(vitals) => Message::Looked(Box::new(vitals)),
-            Err(error) => Message::Failed(error.full()),
+        let message = match monitor.refresh().await {
+            Ok(vitals) => TuiMessage::Refreshed(Box::new(vitals)),
+            Err(error) => TuiMessage::RefreshFailed(error.full()),
         };
-        if looks.send(message).await.is_err() {
+        if messages.send(message).await.is_err() {
             return;
         }
-        let interval = *changed.borrow_and_update();
+        let pause = *interval.borrow_and_update();
         tokio::select! {
-            () = mfctl_core::wait::pause(interval) => {}
-            done = changed.changed() => if done.is_err() { return },
+            () = mfctl_core::wait::pause(pause) => {}
+            changed = interval.changed() => if changed.is_err() { return },
         }
     }
 }

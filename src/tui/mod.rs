@@ -1,4 +1,4 @@
-//! The live dashboard: model (state), update (pure), views (one file per panel), feed (looks through the ports).
+//! The live dashboard: model (state), update (pure), views (one file per panel), feed (polls the ports).
 //!
 //! Draws on the terminal only between [`terminal::Screen::open`] and its drop, which restores it whatever happens.
 
@@ -18,41 +18,41 @@ use feed::Feed;
 use mfctl_core::stop::{Stop, StopReason};
 use model::Model;
 use terminal::Screen;
-use update::{Effect, Message, update};
+use update::{TuiEffect, TuiMessage, update};
 
-/// Runs the dashboard until the operator quits; answers the reason if it was asked to stop instead.
+/// Runs the dashboard until the operator quits; returns the reason if the process is asked to stop before.
 ///
 /// # Errors
-/// When the terminal cannot be used. What the ports answer wrongly is shown, and tried again.
+/// When the terminal cannot be used. Errors of the ports are shown, and the refresh is retried.
 pub async fn run(
     title: String,
-    watch: VitalsMonitor,
+    monitor: VitalsMonitor,
     interval: Duration,
     colored: bool,
     stop: &Stop,
 ) -> std::io::Result<Option<StopReason>> {
     let mut screen = Screen::open()?;
     let mut model = Model::new(title, interval, colored);
-    let mut feed = Feed::start(watch, interval);
+    let mut feed = Feed::start(monitor, interval);
     let mut keys = EventStream::new();
     loop {
         screen.draw(|frame| view::draw(frame, &model))?;
         let message = tokio::select! {
             reason = stop.wait() => return Ok(Some(reason)),
-            looked = feed.next() => looked,
+            refreshed = feed.next() => refreshed,
             event = keys.next() => match event {
-                Some(Ok(Event::Key(key))) => Message::Key(key),
-                Some(Ok(_)) => Message::Redraw,
+                Some(Ok(Event::Key(key))) => TuiMessage::Key(key),
+                Some(Ok(_)) => TuiMessage::Redraw,
                 Some(Err(error)) => return Err(error),
                 // The terminal went away.
                 None => return Ok(Some(StopReason::HungUp)),
             },
         };
         match update(&mut model, message) {
-            Some(Effect::Quit) => return Ok(None),
-            Some(Effect::LookNow) => feed.look_now(),
-            Some(Effect::Every(interval)) => feed.every(interval),
-            Some(Effect::Suspend) => screen.suspend()?,
+            Some(TuiEffect::Quit) => return Ok(None),
+            Some(TuiEffect::RefreshNow) => feed.refresh_now(),
+            Some(TuiEffect::SetInterval(interval)) => feed.set_interval(interval),
+            Some(TuiEffect::Suspend) => screen.suspend()?,
             None => {}
         }
     }

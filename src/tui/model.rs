@@ -1,36 +1,36 @@
-//! The dashboard's state. Holds no port and does nothing.
+//! The dashboard's state. Holds no port and has no effects.
 
 use std::time::Duration;
 
 use crate::ops::vitals::Vitals;
 
-/// Everything the views show.
+/// State that the views draw.
 #[derive(Debug, Clone)]
 pub struct Model {
-    /// Profile, environment and endpoints, always in sight.
+    /// Profile, environment and endpoints; always shown.
     pub title: String,
-    /// The last look; `None` before the first.
+    /// The latest vitals that are shown; `None` before the first refresh.
     pub vitals: Option<Box<Vitals>>,
-    /// Why the latest look failed; what is shown then is of the look before.
+    /// Error of the latest refresh, if it failed; the vitals are then those of an earlier one.
     pub error: Option<String>,
-    /// How often to look.
+    /// Pause between two refreshes.
     pub interval: Duration,
-    /// Whether new looks are shown.
+    /// Whether the display is paused: new vitals are dropped.
     pub paused: bool,
-    /// Whether the keys are explained.
+    /// Whether the help is open.
     pub help: bool,
-    /// The group whose line is marked.
+    /// Index of the selected group.
     pub selected: usize,
-    /// Whether the marked group's partitions are shown.
+    /// Whether the partitions of the selected group are shown in place of the groups.
     pub open: bool,
-    /// The first of those partitions in sight.
+    /// Index of the first partition shown.
     pub scroll: usize,
-    /// Whether colours are used.
+    /// Whether the views use colour.
     pub colored: bool,
 }
 
 impl Model {
-    /// The state before the first look.
+    /// The state before the first refresh.
     #[must_use]
     pub fn new(title: String, interval: Duration, colored: bool) -> Self {
         Self {
@@ -47,7 +47,7 @@ impl Model {
         }
     }
 
-    /// How many groups there are.
+    /// Number of groups; 0 before the first refresh.
     #[must_use]
     pub fn groups(&self) -> usize {
         self.vitals.as_ref().map_or(0, |vitals| vitals.groups.len())

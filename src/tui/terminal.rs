@@ -1,4 +1,4 @@
-//! The terminal in raw mode on its alternate screen, and back again: on drop, on panic and on Ctrl-Z.
+//! The terminal in raw mode on its alternate screen; restored on drop, on panic and on Ctrl-Z.
 
 use std::io::{self, Stdout};
 
@@ -24,7 +24,7 @@ impl Screen {
         self.terminal.draw(view).map(drop)
     }
 
-    /// Ctrl-Z: gives the terminal back, stops this process until it is continued, and takes the terminal again.
+    /// Restores the terminal, stops this process as Ctrl-Z does, and takes the terminal back once it is continued.
     pub(super) fn suspend(&mut self) -> io::Result<()> {
         leave();
         rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TSTP)?;
@@ -45,15 +45,15 @@ fn enter() -> io::Result<()> {
 }
 
 fn leave() {
-    // Best effort: there is nobody to tell when the terminal itself is gone.
+    // Best effort: an error cannot be shown on a terminal that is gone.
     let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
     let _ = disable_raw_mode();
 }
 
 fn restore_on_panic() {
-    let before = std::panic::take_hook();
+    let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         leave();
-        before(panic);
+        previous(panic);
     }));
 }

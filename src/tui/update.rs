@@ -1,4 +1,4 @@
-//! What each message does to the model. Pure: what is to be done outside comes back as an [`Effect`].
+//! How each message changes the model. Pure: work outside the model is returned as a [`TuiEffect`].
 
 use std::time::Duration;
 
@@ -7,40 +7,40 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use super::model::Model;
 use crate::ops::vitals::Vitals;
 
-const FASTEST: Duration = Duration::from_millis(250);
-const SLOWEST: Duration = Duration::from_secs(64);
+const MIN_INTERVAL: Duration = Duration::from_millis(250);
+const MAX_INTERVAL: Duration = Duration::from_secs(64);
 
-/// What can happen.
+/// An event that the dashboard reacts to.
 #[derive(Debug)]
-pub enum Message {
+pub enum TuiMessage {
     /// A key was pressed.
     Key(KeyEvent),
-    /// A look came back.
-    Looked(Box<Vitals>),
-    /// A look failed.
-    Failed(String),
-    /// The terminal changed.
+    /// A refresh succeeded.
+    Refreshed(Box<Vitals>),
+    /// A refresh failed with this error.
+    RefreshFailed(String),
+    /// The terminal was resized or reported another event: draw again.
     Redraw,
 }
 
-/// What is to be done outside.
+/// Work outside the model that a message asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect {
+pub enum TuiEffect {
     /// End the dashboard.
     Quit,
-    /// Look without waiting.
-    LookNow,
-    /// Look at this interval from now on.
-    Every(Duration),
-    /// Give the terminal back until continued.
+    /// Refresh without waiting for the end of the interval.
+    RefreshNow,
+    /// Refresh at this interval from now on.
+    SetInterval(Duration),
+    /// Restore the terminal and stop the process until it is continued.
     Suspend,
 }
 
-/// Applies a message.
-pub fn update(model: &mut Model, message: Message) -> Option<Effect> {
+/// Applies a message to the model; returns the work to do outside it.
+pub fn update(model: &mut Model, message: TuiMessage) -> Option<TuiEffect> {
     match message {
-        Message::Key(key) if key.kind != KeyEventKind::Release => on_key(model, key),
-        Message::Looked(vitals) => {
+        TuiMessage::Key(key) if key.kind != KeyEventKind::Release => on_key(model, key),
+        TuiMessage::Refreshed(vitals) => {
             if !model.paused {
                 model.selected = model.selected.min(vitals.groups.len().saturating_sub(1));
                 model.vitals = Some(vitals);
@@ -48,30 +48,30 @@ pub fn update(model: &mut Model, message: Message) -> Option<Effect> {
             model.error = None;
             None
         }
-        Message::Failed(error) => {
+        TuiMessage::RefreshFailed(error) => {
             model.error = Some(error);
             None
         }
-        Message::Key(_) | Message::Redraw => None,
+        TuiMessage::Key(_) | TuiMessage::Redraw => None,
     }
 }
 
-fn on_key(model: &mut Model, key: KeyEvent) -> Option<Effect> {
+fn on_key(model: &mut Model, key: KeyEvent) -> Option<TuiEffect> {
     if key.modifiers.contains(KeyModifiers::CONTROL) {
         return match key.code {
-            KeyCode::Char('c') => Some(Effect::Quit),
-            KeyCode::Char('z') => Some(Effect::Suspend),
+            KeyCode::Char('c') => Some(TuiEffect::Quit),
+            KeyCode::Char('z') => Some(TuiEffect::Suspend),
             _ => None,
         };
     }
     match key.code {
-        KeyCode::Char('q') => return Some(Effect::Quit),
+        KeyCode::Char('q') => return Some(TuiEffect::Quit),
         KeyCode::Esc if model.help => model.help = false,
         KeyCode::Esc if model.open => close(model),
-        KeyCode::Esc => return Some(Effect::Quit),
+        KeyCode::Esc => return Some(TuiEffect::Quit),
         KeyCode::Char('?' | 'h') => model.help = !model.help,
         KeyCode::Char('p' | ' ') => model.paused = !model.paused,
-        KeyCode::Char('r') => return Some(Effect::LookNow),
+        KeyCode::Char('r') => return Some(TuiEffect::RefreshNow),
         KeyCode::Char('+') => return Some(set_interval(model, model.interval * 2)),
         KeyCode::Char('-') => return Some(set_interval(model, model.interval / 2)),
         KeyCode::Enter if model.open => close(model),
@@ -88,18 +88,18 @@ fn close(model: &mut Model) {
     model.scroll = 0;
 }
 
-fn set_interval(model: &mut Model, interval: Duration) -> Effect {
-    model.interval = interval.clamp(FASTEST, SLOWEST);
-    Effect::Every(model.interval)
+fn set_interval(model: &mut Model, interval: Duration) -> TuiEffect {
+    model.interval = interval.clamp(MIN_INTERVAL, MAX_INTERVAL);
+    TuiEffect::SetInterval(model.interval)
 }
 
 fn step(model: &mut Model, by: isize) {
-    let (at, last) = if model.open {
+    let (index, last) = if model.open {
         let partitions = model.vitals.as_ref().and_then(|v| v.groups.get(model.selected));
         (&mut model.scroll, partitions.map_or(0, |group| group.lag.partitions.len().saturating_sub(1)))
     } else {
         let last = model.groups().saturating_sub(1);
         (&mut model.selected, last)
     };
-    *at = at.saturating_add_signed(by).min(last);
+    *index = index.saturating_add_signed(by).min(last);
 }

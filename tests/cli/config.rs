@@ -81,7 +81,7 @@ fn a_cluster_profile_says_what_it_lacks_and_nothing_is_connected() {
     let ran = site.run(["lag", "--profile", "c"]);
     assert_eq!(ran.code, 6, "{ran}");
     assert!(ran.stderr.starts_with("target: profile=c env=dev kafka=127.0.0.1:1"), "{ran}");
-    assert!(ran.stderr.contains("profile c does not say s3.endpoint"), "{ran}");
+    assert!(ran.stderr.contains("profile c does not set s3.endpoint"), "{ran}");
     user_file(&site, &format!("{head}\"u:p@127.0.0.1:1\"\n"));
     let ran = site.run(["lag", "--profile", "c"]);
     assert_eq!(ran.code, 6, "{ran}");

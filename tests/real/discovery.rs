@@ -110,5 +110,5 @@ fn a_service_that_nobody_knows_is_named_with_what_to_look_at() {
     let after = &rest[rest.find("[profile").unwrap()..];
     std::fs::write(settings(&site), format!("{before}{after}")).unwrap();
     let ran = site.run(["status"]);
-    assert!(ran.code == 6 && ran.stderr.contains("has no Consul to ask for nobody-has-this"), "{ran}");
+    assert!(ran.code == 6 && ran.stderr.contains("has no Consul in which to look up nobody-has-this"), "{ran}");
 }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use mfctl::tui::model::Model;
-use mfctl::tui::update::{Effect, Message, update};
+use mfctl::tui::update::{TuiEffect, TuiMessage, update};
 
 use crate::tui::scenes::{busy, looking_at};
 
-fn press(model: &mut Model, code: KeyCode) -> Option<Effect> {
-    update(model, Message::Key(KeyEvent::new(code, KeyModifiers::NONE)))
+fn press(model: &mut Model, code: KeyCode) -> Option<TuiEffect> {
+    update(model, TuiMessage::Key(KeyEvent::new(code, KeyModifiers::NONE)))
 }
 
 #[test]
@@ -21,15 +21,15 @@ fn escape_closes_what_is_open_before_it_quits() {
     assert_eq!(press(&mut model, KeyCode::Esc), None);
     assert_eq!(press(&mut model, KeyCode::Esc), None);
     assert!(!model.open && !model.help);
-    assert_eq!(press(&mut model, KeyCode::Esc), Some(Effect::Quit));
+    assert_eq!(press(&mut model, KeyCode::Esc), Some(TuiEffect::Quit));
 }
 
 #[test]
 fn ctrl_c_quits_and_ctrl_z_suspends() {
     let mut model = looking_at(busy());
-    let control = |c| Message::Key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::CONTROL));
-    assert_eq!(update(&mut model, control('c')), Some(Effect::Quit));
-    assert_eq!(update(&mut model, control('z')), Some(Effect::Suspend));
+    let control = |c| TuiMessage::Key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::CONTROL));
+    assert_eq!(update(&mut model, control('c')), Some(TuiEffect::Quit));
+    assert_eq!(update(&mut model, control('z')), Some(TuiEffect::Suspend));
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn the_choice_stays_within_the_groups_even_when_they_become_fewer() {
     assert_eq!(model.selected, 1);
     let mut fewer = busy();
     fewer.groups.truncate(1);
-    update(&mut model, Message::Looked(Box::new(fewer)));
+    update(&mut model, TuiMessage::Refreshed(Box::new(fewer)));
     assert_eq!(model.selected, 0);
 }
 
@@ -51,15 +51,15 @@ fn a_paused_picture_stays_and_an_error_goes_with_the_next_good_look() {
     press(&mut model, KeyCode::Char('p'));
     let mut later = busy();
     later.groups.clear();
-    update(&mut model, Message::Failed("refused".to_owned()));
-    update(&mut model, Message::Looked(Box::new(later)));
+    update(&mut model, TuiMessage::RefreshFailed("refused".to_owned()));
+    update(&mut model, TuiMessage::Refreshed(Box::new(later)));
     assert_eq!((model.groups(), model.error.clone()), (2, None));
 }
 
 #[test]
 fn the_interval_doubles_and_halves_within_bounds() {
     let mut model = looking_at(busy());
-    assert_eq!(press(&mut model, KeyCode::Char('+')), Some(Effect::Every(Duration::from_secs(4))));
+    assert_eq!(press(&mut model, KeyCode::Char('+')), Some(TuiEffect::SetInterval(Duration::from_secs(4))));
     for _ in 0..20 {
         press(&mut model, KeyCode::Char('-'));
     }

@@ -49,7 +49,7 @@ fn before_the_first_look_and_on_a_tiny_terminal_it_says_what_it_does() {
     let mut model = looking_at(busy());
     assert!(screen(&model, 30, 8).contains("too small"));
     model.vitals = None;
-    assert!(screen(&model, 80, 24).contains("looking"));
+    assert!(screen(&model, 80, 24).contains("loading"));
 }
 
 /// No size makes it fail.

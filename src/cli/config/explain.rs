@@ -1,10 +1,10 @@
-//! `mfctl config explain KEY`: what a setting is for, which layer won and what it hid.
+//! `mfctl config explain KEY`: the meaning of a setting, its effective value and the values that this overrides.
 
 use clap::Args as ClapArgs;
 use serde::Serialize;
 
 use super::ValueReport;
-use super::show::chosen;
+use super::show::chosen_profile;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::output::{Cell, Output, Page, Render, Tone};
 use crate::settings::{Layers, ResolvedSetting, SettingKey, all_keys, did_you_mean};
@@ -14,11 +14,11 @@ use crate::settings::{Layers, ResolvedSetting, SettingKey, all_keys, did_you_mea
 #[command(after_help = "\
 Examples:
   mfctl config explain worker.drain_timeout
-  mfctl config explain data_dir --profile prod    a profile's key
-  mfctl config explain s3.endpoint --profile prod one of its servers'
-  mfctl config explain MFCTL_ENRICH_MEMORY        by its variable
+  mfctl config explain data_dir --profile prod    a key of a profile
+  mfctl config explain s3.endpoint --profile prod a key of one of its servers
+  mfctl config explain MFCTL_ENRICH_MEMORY        the key that this variable sets
 
-Exit codes: 0 shown, 6 no such key, or a file or variable is wrong")]
+Exit codes: 0 shown, 6 no such key, or a file or variable is invalid")]
 pub struct Args {
     /// The key: SECTION.NAME, a profile's NAME, or its variable
     key: String,
@@ -26,38 +26,39 @@ pub struct Args {
 
 /// What `mfctl config explain` prints.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
-pub struct Explanation {
-    /// The key.
+pub struct ConfigExplainReport {
+    /// Full name of the key.
     pub key: String,
-    /// What it is for.
+    /// Meaning of the setting.
     pub description: String,
-    /// What a value looks like.
+    /// Form of a value.
     pub expects: String,
-    /// The default.
+    /// Default value.
     pub default: String,
-    /// The variable that sets it.
+    /// Environment variable that sets it.
     pub variable: Option<String>,
-    /// What it is called in the environment's configuration store; null where it cannot be there.
+    /// Its key in the configuration store; null where it cannot be set there.
     pub stored_as: Option<String>,
-    /// Other tools' variables that fill it where the profile leaves it open.
+    /// Variables of other tools that are used where the profile does not set the key.
     pub fallback_variables: Vec<&'static str>,
-    /// Where to write it in a file.
+    /// Table of a file in which to set it.
     pub table: String,
-    /// What is in effect; none for a profile's key when no profile is chosen.
+    /// Effective value; null for a profile's key when no profile is chosen.
     pub effective: Option<ValueReport>,
-    /// What that hides, highest first.
+    /// Overridden values, highest layer first.
     pub hides: Vec<ValueReport>,
+    /// Values with the text of their origins, the effective one first.
     #[serde(skip)]
     lines: Vec<(String, String)>,
 }
 
-/// Runs the verb.
+/// Prints the report of one key.
 ///
 /// # Errors
-/// As its help says.
+/// `NotFound` for an unknown key; otherwise the errors of the layers.
 pub fn run(args: &Args, layers: &Layers, output: &Output) -> Result<()> {
-    let key = find(&args.key)?;
-    let choice = chosen(layers)?;
+    let key = find_key(&args.key)?;
+    let choice = chosen_profile(layers)?;
     let profile = choice.as_ref().map(|choice| &choice.profile);
     let resolved = layers.resolved(profile)?.into_iter().find(|resolved| resolved.key == key.name);
     let table = match (key.section, profile) {
@@ -69,13 +70,13 @@ pub fn run(args: &Args, layers: &Layers, output: &Output) -> Result<()> {
         }
         (section, _) => format!("[{section}], or [profile.NAME.{section}] for one profile"),
     };
-    output.print(&explanation(key, table, resolved.as_ref()))
+    output.print(&report(key, table, resolved.as_ref()))
 }
 
-fn explanation(key: &SettingKey, table: String, resolved: Option<&ResolvedSetting>) -> Explanation {
-    let winner = resolved.map(|resolved| (resolved.value.clone(), resolved.origin.to_string()));
+fn report(key: &SettingKey, table: String, resolved: Option<&ResolvedSetting>) -> ConfigExplainReport {
+    let effective = resolved.map(|resolved| (resolved.value.clone(), resolved.origin.to_string()));
     let hidden = resolved.into_iter().flat_map(|resolved| &resolved.hidden);
-    Explanation {
+    ConfigExplainReport {
         key: key.name.to_owned(),
         description: key.doc.to_owned(),
         expects: key.expects.to_owned(),
@@ -86,51 +87,52 @@ fn explanation(key: &SettingKey, table: String, resolved: Option<&ResolvedSettin
         table,
         effective: resolved.map(|resolved| ValueReport::new(&resolved.value, &resolved.origin)),
         hides: hidden.clone().map(|(value, origin)| ValueReport::new(value, origin)).collect(),
-        lines: winner.into_iter().chain(hidden.map(|(value, origin)| (value.clone(), origin.to_string()))).collect(),
+        lines: effective.into_iter().chain(hidden.map(|(value, origin)| (value.clone(), origin.to_string()))).collect(),
     }
 }
 
-fn find(given: &str) -> Result<&'static SettingKey> {
+/// Finds a key by its full name, its variable or its name within a profile.
+fn find_key(given: &str) -> Result<&'static SettingKey> {
     let in_profile = |key: &&SettingKey| {
         let name = key.name.strip_prefix("profile.");
         name.is_some_and(|name| name == given || profile_field(given) == Some(name))
     };
     let is_named = |key: &&SettingKey| key.name == given || key.variable().as_deref() == Some(given);
-    let found = all_keys().find(is_named).or_else(|| all_keys().find(in_profile));
-    found.ok_or_else(|| {
+    let key = all_keys().find(is_named).or_else(|| all_keys().find(in_profile));
+    key.ok_or_else(|| {
         let failure = Failure::not_found(format!("there is no setting `{given}`"));
         match did_you_mean(given, all_keys().map(|key| key.name)) {
-            Some(meant) => failure.hint(format!("did you mean `{meant}`?")),
+            Some(similar) => failure.hint(format!("did you mean `{similar}`?")),
             None => failure.hint("`mfctl config show` lists every key"),
         }
     })
 }
 
-/// `data_dir` of `profile.prod.data_dir`, `kafka.brokers` of `profile.prod.kafka.brokers`.
+/// `data_dir` for `profile.prod.data_dir`, `kafka.brokers` for `profile.prod.kafka.brokers`.
 fn profile_field(given: &str) -> Option<&str> {
     given.strip_prefix("profile.")?.split_once('.').map(|(_, field)| field)
 }
 
-impl Render for Explanation {
+impl Render for ConfigExplainReport {
     fn page(&self, page: &mut Page) {
         page.line(format!("{}: {}", self.key, self.description)).blank();
         page.field("value", self.expects.as_str());
         page.field("default", self.default.as_str());
         page.field("table", self.table.as_str());
-        page.field("variable", self.variable.as_deref().unwrap_or("none: files alone"));
+        page.field("variable", self.variable.as_deref().unwrap_or("none: only files can set it"));
         if let Some(key) = &self.stored_as {
             page.field("for every host", format!("{key}, with `mfctl kv put`"));
         }
         if !self.fallback_variables.is_empty() {
-            page.field("if left open", self.fallback_variables.join(", "));
+            page.field("fallback", self.fallback_variables.join(", "));
         }
         page.blank();
         if self.lines.is_empty() {
-            page.toned("it has no value here: the profile leaves it open, or none is chosen", Tone::Warn);
+            page.toned("it has no value: the profile does not set it, or no profile is chosen", Tone::Warn);
         }
-        for (index, (value, place)) in self.lines.iter().enumerate() {
-            let (what, tone) = if index == 0 { ("in effect", Tone::Good) } else { ("hidden", Tone::Dim) };
-            page.field(what, Cell::new(format!("{value}  ({place})")).tone(tone));
+        for (index, (value, origin)) in self.lines.iter().enumerate() {
+            let (name, tone) = if index == 0 { ("in effect", Tone::Good) } else { ("hidden", Tone::Dim) };
+            page.field(name, Cell::new(format!("{value}  ({origin})")).tone(tone));
         }
     }
 

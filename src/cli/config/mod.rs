@@ -1,4 +1,4 @@
-//! `mfctl config`: mfctl's own settings, where each comes from, and what it hides.
+//! `mfctl config`: mfctl's own settings, their origins and the values that they override.
 
 pub mod explain;
 pub mod path;
@@ -23,42 +23,42 @@ Examples:
   mfctl config path")]
 pub struct Args {
     #[command(subcommand)]
-    verb: Verb,
+    command: ConfigCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
-    /// Every setting in effect, with where it comes from
+enum ConfigCommand {
+    /// Show every effective setting with its origin
     Show(show::Args),
-    /// One setting: what it is for, which layer won and what it hid
+    /// Explain one setting: its meaning, its value and the values that this overrides
     Explain(explain::Args),
-    /// Every file considered, whether it is read, and why not
+    /// List every configuration file, whether it is read, and why not
     Path(path::Args),
-    /// Accept what the data folder is used for now
+    /// Accept the environment that the data folder is used for now
     Trust(trust::Args),
 }
 
-/// Runs the verb.
+/// Runs a subcommand.
 ///
 /// # Errors
-/// As each verb's help says.
+/// The failure of the subcommand.
 pub async fn run(args: &Args, cx: &Context) -> Result<()> {
-    match &args.verb {
-        Verb::Show(args) => show::run(args, &with_stored(cx.layers()?, cx).await, cx.out()),
-        Verb::Explain(args) => explain::run(args, &with_stored(cx.layers()?, cx).await, cx.out()),
-        Verb::Path(args) => path::run(args, cx.sources(), cx.out()),
-        Verb::Trust(args) => trust::run(args, cx).await,
+    match &args.command {
+        ConfigCommand::Show(args) => show::run(args, &with_stored(cx.layers()?, cx).await, cx.out()),
+        ConfigCommand::Explain(args) => explain::run(args, &with_stored(cx.layers()?, cx).await, cx.out()),
+        ConfigCommand::Path(args) => path::run(args, cx.sources(), cx.out()),
+        ConfigCommand::Trust(args) => trust::run(args, cx).await,
     }
 }
 
-/// Where a value comes from, as documents say it.
+/// Origin of a value, as JSON documents have it.
 #[derive(Debug, Clone, serde::Serialize, schemars::JsonSchema)]
 pub struct OriginReport {
-    /// The layer.
+    /// Layer of the value.
     pub layer: Layer,
-    /// The file, variable or flag; none for a default.
+    /// File, variable or flag; null for a default.
     pub place: Option<String>,
-    /// The file's line.
+    /// Line in the file; null for other origins.
     pub line: Option<usize>,
 }
 
@@ -73,12 +73,12 @@ impl From<&ValueOrigin> for OriginReport {
     }
 }
 
-/// A value and where it comes from.
+/// A value and its origin.
 #[derive(Debug, Clone, serde::Serialize, schemars::JsonSchema)]
 pub struct ValueReport {
-    /// The value in its canonical form.
+    /// Value in canonical form.
     pub value: String,
-    /// Where it comes from.
+    /// Origin of the value.
     pub origin: OriginReport,
 }
 

@@ -1,4 +1,4 @@
-//! `mfctl config path`: every file considered, whether it is read, and why not.
+//! `mfctl config path`: every configuration file, whether it is read, and why not.
 
 use clap::Args as ClapArgs;
 use serde::Serialize;
@@ -11,7 +11,7 @@ use mfctl_core::domain::SourcePath;
 /// Arguments of `mfctl config path`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Works when a file is broken, too: it looks at files without reading what they say.
+Works even when a file is invalid: it does not parse the files.
 
 Examples:
   mfctl config path
@@ -23,29 +23,29 @@ pub struct Args {}
 /// What `mfctl config path` prints.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct PathsReport {
-    /// The files, lowest layer first.
+    /// Files, lowest layer first.
     pub files: Vec<FileReport>,
 }
 
-/// A file that might configure mfctl.
+/// A file that may configure mfctl.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct FileReport {
-    /// Its layer.
+    /// Layer of the file.
     pub layer: Layer,
-    /// Where it is.
+    /// Path of the file.
     pub path: SourcePath,
     /// `read`, `absent`, `skipped` or `refused`.
     pub status: &'static str,
-    /// Why it is skipped or refused.
+    /// Reason why it is skipped or refused.
     pub reason: Option<String>,
-    /// What to do about it.
+    /// What to do about a refusal.
     pub hint: Option<String>,
 }
 
-/// Runs the verb.
+/// Prints the files.
 ///
 /// # Errors
-/// When it cannot be printed.
+/// When stdout cannot be written.
 pub fn run(_: &Args, sources: &Sources, output: &Output) -> Result<()> {
     output.print(&PathsReport { files: discover(sources).iter().map(report).collect() })
 }
@@ -54,7 +54,7 @@ fn report(file: &CandidateFile) -> FileReport {
     let (status, reason, hint) = match &file.status {
         FileStatus::Read(_) => ("read", None, None),
         FileStatus::Absent => ("absent", None, None),
-        FileStatus::Skipped(why) => ("skipped", Some((*why).to_owned()), None),
+        FileStatus::Skipped(reason) => ("skipped", Some((*reason).to_owned()), None),
         FileStatus::Refused(error) => ("refused", Some(error.to_string()), error.hint_text().map(str::to_owned)),
     };
     FileReport { layer: file.layer, path: SourcePath::from_path(&file.path), status, reason, hint }

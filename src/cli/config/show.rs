@@ -1,4 +1,4 @@
-//! `mfctl config show`: every setting in effect, with where it comes from.
+//! `mfctl config show`: every effective setting, with its origin.
 
 use clap::Args as ClapArgs;
 use serde::Serialize;
@@ -11,16 +11,16 @@ use crate::settings::{Layer, Layers, ProfileChoice, SettingsErrorKind, ValueOrig
 /// Arguments of `mfctl config show`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Without a profile chosen it shows the settings outside the profiles, and the profiles there are.
+If no profile is chosen, it shows the general settings and the names of the profiles.
 
 Examples:
-  mfctl config show                        what is in effect, and where it comes from
-  mfctl config show --changed              only what differs from the defaults
+  mfctl config show                        every effective setting, with its origin
+  mfctl config show --changed              only settings that are not defaults
   mfctl config show --profile prod -o json for scripts
 
-Exit codes: 0 shown, 6 a file or variable is wrong, or no such profile")]
+Exit codes: 0 shown, 6 a file or variable is invalid, or no such profile")]
 pub struct Args {
-    /// Only what is not a default
+    /// Only settings that are not defaults
     #[arg(long)]
     changed: bool,
 }
@@ -28,64 +28,64 @@ pub struct Args {
 /// What `mfctl config show` prints.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct ConfigReport {
-    /// The profile in force; none when profiles are defined and none is chosen.
+    /// The chosen profile; null when files define profiles and none is chosen.
     pub profile: Option<String>,
-    /// Who chose it.
+    /// Origin of the choice.
     pub chosen_by: Option<OriginReport>,
-    /// The profiles that files define.
+    /// Profiles that files define.
     pub profiles: Vec<DefinedProfile>,
-    /// The settings.
+    /// Effective settings.
     pub settings: Vec<SettingReport>,
 }
 
 /// A profile that a file defines.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct DefinedProfile {
-    /// Its name.
+    /// Name of the profile.
     pub name: String,
-    /// Where it is defined.
+    /// Place of its definition.
     pub origin: OriginReport,
 }
 
-/// A setting in effect.
+/// An effective setting.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct SettingReport {
-    /// The key.
+    /// Full name of the key.
     pub key: String,
-    /// The value and where it comes from.
+    /// Effective value and its origin.
     #[serde(flatten)]
     pub effective: ValueReport,
-    /// What it hides, highest first.
+    /// Overridden values, highest layer first.
     pub hides: Vec<ValueReport>,
     #[serde(skip)]
-    place: String,
+    origin_text: String,
 }
 
-/// Runs the verb.
+/// Prints the effective settings of the chosen profile, or the general ones.
 ///
 /// # Errors
-/// As its help says.
+/// `Invalid` for a file or variable that cannot be read; `NotFound` for an unknown profile.
 pub fn run(args: &Args, layers: &Layers, output: &Output) -> Result<()> {
-    let choice = chosen(layers)?;
+    let choice = chosen_profile(layers)?;
     let resolved = layers.resolved(choice.as_ref().map(|choice| &choice.profile))?;
-    let wanted = resolved.iter().filter(|setting| !args.changed || setting.origin.layer != Layer::Default);
+    let settings = resolved.iter().filter(|setting| !args.changed || setting.origin.layer != Layer::Default);
     output.print(&ConfigReport {
         profile: choice.as_ref().map(|choice| choice.profile.to_string()),
         chosen_by: choice.as_ref().map(|choice| (&choice.origin).into()),
-        profiles: layers.profiles().iter().map(defined).collect(),
-        settings: wanted
+        profiles: layers.profiles().iter().map(defined_profile).collect(),
+        settings: settings
             .map(|setting| SettingReport {
                 key: setting.key.clone(),
                 effective: ValueReport::new(&setting.value, &setting.origin),
                 hides: setting.hidden.iter().map(|(value, origin)| ValueReport::new(value, origin)).collect(),
-                place: setting.origin.to_string(),
+                origin_text: setting.origin.to_string(),
             })
             .collect(),
     })
 }
 
-/// The profile in force. That none is chosen is nothing to fail for here: this verb is where one finds out.
-pub(super) fn chosen(layers: &Layers) -> Result<Option<ProfileChoice>> {
+/// The chosen profile; `None` where none is chosen, which this command is there to show.
+pub(super) fn chosen_profile(layers: &Layers) -> Result<Option<ProfileChoice>> {
     match layers.choose() {
         Ok(choice) => Ok(Some(choice)),
         Err(error) if error.kind() == SettingsErrorKind::Usage => Ok(None),
@@ -93,7 +93,7 @@ pub(super) fn chosen(layers: &Layers) -> Result<Option<ProfileChoice>> {
     }
 }
 
-fn defined((name, origin): &(crate::settings::ProfileName, ValueOrigin)) -> DefinedProfile {
+fn defined_profile((name, origin): &(crate::settings::ProfileName, ValueOrigin)) -> DefinedProfile {
     DefinedProfile { name: name.to_string(), origin: origin.into() }
 }
 
@@ -102,7 +102,7 @@ impl Render for ConfigReport {
         const COLUMNS: [Column; 3] = [Column::left("KEY"), Column::left("VALUE"), Column::left("FROM")];
         match (&self.profile, &self.chosen_by) {
             (Some(profile), Some(by)) => {
-                let by = by.place.as_deref().unwrap_or("nothing else is configured");
+                let by = by.place.as_deref().unwrap_or("no other profile is configured");
                 page.line(format!("profile {profile} ({by})"));
             }
             _ => {
@@ -116,7 +116,7 @@ impl Render for ConfigReport {
         page.blank();
         let rows = self.settings.iter().map(|setting| {
             let tone = if setting.effective.origin.layer == Layer::Default { Tone::Dim } else { Tone::Plain };
-            let cells = [&setting.key, &setting.effective.value, &setting.place];
+            let cells = [&setting.key, &setting.effective.value, &setting.origin_text];
             cells.map(|text| Cell::new(text.as_str()).tone(tone)).to_vec()
         });
         page.table(&COLUMNS, rows.collect());

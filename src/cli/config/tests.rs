@@ -1,4 +1,4 @@
-//! The verbs' output on files in a temporary folder.
+//! Output of the commands on files in a temporary folder.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use crate::cli::output::{Captured, Format, Output, OutputOptions};
 use crate::settings::{Flags, Layers, Sources};
 
 #[derive(Parser)]
-struct Cli<A: clap::Args> {
+struct ArgsParser<A: clap::Args> {
     #[command(flatten)]
     args: A,
 }
 
 fn args<A: clap::Args>(words: &[&str]) -> A {
-    Cli::parse_from(std::iter::once("x").chain(words.iter().copied())).args
+    ArgsParser::parse_from(std::iter::once("x").chain(words.iter().copied())).args
 }
 
 fn sources(root: &Path, user: &str) -> Sources {
@@ -38,7 +38,7 @@ fn sources(root: &Path, user: &str) -> Sources {
 
 const USER: &str = "[slo]\nlatency_seconds = 30\n[profile.prod]\nenvironment = \"prod\"\n";
 
-fn shown(format: Format, user: &str, run: impl FnOnce(&Sources, &Output) -> Result<()>) -> String {
+fn printed(format: Format, user: &str, run: impl FnOnce(&Sources, &Output) -> Result<()>) -> String {
     let root = tempfile::tempdir().unwrap();
     let (output, captured): (Output, Captured) = Output::captured(OutputOptions { format, ..OutputOptions::default() });
     run(&sources(root.path(), user), &output).unwrap();
@@ -46,9 +46,10 @@ fn shown(format: Format, user: &str, run: impl FnOnce(&Sources, &Output) -> Resu
 }
 
 #[test]
-fn show_lists_what_differs_and_where_it_comes_from() {
-    let text =
-        shown(Format::Table, USER, |sources, output| show::run(&args(&["--changed"]), &Layers::read(sources)?, output));
+fn show_lists_changed_settings_with_their_origins() {
+    let text = printed(Format::Table, USER, |sources, output| {
+        show::run(&args(&["--changed"]), &Layers::read(sources)?, output)
+    });
     assert_eq!(
         text,
         "no profile is chosen: --profile NAME, MFCTL_PROFILE or default_profile\nprofiles defined: prod\n\n\
@@ -57,9 +58,9 @@ fn show_lists_what_differs_and_where_it_comes_from() {
 }
 
 #[test]
-fn show_says_the_same_to_machines() {
+fn show_has_the_same_in_json() {
     let chosen = format!("default_profile = \"prod\"\n{USER}");
-    let text = shown(Format::Json, &chosen, |sources, output| show::run(&args(&[]), &Layers::read(sources)?, output));
+    let text = printed(Format::Json, &chosen, |sources, output| show::run(&args(&[]), &Layers::read(sources)?, output));
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!((json["schema_version"].as_u64(), json["profile"].as_str()), (Some(1), Some("prod")));
     assert_eq!(json["chosen_by"]["line"], 1);
@@ -79,8 +80,8 @@ fn show_says_the_same_to_machines() {
 }
 
 #[test]
-fn explain_says_which_layer_won_and_what_it_hid() {
-    let text = shown(Format::Table, USER, |sources, output| {
+fn explain_shows_the_effective_and_the_overridden_values() {
+    let text = printed(Format::Table, USER, |sources, output| {
         explain::run(&args(&["MFCTL_SLO_LATENCY_SECONDS"]), &Layers::read(sources)?, output)
     });
     assert!(text.ends_with(
@@ -89,7 +90,7 @@ fn explain_says_which_layer_won_and_what_it_hid() {
 }
 
 #[test]
-fn explain_finds_a_profiles_key_by_each_of_its_names_and_suggests_for_others() {
+fn explain_finds_a_profile_key_by_each_of_its_names_and_suggests_a_similar_one() {
     let root = tempfile::tempdir().unwrap();
     let layers = Layers::read(&sources(root.path(), USER)).unwrap();
     let (output, _) = Output::captured(OutputOptions::default());
@@ -101,8 +102,8 @@ fn explain_finds_a_profiles_key_by_each_of_its_names_and_suggests_for_others() {
 }
 
 #[test]
-fn path_names_every_file_even_when_one_is_broken() {
-    let text = shown(Format::Table, "[broken", |sources, output| path::run(&args(&[]), sources, output));
+fn path_lists_every_file_even_when_one_is_invalid() {
+    let text = printed(Format::Table, "[broken", |sources, output| path::run(&args(&[]), sources, output));
     let words: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
     let expected = [
         ["LAYER", "STATUS", "PATH", "WHY"],
@@ -110,6 +111,6 @@ fn path_names_every_file_even_when_one_is_broken() {
         ["user", "read", "~/.config/mfctl/mfctl.toml", "-"],
     ];
     assert_eq!(words, expected);
-    let names = shown(Format::Name, "", |sources, output| path::run(&args(&[]), sources, output));
+    let names = printed(Format::Name, "", |sources, output| path::run(&args(&[]), sources, output));
     assert_eq!(names, "~/.config/mfctl/mfctl.toml\n");
 }

@@ -1,4 +1,4 @@
-//! `mfctl config trust`: accepts what the data folder is used for now.
+//! `mfctl config trust`: pins the data folder for the environment and the tenant of the profile.
 
 use clap::Args as ClapArgs;
 use serde::Serialize;
@@ -14,8 +14,8 @@ use crate::ops::target::DataDirMode;
 /// Arguments of `mfctl config trust`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-A profile's first use pins what it met. When that changes, mfctl refuses to write (exit 8) until you have looked and
-trust it.
+The first use of a profile pins the platform that it works on. If that changes later, mfctl refuses to write (exit 8)
+until you have checked the change and trust it.
 
 Examples:
   mfctl config trust                       asks, then pins
@@ -27,21 +27,21 @@ pub struct Args {}
 /// What `mfctl config trust` prints.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct TrustReport {
-    /// What was pinned before.
+    /// The pin before; null when there was none.
     pub before: Option<Pin>,
-    /// What is pinned now.
+    /// The pin now.
     pub after: Pin,
 }
 
-/// Runs the verb.
+/// Asks for confirmation, pins the data folder and prints both pins.
 ///
 /// # Errors
-/// As its help says.
+/// `Refused` when it is not confirmed or the tenant differs; otherwise the errors of the data folder.
 pub async fn run(_: &Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let target = &connected.target;
     let summary = match pin::mismatch(target)? {
-        Some(said) => format!("pin the data folder for environment {} ({said})", target.environment),
+        Some(mismatch) => format!("pin the data folder for environment {} ({mismatch})", target.environment),
         None => format!("pin the data folder for environment {}, tenant {}", target.environment, target.tenant),
     };
     let action = GuardedChange { verb: "config trust", summary, dangerous: true };
@@ -55,8 +55,8 @@ pub async fn run(_: &Args, cx: &Context) -> Result<()> {
         }
         None => change,
     };
-    let told = |(_, after): &(_, Pin)| format!("pinned for environment {}", after.environment);
-    let (before, after) = connected.recorder().run(change, work, told).await?;
+    let summary = |(_, after): &(_, Pin)| format!("pinned for environment {}", after.environment);
+    let (before, after) = connected.recorder().run(change, work, summary).await?;
     cx.out().print(&TrustReport { before, after })
 }
 

@@ -1,4 +1,4 @@
-//! The layers that `config show` and `config explain` print, with the settings in the configuration store.
+//! The layers of `config show` and `config explain`, with mfctl's own settings from the configuration store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use crate::cli::stored;
 use crate::connect;
 use crate::settings::{Layers, Settings};
 
-/// How long to wait for the store: a verb that shows settings works without it.
+/// Timeout for reading the store, without which these commands still work.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// These layers above those in the chosen profile's store. A store that cannot be read is a warning: these verbs are where an
-/// operator finds that out.
+/// These layers above those in the chosen profile's store. A store that cannot be read is a warning, because these
+/// commands are how an operator finds that out.
 pub(super) async fn with_stored(layers: Layers, cx: &Context) -> Layers {
     let Ok(settings) = layers.settings() else { return layers };
     let read = match tokio::time::timeout(STORE_TIMEOUT, read(&layers, &settings, cx)).await {
@@ -21,9 +21,9 @@ pub(super) async fn with_stored(layers: Layers, cx: &Context) -> Layers {
         Err(_) => Err(Failure::new(FailureKind::Unreachable, "the store did not answer in time")),
     };
     match read {
-        Ok(found) => {
-            found.stored_warnings().iter().for_each(|warning| cx.out().warn(warning));
-            found
+        Ok(layers) => {
+            layers.stored_warnings().iter().for_each(|warning| cx.out().warn(warning));
+            layers
         }
         Err(failure) => {
             cx.out().warn(format!("mfctl's own settings in the store are not shown: {failure}"));

@@ -1,4 +1,4 @@
-//! Text from outside, made harmless for a terminal: it can neither move the cursor nor reorder what stands around it.
+//! Makes untrusted text harmless for a terminal: it can neither move the cursor nor reorder the text around it.
 
 use std::borrow::Cow;
 
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn persian_stays_as_it_is() {
+    fn persian_text_is_unchanged() {
         let text = "کتاب‌های فارسی";
         assert!(matches!(escape(text), Cow::Borrowed(same) if same == text));
     }

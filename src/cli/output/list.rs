@@ -1,4 +1,4 @@
-//! Lists of any length, printed as they come: memory stays bounded whatever is listed.
+//! Lists of any length, printed item by item in bounded memory.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::marker::PhantomData;
@@ -8,27 +8,28 @@ use serde::Serialize;
 use tempfile::SpooledTempFile;
 
 use super::page::Grid;
-use super::{Cell, Column, Format, Output, SCHEMA_VERSION, escape, quietly, unprintable, yaml};
+use super::{Cell, Column, Format, Output, SCHEMA_VERSION, escape, format_failure, ignore_closed_pipe, yaml};
 use crate::cli::failure::{Failure, Result};
 
-/// One row of a list.
+/// An item of a list: a row of the table, an element of the document.
 pub trait Item: Serialize {
-    /// The table's columns.
+    /// Columns of the table.
     const COLUMNS: &'static [Column];
 
-    /// This row's cells, one for each column.
+    /// Cells of the row, one for each column.
     fn cells(&self) -> Vec<Cell>;
 
-    /// What `-o name` prints.
+    /// The id that `-o name` prints.
     fn name(&self) -> String;
 }
 
-/// Rows laid out together; the first of them set the widths.
+/// Rows that are laid out together; the first group sets the column widths.
 const TABLE_ROWS: usize = 1000;
-/// A JSON or YAML document is whole or absent, so it is gathered first: in memory up to here, then in a file.
+/// A JSON or YAML document is printed whole or not at all, so it is collected first: in memory up to this size, then in
+/// a file.
 const SPOOL_BYTES: usize = 4 * 1024 * 1024;
-/// Rows of a slow list are shown at least this often.
-const SHOW_EVERY: Duration = Duration::from_millis(200);
+/// Longest time that an item of a slow list is held back before the next one.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A list being printed. Push items, then [`List::finish`].
 #[must_use = "a list that is not finished prints nothing in some formats"]
@@ -38,7 +39,7 @@ pub struct List<'a, T: Item> {
     grid: Grid,
     rows: Vec<Vec<Cell>>,
     lines: String,
-    shown: Instant,
+    flushed_at: Instant,
     headings_printed: bool,
     count: u64,
     spool: SpooledTempFile,
@@ -53,7 +54,7 @@ impl<'a, T: Item> List<'a, T> {
             grid: Grid::new(T::COLUMNS),
             rows: Vec::new(),
             lines: String::new(),
-            shown: Instant::now(),
+            flushed_at: Instant::now(),
             headings_printed: false,
             count: 0,
             spool: SpooledTempFile::new(SPOOL_BYTES),
@@ -61,7 +62,7 @@ impl<'a, T: Item> List<'a, T> {
         }
     }
 
-    /// How many items were pushed.
+    /// Number of items pushed.
     #[must_use]
     pub const fn count(&self) -> u64 {
         self.count
@@ -70,7 +71,7 @@ impl<'a, T: Item> List<'a, T> {
     /// Prints one item, now or with the next ones.
     ///
     /// # Errors
-    /// [`Failure::closed_pipe`] when nobody reads any more, or why it cannot be written.
+    /// [`Failure::closed_pipe`], or `Unexpected` when stdout or the temporary file cannot be written.
     pub fn push(&mut self, item: &T) -> Result<()> {
         match self.output.options().format {
             Format::Table => self.rows.push(item.cells()),
@@ -79,25 +80,26 @@ impl<'a, T: Item> List<'a, T> {
                 self.lines.push('\n');
             }
             Format::Jsonl => {
-                self.lines.push_str(&serde_json::to_string(item).map_err(unprintable)?);
+                self.lines.push_str(&serde_json::to_string(item).map_err(format_failure)?);
                 self.lines.push('\n');
             }
             Format::Json => self.spool_json(item)?,
             Format::Yaml => self.spool_yaml(item)?,
         }
         self.count += 1;
-        if self.rows.len() >= TABLE_ROWS || self.lines.len() >= 64 * 1024 || self.shown.elapsed() >= SHOW_EVERY {
-            self.show()?;
+        if self.rows.len() >= TABLE_ROWS || self.lines.len() >= 64 * 1024 || self.flushed_at.elapsed() >= FLUSH_INTERVAL
+        {
+            self.flush()?;
         }
         Ok(())
     }
 
-    /// Shows what was pushed so far, where the format allows it: for lists that wait for more.
+    /// Prints the items pushed so far, where the format allows it: for lists that wait for more.
     ///
     /// # Errors
     /// As [`List::push`].
-    pub fn show(&mut self) -> Result<()> {
-        self.shown = Instant::now();
+    pub fn flush(&mut self) -> Result<()> {
+        self.flushed_at = Instant::now();
         if !self.rows.is_empty() {
             let rows = std::mem::take(&mut self.rows);
             let text =
@@ -110,29 +112,29 @@ impl<'a, T: Item> List<'a, T> {
         Ok(())
     }
 
-    /// Ends the list. The trailer's fields stand beside the list in a document (a cursor, totals).
+    /// Ends the list. The fields of `trailer` (a cursor, totals) follow the list in a JSON or YAML document.
     ///
     /// # Errors
-    /// Why it cannot be written. A closed pipe is no error.
+    /// `Unexpected` when stdout or the temporary file cannot be written. A closed pipe is no error.
     pub fn finish_with(mut self, trailer: &impl Serialize) -> Result<()> {
         match self.output.options().format {
             Format::Json => {
-                let document = self.json_document(trailer)?;
-                quietly(self.copy_out(&document.0, &document.1))
+                let (head, tail) = self.json_document(trailer)?;
+                ignore_closed_pipe(self.print_spool(&head, &tail))
             }
             Format::Yaml => {
-                let document = self.yaml_document(trailer)?;
-                quietly(self.copy_out(&document.0, &document.1))
+                let (head, tail) = self.yaml_document(trailer)?;
+                ignore_closed_pipe(self.print_spool(&head, &tail))
             }
             Format::Table if self.count == 0 => {
                 let headings = self.grid.render(&[], true, self.output.layout());
-                quietly(self.output.raw(headings.as_bytes()))
+                ignore_closed_pipe(self.output.raw(headings.as_bytes()))
             }
-            Format::Table | Format::Jsonl | Format::Name => quietly(self.show()),
+            Format::Table | Format::Jsonl | Format::Name => ignore_closed_pipe(self.flush()),
         }
     }
 
-    /// Ends the list.
+    /// Ends the list without a trailer.
     ///
     /// # Errors
     /// As [`List::finish_with`].
@@ -142,20 +144,20 @@ impl<'a, T: Item> List<'a, T> {
 
     fn spool_json(&mut self, item: &T) -> Result<()> {
         let separator = if self.count == 0 { "\n    " } else { ",\n    " };
-        let json = serde_json::to_string(item).map_err(unprintable)?;
-        self.spool.write_all(format!("{separator}{json}").as_bytes()).map_err(unspooled)
+        let json = serde_json::to_string(item).map_err(format_failure)?;
+        self.spool.write_all(format!("{separator}{json}").as_bytes()).map_err(spool_failure)
     }
 
     fn spool_yaml(&mut self, item: &T) -> Result<()> {
         let text = yaml(&[item])?;
-        self.spool.write_all(text.as_bytes()).map_err(unspooled)
+        self.spool.write_all(text.as_bytes()).map_err(spool_failure)
     }
 
-    /// What stands before and behind the items of a JSON document.
+    /// The text before and after the items of a JSON document.
     fn json_document(&self, trailer: &impl Serialize) -> Result<(String, String)> {
         let mut head = format!("{{\n  \"schema_version\": {SCHEMA_VERSION}");
         if let Some(target) = self.output.target() {
-            head.push_str(&format!(",\n  \"target\": {}", serde_json::to_string(target).map_err(unprintable)?));
+            head.push_str(&format!(",\n  \"target\": {}", serde_json::to_string(target).map_err(format_failure)?));
         }
         head.push_str(&format!(",\n  \"{}\": [", self.field));
         let mut tail = String::from(if self.count == 0 { "]" } else { "\n  ]" });
@@ -166,11 +168,12 @@ impl<'a, T: Item> List<'a, T> {
         Ok((head, tail))
     }
 
+    /// The text before and after the items of a YAML document.
     fn yaml_document(&self, trailer: &impl Serialize) -> Result<(String, String)> {
         let mut head = serde_json::Map::new();
         head.insert("schema_version".to_owned(), SCHEMA_VERSION.into());
         if let Some(target) = self.output.target() {
-            head.insert("target".to_owned(), serde_json::to_value(target).map_err(unprintable)?);
+            head.insert("target".to_owned(), serde_json::to_value(target).map_err(format_failure)?);
         }
         let trailer = fields(trailer)?;
         let tail = if trailer.is_empty() { String::new() } else { yaml(&trailer)? };
@@ -178,12 +181,13 @@ impl<'a, T: Item> List<'a, T> {
         Ok((yaml(&head)? + &list, tail))
     }
 
-    fn copy_out(&mut self, head: &str, tail: &str) -> Result<()> {
+    /// Prints the collected items between `head` and `tail`.
+    fn print_spool(&mut self, head: &str, tail: &str) -> Result<()> {
         self.output.raw(head.as_bytes())?;
-        self.spool.seek(SeekFrom::Start(0)).map_err(unspooled)?;
+        self.spool.seek(SeekFrom::Start(0)).map_err(spool_failure)?;
         let mut buffer = vec![0; 64 * 1024];
         loop {
-            let read = self.spool.read(&mut buffer).map_err(unspooled)?;
+            let read = self.spool.read(&mut buffer).map_err(spool_failure)?;
             if read == 0 {
                 break;
             }
@@ -194,16 +198,16 @@ impl<'a, T: Item> List<'a, T> {
 }
 
 fn fields(trailer: &impl Serialize) -> Result<serde_json::Map<String, serde_json::Value>> {
-    match serde_json::to_value(trailer).map_err(unprintable)? {
+    match serde_json::to_value(trailer).map_err(format_failure)? {
         serde_json::Value::Object(fields) => Ok(fields),
         serde_json::Value::Null => Ok(serde_json::Map::new()),
-        other => Err(Failure::unexpected(format!("a list's trailer is no object but {other}"))),
+        other => Err(Failure::unexpected(format!("the trailer of a list is not an object: {other}"))),
     }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
-fn unspooled(error: std::io::Error) -> Failure {
-    Failure::unexpected("cannot gather the results in a temporary file")
+fn spool_failure(error: std::io::Error) -> Failure {
+    Failure::unexpected("cannot collect the results in a temporary file")
         .because(&error)
         .hint("use `-o jsonl`, which prints each result as it comes, or set TMPDIR to a folder with room")
 }

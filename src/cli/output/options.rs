@@ -1,9 +1,9 @@
-//! How to print: the format, colour and how much to say, from the flags, the environment and what the streams are.
+//! Output options: format, colour and verbosity, from the flags, the environment and the kind of the streams.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 
-/// What stdout carries.
+/// Format of the results on stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Format {
     /// For people: aligned columns.
@@ -11,11 +11,11 @@ pub enum Format {
     Table,
     /// One JSON document.
     Json,
-    /// One JSON object a line: of a list, one line for each item.
+    /// One JSON object a line; for a list, one line an item.
     Jsonl,
     /// One YAML document.
     Yaml,
-    /// Ids alone, one a line.
+    /// Only ids, one a line.
     Name,
 }
 
@@ -27,10 +27,10 @@ impl Format {
     }
 }
 
-/// When to colour.
+/// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum ColorChoice {
-    /// On a terminal, unless `NO_COLOR` or `TERM=dumb` say no; `CLICOLOR_FORCE` says yes.
+    /// On a terminal, unless `NO_COLOR` or `TERM=dumb` is set; also elsewhere if `CLICOLOR_FORCE` is set.
     #[default]
     Auto,
     /// Always.
@@ -39,35 +39,35 @@ pub enum ColorChoice {
     Never,
 }
 
-/// What one of the streams is.
+/// Kind of stdout or stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StreamKind {
-    /// Whether a terminal is at its end.
+    /// Whether it is a terminal.
     pub terminal: bool,
-    /// Whether to colour what goes there.
+    /// Whether to write colour to it.
     pub color: bool,
 }
 
-/// Everything that decides how something is printed.
+/// Effective options of the output.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OutputOptions {
-    /// What stdout carries.
+    /// Format of the results on stdout.
     pub format: Format,
-    /// stdout.
+    /// Kind of stdout.
     pub stdout: StreamKind,
-    /// stderr.
+    /// Kind of stderr.
     pub stderr: StreamKind,
-    /// Columns of stdout's terminal, if it is one.
+    /// Columns of the terminal on stdout; `None` when stdout is no terminal.
     pub width: Option<u16>,
-    /// Errors and warnings alone on stderr.
+    /// Whether stderr carries only errors and warnings.
     pub quiet: bool,
-    /// How often `-v` was given.
+    /// Number of `-v` flags.
     pub verbose: u8,
-    /// Whether progress is shown at all.
+    /// Whether progress is shown.
     pub progress: bool,
 }
 
-/// The flags that decide how something is printed.
+/// Flags that control the output.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OutputFlags {
     /// `-o`.
@@ -76,19 +76,19 @@ pub struct OutputFlags {
     pub color: Option<ColorChoice>,
     /// `-q`.
     pub quiet: bool,
-    /// `-v`, counted.
+    /// Number of `-v` flags.
     pub verbose: u8,
     /// `--no-progress`.
     pub no_progress: bool,
 }
 
 impl OutputOptions {
-    /// Looks at the flags, the environment and this process's streams.
+    /// Options from the flags, the environment and the streams of this process.
     ///
-    /// `MFCTL_OUTPUT` and `MFCTL_COLOR` stand for flags that were not given.
+    /// `MFCTL_OUTPUT` and `MFCTL_COLOR` replace flags that were not given.
     ///
     /// # Errors
-    /// The sentence that says which variable has a value that is none of its choices.
+    /// A message that names the variable whose value is not one of its choices.
     pub fn resolve(flags: OutputFlags, env: &BTreeMap<String, String>) -> Result<Self, String> {
         let format = match flags.format {
             Some(format) => format,
@@ -98,7 +98,8 @@ impl OutputOptions {
             Some(color) => color,
             None => choice(env, "MFCTL_COLOR")?.unwrap_or_default(),
         };
-        let (out, err) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
+        let out = std::io::stdout().is_terminal();
+        let err = std::io::stderr().is_terminal();
         Ok(Self {
             format,
             stdout: StreamKind { terminal: out, color: colored(color, out, env) },
@@ -111,13 +112,13 @@ impl OutputOptions {
     }
 }
 
-/// A variable whose value is one of an enum's choices; an empty one is as good as none.
+/// The choice that a variable names; `None` where the variable is absent or empty.
 fn choice<T: clap::ValueEnum>(env: &BTreeMap<String, String>, name: &str) -> Result<Option<T>, String> {
     let Some(text) = env.get(name).filter(|text| !text.is_empty()) else { return Ok(None) };
     T::from_str(text, true).map(Some).map_err(|_| {
         let choices: Vec<String> =
             T::value_variants().iter().filter_map(T::to_possible_value).map(|v| v.get_name().to_owned()).collect();
-        format!("{name}={text:?} is none of {}", choices.join(", "))
+        format!("{name}={text:?} is not one of {}", choices.join(", "))
     })
 }
 
@@ -163,6 +164,6 @@ mod tests {
         let flag = OutputFlags { format: Some(Format::Name), ..OutputFlags::default() };
         assert_eq!(OutputOptions::resolve(flag, &json).unwrap().format, Format::Name);
         let wrong = OutputOptions::resolve(OutputFlags::default(), &env(&[("MFCTL_OUTPUT", "xml")]));
-        assert_eq!(wrong.unwrap_err(), "MFCTL_OUTPUT=\"xml\" is none of table, json, jsonl, yaml, name");
+        assert_eq!(wrong.unwrap_err(), "MFCTL_OUTPUT=\"xml\" is not one of table, json, jsonl, yaml, name");
     }
 }

@@ -1,11 +1,11 @@
-//! What a verb shows a person: lines, fields and tables, laid out for a terminal's width or, piped, never cut.
+//! Text for people: lines, fields and tables, laid out for the width of a terminal or, when piped, never cut.
 
 use comfy_table::{Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width};
 use unicode_width::UnicodeWidthStr;
 
 use super::escape::escape;
 
-/// A column's heading and the side its cells stand on.
+/// Heading of a column and alignment of its cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Column {
     heading: &'static str,
@@ -13,30 +13,30 @@ pub struct Column {
 }
 
 impl Column {
-    /// Text.
+    /// A column of text.
     #[must_use]
     pub const fn left(heading: &'static str) -> Self {
         Self { heading, right: false }
     }
 
-    /// Numbers.
+    /// A column of numbers.
     #[must_use]
     pub const fn right(heading: &'static str) -> Self {
         Self { heading, right: true }
     }
 }
 
-/// What a cell or line says beside its text; shown as colour where there is colour, so never the only carrier.
+/// Emphasis of a cell or line. Shown as colour, which may be off, so the text must say the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Tone {
-    /// Nothing special.
+    /// Ordinary text.
     #[default]
     Plain,
-    /// As it should be.
+    /// A good state.
     Good,
-    /// Look at it.
+    /// A state that needs attention.
     Warn,
-    /// Act on it.
+    /// A state that needs action.
     Bad,
     /// Of less interest.
     Dim,
@@ -60,7 +60,7 @@ impl Tone {
     }
 }
 
-/// One cell. Made from any text; escaped when it is laid out.
+/// A cell of a table or the value of a field. Its text is escaped when it is laid out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cell {
     text: String,
@@ -73,7 +73,7 @@ impl Cell {
         Self { text: text.into(), tone: Tone::Plain }
     }
 
-    /// A value that may be missing; a missing one is `-`.
+    /// A cell with a value that may be missing, which shows as `-`.
     pub fn maybe(value: Option<impl ToString>) -> Self {
         Self::new(value.map_or_else(|| "-".to_owned(), |value| value.to_string()))
     }
@@ -92,16 +92,16 @@ impl<T: Into<String>> From<T> for Cell {
     }
 }
 
-/// How a page is laid out.
+/// Width and colour of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
-    /// Columns of the terminal; none when piped: then lines are as long as they need to be.
+    /// Columns of the terminal; `None` when piped: lines are then as long as they need to be.
     pub width: Option<u16>,
-    /// Whether to write colour.
+    /// Whether to use colour.
     pub color: bool,
 }
 
-/// What a verb shows a person, top to bottom.
+/// Text for people, top to bottom.
 #[derive(Debug, Clone, Default)]
 pub struct Page {
     blocks: Vec<Block>,
@@ -116,7 +116,7 @@ enum Block {
 }
 
 impl Page {
-    /// A heading, with a blank line above it when something stands there.
+    /// Adds a heading, with a blank line above it unless it is the first block.
     pub fn heading(&mut self, text: impl Into<String>) -> &mut Self {
         if !self.blocks.is_empty() {
             self.blocks.push(Block::Line(String::new(), Tone::Plain));
@@ -125,29 +125,29 @@ impl Page {
         self
     }
 
-    /// A line of text.
+    /// Adds a line of text.
     pub fn line(&mut self, text: impl Into<String>) -> &mut Self {
         self.toned(text, Tone::Plain)
     }
 
-    /// A line of text with a tone.
+    /// Adds a line of text with a tone.
     pub fn toned(&mut self, text: impl Into<String>, tone: Tone) -> &mut Self {
         self.blocks.push(Block::Line(text.into(), tone));
         self
     }
 
-    /// A line whose parts have tones of their own.
+    /// Adds a line whose parts have tones of their own.
     pub fn spans(&mut self, parts: Vec<(String, Tone)>) -> &mut Self {
         self.blocks.push(Block::Spans(parts));
         self
     }
 
-    /// A blank line.
+    /// Adds a blank line.
     pub fn blank(&mut self) -> &mut Self {
         self.line("")
     }
 
-    /// `name: value` pairs, the values aligned. Pairs that follow each other make one block.
+    /// Adds a `name: value` pair. The values of consecutive pairs are aligned.
     pub fn field(&mut self, name: impl Into<String>, value: impl Into<Cell>) -> &mut Self {
         let pair = (name.into(), value.into());
         match self.blocks.last_mut() {
@@ -157,13 +157,13 @@ impl Page {
         self
     }
 
-    /// A table. One without rows shows its headings alone.
+    /// Adds a table. Without rows, it shows only its headings.
     pub fn table(&mut self, columns: &[Column], rows: Vec<Vec<Cell>>) -> &mut Self {
         self.blocks.push(Block::Table(columns.to_vec(), rows));
         self
     }
 
-    /// The page as text, each line ended by a newline.
+    /// The page as text; each line ends with a newline.
     #[must_use]
     pub fn render(&self, layout: Layout) -> String {
         let mut out = String::new();
@@ -185,7 +185,7 @@ impl Page {
     }
 }
 
-/// Text in its tone's style, if there is colour.
+/// The text in the style of its tone, if `color` is on.
 #[must_use]
 pub(super) fn paint(text: &str, tone: Tone, color: bool) -> String {
     if !color || tone == Tone::Plain || text.is_empty() {
@@ -209,7 +209,7 @@ fn push_fields(out: &mut String, pairs: &[(String, Cell)], layout: Layout) {
     }
 }
 
-/// A table that may come in several parts: a later part keeps the widths of the earlier ones.
+/// A table that may be printed in several parts: a later part keeps the column widths of the earlier ones.
 #[derive(Debug)]
 pub(super) struct Grid {
     columns: Vec<Column>,
@@ -238,9 +238,8 @@ impl Grid {
             table.set_header(self.columns.iter().map(|column| heading(*column, layout.color)).collect::<Vec<_>>());
         }
         for row in rows {
-            table.add_row(
-                row.iter().zip(&self.columns).map(|(cell, column)| laid_out(cell, *column)).collect::<Vec<_>>(),
-            );
+            table
+                .add_row(row.iter().zip(&self.columns).map(|(cell, column)| styled(cell, *column)).collect::<Vec<_>>());
         }
         table.discover_columns();
         let last = self.columns.len().saturating_sub(1);
@@ -271,16 +270,16 @@ const fn alignment(column: Column) -> CellAlignment {
     if column.right { CellAlignment::Right } else { CellAlignment::Left }
 }
 
-fn laid_out(cell: &Cell, column: Column) -> comfy_table::Cell {
+fn styled(cell: &Cell, column: Column) -> comfy_table::Cell {
     let text = if cell.text.is_empty() { "-" } else { cell.text.as_str() };
-    let laid = comfy_table::Cell::new(escape(text)).set_alignment(alignment(column));
+    let styled = comfy_table::Cell::new(escape(text)).set_alignment(alignment(column));
     match cell.tone {
-        Tone::Plain => laid,
-        Tone::Good => laid.fg(Color::DarkGreen),
-        Tone::Warn => laid.fg(Color::DarkYellow),
-        Tone::Bad => laid.fg(Color::DarkRed).add_attribute(Attribute::Bold),
-        Tone::Dim => laid.add_attribute(Attribute::Dim),
-        Tone::Strong => laid.add_attribute(Attribute::Bold),
+        Tone::Plain => styled,
+        Tone::Good => styled.fg(Color::DarkGreen),
+        Tone::Warn => styled.fg(Color::DarkYellow),
+        Tone::Bad => styled.fg(Color::DarkRed).add_attribute(Attribute::Bold),
+        Tone::Dim => styled.add_attribute(Attribute::Dim),
+        Tone::Strong => styled.add_attribute(Attribute::Bold),
     }
 }
 
@@ -298,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_piped_table_is_aligned_plain_and_never_cut() {
+    fn a_piped_table_is_aligned_and_never_cut() {
         assert_eq!(page().render(PIPED), "PATH  SIZE\na\\nb   7 B\nکتاب     -\n");
         let long = "x".repeat(500);
         let mut page = Page::default();
@@ -307,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn on_a_terminal_a_table_fits_its_width() {
+    fn a_table_fits_the_width_of_the_terminal() {
         let mut page = Page::default();
         page.table(&COLUMNS, vec![vec![Cell::new("word ".repeat(40)), Cell::new("1 B")]]);
         let text = page.render(Layout { width: Some(40), color: false });
@@ -315,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn colour_only_where_it_is_wanted() {
+    fn colour_only_where_it_is_enabled() {
         let mut page = Page::default();
         page.toned("ready", Tone::Good).field("state", Cell::new("down").tone(Tone::Bad));
         page.table(&COLUMNS, vec![vec![Cell::new("a").tone(Tone::Warn), "1".into()]]);

@@ -1,4 +1,4 @@
-//! How far a long command has come: a bar on a terminal, a plain line now and then elsewhere.
+//! Progress of a long command: a bar on a terminal, elsewhere a plain line at an interval.
 
 use std::borrow::Cow;
 use std::sync::Mutex;
@@ -8,31 +8,31 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{Output, escape, humane, lock};
 
-/// Without a terminal, a line this often.
-const LINE_EVERY: Duration = Duration::from_secs(10);
-/// A bar is drawn at most this often a second.
-const DRAWS_A_SECOND: u8 = 10;
+/// Interval of the lines where stderr is no terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
+/// Most times a second that a bar is drawn.
+const DRAWS_PER_SECOND: u8 = 10;
 
-/// How far it has come.
+/// Position of a progress display.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Position {
-    /// Things done.
+    /// Units done.
     pub done: u64,
-    /// Things in all, when that is known.
+    /// Units in all, if known.
     pub total: Option<u64>,
-    /// Bytes done, for work that has bytes.
+    /// Bytes done, if the work is measured in bytes.
     pub bytes: Option<u64>,
-    /// Bytes in all, when that is known.
+    /// Bytes in all, if known.
     pub bytes_total: Option<u64>,
-    /// What else to say, e.g. `2 failed`.
+    /// A note at the end of the line, e.g. `2 failed`.
     pub note: Cow<'static, str>,
 }
 
-/// A progress display. It disappears when finished or dropped; what remains is what the verb prints.
+/// A progress display. It disappears when it is finished or dropped.
 #[derive(Debug)]
 pub struct Progress {
     output: Output,
-    what: &'static str,
+    name: &'static str,
     unit: &'static str,
     started: Instant,
     bar: Option<ProgressBar>,
@@ -40,21 +40,21 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(output: Output, what: &'static str, unit: &'static str) -> Self {
+    pub(super) fn new(output: Output, name: &'static str, unit: &'static str) -> Self {
         let options = output.options();
         let shown = options.progress && options.stderr.terminal && !options.format.is_json();
         let bar = shown.then(|| {
-            output.bars().set_draw_target(ProgressDrawTarget::stderr_with_hz(DRAWS_A_SECOND));
+            output.bars().set_draw_target(ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND));
             let bar = output.bars().add(ProgressBar::new_spinner());
             bar.set_style(spinner());
-            bar.set_prefix(what);
+            bar.set_prefix(name);
             bar
         });
         let now = Instant::now();
-        Self { output, what, unit, started: now, bar, last_line: Mutex::new(now) }
+        Self { output, name, unit, started: now, bar, last_line: Mutex::new(now) }
     }
 
-    /// Tells how far it has come. Cheap: call it as often as you like.
+    /// Updates the position. Cheap enough to call for every unit.
     pub fn set(&self, position: &Position) {
         if let Some(bar) = &self.bar {
             if let Some(total) = position.total
@@ -72,13 +72,13 @@ impl Progress {
             return;
         }
         let mut last = lock(&self.last_line);
-        if last.elapsed() >= LINE_EVERY {
+        if last.elapsed() >= LINE_INTERVAL {
             *last = Instant::now();
-            self.output.note(format!("{}: {}", self.what, describe(position, self.unit, self.started.elapsed())));
+            self.output.note(format!("{}: {}", self.name, describe(position, self.unit, self.started.elapsed())));
         }
     }
 
-    /// Takes the display away.
+    /// Removes the display.
     pub fn finish(self) {
         drop(self);
     }
@@ -129,7 +129,7 @@ fn describe(position: &Position, unit: &str, elapsed: Duration) -> String {
     text
 }
 
-/// The time left if it goes on as it went: by bytes where they are known, for files differ in size.
+/// Time left at the average speed so far: by bytes where they are known, because files differ in size.
 fn remaining(position: &Position, elapsed: Duration) -> Option<Duration> {
     let (done, total) = match (position.bytes, position.bytes_total) {
         (Some(done), Some(total)) if total > 0 => (done, total),
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_tells_what_is_done_how_fast_and_how_long_it_takes_yet() {
+    fn a_line_shows_position_rate_and_remaining_time() {
         let position = Position {
             done: 1200,
             total: Some(20_000),

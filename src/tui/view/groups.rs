@@ -1,4 +1,4 @@
-//! Groups: members, lag, rate, time to drain.
+//! Consumer groups: members, lag, rate, time to drain.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use ratatui::layout::{Constraint, Rect};
 use ratatui::widgets::{Cell, Row, Table};
 
 use super::super::model::Model;
-use super::style::{Look, panel};
+use super::style::{Theme, panel};
 use crate::ops::vitals::{GroupVitals, Vitals};
 use mfctl_core::humane;
 
-pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, vitals: &Vitals, look: Look) {
-    let rows = vitals.groups.iter().enumerate().map(|(at, group)| row(group, at == model.selected, look));
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, vitals: &Vitals, theme: Theme) {
+    let rows = vitals.groups.iter().enumerate().map(|(index, group)| row(group, index == model.selected, theme));
     let widths = [
         Constraint::Min(16),
         Constraint::Length(7),
@@ -20,18 +20,18 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, vitals: &Vi
         Constraint::Length(10),
         Constraint::Length(10),
     ];
-    let header = Row::new(["group", "members", "lag", "rate", "drained in"]).style(look.dim());
+    let header = Row::new(["group", "members", "lag", "rate", "drained in"]).style(theme.dim());
     frame.render_widget(Table::new(rows, widths).header(header).block(panel("groups")), area);
 }
 
-fn row(group: &GroupVitals, chosen: bool, look: Look) -> Row<'_> {
+fn row(group: &GroupVitals, selected: bool, theme: Theme) -> Row<'_> {
     let members = group.lag.members.len();
     let lag = Cell::from(humane::count(group.lag.lag)).style(if group.lag.lag == 0 {
-        look.good()
+        theme.good()
     } else if members == 0 {
-        look.alarm()
+        theme.alarm()
     } else {
-        look.warning()
+        theme.warning()
     });
     let members = if members == 0 && group.lag.lag > 0 { "none!".to_owned() } else { members.to_string() };
     let row = Row::new([
@@ -45,5 +45,5 @@ fn row(group: &GroupVitals, chosen: bool, look: Look) -> Row<'_> {
             None => "-".to_owned(),
         }),
     ]);
-    if chosen { row.style(look.chosen()) } else { row }
+    if selected { row.style(theme.selected()) } else { row }
 }

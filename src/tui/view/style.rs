@@ -1,16 +1,22 @@
-//! Colours, and doing without them: what matters is always said in words too.
+//! Styles with and without colour. Colour never carries information that the text does not.
 
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::widgets::{Block, Borders};
 
-/// Styles of the dashboard; plain where colours are not wanted.
+/// Styles of the dashboard, with or without colour.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Look(pub(super) bool);
+pub(super) struct Theme {
+    colored: bool,
+}
 
-impl Look {
-    fn of(self, color: Color, modifier: Modifier) -> Style {
+impl Theme {
+    pub(super) const fn new(colored: bool) -> Self {
+        Self { colored }
+    }
+
+    fn style(self, color: Color, modifier: Modifier) -> Style {
         let style = Style::default().add_modifier(modifier);
-        if self.0 { style.fg(color) } else { style }
+        if self.colored { style.fg(color) } else { style }
     }
 
     pub(super) fn strong(self) -> Style {
@@ -22,23 +28,23 @@ impl Look {
     }
 
     pub(super) fn good(self) -> Style {
-        self.of(Color::Green, Modifier::empty())
+        self.style(Color::Green, Modifier::empty())
     }
 
     pub(super) fn warning(self) -> Style {
-        self.of(Color::Yellow, Modifier::BOLD)
+        self.style(Color::Yellow, Modifier::BOLD)
     }
 
     pub(super) fn alarm(self) -> Style {
-        self.of(Color::Red, Modifier::BOLD)
+        self.style(Color::Red, Modifier::BOLD)
     }
 
-    pub(super) fn chosen(self) -> Style {
+    pub(super) fn selected(self) -> Style {
         Style::default().add_modifier(Modifier::REVERSED)
     }
 }
 
-/// A panel with its name.
+/// A block with a rule above it, which carries the panel's title.
 pub(super) fn panel(title: &str) -> Block<'_> {
     Block::default().borders(Borders::TOP).title(format!(" {title} "))
 }
