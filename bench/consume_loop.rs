@@ -35,7 +35,7 @@ use mfctl_core::domain::{
 };
 use mfctl_core::events::{EventCodec, schemas, topics as contract};
 use mfctl_core::ports::{
-    self, AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, EventLog, FetchLimits, Page,
+    self, AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, CursorPage, DeadLetterFlag, EventLog, FetchLimits,
     StagedAsset, StagedRow, StateTransition, SystemClock,
 };
 use mfctl_core::stop::{Stop, StopReason, Stopper};
@@ -326,7 +326,7 @@ impl Catalog for SaysYes {
     async fn record_outcomes(&self, _: Vec<JobOutcome>) -> ports::Result<()> {
         unreachable!("no worker asks")
     }
-    async fn list(&self, _: &AssetFilter, _: Option<&str>, _: usize) -> ports::Result<Page<Asset>> {
+    async fn list(&self, _: &AssetFilter, _: Option<&str>, _: usize) -> ports::Result<CursorPage<Asset>> {
         unreachable!("no worker asks")
     }
     async fn sources(&self, _: AssetId, _: usize) -> ports::Result<Vec<AssetSource>> {
@@ -338,10 +338,10 @@ impl Catalog for SaysYes {
     async fn asset_of_event(&self, _: EventId) -> ports::Result<Option<AssetId>> {
         unreachable!("no worker asks")
     }
-    async fn latest_outcomes(&self, _: Option<&str>, _: usize) -> ports::Result<Page<JobOutcome>> {
+    async fn latest_outcomes(&self, _: Option<&str>, _: usize) -> ports::Result<CursorPage<JobOutcome>> {
         unreachable!("no worker asks")
     }
-    async fn job_outcomes(&self, _: JobId, _: Option<&str>, _: usize) -> ports::Result<Page<JobOutcome>> {
+    async fn job_outcomes(&self, _: JobId, _: Option<&str>, _: usize) -> ports::Result<CursorPage<JobOutcome>> {
         unreachable!("no worker asks")
     }
     async fn summary(&self) -> ports::Result<CatalogSummary> {

@@ -1,8 +1,8 @@
-//! Every test that needs no server, in one binary, so that there is one link.
+//! Every test that needs no server, in one binary, so that only one binary is linked.
 //!
-//! `cargo test --release --test main pipeline::` runs one folder, a longer part of a name one test.
+//! `cargo test --release --test main pipeline::` runs one folder, a longer part of a name runs one test.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say so and stop")]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap ends the test with its error")]
 
 mod cli;
 mod contract;

@@ -84,7 +84,7 @@ pub struct ErrorGroup {
 /// Calls `each` for the dead letters that match, topic by topic, oldest first in each partition.
 ///
 /// # Errors
-/// Those of the log and of `each`.
+/// Errors of the log and of `each`.
 pub async fn for_each_dead_letter<E: From<ports::Error>>(
     log: &dyn EventLog,
     ledger: &Ledger,

@@ -66,7 +66,7 @@ impl DlqRun {
     /// What the run would do, as the ledger is now. Sends nothing.
     ///
     /// # Errors
-    /// Those of the log.
+    /// Errors of the log.
     pub async fn dry_run(&self, snapshot: &SelectionSnapshot, log: &dyn EventLog) -> Result<RunTally> {
         let ledger = Ledger::load(log).await?;
         let mut tally = RunTally::begin(snapshot);

@@ -143,7 +143,7 @@ impl SelectionWalk {
     /// The next page; `None` at the end. A page may be empty.
     ///
     /// # Errors
-    /// Those of the log.
+    /// Errors of the log.
     pub async fn next_page(&mut self, log: &dyn EventLog) -> Result<Option<Vec<WalkItem>>> {
         loop {
             if let Some(pager) = &mut self.pager {

@@ -122,7 +122,7 @@ pub async fn fetch_record(log: &dyn EventLog, id: &RecordAddress) -> Result<Reco
 /// The details of a dead letter, from the ledger, the catalog and the registry.
 ///
 /// # Errors
-/// Those of the log, catalog and registry.
+/// Errors of the log, catalog and registry.
 pub async fn describe(
     record: &Record,
     ports: &Ports,

@@ -46,7 +46,7 @@ pub struct GroupLag {
 /// The pipeline's groups with their lag. They are described by name, so that only their own coordinators have to answer.
 ///
 /// # Errors
-/// Those of the log.
+/// Errors of the log.
 pub async fn pipeline_groups(log: &dyn EventLog, env: &EnvName) -> Result<Vec<GroupLag>> {
     let mut lags = Vec::new();
     for stage in Stage::ALL {
@@ -60,7 +60,7 @@ pub async fn pipeline_groups(log: &dyn EventLog, env: &EnvName) -> Result<Vec<Gr
 /// Every other group that has members or committed offsets, with its lag.
 ///
 /// # Errors
-/// Those of the log.
+/// Errors of the log.
 pub async fn other_groups(log: &dyn EventLog, beside: &[GroupLag]) -> Result<Vec<GroupLag>> {
     let mut lags = Vec::new();
     for group in log.groups().await? {

@@ -61,7 +61,7 @@ impl PlatformIdentity {
     /// Reads the identity of each server. A server that is not set up yet has none; one that does not answer is an error.
     ///
     /// # Errors
-    /// Those of the ports; `Conflict` when the marker is of another environment.
+    /// Errors of the ports; `Conflict` when the marker is of another environment.
     pub async fn read(ports: &Ports, buckets: &Buckets, env: &EnvName) -> Result<Self> {
         let (log, catalog, marker) =
             tokio::join!(ports.log.identity(), ports.catalog.identity(), marker(ports.objects.as_ref(), buckets));
@@ -112,7 +112,7 @@ impl PlatformIdentity {
 /// the first wins, because a host may have pinned its marker already.
 ///
 /// # Errors
-/// Those of the store.
+/// Errors of the store.
 pub async fn mark(objects: &dyn ObjectStore, buckets: &Buckets, env: &EnvName) -> Result<bool> {
     if marker(objects, buckets).await?.is_some() {
         return Ok(false);
@@ -131,7 +131,7 @@ pub async fn mark(objects: &dyn ObjectStore, buckets: &Buckets, env: &EnvName) -
 /// Whether the bucket of originals has a marker.
 ///
 /// # Errors
-/// Those of the store; `NotFound` when there is no bucket.
+/// Errors of the store; `NotFound` when there is no bucket.
 pub async fn is_marked(objects: &dyn ObjectStore, buckets: &Buckets) -> Result<bool> {
     Ok(marker(objects, buckets).await?.is_some())
 }

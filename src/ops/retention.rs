@@ -34,7 +34,7 @@ const ABANDONED_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Removes everything that has expired at `now`.
 ///
 /// # Errors
-/// Those of the ports; earlier removals are not undone.
+/// Errors of the ports; earlier removals are not undone.
 pub async fn run(ports: &Ports, buckets: &Buckets, staging_kept: Duration, now: Timestamp) -> Result<RetentionSummary> {
     let mut removed = RetentionSummary { records: ports.log.run_retention(now).await?, ..RetentionSummary::default() };
     if let Some(admin) = &ports.buckets {

@@ -147,7 +147,7 @@ fn workers(vitals: &Vitals) -> StatusPart {
     let detail = words.collect::<Vec<_>>().join("; ");
     let idle = vitals.groups.iter().find(|group| group.lag.lag > 0 && group.lag.members.is_empty());
     let (health, hint) = match idle {
-        Some(_) => (PartHealth::Warn, Some("nobody works off the lag: run `mfctl worker all`".to_owned())),
+        Some(_) => (PartHealth::Warn, Some("no worker processes the lag: run `mfctl worker all`".to_owned())),
         None => (PartHealth::Ok, None),
     };
     StatusPart { part: "workers".to_owned(), health, detail, hint }

@@ -189,7 +189,7 @@ pub async fn trace_asset(asset_id: AssetId, ports: &Ports) -> Result<AssetTrace>
             return Err(Error::new(ErrorKind::NotFound, format!("there is no asset {asset_id}"))
                 .hint("`mfctl media list` and `mfctl media search` find assets"));
         }
-        trace.gaps.push("the catalog does not have this asset; only its records on the log are told".to_owned());
+        trace.gaps.push("the catalog does not have this asset; the trace has only its records on the log".to_owned());
     }
     Ok(trace.finish(asset_id, asset.as_ref()))
 }
@@ -230,7 +230,7 @@ impl TraceBuilder {
     async fn add_sources(&mut self, asset: AssetId, ports: &Ports) -> Result<()> {
         let sources = ports.catalog.sources(asset, MAX_SOURCES).await?;
         if sources.len() == MAX_SOURCES {
-            self.gaps.push(format!("it came from more files; only the latest {MAX_SOURCES} are told"));
+            self.gaps.push(format!("it came from more files; only the latest {MAX_SOURCES} are shown"));
         }
         for source in sources {
             let text = format!("seen as {} on {} by job {}", source.path, source.host, source.job_id);
@@ -247,7 +247,7 @@ impl TraceBuilder {
             self.add_topic(&topic, &key, staged_at, &ledger, log).await?;
         }
         if self.steps.len() >= MAX_STEPS {
-            self.gaps.push(format!("only the first {MAX_STEPS} steps are told"));
+            self.gaps.push(format!("only the first {MAX_STEPS} steps are shown"));
         }
         Ok(())
     }
@@ -262,7 +262,7 @@ impl TraceBuilder {
     ) -> Result<()> {
         let partitions = match log.offsets(std::slice::from_ref(topic)).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.gaps.push(format!("there is no topic {topic}: what it would hold is not told"));
+                self.gaps.push(format!("there is no topic {topic}: its records are missing from the trace"));
                 return Ok(());
             }
             partitions => partitions?,

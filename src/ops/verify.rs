@@ -74,7 +74,7 @@ struct EventIndex {
 /// verified so far. The source of a job with an incomplete walk is not searched: it is known to contain other files.
 ///
 /// # Errors
-/// Those of the ports; `TooNew` for a job of a later version of mfctl.
+/// Errors of the ports; `TooNew` for a job of a later version of mfctl.
 pub async fn verify(
     ports: &Ports,
     buckets: &Buckets,

@@ -165,7 +165,7 @@ impl VitalsMonitor {
     /// Collects the current vitals.
     ///
     /// # Errors
-    /// Those of the ports.
+    /// Errors of the ports.
     pub async fn refresh(&mut self) -> Result<Vitals> {
         let now = self.ports.clock.now();
         Ok(Vitals {

@@ -203,7 +203,7 @@ impl FileParser<'_> {
 
     /// The value is not repeated: it may be a secret in the wrong place.
     fn wrong(&self, name: &str, expects: &str, value: &Spanned<DeValue<'_>>) -> Error {
-        Error::invalid(format!("{name} wants {expects}")).at(self.location(value.span()))
+        Error::invalid(format!("{name} expects {expects}")).at(self.location(value.span()))
     }
 
     fn unknown<'k>(&self, name: &str, span: Range<usize>, known: impl Iterator<Item = &'k str>) -> Error {

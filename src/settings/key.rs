@@ -1,4 +1,4 @@
-//! What one setting is: its name, its type, its default and where it may be set.
+//! The definition of a setting: its name, its type, its default and where it may be set.
 
 use super::value::{RawValue, SettingValue, ValueKind};
 

@@ -70,35 +70,35 @@ macro_rules! sections {
 sections! {
     /// Bulk uploads.
     ingest: Ingest {
-        /// Files hashed and staged at the same time; `auto` looks at the machine.
+        /// Files hashed and staged at the same time; `auto` depends on the machine.
         concurrency: Auto = "auto",
-        /// A larger file is rejected.
+        /// Larger files are rejected.
         max_size: ByteSize = "50GiB",
         /// Ingest refuses to start when it would leave less than this of the disk free.
         min_free_percent: Percent = "10",
     }
     /// The pipeline's daemons.
     worker: Worker {
-        /// Records worked on at the same time; `auto` looks at the machine.
+        /// Records processed at the same time; `auto` depends on the machine.
         concurrency: Auto = "auto",
-        /// How long a stopped worker may take to finish what it holds.
+        /// How long a stopping worker may take to finish records in flight.
         drain_timeout: Duration = "25s",
         /// How long a dependency may be down before the worker ends with exit code 5.
         give_up_after: Duration = "2m",
         /// A worker that sends a larger share of its latest records to dead letters stops: something else is wrong.
         dead_letter_ratio: Ratio = "0.5",
     }
-    /// What a parser in its child process may use of one file.
+    /// Limits of the parser process for one file.
     enrich: Enrich {
         /// Memory.
         memory: ByteSize = "512MiB",
         /// Processor time.
         cpu: Duration = "30s",
-        /// Time on the clock.
+        /// Elapsed time.
         wall: Duration = "60s",
         /// Pixels that an image may declare.
         max_pixels: u64 = "100000000",
-        /// Text that is kept of one file.
+        /// Text that is kept from one file.
         max_text: ByteSize = "16MiB",
     }
     /// How long records and objects are kept. Dead letters have no time limit.
@@ -121,7 +121,7 @@ sections! {
     }
     /// Storage health.
     storage: Storage {
-        /// Storage fuller than this is warned of.
+        /// Storage that is fuller than this causes a warning.
         warn_percent: Percent = "80",
     }
 }
@@ -133,7 +133,7 @@ pub static PROFILE_KEYS: &[SettingKey] = &[
         "kind",
         ProfileKind::EXPECTS,
         "embedded",
-        "What runs behind the profile.",
+        "The kind of platform: on this host, or on servers.",
         false,
         canonical::<ProfileKind>,
     ),
@@ -151,7 +151,7 @@ pub static PROFILE_KEYS: &[SettingKey] = &[
         "data_dir",
         <PathBuf as SettingValue>::EXPECTS,
         "mfctl in the platform's data folder for `embedded`, mfctl-NAME for others",
-        "The data folder. In a file, a relative path stands below the file's folder.",
+        "The data folder. In a file, a relative path starts at the file's folder.",
         true,
         canonical::<PathBuf>,
     ),
@@ -169,7 +169,7 @@ pub static PROFILE_KEYS: &[SettingKey] = &[
         "protected",
         bool::EXPECTS,
         "false",
-        "Whether dangerous verbs want the environment's name typed, or --yes --confirm ENV.",
+        "Whether dangerous verbs require the environment's name to be typed, or --yes --confirm ENV.",
         false,
         canonical::<bool>,
     ),
@@ -178,7 +178,7 @@ pub static PROFILE_KEYS: &[SettingKey] = &[
         "actor",
         String::EXPECTS,
         "user@host",
-        "Who is said to have done what.",
+        "The actor that is recorded with changes.",
         true,
         canonical::<String>,
     ),

@@ -378,7 +378,7 @@ fn variables(sources: &Sources) -> Result<(BTreeMap<&'static str, LayerValue>, V
         if let Some(key) = key {
             let raw = RawValue::Text(value.clone());
             if key.canonical(&raw).is_none() {
-                return Err(Error::invalid(format!("{} wants {}", key.name, key.expects)).at(place()));
+                return Err(Error::invalid(format!("{} expects {}", key.name, key.expects)).at(place()));
             }
             values.insert(key.name, LayerValue { raw, origin: ValueOrigin::variable(name) });
         } else if let Some(warning) = unknown_variable(name, &known) {

@@ -24,7 +24,7 @@ impl Resolver {
     pub(super) fn typed<T: SettingValue>(&self, name: &str) -> Result<T, Error> {
         let winner = self.winner(name).ok_or_else(|| Error::invalid(format!("{name} is not set")))?;
         T::parse(&winner.raw).ok_or_else(|| {
-            let error = Error::invalid(format!("{name} wants {}", T::EXPECTS));
+            let error = Error::invalid(format!("{name} expects {}", T::EXPECTS));
             match &winner.origin.location {
                 Some(place) => error.at(place.clone()),
                 None => error,

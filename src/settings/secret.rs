@@ -38,8 +38,8 @@ impl SecretRef {
             Some(("env", name)) if valid_variable(name) => Ok(Self::Env(name.to_owned())),
             Some(("file", path)) if path.starts_with('/') => Ok(Self::File(PathBuf::from(path))),
             Some(("vault", rest)) => vault(rest),
-            Some(("file", _)) => Err(Error::invalid("a secret's `file:` wants an absolute path")),
-            Some(("env", _)) => Err(Error::invalid("a secret's `env:` wants the name of a variable")),
+            Some(("file", _)) => Err(Error::invalid("a secret's `file:` needs an absolute path")),
+            Some(("env", _)) => Err(Error::invalid("a secret's `env:` needs the name of a variable")),
             _ => Err(Error::invalid("a secret is given by reference, never as plain text")
                 .hint("write \"env:NAME\", \"file:/path\" or \"vault:PATH#FIELD\"; a secret that stood in a file should be replaced")),
         }
@@ -85,7 +85,7 @@ fn vault(rest: &str) -> Result<SecretRef, Error> {
         Some((path, field)) if path.split('/').all(fits) && fits(field) => {
             Ok(SecretRef::Vault { path: path.to_owned(), field: field.to_owned() })
         }
-        _ => Err(Error::invalid("a secret's `vault:` wants a path and a field, as vault:media/s3#secret_key")),
+        _ => Err(Error::invalid("a secret's `vault:` needs a path and a field, such as vault:media/s3#secret_key")),
     }
 }
 

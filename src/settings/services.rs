@@ -262,155 +262,155 @@ macro_rules! services {
 }
 
 services! {
-    /// The bus.
+    /// The event log: Kafka.
     kafka: Kafka at kafka_address {
-        /// Where the brokers are; two or three of them are enough.
+        /// Addresses of the brokers; two or three are enough.
         brokers: Brokers;
         /// How the connection is secured.
         security: KafkaSecurity = "plaintext";
-        /// How the password is proven.
+        /// The SASL mechanism.
         sasl_mechanism: SaslMechanism = "SCRAM-SHA-512";
-        /// Who we are, where the connection wants a password.
+        /// The user name, where the brokers require a password.
         username: String;
         /// The password.
         password: SecretRef;
-        /// The authorities that are trusted, as PEM.
+        /// Trusted certificate authorities, as PEM.
         ca: PathBuf, or "SSL_CERT_FILE";
-        /// Our certificate, as PEM.
+        /// The client certificate, as PEM.
         certificate: PathBuf;
-        /// Its private key, as PEM.
+        /// The private key of the client certificate, as PEM.
         key: PathBuf;
-        /// What opens the private key.
+        /// The passphrase of the private key.
         key_password: SecretRef;
-        /// Replicas of a topic that `bootstrap apply` makes.
+        /// Replicas of a topic that `bootstrap apply` creates.
         replication: u16 = "3";
-        /// Of these, how many must have a record before it counts as written.
+        /// How many replicas must have a record before it counts as written.
         min_insync_replicas: u16 = "2";
-        /// Partitions of a topic that `bootstrap apply` makes.
+        /// Partitions of a topic that `bootstrap apply` creates.
         partitions: u32 = "6";
-        /// Put before the name of every topic, group and transactional id, where a cluster is shared.
+        /// Prefix of every topic, group and transactional id, for a shared cluster.
         namespace: String;
     }
-    /// The objects.
+    /// The object store: S3.
     s3: S3 at s3_address {
-        /// Where it is; else Amazon's, in the region.
+        /// The address of the store; by default Amazon's, in the region.
         endpoint: ServiceEndpoint, or "AWS_ENDPOINT_URL_S3" | "AWS_ENDPOINT_URL";
         /// The region.
         region: String = "us-east-1", or "AWS_REGION" | "AWS_DEFAULT_REGION";
-        /// Whether the bucket stands in the path, as most stores but Amazon's want it.
+        /// Whether the bucket is part of the path, as most stores except Amazon's require.
         path_style: bool = "true";
-        /// The id of the access key.
+        /// The access key id.
         access_key: String, or "AWS_ACCESS_KEY_ID";
         /// The secret access key.
         secret_key: SecretRef, or "AWS_SECRET_ACCESS_KEY";
-        /// The token of a session's credentials.
+        /// The session token of temporary credentials.
         session_token: SecretRef, or "AWS_SESSION_TOKEN";
-        /// The authorities that are trusted, as PEM.
+        /// Trusted certificate authorities, as PEM.
         ca: PathBuf, or "AWS_CA_BUNDLE" | "SSL_CERT_FILE";
-        /// A proxy in between.
+        /// The proxy for requests.
         proxy: Url, or "HTTPS_PROXY" | "https_proxy";
-        /// Hosts that are reached without it.
+        /// Hosts that are reached without the proxy.
         no_proxy: String, or "NO_PROXY" | "no_proxy";
-        /// Put before the name of every bucket, where a store is shared.
+        /// Prefix of every bucket name, for a shared store.
         bucket_prefix: String;
-        /// Bytes of a part of a large upload; else by the object's size.
+        /// Bytes of a part of a large upload; by default chosen by the object's size.
         part_size: ByteSize;
-        /// Requests under way at the same time.
+        /// Requests in flight at the same time.
         concurrency: u32 = "32";
     }
     /// The catalog, through PostgREST.
     postgrest: Postgrest at postgrest_address {
-        /// Where it is, the path before the tables' names included.
+        /// The address, including the path before the tables' names.
         url: ServiceEndpoint;
-        /// The database's schema.
+        /// The database schema.
         schema: String = "media";
-        /// A token that says who we are.
+        /// The access token.
         token: SecretRef;
-        /// What tokens are signed with (HS256), where mfctl signs its own.
+        /// The secret that mfctl signs its own tokens with (HS256).
         jwt_secret: SecretRef;
-        /// The database's role that a signed token asks for.
+        /// The database role of a signed token.
         role: String = "mfctl_service";
-        /// How long a signed token is good for; it is renewed before.
+        /// How long a signed token is valid; it is renewed before it expires.
         token_lifetime: Duration = "10m";
-        /// The authorities that are trusted, as PEM.
+        /// Trusted certificate authorities, as PEM.
         ca: PathBuf, or "SSL_CERT_FILE";
-        /// A proxy in between.
+        /// The proxy for requests.
         proxy: Url, or "HTTPS_PROXY" | "https_proxy";
-        /// Hosts that are reached without it.
+        /// Hosts that are reached without the proxy.
         no_proxy: String, or "NO_PROXY" | "no_proxy";
     }
-    /// The schemas, through the Confluent API.
+    /// The schema registry, through the Confluent API.
     schema_registry: Registry at registry_address {
-        /// Where it is, the path before `/subjects` included.
+        /// The address, including the path before `/subjects`.
         url: ServiceEndpoint;
-        /// Who we are.
+        /// The user name.
         username: String;
         /// The password.
         password: SecretRef;
-        /// A token, in place of a name and a password.
+        /// An access token, instead of user name and password.
         token: SecretRef;
-        /// The authorities that are trusted, as PEM.
+        /// Trusted certificate authorities, as PEM.
         ca: PathBuf, or "SSL_CERT_FILE";
-        /// A proxy in between.
+        /// The proxy for requests.
         proxy: Url, or "HTTPS_PROXY" | "https_proxy";
-        /// Hosts that are reached without it.
+        /// Hosts that are reached without the proxy.
         no_proxy: String, or "NO_PROXY" | "no_proxy";
-        /// Put before every subject, where a registry is shared.
+        /// Prefix of every subject, for a shared registry.
         subject_prefix: String;
     }
-    /// The configuration of services.
+    /// The configuration of services: Consul.
     consul: ConsulServer at consul_address {
-        /// Where it is.
+        /// The address.
         url: Url;
-        /// A token that says who we are.
+        /// The access token.
         token: SecretRef, or "CONSUL_HTTP_TOKEN";
-        /// The auth method that we log in with, in place of a token.
+        /// The auth method to log in with, instead of a token.
         auth_method: String;
-        /// What proves who we are there: a JWT, such as the service account's token.
+        /// The credential for the auth method: a JWT, such as a service account's token.
         bearer: SecretRef;
-        /// The data centre, where it is not the agent's own.
+        /// The data centre, if it is not the agent's own.
         datacenter: String;
-        /// The authorities that are trusted, as PEM.
+        /// Trusted certificate authorities, as PEM.
         ca: PathBuf, or "CONSUL_CACERT" | "SSL_CERT_FILE";
-        /// A proxy in between.
+        /// The proxy for requests.
         proxy: Url, or "HTTPS_PROXY" | "https_proxy";
-        /// Hosts that are reached without it.
+        /// Hosts that are reached without the proxy.
         no_proxy: String, or "NO_PROXY" | "no_proxy";
     }
     /// The secrets: Vault, or OpenBao.
     vault: VaultServer at vault_address {
-        /// Where it is.
+        /// The address.
         url: Url;
-        /// A token that says who we are; one in a file is read again when it is refused.
+        /// The access token; one in a file is read again when it is refused.
         token: SecretRef, or "VAULT_TOKEN";
-        /// The role that we log in as (AppRole).
+        /// The role id of the login with AppRole.
         role_id: SecretRef;
-        /// What proves it.
+        /// The secret id of the login with AppRole.
         secret_id: SecretRef;
-        /// The same, wrapped, so that it can be unwrapped once alone.
+        /// A wrapping token with the secret id, which can be unwrapped only once.
         wrapped_secret_id: SecretRef;
-        /// The role that we log in as (Kubernetes).
+        /// The role of the login with Kubernetes.
         kubernetes_role: String;
-        /// What proves it: the service account's token.
+        /// The service account's token, for the login with Kubernetes.
         kubernetes_jwt: SecretRef;
-        /// Where the way to log in is mounted; else `approle` or `kubernetes`.
+        /// Where the auth method is mounted; by default `approle` or `kubernetes`.
         auth_mount: String;
         /// The versioned key-value engine that `vault:` references are read from.
         mount: String = "secret";
-        /// The namespace, where there are some.
+        /// The namespace, on servers that have namespaces.
         namespace: String;
-        /// The authorities that are trusted, as PEM.
+        /// Trusted certificate authorities, as PEM.
         ca: PathBuf, or "VAULT_CACERT" | "SSL_CERT_FILE";
-        /// A proxy in between.
+        /// The proxy for requests.
         proxy: Url, or "HTTPS_PROXY" | "https_proxy";
-        /// Hosts that are reached without it.
+        /// Hosts that are reached without the proxy.
         no_proxy: String, or "NO_PROXY" | "no_proxy";
     }
-    /// The database behind PostgREST, for `db migrate` and `bootstrap apply` alone.
+    /// The database of PostgREST, for `db migrate` and `bootstrap apply` only.
     database: Database at database_address {
-        /// Its address with a role that may change it: `postgres://user:password@host/name`.
+        /// The address, with a role that may change the schema: `postgres://user:password@host/name`.
         admin_url: SecretRef;
-        /// The authorities that are trusted, as PEM.
+        /// Trusted certificate authorities, as PEM.
         ca: PathBuf, or "SSL_CERT_FILE";
     }
 }

@@ -34,7 +34,7 @@ pub fn prefix(env: &EnvName) -> String {
 pub fn check(name: &str, value: &str) -> Result<(), String> {
     let key = named(name).ok_or_else(|| unknown(name))?;
     let fits = key.canonical(&RawValue::Text(value.to_owned())).is_some();
-    fits.then_some(()).ok_or_else(|| format!("{} wants {}", key.name, key.expects))
+    fits.then_some(()).ok_or_else(|| format!("{} expects {}", key.name, key.expects))
 }
 
 /// Parses the entries below `<env>/mfctl/`, given as names without that prefix and values.
@@ -49,10 +49,10 @@ pub(super) fn read<'a>(
             stored.warnings.push(format!("kv:{path}: {}", unknown(name)));
             continue;
         };
-        let invalid = |said: String| {
+        let invalid = |message: String| {
             let remedy =
                 format!("`mfctl kv put {SERVICE}/{name} VALUE` fixes it; `kv rollback` restores the previous value");
-            Error::invalid(said).at(SourceLocation::Key(path.clone())).hint(remedy)
+            Error::invalid(message).at(SourceLocation::Key(path.clone())).hint(remedy)
         };
         let text = std::str::from_utf8(value).map_err(|_| invalid("the value is not UTF-8".to_owned()))?;
         check(name, text).map_err(invalid)?;

@@ -89,7 +89,7 @@ fn resolved(settings: &Settings, key: &str) -> ResolvedSetting {
 const PROD: &str = "[profile.prod]\nenvironment = \"prod\"\nprotected = true\n";
 
 #[test]
-fn with_no_file_at_all_embedded_is_implied_in_the_platforms_folder() {
+fn embedded_profile_is_implied_without_any_file() {
     let site = SettingsFixture::new();
     let settings = site.settings().unwrap();
     assert_eq!((settings.profile.name.as_str(), settings.profile.environment.as_str()), ("embedded", "dev"));
@@ -101,7 +101,7 @@ fn with_no_file_at_all_embedded_is_implied_in_the_platforms_folder() {
 }
 
 #[test]
-fn each_layer_hides_the_one_below_and_says_where_it_stands() {
+fn each_layer_overrides_the_one_below_and_names_its_origin() {
     let site = SettingsFixture::new()
         .system("[worker]\ndrain_timeout = \"10s\"\n")
         .user("\n\n[worker]\ndrain_timeout = \"20s\"\n")
@@ -120,7 +120,7 @@ fn each_layer_hides_the_one_below_and_says_where_it_stands() {
 }
 
 #[test]
-fn what_a_profile_sets_for_itself_hides_what_files_say_in_general() {
+fn profile_settings_override_general_settings() {
     let site = SettingsFixture::new()
         .user(&format!("{PROD}[profile.prod.worker]\nconcurrency = 16\n"))
         .project("[worker]\nconcurrency = 2\n")
@@ -130,7 +130,7 @@ fn what_a_profile_sets_for_itself_hides_what_files_say_in_general() {
 }
 
 #[test]
-fn profiles_defined_and_none_chosen_is_wrong_usage_with_the_list() {
+fn missing_choice_among_profiles_is_a_usage_error_with_the_list() {
     let site = SettingsFixture::new().user(&format!("{PROD}[profile.staging]\nenvironment = \"staging\"\n"));
     let (kind, text) = site.error();
     assert_eq!(kind, SettingsErrorKind::Usage);
@@ -138,7 +138,7 @@ fn profiles_defined_and_none_chosen_is_wrong_usage_with_the_list() {
 }
 
 #[test]
-fn the_profile_is_chosen_by_flag_then_variable_then_the_users_file() {
+fn profile_is_chosen_by_flag_then_variable_then_user_file() {
     let user = format!(
         "default_profile = \"prod\"\n{PROD}[profile.b]\nenvironment = \"b\"\n[profile.c]\nenvironment = \"c\"\n"
     );
@@ -152,7 +152,7 @@ fn the_profile_is_chosen_by_flag_then_variable_then_the_users_file() {
 }
 
 #[test]
-fn data_dir_implies_embedded_when_none_is_chosen_and_not_when_one_is() {
+fn data_dir_implies_embedded_only_when_no_profile_is_chosen() {
     let mut site = SettingsFixture::new().user(PROD);
     site.sources.flags.data_dir = Some(PathBuf::from("../data"));
     let settings = site.settings().unwrap();
@@ -166,30 +166,30 @@ fn data_dir_implies_embedded_when_none_is_chosen_and_not_when_one_is() {
 }
 
 #[test]
-fn embedded_can_always_be_named() {
+fn embedded_profile_can_always_be_chosen() {
     let site = SettingsFixture::new().user(PROD).profile("embedded");
     assert_eq!(site.settings().unwrap().profile.environment.as_str(), "dev");
 }
 
 #[test]
-fn a_profile_that_does_not_exist_is_named_with_the_nearest() {
+fn unknown_profile_is_reported_with_the_nearest_name() {
     let (kind, text) = SettingsFixture::new().user(PROD).profile("prd").error();
     assert_eq!(kind, SettingsErrorKind::NotFound);
     assert!(text.contains("did you mean `prod`?"), "{text}");
 }
 
 #[test]
-fn a_profile_that_names_servers_and_does_not_say_that_it_is_a_cluster_is_refused() {
+fn profile_with_servers_must_be_of_kind_cluster() {
     let far = "[profile.far]\nenvironment = \"dev\"\n[profile.far.kafka]\nbrokers = \"a:1\"\n";
     let (kind, text) = SettingsFixture::new().user(far).profile("far").error();
     assert_eq!(kind, SettingsErrorKind::Invalid);
     assert!(text.contains("has no kafka") && text.contains("kind = \"cluster\""), "{text}");
-    let said = SettingsFixture::new().user(far).system("[profile.far]\nkind = \"cluster\"\n").profile("far");
-    assert_eq!(said.settings().unwrap().profile.kind, ProfileKind::Cluster);
+    let fixture = SettingsFixture::new().user(far).system("[profile.far]\nkind = \"cluster\"\n").profile("far");
+    assert_eq!(fixture.settings().unwrap().profile.kind, ProfileKind::Cluster);
 }
 
 #[test]
-fn env_only_asserts() {
+fn env_flag_only_asserts_the_environment() {
     let mut site = SettingsFixture::new().user(PROD).profile("prod");
     site.sources.flags.env = Some("dev".parse().unwrap());
     assert_eq!(site.error().0, SettingsErrorKind::Refused);
@@ -200,13 +200,13 @@ fn env_only_asserts() {
 }
 
 #[test]
-fn two_profiles_do_not_share_a_data_folder_by_accident() {
+fn default_data_folder_differs_per_profile() {
     let site = SettingsFixture::new().user(PROD).profile("prod");
     assert_eq!(site.settings().unwrap().profile.data_dir, site.path("home/.local/share/mfctl-prod"));
 }
 
 #[test]
-fn a_relative_data_folder_stands_below_the_file_that_names_it() {
+fn relative_data_folder_starts_at_the_folder_of_its_file() {
     let site = SettingsFixture::new()
         .project("[profile.here]\nenvironment = \"dev\"\ndata_dir = \"./data\"\n")
         .profile("here");
@@ -216,7 +216,7 @@ fn a_relative_data_folder_stands_below_the_file_that_names_it() {
 }
 
 #[test]
-fn a_project_may_add_a_profile_and_neither_redefine_nor_choose_one() {
+fn project_file_may_add_profiles_but_not_redefine_or_choose_one() {
     let added = SettingsFixture::new().user(PROD).project("[profile.demo]\nenvironment = \"demo\"\n").profile("demo");
     assert_eq!(added.settings().unwrap().profile.environment.as_str(), "demo");
     for project in [
@@ -233,7 +233,7 @@ fn a_project_may_add_a_profile_and_neither_redefine_nor_choose_one() {
 }
 
 #[test]
-fn a_project_file_that_others_can_write_is_refused_and_named() {
+fn project_file_that_others_can_write_is_refused() {
     let site = SettingsFixture::new().project("[worker]\nconcurrency = 2\n");
     let path = site.path("home/work/mfctl.toml");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o664)).unwrap();
@@ -243,7 +243,7 @@ fn a_project_file_that_others_can_write_is_refused_and_named() {
 }
 
 #[test]
-fn a_project_file_of_another_user_is_refused() {
+fn project_file_of_another_user_is_refused() {
     let mut site = SettingsFixture::new().project("[worker]\nconcurrency = 2\n");
     // As if another user ran it. Root's files are trusted, so the file gets an owner where the test may do that.
     let path = site.path("home/work/mfctl.toml");
@@ -256,7 +256,7 @@ fn a_project_file_of_another_user_is_refused() {
 }
 
 #[test]
-fn a_project_file_is_looked_for_up_to_the_repositorys_root_only() {
+fn project_file_is_searched_up_to_the_repository_root() {
     let site = SettingsFixture::new();
     site.write("home/mfctl.toml", "nonsense = 1\n");
     assert!(site.settings().is_ok());
@@ -269,7 +269,7 @@ fn a_project_file_is_looked_for_up_to_the_repositorys_root_only() {
 }
 
 #[test]
-fn the_config_flag_replaces_the_users_file_and_must_exist() {
+fn config_flag_replaces_the_user_file_and_must_exist() {
     let mut site = SettingsFixture::new().user("[worker]\nconcurrency = 1\n");
     site.write("other.toml", "[worker]\nconcurrency = 7\n");
     site.sources.flags.config = Some(site.path("other.toml"));
@@ -280,7 +280,7 @@ fn the_config_flag_replaces_the_users_file_and_must_exist() {
 }
 
 #[test]
-fn what_is_not_known_is_an_error_with_its_line_and_a_guess() {
+fn unknown_keys_are_errors_with_line_and_suggestion() {
     let wrongs = [
         ("[worker]\n\nconcurency = 2\n", ":3: unknown key `worker.concurency` [did you mean `concurrency`?]"),
         ("[wroker]\n", ":1: unknown key `wroker` [did you mean `worker`?]"),
@@ -288,33 +288,33 @@ fn what_is_not_known_is_an_error_with_its_line_and_a_guess() {
             "[profile.a]\nenvironment = \"a\"\ndata-dir = \"x\"\n",
             ":3: unknown key `data-dir` [did you mean `data_dir`?]",
         ),
-        ("[enrich]\nmemory = \"lots\"\n", ":2: enrich.memory wants a size"),
-        ("[worker]\nconcurrency = [1]\n", ":2: worker.concurrency wants"),
-        ("worker = 3\n", ":1: worker wants a table"),
+        ("[enrich]\nmemory = \"lots\"\n", ":2: enrich.memory expects a size"),
+        ("[worker]\nconcurrency = [1]\n", ":2: worker.concurrency expects"),
+        ("worker = 3\n", ":1: worker expects a table"),
         ("[worker\n", ":1: "),
         ("[profile.\"a b\"]\n", ":1: \"a b\" is no profile name"),
     ];
     for (text, expected) in wrongs {
-        let (kind, said) = SettingsFixture::new().user(text).error();
+        let (kind, message) = SettingsFixture::new().user(text).error();
         assert_eq!(kind, SettingsErrorKind::Invalid, "{text}");
-        assert!(said.contains(expected), "{said}");
+        assert!(message.contains(expected), "{message}");
     }
 }
 
 #[test]
-fn a_value_that_cannot_be_is_an_error_even_where_it_is_hidden() {
+fn invalid_value_is_an_error_even_when_overridden() {
     let site = SettingsFixture::new().system("[slo]\nsuccess = 7.5\n").user("[slo]\nsuccess = 0.9\n");
     assert_eq!(site.error().0, SettingsErrorKind::Invalid);
 }
 
 #[test]
-fn variables_are_checked_too() {
+fn invalid_variables_are_errors() {
     assert!(
         SettingsFixture::new()
             .env("MFCTL_WORKER_CONCURRENCY", "many")
             .error()
             .1
-            .contains("MFCTL_WORKER_CONCURRENCY: worker.concurrency wants")
+            .contains("MFCTL_WORKER_CONCURRENCY: worker.concurrency expects")
     );
     assert!(SettingsFixture::new().env("MFCTL_PROFILE", "").error().1.contains("the variable is empty"));
     let site = SettingsFixture::new()
@@ -328,7 +328,7 @@ fn variables_are_checked_too() {
 }
 
 #[test]
-fn a_profile_without_an_environment_is_refused_with_its_line() {
+fn profile_without_an_environment_is_refused_with_its_line() {
     let (kind, text) = SettingsFixture::new().user("\n[profile.a]\nkind = \"embedded\"\n").profile("a").error();
     assert_eq!(kind, SettingsErrorKind::Invalid);
     assert!(text.contains("mfctl.toml:2: profile `a` has no environment"), "{text}");
@@ -338,7 +338,7 @@ const CLUSTER: &str = "[profile.c]\nkind = \"cluster\"\nenvironment = \"dev\"\n\
     [profile.c.kafka]\nbrokers = [\"a:9092\", \"b:9092\"]\n[profile.c.s3]\nca = \"tls/ca.pem\"\n";
 
 #[test]
-fn a_cluster_profile_has_the_services_it_names_and_no_other() {
+fn cluster_profile_has_only_the_services_it_names() {
     let settings = SettingsFixture::new().user(CLUSTER).profile("c").settings().unwrap();
     assert_eq!(settings.profile.kind, ProfileKind::Cluster);
     let services = &settings.profile.services;
@@ -350,23 +350,26 @@ fn a_cluster_profile_has_the_services_it_names_and_no_other() {
 }
 
 #[test]
-fn secrets_are_given_by_reference_alone_and_not_repeated() {
+fn plain_secrets_are_refused_and_not_repeated() {
     for (table, key) in [("kafka", "password"), ("s3", "secret_key"), ("database", "admin_url")] {
         let text = format!(
             "[profile.c]\nkind = \"cluster\"\nenvironment = \"dev\"\n[profile.c.{table}]\n{key} = \"hunter2\"\n"
         );
-        let (_, said) = SettingsFixture::new().user(&text).profile("c").error();
-        assert!(said.contains("by reference") && said.contains(":5:") && !said.contains("hunter2"), "{said}");
+        let (_, message) = SettingsFixture::new().user(&text).profile("c").error();
+        assert!(
+            message.contains("by reference") && message.contains(":5:") && !message.contains("hunter2"),
+            "{message}"
+        );
     }
-    let (_, said) = SettingsFixture::new()
+    let (_, message) = SettingsFixture::new()
         .user("[profile.c]\nkind = \"cluster\"\nenvironment = \"dev\"\n[profile.c.postgrest]\nurl = \"http://u:hunter2@host\"\n")
         .profile("c")
         .error();
-    assert!(said.contains("without a password") && !said.contains("hunter2"), "{said}");
+    assert!(message.contains("without a password") && !message.contains("hunter2"), "{message}");
 }
 
 #[test]
-fn other_tools_variables_fill_what_a_table_leaves_open_and_nothing_else() {
+fn fallback_variables_fill_only_unset_keys() {
     let site = |text: &str| {
         SettingsFixture::new()
             .user(text)
@@ -387,15 +390,15 @@ fn other_tools_variables_fill_what_a_table_leaves_open_and_nothing_else() {
         ("env:AWS_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY".into())
     );
     assert!(!format!("{open:?}").contains("hunter2"));
-    let said = site(&format!("{CLUSTER}region = \"us-west-2\"\n")).settings().unwrap();
-    let region = resolved(&said, "profile.s3.region");
+    let settings = site(&format!("{CLUSTER}region = \"us-west-2\"\n")).settings().unwrap();
+    let region = resolved(&settings, "profile.s3.region");
     assert_eq!((region.value.as_str(), region.hidden[0].0.as_str()), ("us-west-2", "eu-north-1"));
     let without = site("[profile.c]\nkind = \"cluster\"\nenvironment = \"dev\"\n").settings().unwrap();
     assert!(without.profile.services.s3.is_none());
 }
 
 #[test]
-fn the_file_that_init_writes_is_read_back_and_changes_nothing_but_the_profile() {
+fn generated_file_round_trips_and_changes_only_the_profile() {
     let profile = NewProfile {
         name: "prod-eu".parse().unwrap(),
         environment: "prod".parse().unwrap(),
@@ -420,7 +423,7 @@ fn the_file_that_init_writes_is_read_back_and_changes_nothing_but_the_profile() 
 }
 
 #[test]
-fn the_reference_names_every_key() {
+fn reference_names_every_key() {
     let text = reference();
     assert!(all_keys().all(|key| text.contains(&format!("| `{}` |", key.field))));
 }

@@ -1,21 +1,21 @@
-//! `config` and `init`, and what holds for every verb's settings and output. Which profile is chosen is in `profiles`.
+//! `config` and `init`, and how settings and output behave in every verb. The choice of the profile is tested in `profiles`.
 
 use std::process::Stdio;
 
-use crate::support::{Ran, Site};
+use crate::support::{CommandOutput, Site};
 
-fn user_file(site: &Site, text: &str) {
+fn write_user_config(site: &Site, text: &str) {
     let dir = site.home().join(".config/mfctl");
     std::fs::create_dir_all(&dir).unwrap();
     std::fs::write(dir.join("mfctl.toml"), text).unwrap();
 }
 
-fn bare(site: &Site, words: &[&str]) -> Ran {
-    Ran::of(site.bare(words))
+fn run_without_data_dir(site: &Site, words: &[&str]) -> CommandOutput {
+    CommandOutput::run(site.command_without_data_dir(words))
 }
 
 #[test]
-fn a_protected_profile_wants_its_environment_named() {
+fn protected_profile_requires_confirming_its_environment() {
     let site = Site::new();
     assert_eq!(site.run(["init", "prod-eu", "--environment", "prod"]).code, 0);
     let trust = |flags: &[&str]| site.run(["config", "trust"].iter().chain(flags)).code;
@@ -25,14 +25,14 @@ fn a_protected_profile_wants_its_environment_named() {
 }
 
 #[test]
-fn the_answers_come_from_flags_alone() {
+fn confirmations_are_not_read_from_environment_variables() {
     let site = Site::new().with("MFCTL_YES", "true").with("MFCTL_CONFIRM", "dev");
     assert_eq!(site.run(["init"]).code, 0);
     assert_eq!(site.run(["config", "trust"]).code, 8);
 }
 
 #[test]
-fn a_folder_of_one_environment_is_not_written_by_another() {
+fn data_folder_is_not_written_from_another_environment() {
     let site = Site::new();
     assert_eq!(site.run(["init"]).code, 0);
     let file = site.home().join(".config/mfctl/mfctl.toml");
@@ -49,7 +49,7 @@ fn a_folder_of_one_environment_is_not_written_by_another() {
 }
 
 #[test]
-fn init_writes_a_file_once_and_keeps_what_it_is_told_to_write_over() {
+fn init_refuses_to_overwrite_and_force_keeps_a_backup() {
     let site = Site::new();
     let first = site.json(["init"], &[0]);
     assert_eq!(first["profile"], "dev");
@@ -62,36 +62,36 @@ fn init_writes_a_file_once_and_keeps_what_it_is_told_to_write_over() {
 }
 
 #[test]
-fn a_projects_file_adds_a_profile_that_must_be_named() {
+fn project_profile_must_be_selected_explicitly() {
     let site = Site::new();
-    let ran = bare(&site, &["init", "site", "--project", "--data-dir", "./media"]);
+    let ran = run_without_data_dir(&site, &["init", "site", "--project", "--data-dir", "./media"]);
     assert_eq!(ran.code, 0, "{ran}");
     assert!(ran.stdout.contains("mfctl --profile site ingest"), "{ran}");
-    assert_eq!(bare(&site, &["lag"]).code, 2);
-    let named = bare(&site, &["lag", "--profile", "site"]);
+    assert_eq!(run_without_data_dir(&site, &["lag"]).code, 2);
+    let named = run_without_data_dir(&site, &["lag", "--profile", "site"]);
     assert_eq!(named.code, 0, "{named}");
     assert!(named.stderr.contains(&format!("data={}", site.path("media").display())), "{named}");
 }
 
 #[test]
-fn a_cluster_profile_says_what_it_lacks_and_nothing_is_connected() {
+fn incomplete_cluster_profile_is_refused_before_connecting() {
     let site = Site::new();
     let head = "[profile.c]\nkind = \"cluster\"\nenvironment = \"dev\"\n[profile.c.kafka]\nbrokers = ";
-    user_file(&site, &format!("{head}\"127.0.0.1:1\"\n"));
+    write_user_config(&site, &format!("{head}\"127.0.0.1:1\"\n"));
     let ran = site.run(["lag", "--profile", "c"]);
     assert_eq!(ran.code, 6, "{ran}");
     assert!(ran.stderr.starts_with("target: profile=c env=dev kafka=127.0.0.1:1"), "{ran}");
     assert!(ran.stderr.contains("profile c does not set s3.endpoint"), "{ran}");
-    user_file(&site, &format!("{head}\"u:p@127.0.0.1:1\"\n"));
+    write_user_config(&site, &format!("{head}\"u:p@127.0.0.1:1\"\n"));
     let ran = site.run(["lag", "--profile", "c"]);
     assert_eq!(ran.code, 6, "{ran}");
     assert!(!ran.stderr.contains("u:p"), "{ran}");
 }
 
 #[test]
-fn a_secret_that_cannot_be_read_is_named_by_its_key() {
+fn unreadable_secret_is_reported_by_its_key() {
     let site = Site::new();
-    user_file(
+    write_user_config(
         &site,
         "[profile.c]\nkind = \"cluster\"\nenvironment = \"dev\"\n[profile.c.kafka]\nbrokers = \"127.0.0.1:1\"\n\
          security = \"sasl_ssl\"\nusername = \"mfctl\"\npassword = \"env:NOT_THERE\"\n",
@@ -102,9 +102,9 @@ fn a_secret_that_cannot_be_read_is_named_by_its_key() {
 }
 
 #[test]
-fn a_slip_in_a_file_is_named_with_its_line() {
+fn unknown_key_is_reported_with_its_line_and_a_suggestion() {
     let site = Site::new();
-    user_file(&site, "\n[worker]\nconcurency = 3\n");
+    write_user_config(&site, "\n[worker]\nconcurency = 3\n");
     let ran = site.run(["lag"]);
     assert_eq!(ran.code, 6, "{ran}");
     assert!(ran.stderr.contains(".config/mfctl/mfctl.toml:3: unknown key `worker.concurency`"), "{ran}");
@@ -113,9 +113,9 @@ fn a_slip_in_a_file_is_named_with_its_line() {
 }
 
 #[test]
-fn show_and_explain_say_which_layer_won_and_what_it_hid() {
+fn show_and_explain_report_the_effective_layer_and_hidden_values() {
     let site = Site::new().with("MFCTL_SLO_LATENCY_SECONDS", "90");
-    user_file(&site, "[slo]\nlatency_seconds = 30\n");
+    write_user_config(&site, "[slo]\nlatency_seconds = 30\n");
     let shown = site.json(["config", "show"], &[0]);
     let found = shown["settings"].as_array().unwrap().iter().find(|setting| setting["key"] == "slo.latency_seconds");
     assert_eq!(found.unwrap()["value"], "90");
@@ -127,7 +127,7 @@ fn show_and_explain_say_which_layer_won_and_what_it_hid() {
 }
 
 #[test]
-fn a_closed_pipe_ends_quietly_and_a_full_disk_does_not() {
+fn closed_pipe_exits_0_and_full_disk_exits_1() {
     let site = Site::new();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -142,7 +142,7 @@ fn a_closed_pipe_ends_quietly_and_a_full_disk_does_not() {
 }
 
 #[test]
-fn each_format_says_the_same() {
+fn all_output_formats_agree() {
     let site = Site::new();
     let json = site.json(["config", "show", "--changed"], &[0]);
     let line = site.run(["config", "show", "--changed", "-o", "jsonl"]).stdout;

@@ -1,5 +1,5 @@
-//! Settings of services, changed by hand: nothing is lost, nothing is changed behind a manifest's back, and every value that
-//! there was can be brought back. On the embedded profile, and with the tests of the real servers on Consul.
+//! `kv`: changes are recorded and can be rolled back, and declared keys are protected. On the embedded profile, and with the
+//! tests on real servers on Consul.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -7,12 +7,12 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::support::{Ran, Running, Site, eventually};
+use crate::support::{CommandOutput, Running, Site, eventually};
 
 fn site() -> Site {
     let site = Site::new();
     if site.on_stack.is_none() {
-        // Makes the data folder.
+        // Creates the data folder.
         site.json(["worker", "all", "--until-drained"], &[0]);
     }
     site
@@ -23,17 +23,17 @@ fn put(site: &Site, key: &str, value: &str) -> Value {
 }
 
 #[track_caller]
-fn is(site: &Site, key: &str, value: &str) {
+fn assert_value(site: &Site, key: &str, value: &str) {
     let ran = site.run(["kv", "get", key]);
     assert_eq!((ran.code, ran.stdout.as_str()), (0, format!("{value}\n").as_str()), "{ran}");
 }
 
-fn history(site: &Site, of: &str) -> Vec<Value> {
-    site.json(["kv", "history", of, "--limit", "1000"], &[0])["changes"].as_array().unwrap().clone()
+fn history(site: &Site, key: &str) -> Vec<Value> {
+    site.json(["kv", "history", key, "--limit", "1000"], &[0])["changes"].as_array().unwrap().clone()
 }
 
 #[test]
-fn a_setting_is_changed_with_a_reason_and_brought_back() {
+fn put_delete_and_rollback_are_recorded_with_reasons() {
     let site = site();
     let made = put(&site, "media-api/page_size", "100");
     assert_eq!(
@@ -42,8 +42,8 @@ fn a_setting_is_changed_with_a_reason_and_brought_back() {
         "{made:#}"
     );
     put(&site, "media-api/page_size", "200");
-    is(&site, "media-api/page_size", "200");
-    is(&site, &format!("{}/media-api/page_size", site.env_name()), "200");
+    assert_value(&site, "media-api/page_size", "200");
+    assert_value(&site, &format!("{}/media-api/page_size", site.env_name()), "200");
     let same = put(&site, "media-api/page_size", "200");
     assert_eq!((&same["changes"], &same["unchanged"]), (&Value::Array(vec![]), &1.into()), "{same:#}");
 
@@ -53,14 +53,14 @@ fn a_setting_is_changed_with_a_reason_and_brought_back() {
     assert!(changes[0]["actor"].as_str().unwrap().contains("operator"), "{changes:#?}");
 
     site.json(["kv", "rollback", "media-api/page_size", "--reason", "worse", "--yes"], &[0]);
-    is(&site, "media-api/page_size", "100");
+    assert_value(&site, "media-api/page_size", "100");
     site.json(["kv", "delete", "media-api/page_size", "--reason", "over", "--yes"], &[0]);
     assert_eq!(site.run(["kv", "get", "media-api/page_size"]).code, 6);
     site.json(["kv", "rollback", "media-api/page_size", "--reason", "not over", "--yes"], &[0]);
-    is(&site, "media-api/page_size", "100");
+    assert_value(&site, "media-api/page_size", "100");
     let to = changes[0]["id"].as_str().unwrap();
     site.json(["kv", "rollback", "media-api/page_size", "--to", to, "--reason", "x", "--yes"], &[0]);
-    is(&site, "media-api/page_size", "100");
+    assert_value(&site, "media-api/page_size", "100");
 
     let explained = site.json(["kv", "explain", "media-api/page_size"], &[0]);
     assert_eq!((&explained["value"], &explained["changes"]), (&"100".into(), &5.into()), "{explained:#}");
@@ -70,7 +70,7 @@ fn a_setting_is_changed_with_a_reason_and_brought_back() {
 }
 
 #[test]
-fn what_must_not_be_written_is_refused_and_says_why() {
+fn invalid_or_unsafe_writes_are_refused_with_a_reason() {
     let site = site();
     put(&site, "svc/a", "1");
     let code = |words: &[&str]| {
@@ -104,10 +104,10 @@ fn what_must_not_be_written_is_refused_and_says_why() {
     }
     let dry = site.json(["kv", "put", "svc/a", "9", "--reason", "x", "--dry-run"], &[0]);
     assert_eq!((&dry["dry_run"], &dry["changes"][0]["to"]), (&true.into(), &"9".into()), "{dry:#}");
-    is(&site, "svc/a", "1");
+    assert_value(&site, "svc/a", "1");
 }
 
-fn declare(site: &Site, value: &str) {
+fn declare_size(site: &Site, value: &str) {
     let base = site.path("platform/base");
     std::fs::create_dir_all(&base).unwrap();
     let text =
@@ -116,9 +116,9 @@ fn declare(site: &Site, value: &str) {
 }
 
 #[test]
-fn a_key_that_a_manifest_declares_is_changed_there_or_by_breaking_the_glass_for_a_while() {
+fn declared_key_changes_only_by_manifest_or_break_glass() {
     let site = site();
-    declare(&site, "100");
+    declare_size(&site, "100");
     let drift = |site: &Site, code: i32| site.json(["bootstrap", "drift", "platform"], &[code]);
     site.json(["bootstrap", "apply", "platform", "--yes"], &[0]);
     put(&site, "svc/other", "x");
@@ -127,31 +127,31 @@ fn a_key_that_a_manifest_declares_is_changed_there_or_by_breaking_the_glass_for_
     assert_eq!(site.json(["kv", "explain", "svc/size"], &[0])["declared_at"], "base/keys.yaml:7");
     drift(&site, 0);
 
-    // For four hours it is an exception that everybody sees and nobody undoes.
-    let broken = ["kv", "put", "svc/size", "50", "--break-glass", "the database melts", "--for", "4h"];
-    site.json(broken, &[0]);
+    // For four hours it is a visible exception that apply leaves alone.
+    let break_glass = ["kv", "put", "svc/size", "50", "--break-glass", "the database melts", "--for", "4h"];
+    site.json(break_glass, &[0]);
     let seen = drift(&site, 0);
     assert_eq!(seen["broken_glass"][0]["key"], "svc/size", "{seen:#}");
     assert_eq!(seen["broken_glass"][0]["overdue"], false, "{seen:#}");
     let left = site.json(["bootstrap", "apply", "platform", "--yes"], &[0]);
     assert_eq!(left["changes"], Value::Array(vec![]), "{left:#}");
-    is(&site, "svc/size", "50");
+    assert_value(&site, "svc/size", "50");
 
-    // Then it is drift, named first, and goes back.
+    // After that it is drift, reported first, and apply reverts it.
     site.json(["kv", "put", "svc/size", "55", "--break-glass", "a moment more", "--for", "1s"], &[0]);
-    eventually("the time to be over", || site.run(["bootstrap", "drift", "platform"]).code == 4);
+    eventually("the exception to expire", || site.run(["bootstrap", "drift", "platform"]).code == 4);
     let seen = drift(&site, 4);
     assert_eq!(seen["broken_glass"][0]["overdue"], true, "{seen:#}");
-    let told = site.run(["bootstrap", "drift", "platform"]).stdout;
-    assert!(told.starts_with("! svc/size was to be back by"), "{told}");
+    let drift_table = site.run(["bootstrap", "drift", "platform"]).stdout;
+    assert!(drift_table.starts_with("! svc/size was to be back by"), "{drift_table}");
     site.json(["bootstrap", "apply", "platform", "--yes"], &[0]);
-    is(&site, "svc/size", "100");
+    assert_value(&site, "svc/size", "100");
     assert_eq!(drift(&site, 0)["broken_glass"], Value::Array(vec![]));
 
-    // Or the manifest follows, and there is no exception any more.
+    // When the manifest adopts the value, the exception ends.
     let again = ["kv", "put", "svc/size", "60", "--break-glass", "again", "--for", "1h"];
     site.json(again, &[0]);
-    declare(&site, "60");
+    declare_size(&site, "60");
     site.json(["bootstrap", "apply", "platform", "--yes"], &[0]);
     let settled = drift(&site, 0);
     assert_eq!(settled["broken_glass"], Value::Array(vec![]), "{settled:#}");
@@ -159,15 +159,15 @@ fn a_key_that_a_manifest_declares_is_changed_there_or_by_breaking_the_glass_for_
     assert_eq!(verbs, ["kv put", "bootstrap apply", "kv put", "kv put", "bootstrap apply"]);
 }
 
-/// A file of this many settings, all with this value.
-fn file(site: &Site, name: &str, count: usize, value: &str) {
+/// Writes a manifest of `count` settings with the same value.
+fn write_manifest(site: &Site, name: &str, count: usize, value: &str) {
     let keys: String = (0..count).map(|n| format!("    k{n}: {value}\n")).collect();
     let text = format!("apiVersion: mfctl/v1\nkind: ConsulKeys\nmetadata:\n  name: many\nspec:\n  keys:\n{keys}");
     std::fs::write(site.path(name), text).unwrap();
 }
 
 #[test]
-fn what_is_pulled_can_be_pushed_and_no_file_is_written_over() {
+fn pull_and_push_round_trip_without_overwriting_files() {
     let site = site();
     for (key, value) in [("svc/a", "1"), ("svc/text", "two\n lines\n"), ("svc/odd", "- {x: y} # z"), ("svc/none", "")] {
         put(&site, key, value);
@@ -188,7 +188,7 @@ fn what_is_pulled_can_be_pushed_and_no_file_is_written_over() {
     let asked = site.run(["kv", "push", "svc.v1.yaml", "--reason", "back"]);
     assert!(asked.code == 8 && asked.stderr.contains("update svc/a"), "{asked}");
     site.json(["kv", "push", "svc.v1.yaml", "--reason", "back", "--delete", "--yes"], &[0]);
-    is(&site, "svc/a", "1");
+    assert_value(&site, "svc/a", "1");
     assert_eq!(site.run(["kv", "get", "svc/new"]).code, 6);
     assert_eq!(site.run(["kv", "diff", "svc.v1.yaml", "--delete"]).code, 0);
 
@@ -199,59 +199,63 @@ fn what_is_pulled_can_be_pushed_and_no_file_is_written_over() {
 }
 
 #[test]
-fn a_push_of_many_keys_that_is_killed_is_gone_on_with() {
+fn killed_push_is_resumed_or_abandoned() {
     let site = site();
-    file(&site, "one.yaml", 100, "one");
+    write_manifest(&site, "one.yaml", 100, "one");
     let pushed = site.json(["kv", "push", "one.yaml", "--reason", "first", "--yes"], &[0]);
     assert_eq!(pushed["changes"].as_array().unwrap().len(), 100, "{pushed:#}");
 
-    file(&site, "two.yaml", 100, "two");
-    let killed = Ran::of(site.failing("push_part:2", ["kv", "push", "two.yaml", "--reason", "second", "--yes"]));
+    write_manifest(&site, "two.yaml", 100, "two");
+    let killed = CommandOutput::run(
+        site.command_with_failpoint("push_part:2", ["kv", "push", "two.yaml", "--reason", "second", "--yes"]),
+    );
     assert!(killed.code < 0, "{killed}");
-    let is_two = |site: &Site| {
+    let count_of_two = |site: &Site| {
         let settings = site.json(["kv", "list", "many"], &[0])["settings"].as_array().unwrap().clone();
         settings.iter().filter(|setting| setting["value"] == "two").count()
     };
-    assert_eq!(is_two(&site), 62, "two transactions of 31 keys");
-    // The lock of who died frees itself.
-    file(&site, "three.yaml", 100, "three");
+    assert_eq!(count_of_two(&site), 62, "two transactions of 31 keys");
+    // The lock of the killed process expires.
+    write_manifest(&site, "three.yaml", 100, "three");
     let words = ["kv", "push", "three.yaml", "--reason", "third", "--yes", "--lock-wait", "60s"];
     let blocked = site.run(words);
     assert!(blocked.code == 7 && blocked.stderr.contains("38 keys"), "{blocked}");
     let batch = blocked.stderr.split("--resume ").nth(1).unwrap().split('`').next().unwrap();
     let resumed = site.json(["kv", "push", "--resume", batch, "--yes"], &[0]);
     assert_eq!(resumed["changes"].as_array().unwrap().len(), 38, "{resumed:#}");
-    assert_eq!(is_two(&site), 100);
+    assert_eq!(count_of_two(&site), 100);
     let second: Vec<Value> = history(&site, "many").into_iter().filter(|change| change["reason"] == "second").collect();
     assert_eq!(second.len(), 100, "each key was changed once");
     assert!(second.iter().all(|change| change["batch"] == batch && change["before"] == "one"), "{second:#?}");
 
-    // What was changed together goes back together.
+    // A batch is rolled back as a whole.
     site.json(["kv", "rollback", "--batch", batch, "--reason", "no", "--yes"], &[0]);
-    assert_eq!(is_two(&site), 0);
+    assert_eq!(count_of_two(&site), 0);
     assert_eq!(site.run(["kv", "diff", "one.yaml"]).code, 0);
 
-    // One that is given up leaves what it had made; what was never whole never was.
-    let killed = Ran::of(site.failing("push_written", ["kv", "push", "two.yaml", "--reason", "x", "--yes"]));
+    // An abandoned push whose transactions were not committed changes nothing.
+    let killed = CommandOutput::run(
+        site.command_with_failpoint("push_written", ["kv", "push", "two.yaml", "--reason", "x", "--yes"]),
+    );
     assert!(killed.code < 0, "{killed}");
     let blocked = site.run(["kv", "push", "three.yaml", "--reason", "third", "--yes", "--lock-wait", "60s"]);
     let batch = blocked.stderr.split("--abandon ").nth(1).unwrap().split('`').next().unwrap();
     site.json(["kv", "push", "--abandon", batch, "--yes"], &[0]);
-    assert_eq!(is_two(&site), 0);
+    assert_eq!(count_of_two(&site), 0);
     site.json(["kv", "push", "three.yaml", "--reason", "third", "--yes"], &[0]);
     assert_eq!(site.run(["kv", "diff", "three.yaml"]).code, 0);
 }
 
-/// An editor that does this with its file, `$1`.
-fn editor(site: &mut Site, does: &str) {
+/// Sets an editor that runs this script on its file, `$1`.
+fn set_editor(site: &mut Site, script: &str) {
     let path = site.path("editor");
-    std::fs::write(&path, format!("#!/bin/sh\n{does}\n")).unwrap();
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     site.set("EDITOR", path.display());
 }
 
 #[test]
-fn a_value_is_edited_in_a_file_that_nobody_else_reads_and_that_is_gone_whatever_happens() {
+fn edit_uses_a_private_file_that_is_always_removed() {
     let mut site = site();
     put(&site, "svc/banner", "old");
     let run = site.path("runtime");
@@ -259,42 +263,42 @@ fn a_value_is_edited_in_a_file_that_nobody_else_reads_and_that_is_gone_whatever_
     site.set("XDG_RUNTIME_DIR", run.display());
     let left = |run: &std::path::Path| std::fs::read_dir(run.join("mfctl")).map_or(0, Iterator::count);
 
-    editor(&mut site, "stat -c %a \"$1\" >\"$HOME/mode\"; cat \"$1\" >\"$HOME/seen\"; printf 'new\\n' >\"$1\"");
+    set_editor(&mut site, "stat -c %a \"$1\" >\"$HOME/mode\"; cat \"$1\" >\"$HOME/seen\"; printf 'new\\n' >\"$1\"");
     site.json(["kv", "edit", "svc/banner", "--reason", "wording"], &[0]);
-    is(&site, "svc/banner", "new");
-    assert_eq!(site.run(["kv", "get", "svc/banner", "--raw"]).stdout, "new", "it had no line's end before");
+    assert_value(&site, "svc/banner", "new");
+    assert_eq!(site.run(["kv", "get", "svc/banner", "--raw"]).stdout, "new", "the value had no final newline");
     assert_eq!(std::fs::read_to_string(site.home().join("mode")).unwrap().trim(), "600");
     assert_eq!(std::fs::read_to_string(site.home().join("seen")).unwrap(), "old");
     assert_eq!(left(&run), 0);
 
-    editor(&mut site, "exit 3");
+    set_editor(&mut site, "exit 3");
     let failed = site.run(["kv", "edit", "svc/banner", "--reason", "x"]);
     assert!(failed.code == 6 && failed.stderr.contains("editor"), "{failed}");
-    is(&site, "svc/banner", "new");
+    assert_value(&site, "svc/banner", "new");
 
-    // Somebody else is faster.
+    // Another operator changes the key first.
     let faster = format!(
         "env -u EDITOR {} kv put svc/banner theirs --reason faster >/dev/null || exit 9; printf mine >\"$1\"",
         env!("CARGO_BIN_EXE_mfctl")
     );
-    editor(&mut site, &faster);
+    set_editor(&mut site, &faster);
     let slower = site.run(["kv", "edit", "svc/banner", "--reason", "x"]);
     assert!(slower.code == 7 && slower.stderr.contains("mine"), "{slower}");
-    is(&site, "svc/banner", "theirs");
+    assert_value(&site, "svc/banner", "theirs");
 
-    // Killed while the editor is open.
-    editor(&mut site, "touch \"$HOME/open\"; while [ -e \"$1\" ]; do sleep 0.05; done");
+    // The process is killed while the editor is open.
+    set_editor(&mut site, "touch \"$HOME/open\"; while [ -e \"$1\" ]; do sleep 0.05; done");
     let mut editing = site.command(["kv", "edit", "svc/banner", "--reason", "x"]).spawn().unwrap();
     eventually("the editor to open", || site.home().join("open").exists());
     assert_eq!(left(&run), 1);
     editing.kill().unwrap();
     editing.wait().unwrap();
     eventually("the file to go", || left(&run) == 0);
-    is(&site, "svc/banner", "theirs");
+    assert_value(&site, "svc/banner", "theirs");
 }
 
 #[test]
-fn who_watches_sees_each_change_once() {
+fn watch_reports_each_change_once() {
     let site = site();
     put(&site, "svc/a", "1");
     let mut command = site.command(["kv", "watch", "svc", "--initial", "--count", "4", "-o", "jsonl"]);
@@ -315,49 +319,49 @@ fn who_watches_sees_each_change_once() {
     assert!(watch.wait().unwrap().success());
 }
 
-fn explained(site: &Site, key: &str) -> (Value, Value) {
+fn effective_value_and_layer(site: &Site, key: &str) -> (Value, Value) {
     let explained = site.json(["config", "explain", key], &[0]);
     (explained["effective"]["value"].clone(), explained["effective"]["origin"]["layer"].clone())
 }
 
-/// One value for every host; what is said on a host is above it.
+/// A host's own settings override the shared value.
 #[test]
-fn mfctls_own_settings_are_kept_there_too_and_one_that_cannot_be_is_not_written() {
+fn mfctl_settings_in_the_store_are_used_and_validated() {
     let mut site = site();
     put(&site, "mfctl/worker_drain_timeout", "7s");
-    assert_eq!(explained(&site, "worker.drain_timeout"), ("7s".into(), "store".into()));
+    assert_eq!(effective_value_and_layer(&site, "worker.drain_timeout"), ("7s".into(), "store".into()));
     let shown = site.run(["config", "show", "--changed"]);
     let place = format!("kv:{}/mfctl/worker_drain_timeout", site.env_name());
     assert!(shown.code == 0 && shown.stdout.contains(&place), "{shown}");
     site.set("MFCTL_WORKER_DRAIN_TIMEOUT", "9s");
-    assert_eq!(explained(&site, "worker.drain_timeout"), ("9s".into(), "environment".into()));
+    assert_eq!(effective_value_and_layer(&site, "worker.drain_timeout"), ("9s".into(), "environment".into()));
 
-    for (key, value, said) in [
-        ("worker_drain_timeout", "soon", "worker.drain_timeout wants"),
+    for (key, value, message) in [
+        ("worker_drain_timeout", "soon", "worker.drain_timeout expects"),
         ("worker_drain_timeuot", "7s", "did you mean worker_drain_timeout?"),
         ("profile_data_dir", "/tmp", "no setting of mfctl"),
     ] {
         let ran = site.run(["kv", "put", &format!("mfctl/{key}"), value, "--reason", "x"]);
-        assert!(ran.code == 8 && ran.stderr.contains(said), "{ran}");
+        assert!(ran.code == 8 && ran.stderr.contains(message), "{ran}");
     }
 }
 
 #[test]
-fn a_worker_takes_over_a_setting_that_changes_while_it_runs() {
+fn worker_reloads_settings_while_running() {
     let site = site();
     let log = site.path("worker.log");
     let command =
         site.command(["worker", "persist", "--log-format", "json", "--give-up-after", "1m", "--listen", "127.0.0.1:0"]);
     let worker = Running::logged(command, &log);
-    let said = || std::fs::read_to_string(&log).unwrap_or_default();
-    let tells = |word: &str, key: &str| said().lines().any(|line| line.contains(word) && line.contains(key));
-    eventually("it to have begun", || said().contains("listening on"));
+    let log_text = || std::fs::read_to_string(&log).unwrap_or_default();
+    let logged = |word: &str, key: &str| log_text().lines().any(|line| line.contains(word) && line.contains(key));
+    eventually("the worker to start", || log_text().contains("listening on"));
     put(&site, "mfctl/worker_drain_timeout", "7s");
-    eventually("it to say so", || tells("setting changed", "worker.drain_timeout"));
+    eventually("the change to be logged", || logged("setting changed", "worker.drain_timeout"));
     put(&site, "mfctl/worker_give_up_after", "3m");
-    eventually("the flag to stay", || tells("a flag of this worker hides it", "worker.give_up_after"));
+    eventually("the flag to keep precedence", || logged("a flag of this worker hides it", "worker.give_up_after"));
     put(&site, "mfctl/retention_media_days", "3");
-    eventually("what must wait to be named", || tells("begins anew", "retention.media_days"));
+    eventually("the deferred setting to be logged", || logged("begins anew", "retention.media_days"));
     worker.signal(rustix::process::Signal::TERM);
     assert_eq!(worker.code(), 143);
 }

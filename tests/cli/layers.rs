@@ -1,14 +1,15 @@
-//! The layers of the architecture, held against the sources: who may import whom, and which crates stay in one room.
+//! Checks the sources against the architecture: which layer may import which, and which crates only some layers use.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::sources::{self, Module};
 
-/// What any room may import: types and rules, failpoints, the text forms of sizes and times, names of metrics.
+/// Layers that every layer may import: types and rules, failpoints, text forms of sizes and times, names of metrics.
 const COMMON: &[&str] = &["domain", "failpoint", "humane", "telemetry"];
 
-/// What each room may import beside itself and, those apart, [`COMMON`]. A room is a folder of `src/`, a folder or file of
-/// `crates/core/src/`, or another crate. The compiler holds the arrows between crates as well.
+/// The layers that each layer may import besides itself; all layers outside [`COMMON`] may import those in it, too. A layer
+/// is a folder of `src/`, a folder or file of `crates/core/src/`, or another crate. The compiler also enforces the imports
+/// between crates.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("failpoint", &[]),
@@ -57,7 +58,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
 ];
 
-/// Crates (or paths) that only these rooms name.
+/// Crates (or paths) that only these layers may name.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("rusqlite", &["mfctl_embedded"]),
     ("rdkafka", &["mfctl_kafka"]),
@@ -73,7 +74,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("ratatui", &["tui", "cli"]),
 ];
 
-/// What the domain has no use for: input and output, async, and a clock of its own.
+/// What the domain must not use: I/O, async, and the system clock.
 const NOT_IN_DOMAIN: &[&str] = &[
     "tokio",
     "futures_util",
@@ -89,8 +90,8 @@ fn list(violations: &BTreeSet<String>) -> String {
     violations.iter().map(|violation| format!("\n  {violation}")).collect()
 }
 
-/// The room of a module or of a path in it.
-fn room(path: &[String]) -> &str {
+/// The layer of a module, or of a path in it.
+fn layer(path: &[String]) -> &str {
     match path {
         [name, folder, ..] if name == "mfctl_core" => folder,
         [first, ..] => first,
@@ -99,19 +100,19 @@ fn room(path: &[String]) -> &str {
 }
 
 #[test]
-fn imports_go_one_way() {
+fn imports_follow_the_layers() {
     let allowed: BTreeMap<&str, &[&str]> = MAY_IMPORT.iter().copied().collect();
     let sources = sources::read_all();
     assert!(sources.len() > 10, "only {} sources were found", sources.len());
     let mut violations = BTreeSet::new();
     for source in sources.iter().filter(|source| source.module != ["mfctl_core"]) {
-        let from = room(&source.module);
+        let from = layer(&source.module);
         let Some(may) = allowed.get(from) else {
-            violations.insert(format!("{} is in no room: name {from} in tests/cli/layers.rs", source.file.display()));
+            violations.insert(format!("{} is in no layer: add {from} to tests/cli/layers.rs", source.file.display()));
             continue;
         };
         for path in &source.inside {
-            let to = room(path);
+            let to = layer(path);
             let is_common = COMMON.contains(&to) && !COMMON.contains(&from);
             if allowed.contains_key(to) && to != from && !is_common && !may.contains(&to) {
                 violations.insert(format!("{} may not import {}", source.file.display(), path.join("::")));
@@ -122,31 +123,31 @@ fn imports_go_one_way() {
 }
 
 #[test]
-fn each_outside_crate_stays_in_its_room() {
+fn external_crates_stay_in_their_layer() {
     let mut violations = BTreeSet::new();
     for source in sources::read_all() {
-        let room = room(&source.module);
+        let layer = layer(&source.module);
         for path in &source.outside {
-            for (name, rooms) in ONLY_IN {
-                if path[0] == *name && !rooms.contains(&room) {
+            for (name, layers) in ONLY_IN {
+                if path[0] == *name && !layers.contains(&layer) {
                     violations.insert(format!("{} may not name {}", source.file.display(), path.join("::")));
                 }
             }
             let written = path.join("::");
-            if room == "domain"
+            if layer == "domain"
                 && NOT_IN_DOMAIN.iter().any(|name| written == *name || written.starts_with(&format!("{name}::")))
             {
                 violations.insert(format!("{} may not name {written}", source.file.display()));
             }
         }
     }
-    assert!(violations.is_empty(), "crates out of their room:{}", list(&violations));
+    assert!(violations.is_empty(), "crates outside their layer:{}", list(&violations));
 }
 
-/// Of consulrs and its rustify only requests and responses are used, in one module; their HTTP clients, which lack our TLS,
-/// proxy and limits, are never constructed (ADR 0011).
+/// One module uses the requests and responses of consulrs and rustify; their HTTP clients, which lack our TLS, proxy and
+/// limits, are never constructed (ADR 0011).
 #[test]
-fn consulrs_gives_requests_and_responses_to_one_module() {
+fn consulrs_is_used_by_one_module_for_requests_and_responses() {
     const MODULE: [&str; 3] = ["mfctl_remote", "consul", "requests"];
     const USED: [&str; 6] = [
         "consulrs::api::catalog::requests::",
@@ -172,55 +173,56 @@ fn consulrs_gives_requests_and_responses_to_one_module() {
 }
 
 #[test]
-fn no_circle_joins_two_folders() {
+fn layers_have_no_import_cycles() {
     let edges = sources::edges(&sources::read_all());
-    let mut folders: BTreeMap<Module, BTreeSet<Module>> = BTreeMap::new();
+    let mut layers: BTreeMap<Module, BTreeSet<Module>> = BTreeMap::new();
     for (from, targets) in &edges {
-        let entry = folders.entry(vec![room(from).to_owned()]).or_default();
-        entry.extend(targets.iter().filter(|to| room(to) != room(from)).map(|to| vec![room(to).to_owned()]));
+        let entry = layers.entry(vec![layer(from).to_owned()]).or_default();
+        entry.extend(targets.iter().filter(|to| layer(to) != layer(from)).map(|to| vec![layer(to).to_owned()]));
     }
-    let circles: Vec<_> = circles(&folders);
-    assert!(circles.is_empty(), "folders that import each other: {circles:?}");
+    let cycles: Vec<_> = cycles(&layers);
+    assert!(cycles.is_empty(), "layers that import each other: {cycles:?}");
 }
 
 #[test]
-fn a_circle_of_modules_is_a_parent_and_its_children_at_most() {
+fn module_cycles_stay_within_one_family() {
     let edges = sources::edges(&sources::read_all());
-    let too_large: Vec<String> = circles(&edges)
+    let too_large: Vec<String> = cycles(&edges)
         .into_iter()
-        .filter(|circle| !is_one_family(circle))
-        .map(|circle| circle.iter().map(|module| module.join("::")).collect::<Vec<_>>().join(" <-> "))
+        .filter(|cycle| !is_one_family(cycle))
+        .map(|cycle| cycle.iter().map(|module| module.join("::")).collect::<Vec<_>>().join(" <-> "))
         .collect();
-    assert!(too_large.is_empty(), "circles of imports:\n  {}", too_large.join("\n  "));
+    assert!(too_large.is_empty(), "import cycles:\n  {}", too_large.join("\n  "));
 }
 
-/// One parent with children of its own, or children of one parent.
-fn is_one_family(circle: &BTreeSet<Module>) -> bool {
-    let shortest = circle.iter().map(Vec::len).min().unwrap_or(0);
-    let heads: Vec<&Module> = circle.iter().filter(|module| module.len() == shortest).collect();
+/// Whether these are one parent and its children, or children of one parent.
+fn is_one_family(cycle: &BTreeSet<Module>) -> bool {
+    let shortest = cycle.iter().map(Vec::len).min().unwrap_or(0);
+    let heads: Vec<&Module> = cycle.iter().filter(|module| module.len() == shortest).collect();
     let parent: &[String] = if heads.len() == 1 { heads[0] } else { &heads[0][..shortest - 1] };
-    circle.iter().all(|module| module == parent || module.len() == parent.len() + 1 && module.starts_with(parent))
+    cycle.iter().all(|module| module == parent || module.len() == parent.len() + 1 && module.starts_with(parent))
 }
 
-/// The groups of two or more nodes that all reach each other.
-fn circles(edges: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<BTreeSet<Module>> {
+/// The strongly connected components of two or more modules.
+fn cycles(edges: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<BTreeSet<Module>> {
     let reach: BTreeMap<&Module, BTreeSet<&Module>> = edges.keys().map(|from| (from, reachable(from, edges))).collect();
     let mut found: Vec<BTreeSet<Module>> = Vec::new();
     for (from, seen) in &reach {
-        let circle: BTreeSet<Module> = seen
+        let cycle: BTreeSet<Module> = seen
             .iter()
             .filter(|to| reach.get(*to).is_some_and(|back| back.contains(from)))
             .map(|to| (*to).clone())
             .collect();
-        if circle.len() > 1 && !found.contains(&circle) {
-            found.push(circle);
+        if cycle.len() > 1 && !found.contains(&cycle) {
+            found.push(cycle);
         }
     }
     found
 }
 
 fn reachable<'a>(from: &'a Module, edges: &'a BTreeMap<Module, BTreeSet<Module>>) -> BTreeSet<&'a Module> {
-    let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
+    let mut seen = BTreeSet::new();
+    let mut open = vec![from];
     while let Some(module) = open.pop() {
         for to in edges.get(module).into_iter().flatten() {
             if seen.insert(to) {
@@ -232,7 +234,7 @@ fn reachable<'a>(from: &'a Module, edges: &'a BTreeMap<Module, BTreeSet<Module>>
 }
 
 #[test]
-fn the_sources_in_the_examples_of_a_family_are_told_from_a_knot() {
+fn family_is_a_parent_and_its_children_or_siblings() {
     let set =
         |names: &[&str]| names.iter().map(|n| n.split("::").map(str::to_owned).collect()).collect::<BTreeSet<Module>>();
     assert!(is_one_family(&set(&["cli::dlq", "cli::dlq::redrive", "cli::dlq::list"])));

@@ -1,4 +1,4 @@
-//! Every crate that becomes part of mfctl has a licence that `deny.toml` allows, also where cargo-deny is not installed.
+//! Checks the licences of linked crates against `deny.toml`, also where cargo-deny is not installed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -27,14 +27,14 @@ impl Allowed {
     }
 }
 
-/// Whether the expression can be met with allowed ids: `OR` and the old `/` choose, `AND` binds tighter than either.
-fn is_met(expression: &str, allowed: &dyn Fn(&str) -> bool) -> bool {
+/// Whether allowed ids satisfy the expression. `AND` binds tighter than `OR` and its older form `/`.
+fn is_satisfied(expression: &str, allowed: &dyn Fn(&str) -> bool) -> bool {
     let expression = expression.replace('/', " OR ");
     split_outside_parentheses(&expression, " OR ").iter().any(|choice| {
         split_outside_parentheses(choice, " AND ").iter().all(|term| {
             let term = term.trim();
             match term.strip_prefix('(').and_then(|inner| inner.strip_suffix(')')) {
-                Some(inner) => is_met(inner, allowed),
+                Some(inner) => is_satisfied(inner, allowed),
                 None => allowed(term),
             }
         })
@@ -42,7 +42,10 @@ fn is_met(expression: &str, allowed: &dyn Fn(&str) -> bool) -> bool {
 }
 
 fn split_outside_parentheses<'a>(text: &'a str, separator: &str) -> Vec<&'a str> {
-    let (mut parts, mut depth, mut start, mut at) = (Vec::new(), 0_usize, 0, 0);
+    let mut parts = Vec::new();
+    let mut depth = 0_usize;
+    let mut start = 0;
+    let mut at = 0;
     while at < text.len() {
         match text.as_bytes()[at] {
             b'(' => depth += 1,
@@ -60,7 +63,7 @@ fn split_outside_parentheses<'a>(text: &'a str, separator: &str) -> Vec<&'a str>
 }
 
 #[test]
-fn every_crate_in_the_binary_has_a_licence_that_deny_toml_allows() {
+fn every_linked_crate_has_an_allowed_licence() {
     let tree = Command::new(env!("CARGO"))
         .args([
             "tree",
@@ -82,29 +85,29 @@ fn every_crate_in_the_binary_has_a_licence_that_deny_toml_allows() {
     let tree = String::from_utf8(tree.stdout).unwrap();
 
     let allowed = Allowed::read();
-    let mut seen = 0;
+    let mut crates = 0;
     let mut refused = BTreeSet::new();
     for line in tree.lines() {
         let (package, licence) = line.trim_end_matches(" (*)").split_once('|').unwrap();
         let name = package.split(' ').next().unwrap();
-        seen += 1;
-        if !is_met(licence, &|id| allowed.allows(name, id)) {
+        crates += 1;
+        if !is_satisfied(licence, &|id| allowed.allows(name, id)) {
             refused.insert(format!("{package}: {licence:?}"));
         }
     }
-    assert!(seen > 50, "cargo tree named only {seen} crates:\n{tree}");
+    assert!(crates > 50, "cargo tree named only {crates} crates:\n{tree}");
     assert!(refused.is_empty(), "not allowed by deny.toml: {refused:#?}");
 }
 
 #[test]
-fn a_licence_expression_is_read_as_its_author_meant_it() {
+fn licence_expressions_follow_operator_precedence() {
     let allowed = |id: &str| matches!(id, "MIT" | "Unicode-3.0" | "Apache-2.0 WITH LLVM-exception");
-    for met in
+    for satisfied in
         ["MIT", "GPL-3.0 OR MIT", "MIT/GPL-3.0", "(MIT OR GPL-3.0) AND Unicode-3.0", "Apache-2.0 WITH LLVM-exception"]
     {
-        assert!(is_met(met, &allowed), "{met}");
+        assert!(is_satisfied(satisfied, &allowed), "{satisfied}");
     }
-    for unmet in ["GPL-3.0", "MIT AND GPL-3.0", "(MIT OR GPL-3.0) AND LGPL-2.1", ""] {
-        assert!(!is_met(unmet, &allowed), "{unmet}");
+    for unsatisfied in ["GPL-3.0", "MIT AND GPL-3.0", "(MIT OR GPL-3.0) AND LGPL-2.1", ""] {
+        assert!(!is_satisfied(unsatisfied, &allowed), "{unsatisfied}");
     }
 }

@@ -1,7 +1,7 @@
-//! What a person at the command line can rely on, and what holds for the sources themselves.
+//! The command line as a user sees it, and rules that hold for the sources.
 
 mod config;
-mod formats;
+mod data_folder_formats;
 mod kv;
 mod layers;
 mod licences;

@@ -1,8 +1,8 @@
-//! The right profile, and never the wrong one.
+//! Commands use the chosen profile and never another one.
 
-use crate::support::{Ran, Site};
+use crate::support::{CommandOutput, Site};
 
-/// Verbs that need a target, each with words that would otherwise be right.
+/// Verbs that need a target, each with otherwise valid arguments.
 const TARGETED: [&[&str]; 14] = [
     &["status"],
     &["top", "--once"],
@@ -20,7 +20,7 @@ const TARGETED: [&[&str]; 14] = [
     &["dlq", "discard", "ingest.raw.dlq:0:0", "--reason", "x", "--yes"],
 ];
 
-fn with_prod() -> Site {
+fn site_with_prod_profile() -> Site {
     let site = Site::new();
     let config = site.home().join(".config/mfctl");
     std::fs::create_dir_all(&config).unwrap();
@@ -34,7 +34,7 @@ fn with_prod() -> Site {
 }
 
 /// Every file below the site.
-fn files(site: &Site) -> Vec<String> {
+fn files_below(site: &Site) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![site.path("")];
     while let Some(folder) = folders.pop() {
@@ -51,71 +51,75 @@ fn files(site: &Site) -> Vec<String> {
 }
 
 #[test]
-fn with_profiles_defined_and_none_chosen_every_verb_that_needs_a_target_exits_2_and_makes_no_file() {
-    let site = with_prod();
-    let before = files(&site);
+fn commands_without_a_chosen_profile_exit_2_and_create_no_files() {
+    let site = site_with_prod_profile();
+    let before = files_below(&site);
     for words in TARGETED {
-        let ran = Ran::of(site.bare(words));
+        let ran = CommandOutput::run(site.command_without_data_dir(words));
         assert_eq!(ran.code, 2, "{words:?}: {ran}");
         assert!(ran.stdout.is_empty(), "{words:?}: {ran}");
         assert!(ran.stderr.contains("prod"), "the list of profiles is missing: {words:?}: {ran}");
     }
-    assert_eq!(files(&site), before);
+    assert_eq!(files_below(&site), before);
 }
 
 #[test]
-fn a_reading_verb_on_a_missing_folder_exits_6_and_makes_no_file() {
+fn read_commands_on_a_missing_data_folder_exit_6_and_create_no_files() {
     let site = Site::new();
     std::fs::create_dir(site.path("in")).unwrap();
-    let before = files(&site);
+    let before = files_below(&site);
     let may_create = ["ingest", "worker"];
     for words in TARGETED.iter().filter(|words| !may_create.contains(&words[0])) {
-        let ran = Ran::of(site.command(*words));
+        let ran = CommandOutput::run(site.command(*words));
         assert_eq!(ran.code, 6, "{words:?}: {ran}");
         assert!(ran.stdout.is_empty(), "{words:?}: {ran}");
     }
-    assert_eq!(files(&site), before);
+    assert_eq!(files_below(&site), before);
 }
 
 #[test]
-fn the_environment_is_only_asserted() {
-    let site = with_prod();
-    let ran = Ran::of(site.bare(["ingest", "in", "--profile", "prod", "--env", "dev"]));
+fn env_flag_must_match_the_profile_environment() {
+    let site = site_with_prod_profile();
+    let ran = CommandOutput::run(site.command_without_data_dir(["ingest", "in", "--profile", "prod", "--env", "dev"]));
     assert_eq!(ran.code, 8, "{ran}");
     assert!(!site.path("prod-data").exists());
-    let ran = Ran::of(site.bare(["ingest", "in", "--profile", "prod", "--env", "prod"]));
+    let ran = CommandOutput::run(site.command_without_data_dir(["ingest", "in", "--profile", "prod", "--env", "prod"]));
     assert_eq!(ran.code, 0, "{ran}");
     assert!(ran.stderr.starts_with("target: profile=prod env=prod"), "{ran}");
 }
 
-/// Standard input holds a `y`; a prompt that nobody sees must not take it.
+/// Standard input holds a `y`, which a prompt must not read without a terminal.
 #[test]
-fn a_prompt_without_a_terminal_exits_8_and_reads_nothing() {
+fn prompts_without_a_terminal_exit_8_and_leave_stdin_unread() {
     use std::io::{Read, Seek, Write};
-    let site = with_prod();
-    assert_eq!(Ran::of(site.bare(["ingest", "in", "--profile", "prod"])).code, 0);
+    let site = site_with_prod_profile();
+    assert_eq!(CommandOutput::run(site.command_without_data_dir(["ingest", "in", "--profile", "prod"])).code, 0);
     std::fs::write(site.path("in/poster.png"), include_bytes!("../../examples/media/posters/girih-12000x9000.png"))
         .unwrap();
-    assert_eq!(Ran::of(site.bare(["ingest", "in", "--profile", "prod"])).code, 0);
-    assert_eq!(Ran::of(site.bare(["worker", "all", "--until-drained", "--profile", "prod"])).code, 3);
-    let asks: [&[&str]; 3] = [
+    assert_eq!(CommandOutput::run(site.command_without_data_dir(["ingest", "in", "--profile", "prod"])).code, 0);
+    assert_eq!(
+        CommandOutput::run(site.command_without_data_dir(["worker", "all", "--until-drained", "--profile", "prod"]))
+            .code,
+        3
+    );
+    let prompting: [&[&str]; 3] = [
         &["dlq", "redrive", "--all", "--profile", "prod"],
         &["dlq", "discard", "--all", "--reason", "x", "--profile", "prod"],
-        // A protected profile wants its environment's name as well.
+        // A protected profile also requires its environment's name.
         &["dlq", "discard", "--all", "--reason", "x", "--profile", "prod", "--yes"],
     ];
-    for words in asks {
+    for words in prompting {
         let mut answer = tempfile::tempfile().unwrap();
         answer.write_all(b"y\nprod\n").unwrap();
         answer.rewind().unwrap();
-        let mut command = site.bare(words);
+        let mut command = site.command_without_data_dir(words);
         command.stdin(answer.try_clone().unwrap());
-        let ran = Ran::of(command);
+        let ran = CommandOutput::run(command);
         assert_eq!(ran.code, 8, "{words:?}: {ran}");
-        let mut left = String::new();
-        answer.read_to_string(&mut left).unwrap();
-        assert_eq!(left, "y\nprod\n", "{words:?} read its standard input");
+        let mut unread = String::new();
+        answer.read_to_string(&mut unread).unwrap();
+        assert_eq!(unread, "y\nprod\n", "{words:?} read its standard input");
     }
     let words = ["dlq", "discard", "--all", "--reason", "x", "--profile", "prod", "--yes", "--confirm", "prod"];
-    assert_eq!(Ran::of(site.bare(words)).code, 0);
+    assert_eq!(CommandOutput::run(site.command_without_data_dir(words)).code, 0);
 }

@@ -1,21 +1,21 @@
-//! Reads the workspace's sources as a graph of modules: which file names which other file, and which outside crates.
+//! Reads the workspace's sources as a graph of modules: which modules each file names, and which external crates.
 //!
-//! Not a compiler: it strips comments, strings and unit tests and follows paths that begin with `crate`, `super`, `self` or
-//! a watched crate. That is how this code base writes its imports.
+//! This is no compiler: it strips comments, strings and unit tests and follows paths that begin with `crate`, `super`, `self`
+//! or a crate of the workspace, as this code base writes its imports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// A module's path. It begins with the crate's name, but for the root package: `["mfctl_embedded", "log"]`, `["cli", "dlq"]`.
+/// A module's path. It begins with the crate's name, except in the root package: `["mfctl_embedded", "log"]`, `["cli", "dlq"]`.
 pub type Module = Vec<String>;
 
-/// What one source file names.
+/// The paths that one source file names.
 pub struct Source {
     pub file: PathBuf,
     pub module: Module,
-    /// Full paths of what is the workspace's, in the form of [`Module`]: `["mfctl_core", "ports", "EventLog"]`.
+    /// Full paths within the workspace, in the form of [`Module`]: `["mfctl_core", "ports", "EventLog"]`.
     pub inside: BTreeSet<Vec<String>>,
-    /// Paths of everything else: `["std", "fs", "File"]`.
+    /// All other paths: `["std", "fs", "File"]`.
     pub outside: BTreeSet<Vec<String>>,
 }
 
@@ -31,19 +31,19 @@ pub fn read_all() -> Vec<Source> {
         modules.extend(crate_modules(&root.join("crates").join(folder).join("src"), Some(name)));
     }
     let known: BTreeSet<Module> = modules.iter().map(|(module, _)| module.clone()).collect();
-    modules.into_iter().map(|(module, file)| read(root, &file, module, &known)).collect()
+    modules.into_iter().map(|(module, file)| read_source(root, &file, module, &known)).collect()
 }
 
 fn crate_modules(src: &Path, name: Option<&str>) -> Vec<(Module, PathBuf)> {
     let mut files = Vec::new();
-    collect(src, &mut files);
+    collect_sources(src, &mut files);
     files.sort();
     let named = |module: Module| -> Module { name.map(str::to_owned).into_iter().chain(module).collect() };
     let modules = files.into_iter().filter_map(|file| Some((named(module_of(src, &file)?), file)));
     modules.filter(|(module, _)| !module.is_empty()).collect()
 }
 
-/// Which modules each module names, itself left out.
+/// The modules that each module names, except itself.
 pub fn edges(sources: &[Source]) -> BTreeMap<Module, BTreeSet<Module>> {
     let known: BTreeSet<&Module> = sources.iter().map(|source| &source.module).collect();
     let target =
@@ -58,18 +58,18 @@ pub fn edges(sources: &[Source]) -> BTreeMap<Module, BTreeSet<Module>> {
         .collect()
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+fn collect_sources(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            collect(&path, files);
+            collect_sources(&path, files);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             files.push(path);
         }
     }
 }
 
-/// The module's path below its crate; empty for `lib.rs`. Files of tests alone are no modules here.
+/// The module's path below its crate, empty for `lib.rs`; `None` for files that hold only tests.
 fn module_of(root: &Path, file: &Path) -> Option<Module> {
     let mut parts: Module = file
         .strip_prefix(root)
@@ -85,9 +85,9 @@ fn module_of(root: &Path, file: &Path) -> Option<Module> {
     (!tests).then_some(parts)
 }
 
-fn read(root: &Path, file: &Path, module: Module, known: &BTreeSet<Module>) -> Source {
+fn read_source(root: &Path, file: &Path, module: Module, known: &BTreeSet<Module>) -> Source {
     let text = std::fs::read_to_string(file).unwrap();
-    let tokens = tokens(&without_unit_tests(&text));
+    let tokens = tokenize(&without_unit_tests(&text));
     let mut source = Source {
         file: file.strip_prefix(root).unwrap().to_owned(),
         module,
@@ -103,7 +103,7 @@ fn read(root: &Path, file: &Path, module: Module, known: &BTreeSet<Module>) -> S
             let mut paths = Vec::new();
             at = path_tree(&tokens, at, &[], &mut paths);
             for path in paths {
-                place(&mut source, path, in_use, known);
+                record_path(&mut source, path, in_use, known);
             }
         } else {
             at += 1;
@@ -112,7 +112,7 @@ fn read(root: &Path, file: &Path, module: Module, known: &BTreeSet<Module>) -> S
     source
 }
 
-fn place(source: &mut Source, path: Vec<String>, in_use: bool, known: &BTreeSet<Module>) {
+fn record_path(source: &mut Source, path: Vec<String>, in_use: bool, known: &BTreeSet<Module>) {
     let mut base = source.module.clone();
     match path[0].as_str() {
         "crate" => base.truncate(usize::from(CRATES.contains(&base[0].as_str()))),
@@ -140,7 +140,7 @@ fn place(source: &mut Source, path: Vec<String>, in_use: bool, known: &BTreeSet<
     source.inside.insert(base);
 }
 
-/// Reads `a::b::{c, d::e}` from `at` on, adds each full path, and gives the position after it.
+/// Reads `a::b::{c, d::e}` at position `at`, adds each full path, and returns the position after it.
 fn path_tree(tokens: &[String], mut at: usize, before: &[String], paths: &mut Vec<Vec<String>>) -> usize {
     let mut path = before.to_vec();
     loop {
@@ -173,17 +173,18 @@ fn is_name(token: &str) -> bool {
     token.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }
 
-/// Unit tests stand last in a file; they may use what the code may not.
+/// Strips unit tests, which stand last in a file: they may use what the code may not.
 fn without_unit_tests(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let end = lines.windows(2).position(|pair| pair[0].trim() == "#[cfg(test)]" && pair[1].contains("mod "));
     lines[..end.unwrap_or(lines.len())].join("\n")
 }
 
-/// Names, `::` and single other characters; comments, strings and character literals left out.
-fn tokens(text: &str) -> Vec<String> {
+/// Names, `::` and other single characters, without comments, strings and character literals.
+fn tokenize(text: &str) -> Vec<String> {
     let chars: Vec<char> = text.chars().collect();
-    let (mut tokens, mut at) = (Vec::new(), 0);
+    let mut tokens = Vec::new();
+    let mut at = 0;
     while at < chars.len() {
         let rest = &chars[at..];
         match rest {
@@ -191,8 +192,8 @@ fn tokens(text: &str) -> Vec<String> {
             ['/', '*', ..] => {
                 at += rest.windows(2).position(|pair| pair == ['*', '/']).map_or(rest.len(), |end| end + 2)
             }
-            ['r', '"' | '#', ..] if raw_string(rest).is_some() => at += raw_string(rest).unwrap(),
-            ['"', ..] => at += string(rest),
+            ['r', '"' | '#', ..] if raw_string_length(rest).is_some() => at += raw_string_length(rest).unwrap(),
+            ['"', ..] => at += string_length(rest),
             ['\'', '\\', ..] => at += 3 + rest[3..].iter().position(|c| *c == '\'').map_or(0, |end| end + 1),
             ['\'', _, '\'', ..] => at += 3,
             [':', ':', ..] => {
@@ -216,7 +217,7 @@ fn tokens(text: &str) -> Vec<String> {
     tokens
 }
 
-fn string(rest: &[char]) -> usize {
+fn string_length(rest: &[char]) -> usize {
     let mut at = 1;
     while at < rest.len() && rest[at] != '"' {
         at += if rest[at] == '\\' { 2 } else { 1 };
@@ -224,7 +225,7 @@ fn string(rest: &[char]) -> usize {
     at + 1
 }
 
-fn raw_string(rest: &[char]) -> Option<usize> {
+fn raw_string_length(rest: &[char]) -> Option<usize> {
     let hashes = rest[1..].iter().take_while(|c| **c == '#').count();
     (rest.get(1 + hashes) == Some(&'"')).then(|| {
         let end: Vec<char> = std::iter::once('"').chain(std::iter::repeat_n('#', hashes)).collect();
@@ -234,7 +235,7 @@ fn raw_string(rest: &[char]) -> Option<usize> {
 }
 
 #[test]
-fn paths_are_found_in_use_trees_and_in_code_and_nowhere_else() {
+fn paths_are_read_from_use_trees_and_code_only() {
     let text = r##"
         use mfctl_core::ports::{Clock, log::{EventLog, Offset}}; // crate::cli
         use std::fs;
@@ -242,7 +243,7 @@ fn paths_are_found_in_use_trees_and_in_code_and_nowhere_else() {
         #[cfg(test)]
         mod tests { use mfctl_embedded::Folder; }
     "##;
-    let tokens = tokens(&without_unit_tests(text));
+    let tokens = tokenize(&without_unit_tests(text));
     let mut source = Source {
         file: PathBuf::new(),
         module: vec!["dlq".into(), "redrive".into()],
@@ -254,7 +255,7 @@ fn paths_are_found_in_use_trees_and_in_code_and_nowhere_else() {
         if is_name(&tokens[at]) && tokens.get(at + 1).is_some_and(|next| next == "::") {
             let mut paths = Vec::new();
             at = path_tree(&tokens, at, &[], &mut paths);
-            paths.into_iter().for_each(|path| place(&mut source, path, false, &BTreeSet::new()));
+            paths.into_iter().for_each(|path| record_path(&mut source, path, false, &BTreeSet::new()));
         } else {
             at += 1;
         }

@@ -1,22 +1,22 @@
-//! Everything a person or a script sees of each verb: a small platform is set up once, and each verb's table and JSON
-//! are compared with what they were. Ids, times, sizes of the disk and the like are replaced by their names.
+//! Snapshots of each verb's table and JSON output on a small platform that is set up once. Values that vary, such as ids,
+//! times and disk sizes, are replaced by placeholders.
 
 use std::sync::{LazyLock, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::support::{Ran, Site};
+use crate::support::{CommandOutput, Site};
 
 const POSTER: &[u8] = include_bytes!("../../examples/media/posters/girih-12000x9000.png");
 const GHAZAL: &[u8] = include_bytes!("../../examples/media/fa/ghazal-1.txt");
 const SIDECAR: &[u8] = include_bytes!("../../examples/media/fa/ghazal-1.txt.json");
 
-/// A platform with an enriched text, a dead letter and a rejected file, and what was printed while it came to be.
+/// A platform with an enriched text, a dead letter and a rejected file, and the output of the commands that made it.
 struct Platform {
     site: Site,
-    ingest: Ran,
-    again: Ran,
-    worker: Ran,
+    ingest: CommandOutput,
+    again: CommandOutput,
+    worker: CommandOutput,
     job: String,
     dead_letter: String,
     asset: String,
@@ -43,10 +43,10 @@ static PLATFORM: LazyLock<Platform> = LazyLock::new(|| {
     Platform { site, ingest, again, worker, job, dead_letter, asset }
 });
 
-/// One command at a time: a worker of one test would be a member in the `status` of another.
-static ONE: Mutex<()> = Mutex::new(());
+/// Held while commands run: a worker of one test would be a member in the `status` of another.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-fn same(name: &str, site: &Site, text: &str) {
+fn assert_snapshot(name: &str, site: &Site, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
@@ -72,7 +72,7 @@ fn same(name: &str, site: &Site, text: &str) {
         (r"\d+ % full, [0-9.]+ [A-Z]iB free", "[room]"),
         (r"(ingest\.raw|media\.[a-z_]+):(\d):\d+", "$1:$2:[offset]"),
         (r"\d+\.\d +nothing is left", "[seconds] nothing is left"),
-        // Its timestamps have as many digits as they need.
+        // The size varies with the number of digits of its timestamps.
         (r"\(json, \d+ B\)", "(json, [size])"),
         (r#""size_bytes": \d+,(\s+"encoding")"#, r#""size_bytes": [size],$1"#),
         (r"(?m)^ +\d+\.\d+(,?)$", "  [number]$1"),
@@ -85,15 +85,15 @@ fn same(name: &str, site: &Site, text: &str) {
     settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
-/// What a command printed on stdout, its code, and its last line on stderr.
-fn seen(ran: &Ran) -> String {
+/// A command's stdout, its exit code, and its last line on stderr.
+fn output_of(ran: &CommandOutput) -> String {
     let last = ran.stderr.lines().last().unwrap_or_default();
     format!("{}\n--- exit {}; stderr ends: {last}\n", ran.stdout.trim_end(), ran.code)
 }
 
-/// A verb's table and its JSON.
-fn both(name: &str, words: &[&str]) {
-    let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+/// Compares a verb's table and its JSON with their snapshots.
+fn snapshot_both(name: &str, words: &[&str]) {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let platform = &*PLATFORM;
     let words = words.iter().map(|word| match *word {
         "JOB" => platform.job.as_str(),
@@ -102,103 +102,115 @@ fn both(name: &str, words: &[&str]) {
         word => word,
     });
     let words: Vec<&str> = words.collect();
-    same(&format!("{name}-table"), &platform.site, &seen(&platform.site.run(&words)));
+    assert_snapshot(&format!("{name}-table"), &platform.site, &output_of(&platform.site.run(&words)));
     let json: Vec<&str> = words.iter().copied().chain(["-o", "json"]).collect();
-    same(&format!("{name}-json"), &platform.site, &seen(&platform.site.run(json)));
+    assert_snapshot(&format!("{name}-json"), &platform.site, &output_of(&platform.site.run(json)));
 }
 
 #[test]
-fn ingest_and_worker_say_what_they_did() {
+fn ingest_and_worker_output() {
     let platform = &*PLATFORM;
-    same("ingest-table", &platform.site, &seen(&platform.ingest));
-    same("ingest-again-json", &platform.site, &seen(&platform.again));
-    same("worker-table", &platform.site, &seen(&platform.worker));
-    both("ingest-dry-run", &["ingest", "in", "--dry-run"]);
-    both("worker-drained", &["worker", "all", "--until-drained"]);
+    assert_snapshot("ingest-table", &platform.site, &output_of(&platform.ingest));
+    assert_snapshot("ingest-again-json", &platform.site, &output_of(&platform.again));
+    assert_snapshot("worker-table", &platform.site, &output_of(&platform.worker));
+    snapshot_both("ingest-dry-run", &["ingest", "in", "--dry-run"]);
+    snapshot_both("worker-drained", &["worker", "all", "--until-drained"]);
 }
 
 #[test]
-fn jobs() {
-    both("jobs-list", &["jobs", "list"]);
-    both("jobs-show", &["jobs", "show", "JOB"]);
-    both("jobs-failed", &["jobs", "failed", "JOB"]);
-    both("jobs-verify", &["jobs", "verify", "JOB"]);
+fn jobs_output() {
+    snapshot_both("jobs-list", &["jobs", "list"]);
+    snapshot_both("jobs-show", &["jobs", "show", "JOB"]);
+    snapshot_both("jobs-failed", &["jobs", "failed", "JOB"]);
+    snapshot_both("jobs-verify", &["jobs", "verify", "JOB"]);
 }
 
 #[test]
-fn media() {
-    both("media-list", &["media", "list"]);
-    both("media-show", &["media", "show", "ASSET"]);
-    both("media-search", &["media", "search", "حافظ"]);
-    both("media-trace", &["media", "trace", "ASSET"]);
-    both("media-get", &["media", "get", "ASSET", "--derivative", "text", "-O", "-"]);
-    both("media-get-nothing", &["media", "get", "00000000-0000-5000-8000-000000000000"]);
+fn media_output() {
+    snapshot_both("media-list", &["media", "list"]);
+    snapshot_both("media-show", &["media", "show", "ASSET"]);
+    snapshot_both("media-search", &["media", "search", "حافظ"]);
+    snapshot_both("media-trace", &["media", "trace", "ASSET"]);
+    snapshot_both("media-get", &["media", "get", "ASSET", "--derivative", "text", "-O", "-"]);
+    snapshot_both("media-get-nothing", &["media", "get", "00000000-0000-5000-8000-000000000000"]);
 }
 
 #[test]
-fn settings_of_services_and_the_manifests_that_declare_them() {
+fn kv_and_bootstrap_output() {
     let site = Site::new();
     assert_eq!(site.run(["worker", "all", "--until-drained"]).code, 0);
-    let both = |name: &str, words: &[&str]| {
-        same(&format!("{name}-table"), &site, &seen(&site.run(words)));
+    let snapshot_both = |name: &str, words: &[&str]| {
+        assert_snapshot(&format!("{name}-table"), &site, &output_of(&site.run(words)));
         let json: Vec<&str> = words.iter().copied().chain(["-o", "json"]).collect();
-        same(&format!("{name}-json"), &site, &seen(&site.run(json)));
+        assert_snapshot(&format!("{name}-json"), &site, &output_of(&site.run(json)));
     };
-    let done = |words: &[&str]| {
+    let succeed = |words: &[&str]| {
         let ran = site.run(words);
         assert_eq!(ran.code, 0, "{ran}");
     };
-    same("bootstrap-init-table", &site, &seen(&site.run(["bootstrap", "init", "platform"])));
+    assert_snapshot("bootstrap-init-table", &site, &output_of(&site.run(["bootstrap", "init", "platform"])));
     let only = ["--only", "ConsulKeys", "--only", "KafkaTopic"];
     let with = |words: &[&'static str]| -> Vec<&str> { words.iter().copied().chain(only).collect() };
-    both("bootstrap-plan", &with(&["bootstrap", "plan", "platform"]));
-    both("bootstrap-apply-dry-run", &with(&["bootstrap", "apply", "platform", "--dry-run"]));
-    both("bootstrap-apply-unconfirmed", &with(&["bootstrap", "apply", "platform"]));
-    same("bootstrap-apply-table", &site, &seen(&site.run(with(&["bootstrap", "apply", "platform", "--yes"]))));
-    both("bootstrap-apply-again", &with(&["bootstrap", "apply", "platform", "--yes"]));
-    both("bootstrap-show", &["bootstrap", "show", "platform", "--only", "ConsulKeys"]);
+    snapshot_both("bootstrap-plan", &with(&["bootstrap", "plan", "platform"]));
+    snapshot_both("bootstrap-apply-dry-run", &with(&["bootstrap", "apply", "platform", "--dry-run"]));
+    snapshot_both("bootstrap-apply-unconfirmed", &with(&["bootstrap", "apply", "platform"]));
+    assert_snapshot(
+        "bootstrap-apply-table",
+        &site,
+        &output_of(&site.run(with(&["bootstrap", "apply", "platform", "--yes"]))),
+    );
+    snapshot_both("bootstrap-apply-again", &with(&["bootstrap", "apply", "platform", "--yes"]));
+    snapshot_both("bootstrap-show", &["bootstrap", "show", "platform", "--only", "ConsulKeys"]);
 
-    same("kv-put-table", &site, &seen(&site.run(["kv", "put", "player/colour", "blue", "--reason", "a look"])));
-    done(&["kv", "put", "player/colour", "red", "--reason", "another"]);
-    both("kv-put-dry-run", &["kv", "put", "player/colour", "green", "--reason", "x", "--dry-run"]);
-    both("kv-put-declared", &["kv", "put", "media-api/max_page_size", "50", "--reason", "x"]);
-    both("kv-put-secret", &["kv", "put", "player/api_token", "c2VjcmV0c2VjcmV0c2VjcmV0", "--reason", "x"]);
-    both("kv-put-no-reason", &["kv", "put", "player/colour", "green"]);
-    both("kv-get", &["kv", "get", "player/colour"]);
-    both("kv-get-nothing", &["kv", "get", "player/nothing"]);
-    both("kv-list", &["kv", "list"]);
-    both("kv-explain", &["kv", "explain", "player/colour"]);
-    both("kv-explain-declared", &["kv", "explain", "media-api/max_page_size"]);
-    both("kv-history", &["kv", "history", "player/colour"]);
-    both("kv-import", &["kv", "import", "x.yaml"]);
-    both("kv-delete-unconfirmed", &["kv", "delete", "player/colour", "--reason", "x"]);
-    same("kv-pull-table", &site, &seen(&site.run(["kv", "pull", "player"])));
-    both("kv-pull-again", &["kv", "pull", "player"]);
-    both("kv-diff-same", &["kv", "diff", "player.v1.yaml"]);
+    assert_snapshot(
+        "kv-put-table",
+        &site,
+        &output_of(&site.run(["kv", "put", "player/colour", "blue", "--reason", "a look"])),
+    );
+    succeed(&["kv", "put", "player/colour", "red", "--reason", "another"]);
+    snapshot_both("kv-put-dry-run", &["kv", "put", "player/colour", "green", "--reason", "x", "--dry-run"]);
+    snapshot_both("kv-put-declared", &["kv", "put", "media-api/max_page_size", "50", "--reason", "x"]);
+    snapshot_both("kv-put-secret", &["kv", "put", "player/api_token", "c2VjcmV0c2VjcmV0c2VjcmV0", "--reason", "x"]);
+    snapshot_both("kv-put-no-reason", &["kv", "put", "player/colour", "green"]);
+    snapshot_both("kv-get", &["kv", "get", "player/colour"]);
+    snapshot_both("kv-get-nothing", &["kv", "get", "player/nothing"]);
+    snapshot_both("kv-list", &["kv", "list"]);
+    snapshot_both("kv-explain", &["kv", "explain", "player/colour"]);
+    snapshot_both("kv-explain-declared", &["kv", "explain", "media-api/max_page_size"]);
+    snapshot_both("kv-history", &["kv", "history", "player/colour"]);
+    snapshot_both("kv-import", &["kv", "import", "x.yaml"]);
+    snapshot_both("kv-delete-unconfirmed", &["kv", "delete", "player/colour", "--reason", "x"]);
+    assert_snapshot("kv-pull-table", &site, &output_of(&site.run(["kv", "pull", "player"])));
+    snapshot_both("kv-pull-again", &["kv", "pull", "player"]);
+    snapshot_both("kv-diff-same", &["kv", "diff", "player.v1.yaml"]);
     let pulled = std::fs::read_to_string(site.path("player.v1.yaml")).unwrap();
     std::fs::write(site.path("player.v1.yaml"), pulled.replace("red", "white")).unwrap();
-    both("kv-diff", &["kv", "diff", "player.v1.yaml"]);
-    both("kv-push-unconfirmed", &["kv", "push", "player.v1.yaml", "--reason", "x"]);
-    both("kv-rollback-unconfirmed", &["kv", "rollback", "player/colour", "--reason", "x"]);
+    snapshot_both("kv-diff", &["kv", "diff", "player.v1.yaml"]);
+    snapshot_both("kv-push-unconfirmed", &["kv", "push", "player.v1.yaml", "--reason", "x"]);
+    snapshot_both("kv-rollback-unconfirmed", &["kv", "rollback", "player/colour", "--reason", "x"]);
 
-    done(&["kv", "put", "media-api/max_page_size", "50", "--break-glass", "the database melts", "--for", "4h"]);
-    both("bootstrap-drift-glass", &with(&["bootstrap", "drift", "platform"]));
+    succeed(&["kv", "put", "media-api/max_page_size", "50", "--break-glass", "the database melts", "--for", "4h"]);
+    snapshot_both("bootstrap-drift-glass", &with(&["bootstrap", "drift", "platform"]));
     std::fs::remove_file(site.path("platform/base/consul-keys.yaml")).unwrap();
-    both("bootstrap-plan-orphans", &["bootstrap", "plan", "platform"]);
-    same("bootstrap-import-table", &site, &seen(&site.run(["bootstrap", "import", "found", "--only", "ConsulKeys"])));
+    snapshot_both("bootstrap-plan-orphans", &["bootstrap", "plan", "platform"]);
+    assert_snapshot(
+        "bootstrap-import-table",
+        &site,
+        &output_of(&site.run(["bootstrap", "import", "found", "--only", "ConsulKeys"])),
+    );
 }
 
 #[test]
-fn dead_letters() {
-    both("dlq-list", &["dlq", "list"]);
-    both("dlq-show", &["dlq", "show", "DEAD"]);
-    both("dlq-redrive-dry-run", &["dlq", "redrive", "--all", "--dry-run"]);
-    both("dlq-redrive-nothing-chosen", &["dlq", "redrive"]);
-    both("dlq-redrive-unconfirmed", &["dlq", "redrive", "--all"]);
-    both("dlq-discard-unconfirmed", &["dlq", "discard", "DEAD", "--reason", "a test"]);
+fn dlq_output() {
+    snapshot_both("dlq-list", &["dlq", "list"]);
+    snapshot_both("dlq-show", &["dlq", "show", "DEAD"]);
+    snapshot_both("dlq-redrive-dry-run", &["dlq", "redrive", "--all", "--dry-run"]);
+    snapshot_both("dlq-redrive-nothing-chosen", &["dlq", "redrive"]);
+    snapshot_both("dlq-redrive-unconfirmed", &["dlq", "redrive", "--all"]);
+    snapshot_both("dlq-discard-unconfirmed", &["dlq", "discard", "DEAD", "--reason", "a test"]);
 }
 
-/// Files for the schema verbs: one schema that can follow, one that breaks, and events of which two are wrong.
+/// Files for the schema verbs: a compatible schema, a breaking one, and three events of which two are invalid.
 fn schema_files(site: &Site) {
     const SCHEMA: &str = include_str!("../../schemas/media.enriched.json");
     const EVENT: &str = include_str!("../../schemas/fixtures/media.enriched/v1/minimal.json");
@@ -217,30 +229,35 @@ fn schema_files(site: &Site) {
 }
 
 #[test]
-fn schemas() {
+fn schema_output() {
     schema_files(&PLATFORM.site);
-    both("schema-list", &["schema", "list"]);
-    both("schema-show", &["schema", "show", "media.asset_revoked-value@1"]);
-    both("schema-show-nothing", &["schema", "show", "nothing-value"]);
-    both("schema-diff-same", &["schema", "diff", "media.enriched-value"]);
-    both("schema-diff", &["schema", "diff", "media.enriched-value@1", "breaking.json"]);
-    both("schema-check", &["schema", "check"]);
-    both("schema-check-follows", &["schema", "check", "media.enriched.json"]);
-    both("schema-check-breaks", &["schema", "check", "breaking.json", "--subject", "media.enriched-value"]);
+    snapshot_both("schema-list", &["schema", "list"]);
+    snapshot_both("schema-show", &["schema", "show", "media.asset_revoked-value@1"]);
+    snapshot_both("schema-show-nothing", &["schema", "show", "nothing-value"]);
+    snapshot_both("schema-diff-same", &["schema", "diff", "media.enriched-value"]);
+    snapshot_both("schema-diff", &["schema", "diff", "media.enriched-value@1", "breaking.json"]);
+    snapshot_both("schema-check", &["schema", "check"]);
+    snapshot_both("schema-check-follows", &["schema", "check", "media.enriched.json"]);
+    snapshot_both("schema-check-breaks", &["schema", "check", "breaking.json", "--subject", "media.enriched-value"]);
     let offline = ["schema", "check", "breaking.json", "--subject", "media.enriched-value", "--offline"];
-    both("schema-check-offline", &offline);
-    both("schema-register-nothing", &["schema", "register"]);
-    both("schema-register-dry-run", &["schema", "register", "media.enriched.json", "--dry-run"]);
-    both("schema-register-unconfirmed", &["schema", "register", "media.enriched.json"]);
-    both("schema-register-breaks", &["schema", "register", "breaking.json", "--subject", "media.enriched-value"]);
-    both("schema-validate", &["schema", "validate", "event.json", "--topic", "media.enriched"]);
-    both("schema-validate-some", &["schema", "validate", "events.jsonl", "--subject", "media.enriched-value@1"]);
-    both("schema-validate-against-nothing", &["schema", "validate", "events.jsonl"]);
+    snapshot_both("schema-check-offline", &offline);
+    snapshot_both("schema-register-nothing", &["schema", "register"]);
+    snapshot_both("schema-register-dry-run", &["schema", "register", "media.enriched.json", "--dry-run"]);
+    snapshot_both("schema-register-unconfirmed", &["schema", "register", "media.enriched.json"]);
+    snapshot_both(
+        "schema-register-breaks",
+        &["schema", "register", "breaking.json", "--subject", "media.enriched-value"],
+    );
+    snapshot_both("schema-validate", &["schema", "validate", "event.json", "--topic", "media.enriched"]);
+    snapshot_both(
+        "schema-validate-some",
+        &["schema", "validate", "events.jsonl", "--subject", "media.enriched-value@1"],
+    );
+    snapshot_both("schema-validate-against-nothing", &["schema", "validate", "events.jsonl"]);
 }
 
-/// A version is registered once, keeps to what was before, and leaves a record.
 #[test]
-fn a_schema_of_ones_own_is_registered_and_held_to_its_subject() {
+fn custom_schema_is_registered_and_checked_for_compatibility() {
     let site = Site::new();
     assert_eq!(site.run(["init"]).code, 0);
     let put = |schema: Value| std::fs::write(site.path("order.json"), schema.to_string()).unwrap();
@@ -256,40 +273,40 @@ fn a_schema_of_ones_own_is_registered_and_held_to_its_subject() {
     let own = list["subjects"].as_array().unwrap().iter().find(|row| row["subject"] == "orders-value").unwrap();
     assert_eq!((&own["state"], &own["latest_version"]), (&json!("other"), &json!(1)));
     let stdin = site.command(["schema", "validate", "-", "--schema", "order.json"]);
-    assert_eq!(Ran::of(stdin).code, 6, "no events are no success");
+    assert_eq!(CommandOutput::run(stdin).code, 6, "no events are no success");
 }
 
 #[test]
-fn the_platform_at_a_glance() {
-    both("lag", &["lag"]);
-    both("audit", &["audit"]);
-    both("status", &["status"]);
-    both("top-once", &["top", "--once"]);
+fn lag_audit_status_and_top_output() {
+    snapshot_both("lag", &["lag"]);
+    snapshot_both("audit", &["audit"]);
+    snapshot_both("status", &["status"]);
+    snapshot_both("top-once", &["top", "--once"]);
 }
 
 #[test]
-fn mfctls_own_settings() {
-    both("config-explain", &["config", "explain", "worker.drain_timeout"]);
-    both("config-show", &["config", "show"]);
-    both("config-path", &["config", "path"]);
-    both("config-trust", &["config", "trust"]);
-    // In places of their own: a profile changes what every later command works on.
+fn config_and_init_output() {
+    snapshot_both("config-explain", &["config", "explain", "worker.drain_timeout"]);
+    snapshot_both("config-show", &["config", "show"]);
+    snapshot_both("config-path", &["config", "path"]);
+    snapshot_both("config-trust", &["config", "trust"]);
+    // On sites of their own: a new profile changes the target of every later command.
     for (name, words) in [("init-table", vec!["init"]), ("init-json", vec!["init", "-o", "json"])] {
         let site = Site::new();
-        same(name, &site, &seen(&site.run(words)));
+        assert_snapshot(name, &site, &output_of(&site.run(words)));
     }
 }
 
 #[test]
-fn wrong_usage_and_missing_things() {
-    both("no-such-verb", &["ingset"]);
-    both("no-such-job", &["jobs", "show", "00000000-0000-7000-8000-000000000000"]);
-    both("no-such-group", &["lag", "nobody"]);
+fn usage_error_and_not_found_output() {
+    snapshot_both("no-such-verb", &["ingset"]);
+    snapshot_both("no-such-job", &["jobs", "show", "00000000-0000-7000-8000-000000000000"]);
+    snapshot_both("no-such-group", &["lag", "nobody"]);
 }
 
-/// Each step of the demo ends as it should; one file fails on purpose, and is mended.
+/// Each step of the demo exits with its expected code; one file fails on purpose and is redriven.
 #[test]
-fn the_demo_takes_every_step() {
+fn demo_completes_every_step() {
     let site = Site::new();
     let report = site.json(["demo"], &[0]);
     let codes: Vec<_> = report["steps"].as_array().unwrap().iter().map(|step| step["exit_code"].as_i64()).collect();
@@ -299,7 +316,7 @@ fn the_demo_takes_every_step() {
 }
 
 #[test]
-fn completions_and_manual_pages_are_there_for_every_shell_and_verb() {
+fn completions_and_man_pages_are_generated() {
     let site = Site::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let ran = site.run(["completions", shell]);

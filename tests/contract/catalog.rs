@@ -1,4 +1,4 @@
-//! The contract of `Catalog`: staging, moving forward, claims. Listings and outcomes are in `catalog_lists`.
+//! The contract of `Catalog`: staging, state transitions, claims. Listings and outcomes are in `catalog_lists`.
 
 use std::collections::BTreeMap;
 
@@ -16,53 +16,53 @@ use uuid::Uuid;
 
 use crate::contract::harness::{Fixture, random};
 
-/// Every case of this suite, for a harness that answers a catalog with nothing in it.
+/// Every case of this suite, for a harness that returns an empty catalog.
 macro_rules! catalog_suite {
     ($harness:path) => {
         mod writes {
             cases!($harness, crate::contract::catalog:
-                a_staged_asset_is_read_back_whole,
-                the_same_bytes_twice_are_one_asset_with_two_sources,
-                the_first_of_a_batch_stages_and_the_rest_are_answered_with_it,
-                replays_of_every_write_change_nothing,
-                a_lost_object_is_replaced_while_its_asset_is_staged,
-                a_state_never_goes_backwards_whatever_the_order,
-                a_revoked_asset_stays_revoked,
-                a_write_of_an_older_revision_changes_nothing,
-                facts_replace_facts_and_nothing_said_keeps_them,
-                a_dead_letter_is_flagged_and_cleared_by_its_own_stage,
-                a_claim_keeps_its_first_owner,
+                staged_asset_round_trips,
+                identical_content_becomes_one_asset_with_two_sources,
+                duplicates_within_a_batch_return_the_first_row,
+                every_write_is_idempotent,
+                restage_replaces_the_object_only_while_the_asset_is_staged,
+                asset_state_never_regresses_in_any_order_of_writes,
+                revoked_asset_stays_revoked,
+                writes_of_an_older_revision_are_ignored,
+                new_facts_replace_stored_facts_and_absent_facts_keep_them,
+                dead_letter_flag_is_cleared_only_by_its_own_stage,
+                claim_keeps_its_first_owner,
                 claims_below_the_committed_offset_are_done,
-                a_claim_is_freed_by_its_owner_alone,
+                claim_is_released_only_by_its_owner,
                 concurrent_claims_agree_on_one_owner,
-                the_summary_agrees_with_the_assets,
+                summary_matches_the_assets,
             );
         }
         mod lists {
             cases!($harness, crate::contract::catalog_lists:
                 assets_are_paged_by_id,
-                every_filter_selects_what_it_says,
-                filters_hold_together,
-                pages_neither_miss_nor_repeat_while_assets_are_staged,
-                sources_come_latest_first,
-                an_event_and_a_path_lead_to_their_assets,
-                the_last_outcome_of_a_file_in_a_job_stands,
-                a_file_has_the_outcome_of_the_latest_job_that_saw_it,
+                each_filter_selects_the_matching_assets,
+                filters_are_combined_with_and,
+                pages_neither_skip_nor_repeat_assets_during_staging,
+                sources_are_listed_latest_first,
+                assets_are_found_by_event_and_by_path,
+                last_outcome_of_a_file_in_a_job_wins,
+                outcome_of_a_file_comes_from_the_latest_job_that_saw_it,
                 outcomes_are_paged_by_tenant_and_path,
-                an_empty_catalog_has_nothing,
+                empty_catalog_returns_nothing,
             );
         }
     };
 }
 pub(crate) use catalog_suite;
 
-pub type Cat = Fixture<dyn Catalog>;
+pub type CatalogFixture = Fixture<dyn Catalog>;
 
 pub fn at(milliseconds: i64) -> Timestamp {
     Timestamp::from_millisecond(1_700_000_000_000 + milliseconds).unwrap()
 }
 
-/// Job ids in the order of their numbers.
+/// A job id; ids are ordered by their number.
 pub fn job(n: u128) -> JobId {
     JobId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + n))
 }
@@ -77,7 +77,7 @@ pub fn asset_id(n: u64) -> AssetId {
     AssetId::of(&Tenant::default(), &sha(n))
 }
 
-/// The file `/n` with content `n`, staged by a job.
+/// The row of file `/n` with content `n`, staged by a job.
 pub fn row(n: u64, job_id: JobId) -> StagedRow {
     let tenant = Tenant::default();
     let event_id = EventId(Uuid::new_v5(&job_id.0, &n.to_be_bytes()));
@@ -98,16 +98,16 @@ pub fn row(n: u64, job_id: JobId) -> StagedRow {
     }
 }
 
-pub async fn one(f: &Cat, n: u64) -> Asset {
+pub async fn stored_asset(f: &CatalogFixture, n: u64) -> Asset {
     f.port.assets(&[asset_id(n)]).await.unwrap().remove(0)
 }
 
-fn step(n: u64, to: AssetState, at_ms: i64) -> StateTransition {
+fn transition(n: u64, to: AssetState, at_ms: i64) -> StateTransition {
     let stage = if to == AssetState::Ingested { Stage::Persist } else { Stage::Enrich };
     StateTransition { asset_id: asset_id(n), revision: Revision::FIRST, to, at: at(at_ms), facts: None, stage }
 }
 
-fn flag(n: u64, stage: Stage) -> DeadLetterFlag {
+fn dead_letter_flag(n: u64, stage: Stage) -> DeadLetterFlag {
     DeadLetterFlag { asset_id: asset_id(n), revision: Revision::FIRST, stage, at: at(500) }
 }
 
@@ -120,7 +120,7 @@ fn metadata() -> Metadata {
     }
 }
 
-pub async fn a_staged_asset_is_read_back_whole(f: Cat) {
+pub async fn staged_asset_round_trips(f: CatalogFixture) {
     let staged = StagedRow { metadata: metadata(), ..row(7, job(1)) };
     let answer = f.port.stage(vec![staged.clone()]).await.unwrap().remove(0);
     assert_eq!(
@@ -129,7 +129,7 @@ pub async fn a_staged_asset_is_read_back_whole(f: Cat) {
     );
     assert_eq!((answer.event_id, answer.job_id, answer.published), (staged.event_id, job(1), false));
     assert_eq!((&answer.staging, answer.staged_at), (&staged.staging, staged.staged_at));
-    let asset = one(&f, 7).await;
+    let asset = stored_asset(&f, 7).await;
     assert_eq!((asset.asset_id, asset.sha256, asset.size_bytes), (staged.asset_id, staged.sha256, 70));
     assert_eq!((asset.state, asset.revision, asset.dead_lettered), (AssetState::Staged, Revision::FIRST, None));
     assert_eq!((asset.event_id, asset.job_id, asset.staging), (staged.event_id, job(1), staged.staging));
@@ -138,10 +138,10 @@ pub async fn a_staged_asset_is_read_back_whole(f: Cat) {
     assert_eq!((asset.ingested_at, asset.enriched_at), (None, None));
     assert_eq!((asset.metadata, asset.facts), (metadata(), AssetFacts::default()));
     f.port.mark_published(&[asset_id(7)], at(9)).await.unwrap();
-    assert_eq!(one(&f, 7).await.published_at, Some(at(9)));
+    assert_eq!(stored_asset(&f, 7).await.published_at, Some(at(9)));
 }
 
-pub async fn the_same_bytes_twice_are_one_asset_with_two_sources(f: Cat) {
+pub async fn identical_content_becomes_one_asset_with_two_sources(f: CatalogFixture) {
     let first = row(1, job(1));
     f.port.stage(vec![first.clone()]).await.unwrap();
     f.port.mark_published(&[asset_id(1)], at(9)).await.unwrap();
@@ -149,14 +149,14 @@ pub async fn the_same_bytes_twice_are_one_asset_with_two_sources(f: Cat) {
     let answer = f.port.stage(vec![second]).await.unwrap().remove(0);
     assert_eq!((answer.event_id, answer.job_id, answer.published), (first.event_id, job(1), true));
     assert_eq!(answer.staging, first.staging);
-    assert_eq!(one(&f, 1).await.metadata, Metadata::default());
+    assert_eq!(stored_asset(&f, 1).await.metadata, Metadata::default());
     let sources = f.port.sources(asset_id(1), 10).await.unwrap();
     let mut paths: Vec<&str> = sources.iter().map(|source| source.path.as_str()).collect();
     paths.sort_unstable();
     assert_eq!(paths, ["/1", "/copy"]);
 }
 
-pub async fn the_first_of_a_batch_stages_and_the_rest_are_answered_with_it(f: Cat) {
+pub async fn duplicates_within_a_batch_return_the_first_row(f: CatalogFixture) {
     let copies: Vec<StagedRow> = (0..3)
         .map(|n| StagedRow {
             event_id: EventId::fresh(),
@@ -173,54 +173,54 @@ pub async fn the_first_of_a_batch_stages_and_the_rest_are_answered_with_it(f: Ca
 }
 
 /// Everything that can be read of assets 1 and 2.
-async fn everything(f: &Cat) -> impl PartialEq + std::fmt::Debug {
+async fn readable_state(f: &CatalogFixture) -> impl PartialEq + std::fmt::Debug {
     let assets = f.port.assets(&[asset_id(1), asset_id(2)]).await.unwrap();
     let sources = f.port.sources(asset_id(1), 10).await.unwrap();
     (assets, sources, f.port.summary().await.unwrap())
 }
 
-pub async fn replays_of_every_write_change_nothing(f: Cat) {
+pub async fn every_write_is_idempotent(f: CatalogFixture) {
     for _ in 0..2 {
         f.port.stage(vec![row(1, job(1)), row(2, job(1))]).await.unwrap();
     }
-    let before = everything(&f).await;
+    let before = readable_state(&f).await;
     f.port.stage(vec![row(2, job(1)), row(1, job(1))]).await.unwrap();
-    assert_eq!(everything(&f).await, before, "stage");
+    assert_eq!(readable_state(&f).await, before, "stage");
     let elsewhere = ObjectRef { key: ObjectKey::new("new").unwrap(), ..row(1, job(1)).staging };
     macro_rules! twice {
         ($write:expr) => {
             $write.await.unwrap();
-            let before = everything(&f).await;
+            let before = readable_state(&f).await;
             $write.await.unwrap();
-            assert_eq!(everything(&f).await, before, "{}", stringify!($write));
+            assert_eq!(readable_state(&f).await, before, "{}", stringify!($write));
         };
     }
     twice!(f.port.restage(vec![(asset_id(1), elsewhere.clone())]));
     twice!(f.port.mark_published(&[asset_id(1), asset_id(2)], at(100)));
     twice!(f.port.restage(vec![(asset_id(1), elsewhere.clone())]));
-    twice!(f.port.flag_dead_letters(vec![flag(1, Stage::Persist)]));
-    twice!(f.port.advance(vec![step(1, AssetState::Ingested, 200), step(2, AssetState::Ingested, 200)]));
+    twice!(f.port.flag_dead_letters(vec![dead_letter_flag(1, Stage::Persist)]));
+    twice!(f.port.advance(vec![transition(1, AssetState::Ingested, 200), transition(2, AssetState::Ingested, 200)]));
     let facts = Some(AssetFacts { pages: Some(3), ..AssetFacts::default() });
-    twice!(f.port.advance(vec![StateTransition { facts: facts.clone(), ..step(1, AssetState::Enriched, 300) }]));
-    let done = one(&f, 1).await;
+    twice!(f.port.advance(vec![StateTransition { facts: facts.clone(), ..transition(1, AssetState::Enriched, 300) }]));
+    let done = stored_asset(&f, 1).await;
     assert_eq!((done.ingested_at, done.enriched_at, done.updated_at), (Some(at(200)), Some(at(300)), at(500)));
 }
 
-pub async fn a_lost_object_is_replaced_while_its_asset_is_staged(f: Cat) {
+pub async fn restage_replaces_the_object_only_while_the_asset_is_staged(f: CatalogFixture) {
     f.port.stage(vec![row(1, job(1)), row(2, job(1))]).await.unwrap();
     f.port.mark_published(&[asset_id(1), asset_id(2)], at(5)).await.unwrap();
-    f.port.advance(vec![step(2, AssetState::Ingested, 6)]).await.unwrap();
+    f.port.advance(vec![transition(2, AssetState::Ingested, 6)]).await.unwrap();
     let new =
         |n| (asset_id(n), ObjectRef { key: ObjectKey::new(format!("new/{n}")).unwrap(), ..row(n, job(1)).staging });
     f.port.restage(vec![new(1), new(2)]).await.unwrap();
-    let moved = one(&f, 1).await;
+    let moved = stored_asset(&f, 1).await;
     assert_eq!((moved.staging.key.as_str(), moved.event_id), ("new/1", row(1, job(1)).event_id));
     assert_eq!(moved.published_at, None, "the event of the new object is not acknowledged yet");
-    let kept = one(&f, 2).await;
+    let kept = stored_asset(&f, 2).await;
     assert_eq!((kept.staging, kept.published_at), (row(2, job(1)).staging, Some(at(5))));
 }
 
-pub async fn a_state_never_goes_backwards_whatever_the_order(f: Cat) {
+pub async fn asset_state_never_regresses_in_any_order_of_writes(f: CatalogFixture) {
     let mut random = random();
     f.port.stage((0..10).map(|n| row(n, job(1))).collect()).await.unwrap();
     let mut reached = [AssetState::Staged; 10];
@@ -230,7 +230,7 @@ pub async fn a_state_never_goes_backwards_whatever_the_order(f: Cat) {
                 let n = random.u64(0..10);
                 let to = *random.choice(&[AssetState::Staged, AssetState::Ingested, AssetState::Enriched]).unwrap();
                 reached[n as usize] = reached[n as usize].max(to);
-                step(n, to, random.i64(0..1000))
+                transition(n, to, random.i64(0..1000))
             })
             .collect();
         if random.bool() {
@@ -238,138 +238,156 @@ pub async fn a_state_never_goes_backwards_whatever_the_order(f: Cat) {
         }
         f.port.advance(batch).await.unwrap();
         for n in 0..10 {
-            let asset = one(&f, n).await;
+            let asset = stored_asset(&f, n).await;
             assert_eq!(asset.state, reached[n as usize], "asset {n}");
             assert!(asset.state < AssetState::Enriched || asset.enriched_at.is_some());
         }
     }
 }
 
-pub async fn a_revoked_asset_stays_revoked(f: Cat) {
+pub async fn revoked_asset_stays_revoked(f: CatalogFixture) {
     f.port.stage(vec![row(1, job(1))]).await.unwrap();
-    f.port.advance(vec![step(1, AssetState::Revoked, 5)]).await.unwrap();
-    let revoked = one(&f, 1).await;
+    f.port.advance(vec![transition(1, AssetState::Revoked, 5)]).await.unwrap();
+    let revoked = stored_asset(&f, 1).await;
     assert_eq!(revoked.state, AssetState::Revoked);
-    f.port.advance(vec![step(1, AssetState::Enriched, 9), step(1, AssetState::Ingested, 9)]).await.unwrap();
-    f.port.flag_dead_letters(vec![flag(1, Stage::Enrich)]).await.unwrap();
+    f.port.advance(vec![transition(1, AssetState::Enriched, 9), transition(1, AssetState::Ingested, 9)]).await.unwrap();
+    f.port.flag_dead_letters(vec![dead_letter_flag(1, Stage::Enrich)]).await.unwrap();
     f.port.stage(vec![row(1, job(2))]).await.unwrap();
     f.port.restage(vec![(asset_id(1), row(1, job(2)).staging)]).await.unwrap();
-    assert_eq!(one(&f, 1).await, revoked);
+    assert_eq!(stored_asset(&f, 1).await, revoked);
 }
 
-pub async fn a_write_of_an_older_revision_changes_nothing(f: Cat) {
+pub async fn writes_of_an_older_revision_are_ignored(f: CatalogFixture) {
     f.port.stage(vec![row(1, job(1))]).await.unwrap();
-    f.port.advance(vec![step(1, AssetState::Enriched, 5)]).await.unwrap();
-    f.port.advance(vec![StateTransition { revision: Revision(2), ..step(1, AssetState::Ingested, 6) }]).await.unwrap();
-    let second = one(&f, 1).await;
-    assert_eq!((second.revision, second.state), (Revision(2), AssetState::Ingested), "a newer revision begins anew");
-    let late = StateTransition { facts: Some(AssetFacts::default()), ..step(1, AssetState::Enriched, 7) };
+    f.port.advance(vec![transition(1, AssetState::Enriched, 5)]).await.unwrap();
+    f.port
+        .advance(vec![StateTransition { revision: Revision(2), ..transition(1, AssetState::Ingested, 6) }])
+        .await
+        .unwrap();
+    let second = stored_asset(&f, 1).await;
+    assert_eq!((second.revision, second.state), (Revision(2), AssetState::Ingested), "a newer revision starts over");
+    let late = StateTransition { facts: Some(AssetFacts::default()), ..transition(1, AssetState::Enriched, 7) };
     f.port.advance(vec![late]).await.unwrap();
-    f.port.flag_dead_letters(vec![flag(1, Stage::Enrich)]).await.unwrap();
-    assert_eq!(one(&f, 1).await, second);
+    f.port.flag_dead_letters(vec![dead_letter_flag(1, Stage::Enrich)]).await.unwrap();
+    assert_eq!(stored_asset(&f, 1).await, second);
 }
 
-pub async fn facts_replace_facts_and_nothing_said_keeps_them(f: Cat) {
+pub async fn new_facts_replace_stored_facts_and_absent_facts_keep_them(f: CatalogFixture) {
     f.port.stage(vec![row(1, job(1))]).await.unwrap();
-    let found =
+    let first =
         AssetFacts { title: Some("ت".into()), pages: Some(2), notes: vec!["x".into()], ..AssetFacts::default() };
     f.port
-        .advance(vec![StateTransition { facts: Some(found.clone()), ..step(1, AssetState::Enriched, 5) }])
+        .advance(vec![StateTransition { facts: Some(first.clone()), ..transition(1, AssetState::Enriched, 5) }])
         .await
         .unwrap();
-    f.port.advance(vec![step(1, AssetState::Enriched, 6), step(1, AssetState::Ingested, 6)]).await.unwrap();
-    assert_eq!(one(&f, 1).await.facts, found);
+    f.port.advance(vec![transition(1, AssetState::Enriched, 6), transition(1, AssetState::Ingested, 6)]).await.unwrap();
+    assert_eq!(stored_asset(&f, 1).await.facts, first);
     let other = AssetFacts { language: Some("fa".into()), ..AssetFacts::default() };
     f.port
-        .advance(vec![StateTransition { facts: Some(other.clone()), ..step(1, AssetState::Enriched, 7) }])
+        .advance(vec![StateTransition { facts: Some(other.clone()), ..transition(1, AssetState::Enriched, 7) }])
         .await
         .unwrap();
-    assert_eq!(one(&f, 1).await.facts, other);
+    assert_eq!(stored_asset(&f, 1).await.facts, other);
     f.port
-        .advance(vec![StateTransition { facts: Some(AssetFacts::default()), ..step(1, AssetState::Enriched, 8) }])
+        .advance(vec![StateTransition { facts: Some(AssetFacts::default()), ..transition(1, AssetState::Enriched, 8) }])
         .await
         .unwrap();
-    assert_eq!(one(&f, 1).await.facts, AssetFacts::default());
+    assert_eq!(stored_asset(&f, 1).await.facts, AssetFacts::default());
 }
 
-pub async fn a_dead_letter_is_flagged_and_cleared_by_its_own_stage(f: Cat) {
+pub async fn dead_letter_flag_is_cleared_only_by_its_own_stage(f: CatalogFixture) {
     f.port.stage(vec![row(1, job(1))]).await.unwrap();
-    f.port.advance(vec![step(1, AssetState::Ingested, 5)]).await.unwrap();
-    f.port.flag_dead_letters(vec![flag(1, Stage::Enrich)]).await.unwrap();
-    let flagged = one(&f, 1).await;
+    f.port.advance(vec![transition(1, AssetState::Ingested, 5)]).await.unwrap();
+    f.port.flag_dead_letters(vec![dead_letter_flag(1, Stage::Enrich)]).await.unwrap();
+    let flagged = stored_asset(&f, 1).await;
     assert_eq!((flagged.state, flagged.dead_lettered), (AssetState::Ingested, Some(Stage::Enrich)));
-    f.port.advance(vec![step(1, AssetState::Ingested, 6)]).await.unwrap();
-    assert_eq!(one(&f, 1).await.dead_lettered, Some(Stage::Enrich), "another stage's success does not clear it");
-    f.port.advance(vec![step(1, AssetState::Enriched, 7)]).await.unwrap();
-    assert_eq!((one(&f, 1).await.dead_lettered, one(&f, 1).await.state), (None, AssetState::Enriched));
-    f.port.flag_dead_letters(vec![flag(99, Stage::Enrich)]).await.unwrap();
+    f.port.advance(vec![transition(1, AssetState::Ingested, 6)]).await.unwrap();
+    assert_eq!(
+        stored_asset(&f, 1).await.dead_lettered,
+        Some(Stage::Enrich),
+        "another stage's success does not clear it"
+    );
+    f.port.advance(vec![transition(1, AssetState::Enriched, 7)]).await.unwrap();
+    assert_eq!(
+        (stored_asset(&f, 1).await.dead_lettered, stored_asset(&f, 1).await.state),
+        (None, AssetState::Enriched)
+    );
+    f.port.flag_dead_letters(vec![dead_letter_flag(99, Stage::Enrich)]).await.unwrap();
 }
 
 fn group(name: &str) -> GroupName {
     GroupName::new(format!("mfctl.dev.{name}")).unwrap()
 }
 
-fn wish(n: u64, offset: i64) -> ClaimRequest {
+fn claim_request(n: u64, offset: i64) -> ClaimRequest {
     let owner = RecordAddress { topic: TopicName::known("ingest.raw"), partition: (n % 2) as u32, offset };
     ClaimRequest { asset_id: asset_id(n), revision: Revision::FIRST, owner }
 }
 
-pub async fn a_claim_keeps_its_first_owner(f: Cat) {
+pub async fn claim_keeps_its_first_owner(f: CatalogFixture) {
     let persist = group("persist");
-    let claims = f.port.claim(&persist, vec![wish(1, 10), wish(2, 11), wish(1, 12)]).await.unwrap();
+    let claims =
+        f.port.claim(&persist, vec![claim_request(1, 10), claim_request(2, 11), claim_request(1, 12)]).await.unwrap();
     assert_eq!(claims.iter().map(|claim| claim.owner.offset).collect::<Vec<_>>(), [10, 11, 10]);
     assert!(claims.iter().all(|claim| !claim.done));
-    let again = f.port.claim(&persist, vec![wish(2, 99), wish(1, 10)]).await.unwrap();
+    let again = f.port.claim(&persist, vec![claim_request(2, 99), claim_request(1, 10)]).await.unwrap();
     assert_eq!(again.iter().map(|claim| claim.owner.offset).collect::<Vec<_>>(), [11, 10]);
-    let mut later = wish(1, 50);
+    let mut later = claim_request(1, 50);
     later.revision = Revision(2);
     later.owner.topic = TopicName::known("media.ingested");
     let claims = f.port.claim(&persist, vec![later.clone()]).await.unwrap();
     assert_eq!(claims[0].owner, later.owner, "another revision is another claim");
-    let claims = f.port.claim(&group("enrich"), vec![wish(1, 7)]).await.unwrap();
+    let claims = f.port.claim(&group("enrich"), vec![claim_request(1, 7)]).await.unwrap();
     assert_eq!(claims[0].owner.offset, 7, "another group is another claim");
 }
 
-pub async fn claims_below_the_committed_offset_are_done(f: Cat) {
+pub async fn claims_below_the_committed_offset_are_done(f: CatalogFixture) {
     let persist = group("persist");
-    // 1, 3 and 5 stand in partition 1; 2 in partition 0.
-    f.port.claim(&persist, vec![wish(1, 10), wish(3, 11), wish(5, 12), wish(2, 3)]).await.unwrap();
-    f.port.claim(&group("enrich"), vec![wish(1, 1)]).await.unwrap();
+    // 1, 3 and 5 are in partition 1; 2 is in partition 0.
+    f.port
+        .claim(&persist, vec![claim_request(1, 10), claim_request(3, 11), claim_request(5, 12), claim_request(2, 3)])
+        .await
+        .unwrap();
+    f.port.claim(&group("enrich"), vec![claim_request(1, 1)]).await.unwrap();
     let committed = [(TopicPartition::new(TopicName::known("ingest.raw"), 1), 12)];
     for _ in 0..2 {
         f.port.complete_claims(&persist, &committed).await.unwrap();
     }
-    let claims = f.port.claim(&persist, vec![wish(1, 90), wish(3, 91), wish(5, 92), wish(2, 93)]).await.unwrap();
+    let claims = f
+        .port
+        .claim(&persist, vec![claim_request(1, 90), claim_request(3, 91), claim_request(5, 92), claim_request(2, 93)])
+        .await
+        .unwrap();
     assert_eq!(claims.iter().map(|claim| claim.done).collect::<Vec<_>>(), [true, true, false, false]);
-    assert!(!f.port.claim(&group("enrich"), vec![wish(1, 90)]).await.unwrap()[0].done);
-    f.port.complete_claims(&group("nobody"), &committed).await.unwrap();
+    assert!(!f.port.claim(&group("enrich"), vec![claim_request(1, 90)]).await.unwrap()[0].done);
+    f.port.complete_claims(&group("other"), &committed).await.unwrap();
 }
 
-pub async fn a_claim_is_freed_by_its_owner_alone(f: Cat) {
+pub async fn claim_is_released_only_by_its_owner(f: CatalogFixture) {
     let persist = group("persist");
-    f.port.claim(&persist, vec![wish(1, 10), wish(2, 11)]).await.unwrap();
-    f.port.release_claims(&persist, vec![wish(1, 99), wish(2, 11)]).await.unwrap();
-    f.port.release_claims(&persist, vec![wish(2, 11), wish(7, 1)]).await.unwrap();
-    let claims = f.port.claim(&persist, vec![wish(1, 20), wish(2, 21)]).await.unwrap();
+    f.port.claim(&persist, vec![claim_request(1, 10), claim_request(2, 11)]).await.unwrap();
+    f.port.release_claims(&persist, vec![claim_request(1, 99), claim_request(2, 11)]).await.unwrap();
+    f.port.release_claims(&persist, vec![claim_request(2, 11), claim_request(7, 1)]).await.unwrap();
+    let claims = f.port.claim(&persist, vec![claim_request(1, 20), claim_request(2, 21)]).await.unwrap();
     assert_eq!(claims.iter().map(|claim| claim.owner.offset).collect::<Vec<_>>(), [10, 21]);
     let committed = [(TopicPartition::new(TopicName::known("ingest.raw"), 1), 11)];
     f.port.complete_claims(&persist, &committed).await.unwrap();
-    f.port.release_claims(&persist, vec![wish(1, 10)]).await.unwrap();
-    let claim = f.port.claim(&persist, vec![wish(1, 30)]).await.unwrap().remove(0);
-    assert_eq!((claim.owner.offset, claim.done), (10, true), "what is done is not freed");
+    f.port.release_claims(&persist, vec![claim_request(1, 10)]).await.unwrap();
+    let claim = f.port.claim(&persist, vec![claim_request(1, 30)]).await.unwrap().remove(0);
+    assert_eq!((claim.owner.offset, claim.done), (10, true), "a completed claim is not released");
 }
 
-pub async fn concurrent_claims_agree_on_one_owner(f: Cat) {
+pub async fn concurrent_claims_agree_on_one_owner(f: CatalogFixture) {
     let persist = group("persist");
-    let wishes = (0..16).map(|n| f.port.claim(&persist, (0..20).map(|asset| wish(asset, n)).collect()));
-    let answers: Vec<_> = join_all(wishes).await.into_iter().map(Result::unwrap).collect();
+    let requests = (0..16).map(|n| f.port.claim(&persist, (0..20).map(|asset| claim_request(asset, n)).collect()));
+    let answers: Vec<_> = join_all(requests).await.into_iter().map(Result::unwrap).collect();
     for asset in 0..20 {
         let owner = &answers[0][asset].owner;
         assert!(answers.iter().all(|claims| claims[asset].owner == *owner), "asset {asset}");
     }
 }
 
-pub async fn the_summary_agrees_with_the_assets(f: Cat) {
+pub async fn summary_matches_the_assets(f: CatalogFixture) {
     let mut random = random();
     for _ in 0..60 {
         let n = random.u64(0..12);
@@ -377,11 +395,11 @@ pub async fn the_summary_agrees_with_the_assets(f: Cat) {
             0 | 1 => drop(f.port.stage(vec![row(n, job(1)), row(random.u64(0..12), job(1))]).await.unwrap()),
             2 => {
                 let to = *random.choice(AssetState::ALL).unwrap();
-                f.port.advance(vec![step(n, to, 5)]).await.unwrap();
+                f.port.advance(vec![transition(n, to, 5)]).await.unwrap();
             }
             _ => {
                 let stage = *random.choice(Stage::ALL).unwrap();
-                f.port.flag_dead_letters(vec![flag(n, stage)]).await.unwrap();
+                f.port.flag_dead_letters(vec![dead_letter_flag(n, stage)]).await.unwrap();
             }
         }
     }

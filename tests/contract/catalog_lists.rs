@@ -8,11 +8,12 @@ use mfctl_core::domain::job::{FileOutcome, FileRefusal, JobOutcome, RefusalKind}
 use mfctl_core::domain::{AssetId, EventId, JobId, Revision, SourcePath, Stage, Tenant};
 use mfctl_core::ports::{AssetFilter, DeadLetterFlag, ErrorKind, StagedRow, StateTransition};
 
-use crate::contract::catalog::{Cat, asset_id, at, job, row};
+use crate::contract::catalog::{CatalogFixture, asset_id, at, job, row};
 use crate::contract::harness::fails_as;
 
-async fn ids(f: &Cat, filter: &AssetFilter, page: usize) -> Vec<AssetId> {
-    let (mut found, mut cursor) = (Vec::new(), None::<String>);
+async fn listed_ids(f: &CatalogFixture, filter: &AssetFilter, page: usize) -> Vec<AssetId> {
+    let mut found = Vec::new();
+    let mut cursor = None::<String>;
     loop {
         let got = f.port.list(filter, cursor.as_deref(), page).await.unwrap();
         assert!(got.items.len() <= page);
@@ -24,22 +25,22 @@ async fn ids(f: &Cat, filter: &AssetFilter, page: usize) -> Vec<AssetId> {
     }
 }
 
-fn sorted(numbers: impl IntoIterator<Item = u64>) -> Vec<AssetId> {
+fn sorted_ids(numbers: impl IntoIterator<Item = u64>) -> Vec<AssetId> {
     let mut ids: Vec<AssetId> = numbers.into_iter().map(asset_id).collect();
     ids.sort_unstable();
     ids
 }
 
-pub async fn assets_are_paged_by_id(f: Cat) {
+pub async fn assets_are_paged_by_id(f: CatalogFixture) {
     f.port.stage((0..30).map(|n| row(n, job(1))).collect()).await.unwrap();
     for page in [1, 7, 30, 31, 1000] {
-        assert_eq!(ids(&f, &AssetFilter::default(), page).await, sorted(0..30), "pages of {page}");
+        assert_eq!(listed_ids(&f, &AssetFilter::default(), page).await, sorted_ids(0..30), "pages of {page}");
     }
     fails_as(f.port.list(&AssetFilter::default(), Some("nonsense"), 1).await, ErrorKind::Invalid);
 }
 
-/// Assets 0 to 11 that differ in everything a filter looks at.
-async fn varied(f: &Cat) {
+/// Stages assets 0 to 11, which differ in every field that a filter reads.
+async fn stage_varied_assets(f: &CatalogFixture) {
     let rows = (0..12).map(|n| StagedRow {
         media_type: ["image/png", "image/jpeg", "text/plain"][n as usize % 3].into(),
         metadata: Metadata {
@@ -66,40 +67,40 @@ async fn varied(f: &Cat) {
     f.port.record_outcomes(vec![outcome(9, "/5", Some(5))]).await.unwrap();
 }
 
-pub async fn every_filter_selects_what_it_says(f: Cat) {
-    varied(&f).await;
+pub async fn each_filter_selects_the_matching_assets(f: CatalogFixture) {
+    stage_varied_assets(&f).await;
     let all = AssetFilter::default;
     let image = || (0..12).filter(|n| n % 3 != 2);
     let tag = |name: &str, value: &str| Some((name.to_owned(), value.to_owned()));
     let cases: Vec<(AssetFilter, Vec<AssetId>)> = vec![
-        (AssetFilter { tenant: Some(Tenant::default()), ..all() }, sorted(0..12)),
+        (AssetFilter { tenant: Some(Tenant::default()), ..all() }, sorted_ids(0..12)),
         (AssetFilter { tenant: Some(Tenant::new("other").unwrap()), ..all() }, vec![]),
-        (AssetFilter { state: Some(AssetState::Ingested), ..all() }, sorted(0..6)),
+        (AssetFilter { state: Some(AssetState::Ingested), ..all() }, sorted_ids(0..6)),
         (AssetFilter { state: Some(AssetState::Enriched), ..all() }, vec![]),
-        (AssetFilter { dead_lettered: Some(true), ..all() }, sorted([3, 4])),
-        (AssetFilter { dead_lettered: Some(false), ..all() }, sorted((0..12).filter(|n| ![3, 4].contains(n)))),
-        (AssetFilter { media_type: Some("image/".into()), ..all() }, sorted(image())),
-        (AssetFilter { media_type: Some("text/plain".into()), ..all() }, sorted([2, 5, 8, 11])),
+        (AssetFilter { dead_lettered: Some(true), ..all() }, sorted_ids([3, 4])),
+        (AssetFilter { dead_lettered: Some(false), ..all() }, sorted_ids((0..12).filter(|n| ![3, 4].contains(n)))),
+        (AssetFilter { media_type: Some("image/".into()), ..all() }, sorted_ids(image())),
+        (AssetFilter { media_type: Some("text/plain".into()), ..all() }, sorted_ids([2, 5, 8, 11])),
         (AssetFilter { media_type: Some("imag".into()), ..all() }, vec![]),
         (AssetFilter { media_type: Some("image%".into()), ..all() }, vec![]),
-        (AssetFilter { collection: Some("poems".into()), ..all() }, sorted([0, 4, 8])),
-        (AssetFilter { tag: tag("t7", ""), ..all() }, sorted([7])),
-        (AssetFilter { tag: tag("even", "true"), ..all() }, sorted((0..12).step_by(2))),
-        (AssetFilter { tag: tag("even", ""), ..all() }, sorted(0..12)),
+        (AssetFilter { collection: Some("poems".into()), ..all() }, sorted_ids([0, 4, 8])),
+        (AssetFilter { tag: tag("t7", ""), ..all() }, sorted_ids([7])),
+        (AssetFilter { tag: tag("even", "true"), ..all() }, sorted_ids((0..12).step_by(2))),
+        (AssetFilter { tag: tag("even", ""), ..all() }, sorted_ids(0..12)),
         (AssetFilter { tag: tag("' OR 1=1 --", ""), ..all() }, vec![]),
-        (AssetFilter { job_id: Some(job(2)), ..all() }, sorted((1..12).step_by(2))),
-        (AssetFilter { job_id: Some(job(9)), ..all() }, sorted([5])),
-        (AssetFilter { since: Some(at(9)), ..all() }, sorted(9..12)),
+        (AssetFilter { job_id: Some(job(2)), ..all() }, sorted_ids((1..12).step_by(2))),
+        (AssetFilter { job_id: Some(job(9)), ..all() }, sorted_ids([5])),
+        (AssetFilter { since: Some(at(9)), ..all() }, sorted_ids(9..12)),
     ];
     for (filter, expected) in cases {
         for page in [1, 3, 100] {
-            assert_eq!(ids(&f, &filter, page).await, expected, "{filter:?} in pages of {page}");
+            assert_eq!(listed_ids(&f, &filter, page).await, expected, "{filter:?} in pages of {page}");
         }
     }
 }
 
-pub async fn filters_hold_together(f: Cat) {
-    varied(&f).await;
+pub async fn filters_are_combined_with_and(f: CatalogFixture) {
+    stage_varied_assets(&f).await;
     let filter = AssetFilter {
         tenant: Some(Tenant::default()),
         state: Some(AssetState::Ingested),
@@ -110,12 +111,13 @@ pub async fn filters_hold_together(f: Cat) {
         job_id: Some(job(1)),
         since: Some(at(1)),
     };
-    assert_eq!(ids(&f, &filter, 1).await, sorted([4]));
+    assert_eq!(listed_ids(&f, &filter, 1).await, sorted_ids([4]));
 }
 
-pub async fn pages_neither_miss_nor_repeat_while_assets_are_staged(f: Cat) {
+pub async fn pages_neither_skip_nor_repeat_assets_during_staging(f: CatalogFixture) {
     f.port.stage((0..40).map(|n| row(n, job(1))).collect()).await.unwrap();
-    let (mut seen, mut cursor) = (Vec::new(), None::<String>);
+    let mut seen = Vec::new();
+    let mut cursor = None::<String>;
     for turn in 0.. {
         let page = f.port.list(&AssetFilter::default(), cursor.as_deref(), 5).await.unwrap();
         seen.extend(page.items.iter().map(|asset| asset.asset_id));
@@ -126,10 +128,10 @@ pub async fn pages_neither_miss_nor_repeat_while_assets_are_staged(f: Cat) {
         }
     }
     assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "in order, none twice");
-    assert!(sorted(0..40).iter().all(|id| seen.contains(id)), "none missed");
+    assert!(sorted_ids(0..40).iter().all(|id| seen.contains(id)), "none missed");
 }
 
-pub async fn sources_come_latest_first(f: Cat) {
+pub async fn sources_are_listed_latest_first(f: CatalogFixture) {
     for n in [2, 1, 3] {
         let source_path = SourcePath::from_text(format!("/seen-{n}"));
         let staged = StagedRow { source_path, staged_at: at(n), ..row(1, job(n as u128)) };
@@ -145,7 +147,7 @@ pub async fn sources_come_latest_first(f: Cat) {
     assert_eq!((sources.len(), sources[0].path.as_str(), sources[0].job_id), (3, "/seen-1", job(9)), "seen again");
 }
 
-pub async fn an_event_and_a_path_lead_to_their_assets(f: Cat) {
+pub async fn assets_are_found_by_event_and_by_path(f: CatalogFixture) {
     let path = SourcePath::from_text("/report.pdf");
     let first = StagedRow { source_path: path.clone(), ..row(1, job(1)) };
     let changed = StagedRow { source_path: path.clone(), ..row(2, job(2)) };
@@ -172,8 +174,9 @@ fn outcome(job_number: u128, path: &str, asset: Option<u64>) -> JobOutcome {
     }
 }
 
-async fn latest(f: &Cat, page: usize) -> Vec<JobOutcome> {
-    let (mut found, mut cursor) = (Vec::new(), None::<String>);
+async fn all_latest_outcomes(f: &CatalogFixture, page: usize) -> Vec<JobOutcome> {
+    let mut found = Vec::new();
+    let mut cursor = None::<String>;
     loop {
         let got = f.port.latest_outcomes(cursor.as_deref(), page).await.unwrap();
         assert!(got.items.len() <= page);
@@ -185,30 +188,31 @@ async fn latest(f: &Cat, page: usize) -> Vec<JobOutcome> {
     }
 }
 
-async fn of_job(f: &Cat, job: JobId) -> Vec<JobOutcome> {
+async fn outcomes_of_job(f: &CatalogFixture, job: JobId) -> Vec<JobOutcome> {
     f.port.job_outcomes(job, None, 100).await.unwrap().items
 }
 
-pub async fn the_last_outcome_of_a_file_in_a_job_stands(f: Cat) {
+pub async fn last_outcome_of_a_file_in_a_job_wins(f: CatalogFixture) {
     for _ in 0..2 {
         f.port.record_outcomes(vec![outcome(1, "/a", None)]).await.unwrap();
-        assert_eq!(of_job(&f, job(1)).await, [outcome(1, "/a", None)]);
+        assert_eq!(outcomes_of_job(&f, job(1)).await, [outcome(1, "/a", None)]);
     }
     f.port.record_outcomes(vec![outcome(1, "/a", Some(2)), outcome(1, "/a", Some(1))]).await.unwrap();
-    assert_eq!(of_job(&f, job(1)).await, [outcome(1, "/a", Some(1))]);
+    assert_eq!(outcomes_of_job(&f, job(1)).await, [outcome(1, "/a", Some(1))]);
 }
 
-pub async fn a_file_has_the_outcome_of_the_latest_job_that_saw_it(f: Cat) {
-    let (old, new) = (outcome(1, "/a", Some(1)), outcome(2, "/a", None));
+pub async fn outcome_of_a_file_comes_from_the_latest_job_that_saw_it(f: CatalogFixture) {
+    let old = outcome(1, "/a", Some(1));
+    let new = outcome(2, "/a", None);
     let only_old = outcome(1, "/b", Some(3));
     let elsewhere = JobOutcome { tenant: Tenant::new("other").unwrap(), ..outcome(1, "/a", Some(4)) };
-    // Written late, it is still of the earlier job.
+    // The outcome of the earlier job is recorded last.
     f.port.record_outcomes(vec![new.clone(), elsewhere.clone()]).await.unwrap();
     f.port.record_outcomes(vec![old, only_old.clone()]).await.unwrap();
-    assert_eq!(latest(&f, 10).await, [new, only_old, elsewhere]);
+    assert_eq!(all_latest_outcomes(&f, 10).await, [new, only_old, elsewhere]);
 }
 
-pub async fn outcomes_are_paged_by_tenant_and_path(f: Cat) {
+pub async fn outcomes_are_paged_by_tenant_and_path(f: CatalogFixture) {
     let names = ["/", "/a", "/a b", "/a/b", "/a-b", "/z\n", "relative", "ز", "/é", "/e"];
     for job in 1..4 {
         f.port.record_outcomes(names.iter().map(|path| outcome(job, path, Some(job as u64))).collect()).await.unwrap();
@@ -216,10 +220,11 @@ pub async fn outcomes_are_paged_by_tenant_and_path(f: Cat) {
     let mut expected = names.to_vec();
     expected.sort_unstable();
     for page in [1, 3, 10, 100] {
-        let found = latest(&f, page).await;
+        let found = all_latest_outcomes(&f, page).await;
         assert_eq!(found.iter().map(|one| one.path.as_str()).collect::<Vec<_>>(), expected, "pages of {page}");
         assert!(found.iter().all(|one| one.job_id == job(3)));
-        let (mut found, mut cursor) = (Vec::new(), None::<String>);
+        let mut found = Vec::new();
+        let mut cursor = None::<String>;
         loop {
             let got = f.port.job_outcomes(job(2), cursor.as_deref(), page).await.unwrap();
             found.extend(got.items.iter().map(|one| one.path.to_string()));
@@ -233,12 +238,12 @@ pub async fn outcomes_are_paged_by_tenant_and_path(f: Cat) {
     fails_as(f.port.latest_outcomes(Some("no slash"), 1).await, ErrorKind::Invalid);
 }
 
-pub async fn an_empty_catalog_has_nothing(f: Cat) {
+pub async fn empty_catalog_returns_nothing(f: CatalogFixture) {
     assert!(f.port.assets(&[asset_id(1)]).await.unwrap().is_empty());
     assert!(f.port.stage(vec![]).await.unwrap().is_empty());
     assert!(f.port.sources(asset_id(1), 1).await.unwrap().is_empty());
-    assert!(of_job(&f, job(1)).await.is_empty());
-    assert_eq!(latest(&f, 1).await, []);
+    assert!(outcomes_of_job(&f, job(1)).await.is_empty());
+    assert_eq!(all_latest_outcomes(&f, 1).await, []);
     let summary = f.port.summary().await.unwrap();
     assert_eq!((summary.assets, summary.bytes, summary.dead_lettered), (0, 0, 0));
     assert_eq!(summary.by_state.values().sum::<u64>(), 0);

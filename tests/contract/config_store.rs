@@ -7,23 +7,23 @@ use mfctl_core::ports::{ConfigChange, ConfigStore, ErrorKind, MAX_CHANGES, MAX_V
 
 use crate::contract::harness::{Fixture, fails_as};
 
-/// Every case of this suite, for a harness that answers a store; each case has keys of its own.
+/// Every case of this suite, for a harness that returns a store; each case uses its own keys.
 macro_rules! config_store_suite {
     ($harness:path) => {
         cases!($harness, crate::contract::config_store:
-            what_was_set_is_read_back_byte_for_byte,
-            a_key_that_is_not_there_is_nothing_and_a_prefix_without_keys_has_none,
-            a_change_is_applied_whole_or_not_at_all,
-            a_key_that_is_not_what_it_was_is_named,
-            a_version_grows_with_each_change_of_its_key_and_belongs_to_it_alone,
-            a_removed_key_that_is_made_again_has_another_version,
-            what_is_no_key_or_too_large_or_too_many_is_refused,
-            a_prefix_is_of_names_and_not_of_folders,
-            who_waits_for_a_change_hears_of_it_and_of_nothing_after_a_while,
-            a_lock_has_one_holder_and_names_him_to_others,
-            a_lock_that_was_given_back_can_be_taken,
-            a_change_under_a_lock_is_refused_when_the_lock_is_not_held,
-            of_many_that_change_a_key_at_once_one_succeeds,
+            values_round_trip_byte_for_byte,
+            missing_key_is_none_and_prefix_without_keys_is_empty,
+            changes_are_applied_atomically,
+            version_conflict_names_the_key,
+            version_of_a_key_grows_with_its_own_changes_only,
+            recreated_key_has_a_new_version,
+            invalid_keys_large_values_and_long_change_lists_are_refused,
+            prefix_matches_names_and_not_only_folders,
+            wait_for_change_returns_on_a_change_or_after_its_timeout,
+            lock_has_one_holder_and_names_it_in_errors,
+            released_lock_can_be_acquired_again,
+            locked_change_is_refused_after_the_lock_is_released,
+            one_of_several_concurrent_conditional_changes_succeeds,
         );
     };
 }
@@ -33,7 +33,7 @@ type Store = Fixture<dyn ConfigStore>;
 
 const LIFETIME: Duration = Duration::from_secs(10);
 
-/// An environment that no other case has.
+/// An environment name that no other case uses.
 fn env() -> String {
     format!("t{:016x}", fastrand::u64(..))
 }
@@ -50,7 +50,7 @@ async fn version(port: &Arc<dyn ConfigStore>, key: &str) -> u64 {
     port.get(key).await.unwrap().map_or(0, |entry| entry.version)
 }
 
-pub async fn what_was_set_is_read_back_byte_for_byte(f: Store) {
+pub async fn values_round_trip_byte_for_byte(f: Store) {
     let env = env();
     let keys = [format!("{env}/media-api/a"), format!("{env}/media-api/b"), format!("{env}/other/a")];
     let values: [&[u8]; 3] = [b"plain", &[0, 255, 10, 13], "کتاب".as_bytes()];
@@ -64,39 +64,42 @@ pub async fn what_was_set_is_read_back_byte_for_byte(f: Store) {
     assert_eq!(f.port.get(&keys[1]).await.unwrap().unwrap().value, values[1]);
 }
 
-pub async fn a_key_that_is_not_there_is_nothing_and_a_prefix_without_keys_has_none(f: Store) {
+pub async fn missing_key_is_none_and_prefix_without_keys_is_empty(f: Store) {
     let env = env();
     assert_eq!(f.port.get(&format!("{env}/a/b")).await.unwrap(), None);
     assert!(f.port.list(&format!("{env}/")).await.unwrap().entries.is_empty());
     f.port.apply(&[delete(&format!("{env}/a/b"), None)]).await.unwrap();
 }
 
-pub async fn a_change_is_applied_whole_or_not_at_all(f: Store) {
+pub async fn changes_are_applied_atomically(f: Store) {
     let env = env();
-    let (a, b) = (format!("{env}/s/a"), format!("{env}/s/b"));
+    let a = format!("{env}/s/a");
+    let b = format!("{env}/s/b");
     f.port.apply(&[set(&a, "1", None)]).await.unwrap();
-    let is = version(&f.port, &a).await;
-    fails_as(f.port.apply(&[set(&b, "2", None), set(&a, "3", Some(is + 1))]).await, ErrorKind::Conflict);
+    let current = version(&f.port, &a).await;
+    fails_as(f.port.apply(&[set(&b, "2", None), set(&a, "3", Some(current + 1))]).await, ErrorKind::Conflict);
     assert_eq!(f.port.get(&b).await.unwrap(), None);
-    f.port.apply(&[set(&b, "2", Some(0)), delete(&a, Some(is))]).await.unwrap();
+    f.port.apply(&[set(&b, "2", Some(0)), delete(&a, Some(current))]).await.unwrap();
     let keys: Vec<String> = f.port.list(&env).await.unwrap().entries.into_iter().map(|entry| entry.key).collect();
     assert_eq!(keys, [b]);
 }
 
-pub async fn a_key_that_is_not_what_it_was_is_named(f: Store) {
+pub async fn version_conflict_names_the_key(f: Store) {
     let env = env();
-    let (a, b) = (format!("{env}/s/a"), format!("{env}/s/b"));
+    let a = format!("{env}/s/a");
+    let b = format!("{env}/s/b");
     f.port.apply(&[set(&a, "1", None)]).await.unwrap();
     let change = [ConfigChange::CheckVersion { key: b.clone(), version: 0 }, set(&a, "2", Some(0))];
     let error = f.port.apply(&change).await.unwrap_err();
     assert!(error.kind() == ErrorKind::Conflict && error.full().contains(&a), "{}", error.full());
-    let is = version(&f.port, &a).await;
-    f.port.apply(&[ConfigChange::CheckVersion { key: a, version: is }, set(&b, "2", Some(0))]).await.unwrap();
+    let current = version(&f.port, &a).await;
+    f.port.apply(&[ConfigChange::CheckVersion { key: a, version: current }, set(&b, "2", Some(0))]).await.unwrap();
 }
 
-pub async fn a_version_grows_with_each_change_of_its_key_and_belongs_to_it_alone(f: Store) {
+pub async fn version_of_a_key_grows_with_its_own_changes_only(f: Store) {
     let env = env();
-    let (a, b) = (format!("{env}/s/a"), format!("{env}/s/b"));
+    let a = format!("{env}/s/a");
+    let b = format!("{env}/s/b");
     f.port.apply(&[set(&a, "1", None)]).await.unwrap();
     let first = version(&f.port, &a).await;
     f.port.apply(&[set(&b, "1", None)]).await.unwrap();
@@ -105,7 +108,7 @@ pub async fn a_version_grows_with_each_change_of_its_key_and_belongs_to_it_alone
     assert!(version(&f.port, &a).await > first);
 }
 
-pub async fn a_removed_key_that_is_made_again_has_another_version(f: Store) {
+pub async fn recreated_key_has_a_new_version(f: Store) {
     let key = format!("{}/s/a", env());
     f.port.apply(&[set(&key, "1", None)]).await.unwrap();
     let first = version(&f.port, &key).await;
@@ -114,7 +117,7 @@ pub async fn a_removed_key_that_is_made_again_has_another_version(f: Store) {
     fails_as(f.port.apply(&[set(&key, "2", Some(first))]).await, ErrorKind::Conflict);
 }
 
-pub async fn what_is_no_key_or_too_large_or_too_many_is_refused(f: Store) {
+pub async fn invalid_keys_large_values_and_long_change_lists_are_refused(f: Store) {
     for key in ["", "/a", "a/"] {
         fails_as(f.port.apply(&[set(key, "1", None)]).await, ErrorKind::Invalid);
         fails_as(f.port.get(key).await, ErrorKind::Invalid);
@@ -129,7 +132,7 @@ pub async fn what_is_no_key_or_too_large_or_too_many_is_refused(f: Store) {
     assert_eq!(f.port.list(&format!("{env}/")).await.unwrap().entries.len(), MAX_CHANGES);
 }
 
-pub async fn a_prefix_is_of_names_and_not_of_folders(f: Store) {
+pub async fn prefix_matches_names_and_not_only_folders(f: Store) {
     let env = env();
     for key in ["media/a", "media-api/a", "Media/a", "m%dia/a"] {
         f.port.apply(&[set(&format!("{env}/{key}"), "1", None)]).await.unwrap();
@@ -139,12 +142,14 @@ pub async fn a_prefix_is_of_names_and_not_of_folders(f: Store) {
     assert_eq!(keys, ["media-api/a", "media/a"]);
 }
 
-pub async fn who_waits_for_a_change_hears_of_it_and_of_nothing_after_a_while(f: Store) {
+pub async fn wait_for_change_returns_on_a_change_or_after_its_timeout(f: Store) {
     let env = env();
-    let (prefix, key) = (format!("{env}/"), format!("{env}/s/a"));
+    let prefix = format!("{env}/");
+    let key = format!("{env}/s/a");
     f.port.apply(&[set(&key, "1", None)]).await.unwrap();
     let mut seen = f.port.list(&prefix).await.unwrap();
-    let (port, key) = (Arc::clone(&f.port), key.clone());
+    let port = Arc::clone(&f.port);
+    let key = key.clone();
     let change = tokio::spawn(async move { port.apply(&[set(&key, "2", None)]).await });
     let began = Instant::now();
     while seen.entries[0].value != b"2" {
@@ -158,7 +163,7 @@ pub async fn who_waits_for_a_change_hears_of_it_and_of_nothing_after_a_while(f: 
     assert_eq!(same.entries, seen.entries);
 }
 
-pub async fn a_lock_has_one_holder_and_names_him_to_others(f: Store) {
+pub async fn lock_has_one_holder_and_names_it_in_errors(f: Store) {
     let key = format!("{}/mfctl-lock/apply", env());
     let lock = f.port.lock(&key, "mina@host", LIFETIME).await.unwrap();
     lock.check().await.unwrap();
@@ -168,16 +173,17 @@ pub async fn a_lock_has_one_holder_and_names_him_to_others(f: Store) {
     lock.release().await.unwrap();
 }
 
-pub async fn a_lock_that_was_given_back_can_be_taken(f: Store) {
+pub async fn released_lock_can_be_acquired_again(f: Store) {
     let key = format!("{}/mfctl-lock/apply", env());
     for holder in ["a", "b", "c"] {
         f.port.lock(&key, holder, LIFETIME).await.unwrap().release().await.unwrap();
     }
 }
 
-pub async fn a_change_under_a_lock_is_refused_when_the_lock_is_not_held(f: Store) {
+pub async fn locked_change_is_refused_after_the_lock_is_released(f: Store) {
     let env = env();
-    let (key, at) = (format!("{env}/mfctl-lock/apply"), format!("{env}/s/a"));
+    let key = format!("{env}/mfctl-lock/apply");
+    let at = format!("{env}/s/a");
     let lock = f.port.lock(&key, "mina@host", LIFETIME).await.unwrap();
     let held = lock.lock_check();
     f.port.apply(&[held.clone(), set(&at, "1", None)]).await.unwrap();
@@ -186,14 +192,15 @@ pub async fn a_change_under_a_lock_is_refused_when_the_lock_is_not_held(f: Store
     assert_eq!(f.port.get(&at).await.unwrap().unwrap().value, b"1");
 }
 
-pub async fn of_many_that_change_a_key_at_once_one_succeeds(f: Store) {
+pub async fn one_of_several_concurrent_conditional_changes_succeeds(f: Store) {
     let key = format!("{}/s/a", env());
     f.port.apply(&[set(&key, "0", None)]).await.unwrap();
-    let is = version(&f.port, &key).await;
-    // None writes the value that is there: a store may take that for no change, and leave the version as it is.
+    let current = version(&f.port, &key).await;
+    // None writes the stored value: a store may treat that as no change and keep the version.
     let all = (1..=8).map(|n| {
-        let (port, key) = (Arc::clone(&f.port), key.clone());
-        async move { port.apply(&[set(&key, n.to_string(), Some(is))]).await.is_ok() }
+        let port = Arc::clone(&f.port);
+        let key = key.clone();
+        async move { port.apply(&[set(&key, n.to_string(), Some(current))]).await.is_ok() }
     });
     let won = futures_util::future::join_all(all).await.into_iter().filter(|won| *won).count();
     assert_eq!(won, 1);

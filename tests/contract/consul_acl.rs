@@ -8,15 +8,15 @@ use uuid::Uuid;
 
 use crate::contract::harness::Fixture;
 
-/// Every case of this suite, for a harness that answers an access control; each case has names of its own, and removes what it
-/// made.
+/// Every case of this suite, for a harness that returns an access control; each case uses its own names and removes what it
+/// created.
 macro_rules! consul_access_suite {
     ($harness:path) => {
         cases!($harness, crate::contract::consul_acl:
-            what_consul_has_by_itself_is_not_shown,
-            a_policy_is_found_as_it_was_written,
-            a_token_is_found_as_it_was_made_and_keeps_its_secret,
-            removing_what_is_not_there_does_nothing,
+            builtin_policies_and_tokens_are_hidden,
+            policy_round_trips,
+            token_round_trips_and_its_policies_can_change,
+            deleting_missing_resources_does_nothing,
         );
     };
 }
@@ -36,12 +36,12 @@ async fn found(f: &Access, name: &str) -> Option<ConsulPolicy> {
     f.port.policies().await.unwrap().into_iter().find(|policy| policy.name == name)
 }
 
-pub async fn what_consul_has_by_itself_is_not_shown(f: Access) {
+pub async fn builtin_policies_and_tokens_are_hidden(f: Access) {
     assert_eq!(found(&f, "global-management").await, None);
     assert!(!f.port.tokens().await.unwrap().iter().any(|token| token.accessor == Uuid::from_u128(2)));
 }
 
-pub async fn a_policy_is_found_as_it_was_written(f: Access) {
+pub async fn policy_round_trips(f: Access) {
     let name = name();
     for rules in ["key_prefix \"a/\" {\n  policy = \"read\"\n}\n", "key_prefix \"b/\" { policy = \"write\" }"] {
         f.port.put_policy(&policy(&name, rules)).await.unwrap();
@@ -52,14 +52,15 @@ pub async fn a_policy_is_found_as_it_was_written(f: Access) {
     assert_eq!(found(&f, &name).await, None);
 }
 
-pub async fn a_token_is_found_as_it_was_made_and_keeps_its_secret(f: Access) {
-    let (name, accessor) = (name(), Uuid::new_v4());
+pub async fn token_round_trips_and_its_policies_can_change(f: Access) {
+    let name = name();
+    let accessor = Uuid::new_v4();
     f.port.put_policy(&policy(&name, "key_prefix \"a/\" { policy = \"read\" }")).await.unwrap();
     let token = ConsulToken { accessor, description: name.clone(), policies: BTreeSet::from([name.clone()]) };
     let secret = Secret::new(Uuid::new_v4().to_string());
     f.port.put_token(&token, &secret).await.unwrap();
-    let bare = ConsulToken { policies: BTreeSet::new(), ..token.clone() };
-    for wanted in [token, bare] {
+    let without_policies = ConsulToken { policies: BTreeSet::new(), ..token.clone() };
+    for wanted in [token, without_policies] {
         f.port.put_token(&wanted, &Secret::new(Uuid::new_v4().to_string())).await.unwrap();
         let tokens = f.port.tokens().await.unwrap();
         assert_eq!(tokens.into_iter().find(|token| token.accessor == accessor), Some(wanted));
@@ -69,7 +70,7 @@ pub async fn a_token_is_found_as_it_was_made_and_keeps_its_secret(f: Access) {
     f.port.delete_policy(&name).await.unwrap();
 }
 
-pub async fn removing_what_is_not_there_does_nothing(f: Access) {
+pub async fn deleting_missing_resources_does_nothing(f: Access) {
     f.port.delete_policy(&name()).await.unwrap();
     f.port.delete_token(Uuid::new_v4()).await.unwrap();
 }

@@ -1,7 +1,7 @@
-//! Several processes on one data folder: they publish and consume at once, one is killed and one is stopped, and what
-//! went in is what was settled.
+//! Several processes on one data folder publish and consume concurrently while one is killed and one is stopped; every
+//! published record is settled once.
 //!
-//! The processes are this test binary again, running [`part`] alone with its part in the environment.
+//! The processes are this test binary again, which runs only [`child_process`] with its role in the environment.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,15 +14,15 @@ use mfctl_core::ports::{CommitRequest, ErrorKind, EventLog, Poll, Subscription, 
 use mfctl_embedded::{DataFolder, EmbeddedLog, OpenMode};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::contract::event_log::{WIDE, all, at, record, spec, text, topic};
+use crate::contract::event_log::{WIDE, all_records, record, spec, text, topic, topic_partition};
 use crate::contract::harness::eventually;
 
-const PART: &str = "MFCTL_TEST_PROCESS_PART";
+const ROLE: &str = "MFCTL_TEST_PROCESS_PART";
 const FOLDER: &str = "MFCTL_TEST_PROCESS_FOLDER";
 const PUBLISHERS: usize = 2;
 const BATCHES: usize = 60;
 const BATCH: usize = 25;
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 fn open(folder: &Path) -> Arc<dyn EventLog> {
     let folder = DataFolder::open(folder, OpenMode::MayCreate).unwrap();
@@ -33,10 +33,10 @@ fn group() -> GroupName {
     GroupName::new("mfctl.test.many").unwrap()
 }
 
-fn start(part: &str, folder: &Path) -> Child {
+fn start(role: &str, folder: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "contract::embedded_processes::part", "--nocapture"])
-        .env(PART, part)
+        .args(["--exact", "contract::embedded_processes::child_process", "--nocapture"])
+        .env(ROLE, role)
         .env(FOLDER, folder)
         .stdout(Stdio::null())
         .stderr(Stdio::inherit())
@@ -48,15 +48,16 @@ fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
-/// One process's part; without one it is no test at all.
+/// The body of a child process; without a role in the environment it does nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn part() {
-    let (Ok(part), Ok(folder)) = (std::env::var(PART), std::env::var(FOLDER)) else { return };
+async fn child_process() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let folder = std::env::var(FOLDER).unwrap();
     let log = open(Path::new(&folder));
-    match part.split_once(' ') {
+    match role.split_once(' ') {
         Some(("publish", name)) => publish(log.as_ref(), name).await,
         Some(("work", name)) => work(log.as_ref(), name).await,
-        _ => panic!("no such part: {part}"),
+        _ => panic!("unknown role: {role}"),
     }
 }
 
@@ -67,7 +68,7 @@ async fn publish(log: &dyn EventLog, name: &str) {
     }
 }
 
-/// Passes each record on, until it is killed or the group is done.
+/// Copies each record to the output topic until it is killed or the group is done.
 async fn work(log: &dyn EventLog, name: &str) {
     let subscription = Subscription {
         group: group(),
@@ -76,7 +77,7 @@ async fn work(log: &dyn EventLog, name: &str) {
         session_timeout: Duration::from_secs(3),
     };
     let mut consumer = log.subscribe(subscription).await.unwrap();
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while Instant::now() < end {
         match consumer.poll(WIDE, Duration::from_millis(200)).await.unwrap() {
             Poll::Records(records) => {
@@ -108,7 +109,7 @@ async fn settled(log: &dyn EventLog) -> usize {
     log.offsets(&[topic("out")]).await.unwrap().iter().map(|p| p.span.high as usize).sum()
 }
 
-/// Stops a process that is not in the middle of a write: there it would hold everybody up, as with any SQLite file.
+/// Stops a process outside of a write: within one it would hold the SQLite lock and block all others.
 async fn stop_between_writes(process: &Child, log: &dyn EventLog) {
     for _ in 0..100 {
         signal(process, Signal::STOP);
@@ -119,38 +120,38 @@ async fn stop_between_writes(process: &Child, log: &dyn EventLog) {
         }
         signal(process, Signal::CONT);
     }
-    panic!("it was in the middle of a write a hundred times");
+    panic!("the process was within a write a hundred times");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_many_processes_publish_is_settled_once_though_one_is_killed_and_one_stopped() {
+async fn records_are_settled_once_despite_a_killed_and_a_stopped_process() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path());
     log.create_topics(&[spec("in", 6), spec("out", 3)]).await.unwrap();
     let mut children: Vec<Child> = ["publish a", "publish b", "work c", "work d"].map(|p| start(p, dir.path())).into();
-    let mut doomed = start("work doomed", dir.path());
-    let sleeper = start("work sleeper", dir.path());
+    let mut killed = start("work killed", dir.path());
+    let stopped = start("work stopped", dir.path());
 
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     let reach = async |count: usize| {
         let left = end.saturating_duration_since(Instant::now());
-        eventually(left, "so many are settled", async || settled(log.as_ref()).await >= count).await;
+        eventually(left, "enough records are settled", async || settled(log.as_ref()).await >= count).await;
     };
     reach(200).await;
-    doomed.kill().unwrap();
-    doomed.wait().unwrap();
+    killed.kill().unwrap();
+    killed.wait().unwrap();
     let total = PUBLISHERS * BATCHES * BATCH;
-    stop_between_writes(&sleeper, log.as_ref()).await;
+    stop_between_writes(&stopped, log.as_ref()).await;
     reach(total).await;
-    signal(&sleeper, Signal::CONT);
-    children.push(sleeper);
+    signal(&stopped, Signal::CONT);
+    children.push(stopped);
     for child in &mut children {
-        assert!(child.wait().unwrap().success(), "a process failed; its words are above");
+        assert!(child.wait().unwrap().success(), "a process failed; its output is above");
     }
 
     let mut values = Vec::new();
     for partition in 0..3 {
-        values.extend(all(log.as_ref(), &at("out", partition)).await.iter().map(text));
+        values.extend(all_records(log.as_ref(), &topic_partition("out", partition)).await.iter().map(text));
     }
     assert_eq!(values.len(), total, "settled once each");
     values.sort();

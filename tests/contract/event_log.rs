@@ -1,5 +1,5 @@
-//! The contract of `EventLog`: topics, order, offsets, limits, time, retention, exclusive producers. Groups have a
-//! suite of their own.
+//! The contract of `EventLog`: topics, order, offsets, limits, time, transactional producers. Groups and retention have
+//! their own suites.
 
 use std::time::Duration;
 
@@ -11,24 +11,24 @@ use mfctl_core::ports::{ErrorKind, EventLog, FetchLimits, TopicSpec};
 
 use crate::contract::harness::{Fixture, eventually, fails_as};
 
-/// Every case of this suite, for a harness that answers a log with nothing in it.
+/// Every case of this suite, for a harness that returns an empty log.
 macro_rules! event_log_suite {
     ($harness:path) => {
         cases!($harness, crate::contract::event_log:
-            topics_are_made_once_and_left_as_they_are,
-            a_topic_that_two_make_at_once_is_made_by_one_of_them,
-            a_topic_that_is_not_there_is_named,
-            records_come_back_byte_for_byte,
-            a_key_keeps_its_order_and_its_partition,
-            a_record_without_a_key_goes_anywhere_and_a_fixed_partition_holds,
-            a_record_over_a_mebibyte_is_refused_and_one_just_under_is_not,
-            a_fetch_keeps_its_limits_but_brings_one_record_at_least,
-            a_fetch_at_the_end_brings_nothing,
-            what_comes_while_a_stretch_is_read_is_left_for_the_next,
-            the_first_offset_of_a_time_is_found,
-            a_compacted_topic_takes_no_record_without_a_key,
-            a_later_exclusive_producer_fences_the_one_before,
-            the_log_keeps_its_identity,
+            creating_topics_again_leaves_existing_ones_unchanged,
+            concurrent_creation_of_a_topic_succeeds_once,
+            missing_topic_is_named_in_the_error,
+            records_round_trip_byte_for_byte,
+            records_of_a_key_keep_their_partition_and_order,
+            keyless_records_are_spread_and_an_explicit_partition_is_used,
+            records_over_one_mebibyte_are_refused,
+            fetch_respects_its_limits_but_returns_at_least_one_record,
+            fetch_at_the_end_returns_no_records,
+            records_appended_while_a_range_is_read_belong_to_the_next_range,
+            offset_for_time_is_the_first_record_at_or_after_it,
+            compacted_topic_refuses_keyless_records,
+            newer_transactional_producer_fences_the_older_one,
+            log_identity_is_stable,
         );
     };
 }
@@ -44,7 +44,7 @@ pub fn spec(name: &str, partitions: u32) -> TopicSpec {
     TopicSpec { name: topic(name), partitions, retention: None, compacted: false }
 }
 
-pub fn at(name: &str, partition: u32) -> TopicPartition {
+pub fn topic_partition(name: &str, partition: u32) -> TopicPartition {
     TopicPartition::new(topic(name), partition)
 }
 
@@ -63,7 +63,7 @@ pub fn record(name: &str, key: &str, value: &str) -> NewRecord {
     }
 }
 
-pub fn dated(name: &str, key: &str, time: i64) -> NewRecord {
+pub fn record_at(name: &str, key: &str, time: i64) -> NewRecord {
     NewRecord { timestamp: ms(time), ..record(name, key, &time.to_string()) }
 }
 
@@ -71,33 +71,34 @@ pub fn text(record: &Record) -> String {
     String::from_utf8(record.value.clone().unwrap_or_default().to_vec()).unwrap()
 }
 
-/// All records of a partition that are there now.
-pub async fn all(log: &dyn EventLog, at: &TopicPartition) -> Vec<Record> {
-    let (mut records, mut from) = (Vec::new(), 0);
+/// All current records of a partition.
+pub async fn all_records(log: &dyn EventLog, at: &TopicPartition) -> Vec<Record> {
+    let mut records = Vec::new();
+    let mut from = 0;
     loop {
         let fetched = log.fetch(at, from, WIDE).await.unwrap();
         if fetched.records.is_empty() && fetched.next_offset >= fetched.span.high {
             return records;
         }
-        assert!(fetched.next_offset > from, "a fetch that goes nowhere");
+        assert!(fetched.next_offset > from, "a fetch makes no progress");
         from = fetched.next_offset;
         records.extend(fetched.records);
     }
 }
 
-/// The records of a partition once there are so many: a transaction's become visible together, but in a cluster a moment
-/// after its commit.
-pub async fn soon(log: &dyn EventLog, at: &TopicPartition, count: usize) -> Vec<Record> {
+/// Waits until a partition has `count` records and returns them. In a cluster the records of a transaction become visible a
+/// moment after its commit.
+pub async fn wait_for_records(log: &dyn EventLog, at: &TopicPartition, count: usize) -> Vec<Record> {
     let mut records = Vec::new();
-    eventually(Duration::from_secs(10), "so many records are there", async || {
-        records = all(log, at).await;
+    eventually(Duration::from_secs(10), "the records are visible", async || {
+        records = all_records(log, at).await;
         records.len() >= count
     })
     .await;
     records
 }
 
-pub async fn topics_are_made_once_and_left_as_they_are(f: Fixture<dyn EventLog>) {
+pub async fn creating_topics_again_leaves_existing_ones_unchanged(f: Fixture<dyn EventLog>) {
     assert!(f.port.topics().await.unwrap().is_empty());
     let week = Duration::from_secs(7 * 86_400);
     let specs = [TopicSpec { retention: Some(week), ..spec("b", 3) }, TopicSpec { compacted: true, ..spec("a", 1) }];
@@ -109,28 +110,30 @@ pub async fn topics_are_made_once_and_left_as_they_are(f: Fixture<dyn EventLog>)
     assert_eq!(seen, [("a", 1, None, true), ("b", 3, Some(7 * 86_400), false), ("c", 1, None, false)]);
 }
 
-pub async fn a_topic_that_two_make_at_once_is_made_by_one_of_them(f: Fixture<dyn EventLog>) {
-    let (few, many) = ([spec("t", 3)], [spec("t", 9)]);
+pub async fn concurrent_creation_of_a_topic_succeeds_once(f: Fixture<dyn EventLog>) {
+    let few = [spec("t", 3)];
+    let many = [spec("t", 9)];
     let (one, other) = tokio::join!(f.port.create_topics(&few), f.port.create_topics(&many));
-    let (one, other) = (one.unwrap(), other.unwrap());
+    let one = one.unwrap();
+    let other = other.unwrap();
     let partitions = f.port.topics().await.unwrap()[0].partitions;
     let expected = if partitions == 3 { (1, 0) } else { (0, 1) };
     assert_eq!((one.len(), other.len()), expected, "{partitions} partitions");
 }
 
-pub async fn a_topic_that_is_not_there_is_named(f: Fixture<dyn EventLog>) {
+pub async fn missing_topic_is_named_in_the_error(f: Fixture<dyn EventLog>) {
     f.port.create_topics(&[spec("here", 1)]).await.unwrap();
     let error = f.port.publish(vec![record("gone", "k", "v")]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.full().contains("gone"), "{}", error.full());
     fails_as(f.port.offsets(&[topic("here"), topic("gone")]).await, ErrorKind::NotFound);
-    fails_as(f.port.fetch(&at("gone", 0), 0, WIDE).await, ErrorKind::NotFound);
-    fails_as(f.port.fetch(&at("here", 7), 0, WIDE).await, ErrorKind::NotFound);
-    fails_as(f.port.offset_for_time(&at("gone", 0), ms(0)).await, ErrorKind::NotFound);
-    assert_eq!(f.port.topics().await.unwrap().len(), 1, "publishing makes no topic");
+    fails_as(f.port.fetch(&topic_partition("gone", 0), 0, WIDE).await, ErrorKind::NotFound);
+    fails_as(f.port.fetch(&topic_partition("here", 7), 0, WIDE).await, ErrorKind::NotFound);
+    fails_as(f.port.offset_for_time(&topic_partition("gone", 0), ms(0)).await, ErrorKind::NotFound);
+    assert_eq!(f.port.topics().await.unwrap().len(), 1, "publishing creates no topic");
 }
 
-pub async fn records_come_back_byte_for_byte(f: Fixture<dyn EventLog>) {
+pub async fn records_round_trip_byte_for_byte(f: Fixture<dyn EventLog>) {
     f.port.create_topics(&[spec("t", 1)]).await.unwrap();
     let mut headers = Headers::default();
     headers.push("twice", "1");
@@ -151,7 +154,7 @@ pub async fn records_come_back_byte_for_byte(f: Fixture<dyn EventLog>) {
     let empty = NewRecord { key: Some(Bytes::new()), value: Some(Bytes::new()), ..bare.clone() };
     let sent = vec![odd, bare, empty];
     let addresses = f.port.publish(sent.clone()).await.unwrap();
-    let read = all(f.port.as_ref(), &at("t", 0)).await;
+    let read = all_records(f.port.as_ref(), &topic_partition("t", 0)).await;
     assert_eq!(read.len(), 3);
     for ((sent, address), read) in sent.iter().zip(&addresses).zip(&read) {
         assert_eq!(&read.address, address);
@@ -160,7 +163,7 @@ pub async fn records_come_back_byte_for_byte(f: Fixture<dyn EventLog>) {
     }
 }
 
-pub async fn a_key_keeps_its_order_and_its_partition(f: Fixture<dyn EventLog>) {
+pub async fn records_of_a_key_keep_their_partition_and_order(f: Fixture<dyn EventLog>) {
     f.port.create_topics(&[spec("t", 6)]).await.unwrap();
     for round in 0..5 {
         let batch =
@@ -173,7 +176,7 @@ pub async fn a_key_keeps_its_order_and_its_partition(f: Fixture<dyn EventLog>) {
     }
     let mut total = 0;
     for partition in 0..6 {
-        let records = all(f.port.as_ref(), &at("t", partition)).await;
+        let records = all_records(f.port.as_ref(), &topic_partition("t", partition)).await;
         total += records.len();
         assert!(records.windows(2).all(|pair| pair[0].address.offset < pair[1].address.offset));
         for key in records.iter().map(|r| r.key.clone()).collect::<std::collections::HashSet<_>>() {
@@ -187,7 +190,7 @@ pub async fn a_key_keeps_its_order_and_its_partition(f: Fixture<dyn EventLog>) {
     assert!(spans.iter().all(|p| p.span.low == 0 && p.span.high > 0));
 }
 
-pub async fn a_record_without_a_key_goes_anywhere_and_a_fixed_partition_holds(f: Fixture<dyn EventLog>) {
+pub async fn keyless_records_are_spread_and_an_explicit_partition_is_used(f: Fixture<dyn EventLog>) {
     f.port.create_topics(&[spec("t", 4)]).await.unwrap();
     let keyless = NewRecord { key: None, ..record("t", "", "v") };
     let addresses = f.port.publish(vec![keyless.clone(); 400]).await.unwrap();
@@ -199,23 +202,23 @@ pub async fn a_record_without_a_key_goes_anywhere_and_a_fixed_partition_holds(f:
     assert!(f.port.publish(vec![NewRecord { partition: Some(4), ..fixed }]).await.is_err());
 }
 
-pub async fn a_record_over_a_mebibyte_is_refused_and_one_just_under_is_not(f: Fixture<dyn EventLog>) {
+pub async fn records_over_one_mebibyte_are_refused(f: Fixture<dyn EventLog>) {
     f.port.create_topics(&[spec("t", 1)]).await.unwrap();
     let large = |bytes| NewRecord { value: Some(Bytes::from(vec![7; bytes])), ..record("t", "k", "") };
     fails_as(f.port.publish(vec![large((1 << 20) + 1)]).await, ErrorKind::Invalid);
     f.port.publish(vec![large((1 << 20) - 1024)]).await.unwrap();
     let tight = FetchLimits { max_records: 1, max_bytes: 10 };
-    let fetched = f.port.fetch(&at("t", 0), 0, tight).await.unwrap();
+    let fetched = f.port.fetch(&topic_partition("t", 0), 0, tight).await.unwrap();
     assert_eq!(fetched.records[0].value.as_ref().map(Bytes::len), Some((1 << 20) - 1024));
 }
 
-pub async fn a_fetch_keeps_its_limits_but_brings_one_record_at_least(f: Fixture<dyn EventLog>) {
+pub async fn fetch_respects_its_limits_but_returns_at_least_one_record(f: Fixture<dyn EventLog>) {
     f.port.create_topics(&[spec("t", 1)]).await.unwrap();
     let hundred = "x".repeat(100);
     f.port.publish((0..10).map(|_| record("t", "k", &hundred)).collect()).await.unwrap();
     let fetch = |from, max_records, max_bytes| {
         let log = f.port.clone();
-        async move { log.fetch(&at("t", 0), from, FetchLimits { max_records, max_bytes }).await.unwrap() }
+        async move { log.fetch(&topic_partition("t", 0), from, FetchLimits { max_records, max_bytes }).await.unwrap() }
     };
     let few = fetch(0, 3, 1 << 20).await;
     assert_eq!((few.records.len(), few.records[2].address.offset + 1), (3, few.next_offset));
@@ -228,21 +231,20 @@ pub async fn a_fetch_keeps_its_limits_but_brings_one_record_at_least(f: Fixture<
     assert_eq!((rest.records.len(), rest.next_offset), (4, rest.span.high));
 }
 
-pub async fn a_fetch_at_the_end_brings_nothing(f: Fixture<dyn EventLog>) {
+pub async fn fetch_at_the_end_returns_no_records(f: Fixture<dyn EventLog>) {
     f.port.create_topics(&[spec("t", 1), spec("empty", 1)]).await.unwrap();
     f.port.publish(vec![record("t", "k", "1"), record("t", "k", "2")]).await.unwrap();
-    let span = f.port.fetch(&at("t", 0), 0, WIDE).await.unwrap().span;
+    let span = f.port.fetch(&topic_partition("t", 0), 0, WIDE).await.unwrap().span;
     assert_eq!((span.low, span.high), (0, 2));
     for from in [span.high, span.high + 10] {
-        assert!(f.port.fetch(&at("t", 0), from, WIDE).await.unwrap().records.is_empty());
+        assert!(f.port.fetch(&topic_partition("t", 0), from, WIDE).await.unwrap().records.is_empty());
     }
-    let empty = f.port.fetch(&at("empty", 0), 0, WIDE).await.unwrap();
+    let empty = f.port.fetch(&topic_partition("empty", 0), 0, WIDE).await.unwrap();
     assert_eq!((empty.records.len(), empty.next_offset, empty.span.high), (0, 0, 0));
 }
 
-/// A ledger is read stretch by stretch, and grows meanwhile. A record that fell between two stretches would be redriven
-/// twice.
-pub async fn what_comes_while_a_stretch_is_read_is_left_for_the_next(f: Fixture<dyn EventLog>) {
+/// A ledger grows while it is read range by range. A record lost between two ranges would be redriven twice.
+pub async fn records_appended_while_a_range_is_read_belong_to_the_next_range(f: Fixture<dyn EventLog>) {
     async fn read(log: &dyn EventLog, mut pager: Pager) -> (Vec<Option<Bytes>>, i64) {
         let mut values = Vec::new();
         while let Some(records) = pager.next_page(log).await.unwrap() {
@@ -262,30 +264,30 @@ pub async fn what_comes_while_a_stretch_is_read_is_left_for_the_next(f: Fixture<
     assert_eq!(values, ["2", "3"].map(|value| Some(Bytes::from(value))));
 }
 
-pub async fn the_first_offset_of_a_time_is_found(f: Fixture<dyn EventLog>) {
+pub async fn offset_for_time_is_the_first_record_at_or_after_it(f: Fixture<dyn EventLog>) {
     f.port.create_topics(&[spec("t", 1), spec("empty", 1)]).await.unwrap();
-    // Times that jump back now and then, over more records than an index entry stands for.
+    // Times sometimes jump back, and there are more records than one index entry covers.
     let time = |n: i64| 10_000 + n * 10 - if n % 7 == 0 { 500 } else { 0 };
     for chunk in (0..5000).collect::<Vec<i64>>().chunks(1000) {
-        f.port.publish(chunk.iter().map(|n| dated("t", "k", time(*n))).collect()).await.unwrap();
+        f.port.publish(chunk.iter().map(|n| record_at("t", "k", time(*n))).collect()).await.unwrap();
     }
-    let records = all(f.port.as_ref(), &at("t", 0)).await;
+    let records = all_records(f.port.as_ref(), &topic_partition("t", 0)).await;
     for wanted in [0, 9_500, 10_000, 10_001, 22_222, 35_000, 59_980, 59_990] {
         let expected = records.iter().find(|r| r.timestamp >= ms(wanted)).map(|r| r.address.offset).unwrap();
-        assert_eq!(f.port.offset_for_time(&at("t", 0), ms(wanted)).await.unwrap(), expected, "{wanted}");
+        assert_eq!(f.port.offset_for_time(&topic_partition("t", 0), ms(wanted)).await.unwrap(), expected, "{wanted}");
     }
     let high = f.port.offsets(&[topic("t")]).await.unwrap()[0].span.high;
-    assert_eq!(f.port.offset_for_time(&at("t", 0), ms(60_000)).await.unwrap(), high);
-    assert_eq!(f.port.offset_for_time(&at("empty", 0), ms(0)).await.unwrap(), 0);
+    assert_eq!(f.port.offset_for_time(&topic_partition("t", 0), ms(60_000)).await.unwrap(), high);
+    assert_eq!(f.port.offset_for_time(&topic_partition("empty", 0), ms(0)).await.unwrap(), 0);
 }
 
-pub async fn a_compacted_topic_takes_no_record_without_a_key(f: Fixture<dyn EventLog>) {
+pub async fn compacted_topic_refuses_keyless_records(f: Fixture<dyn EventLog>) {
     f.port.create_topics(&[TopicSpec { compacted: true, ..spec("t", 1) }]).await.unwrap();
     fails_as(f.port.publish(vec![NewRecord { key: None, ..record("t", "", "v") }]).await, ErrorKind::Invalid);
     f.port.publish(vec![record("t", "k", "v")]).await.unwrap();
 }
 
-pub async fn a_later_exclusive_producer_fences_the_one_before(f: Fixture<dyn EventLog>) {
+pub async fn newer_transactional_producer_fences_the_older_one(f: Fixture<dyn EventLog>) {
     f.port.create_topics(&[spec("t", 1)]).await.unwrap();
     let mut first = f.port.transactional_producer("mfctl.dev.redrive.t").await.unwrap();
     let mut other = f.port.transactional_producer("mfctl.dev.redrive.u").await.unwrap();
@@ -295,11 +297,12 @@ pub async fn a_later_exclusive_producer_fences_the_one_before(f: Fixture<dyn Eve
     second.send(vec![record("t", "k", "3")]).await.unwrap();
     other.send(vec![record("t", "k", "4")]).await.unwrap();
     fails_as(second.send(vec![record("t", "k", "no"), record("gone", "k", "no")]).await, ErrorKind::NotFound);
-    let values: Vec<_> = soon(f.port.as_ref(), &at("t", 0), 4).await.iter().map(text).collect();
+    let values: Vec<_> =
+        wait_for_records(f.port.as_ref(), &topic_partition("t", 0), 4).await.iter().map(text).collect();
     assert_eq!(values, ["1", "2", "3", "4"]);
 }
 
-pub async fn the_log_keeps_its_identity(f: Fixture<dyn EventLog>) {
+pub async fn log_identity_is_stable(f: Fixture<dyn EventLog>) {
     let identity = f.port.identity().await.unwrap();
     assert!(!identity.is_empty());
     assert_eq!(f.port.identity().await.unwrap(), identity);

@@ -1,4 +1,4 @@
-//! What the suites of contracts need of the crate that runs them.
+//! Fixtures and assertions that the contract suites share.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -17,30 +17,30 @@ macro_rules! cases {
     };
 }
 
-/// A backend with nothing in it.
+/// An empty backend.
 pub struct Fixture<P: ?Sized> {
     /// The port.
     pub port: Arc<P>,
-    _kept: Box<dyn Any + Send + Sync>,
+    _guard: Box<dyn Any + Send + Sync>,
 }
 
 impl<P: ?Sized> Fixture<P> {
-    /// A port, and what must live as long, such as its folder.
-    pub fn new(port: Arc<P>, kept: impl Any + Send + Sync) -> Self {
-        Self { port, _kept: Box::new(kept) }
+    /// A port, and a guard that must live as long, such as its folder.
+    pub fn new(port: Arc<P>, guard: impl Any + Send + Sync) -> Self {
+        Self { port, _guard: Box::new(guard) }
     }
 }
 
 /// Waits until a condition holds; fails with `what` when it never does.
-pub async fn eventually(patience: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub async fn eventually(timeout: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     while !holds().await {
-        assert!(began.elapsed() < patience, "never happened: {what}");
+        assert!(began.elapsed() < timeout, "never happened: {what}");
         mfctl_core::wait::pause(Duration::from_millis(5)).await;
     }
 }
 
-/// A source of random numbers whose seed is printed; `MFCTL_SEED` runs a seed again.
+/// A random number generator whose seed is printed; `MFCTL_SEED` repeats a seed.
 #[expect(clippy::print_stdout, reason = "the test harness shows it when the test fails")]
 pub fn random() -> fastrand::Rng {
     let given = std::env::var("MFCTL_SEED").ok().and_then(|seed| seed.parse().ok());
@@ -49,7 +49,7 @@ pub fn random() -> fastrand::Rng {
     fastrand::Rng::with_seed(seed)
 }
 
-/// What a test needs of a port's error: that it is one, and of this kind.
+/// Fails unless the result is an error of this kind.
 #[track_caller]
 pub fn fails_as<T>(result: mfctl_core::ports::Result<T>, kind: mfctl_core::ports::ErrorKind) {
     match result {

@@ -12,25 +12,25 @@ use uuid::Uuid;
 
 use crate::contract::harness::{Fixture, fails_as, random};
 
-/// Every case of this suite, for a harness that answers a journal with nothing in it.
+/// Every case of this suite, for a harness that returns an empty journal.
 macro_rules! journal_suite {
     ($harness:path) => {
         cases!($harness, crate::contract::journal:
-            a_job_is_kept_as_it_was_begun,
-            a_job_cannot_begin_twice,
+            job_round_trips,
+            job_cannot_begin_twice,
             jobs_are_listed_latest_first_in_pages,
-            the_latest_unfinished_job_of_a_spec_is_found,
-            a_job_that_ends_says_when_and_why,
-            a_planned_file_keeps_its_event_when_it_is_planned_again,
-            a_file_moves_on_and_keeps_what_is_not_said,
-            a_refusal_goes_when_the_file_is_taken_after_all,
-            failed_files_are_planned_again_with_their_events,
-            counts_agree_with_the_files_whatever_happened,
-            files_are_paged_by_path_and_step,
-            pages_neither_miss_nor_repeat_while_files_are_planned,
-            a_job_says_which_files_it_has,
-            what_is_unknown_is_not_found,
-            one_holder_at_a_time_has_the_lease,
+            latest_unfinished_job_of_a_spec_is_found,
+            ended_job_has_its_time_and_reason,
+            file_that_is_planned_again_keeps_its_event,
+            file_update_keeps_fields_it_does_not_set,
+            refusal_is_cleared_when_the_file_is_staged,
+            retry_plans_failed_files_again_with_their_events,
+            counts_match_the_files_after_random_updates,
+            files_are_filtered_by_step_and_paged_by_path,
+            pages_neither_skip_nor_repeat_files_during_planning,
+            existing_paths_are_those_of_the_job,
+            unknown_jobs_and_files_are_not_found,
+            lease_has_one_holder_at_a_time,
         );
     };
 }
@@ -42,7 +42,7 @@ fn at(milliseconds: i64) -> Timestamp {
     Timestamp::from_millisecond(1_700_000_000_000 + milliseconds).unwrap()
 }
 
-/// Job ids in the order of their numbers.
+/// A job id; ids are ordered by their number.
 fn job(n: u128) -> JobId {
     JobId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + n))
 }
@@ -59,7 +59,7 @@ async fn begin(f: &Journal, n: u128, spec: Value) -> JobId {
     job_id
 }
 
-fn planned(job: JobId, path: &str) -> PlannedFile {
+fn planned_file(job: JobId, path: &str) -> PlannedFile {
     let event_id = EventId::fresh();
     PlannedFile {
         path: SourcePath::from_text(path),
@@ -68,7 +68,7 @@ fn planned(job: JobId, path: &str) -> PlannedFile {
     }
 }
 
-fn moved(path: &str, step: FileStep) -> FileUpdate {
+fn update_to(path: &str, step: FileStep) -> FileUpdate {
     FileUpdate {
         path: SourcePath::from_text(path),
         step,
@@ -84,7 +84,8 @@ fn moved(path: &str, step: FileStep) -> FileUpdate {
 
 async fn all_files(f: &Journal, job: JobId, steps: &[FileStep], page: usize) -> Vec<JournalFile> {
     let filter = JobFilter { steps: steps.to_vec() };
-    let (mut files, mut cursor) = (Vec::new(), None::<String>);
+    let mut files = Vec::new();
+    let mut cursor = None::<String>;
     loop {
         let got = f.port.files(job, &filter, cursor.as_deref(), page).await.unwrap();
         assert!(got.items.len() <= page);
@@ -100,18 +101,18 @@ fn paths(files: &[JournalFile]) -> Vec<&str> {
     files.iter().map(|file| file.path.as_str()).collect()
 }
 
-pub async fn a_job_is_kept_as_it_was_begun(f: Journal) {
+pub async fn job_round_trips(f: Journal) {
     let id = begin(&f, 1, spec(1)).await;
-    let kept = f.port.job(id).await.unwrap().unwrap();
-    assert_eq!((kept.job_id, kept.tenant, kept.status), (id, Tenant::default(), JobStatus::Running));
-    assert_eq!((kept.actor.as_str(), kept.host.as_str(), kept.spec), ("me@host", "host", spec(1)));
-    assert_eq!((kept.started_at, kept.updated_at, kept.finished_at), (at(1), at(1), None));
-    assert_eq!((kept.reason, kept.walk_complete), (None, false));
+    let stored = f.port.job(id).await.unwrap().unwrap();
+    assert_eq!((stored.job_id, stored.tenant, stored.status), (id, Tenant::default(), JobStatus::Running));
+    assert_eq!((stored.actor.as_str(), stored.host.as_str(), stored.spec), ("me@host", "host", spec(1)));
+    assert_eq!((stored.started_at, stored.updated_at, stored.finished_at), (at(1), at(1), None));
+    assert_eq!((stored.reason, stored.walk_complete), (None, false));
     f.port.set_walk_complete(id, at(5)).await.unwrap();
     assert!(f.port.job(id).await.unwrap().unwrap().walk_complete);
 }
 
-pub async fn a_job_cannot_begin_twice(f: Journal) {
+pub async fn job_cannot_begin_twice(f: Journal) {
     let job_id = begin(&f, 1, spec(1)).await;
     let tenant = Tenant::default();
     let again = NewJob { job_id, tenant, actor: "other".into(), host: "other".into(), spec: spec(2), at: at(9) };
@@ -132,7 +133,7 @@ pub async fn jobs_are_listed_latest_first_in_pages(f: Journal) {
     fails_as(f.port.jobs(Some("nonsense"), 1).await, ErrorKind::Invalid);
 }
 
-pub async fn the_latest_unfinished_job_of_a_spec_is_found(f: Journal) {
+pub async fn latest_unfinished_job_of_a_spec_is_found(f: Journal) {
     let tenant = Tenant::default();
     assert_eq!(f.port.unfinished(&tenant, &spec(1)).await.unwrap(), None);
     for n in [1, 2, 3] {
@@ -147,7 +148,7 @@ pub async fn the_latest_unfinished_job_of_a_spec_is_found(f: Journal) {
     assert_eq!(f.port.unfinished(&Tenant::new("other").unwrap(), &spec(1)).await.unwrap(), None);
 }
 
-pub async fn a_job_that_ends_says_when_and_why(f: Journal) {
+pub async fn ended_job_has_its_time_and_reason(f: Journal) {
     let id = begin(&f, 1, spec(1)).await;
     f.port.set_status(id, JobStatus::Interrupted, Some("SIGTERM"), at(5)).await.unwrap();
     let stopped = f.port.job(id).await.unwrap().unwrap();
@@ -157,36 +158,36 @@ pub async fn a_job_that_ends_says_when_and_why(f: Journal) {
     let ended = f.port.job(id).await.unwrap().unwrap();
     assert_eq!((ended.status, ended.reason, ended.finished_at), (JobStatus::Finished, None, Some(at(7))));
     f.port.set_status(id, JobStatus::Running, None, at(8)).await.unwrap();
-    assert_eq!(f.port.job(id).await.unwrap().unwrap().finished_at, None, "taken up again, it has not ended");
+    assert_eq!(f.port.job(id).await.unwrap().unwrap().finished_at, None, "a resumed job has not finished");
 }
 
-pub async fn a_planned_file_keeps_its_event_when_it_is_planned_again(f: Journal) {
+pub async fn file_that_is_planned_again_keeps_its_event(f: Journal) {
     let id = begin(&f, 1, spec(1)).await;
-    let mut first = vec![planned(id, "/b"), planned(id, "/a\n☃")];
+    let mut first = vec![planned_file(id, "/b"), planned_file(id, "/a\n☃")];
     first[1].staging_key = ObjectKey::new("somewhere/else").unwrap();
     let rows = f.port.plan(id, first.clone()).await.unwrap();
-    assert_eq!(paths(&rows), ["/b", "/a\n☃"], "answered in the order asked");
+    assert_eq!(paths(&rows), ["/b", "/a\n☃"], "returned in the order of the request");
     for (row, file) in rows.iter().zip(&first) {
         assert_eq!((row.step, row.event_id, &row.staging_key), (FileStep::Planned, file.event_id, &file.staging_key));
     }
-    f.port.update(id, vec![moved("/b", FileStep::Staged)], at(3)).await.unwrap();
-    let again = vec![planned(id, "/a\n☃"), planned(id, "/c"), planned(id, "/b"), planned(id, "/c")];
+    f.port.update(id, vec![update_to("/b", FileStep::Staged)], at(3)).await.unwrap();
+    let again = vec![planned_file(id, "/a\n☃"), planned_file(id, "/c"), planned_file(id, "/b"), planned_file(id, "/c")];
     let rows = f.port.plan(id, again.clone()).await.unwrap();
     assert_eq!(rows[0].event_id, first[1].event_id);
     assert_eq!(rows[0].staging_key, first[1].staging_key);
     assert_eq!((rows[2].event_id, rows[2].step), (first[0].event_id, FileStep::Staged));
     assert_eq!((rows[1].event_id, rows[3].event_id), (again[1].event_id, again[1].event_id), "the first of a batch");
     let other = begin(&f, 2, spec(1)).await;
-    let rows = f.port.plan(other, vec![planned(other, "/b")]).await.unwrap();
-    assert_ne!(rows[0].event_id, first[0].event_id, "another job's file is another journey");
+    let rows = f.port.plan(other, vec![planned_file(other, "/b")]).await.unwrap();
+    assert_ne!(rows[0].event_id, first[0].event_id, "another job's file has another event");
 }
 
-pub async fn a_file_moves_on_and_keeps_what_is_not_said(f: Journal) {
+pub async fn file_update_keeps_fields_it_does_not_set(f: Journal) {
     let id = begin(&f, 1, spec(1)).await;
-    f.port.plan(id, vec![planned(id, "/a")]).await.unwrap();
+    f.port.plan(id, vec![planned_file(id, "/a")]).await.unwrap();
     let sha256 = Sha256([7; 32]);
     let asset_id = AssetId::of(&Tenant::default(), &sha256);
-    let mut staged = moved("/a", FileStep::Staged);
+    let mut staged = update_to("/a", FileStep::Staged);
     staged.size_bytes = Some(10);
     staged.modified_ns = Some(-5);
     staged.sha256 = Some(sha256);
@@ -194,7 +195,7 @@ pub async fn a_file_moves_on_and_keeps_what_is_not_said(f: Journal) {
     staged.asset_id = Some(asset_id);
     staged.staged_at = Some(at(2));
     f.port.update(id, vec![staged], at(2)).await.unwrap();
-    f.port.update(id, vec![moved("/a", FileStep::Published)], at(3)).await.unwrap();
+    f.port.update(id, vec![update_to("/a", FileStep::Published)], at(3)).await.unwrap();
     let file = all_files(&f, id, &[], 10).await.remove(0);
     assert_eq!((file.step, file.size_bytes, file.modified_ns), (FileStep::Published, Some(10), Some(-5)));
     assert_eq!((file.sha256, file.asset_id, file.staged_at), (Some(sha256), Some(asset_id), Some(at(2))));
@@ -202,32 +203,32 @@ pub async fn a_file_moves_on_and_keeps_what_is_not_said(f: Journal) {
     assert_eq!(f.port.job(id).await.unwrap().unwrap().updated_at, at(3));
 }
 
-fn refused(path: &str, kind: RefusalKind) -> FileUpdate {
+fn refused_update(path: &str, kind: RefusalKind) -> FileUpdate {
     let step = match kind.outcome() {
         mfctl_core::domain::job::FileOutcome::Rejected => FileStep::Rejected,
         _ => FileStep::Failed,
     };
-    FileUpdate { refusal: Some(FileRefusal { kind, reason: format!("because {kind}") }), ..moved(path, step) }
+    FileUpdate { refusal: Some(FileRefusal { kind, reason: format!("because {kind}") }), ..update_to(path, step) }
 }
 
-pub async fn a_refusal_goes_when_the_file_is_taken_after_all(f: Journal) {
+pub async fn refusal_is_cleared_when_the_file_is_staged(f: Journal) {
     let id = begin(&f, 1, spec(1)).await;
-    f.port.plan(id, vec![planned(id, "/a")]).await.unwrap();
-    f.port.update(id, vec![refused("/a", RefusalKind::Vanished)], at(2)).await.unwrap();
+    f.port.plan(id, vec![planned_file(id, "/a")]).await.unwrap();
+    f.port.update(id, vec![refused_update("/a", RefusalKind::Vanished)], at(2)).await.unwrap();
     let file = all_files(&f, id, &[], 10).await.remove(0);
     let refusal = file.refusal.unwrap();
     assert_eq!((refusal.kind, refusal.reason.as_str()), (RefusalKind::Vanished, "because vanished"));
-    f.port.update(id, vec![moved("/a", FileStep::Staged)], at(3)).await.unwrap();
+    f.port.update(id, vec![update_to("/a", FileStep::Staged)], at(3)).await.unwrap();
     assert_eq!(all_files(&f, id, &[], 10).await[0].refusal, None);
 }
 
-pub async fn failed_files_are_planned_again_with_their_events(f: Journal) {
+pub async fn retry_plans_failed_files_again_with_their_events(f: Journal) {
     let id = begin(&f, 1, spec(1)).await;
-    let rows = f.port.plan(id, ["/a", "/b", "/c"].map(|path| planned(id, path)).to_vec()).await.unwrap();
+    let rows = f.port.plan(id, ["/a", "/b", "/c"].map(|path| planned_file(id, path)).to_vec()).await.unwrap();
     let updates = vec![
-        refused("/a", RefusalKind::Unreadable),
-        refused("/b", RefusalKind::Empty),
-        moved("/c", FileStep::Published),
+        refused_update("/a", RefusalKind::Unreadable),
+        refused_update("/b", RefusalKind::Empty),
+        update_to("/c", FileStep::Published),
     ];
     f.port.update(id, updates, at(2)).await.unwrap();
     assert_eq!(f.port.retry_failed(id, at(3)).await.unwrap(), 1);
@@ -236,21 +237,22 @@ pub async fn failed_files_are_planned_again_with_their_events(f: Journal) {
     assert_eq!((paths(&again), again[0].event_id, &again[0].refusal), (vec!["/a"], rows[0].event_id, &None));
 }
 
-pub async fn counts_agree_with_the_files_whatever_happened(f: Journal) {
+pub async fn counts_match_the_files_after_random_updates(f: Journal) {
     let mut random = random();
     let id = begin(&f, 1, spec(1)).await;
     let mut model: BTreeMap<String, (FileStep, u64, bool)> = BTreeMap::new();
     for _ in 0..200 {
         let path = format!("/{}", random.u8(0..30));
         if random.bool() || !model.contains_key(&path) {
-            f.port.plan(id, vec![planned(id, &path)]).await.unwrap();
+            f.port.plan(id, vec![planned_file(id, &path)]).await.unwrap();
             model.entry(path).or_insert((FileStep::Planned, 0, false));
             continue;
         }
         let step = *random.choice(FileStep::ALL).unwrap();
-        let (size, read) = (random.u64(0..1000), random.bool());
+        let size = random.u64(0..1000);
+        let read = random.bool();
         let update =
-            FileUpdate { size_bytes: Some(size), sha256: read.then_some(Sha256([1; 32])), ..moved(&path, step) };
+            FileUpdate { size_bytes: Some(size), sha256: read.then_some(Sha256([1; 32])), ..update_to(&path, step) };
         f.port.update(id, vec![update], at(2)).await.unwrap();
         let entry = model.get_mut(&path).unwrap();
         *entry = (step, size, entry.2 || read);
@@ -265,12 +267,12 @@ pub async fn counts_agree_with_the_files_whatever_happened(f: Journal) {
     assert_eq!(counts.bytes, model.values().filter(|(.., read)| *read).map(|(_, size, _)| size).sum::<u64>());
 }
 
-pub async fn files_are_paged_by_path_and_step(f: Journal) {
+pub async fn files_are_filtered_by_step_and_paged_by_path(f: Journal) {
     let id = begin(&f, 1, spec(1)).await;
     let names: Vec<String> = (0..25).map(|n| format!("/dir/{n:02}")).collect();
-    f.port.plan(id, names.iter().rev().map(|path| planned(id, path)).collect()).await.unwrap();
-    let updates = names.iter().step_by(3).map(|path| moved(path, FileStep::Published));
-    let failed = names.iter().skip(1).step_by(3).map(|path| refused(path, RefusalKind::Changed));
+    f.port.plan(id, names.iter().rev().map(|path| planned_file(id, path)).collect()).await.unwrap();
+    let updates = names.iter().step_by(3).map(|path| update_to(path, FileStep::Published));
+    let failed = names.iter().skip(1).step_by(3).map(|path| refused_update(path, RefusalKind::Changed));
     f.port.update(id, updates.chain(failed).collect(), at(2)).await.unwrap();
     for page in [1, 4, 100] {
         assert_eq!(paths(&all_files(&f, id, &[], page).await), names);
@@ -284,15 +286,16 @@ pub async fn files_are_paged_by_path_and_step(f: Journal) {
     assert!(all_files(&f, id, &[FileStep::Deduplicated], 4).await.is_empty());
 }
 
-pub async fn pages_neither_miss_nor_repeat_while_files_are_planned(f: Journal) {
+pub async fn pages_neither_skip_nor_repeat_files_during_planning(f: Journal) {
     let id = begin(&f, 1, spec(1)).await;
-    f.port.plan(id, (0..20).map(|n| planned(id, &format!("/{n:02}"))).collect()).await.unwrap();
+    f.port.plan(id, (0..20).map(|n| planned_file(id, &format!("/{n:02}"))).collect()).await.unwrap();
     let filter = JobFilter::default();
-    let (mut seen, mut cursor) = (Vec::new(), None::<String>);
+    let mut seen = Vec::new();
+    let mut cursor = None::<String>;
     for turn in 0.. {
         let page = f.port.files(id, &filter, cursor.as_deref(), 3).await.unwrap();
         seen.extend(page.items.iter().map(|file| file.path.to_string()));
-        f.port.plan(id, vec![planned(id, &format!("/{turn:02}-new"))]).await.unwrap();
+        f.port.plan(id, vec![planned_file(id, &format!("/{turn:02}-new"))]).await.unwrap();
         cursor = page.next;
         if cursor.is_none() {
             break;
@@ -303,34 +306,34 @@ pub async fn pages_neither_miss_nor_repeat_while_files_are_planned(f: Journal) {
     assert!(seen.is_sorted() && seen.windows(2).all(|pair| pair[0] != pair[1]), "{seen:?}");
 }
 
-pub async fn a_job_says_which_files_it_has(f: Journal) {
+pub async fn existing_paths_are_those_of_the_job(f: Journal) {
     let id = begin(&f, 1, spec(1)).await;
     let other = begin(&f, 2, spec(2)).await;
-    f.port.plan(id, ["/a", "/b\\xff", "/c\n☃"].map(|path| planned(id, path)).to_vec()).await.unwrap();
-    f.port.plan(other, vec![planned(other, "/d")]).await.unwrap();
-    f.port.update(id, vec![refused("/a", RefusalKind::Empty)], at(2)).await.unwrap();
+    f.port.plan(id, ["/a", "/b\\xff", "/c\n☃"].map(|path| planned_file(id, path)).to_vec()).await.unwrap();
+    f.port.plan(other, vec![planned_file(other, "/d")]).await.unwrap();
+    f.port.update(id, vec![refused_update("/a", RefusalKind::Empty)], at(2)).await.unwrap();
     let asked = ["/a", "/A", "/b\\xff", "/c\n☃", "/d", "/a/", "/a"].map(SourcePath::from_text);
     let held = f.port.existing_paths(id, asked.to_vec()).await.unwrap();
     assert_eq!(held, ["/a", "/b\\xff", "/c\n☃"].map(SourcePath::from_text).into());
     assert!(f.port.existing_paths(id, Vec::new()).await.unwrap().is_empty());
 }
 
-pub async fn what_is_unknown_is_not_found(f: Journal) {
+pub async fn unknown_jobs_and_files_are_not_found(f: Journal) {
     let unknown = job(77);
     assert_eq!(f.port.job(unknown).await.unwrap(), None);
     assert!(!f.port.is_leased(unknown).await.unwrap());
-    fails_as(f.port.plan(unknown, vec![planned(unknown, "/a")]).await, ErrorKind::NotFound);
-    fails_as(f.port.update(unknown, vec![moved("/a", FileStep::Staged)], at(1)).await, ErrorKind::NotFound);
+    fails_as(f.port.plan(unknown, vec![planned_file(unknown, "/a")]).await, ErrorKind::NotFound);
+    fails_as(f.port.update(unknown, vec![update_to("/a", FileStep::Staged)], at(1)).await, ErrorKind::NotFound);
     fails_as(f.port.counts(unknown).await, ErrorKind::NotFound);
     fails_as(f.port.files(unknown, &JobFilter::default(), None, 1).await, ErrorKind::NotFound);
     fails_as(f.port.existing_paths(unknown, vec![SourcePath::from_text("/a")]).await, ErrorKind::NotFound);
     fails_as(f.port.set_status(unknown, JobStatus::Finished, None, at(1)).await, ErrorKind::NotFound);
     let known = begin(&f, 1, spec(1)).await;
-    let update = f.port.update(known, vec![moved("/never-planned", FileStep::Staged)], at(1)).await;
+    let update = f.port.update(known, vec![update_to("/never-planned", FileStep::Staged)], at(1)).await;
     fails_as(update, ErrorKind::NotFound);
 }
 
-pub async fn one_holder_at_a_time_has_the_lease(f: Journal) {
+pub async fn lease_has_one_holder_at_a_time(f: Journal) {
     let id = begin(&f, 1, spec(1)).await;
     assert!(!f.port.is_leased(id).await.unwrap());
     let lease = f.port.lease(id).await.unwrap();

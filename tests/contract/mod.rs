@@ -1,7 +1,7 @@
-//! The contract of each port, as named cases that every backend of the port passes: a behaviour that is not here is not
-//! promised. A suite is a file; a backend runs it by giving its harness to the suite's macro.
+//! The contract of each port, as named cases that every backend of the port passes: behaviour that is not here is not
+//! promised. A suite is a file; a backend runs it by passing its harness to the suite's macro.
 //!
-//! A harness is an async function that answers a fixture: a backend with nothing in it, and whatever must live as long.
+//! A harness is an async function that returns a fixture: an empty backend, and a guard that must live as long.
 
 #[macro_use]
 pub mod harness;
@@ -13,6 +13,7 @@ mod embedded_processes;
 mod event_log;
 mod event_log_groups;
 mod event_log_retention;
+mod group_member;
 mod journal;
 mod objects;
 mod operators;

@@ -11,36 +11,36 @@ use tokio::io::AsyncReadExt;
 
 use crate::contract::harness::{Fixture, fails_as, random};
 
-/// Every case of this suite, for a harness that answers a [`Store`].
+/// Every case of this suite, for a harness that returns a [`Store`].
 macro_rules! object_store_suite {
     ($harness:path) => {
         cases!($harness, crate::contract::objects:
-            an_object_is_read_back_as_it_was_put,
-            an_empty_object_is_an_object,
-            a_large_object_is_whole,
-            what_is_not_there_is_not_found,
-            a_missing_bucket_is_told_from_a_missing_object,
-            making_buckets_twice_keeps_what_they_hold,
-            a_put_replaces_what_the_key_held,
-            a_reader_keeps_the_object_it_opened,
-            a_source_shorter_or_longer_than_it_says_leaves_nothing,
-            a_source_that_fails_is_invalid_with_its_cause,
-            a_copy_has_the_bytes_and_a_second_changes_nothing,
-            a_copy_replaces_a_target_of_another_size,
-            a_copy_whose_source_is_gone_needs_the_target,
-            deleting_is_repeatable,
-            a_listing_is_in_the_order_of_keys,
-            a_listing_goes_on_where_it_was,
-            usage_counts_and_says_where_it_stopped,
-            an_object_is_a_file_on_this_host,
+            object_round_trips,
+            empty_object_round_trips,
+            large_object_round_trips,
+            missing_object_is_not_found,
+            missing_bucket_is_unprepared_rather_than_not_found,
+            creating_buckets_again_keeps_their_objects,
+            put_replaces_the_object_of_its_key,
+            open_reader_keeps_its_object_after_replacement_and_deletion,
+            source_of_the_wrong_length_stores_nothing,
+            failing_source_is_invalid_with_its_cause,
+            copying_twice_keeps_the_first_copy,
+            copy_replaces_a_target_of_another_size,
+            copy_of_a_missing_source_succeeds_only_if_the_target_exists,
+            delete_is_idempotent,
+            listing_is_ordered_by_key,
+            listing_continues_after_the_given_key,
+            usage_is_partial_when_its_limit_is_reached,
+            object_can_be_read_as_a_local_file,
             concurrent_puts_of_one_key_leave_one_whole_object,
-            of_many_that_put_a_new_key_at_once_one_succeeds,
+            one_of_several_concurrent_puts_of_a_new_key_succeeds,
         );
     };
 }
 pub(crate) use object_store_suite;
 
-/// A store with nothing in it.
+/// An empty store.
 pub type Store = Fixture<dyn ObjectStore>;
 
 impl Store {
@@ -75,7 +75,7 @@ fn at(key: &str) -> ObjectRef {
     ObjectRef { bucket: bucket("media-a"), key: ObjectKey::new(key).unwrap() }
 }
 
-pub async fn an_object_is_read_back_as_it_was_put(fixture: Store) {
+pub async fn object_round_trips(fixture: Store) {
     let s = fixture.ready().await;
     s.put("default/job/event", b"sixteen bytes ok").await;
     assert_eq!(s.get("default/job/event").await, b"sixteen bytes ok");
@@ -85,21 +85,21 @@ pub async fn an_object_is_read_back_as_it_was_put(fixture: Store) {
     assert!(s.port.capacity().await.unwrap().is_none_or(|room| room.free_bytes <= room.total_bytes));
 }
 
-pub async fn an_empty_object_is_an_object(fixture: Store) {
+pub async fn empty_object_round_trips(fixture: Store) {
     let s = fixture.ready().await;
     s.put("empty", b"").await;
     assert_eq!(s.get("empty").await, b"");
     assert_eq!(s.port.head(&at("empty")).await.unwrap().unwrap().size_bytes, 0);
 }
 
-pub async fn a_large_object_is_whole(fixture: Store) {
+pub async fn large_object_round_trips(fixture: Store) {
     let s = fixture.ready().await;
     let bytes: Vec<u8> = (0..5_000_003u32).map(|n| (n % 251) as u8).collect();
     s.put("large", &bytes).await;
     assert!(s.get("large").await == bytes);
 }
 
-pub async fn what_is_not_there_is_not_found(fixture: Store) {
+pub async fn missing_object_is_not_found(fixture: Store) {
     let s = fixture.ready().await;
     let dir = tempfile::tempdir().unwrap();
     s.put("a/b", b"x").await;
@@ -111,7 +111,7 @@ pub async fn what_is_not_there_is_not_found(fixture: Store) {
     }
 }
 
-pub async fn a_missing_bucket_is_told_from_a_missing_object(fixture: Store) {
+pub async fn missing_bucket_is_unprepared_rather_than_not_found(fixture: Store) {
     let s = fixture;
     let source = Arc::new(Bytes::from_static(b"x"));
     fails_as(s.port.put(&at("a"), source, PutOptions::default()).await, ErrorKind::Unprepared);
@@ -122,14 +122,14 @@ pub async fn a_missing_bucket_is_told_from_a_missing_object(fixture: Store) {
     fails_as(s.port.copy(&at("a"), &at("b"), 1).await, ErrorKind::Unprepared);
 }
 
-pub async fn making_buckets_twice_keeps_what_they_hold(fixture: Store) {
+pub async fn creating_buckets_again_keeps_their_objects(fixture: Store) {
     let s = fixture.ready().await;
     s.put("a", b"x").await;
     let s = s.ready().await;
     assert_eq!(s.get("a").await, b"x");
 }
 
-pub async fn a_put_replaces_what_the_key_held(fixture: Store) {
+pub async fn put_replaces_the_object_of_its_key(fixture: Store) {
     let s = fixture.ready().await;
     s.put("a", b"first").await;
     s.put("a", b"second one").await;
@@ -137,7 +137,7 @@ pub async fn a_put_replaces_what_the_key_held(fixture: Store) {
     assert_eq!(s.keys().await, ["a"]);
 }
 
-pub async fn a_reader_keeps_the_object_it_opened(fixture: Store) {
+pub async fn open_reader_keeps_its_object_after_replacement_and_deletion(fixture: Store) {
     let s = fixture.ready().await;
     s.put("a", b"first").await;
     let mut open = s.port.open(&at("a")).await.unwrap();
@@ -148,38 +148,39 @@ pub async fn a_reader_keeps_the_object_it_opened(fixture: Store) {
     assert_eq!(bytes, b"first");
 }
 
-/// A source that says one length and has another.
-struct Liar {
-    says: u64,
-    has: usize,
+/// A source whose declared length differs from its content.
+struct WrongLengthSource {
+    declared: u64,
+    actual: usize,
 }
 
-impl ByteSource for Liar {
+impl ByteSource for WrongLengthSource {
     fn len(&self) -> u64 {
-        self.says
+        self.declared
     }
 
     fn reader(&self, _from: u64) -> io::Result<Box<dyn Read + Send + '_>> {
-        Ok(Box::new(io::repeat(7).take(self.has as u64)))
+        Ok(Box::new(io::repeat(7).take(self.actual as u64)))
     }
 }
 
-pub async fn a_source_shorter_or_longer_than_it_says_leaves_nothing(fixture: Store) {
+pub async fn source_of_the_wrong_length_stores_nothing(fixture: Store) {
     let s = fixture.ready().await;
-    for (says, has) in [(10, 9), (10, 11), (0, 1), (1, 0), (2_000_000, 1_999_999), (2_000_000, 2_000_001)] {
-        let put = s.port.put(&at("a"), Arc::new(Liar { says, has }), PutOptions::default()).await;
+    for (declared, actual) in [(10, 9), (10, 11), (0, 1), (1, 0), (2_000_000, 1_999_999), (2_000_000, 2_000_001)] {
+        let put = s.port.put(&at("a"), Arc::new(WrongLengthSource { declared, actual }), PutOptions::default()).await;
         fails_as(put, ErrorKind::Invalid);
-        assert_eq!(s.port.head(&at("a")).await.unwrap(), None, "{says} said, {has} there");
+        assert_eq!(s.port.head(&at("a")).await.unwrap(), None, "{declared} declared, {actual} read");
     }
-    s.put("a", b"what was there").await;
-    let put = s.port.put(&at("a"), Arc::new(Liar { says: 3, has: 2 }), PutOptions::default()).await;
+    s.put("a", b"previous object").await;
+    let put = s.port.put(&at("a"), Arc::new(WrongLengthSource { declared: 3, actual: 2 }), PutOptions::default()).await;
     fails_as(put, ErrorKind::Invalid);
-    assert_eq!(s.get("a").await, b"what was there");
+    assert_eq!(s.get("a").await, b"previous object");
 }
 
-struct Unreadable;
+/// A source that cannot be opened.
+struct UnreadableSource;
 
-impl ByteSource for Unreadable {
+impl ByteSource for UnreadableSource {
     fn len(&self) -> u64 {
         10
     }
@@ -189,16 +190,16 @@ impl ByteSource for Unreadable {
     }
 }
 
-pub async fn a_source_that_fails_is_invalid_with_its_cause(fixture: Store) {
+pub async fn failing_source_is_invalid_with_its_cause(fixture: Store) {
     let s = fixture.ready().await;
-    let error = s.port.put(&at("a"), Arc::new(Unreadable), PutOptions::default()).await.unwrap_err();
+    let error = s.port.put(&at("a"), Arc::new(UnreadableSource), PutOptions::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<io::Error>());
     assert_eq!(cause.map(io::Error::kind), Some(io::ErrorKind::PermissionDenied), "{}", error.full());
     assert_eq!(s.port.head(&at("a")).await.unwrap(), None);
 }
 
-pub async fn a_copy_has_the_bytes_and_a_second_changes_nothing(fixture: Store) {
+pub async fn copying_twice_keeps_the_first_copy(fixture: Store) {
     let s = fixture.ready().await;
     s.put("from", b"bytes").await;
     let to = ObjectRef { bucket: bucket("media-b"), key: ObjectKey::new("t/sha256/ab/cd/x").unwrap() };
@@ -210,7 +211,7 @@ pub async fn a_copy_has_the_bytes_and_a_second_changes_nothing(fixture: Store) {
     assert_eq!(bytes, b"bytes", "a later put of the source does not reach the copy");
 }
 
-pub async fn a_copy_replaces_a_target_of_another_size(fixture: Store) {
+pub async fn copy_replaces_a_target_of_another_size(fixture: Store) {
     let s = fixture.ready().await;
     s.put("from", b"whole").await;
     s.put("to", b"torn").await;
@@ -218,7 +219,7 @@ pub async fn a_copy_replaces_a_target_of_another_size(fixture: Store) {
     assert_eq!(s.get("to").await, b"whole");
 }
 
-pub async fn a_copy_whose_source_is_gone_needs_the_target(fixture: Store) {
+pub async fn copy_of_a_missing_source_succeeds_only_if_the_target_exists(fixture: Store) {
     let s = fixture.ready().await;
     s.put("to", b"bytes").await;
     assert_eq!(s.port.copy(&at("from"), &at("to"), 5).await.unwrap(), CopyOutcome::AlreadyThere);
@@ -226,7 +227,7 @@ pub async fn a_copy_whose_source_is_gone_needs_the_target(fixture: Store) {
     fails_as(s.port.copy(&at("from"), &at("nothing"), 5).await, ErrorKind::NotFound);
 }
 
-pub async fn deleting_is_repeatable(fixture: Store) {
+pub async fn delete_is_idempotent(fixture: Store) {
     let s = fixture.ready().await;
     s.put("a/b/c", b"x").await;
     s.put("a/d", b"x").await;
@@ -238,11 +239,11 @@ pub async fn deleting_is_repeatable(fixture: Store) {
     assert_eq!(s.get("a/b/c").await, b"again");
 }
 
-/// Keys whose order differs from that of the folders they may lie in.
+/// Keys whose order differs from the order of the folders that may hold them.
 const TRICKY: [&str; 12] =
     ["a!/z", "a-b/x", "a-c", "a.txt", "a/b", "a/c/d", "a0", "aa/a", "ab", "b/1", "b/10", "با/سلام"];
 
-pub async fn a_listing_is_in_the_order_of_keys(fixture: Store) {
+pub async fn listing_is_ordered_by_key(fixture: Store) {
     let s = fixture.ready().await;
     let mut expected = TRICKY.to_vec();
     expected.sort_unstable();
@@ -261,12 +262,12 @@ pub async fn a_listing_is_in_the_order_of_keys(fixture: Store) {
     assert!(s.port.list(&bucket("media-a"), "", None, 0).await.unwrap().is_empty());
 }
 
-pub async fn a_listing_goes_on_where_it_was(fixture: Store) {
+pub async fn listing_continues_after_the_given_key(fixture: Store) {
     let s = fixture.ready().await;
     let mut random = random();
     let mut model = BTreeMap::new();
     for _ in 0..300 {
-        // Files end in a letter and folders in a digit, so that no key lies below another.
+        // Files end in a letter and folders in a digit, so that no key is a folder of another.
         let depth = random.usize(0..3);
         let part = |random: &mut fastrand::Rng| random.choice(["p", "p-", "p!", "p.", "q", "p0"]).unwrap();
         let mut key: String = (0..depth).map(|_| format!("{}1/", part(&mut random))).collect();
@@ -294,7 +295,7 @@ pub async fn a_listing_goes_on_where_it_was(fixture: Store) {
     assert_eq!(listed.first().map(|object| object.key.as_str()), wanted.map(String::as_str), "a key that is not there");
 }
 
-pub async fn usage_counts_and_says_where_it_stopped(fixture: Store) {
+pub async fn usage_is_partial_when_its_limit_is_reached(fixture: Store) {
     let s = fixture.ready().await;
     let empty = s.port.usage(&bucket("media-a"), 10).await.unwrap();
     assert_eq!((empty.objects, empty.bytes, empty.oldest_at, empty.partial), (0, 0, None, false));
@@ -309,7 +310,7 @@ pub async fn usage_counts_and_says_where_it_stopped(fixture: Store) {
     assert_eq!((cut.objects, cut.bytes, cut.partial), (2, 8, true));
 }
 
-pub async fn an_object_is_a_file_on_this_host(fixture: Store) {
+pub async fn object_can_be_read_as_a_local_file(fixture: Store) {
     let s = fixture.ready().await;
     let dir = tempfile::tempdir().unwrap();
     s.put("a", b"bytes").await;
@@ -338,7 +339,7 @@ pub async fn concurrent_puts_of_one_key_leave_one_whole_object(fixture: Store) {
     assert_eq!(s.keys().await, ["a/b"]);
 }
 
-pub async fn of_many_that_put_a_new_key_at_once_one_succeeds(fixture: Store) {
+pub async fn one_of_several_concurrent_puts_of_a_new_key_succeeds(fixture: Store) {
     let s = fixture.ready().await;
     s.put("a/b/c", b"x").await;
     s.port.delete(&[at("a/b/c")]).await.unwrap();

@@ -5,19 +5,19 @@ use mfctl_core::ports::{OperatorJournal, OperatorRecord};
 
 use crate::contract::harness::Fixture;
 
-/// Every case of this suite, for a harness that answers a journal with nothing in it.
+/// Every case of this suite, for a harness that returns an empty journal.
 macro_rules! operator_suite {
     ($harness:path) => {
-        cases!($harness, crate::contract::operators: the_latest_change_comes_first_as_it_was_written);
+        cases!($harness, crate::contract::operators: records_round_trip_and_are_listed_latest_first);
     };
 }
 pub(crate) use operator_suite;
 
-pub async fn the_latest_change_comes_first_as_it_was_written(f: Fixture<dyn OperatorJournal>) {
+pub async fn records_round_trip_and_are_listed_latest_first(f: Fixture<dyn OperatorJournal>) {
     assert!(f.port.latest(10).await.unwrap().is_empty());
     let records: Vec<OperatorRecord> = (0..5)
         .map(|n| OperatorRecord {
-            // The journal's order is that of writing, whatever the clocks said.
+            // The journal is ordered by writing, not by the clock.
             at: Timestamp::from_millisecond(1_700_000_000_000 - n).unwrap(),
             actor: "سارا@host".into(),
             profile: "dev".into(),

@@ -8,19 +8,19 @@ use serde_json::{Value, json};
 
 use crate::contract::harness::{Fixture, fails_as};
 
-/// Every case of this suite, for a harness that answers a registry with nothing in it.
+/// Every case of this suite, for a harness that returns an empty registry.
 macro_rules! registry_suite {
     ($harness:path) => {
         cases!($harness, crate::contract::registry:
-            a_schema_is_found_by_the_number_it_was_given,
-            versions_count_from_one_and_numbers_are_shared_by_all_subjects,
-            registering_again_answers_what_is_there,
-            many_that_register_at_once_leave_no_gap,
-            what_is_unknown_is_said_so,
-            a_schema_that_cannot_follow_is_refused_and_may_be_asked_about_before,
-            a_subject_has_a_compatibility_of_its_own,
-            one_schema_under_two_subjects_is_found_under_either,
-            the_same_json_in_another_order_is_the_same_schema,
+            schema_is_found_by_its_id,
+            versions_count_from_one_per_subject_and_ids_are_global,
+            registering_again_returns_the_existing_version,
+            concurrent_registrations_leave_no_version_gaps,
+            unknown_ids_and_subjects_are_reported,
+            incompatible_schema_is_refused_and_can_be_checked_first,
+            compatibility_is_set_per_subject,
+            schema_shared_by_two_subjects_is_found_under_either,
+            schemas_that_differ_only_in_key_order_are_identical,
         );
     };
 }
@@ -32,14 +32,14 @@ fn schema(title: &str) -> Value {
     json!({ "title": title, "type": "object", "properties": { "نام": { "type": "string" } } })
 }
 
-pub async fn a_schema_is_found_by_the_number_it_was_given(f: Registry) {
+pub async fn schema_is_found_by_its_id(f: Registry) {
     let given = f.port.register("ingest.raw-value", &schema("one")).await.unwrap();
     assert_eq!((given.subject.as_str(), given.version, &given.schema), ("ingest.raw-value", 1, &schema("one")));
     assert_eq!(f.port.by_id(given.id).await.unwrap(), given);
     assert_eq!(f.port.latest("ingest.raw-value").await.unwrap(), Some(given));
 }
 
-pub async fn versions_count_from_one_and_numbers_are_shared_by_all_subjects(f: Registry) {
+pub async fn versions_count_from_one_per_subject_and_ids_are_global(f: Registry) {
     let a1 = f.port.register("a-value", &schema("one")).await.unwrap();
     let b1 = f.port.register("b-value", &schema("two")).await.unwrap();
     let a2 = f.port.register("a-value", &schema("three")).await.unwrap();
@@ -50,14 +50,14 @@ pub async fn versions_count_from_one_and_numbers_are_shared_by_all_subjects(f: R
     assert_eq!(f.port.subjects().await.unwrap(), ["a-value", "b-value"]);
 }
 
-pub async fn registering_again_answers_what_is_there(f: Registry) {
+pub async fn registering_again_returns_the_existing_version(f: Registry) {
     let first = f.port.register("a-value", &schema("one")).await.unwrap();
     f.port.register("a-value", &schema("two")).await.unwrap();
     assert_eq!(f.port.register("a-value", &schema("one")).await.unwrap(), first);
     assert_eq!(f.port.versions("a-value").await.unwrap().len(), 2);
 }
 
-pub async fn many_that_register_at_once_leave_no_gap(f: Registry) {
+pub async fn concurrent_registrations_leave_no_version_gaps(f: Registry) {
     let schemas: Vec<Value> = (0..20).map(|n| schema(&(n / 2).to_string())).collect();
     for given in join_all(schemas.iter().map(|schema| f.port.register("a-value", schema))).await {
         given.unwrap();
@@ -66,7 +66,7 @@ pub async fn many_that_register_at_once_leave_no_gap(f: Registry) {
     assert_eq!(versions, (1..=10).collect::<Vec<_>>());
 }
 
-pub async fn what_is_unknown_is_said_so(f: Registry) {
+pub async fn unknown_ids_and_subjects_are_reported(f: Registry) {
     fails_as(f.port.by_id(SchemaId(99)).await, ErrorKind::NotFound);
     fails_as(f.port.register("", &schema("one")).await, ErrorKind::Invalid);
     assert_eq!(f.port.latest("nothing-value").await.unwrap(), None);
@@ -81,7 +81,7 @@ fn closed(properties: &Value) -> Value {
     })
 }
 
-pub async fn a_schema_that_cannot_follow_is_refused_and_may_be_asked_about_before(f: Registry) {
+pub async fn incompatible_schema_is_refused_and_can_be_checked_first(f: Registry) {
     let first = f.port.register("a-value", &closed(&json!({ "a": { "type": "string" } }))).await.unwrap();
     f.port.set_compatibility("a-value", Compatibility::BackwardTransitive).await.unwrap();
     let breaks = closed(&json!({ "a": { "type": "integer" } }));
@@ -94,11 +94,11 @@ pub async fn a_schema_that_cannot_follow_is_refused_and_may_be_asked_about_befor
     let follows = closed(&json!({ "a": { "type": "string" }, "b": { "type": "string" } }));
     assert!(f.port.check_compatibility("a-value", &follows).await.unwrap().is_empty());
     assert_eq!(f.port.register("a-value", &follows).await.unwrap().version, 2);
-    // Nothing stands against the first version of a subject.
+    // The first version of a subject is always compatible.
     assert!(f.port.check_compatibility("b-value", &breaks).await.unwrap().is_empty());
 }
 
-pub async fn a_subject_has_a_compatibility_of_its_own(f: Registry) {
+pub async fn compatibility_is_set_per_subject(f: Registry) {
     f.port.register("a-value", &closed(&json!({ "a": { "type": "string" } }))).await.unwrap();
     f.port.register("b-value", &closed(&json!({ "a": { "type": "null" } }))).await.unwrap();
     let default = f.port.compatibility("b-value").await.unwrap();
@@ -107,22 +107,22 @@ pub async fn a_subject_has_a_compatibility_of_its_own(f: Registry) {
         assert_eq!(f.port.compatibility("a-value").await.unwrap(), level);
     }
     assert_eq!(f.port.compatibility("b-value").await.unwrap(), default);
-    // Under NONE anything goes.
+    // NONE accepts every schema.
     f.port.register("a-value", &closed(&json!({ "a": { "type": "integer" } }))).await.unwrap();
     fails_as(f.port.set_compatibility("nothing-value", Compatibility::Full).await, ErrorKind::NotFound);
 }
 
-pub async fn one_schema_under_two_subjects_is_found_under_either(f: Registry) {
+pub async fn schema_shared_by_two_subjects_is_found_under_either(f: Registry) {
     let a = f.port.register("a-value", &schema("shared")).await.unwrap();
     let b = f.port.register("b-value", &schema("shared")).await.unwrap();
-    // A registry may give both one id.
+    // A registry may give both the same id.
     assert_eq!(f.port.by_id_in(a.id, "a-value").await.unwrap(), a);
     assert_eq!(f.port.by_id_in(b.id, "b-value").await.unwrap(), b);
     assert_ne!(f.port.by_id_in(a.id, "nothing-value").await.unwrap().subject, "nothing-value");
     fails_as(f.port.by_id_in(SchemaId(u32::MAX >> 1), "a-value").await, ErrorKind::NotFound);
 }
 
-pub async fn the_same_json_in_another_order_is_the_same_schema(f: Registry) {
+pub async fn schemas_that_differ_only_in_key_order_are_identical(f: Registry) {
     let one: Value = serde_json::from_str(r#"{ "type": "object", "properties": { "a": {}, "b": {} } }"#).unwrap();
     let other: Value = serde_json::from_str(r#"{"properties":{"b":{},"a":{}},"type":"object"}"#).unwrap();
     let first = f.port.register("a-value", &one).await.unwrap();

@@ -8,23 +8,23 @@ use mfctl_core::ports::{ErrorKind, SearchDocument, SearchIndex, SearchPage, Sear
 
 use crate::contract::harness::{Fixture, fails_as};
 
-/// Every case of this suite, for a harness that answers an index with nothing in it.
+/// Every case of this suite, for a harness that returns an empty index.
 macro_rules! search_suite {
     ($harness:path) => {
         cases!($harness, crate::contract::search:
-            a_document_is_found_by_each_of_its_words,
-            persian_spellings_find_one_another,
-            all_words_must_occur_and_phrases_stand_together,
-            a_beginning_and_an_exclusion_are_understood,
-            what_the_domain_says_matches_is_found,
-            no_text_breaks_the_query,
-            nothing_to_look_for_is_invalid,
-            a_title_counts_more_than_tags_and_those_more_than_the_text,
-            a_snippet_is_cut_from_the_original_and_marked,
-            a_later_write_replaces_and_an_earlier_one_does_not,
-            a_removal_holds_against_earlier_writes,
-            each_locale_is_a_document,
-            tenants_collections_and_types_are_kept_apart,
+            document_is_found_by_each_of_its_words,
+            persian_spelling_variants_find_one_another,
+            all_words_must_occur_and_phrases_must_be_contiguous,
+            prefix_and_exclusion_terms_are_supported,
+            results_agree_with_the_domains_matching_rules,
+            no_query_text_causes_an_internal_error,
+            query_without_positive_terms_is_invalid,
+            title_ranks_above_tags_and_tags_above_body,
+            snippet_is_cut_from_the_original_with_highlights,
+            older_revisions_do_not_replace_newer_ones,
+            removal_outranks_writes_of_older_revisions,
+            each_locale_is_a_separate_document,
+            results_are_filtered_by_tenant_collection_and_media_type,
             pages_and_totals_agree,
         );
     };
@@ -61,13 +61,13 @@ async fn search(f: &Index, text: &str) -> SearchPage {
     f.port.search(&query(text)).await.unwrap()
 }
 
-/// The numbers of the assets found, in order of number.
-async fn found(f: &Index, text: &str) -> Vec<u8> {
+/// The numbers of the matching assets, in ascending order.
+async fn matching_assets(f: &Index, text: &str) -> Vec<u8> {
     let hits = search(f, text).await.hits;
     (0..=255).filter(|n| hits.iter().any(|hit| hit.asset_id == asset(*n))).collect()
 }
 
-pub async fn a_document_is_found_by_each_of_its_words(f: Index) {
+pub async fn document_is_found_by_each_of_its_words(f: Index) {
     let tags = BTreeMap::from([("poet".to_owned(), "Hāfez".to_owned()), ("bare".to_owned(), String::new())]);
     let collection = Some("Divan".to_owned());
     f.port
@@ -75,52 +75,52 @@ pub async fn a_document_is_found_by_each_of_its_words(f: Index) {
         .await
         .unwrap();
     for word in ["spring", "GARDENS", "roses", "shiraz", "poet", "hafez", "bare", "divan", "spring divan shiraz"] {
-        assert_eq!(found(&f, word).await, [1], "{word}");
+        assert_eq!(matching_assets(&f, word).await, [1], "{word}");
     }
-    assert_eq!(found(&f, "winter").await, [0u8; 0]);
+    assert_eq!(matching_assets(&f, "winter").await, [0u8; 0]);
     assert_eq!(f.port.count().await.unwrap(), 1);
     assert_eq!(f.port.indexed(&[asset(2), asset(1)]).await.unwrap(), [false, true]);
 }
 
-pub async fn persian_spellings_find_one_another(f: Index) {
+pub async fn persian_spelling_variants_find_one_another(f: Index) {
     let spellings = ["كتاب‌هاي علي", "کتاب های علی", "کتابهای علی", "ﻛﺘﺎب‌ﻫﺎﯼ عَلی"];
     for (n, text) in spellings.iter().enumerate() {
         f.port.index(vec![document(n as u8, "", text)]).await.unwrap();
     }
     f.port.index(vec![document(9, "سال ۱۴۰۳", "")]).await.unwrap();
     for text in spellings {
-        assert_eq!(found(&f, text).await, [0, 1, 2, 3], "{text}");
+        assert_eq!(matching_assets(&f, text).await, [0, 1, 2, 3], "{text}");
     }
-    assert_eq!(found(&f, "کتاب").await, [0, 1, 2, 3]);
+    assert_eq!(matching_assets(&f, "کتاب").await, [0, 1, 2, 3]);
     for text in ["1403", "۱۴۰۳", "١٤٠٣"] {
-        assert_eq!(found(&f, text).await, [9], "{text}");
+        assert_eq!(matching_assets(&f, text).await, [9], "{text}");
     }
 }
 
-pub async fn all_words_must_occur_and_phrases_stand_together(f: Index) {
+pub async fn all_words_must_occur_and_phrases_must_be_contiguous(f: Index) {
     f.port
         .index(vec![document(1, "tea break", ""), document(2, "break for tea", ""), document(3, "tea", "break")])
         .await
         .unwrap();
-    assert_eq!(found(&f, "tea break").await, [1, 2, 3]);
-    assert_eq!(found(&f, r#""tea break""#).await, [1]);
-    assert_eq!(found(&f, "tea coffee").await, [0u8; 0]);
+    assert_eq!(matching_assets(&f, "tea break").await, [1, 2, 3]);
+    assert_eq!(matching_assets(&f, r#""tea break""#).await, [1]);
+    assert_eq!(matching_assets(&f, "tea coffee").await, [0u8; 0]);
 }
 
-pub async fn a_beginning_and_an_exclusion_are_understood(f: Index) {
+pub async fn prefix_and_exclusion_terms_are_supported(f: Index) {
     f.port
         .index(vec![document(1, "organization", ""), document(2, "organic garden", ""), document(3, "garden", "")])
         .await
         .unwrap();
-    assert_eq!(found(&f, "organ*").await, [1, 2]);
-    assert_eq!(found(&f, "organiza*").await, [1]);
-    assert_eq!(found(&f, "organ").await, [0u8; 0]);
-    assert_eq!(found(&f, "garden -organic").await, [3]);
-    assert_eq!(found(&f, "garden -organ*").await, [3]);
-    assert_eq!(found(&f, r#"garden -"organic garden""#).await, [3]);
+    assert_eq!(matching_assets(&f, "organ*").await, [1, 2]);
+    assert_eq!(matching_assets(&f, "organiza*").await, [1]);
+    assert_eq!(matching_assets(&f, "organ").await, [0u8; 0]);
+    assert_eq!(matching_assets(&f, "garden -organic").await, [3]);
+    assert_eq!(matching_assets(&f, "garden -organ*").await, [3]);
+    assert_eq!(matching_assets(&f, r#"garden -"organic garden""#).await, [3]);
 }
 
-pub async fn what_the_domain_says_matches_is_found(f: Index) {
+pub async fn results_agree_with_the_domains_matching_rules(f: Index) {
     let texts = [
         "پیش‌بینی هوا برای فردا",
         "پیش بینی هوا",
@@ -148,11 +148,11 @@ pub async fn what_the_domain_says_matches_is_found(f: Index) {
             continue;
         }
         let expected: Vec<u8> = (0..texts.len() as u8).filter(|n| matches(texts[usize::from(*n)], &terms)).collect();
-        assert_eq!(found(&f, typed).await, expected, "{typed:?} as {terms:?}");
+        assert_eq!(matching_assets(&f, typed).await, expected, "{typed:?} as {terms:?}");
     }
 }
 
-pub async fn no_text_breaks_the_query(f: Index) {
+pub async fn no_query_text_causes_an_internal_error(f: Index) {
     f.port.index(vec![document(1, "a and b or not near", "")]).await.unwrap();
     let hostile = [
         "AND",
@@ -190,16 +190,16 @@ pub async fn no_text_breaks_the_query(f: Index) {
         }
     }
     assert!(f.port.search(&query(&"word ".repeat(50_000))).await.is_ok());
-    assert_eq!(found(&f, "near not or").await, [1]);
+    assert_eq!(matching_assets(&f, "near not or").await, [1]);
 }
 
-pub async fn nothing_to_look_for_is_invalid(f: Index) {
+pub async fn query_without_positive_terms_is_invalid(f: Index) {
     for text in ["", "   ", "!?.", "\"\"", "-only", "-\"only this\""] {
         fails_as(f.port.search(&query(text)).await, ErrorKind::Invalid);
     }
 }
 
-pub async fn a_title_counts_more_than_tags_and_those_more_than_the_text(f: Index) {
+pub async fn title_ranks_above_tags_and_tags_above_body(f: Index) {
     let filler = "some other words that fill the text of each document alike";
     let tagged = BTreeMap::from([("theme".to_owned(), "saffron".to_owned())]);
     f.port
@@ -215,7 +215,7 @@ pub async fn a_title_counts_more_than_tags_and_those_more_than_the_text(f: Index
     assert!(hits.windows(2).all(|pair| pair[0].score > pair[1].score));
 }
 
-pub async fn a_snippet_is_cut_from_the_original_and_marked(f: Index) {
+pub async fn snippet_is_cut_from_the_original_with_highlights(f: Index) {
     let before = "متن دیگری که پیش از آن می‌آید. ".repeat(40);
     let body = format!("{before} در باغ‌هاي كاشان گل سرخ می‌روید. {before}");
     f.port.index(vec![document(1, "باغ", &body), document(2, "کاشان", "")]).await.unwrap();
@@ -232,40 +232,44 @@ pub async fn a_snippet_is_cut_from_the_original_and_marked(f: Index) {
     assert!(title_only.highlights.is_empty());
 }
 
-pub async fn a_later_write_replaces_and_an_earlier_one_does_not(f: Index) {
+pub async fn older_revisions_do_not_replace_newer_ones(f: Index) {
     let revised = |n: u32, text: &str| SearchDocument { revision: Revision(n), ..document(1, text, text) };
     f.port.index(vec![revised(2, "second")]).await.unwrap();
     f.port.index(vec![revised(1, "first")]).await.unwrap();
-    assert_eq!((found(&f, "second").await, found(&f, "first").await), (vec![1], vec![]));
+    assert_eq!((matching_assets(&f, "second").await, matching_assets(&f, "first").await), (vec![1], vec![]));
     f.port.index(vec![revised(2, "again")]).await.unwrap();
-    assert_eq!((found(&f, "again").await, found(&f, "second").await), (vec![1], vec![]), "a replay succeeds");
+    assert_eq!(
+        (matching_assets(&f, "again").await, matching_assets(&f, "second").await),
+        (vec![1], vec![]),
+        "a replay succeeds"
+    );
     f.port.index(vec![revised(3, "third"), revised(2, "late")]).await.unwrap();
     assert_eq!(
-        (found(&f, "third").await, found(&f, "late").await, f.port.count().await.unwrap()),
+        (matching_assets(&f, "third").await, matching_assets(&f, "late").await, f.port.count().await.unwrap()),
         (vec![1], vec![], 1)
     );
 }
 
-pub async fn a_removal_holds_against_earlier_writes(f: Index) {
+pub async fn removal_outranks_writes_of_older_revisions(f: Index) {
     f.port.index(vec![document(1, "gone", "text"), document(2, "stays", "text")]).await.unwrap();
     for _ in 0..2 {
         f.port.remove(asset(1), Revision(2)).await.unwrap();
-        assert_eq!((found(&f, "text").await, f.port.count().await.unwrap()), (vec![2], 1));
+        assert_eq!((matching_assets(&f, "text").await, f.port.count().await.unwrap()), (vec![2], 1));
     }
     assert_eq!(f.port.indexed(&[asset(1), asset(2)]).await.unwrap(), [false, true]);
     let zombie = SearchDocument { locale: "en".into(), ..document(1, "gone", "text") };
     f.port.index(vec![document(1, "gone", "text"), zombie]).await.unwrap();
-    assert_eq!(found(&f, "gone").await, [0u8; 0], "in whatever locale");
+    assert_eq!(matching_assets(&f, "gone").await, [0u8; 0], "in whatever locale");
     f.port.remove(asset(2), Revision(0)).await.unwrap();
-    assert_eq!(found(&f, "stays").await, [2], "an older removal removes nothing");
+    assert_eq!(matching_assets(&f, "stays").await, [2], "an older removal removes nothing");
     f.port.index(vec![SearchDocument { revision: Revision(3), ..document(1, "back", "text") }]).await.unwrap();
-    assert_eq!(found(&f, "back").await, [1]);
+    assert_eq!(matching_assets(&f, "back").await, [1]);
     f.port.remove(asset(77), Revision(5)).await.unwrap();
     f.port.index(vec![SearchDocument { revision: Revision(4), ..document(77, "late", "") }]).await.unwrap();
-    assert_eq!(found(&f, "late").await, [0u8; 0], "removed before it was ever written");
+    assert_eq!(matching_assets(&f, "late").await, [0u8; 0], "removed before it was ever written");
 }
 
-pub async fn each_locale_is_a_document(f: Index) {
+pub async fn each_locale_is_a_separate_document(f: Index) {
     let english = SearchDocument { locale: "en".into(), ..document(1, "garden", "") };
     let persian = SearchDocument { locale: "fa-IR".into(), ..document(1, "باغ", "") };
     f.port.index(vec![english, persian]).await.unwrap();
@@ -276,7 +280,7 @@ pub async fn each_locale_is_a_document(f: Index) {
     assert_eq!(f.port.count().await.unwrap(), 0);
 }
 
-pub async fn tenants_collections_and_types_are_kept_apart(f: Index) {
+pub async fn results_are_filtered_by_tenant_collection_and_media_type(f: Index) {
     let other = Tenant::new("other").unwrap();
     let collection = Some("poems".to_owned());
     f.port

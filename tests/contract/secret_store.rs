@@ -8,18 +8,18 @@ use mfctl_core::ports::{ErrorKind, SecretStore};
 
 use crate::contract::harness::{Fixture, fails_as};
 
-/// Every case of this suite, for a harness that answers a store whose engine `secret` is versioned; each case has paths of its
-/// own.
+/// Every case of this suite, for a harness that returns a store whose engine `secret` is versioned; each case uses its own
+/// paths.
 macro_rules! secret_store_suite {
     ($harness:path) => {
         cases!($harness, crate::contract::secret_store:
-            what_was_written_is_read_back_and_its_shape_says_nothing_of_it,
-            a_secret_that_is_not_there_is_nothing,
-            a_secret_is_read_whole_with_its_version,
-            a_version_is_written_only_after_the_latest,
-            of_many_that_write_a_new_secret_at_once_one_succeeds,
-            a_secret_tells_when_it_became_what_it_is,
-            every_path_is_listed_at_any_depth,
+            secret_round_trips_and_its_shape_reveals_no_values,
+            missing_secret_is_none,
+            read_all_returns_every_field_with_the_version,
+            write_must_name_the_latest_version,
+            one_of_several_concurrent_writes_of_a_new_secret_succeeds,
+            changed_at_advances_with_each_version,
+            paths_are_listed_at_any_depth,
         );
     };
 }
@@ -35,7 +35,7 @@ fn fields(pairs: &[(&str, &str)]) -> BTreeMap<String, Secret> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), Secret::new(*value))).collect()
 }
 
-pub async fn what_was_written_is_read_back_and_its_shape_says_nothing_of_it(f: Store) {
+pub async fn secret_round_trips_and_its_shape_reveals_no_values(f: Store) {
     let path = path("s3");
     f.port.write("secret", &path, &fields(&[("key", "hunter2"), ("name", "کلید")]), 0).await.unwrap();
     let shape = f.port.shape("secret", &path).await.unwrap().unwrap();
@@ -46,14 +46,14 @@ pub async fn what_was_written_is_read_back_and_its_shape_says_nothing_of_it(f: S
     assert_eq!(f.port.read("secret", &path, "other").await.unwrap(), None);
 }
 
-pub async fn a_secret_that_is_not_there_is_nothing(f: Store) {
+pub async fn missing_secret_is_none(f: Store) {
     let path = path("none");
     assert_eq!(f.port.shape("secret", &path).await.unwrap(), None);
     assert_eq!(f.port.read("secret", &path, "key").await.unwrap(), None);
     assert!(!f.port.identity().await.unwrap().is_empty());
 }
 
-pub async fn a_secret_is_read_whole_with_its_version(f: Store) {
+pub async fn read_all_returns_every_field_with_the_version(f: Store) {
     let path = path("s3");
     assert_eq!(f.port.read_all("secret", &path).await.unwrap(), None);
     for (version, written) in [(1, fields(&[("a", "1"), ("b", "2")])), (2, fields(&[("b", "3"), ("c", "کلید")]))] {
@@ -62,7 +62,7 @@ pub async fn a_secret_is_read_whole_with_its_version(f: Store) {
     }
 }
 
-pub async fn a_version_is_written_only_after_the_latest(f: Store) {
+pub async fn write_must_name_the_latest_version(f: Store) {
     let path = path("s3");
     f.port.write("secret", &path, &fields(&[("key", "one")]), 0).await.unwrap();
     fails_as(f.port.write("secret", &path, &fields(&[("key", "two")]), 0).await, ErrorKind::Conflict);
@@ -72,12 +72,13 @@ pub async fn a_version_is_written_only_after_the_latest(f: Store) {
     assert_eq!(f.port.shape("secret", &path).await.unwrap().unwrap().version, 2);
 }
 
-pub async fn of_many_that_write_a_new_secret_at_once_one_succeeds(f: Store) {
-    // What is looked at before a write differs from run to run: one round could miss the moment.
+pub async fn one_of_several_concurrent_writes_of_a_new_secret_succeeds(f: Store) {
+    // The race depends on timing: one round could miss it.
     for _ in 0..10 {
         let path = path("new");
         let all = (0..8).map(|n| {
-            let (port, path) = (Arc::clone(&f.port), path.clone());
+            let port = Arc::clone(&f.port);
+            let path = path.clone();
             async move { port.write("secret", &path, &fields(&[("key", &n.to_string())]), 0).await.map(|()| n) }
         });
         let mut won = Vec::new();
@@ -93,7 +94,7 @@ pub async fn of_many_that_write_a_new_secret_at_once_one_succeeds(f: Store) {
     }
 }
 
-pub async fn a_secret_tells_when_it_became_what_it_is(f: Store) {
+pub async fn changed_at_advances_with_each_version(f: Store) {
     let path = path("s3");
     assert_eq!(f.port.changed_at("secret", &path).await.unwrap(), None);
     f.port.write("secret", &path, &fields(&[("key", "one")]), 0).await.unwrap();
@@ -102,7 +103,7 @@ pub async fn a_secret_tells_when_it_became_what_it_is(f: Store) {
     assert!(f.port.changed_at("secret", &path).await.unwrap().unwrap() > first);
 }
 
-pub async fn every_path_is_listed_at_any_depth(f: Store) {
+pub async fn paths_are_listed_at_any_depth(f: Store) {
     let folder = path("deep");
     let paths = ["a", "b/c", "b/d/e"].map(|name| format!("{folder}/{name}"));
     for path in &paths {

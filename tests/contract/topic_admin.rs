@@ -7,16 +7,16 @@ use mfctl_core::ports::{ErrorKind, TopicAdmin, TopicState};
 
 use crate::contract::harness::{Fixture, fails_as};
 
-/// Every case of this suite, for a harness that answers a log with nothing in it.
+/// Every case of this suite, for a harness that returns an empty log.
 macro_rules! topic_admin_suite {
     ($harness:path) => {
         cases!($harness, crate::contract::topic_admin:
-            a_topic_is_found_as_it_was_made,
-            a_topic_that_is_there_is_not_made_again,
-            a_setting_that_is_not_named_keeps_its_value,
-            a_setting_that_nobody_knows_or_with_a_wrong_value_is_refused,
-            partitions_are_never_taken_away,
-            what_is_not_there_is_removed_already_and_cannot_be_changed,
+            topic_round_trips,
+            existing_topic_is_not_created_again,
+            altering_one_setting_keeps_the_others,
+            unknown_settings_and_invalid_values_are_refused,
+            partitions_are_never_removed,
+            missing_topic_can_be_deleted_but_not_altered,
         );
     };
 }
@@ -34,7 +34,7 @@ async fn state(f: &Admin, name: &TopicName) -> TopicState {
     states.into_iter().find(|state| state.name == *name).unwrap()
 }
 
-pub async fn a_topic_is_found_as_it_was_made(f: Admin) {
+pub async fn topic_round_trips(f: Admin) {
     assert!(f.port.describe_topics().await.unwrap().is_empty());
     let kept = topic("b.kept", &[("retention.ms", "-1"), ("cleanup.policy", "compact")]);
     let short = topic("a.short", &[("retention.ms", "3600000"), ("cleanup.policy", "delete")]);
@@ -43,14 +43,14 @@ pub async fn a_topic_is_found_as_it_was_made(f: Admin) {
     assert_eq!(f.port.describe_topics().await.unwrap(), [short, kept]);
 }
 
-pub async fn a_topic_that_is_there_is_not_made_again(f: Admin) {
+pub async fn existing_topic_is_not_created_again(f: Admin) {
     let one = topic("a", &[("retention.ms", "1000"), ("cleanup.policy", "delete")]);
     f.port.create_topic(&one).await.unwrap();
     fails_as(f.port.create_topic(&topic("a", &[])).await, ErrorKind::Conflict);
     assert_eq!(state(&f, &one.name).await, one);
 }
 
-pub async fn a_setting_that_is_not_named_keeps_its_value(f: Admin) {
+pub async fn altering_one_setting_keeps_the_others(f: Admin) {
     let one = topic("a", &[("retention.ms", "1000"), ("cleanup.policy", "delete")]);
     f.port.create_topic(&one).await.unwrap();
     let change = BTreeMap::from([("retention.ms".to_owned(), Some("2000".to_owned()))]);
@@ -60,7 +60,7 @@ pub async fn a_setting_that_is_not_named_keeps_its_value(f: Admin) {
     assert_eq!(state(&f, &one.name).await, wanted);
 }
 
-pub async fn a_setting_that_nobody_knows_or_with_a_wrong_value_is_refused(f: Admin) {
+pub async fn unknown_settings_and_invalid_values_are_refused(f: Admin) {
     let one = topic("a", &[("retention.ms", "1000"), ("cleanup.policy", "delete")]);
     f.port.create_topic(&one).await.unwrap();
     for (setting, value) in [("no.such.setting", "1"), ("retention.ms", "soon")] {
@@ -71,7 +71,7 @@ pub async fn a_setting_that_nobody_knows_or_with_a_wrong_value_is_refused(f: Adm
     assert_eq!(f.port.describe_topics().await.unwrap(), [one]);
 }
 
-pub async fn partitions_are_never_taken_away(f: Admin) {
+pub async fn partitions_are_never_removed(f: Admin) {
     let one = topic("a", &[("retention.ms", "1000"), ("cleanup.policy", "delete")]);
     f.port.create_topic(&one).await.unwrap();
     f.port.add_partitions(&one.name, 3).await.unwrap();
@@ -79,7 +79,7 @@ pub async fn partitions_are_never_taken_away(f: Admin) {
     assert_eq!(state(&f, &one.name).await, one);
 }
 
-pub async fn what_is_not_there_is_removed_already_and_cannot_be_changed(f: Admin) {
+pub async fn missing_topic_can_be_deleted_but_not_altered(f: Admin) {
     let name = TopicName::new("nothing").unwrap();
     f.port.delete_topic(&name).await.unwrap();
     let change = BTreeMap::from([("retention.ms".to_owned(), Some("1000".to_owned()))]);

@@ -7,17 +7,17 @@ use mfctl_core::ports::{AppRole, ErrorKind, MountClass, VaultAdmin, VaultMount};
 
 use crate::contract::harness::{Fixture, fails_as};
 
-/// Every case of this suite, for a harness that answers the administration of a store; each case has names of its own, and
-/// removes what it made.
+/// Every case of this suite, for a harness that returns the administration of a store; each case uses its own names and
+/// removes what it created.
 macro_rules! vault_admin_suite {
     ($harness:path) => {
         cases!($harness, crate::contract::vault_admin:
-            what_the_server_has_by_itself_is_not_shown,
-            a_mount_is_found_as_it_was_made_and_its_description_can_change,
-            a_mounts_type_cannot_be_changed_in_place,
-            a_policy_is_found_as_it_was_written,
-            a_role_is_found_as_it_was_made,
-            removing_what_is_not_there_does_nothing,
+            builtin_mounts_and_policies_are_hidden,
+            mount_round_trips_and_can_be_tuned,
+            mount_type_cannot_be_changed_in_place,
+            policy_round_trips,
+            role_round_trips,
+            deleting_missing_resources_does_nothing,
         );
     };
 }
@@ -49,14 +49,14 @@ async fn mount(f: &Admin, class: MountClass, path: &str) -> Option<VaultMount> {
     f.port.mounts().await.unwrap().into_iter().find(|mount| mount.class == class && mount.path == path)
 }
 
-pub async fn what_the_server_has_by_itself_is_not_shown(f: Admin) {
+pub async fn builtin_mounts_and_policies_are_hidden(f: Admin) {
     let mounts = f.port.mounts().await.unwrap();
     assert!(!mounts.iter().any(|mount| ["sys", "identity", "cubbyhole", "token"].contains(&mount.path.as_str())));
     let policies = f.port.policies().await.unwrap();
     assert!(!policies.contains_key("root") && !policies.contains_key("default"), "{policies:?}");
 }
 
-pub async fn a_mount_is_found_as_it_was_made_and_its_description_can_change(f: Admin) {
+pub async fn mount_round_trips_and_can_be_tuned(f: Admin) {
     let path = name();
     f.port.put_mount(&kv(&path)).await.unwrap();
     f.port.put_mount(&kv(&path)).await.unwrap();
@@ -68,7 +68,7 @@ pub async fn a_mount_is_found_as_it_was_made_and_its_description_can_change(f: A
     assert_eq!(mount(&f, MountClass::Secrets, &path).await, None);
 }
 
-pub async fn a_mounts_type_cannot_be_changed_in_place(f: Admin) {
+pub async fn mount_type_cannot_be_changed_in_place(f: Admin) {
     let path = name();
     f.port.put_mount(&kv(&path)).await.unwrap();
     fails_as(f.port.put_mount(&VaultMount { kv_version: Some(1), ..kv(&path) }).await, ErrorKind::Invalid);
@@ -78,7 +78,7 @@ pub async fn a_mounts_type_cannot_be_changed_in_place(f: Admin) {
     f.port.delete_mount(MountClass::Secrets, &path).await.unwrap();
 }
 
-pub async fn a_policy_is_found_as_it_was_written(f: Admin) {
+pub async fn policy_round_trips(f: Admin) {
     let name = name();
     let rules = "path \"secret/data/a\" {\n  capabilities = [\"read\"]\n}\n";
     f.port.put_policy(&name, rules).await.unwrap();
@@ -89,9 +89,9 @@ pub async fn a_policy_is_found_as_it_was_written(f: Admin) {
     assert!(!f.port.policies().await.unwrap().contains_key(&name));
 }
 
-pub async fn a_role_is_found_as_it_was_made(f: Admin) {
+pub async fn role_round_trips(f: Admin) {
     let at = name();
-    assert!(f.port.roles(&at).await.unwrap().is_empty(), "nothing is mounted there");
+    assert!(f.port.roles(&at).await.unwrap().is_empty(), "nothing is mounted at this path");
     f.port.put_mount(&approle(&at)).await.unwrap();
     let role = AppRole {
         mount: at.clone(),
@@ -112,7 +112,7 @@ pub async fn a_role_is_found_as_it_was_made(f: Admin) {
     f.port.delete_mount(MountClass::Auth, &at).await.unwrap();
 }
 
-pub async fn removing_what_is_not_there_does_nothing(f: Admin) {
+pub async fn deleting_missing_resources_does_nothing(f: Admin) {
     let name = name();
     f.port.delete_policy(&name).await.unwrap();
     f.port.delete_mount(MountClass::Secrets, &name).await.unwrap();

@@ -1,4 +1,4 @@
-//! Files that mean harm: each ends in a named reason, the worker lives on, nothing hangs.
+//! Hostile files: each fails with a reason, the worker survives, nothing hangs.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -17,7 +17,7 @@ use crate::support::{Running, Site, eventually};
 const GHAZAL: &[u8] = include_bytes!("../../examples/media/fa/ghazal-1.pdf");
 const PHOTO: &[u8] = include_bytes!("../../examples/media/photos/tea-break.jpg");
 
-/// Everything the parsers have to survive.
+/// Writes files that the walk and the parsers must survive.
 fn write_hostile(dir: &Path) {
     fs::create_dir(dir).unwrap();
     let put = |name: &str, bytes: &[u8]| fs::write(dir.join(name), bytes).unwrap();
@@ -82,18 +82,18 @@ startxref
 ";
 
 #[test]
-fn every_hostile_file_ends_in_a_named_reason_and_the_worker_lives_on() {
+fn hostile_files_fail_with_a_reason_and_the_worker_survives() {
     let site = Site::new();
     let dir = site.path("in");
     write_hostile(&dir);
-    let worker = Running::kept(site.command(["worker", "all", "--quiet", "--log-format", "json"]));
+    let worker = Running::captured(site.command(["worker", "all", "--quiet", "--log-format", "json"]));
     let report = site.json(["ingest", "in"], &[3]);
     let reason_of = |name: &str| {
         let failures = report["failures"].as_array().unwrap();
-        let found = failures.iter().find(|failure| failure["path"].as_str().unwrap().contains(name));
-        let found = found.unwrap_or_else(|| panic!("{name} is not among the failures: {report:#}"));
-        assert!(!found["reason"].as_str().unwrap().is_empty(), "{found:#}");
-        found["kind"].as_str().unwrap().to_owned()
+        let failure = failures.iter().find(|failure| failure["path"].as_str().unwrap().contains(name));
+        let failure = failure.unwrap_or_else(|| panic!("{name} is not among the failures: {report:#}"));
+        assert!(!failure["reason"].as_str().unwrap().is_empty(), "{failure:#}");
+        failure["kind"].as_str().unwrap().to_owned()
     };
     assert_eq!(reason_of("empty.pdf"), "empty");
     assert_eq!(reason_of("pipe.txt"), "not_a_regular_file");
@@ -104,9 +104,9 @@ fn every_hostile_file_ends_in_a_named_reason_and_the_worker_lives_on() {
         assert_eq!(reason_of("unreadable.txt"), "unreadable");
     }
 
-    // The worker that was there from the beginning works everything off, and is still the same process.
+    // The worker that was started first processes everything without being restarted.
     let mut worker = worker;
-    eventually("the lag is worked off", || {
+    eventually("nothing is in flight", || {
         assert!(worker.is_alive(), "the worker ended");
         let report = site.json(["audit", "--sizes-only"], &[0, 10]);
         report["in_flight"] == 0 && report["violations"] == Value::Array(vec![])
@@ -126,7 +126,7 @@ fn every_hostile_file_ends_in_a_named_reason_and_the_worker_lives_on() {
     site.audit();
 }
 
-/// How the asset of a file stands, by the story that `trace` tells.
+/// The state of a file's asset, found through `media trace`.
 fn state_of(site: &Site, path: &Path) -> String {
     let trace = site.json([OsStr::new("media"), OsStr::new("trace"), path.as_os_str()], &[0]);
     let asset = trace["asset_id"].as_str().unwrap().to_owned();
@@ -139,9 +139,9 @@ fn state_of(site: &Site, path: &Path) -> String {
     }
 }
 
-/// A file that grows while it is read is failed, by name, and taken once it holds still.
+/// The file fails with `changed_while_read` and is ingested once it no longer grows.
 #[test]
-fn a_file_that_grows_while_it_is_read_is_failed_and_taken_later() {
+fn growing_file_fails_and_is_ingested_on_retry() {
     let site = Site::new();
     fs::create_dir(site.path("in")).unwrap();
     let path = site.path("in/growing.txt");

@@ -1,21 +1,21 @@
-//! Ingest and workers are killed again and again; nothing is lost and nothing is emitted twice.
+//! Ingest and workers are killed repeatedly; nothing is lost and nothing is emitted twice.
 
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::support::{ON_STACK, PATIENCE, Running, Site, seed, write_texts};
+use crate::support::{ON_STACK, Running, Site, TIMEOUT, seed, write_texts};
 
-/// Files, kills, and the longest pause between two of them in ms. Brokers wait ten seconds for a member that died.
+/// Files, kills, and the longest pause between two kills in ms. A dead member's session expires after ten seconds.
 const FILES: usize = if ON_STACK { 600 } else { 2_000 };
 const KILLS: usize = if ON_STACK { 8 } else { 50 };
 const PAUSE_MS: u64 = if ON_STACK { 12_000 } else { 400 };
-/// Files of an upload that is stopped.
-const STOPPED: usize = if ON_STACK { 1_000 } else { 3_000 };
+/// Files of an interrupted ingest.
+const INTERRUPTED_FILES: usize = if ON_STACK { 1_000 } else { 3_000 };
 
 /// The audit counts each (asset, revision) on `media.*`, so an asset emitted twice would be a violation.
 #[test]
-fn many_kills_lose_nothing_and_emit_nothing_twice() {
+fn repeated_kills_lose_and_duplicate_nothing() {
     let seed = seed();
     let mut rng = fastrand::Rng::with_seed(seed);
     let site = Site::new();
@@ -37,7 +37,7 @@ fn many_kills_lose_nothing_and_emit_nothing_twice() {
         }
         let done = uploading.as_mut().is_some_and(|job| !job.is_alive());
         if done {
-            // Finished: the same folder again, so that there is still an ingest to kill.
+            // Finished: ingest the same folder again, so that there is still a process to kill.
             uploading = Some(ingest());
         }
     }
@@ -60,17 +60,17 @@ fn drain(site: &Site) {
     assert_eq!(summary["dead_lettered"], 0, "{summary:#}");
 }
 
-/// A clean stop in the middle leaves everything whole, says how to go on, and ends with the signal's own code.
+/// A signal ends ingest with the signal's exit code and a hint how to resume.
 #[test]
-fn a_stopped_ingest_says_how_to_resume_and_resumes() {
+fn interrupted_ingest_can_be_resumed() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
         let mut rng = fastrand::Rng::with_seed(7);
         let site = Site::new();
-        write_texts(&site.path("in"), STOPPED, &mut rng);
-        let running = Running::kept(site.command(["ingest", "in", "--no-progress", "-v"]));
+        write_texts(&site.path("in"), INTERRUPTED_FILES, &mut rng);
+        let running = Running::captured(site.command(["ingest", "in", "--no-progress", "-v"]));
         let began = Instant::now();
         while jobs(&site) == 0 {
-            assert!(began.elapsed() < PATIENCE, "no job appeared");
+            assert!(began.elapsed() < TIMEOUT, "no job appeared");
         }
         running.signal(signal);
         let stopped = running.finish();
@@ -79,9 +79,9 @@ fn a_stopped_ingest_says_how_to_resume_and_resumes() {
             assert!(stopped.stderr.contains("--resume"), "{stopped}");
         }
         let again = site.json(["ingest", "in"], &[0]);
-        assert_eq!(again["discovered"], STOPPED, "{again:#}");
+        assert_eq!(again["discovered"], INTERRUPTED_FILES, "{again:#}");
         drain(&site);
-        assert_eq!(site.audit()["enriched"], STOPPED);
+        assert_eq!(site.audit()["enriched"], INTERRUPTED_FILES);
     }
 }
 

@@ -1,8 +1,8 @@
-//! What must hold when things go wrong: processes die, several work at once, files are hostile, the clock jumps.
+//! Faults: killed processes, concurrent processes, hostile files, full disks, retention.
 
-mod full;
+mod concurrent_processes;
+mod full_disk;
 mod hostile;
 mod kills;
-mod many;
 mod parser;
 mod retention;

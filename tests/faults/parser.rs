@@ -1,4 +1,4 @@
-//! The parser's process: whatever becomes of it, its parent learns what it was, and in time.
+//! The parser process: its parent learns in bounded time how it ended.
 
 use std::fs;
 use std::io::Write;
@@ -11,12 +11,12 @@ use mfctl_extract::sandbox::{ExtractRequest, Parser, ParserFailure, ParserFailur
 
 const PHOTO: &[u8] = include_bytes!("../../examples/media/photos/tea-break.jpg");
 
-/// A folder with a file to parse, and where its thumbnail would go.
-struct Site {
+/// A folder with a file to parse and the path of its thumbnail.
+struct ParserFixture {
     folder: tempfile::TempDir,
 }
 
-impl Site {
+impl ParserFixture {
     fn new(content: &[u8]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("file"), content).unwrap();
@@ -32,7 +32,8 @@ impl Site {
     }
 
     fn parse(&self, parser: &Parser, media_type: &str, limits: &Limits) -> Result<Extraction, ParserFailure> {
-        let (file, thumbnail) = (self.file(), self.thumbnail());
+        let file = self.file();
+        let thumbnail = self.thumbnail();
         let request = ExtractRequest { path: &file, media_type, limits, thumbnail_to: Some(&thumbnail) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let started = Instant::now();
@@ -41,27 +42,27 @@ impl Site {
         parsed
     }
 
-    /// A parser that does what this shell script says.
-    fn played(&self, script: &str) -> Parser {
+    /// A parser that runs this shell script.
+    fn scripted_parser(&self, script: &str) -> Parser {
         let program = self.folder.path().join("parser.sh");
-        // Written by another process: while this one had it open, so had the children of other tests until their exec, and
-        // what somebody may write to cannot be run.
-        let written = r##"printf '%s\n' '#!/bin/sh' "$1" > "$0""##;
-        let status = std::process::Command::new("sh").args(["-c", written]).arg(&program).arg(script).status();
+        // Written by another process: children of other tests would inherit the open file until their exec, and a file that
+        // is open for writing cannot be executed.
+        let write_script = r##"printf '%s\n' '#!/bin/sh' "$1" > "$0""##;
+        let status = std::process::Command::new("sh").args(["-c", write_script]).arg(&program).arg(script).status();
         assert!(status.unwrap().success());
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         Parser::of_program(program)
     }
 }
 
-fn real() -> Parser {
+fn real_parser() -> Parser {
     Parser::of_program(Path::new(env!("CARGO_BIN_EXE_mfctl")))
 }
 
 #[test]
-fn a_file_is_parsed_under_guards() {
-    let site = Site::new(PHOTO);
-    let extraction = site.parse(&real(), "image/jpeg", &Limits::default()).unwrap();
+fn file_is_parsed_under_guards() {
+    let site = ParserFixture::new(PHOTO);
+    let extraction = site.parse(&real_parser(), "image/jpeg", &Limits::default()).unwrap();
     assert!(extraction.guards.iter().any(|guard| guard == "rlimits"), "{extraction:?}");
     let thumbnail = fs::read(site.thumbnail()).unwrap();
     assert_eq!(thumbnail.len() as u64, extraction.thumbnail.unwrap().bytes);
@@ -69,9 +70,9 @@ fn a_file_is_parsed_under_guards() {
 }
 
 #[test]
-fn a_refusal_comes_with_its_reason() {
-    let site = Site::new(b"%PDF-1.4 and nothing else");
-    let failure = site.parse(&real(), "application/pdf", &Limits::default()).unwrap_err();
+fn malformed_file_is_refused_with_a_reason() {
+    let site = ParserFixture::new(b"%PDF-1.4 and nothing else");
+    let failure = site.parse(&real_parser(), "application/pdf", &Limits::default()).unwrap_err();
     assert_eq!(
         (failure.class, failure.kind),
         (ParserFailureClass::Record, ParserFailureKind::Extract(ExtractErrorKind::Malformed))
@@ -80,28 +81,28 @@ fn a_refusal_comes_with_its_reason() {
 }
 
 #[test]
-fn a_parser_that_needs_too_much_memory_says_so() {
+fn exceeding_the_memory_limit_is_reported() {
     // 90 million pixels are within the limit on pixels, not within this memory.
     let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0".to_vec();
     bmp.extend(10_000_u32.to_le_bytes());
     bmp.extend(9_000_u32.to_le_bytes());
     bmp.extend(b"\x01\0\x18\0");
     bmp.extend([0; 24]);
-    let site = Site::new(&bmp);
+    let site = ParserFixture::new(&bmp);
     let mut file = fs::File::options().append(true).open(site.file()).unwrap();
     file.flush().unwrap();
     file.set_len(54 + 270_000_000).unwrap();
     let limits = Limits { memory_bytes: 192 << 20, ..Limits::default() };
-    let failure = site.parse(&real(), "image/bmp", &limits).unwrap_err();
-    let told =
+    let failure = site.parse(&real_parser(), "image/bmp", &limits).unwrap_err();
+    let is_memory_failure =
         matches!(failure.kind, ParserFailureKind::OutOfMemory | ParserFailureKind::Extract(ExtractErrorKind::Limit));
-    assert!(told && failure.reason.contains("--memory 192 MiB"), "{failure:?}");
+    assert!(is_memory_failure && failure.reason.contains("--memory 192 MiB"), "{failure:?}");
 }
 
 #[test]
-fn each_way_to_die_is_told_apart() {
-    let site = Site::new(b"text");
-    for (script, kind, said) in [
+fn parser_failures_are_classified_by_how_the_process_ended() {
+    let site = ParserFixture::new(b"text");
+    for (script, kind, reason) in [
         ("kill -SEGV $$", ParserFailureKind::Crashed, "SIGSEGV"),
         ("kill -XCPU $$", ParserFailureKind::CpuTime, "--cpu 30 s"),
         ("kill -KILL $$", ParserFailureKind::Crashed, "want of memory"),
@@ -124,32 +125,33 @@ fn each_way_to_die_is_told_apart() {
         ("exit 0", ParserFailureKind::Crashed, "without an answer"),
         ("echo nonsense", ParserFailureKind::Crashed, "without an answer"),
     ] {
-        let failure = site.parse(&site.played(script), "text/plain", &Limits::default()).unwrap_err();
+        let failure = site.parse(&site.scripted_parser(script), "text/plain", &Limits::default()).unwrap_err();
         assert_eq!((failure.class, failure.kind), (ParserFailureClass::Record, kind), "{script}: {failure}");
-        assert!(failure.reason.contains(said), "{script}: {failure}");
+        assert!(failure.reason.contains(reason), "{script}: {failure}");
     }
 }
 
 #[test]
-fn a_parser_that_hangs_or_floods_is_ended() {
-    let site = Site::new(b"text");
+fn hanging_or_flooding_parser_is_killed() {
+    let site = ParserFixture::new(b"text");
     let limits = Limits { timeout_seconds: 1, ..Limits::default() };
-    let failure = site.parse(&site.played("while :; do :; done"), "text/plain", &limits).unwrap_err();
+    let failure = site.parse(&site.scripted_parser("while :; do :; done"), "text/plain", &limits).unwrap_err();
     assert_eq!(failure.kind, ParserFailureKind::TimedOut);
     assert!(failure.reason.contains("--wall 1 s"), "{failure}");
     let limits = Limits { output_bytes: 1 << 20, max_text_bytes: 1000, ..Limits::default() };
-    let flood =
-        site.played("while :; do echo 0123456789012345678901234567890123456789012345678901234567890123456789; done");
+    let flood = site.scripted_parser(
+        "while :; do echo 0123456789012345678901234567890123456789012345678901234567890123456789; done",
+    );
     let failure = site.parse(&flood, "text/plain", &limits).unwrap_err();
     assert_eq!(failure.kind, ParserFailureKind::OutputTooLarge, "{failure}");
 }
 
 #[test]
-fn a_parser_that_cannot_be_started_is_not_the_files_fault() {
-    let site = Site::new(b"text");
+fn parser_that_cannot_start_is_an_environment_failure() {
+    let site = ParserFixture::new(b"text");
     let failure = site.parse(&Parser::of_program("/nowhere/mfctl"), "text/plain", &Limits::default()).unwrap_err();
     assert_eq!((failure.class, failure.kind), (ParserFailureClass::Environment, ParserFailureKind::Spawn));
     fs::remove_file(site.file()).unwrap();
-    let failure = site.parse(&real(), "text/plain", &Limits::default()).unwrap_err();
+    let failure = site.parse(&real_parser(), "text/plain", &Limits::default()).unwrap_err();
     assert_eq!(failure.class, ParserFailureClass::Environment, "{failure}");
 }

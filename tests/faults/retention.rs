@@ -1,14 +1,14 @@
-//! Time passes: records are removed, dead letters are not.
+//! Retention removes records but not dead letters.
 
 use crate::support::Site;
 
 const DAY: i64 = 24 * 60 * 60;
 
-/// A picture of more pixels than the worker decodes by default: mended by a flag.
+/// A picture with more pixels than the worker decodes by default; `--max-pixels` accepts it.
 const POSTER: &[u8] = include_bytes!("../../examples/media/posters/girih-12000x9000.png");
 
 #[test]
-fn forty_days_later_every_unresolved_dead_letter_still_redrives_to_success() {
+fn dead_letters_outlive_retention_and_can_be_redriven() {
     let mut site = Site::new();
     std::fs::create_dir(site.path("in")).unwrap();
     std::fs::write(site.path("in/poster.png"), POSTER).unwrap();

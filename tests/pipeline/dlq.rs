@@ -1,4 +1,4 @@
-//! Dead letters on a real log: sent back once, parked in the end, fixed when selected, fenced when two try.
+//! Redrive and discard on the embedded log: parking, snapshots of the selection, fencing, limits.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use mfctl_core::ports::{ErrorKind, Ports, SystemClock};
 use mfctl_core::stop::{Stop, StopReason};
 use mfctl_embedded::OpenMode;
 
-use crate::pipeline::dead::{self, give_up, stored};
+use crate::pipeline::dead_letter_records::{self, dead_letter_of, stored_record};
 
 struct Platform {
     ports: Ports,
@@ -34,7 +34,7 @@ impl Platform {
         Self { ports, _data: data }
     }
 
-    async fn all(&self, topic: &TopicName) -> Vec<Record> {
+    async fn all_records(&self, topic: &TopicName) -> Vec<Record> {
         let mut found = Vec::new();
         for partition in self.ports.log.offsets(std::slice::from_ref(topic)).await.unwrap() {
             let mut pager = Pager::whole(&partition);
@@ -45,10 +45,14 @@ impl Platform {
         found
     }
 
-    /// Publishes events and gives each of them up, as a worker would; answers the dead letters.
-    async fn fail(&self, events: Vec<NewRecord>) -> Vec<RecordAddress> {
-        let placed = self.ports.log.publish(events.clone()).await.unwrap();
-        let dead = events.into_iter().zip(placed).map(|(event, address)| give_up(&stored(event, address))).collect();
+    /// Publishes events and a dead letter of each; returns the addresses of the dead letters.
+    async fn dead_letter(&self, events: Vec<NewRecord>) -> Vec<RecordAddress> {
+        let addresses = self.ports.log.publish(events.clone()).await.unwrap();
+        let dead = events
+            .into_iter()
+            .zip(addresses)
+            .map(|(event, address)| dead_letter_of(&stored_record(event, address)))
+            .collect();
         self.ports.log.publish(dead).await.unwrap()
     }
 
@@ -56,7 +60,7 @@ impl Platform {
         SelectionSnapshot::capture(selection, self.ports.log.as_ref()).await.unwrap()
     }
 
-    async fn carry_out(
+    async fn execute(
         &self,
         run: &DlqRun,
         snapshot: &SelectionSnapshot,
@@ -68,7 +72,7 @@ impl Platform {
 
     async fn redrive_all(&self) -> RunTally {
         let snapshot = self.snapshot(&Selection::All).await;
-        let finished = self.carry_out(&redrive(), &snapshot, &Stop::never(), |_| {}).await;
+        let finished = self.execute(&redrive(), &snapshot, &Stop::never(), |_| {}).await;
         assert!(finished.failed.is_none() && finished.stopped.is_none(), "{finished:?}");
         finished.tally
     }
@@ -79,7 +83,7 @@ impl Platform {
 }
 
 fn event(number: usize) -> NewRecord {
-    dead::event(number, "dev")
+    dead_letter_records::ingested_event(number, "dev")
 }
 
 fn redrive() -> DlqRun {
@@ -103,55 +107,55 @@ fn values(records: &[Record]) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_poison_record_goes_back_three_times_and_is_parked_the_next() {
+async fn dead_letter_is_parked_after_three_redrives() {
     let platform = Platform::new().await;
-    platform.fail(vec![event(1)]).await;
+    platform.dead_letter(vec![event(1)]).await;
     for round in 1..=3 {
         let tally = platform.redrive_all().await;
         assert_eq!((tally.redriven, tally.parked, tally.skipped_resolved), (1, 0, round - 1), "round {round}");
-        let sent = platform.all(&MEDIA_INGESTED).await.pop().unwrap();
+        let sent = platform.all_records(&MEDIA_INGESTED).await.pop().unwrap();
         let mark = dead_letter::RedriveMark::of(&sent.headers).unwrap();
         assert_eq!(u64::from(mark.count), round);
         assert_eq!(sent.headers.0.len(), 3, "headers do not grow: {:?}", sent.headers);
-        platform.ports.log.publish(vec![give_up(&sent)]).await.unwrap();
+        platform.ports.log.publish(vec![dead_letter_of(&sent)]).await.unwrap();
     }
     let tally = platform.redrive_all().await;
     assert_eq!((tally.redriven, tally.parked, tally.skipped_resolved), (0, 1, 3));
-    assert_eq!(platform.all(&MEDIA_INGESTED).await.len(), 4, "the parked one was not sent");
-    let parked = platform.all(&MEDIA_INGESTED.parked()).await.pop().unwrap();
+    assert_eq!(platform.all_records(&MEDIA_INGESTED).await.len(), 4, "the parked one was not sent");
+    let parked = platform.all_records(&MEDIA_INGESTED.parked()).await.pop().unwrap();
     assert_eq!(parked.headers.text("__dlq.errors.kind"), Some("parser_limit"));
     assert_eq!(platform.redrive_all().await.done(), 0, "everything is resolved");
 
     let ids = Selection::Ids(vec![parked.address.clone()]);
     let snapshot = platform.snapshot(&ids).await;
-    let refused = platform.carry_out(&redrive(), &snapshot, &Stop::never(), |_| {}).await.tally;
+    let refused = platform.execute(&redrive(), &snapshot, &Stop::never(), |_| {}).await.tally;
     assert_eq!((refused.redriven, refused.skipped[0].reason), (0, SkipReason::Parked));
-    let mut asked = redrive();
-    if let DlqAction::Redrive(rules) = &mut asked.action {
+    let mut from_parked = redrive();
+    if let DlqAction::Redrive(rules) = &mut from_parked.action {
         rules.from_parked = true;
     }
-    let sent = platform.carry_out(&asked, &snapshot, &Stop::never(), |_| {}).await.tally;
+    let sent = platform.execute(&from_parked, &snapshot, &Stop::never(), |_| {}).await.tally;
     assert_eq!(sent.redriven, 1);
     let entry = platform.ledger().await.entry(platform.ports.log.as_ref(), &parked.address).await.unwrap().unwrap();
     assert_eq!((entry.resolution, entry.sent_to), (Resolution::Redriven, Some(MEDIA_INGESTED)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_arrives_after_planning_is_not_part_of_it() {
+async fn dead_letters_after_the_snapshot_are_not_redriven() {
     let platform = Platform::new().await;
-    platform.fail((0..20).map(event).collect()).await;
+    platform.dead_letter((0..20).map(event).collect()).await;
     let snapshot = platform.snapshot(&Selection::All).await;
     let planned = redrive().dry_run(&snapshot, platform.ports.log.as_ref()).await.unwrap();
-    platform.fail((20..40).map(event).collect()).await;
-    let finished = platform.carry_out(&redrive(), &snapshot, &Stop::never(), |_| {}).await;
+    platform.dead_letter((20..40).map(event).collect()).await;
+    let finished = platform.execute(&redrive(), &snapshot, &Stop::never(), |_| {}).await;
     assert_eq!((planned.redriven, finished.tally.redriven), (20, 20));
-    assert_eq!(platform.redrive_all().await.redriven, 20, "the later ones wait for the next run");
+    assert_eq!(platform.redrive_all().await.redriven, 20, "later dead letters belong to the next run");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_runs_the_later_takes_over_and_nothing_is_sent_twice() {
+async fn newer_redrive_fences_the_older_without_duplicates() {
     let platform = Arc::new(Platform::new().await);
-    platform.fail((0..50).map(event).collect()).await;
+    platform.dead_letter((0..50).map(event).collect()).await;
     let (began, first_chunk) = tokio::sync::oneshot::channel();
     let slow = {
         let platform = Arc::clone(&platform);
@@ -160,7 +164,7 @@ async fn of_two_runs_the_later_takes_over_and_nothing_is_sent_twice() {
             let run = DlqRun { rate: Some(5), ..redrive() };
             let mut began = Some(began);
             platform
-                .carry_out(&run, &snapshot, &Stop::never(), |_| {
+                .execute(&run, &snapshot, &Stop::never(), |_| {
                     if let Some(began) = began.take() {
                         began.send(()).unwrap();
                     }
@@ -174,7 +178,7 @@ async fn of_two_runs_the_later_takes_over_and_nothing_is_sent_twice() {
     assert_eq!(first.failed.unwrap().kind(), ErrorKind::Fenced);
     assert_eq!(first.tally.redriven + second.redriven, 50);
     assert!(first.tally.redriven > 0 && second.skipped_resolved == first.tally.redriven);
-    let sent = platform.all(&MEDIA_INGESTED).await;
+    let sent = platform.all_records(&MEDIA_INGESTED).await;
     let sent: Vec<Record> = sent.into_iter().filter(|r| dead_letter::RedriveMark::of(&r.headers).is_some()).collect();
     let mut wanted: Vec<String> = (0..50).map(|number| format!("value {number}")).collect();
     wanted.sort();
@@ -182,14 +186,14 @@ async fn of_two_runs_the_later_takes_over_and_nothing_is_sent_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_stopped_between_chunks_is_gone_on_with_and_sends_nothing_twice() {
+async fn stopped_redrive_is_resumed_without_duplicates() {
     let platform = Platform::new().await;
-    platform.fail((0..30).map(event).collect()).await;
+    platform.dead_letter((0..30).map(event).collect()).await;
     let (stopper, stop) = Stop::channel();
     let snapshot = platform.snapshot(&Selection::All).await;
     let run = DlqRun { rate: Some(4), ..redrive() };
     let finished = platform
-        .carry_out(&run, &snapshot, &stop, |_| {
+        .execute(&run, &snapshot, &stop, |_| {
             stopper.stop(StopReason::Interrupted);
         })
         .await;
@@ -198,30 +202,30 @@ async fn a_run_stopped_between_chunks_is_gone_on_with_and_sends_nothing_twice() 
     assert!((1..=4).contains(&done), "one chunk of at most four was sent: {done}");
     let rest = platform.redrive_all().await;
     assert_eq!((rest.redriven, rest.skipped_resolved), (30 - done, done));
-    assert_eq!(platform.all(&MEDIA_INGESTED).await.len(), 60);
+    assert_eq!(platform.all_records(&MEDIA_INGESTED).await.len(), 60);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_limit_takes_the_first_and_leaves_the_rest() {
+async fn limit_redrives_the_first_dead_letters_and_leaves_the_rest() {
     let platform = Platform::new().await;
-    platform.fail((0..30).map(event).collect()).await;
+    platform.dead_letter((0..30).map(event).collect()).await;
     let snapshot = platform.snapshot(&Selection::All).await;
     let run = DlqRun { limit: Some(7), ..redrive() };
     let planned = run.dry_run(&snapshot, platform.ports.log.as_ref()).await.unwrap();
-    let finished = platform.carry_out(&run, &snapshot, &Stop::never(), |_| {}).await;
+    let finished = platform.execute(&run, &snapshot, &Stop::never(), |_| {}).await;
     assert_eq!((planned.redriven, finished.tally.redriven), (7, 7));
     assert_eq!(platform.redrive_all().await.redriven, 23);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn single_dead_letters_are_chosen_by_id_and_what_is_not_there_is_named() {
+async fn redrive_by_id_reports_missing_dead_letters() {
     let platform = Platform::new().await;
-    let ids = platform.fail((0..10).map(event).collect()).await;
+    let ids = platform.dead_letter((0..10).map(event).collect()).await;
     let nowhere: RecordAddress = "media.ingested.dlq:0:99999".parse().unwrap();
     let no_partition: RecordAddress = "media.ingested.dlq:77:0".parse().unwrap();
     let chosen = vec![ids[3].clone(), ids[7].clone(), ids[3].clone(), nowhere.clone(), no_partition.clone()];
     let snapshot = platform.snapshot(&Selection::Ids(chosen)).await;
-    let tally = platform.carry_out(&redrive(), &snapshot, &Stop::never(), |_| {}).await.tally;
+    let tally = platform.execute(&redrive(), &snapshot, &Stop::never(), |_| {}).await.tally;
     assert_eq!((tally.redriven, tally.selected), (2, 4));
     let mut skipped: Vec<_> = tally.skipped.iter().map(|skipped| (skipped.id.clone(), skipped.reason)).collect();
     skipped.sort();
@@ -236,12 +240,12 @@ async fn single_dead_letters_are_chosen_by_id_and_what_is_not_there_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_discard_keeps_its_reason_and_is_never_redriven() {
+async fn discarded_dead_letter_keeps_its_reason_and_is_not_redriven() {
     let platform = Platform::new().await;
-    let ids = platform.fail((0..3).map(event).collect()).await;
+    let ids = platform.dead_letter((0..3).map(event).collect()).await;
     let snapshot = platform.snapshot(&Selection::Ids(vec![ids[0].clone()])).await;
     let run = DlqRun { action: DlqAction::Discard { reason: "test upload".to_owned() }, ..redrive() };
-    let tally = platform.carry_out(&run, &snapshot, &Stop::never(), |_| {}).await.tally;
+    let tally = platform.execute(&run, &snapshot, &Stop::never(), |_| {}).await.tally;
     assert_eq!(tally.discarded, 1);
     let entry = platform.ledger().await.entry(platform.ports.log.as_ref(), &ids[0]).await.unwrap().unwrap();
     assert_eq!((entry.resolution, entry.reason.as_deref()), (Resolution::Discarded, Some("test upload")));
@@ -250,7 +254,7 @@ async fn a_discard_keeps_its_reason_and_is_never_redriven() {
     assert_eq!((tally.redriven, tally.skipped_resolved), (2, 1));
 }
 
-fn foreign(headers: &[(&'static str, &[u8])]) -> NewRecord {
+fn dead_letter_with_headers(headers: &[(&'static str, &[u8])]) -> NewRecord {
     let mut record = event(9);
     record.topic = MEDIA_INGESTED.dead_letters();
     headers.iter().for_each(|(name, value)| record.headers.push(*name, value.to_vec()));
@@ -258,7 +262,7 @@ fn foreign(headers: &[(&'static str, &[u8])]) -> NewRecord {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dead_letters_of_other_writers_are_listed_and_hostile_ones_stay_where_they_are() {
+async fn foreign_dead_letters_are_listed_and_mismatched_ones_skipped() {
     let platform = Platform::new().await;
     let spring = [
         ("kafka_dlt-original-topic", &b"media.ingested"[..]),
@@ -282,12 +286,12 @@ async fn dead_letters_of_other_writers_are_listed_and_hostile_ones_stay_where_th
     let elsewhere = [("__dlq.errors.topic", &b"mfctl.audit"[..])];
     let nonsense = [("__dlq.errors.topic", &b"\xff\xfe"[..]), ("__dlq.errors.offset", b"-1")];
     let records = vec![
-        foreign(&spring),
-        foreign(&connect),
-        foreign(&share),
-        foreign(&streams),
-        foreign(&elsewhere),
-        foreign(&nonsense),
+        dead_letter_with_headers(&spring),
+        dead_letter_with_headers(&connect),
+        dead_letter_with_headers(&share),
+        dead_letter_with_headers(&streams),
+        dead_letter_with_headers(&elsewhere),
+        dead_letter_with_headers(&nonsense),
     ];
     platform.ports.log.publish(records).await.unwrap();
 
@@ -309,11 +313,11 @@ async fn dead_letters_of_other_writers_are_listed_and_hostile_ones_stay_where_th
     assert_eq!(tally.redriven, 4);
     let reasons: Vec<SkipReason> = tally.skipped.iter().map(|skipped| skipped.reason).collect();
     assert_eq!(reasons, [SkipReason::SourceMismatch, SkipReason::SourceMismatch]);
-    assert_eq!(platform.all(&TopicName::known("mfctl.audit")).await.len(), 0);
+    assert_eq!(platform.all_records(&TopicName::known("mfctl.audit")).await.len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn counts_follow_the_ledger() {
+async fn unresolved_counts_follow_the_ledger() {
     let platform = Platform::new().await;
     let mut watch = DeadLetterWatch::default();
     let log = platform.ports.log.as_ref();
@@ -323,24 +327,24 @@ async fn counts_follow_the_ledger() {
         (found.total, found.unresolved, found.oldest_unresolved_at.is_some())
     };
     assert_eq!(of(watch.refresh(log).await.unwrap()), (0, 0, false));
-    platform.fail((0..5).map(event).collect()).await;
+    platform.dead_letter((0..5).map(event).collect()).await;
     assert_eq!(of(watch.refresh(log).await.unwrap()), (5, 5, true));
     let snapshot = platform.snapshot(&Selection::All).await;
-    platform.carry_out(&DlqRun { limit: Some(2), ..redrive() }, &snapshot, &Stop::never(), |_| {}).await;
+    platform.execute(&DlqRun { limit: Some(2), ..redrive() }, &snapshot, &Stop::never(), |_| {}).await;
     assert_eq!(of(watch.refresh(log).await.unwrap()), (5, 3, true));
     platform.redrive_all().await;
     assert_eq!(of(watch.refresh(log).await.unwrap()), (5, 0, false));
-    platform.fail(vec![event(6)]).await;
+    platform.dead_letter(vec![event(6)]).await;
     assert_eq!(of(watch.refresh(log).await.unwrap()), (6, 1, true));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_since_a_time_begins_there() {
+async fn list_since_a_time_omits_older_dead_letters() {
     let platform = Platform::new().await;
-    let mut old = give_up(&stored(event(1), "media.ingested:0:0".parse().unwrap()));
+    let mut old = dead_letter_of(&stored_record(event(1), "media.ingested:0:0".parse().unwrap()));
     old.timestamp = "2020-01-01T00:00:00Z".parse::<Timestamp>().unwrap();
     platform.ports.log.publish(vec![old]).await.unwrap();
-    platform.fail(vec![event(2)]).await;
+    platform.dead_letter(vec![event(2)]).await;
     let ledger = platform.ledger().await;
     let filter =
         DeadLetterFilter { since: Some("2021-01-01T00:00:00Z".parse().unwrap()), ..DeadLetterFilter::default() };

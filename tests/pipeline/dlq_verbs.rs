@@ -1,4 +1,4 @@
-//! `mfctl dlq` as an operator runs it: what is refused, what is asked, what is left when it is interrupted.
+//! `mfctl dlq` on the command line: refusals, confirmations, interruption.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -11,45 +11,49 @@ use mfctl_core::ports::Ports;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::pipeline::dead::{event, give_up, stored};
-use crate::support::{ON_STACK, Ran, Running, Site, eventually};
+use crate::pipeline::dead_letter_records::{dead_letter_of, ingested_event, stored_record};
+use crate::support::{CommandOutput, ON_STACK, Running, Site, eventually};
 
-/// So many that a slow redrive of them is at work for as long as a busy machine takes to look at it.
+/// Enough that a slow redrive is still running when a busy machine checks it.
 const MANY: usize = 400;
 
-/// A site whose dead-letter topic holds this many.
-struct Seeded {
+/// A site with dead letters.
+struct DeadLetterSite {
     site: Site,
     ids: Vec<RecordAddress>,
 }
 
-impl Seeded {
+impl DeadLetterSite {
     fn with(count: usize) -> Self {
         let site = Site::new();
         if !ON_STACK {
             let made = site.run(["init", "--quiet"]);
             assert_eq!(made.code, 0, "{made}");
         }
-        let ids = on(&site, async |ports| {
-            let events: Vec<_> = (0..count).map(|number| event(number, site.env_name())).collect();
-            let placed = ports.log.publish(events.clone()).await.unwrap();
-            let dead = events.into_iter().zip(placed).map(|(event, at)| give_up(&stored(event, at))).collect();
+        let ids = with_ports(&site, async |ports| {
+            let events: Vec<_> = (0..count).map(|number| ingested_event(number, site.env_name())).collect();
+            let addresses = ports.log.publish(events.clone()).await.unwrap();
+            let dead = events
+                .into_iter()
+                .zip(addresses)
+                .map(|(event, at)| dead_letter_of(&stored_record(event, at)))
+                .collect();
             ports.log.publish(dead).await.unwrap()
         });
         Self { site, ids }
     }
 
-    fn run(&self, words: &[&str]) -> Ran {
+    fn run(&self, words: &[&str]) -> CommandOutput {
         self.site.run(words)
     }
 
     fn resolved(&self) -> usize {
-        on(&self.site, async |ports| Ledger::load(ports.log.as_ref()).await.unwrap().len())
+        with_ports(&self.site, async |ports| Ledger::load(ports.log.as_ref()).await.unwrap().len())
     }
 }
 
-/// Works on a site's ports from this process.
-fn on<T>(site: &Site, work: impl AsyncFnOnce(Ports) -> T) -> T {
+/// Runs `work` on the site's ports in this process.
+fn with_ports<T>(site: &Site, work: impl AsyncFnOnce(Ports) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async { work(site.ports().await).await })
 }
@@ -59,8 +63,8 @@ fn count(report: &Value, name: &str) -> u64 {
 }
 
 #[test]
-fn nothing_is_sent_without_a_choice_and_a_yes() {
-    let seeded = Seeded::with(3);
+fn redrive_and_discard_require_a_selection_and_confirmation() {
+    let seeded = DeadLetterSite::with(3);
     let id = seeded.ids[0].to_string();
     for (words, code) in [
         (vec!["dlq", "redrive"], 2),
@@ -86,8 +90,8 @@ fn nothing_is_sent_without_a_choice_and_a_yes() {
 }
 
 #[test]
-fn ids_go_from_list_to_redrive_through_a_pipe_and_the_change_is_recorded() {
-    let seeded = Seeded::with(7);
+fn redrive_reads_ids_from_stdin_and_is_recorded() {
+    let seeded = DeadLetterSite::with(7);
     let names = seeded.run(&["dlq", "list", "-o", "name"]);
     assert_eq!(names.stdout.lines().count(), 7, "{names}");
     let mut command = seeded.site.command(["dlq", "redrive", "-", "--yes", "-o", "json"]);
@@ -96,8 +100,8 @@ fn ids_go_from_list_to_redrive_through_a_pipe_and_the_change_is_recorded() {
     let mut input = names.stdout;
     input.push_str("media.ingested.dlq:0:99999\n");
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let ran = Ran::from(child.wait_with_output().unwrap());
-    assert_eq!(ran.code, 3, "one was not there: {ran}");
+    let ran = CommandOutput::from(child.wait_with_output().unwrap());
+    assert_eq!(ran.code, 3, "one id is unknown: {ran}");
     let report = ran.json();
     assert_eq!((count(&report, "redriven"), count(&report, "selected")), (7, 8), "{report:#}");
     assert_eq!(report["skipped"][0]["reason"], "not_found", "{report:#}");
@@ -105,14 +109,14 @@ fn ids_go_from_list_to_redrive_through_a_pipe_and_the_change_is_recorded() {
     assert_eq!((count(&again, "redriven"), count(&again, "skipped_resolved")), (0, 7), "{again:#}");
     let list = seeded.site.json(["dlq", "list"], &[0]);
     assert_eq!((count(&list, "unresolved"), count(&list, "resolved")), (0, 7), "{list:#}");
-    let records = on(&seeded.site, async |ports| ports.operators.latest(10).await.unwrap());
+    let records = with_ports(&seeded.site, async |ports| ports.operators.latest(10).await.unwrap());
     let record = records.iter().find(|record| record.verb == "dlq redrive").unwrap();
     assert_eq!(record.result, "7 redriven, 1 skipped");
 }
 
 #[test]
-fn a_dead_letter_is_shown_with_its_bytes_as_they_are() {
-    let seeded = Seeded::with(1);
+fn show_prints_a_dead_letter_and_its_raw_value() {
+    let seeded = DeadLetterSite::with(1);
     let id = seeded.ids[0].to_string();
     let shown = seeded.site.json(["dlq", "show", &id], &[0]);
     assert_eq!(shown["error"]["kind"], "parser_limit", "{shown:#}");
@@ -127,36 +131,38 @@ fn a_dead_letter_is_shown_with_its_bytes_as_they_are() {
 }
 
 #[test]
-fn an_interrupted_redrive_says_what_is_left_and_goes_on() {
-    let seeded = Seeded::with(MANY);
-    let slow = Running::kept(seeded.site.command(["dlq", "redrive", "--all", "--rate", "5/s", "--yes", "-o", "json"]));
+fn interrupted_redrive_reports_the_remaining_count_and_resumes() {
+    let seeded = DeadLetterSite::with(MANY);
+    let slow =
+        Running::captured(seeded.site.command(["dlq", "redrive", "--all", "--rate", "5/s", "--yes", "-o", "json"]));
     eventually("the first chunk is sent", || seeded.resolved() > 0);
     slow.signal(Signal::INT);
     let ran = slow.finish();
     assert_eq!(ran.code, 130, "{ran}");
     let report = ran.json();
-    let (done, left) = (count(&report, "redriven"), count(&report, "remaining"));
+    let done = count(&report, "redriven");
+    let left = count(&report, "remaining");
     assert!(done > 0 && left > 0 && done + left == MANY as u64, "{report:#}");
     let rest = seeded.site.json(["dlq", "redrive", "--all", "--yes"], &[0]);
     assert_eq!((count(&rest, "redriven"), count(&rest, "skipped_resolved")), (left, done), "{rest:#}");
 }
 
 #[test]
-fn a_killed_redrive_is_gone_on_with_and_of_two_at_once_one_exits_7() {
-    let seeded = Seeded::with(MANY);
+fn killed_redrive_is_resumed_and_fenced_redrive_exits_7() {
+    let seeded = DeadLetterSite::with(MANY);
     let words = ["dlq", "redrive", "--all", "--rate", "5/s", "--yes", "-o", "json"];
     let killed = Running::start(seeded.site.command(words));
     eventually("the first chunk is sent", || seeded.resolved() > 0);
     killed.kill();
     let before = seeded.resolved() as u64;
-    let slow = Running::kept(seeded.site.command(words));
-    eventually("the second run is at work", || seeded.resolved() as u64 > before);
+    let slow = Running::captured(seeded.site.command(words));
+    eventually("the second run has begun", || seeded.resolved() as u64 > before);
     let other = seeded.site.json(["dlq", "redrive", "--all", "--yes"], &[0]);
     let fenced = slow.finish();
     assert_eq!(fenced.code, 7, "{fenced}");
     let done = count(&fenced.json(), "redriven");
     assert_eq!(before + done + count(&other, "redriven"), MANY as u64, "{other:#}\n{fenced}");
-    let sent = on(&seeded.site, async |ports| {
+    let sent = with_ports(&seeded.site, async |ports| {
         let mut sent = 0;
         for partition in ports.log.offsets(&[MEDIA_INGESTED]).await.unwrap() {
             let mut pager = Pager::whole(&partition);
@@ -166,5 +172,5 @@ fn a_killed_redrive_is_gone_on_with_and_of_two_at_once_one_exits_7() {
         }
         sent
     });
-    assert_eq!(sent, MANY * 2, "each event, and each of them once more");
+    assert_eq!(sent, MANY * 2, "each event, and each again by a redrive");
 }

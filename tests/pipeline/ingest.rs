@@ -1,4 +1,4 @@
-//! What an ingest takes, what it refuses, and what it says of both.
+//! What ingest accepts, what it rejects, and how it reports both.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::{Site, write_texts};
 
-fn texts(site: &Site, count: usize) {
+fn write_input(site: &Site, count: usize) {
     write_texts(&site.path("in"), count, &mut fastrand::Rng::with_seed(11));
 }
 
@@ -18,13 +18,13 @@ fn reasons(report: &Value) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn the_same_files_again_stage_nothing_whether_or_not_a_worker_has_been_there() {
+fn ingesting_the_same_files_again_stages_nothing() {
     let site = Site::new();
-    texts(&site, 40);
+    write_input(&site, 40);
     let first = site.json(["ingest", "in"], &[0]);
     assert_eq!((&first["staged"], &first["published"]), (&40.into(), &40.into()), "{first:#}");
 
-    // Nobody has taken them yet: their events are published again, with the ids they had.
+    // No worker has consumed them yet: their events are published again with the same ids.
     let second = site.json(["ingest", "in"], &[0]);
     assert_eq!((&second["staged"], &second["deduplicated"]), (&0.into(), &40.into()), "{second:#}");
     assert_eq!(second["published"], 40);
@@ -39,7 +39,7 @@ fn the_same_files_again_stage_nothing_whether_or_not_a_worker_has_been_there() {
 }
 
 #[test]
-fn a_source_that_holds_what_the_job_did_not_take_may_not_be_deleted() {
+fn verify_reports_source_files_that_the_job_did_not_take() {
     let site = Site::new();
     fs::create_dir_all(site.path("in/.deep")).unwrap();
     fs::create_dir(site.path("elsewhere")).unwrap();
@@ -79,7 +79,7 @@ fn a_source_that_holds_what_the_job_did_not_take_may_not_be_deleted() {
 }
 
 #[test]
-fn of_a_list_only_what_it_names_is_said_to_be_safe() {
+fn verify_vouches_only_for_the_files_of_a_list() {
     let site = Site::new();
     fs::create_dir(site.path("in")).unwrap();
     for name in ["a.txt", "b.txt", "in/c.txt", "in/d.tmp"] {
@@ -103,7 +103,7 @@ fn of_a_list_only_what_it_names_is_said_to_be_safe() {
 }
 
 #[test]
-fn only_what_failed_is_tried_again() {
+fn retry_failed_retries_only_failed_files() {
     let site = Site::new();
     fs::write(site.path("a.txt"), "a").unwrap();
     fs::write(site.path("list"), "a.txt\nlate.txt\n").unwrap();
@@ -121,7 +121,7 @@ fn only_what_failed_is_tried_again() {
 }
 
 #[test]
-fn what_is_said_of_files_reaches_the_catalog_and_what_cannot_be_used_is_named() {
+fn metadata_reaches_the_catalog_and_bad_metadata_is_reported() {
     let site = Site::new();
     for name in ["one", "two", "three", "four"] {
         fs::write(site.path(format!("{name}.txt")), name).unwrap();
@@ -162,7 +162,7 @@ fn what_is_said_of_files_reaches_the_catalog_and_what_cannot_be_used_is_named() 
 }
 
 #[test]
-fn types_and_sizes_that_are_not_wanted_are_rejected_by_content() {
+fn denied_types_and_large_files_are_rejected() {
     let site = Site::new();
     fs::create_dir(site.path("in")).unwrap();
     fs::write(site.path("in/page.txt"), "%PDF-1.7\n%%EOF\n").unwrap();
@@ -175,7 +175,7 @@ fn types_and_sizes_that_are_not_wanted_are_rejected_by_content() {
 }
 
 #[test]
-fn wrong_words_are_told_apart_from_missing_files() {
+fn usage_errors_exit_2_and_missing_inputs_exit_6() {
     let site = Site::new();
     fs::write(site.path("a"), "a").unwrap();
     for (words, code) in [

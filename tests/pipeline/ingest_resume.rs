@@ -1,4 +1,4 @@
-//! Jobs that were stopped or killed go on where they were, in one process at a time.
+//! Interrupted jobs are resumed, by one process at a time.
 
 use std::fs;
 use std::io::Write;
@@ -11,41 +11,41 @@ use rustix::process::Signal;
 
 use crate::support::{Running, Site, eventually, write_texts};
 
-fn texts(site: &Site, count: usize) {
+fn write_input(site: &Site, count: usize) {
     write_texts(&site.path("in"), count, &mut fastrand::Rng::with_seed(13));
 }
 
-/// Wherever it dies, the next run goes on with the same job and every asset is emitted once.
+/// After a crash at any failpoint the next run resumes the job, and every asset is emitted once.
 #[test]
-fn a_run_that_dies_between_any_two_writes_is_resumed() {
-    for place in ["ingest_planned", "ingest_durable", "ingest_staged", "ingest_published", "ingest_recorded"] {
+fn ingest_is_resumed_after_a_crash_at_each_failpoint() {
+    for failpoint in ["ingest_planned", "ingest_durable", "ingest_staged", "ingest_published", "ingest_recorded"] {
         let site = Site::new();
-        texts(&site, 60);
+        write_input(&site, 60);
         let mut command = site.command(["ingest", "in"]);
-        command.env("MFCTL_FAILPOINT", place);
-        let died = crate::support::Ran::of(command);
-        assert_eq!(died.code, -6, "{place}: {died}");
+        command.env("MFCTL_FAILPOINT", failpoint);
+        let died = crate::support::CommandOutput::run(command);
+        assert_eq!(died.code, -6, "{failpoint}: {died}");
 
         let again = site.run(["ingest", "in", "-o", "json"]);
-        assert_eq!(again.code, 0, "{place}: {again}");
-        assert!(again.stderr.contains("resuming job"), "{place}: {again}");
+        assert_eq!(again.code, 0, "{failpoint}: {again}");
+        assert!(again.stderr.contains("resuming job"), "{failpoint}: {again}");
         let report = again.json();
-        assert_eq!(report["discovered"], 60, "{place}: {report:#}");
-        assert_eq!((&report["staged"], &report["deduplicated"]), (&60.into(), &0.into()), "{place}: {report:#}");
+        assert_eq!(report["discovered"], 60, "{failpoint}: {report:#}");
+        assert_eq!((&report["staged"], &report["deduplicated"]), (&60.into(), &0.into()), "{failpoint}: {report:#}");
         site.json(["worker", "all", "--until-drained"], &[0]);
         let audit = site.audit();
-        assert_eq!(audit["enriched"], 60, "{place}: {audit:#}");
-        assert_eq!(audit["garbage"], 0, "{place}: {audit:#}");
+        assert_eq!(audit["enriched"], 60, "{failpoint}: {audit:#}");
+        assert_eq!(audit["garbage"], 0, "{failpoint}: {audit:#}");
     }
 }
 
 #[test]
-fn other_options_are_another_job_and_so_is_new_job() {
+fn different_options_and_new_job_begin_another_job() {
     let site = Site::new();
-    texts(&site, 10);
+    write_input(&site, 10);
     let mut command = site.command(["ingest", "in"]);
     command.env("MFCTL_FAILPOINT", "ingest_planned");
-    crate::support::Ran::of(command);
+    crate::support::CommandOutput::run(command);
     let begun = site.run(["ingest", "in", "--locale", "fa-IR"]);
     assert!(begun.code == 0 && begun.stderr.contains("beginning job"), "{begun}");
     let begun = site.run(["ingest", "in", "--new-job"]);
@@ -55,15 +55,15 @@ fn other_options_are_another_job_and_so_is_new_job() {
     assert_eq!(site.run(["jobs", "list", "-o", "name"]).stdout.lines().count(), 3);
 }
 
-/// A job that waits for more of its list is held by its process; once that is stopped, another may go on.
+/// A job that waits for more of its list is leased to its process; after that stops, another may resume it.
 #[test]
-fn a_job_has_one_process_at_a_time_and_a_stopped_one_says_how_to_go_on() {
+fn job_is_leased_to_one_process_and_can_be_resumed_after_a_stop() {
     let site = Site::new();
-    texts(&site, 10);
+    write_input(&site, 10);
     fs::write(site.path("a.txt"), "a").unwrap();
     let mut command = site.command(["ingest", "--files-from", "-"]);
     command.stdin(Stdio::piped());
-    let mut holding = Running::kept(command);
+    let mut holding = Running::captured(command);
     let mut list = holding.child.stdin.take().unwrap();
     list.write_all(b"a.txt\n").unwrap();
     let jobs = || site.run(["jobs", "list", "-o", "name"]);
@@ -87,7 +87,7 @@ fn a_job_has_one_process_at_a_time_and_a_stopped_one_says_how_to_go_on() {
     assert_eq!(site.json(["jobs", "show", &job], &[0])["status"], "finished");
 }
 
-/// A job that was left long ago is told of, however many came after it.
+/// An unfinished job is reported, however many jobs came after it.
 #[tokio::test]
 async fn status_counts_unfinished_jobs_of_any_age() {
     let site = Site::new();
@@ -97,7 +97,8 @@ async fn status_counts_unfinished_jobs_of_any_age() {
     let left = JobId::fresh();
     let done: Vec<JobId> = std::iter::repeat_with(JobId::fresh).take(600).collect();
     let begun = std::iter::once(&left).chain(&done).map(|job_id| {
-        let (tenant, spec) = (Tenant::default(), serde_json::json!({}));
+        let tenant = Tenant::default();
+        let spec = serde_json::json!({});
         ports.journal.begin(NewJob { job_id: *job_id, tenant, actor: "me".into(), host: "host".into(), spec, at })
     });
     futures_util::future::try_join_all(begun).await.unwrap();

@@ -1,10 +1,10 @@
-//! `mfctl media` on a small platform: find it, get it back byte for byte, follow its story.
+//! `mfctl media` on a small platform: list, search, get and trace.
 
 use std::sync::LazyLock;
 
 use serde_json::Value;
 
-use crate::support::{Ran, Site};
+use crate::support::{CommandOutput, Site};
 
 pub const PAGE: &str = "<html><title>باغ ایرانی</title><body>Water channels cross the كتاب of gardens.</body></html>";
 const POSTER: &[u8] = include_bytes!("../../examples/media/posters/girih-12000x9000.png");
@@ -29,12 +29,12 @@ fn names(site: &Site, words: &[&str]) -> Vec<String> {
     ran.stdout.lines().map(str::to_owned).collect()
 }
 
-pub fn page(site: &Site) -> String {
+pub fn page_asset(site: &Site) -> String {
     names(site, &["media", "list", "--type", "text/html"]).pop().unwrap()
 }
 
 #[test]
-fn assets_are_listed_by_what_is_known_of_them() {
+fn list_filters_and_pages_assets() {
     let count = |words: &[&str]| names(&SITE, &[&["media", "list"], words].concat()).len();
     assert_eq!(count(&[]), 2);
     assert_eq!(count(&["--state", "enriched"]), 1);
@@ -51,8 +51,8 @@ fn assets_are_listed_by_what_is_known_of_them() {
 }
 
 #[test]
-fn the_bytes_come_back_as_they_went() {
-    let asset = page(&SITE);
+fn get_returns_the_original_bytes() {
+    let asset = page_asset(&SITE);
     assert_eq!(SITE.run(["media", "get", &asset]).stdout, PAGE);
     let folder = SITE.path("out");
     std::fs::create_dir(&folder).unwrap();
@@ -60,7 +60,7 @@ fn the_bytes_come_back_as_they_went() {
     let ran = SITE.run(["media", "get", &asset, "-O", &into]);
     assert_eq!(ran.code, 0, "{ran}");
     assert_eq!(std::fs::read_to_string(folder.join("page.html")).unwrap(), PAGE);
-    assert_eq!(SITE.run(["media", "get", &asset, "-O", &into]).code, 7, "it is there already");
+    assert_eq!(SITE.run(["media", "get", &asset, "-O", &into]).code, 7, "the file exists already");
     let text = SITE.run(["media", "get", &asset, "--derivative", "text"]);
     assert!(text.stdout.contains("Water channels"), "{text}");
     assert_eq!(SITE.run(["media", "get", &asset, "--derivative", "thumbnail"]).code, 6);
@@ -69,13 +69,14 @@ fn the_bytes_come_back_as_they_went() {
 }
 
 #[test]
-fn one_spelling_of_persian_finds_the_other() {
+fn search_matches_persian_spelling_variants() {
     for query in ["کتاب", "كتاب", "باغ ايراني"] {
         let found = SITE.json(["media", "search", query], &[0]);
         assert_eq!(found["total"], 1, "{query}: {found:#}");
     }
     let hit = &SITE.json(["media", "search", "channels"], &[0])["hits"][0];
-    let (from, to) = (&hit["highlights"][0][0], &hit["highlights"][0][1]);
+    let from = &hit["highlights"][0][0];
+    let to = &hit["highlights"][0][1];
     let range = from.as_u64().unwrap() as usize..to.as_u64().unwrap() as usize;
     assert_eq!(&hit["snippet"].as_str().unwrap()[range], "channels");
     assert_eq!(SITE.run(["media", "search", "nothingatall"]).code, 0);
@@ -83,24 +84,24 @@ fn one_spelling_of_persian_finds_the_other() {
 }
 
 #[test]
-fn a_story_is_told_by_id_path_event_and_record_with_its_dead_letter_and_redrive() {
+fn trace_accepts_an_asset_path_event_or_record() {
     let site = site_with(&[("poster.png", POSTER)]);
     let asset = names(&site, &["media", "list"]).pop().unwrap();
     let dead = names(&site, &["dlq", "list"]).pop().unwrap();
     site.json(["dlq", "redrive", &dead, "--yes"], &[0]);
     let shown = site.json(["media", "show", &asset], &[0]);
     let event = shown["events"][1]["event_id"].as_str().unwrap();
-    let tell = |subject: &str| site.json(["media", "trace", subject], &[0]);
-    let story = tell(&asset);
+    let trace = |subject: &str| site.json(["media", "trace", subject], &[0]);
+    let by_asset = trace(&asset);
     let kinds: Vec<&str> =
-        story["steps"].as_array().unwrap().iter().map(|step| step["kind"].as_str().unwrap()).collect();
+        by_asset["steps"].as_array().unwrap().iter().map(|step| step["kind"].as_str().unwrap()).collect();
     let wanted = ["seen", "state", "event", "state", "event", "state", "dead_letter", "decision", "redrive"];
-    assert_eq!(kinds, wanted, "{story:#}");
-    let failed = story["steps"].as_array().unwrap().iter().find(|step| step["kind"] == "dead_letter").unwrap();
+    assert_eq!(kinds, wanted, "{by_asset:#}");
+    let failed = by_asset["steps"].as_array().unwrap().iter().find(|step| step["kind"] == "dead_letter").unwrap();
     assert_eq!(failed["address"], dead, "{failed:#}");
     for subject in ["in/poster.png", event, dead.as_str()] {
-        assert_eq!(tell(subject)["steps"], story["steps"], "{subject}");
+        assert_eq!(trace(subject)["steps"], by_asset["steps"], "{subject}");
     }
-    let unknown: Ran = site.run(["media", "trace", "in/nothing.png"]);
+    let unknown: CommandOutput = site.run(["media", "trace", "in/nothing.png"]);
     assert_eq!(unknown.code, 6, "{unknown}");
 }

@@ -1,11 +1,11 @@
-//! The pipeline and what stands beside it, on the embedded backends.
+//! The pipeline, dead letters and media commands, on the embedded backends.
 
-mod dead;
+mod damaged_original;
+mod dead_letter_records;
 mod dlq;
 mod dlq_verbs;
 mod ingest;
 mod ingest_folder;
 mod ingest_resume;
-mod media_folder;
 mod media_verbs;
 mod worker;

@@ -1,7 +1,7 @@
-//! The consume loop on the embedded backends, with faults put between it and them.
+//! The consume loop on the embedded backends, with injected faults.
 
-mod faults;
-mod grown;
+mod added_partitions;
+mod failures;
+mod faulty_log;
 mod platform;
-mod stories;
-mod trouble;
+mod processing;

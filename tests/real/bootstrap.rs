@@ -1,4 +1,4 @@
-//! A platform from a folder of manifests: made, changed, drifted, adopted, interrupted.
+//! A platform from a folder of manifests: created, changed, drifted, imported, interrupted.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,18 +8,19 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::contract::harness::random;
-use crate::independent::{curl, s3};
+use crate::external_clients::{curl, s3};
 use crate::postgrest::server::{Database, ROLES, Server};
 use crate::support::stack::env;
-use crate::support::{Ran, Running, Site, eventually};
+use crate::support::{CommandOutput, Running, Site, eventually};
 
 const MEDIA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/media");
 
-/// A folder that `bootstrap init` wrote, with names of Vault's and Consul's that no other test has.
-pub fn folder(site: &Site) -> PathBuf {
+/// Writes a folder with `bootstrap init`, and gives its Vault and Consul resources unique names.
+pub fn init_manifests(site: &Site) -> PathBuf {
     let made = site.run(["bootstrap", "init", "platform"]);
     assert_eq!(made.code, 0, "{made}");
-    let (dir, own) = (site.path("platform"), site.env_name().to_owned());
+    let dir = site.path("platform");
+    let own = site.env_name().to_owned();
     for file in ["vault-policies", "vault-app-roles", "consul-policies", "consul-tokens"] {
         edit(&dir.join(format!("base/{file}.yaml")), "media-worker", &format!("{own}-worker"));
     }
@@ -37,7 +38,7 @@ fn edit(path: &Path, from: &str, to: &str) {
     std::fs::write(path, text.replace(from, to)).unwrap();
 }
 
-pub fn add(dir: &Path, kind: &str, name: &str, spec: &str) {
+pub fn add_manifest(dir: &Path, kind: &str, name: &str, spec: &str) {
     let text = format!("apiVersion: mfctl/v1\nkind: {kind}\nmetadata:\n  name: {name}\nspec: {spec}\n");
     std::fs::write(dir.join(format!("base/{}-{}.yaml", kind, name.replace('/', "-"))), text).unwrap();
 }
@@ -47,16 +48,16 @@ fn apply(site: &Site) -> Value {
 }
 
 #[track_caller]
-fn settled(site: &Site) {
+fn assert_settled(site: &Site) {
     let plan = site.run(["bootstrap", "plan", "platform", "-o", "json"]);
     assert_eq!((plan.code, &plan.json()["settled"]), (0, &true.into()), "{plan}");
     let drift = site.run(["bootstrap", "drift", "platform"]);
     assert_eq!(drift.code, 0, "{drift}");
 }
 
-/// The one change that a plan has, after something changed.
+/// Fails unless `bootstrap drift` reports exactly this change; returns the change.
 #[track_caller]
-fn drifted(site: &Site, kind: &str, name: &str, action: &str) -> Value {
+fn assert_one_drift(site: &Site, kind: &str, name: &str, action: &str) -> Value {
     let drift = site.run(["bootstrap", "drift", "platform", "-o", "json"]);
     assert_eq!(drift.code, 4, "{drift}");
     let changes = drift.json()["changes"].as_array().unwrap().clone();
@@ -66,41 +67,42 @@ fn drifted(site: &Site, kind: &str, name: &str, action: &str) -> Value {
     change.clone()
 }
 
-fn tool(program: &str, words: &[&str]) -> Ran {
+fn run_tool(program: &str, words: &[&str]) -> CommandOutput {
     let mut command = Command::new(program);
     command.args(words);
     command.env("CONSUL_HTTP_ADDR", env("STACK_CONSUL")).env("CONSUL_HTTP_TOKEN", env("STACK_CONSUL_TOKEN"));
     command.env("VAULT_ADDR", env("STACK_VAULT")).env("VAULT_TOKEN", env("STACK_VAULT_TOKEN"));
     command.env("BAO_ADDR", env("STACK_VAULT")).env("BAO_TOKEN", env("STACK_VAULT_TOKEN"));
-    let ran = Ran::of(command);
+    let ran = CommandOutput::run(command);
     assert_eq!(ran.code, 0, "{program} {words:?}: {ran}");
     ran
 }
 
-fn consul(words: &[&str]) -> Ran {
-    tool(&env("STACK_CONSUL_BIN"), words)
+fn consul(words: &[&str]) -> CommandOutput {
+    run_tool(&env("STACK_CONSUL_BIN"), words)
 }
 
-fn bao(words: &[&str]) -> Ran {
-    tool(&env("STACK_VAULT_BIN"), words)
+fn bao(words: &[&str]) -> CommandOutput {
+    run_tool(&env("STACK_VAULT_BIN"), words)
 }
 
 #[test]
-fn a_folder_makes_a_platform_and_the_job_runs_on_it_with_approle_credentials_alone() {
-    let site = Site::unmade();
-    folder(&site);
+fn apply_creates_a_platform_usable_with_approle_credentials() {
+    let site = Site::unprepared();
+    init_manifests(&site);
     let plan = site.run(["bootstrap", "plan", "platform"]);
     assert_eq!(plan.code, 4, "{plan}");
     assert!(plan.stdout.contains("+ create VaultMount/") && plan.stdout.contains("topics.yaml:"), "{plan}");
     let made = apply(&site);
     assert!(made["changes"].as_array().unwrap().len() > 25 && made["remaining"] == Value::Array(vec![]), "{made:#}");
-    settled(&site);
+    assert_settled(&site);
     let again = apply(&site);
     assert_eq!(again["changes"], Value::Array(vec![]), "{again:#}");
 
-    // A program's own credentials: the S3 key in Vault, a role's id and a wrapped secret id on this host.
+    // The credentials of a program: the S3 key in Vault, a role id and a wrapped secret id on this host.
     let own = site.env_name();
-    let (kv, role) = (format!("-mount={own}-kv"), format!("auth/{own}-approle/role/{own}-worker"));
+    let kv = format!("-mount={own}-kv");
+    let role = format!("auth/{own}-approle/role/{own}-worker");
     let key = format!("secret_key={}", env("STACK_S3_SECRET_KEY"));
     bao(&["kv", "put", &kv, "media/s3", &key]);
     let role_id = bao(&["read", "-field=role_id", &format!("{role}/role-id")]).stdout;
@@ -138,17 +140,17 @@ fn a_folder_makes_a_platform_and_the_job_runs_on_it_with_approle_credentials_alo
 }
 
 #[test]
-fn what_changes_behind_its_back_is_seen_and_put_right() {
-    let site = Site::unmade();
-    let dir = folder(&site);
+fn drift_in_consul_and_vault_is_detected_and_corrected() {
+    let site = Site::unprepared();
+    let dir = init_manifests(&site);
     let own = site.env_name().to_owned();
-    add(&dir, "VaultSecret", &format!("{own}-kv/media/generated"), "{fields: {key: {random: {bytes: 32}}}}");
+    add_manifest(&dir, "VaultSecret", &format!("{own}-kv/media/generated"), "{fields: {key: {random: {bytes: 32}}}}");
     apply(&site);
-    settled(&site);
+    assert_settled(&site);
 
     let key = format!("{own}/media-api/max_page_size");
     consul(&["kv", "put", &key, "7"]);
-    let change = drifted(&site, "ConsulKeys", "media-api", "update");
+    let change = assert_one_drift(&site, "ConsulKeys", "media-api", "update");
     assert_eq!((&change["fields"][0]["from"], &change["fields"][0]["to"]), (&"7".into(), &"100".into()), "{change:#}");
     apply(&site);
     assert_eq!(consul(&["kv", "get", &key]).stdout.trim(), "100");
@@ -164,25 +166,25 @@ fn what_changes_behind_its_back_is_seen_and_put_right() {
         "key_prefix \"x\" { policy = \"deny\" }",
         "-no-merge",
     ]);
-    drifted(&site, "ConsulPolicy", &worker, "update");
+    assert_one_drift(&site, "ConsulPolicy", &worker, "update");
     apply(&site);
 
     std::fs::write(site.path("other.hcl"), "path \"x\" { capabilities = [\"deny\"] }").unwrap();
     bao(&["policy", "write", &worker, site.path("other.hcl").to_str().unwrap()]);
-    drifted(&site, "VaultPolicy", &worker, "update");
+    assert_one_drift(&site, "VaultPolicy", &worker, "update");
     apply(&site);
 
     let role = format!("auth/{own}-approle/role/{worker}");
     bao(&["write", &role, "token_ttl=99s"]);
-    let change = drifted(&site, "VaultAppRole", &format!("{own}-approle/{worker}"), "update");
+    let change = assert_one_drift(&site, "VaultAppRole", &format!("{own}-approle/{worker}"), "update");
     assert_eq!((&change["fields"][0]["from"], &change["fields"][0]["to"]), (&99.into(), &1200.into()), "{change:#}");
     apply(&site);
 
     bao(&["secrets", "tune", "-description=changed", &format!("{own}-kv/")]);
-    drifted(&site, "VaultMount", &format!("{own}-kv"), "update");
+    assert_one_drift(&site, "VaultMount", &format!("{own}-kv"), "update");
     apply(&site);
 
-    // What was generated is made once, and never again.
+    // A secret is generated once and kept.
     let field = ["kv", "get", &format!("-mount={own}-kv"), "-field=key", "media/generated"].map(str::to_owned);
     let field: Vec<&str> = field.iter().map(String::as_str).collect();
     let generated = bao(&field).stdout;
@@ -190,27 +192,27 @@ fn what_changes_behind_its_back_is_seen_and_put_right() {
     apply(&site);
     assert_eq!(bao(&field).stdout, generated);
     bao(&["kv", "metadata", "delete", &format!("-mount={own}-kv"), "media/generated"]);
-    let change = drifted(&site, "VaultSecret", &format!("{own}-kv/media/generated"), "create");
+    let change = assert_one_drift(&site, "VaultSecret", &format!("{own}-kv/media/generated"), "create");
     assert_eq!(change["fields"][0]["to"], "(sensitive)", "{change:#}");
     apply(&site);
     assert_ne!(bao(&field).stdout, generated);
 
-    // A token whose secret is lost gets another one.
+    // A token whose secret is lost is replaced.
     bao(&["kv", "metadata", "delete", &format!("-mount={own}-kv"), "media/consul"]);
-    drifted(&site, "ConsulToken", &worker, "replace");
+    assert_one_drift(&site, "ConsulToken", &worker, "replace");
     apply(&site);
     let token = bao(&["kv", "get", &format!("-mount={own}-kv"), "-field=token", "media/consul"]).stdout;
     let mut read = Command::new(env("STACK_CONSUL_BIN"));
     read.args(["kv", "get", &key]).env("CONSUL_HTTP_ADDR", env("STACK_CONSUL")).env("CONSUL_HTTP_TOKEN", token.trim());
-    assert_eq!(Ran::of(read).stdout.trim(), "100", "the new token works");
-    settled(&site);
+    assert_eq!(CommandOutput::run(read).stdout.trim(), "100", "the new token works");
+    assert_settled(&site);
 }
 
-/// One of Kafka's own tools, by its class.
-fn kafka(class: &str, words: &[&str]) -> Ran {
+/// Runs one of Kafka's own tools, by its class.
+fn kafka(class: &str, words: &[&str]) -> CommandOutput {
     let mut command = Command::new("java");
     command.args(["-cp", &format!("{}/*", env("STACK_KAFKA_LIBS")), class, "--bootstrap-server", &env("STACK_KAFKA")]);
-    let ran = Ran::of({
+    let ran = CommandOutput::run({
         command.args(words);
         command
     });
@@ -219,25 +221,25 @@ fn kafka(class: &str, words: &[&str]) -> Ran {
 }
 
 #[test]
-fn topics_buckets_and_schemas_that_other_tools_changed_are_seen_and_put_right() {
-    let site = Site::unmade();
-    let dir = folder(&site);
+fn drift_in_topics_buckets_and_schemas_is_detected_and_corrected() {
+    let site = Site::unprepared();
+    let dir = init_manifests(&site);
     apply(&site);
-    settled(&site);
+    assert_settled(&site);
 
     let topic = site.platform().topic("ingest.raw");
     let of_topic = ["--entity-type", "topics", "--entity-name", &topic];
     kafka("kafka.admin.ConfigCommand", &[&["--alter", "--add-config", "retention.ms=60000"], &of_topic[..]].concat());
-    let change = drifted(&site, "KafkaTopic", "ingest.raw", "update");
+    let change = assert_one_drift(&site, "KafkaTopic", "ingest.raw", "update");
     assert_eq!(
         (&change["fields"][0]["field"], &change["fields"][0]["from"]),
         (&"settings.retention.ms".into(), &"60000".into())
     );
     apply(&site);
-    let told = kafka("kafka.admin.ConfigCommand", &[&["--describe"], &of_topic[..]].concat()).stdout;
-    assert!(told.contains("retention.ms=2592000000"), "{told}");
+    let described = kafka("kafka.admin.ConfigCommand", &[&["--describe"], &of_topic[..]].concat()).stdout;
+    assert!(described.contains("retention.ms=2592000000"), "{described}");
 
-    // Partitions that were added are there to stay: that is said, and the manifest follows.
+    // Added partitions cannot be removed: the change is refused until the manifest adopts it.
     kafka("org.apache.kafka.tools.TopicCommand", &["--alter", "--topic", &topic, "--partitions", "5"]);
     let drift = site.run(["bootstrap", "drift", "platform", "-o", "json"]);
     let refused = &drift.json()["refused"];
@@ -247,14 +249,14 @@ fn topics_buckets_and_schemas_that_other_tools_changed_are_seen_and_put_right() 
     let at = text.find("name: ingest.raw\n").unwrap();
     std::fs::write(&topics, format!("{}{}", &text[..at], text[at..].replacen("partitions: 3", "partitions: 5", 1)))
         .unwrap();
-    settled(&site);
+    assert_settled(&site);
     kafka("org.apache.kafka.tools.TopicCommand", &["--delete", "--topic", &site.platform().topic("mfctl.audit")]);
     eventually("the topic to be gone", || site.run(["bootstrap", "drift", "platform"]).code == 4);
-    drifted(&site, "KafkaTopic", "mfctl.audit", "create");
+    assert_one_drift(&site, "KafkaTopic", "mfctl.audit", "create");
     apply(&site);
 
     s3("DELETE", &site.platform().bucket("staging"), "?lifecycle=", &[]);
-    let change = drifted(&site, "Bucket", &site.platform().bucket("staging"), "update");
+    let change = assert_one_drift(&site, "Bucket", &site.platform().bucket("staging"), "update");
     assert!(
         change["fields"].as_array().unwrap().iter().any(|field| field["field"] == "expire_after_days"),
         "{change:#}"
@@ -262,23 +264,23 @@ fn topics_buckets_and_schemas_that_other_tools_changed_are_seen_and_put_right() 
     apply(&site);
     let off = "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Status>Suspended</Status></VersioningConfiguration>";
     s3("PUT", &site.platform().bucket("originals"), "?versioning=", &["--data-binary", off]);
-    drifted(&site, "Bucket", &site.platform().bucket("originals"), "update");
+    assert_one_drift(&site, "Bucket", &site.platform().bucket("originals"), "update");
     apply(&site);
 
     let subject = site.platform().topic("media.ingested-value");
     let config = format!("{}/config/{subject}", env("STACK_REGISTRY"));
     let none = "{\"compatibility\": \"NONE\"}";
     curl(&["-X", "PUT", "-H", "Content-Type: application/vnd.schemaregistry.v1+json", "--data", none, &config]);
-    let change = drifted(&site, "Schema", "media.ingested-value", "update");
+    let change = assert_one_drift(&site, "Schema", "media.ingested-value", "update");
     assert_eq!(
         (&change["fields"][0]["field"], &change["fields"][0]["from"]),
         (&"compatibility".into(), &"NONE".into())
     );
     apply(&site);
-    settled(&site);
+    assert_settled(&site);
 }
 
-/// As after a backup was restored that is older than the last migration, by whoever runs `psql`.
+/// Undoes the last migration, as the restore of an older backup would.
 const BEFORE_THE_LAST_MIGRATION: &str = "
     DO $$ DECLARE found record; BEGIN
         FOR found IN SELECT policyname, tablename FROM pg_policies WHERE schemaname = 'media' LOOP
@@ -288,9 +290,9 @@ const BEFORE_THE_LAST_MIGRATION: &str = "
     DELETE FROM media.schema_migrations WHERE version = 5";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_somebody_changed_is_seen_and_put_right_or_left_alone() {
-    let site = Site::unmade();
-    let server = Server::before(Database::fresh().await).await;
+async fn database_drift_is_corrected_and_a_dirty_migration_refused() {
+    let site = Site::unprepared();
+    let server = Server::for_database(Database::fresh().await).await;
     let database = &server.database;
     let config = site.home().join(".config/mfctl/mfctl.toml");
     edit(&config, &format!("\"{}\"", env("STACK_POSTGREST")), &format!("\"{}\"", server.url));
@@ -298,7 +300,7 @@ async fn a_database_that_somebody_changed_is_seen_and_put_right_or_left_alone() 
     assert_eq!(site.run(["bootstrap", "init", "platform"]).code, 0);
     let only = ["--only", "Database", "--only", "KafkaTopic/mfctl.audit"];
     let on = |words: &[&str]| site.run(words.iter().chain(&only));
-    let _roles_are_the_servers = ROLES.lock().await;
+    let _roles_guard = ROLES.lock().await;
 
     let made = on(&["bootstrap", "apply", "platform", "--yes"]);
     assert!(made.code == 0 && made.stdout.contains("Database/media"), "{made}");
@@ -309,11 +311,11 @@ async fn a_database_that_somebody_changed_is_seen_and_put_right_or_left_alone() 
     database.execute(BEFORE_THE_LAST_MIGRATION).await;
     let drift = on(&["bootstrap", "drift", "platform"]);
     assert!(drift.code == 4 && drift.stdout.contains("0005_access"), "{drift}");
-    let mended = on(&["bootstrap", "apply", "platform", "--yes"]);
-    assert_eq!(mended.code, 0, "{mended}");
+    let corrected = on(&["bootstrap", "apply", "platform", "--yes"]);
+    assert_eq!(corrected.code, 0, "{corrected}");
     assert_eq!(on(&["bootstrap", "drift", "platform"]).code, 0);
 
-    // What only a person can decide is left alone.
+    // A dirty migration needs an operator's decision and is left alone.
     database.execute("UPDATE media.schema_migrations SET dirty = true WHERE version = 3").await;
     for words in [&["bootstrap", "plan", "platform"][..], &["bootstrap", "apply", "platform", "--yes"]] {
         let refused = on(words);
@@ -322,9 +324,9 @@ async fn a_database_that_somebody_changed_is_seen_and_put_right_or_left_alone() 
 }
 
 #[test]
-fn what_cannot_be_done_safely_is_refused_with_the_reason_and_nothing_is_changed() {
-    let site = Site::unmade();
-    let dir = folder(&site);
+fn unsafe_changes_are_refused_with_a_reason() {
+    let site = Site::unprepared();
+    let dir = init_manifests(&site);
     apply(&site);
     let topics = dir.join("base/topics.yaml");
     let before = std::fs::read_to_string(&topics).unwrap();
@@ -360,9 +362,9 @@ fn what_cannot_be_done_safely_is_refused_with_the_reason_and_nothing_is_changed(
 }
 
 #[test]
-fn a_platform_that_others_made_is_adopted_without_a_change() {
-    let site = Site::unmade();
-    folder(&site);
+fn imported_platform_needs_no_changes() {
+    let site = Site::unprepared();
+    init_manifests(&site);
     apply(&site);
     let own = site.env_name();
     consul(&["kv", "put", &format!("{own}/player/colour"), "blue"]);
@@ -370,7 +372,7 @@ fn a_platform_that_others_made_is_adopted_without_a_change() {
     for kind in ["KafkaTopic", "Bucket", "Schema", "ConsulKeys", "ConsulPolicy", "VaultMount", "VaultPolicy"] {
         assert!(imported["declared"][kind].as_u64().unwrap_or(0) > 0, "{kind}: {imported:#}");
     }
-    // Policies and mounts of other tests come and go meanwhile: what is this one's is compared.
+    // Other tests create and delete policies and mounts meanwhile: only this test's resources are compared.
     let only = ["KafkaTopic", "Bucket", "Schema", "ConsulKeys", "Database"].map(|kind| format!("--only={kind}"));
     let mut words = vec!["bootstrap".to_owned(), "plan".to_owned(), "adopted".to_owned()];
     words.extend(only);
@@ -383,20 +385,20 @@ fn a_platform_that_others_made_is_adopted_without_a_change() {
 }
 
 #[test]
-fn what_mfctl_made_and_nobody_declares_goes_only_when_asked_and_what_others_made_never() {
-    let site = Site::unmade();
-    let dir = folder(&site);
+fn prune_deletes_only_undeclared_resources_that_mfctl_created() {
+    let site = Site::unprepared();
+    let dir = init_manifests(&site);
     let own = site.env_name().to_owned();
-    add(&dir, "KafkaTopic", "extra", "{partitions: 1, replication: 3}");
-    add(&dir, "ConsulKeys", "extra", "{keys: {a: 1, b: 2}}");
-    add(&dir, "Bucket", "extra", "{versioned: false}");
+    add_manifest(&dir, "KafkaTopic", "extra", "{partitions: 1, replication: 3}");
+    add_manifest(&dir, "ConsulKeys", "extra", "{keys: {a: 1, b: 2}}");
+    add_manifest(&dir, "Bucket", "extra", "{versioned: false}");
     consul(&["kv", "put", &format!("{own}/extra/others"), "x"]);
     apply(&site);
-    settled(&site);
+    assert_settled(&site);
     std::fs::remove_file(dir.join("base/KafkaTopic-extra.yaml")).unwrap();
     std::fs::remove_file(dir.join("base/ConsulKeys-extra.yaml")).unwrap();
     std::fs::remove_file(dir.join("base/Bucket-extra.yaml")).unwrap();
-    // mfctl's own defaults know nothing of a folder: they take nothing of it away.
+    // A plan of mfctl's defaults does not know the folder and deletes nothing that it declared.
     let defaults = site.json(["bootstrap", "plan", "--prune"], &[0, 4]);
     let deletions = defaults["changes"].as_array().unwrap().iter().filter(|change| change["action"] == "delete");
     assert_eq!((deletions.count(), &defaults["orphans"]), (0, &serde_json::json!([])), "{defaults:#}");
@@ -410,17 +412,17 @@ fn what_mfctl_made_and_nobody_declares_goes_only_when_asked_and_what_others_made
     let pruned = site.json(["bootstrap", "apply", "platform", "--yes", "--prune"], &[0]);
     assert_eq!(pruned["changes"].as_array().unwrap().len(), 3, "{pruned:#}");
     assert_eq!(consul(&["kv", "get", "-keys", &format!("{own}/extra/")]).stdout.trim(), format!("{own}/extra/others"));
-    settled(&site);
+    assert_settled(&site);
 }
 
 #[test]
-fn a_plan_that_was_kept_is_done_as_it_was_reviewed_or_not_at_all() {
-    let site = Site::unmade();
-    let dir = folder(&site);
-    // The database is every test's: one that others migrate meanwhile is not what was reviewed.
+fn saved_plan_is_applied_as_reviewed_or_refused() {
+    let site = Site::unprepared();
+    let dir = init_manifests(&site);
+    // All tests share the database: a migration by another test would differ from the reviewed plan.
     std::fs::remove_file(dir.join("base/database.yaml")).unwrap();
-    let kept = site.run(["bootstrap", "plan", "platform", "--out", "plan.json"]);
-    assert_eq!(kept.code, 0, "{kept}");
+    let saved = site.run(["bootstrap", "plan", "platform", "--out", "plan.json"]);
+    assert_eq!(saved.code, 0, "{saved}");
     std::fs::remove_dir_all(&dir).unwrap();
     let own = site.env_name();
     consul(&["kv", "put", &format!("{own}/media-api/max_page_size"), "7"]);
@@ -435,12 +437,12 @@ fn a_plan_that_was_kept_is_done_as_it_was_reviewed_or_not_at_all() {
     }
 }
 
-/// Killed wherever it is, thirty times: the next one goes on, the lock frees itself, and nothing is made twice.
+/// After thirty kills at random moments, the lock expires, the next apply completes the work, and nothing is created twice.
 #[test]
-fn an_apply_that_is_killed_at_any_moment_is_gone_on_with() {
+fn killed_apply_is_completed_by_the_next_one() {
     let mut random = random();
-    let site = Site::unmade();
-    folder(&site);
+    let site = Site::unprepared();
+    init_manifests(&site);
     let mut kills = 0;
     let began = Instant::now();
     while kills < 30 {
@@ -449,13 +451,13 @@ fn an_apply_that_is_killed_at_any_moment_is_gone_on_with() {
         let log = site.path("apply.log");
         let mut running = Running::logged(site.command(words), &log);
         let at = Instant::now() + Duration::from_millis(random.u64(0..2500));
-        eventually("its moment comes, or its end", || !running.is_alive() || Instant::now() >= at);
-        match running.ended() {
+        eventually("the time of the kill, or the end of apply", || !running.is_alive() || Instant::now() >= at);
+        match running.exit_code() {
             None => {
                 running.kill();
                 kills += 1;
             }
-            // It was done before it could be killed; something has to be left for the next.
+            // It ended before it could be killed; leave work for the next one.
             Some(0) => {
                 let own = site.env_name();
                 consul(&["kv", "delete", &format!("{own}/media-api/default_locale")]);
@@ -466,63 +468,66 @@ fn an_apply_that_is_killed_at_any_moment_is_gone_on_with() {
     }
     let last = site.run(["bootstrap", "apply", "platform", "--yes", "--lock-wait", "60s"]);
     assert_eq!(last.code, 0, "{last}");
-    settled(&site);
+    assert_settled(&site);
     let own = site.env_name();
     let tokens = consul(&["acl", "token", "list", "-format=json"]).json();
     let ours = tokens.as_array().unwrap().iter().filter(|token| token["Description"] == format!("{own}-worker"));
-    assert_eq!(ours.count(), 1, "a token is made once");
+    assert_eq!(ours.count(), 1, "a token is created once");
 }
 
 #[test]
-fn of_two_at_once_one_waits_or_says_who_has_the_lock() {
-    let site = Site::unmade();
-    folder(&site);
+fn concurrent_apply_waits_for_the_lock_or_names_its_holder() {
+    let site = Site::unprepared();
+    init_manifests(&site);
     let mut first = site.command(["bootstrap", "apply", "platform", "--yes"]);
     first.env("MFCTL_FAILPOINT", "stop@bootstrap_before");
-    let first = Running::kept(first);
-    eventually("the first has the lock and stands still", || first.is_stopped());
+    let first = Running::captured(first);
+    eventually("the first holds the lock and is stopped", || first.is_stopped());
     let second = site.run(["bootstrap", "apply", "platform", "--yes"]);
     assert!(second.code == 7 && second.stderr.contains("has the lock"), "{second}");
-    let waiting = Running::kept(site.command(["bootstrap", "apply", "platform", "--yes", "--lock-wait", "60s"]));
+    let waiting = Running::captured(site.command(["bootstrap", "apply", "platform", "--yes", "--lock-wait", "60s"]));
     first.signal(rustix::process::Signal::CONT);
-    let (first, waiting) = (first.finish(), waiting.finish());
+    let first = first.finish();
+    let waiting = waiting.finish();
     assert_eq!(waiting.code, 0, "{waiting}");
-    // Whether its lock outlived its standing still decides.
+    // 0 or 7, depending on whether its lock outlived the stop.
     assert!(matches!(first.code, 0 | 7), "{first}");
-    settled(&site);
+    assert_settled(&site);
 }
 
 #[test]
-fn a_glass_that_is_broken_while_an_apply_waits_for_its_turn_is_left_broken() {
-    let site = Site::unmade();
-    folder(&site);
+fn break_glass_change_during_a_waiting_apply_is_left_alone() {
+    let site = Site::unprepared();
+    init_manifests(&site);
     apply(&site);
     let own = site.env_name().to_owned();
-    let (glass, key) = (format!("{own}/mfctl-glass/"), format!("{own}/media-api/max_page_size"));
-    let broken = ["kv", "put", "media-api/max_page_size", "7", "--break-glass", "it melts", "--for", "1h", "--yes"];
-    assert_eq!(site.run(broken).code, 0);
-    // The record of it is taken away, so that an apply sees plain drift, and put back while that one waits.
-    std::fs::write(site.path("glass.json"), consul(&["kv", "export", &glass]).stdout).unwrap();
-    consul(&["kv", "delete", "-recurse", &glass]);
+    let break_glass_prefix = format!("{own}/mfctl-glass/");
+    let key = format!("{own}/media-api/max_page_size");
+    let break_glass =
+        ["kv", "put", "media-api/max_page_size", "7", "--break-glass", "it melts", "--for", "1h", "--yes"];
+    assert_eq!(site.run(break_glass).code, 0);
+    // The record is removed, so that an apply sees plain drift, and restored while that apply waits.
+    std::fs::write(site.path("glass.json"), consul(&["kv", "export", &break_glass_prefix]).stdout).unwrap();
+    consul(&["kv", "delete", "-recurse", &break_glass_prefix]);
     let mut first = site.command(["bootstrap", "apply", "platform", "--yes"]);
     first.env("MFCTL_FAILPOINT", "stop@bootstrap_before");
-    let first = Running::kept(first);
-    eventually("the first has the lock and stands still", || first.is_stopped());
+    let first = Running::captured(first);
+    eventually("the first holds the lock and is stopped", || first.is_stopped());
     let log = site.path("waiting.log");
     let words = ["bootstrap", "apply", "platform", "--yes", "--lock-wait", "60s"];
     let mut waiting = Running::logged(site.command(words), &log);
-    let says = |text: &str| std::fs::read_to_string(&log).unwrap_or_default().contains(text);
-    eventually("the second says that it waits, and for whom", || says("waiting up to") && says("has the lock"));
+    let logged = |text: &str| std::fs::read_to_string(&log).unwrap_or_default().contains(text);
+    eventually("the second logs that it waits, and for whom", || logged("waiting up to") && logged("has the lock"));
     consul(&["kv", "import", &format!("@{}", site.path("glass.json").display())]);
     first.kill();
-    eventually("the lock has freed itself, and the second is done", || waiting.ended().is_some());
-    assert_eq!(waiting.ended(), Some(0), "{}", std::fs::read_to_string(&log).unwrap());
+    eventually("the lock expires and the second ends", || waiting.exit_code().is_some());
+    assert_eq!(waiting.exit_code(), Some(0), "{}", std::fs::read_to_string(&log).unwrap());
     assert_eq!(consul(&["kv", "get", &key]).stdout.trim(), "7");
 }
 
-/// Text that tools and formats trip over. None begins with what `consul kv put` takes for a file or for stdin.
-fn odd(random: &mut fastrand::Rng) -> String {
-    const ODD: [&str; 16] = [
+/// Text that formats may misread. None begins with a character that `consul kv put` takes for a file or stdin.
+fn awkward_text(random: &mut fastrand::Rng) -> String {
+    const AWKWARD: [&str; 16] = [
         "",
         "null",
         "~",
@@ -543,21 +548,21 @@ fn odd(random: &mut fastrand::Rng) -> String {
     match random.u8(0..4) {
         0 => (0..random.usize(1..40)).map(|_| random.char(' '..='~')).collect::<String>().replace(['@', '-'], "."),
         1 => random.u64(..).to_string(),
-        _ => ODD[random.usize(..ODD.len())].to_owned(),
+        _ => AWKWARD[random.usize(..AWKWARD.len())].to_owned(),
     }
 }
 
 #[test]
-fn whatever_others_made_is_adopted_without_a_change() {
+fn imported_random_resources_need_no_changes() {
     let mut random = random();
     for round in 0..2 {
-        let site = Site::unmade();
+        let site = Site::unprepared();
         let own = site.env_name().to_owned();
         let mut only: Vec<String> =
             ["ConsulKeys", "KafkaTopic", "Bucket", "Schema"].map(|kind| format!("--only={kind}")).into();
         for _ in 0..random.usize(1..12) {
             let key = format!("{own}/svc-{}/k_{}", random.u8(0..3), random.u16(..));
-            consul(&["kv", "put", &key, &odd(&mut random)]);
+            consul(&["kv", "put", &key, &awkward_text(&mut random)]);
         }
         for n in 0..random.usize(1..3) {
             let name = format!("{own}-p{n}");
@@ -580,7 +585,8 @@ fn whatever_others_made_is_adopted_without_a_change() {
             bao(&["policy", "write", &name, site.path("rules.hcl").to_str().unwrap()]);
             only.push(format!("--only=VaultPolicy/{name}"));
         }
-        let (mount, auth) = (format!("{own}-kv"), format!("{own}-approle"));
+        let mount = format!("{own}-kv");
+        let auth = format!("{own}-approle");
         let lease = format!("-max-lease-ttl={}s", random.u32(60..90_000));
         bao(&[
             "secrets",

@@ -1,22 +1,23 @@
-//! Endpoints that Consul knows: `consul:SERVICE` in the place of an address. Instances come and go, and work goes on.
+//! Endpoints found through Consul, `consul:SERVICE` instead of an address: work continues while instances change.
 
 use serde_json::{Value, json};
 
-use crate::independent::curl;
+use crate::dedicated_servers::{edit, settings};
+use crate::external_clients::curl;
 use crate::proxy::Proxy;
 use crate::support::stack::env;
 use crate::support::{Running, Site, eventually, seed, write_texts};
-use crate::throwaway::{edit, settings};
 
-/// A service that only its test has, gone with it.
+/// A service of one test, deregistered when dropped.
 struct Service {
     name: String,
     ids: Vec<String>,
 }
 
-fn ask(method: &str, path: &str, body: &Value) {
+fn consul_request(method: &str, path: &str, body: &Value) {
     let token = format!("X-Consul-Token: {}", env("STACK_CONSUL_TOKEN"));
-    let (body, url) = (body.to_string(), format!("{}/v1/{path}", env("STACK_CONSUL")));
+    let body = body.to_string();
+    let url = format!("{}/v1/{path}", env("STACK_CONSUL"));
     curl(&["-X", method, "-H", &token, "--data", &body, &url]);
 }
 
@@ -25,15 +26,15 @@ impl Service {
         Self { name: format!("{name}-{:08x}", fastrand::u32(..)), ids: Vec::new() }
     }
 
-    /// Registers an instance at `host:port`, healthy as long as it takes connections.
-    fn register(&mut self, place: &str) {
-        let (host, port) = place.rsplit_once(':').unwrap();
+    /// Registers an instance at `host:port`, healthy as long as it accepts connections.
+    fn register(&mut self, address: &str) {
+        let (host, port) = address.rsplit_once(':').unwrap();
         let id = format!("{}-{port}", self.name);
-        let check = json!({"TCP": place, "Interval": "1s", "Timeout": "1s", "Status": "passing"});
+        let check = json!({"TCP": address, "Interval": "1s", "Timeout": "1s", "Status": "passing"});
         let body = json!({
             "Name": self.name, "ID": id, "Address": host, "Port": port.parse::<u16>().unwrap(), "Check": check,
         });
-        ask("PUT", "agent/service/register", &body);
+        consul_request("PUT", "agent/service/register", &body);
         self.ids.push(id);
     }
 
@@ -47,29 +48,30 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         for id in &self.ids {
-            ask("PUT", &format!("agent/service/deregister/{id}"), &Value::Null);
+            consul_request("PUT", &format!("agent/service/deregister/{id}"), &Value::Null);
         }
     }
 }
 
-fn place(url: &str) -> String {
+fn host_and_port(url: &str) -> String {
     url.trim_start_matches("http://").split('/').next().unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_instance_of_each_service_is_killed_and_nobody_notices_but_the_log() {
+async fn killed_service_instance_is_replaced_by_another() {
     let site = Site::new();
-    let mut doomed = Vec::new();
+    let mut proxies = Vec::new();
     let mut services = Vec::new();
     for (name, variable) in [("postgrest", "STACK_POSTGREST"), ("objects", "STACK_S3"), ("registry", "STACK_REGISTRY")]
     {
-        let (server, mut service) = (place(&env(variable)), Service::new(name));
+        let server = host_and_port(&env(variable));
+        let mut service = Service::new(name);
         let proxy = Proxy::before(&format!("http://{server}")).await;
-        service.register(&place(&proxy.url));
+        service.register(&host_and_port(&proxy.url));
         service.register(&server);
         let with = env(variable).replace(&format!("http://{server}"), &format!("consul:{}", service.name));
         edit(&settings(&site), &format!("\"{}\"", env(variable)), &format!("\"{with}\""));
-        doomed.push(proxy);
+        proxies.push(proxy);
         services.push(service);
     }
     let mut brokers = Service::new("kafka");
@@ -81,17 +83,17 @@ async fn an_instance_of_each_service_is_killed_and_nobody_notices_but_the_log() 
     write_texts(&site.path("in"), 300, &mut fastrand::Rng::with_seed(seed()));
     let log = site.path("worker.log");
     let worker = Running::logged(site.command(["worker", "all"]), &log);
-    let said = || std::fs::read_to_string(&log).unwrap_or_default();
-    let ingest = Running::kept(site.command(["ingest", "in"]));
-    eventually("work to begin", || site.audit()["enriched"].as_u64() > Some(0));
-    // Connections that are open break, and new ones are refused.
-    doomed.into_iter().for_each(Proxy::kill);
+    let log_text = || std::fs::read_to_string(&log).unwrap_or_default();
+    let ingest = Running::captured(site.command(["ingest", "in"]));
+    eventually("the first file to be enriched", || site.audit()["enriched"].as_u64() > Some(0));
+    // Open connections break, and new ones are refused.
+    proxies.into_iter().for_each(Proxy::kill);
     let ingested = ingest.finish();
     assert_eq!(ingested.code, 0, "{ingested}");
     for service in &services {
-        eventually("the others to be the only ones", || service.healthy() == 1);
-        eventually("the worker to see it", || {
-            said().lines().any(|line| line.contains("its instances changed") && line.contains(&service.name))
+        eventually("the other instance to be the only one", || service.healthy() == 1);
+        eventually("the worker to log the change", || {
+            log_text().lines().any(|line| line.contains("its instances changed") && line.contains(&service.name))
         });
     }
     eventually("all to be enriched", || site.audit()["enriched"].as_u64() == Some(300));
@@ -100,7 +102,7 @@ async fn an_instance_of_each_service_is_killed_and_nobody_notices_but_the_log() 
 }
 
 #[test]
-fn a_service_that_nobody_knows_is_named_with_what_to_look_at() {
+fn unknown_service_is_named_in_the_error() {
     let site = Site::new();
     edit(&settings(&site), &format!("\"{}\"", env("STACK_POSTGREST")), "\"consul:nobody-has-this\"");
     let ran = site.run(["status"]);

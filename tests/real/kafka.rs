@@ -1,4 +1,5 @@
-//! The event log on Kafka: the suites in the clear, with a password over TLS, with a certificate; and its refusals.
+//! The event log on Kafka: the contract suites over plaintext, with a password over TLS and with a client certificate, and
+//! refused connections.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ async fn topics() -> Fixture<dyn TopicAdmin> {
     Fixture::new(Arc::new(KafkaLog::new(settings("STACK_KAFKA")).unwrap()), ())
 }
 
-/// A cluster that looks empty: a namespace of its own.
+/// A configuration with a unique namespace, so that the cluster appears empty.
 pub fn settings(variable: &str) -> KafkaConfig {
     let namespace = format!("t{:016x}.", fastrand::u64(..));
     KafkaConfig { namespace, ..KafkaConfig::new("profile.test.kafka", env(variable)) }
@@ -87,8 +88,8 @@ async fn by_certificate() -> Fixture<dyn EventLog> {
     fixture(with_certificate("client"))
 }
 
-/// The error of a first contact, which comes soon.
-async fn refusal(config: KafkaConfig) -> Error {
+/// The error of a first request, which must arrive within six seconds.
+async fn connection_error(config: KafkaConfig) -> Error {
     let began = Instant::now();
     let error = log(config).topics().await.unwrap_err();
     assert!(began.elapsed() < Duration::from_secs(6), "{:?}: {}", began.elapsed(), error.full());
@@ -96,32 +97,36 @@ async fn refusal(config: KafkaConfig) -> Error {
 }
 
 #[track_caller]
-fn hints(error: &Error, kind: ErrorKind, word: &str) {
+fn assert_kind_and_hint(error: &Error, kind: ErrorKind, word: &str) {
     let hint = error.hint_text().unwrap_or_default();
     assert!(error.kind() == kind && hint.contains(word), "{}; hint: {hint}", error.full());
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_told_soon_and_names_its_setting() {
-    let error = refusal(with_password("wrong")).await;
-    hints(&error, ErrorKind::Denied, "profile.test.kafka.password");
+async fn wrong_password_is_denied_quickly_and_names_its_setting() {
+    let error = connection_error(with_password("wrong")).await;
+    assert_kind_and_hint(&error, ErrorKind::Denied, "profile.test.kafka.password");
     assert!(!error.full().contains("wrong"), "{}", error.full());
 }
 
 #[tokio::test]
-async fn an_unknown_authority_is_told_soon_and_names_its_setting() {
+async fn unknown_authority_is_denied_quickly_and_names_its_setting() {
     let mut config = with_certificate("client");
     config.tls.ca = tls("other-ca.pem");
-    hints(&refusal(config).await, ErrorKind::Denied, "profile.test.kafka.ca");
+    assert_kind_and_hint(&connection_error(config).await, ErrorKind::Denied, "profile.test.kafka.ca");
 }
 
 #[tokio::test]
-async fn an_expired_certificate_is_told_soon_and_names_its_setting() {
-    hints(&refusal(with_certificate("expired-client")).await, ErrorKind::Denied, "profile.test.kafka.certificate");
+async fn expired_certificate_is_denied_quickly_and_names_its_setting() {
+    assert_kind_and_hint(
+        &connection_error(with_certificate("expired-client")).await,
+        ErrorKind::Denied,
+        "profile.test.kafka.certificate",
+    );
 }
 
 #[tokio::test]
-async fn a_cluster_that_is_not_there_is_unreachable_soon() {
+async fn missing_cluster_is_unreachable_quickly() {
     let config = KafkaConfig::new("profile.test.kafka", "127.0.0.1:1");
-    assert_eq!(refusal(config).await.kind(), ErrorKind::Unreachable);
+    assert_eq!(connection_error(config).await.kind(), ErrorKind::Unreachable);
 }

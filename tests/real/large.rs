@@ -1,4 +1,4 @@
-//! One large file, whose upload is killed again and again.
+//! The upload of one large file is killed repeatedly.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -7,19 +7,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::independent::s3;
+use crate::external_clients::s3;
 use crate::support::stack::{Endpoints, Platform, env};
-use crate::support::{Running, Site, eventually, seed, setting};
+use crate::support::{Running, Site, env_number, eventually, seed};
 
 const MIB: u64 = 1 << 20;
 /// Bytes of a part.
 const PART: u64 = 8 * MIB;
-/// Parts that an upload has in flight at most: what fits into the memory it may use.
+/// The most parts that an upload has in flight, limited by its memory budget.
 const IN_FLIGHT: usize = 8;
 const KILLS: usize = 10;
 
-/// A file no two parts of which are alike, and most of which is nothing.
-fn write(path: &Path, size: u64, rng: &mut fastrand::Rng) {
+/// Writes a sparse file whose parts all differ.
+fn write_sparse(path: &Path, size: u64, rng: &mut fastrand::Rng) {
     let mut file = File::create(path).unwrap();
     let mut block = vec![0; 64 << 10];
     for at in (0..size).step_by(PART as usize / 2) {
@@ -30,13 +30,13 @@ fn write(path: &Path, size: u64, rng: &mut fastrand::Rng) {
     file.set_len(size).unwrap();
 }
 
-/// Between mfctl and the object store: counts the parts that are sent, those that are cut off included.
-struct Counter {
+/// A proxy before the object store that counts the parts sent, including interrupted ones.
+struct PartCounter {
     url: String,
     parts: Arc<AtomicUsize>,
 }
 
-impl Counter {
+impl PartCounter {
     fn before(upstream: &str) -> Self {
         let upstream = upstream.strip_prefix("http://").unwrap().to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -46,10 +46,11 @@ impl Counter {
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let Ok(server) = TcpStream::connect(&upstream) else { continue };
-                let (answers, back) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+                let responses = server.try_clone().unwrap();
+                let to_client = client.try_clone().unwrap();
                 let parts = Arc::clone(&parts);
-                std::thread::spawn(move || pass(client, server, Some(&parts)));
-                std::thread::spawn(move || pass(answers, back, None));
+                std::thread::spawn(move || forward(client, server, Some(&parts)));
+                std::thread::spawn(move || forward(responses, to_client, None));
             }
         });
         counter
@@ -60,8 +61,8 @@ impl Counter {
     }
 }
 
-/// A client sends a request only when the last is answered, so that each begins what is read.
-fn pass(mut from: TcpStream, mut to: TcpStream, parts: Option<&AtomicUsize>) {
+/// Forwards bytes and counts parts. A client sends a request only after the last response, so a read begins with a request.
+fn forward(mut from: TcpStream, mut to: TcpStream, parts: Option<&AtomicUsize>) {
     let mut buffer = vec![0; 256 << 10];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
         if let Some(parts) = parts
@@ -79,20 +80,20 @@ fn pass(mut from: TcpStream, mut to: TcpStream, parts: Option<&AtomicUsize>) {
 }
 
 #[test]
-fn an_upload_that_is_killed_ten_times_sends_hardly_a_part_twice_and_the_object_is_whole() {
+fn upload_killed_ten_times_resends_only_in_flight_parts() {
     let seed = seed();
     let mut rng = fastrand::Rng::with_seed(seed);
-    let counter = Counter::before(&env("STACK_S3"));
+    let counter = PartCounter::before(&env("STACK_S3"));
     let site = Site::on(Platform::new(), &Endpoints { s3: counter.url.clone(), ..Endpoints::direct() });
     std::fs::create_dir(site.path("in")).unwrap();
-    let size = setting("MFCTL_TEST_LARGE", 2 << 30) as u64;
-    write(&site.path("in/large.bin"), size, &mut rng);
+    let size = env_number("MFCTL_TEST_LARGE", 2 << 30) as u64;
+    write_sparse(&site.path("in/large.bin"), size, &mut rng);
     let parts = usize::try_from(size.div_ceil(PART)).unwrap();
 
     for kill in 0..KILLS {
-        let mut uploading = Running::kept(site.command(["ingest", "in", "--quiet"]));
+        let mut uploading = Running::captured(site.command(["ingest", "in", "--quiet"]));
         let until = counter.parts() + rng.usize(1..=(parts / (KILLS + 1)).max(1));
-        eventually("so many parts are sent", || {
+        eventually("more parts are sent", || {
             assert!(uploading.is_alive(), "seed {seed}: it ended before kill {kill}");
             counter.parts() >= until
         });
@@ -108,9 +109,9 @@ fn an_upload_that_is_killed_ten_times_sends_hardly_a_part_twice_and_the_object_i
     assert_eq!(site.run(["jobs", "verify", job]).code, 0, "seed {seed}");
     let summary = site.json(["worker", "persist", "--until-drained"], &[0]);
     assert_eq!((&summary["emitted"], &summary["dead_lettered"]), (&1.into(), &0.into()), "seed {seed}: {summary:#}");
-    // The audit reads it back.
+    // The audit reads the object.
     let report = site.audit();
     assert_eq!((&report["files"], &report["in_flight"]), (&1.into(), &1.into()), "seed {seed}: {report:#}");
     let left = String::from_utf8(s3("GET", &site.platform().bucket("staging"), "?uploads=", &[])).unwrap();
-    assert!(!left.contains("<UploadId>"), "seed {seed}: an upload is left behind: {left}");
+    assert!(!left.contains("<UploadId>"), "seed {seed}: an unfinished upload remains: {left}");
 }

@@ -1,10 +1,10 @@
-//! Every test that needs real servers, in one binary: each port's contract on its cluster backend, the stories of the
-//! embedded profile that look at nothing but the command line, and what only real servers can do.
+//! Every test that needs real servers, in one binary: each port's contract on its cluster backend, the command-line tests of
+//! the embedded profile that also run on a cluster, and tests of real servers.
 //!
-//! `make test-real` starts the servers and says where they are, by the variables that `make stack-env` prints. It leaves out
-//! `outages`, which break the servers for everybody: `make test-outages` runs these alone.
+//! `make test-real` starts the servers and sets the variables that `make stack-env` prints. It skips `outages`, which break
+//! the servers for other tests: `make test-outages` runs them alone.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say so and stop")]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap ends the test with its error")]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -20,6 +20,7 @@ mod contract {
     pub mod consul_acl;
     pub mod event_log;
     pub mod event_log_groups;
+    pub mod group_member;
     pub mod objects;
     pub mod registry;
     pub mod secret_store;
@@ -40,7 +41,7 @@ mod faults {
 
 #[path = "../pipeline"]
 mod pipeline {
-    pub mod dead;
+    pub mod dead_letter_records;
     mod dlq_verbs;
     mod ingest;
     mod ingest_resume;
@@ -48,28 +49,28 @@ mod pipeline {
 }
 
 mod bootstrap;
-mod cases;
 mod consul;
+mod consul_vault_lifecycle;
 mod crashes;
+mod dead_letters;
+mod dedicated_servers;
 mod discovery;
-mod independent;
+mod external_clients;
 mod instances;
+mod interoperability;
 mod kafka;
 mod kafka_faults;
 mod large;
-mod neighbours;
 mod outages;
-mod outsiders;
 mod postgrest;
 mod proxy;
 mod runbooks;
 mod s3;
 mod schema_registry;
-mod scripted;
+mod scripted_http;
 mod secrets;
 mod smoke;
 mod stack;
 mod stack_kills;
-mod throwaway;
-mod troubles;
+mod tenants_and_versions;
 mod vault;

@@ -1,4 +1,4 @@
-//! A TCP proxy that counts what clients send to a server, and breaks things on the way back.
+//! A TCP proxy that counts uploaded parts and tampers with the responses.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -8,25 +8,25 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// What only a request that stores a part has in it.
+/// Text that only requests that upload a part contain.
 const PART: &[u8] = b"partNumber=";
 
-/// Between a test and a server.
+/// A proxy between a test and a server.
 pub struct Proxy {
-    /// Its own address, `http://host:port`.
+    /// The proxy's address, `http://host:port`.
     pub url: String,
-    seen: Arc<Seen>,
-    /// All that it runs; gone with the last listener and connection.
+    state: Arc<ProxyState>,
+    /// The task that listens and owns all connections.
     tasks: tokio::task::JoinHandle<()>,
 }
 
 #[derive(Default)]
-struct Seen {
-    /// Requests that store a part of an object, those that were cut off included.
+struct ProxyState {
+    /// Requests that upload a part, including interrupted ones.
     parts: AtomicUsize,
-    /// Bytes of answers after which a connection is cut, once.
+    /// Bytes of responses after which one connection is cut.
     cut_after: AtomicU64,
-    /// Whether the server's SHA-256 checksums are hidden, as if it kept none.
+    /// Whether to hide the server's SHA-256 checksums, as if it stored none.
     hides_checksums: AtomicBool,
 }
 
@@ -36,8 +36,8 @@ impl Proxy {
         let upstream = upstream.strip_prefix("http://").unwrap().to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let seen = Arc::new(Seen { cut_after: AtomicU64::new(u64::MAX), ..Seen::default() });
-        let all = seen.clone();
+        let state = Arc::new(ProxyState { cut_after: AtomicU64::new(u64::MAX), ..ProxyState::default() });
+        let all = state.clone();
         let tasks = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
@@ -46,40 +46,41 @@ impl Proxy {
                 let (from_client, to_client) = client.into_split();
                 let (from_server, to_server) = server.into_split();
                 connections.spawn(requests(from_client, to_server, all.clone()));
-                connections.spawn(answers(from_server, to_client, all.clone()));
+                connections.spawn(responses(from_server, to_client, all.clone()));
             }
         });
-        Self { url, seen, tasks }
+        Self { url, state, tasks }
     }
 
-    /// Ends it as a server that dies: its connections break, and nobody listens any more.
+    /// Acts like a killed server: connections break, and new ones are refused.
     pub fn kill(self) {
         self.tasks.abort();
     }
 
-    /// Parts of objects that were sent, those that were cut off included.
+    /// The number of parts sent, including interrupted ones.
     pub fn parts(&self) -> usize {
-        self.seen.parts.load(Ordering::Relaxed)
+        self.state.parts.load(Ordering::Relaxed)
     }
 
-    /// Cuts the first connection that brings more bytes than this from the server.
+    /// Cuts the first connection that receives more bytes than this from the server.
     pub fn cut_after(&self, bytes: u64) {
-        self.seen.cut_after.store(bytes, Ordering::Relaxed);
+        self.state.cut_after.store(bytes, Ordering::Relaxed);
     }
 
-    /// Makes the server one that keeps no SHA-256 checksums.
+    /// Makes the server appear to store no SHA-256 checksums.
     pub fn hide_checksums(&self) {
-        self.seen.hides_checksums.store(true, Ordering::Relaxed);
+        self.state.hides_checksums.store(true, Ordering::Relaxed);
     }
 }
 
-async fn requests(mut client: OwnedReadHalf, mut server: OwnedWriteHalf, seen: Arc<Seen>) {
-    let (mut buffer, mut tail) = (vec![0; 64 * 1024], Vec::new());
+async fn requests(mut client: OwnedReadHalf, mut server: OwnedWriteHalf, state: Arc<ProxyState>) {
+    let mut buffer = vec![0; 64 * 1024];
+    let mut tail = Vec::new();
     while let Ok(read @ 1..) = client.read(&mut buffer).await {
         tail.extend_from_slice(&buffer[..read]);
         let found = tail.windows(PART.len()).filter(|window| *window == PART).count();
-        seen.parts.fetch_add(found, Ordering::Relaxed);
-        // What may be the beginning of it is looked at again with what follows.
+        state.parts.fetch_add(found, Ordering::Relaxed);
+        // The tail may hold the beginning of a match: search it again with the next bytes.
         let kept = tail.len().min(PART.len() - 1);
         tail.drain(..tail.len() - kept);
         if server.write_all(&buffer[..read]).await.is_err() {
@@ -88,15 +89,16 @@ async fn requests(mut client: OwnedReadHalf, mut server: OwnedWriteHalf, seen: A
     }
 }
 
-async fn answers(mut server: OwnedReadHalf, mut client: OwnedWriteHalf, seen: Arc<Seen>) {
-    let (mut buffer, mut passed) = (vec![0; 64 * 1024], 0);
+async fn responses(mut server: OwnedReadHalf, mut client: OwnedWriteHalf, state: Arc<ProxyState>) {
+    let mut buffer = vec![0; 64 * 1024];
+    let mut passed = 0;
     while let Ok(read @ 1..) = server.read(&mut buffer).await {
         passed += read as u64;
-        if passed > seen.cut_after.load(Ordering::Relaxed) {
-            seen.cut_after.store(u64::MAX, Ordering::Relaxed);
+        if passed > state.cut_after.load(Ordering::Relaxed) {
+            state.cut_after.store(u64::MAX, Ordering::Relaxed);
             return;
         }
-        if seen.hides_checksums.load(Ordering::Relaxed) {
+        if state.hides_checksums.load(Ordering::Relaxed) {
             hide(&mut buffer[..read], b"Checksum-Sha256:", b"Nothing-Sha256x:");
             hide(&mut buffer[..read], b"ChecksumSHA256>", b"Nothing-SHA256>");
         }

@@ -1,15 +1,16 @@
-//! The runbooks of `bootstrap` and `kv`, run from the documents: every command in them, in order, as it is written.
+//! Runs the runbooks of `bootstrap` and `kv`: every command of the documents, in order.
 
 use std::path::Path;
 use std::process::Command;
 
+use crate::dedicated_servers::{empty_servers, read_consul_token_from_vault};
 use crate::support::stack::env;
-use crate::support::{Ran, Site};
-use crate::throwaway::{empty_servers, token_in_vault};
+use crate::support::{CommandOutput, Site};
 
 /// The commands of a document: its `sh` blocks, in order.
 fn commands(document: &str) -> String {
-    let (mut script, mut inside) = (String::new(), false);
+    let mut script = String::new();
+    let mut inside = false;
     for line in document.lines() {
         match line.trim() {
             "```sh" => inside = true,
@@ -25,7 +26,7 @@ fn commands(document: &str) -> String {
 }
 
 #[track_caller]
-fn follow(site: &Site, document: &str) -> Ran {
+fn follow(site: &Site, document: &str) -> CommandOutput {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbooks").join(document);
     let script = commands(&std::fs::read_to_string(&path).unwrap());
     assert!(script.lines().count() > 2, "{document} has no commands");
@@ -34,23 +35,23 @@ fn follow(site: &Site, document: &str) -> Ran {
         std::fs::create_dir(&bin).unwrap();
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_mfctl"), bin.join("mfctl")).unwrap();
     }
-    // As a person would have it: the same home, folder and variables as every other command of the site.
-    let like = site.command(["status"]);
+    // The same home, folder and variables as every other command of the site.
+    let template = site.command(["status"]);
     let mut shell = Command::new("sh");
-    shell.args(["-eux", "-c", &script]).env_clear().current_dir(like.get_current_dir().unwrap());
-    shell.envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.args(["-eux", "-c", &script]).env_clear().current_dir(template.get_current_dir().unwrap());
+    shell.envs(template.get_envs().filter_map(|(name, value)| Some((name, value?))));
     shell.env("PATH", format!("{}:/usr/bin:/bin", bin.display()));
-    let ran = Ran::of(shell);
+    let ran = CommandOutput::run(shell);
     assert_eq!(ran.code, 0, "{document}: {ran}");
     ran
 }
 
 #[test]
-fn an_environment_is_brought_up_and_its_glass_is_broken_and_mended() {
-    let site = Site::unmade();
-    // Servers that are empty, as the document has it.
+fn bring_up_and_break_glass_runbooks_work() {
+    let site = Site::unprepared();
+    // The document begins with empty servers.
     let (_vault, _consul) = empty_servers(&site);
-    token_in_vault(&site);
+    read_consul_token_from_vault(&site);
     site.json(["bootstrap", "init-consul-acl", "--yes"], &[0]);
     let ran = follow(&site, "bring-up.md");
     assert!(ran.stdout.contains("nothing to do"), "{ran}");
@@ -60,13 +61,13 @@ fn an_environment_is_brought_up_and_its_glass_is_broken_and_mended() {
 }
 
 #[test]
-fn an_environment_that_others_made_is_adopted() {
-    let site = Site::unmade();
+fn adopt_runbook_works() {
+    let site = Site::unprepared();
     let consul = |key: &str, value: &str| {
         let mut command = Command::new(env("STACK_CONSUL_BIN"));
         command.args(["kv", "put", &format!("{}/{key}", site.env_name()), value]);
         command.env("CONSUL_HTTP_ADDR", env("STACK_CONSUL")).env("CONSUL_HTTP_TOKEN", env("STACK_CONSUL_TOKEN"));
-        let ran = Ran::of(command);
+        let ran = CommandOutput::run(command);
         assert_eq!(ran.code, 0, "{ran}");
     };
     consul("player/colour", "blue");

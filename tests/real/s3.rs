@@ -20,7 +20,7 @@ mod object_store {
     crate::contract::objects::object_store_suite!(super::store);
 }
 
-/// The server of the stack, with buckets of the test's own.
+/// The server of the stack, with a unique bucket prefix.
 fn config() -> S3Config {
     S3Config {
         settings: "profile.stack.s3".into(),
@@ -70,14 +70,14 @@ async fn get(store: &S3Store, key: &str) -> Vec<u8> {
     bytes
 }
 
-/// Bytes that no two parts have alike.
+/// Pseudo-random bytes, so that all parts differ.
 fn bytes(count: usize) -> Bytes {
     let mut bytes = vec![0; count];
     fastrand::Rng::with_seed(4).fill(&mut bytes);
     bytes.into()
 }
 
-/// A client that knows nothing of mfctl.
+/// An S3 client independent of mfctl.
 fn plain_client(config: &S3Config) -> aws_sdk_s3::Client {
     use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
     let secret = config.secret_key.expose();

@@ -1,4 +1,4 @@
-//! The schema registry on a real one, and on a scripted one what a real one does not do on demand.
+//! The schema registry: the contract on a real server, and rare responses on a scripted one.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -14,10 +14,10 @@ use mfctl_remote::schema_registry::{RegistryConfig, RestRegistry};
 use serde_json::json;
 
 use crate::contract::harness::Fixture;
-use crate::scripted::{Answer, server};
+use crate::scripted_http::{Answer, server};
 use crate::stack;
 
-/// Apicurio takes for a JSON Schema only what says that it is one, or looks much like it.
+/// Apicurio recognises a JSON Schema by its `$schema`, or by a typical structure.
 const DRAFT: &str = "http://json-schema.org/draft-07/schema#";
 
 mod port {
@@ -37,27 +37,28 @@ async fn harness() -> Fixture<dyn SchemaRegistry> {
     Fixture::new(Arc::new(real()), ())
 }
 
-/// A registry that answers every question alike, and keeps what it was asked.
-fn scripted(status: &str, body: &str) -> (String, std::sync::mpsc::Receiver<String>) {
+/// A registry that answers every request alike, and the requests it received.
+fn constant_server(status: &str, body: &str) -> (String, std::sync::mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
-    let (asked, questions) = std::sync::mpsc::channel();
+    let (sender, requests) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
             let mut head = [0; 4096];
             let read = stream.read(&mut head).unwrap_or(0);
-            let _ = asked.send(String::from_utf8_lossy(&head[..read]).into_owned());
+            let _ = sender.send(String::from_utf8_lossy(&head[..read]).into_owned());
             let _ = stream.write_all(answer.as_bytes());
         }
     });
-    (url, questions)
+    (url, requests)
 }
 
 #[tokio::test]
-async fn the_platforms_own_schemas_are_registered_once_and_follow_themselves() {
-    let (url, prefix) = (stack::env("STACK_REGISTRY"), format!("t{:x}.", fastrand::u64(..)));
+async fn platform_schemas_are_registered_once() {
+    let url = stack::env("STACK_REGISTRY");
+    let prefix = format!("t{:x}.", fastrand::u64(..));
     let ours = RegistryConfig { subject_prefix: prefix.clone(), ..config(url.clone(), Auth::None) };
     let registry = RestRegistry::new(ours).unwrap();
     let first = schemas::register_all(&registry).await.unwrap();
@@ -65,7 +66,7 @@ async fn the_platforms_own_schemas_are_registered_once_and_follow_themselves() {
         registry.set_compatibility(&schema.subject, Compatibility::BackwardTransitive).await.unwrap();
     }
     assert_eq!(schemas::register_all(&registry).await.unwrap(), first);
-    // A second process has kept nothing.
+    // A second process has nothing cached.
     let fresh = RestRegistry::new(RegistryConfig { subject_prefix: prefix, ..config(url, Auth::None) }).unwrap();
     for schema in &first {
         assert_eq!(&fresh.by_id_in(schema.id, &schema.subject).await.unwrap(), schema);
@@ -73,7 +74,7 @@ async fn the_platforms_own_schemas_are_registered_once_and_follow_themselves() {
 }
 
 #[tokio::test]
-async fn a_refused_schema_brings_the_registrys_own_words() {
+async fn incompatible_schema_error_has_the_registrys_message() {
     let registry = real();
     registry.register("a-value", &json!({ "$schema": DRAFT, "type": "string" })).await.unwrap();
     registry.set_compatibility("a-value", Compatibility::Backward).await.unwrap();
@@ -83,23 +84,23 @@ async fn a_refused_schema_brings_the_registrys_own_words() {
 }
 
 #[tokio::test]
-async fn whoever_is_refused_is_told_which_setting_and_no_secret() {
-    let (url, questions) = scripted("401 Unauthorized", r#"{"error_code":40101,"message":"Unauthorized"}"#);
+async fn denied_request_names_its_setting_and_not_the_secret() {
+    let (url, requests) = constant_server("401 Unauthorized", r#"{"error_code":40101,"message":"Unauthorized"}"#);
     let auth = Auth::Basic { username: "ops".into(), password: Secret::new("hunter2") };
     let error = RestRegistry::new(config(url, auth)).unwrap().subjects().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
     assert!(error.hint_text().unwrap().contains("profile.prod.schema_registry.username"), "{error:?}");
     assert!(!format!("{error:?}").contains("hunter2"));
-    assert!(questions.recv().unwrap().to_lowercase().contains("authorization: basic b3bzomh1bnrlcji="));
+    assert!(requests.recv().unwrap().to_lowercase().contains("authorization: basic b3bzomh1bnrlcji="));
 }
 
-/// A path without a registry must not look like a registry without the schema, or every record would be a dead letter.
+/// It must not look like a registry without the schema, or every record would be dead-lettered.
 #[tokio::test]
-async fn an_address_without_a_registry_is_no_missing_schema() {
+async fn address_without_a_registry_is_invalid_and_not_a_missing_schema() {
     for (status, body) in
         [("404 Not Found", "<html>nginx</html>"), ("200 OK", "<html>welcome</html>"), ("302 Found", "")]
     {
-        let registry = RestRegistry::new(config(scripted(status, body).0, Auth::None)).unwrap();
+        let registry = RestRegistry::new(config(constant_server(status, body).0, Auth::None)).unwrap();
         for error in [registry.by_id(SchemaId(1)).await.unwrap_err(), registry.latest("a-value").await.unwrap_err()] {
             assert_eq!(error.kind(), ErrorKind::Invalid, "{status}: {}", error.full());
             assert!(error.hint_text().unwrap().contains("profile.prod.schema_registry.url"), "{error:?}");
@@ -108,20 +109,20 @@ async fn an_address_without_a_registry_is_no_missing_schema() {
 }
 
 #[tokio::test]
-async fn what_passes_is_a_dependency() {
+async fn transient_errors_are_dependency_failures() {
     for (status, body) in [
         ("503 Service Unavailable", "no leader"),
         ("500 Internal Server Error", r#"{"error_code":50003,"message":"forwarding failed"}"#),
         ("429 Too Many Requests", ""),
     ] {
-        let registry = RestRegistry::new(config(scripted(status, body).0, Auth::None)).unwrap();
+        let registry = RestRegistry::new(config(constant_server(status, body).0, Auth::None)).unwrap();
         assert!(registry.latest("a-value").await.unwrap_err().kind().is_dependency(), "{status}");
     }
-    let nobody = RestRegistry::new(config("http://127.0.0.1:1".into(), Auth::None)).unwrap();
-    assert_eq!(nobody.subjects().await.unwrap_err().kind(), ErrorKind::Unreachable);
+    let unreachable = RestRegistry::new(config("http://127.0.0.1:1".into(), Auth::None)).unwrap();
+    assert_eq!(unreachable.subjects().await.unwrap_err().kind(), ErrorKind::Unreachable);
 }
 
-fn unknown(error_code: u32) -> Answer {
+fn not_found(error_code: u32) -> Answer {
     Answer { status: 404, headers: "", body: format!(r#"{{"error_code":{error_code},"message":"not found"}}"#) }
 }
 
@@ -135,46 +136,47 @@ fn version_one() -> Answer {
     )
 }
 
-async fn asked(answers: Vec<Answer>) -> RestRegistry {
+async fn registry_answering(answers: Vec<Answer>) -> RestRegistry {
     RestRegistry::new(config(server(answers).await.0, Auth::None)).unwrap()
 }
 
 #[tokio::test]
-async fn a_node_that_is_behind_is_asked_again_after_a_write() {
-    let before = vec![unknown(40401), answer(&json!({ "id": 7 }))];
-    let registry = asked([before.clone(), vec![unknown(40401), unknown(40403), version_one()]].concat()).await;
+async fn stale_node_is_retried_after_a_write() {
+    let before = vec![not_found(40401), answer(&json!({ "id": 7 }))];
+    let registry =
+        registry_answering([before.clone(), vec![not_found(40401), not_found(40403), version_one()]].concat()).await;
     let schema = json!({ "type": "string" });
     assert_eq!(registry.register("a-value", &schema).await.unwrap().id, SchemaId(7));
-    let registry = asked([before, vec![unknown(40403)]].concat()).await;
+    let registry = registry_answering([before, vec![not_found(40403)]].concat()).await;
     let error = registry.register("a-value", &schema).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable, "{}", error.full());
     let set = answer(&json!({ "compatibility": "BACKWARD" }));
-    let registry = asked(vec![unknown(40401), version_one(), set]).await;
+    let registry = registry_answering(vec![not_found(40401), version_one(), set]).await;
     registry.set_compatibility("a-value", Compatibility::Backward).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_version_that_is_listed_is_never_left_out() {
-    let registry = asked(vec![answer(&json!([1])), unknown(40402), version_one()]).await;
+async fn listed_version_is_never_omitted() {
+    let registry = registry_answering(vec![answer(&json!([1])), not_found(40402), version_one()]).await;
     assert_eq!(registry.versions("a-value").await.unwrap().len(), 1);
-    let registry = asked(vec![answer(&json!([1])), unknown(40402)]).await;
+    let registry = registry_answering(vec![answer(&json!([1])), not_found(40402)]).await;
     let error = registry.versions("a-value").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable, "{}", error.full());
 }
 
 #[tokio::test]
-async fn a_node_that_does_not_know_the_subject_does_not_call_a_schema_compatible() {
+async fn stale_node_does_not_make_a_schema_compatible() {
     let schema = json!({ "type": "integer" });
     let verdict = answer(&json!({ "is_compatible": false, "messages": ["other type"] }));
-    let registry = asked(vec![unknown(40401), version_one(), verdict]).await;
+    let registry = registry_answering(vec![not_found(40401), version_one(), verdict]).await;
     assert_eq!(registry.check_compatibility("a-value", &schema).await.unwrap(), ["other type"]);
-    let registry = asked(vec![unknown(40401)]).await;
+    let registry = registry_answering(vec![not_found(40401)]).await;
     assert!(registry.check_compatibility("a-value", &schema).await.unwrap().is_empty(), "it would be the first");
 }
 
-/// The codec's own path: unknown, then known; of another subject; shared by two.
+/// Unknown ids, ids of another subject, and a version that is registered while the codec runs.
 #[tokio::test]
-async fn a_reader_meets_schemas_of_a_real_registry() {
+async fn codec_decodes_with_schemas_of_a_real_registry() {
     use mfctl_core::events::{DecodeError, EventCodec};
     let registry = Arc::new(real());
     schemas::register_all(registry.as_ref()).await.unwrap();

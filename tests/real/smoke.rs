@@ -1,18 +1,19 @@
-//! The whole job on the real servers, as an operator would do it.
+//! The whole workflow of an operator on the real servers.
 
 use serde_json::Value;
 
-use crate::independent::{each_emitted_once, replicas};
+use crate::external_clients::{emitted_once_counts, replicas};
 use crate::support::stack::{Endpoints, Platform, env};
-use crate::support::{Ran, Site};
+use crate::support::{CommandOutput, Site};
 
 const MEDIA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/media");
 
 #[test]
-fn the_sample_media_go_through_three_brokers_and_every_file_is_accounted_for() {
+fn every_sample_file_is_accounted_for() {
     let site = Site::new();
     let first = site.json(["ingest", MEDIA], &[0]);
-    let (files, staged) = (&first["discovered"], &first["staged"]);
+    let files = &first["discovered"];
+    let staged = &first["staged"];
     assert_eq!(files, staged, "{first:#}");
     let worked = site.json(["worker", "all", "--until-drained"], &[3]);
     assert_eq!(worked["dead_lettered"], 1, "the poster has too many pixels: {worked:#}");
@@ -20,7 +21,7 @@ fn the_sample_media_go_through_three_brokers_and_every_file_is_accounted_for() {
     assert_eq!(&report["files"], files, "{report:#}");
     assert_eq!(report["dead_lettered"], 1, "{report:#}");
     assert_eq!(report["in_flight"], 0, "{report:#}");
-    let (ingested, enriched) = each_emitted_once(&site);
+    let (ingested, enriched) = emitted_once_counts(&site);
     assert_eq!((ingested as u64, enriched as u64 + 1), (files.as_u64().unwrap(), files.as_u64().unwrap()));
 
     let job = first["job_id"].as_str().unwrap();
@@ -42,7 +43,7 @@ fn the_sample_media_go_through_three_brokers_and_every_file_is_accounted_for() {
 }
 
 #[test]
-fn topics_have_three_replicas_of_which_two_must_have_a_record() {
+fn topics_have_three_replicas() {
     let site = Site::new();
     let topics = replicas(site.platform());
     assert!(topics.len() > 10, "{topics:?}");
@@ -53,11 +54,11 @@ fn topics_have_three_replicas_of_which_two_must_have_a_record() {
     assert_eq!(again["changes"].as_array().map_or(0, Vec::len), 0, "nothing is left to do: {again:#}");
 }
 
-/// The verbs that only look, on servers with nothing in them and with something.
+/// Read commands on an empty and on a filled platform.
 #[test]
-fn what_only_looks_answers_on_a_platform_however_full() {
+fn read_commands_work_on_empty_and_filled_platforms() {
     let site = Site::new();
-    let looks: [&[&str]; 8] = [
+    let read_commands: [&[&str]; 8] = [
         &["status"],
         &["lag"],
         &["top", "--once"],
@@ -67,8 +68,8 @@ fn what_only_looks_answers_on_a_platform_however_full() {
         &["audit"],
         &["config", "show"],
     ];
-    let look = || {
-        for words in looks {
+    let run_all = || {
+        for words in read_commands {
             let ran = site.run([words, &["-o", "json"]].concat());
             assert_eq!(ran.code, 0, "{words:?}: {ran}");
             let _: Value = ran.json();
@@ -77,28 +78,28 @@ fn what_only_looks_answers_on_a_platform_however_full() {
             assert!(!table.stdout.trim().is_empty() || words[0] == "jobs", "{words:?}: {table}");
         }
     };
-    look();
+    run_all();
     std::fs::create_dir(site.path("in")).unwrap();
     std::fs::write(site.path("in/one.txt"), "one").unwrap();
     site.json(["ingest", "in"], &[0]);
     site.json(["worker", "all", "--until-drained"], &[0]);
-    look();
+    run_all();
     let status = site.run(["status"]);
     for address in [env("STACK_S3"), env("STACK_POSTGREST"), env("STACK_REGISTRY")] {
         assert!(status.to_string().contains(&address), "{address} is not named: {status}");
     }
 }
 
-/// A worker makes nothing that is missing, and says what does.
+/// A worker creates no resources; its error names the command that does.
 #[test]
-fn a_worker_on_servers_without_a_platform_says_what_makes_one() {
+fn worker_without_a_platform_hints_at_bootstrap_apply() {
     let site = Site::new();
     let other = Platform::new();
     other.write(&site.home(), &Endpoints::direct());
     let mut command = site.command(["worker", "all", "--until-drained"]);
     command.env("MFCTL_DATA_DIR", site.path("elsewhere"));
-    let ran = Ran::of(command);
+    let ran = CommandOutput::run(command);
     assert_eq!(ran.code, 6, "{ran}");
     assert!(ran.stderr.contains("mfctl bootstrap apply"), "{ran}");
-    assert!(replicas(&other).is_empty(), "no topic was made");
+    assert!(replicas(&other).is_empty(), "no topic was created");
 }

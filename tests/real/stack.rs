@@ -1,4 +1,4 @@
-//! Where the servers are.
+//! The addresses of the servers.
 
 /// A variable that `make stack-env` prints.
 pub fn env(name: &str) -> String {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
-use crate::support::{Ran, Running, eventually_within, seed, setting};
+use crate::support::{CommandOutput, Running, env_number, eventually_within, seed};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/stack/stack");
 /// How long one `stack/stack` may take; a server that is not healthy after 180 s is an error.
@@ -21,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(400);
 /// The exit code of a process that SIGKILL ended.
 const KILLED: i32 = -9;
 
-/// A process group of `stack/stack`, or a part of it.
+/// What to kill of a running `stack/stack`.
 #[derive(Debug)]
 enum Victim {
     Group,
@@ -35,8 +35,8 @@ enum Victim {
 fn up_succeeds_after_a_kill_at_a_random_moment() {
     let seed = seed();
     let mut rng = fastrand::Rng::with_seed(seed);
-    let kills = setting("MFCTL_TEST_STACK_KILLS", 3);
-    let brokers = setting("MFCTL_TEST_STACK_BROKERS", 1);
+    let kills = env_number("MFCTL_TEST_STACK_KILLS", 3);
+    let brokers = env_number("MFCTL_TEST_STACK_BROKERS", 1);
     let first_start = time_of_a_first_start(brokers);
     report(&format!("a first start takes {first_start:?}"));
     for round in 0..kills {
@@ -57,7 +57,7 @@ fn up_succeeds_after_a_kill_at_a_random_moment() {
     }
 }
 
-/// Kills are spread over it.
+/// How long a first start takes; the kills are spread over this time.
 fn time_of_a_first_start(brokers: usize) -> Duration {
     let stack = Stack::new(brokers);
     let began = Instant::now();
@@ -65,7 +65,7 @@ fn time_of_a_first_start(brokers: usize) -> Duration {
     began.elapsed()
 }
 
-/// Each step alone, in the order in which a first start has them. A server is started by itself where that is enough.
+/// Each step alone, in the order of a first start. Where possible, only the server of the step is started.
 #[test]
 fn up_succeeds_after_a_kill_at_each_step() {
     let stack = Stack::new(1);
@@ -96,12 +96,12 @@ fn up_succeeds_after_a_kill_at_each_step() {
     }
     stack.dies_at("env", &["up"]);
     stack.up("after a kill at each step");
-    a_running_sealed_server_is_unsealed(&stack);
-    a_damaged_store_is_named_and_kept(&stack);
+    check_running_sealed_server_is_unsealed(&stack);
+    check_damaged_store_is_named_and_kept(&stack);
 }
 
 /// As after a kill between the launch of a complete OpenBao and its unsealing.
-fn a_running_sealed_server_is_unsealed(stack: &Stack) {
+fn check_running_sealed_server_is_unsealed(stack: &Stack) {
     assert_eq!(stack.run(&["stop", "openbao"]).code, 0);
     stack.dies_at("openbao.launched", &["start", "openbao"]);
     let status = stack.status();
@@ -110,7 +110,7 @@ fn a_running_sealed_server_is_unsealed(stack: &Stack) {
     stack.up("with a sealed OpenBao");
 }
 
-fn a_damaged_store_is_named_and_kept(stack: &Stack) {
+fn check_damaged_store_is_named_and_kept(stack: &Stack) {
     assert_eq!(stack.run(&["stop", "openbao"]).code, 0);
     let keys = stack.path("secrets/openbao-init.json");
     std::fs::remove_file(&keys).unwrap();
@@ -120,16 +120,16 @@ fn a_damaged_store_is_named_and_kept(stack: &Stack) {
     assert!(stack.path("data/openbao").join("raft").exists(), "it was removed");
     let (_, rest) = refused.stderr.split_once("to remove it: ").unwrap();
     let (removal, _) = rest.split_once("; then stack/stack up").unwrap();
-    let removed = Ran::of({
+    let removed = CommandOutput::run({
         let mut command = Command::new("sh");
         command.args(["-c", removal]);
         command
     });
     assert_eq!(removed.code, 0, "{removal}: {removed}");
-    a_second_up_waits_for_the_first(stack);
+    check_second_up_waits_for_the_first(stack);
 }
 
-fn a_second_up_waits_for_the_first(stack: &Stack) {
+fn check_second_up_waits_for_the_first(stack: &Stack) {
     let first = stack.start(&["up"]);
     eventually_within(LIMIT, "a server is started", || stack.path("data/openbao.incomplete").exists());
     let second = stack.up("beside another");
@@ -138,9 +138,9 @@ fn a_second_up_waits_for_the_first(stack: &Stack) {
     assert_eq!(stack.wait(first, "the first of two"), 0);
 }
 
-/// Cheap enough to run really: a wheel of one file.
+/// OpenBao, whose real installation is cheap: a wheel of one file.
 #[test]
-fn a_killed_install_never_counts() {
+fn killed_install_never_counts() {
     let install = Install::new(None);
     for step in ["begun", "downloaded", "built", "renamed"] {
         install.dies_at("openbao", step);
@@ -150,9 +150,9 @@ fn a_killed_install_never_counts() {
     install.succeeds("openbao", "openbao-");
 }
 
-/// Compilers and Maven are replaced by scripts that do their work at once; Kafka's jars are those that are installed.
+/// Compilers and Maven are replaced by scripts; Kafka's jars are copied from the installed ones.
 #[test]
-fn a_killed_install_never_counts_whatever_the_tool() {
+fn killed_install_never_counts_with_replaced_tools() {
     let tools = Tools::new();
     let install = Install::new(Some(&tools));
     let steps = [
@@ -167,8 +167,8 @@ fn a_killed_install_never_counts_whatever_the_tool() {
             install.dies_at(server, step);
             assert_eq!(install.folder(prefix), None, "{server} counts as installed after a kill at {step}");
         }
-        let said = install.succeeds(server, prefix);
-        assert!(said.contains("installed in ") && said.contains(" s: "), "{said}");
+        let output = install.succeeds(server, prefix);
+        assert!(output.contains("installed in ") && output.contains(" s: "), "{output}");
     }
     install.dies_at("registry", "downloaded");
     let refused = install.run("registry", "");
@@ -198,7 +198,7 @@ fn half_installed_debian_packages_are_installed_again() {
     assert!(tools.state("configured").exists());
 }
 
-/// A stack in a run folder of its own. Only one at a time, because of their memory.
+/// A stack in its own run folder. Only one runs at a time, to limit memory.
 struct Stack {
     run: TempDir,
     brokers: usize,
@@ -235,26 +235,26 @@ impl Stack {
         Running::logged(self.command(words), &self.log())
     }
 
-    fn run(&self, words: &[&str]) -> Ran {
-        Ran::of(self.command(words))
+    fn run(&self, words: &[&str]) -> CommandOutput {
+        CommandOutput::run(self.command(words))
     }
 
-    /// Waits for the script, and answers its exit code.
+    /// Waits for the script and returns its exit code.
     fn wait(&self, mut running: Running, what: &str) -> i32 {
         eventually_within(LIMIT, &format!("its end ({what})"), || !running.is_alive());
         running.code()
     }
 
-    /// The script dies at a step.
+    /// Runs the script, which must die at a step.
     fn dies_at(&self, step: &str, words: &[&str]) {
         let mut command = self.command(words);
         command.env("MFCTL_STACK_FAILPOINT", step);
-        let ran = Ran::of(command);
+        let ran = CommandOutput::run(command);
         assert_eq!(ran.code, KILLED, "{words:?} at {step}: {ran}");
     }
 
-    /// `stack/stack up` to its end, after which every server is healthy and no process is left over.
-    fn up(&self, what: &str) -> Ran {
+    /// Runs `stack/stack up`, after which every server must be healthy and every process recorded.
+    fn up(&self, what: &str) -> CommandOutput {
         let ran = self.run(&["up"]);
         assert_eq!(ran.code, 0, "{what}: {ran}\n{}", std::fs::read_to_string(self.log()).unwrap_or_default());
         let status = self.status();
@@ -278,7 +278,7 @@ impl Stack {
         names(&self.path(folder))
     }
 
-    /// Kills the victim; the group if there is no such process (yet).
+    /// Kills the victim, or the group if there is no such process (yet).
     fn kill(&self, victim: &Victim, running: &Running, rng: &mut fastrand::Rng) {
         let mut candidates = match victim {
             Victim::Group => Vec::new(),
@@ -315,7 +315,7 @@ impl Stack {
     }
 }
 
-/// Ends everything that was started, whatever happens.
+/// Ends every process that was started.
 impl Drop for Stack {
     fn drop(&mut self) {
         let cleaned = self.run(&["clean"]);
@@ -341,14 +341,14 @@ impl<'a> Install<'a> {
         Self { cache: tempfile::Builder::new().prefix("stackcache-").tempdir().unwrap(), tools }
     }
 
-    fn run(&self, server: &str, failpoint: &str) -> Ran {
+    fn run(&self, server: &str, failpoint: &str) -> CommandOutput {
         let mut command = Command::new(SCRIPT);
         command.args(["install", server]).env("MFCTL_STACK_CACHE", self.cache.path()).process_group(0);
         command.env("MFCTL_STACK_FAILPOINT", failpoint).env("MFCTL_STACK_RUN", self.cache.path().join("run"));
         if let Some(tools) = self.tools {
             command.env("PATH", tools.path());
         }
-        Ran::of(command)
+        CommandOutput::run(command)
     }
 
     fn dies_at(&self, server: &str, step: &str) {
@@ -357,7 +357,7 @@ impl<'a> Install<'a> {
         assert!(self.folder(".new.").is_some(), "{server} at {step}: it had not begun");
     }
 
-    /// Installs to the end, and answers what it said.
+    /// Runs the installation, which must succeed, and returns its stderr.
     fn succeeds(&self, server: &str, prefix: &str) -> String {
         let ran = self.run(server, "");
         assert_eq!(ran.code, 0, "{server}: {ran}");
@@ -366,13 +366,13 @@ impl<'a> Install<'a> {
         ran.stderr
     }
 
-    /// The folder in the cache whose name begins so.
+    /// The folder in the cache whose name has this prefix.
     fn folder(&self, prefix: &str) -> Option<PathBuf> {
         names(self.cache.path()).iter().find(|name| name.starts_with(prefix)).map(|name| self.cache.path().join(name))
     }
 }
 
-/// Scripts that take the place of compilers and package managers.
+/// Scripts that replace compilers and package managers.
 struct Tools(TempDir);
 
 impl Tools {
@@ -383,7 +383,7 @@ impl Tools {
             "cargo",
             "while [ $# -gt 0 ]; do [ $1 != --root ] || { mkdir \"$2/bin\" target; touch \"$2/bin/postrust\"; }; shift; done",
         );
-        let jars = Ran::of({
+        let jars = CommandOutput::run({
             let mut command = Command::new(SCRIPT);
             command.args(["call", "kafka", "kafka_home"]);
             command
@@ -412,7 +412,7 @@ impl Tools {
         format!("{}:{}", self.0.path().display(), std::env::var("PATH").unwrap())
     }
 
-    /// A file that a script has made.
+    /// A file that a script created.
     fn state(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
@@ -447,7 +447,7 @@ fn signal(pid: u32) {
     let _ = Pid::from_raw(pid.cast_signed()).map(|pid| kill_process(pid, Signal::KILL));
 }
 
-/// Context for a failure.
+/// Prints context for a failure.
 #[expect(clippy::print_stdout, reason = "shown only if the test fails")]
 fn report(text: &str) {
     println!("{text}");

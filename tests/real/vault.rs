@@ -10,11 +10,11 @@ use mfctl_remote::http::HttpOptions;
 use mfctl_remote::vault::{SecretSource, Vault, VaultConfig, VaultLogin};
 
 use crate::contract::harness::{Fixture, eventually, fails_as};
-use crate::independent::curl;
+use crate::external_clients::curl;
 use crate::stack::env;
 
-/// As long as a mount may take to be usable, or a token of seconds to end.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a mount may take to be usable, or a short-lived token to expire.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 mod secret_store {
     crate::contract::secret_store::secret_store_suite!(super::store);
@@ -36,7 +36,7 @@ pub fn root() -> Vault {
     vault(VaultLogin::Token(source(env("STACK_VAULT_TOKEN"))))
 }
 
-/// The engine that everybody uses, made once.
+/// A Vault with the engine that all tests share.
 pub async fn with_engine() -> Vault {
     let vault = root();
     let engine = VaultMount {
@@ -47,10 +47,10 @@ pub async fn with_engine() -> Vault {
         kv_version: Some(2),
         max_lease: Duration::ZERO,
     };
-    // Another may make it at this moment.
-    eventually(PATIENCE, "the engine is mounted", async || vault.put_mount(&engine).await.is_ok()).await;
-    // It is usable a moment after it is mounted.
-    eventually(PATIENCE, "the engine is usable", async || vault.paths("secret").await.is_ok()).await;
+    // Another test may be creating it.
+    eventually(TIMEOUT, "the engine is mounted", async || vault.put_mount(&engine).await.is_ok()).await;
+    // It becomes usable a moment after it is mounted.
+    eventually(TIMEOUT, "the engine is usable", async || vault.paths("secret").await.is_ok()).await;
     vault
 }
 
@@ -63,23 +63,24 @@ async fn administration() -> Fixture<dyn VaultAdmin> {
 }
 
 #[tokio::test]
-async fn a_wrong_token_is_told_and_names_its_setting() {
+async fn wrong_token_is_denied_and_names_its_setting() {
     let error = vault(VaultLogin::Token(source("wrong".to_owned()))).paths("secret").await.unwrap_err();
     let hint = error.hint_text().unwrap_or_default().to_owned();
     assert!(error.kind() == ErrorKind::Denied && hint.contains("profile.test.vault"), "{} {hint}", error.full());
 }
 
-/// A token of a few seconds outlives them while somebody has it, though nobody calls; and ends soon after nobody has.
+/// A token with a TTL of seconds is renewed without requests while the client exists, and expires soon after.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_login_is_renewed_though_nobody_calls() {
+async fn idle_login_is_renewed_until_it_is_dropped() {
     let ask = |path: &str, body: String| {
         let token = format!("X-Vault-Token: {}", env("STACK_VAULT_TOKEN"));
-        let (url, code) = (format!("{}/v1/auth/token/{path}", env("STACK_VAULT")), "\n%{http_code}");
+        let url = format!("{}/v1/auth/token/{path}", env("STACK_VAULT"));
+        let code = "\n%{http_code}";
         let words = ["-q", "-s", "--noproxy", "*", "-w", code, "-H", &token, "--data", &body, &url];
-        let asked = std::process::Command::new("curl").args(words).output().unwrap();
-        let said = String::from_utf8(asked.stdout).unwrap();
-        let (said, code) = said.rsplit_once('\n').unwrap();
-        (serde_json::from_str::<serde_json::Value>(said).unwrap_or_default(), code.to_owned())
+        let response = std::process::Command::new("curl").args(words).output().unwrap();
+        let text = String::from_utf8(response.stdout).unwrap();
+        let (body, code) = text.rsplit_once('\n').unwrap();
+        (serde_json::from_str::<serde_json::Value>(body).unwrap_or_default(), code.to_owned())
     };
     let (made, _) = ask("create", "{\"ttl\":\"6s\",\"policies\":[\"root\"]}".to_owned());
     let token = made["auth"]["client_token"].as_str().unwrap().to_owned();
@@ -91,15 +92,14 @@ async fn a_login_is_renewed_though_nobody_calls() {
         let number = |name: &str| found["data"][name].as_u64();
         number("last_renewal_time").zip(number("creation_time")).is_some_and(|(last, made)| last > made + 6)
     };
-    eventually(PATIENCE, "it is renewed after its first six seconds", async || renewed()).await;
+    eventually(TIMEOUT, "it is renewed after its first six seconds", async || renewed()).await;
     drop(vault);
-    eventually(PATIENCE, "it ends", async || ask("lookup-accessor", accessor.clone()).1 != "200").await;
+    eventually(TIMEOUT, "the token expires", async || ask("lookup-accessor", accessor.clone()).1 != "200").await;
 }
 
-/// A secret that was deleted goes on counting, and is written anew like one that never was; one that will be deleted later
-/// is there until then.
+/// A deleted secret keeps its version numbers and is written like a new one; one with a later deletion time exists until then.
 #[tokio::test]
-async fn a_deleted_secret_can_be_written_anew_and_one_that_is_to_be_deleted_cannot() {
+async fn deleted_secret_can_be_recreated_but_not_one_due_for_deletion() {
     let vault = with_engine().await;
     let path = format!("t{:016x}/deleted", fastrand::u64(..));
     let ask = |method: &str, kind: &str, body: &str| {

@@ -1,7 +1,6 @@
-//! Runs the real binary in an environment of its own: no variable, no home and no configuration of whoever runs the
-//! tests reaches it.
+//! Runs the real binary in an isolated environment: no variable, home or configuration of the person who runs the tests
+//! reaches it.
 
-// Each test binary uses its own part of this.
 #![allow(dead_code, reason = "shared by several test binaries, each of which uses a part")]
 
 pub mod stack;
@@ -18,13 +17,13 @@ use mfctl_core::ports::{Ports, SystemClock};
 use mfctl_core::telemetry::Metrics;
 use serde_json::Value;
 
-/// How long a test waits for anything at all before it calls it hung.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a test waits for a condition before it fails.
+pub const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Whether this binary's tests run on the real servers.
 pub const ON_STACK: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"real");
 
-/// A machine of its own: a home and a data folder that go with it.
+/// An isolated machine: a home and a data folder, removed with it.
 pub struct Site {
     root: tempfile::TempDir,
     variables: Vec<(String, String)>,
@@ -33,7 +32,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// On the embedded profile; in the binaries of tests that need the real servers, on a platform of its own there.
+    /// On the embedded profile; in the binary of tests on real servers, on a platform of its own there.
     pub fn new() -> Self {
         if ON_STACK { Self::on(stack::Platform::new(), &stack::Endpoints::direct()) } else { Self::empty() }
     }
@@ -44,23 +43,24 @@ impl Site {
         Self { root, variables: Vec::new(), on_stack: None }
     }
 
-    /// On servers on which nothing is made yet.
-    pub fn unmade() -> Self {
-        let (mut site, platform) = (Self::empty(), stack::Platform::new());
+    /// On servers on which nothing has been prepared.
+    pub fn unprepared() -> Self {
+        let mut site = Self::empty();
+        let platform = stack::Platform::new();
         platform.write(&site.home(), &stack::Endpoints::direct());
         site.on_stack = Some(platform);
         site.with_database()
     }
 
-    /// The database is every test's: of those that begin at once on a new one, all but one would find it being migrated.
+    /// All tests share the database: on a new one, all but the first would find it being migrated.
     fn with_database(self) -> Self {
         static MIGRATED: Once = Once::new();
-        // Where nothing is made yet, the record of it has no topic, which makes it a failure.
+        // On an unprepared platform the audit record has no topic, so the command fails after migrating.
         MIGRATED.call_once(|| drop(self.run(["db", "migrate", "--yes", "--quiet"])));
         self
     }
 
-    /// On a platform, which is made if it is not there, with its servers at these addresses.
+    /// On a platform, created if it is missing, with its servers at these addresses.
     pub fn on(platform: stack::Platform, at: &stack::Endpoints) -> Self {
         let mut site = Self::empty();
         platform.write(&site.home(), at);
@@ -100,7 +100,7 @@ impl Site {
         connect(&settings, &sources.env, OpenMode::MayCreate, clock, &metrics).await.unwrap()
     }
 
-    /// The same with a variable set for every command.
+    /// Sets a variable for every command.
     pub fn with(mut self, name: &str, value: impl std::fmt::Display) -> Self {
         self.variables.push((name.to_owned(), value.to_string()));
         self
@@ -123,8 +123,8 @@ impl Site {
         self.path("data")
     }
 
-    /// A command without a data folder of its own.
-    pub fn bare<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Command {
+    /// A command without `MFCTL_DATA_DIR`.
+    pub fn command_without_data_dir<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mfctl"));
         command
             .args(words)
@@ -140,33 +140,37 @@ impl Site {
 
     /// A command on this site's data folder.
     pub fn command<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Command {
-        let mut command = self.bare(words);
+        let mut command = self.command_without_data_dir(words);
         command.env("MFCTL_DATA_DIR", self.data());
         command
     }
 
-    /// A command that dies, or stops, at a named place.
-    pub fn failing<S: AsRef<OsStr>>(&self, place: &str, words: impl IntoIterator<Item = S>) -> Command {
+    /// A command that dies, or stops, at a failpoint.
+    pub fn command_with_failpoint<S: AsRef<OsStr>>(
+        &self,
+        failpoint: &str,
+        words: impl IntoIterator<Item = S>,
+    ) -> Command {
         let mut command = self.command(words);
-        command.env("MFCTL_FAILPOINT", place);
+        command.env("MFCTL_FAILPOINT", failpoint);
         command
     }
 
-    /// Runs a command to its end.
-    pub fn run<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Ran {
-        Ran::of(self.command(words))
+    /// Runs a command and waits for it.
+    pub fn run<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> CommandOutput {
+        CommandOutput::run(self.command(words))
     }
 
-    /// Runs with `-o json` and wants one of these codes.
+    /// Runs with `-o json`; fails unless the exit code is one of `codes`.
     pub fn json<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>, codes: &[i32]) -> Value {
         let mut command = self.command(words);
         command.args(["-o", "json"]);
-        let ran = Ran::of(command);
+        let ran = CommandOutput::run(command);
         assert!(codes.contains(&ran.code), "wanted exit code {codes:?}: {ran}");
         ran.json()
     }
 
-    /// The audit, which must find nothing wrong and add up.
+    /// The audit report; fails if there are violations or the counts do not add up.
     pub fn audit(&self) -> Value {
         let ran = self.run(["audit", "-o", "json"]);
         assert_eq!(ran.code, 0, "the audit finds something: {ran}");
@@ -180,15 +184,15 @@ impl Site {
     }
 }
 
-/// What a command did.
-pub struct Ran {
+/// A command's exit code (negative: the signal that ended it) and output.
+pub struct CommandOutput {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
 }
 
-impl Ran {
-    pub fn of(mut command: Command) -> Self {
+impl CommandOutput {
+    pub fn run(mut command: Command) -> Self {
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         Self::from(child.wait_with_output().unwrap())
     }
@@ -198,7 +202,7 @@ impl Ran {
     }
 }
 
-impl From<Output> for Ran {
+impl From<Output> for CommandOutput {
     fn from(output: Output) -> Self {
         use std::os::unix::process::ExitStatusExt;
         Self {
@@ -209,16 +213,16 @@ impl From<Output> for Ran {
     }
 }
 
-impl std::fmt::Display for Ran {
+impl std::fmt::Display for CommandOutput {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "exit {}\n--- stdout\n{}\n--- stderr\n{}", self.code, self.stdout, self.stderr)
     }
 }
 
-/// A process that is killed when the test is done with it, whatever happens.
+/// A process that is killed when it is dropped.
 pub struct Running {
     pub child: Child,
-    /// What it prints, shown when the test fails.
+    /// The file with its stderr, whose end is shown when the test fails.
     log: Option<PathBuf>,
 }
 
@@ -227,25 +231,25 @@ impl Running {
         Self { child: command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap(), log: None }
     }
 
-    /// Starts with what it prints kept for [`Running::finish`].
-    pub fn kept(mut command: Command) -> Self {
+    /// Starts with its output captured for [`Running::finish`].
+    pub fn captured(mut command: Command) -> Self {
         Self { child: command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(), log: None }
     }
 
-    /// Starts with what it prints going to a file, however much that is; for [`Running::code`].
+    /// Starts with its stderr appended to a file, which a full pipe cannot block; for [`Running::code`].
     pub fn logged(mut command: Command, log: &Path) -> Self {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
         let child = command.stdout(Stdio::null()).stderr(file).spawn().unwrap();
         Self { child, log: Some(log.to_owned()) }
     }
 
-    /// Waits for its own end; answers its exit code, or the signal that ended it as a negative number.
+    /// Waits for the process to end; returns its exit code, or the signal that ended it as a negative number.
     pub fn code(mut self) -> i32 {
         code_of(self.child.wait().unwrap())
     }
 
-    /// As [`Running::code`] if it has ended, without waiting.
-    pub fn ended(&mut self) -> Option<i32> {
+    /// As [`Running::code`], without waiting: `None` while the process runs.
+    pub fn exit_code(&mut self) -> Option<i32> {
         self.child.try_wait().unwrap().map(code_of)
     }
 
@@ -255,7 +259,7 @@ impl Running {
         let _ = rustix::process::kill_process(pid, signal);
     }
 
-    /// SIGKILL, and waits for the end.
+    /// Sends SIGKILL and waits for the process to end.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -266,19 +270,19 @@ impl Running {
     }
 
     pub fn is_alive(&mut self) -> bool {
-        self.ended().is_none()
+        self.exit_code().is_none()
     }
 
-    /// Whether it stands still, as after SIGSTOP.
+    /// Whether it is stopped, as by SIGSTOP.
     pub fn is_stopped(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
         stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
     }
 
-    /// Waits for its own end.
-    pub fn finish(mut self) -> Ran {
+    /// Waits for the process to end; returns its exit code and captured output.
+    pub fn finish(mut self) -> CommandOutput {
         let child = std::mem::replace(&mut self.child, Command::new("true").spawn().unwrap());
-        Ran::from(child.wait_with_output().unwrap())
+        CommandOutput::from(child.wait_with_output().unwrap())
     }
 }
 
@@ -292,38 +296,38 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking()
-            && let Some(said) = self.log.as_ref().and_then(|log| std::fs::read_to_string(log).ok())
+            && let Some(log) = self.log.as_ref().and_then(|log| std::fs::read_to_string(log).ok())
         {
-            show_end(&said);
+            show_end(&log);
         }
     }
 }
 
-/// The end of what a process said, for who reads a failed test.
+/// Prints the end of a process's log.
 #[expect(clippy::print_stderr, reason = "only where a test fails")]
-fn show_end(said: &str) {
-    let lines: Vec<&str> = said.lines().collect();
-    eprintln!("the process said last:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+fn show_end(log: &str) {
+    let lines: Vec<&str> = log.lines().collect();
+    eprintln!("end of the process's log:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
 }
 
 /// Waits until a condition holds; fails with `what` when it never does.
 pub fn eventually(what: &str, holds: impl FnMut() -> bool) {
-    eventually_within(PATIENCE, what, holds);
+    eventually_within(TIMEOUT, what, holds);
 }
 
-/// The same for what may take longer.
-pub fn eventually_within(patience: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+/// As [`eventually`], with a timeout.
+pub fn eventually_within(timeout: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < patience, "never happened: {what}");
+        assert!(began.elapsed() < timeout, "never happened: {what}");
         std::thread::yield_now();
         std::thread::park_timeout(Duration::from_millis(20));
     }
 }
 
-/// The number that a variable sets, for runs that are longer or shorter than usual.
-pub fn setting(variable: &str, usual: usize) -> usize {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+/// The number in an environment variable, for runs that are longer or shorter than the default.
+pub fn env_number(variable: &str, default: usize) -> usize {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 /// The seed of a random test: `MFCTL_SEED`, else a fresh one. Printed, so that a failure can be run again.

@@ -1,4 +1,4 @@
-//! A platform of its own on the real servers: names that nobody else has, in a profile that only its test sees.
+//! An isolated platform on the real servers: unique names, in a profile that only its test sees.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 
-/// What the stack says of its servers: `make stack-env`.
+/// A variable that `make stack-env` prints.
 pub fn env(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run this through `make test-real`"))
 }
@@ -35,7 +35,7 @@ impl Endpoints {
         }
     }
 
-    /// Behind the proxies, which a test can have fail.
+    /// Through the proxies, on which a test can cause network faults.
     pub fn behind_proxies() -> Self {
         Self {
             kafka: env("STACK_KAFKA_TOXIC"),
@@ -53,7 +53,7 @@ pub struct Platform {
     /// The environment.
     pub name: String,
     pub tenant: String,
-    /// What stands before every topic, group and subject.
+    /// The prefix of every topic, group and subject.
     pub namespace: String,
     topics: Arc<Topics>,
 }
@@ -86,7 +86,7 @@ impl Platform {
         format!("myfarsi-{}-media-{purpose}", self.name)
     }
 
-    /// Makes it the profile of whoever has this home, with the servers at these addresses.
+    /// Writes the profile into a home folder, with the servers at these addresses.
     pub fn write(&self, home: &Path, at: &Endpoints) {
         let secrets = home.join("secrets");
         std::fs::create_dir_all(&secrets).unwrap();
@@ -100,7 +100,9 @@ impl Platform {
         let admin = secret("database", &env("STACK_POSTGRES"));
         let consul = secret("consul", &env("STACK_CONSUL_TOKEN"));
         let vault = secret("vault", &env("STACK_VAULT_TOKEN"));
-        let (name, tenant, namespace) = (&self.name, &self.tenant, &self.namespace);
+        let name = &self.name;
+        let tenant = &self.tenant;
+        let namespace = &self.namespace;
         let text = format!(
             "default_profile = \"stack\"\n[profile.stack]\nkind = \"cluster\"\nenvironment = \"{name}\"\ntenant = \"{tenant}\"\n\
              [profile.stack.kafka]\nbrokers = \"{}\"\nnamespace = \"{namespace}\"\npartitions = 3\n{}\
@@ -128,11 +130,11 @@ impl Platform {
 /// The topics of a namespace.
 struct Topics(String);
 
-/// Topics cost the brokers memory, so they go with their test. Whatever fails here fails nobody.
+/// Topics cost the brokers memory, so they are deleted with their test. A failure here fails no test.
 impl Drop for Topics {
     fn drop(&mut self) {
         let namespace = self.0.clone();
-        // Whatever runtime a test is in may not be waited for in it.
+        // A test's own runtime must not block, so the deletion runs on a thread.
         drop(std::thread::spawn(move || delete(&namespace)).join());
     }
 }

@@ -1,4 +1,4 @@
-//! What keys do.
+//! Key bindings.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use mfctl::tui::model::Model;
 use mfctl::tui::update::{TuiEffect, TuiMessage, update};
 
-use crate::tui::scenes::{busy, looking_at};
+use crate::tui::scenes::{busy, model_of};
 
 fn press(model: &mut Model, code: KeyCode) -> Option<TuiEffect> {
     update(model, TuiMessage::Key(KeyEvent::new(code, KeyModifiers::NONE)))
 }
 
 #[test]
-fn escape_closes_what_is_open_before_it_quits() {
-    let mut model = looking_at(busy());
+fn escape_closes_open_views_before_quitting() {
+    let mut model = model_of(busy());
     press(&mut model, KeyCode::Enter);
     press(&mut model, KeyCode::Char('?'));
     assert!(model.open && model.help);
@@ -26,15 +26,15 @@ fn escape_closes_what_is_open_before_it_quits() {
 
 #[test]
 fn ctrl_c_quits_and_ctrl_z_suspends() {
-    let mut model = looking_at(busy());
+    let mut model = model_of(busy());
     let control = |c| TuiMessage::Key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::CONTROL));
     assert_eq!(update(&mut model, control('c')), Some(TuiEffect::Quit));
     assert_eq!(update(&mut model, control('z')), Some(TuiEffect::Suspend));
 }
 
 #[test]
-fn the_choice_stays_within_the_groups_even_when_they_become_fewer() {
-    let mut model = looking_at(busy());
+fn selection_stays_within_a_shrinking_list_of_groups() {
+    let mut model = model_of(busy());
     for _ in 0..5 {
         press(&mut model, KeyCode::Down);
     }
@@ -46,8 +46,8 @@ fn the_choice_stays_within_the_groups_even_when_they_become_fewer() {
 }
 
 #[test]
-fn a_paused_picture_stays_and_an_error_goes_with_the_next_good_look() {
-    let mut model = looking_at(busy());
+fn paused_view_keeps_its_data_and_errors_clear_on_the_next_refresh() {
+    let mut model = model_of(busy());
     press(&mut model, KeyCode::Char('p'));
     let mut later = busy();
     later.groups.clear();
@@ -57,8 +57,8 @@ fn a_paused_picture_stays_and_an_error_goes_with_the_next_good_look() {
 }
 
 #[test]
-fn the_interval_doubles_and_halves_within_bounds() {
-    let mut model = looking_at(busy());
+fn interval_doubles_and_halves_within_bounds() {
+    let mut model = model_of(busy());
     assert_eq!(press(&mut model, KeyCode::Char('+')), Some(TuiEffect::SetInterval(Duration::from_secs(4))));
     for _ in 0..20 {
         press(&mut model, KeyCode::Char('-'));

@@ -1,4 +1,4 @@
-//! The dashboard as a person sees it: whole screens at fixed sizes, and what keys do.
+//! The dashboard: screens at fixed sizes, and key bindings.
 
 mod keys;
 mod scenes;

@@ -1,4 +1,4 @@
-//! Platforms to look at.
+//! Vitals to display.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ fn group(name: &str, input: &str, lag: u64, members: usize, rate: Option<f64>) -
     }
 }
 
-/// A platform with work to do and something wrong.
+/// A platform with lag, dead letters and a nearly full disk.
 pub fn busy() -> Vitals {
     let now = at("2026-11-24T02:10:00Z");
     let buckets = Buckets::of(&EnvName::new("dev").unwrap()).unwrap();
@@ -101,8 +101,8 @@ pub fn busy() -> Vitals {
     }
 }
 
-/// A model that shows it.
-pub fn looking_at(vitals: Vitals) -> Model {
+/// A model that shows these vitals.
+pub fn model_of(vitals: Vitals) -> Model {
     let mut model = Model::new("profile=embedded env=dev data=/srv/mfctl".to_owned(), Duration::from_secs(2), false);
     model.vitals = Some(Box::new(vitals));
     model

@@ -1,11 +1,11 @@
-//! Whole screens.
+//! Screens at fixed sizes.
 
 use mfctl::tui::model::Model;
 use mfctl::tui::view;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
-use crate::tui::scenes::{busy, looking_at};
+use crate::tui::scenes::{busy, model_of};
 
 fn screen(model: &Model, width: u16, height: u16) -> String {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
@@ -14,48 +14,47 @@ fn screen(model: &Model, width: u16, height: u16) -> String {
 }
 
 #[test]
-fn a_busy_platform_at_the_usual_size() {
-    insta::assert_snapshot!(screen(&looking_at(busy()), 80, 24));
+fn busy_platform_at_80x24() {
+    insta::assert_snapshot!(screen(&model_of(busy()), 80, 24));
 }
 
 #[test]
-fn a_busy_platform_on_a_large_terminal() {
-    insta::assert_snapshot!(screen(&looking_at(busy()), 120, 40));
+fn busy_platform_at_120x40() {
+    insta::assert_snapshot!(screen(&model_of(busy()), 120, 40));
 }
 
 #[test]
-fn the_partitions_of_a_group() {
-    let mut model = looking_at(busy());
+fn partitions_of_a_group() {
+    let mut model = model_of(busy());
     model.open = true;
     insta::assert_snapshot!(screen(&model, 100, 24));
 }
 
 #[test]
-fn a_look_that_failed_says_so_and_keeps_what_was_seen() {
-    let mut model = looking_at(busy());
+fn failed_refresh_shows_the_error_and_keeps_the_last_data() {
+    let mut model = model_of(busy());
     model.error = Some("read the event log: disk I/O error".to_owned());
     insta::assert_snapshot!(screen(&model, 80, 24));
 }
 
 #[test]
-fn the_help_explains_keys_and_words() {
-    let mut model = looking_at(busy());
+fn help_panel() {
+    let mut model = model_of(busy());
     model.help = true;
     insta::assert_snapshot!(screen(&model, 80, 24));
 }
 
 #[test]
-fn before_the_first_look_and_on_a_tiny_terminal_it_says_what_it_does() {
-    let mut model = looking_at(busy());
+fn loading_and_tiny_terminals_show_a_message() {
+    let mut model = model_of(busy());
     assert!(screen(&model, 30, 8).contains("too small"));
     model.vitals = None;
     assert!(screen(&model, 80, 24).contains("loading"));
 }
 
-/// No size makes it fail.
 #[test]
-fn every_size_can_be_drawn() {
-    let mut model = looking_at(busy());
+fn every_terminal_size_can_be_drawn() {
+    let mut model = model_of(busy());
     for open in [false, true] {
         model.open = open;
         for width in (1..150).step_by(7) {

@@ -40,7 +40,7 @@ impl DataFolder {
     /// async work starts or on a blocking thread.
     ///
     /// # Errors
-    /// `NotFound` if it does not exist, `Invalid` on a network file system, and those of [`Db::open`].
+    /// `NotFound` if it does not exist, `Invalid` on a network file system, and errors of [`Db::open`].
     pub fn open(path: &Path, mode: OpenMode) -> Result<Self> {
         let db_path = path.join("mfctl.db");
         match mode {
@@ -92,7 +92,7 @@ impl DataFolder {
     /// Total and free bytes of the folder's file system.
     ///
     /// # Errors
-    /// Those of `statvfs(3)`.
+    /// Errors of `statvfs(3)`.
     pub fn capacity(&self) -> Result<Capacity> {
         capacity(&self.path)
     }

@@ -63,7 +63,7 @@ pub fn local_ports(folder: &DataFolder) -> LocalPorts {
 /// [`DataFolder::open`] on a blocking thread.
 ///
 /// # Errors
-/// Those of [`DataFolder::open`].
+/// Errors of [`DataFolder::open`].
 pub async fn open_folder(data_dir: &Path, mode: OpenMode) -> Result<DataFolder> {
     let path = data_dir.to_owned();
     tokio::task::spawn_blocking(move || DataFolder::open(&path, mode))
@@ -74,7 +74,7 @@ pub async fn open_folder(data_dir: &Path, mode: OpenMode) -> Result<DataFolder> 
 /// Opens every port on a data folder.
 ///
 /// # Errors
-/// Those of [`DataFolder::open`].
+/// Errors of [`DataFolder::open`].
 pub async fn open(data_dir: &Path, mode: OpenMode, clock: Arc<dyn Clock>) -> Result<Ports> {
     let folder = open_folder(data_dir, mode).await?;
     let db = folder.db();

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use mfctl_core::domain::Sha256;
 use mfctl_core::domain::job::FileRefusal;
-use mfctl_core::ports::{Error, ErrorKind, Page, Result};
+use mfctl_core::ports::{CursorPage, Error, ErrorKind, Result};
 
 /// Rows of one page at most, whatever limit is requested.
 const MAX_PAGE_ROWS: usize = 10_000;
@@ -171,11 +171,11 @@ pub(super) fn clamp_page_limit(limit: usize) -> usize {
 }
 
 /// A page of rows. The caller reads `limit + 1` rows: the extra one shows that there is a next page.
-pub(super) fn page<T>(mut rows: Vec<T>, limit: usize, cursor_of: impl FnOnce(&T) -> String) -> Page<T> {
+pub(super) fn page<T>(mut rows: Vec<T>, limit: usize, cursor_of: impl FnOnce(&T) -> String) -> CursorPage<T> {
     let more = rows.len() > limit;
     rows.truncate(limit);
     let next = rows.last().filter(|_| more).map(cursor_of);
-    Page { items: rows, next }
+    CursorPage { items: rows, next }
 }
 
 /// The error of a cursor that is not from a page of this list.

@@ -162,22 +162,22 @@ impl EventLog for KafkaLog {
 #[async_trait]
 impl TopicAdmin for KafkaLog {
     async fn describe_topics(&self) -> Result<Vec<TopicState>> {
-        self.topic_changes.states().await
+        self.topic_changes.describe_topics().await
     }
 
     async fn create_topic(&self, topic: &TopicState) -> Result<()> {
-        self.topic_changes.create(topic).await
+        self.topic_changes.create_topic(topic).await
     }
 
     async fn alter_configs(&self, topic: &TopicName, settings: &BTreeMap<String, Option<String>>) -> Result<()> {
-        self.topic_changes.set(topic, settings).await
+        self.topic_changes.alter_configs(topic, settings).await
     }
 
     async fn add_partitions(&self, topic: &TopicName, partitions: u32) -> Result<()> {
-        self.topic_changes.grow(topic, partitions).await
+        self.topic_changes.add_partitions(topic, partitions).await
     }
 
     async fn delete_topic(&self, topic: &TopicName) -> Result<()> {
-        self.topic_changes.delete(topic).await
+        self.topic_changes.delete_topic(topic).await
     }
 }

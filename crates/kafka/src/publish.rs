@@ -17,7 +17,7 @@ use mfctl_core::domain::{NewRecord, RecordAddress};
 use mfctl_core::ports::Result;
 use mfctl_core::wait::{Backoff, wait_until};
 
-/// How long a record may wait for room: whatever fills the queue is delivered or has expired by then, twice over.
+/// How long a record may wait for room: twice the time within which the records in the queue are delivered or expire.
 const QUEUE_FULL_TIMEOUT: Duration = MESSAGE_TIMEOUT.saturating_mul(2);
 const QUEUE_FULL_BACKOFF: Backoff = Backoff::constant(Duration::from_millis(5));
 

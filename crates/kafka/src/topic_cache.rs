@@ -1,4 +1,4 @@
-//! What is known of the topics of this namespace, without asking the cluster.
+//! Cached knowledge of the topics of this namespace.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;

@@ -104,8 +104,8 @@ impl TopicChanges {
         }
     }
 
-    /// [`mfctl_core::ports::TopicAdmin::states`].
-    pub(super) async fn states(&self) -> Result<Vec<TopicState>> {
+    /// See [`mfctl_core::ports::TopicAdmin::describe_topics`].
+    pub(super) async fn describe_topics(&self) -> Result<Vec<TopicState>> {
         let topics = self.topics.describe_all().await?.into_iter();
         let states = topics.map(|topic| {
             let entries = topic.config.entries.into_iter();
@@ -117,8 +117,8 @@ impl TopicChanges {
         Ok(states.collect())
     }
 
-    /// [`mfctl_core::ports::TopicAdmin::create`].
-    pub(super) async fn create(&self, topic: &TopicState) -> Result<()> {
+    /// See [`mfctl_core::ports::TopicAdmin::create_topic`].
+    pub(super) async fn create_topic(&self, topic: &TopicState) -> Result<()> {
         let what = || format!("create topic {}", topic.name);
         let replication = match topic.replication {
             0 => self.replication(),
@@ -153,8 +153,12 @@ impl TopicChanges {
         self.topics.wait_for_leaders(&[(&topic.name, topic.partitions)], Instant::now() + CHANGE_TIMEOUT).await
     }
 
-    /// [`mfctl_core::ports::TopicAdmin::set`].
-    pub(super) async fn set(&self, topic: &TopicName, settings: &BTreeMap<String, Option<String>>) -> Result<()> {
+    /// See [`mfctl_core::ports::TopicAdmin::alter_configs`].
+    pub(super) async fn alter_configs(
+        &self,
+        topic: &TopicName,
+        settings: &BTreeMap<String, Option<String>>,
+    ) -> Result<()> {
         self.topics.partition_count(topic, metadata_deadline()).await?;
         let wire = self.clients.names.wire(topic.as_str());
         let what = format!("change the settings of topic {topic}");
@@ -189,8 +193,8 @@ impl TopicChanges {
         }
     }
 
-    /// [`mfctl_core::ports::TopicAdmin::grow`].
-    pub(super) async fn grow(&self, topic: &TopicName, partitions: u32) -> Result<()> {
+    /// See [`mfctl_core::ports::TopicAdmin::add_partitions`].
+    pub(super) async fn add_partitions(&self, topic: &TopicName, partitions: u32) -> Result<()> {
         let present = self.topics.partition_count(topic, metadata_deadline()).await?;
         if partitions <= present {
             let what = format!("topic {topic} has {present} partitions, and none can be taken away");
@@ -215,8 +219,8 @@ impl TopicChanges {
         self.topics.wait_for_leaders(&[(topic, partitions)], Instant::now() + CHANGE_TIMEOUT).await
     }
 
-    /// [`mfctl_core::ports::TopicAdmin::delete`].
-    pub(super) async fn delete(&self, topic: &TopicName) -> Result<()> {
+    /// See [`mfctl_core::ports::TopicAdmin::delete_topic`].
+    pub(super) async fn delete_topic(&self, topic: &TopicName) -> Result<()> {
         let wire = self.clients.names.wire(topic.as_str());
         let wire = wire.as_str();
         let (answer, _) = self

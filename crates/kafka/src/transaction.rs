@@ -79,7 +79,7 @@ impl OffsetCommit {
     }
 }
 
-/// What is known of the producer and its last transaction.
+/// The state of the producer after its last transaction.
 ///
 /// - `Ready`: the last transaction has ended, and the next may begin. Exits: `CommitUnknown` when a commit is sent; `Broken`;
 ///   `Fenced`.
@@ -106,7 +106,7 @@ impl ProducerState {
 }
 
 /// The producer of one transactional id.
-pub(super) struct TransactionalProducer {
+pub(super) struct KafkaTransactionalProducer {
     clients: Arc<KafkaClients>,
     id: String,
     producer: RawProducer,
@@ -116,7 +116,7 @@ pub(super) struct TransactionalProducer {
     heartbeat: Arc<Heartbeat>,
 }
 
-impl TransactionalProducer {
+impl KafkaTransactionalProducer {
     /// Creates the producer, which fences its predecessor and aborts the transaction that it left open. The heartbeat beats
     /// whenever a call returns.
     pub(super) fn open(clients: Arc<KafkaClients>, id: String, heartbeat: Arc<Heartbeat>) -> Result<Self> {
@@ -303,7 +303,7 @@ impl TransactionalProducer {
         self.failed(what, error)
     }
 
-    /// What a failure means, once whatever could be aborted is aborted.
+    /// What a failure means, after the transaction was aborted if possible.
     fn failed(&mut self, what: &str, error: TransactionCallError) -> AttemptError {
         if error.fatal {
             return AttemptError::NotCommitted(self.fatally_failed(what, error));

@@ -14,7 +14,7 @@ use super::blocking::close_in_background;
 use super::clients::KafkaClients;
 use super::config::TRANSACTION_TIMEOUT_MS;
 use super::heartbeat::Heartbeat;
-use super::transaction::{NotCommitted, TransactionOutcome, TransactionalProducer};
+use super::transaction::{KafkaTransactionalProducer, NotCommitted, TransactionOutcome};
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
 /// How long one call may take. The transaction that it belongs to has timed out by then.
@@ -22,7 +22,7 @@ const CALL_TIMEOUT: Duration = Duration::from_millis(TRANSACTION_TIMEOUT_MS + 5_
 
 /// A transaction that runs on a blocking thread.
 struct RunningTransaction {
-    task: JoinHandle<(Option<TransactionalProducer>, TransactionOutcome)>,
+    task: JoinHandle<(Option<KafkaTransactionalProducer>, TransactionOutcome)>,
     heartbeat: Arc<Heartbeat>,
 }
 
@@ -33,7 +33,7 @@ struct RunningTransaction {
 ///   could not be created or hangs in a call.
 /// - `NoProducer`: Exit: `Running`, which creates a producer first.
 enum RunnerState {
-    Ready(Box<TransactionalProducer>),
+    Ready(Box<KafkaTransactionalProducer>),
     Running(RunningTransaction),
     NoProducer,
 }
@@ -58,7 +58,7 @@ pub(super) struct TransactionRunner {
 impl TransactionRunner {
     /// Creates the producer, which fences its predecessor and aborts the transaction that it left open. Blocks.
     pub(super) fn open(clients: Arc<KafkaClients>, id: String) -> Result<Self> {
-        let producer = TransactionalProducer::open(Arc::clone(&clients), id.clone(), Heartbeat::new())?;
+        let producer = KafkaTransactionalProducer::open(Arc::clone(&clients), id.clone(), Heartbeat::new())?;
         Ok(Self { clients, id, state: RunnerState::Ready(Box::new(producer)) })
     }
 
@@ -77,7 +77,7 @@ impl TransactionRunner {
     /// Starts a transaction, which runs to its end even if the caller stops waiting. None may be running.
     pub(super) fn start(
         &mut self,
-        transaction: impl FnOnce(&mut TransactionalProducer) -> TransactionOutcome + Send + 'static,
+        transaction: impl FnOnce(&mut KafkaTransactionalProducer) -> TransactionOutcome + Send + 'static,
     ) {
         debug_assert!(!matches!(self.state, RunnerState::Running(_)), "one transaction at a time");
         let producer = self.take_producer();
@@ -87,7 +87,8 @@ impl TransactionRunner {
         let id = self.id.clone();
         let new_heartbeat = Arc::clone(&heartbeat);
         let task = tokio::task::spawn_blocking(move || {
-            let opened = producer.map_or_else(|| TransactionalProducer::open(clients, id, new_heartbeat), |it| Ok(*it));
+            let opened =
+                producer.map_or_else(|| KafkaTransactionalProducer::open(clients, id, new_heartbeat), |it| Ok(*it));
             match opened {
                 Ok(mut producer) => {
                     let outcome = transaction(&mut producer);
@@ -99,7 +100,7 @@ impl TransactionRunner {
         self.state = RunnerState::Running(RunningTransaction { task, heartbeat });
     }
 
-    fn take_producer(&mut self) -> Option<Box<TransactionalProducer>> {
+    fn take_producer(&mut self) -> Option<Box<KafkaTransactionalProducer>> {
         match std::mem::replace(&mut self.state, RunnerState::NoProducer) {
             RunnerState::Ready(producer) => Some(producer),
             RunnerState::Running(_) | RunnerState::NoProducer => None,

@@ -184,7 +184,7 @@ impl HttpClient {
 /// Sends an idempotent request; a second time, at once, if the connection closed before the response.
 ///
 /// # Errors
-/// Those of the last attempt.
+/// Errors of the last attempt.
 pub async fn send_with_retry(request: RequestBuilder) -> std::result::Result<Response, reqwest::Error> {
     let retry = request.try_clone();
     match (request.send().await, retry) {
@@ -276,7 +276,7 @@ pub fn kind_of_status(status: StatusCode, headers: &HeaderMap) -> ErrorKind {
 /// Reads a response body of up to 64 MiB.
 ///
 /// # Errors
-/// Those of the connection; `Invalid` when the body is larger.
+/// Errors of the connection; `Invalid` when the body is larger.
 pub async fn read_body(response: Response, options: &HttpOptions, what: &str) -> Result<Vec<u8>> {
     let read = read_bounded(response).await.map_err(|error| options.transport_error(error, what))?;
     read.ok_or_else(|| Error::new(ErrorKind::Invalid, format!("{what}: the response is larger than 64 MiB")))
@@ -285,7 +285,7 @@ pub async fn read_body(response: Response, options: &HttpOptions, what: &str) ->
 /// Reads a response body of up to 64 MiB; `None` when it is larger.
 ///
 /// # Errors
-/// Those of the connection.
+/// Errors of the connection.
 pub async fn read_bounded(mut response: Response) -> std::result::Result<Option<Vec<u8>>, reqwest::Error> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await? {

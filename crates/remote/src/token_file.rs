@@ -69,7 +69,7 @@ impl TokenFile {
 /// Writes a file atomically, with mode 0600: synced under a temporary name, then renamed.
 ///
 /// # Errors
-/// Those of the file system; the old file is left as it was.
+/// Errors of the file system; the old file is left as it was.
 pub fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     let temporary = path.with_extension(format!("{:08x}.new", fastrand::u32(..)));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;

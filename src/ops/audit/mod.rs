@@ -27,7 +27,7 @@ use report::Findings;
 /// Audits a tenant of an environment.
 ///
 /// # Errors
-/// Those of the ports. Violations are not errors: they are in the report.
+/// Errors of the ports. Violations are not errors: they are in the report.
 pub async fn run(
     ports: &Ports,
     env: &EnvName,

@@ -238,7 +238,7 @@ pub(super) async fn check_objects(
 fn check_foreign(bucket: &BucketName, listing: &ObjectListing, findings: &mut Findings) {
     findings.report.objects += listing.foreign;
     for key in &listing.foreign_keys {
-        let detail = "its key is none that mfctl gives: somebody else stored it";
+        let detail = "mfctl does not create such keys: another program stored it";
         findings.violation(ViolationKind::OrphanObject, format!("{bucket}/{key}"), detail);
     }
     let unnamed = listing.foreign - listing.foreign_keys.len() as u64;

@@ -1,4 +1,4 @@
-//! What stands at a job's source that the job has no row of: filters and ignore files left it out, or it came later.
+//! Files at a job's source for which the job has no row: filters or ignore files excluded them, or they arrived later.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -12,9 +12,9 @@ use mfctl_core::domain::JobId;
 use mfctl_core::domain::job::Job;
 use mfctl_core::ports::{Error, ErrorKind, JobJournal, Result};
 
-/// What a search came to.
+/// The result of a search for such files.
 pub(super) struct Untaken {
-    /// How much was found.
+    /// The number of these files.
     pub(super) count: u64,
     /// Whether the job's list, if it had one, could be read again.
     pub(super) whole: bool,

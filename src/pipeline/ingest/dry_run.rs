@@ -47,7 +47,7 @@ pub struct DryRunFile {
 /// Without a catalog, no file is known to be a duplicate of an asset that exists.
 ///
 /// # Errors
-/// A list or manifest that cannot be read; those of the catalog.
+/// A list or manifest that cannot be read; errors of the catalog.
 pub async fn dry_run(
     spec: JobSpec,
     data_dir: PathBuf,

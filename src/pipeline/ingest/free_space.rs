@@ -71,7 +71,7 @@ impl FreeSpaceGuard {
     /// Checks that this many bytes fit.
     ///
     /// # Errors
-    /// `Full` if they do not; those of the store.
+    /// `Full` if they do not; errors of the store.
     pub(super) async fn check(self, objects: &dyn ObjectStore, bytes: u64) -> ports::Result<()> {
         match objects.capacity().await? {
             Some(capacity) if self.writable_bytes(capacity) < bytes => {

@@ -60,7 +60,7 @@ pub(super) struct LeasedJob {
 /// Opens the job that `start` asks for.
 ///
 /// # Errors
-/// An unknown job, one that another process holds, or too little free space; those of the ports.
+/// An unknown job, one that another process holds, or too little free space; errors of the ports.
 pub(super) async fn open(
     ports: &IngestPorts,
     scope: &IngestScope,

@@ -30,7 +30,7 @@ pub(super) struct FileReader {
     concurrency: usize,
 }
 
-/// What became of an upload that was streamed.
+/// The outcome of a streamed upload.
 enum StreamedUpload {
     Complete(Sha256),
     Refused(FileRefusal),

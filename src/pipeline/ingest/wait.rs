@@ -44,7 +44,7 @@ impl PageCounts {
 /// the state or are dead-lettered.
 ///
 /// # Errors
-/// Those of the catalog.
+/// Errors of the catalog.
 pub async fn wait_for_state(
     catalog: &dyn Catalog,
     job: JobId,

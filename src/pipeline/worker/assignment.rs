@@ -12,15 +12,15 @@ const SLOW_RECORD: Duration = Duration::from_secs(2);
 
 /// Keeps membership, tracker and intake of the assigned partitions in step.
 ///
-/// A partition is *Consuming* from [`Assignment::assign`], *Draining* from [`Assignment::revoke`] or
-/// [`Assignment::drain_all`], and *Stopped* from [`Assignment::remove`].
-pub(super) struct Assignment<W, D> {
+/// A partition is *Consuming* from [`WorkerAssignment::assign`], *Draining* from [`WorkerAssignment::revoke`] or
+/// [`WorkerAssignment::drain_all`], and *Stopped* from [`WorkerAssignment::remove`].
+pub(super) struct WorkerAssignment<W, D> {
     pub(super) membership: GroupMembership,
     pub(super) tracker: RecordTracker<W, D>,
     pub(super) intake: IntakeQueue,
 }
 
-impl<W, D> Assignment<W, D> {
+impl<W, D> WorkerAssignment<W, D> {
     pub(super) fn new(membership: GroupMembership) -> Self {
         Self { membership, tracker: RecordTracker::default(), intake: IntakeQueue::new() }
     }

@@ -8,7 +8,7 @@
 //! | the worker | Consuming → Draining → Stopped | [`WorkerPhase`] |
 //! | the intake batch | Idle ⇄ Running | `IntakeQueue` |
 //! | the commit | Idle → Preparing → `InFlight` → Idle | [`CommitScheduler`] |
-//! | each partition | Consuming → Draining → Stopped | [`Assignment`], `RecordTracker` |
+//! | each partition | Consuming → Draining → Stopped | [`WorkerAssignment`], `RecordTracker` |
 //!
 //! The order of effects, which a crash may cut anywhere: claim, run, finish, commit, then (at the latest with the next batch)
 //! complete the claims, and clean up. A partition is released when nothing of it is in flight. Whatever is uncertain after a
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 
-use super::assignment::Assignment;
+use super::assignment::WorkerAssignment;
 use super::cleanup::CleanupTasks;
 use super::commit::{CommitScheduler, InFlightCommit};
 use super::commit_report::report_commit;
@@ -54,7 +54,7 @@ pub(super) struct ConsumeLoop<S: PipelineStep> {
     context: Arc<WorkerContext<S>>,
     health: WorkerHealth,
     phase: WorkerPhase,
-    assignment: Assignment<Box<ClaimedRecord<S::Input>>, RecordOutcome<S::Effect>>,
+    assignment: WorkerAssignment<Box<ClaimedRecord<S::Input>>, RecordOutcome<S::Effect>>,
     commit: CommitScheduler<S::Effect>,
     tasks: WorkerTasks<S>,
     cleanups: CleanupTasks,
@@ -70,7 +70,7 @@ impl<S: PipelineStep> ConsumeLoop<S> {
         Self {
             health,
             phase: WorkerPhase::Consuming,
-            assignment: Assignment::new(GroupMembership::new(consumer, options.session_timeout)),
+            assignment: WorkerAssignment::new(GroupMembership::new(consumer, options.session_timeout)),
             commit: CommitScheduler::new(options.commit_records),
             tasks: WorkerTasks::new(Arc::clone(&context)),
             cleanups: CleanupTasks::default(),
@@ -189,7 +189,7 @@ impl<S: PipelineStep> ConsumeLoop<S> {
     }
 
     fn start_intake(&mut self) {
-        let Assignment { tracker, intake, .. } = &mut self.assignment;
+        let WorkerAssignment { tracker, intake, .. } = &mut self.assignment;
         if let Some(batch) = intake.start(self.tasks.is_empty(), |at| tracker.consuming_epoch(at)) {
             self.tasks.start_intake(batch);
         }
@@ -477,8 +477,9 @@ impl<S: PipelineStep> ConsumeLoop<S> {
     /// The last calls: complete the claims of what is committed, clean up, leave the group. Best effort, each bounded; the
     /// next owner of a partition completes what is left undone.
     async fn shut_down(self) -> WorkerSummary {
-        let Self { context, assignment: Assignment { membership, intake, .. }, tasks, cleanups, mut summary, .. } =
-            self;
+        let Self {
+            context, assignment: WorkerAssignment { membership, intake, .. }, tasks, cleanups, mut summary, ..
+        } = self;
         drop(tasks);
         let claims = RecordIntake::new(Arc::clone(&context));
         let completed = claims.complete_claims(&[], intake.into_committed());

@@ -1,4 +1,4 @@
-//! What waits for the next intake batch, and whether one is under way.
+//! The work for the next intake batch, and whether a batch is in progress.
 
 use std::collections::BTreeMap;
 

@@ -12,7 +12,7 @@ use mfctl_core::domain::{Asset, NewRecord, Record, Stage};
 use mfctl_core::ports;
 use mfctl_core::retry::{self, FailureAction};
 
-/// What a step is given beside its decoded input.
+/// The context that a step receives with its decoded input.
 #[derive(Debug, Clone, Copy)]
 pub struct RecordContext<'a> {
     /// The record as polled, with key and headers.

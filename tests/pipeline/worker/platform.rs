@@ -1,4 +1,4 @@
-//! A platform of its own in a temporary folder, and a step that does what a test tells it.
+//! A platform in a temporary folder, and a pipeline step that a test scripts.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -27,7 +27,7 @@ use mfctl_core::wait::Backoff;
 use mfctl_embedded::OpenMode;
 use tokio::sync::watch;
 
-/// Everything a worker stands on.
+/// The ports and settings of a worker.
 pub struct Platform {
     pub ports: Ports,
     pub buckets: Buckets,
@@ -42,7 +42,7 @@ impl Platform {
         Self::with_topics(|_| true).await
     }
 
-    /// With those of the contract's topics that this holds for.
+    /// With the topics of the contract that match a predicate.
     pub async fn with_topics(wanted: impl Fn(&TopicName) -> bool) -> Self {
         let data = tempfile::tempdir().unwrap();
         let clock = Arc::new(SystemClock::default());
@@ -58,9 +58,10 @@ impl Platform {
         Self { ports, buckets, codec, metrics: Arc::new(Metrics::new()), env, _data: data }
     }
 
-    /// Stages texts as an ingest would, without publishing: the asset and the record of each.
+    /// Stages texts as ingest does, without publishing; returns the asset and the record of each.
     pub async fn stage(&self, texts: &[String]) -> Vec<(AssetId, NewRecord)> {
-        let (tenant, job) = (Tenant::default(), JobId::fresh());
+        let tenant = Tenant::default();
+        let job = JobId::fresh();
         let mut staged = Vec::new();
         let mut rows = Vec::new();
         for text in texts {
@@ -129,7 +130,7 @@ impl Platform {
         found
     }
 
-    /// How often each asset was emitted by persist.
+    /// How often persist emitted each asset.
     pub async fn emitted(&self) -> BTreeMap<String, usize> {
         let mut emitted = BTreeMap::new();
         for record in self.records(&topics::MEDIA_INGESTED).await {
@@ -139,8 +140,8 @@ impl Platform {
         emitted
     }
 
-    /// Holds that each of these was emitted once, and nothing else.
-    pub async fn each_emitted_once(&self, assets: &[AssetId]) {
+    /// Fails unless each of these assets was emitted once, and nothing else.
+    pub async fn assert_each_emitted_once(&self, assets: &[AssetId]) {
         let expected: BTreeMap<String, usize> = assets.iter().map(|asset| (asset.to_string(), 1)).collect();
         assert_eq!(self.emitted().await, expected);
     }
@@ -163,8 +164,8 @@ impl Platform {
         }
     }
 
-    pub fn scripted(&self, script: impl Script) -> Scripted {
-        Scripted { persist: self.persist(), script: Box::new(script), seen: Mutex::default() }
+    pub fn scripted(&self, script: impl Script) -> ScriptedStep {
+        ScriptedStep { persist: self.persist(), script: Box::new(script), runs: Mutex::default() }
     }
 
     pub fn worker_ports(&self) -> WorkerPorts {
@@ -181,7 +182,7 @@ impl Platform {
         }
     }
 
-    /// Runs a step until nothing is left.
+    /// Runs a step until its topic is drained.
     pub async fn drain<S: PipelineStep>(&self, step: S) -> WorkerOutcome {
         self.run(Arc::new(step), self.worker_ports(), until_drained()).await
     }
@@ -198,7 +199,7 @@ impl Platform {
     }
 }
 
-/// Quick, and ending by itself.
+/// Options for a worker with short backoffs that ends when drained.
 pub fn until_drained() -> WorkerOptions {
     WorkerOptions {
         retry: RetryPolicy {
@@ -210,7 +211,7 @@ pub fn until_drained() -> WorkerOptions {
     }
 }
 
-/// As [`until_drained`], tuned so.
+/// As [`until_drained`], with this tuning.
 pub fn tuned(tuning: Tuning) -> WorkerOptions {
     WorkerOptions { tuning: watch::channel(tuning).1, ..until_drained() }
 }
@@ -237,27 +238,27 @@ fn row(event: &IngestRaw) -> StagedRow {
     }
 }
 
-/// What happens to a record before persist sees it: its number of earlier runs is given.
-pub trait Script: Fn(AssetId, u32) -> Act + Send + Sync + 'static {}
-impl<F: Fn(AssetId, u32) -> Act + Send + Sync + 'static> Script for F {}
+/// Decides what happens to an asset's record before persist sees it, given the number of its earlier runs.
+pub trait Script: Fn(AssetId, u32) -> ScriptedAction + Send + Sync + 'static {}
+impl<F: Fn(AssetId, u32) -> ScriptedAction + Send + Sync + 'static> Script for F {}
 
-/// What a scripted step does first.
-pub enum Act {
-    Go,
+/// What a scripted step does before persist.
+pub enum ScriptedAction {
+    Proceed,
     Fail(StepError),
     Panic,
     Sleep(Duration),
 }
 
-/// Persist, with a test's will before it.
-pub struct Scripted {
+/// Persist, preceded by a scripted action.
+pub struct ScriptedStep {
     persist: Persist,
     script: Box<dyn Script>,
-    seen: Mutex<BTreeMap<AssetId, u32>>,
+    runs: Mutex<BTreeMap<AssetId, u32>>,
 }
 
 #[async_trait]
-impl PipelineStep for Scripted {
+impl PipelineStep for ScriptedStep {
     type Input = IngestRaw;
     type Effect = PersistEffect;
 
@@ -272,16 +273,16 @@ impl PipelineStep for Scripted {
     async fn run(&self, cx: RecordContext<'_>, input: &IngestRaw) -> Result<StepOutput<PersistEffect>, StepError> {
         let asset = input.envelope.asset_id;
         let runs = {
-            let mut seen = self.seen.lock().unwrap();
-            let runs = seen.entry(asset).or_default();
+            let mut runs_by_asset = self.runs.lock().unwrap();
+            let runs = runs_by_asset.entry(asset).or_default();
             *runs += 1;
             *runs - 1
         };
         match (self.script)(asset, runs) {
-            Act::Go => {}
-            Act::Fail(error) => return Err(error),
-            Act::Panic => panic!("as scripted"),
-            Act::Sleep(time) => mfctl_core::wait::pause(time).await,
+            ScriptedAction::Proceed => {}
+            ScriptedAction::Fail(error) => return Err(error),
+            ScriptedAction::Panic => panic!("as scripted"),
+            ScriptedAction::Sleep(time) => mfctl_core::wait::pause(time).await,
         }
         self.persist.run(cx, input).await
     }

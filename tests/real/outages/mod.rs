@@ -1,16 +1,16 @@
-//! The real servers die, stand still, and are cut off, while files go through. One test at a time, and no other binary's
-//! beside: cargo runs the binaries one after the other.
+//! The real servers are killed, stopped and disconnected while files are processed. One test runs at a time, and no other
+//! binary beside it: cargo runs the binaries one after the other.
 
-mod cases;
-mod crew;
+mod brokers;
 mod network;
+mod server_kills;
 mod servers;
-mod turns;
+mod worker_pool;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Whoever has this has the servers.
-fn alone() -> MutexGuard<'static, ()> {
+/// Exclusive use of the servers.
+fn lock_servers() -> MutexGuard<'static, ()> {
     static SERVERS: Mutex<()> = Mutex::new(());
     SERVERS.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,31 +1,31 @@
-//! The network between mfctl and the servers is slow, narrow, torn and cut.
+//! Faults of the network between mfctl and the servers: latency, low bandwidth, resets, cut connections.
 
 use std::time::Duration;
 
-use super::alone;
-use super::crew::Crew;
-use super::servers::{BROKERS, Fault, Healed};
+use super::lock_servers;
+use super::servers::{BROKERS, NetworkFault, ProxyReset};
+use super::worker_pool::WorkerPool;
 use crate::support::stack::{Endpoints, Platform};
-use crate::support::{Site, seed, setting, write_texts};
+use crate::support::{Site, env_number, seed, write_texts};
 
 /// Files uploaded under each fault.
 const FILES: usize = 10;
 
-/// Each fault on the way to each server, in a random order.
+/// Each fault on the connection to each server, in a random order.
 #[test]
-fn whatever_happens_on_the_way_to_any_server_every_file_arrives_once() {
-    let _alone = alone();
+fn network_faults_lose_and_duplicate_no_files() {
+    let _servers = lock_servers();
     let seed = seed();
     let mut rng = fastrand::Rng::with_seed(seed);
-    let healed = Healed;
+    let proxy_reset = ProxyReset;
     let site = Site::on(Platform::new(), &Endpoints::behind_proxies());
     let mut rounds = Vec::new();
-    for fault in Fault::ALL {
+    for fault in NetworkFault::ALL {
         rounds.extend(["kafka", "minio", "postgrest", "registry"].map(|server| (fault, server)));
     }
     rng.shuffle(&mut rounds);
-    rounds.truncate(setting("MFCTL_TEST_FAULTS", rounds.len()));
-    let mut crew = Crew::at_work(&site);
+    rounds.truncate(env_number("MFCTL_TEST_FAULTS", rounds.len()));
+    let mut workers = WorkerPool::start(&site);
     for (round, (fault, server)) in rounds.into_iter().enumerate() {
         let stream = if rng.bool() { "upstream" } else { "downstream" };
         let what = format!("seed {seed}: round {round}: {fault:?} on {stream} of {server}");
@@ -39,11 +39,11 @@ fn whatever_happens_on_the_way_to_any_server_every_file_arrives_once() {
         for proxy in proxies {
             fault.begin(proxy, stream);
         }
-        let upload = crew.upload(&folder, FILES);
+        let upload = workers.upload(&folder, FILES);
         std::thread::park_timeout(Duration::from_millis(rng.u64(1_000..2_500)));
-        Healed::now();
-        upload.done(&what);
+        ProxyReset::now();
+        upload.finish(&what);
     }
-    crew.everything_is_there(&format!("seed {seed}"));
-    drop(healed);
+    workers.assert_all_enriched_once(&format!("seed {seed}"));
+    drop(proxy_reset);
 }

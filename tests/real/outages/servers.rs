@@ -1,30 +1,30 @@
-//! The stack's servers, and the proxies before them.
+//! The stack's servers and the proxies before them.
 
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::independent::{curl, run};
-use crate::support::Ran;
+use crate::external_clients::{curl, run_program};
+use crate::support::CommandOutput;
 use crate::support::stack::env;
 
-/// The brokers, as the stack calls them.
+/// The brokers' names in the stack.
 pub const BROKERS: [&str; 3] = ["kafka-1", "kafka-2", "kafka-3"];
 
-/// Runs a verb of the stack's own script on the stack that the tests run on.
+/// Runs `stack/stack VERB SERVER` on the stack of the tests.
 fn stack(verb: &str, server: &str) {
     let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/stack/stack"));
     command.args([verb, server]).env("MFCTL_STACK_RUN", env("STACK_RUN"));
-    let ran = Ran::of(command);
+    let ran = CommandOutput::run(command);
     assert_eq!(ran.code, 0, "stack {verb} {server}: {ran}");
 }
 
-/// A server that is down; it comes up again with [`Down::start`], or when the test ends.
-pub struct Down(&'static str);
+/// A killed server; it is started again by [`KilledServer::start`], or when this is dropped.
+pub struct KilledServer(&'static str);
 
-impl Down {
-    /// SIGKILL.
+impl KilledServer {
+    /// Kills a server with SIGKILL.
     pub fn kill(server: &'static str) -> Self {
         stack("kill", server);
         Self(server)
@@ -36,16 +36,16 @@ impl Down {
     }
 }
 
-impl Drop for Down {
+impl Drop for KilledServer {
     fn drop(&mut self) {
         stack("start", self.0);
     }
 }
 
-/// A server that stands still until this is dropped.
-pub struct Paused(Pid);
+/// A server that is stopped (SIGSTOP) until this is dropped.
+pub struct PausedServer(Pid);
 
-impl Paused {
+impl PausedServer {
     pub fn stop(server: &str) -> Self {
         let pid = std::fs::read_to_string(format!("{}/pids/{server}", env("STACK_RUN"))).unwrap();
         let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
@@ -54,15 +54,15 @@ impl Paused {
     }
 }
 
-impl Drop for Paused {
+impl Drop for PausedServer {
     fn drop(&mut self) {
         let _ = kill_process(self.0, Signal::CONT);
     }
 }
 
-/// What a proxy can do to what goes through it.
+/// What a proxy can do to its connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum NetworkFault {
     Latency,
     Cut,
     SlowClose,
@@ -73,7 +73,7 @@ pub enum Fault {
     LimitData,
 }
 
-impl Fault {
+impl NetworkFault {
     pub const ALL: [Self; 8] = [
         Self::Latency,
         Self::Cut,
@@ -85,7 +85,7 @@ impl Fault {
         Self::LimitData,
     ];
 
-    /// The toxic; none for a proxy that is switched off.
+    /// The toxic of the fault; `None` for `Cut`, which disables the proxy.
     fn toxic(self) -> Option<(&'static str, Value)> {
         match self {
             Self::Cut => None,
@@ -99,7 +99,7 @@ impl Fault {
         }
     }
 
-    /// Has the proxy do it to one direction, to connections there are and new ones.
+    /// Applies the fault to one direction of the proxy, on existing and new connections.
     pub fn begin(self, proxy: &str, stream: &str) {
         let url = format!("{}/proxies/{proxy}", env("STACK_TOXIPROXY"));
         match self.toxic() {
@@ -112,17 +112,20 @@ impl Fault {
     }
 }
 
-/// The proxies without any fault again, also when the test ends.
-pub struct Healed;
+/// Removes all faults from the proxies when it is dropped.
+pub struct ProxyReset;
 
-impl Healed {
+impl ProxyReset {
     pub fn now() {
         drop(Self);
     }
 }
 
-impl Drop for Healed {
+impl Drop for ProxyReset {
     fn drop(&mut self) {
-        run("curl", &["-q", "-sS", "--noproxy", "*", "-X", "POST", &format!("{}/reset", env("STACK_TOXIPROXY"))]);
+        run_program(
+            "curl",
+            &["-q", "-sS", "--noproxy", "*", "-X", "POST", &format!("{}/reset", env("STACK_TOXIPROXY"))],
+        );
     }
 }

@@ -8,7 +8,7 @@ use mfctl_core::ports::{ErrorKind, Migrations};
 use super::server::{Database, ROLES, connect};
 
 #[tokio::test]
-async fn migrations_are_applied_once_and_the_database_has_an_identity() {
+async fn migrations_are_applied_once_and_give_the_database_an_identity() {
     let database = Database::fresh().await;
     let migrations = database.migrations();
     let before = migrations.status().await.unwrap();
@@ -25,16 +25,16 @@ async fn migrations_are_applied_once_and_the_database_has_an_identity() {
 }
 
 #[tokio::test]
-async fn case_24_a_concurrent_or_dirty_migration_is_refused() {
+async fn case_24_concurrent_or_dirty_migration_is_refused() {
     let database = Database::fresh().await;
-    // Several at once: one applies, the others wait for it and find nothing to do.
-    let _roles_are_the_servers = ROLES.lock().await;
+    // Of several concurrent callers one applies; the others wait and find nothing to do.
+    let _roles_guard = ROLES.lock().await;
     let callers: Vec<_> = (0..4).map(|_| database.migrations()).collect();
     let applied = join_all(callers.iter().map(Migrations::migrate)).await;
     let counts: Vec<usize> = applied.into_iter().map(|applied| applied.unwrap().len()).collect();
     assert_eq!(counts.iter().filter(|count| **count > 0).count(), 1, "{counts:?}");
 
-    // One that holds the lock for longer than another waits is named.
+    // On a lock timeout the error names the holder.
     let holder = connect(&format!("{}?application_name=slow", database.url())).await;
     holder.execute("SELECT pg_advisory_lock(7883097549444181351)", &[]).await.unwrap();
     let error = database.migrations().lock_timeout(Duration::from_millis(300)).migrate().await.unwrap_err();
@@ -77,13 +77,13 @@ async fn case_24_a_concurrent_or_dirty_migration_is_refused() {
     .await;
 }
 
-/// A migration that fails leaves nothing of itself, neither tables nor its mark.
+/// A failed migration leaves neither tables nor its row.
 #[tokio::test]
-async fn a_migration_that_fails_can_be_tried_again() {
+async fn failed_migration_can_be_retried() {
     let database = Database::fresh().await;
-    // In the way of the second.
+    // A table that conflicts with the second migration.
     database.execute("CREATE SCHEMA media; CREATE TABLE media.sources (x int)").await;
-    let _roles_are_the_servers = ROLES.lock().await;
+    let _roles_guard = ROLES.lock().await;
     let migrations = database.migrations();
     let error = migrations.migrate().await.unwrap_err();
     assert!(error.full().contains("0002_tables") && error.full().contains("42P07"), "{}", error.full());
@@ -94,9 +94,9 @@ async fn a_migration_that_fails_can_be_tried_again() {
     migrations.migrate().await.unwrap();
 }
 
-/// A statement that reads a whole table is fast on the small catalogs of tests and not on large ones.
+/// A full table scan is fast on the small catalogs of tests but not on large ones.
 #[tokio::test]
-async fn statements_find_their_rows_by_index_under_row_level_security() {
+async fn statements_use_indexes_under_row_level_security() {
     let database = Database::migrated().await;
     let client = connect(&database.url()).await;
     client

@@ -1,4 +1,4 @@
-//! A database of its own, and a PostgREST-compatible server of its own before it: what a test does here nobody else sees.
+//! A database and a PostgREST-compatible server for a single test.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -17,20 +17,20 @@ use tokio_postgres::NoTls;
 use crate::contract::harness::eventually;
 use crate::stack;
 
-/// As long as a server may take to start or to notice something.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a server may take to start or to notice a change.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Roles belong to the server: tests that migrate their databases at once would be in each other's way.
+/// Held while migrating: roles belong to the whole server, so concurrent migrations would conflict.
 pub static ROLES: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// A database that goes when this does.
+/// A database that is dropped with this value.
 pub struct Database {
     pub name: String,
     admin: String,
 }
 
 impl Database {
-    /// An empty one.
+    /// Creates an empty database.
     pub async fn fresh() -> Self {
         let admin = stack::env("STACK_POSTGRES");
         let name = format!("mfctl_test_{:016x}", fastrand::u64(..));
@@ -38,7 +38,7 @@ impl Database {
         Self { name, admin }
     }
 
-    /// One with the catalog's tables.
+    /// Creates a database with the catalog's tables.
     pub async fn migrated() -> Self {
         let database = Self::fresh().await;
         database.migrate().await;
@@ -51,7 +51,7 @@ impl Database {
         self.migrations().migrate().await.unwrap()
     }
 
-    /// Its address, with a role that may change it.
+    /// The database's address, with a role that may change its schema.
     pub fn url(&self) -> String {
         with_database(&self.admin, &self.name)
     }
@@ -62,12 +62,12 @@ impl Database {
             .unwrap()
     }
 
-    /// Runs statements as its owner.
+    /// Runs statements as the owner.
     pub async fn execute(&self, sql: &str) {
         execute(&self.url(), sql).await;
     }
 
-    /// What a query of one text answers.
+    /// The result of a query of one text value.
     pub async fn text(&self, query: &str) -> String {
         let client = connect(&self.url()).await;
         client.query_one(query, &[]).await.unwrap().get(0)
@@ -76,8 +76,9 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let (admin, name) = (self.admin.clone(), self.name.clone());
-        // A drop cannot wait in the test's own runtime.
+        let admin = self.admin.clone();
+        let name = self.name.clone();
+        // `drop` cannot await in the test's runtime.
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(execute(&admin, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")));
@@ -100,14 +101,14 @@ async fn execute(url: &str, sql: &str) {
     connect(url).await.batch_execute(sql).await.unwrap();
 }
 
-/// A server before a database.
+/// A PostgREST-compatible server of a database.
 pub struct Server {
     pub url: String,
     child: Process,
     pub database: Database,
 }
 
-/// A process that ends with whoever has it.
+/// A process that is killed when it is dropped.
 struct Process(Child);
 
 impl Drop for Process {
@@ -118,34 +119,34 @@ impl Drop for Process {
 }
 
 impl Server {
-    /// One that has seen the catalog's tables.
+    /// Starts a server on a migrated database and waits until it has loaded the tables.
     pub async fn start() -> Self {
-        let server = Self::before(Database::migrated().await).await;
+        let server = Self::for_database(Database::migrated().await).await;
         let catalog = server.catalog(server.as_operator());
         let answers = async || mfctl_core::ports::Catalog::identity(&catalog).await.is_ok();
-        eventually(PATIENCE, "the catalog answers", answers).await;
+        eventually(TIMEOUT, "the catalog answers", answers).await;
         server
     }
 
-    /// One before this database, whatever is in it.
-    pub async fn before(mut database: Database) -> Self {
+    /// Starts a server of this database.
+    pub async fn for_database(mut database: Database) -> Self {
         for _ in 0..3 {
-            match Self::begun(database).await {
+            match Self::try_start(database).await {
                 Ok(server) => return server,
-                // Somebody else took its port between its choice and its use.
-                Err(left) => database = left,
+                // Another process took its port between its choice and its use.
+                Err(returned) => database = returned,
             }
         }
-        panic!("the server ends as soon as it begins");
+        panic!("the server ends as soon as it starts");
     }
 
-    async fn begun(database: Database) -> Result<Self, Database> {
+    async fn try_start(database: Database) -> Result<Self, Database> {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let password = secret("postgres-authenticator");
-        let (_, place) = database.url().rsplit_once('@').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+        let (_, address) = database.url().rsplit_once('@').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
         let child = Command::new(program())
             .env_clear()
-            .env("PGRST_DB_URI", format!("postgres://authenticator:{password}@{place}"))
+            .env("PGRST_DB_URI", format!("postgres://authenticator:{password}@{address}"))
             .env("PGRST_DB_SCHEMAS", "media")
             .env("PGRST_DB_ANON_ROLE", "media_anon")
             .env("PGRST_DB_POOL", "6")
@@ -161,11 +162,11 @@ impl Server {
             .unwrap();
         let mut server = Self { url: format!("http://127.0.0.1:{port}/api"), child: Process(child), database };
         let mut has_ended = false;
-        let settled = async || {
+        let ready = async || {
             has_ended = server.child.0.try_wait().unwrap().is_some();
             has_ended || server.get("meta", None).await.is_some()
         };
-        eventually(PATIENCE, "the server listens", settled).await;
+        eventually(TIMEOUT, "the server listens", ready).await;
         if has_ended { Err(server.database) } else { Ok(server) }
     }
 
@@ -182,8 +183,8 @@ impl Server {
         PostgrestCatalog::new(PostgrestConfig { http, url: self.url.clone(), schema: "media".into(), auth }).unwrap()
     }
 
-    /// A plain request, as any client of PostgREST makes it: its status and body.
-    pub async fn ask(&self, request: reqwest::RequestBuilder) -> Option<(u16, Value)> {
+    /// Sends a plain request; returns its status and body.
+    pub async fn send(&self, request: reqwest::RequestBuilder) -> Option<(u16, Value)> {
         let response = request.send().await.ok()?;
         let status = response.status().as_u16();
         let body = response.bytes().await.ok()?;
@@ -191,7 +192,7 @@ impl Server {
     }
 
     pub async fn get(&self, path: &str, token: Option<&str>) -> Option<(u16, Value)> {
-        self.ask(self.request(reqwest::Method::GET, path, token)).await
+        self.send(self.request(reqwest::Method::GET, path, token)).await
     }
 
     pub fn request(&self, method: reqwest::Method, path: &str, token: Option<&str>) -> reqwest::RequestBuilder {
@@ -213,7 +214,7 @@ pub fn signed(role: &str, tenant: &str) -> PostgrestAuth {
     }
 }
 
-/// A token such as another program would sign it.
+/// Signs a token independently of mfctl.
 pub fn token(claims: &Value) -> String {
     use base64::Engine as _;
     use hmac::{KeyInit, Mac};
@@ -233,10 +234,10 @@ fn secret(name: &str) -> String {
     std::fs::read_to_string(path).unwrap().trim().to_owned()
 }
 
-/// The program that the stack runs: said by the stack, else where it installs it.
+/// The server's program: `STACK_POSTGREST_BIN`, or where the stack installs it.
 fn program() -> PathBuf {
-    if let Ok(said) = std::env::var("STACK_POSTGREST_BIN") {
-        return said.into();
+    if let Ok(path) = std::env::var("STACK_POSTGREST_BIN") {
+        return path.into();
     }
     let var = |name: &str| std::env::var(name).ok().map(PathBuf::from);
     let cache = var("MFCTL_STACK_CACHE")

@@ -1,4 +1,4 @@
-//! Buckets: how they keep things, what is left in them.
+//! Bucket administration: policies, versions, listings, abandoned uploads.
 
 use aws_sdk_s3::types::{
     BucketLifecycleConfiguration, ExpirationStatus, LifecycleExpiration, LifecycleRule, LifecycleRuleFilter,
@@ -29,7 +29,7 @@ const ORIGINALS: BucketPolicy = BucketPolicy {
 };
 
 #[tokio::test]
-async fn configuring_a_bucket_twice_changes_nothing_the_second_time() {
+async fn configuring_a_bucket_is_idempotent() {
     let store = S3Store::new(&config()).unwrap();
     assert_eq!(store.describe_bucket(&bucket()).await.unwrap(), None);
     let first = store.configure_bucket(&bucket(), &STAGING).await.unwrap();
@@ -45,10 +45,11 @@ async fn configuring_a_bucket_twice_changes_nothing_the_second_time() {
 }
 
 #[tokio::test]
-async fn a_rule_that_others_made_stays() {
+async fn foreign_lifecycle_rules_are_kept() {
     let config = config();
     let store = ready(&config).await;
-    let (client, name) = (plain_client(&config), format!("{}{}", config.bucket_prefix, bucket()));
+    let client = plain_client(&config);
+    let name = format!("{}{}", config.bucket_prefix, bucket());
     let rule = LifecycleRule::builder()
         .id("theirs")
         .status(ExpirationStatus::Enabled)
@@ -64,9 +65,9 @@ async fn a_rule_that_others_made_stays() {
     assert_eq!(ids, ["theirs"]);
 }
 
-/// 25 of the fault cases.
+/// Fault case 25.
 #[tokio::test]
-async fn case_25_a_delete_in_a_versioned_bucket_hides_the_object_and_keeps_its_version() {
+async fn case_25_delete_in_a_versioned_bucket_hides_the_object_and_keeps_its_version() {
     let config = config();
     let store = S3Store::new(&config).unwrap();
     store.configure_bucket(&bucket(), &ORIGINALS).await.unwrap();
@@ -75,7 +76,8 @@ async fn case_25_a_delete_in_a_versioned_bucket_hides_the_object_and_keeps_its_v
     store.delete(&[at("a"), at("b")]).await.unwrap();
     assert_eq!(store.head(&at("a")).await.unwrap(), None);
     fails_as(store.open(&at("a")).await, ErrorKind::NotFound);
-    let (client, name) = (plain_client(&config), format!("{}{}", config.bucket_prefix, bucket()));
+    let client = plain_client(&config);
+    let name = format!("{}{}", config.bucket_prefix, bucket());
     let versions = client.list_object_versions().bucket(&name).prefix("a").send().await.unwrap();
     assert_eq!((versions.versions().len(), versions.delete_markers().len()), (1, 1));
     let id = versions.versions()[0].version_id().unwrap();
@@ -86,7 +88,7 @@ async fn case_25_a_delete_in_a_versioned_bucket_hides_the_object_and_keeps_its_v
 }
 
 #[tokio::test]
-async fn many_objects_are_deleted_and_listed_page_by_page() {
+async fn many_objects_are_listed_and_deleted_in_pages() {
     let config = config();
     let store = ready(&config).await;
     let keys: Vec<_> = (0..1203).map(|n| at(&format!("k/{n:05} +%&<>'é"))).collect();
@@ -104,10 +106,11 @@ async fn many_objects_are_deleted_and_listed_page_by_page() {
 }
 
 #[tokio::test]
-async fn abandoned_uploads_are_found_and_removed() {
+async fn abandoned_uploads_are_found_and_aborted() {
     let config = config();
     let store = ready(&config).await;
-    let (client, name) = (plain_client(&config), format!("{}{}", config.bucket_prefix, bucket()));
+    let client = plain_client(&config);
+    let name = format!("{}{}", config.bucket_prefix, bucket());
     client.create_multipart_upload().bucket(&name).key("t/job/event").send().await.unwrap();
     let day = SignedDuration::from_hours(24);
     assert_eq!(store.abort_unfinished(&bucket(), Timestamp::now() - day).await.unwrap(), []);
@@ -117,10 +120,11 @@ async fn abandoned_uploads_are_found_and_removed() {
 }
 
 #[tokio::test]
-async fn what_others_stored_under_strange_keys_is_counted_and_named() {
+async fn foreign_keys_are_counted_and_named() {
     let config = config();
     let store = ready(&config).await;
-    let (client, name) = (plain_client(&config), format!("{}{}", config.bucket_prefix, bucket()));
+    let client = plain_client(&config);
+    let name = format!("{}{}", config.bucket_prefix, bucket());
     put(&store, "k/ours", &bytes(1)).await.unwrap();
     client.put_object().bucket(&name).key("k/theirs/").send().await.unwrap();
     let listing = store.list(&bucket(), "k/", None, 10).await.unwrap();

@@ -1,4 +1,4 @@
-//! Objects that go in parts: whole, resumed, verified.
+//! Multipart uploads: complete, resumed, verified.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -12,25 +12,25 @@ use super::{at, bucket, bytes, config, get, plain_client, put, ready};
 use crate::contract::harness::{eventually, fails_as, random};
 use crate::proxy::Proxy;
 
-/// As long as some parts of an upload may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long some parts of an upload may take.
+const TIMEOUT: Duration = Duration::from_secs(60);
 const MIB: usize = 1024 * 1024;
 
-/// The server behind a proxy.
-async fn counted() -> (S3Config, Proxy) {
+/// The server behind a proxy that counts parts.
+async fn through_proxy() -> (S3Config, Proxy) {
     let direct = config();
     let proxy = Proxy::before(direct.endpoint.as_deref().unwrap()).await;
     (S3Config { endpoint: Some(proxy.url.clone()), ..direct }, proxy)
 }
 
-/// Bytes whose reader fails, or ends, at a place.
-struct Broken {
+/// Bytes whose reader fails or ends early, at a position.
+struct BrokenSource {
     bytes: Bytes,
     at: usize,
     fails: bool,
 }
 
-impl ByteSource for Broken {
+impl ByteSource for BrokenSource {
     fn len(&self) -> u64 {
         self.bytes.len() as u64
     }
@@ -38,28 +38,29 @@ impl ByteSource for Broken {
     fn reader(&self, from: u64) -> io::Result<Box<dyn Read + Send + '_>> {
         assert_eq!(from, 0, "a source is read from its beginning, once");
         let good = io::Cursor::new(&self.bytes[..self.at]);
-        Ok(if self.fails { Box::new(good.chain(Failing)) } else { Box::new(good) })
+        Ok(if self.fails { Box::new(good.chain(FailingReader)) } else { Box::new(good) })
     }
 }
 
-struct Failing;
+/// A reader that always fails.
+struct FailingReader;
 
-impl Read for Failing {
+impl Read for FailingReader {
     fn read(&mut self, _buffer: &mut [u8]) -> io::Result<usize> {
         Err(io::Error::from(io::ErrorKind::PermissionDenied))
     }
 }
 
-async fn unfinished(config: &S3Config) -> usize {
+async fn unfinished_uploads(config: &S3Config) -> usize {
     let name = format!("{}{}", config.bucket_prefix, bucket());
-    // By the whole key: some stores list by nothing less.
+    // By the whole key: some stores list uploads only by complete keys.
     let found = plain_client(config).list_multipart_uploads().bucket(name).prefix("large").send().await;
     found.unwrap().uploads().len()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_object_of_parts_is_whole_and_read_by_a_plain_client() {
-    let (config, proxy) = counted().await;
+async fn multipart_object_is_read_by_a_plain_client() {
+    let (config, proxy) = through_proxy().await;
     let store = ready(&config).await;
     let content = bytes(20 * MIB + 7);
     put(&store, "large", &content).await.unwrap();
@@ -68,36 +69,36 @@ async fn an_object_of_parts_is_whole_and_read_by_a_plain_client() {
     let name = format!("{}{}", config.bucket_prefix, bucket());
     let plain = plain_client(&config).get_object().bucket(name).key("large").send().await.unwrap();
     assert!(plain.body.collect().await.unwrap().into_bytes() == content);
-    assert_eq!(unfinished(&config).await, 0);
+    assert_eq!(unfinished_uploads(&config).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_put_goes_on_where_an_earlier_one_was_cut_off() {
-    let (config, proxy) = counted().await;
+async fn put_resumes_an_interrupted_upload() {
+    let (config, proxy) = through_proxy().await;
     let store = ready(&config).await;
     let content = bytes(50 * MIB + 1);
-    let broken = Arc::new(Broken { bytes: content.clone(), at: 30 * MIB, fails: true });
+    let broken = Arc::new(BrokenSource { bytes: content.clone(), at: 30 * MIB, fails: true });
     let error = store.put(&at("large"), broken, PutOptions::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error.full());
     assert_eq!(store.head(&at("large")).await.unwrap(), None);
-    assert_eq!(unfinished(&config).await, 1);
-    assert_eq!(proxy.parts(), 3, "what was read whole was sent");
+    assert_eq!(unfinished_uploads(&config).await, 1);
+    assert_eq!(proxy.parts(), 3, "the complete parts were sent");
 
-    // Another process, so to speak.
+    // As a new process would do.
     let store = S3Store::new(&config).unwrap();
     put(&store, "large", &content).await.unwrap();
     assert_eq!(proxy.parts(), 7, "each part once");
     assert!(get(&store, "large").await == content);
-    assert_eq!(unfinished(&config).await, 0);
+    assert_eq!(unfinished_uploads(&config).await, 0);
 }
 
-/// What is in the store is taken for what is to be stored only if it has the same bytes.
+/// Stored parts are reused only if their bytes are the same.
 #[tokio::test(flavor = "multi_thread")]
-async fn parts_with_other_bytes_are_sent_again() {
-    let (config, _proxy) = counted().await;
+async fn parts_with_different_bytes_are_resent() {
+    let (config, _proxy) = through_proxy().await;
     let store = ready(&config).await;
     let old = Bytes::from(vec![1; 30 * MIB]);
-    let broken = Arc::new(Broken { bytes: old, at: 20 * MIB, fails: true });
+    let broken = Arc::new(BrokenSource { bytes: old, at: 20 * MIB, fails: true });
     fails_as(store.put(&at("large"), broken, PutOptions::default()).await, ErrorKind::Invalid);
     let content = bytes(30 * MIB);
     put(&store, "large", &content).await.unwrap();
@@ -105,19 +106,19 @@ async fn parts_with_other_bytes_are_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_source_of_the_wrong_length_leaves_nothing() {
-    let (config, _proxy) = counted().await;
+async fn multipart_source_of_the_wrong_length_stores_nothing() {
+    let (config, _proxy) = through_proxy().await;
     let store = ready(&config).await;
-    let short = Arc::new(Broken { bytes: bytes(30 * MIB), at: 25 * MIB, fails: false });
+    let short = Arc::new(BrokenSource { bytes: bytes(30 * MIB), at: 25 * MIB, fails: false });
     fails_as(store.put(&at("large"), short, PutOptions::default()).await, ErrorKind::Invalid);
     assert_eq!(store.head(&at("large")).await.unwrap(), None);
-    assert_eq!(unfinished(&config).await, 0);
+    assert_eq!(unfinished_uploads(&config).await, 0);
 }
 
-/// A put that was killed after the store had everything, before anybody was told.
+/// As after a put that was killed when the store had completed the object.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_object_that_is_there_is_not_sent_again() {
-    let (config, proxy) = counted().await;
+async fn identical_object_is_not_resent() {
+    let (config, proxy) = through_proxy().await;
     let store = ready(&config).await;
     let content = bytes(40 * MIB);
     put(&store, "large", &content).await.unwrap();
@@ -131,21 +132,22 @@ async fn an_object_that_is_there_is_not_sent_again() {
     assert!(get(&store, "large").await == other);
 }
 
-/// Killed ten times, an upload sends no more than its parts and those that were in flight.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_that_is_killed_ten_times_sends_each_part_once() {
+async fn upload_aborted_ten_times_resends_only_in_flight_parts() {
     let mut random = random();
-    let (config, proxy) = counted().await;
+    let (config, proxy) = through_proxy().await;
     ready(&config).await;
     let content = bytes(256 * MIB);
-    let (parts, in_flight) = (32, config.concurrency);
+    let parts = 32;
+    let in_flight = config.concurrency;
     for _ in 0..10 {
         let store = S3Store::new(&config).unwrap();
-        let (content, before) = (content.clone(), proxy.parts());
+        let content = content.clone();
+        let before = proxy.parts();
         let upload = tokio::spawn(async move { put(&store, "large", &content).await });
         let enough = before + random.usize(1..6);
         let is_due = async || proxy.parts() >= enough || upload.is_finished();
-        eventually(PATIENCE, "so many parts are sent", is_due).await;
+        eventually(TIMEOUT, "enough parts are sent", is_due).await;
         upload.abort();
         drop(upload.await);
     }
@@ -153,12 +155,12 @@ async fn an_upload_that_is_killed_ten_times_sends_each_part_once() {
     put(&store, "large", &content).await.unwrap();
     assert!(get(&store, "large").await == content);
     assert!(proxy.parts() <= parts + 10 * in_flight, "{} parts were sent", proxy.parts());
-    assert_eq!(unfinished(&config).await, 0);
+    assert_eq!(unfinished_uploads(&config).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_puts_of_one_large_key_leave_one_whole_object() {
-    let (config, _proxy) = counted().await;
+    let (config, _proxy) = through_proxy().await;
     let store = Arc::new(ready(&config).await);
     let puts: Vec<_> = (0..3u8)
         .map(|n| {
@@ -174,29 +176,29 @@ async fn concurrent_puts_of_one_large_key_leave_one_whole_object() {
     assert_eq!(found.len(), 20 * MIB + usize::from(found[0]));
 }
 
-/// A store that keeps no checksums is believed its ETags; a half-sent upload is compared by them.
+/// Without checksums, objects and the parts of an unfinished upload are compared by ETag.
 #[tokio::test(flavor = "multi_thread")]
-async fn without_checksums_etags_and_samples_do() {
-    let (config, proxy) = counted().await;
+async fn objects_are_verified_by_etag_and_samples_without_checksums() {
+    let (config, proxy) = through_proxy().await;
     let store = ready(&config).await;
     proxy.hide_checksums();
     put(&store, "small", &bytes(1000)).await.unwrap();
     assert!(get(&store, "small").await == bytes(1000));
     let content = bytes(40 * MIB);
-    let broken = Arc::new(Broken { bytes: content.clone(), at: 25 * MIB, fails: true });
+    let broken = Arc::new(BrokenSource { bytes: content.clone(), at: 25 * MIB, fails: true });
     fails_as(store.put(&at("large"), broken, PutOptions::default()).await, ErrorKind::Invalid);
     let before = proxy.parts();
     put(&store, "large", &content).await.unwrap();
-    assert_eq!(proxy.parts() - before, 2, "the three parts that were there are not sent again");
+    assert_eq!(proxy.parts() - before, 2, "the three stored parts are not sent again");
     assert!(get(&store, "large").await == content);
     let before = proxy.parts();
     put(&store, "large", &content).await.unwrap();
-    assert_eq!(proxy.parts(), before, "nor is the whole");
+    assert_eq!(proxy.parts(), before, "the complete object is not sent again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_breaks_off_is_read_on() {
-    let (config, proxy) = counted().await;
+async fn interrupted_download_is_resumed() {
+    let (config, proxy) = through_proxy().await;
     let store = ready(&config).await;
     let content = bytes(30 * MIB);
     put(&store, "large", &content).await.unwrap();

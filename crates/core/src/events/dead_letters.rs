@@ -30,7 +30,7 @@ pub struct DeadLetterCounts {
 /// Every dead-letter and parked topic of a log, sorted by name, including those of other applications.
 ///
 /// # Errors
-/// Those of the log.
+/// Errors of the log.
 pub async fn topics(log: &dyn EventLog) -> Result<Vec<TopicName>> {
     let all = log.topics().await?.into_iter().map(|topic| topic.name);
     Ok(all.filter(|name| name.is_dead_letters() || name.is_parked()).collect())
@@ -65,7 +65,7 @@ impl DeadLetterWatch {
     /// Reads the records added since the last call and returns the counts of each topic.
     ///
     /// # Errors
-    /// Those of the log.
+    /// Errors of the log.
     pub async fn refresh(&mut self, log: &dyn EventLog) -> Result<Vec<DeadLetterCounts>> {
         let topics = topics(log).await?;
         let offsets = log.offsets(&topics).await?;

@@ -39,7 +39,7 @@ impl Ledger {
     /// Reads the ledger to its end.
     ///
     /// # Errors
-    /// Those of the log; `NotFound` when there is no ledger.
+    /// Errors of the log; `NotFound` when there is no ledger.
     pub async fn load(log: &dyn EventLog) -> Result<Self> {
         let mut ledger = Self::default();
         ledger.refresh(log).await?;
@@ -71,7 +71,7 @@ impl Ledger {
     /// Ledger entry of a dead letter, read from the log.
     ///
     /// # Errors
-    /// Those of the log.
+    /// Errors of the log.
     pub async fn entry(&self, log: &dyn EventLog, dead_letter: &RecordAddress) -> Result<Option<LedgerEntry>> {
         let Some(resolved) = self.get(dead_letter) else { return Ok(None) };
         let (partition, offset) = resolved.entry;

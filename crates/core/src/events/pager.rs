@@ -47,7 +47,7 @@ impl Pager {
     /// The next page of records; `None` at the end. A page may be empty where offsets were skipped.
     ///
     /// # Errors
-    /// Those of the log; `Timeout` when the log returns nothing for an offset below its high watermark.
+    /// Errors of the log; `Timeout` when the log returns nothing for an offset below its high watermark.
     pub async fn next_page(&mut self, log: &dyn EventLog) -> Result<Option<Vec<Record>>> {
         if self.next >= self.end {
             return Ok(None);

@@ -62,7 +62,7 @@ pub fn subject(topic: &TopicName) -> String {
 /// Registers every schema of this binary; existing versions stay.
 ///
 /// # Errors
-/// Those of the registry.
+/// Errors of the registry.
 pub async fn register_all(registry: &dyn SchemaRegistry) -> Result<Vec<RegisteredSchema>> {
     let mut registered = Vec::new();
     for (topic, schema) in written() {

@@ -139,7 +139,7 @@ pub struct AssetFilter {
 
 /// A page of rows in a stable order.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Page<T> {
+pub struct CursorPage<T> {
     /// Rows of this page.
     pub items: Vec<T>,
     /// Cursor of the next page; `None` at the end. Opaque: its format is the backend's.
@@ -171,7 +171,7 @@ pub trait Catalog: Send + Sync {
     /// The catalog's stable identity, created by its first migration; a profile pins it.
     async fn identity(&self) -> Result<String>;
 
-    /// Those of these assets that exist.
+    /// The assets with these ids that exist.
     async fn assets(&self, ids: &[AssetId]) -> Result<Vec<Asset>>;
 
     /// Adds staged assets (revision 1, state `staged`) and their sources. An existing asset keeps its row, apart from its
@@ -205,7 +205,7 @@ pub trait Catalog: Send + Sync {
     async fn flag_dead_letters(&self, flags: Vec<DeadLetterFlag>) -> Result<()>;
 
     /// Assets that match the filter, sorted by id, from the cursor on.
-    async fn list(&self, filter: &AssetFilter, cursor: Option<&str>, limit: usize) -> Result<Page<Asset>>;
+    async fn list(&self, filter: &AssetFilter, cursor: Option<&str>, limit: usize) -> Result<CursorPage<Asset>>;
 
     /// Source files of an asset, latest first, at most `limit`.
     async fn sources(&self, asset: AssetId, limit: usize) -> Result<Vec<AssetSource>>;
@@ -217,10 +217,10 @@ pub trait Catalog: Send + Sync {
     async fn asset_of_event(&self, event: EventId) -> Result<Option<AssetId>>;
 
     /// Outcome of each file in the latest job that saw it, sorted by tenant and path, from the cursor on.
-    async fn latest_outcomes(&self, cursor: Option<&str>, limit: usize) -> Result<Page<JobOutcome>>;
+    async fn latest_outcomes(&self, cursor: Option<&str>, limit: usize) -> Result<CursorPage<JobOutcome>>;
 
     /// Outcomes of one job, sorted by path, from the cursor on.
-    async fn job_outcomes(&self, job: JobId, cursor: Option<&str>, limit: usize) -> Result<Page<JobOutcome>>;
+    async fn job_outcomes(&self, job: JobId, cursor: Option<&str>, limit: usize) -> Result<CursorPage<JobOutcome>>;
 
     /// Totals over the whole catalog.
     async fn summary(&self) -> Result<CatalogSummary>;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Page, Result};
+use super::{CursorPage, Result};
 use crate::domain::job::{FileRefusal, FileStep, Job, JobCounts, JobStatus, JournalFile};
 use crate::domain::{AssetId, EventId, JobId, ObjectKey, Sha256, SourcePath, Tenant};
 
@@ -89,7 +89,7 @@ pub trait JobJournal: Send + Sync {
     async fn job(&self, job: JobId) -> Result<Option<Job>>;
 
     /// Jobs, latest first, from the cursor on.
-    async fn jobs(&self, cursor: Option<&str>, limit: usize) -> Result<Page<Job>>;
+    async fn jobs(&self, cursor: Option<&str>, limit: usize) -> Result<CursorPage<Job>>;
 
     /// The latest unfinished job of this tenant with this spec.
     async fn unfinished(&self, tenant: &Tenant, spec: &serde_json::Value) -> Result<Option<Job>>;
@@ -117,9 +117,9 @@ pub trait JobJournal: Send + Sync {
         filter: &JobFilter,
         cursor: Option<&str>,
         limit: usize,
-    ) -> Result<Page<JournalFile>>;
+    ) -> Result<CursorPage<JournalFile>>;
 
-    /// Those of these paths that the job has a row for.
+    /// The given paths that the job has a row for.
     async fn existing_paths(&self, job: JobId, paths: Vec<SourcePath>) -> Result<HashSet<SourcePath>>;
 
     /// Counts of a job's files; `bytes` covers the files whose content is known.

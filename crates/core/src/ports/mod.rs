@@ -20,7 +20,7 @@ mod topic_admin;
 mod vault_setup;
 
 pub use catalog::{
-    AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, Page, StagedAsset, StagedRow,
+    AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, CursorPage, DeadLetterFlag, StagedAsset, StagedRow,
     StateTransition,
 };
 pub use clock::{Clock, SystemClock};

@@ -26,8 +26,8 @@ use mfctl_core::domain::{
     Asset, AssetId, AssetState, EventId, GroupName, JobId, ObjectRef, SourcePath, Tenant, TopicPartition,
 };
 use mfctl_core::ports::{
-    AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, Page, Result, StagedAsset, StagedRow,
-    StateTransition,
+    AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, CursorPage, DeadLetterFlag, Result, StagedAsset,
+    StagedRow, StateTransition,
 };
 
 /// Assets of one path that are returned at most, latest first.
@@ -103,7 +103,7 @@ impl Catalog for SqliteCatalog {
         self.db.write("flag dead-lettered assets", move |tx| advance::flag_dead_letters(tx, &flags)).await
     }
 
-    async fn list(&self, filter: &AssetFilter, cursor: Option<&str>, limit: usize) -> Result<Page<Asset>> {
+    async fn list(&self, filter: &AssetFilter, cursor: Option<&str>, limit: usize) -> Result<CursorPage<Asset>> {
         let limit = sql::clamp_page_limit(limit);
         let mut after = cursor.map(|cursor| cursor.parse().map_err(|_| sql::invalid_cursor(cursor))).transpose()?;
         let mut assets: Vec<Asset> = Vec::new();
@@ -137,7 +137,7 @@ impl Catalog for SqliteCatalog {
         self.db.read("find an event's asset", move |connection| asset_of_event(connection, event)).await
     }
 
-    async fn latest_outcomes(&self, cursor: Option<&str>, limit: usize) -> Result<Page<JobOutcome>> {
+    async fn latest_outcomes(&self, cursor: Option<&str>, limit: usize) -> Result<CursorPage<JobOutcome>> {
         let after = cursor.map(outcomes::parse_file_cursor).transpose()?;
         let limit = sql::clamp_page_limit(limit);
         self.db
@@ -145,7 +145,7 @@ impl Catalog for SqliteCatalog {
             .await
     }
 
-    async fn job_outcomes(&self, job: JobId, cursor: Option<&str>, limit: usize) -> Result<Page<JobOutcome>> {
+    async fn job_outcomes(&self, job: JobId, cursor: Option<&str>, limit: usize) -> Result<CursorPage<JobOutcome>> {
         let after = cursor.map(str::to_owned);
         let limit = sql::clamp_page_limit(limit);
         self.db

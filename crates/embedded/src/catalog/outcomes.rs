@@ -7,7 +7,7 @@ use crate::db::SqlContext;
 use crate::sql;
 use mfctl_core::domain::job::{FileOutcome, JobOutcome};
 use mfctl_core::domain::{JobId, SourcePath, Tenant};
-use mfctl_core::ports::{Page, Result};
+use mfctl_core::ports::{CursorPage, Result};
 
 /// See [`mfctl_core::ports::Catalog::record_outcomes`].
 pub(super) fn record_outcomes(tx: &Connection, outcomes: &[JobOutcome]) -> Result<()> {
@@ -46,7 +46,7 @@ pub(super) fn latest_outcomes(
     connection: &Connection,
     after: Option<(Tenant, SourcePath)>,
     limit: usize,
-) -> Result<Page<JobOutcome>> {
+) -> Result<CursorPage<JobOutcome>> {
     let what = "list files' latest outcomes";
     let query = format!("{OUTCOME_COLUMNS} WHERE (tenant, path) > (?1, ?2) ORDER BY tenant, path, job_id DESC LIMIT 1");
     let mut select = connection.prepare_cached(&query).during(what)?;
@@ -69,7 +69,7 @@ pub(super) fn job_outcomes(
     job: JobId,
     after: Option<String>,
     limit: usize,
-) -> Result<Page<JobOutcome>> {
+) -> Result<CursorPage<JobOutcome>> {
     // No path is empty, so every path sorts after "".
     let after = after.unwrap_or_default();
     let rows = connection

@@ -78,7 +78,7 @@ impl Db {
     /// `work` may still be committed.
     ///
     /// # Errors
-    /// Those of `work`; `Timeout` if the writer does not reply within two minutes; those of the commit.
+    /// Errors of `work`; `Timeout` if the writer does not reply within two minutes; errors of the commit.
     pub async fn write<T, F>(&self, what: &'static str, work: F) -> Result<T>
     where
         T: Send + 'static,
@@ -90,7 +90,7 @@ impl Db {
     /// Runs `work` in a read transaction (one snapshot) on a blocking thread. Keep it short: page by key.
     ///
     /// # Errors
-    /// Those of `work`, and those of opening a connection.
+    /// Errors of `work`, and errors of opening a connection.
     pub async fn read<T, F>(&self, what: &'static str, work: F) -> Result<T>
     where
         T: Send + 'static,

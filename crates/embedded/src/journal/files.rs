@@ -157,8 +157,12 @@ pub(super) fn retry_failed(tx: &Connection, job: JobId, at: Timestamp) -> Result
     Ok(retried as u64)
 }
 
-/// See [`mfctl_core::ports::JobJournal::holds`].
-pub(super) fn holds(connection: &Connection, job: JobId, paths: Vec<SourcePath>) -> Result<HashSet<SourcePath>> {
+/// See [`mfctl_core::ports::JobJournal::existing_paths`].
+pub(super) fn existing_paths(
+    connection: &Connection,
+    job: JobId,
+    paths: Vec<SourcePath>,
+) -> Result<HashSet<SourcePath>> {
     let what = "check for a job's files";
     let job_no = jobs::job_no(connection, job)?;
     let mut select =

@@ -7,7 +7,7 @@ use crate::db::SqlContext;
 use crate::sql::{self, RowReader};
 use mfctl_core::domain::job::{FileStep, Job, JobCounts, JobStatus};
 use mfctl_core::domain::{JobId, Tenant};
-use mfctl_core::ports::{Error, ErrorKind, NewJob, Page, Result};
+use mfctl_core::ports::{CursorPage, Error, ErrorKind, NewJob, Result};
 
 const COLUMNS: &str = "SELECT job_id, tenant, status, reason, actor, host, spec, started_at, updated_at, finished_at, \
                        walk_complete FROM journal_jobs";
@@ -48,7 +48,7 @@ pub(super) fn job(connection: &Connection, job: JobId) -> Result<Option<Job>> {
 }
 
 /// Jobs older than `before`, latest first.
-pub(super) fn jobs(connection: &Connection, before: Option<JobId>, limit: usize) -> Result<Page<Job>> {
+pub(super) fn jobs(connection: &Connection, before: Option<JobId>, limit: usize) -> Result<CursorPage<Job>> {
     // 17 bytes of the highest value sort after every 16-byte id.
     let before = before.map_or_else(|| vec![0xff; 17], |job| job.0.as_bytes().to_vec());
     let rows = connection

@@ -14,7 +14,7 @@ use super::db::Db;
 use super::sql;
 use mfctl_core::domain::job::{Job, JobCounts, JobStatus, JournalFile};
 use mfctl_core::domain::{JobId, SourcePath, Tenant};
-use mfctl_core::ports::{FileUpdate, JobFilter, JobJournal, JobLease, NewJob, Page, PlannedFile, Result};
+use mfctl_core::ports::{CursorPage, FileUpdate, JobFilter, JobJournal, JobLease, NewJob, PlannedFile, Result};
 
 /// The job journal of the embedded profile.
 #[derive(Debug, Clone)]
@@ -49,7 +49,7 @@ impl JobJournal for SqliteJournal {
         self.db.read("read a job", move |connection| jobs::job(connection, job)).await
     }
 
-    async fn jobs(&self, cursor: Option<&str>, limit: usize) -> Result<Page<Job>> {
+    async fn jobs(&self, cursor: Option<&str>, limit: usize) -> Result<CursorPage<Job>> {
         let before =
             cursor.map(|cursor| cursor.parse::<JobId>().map_err(|_| sql::invalid_cursor(cursor))).transpose()?;
         let limit = sql::clamp_page_limit(limit);
@@ -89,7 +89,7 @@ impl JobJournal for SqliteJournal {
         filter: &JobFilter,
         cursor: Option<&str>,
         limit: usize,
-    ) -> Result<Page<JournalFile>> {
+    ) -> Result<CursorPage<JournalFile>> {
         let limit = sql::clamp_page_limit(limit);
         let mut files: Vec<JournalFile> = Vec::new();
         let mut after = cursor.map(SourcePath::from_text);
@@ -109,7 +109,7 @@ impl JobJournal for SqliteJournal {
     }
 
     async fn existing_paths(&self, job: JobId, paths: Vec<SourcePath>) -> Result<HashSet<SourcePath>> {
-        self.db.read("check for a job's files", move |connection| files::holds(connection, job, paths)).await
+        self.db.read("check for a job's files", move |connection| files::existing_paths(connection, job, paths)).await
     }
 
     async fn counts(&self, job: JobId) -> Result<JobCounts> {

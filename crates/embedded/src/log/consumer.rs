@@ -50,7 +50,7 @@ enum SettlementState {
     Finished(Result<()>),
 }
 
-/// What one read of the log found.
+/// The result of one read of the log.
 enum GroupRead {
     /// This member is not in the group.
     Evicted,

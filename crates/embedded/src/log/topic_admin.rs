@@ -16,7 +16,7 @@ const POLICY: &str = "cleanup.policy";
 #[async_trait]
 impl TopicAdmin for EmbeddedLog {
     async fn describe_topics(&self) -> Result<Vec<TopicState>> {
-        self.context.db.read("list topics", topics::states).await
+        self.context.db.read("list topics", topics::describe_topics).await
     }
 
     async fn create_topic(&self, topic: &TopicState) -> Result<()> {

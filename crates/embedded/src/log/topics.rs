@@ -130,8 +130,8 @@ pub(super) fn topics(c: &Connection) -> Result<Vec<TopicDescription>> {
     Ok(topics)
 }
 
-/// See [`mfctl_core::ports::TopicAdmin::states`].
-pub(super) fn states(c: &Connection) -> Result<Vec<TopicState>> {
+/// See [`mfctl_core::ports::TopicAdmin::describe_topics`].
+pub(super) fn describe_topics(c: &Connection) -> Result<Vec<TopicState>> {
     let state = |topic: TopicDescription| {
         let retention_ms = topic.retention_seconds.map_or("-1".to_owned(), |seconds| (seconds * 1000).to_string());
         let policy = if topic.compacted { "compact" } else { "delete" };

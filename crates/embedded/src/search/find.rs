@@ -46,7 +46,8 @@ pub(super) fn find(connection: &Connection, query: &SearchQuery, words: &str) ->
         .during(what)?;
     let page = [query.limit.min(MAX_PAGE_HITS), query.offset];
     values.extend(page.map(|number| Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))));
-    let (limit, offset) = (values.len() - 1, values.len());
+    let limit = values.len() - 1;
+    let offset = values.len();
     let ranked = format!(
         "SELECT asset_id, locale, score, title, media_type, language, substr(body, 1, {MAX_SNIPPET_SOURCE})
          FROM (SELECT d.*, -bm25(search_words, {BM25_WEIGHTS}) AS score {from} {filter}

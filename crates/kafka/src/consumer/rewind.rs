@@ -27,7 +27,8 @@ pub(super) enum RewindState {
 }
 
 impl RewindState {
-    /// A rewind is needed. One that runs already is repeated, since the commits may have changed.
+    /// Requires a rewind. Changes nothing while a seek runs: a seek whose caller was cancelled is repeated anyway, and one that
+    /// is awaited counts for this request, too.
     pub(super) fn require(&mut self) {
         if matches!(self, Self::NotNeeded) {
             *self = Self::Due;

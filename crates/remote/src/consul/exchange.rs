@@ -272,7 +272,7 @@ impl Exchange {
         };
         let mut current = login.current.lock().await;
         let is_usable = |token: &HeaderValue| expired != Some(token);
-        if let Some(token) = current.clone().filter(is_usable).or_else(|| login.kept_token().filter(is_usable)) {
+        if let Some(token) = current.clone().filter(is_usable).or_else(|| login.stored_token().filter(is_usable)) {
             *current = Some(token.clone());
             return Ok(Some(token));
         }
@@ -292,7 +292,7 @@ impl Exchange {
         }
         let LoginResponse { secret_id } = parsed(&answer.body, &what)?;
         let token = Secret::new(secret_id);
-        login.keep(&token);
+        login.store(&token);
         http::secret_header(token.expose())
     }
 

@@ -25,19 +25,19 @@ pub(super) enum Identity {
 pub(super) struct AuthMethodLogin {
     pub(super) method: String,
     bearer: SecretSource,
-    kept: Option<TokenFile>,
+    token_file: Option<TokenFile>,
     pub(super) current: Mutex<Option<HeaderValue>>,
 }
 
 impl Identity {
-    /// `url` is Consul's address: a kept token is sent to that Consul alone.
+    /// `url` is Consul's address: a stored token is sent only to that Consul.
     pub(super) fn of(login: ConsulLogin, url: &str) -> Result<Self> {
         Ok(match login {
             ConsulLogin::Anonymous => Self::Anonymous,
             ConsulLogin::Token(token) => Self::Token(http::secret_header(token.expose())?),
             ConsulLogin::Method { method, bearer, token_file } => {
-                let kept = token_file.map(|path| TokenFile::new(path, &[url, &method]));
-                Self::Login(AuthMethodLogin { method, bearer, kept, current: Mutex::default() })
+                let token_file = token_file.map(|path| TokenFile::new(path, &[url, &method]));
+                Self::Login(AuthMethodLogin { method, bearer, token_file, current: Mutex::default() })
             }
         })
     }
@@ -58,14 +58,14 @@ impl AuthMethodLogin {
     }
 
     /// The token of an earlier process's login.
-    pub(super) fn kept_token(&self) -> Option<HeaderValue> {
-        http::secret_header(self.kept.as_ref()?.read()?.expose()).ok()
+    pub(super) fn stored_token(&self) -> Option<HeaderValue> {
+        http::secret_header(self.token_file.as_ref()?.read()?.expose()).ok()
     }
 
-    /// Keeps a token for the next process.
-    pub(super) fn keep(&self, token: &Secret) {
-        if let Some(kept) = &self.kept {
-            kept.write(token);
+    /// Stores a token for the next process.
+    pub(super) fn store(&self, token: &Secret) {
+        if let Some(token_file) = &self.token_file {
+            token_file.write(token);
         }
     }
 }

@@ -76,7 +76,7 @@ impl Consul {
     /// answer, or reports none as healthy, the last healthy instances are kept: they may still answer.
     ///
     /// # Errors
-    /// `Unreachable` when no instance is healthy now; `Denied` when ACLs hide all instances; those of the exchange.
+    /// `Unreachable` when no instance is healthy now; `Denied` when ACLs hide all instances; errors of the exchange.
     pub async fn instances(&self, service: &str) -> Result<Arc<ServiceInstances>> {
         discovery::watch_instances(&self.exchange, service).await
     }

@@ -57,7 +57,7 @@ impl PostgresAdmin {
     /// Which migrations are applied, pending or damaged. Read-only.
     ///
     /// # Errors
-    /// Those of the connection.
+    /// Errors of the connection.
     pub async fn status(&self) -> Result<MigrationStatus> {
         runner::status(&self.target).await
     }
@@ -65,7 +65,7 @@ impl PostgresAdmin {
     /// The database's identity, unique to it; `None` before its first migration.
     ///
     /// # Errors
-    /// Those of the connection.
+    /// Errors of the connection.
     pub async fn identity(&self) -> Result<Option<String>> {
         Ok(self.status().await?.identity)
     }

@@ -88,7 +88,7 @@ impl PostgrestClient {
             .hint(format!("the server that answered is not PostgREST: check `{}.url`", self.http.options().settings))
     }
 
-    /// Sends a request and answers its body. Retries after a token that expired, while the schema cache is reloaded, and after
+    /// Sends a request and returns its body. Retries after a token that expired, while the schema cache is reloaded, and after
     /// a serialization failure or deadlock.
     pub(super) async fn send(&self, request: CatalogRequest<'_>) -> Result<Vec<u8>> {
         let mut attempts = Attempts::new(Instant::now() + RETRY_TIMEOUT, RETRY);

@@ -11,7 +11,7 @@ use super::rows::{self, AssetRow, OutcomeRow, SourceRow};
 use mfctl_core::domain::asset::AssetSource;
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::{Asset, AssetId, AssetState, EventId, JobId, SourcePath, Tenant};
-use mfctl_core::ports::{AssetFilter, CatalogSummary, Error, ErrorKind, Page, Result};
+use mfctl_core::ports::{AssetFilter, CatalogSummary, CursorPage, Error, ErrorKind, Result};
 
 /// The most rows of a page, whatever the limit.
 const MAX_PAGE: usize = 10_000;
@@ -72,7 +72,7 @@ pub(super) async fn list(
     filter: &AssetFilter,
     cursor: Option<&str>,
     limit: usize,
-) -> Result<Page<Asset>> {
+) -> Result<CursorPage<Asset>> {
     let limit = limit.clamp(1, MAX_PAGE);
     let mut after: Option<AssetId> = cursor.map(|text| text.parse().map_err(|_| bad_cursor(text))).transpose()?;
     let mut request = conditions(filter);
@@ -124,7 +124,7 @@ pub(super) async fn sources(client: &PostgrestClient, asset: AssetId, limit: usi
     let request =
         CatalogRequest { what: "read an asset's sources", path: "sources", query, ..CatalogRequest::default() };
     let rows: Vec<SourceRow> = client.read(request).await?;
-    Ok(rows.into_iter().map(|row| row.of(asset)).collect())
+    Ok(rows.into_iter().map(|row| row.into_source(asset)).collect())
 }
 
 pub(super) async fn assets_of_path(
@@ -151,7 +151,7 @@ pub(super) async fn latest_outcomes(
     client: &PostgrestClient,
     cursor: Option<&str>,
     limit: usize,
-) -> Result<Page<JobOutcome>> {
+) -> Result<CursorPage<JobOutcome>> {
     let after = cursor.map(file_of_cursor).transpose()?;
     let start =
         json!({ "tenant": after.as_ref().map(|(tenant, _)| tenant), "path": after.as_ref().map(|(_, path)| path) });
@@ -164,7 +164,7 @@ pub(super) async fn job_outcomes(
     job: JobId,
     cursor: Option<&str>,
     limit: usize,
-) -> Result<Page<JobOutcome>> {
+) -> Result<CursorPage<JobOutcome>> {
     let start = json!({ "job_id": job, "path": cursor });
     let found = outcomes(client, ("list a job's outcomes", "rpc/outcomes_of_job"), start, limit).await?;
     Ok(page(found, limit.clamp(1, MAX_PAGE), |row| row.path.to_string()))
@@ -231,11 +231,11 @@ pub(super) async fn summary(client: &PostgrestClient) -> Result<CatalogSummary> 
 }
 
 /// A page of `limit` rows; a row beyond it means that there is a next page.
-fn page<T>(mut rows: Vec<T>, limit: usize, cursor_of: impl FnOnce(&T) -> String) -> Page<T> {
+fn page<T>(mut rows: Vec<T>, limit: usize, cursor_of: impl FnOnce(&T) -> String) -> CursorPage<T> {
     let more = rows.len() > limit;
     rows.truncate(limit);
     let next = rows.last().filter(|_| more).map(cursor_of);
-    Page { items: rows, next }
+    CursorPage { items: rows, next }
 }
 
 /// A tenant contains no slash, so the first one separates it from the path.

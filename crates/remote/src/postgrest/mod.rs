@@ -25,8 +25,8 @@ use mfctl_core::domain::{
     Asset, AssetId, EventId, GroupName, JobId, ObjectRef, Secret, SourcePath, Tenant, TopicPartition,
 };
 use mfctl_core::ports::{
-    AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, DeadLetterFlag, Page, Result, StagedAsset, StagedRow,
-    StateTransition,
+    AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, CursorPage, DeadLetterFlag, Result, StagedAsset,
+    StagedRow, StateTransition,
 };
 
 /// The address of a PostgREST server, and how to authenticate.
@@ -126,7 +126,7 @@ impl Catalog for PostgrestCatalog {
         writes::flag_dead_letters(&self.client, &flags).await
     }
 
-    async fn list(&self, filter: &AssetFilter, cursor: Option<&str>, limit: usize) -> Result<Page<Asset>> {
+    async fn list(&self, filter: &AssetFilter, cursor: Option<&str>, limit: usize) -> Result<CursorPage<Asset>> {
         lists::list(&self.client, filter, cursor, limit).await
     }
 
@@ -142,11 +142,11 @@ impl Catalog for PostgrestCatalog {
         lists::asset_of_event(&self.client, event).await
     }
 
-    async fn latest_outcomes(&self, cursor: Option<&str>, limit: usize) -> Result<Page<JobOutcome>> {
+    async fn latest_outcomes(&self, cursor: Option<&str>, limit: usize) -> Result<CursorPage<JobOutcome>> {
         lists::latest_outcomes(&self.client, cursor, limit).await
     }
 
-    async fn job_outcomes(&self, job: JobId, cursor: Option<&str>, limit: usize) -> Result<Page<JobOutcome>> {
+    async fn job_outcomes(&self, job: JobId, cursor: Option<&str>, limit: usize) -> Result<CursorPage<JobOutcome>> {
         lists::job_outcomes(&self.client, job, cursor, limit).await
     }
 

@@ -351,7 +351,7 @@ pub(super) struct SourceRow {
 }
 
 impl SourceRow {
-    pub(super) fn of(self, asset_id: AssetId) -> AssetSource {
+    pub(super) fn into_source(self, asset_id: AssetId) -> AssetSource {
         AssetSource { asset_id, path: self.path, host: self.host, job_id: self.job_id, seen_at: self.seen_at }
     }
 }

@@ -37,7 +37,7 @@ impl BucketAdminClient {
         Ok(Some(BucketPolicy { encryption, access, ..lifecycle }))
     }
 
-    /// Creates a bucket if it does not exist and sets what differs from the policy; answers what changed.
+    /// Creates a bucket if it does not exist and sets what differs from the policy; returns what changed.
     pub(super) async fn configure_bucket(
         &self,
         bucket: &BucketName,

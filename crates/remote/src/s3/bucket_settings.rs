@@ -63,7 +63,7 @@ impl BucketSettingsClient {
         }))
     }
 
-    /// Sets the default encryption; answers whether it changed. `None`, or a store that cannot encrypt, leaves it as it is.
+    /// Sets the default encryption; returns whether it changed. `None`, or a store that cannot encrypt, leaves it as it is.
     pub(super) async fn set_encryption(&self, bucket: &BucketName, wanted: Option<BucketEncryption>) -> Result<bool> {
         let Some(wanted) = wanted else { return Ok(false) };
         if self.encryption(bucket).await? == Some(wanted) {
@@ -95,7 +95,7 @@ impl BucketSettingsClient {
         }
     }
 
-    /// Sets the access policy document; answers whether the document that the store keeps changed. `None` leaves it as it is.
+    /// Sets the access policy document; returns whether the document that the store keeps changed. `None` leaves it as it is.
     pub(super) async fn set_access(&self, bucket: &BucketName, wanted: Option<&Value>) -> Result<bool> {
         let Some(wanted) = wanted else { return Ok(false) };
         let before = self.access(bucket).await?;

@@ -65,7 +65,7 @@ impl BucketClient {
             .hint("`mfctl bootstrap apply` creates the buckets"))
     }
 
-    /// Creates a bucket if it does not exist; answers whether it is new.
+    /// Creates a bucket if it does not exist; returns whether it is new.
     pub(super) async fn create(&self, bucket: &BucketName) -> Result<bool> {
         if self.exists(bucket).await? {
             return Ok(false);

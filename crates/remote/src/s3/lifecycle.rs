@@ -41,7 +41,7 @@ impl LifecycleClient {
         }
     }
 
-    /// Replaces mfctl's rules by those of the policy; answers whether the rules that the store keeps changed.
+    /// Replaces mfctl's rules by those of the policy; returns whether the rules that the store keeps changed.
     pub(super) async fn set(&self, bucket: &BucketName, wanted: &BucketPolicy) -> Result<bool> {
         let before = self.rules(bucket).await?;
         let wanted_lifecycle = BucketPolicy { encryption: None, access: None, ..wanted.clone() };

@@ -248,7 +248,7 @@ impl MultipartUploader {
         let is_verified = upload.is_checksummed && self.checksums.is_confirmed();
         let request = request.customize().interceptor(PayloadSigningInterceptor::new(sha256, is_verified));
         let what = || format!("store part {number} of object {at}");
-        let response = self.requests.send_body(what, progress, request.send()).await?;
+        let response = self.requests.send(what, progress, request.send()).await?;
         let etag = response.e_tag().unwrap_or_default().to_owned();
         let is_checksummed = upload.is_checksummed && response.checksum_sha256().is_some();
         let differs = is_checksummed && response.checksum_sha256() != Some(sha256.base64().as_str());

@@ -176,7 +176,7 @@ fn read_up_to(reader: &mut dyn Read, wanted: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Passes a source through `each` in small chunks; the flag says that a part ends with the chunk, which may be empty.
-/// Answers whether the source had the announced length. Blocks.
+/// Returns whether the source had the announced length. Blocks.
 pub(super) fn for_each_chunk(
     source: &dyn ByteSource,
     part_size: u64,

@@ -80,7 +80,7 @@ impl ObjectWriter {
             .body(body);
         let signing = PayloadSigningInterceptor::new(PayloadSha256::of(bytes), false);
         let request = request.customize().interceptor(signing);
-        self.requests.send_body(|| format!("store object {at}"), progress, request.send()).await?;
+        self.requests.send(|| format!("store object {at}"), progress, request.send()).await?;
         self.buckets.remember(&at.bucket);
         Ok(())
     }
@@ -106,7 +106,7 @@ impl ObjectWriter {
         };
         let signing = PayloadSigningInterceptor::new(sha256, with_checksum && self.checksums.is_confirmed());
         let request = request.customize().interceptor(signing);
-        let stored = self.requests.send_body(|| format!("store object {at}"), progress, request.send()).await?;
+        let stored = self.requests.send(|| format!("store object {at}"), progress, request.send()).await?;
         self.buckets.remember(&at.bucket);
         if with_checksum {
             match stored.checksum_sha256() {

@@ -32,6 +32,35 @@ pub(super) fn server_side_timeout(bytes: u64) -> Duration {
     REQUEST_TIMEOUT + Duration::from_secs(bytes / MIN_SERVER_SIDE_RATE)
 }
 
+/// How long a request may take.
+pub(super) enum RequestLimit {
+    Timeout(Duration),
+    /// Any time, as long as the body of the request makes progress.
+    Progress(BodyProgress),
+}
+
+impl RequestLimit {
+    /// Completes when a request that was sent at `sent_at` exceeds the limit.
+    async fn exceeded(self, sent_at: Instant) {
+        match self {
+            Self::Timeout(timeout) => sleep_until(sent_at + timeout).await,
+            Self::Progress(progress) => progress.stalled(STALL_TIMEOUT).await,
+        }
+    }
+}
+
+impl From<Duration> for RequestLimit {
+    fn from(timeout: Duration) -> Self {
+        Self::Timeout(timeout)
+    }
+}
+
+impl From<BodyProgress> for RequestLimit {
+    fn from(progress: BodyProgress) -> Self {
+        Self::Progress(progress)
+    }
+}
+
 /// The connection to one store.
 pub(super) struct Requests {
     clients: SdkClients,
@@ -81,51 +110,25 @@ impl Requests {
         format!("{}{bucket}", self.bucket_prefix)
     }
 
-    /// Sends a request; `what` says in an error what it was for. The timeout starts now and includes the wait for the limiter.
+    /// Sends a request; `what` says in an error what it was for. The limit applies from now on and includes the wait for the
+    /// limiter. The future is boxed, because the SDK's futures are large.
     pub(super) fn send<'a, T, E>(
         &'a self,
         what: impl Fn() -> String + Send + 'a,
-        timeout: Duration,
+        limit: impl Into<RequestLimit>,
         request: impl Future<Output = SdkResult<T, E>> + Send + 'a,
     ) -> BoxFuture<'a, Result<T, S3Error>>
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
         T: Send + 'a,
     {
-        self.send_until(what, sleep_until(Instant::now() + timeout), request)
-    }
-
-    /// Sends a request whose body reports its progress: it may take any time as long as bytes move.
-    pub(super) fn send_body<'a, T, E>(
-        &'a self,
-        what: impl Fn() -> String + Send + 'a,
-        progress: BodyProgress,
-        request: impl Future<Output = SdkResult<T, E>> + Send + 'a,
-    ) -> BoxFuture<'a, Result<T, S3Error>>
-    where
-        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
-        T: Send + 'a,
-    {
-        self.send_until(what, async move { progress.stalled(STALL_TIMEOUT).await }, request)
-    }
-
-    /// Boxed, because the SDK's futures are large.
-    fn send_until<'a, T, E>(
-        &'a self,
-        what: impl Fn() -> String + Send + 'a,
-        timed_out: impl Future<Output = ()> + Send + 'a,
-        request: impl Future<Output = SdkResult<T, E>> + Send + 'a,
-    ) -> BoxFuture<'a, Result<T, S3Error>>
-    where
-        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
-        T: Send + 'a,
-    {
+        let exceeded = limit.into().exceeded(Instant::now());
         Box::pin(async move {
             let _permit = self.limiter.acquire().await;
             // 1. The response, after the SDK's own retries. 2. The timeout, which drops the request.
             tokio::select! {
                 response = request => response.map_err(|error| S3Error::from_sdk(&error, what(), &self.settings)),
-                () = timed_out => Err(Error::new(ErrorKind::Timeout, what()).because("no response in time").into()),
+                () = exceeded => Err(Error::new(ErrorKind::Timeout, what()).because("no response in time").into()),
             }
         })
     }

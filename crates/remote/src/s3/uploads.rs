@@ -154,7 +154,7 @@ impl UploadClient {
         }
     }
 
-    /// Aborts an upload, which removes its parts; answers whether it is gone. A failure is only logged: `abort_unfinished` will
+    /// Aborts an upload, which removes its parts; returns whether it is gone. A failure is only logged: `abort_unfinished` will
     /// find the upload.
     pub(super) async fn abort(&self, at: &ObjectRef, id: &str) -> bool {
         let name = self.requests.wire_name(&at.bucket);
@@ -169,7 +169,7 @@ impl UploadClient {
         }
     }
 
-    /// Aborts the uploads of a bucket that were begun before a time; answers those it aborted. Uploads of keys that are not
+    /// Aborts the uploads of a bucket that were begun before a time; returns those it aborted. Uploads of keys that are not
     /// valid for mfctl are left.
     pub(super) async fn abort_unfinished(
         &self,

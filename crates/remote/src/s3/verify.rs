@@ -131,7 +131,7 @@ impl WriteVerifier {
         })
     }
 
-    /// Removes an object whose bytes are not those that were sent, and answers the error for the put.
+    /// Removes an object whose bytes are not those that were sent, and returns the error for the put.
     pub(super) async fn remove_corrupt(&self, at: &ObjectRef) -> Error {
         if let Err(error) = self.deleter.delete(std::slice::from_ref(at)).await {
             tracing::warn!(object = %at, error = error.full(), "cannot remove an object with other bytes than were sent");

@@ -157,7 +157,7 @@ impl ApiCall {
         Self { body: Some(body), ..self }
     }
 
-    /// Makes an idempotent call and answers its `data`.
+    /// Makes an idempotent call and returns its `data`.
     async fn send(&self, sessions: &SessionManager, what: &str) -> Result<Value, CallError> {
         sessions.call(what, |client| self.exchange(client)).await
     }

@@ -30,7 +30,7 @@ struct VaultErrorBody {
     errors: Vec<String>,
 }
 
-/// Sends a request and answers the JSON of a success; an empty body is `null`.
+/// Sends a request and returns the JSON of a success; an empty body is `null`.
 pub(super) async fn exchange(
     http: &reqwest::Client,
     url: &str,

@@ -43,7 +43,7 @@ struct UnwrapResponse {
 /// Logs in as the configuration says.
 ///
 /// # Errors
-/// `Denied` for credentials that Vault refuses; those of the exchange.
+/// `Denied` for credentials that Vault refuses; errors of the exchange.
 pub(super) async fn log_in(clients: &ClientFactory) -> Result<LoginToken> {
     match &clients.config.login {
         VaultLogin::Token(token) => look_up(clients, &read(token)?).await,

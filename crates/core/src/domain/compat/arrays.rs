@@ -16,7 +16,7 @@ pub(super) fn check(
     cx: Comparison<'_, '_>,
     keyword: &str,
     value: &Value,
-    found: &mut Vec<CompatFinding>,
+    findings: &mut Vec<CompatFinding>,
 ) {
     if !cx.writer.types().meets(Types::ARRAY) {
         return;
@@ -30,45 +30,45 @@ pub(super) fn check(
                 None => true,
             };
             if !cx.writer.values().is_some_and(|values| values.iter().all(fits)) {
-                size(cx, keyword, limit, found);
+                size(cx, keyword, limit, findings);
             }
         }
         ("uniqueItems", Value::Bool(unique)) => {
             let one = cx.writer.all("maxItems").filter_map(Value::as_u64).any(|most| most <= 1);
             if *unique && !one && !cx.writer.all("uniqueItems").any(|other| other == true) {
-                tightened(cx, keyword, "true", None, found);
+                tightened(cx, keyword, "true", None, findings);
             }
         }
-        ("contains", _) => contains(engine, cx, found),
-        _ => unknown(cx, keyword, value, found),
+        ("contains", _) => contains(engine, cx, findings),
+        _ => unknown(cx, keyword, value, findings),
     }
 }
 
 /// The items, position by position, and the items after them.
-pub(super) fn items(engine: &mut CompatEngine, cx: Comparison<'_, '_>, found: &mut Vec<CompatFinding>) {
+pub(super) fn items(engine: &mut CompatEngine, cx: Comparison<'_, '_>, findings: &mut Vec<CompatFinding>) {
     let node = cx.node;
-    let says = |keyword| node.get(keyword).is_some();
-    if !["items", "prefixItems", "additionalItems", "unevaluatedItems"].into_iter().any(says) {
+    let has_keyword = |keyword| node.get(keyword).is_some();
+    if !["items", "prefixItems", "additionalItems", "unevaluatedItems"].into_iter().any(has_keyword) {
         return;
     }
     if let Some(additional) = node.get("additionalItems")
         && !matches!(node.get("items"), Some(Value::Array(_)))
     {
         // It has no effect here, but registries compare it.
-        unknown(cx, "additionalItems", additional, found);
+        unknown(cx, "additionalItems", additional, findings);
     }
     let most = cx.writer.all("maxItems").filter_map(Value::as_u64).min().unwrap_or(u64::MAX);
     let own = node.items().0.len();
     let positions = own.max(cx.writer.positions());
     if positions > MAX_POSITIONS {
-        found.push(cx.finding(Rule::TooComplex, "/items", "too many items have a place of their own"));
+        findings.push(cx.finding(Rule::TooComplex, "/items", "too many items have a place of their own"));
         return;
     }
     for at in (0..positions).filter(|at| (*at as u64) < most) {
-        item(engine, cx, at, found);
+        item(engine, cx, at, findings);
     }
     if (positions as u64) < most {
-        remaining_items(engine, cx, found);
+        remaining_items(engine, cx, findings);
     }
 }
 
@@ -77,7 +77,7 @@ fn view<'a>(node: &SchemaNode<'a>, at: Option<usize>) -> SchemaView<'a> {
     SchemaView::of([node.sibling(at.and_then(|at| prefix.get(at)).unwrap_or(rest))], SchemaRole::Reader)
 }
 
-fn item(engine: &mut CompatEngine, cx: Comparison<'_, '_>, at: usize, found: &mut Vec<CompatFinding>) {
+fn item(engine: &mut CompatEngine, cx: Comparison<'_, '_>, at: usize, findings: &mut Vec<CompatFinding>) {
     let node = cx.node;
     let names = cx.names;
     let keyword = if node.get("prefixItems").is_some() { "prefixItems" } else { "items" };
@@ -98,12 +98,12 @@ fn item(engine: &mut CompatEngine, cx: Comparison<'_, '_>, at: usize, found: &mu
                 format!("{} allows item {at}; {} refuses it there ({})", names.writer, names.reader, first.detail);
             (Rule::ItemRemovedFromClosedModel, detail)
         }
-        _ => return found.extend(below),
+        _ => return findings.extend(below),
     };
-    found.push(cx.finding(rule, &place, detail));
+    findings.push(cx.finding(rule, &place, detail));
 }
 
-fn remaining_items(engine: &mut CompatEngine, cx: Comparison<'_, '_>, found: &mut Vec<CompatFinding>) {
+fn remaining_items(engine: &mut CompatEngine, cx: Comparison<'_, '_>, findings: &mut Vec<CompatFinding>) {
     let node = cx.node;
     let names = cx.names;
     let tuple = matches!(node.get("items"), Some(Value::Array(_))) || node.get("items").is_none();
@@ -120,13 +120,13 @@ fn remaining_items(engine: &mut CompatEngine, cx: Comparison<'_, '_>, found: &mu
     }
     if node.items().1 == &Value::Bool(false) {
         let detail = format!("{} is closed; {} allows items after those it names", names.reader, names.writer);
-        found.push(cx.finding(Rule::ModelClosed, &place, detail));
+        findings.push(cx.finding(Rule::ModelClosed, &place, detail));
     } else {
-        found.extend(below);
+        findings.extend(below);
     }
 }
 
-fn contains(engine: &mut CompatEngine, cx: Comparison<'_, '_>, found: &mut Vec<CompatFinding>) {
+fn contains(engine: &mut CompatEngine, cx: Comparison<'_, '_>, findings: &mut Vec<CompatFinding>) {
     let node = cx.node;
     let Some(schema) = node.get("contains").map(|schema| node.sibling(schema)) else { return };
     let at_least = |node: &SchemaNode<'_>| node.get("minContains").map_or(Some(1), Value::as_u64);
@@ -145,6 +145,6 @@ fn contains(engine: &mut CompatEngine, cx: Comparison<'_, '_>, found: &mut Vec<C
     let asks_nothing = at_least(node) == Some(0) && at_most(node) == Some(u64::MAX);
     if !held && !asks_nothing {
         let detail = format!("{} asks more of what the array contains than {}", cx.names.reader, cx.names.writer);
-        found.push(cx.finding(Rule::LimitTightened, "/contains", detail));
+        findings.push(cx.finding(Rule::LimitTightened, "/contains", detail));
     }
 }

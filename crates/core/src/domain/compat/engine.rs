@@ -94,9 +94,9 @@ impl CompatEngine {
         }
         self.order.push(pair);
         self.depth += 1;
-        let found = self.by_cases(reader, writer, at, names);
+        let findings = self.by_cases(reader, writer, at, names);
         self.depth -= 1;
-        found
+        findings
     }
 
     /// Whether `reader` accepts everything. If not, the assumptions made on the way are dropped.
@@ -107,13 +107,13 @@ impl CompatEngine {
     /// Runs a comparison that may be followed by another one: its assumptions are dropped if it has findings.
     pub(super) fn attempt(&mut self, work: impl FnOnce(&mut Self) -> Vec<CompatFinding>) -> Vec<CompatFinding> {
         let mark = self.order.len();
-        let found = work(self);
-        if !found.is_empty() {
+        let findings = work(self);
+        if !findings.is_empty() {
             for pair in self.order.drain(mark..) {
                 self.assumed.remove(&pair);
             }
         }
-        found
+        findings
     }
 
     /// Compares the writer's values as a whole and, if that fails, case by case.
@@ -130,15 +130,15 @@ impl CompatEngine {
         }
         let chooses = ["anyOf", "oneOf", "not", "if"].iter().any(|keyword| reader.all(keyword).next().is_some());
         let Some(cases) = writer.cases(chooses) else { return whole };
-        let mut found: Vec<CompatFinding> = Vec::new();
+        let mut findings: Vec<CompatFinding> = Vec::new();
         for case in cases {
             for finding in self.accepts(reader, &case, at, names) {
-                if !found.contains(&finding) && found.len() < MAX_FINDINGS {
-                    found.push(finding);
+                if !findings.contains(&finding) && findings.len() < MAX_FINDINGS {
+                    findings.push(finding);
                 }
             }
         }
-        found
+        findings
     }
 
     fn keywords(
@@ -148,33 +148,33 @@ impl CompatEngine {
         at: &str,
         names: &SideNames,
     ) -> Vec<CompatFinding> {
-        let mut found = Vec::new();
+        let mut findings = Vec::new();
         for node in &reader.nodes {
             let cx = Comparison { node, writer, at, names };
             match node.schema {
                 Value::Object(keywords) => {
                     for (keyword, value) in keywords {
-                        self.keyword(cx, keyword, value, &mut found);
+                        self.keyword(cx, keyword, value, &mut findings);
                     }
                     if writer.types().meets(Types::OBJECT) {
-                        objects::members(self, cx, &mut found);
+                        objects::members(self, cx, &mut findings);
                     }
                     if writer.types().meets(Types::ARRAY) {
-                        arrays::items(self, cx, &mut found);
+                        arrays::items(self, cx, &mut findings);
                     }
                 }
-                _ => found.push(cx.finding(
+                _ => findings.push(cx.finding(
                     Rule::NothingAccepted,
                     "",
                     format!("{} accepts nothing here; {} allows {}", names.reader, names.writer, writer.types()),
                 )),
             }
-            found.truncate(MAX_FINDINGS);
+            findings.truncate(MAX_FINDINGS);
         }
-        found
+        findings
     }
 
-    fn keyword(&mut self, cx: Comparison<'_, '_>, keyword: &str, value: &Value, found: &mut Vec<CompatFinding>) {
+    fn keyword(&mut self, cx: Comparison<'_, '_>, keyword: &str, value: &Value, findings: &mut Vec<CompatFinding>) {
         match keyword {
             "title" | "description" | "default" | "examples" | "deprecated" | "readOnly" | "writeOnly" | "$comment"
             | "$id" | "id" | "$schema" | "$anchor" | "$dynamicAnchor" | "$recursiveAnchor" | "$vocabulary"
@@ -182,18 +182,18 @@ impl CompatEngine {
             // Annotations of tools: connect.index, x-owner, javaType.
             own if own.starts_with("x-") || own.contains('.') || own == "javaType" => {}
             "allOf" if value.is_array() => {}
-            "$ref" => scalars::reference(cx, value, found),
+            "$ref" => scalars::reference(cx, value, findings),
             "properties" | "patternProperties" | "additionalProperties" if value.is_object() || value.is_boolean() => {}
             "items" | "prefixItems" | "additionalItems" if !value.is_null() && !value.is_number() => {}
             "unevaluatedProperties" | "unevaluatedItems" if !cx.node.applies_more() || value == true => {}
             "then" | "else" | "minContains" | "maxContains" => {}
-            "anyOf" | "oneOf" | "not" | "if" => sums::check(self, cx, keyword, value, found),
+            "anyOf" | "oneOf" | "not" | "if" => sums::check(self, cx, keyword, value, findings),
             "required" | "minProperties" | "maxProperties" | "propertyNames" | "dependencies" | "dependentRequired"
-            | "dependentSchemas" => objects::check(self, cx, keyword, value, found),
+            | "dependentSchemas" => objects::check(self, cx, keyword, value, findings),
             "minItems" | "maxItems" | "uniqueItems" | "contains" => {
-                arrays::check(self, cx, keyword, value, found);
+                arrays::check(self, cx, keyword, value, findings);
             }
-            _ => scalars::check(cx, keyword, value, found),
+            _ => scalars::check(cx, keyword, value, findings),
         }
     }
 

@@ -107,9 +107,9 @@ fn one_way(direction: Direction, new: &Value, old: EarlierVersion<'_>) -> Vec<Co
         message: finding.detail,
         remedy: finding.rule.remedy(direction).to_owned(),
     };
-    let mut found = compare(reader, writer, &names);
-    found.truncate(MAX_FINDINGS);
-    found.into_iter().map(violation).collect()
+    let mut findings = compare(reader, writer, &names);
+    findings.truncate(MAX_FINDINGS);
+    findings.into_iter().map(violation).collect()
 }
 
 /// What the reader's document refuses of the values that the writer's document allows.

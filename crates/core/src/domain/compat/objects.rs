@@ -19,31 +19,31 @@ pub(super) fn check(
     cx: Comparison<'_, '_>,
     keyword: &str,
     value: &Value,
-    found: &mut Vec<CompatFinding>,
+    findings: &mut Vec<CompatFinding>,
 ) {
     if !cx.writer.types().meets(Types::OBJECT) {
         return;
     }
     match (keyword, value) {
         ("required", Value::Array(names)) => {
-            names.iter().filter_map(Value::as_str).for_each(|name| required(cx, name, found));
+            names.iter().filter_map(Value::as_str).for_each(|name| required(cx, name, findings));
         }
         ("minProperties", Value::Number(limit)) if limit.is_u64() => {
             let limit = limit.as_u64().unwrap_or(u64::MAX);
             if (required_count(cx.writer) as u64) < limit {
-                size(cx, keyword, limit, found);
+                size(cx, keyword, limit, findings);
             }
         }
         ("maxProperties", Value::Number(limit)) if limit.is_u64() => {
-            size(cx, keyword, limit.as_u64().unwrap_or(0), found);
+            size(cx, keyword, limit.as_u64().unwrap_or(0), findings);
         }
-        ("propertyNames", _) => names(engine, cx, found),
+        ("propertyNames", _) => names(engine, cx, findings),
         ("dependencies" | "dependentRequired" | "dependentSchemas", Value::Object(each)) => {
             for (name, needs) in each {
-                dependency(engine, cx, keyword, (name, needs), found);
+                dependency(engine, cx, keyword, (name, needs), findings);
             }
         }
-        _ => unknown(cx, keyword, value, found),
+        _ => unknown(cx, keyword, value, findings),
     }
 }
 
@@ -52,7 +52,7 @@ fn required_count(view: &SchemaView<'_>) -> usize {
 }
 
 /// A default replaces a missing required property, as in registries.
-fn required(cx: Comparison<'_, '_>, name: &str, found: &mut Vec<CompatFinding>) {
+fn required(cx: Comparison<'_, '_>, name: &str, findings: &mut Vec<CompatFinding>) {
     let schema = cx.node.get("properties").and_then(|properties| properties.get(name));
     let property = schema.map(|schema| SchemaView::of([cx.node.sibling(schema)], SchemaRole::Reader));
     let default = property.is_some_and(|view| view.all("default").next().is_some());
@@ -61,30 +61,31 @@ fn required(cx: Comparison<'_, '_>, name: &str, found: &mut Vec<CompatFinding>) 
     }
     let SideNames { reader, writer } = cx.names;
     let detail = format!("{reader} requires {name:?}, which {writer} lets be missing");
-    found.push(cx.finding(Rule::RequiredAdded, "/required", detail));
+    findings.push(cx.finding(Rule::RequiredAdded, "/required", detail));
 }
 
 /// The members: named, matched by a pattern, and additional.
-pub(super) fn members(engine: &mut CompatEngine, cx: Comparison<'_, '_>, found: &mut Vec<CompatFinding>) {
+pub(super) fn members(engine: &mut CompatEngine, cx: Comparison<'_, '_>, findings: &mut Vec<CompatFinding>) {
     let names = cx.node.named("properties").chain(cx.writer.nodes.iter().flat_map(|n| n.named("properties")));
     let names: BTreeSet<&str> = names.map(|(name, _)| name.as_str()).collect();
-    let says = |keyword| cx.node.get(keyword).is_some();
-    let bounded = says("patternProperties") || says("additionalProperties") || says("unevaluatedProperties");
-    if !bounded && !says("properties") {
+    let has_keyword = |keyword| cx.node.get(keyword).is_some();
+    let bounded =
+        has_keyword("patternProperties") || has_keyword("additionalProperties") || has_keyword("unevaluatedProperties");
+    if !bounded && !has_keyword("properties") {
         return;
     }
     for name in names {
-        member(engine, cx, name, found);
+        member(engine, cx, name, findings);
     }
-    patterns(engine, cx, found);
-    others(engine, cx, found);
+    patterns(engine, cx, findings);
+    others(engine, cx, findings);
 }
 
-fn member(engine: &mut CompatEngine, cx: Comparison<'_, '_>, name: &str, found: &mut Vec<CompatFinding>) {
+fn member(engine: &mut CompatEngine, cx: Comparison<'_, '_>, name: &str, findings: &mut Vec<CompatFinding>) {
     let open = open_patterns(cx, name);
     if open.len() > MAX_OPEN_PATTERNS {
         let detail = format!("too many patterns may or may not match {name:?}");
-        found.push(cx.finding(Rule::TooComplex, "/patternProperties", detail));
+        findings.push(cx.finding(Rule::TooComplex, "/patternProperties", detail));
         return;
     }
     // An undecided pattern matches or does not match on both sides alike: both cases are compared.
@@ -97,7 +98,7 @@ fn member(engine: &mut CompatEngine, cx: Comparison<'_, '_>, name: &str, found: 
         let at = cx.pointer(&format!("/properties{}", pointer_token(name)));
         let below = engine.accepts(&reader, &writer, &at, cx.names);
         if !below.is_empty() {
-            found.extend(explained(cx, name, below));
+            findings.extend(explained(cx, name, below));
             return;
         }
     }
@@ -134,7 +135,7 @@ fn explained(cx: Comparison<'_, '_>, name: &str, below: Vec<CompatFinding>) -> V
     vec![cx.finding(rule, &format!("/properties{}", pointer_token(name)), detail)]
 }
 
-fn patterns(engine: &mut CompatEngine, cx: Comparison<'_, '_>, found: &mut Vec<CompatFinding>) {
+fn patterns(engine: &mut CompatEngine, cx: Comparison<'_, '_>, findings: &mut Vec<CompatFinding>) {
     for (pattern, schema) in cx.node.named("patternProperties") {
         let reader = SchemaView::of([cx.node.sibling(schema)], SchemaRole::Reader);
         let below = format!("/patternProperties{}", pointer_token(pattern));
@@ -142,10 +143,10 @@ fn patterns(engine: &mut CompatEngine, cx: Comparison<'_, '_>, found: &mut Vec<C
             let refused = engine.accepts(&reader, &writer, &cx.pointer(&below), cx.names);
             let Some(first) = refused.first() else { continue };
             if cx.writer.all("patternProperties").any(|patterns| patterns.get(pattern).is_some()) {
-                found.extend(refused);
+                findings.extend(refused);
             } else {
                 let detail = format!("what {} says of names like {pattern} is new ({})", cx.names.reader, first.detail);
-                found.push(cx.finding(Rule::PatternPropertyAdded, &below, detail));
+                findings.push(cx.finding(Rule::PatternPropertyAdded, &below, detail));
             }
             break;
         }
@@ -153,7 +154,7 @@ fn patterns(engine: &mut CompatEngine, cx: Comparison<'_, '_>, found: &mut Vec<C
 }
 
 /// The members that are neither named nor matched by a pattern.
-fn others(engine: &mut CompatEngine, cx: Comparison<'_, '_>, found: &mut Vec<CompatFinding>) {
+fn others(engine: &mut CompatEngine, cx: Comparison<'_, '_>, findings: &mut Vec<CompatFinding>) {
     let node = cx.node;
     let keyword =
         if node.get("additionalProperties").is_some() { "additionalProperties" } else { "unevaluatedProperties" };
@@ -167,21 +168,21 @@ fn others(engine: &mut CompatEngine, cx: Comparison<'_, '_>, found: &mut Vec<Com
         if node.additional() == &Value::Bool(false) {
             let SideNames { reader, writer } = cx.names;
             let detail = format!("{reader} is closed; {writer} allows properties beside those it names");
-            found.push(cx.finding(Rule::ModelClosed, &format!("/{keyword}"), detail));
+            findings.push(cx.finding(Rule::ModelClosed, &format!("/{keyword}"), detail));
         } else {
-            found.extend(below);
+            findings.extend(below);
         }
         return;
     }
 }
 
-fn names(engine: &mut CompatEngine, cx: Comparison<'_, '_>, found: &mut Vec<CompatFinding>) {
+fn names(engine: &mut CompatEngine, cx: Comparison<'_, '_>, findings: &mut Vec<CompatFinding>) {
     let node = cx.node;
     let Some(schema) = node.get("propertyNames") else { return };
     let reader = SchemaView::of([node.sibling(schema)], SchemaRole::Reader);
     let given = cx.writer.nodes.iter().filter_map(|n| n.get("propertyNames").map(|schema| n.sibling(schema)));
     let writer = SchemaView::of(given.collect::<Vec<SchemaNode<'_>>>(), SchemaRole::Writer).restricted(Types::STRING);
-    found.extend(engine.accepts(&reader, &writer, &cx.pointer("/propertyNames"), cx.names));
+    findings.extend(engine.accepts(&reader, &writer, &cx.pointer("/propertyNames"), cx.names));
 }
 
 /// A dependency of the member `name`.
@@ -190,7 +191,7 @@ fn dependency(
     cx: Comparison<'_, '_>,
     keyword: &str,
     (name, needs): (&str, &Value),
-    found: &mut Vec<CompatFinding>,
+    findings: &mut Vec<CompatFinding>,
 ) {
     let holds = match needs {
         Value::Array(list) => list.iter().filter_map(Value::as_str).all(|other| implies(cx.writer, name, other)),
@@ -199,7 +200,7 @@ fn dependency(
     if !holds {
         let SideNames { reader, writer } = cx.names;
         let detail = format!("where {name:?} is given, {reader} asks for more than {writer} does");
-        found.push(cx.finding(Rule::DependencyAdded, &format!("/{keyword}{}", pointer_token(name)), detail));
+        findings.push(cx.finding(Rule::DependencyAdded, &format!("/{keyword}{}", pointer_token(name)), detail));
     }
 }
 

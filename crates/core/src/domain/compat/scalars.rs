@@ -9,47 +9,47 @@ use super::rule::Rule;
 use super::types::{Types, compare, divides, same};
 use super::view::SchemaView;
 
-pub(super) fn check(cx: Comparison<'_, '_>, keyword: &str, value: &Value, found: &mut Vec<CompatFinding>) {
+pub(super) fn check(cx: Comparison<'_, '_>, keyword: &str, value: &Value, findings: &mut Vec<CompatFinding>) {
     let types = cx.writer.types();
     match (keyword, value) {
-        ("type", _) => kind(cx, value, types, found),
-        ("enum", Value::Array(listed)) => values(cx, keyword, listed, found),
-        ("const", only) => values(cx, keyword, std::slice::from_ref(only), found),
+        ("type", _) => kind(cx, value, types, findings),
+        ("enum", Value::Array(listed)) => values(cx, keyword, listed, findings),
+        ("const", only) => values(cx, keyword, std::slice::from_ref(only), findings),
         ("minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum", Value::Number(limit)) => {
             if types.meets(Types::NUMBER) {
-                bound(cx, keyword, limit, types, found);
+                bound(cx, keyword, limit, types, findings);
             }
         }
         ("multipleOf", Value::Number(step)) => {
             if types.meets(Types::NUMBER) {
-                multiple(cx, step, types, found);
+                multiple(cx, step, types, findings);
             }
         }
         ("minLength" | "maxLength", Value::Number(limit)) => {
             if types.meets(Types::STRING) {
-                length(cx, keyword, limit, found);
+                length(cx, keyword, limit, findings);
             }
         }
         ("pattern" | "format" | "contentEncoding" | "contentMediaType" | "contentSchema", _) => {
             if types.meets(Types::STRING) || keyword == "format" {
-                text(cx, keyword, value, found);
+                text(cx, keyword, value, findings);
             }
         }
-        _ => unknown(cx, keyword, value, found),
+        _ => unknown(cx, keyword, value, findings),
     }
 }
 
-fn kind(cx: Comparison<'_, '_>, value: &Value, types: Types, found: &mut Vec<CompatFinding>) {
-    let Some(allowed) = Types::of_keyword(value) else { return unknown(cx, "type", value, found) };
+fn kind(cx: Comparison<'_, '_>, value: &Value, types: Types, findings: &mut Vec<CompatFinding>) {
+    let Some(allowed) = Types::of_keyword(value) else { return unknown(cx, "type", value, findings) };
     let refused = types.without(allowed);
     if !refused.is_none() {
         let SideNames { reader, writer } = cx.names;
         let detail = format!("{reader} accepts {allowed}; {writer} also allows {refused}");
-        found.push(cx.finding(Rule::TypeNarrowed, "/type", detail));
+        findings.push(cx.finding(Rule::TypeNarrowed, "/type", detail));
     }
 }
 
-fn values(cx: Comparison<'_, '_>, keyword: &str, accepted: &[Value], found: &mut Vec<CompatFinding>) {
+fn values(cx: Comparison<'_, '_>, keyword: &str, accepted: &[Value], findings: &mut Vec<CompatFinding>) {
     const SHOWN: usize = 5;
     let SideNames { reader, writer } = cx.names;
     let detail = match cx.writer.values() {
@@ -66,11 +66,11 @@ fn values(cx: Comparison<'_, '_>, keyword: &str, accepted: &[Value], found: &mut
         Some(_) => format!("{reader} and {writer} list too many values to be compared here"),
         None => format!("{reader} accepts listed values alone; {writer} lists none"),
     };
-    found.push(cx.finding(Rule::ValuesNarrowed, &format!("/{keyword}"), detail));
+    findings.push(cx.finding(Rule::ValuesNarrowed, &format!("/{keyword}"), detail));
 }
 
 /// A limit on numbers, which every number of the writer must satisfy.
-fn bound(cx: Comparison<'_, '_>, keyword: &str, limit: &Number, types: Types, found: &mut Vec<CompatFinding>) {
+fn bound(cx: Comparison<'_, '_>, keyword: &str, limit: &Number, types: Types, findings: &mut Vec<CompatFinding>) {
     let (inclusive, exclusive, far) = match keyword {
         "minimum" | "exclusiveMinimum" => ("minimum", "exclusiveMinimum", Ordering::Greater),
         _ => ("maximum", "exclusiveMaximum", Ordering::Less),
@@ -95,10 +95,10 @@ fn bound(cx: Comparison<'_, '_>, keyword: &str, limit: &Number, types: Types, fo
         return;
     }
     let before = numbers(writer, inclusive).chain(numbers(writer, exclusive)).next();
-    tightened(cx, keyword, &limit.to_string(), before.map(ToString::to_string), found);
+    tightened(cx, keyword, &limit.to_string(), before.map(ToString::to_string), findings);
 }
 
-fn multiple(cx: Comparison<'_, '_>, step: &Number, types: Types, found: &mut Vec<CompatFinding>) {
+fn multiple(cx: Comparison<'_, '_>, step: &Number, types: Types, findings: &mut Vec<CompatFinding>) {
     let writer = cx.writer;
     let whole = types.and(Types::NUMBER).within(Types::INTEGER) && divides(step, &1.into());
     let within = |number: &Number| divides(step, number);
@@ -106,21 +106,21 @@ fn multiple(cx: Comparison<'_, '_>, step: &Number, types: Types, found: &mut Vec
         return;
     }
     let before = numbers(writer, "multipleOf").next().map(ToString::to_string);
-    tightened(cx, "multipleOf", &step.to_string(), before, found);
+    tightened(cx, "multipleOf", &step.to_string(), before, findings);
 }
 
-fn length(cx: Comparison<'_, '_>, keyword: &str, limit: &Number, found: &mut Vec<CompatFinding>) {
-    let Some(limit) = limit.as_u64() else { return unknown(cx, keyword, &limit.clone().into(), found) };
+fn length(cx: Comparison<'_, '_>, keyword: &str, limit: &Number, findings: &mut Vec<CompatFinding>) {
+    let Some(limit) = limit.as_u64() else { return unknown(cx, keyword, &limit.clone().into(), findings) };
     let within = |length: u64| if keyword == "minLength" { length >= limit } else { length <= limit };
     let short = |value: &&Value| value.as_str().is_none_or(|text| within(text.chars().count() as u64));
     if cx.writer.values().is_some_and(|values| values.iter().all(short)) {
         return;
     }
-    size(cx, keyword, limit, found);
+    size(cx, keyword, limit, findings);
 }
 
 /// A limit on a size, which the writer's own limit must imply.
-pub(super) fn size(cx: Comparison<'_, '_>, keyword: &str, limit: u64, found: &mut Vec<CompatFinding>) {
+pub(super) fn size(cx: Comparison<'_, '_>, keyword: &str, limit: u64, findings: &mut Vec<CompatFinding>) {
     let low = keyword.starts_with("min");
     let within = |number: u64| if low { number >= limit } else { number <= limit };
     let given: Vec<u64> = cx.writer.all(keyword).filter_map(Value::as_u64).collect();
@@ -128,17 +128,17 @@ pub(super) fn size(cx: Comparison<'_, '_>, keyword: &str, limit: u64, found: &mu
         return;
     }
     let before = if low { given.iter().max() } else { given.iter().min() };
-    tightened(cx, keyword, &limit.to_string(), before.map(ToString::to_string), found);
+    tightened(cx, keyword, &limit.to_string(), before.map(ToString::to_string), findings);
 }
 
-fn text(cx: Comparison<'_, '_>, keyword: &str, value: &Value, found: &mut Vec<CompatFinding>) {
+fn text(cx: Comparison<'_, '_>, keyword: &str, value: &Value, findings: &mut Vec<CompatFinding>) {
     if cx.writer.all(keyword).any(|other| other == value) {
         return;
     }
     let SideNames { reader, writer } = cx.names;
     let other = cx.writer.all(keyword).next().map_or_else(|| "none".to_owned(), truncated);
     let detail = format!("{reader} has {keyword} {}, {writer} has {other}", truncated(value));
-    found.push(cx.finding(Rule::TextNarrowed, &format!("/{keyword}"), detail));
+    findings.push(cx.finding(Rule::TextNarrowed, &format!("/{keyword}"), detail));
 }
 
 pub(super) fn tightened(
@@ -146,16 +146,16 @@ pub(super) fn tightened(
     keyword: &str,
     limit: &str,
     before: Option<String>,
-    found: &mut Vec<CompatFinding>,
+    findings: &mut Vec<CompatFinding>,
 ) {
     let SideNames { reader, writer } = cx.names;
     let before = before.map_or_else(|| "has none".to_owned(), |before| format!("has {before}"));
     let detail = format!("{reader} has {keyword} {limit}, {writer} {before}");
-    found.push(cx.finding(Rule::LimitTightened, &format!("/{keyword}"), detail));
+    findings.push(cx.finding(Rule::LimitTightened, &format!("/{keyword}"), detail));
 }
 
 /// A reference out of the document: its target is unknown here, but an equal reference has the same target.
-pub(super) fn reference(cx: Comparison<'_, '_>, value: &Value, found: &mut Vec<CompatFinding>) {
+pub(super) fn reference(cx: Comparison<'_, '_>, value: &Value, findings: &mut Vec<CompatFinding>) {
     let text = value.as_str();
     if text.is_some_and(|to| cx.node.doc.resolve(to).is_some()) {
         return;
@@ -166,11 +166,11 @@ pub(super) fn reference(cx: Comparison<'_, '_>, value: &Value, found: &mut Vec<C
         return;
     }
     let detail = format!("{} refers to {}, which cannot be followed here", cx.names.reader, truncated(value));
-    found.push(cx.finding(Rule::ReferenceUnknown, "/$ref", detail));
+    findings.push(cx.finding(Rule::ReferenceUnknown, "/$ref", detail));
 }
 
 /// An unknown keyword: compatible only if it is unchanged.
-pub(super) fn unknown(cx: Comparison<'_, '_>, keyword: &str, value: &Value, found: &mut Vec<CompatFinding>) {
+pub(super) fn unknown(cx: Comparison<'_, '_>, keyword: &str, value: &Value, findings: &mut Vec<CompatFinding>) {
     let unchanged = cx
         .writer
         .nodes
@@ -182,7 +182,7 @@ pub(super) fn unknown(cx: Comparison<'_, '_>, keyword: &str, value: &Value, foun
             "{keyword} is {} in {reader} and not so in {writer}; what it allows is not known here",
             truncated(value)
         );
-        found.push(cx.finding(Rule::KeywordUnknown, &super::engine::pointer_token(keyword), detail));
+        findings.push(cx.finding(Rule::KeywordUnknown, &super::engine::pointer_token(keyword), detail));
     }
 }
 

@@ -16,23 +16,23 @@ pub(super) fn check(
     cx: Comparison<'_, '_>,
     keyword: &str,
     value: &Value,
-    found: &mut Vec<CompatFinding>,
+    findings: &mut Vec<CompatFinding>,
 ) {
     match (keyword, cx.node.get(keyword)) {
         ("anyOf" | "oneOf", Some(Value::Array(branches))) => {
             let branches: Vec<SchemaNode<'_>> = branches.iter().map(|schema| cx.node.sibling(schema)).collect();
-            sum(engine, cx, keyword, &branches, found);
+            sum(engine, cx, keyword, &branches, findings);
         }
         ("not", Some(schema)) => {
             let excluded = cx.node.sibling(schema);
             if !avoids(engine, cx, &excluded) {
                 let SideNames { reader, writer } = cx.names;
                 let detail = format!("{reader} refuses by `not` what {writer} may allow");
-                found.push(cx.finding(Rule::ExclusionWidened, "/not", detail));
+                findings.push(cx.finding(Rule::ExclusionWidened, "/not", detail));
             }
         }
-        ("if", Some(_)) => condition(engine, cx, found),
-        _ => unknown(cx, keyword, value, found),
+        ("if", Some(_)) => condition(engine, cx, findings),
+        _ => unknown(cx, keyword, value, findings),
     }
 }
 
@@ -42,7 +42,7 @@ fn sum(
     cx: Comparison<'_, '_>,
     keyword: &str,
     branches: &[SchemaNode<'_>],
-    found: &mut Vec<CompatFinding>,
+    findings: &mut Vec<CompatFinding>,
 ) {
     let mut nearest: Option<Vec<CompatFinding>> = None;
     for (at, branch) in branches.iter().enumerate() {
@@ -57,7 +57,7 @@ fn sum(
             let SideNames { reader, writer } = cx.names;
             let detail =
                 format!("{reader} may accept what {writer} allows by two alternatives at once, which oneOf forbids");
-            found.push(cx.finding(Rule::AlternativesOverlap, &format!("/{keyword}"), detail));
+            findings.push(cx.finding(Rule::AlternativesOverlap, &format!("/{keyword}"), detail));
             return;
         }
         if nearest.as_ref().is_none_or(|best| refused.len() < best.len()) {
@@ -66,7 +66,7 @@ fn sum(
     }
     let nearest = nearest.unwrap_or_default();
     if branches.len() == 1 {
-        return found.extend(nearest);
+        return findings.extend(nearest);
     }
     let SideNames { reader, writer } = cx.names;
     let why = nearest.first().map(|first| format!("; nearest: {}", first.detail)).unwrap_or_default();
@@ -75,7 +75,7 @@ fn sum(
         branches.len(),
         cx.writer.types()
     );
-    found.push(cx.finding(Rule::AlternativesNarrowed, &format!("/{keyword}"), detail));
+    findings.push(cx.finding(Rule::AlternativesNarrowed, &format!("/{keyword}"), detail));
 }
 
 /// Whether no value that the writer allows satisfies the schema.
@@ -91,7 +91,7 @@ fn avoids<'a>(engine: &mut CompatEngine, cx: Comparison<'_, 'a>, schema: &Schema
 }
 
 /// A condition is compatible if it is the writer's or wider, or if both branches accept everything.
-fn condition(engine: &mut CompatEngine, cx: Comparison<'_, '_>, found: &mut Vec<CompatFinding>) {
+fn condition(engine: &mut CompatEngine, cx: Comparison<'_, '_>, findings: &mut Vec<CompatFinding>) {
     let node = cx.node;
     if node.get("then").is_none() && node.get("else").is_none() {
         return;
@@ -111,7 +111,7 @@ fn condition(engine: &mut CompatEngine, cx: Comparison<'_, '_>, found: &mut Vec<
     if !kept {
         let SideNames { reader, writer } = cx.names;
         let detail = format!("the condition of {reader} may refuse what {writer} allows");
-        found.push(cx.finding(Rule::ConditionChanged, "/if", detail));
+        findings.push(cx.finding(Rule::ConditionChanged, "/if", detail));
     }
 }
 

@@ -1,15 +1,16 @@
-//! Records that were given up, for tests of what becomes of them.
+//! Dead letters for tests of redrive and discard.
 
 use mfctl_core::domain::dead_letter::{self, FailureClass, FailureContext};
 use mfctl_core::domain::names::topics::MEDIA_INGESTED;
 use mfctl_core::domain::{Headers, NewRecord, Record, RecordAddress, event};
 use mfctl_core::ports::{Clock, SystemClock};
 
-pub fn stored(new: NewRecord, address: RecordAddress) -> Record {
+pub fn stored_record(new: NewRecord, address: RecordAddress) -> Record {
     Record { address, key: new.key, value: new.value, headers: new.headers, timestamp: new.timestamp }
 }
 
-pub fn give_up(record: &Record) -> NewRecord {
+/// The dead letter that a worker makes of a record.
+pub fn dead_letter_of(record: &Record) -> NewRecord {
     dead_letter::dead_letter(
         record,
         &FailureContext {
@@ -25,7 +26,7 @@ pub fn give_up(record: &Record) -> NewRecord {
     )
 }
 
-pub fn event(number: usize, env: &str) -> NewRecord {
+pub fn ingested_event(number: usize, env: &str) -> NewRecord {
     let mut headers = Headers::default();
     headers.push(event::header::DEPLOYMENT_ENV, env.as_bytes().to_vec());
     headers.push("x-binary", vec![0xff, 0x00]);

@@ -1,4 +1,4 @@
-//! Several processes on one data folder at once.
+//! Several processes on one data folder.
 
 use std::time::{Duration, Instant};
 
@@ -6,30 +6,31 @@ use rustix::process::Signal;
 
 use crate::support::{Running, Site, write_texts};
 
-/// How long they work side by side. `MFCTL_TEST_SECONDS` shortens it while developing.
-fn length() -> Duration {
+/// How long the processes run (60 s). `MFCTL_TEST_SECONDS` shortens it during development.
+fn duration() -> Duration {
     let seconds = std::env::var("MFCTL_TEST_SECONDS").ok().and_then(|text| text.parse().ok());
     Duration::from_secs(seconds.unwrap_or(60))
 }
 
-/// Two ingests, two workers and a `top` for a minute: no error, and the audit holds.
+/// Two ingests, two workers and `top` run concurrently without errors, and the audit adds up.
 #[test]
-fn five_processes_share_a_data_folder_for_a_minute() {
+fn concurrent_processes_share_a_data_folder_without_errors() {
     let site = Site::new();
     let mut rng = fastrand::Rng::with_seed(11);
     assert_eq!(site.run(["init", "--quiet"]).code, 0);
-    let workers = [(); 2].map(|()| Running::kept(site.command(["worker", "all", "--quiet"])));
-    let until = Instant::now() + length();
+    let workers = [(); 2].map(|()| Running::captured(site.command(["worker", "all", "--quiet"])));
+    let until = Instant::now() + duration();
     let mut rounds = 0;
     while Instant::now() < until {
-        let (left, right) = (format!("left-{rounds}"), format!("right-{rounds}"));
+        let left = format!("left-{rounds}");
+        let right = format!("right-{rounds}");
         write_texts(&site.path(&left), 400, &mut rng);
         write_texts(&site.path(&right), 400, &mut rng);
-        let ingests = [&left, &right].map(|dir| Running::kept(site.command(["ingest", dir, "--quiet"])));
-        let looks = [(); 3].map(|()| site.run(["top", "--once", "-o", "json"]));
-        for look in looks {
-            assert_eq!(look.code, 0, "{look}");
-            assert!(!look.stderr.contains("locked"), "{look}");
+        let ingests = [&left, &right].map(|dir| Running::captured(site.command(["ingest", dir, "--quiet"])));
+        let snapshots = [(); 3].map(|()| site.run(["top", "--once", "-o", "json"]));
+        for top in snapshots {
+            assert_eq!(top.code, 0, "{top}");
+            assert!(!top.stderr.contains("locked"), "{top}");
         }
         for ingest in ingests {
             let ran = ingest.finish();

@@ -1,5 +1,5 @@
-//! Consul and Vault in trouble, on servers of the test's own: nothing is removed, nothing dies, the state has a name, and all
-//! goes on by itself.
+//! Consul and Vault through outages, data loss and initialisation, on servers of a single test: nothing is deleted, errors
+//! name the state, and work continues by itself.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -7,19 +7,21 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::independent::{curl, run};
+use crate::dedicated_servers::{
+    ConsulServer, VaultServer, edit, empty_servers, read_consul_token_from_vault, set_vault, settings,
+};
+use crate::external_clients::{curl, run_program};
 use crate::support::stack::env;
-use crate::support::{Ran, Running, Site, eventually};
-use crate::throwaway::{ConsulServer, VaultServer, edit, empty_servers, settings, token_in_vault, with_vault};
+use crate::support::{CommandOutput, Running, Site, eventually};
 
-/// With the topic that keeps the record of it.
-const KEYS: [&str; 3] = ["bootstrap", "apply", "platform"];
-const VAULT: [&str; 8] =
+const APPLY: [&str; 3] = ["bootstrap", "apply", "platform"];
+/// Vault resources, and the topic of the operator journal.
+const VAULT_ONLY: [&str; 8] =
     ["--only", "VaultMount", "--only", "VaultPolicy", "--only", "VaultAppRole", "--only", "KafkaTopic/mfctl.audit"];
 
 #[test]
-fn a_consul_without_a_leader_is_an_outage_and_not_an_empty_store() {
-    let site = Site::unmade();
+fn consul_without_a_leader_is_an_outage_and_not_an_empty_store() {
+    let site = Site::unprepared();
     let mut first = ConsulServer::new("first", 2, None);
     let mut second = ConsulServer::new("second", 2, Some(&first));
     first.join = Some(second.serf);
@@ -29,13 +31,13 @@ fn a_consul_without_a_leader_is_an_outage_and_not_an_empty_store() {
     edit(&settings(&site), &env("STACK_CONSUL"), &first.url());
     assert_eq!(site.run(["bootstrap", "init", "platform"]).code, 0);
     let only = ["--only", "ConsulKeys", "--only", "KafkaTopic/mfctl.audit", "--yes"];
-    let made = site.run(KEYS.iter().chain(&only));
+    let made = site.run(APPLY.iter().chain(&only));
     assert_eq!(made.code, 0, "{made}");
     let mut watching = site.command(["kv", "watch", "--initial", "--count", "3", "-o", "jsonl"]);
     let mut watch = watching.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(watch.stderr.take().unwrap()).lines();
+    let mut log = BufReader::new(watch.stderr.take().unwrap()).lines();
     let mut seen = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
-    assert_eq!(seen.by_ref().take(2).count(), 2, "what there is");
+    assert_eq!(seen.by_ref().take(2).count(), 2, "the existing keys");
 
     second.kill();
     eventually("the leader to be gone", || site.run(["kv", "get", "media-api/max_page_size"]).code == 5);
@@ -50,8 +52,8 @@ fn a_consul_without_a_leader_is_an_outage_and_not_an_empty_store() {
         assert!(ran.code == 5 && ran.stderr.contains("Consul has no leader"), "{words:?}: {ran}");
         assert!(!ran.stdout.contains("delete"), "{words:?}: {ran}");
     }
-    let waits = said.by_ref().map_while(Result::ok).find(|line| line.contains("nothing is seen until Consul is back"));
-    assert!(waits.is_some(), "the watch says that it waits");
+    let waits = log.by_ref().map_while(Result::ok).find(|line| line.contains("nothing is seen until Consul is back"));
+    assert!(waits.is_some(), "the watch logs that it waits");
 
     second.start(&site);
     eventually("a leader again", || site.run(["kv", "get", "media-api/max_page_size"]).code == 0);
@@ -63,34 +65,34 @@ fn a_consul_without_a_leader_is_an_outage_and_not_an_empty_store() {
 }
 
 #[test]
-fn a_consul_that_began_anew_is_filled_again_and_nothing_is_removed_for_it() {
-    let site = Site::unmade();
+fn emptied_consul_is_filled_again_and_nothing_else_removed() {
+    let site = Site::unprepared();
     let mut consul = ConsulServer::new("only", 1, None);
     consul.start(&site);
     eventually("a leader", || consul.has_leader());
     edit(&settings(&site), &env("STACK_CONSUL"), &consul.url());
     assert_eq!(site.run(["bootstrap", "init", "platform"]).code, 0);
     let only = ["--only", "ConsulKeys", "--only", "KafkaTopic"];
-    let made = site.run(KEYS.iter().chain(&only).chain(&["--yes"]));
+    let made = site.run(APPLY.iter().chain(&only).chain(&["--yes"]));
     assert_eq!(made.code, 0, "{made}");
     let mut watching = site.command(["kv", "watch", "--initial", "--count", "6", "-o", "jsonl"]);
     let mut watch = watching.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut seen = BufReader::new(watch.stdout.take().unwrap()).lines();
     let mut next = || serde_json::from_str::<Value>(&seen.next().unwrap().unwrap()).unwrap()["action"].clone();
-    assert_eq!([next(), next()], ["create", "create"], "what there is");
+    assert_eq!([next(), next()], ["create", "create"], "the existing keys");
 
     consul.kill();
     std::fs::remove_dir_all(site.path("only")).unwrap();
     consul.start(&site);
     eventually("a leader", || consul.has_leader());
-    // Its index goes backwards, which is no end of watching.
+    // The watch survives that the index goes backwards.
     assert_eq!([next(), next()], ["delete", "delete"]);
     let plan = ["bootstrap", "plan", "platform", "--prune", "-o", "json"];
     let plan = site.run(plan.iter().chain(&only));
     let planned = plan.json();
     let actions: Vec<&Value> = planned["changes"].as_array().unwrap().iter().map(|change| &change["action"]).collect();
     assert_eq!(actions, ["create"], "only the keys are missing: {plan}");
-    let again = site.run(KEYS.iter().chain(&only).chain(&["--yes", "--prune"]));
+    let again = site.run(APPLY.iter().chain(&only).chain(&["--yes", "--prune"]));
     assert_eq!(again.code, 0, "{again}");
     let drift = site.run(["bootstrap", "drift", "platform"].iter().chain(&only));
     assert_eq!(drift.code, 0, "{drift}");
@@ -99,15 +101,15 @@ fn a_consul_that_began_anew_is_filled_again_and_nothing_is_removed_for_it() {
 }
 
 #[test]
-fn a_sealed_vault_and_a_token_at_its_end_have_a_name_and_pass() {
-    let site = Site::unmade();
+fn sealed_vault_and_expired_token_are_reported_until_they_pass() {
+    let site = Site::unprepared();
     let vault = VaultServer::start(&site);
     edit(&settings(&site), &env("STACK_VAULT"), &vault.url);
     let secret = site.home().join("secrets/vault");
     std::fs::write(&secret, &vault.token).unwrap();
     assert_eq!(site.run(["bootstrap", "init", "platform"]).code, 0);
-    let only = VAULT;
-    let made = site.run(KEYS.iter().chain(&only).chain(&["--yes"]));
+    let only = VAULT_ONLY;
+    let made = site.run(APPLY.iter().chain(&only).chain(&["--yes"]));
     assert_eq!(made.code, 0, "{made}");
     let plan = || site.run(["bootstrap", "plan", "platform", "--prune"].iter().chain(&only));
     assert_eq!(plan().code, 0);
@@ -115,15 +117,15 @@ fn a_sealed_vault_and_a_token_at_its_end_have_a_name_and_pass() {
     vault.ask("sys/seal", "");
     let sealed = plan();
     assert!(sealed.code == 5 && sealed.stderr.contains("sealed"), "{sealed}");
-    let apply = site.run(KEYS.iter().chain(&only).chain(&["--yes", "--prune"]));
+    let apply = site.run(APPLY.iter().chain(&only).chain(&["--yes", "--prune"]));
     assert!(apply.code == 5 && !apply.stdout.contains("deleted"), "{apply}");
     vault.unseal();
-    assert_eq!(plan().code, 0, "it goes on by itself");
+    assert_eq!(plan().code, 0, "it recovers by itself");
 
-    // A token that cannot be renewed any more.
+    // A token that can no longer be renewed.
     let short = vault.ask("auth/token/create", "{\"ttl\":\"2s\",\"explicit_max_ttl\":\"2s\",\"policies\":[\"root\"]}");
     std::fs::write(&secret, short["auth"]["client_token"].as_str().unwrap()).unwrap();
-    eventually("the token to end", || plan().code == 6);
+    eventually("the token to expire", || plan().code == 6);
     let ended = plan();
     assert!(ended.stderr.contains("profile.stack.vault"), "{ended}");
     std::fs::write(&secret, &vault.token).unwrap();
@@ -131,14 +133,14 @@ fn a_sealed_vault_and_a_token_at_its_end_have_a_name_and_pass() {
 }
 
 #[test]
-fn a_new_vault_is_handed_over_to_its_key_holders_and_to_a_role() {
-    let site = Site::unmade();
-    let (url, _process) = VaultServer::never_initialised(&site);
-    with_vault(&site, &url, "");
-    let settings_of_services = site.run(["kv", "list"]);
-    assert_eq!(settings_of_services.code, 0, "nothing of it is in this Vault: {settings_of_services}");
-    let asked = site.run(["bootstrap", "init-vault", "handover", "--plain-shares"]);
-    assert!(asked.code == 8 && asked.stderr.contains("--yes"), "{asked}");
+fn init_vault_hands_over_key_shares_and_a_role() {
+    let site = Site::unprepared();
+    let (url, _process) = VaultServer::uninitialised(&site);
+    set_vault(&site, &url, "");
+    let listed = site.run(["kv", "list"]);
+    assert_eq!(listed.code, 0, "kv does not need Vault: {listed}");
+    let unconfirmed = site.run(["bootstrap", "init-vault", "handover", "--plain-shares"]);
+    assert!(unconfirmed.code == 8 && unconfirmed.stderr.contains("--yes"), "{unconfirmed}");
     let unclear = site.run(["bootstrap", "init-vault", "handover", "--yes"]);
     assert!(unclear.code == 2 && unclear.stderr.contains("--pgp-key"), "{unclear}");
     let plain = ["bootstrap", "init-vault", "handover", "--plain-shares", "--shares", "3", "--threshold", "2", "--yes"];
@@ -157,20 +159,20 @@ fn a_new_vault_is_handed_over_to_its_key_holders_and_to_a_role() {
     let again = site.run(["bootstrap", "init-vault", "other", "--plain-shares", "--yes"]);
     assert!(again.code == 7 && !site.path("other").exists(), "{again}");
 
-    // The role goes on.
+    // The role can bootstrap the platform.
     let at = |name: &str| format!("\"file:{}\"", site.path("handover").join(name).display());
     let login = format!("role_id = {}\nwrapped_secret_id = {}\n", at("role-id"), at("wrapped-secret-id"));
-    with_vault(&site, &url, &login);
+    set_vault(&site, &url, &login);
     assert_eq!(site.run(["bootstrap", "init", "platform"]).code, 0);
-    let made = site.run(KEYS.iter().chain(&VAULT).chain(&["--yes"]));
+    let made = site.run(APPLY.iter().chain(&VAULT_ONLY).chain(&["--yes"]));
     assert_eq!(made.code, 0, "{made}");
 }
 
 #[test]
-fn shares_for_pgp_keys_come_encrypted_and_a_protected_vault_gives_none_away() {
-    let site = Site::unmade();
-    let (url, _process) = VaultServer::never_initialised(&site);
-    with_vault(&site, &url, "");
+fn init_vault_encrypts_shares_and_refuses_plain_ones_when_protected() {
+    let site = Site::unprepared();
+    let (url, _process) = VaultServer::uninitialised(&site);
+    set_vault(&site, &url, "");
     edit(&settings(&site), "[profile.stack]\n", "[profile.stack]\nprotected = true\n");
     let env_name = site.env_name();
     let plain = site.run(["bootstrap", "init-vault", "handover", "--plain-shares", "--yes", "--confirm", env_name]);
@@ -181,26 +183,27 @@ fn shares_for_pgp_keys_come_encrypted_and_a_protected_vault_gives_none_away() {
     let mut command = site.command(words);
     command.args(["--confirm", env_name]);
     let running = Running::logged(command, &site.path("init.log"));
-    let said = || std::fs::read_to_string(site.path("init.log")).unwrap_or_default();
-    eventually("it to wait for the key's holder", || said().contains("waiting for the key's holders"));
+    let log_text = || std::fs::read_to_string(site.path("init.log")).unwrap_or_default();
+    eventually("the command to wait for the key's holder", || log_text().contains("waiting for the key's holders"));
     let share = std::fs::read_to_string(site.path("handover/1.share.pgp.base64")).unwrap();
     // A PGP message begins with a session key for its reader (RFC 9580, 5.1): tag 1 in either form of a packet's header.
     let first = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, share.trim()).unwrap()[0];
     assert!(first & 0xfc == 0x84 || first == 0xc1, "{first:#x}");
     running.signal(rustix::process::Signal::INT);
     assert_eq!(running.code(), 130);
-    assert!(said().contains("generate-root"), "{}", said());
+    assert!(log_text().contains("generate-root"), "{}", log_text());
 }
 
 #[test]
-fn a_new_consuls_first_token_goes_into_vault_and_a_crash_in_between_loses_nothing() {
-    let site = Site::unmade();
+fn init_consul_acl_stores_the_first_token_in_vault_despite_a_crash() {
+    let site = Site::unprepared();
     let (vault, _consul) = empty_servers(&site);
-    let elsewhere = site.run(["bootstrap", "init-consul-acl", "--yes"]);
-    assert!(elsewhere.code == 6 && elsewhere.stderr.contains("vault:"), "{elsewhere}");
-    token_in_vault(&site);
+    let unsupported = site.run(["bootstrap", "init-consul-acl", "--yes"]);
+    assert!(unsupported.code == 6 && unsupported.stderr.contains("vault:"), "{unsupported}");
+    read_consul_token_from_vault(&site);
 
-    let killed = Ran::of(site.failing("consul_acl_kept", ["bootstrap", "init-consul-acl", "--yes"]));
+    let killed =
+        CommandOutput::run(site.command_with_failpoint("consul_acl_kept", ["bootstrap", "init-consul-acl", "--yes"]));
     assert!(killed.code < 0, "{killed}");
     let begun = site.json(["bootstrap", "init-consul-acl", "--yes"], &[0]);
     assert_eq!(begun["begun"], true, "{begun:#}");
@@ -208,14 +211,14 @@ fn a_new_consuls_first_token_goes_into_vault_and_a_crash_in_between_loses_nothin
     assert_eq!(again["begun"], false, "{again:#}");
     site.json(["kv", "put", "svc/a", "1", "--reason", "with the token in Vault"], &[0]);
 
-    // Somebody else's token is not what Consul began with.
+    // A token other than the one that Consul was bootstrapped with is refused.
     vault.ask("secret/data/consul/management", "{\"data\":{\"token\":\"00000000-0000-4000-8000-000000000001\"}}");
     let other = site.run(["bootstrap", "init-consul-acl", "--yes"]);
     assert!(other.code == 7 && !other.stderr.contains("00000000-0000-4000"), "{other}");
 }
 
 /// A JWT (RFC 7519) signed with an RSA key (RS256), such as a cluster's issuer gives to a service account.
-fn jwt(key: &std::path::Path, subject: &str) -> String {
+fn signed_jwt(key: &std::path::Path, subject: &str) -> String {
     use base64::Engine as _;
     let encode = |bytes: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
     let now = jiff::Timestamp::now().as_second();
@@ -224,23 +227,24 @@ fn jwt(key: &std::path::Path, subject: &str) -> String {
     let input = key.with_extension("input");
     std::fs::write(&input, &text).unwrap();
     let words = ["dgst", "-sha256", "-sign", key.to_str().unwrap(), input.to_str().unwrap()];
-    format!("{text}.{}", encode(&run("openssl", &words)))
+    format!("{text}.{}", encode(&run_program("openssl", &words)))
 }
 
 #[test]
-fn who_logs_in_at_consul_keeps_the_token_and_makes_another_when_it_is_taken_away() {
-    let site = Site::unmade();
+fn consul_login_token_is_reused_and_replaced_when_revoked() {
+    let site = Site::unprepared();
     let (_vault, consul) = empty_servers(&site);
     let ask = |method: &str, path: &str, token: &str, body: &Value| -> Value {
-        let (token, body) = (format!("X-Consul-Token: {token}"), body.to_string());
+        let token = format!("X-Consul-Token: {token}");
+        let body = body.to_string();
         let url = format!("{}/v1/{path}", consul.url());
         serde_json::from_slice(&curl(&["-X", method, "-H", &token, "--data", &body, &url])).unwrap_or_default()
     };
     let management = ask("PUT", "acl/bootstrap", "", &json!({}))["SecretID"].as_str().unwrap().to_owned();
     let key = site.path("issuer.pem");
     let at = key.to_str().unwrap();
-    run("openssl", &["genrsa", "-out", at, "2048"]);
-    let public = String::from_utf8(run("openssl", &["rsa", "-in", at, "-pubout"])).unwrap();
+    run_program("openssl", &["genrsa", "-out", at, "2048"]);
+    let public = String::from_utf8(run_program("openssl", &["rsa", "-in", at, "-pubout"])).unwrap();
     let rules = "key_prefix \"\" { policy = \"write\" } session_prefix \"\" { policy = \"write\" } node_prefix \"\" { policy = \"read\" }";
     ask("PUT", "acl/policy", &management, &json!({"Name": "mfctl", "Rules": rules}));
     ask("PUT", "acl/role", &management, &json!({"Name": "mfctl", "Policies": [{"Name": "mfctl"}]}));
@@ -251,14 +255,14 @@ fn who_logs_in_at_consul_keeps_the_token_and_makes_another_when_it_is_taken_away
     ask("PUT", "acl/binding-rule", &management, &rule);
 
     let bearer = site.path("service-account.jwt");
-    std::fs::write(&bearer, jwt(&key, "mfctl")).unwrap();
+    std::fs::write(&bearer, signed_jwt(&key, "mfctl")).unwrap();
     let token = format!("token = \"file:{}\"", site.home().join("secrets/consul").display());
     let login = format!("auth_method = \"issuer\"\nbearer = \"file:{}\"", bearer.display());
     edit(&settings(&site), &token, &login);
     site.json(["kv", "put", "svc/a", "1", "--reason", "x"], &[0]);
-    let kept = std::fs::read_dir(site.data()).unwrap().map(|entry| entry.unwrap().path());
-    let kept = kept.into_iter().find(|path| path.ends_with("consul-token")).expect("the token is kept");
-    assert_eq!(kept.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let files = std::fs::read_dir(site.data()).unwrap().map(|entry| entry.unwrap().path());
+    let stored = files.into_iter().find(|path| path.ends_with("consul-token")).expect("the token is stored");
+    assert_eq!(stored.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let tokens = || {
         let all = ask("GET", "acl/tokens?authmethod=issuer", &management, &Value::Null);
         let ids = all.as_array().unwrap().iter().map(|token| token["AccessorID"].as_str().unwrap().to_owned());
@@ -266,7 +270,7 @@ fn who_logs_in_at_consul_keeps_the_token_and_makes_another_when_it_is_taken_away
     };
     let first = tokens();
     assert_eq!(site.run(["kv", "get", "svc/a"]).stdout, "1\n");
-    assert_eq!((first.len(), tokens()), (1, first.clone()), "nobody logs in twice");
+    assert_eq!((first.len(), tokens()), (1, first.clone()), "the token is reused");
 
     ask("DELETE", &format!("acl/token/{}", first[0]), &management, &Value::Null);
     assert_eq!(site.run(["kv", "get", "svc/a"]).stdout, "1\n");
@@ -274,9 +278,9 @@ fn who_logs_in_at_consul_keeps_the_token_and_makes_another_when_it_is_taken_away
     assert!(second.len() == 1 && second != first, "{second:?}");
 
     ask("DELETE", &format!("acl/token/{}", second[0]), &management, &Value::Null);
-    let strangers = site.path("stranger.pem");
-    run("openssl", &["genrsa", "-out", strangers.to_str().unwrap(), "2048"]);
-    for wrong in ["no.such.token".to_owned(), jwt(&strangers, "mfctl")] {
+    let foreign_key = site.path("stranger.pem");
+    run_program("openssl", &["genrsa", "-out", foreign_key.to_str().unwrap(), "2048"]);
+    for wrong in ["no.such.token".to_owned(), signed_jwt(&foreign_key, "mfctl")] {
         std::fs::write(&bearer, &wrong).unwrap();
         let refused = site.run(["kv", "get", "svc/a"]);
         assert!(refused.code == 6 && refused.stderr.contains("profile.stack.consul.bearer"), "{refused}");

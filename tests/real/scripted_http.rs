@@ -1,43 +1,42 @@
-//! An HTTP server that answers as it is told, one request after the other.
+//! An HTTP server with scripted responses.
 
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What it is told to answer.
+/// A scripted response.
 #[derive(Clone)]
 pub struct Answer {
-    /// The status.
     pub status: u16,
-    /// Further header lines, each with its end.
+    /// Further header lines, each with its line end.
     pub headers: &'static str,
-    /// The body.
     pub body: String,
 }
 
 impl Answer {
-    /// S3's way of saying no.
+    /// An S3 error response.
     pub fn refusal(status: u16, code: &str) -> Self {
         let body = format!("<Error><Code>{code}</Code><Message>scripted</Message></Error>");
         Self { status, headers: "Content-Type: application/xml\r\n", body }
     }
 
-    /// Success.
+    /// A response with status 200 and no body.
     pub fn ok(headers: &'static str) -> Self {
         Self { status: 200, headers, body: String::new() }
     }
 }
 
-/// The heads of the requests that came.
+/// The heads of the received requests.
 pub type Heads = Arc<Mutex<Vec<String>>>;
 
-/// A server at the address it answers; the last of its answers is given for ever.
+/// Starts a server; returns its address. The last response is repeated.
 pub async fn server(answers: Vec<Answer>) -> (String, Heads) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let heads = Heads::default();
-    let (all, script) = (heads.clone(), Arc::new(answers));
+    let all = heads.clone();
+    let script = Arc::new(answers);
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
             tokio::spawn(serve(client, script.clone(), all.clone()));
@@ -74,7 +73,7 @@ async fn serve(mut client: TcpStream, script: Arc<Vec<Answer>>, heads: Heads) {
         let Answer { status, headers, body } = answer;
         let length = body.len();
         let body = if only_head { "" } else { &body };
-        let text = format!("HTTP/1.1 {status} Said\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
+        let text = format!("HTTP/1.1 {status} Scripted\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
         if client.write_all(text.as_bytes()).await.is_err() {
             return;
         }

@@ -1,4 +1,4 @@
-//! What a worker does when what it needs fails.
+//! What a worker does when a dependency, a record or a commit fails.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,52 +8,55 @@ use mfctl::pipeline::worker::{StepError, Tuning, WorkerEnd};
 use mfctl_core::domain::dead_letter::DeadLetterInfo;
 use mfctl_core::ports::{Error, ErrorKind};
 
-use super::faults::{Faulty, Settling};
-use super::platform::{Act, Platform, tuned, until_drained};
+use super::faulty_log::{FaultyLog, ScriptedCommit};
+use super::platform::{Platform, ScriptedAction, tuned, until_drained};
 
-fn port(kind: ErrorKind) -> Act {
-    Act::Fail(StepError::Port(Error::new(kind, "as scripted")))
+fn port_error(kind: ErrorKind) -> ScriptedAction {
+    ScriptedAction::Fail(StepError::Port(Error::new(kind, "as scripted")))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dependency_that_is_down_for_a_while_costs_no_dead_letter() {
+async fn short_outage_causes_no_dead_letters() {
     let platform = Platform::new().await;
     let assets = platform.ingest(60).await;
     let calls = AtomicU32::new(0);
     let step = platform.scripted(move |_, _| match calls.fetch_add(1, Ordering::SeqCst) {
-        0..25 => port(ErrorKind::Unreachable),
-        _ => Act::Go,
+        0..25 => port_error(ErrorKind::Unreachable),
+        _ => ScriptedAction::Proceed,
     });
     let outcome = platform.drain(step).await;
     assert_eq!((outcome.summary.dead_lettered, outcome.summary.emitted), (0, 60));
     assert_eq!(outcome.summary.retried, 25);
-    platform.each_emitted_once(&assets).await;
+    platform.assert_each_emitted_once(&assets).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dependency_that_stays_down_ends_the_worker_and_nothing_is_given_up() {
+async fn long_outage_ends_the_worker_without_dead_letters() {
     let platform = Platform::new().await;
     let assets = platform.ingest(10).await;
     let options = tuned(Tuning { give_up_after: Duration::from_millis(300), ..Tuning::default() });
-    let down = platform.scripted(|_, _| port(ErrorKind::Full));
+    let down = platform.scripted(|_, _| port_error(ErrorKind::Full));
     let outcome = platform.run(Arc::new(down), platform.worker_ports(), options).await;
     assert!(matches!(outcome.ended, WorkerEnd::OutageTooLong { .. }), "{outcome:?}");
     assert!(platform.dead_letters().await.is_empty());
     platform.drain(platform.persist()).await;
-    platform.each_emitted_once(&assets).await;
+    platform.assert_each_emitted_once(&assets).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_record_that_may_recover_is_tried_five_times_and_one_that_cannot_once() {
+async fn transient_failures_are_tried_five_times_and_permanent_ones_once() {
     let platform = Platform::new().await;
     let assets = platform.ingest(4).await;
-    let (recovers, never, hopeless, broken) = (assets[0], assets[1], assets[2], assets[3]);
+    let recovering = assets[0];
+    let keeps_failing = assets[1];
+    let malformed = assets[2];
+    let panicking = assets[3];
     let step = platform.scripted(move |asset, runs| match asset {
-        asset if asset == recovers && runs < 4 => port(ErrorKind::Internal),
-        asset if asset == never => port(ErrorKind::Internal),
-        asset if asset == hopeless => Act::Fail(StepError::permanent("malformed", "no")),
-        asset if asset == broken => Act::Panic,
-        _ => Act::Go,
+        asset if asset == recovering && runs < 4 => port_error(ErrorKind::Internal),
+        asset if asset == keeps_failing => port_error(ErrorKind::Internal),
+        asset if asset == malformed => ScriptedAction::Fail(StepError::permanent("malformed", "no")),
+        asset if asset == panicking => ScriptedAction::Panic,
+        _ => ScriptedAction::Proceed,
     });
     let outcome = platform.drain(step).await;
     assert_eq!((outcome.summary.emitted, outcome.summary.dead_lettered, outcome.summary.retried), (1, 3, 8));
@@ -66,43 +69,43 @@ async fn a_record_that_may_recover_is_tried_five_times_and_one_that_cannot_once(
         .collect();
     why.sort();
     assert_eq!(why, [("internal".into(), Some(5)), ("malformed".into(), Some(1)), ("panic".into(), Some(1))]);
-    platform.each_emitted_once(&[recovers]).await;
+    platform.assert_each_emitted_once(&[recovering]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lost_rights_stop_the_worker_and_are_no_dead_letter() {
+async fn denied_access_stops_the_worker_without_a_dead_letter() {
     let platform = Platform::new().await;
     platform.ingest(5).await;
-    let outcome = platform.drain(platform.scripted(|_, _| port(ErrorKind::Denied))).await;
+    let outcome = platform.drain(platform.scripted(|_, _| port_error(ErrorKind::Denied))).await;
     assert!(matches!(&outcome.ended, WorkerEnd::Failed(halt) if halt.kind == ErrorKind::Denied), "{outcome:?}");
     assert!(platform.dead_letters().await.is_empty());
 }
 
-/// Whatever becomes of a settlement, each asset is emitted once.
-async fn settles_through(settling: Vec<Settling>) -> (Platform, mfctl::pipeline::worker::WorkerSummary) {
+/// Drains 150 records while commits fail as scripted; each asset must be emitted once.
+async fn drain_with_commit_faults(script: Vec<ScriptedCommit>) -> (Platform, mfctl::pipeline::worker::WorkerSummary) {
     let platform = Platform::new().await;
     let assets = platform.ingest(150).await;
-    let log = Faulty::new(&platform.ports.log, settling);
+    let log = FaultyLog::new(&platform.ports.log, script);
     let ports = platform.worker_ports_on(Arc::clone(&log) as _);
     let outcome = platform.run(Arc::new(platform.persist()), ports, until_drained()).await;
     assert_eq!(outcome.ended, WorkerEnd::Drained);
-    assert!(log.is_through());
-    platform.each_emitted_once(&assets).await;
+    assert!(log.is_exhausted());
+    platform.assert_each_emitted_once(&assets).await;
     (platform, outcome.summary)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fenced_worker_does_its_work_again_and_emits_nothing_twice() {
-    let fenced = Settling::Fails(ErrorKind::Fenced);
-    let (_, summary) = settles_through(vec![fenced, fenced, fenced]).await;
+async fn fenced_worker_repeats_its_work_without_duplicates() {
+    let fenced = ScriptedCommit::Fails(ErrorKind::Fenced);
+    let (_, summary) = drain_with_commit_faults(vec![fenced, fenced, fenced]).await;
     assert_eq!(summary.fenced, 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_whose_name_another_took_ends_rather_than_take_it_back() {
+async fn worker_ends_when_another_takes_its_instance_name() {
     let platform = Platform::new().await;
     platform.ingest(20).await;
-    let log = Faulty::new(&platform.ports.log, vec![Settling::Fails(ErrorKind::Locked)]);
+    let log = FaultyLog::new(&platform.ports.log, vec![ScriptedCommit::Fails(ErrorKind::Locked)]);
     let ports = platform.worker_ports_on(Arc::clone(&log) as _);
     let outcome = platform.run(Arc::new(platform.persist()), ports, until_drained()).await;
     assert!(matches!(&outcome.ended, WorkerEnd::Failed(halt) if halt.kind == ErrorKind::Locked), "{outcome:?}");
@@ -110,34 +113,34 @@ async fn a_worker_whose_name_another_took_ends_rather_than_take_it_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_settlement_that_was_applied_but_whose_reply_is_lost_is_not_made_again() {
-    // One: what was applied may be all there was, so that nothing is left to settle a second time.
-    settles_through(vec![Settling::AppliedReplyLost]).await;
+async fn applied_commit_whose_reply_is_lost_is_not_repeated() {
+    // Only one: the applied commit may have covered all records, so that no second commit happens.
+    drain_with_commit_faults(vec![ScriptedCommit::AppliedReplyLost]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_is_full_for_a_while_loses_and_doubles_nothing() {
-    let full = Settling::Fails(ErrorKind::Full);
-    settles_through(vec![full, full, full, Settling::Fails(ErrorKind::Timeout)]).await;
+async fn temporarily_full_log_loses_and_duplicates_nothing() {
+    let full = ScriptedCommit::Fails(ErrorKind::Full);
+    drain_with_commit_faults(vec![full, full, full, ScriptedCommit::Fails(ErrorKind::Timeout)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_that_is_too_large_for_its_network_is_made_smaller_until_it_fits() {
+async fn commit_that_times_out_is_split_until_it_succeeds() {
     let platform = Platform::new().await;
     let assets = platform.ingest(200).await;
-    let log = Faulty::slow(&platform.ports.log, 20);
+    let log = FaultyLog::slow(&platform.ports.log, 20);
     let ports = platform.worker_ports_on(log as _);
     let outcome = platform.run(Arc::new(platform.persist()), ports, until_drained()).await;
     assert_eq!((outcome.ended, outcome.summary.emitted), (WorkerEnd::Drained, 200));
-    platform.each_emitted_once(&assets).await;
+    platform.assert_each_emitted_once(&assets).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_that_would_give_nearly_everything_up_stops_instead() {
+async fn worker_stops_when_the_dead_letter_ratio_is_exceeded() {
     let platform = Platform::new().await;
     platform.ingest(400).await;
-    let hopeless = || platform.scripted(|_, _| Act::Fail(StepError::permanent("malformed", "no")));
-    let outcome = platform.drain(hopeless()).await;
+    let malformed = || platform.scripted(|_, _| ScriptedAction::Fail(StepError::permanent("malformed", "no")));
+    let outcome = platform.drain(malformed()).await;
     assert!(
         matches!(&outcome.ended, WorkerEnd::TooManyDeadLetters { mostly, .. } if mostly == "malformed"),
         "{outcome:?}"
@@ -145,7 +148,7 @@ async fn a_worker_that_would_give_nearly_everything_up_stops_instead() {
     assert!(platform.dead_letters().await.len() < 100);
 
     let unguarded = tuned(Tuning { dead_letter_ratio: None, ..Tuning::default() });
-    let outcome = platform.run(Arc::new(hopeless()), platform.worker_ports(), unguarded).await;
+    let outcome = platform.run(Arc::new(malformed()), platform.worker_ports(), unguarded).await;
     assert_eq!(outcome.ended, WorkerEnd::Drained);
     assert_eq!(platform.dead_letters().await.len(), 400);
 }

@@ -1,4 +1,4 @@
-//! The fault cases of PostgREST that touch a catalog, tenants, tokens, and refusals that must name their setting.
+//! PostgREST: fault cases of the catalog, tenants, tokens, and errors that name their setting.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use mfctl_remote::postgrest::PostgrestAuth;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::server::{Database, PATIENCE, Server, jwt_secret, signed, token};
+use super::server::{Database, Server, TIMEOUT, jwt_secret, signed, token};
 use crate::contract::catalog::{asset_id, at, job, row};
 use crate::contract::harness::{eventually, fails_as};
 
@@ -20,7 +20,7 @@ fn group() -> GroupName {
     GroupName::new("mfctl.dev.persist").unwrap()
 }
 
-fn wish(n: u64, offset: i64) -> ClaimRequest {
+fn claim_request(n: u64, offset: i64) -> ClaimRequest {
     let owner = RecordAddress { topic: TopicName::known("ingest.raw"), partition: 0, offset };
     ClaimRequest { asset_id: asset_id(n), revision: Revision::FIRST, owner }
 }
@@ -56,39 +56,40 @@ const UPSERT: &str = "inbox?on_conflict=asset_id,group_name,revision,tenant\
                       &columns=group_name,asset_id,revision,owner_topic,owner_partition,owner_offset";
 
 #[tokio::test]
-async fn case_14_a_duplicate_key_in_one_upsert_is_collapsed_first() {
+async fn case_14_duplicate_keys_in_one_upsert_are_collapsed() {
     let server = Server::start().await;
     let service_token = service("default");
     let raw = server
         .request(Method::POST, UPSERT, Some(&service_token))
         .header("prefer", "resolution=merge-duplicates, missing=default")
         .json(&json!([inbox(1, 10), inbox(1, 11)]));
-    let (status, body) = server.ask(raw).await.unwrap();
+    let (status, body) = server.send(raw).await.unwrap();
     assert!(status >= 400 && body["code"] == "21000", "the database takes no key twice: {status} {body}");
     let catalog = server.catalog(server.as_service("default"));
-    let claims = catalog.claim(&group(), vec![wish(1, 10), wish(2, 5), wish(1, 11)]).await.unwrap();
+    let claims =
+        catalog.claim(&group(), vec![claim_request(1, 10), claim_request(2, 5), claim_request(1, 11)]).await.unwrap();
     assert_eq!(claims.iter().map(|claim| claim.owner.offset).collect::<Vec<_>>(), [10, 5, 10]);
     let twice = vec![outcome("/a", FileOutcome::Failed), outcome("/a", FileOutcome::Rejected)];
     catalog.record_outcomes(twice).await.unwrap();
     let kept = catalog.job_outcomes(job(1), None, 10).await.unwrap().items;
-    assert_eq!(kept, [outcome("/a", FileOutcome::Rejected)], "the last stands");
+    assert_eq!(kept, [outcome("/a", FileOutcome::Rejected)], "the last one wins");
 }
 
 #[tokio::test]
 async fn case_15_missing_columns_take_their_defaults() {
     let server = Server::start().await;
     let catalog = server.catalog(server.as_service("default"));
-    catalog.claim(&group(), vec![wish(1, 10)]).await.unwrap();
+    catalog.claim(&group(), vec![claim_request(1, 10)]).await.unwrap();
     let held = "SELECT tenant || ' ' || done || ' ' || (claimed_at IS NOT NULL) FROM media.inbox";
     assert_eq!(server.database.text(held).await, "default false true");
-    // Columns that a row leaves out while the request lists them: NULL without the preference, which no column takes.
+    // Without the preference, listed columns that a row omits are NULL, which no column accepts.
     let mut bare = inbox(2, 1);
     bare["done"] = json!(false);
     let listed = format!("{UPSERT},done,claimed_at");
     let service_token = service("default");
     let ask = |prefer: &'static str| {
         let request = server.request(Method::POST, &listed, Some(&service_token)).header("prefer", prefer);
-        server.ask(request.json(&json!([inbox(2, 1)])))
+        server.send(request.json(&json!([inbox(2, 1)])))
     };
     let (status, _) = ask("resolution=merge-duplicates").await.unwrap();
     assert_eq!(status, 400);
@@ -100,29 +101,29 @@ async fn case_15_missing_columns_take_their_defaults() {
 async fn case_16_max_affected_needs_strict_handling() {
     let server = Server::start().await;
     let catalog = server.catalog(server.as_service("default"));
-    catalog.claim(&group(), (0..4).map(|n| wish(n, n as i64)).collect()).await.unwrap();
+    catalog.claim(&group(), (0..4).map(|n| claim_request(n, n as i64)).collect()).await.unwrap();
     let service_token = service("default");
     let remove = |prefer: &'static str| {
         let path = "inbox?group_name=eq.mfctl.dev.persist";
-        server.ask(server.request(Method::DELETE, path, Some(&service_token)).header("prefer", prefer))
+        server.send(server.request(Method::DELETE, path, Some(&service_token)).header("prefer", prefer))
     };
     let (status, body) = remove("handling=strict, max-affected=1").await.unwrap();
     assert_eq!((status, &body["code"]), (400, &json!("PGRST124")));
-    assert_eq!(server.database.text("SELECT count(*)::text FROM media.inbox").await, "4", "and nothing is gone");
-    // Many at once, named in several requests.
-    let all: Vec<ClaimRequest> = (0..60).map(|n| wish(n, n as i64)).collect();
+    assert_eq!(server.database.text("SELECT count(*)::text FROM media.inbox").await, "4", "nothing is deleted");
+    // Many claims are released in several requests.
+    let all: Vec<ClaimRequest> = (0..60).map(|n| claim_request(n, n as i64)).collect();
     catalog.claim(&group(), all.clone()).await.unwrap();
     catalog.release_claims(&group(), all[..59].to_vec()).await.unwrap();
     assert_eq!(server.database.text("SELECT string_agg(owner_offset::text, ',') FROM media.inbox").await, "59");
-    // Lenient, the limit is none: which is why every write here is strict.
+    // Without strict handling the limit is ignored, so every write of the catalog is strict.
     let (status, _) = remove("max-affected=0").await.unwrap();
     assert!(status < 300);
 }
 
-/// `tx=rollback` is honoured only where the server was told to (`db-tx-end`), and is done for good elsewhere: so no write
-/// of this catalog is a rehearsal. What a server does not apply, it does not name; what must be applied is looked for.
+/// `tx=rollback` works only if the server allows it (`db-tx-end`) and commits otherwise, so the catalog does not use it for dry
+/// runs. A server lists the preferences that it applied, and the catalog checks the ones it needs.
 #[tokio::test]
-async fn case_17_a_preference_that_is_not_applied_is_seen() {
+async fn case_17_unapplied_preference_is_detected() {
     let server = Server::start().await;
     let service_token = service("default");
     let request = server
@@ -132,27 +133,27 @@ async fn case_17_a_preference_that_is_not_applied_is_seen() {
     let response = request.send().await.unwrap();
     let applied = response.headers().get("preference-applied").unwrap().to_str().unwrap().to_owned();
     assert!(applied.contains("missing=default") && !applied.contains("tx="), "{applied}");
-    assert_eq!(server.database.text("SELECT count(*)::text FROM media.inbox").await, "1", "it was done for good");
+    assert_eq!(server.database.text("SELECT count(*)::text FROM media.inbox").await, "1", "it was committed");
 }
 
 #[tokio::test]
-async fn case_18_a_stale_schema_cache_is_reloaded() {
-    let server = Server::before(Database::fresh().await).await;
+async fn case_18_stale_schema_cache_is_reloaded() {
+    let server = Server::for_database(Database::fresh().await).await;
     let catalog = server.catalog(server.as_operator());
     let asked = Instant::now();
     let error = catalog.summary().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unprepared, "{}", error.full());
     assert!(error.hint_text().unwrap().contains("mfctl bootstrap apply"), "{error:?}");
-    assert!(asked.elapsed() < Duration::from_secs(10), "it waits a little, and not for ever");
-    // The server is told of the tables by the migration; what is asked right then is answered all the same.
+    assert!(asked.elapsed() < Duration::from_secs(10), "the retries are bounded");
+    // The migration notifies the server of the new tables; a request right after it succeeds.
     server.database.migrate().await;
     assert_eq!(catalog.summary().await.unwrap().assets, 0);
     assert!(catalog.identity().await.is_ok());
-    // A notice that was lost is sent again by migrating again.
+    // Migrating again repeats a lost notification.
     assert!(server.database.migrate().await.is_empty());
 }
 
-fn of_tenant(n: u64, tenant: &str) -> StagedRow {
+fn row_of_tenant(n: u64, tenant: &str) -> StagedRow {
     let tenant = Tenant::new(tenant).unwrap();
     StagedRow { asset_id: AssetId::of(&tenant, &row(n, job(1)).sha256), tenant, ..row(n, job(1)) }
 }
@@ -160,7 +161,8 @@ fn of_tenant(n: u64, tenant: &str) -> StagedRow {
 #[tokio::test]
 async fn two_tenants_see_only_their_own_rows() {
     let server = Server::start().await;
-    let (left, right) = (server.catalog(server.as_service("left")), server.catalog(server.as_service("right")));
+    let left = server.catalog(server.as_service("left"));
+    let right = server.catalog(server.as_service("right"));
     let step = |asset_id| StateTransition {
         asset_id,
         revision: Revision::FIRST,
@@ -169,7 +171,8 @@ async fn two_tenants_see_only_their_own_rows() {
         facts: None,
         stage: Stage::Enrich,
     };
-    let (ours, theirs) = (of_tenant(1, "left"), of_tenant(1, "right"));
+    let ours = row_of_tenant(1, "left");
+    let theirs = row_of_tenant(1, "right");
     left.stage(vec![ours.clone()]).await.unwrap();
     right.stage(vec![theirs.clone()]).await.unwrap();
     let mine = |tenant: &str| JobOutcome { tenant: Tenant::new(tenant).unwrap(), ..outcome("/1", FileOutcome::Failed) };
@@ -186,14 +189,14 @@ async fn two_tenants_see_only_their_own_rows() {
         let outcomes = catalog.latest_outcomes(None, 10).await.unwrap().items;
         assert_eq!(outcomes.iter().map(|one| &one.tenant).collect::<Vec<_>>(), [&own.tenant]);
         assert_eq!(catalog.job_outcomes(job(1), None, 10).await.unwrap().items.len(), 1);
-        // A write to the other's changes nothing, or is refused.
+        // A write to the other tenant's rows changes nothing or is refused.
         catalog.advance(vec![step(other.asset_id)]).await.unwrap();
         catalog.mark_published(&[other.asset_id], at(9)).await.unwrap();
         fails_as(catalog.stage(vec![other.clone()]).await, ErrorKind::Denied);
         fails_as(catalog.record_outcomes(vec![mine(other.tenant.as_str())]).await, ErrorKind::Denied);
     }
-    // The same claim in both: each has its own.
-    let claim = |offset| ClaimRequest { asset_id: ours.asset_id, ..wish(1, offset) };
+    // The same claim is separate in each tenant.
+    let claim = |offset| ClaimRequest { asset_id: ours.asset_id, ..claim_request(1, offset) };
     assert_eq!(left.claim(&group(), vec![claim(1)]).await.unwrap()[0].owner.offset, 1);
     assert_eq!(right.claim(&group(), vec![claim(2)]).await.unwrap()[0].owner.offset, 2);
     right.release_claims(&group(), vec![claim(1)]).await.unwrap();
@@ -204,15 +207,15 @@ async fn two_tenants_see_only_their_own_rows() {
     assert_eq!(server.database.text(states).await, "left=staged=true right=staged=true");
     let everyone = server.catalog(server.as_operator());
     assert_eq!(everyone.summary().await.unwrap().assets, 2);
-    // A token that names no tenant is nobody's.
-    let nobody = server.catalog(PostgrestAuth::Token(Secret::new(token(&json!({ "role": "mfctl_service" })))));
-    assert_eq!(nobody.summary().await.unwrap().assets, 0);
-    fails_as(nobody.claim(&group(), vec![wish(9, 1)]).await, ErrorKind::Denied);
+    // A token without a tenant sees no rows.
+    let no_tenant = server.catalog(PostgrestAuth::Token(Secret::new(token(&json!({ "role": "mfctl_service" })))));
+    assert_eq!(no_tenant.summary().await.unwrap().assets, 0);
+    fails_as(no_tenant.claim(&group(), vec![claim_request(9, 1)]).await, ErrorKind::Denied);
 }
 
-/// Whoever holds a token can talk to the tables themselves: they have the same rules.
+/// A client with a token can write to the tables directly; the tables enforce the same rules.
 #[tokio::test]
-async fn no_client_takes_an_asset_back_or_a_row_away() {
+async fn clients_cannot_regress_assets_or_delete_rows() {
     let server = Server::start().await;
     let catalog = server.catalog(server.as_service("default"));
     catalog.stage(vec![row(1, job(1))]).await.unwrap();
@@ -228,7 +231,7 @@ async fn no_client_takes_an_asset_back_or_a_row_away() {
     let before = catalog.assets(&[asset_id(1)]).await.unwrap();
     let service_token = service("default");
     let patch = |body: Value| {
-        server.ask(server.request(Method::PATCH, "assets?revision=eq.2", Some(&service_token)).json(&body))
+        server.send(server.request(Method::PATCH, "assets?revision=eq.2", Some(&service_token)).json(&body))
     };
     patch(json!({ "state": "staged" })).await.unwrap();
     patch(json!({ "revision": 1 })).await.unwrap();
@@ -236,23 +239,23 @@ async fn no_client_takes_an_asset_back_or_a_row_away() {
     assert_eq!((status, &body["code"]), (400, &json!("23514")));
     assert_eq!(catalog.assets(&[asset_id(1)]).await.unwrap(), before);
     for table in ["assets?revision=gt.0", "job_outcomes?path=neq.x", "totals?slot=gte.0"] {
-        let (_, body) = server.ask(server.request(Method::DELETE, table, Some(&service_token))).await.unwrap();
+        let (_, body) = server.send(server.request(Method::DELETE, table, Some(&service_token))).await.unwrap();
         assert_eq!(body["code"], "42501", "{table}");
     }
     let reader = token(&json!({ "role": "mfctl_reader", "tenant": "default" }));
     let (status, rows) = server.get("assets?select=state", Some(&reader)).await.unwrap();
     assert_eq!((status, rows), (200, json!([{ "state": "enriched" }])));
     let (_, body) = server
-        .ask(server.request(Method::POST, "rpc/stage", Some(&reader)).json(&json!({ "request": { "rows": [] } })))
+        .send(server.request(Method::POST, "rpc/stage", Some(&reader)).json(&json!({ "request": { "rows": [] } })))
         .await
         .unwrap();
     assert_eq!(body["code"], "42501");
     let (status, body) = server.get("assets", None).await.unwrap();
-    assert_eq!((status, &body["code"]), (401, &json!("42501")), "nobody sees nothing");
+    assert_eq!((status, &body["code"]), (401, &json!("42501")), "anonymous clients have no access");
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_accepted_names_its_setting() {
+async fn rejected_token_names_its_setting() {
     let server = Server::start().await;
     let hint = async |auth: PostgrestAuth| {
         let error = server.catalog(auth).summary().await.unwrap_err();
@@ -273,7 +276,7 @@ async fn a_token_that_is_not_accepted_names_its_setting() {
 }
 
 #[tokio::test]
-async fn a_signed_token_is_renewed_before_it_expires() {
+async fn signed_token_is_renewed_before_it_expires() {
     let server = Server::start().await;
     let PostgrestAuth::Signed { secret, role, subject, tenant, .. } = server.as_service("default") else {
         unreachable!()
@@ -290,9 +293,9 @@ async fn a_signed_token_is_renewed_before_it_expires() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_not_postgrest_is_told_from_a_missing_table() {
+async fn address_without_postgrest_is_unprepared_and_without_listener_unreachable() {
     let server = Server::start().await;
-    let mut elsewhere = Server::before(Database::fresh().await).await;
+    let mut elsewhere = Server::for_database(Database::fresh().await).await;
     elsewhere.url = format!("{}/nowhere/at/all", server.url.trim_end_matches("/api"));
     let error = elsewhere.catalog(server.as_operator()).asset_of_event(EventId::fresh()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unprepared, "{}", error.full());
@@ -300,9 +303,9 @@ async fn an_address_that_is_not_postgrest_is_told_from_a_missing_table() {
     fails_as(elsewhere.catalog(server.as_operator()).summary().await, ErrorKind::Unreachable);
 }
 
-/// Text that PostgreSQL or an index would not take as it is.
+/// Text that PostgreSQL or an index does not accept as it is.
 #[tokio::test]
-async fn awkward_text_is_kept() {
+async fn awkward_text_is_stored() {
     let server = Server::start().await;
     let catalog = server.catalog(server.as_service("default"));
     let long = format!("/{}", "ب/".repeat(4000));
@@ -331,7 +334,8 @@ async fn awkward_text_is_kept() {
     catalog.record_outcomes(outcomes.collect()).await.unwrap();
     let mut sorted = paths.clone();
     sorted.sort();
-    let (mut seen, mut cursor) = (Vec::new(), None::<String>);
+    let mut seen = Vec::new();
+    let mut cursor = None::<String>;
     loop {
         let page = catalog.latest_outcomes(cursor.as_deref(), 1).await.unwrap();
         seen.extend(page.items.into_iter().map(|one| one.path));
@@ -343,9 +347,8 @@ async fn awkward_text_is_kept() {
     assert_eq!(seen, sorted);
 }
 
-/// A server that goes away is a dependency that is down, and back when it is back.
 #[tokio::test]
-async fn a_database_that_ends_its_sessions_is_asked_again() {
+async fn terminated_database_sessions_are_a_transient_outage() {
     let server = Server::start().await;
     let catalog = server.catalog(server.as_service("default"));
     catalog.stage(vec![row(1, job(1))]).await.unwrap();
@@ -354,7 +357,7 @@ async fn a_database_that_ends_its_sessions_is_asked_again() {
         server.database.name
     );
     server.database.execute(&end).await;
-    eventually(PATIENCE, "the catalog is back", async || match catalog.summary().await {
+    eventually(TIMEOUT, "the catalog to answer again", async || match catalog.summary().await {
         Ok(summary) => summary.assets == 1,
         Err(error) => {
             assert!(error.kind().is_dependency(), "{}", error.full());

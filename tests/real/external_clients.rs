@@ -1,4 +1,4 @@
-//! What clients that know nothing of mfctl see and do: readers and writers of topics, HTTP by curl.
+//! Clients that are independent of mfctl: Kafka consumers and producers, curl, psql.
 
 #![allow(dead_code, reason = "shared by several test binaries, each of which uses a part")]
 
@@ -17,18 +17,18 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 
 use crate::support::stack::{Platform, env};
-use crate::support::{PATIENCE, Ran, Site};
+use crate::support::{CommandOutput, Site, TIMEOUT};
 
-/// A record as it is on the brokers.
+/// A record as the brokers store it.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct WireRecord {
     pub key: Vec<u8>,
     pub value: Vec<u8>,
     pub headers: Vec<(String, Vec<u8>)>,
 }
 
-impl Seen {
-    /// What stands behind the wire format's five bytes.
+impl WireRecord {
+    /// The JSON after the five bytes of the wire format.
     pub fn json(&self) -> Value {
         assert_eq!(self.value[0], 0, "the wire format begins with a zero: {:?}", self.value);
         serde_json::from_slice(&self.value[5..]).unwrap()
@@ -46,7 +46,7 @@ fn config() -> ClientConfig {
     config
 }
 
-fn whole(consumer: &BaseConsumer, topic: &str) -> TopicPartitionList {
+fn all_partitions(consumer: &BaseConsumer, topic: &str) -> TopicPartitionList {
     let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).unwrap();
     let mut list = TopicPartitionList::new();
     for partition in metadata.topics()[0].partitions() {
@@ -56,7 +56,7 @@ fn whole(consumer: &BaseConsumer, topic: &str) -> TopicPartitionList {
 }
 
 /// Every committed record of a topic.
-pub fn committed(topic: &str) -> Vec<Seen> {
+pub fn committed_records(topic: &str) -> Vec<WireRecord> {
     let mut config = config();
     config
         .set("group.id", "an-independent-reader")
@@ -64,32 +64,34 @@ pub fn committed(topic: &str) -> Vec<Seen> {
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true");
     let consumer: BaseConsumer = config.create().unwrap();
-    let list = whole(&consumer, topic);
+    let list = all_partitions(&consumer, topic);
     consumer.assign(&list).unwrap();
-    let (mut seen, mut ended, began) = (Vec::new(), BTreeSet::new(), Instant::now());
+    let mut seen = Vec::new();
+    let mut ended = BTreeSet::new();
+    let began = Instant::now();
     while ended.len() < list.count() {
-        assert!(began.elapsed() < PATIENCE, "{topic} cannot be read to its end");
+        assert!(began.elapsed() < TIMEOUT, "{topic} cannot be read to the end");
         match consumer.poll(Duration::from_millis(100)) {
             Some(Ok(message)) => {
                 let headers = message.headers().into_iter().flat_map(Headers::iter);
-                seen.push(Seen {
+                seen.push(WireRecord {
                     key: message.key().unwrap_or_default().to_vec(),
                     value: message.payload().unwrap_or_default().to_vec(),
                     headers: headers.map(|h| (h.key.to_owned(), h.value.unwrap_or_default().to_vec())).collect(),
                 });
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => drop(ended.insert(partition)),
-            Some(Err(error)) => panic!("read {topic}: {error}"),
+            Some(Err(error)) => panic!("cannot read {topic}: {error}"),
             None => {}
         }
     }
     seen
 }
 
-/// Holds that nothing is twice on `media.*` for a read-committed reader; answers how many are on each.
-pub fn each_emitted_once(site: &Site) -> (usize, usize) {
+/// Fails if a read-committed reader sees an asset's revision twice on `media.*`; returns the counts of ingested and enriched.
+pub fn emitted_once_counts(site: &Site) -> (usize, usize) {
     let count = |topic: &str| {
-        let records = committed(&site.platform().topic(topic));
+        let records = committed_records(&site.platform().topic(topic));
         let mut pairs: BTreeMap<String, usize> = BTreeMap::new();
         for record in &records {
             let event = record.json();
@@ -102,8 +104,8 @@ pub fn each_emitted_once(site: &Site) -> (usize, usize) {
     (count("media.ingested"), count("media.enriched"))
 }
 
-/// Writes records as any producer would, and waits until all are acknowledged.
-pub fn produce(topic: &str, records: impl IntoIterator<Item = Seen>) {
+/// Writes records with an ordinary producer and waits until all are acknowledged.
+pub fn produce(topic: &str, records: impl IntoIterator<Item = WireRecord>) {
     let mut config = config();
     config.set("enable.idempotence", "true").set("partitioner", "murmur2_random");
     let producer: BaseProducer = config.create().unwrap();
@@ -122,7 +124,7 @@ fn administer<T>(work: impl AsyncFnOnce(&AdminClient<DefaultClientContext>) -> T
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work(&admin))
 }
 
-/// Forgets what a group committed. Fails while it has members.
+/// Deletes a group and its offsets. Fails while it has members.
 pub fn delete_group(group: &str) -> Result<(), String> {
     administer(async |admin| {
         let answers = admin.delete_groups(&[group], &AdminOptions::new()).await.map_err(|error| error.to_string())?;
@@ -130,15 +132,15 @@ pub fn delete_group(group: &str) -> Result<(), String> {
     })
 }
 
-/// Removes every record that a topic has.
+/// Deletes every record of a topic.
 pub fn delete_records(topic: &str) {
     let consumer: BaseConsumer = config().create().unwrap();
-    let mut list = whole(&consumer, topic);
+    let mut list = all_partitions(&consumer, topic);
     list.set_all_offsets(Offset::End).unwrap();
     administer(async |admin| admin.delete_records(&list, &AdminOptions::new()).await.unwrap());
 }
 
-/// Replicas of a topic's partitions.
+/// The replica counts of each topic's partitions.
 pub fn replicas(platform: &Platform) -> BTreeMap<String, BTreeSet<usize>> {
     let consumer: BaseConsumer = config().create().unwrap();
     let metadata = consumer.fetch_metadata(None, Duration::from_secs(10)).unwrap();
@@ -146,18 +148,18 @@ pub fn replicas(platform: &Platform) -> BTreeMap<String, BTreeSet<usize>> {
     ours.map(|t| (t.name().to_owned(), t.partitions().iter().map(|p| p.replicas().len()).collect())).collect()
 }
 
-/// Runs a program of somebody else's and wants it to succeed.
-pub fn run(program: &str, words: &[&str]) -> Vec<u8> {
+/// Runs a program, which must succeed, and returns its stdout.
+pub fn run_program(program: &str, words: &[&str]) -> Vec<u8> {
     let output = Command::new(program).args(words).output().unwrap_or_else(|error| panic!("{program}: {error}"));
     if output.status.success() {
         return output.stdout;
     }
-    panic!("{program} {words:?}: {}", Ran::from(output));
+    panic!("{program} {words:?}: {}", CommandOutput::from(output));
 }
 
-/// An HTTP request by curl; answers the body. A status of 400 or more is a failure.
+/// An HTTP request by curl; returns the body. A status of 400 or more is a failure.
 pub fn curl(words: &[&str]) -> Vec<u8> {
-    run("curl", &[&["-q", "--silent", "--show-error", "--fail-with-body", "--noproxy", "*"], words].concat())
+    run_program("curl", &[&["-q", "--silent", "--show-error", "--fail-with-body", "--noproxy", "*"], words].concat())
 }
 
 /// A request to the object store, signed by curl itself.
@@ -169,10 +171,10 @@ pub fn s3(method: &str, bucket: &str, key: &str, words: &[&str]) -> Vec<u8> {
     curl(&[&["-X", method, &url], &signed[..], words].concat())
 }
 
-/// Rows of the database, as whoever owns it sees them.
+/// The result of a query as the owner of the database.
 pub fn psql(query: &str) -> String {
     let url = env("STACK_POSTGRES");
     let words =
         [url.as_str(), "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "-v", "ON_ERROR_STOP=1", "-c", query];
-    String::from_utf8(run("psql", &words)).unwrap().trim().to_owned()
+    String::from_utf8(run_program("psql", &words)).unwrap().trim().to_owned()
 }

@@ -1,8 +1,8 @@
-//! An original that a bad disk changed.
+//! An original that was damaged on disk.
 
 use std::path::{Path, PathBuf};
 
-use crate::pipeline::media_verbs::{PAGE, page, site_with};
+use crate::pipeline::media_verbs::{PAGE, page_asset, site_with};
 
 fn files_below(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -14,12 +14,12 @@ fn files_below(dir: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_damaged_original_is_never_handed_out() {
+fn damaged_original_is_never_returned() {
     let site = site_with(&[("page.html", PAGE.as_bytes())]);
-    let asset = page(&site);
+    let asset = page_asset(&site);
     let originals = files_below(&site.data().join("objects/myfarsi-dev-media-originals"));
     let stored = originals.iter().find(|path| std::fs::read(path).unwrap() == PAGE.as_bytes()).unwrap();
-    // The store's files are read-only: replace it, as a bad disk would change it.
+    // The store's files are read-only, so the damaged file replaces the original.
     let damaged = PAGE.replace("Water", "Wafer");
     std::fs::remove_file(stored).unwrap();
     std::fs::write(stored, damaged).unwrap();

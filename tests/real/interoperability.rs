@@ -1,8 +1,8 @@
-//! Clients that know nothing of mfctl read what it wrote: kcat, curl as an S3 client, psql.
+//! Independent clients read what mfctl wrote: kcat, curl as an S3 client, psql.
 
 use serde_json::Value;
 
-use crate::independent::{psql, run, s3};
+use crate::external_clients::{psql, run_program, s3};
 use crate::support::Site;
 use crate::support::stack::env;
 
@@ -25,11 +25,16 @@ fn kcat_reads_topics_keys_headers_and_wire_format() {
     for topic in ["ingest.raw", "media.ingested", "media.enriched"] {
         let wire = site.platform().topic(topic);
         let format = "%k\n%h\n%S\n%s";
-        let read =
-            run("kcat", &["-q", "-b", &env("STACK_KAFKA"), "-C", "-t", &wire, "-e", "-o", "beginning", "-f", format]);
+        let read = run_program(
+            "kcat",
+            &["-q", "-b", &env("STACK_KAFKA"), "-C", "-t", &wire, "-e", "-o", "beginning", "-f", format],
+        );
         let mut parts = read.splitn(4, |byte| *byte == b'\n');
         let mut line = || parts.next().unwrap();
-        let (key, headers, size, value) = (line().to_vec(), line().to_vec(), line().to_vec(), line());
+        let key = line().to_vec();
+        let headers = line().to_vec();
+        let size = line().to_vec();
+        let value = line();
         assert_eq!(String::from_utf8_lossy(&key), asset["asset_id"].as_str().unwrap());
         let headers = String::from_utf8(headers).unwrap();
         for header in ["service.name=mfctl", &format!("deployment.env={}", site.env_name()), "schema.version=1"] {
@@ -39,7 +44,7 @@ fn kcat_reads_topics_keys_headers_and_wire_format() {
         assert_eq!(String::from_utf8_lossy(&size), value.len().to_string(), "{topic} has one record");
         let id = u32::from_be_bytes(value[1..5].try_into().unwrap());
         assert_eq!(value[0], 0);
-        let registered = crate::independent::curl(&[&format!("{}/schemas/ids/{id}", env("STACK_REGISTRY"))]);
+        let registered = crate::external_clients::curl(&[&format!("{}/schemas/ids/{id}", env("STACK_REGISTRY"))]);
         let registered: Value = serde_json::from_slice(&registered).unwrap();
         assert!(registered["schema"].as_str().unwrap().contains(&format!("urn:mfctl:event:{topic}")), "{registered}");
         let event: Value = serde_json::from_slice(&value[5..]).unwrap();
@@ -48,7 +53,7 @@ fn kcat_reads_topics_keys_headers_and_wire_format() {
 }
 
 #[test]
-fn a_plain_s3_client_reads_the_objects_byte_for_byte() {
+fn plain_s3_client_reads_objects_byte_for_byte() {
     let (site, asset) = site();
     let sha = asset["sha256"].as_str().unwrap();
     let key = format!("{}/sha256/{}/{}/{sha}", site.platform().tenant, &sha[..2], &sha[2..4]);
@@ -61,7 +66,7 @@ fn a_plain_s3_client_reads_the_objects_byte_for_byte() {
 }
 
 #[test]
-fn psql_reads_the_rows() {
+fn psql_reads_catalog_rows() {
     let (site, asset) = site();
     let id = asset["asset_id"].as_str().unwrap();
     let tenant = &site.platform().tenant;

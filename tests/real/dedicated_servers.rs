@@ -1,4 +1,4 @@
-//! Consul and Vault of a test's own, which it may kill, seal and empty.
+//! Consul and Vault servers of a single test, which it may kill, seal and empty.
 
 #![allow(dead_code, reason = "shared by several tests, each of which uses a part")]
 
@@ -8,19 +8,19 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::independent::curl;
+use crate::external_clients::curl;
 use crate::support::stack::env;
 use crate::support::{Running, Site, eventually};
 
-/// A free port below those that outgoing connections are given.
-fn port() -> u16 {
+/// A free port below the range of outgoing connections.
+fn free_port() -> u16 {
     (0..1000)
         .map(|_| fastrand::u16(20_000..30_000))
         .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
         .unwrap()
 }
 
-/// A Consul server of a cluster of `expect`.
+/// A Consul server of a cluster of `expect` servers.
 pub struct ConsulServer {
     name: &'static str,
     expect: u8,
@@ -34,7 +34,9 @@ pub struct ConsulServer {
 
 impl ConsulServer {
     pub fn new(name: &'static str, expect: u8, join: Option<&Self>) -> Self {
-        let (http, server, serf) = (port(), port(), port());
+        let http = free_port();
+        let server = free_port();
+        let serf = free_port();
         Self { name, expect, http, server, serf, join: join.map(|other| other.serf), acl: false, process: None }
     }
 
@@ -47,9 +49,9 @@ impl ConsulServer {
         let mut command = Command::new(env("STACK_CONSUL_BIN"));
         command.args(["agent", "-server", "-bind=127.0.0.1", "-client=127.0.0.1", "-datacenter=dc", "-dns-port=-1"]);
         command.args(["-grpc-port=-1", "-grpc-tls-port=-1", "-serf-wan-port=-1", "-log-level=error"]);
-        // Of two, neither takes the other for dead because the machine is busy.
-        let patience = if self.expect > 1 { 3 } else { 1 };
-        let performance = format!("performance {{ raft_multiplier = {patience} }}");
+        // On a busy machine, one of two servers must not consider the other dead.
+        let raft_multiplier = if self.expect > 1 { 3 } else { 1 };
+        let performance = format!("performance {{ raft_multiplier = {raft_multiplier} }}");
         command.args(["-hcl", &format!("{performance} disable_update_check = true skip_leave_on_interrupt = true")]);
         command.arg(format!("-node={}", self.name)).arg(format!("-data-dir={}", data.display()));
         command.arg(format!("-bootstrap-expect={}", self.expect)).arg(format!("-http-port={}", self.http));
@@ -67,11 +69,11 @@ impl ConsulServer {
     }
 
     pub fn has_leader(&self) -> bool {
-        let asked = Command::new("curl")
+        let response = Command::new("curl")
             .args(["-q", "-s", "--noproxy", "*", "--max-time", "2", &format!("{}/v1/status/leader", self.url())])
             .output()
             .unwrap();
-        String::from_utf8_lossy(&asked.stdout).contains(':')
+        String::from_utf8_lossy(&response.stdout).contains(':')
     }
 }
 
@@ -84,9 +86,10 @@ pub struct VaultServer {
 }
 
 impl VaultServer {
-    /// One that was never initialised, and its address.
-    pub fn never_initialised(site: &Site) -> (String, Running) {
-        let (http, config) = (port(), site.path("vault.hcl"));
+    /// Starts an uninitialised server; returns its address and process.
+    pub fn uninitialised(site: &Site) -> (String, Running) {
+        let http = free_port();
+        let config = site.path("vault.hcl");
         let text = format!(
             "storage \"inmem\" {{}}\ndisable_mlock = true\n\
              listener \"tcp\" {{\n  address = \"127.0.0.1:{http}\"\n  tls_disable = true\n}}\n"
@@ -99,9 +102,9 @@ impl VaultServer {
         (format!("http://127.0.0.1:{http}"), process)
     }
 
-    /// One that is open.
+    /// Starts, initialises and unseals a server.
     pub fn start(site: &Site) -> Self {
-        let (url, process) = Self::never_initialised(site);
+        let (url, process) = Self::uninitialised(site);
         let init = curl(&[
             "-X",
             "PUT",
@@ -127,10 +130,11 @@ impl VaultServer {
         self.ask("sys/unseal", &format!("{{\"key\":\"{}\"}}", self.key));
         let ready = || {
             let status = ["-q", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--noproxy", "*"];
-            let asked = Command::new("curl").args(status).arg(format!("{}/v1/sys/health", self.url)).output().unwrap();
-            asked.stdout == b"200"
+            let response =
+                Command::new("curl").args(status).arg(format!("{}/v1/sys/health", self.url)).output().unwrap();
+            response.stdout == b"200"
         };
-        eventually("it to be unsealed", ready);
+        eventually("the server to be unsealed", ready);
     }
 }
 
@@ -140,7 +144,7 @@ pub fn edit(path: &Path, from: &str, to: &str) {
     std::fs::write(path, text.replace(from, to)).unwrap();
 }
 
-/// Empty servers as this site's own: a Vault with an engine for secrets, and a Consul whose access control has not begun.
+/// Starts empty servers for a site: a Vault with a secrets engine, and a Consul whose ACLs are not bootstrapped.
 pub fn empty_servers(site: &Site) -> (VaultServer, ConsulServer) {
     let vault = VaultServer::start(site);
     let mut consul = ConsulServer::new("only", 1, None);
@@ -149,25 +153,25 @@ pub fn empty_servers(site: &Site) -> (VaultServer, ConsulServer) {
     eventually("a leader", || consul.has_leader());
     let token = site.home().join("secrets/vault");
     std::fs::write(&token, &vault.token).unwrap();
-    with_vault(site, &vault.url, &format!("token = \"file:{}\"\n", token.display()));
+    set_vault(site, &vault.url, &format!("token = \"file:{}\"\n", token.display()));
     vault.ask("sys/mounts/secret", "{\"type\":\"kv\",\"options\":{\"version\":\"2\"}}");
     edit(&settings(site), &env("STACK_CONSUL"), &consul.url());
     (vault, consul)
 }
 
-/// Has the profile read Consul's token from Vault.
-pub fn token_in_vault(site: &Site) {
+/// Makes the profile read Consul's token from Vault.
+pub fn read_consul_token_from_vault(site: &Site) {
     let file = format!("file:{}", site.home().join("secrets/consul").display());
     edit(&settings(site), &file, "vault:consul/management#token");
 }
 
-/// The profile's file.
+/// The profile's configuration file.
 pub fn settings(site: &Site) -> std::path::PathBuf {
     site.home().join(".config/mfctl/mfctl.toml")
 }
 
-/// The profile's Vault, and how it logs in there.
-pub fn with_vault(site: &Site, url: &str, login: &str) {
+/// Replaces the profile's Vault and login.
+pub fn set_vault(site: &Site, url: &str, login: &str) {
     let path = settings(site);
     let text = std::fs::read_to_string(&path).unwrap();
     let (before, rest) = text.split_once("[profile.stack.vault]").unwrap();

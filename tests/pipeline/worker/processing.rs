@@ -1,4 +1,4 @@
-//! What a worker does when all is well with the world around it.
+//! What a worker does with records while its dependencies work.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,16 +12,16 @@ use mfctl_core::domain::{AssetState, Stage};
 use mfctl_core::stop::{Stop, StopReason};
 use tokio::sync::watch;
 
-use super::platform::{Act, Platform, tuned, until_drained};
+use super::platform::{Platform, ScriptedAction, tuned, until_drained};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_file_is_persisted_and_its_staged_object_is_gone() {
+async fn persisted_files_leave_no_staged_objects() {
     let platform = Platform::new().await;
     let assets = platform.ingest(700).await;
     let outcome = platform.drain(platform.persist()).await;
     assert_eq!(outcome.ended, WorkerEnd::Drained);
     assert_eq!((outcome.summary.processed, outcome.summary.emitted), (700, 700));
-    platform.each_emitted_once(&assets).await;
+    platform.assert_each_emitted_once(&assets).await;
     for asset in [assets[0], assets[699]] {
         assert_eq!(platform.asset(asset).await.state, AssetState::Ingested);
     }
@@ -30,14 +30,14 @@ async fn every_file_is_persisted_and_its_staged_object_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_with_nothing_to_do_is_drained_at_once() {
+async fn worker_without_records_drains_at_once() {
     let platform = Platform::new().await;
     let outcome = platform.drain(platform.persist()).await;
     assert_eq!((outcome.ended, outcome.summary.processed), (WorkerEnd::Drained, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_same_input_twice_is_emitted_once() {
+async fn duplicate_input_is_emitted_once() {
     let platform = Platform::new().await;
     let texts: Vec<String> = (0..20).map(|at| at.to_string()).collect();
     let (assets, records): (Vec<_>, Vec<_>) = platform.stage(&texts).await.into_iter().unzip();
@@ -48,11 +48,11 @@ async fn the_same_input_twice_is_emitted_once() {
     platform.ports.log.publish(records).await.unwrap();
     let second = platform.drain(platform.persist()).await;
     assert_eq!((second.summary.emitted, second.summary.skipped_duplicates), (0, 20));
-    platform.each_emitted_once(&assets).await;
+    platform.assert_each_emitted_once(&assets).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lost_group_offsets_emit_nothing_again() {
+async fn lost_group_offsets_cause_no_duplicates() {
     let platform = Platform::new().await;
     let assets = platform.ingest(50).await;
     platform.drain(platform.persist()).await;
@@ -60,11 +60,11 @@ async fn lost_group_offsets_emit_nothing_again() {
     platform.ports.log.delete_group(&group).await.unwrap();
     let again = platform.drain(platform.persist()).await;
     assert_eq!((again.summary.processed, again.summary.emitted), (50, 0));
-    platform.each_emitted_once(&assets).await;
+    platform.assert_each_emitted_once(&assets).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn poison_goes_to_the_dead_letter_topic_byte_for_byte_and_the_partition_moves_on() {
+async fn poison_record_is_dead_lettered_unchanged_and_the_partition_advances() {
     let platform = Platform::new().await;
     let mut staged = platform.stage(&["a".to_owned(), "b".to_owned()]).await;
     let mut poison = staged[0].1.clone();
@@ -74,7 +74,7 @@ async fn poison_goes_to_the_dead_letter_topic_byte_for_byte_and_the_partition_mo
     platform.ports.log.publish(vec![poison.clone(), after.1]).await.unwrap();
     let outcome = platform.drain(platform.persist()).await;
     assert_eq!((outcome.summary.dead_lettered, outcome.summary.emitted), (1, 1));
-    platform.each_emitted_once(&[after.0]).await;
+    platform.assert_each_emitted_once(&[after.0]).await;
     let dead = platform.dead_letters().await;
     assert_eq!((&dead[0].key, &dead[0].value), (&poison.key, &poison.value));
     assert_eq!(dead[0].headers.text("their.own"), Some("kept"));
@@ -84,7 +84,7 @@ async fn poison_goes_to_the_dead_letter_topic_byte_for_byte_and_the_partition_mo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_staged_object_that_is_gone_is_a_dead_letter_and_its_redrive_can_claim() {
+async fn missing_staged_object_is_dead_lettered_and_can_be_redriven() {
     let platform = Platform::new().await;
     let staged = platform.stage(&["gone".to_owned()]).await;
     let asset = platform.asset(staged[0].0).await;
@@ -96,7 +96,7 @@ async fn a_staged_object_that_is_gone_is_a_dead_letter_and_its_redrive_can_claim
     assert_eq!(why.kind, "staged_object_missing");
     assert_eq!(platform.asset(asset.asset_id).await.dead_lettered, Some(Stage::Persist));
 
-    // The cause is mended, and the record comes back.
+    // The object is restored and the record redriven.
     let bytes = Arc::new(bytes::Bytes::from_static(b"gone"));
     platform.ports.objects.put(&asset.staging, bytes, Default::default()).await.unwrap();
     platform.ports.log.publish(vec![staged[0].1.clone()]).await.unwrap();
@@ -107,28 +107,30 @@ async fn a_staged_object_that_is_gone_is_a_dead_letter_and_its_redrive_can_claim
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_record_holds_up_nobody_else() {
+async fn slow_record_does_not_block_other_records() {
     let platform = Platform::new().await;
     let assets = platform.ingest(300).await;
-    let (slow, done) = (assets[0], Arc::new(AtomicUsize::new(0)));
-    let (counted, before) = (Arc::clone(&done), Arc::new(AtomicUsize::new(0)));
+    let slow = assets[0];
+    let done = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&done);
+    let before = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&before);
     let step = platform.scripted(move |asset, _| {
         if asset == slow {
-            return Act::Sleep(Duration::from_millis(1500));
+            return ScriptedAction::Sleep(Duration::from_millis(1500));
         }
         counted.fetch_add(1, Ordering::SeqCst);
         seen.store(counted.load(Ordering::SeqCst), Ordering::SeqCst);
-        Act::Go
+        ScriptedAction::Proceed
     });
     let options = tuned(Tuning { concurrency: 2, ..Tuning::default() });
     let outcome = platform.run(Arc::new(step), platform.worker_ports(), options).await;
     assert_eq!((outcome.summary.emitted, before.load(Ordering::SeqCst)), (300, 299));
-    platform.each_emitted_once(&assets).await;
+    platform.assert_each_emitted_once(&assets).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_workers_share_the_partitions_and_each_waits_until_both_are_done() {
+async fn two_workers_share_partitions_and_both_drain() {
     let platform = Platform::new().await;
     let assets = platform.ingest(600).await;
     let named = |name: &str| WorkerOptions { instance: name.into(), ..until_drained() };
@@ -138,11 +140,11 @@ async fn two_workers_share_the_partitions_and_each_waits_until_both_are_done() {
     );
     assert_eq!((&one.ended, &two.ended), (&WorkerEnd::Drained, &WorkerEnd::Drained));
     assert_eq!(one.summary.emitted + two.summary.emitted, 600);
-    platform.each_emitted_once(&assets).await;
+    platform.assert_each_emitted_once(&assets).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stage_is_not_drained_before_the_stage_before_it_is() {
+async fn stage_is_drained_only_after_the_preceding_stage() {
     let platform = Platform::new().await;
     let (before, after) = watch::channel(false);
     let options = WorkerOptions { until: Until::Drained { after: Some(after) }, ..until_drained() };
@@ -152,17 +154,17 @@ async fn a_stage_is_not_drained_before_the_stage_before_it_is() {
     let assets = platform.ingest(3).await;
     before.send_replace(true);
     assert_eq!(run.await.summary.emitted, 3);
-    platform.each_emitted_once(&assets).await;
+    platform.assert_each_emitted_once(&assets).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_asked_to_stop_settles_what_runs_and_leaves_the_rest() {
+async fn stopped_worker_settles_in_flight_records_and_leaves_the_rest() {
     let platform = Platform::new().await;
     let assets = platform.ingest(200).await;
     let (stopper, stop) = Stop::channel();
     let step = platform.scripted(move |_, _| {
         stopper.stop(StopReason::Terminated);
-        Act::Sleep(Duration::from_millis(100))
+        ScriptedAction::Sleep(Duration::from_millis(100))
     });
     let options = WorkerOptions { until: Until::Stopped, ..tuned(Tuning { concurrency: 4, ..Tuning::default() }) };
     let health = WorkerHealth::default();
@@ -172,11 +174,11 @@ async fn a_worker_asked_to_stop_settles_what_runs_and_leaves_the_rest() {
     assert_eq!(health.not_ready(), Some("stopping"));
     let rest = platform.drain(platform.persist()).await;
     assert_eq!(outcome.summary.emitted + rest.summary.emitted, 200);
-    platform.each_emitted_once(&assets).await;
+    platform.assert_each_emitted_once(&assets).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_record_of_another_environment_stops_the_worker_and_is_no_dead_letter() {
+async fn record_of_another_environment_stops_the_worker_without_a_dead_letter() {
     let platform = Platform::new().await;
     let (_, mut record) = platform.stage(&["x".to_owned()]).await.remove(0);
     record.headers.remove_where(|name| name == header::DEPLOYMENT_ENV);

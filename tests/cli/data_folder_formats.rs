@@ -1,20 +1,20 @@
-//! Data folders of releases, kept so that every later release opens them.
+//! Data folders written by earlier releases, which every later release must open.
 //!
 //! `tests/fixtures/data-folder-<version>.tar.gz` was written by that release: two enriched texts and a picture whose
-//! dead letter is unresolved. A folder is never made anew; a release that changes the format adds its own.
+//! dead letter is unresolved. A fixture is never regenerated; a release that changes the format adds its own.
 
 use std::process::Command;
 
 use crate::support::Site;
 
 #[test]
-fn a_folder_of_release_0_1_0_is_read_audited_and_worked_on() {
+fn data_folder_of_release_0_1_0_still_works() {
     let site = Site::new();
     let archive = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/data-folder-0.1.0.tar.gz");
     let unpacked = Command::new("tar").args(["-xzf", archive, "-C"]).arg(site.path("")).status().unwrap();
     assert!(unpacked.success());
 
-    // What only reads leaves an older format alone; what may write brings it up to date, behind a backup.
+    // Read commands refuse an older format; commands that write migrate it after a backup.
     let untouched = site.run(["audit"]);
     assert!(untouched.code == 6 && untouched.stderr.contains("mfctl init"), "{untouched}");
     site.json(["worker", "all", "--until-drained"], &[0]);

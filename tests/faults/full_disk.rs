@@ -1,4 +1,4 @@
-//! A disk that is full: mfctl says so, loses nothing, and goes on when there is room.
+//! A full disk is reported, loses nothing, and work resumes when space is free.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Ran, Running, Site, eventually, write_texts};
+use crate::support::{CommandOutput, Running, Site, eventually, write_texts};
 
-/// Files of some bytes each, more than the disk has blocks for.
+/// Files of a few bytes each, more than the disk has blocks for.
 const FILES: usize = 5_000;
 
-/// A disk of its own below a folder.
+/// A small tmpfs mounted at a folder.
 struct Disk(PathBuf);
 
 impl Disk {
-    /// None where this user may not mount; said, so that nobody takes it for a pass.
+    /// `None`, with a message, if this user may not mount.
     #[expect(clippy::print_stderr, reason = "a test that was not run must be seen")]
     fn mount(at: &Path, mib: u32) -> Option<Self> {
         std::fs::create_dir_all(at).unwrap();
@@ -37,31 +37,31 @@ impl Disk {
     fn run(&self, program: &str, words: &[&str]) -> bool {
         let mut command = Command::new(program);
         command.args(words).arg(&self.0);
-        Ran::of(command).code == 0
+        CommandOutput::run(command).code == 0
     }
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Lazily: a worker that a failed test leaves may hold it.
+        // Lazily: a worker left by a failed test may use it.
         self.run("umount", &["-l"]);
     }
 }
 
 #[test]
-fn an_upload_that_fills_the_disk_says_so_and_goes_on_when_there_is_room() {
+fn ingest_reports_a_full_disk_and_resumes_when_space_is_free() {
     let site = Site::new().with("MFCTL_INGEST_MIN_FREE_PERCENT", 0);
     let Some(disk) = Disk::mount(&site.data(), 16) else { return };
-    // Their bytes would fit, and are found to; not so the block that each takes.
+    // Their bytes would fit, which the check before ingest sees, but not the block that each file takes.
     write_texts(&site.path("in"), FILES, &mut fastrand::Rng::with_seed(9));
     let full = site.run(["ingest", "in", "-o", "json"]);
     assert_eq!(full.code, 5, "{full}");
-    let said: Value = serde_json::from_str(full.stderr.lines().last().unwrap()).unwrap();
-    assert_eq!(said["error"]["kind"], "full", "{full}");
-    assert!(said["error"]["hint"].as_str().unwrap().contains("free"), "{full}");
+    let message: Value = serde_json::from_str(full.stderr.lines().last().unwrap()).unwrap();
+    assert_eq!(message["error"]["kind"], "full", "{full}");
+    assert!(message["error"]["hint"].as_str().unwrap().contains("free"), "{full}");
     assert!(!full.stderr.contains("panicked"), "{full}");
     let again = site.run(["ingest", "in"]);
-    assert_eq!(again.code, 8, "still full, so nothing is begun: {again}");
+    assert_eq!(again.code, 8, "still full, so no job begins: {again}");
 
     disk.grow(512);
     let done = site.run(["ingest", "in", "-o", "json"]);
@@ -74,14 +74,14 @@ fn an_upload_that_fills_the_disk_says_so_and_goes_on_when_there_is_room() {
 }
 
 #[test]
-fn a_worker_on_a_full_disk_says_so_lives_and_goes_on_when_there_is_room() {
+fn worker_survives_a_full_disk_and_resumes_when_space_is_free() {
     let site = Site::new().with("MFCTL_INGEST_MIN_FREE_PERCENT", 0);
     let Some(_disk) = Disk::mount(&site.data(), 24) else { return };
     write_texts(&site.path("in"), 300, &mut fastrand::Rng::with_seed(10));
     site.json(["ingest", "in"], &[0]);
-    // Room to start in, and not for what there is to do.
+    // Leave space to start, but not for the work.
     let ballast = site.data().join("ballast");
-    // What is open keeps its room when it is removed: nothing stays open.
+    // The file must be closed, or removing it would not free its space.
     let fill = || {
         let mut file = std::fs::File::options().create(true).append(true).open(&ballast).unwrap();
         while file.write_all(&[1; 64 << 10]).is_ok() {}
@@ -92,25 +92,25 @@ fn a_worker_on_a_full_disk_says_so_lives_and_goes_on_when_there_is_room() {
     drop(file);
     let log = site.path("worker.log");
     let mut worker = Running::logged(site.command(["worker", "all", "--give-up-after", "10m"]), &log);
-    let said = || std::fs::read_to_string(&log).unwrap_or_default();
+    let log_text = || std::fs::read_to_string(&log).unwrap_or_default();
     let began = Instant::now();
-    eventually("the worker says that the disk is full", || {
-        assert!(worker.is_alive(), "{}", said());
-        // The log of the database may have been long when the disk was filled, and is cut when the worker begins.
+    eventually("the worker reports the full disk", || {
+        assert!(worker.is_alive(), "{}", log_text());
+        // Starting the worker may truncate the database's write-ahead log and so free space again.
         if began.elapsed() > Duration::from_secs(5) {
             drop(fill());
         }
-        said().contains("full") || said().contains("No space left")
+        log_text().contains("full") || log_text().contains("No space left")
     });
-    assert!(worker.is_alive(), "{}", said());
+    assert!(worker.is_alive(), "{}", log_text());
     std::fs::remove_file(&ballast).unwrap();
-    eventually("everything is worked off", || {
-        assert_eq!(worker.ended(), None, "{}", said());
+    eventually("the lag is 0", || {
+        assert_eq!(worker.exit_code(), None, "{}", log_text());
         let lag = site.run(["lag", "-o", "json"]);
         lag.code == 0 && lag.json()["groups"].as_array().unwrap().iter().all(|group| group["lag"] == 0)
     });
     worker.signal(Signal::TERM);
-    assert_eq!(worker.code(), 143, "{}", said());
+    assert_eq!(worker.code(), 143, "{}", log_text());
     site.json(["worker", "all", "--until-drained"], &[0]);
     let report = site.audit();
     assert_eq!((&report["enriched"], &report["dead_lettered"]), (&300.into(), &0.into()), "{report:#}");

@@ -1,4 +1,4 @@
-//! A log that fails as a test tells it: the calls of its consumers, one after another.
+//! An event log whose commits fail in a scripted order.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -12,51 +12,51 @@ use mfctl_core::ports::{
     TransactionalProducer,
 };
 
-/// What happens to a settlement.
+/// What happens to a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settling {
-    Works,
-    /// Nothing is applied, and the caller is told so.
+pub enum ScriptedCommit {
+    Succeeds,
+    /// Nothing is applied, and the commit returns an error.
     Fails(ErrorKind),
-    /// It is applied, but the reply is lost.
+    /// The commit is applied, but its reply is lost.
     AppliedReplyLost,
 }
 
-/// The log, and what is to happen to the next settlements; after those, all work.
-pub struct Faulty {
+/// A log with a script for its next commits; later ones succeed.
+pub struct FaultyLog {
     inner: Arc<dyn EventLog>,
-    settling: Arc<Mutex<VecDeque<Settling>>>,
-    /// A settlement of more outputs takes too long.
-    most: usize,
+    script: Arc<Mutex<VecDeque<ScriptedCommit>>>,
+    /// A commit with more outputs times out.
+    max_outputs: usize,
 }
 
-impl Faulty {
-    pub fn new(inner: &Arc<dyn EventLog>, settling: impl IntoIterator<Item = Settling>) -> Arc<Self> {
-        let settling = Arc::new(Mutex::new(settling.into_iter().collect()));
-        Arc::new(Self { inner: Arc::clone(inner), settling, most: usize::MAX })
+impl FaultyLog {
+    pub fn new(inner: &Arc<dyn EventLog>, script: impl IntoIterator<Item = ScriptedCommit>) -> Arc<Self> {
+        let script = Arc::new(Mutex::new(script.into_iter().collect()));
+        Arc::new(Self { inner: Arc::clone(inner), script, max_outputs: usize::MAX })
     }
 
-    /// A log behind a network that is too slow for larger settlements.
-    pub fn slow(inner: &Arc<dyn EventLog>, most: usize) -> Arc<Self> {
-        Arc::new(Self { inner: Arc::clone(inner), settling: Arc::default(), most })
+    /// A log whose network is too slow for commits with more outputs than this.
+    pub fn slow(inner: &Arc<dyn EventLog>, max_outputs: usize) -> Arc<Self> {
+        Arc::new(Self { inner: Arc::clone(inner), script: Arc::default(), max_outputs })
     }
 
-    /// Whether everything that was to happen has happened.
-    pub fn is_through(&self) -> bool {
-        self.settling.lock().unwrap().is_empty()
+    /// Whether every scripted commit has happened.
+    pub fn is_exhausted(&self) -> bool {
+        self.script.lock().unwrap().is_empty()
     }
 }
 
-struct Consumer {
+struct FaultyConsumer {
     inner: Box<dyn GroupConsumer>,
-    settling: Arc<Mutex<VecDeque<Settling>>>,
-    /// What happens to the settlement that was begun last.
-    next: Settling,
-    most: usize,
+    script: Arc<Mutex<VecDeque<ScriptedCommit>>>,
+    /// What happens to the commit that was begun last.
+    current: ScriptedCommit,
+    max_outputs: usize,
 }
 
 #[async_trait]
-impl GroupConsumer for Consumer {
+impl GroupConsumer for FaultyConsumer {
     async fn poll(&mut self, limits: FetchLimits, wait: Duration) -> Result<Poll> {
         self.inner.poll(limits, wait).await
     }
@@ -69,22 +69,22 @@ impl GroupConsumer for Consumer {
         self.inner.resume(partitions);
     }
 
-    async fn begin_commit(&mut self, settlement: CommitRequest) -> Result<()> {
-        self.next = match self.settling.lock().unwrap().pop_front() {
-            _ if settlement.outputs.len() > self.most => Settling::Fails(ErrorKind::Timeout),
-            next => next.unwrap_or(Settling::Works),
+    async fn begin_commit(&mut self, request: CommitRequest) -> Result<()> {
+        self.current = match self.script.lock().unwrap().pop_front() {
+            _ if request.outputs.len() > self.max_outputs => ScriptedCommit::Fails(ErrorKind::Timeout),
+            next => next.unwrap_or(ScriptedCommit::Succeeds),
         };
-        match self.next {
-            Settling::Works | Settling::AppliedReplyLost => self.inner.begin_commit(settlement).await,
-            Settling::Fails(_) => Ok(()),
+        match self.current {
+            ScriptedCommit::Succeeds | ScriptedCommit::AppliedReplyLost => self.inner.begin_commit(request).await,
+            ScriptedCommit::Fails(_) => Ok(()),
         }
     }
 
     async fn finish_commit(&mut self) -> Result<()> {
-        match self.next {
-            Settling::Works => self.inner.finish_commit().await,
-            Settling::Fails(kind) => Err(Error::new(kind, "settle, as scripted")),
-            Settling::AppliedReplyLost => {
+        match self.current {
+            ScriptedCommit::Succeeds => self.inner.finish_commit().await,
+            ScriptedCommit::Fails(kind) => Err(Error::new(kind, "settle, as scripted")),
+            ScriptedCommit::AppliedReplyLost => {
                 self.inner.finish_commit().await?;
                 Err(Error::new(ErrorKind::Timeout, "settle: the reply is lost, as scripted"))
             }
@@ -105,7 +105,7 @@ impl GroupConsumer for Consumer {
 }
 
 #[async_trait]
-impl EventLog for Faulty {
+impl EventLog for FaultyLog {
     async fn identity(&self) -> Result<String> {
         self.inner.identity().await
     }
@@ -136,8 +136,8 @@ impl EventLog for Faulty {
 
     async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn GroupConsumer>> {
         let inner = self.inner.subscribe(subscription).await?;
-        let settling = Arc::clone(&self.settling);
-        Ok(Box::new(Consumer { inner, settling, next: Settling::Works, most: self.most }))
+        let script = Arc::clone(&self.script);
+        Ok(Box::new(FaultyConsumer { inner, script, current: ScriptedCommit::Succeeds, max_outputs: self.max_outputs }))
     }
 
     async fn groups(&self) -> Result<Vec<GroupDescription>> {

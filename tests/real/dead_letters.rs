@@ -1,27 +1,27 @@
-//! Fault cases that need several servers together, by their numbers in the list of cases.
+//! Fault cases of dead letters that need several servers, by their numbers in the list of cases.
 
 use std::collections::BTreeMap;
 
-use crate::independent::{Seen, committed, each_emitted_once, produce, s3};
+use crate::external_clients::{WireRecord, committed_records, emitted_once_counts, produce, s3};
 use crate::support::{Site, write_texts};
 
-/// One of many cannot be stored, those behind it can: it is a dead letter, they are not held up.
+/// One record of many lacks its object: it is dead-lettered and does not block later records.
 #[test]
-fn case_09_what_the_store_refuses_is_a_dead_letter_and_what_comes_behind_goes_on() {
+fn case_09_missing_staged_object_is_dead_lettered_and_later_records_proceed() {
     let site = Site::new();
     write_texts(&site.path("in"), 30, &mut fastrand::Rng::with_seed(9));
     site.json(["ingest", "in"], &[0]);
-    let raw = committed(&site.platform().topic("ingest.raw"));
+    let raw = committed_records(&site.platform().topic("ingest.raw"));
     let lost = raw[0].json();
     s3("DELETE", &site.platform().bucket("staging"), lost["staging"]["key"].as_str().unwrap(), &[]);
 
     let summary = site.json(["worker", "all", "--until-drained"], &[3]);
     assert_eq!((&summary["dead_lettered"], &summary["emitted"]), (&1.into(), &58.into()), "{summary:#}");
-    let dead = committed(&site.platform().topic("ingest.raw.dlq"));
+    let dead = committed_records(&site.platform().topic("ingest.raw.dlq"));
     assert_eq!(dead.len(), 1);
     assert_eq!(dead[0].header("__dlq.errors.kind"), "staged_object_missing");
     assert_eq!((&dead[0].key, &dead[0].value), (&raw[0].key, &raw[0].value), "byte for byte");
-    // Its only bytes are gone, and the audit names just that.
+    // The only copy is gone, and the audit reports exactly that.
     let report = site.json(["audit"], &[10]);
     assert_eq!((&report["enriched"], &report["dead_lettered"]), (&29.into(), &1.into()), "{report:#}");
     let violations = report["violations"].as_array().unwrap();
@@ -30,22 +30,22 @@ fn case_09_what_the_store_refuses_is_a_dead_letter_and_what_comes_behind_goes_on
     let lag = site.json(["lag"], &[0]);
     assert!(lag["groups"].as_array().unwrap().iter().all(|group| group["lag"] == 0), "{lag:#}");
 
-    // Uploaded again, under the event it had.
+    // Ingested again, under the same event.
     let again = site.json(["ingest", "in"], &[0]);
     assert_eq!((&again["staged"], &again["deduplicated"]), (&1.into(), &29.into()), "{again:#}");
     site.json(["worker", "all", "--until-drained"], &[0]);
     let report = site.audit();
     assert_eq!((&report["enriched"], &report["dead_lettered"]), (&30.into(), &0.into()), "{report:#}");
-    assert_eq!(each_emitted_once(&site), (30, 30));
+    assert_eq!(emitted_once_counts(&site), (30, 30));
 }
 
 #[test]
-fn case_13_poison_goes_to_the_dead_letters_byte_for_byte_and_its_partition_advances() {
+fn case_13_poison_records_are_dead_lettered_unchanged_and_the_partition_advances() {
     let site = Site::new();
     let raw = site.platform().topic("ingest.raw");
     write_texts(&site.path("in"), 30, &mut fastrand::Rng::with_seed(13));
     site.json(["ingest", "in"], &[0]);
-    let good = committed(&raw).pop().unwrap();
+    let good = committed_records(&raw).pop().unwrap();
     let id = &good.value[..5];
     let mut short = good.json();
     short.as_object_mut().unwrap().remove("sha256");
@@ -56,14 +56,14 @@ fn case_13_poison_goes_to_the_dead_letters_byte_for_byte_and_its_partition_advan
         ("unknown_schema", [&[0, 0x7f, 0xff, 0xff, 0xff], b"{}".as_slice()].concat()),
     ]
     .into();
-    // The same key: all in one partition, and good ones behind them.
-    produce(&raw, poisons.values().map(|value| Seen { value: value.clone(), ..good.clone() }));
-    write_texts(&site.path("behind"), 30, &mut fastrand::Rng::with_seed(14));
-    site.json(["ingest", "behind"], &[0]);
+    // The same key: all are in one partition, followed by good records.
+    produce(&raw, poisons.values().map(|value| WireRecord { value: value.clone(), ..good.clone() }));
+    write_texts(&site.path("later"), 30, &mut fastrand::Rng::with_seed(14));
+    site.json(["ingest", "later"], &[0]);
 
     let summary = site.json(["worker", "all", "--until-drained"], &[3]);
     assert_eq!(summary["dead_lettered"], 4, "{summary:#}");
-    let dead = committed(&site.platform().topic("ingest.raw.dlq"));
+    let dead = committed_records(&site.platform().topic("ingest.raw.dlq"));
     let found: BTreeMap<&str, Vec<u8>> =
         dead.iter().map(|record| (record.header("__dlq.errors.kind"), record.value.clone())).collect();
     assert_eq!(found, poisons);
@@ -75,7 +75,7 @@ fn case_13_poison_goes_to_the_dead_letters_byte_for_byte_and_its_partition_advan
     }
     let report = site.audit();
     assert_eq!(report["enriched"], 60, "{report:#}");
-    assert_eq!(each_emitted_once(&site), (60, 60));
+    assert_eq!(emitted_once_counts(&site), (60, 60));
     let discarded = site.json(["dlq", "discard", "--all", "--reason", "poison", "--yes"], &[0]);
     assert_eq!(discarded["discarded"], 4, "{discarded:#}");
     assert_eq!(site.json(["dlq", "list"], &[0])["unresolved"], 0);
