@@ -158,7 +158,7 @@ async fn of_path(path: &SourcePath, tenant: &Tenant, ports: &Ports) -> Result<(A
     let assets = ports.catalog.assets_of_path(tenant, path).await?;
     let Some(latest) = assets.first() else {
         return Err(Error::new(ErrorKind::NotFound, format!("no asset came from {path}"))
-            .hint("`mfctl jobs failed JOB` lists the files that were not taken, each with its reason"));
+            .hint("`mfctl jobs failed JOB` lists the files that were not ingested, each with its reason"));
     };
     let others: Vec<String> = assets[1..].iter().take(5).map(AssetId::to_string).collect();
     let remark = match others.as_slice() {

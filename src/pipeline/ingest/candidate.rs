@@ -13,7 +13,7 @@ pub struct IngestCandidate {
     pub path: PathBuf,
     /// Its size in bytes when it was found; 0 where it was not looked at.
     pub size_hint: u64,
-    /// Why it is not taken, if that is decided already.
+    /// Why it is not ingested, if that is already known.
     pub refused: Option<FileRefusal>,
     /// The metadata in its manifest row.
     pub declared: Option<Box<DeclaredMetadata>>,

@@ -24,7 +24,7 @@ pub(super) struct AcceptedFile {
     pub(super) staged: bool,
 }
 
-/// A file that is not taken.
+/// A file that is not ingested.
 pub(super) struct RefusedFile {
     pub(super) row: JournalFile,
     pub(super) refusal: FileRefusal,
@@ -35,7 +35,7 @@ pub(super) struct RefusedFile {
 pub(super) enum FileReadOutcome {
     /// The file may be ingested.
     Accepted(Box<AcceptedFile>),
-    /// The file is not taken.
+    /// The file is not ingested.
     Refused(RefusedFile),
     /// The file is too large for memory and has to be streamed.
     Large(JournalFile, IngestCandidate),

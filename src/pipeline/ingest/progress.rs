@@ -12,7 +12,7 @@ pub struct IngestProgress {
     pub files: u64,
     /// Bytes read.
     pub bytes: u64,
-    /// Files not taken.
+    /// Files not ingested.
     pub refused: u64,
     /// The estimate from before the run, where it covers all of the source.
     pub total: Option<SourceEstimate>,
@@ -32,7 +32,7 @@ pub(super) struct ProgressCounters {
     pub(super) files: AtomicU64,
     /// Files whose outcome was recorded in this run.
     pub(super) settled: AtomicU64,
-    /// Files not taken.
+    /// Files not ingested.
     pub(super) refused: AtomicU64,
     /// Bytes read; shared with the uploads that count them as they read.
     pub(super) bytes: Arc<AtomicU64>,

@@ -17,7 +17,7 @@
 //! One rule follows registries although a validator disagrees: a required property with a default may be added, because
 //! readers fill it in.
 //!
-//! `engine`, `arrays`, `objects`, `scalars` and `sums` import each other, the only circle of imports in this crate: a
+//! `engine`, `arrays`, `objects`, `scalars` and `sums` import each other, the only import cycle in this crate: a
 //! keyword's check compares subschemas, which is the engine's work, and the engine calls the check of each keyword. A trait
 //! in between would hide that recursion without removing it.
 
