@@ -1,4 +1,4 @@
-//! `mfctl bootstrap`: makes the platform what its manifests say, shows what it would do, and sees what drifted.
+//! `mfctl bootstrap`: reconciles the platform with its manifests, previews the changes and detects drift.
 
 mod apply;
 mod drift;
@@ -16,61 +16,58 @@ use clap::{Args as ClapArgs, Subcommand};
 use super::context::Context;
 use super::failure::Result;
 
-pub use apply::BootstrapReport;
-pub use import::ImportReport;
+pub use apply::BootstrapApplyReport;
+pub use import::BootstrapImportReport;
 pub use init_consul_acl::InitConsulAclReport;
 pub use init_vault::InitVaultReport;
-pub use report::PlanReport;
-pub use show::ShowReport;
+pub use report::BootstrapPlanReport;
+pub use show::BootstrapShowReport;
 
 /// Arguments of `mfctl bootstrap`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Without a folder, every verb is about mfctl's own defaults: the contract's tables, topics, buckets and schemas.
+Without a folder, the commands work on mfctl's built-in manifests: the tables, topics, buckets and schemas that the pipeline
+itself needs.
 
 Examples:
-  mfctl bootstrap init platform                    a first folder, which works
-  mfctl bootstrap plan platform --profile prod     what would be done
-  mfctl bootstrap apply platform --profile prod    do it, after asking
-  mfctl bootstrap drift platform --profile prod    exit 4 when something else changed it")]
+  mfctl bootstrap init platform                    a starter folder, ready to apply
+  mfctl bootstrap plan platform --profile prod     preview the changes
+  mfctl bootstrap apply platform --profile prod    make them, after confirmation
+  mfctl bootstrap drift platform --profile prod    exit 4 when another tool changed something")]
 pub struct Args {
     #[command(subcommand)]
-    verb: Verb,
+    command: BootstrapCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
-    /// Write a first folder of manifests, which works
+enum BootstrapCommand {
+    /// Write a starter folder of manifests
     Init(init::Args),
-    /// Show what would be done, field by field
+    /// Show the changes that apply would make, field by field
     Plan(plan::Args),
-    /// Make what is missing and change what differs
+    /// Create missing resources and update those that differ
     Apply(apply::Args),
-    /// Say whether the platform is still what the manifests say
+    /// Check whether the platform still matches its manifests
     Drift(drift::Args),
-    /// Write manifests of the platform as it is
+    /// Write manifests for the resources of an existing platform
     Import(import::Args),
-    /// Show what is declared as it is
+    /// Show the live state of the declared resources
     Show(show::Args),
-    /// Initialise a new Vault: its key to its holders, a role to go on with, no root token left
+    /// Initialise a new Vault: hand out key shares, create a bootstrap role, revoke the root token
     InitVault(init_vault::Args),
-    /// Begin a new Consul's access control, its first token kept in Vault
+    /// Bootstrap the ACL system of a new Consul and store its first token in Vault
     InitConsulAcl(init_consul_acl::Args),
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As each verb's help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
-    match args.verb {
-        Verb::Init(args) => init::run(&args, cx).await,
-        Verb::Plan(args) => plan::run(&args, cx).await,
-        Verb::Apply(args) => apply::run(&args, cx).await,
-        Verb::Drift(args) => drift::run(&args, cx).await,
-        Verb::Import(args) => import::run(&args, cx).await,
-        Verb::Show(args) => show::run(&args, cx).await,
-        Verb::InitVault(args) => init_vault::run(&args, cx).await,
-        Verb::InitConsulAcl(args) => init_consul_acl::run(&args, cx).await,
+    match args.command {
+        BootstrapCommand::Init(args) => init::run(&args, cx).await,
+        BootstrapCommand::Plan(args) => plan::run(&args, cx).await,
+        BootstrapCommand::Apply(args) => apply::run(&args, cx).await,
+        BootstrapCommand::Drift(args) => drift::run(&args, cx).await,
+        BootstrapCommand::Import(args) => import::run(&args, cx).await,
+        BootstrapCommand::Show(args) => show::run(&args, cx).await,
+        BootstrapCommand::InitVault(args) => init_vault::run(&args, cx).await,
+        BootstrapCommand::InitConsulAcl(args) => init_consul_acl::run(&args, cx).await,
     }
 }

@@ -51,12 +51,12 @@ pub fn run(args: &Args, cx: &Context) -> Result<()> {
 fn schemas() -> Vec<(&'static str, Schema)> {
     vec![
         ("audit", schema_for!(crate::ops::audit::AuditReport)),
-        ("bootstrap-apply", schema_for!(super::bootstrap::BootstrapReport)),
-        ("bootstrap-import", schema_for!(super::bootstrap::ImportReport)),
+        ("bootstrap-apply", schema_for!(super::bootstrap::BootstrapApplyReport)),
+        ("bootstrap-import", schema_for!(super::bootstrap::BootstrapImportReport)),
         ("bootstrap-init-consul-acl", schema_for!(super::bootstrap::InitConsulAclReport)),
         ("bootstrap-init-vault", schema_for!(super::bootstrap::InitVaultReport)),
-        ("bootstrap-plan", schema_for!(super::bootstrap::PlanReport)),
-        ("bootstrap-show", schema_for!(super::bootstrap::ShowReport)),
+        ("bootstrap-plan", schema_for!(super::bootstrap::BootstrapPlanReport)),
+        ("bootstrap-show", schema_for!(super::bootstrap::BootstrapShowReport)),
         ("db-migrate", schema_for!(super::db::migrate::DbMigrateReport)),
         ("db-status", schema_for!(super::db::status::DbStatusReport)),
         ("demo", schema_for!(demo::DemoReport)),

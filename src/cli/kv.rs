@@ -1,4 +1,4 @@
-//! `mfctl kv`: the settings of services, read and changed by hand; every change with its reason and the way back.
+//! `mfctl kv`: reads and changes the settings of services. Every change has a reason, is in the history and can be rolled back.
 
 mod change;
 mod delete;
@@ -31,96 +31,96 @@ pub use watch::KvEvent;
 /// Arguments of `mfctl kv`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-A setting is called <service>/<key> within the profile's environment; the whole name, <env>/<service>/<key>, is taken too. A
-key that a manifest declares is changed there (`mfctl bootstrap`), unless somebody breaks the glass. No secret belongs here:
-Vault is for those.
+A setting is named <service>/<key> within the profile's environment; the full name, <env>/<service>/<key>, is accepted too. A
+key that a manifest declares is changed there (`mfctl bootstrap`), except in an emergency (--break-glass). Do not store secrets
+here: they belong in Vault.
 
 Examples:
   mfctl kv list media-api                                    a service's settings
   mfctl kv put media-api/max_page_size 200 --reason 'load test'
-  mfctl kv history media-api/max_page_size                   who changed it, when, why
-  mfctl kv rollback media-api/max_page_size --reason 'worse' the value before
+  mfctl kv history media-api/max_page_size                   who changed it, when and why
+  mfctl kv rollback media-api/max_page_size --reason 'worse' restore the previous value
   mfctl kv pull media-api && $EDITOR media-api.v1.yaml && mfctl kv push media-api.v1.yaml --reason 'tuning'
-  mfctl kv watch media-api                                   changes as they come")]
+  mfctl kv watch media-api                                   follow changes")]
 pub struct Args {
     #[command(subcommand)]
-    verb: Verb,
+    command: KvCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
-    /// Print a setting's value
+enum KvCommand {
+    /// Print the value of a setting
     Get(get::Args),
-    /// Give a setting a value
+    /// Set the value of a setting
     Put(put::Args),
-    /// Remove a setting
+    /// Delete a setting
     Delete(delete::Args),
     /// List settings
     List(list::Args),
-    /// Change a setting's value in $EDITOR
+    /// Edit the value of a setting in $EDITOR
     Edit(edit::Args),
     /// Compare a file with the environment
     Diff(diff::Args),
-    /// Write the environment's settings into the next version of a file
+    /// Write the environment's settings to the next version of a file
     Pull(pull::Args),
-    /// Give the environment the settings of a file
+    /// Write the settings of a file to the environment
     Push(push::Args),
-    /// Say where a setting comes from, who changed it, and whether a manifest declares it
+    /// Show where a setting comes from, who changed it, and whether a manifest declares it
     Explain(explain::Args),
-    /// Give a setting an earlier value again
+    /// Restore an earlier value of a setting
     Rollback(rollback::Args),
-    /// List what was changed, the latest first
+    /// List changes, latest first
     History(history::Args),
-    /// Show changes as they come
+    /// Follow changes as they happen
     Watch(watch::Args),
     #[command(hide = true)]
-    Import(Unclear),
+    Import(AmbiguousArgs),
     #[command(hide = true)]
-    Export(Unclear),
+    Export(AmbiguousArgs),
 }
 
-/// Whatever was typed behind a word that may mean two things.
+/// The arguments of a command that is refused, because its name could mean two things.
 #[derive(Debug, ClapArgs)]
-struct Unclear {
+struct AmbiguousArgs {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
     _rest: Vec<String>,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As each verb's help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
-    match args.verb {
-        Verb::Get(args) => get::run(&args, cx).await,
-        Verb::Put(args) => put::run(args, cx).await,
-        Verb::Delete(args) => delete::run(args, cx).await,
-        Verb::List(args) => list::run(&args, cx).await,
-        Verb::Edit(args) => edit::run(args, cx).await,
-        Verb::Diff(args) => diff::run(&args, cx).await,
-        Verb::Pull(args) => pull::run(&args, cx).await,
-        Verb::Push(args) => push::run(args, cx).await,
-        Verb::Explain(args) => explain::run(&args, cx).await,
-        Verb::Rollback(args) => rollback::run(args, cx).await,
-        Verb::History(args) => history::run(&args, cx).await,
-        Verb::Watch(args) => watch::run(&args, cx).await,
-        Verb::Import(_) => Err(unclear("import", "a file's settings into the environment: `mfctl kv push FILE`")),
-        Verb::Export(_) => Err(unclear("export", "the environment's settings into a file: `mfctl kv pull [SERVICE]`")),
+    match args.command {
+        KvCommand::Get(args) => get::run(&args, cx).await,
+        KvCommand::Put(args) => put::run(args, cx).await,
+        KvCommand::Delete(args) => delete::run(args, cx).await,
+        KvCommand::List(args) => list::run(&args, cx).await,
+        KvCommand::Edit(args) => edit::run(args, cx).await,
+        KvCommand::Diff(args) => diff::run(&args, cx).await,
+        KvCommand::Pull(args) => pull::run(&args, cx).await,
+        KvCommand::Push(args) => push::run(args, cx).await,
+        KvCommand::Explain(args) => explain::run(&args, cx).await,
+        KvCommand::Rollback(args) => rollback::run(args, cx).await,
+        KvCommand::History(args) => history::run(&args, cx).await,
+        KvCommand::Watch(args) => watch::run(&args, cx).await,
+        KvCommand::Import(_) => {
+            Err(ambiguous("import", "to write a file's settings to the environment: `mfctl kv push FILE`"))
+        }
+        KvCommand::Export(_) => {
+            Err(ambiguous("export", "to write the environment's settings to a file: `mfctl kv pull [SERVICE]`"))
+        }
     }
 }
 
-fn unclear(word: &str, one: &str) -> Failure {
-    Failure::usage(format!("there is no `kv {word}`, for it can mean two things"))
-        .hint(format!("{one}; manifests of everything there is: `mfctl bootstrap import DIR`"))
+fn ambiguous(command: &str, alternative: &str) -> Failure {
+    Failure::usage(format!("there is no `kv {command}`, because it could mean two things"))
+        .hint(format!("{alternative}; to write manifests of every existing resource: `mfctl bootstrap import DIR`"))
 }
 
-/// That everything which was listed could be read.
-fn readable(unreadable: &[String]) -> Result<()> {
+/// Fails with exit 3 if records of the history could not be read.
+fn check_all_readable(unreadable: &[String]) -> Result<()> {
     let count = humane::counted(unreadable.len() as u64, "record", "records");
     let failure = Failure::new(FailureKind::Partial, format!("{count} of the history cannot be read"));
     match unreadable {
         [] => Ok(()),
-        some => Err(failure.hint(some.join("; "))),
+        records => Err(failure.hint(records.join("; "))),
     }
 }
 
@@ -129,9 +129,9 @@ impl ConfigConnection {
         &self.target.environment
     }
 
-    /// The key that somebody typed, with or without its environment.
-    fn key(&self, text: &str) -> Result<ConfigKey> {
-        let invalid = |error| Failure::usage("not a setting's name").because(&error);
+    /// Parses a key argument, with or without its environment.
+    fn parse_key(&self, text: &str) -> Result<ConfigKey> {
+        let invalid = |error| Failure::usage("not the name of a setting").because(&error);
         match text.matches('/').count() {
             2 => {
                 let (env, rest) = text.split_once('/').unwrap_or(("", text));
@@ -139,19 +139,19 @@ impl ConfigConnection {
                 if env == self.env().as_str() {
                     return Ok(key);
                 }
-                let what =
-                    format!("the key is of environment {env}, and profile {} of {}", self.target.profile, self.env());
-                Err(Failure::refused(what).hint("choose the profile of that environment"))
+                let profile = &self.target.profile;
+                let message = format!("the key is in environment {env}, but profile {profile} is for {}", self.env());
+                Err(Failure::refused(message).hint("choose the profile of that environment"))
             }
             _ => ConfigKey::parse(text).map_err(invalid),
         }
     }
 
-    /// The service that somebody typed, if any.
-    fn service<'a>(&self, text: Option<&'a str>) -> Result<Option<&'a str>> {
+    /// Checks a service argument, if there is one.
+    fn parse_service<'a>(&self, text: Option<&'a str>) -> Result<Option<&'a str>> {
         match text {
             Some(service) if !config_key::is_service_name(service) => {
-                Err(Failure::usage(format!("{service:?} is no service: it is made of a-z 0-9 -")))
+                Err(Failure::usage(format!("{service:?} is not a service name: use a-z 0-9 -")))
             }
             service => Ok(service),
         }

@@ -1,4 +1,4 @@
-//! What every bootstrap verb begins with: the folder, the part of it that is meant, and the platform it is about.
+//! The inputs that the bootstrap commands share: the selected manifests, and the platform that they are compared with.
 
 use std::path::{Path, PathBuf};
 
@@ -19,63 +19,63 @@ use crate::settings::{Settings, stored};
 use mfctl_core::domain::EnvName;
 use mfctl_core::events::topics::Retention;
 
-/// Partitions of a topic where the profile does not say.
-const PARTITIONS: u32 = 6;
+/// Partitions of a topic if the profile has no Kafka.
+const DEFAULT_PARTITIONS: u32 = 6;
 
-/// The folder, and the part of it that is meant.
+/// A folder of manifests, and the resources in it that a command is limited to.
 #[derive(Debug, Clone, ClapArgs)]
-pub struct Folder {
-    /// The manifests' folder [default: mfctl's own defaults]
+pub struct ManifestSelection {
+    /// The folder of manifests [default: mfctl's built-in manifests]
     #[arg(value_name = "DIR")]
     pub dir: Option<PathBuf>,
-    /// Only this kind, or this one of it; may be given several times
+    /// ResourceSelector this kind, or this resource of that kind; may be given several times
     #[arg(long, value_name = "KIND[/NAME]")]
     pub only: Vec<ResourceSelector>,
 }
 
-impl Folder {
-    /// The scope.
+impl ManifestSelection {
     pub fn scope(&self) -> PlanScope {
         PlanScope { only: self.only.clone() }
     }
 
-    /// What is declared for the profile's environment.
+    /// Every resource that is declared for the profile's environment, whether `--only` selects it or not.
     ///
     /// # Errors
-    /// Everything that is wrong with the manifests: exit 6. For mfctl's own defaults, that the settings they are made by
-    /// are not known.
-    pub fn items(&self, connected: &Connected) -> Result<Vec<ResourceDeclaration>> {
+    /// Exit 6 with every problem of the manifests. The built-in manifests depend on mfctl's settings in the environment's
+    /// store, and fail where those could not be read.
+    pub fn declarations(&self, connected: &Connected) -> Result<Vec<ResourceDeclaration>> {
         match (&self.dir, &connected.unknown_settings) {
-            (None, None) => Ok(builtin_declarations(&defaults(&connected.settings))),
-            (None, Some(unknown)) => Err(unknown.clone().while_doing("what would be declared depends on the settings")),
-            (Some(dir), _) => read(dir, &connected.target.environment),
+            (None, None) => Ok(builtin_declarations(&builtin_defaults(&connected.settings))),
+            (None, Some(unknown)) => Err(unknown.clone().while_doing("the built-in manifests depend on the settings")),
+            (Some(dir), _) => load_manifests(dir, &connected.target.environment),
         }
     }
 }
 
-fn read(dir: &Path, env: &EnvName) -> Result<Vec<ResourceDeclaration>> {
-    load(dir, env, &check).map_err(|problems| {
-        let count = humane::counted(problems.0.len() as u64, "thing is", "things are");
-        let failure = Failure::invalid(format!("{count} wrong with the manifests in {}", dir.display()));
+fn load_manifests(dir: &Path, env: &EnvName) -> Result<Vec<ResourceDeclaration>> {
+    load(dir, env, &check_manifest).map_err(|problems| {
+        let count = humane::counted(problems.0.len() as u64, "problem", "problems");
+        let failure = Failure::invalid(format!("{count} in the manifests in {}", dir.display()));
         let failure = problems.0.iter().fold(failure, |failure, problem| failure.because(problem));
-        failure.hint("nothing was looked at or changed; mend the files and run it again")
+        failure.hint("the platform was neither read nor changed; fix the files and run the command again")
     })
 }
 
-fn check(item: &ResourceDeclaration) -> std::result::Result<(), InvalidField> {
-    resources::validate(item)?;
-    // mfctl's own settings are read by every host: one that cannot be would keep them all from working.
-    let ResourceSpec::ConsulKeys(spec) = &item.spec else { return Ok(()) };
-    let own = spec.keys.iter().filter(|_| item.name == stored::SERVICE);
-    own.map(|(key, value)| (key, stored::check(key, &resources::setting_text(value))))
-        .try_for_each(|(key, fits)| fits.map_err(|said| InvalidField::at(format!("/spec/keys/{key}"), said)))
+fn check_manifest(declaration: &ResourceDeclaration) -> std::result::Result<(), InvalidField> {
+    resources::validate(declaration)?;
+    // Every host reads mfctl's own settings: an invalid one would stop them all.
+    let ResourceSpec::ConsulKeys(spec) = &declaration.spec else { return Ok(()) };
+    let own = spec.keys.iter().filter(|_| declaration.name == stored::SERVICE);
+    own.map(|(key, value)| (key, stored::check(key, &resources::setting_text(value)))).try_for_each(|(key, checked)| {
+        checked.map_err(|message| InvalidField::at(format!("/spec/keys/{key}"), message))
+    })
 }
 
-/// What the profile decides about the contract's resources.
-pub fn defaults(settings: &Settings) -> BuiltinDefaults {
+/// The values of the built-in manifests that the profile decides.
+pub fn builtin_defaults(settings: &Settings) -> BuiltinDefaults {
     let kafka = settings.profile.services.kafka.as_ref();
     BuiltinDefaults {
-        partitions: kafka.map_or(PARTITIONS, |kafka| kafka.partitions),
+        partitions: kafka.map_or(DEFAULT_PARTITIONS, |kafka| kafka.partitions),
         replicas: kafka.map(|kafka| (kafka.replication, kafka.min_insync_replicas)),
         retention: Retention {
             ingest_raw_days: settings.retention.ingest_raw_days,
@@ -85,11 +85,11 @@ pub fn defaults(settings: &Settings) -> BuiltinDefaults {
     }
 }
 
-/// The platform, with what mfctl made there.
+/// The platform's ports, with the resources that mfctl created there and the keys that were changed by hand in an emergency.
 ///
 /// # Errors
-/// Those of the configuration store.
-pub async fn world(connected: &Connected, prune: bool) -> Result<ResourceContext<'_>> {
+/// Those of the configuration store; exit 6 if `prune` is set and the profile has no configuration store.
+pub async fn resource_context(connected: &Connected, prune: bool) -> Result<ResourceContext<'_>> {
     let env = &connected.target.environment;
     let owner_marks = OwnerMarks::read(&connected.ports, env).await?;
     let break_glass = match &connected.ports.config {
@@ -97,8 +97,8 @@ pub async fn world(connected: &Connected, prune: bool) -> Result<ResourceContext
         None => BreakGlassExceptions::default(),
     };
     if prune && connected.ports.config.is_none() {
-        return Err(Failure::invalid("nothing tells here what mfctl made, so that nothing can be pruned")
-            .hint("marks are kept in Consul: add [profile.NAME.consul]"));
+        return Err(Failure::invalid("cannot prune: there is no record of the resources that mfctl created")
+            .hint("that record is in Consul: add [profile.NAME.consul]"));
     }
     Ok(ResourceContext {
         ports: &connected.ports,

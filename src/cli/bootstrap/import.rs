@@ -1,4 +1,4 @@
-//! `mfctl bootstrap import`: manifests of a platform that others made.
+//! `mfctl bootstrap import`: writes manifests for a platform that other tools created.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,43 +20,40 @@ use mfctl_core::domain::SourcePath;
 /// Arguments of `mfctl bootstrap import`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Reads the platform and changes nothing there. A plan of what is written is empty: from then on changes go through the
-manifests. What was adopted is not marked as mfctl's, so that --prune never removes it. Values of secrets are not read.
+Reads the platform and changes nothing there. A plan of the imported manifests is empty: from then on changes go through the
+manifests. Imported resources are not marked as created by mfctl, so that --prune never deletes them. Secret values are not
+read.
 
 Examples:
   mfctl bootstrap import platform --profile prod
   mfctl bootstrap import topics --only KafkaTopic
   mfctl bootstrap import platform && mfctl bootstrap plan platform
 
-Exit codes: 0 written, 5 a server is not reachable, 6 cannot write, or a right is missing, 8 the folder is not empty")]
+Exit codes: 0 written, 5 a server is not reachable, 6 cannot write, or a permission is missing, 8 the folder is not empty")]
 pub struct Args {
-    /// The folder, which is made
+    /// The folder to write to; created if it does not exist
     #[arg(value_name = "DIR")]
     dir: PathBuf,
-    /// Only this kind, or this one of it; may be given several times
+    /// ResourceSelector this kind, or this resource of that kind; may be given several times
     #[arg(long, value_name = "KIND[/NAME]")]
     only: Vec<ResourceSelector>,
 }
 
-/// What `mfctl bootstrap import` prints.
+/// The output of `mfctl bootstrap import`.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct ImportReport {
-    /// The folder.
+pub struct BootstrapImportReport {
+    /// The folder that the manifests were written to.
     pub dir: SourcePath,
-    /// How many resources of each kind were declared.
+    /// Number of resources of each kind that were declared.
     pub declared: BTreeMap<ResourceKind, u64>,
-    /// What is there and was not declared, and why.
+    /// Existing resources that were not declared, with the reason.
     pub skipped: Vec<String>,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
-    let world = folder::world(&connected, false).await?;
-    let mut imported = import::import(&world, &PlanScope { only: args.only.clone() }).await?;
+    let context = folder::resource_context(&connected, false).await?;
+    let mut imported = import::import(&context, &PlanScope { only: args.only.clone() }).await?;
     if imported.declared.is_empty() {
         return Err(Failure::not_found("there is nothing to import"));
     }
@@ -65,10 +62,10 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     }
     init::write(&args.dir, &imported.files)?;
     let dir = SourcePath::from_path(args.dir.as_path());
-    cx.out().print(&ImportReport { dir, declared: imported.declared, skipped: imported.skipped })
+    cx.out().print(&BootstrapImportReport { dir, declared: imported.declared, skipped: imported.skipped })
 }
 
-impl Render for ImportReport {
+impl Render for BootstrapImportReport {
     fn page(&self, page: &mut Page) {
         const COLUMNS: [Column; 2] = [Column::left("KIND"), Column::right("DECLARED")];
         let rows =

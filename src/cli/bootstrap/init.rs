@@ -1,4 +1,4 @@
-//! `mfctl bootstrap init`: a first folder of manifests, which works as it is.
+//! `mfctl bootstrap init`: writes a starter folder of manifests that can be applied as it is.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,9 +17,9 @@ use mfctl_core::domain::SourcePath;
 /// Arguments of `mfctl bootstrap init`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Writes what the contract wants of every environment, with this profile's partitions and replicas, an overlay for the
-profile's environment, and JSON Schemas by which editors complete and check. Kinds whose server the profile has no table
-for are left out. Asks no server. A folder that has something in it is left alone.
+Writes manifests for the resources that the pipeline needs in every environment, with this profile's partitions and replicas,
+an overlay for the profile's environment, and JSON Schemas for completion and validation in editors. Kinds whose server the
+profile does not configure are left out. Connects to no server. A folder that is not empty is refused.
 
 Examples:
   mfctl bootstrap init platform
@@ -27,33 +27,30 @@ Examples:
 
 Exit codes: 0 written, 2 wrong usage, 6 cannot write, 8 the folder is not empty")]
 pub struct Args {
-    /// The folder, which is made
+    /// The folder to write to; created if it does not exist
     #[arg(value_name = "DIR")]
     dir: PathBuf,
-    /// Also an overlay for this environment; may be given several times
+    /// Also write an overlay for this environment; may be given several times
     #[arg(long, value_name = "ENV")]
     env_dir: Vec<mfctl_core::domain::EnvName>,
 }
 
-/// What `mfctl bootstrap init` prints.
+/// The output of `mfctl bootstrap init`.
 #[derive(Debug, Serialize)]
-struct InitReport {
+struct BootstrapInitReport {
     dir: SourcePath,
     files: Vec<String>,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let settings = cx.settings()?;
     let target = Target::of(&settings);
     cx.out().set_target(&target);
-    let mut items = builtin_declarations(&folder::defaults(&settings));
+    let mut declarations = builtin_declarations(&folder::builtin_defaults(&settings));
     let services = &settings.profile.services;
     if services.kafka.is_none() {
-        items.retain(|item| matches!(item.kind(), ResourceKind::KafkaTopic | ResourceKind::Schema));
+        declarations
+            .retain(|declaration| matches!(declaration.kind(), ResourceKind::KafkaTopic | ResourceKind::Schema));
     }
     let mut extras = Vec::new();
     if services.vault.is_some() {
@@ -71,26 +68,26 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let mut environments = vec![target.environment.to_string()];
     environments.extend(args.env_dir.iter().map(ToString::to_string));
     environments.dedup();
-    let files = scaffold(&items, &extras, &environments)
+    let files = scaffold(&declarations, &extras, &environments)
         .map_err(|error| Failure::unexpected("write a manifest").because(&error))?;
     write(&args.dir, &files)?;
-    let next = args.dir.display();
-    cx.out().note(format!("next: `mfctl bootstrap plan {next}`, then `mfctl bootstrap apply {next}`"));
+    let dir = args.dir.display();
+    cx.out().note(format!("next: `mfctl bootstrap plan {dir}`, then `mfctl bootstrap apply {dir}`"));
     let dir = SourcePath::from_path(args.dir.as_path());
-    cx.out().print(&InitReport { dir, files: files.into_iter().map(|(name, _)| name).collect() })
+    cx.out().print(&BootstrapInitReport { dir, files: files.into_iter().map(|(name, _)| name).collect() })
 }
 
-/// Writes files into a folder that has nothing in it.
+/// Writes files into a folder, which is created if it does not exist.
 ///
 /// # Errors
-/// Exit 8 when it has; exit 6 when it cannot be written.
+/// Exit 8 if the folder is not empty; exit 6 if a file cannot be written.
 pub fn write(dir: &Path, files: &[GeneratedFile]) -> Result<()> {
     let failed = |path: &Path, error: std::io::Error| {
         Failure::invalid(format!("cannot write {}", path.display())).because(&error)
     };
     if std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Failure::new(FailureKind::Refused, format!("the folder {} is not empty", dir.display()))
-            .hint("name a new one; what is there is never written over"));
+            .hint("name a new folder; existing files are never overwritten"));
     }
     for (name, text) in files {
         let path = dir.join(name);
@@ -102,7 +99,7 @@ pub fn write(dir: &Path, files: &[GeneratedFile]) -> Result<()> {
     Ok(())
 }
 
-impl Render for InitReport {
+impl Render for BootstrapInitReport {
     fn page(&self, page: &mut Page) {
         let files = humane::counted(self.files.len() as u64, "file", "files");
         page.line(format!("wrote {files} to {}", self.dir));

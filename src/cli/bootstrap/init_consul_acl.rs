@@ -1,4 +1,4 @@
-//! `mfctl bootstrap init-consul-acl`: begins a new Consul's access control, its first token into Vault.
+//! `mfctl bootstrap init-consul-acl`: bootstraps the ACL system of a new Consul and stores the first token in Vault.
 
 use std::collections::BTreeMap;
 
@@ -17,47 +17,43 @@ use mfctl_core::domain::Secret;
 /// Arguments of `mfctl bootstrap init-consul-acl`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-The first token, which may do everything, is made here at random and kept in Vault before Consul hears of it: a crash in
-between loses nothing, and the same command goes on. Where in Vault is what the profile says its Consul's token is:
+The first token has every permission. It is generated here and stored in Vault before it is sent to Consul, so that a crash
+in between loses nothing: run the same command again. Its location in Vault is that of the profile's Consul token:
 
   [profile.prod.consul]
   token = \"vault:consul/management#token\"
 
-Nothing is printed of it. Make narrower tokens with ConsulPolicy and ConsulToken in the manifests.
+The token is never printed. Create tokens with fewer permissions by ConsulPolicy and ConsulToken in the manifests.
 
 Examples:
   mfctl bootstrap init-consul-acl --profile prod
 
-Exit codes: 0 begun, or it had begun with the token in Vault, 5 a server is not reachable, 6 the profile keeps the token
-elsewhere, or access control is off, 7 it had begun with another token, 8 not confirmed")]
+Exit codes: 0 bootstrapped, now or earlier with the token in Vault, 5 a server is not reachable, 6 the profile's token is not
+kept in Vault, or ACLs are disabled, 7 bootstrapped earlier with another token, 8 not confirmed")]
 pub struct Args {}
 
-/// What `mfctl bootstrap init-consul-acl` prints.
+/// The output of `mfctl bootstrap init-consul-acl`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct InitConsulAclReport {
-    /// Whether it began now.
+    /// Whether this run bootstrapped the ACL system; false if it was bootstrapped before.
     pub begun: bool,
-    /// Where the first token is kept.
+    /// Where the first token is stored in Vault, as `mount/path#field`.
     pub kept_at: String,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(_: &Args, cx: &Context) -> Result<()> {
     let settings = cx.settings()?;
     let target = cx.announce(&settings)?;
     let first = connect::first_consul(&settings, &cx.sources().env)?;
     let kept_at = format!("{}/{}#{}", first.mount, first.path, first.field);
-    let summary = format!("begin access control in Consul, its first token kept in Vault at {kept_at}");
+    let summary = format!("bootstrap Consul's ACL system and store its first token in Vault at {kept_at}");
     guard::confirm(
         &GuardedChange { verb: "bootstrap init-consul-acl", summary, dangerous: true },
         cx.globals(),
         &target,
         cx.out(),
     )?;
-    let token = kept(&first, &kept_at).await?;
+    let token = read_or_create_token(&first, &kept_at).await?;
     mfctl_core::failpoint::hit("consul_acl_kept");
     let begun = first.without_token.bootstrap(&token).await?;
     let with_token = connect::consul_with(&settings, &cx.sources().env, token)?;
@@ -65,40 +61,40 @@ pub async fn run(_: &Args, cx: &Context) -> Result<()> {
         true => Failure::from(error),
         false => Failure::new(
             FailureKind::Conflict,
-            "access control had begun before, and not with the token in Vault",
+            "the ACL system was bootstrapped earlier, with a token other than the one in Vault",
         )
         .because(&error)
         .hint(format!(
-            "put the management token at {kept_at}; if nobody has it any more, Consul's documents on resetting the ACL \
-                 system say how to begin anew"
+            "put the management token at {kept_at}; if it is lost, see Consul's documentation on resetting the ACL \
+                 system"
         )),
     })?;
     cx.out().print(&InitConsulAclReport { begun, kept_at })
 }
 
-/// The token as it is kept; made and kept now where there is none.
-async fn kept(first: &FirstConsul, kept_at: &str) -> Result<Secret> {
+/// The token that Vault holds; if it holds none, a new one, which is in Vault before this returns.
+async fn read_or_create_token(first: &FirstConsul, kept_at: &str) -> Result<Secret> {
     let FirstConsul { secrets, mount, path, field, .. } = first;
     if let Some(token) = secrets.read(mount, path, field).await? {
         return Ok(token);
     }
     if secrets.shape(mount, path).await?.is_some() {
-        return Err(Failure::new(FailureKind::Conflict, format!("{mount}/{path} holds other fields, and not {field}"))
+        return Err(Failure::new(FailureKind::Conflict, format!("{mount}/{path} has other fields, but not {field}"))
             .hint("choose another path for the profile's consul.token"));
     }
     let token = Secret::new(Uuid::new_v4().to_string());
     let fields = BTreeMap::from([(field.clone(), token.clone())]);
     let written = secrets.write(mount, path, &fields, 0).await;
-    written.map_err(|error| Failure::from(error).while_doing(format!("keep the first token at {kept_at}")))?;
+    written.map_err(|error| Failure::from(error).while_doing(format!("store the first token at {kept_at}")))?;
     Ok(token)
 }
 
 impl Render for InitConsulAclReport {
     fn page(&self, page: &mut Page) {
         page.line(match self.begun {
-            true => "access control has begun",
-            false => "access control had begun before, with the token in Vault",
+            true => "the ACL system is bootstrapped",
+            false => "the ACL system was bootstrapped earlier, with the token in Vault",
         });
-        page.line(format!("the first token is kept at {}", self.kept_at));
+        page.line(format!("the first token is stored at {}", self.kept_at));
     }
 }

@@ -1,4 +1,4 @@
-//! A plan as it is printed.
+//! The printed form of plans and their changes.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -9,94 +9,98 @@ use crate::cli::output::{Page, Render, Tone, humane};
 use crate::kv::break_glass::BreakGlassException;
 use mfctl_core::domain::Timestamp;
 
-/// What `mfctl bootstrap plan` and `drift` print.
+/// The output of `mfctl bootstrap plan` and `drift`.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct PlanReport {
-    /// Whether the platform is what the manifests say.
+pub struct BootstrapPlanReport {
+    /// Whether the platform matches its manifests.
     pub settled: bool,
-    /// What would be done, in order.
+    /// Changes that would be made, in order.
     pub changes: Vec<PlannedChange>,
-    /// What differs and cannot be changed safely, and why.
+    /// Differences that cannot be changed safely, with the reason.
     pub refused: Vec<RefusedChange>,
-    /// What mfctl made and no manifest declares any more; removed only with --prune.
+    /// Resources that mfctl created and no manifest declares any more; deleted only with --prune.
     pub orphans: Vec<OrphanedResource>,
-    /// Resources that are as they should be.
+    /// Number of resources that are up to date.
     pub unchanged: u64,
-    /// What could not be looked at, and why.
+    /// Resources that could not be read, with the reason.
     pub skipped: Vec<String>,
-    /// Keys that were changed by hand in an emergency; left as they are until the time is over.
-    pub broken_glass: Vec<BrokenGlass>,
+    /// Declared keys that were changed by hand in an emergency; left as they are until they expire.
+    pub broken_glass: Vec<BreakGlassStatus>,
 }
 
-/// A key that a manifest declares and that somebody changed by hand.
+/// A declared key that was changed by hand in an emergency.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct BrokenGlass {
-    /// Which, who, why and until when.
+pub struct BreakGlassStatus {
+    /// The key, with who changed it, why and until when.
     #[serde(flatten)]
-    pub broken: BreakGlassException,
-    /// Whether the time is over, so that it is drift like any other.
+    pub exception: BreakGlassException,
+    /// Whether it has expired, and so counts as drift.
     pub overdue: bool,
 }
 
-impl PlanReport {
-    /// The report of a plan.
-    pub fn of(plan: BootstrapPlan, world: &ResourceContext<'_>) -> Self {
+impl BootstrapPlanReport {
+    pub fn new(plan: BootstrapPlan, context: &ResourceContext<'_>) -> Self {
         let settled = plan.is_up_to_date();
         let BootstrapPlan { changes, refused, orphans, unchanged, skipped } = plan;
-        let glass = world.break_glass.iter().map(|broken| BrokenGlass {
-            broken: broken.clone(),
-            overdue: !world.break_glass.is_active(&broken.key, world.now),
+        let exceptions = context.break_glass.iter().map(|exception| BreakGlassStatus {
+            exception: exception.clone(),
+            overdue: !context.break_glass.is_active(&exception.key, context.now),
         });
-        Self { settled, changes, refused, orphans, unchanged, skipped, broken_glass: glass.collect() }
+        Self { settled, changes, refused, orphans, unchanged, skipped, broken_glass: exceptions.collect() }
     }
 }
 
-impl Render for PlanReport {
+impl Render for BootstrapPlanReport {
     fn page(&self, page: &mut Page) {
-        for BrokenGlass { broken, overdue } in &self.broken_glass {
-            let (word, tone) = if *overdue { ("was to be back by", Tone::Bad) } else { ("by hand until", Tone::Warn) };
-            let BreakGlassException { key, actor, reason, until, .. } = broken;
-            page.toned(format!("! {key} {word} {}: {reason} ({actor})", humane::time(*until)), tone);
+        for BreakGlassStatus { exception, overdue } in &self.broken_glass {
+            let (state, tone) = match overdue {
+                true => ("changed by hand, expired", Tone::Bad),
+                false => ("changed by hand until", Tone::Warn),
+            };
+            let BreakGlassException { key, actor, reason, until, .. } = exception;
+            page.toned(format!("! {key} {state} {}: {reason} ({actor})", humane::time(*until)), tone);
         }
-        self.changes.iter().for_each(|one| change(page, one, sign(one.action)));
-        rest(page, &self.refused, &self.orphans, &self.skipped);
-        let counts = counts(&self.changes);
+        for change in &self.changes {
+            render_change(page, change, planned_style(change.action));
+        }
+        render_exceptions(page, &self.refused, &self.orphans, &self.skipped);
+        let counts = action_counts(&self.changes);
         if counts.is_empty() && self.refused.is_empty() {
             page.line("nothing to do");
         } else if !counts.is_empty() {
-            page.line(format!("to do: {counts}"));
+            page.line(format!("plan: {counts}"));
         }
-        unchanged(page, self.unchanged);
+        render_unchanged(page, self.unchanged);
     }
 
     fn names(&self) -> Option<Vec<String>> {
-        Some(names(&self.changes))
+        Some(resource_names(&self.changes))
     }
 }
 
 /// `kind/name` of each change.
-pub fn names(changes: &[PlannedChange]) -> Vec<String> {
+pub fn resource_names(changes: &[PlannedChange]) -> Vec<String> {
     changes.iter().map(|change| format!("{}/{}", change.kind, change.name)).collect()
 }
 
-/// One change with its fields.
-pub fn change(page: &mut Page, change: &PlannedChange, (sign, word, tone): (&str, &str, Tone)) {
-    let from = beside(change.source.as_deref(), change.since);
-    page.toned(format!("{sign} {word} {}/{}{from}", change.kind, change.name), tone);
+/// Prints a change and, indented, its fields.
+pub fn render_change(page: &mut Page, change: &PlannedChange, (sign, word, tone): (&str, &str, Tone)) {
+    let origin = origin_suffix(change.source.as_deref(), change.since);
+    page.toned(format!("{sign} {word} {}/{}{origin}", change.kind, change.name), tone);
     for field in &change.fields {
         page.line(format!("    {}", field.summary()));
     }
 }
 
-/// Where it is declared, and since when it is as it is.
-fn beside(source: Option<&str>, since: Option<Timestamp>) -> String {
+/// The manifest's location and the time of the last change, in parentheses; empty if neither is known.
+fn origin_suffix(source: Option<&str>, since: Option<Timestamp>) -> String {
     let since = since.map(|at| format!("since {}", humane::time(at)));
-    let told: Vec<String> = source.map(str::to_owned).into_iter().chain(since).collect();
-    if told.is_empty() { String::new() } else { format!("  ({})", told.join(", ")) }
+    let parts: Vec<String> = source.map(str::to_owned).into_iter().chain(since).collect();
+    if parts.is_empty() { String::new() } else { format!("  ({})", parts.join(", ")) }
 }
 
-/// How an action that is yet to come is shown.
-pub const fn sign(action: PlannedAction) -> (&'static str, &'static str, Tone) {
+/// Sign, verb and tone of a planned action.
+pub const fn planned_style(action: PlannedAction) -> (&'static str, &'static str, Tone) {
     match action {
         PlannedAction::Create => ("+", "create", Tone::Good),
         PlannedAction::Update => ("~", "update", Tone::Warn),
@@ -105,11 +109,11 @@ pub const fn sign(action: PlannedAction) -> (&'static str, &'static str, Tone) {
     }
 }
 
-/// What is left alone.
-pub fn rest(page: &mut Page, refused: &[RefusedChange], orphans: &[OrphanedResource], skipped: &[String]) {
+/// Prints the resources that are left alone: refused changes, orphans, and resources that could not be read.
+pub fn render_exceptions(page: &mut Page, refused: &[RefusedChange], orphans: &[OrphanedResource], skipped: &[String]) {
     for refusal in refused {
-        let from = beside(refusal.source.as_deref(), refusal.since);
-        page.toned(format!("! left alone {}/{}{from}", refusal.kind, refusal.name), Tone::Bad);
+        let origin = origin_suffix(refusal.source.as_deref(), refusal.since);
+        page.toned(format!("! left alone {}/{}{origin}", refusal.kind, refusal.name), Tone::Bad);
         for field in &refusal.fields {
             page.line(format!("    {}", field.summary()));
         }
@@ -117,25 +121,24 @@ pub fn rest(page: &mut Page, refused: &[RefusedChange], orphans: &[OrphanedResou
     }
     for OrphanedResource { kind, name } in orphans {
         page.toned(
-            format!("? {kind}/{name} was made by mfctl and is not declared any more (--prune removes it)"),
+            format!("? {kind}/{name} was created by mfctl and is not declared any more (--prune deletes it)"),
             Tone::Warn,
         );
     }
-    for skipped in skipped {
-        page.toned(format!("? not looked at: {skipped}"), Tone::Warn);
+    for reason in skipped {
+        page.toned(format!("? not read: {reason}"), Tone::Warn);
     }
 }
 
-/// How many are as they should be.
-pub fn unchanged(page: &mut Page, count: u64) {
-    let is = humane::counted(count, "resource is as it should be", "resources are as they should be");
-    page.line(is);
+/// Prints the number of resources that need no change.
+pub fn render_unchanged(page: &mut Page, count: u64) {
+    page.line(humane::counted(count, "resource is up to date", "resources are up to date"));
 }
 
-/// `2 to create, 1 to update`.
-pub fn counts(changes: &[PlannedChange]) -> String {
+/// `2 to create, 1 to update`; empty if there are no changes.
+pub fn action_counts(changes: &[PlannedChange]) -> String {
     let count = |action| changes.iter().filter(|change| change.action == action).count();
     let actions = [PlannedAction::Create, PlannedAction::Update, PlannedAction::Replace, PlannedAction::Delete];
-    let told = actions.into_iter().map(|action| (action, count(action))).filter(|(_, count)| *count > 0);
-    told.map(|(action, count)| format!("{count} to {}", action.as_str())).collect::<Vec<_>>().join(", ")
+    let counts = actions.into_iter().map(|action| (action, count(action))).filter(|(_, count)| *count > 0);
+    counts.map(|(action, count)| format!("{count} to {}", action.as_str())).collect::<Vec<_>>().join(", ")
 }

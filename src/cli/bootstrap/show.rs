@@ -1,10 +1,10 @@
-//! `mfctl bootstrap show`: what is declared, as it is on the platform.
+//! `mfctl bootstrap show`: shows the live state of the declared resources.
 
 use clap::Args as ClapArgs;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::folder::{self, Folder};
+use super::folder::{self, ManifestSelection};
 use crate::bootstrap::fields::{FieldChange, ResourceFields};
 use crate::bootstrap::manifest::ResourceKind;
 use crate::bootstrap::resources::{self, LiveState, ReadScope};
@@ -17,75 +17,72 @@ use crate::ops::target::DataDirMode;
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:
-  mfctl bootstrap show                                 the contract's resources, as they are
+  mfctl bootstrap show                                 the resources of the built-in manifests
   mfctl bootstrap show platform --only KafkaTopic/ingest.raw
   mfctl bootstrap show -o json | jq '.resources[] | select(.there | not)'
 
-Exit codes: 0 shown, 5 a server is not reachable, 6 a manifest is wrong, or a server or right that it needs is missing")]
+Exit codes: 0 shown, 5 a server is not reachable, 6 a manifest is invalid, or a server or permission that it needs is
+missing")]
 pub struct Args {
     #[command(flatten)]
-    folder: Folder,
+    selection: ManifestSelection,
 }
 
-/// What `mfctl bootstrap show` prints.
+/// The output of `mfctl bootstrap show`.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct ShowReport {
-    /// Each resource that is declared.
-    pub resources: Vec<Shown>,
-    /// What could not be looked at, and why.
+pub struct BootstrapShowReport {
+    /// The declared resources, by kind.
+    pub resources: Vec<ResourceState>,
+    /// Resources that could not be read, with the reason.
     pub skipped: Vec<String>,
 }
 
-/// A resource as it is.
+/// The live state of a declared resource.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Shown {
-    /// The kind.
+pub struct ResourceState {
+    /// The kind of the resource.
     pub kind: ResourceKind,
-    /// Its name, as the server knows it.
+    /// The name by which the server knows the resource.
     pub name: String,
-    /// Whether it is there.
+    /// Whether the resource exists.
     pub there: bool,
-    /// Whether mfctl made it.
+    /// Whether mfctl created the resource.
     pub made_by_mfctl: bool,
-    /// Its fields; of a secret only their names.
+    /// The live fields; for a secret, only their names.
     pub fields: ResourceFields,
-    /// Where it is declared.
+    /// Where it is declared, as `file:line`; null for a built-in one.
     pub source: Option<String>,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
-    let scope = args.folder.scope();
-    let mut items = args.folder.items(&connected)?;
-    items.retain(|item| scope.covers(item.kind(), &item.name));
-    let world = folder::world(&connected, false).await?;
-    let mut report = ShowReport { resources: Vec::new(), skipped: Vec::new() };
+    let scope = args.selection.scope();
+    let mut declarations = args.selection.declarations(&connected)?;
+    declarations.retain(|declaration| scope.covers(declaration.kind(), &declaration.name));
+    let context = folder::resource_context(&connected, false).await?;
+    let mut report = BootstrapShowReport { resources: Vec::new(), skipped: Vec::new() };
     for kind in ResourceKind::ALL.iter().copied() {
-        let of_kind: Vec<_> = items.iter().filter(|item| item.kind() == kind).collect();
+        let of_kind: Vec<_> = declarations.iter().filter(|declaration| declaration.kind() == kind).collect();
         if of_kind.is_empty() {
             continue;
         }
         let resource = resources::for_kind(kind);
-        let live = match resource.read_live(&world, &of_kind, ReadScope::Declared).await? {
+        let live = match resource.read_live(&context, &of_kind, ReadScope::Declared).await? {
             LiveState::Found(live) => live,
             LiveState::NotApplicable => continue,
-            LiveState::Skipped(why) => {
-                report.skipped.push(why);
+            LiveState::Skipped(reason) => {
+                report.skipped.push(reason);
                 continue;
             }
         };
-        report.resources.extend(of_kind.into_iter().map(|item| {
-            let name = resource.id(item, &world);
-            Shown {
+        report.resources.extend(of_kind.into_iter().map(|declaration| {
+            let name = resource.id(declaration, &context);
+            ResourceState {
                 kind,
                 there: live.contains_key(&name),
-                made_by_mfctl: world.owner_marks.get(kind, &name).is_some(),
+                made_by_mfctl: context.owner_marks.get(kind, &name).is_some(),
                 fields: live.get(&name).cloned().unwrap_or_default(),
-                source: item.location.as_ref().map(ToString::to_string),
+                source: declaration.location.as_ref().map(ToString::to_string),
                 name,
             }
         }));
@@ -93,25 +90,25 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     cx.out().print(&report)
 }
 
-impl Render for ShowReport {
+impl Render for BootstrapShowReport {
     fn page(&self, page: &mut Page) {
-        for one in &self.resources {
-            let made = if one.made_by_mfctl { ", made by mfctl" } else { "" };
-            match one.there {
-                true => page.heading(format!("{}/{}{made}", one.kind, one.name)),
-                false => page.toned(format!("{}/{}: not there", one.kind, one.name), Tone::Warn),
+        for resource in &self.resources {
+            let created = if resource.made_by_mfctl { ", created by mfctl" } else { "" };
+            match resource.there {
+                true => page.heading(format!("{}/{}{created}", resource.kind, resource.name)),
+                false => page.toned(format!("{}/{}: does not exist", resource.kind, resource.name), Tone::Warn),
             };
-            for (field, value) in &one.fields.0 {
-                let shown = FieldChange { field: field.clone(), from: None, to: Some(value.clone()) };
-                page.line(format!("  {}", shown.summary()));
+            for (field, value) in &resource.fields.0 {
+                let change = FieldChange { field: field.clone(), from: None, to: Some(value.clone()) };
+                page.line(format!("  {}", change.summary()));
             }
         }
-        for skipped in &self.skipped {
-            page.toned(format!("not looked at: {skipped}"), Tone::Warn);
+        for reason in &self.skipped {
+            page.toned(format!("not read: {reason}"), Tone::Warn);
         }
     }
 
     fn names(&self) -> Option<Vec<String>> {
-        Some(self.resources.iter().map(|one| format!("{}/{}", one.kind, one.name)).collect())
+        Some(self.resources.iter().map(|resource| format!("{}/{}", resource.kind, resource.name)).collect())
     }
 }

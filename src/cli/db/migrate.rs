@@ -45,10 +45,6 @@ pub struct DbMigrateReport {
     pub pending: Vec<Migration>,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let (settings, admin) = super::open(cx).await?;
     let pending = admin.pending().await?;

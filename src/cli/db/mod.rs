@@ -31,10 +31,6 @@ enum Verb {
     Migrate(migrate::Args),
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As each verb's help says.
 pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     match &args.verb {
         Verb::Status(args) => status::run(args, cx).await,

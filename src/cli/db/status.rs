@@ -33,10 +33,6 @@ pub struct DbStatusReport {
     pub status: MigrationStatus,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(_: &Args, cx: &Context) -> Result<()> {
     let (_, admin) = super::open(cx).await?;
     let status = admin.status().await?;

@@ -1,4 +1,4 @@
-//! What every verb that changes settings does: refuse what must not be changed, ask, take the lock, change, and tell.
+//! The steps of every command that changes settings: refuse forbidden edits, confirm, take the lock, write, report.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::cli::output::{Page, Render, Tone};
 use crate::cli::{lock, reason, signals};
 use crate::kv::declared::KeyDeclarations;
 use crate::kv::history::{HistoryEntry, SettingAction};
-use crate::kv::push::{self, PushOutcome};
+use crate::kv::push::{self, PushOutcome, UnfinishedPush};
 use crate::kv::write::{ChangeMetadata, EditRefusal, SettingEdit, refusals};
 use crate::kv::{self, display_value};
 use crate::ops::pin;
@@ -25,228 +25,235 @@ use mfctl_core::domain::{ConfigKey, Timestamp};
 use mfctl_core::ports::{ConfigLock, ConfigStore};
 use mfctl_core::stop::Stop;
 
-/// How a change may be made.
+/// The options of every command that changes settings.
 #[derive(Debug, Clone, ClapArgs)]
-pub struct How {
-    /// Why; kept with your name in the history
+pub struct ChangeOptions {
+    /// ChangeMetadata; recorded with your name in the history
     #[arg(long, value_name = "TEXT", value_parser = reason::parse)]
     pub reason: Option<String>,
-    /// Say what would be changed; change nothing
+    /// Show the changes without making them
     #[arg(short = 'n', long, action = ArgAction::SetTrue)]
     pub dry_run: bool,
-    /// Write a value that looks like a secret and is none; the reason is kept
+    /// Write a value that looks like a secret but is not one; the reason is recorded
     #[arg(long, value_name = "REASON", value_parser = reason::parse)]
     pub allow_secret_like: Option<String>,
-    /// Change a key that a manifest declares, in an emergency; the reason is kept
+    /// Change a key that a manifest declares, in an emergency; the reason is recorded
     #[arg(long, value_name = "REASON", value_parser = reason::parse, requires = "for")]
     pub break_glass: Option<String>,
-    /// How long it may be different from its manifest, e.g. 4h
+    /// How long the key may differ from its manifest, e.g. 4h; at most 7 days
     #[arg(long = "for", id = "for", value_name = "DURATION", value_parser = mfctl_core::humane::parse_duration, requires = "break_glass")]
-    pub broken_for: Option<Duration>,
-    /// Wait this long for another who is changing something
+    pub break_glass_for: Option<Duration>,
+    /// Wait this long for another change to finish
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = mfctl_core::humane::parse_duration)]
     pub lock_wait: Duration,
 }
 
-/// A wish to change something.
-pub struct Wish {
-    /// The verb.
+/// The edits that a command asks for.
+pub struct ChangeRequest {
+    /// The command as typed, e.g. `kv put`.
     pub verb: &'static str,
-    /// What is to be changed.
     pub edits: Vec<SettingEdit>,
-    /// Keys that are as they should be.
+    /// Number of keys that have the requested value already.
     pub unchanged: u64,
-    /// Whether somebody is asked: always, or only where the profile is protected.
-    pub ask: Ask,
+    pub confirmation: Confirmation,
 }
 
-/// When somebody is asked.
+/// When the operator has to confirm a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ask {
-    /// In a protected profile.
+pub enum Confirmation {
+    /// Only in a protected profile.
     IfProtected,
     /// Always.
     Always,
-    /// Always, and in a protected profile for the environment's name.
+    /// Always, and in a protected profile by the environment's name.
     Dangerous,
 }
 
-/// What a changing verb prints.
+/// The output of the commands that change settings.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct KvChangeReport {
-    /// Whether nothing was changed because nothing was to be.
+    /// Whether the changes were only shown.
     pub dry_run: bool,
-    /// What was changed together has this; null where nothing was.
+    /// Id that the changes of one command share; null if nothing was changed.
     pub batch: Option<String>,
-    /// What was changed; on a dry run, what would be.
+    /// Changes that were made; on a dry run, those that would be made.
     pub changes: Vec<KvChange>,
-    /// Keys that are as they should be.
+    /// Number of keys that had the requested value already.
     pub unchanged: u64,
 }
 
-/// One key's change.
+/// The change of one key.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct KvChange {
-    /// The key.
+    /// The key that changed.
     pub key: ConfigKey,
-    /// What was done to it.
+    /// Whether it was created, updated or deleted.
     pub action: SettingAction,
-    /// The value before; `base64:…` for one that is no text.
+    /// The value before; `base64:…` if it is not text.
     pub from: Option<String>,
-    /// The value after.
+    /// The value after; `base64:…` if it is not text.
     pub to: Option<String>,
-    /// Its record in the history; null where nothing was changed yet.
+    /// Id of the change in the history; null if the change was not made yet.
     pub id: Option<String>,
 }
 
-/// Makes a change from beginning to end, and prints it.
-pub async fn run(cx: &Context, site: &ConfigConnection, how: &How, wish: Wish) -> Result<()> {
-    let declarations = KeyDeclarations::read(site.store.as_ref(), site.env()).await?;
-    let why = why(site, how, wish.verb)?;
-    own_settings(&wish.edits)?;
-    refuse(&refusals(&wish.edits, &why, &declarations))?;
-    let mut report = KvChangeReport::of(&wish, how.dry_run);
-    if how.dry_run || report.changes.is_empty() {
+/// Checks, confirms and makes the requested edits, and prints the report.
+pub async fn run(
+    cx: &Context,
+    connection: &ConfigConnection,
+    options: &ChangeOptions,
+    request: ChangeRequest,
+) -> Result<()> {
+    let declarations = KeyDeclarations::read(connection.store.as_ref(), connection.env()).await?;
+    let metadata = change_metadata(connection, options, request.verb)?;
+    check_own_settings(&request.edits)?;
+    fail_if_refused(&refusals(&request.edits, &metadata, &declarations))?;
+    let mut report = KvChangeReport::planned(&request, options.dry_run);
+    if options.dry_run || report.changes.is_empty() {
         return cx.out().print(&report);
     }
-    confirm(cx, site, &wish, &report)?;
-    pin::ensure(&site.target, site.clock.now())?;
+    confirm(cx, connection, &request, &report)?;
+    pin::ensure(&connection.target, connection.clock.now())?;
     let stop = cx.stop()?;
-    let lock = lock::take(site.store.as_ref(), site.env(), &why.actor, how.lock_wait, cx.out()).await?;
-    let made = locked(cx, site, &wish, &why, lock.as_ref(), &stop).await;
-    // It frees itself soon in any case.
+    let store = connection.store.as_ref();
+    let lock = lock::take(store, connection.env(), &metadata.actor, options.lock_wait, cx.out()).await?;
+    let outcome = write_under_lock(cx, connection, &request, &metadata, lock.as_ref(), &stop).await;
+    // A lock that could not be released expires.
     let _ = lock.release().await;
-    let made = made?;
-    report.batch = Some(why.batch.clone());
-    let left = made.remaining_parts;
-    report.tell(&made);
+    let outcome = outcome?;
+    report.batch = Some(metadata.batch.clone());
+    report.retain_made(&outcome);
     cx.out().print(&report)?;
-    unfinished(left, &why.batch, &stop)
+    fail_if_stopped(outcome.remaining_parts, &metadata.batch, &stop)
 }
 
-async fn locked(
+async fn write_under_lock(
     cx: &Context,
-    site: &ConfigConnection,
-    wish: &Wish,
-    why: &ChangeMetadata,
+    connection: &ConfigConnection,
+    request: &ChangeRequest,
+    metadata: &ChangeMetadata,
     lock: &dyn ConfigLock,
     stop: &Stop,
 ) -> Result<PushOutcome> {
-    let store: &Arc<dyn ConfigStore> = &site.store;
-    // A manifest may have been applied while we waited for the lock.
-    let declarations = KeyDeclarations::read(store.as_ref(), site.env()).await?;
-    refuse(&refusals(&wish.edits, why, &declarations))?;
-    push::delete_incomplete(store.as_ref(), site.env()).await?;
-    let others = push::unfinished(store.as_ref(), site.env()).await?;
-    if let Some((batch, other)) = others.iter().next() {
-        let keys = format!(
-            "{} keys of {}'s push are still to come ({})",
-            other.remaining_keys, other.metadata.actor, other.metadata.reason
-        );
-        if wish.edits.len() > 1 {
-            return Err(Failure::new(FailureKind::Conflict, keys)
-                .hint(format!("`mfctl kv push --resume {batch}` goes on with it, `--abandon {batch}` gives it up")));
+    let store: &Arc<dyn ConfigStore> = &connection.store;
+    let env = connection.env();
+    // Another operator may have applied a manifest before the lock was acquired.
+    let declarations = KeyDeclarations::read(store.as_ref(), env).await?;
+    fail_if_refused(&refusals(&request.edits, metadata, &declarations))?;
+    push::delete_incomplete(store.as_ref(), env).await?;
+    let unfinished = push::unfinished(store.as_ref(), env).await?;
+    if let Some((batch, other)) = unfinished.iter().next() {
+        let UnfinishedPush { metadata: ChangeMetadata { actor, reason, .. }, remaining_keys: keys, .. } = other;
+        let message = format!("{actor}'s push is unfinished, with {keys} keys left to change ({reason})");
+        if request.edits.len() > 1 {
+            return Err(Failure::new(FailureKind::Conflict, message)
+                .hint(format!("`mfctl kv push --resume {batch}` finishes it, `--abandon {batch}` drops the rest")));
         }
-        cx.out().warn(keys);
+        cx.out().warn(message);
     }
-    let tell = tell(cx, stop);
-    Ok(push::push(store.as_ref(), site.env(), &wish.edits, why, &declarations, lock, &tell).await?)
+    let on_progress = progress_callback(cx, stop);
+    Ok(push::push(store.as_ref(), env, &request.edits, metadata, &declarations, lock, &on_progress).await?)
 }
 
-/// Where somebody asked to stop between two parts.
-pub fn unfinished(left: usize, batch: &str, stop: &Stop) -> Result<()> {
+/// Fails if a stop was requested between two transactions of a push, of which `left` remain.
+pub fn fail_if_stopped(left: usize, batch: &str, stop: &Stop) -> Result<()> {
     match stop.requested() {
         Some(reason) if left > 0 => {
-            let far =
-                format!("{left} parts of the push are still to come: `mfctl kv push --resume {batch}` makes them");
-            Err(signals::stopped(reason, far))
+            let message = format!("{left} parts of the push remain: `mfctl kv push --resume {batch}` finishes it");
+            Err(signals::stopped(reason, message))
         }
         _ => Ok(()),
     }
 }
 
-fn why(site: &ConfigConnection, how: &How, verb: &str) -> Result<ChangeMetadata> {
-    let at = site.clock.now();
-    let broken_until = how.broken_for.map(|length| until(at, length)).transpose()?;
-    let reason = how.reason.clone().or_else(|| how.break_glass.clone());
+fn change_metadata(connection: &ConfigConnection, options: &ChangeOptions, verb: &str) -> Result<ChangeMetadata> {
+    let at = connection.clock.now();
+    let broken_until = options.break_glass_for.map(|duration| break_glass_end(at, duration)).transpose()?;
+    let reason = options.reason.clone().or_else(|| options.break_glass.clone());
     Ok(ChangeMetadata {
-        actor: site.settings.profile.actor.clone(),
-        reason: reason.ok_or_else(|| Failure::usage("say why with --reason"))?,
+        actor: connection.settings.profile.actor.clone(),
+        reason: reason.ok_or_else(|| Failure::usage("give a reason with --reason"))?,
         verb: verb.to_owned(),
         batch: HistoryEntry::new_id(),
         at,
-        secret_like: how.allow_secret_like.clone(),
+        secret_like: options.allow_secret_like.clone(),
         broken_until,
     })
 }
 
-fn until(at: Timestamp, length: Duration) -> Result<Timestamp> {
-    const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
-    match length {
-        Duration::ZERO => Err(Failure::usage("--for is no time at all")),
-        length if length > LONGEST => {
-            Err(Failure::usage("--for is longer than 7 days").hint("what is to stay goes into the manifest"))
+fn break_glass_end(at: Timestamp, duration: Duration) -> Result<Timestamp> {
+    const MAX_DURATION: Duration = Duration::from_secs(7 * 24 * 3600);
+    match duration {
+        Duration::ZERO => Err(Failure::usage("--for must be longer than zero")),
+        duration if duration > MAX_DURATION => {
+            Err(Failure::usage("--for is longer than 7 days").hint("make a permanent change in the manifest"))
         }
-        length => at.checked_add(length).map_err(|error| Failure::usage("--for is too long").because(&error)),
+        duration => at.checked_add(duration).map_err(|error| Failure::usage("--for is too long").because(&error)),
     }
 }
 
-/// mfctl's own settings are read by every host: one that cannot be would keep them all from working.
-fn own_settings(edits: &[SettingEdit]) -> Result<()> {
+/// Refuses an invalid value of mfctl's own settings: every host reads them, and it would stop them all.
+fn check_own_settings(edits: &[SettingEdit]) -> Result<()> {
     for edit in edits.iter().filter(|edit| edit.key.service() == stored::SERVICE) {
-        let Some(to) = &edit.to else { continue };
-        stored::check(edit.key.name(), &String::from_utf8_lossy(to)).map_err(|said| {
-            let hint = "`mfctl config show` lists mfctl's settings, with _ for . here";
-            Failure::refused(format!("{}: {said}", edit.key)).hint(hint)
+        let Some(value) = &edit.to else { continue };
+        stored::check(edit.key.name(), &String::from_utf8_lossy(value)).map_err(|message| {
+            Failure::refused(format!("{}: {message}", edit.key))
+                .hint("`mfctl config show` lists mfctl's settings; write _ for . here")
         })?;
     }
     Ok(())
 }
 
-fn refuse(refusals: &[EditRefusal]) -> Result<()> {
+fn fail_if_refused(refusals: &[EditRefusal]) -> Result<()> {
     let Some(first) = refusals.first() else { return Ok(()) };
     let hint = match first {
         EditRefusal::Declared { place, .. } => {
             let file = place.split(':').next().unwrap_or(place);
-            format!("change {file} and `mfctl bootstrap apply`; in an emergency --break-glass REASON --for 4h")
+            format!("change {file} and run `mfctl bootstrap apply`; in an emergency --break-glass REASON --for 4h")
         }
         EditRefusal::SecretLike { .. } => {
-            "a secret belongs into Vault; if this is none, --allow-secret-like REASON writes it".to_owned()
+            "secrets belong in Vault; if this is not a secret, --allow-secret-like REASON writes it".to_owned()
         }
     };
-    let what = match refusals {
-        [one] => one.to_string(),
-        many => format!("{} keys cannot be changed here; nothing was changed", many.len()),
+    let message = match refusals {
+        [refusal] => refusal.to_string(),
+        refusals => format!("{} keys cannot be changed here; nothing was changed", refusals.len()),
     };
-    let rest = if refusals.len() > 1 { refusals } else { &[] };
-    Err(rest.iter().fold(Failure::refused(what), |failure, refused| failure.because(refused)).hint(hint))
+    let causes = if refusals.len() > 1 { refusals } else { &[] };
+    Err(causes.iter().fold(Failure::refused(message), |failure, refusal| failure.because(refusal)).hint(hint))
 }
 
-fn confirm(cx: &Context, site: &ConfigConnection, wish: &Wish, report: &KvChangeReport) -> Result<()> {
-    let (summary, dangerous) = (report.summary(), wish.ask == Ask::Dangerous);
-    if wish.ask == Ask::IfProtected && !site.target.protected {
-        return Ok(pin::verify(&site.target)?);
+fn confirm(
+    cx: &Context,
+    connection: &ConfigConnection,
+    request: &ChangeRequest,
+    report: &KvChangeReport,
+) -> Result<()> {
+    if request.confirmation == Confirmation::IfProtected && !connection.target.protected {
+        return Ok(pin::verify(&connection.target)?);
     }
     if report.changes.len() > 1 && !cx.globals().yes {
-        report.changes.iter().for_each(|change| cx.out().note(format!("  {}", change.told())));
+        report.changes.iter().for_each(|change| cx.out().note(format!("  {}", change.to_line())));
     }
-    guard::confirm(&GuardedChange { verb: wish.verb, summary, dangerous }, cx.globals(), &site.target, cx.out())
+    let dangerous = request.confirmation == Confirmation::Dangerous;
+    let action = GuardedChange { verb: request.verb, summary: report.summary(), dangerous };
+    guard::confirm(&action, cx.globals(), &connection.target, cx.out())
 }
 
-/// What has to be changed for settings to be as wanted; those that are so already are counted.
-pub fn edits(
+/// The edits that give settings these values (`None` deletes), and the number of settings that have theirs already.
+pub fn edits_to(
     settings: &kv::EnvironmentSettings,
-    wanted: impl IntoIterator<Item = (ConfigKey, Option<Vec<u8>>)>,
+    values: impl IntoIterator<Item = (ConfigKey, Option<Vec<u8>>)>,
 ) -> (Vec<SettingEdit>, u64) {
-    let all = wanted.into_iter().map(|(key, to)| SettingEdit { current: settings.entries.get(&key).cloned(), key, to });
-    let (edits, same): (Vec<_>, Vec<_>) = all.partition(|edit| edit.action().is_some());
-    (edits, same.len() as u64)
+    let all = values.into_iter().map(|(key, to)| SettingEdit { current: settings.entries.get(&key).cloned(), key, to });
+    let (edits, unchanged): (Vec<_>, Vec<_>) = all.partition(|edit| edit.action().is_some());
+    (edits, unchanged.len() as u64)
 }
 
 impl KvChangeReport {
-    /// What a wish would change.
-    pub fn of(wish: &Wish, dry_run: bool) -> Self {
-        let changes = wish.edits.iter().filter_map(|edit| {
+    /// The report of a request before any edit is made.
+    pub fn planned(request: &ChangeRequest, dry_run: bool) -> Self {
+        let changes = request.edits.iter().filter_map(|edit| {
             let value = |value: Option<&Vec<u8>>| value.map(|value| display_value(value));
             Some(KvChange {
                 key: edit.key.clone(),
@@ -256,50 +263,51 @@ impl KvChangeReport {
                 id: None,
             })
         });
-        Self { dry_run, batch: None, changes: changes.collect(), unchanged: wish.unchanged }
+        Self { dry_run, batch: None, changes: changes.collect(), unchanged: request.unchanged }
     }
 
-    /// Adds what was made; what was not is taken out.
-    pub fn tell(&mut self, made: &PushOutcome) {
+    /// Adds the ids of the changes that were made, and removes the others.
+    fn retain_made(&mut self, outcome: &PushOutcome) {
         for change in &mut self.changes {
-            change.id = made.history_ids.get(&change.key).cloned();
+            change.id = outcome.history_ids.get(&change.key).cloned();
         }
         self.changes.retain(|change| change.id.is_some());
     }
 
     fn summary(&self) -> String {
         match self.changes.as_slice() {
-            [one] => format!("{} {}", one.action.as_str(), one.told()),
-            many => {
-                let count = |action| many.iter().filter(|change| change.action == action).count();
+            [change] => format!("{} {}", change.action.as_str(), change.to_line()),
+            changes => {
+                let count = |action| changes.iter().filter(|change| change.action == action).count();
                 let counts = [SettingAction::Create, SettingAction::Update, SettingAction::Delete]
                     .map(|action| (count(action), action.as_str()));
-                let told = counts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{word} {count}"));
-                format!("{} settings", told.collect::<Vec<_>>().join(", "))
+                let parts =
+                    counts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{word} {count}"));
+                format!("{} settings", parts.collect::<Vec<_>>().join(", "))
             }
         }
     }
 }
 
 impl KvChange {
-    /// As the history has it; the value after is not known there.
-    pub fn of(entry: HistoryEntry) -> Self {
+    /// A change of the history, which does not hold the value after.
+    pub fn from_history(entry: HistoryEntry) -> Self {
         let HistoryEntry { id, head, before } = entry;
         Self { key: head.key, action: head.action, from: before.as_deref().map(display_value), to: None, id: Some(id) }
     }
 
-    fn told(&self) -> String {
-        told(&self.key, self.from.as_deref(), self.to.as_deref())
+    fn to_line(&self) -> String {
+        change_line(&self.key, self.from.as_deref(), self.to.as_deref())
     }
 }
 
-/// A key and both its values on a line, for people.
-pub fn told(key: &ConfigKey, from: Option<&str>, to: Option<&str>) -> String {
+/// A key with the values before and after, on one line for people.
+pub fn change_line(key: &ConfigKey, from: Option<&str>, to: Option<&str>) -> String {
     FieldChange { field: key.to_string(), from: from.map(Value::from), to: to.map(Value::from) }.summary()
 }
 
-/// How an action is shown.
-pub const fn sign(action: SettingAction) -> (&'static str, Tone) {
+/// Sign and tone of an action.
+pub const fn action_style(action: SettingAction) -> (&'static str, Tone) {
     match action {
         SettingAction::Create => ("+", Tone::Good),
         SettingAction::Update => ("~", Tone::Warn),
@@ -307,10 +315,10 @@ pub const fn sign(action: SettingAction) -> (&'static str, Tone) {
     }
 }
 
-/// Says how far a change of several parts has come; whether to go on.
-pub fn tell<'a>(cx: &'a Context, stop: &'a Stop) -> impl Fn(usize, usize) -> bool + 'a {
-    move |done, of| {
-        cx.out().note(format!("[{done}/{of}] parts done"));
+/// A callback that prints the progress of a push and returns whether it may continue: false once a stop was requested.
+pub fn progress_callback<'a>(cx: &'a Context, stop: &'a Stop) -> impl Fn(usize, usize) -> bool + 'a {
+    move |done, total| {
+        cx.out().note(format!("[{done}/{total}] parts done"));
         stop.requested().is_none()
     }
 }
@@ -318,8 +326,8 @@ pub fn tell<'a>(cx: &'a Context, stop: &'a Stop) -> impl Fn(usize, usize) -> boo
 impl Render for KvChangeReport {
     fn page(&self, page: &mut Page) {
         for change in &self.changes {
-            let (sign, tone) = sign(change.action);
-            page.toned(format!("{sign} {}", change.told()), tone);
+            let (sign, tone) = action_style(change.action);
+            page.toned(format!("{sign} {}", change.to_line()), tone);
         }
         if self.changes.is_empty() {
             page.line("nothing to do");

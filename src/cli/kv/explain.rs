@@ -1,11 +1,11 @@
-//! `mfctl kv explain`: where a setting comes from.
+//! `mfctl kv explain`: shows where a setting comes from and who changed it.
 
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCandidates;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::get::missing;
+use super::get::setting_not_found;
 use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
@@ -23,48 +23,46 @@ Examples:
   mfctl kv explain media-api/max_page_size
   mfctl kv explain media-api/max_page_size -o json | jq .declared_at
 
-Exit codes: 0 explained, 2 not a setting's name, 5 Consul not reachable, 6 there is and was no such setting")]
+Exit codes: 0 explained, 2 not the name of a setting, 5 Consul not reachable, 6 the setting does not and did not exist")]
 pub struct Args {
     /// <service>/<key>
     #[arg(value_name = "KEY", add = ArgValueCandidates::new(complete::settings))]
     key: String,
 }
 
-/// What `mfctl kv explain` prints.
+/// The output of `mfctl kv explain`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct KvExplainReport {
-    /// The key.
+    /// The setting, as `service/key`.
     pub key: ConfigKey,
-    /// Its whole name in the store.
+    /// Its full name in the store, as `env/service/key`.
     pub path: String,
-    /// Its value; null where it is not there any more.
+    /// Its value, `base64:…` if it is not text; null if it was deleted.
     pub value: Option<String>,
-    /// Its version; null where it is not there any more.
+    /// Its version; null if it was deleted.
     pub version: Option<u64>,
-    /// Where a manifest declares it, as `base/consul-keys.yaml:7`; null for one that is changed by hand.
+    /// Where a manifest declares it, as `base/consul-keys.yaml:7`; null if it is changed by hand.
     pub declared_at: Option<String>,
-    /// Who changed a declared key by hand, and until when; null where nobody did.
+    /// The emergency change of a declared key, with its author and expiry; null without one.
     pub broken_glass: Option<BreakGlassException>,
-    /// The last change that mfctl made; null where it made none.
+    /// The last change that mfctl made; null if it made none.
     pub last_change: Option<HistoryHeader>,
-    /// How many changes its history has.
+    /// Number of changes in its history.
     pub changes: u64,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(args: &Args, cx: &Context) -> Result<()> {
-    let site = cx.connect_config().await?;
-    let key = site.key(&args.key)?;
-    let (store, env) = (site.store.as_ref(), site.env());
-    let (path, entry) = (key.path(env), store.get(&key.path(env)).await?);
+    let connection = cx.connect_config().await?;
+    let key = connection.parse_key(&args.key)?;
+    let store = connection.store.as_ref();
+    let env = connection.env();
+    let path = key.path(env);
+    let entry = store.get(&path).await?;
     let mut history = history::read(store, env).await?.entries;
     history.retain(|entry| entry.head.key == key);
     let declared_at = KeyDeclarations::read(store, env).await?.location(&key).map(str::to_owned);
     if entry.is_none() && history.is_empty() && declared_at.is_none() {
-        return Err(missing(&key));
+        return Err(setting_not_found(&key));
     }
     let changes = history.len() as u64;
     cx.out().print(&KvExplainReport {
@@ -84,17 +82,14 @@ impl Render for KvExplainReport {
         page.heading(self.key.to_string());
         match &self.value {
             Some(value) => page.line(format!("  value       {value:?}")),
-            None => page.toned("  value       not there", Tone::Warn),
+            None => page.toned("  value       does not exist", Tone::Warn),
         };
-        page.line(format!("  kept at     {}", self.path));
+        page.line(format!("  path        {}", self.path));
         match &self.declared_at {
-            Some(place) => {
-                page.line(format!("  declared    {place}: it is changed there, then `mfctl bootstrap apply`"))
-            }
-            None => page.line("  declared    nowhere: it is changed with `mfctl kv`"),
+            Some(place) => page.line(format!("  declared    {place}: change it there, then `mfctl bootstrap apply`")),
+            None => page.line("  declared    nowhere: change it with `mfctl kv`"),
         };
-        if let Some(broken) = &self.broken_glass {
-            let BreakGlassException { actor, reason, until, .. } = broken;
+        if let Some(BreakGlassException { actor, reason, until, .. }) = &self.broken_glass {
             page.toned(format!("  by hand     until {}: {reason} ({actor})", humane::time(*until)), Tone::Warn);
         }
         match &self.last_change {
@@ -102,7 +97,7 @@ impl Render for KvExplainReport {
                 page.line(format!("  changed     {} by {actor}, {verb}: {reason}", humane::time(*at)));
                 page.line(format!("  history     {}", humane::counted(self.changes, "change", "changes")))
             }
-            None => page.line("  changed     by mfctl never"),
+            None => page.line("  changed     never by mfctl"),
         };
     }
 

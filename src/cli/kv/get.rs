@@ -1,4 +1,4 @@
-//! `mfctl kv get`: a setting's value.
+//! `mfctl kv get`: prints the value of a setting.
 
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCandidates;
@@ -15,41 +15,38 @@ use mfctl_core::domain::ConfigKey;
 /// Arguments of `mfctl kv get`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Prints the value alone, with a line's end if it has none; --raw prints it byte for byte.
+Prints only the value, and a newline if it does not end with one; --raw prints it byte for byte.
 
 Examples:
   mfctl kv get media-api/max_page_size
   mfctl kv get media-api/max_page_size -o json | jq .version
 
-Exit codes: 0 printed, 2 not a setting's name, 5 Consul not reachable, 6 there is no such setting, 8 of another environment")]
+Exit codes: 0 printed, 2 not the name of a setting, 5 Consul not reachable, 6 no such setting, 8 in another environment")]
 pub struct Args {
     /// <service>/<key>
     #[arg(value_name = "KEY", add = ArgValueCandidates::new(complete::settings))]
     key: String,
-    /// Byte for byte, without a line's end of ours
+    /// Print the value byte for byte, without adding a newline
     #[arg(long)]
     raw: bool,
 }
 
-/// What `mfctl kv get` prints as a document.
+/// The output of `mfctl kv get` as a document.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct KvValue {
-    /// The key.
+    /// The setting, as `service/key`.
     pub key: ConfigKey,
-    /// Its value; `base64:…` for one that is no text.
+    /// Its value; `base64:…` if it is not text.
     pub value: String,
-    /// Its version: it grows with each change.
+    /// Its version, which grows with each change.
     pub version: u64,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(args: &Args, cx: &Context) -> Result<()> {
-    let site = cx.connect_config().await?;
-    let key = site.key(&args.key)?;
-    let entry = site.store.get(&key.path(site.env())).await?.ok_or_else(|| missing(&key))?;
+    let connection = cx.connect_config().await?;
+    let key = connection.parse_key(&args.key)?;
+    let entry = connection.store.get(&key.path(connection.env())).await?;
+    let entry = entry.ok_or_else(|| setting_not_found(&key))?;
     if cx.out().options().format != Format::Table {
         return cx.out().print(&KvValue { key, value: display_value(&entry.value), version: entry.version });
     }
@@ -60,10 +57,9 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     cx.out().raw(&bytes)
 }
 
-/// There is no such setting.
-pub fn missing(key: &ConfigKey) -> Failure {
+pub fn setting_not_found(key: &ConfigKey) -> Failure {
     Failure::not_found(format!("there is no setting {key}"))
-        .hint(format!("`mfctl kv list {}` shows which there are", key.service()))
+        .hint(format!("`mfctl kv list {}` lists the settings of the service", key.service()))
 }
 
 impl Render for KvValue {

@@ -1,4 +1,4 @@
-//! `mfctl kv history`: what was changed, by whom, when and why.
+//! `mfctl kv history`: lists the changes of settings, with author, time and reason.
 
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCandidates;
@@ -14,65 +14,62 @@ use crate::kv::history::{self, HistoryEntry, HistoryHeader};
 /// Arguments of `mfctl kv history`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-The latest first. Each change is shown with the value it replaced: `mfctl kv rollback KEY --to ID` brings that one back.
+Latest first. Each change is shown with the value that it replaced: `mfctl kv rollback KEY --to ID` restores that value.
 
 Examples:
-  mfctl kv history                                    of every setting
+  mfctl kv history                                    the changes of every setting
   mfctl kv history media-api/max_page_size
   mfctl kv history media-api -o jsonl | jq '[.at, .actor, .reason]'
 
-Exit codes: 0 listed, 2 wrong usage, 3 a record cannot be read, 5 Consul not reachable, 6 the profile names no Consul")]
+Exit codes: 0 listed, 2 wrong usage, 3 a record cannot be read, 5 Consul not reachable, 6 the profile has no Consul")]
 pub struct Args {
-    /// Only this setting's, or this service's
+    /// Only changes of this setting or service
     #[arg(value_name = "KEY|SERVICE", add = ArgValueCandidates::new(complete::settings))]
     of: Option<String>,
-    /// At most this many
+    /// List at most this many changes
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
 }
 
-/// A change in a list.
+/// One listed change.
 #[derive(Debug, Serialize)]
-struct Changed {
+struct KvHistoryRow {
     id: String,
     #[serde(flatten)]
     head: HistoryHeader,
-    /// The value that was there before.
+    /// The value that the change replaced.
     before: Option<String>,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(args: &Args, cx: &Context) -> Result<()> {
-    let site = cx.connect_config().await?;
+    let connection = cx.connect_config().await?;
     let (key, service) = match args.of.as_deref() {
-        Some(text) if text.contains('/') => (Some(site.key(text)?), None),
-        text => (None, site.service(text)?),
+        Some(text) if text.contains('/') => (Some(connection.parse_key(text)?), None),
+        text => (None, connection.parse_service(text)?),
     };
-    let mut history = history::read(site.store.as_ref(), site.env()).await?;
-    let is_meant = |entry: &HistoryEntry| {
-        let found = &entry.head.key;
-        key.as_ref().is_none_or(|key| key == found) && service.is_none_or(|service| service == found.service())
+    let mut history = history::read(connection.store.as_ref(), connection.env()).await?;
+    let is_selected = |entry: &HistoryEntry| {
+        let changed = &entry.head.key;
+        key.as_ref().is_none_or(|key| key == changed) && service.is_none_or(|service| service == changed.service())
     };
-    history.entries.retain(is_meant);
+    history.entries.retain(is_selected);
     if let (true, Some(of)) = (history.entries.is_empty(), &args.of) {
         cx.out().note(format!("no change of {of} is on record"));
     }
-    let more = history.entries.len().saturating_sub(args.limit) as u64;
-    let mut rows = cx.out().list::<Changed>("changes");
+    let omitted = history.entries.len().saturating_sub(args.limit) as u64;
+    let mut rows = cx.out().list::<KvHistoryRow>("changes");
     for HistoryEntry { id, head, before } in history.entries.into_iter().take(args.limit) {
-        rows.push(&Changed { id, head, before: before.as_deref().map(display_value) })?;
+        rows.push(&KvHistoryRow { id, head, before: before.as_deref().map(display_value) })?;
     }
     rows.finish()?;
-    if more > 0 {
-        cx.out().note(format!("{} before these; more with --limit", humane::counted(more, "change", "changes")));
+    if omitted > 0 {
+        let count = humane::counted(omitted, "earlier change", "earlier changes");
+        cx.out().note(format!("{count} not listed; raise --limit to see more"));
     }
-    super::readable(&history.unreadable)
+    super::check_all_readable(&history.unreadable)
 }
 
-impl Item for Changed {
+impl Item for KvHistoryRow {
     const COLUMNS: &'static [Column] = &[
         Column::left("CHANGE"),
         Column::left("AT"),

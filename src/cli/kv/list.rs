@@ -1,4 +1,4 @@
-//! `mfctl kv list`: settings.
+//! `mfctl kv list`: lists the settings of the environment, or of one service.
 
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCandidates;
@@ -16,51 +16,47 @@ use mfctl_core::domain::ConfigKey;
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:
-  mfctl kv list                                 every service's
+  mfctl kv list                                 the settings of every service
   mfctl kv list media-api
   mfctl kv list -o jsonl | jq 'select(.declared_at == null) | .key'
 
-Exit codes: 0 listed, 2 wrong usage, 5 Consul not reachable, 6 the profile names no Consul")]
+Exit codes: 0 listed, 2 wrong usage, 5 Consul not reachable, 6 the profile has no Consul")]
 pub struct Args {
-    /// Only this service's
+    /// Only settings of this service
     #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
     service: Option<String>,
 }
 
-/// A setting in a list.
+/// One listed setting.
 #[derive(Debug, Serialize)]
-struct Setting {
+struct KvSettingRow {
     key: ConfigKey,
     value: String,
     version: u64,
-    /// Where a manifest declares it.
+    /// Where a manifest declares it, as `file:line`.
     declared_at: Option<String>,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(args: &Args, cx: &Context) -> Result<()> {
-    let site = cx.connect_config().await?;
-    let service = site.service(args.service.as_deref())?;
-    let declarations = KeyDeclarations::read(site.store.as_ref(), site.env()).await?;
-    let settings = kv::read_settings(site.store.as_ref(), site.env(), service).await?;
-    let mut rows = cx.out().list::<Setting>("settings");
+    let connection = cx.connect_config().await?;
+    let service = connection.parse_service(args.service.as_deref())?;
+    let declarations = KeyDeclarations::read(connection.store.as_ref(), connection.env()).await?;
+    let settings = kv::read_settings(connection.store.as_ref(), connection.env(), service).await?;
+    let mut rows = cx.out().list::<KvSettingRow>("settings");
     for (key, entry) in settings.entries {
         let declared_at = declarations.location(&key).map(str::to_owned);
-        rows.push(&Setting { key, value: display_value(&entry.value), version: entry.version, declared_at })?;
+        rows.push(&KvSettingRow { key, value: display_value(&entry.value), version: entry.version, declared_at })?;
     }
     rows.finish()?;
     if !settings.unrecognized_keys.is_empty() {
-        let count = humane::counted(settings.unrecognized_keys.len() as u64, "key is", "keys are");
+        let count = humane::counted(settings.unrecognized_keys.len() as u64, "key", "keys");
         let first = settings.unrecognized_keys.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
-        cx.out().note(format!("{count} not called as a setting is, and left alone: {first}"));
+        cx.out().note(format!("{count} left alone, because the name is not that of a setting: {first}"));
     }
     Ok(())
 }
 
-impl Item for Setting {
+impl Item for KvSettingRow {
     const COLUMNS: &'static [Column] =
         &[Column::left("SETTING"), Column::left("VALUE"), Column::right("VERSION"), Column::left("DECLARED AT")];
 

@@ -1,11 +1,11 @@
-//! `mfctl kv rollback`: gives a setting an earlier value again.
+//! `mfctl kv rollback`: restores an earlier value of a setting, or undoes a batch of changes.
 
 use std::collections::BTreeMap;
 
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCandidates;
 
-use super::change::{self, Ask, How, Wish};
+use super::change::{self, ChangeOptions, ChangeRequest, Confirmation};
 use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
@@ -16,75 +16,76 @@ use mfctl_core::domain::ConfigKey;
 /// Arguments of `mfctl kv rollback`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Without --to, the value before the last change. A rollback is a change like any other: it can be rolled back.
+Without --to, restores the value before the last change. A rollback is a change like any other: it can be rolled back.
 
 Examples:
   mfctl kv rollback media-api/max_page_size --reason 'worse'
-  mfctl kv history media-api/max_page_size                         which values there were
+  mfctl kv history media-api/max_page_size                         list the earlier values
   mfctl kv rollback media-api/max_page_size --to 0199f1…  --reason 'as last week'
-  mfctl kv rollback --batch 0199f2… --reason 'the push was wrong'  everything that was changed together
+  mfctl kv rollback --batch 0199f2… --reason 'the push was wrong'  undo all changes of a push
 
-Exit codes: 0 rolled back, or it is so already, 2 wrong usage, 5 Consul not reachable, 6 there is no such change, 7 somebody
-else is changing something, 8 not confirmed, or a manifest declares it")]
+Exit codes: 0 rolled back, or nothing to change, 2 wrong usage, 5 Consul not reachable, 6 no such change, 7 another change is in
+progress, 8 not confirmed, or a manifest declares it")]
 pub struct Args {
     /// <service>/<key>
     #[arg(value_name = "KEY", required_unless_present = "batch", add = ArgValueCandidates::new(complete::settings))]
     key: Option<String>,
-    /// The value that this change replaced: the start of its id that no other has
+    /// Restore the value that this change replaced; a unique prefix of its id is enough
     #[arg(long, value_name = "CHANGE", requires = "key")]
     to: Option<String>,
-    /// Everything that was changed together
+    /// Undo every change of this batch
     #[arg(long, value_name = "BATCH", conflicts_with_all = ["key", "to"])]
     batch: Option<String>,
     #[command(flatten)]
-    how: How,
+    options: ChangeOptions,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
-    let site = cx.connect_config().await?;
-    let history = history::read(site.store.as_ref(), site.env()).await?;
-    let wanted = match (&args.key, &args.batch) {
-        (_, Some(batch)) => of_batch(&history.entries, batch)?,
-        (Some(key), None) => of_key(&history.entries, &site.key(key)?, args.to.as_deref())?,
+    let connection = cx.connect_config().await?;
+    let store = connection.store.as_ref();
+    let env = connection.env();
+    let history = history::read(store, env).await?;
+    let values = match (&args.key, &args.batch) {
+        (_, Some(batch)) => values_before_batch(&history.entries, batch)?,
+        (Some(key), None) => value_before_change(&history.entries, &connection.parse_key(key)?, args.to.as_deref())?,
         (None, None) => return Err(Failure::usage("name a setting, or a batch with --batch")),
     };
-    let settings = kv::read_settings(site.store.as_ref(), site.env(), None).await?;
-    let (edits, unchanged) = change::edits(&settings, wanted);
-    change::run(cx, &site, &args.how, Wish { verb: "kv rollback", edits, unchanged, ask: Ask::Dangerous }).await
+    let settings = kv::read_settings(store, env, None).await?;
+    let (edits, unchanged) = change::edits_to(&settings, values);
+    let request = ChangeRequest { verb: "kv rollback", edits, unchanged, confirmation: Confirmation::Dangerous };
+    change::run(cx, &connection, &args.options, request).await
 }
 
-type Wanted = BTreeMap<ConfigKey, Option<Vec<u8>>>;
+/// The value to restore for each key; none where the key did not exist.
+type RollbackValues = BTreeMap<ConfigKey, Option<Vec<u8>>>;
 
-/// The value that a change of a key replaced: the last one, or the one that is named.
-fn of_key(history: &[HistoryEntry], key: &ConfigKey, to: Option<&str>) -> Result<Wanted> {
+/// The value of a key before the change whose id begins with `to`; without `to`, before its last change.
+fn value_before_change(history: &[HistoryEntry], key: &ConfigKey, to: Option<&str>) -> Result<RollbackValues> {
     let changes: Vec<&HistoryEntry> = history.iter().filter(|entry| entry.head.key == *key).collect();
-    let found: Vec<&&HistoryEntry> = match to {
+    let matching: Vec<&&HistoryEntry> = match to {
         None => changes.iter().take(1).collect(),
         Some(id) => changes.iter().filter(|entry| entry.id.starts_with(id)).collect(),
     };
-    match found.as_slice() {
-        [one] => Ok([(key.clone(), one.before.clone())].into()),
+    match matching.as_slice() {
+        [change] => Ok([(key.clone(), change.before.clone())].into()),
         [] => {
-            let what = to.map_or_else(|| format!("mfctl never changed {key}"), |id| format!("no change {id} of {key}"));
-            Err(Failure::not_found(what).hint(format!("`mfctl kv history {key}` shows which there are")))
+            let message =
+                to.map_or_else(|| format!("mfctl never changed {key}"), |id| format!("{key} has no change {id}"));
+            Err(Failure::not_found(message).hint(format!("`mfctl kv history {key}` lists its changes")))
         }
-        _ => Err(Failure::usage("several changes begin so: give more of the id")),
+        _ => Err(Failure::usage("several changes have this prefix: give more of the id")),
     }
 }
 
-/// What everything of a batch was before it.
-fn of_batch(history: &[HistoryEntry], batch: &str) -> Result<Wanted> {
-    // The latest first: what a batch found at its beginning is what stays.
+/// The values of a batch's keys before the batch.
+fn values_before_batch(history: &[HistoryEntry], batch: &str) -> Result<RollbackValues> {
     let of_batch = history.iter().filter(|entry| entry.head.batch == batch);
-    let wanted: Wanted = of_batch.map(|entry| (entry.head.key.clone(), entry.before.clone())).collect();
-    match wanted.is_empty() {
+    // The history is sorted latest first, so that the earliest change of a key decides.
+    let values: RollbackValues = of_batch.map(|entry| (entry.head.key.clone(), entry.before.clone())).collect();
+    match values.is_empty() {
         true => Err(Failure::not_found(format!("there is no change of batch {batch}"))
             .hint("`mfctl kv history -o json` shows each change's batch")),
-        false => Ok(wanted),
+        false => Ok(values),
     }
 }
 
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn one_goes_back_before_the_last_change_or_the_one_that_is_named() {
+    fn rollback_restores_the_value_before_the_last_or_the_named_change_or_the_batch() {
         let history = [
             entry("c1", "a/x", "3", Some("2")),
             entry("b2", "a/y", "2", None),
@@ -119,14 +120,14 @@ mod tests {
             entry("a0", "a/x", "1", None),
         ];
         let key = ConfigKey::parse("a/x").unwrap();
-        let value = |to| of_key(&history, &key, to).map(|wanted| wanted[&key].clone());
+        let value = |to| value_before_change(&history, &key, to).map(|values| values[&key].clone());
         assert_eq!(value(None).unwrap(), Some(b"2".to_vec()));
         assert_eq!(value(Some("a1")).unwrap(), Some(b"1".to_vec()));
         assert_eq!(value(Some("a0")).unwrap(), None);
         assert_eq!(value(Some("a")).unwrap_err().exit_code(), 2);
         assert_eq!(value(Some("b2")).unwrap_err().exit_code(), 6);
-        let batch = of_batch(&history, "2").unwrap();
+        let batch = values_before_batch(&history, "2").unwrap();
         assert_eq!(batch.into_values().collect::<Vec<_>>(), [Some(b"1".to_vec()), None]);
-        assert_eq!(of_batch(&history, "9").unwrap_err().exit_code(), 6);
+        assert_eq!(values_before_batch(&history, "9").unwrap_err().exit_code(), 6);
     }
 }

@@ -1,4 +1,4 @@
-//! `mfctl kv watch`: changes of settings as they come.
+//! `mfctl kv watch`: follows the changes of settings.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,23 +24,23 @@ use mfctl_core::retry::{FailureAction, action_for};
 /// Arguments of `mfctl kv watch`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Shows what changes from now on, until Ctrl-C. While Consul cannot be reached it says so and goes on when it can; what changed
-meanwhile is shown then, as one change.
+Prints each change from now on, until Ctrl-C. An outage of Consul is reported, and the watch continues after it; several changes
+of a setting during the outage are printed as one.
 
 Examples:
   mfctl kv watch media-api
   mfctl kv watch -o jsonl | jq 'select(.action == \"delete\")'
-  mfctl kv watch --initial -o jsonl                      first what there is, then changes
+  mfctl kv watch --initial -o jsonl                      print the current settings first
 
-Exit codes: 2 wrong usage, 5 Consul not reachable at the start, 6 the profile names no Consul, 129/130/143 stopped")]
+Exit codes: 2 wrong usage, 5 Consul not reachable at the start, 6 the profile has no Consul, 129/130/143 stopped")]
 pub struct Args {
-    /// Only this service's
+    /// Only settings of this service
     #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
     service: Option<String>,
-    /// Show first what there is
+    /// Print the current settings first
     #[arg(long)]
     initial: bool,
-    /// End after this many changes
+    /// Exit after this many changes
     #[arg(long, value_name = "N")]
     count: Option<u64>,
 }
@@ -48,38 +48,35 @@ pub struct Args {
 /// One change, as `mfctl kv watch` prints it.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct KvEvent {
-    /// When it was seen.
+    /// When the change was observed.
     #[schemars(with = "String")]
     pub at: Timestamp,
-    /// The key.
+    /// The key that changed.
     pub key: ConfigKey,
-    /// What was done to it.
+    /// Whether it was created, updated or deleted.
     pub action: SettingAction,
-    /// The value before; null where there was none.
+    /// The value before; null if the key did not exist.
     pub from: Option<String>,
-    /// The value after; null where there is none.
+    /// The value after; null if the key was deleted.
     pub to: Option<String>,
 }
 
-type Known = BTreeMap<ConfigKey, ConfigEntry>;
+type EntriesByKey = BTreeMap<ConfigKey, ConfigEntry>;
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(args: &Args, cx: &Context) -> Result<()> {
-    let site = cx.connect_config().await?;
-    let service = site.service(args.service.as_deref())?;
-    let prefix = service.map_or_else(|| format!("{}/", site.env()), |service| format!("{}/{service}/", site.env()));
+    let connection = cx.connect_config().await?;
+    let env = connection.env();
+    let service = connection.parse_service(args.service.as_deref())?;
+    let prefix = service.map_or_else(|| format!("{env}/"), |service| format!("{env}/{service}/"));
     let stop = cx.stop()?;
-    let first = site.store.list(&prefix).await?;
-    let mut follower = ConfigFollower::new(Arc::clone(&site.store), prefix, &first);
-    let now = known(first, &site);
-    let mut left = args.count.unwrap_or(u64::MAX);
-    let mut before = if args.initial { Known::new() } else { now.clone() };
-    show(cx, &site, &before, &now, &mut left)?;
-    before = now;
-    while left > 0 {
+    let first = connection.store.list(&prefix).await?;
+    let mut follower = ConfigFollower::new(Arc::clone(&connection.store), prefix, &first);
+    let after = entries_by_key(first, &connection);
+    let mut remaining = args.count.unwrap_or(u64::MAX);
+    let mut before = if args.initial { EntriesByKey::new() } else { after.clone() };
+    print_changes(cx, &connection, &before, &after, &mut remaining)?;
+    before = after;
+    while remaining > 0 {
         let update = tokio::select! {
             reason = stop.wait() => return Err(signals::stopped(reason, "the watch was stopped")),
             update = follower.next() => update,
@@ -87,20 +84,20 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
         match update {
             ConfigUpdate::Current { snapshot, after_outage } => {
                 if after_outage {
-                    cx.out().note("Consul is back");
+                    cx.out().note("Consul is reachable again");
                 }
-                let now = known(snapshot, &site);
-                show(cx, &site, &before, &now, &mut left)?;
-                before = now;
+                let after = entries_by_key(snapshot, &connection);
+                print_changes(cx, &connection, &before, &after, &mut remaining)?;
+                before = after;
             }
-            // What trying again cannot mend ends the watch.
+            // An error that a retry cannot fix ends the watch.
             ConfigUpdate::Unavailable { error, .. }
                 if matches!(action_for(error.kind()), FailureAction::DeadLetter | FailureAction::Stop) =>
             {
                 return Err(error.into());
             }
             ConfigUpdate::Unavailable { error, is_first: true } => {
-                cx.out().warn(format!("nothing is seen until Consul is back: {}", error.full()));
+                cx.out().warn(format!("no changes are visible until Consul is reachable again: {}", error.full()));
             }
             ConfigUpdate::Unavailable { .. } => {}
         }
@@ -108,39 +105,46 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     Ok(())
 }
 
-fn known(snapshot: ConfigSnapshot, site: &ConfigConnection) -> Known {
+fn entries_by_key(snapshot: ConfigSnapshot, connection: &ConfigConnection) -> EntriesByKey {
     let entries = snapshot.entries.into_iter();
-    entries.filter_map(|entry| Some((ConfigKey::of_path(&entry.key, site.env())?, entry))).collect()
+    entries.filter_map(|entry| Some((ConfigKey::of_path(&entry.key, connection.env())?, entry))).collect()
 }
 
-fn show(cx: &Context, site: &ConfigConnection, before: &Known, now: &Known, left: &mut u64) -> Result<()> {
-    for (key, action) in differing(before, now) {
-        if *left == 0 {
+/// Prints the changes between two snapshots, at most `remaining`, which it counts down.
+fn print_changes(
+    cx: &Context,
+    connection: &ConfigConnection,
+    before: &EntriesByKey,
+    after: &EntriesByKey,
+    remaining: &mut u64,
+) -> Result<()> {
+    for (key, action) in changed_keys(before, after) {
+        if *remaining == 0 {
             break;
         }
-        let value = |known: &Known| known.get(&key).map(|entry| display_value(&entry.value));
-        cx.out().next(&KvEvent { at: site.clock.now(), action, from: value(before), to: value(now), key })?;
-        *left -= 1;
+        let value = |entries: &EntriesByKey| entries.get(&key).map(|entry| display_value(&entry.value));
+        cx.out().next(&KvEvent { at: connection.clock.now(), action, from: value(before), to: value(after), key })?;
+        *remaining -= 1;
     }
     Ok(())
 }
 
-/// In what two moments differ. A value that was written again as it is, is no change.
-fn differing(before: &Known, now: &Known) -> Vec<(ConfigKey, SettingAction)> {
-    let made = now.iter().filter_map(|(key, entry)| match before.get(key) {
+/// The keys whose values differ between two snapshots; a new version with the same value is not a change.
+fn changed_keys(before: &EntriesByKey, after: &EntriesByKey) -> Vec<(ConfigKey, SettingAction)> {
+    let written = after.iter().filter_map(|(key, entry)| match before.get(key) {
         None => Some((key.clone(), SettingAction::Create)),
         Some(other) if other.value != entry.value => Some((key.clone(), SettingAction::Update)),
         Some(_) => None,
     });
-    let gone = before.keys().filter(|key| !now.contains_key(*key)).map(|key| (key.clone(), SettingAction::Delete));
-    made.chain(gone).collect()
+    let deleted = before.keys().filter(|key| !after.contains_key(*key)).map(|key| (key.clone(), SettingAction::Delete));
+    written.chain(deleted).collect()
 }
 
 impl Render for KvEvent {
     fn page(&self, page: &mut Page) {
-        let told = change::told(&self.key, self.from.as_deref(), self.to.as_deref());
-        let (sign, tone) = change::sign(self.action);
-        page.toned(format!("{} {sign} {told}", humane::time(self.at)), tone);
+        let line = change::change_line(&self.key, self.from.as_deref(), self.to.as_deref());
+        let (sign, tone) = change::action_style(self.action);
+        page.toned(format!("{} {sign} {line}", humane::time(self.at)), tone);
     }
 
     fn names(&self) -> Option<Vec<String>> {

@@ -86,10 +86,6 @@ pub(super) struct Candidate {
     pub(super) schema: Value,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     if args.subject.is_some() && args.files.len() > 1 {
         return Err(Failure::usage("--subject is for one file").hint("check the files one by one"));

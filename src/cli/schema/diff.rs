@@ -48,10 +48,6 @@ pub struct SchemaDiffReport {
     pub differences: Vec<Difference>,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let registry = connected.ports.registry.as_ref();

@@ -72,10 +72,6 @@ pub struct SchemaListReport {
     pub subjects: Vec<SubjectRow>,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(_: Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let registry = connected.ports.registry.as_ref();

@@ -43,10 +43,6 @@ enum Verb {
     Validate(validate::Args),
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As each verb's help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     match args.verb {
         Verb::List(args) => list::run(args, cx).await,

@@ -62,10 +62,6 @@ pub struct SchemaRegisterReport {
     pub schemas: Vec<RegisteredRow>,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let candidates = check::candidates(args.file.as_slice(), args.subject.as_deref())?;
     let connected = cx.connect(DataDirMode::MustExist).await?;

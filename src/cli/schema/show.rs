@@ -42,10 +42,6 @@ pub struct SchemaShowReport {
     pub schema: Value,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let registry = connected.ports.registry.as_ref();

@@ -76,10 +76,6 @@ struct Tally {
     invalid: u64,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// As its help says.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let schema = args.schema.fetch(cx).await?;
     let unusable = |why| Failure::invalid(format!("that is no JSON Schema: {why}"));
