@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 
 use super::context::Context;
 use super::failure::{Failure, Result};
-use super::output::{Cell, Column, Page, Position, Progress, Render, Tone, humane};
+use super::output::{Cell, Column, Progress, ProgressPosition, Render, TextPage, Tone, humane};
 use crate::ops::audit::{self, AuditOptions, AuditProgress, AuditReport};
 use crate::ops::target::DataDirMode;
 
@@ -81,13 +81,13 @@ impl AuditProgress for AuditProgressBar {
         if let Ok(bar) = self.bar.lock()
             && let Some(bar) = bar.as_ref()
         {
-            bar.set(&Position { done: items, ..Position::default() });
+            bar.set(&ProgressPosition { done: items, ..ProgressPosition::default() });
         }
     }
 }
 
 impl Render for AuditReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         let count = |number: u64| Cell::new(humane::count(number));
         page.field("files", count(self.files));
         page.field("  enriched", count(self.enriched));

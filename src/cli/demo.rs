@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 use super::context::Context;
 use super::failure::{Failure, Result};
-use super::output::{Format, Page, Render, humane};
+use super::output::{Format, Render, TextPage, humane};
 use super::signals;
 use mfctl_core::domain::SourcePath;
 
@@ -234,7 +234,7 @@ fn command_line(arguments: &[String]) -> String {
 }
 
 impl Render for DemoReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         let took = std::time::Duration::try_from_secs_f64(self.elapsed_seconds).unwrap_or_default();
         page.heading(format!("That was the whole pipeline, in {}.", humane::duration(took)));
         page.line(format!("The data is in {}. Try next:", self.data_dir));

@@ -125,7 +125,7 @@ impl Failure {
     }
 
     /// A failure with the error's own text as its message and the error's sources as its causes.
-    pub fn of(kind: FailureKind, error: &(dyn Error + 'static)) -> Self {
+    pub fn from_error(kind: FailureKind, error: &(dyn Error + 'static)) -> Self {
         Self {
             kind,
             message: error.to_string(),
@@ -249,7 +249,7 @@ impl Failure {
 impl From<ports::Error> for Failure {
     fn from(error: ports::Error) -> Self {
         let hint = error.hint_text().map(str::to_owned).or_else(|| default_hint(error.kind()).map(str::to_owned));
-        Self { hint, ..Self::of(kind_of(error.kind()), &error) }
+        Self { hint, ..Self::from_error(kind_of(error.kind()), &error) }
     }
 }
 
@@ -261,7 +261,7 @@ impl From<settings::Error> for Failure {
             settings::SettingsErrorKind::NotFound => FailureKind::NotFound,
             settings::SettingsErrorKind::Refused => FailureKind::Refused,
         };
-        Self { hint: error.hint_text().map(str::to_owned), ..Self::of(kind, &error) }
+        Self { hint: error.hint_text().map(str::to_owned), ..Self::from_error(kind, &error) }
     }
 }
 
@@ -275,7 +275,7 @@ impl From<PinError> for Failure {
             PinError::Serialize { .. } => FailureKind::Unexpected,
             PinError::Write { .. } => FailureKind::Full,
         };
-        Self { hint: error.hint_text().map(str::to_owned), ..Self::of(kind, &error) }
+        Self { hint: error.hint_text().map(str::to_owned), ..Self::from_error(kind, &error) }
     }
 }
 
@@ -285,7 +285,7 @@ impl From<DataDirError> for Failure {
             DataDirError::Create { .. } | DataDirError::NotADirectory { .. } => FailureKind::Invalid,
             DataDirError::Missing { .. } => FailureKind::NotFound,
         };
-        Self { hint: Some(error.hint_text().to_owned()), ..Self::of(kind, &error) }
+        Self { hint: Some(error.hint_text().to_owned()), ..Self::from_error(kind, &error) }
     }
 }
 
@@ -300,7 +300,7 @@ impl From<DaemonError> for Failure {
             DaemonError::Listen { .. } | DaemonError::LockFolder { .. } => FailureKind::Invalid,
             DaemonError::ParserProgram(_) | DaemonError::StagePanicked(_) => FailureKind::Unexpected,
         };
-        Self { hint: error.hint_text().map(str::to_owned), ..Self::of(kind, &error) }
+        Self { hint: error.hint_text().map(str::to_owned), ..Self::from_error(kind, &error) }
     }
 }
 
@@ -455,7 +455,8 @@ mod tests {
     #[test]
     fn json_joins_the_whole_chain_into_one_message() {
         let error = OpenError(std::io::Error::other("no space"));
-        let failure = Failure::of(FailureKind::Full, &error).while_doing("cannot stage a.pdf").hint("free some space");
+        let failure =
+            Failure::from_error(FailureKind::Full, &error).while_doing("cannot stage a.pdf").hint("free some space");
         assert_eq!(failure.message(), "cannot stage a.pdf");
         assert_eq!(failure.causes(), ["cannot open the store", "no space"]);
         let json = serde_json::to_value(failure.document()).unwrap();

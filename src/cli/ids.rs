@@ -13,11 +13,11 @@ const MAX_LINE: u64 = 1024;
 ///
 /// # Errors
 /// `Usage` for a word that is not an id, with the word; `Invalid` when `-` finds none on stdin.
-pub fn all<T: FromStr<Err: Display>>(given: &[String]) -> Result<Vec<T>> {
-    all_from(given, &mut std::io::stdin().lock())
+pub fn parse_all<T: FromStr<Err: Display>>(given: &[String]) -> Result<Vec<T>> {
+    parse_all_from(given, &mut std::io::stdin().lock())
 }
 
-fn all_from<T: FromStr<Err: Display>>(given: &[String], stdin: &mut dyn BufRead) -> Result<Vec<T>> {
+fn parse_all_from<T: FromStr<Err: Display>>(given: &[String], stdin: &mut dyn BufRead) -> Result<Vec<T>> {
     let mut ids = Vec::new();
     for word in given {
         if word == "-" {
@@ -36,9 +36,9 @@ fn all_from<T: FromStr<Err: Display>>(given: &[String], stdin: &mut dyn BufRead)
 /// Parses one id; `-` stands for the only id on stdin.
 ///
 /// # Errors
-/// As [`all`]; `Usage` when stdin has more than one.
-pub fn one<T: FromStr<Err: Display>>(given: &str) -> Result<T> {
-    let mut ids = all(&[given.to_owned()])?;
+/// As [`parse_all`]; `Usage` when stdin has more than one.
+pub fn parse_one<T: FromStr<Err: Display>>(given: &str) -> Result<T> {
+    let mut ids = parse_all(&[given.to_owned()])?;
     match (ids.pop(), ids.is_empty()) {
         (Some(id), true) => Ok(id),
         _ => Err(Failure::usage("this command takes one id, and stdin has more")),
@@ -73,18 +73,18 @@ mod tests {
     fn a_dash_reads_ids_from_stdin() {
         let mut stdin: &[u8] = b"a.dlq:0:1\n\n  a.dlq:0:2  \n";
         let given = ["b.dlq:1:1".to_owned(), "-".to_owned()];
-        let ids: Vec<RecordAddress> = all_from(&given, &mut stdin).unwrap();
+        let ids: Vec<RecordAddress> = parse_all_from(&given, &mut stdin).unwrap();
         assert_eq!(ids.iter().map(ToString::to_string).collect::<Vec<_>>(), ["b.dlq:1:1", "a.dlq:0:1", "a.dlq:0:2"]);
     }
 
     #[test]
     fn an_invalid_id_is_named_in_the_error() {
-        let wrong = all_from::<RecordAddress>(&["nonsense".to_owned()], &mut std::io::empty()).unwrap_err();
+        let wrong = parse_all_from::<RecordAddress>(&["nonsense".to_owned()], &mut std::io::empty()).unwrap_err();
         assert_eq!(wrong.exit_code(), 2);
         assert!(wrong.message().contains("nonsense"), "{wrong}");
-        let none = all_from::<RecordAddress>(&["-".to_owned()], &mut std::io::empty()).unwrap_err();
+        let none = parse_all_from::<RecordAddress>(&["-".to_owned()], &mut std::io::empty()).unwrap_err();
         assert_eq!(none.exit_code(), 6);
         let mut long: &[u8] = &[b'x'; 5000];
-        assert_eq!(all_from::<RecordAddress>(&["-".to_owned()], &mut long).unwrap_err().exit_code(), 2);
+        assert_eq!(parse_all_from::<RecordAddress>(&["-".to_owned()], &mut long).unwrap_err().exit_code(), 2);
     }
 }

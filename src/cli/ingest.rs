@@ -200,10 +200,12 @@ fn ingest_scope(connected: &Connected, cx: &Context) -> IngestScope {
 fn ingest_failure(error: Error) -> Failure {
     match error {
         Error::Port(error) => Failure::from(error),
-        Error::NoRoom(_) => Failure::of(FailureKind::Refused, &error)
+        Error::NoRoom(_) => Failure::from_error(FailureKind::Refused, &error)
             .hint("free some space, choose another --data-dir, or lower the setting ingest.min_free_percent"),
-        Error::UnknownJob(_) => Failure::of(FailureKind::NotFound, &error).hint("`mfctl jobs list` shows the jobs"),
-        Error::Input { .. } | Error::Spec(_) => Failure::of(FailureKind::Invalid, &error),
+        Error::UnknownJob(_) => {
+            Failure::from_error(FailureKind::NotFound, &error).hint("`mfctl jobs list` shows the jobs")
+        }
+        Error::Input { .. } | Error::Spec(_) => Failure::from_error(FailureKind::Invalid, &error),
     }
 }
 

@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::context::{Connected, Context};
 use super::failure::{Failure, FailureKind, OrFail, Result};
-use super::output::{Page, Render};
-use super::record::Change;
+use super::output::{Render, TextPage};
+use super::record::RecordedChange;
 use crate::ops::target::DataDirMode;
 use crate::settings::{Error as SettingsError, Layer, Layers, NewProfile, ProfileName, Sources, commented_file};
 use mfctl_core::domain::{EnvName, SourcePath};
@@ -83,7 +83,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
         Ok(connected) => connected,
         Err(failure) => return Err(restore(failure, &path, backup.as_deref())),
     };
-    let change = Change::of_process("init").undo(format!("remove {}", path.display()));
+    let change = RecordedChange::of_process("init").undo(format!("remove {}", path.display()));
     let at = connected.ports.clock.now();
     connected.recorder().append(change, at, format!("wrote profile {}", profile.name)).await?;
     let target = &connected.target;
@@ -228,7 +228,7 @@ fn backup_name(path: &Path) -> PathBuf {
 }
 
 impl Render for InitProfileReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         page.field("wrote", self.file.as_str());
         if let Some(backup) = &self.backup {
             page.field("backup", backup.as_str());

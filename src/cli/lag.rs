@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::complete;
 use super::context::Context;
 use super::failure::{Failure, Result};
-use super::output::{Cell, Column, Page, Render, Tone, humane};
+use super::output::{Cell, Column, Render, TextPage, Tone, humane};
 use crate::ops::lag::{self, GroupLag};
 use crate::ops::target::{DataDirMode, TargetKind};
 use mfctl_core::domain::GroupName;
@@ -89,7 +89,7 @@ fn check_lag(report: &LagReport, max: Option<u64>) -> Result<()> {
 }
 
 impl Render for LagReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         const COLUMNS: [Column; 7] = [
             Column::left("TOPIC"),
             Column::right("PARTITION"),

@@ -1,6 +1,6 @@
 //! The only place that prints. stdout carries results alone; progress, logs, notes and errors go to stderr.
 //!
-//! A command hands a [`Render`] (one document) to [`Output::print`], or one [`Item`] after the other to an
+//! A command hands a [`Render`] (one document) to [`Output::print`], or one [`ListItem`] after the other to an
 //! [`Output::list`], and need not know formats, colour, widths or closed pipes. A closed stdout is no error: a document is
 //! dropped, a list ends the command with [`Failure::closed_pipe`].
 
@@ -18,10 +18,10 @@ use indicatif::MultiProgress;
 use serde::Serialize;
 
 pub use escape::escape;
-pub use list::{Item, List};
+pub use list::{List, ListItem};
 pub use options::{ColorChoice, Format, OutputFlags, OutputOptions, StreamKind};
-pub use page::{Cell, Column, Layout, Page, Tone};
-pub use progress::{Position, Progress};
+pub use page::{Cell, Column, Layout, TextPage, Tone};
+pub use progress::{Progress, ProgressPosition};
 
 use super::failure::{Failure, FailureKind, Result};
 use crate::ops::target::Target;
@@ -32,7 +32,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 /// The result of a command: a document for scripts, a page of text for people, and the ids in it.
 pub trait Render: Serialize {
     /// Writes the result as text for people.
-    fn page(&self, page: &mut Page);
+    fn page(&self, page: &mut TextPage);
 
     /// The ids that `-o name` prints; `None` when the result has no ids.
     fn names(&self) -> Option<Vec<String>> {
@@ -151,13 +151,13 @@ impl Output {
     ///
     /// # Errors
     /// As [`Output::refresh`].
-    pub fn next<T: Render>(&self, report: &T) -> Result<()> {
+    pub fn print_next<T: Render>(&self, report: &T) -> Result<()> {
         let text = self.format(report)?;
         self.write_out(text.as_bytes())
     }
 
     /// Starts a list of any length. `field` is the list's name in a JSON or YAML document.
-    pub fn list<T: Item>(&self, field: &'static str) -> List<'_, T> {
+    pub fn list<T: ListItem>(&self, field: &'static str) -> List<'_, T> {
         List::new(self, field)
     }
 
@@ -241,7 +241,7 @@ impl Output {
         let document = ResultDocument { schema_version: SCHEMA_VERSION, target: self.target(), report };
         match self.state.options.format {
             Format::Table => {
-                let mut page = Page::default();
+                let mut page = TextPage::default();
                 report.page(&mut page);
                 Ok(page.render(self.layout()))
             }

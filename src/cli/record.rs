@@ -18,7 +18,7 @@ pub struct Recorder {
 
 /// A change to record: the command, its arguments and how to undo it.
 #[derive(Debug, Clone, Default)]
-pub struct Change {
+pub struct RecordedChange {
     /// The command as typed, e.g. `dlq redrive`.
     pub verb: &'static str,
     /// Its arguments; the values of flags that carry a secret are replaced.
@@ -27,7 +27,7 @@ pub struct Change {
     pub undo: Option<String>,
 }
 
-impl Change {
+impl RecordedChange {
     /// A change by this process, with the arguments of its command line.
     #[must_use]
     pub fn of_process(verb: &'static str) -> Self {
@@ -57,7 +57,7 @@ impl Recorder {
     /// The change's own failure; or, when it succeeded, that its record could not be written.
     pub async fn run<T>(
         &self,
-        change: Change,
+        change: RecordedChange,
         work: impl Future<Output = Result<T>>,
         summary: impl FnOnce(&T) -> String,
     ) -> Result<T> {
@@ -77,7 +77,7 @@ impl Recorder {
     ///
     /// # Errors
     /// When the record cannot be written.
-    pub async fn append(&self, change: Change, at: Timestamp, result: String) -> Result<()> {
+    pub async fn append(&self, change: RecordedChange, at: Timestamp, result: String) -> Result<()> {
         let record = OperatorRecord {
             at,
             actor: self.actor.clone(),
@@ -156,7 +156,7 @@ mod tests {
     async fn a_change_leaves_a_record_whether_it_succeeds_or_not() {
         let journal = Arc::new(MemoryJournal::default());
         let recorder = recorder(&journal);
-        let change = Change { verb: "dlq discard", arguments: vec!["a:0:1".to_owned()], undo: None };
+        let change = RecordedChange { verb: "dlq discard", arguments: vec!["a:0:1".to_owned()], undo: None };
         recorder.run(change.clone(), async { Ok(3) }, |count| format!("{count} discarded")).await.unwrap();
         let failed =
             recorder.run(change, async { Err::<u32, _>(Failure::refused("not confirmed")) }, |_| String::new()).await;
@@ -169,7 +169,7 @@ mod tests {
     async fn a_change_whose_record_cannot_be_written_fails() {
         let journal = Arc::new(MemoryJournal { broken: true, ..MemoryJournal::default() });
         let failure =
-            recorder(&journal).run(Change::default(), async { Ok(()) }, |()| String::new()).await.unwrap_err();
+            recorder(&journal).run(RecordedChange::default(), async { Ok(()) }, |()| String::new()).await.unwrap_err();
         assert!(failure.message().contains("the change was made"), "{failure}");
     }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::failure::{Failure, FailureKind, Result};
-use super::output::{Cell, Column, Page, Render, Tone, humane};
+use super::output::{Cell, Column, Render, TextPage, Tone, humane};
 use super::top;
 use crate::ops::status::{self, PartHealth, StatusPart};
 use crate::ops::target::DataDirMode;
@@ -118,7 +118,7 @@ fn measure(purpose: &str, path: &Path) -> PathUse {
 }
 
 impl Render for StatusReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         let rows = self.parts.iter().map(|part| {
             let (word, tone) = match part.health {
                 PartHealth::Ok => ("ok", Tone::Good),

@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 
 use super::context::{Connected, Context};
 use super::failure::{Failure, Result};
-use super::output::{Cell, Column, Format, Page, Render, Tone, humane};
+use super::output::{Cell, Column, Format, Render, TextPage, Tone, humane};
 use super::signals;
 use crate::ops::target::DataDirMode;
 use crate::ops::vitals::{Objectives, Vitals, VitalsMonitor};
@@ -105,7 +105,7 @@ async fn stream(mut monitor: VitalsMonitor, interval: Duration, cx: &Context) ->
 }
 
 impl Render for Vitals {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         groups(self, page);
         latency(self, page);
         dead_letters(self, page);
@@ -121,7 +121,7 @@ fn seconds(value: f64) -> String {
     humane::duration(Duration::try_from_secs_f64(value).unwrap_or(Duration::MAX))
 }
 
-fn groups(vitals: &Vitals, page: &mut Page) {
+fn groups(vitals: &Vitals, page: &mut TextPage) {
     page.heading("Groups");
     let rows = vitals.groups.iter().map(|group| {
         let tone = if group.lag.lag > 0 { Tone::Warn } else { Tone::Good };
@@ -143,7 +143,7 @@ fn groups(vitals: &Vitals, page: &mut Page) {
     page.table(&columns, rows.collect());
 }
 
-fn latency(vitals: &Vitals, page: &mut Page) {
+fn latency(vitals: &Vitals, page: &mut TextPage) {
     let latency = &vitals.latency;
     page.heading(format!("Latency, staged to enriched, last {}", seconds(latency.window_seconds as f64)));
     match &latency.quantiles {
@@ -164,7 +164,7 @@ fn latency(vitals: &Vitals, page: &mut Page) {
     }
 }
 
-fn dead_letters(vitals: &Vitals, page: &mut Page) {
+fn dead_letters(vitals: &Vitals, page: &mut TextPage) {
     page.heading("Dead letters");
     let rows = vitals.dead_letters.iter().map(|topic| {
         let tone = if topic.unresolved > 0 { Tone::Bad } else { Tone::Good };
@@ -177,7 +177,7 @@ fn dead_letters(vitals: &Vitals, page: &mut Page) {
     page.table(&[Column::left("TOPIC"), Column::right("UNRESOLVED"), Column::right("EVER")], rows.collect());
 }
 
-fn storage(vitals: &Vitals, page: &mut Page) {
+fn storage(vitals: &Vitals, page: &mut TextPage) {
     page.heading("Storage");
     let rows = vitals.storage.buckets.iter().map(|bucket| {
         let more = if bucket.usage.partial { "+" } else { "" };

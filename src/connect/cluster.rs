@@ -16,8 +16,8 @@ mod vault;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::FirstConsul;
-use super::log_operators::LogOperators;
+use super::ConsulAclBootstrap;
+use super::operator_journal::LogOperatorJournal;
 use crate::settings::Settings;
 use mfctl_core::domain::Secret;
 use mfctl_core::ports::{
@@ -51,7 +51,7 @@ pub(super) async fn open(
     let local = mfctl_embedded::local_ports(&folder);
     let store = Arc::new(S3Store::new(&s3::config(&profile)?)?);
     Ok(Ports {
-        operators: Arc::new(LogOperators::new(Arc::clone(&log))),
+        operators: Arc::new(LogOperatorJournal::new(Arc::clone(&log))),
         log,
         buckets: Some(Arc::clone(&store) as Arc<dyn BucketAdmin>),
         objects: store,
@@ -87,17 +87,17 @@ pub(super) fn vault_setup(settings: &Settings, env: &BTreeMap<String, String>) -
 }
 
 /// Opens the profile's Consul without a token, and the Vault that keeps the token.
-pub(super) fn first_consul(settings: &Settings, env: &BTreeMap<String, String>) -> Result<FirstConsul> {
+pub(super) fn consul_acl_bootstrap(settings: &Settings, env: &BTreeMap<String, String>) -> Result<ConsulAclBootstrap> {
     let profile = ClusterProfile::new(settings, env, &Arc::default());
     let (path, field) = consul::token_in_vault(&profile)?;
     let secrets = profile.required(vault::client(&profile)?, "vault", "url")?;
     let mount = vault::mount(settings).to_owned();
-    let without_token = consul_with(settings, env, None)?;
-    Ok(FirstConsul { without_token, secrets: Arc::new(secrets), mount, path, field })
+    let without_token = consul_with_token(settings, env, None)?;
+    Ok(ConsulAclBootstrap { without_token, secrets: Arc::new(secrets), mount, path, field })
 }
 
 /// Opens the profile's Consul with this token in place of the profile's own login.
-pub(super) fn consul_with(
+pub(super) fn consul_with_token(
     settings: &Settings,
     env: &BTreeMap<String, String>,
     token: Option<Secret>,

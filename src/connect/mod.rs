@@ -1,7 +1,7 @@
 //! Opens the ports of a profile. The only module that knows both the settings and the backends; only `cli` calls it.
 
 mod cluster;
-pub mod log_operators;
+pub mod operator_journal;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ pub fn vault_setup(settings: &Settings, env: &BTreeMap<String, String>) -> Resul
 }
 
 /// What the ACL bootstrap of a Consul needs: the Consul, and the place in Vault for its first token.
-pub struct FirstConsul {
+pub struct ConsulAclBootstrap {
     /// The Consul, called without a token.
     pub without_token: Arc<dyn ConsulAcl>,
     /// The Vault that will hold the token.
@@ -88,16 +88,20 @@ pub struct FirstConsul {
 ///
 /// # Errors
 /// `Invalid` when the profile has no Consul, no Vault, or a Consul token that is not in Vault.
-pub fn first_consul(settings: &Settings, env: &BTreeMap<String, String>) -> Result<FirstConsul> {
-    cluster::first_consul(settings, env)
+pub fn consul_acl_bootstrap(settings: &Settings, env: &BTreeMap<String, String>) -> Result<ConsulAclBootstrap> {
+    cluster::consul_acl_bootstrap(settings, env)
 }
 
 /// Opens the profile's Consul with this token in place of the profile's own login.
 ///
 /// # Errors
 /// `Invalid` when the profile has no Consul, or its URL or CA file cannot be used.
-pub fn consul_with(settings: &Settings, env: &BTreeMap<String, String>, token: Secret) -> Result<Arc<dyn ConsulAcl>> {
-    cluster::consul_with(settings, env, Some(token))
+pub fn consul_with_token(
+    settings: &Settings,
+    env: &BTreeMap<String, String>,
+    token: Secret,
+) -> Result<Arc<dyn ConsulAcl>> {
+    cluster::consul_with_token(settings, env, Some(token))
 }
 
 /// Opens the database of a cluster's catalog; `None` where the profile does not configure it.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mfctl::connect::log_operators::LogOperators;
+use mfctl::connect::operator_journal::LogOperatorJournal;
 use mfctl_core::domain::names::topics;
 use mfctl_core::ports::{
     Catalog, ConfigStore, EventLog, JobJournal, ObjectStore, OperatorJournal, SchemaRegistry, SearchIndex, SystemClock,
@@ -112,5 +112,5 @@ async fn operators_on_the_log() -> Fixture<dyn OperatorJournal> {
     let log = log().await;
     let audit = TopicSpec { name: topics::AUDIT, partitions: 1, retention: None, compacted: false };
     log.port.create_topics(&[audit]).await.unwrap();
-    Fixture::new(Arc::new(LogOperators::new(Arc::clone(&log.port))), log)
+    Fixture::new(Arc::new(LogOperatorJournal::new(Arc::clone(&log.port))), log)
 }

@@ -22,7 +22,7 @@ use crate::cli::context::{Connected, Context};
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::guard::{self, GuardedChange};
 use crate::cli::lock;
-use crate::cli::output::{Page, Render, Tone, humane};
+use crate::cli::output::{Render, TextPage, Tone, humane};
 use crate::cli::record;
 use crate::cli::signals;
 use crate::ops::pin;
@@ -318,7 +318,7 @@ async fn lock_and_record_declarations(
 /// Appends the operator's record. Its topic may be one that this apply creates: after a failed apply, a record that cannot
 /// be written is no error.
 async fn append_operator_record(connected: &Connected, report: &BootstrapApplyReport, failed: bool) -> Result<()> {
-    let change = record::Change::of_process("bootstrap apply");
+    let change = record::RecordedChange::of_process("bootstrap apply");
     let result = format!("{} made, {} remain", report.changes.len(), report.remaining.len());
     let written = connected.recorder().append(change, connected.ports.clock.now(), result).await;
     if failed { Ok(()) } else { written }
@@ -342,7 +342,7 @@ impl BootstrapApplyReport {
 }
 
 impl Render for BootstrapApplyReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         for change in &self.changes {
             let (sign, planned, tone) = report::planned_style(change.action);
             let word = match change.action {

@@ -13,7 +13,7 @@ use crate::bootstrap::manifest::{ResourceKind, json_schemas};
 use crate::bootstrap::plan::{PlanScope, ResourceSelector};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
-use crate::cli::output::{Cell, Column, Page, Render, Tone};
+use crate::cli::output::{Cell, Column, Render, TextPage, Tone};
 use crate::ops::target::DataDirMode;
 use mfctl_core::domain::SourcePath;
 
@@ -66,7 +66,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
 }
 
 impl Render for BootstrapImportReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         const COLUMNS: [Column; 2] = [Column::left("KIND"), Column::right("DECLARED")];
         let rows =
             self.declared.iter().map(|(kind, count)| vec![Cell::new(kind.as_str()), Cell::new(count.to_string())]);

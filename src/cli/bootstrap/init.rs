@@ -10,7 +10,7 @@ use super::folder;
 use crate::bootstrap::manifest::{GeneratedFile, ResourceKind, builtin_declarations, scaffold};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
-use crate::cli::output::{Page, Render, humane};
+use crate::cli::output::{Render, TextPage, humane};
 use crate::ops::target::Target;
 use mfctl_core::domain::SourcePath;
 
@@ -100,7 +100,7 @@ pub fn write(dir: &Path, files: &[GeneratedFile]) -> Result<()> {
 }
 
 impl Render for BootstrapInitReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         let files = humane::counted(self.files.len() as u64, "file", "files");
         page.line(format!("wrote {files} to {}", self.dir));
     }

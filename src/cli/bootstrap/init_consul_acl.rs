@@ -10,8 +10,8 @@ use uuid::Uuid;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::guard::{self, GuardedChange};
-use crate::cli::output::{Page, Render};
-use crate::connect::{self, FirstConsul};
+use crate::cli::output::{Render, TextPage};
+use crate::connect::{self, ConsulAclBootstrap};
 use mfctl_core::domain::Secret;
 
 /// Arguments of `mfctl bootstrap init-consul-acl`.
@@ -44,7 +44,7 @@ pub struct InitConsulAclReport {
 pub async fn run(_: &Args, cx: &Context) -> Result<()> {
     let settings = cx.settings()?;
     let target = cx.announce(&settings)?;
-    let first = connect::first_consul(&settings, &cx.sources().env)?;
+    let first = connect::consul_acl_bootstrap(&settings, &cx.sources().env)?;
     let kept_at = format!("{}/{}#{}", first.mount, first.path, first.field);
     let summary = format!("bootstrap Consul's ACL system and store its first token in Vault at {kept_at}");
     guard::confirm(
@@ -56,7 +56,7 @@ pub async fn run(_: &Args, cx: &Context) -> Result<()> {
     let token = read_or_create_token(&first, &kept_at).await?;
     mfctl_core::failpoint::hit("consul_acl_kept");
     let begun = first.without_token.bootstrap(&token).await?;
-    let with_token = connect::consul_with(&settings, &cx.sources().env, token)?;
+    let with_token = connect::consul_with_token(&settings, &cx.sources().env, token)?;
     with_token.policies().await.map_err(|error| match begun {
         true => Failure::from(error),
         false => Failure::new(
@@ -73,8 +73,8 @@ pub async fn run(_: &Args, cx: &Context) -> Result<()> {
 }
 
 /// The token that Vault holds; if it holds none, a new one, which is in Vault before this returns.
-async fn read_or_create_token(first: &FirstConsul, kept_at: &str) -> Result<Secret> {
-    let FirstConsul { secrets, mount, path, field, .. } = first;
+async fn read_or_create_token(first: &ConsulAclBootstrap, kept_at: &str) -> Result<Secret> {
+    let ConsulAclBootstrap { secrets, mount, path, field, .. } = first;
     if let Some(token) = secrets.read(mount, path, field).await? {
         return Ok(token);
     }
@@ -90,7 +90,7 @@ async fn read_or_create_token(first: &FirstConsul, kept_at: &str) -> Result<Secr
 }
 
 impl Render for InitConsulAclReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         page.line(match self.begun {
             true => "the ACL system is bootstrapped",
             false => "the ACL system was bootstrapped earlier, with the token in Vault",

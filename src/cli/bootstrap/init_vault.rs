@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::guard::{self, GuardedChange};
-use crate::cli::output::{Page, Render};
+use crate::cli::output::{Render, TextPage};
 use crate::cli::signals;
 use crate::connect;
 use mfctl_core::domain::{Secret, SourcePath};
@@ -234,7 +234,7 @@ async fn wait_until_unsealed(vault: &dyn VaultSetup, cx: &Context, stop: &mfctl_
 }
 
 impl Render for InitVaultReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         let Self { dir, shares, threshold, role, .. } = self;
         page.line(format!("Vault is initialised and unsealed; {threshold} of {} shares unseal it", shares.len()));
         page.line(format!("the shares are in {dir}: give each to its holder, then delete the file"));

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::bootstrap::plan::{BootstrapPlan, OrphanedResource, PlannedAction, PlannedChange, RefusedChange};
 use crate::bootstrap::resources::ResourceContext;
-use crate::cli::output::{Page, Render, Tone, humane};
+use crate::cli::output::{Render, TextPage, Tone, humane};
 use crate::kv::break_glass::BreakGlassException;
 use mfctl_core::domain::Timestamp;
 
@@ -51,7 +51,7 @@ impl BootstrapPlanReport {
 }
 
 impl Render for BootstrapPlanReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         for BreakGlassStatus { exception, overdue } in &self.broken_glass {
             let (state, tone) = match overdue {
                 true => ("changed by hand, expired", Tone::Bad),
@@ -84,7 +84,7 @@ pub fn resource_names(changes: &[PlannedChange]) -> Vec<String> {
 }
 
 /// Prints a change and, indented, its fields.
-pub fn render_change(page: &mut Page, change: &PlannedChange, (sign, word, tone): (&str, &str, Tone)) {
+pub fn render_change(page: &mut TextPage, change: &PlannedChange, (sign, word, tone): (&str, &str, Tone)) {
     let origin = origin_suffix(change.source.as_deref(), change.since);
     page.toned(format!("{sign} {word} {}/{}{origin}", change.kind, change.name), tone);
     for field in &change.fields {
@@ -110,7 +110,12 @@ pub const fn planned_style(action: PlannedAction) -> (&'static str, &'static str
 }
 
 /// Prints the resources that are left alone: refused changes, orphans, and resources that could not be read.
-pub fn render_exceptions(page: &mut Page, refused: &[RefusedChange], orphans: &[OrphanedResource], skipped: &[String]) {
+pub fn render_exceptions(
+    page: &mut TextPage,
+    refused: &[RefusedChange],
+    orphans: &[OrphanedResource],
+    skipped: &[String],
+) {
     for refusal in refused {
         let origin = origin_suffix(refusal.source.as_deref(), refusal.since);
         page.toned(format!("! left alone {}/{}{origin}", refusal.kind, refusal.name), Tone::Bad);
@@ -131,7 +136,7 @@ pub fn render_exceptions(page: &mut Page, refused: &[RefusedChange], orphans: &[
 }
 
 /// Prints the number of resources that need no change.
-pub fn render_unchanged(page: &mut Page, count: u64) {
+pub fn render_unchanged(page: &mut TextPage, count: u64) {
     page.line(humane::counted(count, "resource is up to date", "resources are up to date"));
 }
 

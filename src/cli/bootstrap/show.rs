@@ -10,7 +10,7 @@ use crate::bootstrap::manifest::ResourceKind;
 use crate::bootstrap::resources::{self, LiveState, ReadScope};
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
-use crate::cli::output::{Page, Render, Tone};
+use crate::cli::output::{Render, TextPage, Tone};
 use crate::ops::target::DataDirMode;
 
 /// Arguments of `mfctl bootstrap show`.
@@ -91,7 +91,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
 }
 
 impl Render for BootstrapShowReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         for resource in &self.resources {
             let created = if resource.made_by_mfctl { ", created by mfctl" } else { "" };
             match resource.there {

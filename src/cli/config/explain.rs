@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::ValueReport;
 use super::show::chosen_profile;
 use crate::cli::failure::{Failure, Result};
-use crate::cli::output::{Cell, Output, Page, Render, Tone};
+use crate::cli::output::{Cell, Output, Render, TextPage, Tone};
 use crate::settings::{Layers, ResolvedSetting, SettingKey, all_keys, did_you_mean};
 
 /// Arguments of `mfctl config explain`.
@@ -114,7 +114,7 @@ fn profile_field(given: &str) -> Option<&str> {
 }
 
 impl Render for ConfigExplainReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         page.line(format!("{}: {}", self.key, self.description)).blank();
         page.field("value", self.expects.as_str());
         page.field("default", self.default.as_str());

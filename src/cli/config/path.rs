@@ -4,7 +4,7 @@ use clap::Args as ClapArgs;
 use serde::Serialize;
 
 use crate::cli::failure::Result;
-use crate::cli::output::{Cell, Column, Output, Page, Render, Tone};
+use crate::cli::output::{Cell, Column, Output, Render, TextPage, Tone};
 use crate::settings::{CandidateFile, FileStatus, Layer, Sources, discover};
 use mfctl_core::domain::SourcePath;
 
@@ -61,7 +61,7 @@ fn report(file: &CandidateFile) -> FileReport {
 }
 
 impl Render for PathsReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         const COLUMNS: [Column; 4] =
             [Column::left("LAYER"), Column::left("STATUS"), Column::left("PATH"), Column::left("WHY")];
         let rows = self.files.iter().map(|file| {

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{OriginReport, ValueReport};
 use crate::cli::failure::Result;
-use crate::cli::output::{Cell, Column, Output, Page, Render, Tone};
+use crate::cli::output::{Cell, Column, Output, Render, TextPage, Tone};
 use crate::settings::{Layer, Layers, ProfileChoice, SettingsErrorKind, ValueOrigin};
 
 /// Arguments of `mfctl config show`.
@@ -98,7 +98,7 @@ fn defined_profile((name, origin): &(crate::settings::ProfileName, ValueOrigin))
 }
 
 impl Render for ConfigReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         const COLUMNS: [Column; 3] = [Column::left("KEY"), Column::left("VALUE"), Column::left("FROM")];
         match (&self.profile, &self.chosen_by) {
             (Some(profile), Some(by)) => {

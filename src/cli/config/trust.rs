@@ -6,8 +6,8 @@ use serde::Serialize;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::guard::{self, GuardedChange};
-use crate::cli::output::{Page, Render};
-use crate::cli::record::Change;
+use crate::cli::output::{Render, TextPage};
+use crate::cli::record::RecordedChange;
 use crate::ops::pin::{self, Pin};
 use crate::ops::target::DataDirMode;
 
@@ -48,7 +48,7 @@ pub async fn run(_: &Args, cx: &Context) -> Result<()> {
     guard::confirm_unpinned(&action, cx.globals(), target, cx.out())?;
     let now = connected.ports.clock.now();
     let work = async { Ok(pin::trust(target, now)?) };
-    let change = Change::of_process("config trust");
+    let change = RecordedChange::of_process("config trust");
     let change = match pin::read(&target.data_dir)? {
         Some(before) => {
             change.undo(format!("`mfctl config trust` with a profile of environment {}", before.environment))
@@ -61,7 +61,7 @@ pub async fn run(_: &Args, cx: &Context) -> Result<()> {
 }
 
 impl Render for TrustReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         if let Some(before) = &self.before {
             page.field("before", format!("environment {}, tenant {}", before.environment, before.tenant));
         }

@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::guard::{self, GuardedChange};
-use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
-use crate::cli::record::Change;
+use crate::cli::output::{Cell, Column, Render, TextPage, Tone, humane};
+use crate::cli::record::RecordedChange;
 use crate::connect::PostgresAdmin;
 use crate::ops::target::DataDirMode;
 use mfctl_core::ports::{Migration, Migrations};
@@ -73,7 +73,7 @@ async fn apply(cx: &Context, connected: &Connected, admin: &PostgresAdmin) -> Re
         Ok(applied) => applied.iter().map(title).collect::<Vec<_>>().join(", "),
         Err(failure) => format!("{}: {failure}", failure.kind().name()),
     };
-    let written = connected.recorder().append(Change::of_process("db migrate"), at, result).await;
+    let written = connected.recorder().append(RecordedChange::of_process("db migrate"), at, result).await;
     let applied = done?;
     match written {
         Err(failure) if failure.kind() == FailureKind::NotFound => {
@@ -90,7 +90,7 @@ fn title(migration: &Migration) -> String {
 }
 
 impl Render for DbMigrateReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         let row =
             |word: &'static str, tone: Tone, one: &Migration| vec![Cell::new(title(one)), Cell::new(word).tone(tone)];
         let applied = self.applied.iter().map(|one| row("applied", Tone::Good, one));

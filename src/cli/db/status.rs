@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
-use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
+use crate::cli::output::{Cell, Column, Render, TextPage, Tone, humane};
 use crate::connect::{AppliedMigration, MigrationStatus};
 
 /// Arguments of `mfctl db status`.
@@ -66,7 +66,7 @@ impl DbStatusReport {
 }
 
 impl Render for DbStatusReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         let status = &self.status;
         page.field("identity", status.identity.as_deref().unwrap_or("none yet"));
         if let Some(who) = &status.migrating {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
-use crate::cli::output::{Cell, Column, Format, Item, Page, Render, Tone, humane};
+use crate::cli::output::{Cell, Column, Format, ListItem, Render, TextPage, Tone, humane};
 use crate::cli::since::Since;
 use crate::dlq::list::{self, DeadLetterFilter, ErrorGroup, ErrorGroups, ListedDeadLetter};
 use crate::ops::target::DataDirMode;
@@ -126,7 +126,7 @@ async fn count_parked_waiting(log: &dyn EventLog, ledger: &Ledger) -> Result<u64
 }
 
 impl Render for DlqListReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         let tone = if self.unresolved > 0 { Tone::Bad } else { Tone::Good };
         page.field("unresolved", Cell::new(humane::count(self.unresolved)).tone(tone));
         page.field("resolved", Cell::new(humane::count(self.resolved)));
@@ -180,7 +180,7 @@ fn group_cells(group: &ErrorGroup, now: Option<Timestamp>) -> Vec<Cell> {
     ]
 }
 
-impl Item for ListedDeadLetter {
+impl ListItem for ListedDeadLetter {
     const COLUMNS: &'static [Column] = &[
         Column::left("ID"),
         Column::left("DEAD-LETTERED"),

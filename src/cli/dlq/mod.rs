@@ -12,7 +12,7 @@ use super::complete;
 use super::context::Context;
 use super::failure::{Failure, Result};
 use super::ids;
-use super::output::{Cell, Column, Page, Tone, humane};
+use super::output::{Cell, Column, TextPage, Tone, humane};
 use crate::dlq::report::RunTally;
 use crate::dlq::selection::Selection;
 use mfctl_core::domain::TopicName;
@@ -73,7 +73,7 @@ impl SelectionArgs {
             return Ok(Selection::All);
         }
         if self.topic.is_empty() {
-            Ok(Selection::Ids(ids::all(&self.ids)?))
+            Ok(Selection::Ids(ids::parse_all(&self.ids)?))
         } else {
             Ok(Selection::Topics(self.topic.clone()))
         }
@@ -90,7 +90,7 @@ impl SelectionArgs {
 }
 
 /// Prints the counts of each topic, and the first skipped dead letters with their reasons.
-fn print_tally(tally: &RunTally, page: &mut Page) {
+fn print_tally(tally: &RunTally, page: &mut TextPage) {
     const MAX_SKIPPED_ROWS: usize = 50;
     let columns = [
         Column::left("TOPIC"),

@@ -11,8 +11,8 @@ use super::{SelectionArgs, print_tally, run_failure, tally_summary};
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::{Failure, Result};
 use crate::cli::guard::{self, GuardedChange};
-use crate::cli::output::{Cell, Page, Position, Render, Tone, humane};
-use crate::cli::record::Change;
+use crate::cli::output::{Cell, ProgressPosition, Render, TextPage, Tone, humane};
+use crate::cli::record::RecordedChange;
 use crate::cli::signals;
 use crate::dlq::decide::RedriveRules;
 use crate::dlq::report::RunTally;
@@ -168,7 +168,7 @@ impl DlqRunCommand {
 
     /// Records the change in the operator journal. The arguments hold no secret.
     async fn record(&self, at: Timestamp, result: String, connected: &Connected) -> Result<()> {
-        connected.recorder().append(Change::of_process(self.verb), at, result).await
+        connected.recorder().append(RecordedChange::of_process(self.verb), at, result).await
     }
 }
 
@@ -182,7 +182,7 @@ async fn execute_with_progress(
     let stop = cx.stop()?;
     let bar = cx.out().progress("dead letters", "dead letters");
     let show_progress = |tally: &RunTally| {
-        bar.set(&Position { done: tally.done(), total: Some(expected), ..Position::default() });
+        bar.set(&ProgressPosition { done: tally.done(), total: Some(expected), ..ProgressPosition::default() });
     };
     let log = connected.ports.log.as_ref();
     let clock = connected.ports.clock.as_ref();
@@ -241,7 +241,7 @@ impl DlqRunReport {
 }
 
 impl Render for DlqRunReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         if self.dry_run {
             page.toned(
                 format!("Dry run, nothing was changed. A run would result in: {}", tally_summary(&self.tally)),

@@ -10,7 +10,7 @@ use super::redrive::{DEFAULT_MAX_REDRIVES, redrive_rules};
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::ids;
-use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
+use crate::cli::output::{Cell, Column, Render, TextPage, Tone, humane};
 use crate::dlq::show::{self, DeadLetterDetail, ShownBytes};
 use crate::ops::target::DataDirMode;
 use mfctl_core::domain::{RecordAddress, Timestamp};
@@ -48,7 +48,7 @@ pub struct DlqShowReport {
 }
 
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
-    let id: RecordAddress = ids::one(&args.id)?;
+    let id: RecordAddress = ids::parse_one(&args.id)?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let ports = &connected.ports;
     let record = show::fetch_record(ports.log.as_ref(), &id).await?;
@@ -62,7 +62,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
 }
 
 impl Render for DlqShowReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         let dead_letter = &self.dead_letter;
         let error = &dead_letter.error;
         page.field("id", Cell::new(dead_letter.id.to_string()).tone(Tone::Strong));
@@ -103,7 +103,7 @@ impl DlqShowReport {
         Cell::maybe(at.map(|at| self.now.map_or_else(|| humane::time(at), |now| humane::time_and_age(at, now))))
     }
 
-    fn add_resolution(&self, page: &mut Page) {
+    fn add_resolution(&self, page: &mut TextPage) {
         let Some(entry) = &self.dead_letter.resolution else {
             page.field("ledger", Cell::new("unresolved").tone(Tone::Bad));
             return;
@@ -127,7 +127,7 @@ impl DlqShowReport {
         }
     }
 
-    fn add_asset(&self, page: &mut Page) {
+    fn add_asset(&self, page: &mut TextPage) {
         let Some(asset) = &self.dead_letter.asset else { return };
         let state = asset.state.map_or_else(|| "not in the catalog".to_owned(), |state| state.to_string());
         let flag = asset.dead_lettered.map(|stage| format!(", dead-lettered in {stage}")).unwrap_or_default();
@@ -150,7 +150,7 @@ fn ellipsis(bytes: &ShownBytes) -> &'static str {
     if bytes.truncated { "…" } else { "" }
 }
 
-fn print_value(value: &ShownBytes, page: &mut Page) {
+fn print_value(value: &ShownBytes, page: &mut TextPage) {
     if let Some(schema) = value.schema_id {
         page.toned(format!("schema {schema}"), Tone::Dim);
     }

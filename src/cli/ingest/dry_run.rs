@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::progress;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
-use crate::cli::output::{Cell, Column, Item, Tone, humane};
+use crate::cli::output::{Cell, Column, ListItem, Tone, humane};
 use crate::cli::signals;
 use crate::ops::target::{DataDirMode, Target};
 use crate::pipeline::ingest::spec::JobSpec;
@@ -79,7 +79,7 @@ async fn existing_catalog(cx: &Context) -> Result<(Option<Arc<dyn Catalog>>, Tar
     Ok((None, target))
 }
 
-impl Item for DryRunFile {
+impl ListItem for DryRunFile {
     const COLUMNS: &'static [Column] = &[
         Column::left("ACTION"),
         Column::left("PATH"),

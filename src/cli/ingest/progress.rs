@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::{Failure, Result};
-use crate::cli::output::{Output, Position, Progress, humane};
+use crate::cli::output::{Output, Progress, ProgressPosition, humane};
 use crate::cli::signals;
 use crate::pipeline::ingest::{self, SkipCounters, wait_for_state};
 use mfctl_core::domain::{AssetState, JobId};
@@ -30,7 +30,7 @@ impl ingest::ProgressObserver for IngestProgressBar {
         let bar = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(bar) = bar.as_ref() else { return };
         let note = if progress.refused > 0 { format!("{} not ingested", progress.refused) } else { String::new() };
-        bar.set(&Position {
+        bar.set(&ProgressPosition {
             done: progress.files,
             total: progress.total.map(|total| total.files.max(progress.files)),
             bytes: Some(progress.bytes),
@@ -65,7 +65,7 @@ pub(super) async fn wait_for_assets(
     stop: &Stop,
 ) -> Result<()> {
     let bar = cx.out().progress("waiting", "files");
-    let on_progress = |done| bar.set(&Position { done, ..Position::default() });
+    let on_progress = |done| bar.set(&ProgressPosition { done, ..ProgressPosition::default() });
     let outcome = wait_for_state(connected.ports.catalog.as_ref(), job, state, timeout, stop, on_progress).await?;
     bar.finish();
     let arrived = humane::counted(outcome.arrived, "file is", "files are");

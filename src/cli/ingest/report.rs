@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::Result;
-use crate::cli::output::{Cell, Column, Format, Item, Page, Render, Tone, humane};
+use crate::cli::output::{Cell, Column, Format, ListItem, Render, TextPage, Tone, humane};
 use crate::pipeline::ingest::IngestOutcome;
 use mfctl_core::domain::JobId;
 use mfctl_core::domain::SourcePath;
@@ -67,7 +67,7 @@ impl FailureRow {
     }
 }
 
-impl Item for FailureRow {
+impl ListItem for FailureRow {
     const COLUMNS: &'static [Column] =
         &[Column::left("OUTCOME"), Column::left("KIND"), Column::left("PATH"), Column::left("REASON")];
 
@@ -118,7 +118,7 @@ impl IngestTotals {
 }
 
 impl Render for IngestTotals {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         let count = |number: u64| Cell::new(humane::count(number));
         let toned_count = |number: u64, tone| if number > 0 { count(number).tone(tone) } else { count(number) };
         page.field("job", self.job_id.to_string());

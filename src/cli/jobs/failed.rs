@@ -38,7 +38,7 @@ struct JobFailuresTrailer {
 }
 
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
-    let id: JobId = ids::one(&args.job)?;
+    let id: JobId = ids::parse_one(&args.job)?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
     super::find_job(&connected, id).await?;
     let counts = connected.ports.journal.counts(id).await?;

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
-use crate::cli::output::{Cell, Column, Item, Tone, humane};
+use crate::cli::output::{Cell, Column, ListItem, Tone, humane};
 use crate::ops::target::DataDirMode;
 use mfctl_core::domain::job::{Job, JobCounts, JobStatus};
 
@@ -74,7 +74,7 @@ pub(super) fn status_label(status: JobStatus, active: bool) -> (&'static str, To
     }
 }
 
-impl Item for JobListRow {
+impl ListItem for JobListRow {
     const COLUMNS: &'static [Column] = &[
         Column::left("JOB"),
         Column::left("STATUS"),

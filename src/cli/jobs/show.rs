@@ -12,7 +12,7 @@ use crate::cli::complete;
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::Result;
 use crate::cli::ids;
-use crate::cli::output::{Cell, Page, Render, Tone, humane};
+use crate::cli::output::{Cell, Render, TextPage, Tone, humane};
 use crate::ops::target::DataDirMode;
 use crate::settings::parse_duration;
 use mfctl_core::domain::job::{Job, JobCounts, JobStatus};
@@ -55,7 +55,7 @@ pub struct JobReport {
 }
 
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
-    let id: JobId = ids::one(&args.job)?;
+    let id: JobId = ids::parse_one(&args.job)?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
     if !args.watch {
         return cx.out().print(&read_report(&connected, id).await?);
@@ -85,7 +85,7 @@ async fn read_report(connected: &Connected, id: JobId) -> Result<JobReport> {
 }
 
 impl Render for JobReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         let count = |number: u64| Cell::new(humane::count(number));
         let (text, tone) = status_label(self.job.status, self.active);
         let status = match &self.job.reason {

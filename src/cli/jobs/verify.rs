@@ -8,7 +8,7 @@ use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::ids;
-use crate::cli::output::{Cell, Column, Item, Position, Tone, humane};
+use crate::cli::output::{Cell, Column, ListItem, ProgressPosition, Tone, humane};
 use crate::cli::signals;
 use crate::ops::target::DataDirMode;
 use crate::ops::verify::{VerifyOptions, VerifyProblem, VerifyReport, verify};
@@ -52,7 +52,7 @@ struct VerifyTrailer {
 }
 
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
-    let id: JobId = ids::one(&args.job)?;
+    let id: JobId = ids::parse_one(&args.job)?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let job = super::find_job(&connected, id).await?;
     let stop = cx.stop()?;
@@ -64,7 +64,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
             print_failure = list.push(&problem).err();
         }
     };
-    let on_progress = |done| bar.set(&Position { done, ..Position::default() });
+    let on_progress = |done| bar.set(&ProgressPosition { done, ..ProgressPosition::default() });
     let options = VerifyOptions { deep: args.deep };
     let data_dir = connected.target.data_dir.clone();
     let verification = verify(&connected.ports, &connected.buckets, &job, data_dir, options, on_problem, on_progress);
@@ -130,7 +130,7 @@ fn problem_summary(report: &VerifyReport) -> Option<String> {
     }
 }
 
-impl Item for VerifyProblem {
+impl ListItem for VerifyProblem {
     const COLUMNS: &'static [Column] = &[Column::left("KIND"), Column::left("PATH"), Column::left("REASON")];
 
     fn cells(&self) -> Vec<Cell> {

@@ -12,7 +12,7 @@ use crate::bootstrap::fields::FieldChange;
 use crate::cli::context::{ConfigConnection, Context};
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::guard::{self, GuardedChange};
-use crate::cli::output::{Page, Render, Tone};
+use crate::cli::output::{Render, TextPage, Tone};
 use crate::cli::{lock, reason, signals};
 use crate::kv::declared::KeyDeclarations;
 use crate::kv::history::{HistoryEntry, SettingAction};
@@ -324,7 +324,7 @@ pub fn progress_callback<'a>(cx: &'a Context, stop: &'a Stop) -> impl Fn(usize, 
 }
 
 impl Render for KvChangeReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         for change in &self.changes {
             let (sign, tone) = action_style(change.action);
             page.toned(format!("{sign} {}", change.to_line()), tone);

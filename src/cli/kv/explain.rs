@@ -9,7 +9,7 @@ use super::get::setting_not_found;
 use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
-use crate::cli::output::{Page, Render, Tone, humane};
+use crate::cli::output::{Render, TextPage, Tone, humane};
 use crate::kv::break_glass::{BreakGlassException, BreakGlassExceptions};
 use crate::kv::declared::KeyDeclarations;
 use crate::kv::display_value;
@@ -78,7 +78,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
 }
 
 impl Render for KvExplainReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         page.heading(self.key.to_string());
         match &self.value {
             Some(value) => page.line(format!("  value       {value:?}")),

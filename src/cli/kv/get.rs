@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
-use crate::cli::output::{Format, Page, Render};
+use crate::cli::output::{Format, Render, TextPage};
 use crate::kv::display_value;
 use mfctl_core::domain::ConfigKey;
 
@@ -63,7 +63,7 @@ pub fn setting_not_found(key: &ConfigKey) -> Failure {
 }
 
 impl Render for KvValue {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         page.line(&self.value);
     }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
-use crate::cli::output::{Cell, Column, Item, humane};
+use crate::cli::output::{Cell, Column, ListItem, humane};
 use crate::kv::display_value;
 use crate::kv::history::{self, HistoryEntry, HistoryHeader};
 
@@ -69,7 +69,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     super::check_all_readable(&history.unreadable)
 }
 
-impl Item for KvHistoryRow {
+impl ListItem for KvHistoryRow {
     const COLUMNS: &'static [Column] = &[
         Column::left("CHANGE"),
         Column::left("AT"),

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
-use crate::cli::output::{Cell, Column, Item, humane};
+use crate::cli::output::{Cell, Column, ListItem, humane};
 use crate::kv::declared::KeyDeclarations;
 use crate::kv::{self, display_value};
 use mfctl_core::domain::ConfigKey;
@@ -56,7 +56,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     Ok(())
 }
 
-impl Item for KvSettingRow {
+impl ListItem for KvSettingRow {
     const COLUMNS: &'static [Column] =
         &[Column::left("SETTING"), Column::left("VALUE"), Column::right("VERSION"), Column::left("DECLARED AT")];
 

@@ -11,7 +11,7 @@ use crate::bootstrap::settings_file::{self, PulledFile};
 use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
-use crate::cli::output::{Page, Render, Tone, humane};
+use crate::cli::output::{Render, TextPage, Tone, humane};
 use crate::kv;
 use mfctl_core::domain::{ConfigKey, SourcePath};
 
@@ -91,7 +91,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
 }
 
 impl Render for KvPullReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         for key in &self.left_out {
             page.toned(format!("left out, because the value is not text: {key}"), Tone::Warn);
         }

@@ -12,7 +12,7 @@ use super::change;
 use crate::cli::complete;
 use crate::cli::context::{ConfigConnection, Context};
 use crate::cli::failure::Result;
-use crate::cli::output::{Page, Render, humane};
+use crate::cli::output::{Render, TextPage, humane};
 use crate::cli::signals;
 use crate::kv::display_value;
 use crate::kv::history::SettingAction;
@@ -123,7 +123,13 @@ fn print_changes(
             break;
         }
         let value = |entries: &EntriesByKey| entries.get(&key).map(|entry| display_value(&entry.value));
-        cx.out().next(&KvEvent { at: connection.clock.now(), action, from: value(before), to: value(after), key })?;
+        cx.out().print_next(&KvEvent {
+            at: connection.clock.now(),
+            action,
+            from: value(before),
+            to: value(after),
+            key,
+        })?;
         *remaining -= 1;
     }
     Ok(())
@@ -141,7 +147,7 @@ fn changed_keys(before: &EntriesByKey, after: &EntriesByKey) -> Vec<(ConfigKey, 
 }
 
 impl Render for KvEvent {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         let line = change::change_line(&self.key, self.from.as_deref(), self.to.as_deref());
         let (sign, tone) = change::action_style(self.action);
         page.toned(format!("{} {sign} {line}", humane::time(self.at)), tone);

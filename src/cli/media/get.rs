@@ -13,7 +13,7 @@ use crate::cli::complete;
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::{Failure, FailureKind, OrFail, Result};
 use crate::cli::ids;
-use crate::cli::output::{Output, Position, humane};
+use crate::cli::output::{Output, ProgressPosition, humane};
 use crate::ops::target::DataDirMode;
 use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{Asset, AssetId, AssetState, ObjectRef, Sha256};
@@ -75,7 +75,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         return Err(Failure::usage("an asset's bytes are not printed to a terminal")
             .hint("write them to a file with -O FILE, pipe them, or force it with -O -"));
     }
-    let id: AssetId = ids::one(&args.asset)?;
+    let id: AssetId = ids::parse_one(&args.asset)?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let asset = super::find_asset(id, &connected).await?;
     let expected = locate_object(&asset, args.derivative, &connected).await?;
@@ -210,7 +210,7 @@ async fn copy_verified(
         hasher.update(&buffer[..read]);
         to.write_all(&buffer[..read]).or_fail(FailureKind::Full, || "cannot write the bytes".to_owned())?;
         done += read as u64;
-        bar.set(&Position { done, total: Some(expected.size_bytes), ..Position::default() });
+        bar.set(&ProgressPosition { done, total: Some(expected.size_bytes), ..ProgressPosition::default() });
     }
     to.flush().or_fail(FailureKind::Full, || "cannot write the bytes".to_owned())?;
     let digest = Sha256(hasher.finalize().into());

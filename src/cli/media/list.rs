@@ -10,7 +10,7 @@ use super::display_title;
 use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
-use crate::cli::output::{Cell, Column, Item, Tone, humane};
+use crate::cli::output::{Cell, Column, ListItem, Tone, humane};
 use crate::cli::since::Since;
 use crate::ops::target::DataDirMode;
 use mfctl_core::domain::{Asset, AssetState, JobId};
@@ -119,7 +119,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     Ok(())
 }
 
-impl Item for Asset {
+impl ListItem for Asset {
     const COLUMNS: &'static [Column] = &[
         Column::left("ASSET"),
         Column::left("STATE"),

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
-use crate::cli::output::{Page, Render, Tone, humane};
+use crate::cli::output::{Render, TextPage, Tone, humane};
 use crate::ops::target::DataDirMode;
 use mfctl_core::ports::{SearchHit, SearchQuery};
 
@@ -77,7 +77,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
 }
 
 impl Render for MediaSearchReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         if self.hits.is_empty() {
             page.line(if self.total == 0 { "no hits" } else { "no more hits" });
             return;

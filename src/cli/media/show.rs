@@ -11,7 +11,7 @@ use crate::cli::complete;
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::Result;
 use crate::cli::ids;
-use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
+use crate::cli::output::{Cell, Column, Render, TextPage, Tone, humane};
 use crate::ops::target::DataDirMode;
 use mfctl_core::domain::asset::AssetSource;
 use mfctl_core::domain::names::topics;
@@ -76,7 +76,7 @@ pub struct MediaShowReport {
 }
 
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
-    let id: AssetId = ids::one(&args.asset)?;
+    let id: AssetId = ids::parse_one(&args.asset)?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let asset = super::find_asset(id, &connected).await?;
     let ports = &connected.ports;
@@ -126,7 +126,7 @@ fn asset_events(asset: &Asset) -> Vec<ShownEvent> {
 }
 
 impl Render for MediaShowReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         let asset = &self.asset;
         page.field("asset", Cell::new(asset.asset_id.to_string()).tone(Tone::Strong));
         page.field("state", state_cell(asset));
@@ -161,7 +161,7 @@ impl MediaShowReport {
         Cell::maybe(at.map(|at| self.now.map_or_else(|| humane::time(at), |now| humane::time_and_age(at, now))))
     }
 
-    fn add_facts(&self, page: &mut Page) {
+    fn add_facts(&self, page: &mut TextPage) {
         let facts = &self.asset.facts;
         let size = facts.width_px.zip(facts.height_px).map(|(width, height)| format!("{width} × {height} px"));
         let text = facts.text_chars.map(|chars| {
@@ -187,7 +187,7 @@ impl MediaShowReport {
         }
     }
 
-    fn add_tables(&self, page: &mut Page) {
+    fn add_tables(&self, page: &mut TextPage) {
         page.heading("Files");
         let columns = [Column::left("PATH"), Column::left("HOST"), Column::left("SEEN"), Column::left("JOB")];
         let rows = self.sources.iter().map(|source| {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::{FailureKind, OrFail, Result};
-use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
+use crate::cli::output::{Cell, Column, Render, TextPage, Tone, humane};
 use crate::ops::target::DataDirMode;
 use crate::ops::trace::{self, AssetTrace, TraceStepKind, TraceSubject};
 use mfctl_core::domain::SourcePath;
@@ -63,7 +63,7 @@ fn parse_subject(text: &str) -> Result<TraceSubject> {
 }
 
 impl Render for MediaTraceReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         let trace = &self.trace;
         page.field("asset", Cell::new(trace.asset_id.to_string()).tone(Tone::Strong));
         if let Some(state) = trace.state {

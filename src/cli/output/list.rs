@@ -12,7 +12,7 @@ use super::{Cell, Column, Format, Output, SCHEMA_VERSION, escape, format_failure
 use crate::cli::failure::{Failure, Result};
 
 /// An item of a list: a row of the table, an element of the document.
-pub trait Item: Serialize {
+pub trait ListItem: Serialize {
     /// Columns of the table.
     const COLUMNS: &'static [Column];
 
@@ -33,7 +33,7 @@ const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A list being printed. Push items, then [`List::finish`].
 #[must_use = "a list that is not finished prints nothing in some formats"]
-pub struct List<'a, T: Item> {
+pub struct List<'a, T: ListItem> {
     output: &'a Output,
     field: &'static str,
     grid: Grid,
@@ -46,7 +46,7 @@ pub struct List<'a, T: Item> {
     items: PhantomData<fn(&T)>,
 }
 
-impl<'a, T: Item> List<'a, T> {
+impl<'a, T: ListItem> List<'a, T> {
     pub(super) fn new(output: &'a Output, field: &'static str) -> Self {
         Self {
             output,

@@ -103,7 +103,7 @@ pub struct Layout {
 
 /// Text for people, top to bottom.
 #[derive(Debug, Clone, Default)]
-pub struct Page {
+pub struct TextPage {
     blocks: Vec<Block>,
 }
 
@@ -115,7 +115,7 @@ enum Block {
     Table(Vec<Column>, Vec<Vec<Cell>>),
 }
 
-impl Page {
+impl TextPage {
     /// Adds a heading, with a blank line above it unless it is the first block.
     pub fn heading(&mut self, text: impl Into<String>) -> &mut Self {
         if !self.blocks.is_empty() {
@@ -290,8 +290,8 @@ mod tests {
     const COLUMNS: [Column; 2] = [Column::left("PATH"), Column::right("SIZE")];
     const PIPED: Layout = Layout { width: None, color: false };
 
-    fn page() -> Page {
-        let mut page = Page::default();
+    fn page() -> TextPage {
+        let mut page = TextPage::default();
         page.table(&COLUMNS, vec![vec![Cell::new("a\nb"), Cell::new("7 B")], vec![Cell::new("کتاب"), Cell::new("")]]);
         page
     }
@@ -300,14 +300,14 @@ mod tests {
     fn a_piped_table_is_aligned_and_never_cut() {
         assert_eq!(page().render(PIPED), "PATH  SIZE\na\\nb   7 B\nکتاب     -\n");
         let long = "x".repeat(500);
-        let mut page = Page::default();
+        let mut page = TextPage::default();
         page.table(&COLUMNS, vec![vec![Cell::new(long.clone()), Cell::new("1")]]);
         assert!(page.render(PIPED).contains(&long));
     }
 
     #[test]
     fn a_table_fits_the_width_of_the_terminal() {
-        let mut page = Page::default();
+        let mut page = TextPage::default();
         page.table(&COLUMNS, vec![vec![Cell::new("word ".repeat(40)), Cell::new("1 B")]]);
         let text = page.render(Layout { width: Some(40), color: false });
         assert!(text.lines().all(|line| line.width() <= 40), "{text}");
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn colour_only_where_it_is_enabled() {
-        let mut page = Page::default();
+        let mut page = TextPage::default();
         page.toned("ready", Tone::Good).field("state", Cell::new("down").tone(Tone::Bad));
         page.table(&COLUMNS, vec![vec![Cell::new("a").tone(Tone::Warn), "1".into()]]);
         assert!(!page.render(PIPED).contains('\u{1b}'));
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn fields_are_aligned() {
-        let mut page = Page::default();
+        let mut page = TextPage::default();
         page.field("job", "42").field("discovered", "7");
         assert_eq!(page.render(PIPED), "job:        42\ndiscovered: 7\n");
     }

@@ -15,7 +15,7 @@ const DRAWS_PER_SECOND: u8 = 10;
 
 /// Position of a progress display.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Position {
+pub struct ProgressPosition {
     /// Units done.
     pub done: u64,
     /// Units in all, if known.
@@ -55,7 +55,7 @@ impl Progress {
     }
 
     /// Updates the position. Cheap enough to call for every unit.
-    pub fn set(&self, position: &Position) {
+    pub fn set(&self, position: &ProgressPosition) {
         if let Some(bar) = &self.bar {
             if let Some(total) = position.total
                 && bar.length() != Some(total)
@@ -104,7 +104,7 @@ fn bounded() -> ProgressStyle {
 }
 
 /// `1,200 of 20,000 files, 18.8 MiB, 812/s, ETA 23s, 2 failed`.
-fn describe(position: &Position, unit: &str, elapsed: Duration) -> String {
+fn describe(position: &ProgressPosition, unit: &str, elapsed: Duration) -> String {
     let mut text = match position.total {
         Some(total) => format!("{} of {} {unit}", humane::count(position.done), humane::count(total)),
         None => format!("{} {unit}", humane::count(position.done)),
@@ -130,7 +130,7 @@ fn describe(position: &Position, unit: &str, elapsed: Duration) -> String {
 }
 
 /// Time left at the average speed so far: by bytes where they are known, because files differ in size.
-fn remaining(position: &Position, elapsed: Duration) -> Option<Duration> {
+fn remaining(position: &ProgressPosition, elapsed: Duration) -> Option<Duration> {
     let (done, total) = match (position.bytes, position.bytes_total) {
         (Some(done), Some(total)) if total > 0 => (done, total),
         _ => (position.done, position.total?),
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_line_shows_position_rate_and_remaining_time() {
-        let position = Position {
+        let position = ProgressPosition {
             done: 1200,
             total: Some(20_000),
             bytes: Some(1024 * 1024),
@@ -160,7 +160,7 @@ mod tests {
             describe(&position, "files", Duration::from_secs(10)),
             "1,200 of 20,000 files, 1.0 MiB of 3.0 MiB, 120/s, ETA 20.0s, 2 failed"
         );
-        let open = Position { done: 5, ..Position::default() };
+        let open = ProgressPosition { done: 5, ..ProgressPosition::default() };
         assert_eq!(describe(&open, "events", Duration::from_secs(2)), "5 events, 2.5/s");
     }
 }

@@ -6,7 +6,7 @@ struct ListedAsset {
     size_bytes: u64,
 }
 
-impl Item for ListedAsset {
+impl ListItem for ListedAsset {
     const COLUMNS: &'static [Column] = &[Column::left("ASSET"), Column::right("SIZE")];
     fn cells(&self) -> Vec<Cell> {
         vec![self.asset_id.into(), humane::bytes(self.size_bytes).into()]
@@ -22,7 +22,7 @@ struct StagedReport {
 }
 
 impl Render for StagedReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         page.field("staged", humane::count(self.staged));
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::source;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
-use crate::cli::output::{Page, Render, Tone, humane};
+use crate::cli::output::{Render, TextPage, Tone, humane};
 use crate::ops::target::DataDirMode;
 use mfctl_core::domain::compat::{self, CompatViolation, Compatibility, EarlierVersion};
 use mfctl_core::events::schemas;
@@ -197,7 +197,7 @@ impl SchemaCheckReport {
 }
 
 impl Render for SchemaCheckReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         for check in &self.checks {
             self::page(check, page);
         }
@@ -208,7 +208,7 @@ impl Render for SchemaCheckReport {
     }
 }
 
-fn page(check: &SchemaCheck, page: &mut Page) {
+fn page(check: &SchemaCheck, page: &mut TextPage) {
     let (word, tone) = match (check.compatible, check.version, check.versions.is_empty()) {
         (false, ..) => ("incompatible".to_owned(), Tone::Bad),
         (true, Some(version), _) => (format!("is version {version}"), Tone::Good),

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::source::{self, SubjectAt, brief};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
-use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
+use crate::cli::output::{Cell, Column, Render, TextPage, Tone, humane};
 use crate::ops::target::DataDirMode;
 use mfctl_core::domain::difference::{self, Difference};
 use mfctl_core::ports::SchemaRegistry;
@@ -84,7 +84,7 @@ async fn other(args: &Args, registry: &dyn SchemaRegistry) -> Result<(String, Va
 }
 
 impl Render for SchemaDiffReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         if self.differences.is_empty() {
             page.toned(format!("{} and {} are the same", self.before, self.after), Tone::Good);
             return;

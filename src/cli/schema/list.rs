@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::source;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
-use crate::cli::output::{Cell, Column, Page, Render, Tone};
+use crate::cli::output::{Cell, Column, Render, TextPage, Tone};
 use crate::ops::target::DataDirMode;
 use mfctl_core::domain::compat::Compatibility;
 use mfctl_core::domain::event::SchemaId;
@@ -114,7 +114,7 @@ async fn row(registry: &dyn SchemaRegistry, subject: String) -> Result<SubjectRo
 }
 
 impl Render for SchemaListReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         let columns = [
             Column::left("SUBJECT"),
             Column::right("LATEST"),

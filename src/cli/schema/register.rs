@@ -10,8 +10,8 @@ use super::check::{self, Candidate, SchemaCheck, SchemaCheckReport};
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::Result;
 use crate::cli::guard::{self, GuardedChange};
-use crate::cli::output::{Cell, Column, Page, Render, Tone, humane};
-use crate::cli::record::Change;
+use crate::cli::output::{Cell, Column, Render, TextPage, Tone, humane};
+use crate::cli::record::RecordedChange;
 use crate::ops::target::DataDirMode;
 use mfctl_core::domain::event::SchemaId;
 
@@ -83,7 +83,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let action = GuardedChange { verb: "schema register", summary: summary.clone(), dangerous: false };
     guard::confirm(&action, cx.globals(), &connected.target, cx.out())?;
     let work = register(&connected, &candidates, &checks);
-    let schemas = connected.recorder().run(Change::of_process("schema register"), work, |_| summary).await?;
+    let schemas = connected.recorder().run(RecordedChange::of_process("schema register"), work, |_| summary).await?;
     cx.out().print(&SchemaRegisterReport { dry_run: false, schemas })
 }
 
@@ -113,7 +113,7 @@ impl RegisteredRow {
 }
 
 impl Render for SchemaRegisterReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         let rows = self.schemas.iter().map(|row| {
             let (word, tone) = match (row.registered, self.dry_run) {
                 (true, true) => ("to register", Tone::Warn),

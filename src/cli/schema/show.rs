@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::source::SubjectAt;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
-use crate::cli::output::{Page, Render};
+use crate::cli::output::{Render, TextPage};
 use crate::ops::target::DataDirMode;
 use mfctl_core::domain::compat::Compatibility;
 use mfctl_core::domain::event::SchemaId;
@@ -57,7 +57,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
 }
 
 impl Render for SchemaShowReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         page.field("subject", self.subject.as_str());
         page.field("version", self.version.to_string());
         page.field("id", self.schema_id.0.to_string());

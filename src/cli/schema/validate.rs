@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::source::{self, SubjectAt};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, OrFail, Result};
-use crate::cli::output::{Cell, Column, Item, Tone, humane};
+use crate::cli::output::{Cell, Column, ListItem, Tone, humane};
 use crate::ops::target::DataDirMode;
 use mfctl_core::domain::TopicName;
 use mfctl_core::events::schemas;
@@ -190,7 +190,7 @@ fn bounded(text: &[u8], read: usize) -> Result<usize> {
     Err(Failure::invalid("an event is larger than 16 MiB").hint("give one event a line"))
 }
 
-impl Item for EventViolation {
+impl ListItem for EventViolation {
     const COLUMNS: &'static [Column] = &[Column::right("LINE"), Column::left("PATH"), Column::left("MESSAGE")];
 
     fn cells(&self) -> Vec<Cell> {

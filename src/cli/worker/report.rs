@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::failure::{Failure, FailureKind, Result};
-use crate::cli::output::{Cell, Column, Page, Render};
+use crate::cli::output::{Cell, Column, Render, TextPage};
 use crate::cli::signals;
 use crate::daemon::StageOutcome;
 use crate::pipeline::worker::WorkerEnd;
@@ -94,7 +94,7 @@ impl WorkerReport {
 }
 
 impl Render for WorkerReport {
-    fn page(&self, page: &mut Page) {
+    fn page(&self, page: &mut TextPage) {
         let columns = [
             Column::left("STAGE"),
             Column::right("PROCESSED"),

@@ -11,11 +11,11 @@ use mfctl_core::ports::{Error, ErrorKind, EventLog, FetchLimits, OperatorJournal
 
 /// Operator journal on the audit topic of an event log.
 #[derive(Clone)]
-pub struct LogOperators {
+pub struct LogOperatorJournal {
     log: Arc<dyn EventLog>,
 }
 
-impl LogOperators {
+impl LogOperatorJournal {
     /// A journal whose records are on this log.
     #[must_use]
     pub fn new(log: Arc<dyn EventLog>) -> Self {
@@ -46,7 +46,7 @@ impl LogOperators {
 }
 
 #[async_trait]
-impl OperatorJournal for LogOperators {
+impl OperatorJournal for LogOperatorJournal {
     async fn append(&self, record: &OperatorRecord) -> Result<()> {
         let value = serde_json::to_vec(record)
             .map_err(|error| Error::new(ErrorKind::Internal, "write an operator record").because(error))?;
