@@ -1,4 +1,4 @@
-//! `mfctl db migrate`: applies the migrations that are pending.
+//! `mfctl db migrate`: applies pending migrations.
 
 use clap::{ArgAction, Args as ClapArgs};
 use schemars::JsonSchema;
@@ -16,32 +16,33 @@ use mfctl_core::ports::{Migration, Migrations};
 /// Arguments of `mfctl db migrate`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Each migration is one transaction; one mfctl migrates at a time. PostgREST is told to look at the schema again, also where
+Each migration is one transaction; only one mfctl migrates at a time. PostgREST is asked to reload its schema cache, even if
 nothing was pending.
 
 Examples:
-  mfctl db migrate --dry-run --profile prod   what is pending
-  mfctl db migrate --profile prod             asks, then applies it
-  mfctl db migrate --yes -o name              what was applied, one a line
+  mfctl db migrate --dry-run --profile prod   list pending migrations
+  mfctl db migrate --profile prod             confirm, then apply them
+  mfctl db migrate --yes -o name              print what was applied, one a line
 
-Exit codes: 0 applied, or nothing to do, 5 the database is not reachable, 6 it is dirty, was changed, or is of a later
-mfctl; or a right or setting is missing, 7 another is migrating, 8 not confirmed, or another platform than before")]
+Exit codes: 0 applied, or nothing to do, 5 the database is not reachable, 6 it is dirty, was changed, or
+was migrated by a later mfctl; or a privilege or setting is missing, 7 another migration is running, 8 not confirmed, or not
+the platform this profile trusts")]
 pub struct Args {
-    /// Say what is pending; do nothing
+    /// List pending migrations; apply nothing
     #[arg(short = 'n', long, action = ArgAction::SetTrue)]
     dry_run: bool,
 }
 
-/// What `mfctl db migrate` prints.
+/// Output of `mfctl db migrate`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct DbMigrateReport {
     /// The database, as `user@host:port/name`.
     pub database: String,
-    /// Whether nothing was done because nothing was to be.
+    /// Whether this was a dry run, which applies nothing.
     pub dry_run: bool,
-    /// What was applied, in order.
+    /// Migrations that were applied, in order.
     pub applied: Vec<Migration>,
-    /// What is pending after that; nothing, but for a dry run.
+    /// Migrations that are still pending; empty except after a dry run.
     pub pending: Vec<Migration>,
 }
 
@@ -65,19 +66,21 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     cx.out().print(&DbMigrateReport { database, dry_run: false, applied, pending: Vec::new() })
 }
 
-/// Applies and records. The topic of records may be yet to be made: `db migrate` can be the first verb on a platform.
+/// Applies the migrations and records that. The operator journal may not exist yet: `db migrate` can be the first command on
+/// a platform.
 async fn apply(cx: &Context, connected: &Connected, admin: &PostgresAdmin) -> Result<Vec<Migration>> {
     let at = connected.ports.clock.now();
     let done = admin.migrate().await.map_err(Failure::from);
     let result = match &done {
-        Ok(applied) => applied.iter().map(title).collect::<Vec<_>>().join(", "),
+        Ok(applied) => applied.iter().map(full_name).collect::<Vec<_>>().join(", "),
         Err(failure) => format!("{}: {failure}", failure.kind().name()),
     };
     let written = connected.recorder().append(RecordedChange::of_process("db migrate"), at, result).await;
     let applied = done?;
     match written {
         Err(failure) if failure.kind() == FailureKind::NotFound => {
-            cx.out().warn("no record was kept: `mfctl bootstrap apply` makes the topic of operators' records");
+            cx.out()
+                .warn("the change was not recorded: `mfctl bootstrap apply` creates the topic of the operator journal");
             Ok(applied)
         }
         Err(failure) => Err(failure.while_doing("the change was made, but its record could not be written")),
@@ -85,14 +88,15 @@ async fn apply(cx: &Context, connected: &Connected, admin: &PostgresAdmin) -> Re
     }
 }
 
-fn title(migration: &Migration) -> String {
+fn full_name(migration: &Migration) -> String {
     format!("{:04}_{}", migration.version, migration.name)
 }
 
 impl Render for DbMigrateReport {
     fn page(&self, page: &mut TextPage) {
-        let row =
-            |word: &'static str, tone: Tone, one: &Migration| vec![Cell::new(title(one)), Cell::new(word).tone(tone)];
+        let row = |word: &'static str, tone: Tone, one: &Migration| {
+            vec![Cell::new(full_name(one)), Cell::new(word).tone(tone)]
+        };
         let applied = self.applied.iter().map(|one| row("applied", Tone::Good, one));
         let pending = self.pending.iter().map(|one| row("pending", Tone::Warn, one));
         let rows: Vec<_> = applied.chain(pending).collect();
@@ -104,7 +108,7 @@ impl Render for DbMigrateReport {
     }
 
     fn names(&self) -> Option<Vec<String>> {
-        let named = if self.dry_run { &self.pending } else { &self.applied };
-        Some(named.iter().map(title).collect())
+        let migrations = if self.dry_run { &self.pending } else { &self.applied };
+        Some(migrations.iter().map(full_name).collect())
     }
 }

@@ -1,4 +1,4 @@
-//! `mfctl db`: the tables behind a cluster's catalog, over a connection to their database.
+//! `mfctl db`: the tables of a cluster's catalog, over a direct connection to PostgreSQL.
 
 pub mod migrate;
 pub mod status;
@@ -20,30 +20,30 @@ Examples:
   mfctl db migrate --profile prod")]
 pub struct Args {
     #[command(subcommand)]
-    verb: Verb,
+    command: DbCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
-    /// Say which migrations were applied, which are pending, and whether all is sound
+enum DbCommand {
+    /// Show applied and pending migrations, and check that none was changed
     Status(status::Args),
-    /// Apply the migrations that are pending
+    /// Apply pending migrations
     Migrate(migrate::Args),
 }
 
 pub async fn run(args: &Args, cx: &Context) -> Result<()> {
-    match &args.verb {
-        Verb::Status(args) => status::run(args, cx).await,
-        Verb::Migrate(args) => migrate::run(args, cx).await,
+    match &args.command {
+        DbCommand::Status(args) => status::run(args, cx).await,
+        DbCommand::Migrate(args) => migrate::run(args, cx).await,
     }
 }
 
-/// The profile's database, announced. No connection is opened yet.
+/// The profile's database, whose address goes into the target line. No connection is opened yet.
 async fn open(cx: &Context) -> Result<(Settings, PostgresAdmin)> {
     let settings = cx.settings()?;
-    let admin = connect::database(&settings, &cx.sources().env).await?.ok_or_else(|| none(&settings))?;
+    let admin = connect::database(&settings, &cx.sources().env).await?.ok_or_else(|| no_database(&settings))?;
     let mut target = Target::of(&settings);
-    // Where the address is kept says less than what it says, its password apart.
+    // Show the address itself, without its password, rather than the reference that holds it.
     for endpoint in target.endpoints.iter_mut().filter(|endpoint| endpoint.service == "database") {
         admin.address().clone_into(&mut endpoint.address);
     }
@@ -51,12 +51,12 @@ async fn open(cx: &Context) -> Result<(Settings, PostgresAdmin)> {
     Ok((settings, admin))
 }
 
-fn none(settings: &Settings) -> Failure {
+fn no_database(settings: &Settings) -> Failure {
     let name = &settings.profile.name;
     if settings.profile.kind == ProfileKind::Embedded {
-        return Failure::invalid(format!("profile {name} is embedded: its folder migrates itself"))
+        return Failure::invalid(format!("profile {name} is embedded: its data folder is migrated automatically"))
             .hint("choose a cluster profile with --profile");
     }
-    Failure::not_found(format!("profile {name} does not say how to reach its database"))
+    Failure::not_found(format!("profile {name} has no database address"))
         .hint(format!("set `admin_url` in [profile.{name}.database], by reference: \"env:NAME\" or \"file:/path\""))
 }

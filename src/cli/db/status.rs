@@ -1,4 +1,4 @@
-//! `mfctl db status`: how the database stands to this mfctl's migrations.
+//! `mfctl db status`: compares the database with this binary's migrations.
 
 use clap::Args as ClapArgs;
 use schemars::JsonSchema;
@@ -12,23 +12,23 @@ use crate::connect::{AppliedMigration, MigrationStatus};
 /// Arguments of `mfctl db status`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Looks alone: nothing is locked or changed.
+Read-only: nothing is locked or changed.
 
 Examples:
   mfctl db status --profile prod
   mfctl db status -o json | jq '.pending[].name'
-  mfctl db status -o name                    what is pending, one a line
+  mfctl db status -o name                    pending migrations, one a line
 
-Exit codes: 0 up to date, 4 migrations are pending, 5 the database is not reachable, 6 it is dirty, was changed, or is of a
-later mfctl; or a right or setting is missing, 7 another is migrating")]
+Exit codes: 0 up to date, 4 migrations are pending, 5 the database is not reachable, 6 it is dirty, was changed, or
+was migrated by a later mfctl; or a privilege or setting is missing, 7 another migration is running")]
 pub struct Args {}
 
-/// What `mfctl db status` prints.
+/// Output of `mfctl db status`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct DbStatusReport {
     /// The database, as `user@host:port/name`.
     pub database: String,
-    /// How it stands.
+    /// Applied, pending, changed and unknown migrations.
     #[serde(flatten)]
     pub status: MigrationStatus,
 }
@@ -44,13 +44,13 @@ pub async fn run(_: &Args, cx: &Context) -> Result<()> {
         count => {
             let pending = humane::counted(count, "migration is", "migrations are");
             Err(Failure::new(FailureKind::Pending, format!("{pending} pending"))
-                .hint("`mfctl db migrate` or `mfctl bootstrap apply` applies what is pending"))
+                .hint("`mfctl db migrate` or `mfctl bootstrap apply` applies them"))
         }
     }
 }
 
 impl DbStatusReport {
-    fn standing(&self, row: &AppliedMigration) -> Cell {
+    fn state_cell(&self, row: &AppliedMigration) -> Cell {
         let status = &self.status;
         let among = |rows: &[AppliedMigration]| rows.iter().any(|one| one.version == row.version);
         if row.dirty {
@@ -69,13 +69,13 @@ impl Render for DbStatusReport {
     fn page(&self, page: &mut TextPage) {
         let status = &self.status;
         page.field("identity", status.identity.as_deref().unwrap_or("none yet"));
-        if let Some(who) = &status.migrating {
-            page.field("migrating now", Cell::new(who.as_str()).tone(Tone::Warn));
+        if let Some(session) = &status.migrating {
+            page.field("migrating now", Cell::new(session.as_str()).tone(Tone::Warn));
         }
         let known = status.applied.iter().chain(&status.dirty).map(|row| {
             let name = format!("{:04}_{}", row.version, row.name);
             let mfctl = Cell::new(row.mfctl_version.as_str());
-            (row.version, vec![Cell::new(name), self.standing(row), Cell::new(humane::time(row.applied_at)), mfctl])
+            (row.version, vec![Cell::new(name), self.state_cell(row), Cell::new(humane::time(row.applied_at)), mfctl])
         });
         let pending = status.pending.iter().map(|one| {
             let name = format!("{:04}_{}", one.version, one.name);

@@ -1,4 +1,4 @@
-//! `mfctl schema check`: can a schema follow the versions before it?
+//! `mfctl schema check`: checks schemas for compatibility with their earlier versions.
 
 use std::path::PathBuf;
 
@@ -20,9 +20,9 @@ use mfctl_core::ports::SchemaRegistry;
 /// Arguments of `mfctl schema check`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Compares by this binary's own rules, which name each breaking change and what would mend it, and asks the registry too. The
-platform's schemas are held to BACKWARD_TRANSITIVE, others to what their subject says. --offline connects to nothing and
-compares with the versions this binary carries.
+Checks by this binary's own rules, which name each breaking change and its fix, and asks the registry too. The platform's
+schemas must be BACKWARD_TRANSITIVE, others what their subject is configured to. --offline connects to nothing and compares
+with the versions built into this binary.
 
 Examples:
   mfctl schema check                                          this binary's schemas
@@ -30,57 +30,57 @@ Examples:
   mfctl schema check new.json --subject orders-value --compatibility FULL
   mfctl schema check schemas/*.json --offline                 in a build, without a registry
 
-Exit codes: 0 compatible, 2 wrong usage, 5 registry not reachable, 6 no such file, no schema, or no data folder,
+Exit codes: 0 compatible, 2 wrong usage, 5 registry not reachable, 6 no such file, not a schema, or no data folder,
 10 a breaking change, each named")]
 pub struct Args {
     /// Schemas to check; a file named after a topic needs no --subject
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Every schema this binary writes; so it is when no file is given
+    /// Every schema this binary writes; the default when no file is given
     #[arg(long, conflicts_with = "files")]
     all: bool,
     /// The subject that the file is for
     #[arg(long, value_name = "SUBJECT", requires = "files")]
     subject: Option<String>,
-    /// What to hold it to, in place of what the subject says
+    /// Compatibility level to check, in place of the configured one
     #[arg(long, value_name = "LEVEL")]
     compatibility: Option<Compatibility>,
-    /// Ask no registry
+    /// Do not connect to the registry
     #[arg(long)]
     offline: bool,
 }
 
-/// What became of one schema.
+/// The result of checking one schema.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct SchemaCheck {
-    /// The subject it was checked for.
+    /// Its subject.
     pub subject: String,
-    /// The file it came from; none for this binary's own.
+    /// Its file; none for a schema of this binary.
     pub file: Option<String>,
-    /// Whether it can follow the versions that are there.
+    /// Whether it is compatible with the registered versions.
     pub compatible: bool,
-    /// What it was held to.
+    /// The compatibility level that was checked.
     pub compatibility: Compatibility,
-    /// The version that is this very schema, if one is.
+    /// The registered version with the same schema, if there is one.
     pub version: Option<u32>,
-    /// The versions that are there.
+    /// The registered versions.
     pub versions: Vec<u32>,
     /// Each breaking change, by this binary's rules.
     pub violations: Vec<CompatViolation>,
-    /// What the registry has against it beside that, in its own words.
+    /// Further objections of the registry, in its own words.
     pub registry_messages: Vec<String>,
 }
 
-/// What `mfctl schema check` prints.
+/// Output of `mfctl schema check`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct SchemaCheckReport {
     /// The schemas that were checked.
     pub checks: Vec<SchemaCheck>,
 }
 
-/// A schema to be checked.
+/// A schema that is checked, and perhaps registered.
 #[derive(Debug, Clone)]
-pub(super) struct Candidate {
+pub(super) struct SchemaCandidate {
     pub(super) subject: String,
     pub(super) file: Option<PathBuf>,
     pub(super) schema: Value,
@@ -94,39 +94,40 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let mut checks = Vec::new();
     if args.offline {
         for candidate in &candidates {
-            checks.push(offline(candidate, args.compatibility)?);
+            checks.push(check_offline(candidate, args.compatibility)?);
         }
     } else {
         let connected = cx.connect(DataDirMode::MustExist).await?;
         for candidate in &candidates {
-            checks.push(online(candidate, args.compatibility, connected.ports.registry.as_ref()).await?);
+            checks.push(check_online(candidate, args.compatibility, connected.ports.registry.as_ref()).await?);
         }
     }
     let report = SchemaCheckReport { checks };
     cx.out().print(&report)?;
-    report.verdict()
+    report.fail_if_incompatible()
 }
 
 /// The schemas of these files, or this binary's own.
-pub(super) fn candidates(files: &[PathBuf], subject: Option<&str>) -> Result<Vec<Candidate>> {
+pub(super) fn candidates(files: &[PathBuf], subject: Option<&str>) -> Result<Vec<SchemaCandidate>> {
     if files.is_empty() {
         let own = schemas::written().into_iter();
         return Ok(own
-            .map(|(topic, schema)| Candidate { subject: schemas::subject(&topic), file: None, schema })
+            .map(|(topic, schema)| SchemaCandidate { subject: schemas::subject(&topic), file: None, schema })
             .collect());
     }
     let read = |path: &PathBuf| {
-        let (subject, schema) = (source::subject_of(path, subject)?, source::of_file(path)?);
-        let unusable = |why| Failure::invalid(format!("{} is no JSON Schema: {why}", path.display()));
-        SchemaValidator::compile(&schema).map_err(unusable)?;
-        Ok(Candidate { subject, file: Some(path.clone()), schema })
+        let subject = source::subject_of(path, subject)?;
+        let schema = source::read_file(path)?;
+        let not_a_schema = |why| Failure::invalid(format!("{} is not a JSON Schema: {why}", path.display()));
+        SchemaValidator::compile(&schema).map_err(not_a_schema)?;
+        Ok(SchemaCandidate { subject, file: Some(path.clone()), schema })
     };
     files.iter().map(read).collect()
 }
 
-/// Against what the registry has, by our rules and its own.
-pub(super) async fn online(
-    candidate: &Candidate,
+/// Checks against the registered versions, by our rules and those of the registry.
+pub(super) async fn check_online(
+    candidate: &SchemaCandidate,
     level: Option<Compatibility>,
     registry: &dyn SchemaRegistry,
 ) -> Result<SchemaCheck> {
@@ -137,33 +138,33 @@ pub(super) async fn online(
         None => registry.compatibility(&candidate.subject).await?,
     };
     let earlier: Vec<_> = versions.iter().map(|old| (old.version, &old.schema)).collect();
-    let mut check = SchemaCheck::of(candidate, level, &earlier);
+    let mut check = SchemaCheck::new(candidate, level, &earlier);
     if check.version.is_none() {
         let mut messages = registry.check_compatibility(&candidate.subject, &candidate.schema).await?;
         check.compatible &= messages.is_empty();
-        // The embedded registry has no rules but ours, and says the same again.
+        // The embedded registry applies the same rules and repeats our messages.
         messages.retain(|message| !check.violations.iter().any(|own| message.contains(&own.message)));
         check.registry_messages = messages;
     }
     Ok(check)
 }
 
-fn offline(candidate: &Candidate, level: Option<Compatibility>) -> Result<SchemaCheck> {
+fn check_offline(candidate: &SchemaCandidate, level: Option<Compatibility>) -> Result<SchemaCheck> {
     let topic = schemas::topic_of(&candidate.subject).ok_or_else(|| {
-        Failure::usage(format!("this binary carries no versions of {}", candidate.subject))
-            .hint("leave --offline away, so that the registry is asked")
+        Failure::usage(format!("this binary has no versions of {}", candidate.subject))
+            .hint("omit --offline to ask the registry")
     })?;
     let texts = schemas::history_of(&topic).iter();
     let history: Vec<Value> = texts.filter_map(|text| serde_json::from_str(text).ok()).collect();
     let earlier: Vec<_> = (1..).zip(&history).collect();
-    Ok(SchemaCheck::of(candidate, level.unwrap_or(schemas::COMPATIBILITY), &earlier))
+    Ok(SchemaCheck::new(candidate, level.unwrap_or(schemas::COMPATIBILITY), &earlier))
 }
 
 impl SchemaCheck {
-    fn of(candidate: &Candidate, level: Compatibility, versions: &[(u32, &Value)]) -> Self {
-        let same = versions.iter().rev().find(|(_, schema)| **schema == candidate.schema);
-        let version = same.map(|(version, _)| *version);
-        // What is registered already is not registered again, whatever came after it.
+    fn new(candidate: &SchemaCandidate, level: Compatibility, versions: &[(u32, &Value)]) -> Self {
+        let same_schema = versions.iter().rev().find(|(_, schema)| **schema == candidate.schema);
+        let version = same_schema.map(|(version, _)| *version);
+        // A schema that is registered already is compared only with the versions before its own.
         let earlier: Vec<_> = versions
             .iter()
             .filter(|(number, _)| version.is_none_or(|own| *number < own))
@@ -184,22 +185,22 @@ impl SchemaCheck {
 }
 
 impl SchemaCheckReport {
-    /// Exit 10 when something breaks.
-    pub(super) fn verdict(&self) -> Result<()> {
-        let broken = self.checks.iter().filter(|check| !check.compatible).count() as u64;
-        if broken == 0 {
+    /// Fails with exit 10 if a schema is incompatible.
+    pub(super) fn fail_if_incompatible(&self) -> Result<()> {
+        let incompatible = self.checks.iter().filter(|check| !check.compatible).count() as u64;
+        if incompatible == 0 {
             return Ok(());
         }
-        let schemas = humane::counted(broken, "schema cannot", "schemas cannot");
-        Err(Failure::check_failed(format!("{schemas} follow the versions before"))
-            .hint("mend each change as it says; a change that must break goes under a new subject, readers first"))
+        let schemas = humane::counted(incompatible, "schema is", "schemas are");
+        Err(Failure::check_failed(format!("{schemas} incompatible with earlier versions"))
+            .hint("fix each change as listed; a change that must break compatibility needs a new subject: update the readers first"))
     }
 }
 
 impl Render for SchemaCheckReport {
     fn page(&self, page: &mut TextPage) {
         for check in &self.checks {
-            self::page(check, page);
+            print_check(check, page);
         }
     }
 
@@ -208,12 +209,14 @@ impl Render for SchemaCheckReport {
     }
 }
 
-fn page(check: &SchemaCheck, page: &mut TextPage) {
+fn print_check(check: &SchemaCheck, page: &mut TextPage) {
     let (word, tone) = match (check.compatible, check.version, check.versions.is_empty()) {
         (false, ..) => ("incompatible".to_owned(), Tone::Bad),
         (true, Some(version), _) => (format!("is version {version}"), Tone::Good),
         (true, None, true) => ("is the first version".to_owned(), Tone::Good),
-        (true, None, false) => (format!("can follow version {}", check.versions.last().unwrap_or(&0)), Tone::Good),
+        (true, None, false) => {
+            (format!("is compatible with version {}", check.versions.last().unwrap_or(&0)), Tone::Good)
+        }
     };
     let from = check.file.as_ref().map(|file| format!(" ({file})")).unwrap_or_default();
     page.spans(vec![
@@ -222,10 +225,10 @@ fn page(check: &SchemaCheck, page: &mut TextPage) {
         (format!(" under {}", check.compatibility), Tone::Dim),
     ]);
     for violation in &check.violations {
-        let place = if violation.pointer.is_empty() { "/" } else { violation.pointer.as_str() };
-        page.toned(format!("  {place}  {}", violation.rule.as_str()), Tone::Bad);
+        let pointer = if violation.pointer.is_empty() { "/" } else { violation.pointer.as_str() };
+        page.toned(format!("  {pointer}  {}", violation.rule.as_str()), Tone::Bad);
         page.line(format!("    against version {}: {}", violation.against_version, violation.message));
-        page.toned(format!("    mend: {}", violation.remedy), Tone::Dim);
+        page.toned(format!("    fix: {}", violation.remedy), Tone::Dim);
     }
     for message in &check.registry_messages {
         page.toned(format!("  the registry says: {message}"), Tone::Bad);

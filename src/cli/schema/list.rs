@@ -1,4 +1,4 @@
-//! `mfctl schema list`: subjects, and how this binary stands to them.
+//! `mfctl schema list`: the registry's subjects, and which version of each this binary writes.
 
 use std::collections::BTreeSet;
 
@@ -17,24 +17,24 @@ use mfctl_core::domain::event::SchemaId;
 use mfctl_core::events::schemas;
 use mfctl_core::ports::{ErrorKind, SchemaRegistry};
 
-/// Subjects asked for at once.
-const AT_ONCE: usize = 8;
+/// Subjects that are read concurrently.
+const CONCURRENCY: usize = 8;
 
 /// Arguments of `mfctl schema list`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 A subject is `current` when this binary writes its latest version, `behind` when a later one is registered, `missing` when
-the schema this binary writes is not registered, and `other` when it is none of the platform's.
+the schema this binary writes is not registered, and `other` when it does not belong to the platform.
 
 Examples:
   mfctl schema list
   mfctl schema list -o name
   mfctl schema list -o json | jq '.subjects[] | select(.state == \"missing\")'
 
-Exit codes: 0 listed, 5 registry not reachable, 6 no data folder, or the registry refuses us")]
+Exit codes: 0 listed, 5 registry not reachable, 6 no data folder, or access to the registry denied")]
 pub struct Args {}
 
-/// How this binary stands to a subject.
+/// The version this binary writes, compared with those registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SubjectState {
@@ -44,28 +44,28 @@ pub enum SubjectState {
     Behind,
     /// The schema this binary writes is not registered.
     Missing,
-    /// None of the platform's.
+    /// Does not belong to the platform.
     Other,
 }
 
-/// A subject.
+/// A subject of the registry.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct SubjectRow {
     /// Its name.
     pub subject: String,
-    /// Its latest version; none when nothing is registered, or it is no JSON Schema.
+    /// Its latest version; none if nothing is registered, or it is not a JSON Schema.
     pub latest_version: Option<u32>,
     /// The latest version's id.
     pub schema_id: Option<SchemaId>,
     /// The version this binary writes.
     pub written_version: Option<u32>,
-    /// What its versions must keep to.
+    /// Its compatibility level.
     pub compatibility: Option<Compatibility>,
-    /// How this binary stands to it.
+    /// The version this binary writes, compared with those registered.
     pub state: SubjectState,
 }
 
-/// What `mfctl schema list` prints.
+/// Output of `mfctl schema list`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct SchemaListReport {
     /// The subjects, by name.
@@ -78,15 +78,15 @@ pub async fn run(_: Args, cx: &Context) -> Result<()> {
     let mut names: BTreeSet<String> = registry.subjects().await?.into_iter().collect();
     names.extend(schemas::written().iter().map(|(topic, _)| schemas::subject(topic)));
     // A shared registry may have thousands.
-    let rows = stream::iter(names).map(|subject| row(registry, subject)).buffered(AT_ONCE);
+    let rows = stream::iter(names).map(|subject| row(registry, subject)).buffered(CONCURRENCY);
     let subjects = rows.try_collect().await?;
     cx.out().print(&SchemaListReport { subjects })
 }
 
 async fn row(registry: &dyn SchemaRegistry, subject: String) -> Result<SubjectRow> {
-    let own = source::own(&subject);
+    let own = source::own_schema(&subject);
     let latest = match registry.latest(&subject).await {
-        // Somebody else's, and no JSON Schema: it is there, and that is all there is to say.
+        // A subject of another application that is not a JSON Schema: it is listed without details.
         Err(error) if own.is_none() && error.kind() == ErrorKind::Invalid => None,
         found => found?,
     };

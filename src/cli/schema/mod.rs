@@ -1,4 +1,4 @@
-//! `mfctl schema`: the registry's schemas, whether one can follow another, and whether events are what they say.
+//! `mfctl schema`: the registry's schemas, their compatibility, and whether events are valid.
 
 pub mod check;
 pub mod diff;
@@ -19,37 +19,37 @@ use super::failure::Result;
 #[command(after_help = "\
 Examples:
   mfctl schema list                                       what is registered
-  mfctl schema check                                      can this binary's schemas follow what is registered?
+  mfctl schema check                                      are this binary's schemas compatible with the registered ones?
   mfctl schema diff media.enriched-value@1 schemas/media.enriched.json
   mfctl schema validate events.jsonl --topic ingest.raw")]
 pub struct Args {
     #[command(subcommand)]
-    verb: Verb,
+    command: SchemaCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum SchemaCommand {
     /// List subjects: version, id, compatibility, and which one this binary writes
     List(list::Args),
     /// Show a schema
     Show(show::Args),
-    /// Show what differs between two schemas, by JSON path
+    /// Show the differences between two schemas, by JSON path
     Diff(diff::Args),
-    /// Say whether schemas can follow the versions before them
+    /// Check whether schemas are compatible with their earlier versions
     Check(check::Args),
-    /// Register schemas that can follow the versions before them
+    /// Register schemas that are compatible with their earlier versions
     Register(register::Args),
     /// Check events against a schema
     Validate(validate::Args),
 }
 
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
-    match args.verb {
-        Verb::List(args) => list::run(args, cx).await,
-        Verb::Show(args) => show::run(args, cx).await,
-        Verb::Diff(args) => diff::run(args, cx).await,
-        Verb::Check(args) => check::run(args, cx).await,
-        Verb::Register(args) => register::run(args, cx).await,
-        Verb::Validate(args) => validate::run(args, cx).await,
+    match args.command {
+        SchemaCommand::List(args) => list::run(args, cx).await,
+        SchemaCommand::Show(args) => show::run(args, cx).await,
+        SchemaCommand::Diff(args) => diff::run(args, cx).await,
+        SchemaCommand::Check(args) => check::run(args, cx).await,
+        SchemaCommand::Register(args) => register::run(args, cx).await,
+        SchemaCommand::Validate(args) => validate::run(args, cx).await,
     }
 }

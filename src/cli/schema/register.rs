@@ -1,4 +1,4 @@
-//! `mfctl schema register`: registers schemas that can follow the versions before them.
+//! `mfctl schema register`: registers schemas that are compatible with their earlier versions.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use clap::{ArgAction, Args as ClapArgs};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::check::{self, Candidate, SchemaCheck, SchemaCheckReport};
+use super::check::{self, SchemaCandidate, SchemaCheck, SchemaCheckReport};
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::Result;
 use crate::cli::guard::{self, GuardedChange};
@@ -18,16 +18,16 @@ use mfctl_core::domain::event::SchemaId;
 /// Arguments of `mfctl schema register`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Checks all of them first, and registers none if one breaks a version before it. What is registered already stays as it is. A
-version that is registered is never taken back: the next one mends it.
+Checks all schemas first, and registers none if one is incompatible with an earlier version. Schemas that are registered
+already are left unchanged. A registered version cannot be withdrawn: register a corrected one.
 
 Examples:
-  mfctl schema register --dry-run                           what of this binary's schemas is missing
-  mfctl schema register --yes                               register what is missing
+  mfctl schema register --dry-run                           which schemas of this binary are missing
+  mfctl schema register --yes                               register those that are missing
   mfctl schema register order.json --subject orders-value   one of your own
 
-Exit codes: 0 done, or nothing to do, 2 wrong usage, 5 registry not reachable, 6 no such file, no schema, or no data folder,
-7 another registered a conflicting version, 8 not confirmed, 10 a breaking change, each named")]
+Exit codes: 0 done, or nothing to do, 2 wrong usage, 5 registry not reachable, 6 no such file, not a schema, or no data folder,
+7 a conflicting version was registered at the same time, 8 not confirmed, 10 a breaking change, each named")]
 pub struct Args {
     /// A schema to register; without one, those this binary writes
     #[arg(value_name = "FILE")]
@@ -35,30 +35,30 @@ pub struct Args {
     /// The subject that the file is for
     #[arg(long, value_name = "SUBJECT", requires = "file")]
     subject: Option<String>,
-    /// Say what would be done; do nothing
+    /// Show what would be registered; change nothing
     #[arg(short = 'n', long, action = ArgAction::SetTrue)]
     dry_run: bool,
 }
 
-/// A schema and what became of it.
+/// A schema, and whether it was registered.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RegisteredRow {
     /// Its subject.
     pub subject: String,
-    /// Its version; on a dry run none where it is not registered yet.
+    /// Its version; none on a dry run if it is not registered yet.
     pub version: Option<u32>,
-    /// Its id; on a dry run none where it is not registered yet.
+    /// Its id; none on a dry run if it is not registered yet.
     pub schema_id: Option<SchemaId>,
-    /// Whether it was registered now, or on a dry run would be.
+    /// Whether it was registered now; on a dry run, whether it would be.
     pub registered: bool,
 }
 
-/// What `mfctl schema register` prints.
+/// Output of `mfctl schema register`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct SchemaRegisterReport {
-    /// Whether nothing was to be done.
+    /// Whether this was a dry run, which registers nothing.
     pub dry_run: bool,
-    /// The schemas.
+    /// The schemas, in the order given.
     pub schemas: Vec<RegisteredRow>,
 }
 
@@ -67,12 +67,12 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let mut checks = Vec::new();
     for candidate in &candidates {
-        checks.push(check::online(candidate, None, connected.ports.registry.as_ref()).await?);
+        checks.push(check::check_online(candidate, None, connected.ports.registry.as_ref()).await?);
     }
     if checks.iter().any(|check| !check.compatible) {
         let report = SchemaCheckReport { checks };
         cx.out().print(&report)?;
-        return report.verdict();
+        return report.fail_if_incompatible();
     }
     let missing = checks.iter().filter(|check| check.version.is_none()).count() as u64;
     if args.dry_run || missing == 0 {
@@ -89,7 +89,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
 
 async fn register(
     connected: &Connected,
-    candidates: &[Candidate],
+    candidates: &[SchemaCandidate],
     checks: &[SchemaCheck],
 ) -> Result<Vec<RegisteredRow>> {
     let mut rows = Vec::new();
@@ -118,7 +118,7 @@ impl Render for SchemaRegisterReport {
             let (word, tone) = match (row.registered, self.dry_run) {
                 (true, true) => ("to register", Tone::Warn),
                 (true, false) => ("registered", Tone::Good),
-                (false, _) => ("there already", Tone::Dim),
+                (false, _) => ("already registered", Tone::Dim),
             };
             vec![
                 Cell::new(row.subject.as_str()),

@@ -1,11 +1,11 @@
-//! `mfctl schema show`: one schema.
+//! `mfctl schema show`: prints one schema.
 
 use clap::Args as ClapArgs;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::source::SubjectAt;
+use super::source::SubjectVersion;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::output::{Render, TextPage};
@@ -22,21 +22,21 @@ Examples:
 
 Exit codes: 0 shown, 2 wrong usage, 5 registry not reachable, 6 no such subject or version, or no data folder")]
 pub struct Args {
-    /// The subject, and the version if not the latest
+    /// The subject; the latest version by default
     #[arg(value_name = "SUBJECT[@VERSION]")]
-    subject: SubjectAt,
+    subject: SubjectVersion,
 }
 
-/// What `mfctl schema show` prints.
+/// Output of `mfctl schema show`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct SchemaShowReport {
     /// Its subject.
     pub subject: String,
     /// Its version in the subject.
     pub version: u32,
-    /// Its id over all subjects.
+    /// Its id, unique over all subjects.
     pub schema_id: SchemaId,
-    /// What the subject's versions must keep to.
+    /// The subject's compatibility level.
     pub compatibility: Compatibility,
     /// The JSON Schema.
     pub schema: Value,

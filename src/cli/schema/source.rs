@@ -1,4 +1,4 @@
-//! Where a schema comes from: a file, a subject's version, or this binary.
+//! Sources of schemas: a file, a subject's version, this binary.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,17 +11,17 @@ use crate::cli::failure::{Failure, FailureKind, OrFail, Result};
 use mfctl_core::events::schemas;
 use mfctl_core::ports::{RegisteredSchema, SchemaRegistry};
 
-/// The largest file that is read as a schema.
-const MOST_BYTES: u64 = 4 << 20;
+/// The largest file that is read as a schema, in bytes.
+const MAX_FILE_BYTES: u64 = 4 << 20;
 
 /// `SUBJECT` or `SUBJECT@VERSION`; without a version, the latest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SubjectAt {
+pub(super) struct SubjectVersion {
     pub(super) subject: String,
     pub(super) version: Option<u32>,
 }
 
-impl FromStr for SubjectAt {
+impl FromStr for SubjectVersion {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
@@ -29,7 +29,7 @@ impl FromStr for SubjectAt {
             None | Some((_, "latest")) => (text.trim_end_matches("@latest"), None),
             Some((subject, number)) => {
                 let version: u32 =
-                    number.parse().map_err(|_| format!("{number:?} is no version: give a number, or latest"))?;
+                    number.parse().map_err(|_| format!("{number:?} is not a version: give a number, or latest"))?;
                 (subject, Some(version))
             }
         };
@@ -40,7 +40,7 @@ impl FromStr for SubjectAt {
     }
 }
 
-impl SubjectAt {
+impl SubjectVersion {
     pub(super) async fn fetch(&self, registry: &dyn SchemaRegistry) -> Result<RegisteredSchema> {
         let missing = |what: String| Failure::not_found(what).hint("`mfctl schema list` lists what is registered");
         match self.version {
@@ -50,56 +50,56 @@ impl SubjectAt {
             }
             Some(version) => {
                 let versions = registry.versions(&self.subject).await?;
-                let there = versions.len();
-                let found = versions.into_iter().find(|one| one.version == version);
+                let count = versions.len();
+                let found = versions.into_iter().find(|registered| registered.version == version);
                 found.ok_or_else(|| {
-                    missing(format!("{} has no version {version}; it has {there} versions", self.subject))
+                    missing(format!("{} has no version {version}; it has {count} versions", self.subject))
                 })
             }
         }
     }
 }
 
-/// A schema from a file of JSON.
-pub(super) fn of_file(path: &Path) -> Result<Value> {
+/// Reads a JSON Schema from a file.
+pub(super) fn read_file(path: &Path) -> Result<Value> {
     let mut text = String::new();
-    let cannot = || format!("cannot read {}", path.display());
-    let file = File::open(path).or_fail(FailureKind::Invalid, cannot)?;
-    let read = file.take(MOST_BYTES + 1).read_to_string(&mut text).or_fail(FailureKind::Invalid, cannot)?;
-    if read as u64 > MOST_BYTES {
-        return Err(Failure::invalid(format!("{} is larger than 4 MiB: no schema", path.display())));
+    let message = || format!("cannot read {}", path.display());
+    let file = File::open(path).or_fail(FailureKind::Invalid, message)?;
+    let read = file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).or_fail(FailureKind::Invalid, message)?;
+    if read as u64 > MAX_FILE_BYTES {
+        return Err(Failure::invalid(format!("{} is larger than 4 MiB", path.display())));
     }
     let schema: Value =
         serde_json::from_str(&text).or_fail(FailureKind::Invalid, || format!("{} is not JSON", path.display()))?;
     if schema.is_object() || schema.is_boolean() {
         return Ok(schema);
     }
-    Err(Failure::invalid(format!("{} is no JSON Schema: neither an object nor a boolean", path.display())))
+    Err(Failure::invalid(format!("{} is not a JSON Schema: neither an object nor a boolean", path.display())))
 }
 
-/// The subject of a file: as given, else that of the topic the file is named after.
+/// The subject of a file: the given one, else that of the topic that the file is named after.
 pub(super) fn subject_of(path: &Path, given: Option<&str>) -> Result<String> {
     if let Some(subject) = given {
         return Ok(subject.to_owned());
     }
     let stem = path.file_stem().map(|stem| format!("{}-value", stem.to_string_lossy()));
     stem.filter(|subject| schemas::topic_of(subject).is_some()).ok_or_else(|| {
-        Failure::usage(format!("which subject is {} for?", path.display()))
-            .hint("say it with --subject, or name the file after a topic: media.enriched.json")
+        Failure::usage(format!("no subject is known for {}", path.display()))
+            .hint("give one with --subject, or name the file after a topic: media.enriched.json")
     })
 }
 
-/// The schema this binary writes under a subject.
-pub(super) fn own(subject: &str) -> Option<Value> {
+/// The schema that this binary writes under a subject.
+pub(super) fn own_schema(subject: &str) -> Option<Value> {
     let topic = schemas::topic_of(subject)?;
     schemas::written().into_iter().find(|(name, _)| *name == topic).map(|(_, schema)| schema)
 }
 
-/// A value for one line of a table, cut.
-pub(super) fn brief(value: &Value) -> String {
-    const MOST: usize = 80;
+/// A value on one line of a table, cut to 80 characters.
+pub(super) fn excerpt(value: &Value) -> String {
+    const MAX_CHARS: usize = 80;
     let text = value.to_string();
-    if text.chars().count() <= MOST { text } else { text.chars().take(MOST).chain(['…']).collect() }
+    if text.chars().count() <= MAX_CHARS { text } else { text.chars().take(MAX_CHARS).chain(['…']).collect() }
 }
 
 #[cfg(test)]
@@ -107,8 +107,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_subject_may_have_a_version() {
-        let at = |text: &str| text.parse::<SubjectAt>().map(|at| (at.subject, at.version));
+    fn subject_may_have_a_version() {
+        let at = |text: &str| text.parse::<SubjectVersion>().map(|at| (at.subject, at.version));
         assert_eq!(at("a-value"), Ok(("a-value".into(), None)));
         assert_eq!(at("a-value@latest"), Ok(("a-value".into(), None)));
         assert_eq!(at("a@b-value@3"), Ok(("a@b-value".into(), Some(3))));
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_named_after_a_topic_needs_no_subject() {
+    fn file_named_after_a_topic_needs_no_subject() {
         let path = Path::new("schemas/media.enriched.json");
         assert_eq!(subject_of(path, None).unwrap(), "media.enriched-value");
         assert_eq!(subject_of(path, Some("x-value")).unwrap(), "x-value");
