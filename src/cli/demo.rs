@@ -57,7 +57,7 @@ Examples:
 Exit codes: 0 every step ended as expected, 1 one did not, 6 the folder cannot be created")]
 pub struct Args {}
 
-/// What `mfctl demo -o json` prints.
+/// Output of `mfctl demo -o json`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct DemoReport {
     /// Steps in the order in which they ran.

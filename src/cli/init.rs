@@ -47,7 +47,7 @@ fn profile_name(text: &str) -> std::result::Result<ProfileName, SettingsError> {
     text.parse()
 }
 
-/// What `mfctl init` prints.
+/// Output of `mfctl init`.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct InitProfileReport {
     /// File that was written.

@@ -36,7 +36,7 @@ pub struct Args {
     max: Option<u64>,
 }
 
-/// What `mfctl lag` prints.
+/// Output of `mfctl lag`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct LagReport {
     /// Sum of the lag of all groups, in records.

@@ -33,7 +33,7 @@ pub struct Args {
     paths: bool,
 }
 
-/// What `mfctl status` prints.
+/// Output of `mfctl status`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct StatusReport {
     /// Health of the worst part.

@@ -24,7 +24,7 @@ pub struct Args {
     key: String,
 }
 
-/// What `mfctl config explain` prints.
+/// Output of `mfctl config explain`.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct ConfigExplainReport {
     /// Full name of the key.

@@ -20,7 +20,7 @@ Examples:
 Exit codes: 0 shown")]
 pub struct Args {}
 
-/// What `mfctl config path` prints.
+/// Output of `mfctl config path`.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct PathsReport {
     /// Files, lowest layer first.

@@ -25,7 +25,7 @@ pub struct Args {
     changed: bool,
 }
 
-/// What `mfctl config show` prints.
+/// Output of `mfctl config show`.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct ConfigReport {
     /// The chosen profile; null when files define profiles and none is chosen.

@@ -24,7 +24,7 @@ Examples:
 Exit codes: 0 pinned, 2 no profile chosen, 6 no data folder, 8 not confirmed, or the tenant differs")]
 pub struct Args {}
 
-/// What `mfctl config trust` prints.
+/// Output of `mfctl config trust`.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct TrustReport {
     /// The pin before; null when there was none.
