@@ -335,7 +335,7 @@ impl<S: PipelineStep> ConsumeLoop<S> {
         self.commit.failed();
         match error.kind() {
             ErrorKind::Fenced => self.fenced(error),
-            _ => self.log_call_failed(LogCall::Settle, error),
+            _ => self.log_call_failed(LogCall::Commit, error),
         }
     }
 

@@ -19,7 +19,7 @@ const HEARTBEAT_LIMITS: FetchLimits = FetchLimits { max_records: 1, max_bytes: 1
 pub(super) enum LogCall {
     Poll,
     Rewind,
-    Settle,
+    Commit,
 }
 
 impl LogCall {
@@ -27,7 +27,7 @@ impl LogCall {
         match self {
             Self::Poll => "poll",
             Self::Rewind => "rewind",
-            Self::Settle => "settle",
+            Self::Commit => "commit",
         }
     }
 }
