@@ -37,7 +37,7 @@ impl LogOperatorJournal {
                 // A record that another program wrote must not hide the others.
                 match serde_json::from_slice(&value) {
                     Ok(record) => records.push(record),
-                    Err(error) => tracing::warn!(record = %record.address, %error, "skipped a foreign record"),
+                    Err(error) => tracing::warn!(record = %record.address, %error, "skipped an unreadable record"),
                 }
             }
         }

@@ -40,7 +40,7 @@ impl RetentionJob {
                 }
             }
             // The next run deletes the rest.
-            Err(error) => tracing::warn!(error = %error.full(), "stopped retention early; the next run continues"),
+            Err(error) => tracing::warn!(error = %error.full(), "stopped retention early; retrying at the next run"),
         }
     }
 

@@ -143,7 +143,7 @@ fn declared_key_changes_only_by_manifest_or_break_glass() {
     let seen = drift(&site, 4);
     assert_eq!(seen["broken_glass"][0]["overdue"], true, "{seen:#}");
     let drift_table = site.run(["bootstrap", "drift", "platform"]).stdout;
-    assert!(drift_table.starts_with("! svc/size was to be back by"), "{drift_table}");
+    assert!(drift_table.starts_with("! svc/size changed by hand, expired "), "{drift_table}");
     site.json(["bootstrap", "apply", "platform", "--yes"], &[0]);
     assert_value(&site, "svc/size", "100");
     assert_eq!(drift(&site, 0)["broken_glass"], Value::Array(vec![]));
@@ -359,9 +359,9 @@ fn worker_reloads_settings_while_running() {
     put(&site, "mfctl/worker_drain_timeout", "7s");
     eventually("the change to be logged", || logged("setting changed", "worker.drain_timeout"));
     put(&site, "mfctl/worker_give_up_after", "3m");
-    eventually("the flag to keep precedence", || logged("a flag of this worker hides it", "worker.give_up_after"));
+    eventually("the flag to keep precedence", || logged("a flag of this worker overrides it", "worker.give_up_after"));
     put(&site, "mfctl/retention_media_days", "3");
-    eventually("the deferred setting to be logged", || logged("begins anew", "retention.media_days"));
+    eventually("the deferred setting to be logged", || logged("takes effect when this worker is restarted", "retention.media_days"));
     worker.signal(rustix::process::Signal::TERM);
     assert_eq!(worker.code(), 143);
 }

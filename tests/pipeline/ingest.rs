@@ -89,7 +89,7 @@ fn verify_vouches_only_for_the_files_of_a_list() {
     let job = site.json(["ingest", "--files-from", "list"], &[0])["job_id"].as_str().unwrap().to_owned();
     let ran = site.run(["jobs", "verify", &job]);
     assert_eq!(ran.code, 0, "{ran}");
-    assert!(ran.stderr.contains("nothing beside them"), "{ran}");
+    assert!(ran.stderr.contains("but nothing else in their folders"), "{ran}");
 
     fs::write(site.path("list"), "in\n").unwrap();
     let words = ["ingest", "--files-from", "list", "--exclude", "*.tmp"];

@@ -52,7 +52,7 @@ fn consul_without_a_leader_is_an_outage_and_not_an_empty_store() {
         assert!(ran.code == 5 && ran.stderr.contains("Consul has no leader"), "{words:?}: {ran}");
         assert!(!ran.stdout.contains("delete"), "{words:?}: {ran}");
     }
-    let waits = log.by_ref().map_while(Result::ok).find(|line| line.contains("nothing is seen until Consul is back"));
+    let waits = log.by_ref().map_while(Result::ok).find(|line| line.contains("no changes are visible until Consul is reachable again"));
     assert!(waits.is_some(), "the watch logs that it waits");
 
     second.start(&site);
@@ -184,7 +184,7 @@ fn init_vault_encrypts_shares_and_refuses_plain_ones_when_protected() {
     command.args(["--confirm", env_name]);
     let running = Running::logged(command, &site.path("init.log"));
     let log_text = || std::fs::read_to_string(site.path("init.log")).unwrap_or_default();
-    eventually("the command to wait for the key's holder", || log_text().contains("waiting for the key's holders"));
+    eventually("the command to wait for the key holders", || log_text().contains("waiting for the key holders"));
     let share = std::fs::read_to_string(site.path("handover/1.share.pgp.base64")).unwrap();
     // A PGP message begins with a session key for its reader (RFC 9580, 5.1): tag 1 in either form of a packet's header.
     let first = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, share.trim()).unwrap()[0];
