@@ -1,4 +1,4 @@
-//! `mfctl kv`: reads and changes the settings of services. Every change has a reason, is in the history and can be rolled back.
+//! `mfctl kv`: reads and changes the settings of services. The history holds each change with its reason, for a rollback.
 
 mod change;
 mod delete;
@@ -31,9 +31,9 @@ pub use watch::KvEvent;
 /// Arguments of `mfctl kv`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-A setting is named <service>/<key> within the profile's environment; the full name, <env>/<service>/<key>, is accepted too. A
-key that a manifest declares is changed there (`mfctl bootstrap`), except in an emergency (--break-glass). Do not store secrets
-here: they belong in Vault.
+A setting is named <service>/<key> within the profile's environment; the full name, <env>/<service>/<key>, is accepted too.
+A key that a manifest declares is changed there (`mfctl bootstrap`), except in an emergency (--break-glass). Do not store
+secrets here: they belong in Vault.
 
 Examples:
   mfctl kv list media-api                                    a service's settings

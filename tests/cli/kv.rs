@@ -361,7 +361,9 @@ fn worker_reloads_settings_while_running() {
     put(&site, "mfctl/worker_give_up_after", "3m");
     eventually("the flag to keep precedence", || logged("a flag of this worker overrides it", "worker.give_up_after"));
     put(&site, "mfctl/retention_media_days", "3");
-    eventually("the deferred setting to be logged", || logged("takes effect when this worker is restarted", "retention.media_days"));
+    eventually("the deferred setting to be logged", || {
+        logged("takes effect when this worker is restarted", "retention.media_days")
+    });
     worker.signal(rustix::process::Signal::TERM);
     assert_eq!(worker.code(), 143);
 }

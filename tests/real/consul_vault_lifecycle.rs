@@ -52,7 +52,10 @@ fn consul_without_a_leader_is_an_outage_and_not_an_empty_store() {
         assert!(ran.code == 5 && ran.stderr.contains("Consul has no leader"), "{words:?}: {ran}");
         assert!(!ran.stdout.contains("delete"), "{words:?}: {ran}");
     }
-    let waits = log.by_ref().map_while(Result::ok).find(|line| line.contains("no changes are visible until Consul is reachable again"));
+    let waits = log
+        .by_ref()
+        .map_while(Result::ok)
+        .find(|line| line.contains("no changes are visible until Consul is reachable again"));
     assert!(waits.is_some(), "the watch logs that it waits");
 
     second.start(&site);

@@ -13,16 +13,16 @@ use crate::kv::write::SettingEdit;
 /// Arguments of `mfctl kv edit`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Opens the value in $VISUAL or $EDITOR, else vi, in a file that only you can read and that is deleted afterwards, even if mfctl
-is killed. If the editor fails, or the value is left as it is, nothing is changed. If another operator has changed the value
-meanwhile, yours is not written; it is printed, so that it is not lost.
+Opens the value in $VISUAL or $EDITOR, else vi, in a file that only you can read and that is deleted afterwards, even if
+mfctl is killed. If the editor fails, or the value is left as it is, nothing is changed. If another operator has changed the
+value meanwhile, yours is not written; it is printed, so that it is not lost.
 
 Examples:
   mfctl kv edit media-api/banner --reason 'maintenance'
   EDITOR='code --wait' mfctl kv edit media-api/banner --reason 'wording'
 
-Exit codes: 0 written, or left as it is, 2 wrong usage, 5 Consul not reachable, 6 no editor, or it failed, 7 changed by another
-operator meanwhile, 8 refused: a manifest declares it, or it looks like a secret")]
+Exit codes: 0 written, or left as it is, 2 wrong usage, 5 Consul not reachable, 6 no editor, or it failed, 7 changed by
+another operator meanwhile, 8 refused: a manifest declares it, or it looks like a secret")]
 pub struct Args {
     /// <service>/<key>
     #[arg(value_name = "KEY", add = ArgValueCandidates::new(complete::settings))]

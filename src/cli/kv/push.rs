@@ -22,9 +22,9 @@ use mfctl_core::domain::ConfigKey;
 /// Arguments of `mfctl kv push`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Shows the changes, asks for confirmation and makes them. Up to 32 settings are one transaction. A larger push is recorded in the
-store first and made in several transactions: after an interruption --resume finishes it, or --abandon drops the rest. Settings
-that are not in the file are left alone.
+Shows the changes, asks for confirmation and makes them. Up to 32 settings are one transaction. A larger push is recorded in
+the store first and made in several transactions: after an interruption --resume finishes it, or --abandon drops the rest.
+Settings that are not in the file are left alone.
 
 Examples:
   mfctl kv push media-api.v2.yaml --reason 'tuning'

@@ -23,8 +23,8 @@ Examples:
   mfctl kv put media-api/max_page_size 50 --break-glass 'the database melts' --for 4h
   mfctl kv put media-api/max_page_size 300 --if-version 1207 --reason 'as measured'
 
-Exit codes: 0 written, or nothing to change, 2 wrong usage, 5 Consul not reachable, 6 invalid, 7 another change is in progress,
-or the setting has changed meanwhile, 8 refused: a manifest declares it, or it looks like a secret")]
+Exit codes: 0 written, or nothing to change, 2 wrong usage, 5 Consul not reachable, 6 invalid, 7 another change is in
+progress, or the setting has changed meanwhile, 8 refused: a manifest declares it, or it looks like a secret")]
 pub struct Args {
     /// <service>/<key>
     #[arg(value_name = "KEY", add = ArgValueCandidates::new(complete::settings))]
@@ -50,8 +50,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
             0 => format!("{key} does not exist; expected version {expected}"),
             version => format!("{key} has version {version}; expected {expected}"),
         };
-        return Err(Failure::new(FailureKind::Conflict, message)
-            .hint("nothing was changed: `mfctl kv get` prints the current value"));
+        return Err(Failure::new(FailureKind::Conflict, message).hint("nothing was changed; read the setting again"));
     }
     let edit = SettingEdit { key, current: entry, to: Some(value) };
     let unchanged = u64::from(edit.action().is_none());

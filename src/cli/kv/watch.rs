@@ -24,8 +24,8 @@ use mfctl_core::retry::{FailureAction, action_for};
 /// Arguments of `mfctl kv watch`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Prints each change from now on, until Ctrl-C. An outage of Consul is reported, and the watch continues after it; several changes
-of a setting during the outage are printed as one.
+Prints each change from now on, until Ctrl-C. An outage of Consul is reported, and the watch continues after it; several
+changes of a setting during the outage are printed as one.
 
 Examples:
   mfctl kv watch media-api
