@@ -23,7 +23,8 @@ Examples:
   mfctl lag -o json | jq '.groups[].lag' for scripts
   mfctl lag --max 1000                   exit 10 when the lag of a group is above this
 
-Exit codes: 0 shown, 5 log not reachable (with --all: or its groups not listed), 6 no such group or no data folder, 10 over --max")]
+Exit codes: 0 shown, 5 log not reachable (with --all: or its groups not listed), 6 no such group or no data folder,
+10 over --max")]
 pub struct Args {
     /// Only this group
     #[arg(add = ArgValueCandidates::new(complete::groups))]

@@ -24,9 +24,9 @@ Examples:
   mfctl db migrate --profile prod             confirm, then apply them
   mfctl db migrate --yes -o name              print what was applied, one a line
 
-Exit codes: 0 applied, or nothing to do, 5 the database is not reachable, 6 it is dirty, was changed, or
-was migrated by a later mfctl; or a privilege or setting is missing, 7 another migration is running, 8 not confirmed, or not
-the platform this profile trusts")]
+Exit codes: 0 applied, or nothing to do, 5 the database is not reachable, 6 it is dirty, was changed, or was migrated by a
+later mfctl; or a privilege or setting is missing, 7 another migration is running, 8 not confirmed, or not the platform this
+profile trusts")]
 pub struct Args {
     /// List pending migrations; apply nothing
     #[arg(short = 'n', long, action = ArgAction::SetTrue)]

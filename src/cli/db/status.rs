@@ -19,8 +19,8 @@ Examples:
   mfctl db status -o json | jq '.pending[].name'
   mfctl db status -o name                    pending migrations, one a line
 
-Exit codes: 0 up to date, 4 migrations are pending, 5 the database is not reachable, 6 it is dirty, was changed, or
-was migrated by a later mfctl; or a privilege or setting is missing, 7 another migration is running")]
+Exit codes: 0 up to date, 4 migrations are pending, 5 the database is not reachable, 6 it is dirty, was changed,
+or was migrated by a later mfctl; or a privilege or setting is missing, 7 another migration is running")]
 pub struct Args {}
 
 /// Output of `mfctl db status`.

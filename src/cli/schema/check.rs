@@ -192,8 +192,10 @@ impl SchemaCheckReport {
             return Ok(());
         }
         let schemas = humane::counted(incompatible, "schema is", "schemas are");
-        Err(Failure::check_failed(format!("{schemas} incompatible with earlier versions"))
-            .hint("fix each change as listed; a change that must break compatibility needs a new subject: update the readers first"))
+        Err(Failure::check_failed(format!("{schemas} incompatible with earlier versions")).hint(
+            "fix each change as listed; a change that must break compatibility needs a new subject: update the \
+                 readers first",
+        ))
     }
 }
 
@@ -231,6 +233,6 @@ fn print_check(check: &SchemaCheck, page: &mut TextPage) {
         page.toned(format!("    fix: {}", violation.remedy), Tone::Dim);
     }
     for message in &check.registry_messages {
-        page.toned(format!("  the registry says: {message}"), Tone::Bad);
+        page.toned(format!("  the registry reports: {message}"), Tone::Bad);
     }
 }

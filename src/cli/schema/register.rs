@@ -26,8 +26,8 @@ Examples:
   mfctl schema register --yes                               register those that are missing
   mfctl schema register order.json --subject orders-value   one of your own
 
-Exit codes: 0 done, or nothing to do, 2 wrong usage, 5 registry not reachable, 6 no such file, not a schema, or no data folder,
-7 a conflicting version was registered at the same time, 8 not confirmed, 10 a breaking change, each named")]
+Exit codes: 0 done, or nothing to do, 2 wrong usage, 5 registry not reachable, 6 no such file, not a schema, or no data
+folder, 7 a conflicting version was registered at the same time, 8 not confirmed, 10 a breaking change, each named")]
 pub struct Args {
     /// A schema to register; without one, those this binary writes
     #[arg(value_name = "FILE")]
