@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::source::{self, SubjectVersion, excerpt};
+use super::source::{self, SubjectSelector, excerpt};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::output::{Cell, Column, Render, TextPage, Tone, humane};
@@ -31,7 +31,7 @@ data folder")]
 pub struct Args {
     /// The schema before
     #[arg(value_name = "SUBJECT[@VERSION]")]
-    before: SubjectVersion,
+    before: SubjectSelector,
     /// The schema after: a file, or a subject and version
     #[arg(value_name = "FILE|SUBJECT@VERSION")]
     after: Option<String>,
@@ -79,7 +79,7 @@ async fn schema_after(args: &Args, registry: &dyn SchemaRegistry) -> Result<(Str
     if Path::exists(&path) || after.ends_with(".json") {
         return Ok((after.clone(), source::read_file(&path)?));
     }
-    let at: SubjectVersion = after.parse().map_err(Failure::usage)?;
+    let at: SubjectSelector = after.parse().map_err(Failure::usage)?;
     let found = at.fetch(registry).await?;
     Ok((format!("{}@{}", found.subject, found.version), found.schema))
 }

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::source::SubjectVersion;
+use super::source::SubjectSelector;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::output::{Render, TextPage};
@@ -24,7 +24,7 @@ Exit codes: 0 shown, 2 wrong usage, 5 registry not reachable, 6 no such subject 
 pub struct Args {
     /// The subject; the latest version by default
     #[arg(value_name = "SUBJECT[@VERSION]")]
-    subject: SubjectVersion,
+    subject: SubjectSelector,
 }
 
 /// Output of `mfctl schema show`.

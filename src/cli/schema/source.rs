@@ -16,12 +16,12 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 
 /// `SUBJECT` or `SUBJECT@VERSION`; without a version, the latest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SubjectVersion {
+pub(super) struct SubjectSelector {
     pub(super) subject: String,
     pub(super) version: Option<u32>,
 }
 
-impl FromStr for SubjectVersion {
+impl FromStr for SubjectSelector {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
@@ -40,7 +40,7 @@ impl FromStr for SubjectVersion {
     }
 }
 
-impl SubjectVersion {
+impl SubjectSelector {
     pub(super) async fn fetch(&self, registry: &dyn SchemaRegistry) -> Result<RegisteredSchema> {
         let missing = |what: String| Failure::not_found(what).hint("`mfctl schema list` lists what is registered");
         match self.version {
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn subject_may_have_a_version() {
-        let at = |text: &str| text.parse::<SubjectVersion>().map(|at| (at.subject, at.version));
+        let at = |text: &str| text.parse::<SubjectSelector>().map(|at| (at.subject, at.version));
         assert_eq!(at("a-value"), Ok(("a-value".into(), None)));
         assert_eq!(at("a-value@latest"), Ok(("a-value".into(), None)));
         assert_eq!(at("a@b-value@3"), Ok(("a@b-value".into(), Some(3))));

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::source::{self, SubjectVersion};
+use super::source::{self, SubjectSelector};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, OrFail, Result};
 use crate::cli::output::{Cell, Column, ListItem, Tone, humane};
@@ -53,7 +53,7 @@ struct SchemaSource {
     topic: Option<TopicName>,
     /// A subject's schema in the registry; the latest version by default
     #[arg(long, value_name = "SUBJECT[@VERSION]")]
-    subject: Option<SubjectVersion>,
+    subject: Option<SubjectSelector>,
     /// A schema in a file
     #[arg(long, value_name = "FILE")]
     schema: Option<PathBuf>,
