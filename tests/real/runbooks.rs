@@ -56,7 +56,7 @@ fn bring_up_and_break_glass_runbooks_work() {
     let ran = follow(&site, "bring-up.md");
     assert!(ran.stdout.contains("nothing to do"), "{ran}");
     let ran = follow(&site, "break-glass.md");
-    assert!(ran.stdout.contains("! media-api/max_page_size by hand until"), "{ran}");
+    assert!(ran.stdout.contains("! media-api/max_page_size changed by hand until"), "{ran}");
     assert!(ran.stdout.contains("INC-7") && ran.stdout.contains("INC-8 is over"), "{ran}");
 }
 
