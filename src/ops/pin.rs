@@ -257,7 +257,7 @@ mod tests {
         "2026-11-24T03:40:58Z".parse().unwrap()
     }
 
-    fn is_mismatch(result: Result<(), PinError>) -> bool {
+    fn is_mismatch(result: &Result<(), PinError>) -> bool {
         matches!(result, Err(PinError::Mismatch(_)))
     }
 
@@ -271,11 +271,11 @@ mod tests {
         ensure(&dev, now()).unwrap();
         let error = ensure(&prod, now()).unwrap_err();
         assert!(error.to_string().contains("belongs to environment dev"), "{error}");
-        assert!(is_mismatch(Err(error)));
+        assert!(is_mismatch(&Err(error)));
         let (before, after) = trust(&prod, now()).unwrap();
         assert_eq!((before.unwrap().environment.as_str(), after.environment.as_str()), ("dev", "prod"));
         assert!(ensure(&prod, now()).is_ok());
-        assert!(is_mismatch(verify(&dev)));
+        assert!(is_mismatch(&verify(&dev)));
     }
 
     #[test]
@@ -284,7 +284,7 @@ mod tests {
         let first = target(dir.path(), false);
         ensure(&first, now()).unwrap();
         let other = Target { tenant: "other".parse().unwrap(), ..first };
-        assert!(is_mismatch(verify(&other)));
+        assert!(is_mismatch(&verify(&other)));
         assert!(matches!(trust(&other, now()), Err(PinError::OtherTenant { .. })));
     }
 
@@ -304,8 +304,8 @@ mod tests {
         ensure(&with_identity("a", Some("c")), now()).unwrap();
         let error = ensure(&with_identity("a", Some("d")), now()).unwrap_err();
         assert!(error.to_string().contains("the catalog is d and was c"), "{error}");
-        assert!(is_mismatch(Err(error)));
-        assert!(is_mismatch(verify(&with_identity("b", Some("c")))));
+        assert!(is_mismatch(&Err(error)));
+        assert!(is_mismatch(&verify(&with_identity("b", Some("c")))));
         trust(&with_identity("b", Some("d")), now()).unwrap();
         assert!(verify(&with_identity("b", Some("d"))).is_ok());
         // A target whose identity could not be read is not refused.
