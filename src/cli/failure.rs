@@ -433,6 +433,11 @@ mod tests {
         let full = Failure::from(PinError::Write { path: path(), source: io() });
         assert_eq!((full.exit_code(), full.to_string().as_str()), (5, "cannot write /data: busy"));
         assert_eq!(Failure::from(PinError::Read { path: path(), source: io() }).exit_code(), 6);
+        let damaged = serde_json::from_str::<u8>("{}").unwrap_err();
+        assert_eq!(Failure::from(PinError::Parse { path: path(), source: damaged }).exit_code(), 6);
+        let pinned: mfctl_core::domain::Tenant = "a".parse().unwrap();
+        let wanted: mfctl_core::domain::Tenant = "b".parse().unwrap();
+        assert_eq!(Failure::from(PinError::OtherTenant { pinned, wanted }).exit_code(), 8);
         let missing = Failure::from(DataDirError::Missing { path: path(), source: io() });
         assert_eq!((missing.exit_code(), missing.kind().name()), (6, "not_found"));
     }

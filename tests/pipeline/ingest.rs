@@ -18,7 +18,7 @@ fn reasons(report: &Value) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn ingesting_the_same_files_again_stages_nothing() {
+fn ingesting_the_same_files_again_stages_nothing_before_and_after_a_worker() {
     let site = Site::new();
     write_input(&site, 40);
     let first = site.json(["ingest", "in"], &[0]);
@@ -162,7 +162,7 @@ fn metadata_reaches_the_catalog_and_bad_metadata_is_reported() {
 }
 
 #[test]
-fn denied_types_and_large_files_are_rejected() {
+fn files_of_types_denied_by_content_and_large_files_are_rejected() {
     let site = Site::new();
     fs::create_dir(site.path("in")).unwrap();
     fs::write(site.path("in/page.txt"), "%PDF-1.7\n%%EOF\n").unwrap();

@@ -43,7 +43,7 @@ fn every_sample_file_is_accounted_for() {
 }
 
 #[test]
-fn topics_have_three_replicas() {
+fn topics_have_three_replicas_of_which_two_must_acknowledge() {
     let site = Site::new();
     let topics = replicas(site.platform());
     assert!(topics.len() > 10, "{topics:?}");

@@ -175,14 +175,14 @@ mod tests {
     use mfctl_core::ports::ErrorKind;
     use mfctl_core::stop::StopReason;
 
-    /// The exit code of stages that ended so; the first has all the dead letters.
+    /// The exit code of stages that ended so; the last has all the dead letters.
     fn exit_code(ends: &[WorkerEnd], dead_lettered: u64) -> u8 {
         let outcome = |(index, ended): (usize, &WorkerEnd)| StageOutcome {
             stage: Stage::Persist,
             instance: "host/0".to_owned(),
             outcome: WorkerOutcome {
                 summary: WorkerSummary {
-                    dead_lettered: if index == 0 { dead_lettered } else { 0 },
+                    dead_lettered: if index + 1 == ends.len() { dead_lettered } else { 0 },
                     ..WorkerSummary::default()
                 },
                 ended: ended.clone(),
