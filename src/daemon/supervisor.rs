@@ -74,16 +74,17 @@ impl<'a> Supervisor<'a> {
     /// # Errors
     /// When the instance name is invalid or taken, or the parser's program cannot be found.
     pub(super) fn spawn_stage(&mut self, stage: Stage) -> Result<(), DaemonError> {
+        let requested_name = self.daemon.options.instance.as_deref();
+        let instance = Instance::acquire(&self.daemon.target.data_dir, stage, requested_name)?;
         match stage {
-            Stage::Persist => self.spawn(self.persist_step()),
-            Stage::Enrich => self.spawn(self.enrich_step()?),
+            Stage::Persist => self.spawn(self.persist_step(), instance),
+            Stage::Enrich => self.spawn(self.enrich_step()?, instance),
         }
+        Ok(())
     }
 
-    fn spawn<S: PipelineStep>(&mut self, step: S) -> Result<(), DaemonError> {
+    fn spawn<S: PipelineStep>(&mut self, step: S, instance: Instance) {
         let stage = step.stage();
-        let wanted_name = self.daemon.options.instance.as_deref();
-        let instance = Instance::acquire(&self.daemon.target.data_dir, stage, wanted_name)?;
         let (drained_sender, drained) = watch::channel(false);
         let upstream_drained = self.last_drained.replace(drained);
         let options = self.worker_options(stage, &instance, upstream_drained);
@@ -97,7 +98,6 @@ impl<'a> Supervisor<'a> {
             drained_sender.send_replace(matches!(&result, Ok(outcome) if outcome.ended == WorkerEnd::Drained));
             StageExit { stage, instance, started, result }
         });
-        Ok(())
     }
 
     /// Health of each stage that was spawned.
