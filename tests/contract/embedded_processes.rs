@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use mfctl_core::domain::GroupName;
 use mfctl_core::ports::{CommitRequest, ErrorKind, EventLog, Poll, Subscription, SystemClock};
 use mfctl_embedded::{DataFolder, EmbeddedLog, OpenMode};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::contract::event_log::{WIDE, all_records, record, spec, text, topic, topic_partition};
 use crate::contract::harness::eventually;
@@ -109,10 +109,17 @@ async fn settled(log: &dyn EventLog) -> usize {
     log.offsets(&[topic("out")]).await.unwrap().iter().map(|p| p.span.high as usize).sum()
 }
 
+/// Sends SIGSTOP and waits until every thread has stopped: until then, one of them may still acquire a lock.
+fn stop(process: &Child) {
+    signal(process, Signal::STOP);
+    let (_, status) = waitpid(Some(Pid::from_child(process)), WaitOptions::UNTRACED).unwrap().unwrap();
+    assert!(status.stopped(), "the process has ended: {status:?}");
+}
+
 /// Stops a process outside of a write: within one it would hold the SQLite lock and block all others.
 async fn stop_between_writes(process: &Child, log: &dyn EventLog) {
     for _ in 0..100 {
-        signal(process, Signal::STOP);
+        stop(process);
         let probe = [spec("probe", 1)];
         let written = log.create_topics(&probe);
         if tokio::time::timeout(Duration::from_secs(1), written).await.is_ok() {
