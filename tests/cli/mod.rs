@@ -1,6 +1,5 @@
 //! The command line as a user sees it, and rules that hold for the sources.
 
-mod build_profiles;
 mod config;
 mod data_folder_formats;
 mod kv;
