@@ -1,17 +1,19 @@
 # mfctl: build, try, test, measure, install. `make` alone lists the targets.
 #
-# `demo` and `test` share the release profile, so that the dependencies are built once. What `install` puts on a machine, and
+# `demo` and `test` share the dev profile, so that the dependencies are built once. What `install` puts on a machine, and
 # what `bench` measures, is built by the `dist` profile (whole-program optimisation, stripped).
 
 CARGO      ?= cargo
 PREFIX     ?= /usr/local
 DESTDIR    ?=
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
-MFCTL      := $(TARGET_DIR)/release/mfctl
+MFCTL      := $(TARGET_DIR)/debug/mfctl
 SHIPPED    := $(TARGET_DIR)/dist/mfctl
 # Pinned: a linter that changes under us fails builds that changed nothing.
 MARKDOWNLINT := markdownlint-cli2@0.21.0
 GENERATED  := completions schemas docs/reference
+# Tests start processes and wait for them: more of them run at once than there are cores.
+TEST_THREADS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 # Tests on real servers wait more than they compute, and each has names of its own on the servers: more of them run at once
 # than there are cores. Those that write gigabytes stall every fsync of the servers for up to a minute, so they run one at a
 # time after the others. Outages break the servers for every other test, and the kills of stack/stack start another stack:
@@ -28,7 +30,7 @@ zshdir  := $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 fishdir := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites demo build test lint lint-rust lint-docs lint-schemas lint-dependencies fmt bench bench-real \
+.PHONY: help prerequisites demo build test lint lint-format lint-rust lint-docs lint-schemas lint-dependencies fmt bench bench-real \
         generate check-generated stack-up stack-status stack-env stack-down test-real build-test-real test-stack-kills test-outages soak test-compose install uninstall \
         clean
 
@@ -41,19 +43,21 @@ prerequisites:
 demo: build ## run the whole job on the sample media and show what happened
 	@$(MFCTL) demo
 
-build: prerequisites ## build target/release/mfctl
-	$(CARGO) build --release --locked
+build: prerequisites ## build target/debug/mfctl
+	$(CARGO) build --locked
 
 test: prerequisites ## run every test
-	$(CARGO) test --release --locked $(TEST_ARGS)
+	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked $(TEST_ARGS)
 
-lint: lint-rust lint-docs lint-schemas lint-dependencies ## check format, lints, documents, schemas and licences
+lint: lint-format lint-rust lint-docs lint-schemas lint-dependencies ## check format, lints, documents, schemas and licences
+
+lint-format: prerequisites
+	$(CARGO) fmt --check
 
 lint-rust: prerequisites
-	$(CARGO) fmt --check
-	$(CARGO) clippy --release --all-targets --locked -- -D warnings
+	$(CARGO) clippy --all-targets --locked -- -D warnings
 	# `--all-targets` leaves out the tests that need the real servers.
-	$(CARGO) clippy --release --test real --locked -- -D warnings
+	$(CARGO) clippy --test real --locked -- -D warnings
 
 lint-docs:
 	@command -v npx >/dev/null || { echo 'make lint needs npx (Node.js 20 or newer) to check the documents' >&2; exit 1; }
@@ -83,26 +87,26 @@ stack-down: ## stop what stack-up started; the data stays
 
 test-real: prerequisites stack-up ## run the tests that need the real servers
 	stack_env=$$(stack/stack env) && eval "$$stack_env" && $(if $(TEST_ARGS),\
-	  $(CARGO) test --release --locked --test real $(TEST_ARGS) -- $(REAL_TESTS),\
-	  $(CARGO) test --release --locked --test real -- $(REAL_TESTS) $(DISK_HEAVY:%=--skip %) && \
-	  $(CARGO) test --release --locked --test real -- $(DISK_HEAVY) --test-threads=1)
+	  $(CARGO) test --locked --test real $(TEST_ARGS) -- $(REAL_TESTS),\
+	  $(CARGO) test --locked --test real -- $(REAL_TESTS) $(DISK_HEAVY:%=--skip %) && \
+	  $(CARGO) test --locked --test real -- $(DISK_HEAVY) --test-threads=1)
 
 build-test-real: prerequisites
-	$(CARGO) test --release --locked --test real --no-run
+	$(CARGO) test --locked --test real --bench '*' --no-run
 
 test-stack-kills: prerequisites ## kill stack/stack at random moments and in each step, and bring it up again
-	$(CARGO) test --release --locked --test real $(TEST_ARGS) -- stack_kills:: --test-threads=1
+	$(CARGO) test --locked --test real $(TEST_ARGS) -- stack_kills:: --test-threads=1
 
 test-outages: prerequisites stack-up ## kill the real servers and cut their network while files go through
-	stack_env=$$(stack/stack env) && eval "$$stack_env" && $(CARGO) test --release --locked --test real $(TEST_ARGS) -- $(OUTAGES)
+	stack_env=$$(stack/stack env) && eval "$$stack_env" && $(CARGO) test --locked --test real $(TEST_ARGS) -- $(OUTAGES)
 
 soak: prerequisites stack-up ## kill every server in turn while 20,000 files go through (MFCTL_TEST_FILES)
 	stack_env=$$(stack/stack env) && eval "$$stack_env" && MFCTL_TEST_FILES=$${MFCTL_TEST_FILES:-20000} \
-	  $(CARGO) test --release --locked --test real -- --nocapture any_server_may_be_killed
+	  $(CARGO) test --locked --test real -- --nocapture any_server_may_be_killed
 
 test-compose: ## the same tests against the upstream images (needs Docker)
 	@stack/compose up
-	stack_env=$$(stack/compose env) && eval "$$stack_env" && $(CARGO) test --release --locked --test real $(TEST_ARGS) -- $(REAL_TESTS)
+	stack_env=$$(stack/compose env) && eval "$$stack_env" && $(CARGO) test --locked --test real $(TEST_ARGS) -- $(REAL_TESTS)
 
 fmt: ## format the sources
 	$(CARGO) fmt
