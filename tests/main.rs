@@ -1,6 +1,6 @@
 //! Every test that needs no server, in one binary, so that only one binary is linked.
 //!
-//! `cargo test --release --test main pipeline::` runs one folder, a longer part of a name runs one test.
+//! `cargo test --test main pipeline::` runs one folder, a longer part of a name runs one test.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap ends the test with its error")]
 

@@ -535,7 +535,8 @@ async fn churn(log: Arc<dyn EventLog>, instance: String, seed: u64, until: Insta
         let mut consumer = join(&log, &instance).await;
         let lives_until = (Instant::now() + Duration::from_millis(random.u64(1500..6000))).min(until);
         while Instant::now() < lives_until {
-            poll_once(&mut consumer, &mut random).await;
+            let limits = FetchLimits { max_records: random.usize(1..60), ..WIDE };
+            poll_once(&mut consumer, limits, &mut random).await;
         }
         match random.bool() {
             true => consumer.leave().await.unwrap(),
@@ -545,8 +546,7 @@ async fn churn(log: Arc<dyn EventLog>, instance: String, seed: u64, until: Insta
 }
 
 /// One poll of such a worker, with its commit or release.
-async fn poll_once(consumer: &mut Consumer, random: &mut fastrand::Rng) {
-    let limits = FetchLimits { max_records: random.usize(1..60), ..WIDE };
+async fn poll_once(consumer: &mut Consumer, limits: FetchLimits, random: &mut fastrand::Rng) {
     match consumer.poll(limits, STEP).await.unwrap() {
         Poll::Records(records) => {
             let commit = consumer.commit(commit_request(&records));
@@ -590,7 +590,7 @@ async fn member_churn_emits_each_input_once() {
     let end = Instant::now() + TIMEOUT * 2;
     while !log.progress(&group(), &[topic("in")]).await.unwrap().iter().all(|p| p.at_end) {
         assert!(Instant::now() < end, "not drained");
-        poll_once(&mut last, &mut random).await;
+        poll_once(&mut last, WIDE, &mut random).await;
     }
     assert_eq!(emitted(log.as_ref(), 3).await, values(published));
 }
