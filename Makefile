@@ -13,7 +13,7 @@ SHIPPED    := $(TARGET_DIR)/dist/mfctl
 MARKDOWNLINT := markdownlint-cli2@0.21.0
 GENERATED  := completions schemas docs/reference
 # Tests start processes and wait for them: more of them run at once than there are cores.
-TEST_THREADS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+TEST_THREADS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 # Tests on real servers wait more than they compute, and each has names of its own on the servers: more of them run at once
 # than there are cores. Those that write gigabytes stall every fsync of the servers for up to a minute, so they run one at a
 # time after the others. Outages break the servers for every other test, and the kills of stack/stack start another stack:
