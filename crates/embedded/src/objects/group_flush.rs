@@ -16,11 +16,11 @@ pub(super) struct GroupFlush {
     /// The number of flushes begun so far.
     pub(super) begun: AtomicU64,
     /// Locked while a flush runs.
-    state: Mutex<FlushState>,
+    pub(super) state: Mutex<FlushState>,
 }
 
 #[derive(Default)]
-struct FlushState {
+pub(super) struct FlushState {
     /// The number of the latest flush that succeeded.
     succeeded: u64,
     /// Kept open: Linux reports a failed writeback since the last flush once to each open file description.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 
 use super::*;
@@ -66,11 +67,15 @@ async fn a_key_below_another_key_is_invalid() {
 async fn concurrent_syncs_share_flushes() {
     let (_data, store) = store().await;
     let before = store.flush.begun.load(Ordering::SeqCst);
-    for result in join_all((0..100).map(|_| store.sync())).await {
+    let running = store.flush.state.lock().await;
+    let mut callers = Box::pin(join_all((0..100).map(|_| store.sync())));
+    assert!((&mut callers).now_or_never().is_none(), "all wait for the flush that runs");
+    drop(running);
+    for result in callers.await {
         result.unwrap();
     }
     let flushes = store.flush.begun.load(Ordering::SeqCst) - before;
-    assert!(flushes <= 2, "{flushes} flushes for 100 callers");
+    assert_eq!(flushes, 1, "{flushes} flushes for 100 callers");
     store.sync().await.unwrap();
     assert_eq!(store.flush.begun.load(Ordering::SeqCst) - before, flushes + 1, "a later caller gets its own flush");
 }
