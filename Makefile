@@ -12,12 +12,12 @@ SHIPPED    := $(TARGET_DIR)/dist/mfctl
 # Pinned: a linter that changes under us fails builds that changed nothing.
 MARKDOWNLINT := markdownlint-cli2@0.21.0
 GENERATED  := completions schemas docs/reference
-# Tests start processes and wait for them: more of them run at once than there are cores.
-TEST_THREADS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
-# Tests on real servers wait more than they compute, and each has names of its own on the servers: more of them run at once
-# than there are cores. Those that write gigabytes stall every fsync of the servers for up to a minute, so they run one at a
-# time after the others. Outages break the servers for every other test, and the kills of stack/stack start another stack:
-# these run by themselves.
+# Tests start processes and wait for them: one more runs at a time than there are processors.
+RUST_TEST_THREADS ?= $(shell echo $$(($$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN) + 1)))
+# Tests on real servers often wait, and each has names of its own on the servers: more of them run at once than there are
+# cores. Those that write gigabytes stall every fsync of the servers for up to a minute, so they run one at a time after the
+# others. Outages break the servers for every other test, and the kills of stack/stack start another stack: these run by
+# themselves.
 REAL_TEST_THREADS ?= 4
 DISK_HEAVY := large:: faults::hostile::
 REAL_TESTS := --skip outages:: --skip stack_kills:: --test-threads=$(REAL_TEST_THREADS)
@@ -30,9 +30,9 @@ zshdir  := $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 fishdir := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites demo build test lint lint-format lint-rust lint-docs lint-schemas lint-dependencies fmt bench bench-real \
-        generate check-generated stack-up stack-status stack-env stack-down test-real build-test-real test-stack-kills test-outages soak test-compose install uninstall \
-        clean
+.PHONY: help prerequisites demo build test lint lint-format lint-rust lint-docs lint-schemas lint-dependencies fmt bench \
+        bench-real generate check-generated stack-up stack-status stack-env stack-down test-real build-test-real \
+        test-stack-kills test-outages soak test-compose install uninstall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,7 +47,7 @@ build: prerequisites ## build target/debug/mfctl
 	$(CARGO) build --locked
 
 test: prerequisites ## run every test
-	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked $(TEST_ARGS)
+	RUST_TEST_THREADS=$(RUST_TEST_THREADS) $(CARGO) test --locked $(TEST_ARGS)
 
 lint: lint-format lint-rust lint-docs lint-schemas lint-dependencies ## check format, lints, documents, schemas and licences
 

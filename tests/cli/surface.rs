@@ -113,7 +113,7 @@ fn ingest_and_worker_output() {
     assert_snapshot("ingest-table", &platform.site, &output_of(&platform.ingest));
     assert_snapshot("ingest-again-json", &platform.site, &output_of(&platform.again));
     assert_snapshot("worker-table", &platform.site, &output_of(&platform.worker));
-    // Named one by one: files of one folder are shown in the order in which the file system lists them.
+    // Named paths are sorted; files of a folder are shown in the order in which the file system lists them.
     let files = ["in/ghazal-1.txt", "in/empty.pdf", "in/poster.png"];
     snapshot_both("ingest-dry-run", &["ingest", files[0], files[1], files[2], "--dry-run"]);
     snapshot_both("worker-drained", &["worker", "all", "--until-drained"]);
