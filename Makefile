@@ -30,8 +30,8 @@ zshdir  := $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 fishdir := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites demo build test lint lint-format lint-rust lint-docs lint-schemas lint-dependencies fmt bench \
-        bench-real generate check-generated stack-up stack-status stack-env stack-down test-real build-test-real \
+.PHONY: help prerequisites demo build test lint lint-files lint-format lint-rust lint-docs lint-schemas lint-dependencies fmt \
+        bench bench-real generate check-generated stack-up stack-status stack-env stack-down test-real build-test-real \
         test-stack-kills test-outages soak test-compose install uninstall clean
 
 help: ## list the targets
@@ -49,7 +49,9 @@ build: prerequisites ## build target/debug/mfctl
 test: prerequisites ## run every test
 	RUST_TEST_THREADS=$(RUST_TEST_THREADS) $(CARGO) test --locked $(TEST_ARGS)
 
-lint: lint-format lint-rust lint-docs lint-schemas lint-dependencies ## check format, lints, documents, schemas and licences
+lint: lint-files lint-rust ## check format, lints, documents, schemas and licences
+
+lint-files: lint-format lint-docs lint-schemas lint-dependencies
 
 lint-format: prerequisites
 	$(CARGO) fmt --check

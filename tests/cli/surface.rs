@@ -114,8 +114,12 @@ fn ingest_and_worker_output() {
     assert_snapshot("ingest-again-json", &platform.site, &output_of(&platform.again));
     assert_snapshot("worker-table", &platform.site, &output_of(&platform.worker));
     // Named paths are sorted; files of a folder are shown in the order in which the file system lists them.
-    let files = ["in/ghazal-1.txt", "in/empty.pdf", "in/poster.png"];
-    snapshot_both("ingest-dry-run", &["ingest", files[0], files[1], files[2], "--dry-run"]);
+    let dry_run = ["ingest", "in/empty.pdf", "in/ghazal-1.txt", "in/poster.png", "--dry-run"];
+    snapshot_both("ingest-dry-run", &dry_run);
+    let of_folder = platform.site.json(["ingest", "in", "--dry-run"], &[3]);
+    let of_files = platform.site.json(dry_run, &[3]);
+    assert_eq!(of_folder["actions"], of_files["actions"], "the sidecar is not a file to ingest");
+    assert_eq!((&of_folder["discovered"], &of_folder["bytes"]), (&of_files["discovered"], &of_files["bytes"]));
     snapshot_both("worker-drained", &["worker", "all", "--until-drained"]);
 }
 
