@@ -125,6 +125,15 @@ impl Render for LagReport {
                 let lost = humane::counted(lost, "record was", "records were");
                 page.toned(format!("{lost} removed by retention before this group read them"), Tone::Bad);
             }
+            for partition in group.partitions.iter().filter(|partition| partition.committed_beyond_end) {
+                let at = format!("{}/{}", partition.topic.as_str(), partition.partition);
+                let line = format!(
+                    "{at}: the committed offset is beyond the end: the log was truncated, restored or recreated; a worker \
+                     starts at offset {}",
+                    partition.low_offset
+                );
+                page.toned(line, Tone::Bad);
+            }
         }
     }
 

@@ -3,7 +3,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use mfctl_core::domain::lag::lag;
 use mfctl_core::domain::{EnvName, GroupName, Stage, TopicName};
 use mfctl_core::ports::{Error, ErrorKind, EventLog, GroupMember, Result};
 
@@ -24,6 +23,10 @@ pub struct PartitionLag {
     pub lag: u64,
     /// Number of records that retention removed before the group read them.
     pub lost_to_retention: u64,
+    /// Whether the committed offset is beyond the end of the partition, which was truncated, restored or recreated. All of
+    /// its records count as lag: a worker starts at the low watermark.
+    #[serde(default)]
+    pub committed_beyond_end: bool,
     /// Member that owns the partition.
     pub owner: Option<String>,
 }
@@ -90,8 +93,8 @@ async fn group_lag(
             committed_offset: progress.committed,
             low_offset: progress.span.low,
             end_offset: progress.span.high,
-            // `at_end` accounts for transaction markers, which offsets alone do not show.
-            lag: if progress.at_end { 0 } else { lag(progress.span, progress.committed) },
+            lag: progress.lag(),
+            committed_beyond_end: progress.beyond_end,
             lost_to_retention: u64::try_from(lost).unwrap_or(0),
             owner,
             topic: progress.at.topic,

@@ -11,6 +11,7 @@ use mfctl_kafka::KafkaConfig;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::mocking::{MockCluster, MockCoordinator};
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
@@ -322,6 +323,31 @@ async fn open_transaction_counts_as_remaining_records() {
     let end = Instant::now() + TIMEOUT;
     while remaining().await {
         assert!(Instant::now() < end, "an aborted transaction leaves nothing remaining");
+    }
+}
+
+/// A log that was truncated, restored or recreated has fewer records than its group has committed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_records_remain_to_be_read_when_the_commit_is_beyond_the_end() {
+    let (log, namespace) = log_with_topics(&[("in", 1)]).await;
+    publish_numbers(&log, 3).await;
+    let mut beyond = TopicPartitionList::new();
+    beyond.add_partition_offset(&format!("{namespace}in"), 0, Offset::Offset(5000)).unwrap();
+    let operator: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", env("STACK_KAFKA"))
+        .set("group.id", format!("{namespace}{}", group()))
+        .create()
+        .unwrap();
+    tokio::task::block_in_place(|| operator.commit(&beyond, CommitMode::Sync)).unwrap();
+
+    let progress = log.progress(&group(), &[topic("in")]).await.unwrap();
+    assert!(progress[0].beyond_end && !progress[0].at_end && progress[0].lag() == 3, "{progress:?}");
+    let mut consumer = join(&log, "a").await;
+    let records = read_records(&mut consumer, 3).await;
+    consumer.commit(CommitRequest { offsets: offsets(&records), ..CommitRequest::default() }).await.unwrap();
+    let end = Instant::now() + TIMEOUT;
+    while !log.progress(&group(), &[topic("in")]).await.unwrap()[0].at_end {
+        assert!(Instant::now() < end, "the commit is at the end");
     }
 }
 

@@ -173,8 +173,10 @@ impl GroupQueries {
         let mut progress = Vec::with_capacity(partitions.len());
         for ((at, span), written) in partitions.into_iter().zip(spans).zip(written) {
             let committed = committed.get(&at).copied();
-            let at_end = self.is_at_end(&at, committed, PartitionEnds { span, written }).await?;
-            progress.push(PartitionProgress { at, committed, span, at_end });
+            let beyond_end = committed.is_some_and(|committed| committed > written);
+            let start = committed.filter(|_| !beyond_end);
+            let at_end = self.is_at_end(&at, start, PartitionEnds { span, written }).await?;
+            progress.push(PartitionProgress { at, committed, span, at_end, beyond_end });
         }
         Ok(progress)
     }

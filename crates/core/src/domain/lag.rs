@@ -67,7 +67,7 @@ mod tests {
         assert_eq!(lag(span, Some(3)), 10);
         assert_eq!(lag(span, None), 10);
         assert_eq!(lag(span, Some(110)), 0);
-        assert_eq!(lag(span, Some(500)), 0, "a commit past the end (the topic was recreated) is not a negative lag");
+        assert_eq!(lag(span, Some(500)), 0, "a commit past the last stable offset is not a negative lag");
     }
 
     #[test]

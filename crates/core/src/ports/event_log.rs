@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Result;
-use crate::domain::lag::PartitionSpan;
+use crate::domain::lag::{PartitionSpan, lag};
 use crate::domain::{GroupName, NewRecord, Record, RecordAddress, TopicName, TopicPartition};
 
 /// A topic to create.
@@ -134,6 +134,20 @@ pub struct PartitionProgress {
     /// Whether nothing is left to read: the committed offset is at the end, transaction markers aside, and no
     /// transaction is open below it.
     pub at_end: bool,
+    /// Whether the committed offset is beyond everything written, records of open transactions included: the log was
+    /// truncated, restored or recreated. A consumer then starts at the low watermark.
+    pub beyond_end: bool,
+}
+
+impl PartitionProgress {
+    /// The number of offsets that the group has not read; 0 at the end, although transaction markers may follow.
+    #[must_use]
+    pub fn lag(&self) -> u64 {
+        if self.at_end {
+            return 0;
+        }
+        lag(self.span, self.committed.filter(|_| !self.beyond_end))
+    }
 }
 
 /// A group's committed offset in one partition.

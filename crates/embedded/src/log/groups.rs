@@ -90,8 +90,10 @@ pub(super) fn progress(c: &Connection, group: &GroupName, topics: &[Arc<Topic>])
         let span = topics::span(c, part_id)?;
         let committed: Option<i64> =
             statement.query_row((group.as_str(), part_id), |row| row.get(0)).optional().during(what)?;
+        let beyond_end = committed.is_some_and(|committed| committed > span.high);
         // This log has no transaction markers and no open transactions, so a lag of 0 is the end.
-        progress.push(PartitionProgress { at, committed, span, at_end: lag(span, committed) == 0 });
+        let at_end = lag(span, committed.filter(|_| !beyond_end)) == 0;
+        progress.push(PartitionProgress { at, committed, span, at_end, beyond_end });
     }
     Ok(progress)
 }
@@ -111,4 +113,71 @@ pub(super) fn delete_group(tx: &Connection, group: &GroupName, members_dir: &Pat
         tx.execute(&format!("DELETE FROM {table} WHERE group_id = ?1"), [group_id]).during(what)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+
+    use crate::db::SqlContext as _;
+    use crate::{DataFolder, EmbeddedLog, OpenMode};
+    use mfctl_core::domain::record::Headers;
+    use mfctl_core::domain::{GroupName, NewRecord, TopicName};
+    use mfctl_core::ports::{Clock, EventLog, FetchLimits, Poll, Subscription, TopicSpec};
+
+    #[derive(Debug)]
+    struct StoppedClock;
+
+    impl Clock for StoppedClock {
+        fn now(&self) -> Timestamp {
+            Timestamp::UNIX_EPOCH
+        }
+    }
+
+    #[tokio::test]
+    async fn all_records_remain_to_be_read_when_the_commit_is_beyond_the_end() {
+        let data = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(data.path(), OpenMode::MayCreate).unwrap();
+        let log = EmbeddedLog::new(&folder, Arc::new(StoppedClock));
+        let (topic, group) = (TopicName::new("in").unwrap(), GroupName::new("group").unwrap());
+        let spec = TopicSpec { name: topic.clone(), partitions: 1, retention: None, compacted: false };
+        log.create_topics(&[spec]).await.unwrap();
+        let subscription = || Subscription {
+            group: group.clone(),
+            topics: vec![topic.clone()],
+            instance: "a".to_owned(),
+            session_timeout: Duration::from_secs(30),
+        };
+        let poll_time = Duration::from_secs(1);
+        let mut member = log.subscribe(subscription()).await.unwrap();
+        while !matches!(member.poll(FetchLimits::default(), poll_time).await.unwrap(), Poll::Assigned(_)) {}
+        member.leave().await.unwrap();
+        let record = NewRecord {
+            topic: topic.clone(),
+            partition: None,
+            key: None,
+            value: Some("value".into()),
+            headers: Headers::default(),
+            timestamp: Timestamp::UNIX_EPOCH,
+        };
+        log.publish(vec![record]).await.unwrap();
+        let commit_beyond_end = |tx: &rusqlite::Connection| {
+            let sql = "INSERT INTO commits SELECT group_id, part_id, 5000, 0 FROM groups, partitions";
+            tx.execute(sql, []).map(drop).during("commit")
+        };
+        folder.db().write("commit", commit_beyond_end).await.unwrap();
+
+        let progress = log.progress(&group, std::slice::from_ref(&topic)).await.unwrap();
+        assert!(progress[0].beyond_end && !progress[0].at_end && progress[0].lag() == 1, "{progress:?}");
+        let mut member = log.subscribe(subscription()).await.unwrap();
+        loop {
+            if let Poll::Records(records) = member.poll(FetchLimits::default(), poll_time).await.unwrap() {
+                assert_eq!(records.len(), 1);
+                break;
+            }
+        }
+    }
 }

@@ -33,7 +33,7 @@ pub(super) struct AssignmentRow {
     pub(super) state: AssignmentState,
     /// Counts the changes of owner; a settlement of an earlier epoch is fenced.
     pub(super) epoch: i64,
-    /// Where its owner starts: at the committed offset, else at the first record.
+    /// Where its owner starts: at the committed offset, else, also when that is out of range, at the first record.
     pub(super) start_offset: i64,
 }
 
@@ -230,7 +230,7 @@ pub(super) fn generation(c: &Connection, member_id: &str) -> Result<Option<i64>>
 pub(super) fn assignment(c: &Connection, group_id: i64, member_id: &str) -> Result<Vec<AssignmentRow>> {
     let what = "read a member's partitions";
     let sql = "SELECT o.part_id, o.owner IS ?2, o.owner IS NULL, o.target IS ?2, o.epoch,
-                      max(p.low, coalesce(c.\"offset\", p.low))
+                      CASE WHEN c.\"offset\" BETWEEN p.low AND p.next_offset THEN c.\"offset\" ELSE p.low END
                FROM ownership o JOIN partitions p USING (part_id)
                LEFT JOIN commits c ON c.group_id = o.group_id AND c.part_id = o.part_id
                WHERE o.group_id = ?1 AND (o.owner IS ?2 OR o.target IS ?2) ORDER BY o.part_id";
