@@ -75,6 +75,23 @@ async fn case_14_duplicate_keys_in_one_upsert_are_collapsed() {
     assert_eq!(kept, [outcome("/a", FileOutcome::Rejected)], "the last one wins");
 }
 
+/// Supabase, for example, cuts every answer after 1,000 rows.
+#[tokio::test]
+async fn answers_cut_short_by_db_max_rows_lose_no_claim_and_no_source() {
+    let server = Server::with_settings(Database::migrated().await, &[("PGRST_DB_MAX_ROWS", "5")]).await;
+    let catalog = server.catalog(server.as_service("default"));
+    eventually(TIMEOUT, "the catalog answers", async || catalog.identity().await.is_ok()).await;
+    let requests: Vec<_> = (0..23).map(|n| claim_request(n, 10 + n as i64)).collect();
+    let claims = catalog.claim(&group(), requests).await.unwrap();
+    assert_eq!(claims.iter().map(|claim| claim.owner.offset).collect::<Vec<_>>(), (10..33).collect::<Vec<_>>());
+
+    let staged: Vec<_> =
+        (0..12).map(|n| StagedRow { source_path: SourcePath::from_text(format!("/{n}")), ..row(1, job(1)) }).collect();
+    catalog.stage(staged).await.unwrap();
+    assert_eq!(catalog.sources(asset_id(1), 100).await.unwrap().len(), 12);
+    assert_eq!(catalog.sources(asset_id(1), 7).await.unwrap().len(), 7);
+}
+
 #[tokio::test]
 async fn case_15_missing_columns_take_their_defaults() {
     let server = Server::start().await;

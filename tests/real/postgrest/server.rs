@@ -129,9 +129,14 @@ impl Server {
     }
 
     /// Starts a server of this database.
-    pub async fn for_database(mut database: Database) -> Self {
+    pub async fn for_database(database: Database) -> Self {
+        Self::with_settings(database, &[]).await
+    }
+
+    /// Starts a server of this database with further settings, as environment variables.
+    pub async fn with_settings(mut database: Database, settings: &[(&str, &str)]) -> Self {
         for _ in 0..3 {
-            match Self::try_start(database).await {
+            match Self::try_start(database, settings).await {
                 Ok(server) => return server,
                 // Another process took its port between its choice and its use.
                 Err(returned) => database = returned,
@@ -140,7 +145,7 @@ impl Server {
         panic!("the server ends as soon as it starts");
     }
 
-    async fn try_start(database: Database) -> Result<Self, Database> {
+    async fn try_start(database: Database, settings: &[(&str, &str)]) -> Result<Self, Database> {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let password = secret("postgres-authenticator");
         let (_, address) = database.url().rsplit_once('@').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
@@ -155,6 +160,7 @@ impl Server {
             .env("PGRST_COMPAT_MODE", "true")
             .env("PGRST_SERVER_HOST", "127.0.0.1")
             .env("PGRST_SERVER_PORT", port.to_string())
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -115,16 +115,26 @@ fn conditions(filter: &AssetFilter) -> Value {
 }
 
 pub(super) async fn sources(client: &PostgrestClient, asset: AssetId, limit: usize) -> Result<Vec<AssetSource>> {
-    let query = vec![
-        ("asset_id", format!("eq.{asset}")),
-        ("select", "path,host,job_id,seen_at".into()),
-        ("order", "seen_at.desc,path.asc".into()),
-        ("limit", limit.clamp(1, MAX_PAGE).to_string()),
-    ];
-    let request =
-        CatalogRequest { what: "read an asset's sources", path: "sources", query, ..CatalogRequest::default() };
-    let rows: Vec<SourceRow> = client.read(request).await?;
-    Ok(rows.into_iter().map(|row| row.into_source(asset)).collect())
+    let limit = limit.clamp(1, MAX_PAGE);
+    let mut found: Vec<AssetSource> = Vec::new();
+    // An answer may be cut short by `db-max-rows`: only one without rows is the end.
+    while found.len() < limit {
+        let query = vec![
+            ("asset_id", format!("eq.{asset}")),
+            ("select", "path,host,job_id,seen_at".into()),
+            ("order", "seen_at.desc,path.asc,host.asc".into()),
+            ("offset", found.len().to_string()),
+            ("limit", (limit - found.len()).to_string()),
+        ];
+        let request =
+            CatalogRequest { what: "read an asset's sources", path: "sources", query, ..CatalogRequest::default() };
+        let rows: Vec<SourceRow> = client.read(request).await?;
+        if rows.is_empty() {
+            break;
+        }
+        found.extend(rows.into_iter().map(|row| row.into_source(asset)));
+    }
+    Ok(found)
 }
 
 pub(super) async fn assets_of_path(

@@ -96,7 +96,31 @@ pub(super) async fn claim(
         first.entry((request.asset_id, request.revision)).or_insert(request);
     }
     let mut claims: HashMap<(AssetId, Revision), Claim> = HashMap::with_capacity(first.len());
-    for array in rows::arrays(first.into_values().map(|request| ClaimRow::of(group.as_str(), request)))? {
+    while !first.is_empty() {
+        let claimed = claim_once(client, group, first.values().copied()).await?;
+        let unanswered_before = first.len();
+        for (key, claim) in claimed {
+            first.remove(&key);
+            claims.insert(key, claim);
+        }
+        // An answer may be cut short by `db-max-rows`. The claims are made all the same, so claiming the rest again is harmless.
+        if first.len() == unanswered_before {
+            break;
+        }
+    }
+    let answer = |request: &ClaimRequest| claims.get(&(request.asset_id, request.revision)).cloned();
+    requests.iter().map(|request| answer(request).ok_or_else(|| unanswered(what, request.asset_id))).collect()
+}
+
+/// One upsert of claims; returns the rows that the server answered.
+async fn claim_once<'a>(
+    client: &PostgrestClient,
+    group: &GroupName,
+    requests: impl Iterator<Item = &'a ClaimRequest>,
+) -> Result<Vec<((AssetId, Revision), Claim)>> {
+    let what = "claim assets";
+    let mut claims = Vec::new();
+    for array in rows::arrays(requests.map(|request| ClaimRow::of(group.as_str(), request)))? {
         let request = CatalogRequest {
             what,
             method: Method::POST,
@@ -113,8 +137,7 @@ pub(super) async fn claim(
         let rows: Vec<InboxRow> = client.read(request).await?;
         claims.extend(rows.into_iter().map(|row| ((row.asset_id, row.revision), row.into())));
     }
-    let answer = |request: &ClaimRequest| claims.get(&(request.asset_id, request.revision)).cloned();
-    requests.iter().map(|request| answer(request).ok_or_else(|| unanswered(what, request.asset_id))).collect()
+    Ok(claims)
 }
 
 pub(super) async fn complete_claims(
