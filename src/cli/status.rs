@@ -10,6 +10,7 @@ use super::context::Context;
 use super::failure::{Failure, FailureKind, Result};
 use super::output::{Cell, Column, Render, TextPage, Tone, humane};
 use super::top;
+use crate::ops::owed::{self, OwedWork};
 use crate::ops::status::{self, PartHealth, StatusPart};
 use crate::ops::target::DataDirMode;
 use crate::settings::discover;
@@ -24,13 +25,22 @@ const MAX_FILES: u64 = 1_000_000;
 Examples:
   mfctl status                    each part, with a hint where it needs one
   mfctl status --paths            every path mfctl uses, with its size
+  mfctl status --strict           also fail when work is left that nobody does, e.g. before going home
   mfctl status -o json | jq '.parts[] | select(.health != \"ok\")'
 
-Exit codes: 0 every part works (warnings included), 5 a part does not, 6 no data folder")]
+With --strict, the exit code is 10 when records wait in a stage whose group has no member, when dead letters or parked
+records are not resolved, or when it cannot be read whether there are any. Records that a worker is processing are no
+reason.
+
+Exit codes: 0 every part works (warnings included), 5 a part does not, 6 no data folder, 10 with --strict: work is left
+that nobody does")]
 pub struct Args {
     /// Also list every path mfctl uses, with its size
     #[arg(long)]
     paths: bool,
+    /// Exit 10 when work is left that nobody does: a stage without a worker, dead letters
+    #[arg(long)]
+    strict: bool,
 }
 
 /// Output of `mfctl status`.
@@ -40,6 +50,8 @@ pub struct StatusReport {
     pub health: PartHealth,
     /// Parts of the platform.
     pub parts: Vec<StatusPart>,
+    /// What the pipeline still has to do.
+    pub owed: OwedWork,
     /// Paths in use; only with `--paths`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<PathUse>,
@@ -63,19 +75,28 @@ pub struct PathUse {
 /// Checks every part and prints the report.
 ///
 /// # Errors
-/// `Unreachable` when a part does not work, after the report; otherwise the errors of the ports.
+/// `Unreachable` when a part does not work, and with `--strict` `CheckFailed` when work is left, both after the report; otherwise the errors of the ports.
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let mut monitor = top::monitor(&connected, status::WINDOW);
     let parts = status::check_parts(&connected.ports, &mut monitor).await;
     let paths = if args.paths { measure_paths(cx, &connected.target.data_dir) } else { Vec::new() };
-    let report = StatusReport { health: status::worst(&parts), parts, paths };
+    let owed = owed::read(connected.ports.log.as_ref(), &connected.target.environment).await;
+    let report = StatusReport { health: status::worst(&parts), parts, owed, paths };
     cx.out().print(&report)?;
     let failed: Vec<_> = report.parts.iter().filter(|p| p.health == PartHealth::Bad).map(|p| p.part.as_str()).collect();
     if failed.is_empty() {
-        return Ok(());
+        return check_owed(&report.owed, args.strict);
     }
     Err(Failure::new(FailureKind::Unreachable, format!("not working: {}", failed.join(", "))))
+}
+
+/// Fails if work is left that nobody does, with `--strict`.
+fn check_owed(owed: &OwedWork, strict: bool) -> Result<()> {
+    if !strict || !owed.needs_attention() {
+        return Ok(());
+    }
+    Err(Failure::check_failed(format!("the pipeline is not done: {}", owed.summary)))
 }
 
 /// Measures the configuration files, the data folder and each entry of it.

@@ -59,6 +59,7 @@ pub(super) async fn open(
         search: local.search,
         registry: Arc::new(RestRegistry::new(registry::config(&profile)?)?),
         journal: local.journal,
+        storage: local.storage,
         migrations: database::admin(&profile)?.map(|migrations| Arc::new(migrations) as Arc<dyn Migrations>),
         topics: Some(kafka),
         config: consul.clone().map(|consul| consul as Arc<dyn ConfigStore>),

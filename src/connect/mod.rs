@@ -11,7 +11,9 @@ use mfctl_core::domain::InvalidName;
 use mfctl_core::domain::Secret;
 use mfctl_core::domain::names::Buckets;
 use mfctl_core::events::{schemas, topics};
-use mfctl_core::ports::{Clock, ConfigStore, ConsulAcl, Error, ErrorKind, Ports, Result, SecretStore, VaultSetup};
+use mfctl_core::ports::{
+    Clock, ConfigStore, ConsulAcl, Error, ErrorKind, ObjectStore, Ports, Result, SecretStore, VaultSetup,
+};
 use mfctl_core::telemetry::Metrics;
 pub use mfctl_embedded::OpenMode;
 pub use mfctl_remote::postgres::{AppliedMigration, MigrationStatus, PostgresAdmin};
@@ -41,6 +43,15 @@ pub async fn connect(
             Ok(ports)
         }
         ProfileKind::Cluster => Box::pin(cluster::open(settings, env, clock, metrics)).await,
+    }
+}
+
+/// The object store of an embedded profile, which works even if the file beside it cannot be opened; `None` for a cluster.
+#[must_use]
+pub fn objects_beside_damage(settings: &Settings) -> Option<Arc<dyn ObjectStore>> {
+    match settings.profile.kind {
+        ProfileKind::Embedded => Some(Arc::new(mfctl_embedded::objects::FolderStore::new(&settings.profile.data_dir))),
+        ProfileKind::Cluster => None,
     }
 }
 

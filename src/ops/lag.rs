@@ -19,8 +19,11 @@ pub struct PartitionLag {
     pub low_offset: i64,
     /// Offset after the last record.
     pub end_offset: i64,
-    /// Number of records between the committed offset and the end.
+    /// Number of records between the committed offset and the end, those behind an open transaction included.
     pub lag: u64,
+    /// Those of them that an open transaction of a producer hides from the group until it ends.
+    #[serde(default)]
+    pub behind_open_transaction: u64,
     /// Number of records that retention removed before the group read them.
     pub lost_to_retention: u64,
     /// Whether the committed offset is beyond the end of the partition, which was truncated, restored or recreated. All of
@@ -53,11 +56,19 @@ pub struct GroupLag {
 pub async fn pipeline_groups(log: &dyn EventLog, env: &EnvName) -> Result<Vec<GroupLag>> {
     let mut lags = Vec::new();
     for stage in Stage::ALL {
-        let group = stage.group(env).map_err(|e| Error::new(ErrorKind::Invalid, "name the group").because(e))?;
-        let members = log.members(&group).await?;
-        lags.push(group_lag(log, group, members, &[stage.input()]).await?);
+        lags.push(stage_group(log, env, *stage).await?);
     }
     Ok(lags)
+}
+
+/// The group of one stage with its lag.
+///
+/// # Errors
+/// Errors of the log.
+pub async fn stage_group(log: &dyn EventLog, env: &EnvName, stage: Stage) -> Result<GroupLag> {
+    let group = stage.group(env).map_err(|e| Error::new(ErrorKind::Invalid, "name the group").because(e))?;
+    let members = log.members(&group).await?;
+    group_lag(log, group, members, &[stage.input()]).await
 }
 
 /// Every other group that has members or committed offsets, with its lag.
@@ -86,14 +97,21 @@ async fn group_lag(
     topics: &[TopicName],
 ) -> Result<GroupLag> {
     let mut partitions = Vec::new();
+    let hidden = log.hidden(topics).await?;
     for progress in log.progress(&group, topics).await? {
         let owner = members.iter().find(|m| m.partitions.contains(&progress.at)).map(|m| m.instance.clone());
-        let lost = progress.committed.map_or(0, |committed| progress.span.low - committed);
+        let lost = progress.committed.map_or(0, |committed| progress.span.low.saturating_sub(committed));
+        // From the end of the visible records on, which may have moved since.
+        let hidden = hidden.iter().find(|hidden| hidden.at == progress.at).map_or(0, |hidden| {
+            u64::try_from(hidden.end_offset.saturating_sub(hidden.from_offset.max(progress.span.high))).unwrap_or(0)
+        });
+        let visible = progress.lag();
         partitions.push(PartitionLag {
             committed_offset: progress.committed,
             low_offset: progress.span.low,
             end_offset: progress.span.high,
-            lag: progress.lag(),
+            lag: visible + hidden,
+            behind_open_transaction: hidden,
             committed_beyond_end: progress.beyond_end,
             lost_to_retention: u64::try_from(lost).unwrap_or(0),
             owner,
@@ -104,8 +122,8 @@ async fn group_lag(
     Ok(GroupLag {
         group,
         members,
-        lag: partitions.iter().map(|p| p.lag).sum(),
-        committed_total: partitions.iter().filter_map(|p| p.committed_offset).sum(),
+        lag: partitions.iter().fold(0, |sum, p| p.lag.saturating_add(sum)),
+        committed_total: partitions.iter().filter_map(|p| p.committed_offset).fold(0, i64::saturating_add),
         partitions,
     })
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256 as Hasher};
 use tokio::sync::watch;
 
 use crate::pipeline::worker::{CleanupFailure, PipelineStep, RecordContext, StepError, StepOutput};
@@ -15,7 +16,7 @@ use mfctl_core::domain::dead_letter::FailureClass;
 use mfctl_core::domain::event::{EventEnvelope, MediaEnriched, MediaIngested, trace_of};
 use mfctl_core::domain::names::Buckets;
 use mfctl_core::domain::object_keys;
-use mfctl_core::domain::{AssetState, EventId, ObjectKey, ObjectRef, Stage};
+use mfctl_core::domain::{AssetState, EventId, ObjectKey, ObjectRef, Sha256, Stage};
 use mfctl_core::events::EventCodec;
 use mfctl_core::failpoint;
 use mfctl_core::ports::{
@@ -68,6 +69,19 @@ pub struct EnrichEffect {
     document: SearchDocument,
 }
 
+/// Text and thumbnail as they are stored.
+#[derive(Default)]
+struct StoredDerivatives {
+    text: Option<StoredDerivative>,
+    thumbnail: Option<StoredDerivative>,
+}
+
+/// A stored derivative with the digest of its bytes.
+struct StoredDerivative {
+    at: ObjectRef,
+    sha256: Sha256,
+}
+
 /// The result of the extraction, with the bytes of the thumbnail.
 struct ExtractedFile {
     extraction: Extraction,
@@ -106,11 +120,18 @@ impl Enrich {
         Ok(ExtractedFile { extraction, thumbnail })
     }
 
-    async fn put_derived(&self, key: ObjectKey, bytes: Bytes, content_type: &str) -> Result<ObjectRef, StepError> {
-        let at = ObjectRef { bucket: self.buckets.derived.clone(), key };
-        let options = PutOptions { content_type: Some(content_type.to_owned()), sha256: None };
+    /// Stores a derivative at the key that `key_of` makes of its digest.
+    async fn put_derived(
+        &self,
+        key_of: impl FnOnce(&Sha256) -> ObjectKey,
+        bytes: Bytes,
+        content_type: &str,
+    ) -> Result<StoredDerivative, StepError> {
+        let sha256 = Sha256(Hasher::digest(&bytes).into());
+        let at = ObjectRef { bucket: self.buckets.derived.clone(), key: key_of(&sha256) };
+        let options = PutOptions { content_type: Some(content_type.to_owned()), sha256: Some(sha256) };
         self.objects.put(&at, Arc::new(bytes), options).await?;
-        Ok(at)
+        Ok(StoredDerivative { at, sha256 })
     }
 
     /// Stores text and thumbnail, where there are any.
@@ -118,26 +139,19 @@ impl Enrich {
         &self,
         envelope: &EventEnvelope,
         extracted: &ExtractedFile,
-    ) -> Result<(Option<ObjectRef>, Option<ObjectRef>), StepError> {
+    ) -> Result<StoredDerivatives, StepError> {
         let EventEnvelope { asset_id, revision, .. } = *envelope;
-        let text = match extracted.extraction.text.as_deref().filter(|text| !text.trim().is_empty()) {
-            Some(text) => {
-                let bytes = Bytes::copy_from_slice(text.as_bytes());
-                Some(
-                    self.put_derived(object_keys::derived_text(asset_id, revision), bytes, "text/plain; charset=utf-8")
-                        .await?,
-                )
-            }
-            None => None,
-        };
-        let thumbnail = match &extracted.thumbnail {
-            Some(bytes) => Some(
-                self.put_derived(object_keys::derived_thumbnail(asset_id, revision), bytes.clone(), "image/webp")
-                    .await?,
-            ),
-            None => None,
-        };
-        Ok((text, thumbnail))
+        let mut stored = StoredDerivatives::default();
+        if let Some(text) = extracted.extraction.text.as_deref().filter(|text| !text.trim().is_empty()) {
+            let key_of = |sha256: &Sha256| object_keys::derived_text(asset_id, revision, sha256);
+            let bytes = Bytes::copy_from_slice(text.as_bytes());
+            stored.text = Some(self.put_derived(key_of, bytes, "text/plain; charset=utf-8").await?);
+        }
+        if let Some(bytes) = &extracted.thumbnail {
+            let key_of = |sha256: &Sha256| object_keys::derived_thumbnail(asset_id, revision, sha256);
+            stored.thumbnail = Some(self.put_derived(key_of, bytes.clone(), "image/webp").await?);
+        }
+        Ok(stored)
     }
 }
 
@@ -156,7 +170,7 @@ impl PipelineStep for Enrich {
 
     async fn run(&self, cx: RecordContext<'_>, input: &MediaIngested) -> Result<StepOutput<EnrichEffect>, StepError> {
         let extracted = self.extract(input).await?;
-        let (text, thumbnail) = self.put_text_and_thumbnail(&input.envelope, &extracted).await?;
+        let derived = self.put_text_and_thumbnail(&input.envelope, &extracted).await?;
         let EventEnvelope { asset_id, revision, .. } = input.envelope;
         let now = self.clock.now();
         let topic = Stage::Enrich.output();
@@ -168,12 +182,12 @@ impl PipelineStep for Enrich {
             },
             media_type: input.media_type.clone(),
             language: extracted.extraction.language().map(str::to_owned),
-            text,
-            thumbnail,
+            text: derived.text.as_ref().map(|text| text.at.clone()),
+            thumbnail: derived.thumbnail.as_ref().map(|thumbnail| thumbnail.at.clone()),
         };
         let trace = trace_of(cx.record).unwrap_or(input.envelope.event_id);
         let record = self.codec.encode(&topic, &event, &event.envelope, trace, now).await?;
-        let facts = facts(&extracted.extraction, &event);
+        let facts = facts(&extracted.extraction, &event, &derived);
         let document = document(input, extracted.extraction);
         let advance = StateTransition {
             asset_id,
@@ -201,7 +215,7 @@ impl PipelineStep for Enrich {
     }
 }
 
-fn facts(extraction: &Extraction, event: &MediaEnriched) -> AssetFacts {
+fn facts(extraction: &Extraction, event: &MediaEnriched, derived: &StoredDerivatives) -> AssetFacts {
     let image = extraction.image.as_ref();
     AssetFacts {
         title: extraction.title.clone(),
@@ -213,8 +227,10 @@ fn facts(extraction: &Extraction, event: &MediaEnriched) -> AssetFacts {
         height_px: image.map(|image| image.height),
         taken_at: image.and_then(|image| image.taken_at.clone()),
         camera: image.and_then(|image| image.camera.clone()),
-        text_key: event.text.as_ref().map(|at| at.key.to_string()),
-        thumbnail_key: event.thumbnail.as_ref().map(|at| at.key.to_string()),
+        text_key: derived.text.as_ref().map(|text| text.at.key.to_string()),
+        text_sha256: derived.text.as_ref().map(|text| text.sha256),
+        thumbnail_key: derived.thumbnail.as_ref().map(|thumbnail| thumbnail.at.key.to_string()),
+        thumbnail_sha256: derived.thumbnail.as_ref().map(|thumbnail| thumbnail.sha256),
         notes: extraction.notes.clone(),
     }
 }

@@ -1,6 +1,7 @@
 //! The persist step: `ingest.raw` → the durable bucket → `media.ingested`.
 //!
-//! Originals are content-addressed, so that a repeated copy is a no-op. The staged object is deleted only after the commit,
+//! Originals are content-addressed, so that a repeated copy is a no-op; bytes are verified by their SHA-256 before they
+//! become an original, and an original that exists counts only if it has the event's bytes. The staged object is deleted only after the commit,
 //! and only by the worker that committed its event.
 
 use std::ops::ControlFlow;
@@ -16,7 +17,9 @@ use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{AssetState, EventId, ObjectRef, SourcePath, Stage};
 use mfctl_core::events::EventCodec;
 use mfctl_core::failpoint;
-use mfctl_core::ports::{self, Catalog, Clock, ErrorKind, ObjectStore, StateTransition};
+use mfctl_core::ports::{
+    self, Catalog, Clock, ContentDigest, CopyOutcome, ErrorKind, ObjectInfo, ObjectStore, StateTransition,
+};
 use mfctl_core::retry::RetryPolicy;
 use mfctl_core::wait::wait_until;
 
@@ -56,26 +59,46 @@ impl Persist {
         }
         let key = object_keys::original(&input.envelope.tenant, &input.envelope.sha256);
         let original = ObjectRef { bucket: self.buckets.originals.clone(), key };
+        let expected = ContentDigest { size_bytes: input.size_bytes, sha256: input.envelope.sha256 };
         failpoint::hit("before_copy");
-        let copied = self.objects.copy(&input.staging, &original, input.size_bytes).await;
-        copied.map_err(|error| match error.kind() {
+        let copied = self.objects.copy(&input.staging, &original, &expected).await;
+        let copied = copied.map_err(|error| match error.kind() {
             ErrorKind::NotFound => StepError::permanent("staged_object_missing", error.full()),
             _ => StepError::Port(error),
         })?;
         failpoint::hit("after_copy");
-        self.check_size(&original, input).await?;
+        match copied {
+            CopyOutcome::Copied => self.check_copy(&original, &expected).await?,
+            CopyOutcome::AlreadyThere => {}
+            CopyOutcome::WrongSource { found } => {
+                let message = format!("staged object {} is damaged: it holds {found}, not {expected}", input.staging);
+                return Err(mismatch(message));
+            }
+            CopyOutcome::WrongTarget { found, source } => {
+                let staged = match source {
+                    None => format!("staged object {} is gone", input.staging),
+                    Some(staged) if staged == expected => format!("staged object {} is right", input.staging),
+                    Some(staged) => format!("staged object {} holds {staged}", input.staging),
+                };
+                return Err(mismatch(format!(
+                    "original {original} is damaged: it holds {found}, not {expected}; {staged}"
+                )));
+            }
+        }
         Ok(original)
     }
 
-    /// Checks that the copy has the size given in the event. A copy that stays invisible is an outage of the store, which
-    /// confirmed it, and no fault of the record.
-    async fn check_size(&self, original: &ObjectRef, input: &IngestRaw) -> Result<(), StepError> {
-        let expected = input.size_bytes;
-        match self.visible_size(original, expected).await? {
-            Some(size) if size == expected => Ok(()),
-            Some(size) => {
-                let message = format!("{original} should hold {expected} bytes and holds {size} bytes");
-                Err(StepError::permanent("size_mismatch", message))
+    /// Checks that the copy has the expected size and, where the store keeps a checksum, the expected SHA-256. A copy that
+    /// stays invisible is an outage of the store, which confirmed it, and no fault of the record.
+    async fn check_copy(&self, original: &ObjectRef, expected: &ContentDigest) -> Result<(), StepError> {
+        match self.visible_copy(original, expected).await? {
+            Some(info) if is_as_expected(&info, expected) => Ok(()),
+            Some(info) => {
+                let found = match info.sha256 {
+                    Some(sha256) => ContentDigest { size_bytes: info.size_bytes, sha256 }.to_string(),
+                    None => format!("{} bytes", info.size_bytes),
+                };
+                Err(mismatch(format!("original {original} is damaged: it holds {found}, not {expected}")))
             }
             None => {
                 let why = "it was copied, and the store does not show it";
@@ -84,13 +107,15 @@ impl Persist {
         }
     }
 
-    /// The size of an object as soon as it is the expected one, else its size after [`VISIBILITY_TIMEOUT`]: a replica of the
-    /// store may not have the copy yet.
-    async fn visible_size(&self, at: &ObjectRef, expected: u64) -> ports::Result<Option<u64>> {
+    /// An object's metadata as soon as they are as expected, else those after [`VISIBILITY_TIMEOUT`]: a replica of the store
+    /// may not have the copy yet.
+    async fn visible_copy(&self, at: &ObjectRef, expected: &ContentDigest) -> ports::Result<Option<ObjectInfo>> {
         let deadline = Instant::now() + VISIBILITY_TIMEOUT;
         let head = || async {
-            match self.objects.head(at).await.map(|info| info.map(|info| info.size_bytes)) {
-                Ok(size) if size != Some(expected) => ControlFlow::Continue(size),
+            match self.objects.head(at).await {
+                Ok(info) if !info.as_ref().is_some_and(|info| is_as_expected(info, expected)) => {
+                    ControlFlow::Continue(info)
+                }
                 answer => ControlFlow::Break(answer),
             }
         };
@@ -155,6 +180,15 @@ impl PipelineStep for Persist {
         let objects = staged.len() as u64;
         self.objects.delete(&staged).await.map_err(|error| CleanupFailure { objects, error })
     }
+}
+
+/// Bytes that are not those of the event: no retry changes them, and both objects stay for whoever repairs them.
+fn mismatch(message: String) -> StepError {
+    StepError::permanent("checksum_mismatch", message)
+}
+
+fn is_as_expected(info: &ObjectInfo, expected: &ContentDigest) -> bool {
+    info.size_bytes == expected.size_bytes && info.sha256.is_none_or(|sha256| sha256 == expected.sha256)
 }
 
 /// The last component of a path, truncated to [`MAX_FILE_NAME`] bytes.

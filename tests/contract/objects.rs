@@ -5,8 +5,9 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mfctl_core::domain::{BucketName, ObjectKey, ObjectRef};
-use mfctl_core::ports::{ByteSource, CopyOutcome, ErrorKind, ListedObject, ObjectStore, PutOptions};
+use mfctl_core::domain::{BucketName, ObjectKey, ObjectRef, Sha256};
+use mfctl_core::ports::{ByteSource, ContentDigest, CopyOutcome, ErrorKind, ListedObject, ObjectStore, PutOptions};
+use sha2::Digest as _;
 use tokio::io::AsyncReadExt;
 
 use crate::contract::harness::{Fixture, fails_as, random};
@@ -26,7 +27,9 @@ macro_rules! object_store_suite {
             source_of_the_wrong_length_stores_nothing,
             failing_source_is_invalid_with_its_cause,
             copying_twice_keeps_the_first_copy,
-            copy_replaces_a_target_of_another_size,
+            copy_is_refused_when_the_source_has_other_bytes,
+            copy_never_replaces_its_target,
+            large_copy_is_verified,
             copy_of_a_missing_source_succeeds_only_if_the_target_exists,
             delete_is_idempotent,
             listing_is_ordered_by_key,
@@ -75,6 +78,10 @@ fn at(key: &str) -> ObjectRef {
     ObjectRef { bucket: bucket("media-a"), key: ObjectKey::new(key).unwrap() }
 }
 
+fn digest(bytes: &[u8]) -> ContentDigest {
+    ContentDigest { size_bytes: bytes.len() as u64, sha256: Sha256(sha2::Sha256::digest(bytes).into()) }
+}
+
 pub async fn object_round_trips(fixture: Store) {
     let s = fixture.ready().await;
     s.put("default/job/event", b"sixteen bytes ok").await;
@@ -107,7 +114,7 @@ pub async fn missing_object_is_not_found(fixture: Store) {
         assert_eq!(s.port.head(&at(key)).await.unwrap(), None, "{key}");
         fails_as(s.port.open(&at(key)).await, ErrorKind::NotFound);
         fails_as(s.port.local(&at(key), dir.path()).await, ErrorKind::NotFound);
-        fails_as(s.port.copy(&at(key), &at("to"), 1).await, ErrorKind::NotFound);
+        fails_as(s.port.copy(&at(key), &at("to"), &digest(b"1")).await, ErrorKind::NotFound);
     }
 }
 
@@ -119,7 +126,7 @@ pub async fn missing_bucket_is_unprepared_rather_than_not_found(fixture: Store) 
     fails_as(s.port.open(&at("a")).await, ErrorKind::Unprepared);
     fails_as(s.port.list(&bucket("media-a"), "", None, 1).await, ErrorKind::Unprepared);
     fails_as(s.port.usage(&bucket("media-a"), 1).await, ErrorKind::Unprepared);
-    fails_as(s.port.copy(&at("a"), &at("b"), 1).await, ErrorKind::Unprepared);
+    fails_as(s.port.copy(&at("a"), &at("b"), &digest(b"1")).await, ErrorKind::Unprepared);
 }
 
 pub async fn creating_buckets_again_keeps_their_objects(fixture: Store) {
@@ -203,28 +210,65 @@ pub async fn copying_twice_keeps_the_first_copy(fixture: Store) {
     let s = fixture.ready().await;
     s.put("from", b"bytes").await;
     let to = ObjectRef { bucket: bucket("media-b"), key: ObjectKey::new("t/sha256/ab/cd/x").unwrap() };
-    assert_eq!(s.port.copy(&at("from"), &to, 5).await.unwrap(), CopyOutcome::Copied);
-    assert_eq!(s.port.copy(&at("from"), &to, 5).await.unwrap(), CopyOutcome::AlreadyThere);
+    let expected = digest(b"bytes");
+    assert_eq!(s.port.copy(&at("from"), &to, &expected).await.unwrap(), CopyOutcome::Copied);
+    assert_eq!(s.port.copy(&at("from"), &to, &expected).await.unwrap(), CopyOutcome::AlreadyThere);
     s.put("from", b"other").await;
     let mut bytes = Vec::new();
     s.port.open(&to).await.unwrap().read_to_end(&mut bytes).await.unwrap();
     assert_eq!(bytes, b"bytes", "a later put of the source does not reach the copy");
 }
 
-pub async fn copy_replaces_a_target_of_another_size(fixture: Store) {
+pub async fn copy_is_refused_when_the_source_has_other_bytes(fixture: Store) {
     let s = fixture.ready().await;
-    s.put("from", b"whole").await;
-    s.put("to", b"torn").await;
-    assert_eq!(s.port.copy(&at("from"), &at("to"), 5).await.unwrap(), CopyOutcome::Copied);
-    assert_eq!(s.get("to").await, b"whole");
+    for damaged in [&b"wh0le"[..], b"whol", b"whole!", b""] {
+        s.put("from", damaged).await;
+        let copied = s.port.copy(&at("from"), &at("to"), &digest(b"whole")).await.unwrap();
+        assert_eq!(copied, CopyOutcome::WrongSource { found: digest(damaged) });
+        assert_eq!(s.keys().await, ["from"], "nothing is written, the source stays");
+    }
+}
+
+pub async fn copy_never_replaces_its_target(fixture: Store) {
+    let s = fixture.ready().await;
+    let expected = digest(b"whole");
+    for damaged in [&b"wh0le"[..], b"torn", b""] {
+        s.put("to", damaged).await;
+        let found = digest(damaged);
+        for source in [&b"whole"[..], b"other"] {
+            s.put("from", source).await;
+            let copied = s.port.copy(&at("from"), &at("to"), &expected).await.unwrap();
+            assert_eq!(copied, CopyOutcome::WrongTarget { found, source: Some(digest(source)) });
+            assert_eq!(s.get("to").await, damaged);
+        }
+        s.port.delete(&[at("from")]).await.unwrap();
+        let copied = s.port.copy(&at("from"), &at("to"), &expected).await.unwrap();
+        assert_eq!(copied, CopyOutcome::WrongTarget { found, source: None });
+        assert_eq!(s.get("to").await, damaged);
+    }
+}
+
+/// On S3 it is stored in parts, and has no checksum of the whole object.
+pub async fn large_copy_is_verified(fixture: Store) {
+    let s = fixture.ready().await;
+    let bytes: Vec<u8> = (0..17_000_003u32).map(|n| (n % 251) as u8).collect();
+    let mut damaged = bytes.clone();
+    damaged[9_000_000] ^= 1;
+    s.put("from", &damaged).await;
+    let copied = s.port.copy(&at("from"), &at("to"), &digest(&bytes)).await.unwrap();
+    assert_eq!(copied, CopyOutcome::WrongSource { found: digest(&damaged) });
+    s.put("from", &bytes).await;
+    assert_eq!(s.port.copy(&at("from"), &at("to"), &digest(&bytes)).await.unwrap(), CopyOutcome::Copied);
+    assert_eq!(s.port.copy(&at("from"), &at("to"), &digest(&bytes)).await.unwrap(), CopyOutcome::AlreadyThere);
+    assert!(s.get("to").await == bytes);
 }
 
 pub async fn copy_of_a_missing_source_succeeds_only_if_the_target_exists(fixture: Store) {
     let s = fixture.ready().await;
     s.put("to", b"bytes").await;
-    assert_eq!(s.port.copy(&at("from"), &at("to"), 5).await.unwrap(), CopyOutcome::AlreadyThere);
-    fails_as(s.port.copy(&at("from"), &at("to"), 6).await, ErrorKind::NotFound);
-    fails_as(s.port.copy(&at("from"), &at("nothing"), 5).await, ErrorKind::NotFound);
+    let expected = digest(b"bytes");
+    assert_eq!(s.port.copy(&at("from"), &at("to"), &expected).await.unwrap(), CopyOutcome::AlreadyThere);
+    fails_as(s.port.copy(&at("from"), &at("nothing"), &expected).await, ErrorKind::NotFound);
 }
 
 pub async fn delete_is_idempotent(fixture: Store) {

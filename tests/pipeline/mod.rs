@@ -1,5 +1,7 @@
 //! The pipeline, dead letters and media commands, on the embedded backends.
 
+mod damaged_database;
+mod damaged_objects;
 mod damaged_original;
 mod dead_letter_records;
 mod dlq;

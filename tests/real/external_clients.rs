@@ -119,6 +119,27 @@ pub fn produce(topic: &str, records: impl IntoIterator<Item = WireRecord>) {
     producer.flush(Duration::from_secs(30)).unwrap();
 }
 
+/// Leaves a transaction open that holds one record of each of these partitions, until the producer is dropped or aborts it.
+pub fn open_transaction(topic: &str, partitions: i32) -> BaseProducer {
+    let mut config = config();
+    config.set("transactional.id", format!("{topic}-another-program")).set("linger.ms", "0");
+    let producer: BaseProducer = config.create().unwrap();
+    producer.init_transactions(TIMEOUT).unwrap();
+    producer.begin_transaction().unwrap();
+    for partition in 0..partitions {
+        producer.send(BaseRecord::to(topic).partition(partition).key("key").payload("open")).unwrap();
+    }
+    producer.flush(TIMEOUT).unwrap();
+    producer
+}
+
+/// Number of partitions of a topic.
+pub fn partition_count(topic: &str) -> i32 {
+    let consumer: BaseConsumer = config().create().unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).unwrap();
+    i32::try_from(metadata.topics()[0].partitions().len()).unwrap()
+}
+
 fn administer<T>(work: impl AsyncFnOnce(&AdminClient<DefaultClientContext>) -> T) -> T {
     let admin: AdminClient<DefaultClientContext> = config().create().unwrap();
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work(&admin))

@@ -58,8 +58,8 @@ fn plain_s3_client_reads_objects_byte_for_byte() {
     let sha = asset["sha256"].as_str().unwrap();
     let key = format!("{}/sha256/{}/{}/{sha}", site.platform().tenant, &sha[..2], &sha[2..4]);
     assert_eq!(s3("GET", &site.platform().bucket("originals"), &key, &[]), TEXT.as_bytes());
-    let derived = format!("{}/1/text.txt", asset["asset_id"].as_str().unwrap());
-    let text = String::from_utf8(s3("GET", &site.platform().bucket("derived"), &derived, &[])).unwrap();
+    let derived = asset["facts"]["text_key"].as_str().unwrap();
+    let text = String::from_utf8(s3("GET", &site.platform().bucket("derived"), derived, &[])).unwrap();
     assert!(text.contains("سلام"), "{text:?}");
     let listed = String::from_utf8(s3("GET", &site.platform().bucket("staging"), "?list-type=2", &[])).unwrap();
     assert!(listed.contains("<KeyCount>0</KeyCount>"), "staging is empty again: {listed}");

@@ -319,7 +319,20 @@ async fn open_transaction_counts_as_remaining_records() {
     });
     assert!(remaining().await);
     assert!(log.fetch(&topic_partition("in", 0), 0, WIDE).await.unwrap().records.is_empty(), "it may yet be aborted");
+    publish_numbers(&log, 3).await;
+    let hidden = log.hidden(&[topic("in")]).await.unwrap();
+    assert_eq!(hidden.len(), 1, "{hidden:?}");
+    assert_eq!((hidden[0].from_offset, hidden[0].count()), (0, 4), "{hidden:?}");
+    let read = log.fetch_hidden(&topic_partition("in", 0), 0, WIDE).await.unwrap();
+    assert_eq!((read.records.len(), read.next_offset), (4, 4), "its own record and those behind it");
     tokio::task::block_in_place(|| writer.abort_transaction(TIMEOUT).unwrap());
+    let end = Instant::now() + TIMEOUT;
+    while !log.hidden(&[topic("in")]).await.unwrap().is_empty() {
+        assert!(Instant::now() < end, "an aborted transaction hides nothing");
+    }
+    let mut consumer = join(&log, "a").await;
+    let records = read_records(&mut consumer, 3).await;
+    consumer.commit(commit_request(&records)).await.unwrap();
     let end = Instant::now() + TIMEOUT;
     while remaining().await {
         assert!(Instant::now() < end, "an aborted transaction leaves nothing remaining");

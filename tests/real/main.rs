@@ -41,6 +41,7 @@ mod faults {
 
 #[path = "../pipeline"]
 mod pipeline {
+    mod damaged_objects;
     pub mod dead_letter_records;
     mod dlq_verbs;
     mod ingest;
@@ -61,6 +62,7 @@ mod interoperability;
 mod kafka;
 mod kafka_faults;
 mod large;
+mod open_transactions;
 mod outages;
 mod postgrest;
 mod proxy;

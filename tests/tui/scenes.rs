@@ -29,6 +29,7 @@ fn group(name: &str, input: &str, lag: u64, members: usize, rate: Option<f64>) -
         low_offset: 0,
         end_offset: 1_000 + i64::try_from(lag / 6).unwrap(),
         lag: lag / 6,
+        behind_open_transaction: 0,
         lost_to_retention: if number == 5 && lag > 0 { 12 } else { 0 },
         committed_beyond_end: false,
         owner: (number < members as u32).then(|| format!("media-{number}/0")),

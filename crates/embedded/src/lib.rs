@@ -16,12 +16,13 @@ pub mod operators;
 pub mod registry;
 pub mod search;
 mod sql;
+pub mod storage_check;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use mfctl_core::ports::{
-    Clock, Error, ErrorKind, EventLog, JobJournal, Migration, Migrations, Ports, Result, SearchIndex,
+    Clock, Error, ErrorKind, EventLog, JobJournal, Migration, Migrations, Ports, Result, SearchIndex, StorageCheck,
 };
 
 pub use base::OpenMode;
@@ -49,6 +50,8 @@ pub struct LocalPorts {
     pub journal: Arc<dyn JobJournal>,
     /// The search index of this host.
     pub search: Arc<dyn SearchIndex>,
+    /// The check of the folder's file.
+    pub storage: Arc<dyn StorageCheck>,
 }
 
 /// The local ports of an open folder.
@@ -57,6 +60,7 @@ pub fn local_ports(folder: &DataFolder) -> LocalPorts {
     LocalPorts {
         journal: Arc::new(journal::SqliteJournal::new(folder.db().clone(), &folder.locks_dir())),
         search: Arc::new(search::SqliteSearch::new(folder.db().clone())),
+        storage: Arc::new(storage_check::SqliteCheck::new(folder.db().clone())),
     }
 }
 
@@ -78,7 +82,7 @@ pub async fn open_folder(data_dir: &Path, mode: OpenMode) -> Result<DataFolder> 
 pub async fn open(data_dir: &Path, mode: OpenMode, clock: Arc<dyn Clock>) -> Result<Ports> {
     let folder = open_folder(data_dir, mode).await?;
     let db = folder.db();
-    let LocalPorts { journal, search } = local_ports(&folder);
+    let LocalPorts { journal, search, storage } = local_ports(&folder);
     let log = Arc::new(EmbeddedLog::new(&folder, Arc::clone(&clock)));
     Ok(Ports {
         log: Arc::clone(&log) as Arc<dyn EventLog>,
@@ -87,6 +91,7 @@ pub async fn open(data_dir: &Path, mode: OpenMode, clock: Arc<dyn Clock>) -> Res
         search,
         registry: Arc::new(registry::SqliteRegistry::new(db.clone())),
         journal,
+        storage,
         operators: Arc::new(operators::SqliteOperators::new(db.clone())),
         buckets: None,
         migrations: Some(Arc::new(MigratedOnOpen)),

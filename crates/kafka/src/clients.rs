@@ -18,6 +18,7 @@ use super::context::{KafkaContext, RawClient, RawConsumer, RawProducer};
 use super::error::{self, LibrdkafkaError};
 use super::ffi;
 use super::names::WireNames;
+use super::offsets::IsolationLevel;
 use mfctl_core::ports::{Error, Result};
 use mfctl_core::wait::{Backoff, wait_until_blocking};
 
@@ -127,7 +128,7 @@ impl KafkaClients {
         if let Some(client) = &*slot {
             return Ok(Arc::clone(client));
         }
-        let created = self.config.reader().create_with_context(self.context());
+        let created = self.config.reader(IsolationLevel::ReadCommitted).create_with_context(self.context());
         let client: Arc<RawConsumer> = Arc::new(created.map_err(|error| self.error("create a Kafka client", error))?);
         *slot = Some(Arc::clone(&client));
         Ok(client)

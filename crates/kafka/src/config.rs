@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
+use super::offsets::IsolationLevel;
 use super::statistics;
 use mfctl_core::domain::Secret;
 pub(super) use mfctl_core::ports::MAX_MESSAGE_BYTES;
@@ -252,8 +253,11 @@ impl KafkaConfig {
     }
 
     /// A reader without a group. librdkafka requires a `group.id` all the same; nothing is ever committed under it.
-    pub(super) fn reader(&self) -> ClientConfig {
+    pub(super) fn reader(&self, level: IsolationLevel) -> ClientConfig {
         let mut config = self.reading();
+        if level == IsolationLevel::ReadUncommitted {
+            config.set("isolation.level", "read_uncommitted");
+        }
         config
             .set("group.id", format!("{}mfctl.reader", self.namespace))
             .set("enable.partition.eof", "true")

@@ -44,11 +44,11 @@ use exclusive::KafkaExclusiveProducer;
 use groups::GroupQueries;
 use mfctl_core::domain::{GroupName, NewRecord, RecordAddress, TopicName, TopicPartition};
 use mfctl_core::ports::{
-    EventLog, FetchLimits, FetchedRecords, GroupConsumer, GroupDescription, GroupMember, PartitionOffsets,
-    PartitionProgress, Result, RetentionReport, Subscription, TopicAdmin, TopicDescription, TopicSpec, TopicState,
-    TransactionalProducer,
+    EventLog, FetchLimits, FetchedRecords, GroupConsumer, GroupDescription, GroupMember, HiddenRecords,
+    PartitionOffsets, PartitionProgress, Result, RetentionReport, Subscription, TopicAdmin, TopicDescription,
+    TopicSpec, TopicState, TransactionalProducer,
 };
-use offsets::OffsetQueries;
+use offsets::{IsolationLevel, OffsetQueries};
 use publish::RecordPublisher;
 use readers::PartitionReaders;
 use topic_changes::TopicChanges;
@@ -62,6 +62,8 @@ pub struct KafkaLog {
     topic_changes: Arc<TopicChanges>,
     offsets: Arc<OffsetQueries>,
     readers: Arc<PartitionReaders>,
+    /// For records behind an open transaction.
+    hidden_readers: Arc<PartitionReaders>,
     groups: Arc<GroupQueries>,
     publisher: Arc<RecordPublisher>,
 }
@@ -83,7 +85,13 @@ impl KafkaLog {
         let topics = Arc::new(TopicDirectory::new(Arc::clone(&clients)));
         let topic_changes = Arc::new(TopicChanges::new(Arc::clone(&clients), Arc::clone(&topics)));
         let offsets = Arc::new(OffsetQueries::new(Arc::clone(&clients), Arc::clone(&topics)));
-        let readers = Arc::new(PartitionReaders::new(Arc::clone(&clients), Arc::clone(&offsets)));
+        let readers =
+            Arc::new(PartitionReaders::new(Arc::clone(&clients), Arc::clone(&offsets), IsolationLevel::ReadCommitted));
+        let hidden_readers = Arc::new(PartitionReaders::new(
+            Arc::clone(&clients),
+            Arc::clone(&offsets),
+            IsolationLevel::ReadUncommitted,
+        ));
         let groups = Arc::new(GroupQueries::new(
             Arc::clone(&clients),
             Arc::clone(&topics),
@@ -91,7 +99,7 @@ impl KafkaLog {
             Arc::clone(&readers),
         ));
         let publisher = Arc::new(RecordPublisher::new(Arc::clone(&clients), Arc::clone(&topics)));
-        Ok(Self { clients, topics, topic_changes, offsets, readers, groups, publisher })
+        Ok(Self { clients, topics, topic_changes, offsets, readers, hidden_readers, groups, publisher })
     }
 }
 
@@ -119,6 +127,14 @@ impl EventLog for KafkaLog {
 
     async fn fetch(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<FetchedRecords> {
         self.readers.fetch(at, from, limits).await
+    }
+
+    async fn hidden(&self, topics: &[TopicName]) -> Result<Vec<HiddenRecords>> {
+        self.offsets.hidden(topics).await
+    }
+
+    async fn fetch_hidden(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<FetchedRecords> {
+        self.hidden_readers.fetch(at, from, limits).await
     }
 
     async fn offset_for_time(&self, at: &TopicPartition, time: Timestamp) -> Result<i64> {

@@ -14,7 +14,7 @@ use super::ffi::admin::{self, ListedOffset};
 use super::topics::{TopicDirectory, metadata_deadline};
 use mfctl_core::domain::lag::PartitionSpan;
 use mfctl_core::domain::{TopicName, TopicPartition};
-use mfctl_core::ports::{ErrorKind, PartitionOffsets, Result};
+use mfctl_core::ports::{ErrorKind, HiddenRecords, PartitionOffsets, Result};
 use mfctl_core::wait::{Backoff, wait_until};
 
 /// ListOffsets' timestamp for the first offset.
@@ -61,6 +61,27 @@ impl OffsetQueries {
         let low = self.list(partitions, EARLIEST, IsolationLevel::ReadCommitted, deadline).await?;
         let high = self.list(partitions, LATEST, IsolationLevel::ReadCommitted, deadline).await?;
         Ok(low.into_iter().zip(high).map(|(low, high)| PartitionSpan { low, high: high.max(low) }).collect())
+    }
+
+    /// The partitions of these topics in which a transaction is open, from their last stable offset to their end.
+    pub(super) async fn hidden(&self, topics: &[TopicName]) -> Result<Vec<HiddenRecords>> {
+        let partitions = self.topics.all_partitions(topics).await?;
+        let deadline = metadata_deadline();
+        let stable = self.list(&partitions, LATEST, IsolationLevel::ReadCommitted, deadline).await?;
+        let written = self.list(&partitions, LATEST, IsolationLevel::ReadUncommitted, deadline).await?;
+        let hidden = partitions.into_iter().zip(stable.into_iter().zip(written));
+        let hidden = hidden.map(|(at, (from_offset, end_offset))| HiddenRecords { at, from_offset, end_offset });
+        Ok(hidden.filter(|hidden| hidden.end_offset > hidden.from_offset).collect())
+    }
+
+    /// The offsets of one partition up to its end, whatever transactions are open.
+    pub(super) async fn written_span(&self, at: &TopicPartition) -> Result<PartitionSpan> {
+        self.check_partition(at, metadata_deadline()).await?;
+        let deadline = metadata_deadline();
+        let one = std::slice::from_ref(at);
+        let low = self.list(one, EARLIEST, IsolationLevel::ReadUncommitted, deadline).await?[0];
+        let high = self.list(one, LATEST, IsolationLevel::ReadUncommitted, deadline).await?[0];
+        Ok(PartitionSpan { low, high: high.max(low) })
     }
 
     async fn check_partition(&self, at: &TopicPartition, deadline: Instant) -> Result<()> {

@@ -17,7 +17,7 @@ use super::context::RawConsumer;
 use super::error::{LibrdkafkaError, unknown_topic};
 use super::ffi::{PartitionQueue, QueueItem};
 use super::names::partition_number;
-use super::offsets::OffsetQueries;
+use super::offsets::{IsolationLevel, OffsetQueries};
 use mfctl_core::domain::lag::PartitionSpan;
 use mfctl_core::domain::{Record, TopicPartition};
 use mfctl_core::ports::{FetchLimits, FetchedRecords, Result};
@@ -217,11 +217,12 @@ pub(super) struct PartitionReaders {
     offsets: Arc<OffsetQueries>,
     open: Arc<OpenPartitions>,
     client: Mutex<Option<ReaderClient>>,
+    level: IsolationLevel,
 }
 
 impl PartitionReaders {
-    pub(super) fn new(clients: Arc<KafkaClients>, offsets: Arc<OffsetQueries>) -> Self {
-        Self { clients, offsets, open: Arc::default(), client: Mutex::default() }
+    pub(super) fn new(clients: Arc<KafkaClients>, offsets: Arc<OffsetQueries>, level: IsolationLevel) -> Self {
+        Self { clients, offsets, open: Arc::default(), client: Mutex::default(), level }
     }
 
     /// The client, created on first use. Its `group.id` is that of a group without members.
@@ -230,7 +231,7 @@ impl PartitionReaders {
         if let Some(client) = &*slot {
             return Ok(Arc::clone(&client.consumer));
         }
-        let created = self.clients.config.reader().create_with_context(self.clients.context());
+        let created = self.clients.config.reader(self.level).create_with_context(self.clients.context());
         let consumer: Arc<RawConsumer> =
             Arc::new(created.map_err(|error| self.clients.error("create a Kafka reader", error))?);
         let served = Arc::clone(&consumer);
@@ -251,7 +252,10 @@ impl PartitionReaders {
 
     /// Reads a page from `from` on, or from the first offset if that is later. At the end the page is empty.
     pub(super) async fn fetch(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<FetchedRecords> {
-        let span = self.offsets.span(at).await?;
+        let span = match self.level {
+            IsolationLevel::ReadCommitted => self.offsets.span(at).await?,
+            IsolationLevel::ReadUncommitted => self.offsets.written_span(at).await?,
+        };
         let from = from.max(span.low);
         match from >= span.high {
             true => Ok(FetchedRecords { records: Vec::new(), next_offset: from, span }),

@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::output::{Cell, Column, ListItem, Tone, humane};
+use crate::ops::owed::{self, OwedState, OwedWork};
 use crate::ops::target::DataDirMode;
 use mfctl_core::domain::job::{Job, JobCounts, JobStatus};
 
@@ -16,6 +17,8 @@ Examples:
   mfctl jobs list
   mfctl jobs list --limit 5 -o json
   mfctl jobs list -o name | head -1         the latest job
+
+A note says what the pipeline still has to do: staged files are safe, but not searchable before they are enriched.
 
 Exit codes: 0 listed, 2 wrong usage, 5 journal not reachable, 6 no data folder")]
 pub struct Args {
@@ -43,6 +46,8 @@ struct JobListRow {
 struct JobListTrailer {
     /// For `--cursor`; none after the last page.
     next_cursor: Option<String>,
+    /// What the pipeline still has to do, of all jobs.
+    owed: OwedWork,
 }
 
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
@@ -56,7 +61,12 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         rows.push(&JobListRow { job, counts, active })?;
     }
     let shown = rows.count();
-    rows.finish_with(&JobListTrailer { next_cursor: page.next.clone() })?;
+    let owed = owed::read(connected.ports.log.as_ref(), &connected.target.environment).await;
+    let note = (owed.state != OwedState::Nothing).then(|| format!("pipeline: {}", owed.summary));
+    rows.finish_with(&JobListTrailer { next_cursor: page.next.clone(), owed })?;
+    if let Some(note) = note {
+        cx.out().note(note);
+    }
     if let Some(cursor) = page.next {
         cx.out().note(format!("{} shown; more with --cursor {cursor}", humane::counted(shown, "job", "jobs")));
     }

@@ -13,6 +13,7 @@ use crate::cli::context::{Connected, Context};
 use crate::cli::failure::Result;
 use crate::cli::ids;
 use crate::cli::output::{Cell, Render, TextPage, Tone, humane};
+use crate::ops::owed::{self, OwedWork};
 use crate::ops::target::DataDirMode;
 use crate::settings::parse_duration;
 use mfctl_core::domain::job::{Job, JobCounts, JobStatus};
@@ -50,6 +51,9 @@ pub struct JobReport {
     pub counts: JobCounts,
     /// Whether a process is running it now.
     pub active: bool,
+    /// What the pipeline still has to do, of all jobs; none while the job runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owed: Option<OwedWork>,
     #[serde(skip)]
     now: Option<Timestamp>,
 }
@@ -81,7 +85,12 @@ async fn read_report(connected: &Connected, id: JobId) -> Result<JobReport> {
     let job = super::find_job(connected, id).await?;
     let counts = connected.ports.journal.counts(id).await?;
     let active = leased && job.status == JobStatus::Running;
-    Ok(JobReport { job, counts, active, now: Some(connected.ports.clock.now()) })
+    // It reads the dead letters, too much for each refresh of `--watch`.
+    let owed = match active {
+        true => None,
+        false => Some(owed::read(connected.ports.log.as_ref(), &connected.target.environment).await),
+    };
+    Ok(JobReport { job, counts, active, owed, now: Some(connected.ports.clock.now()) })
 }
 
 impl Render for JobReport {
@@ -115,6 +124,10 @@ impl Render for JobReport {
         page.field("rejected", count(self.counts.rejected));
         page.field("failed", count(self.counts.failed));
         page.field("bytes", humane::bytes(self.counts.bytes));
+        if let Some(owed) = &self.owed {
+            let tone = if owed.needs_attention() { Tone::Warn } else { Tone::Plain };
+            page.field("pipeline", Cell::new(owed.summary.as_str()).tone(tone));
+        }
         let id = self.job.job_id;
         if !self.active && self.job.status != JobStatus::Finished {
             page.toned(format!("resume it with `mfctl ingest --resume {id}`"), Tone::Warn);

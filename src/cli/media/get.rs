@@ -15,6 +15,7 @@ use crate::cli::failure::{Failure, FailureKind, OrFail, Result};
 use crate::cli::ids;
 use crate::cli::output::{Output, ProgressPosition, humane};
 use crate::ops::target::DataDirMode;
+use mfctl_core::domain::asset::DerivativeKind;
 use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{Asset, AssetId, AssetState, ObjectRef, Sha256};
 use mfctl_core::ports::ErrorKind;
@@ -27,7 +28,8 @@ const SPOOL_BYTES: usize = 16 * 1024 * 1024;
 /// Arguments of `mfctl media get`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-The original is verified by its SHA-256 before the output file appears, or before the first byte is written to stdout.
+An original or derivative is verified by its SHA-256 before the output file appears, or before the first byte is written
+to stdout. A derivative of an earlier release may have no recorded SHA-256; a note then says that it was not verified.
 
 Examples:
   mfctl media get ed6de839-bf6e-5531-a0eb-2be63a35ce0a -O cover.jpg
@@ -36,7 +38,7 @@ Examples:
   mfctl media get ed6de839-bf6e-5531-a0eb-2be63a35ce0a > copy.pdf
 
 Exit codes: 0 done, 2 wrong usage, 5 store not reachable, 6 no such asset or object, 7 the file exists already,
-10 the bytes are not those that were ingested; no file is written")]
+10 the bytes are not those that were ingested or derived; no file is written")]
 pub struct Args {
     /// The asset's id; - reads it from stdin
     #[arg(value_name = "ASSET", add = ArgValueCandidates::new(complete::assets))]
@@ -64,8 +66,9 @@ enum Derivative {
 /// An object, with the size and digest that its bytes must have.
 struct ExpectedObject {
     location: ObjectRef,
-    size_bytes: u64,
-    /// None for a derivative, whose digest is not recorded.
+    /// None for a derivative, of which only the digest is recorded.
+    size_bytes: Option<u64>,
+    /// None for a derivative that an earlier release made.
     sha256: Option<Sha256>,
 }
 
@@ -78,7 +81,10 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let id: AssetId = ids::parse_one(&args.asset)?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let asset = super::find_asset(id, &connected).await?;
-    let expected = locate_object(&asset, args.derivative, &connected).await?;
+    let expected = locate_object(&asset, args.derivative, &connected)?;
+    if expected.sha256.is_none() {
+        cx.out().note("not verified: an earlier release made this derivative and did not record its SHA-256");
+    }
     let source = open_object(&expected, &connected).await?;
     if to_stdout {
         return write_to_stdout(source, &expected, cx.out()).await;
@@ -88,7 +94,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     write_to_file(source, &expected, &file, args.force, cx.out()).await
 }
 
-async fn locate_object(asset: &Asset, derivative: Option<Derivative>, connected: &Connected) -> Result<ExpectedObject> {
+fn locate_object(asset: &Asset, derivative: Option<Derivative>, connected: &Connected) -> Result<ExpectedObject> {
     if asset.state == AssetState::Revoked {
         return Err(Failure::not_found(format!("asset {} was taken down", asset.asset_id)));
     }
@@ -99,15 +105,13 @@ async fn locate_object(asset: &Asset, derivative: Option<Derivative>, connected:
         } else {
             ObjectRef { bucket: buckets.originals.clone(), key: object_keys::original(&asset.tenant, &asset.sha256) }
         };
-        return Ok(ExpectedObject { location, size_bytes: asset.size_bytes, sha256: Some(asset.sha256) });
+        return Ok(ExpectedObject { location, size_bytes: Some(asset.size_bytes), sha256: Some(asset.sha256) });
     };
-    let key = match derivative {
-        Derivative::Text => object_keys::derived_text(asset.asset_id, asset.revision),
-        Derivative::Thumbnail => object_keys::derived_thumbnail(asset.asset_id, asset.revision),
+    let kind = match derivative {
+        Derivative::Text => DerivativeKind::Text,
+        Derivative::Thumbnail => DerivativeKind::Thumbnail,
     };
-    let location = ObjectRef { bucket: buckets.derived.clone(), key };
-    let head = connected.ports.objects.head(&location).await?;
-    let info = head.ok_or_else(|| {
+    let recorded = asset.facts.derivative(kind).ok_or_else(|| {
         let failure = Failure::not_found(format!("asset {} has no such derivative", asset.asset_id));
         if asset.state == AssetState::Enriched {
             failure.hint("not every type has one; `mfctl media show` lists the derivatives")
@@ -115,7 +119,8 @@ async fn locate_object(asset: &Asset, derivative: Option<Derivative>, connected:
             failure.hint(format!("its state is {}; enrichment makes the derivatives", asset.state))
         }
     })?;
-    Ok(ExpectedObject { location, size_bytes: info.size_bytes, sha256: None })
+    let location = ObjectRef { bucket: buckets.derived.clone(), key: super::derived_key(&recorded)? };
+    Ok(ExpectedObject { location, size_bytes: None, sha256: recorded.sha256 })
 }
 
 async fn open_object(expected: &ExpectedObject, connected: &Connected) -> Result<Box<dyn AsyncRead + Send + Unpin>> {
@@ -161,13 +166,13 @@ async fn write_to_file(
     // In the target's folder, so that the rename stays on one file system.
     let mut temporary =
         NamedTempFile::with_prefix_in(".mfctl-get-", folder).or_fail(FailureKind::Invalid, write_failed)?;
-    copy_verified(source, expected, temporary.as_file_mut(), out).await?;
+    let written = copy_verified(source, expected, temporary.as_file_mut(), out).await?;
     temporary.as_file().sync_all().or_fail(FailureKind::Unexpected, write_failed)?;
     apply_umask(temporary.as_file()).or_fail(FailureKind::Unexpected, write_failed)?;
     let persisted = if force { temporary.persist(file) } else { temporary.persist_noclobber(file) };
     match persisted {
         Ok(_) => {
-            out.note(format!("wrote {} ({})", file.display(), humane::bytes(expected.size_bytes)));
+            out.note(format!("wrote {} ({})", file.display(), humane::bytes(written)));
             Ok(())
         }
         Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Err(already_exists(file)),
@@ -188,13 +193,14 @@ fn already_exists(file: &Path) -> Failure {
         .hint("choose another name, or replace it with --force")
 }
 
-/// Copies the bytes, and fails if their size or digest is not the expected one. Only then may the caller hand them out.
+/// Copies the bytes, and fails if their size or digest is not the expected one; returns their number. Only then may the
+/// caller hand them out.
 async fn copy_verified(
     mut source: Box<dyn AsyncRead + Send + Unpin>,
     expected: &ExpectedObject,
     to: &mut (dyn Write + Send),
     out: &Output,
-) -> Result<()> {
+) -> Result<u64> {
     let bar = out.progress("get", "bytes");
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; BUFFER_BYTES];
@@ -210,19 +216,22 @@ async fn copy_verified(
         hasher.update(&buffer[..read]);
         to.write_all(&buffer[..read]).or_fail(FailureKind::Full, || "cannot write the bytes".to_owned())?;
         done += read as u64;
-        bar.set(&ProgressPosition { done, total: Some(expected.size_bytes), ..ProgressPosition::default() });
+        bar.set(&ProgressPosition { done, total: expected.size_bytes, ..ProgressPosition::default() });
     }
     to.flush().or_fail(FailureKind::Full, || "cannot write the bytes".to_owned())?;
     let digest = Sha256(hasher.finalize().into());
-    if done == expected.size_bytes && expected.sha256.is_none_or(|sha256| sha256 == digest) {
-        return Ok(());
+    if expected.size_bytes.is_none_or(|size| size == done) && expected.sha256.is_none_or(|sha256| sha256 == digest) {
+        return Ok(done);
     }
-    let expected_digest = expected.sha256.map_or_else(String::new, |sha256| format!(" with SHA-256 {sha256}"));
+    let size = expected.size_bytes.map(|size| format!("{size} bytes"));
+    let sha256 = expected.sha256.map(|sha256| format!("SHA-256 {sha256}"));
+    let wanted: Vec<_> = size.into_iter().chain(sha256).collect();
     Err(Failure::check_failed(format!(
-        "{} is damaged: {} bytes{expected_digest} were ingested, {done} bytes with SHA-256 {digest} are stored",
-        expected.location, expected.size_bytes
+        "{} is damaged: it should have {}, and has {done} bytes with SHA-256 {digest}",
+        expected.location,
+        wanted.join(" with ")
     ))
-    .hint("nothing was written; `mfctl audit` finds other damaged objects, ingesting the file again repairs this one"))
+    .hint("nothing was written; `mfctl audit` finds other damaged objects"))
 }
 
 /// The name of the latest source file, or the asset's id if there is none; with a suffix for a derivative.
@@ -255,7 +264,7 @@ mod tests {
                 bucket: mfctl_core::domain::BucketName::new("originals").unwrap(),
                 key: mfctl_core::domain::ObjectKey::new("default/a").unwrap(),
             },
-            size_bytes: bytes.len() as u64,
+            size_bytes: Some(bytes.len() as u64),
             sha256: Some(Sha256(Hasher::digest(bytes).into())),
         }
     }

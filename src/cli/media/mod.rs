@@ -9,8 +9,9 @@ pub mod trace;
 use clap::{Args as ClapArgs, Subcommand};
 
 use super::context::{Connected, Context};
-use super::failure::{Failure, Result};
-use mfctl_core::domain::{Asset, AssetId};
+use super::failure::{Failure, FailureKind, Result};
+use mfctl_core::domain::asset::RecordedDerivative;
+use mfctl_core::domain::{Asset, AssetId, ObjectKey};
 
 /// Arguments of `mfctl media`.
 #[derive(Debug, ClapArgs)]
@@ -56,6 +57,17 @@ async fn find_asset(id: AssetId, connected: &Connected) -> Result<Asset> {
     asset.ok_or_else(|| {
         Failure::not_found(format!("there is no asset {id}"))
             .hint("`mfctl media list` and `mfctl media search` find assets; `mfctl media trace` finds one by path")
+    })
+}
+
+/// The object key of a recorded derivative.
+///
+/// # Errors
+/// `Corrupt` when the catalog holds something that is no key.
+fn derived_key(derivative: &RecordedDerivative) -> Result<ObjectKey> {
+    ObjectKey::new(derivative.key.as_str()).map_err(|error| {
+        let what = format!("the catalog's key of a {} cannot be used", derivative.kind.as_str());
+        Failure::new(FailureKind::Corrupt, what).because(&error)
     })
 }
 

@@ -13,7 +13,7 @@ use crate::cli::failure::Result;
 use crate::cli::ids;
 use crate::cli::output::{Cell, Column, Render, TextPage, Tone, humane};
 use crate::ops::target::DataDirMode;
-use mfctl_core::domain::asset::AssetSource;
+use mfctl_core::domain::asset::{AssetSource, DerivativeKind};
 use mfctl_core::domain::names::topics;
 use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{Asset, AssetId, AssetState, EventId, ObjectRef, Timestamp, TopicName};
@@ -97,15 +97,12 @@ async fn asset_objects(asset: &Asset, connected: &Connected) -> Result<Vec<Shown
     let original =
         ObjectRef { bucket: buckets.originals.clone(), key: object_keys::original(&asset.tenant, &asset.sha256) };
     let derived = |key| ObjectRef { bucket: buckets.derived.clone(), key };
-    let text = derived(object_keys::derived_text(asset.asset_id, asset.revision));
-    let thumbnail = derived(object_keys::derived_thumbnail(asset.asset_id, asset.revision));
     let enriched = asset.state == AssetState::Enriched;
-    let candidates = [
-        ("staging", asset.staging.clone(), asset.state == AssetState::Staged),
-        ("original", original, durable),
-        ("text", text, enriched && asset.facts.text_key.is_some()),
-        ("thumbnail", thumbnail, enriched && asset.facts.thumbnail_key.is_some()),
-    ];
+    let mut candidates =
+        vec![("staging", asset.staging.clone(), asset.state == AssetState::Staged), ("original", original, durable)];
+    for derivative in DerivativeKind::ALL.into_iter().filter_map(|kind| asset.facts.derivative(kind)) {
+        candidates.push((derivative.kind.as_str(), derived(super::derived_key(&derivative)?), enriched));
+    }
     let mut objects = Vec::new();
     for (role, at, expected) in candidates {
         let size_bytes = connected.ports.objects.head(&at).await?.map(|info| info.size_bytes);

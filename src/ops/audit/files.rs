@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 
+use super::assets::CATALOG_ASSETS;
 use super::log_view::LogView;
 use super::options::AuditProgress;
-use super::report::{Findings, ViolationKind};
+use super::report::{CursorGuard, Findings, ViolationKind};
 use mfctl_core::domain::job::{FileOutcome, JobOutcome};
 use mfctl_core::domain::{Asset, AssetId, AssetState, Stage, Tenant};
 use mfctl_core::ports::{Ports, Result};
 
+/// The name of the catalog's outcomes in the report.
+const OUTCOMES: &str = "catalog: outcomes of files";
 /// Outcomes per page.
 const PAGE: usize = 1000;
 
@@ -20,15 +23,22 @@ pub(super) async fn check(
     progress: &dyn AuditProgress,
 ) -> Result<()> {
     let mut cursor = None;
+    let mut cursors = CursorGuard::default();
     loop {
-        let page = ports.catalog.latest_outcomes(cursor.as_deref(), PAGE).await?;
-        let assets = assets_of(ports, &page.items).await?;
+        let page = ports.catalog.latest_outcomes(cursor.as_deref(), PAGE).await;
+        let Some(page) = findings.readable(OUTCOMES, page)? else { return Ok(()) };
+        let assets = assets_of(ports, &page.items).await;
+        let Some(assets) = findings.readable(CATALOG_ASSETS, assets)? else {
+            findings.catalog_incomplete = true;
+            return Ok(());
+        };
         // A token for every tenant returns the outcomes of every tenant.
         for outcome in page.items.iter().filter(|outcome| outcome.tenant == *tenant) {
             account(outcome, &assets, log, findings);
         }
         progress.done(findings.report.files);
-        cursor = page.next;
+        let Some(next) = findings.readable(OUTCOMES, cursors.next(page.next))? else { return Ok(()) };
+        cursor = next;
         if cursor.is_none() {
             return Ok(());
         }

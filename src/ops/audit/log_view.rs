@@ -10,7 +10,7 @@ use mfctl_core::domain::names::topics;
 use mfctl_core::domain::{AssetId, EnvName, Record, Revision, Stage, Tenant, TopicName, TopicPartition};
 use mfctl_core::events::ledger::Ledger;
 use mfctl_core::events::pager::Pager;
-use mfctl_core::ports::{Error, ErrorKind, PartitionOffsets, Ports, Result};
+use mfctl_core::ports::{Error, ErrorKind, FetchLimits, PartitionOffsets, Ports, Result};
 
 /// An asset with its revision.
 pub(super) type RevisionKey = (AssetId, Revision);
@@ -21,19 +21,28 @@ struct Emitted {
     counts: HashMap<RevisionKey, u32>,
     /// Pairs with a redriven record: the same event again, not a second one.
     returned: HashSet<RevisionKey>,
+    /// Pairs with an event behind an open transaction, which no reader sees yet.
+    hidden: HashSet<RevisionKey>,
     /// Whether retention has removed records of a partition.
     cut: bool,
 }
 
+/// What was read of a part of the log.
+struct Read<T> {
+    found: T,
+    /// Whether all of it could be read: if not, what is absent proves nothing.
+    complete: bool,
+}
+
 /// The state of the log as of one pass.
 pub(super) struct LogView {
-    ingested: Emitted,
-    enriched: Emitted,
-    /// Inputs of the persist stage that its group has not committed.
-    to_persist: HashSet<RevisionKey>,
-    to_enrich: HashSet<RevisionKey>,
+    ingested: Read<Emitted>,
+    enriched: Read<Emitted>,
+    /// Inputs of the persist stage that its group has not committed, those behind an open transaction included.
+    to_persist: Read<HashSet<RevisionKey>>,
+    to_enrich: Read<HashSet<RevisionKey>>,
     /// Assets with a dead letter that was not redriven.
-    dead: HashSet<(AssetId, Stage)>,
+    dead: Read<HashSet<(AssetId, Stage)>>,
 }
 
 impl LogView {
@@ -57,14 +66,33 @@ impl LogView {
     /// Whether an input of this stage is pending for the pair.
     pub(super) fn is_pending(&self, stage: Stage, key: RevisionKey) -> bool {
         match stage {
-            Stage::Persist => self.to_persist.contains(&key),
-            Stage::Enrich => self.to_enrich.contains(&key),
+            Stage::Persist => self.to_persist.found.contains(&key),
+            Stage::Enrich => self.to_enrich.found.contains(&key),
         }
+    }
+
+    /// Whether every pending input of this stage is known.
+    pub(super) fn knows_pending(&self, stage: Stage) -> bool {
+        match stage {
+            Stage::Persist => self.to_persist.complete,
+            Stage::Enrich => self.to_enrich.complete,
+        }
+    }
+
+    /// Whether every dead letter is known.
+    pub(super) fn knows_dead_letters(&self) -> bool {
+        self.dead.complete
+    }
+
+    /// Whether an event of the pair that is not among the emitted ones is missing, rather than pending, hidden or unreadable.
+    pub(super) fn may_be_missing(&self, stage: Stage, key: RevisionKey) -> bool {
+        let is_known = self.read_of(stage).complete && self.knows_pending(stage);
+        is_known && !self.is_pending(stage, key) && !self.of(stage).hidden.contains(&key)
     }
 
     /// Whether the asset has a dead letter of this stage that was not redriven.
     pub(super) fn is_dead(&self, asset: AssetId, stage: Stage) -> bool {
-        self.dead.contains(&(asset, stage))
+        self.dead.found.contains(&(asset, stage))
     }
 
     /// Number of events that the stage emitted for the pair.
@@ -86,6 +114,10 @@ impl LogView {
     }
 
     fn of(&self, stage: Stage) -> &Emitted {
+        &self.read_of(stage).found
+    }
+
+    fn read_of(&self, stage: Stage) -> &Read<Emitted> {
         match stage {
             Stage::Persist => &self.ingested,
             Stage::Enrich => &self.enriched,
@@ -103,49 +135,78 @@ struct LogScanner<'a> {
 
 impl LogScanner<'_> {
     /// Inputs at or after the group's committed offsets.
-    async fn pending(&mut self, env: &EnvName, stage: Stage) -> Result<HashSet<RevisionKey>> {
+    async fn pending(&mut self, env: &EnvName, stage: Stage) -> Result<Read<HashSet<RevisionKey>>> {
         let group = stage.group(env).map_err(|e| Error::new(ErrorKind::Invalid, "name the group").because(e))?;
-        let mut pending = HashSet::new();
-        for at in self.ports.log.progress(&group, &[stage.input()]).await? {
-            let from = at.committed.unwrap_or(at.span.low).max(at.span.low);
-            self.each(&at.at, from, at.span.high, |_, record| {
-                if let Some(envelope) = envelope_of(&record) {
-                    pending.insert((envelope.asset_id, envelope.revision));
-                }
-            })
+        let mut pending = Read { found: HashSet::new(), complete: true };
+        // Before the visible records: one that becomes visible meanwhile is seen twice rather than not at all.
+        pending.complete &= self
+            .each_hidden(&stage.input(), |record| pending.found.extend(envelope_of(&record).map(|e| revision_of(&e))))
             .await?;
+        let part = format!("log: progress of group {group}");
+        let progress = self.ports.log.progress(&group, &[stage.input()]).await;
+        let Some(progress) = self.findings.readable(&part, progress)? else {
+            return Ok(Read { complete: false, ..pending });
+        };
+        for at in progress {
+            let from = at.committed.unwrap_or(at.span.low).max(at.span.low);
+            pending.complete &= self
+                .each(&at.at, from, at.span.high, |_, record| {
+                    pending.found.extend(envelope_of(&record).map(|envelope| revision_of(&envelope)));
+                })
+                .await?;
         }
         Ok(pending)
     }
 
     /// Dead letters without a redrive in the ledger.
-    async fn dead(&mut self) -> Result<HashSet<(AssetId, Stage)>> {
-        let ledger = Ledger::load(self.ports.log.as_ref()).await?;
-        let mut dead = HashSet::new();
+    async fn dead(&mut self) -> Result<Read<HashSet<(AssetId, Stage)>>> {
+        let mut dead = Read { found: HashSet::new(), complete: true };
+        let ledger = Ledger::load(self.ports.log.as_ref()).await;
+        let Some(ledger) = self.findings.readable("log: redrive ledger", ledger)? else {
+            return Ok(Read { complete: false, ..dead });
+        };
         for stage in Stage::ALL {
-            for at in self.spans(&stage.input().dead_letters()).await? {
-                self.each(&at.at, at.span.low, at.span.high, |_, record| {
-                    let entry = ledger.get(&record.address).map(|entry| entry.resolution);
-                    if let Some(envelope) = envelope_of(&record)
-                        && entry != Some(Resolution::Redriven)
-                    {
-                        dead.insert((envelope.asset_id, *stage));
-                    }
+            let topic = stage.input().dead_letters();
+            let found = &mut dead.found;
+            dead.complete &= self
+                .each_hidden(&topic, |record| {
+                    found.extend(envelope_of(&record).map(|envelope| (envelope.asset_id, *stage)));
                 })
                 .await?;
+            let Some(spans) = self.spans(&topic).await? else {
+                dead.complete = false;
+                continue;
+            };
+            for at in spans {
+                let complete = self
+                    .each(&at.at, at.span.low, at.span.high, |_, record| {
+                        let entry = ledger.get(&record.address).map(|entry| entry.resolution);
+                        if let Some(envelope) = envelope_of(&record)
+                            && entry != Some(Resolution::Redriven)
+                        {
+                            dead.found.insert((envelope.asset_id, *stage));
+                        }
+                    })
+                    .await?;
+                dead.complete &= complete;
             }
         }
         Ok(dead)
     }
 
-    async fn emitted(&mut self, topic: &TopicName) -> Result<Emitted> {
+    async fn emitted(&mut self, topic: &TopicName) -> Result<Read<Emitted>> {
         let mut emitted = Emitted::default();
-        for at in self.spans(topic).await? {
+        let hidden = &mut emitted.hidden;
+        let mut complete = self
+            .each_hidden(topic, |record| hidden.extend(envelope_of(&record).map(|envelope| revision_of(&envelope))))
+            .await?;
+        let Some(spans) = self.spans(topic).await? else { return Ok(Read { found: emitted, complete: false }) };
+        for at in spans {
             emitted.cut |= at.span.low > 0;
             let counts = &mut emitted.counts;
             let returned = &mut emitted.returned;
             let tenant = self.tenant;
-            self.each(&at.at, at.span.low, at.span.high, |findings, record| {
+            let read = self.each(&at.at, at.span.low, at.span.high, |findings, record| {
                 let envelope = envelope_of(&record);
                 if envelope.as_ref().is_some_and(|envelope| envelope.tenant != *tenant) {
                     return;
@@ -153,41 +214,73 @@ impl LogScanner<'_> {
                 findings.report.events += 1;
                 let is_return = RedriveMark::of(&record.headers).is_some();
                 match envelope {
-                    Some(envelope) if is_return => drop(returned.insert((envelope.asset_id, envelope.revision))),
-                    Some(envelope) => *counts.entry((envelope.asset_id, envelope.revision)).or_default() += 1,
+                    Some(envelope) if is_return => drop(returned.insert(revision_of(&envelope))),
+                    Some(envelope) => *counts.entry(revision_of(&envelope)).or_default() += 1,
                     None => findings.violation(
                         ViolationKind::UnreadableEvent,
                         &record.address,
                         "the record is not an event of this topic",
                     ),
                 }
-            })
-            .await?;
+            });
+            complete &= read.await?;
         }
-        Ok(emitted)
+        Ok(Read { found: emitted, complete })
     }
 
-    async fn spans(&self, topic: &TopicName) -> Result<Vec<PartitionOffsets>> {
-        self.ports.log.offsets(std::slice::from_ref(topic)).await
+    /// The offsets of a topic; `None` if they cannot be read, which is then in the report.
+    async fn spans(&mut self, topic: &TopicName) -> Result<Option<Vec<PartitionOffsets>>> {
+        let spans = self.ports.log.offsets(std::slice::from_ref(topic)).await;
+        self.findings.readable(&format!("log: {topic}"), spans)
     }
 
+    /// Takes the records of these offsets. Returns whether all of them could be read; damage is in the report.
     async fn each(
         &mut self,
         at: &TopicPartition,
         from: i64,
         end: i64,
         mut take: impl FnMut(&mut Findings, Record),
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let mut pager = Pager::new(at.clone(), from, end);
-        while let Some(records) = pager.next_page(self.ports.log.as_ref()).await? {
+        loop {
+            let page = pager.next_page(self.ports.log.as_ref()).await;
+            let Some(page) = self.findings.readable(&format!("log: {at}"), page)? else { return Ok(false) };
+            let Some(records) = page else { return Ok(true) };
             for record in records {
                 self.read += 1;
                 take(self.findings, record);
             }
             self.progress.done(self.read);
         }
-        Ok(())
     }
+
+    /// Takes the records of a topic that an open transaction hides, and puts their partitions into the report. Some may
+    /// belong to a transaction that will be aborted. Returns whether all of them could be read.
+    async fn each_hidden(&mut self, topic: &TopicName, mut take: impl FnMut(Record)) -> Result<bool> {
+        let part = format!("log: {topic}");
+        let hidden = self.ports.log.hidden(std::slice::from_ref(topic)).await;
+        let Some(hidden) = self.findings.readable(&part, hidden)? else { return Ok(false) };
+        for hidden in hidden {
+            let mut next = hidden.from_offset;
+            while next < hidden.end_offset {
+                let page = self.ports.log.fetch_hidden(&hidden.at, next, FetchLimits::default()).await;
+                let Some(page) = self.findings.readable(&part, page)? else { return Ok(false) };
+                if page.next_offset <= next {
+                    break;
+                }
+                next = page.next_offset;
+                let records = page.records.into_iter();
+                records.filter(|record| record.address.offset < hidden.end_offset).for_each(&mut take);
+            }
+            self.findings.report.behind_open_transactions.push(hidden);
+        }
+        Ok(true)
+    }
+}
+
+fn revision_of(envelope: &EventEnvelope) -> RevisionKey {
+    (envelope.asset_id, envelope.revision)
 }
 
 /// The envelope of an event; `None` if the record is not an event.

@@ -4,30 +4,37 @@
 //! a pause, finds it again. Memory grows with the number of (asset, revision) pairs (about 50 bytes each), not with files,
 //! objects or bytes.
 //!
+//! Damage does not end it: what cannot be read is a violation of its own, and whatever does not depend on it is checked all
+//! the same. A part that was not checked is named in the report.
+//!
 //! Topics and buckets belong to the environment, catalog rows to a tenant: an audit covers one tenant. It counts the objects
 //! of other tenants, which it cannot check, and skips their events.
 
+mod assets;
 mod files;
 mod log_view;
+mod object_bytes;
 mod objects;
 mod options;
 mod report;
 
 pub use options::{AuditOptions, AuditProgress};
-pub use report::{AuditReport, AuditViolation, ViolationKind};
+pub use report::{AuditReport, AuditViolation, UncheckedPart, ViolationKind};
 
 use mfctl_core::domain::names::Buckets;
 use mfctl_core::domain::{EnvName, InvalidName, Tenant};
-use mfctl_core::ports::{Error, ErrorKind, Ports, Result};
+use mfctl_core::ports::{CheckDepth, Error, ErrorKind, ObjectStore, Ports, Result};
 use mfctl_core::wait;
 
+use super::owed;
 use log_view::LogView;
 use report::Findings;
 
 /// Audits a tenant of an environment.
 ///
 /// # Errors
-/// Errors of the ports. Violations are not errors: they are in the report.
+/// Errors of the ports after which nothing else can be checked, such as a server that does not answer. Violations are not
+/// errors: they are in the report.
 pub async fn run(
     ports: &Ports,
     env: &EnvName,
@@ -36,14 +43,44 @@ pub async fn run(
     progress: &dyn AuditProgress,
 ) -> Result<AuditReport> {
     let first = pass(ports, env, tenant, options, progress).await?;
-    if first.violations.is_empty() {
-        return Ok(first);
+    let mut report = if first.violations.is_empty() {
+        first
+    } else {
+        progress.step("second look");
+        wait::pause(options.second_look_after).await;
+        let mut second = pass(ports, env, tenant, options, progress).await?;
+        second.retain_violations_of(&first);
+        second
+    };
+    report.owed = Some(owed::read(ports.log.as_ref(), env).await);
+    Ok(report)
+}
+
+/// Audits the objects of an environment whose other data cannot be opened, by the digests in their keys.
+///
+/// # Errors
+/// Errors of the store after which nothing else can be checked.
+pub async fn run_without_data(
+    objects: Option<&dyn ObjectStore>,
+    env: &EnvName,
+    failure: String,
+    options: AuditOptions,
+    progress: &dyn AuditProgress,
+) -> Result<AuditReport> {
+    let mut findings = Findings::default();
+    findings.report.hashed = options.hash_objects;
+    findings.violation(ViolationKind::DamagedData, "data folder", failure);
+    findings.could_not_check("files, assets, events and owners of objects", "the data folder's file cannot be opened");
+    match objects {
+        Some(objects) => {
+            progress.step("objects");
+            let buckets = Buckets::of(env).map_err(invalid)?;
+            name_what_is_not_read(options, &mut findings);
+            objects::check_by_key(objects, &buckets, options, &mut findings, progress).await?;
+        }
+        None => findings.could_not_check("objects", "the data folder's file cannot be opened"),
     }
-    progress.step("second look");
-    wait::pause(options.second_look_after).await;
-    let mut second = pass(ports, env, tenant, options, progress).await?;
-    second.retain_violations_of(&first);
-    Ok(second)
+    Ok(findings.into_report())
 }
 
 async fn pass(
@@ -55,15 +92,35 @@ async fn pass(
 ) -> Result<AuditReport> {
     let buckets = Buckets::of(env).map_err(invalid)?;
     let mut findings = Findings::default();
+    findings.report.hashed = options.hash_objects;
+    name_what_is_not_read(options, &mut findings);
+    progress.step("data folder");
+    check_storage(ports, options, &mut findings).await?;
     progress.step("events");
     let log = LogView::read(ports, env, tenant, &mut findings, progress).await?;
     progress.step("files");
     files::check(ports, tenant, &log, &mut findings, progress).await?;
     progress.step("assets");
-    objects::check_assets(ports, tenant, &log, &buckets, options, &mut findings, progress).await?;
+    assets::check_assets(ports, tenant, &log, &buckets, options, &mut findings, progress).await?;
     progress.step("objects");
-    objects::check_objects(ports, tenant, &buckets, &mut findings, progress).await?;
+    objects::check_objects(ports, tenant, &buckets, options, &mut findings, progress).await?;
     Ok(findings.into_report())
+}
+
+fn name_what_is_not_read(options: AuditOptions, findings: &mut Findings) {
+    if !options.hash_objects {
+        findings.leave_out_all("bytes of originals and derivatives", "only sizes were compared");
+    }
+}
+
+/// Checks the data folder's file below the ports, so that damage is found in rows that no other check reads.
+async fn check_storage(ports: &Ports, options: AuditOptions, findings: &mut Findings) -> Result<()> {
+    let depth = if options.hash_objects { CheckDepth::Full } else { CheckDepth::Quick };
+    let name = ports.storage.name();
+    let checked = ports.storage.damage(depth).await;
+    let Some(damage) = findings.readable(&name, checked)? else { return Ok(()) };
+    damage.into_iter().for_each(|damage| findings.violation(ViolationKind::DamagedData, &name, damage));
+    Ok(())
 }
 
 fn invalid(error: InvalidName) -> Error {

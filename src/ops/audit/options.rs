@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Options of an audit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditOptions {
-    /// Read originals back and compare their SHA-256, instead of their sizes alone.
+    /// Read originals and derivatives back and compare their SHA-256, instead of sizes and existence alone.
     pub hash_objects: bool,
     /// Pause before the second pass, which confirms what the first one found.
     pub second_look_after: Duration,

@@ -1,9 +1,12 @@
 //! The report of an audit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::ops::owed::OwedWork;
+use mfctl_core::ports::{Error, ErrorKind, HiddenRecords, Result};
 
 /// Maximum number of listed violations; further ones are counted only.
 const MAX_LISTED: usize = 10_000;
@@ -34,6 +37,14 @@ pub enum ViolationKind {
     FlagWithoutDeadLetter,
     /// An enriched asset has no search document.
     NotSearchable,
+    /// A derivative that an asset refers to is not there.
+    MissingDerivative,
+    /// A derivative has other bytes than were made.
+    WrongDerivative,
+    /// An object is there and cannot be read.
+    UnreadableObject,
+    /// A part of the catalog, log, journal, index or store is damaged, missing or cannot be read.
+    DamagedData,
 }
 
 /// A violation that an audit found.
@@ -45,6 +56,20 @@ pub struct AuditViolation {
     pub subject: String,
     /// Sentence for people.
     pub detail: String,
+}
+
+/// A part that the audit did not look at, or not closely.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct UncheckedPart {
+    /// What was not checked, e.g. `bytes of originals`.
+    pub part: String,
+    /// Number of items, where it is known.
+    pub count: Option<u64>,
+    /// Why not.
+    pub reason: String,
+    /// Whether it should have been checked: nobody asked to leave it out, and it is no part that an earlier release could
+    /// not record.
+    pub failed: bool,
 }
 
 /// The report of an audit. Without violations, `files = enriched + in_flight + rejected + failed + dead_lettered + revoked`.
@@ -71,18 +96,33 @@ pub struct AuditReport {
     /// Objects of other tenants in the buckets, which the audits of those tenants check.
     #[serde(default)]
     pub objects_of_others: u64,
+    /// Derivatives that assets refer to.
+    #[serde(default)]
+    pub derivatives: u64,
     /// Events on `media.*`.
     pub events: u64,
     /// Leftover objects of committed events: harmless, removed by the lifecycle of the staging bucket.
     pub garbage: u64,
     /// (Asset, revision) pairs whose event may have been removed by retention.
     pub unverifiable: u64,
-    /// Whether originals were read back and hashed.
+    /// Whether originals and derivatives were read back and hashed.
     pub hashed: bool,
+    /// Parts that were not checked, and why.
+    #[serde(default)]
+    pub unchecked: Vec<UncheckedPart>,
+    /// Records that wait behind open transactions of producers, per partition. Nothing among them is lost.
+    #[serde(default)]
+    pub behind_open_transactions: Vec<HiddenRecords>,
+    /// What the pipeline still has to do.
+    #[serde(default)]
+    pub owed: Option<OwedWork>,
     /// Violations, at most 10,000.
     pub violations: Vec<AuditViolation>,
     /// Number of violations.
     pub violation_count: u64,
+    /// Number of violations that are not listed.
+    #[serde(default)]
+    pub violations_left_out: u64,
 }
 
 impl AuditReport {
@@ -93,6 +133,7 @@ impl AuditReport {
         if earlier.violation_count <= MAX_LISTED as u64 {
             self.violation_count = self.violations.len() as u64;
         }
+        self.violations_left_out = self.violation_count.saturating_sub(self.violations.len() as u64);
     }
 
     /// Whether every file is in exactly one of the counts.
@@ -100,12 +141,39 @@ impl AuditReport {
     pub fn adds_up(&self) -> bool {
         self.files == self.enriched + self.in_flight + self.rejected + self.failed + self.dead_lettered + self.revoked
     }
+
+    /// Whether everything was checked that should have been.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.unchecked.iter().all(|part| !part.failed)
+    }
+}
+
+/// Cursors of a listing. A listing of a damaged table may come back to an earlier page.
+#[derive(Debug, Default)]
+pub(super) struct CursorGuard(HashSet<String>);
+
+impl CursorGuard {
+    /// The next cursor; `None` at the end.
+    ///
+    /// # Errors
+    /// `Corrupt` if the listing was there before.
+    pub(super) fn next(&mut self, cursor: Option<String>) -> Result<Option<String>> {
+        match cursor {
+            Some(cursor) if !self.0.insert(cursor.clone()) => {
+                Err(Error::new(ErrorKind::Corrupt, "the rows are not in order: the listing would never end"))
+            }
+            cursor => Ok(cursor),
+        }
+    }
 }
 
 /// A report under construction.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     pub(super) report: AuditReport,
+    /// Whether a part of the catalog could not be read, so that an object or event without an asset proves nothing.
+    pub(super) catalog_incomplete: bool,
 }
 
 impl Findings {
@@ -122,8 +190,65 @@ impl Findings {
         }
     }
 
+    /// Counts items of a part that was not checked, for this reason.
+    pub(super) fn leave_out(&mut self, part: &str, reason: &str, items: u64) {
+        let same = |known: &&mut UncheckedPart| known.part == part && known.reason == reason;
+        match self.report.unchecked.iter_mut().find(same) {
+            Some(known) => known.count = known.count.map(|count| count + items),
+            None => self.report.unchecked.push(UncheckedPart {
+                part: part.to_owned(),
+                count: Some(items),
+                reason: reason.to_owned(),
+                failed: false,
+            }),
+        }
+    }
+
+    /// Names a part of which nothing was checked, because nobody asked for it.
+    pub(super) fn leave_out_all(&mut self, part: &str, reason: &str) {
+        let part = UncheckedPart { part: part.to_owned(), count: None, reason: reason.to_owned(), failed: false };
+        self.report.unchecked.push(part);
+    }
+
+    /// Names a part that should have been checked and was not.
+    pub(super) fn could_not_check(&mut self, part: &str, reason: impl Into<String>) {
+        let part = UncheckedPart { part: part.to_owned(), count: None, reason: reason.into(), failed: true };
+        if !self.report.unchecked.contains(&part) {
+            self.report.unchecked.push(part);
+        }
+    }
+
+    /// What was read; `None` if the part is damaged, missing or may not be read, which is then in the report.
+    ///
+    /// # Errors
+    /// Those after which nothing else can be checked either, such as a server that does not answer.
+    pub(super) fn readable<T>(&mut self, part: &str, read: Result<T>) -> Result<Option<T>> {
+        let error = match read {
+            Ok(read) => return Ok(Some(read)),
+            Err(error) => error,
+        };
+        match error.kind() {
+            ErrorKind::Corrupt
+            | ErrorKind::Internal
+            | ErrorKind::Invalid
+            | ErrorKind::NotFound
+            | ErrorKind::Unprepared => {
+                let known = |v: &AuditViolation| v.kind == ViolationKind::DamagedData && v.subject == part;
+                if !self.report.violations.iter().rev().take(1000).any(known) {
+                    self.violation(ViolationKind::DamagedData, part, error.full());
+                }
+            }
+            ErrorKind::Denied => self.could_not_check(part, error.full()),
+            _ => return Err(error),
+        }
+        Ok(None)
+    }
+
     pub(super) fn into_report(mut self) -> AuditReport {
         self.report.violations.sort();
+        self.report.unchecked.sort();
+        self.report.violations_left_out =
+            self.report.violation_count.saturating_sub(self.report.violations.len() as u64);
         self.report
     }
 }

@@ -8,7 +8,7 @@ use super::files::{AcceptedFile, ReadBatch, RefusedFile};
 use super::stage::{LostObject, Stager};
 use mfctl_core::domain::event::Metadata;
 use mfctl_core::domain::{Asset, AssetId, AssetState, EventId, ObjectRef, Timestamp};
-use mfctl_core::ports::{Result, StagedAsset, StagedRow};
+use mfctl_core::ports::{ContentDigest, Result, StagedAsset, StagedRow};
 
 /// What the catalog's answer means for a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl Registrar {
                 lost.push(LostObject {
                     copy: own.clone(),
                     original: answer.staging.clone(),
-                    size_bytes: file.version.size_bytes,
+                    content: ContentDigest { size_bytes: file.version.size_bytes, sha256: file.sha256 },
                 });
             }
             if decision.publishes() {

@@ -10,7 +10,7 @@ use super::context::RunContext;
 use super::files::ReadBatch;
 use super::read::ContentType;
 use mfctl_core::domain::{Asset, AssetId, AssetState, ObjectRef, Sha256};
-use mfctl_core::ports::{ByteSource, Error, ErrorKind, PutOptions, Result};
+use mfctl_core::ports::{ByteSource, ContentDigest, CopyOutcome, Error, ErrorKind, PutOptions, Result};
 
 /// Writes to staging.
 #[derive(Clone)]
@@ -122,7 +122,12 @@ impl Stager {
     pub(super) async fn restore(&self, lost: Vec<LostObject>) -> Result<()> {
         let objects = &self.context.ports.objects;
         for object in &lost {
-            self.context.retry(|| objects.copy(&object.copy, &object.original, object.size_bytes)).await?;
+            let copied = self.context.retry(|| objects.copy(&object.copy, &object.original, &object.content)).await?;
+            if let CopyOutcome::WrongSource { found } | CopyOutcome::WrongTarget { found, .. } = copied {
+                let what = format!("copy object {} to {}", object.copy, object.original);
+                let mismatch = format!("{} were to be copied, {found} are stored", object.content);
+                return Err(Error::new(ErrorKind::Corrupt, what).because(mismatch));
+            }
         }
         if lost.is_empty() {
             return Ok(());
@@ -135,7 +140,7 @@ impl Stager {
 pub(super) struct LostObject {
     pub(super) copy: ObjectRef,
     pub(super) original: ObjectRef,
-    pub(super) size_bytes: u64,
+    pub(super) content: ContentDigest,
 }
 
 /// Whether the store's error concerns this one object, so that the run may continue with others.

@@ -187,12 +187,64 @@ pub struct AssetFacts {
     /// Key of the extracted text in the bucket of derivatives.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text_key: Option<String>,
+    /// SHA-256 of the extracted text; none for assets that an earlier release enriched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text_sha256: Option<Sha256>,
     /// Key of the thumbnail in the bucket of derivatives.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thumbnail_key: Option<String>,
+    /// SHA-256 of the thumbnail; none for assets that an earlier release enriched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thumbnail_sha256: Option<Sha256>,
     /// What could not be extracted, e.g. `no extractor for audio/ogg`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+}
+
+/// A derivative that enrichment makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DerivativeKind {
+    /// The extracted text.
+    Text,
+    /// The thumbnail.
+    Thumbnail,
+}
+
+impl DerivativeKind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Text, Self::Thumbnail];
+
+    /// Name for people.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Thumbnail => "thumbnail",
+        }
+    }
+}
+
+/// A derivative as the facts record it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedDerivative {
+    /// Which one it is.
+    pub kind: DerivativeKind,
+    /// Key of the object in the bucket of derivatives, as recorded.
+    pub key: String,
+    /// SHA-256 of its bytes; `None` if an earlier release made it.
+    pub sha256: Option<Sha256>,
+}
+
+impl AssetFacts {
+    /// The derivative of this kind; `None` if the file has none.
+    #[must_use]
+    pub fn derivative(&self, kind: DerivativeKind) -> Option<RecordedDerivative> {
+        let (key, sha256) = match kind {
+            DerivativeKind::Text => (&self.text_key, self.text_sha256),
+            DerivativeKind::Thumbnail => (&self.thumbnail_key, self.thumbnail_sha256),
+        };
+        key.clone().map(|key| RecordedDerivative { kind, key, sha256 })
+    }
 }
 
 /// A source file of an asset.

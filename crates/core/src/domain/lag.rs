@@ -19,7 +19,7 @@ pub struct PartitionSpan {
 #[must_use]
 pub fn lag(span: PartitionSpan, committed: Option<i64>) -> u64 {
     let from = committed.unwrap_or(span.low).max(span.low);
-    u64::try_from(span.high - from).unwrap_or(0)
+    u64::try_from(span.high.saturating_sub(from)).unwrap_or(0)
 }
 
 /// Quantiles of a set of durations.

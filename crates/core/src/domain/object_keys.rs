@@ -22,14 +22,54 @@ pub fn original(tenant: &Tenant, sha256: &Sha256) -> ObjectKey {
     ObjectKey::from_valid(format!("{tenant}/sha256/{}/{}/{hex}", &hex[..2], &hex[2..4]))
 }
 
-/// Extracted text: `<asset_id>/<revision>/text.txt`.
+/// Extracted text: `<asset_id>/<revision>/text-<sha256>.txt`.
+///
+/// The key of a derivative contains its digest, so that a second try with another result never replaces the first. Readers
+/// take the key from the asset's facts: earlier releases used `text.txt` and `thumb-320.webp`.
 #[must_use]
-pub fn derived_text(asset: AssetId, revision: Revision) -> ObjectKey {
-    ObjectKey::from_valid(format!("{asset}/{revision}/text.txt"))
+pub fn derived_text(asset: AssetId, revision: Revision, sha256: &Sha256) -> ObjectKey {
+    ObjectKey::from_valid(format!("{asset}/{revision}/text-{sha256}.txt"))
 }
 
-/// Thumbnail: `<asset_id>/<revision>/thumb-320.webp`.
+/// Thumbnail: `<asset_id>/<revision>/thumb-320-<sha256>.webp`.
 #[must_use]
-pub fn derived_thumbnail(asset: AssetId, revision: Revision) -> ObjectKey {
-    ObjectKey::from_valid(format!("{asset}/{revision}/thumb-320.webp"))
+pub fn derived_thumbnail(asset: AssetId, revision: Revision, sha256: &Sha256) -> ObjectKey {
+    ObjectKey::from_valid(format!("{asset}/{revision}/thumb-320-{sha256}.webp"))
+}
+
+/// The digest that an object must have by its key: that of an original or a derivative; `None` for other keys and for the
+/// derivatives of earlier releases.
+#[must_use]
+pub fn digest_in_key(key: &ObjectKey) -> Option<Sha256> {
+    let parts: Vec<_> = key.as_str().split('/').collect();
+    match parts[..] {
+        [_, "sha256", _, _, sha256] => sha256.parse().ok(),
+        [_, _, name] => {
+            let text = name.strip_prefix("text-").and_then(|name| name.strip_suffix(".txt"));
+            let thumbnail = || name.strip_prefix("thumb-320-").and_then(|name| name.strip_suffix(".webp"));
+            text.or_else(thumbnail)?.parse().ok()
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_originals_and_derivatives_contain_their_digest() {
+        let sha256 = Sha256([7; 32]);
+        let tenant = Tenant::default();
+        let asset = AssetId::of(&tenant, &sha256);
+        let keys = [
+            original(&tenant, &sha256),
+            derived_text(asset, Revision::FIRST, &sha256),
+            derived_thumbnail(asset, Revision::FIRST, &sha256),
+        ];
+        assert!(keys.iter().all(|key| digest_in_key(key) == Some(sha256)), "{keys:?}");
+        for key in ["a/1/text.txt", "a/1/thumb-320.webp", "a/1/text-abc.txt", "mfctl/platform.json"] {
+            assert_eq!(digest_in_key(&ObjectKey::new(key).unwrap()), None, "{key}");
+        }
+    }
 }

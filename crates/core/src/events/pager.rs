@@ -47,7 +47,7 @@ impl Pager {
     /// The next page of records; `None` at the end. A page may be empty where offsets were skipped.
     ///
     /// # Errors
-    /// Errors of the log; `Timeout` when the log returns nothing for an offset below its high watermark.
+    /// Errors of the log; `Corrupt` when the log returns nothing for an offset below its high watermark.
     pub async fn next_page(&mut self, log: &dyn EventLog) -> Result<Option<Vec<Record>>> {
         if self.next >= self.end {
             return Ok(None);
@@ -55,7 +55,7 @@ impl Pager {
         let mut fetched = log.fetch(&self.at, self.next, self.limits).await?;
         if fetched.next_offset <= self.next {
             let what = format!("read {} from offset {} to {}: nothing came", self.at, self.next, self.end);
-            return Err(Error::new(ErrorKind::Timeout, what));
+            return Err(Error::new(ErrorKind::Corrupt, what));
         }
         // Not beyond the end: a page may contain later records, which a pager that continues from here must read.
         self.next = fetched.next_offset.min(self.end);

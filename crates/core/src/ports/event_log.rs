@@ -47,6 +47,26 @@ pub struct PartitionOffsets {
     pub span: PartitionSpan,
 }
 
+/// Offsets of a partition that an open transaction hides from readers: its own records, and all that follow them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HiddenRecords {
+    /// Topic and partition.
+    #[serde(flatten)]
+    pub at: TopicPartition,
+    /// First hidden offset: the last stable offset.
+    pub from_offset: i64,
+    /// End of the partition.
+    pub end_offset: i64,
+}
+
+impl HiddenRecords {
+    /// Number of hidden offsets, transaction markers included.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        u64::try_from(self.end_offset - self.from_offset).unwrap_or(0)
+    }
+}
+
 /// A page of records read outside a consumer group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchedRecords {
@@ -220,6 +240,18 @@ pub trait EventLog: Send + Sync {
     /// Reads records from offset `from` on, outside any group. A `from` below the low watermark starts there; one at or
     /// beyond the end returns none.
     async fn fetch(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<FetchedRecords>;
+
+    /// Partitions of these topics whose records behind an open transaction no reader sees yet. Empty for a log whose
+    /// transactions are never open.
+    async fn hidden(&self, _topics: &[TopicName]) -> Result<Vec<HiddenRecords>> {
+        Ok(Vec::new())
+    }
+
+    /// Reads hidden records from offset `from` on, outside any group: those of transactions that are open or have been
+    /// aborted too, so a record that is returned may never become visible.
+    async fn fetch_hidden(&self, at: &TopicPartition, from: i64, limits: FetchLimits) -> Result<FetchedRecords> {
+        self.fetch(at, from, limits).await
+    }
 
     /// The first offset whose record has this timestamp or a later one; the end offset if there is none.
     async fn offset_for_time(&self, at: &TopicPartition, time: Timestamp) -> Result<i64>;

@@ -16,6 +16,7 @@ mod operator;
 mod registry;
 mod search;
 mod secret_store;
+mod storage_check;
 mod topic_admin;
 mod vault_setup;
 
@@ -31,19 +32,20 @@ pub use consul_acl::{ConsulAcl, ConsulPolicy, ConsulToken};
 pub use error::{Error, ErrorKind, Result};
 pub use event_log::{
     CommitRequest, CommittedOffset, EventLog, FetchLimits, FetchedRecords, GroupConsumer, GroupDescription,
-    GroupMember, PartitionOffsets, PartitionProgress, Poll, RetentionReport, Subscription, TopicDescription, TopicSpec,
-    TransactionalProducer,
+    GroupMember, HiddenRecords, PartitionOffsets, PartitionProgress, Poll, RetentionReport, Subscription,
+    TopicDescription, TopicSpec, TransactionalProducer,
 };
 pub use journal::{FileUpdate, JobFilter, JobJournal, JobLease, NewJob, PlannedFile};
 pub use migrations::{Migration, Migrations};
 pub use objects::{
-    BucketAdmin, BucketChange, BucketEncryption, BucketPolicy, BucketUsage, ByteSource, Capacity, CopyOutcome,
-    ListedObject, LocalObject, ObjectInfo, ObjectListing, ObjectStore, PutOptions, UnfinishedUpload,
+    BucketAdmin, BucketChange, BucketEncryption, BucketPolicy, BucketUsage, ByteSource, Capacity, ContentDigest,
+    CopyOutcome, ListedObject, LocalObject, ObjectInfo, ObjectListing, ObjectStore, PutOptions, UnfinishedUpload,
 };
 pub use operator::{OperatorJournal, OperatorRecord};
 pub use registry::{RegisteredSchema, SchemaRegistry};
 pub use search::{SearchDocument, SearchHit, SearchIndex, SearchPage, SearchQuery};
 pub use secret_store::{AppRole, MountClass, SecretShape, SecretStore, VaultAdmin, VaultMount};
+pub use storage_check::{CheckDepth, MAX_DAMAGE, StorageCheck};
 pub use topic_admin::{MAX_MESSAGE_BYTES, TopicAdmin, TopicState};
 pub use vault_setup::{AdminRole, InitKeys, SealStatus, VaultSetup};
 
@@ -64,6 +66,8 @@ pub struct Ports {
     pub registry: Arc<dyn SchemaRegistry>,
     /// Journal of this host's ingest jobs.
     pub journal: Arc<dyn JobJournal>,
+    /// Check of the data folder's file.
+    pub storage: Arc<dyn StorageCheck>,
     /// Record of operators' changes.
     pub operators: Arc<dyn OperatorJournal>,
     /// Bucket administration; `None` where the store has no lifecycle rules and mfctl runs retention itself.

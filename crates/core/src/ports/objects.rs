@@ -1,5 +1,6 @@
 //! The object store: buckets of immutable objects.
 
+use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -72,6 +73,23 @@ pub struct ObjectInfo {
     pub size_bytes: u64,
     /// Time of the put.
     pub modified_at: Timestamp,
+    /// SHA-256 of all its bytes, where the store keeps one; `None` says nothing about them.
+    pub sha256: Option<Sha256>,
+}
+
+/// Size and digest of some bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContentDigest {
+    /// Number of bytes.
+    pub size_bytes: u64,
+    /// Their SHA-256.
+    pub sha256: Sha256,
+}
+
+impl fmt::Display for ContentDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes with SHA-256 {}", self.size_bytes, self.sha256)
+    }
 }
 
 /// An object in a listing.
@@ -119,10 +137,22 @@ impl ObjectListing {
 /// The outcome of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CopyOutcome {
-    /// The target was written.
+    /// The target was written, with the expected bytes.
     Copied,
-    /// The target existed with the same size; nothing was written.
+    /// The target existed with the expected bytes; nothing was written.
     AlreadyThere,
+    /// The target does not exist, and the source has other bytes than expected; nothing was written.
+    WrongSource {
+        /// What the source holds.
+        found: ContentDigest,
+    },
+    /// The target exists with other bytes than expected; nothing was written.
+    WrongTarget {
+        /// What the target holds.
+        found: ContentDigest,
+        /// What the source holds; `None` if it does not exist.
+        source: Option<ContentDigest>,
+    },
 }
 
 /// Usage of a bucket.
@@ -180,9 +210,10 @@ pub trait ObjectStore: Send + Sync {
     /// Makes every put and copy that has returned durable.
     async fn sync(&self) -> Result<()>;
 
-    /// Copies within the store. A target that exists with the source's size is not written. A missing source is
-    /// `NotFound`, unless the target exists with `size_bytes`: then it was copied before.
-    async fn copy(&self, from: &ObjectRef, to: &ObjectRef, size_bytes: u64) -> Result<CopyOutcome>;
+    /// Copies within the store, if the source has the expected bytes: by the checksum that the store keeps for the whole
+    /// object where it keeps one, by reading otherwise. A target that exists is never written, and is compared in the
+    /// same way. If neither exists, that is `NotFound`.
+    async fn copy(&self, from: &ObjectRef, to: &ObjectRef, expected: &ContentDigest) -> Result<CopyOutcome>;
 
     /// Metadata of an object; `None` if it does not exist.
     async fn head(&self, at: &ObjectRef) -> Result<Option<ObjectInfo>>;

@@ -47,6 +47,10 @@ fn kind_of_code(error: &rusqlite::ffi::Error) -> ErrorKind {
         ErrorCode::DiskFull => ErrorKind::Full,
         // The shared-memory file of the WAL cannot grow: the disk is full.
         ErrorCode::SystemIoFailure if error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE => ErrorKind::Full,
+        // The file is shorter than its own header says.
+        ErrorCode::SystemIoFailure if error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ => {
+            ErrorKind::Corrupt
+        }
         // The disk failed: a dependency, not the record.
         ErrorCode::SystemIoFailure => ErrorKind::Unreachable,
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => ErrorKind::Corrupt,
@@ -71,9 +75,10 @@ fn kind_of_code(error: &rusqlite::ffi::Error) -> ErrorKind {
 fn hint_of(kind: ErrorKind, code: Option<ErrorCode>) -> Option<&'static str> {
     match kind {
         ErrorKind::Full => Some("free space on the data folder's disk, then try again: nothing was lost"),
-        ErrorKind::Corrupt if code.is_some() => {
-            Some("the data folder's file is damaged: stop every mfctl on it and restore it from a backup")
-        }
+        ErrorKind::Corrupt if code.is_some() => Some(
+            "the data folder's file is damaged: stop every mfctl on it and restore it from a backup; \
+                 `mfctl audit` lists what is damaged",
+        ),
         ErrorKind::Unreachable => {
             Some("the disk of the data folder fails: look at its free space, and for its errors in the kernel's log")
         }

@@ -69,12 +69,28 @@ pub(super) fn prepare(path: &Path, mode: OpenMode) -> Result<String> {
         }
         (OpenMode::MustExist, FileFormat::Missing | FileFormat::Unfinished) => return Err(no_data_folder(path)),
     }
-    let connection = connection::open_read_only(path)?;
-    reject_newer(FileFormat::Version(version_of(&connection)?))?;
+    let connection = connection::open_read_only(path).map_err(as_damage)?;
+    reject_newer(FileFormat::Version(version_of(&connection).map_err(as_damage)?))?;
+    let what = "read the data folder's identity";
     connection
         .query_row("SELECT value FROM meta WHERE key = 'folder_id'", [], |row| row.get(0))
-        .during("read the data folder's identity")
+        .during(what)
+        .map_err(as_damage)
 }
+
+/// The error of opening a file whose header is mfctl's: what any such file has is missing or cannot be understood.
+fn as_damage(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::Internal => {
+            Error::new(ErrorKind::Corrupt, "open the data folder's file").because(error.full()).hint(RESTORE)
+        }
+        _ => error,
+    }
+}
+
+/// What to do with a damaged file.
+const RESTORE: &str = "stop every mfctl on the data folder and restore the file from a backup; `mfctl audit` lists what \
+                       is damaged";
 
 fn no_data_folder(path: &Path) -> Error {
     let folder = path.parent().unwrap_or(path).display();
@@ -121,7 +137,13 @@ fn read_format(path: &Path) -> Result<FileFormat> {
     }
 }
 
+/// In a folder that mfctl created, a file with another header is damage; elsewhere it is somebody's file.
 fn not_ours(path: &Path, why: &str) -> Error {
+    let is_data_folder = path.parent().is_some_and(|folder| folder.join("objects").is_dir());
+    if is_data_folder {
+        return Error::new(ErrorKind::Corrupt, format!("the header of {} is damaged: {why}", path.display()))
+            .hint(RESTORE);
+    }
     Error::new(ErrorKind::Invalid, format!("{} is not an mfctl data file: {why}", path.display()))
         .hint("name another folder with --data-dir; nothing was changed")
 }

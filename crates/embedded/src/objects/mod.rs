@@ -13,6 +13,7 @@ mod object_folder;
 mod temp_files;
 #[cfg(test)]
 mod tests;
+mod verified_copy;
 mod walk;
 
 use std::path::Path;
@@ -27,8 +28,8 @@ use self::group_flush::GroupFlush;
 use self::object_folder::ObjectFolder;
 use mfctl_core::domain::{BucketName, ObjectKey, ObjectRef};
 use mfctl_core::ports::{
-    BucketUsage, ByteSource, Capacity, CopyOutcome, LocalObject, ObjectInfo, ObjectListing, ObjectStore, PutOptions,
-    Result,
+    BucketUsage, ByteSource, Capacity, ContentDigest, CopyOutcome, LocalObject, ObjectInfo, ObjectListing, ObjectStore,
+    PutOptions, Result,
 };
 
 /// The object store of the embedded profile.
@@ -72,11 +73,12 @@ impl ObjectStore for FolderStore {
         self.flush.flush().await
     }
 
-    async fn copy(&self, from: &ObjectRef, to: &ObjectRef, size_bytes: u64) -> Result<CopyOutcome> {
+    async fn copy(&self, from: &ObjectRef, to: &ObjectRef, expected: &ContentDigest) -> Result<CopyOutcome> {
         let folder = self.folder.clone();
         let from = from.clone();
         let to = to.clone();
-        run_blocking("copy an object", move || folder.copy(&from, &to, size_bytes)).await
+        let expected = *expected;
+        run_blocking("copy an object", move || folder.copy(&from, &to, &expected)).await
     }
 
     async fn head(&self, at: &ObjectRef) -> Result<Option<ObjectInfo>> {

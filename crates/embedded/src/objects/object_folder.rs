@@ -1,5 +1,5 @@
-//! The folder of buckets: stores objects (write to a temporary file, then rename or link it to the key), copies them by
-//! hard link, and removes them. Blocking.
+//! The folder of buckets: stores objects (write to a temporary file, then rename or link it to the key) and removes them.
+//! Blocking. [`super::verified_copy`] copies them.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -11,18 +11,18 @@ use super::file_ops::{create_private_folder, file_error, modified_at};
 use super::temp_files::{TempFile, TempFiles};
 use super::walk::{self, ListingCache};
 use mfctl_core::domain::{BucketName, ObjectKey, ObjectRef};
-use mfctl_core::ports::{BucketUsage, ByteSource, CopyOutcome, Error, ErrorKind, ListedObject, ObjectInfo, Result};
+use mfctl_core::ports::{BucketUsage, ByteSource, Error, ErrorKind, ListedObject, ObjectInfo, Result};
 
 /// Bytes copied at once. A small object takes one read and one write.
-const BUFFER_BYTES: u64 = 1024 * 1024;
+pub(super) const BUFFER_BYTES: u64 = 1024 * 1024;
 /// How often to try to create a key whose folders other processes keep pruning. A try fails only if an empty folder is
 /// removed between two system calls.
-const MAX_TRIES: usize = 64;
+pub(super) const MAX_TRIES: usize = 64;
 
 /// `<data>/objects` and the temporary files beside it.
 pub(super) struct ObjectFolder {
     root: PathBuf,
-    temp_files: TempFiles,
+    pub(super) temp_files: TempFiles,
     listings: ListingCache,
 }
 
@@ -46,7 +46,7 @@ impl ObjectFolder {
         self.root.join(bucket.as_str())
     }
 
-    fn path(&self, at: &ObjectRef) -> PathBuf {
+    pub(super) fn path(&self, at: &ObjectRef) -> PathBuf {
         let mut path = self.bucket(&at.bucket);
         path.push(at.key.as_str());
         path
@@ -111,14 +111,25 @@ impl ObjectFolder {
         copy_source(&mut file, at, source)?;
         let metadata = file.metadata().map_err(|error| file_error(format!("store object {at}"), error))?;
         flush_file(&file).map_err(|error| file_error(format!("store object {at}"), error))?;
-        Ok((temp_file, ObjectInfo { at: at.clone(), size_bytes: metadata.len(), modified_at: modified_at(&metadata) }))
+        Ok((
+            temp_file,
+            ObjectInfo {
+                at: at.clone(),
+                size_bytes: metadata.len(),
+                modified_at: modified_at(&metadata),
+                sha256: None,
+            },
+        ))
     }
 
     pub(super) fn head(&self, at: &ObjectRef) -> Result<Option<ObjectInfo>> {
         match self.path(at).metadata() {
-            Ok(metadata) if metadata.is_file() => {
-                Ok(Some(ObjectInfo { at: at.clone(), size_bytes: metadata.len(), modified_at: modified_at(&metadata) }))
-            }
+            Ok(metadata) if metadata.is_file() => Ok(Some(ObjectInfo {
+                at: at.clone(),
+                size_bytes: metadata.len(),
+                modified_at: modified_at(&metadata),
+                sha256: None,
+            })),
             Ok(_) => Ok(None),
             Err(error) if matches!(error.kind(), Io::NotFound | Io::NotADirectory) => {
                 self.require_bucket(&at.bucket).map(|_| None)
@@ -133,61 +144,6 @@ impl ObjectFolder {
             Some(_) => Ok(self.path(at)),
             None => Err(Error::new(ErrorKind::NotFound, format!("object {at} does not exist"))),
         }
-    }
-
-    pub(super) fn copy(&self, from: &ObjectRef, to: &ObjectRef, size_bytes: u64) -> Result<CopyOutcome> {
-        let what = || format!("copy object {from} to {to}");
-        let source = self.path(from);
-        let target = self.path(to);
-        for _ in 0..MAX_TRIES {
-            let Err(error) = fs::hard_link(&source, &target) else {
-                flush_folder_of(&target).map_err(|error| file_error(what(), error))?;
-                return Ok(CopyOutcome::Copied);
-            };
-            match error.kind() {
-                Io::AlreadyExists => return self.replace_by_copy(from, to, size_bytes),
-                Io::NotFound | Io::NotADirectory => {
-                    let Some(_) = self.head(from)? else { return self.require_earlier_copy(from, to, size_bytes) };
-                    self.create_folders_of(to)?;
-                }
-                _ => return self.copy_bytes(from, to, size_bytes),
-            }
-        }
-        Err(Error::new(ErrorKind::Throttled, what()))
-    }
-
-    /// The target exists: keeps it if it has the size of the source, replaces it otherwise.
-    fn replace_by_copy(&self, from: &ObjectRef, to: &ObjectRef, size_bytes: u64) -> Result<CopyOutcome> {
-        let Some(source) = self.head(from)? else { return self.require_earlier_copy(from, to, size_bytes) };
-        if self.head(to)?.is_some_and(|target| target.size_bytes == source.size_bytes) {
-            return Ok(CopyOutcome::AlreadyThere);
-        }
-        self.copy_bytes(from, to, size_bytes)
-    }
-
-    /// The source does not exist: an earlier copy counts if the target has the expected size.
-    fn require_earlier_copy(&self, from: &ObjectRef, to: &ObjectRef, size_bytes: u64) -> Result<CopyOutcome> {
-        match self.head(to)? {
-            Some(target) if target.size_bytes == size_bytes => Ok(CopyOutcome::AlreadyThere),
-            _ => Err(Error::new(ErrorKind::NotFound, format!("copy object {from} to {to}: {from} does not exist"))),
-        }
-    }
-
-    /// Copies the bytes where no link is possible (another file system, too many links, another user's file).
-    fn copy_bytes(&self, from: &ObjectRef, to: &ObjectRef, size_bytes: u64) -> Result<CopyOutcome> {
-        let what = || format!("copy object {from} to {to}");
-        if self.head(from)?.is_none() {
-            return self.require_earlier_copy(from, to, size_bytes);
-        }
-        let mut source = File::open(self.path(from)).map_err(|error| file_error(what(), error))?;
-        let temp_file = self.temp_files.allocate()?;
-        let mut target = self.create(&temp_file, to)?;
-        // Shares the blocks if the file system supports that.
-        io::copy(&mut source, &mut target).map_err(|error| file_error(what(), error))?;
-        flush_file(&target).map_err(|error| file_error(what(), error))?;
-        drop(target);
-        self.rename_to_key(temp_file, to)?;
-        Ok(CopyOutcome::Copied)
     }
 
     pub(super) fn delete(&self, at: &[ObjectRef]) -> Result<()> {
@@ -223,7 +179,7 @@ impl ObjectFolder {
     }
 
     /// Creates the temporary file, read-only for later openers.
-    fn create(&self, temp_file: &TempFile, at: &ObjectRef) -> Result<File> {
+    pub(super) fn create(&self, temp_file: &TempFile, at: &ObjectRef) -> Result<File> {
         OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -233,7 +189,7 @@ impl ObjectFolder {
     }
 
     /// Renames a complete file to its key, replacing what is there.
-    fn rename_to_key(&self, temp_file: TempFile, at: &ObjectRef) -> Result<()> {
+    pub(super) fn rename_to_key(&self, temp_file: TempFile, at: &ObjectRef) -> Result<()> {
         let what = || format!("store object {at}");
         let target = self.path(at);
         for _ in 0..MAX_TRIES {
@@ -253,7 +209,7 @@ impl ObjectFolder {
     }
 
     /// Links a complete file to its key; `Conflict` if the key exists.
-    fn link_to_new_key(&self, temp_file: TempFile, at: &ObjectRef) -> Result<()> {
+    pub(super) fn link_to_new_key(&self, temp_file: TempFile, at: &ObjectRef) -> Result<()> {
         let what = || format!("store object {at}");
         let target = self.path(at);
         for _ in 0..MAX_TRIES {
@@ -279,7 +235,7 @@ impl ObjectFolder {
     }
 
     /// Creates the folders of a key, but never its bucket.
-    fn create_folders_of(&self, at: &ObjectRef) -> Result<()> {
+    pub(super) fn create_folders_of(&self, at: &ObjectRef) -> Result<()> {
         let what = || format!("create the folders of object {at}");
         self.require_bucket(&at.bucket)?;
         let path = self.path(at);
@@ -339,12 +295,12 @@ fn copy_source(file: &mut File, at: &ObjectRef, source: &dyn ByteSource) -> Resu
 }
 
 /// Flushes a file where the file system cannot be flushed as a whole.
-fn flush_file(file: &File) -> io::Result<()> {
+pub(super) fn flush_file(file: &File) -> io::Result<()> {
     if cfg!(target_os = "linux") { Ok(()) } else { file.sync_all() }
 }
 
 /// Flushes the folder of a new file, under the same condition.
-fn flush_folder_of(path: &Path) -> io::Result<()> {
+pub(super) fn flush_folder_of(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(parent) if !cfg!(target_os = "linux") => File::open(parent)?.sync_all(),
         _ => Ok(()),

@@ -9,7 +9,9 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 
 use super::*;
+use mfctl_core::domain::Sha256;
 use mfctl_core::ports::ErrorKind;
+use sha2::Digest as _;
 
 const BUCKET: &str = "bucket";
 
@@ -24,6 +26,10 @@ async fn store() -> (tempfile::TempDir, Arc<FolderStore>) {
     (data, Arc::new(store))
 }
 
+fn digest(bytes: &str) -> ContentDigest {
+    ContentDigest { size_bytes: bytes.len() as u64, sha256: Sha256(sha2::Sha256::digest(bytes).into()) }
+}
+
 async fn put(store: &FolderStore, key: &str, bytes: &'static str) {
     store.put(&at(key), Arc::new(Bytes::from_static(bytes.as_bytes())), PutOptions::default()).await.unwrap();
 }
@@ -32,7 +38,7 @@ async fn put(store: &FolderStore, key: &str, bytes: &'static str) {
 async fn a_copy_is_a_hard_link_and_survives_deletion_of_its_source() {
     let (data, store) = store().await;
     put(&store, "t/job/event", "bytes").await;
-    let outcome = store.copy(&at("t/job/event"), &at("t/sha256/ab/cd/abcd"), 5).await.unwrap();
+    let outcome = store.copy(&at("t/job/event"), &at("t/sha256/ab/cd/abcd"), &digest("bytes")).await.unwrap();
     assert_eq!(outcome, CopyOutcome::Copied);
     let copy = data.path().join("objects/bucket/t/sha256/ab/cd/abcd");
     assert_eq!(copy.metadata().unwrap().nlink(), 2);
@@ -92,7 +98,7 @@ async fn puts_survive_concurrent_pruning_of_their_folders() {
                     let key = format!("x/{}/y/{task}", turn % 2);
                     put(&store, &key, "bytes").await;
                     assert!(store.head(&at(&key)).await.unwrap().is_some(), "{key}");
-                    store.copy(&at(&key), &at(&format!("{key}-copy")), 5).await.unwrap();
+                    store.copy(&at(&key), &at(&format!("{key}-copy")), &digest("bytes")).await.unwrap();
                     store.delete(&[at(&key), at(&format!("{key}-copy"))]).await.unwrap();
                 }
             })

@@ -1,4 +1,5 @@
-//! Copies objects within the store, without downloading them.
+//! Copies objects within the store: verified first, by the store's checksum or else by reading, then copied without being
+//! downloaded.
 
 use std::sync::Arc;
 
@@ -7,11 +8,11 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::encoding::percent_encode;
 use super::error::S3Error;
-use super::read::ObjectReader;
+use super::read::{ObjectHead, ObjectReader};
 use super::requests::{REQUEST_TIMEOUT, Requests, server_side_timeout};
 use super::uploads::UploadClient;
 use mfctl_core::domain::ObjectRef;
-use mfctl_core::ports::{CopyOutcome, Error, ErrorKind, Result};
+use mfctl_core::ports::{ContentDigest, CopyOutcome, Error, ErrorKind, Result};
 
 const GIB: u64 = 1024 * 1024 * 1024;
 /// The largest object that the protocol copies in one request.
@@ -43,71 +44,91 @@ impl ObjectCopier {
         Self { requests, reader, uploads }
     }
 
-    pub(super) async fn copy(&self, from: &ObjectRef, to: &ObjectRef, size_bytes: u64) -> Result<CopyOutcome> {
-        let target = self.reader.head(to).await?;
-        if target.as_ref().is_some_and(|target| target.size_bytes == size_bytes) {
-            return Ok(CopyOutcome::AlreadyThere);
+    /// See [`mfctl_core::ports::ObjectStore::copy`].
+    pub(super) async fn copy(&self, from: &ObjectRef, to: &ObjectRef, expected: &ContentDigest) -> Result<CopyOutcome> {
+        let (source, target) = tokio::try_join!(self.reader.head(from), self.reader.head(to))?;
+        if let Some(target) = target {
+            return self.compare_target(from, to, &target, expected).await;
         }
-        if size_bytes > MAX_SINGLE_COPY_BYTES {
-            return self.copy_in_parts(from, to, size_bytes).await;
+        let Some(source) = source else {
+            return Err(Error::new(ErrorKind::NotFound, format!("copy object {from} to {to}: {from} does not exist")));
+        };
+        let found = self.reader.content(from, &source).await?;
+        if found != *expected {
+            return Ok(CopyOutcome::WrongSource { found });
         }
-        match self.copy_in_one_request(from, to, size_bytes, target.is_none()).await {
+        if expected.size_bytes > MAX_SINGLE_COPY_BYTES {
+            return self.copy_in_parts(from, to, &source).await;
+        }
+        match self.copy_in_one_request(from, to, &source, true).await {
             Ok(()) => Ok(CopyOutcome::Copied),
-            // Copied concurrently; not repeated, so that a versioned bucket does not keep it twice.
+            // Copied concurrently, or the source is another one now.
             Err(error) if error.has_code("PreconditionFailed") => match self.reader.head(to).await? {
-                Some(target) if target.size_bytes == size_bytes => Ok(CopyOutcome::AlreadyThere),
-                _ => self.overwrite(from, to, size_bytes).await,
+                Some(target) => self.compare_target(from, to, &target, expected).await,
+                None => Err(replaced_meanwhile(from, to)),
             },
-            Err(error) if error.is_unsupported() => self.overwrite(from, to, size_bytes).await,
+            Err(error) if error.is_unsupported() => {
+                self.copy_in_one_request(from, to, &source, false).await?;
+                Ok(CopyOutcome::Copied)
+            }
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn overwrite(&self, from: &ObjectRef, to: &ObjectRef, size_bytes: u64) -> Result<CopyOutcome> {
-        self.copy_in_one_request(from, to, size_bytes, false).await?;
-        Ok(CopyOutcome::Copied)
+    /// The target exists: it is kept, whatever it holds.
+    async fn compare_target(
+        &self,
+        from: &ObjectRef,
+        to: &ObjectRef,
+        target: &ObjectHead,
+        expected: &ContentDigest,
+    ) -> Result<CopyOutcome> {
+        let found = self.reader.content(to, target).await?;
+        if found == *expected {
+            return Ok(CopyOutcome::AlreadyThere);
+        }
+        let source = match self.reader.head(from).await? {
+            Some(source) => Some(self.reader.content(from, &source).await?),
+            None => None,
+        };
+        Ok(CopyOutcome::WrongTarget { found, source })
     }
 
     fn copy_source(&self, from: &ObjectRef) -> String {
         percent_encode(&format!("{}/{}", self.requests.wire_name(&from.bucket), from.key))
     }
 
-    /// `if_absent`: fails with `PreconditionFailed` if the target exists meanwhile.
+    /// Copies the version of the source that was verified. `if_absent`: fails with `PreconditionFailed` if the target exists
+    /// meanwhile.
     async fn copy_in_one_request(
         &self,
         from: &ObjectRef,
         to: &ObjectRef,
-        size: u64,
+        source: &ObjectHead,
         if_absent: bool,
     ) -> Result<(), S3Error> {
         let name = self.requests.wire_name(&to.bucket);
         let request = self.requests.data().copy_object().bucket(name).key(to.key.as_str());
         let request = request.copy_source(self.copy_source(from));
+        let request = request.set_copy_source_if_match(source.version());
         let request = request.set_if_none_match(if_absent.then(|| "*".to_owned()));
         let what = || format!("copy object {from} to {to}");
-        let response = self.requests.send(what, server_side_timeout(size), request.send()).await?;
+        let response = self.requests.send(what, server_side_timeout(source.size_bytes), request.send()).await?;
         match response.copy_object_result().and_then(|copied| copied.e_tag()) {
             Some(_) => Ok(()),
             None => Err(Error::new(ErrorKind::Internal, what()).because("the response has no ETag").into()),
         }
     }
 
-    async fn copy_in_parts(&self, from: &ObjectRef, to: &ObjectRef, size_bytes: u64) -> Result<CopyOutcome> {
+    async fn copy_in_parts(&self, from: &ObjectRef, to: &ObjectRef, source: &ObjectHead) -> Result<CopyOutcome> {
         let what = || format!("copy object {from} to {to}");
-        let Some(source) = self.reader.head(from).await? else {
-            return Err(Error::new(ErrorKind::NotFound, format!("{}: {from} does not exist", what())));
-        };
-        if source.size_bytes != size_bytes {
-            let mismatch = format!("{}: the source has {} bytes, not {size_bytes}", what(), source.size_bytes);
-            return Err(Error::new(ErrorKind::Corrupt, mismatch));
-        }
         let name = self.requests.wire_name(&to.bucket);
         let create = self.requests.metadata().create_multipart_upload().bucket(name).key(to.key.as_str());
-        let create = create.set_content_type(source.content_type);
+        let create = create.set_content_type(source.content_type.clone());
         let created = self.requests.send(what, REQUEST_TIMEOUT, create.send()).await?;
         let upload_id = created.upload_id().unwrap_or_default();
         let _active = self.uploads.claim(upload_id);
-        let copy = PartCopy { from, to, size_bytes, etag: &source.etag, upload_id };
+        let copy = PartCopy { from, to, size_bytes: source.size_bytes, etag: &source.etag, upload_id };
         let copied = self.copy_parts(&copy).await;
         if copied.is_err() {
             self.uploads.abort(to, upload_id).await;
@@ -147,4 +168,8 @@ impl ObjectCopier {
         };
         Ok(CompletedPart::builder().part_number(number).e_tag(etag).build())
     }
+}
+
+fn replaced_meanwhile(from: &ObjectRef, to: &ObjectRef) -> Error {
+    Error::new(ErrorKind::Throttled, format!("copy object {from} to {to}: {from} was replaced meanwhile"))
 }

@@ -50,6 +50,13 @@ pub(super) fn etag_matches(etag: &str, bytes: &[u8]) -> bool {
     md5_of_etag(etag).is_some_and(|md5| md5 == <[u8; 16]>::from(Md5::digest(bytes)))
 }
 
+/// The SHA-256 in the checksum of a whole object; `None` for the composite checksum of a multipart object, and for any other
+/// form.
+pub(super) fn whole_sha256(checksum: &str) -> Option<mfctl_core::domain::Sha256> {
+    let digest = STANDARD.decode(checksum).ok()?;
+    digest.try_into().ok().map(mfctl_core::domain::Sha256)
+}
+
 /// The composite checksum of a multipart object: the digest of the digests of its parts, and the number of parts.
 pub(super) fn composite_checksum(parts: &[PayloadSha256]) -> String {
     let mut digest = Sha256::new();
@@ -151,6 +158,15 @@ mod tests {
         assert_eq!(md5_of_etag("\"900150983cd24fb0d6963f7d28e17f72-2\""), None);
         assert_eq!(md5_of_etag("\"zz0150983cd24fb0d6963f7d28e17f72\""), None);
         assert_eq!(md5_of_etag(""), None);
+    }
+
+    #[test]
+    fn only_the_checksum_of_a_whole_object_is_its_digest() {
+        let digest = PayloadSha256::of(b"abc");
+        assert_eq!(whole_sha256(&digest.base64()).unwrap().0, digest.0);
+        for other in [composite_checksum(&[digest]), String::new(), "AAAA".into(), "not base64".into()] {
+            assert_eq!(whole_sha256(&other), None, "{other}");
+        }
     }
 
     /// The algorithm of AWS: the digest of the digests.

@@ -61,8 +61,8 @@ use self::uploads::UploadClient;
 use self::verify::WriteVerifier;
 use mfctl_core::domain::{BucketName, ObjectKey, ObjectRef, Timestamp};
 use mfctl_core::ports::{
-    BucketAdmin, BucketChange, BucketPolicy, BucketUsage, ByteSource, Capacity, CopyOutcome, LocalObject, ObjectInfo,
-    ObjectListing, ObjectStore, PutOptions, Result, UnfinishedUpload,
+    BucketAdmin, BucketChange, BucketPolicy, BucketUsage, ByteSource, Capacity, ContentDigest, CopyOutcome,
+    LocalObject, ObjectInfo, ObjectListing, ObjectStore, PutOptions, Result, UnfinishedUpload,
 };
 
 /// The object store of a profile.
@@ -136,13 +136,13 @@ impl ObjectStore for S3Store {
         let size_bytes = source.len();
         self.writer.put(at, source, options).await?;
         // The response has no time, and a HEAD would be another request per object.
-        Ok(ObjectInfo { at: at.clone(), size_bytes, modified_at: whole_seconds(Timestamp::now()) })
+        Ok(ObjectInfo { at: at.clone(), size_bytes, modified_at: whole_seconds(Timestamp::now()), sha256: None })
     }
 
     async fn put_new(&self, at: &ObjectRef, bytes: Bytes, options: PutOptions) -> Result<ObjectInfo> {
         let size_bytes = bytes.len() as u64;
         self.writer.put_new(at, bytes, options).await?;
-        Ok(ObjectInfo { at: at.clone(), size_bytes, modified_at: whole_seconds(Timestamp::now()) })
+        Ok(ObjectInfo { at: at.clone(), size_bytes, modified_at: whole_seconds(Timestamp::now()), sha256: None })
     }
 
     async fn sync(&self) -> Result<()> {
@@ -150,13 +150,18 @@ impl ObjectStore for S3Store {
         Ok(())
     }
 
-    async fn copy(&self, from: &ObjectRef, to: &ObjectRef, size_bytes: u64) -> Result<CopyOutcome> {
-        self.copier.copy(from, to, size_bytes).await
+    async fn copy(&self, from: &ObjectRef, to: &ObjectRef, expected: &ContentDigest) -> Result<CopyOutcome> {
+        self.copier.copy(from, to, expected).await
     }
 
     async fn head(&self, at: &ObjectRef) -> Result<Option<ObjectInfo>> {
         let head = self.reader.head(at).await?;
-        Ok(head.map(|head| ObjectInfo { at: at.clone(), size_bytes: head.size_bytes, modified_at: head.modified_at }))
+        Ok(head.map(|head| ObjectInfo {
+            at: at.clone(),
+            size_bytes: head.size_bytes,
+            modified_at: head.modified_at,
+            sha256: head.whole_sha256(),
+        }))
     }
 
     async fn open(&self, at: &ObjectRef) -> Result<Box<dyn AsyncRead + Send + Unpin>> {

@@ -9,15 +9,17 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ChecksumMode;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
-use tokio::io::AsyncWriteExt;
+use sha2::{Digest as _, Sha256 as Hasher};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt};
 use tokio_util::io::StreamReader;
 
 use super::blocking::run_blocking;
 use super::buckets::BucketClient;
 use super::convert::{size, timestamp};
+use super::digest;
 use super::requests::{REQUEST_TIMEOUT, Requests};
-use mfctl_core::domain::{ObjectRef, Timestamp};
-use mfctl_core::ports::{Error, ErrorKind, LocalObject, Result};
+use mfctl_core::domain::{ObjectRef, Sha256, Timestamp};
+use mfctl_core::ports::{ContentDigest, Error, ErrorKind, LocalObject, Result};
 use mfctl_core::wait::{Attempts, Backoff};
 
 /// How long to try to resume a body that broke off; longer than four requests may take.
@@ -34,11 +36,22 @@ pub(super) struct ObjectHead {
 }
 
 impl ObjectHead {
+    /// The ETag by which a request names this version; `None` where the store gives none.
+    pub(super) fn version(&self) -> Option<String> {
+        Some(self.etag.clone()).filter(|etag| !etag.is_empty())
+    }
+
     /// Whether the object was stored in this many parts, as far as its checksum or ETag shows.
     pub(super) fn has_part_count(&self, count: u64) -> bool {
         let suffix = format!("-{count}");
         self.checksum_sha256.as_deref().unwrap_or_default().ends_with(&suffix)
             || self.etag.trim_matches('"').ends_with(&suffix)
+    }
+
+    /// The SHA-256 of all bytes, where the store keeps one: the checksum of a multipart object is that of its parts'
+    /// checksums, unless the store says that it covers the whole object.
+    pub(super) fn whole_sha256(&self) -> Option<Sha256> {
+        self.checksum_sha256.as_deref().and_then(digest::whole_sha256)
     }
 
     /// Whether the object has this checksum or, where the store keeps none, this ETag.
@@ -68,6 +81,8 @@ struct OpenBody {
 /// An object that is being read.
 pub(super) struct OpenObject {
     pub(super) size_bytes: u64,
+    /// The ETag of the version that is read.
+    etag: Option<String>,
     pub(super) reader: StreamReader<BoxStream<'static, io::Result<Bytes>>, Bytes>,
 }
 
@@ -113,6 +128,7 @@ impl ObjectReader {
     pub(super) async fn open(&self, at: &ObjectRef) -> Result<OpenObject> {
         let body = self.body(at, 0, None).await?;
         let size_bytes = body.size_bytes;
+        let etag = body.etag.clone();
         let download = Download {
             reader: self.clone(),
             at: at.clone(),
@@ -125,7 +141,39 @@ impl ObjectReader {
             let chunk = download.next_chunk().await?;
             Ok(chunk.map(|chunk| (chunk, download)))
         });
-        Ok(OpenObject { size_bytes, reader: StreamReader::new(chunks.boxed()) })
+        Ok(OpenObject { size_bytes, etag, reader: StreamReader::new(chunks.boxed()) })
+    }
+
+    /// Size and SHA-256 of an object: by the store's checksum of the whole object, else by reading it.
+    ///
+    /// # Errors
+    /// `Throttled` if the object was replaced or removed since `head` was read: to be tried again.
+    pub(super) async fn content(&self, at: &ObjectRef, head: &ObjectHead) -> Result<ContentDigest> {
+        if let Some(sha256) = head.whole_sha256() {
+            return Ok(ContentDigest { size_bytes: head.size_bytes, sha256 });
+        }
+        let replaced = || Error::new(ErrorKind::Throttled, format!("read object {at}: it was replaced meanwhile"));
+        let mut object = match self.open(at).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(replaced()),
+            opened => opened?,
+        };
+        let mut hasher = Hasher::new();
+        let mut size_bytes = 0;
+        loop {
+            let chunk =
+                object.reader.fill_buf().await.map_err(|error| local_error(&format!("read object {at}"), error))?;
+            if chunk.is_empty() {
+                break;
+            }
+            let length = chunk.len();
+            hasher.update(chunk);
+            size_bytes += length as u64;
+            object.reader.consume(length);
+        }
+        if object.etag.is_some_and(|etag| etag != head.etag) {
+            return Err(replaced());
+        }
+        Ok(ContentDigest { size_bytes, sha256: Sha256(hasher.finalize().into()) })
     }
 
     /// Downloads an object into a temporary file in `dir`, readable by this user alone, which is removed when dropped.
