@@ -1,7 +1,9 @@
 //! Live values for shell completion, read from the platform within a short timeout. An error yields no candidates.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::future::Future;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -98,27 +100,32 @@ const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// The settings' sources, from the environment and from the flags typed so far.
 fn sources() -> Option<Sources> {
-    let words: Vec<String> = std::env::args().collect();
-    let mut flags: BTreeMap<&str, String> = BTreeMap::new();
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let mut flags: BTreeMap<&str, OsString> = BTreeMap::new();
     for flag in ["--profile", "--config", "--data-dir"] {
         for (index, word) in words.iter().enumerate() {
-            let value = match word.strip_prefix(flag) {
-                Some("") => words.get(index + 1).cloned(),
-                Some(rest) => rest.strip_prefix('=').map(str::to_owned),
-                None => None,
-            };
-            if let Some(value) = value {
+            if let Some(value) = flag_value(flag, word, words.get(index + 1)) {
                 flags.insert(flag, value);
             }
         }
     }
     Sources::of_process(Flags {
-        profile: flags.remove("--profile"),
+        // A name that is not UTF-8 is no profile's.
+        profile: flags.remove("--profile").map(OsString::into_string).transpose().ok()?,
         config: flags.remove("--config").map(PathBuf::from),
         data_dir: flags.remove("--data-dir").map(PathBuf::from),
         env: None,
     })
     .ok()
+}
+
+/// The value of a flag, if the word is the flag: after `=`, else the next word.
+fn flag_value(flag: &str, word: &OsStr, next: Option<&OsString>) -> Option<OsString> {
+    match word.as_bytes().strip_prefix(flag.as_bytes())? {
+        [] => next.cloned(),
+        [b'=', value @ ..] => Some(OsStr::from_bytes(value).to_owned()),
+        _ => None,
+    }
 }
 
 /// Candidates from the ports of the chosen profile.

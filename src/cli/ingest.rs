@@ -5,6 +5,7 @@ mod job_start;
 mod progress;
 mod report;
 
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,9 +35,10 @@ const CLUSTER_SENDS: usize = 48;
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Hidden files are included unless --no-hidden is given. A symbolic link to a file counts as that file; links to folders
-are followed only with --follow. `.mfctlignore` files (.gitignore syntax) exclude what they match. <file>.json next to
-a file is a sidecar with its metadata: title, tags, collection, locale, custom. A manifest overrides sidecars, and a
-sidecar overrides flags. Running the command again with the same paths and options resumes an unfinished job.
+are followed only with --follow. `.mfctlignore` files (.gitignore syntax) exclude what they match; one that cannot be
+read or has an invalid line stops the job. mfctl's own data folder is never ingested. <file>.json next to a file is a
+sidecar with its metadata: title, tags, collection, locale, custom. A manifest overrides sidecars, and a sidecar
+overrides flags. Running the command again with the same paths and options resumes an unfinished job.
 
 Examples:
   mfctl ingest ~/media --collection poems --tag source=archive
@@ -46,8 +48,9 @@ Examples:
   mfctl ingest --retry-failed 019ab0c4-0000-7000-8000-000000000000
 
 Exit codes: 0 done, 2 wrong usage, 3 some files rejected or failed, each listed, 5 a dependency is not reachable or
-the disk is full, 6 a path or manifest does not exist or cannot be read, 7 another process runs the job, 8 it would
-leave too little free disk space, 129/130/143 stopped by a signal; the job can be resumed")]
+the disk is full, 6 a path or manifest does not exist or cannot be read, or an ignore file cannot be applied, 7 another
+process runs the job, 8 it would leave too little free disk space, 129/130/143 stopped by a signal; the job can be
+resumed")]
 #[command(group(clap::ArgGroup::new("existing_job").args(["resume", "retry_failed"])))]
 pub struct Args {
     /// Files and folders to ingest
@@ -64,10 +67,10 @@ pub struct Args {
     nul: bool,
     /// Only files that match; a pattern without a slash matches the name, one with a slash the path below the root
     #[arg(long, value_name = "GLOB", conflicts_with = "existing_job")]
-    include: Vec<String>,
-    /// Exclude files and folders that match
+    include: Vec<OsString>,
+    /// Exclude files and folders that match; a pattern that ends in a slash matches only folders
     #[arg(long, value_name = "GLOB", conflicts_with = "existing_job")]
-    exclude: Vec<String>,
+    exclude: Vec<OsString>,
     /// Exclude hidden files and folders
     #[arg(long, conflicts_with = "existing_job")]
     no_hidden: bool,
@@ -205,6 +208,8 @@ fn ingest_failure(error: Error) -> Failure {
         Error::UnknownJob(_) => {
             Failure::from_error(FailureKind::NotFound, &error).hint("`mfctl jobs list` shows the jobs")
         }
+        Error::IgnoreFile { .. } => Failure::from_error(FailureKind::Invalid, &error)
+            .hint("correct the file or delete it: nothing in its folder was taken"),
         Error::Input { .. } | Error::Spec(_) => Failure::from_error(FailureKind::Invalid, &error),
     }
 }
@@ -221,6 +226,9 @@ fn fail_unless_finished(outcome: &IngestOutcome) -> Result<()> {
             let kind = failure_kind(error);
             let hint = match error {
                 Error::Port(error) => error.hint_text().map(|first| format!("{first}; then {resume}")),
+                Error::IgnoreFile { .. } => {
+                    Some(format!("nothing in its folder was taken: correct the file or delete it; then {resume}"))
+                }
                 _ => None,
             };
             let failure = Failure::new(kind, format!("job {} was interrupted", outcome.job_id));
@@ -234,7 +242,7 @@ fn failure_kind(error: &Error) -> FailureKind {
         Error::Port(port) => Failure::from(mfctl_core::ports::Error::new(port.kind(), port.to_string())).kind(),
         Error::NoRoom(_) => FailureKind::Refused,
         Error::UnknownJob(_) => FailureKind::NotFound,
-        Error::Input { .. } | Error::Spec(_) => FailureKind::Invalid,
+        Error::Input { .. } | Error::Spec(_) | Error::IgnoreFile { .. } => FailureKind::Invalid,
     }
 }
 

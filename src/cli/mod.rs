@@ -36,6 +36,8 @@ mod stored;
 mod top;
 mod worker;
 
+use std::time::SystemTime;
+
 use clap::{CommandFactory, Parser, Subcommand};
 
 use context::Context;
@@ -106,6 +108,12 @@ enum RootCommand {
     Generate(generate::Args),
 }
 
+/// The definition of the whole command line, for tests that draw from it.
+#[must_use]
+pub fn definition() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the command line of this process and exits with its code.
 pub fn main() -> ! {
     leave::exit(exit_code())
@@ -134,6 +142,7 @@ fn dispatch(command: RootCommand, cx: &Context) -> Result<()> {
         RootCommand::Man(args) => man::run(&args, cx),
         RootCommand::Generate(args) => generate::run(&args, cx),
         command => {
+            check_clock(SystemTime::now())?;
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()
@@ -144,6 +153,15 @@ fn dispatch(command: RootCommand, cx: &Context) -> Result<()> {
             result
         }
     }
+}
+
+/// Refuses to work with a clock that is set to a time before 1970: ids and time stamps cannot express it.
+fn check_clock(now: SystemTime) -> Result<()> {
+    if now >= SystemTime::UNIX_EPOCH {
+        return Ok(());
+    }
+    Err(Failure::invalid("this machine's clock is set to a time before 1970")
+        .hint("set the clock: the order of jobs and events depends on it"))
 }
 
 /// Runs a command that needs the runtime.
@@ -188,9 +206,8 @@ fn print_parse_error(error: &clap::Error) -> u8 {
     if !error.use_stderr() {
         return 0;
     }
-    let wants_json = std::env::args().any(|word| {
-        matches!(word.as_str(), "json" | "jsonl" | "-ojson" | "-ojsonl" | "--output=json" | "--output=jsonl")
-    });
+    let json_words = ["json", "jsonl", "-ojson", "-ojsonl", "--output=json", "--output=jsonl"];
+    let wants_json = std::env::args_os().any(|word| json_words.iter().any(|json| word == *json));
     let failure =
         Failure::usage(first_line(error)).hint("`mfctl help` lists the commands, `mfctl COMMAND --help` explains one");
     if wants_json {
@@ -217,6 +234,13 @@ mod tests {
     #[test]
     fn command_definitions_are_valid() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_clock_before_1970_is_refused() {
+        let before = SystemTime::UNIX_EPOCH - std::time::Duration::from_secs(1);
+        assert_eq!(check_clock(before).unwrap_err().exit_code(), 6);
+        assert!(check_clock(SystemTime::UNIX_EPOCH).is_ok());
     }
 
     #[test]

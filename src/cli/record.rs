@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::failure::{Failure, Result};
 use crate::settings::Settings;
 use mfctl_core::domain::Timestamp;
+use mfctl_core::domain::address::without_credentials;
 use mfctl_core::ports::{Clock, OperatorJournal, OperatorRecord};
 
 /// Writes the operator records of one command.
@@ -91,7 +92,7 @@ impl Recorder {
     }
 }
 
-/// The arguments with the values of flags that name a secret replaced by `…`.
+/// The arguments with the values of flags that name a secret replaced by `…`, and addresses without their credentials.
 #[must_use]
 pub fn without_secrets(arguments: impl IntoIterator<Item = String>) -> Vec<String> {
     const HIDDEN: &str = "…";
@@ -106,7 +107,7 @@ pub fn without_secrets(arguments: impl IntoIterator<Item = String>) -> Vec<Strin
             Some((flag, _)) if names_secret(flag) => redacted.push(format!("{flag}={HIDDEN}")),
             _ => {
                 hide_next = names_secret(&argument);
-                redacted.push(argument);
+                redacted.push(without_credentials(&argument));
             }
         }
     }
@@ -177,5 +178,7 @@ mod tests {
     fn secrets_are_redacted_in_the_arguments() {
         let arguments = ["login", "--token", "t0k3n", "--client-secret=s", "--profile", "dev"].map(str::to_owned);
         assert_eq!(without_secrets(arguments), ["login", "--token", "…", "--client-secret=…", "--profile", "dev"]);
+        let arguments = ["kv", "put", "a/url", "http://u:p@ss/w@h/x", "--reason=see http://u:p@h"].map(str::to_owned);
+        assert_eq!(without_secrets(arguments), ["kv", "put", "a/url", "http://h/x", "--reason=see http://h"]);
     }
 }

@@ -5,7 +5,6 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use mfctl_core::domain::{ConfigKey, EnvName, Timestamp};
 use mfctl_core::ports::{ConfigStore, Error, ErrorKind, Result};
@@ -80,7 +79,7 @@ impl HistoryEntry {
     /// A new id (UUID version 7), greater than every earlier id of this process.
     #[must_use]
     pub fn new_id() -> String {
-        Uuid::now_v7().simple().to_string()
+        mfctl_core::domain::ids::time_ordered_uuid().simple().to_string()
     }
 
     /// The key in the store that holds an entry.

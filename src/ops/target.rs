@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::platform::PlatformIdentity;
 use crate::settings::{ProfileKind, Settings};
+use mfctl_core::domain::address::without_credentials;
 use mfctl_core::domain::{EnvName, SourcePath, Tenant};
 
 /// The kind of platform that a profile targets.
@@ -108,7 +109,8 @@ impl Target {
     pub fn of(settings: &Settings) -> Self {
         let profile = &settings.profile;
         let endpoints = profile.services.endpoints().into_iter();
-        let endpoints = endpoints.map(|(service, address)| Endpoint { service: service.to_owned(), address });
+        let endpoints = endpoints
+            .map(|(service, address)| Endpoint { service: service.to_owned(), address: without_credentials(&address) });
         Self {
             profile: profile.name.to_string(),
             environment: profile.environment.clone(),

@@ -7,7 +7,6 @@ mod untaken;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -15,6 +14,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256 as Hasher};
 
 use crate::ops::digest;
+use crate::pipeline::ingest::FileVersion;
 use crate::pipeline::ingest::spec::JobSpec;
 use mfctl_core::domain::event::{EventEnvelope, unframe};
 use mfctl_core::domain::job::{FileStep, Job, JournalFile};
@@ -45,6 +45,8 @@ pub struct VerifyReport {
     pub files: u64,
     /// Number of files whose source may be deleted.
     pub verified: u64,
+    /// Number of these whose source was compared by size, time stamps and inode alone.
+    pub by_time_stamps: u64,
     /// Number of files whose event was removed from the log by retention and that are otherwise verified.
     pub unverifiable: u64,
     /// Number of files of the job that must not be deleted.
@@ -60,7 +62,7 @@ pub struct VerifyReport {
 /// Options of a verification.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct VerifyOptions {
-    /// Hash every source again, not only those whose size or modification time differs.
+    /// Hash every source again, not only those whose size, time stamps or inode differ or are not known.
     pub deep: bool,
 }
 
@@ -121,8 +123,10 @@ async fn verify_files(
             total.files += 1;
             let verifier = FileVerifier { ports, buckets, depth, events: &events };
             match verifier.verify(file, &assets, &mut hashed).await? {
-                Ok(true) => total.verified += 1,
-                Ok(false) => total.unverifiable += 1,
+                Ok(verified) => {
+                    *if verified.event { &mut total.verified } else { &mut total.unverifiable } += 1;
+                    total.by_time_stamps += u64::from(verified.comparison == Comparison::TimeStamps);
+                }
                 Err((kind, reason)) => {
                     total.problems += 1;
                     found(VerifyProblem { path: file.path.clone(), kind, reason });
@@ -137,8 +141,24 @@ async fn verify_files(
     }
 }
 
-/// Whether the event of a file is in the log, or the kind and reason of its problem.
-type FileVerdict = std::result::Result<bool, (&'static str, String)>;
+/// How a source was compared with what was ingested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Comparison {
+    /// By size, time stamps, device and inode.
+    TimeStamps,
+    /// By its bytes.
+    Bytes,
+}
+
+/// A file without a problem.
+struct VerifiedFile {
+    /// Whether its event is in the log; not, if retention removed it.
+    event: bool,
+    comparison: Comparison,
+}
+
+/// What was verified of a file, or the kind and reason of its problem.
+type FileVerdict = std::result::Result<VerifiedFile, (&'static str, String)>;
 
 struct FileVerifier<'a> {
     ports: &'a Ports,
@@ -170,17 +190,18 @@ impl FileVerifier<'_> {
         let unchanged = tokio::task::spawn_blocking(move || unchanged(&source, deep)).await;
         let unchanged =
             unchanged.map_err(|error| Error::new(ErrorKind::Internal, format!("read a source: {error}")))?;
-        if let Err(reason) = unchanged {
-            return Ok(Err(("source", reason)));
-        }
+        let comparison = match unchanged {
+            Ok(comparison) => comparison,
+            Err(reason) => return Ok(Err(("source", reason))),
+        };
         if asset.state == AssetState::Staged && !self.events.assets.contains(&asset.asset_id) {
             return Ok(if self.events.cut {
-                Ok(false)
+                Ok(VerifiedFile { event: false, comparison })
             } else {
                 Err(("event", "its event is not in ingest.raw".to_owned()))
             });
         }
-        Ok(Ok(true))
+        Ok(Ok(VerifiedFile { event: true, comparison }))
     }
 
     /// Reads the asset's object back and compares its digest.
@@ -227,8 +248,8 @@ fn ingested_asset<'a>(
     Ok(asset)
 }
 
-/// Whether the source still has the bytes that were ingested.
-fn unchanged(file: &JournalFile, deep: bool) -> std::result::Result<(), String> {
+/// Compares the source with what was ingested. Where time stamps do not show that it is unchanged, its bytes are read.
+fn unchanged(file: &JournalFile, deep: bool) -> std::result::Result<Comparison, String> {
     let path = file.path.to_path();
     let found = std::fs::metadata(&path).map_err(|error| format!("the source cannot be looked at: {error}"))?;
     if !found.is_file() {
@@ -237,12 +258,11 @@ fn unchanged(file: &JournalFile, deep: bool) -> std::result::Result<(), String> 
     if file.size_bytes.is_some_and(|size| size != found.len()) {
         return Err(format!("the source has {} bytes now, not {}", found.len(), file.size_bytes.unwrap_or(0)));
     }
-    let modified = found.mtime().saturating_mul(1_000_000_000).saturating_add(found.mtime_nsec());
-    if !deep && file.modified_ns == Some(modified) {
-        return Ok(());
+    if !deep && FileVersion::of(&found).is_as_recorded(file) == Some(true) {
+        return Ok(Comparison::TimeStamps);
     }
     let digest = hash(&path).map_err(|error| format!("the source cannot be read: {error}"))?;
-    if Some(digest) == file.sha256 { Ok(()) } else { Err("the source has other bytes now".to_owned()) }
+    if Some(digest) == file.sha256 { Ok(Comparison::Bytes) } else { Err("the source has other bytes now".to_owned()) }
 }
 
 fn hash(path: &Path) -> std::io::Result<Sha256> {

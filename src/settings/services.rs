@@ -71,7 +71,7 @@ word!(
     ScramSha512 = "SCRAM-SHA-512"
 );
 
-/// An `http://` or `https://` address without a password in it.
+/// An `http://` or `https://` address without credentials, query and fragment: it may be printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Url(pub String);
 
@@ -81,8 +81,9 @@ impl SettingValue for Url {
     fn parse(raw: &RawValue) -> Option<Self> {
         let text = String::parse(raw)?;
         let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        let fits = !authority.is_empty() && !authority.contains('@') && !text.contains(char::is_whitespace);
+        // A password may contain a slash, so an `@` anywhere means credentials; a query may have a token.
+        let fits = !rest.is_empty() && !rest.starts_with('/') && !rest.contains(['@', '?', '#', '\\']);
+        let fits = fits && !rest.contains(char::is_whitespace);
         fits.then(|| Self(text.trim_end_matches('/').to_owned()))
     }
 
@@ -472,6 +473,19 @@ mod tests {
         }
         for text in ["consul:a/b", "consul+https:a", "https://h:1"] {
             assert_eq!(endpoint(text).unwrap().show(), text);
+        }
+    }
+
+    #[test]
+    fn addresses_with_credentials_are_refused_whatever_characters_these_have() {
+        for password in ["s3cret", "s3/cret", "s3@cret", "s3?cret", "s3#cret", "s3%cret", "8080/s3cret"] {
+            for scheme in ["http", "https"] {
+                let address = format!("{scheme}://ops:{password}@host:1/path");
+                assert_eq!(endpoint(&address), None, "{address}");
+            }
+        }
+        for wrong in ["http://", "http:///path", "http://h/?token=s3cret", "http://h#s3cret", "http://h\\@x"] {
+            assert_eq!(endpoint(wrong), None, "{wrong}");
         }
     }
 

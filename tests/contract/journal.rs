@@ -74,6 +74,9 @@ fn update_to(path: &str, step: FileStep) -> FileUpdate {
         step,
         size_bytes: None,
         modified_ns: None,
+        changed_ns: None,
+        device: None,
+        inode: None,
         sha256: None,
         media_type: None,
         asset_id: None,
@@ -190,6 +193,9 @@ pub async fn file_update_keeps_fields_it_does_not_set(f: Journal) {
     let mut staged = update_to("/a", FileStep::Staged);
     staged.size_bytes = Some(10);
     staged.modified_ns = Some(-5);
+    staged.changed_ns = Some(-4);
+    staged.device = Some(u64::MAX);
+    staged.inode = Some(u64::MAX - 1);
     staged.sha256 = Some(sha256);
     staged.media_type = Some("image/png".into());
     staged.asset_id = Some(asset_id);
@@ -198,8 +204,14 @@ pub async fn file_update_keeps_fields_it_does_not_set(f: Journal) {
     f.port.update(id, vec![update_to("/a", FileStep::Published)], at(3)).await.unwrap();
     let file = all_files(&f, id, &[], 10).await.remove(0);
     assert_eq!((file.step, file.size_bytes, file.modified_ns), (FileStep::Published, Some(10), Some(-5)));
+    assert_eq!((file.changed_ns, file.device, file.inode), (Some(-4), Some(u64::MAX), Some(u64::MAX - 1)));
     assert_eq!((file.sha256, file.asset_id, file.staged_at), (Some(sha256), Some(asset_id), Some(at(2))));
     assert_eq!(file.media_type.as_deref(), Some("image/png"));
+    let mut read_again = update_to("/a", FileStep::Published);
+    read_again.modified_ns = Some(7);
+    f.port.update(id, vec![read_again], at(3)).await.unwrap();
+    let file = all_files(&f, id, &[], 10).await.remove(0);
+    assert_eq!((file.modified_ns, file.changed_ns), (Some(7), None), "the change time of an earlier read");
     assert_eq!(f.port.job(id).await.unwrap().unwrap().updated_at, at(3));
 }
 

@@ -231,6 +231,11 @@ impl Running {
         Self { child: command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap(), log: None }
     }
 
+    /// Starts with the output that the command was given.
+    pub fn with_own_output(mut command: Command) -> Self {
+        Self { child: command.spawn().unwrap(), log: None }
+    }
+
     /// Starts with its output captured for [`Running::finish`].
     pub fn captured(mut command: Command) -> Self {
         Self { child: command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(), log: None }

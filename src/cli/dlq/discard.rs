@@ -40,7 +40,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let selection = args.selection.to_selection()?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let run = DlqRun {
-        id: uuid::Uuid::now_v7().to_string(),
+        id: mfctl_core::domain::ids::time_ordered_uuid().to_string(),
         actor: connected.settings.profile.actor.clone(),
         env: connected.target.environment.clone(),
         action: DlqAction::Discard { reason: args.reason },

@@ -13,22 +13,24 @@ use crate::cli::output::{Cell, Column, ListItem, Tone, humane};
 use crate::cli::signals;
 use crate::ops::target::{DataDirMode, Target};
 use crate::pipeline::ingest::spec::JobSpec;
-use crate::pipeline::ingest::{DryRunFile, dry_run};
+use crate::pipeline::ingest::{DryRunFile, RuleCount, dry_run};
 use mfctl_core::ports::Catalog;
 
 /// The fields after the list of files in a document.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct DryRunTotals {
     dry_run: bool,
     discovered: u64,
     bytes: u64,
     actions: BTreeMap<&'static str, u64>,
+    left_out: Vec<RuleCount>,
+    left_out_by_other_rules: u64,
 }
 
 pub(super) async fn run(spec: JobSpec, cx: &Context) -> Result<()> {
     let (catalog, target) = existing_catalog(cx).await?;
     let stop = cx.stop()?;
-    let mut totals = DryRunTotals { dry_run: true, discovered: 0, bytes: 0, actions: BTreeMap::new() };
+    let mut totals = DryRunTotals { dry_run: true, ..DryRunTotals::default() };
     let mut list = cx.out().list::<DryRunFile>("files");
     let mut print_failure = None;
     let on_file = |file: DryRunFile| {
@@ -51,6 +53,8 @@ pub(super) async fn run(spec: JobSpec, cx: &Context) -> Result<()> {
     if let Some(reason) = stop.requested() {
         return Err(signals::stopped(reason, "the dry run was stopped; it changes nothing"));
     }
+    totals.left_out = skipped.by_rule();
+    totals.left_out_by_other_rules = skipped.by_other_rules();
     list.finish_with(&totals)?;
     progress::note_skipped(cx.out(), &skipped);
     let actions: Vec<_> =

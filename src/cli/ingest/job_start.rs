@@ -6,8 +6,8 @@ use super::Args;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
 use crate::pipeline::ingest::JobStart;
-use crate::pipeline::ingest::metadata::{check_collection, check_locale, check_tag, split_tag};
-use crate::pipeline::ingest::spec::{JobSpec, ListSpec, ManifestForm, ManifestSpec};
+use crate::pipeline::ingest::metadata::{check_collection, check_locale, check_tags, split_tag};
+use crate::pipeline::ingest::spec::{JobSpec, ListSpec, ManifestForm, ManifestSpec, PathPattern};
 use crate::settings::Settings;
 use mfctl_core::domain::SourcePath;
 
@@ -35,17 +35,15 @@ fn job_spec(args: &Args, cx: &Context, settings: &Settings) -> Result<JobSpec> {
         check_locale(locale).map_err(|error| Failure::usage(format!("--locale: {error}")))?;
     }
     let tags: std::collections::BTreeMap<_, _> = args.tag.iter().map(|tag| split_tag(tag)).collect();
-    tags.iter()
-        .try_for_each(|(name, value)| check_tag(name, value))
-        .map_err(|error| Failure::usage(format!("--tag: {error}")))?;
+    check_tags(&tags).map_err(|error| Failure::usage(format!("--tag: {error}")))?;
     let cwd = &cx.sources().cwd;
     let roots = args.paths.iter().map(|path| resolve(path, cwd)).collect::<Result<_>>()?;
     let mut spec = JobSpec {
         roots,
         manifest: args.manifest.as_deref().map(|path| manifest_spec(path, cwd)).transpose()?,
         list: args.files_from.as_deref().map(|path| list_spec(path, args.nul, cwd)).transpose()?,
-        include: args.include.iter().cloned().collect(),
-        exclude: args.exclude.iter().cloned().collect(),
+        include: args.include.iter().cloned().map(PathPattern::from).collect(),
+        exclude: args.exclude.iter().cloned().map(PathPattern::from).collect(),
         no_hidden: args.no_hidden,
         follow: args.follow,
         no_sidecars: args.no_sidecars,

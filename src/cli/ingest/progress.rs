@@ -8,9 +8,12 @@ use crate::cli::context::{Connected, Context};
 use crate::cli::failure::{Failure, Result};
 use crate::cli::output::{Output, Progress, ProgressPosition, humane};
 use crate::cli::signals;
-use crate::pipeline::ingest::{self, SkipCounters, wait_for_state};
+use crate::pipeline::ingest::{self, RuleSource, SkipCounters, wait_for_state};
 use mfctl_core::domain::{AssetState, JobId};
 use mfctl_core::stop::Stop;
+
+/// Rules whose counts are printed after a run; JSON has more.
+const MAX_RULES: usize = 10;
 
 /// The progress bar of a run, until it is finished.
 pub(super) struct IngestProgressBar(Mutex<Option<Progress>>);
@@ -43,14 +46,35 @@ impl ingest::ProgressObserver for IngestProgressBar {
 /// Prints how many files and folders were skipped by rule.
 pub(super) fn note_skipped(out: &Output, skipped: &SkipCounters) {
     for (counter, one, many, note) in [
-        (&skipped.filtered, "file or folder", "files or folders", "excluded by --include or --exclude"),
-        (&skipped.ignore_files, "ignore file", "ignore files", "applied; excluded files are not counted"),
+        (&skipped.ignore_files, "ignore file", "ignore files", "applied"),
+        (&skipped.data_folders, "data folder of mfctl", "data folders of mfctl", "not ingested"),
         (&skipped.linked_folders, "link to a folder", "links to folders", "not followed; see --follow"),
         (&skipped.sidecars, "sidecar", "sidecars", "read as metadata, not ingested as files"),
     ] {
         let count = counter.load(Ordering::Relaxed);
         if count > 0 {
             out.note(format!("{} {note}", humane::counted(count, one, many)));
+        }
+    }
+    note_rules(out, skipped);
+}
+
+/// Prints what each rule left out, and which patterns matched nothing.
+fn note_rules(out: &Output, skipped: &SkipCounters) {
+    let rules = skipped.by_rule();
+    let entries = |count| humane::counted(count, "file or folder", "files or folders");
+    for counted in rules.iter().take(MAX_RULES) {
+        out.note(format!("{} left out by {}", entries(counted.count), counted.rule));
+    }
+    let others = skipped.by_other_rules() + rules.iter().skip(MAX_RULES).map(|counted| counted.count).sum::<u64>();
+    if others > 0 {
+        out.note(format!("{} left out by other rules", entries(others)));
+    }
+    for rule in skipped.unmatched.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        let pattern = rule.pattern.as_deref().unwrap_or_default();
+        match rule.source {
+            RuleSource::Include => out.warn(format!("--include '{pattern}' matches no file")),
+            _ => out.note(format!("{rule} matches nothing")),
         }
     }
 }

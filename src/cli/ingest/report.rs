@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::Result;
 use crate::cli::output::{Cell, Column, Format, ListItem, Render, TextPage, Tone, humane};
-use crate::pipeline::ingest::IngestOutcome;
+use crate::pipeline::ingest::{IngestOutcome, RuleCount};
 use mfctl_core::domain::JobId;
 use mfctl_core::domain::SourcePath;
 use mfctl_core::domain::job::{FileStep, JournalFile, RefusalKind};
@@ -38,6 +38,10 @@ pub struct IngestReport {
     pub elapsed_seconds: f64,
     /// Files whose outcome this run recorded, per second.
     pub files_per_second: f64,
+    /// What each rule left out, the most effective rule first; no more than 1,000 rules.
+    pub left_out: Vec<RuleCount>,
+    /// Files and folders that further rules left out.
+    pub left_out_by_other_rules: u64,
     /// Every file that was rejected or failed.
     pub failures: Vec<FailureRow>,
 }
@@ -95,6 +99,8 @@ struct IngestTotals {
     bytes: u64,
     elapsed_seconds: f64,
     files_per_second: f64,
+    left_out: Vec<RuleCount>,
+    left_out_by_other_rules: u64,
 }
 
 impl IngestTotals {
@@ -113,6 +119,8 @@ impl IngestTotals {
             bytes: counts.bytes,
             elapsed_seconds: (seconds * 1000.0).round() / 1000.0,
             files_per_second: (outcome.settled as f64 / seconds.max(0.001) * 10.0).round() / 10.0,
+            left_out: outcome.skipped.by_rule(),
+            left_out_by_other_rules: outcome.skipped.by_other_rules(),
         }
     }
 }

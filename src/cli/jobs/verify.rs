@@ -18,14 +18,15 @@ use mfctl_core::domain::JobId;
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Reads every object back and compares its SHA-256, looks up each file's catalog row and event, and compares the source's
-size and modification time with those at ingest (its bytes too, if the time differs or with --deep). Then it searches the
+size, time stamps and inode with those at ingest. Where these differ or are not known, and with --deep, it reads the
+source's bytes too: time stamps do not show what a disk or a program that bypasses them changed. Then it searches the
 job's folders and lists what the job did not ingest: files excluded by its options or a .mfctlignore file, links to folders
 that it did not follow, and files that were added later. Sidecars that were read and .mfctlignore files are not listed.
 For a job with a manifest or list, the result covers only the files that it names, not their folders.
 
 Examples:
-  mfctl jobs verify 019ab0c4-0000-7000-8000-000000000000 && rm -r ~/media
-  mfctl jobs verify 019ab0c4-0000-7000-8000-000000000000 --deep
+  mfctl jobs verify 019ab0c4-0000-7000-8000-000000000000 --deep && rm -r ~/media
+  mfctl jobs verify 019ab0c4-0000-7000-8000-000000000000      by time stamps where they suffice
   mfctl jobs verify 019ab0c4-0000-7000-8000-000000000000 -o json | jq '.problems[]'
 
 Exit codes: 0 every file is safe to delete, 2 wrong usage, 5 a dependency is not reachable, 6 no such job or no data folder,
@@ -45,6 +46,8 @@ struct VerifyTrailer {
     job_id: JobId,
     files: u64,
     verified: u64,
+    /// Sources that were compared by size, time stamps and inode alone.
+    by_time_stamps: u64,
     unverifiable: u64,
     /// Problems with files that are not in the job.
     not_in_job: u64,
@@ -84,6 +87,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
             job_id: id,
             files: report.files,
             verified: report.verified,
+            by_time_stamps: report.by_time_stamps,
             unverifiable: report.unverifiable,
             not_in_job: report.not_in_job,
             problem_count,
@@ -106,12 +110,23 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         return Err(Failure::check_failed(message).hint("keep their sources; each is listed with the reason"));
     }
     let files = humane::counted(report.files, "file is", "files are");
+    let unchanged = unchanged_text(&report);
     cx.out().note(if report.named {
-        format!("{files} stored and unchanged: the named files may be deleted, but nothing else in their folders")
+        format!("{files} stored and {unchanged}: the named files may be deleted, but nothing else in their folders")
     } else {
-        format!("{files} stored and unchanged: the source may be deleted")
+        format!("{files} stored and {unchanged}: the source may be deleted")
     });
     Ok(())
+}
+
+/// That the sources are unchanged, and how that is known.
+fn unchanged_text(report: &VerifyReport) -> String {
+    let by_time_stamps = humane::count(report.by_time_stamps);
+    match report.by_time_stamps {
+        0 => "unchanged, byte for byte".to_owned(),
+        all if all == report.files => "unchanged by time stamps (--deep reads their bytes)".to_owned(),
+        _ => format!("unchanged, {by_time_stamps} of them by time stamps (--deep reads their bytes)"),
+    }
 }
 
 /// Why the source must not be deleted; none if it may be.

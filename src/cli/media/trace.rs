@@ -1,5 +1,6 @@
 //! `mfctl media trace`: prints the history of one asset as a timeline.
 
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ Exit codes: 0 shown, 5 a dependency is not reachable, 6 no such asset, event or 
 pub struct Args {
     /// An asset's id, an event's id, a record's address (<topic>:<partition>:<offset>) or a file's path
     #[arg(value_name = "ASSET|EVENT|RECORD|PATH", add = ArgValueCandidates::new(complete::assets))]
-    subject: String,
+    subject: OsString,
 }
 
 /// The output of `mfctl media trace`.
@@ -50,15 +51,15 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     cx.out().print(&MediaTraceReport { remark, trace })
 }
 
-fn parse_subject(text: &str) -> Result<TraceSubject> {
-    if let Ok(id) = text.parse() {
+fn parse_subject(given: &OsStr) -> Result<TraceSubject> {
+    if let Some(id) = given.to_str().and_then(|text| text.parse().ok()) {
         return Ok(TraceSubject::Id(id));
     }
-    if let Ok(address) = text.parse() {
+    if let Some(address) = given.to_str().and_then(|text| text.parse().ok()) {
         return Ok(TraceSubject::Address(address));
     }
-    let absolute = std::path::absolute(Path::new(text))
-        .or_fail(FailureKind::Invalid, || format!("{text:?} is not an id, a record's address or a path"))?;
+    let absolute = std::path::absolute(Path::new(given))
+        .or_fail(FailureKind::Invalid, || format!("{given:?} is not an id, a record's address or a path"))?;
     Ok(TraceSubject::Path(SourcePath::from_path(&absolute)))
 }
 
@@ -127,13 +128,18 @@ fn kind_label(kind: TraceStepKind) -> (&'static str, Tone) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
 
     #[test]
     fn the_kind_of_a_subject_follows_from_its_syntax() {
-        assert!(matches!(parse_subject("ed6de839-bf6e-5531-a0eb-2be63a35ce0a").unwrap(), TraceSubject::Id(_)));
-        assert!(matches!(parse_subject("media.ingested:3:42").unwrap(), TraceSubject::Address(_)));
-        let TraceSubject::Path(path) = parse_subject("a/b.jpg").unwrap() else { panic!("a path") };
+        let parse = |text: &[u8]| parse_subject(OsStr::from_bytes(text)).unwrap();
+        assert!(matches!(parse(b"ed6de839-bf6e-5531-a0eb-2be63a35ce0a"), TraceSubject::Id(_)));
+        assert!(matches!(parse(b"media.ingested:3:42"), TraceSubject::Address(_)));
+        let TraceSubject::Path(path) = parse(b"a/b.jpg") else { panic!("a path") };
         assert!(path.as_str().starts_with('/') && path.as_str().ends_with("/a/b.jpg"));
+        let TraceSubject::Path(path) = parse(b"a/b\xff.jpg") else { panic!("a path that is not UTF-8") };
+        assert!(path.as_str().ends_with("/a/b\\xff.jpg"), "{path}");
     }
 }

@@ -16,8 +16,9 @@ use super::error::Error;
 use super::metadata;
 use super::read::{self, ContentType, FileRead, FileVersion};
 use super::rules::{FileRules, data_dir_paths};
+use super::skipped::SkipCounters;
 use super::spec::JobSpec;
-use super::walk::{self, SkipCounters};
+use super::walk;
 use mfctl_core::domain::job::{FileOutcome, FileRefusal};
 use mfctl_core::domain::{AssetId, AssetState, Sha256, SourcePath, Tenant};
 use mfctl_core::ports::{self, Catalog, ErrorKind};
@@ -179,7 +180,7 @@ fn read_and_hash(
     };
     let unreadable = |error| (read::unreadable(&error), Some(version));
     let (sha256, bytes) = hash(&mut file).map_err(unreadable)?;
-    match read::changed(&file, version, bytes).map_err(unreadable)? {
+    match read::changed(&candidate.path, &file, version, bytes).map_err(unreadable)? {
         None => Ok((version, sha256, content_type)),
         Some(refusal) => Err((refusal, Some(version))),
     }

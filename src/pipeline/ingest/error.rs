@@ -1,6 +1,6 @@
 //! Why an ingest did not start, or did not finish.
 
-use mfctl_core::domain::JobId;
+use mfctl_core::domain::{JobId, SourcePath};
 use mfctl_core::ports;
 
 /// Why an ingest did not start, or did not finish.
@@ -20,6 +20,16 @@ pub enum Error {
         /// The cause.
         #[source]
         error: std::io::Error,
+    },
+    /// An ignore file cannot be read or applied: what it leaves out is not known, so nothing below it is taken.
+    #[error("{file}{}: {reason}", .line.map(|line| format!(", line {line}")).unwrap_or_default())]
+    IgnoreFile {
+        /// The ignore file.
+        file: SourcePath,
+        /// The line that is invalid, counted from 1; none if the file cannot be read.
+        line: Option<u64>,
+        /// Why.
+        reason: String,
     },
     /// The journal does not have this job.
     #[error("job {0} is not in this data folder's journal")]

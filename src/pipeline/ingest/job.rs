@@ -12,7 +12,7 @@ use super::open::{self, JobStart, LeasedJob};
 use super::progress::{ProgressCounters, ProgressObserver};
 use super::rules::{FileRules, data_dir_paths};
 use super::runner::JobRunner;
-use super::walk::SkipCounters;
+use super::skipped::SkipCounters;
 use mfctl_core::domain::job::{JobCounts, JobStatus};
 use mfctl_core::domain::{JobId, error_chain};
 use mfctl_core::stop::{Stop, StopReason};

@@ -267,7 +267,7 @@ mod tests {
         assert_eq!(all[0].declared.as_ref().unwrap().title.as_deref(), Some("A"));
         assert!(all[0].path.ends_with("a.pdf") && all[0].path.is_absolute());
         assert!(kinds[1].as_ref().unwrap().starts_with("line 3"));
-        assert!(kinds[2].as_ref().unwrap().contains("string") && all[2].path.ends_with("b"));
+        assert!(kinds[2].as_ref().unwrap().contains("title is a number") && all[2].path.ends_with("b"));
         assert!(kinds[3].as_ref().unwrap().starts_with("line 5"));
         assert!(kinds[4].as_ref().unwrap().contains("longer"));
         assert_eq!(all[5].path, Path::new("/abs"));

@@ -6,7 +6,6 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::read::{self, refusal};
@@ -25,8 +24,13 @@ const MAX_ENTRIES: usize = 256;
 const MAX_TAG: usize = 1024;
 const MAX_TAG_NAME: usize = 256;
 
-/// The metadata in a sidecar or a manifest row. Fields without a meaning of their own are custom fields.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+/// The largest metadata of one file after everything said of it is merged, in bytes of JSON: with it, an event still fits
+/// into a record.
+const MAX_MERGED_BYTES: usize = 512 * 1024;
+
+/// The metadata in a sidecar or a manifest row. A field that is null says nothing; fields without a meaning of their own
+/// are custom fields.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct DeclaredMetadata {
     /// The title, of at most 1024 characters.
     pub title: Option<String>,
@@ -34,27 +38,10 @@ pub struct DeclaredMetadata {
     pub collection: Option<String>,
     /// The locale, in the form of BCP 47.
     pub locale: Option<String>,
-    /// Tags: an object, or a list of `k=v` or bare names.
-    #[serde(default)]
-    tags: DeclaredTags,
+    /// Tags by name; a bare name has an empty value.
+    tags: BTreeMap<String, String>,
     /// Custom fields.
-    #[serde(default)]
     pub custom: BTreeMap<String, Value>,
-    #[serde(flatten)]
-    other: BTreeMap<String, Value>,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(untagged)]
-enum DeclaredTags {
-    Named(BTreeMap<String, String>),
-    Listed(Vec<String>),
-}
-
-impl Default for DeclaredTags {
-    fn default() -> Self {
-        Self::Listed(Vec::new())
-    }
 }
 
 impl DeclaredMetadata {
@@ -70,29 +57,34 @@ impl DeclaredMetadata {
     /// Reads a JSON object that is parsed already.
     ///
     /// # Errors
-    /// Why the object is invalid, for the user.
+    /// The field that is invalid, and why, for the user.
     pub fn from_value(value: Value) -> Result<Self, String> {
-        if !value.is_object() {
-            return Err("it is not a JSON object".to_owned());
+        let Value::Object(fields) = value else { return Err("it is not a JSON object".to_owned()) };
+        let mut declared = Self::default();
+        for (name, value) in fields.into_iter().filter(|(_, value)| !value.is_null()) {
+            match name.as_str() {
+                "title" => declared.title = Some(text_of(&name, value)?),
+                "collection" => declared.collection = Some(text_of(&name, value)?),
+                "locale" => declared.locale = Some(text_of(&name, value)?),
+                "tags" => declared.tags = tags_of(value)?,
+                "custom" => declared.custom.extend(custom_of(value)?),
+                // A field beside `custom` overrides the one of its name in it.
+                _ => drop(declared.custom.insert(name, value)),
+            }
         }
-        let mut declared: Self = serde_json::from_value(value).map_err(|error| error.to_string())?;
-        declared.custom.append(&mut declared.other);
         declared.check()?;
         Ok(declared)
     }
 
     /// Sets the tags from `k=v` texts.
     pub fn set_tags(&mut self, tags: Vec<String>) {
-        self.tags = DeclaredTags::Listed(tags);
+        self.tags = tags.into_iter().map(|tag| split_tag(&tag)).collect();
     }
 
     /// The tags by name; a bare name has an empty value.
     #[must_use]
     pub fn tags(&self) -> BTreeMap<String, String> {
-        match &self.tags {
-            DeclaredTags::Named(tags) => tags.clone(),
-            DeclaredTags::Listed(tags) => tags.iter().map(|tag| split_tag(tag)).collect(),
-        }
+        self.tags.clone()
     }
 
     /// Checks the limits of events.
@@ -109,11 +101,49 @@ impl DeclaredMetadata {
         if let Some(locale) = &self.locale {
             check_locale(locale)?;
         }
-        let tags = self.tags();
-        if tags.len() > MAX_ENTRIES || self.custom.len() > MAX_ENTRIES {
-            return Err(format!("more than {MAX_ENTRIES} tags or custom fields"));
+        check_tags(&self.tags)?;
+        check_custom(&self.custom)
+    }
+}
+
+/// The text of a field.
+fn text_of(field: &str, value: Value) -> Result<String, String> {
+    match value {
+        Value::String(text) => Ok(text),
+        other => Err(format!("{field} is {}, not a text", kind_of(&other))),
+    }
+}
+
+/// Tags: an object, or a list of `k=v` or bare names.
+fn tags_of(value: Value) -> Result<BTreeMap<String, String>, String> {
+    match value {
+        Value::Object(tags) => {
+            let said = tags.into_iter().filter(|(_, value)| !value.is_null());
+            said.map(|(name, value)| Ok((name.clone(), text_of(&format!("tags: {name:?}"), value)?))).collect()
         }
-        tags.iter().try_for_each(|(name, value)| check_tag(name, value))
+        Value::Array(tags) => {
+            let said = tags.into_iter().filter(|value| !value.is_null());
+            said.map(|value| Ok(split_tag(&text_of("tags: an entry", value)?))).collect()
+        }
+        other => Err(format!("tags is {}, not an object or a list", kind_of(&other))),
+    }
+}
+
+fn custom_of(value: Value) -> Result<impl Iterator<Item = (String, Value)>, String> {
+    match value {
+        Value::Object(custom) => Ok(custom.into_iter().filter(|(_, value)| !value.is_null())),
+        other => Err(format!("custom is {}, not an object", kind_of(&other))),
+    }
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
     }
 }
 
@@ -134,6 +164,24 @@ pub fn check_tag(name: &str, value: &str) -> Result<(), String> {
     }
     check_length("a tag's name", name, MAX_TAG_NAME)?;
     check_length("a tag's value", value, MAX_TAG)
+}
+
+/// Checks all tags of a file against the limits of events.
+///
+/// # Errors
+/// Why they are invalid, for the user.
+pub fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), String> {
+    if tags.len() > MAX_ENTRIES {
+        return Err(format!("{} tags, more than {MAX_ENTRIES}", tags.len()));
+    }
+    tags.iter().try_for_each(|(name, value)| check_tag(name, value))
+}
+
+fn check_custom(custom: &BTreeMap<String, Value>) -> Result<(), String> {
+    if custom.len() > MAX_ENTRIES {
+        return Err(format!("{} custom fields, more than {MAX_ENTRIES}", custom.len()));
+    }
+    Ok(())
 }
 
 /// Checks a collection's name against the limits of events.
@@ -180,17 +228,31 @@ pub struct ResolvedMetadata {
 /// Resolves a file's metadata: its manifest row overrides its sidecar, which overrides the flags.
 ///
 /// # Errors
-/// The refusal of a file whose sidecar cannot be used.
+/// The refusal of a file whose sidecar cannot be used, or whose metadata is too large when all of it is merged.
 pub(super) fn resolve(
     spec: &JobSpec,
     file: &Path,
     row: Option<&DeclaredMetadata>,
 ) -> Result<ResolvedMetadata, FileRefusal> {
     let sidecar = if spec.no_sidecars { Ok(None) } else { read_sidecar(file) };
-    match sidecar {
-        Ok(sidecar) => Ok(merge(spec, sidecar.as_ref(), row)),
-        Err(reason) => Err(refusal(RefusalKind::BadMetadata, reason)),
+    let merged = sidecar.and_then(|sidecar| {
+        let merged = merge(spec, sidecar.as_ref(), row);
+        let whole = "its metadata from options, sidecar and manifest row together";
+        check_merged(&merged.metadata).map_err(|reason| format!("{whole}: {reason}"))?;
+        Ok(merged)
+    });
+    merged.map_err(|reason| refusal(RefusalKind::BadMetadata, reason))
+}
+
+/// Checks what each part may keep to and the whole exceed.
+fn check_merged(metadata: &Metadata) -> Result<(), String> {
+    check_tags(&metadata.tags)?;
+    check_custom(&metadata.custom)?;
+    let bytes = serde_json::to_vec(metadata).map_err(|error| error.to_string())?.len();
+    if bytes > MAX_MERGED_BYTES {
+        return Err(format!("{} KiB, more than {} KiB", bytes.div_ceil(1024), MAX_MERGED_BYTES / 1024));
     }
+    Ok(())
 }
 
 fn merge(spec: &JobSpec, sidecar: Option<&DeclaredMetadata>, row: Option<&DeclaredMetadata>) -> ResolvedMetadata {
@@ -277,16 +339,22 @@ mod tests {
         assert_eq!(declared.custom, [("shelf".into(), Value::from(7)), ("poet".into(), Value::from("حافظ"))].into());
         assert_eq!(declared.tags().get("شاعر").map(String::as_str), Some("حافظ"));
         assert_eq!(declared.tags().get("poem").map(String::as_str), Some(""));
-        for wrong in [
-            "",
-            "[]",
-            "{\"custom\":7}",
-            "{\"title\":7}",
-            "{\"locale\":\"no such locale\"}",
-            "{\"tags\":[\"=v\"]}",
-            "{\"collection\":\"\"}",
+        for (wrong, named) in [
+            ("", "EOF"),
+            ("[]", "object"),
+            ("{\"custom\":7}", "custom is a number"),
+            ("{\"title\":7}", "title is a number"),
+            ("{\"collection\":[\"a\"]}", "collection is a list"),
+            ("{\"locale\":true}", "locale is true or false"),
+            ("{\"locale\":\"no such locale\"}", "locale"),
+            ("{\"tags\":7}", "tags is a number"),
+            ("{\"tags\":{\"year\":1999}}", "tags: \"year\" is a number"),
+            ("{\"tags\":[\"a\",7]}", "tags: an entry is a number"),
+            ("{\"tags\":[\"=v\"]}", "tag"),
+            ("{\"collection\":\"\"}", "collection"),
         ] {
-            assert!(DeclaredMetadata::from_json(wrong.as_bytes()).is_err(), "{wrong}");
+            let reason = DeclaredMetadata::from_json(wrong.as_bytes()).unwrap_err();
+            assert!(reason.contains(named), "{wrong}: {reason}");
         }
         let long = format!("{{\"title\":\"{}\"}}", "x".repeat(1025));
         assert!(DeclaredMetadata::from_json(long.as_bytes()).unwrap_err().contains("1025"));
@@ -307,6 +375,52 @@ mod tests {
         assert_eq!(resolved.metadata.tags, [("a".into(), "1".into()), ("b".into(), "2".into())].into());
         assert_eq!(resolved.locale, "fa-IR");
         assert_eq!(merge(&JobSpec::default(), None, None).locale, NO_LOCALE);
+    }
+
+    #[test]
+    fn a_field_that_is_null_says_nothing() {
+        let nulls = r#"{"title":null,"collection":null,"locale":null,"tags":null,"custom":null,"shelf":null}"#;
+        assert_eq!(DeclaredMetadata::from_json(nulls.as_bytes()), Ok(DeclaredMetadata::default()));
+        let inner = r#"{"tags":{"a":null,"b":"1"},"custom":{"c":null,"d":{"e":null}}}"#;
+        let declared = DeclaredMetadata::from_json(inner.as_bytes()).unwrap();
+        assert_eq!(declared.tags(), [("b".into(), "1".into())].into());
+        assert_eq!(declared.custom, [("d".into(), serde_json::json!({"e": null}))].into());
+        let listed = DeclaredMetadata::from_json(br#"{"tags":[null,"a=1"]}"#).unwrap();
+        assert_eq!(listed.tags(), [("a".into(), "1".into())].into());
+    }
+
+    #[test]
+    fn parts_that_fit_are_refused_when_the_whole_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.txt");
+        std::fs::write(&file, "x").unwrap();
+        let tags = |prefix: &str, count: usize| -> BTreeMap<String, String> {
+            (0..count).map(|number| (format!("{prefix}{number}"), "v".repeat(1024))).collect()
+        };
+        let sidecar = |tags: &BTreeMap<String, String>, custom: usize| {
+            let custom: BTreeMap<_, _> = (0..custom).map(|number| (number.to_string(), "c".repeat(900))).collect();
+            std::fs::write(sidecar_path(&file), serde_json::json!({"tags": tags, "custom": custom}).to_string())
+                .unwrap();
+        };
+        let spec = JobSpec { tags: tags("f", 200), ..JobSpec::default() };
+        sidecar(&tags("s", 56), 0);
+        assert_eq!(resolve(&spec, &file, None).unwrap().metadata.tags.len(), 256);
+        sidecar(&tags("s", 100), 0);
+        let refused = resolve(&spec, &file, None).unwrap_err();
+        assert_eq!(refused.kind, RefusalKind::BadMetadata);
+        assert!(refused.reason.contains("together: 300 tags"), "{}", refused.reason);
+        // 256 KiB each of tags from options, of a sidecar and of a row.
+        let spec = JobSpec { tags: tags("f", 256), ..JobSpec::default() };
+        sidecar(&BTreeMap::new(), 250);
+        let row: BTreeMap<_, _> =
+            (0..100).map(|number| (format!("r{number}"), Value::from("r".repeat(2000)))).collect();
+        let row = DeclaredMetadata { custom: row, ..DeclaredMetadata::default() };
+        let refused = resolve(&spec, &file, Some(&row)).unwrap_err();
+        assert!(refused.reason.contains("350 custom fields"), "{}", refused.reason);
+        let wide: BTreeMap<_, _> = [("w".to_owned(), Value::from("w".repeat(250_000)))].into();
+        let row = DeclaredMetadata { custom: wide, ..DeclaredMetadata::default() };
+        let refused = resolve(&spec, &file, Some(&row)).unwrap_err();
+        assert!(refused.reason.contains("more than 512 KiB"), "{}", refused.reason);
     }
 
     #[test]

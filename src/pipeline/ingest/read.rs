@@ -4,6 +4,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::fs::{Mode, OFlags};
@@ -11,8 +12,8 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256 as Hasher};
 
 use super::rules::FileRules;
-use mfctl_core::domain::Sha256;
-use mfctl_core::domain::job::{FileRefusal, RefusalKind};
+use mfctl_core::domain::job::{FileRefusal, JournalFile, RefusalKind};
+use mfctl_core::domain::{Sha256, Timestamp};
 use mfctl_core::humane;
 use mfctl_extract::mime;
 
@@ -24,21 +25,57 @@ pub(super) fn refusal(kind: RefusalKind, reason: impl Into<String>) -> FileRefus
     FileRefusal { kind, reason: reason.into() }
 }
 
-/// Size and modification time: if either differs, the file has changed.
+/// The coarsest step of a file system's time stamps: two changes within it can leave the same ones.
+const TIME_STEP: Duration = Duration::from_secs(2);
+
+/// What tells whether a file has changed: if anything but `settled` differs, it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileVersion {
     /// The size in bytes.
     pub size_bytes: u64,
-    /// The modification time in nanoseconds since 1970.
+    /// The modification time in nanoseconds since 1970. Any program may set it.
     pub modified_ns: i64,
+    /// The time of the last change of its data or metadata, in nanoseconds since 1970. The system alone sets it.
+    pub changed_ns: i64,
+    /// The device that it is on.
+    pub device: u64,
+    /// Its inode: another one means that the file was replaced.
+    pub inode: u64,
+    /// Whether the last change was so long before the file was looked at that a later one has another change time.
+    pub settled: bool,
 }
 
 impl FileVersion {
     /// The version that a file's metadata describes.
     #[must_use]
     pub fn of(metadata: &Metadata) -> Self {
-        let modified_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
-        Self { size_bytes: metadata.len(), modified_ns }
+        let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+        let changed_ns = nanoseconds(metadata.ctime(), metadata.ctime_nsec());
+        let now_ns = i64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
+        let step_ns = i64::try_from(TIME_STEP.as_nanos()).unwrap_or(i64::MAX);
+        Self {
+            size_bytes: metadata.len(),
+            modified_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+            changed_ns,
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            settled: now_ns.saturating_sub(changed_ns) >= step_ns,
+        }
+    }
+
+    /// Whether the file is as the journal has it; `None` where the journal does not have enough to tell.
+    #[must_use]
+    pub fn is_as_recorded(&self, file: &JournalFile) -> Option<bool> {
+        let recorded = (file.size_bytes?, file.modified_ns?, file.changed_ns?, file.device?, file.inode?);
+        Some(recorded == (self.size_bytes, self.modified_ns, self.changed_ns, self.device, self.inode))
+    }
+
+    fn is_same_file(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
+    fn has_same_times(&self, other: &Self) -> bool {
+        (self.modified_ns, self.changed_ns) == (other.modified_ns, other.changed_ns)
     }
 }
 
@@ -126,7 +163,7 @@ fn try_read(path: &Path, rules: &FileRules) -> io::Result<FileRead> {
     let mut content = Vec::with_capacity(usize::try_from(version.size_bytes).unwrap_or(0) + 1);
     // One byte more than expected, so that growth is detected.
     (&file).take(version.size_bytes + 1).read_to_end(&mut content)?;
-    if let Some(refusal) = changed(&file, version, content.len() as u64)? {
+    if let Some(refusal) = changed(path, &file, version, content.len() as u64)? {
         return Ok(FileRead::Refused(refusal, Some(version)));
     }
     Ok(match sniff(&content, path, rules) {
@@ -146,19 +183,34 @@ fn size_refusal(size: u64, max: u64) -> Option<FileRefusal> {
     (size > max).then(|| refusal(RefusalKind::TooLarge, reason()))
 }
 
-/// The refusal if the file has changed since `before`, or if the bytes read differ from its size.
-pub(super) fn changed(file: &File, before: FileVersion, read: u64) -> io::Result<Option<FileRefusal>> {
-    let after = FileVersion::of(&file.metadata()?);
+/// The refusal if the file has changed since `before`, if the bytes read differ from its size, or if its path names another
+/// file now.
+pub(super) fn changed(path: &Path, file: &File, before: FileVersion, read: u64) -> io::Result<Option<FileRefusal>> {
+    let metadata = file.metadata()?;
+    let after = FileVersion::of(&metadata);
+    // To delete a file, or to replace it, changes its change time too.
+    let is_deleted = metadata.nlink() == 0;
     let what = if read < before.size_bytes || after.size_bytes < before.size_bytes {
         "it shrank while it was read"
     } else if read > before.size_bytes || after.size_bytes > before.size_bytes {
         "it grew while it was read"
     } else if after.modified_ns != before.modified_ns {
         "it was written to while it was read"
+    } else if after.changed_ns != before.changed_ns && !is_deleted {
+        "it or its metadata was changed while it was read"
+    } else if is_replaced(path, &after) {
+        "it was replaced by another file while it was read"
     } else {
         return Ok(None);
     };
     Ok(Some(refusal(RefusalKind::Changed, what)))
+}
+
+/// Whether the path names another file now. On some file systems the inode that an open file shows is not that of its path,
+/// so another inode alone does not tell. A file that was deleted meanwhile was read as it was.
+fn is_replaced(path: &Path, read: &FileVersion) -> bool {
+    let now = std::fs::metadata(path).map(|metadata| FileVersion::of(&metadata));
+    now.is_ok_and(|now| !now.is_same_file(read) && (now.size_bytes != read.size_bytes || !now.has_same_times(read)))
 }
 
 /// The first bytes of a file, for [`mime::detect`].
@@ -246,9 +298,31 @@ mod tests {
         std::fs::write(&path, "1234").unwrap();
         let file = open(&path).unwrap();
         let before = FileVersion::of(&file.metadata().unwrap());
-        assert_eq!(changed(&file, before, 4).unwrap(), None);
-        assert_eq!(changed(&file, before, 5).unwrap().unwrap().kind, RefusalKind::Changed);
+        let found = |before, read| changed(&path, &file, before, read).unwrap();
+        assert_eq!(found(before, 4), None);
+        assert_eq!(found(before, 5).unwrap().kind, RefusalKind::Changed);
         std::fs::write(&path, "123").unwrap();
-        assert!(changed(&file, before, 4).unwrap().unwrap().reason.contains("shrank"));
+        assert!(found(before, 4).unwrap().reason.contains("shrank"));
+        std::fs::write(&path, "1234").unwrap();
+        let before = FileVersion::of(&file.metadata().unwrap());
+        let earlier = FileVersion { changed_ns: before.changed_ns - 1, ..before };
+        assert!(
+            found(earlier, 4).unwrap().reason.contains("metadata was changed"),
+            "its modification time was restored"
+        );
+        std::fs::write(dir.path().join("b"), "5678!").unwrap();
+        std::fs::rename(dir.path().join("b"), &path).unwrap();
+        assert!(found(before, 4).unwrap().reason.contains("replaced"));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(found(before, 4), None, "deleted after it was read");
+    }
+
+    #[test]
+    fn time_stamps_tell_a_later_change_only_once_they_are_old_enough() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("new"), "x").unwrap();
+        let metadata = std::fs::metadata(dir.path().join("new")).unwrap();
+        assert!(!FileVersion::of(&metadata).settled);
+        assert!(FileVersion::of(&std::fs::metadata("/proc/self/exe").unwrap()).settled);
     }
 }

@@ -1,6 +1,7 @@
 //! Reads a batch's files: small ones into memory, several to a blocking thread; large ones are streamed to staging while
 //! they are hashed.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -76,6 +77,7 @@ impl FileReader {
             return Ok(FileReadOutcome::Skipped);
         }
         let context = self.context.clone();
+        let path = candidate.path.clone();
         let opened = self.run_blocking(move || {
             let read = read::read(&candidate.path, &context.rules);
             (read, metadata::resolve(&context.rules.spec, &candidate.path, candidate.declared.as_deref()))
@@ -97,7 +99,7 @@ impl FileReader {
         let source = Arc::new(HashingFile::new(file, version, self.context.stop.clone(), bytes_read));
         let object = self.context.staging_object(&row);
         let put = self.stager.put(&object, source.clone(), content_type, None).await;
-        Ok(match streamed(put, &source, version)? {
+        Ok(match streamed(put, &path, &source, version)? {
             StreamedUpload::Complete(sha256) => {
                 accepted(&self.context, row, version, sha256, content_type, metadata, None)
             }
@@ -164,13 +166,13 @@ fn accepted(
 }
 
 /// Judges a streamed upload by the store's answer, the reads and the file's state after them.
-fn streamed(put: Result<()>, source: &HashingFile, version: FileVersion) -> Result<StreamedUpload> {
+fn streamed(put: Result<()>, path: &Path, source: &HashingFile, version: FileVersion) -> Result<StreamedUpload> {
     match source.take_abort() {
         Some(ReadAbort::Stopped) => return Ok(StreamedUpload::Stopped),
         Some(ReadAbort::Unreadable(error)) => return Ok(StreamedUpload::Refused(unreadable(&error))),
         None => {}
     }
-    let changed = || read::changed(source.file(), version, source.read_bytes());
+    let changed = || read::changed(path, source.file(), version, source.read_bytes());
     match put {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::Invalid || concerns_one_object(&error) => {

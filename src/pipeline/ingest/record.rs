@@ -1,18 +1,20 @@
 //! Publishes a batch's events and records each file's outcome in the catalog and in the journal.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::context::RunContext;
 use super::files::{AcceptedFile, RefusedFile};
+use super::read::refusal;
 use super::register::{RegisteredBatch, RegisteredFile, StagingDecision};
 use super::stage::Stager;
-use mfctl_core::domain::event::{EventEnvelope, IngestRaw};
+use mfctl_core::domain::event::{EventEnvelope, IngestRaw, Metadata};
 use mfctl_core::domain::job::{FileOutcome, FileRefusal, FileStep, JobOutcome, JournalFile, RefusalKind};
 use mfctl_core::domain::names::topics;
-use mfctl_core::domain::{AssetState, NewRecord, Timestamp};
+use mfctl_core::domain::{AssetId, AssetState, NewRecord, Timestamp};
 use mfctl_core::failpoint;
-use mfctl_core::ports::{FileUpdate, Result, StagedAsset};
+use mfctl_core::ports::{ErrorKind, FileUpdate, Result, StagedAsset};
 
 /// Publishes events and records outcomes.
 pub(super) struct OutcomeRecorder {
@@ -26,10 +28,11 @@ impl OutcomeRecorder {
     }
 
     /// Publishes, records in the catalog, deletes unreferenced objects, and records in the journal, in this order.
-    pub(super) async fn record(&self, batch: RegisteredBatch) -> Result<()> {
+    pub(super) async fn record(&self, mut batch: RegisteredBatch) -> Result<()> {
         let ports = &self.context.ports;
         let now = ports.clock.now();
-        self.publish(&batch, now).await?;
+        let events = self.events(&mut batch, now).await?;
+        self.publish(&batch, events, now).await?;
         failpoint::hit("ingest_published");
         let outcomes = self.outcomes(&batch, now);
         if !outcomes.is_empty() {
@@ -46,18 +49,40 @@ impl OutcomeRecorder {
         Ok(())
     }
 
-    /// Publishes the events that the decisions ask for, and marks them published once the broker has acknowledged them.
-    async fn publish(&self, batch: &RegisteredBatch, now: Timestamp) -> Result<()> {
-        let ports = &self.context.ports;
+    /// The events that the decisions ask for. A file whose event cannot be written is refused, with those of the same bytes
+    /// that rely on it: it is that file's outcome, and no reason to interrupt the job.
+    async fn events(&self, batch: &mut RegisteredBatch, now: Timestamp) -> Result<Vec<NewRecord>> {
         let mut records: Vec<NewRecord> = Vec::new();
+        let mut invalid: HashMap<AssetId, String> = HashMap::new();
+        for registered in batch.files.iter().filter(|registered| needs_event(registered)) {
+            match self.event(registered, now).await {
+                Ok(record) => records.push(record),
+                Err(error) if error.kind() == ErrorKind::Invalid => {
+                    invalid.insert(registered.file.asset, error.full());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let relies_on_it = |registered: &mut RegisteredFile| {
+            registered.answer.state == AssetState::Staged && invalid.contains_key(&registered.file.asset)
+        };
+        for RegisteredFile { file, .. } in batch.files.extract_if(.., relies_on_it) {
+            let reason = invalid.get(&file.asset).cloned().unwrap_or_default();
+            batch.refused.push(RefusedFile {
+                refusal: refusal(RefusalKind::BadMetadata, reason),
+                version: Some(file.version),
+                row: file.row,
+            });
+        }
+        Ok(records)
+    }
+
+    /// Publishes the events, and marks them published once the broker has acknowledged them.
+    async fn publish(&self, batch: &RegisteredBatch, records: Vec<NewRecord>, now: Timestamp) -> Result<()> {
+        let ports = &self.context.ports;
         let mut assets = Vec::new();
         let mut staged = Vec::new();
-        for registered in &batch.files {
-            // An asset that a worker ingested meanwhile needs no event, but its row may lack the acknowledgement.
-            if registered.answer.state != AssetState::Staged || !registered.decision.publishes() {
-                continue;
-            }
-            records.push(self.event(registered, now).await?);
+        for registered in batch.files.iter().filter(|registered| needs_event(registered)) {
             assets.push(registered.file.asset);
             if !matches!(registered.decision, StagingDecision::Duplicate { .. }) {
                 let update = read_update(&registered.file, &registered.answer);
@@ -78,10 +103,23 @@ impl OutcomeRecorder {
         self.context.retry(|| ports.catalog.mark_published(&assets, now)).await
     }
 
-    /// The event of a file's asset. An event that another file caused keeps that file's metadata.
+    /// The event of a file's asset. An event that another file caused keeps that file's metadata, if it can be written with
+    /// it: an earlier version recorded metadata that no event can carry.
     async fn event(&self, registered: &RegisteredFile, now: Timestamp) -> Result<NewRecord> {
-        let RegisteredFile { file, answer, prior_metadata, .. } = registered;
-        let is_own = answer.event_id == file.row.event_id;
+        let is_own = registered.answer.event_id == registered.file.row.event_id;
+        if let Some(prior) = registered.prior_metadata.as_ref().filter(|_| !is_own) {
+            match self.event_with(registered, prior, now).await {
+                Err(error) if error.kind() == ErrorKind::Invalid => {
+                    tracing::warn!(%error, "skipped the metadata of an asset's row");
+                }
+                written => return written,
+            }
+        }
+        self.event_with(registered, &registered.file.metadata.metadata, now).await
+    }
+
+    async fn event_with(&self, registered: &RegisteredFile, metadata: &Metadata, now: Timestamp) -> Result<NewRecord> {
+        let RegisteredFile { file, answer, .. } = registered;
         let envelope = EventEnvelope {
             event_id: answer.event_id,
             occurred_at: answer.staged_at,
@@ -100,7 +138,7 @@ impl OutcomeRecorder {
             media_type: file.content_type.media_type.to_owned(),
             declared_media_type: file.content_type.declared.map(str::to_owned),
             source_path: file.row.path.clone(),
-            metadata: prior_metadata.as_ref().filter(|_| !is_own).unwrap_or(&file.metadata.metadata).clone(),
+            metadata: metadata.clone(),
             envelope,
         };
         let topic = topics::INGEST_RAW;
@@ -160,6 +198,12 @@ impl OutcomeRecorder {
     }
 }
 
+/// Whether a file's event is published. An asset that a worker ingested meanwhile needs no event, but its row may lack the
+/// acknowledgement.
+fn needs_event(registered: &RegisteredFile) -> bool {
+    registered.answer.state == AssetState::Staged && registered.decision.publishes()
+}
+
 fn revoked() -> FileRefusal {
     FileRefusal {
         kind: RefusalKind::Revoked,
@@ -174,6 +218,9 @@ fn read_update(file: &AcceptedFile, answer: &StagedAsset) -> FileUpdate {
         step: FileStep::Planned,
         size_bytes: Some(file.version.size_bytes),
         modified_ns: Some(file.version.modified_ns),
+        changed_ns: Some(file.version.changed_ns).filter(|_| file.version.settled),
+        device: Some(file.version.device),
+        inode: Some(file.version.inode),
         sha256: Some(file.sha256),
         media_type: Some(file.content_type.media_type.to_owned()),
         asset_id: Some(file.asset),
@@ -204,6 +251,9 @@ fn refused_update(file: &RefusedFile) -> FileUpdate {
         },
         size_bytes: file.version.map(|version| version.size_bytes),
         modified_ns: file.version.map(|version| version.modified_ns),
+        changed_ns: file.version.filter(|version| version.settled).map(|version| version.changed_ns),
+        device: file.version.map(|version| version.device),
+        inode: file.version.map(|version| version.inode),
         sha256: None,
         media_type: None,
         asset_id: None,

@@ -15,7 +15,8 @@ use super::context::RunContext;
 use super::error::Error;
 use super::manifest;
 use super::open::LeasedJob;
-use super::walk::{self, SkipCounters};
+use super::skipped::SkipCounters;
+use super::walk;
 use mfctl_core::domain::job::{FileStep, JournalFile};
 use mfctl_core::ports::{self, ErrorKind, JobFilter};
 
@@ -148,12 +149,12 @@ fn add_planned(
         // A folder that could not be read by an earlier run may be readable now.
         if path.is_dir() && std::fs::read_dir(&path).is_ok() {
             let mut sink = |candidate| builder.push(candidate);
-            if walk::walk_root(&path, &context.rules, &Arc::default(), &context.stop, &mut sink).is_break() {
+            if walk::walk_root(&path, &context.rules, &Arc::default(), &context.stop, &mut sink)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
         let candidate = from_manifest.unwrap_or_else(|| IngestCandidate::unchecked(path));
-        if builder.push(walk::checked(candidate)).is_break() {
+        if builder.push(walk::checked(candidate, &context.rules)).is_break() {
             return Ok(ControlFlow::Break(()));
         }
     }

@@ -3,14 +3,16 @@
 
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use ignore::{DirEntry, WalkBuilder};
 use jiff::Timestamp;
+use walkdir::{DirEntry, WalkDir};
 
+use super::data_folder::DataFolder;
+use super::ignore_file::IGNORE_FILE;
 use super::rules::data_dir_paths;
 use super::spec::JobSpec;
-use super::walk::{IGNORE_FILE, error_refusal};
+use super::walk::error_refusal;
 use super::{manifest, metadata};
 use mfctl_core::domain::SourcePath;
 use mfctl_core::stop::Stop;
@@ -35,7 +37,7 @@ pub enum SourceEntryKind {
     ModifiedSidecar,
     /// A symbolic link to a folder that the job did not enter.
     LinkedFolder,
-    /// The data folder, inside the source.
+    /// The data folder or a part of it, inside the source.
     DataFolder,
     /// An entry that cannot be read, and why.
     Unreadable(String),
@@ -49,7 +51,7 @@ type EntrySink<'a> = &'a mut dyn FnMut(SourceEntry) -> ControlFlow<()>;
 ///
 /// `began` is the time the job began. Returns whether its list, if it had one, could be read again.
 pub fn walk_all(spec: &JobSpec, data_dir: &Path, began: Timestamp, sink: EntrySink<'_>) -> bool {
-    let walk = SourceWalk { spec, excluded_dirs: data_dir_paths(data_dir), began };
+    let walk = SourceWalk { spec, data_folder: DataFolder::at(data_dir_paths(data_dir)), began };
     for root in &spec.roots {
         if walk.walk_root(&root.to_path(), sink).is_break() {
             return true;
@@ -65,13 +67,14 @@ pub fn walk_all(spec: &JobSpec, data_dir: &Path, began: Timestamp, sink: EntrySi
 
 struct SourceWalk<'a> {
     spec: &'a JobSpec,
-    excluded_dirs: Vec<PathBuf>,
+    data_folder: DataFolder,
     began: Timestamp,
 }
 
 impl SourceWalk<'_> {
     fn walk_root(&self, root: &Path, sink: EntrySink<'_>) -> ControlFlow<()> {
         match std::fs::metadata(root) {
+            Ok(_) if self.data_folder.contains(root) => sink(entry(root, SourceEntryKind::DataFolder)),
             Ok(metadata) if metadata.is_dir() => self.walk_folder(root, sink),
             Ok(_) => sink(entry(root, SourceEntryKind::File)),
             Err(error) => {
@@ -82,21 +85,19 @@ impl SourceWalk<'_> {
     }
 
     fn walk_folder(&self, root: &Path, sink: EntrySink<'_>) -> ControlFlow<()> {
-        if let Some(data) = self.excluded_dirs.iter().find(|data| data.starts_with(root) && data.is_dir()) {
-            sink(entry(data, SourceEntryKind::DataFolder))?;
-        }
-        let excluded_dirs = self.excluded_dirs.clone();
-        let walk = WalkBuilder::new(root)
-            .standard_filters(false)
-            .follow_links(self.spec.follow)
-            .filter_entry(move |entry| !excluded_dirs.iter().any(|folder| folder == entry.path()))
-            .build();
-        for dir_entry in walk {
+        let mut walk = WalkDir::new(root).follow_links(self.spec.follow).into_iter();
+        while let Some(dir_entry) = walk.next() {
             let found = match dir_entry {
+                Ok(dir_entry) if self.is_data_folder(&dir_entry) => {
+                    if dir_entry.file_type().is_dir() {
+                        walk.skip_current_dir();
+                    }
+                    Some(entry(dir_entry.path(), SourceEntryKind::DataFolder))
+                }
                 Ok(dir_entry) => self.classify(&dir_entry),
                 Err(error) => {
-                    let (path, refusal) = error_refusal(&error);
-                    Some(entry(path.unwrap_or(root), SourceEntryKind::Unreadable(refusal.reason)))
+                    let refusal = error_refusal(&error);
+                    Some(entry(error.path().unwrap_or(root), SourceEntryKind::Unreadable(refusal.reason)))
                 }
             };
             if let Some(found) = found {
@@ -106,11 +107,17 @@ impl SourceWalk<'_> {
         ControlFlow::Continue(())
     }
 
+    /// Whether an entry is the data folder or a part of it.
+    fn is_data_folder(&self, dir_entry: &DirEntry) -> bool {
+        dir_entry.metadata().is_ok_and(|metadata| self.data_folder.is(&metadata))
+            || dir_entry.path_is_symlink() && self.data_folder.contains(dir_entry.path())
+    }
+
     /// The entry to report; `None` for folders and ignore files.
     fn classify(&self, dir_entry: &DirEntry) -> Option<SourceEntry> {
         let path = dir_entry.path();
-        let file_type = dir_entry.file_type()?;
-        if file_type.is_dir() || dir_entry.file_name() == IGNORE_FILE {
+        let file_type = dir_entry.file_type();
+        if file_type.is_dir() || dir_entry.depth() == 0 || dir_entry.file_name() == IGNORE_FILE {
             return None;
         }
         if file_type.is_symlink() && std::fs::metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
@@ -145,7 +152,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    use super::super::spec::ListSpec;
+    use super::super::spec::{ListSpec, PathPattern};
     use super::super::walk::create_files;
     use super::*;
 
@@ -177,7 +184,8 @@ mod tests {
         );
         symlink(".hidden", root.join("linked")).unwrap();
         let roots = [SourcePath::from_path(&root)].into();
-        let spec = JobSpec { roots, exclude: ["*.txt".to_owned()].into(), no_hidden: true, ..JobSpec::default() };
+        let spec =
+            JobSpec { roots, exclude: [PathPattern::from("*.txt")].into(), no_hidden: true, ..JobSpec::default() };
         let (found, whole) = search(&root, &spec, Timestamp::MAX);
         assert!(whole);
         let sidecar = SourceEntryKind::Sidecar(SourcePath::from_path(&root.join("a.txt")));

@@ -1,6 +1,8 @@
 //! The specification of a job: its roots and options in one canonical form. Equal specs mean the same job.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +39,59 @@ pub struct ListSpec {
     pub base: SourcePath,
 }
 
+/// A pattern of paths: bytes, because file names are bytes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(try_from = "PatternForm", into = "PatternForm")]
+pub struct PathPattern(Vec<u8>);
+
+/// A pattern in a spec's JSON: text, or where it is not UTF-8 its bytes.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum PatternForm {
+    Text(String),
+    Bytes { hex: String },
+}
+
+impl PathPattern {
+    /// Its bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&str> for PathPattern {
+    fn from(text: &str) -> Self {
+        Self(text.as_bytes().to_vec())
+    }
+}
+
+impl From<OsString> for PathPattern {
+    fn from(text: OsString) -> Self {
+        Self(text.into_vec())
+    }
+}
+
+impl From<PathPattern> for PatternForm {
+    fn from(pattern: PathPattern) -> Self {
+        match String::from_utf8(pattern.0) {
+            Ok(text) => Self::Text(text),
+            Err(error) => Self::Bytes { hex: hex::encode(error.into_bytes()) },
+        }
+    }
+}
+
+impl TryFrom<PatternForm> for PathPattern {
+    type Error = hex::FromHexError;
+
+    fn try_from(form: PatternForm) -> Result<Self, Self::Error> {
+        match form {
+            PatternForm::Text(text) => Ok(Self(text.into_bytes())),
+            PatternForm::Bytes { hex } => hex::decode(hex).map(Self),
+        }
+    }
+}
+
 /// Roots and options of a job: everything that changes which files are taken, or how.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -51,10 +106,10 @@ pub struct JobSpec {
     pub list: Option<ListSpec>,
     /// Takes only files that match one of these globs; empty means all.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    pub include: BTreeSet<String>,
+    pub include: BTreeSet<PathPattern>,
     /// Skips files and folders that match one of these globs.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    pub exclude: BTreeSet<String>,
+    pub exclude: BTreeSet<PathPattern>,
     /// Skips hidden files and folders.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_hidden: bool,
@@ -124,6 +179,15 @@ mod tests {
         let other = JobSpec { follow: true, ..spec(&["/a", "/b"]) };
         assert_ne!(one, other.canonical().unwrap());
         assert_eq!(JobSpec::read(&other.canonical().unwrap()).unwrap(), other);
+    }
+
+    #[test]
+    fn patterns_of_any_bytes_survive_the_journal() {
+        let latin = PathPattern::from(OsString::from_vec(b"r\xe9serv\xe9/".to_vec()));
+        let spec = JobSpec { exclude: [latin, PathPattern::from("کلید*")].into(), ..spec(&["/a"]) };
+        let json = spec.canonical().unwrap();
+        assert_eq!(json["exclude"], serde_json::json!([{"hex": "72e973657276e92f"}, "کلید*"]));
+        assert_eq!(JobSpec::read(&json).unwrap(), spec);
     }
 
     #[test]

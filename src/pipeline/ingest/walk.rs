@@ -1,43 +1,27 @@
 //! Finds files in folders, manifests and lists, as a stream: memory does not grow with the number of files.
 //!
 //! Hidden files are taken unless `no_hidden` is set. A symbolic link to a file counts as that file; one to a folder is
-//! entered with `follow` and counted otherwise. `.mfctlignore` files (in gitignore's syntax) exclude what they match. The
-//! data folder itself is never walked.
+//! entered with `follow` and counted otherwise. `.mfctlignore` files (in gitignore's syntax) exclude what they match; one
+//! that cannot be applied ends the walk before anything in its folder is found. The data folder is never entered.
 
 use std::fs::FileType;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 
-use ignore::{DirEntry, WalkBuilder};
+use walkdir::{DirEntry, WalkDir};
 
 use super::candidate::{CandidateSink, IngestCandidate};
 use super::error::Error;
+use super::ignore_file::{IGNORE_FILE, IgnoreFile, Verdict};
 use super::read::{not_regular, refusal, unreadable};
 use super::rules::FileRules;
+use super::skipped::{SkipCounters, SkipRule};
 use super::{manifest, metadata};
 use mfctl_core::domain::SourcePath;
 use mfctl_core::domain::job::{FileRefusal, RefusalKind};
 use mfctl_core::stop::Stop;
-
-/// The name of files with patterns of what to exclude.
-pub(super) const IGNORE_FILE: &str = ".mfctlignore";
-
-/// What the walk skipped by rule, for the note after a run.
-#[derive(Debug, Default)]
-pub struct SkipCounters {
-    /// Files and folders that `--include` or `--exclude` exclude. Those that `--no-hidden` and ignore files exclude are
-    /// not counted: the walker does not report them.
-    pub filtered: AtomicU64,
-    /// Ignore files that were found. `--no-hidden` hides them from this count, but they still apply.
-    pub ignore_files: AtomicU64,
-    /// Symbolic links to folders, without `--follow`.
-    pub linked_folders: AtomicU64,
-    /// Sidecars.
-    pub sidecars: AtomicU64,
-}
 
 /// Finds the files of all roots, the manifest and the list of the spec.
 pub(super) fn walk(
@@ -47,126 +31,208 @@ pub(super) fn walk(
     sink: CandidateSink<'_>,
 ) -> Result<ControlFlow<()>, Error> {
     for root in &rules.spec.roots {
-        if walk_root(&root.to_path(), rules, skipped, stop, sink).is_break() {
+        let root = root.to_path();
+        let base = root.parent().unwrap_or(Path::new("/"));
+        // A folder that is given itself is walked, whatever its name.
+        if !root.is_dir() && leaves_out_named(&root, base, rules, skipped) {
+            continue;
+        }
+        if walk_root(&root, rules, skipped, stop, sink)?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
     }
-    if let Some(spec) = &rules.spec.manifest
-        && manifest::rows(spec, stop, &mut |candidate| sink(checked(candidate)))?.is_break()
-    {
-        return Ok(ControlFlow::Break(()));
+    if let Some(spec) = &rules.spec.manifest {
+        let file = spec.path.to_path();
+        let folder = file.parent().unwrap_or(Path::new("/"));
+        let mut each = |candidate: IngestCandidate| {
+            if candidate.refused.is_none() && leaves_out_named(&candidate.path, folder, rules, skipped) {
+                return ControlFlow::Continue(());
+            }
+            sink(checked(candidate, rules))
+        };
+        if manifest::rows(spec, stop, &mut each)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
     }
     if let Some(list) = &rules.spec.list {
-        let mut each = |path: PathBuf| walk_root(&path, rules, skipped, stop, sink);
-        return manifest::paths(list, stop, &mut each);
+        let base = list.base.to_path();
+        let mut failed = None;
+        let mut each = |path: PathBuf| {
+            if leaves_out_named(&path, &base, rules, skipped) {
+                return ControlFlow::Continue(());
+            }
+            walk_root(&path, rules, skipped, stop, sink).unwrap_or_else(|error| {
+                failed = Some(error);
+                ControlFlow::Break(())
+            })
+        };
+        let read = manifest::paths(list, stop, &mut each)?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if read.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
     }
+    *skipped.unmatched.lock().unwrap_or_else(PoisonError::into_inner) = rules.paths.unmatched();
     Ok(ControlFlow::Continue(()))
 }
 
+/// Whether an option leaves out a path that was named; counts it.
+fn leaves_out_named(path: &Path, base: &Path, rules: &FileRules, skipped: &SkipCounters) -> bool {
+    let rule = rules.leaves_out_named(path, base);
+    rule.inspect(|rule| skipped.left_out(rule)).is_some()
+}
+
 /// Finds the files of one root: the file itself, or all files in the folder.
+///
+/// # Errors
+/// An ignore file in the folder that cannot be read or applied.
 pub(super) fn walk_root(
     root: &Path,
     rules: &FileRules,
     skipped: &Arc<SkipCounters>,
     stop: &Stop,
     sink: CandidateSink<'_>,
-) -> ControlFlow<()> {
+) -> Result<ControlFlow<()>, Error> {
     match std::fs::metadata(root) {
-        Ok(metadata) if metadata.is_dir() => walk_folder(root, rules, skipped, stop, sink),
-        _ => sink(checked(IngestCandidate::unchecked(root.to_owned()))),
-    }
-}
-
-fn walk_folder(
-    root: &Path,
-    rules: &FileRules,
-    skipped: &Arc<SkipCounters>,
-    stop: &Stop,
-    sink: CandidateSink<'_>,
-) -> ControlFlow<()> {
-    for entry in walker(root, rules, skipped) {
-        if stop.requested().is_some() {
-            return ControlFlow::Break(());
+        Ok(metadata) if metadata.is_dir() && rules.data_folder.contains(root) => {
+            Ok(sink(IngestCandidate::refused(root, rules.data_folder.refusal())))
         }
-        let candidate = match entry {
-            Ok(entry) => candidate(&entry, root, rules, skipped),
-            Err(error) => Some(walk_error(&error, root)),
-        };
-        if let Some(candidate) = candidate {
-            sink(candidate)?;
+        Ok(metadata) if metadata.is_dir() => {
+            FolderWalk { root, rules, skipped, ignore_files: Vec::new() }.run(stop, sink)
+        }
+        _ => Ok(sink(checked(IngestCandidate::unchecked(root.to_owned()), rules))),
+    }
+}
+
+/// What to do with an entry of a folder.
+enum Visit {
+    Candidate(IngestCandidate),
+    /// A folder that is walked, or a file that is not taken.
+    Nothing,
+    /// A folder that is not walked.
+    LeaveOut,
+}
+
+/// The walk through one folder.
+struct FolderWalk<'a> {
+    root: &'a Path,
+    rules: &'a FileRules,
+    skipped: &'a SkipCounters,
+    /// The ignore files of the entry's folder and those above, with the depths of their folders.
+    ignore_files: Vec<(usize, IgnoreFile)>,
+}
+
+impl FolderWalk<'_> {
+    fn run(mut self, stop: &Stop, sink: CandidateSink<'_>) -> Result<ControlFlow<()>, Error> {
+        let mut walk = WalkDir::new(self.root).follow_links(self.rules.spec.follow).into_iter();
+        while let Some(entry) = walk.next() {
+            if stop.requested().is_some() {
+                return Ok(ControlFlow::Break(()));
+            }
+            let visit = match entry {
+                Ok(entry) => self.visit(&entry)?,
+                Err(error) => Visit::Candidate(walk_error(&error, self.root)),
+            };
+            match visit {
+                Visit::Candidate(candidate) => {
+                    if sink(candidate).is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                }
+                Visit::Nothing => {}
+                Visit::LeaveOut => walk.skip_current_dir(),
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn visit(&mut self, entry: &DirEntry) -> Result<Visit, Error> {
+        while self.ignore_files.last().is_some_and(|(depth, _)| *depth >= entry.depth()) {
+            self.ignore_files.pop();
+        }
+        if entry.depth() > 0 && !entry.file_type().is_dir() {
+            return Ok(self.file(entry).map_or(Visit::Nothing, Visit::Candidate));
+        }
+        if entry.depth() > 0 && self.leaves_out_folder(entry) {
+            return Ok(Visit::LeaveOut);
+        }
+        if let Some(file) = IgnoreFile::of_folder(entry.path())? {
+            SkipCounters::add(&self.skipped.ignore_files);
+            self.ignore_files.push((entry.depth(), file));
+        }
+        Ok(Visit::Nothing)
+    }
+
+    fn leaves_out_folder(&self, entry: &DirEntry) -> bool {
+        let path = entry.path();
+        let rule = self.rules.paths.leaves_out_folder(self.relative(path)).or_else(|| self.ignored(path, true));
+        if let Some(rule) = rule {
+            self.skipped.left_out(rule);
+            return true;
+        }
+        let data = &self.rules.data_folder;
+        let is_data = entry.metadata().is_ok_and(|metadata| data.is(&metadata));
+        if is_data || entry.path_is_symlink() && data.contains(path) {
+            SkipCounters::add(&self.skipped.data_folders);
+            return true;
+        }
+        false
+    }
+
+    /// The candidate of an entry that is not a folder; `None` for sidecars and what rules leave out.
+    fn file(&self, entry: &DirEntry) -> Option<IngestCandidate> {
+        let path = entry.path();
+        if entry.file_name() == IGNORE_FILE {
+            return None;
+        }
+        let rule = self.rules.paths.leaves_out_file(self.relative(path)).or_else(|| self.ignored(path, false));
+        if let Some(rule) = rule {
+            self.skipped.left_out(rule);
+            return None;
+        }
+        if !self.rules.spec.no_sidecars && metadata::is_sidecar(path) {
+            SkipCounters::add(&self.skipped.sidecars);
+            return None;
+        }
+        let kind = entry.file_type();
+        if kind.is_symlink() && std::fs::metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
+            SkipCounters::add(&self.skipped.linked_folders);
+            return None;
+        }
+        if !kind.is_file() || entry.path_is_symlink() {
+            return Some(checked(IngestCandidate::unchecked(path.to_owned()), self.rules));
+        }
+        let metadata = entry.metadata().ok();
+        if metadata.as_ref().is_some_and(|metadata| self.rules.data_folder.is(metadata)) {
+            return Some(IngestCandidate::refused(path, self.rules.data_folder.refusal()));
+        }
+        let size_hint = metadata.map_or(0, |metadata| metadata.len());
+        Some(IngestCandidate { size_hint, ..IngestCandidate::unchecked(path.to_owned()) })
+    }
+
+    /// The rule of an ignore file that leaves a path out; a file in a deeper folder overrides those above.
+    fn ignored(&self, path: &Path, is_folder: bool) -> Option<&SkipRule> {
+        let verdict = self.ignore_files.iter().rev().find_map(|(_, file)| file.verdict(path, is_folder));
+        match verdict? {
+            Verdict::LeftOut(rule) => Some(rule),
+            Verdict::Taken => None,
         }
     }
-    ControlFlow::Continue(())
+
+    fn relative<'p>(&self, path: &'p Path) -> &'p Path {
+        path.strip_prefix(self.root).unwrap_or(path)
+    }
 }
 
-fn walker(root: &Path, rules: &FileRules, skipped: &Arc<SkipCounters>) -> ignore::Walk {
-    let paths = rules.paths.clone();
-    let excluded_dirs = rules.excluded_dirs.clone();
-    let base = root.to_owned();
-    let skipped = skipped.clone();
-    WalkBuilder::new(root)
-        .standard_filters(false)
-        .require_git(false)
-        .hidden(rules.spec.no_hidden)
-        .follow_links(rules.spec.follow)
-        .add_custom_ignore_filename(IGNORE_FILE)
-        .filter_entry(move |entry| {
-            if entry.depth() == 0 || !entry.file_type().is_some_and(|kind| kind.is_dir()) {
-                return true;
-            }
-            let walked = paths.walks_folder(relative(entry.path(), &base));
-            if !walked {
-                skipped.filtered.fetch_add(1, Ordering::Relaxed);
-            }
-            walked && !excluded_dirs.iter().any(|folder| folder == entry.path())
-        })
-        .build()
-}
-
-fn relative<'a>(path: &'a Path, root: &Path) -> &'a Path {
-    path.strip_prefix(root).unwrap_or(path)
-}
-
-/// The candidate of an entry; `None` for folders, sidecars and what the filters exclude.
-fn candidate(entry: &DirEntry, root: &Path, rules: &FileRules, skipped: &SkipCounters) -> Option<IngestCandidate> {
-    let path = entry.path();
-    if let Some(error) = entry.error() {
-        let reason = format!("it has an invalid pattern: {error}");
-        return Some(IngestCandidate::refused(path.join(IGNORE_FILE), refusal(RefusalKind::BadMetadata, reason)));
-    }
-    let kind = entry.file_type()?;
-    if kind.is_dir() {
-        return None;
-    }
-    let count = |counter: &AtomicU64| {
-        counter.fetch_add(1, Ordering::Relaxed);
-        None
-    };
-    if entry.file_name() == IGNORE_FILE {
-        return count(&skipped.ignore_files);
-    }
-    if !rules.paths.takes_file(relative(path, root)) {
-        return count(&skipped.filtered);
-    }
-    if !rules.spec.no_sidecars && metadata::is_sidecar(path) {
-        return count(&skipped.sidecars);
-    }
-    if kind.is_symlink() && std::fs::metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
-        return count(&skipped.linked_folders);
-    }
-    if kind.is_file() {
-        let size_hint = entry.metadata().map_or(0, |metadata| metadata.len());
-        return Some(IngestCandidate { size_hint, ..IngestCandidate::unchecked(path.to_owned()) });
-    }
-    Some(checked(IngestCandidate::unchecked(path.to_owned())))
-}
-
-/// Checks the kind and size of the candidate's file, without opening it.
-pub(super) fn checked(mut candidate: IngestCandidate) -> IngestCandidate {
+/// Checks the kind and size of the candidate's file, without opening it, and that it is not in the data folder.
+pub(super) fn checked(mut candidate: IngestCandidate, rules: &FileRules) -> IngestCandidate {
     if candidate.refused.is_some() {
         return candidate;
     }
     match std::fs::metadata(&candidate.path) {
+        Ok(_) if rules.data_folder.contains(&candidate.path) => candidate.refused = Some(rules.data_folder.refusal()),
         Ok(metadata) if metadata.is_file() => candidate.size_hint = metadata.len(),
         Ok(metadata) => candidate.refused = Some(not_regular(metadata.file_type())),
         Err(error) => candidate.refused = Some(missing(&candidate.path, &error)),
@@ -183,25 +249,20 @@ fn missing(path: &Path, error: &io::Error) -> FileRefusal {
 }
 
 /// A path that the walk could not read: it becomes a refused candidate, so that it is never skipped silently.
-fn walk_error(error: &ignore::Error, root: &Path) -> IngestCandidate {
-    let (path, refusal) = error_refusal(error);
-    IngestCandidate::refused(path.unwrap_or(root), refusal)
+fn walk_error(error: &walkdir::Error, root: &Path) -> IngestCandidate {
+    IngestCandidate::refused(error.path().unwrap_or(root), error_refusal(error))
 }
 
-/// The path that a walk error names, if it names one, and the refusal for it.
-pub(super) fn error_refusal(error: &ignore::Error) -> (Option<&Path>, FileRefusal) {
-    match error {
-        ignore::Error::WithPath { path, err } => {
-            let (inner, refusal) = error_refusal(err);
-            (inner.or(Some(path)), refusal)
-        }
-        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => error_refusal(err),
-        ignore::Error::Loop { child, ancestor } => {
-            let ancestor = SourcePath::from_path(ancestor);
-            (Some(child), refusal(RefusalKind::BrokenLink, format!("its symbolic link leads back to {ancestor}")))
-        }
-        ignore::Error::Io(error) => (None, unreadable(error)),
-        other => (None, refusal(RefusalKind::Unreadable, format!("it cannot be read: {other}"))),
+/// The refusal for a path that the walk could not read.
+pub(super) fn error_refusal(error: &walkdir::Error) -> FileRefusal {
+    if let Some(ancestor) = error.loop_ancestor() {
+        let ancestor = SourcePath::from_path(ancestor);
+        return refusal(RefusalKind::BrokenLink, format!("its symbolic link leads back to {ancestor}"));
+    }
+    match (error.path(), error.io_error()) {
+        (Some(path), Some(io)) => missing(path, io),
+        (None, Some(io)) => unreadable(io),
+        _ => refusal(RefusalKind::Unreadable, format!("it cannot be read: {error}")),
     }
 }
 
@@ -219,7 +280,9 @@ mod tests {
     use std::collections::BTreeMap;
     use std::os::unix::fs::symlink;
 
-    use super::super::spec::JobSpec;
+    use std::sync::atomic::Ordering;
+
+    use super::super::spec::{JobSpec, PathPattern};
     use super::*;
 
     fn walk_dir(dir: &Path, spec: JobSpec) -> (BTreeMap<String, Option<RefusalKind>>, Arc<SkipCounters>) {
@@ -228,7 +291,7 @@ mod tests {
         let skipped = Arc::default();
         let mut all = BTreeMap::new();
         let mut sink = |candidate: IngestCandidate| {
-            let name = relative(&candidate.path, dir).to_string_lossy().into_owned();
+            let name = candidate.path.strip_prefix(dir).unwrap().to_string_lossy().into_owned();
             all.insert(name, candidate.refused.map(|refusal| refusal.kind));
             ControlFlow::Continue(())
         };
@@ -264,9 +327,10 @@ mod tests {
         assert_eq!(skipped.ignore_files.load(Ordering::Relaxed), 1);
         let (found, _) = walk_dir(&root, JobSpec { no_hidden: true, no_sidecars: true, ..JobSpec::default() });
         assert_eq!(names(&found), ["a.txt", "a.txt.json", "alone.json", "sub/b.txt"]);
-        let (found, skipped) = walk_dir(&root, JobSpec { exclude: ["sub".to_owned()].into(), ..JobSpec::default() });
+        let (found, skipped) =
+            walk_dir(&root, JobSpec { exclude: [PathPattern::from("sub")].into(), ..JobSpec::default() });
         assert_eq!(names(&found), [".hidden", "a.txt", "alone.json"]);
-        assert_eq!(skipped.filtered.load(Ordering::Relaxed), 1);
+        assert_eq!(skipped.by_rules(), 1);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::SystemTime;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -85,11 +86,20 @@ impl EventId {
     }
 }
 
+/// A new UUIDv7. A clock before 1970, which it cannot express, counts as 1970.
+#[must_use]
+pub fn time_ordered_uuid() -> Uuid {
+    if SystemTime::now() >= SystemTime::UNIX_EPOCH {
+        return Uuid::now_v7();
+    }
+    Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, 0, 0))
+}
+
 impl JobId {
     /// A new job id.
     #[must_use]
     pub fn fresh() -> Self {
-        Self(Uuid::now_v7())
+        Self(time_ordered_uuid())
     }
 }
 

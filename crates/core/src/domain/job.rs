@@ -77,6 +77,8 @@ text_enum!(
         BrokenLink = "broken_link",
         /// Its sidecar or manifest row is invalid.
         BadMetadata = "bad_metadata",
+        /// It is in mfctl's own data folder.
+        DataFolder = "data_folder",
         /// Its asset was taken down.
         Revoked = "revoked",
         /// It cannot be opened or read.
@@ -174,6 +176,13 @@ pub struct JournalFile {
     pub size_bytes: Option<u64>,
     /// Modification time when it was read, in nanoseconds since 1970.
     pub modified_ns: Option<i64>,
+    /// Time of the last change of its data or metadata when it was read, in nanoseconds since 1970; `None` where it is not
+    /// known to tell every later change.
+    pub changed_ns: Option<i64>,
+    /// Device of the file when it was read.
+    pub device: Option<u64>,
+    /// Inode of the file when it was read.
+    pub inode: Option<u64>,
     /// Digest of its content.
     pub sha256: Option<Sha256>,
     /// Media type by content.

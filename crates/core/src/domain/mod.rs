@@ -3,6 +3,7 @@
 //! Pure: no I/O, no async, no clock; a time that a rule needs is passed in. Every other module may import this one, which
 //! imports none of them.
 
+pub mod address;
 pub mod asset;
 pub mod compat;
 pub mod config_key;

@@ -40,7 +40,7 @@ pub fn secret_reason(key: &str, value: &str) -> Option<String> {
     }) {
         return Some(format!("the value looks like {what}"));
     }
-    if is_url_with_password(value) {
+    if super::address::has_password(value) {
         return Some("the value is an address with a password in it".to_owned());
     }
     let key = key.to_ascii_lowercase();
@@ -59,13 +59,6 @@ fn is_jwt(value: &str) -> bool {
     parts.len() == 3 && value.starts_with("eyJ") && parts.iter().all(|part| part.len() >= 10)
 }
 
-/// `scheme://user:password@host`.
-fn is_url_with_password(value: &str) -> bool {
-    let Some((_, rest)) = value.split_once("://") else { return false };
-    let authority = rest.split('/').next().unwrap_or_default();
-    authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +71,7 @@ mod tests {
             ("id", "AKIAIOSFODNN7EXAMPLE"),
             ("x", "hvs.CAESIJlU9JMYEhOPYv4igdhm9PnZDrabYTobQ4Ymnlq1qY"),
             ("url", "postgres://media:hunter2@db/media"),
+            ("url", "postgres://media:hun/ter2@db/media"),
             ("db_password", "hunter2"),
             ("session_token_key", "c2VjcmV0c2VjcmV0c2VjcmV0"),
         ] {

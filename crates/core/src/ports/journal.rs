@@ -46,8 +46,15 @@ pub struct FileUpdate {
     pub step: FileStep,
     /// Size in bytes when it was read.
     pub size_bytes: Option<u64>,
-    /// Modification time when it was read, in nanoseconds since 1970.
+    /// Modification time when it was read, in nanoseconds since 1970. Where it is set, the next three are set with it.
     pub modified_ns: Option<i64>,
+    /// Time of the last change of its data or metadata when it was read, in nanoseconds since 1970; `None` where it is not
+    /// known to tell every later change.
+    pub changed_ns: Option<i64>,
+    /// Device of the file when it was read.
+    pub device: Option<u64>,
+    /// Inode of the file when it was read.
+    pub inode: Option<u64>,
     /// Digest of its content.
     pub sha256: Option<Sha256>,
     /// Media type by content.

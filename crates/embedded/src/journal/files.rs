@@ -16,8 +16,8 @@ use mfctl_core::ports::{Error, ErrorKind, FileUpdate, PlannedFile, Result};
 /// Rows scanned in one read.
 const SCAN_ROWS: usize = 20_000;
 
-const COLUMNS: &str = "SELECT path, step, event_id, staging_key, size_bytes, modified_ns, sha256, media_type, asset_id, \
-                       refusal_kind, refusal_reason, staged_at FROM journal_files";
+const COLUMNS: &str = "SELECT path, step, event_id, staging_key, size_bytes, modified_ns, changed_ns, device, inode, sha256, \
+                       media_type, asset_id, refusal_kind, refusal_reason, staged_at FROM journal_files";
 
 /// What all of a job's files share.
 struct JobKey {
@@ -53,6 +53,9 @@ impl JobKey {
             staging_key,
             size_bytes: columns.maybe_count()?,
             modified_ns: columns.get()?,
+            changed_ns: columns.get()?,
+            device: columns.get::<Option<i64>>()?.map(i64::cast_unsigned),
+            inode: columns.get::<Option<i64>>()?.map(i64::cast_unsigned),
             sha256: columns.maybe_sha256()?,
             media_type: columns.get()?,
             asset_id: columns.maybe_id(AssetId)?,
@@ -96,6 +99,9 @@ fn plan_one(
         staging_key: file.staging_key,
         size_bytes: None,
         modified_ns: None,
+        changed_ns: None,
+        device: None,
+        inode: None,
         sha256: None,
         media_type: None,
         asset_id: None,
@@ -115,7 +121,9 @@ pub(super) fn update(tx: &Connection, job: JobId, files: &[FileUpdate], at: Time
                  sha256 = coalesce(?6, sha256), media_type = coalesce(?7, media_type),
                  asset_id = coalesce(?8, asset_id), staged_at = coalesce(?9, staged_at),
                  refusal_kind = iif(?10, coalesce(?11, refusal_kind), NULL),
-                 refusal_reason = iif(?10, coalesce(?12, refusal_reason), NULL)
+                 refusal_reason = iif(?10, coalesce(?12, refusal_reason), NULL),
+                 changed_ns = iif(?5 IS NULL, changed_ns, ?13), device = iif(?5 IS NULL, device, ?14),
+                 inode = iif(?5 IS NULL, inode, ?15)
              WHERE job_no = ?1 AND path = ?2",
         )
         .during(what)?;
@@ -133,6 +141,9 @@ pub(super) fn update(tx: &Connection, job: JobId, files: &[FileUpdate], at: Time
             is_refused(file.step),
             file.refusal.as_ref().map(|refusal| refusal.kind.as_str()),
             file.refusal.as_ref().map(|refusal| refusal.reason.as_str()),
+            file.changed_ns,
+            file.device.map(u64::cast_signed),
+            file.inode.map(u64::cast_signed),
         ]);
         if changed.during(what)? == 0 {
             return Err(Error::new(ErrorKind::NotFound, format!("job {job} has no planned file {}", file.path)));

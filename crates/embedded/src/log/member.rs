@@ -36,7 +36,7 @@ pub(super) struct MemberSession {
 impl MemberSession {
     /// A member that has not joined yet, with its lock file.
     pub(super) fn new(log: &LogContext) -> Result<Self> {
-        let id = uuid::Uuid::now_v7().to_string();
+        let id = mfctl_core::domain::ids::time_ordered_uuid().to_string();
         let lock = LivenessLock::acquire(&log.members_dir, &id)?;
         let now = Instant::now();
         Ok(Self { id, state: MemberState::Unjoined, last_heartbeat: now, last_sweep: now, _lock: lock })

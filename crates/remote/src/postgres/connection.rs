@@ -34,6 +34,7 @@ impl std::fmt::Debug for ConnectionTarget {
 impl ConnectionTarget {
     pub(super) fn new(config: &PostgresConfig) -> Result<Self> {
         let settings = config.settings.clone();
+        check_credentials(config.url.expose(), &settings)?;
         // With TLS, the certificate's authority and name are always checked, which libpq calls verify-full.
         let url = config.url.expose().replace("sslmode=verify-full", "sslmode=require");
         let url = url.replace("sslmode=verify-ca", "sslmode=require");
@@ -121,15 +122,42 @@ impl Drop for DatabaseSession {
     }
 }
 
+/// Refuses a URL whose password would be taken for a part of the host or of the user's name: it would be printed, and asked
+/// of the name server.
+///
+/// # Errors
+/// `Invalid`, without any part of the URL.
+fn check_credentials(url: &str, settings: &str) -> Result<()> {
+    let Some((_, rest)) = url.split_once("://") else { return Ok(()) };
+    let Some(first) = rest.find('@') else { return Ok(()) };
+    let why = if rest[first + 1..].contains('@') {
+        "more than one @"
+    } else if rest[..first].contains('?') {
+        "an @ after a ?"
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Invalid, format!("the database's address has {why}: where its host begins is not clear"))
+        .hint(format!("in the user name and the password of `{settings}.admin_url`, write @ as %40, / as %2F, ? as %3F, # as %23 and % as %25")))
+}
+
+/// A part of an address, if it cannot be anything else.
+fn plain(part: &str) -> &str {
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if !part.is_empty() && part.chars().all(is_plain) { part } else { "?" }
+}
+
 fn shown_address(config: &Config) -> String {
     let host = match config.get_hosts().first() {
-        Some(Host::Tcp(host)) => host.clone(),
+        // An IPv6 address has colons.
+        Some(Host::Tcp(host)) if host.parse::<std::net::IpAddr>().is_ok() => host.clone(),
+        Some(Host::Tcp(host)) => plain(host).to_owned(),
         Some(Host::Unix(path)) => path.display().to_string(),
         None => config.get_hostaddrs().first().map_or_else(|| "?".to_owned(), ToString::to_string),
     };
     let port = config.get_ports().first().copied().unwrap_or(5432);
     let user = config.get_user().unwrap_or("?");
-    format!("{user}@{host}:{port}/{}", config.get_dbname().unwrap_or(user))
+    format!("{}@{host}:{port}/{}", plain(user), plain(config.get_dbname().unwrap_or(user)))
 }
 
 #[cfg(test)]
@@ -154,7 +182,20 @@ mod tests {
             "ops@db.internal:6432/media"
         );
         assert_eq!(address("postgres://ops:s3cret@db.internal"), "ops@db.internal:5432/ops");
+        assert_eq!(address("postgres://ops:p%40s3cret%2F@db/media"), "ops@db:5432/media");
+        assert_eq!(address("postgres://ops:p/s3cret#%@[::1]:1/media"), "ops@::1:1/media");
+        assert_eq!(address("host=db user=ops password='s3 cret' dbname=media"), "ops@db:5432/media");
+        assert_eq!(address("host=db user='ops s3cret' dbname=media"), "?@db:5432/media");
         assert!(!format!("{:?}", target("postgres://ops:s3cret@db/media")).contains("s3cret"));
+        for unclear in [
+            "postgres://ops:first@rest-of-s3cret@db/media",
+            "postgres://ops:first@rest/of@s3cret@db/media",
+            "postgres://db/media?user=ops&password=rest@s3cret",
+        ] {
+            let error = target(unclear).unwrap_err();
+            assert!(error.hint_text().unwrap().contains("%40") && error.full().contains("address"), "{}", error.full());
+            assert!(!format!("{error:?} {}", error.full()).contains("s3cret"), "{unclear}");
+        }
         for wrong in ["mysql://ops:s3cret@db", "postgres://ops:s3cret@db:s3cret/media", "s3cret=1"] {
             let error = target(wrong).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid);

@@ -1,0 +1,62 @@
+//! Changes of source files that keep their size and modification time, and what `jobs verify` says of them.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use crate::support::{Site, eventually};
+
+/// Waits until a file's change time is so old that a later change has another one.
+fn wait_until_settled(path: &Path) {
+    let changed_at = fs::metadata(path).unwrap().ctime();
+    let changed_at = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(changed_at).unwrap());
+    eventually("the change time is three seconds old", || {
+        changed_at.elapsed().is_ok_and(|elapsed| elapsed > Duration::from_secs(3))
+    });
+}
+
+#[test]
+fn an_edit_that_restores_size_and_modification_time_is_found_by_the_quick_verification() {
+    let site = Site::new();
+    fs::create_dir(site.path("in")).unwrap();
+    for name in ["a.txt", "b.txt", "c.txt"] {
+        fs::write(site.path("in").join(name), format!("the poem {name}")).unwrap();
+    }
+    wait_until_settled(&site.path("in/c.txt"));
+    let job = site.json(["ingest", "in"], &[0])["job_id"].as_str().unwrap().to_owned();
+    let verified = site.json(["jobs", "verify", &job], &[0]);
+    assert_eq!((&verified["verified"], &verified["by_time_stamps"]), (&3.into(), &3.into()), "{verified:#}");
+    let ran = site.run(["jobs", "verify", &job]);
+    assert!(ran.stderr.contains("unchanged by time stamps") && ran.stderr.contains("--deep"), "{ran}");
+    let deep = site.run(["jobs", "verify", &job, "--deep"]);
+    assert!(deep.stderr.contains("unchanged, byte for byte"), "{deep}");
+
+    let path = site.path("in/b.txt");
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    fs::write(&path, "THE POEM b.txt").unwrap();
+    fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+    // Another file in its place, with the same size and modification time.
+    let path = site.path("in/c.txt");
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    fs::write(site.path("new"), "THE POEM c.txt").unwrap();
+    fs::File::options().write(true).open(site.path("new")).unwrap().set_modified(modified).unwrap();
+    fs::rename(site.path("new"), &path).unwrap();
+
+    let verified = site.json(["jobs", "verify", &job], &[10]);
+    let problems = verified["problems"].as_array().unwrap();
+    let mut changed: Vec<_> = problems.iter().map(|problem| problem["path"].as_str().unwrap()).collect();
+    changed.sort_unstable();
+    assert!(changed.len() == 2 && changed[0].ends_with("b.txt") && changed[1].ends_with("c.txt"), "{verified:#}");
+}
+
+#[test]
+fn sources_of_which_too_little_is_known_are_compared_byte_for_byte() {
+    let site = Site::new();
+    fs::create_dir(site.path("in")).unwrap();
+    // So new that its change time does not tell a later change.
+    fs::write(site.path("in/new.txt"), "new").unwrap();
+    let job = site.json(["ingest", "in"], &[0])["job_id"].as_str().unwrap().to_owned();
+    let verified = site.json(["jobs", "verify", &job], &[0]);
+    assert_eq!((&verified["verified"], &verified["by_time_stamps"]), (&1.into(), &0.into()), "{verified:#}");
+}
