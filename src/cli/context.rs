@@ -12,7 +12,7 @@ use crate::connect::{self, OpenMode};
 use crate::ops::pin;
 use crate::ops::platform::PlatformIdentity;
 use crate::ops::target::{DataDirMode, Target, TargetKind};
-use crate::settings::{Layers, Settings, Sources};
+use crate::settings::{Layers, RefusedSetting, Settings, Sources};
 use mfctl_core::domain::names::Buckets;
 use mfctl_core::ports::{Clock, ConfigStore, Ports, SystemClock};
 use mfctl_core::stop::Stop;
@@ -42,8 +42,8 @@ pub struct Connected {
     pub buckets: Buckets,
     /// The process's metrics.
     pub metrics: Arc<Metrics>,
-    /// Why mfctl's own settings could not be read from the configuration store; only this host's settings are in force
-    /// then.
+    /// Why mfctl's own settings in the configuration store, or those of retention in it, are not known; the settings in
+    /// force are those of this host, or the defaults.
     pub unknown_settings: Option<Failure>,
 }
 
@@ -101,6 +101,16 @@ impl Context {
         Ok(layers)
     }
 
+    /// As [`Context::layers`], for a worker: it works on where a general setting of a file must not be used.
+    ///
+    /// # Errors
+    /// A file that cannot be parsed, an unknown key, an invalid value of a profile or of an environment variable.
+    pub fn worker_layers(&self) -> Result<Layers> {
+        let layers = Layers::read_tolerant(&self.sources)?;
+        layers.warnings().iter().for_each(|warning| self.output.warn(warning));
+        Ok(layers)
+    }
+
     /// The settings of the chosen profile.
     ///
     /// # Errors
@@ -147,8 +157,11 @@ impl Context {
     /// [`Context::connect`] with layers that were read before. mfctl's own settings in the configuration store are
     /// added below the host's; when they cannot be read, `MustExist` warns and continues without them.
     ///
+    /// A value in the store that must not be used leaves the one below it in effect, with a warning; a worker reports it
+    /// itself.
+    ///
     /// # Errors
-    /// As [`Context::connect`]; an invalid setting in the store.
+    /// As [`Context::connect`].
     pub async fn connect_with(&self, layers: &Layers, mode: DataDirMode) -> Result<Connected> {
         let mut connected = self.connect_to(layers.settings()?, mode).await?;
         let Some(store) = &connected.ports.config else { return Ok(connected) };
@@ -156,6 +169,16 @@ impl Context {
             Ok(layers) => {
                 layers.stored_warnings().iter().for_each(|warning| self.output.warn(warning));
                 connected.settings = layers.settings()?;
+                if !layers.is_tolerant() {
+                    connected
+                        .settings
+                        .refused()
+                        .for_each(|refused| self.output.warn(not_used(&connected.settings, refused)));
+                }
+                let is_retention = |refused: &&RefusedSetting| refused.key.starts_with("retention.");
+                let unknown = connected.settings.refused().find(is_retention);
+                connected.unknown_settings =
+                    unknown.map(|refused| Failure::invalid(format!("{}: {}", refused.origin, refused.reason)));
             }
             // A command that only reads must work on a platform of which a part is down.
             Err(failure) if mode == DataDirMode::MustExist => {
@@ -262,6 +285,13 @@ impl Context {
         }
         Ok(())
     }
+}
+
+/// Says that a value is not used, why, and which value is.
+pub(super) fn not_used(settings: &Settings, refused: &RefusedSetting) -> String {
+    let RefusedSetting { key, origin, reason, .. } = refused;
+    let used = settings.resolved(key).map(|used| format!("; in use {} ({})", used.value, used.origin));
+    format!("{origin} is not used: {reason}{}", used.unwrap_or_default())
 }
 
 impl Connected {

@@ -297,7 +297,9 @@ impl From<DaemonError> for Failure {
             DaemonError::AddressInUse { .. } | DaemonError::InstanceTaken { .. } | DaemonError::NoFreeSlot { .. } => {
                 FailureKind::Conflict
             }
-            DaemonError::Listen { .. } | DaemonError::LockFolder { .. } => FailureKind::Invalid,
+            DaemonError::Listen { .. } | DaemonError::LockFolder { .. } | DaemonError::FlagNotUsable { .. } => {
+                FailureKind::Invalid
+            }
             DaemonError::ParserProgram(_) | DaemonError::StagePanicked(_) => FailureKind::Unexpected,
         };
         Self { hint: error.hint_text().map(str::to_owned), ..Self::from_error(kind, &error) }

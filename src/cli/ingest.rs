@@ -17,11 +17,12 @@ use clap_complete::ArgValueCandidates;
 use super::complete;
 use super::context::{Connected, Context};
 use super::failure::{Failure, FailureKind, Result};
+use super::flag_bounds::check_flag;
 use super::output::humane;
 use super::signals;
 use crate::ops::target::{DataDirMode, TargetKind};
 use crate::pipeline::ingest::{self, Error, IngestOutcome, IngestPorts, IngestRequest, IngestScope, JobStart, RunEnd};
-use crate::settings::{Auto, ByteSize, parse_duration};
+use crate::settings::{Auto, ByteSize, RawValue, parse_duration};
 use mfctl_core::domain::{AssetState, JobId};
 use mfctl_core::events::EventCodec;
 
@@ -140,6 +141,7 @@ impl WaitFor {
 }
 
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
+    check_bounds(&args)?;
     let settings = cx.settings()?;
     let start = job_start::from_args(&args, cx, &settings)?;
     if args.dry_run {
@@ -182,6 +184,17 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         progress::wait_for_assets(cx, &connected, outcome.job_id, wait.state(), args.wait_timeout, &stop).await?;
     }
     fail_if_refused(&outcome)
+}
+
+/// Checks the flags that give settings.
+fn check_bounds(args: &Args) -> Result<()> {
+    if let Some(size) = args.max_size {
+        check_flag("ingest.max_size", "--max-size", &RawValue::Text(size.to_string()))?;
+    }
+    match args.concurrency {
+        Some(count) => check_flag("ingest.concurrency", "--concurrency", &RawValue::Text(count.to_string())),
+        None => Ok(()),
+    }
 }
 
 fn ingest_ports(connected: &Connected) -> IngestPorts {

@@ -22,7 +22,7 @@ use super::failure::{Failure, FailureKind, Result};
 use super::output::humane;
 use mfctl_core::domain::{ConfigKey, EnvName, config_key};
 
-pub use change::KvChangeReport;
+pub use change::{KvChangeReport, change_line};
 pub use explain::KvExplainReport;
 pub use get::KvValue;
 pub use pull::KvPullReport;

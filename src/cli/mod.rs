@@ -12,6 +12,7 @@ mod demo;
 mod dlq;
 mod extract;
 pub mod failure;
+mod flag_bounds;
 mod generate;
 mod globals;
 mod guard;

@@ -8,10 +8,12 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::failure::{Failure, FailureKind, Result};
+use super::kv::change_line;
 use super::output::{Cell, Column, Render, TextPage, Tone, humane};
 use super::top;
 use crate::ops::owed::{self, OwedWork};
-use crate::ops::status::{self, PartHealth, StatusPart};
+use crate::ops::setting_report::UnusedSetting;
+use crate::ops::status::{self, LastWords, PartHealth, PlatformStatus, SettingChange, StatusPart};
 use crate::ops::target::DataDirMode;
 use crate::settings::discover;
 use mfctl_core::domain::SourcePath;
@@ -23,7 +25,7 @@ const MAX_FILES: u64 = 1_000_000;
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:
-  mfctl status                    each part, with a hint where it needs one
+  mfctl status                    each part, with a hint where it needs one, and recent changes of settings
   mfctl status --paths            every path mfctl uses, with its size
   mfctl status --strict           also fail when work is left that nobody does, e.g. before going home
   mfctl status -o json | jq '.parts[] | select(.health != \"ok\")'
@@ -52,6 +54,12 @@ pub struct StatusReport {
     pub parts: Vec<StatusPart>,
     /// What the pipeline still has to do.
     pub owed: OwedWork,
+    /// The last words of the workers of groups without members.
+    pub last_words: Vec<LastWords>,
+    /// Values of settings that are not used, with those that are.
+    pub unused_settings: Vec<UnusedSetting>,
+    /// Changes of settings in the last 24 hours, at most 20, latest first.
+    pub setting_changes: Vec<SettingChange>,
     /// Paths in use; only with `--paths`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<PathUse>,
@@ -79,10 +87,12 @@ pub struct PathUse {
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let mut monitor = top::monitor(&connected, status::WINDOW);
-    let parts = status::check_parts(&connected.ports, &mut monitor).await;
+    let PlatformStatus { parts, last_words, unused_settings, setting_changes } =
+        status::check(&connected.ports, &connected.settings, &mut monitor).await;
     let paths = if args.paths { measure_paths(cx, &connected.target.data_dir) } else { Vec::new() };
     let owed = owed::read(connected.ports.log.as_ref(), &connected.target.environment).await;
-    let report = StatusReport { health: status::worst(&parts), parts, owed, paths };
+    let health = status::worst(&parts);
+    let report = StatusReport { health, parts, owed, last_words, unused_settings, setting_changes, paths };
     cx.out().print(&report)?;
     let failed: Vec<_> = report.parts.iter().filter(|p| p.health == PartHealth::Bad).map(|p| p.part.as_str()).collect();
     if failed.is_empty() {
@@ -151,6 +161,14 @@ impl Render for StatusReport {
         page.table(&[Column::left("PART"), Column::left("STATE"), Column::left("DETAIL")], rows.collect());
         for part in self.parts.iter().filter(|part| part.hint.is_some()) {
             page.line(format!("{}: {}", part.part, part.hint.as_deref().unwrap_or_default()));
+        }
+        if !self.setting_changes.is_empty() {
+            page.heading("Changes of settings in the last 24 hours");
+        }
+        for change in &self.setting_changes {
+            let SettingChange { key, from, to, actor, at, verb, reason, .. } = change;
+            let line = change_line(key, from.as_deref(), to.as_deref());
+            page.line(format!("{}  {line}  {actor}, {verb}: {reason}", humane::time(*at)));
         }
         if self.paths.is_empty() {
             return;

@@ -9,8 +9,8 @@ use mfctl_core::ports::ConfigStore;
 /// `layers` above the settings that the store holds now.
 ///
 /// # Errors
-/// Those of the store; an invalid setting in it.
+/// Those of the store.
 pub async fn above(layers: &Layers, store: &dyn ConfigStore, env: &EnvName) -> Result<Layers> {
     let snapshot = store.list(&stored::prefix(env)).await?;
-    Ok(stored_settings::overlay(layers, &snapshot, env)?)
+    Ok(stored_settings::overlay(layers, &snapshot, env))
 }

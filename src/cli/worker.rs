@@ -11,10 +11,13 @@ use tracing::Level;
 
 use super::context::{Connected, Context};
 use super::failure::{Failure, Result};
+use super::flag_bounds::check_flag;
 use super::signals;
 use crate::daemon::{self, Daemon, DaemonOptions};
 use crate::ops::target::DataDirMode;
-use crate::settings::{Auto, ByteSize, Layers, Ratio, Settings, parse_duration};
+use crate::settings::{
+    Auto, ByteSize, LayerValue, Layers, Ratio, RawValue, SettingValue, Settings, ValueOrigin, parse_duration,
+};
 use mfctl_core::domain::Stage;
 use mfctl_core::retry::retry_until_deadline;
 use mfctl_core::stop::Stop;
@@ -128,13 +131,18 @@ pub struct EnrichArgs {
     max_text: Option<ByteSize>,
 }
 
+/// A setting that a flag gives.
+type FlagValue = (&'static str, &'static str, Option<String>);
+
 impl RunArgs {
-    fn apply_to(&self, settings: &mut Settings) {
-        let worker = &mut settings.worker;
-        worker.concurrency = self.concurrency.unwrap_or(worker.concurrency);
-        worker.drain_timeout = self.drain_timeout.unwrap_or(worker.drain_timeout);
-        worker.give_up_after = self.give_up_after.unwrap_or(worker.give_up_after);
-        worker.dead_letter_ratio = self.dead_letter_ratio.unwrap_or(worker.dead_letter_ratio);
+    fn values(&self) -> [FlagValue; 4] {
+        let shown = |time: Option<Duration>| time.map(|time| time.show());
+        [
+            ("worker.concurrency", "--concurrency", self.concurrency.map(|count| count.show())),
+            ("worker.drain_timeout", "--drain-timeout", shown(self.drain_timeout)),
+            ("worker.give_up_after", "--give-up-after", shown(self.give_up_after)),
+            ("worker.dead_letter_ratio", "--dead-letter-ratio", self.dead_letter_ratio.map(|ratio| ratio.show())),
+        ]
     }
 }
 
@@ -144,15 +152,29 @@ impl EnrichArgs {
         Self { run, memory: None, cpu: None, wall: None, max_pixels: None, max_text: None }
     }
 
+    /// The settings that were given as flags: key, flag, value.
+    fn given(&self) -> impl Iterator<Item = (&'static str, &'static str, RawValue)> {
+        let own = [
+            ("enrich.memory", "--memory", self.memory.map(|size| size.show())),
+            ("enrich.cpu", "--cpu", self.cpu.map(|time| time.show())),
+            ("enrich.wall", "--wall", self.wall.map(|time| time.show())),
+            ("enrich.max_pixels", "--max-pixels", self.max_pixels.map(|pixels| pixels.to_string())),
+            ("enrich.max_text", "--max-text", self.max_text.map(|size| size.show())),
+        ];
+        let all = self.run.values().into_iter().chain(own);
+        all.filter_map(|(key, flag, value)| Some((key, flag, RawValue::Text(value?))))
+    }
+
+    /// Checks the bounds of the flags.
+    fn check(&self) -> Result<()> {
+        self.given().try_for_each(|(key, flag, value)| check_flag(key, flag, &value))
+    }
+
     /// Overrides settings with the flags that were given.
     fn apply_to(&self, settings: &mut Settings) {
-        self.run.apply_to(settings);
-        let enrich = &mut settings.enrich;
-        enrich.memory = self.memory.unwrap_or(enrich.memory);
-        enrich.cpu = self.cpu.unwrap_or(enrich.cpu);
-        enrich.wall = self.wall.unwrap_or(enrich.wall);
-        enrich.max_pixels = self.max_pixels.unwrap_or(enrich.max_pixels);
-        enrich.max_text = self.max_text.unwrap_or(enrich.max_text);
+        for (key, flag, value) in self.given() {
+            settings.put(key, LayerValue::valid(value, ValueOrigin::flag(flag)));
+        }
     }
 }
 
@@ -171,6 +193,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
 
 async fn run_stages(flags: EnrichArgs, stages: &[Stage], cx: &Context) -> Result<()> {
     let started = Instant::now();
+    flags.check()?;
     start_logs(flags.run.log_format, cx);
     let stop = cx.stop()?;
     // Before it connects: a worker whose address is taken must not wait for servers first.
@@ -178,11 +201,11 @@ async fn run_stages(flags: EnrichArgs, stages: &[Stage], cx: &Context) -> Result
         Some(address) => Some(daemon::bind(address).await?),
         None => None,
     };
-    let layers = cx.layers()?;
+    let layers = cx.worker_layers()?;
     let connected = connect_with_retry(&layers, &flags, stages, &stop, cx).await?;
     let daemon = new_daemon(connected, layers, flags, stages);
     let listening = |address| cx.out().note(format!("listening on http://{address}"));
-    let outcomes = daemon.run(listener, stop, listening).await?;
+    let outcomes = Box::pin(daemon.run(listener, stop, listening)).await?;
 
     let report = WorkerReport::new(&outcomes, started.elapsed());
     cx.out().print(&report)?;
@@ -232,6 +255,7 @@ fn new_daemon(connected: Connected, layers: Layers, flags: EnrichArgs, stages: &
         layers,
         flags: Arc::new(move |settings: &mut Settings| flags.apply_to(settings)),
         options,
+        exit_code: report::exit_code,
     }
 }
 
@@ -258,8 +282,8 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 fn parse_ratio(text: &str) -> Result<Ratio, String> {
-    let raw = crate::settings::RawValue::Text(text.to_owned());
-    <Ratio as crate::settings::SettingValue>::parse(&raw).ok_or_else(|| format!("{text:?} is not a number from 0 to 1"))
+    let raw = RawValue::Text(text.to_owned());
+    Ratio::parse(&raw).ok_or_else(|| format!("{text:?} is not a number from 0 to 1"))
 }
 
 fn log_format_parser() -> impl clap::builder::TypedValueParser<Value = LogFormat> {

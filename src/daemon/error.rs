@@ -57,6 +57,14 @@ pub enum DaemonError {
     /// This program cannot be found, which the sandbox runs as the parser.
     #[error("cannot find this program to run it as a parser")]
     ParserProgram(#[source] io::Error),
+    /// The parser fails a built-in sample because of a flag's value.
+    #[error("{message}")]
+    FlagNotUsable {
+        /// The flag, its value and the failure.
+        message: String,
+        /// The setting that the flag gives.
+        setting: &'static str,
+    },
     /// A stage panicked.
     #[error("a stage of the worker panicked")]
     StagePanicked(#[source] JoinError),
@@ -71,6 +79,7 @@ impl DaemonError {
     pub fn hint_text(&self) -> Option<&str> {
         match self {
             Self::InstanceTaken { .. } => Some("give each worker of a stage its own --instance, or none"),
+            Self::FlagNotUsable { .. } => Some("start the worker without the flag, or with another value"),
             Self::Port(error) => error.hint_text(),
             _ => None,
         }

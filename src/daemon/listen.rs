@@ -1,5 +1,5 @@
-//! The HTTP server of `--listen`: `/healthz` (liveness), `/readyz` (readiness: the stages and their dependencies),
-//! `/metrics`.
+//! The HTTP server of `--listen`: `/healthz` (liveness), `/readyz` (readiness: the stages and their dependencies, with a
+//! warning for each setting that is not used), `/metrics`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,8 +12,10 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use super::DaemonError;
+use crate::ops::setting_report::UnusedSetting;
 use crate::pipeline::worker::WorkerHealth;
 use mfctl_core::domain::names::topics;
 use mfctl_core::domain::{AssetId, Stage};
@@ -29,6 +31,8 @@ pub(super) struct HttpState {
     pub(super) metrics: Arc<Metrics>,
     pub(super) stages: Vec<(Stage, WorkerHealth)>,
     pub(super) ports: Ports,
+    /// The values of settings that are not used.
+    pub(super) unused: watch::Receiver<Vec<UnusedSetting>>,
 }
 
 /// Binds the address of `--listen`. An error must end the daemon, which would otherwise run unmonitored.
@@ -64,10 +68,11 @@ async fn readyz(State(state): State<Arc<HttpState>>) -> (StatusCode, String) {
         reasons.extend(health.not_ready().map(|reason| format!("{stage}: {reason}")));
     }
     reasons.extend(failing_dependencies(&state.ports).await);
+    let warnings: String = state.unused.borrow().iter().map(|unused| format!("warning: {unused}\n")).collect();
     if reasons.is_empty() {
-        return (StatusCode::OK, "ready\n".to_owned());
+        return (StatusCode::OK, format!("ready\n{warnings}"));
     }
-    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{}\n", reasons.join("\n")))
+    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{}\n{warnings}", reasons.join("\n")))
 }
 
 /// The dependencies that fail or time out, each with its error.

@@ -6,8 +6,12 @@
 
 mod error;
 mod instance;
+mod limit_messages;
 mod listen;
+mod passed_settings;
 mod reload;
+mod reports;
+mod settings_gate;
 mod supervisor;
 mod upkeep;
 
@@ -22,8 +26,9 @@ use tokio::task::JoinSet;
 pub use error::DaemonError;
 pub use listen::bind;
 pub use reload::FlagOverlay;
-pub use supervisor::StageOutcome;
+pub use supervisor::{StageEnd, StageOutcome};
 
+use crate::ops::setting_report::SettingAuthors;
 use crate::ops::target::{Target, TargetKind};
 use crate::settings::{Layers, Settings};
 use listen::HttpState;
@@ -32,7 +37,9 @@ use mfctl_core::domain::names::Buckets;
 use mfctl_core::ports::{self, EventLog, Ports};
 use mfctl_core::stop::Stop;
 use mfctl_core::telemetry::Metrics;
+use mfctl_extract::sandbox::Parser;
 use reload::{ReloadableSettings, SettingsReloader};
+use settings_gate::{CheckedAt, SettingsGate, TrialParse};
 use supervisor::Supervisor;
 use upkeep::{LagMonitor, RetentionJob};
 
@@ -65,6 +72,8 @@ pub struct Daemon {
     pub flags: FlagOverlay,
     /// Stages, instance name and end condition.
     pub options: DaemonOptions,
+    /// The exit code of a stage's end, which is part of its report.
+    pub exit_code: fn(&StageEnd<'_>) -> u8,
 }
 
 impl Daemon {
@@ -72,27 +81,48 @@ impl Daemon {
     ///
     /// `listener` serves health and metrics; `on_listening` is called with its address once the stages have started.
     ///
+    /// The settings are checked first: one that must not be used is replaced by the last value that passed on this host.
+    ///
     /// # Errors
     /// When a stage cannot start: its instance name is invalid or taken, its group cannot be joined, a schema is
-    /// missing.
+    /// missing, or the parser fails a built-in sample because of a flag.
     pub async fn run(
-        self,
+        mut self,
         listener: Option<TcpListener>,
         stop: Stop,
         on_listening: impl FnOnce(SocketAddr),
     ) -> Result<Vec<StageOutcome>, DaemonError> {
+        let given = self.settings.clone();
+        let mut gate = self.settings_gate()?;
+        let admitted = gate.admit(given.clone(), CheckedAt::Start).await?;
+        self.settings = admitted.settings.clone();
+        let authors = match &self.ports.config {
+            Some(store) => reload::authors(store.as_ref(), &self.settings).await,
+            None => SettingAuthors::default(),
+        };
+        let reloadable = ReloadableSettings::new(&admitted, &authors, &self.metrics);
         let retention = self.retention_job();
         if let Some(retention) = &retention {
             retention.run_once().await;
         }
-        let reloadable = ReloadableSettings::new(&self.settings);
         let mut supervisor = Supervisor::new(&self, reloadable.clone(), stop);
         for stage in &self.options.stages {
             supervisor.spawn_stage(*stage)?;
         }
+        let reports = supervisor.report_started().await;
         let mut background = JoinSet::new();
         if let Some(store) = &self.ports.config {
-            background.spawn(self.settings_reloader(reloadable).run(Arc::clone(store)));
+            let reloader = SettingsReloader {
+                layers: self.layers.clone(),
+                flags: Arc::clone(&self.flags),
+                gate,
+                given,
+                is_trial_failed: admitted.is_trial_failed,
+                reloadable,
+                metrics: Arc::clone(&self.metrics),
+                reports,
+            };
+            background.spawn(reloader.run(Arc::clone(store)));
         }
         if let Some(listener) = listener {
             if let Ok(address) = listener.local_addr() {
@@ -108,6 +138,17 @@ impl Daemon {
         supervisor.join_all().await
     }
 
+    /// The check of settings; a worker that enriches also tries the parser.
+    fn settings_gate(&self) -> Result<SettingsGate, DaemonError> {
+        let trial = if self.options.stages.contains(&Stage::Enrich) {
+            let parser = Parser::of_this_program().map_err(DaemonError::ParserProgram)?;
+            Some(Arc::new(parser) as Arc<dyn TrialParse>)
+        } else {
+            None
+        };
+        Ok(SettingsGate::new(&self.target.data_dir, trial, Arc::clone(&self.ports.clock)))
+    }
+
     /// Retention of the embedded profile; `None` in a cluster, whose servers have retention of their own.
     fn retention_job(&self) -> Option<RetentionJob> {
         let days = u64::from(self.settings.retention.staging_days);
@@ -118,18 +159,10 @@ impl Daemon {
         })
     }
 
-    fn settings_reloader(&self, reloadable: ReloadableSettings) -> SettingsReloader {
-        SettingsReloader {
-            layers: self.layers.clone(),
-            flags: Arc::clone(&self.flags),
-            settings: self.settings.clone(),
-            reloadable,
-        }
-    }
-
     fn http_state(&self, supervisor: &Supervisor<'_>) -> Arc<HttpState> {
         let metrics = Arc::clone(&self.metrics);
-        Arc::new(HttpState { metrics, stages: supervisor.health(), ports: self.ports.clone() })
+        let unused = supervisor.unused_settings();
+        Arc::new(HttpState { metrics, stages: supervisor.health(), ports: self.ports.clone(), unused })
     }
 
     fn lag_monitor(&self) -> LagMonitor {

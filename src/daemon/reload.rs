@@ -1,24 +1,35 @@
-//! Reload of settings while the daemon runs: applies the settings of the stages at once, and logs a change of any
-//! other.
+//! Reload of settings while the daemon runs: checks the settings of the stages and applies them at once, and logs a change
+//! of any other.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::limit_messages::LimitTexts;
+use super::settings_gate::{AdmittedSettings, CheckedAt, SettingsGate};
+use crate::ops::setting_report::{SettingAuthors, UnusedSetting};
 use crate::ops::stored_settings;
+use crate::ops::worker_reports::WorkerReport;
 use crate::pipeline::follow::{ConfigFollower, ConfigUpdate};
 use crate::pipeline::worker::Tuning;
-use crate::settings::{self, Layers, Settings};
+use crate::settings::{self, Layer, Layers, ResolvedSetting, Settings};
 use mfctl_core::domain::Stage;
 use mfctl_core::domain::error_chain::error_chain;
 use mfctl_core::ports::{ConfigSnapshot, ConfigStore};
+use mfctl_core::telemetry::Metrics;
+use mfctl_core::telemetry::events::{SettingsNotUsed, WorkerEvent as _};
 use mfctl_extract::parsers::Limits;
+
+use super::reports::Reports;
 
 /// Puts the values of command-line flags, which override every layer, into settings.
 pub type FlagOverlay = Arc<dyn Fn(&mut Settings) + Send + Sync>;
 
 /// Default concurrency of persist, which waits for the disk and not for the processor.
 const PERSIST_CONCURRENCY: usize = 64;
+/// Longest wait for the history of the settings, which only adds to messages.
+const HISTORY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The settings that may change while the daemon runs. Consume loops and steps subscribe to them.
 #[derive(Debug, Clone)]
@@ -26,15 +37,23 @@ pub(super) struct ReloadableSettings {
     persist: watch::Sender<Tuning>,
     enrich: watch::Sender<Tuning>,
     limits: watch::Sender<Limits>,
+    limit_texts: watch::Sender<LimitTexts>,
+    unused: watch::Sender<Vec<UnusedSetting>>,
 }
 
 impl ReloadableSettings {
-    pub(super) fn new(settings: &Settings) -> Self {
-        Self {
+    /// The settings that were admitted at the start; reports the values that are not used.
+    pub(super) fn new(admitted: &AdmittedSettings, authors: &SettingAuthors, metrics: &Metrics) -> Self {
+        let settings = &admitted.settings;
+        let reloadable = Self {
             persist: watch::Sender::new(tuning(settings, Stage::Persist)),
             enrich: watch::Sender::new(tuning(settings, Stage::Enrich)),
             limits: watch::Sender::new(limits(settings)),
-        }
+            limit_texts: watch::Sender::new(LimitTexts::new(settings, authors)),
+            unused: watch::Sender::new(Vec::new()),
+        };
+        reloadable.publish(admitted, authors, metrics);
+        reloadable
     }
 
     /// Subscribes to the tuning of a stage's consume loop.
@@ -50,10 +69,32 @@ impl ReloadableSettings {
         self.limits.subscribe()
     }
 
-    fn publish(&self, settings: &Settings) {
+    /// Subscribes to the words for the limits of the parser.
+    pub(super) fn limit_texts(&self) -> watch::Receiver<LimitTexts> {
+        self.limit_texts.subscribe()
+    }
+
+    /// Subscribes to the values that are not used.
+    pub(super) fn unused(&self) -> watch::Receiver<Vec<UnusedSetting>> {
+        self.unused.subscribe()
+    }
+
+    /// Puts settings in force; returns whether the values that are not used have changed.
+    fn publish(&self, admitted: &AdmittedSettings, authors: &SettingAuthors, metrics: &Metrics) -> bool {
+        let settings = &admitted.settings;
         self.persist.send_replace(tuning(settings, Stage::Persist));
         self.enrich.send_replace(tuning(settings, Stage::Enrich));
+        self.limit_texts.send_replace(LimitTexts::new(settings, authors));
         self.limits.send_replace(limits(settings));
+        let unused: Vec<_> =
+            admitted.unused.iter().map(|refused| UnusedSetting::new(refused, settings, authors)).collect();
+        let is_changed = *self.unused.borrow() != unused;
+        if is_changed {
+            let lines: Vec<String> = unused.iter().map(ToString::to_string).collect();
+            SettingsNotUsed { lines: &lines }.emit(metrics);
+            self.unused.send_replace(unused);
+        }
+        is_changed
     }
 }
 
@@ -72,7 +113,8 @@ fn tuning(settings: &Settings, stage: Stage) -> Tuning {
     }
 }
 
-fn limits(settings: &Settings) -> Limits {
+/// The limits of the parser.
+pub(super) fn limits(settings: &Settings) -> Limits {
     let enrich = &settings.enrich;
     let defaults = Limits::default();
     Limits {
@@ -87,32 +129,53 @@ fn limits(settings: &Settings) -> Limits {
     .with_memory(enrich.memory.0)
 }
 
+/// The history's authors of mfctl's own settings; none where it cannot be read, because they only add to messages.
+pub(super) async fn authors(store: &dyn ConfigStore, settings: &Settings) -> SettingAuthors {
+    let read = SettingAuthors::read(store, &settings.profile.environment);
+    match tokio::time::timeout(HISTORY_TIMEOUT, read).await {
+        Ok(Ok(authors)) => authors,
+        Ok(Err(error)) => {
+            tracing::warn!(error = error.full(), "the history of the settings cannot be read");
+            SettingAuthors::default()
+        }
+        Err(_) => SettingAuthors::default(),
+    }
+}
+
 /// Follows mfctl's own settings in the configuration store and applies their changes.
 pub(super) struct SettingsReloader {
     /// Layers of this host, which override the store's.
     pub(super) layers: Layers,
     /// Command-line flags, which override all layers.
     pub(super) flags: FlagOverlay,
-    /// The settings in force.
-    pub(super) settings: Settings,
+    /// Checks settings before they are in force.
+    pub(super) gate: SettingsGate,
+    /// The settings as the layers and the flags give them, before they were checked.
+    pub(super) given: Settings,
+    /// Whether the trial parse failed with the given settings, so that they are tried again.
+    pub(super) is_trial_failed: bool,
     /// Receives the new values.
     pub(super) reloadable: ReloadableSettings,
+    /// The process's metrics.
+    pub(super) metrics: Arc<Metrics>,
+    /// Reports the values that are not used.
+    pub(super) reports: Reports,
 }
 
 impl SettingsReloader {
     /// Follows the store until dropped.
     pub(super) async fn run(mut self, store: Arc<dyn ConfigStore>) {
-        let prefix = settings::stored::prefix(&self.settings.profile.environment);
+        let prefix = settings::stored::prefix(&self.given.profile.environment);
         // From index 0, so that the first query returns what changed since the settings were read.
-        let mut follower = ConfigFollower::new(store, prefix, &ConfigSnapshot { entries: Vec::new(), index: 0 });
-        let mut last_error = None;
+        let start = ConfigSnapshot { entries: Vec::new(), index: 0 };
+        let mut follower = ConfigFollower::new(Arc::clone(&store), prefix, &start);
         loop {
             match follower.next().await {
                 ConfigUpdate::Current { snapshot, after_outage } => {
                     if after_outage {
                         tracing::info!("resumed following mfctl's own settings");
                     }
-                    self.apply(&snapshot, &mut last_error);
+                    self.apply(&snapshot, store.as_ref()).await;
                 }
                 ConfigUpdate::Unavailable { error, is_first: true } => {
                     tracing::warn!(error = error.full(), "retrying the query for mfctl's own settings");
@@ -122,39 +185,46 @@ impl SettingsReloader {
         }
     }
 
-    /// Applies a snapshot of the store. An invalid setting leaves all settings as they are, and is logged once.
-    fn apply(&mut self, snapshot: &ConfigSnapshot, last_error: &mut Option<String>) {
-        let env = &self.settings.profile.environment;
-        let settings = stored_settings::overlay(&self.layers, snapshot, env).and_then(|layers| layers.settings());
-        match settings {
-            Ok(mut settings) => {
-                *last_error = None;
-                (self.flags)(&mut settings);
-                self.log_changes(&settings);
-                self.reloadable.publish(&settings);
-                self.settings = settings;
-            }
-            Err(error) => {
-                let error = error_chain(&error);
-                if last_error.as_ref() != Some(&error) {
-                    tracing::warn!(error, "refused a changed setting; the settings in force stay unchanged");
-                    *last_error = Some(error);
-                }
-            }
+    /// Applies a snapshot of the store: the values that pass. After a failed trial parse, also an unchanged one.
+    async fn apply(&mut self, snapshot: &ConfigSnapshot, store: &dyn ConfigStore) {
+        let env = &self.given.profile.environment;
+        let given = match stored_settings::overlay(&self.layers, snapshot, env).settings() {
+            Ok(settings) => settings,
+            // The layers of the host gave settings before, and the store's values cannot make them fail.
+            Err(error) => return tracing::error!(error = error_chain(&error), "the settings cannot be computed"),
+        };
+        let mut given = given;
+        (self.flags)(&mut given);
+        if given == self.given && !self.is_trial_failed {
+            return;
+        }
+        self.log_changes(&given);
+        let admitted = match self.gate.admit(given.clone(), CheckedAt::Change).await {
+            Ok(admitted) => admitted,
+            // Flags were checked at the start.
+            Err(error) => return tracing::error!(error = error_chain(&error), "the settings cannot be checked"),
+        };
+        self.given = given;
+        self.is_trial_failed = admitted.is_trial_failed;
+        let authors = authors(store, &self.given).await;
+        if self.reloadable.publish(&admitted, &authors, &self.metrics) {
+            let unused = self.reloadable.unused().borrow().clone();
+            self.reports.report_all(&WorkerReport::Settings(unused)).await;
         }
     }
 
     fn log_changes(&self, new: &Settings) {
         for setting in &new.resolved {
-            let old = self.settings.resolved.iter().find(|old| old.key == setting.key);
-            if old.is_none_or(|old| old.value == setting.value) {
+            let Some(old) = self.given.resolved.iter().find(|old| old.key == setting.key) else { continue };
+            let (value, origin) = below_flag(setting);
+            if below_flag(old).0 == value {
                 continue;
             }
             let key = &setting.key;
-            let value = &setting.value;
-            let from = setting.origin.to_string();
+            let from = origin.to_string();
+            let is_overridden = setting.origin.layer == Layer::Flag;
             match key.split_once('.').map_or("", |(section, _)| section) {
-                "worker" | "enrich" if self.is_overridden(new) => {
+                "worker" | "enrich" if is_overridden => {
                     tracing::info!(key, value, from, "setting changed; a flag of this worker overrides it");
                 }
                 "worker" | "enrich" => tracing::info!(key, value, from, "setting changed"),
@@ -162,10 +232,13 @@ impl SettingsReloader {
             }
         }
     }
+}
 
-    /// Whether nothing changes for this worker, because flags override what changed.
-    fn is_overridden(&self, new: &Settings) -> bool {
-        new.worker == self.settings.worker && new.enrich == self.settings.enrich
+/// The value of a setting below the flag that overrides it, if one does.
+fn below_flag(setting: &ResolvedSetting) -> (&str, &settings::ValueOrigin) {
+    match setting.hidden.first() {
+        Some((value, origin)) if setting.origin.layer == Layer::Flag => (value, origin),
+        _ => (&setting.value, &setting.origin),
     }
 }
 
@@ -179,6 +252,8 @@ mod tests {
             persist: watch::Sender::new(Tuning { concurrency: 1, ..Tuning::default() }),
             enrich: watch::Sender::new(Tuning::default()),
             limits: watch::Sender::new(Limits::default()),
+            limit_texts: watch::Sender::new(LimitTexts::default()),
+            unused: watch::Sender::new(Vec::new()),
         };
         let first = reloadable.tuning(Stage::Persist);
         let second = first.clone();

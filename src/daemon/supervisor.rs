@@ -8,8 +8,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::instance::Instance;
+use super::limit_messages::ExplainedExtractor;
 use super::reload::ReloadableSettings;
+use super::reports::Reports;
 use super::{Daemon, DaemonError};
+use crate::ops::setting_report::UnusedSetting;
+use crate::ops::worker_reports::WorkerReport;
 use crate::pipeline::enrich::Enrich;
 use crate::pipeline::persist::Persist;
 use crate::pipeline::worker::{
@@ -34,6 +38,15 @@ pub struct StageOutcome {
     pub elapsed: Duration,
 }
 
+/// The end of a stage, for its exit code.
+#[derive(Debug)]
+pub enum StageEnd<'a> {
+    /// The worker ended by itself, or was stopped.
+    Ended(&'a StageOutcome),
+    /// The worker could not start, or a port failed for good.
+    Failed(&'a ports::Error),
+}
+
 /// The workers of one process, one per stage.
 pub(super) struct Supervisor<'a> {
     daemon: &'a Daemon,
@@ -42,6 +55,9 @@ pub(super) struct Supervisor<'a> {
     stopper: Stopper,
     stop: Stop,
     health: Vec<(Stage, WorkerHealth)>,
+    reports: Reports,
+    /// The instance names of the stages that were spawned.
+    instances: Vec<(Stage, String)>,
     running: JoinSet<StageExit>,
     /// Becomes `true` when the stage spawned last is drained.
     last_drained: Option<watch::Receiver<bool>>,
@@ -64,8 +80,34 @@ impl<'a> Supervisor<'a> {
         let (stopper, stop) = Stop::channel();
         let relay = stopper.clone();
         tokio::spawn(async move { relay.stop(process_stop.wait().await) });
-        let health = Vec::new();
-        Self { daemon, codec, reloadable, stopper, stop, health, running: JoinSet::new(), last_drained: None }
+        Self {
+            daemon,
+            codec,
+            reloadable,
+            stopper,
+            stop,
+            health: Vec::new(),
+            reports: Reports::new(&daemon.ports, &daemon.settings),
+            instances: Vec::new(),
+            running: JoinSet::new(),
+            last_drained: None,
+        }
+    }
+
+    /// Reports the start of each stage, and the values of settings that are not used. Returns the reports of these workers.
+    pub(super) async fn report_started(&self) -> Reports {
+        let reports = self.reports.of(self.instances.clone());
+        reports.report_all(&WorkerReport::Started).await;
+        let unused = self.reloadable.unused().borrow().clone();
+        if !unused.is_empty() {
+            reports.report_all(&WorkerReport::Settings(unused)).await;
+        }
+        reports
+    }
+
+    /// The values of settings that are not used.
+    pub(super) fn unused_settings(&self) -> watch::Receiver<Vec<UnusedSetting>> {
+        self.reloadable.unused()
     }
 
     /// Starts the worker of a stage. With `until_drained`, it counts as drained only once the stage spawned before it
@@ -91,6 +133,7 @@ impl<'a> Supervisor<'a> {
         let ports = self.worker_ports();
         let health = WorkerHealth::default();
         self.health.push((stage, health.clone()));
+        self.instances.push((stage, instance.name.clone()));
         let stop = self.stop.clone();
         let started = Instant::now();
         self.running.spawn(async move {
@@ -154,7 +197,7 @@ impl<'a> Supervisor<'a> {
         let ports = &self.daemon.ports;
         let parser = Parser::of_this_program().map_err(DaemonError::ParserProgram)?;
         Ok(Enrich {
-            extractor: Arc::new(parser),
+            extractor: Arc::new(ExplainedExtractor { extractor: parser, limits: self.reloadable.limit_texts() }),
             limits: self.reloadable.limits(),
             objects: Arc::clone(&ports.objects),
             catalog: Arc::clone(&ports.catalog),
@@ -182,10 +225,14 @@ impl<'a> Supervisor<'a> {
                         self.stopper.stop(StopReason::Terminated);
                     }
                     let elapsed = started.elapsed();
-                    outcomes.push(StageOutcome { stage, instance: instance.name, outcome, elapsed });
+                    let reason = outcome.ended.to_string();
+                    let outcome = StageOutcome { stage, instance: instance.name.clone(), outcome, elapsed };
+                    self.report_end(stage, &instance, &StageEnd::Ended(&outcome), reason).await;
+                    outcomes.push(outcome);
                 }
                 Err(error) => {
                     self.stopper.stop(StopReason::Terminated);
+                    self.report_end(stage, &instance, &StageEnd::Failed(&error), error.full()).await;
                     first_error.get_or_insert(error);
                 }
             }
@@ -194,5 +241,11 @@ impl<'a> Supervisor<'a> {
             Some(error) => Err(error.into()),
             None => Ok(outcomes),
         }
+    }
+
+    /// Reports how a stage ended, before its instance name is free again.
+    async fn report_end(&self, stage: Stage, instance: &Instance, end: &StageEnd<'_>, reason: String) {
+        let exit_code = (self.daemon.exit_code)(end);
+        self.reports.report(stage, &instance.name, WorkerReport::Ended { exit_code, reason }).await;
     }
 }

@@ -123,13 +123,19 @@ pub struct SettingsHistory {
     pub unreadable: Vec<String>,
 }
 
+/// The keys of the store that hold an environment's history begin with this.
+#[must_use]
+pub fn prefix(env: &EnvName) -> String {
+    format!("{env}/{SERVICE}/")
+}
+
 /// Reads the history of an environment.
 ///
 /// # Errors
 /// Those of the store.
 pub async fn read(store: &dyn ConfigStore, env: &EnvName) -> Result<SettingsHistory> {
     let mut history = SettingsHistory::default();
-    for entry in store.list(&format!("{env}/{SERVICE}/")).await?.entries.into_iter().rev() {
+    for entry in store.list(&prefix(env)).await?.entries.into_iter().rev() {
         match HistoryEntry::decode(&entry.key, &entry.value) {
             Ok(change) => history.entries.push(change),
             Err(error) => history.unreadable.push(error.full()),

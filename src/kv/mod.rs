@@ -17,6 +17,7 @@
 pub mod break_glass;
 pub mod declared;
 pub mod history;
+pub mod last_change;
 pub mod push;
 pub mod write;
 

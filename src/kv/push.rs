@@ -31,6 +31,8 @@ pub struct UnfinishedPush {
     pub remaining_parts: usize,
     /// Number of keys that these parts change.
     pub remaining_keys: usize,
+    /// The values that these parts write, by key.
+    pub remaining_values: Vec<(ConfigKey, Vec<u8>)>,
 }
 
 /// The stored header of a push.
@@ -119,18 +121,25 @@ fn by_key(edits: &[SettingEdit], history_ids: Vec<String>) -> BTreeMap<ConfigKey
 /// # Errors
 /// Those of the store; `Corrupt` for a malformed header or part.
 pub async fn unfinished(store: &dyn ConfigStore, env: &EnvName) -> Result<BTreeMap<String, UnfinishedPush>> {
-    let stored = stored_pushes(store, env).await?.into_iter();
-    let unfinished = stored.filter_map(|(batch, push)| {
-        let header = push.header?;
-        let unfinished = UnfinishedPush {
+    let mut unfinished = BTreeMap::new();
+    for (batch, push) in stored_pushes(store, env).await? {
+        let Some(header) = push.header else { continue };
+        let mut remaining_values = Vec::new();
+        for part in &push.parts {
+            for edit in &part.edits {
+                remaining_values.extend(edit.value(part)?.map(|value| (edit.key.clone(), value)));
+            }
+        }
+        let push = UnfinishedPush {
             metadata: header.metadata(batch.clone()),
             total_parts: header.total_parts,
             remaining_parts: push.parts.len(),
             remaining_keys: push.parts.iter().map(|part| part.edits.len()).sum(),
+            remaining_values,
         };
-        Some((batch, unfinished))
-    });
-    Ok(unfinished.collect())
+        unfinished.insert(batch, push);
+    }
+    Ok(unfinished)
 }
 
 /// Applies the remaining parts of an unfinished push.
@@ -275,13 +284,19 @@ fn to_edits(part: &StoredPushPart, settings: &EnvironmentSettings) -> Result<Vec
             return Err(Error::new(ErrorKind::Conflict, message)
                 .hint("review the key; then abandon the push, and push the remaining settings again"));
         }
-        let decoded = stored.to.as_ref().map(|to| STANDARD.decode(to)).transpose();
+        Ok(SettingEdit { key: stored.key.clone(), current, to: stored.value(part)? })
+    };
+    part.edits.iter().map(to_edit).collect()
+}
+
+impl StoredPushEdit {
+    /// The new value; `None` deletes the key.
+    fn value(&self, part: &StoredPushPart) -> Result<Option<Vec<u8>>> {
         let corrupt = |error| {
             Error::new(ErrorKind::Corrupt, format!("{} is not a valid part of a push", part.store_key)).because(error)
         };
-        Ok(SettingEdit { key: stored.key.clone(), current, to: decoded.map_err(corrupt)? })
-    };
-    part.edits.iter().map(to_edit).collect()
+        self.to.as_ref().map(|to| STANDARD.decode(to)).transpose().map_err(corrupt)
+    }
 }
 
 impl PushHeader {

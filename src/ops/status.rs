@@ -5,12 +5,17 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::setting_report::UnusedSetting;
+pub use super::status_settings::SettingChange;
+pub use super::status_workers::LastWords;
 use super::vitals::{StorageVitals, Vitals, VitalsMonitor};
+use super::{status_settings, status_workers, worker_reports};
+use crate::settings::Settings;
 use mfctl_core::domain::job::JobStatus;
 use mfctl_core::domain::names::topics;
 use mfctl_core::events::{schemas, topics as contract};
 use mfctl_core::humane;
-use mfctl_core::ports::{Ports, Result};
+use mfctl_core::ports::{Error, Ports, Result};
 
 /// Jobs per page.
 const PAGE: usize = 500;
@@ -40,28 +45,72 @@ pub struct StatusPart {
     pub hint: Option<String>,
 }
 
-/// Checks every part. A part that cannot be reached is `bad`; the others are checked all the same.
-pub async fn check_parts(ports: &Ports, watch: &mut VitalsMonitor) -> Vec<StatusPart> {
-    let mut parts = vec![
+/// The status of a platform.
+#[derive(Debug, Clone, Default)]
+pub struct PlatformStatus {
+    /// Each part.
+    pub parts: Vec<StatusPart>,
+    /// The last words of the workers of groups without members.
+    pub last_words: Vec<LastWords>,
+    /// Values of settings that are not used.
+    pub unused_settings: Vec<UnusedSetting>,
+    /// Changes of settings in the last 24 hours, latest first.
+    pub setting_changes: Vec<SettingChange>,
+}
+
+/// Checks every part. A part that cannot be reached is `bad`; the others are checked all the same. `settings` are those of
+/// this host with the store's.
+pub async fn check(ports: &Ports, settings: &Settings, watch: &mut VitalsMonitor) -> PlatformStatus {
+    let env = &settings.profile.environment;
+    let parts = vec![
         part("event log", log(ports).await),
         part("schemas", registry(ports).await),
         part("catalog", catalog(ports).await),
         part("search", search(ports).await),
         part("jobs", jobs(ports).await),
     ];
-    match watch.refresh().await {
-        Ok(vitals) => parts.extend([workers(&vitals), dead_letters(&vitals), storage(&vitals.storage)]),
-        Err(error) => parts.push(part("workers, dead letters, storage", Err(error))),
+    let mut status = PlatformStatus { parts, ..PlatformStatus::default() };
+    let vitals = watch.refresh().await;
+    // Without the journal, why a worker ended is not known, and the event log's part says what is wrong.
+    let reports = worker_reports::latest(ports.operators.as_ref(), env).await.unwrap_or_default();
+    match &vitals {
+        Ok(vitals) => {
+            status.last_words = status_workers::last_words(vitals, &reports, env);
+            let workers = status_workers::part(vitals, &status.last_words);
+            status.parts.extend([workers, dead_letters(vitals), storage(&vitals.storage)]);
+        }
+        Err(error) => status.parts.push(part_of_error("workers, dead letters, storage", error)),
     }
-    parts
+    if let Some(store) = &ports.config {
+        let read = async {
+            let unused =
+                status_settings::unused_settings(store.as_ref(), settings, vitals.as_ref().ok(), &reports).await?;
+            let changes = status_settings::recent_changes(store.as_ref(), env, ports.clock.now()).await?;
+            Result::Ok((unused, changes))
+        };
+        match read.await {
+            Ok((unused, changes)) => {
+                status.parts.push(status_settings::part(&unused));
+                status.unused_settings = unused;
+                status.setting_changes = changes;
+            }
+            Err(error) => status.parts.push(part_of_error("settings", &error)),
+        }
+    }
+    status
 }
 
 fn part(name: &str, finding: Result<PartFinding>) -> StatusPart {
     let (health, detail, hint) = match finding {
         Ok(finding) => finding,
-        Err(error) => (PartHealth::Bad, error.full(), error.hint_text().map(str::to_owned)),
+        Err(error) => return part_of_error(name, &error),
     };
     StatusPart { part: name.to_owned(), health, detail, hint }
+}
+
+fn part_of_error(name: &str, error: &Error) -> StatusPart {
+    let hint = error.hint_text().map(str::to_owned);
+    StatusPart { part: name.to_owned(), health: PartHealth::Bad, detail: error.full(), hint }
 }
 
 /// Health, detail and hint of a part.
@@ -137,20 +186,6 @@ async fn jobs(ports: &Ports) -> Result<PartFinding> {
         None => Ok((PartHealth::Ok, words, None)),
         Some(job) => Ok((PartHealth::Warn, words, Some(format!("`mfctl ingest --resume {job}` goes on with it")))),
     }
-}
-
-fn workers(vitals: &Vitals) -> StatusPart {
-    let words = vitals.groups.iter().map(|group| {
-        let members = humane::counted(group.lag.members.len() as u64, "member", "members");
-        format!("{}: {members}, lag {}", group.lag.group, humane::count(group.lag.lag))
-    });
-    let detail = words.collect::<Vec<_>>().join("; ");
-    let idle = vitals.groups.iter().find(|group| group.lag.lag > 0 && group.lag.members.is_empty());
-    let (health, hint) = match idle {
-        Some(_) => (PartHealth::Warn, Some("no worker processes the lag: run `mfctl worker all`".to_owned())),
-        None => (PartHealth::Ok, None),
-    };
-    StatusPart { part: "workers".to_owned(), health, detail, hint }
 }
 
 fn dead_letters(vitals: &Vitals) -> StatusPart {

@@ -1,14 +1,12 @@
 //! mfctl's own settings in the configuration store, as a layer below those of the host.
 
-use crate::settings::{Error, Layers, stored};
+use crate::settings::{Layers, stored};
 use mfctl_core::domain::EnvName;
 use mfctl_core::ports::ConfigSnapshot;
 
 /// The layers of a host with the settings in `snapshot`, which the host's own layers override.
-///
-/// # Errors
-/// An invalid setting in the snapshot, with its key.
-pub fn overlay(layers: &Layers, snapshot: &ConfigSnapshot, env: &EnvName) -> Result<Layers, Error> {
+#[must_use]
+pub fn overlay(layers: &Layers, snapshot: &ConfigSnapshot, env: &EnvName) -> Layers {
     let prefix = stored::prefix(env);
     let entries = snapshot.entries.iter();
     let named = entries.filter_map(|entry| Some((entry.key.strip_prefix(&prefix)?, entry.value.as_slice())));

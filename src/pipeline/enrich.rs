@@ -276,7 +276,7 @@ fn parser_error_kind(kind: ParserFailureKind) -> &'static str {
         ParserFailureKind::Extract(ExtractErrorKind::Unsupported) => "unsupported",
         ParserFailureKind::Extract(ExtractErrorKind::Io) => "parser_io",
         ParserFailureKind::Crashed => "parser_crash",
-        ParserFailureKind::OutOfMemory => "parser_memory",
+        ParserFailureKind::OutOfMemory | ParserFailureKind::Killed => "parser_memory",
         ParserFailureKind::CpuTime => "parser_cpu",
         ParserFailureKind::TimedOut => "parser_timeout",
         ParserFailureKind::OutputTooLarge => "parser_output",

@@ -1,4 +1,5 @@
-//! Parsing of a configuration file: unknown keys and invalid values are errors with their line.
+//! Parsing of a configuration file: unknown keys and invalid values of a profile are errors with their line; a general setting
+//! with an invalid value is kept with the reason, and [`FileLayer::check_values`] makes it an error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -26,6 +27,22 @@ pub(super) struct FileLayer {
     pub(super) general: BTreeMap<&'static str, LayerValue>,
     pub(super) profiles: BTreeMap<ProfileName, ProfileTable>,
     pub(super) default_profile: Option<(ProfileName, ValueOrigin)>,
+}
+
+impl FileLayer {
+    /// The error of the first general setting whose value must not be used.
+    ///
+    /// # Errors
+    /// The reason, with the location of the value.
+    pub(super) fn check_values(&self) -> Result<(), Error> {
+        let all = self.general.values().chain(self.profiles.values().flat_map(|table| table.values.values()));
+        for value in all {
+            if let (Some(problem), Some(place)) = (&value.problem, &value.origin.location) {
+                return Err(Error::invalid(problem).at(place.clone()));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The table of one profile in a file.
@@ -192,9 +209,16 @@ impl FileParser<'_> {
         if let (ValueKind::Secret, Some(RawValue::Text(text))) = (key.kind, &parsed) {
             SecretRef::parse(text).map_err(|error| error.at(self.location(value.span())))?;
         }
-        let raw = parsed.filter(|raw| key.canonical(raw).is_some());
-        let raw = raw.ok_or_else(|| self.wrong(key.name, key.expects, value))?;
-        Ok(LayerValue { raw, origin: self.origin(span) })
+        // A value that is no scalar is of no setting's type, as the empty text.
+        let raw = parsed.unwrap_or_else(|| RawValue::Text(String::new()));
+        let candidate = LayerValue::checked(key, raw, self.origin(span));
+        match &candidate.problem {
+            // Without a valid profile there is no platform to work on.
+            Some(problem) if key.name.starts_with("profile.") => {
+                Err(Error::invalid(problem).at(self.location(value.span())))
+            }
+            _ => Ok(candidate),
+        }
     }
 
     fn table<'a, 'i>(&self, name: &str, value: &'a Spanned<DeValue<'i>>) -> Result<&'a DeTable<'i>, Error> {

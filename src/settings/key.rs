@@ -1,6 +1,17 @@
-//! The definition of a setting: its name, its type, its default and where it may be set.
+//! The definition of a setting: its name, its type, its default, its bounds and where it may be set.
+
+use std::cmp::Ordering;
 
 use super::value::{RawValue, SettingValue, ValueKind};
+
+/// The smallest and the largest value of a setting, as written in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// The smallest value.
+    pub min: &'static str,
+    /// The largest value.
+    pub max: &'static str,
+}
 
 /// A key of the settings.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +34,10 @@ pub struct SettingKey {
     pub fallback_env: &'static [&'static str],
     /// Processing of a value before it is used.
     pub kind: ValueKind,
+    /// Bounds of its values; `None` where values have no order.
+    pub bounds: Option<Bounds>,
     pub(super) check: fn(&RawValue) -> Option<String>,
+    pub(super) compare: fn(&RawValue, &str) -> Option<Ordering>,
 }
 
 impl SettingKey {
@@ -46,6 +60,49 @@ impl SettingKey {
         (self.check)(raw)
     }
 
+    /// Checks the type and the bounds of a value.
+    ///
+    /// # Errors
+    /// The reason, which names the setting, its bound and its default. It repeats the value only if that is of the setting's
+    /// type: any other may be a secret in the wrong place.
+    pub fn validate(&self, raw: &RawValue) -> Result<(), String> {
+        let Some(shown) = self.canonical(raw) else {
+            return Err(format!("{} expects {}{}", self.name, self.expects, self.bounds_and_default()));
+        };
+        let Some(Bounds { min, max }) = self.bounds else { return Ok(()) };
+        let default = self.default;
+        if (self.compare)(raw, min) == Some(Ordering::Less) {
+            return Err(format!("{} is {shown}, below its minimum of {min} (default {default})", self.name));
+        }
+        if (self.compare)(raw, max) == Some(Ordering::Greater) {
+            return Err(format!("{} is {shown}, above its maximum of {max} (default {default})", self.name));
+        }
+        Ok(())
+    }
+
+    /// Whether two values of its type mean the same.
+    #[must_use]
+    pub fn is_same(&self, one: &RawValue, other: &RawValue) -> bool {
+        self.canonical(one) == self.canonical(other)
+    }
+
+    /// ` from MIN to MAX (default …)`; empty for a key without bounds.
+    fn bounds_and_default(&self) -> String {
+        match self.bounds {
+            Some(Bounds { min, max }) => format!(", from {min} to {max} (default {})", self.default),
+            None => String::new(),
+        }
+    }
+
+    /// The accepted values for people, with their bounds.
+    #[must_use]
+    pub fn accepted(&self) -> String {
+        match self.bounds {
+            Some(Bounds { min, max }) => format!("{}, from {min} to {max}", self.expects),
+            None => self.expects.to_owned(),
+        }
+    }
+
     /// The default as a value; a key of a profile has none.
     pub(super) fn default_raw(&self) -> Option<RawValue> {
         (self.section != "profile" && self.default != NONE).then(|| RawValue::Text(self.default.to_owned()))
@@ -63,4 +120,9 @@ pub(super) const NONE: &str = "none";
 
 pub(super) fn canonical<T: SettingValue>(raw: &RawValue) -> Option<String> {
     T::parse(raw).map(|value| value.show())
+}
+
+/// How a value compares with a bound.
+pub(super) fn compare<T: SettingValue>(raw: &RawValue, bound: &str) -> Option<Ordering> {
+    T::parse(raw)?.compare(&T::parse(&RawValue::Text(bound.to_owned()))?)
 }

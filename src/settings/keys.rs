@@ -1,11 +1,12 @@
-//! The table of settings: name, type, default and purpose of each key.
+//! The table of settings: name, type, default, bounds and purpose of each key.
 
+use std::cmp::Ordering;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::Error;
-use super::key::{SettingKey, canonical};
-use super::origin::ResolvedSetting;
+use super::key::{Bounds, SettingKey, canonical, compare};
+use super::origin::{Layer, LayerValue, RefusedSetting, ResolvedSetting};
 use super::profile::{Profile, ProfileKind};
 use super::resolver::Resolver;
 use super::services::SERVICE_KEYS;
@@ -15,7 +16,7 @@ use mfctl_core::domain::{EnvName, Tenant};
 macro_rules! sections {
     ($(
         #[doc = $about:literal] $section:ident: $Section:ident {
-            $( #[doc = $doc:literal] $field:ident: $type:ty = $default:literal, )*
+            $( #[doc = $doc:literal] $field:ident: $type:ty = $default:literal in $min:literal..$max:literal, )*
         }
     )*) => {
         $(
@@ -43,7 +44,9 @@ macro_rules! sections {
             from_env: true,
             fallback_env: &[],
             kind: <$type as SettingValue>::KIND,
+            bounds: Some(Bounds { min: $min, max: $max }),
             check: canonical::<$type>,
+            compare: compare::<$type>,
         }, )* )* ];
 
         /// Sections with their descriptions, in display order.
@@ -63,6 +66,16 @@ macro_rules! sections {
             pub(super) fn build(profile: Profile, resolver: &Resolver) -> Result<Self, Error> {
                 Ok(Self { profile, $( $section: $Section::build(resolver)?, )* resolved: resolver.resolved() })
             }
+
+            /// Puts a value in effect, above every layer; a value that is not of the setting's type changes nothing. A flag's
+            /// value hides those of other layers that must not be used.
+            pub fn put(&mut self, name: &str, value: LayerValue) {
+                $( $( if name == concat!(stringify!($section), ".", stringify!($field)) {
+                    let Some(parsed) = <$type as SettingValue>::parse(&value.raw) else { return };
+                    self.$section.$field = parsed;
+                } )* )*
+                self.put_resolved(name, value);
+            }
         }
     };
 }
@@ -71,58 +84,58 @@ sections! {
     /// Bulk uploads.
     ingest: Ingest {
         /// Files hashed and staged at the same time; `auto` depends on the machine.
-        concurrency: Auto = "auto",
+        concurrency: Auto = "auto" in "1".."1024",
         /// Larger files are rejected.
-        max_size: ByteSize = "50GiB",
+        max_size: ByteSize = "50GiB" in "1B".."5TiB",
         /// Ingest refuses to start when it would leave less than this of the disk free.
-        min_free_percent: Percent = "10",
+        min_free_percent: Percent = "10" in "0".."100",
     }
     /// The pipeline's daemons.
     worker: Worker {
         /// Records processed at the same time; `auto` depends on the machine.
-        concurrency: Auto = "auto",
+        concurrency: Auto = "auto" in "1".."1024",
         /// How long a stopping worker may take to finish records in flight.
-        drain_timeout: Duration = "25s",
+        drain_timeout: Duration = "25s" in "1s".."1h",
         /// How long a dependency may be down before the worker ends with exit code 5.
-        give_up_after: Duration = "2m",
+        give_up_after: Duration = "2m" in "1s".."7d",
         /// A worker that sends a larger share of its latest records to dead letters stops: something else is wrong.
-        dead_letter_ratio: Ratio = "0.5",
+        dead_letter_ratio: Ratio = "0.5" in "0".."1",
     }
     /// Limits of the parser process for one file.
     enrich: Enrich {
-        /// Memory.
-        memory: ByteSize = "512MiB",
-        /// Processor time.
-        cpu: Duration = "30s",
-        /// Elapsed time.
-        wall: Duration = "60s",
+        /// Memory of the parser's process, beside that of the program itself.
+        memory: ByteSize = "512MiB" in "64MiB".."64GiB",
+        /// Processor time of the parser's process.
+        cpu: Duration = "30s" in "2s".."1h",
+        /// Elapsed time of the parser's process.
+        wall: Duration = "60s" in "5s".."2h",
         /// Pixels that an image may declare.
-        max_pixels: u64 = "100000000",
+        max_pixels: u64 = "100000000" in "1000000".."10000000000",
         /// Text that is kept from one file.
-        max_text: ByteSize = "16MiB",
+        max_text: ByteSize = "16MiB" in "4KiB".."1GiB",
     }
     /// How long records and objects are kept. Dead letters have no time limit.
     retention: Retention {
         /// Days that `ingest.raw` keeps its records.
-        ingest_raw_days: u32 = "30",
+        ingest_raw_days: u32 = "30" in "1".."3650",
         /// Days that the `media.*` topics keep their records.
-        media_days: u32 = "14",
+        media_days: u32 = "14" in "1".."3650",
         /// Days that a staged object is kept.
-        staging_days: u32 = "180",
+        staging_days: u32 = "180" in "1".."3650",
     }
     /// Service levels.
     slo: Slo {
         /// Seconds from staged to enriched that `latency_objective` of all assets keep to.
-        latency_seconds: u32 = "60",
+        latency_seconds: u32 = "60" in "1".."86400",
         /// The share of assets that keep to `latency_seconds`.
-        latency_objective: Ratio = "0.95",
+        latency_objective: Ratio = "0.95" in "0".."1",
         /// The share of events that succeed without a dead letter.
-        success: Ratio = "0.995",
+        success: Ratio = "0.995" in "0".."1",
     }
     /// Storage health.
     storage: Storage {
         /// Storage that is fuller than this causes a warning.
-        warn_percent: Percent = "80",
+        warn_percent: Percent = "80" in "1".."100",
     }
 }
 
@@ -135,7 +148,7 @@ pub static PROFILE_KEYS: &[SettingKey] = &[
         "embedded",
         "The kind of platform: on this host, or on servers.",
         false,
-        canonical::<ProfileKind>,
+        Checks { check: canonical::<ProfileKind>, compare: compare::<ProfileKind> },
     ),
     profile_key(
         "profile.environment",
@@ -144,7 +157,7 @@ pub static PROFILE_KEYS: &[SettingKey] = &[
         "none: a profile must have one; the built-in `embedded` has dev",
         "The one environment of this profile; it names buckets, groups and transactional ids.",
         false,
-        canonical::<EnvName>,
+        Checks { check: canonical::<EnvName>, compare: compare::<EnvName> },
     ),
     profile_key(
         "profile.data_dir",
@@ -153,7 +166,7 @@ pub static PROFILE_KEYS: &[SettingKey] = &[
         "mfctl in the platform's data folder for `embedded`, mfctl-NAME for others",
         "The data folder. In a file, a relative path starts at the file's folder.",
         true,
-        canonical::<PathBuf>,
+        Checks { check: canonical::<PathBuf>, compare: compare::<PathBuf> },
     ),
     profile_key(
         "profile.tenant",
@@ -162,7 +175,7 @@ pub static PROFILE_KEYS: &[SettingKey] = &[
         "default",
         "The tenant whose assets the profile works on: part of every asset's identity, fixed once data exists.",
         true,
-        canonical::<Tenant>,
+        Checks { check: canonical::<Tenant>, compare: compare::<Tenant> },
     ),
     profile_key(
         "profile.protected",
@@ -171,7 +184,7 @@ pub static PROFILE_KEYS: &[SettingKey] = &[
         "false",
         "Whether dangerous verbs require the environment's name to be typed, or --yes --confirm ENV.",
         false,
-        canonical::<bool>,
+        Checks { check: canonical::<bool>, compare: compare::<bool> },
     ),
     profile_key(
         "profile.actor",
@@ -180,7 +193,7 @@ pub static PROFILE_KEYS: &[SettingKey] = &[
         "user@host",
         "The actor that is recorded with changes.",
         true,
-        canonical::<String>,
+        Checks { check: canonical::<String>, compare: compare::<String> },
     ),
 ];
 
@@ -191,10 +204,64 @@ const fn profile_key(
     default: &'static str,
     doc: &'static str,
     from_env: bool,
-    check: fn(&RawValue) -> Option<String>,
+    checks: Checks,
 ) -> SettingKey {
     let kind = if matches!(field.as_bytes(), b"data_dir") { ValueKind::Path } else { ValueKind::Plain };
-    SettingKey { name, section: "profile", field, expects, default, doc, from_env, fallback_env: &[], kind, check }
+    let Checks { check, compare } = checks;
+    let fallback_env = &[];
+    let section = "profile";
+    SettingKey {
+        name,
+        section,
+        field,
+        expects,
+        default,
+        doc,
+        from_env,
+        fallback_env,
+        kind,
+        bounds: None,
+        check,
+        compare,
+    }
+}
+
+/// The functions that check a value of a key's type.
+#[derive(Clone, Copy)]
+struct Checks {
+    check: fn(&RawValue) -> Option<String>,
+    compare: fn(&RawValue, &str) -> Option<Ordering>,
+}
+
+impl Settings {
+    /// The effective value of a key with its origin.
+    #[must_use]
+    pub fn resolved(&self, key: &str) -> Option<&ResolvedSetting> {
+        self.resolved.iter().find(|resolved| resolved.key == key)
+    }
+
+    /// The values that would be in effect if they could be used.
+    pub fn refused(&self) -> impl Iterator<Item = &RefusedSetting> {
+        self.resolved.iter().flat_map(|resolved| &resolved.refused)
+    }
+
+    fn put_resolved(&mut self, name: &str, value: LayerValue) {
+        let Some(key) = KEYS.iter().find(|key| key.name == name) else { return };
+        let Some(shown) = key.canonical(&value.raw) else { return };
+        let Some(resolved) = self.resolved.iter_mut().find(|resolved| resolved.key == name) else { return };
+        if value.origin.layer == Layer::Flag {
+            resolved.refused.clear();
+        }
+        let below = std::mem::replace(&mut resolved.value, shown);
+        let origin = std::mem::replace(&mut resolved.origin, value.origin);
+        resolved.hidden.insert(0, (below, origin));
+    }
+}
+
+/// The general setting with this full name, such as `enrich.memory`.
+#[must_use]
+pub fn general_key(name: &str) -> Option<&'static SettingKey> {
+    KEYS.iter().find(|key| key.name == name)
 }
 
 /// Every key: of profiles, of their services, and general.
@@ -213,6 +280,32 @@ mod tests {
             let shown = key.canonical(&raw).unwrap_or_else(|| panic!("{}: {}", key.name, key.default));
             assert_eq!(key.canonical(&RawValue::Text(shown.clone())), Some(shown), "{}", key.name);
         }
+    }
+
+    #[test]
+    fn every_default_is_within_its_bounds_and_values_beyond_them_are_refused() {
+        for key in all().filter(|key| key.bounds.is_some()) {
+            let Bounds { min, max } = key.bounds.unwrap();
+            for text in [min, max].into_iter().chain((key.default != super::super::key::NONE).then_some(key.default)) {
+                assert_eq!(key.validate(&RawValue::Text(text.to_owned())), Ok(()), "{}", key.name);
+            }
+            // Bounds that compare are of the key's type and in order.
+            assert_eq!((key.compare)(&RawValue::Text(min.to_owned()), max), Some(Ordering::Less), "{}", key.name);
+        }
+        let memory = general_key("enrich.memory").unwrap();
+        assert_eq!(
+            memory.validate(&RawValue::Text("24MiB".to_owned())).unwrap_err(),
+            "enrich.memory is 24MiB, below its minimum of 64MiB (default 512MiB)"
+        );
+        let secret = memory.validate(&RawValue::Text("hunter2".to_owned())).unwrap_err();
+        assert!(secret.contains("from 64MiB to 64GiB (default 512MiB)") && !secret.contains("hunter2"), "{secret}");
+    }
+
+    #[test]
+    fn every_general_setting_and_every_number_has_bounds() {
+        assert!(KEYS.iter().all(|key| key.bounds.is_some()));
+        let numbers = all().filter(|key| (key.compare)(&RawValue::Text("1".to_owned()), "1").is_some());
+        assert_eq!(numbers.filter(|key| key.bounds.is_none()).map(|key| key.name).collect::<Vec<_>>(), [""; 0]);
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct Layers {
     variables: BTreeMap<&'static str, LayerValue>,
     stored: StoredSettings,
     warnings: Vec<String>,
+    /// Whether a value of a file that must not be used leaves the value below it in effect, instead of being an error.
+    is_tolerant: bool,
 }
 
 /// The chosen profile and the origin of the choice.
@@ -47,6 +49,17 @@ impl Layers {
     /// # Errors
     /// The first invalid value, with its location.
     pub fn read(sources: &Sources) -> Result<Self, Error> {
+        let layers = Self::read_tolerant(sources)?;
+        layers.files.iter().try_for_each(FileLayer::check_values)?;
+        Ok(Self { is_tolerant: false, ..layers })
+    }
+
+    /// Reads every layer for a worker, which works on where a general setting of a file must not be used: the value below it
+    /// stays in effect, and [`Settings::refused`] lists it.
+    ///
+    /// # Errors
+    /// A file that cannot be parsed, an unknown key, an invalid value of a profile or a variable, with its location.
+    pub fn read_tolerant(sources: &Sources) -> Result<Self, Error> {
         let mut files: Vec<FileLayer> = Vec::new();
         for considered in discover(sources) {
             match considered.status {
@@ -60,21 +73,29 @@ impl Layers {
             }
         }
         let (variables, warnings) = variables(sources)?;
-        Ok(Self { sources: sources.clone(), files, variables, stored: StoredSettings::default(), warnings })
+        Ok(Self {
+            sources: sources.clone(),
+            files,
+            variables,
+            stored: StoredSettings::default(),
+            warnings,
+            is_tolerant: true,
+        })
     }
 
     /// Adds mfctl's own settings of the configuration store of `env`: names below `<env>/mfctl/` with their values. They
-    /// apply to every host, so they override the defaults and are overridden by every other layer.
-    ///
-    /// # Errors
-    /// An invalid value, with its key.
-    pub fn above_stored<'a>(
-        mut self,
-        env: &EnvName,
-        found: impl IntoIterator<Item = (&'a str, &'a [u8])>,
-    ) -> Result<Self, Error> {
-        self.stored = stored::read(env, found)?;
-        Ok(self)
+    /// apply to every host, so they override the defaults and are overridden by every other layer. A value that must not be
+    /// used leaves the one below it in effect, for any command: [`Settings::refused`] lists it.
+    #[must_use]
+    pub fn above_stored<'a>(mut self, env: &EnvName, found: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
+        self.stored = stored::read(env, found);
+        self
+    }
+
+    /// Whether they were read by [`Layers::read_tolerant`].
+    #[must_use]
+    pub const fn is_tolerant(&self) -> bool {
+        self.is_tolerant
     }
 
     /// Warnings about the entries of the configuration store.
@@ -189,7 +210,7 @@ impl Layers {
     fn resolver(&self, profile: Option<&ProfileName>) -> Result<Resolver, Error> {
         let mut resolver = Resolver::default();
         for key in KEYS {
-            let default = key.default_raw().map(|raw| LayerValue { raw, origin: ValueOrigin::default_layer() });
+            let default = key.default_raw().map(|raw| LayerValue::valid(raw, ValueOrigin::default_layer()));
             let stored = self.stored.values.get(key.name).cloned();
             let general = self.files.iter().filter_map(|file| file.general.get(key.name).cloned());
             let own = profile
@@ -202,7 +223,7 @@ impl Layers {
         let Some(name) = profile else { return Ok(resolver) };
         for key in PROFILE_KEYS {
             let default =
-                self.profile_default(name, key)?.map(|raw| LayerValue { raw, origin: ValueOrigin::default_layer() });
+                self.profile_default(name, key)?.map(|raw| LayerValue::valid(raw, ValueOrigin::default_layer()));
             let own = self.tables(name).filter_map(|(file, table)| {
                 let candidate = table.values.get(key.name)?;
                 Some(self.absolute_in(file.path.parent(), key, candidate.clone()))
@@ -212,7 +233,7 @@ impl Layers {
             resolver.add(key, default.into_iter().chain(own).chain(variable).chain(self.flag(key)));
         }
         for key in SERVICE_KEYS.iter().filter(|key| self.has_service(name, key.section)) {
-            let default = key.default_raw().map(|raw| LayerValue { raw, origin: ValueOrigin::default_layer() });
+            let default = key.default_raw().map(|raw| LayerValue::valid(raw, ValueOrigin::default_layer()));
             let own = self.tables(name).filter_map(|(file, table)| {
                 let candidate = table.values.get(key.name)?;
                 Some(self.absolute_in(file.path.parent(), key, candidate.clone()))
@@ -235,23 +256,21 @@ impl Layers {
             _ => RawValue::Text(self.sources.env.get(*name)?.clone()),
         };
         key.canonical(&raw)?;
-        Some(self.absolute_in(Some(&self.sources.cwd), key, LayerValue { raw, origin: ValueOrigin::variable(name) }))
+        Some(self.absolute_in(Some(&self.sources.cwd), key, LayerValue::valid(raw, ValueOrigin::variable(name))))
     }
 
     fn flag(&self, key: &SettingKey) -> Option<LayerValue> {
         let dir = self.sources.flags.data_dir.as_ref().filter(|_| key.name == "profile.data_dir")?;
         let path = self.sources.absolute(dir, &self.sources.cwd);
-        Some(LayerValue {
-            raw: RawValue::Text(path.to_string_lossy().into_owned()),
-            origin: ValueOrigin::flag("--data-dir"),
-        })
+        let raw = RawValue::Text(path.to_string_lossy().into_owned());
+        Some(LayerValue::valid(raw, ValueOrigin::flag("--data-dir")))
     }
 
     fn absolute_in(&self, base: Option<&Path>, key: &SettingKey, candidate: LayerValue) -> LayerValue {
         match (&candidate.raw, base) {
             (RawValue::Text(text), Some(base)) if key.kind == ValueKind::Path => {
                 let path = self.sources.absolute(Path::new(text), base);
-                LayerValue { raw: RawValue::Text(path.to_string_lossy().into_owned()), origin: candidate.origin }
+                LayerValue { raw: RawValue::Text(path.to_string_lossy().into_owned()), ..candidate }
             }
             _ => candidate,
         }
@@ -377,10 +396,8 @@ fn variables(sources: &Sources) -> Result<(BTreeMap<&'static str, LayerValue>, V
         }
         if let Some(key) = key {
             let raw = RawValue::Text(value.clone());
-            if key.canonical(&raw).is_none() {
-                return Err(Error::invalid(format!("{} expects {}", key.name, key.expects)).at(place()));
-            }
-            values.insert(key.name, LayerValue { raw, origin: ValueOrigin::variable(name) });
+            key.validate(&raw).map_err(|problem| Error::invalid(problem).at(place()))?;
+            values.insert(key.name, LayerValue::valid(raw, ValueOrigin::variable(name)));
         } else if let Some(warning) = unknown_variable(name, &known) {
             warnings.push(warning);
         }

@@ -27,11 +27,13 @@ mod value;
 
 pub use discover::{CandidateFile, FileStatus, discover};
 pub use error::{Error, SettingsErrorKind};
-pub use key::SettingKey;
-pub use keys::{Enrich, Ingest, KEYS, PROFILE_KEYS, Retention, Settings, Slo, Storage, Worker, all as all_keys};
+pub use key::{Bounds, SettingKey};
+pub use keys::{
+    Enrich, Ingest, KEYS, PROFILE_KEYS, Retention, Settings, Slo, Storage, Worker, all as all_keys, general_key,
+};
 pub use layers::{Layers, ProfileChoice};
 pub use mfctl_core::humane::parse_duration;
-pub use origin::{Layer, LayerValue, ResolvedSetting, SourceLocation, ValueOrigin};
+pub use origin::{Layer, LayerValue, RefusedSetting, ResolvedSetting, SourceLocation, ValueOrigin};
 pub use profile::{Profile, ProfileKind, ProfileName};
 pub use secret::SecretRef;
 pub use services::{

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::key::SettingKey;
 use super::value::RawValue;
 
 /// A layer of the configuration, lowest first.
@@ -25,6 +26,8 @@ pub enum Layer {
     Environment,
     /// Flag of the command line.
     Flag,
+    /// The last value that passed the checks of a worker on this host, in place of one that did not.
+    LastPassed,
 }
 
 impl Layer {
@@ -39,6 +42,7 @@ impl Layer {
             Self::Project => "project",
             Self::Environment => "environment",
             Self::Flag => "flag",
+            Self::LastPassed => "last_passed",
         }
     }
 }
@@ -88,16 +92,24 @@ impl ValueOrigin {
         Self { layer: Layer::Default, location: None }
     }
 
+    /// The origin of a value that passed before, and is used in place of one that did not pass.
+    #[must_use]
+    pub const fn last_passed() -> Self {
+        Self { layer: Layer::LastPassed, location: None }
+    }
+
+    /// The origin of a value that a flag of the command line gives.
+    #[must_use]
+    pub const fn flag(name: &'static str) -> Self {
+        Self { layer: Layer::Flag, location: Some(SourceLocation::Flag(name)) }
+    }
+
     pub(super) fn key(path: &str) -> Self {
         Self { layer: Layer::Store, location: Some(SourceLocation::Key(path.to_owned())) }
     }
 
     pub(super) fn variable(name: &str) -> Self {
         Self { layer: Layer::Environment, location: Some(SourceLocation::Variable(name.to_owned())) }
-    }
-
-    pub(super) const fn flag(name: &'static str) -> Self {
-        Self { layer: Layer::Flag, location: Some(SourceLocation::Flag(name)) }
     }
 }
 
@@ -117,6 +129,35 @@ pub struct LayerValue {
     pub raw: RawValue,
     /// Origin of the value.
     pub origin: ValueOrigin,
+    /// Why it must not be used: its type or its bounds; `None` for a valid value.
+    pub problem: Option<String>,
+}
+
+impl LayerValue {
+    /// A value that is valid.
+    #[must_use]
+    pub const fn valid(raw: RawValue, origin: ValueOrigin) -> Self {
+        Self { raw, origin, problem: None }
+    }
+
+    /// A value of `key`, checked.
+    pub(super) fn checked(key: &SettingKey, raw: RawValue, origin: ValueOrigin) -> Self {
+        let problem = key.validate(&raw).err();
+        Self { raw, origin, problem }
+    }
+}
+
+/// A value that would be in effect, but must not be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedSetting {
+    /// Full name of the key.
+    pub key: String,
+    /// The value in canonical form; `None` where it is not of the setting's type, and may be a secret in the wrong place.
+    pub value: Option<String>,
+    /// Origin of the value.
+    pub origin: ValueOrigin,
+    /// Why it must not be used.
+    pub reason: String,
 }
 
 /// The effective value of a key and the values it overrides.
@@ -130,4 +171,6 @@ pub struct ResolvedSetting {
     pub origin: ValueOrigin,
     /// Overridden values in canonical form, highest layer first.
     pub hidden: Vec<(String, ValueOrigin)>,
+    /// Values of higher layers that must not be used, highest layer first.
+    pub refused: Vec<RefusedSetting>,
 }

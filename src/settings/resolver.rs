@@ -2,22 +2,39 @@
 
 use super::error::Error;
 use super::key::SettingKey;
-use super::origin::{LayerValue, ResolvedSetting};
+use super::origin::{LayerValue, RefusedSetting, ResolvedSetting};
 use super::value::SettingValue;
 
 /// The values of every key, lowest layer first.
 #[derive(Debug, Default)]
 pub(super) struct Resolver {
-    candidates: Vec<(&'static SettingKey, Vec<LayerValue>)>,
+    candidates: Vec<(&'static SettingKey, Candidates)>,
+}
+
+/// The values of one key.
+#[derive(Debug, Default)]
+struct Candidates {
+    valid: Vec<LayerValue>,
+    /// Those above the last valid one that must not be used.
+    refused: Vec<LayerValue>,
 }
 
 impl Resolver {
     pub(super) fn add(&mut self, key: &'static SettingKey, candidates: impl Iterator<Item = LayerValue>) {
-        self.candidates.push((key, candidates.collect()));
+        let mut all = Candidates::default();
+        for candidate in candidates {
+            if candidate.problem.is_some() {
+                all.refused.push(candidate);
+            } else {
+                all.refused.clear();
+                all.valid.push(candidate);
+            }
+        }
+        self.candidates.push((key, all));
     }
 
     pub(super) fn winner(&self, name: &str) -> Option<&LayerValue> {
-        self.candidates.iter().find(|(key, _)| key.name == name).and_then(|(_, all)| all.last())
+        self.candidates.iter().find(|(key, _)| key.name == name).and_then(|(_, all)| all.valid.last())
     }
 
     /// The effective value as its type. Every value was validated when its layer was read.
@@ -43,13 +60,20 @@ impl Resolver {
     }
 }
 
-fn resolve(key: &SettingKey, candidates: &[LayerValue]) -> Option<ResolvedSetting> {
+fn resolve(key: &SettingKey, candidates: &Candidates) -> Option<ResolvedSetting> {
     let shown = |candidate: &LayerValue| key.canonical(&candidate.raw).unwrap_or_else(|| candidate.raw.to_string());
-    let (winner, below) = candidates.split_last()?;
+    let (winner, below) = candidates.valid.split_last()?;
+    let refused = candidates.refused.iter().rev().map(|candidate| RefusedSetting {
+        key: key.name.to_owned(),
+        value: key.canonical(&candidate.raw),
+        origin: candidate.origin.clone(),
+        reason: candidate.problem.clone().unwrap_or_default(),
+    });
     Some(ResolvedSetting {
         key: key.name.to_owned(),
         value: shown(winner),
         origin: winner.origin.clone(),
         hidden: below.iter().rev().map(|candidate| (shown(candidate), candidate.origin.clone())).collect(),
+        refused: refused.collect(),
     })
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::Error;
-use super::key::{NONE, SettingKey, canonical};
+use super::key::{Bounds, NONE, SettingKey, canonical, compare};
 use super::resolver::Resolver;
 use super::secret::SecretRef;
 use super::value::{ByteSize, RawValue, SettingValue};
@@ -196,10 +196,20 @@ macro_rules! field_default {
     };
 }
 
+macro_rules! field_bounds {
+    () => {
+        None
+    };
+    ($min:literal, $max:literal) => {
+        Some(Bounds { min: $min, max: $max })
+    };
+}
+
 macro_rules! services {
     ($(
         #[doc = $about:literal] $service:ident: $Service:ident at $address:ident {
-            $( #[doc = $doc:literal] $field:ident: $type:ty $(= $default:literal)? $(, or $($foreign:literal)|+)?; )*
+            $( #[doc = $doc:literal] $field:ident: $type:ty $(= $default:literal)? $(, in $min:literal..$max:literal)?
+                $(, or $($foreign:literal)|+)?; )*
         }
     )*) => {
         $(
@@ -230,7 +240,9 @@ macro_rules! services {
             from_env: false,
             fallback_env: &[ $( $($foreign),+ )? ],
             kind: <$type as SettingValue>::KIND,
+            bounds: field_bounds!($($min, $max)?),
             check: canonical::<$type>,
+            compare: compare::<$type>,
         }, )* )* ];
 
         /// The services by name, with what each is for.
@@ -284,11 +296,11 @@ services! {
         /// The passphrase of the private key.
         key_password: SecretRef;
         /// Replicas of a topic that `bootstrap apply` creates.
-        replication: u16 = "3";
+        replication: u16 = "3", in "1".."32";
         /// How many replicas must have a record before it counts as written.
-        min_insync_replicas: u16 = "2";
+        min_insync_replicas: u16 = "2", in "1".."32";
         /// Partitions of a topic that `bootstrap apply` creates.
-        partitions: u32 = "6";
+        partitions: u32 = "6", in "1".."10000";
         /// Prefix of every topic, group and transactional id, for a shared cluster.
         namespace: String;
     }
@@ -315,9 +327,9 @@ services! {
         /// Prefix of every bucket name, for a shared store.
         bucket_prefix: String;
         /// Bytes of a part of a large upload; by default chosen by the object's size.
-        part_size: ByteSize;
+        part_size: ByteSize, in "5MiB".."5GiB";
         /// Requests in flight at the same time.
-        concurrency: u32 = "32";
+        concurrency: u32 = "32", in "1".."1024";
     }
     /// The catalog, through PostgREST.
     postgrest: Postgrest at postgrest_address {
@@ -332,7 +344,7 @@ services! {
         /// The database role of a signed token.
         role: String = "mfctl_service";
         /// How long a signed token is valid; it is renewed before it expires.
-        token_lifetime: Duration = "10m";
+        token_lifetime: Duration = "10m", in "10s".."7d";
         /// Trusted certificate authorities, as PEM.
         ca: PathBuf, or "SSL_CERT_FILE";
         /// The proxy for requests.

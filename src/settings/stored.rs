@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::error::Error;
 use super::key::SettingKey;
 use super::keys::KEYS;
-use super::origin::{LayerValue, SourceLocation, ValueOrigin};
+use super::origin::{LayerValue, ValueOrigin};
 use super::suggest::did_you_mean;
 use super::value::RawValue;
 use mfctl_core::domain::EnvName;
@@ -30,18 +29,20 @@ pub fn prefix(env: &EnvName) -> String {
 /// Validates a value of mfctl's own setting `name`, the part of the key after `<env>/mfctl/`.
 ///
 /// # Errors
-/// A message when the setting does not exist or the value is invalid.
-pub fn check(name: &str, value: &str) -> Result<(), String> {
+/// A message when the setting does not exist, or the value is not of its type or beyond its bounds.
+pub fn check(name: &str, value: &[u8]) -> Result<(), String> {
     let key = named(name).ok_or_else(|| unknown(name))?;
-    let fits = key.canonical(&RawValue::Text(value.to_owned())).is_some();
-    fits.then_some(()).ok_or_else(|| format!("{} expects {}", key.name, key.expects))
+    key.validate(&raw(value))
+}
+
+/// The full name of the setting that is stored as `name`, such as `enrich.memory` for `enrich_memory`.
+#[must_use]
+pub fn setting_name(name: &str) -> Option<&'static str> {
+    named(name).map(|key| key.name)
 }
 
 /// Parses the entries below `<env>/mfctl/`, given as names without that prefix and values.
-pub(super) fn read<'a>(
-    env: &EnvName,
-    found: impl IntoIterator<Item = (&'a str, &'a [u8])>,
-) -> Result<StoredSettings, Error> {
+pub(super) fn read<'a>(env: &EnvName, found: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> StoredSettings {
     let mut stored = StoredSettings::default();
     for (name, value) in found {
         let path = format!("{}{name}", prefix(env));
@@ -49,18 +50,14 @@ pub(super) fn read<'a>(
             stored.warnings.push(format!("kv:{path}: {}", unknown(name)));
             continue;
         };
-        let invalid = |message: String| {
-            let remedy =
-                format!("`mfctl kv put {SERVICE}/{name} VALUE` fixes it; `kv rollback` restores the previous value");
-            Error::invalid(message).at(SourceLocation::Key(path.clone())).hint(remedy)
-        };
-        let text = std::str::from_utf8(value).map_err(|_| invalid("the value is not UTF-8".to_owned()))?;
-        check(name, text).map_err(invalid)?;
-        stored
-            .values
-            .insert(key.name, LayerValue { raw: RawValue::Text(text.to_owned()), origin: ValueOrigin::key(&path) });
+        stored.values.insert(key.name, LayerValue::checked(key, raw(value), ValueOrigin::key(&path)));
     }
-    Ok(stored)
+    stored
+}
+
+/// Bytes that are no text are of no setting's type, as the empty text.
+fn raw(value: &[u8]) -> RawValue {
+    RawValue::Text(std::str::from_utf8(value).unwrap_or_default().to_owned())
 }
 
 fn named(name: &str) -> Option<&'static SettingKey> {

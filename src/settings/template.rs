@@ -59,7 +59,7 @@ pub fn commented_file(profile: &NewProfile) -> String {
 }
 
 fn push_doc(text: &mut String, key: &SettingKey) {
-    text.push_str(&format!("# {} ({})\n", key.doc, key.expects));
+    text.push_str(&format!("# {} ({})\n", key.doc, key.accepted()));
 }
 
 fn profile_line(key: &SettingKey, profile: &NewProfile) -> String {
@@ -112,6 +112,12 @@ fn push_section(text: &mut String, keys: &[SettingKey], section: &str, about: &s
         let names = key.variable().into_iter().chain(key.fallback_env.iter().map(|name| (*name).to_owned()));
         let names = names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let variable = if names.is_empty() { "-" } else { &names };
-        text.push_str(&format!("| `{}` | {} | {} | {variable} | {} |\n", key.field, key.expects, key.default, key.doc));
+        text.push_str(&format!(
+            "| `{}` | {} | {} | {variable} | {} |\n",
+            key.field,
+            key.accepted(),
+            key.default,
+            key.doc
+        ));
     }
 }

@@ -1,5 +1,6 @@
 //! Values of files and variables, and the types they are parsed into.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -66,6 +67,11 @@ pub trait SettingValue: Sized {
 
     /// Canonical form, which parses to the same value.
     fn show(&self) -> String;
+
+    /// How it compares with another value, for the bounds of a setting; `None` where there is no order, such as for `auto`.
+    fn compare(&self, _: &Self) -> Option<Ordering> {
+        None
+    }
 }
 
 /// A number of bytes.
@@ -134,6 +140,10 @@ impl SettingValue for ByteSize {
     fn show(&self) -> String {
         self.to_string()
     }
+
+    fn compare(&self, other: &Self) -> Option<Ordering> {
+        self.partial_cmp(other)
+    }
 }
 
 impl SettingValue for Duration {
@@ -148,6 +158,10 @@ impl SettingValue for Duration {
 
     fn show(&self) -> String {
         humane::canonical_duration(*self)
+    }
+
+    fn compare(&self, other: &Self) -> Option<Ordering> {
+        self.partial_cmp(other)
     }
 }
 
@@ -201,6 +215,13 @@ impl SettingValue for Auto {
     fn show(&self) -> String {
         self.to_string()
     }
+
+    fn compare(&self, other: &Self) -> Option<Ordering> {
+        match (self, other) {
+            (Self::Count(count), Self::Count(other)) => Some(count.cmp(other)),
+            _ => None,
+        }
+    }
 }
 
 macro_rules! whole_number {
@@ -218,6 +239,10 @@ macro_rules! whole_number {
 
             fn show(&self) -> String {
                 self.to_string()
+            }
+
+            fn compare(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
             }
         })+
     };
@@ -253,6 +278,10 @@ impl SettingValue for Ratio {
     fn show(&self) -> String {
         self.0.to_string()
     }
+
+    fn compare(&self, other: &Self) -> Option<Ordering> {
+        self.partial_cmp(other)
+    }
 }
 
 /// Hundredths, 0 to 100.
@@ -280,6 +309,10 @@ impl SettingValue for Percent {
 
     fn show(&self) -> String {
         self.0.to_string()
+    }
+
+    fn compare(&self, other: &Self) -> Option<Ordering> {
+        self.partial_cmp(other)
     }
 }
 

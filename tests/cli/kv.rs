@@ -342,7 +342,7 @@ fn mfctl_settings_in_the_store_are_used_and_validated() {
         ("profile_data_dir", "/tmp", "no setting of mfctl"),
     ] {
         let ran = site.run(["kv", "put", &format!("mfctl/{key}"), value, "--reason", "x"]);
-        assert!(ran.code == 8 && ran.stderr.contains(message), "{ran}");
+        assert!(ran.code == 6 && ran.stderr.contains(message), "{ran}");
     }
 }
 

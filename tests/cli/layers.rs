@@ -29,7 +29,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("settings", &[]),
     ("pipeline", &["breaker", "events", "mfctl_extract", "ports", "retry", "stop", "wait"]),
     ("dlq", &["events", "ports", "stop"]),
-    ("ops", &["events", "pipeline", "ports", "settings", "stop", "wait"]),
+    ("ops", &["events", "kv", "pipeline", "ports", "settings", "stop", "wait"]),
     ("daemon", &["events", "mfctl_extract", "ops", "pipeline", "ports", "settings", "stop"]),
     ("kv", &["ports"]),
     ("bootstrap", &["events", "kv", "ops", "ports"]),

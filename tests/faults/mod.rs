@@ -1,5 +1,6 @@
 //! Faults: killed processes, concurrent processes, hostile files, full disks, retention.
 
+mod bad_settings;
 mod concurrent_processes;
 mod full_disk;
 mod hostile;

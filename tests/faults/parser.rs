@@ -105,7 +105,6 @@ fn parser_failures_are_classified_by_how_the_process_ended() {
     for (script, kind, reason) in [
         ("kill -SEGV $$", ParserFailureKind::Crashed, "SIGSEGV"),
         ("kill -XCPU $$", ParserFailureKind::CpuTime, "--cpu 30 s"),
-        ("kill -KILL $$", ParserFailureKind::Crashed, "want of memory"),
         (
             "echo 'memory allocation of 9 bytes failed' >&2; kill -ABRT $$",
             ParserFailureKind::OutOfMemory,
@@ -122,8 +121,6 @@ fn parser_failures_are_classified_by_how_the_process_ended() {
             "panicked on the file: index out of bounds",
         ),
         ("exit 3", ParserFailureKind::Crashed, "status 3"),
-        ("exit 0", ParserFailureKind::Crashed, "without an answer"),
-        ("echo nonsense", ParserFailureKind::Crashed, "without an answer"),
     ] {
         let failure = site.parse(&site.scripted_parser(script), "text/plain", &Limits::default()).unwrap_err();
         assert_eq!((failure.class, failure.kind), (ParserFailureClass::Record, kind), "{script}: {failure}");
@@ -132,11 +129,59 @@ fn parser_failures_are_classified_by_how_the_process_ended() {
 }
 
 #[test]
+fn ends_of_the_parser_that_another_file_would_meet_too_are_the_machines() {
+    let site = ParserFixture::new(b"text");
+    for (script, kind, reason) in [
+        ("kill -KILL $$", ParserFailureKind::Killed, "want of memory"),
+        ("kill -TERM $$", ParserFailureKind::Killed, "SIGTERM"),
+        ("exit 0", ParserFailureKind::Crashed, "without an answer"),
+        ("echo nonsense", ParserFailureKind::Crashed, "without an answer"),
+        (
+            "echo 'starting its thread: no room' >&2; exit 102",
+            ParserFailureKind::Spawn,
+            "(--memory 512 MiB): starting its thread: no room",
+        ),
+    ] {
+        let failure = site.parse(&site.scripted_parser(script), "text/plain", &Limits::default()).unwrap_err();
+        assert_eq!((failure.class, failure.kind), (ParserFailureClass::Environment, kind), "{script}: {failure}");
+        assert!(failure.reason.contains(reason), "{script}: {failure}");
+    }
+}
+
+#[test]
+fn parser_without_room_for_its_own_thread_cannot_start() {
+    let site = ParserFixture::new(PHOTO);
+    let limits = Limits::default().with_memory(24 << 20);
+    let failure = site.parse(&real_parser(), "image/jpeg", &limits).unwrap_err();
+    assert_eq!((failure.class, failure.kind), (ParserFailureClass::Environment, ParserFailureKind::Spawn), "{failure}");
+    assert!(failure.reason.contains("--memory 24 MiB") && failure.reason.contains("its thread"), "{failure}");
+}
+
+#[test]
+fn trial_parse_tells_limits_that_no_file_passes_from_those_that_a_small_file_passes() {
+    let check = |parser: &Parser, limits: &Limits| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(parser.check(limits))
+    };
+    check(&real_parser(), &Limits::default()).unwrap();
+    for memory in [1 << 10, 24 << 20] {
+        let failure = check(&real_parser(), &Limits::default().with_memory(memory)).unwrap_err();
+        assert!(failure.reason.contains("the built-in text/plain sample: "), "{memory}: {failure}");
+    }
+    let one_pixel = Limits { max_pixels: 1, ..Limits::default() };
+    let failure = check(&real_parser(), &one_pixel).unwrap_err();
+    assert!(failure.reason.contains("image/png sample") && failure.reason.contains("--max-pixels 1"), "{failure}");
+    let site = ParserFixture::new(b"");
+    let failure = check(&site.scripted_parser("kill -KILL $$"), &Limits::default()).unwrap_err();
+    assert_eq!(failure.class, ParserFailureClass::Environment, "{failure}");
+}
+
+#[test]
 fn hanging_or_flooding_parser_is_killed() {
     let site = ParserFixture::new(b"text");
     let limits = Limits { timeout_seconds: 1, ..Limits::default() };
     let failure = site.parse(&site.scripted_parser("while :; do :; done"), "text/plain", &limits).unwrap_err();
-    assert_eq!(failure.kind, ParserFailureKind::TimedOut);
+    assert_eq!((failure.class, failure.kind), (ParserFailureClass::Environment, ParserFailureKind::TimedOut));
     assert!(failure.reason.contains("--wall 1 s"), "{failure}");
     let limits = Limits { output_bytes: 1 << 20, max_text_bytes: 1000, ..Limits::default() };
     let flood = site.scripted_parser(

@@ -35,6 +35,7 @@ mod cli {
 
 #[path = "../faults"]
 mod faults {
+    mod bad_settings;
     mod hostile;
     mod kills;
 }

@@ -10,13 +10,14 @@ use std::os::fd::AsFd;
 use serde::{Deserialize, Serialize};
 
 use super::guards;
-use super::parsers::{ExtractError, ExtractErrorKind, Extraction, Limits, extract};
+use super::parsers::{ExtractError, Extraction, Limits, extract};
 
 /// The stack size of the parsing thread.
 const STACK_BYTES: usize = 32 << 20;
 /// The exit status of a parser that panicked (Rust's own).
 pub(super) const EXIT_PANICKED: u8 = 101;
-/// The exit status of a parser that could not set its limits or has an invalid request.
+/// The exit status of a parser that could not start: it could not set its limits, could not start its thread within them, or
+/// has an invalid request. Its standard error says which.
 pub(super) const EXIT_UNGUARDED: u8 = 102;
 
 /// The parent's request, passed as the only argument.
@@ -39,16 +40,25 @@ pub(super) enum ParserReply {
 /// Runs the parser's process and returns its exit status. `request` is the argument that [`super::sandbox::Parser`] passes.
 #[must_use]
 pub fn run(request: &str) -> u8 {
-    let Ok(request) = serde_json::from_str::<ParserRequest>(request) else { return EXIT_UNGUARDED };
-    let Ok(file) = rustix::stdio::stdin().try_clone_to_owned().map(File::from) else { return EXIT_UNGUARDED };
-    let Ok(guards) = guards::apply(&request.limits) else { return EXIT_UNGUARDED };
+    let request = match serde_json::from_str::<ParserRequest>(request) {
+        Ok(request) => request,
+        Err(error) => return not_started("reading the request", &error),
+    };
+    let file = match rustix::stdio::stdin().try_clone_to_owned() {
+        Ok(file) => File::from(file),
+        Err(error) => return not_started("opening the file", &error),
+    };
+    let guards = match guards::apply(&request.limits) {
+        Ok(guards) => guards,
+        Err(error) => return not_started("setting its limits", &error),
+    };
     let thread = std::thread::Builder::new()
         .stack_size(STACK_BYTES)
         .spawn(move || extract(file, &request.media_type, &request.limits));
     let parsed = match thread.map(std::thread::JoinHandle::join) {
         Ok(Ok(parsed)) => parsed,
         Ok(Err(_)) => return EXIT_PANICKED,
-        Err(error) => Err(ExtractError::new(ExtractErrorKind::Io, format!("starting the parser's thread: {error}"))),
+        Err(error) => return not_started("starting its thread", &error),
     };
     let (reply, thumbnail) = match parsed {
         Ok((mut extraction, thumbnail)) => {
@@ -58,6 +68,13 @@ pub fn run(request: &str) -> u8 {
         Err(error) => (ParserReply::Refused(error), None),
     };
     if write(&reply, thumbnail.as_deref()).is_ok() { 0 } else { 1 }
+}
+
+/// Says on standard error why the parser could not start, and returns the exit status for that.
+fn not_started(doing: &str, error: &dyn std::fmt::Display) -> u8 {
+    // Without standard error the exit status alone has to do.
+    let _ = writeln!(std::io::stderr(), "{doing}: {error}");
+    EXIT_UNGUARDED
 }
 
 fn write(reply: &ParserReply, thumbnail: Option<&[u8]>) -> std::io::Result<()> {

@@ -5,4 +5,5 @@ pub mod child;
 mod guards;
 pub mod mime;
 pub mod parsers;
+mod sample;
 pub mod sandbox;

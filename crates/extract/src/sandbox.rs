@@ -36,7 +36,9 @@ pub struct ExtractRequest<'a> {
 pub enum ParserFailureClass {
     /// The file: it will fail again.
     Record,
-    /// This machine: it may recover (no memory or disk space in the parent, the binary was removed).
+    /// This machine, as far as can be told: the same file may be parsed later. The parser could not be started, took too
+    /// long, was killed from outside (for want of memory, by a shutdown), or gave no answer that can be read. A file that
+    /// has the same effect each time is told apart by [`Parser::check`], which then succeeds.
     Environment,
 }
 
@@ -45,8 +47,10 @@ pub enum ParserFailureClass {
 pub enum ParserFailureKind {
     /// The parser refused the file.
     Extract(ExtractErrorKind),
-    /// A signal or an unexpected exit status ended it.
+    /// A signal or an unexpected exit status ended it, or it gave no answer that can be read.
     Crashed,
+    /// Something else ended it: the system for want of memory (SIGKILL), an operator, or a shutdown.
+    Killed,
     /// It exceeded its memory limit.
     OutOfMemory,
     /// It exceeded its limit of processor time.
@@ -55,7 +59,7 @@ pub enum ParserFailureKind {
     TimedOut,
     /// Its reply exceeded the output limit.
     OutputTooLarge,
-    /// It could not be started, its reply not be read, or its thumbnail not be written.
+    /// It could not be started or could not set its limits, its reply not be read, or its thumbnail not be written.
     Spawn,
 }
 
@@ -76,12 +80,16 @@ impl ParserFailure {
         Self { class: ParserFailureClass::Record, kind, reason: reason.into() }
     }
 
-    fn environment(what: &str, source: &io::Error) -> Self {
-        Self {
-            class: ParserFailureClass::Environment,
-            kind: ParserFailureKind::Spawn,
-            reason: format!("{what}: {source}"),
-        }
+    fn of_machine(kind: ParserFailureKind, reason: impl Into<String>) -> Self {
+        Self { class: ParserFailureClass::Environment, kind, reason: reason.into() }
+    }
+
+    pub(super) fn environment(what: &str, source: &io::Error) -> Self {
+        Self::of_machine(ParserFailureKind::Spawn, format!("{what}: {source}"))
+    }
+
+    pub(super) fn unreadable(reason: &str) -> Self {
+        Self::of_machine(ParserFailureKind::Crashed, reason)
     }
 }
 
@@ -114,32 +122,41 @@ impl Parser {
     /// # Errors
     /// [`ParserFailure`]: the parser refused the file, ended abnormally, or could not be started.
     pub async fn extract(&self, request: ExtractRequest<'_>) -> Result<Extraction, ParserFailure> {
-        let child = self.spawn(&request)?;
-        let limits = request.limits;
+        let file = std::fs::File::open(request.path)
+            .map_err(|error| ParserFailure::environment("opening the file to parse", &error))?;
+        let (extraction, thumbnail) = self.parse(file, request.media_type, request.limits).await?;
+        if let Some(path) = request.thumbnail_to.filter(|_| extraction.thumbnail.is_some()) {
+            let written = tokio::fs::write(path, thumbnail).await;
+            written.map_err(|error| ParserFailure::environment("writing the thumbnail", &error))?;
+        }
+        Ok(extraction)
+    }
+
+    /// The extraction, and the bytes of the thumbnail, empty without one.
+    pub(super) async fn parse(
+        &self,
+        file: std::fs::File,
+        media_type: &str,
+        limits: &Limits,
+    ) -> Result<(Extraction, Vec<u8>), ParserFailure> {
+        let child = self.spawn(file, media_type, limits)?;
         let timeout = Duration::from_secs(limits.timeout_seconds);
         let exit = match tokio::time::timeout(timeout, wait(child, limits)).await {
             Ok(exit) => exit?,
             Err(_) => {
                 let reason =
                     format!("the parser did not finish within --wall {} s and was ended", limits.timeout_seconds);
-                return Err(ParserFailure::record(ParserFailureKind::TimedOut, reason));
+                return Err(ParserFailure::of_machine(ParserFailureKind::TimedOut, reason));
             }
         };
         if !exit.status.success() {
             return Err(abnormal_exit(exit.status, &exit.stderr, limits));
         }
-        let (extraction, thumbnail) = read_reply(&exit.stdout)?;
-        if let (Some(path), Some(bytes)) = (request.thumbnail_to, thumbnail) {
-            let written = tokio::fs::write(path, bytes).await;
-            written.map_err(|error| ParserFailure::environment("writing the thumbnail", &error))?;
-        }
-        Ok(extraction)
+        read_reply(exit.stdout)
     }
 
-    fn spawn(&self, request: &ExtractRequest<'_>) -> Result<Child, ParserFailure> {
-        let file = std::fs::File::open(request.path)
-            .map_err(|error| ParserFailure::environment("opening the file to parse", &error))?;
-        let argument = ParserRequest { media_type: request.media_type.to_owned(), limits: *request.limits };
+    fn spawn(&self, file: std::fs::File, media_type: &str, limits: &Limits) -> Result<Child, ParserFailure> {
+        let argument = ParserRequest { media_type: media_type.to_owned(), limits: *limits };
         let argument = serde_json::to_string(&argument)
             .map_err(|error| ParserFailure::environment("encoding the parser's request", &error.into()))?;
         Command::new(&self.program)
@@ -212,22 +229,24 @@ async fn read_tail(pipe: Option<impl AsyncRead + Unpin>) -> String {
 }
 
 /// The extraction, and the bytes of the thumbnail.
-fn read_reply(stdout: &[u8]) -> Result<(Extraction, Option<&[u8]>), ParserFailure> {
-    let invalid =
-        || ParserFailure::record(ParserFailureKind::Crashed, "the parser ended without an answer that can be read");
+fn read_reply(mut stdout: Vec<u8>) -> Result<(Extraction, Vec<u8>), ParserFailure> {
+    let invalid = || ParserFailure::unreadable("the parser ended without an answer that can be read");
     let end = stdout.iter().position(|byte| *byte == b'\n').ok_or_else(invalid)?;
-    let rest = &stdout[end + 1..];
+    let thumbnail = stdout.split_off(end + 1);
     match serde_json::from_slice(&stdout[..end]).map_err(|_| invalid())? {
         ParserReply::Refused(error) => {
-            Err(ParserFailure::record(ParserFailureKind::Extract(error.kind), error.message))
+            let class = match error.kind {
+                ExtractErrorKind::Io => ParserFailureClass::Environment,
+                ExtractErrorKind::Limit
+                | ExtractErrorKind::Malformed
+                | ExtractErrorKind::Encrypted
+                | ExtractErrorKind::Unsupported => ParserFailureClass::Record,
+            };
+            Err(ParserFailure { class, kind: ParserFailureKind::Extract(error.kind), reason: error.message })
         }
         ParserReply::Done(extraction) => {
-            let whole = extraction.thumbnail.as_ref().map_or(0, |thumbnail| thumbnail.bytes) == rest.len() as u64;
-            if !whole {
-                return Err(invalid());
-            }
-            let thumbnail = extraction.thumbnail.is_some().then_some(rest);
-            Ok((*extraction, thumbnail))
+            let size_bytes = extraction.thumbnail.as_ref().map_or(0, |thumbnail| thumbnail.bytes);
+            if size_bytes == thumbnail.len() as u64 { Ok((*extraction, thumbnail)) } else { Err(invalid()) }
         }
     }
 }
@@ -250,19 +269,25 @@ fn abnormal_exit(status: ExitStatus, stderr: &str, limits: &Limits) -> ParserFai
             let reason = "the parser overflowed its stack: the file nests too deep";
             ParserFailure::record(ParserFailureKind::Crashed, reason)
         }
-        (Some(signal), _) => {
+        (Some(signal @ (libc::SIGKILL | libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT)), _) => {
             let hint = if signal == libc::SIGKILL { ", perhaps by the system for want of memory" } else { "" };
             let reason = format!("the parser was ended by {}{hint}{message}", signal_name(signal));
+            ParserFailure::of_machine(ParserFailureKind::Killed, reason)
+        }
+        (Some(signal), _) => {
+            let reason = format!("the parser was ended by {}{message}", signal_name(signal));
             ParserFailure::record(ParserFailureKind::Crashed, reason)
         }
         (_, Some(code)) if code == i32::from(EXIT_PANICKED) => {
             ParserFailure::record(ParserFailureKind::Crashed, format!("the parser panicked on the file{message}"))
         }
-        (_, Some(code)) if code == i32::from(EXIT_UNGUARDED) => ParserFailure {
-            class: ParserFailureClass::Environment,
-            kind: ParserFailureKind::Spawn,
-            reason: "the parser could not set its limits on this machine".to_owned(),
-        },
+        (_, Some(code)) if code == i32::from(EXIT_UNGUARDED) => {
+            let reason = format!(
+                "the parser could not start within its limits (--memory {} MiB){message}",
+                limits.memory_bytes >> 20
+            );
+            ParserFailure::of_machine(ParserFailureKind::Spawn, reason)
+        }
         (_, code) => {
             let code = code.map_or_else(|| "no status".to_owned(), |code| format!("status {code}"));
             ParserFailure::record(ParserFailureKind::Crashed, format!("the parser ended with {code}{message}"))
@@ -288,6 +313,9 @@ fn signal_name(signal: i32) -> String {
         libc::SIGXFSZ => "SIGXFSZ",
         libc::SIGSYS => "SIGSYS",
         libc::SIGTERM => "SIGTERM",
+        libc::SIGINT => "SIGINT",
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGQUIT => "SIGQUIT",
         other => return format!("signal {other}"),
     };
     name.to_owned()

@@ -3,11 +3,13 @@
 use clap::Args as ClapArgs;
 use serde::Serialize;
 
-use super::ValueReport;
 use super::show::chosen_profile;
+use super::with_stored::WithStored;
+use super::{AuthorReport, RefusedReport, ValueReport};
 use crate::cli::failure::{Failure, Result};
 use crate::cli::output::{Cell, Output, Render, TextPage, Tone};
-use crate::settings::{Layers, ResolvedSetting, SettingKey, all_keys, did_you_mean};
+use crate::ops::setting_report::SettingAuthors;
+use crate::settings::{ResolvedSetting, SettingKey, ValueOrigin, all_keys, did_you_mean};
 
 /// Arguments of `mfctl config explain`.
 #[derive(Debug, ClapArgs)]
@@ -35,6 +37,10 @@ pub struct ConfigExplainReport {
     pub expects: String,
     /// Default value.
     pub default: String,
+    /// Smallest value; null where values have no order.
+    pub minimum: Option<&'static str>,
+    /// Largest value; null where values have no order.
+    pub maximum: Option<&'static str>,
     /// Environment variable that sets it.
     pub variable: Option<String>,
     /// Its key in the configuration store; null where it cannot be set there.
@@ -47,6 +53,11 @@ pub struct ConfigExplainReport {
     pub effective: Option<ValueReport>,
     /// Overridden values, highest layer first.
     pub hides: Vec<ValueReport>,
+    /// Who set the effective value in the configuration store, when and why; null for another origin, or where another tool
+    /// set it.
+    pub set_by: Option<AuthorReport>,
+    /// Values of higher layers that must not be used, highest layer first.
+    pub not_used: Vec<RefusedReport>,
     /// Values with the text of their origins, the effective one first.
     #[serde(skip)]
     lines: Vec<(String, String)>,
@@ -56,7 +67,8 @@ pub struct ConfigExplainReport {
 ///
 /// # Errors
 /// `NotFound` for an unknown key; otherwise the errors of the layers.
-pub fn run(args: &Args, layers: &Layers, output: &Output) -> Result<()> {
+pub fn run(args: &Args, stored: &WithStored, output: &Output) -> Result<()> {
+    let WithStored { layers, authors } = stored;
     let key = find_key(&args.key)?;
     let choice = chosen_profile(layers)?;
     let profile = choice.as_ref().map(|choice| &choice.profile);
@@ -70,17 +82,27 @@ pub fn run(args: &Args, layers: &Layers, output: &Output) -> Result<()> {
         }
         (section, _) => format!("[{section}], or [profile.NAME.{section}] for one profile"),
     };
-    output.print(&report(key, table, resolved.as_ref()))
+    output.print(&report(key, table, resolved.as_ref(), authors))
 }
 
-fn report(key: &SettingKey, table: String, resolved: Option<&ResolvedSetting>) -> ConfigExplainReport {
-    let effective = resolved.map(|resolved| (resolved.value.clone(), resolved.origin.to_string()));
+fn report(
+    key: &SettingKey,
+    table: String,
+    resolved: Option<&ResolvedSetting>,
+    authors: &SettingAuthors,
+) -> ConfigExplainReport {
+    let effective = resolved.map(|resolved| (resolved.value.clone(), words(&resolved.origin, authors)));
+    let refused = resolved.into_iter().flat_map(|resolved| &resolved.refused);
     let hidden = resolved.into_iter().flat_map(|resolved| &resolved.hidden);
     ConfigExplainReport {
         key: key.name.to_owned(),
         description: key.doc.to_owned(),
         expects: key.expects.to_owned(),
         default: key.default.to_owned(),
+        minimum: key.bounds.map(|bounds| bounds.min),
+        maximum: key.bounds.map(|bounds| bounds.max),
+        set_by: resolved.and_then(|resolved| AuthorReport::of(&resolved.origin, authors)),
+        not_used: refused.map(|refused| RefusedReport::new(refused, authors)).collect(),
         variable: key.variable(),
         stored_as: key.stored().map(|name| format!("<env>/mfctl/{name}")),
         fallback_variables: key.fallback_env.to_vec(),
@@ -89,6 +111,11 @@ fn report(key: &SettingKey, table: String, resolved: Option<&ResolvedSetting>) -
         hides: hidden.clone().map(|(value, origin)| ValueReport::new(value, origin)).collect(),
         lines: effective.into_iter().chain(hidden.map(|(value, origin)| (value.clone(), origin.to_string()))).collect(),
     }
+}
+
+/// The origin of a value; for one in the configuration store with who set it, when and why.
+fn words(origin: &ValueOrigin, authors: &SettingAuthors) -> String {
+    if authors.of(origin).is_some() { authors.describe(origin) } else { origin.to_string() }
 }
 
 /// Finds a key by its full name, its variable or its name within a profile.
@@ -118,6 +145,9 @@ impl Render for ConfigExplainReport {
         page.line(format!("{}: {}", self.key, self.description)).blank();
         page.field("value", self.expects.as_str());
         page.field("default", self.default.as_str());
+        if let (Some(minimum), Some(maximum)) = (self.minimum, self.maximum) {
+            page.field("bounds", format!("{minimum} to {maximum}"));
+        }
         page.field("table", self.table.as_str());
         page.field("variable", self.variable.as_deref().unwrap_or("none: only files can set it"));
         if let Some(key) = &self.stored_as {
@@ -133,6 +163,9 @@ impl Render for ConfigExplainReport {
         for (index, (value, origin)) in self.lines.iter().enumerate() {
             let (name, tone) = if index == 0 { ("in effect", Tone::Good) } else { ("hidden", Tone::Dim) };
             page.field(name, Cell::new(format!("{value}  ({origin})")).tone(tone));
+        }
+        for refused in &self.not_used {
+            page.field("not used", Cell::new(refused.line.as_str()).tone(Tone::Warn));
         }
     }
 

@@ -11,7 +11,11 @@ use clap::{Args as ClapArgs, Subcommand};
 use super::context::Context;
 use super::failure::Result;
 
+use crate::kv::history::HistoryHeader;
+use crate::ops::setting_report::SettingAuthors;
+use crate::settings::RefusedSetting;
 use crate::settings::{Layer, SourceLocation, ValueOrigin};
+use mfctl_core::domain::Timestamp;
 use with_stored::with_stored;
 
 /// Arguments of `mfctl config`.
@@ -70,6 +74,55 @@ impl From<&ValueOrigin> for OriginReport {
             None => (None, None),
         };
         Self { layer: origin.layer, place, line }
+    }
+}
+
+/// Who set a value in the configuration store, when and why.
+#[derive(Debug, Clone, serde::Serialize, schemars::JsonSchema)]
+pub struct AuthorReport {
+    /// Who set it.
+    pub actor: String,
+    /// When.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// The command, e.g. `kv put`.
+    pub verb: String,
+    /// The reason that was given.
+    pub reason: String,
+}
+
+impl AuthorReport {
+    fn of(origin: &ValueOrigin, authors: &SettingAuthors) -> Option<Self> {
+        let HistoryHeader { actor, at, verb, reason, .. } = authors.of(origin)?.clone();
+        Some(Self { actor, at, verb, reason })
+    }
+}
+
+/// A value that would be in effect, but must not be used.
+#[derive(Debug, Clone, serde::Serialize, schemars::JsonSchema)]
+pub struct RefusedReport {
+    /// The value in canonical form; null where it is not of the setting's type.
+    pub value: Option<String>,
+    /// Origin of the value.
+    pub origin: OriginReport,
+    /// Who set it, when and why; null for another origin, or where another tool set it.
+    pub set_by: Option<AuthorReport>,
+    /// Why it must not be used.
+    pub reason: String,
+    /// The same as one line.
+    #[serde(skip)]
+    line: String,
+}
+
+impl RefusedReport {
+    fn new(refused: &RefusedSetting, authors: &SettingAuthors) -> Self {
+        Self {
+            value: refused.value.clone(),
+            origin: (&refused.origin).into(),
+            set_by: AuthorReport::of(&refused.origin, authors),
+            reason: refused.reason.clone(),
+            line: format!("{} ({})", refused.reason, authors.describe(&refused.origin)),
+        }
     }
 }
 

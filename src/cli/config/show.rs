@@ -3,10 +3,12 @@
 use clap::Args as ClapArgs;
 use serde::Serialize;
 
-use super::{OriginReport, ValueReport};
+use super::with_stored::WithStored;
+use super::{AuthorReport, OriginReport, RefusedReport, ValueReport};
 use crate::cli::failure::Result;
-use crate::cli::output::{Cell, Column, Output, Render, TextPage, Tone};
-use crate::settings::{Layer, Layers, ProfileChoice, SettingsErrorKind, ValueOrigin};
+use crate::cli::output::{Cell, Column, Output, Render, TextPage, Tone, humane};
+use crate::ops::setting_report::SettingAuthors;
+use crate::settings::{Layer, Layers, ProfileChoice, ResolvedSetting, SettingsErrorKind, ValueOrigin};
 
 /// Arguments of `mfctl config show`.
 #[derive(Debug, ClapArgs)]
@@ -15,12 +17,12 @@ If no profile is chosen, it shows the general settings and the names of the prof
 
 Examples:
   mfctl config show                        every effective setting, with its origin
-  mfctl config show --changed              only settings that are not defaults
+  mfctl config show --changed              only settings that differ from their defaults: who set them, when and why
   mfctl config show --profile prod -o json for scripts
 
 Exit codes: 0 shown, 6 a file or variable is invalid, or no such profile")]
 pub struct Args {
-    /// Only settings that are not defaults
+    /// Only settings that differ from their defaults, with the default, and who set them, when and why
     #[arg(long)]
     changed: bool,
 }
@@ -36,6 +38,8 @@ pub struct ConfigReport {
     pub profiles: Vec<DefinedProfile>,
     /// Effective settings.
     pub settings: Vec<SettingReport>,
+    /// Whether only settings that differ from their defaults are listed.
+    pub changed_only: bool,
 }
 
 /// A profile that a file defines.
@@ -57,6 +61,12 @@ pub struct SettingReport {
     pub effective: ValueReport,
     /// Overridden values, highest layer first.
     pub hides: Vec<ValueReport>,
+    /// Default in canonical form; null for a key without one.
+    pub default: Option<String>,
+    /// Who set the value in the configuration store, when and why; null for another origin, or where another tool set it.
+    pub set_by: Option<AuthorReport>,
+    /// Values of higher layers that must not be used, highest layer first.
+    pub not_used: Vec<RefusedReport>,
     #[serde(skip)]
     origin_text: String,
 }
@@ -65,23 +75,47 @@ pub struct SettingReport {
 ///
 /// # Errors
 /// `Invalid` for a file or variable that cannot be read; `NotFound` for an unknown profile.
-pub fn run(args: &Args, layers: &Layers, output: &Output) -> Result<()> {
+pub fn run(args: &Args, stored: &WithStored, output: &Output) -> Result<()> {
+    let WithStored { layers, authors } = stored;
     let choice = chosen_profile(layers)?;
     let resolved = layers.resolved(choice.as_ref().map(|choice| &choice.profile))?;
-    let settings = resolved.iter().filter(|setting| !args.changed || setting.origin.layer != Layer::Default);
+    let settings = resolved.iter().map(|setting| setting_report(setting, authors));
     output.print(&ConfigReport {
         profile: choice.as_ref().map(|choice| choice.profile.to_string()),
         chosen_by: choice.as_ref().map(|choice| (&choice.origin).into()),
         profiles: layers.profiles().iter().map(defined_profile).collect(),
-        settings: settings
-            .map(|setting| SettingReport {
-                key: setting.key.clone(),
-                effective: ValueReport::new(&setting.value, &setting.origin),
-                hides: setting.hidden.iter().map(|(value, origin)| ValueReport::new(value, origin)).collect(),
-                origin_text: setting.origin.to_string(),
-            })
-            .collect(),
+        settings: settings.filter(|setting| !args.changed || setting.is_changed()).collect(),
+        changed_only: args.changed,
     })
+}
+
+fn setting_report(setting: &ResolvedSetting, authors: &SettingAuthors) -> SettingReport {
+    let in_default_layer = (setting.origin.layer == Layer::Default).then(|| setting.value.clone());
+    let hidden = setting.hidden.iter().find(|(_, origin)| origin.layer == Layer::Default);
+    SettingReport {
+        key: setting.key.clone(),
+        effective: ValueReport::new(&setting.value, &setting.origin),
+        hides: setting.hidden.iter().map(|(value, origin)| ValueReport::new(value, origin)).collect(),
+        default: in_default_layer.or_else(|| hidden.map(|(value, _)| value.clone())),
+        set_by: AuthorReport::of(&setting.origin, authors),
+        not_used: setting.refused.iter().map(|refused| RefusedReport::new(refused, authors)).collect(),
+        origin_text: setting.origin.to_string(),
+    }
+}
+
+impl SettingReport {
+    /// Whether the value differs from the default, or one that is not used would.
+    fn is_changed(&self) -> bool {
+        self.default.as_ref() != Some(&self.effective.value) || !self.not_used.is_empty()
+    }
+
+    /// Who set it, when and why, as one line; `-` where that is not known.
+    fn author(&self) -> String {
+        self.set_by.as_ref().map_or_else(
+            || "-".to_owned(),
+            |author| format!("{} {}, {}: {}", humane::time(author.at), author.actor, author.verb, author.reason),
+        )
+    }
 }
 
 /// The chosen profile; `None` where none is chosen, which this command is there to show.
@@ -100,6 +134,13 @@ fn defined_profile((name, origin): &(crate::settings::ProfileName, ValueOrigin))
 impl Render for ConfigReport {
     fn page(&self, page: &mut TextPage) {
         const COLUMNS: [Column; 3] = [Column::left("KEY"), Column::left("VALUE"), Column::left("FROM")];
+        const CHANGED_COLUMNS: [Column; 5] = [
+            Column::left("KEY"),
+            Column::left("VALUE"),
+            Column::left("DEFAULT"),
+            Column::left("FROM"),
+            Column::left("SET BY"),
+        ];
         match (&self.profile, &self.chosen_by) {
             (Some(profile), Some(by)) => {
                 let by = by.place.as_deref().unwrap_or("no other profile is configured");
@@ -114,12 +155,29 @@ impl Render for ConfigReport {
             page.line(format!("profiles defined: {}", names.join(", ")));
         }
         page.blank();
-        let rows = self.settings.iter().map(|setting| {
-            let tone = if setting.effective.origin.layer == Layer::Default { Tone::Dim } else { Tone::Plain };
-            let cells = [&setting.key, &setting.effective.value, &setting.origin_text];
-            cells.map(|text| Cell::new(text.as_str()).tone(tone)).to_vec()
-        });
-        page.table(&COLUMNS, rows.collect());
+        let tone = |setting: &SettingReport| match setting.effective.origin.layer {
+            Layer::Default => Tone::Dim,
+            _ => Tone::Plain,
+        };
+        let row = |setting: &SettingReport| {
+            let mut cells = vec![setting.key.clone(), setting.effective.value.clone()];
+            if self.changed_only {
+                cells.push(setting.default.clone().unwrap_or_else(|| "-".to_owned()));
+            }
+            cells.push(setting.origin_text.clone());
+            if self.changed_only {
+                cells.push(setting.author());
+            }
+            cells.into_iter().map(|text| Cell::new(text).tone(tone(setting))).collect()
+        };
+        let rows = self.settings.iter().map(row).collect();
+        match self.changed_only {
+            true => page.table(&CHANGED_COLUMNS, rows),
+            false => page.table(&COLUMNS, rows),
+        };
+        for refused in self.settings.iter().flat_map(|setting| &setting.not_used) {
+            page.toned(format!("not used: {}", refused.line), Tone::Warn);
+        }
     }
 
     fn names(&self) -> Option<Vec<String>> {

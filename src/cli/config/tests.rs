@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
+use super::with_stored::WithStored;
 use super::{explain, path, show};
 use crate::cli::failure::Result;
 use crate::cli::output::{Captured, Format, Output, OutputOptions};
+use crate::ops::setting_report::SettingAuthors;
 use crate::settings::{Flags, Layers, Sources};
 
 #[derive(Parser)]
@@ -36,6 +38,10 @@ fn sources(root: &Path, user: &str) -> Sources {
     }
 }
 
+fn stored(layers: Layers) -> WithStored {
+    WithStored { layers, authors: SettingAuthors::default() }
+}
+
 const USER: &str = "[slo]\nlatency_seconds = 30\n[profile.prod]\nenvironment = \"prod\"\n";
 
 fn printed(format: Format, user: &str, run: impl FnOnce(&Sources, &Output) -> Result<()>) -> String {
@@ -48,19 +54,22 @@ fn printed(format: Format, user: &str, run: impl FnOnce(&Sources, &Output) -> Re
 #[test]
 fn show_lists_changed_settings_with_their_origins() {
     let text = printed(Format::Table, USER, |sources, output| {
-        show::run(&args(&["--changed"]), &Layers::read(sources)?, output)
+        show::run(&args(&["--changed"]), &stored(Layers::read(sources)?), output)
     });
     assert_eq!(
         text,
         "no profile is chosen: --profile NAME, MFCTL_PROFILE or default_profile\nprofiles defined: prod\n\n\
-         KEY                  VALUE  FROM\nslo.latency_seconds  90     MFCTL_SLO_LATENCY_SECONDS\n"
+         KEY                  VALUE  DEFAULT  FROM                       SET BY\n\
+         slo.latency_seconds  90     60       MFCTL_SLO_LATENCY_SECONDS  -\n"
     );
 }
 
 #[test]
 fn show_has_the_same_in_json() {
     let chosen = format!("default_profile = \"prod\"\n{USER}");
-    let text = printed(Format::Json, &chosen, |sources, output| show::run(&args(&[]), &Layers::read(sources)?, output));
+    let text = printed(Format::Json, &chosen, |sources, output| {
+        show::run(&args(&[]), &stored(Layers::read(sources)?), output)
+    });
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!((json["schema_version"].as_u64(), json["profile"].as_str()), (Some(1), Some("prod")));
     assert_eq!(json["chosen_by"]["line"], 1);
@@ -75,6 +84,9 @@ fn show_has_the_same_in_json() {
                 {"value": "30", "origin": {"layer": "user", "place": "~/.config/mfctl/mfctl.toml", "line": 3}},
                 {"value": "60", "origin": {"layer": "default", "place": null, "line": null}},
             ],
+            "default": "60",
+            "set_by": null,
+            "not_used": [],
         })
     );
 }
@@ -82,7 +94,7 @@ fn show_has_the_same_in_json() {
 #[test]
 fn explain_shows_the_effective_and_the_overridden_values() {
     let text = printed(Format::Table, USER, |sources, output| {
-        explain::run(&args(&["MFCTL_SLO_LATENCY_SECONDS"]), &Layers::read(sources)?, output)
+        explain::run(&args(&["MFCTL_SLO_LATENCY_SECONDS"]), &stored(Layers::read(sources)?), output)
     });
     assert!(text.ends_with(
         "in effect: 90  (MFCTL_SLO_LATENCY_SECONDS)\nhidden:    30  (~/.config/mfctl/mfctl.toml:2)\nhidden:    60  (default)\n"
@@ -92,7 +104,7 @@ fn explain_shows_the_effective_and_the_overridden_values() {
 #[test]
 fn explain_finds_a_profile_key_by_each_of_its_names_and_suggests_a_similar_one() {
     let root = tempfile::tempdir().unwrap();
-    let layers = Layers::read(&sources(root.path(), USER)).unwrap();
+    let layers = stored(Layers::read(&sources(root.path(), USER)).unwrap());
     let (output, _) = Output::captured(OutputOptions::default());
     for name in ["data_dir", "profile.data_dir", "profile.prod.data_dir", "MFCTL_DATA_DIR"] {
         explain::run(&args(&[name]), &layers, &output).unwrap();

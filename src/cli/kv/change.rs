@@ -106,7 +106,7 @@ pub async fn run(
 ) -> Result<()> {
     let declarations = KeyDeclarations::read(connection.store.as_ref(), connection.env()).await?;
     let metadata = change_metadata(connection, options, request.verb)?;
-    check_own_settings(&request.edits)?;
+    check_own_settings(request.edits.iter().filter_map(|edit| Some((&edit.key, edit.to.as_deref()?))))?;
     fail_if_refused(&refusals(&request.edits, &metadata, &declarations))?;
     let mut report = KvChangeReport::planned(&request, options.dry_run);
     if options.dry_run || report.changes.is_empty() {
@@ -192,13 +192,17 @@ fn break_glass_end(at: Timestamp, duration: Duration) -> Result<Timestamp> {
     }
 }
 
-/// Refuses an invalid value of mfctl's own settings: every host reads them, and it would stop them all.
-fn check_own_settings(edits: &[SettingEdit]) -> Result<()> {
-    for edit in edits.iter().filter(|edit| edit.key.service() == stored::SERVICE) {
-        let Some(value) = &edit.to else { continue };
-        stored::check(edit.key.name(), &String::from_utf8_lossy(value)).map_err(|message| {
-            Failure::refused(format!("{}: {message}", edit.key))
-                .hint("`mfctl config show` lists mfctl's settings; write _ for . here")
+/// Refuses an invalid value of mfctl's own settings, which every host reads.
+///
+/// # Errors
+/// `Invalid` (exit 6) with the reason, the setting's bounds and its default.
+pub fn check_own_settings<'a>(values: impl IntoIterator<Item = (&'a ConfigKey, &'a [u8])>) -> Result<()> {
+    for (key, value) in values.into_iter().filter(|(key, _)| key.service() == stored::SERVICE) {
+        stored::check(key.name(), value).map_err(|message| {
+            Failure::invalid(format!("{key}: {message}")).hint(match stored::setting_name(key.name()) {
+                Some(name) => format!("nothing was changed; `mfctl config explain {name}` says what the setting does"),
+                None => "`mfctl config show` lists mfctl's settings; write _ for . here".to_owned(),
+            })
         })?;
     }
     Ok(())

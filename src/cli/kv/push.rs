@@ -104,6 +104,9 @@ async fn unfinished_push(connection: &ConfigConnection, batch: &str) -> Result<U
 
 async fn resume(cx: &Context, connection: &ConfigConnection, options: &ChangeOptions, batch: &str) -> Result<()> {
     let unfinished = unfinished_push(connection, batch).await?;
+    // An older release, with other bounds, may have begun the push.
+    let values = unfinished.remaining_values.iter();
+    change::check_own_settings(values.map(|(key, value)| (key, value.as_slice())))?;
     confirm(cx, connection, "change", &unfinished)?;
     pin::ensure(&connection.target, connection.clock.now())?;
     let stop = cx.stop()?;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::output::{Cell, Column, Render, TextPage};
 use crate::cli::signals;
-use crate::daemon::StageOutcome;
+use crate::daemon::{StageEnd, StageOutcome};
 use crate::pipeline::worker::WorkerEnd;
 use mfctl_core::domain::Stage;
 use mfctl_core::humane;
@@ -134,6 +134,16 @@ pub(super) fn check_outcomes(outcomes: &[StageOutcome]) -> Result<()> {
     gravest.map_or(Ok(()), |stage| check_end(stage.stage, &stage.outcome.ended, dead_lettered))
 }
 
+/// The exit code of the end of one stage.
+pub(super) fn exit_code(end: &StageEnd<'_>) -> u8 {
+    match end {
+        StageEnd::Ended(outcome) => {
+            check_outcomes(std::slice::from_ref(*outcome)).map_or_else(|failure| failure.exit_code(), |()| 0)
+        }
+        StageEnd::Failed(error) => Failure::from(Error::new(error.kind(), error.full())).exit_code(),
+    }
+}
+
 fn check_end(stage: Stage, ended: &WorkerEnd, dead_lettered: u64) -> Result<()> {
     match ended {
         WorkerEnd::Drained if dead_lettered == 0 => Ok(()),
@@ -146,7 +156,8 @@ fn check_end(stage: Stage, ended: &WorkerEnd, dead_lettered: u64) -> Result<()> 
         WorkerEnd::OutageTooLong { .. } => Err(Failure::new(FailureKind::Unreachable, format!("{stage}: {ended}"))
             .hint("`mfctl status` shows which part does not answer; nothing is lost, start the worker again")),
         WorkerEnd::TooManyDeadLetters { .. } => Err(Failure::refused(format!("{stage}: {ended}")).hint(
-            "look at the latest dead letters (`mfctl dlq list`) first; --dead-letter-ratio 1 lets the worker go on",
+            "find the cause first: `mfctl dlq list` names what failed, `mfctl status` settings that are not used and recent changes \
+             of settings; start the worker again once the cause is gone",
         )),
         WorkerEnd::Failed(failure) => {
             let error = Error::new(failure.kind, format!("{stage}: {}", failure.reason));

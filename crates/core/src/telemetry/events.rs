@@ -211,6 +211,26 @@ impl WorkerEvent for WorkerStopping<'_> {
     }
 }
 
+/// The values of settings that this worker does not use have changed.
+#[derive(Debug)]
+pub struct SettingsNotUsed<'a> {
+    /// One line for each: the value, where it comes from, why it is not used, and the value in use; none when every value is
+    /// used again.
+    pub lines: &'a [String],
+}
+
+impl WorkerEvent for SettingsNotUsed<'_> {
+    fn emit(&self, metrics: &Metrics) {
+        metrics.settings_not_used(self.lines.len() as u64);
+        if self.lines.is_empty() {
+            info!("every value of the settings is used");
+        }
+        for setting in self.lines {
+            warn!(setting, "refused the value of a setting");
+        }
+    }
+}
+
 fn names(partitions: &[TopicPartition]) -> String {
     partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }

@@ -154,6 +154,8 @@ metrics! {
         "Requests that the broker did not answer in time.";
     rebalances: counter = "mfctl_kafka_rebalances", "rebalances",
         "Rebalances that this process's group members took part in.";
+    settings_not_used: gauge = "mfctl_settings_not_used", "settings",
+        "Settings with a value that this worker does not use, because it is invalid or fails the trial parse.";
     queued: gauge = "mfctl_kafka_queued_records", "records",
         "Records that wait in this process's producers to be sent or acknowledged.";
 }
@@ -265,6 +267,11 @@ impl Metrics {
     /// Counts rebalances of this process's group members.
     pub fn rebalanced(&self, times: u64) {
         self.rebalances.inc_by(times);
+    }
+
+    /// Sets the number of settings with a value that is not used.
+    pub fn settings_not_used(&self, settings: u64) {
+        self.settings_not_used.set(i64::try_from(settings).unwrap_or(i64::MAX));
     }
 
     /// Changes the number of records queued in producers by `change`.

@@ -136,9 +136,8 @@ fn image_error(error: &ImageError, limits: &Limits) -> ExtractError {
         }
         ImageError::Limits(_) => ExtractError::limit(format!("the image asks for more than is allowed: {message}")),
         ImageError::Unsupported(_) => ExtractError::new(ExtractErrorKind::Unsupported, message),
-        ImageError::IoError(source) if source.kind() != std::io::ErrorKind::UnexpectedEof => {
-            ExtractError::io("reading the image", source)
-        }
+        // The others are made by the decoders, about the content of the file.
+        ImageError::IoError(source) if source.raw_os_error().is_some() => ExtractError::io("reading the image", source),
         _ => ExtractError::malformed(format!("the image cannot be read (truncated or damaged): {message}")),
     }
 }

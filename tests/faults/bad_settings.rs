@@ -1,0 +1,308 @@
+//! A shared setting that no worker can use: it costs no record and stops no worker, and `status` names it. On the embedded
+//! profile, and with the tests on real servers on Consul.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use mfctl::kv::declared::KeyDeclarations;
+use mfctl::kv::history::HistoryEntry;
+use mfctl::kv::write::{ChangeMetadata, SettingEdit, transaction};
+use mfctl_core::domain::{ConfigKey, EnvName, Timestamp};
+use mfctl_core::ports::ConfigChange;
+use rustix::process::Signal;
+
+use crate::support::{Running, Site, eventually, write_texts};
+
+const MEMORY: &str = "mfctl/enrich_memory";
+
+fn site() -> Site {
+    let site = Site::new();
+    if site.on_stack.is_none() {
+        // Creates the data folder.
+        site.json(["worker", "all", "--until-drained"], &[0]);
+    }
+    site
+}
+
+/// Writes a value as `kv put` of a release without bounds did: with its history.
+fn put_without_bounds(site: &Site, key: &str, value: &[u8], reason: &str) {
+    let env = EnvName::new(site.env_name()).unwrap();
+    let key = ConfigKey::parse(key).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let store = site.ports().await.config.unwrap();
+        let current = store.get(&key.path(&env)).await.unwrap();
+        let edit = SettingEdit { key, current, to: Some(value.to_vec()) };
+        let metadata = ChangeMetadata {
+            actor: "alice@h9".to_owned(),
+            reason: reason.to_owned(),
+            verb: "kv put".to_owned(),
+            batch: HistoryEntry::new_id(),
+            at: Timestamp::now(),
+            secret_like: None,
+            broken_until: None,
+        };
+        let (changes, _) = transaction(&[edit], &metadata, &KeyDeclarations::default(), &env).unwrap();
+        store.apply(&changes).await.unwrap();
+    });
+}
+
+/// Writes a value as another tool does: without any history.
+fn write_directly(site: &Site, key: &str, value: &[u8]) {
+    let key = format!("{}/{key}", site.env_name());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let store = site.ports().await.config.unwrap();
+        store.apply(&[ConfigChange::Set { key, value: value.to_vec(), if_version: None }]).await.unwrap();
+    });
+}
+
+/// A worker of both stages with its log.
+struct Worker {
+    running: Running,
+    log: std::path::PathBuf,
+}
+
+impl Worker {
+    fn start(site: &Site, name: &str) -> Self {
+        let log = site.path(name);
+        let running = Running::logged(site.command(["worker", "all", "--listen", "127.0.0.1:0"]), &log);
+        let worker = Self { running, log };
+        eventually("the worker to start", || worker.has_logged("listening on http://"));
+        worker
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    fn has_logged(&self, words: &str) -> bool {
+        self.log().contains(words)
+    }
+
+    /// The answer of its HTTP server.
+    fn get(&self, path: &str) -> String {
+        let log = self.log();
+        let address = log.split("listening on http://").nth(1).unwrap().split_whitespace().next().unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn stop(self) {
+        self.running.signal(Signal::TERM);
+        assert_eq!(self.running.code(), 143);
+    }
+}
+
+/// Ingests files and waits until each is enriched.
+fn ingest(site: &Site, folder: &str, files: usize) {
+    write_texts(&site.path(folder), files, &mut fastrand::Rng::with_seed(files as u64));
+    let ran = site.run(["ingest", folder, "--wait", "enriched"]);
+    assert_eq!(ran.code, 0, "{ran}");
+}
+
+fn assert_no_dead_letters(site: &Site) {
+    let letters = site.json(["dlq", "list"], &[0]);
+    assert_eq!((&letters["unresolved"], &letters["parked_waiting"]), (&0.into(), &0.into()), "{letters:#}");
+}
+
+/// The one line of `status` about its settings.
+fn settings_line(site: &Site) -> String {
+    let ran = site.run(["status"]);
+    assert_eq!(ran.code, 0, "{ran}");
+    let lines: Vec<&str> = ran.stdout.lines().filter(|line| line.starts_with("settings ")).collect();
+    assert_eq!(lines.len(), 1, "{ran}");
+    lines[0].to_owned()
+}
+
+/// An operator sets the memory of the parser too low, with a release that does not refuse it, on the evening of an upload.
+#[test]
+fn shared_setting_that_starves_the_parser_costs_no_record_and_is_named() {
+    let site = site();
+    let worker = Worker::start(&site, "worker.log");
+    let pid = worker.running.pid();
+    site.json(["kv", "put", MEMORY, "1GiB", "--reason", "large scans"], &[0]);
+    eventually("the change to be logged", || worker.has_logged("setting changed"));
+
+    put_without_bounds(&site, MEMORY, b"24MiB", "save RAM");
+    eventually("the worker to refuse the value", || worker.has_logged("refused the value of a setting"));
+    ingest(&site, "evening", 100);
+    assert_no_dead_letters(&site);
+
+    let line = settings_line(&site);
+    let place = format!("kv:{}/{MEMORY}", site.env_name());
+    for words in [
+        "enrich.memory: 24MiB (",
+        &place,
+        "set by alice@h9 at 20",
+        "\"save RAM\"",
+        "is not used: below its minimum of 64MiB",
+        "in use 1GiB, the last value that passed",
+    ] {
+        assert!(line.contains(words), "{words}: {line}");
+    }
+    let status = site.json(["status"], &[0]);
+    assert_eq!(status["unused_settings"][0]["key"], "enrich.memory", "{status:#}");
+    let latest = &status["setting_changes"][0];
+    assert_eq!(
+        (&latest["key"], &latest["from"], &latest["to"], &latest["actor"], &latest["reason"]),
+        (&MEMORY.into(), &"1GiB".into(), &"24MiB".into(), &"alice@h9".into(), &"save RAM".into()),
+        "{status:#}"
+    );
+    assert!(worker.get("/metrics").contains("mfctl_settings_not_used 1"), "{}", worker.log());
+    let ready = worker.get("/readyz");
+    assert!(ready.contains("200 OK") && ready.contains("warning: enrich.memory: 24MiB ("), "{ready}");
+    let changed = site.json(["config", "show", "--changed"], &[0]);
+    let memory = changed["settings"].as_array().unwrap().iter().find(|setting| setting["key"] == "enrich.memory");
+    assert_eq!(memory.unwrap()["not_used"][0]["set_by"]["actor"], "alice@h9", "{changed:#}");
+
+    // It is refused where it is changed, whichever way.
+    for words in [
+        &["kv", "put", MEMORY, "24MiB", "--reason", "again"] as &[&str],
+        &["kv", "put", MEMORY, "lots", "--reason", "again"],
+        &["kv", "put", "mfctl/worker_concurrency", "0", "--reason", "again"],
+        &["kv", "put", MEMORY, "1TiB", "--reason", "again", "--dry-run"],
+    ] {
+        let ran = site.run(words);
+        assert!(ran.code == 6 && ran.stdout.is_empty() && ran.stderr.contains("default "), "{ran}");
+    }
+    assert_eq!((worker.running.pid(), worker.has_logged("panicked")), (pid, false));
+    worker.stop();
+
+    // A new worker starts with the bad value present.
+    let worker = Worker::start(&site, "second.log");
+    ingest(&site, "night", 20);
+    assert_no_dead_letters(&site);
+    assert!(settings_line(&site).contains("in use 1GiB, the last value that passed"));
+    site.json(["kv", "put", MEMORY, "768MiB", "--reason", "mended"], &[0]);
+    eventually("the value to be used", || worker.has_logged("every value of the settings is used"));
+    assert!(settings_line(&site).contains("every value is used"));
+    assert!(worker.get("/metrics").contains("mfctl_settings_not_used 0"));
+    let back = site.run(["kv", "rollback", MEMORY, "--reason", "as before", "--yes"]);
+    assert!(back.code == 6 && back.stderr.contains("minimum of 64MiB"), "the value before was the bad one: {back}");
+    worker.stop();
+    site.audit();
+}
+
+#[test]
+fn worker_without_a_value_that_passed_uses_the_default_whatever_the_store_holds() {
+    let site = site();
+    for (key, value) in [
+        ("mfctl/worker_concurrency", b"many".as_slice()),
+        ("mfctl/enrich_cpu", b"0s"),
+        ("mfctl/enrich_wall", &[0xff, 0xfe]),
+        ("mfctl/worker_give_up_after", b""),
+        ("mfctl/slo_success", b"7"),
+        ("mfctl/retention_media_days", b"0"),
+        ("mfctl/no_such_setting", b"1"),
+    ] {
+        write_directly(&site, key, value);
+    }
+    let worker = Worker::start(&site, "worker.log");
+    ingest(&site, "in", 20);
+    assert_no_dead_letters(&site);
+    let status = site.json(["status"], &[0]);
+    let unused: Vec<&str> =
+        status["unused_settings"].as_array().unwrap().iter().map(|unused| unused["key"].as_str().unwrap()).collect();
+    for key in [
+        "worker.concurrency",
+        "enrich.cpu",
+        "enrich.wall",
+        "worker.give_up_after",
+        "slo.success",
+        "retention.media_days",
+    ] {
+        assert!(unused.contains(&key), "{key}: {status:#}");
+    }
+    let line = settings_line(&site);
+    assert!(line.contains("with no change by mfctl in its history"), "{line}");
+    worker.stop();
+}
+
+#[test]
+fn file_beyond_the_bounds_is_refused_by_every_verb_but_a_worker() {
+    let mut site = site();
+    let file = site.path("host.toml");
+    let own = site.home().join(".config/mfctl/mfctl.toml");
+    let base = std::fs::read_to_string(own).unwrap_or_default();
+    std::fs::write(&file, format!("{base}\n[enrich]\nmemory = \"1KiB\"\nmax_pixels = \"many\"\n")).unwrap();
+    let line = base.matches('\n').count() + 3;
+    site.set("MFCTL_CONFIG", file.display());
+    for words in [&["status"] as &[&str], &["ingest", "."], &["kv", "list"], &["config", "show"], &["lag"]] {
+        let ran = site.run(words);
+        let place = format!("host.toml:{line}: enrich.m");
+        assert!(ran.code == 6 && ran.stdout.is_empty(), "{words:?}: {ran}");
+        assert!(
+            ran.stderr.contains(&place) || ran.stderr.contains(&format!("host.toml:{}: enrich.m", line + 1)),
+            "{ran}"
+        );
+    }
+    let worker = site.run(["worker", "all", "--until-drained"]);
+    assert_eq!(worker.code, 0, "{worker}");
+    assert!(worker.stderr.contains("below its minimum of 64MiB (default 512MiB); in use 512MiB"), "{worker}");
+    assert!(worker.stderr.contains("enrich.max_pixels: a value ("), "{worker}");
+
+    std::fs::write(&file, &base).unwrap();
+    for flag in [["--memory", "1KiB"], ["--max-pixels", "1"], ["--wall", "99h"], ["--give-up-after", "0s"]] {
+        let ran = site.run(["worker", "all", "--until-drained"].iter().chain(&flag));
+        assert!(ran.code == 6 && ran.stderr.contains(&format!("{}: ", flag[0])), "{ran}");
+        assert!(ran.stderr.contains("minimum of") || ran.stderr.contains("maximum of"), "{ran}");
+    }
+    let ran = site.run(["ingest", ".", "--max-size", "0"]);
+    assert!(ran.code == 6 && ran.stderr.contains("ingest.max_size is 0B, below its minimum of 1B"), "{ran}");
+    site.set("MFCTL_ENRICH_MEMORY", "24MiB");
+    let ran = site.run(["status"]);
+    assert!(ran.code == 6 && ran.stderr.contains("MFCTL_ENRICH_MEMORY: enrich.memory is 24MiB"), "{ran}");
+}
+
+#[test]
+fn manifest_beyond_the_bounds_is_refused() {
+    let site = site();
+    let base = site.path("platform/base");
+    std::fs::create_dir_all(&base).unwrap();
+    let text =
+        "apiVersion: mfctl/v1\nkind: ConsulKeys\nmetadata:\n  name: mfctl\nspec:\n  keys:\n    enrich_memory: 24MiB\n";
+    std::fs::write(base.join("keys.yaml"), text).unwrap();
+    for words in [
+        &["bootstrap", "plan", "platform"] as &[&str],
+        &["bootstrap", "apply", "platform", "--yes"],
+        &["kv", "push", "platform/base/keys.yaml", "--reason", "x", "--yes"],
+    ] {
+        let ran = site.run(words);
+        assert!(
+            ran.code == 6 && ran.stderr.contains("below its minimum of 64MiB (default 512MiB)"),
+            "{words:?}: {ran}"
+        );
+    }
+    assert_eq!(site.run(["kv", "get", MEMORY]).code, 6, "nothing was written");
+}
+
+#[test]
+fn status_says_why_a_group_has_no_members() {
+    let site = site();
+    write_texts(&site.path("in"), 3, &mut fastrand::Rng::with_seed(1));
+    let worker = Worker::start(&site, "first.log");
+    worker.stop();
+    site.json(["ingest", "in"], &[0]);
+    let workers = |site: &Site| {
+        let status = site.json(["status"], &[0]);
+        let part = status["parts"].as_array().unwrap().iter().find(|part| part["part"] == "workers").unwrap().clone();
+        (part["detail"].as_str().unwrap().to_owned(), part["hint"].as_str().unwrap_or_default().to_owned(), status)
+    };
+    let (detail, hint, status) = workers(&site);
+    assert!(detail.contains("persist stopped 20") && detail.contains("exit code 143"), "{detail}");
+    assert!(hint.contains("`mfctl worker all`"), "{hint}");
+    assert_eq!(status["last_words"][0]["exit_code"], 143, "{status:#}");
+
+    let worker = Worker::start(&site, "second.log");
+    worker.running.kill();
+    eventually("the killed members to leave their groups", || {
+        let (detail, hint, _) = workers(&site);
+        detail.contains("no worker has reported an end: it was killed, or its host failed")
+            && hint.contains("look at the log of its host")
+            && !hint.contains("worker all")
+    });
+}
