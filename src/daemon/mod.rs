@@ -124,6 +124,9 @@ impl Daemon {
             };
             background.spawn(reloader.run(Arc::clone(store)));
         }
+        if self.options.stages.contains(&Stage::Enrich) {
+            background.spawn(upkeep::sweep_temporary_folders());
+        }
         if let Some(listener) = listener {
             if let Ok(address) = listener.local_addr() {
                 on_listening(address);

@@ -16,6 +16,7 @@ use crate::ops::setting_report::UnusedSetting;
 use crate::ops::worker_reports::WorkerReport;
 use crate::pipeline::enrich::Enrich;
 use crate::pipeline::persist::Persist;
+use crate::pipeline::scratch::Scratch;
 use crate::pipeline::worker::{
     self, PipelineStep, Until, WorkerEnd, WorkerHealth, WorkerOptions, WorkerOutcome, WorkerPorts,
 };
@@ -205,7 +206,7 @@ impl<'a> Supervisor<'a> {
             codec: Arc::clone(&self.codec),
             clock: Arc::clone(&ports.clock),
             buckets: self.daemon.buckets.clone(),
-            scratch: std::env::temp_dir(),
+            scratch: Scratch::new(std::env::temp_dir()),
         })
     }
 

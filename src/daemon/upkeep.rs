@@ -1,4 +1,5 @@
-//! Periodic work of the daemon beside its stages: retention of the embedded profile, and the measurement of lag.
+//! Periodic work of the daemon beside its stages: retention of the embedded profile, the measurement of lag, and the sweep of
+//! temporary folders that dead workers left.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::ops::retention;
+use crate::pipeline::scratch;
 use mfctl_core::domain::names::Buckets;
 use mfctl_core::domain::{EnvName, Stage, lag};
 use mfctl_core::ports::{self, Ports};
@@ -13,6 +15,7 @@ use mfctl_core::telemetry::Metrics;
 
 const RETENTION_INTERVAL: Duration = Duration::from_secs(600);
 const LAG_INTERVAL: Duration = Duration::from_secs(10);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Deletes expired records and staged objects.
 #[derive(Clone)]
@@ -83,6 +86,27 @@ impl LagMonitor {
             self.metrics.lag(stage, &partition.at, lag::lag(partition.span, partition.committed));
         }
         Ok(())
+    }
+}
+
+/// Deletes temporary folders that dead workers left, once per interval, the first time at once.
+pub(super) async fn sweep_temporary_folders() {
+    let mut ticks = ticks_every(SWEEP_INTERVAL);
+    loop {
+        ticks.tick().await;
+        let parent = std::env::temp_dir();
+        let swept = tokio::task::spawn_blocking(move || scratch::sweep(&parent)).await;
+        match swept.map_err(std::io::Error::other).flatten() {
+            Ok(swept) => {
+                if swept.deleted > 0 {
+                    tracing::info!(folders = swept.deleted, "deleted temporary folders of workers that are gone");
+                }
+                for (folder, error) in swept.failed {
+                    tracing::warn!(folder = %folder.display(), %error, "cannot delete a temporary folder that nobody uses");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "cannot look for temporary folders that nobody uses"),
+        }
     }
 }
 

@@ -2,27 +2,30 @@
 //!
 //! An [`Extractor`] parses files, in production a child process ([`mfctl_extract::sandbox`]): this step itself never parses.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256 as Hasher};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 
+use crate::pipeline::persist::check_store;
+use crate::pipeline::scratch::Scratch;
 use crate::pipeline::worker::{CleanupFailure, PipelineStep, RecordContext, StepError, StepOutput};
 use mfctl_core::domain::asset::AssetFacts;
-use mfctl_core::domain::dead_letter::FailureClass;
 use mfctl_core::domain::event::{EventEnvelope, MediaEnriched, MediaIngested, trace_of};
 use mfctl_core::domain::names::Buckets;
 use mfctl_core::domain::object_keys;
-use mfctl_core::domain::{AssetState, EventId, ObjectKey, ObjectRef, Sha256, Stage};
+use mfctl_core::domain::{AssetId, AssetState, EventId, ObjectKey, ObjectRef, Sha256, Stage};
 use mfctl_core::events::EventCodec;
 use mfctl_core::failpoint;
 use mfctl_core::ports::{
-    self, Catalog, Clock, ErrorKind, ObjectStore, PutOptions, SearchDocument, SearchIndex, StateTransition,
+    self, Catalog, Clock, Dependency, ErrorKind, LocalObject, ObjectStore, PutOptions, SearchDocument, SearchIndex,
+    StateTransition,
 };
-use mfctl_extract::parsers::{ExtractErrorKind, Extraction, Limits};
+use mfctl_extract::parsers::{self, ExtractErrorKind, Extraction, Limits, Need};
 use mfctl_extract::sandbox::{ExtractRequest, Parser, ParserFailure, ParserFailureClass, ParserFailureKind};
 
 /// Extracts text, facts and a thumbnail from files. Whatever the file, it returns: it neither panics nor hangs, and stays
@@ -31,12 +34,19 @@ use mfctl_extract::sandbox::{ExtractRequest, Parser, ParserFailure, ParserFailur
 pub trait Extractor: Send + Sync {
     /// Parses one file.
     async fn extract(&self, request: ExtractRequest<'_>) -> Result<Extraction, ParserFailure>;
+
+    /// Parses built-in samples under these limits, as [`Parser::check`].
+    async fn check(&self, limits: &Limits) -> Result<(), ParserFailure>;
 }
 
 #[async_trait]
 impl Extractor for Parser {
     async fn extract(&self, request: ExtractRequest<'_>) -> Result<Extraction, ParserFailure> {
         Self::extract(self, request).await
+    }
+
+    async fn check(&self, limits: &Limits) -> Result<(), ParserFailure> {
+        Self::check(self, limits).await
     }
 }
 
@@ -59,7 +69,7 @@ pub struct Enrich {
     /// The environment's buckets.
     pub buckets: Buckets,
     /// The folder for temporary files.
-    pub scratch: PathBuf,
+    pub scratch: Scratch,
 }
 
 /// The bulk operations left for one asset: index its document, then advance its row.
@@ -94,25 +104,36 @@ impl Enrich {
             let message = format!("the event refers to bucket {}, not to the originals", input.original.bucket);
             return Err(StepError::permanent("foreign_bucket", message));
         }
-        let scratch = tempfile::Builder::new()
-            .prefix("mfctl-enrich-")
-            .tempdir_in(&self.scratch)
-            .map_err(|error| scratch_error(&error))?;
-        let local = self.objects.local(&input.original, scratch.path()).await.map_err(|error| match error.kind() {
-            ErrorKind::NotFound => StepError::permanent("original_missing", error.full()),
-            _ => StepError::Port(error),
+        let limits = *self.limits.borrow();
+        // Before anything is fetched: a video of 50 GB has no extractor.
+        let need = parsers::need(&input.media_type, input.size_bytes, &limits).map_err(|error| {
+            StepError::permanent(parser_error_kind(ParserFailureKind::Extract(error.kind)), error.message)
         })?;
+        let need = match need {
+            Need::Nothing(extraction) => {
+                self.objects.head(&input.original).await.map_err(original_error)?.ok_or_else(|| {
+                    let message = format!("object {} does not exist", input.original);
+                    StepError::permanent("original_missing", message)
+                })?;
+                return Ok(ExtractedFile { extraction: *extraction, thumbnail: None });
+            }
+            need => need,
+        };
+        let scratch = self.scratch.folder().map_err(|error| scratch_error(&error))?;
+        let local = self.fetch(input, &need, scratch.path()).await?;
         let folder = scratch.path().join("out");
         std::fs::create_dir(&folder).map_err(|error| scratch_error(&error))?;
         let thumbnail_to = folder.join("thumb.webp");
-        let limits = *self.limits.borrow();
         let request = ExtractRequest {
             path: &local.path,
             media_type: &input.media_type,
             limits: &limits,
             thumbnail_to: Some(&thumbnail_to),
         };
-        let extraction = self.extractor.extract(request).await.map_err(parser_error)?;
+        let extraction = match self.extractor.extract(request).await {
+            Ok(extraction) => extraction,
+            Err(failure) => return Err(self.parser_error(failure, &limits).await),
+        };
         let thumbnail = match extraction.thumbnail {
             Some(_) => Some(read_thumbnail(&thumbnail_to, limits.output_bytes).await?),
             None => None,
@@ -130,8 +151,40 @@ impl Enrich {
         let sha256 = Sha256(Hasher::digest(&bytes).into());
         let at = ObjectRef { bucket: self.buckets.derived.clone(), key: key_of(&sha256) };
         let options = PutOptions { content_type: Some(content_type.to_owned()), sha256: Some(sha256) };
-        self.objects.put(&at, Arc::new(bytes), options).await?;
+        let put = self.objects.put(&at, Arc::new(bytes), options).await;
+        put.map_err(|error| error.of(Dependency::Objects))?;
         Ok(StoredDerivative { at, sha256 })
+    }
+
+    /// The original as a local file, or the start of it where the parser reads no more.
+    async fn fetch(&self, input: &MediaIngested, need: &Need, dir: &Path) -> Result<LocalObject, StepError> {
+        let at = &input.original;
+        let fetched = match need {
+            Need::Start(bytes) if input.size_bytes > *bytes => {
+                let start = self.objects.open(at).await.map_err(original_error)?;
+                return fetch_start(start, *bytes, at, dir).await;
+            }
+            _ => self.objects.local(at, dir).await,
+        };
+        fetched.map_err(original_error)
+    }
+
+    /// A failure of the parser as a failure of the record, or of the parser itself.
+    ///
+    /// What another file might meet too is a failure of the parser: it is tried again, and charged to the file only if the
+    /// parser works for the built-in samples all the time. A parser that ended abnormally on the file, as its sandbox ends
+    /// it, is the file's fault if the samples are parsed now.
+    async fn parser_error(&self, failure: ParserFailure, limits: &Limits) -> StepError {
+        let kind = parser_error_kind(failure.kind);
+        let is_files = match (failure.class, failure.kind) {
+            (ParserFailureClass::Environment, _) => false,
+            (ParserFailureClass::Record, ParserFailureKind::Extract(_)) => true,
+            (ParserFailureClass::Record, _) => self.extractor.check(limits).await.is_ok(),
+        };
+        match is_files {
+            true => StepError::permanent(kind, failure.reason),
+            false => StepError::Dependency { dependency: Dependency::Parser, kind, message: failure.reason },
+        }
     }
 
     /// Stores text and thumbnail, where there are any.
@@ -186,7 +239,8 @@ impl PipelineStep for Enrich {
             thumbnail: derived.thumbnail.as_ref().map(|thumbnail| thumbnail.at.clone()),
         };
         let trace = trace_of(cx.record).unwrap_or(input.envelope.event_id);
-        let record = self.codec.encode(&topic, &event, &event.envelope, trace, now).await?;
+        let encoded = self.codec.encode(&topic, &event, &event.envelope, trace, now).await;
+        let record = encoded.map_err(|error| error.of(Dependency::Registry))?;
         let facts = facts(&extracted.extraction, &event, &derived);
         let document = document(input, extracted.extraction);
         let advance = StateTransition {
@@ -201,11 +255,29 @@ impl PipelineStep for Enrich {
         Ok(StepOutput { records: vec![record], effect: EnrichEffect { advance, document }, weight_bytes })
     }
 
+    async fn check(&self, dependency: Dependency) -> Option<ports::Result<()>> {
+        match dependency {
+            Dependency::Objects => Some(check_store(self.objects.as_ref(), &self.buckets).await),
+            Dependency::Search => {
+                let no_asset = [AssetId(uuid::Uuid::nil())];
+                Some(self.search.indexed(&no_asset).await.map(drop))
+            }
+            Dependency::Parser => {
+                let limits = *self.limits.borrow();
+                let unavailable = |failure: ParserFailure| ports::Error::new(ErrorKind::Unreachable, failure.reason);
+                Some(self.extractor.check(&limits).await.map_err(unavailable))
+            }
+            _ => None,
+        }
+    }
+
     async fn finish(&self, effects: &[&EnrichEffect]) -> ports::Result<()> {
-        self.objects.sync().await?;
+        self.objects.sync().await.map_err(|error| error.of(Dependency::Objects))?;
         failpoint::hit("before_upsert");
-        self.search.index(effects.iter().map(|effect| effect.document.clone()).collect()).await?;
-        self.catalog.advance(effects.iter().map(|effect| effect.advance.clone()).collect()).await?;
+        let indexed = self.search.index(effects.iter().map(|effect| effect.document.clone()).collect()).await;
+        indexed.map_err(|error| error.of(Dependency::Search))?;
+        let advanced = self.catalog.advance(effects.iter().map(|effect| effect.advance.clone()).collect()).await;
+        advanced.map_err(|error| error.of(Dependency::Catalog))?;
         failpoint::hit("after_upsert");
         Ok(())
     }
@@ -258,13 +330,45 @@ fn title(input: &MediaIngested, embedded: Option<String>) -> String {
     title.unwrap_or_else(|| input.file_name.clone())
 }
 
-/// A failure of the parser as a failure of the record: one of the environment may pass.
-fn parser_error(failure: ParserFailure) -> StepError {
-    let class = match failure.class {
-        ParserFailureClass::Record => FailureClass::Permanent,
-        ParserFailureClass::Environment => FailureClass::Transient,
+/// Why an original could not be fetched.
+fn original_error(error: ports::Error) -> StepError {
+    match error.kind() {
+        ErrorKind::NotFound => StepError::permanent("original_missing", error.full()),
+        _ => StepError::Port(error.of(Dependency::Objects)),
+    }
+}
+
+/// The first bytes of an object as a temporary file.
+async fn fetch_start(
+    reader: impl AsyncRead + Send + Unpin,
+    bytes: u64,
+    at: &ObjectRef,
+    dir: &Path,
+) -> Result<LocalObject, StepError> {
+    let file = tempfile::Builder::new().prefix("object-").tempfile_in(dir).map_err(|error| scratch_error(&error))?;
+    let (file, temporary) = file.into_parts();
+    let mut file = tokio::fs::File::from_std(file);
+    let mut start = reader.take(bytes);
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let read = start.read(&mut buffer).await.map_err(|error| read_error(at, error))?;
+        if read == 0 {
+            break;
+        }
+        file.write_all(&buffer[..read]).await.map_err(|error| scratch_error(&error))?;
+    }
+    file.flush().await.map_err(|error| scratch_error(&error))?;
+    Ok(LocalObject { path: temporary.to_path_buf(), temporary: Some(temporary) })
+}
+
+/// The store's own error, which came through the reader of an object, or that of reading.
+fn read_error(at: &ObjectRef, error: std::io::Error) -> StepError {
+    let what = format!("read object {at}");
+    let error = match error.downcast::<ports::Error>() {
+        Ok(error) => error,
+        Err(error) => ports::Error::new(ErrorKind::Internal, what).because(error),
     };
-    StepError::Record { kind: parser_error_kind(failure.kind), class, message: failure.reason }
+    original_error(error)
 }
 
 /// The dead letter's error kind for how a parser ended.
@@ -303,5 +407,5 @@ fn scratch_error(error: &std::io::Error) -> StepError {
         std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
         _ => ErrorKind::Internal,
     };
-    StepError::Port(ports::Error::new(kind, format!("use a temporary file: {error}")))
+    StepError::Port(ports::Error::new(kind, format!("use a temporary file: {error}")).of(Dependency::Scratch))
 }

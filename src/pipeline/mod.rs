@@ -4,4 +4,5 @@ pub mod enrich;
 pub mod follow;
 pub mod ingest;
 pub mod persist;
+pub mod scratch;
 pub mod worker;

@@ -18,7 +18,7 @@ use mfctl_core::domain::{AssetState, EventId, ObjectRef, SourcePath, Stage};
 use mfctl_core::events::EventCodec;
 use mfctl_core::failpoint;
 use mfctl_core::ports::{
-    self, Catalog, Clock, ContentDigest, CopyOutcome, ErrorKind, ObjectInfo, ObjectStore, StateTransition,
+    self, Catalog, Clock, ContentDigest, CopyOutcome, Dependency, ErrorKind, ObjectInfo, ObjectStore, StateTransition,
 };
 use mfctl_core::retry::RetryPolicy;
 use mfctl_core::wait::wait_until;
@@ -64,7 +64,7 @@ impl Persist {
         let copied = self.objects.copy(&input.staging, &original, &expected).await;
         let copied = copied.map_err(|error| match error.kind() {
             ErrorKind::NotFound => StepError::permanent("staged_object_missing", error.full()),
-            _ => StepError::Port(error),
+            _ => StepError::Port(error.of(Dependency::Objects)),
         })?;
         failpoint::hit("after_copy");
         match copied {
@@ -91,7 +91,7 @@ impl Persist {
     /// Checks that the copy has the expected size and, where the store keeps a checksum, the expected SHA-256. A copy that
     /// stays invisible is an outage of the store, which confirmed it, and no fault of the record.
     async fn check_copy(&self, original: &ObjectRef, expected: &ContentDigest) -> Result<(), StepError> {
-        match self.visible_copy(original, expected).await? {
+        match self.visible_copy(original, expected).await.map_err(|error| error.of(Dependency::Objects))? {
             Some(info) if is_as_expected(&info, expected) => Ok(()),
             Some(info) => {
                 let found = match info.sha256 {
@@ -102,7 +102,8 @@ impl Persist {
             }
             None => {
                 let why = "it was copied, and the store does not show it";
-                Err(ports::Error::new(ErrorKind::Unreachable, format!("look at object {original}")).because(why).into())
+                let error = ports::Error::new(ErrorKind::Unreachable, format!("look at object {original}"));
+                Err(error.because(why).of(Dependency::Objects).into())
             }
         }
     }
@@ -154,7 +155,8 @@ impl PipelineStep for Persist {
             file_name: file_name(&input.source_path),
             metadata: input.metadata.clone(),
         };
-        let record = self.codec.encode(&topic, &event, &event.envelope, input.envelope.event_id, now).await?;
+        let encoded = self.codec.encode(&topic, &event, &event.envelope, input.envelope.event_id, now).await;
+        let record = encoded.map_err(|error| error.of(Dependency::Registry))?;
         let advance = StateTransition {
             asset_id,
             revision,
@@ -167,10 +169,18 @@ impl PipelineStep for Persist {
         Ok(StepOutput { records: vec![record], effect, weight_bytes: 512 })
     }
 
+    async fn check(&self, dependency: Dependency) -> Option<ports::Result<()>> {
+        match dependency {
+            Dependency::Objects => Some(check_store(self.objects.as_ref(), &self.buckets).await),
+            _ => None,
+        }
+    }
+
     async fn finish(&self, effects: &[&PersistEffect]) -> ports::Result<()> {
-        self.objects.sync().await?;
+        self.objects.sync().await.map_err(|error| error.of(Dependency::Objects))?;
         failpoint::hit("before_upsert");
-        self.catalog.advance(effects.iter().map(|effect| effect.advance.clone()).collect()).await?;
+        let advanced = self.catalog.advance(effects.iter().map(|effect| effect.advance.clone()).collect()).await;
+        advanced.map_err(|error| error.of(Dependency::Catalog))?;
         failpoint::hit("after_upsert");
         Ok(())
     }
@@ -189,6 +199,12 @@ fn mismatch(message: String) -> StepError {
 
 fn is_as_expected(info: &ObjectInfo, expected: &ContentDigest) -> bool {
     info.size_bytes == expected.size_bytes && info.sha256.is_none_or(|sha256| sha256 == expected.sha256)
+}
+
+/// Whether the object store answers: the metadata of the platform's marker, whether it exists or not.
+pub(super) async fn check_store(objects: &dyn ObjectStore, buckets: &Buckets) -> ports::Result<()> {
+    let marker = ObjectRef { bucket: buckets.originals.clone(), key: object_keys::marker() };
+    objects.head(&marker).await.map(drop)
 }
 
 /// The last component of a path, truncated to [`MAX_FILE_NAME`] bytes.

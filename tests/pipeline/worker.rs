@@ -3,5 +3,8 @@
 mod added_partitions;
 mod failures;
 mod faulty_log;
+mod faulty_objects;
+mod isolation;
+mod parsers;
 mod platform;
 mod processing;

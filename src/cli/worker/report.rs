@@ -156,8 +156,8 @@ fn check_end(stage: Stage, ended: &WorkerEnd, dead_lettered: u64) -> Result<()> 
         WorkerEnd::OutageTooLong { .. } => Err(Failure::new(FailureKind::Unreachable, format!("{stage}: {ended}"))
             .hint("`mfctl status` shows which part does not answer; nothing is lost, start the worker again")),
         WorkerEnd::TooManyDeadLetters { .. } => Err(Failure::refused(format!("{stage}: {ended}")).hint(
-            "find the cause first: `mfctl dlq list` names what failed, `mfctl status` settings that are not used and recent changes \
-             of settings; start the worker again once the cause is gone",
+            "these failures point to the worker, not to the records: `mfctl status` names settings that are not used and recent \
+             changes of settings, the log what failed; start the worker again once the cause is gone",
         )),
         WorkerEnd::Failed(failure) => {
             let error = Error::new(failure.kind, format!("{stage}: {}", failure.reason));
@@ -207,7 +207,12 @@ mod tests {
     #[test]
     fn every_end_has_its_documented_exit_code_and_the_gravest_decides() {
         let failed = WorkerEnd::Failed(FatalFailure { kind: ErrorKind::Denied, reason: "no".into(), hint: None });
-        let dead_letters = WorkerEnd::TooManyDeadLetters { dead_letters: 60, of: 100, mostly: "malformed".into() };
+        let dead_letters = WorkerEnd::TooManyDeadLetters {
+            dead_letters: 60,
+            of: 100,
+            mostly: "panic".into(),
+            tenants: "all of tenant t".into(),
+        };
         let outage = WorkerEnd::OutageTooLong { error: "refused".into() };
         let stopped = WorkerEnd::Stopped(StopReason::Terminated);
         assert_eq!(exit_code(&[WorkerEnd::Drained], 0), 0);

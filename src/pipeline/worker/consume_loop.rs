@@ -25,7 +25,6 @@ use super::commit::{CommitScheduler, InFlightCommit};
 use super::commit_report::report_commit;
 use super::commit_request::build_commit_request;
 use super::context::WorkerContext;
-use super::dead_letter_ratio::{DeadLetterRatio, RatioExceeded};
 use super::health::WorkerHealth;
 use super::intake::{IntakeResult, RecordIntake};
 use super::membership::{GroupMembership, LogCall};
@@ -35,13 +34,13 @@ use super::phase::WorkerPhase;
 use super::record::{ClaimedRecord, CommitBatch, RecordOutcome};
 use super::step::PipelineStep;
 use super::tasks::{TaskResult, WorkerTasks};
-use mfctl_core::breaker::CallSite;
+use mfctl_core::breaker::OutageCause;
 use mfctl_core::failpoint;
-use mfctl_core::ports::{Error, ErrorKind, FetchLimits, GroupConsumer, Poll};
+use mfctl_core::ports::{Dependency, Error, ErrorKind, FetchLimits, GroupConsumer, Poll};
 use mfctl_core::retry::{self, FailureAction};
 use mfctl_core::stop::Stop;
 use mfctl_core::telemetry::events::{
-    CommitFenced, DependencyRecovered, PartitionsAssigned, PartitionsUnassigned, WorkerEvent as _, WorkerStopping,
+    CommitFenced, PartitionsAssigned, PartitionsUnassigned, WorkerEvent as _, WorkerStopping,
 };
 
 /// The longest the loop sleeps, so that outages and deadlines are noticed in time.
@@ -58,9 +57,6 @@ pub(super) struct ConsumeLoop<S: PipelineStep> {
     commit: CommitScheduler<S::Effect>,
     tasks: WorkerTasks<S>,
     cleanups: CleanupTasks,
-    dead_letter_ratio: DeadLetterRatio,
-    /// Whether a dependency was down at the last turn.
-    was_outage: bool,
     summary: WorkerSummary,
 }
 
@@ -74,8 +70,6 @@ impl<S: PipelineStep> ConsumeLoop<S> {
             commit: CommitScheduler::new(options.commit_records),
             tasks: WorkerTasks::new(Arc::clone(&context)),
             cleanups: CleanupTasks::default(),
-            dead_letter_ratio: DeadLetterRatio::default(),
-            was_outage: false,
             summary: WorkerSummary::default(),
             context,
         }
@@ -122,18 +116,21 @@ impl<S: PipelineStep> ConsumeLoop<S> {
 
     fn check_stop_and_outage(&mut self, stop: &Stop) {
         let outage = self.context.breaker.outage();
-        if self.was_outage && outage.is_none() {
-            DependencyRecovered { stage: self.context.stage() }.emit(&self.context.ports.metrics);
-        }
-        self.was_outage = outage.is_some();
-        self.health.set_breaker_open(self.was_outage);
+        self.health.set_down(outage.as_ref().map(|outage| outage.dependency));
         if !self.phase.is_consuming() {
             return;
         }
+        let give_up_after = self.context.tuning().give_up_after;
         if let Some(reason) = stop.requested() {
             self.drain(WorkerEnd::Stopped(reason));
-        } else if let Some(outage) = outage.filter(|outage| outage.lasting >= self.context.tuning().give_up_after) {
-            self.stop(WorkerEnd::OutageTooLong { error: outage.error });
+        } else if let Some(outage) = outage.filter(|outage| outage.lasting >= give_up_after) {
+            match outage.cause {
+                // The dependency itself works: the records fail.
+                OutageCause::Records => self.context.breaker.charge_records(outage.dependency, give_up_after),
+                OutageCause::Canary | OutageCause::Call => {
+                    self.stop(WorkerEnd::OutageTooLong { error: format!("{}: {}", outage.dependency, outage.error) });
+                }
+            }
         }
     }
 
@@ -145,7 +142,7 @@ impl<S: PipelineStep> ConsumeLoop<S> {
             WorkerPhase::Draining { end, deadline } => {
                 let is_idle = self.assignment.tracker.all_idle() && self.commit.is_idle();
                 // During an outage nothing more can be committed.
-                (is_idle || Instant::now() >= *deadline || self.context.breaker.is_open()).then(|| end.clone())
+                (is_idle || Instant::now() >= *deadline || self.context.breaker.stops_intake()).then(|| end.clone())
             }
         }
     }
@@ -175,15 +172,20 @@ impl<S: PipelineStep> ConsumeLoop<S> {
     }
 
     /// Starts steps up to the concurrency. During an outage, or with a full window, one record at a time goes on, so that the
-    /// recovery is noticed and the window empties.
+    /// recovery is noticed and the window empties. Records that wait for their next attempt do not count, except while no new
+    /// record could help.
     fn start_steps(&mut self) {
-        let narrow =
-            self.context.breaker.is_open() || self.assignment.tracker.bytes() >= self.context.options.window_bytes;
-        let limit = if narrow { 1 } else { self.context.tuning().concurrency };
+        let context = &self.context;
+        let stops_intake = context.breaker.stops_intake();
+        let narrow = context.breaker.is_open() || self.assignment.tracker.bytes() >= context.options.window_bytes;
+        let limit = if narrow { 1 } else { context.tuning().concurrency };
         let now = Instant::now();
-        while self.assignment.tracker.running() < limit
-            && let Some((ticket, work)) = self.assignment.tracker.next_runnable(now)
-        {
+        loop {
+            let busy = if stops_intake { self.assignment.tracker.running() } else { self.context.slots.demand() };
+            if busy >= limit {
+                return;
+            }
+            let Some((ticket, work)) = self.assignment.tracker.next_runnable(now) else { return };
             self.tasks.start_step(ticket, work);
         }
     }
@@ -198,29 +200,13 @@ impl<S: PipelineStep> ConsumeLoop<S> {
     /// Takes a batch for a commit when one is due, and starts its finish.
     fn start_commit(&mut self) {
         let now = Instant::now();
-        let loop_is_idle = self.assignment.tracker.running() == 0 && self.assignment.intake.is_idle();
+        let loop_is_idle = self.context.slots.demand() == 0 && self.assignment.intake.is_idle();
         if !self.commit.is_due(now, self.assignment.tracker.committable(), loop_is_idle) {
             return;
         }
         let batch = self.assignment.tracker.take_committable(self.commit.max_records());
-        if self.exceeds_dead_letter_ratio(&batch) {
-            return;
-        }
         self.commit.prepare();
         self.tasks.start_finish(batch, now);
-    }
-
-    /// Whether a batch exceeds the dead-letter ratio: it is not committed then, and the worker stops.
-    fn exceeds_dead_letter_ratio(&mut self, batch: &CommitBatch<S::Effect>) -> bool {
-        let limit = self.context.tuning().dead_letter_ratio;
-        let kinds = batch.iter().map(|(_, outcome)| outcome.dead_letter_kind());
-        match self.dead_letter_ratio.add_all(kinds, limit) {
-            Some(RatioExceeded { dead_letters, of, mostly }) => {
-                self.stop(WorkerEnd::TooManyDeadLetters { dead_letters, of, mostly });
-                true
-            }
-            None => false,
-        }
     }
 
     /// Waits for a task, the commit, the next poll or a deadline, and handles the results there are.
@@ -239,7 +225,9 @@ impl<S: PipelineStep> ConsumeLoop<S> {
                 result = self.assignment.membership.finish_commit(), if self.commit.is_in_flight() => self.commit_ended(result),
                 // 3. The next poll, a commit, or a check of outages and deadlines is due.
                 () = tokio::time::sleep_until(until.into()) => {}
-                // 4. A stop was requested; the next turn handles it.
+                // 4. A record gave up its slot: the next turn starts another.
+                () = self.context.slots.given_up() => {}
+                // 5. A stop was requested; the next turn handles it.
                 _ = stop.wait(), if is_consuming => {}
             }
         }
@@ -272,7 +260,7 @@ impl<S: PipelineStep> ConsumeLoop<S> {
             TaskResult::Finished(taken_at, Ok(batch)) => self.begin_commit(batch, taken_at).await,
             TaskResult::Finished(_, Err(failure)) => {
                 self.commit.cancel();
-                self.stop(WorkerEnd::Failed(failure));
+                self.stop(WorkerEnd::from(failure));
             }
             TaskResult::Panicked(failure) => self.stop(WorkerEnd::Failed(failure)),
         }
@@ -324,7 +312,7 @@ impl<S: PipelineStep> ConsumeLoop<S> {
         let duration = began_at.elapsed();
         self.commit.succeeded(duration);
         self.context.ports.metrics.commit_took(self.context.stage(), duration.as_secs_f64());
-        self.context.breaker.success(CallSite::Log, began_at);
+        self.context.breaker.success(Dependency::Log, began_at);
         self.assignment.tracker.committed();
         self.assignment.intake.push_committed(offsets);
         report_commit(&batch, emitted, taken_at.elapsed(), &self.context, &mut self.summary);
@@ -340,7 +328,7 @@ impl<S: PipelineStep> ConsumeLoop<S> {
     }
 
     fn next_poll(&self) -> Instant {
-        self.assignment.membership.next_poll(self.room().is_some(), self.context.breaker.is_open())
+        self.assignment.membership.next_poll(self.room().is_some(), self.context.breaker.stops_intake())
     }
 
     /// The limits of the next poll; `None` when there is no room for records.
@@ -349,7 +337,7 @@ impl<S: PipelineStep> ConsumeLoop<S> {
         let takes_records = self.phase.is_consuming() && self.assignment.intake.is_idle();
         let records = options.window_records.saturating_sub(self.assignment.tracker.in_flight());
         let bytes = options.window_bytes.saturating_sub(self.assignment.tracker.bytes());
-        (takes_records && records > 0 && bytes > 0 && !self.context.breaker.is_open()).then(|| FetchLimits {
+        (takes_records && records > 0 && bytes > 0 && !self.context.breaker.stops_intake()).then(|| FetchLimits {
             max_records: options.batch.max_records.min(records),
             max_bytes: options.batch.max_bytes.min(bytes),
         })
@@ -368,7 +356,7 @@ impl<S: PipelineStep> ConsumeLoop<S> {
         let wait = if is_idle { self.context.options.until.poll_wait() } else { Duration::ZERO };
         match self.assignment.membership.poll(room, wait).await {
             Ok(poll) => {
-                self.context.breaker.success(CallSite::Log, began);
+                self.context.breaker.success(Dependency::Log, began);
                 self.assignment.membership.poll_soon();
                 self.handle_poll(poll).await;
             }
@@ -418,7 +406,7 @@ impl<S: PipelineStep> ConsumeLoop<S> {
             Err(error) => {
                 // The log revokes them by itself when the member is late.
                 self.context.dependency_failed("release", &error.full());
-                self.context.breaker.failure(CallSite::Log, &error);
+                self.context.breaker.failure(Dependency::Log, &error.full());
             }
         }
     }
@@ -450,7 +438,7 @@ impl<S: PipelineStep> ConsumeLoop<S> {
             }
             FailureAction::RetryDependency | FailureAction::RetryRecord => {
                 self.context.dependency_failed(call.as_str(), &error.full());
-                let delay = self.context.breaker.failure(CallSite::Log, error);
+                let delay = self.context.breaker.failure(Dependency::Log, &error.full());
                 self.assignment.membership.poll_after(delay);
                 // A failed poll brought nothing, so that nothing is uncertain. After a failed settle or rewind it is.
                 if call != LogCall::Poll {

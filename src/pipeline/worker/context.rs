@@ -1,13 +1,17 @@
 //! What the consume loop and its tasks share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::dead_letter_ratio::{DeadLetterRatio, RatioExceeded, RecordVerdict};
+use super::dependencies::WorkerDependencies;
 use super::options::{Tuning, WorkerOptions, WorkerPorts};
+use super::record::{CommitBatch, RecordOutcome};
+use super::slots::StepSlots;
 use super::step::PipelineStep;
 use mfctl_core::breaker::{Breaker, CallSite};
 use mfctl_core::domain::{GroupName, Stage};
-use mfctl_core::ports;
+use mfctl_core::ports::{self, Dependency};
 use mfctl_core::telemetry::events::{DependencyFailed, WorkerEvent as _};
 
 /// The step, the ports and the breaker of one worker.
@@ -17,13 +21,25 @@ pub(super) struct WorkerContext<S> {
     pub(super) options: WorkerOptions,
     pub(super) group: GroupName,
     pub(super) breaker: Breaker,
+    pub(super) slots: Arc<StepSlots>,
+    dead_letter_ratio: Mutex<DeadLetterRatio>,
     retries: AtomicU64,
 }
 
 impl<S: PipelineStep> WorkerContext<S> {
     pub(super) fn new(step: Arc<S>, ports: WorkerPorts, options: WorkerOptions, group: GroupName) -> Self {
-        let breaker = Breaker::new(options.retry);
-        Self { step, ports, options, group, breaker, retries: AtomicU64::new(0) }
+        let dependencies = WorkerDependencies { step: Arc::clone(&step), ports: ports.clone() };
+        let breaker = Breaker::new(options.retry, options.record_limit, Arc::new(dependencies));
+        Self {
+            step,
+            ports,
+            options,
+            group,
+            breaker,
+            slots: Arc::default(),
+            dead_letter_ratio: Mutex::default(),
+            retries: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn stage(&self) -> Stage {
@@ -35,17 +51,30 @@ impl<S: PipelineStep> WorkerContext<S> {
         *self.options.tuning.borrow()
     }
 
-    /// Calls a port behind the breaker: retries until the failure, if any, is not an outage.
+    /// Calls a port for several records, or for none, behind the breaker: retries until the failure, if any, is not an
+    /// outage.
     pub(super) async fn call<T, F>(
         &self,
-        site: CallSite,
+        uses: &[Dependency],
         doing: &'static str,
         call: impl FnMut() -> F,
     ) -> ports::Result<T>
     where
         F: Future<Output = ports::Result<T>>,
     {
+        let site = CallSite { uses, record: None };
         self.breaker.call(site, call, |error: &ports::Error| self.dependency_failed(doing, &error.full())).await
+    }
+
+    /// Adds the records of a batch to the dead-letter ratio; `Some` when that exceeds its limit.
+    pub(super) fn dead_letter_ratio_exceeded(&self, batch: &CommitBatch<S::Effect>) -> Option<RatioExceeded> {
+        let limit = self.tuning().dead_letter_ratio;
+        let verdict = |outcome: &RecordOutcome<S::Effect>| RecordVerdict {
+            tenant: outcome.tenant().cloned(),
+            failure: outcome.workers_failure(),
+        };
+        let mut ratio = self.dead_letter_ratio.lock().unwrap_or_else(PoisonError::into_inner);
+        ratio.add_all(batch.iter().map(|(_, outcome)| verdict(outcome)), limit)
     }
 
     /// Whether the group has consumed every partition of the input to its end, transaction markers included. A member without
@@ -56,17 +85,16 @@ impl<S: PipelineStep> WorkerContext<S> {
             Ok(progress) => progress.iter().all(|partition| partition.at_end),
             Err(error) => {
                 self.dependency_failed("look whether anything is left", &error.full());
-                self.breaker.failure(CallSite::Log, &error);
+                self.breaker.failure(Dependency::Log, &error.full());
                 false
             }
         }
     }
 
-    /// Counts the failure of a dependency as a retry, and logs it; at `warn` only when the outage begins.
+    /// Counts the failure of a dependency as a retry, and logs it.
     pub(super) fn dependency_failed(&self, doing: &'static str, error: &str) {
         self.count_retry();
-        let first = !self.breaker.is_open();
-        DependencyFailed { stage: self.stage(), doing, error, first }.emit(&self.ports.metrics);
+        DependencyFailed { stage: self.stage(), doing, error }.emit(&self.ports.metrics);
     }
 
     pub(super) fn count_retry(&self) {

@@ -3,17 +3,48 @@
 use std::sync::Arc;
 
 use super::context::WorkerContext;
-use super::outcome::FatalFailure;
+use super::dead_letter_ratio::RatioExceeded;
+use super::outcome::{FatalFailure, WorkerEnd};
 use super::record::{CommitBatch, FailedRecord, RecordOutcome};
 use super::step::PipelineStep;
 use mfctl_core::breaker::CallSite;
 use mfctl_core::domain::dead_letter::FailureClass;
-use mfctl_core::ports::{self, ClaimRequest, DeadLetterFlag};
+use mfctl_core::ports::{self, ClaimRequest, DeadLetterFlag, Dependency};
 use mfctl_core::retry::{self, FailureAction};
+
+/// The dependencies of a step's bulk writes. The catalog is taken for the one that failed where an error names none.
+const USES: &[Dependency] = &[Dependency::Catalog, Dependency::Search, Dependency::Objects];
+
+/// So many records of a batch without an answer are an outage: the others are not tried, each until its time-out.
+const PROBES: usize = 3;
 
 /// Makes batches ready to be committed.
 pub(super) struct BatchFinisher<S: PipelineStep> {
     context: Arc<WorkerContext<S>>,
+}
+
+/// Why a batch is not committed.
+#[derive(Debug)]
+pub(super) enum FinishFailure {
+    /// A failure that ends the worker.
+    Fatal(FatalFailure),
+    /// The batch exceeds the dead-letter ratio.
+    DeadLetters(RatioExceeded),
+}
+
+impl From<FinishFailure> for WorkerEnd {
+    fn from(failure: FinishFailure) -> Self {
+        match failure {
+            FinishFailure::Fatal(failure) => Self::Failed(failure),
+            FinishFailure::DeadLetters(exceeded) => exceeded.into(),
+        }
+    }
+}
+
+impl From<&ports::Error> for FinishFailure {
+    fn from(error: &ports::Error) -> Self {
+        Self::Fatal(FatalFailure::from(error))
+    }
 }
 
 impl<S: PipelineStep> BatchFinisher<S> {
@@ -25,18 +56,40 @@ impl<S: PipelineStep> BatchFinisher<S> {
     pub(super) async fn finish(
         self,
         mut batch: CommitBatch<S::Effect>,
-    ) -> Result<CommitBatch<S::Effect>, FatalFailure> {
-        let effects: Vec<&S::Effect> = batch.iter().filter_map(|(_, outcome)| outcome.effect()).collect();
-        let finished = if effects.is_empty() { Ok(()) } else { self.finish_effects(&effects).await };
-        if let Err(error) = finished {
+    ) -> Result<CommitBatch<S::Effect>, FinishFailure> {
+        if let Err(error) = self.finish_all(&batch).await {
             self.finish_one_by_one(&mut batch, &error).await?;
         }
-        self.release_dead_letters(&batch).await.map_err(|error| FatalFailure::from(&error))?;
+        // Before any of them is announced: a batch that exceeds the ratio leaves no dead letter.
+        if let Some(exceeded) = self.context.dead_letter_ratio_exceeded(&batch) {
+            return Err(FinishFailure::DeadLetters(exceeded));
+        }
+        self.release_dead_letters(&batch).await.map_err(|error| FinishFailure::from(&error))?;
         Ok(batch)
     }
 
-    async fn finish_effects(&self, effects: &[&S::Effect]) -> ports::Result<()> {
-        self.context.call(CallSite::Finish, "finish", || self.context.step.finish(effects)).await
+    /// The bulk operations of a batch. A dependency's error means that it works, but not for this batch.
+    async fn finish_all(&self, batch: &CommitBatch<S::Effect>) -> ports::Result<()> {
+        let effects: Vec<&S::Effect> = batch.iter().filter_map(|(_, outcome)| outcome.effect()).collect();
+        match effects.as_slice() {
+            [] => Ok(()),
+            // There is nothing to tell it apart from: it waits as in an outage.
+            effects @ [_] => self.finish_through_outages(effects).await,
+            effects => self.finish_for(batch.iter().find_map(|(_, outcome)| processed(outcome)), effects).await,
+        }
+    }
+
+    /// The bulk operations of these effects: a failure of a dependency is an outage, however long it lasts.
+    async fn finish_through_outages(&self, effects: &[&S::Effect]) -> ports::Result<()> {
+        self.context.call(USES, "finish", || self.context.step.finish(effects)).await
+    }
+
+    /// The bulk operations of these effects, as calls for the record of the claim: they fail when they fail alone.
+    async fn finish_for(&self, claim: Option<&ClaimRequest>, effects: &[&S::Effect]) -> ports::Result<()> {
+        let context = &self.context;
+        let site = CallSite { uses: USES, record: claim.map(|claim| &claim.owner) };
+        let failed = |error: &ports::Error| context.dependency_failed("finish", &error.full());
+        context.breaker.call(site, || context.step.finish(effects), failed).await
     }
 
     /// The bulk operation was refused: repeats it record by record, and dead-letters those refused on their own.
@@ -44,31 +97,60 @@ impl<S: PipelineStep> BatchFinisher<S> {
         &self,
         batch: &mut CommitBatch<S::Effect>,
         bulk_error: &ports::Error,
-    ) -> Result<(), FatalFailure> {
+    ) -> Result<(), FinishFailure> {
         if retry::action_for(bulk_error.kind()) == FailureAction::Stop {
-            return Err(FatalFailure::from(bulk_error));
+            return Err(FinishFailure::from(bulk_error));
         }
+        let mut succeeded = 0;
+        let mut unanswered: Vec<&mut RecordOutcome<S::Effect>> = Vec::new();
         for (_, outcome) in batch.iter_mut() {
             let Some(effect) = outcome.effect() else { continue };
-            let Err(error) = self.finish_effects(&[effect]).await else { continue };
-            if retry::action_for(error.kind()) == FailureAction::Stop {
-                return Err(FatalFailure::from(&error));
+            if succeeded == 0 && unanswered.len() >= PROBES {
+                unanswered.push(outcome);
+                continue;
             }
-            self.dead_letter(outcome, &error);
+            match self.context.step.finish(&[effect]).await {
+                Ok(()) => succeeded += 1,
+                Err(error) => match retry::action_for(error.kind()) {
+                    FailureAction::Stop => return Err(FinishFailure::from(&error)),
+                    FailureAction::RetryDependency => unanswered.push(outcome),
+                    FailureAction::RetryRecord | FailureAction::DeadLetter => self.dead_letter(outcome, &error),
+                },
+            }
+        }
+        for outcome in unanswered {
+            let Some(effect) = outcome.effect() else { continue };
+            let finished = match succeeded {
+                // The dependency works for no record of the batch: this is an outage, whatever its canary says.
+                0 => self.finish_through_outages(&[effect]).await,
+                _ => self.finish_for(processed(outcome), &[effect]).await,
+            };
+            match finished {
+                Ok(()) => succeeded += 1,
+                Err(error) if retry::action_for(error.kind()) == FailureAction::Stop => {
+                    return Err(FinishFailure::from(&error));
+                }
+                Err(error) => self.dead_letter(outcome, &error),
+            }
         }
         Ok(())
     }
 
     /// Turns a processed record, refused alone and in its batch, into a dead letter.
     fn dead_letter(&self, outcome: &mut RecordOutcome<S::Effect>, error: &ports::Error) {
+        let class = match retry::action_for(error.kind()) {
+            FailureAction::RetryDependency => FailureClass::Transient,
+            _ => FailureClass::Permanent,
+        };
         let processed = std::mem::replace(outcome, RecordOutcome::Duplicate);
-        if let RecordOutcome::Processed { record, claim, .. } = processed {
+        if let RecordOutcome::Processed { record, claim, tenant, .. } = processed {
             let now = self.context.ports.clock.now();
             *outcome = RecordOutcome::DeadLetter(FailedRecord {
                 record,
                 claim: Some(claim),
+                tenant: Some(tenant),
                 kind: error.kind().as_str(),
-                class: FailureClass::Permanent,
+                class,
                 message: error.full(),
                 attempts: 2,
                 first_failed_at: now,
@@ -95,8 +177,16 @@ impl<S: PipelineStep> BatchFinisher<S> {
         }
         let context = &self.context;
         let release = || context.ports.catalog.release_claims(&context.group, claims.clone());
-        context.call(CallSite::Finish, "dead-letter", release).await?;
+        context.call(&[Dependency::Catalog], "dead-letter", release).await?;
         let flag = || context.ports.catalog.flag_dead_letters(flags.clone());
-        context.call(CallSite::Finish, "dead-letter", flag).await
+        context.call(&[Dependency::Catalog], "dead-letter", flag).await
+    }
+}
+
+/// The claim of a processed record.
+fn processed<E>(outcome: &RecordOutcome<E>) -> Option<&ClaimRequest> {
+    match outcome {
+        RecordOutcome::Processed { claim, .. } => Some(claim),
+        _ => None,
     }
 }

@@ -12,9 +12,11 @@ use super::step::PipelineStep;
 use super::tracker::{Admission, RecordTicket};
 use mfctl_core::breaker::CallSite;
 use mfctl_core::domain::dead_letter::FailureClass;
-use mfctl_core::domain::{Asset, AssetId, AssetState, Record, TopicPartition};
+use mfctl_core::domain::{Asset, AssetId, AssetState, Record, Tenant, TopicPartition};
 use mfctl_core::events::DecodeError;
-use mfctl_core::ports::{self, Claim, ClaimRequest, ErrorKind};
+use mfctl_core::ports::{self, Claim, ClaimRequest, Dependency, ErrorKind};
+
+const CATALOG: &[Dependency] = &[Dependency::Catalog];
 
 /// Polled records, with the commits that the catalog is to learn of first.
 #[derive(Debug, Default)]
@@ -46,7 +48,12 @@ pub(super) struct IntakeResult<S: PipelineStep> {
 
 enum DecodedRecord<I> {
     Input(I),
-    Poison { kind: &'static str, message: String },
+    /// It becomes a dead letter.
+    Failed {
+        kind: &'static str,
+        class: FailureClass,
+        message: String,
+    },
 }
 
 type DecodedBatch<I> = Vec<(RecordTicket, Record, DecodedRecord<I>)>;
@@ -97,11 +104,19 @@ impl<S: PipelineStep> RecordIntake<S> {
         let context = &self.context;
         let decode = || context.ports.codec.decode::<S::Input>(record);
         let failed = |error: &DecodeError| context.dependency_failed("decode", &error.to_string());
-        match context.breaker.call(CallSite::Intake, decode, failed).await {
+        let site = CallSite { uses: &[Dependency::Registry], record: Some(&record.address) };
+        match context.breaker.call(site, decode, failed).await {
             Ok(input) => Ok(check_asset_id::<S>(input)),
-            Err(DecodeError::Poison { kind, message }) => Ok(DecodedRecord::Poison { kind, message }),
+            Err(DecodeError::Poison { kind, message }) => {
+                Ok(DecodedRecord::Failed { kind, class: FailureClass::Permanent, message })
+            }
             Err(DecodeError::Stop { reason, hint }) => {
                 Err(FatalFailure { kind: ErrorKind::Invalid, reason, hint: Some(hint) })
+            }
+            // The registry works, but not for the schema of this record.
+            Err(DecodeError::Dependency(error)) if error.kind().is_dependency() => {
+                let (kind, message) = (error.kind().as_str(), error.full());
+                Ok(DecodedRecord::Failed { kind, class: FailureClass::Transient, message })
             }
             Err(DecodeError::Dependency(error)) => Err(FatalFailure::from(&error)),
         }
@@ -125,8 +140,8 @@ impl<S: PipelineStep> RecordIntake<S> {
             let bytes = record.size_bytes();
             let record = Arc::new(record);
             let admission = match content {
-                DecodedRecord::Poison { kind, message } => {
-                    Admission::Finished(self.dead_letter(record, None, kind, message))
+                DecodedRecord::Failed { kind, class, message } => {
+                    Admission::Finished(self.dead_letter(record, None, (kind, class), message))
                 }
                 DecodedRecord::Input(input) => match (requests.next(), claims.next()) {
                     (Some(request), Some(claim)) => {
@@ -159,7 +174,9 @@ impl<S: PipelineStep> RecordIntake<S> {
             }
             None => {
                 let message = format!("the catalog does not know asset {}", request.asset_id);
-                Admission::Finished(self.dead_letter(record, Some(request), "unknown_asset", message))
+                let tenant = S::envelope(&input).tenant.clone();
+                let why = ("unknown_asset", FailureClass::Permanent);
+                Admission::Finished(self.dead_letter(record, Some((request, tenant)), why, message))
             }
         }
     }
@@ -167,16 +184,18 @@ impl<S: PipelineStep> RecordIntake<S> {
     fn dead_letter(
         &self,
         record: Arc<Record>,
-        claim: Option<ClaimRequest>,
-        kind: &'static str,
+        claim: Option<(ClaimRequest, Tenant)>,
+        (kind, class): (&'static str, FailureClass),
         message: String,
     ) -> RecordOutcome<S::Effect> {
+        let (claim, tenant) = claim.unzip();
         let now = self.context.ports.clock.now();
         RecordOutcome::DeadLetter(FailedRecord {
             record,
             claim,
+            tenant,
             kind,
-            class: FailureClass::Permanent,
+            class,
             message,
             attempts: 1,
             first_failed_at: now,
@@ -194,7 +213,7 @@ impl<S: PipelineStep> RecordIntake<S> {
         if !assigned.is_empty() {
             let topics = [context.stage().input()];
             let progress = || context.ports.log.progress(&context.group, &topics);
-            let progress = context.call(CallSite::Intake, "look at the group's offsets", progress).await?;
+            let progress = context.call(&[Dependency::Log], "look at the group's offsets", progress).await?;
             for partition in progress.into_iter().filter(|partition| assigned.contains(&partition.at)) {
                 if let Some(offset) = partition.committed {
                     let latest = committed.entry(partition.at).or_insert(offset);
@@ -207,7 +226,7 @@ impl<S: PipelineStep> RecordIntake<S> {
         }
         let committed: Vec<(TopicPartition, i64)> = committed.into_iter().collect();
         let complete = || context.ports.catalog.complete_claims(&context.group, &committed);
-        context.call(CallSite::Intake, "complete claims", complete).await
+        context.call(CATALOG, "complete claims", complete).await
     }
 
     async fn claim(&self, requests: Vec<ClaimRequest>) -> ports::Result<Vec<Claim>> {
@@ -216,7 +235,7 @@ impl<S: PipelineStep> RecordIntake<S> {
         }
         let context = &self.context;
         let claim = || context.ports.catalog.claim(&context.group, requests.clone());
-        context.call(CallSite::Intake, "claim", claim).await
+        context.call(CATALOG, "claim", claim).await
     }
 
     /// The catalog's current rows of these assets, by id.
@@ -227,7 +246,7 @@ impl<S: PipelineStep> RecordIntake<S> {
             return Ok(HashMap::new());
         }
         let context = &self.context;
-        let assets = context.call(CallSite::Intake, "look at assets", || context.ports.catalog.assets(&ids)).await?;
+        let assets = context.call(CATALOG, "look at assets", || context.ports.catalog.assets(&ids)).await?;
         Ok(assets.into_iter().map(|asset| (asset.asset_id, Arc::new(asset))).collect())
     }
 }
@@ -240,7 +259,7 @@ fn check_asset_id<S: PipelineStep>(input: S::Input) -> DecodedRecord<S::Input> {
         return DecodedRecord::Input(input);
     }
     let message = format!("the asset of this tenant and content is {expected}, not {}", envelope.asset_id);
-    DecodedRecord::Poison { kind: "wrong_asset_id", message }
+    DecodedRecord::Failed { kind: "wrong_asset_id", class: FailureClass::Permanent, message }
 }
 
 fn claim_request<S: PipelineStep>(record: &Record, content: &DecodedRecord<S::Input>) -> Option<ClaimRequest> {

@@ -12,7 +12,8 @@
 //! Files: `consume_loop` the loop; `phase`, `commit` (also when one is due), `intake_queue`, `assignment`,
 //! `membership` and `tracker` its state; `tasks` what it starts: `intake` turns records into work, `step_runner` runs the step
 //! for one record, `finisher` makes a batch ready to be committed, `cleanup` runs after the commit; `commit_request` builds the
-//! transaction, `commit_report` counts it; `dead_letter_ratio` ends a worker whose records nearly all fail.
+//! transaction, `commit_report` counts it; `dead_letter_ratio` ends a worker whose records nearly all fail; `slots` bounds the
+//! steps that run; `dependencies` is what the breaker asks whether a dependency works.
 
 mod assignment;
 mod cleanup;
@@ -22,6 +23,7 @@ mod commit_request;
 mod consume_loop;
 mod context;
 mod dead_letter_ratio;
+mod dependencies;
 mod finisher;
 mod health;
 mod intake;
@@ -31,7 +33,7 @@ mod options;
 mod outcome;
 mod phase;
 mod record;
-
+mod slots;
 mod step;
 mod step_runner;
 mod tasks;

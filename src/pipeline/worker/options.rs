@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use mfctl_core::breaker::RecordLimit;
 use mfctl_core::events::EventCodec;
 use mfctl_core::ports::{Catalog, Clock, EventLog, FetchLimits};
 use mfctl_core::retry::RetryPolicy;
@@ -44,6 +45,8 @@ pub struct WorkerOptions {
     pub session_timeout: Duration,
     /// Attempts per record, and the backoff between attempts of anything.
     pub retry: RetryPolicy,
+    /// How long a dependency that works for others may fail for one record.
+    pub record_limit: RecordLimit,
     /// When the worker ends by itself.
     pub until: Until,
 }
@@ -59,6 +62,7 @@ impl Default for WorkerOptions {
             commit_records: 1024,
             session_timeout: Duration::from_secs(10),
             retry: RetryPolicy::default(),
+            record_limit: RecordLimit::default(),
             until: Until::Stopped,
         }
     }
@@ -73,7 +77,8 @@ pub struct Tuning {
     pub drain_timeout: Duration,
     /// How long a dependency may be down before the worker ends.
     pub give_up_after: Duration,
-    /// The share of dead letters among the latest records above which the worker ends; `None` for no limit.
+    /// The share of dead letters that point to the worker, of one kind, among the latest records, above which the worker ends;
+    /// `None` for no limit.
     pub dead_letter_ratio: Option<f64>,
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::dead_letter_ratio::RatioExceeded;
 use mfctl_core::ports::{self, ErrorKind};
 use mfctl_core::stop::StopReason;
 
@@ -36,12 +37,14 @@ pub enum WorkerEnd {
     },
     /// The dead-letter ratio exceeded its limit.
     TooManyDeadLetters {
-        /// Dead letters among the latest records.
+        /// Dead letters of one error kind among the latest records.
         dead_letters: usize,
         /// How many of the latest records were looked at.
         of: usize,
-        /// The most frequent error kind among the dead letters.
+        /// That error kind.
         mostly: String,
+        /// For which tenants, in words.
+        tenants: String,
     },
     /// A failure that neither a retry nor a dead letter resolves.
     Failed(FatalFailure),
@@ -53,11 +56,25 @@ impl fmt::Display for WorkerEnd {
             Self::Drained => f.write_str("nothing is left"),
             Self::Stopped(reason) => write!(f, "{reason}"),
             Self::OutageTooLong { error } => write!(f, "a dependency was down for too long: {error}"),
-            Self::TooManyDeadLetters { dead_letters, of, mostly } => {
-                write!(f, "{dead_letters} of the latest {of} records would be dead letters, most of them {mostly}")
+            Self::TooManyDeadLetters { dead_letters, of, mostly, tenants } => {
+                write!(f, "{dead_letters} of the latest {of} records would be dead letters of kind {mostly}, {tenants}")
             }
             Self::Failed(failure) => f.write_str(&failure.reason),
         }
+    }
+}
+
+impl From<RatioExceeded> for WorkerEnd {
+    fn from(exceeded: RatioExceeded) -> Self {
+        let RatioExceeded { kind, dead_letters, of, tenant, failing_tenants, tenants } = exceeded;
+        let most = tenant.map_or_else(|| "an unknown tenant".to_owned(), |tenant| format!("tenant {tenant}"));
+        let tenants = match tenants {
+            0 | 1 => format!("all of {most}"),
+            _ => format!(
+                "as nearly all are of {failing_tenants} of the latest {tenants} tenants, most of them of {most}"
+            ),
+        };
+        Self::TooManyDeadLetters { dead_letters, of, mostly: kind.to_owned(), tenants }
     }
 }
 

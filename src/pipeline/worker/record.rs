@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::step::StepOutput;
 use super::tracker::RecordTicket;
-use mfctl_core::domain::dead_letter::FailureClass;
-use mfctl_core::domain::{Asset, NewRecord, Record, Timestamp};
+use mfctl_core::domain::dead_letter::{FailureClass, FailureOrigin};
+use mfctl_core::domain::{Asset, NewRecord, Record, Tenant, Timestamp};
 use mfctl_core::ports::ClaimRequest;
 
 /// A record whose claim this worker holds, ready for the step.
@@ -21,7 +21,7 @@ pub(super) struct ClaimedRecord<I> {
 #[derive(Debug)]
 pub(super) enum RecordOutcome<E> {
     /// The step succeeded.
-    Processed { record: Arc<Record>, claim: ClaimRequest, output: StepOutput<E> },
+    Processed { record: Arc<Record>, claim: ClaimRequest, tenant: Tenant, output: StepOutput<E> },
     /// Another record holds the claim on the same asset and revision: nothing is emitted.
     Duplicate,
     /// The asset is revoked: nothing is emitted.
@@ -36,6 +36,8 @@ pub(super) struct FailedRecord {
     pub(super) record: Arc<Record>,
     /// The claim it holds; `None` when it could not be decoded.
     pub(super) claim: Option<ClaimRequest>,
+    /// The tenant of its asset; `None` when it could not be decoded.
+    pub(super) tenant: Option<Tenant>,
     pub(super) kind: &'static str,
     pub(super) class: FailureClass,
     pub(super) message: String,
@@ -56,10 +58,21 @@ impl<E> RecordOutcome<E> {
         }
     }
 
-    /// The error kind of a dead letter.
-    pub(super) fn dead_letter_kind(&self) -> Option<&'static str> {
+    /// The tenant of its asset, where the record says anything about the worker.
+    pub(super) fn tenant(&self) -> Option<&Tenant> {
         match self {
-            Self::DeadLetter(failed) => Some(failed.kind),
+            Self::Processed { tenant, .. } => Some(tenant),
+            Self::DeadLetter(failed) => failed.tenant.as_ref(),
+            Self::Duplicate | Self::Revoked => None,
+        }
+    }
+
+    /// The error kind of a dead letter that counts against the worker.
+    pub(super) fn workers_failure(&self) -> Option<&'static str> {
+        match self {
+            Self::DeadLetter(failed) if FailureOrigin::of_kind(failed.kind) == FailureOrigin::Worker => {
+                Some(failed.kind)
+            }
             _ => None,
         }
     }

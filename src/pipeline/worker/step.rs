@@ -9,7 +9,7 @@ use mfctl_core::breaker::DependencyFault;
 use mfctl_core::domain::dead_letter::FailureClass;
 use mfctl_core::domain::event::EventEnvelope;
 use mfctl_core::domain::{Asset, NewRecord, Record, Stage};
-use mfctl_core::ports;
+use mfctl_core::ports::{self, Dependency};
 use mfctl_core::retry::{self, FailureAction};
 
 /// The context that a step receives with its decoded input.
@@ -38,6 +38,15 @@ pub struct StepOutput<E> {
 pub enum StepError {
     /// A port failed; the error's kind decides what follows.
     Port(ports::Error),
+    /// A dependency failed that is not a port, such as the parser; or one whose failure has a name of its own.
+    Dependency {
+        /// The dependency.
+        dependency: Dependency,
+        /// The dead letter's error kind, should this record alone keep failing.
+        kind: &'static str,
+        /// The error, in a sentence.
+        message: String,
+    },
     /// The record is at fault.
     Record {
         /// A short stable word, e.g. `malformed`: the dead letter's error kind.
@@ -61,6 +70,7 @@ impl StepError {
     pub fn action(&self) -> FailureAction {
         match self {
             Self::Port(error) => retry::action_for(error.kind()),
+            Self::Dependency { .. } => FailureAction::RetryDependency,
             Self::Record { class: FailureClass::Transient, .. } => FailureAction::RetryRecord,
             Self::Record { class: FailureClass::Permanent, .. } => FailureAction::DeadLetter,
         }
@@ -71,7 +81,7 @@ impl StepError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Port(error) => error.kind().as_str(),
-            Self::Record { kind, .. } => kind,
+            Self::Dependency { kind, .. } | Self::Record { kind, .. } => kind,
         }
     }
 }
@@ -80,7 +90,7 @@ impl fmt::Display for StepError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Port(error) => f.write_str(&error.full()),
-            Self::Record { message, .. } => f.write_str(message),
+            Self::Dependency { message, .. } | Self::Record { message, .. } => f.write_str(message),
         }
     }
 }
@@ -88,6 +98,22 @@ impl fmt::Display for StepError {
 impl DependencyFault for StepError {
     fn is_dependency(&self) -> bool {
         self.action() == FailureAction::RetryDependency
+    }
+
+    fn dependency(&self) -> Option<Dependency> {
+        match self {
+            Self::Port(error) => error.dependency(),
+            Self::Dependency { dependency, .. } => Some(*dependency),
+            Self::Record { .. } => None,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        matches!(self, Self::Port(error) if error.is_full())
+    }
+
+    fn is_throttled(&self) -> bool {
+        matches!(self, Self::Port(error) if error.is_throttled())
     }
 }
 
@@ -116,6 +142,12 @@ pub trait PipelineStep: Send + Sync + 'static {
 
     /// Processes one record, as far as that needs no other record.
     async fn run(&self, cx: RecordContext<'_>, input: &Self::Input) -> Result<StepOutput<Self::Effect>, StepError>;
+
+    /// A cheap call that succeeds exactly while a dependency of this step works for records in general: the breaker's canary.
+    /// `None` for a dependency that the step does not use or cannot check.
+    async fn check(&self, _: Dependency) -> Option<ports::Result<()>> {
+        None
+    }
 
     /// Writes in bulk what must be durable before the commit.
     async fn finish(&self, effects: &[&Self::Effect]) -> ports::Result<()>;

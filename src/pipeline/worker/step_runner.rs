@@ -1,7 +1,8 @@
 //! Runs the step for one record, with its retries.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
@@ -9,22 +10,35 @@ use futures_util::FutureExt as _;
 use super::context::WorkerContext;
 use super::outcome::FatalFailure;
 use super::record::{ClaimedRecord, FailedRecord, RecordOutcome};
+use super::slots::StepSlot;
 use super::step::{PipelineStep, RecordContext, StepError, StepOutput};
 use mfctl_core::breaker::CallSite;
 use mfctl_core::domain::Timestamp;
 use mfctl_core::domain::dead_letter::FailureClass;
-use mfctl_core::ports::ErrorKind;
+use mfctl_core::ports::{Dependency, ErrorKind};
 use mfctl_core::retry::{self, FailureAction};
 use mfctl_core::telemetry::events::{RecordRetried, WorkerEvent as _};
+
+/// The dependencies of a step while it runs. The object store is taken for the one that failed where an error names none.
+const USES: &[Dependency] = &[Dependency::Objects, Dependency::Registry, Dependency::Parser, Dependency::Scratch];
 
 /// Runs the step for one record.
 pub(super) struct StepRunner<S: PipelineStep> {
     context: Arc<WorkerContext<S>>,
+    /// The slot for the first attempt.
+    slot: Mutex<Option<StepSlot>>,
+}
+
+/// The failures of dependencies that one record has met.
+#[derive(Default)]
+struct DependencyFailures {
+    count: AtomicU32,
+    first_at: OnceLock<Timestamp>,
 }
 
 impl<S: PipelineStep> StepRunner<S> {
-    pub(super) fn new(context: Arc<WorkerContext<S>>) -> Self {
-        Self { context }
+    pub(super) fn new(context: Arc<WorkerContext<S>>, slot: StepSlot) -> Self {
+        Self { context, slot: Mutex::new(Some(slot)) }
     }
 
     /// Runs the step until it succeeds, or fails for good. Waits out outages of its dependencies.
@@ -34,23 +48,33 @@ impl<S: PipelineStep> StepRunner<S> {
     ) -> Result<RecordOutcome<S::Effect>, FatalFailure> {
         let began = Instant::now();
         let mut first_failed_at: Option<Timestamp> = None;
+        let dependency_failures = DependencyFailures::default();
         let may_retry = |error: &StepError| {
             first_failed_at.get_or_insert_with(|| self.context.ports.clock.now());
-            // An outage was waited for inside the attempt.
-            matches!(error.action(), FailureAction::RetryRecord | FailureAction::RetryDependency)
+            // An outage, or a failure of this record's calls alone, was waited for inside the attempt.
+            error.action() == FailureAction::RetryRecord
         };
         let retrying = |error: &StepError, attempt, wait| self.report_retry(&work, error, attempt, wait);
         let policy = &self.context.options.retry;
-        let (attempts, result) = retry::retry_attempts(policy, may_retry, retrying, || self.attempt(&work)).await;
+        let attempt = || self.attempt(&work, &dependency_failures);
+        let (attempts, result) = retry::retry_attempts(policy, may_retry, retrying, attempt).await;
+        let tenant = S::envelope(&work.input).tenant.clone();
         let ClaimedRecord { record, claim, .. } = *work;
         let outcome = match result {
-            Ok(output) => RecordOutcome::Processed { record, claim, output },
+            Ok(output) => RecordOutcome::Processed { record, claim, tenant, output },
             Err(error) if error.action() == FailureAction::Stop => return Err(fatal(&error)),
             Err(error) => {
                 let now = self.context.ports.clock.now();
+                let (attempts, first_failed_at) = match error.action() {
+                    FailureAction::RetryDependency => {
+                        (dependency_failures.count.load(Ordering::Relaxed), dependency_failures.first_at.get().copied())
+                    }
+                    _ => (attempts, first_failed_at),
+                };
                 RecordOutcome::DeadLetter(FailedRecord {
                     record,
                     claim: Some(claim),
+                    tenant: Some(tenant),
                     kind: error.kind(),
                     class: class_of(&error),
                     message: error.to_string(),
@@ -64,15 +88,40 @@ impl<S: PipelineStep> StepRunner<S> {
         Ok(outcome)
     }
 
-    async fn attempt(&self, work: &ClaimedRecord<S::Input>) -> Result<StepOutput<S::Effect>, StepError> {
+    async fn attempt(
+        &self,
+        work: &ClaimedRecord<S::Input>,
+        failures: &DependencyFailures,
+    ) -> Result<StepOutput<S::Effect>, StepError> {
+        let context = &self.context;
         let record = RecordContext { record: &work.record, asset: &work.asset };
-        let call = self.context.breaker.call(
-            CallSite::Step,
-            || self.context.step.run(record, &work.input),
-            |error: &StepError| self.context.dependency_failed("step", &error.to_string()),
-        );
+        let run = || async move {
+            // Held while the step runs, not while the record waits for its next attempt.
+            let _slot = self.slot().await;
+            let ran = context.step.run(record, &work.input).await;
+            if ran.is_err() {
+                context.slots.give_up();
+            }
+            ran
+        };
+        let failed = |error: &StepError| {
+            failures.count.fetch_add(1, Ordering::Relaxed);
+            failures.first_at.get_or_init(|| context.ports.clock.now());
+            context.dependency_failed("step", &error.to_string());
+        };
+        let site = CallSite { uses: USES, record: Some(&work.record.address) };
+        let call = context.breaker.call(site, run, failed);
         // A panic fails the record and not the worker: other records may not meet the bug.
         AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
+    }
+
+    /// The slot that the record was started with, else another.
+    async fn slot(&self) -> StepSlot {
+        let first = self.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match first {
+            Some(slot) => slot,
+            None => self.context.slots.acquire(|| self.context.tuning().concurrency).await,
+        }
     }
 
     fn report_retry(&self, work: &ClaimedRecord<S::Input>, error: &StepError, attempt: u32, wait: Duration) {
@@ -95,7 +144,7 @@ fn class_of(error: &StepError) -> FailureClass {
 fn fatal(error: &StepError) -> FatalFailure {
     match error {
         StepError::Port(error) => FatalFailure::from(error),
-        StepError::Record { message, .. } => {
+        StepError::Dependency { message, .. } | StepError::Record { message, .. } => {
             FatalFailure { kind: ErrorKind::Internal, reason: message.clone(), hint: None }
         }
     }

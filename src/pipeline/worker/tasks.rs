@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::task::{JoinError, JoinSet};
 
 use super::context::WorkerContext;
-use super::finisher::BatchFinisher;
+use super::finisher::{BatchFinisher, FinishFailure};
 use super::intake::{IntakeBatch, IntakeResult, RecordIntake};
 use super::outcome::FatalFailure;
 use super::record::{ClaimedRecord, CommitBatch, RecordOutcome};
@@ -22,7 +22,7 @@ pub(super) enum TaskResult<S: PipelineStep> {
     /// The step ran for a record.
     Ran(RecordTicket, Result<RecordOutcome<S::Effect>, FatalFailure>),
     /// A batch that was taken at this time is ready to be committed.
-    Finished(Instant, Result<CommitBatch<S::Effect>, FatalFailure>),
+    Finished(Instant, Result<CommitBatch<S::Effect>, FinishFailure>),
     /// The task panicked.
     Panicked(FatalFailure),
 }
@@ -43,7 +43,7 @@ impl<S: PipelineStep> WorkerTasks<S> {
     }
 
     pub(super) fn start_step(&mut self, ticket: RecordTicket, work: Box<ClaimedRecord<S::Input>>) {
-        let runner = StepRunner::new(Arc::clone(&self.context));
+        let runner = StepRunner::new(Arc::clone(&self.context), self.context.slots.take());
         self.running.spawn(async move { TaskResult::Ran(ticket, runner.run(work).await) });
     }
 

@@ -139,16 +139,44 @@ async fn commit_that_times_out_is_split_until_it_succeeds() {
 async fn worker_stops_when_the_dead_letter_ratio_is_exceeded() {
     let platform = Platform::new().await;
     platform.ingest(400).await;
-    let malformed = || platform.scripted(|_, _| ScriptedAction::Fail(StepError::permanent("malformed", "no")));
-    let outcome = platform.drain(malformed()).await;
-    assert!(
-        matches!(&outcome.ended, WorkerEnd::TooManyDeadLetters { mostly, .. } if mostly == "malformed"),
-        "{outcome:?}"
-    );
+    let panicking = || platform.scripted(|_, _| ScriptedAction::Panic);
+    let outcome = platform.drain(panicking()).await;
+    assert!(matches!(&outcome.ended, WorkerEnd::TooManyDeadLetters { mostly, .. } if mostly == "panic"), "{outcome:?}");
+    let reason = outcome.ended.to_string();
+    assert!(reason.contains("kind panic") && reason.contains("tenant "), "{reason}");
     assert!(platform.dead_letters().await.len() < 100);
 
     let unguarded = tuned(Tuning { dead_letter_ratio: None, ..Tuning::default() });
-    let outcome = platform.run(Arc::new(malformed()), platform.worker_ports(), unguarded).await;
+    let outcome = platform.run(Arc::new(panicking()), platform.worker_ports(), unguarded).await;
     assert_eq!(outcome.ended, WorkerEnd::Drained);
     assert_eq!(platform.dead_letters().await.len(), 400);
+}
+
+/// Each record is refused by itself after its batch was refused: a catalog that takes nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_made_record_by_record_count_for_the_ratio() {
+    let platform = Platform::new().await;
+    let assets = platform.ingest(400).await;
+    let outcome = platform.drain(platform.scripted(|_, _| ScriptedAction::Proceed).refusing_writes()).await;
+    assert!(
+        matches!(&outcome.ended, WorkerEnd::TooManyDeadLetters { mostly, .. } if mostly == "invalid"),
+        "{outcome:?}"
+    );
+    assert!(platform.dead_letters().await.len() < 100);
+    platform.drain(platform.persist()).await;
+    assert_eq!(platform.emitted().await.len() + platform.dead_letters().await.len(), assets.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_of_assets_that_the_catalog_does_not_know_stop_the_worker() {
+    let platform = Platform::new().await;
+    let other = Platform::new().await;
+    let texts: Vec<String> = (0..400).map(|at| at.to_string()).collect();
+    let records = other.stage(&texts).await.into_iter().map(|(_, record)| record).collect();
+    platform.ports.log.publish(records).await.unwrap();
+    let outcome = platform.drain(platform.persist()).await;
+    assert!(
+        matches!(&outcome.ended, WorkerEnd::TooManyDeadLetters { mostly, .. } if mostly == "unknown_asset"),
+        "{outcome:?}"
+    );
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use mfctl::pipeline::enrich::Enrich;
 use mfctl::pipeline::persist::{Persist, PersistEffect};
+use mfctl::pipeline::scratch::Scratch;
 use mfctl::pipeline::worker::{
     self, CleanupFailure, PipelineStep, RecordContext, StepError, StepOutput, Tuning, Until, WorkerHealth,
     WorkerOptions, WorkerOutcome, WorkerPorts,
@@ -25,6 +27,8 @@ use mfctl_core::stop::Stop;
 use mfctl_core::telemetry::Metrics;
 use mfctl_core::wait::Backoff;
 use mfctl_embedded::OpenMode;
+use mfctl_extract::parsers::Limits;
+use mfctl_extract::sandbox::Parser;
 use tokio::sync::watch;
 
 /// The ports and settings of a worker.
@@ -34,7 +38,7 @@ pub struct Platform {
     pub codec: Arc<EventCodec>,
     pub metrics: Arc<Metrics>,
     pub env: EnvName,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 impl Platform {
@@ -55,12 +59,16 @@ impl Platform {
         ports.objects.create_buckets(&buckets.all().map(Clone::clone)).await.unwrap();
         schemas::register_all(ports.registry.as_ref()).await.unwrap();
         let codec = Arc::new(EventCodec::new(Arc::clone(&ports.registry), env.clone()));
-        Self { ports, buckets, codec, metrics: Arc::new(Metrics::new()), env, _data: data }
+        Self { ports, buckets, codec, metrics: Arc::new(Metrics::new()), env, data }
     }
 
     /// Stages texts as ingest does, without publishing; returns the asset and the record of each.
     pub async fn stage(&self, texts: &[String]) -> Vec<(AssetId, NewRecord)> {
-        let tenant = Tenant::default();
+        self.stage_as(&Tenant::default(), "text/plain", texts).await
+    }
+
+    /// As [`Platform::stage`], for a tenant, as files of this media type.
+    pub async fn stage_as(&self, tenant: &Tenant, media_type: &str, texts: &[String]) -> Vec<(AssetId, NewRecord)> {
         let job = JobId::fresh();
         let mut staged = Vec::new();
         let mut rows = Vec::new();
@@ -68,10 +76,13 @@ impl Platform {
             let sha256 = Sha256(sha(text));
             let event_id = EventId::fresh();
             let staging =
-                ObjectRef { bucket: self.buckets.staging.clone(), key: object_keys::staging(&tenant, job, event_id) };
+                ObjectRef { bucket: self.buckets.staging.clone(), key: object_keys::staging(tenant, job, event_id) };
             let bytes = Arc::new(Bytes::from(text.clone()));
             self.ports.objects.put(&staging, bytes, PutOptions::default()).await.unwrap();
-            let event = self.event(text, sha256, event_id, job, staging);
+            let mut event = self.event(text, sha256, event_id, job, staging);
+            event.envelope.tenant = tenant.clone();
+            event.envelope.asset_id = AssetId::of(tenant, &sha256);
+            event.media_type = media_type.to_owned();
             rows.push(row(&event));
             let now = self.ports.clock.now();
             let record = self.codec.encode(&topics::INGEST_RAW, &event, &event.envelope, event_id, now).await.unwrap();
@@ -112,6 +123,15 @@ impl Platform {
         let texts: Vec<String> = (0..count).map(|at| format!("text {at}")).collect();
         let (assets, records): (Vec<_>, Vec<_>) = self.stage(&texts).await.into_iter().unzip();
         self.ports.log.publish(records).await.unwrap();
+        assets
+    }
+
+    /// Stages, publishes and persists texts of a tenant, as files of this media type.
+    pub async fn ingest_as(&self, tenant: &Tenant, media_type: &str, texts: &[String]) -> Vec<AssetId> {
+        let staged = self.stage_as(tenant, media_type, texts).await;
+        let (assets, records): (Vec<_>, Vec<_>) = staged.into_iter().unzip();
+        self.ports.log.publish(records).await.unwrap();
+        self.drain(self.persist()).await;
         assets
     }
 
@@ -164,8 +184,28 @@ impl Platform {
         }
     }
 
+    /// The enrich step with this parser.
+    pub fn enrich(&self, parser: Parser) -> Enrich {
+        Enrich {
+            extractor: Arc::new(parser),
+            limits: watch::channel(Limits::default()).1,
+            objects: Arc::clone(&self.ports.objects),
+            catalog: Arc::clone(&self.ports.catalog),
+            search: Arc::clone(&self.ports.search),
+            codec: Arc::clone(&self.codec),
+            clock: Arc::clone(&self.ports.clock),
+            buckets: self.buckets.clone(),
+            scratch: Scratch::new(self.data.path()),
+        }
+    }
+
     pub fn scripted(&self, script: impl Script) -> ScriptedStep {
-        ScriptedStep { persist: self.persist(), script: Box::new(script), runs: Mutex::default() }
+        ScriptedStep {
+            persist: self.persist(),
+            script: Box::new(script),
+            runs: Mutex::default(),
+            refuses_writes: false,
+        }
     }
 
     pub fn worker_ports(&self) -> WorkerPorts {
@@ -255,6 +295,14 @@ pub struct ScriptedStep {
     persist: Persist,
     script: Box<dyn Script>,
     runs: Mutex<BTreeMap<AssetId, u32>>,
+    refuses_writes: bool,
+}
+
+impl ScriptedStep {
+    /// Its bulk writes are refused.
+    pub fn refusing_writes(self) -> Self {
+        Self { refuses_writes: true, ..self }
+    }
 }
 
 #[async_trait]
@@ -288,6 +336,9 @@ impl PipelineStep for ScriptedStep {
     }
 
     async fn finish(&self, effects: &[&PersistEffect]) -> ports::Result<()> {
+        if self.refuses_writes {
+            return Err(ports::Error::new(ports::ErrorKind::Invalid, "advance, as scripted"));
+        }
         self.persist.finish(effects).await
     }
 

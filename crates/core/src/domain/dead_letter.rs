@@ -31,6 +31,34 @@ text_enum!(
     }
 );
 
+/// What the kind of a dead letter points to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureOrigin {
+    /// The record or its file: any worker would fail with it, and no other record says anything about it.
+    Record,
+    /// The worker, its settings or what it depends on: a panic, a parser that cannot start, a dependency that failed until
+    /// the attempts were exhausted, an unknown asset. Many of them mean that the worker is broken.
+    Worker,
+}
+
+impl FailureOrigin {
+    /// The origin of a failure kind. A kind that is not listed here counts against the worker.
+    #[must_use]
+    pub fn of_kind(kind: &str) -> Self {
+        match kind {
+            // The bytes of the record's value.
+            "not_wire_format" | "invalid_json" | "schema_violation" | "wrong_asset_id"
+            // What the parser says of the file.
+            | "malformed" | "encrypted" | "unsupported" | "parser_limit"
+            // How the parser ended on the file, while it parsed the built-in samples.
+            | "parser_crash" | "parser_memory" | "parser_cpu" | "parser_timeout" | "parser_output"
+            // The file beside its record.
+            | "size_mismatch" => Self::Record,
+            _ => Self::Worker,
+        }
+    }
+}
+
 /// Why a record is a dead letter, from the headers of any known writer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeadLetterInfo {
@@ -366,6 +394,16 @@ mod tests {
         let info = DeadLetterInfo::from_record(&dead);
         assert_eq!(info.source.unwrap().to_string(), "orders:5:99");
         assert_eq!((info.kind.as_str(), info.format.as_str()), ("java.lang.IllegalStateException", "spring"));
+    }
+
+    #[test]
+    fn only_what_is_known_to_be_the_records_does_not_count_against_the_worker() {
+        for kind in ["encrypted", "malformed", "parser_timeout", "invalid_json"] {
+            assert_eq!(FailureOrigin::of_kind(kind), FailureOrigin::Record, "{kind}");
+        }
+        for kind in ["panic", "parser_start", "unknown_asset", "unreachable", "timeout", "some later kind"] {
+            assert_eq!(FailureOrigin::of_kind(kind), FailureOrigin::Worker, "{kind}");
+        }
     }
 
     #[test]

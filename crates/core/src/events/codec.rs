@@ -15,7 +15,7 @@ use super::validator::SchemaValidator;
 use crate::breaker::DependencyFault;
 use crate::domain::event::{self, EventEnvelope, SchemaId};
 use crate::domain::{EnvName, EventId, NewRecord, Record, Timestamp, TopicName};
-use crate::ports::{Error, ErrorKind, RegisteredSchema, Result, SchemaRegistry};
+use crate::ports::{Dependency, Error, ErrorKind, RegisteredSchema, Result, SchemaRegistry};
 use crate::wait::{Backoff, wait_until};
 
 /// The longest wait for a schema that a record names and the registry does not have yet: in a cluster of registries the
@@ -54,6 +54,18 @@ pub enum DecodeError {
 impl DependencyFault for DecodeError {
     fn is_dependency(&self) -> bool {
         matches!(self, Self::Dependency(error) if error.is_dependency())
+    }
+
+    fn dependency(&self) -> Option<Dependency> {
+        Some(Dependency::Registry)
+    }
+
+    fn is_full(&self) -> bool {
+        matches!(self, Self::Dependency(error) if error.is_full())
+    }
+
+    fn is_throttled(&self) -> bool {
+        matches!(self, Self::Dependency(error) if error.is_throttled())
     }
 }
 
@@ -204,6 +216,14 @@ impl EventCodec {
     /// `NotFound` when it is not registered, otherwise those of the registry.
     pub async fn prepare(&self, topic: &TopicName) -> Result<()> {
         self.schema_written(topic).await.map(drop)
+    }
+
+    /// Asks the registry for a topic's schema, whatever this codec remembers: a check whether the registry answers.
+    ///
+    /// # Errors
+    /// Those of the registry.
+    pub async fn check_registry(&self, topic: &TopicName) -> Result<()> {
+        self.registry.latest(&schemas::subject(topic)).await.map(drop)
     }
 
     async fn schema_written(&self, topic: &TopicName) -> Result<(SchemaId, Arc<CompiledSchema>)> {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::dependency::Dependency;
 use crate::domain::error_chain;
 
 /// Kind of an error, as far as the caller's next step depends on it.
@@ -75,6 +76,7 @@ pub struct Error {
     what: String,
     hint: Option<String>,
     source: Option<BoxedCause>,
+    dependency: Option<Dependency>,
 }
 
 /// Result of a port's method.
@@ -84,7 +86,7 @@ impl Error {
     /// Creates an error; `what` names the operation and its object, e.g. `read object a/b`.
     #[must_use]
     pub fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
-        Self { kind, what: what.into(), hint: None, source: None }
+        Self { kind, what: what.into(), hint: None, source: None, dependency: None }
     }
 
     /// Adds the cause.
@@ -99,6 +101,19 @@ impl Error {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// Names the system that was called, for a caller of several.
+    #[must_use]
+    pub fn of(mut self, dependency: Dependency) -> Self {
+        self.dependency = Some(dependency);
+        self
+    }
+
+    /// The system that was called, where the caller of the port named it.
+    #[must_use]
+    pub fn dependency(&self) -> Option<Dependency> {
+        self.dependency
     }
 
     /// Kind of the error.

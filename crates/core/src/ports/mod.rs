@@ -7,6 +7,7 @@ mod catalog;
 mod clock;
 mod config_store;
 mod consul_acl;
+mod dependency;
 mod error;
 mod event_log;
 mod journal;
@@ -29,6 +30,7 @@ pub use config_store::{
     ConfigChange, ConfigEntry, ConfigLock, ConfigSnapshot, ConfigStore, MAX_CHANGES, MAX_VALUE_BYTES,
 };
 pub use consul_acl::{ConsulAcl, ConsulPolicy, ConsulToken};
+pub use dependency::Dependency;
 pub use error::{Error, ErrorKind, Result};
 pub use event_log::{
     CommitRequest, CommittedOffset, EventLog, FetchLimits, FetchedRecords, GroupConsumer, GroupDescription,

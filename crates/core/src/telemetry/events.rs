@@ -132,31 +132,61 @@ pub struct DependencyFailed<'a> {
     pub doing: &'a str,
     /// Error with its causes.
     pub error: &'a str,
-    /// First failure of this outage: logged as a warning, later ones at debug level.
-    pub first: bool,
 }
 
 impl WorkerEvent for DependencyFailed<'_> {
     fn emit(&self, metrics: &Metrics) {
         metrics.retried(self.stage, "dependency");
-        if self.first {
-            warn!(stage = %self.stage, doing = self.doing, error = self.error, "dependency unavailable, intake paused");
+        debug!(stage = %self.stage, doing = self.doing, error = self.error, "call to a dependency failed");
+    }
+}
+
+/// An outage of a dependency began.
+#[derive(Debug)]
+pub struct DependencyDown<'a> {
+    /// Stage of the worker.
+    pub stage: Stage,
+    /// Name of the dependency: `log`, `objects`, `parser`, …
+    pub dependency: &'static str,
+    /// Error with its causes.
+    pub error: &'a str,
+    /// Whether intake pauses. It does not when the dependency works but for many records in a row: new ones are tried then,
+    /// one at a time.
+    pub pauses_intake: bool,
+}
+
+impl WorkerEvent for DependencyDown<'_> {
+    fn emit(&self, metrics: &Metrics) {
+        let Self { stage, dependency, error, .. } = self;
+        metrics.dependency_down(*stage, dependency, true);
+        if self.pauses_intake {
+            warn!(%stage, dependency, error, "dependency unavailable, intake paused");
         } else {
-            debug!(stage = %self.stage, doing = self.doing, error = self.error, "dependency still unavailable");
+            warn!(%stage, dependency, error, "dependency fails for many records, new ones are tried one at a time");
         }
     }
 }
 
-/// Every dependency answers again: the outage is over.
+/// An outage of a dependency is over.
 #[derive(Debug)]
 pub struct DependencyRecovered {
     /// Stage of the worker.
     pub stage: Stage,
+    /// Name of the dependency.
+    pub dependency: &'static str,
+    /// Whether no other dependency is down.
+    pub last: bool,
 }
 
 impl WorkerEvent for DependencyRecovered {
-    fn emit(&self, _: &Metrics) {
-        info!(stage = %self.stage, "dependencies recovered, intake resumed");
+    fn emit(&self, metrics: &Metrics) {
+        let Self { stage, dependency, .. } = self;
+        metrics.dependency_down(*stage, dependency, false);
+        if self.last {
+            info!(%stage, dependency, "dependencies recovered, intake resumed");
+        } else {
+            info!(%stage, dependency, "dependency recovered; another is still unavailable");
+        }
     }
 }
 

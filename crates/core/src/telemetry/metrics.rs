@@ -46,6 +46,7 @@ macro_rules! label_set {
 label_set! {
     ByStage { stage: &'static str }
     ByError { stage: &'static str, error_type: String }
+    ByDependency { stage: &'static str, dependency: &'static str }
     ByPartition { stage: &'static str, topic: String, partition: u32 }
     ByBroker { client: &'static str, broker: i32 }
     ByOperation { service: &'static str, operation: String }
@@ -140,6 +141,8 @@ metrics! {
         "Records read and not settled.";
     breaker: gauge by ByStage = "mfctl_breaker_open", "",
         "1 while a dependency is down and intake stands still.";
+    dependency_down: gauge by ByDependency = "mfctl_dependency_down", "",
+        "1 while this dependency of the stage is down.";
     partitions: gauge by ByStage = "mfctl_assigned_partitions", "partitions",
         "Partitions this worker owns.";
     lag: gauge by ByPartition = "mfctl_lag_records", "records",
@@ -239,6 +242,11 @@ impl Metrics {
         set(&self.breaker, &by(stage), u64::from(breaker_open));
     }
 
+    /// Sets whether a dependency of a stage is down.
+    pub fn dependency_down(&self, stage: Stage, dependency: &'static str, down: bool) {
+        set(&self.dependency_down, &ByDependency { stage: stage.as_str(), dependency }, u64::from(down));
+    }
+
     /// Sets a stage's lag in one partition, in records.
     pub fn lag(&self, stage: Stage, at: &TopicPartition, records: u64) {
         let by = ByPartition { stage: stage.as_str(), topic: at.topic.to_string(), partition: at.partition };
@@ -311,6 +319,7 @@ mod tests {
         metrics.settle_took(stage, 0.1);
         metrics.commit_took(stage, 0.1);
         metrics.request_took("s3", "CopyObject", 0.1);
+        metrics.dependency_down(stage, "objects", true);
         metrics.lag(stage, &TopicPartition::new(stage.input(), 0), 1);
         metrics.broker("consumer", 1, true, Some(0.002));
         metrics.broker_timeouts("consumer", 1, 1);

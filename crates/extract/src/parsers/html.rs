@@ -63,9 +63,7 @@ const MAX_TITLE_BYTES: usize = 2000;
 
 /// Reads a page.
 pub(super) fn extract(file: File, limits: &Limits) -> Result<Extraction, ExtractError> {
-    // Much of a page is markup, so more of it is read than becomes text.
-    let read_limits = Limits { max_text_bytes: limits.max_text_bytes.saturating_mul(8), ..*limits };
-    let (bytes, whole) = plain::read(file, &read_limits)?;
+    let (bytes, whole) = plain::read(file, &read_limits(limits))?;
     let (source, charset) = plain::decode(&bytes, declared_charset(&bytes));
     drop(bytes);
     let mut page = HtmlPage::new(limits.max_text_bytes);
@@ -88,6 +86,11 @@ pub(super) fn extract(file: File, limits: &Limits) -> Result<Extraction, Extract
         extraction.languages.extend(declared.map(|code| Language { code, confidence: 0.5, share: 1.0 }));
     }
     Ok(extraction)
+}
+
+/// The limits of reading a page: much of it is markup, so more of it is read than becomes text.
+pub(super) fn read_limits(limits: &Limits) -> Limits {
+    Limits { max_text_bytes: limits.max_text_bytes.saturating_mul(8), ..*limits }
 }
 
 /// The character set that a `meta` within the first KiB declares.

@@ -21,23 +21,67 @@ use std::fs::File;
 /// # Errors
 /// [`ExtractError`]: the file is damaged, is encrypted, or exceeds a limit.
 pub fn extract(file: File, media_type: &str, limits: &Limits) -> Result<(Extraction, Option<Vec<u8>>), ExtractError> {
-    if let Some(format) = image::format(media_type) {
-        return image::extract(file, format, limits);
-    }
-    let extraction = match media_type {
-        "application/pdf" => pdf::extract(file, limits)?,
-        "text/html" | "application/xhtml+xml" => html::extract(file, limits)?,
-        "application/json" | "application/jsonl" | "application/x-subrip" | "application/yaml" => {
-            plain::extract(file, limits)?
-        }
-        other if other.starts_with("text/") => plain::extract(file, limits)?,
-        other => {
-            let mut extraction = Extraction::default();
-            extraction.note(format!("no extractor for {other}"));
-            extraction
-        }
+    let extraction = match extractor(media_type) {
+        Some(Extractor::Image(format)) => return image::extract(file, format, limits),
+        Some(Extractor::Pdf) => pdf::extract(file, limits)?,
+        Some(Extractor::Html) => html::extract(file, limits)?,
+        Some(Extractor::Plain) => plain::extract(file, limits)?,
+        None => without_extractor(media_type),
     };
     Ok((extraction, None))
+}
+
+/// What there is to extract of a media type.
+enum Extractor {
+    Image(::image::ImageFormat),
+    Pdf,
+    Html,
+    Plain,
+}
+
+fn extractor(media_type: &str) -> Option<Extractor> {
+    if let Some(format) = image::format(media_type) {
+        return Some(Extractor::Image(format));
+    }
+    match media_type {
+        "application/pdf" => Some(Extractor::Pdf),
+        "text/html" | "application/xhtml+xml" => Some(Extractor::Html),
+        "application/json" | "application/jsonl" | "application/x-subrip" | "application/yaml" => {
+            Some(Extractor::Plain)
+        }
+        other => other.starts_with("text/").then_some(Extractor::Plain),
+    }
+}
+
+/// How much of a file its parser reads.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Need {
+    /// Nothing: there is no extractor for its type. This is the result.
+    Nothing(Box<Extraction>),
+    /// The first bytes, this many: a larger file is cut.
+    Start(u64),
+    /// All of it.
+    Whole,
+}
+
+/// How much of a file of this type and size is to be read, so that no more of it is fetched.
+///
+/// # Errors
+/// The parser would refuse the file for its size.
+pub fn need(media_type: &str, size_bytes: u64, limits: &Limits) -> Result<Need, ExtractError> {
+    match extractor(media_type) {
+        None => Ok(Need::Nothing(Box::new(without_extractor(media_type)))),
+        Some(Extractor::Image(_)) => Ok(Need::Whole),
+        Some(Extractor::Pdf) => pdf::check_size(size_bytes, limits).map(|()| Need::Whole),
+        Some(Extractor::Html) => Ok(Need::Start(plain::read_bytes(&html::read_limits(limits)))),
+        Some(Extractor::Plain) => Ok(Need::Start(plain::read_bytes(limits))),
+    }
+}
+
+fn without_extractor(media_type: &str) -> Extraction {
+    let mut extraction = Extraction::default();
+    extraction.note(format!("no extractor for {media_type}"));
+    extraction
 }
 
 #[cfg(test)]

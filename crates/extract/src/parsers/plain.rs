@@ -36,11 +36,16 @@ pub(super) fn extract(file: File, limits: &Limits) -> Result<Extraction, Extract
 
 /// Reads as many bytes as can become text within the limit. The flag is whether that is the whole file.
 pub(super) fn read(file: File, limits: &Limits) -> Result<(Vec<u8>, bool), ExtractError> {
-    let max_bytes = limits.max_text_bytes as u64 * 2 + 4;
+    let max_bytes = read_bytes(limits);
     let mut bytes = Vec::new();
-    file.take(max_bytes + 1).read_to_end(&mut bytes).map_err(|error| ExtractError::io("reading the text", &error))?;
-    let whole = bytes.len() as u64 <= max_bytes;
+    file.take(max_bytes).read_to_end(&mut bytes).map_err(|error| ExtractError::io("reading the text", &error))?;
+    let whole = (bytes.len() as u64) < max_bytes;
     Ok((bytes, whole))
+}
+
+/// The most bytes of a file that [`read`] reads: one more than can become text, which tells that there are more.
+pub(super) fn read_bytes(limits: &Limits) -> u64 {
+    (limits.max_text_bytes as u64).saturating_mul(2).saturating_add(5)
 }
 
 /// The text and its character set: by its byte order mark, or UTF-8 if it is valid, or as declared, or as detected.

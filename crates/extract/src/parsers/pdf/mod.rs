@@ -95,8 +95,8 @@ fn has_end(bytes: &[u8]) -> bool {
     tail.windows(5).any(|window| window == b"%%EOF")
 }
 
-fn read_whole(file: &mut File, limits: &Limits) -> Result<Vec<u8>, ExtractError> {
-    let size = file.metadata().map_err(|error| ExtractError::io("reading the document's size", &error))?.len();
+/// Refuses a document that is too large to be read whole.
+pub(super) fn check_size(size: u64, limits: &Limits) -> Result<(), ExtractError> {
     if size > limits.max_document_bytes {
         return Err(ExtractError::limit(format!(
             "the document has {} MiB, more than the {} MiB for which --memory leaves room",
@@ -104,6 +104,12 @@ fn read_whole(file: &mut File, limits: &Limits) -> Result<Vec<u8>, ExtractError>
             limits.max_document_bytes >> 20
         )));
     }
+    Ok(())
+}
+
+fn read_whole(file: &mut File, limits: &Limits) -> Result<Vec<u8>, ExtractError> {
+    let size = file.metadata().map_err(|error| ExtractError::io("reading the document's size", &error))?.len();
+    check_size(size, limits)?;
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
     file.take(limits.max_document_bytes)
         .read_to_end(&mut bytes)

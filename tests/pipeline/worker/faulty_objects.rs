@@ -1,0 +1,109 @@
+//! An object store that fails for some of its objects.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use mfctl_core::domain::{BucketName, ObjectKey, ObjectRef};
+use mfctl_core::ports::{
+    BucketUsage, ByteSource, Capacity, CopyOutcome, Error, ErrorKind, LocalObject, ObjectInfo, ObjectListing,
+    ObjectStore, PutOptions, Result,
+};
+use tokio::io::AsyncRead;
+
+/// The error of a call for an object, if it fails. Asked for the object that is read: the source of a copy.
+pub trait Fault: Fn(&ObjectRef) -> Option<ErrorKind> + Send + Sync + 'static {}
+impl<F: Fn(&ObjectRef) -> Option<ErrorKind> + Send + Sync + 'static> Fault for F {}
+
+/// A store whose reads fail as scripted.
+pub struct FaultyObjects {
+    inner: Arc<dyn ObjectStore>,
+    fault: Box<dyn Fault>,
+    reads: AtomicUsize,
+}
+
+impl FaultyObjects {
+    pub fn new(inner: &Arc<dyn ObjectStore>, fault: impl Fault) -> Arc<Self> {
+        Arc::new(Self { inner: Arc::clone(inner), fault: Box::new(fault), reads: AtomicUsize::new(0) })
+    }
+
+    /// How often the bytes of an object were asked for.
+    pub fn reads(&self) -> usize {
+        self.reads.load(Ordering::SeqCst)
+    }
+
+    fn check(&self, what: &str, at: &ObjectRef) -> Result<()> {
+        match (self.fault)(at) {
+            Some(kind) => Err(Error::new(kind, format!("{what} object {at}, as scripted"))),
+            None => Ok(()),
+        }
+    }
+
+    fn read(&self, at: &ObjectRef) -> Result<()> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        self.check("read", at)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for FaultyObjects {
+    async fn create_buckets(&self, buckets: &[BucketName]) -> Result<()> {
+        self.inner.create_buckets(buckets).await
+    }
+
+    async fn put(&self, at: &ObjectRef, source: Arc<dyn ByteSource>, options: PutOptions) -> Result<ObjectInfo> {
+        self.inner.put(at, source, options).await
+    }
+
+    async fn put_new(&self, at: &ObjectRef, bytes: Bytes, options: PutOptions) -> Result<ObjectInfo> {
+        self.inner.put_new(at, bytes, options).await
+    }
+
+    async fn sync(&self) -> Result<()> {
+        self.inner.sync().await
+    }
+
+    async fn copy(&self, from: &ObjectRef, to: &ObjectRef, size_bytes: u64) -> Result<CopyOutcome> {
+        self.check("copy", from)?;
+        self.inner.copy(from, to, size_bytes).await
+    }
+
+    async fn head(&self, at: &ObjectRef) -> Result<Option<ObjectInfo>> {
+        self.check("look at", at)?;
+        self.inner.head(at).await
+    }
+
+    async fn open(&self, at: &ObjectRef) -> Result<Box<dyn AsyncRead + Send + Unpin>> {
+        self.read(at)?;
+        self.inner.open(at).await
+    }
+
+    async fn local(&self, at: &ObjectRef, dir: &Path) -> Result<LocalObject> {
+        self.read(at)?;
+        self.inner.local(at, dir).await
+    }
+
+    async fn delete(&self, at: &[ObjectRef]) -> Result<()> {
+        self.inner.delete(at).await
+    }
+
+    async fn list(
+        &self,
+        bucket: &BucketName,
+        prefix: &str,
+        after: Option<&ObjectKey>,
+        limit: usize,
+    ) -> Result<ObjectListing> {
+        self.inner.list(bucket, prefix, after, limit).await
+    }
+
+    async fn usage(&self, bucket: &BucketName, limit: u64) -> Result<BucketUsage> {
+        self.inner.usage(bucket, limit).await
+    }
+
+    async fn capacity(&self) -> Result<Option<Capacity>> {
+        self.inner.capacity().await
+    }
+}

@@ -1,0 +1,121 @@
+//! One object or one tenant that fails leaves the others alone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use mfctl::pipeline::persist::Persist;
+use mfctl::pipeline::worker::{StepError, Tuning, WorkerEnd, WorkerOptions, WorkerOutcome};
+use mfctl_core::breaker::RecordLimit;
+use mfctl_core::domain::dead_letter::{DeadLetterInfo, FailureClass};
+use mfctl_core::domain::{AssetId, ObjectRef, Tenant};
+use mfctl_core::ports::{ErrorKind, ObjectStore};
+
+use super::faulty_objects::{Fault, FaultyObjects};
+use super::platform::{Platform, ScriptedAction, tuned, until_drained};
+
+/// Options under which a record that fails alone is given up after a fraction of a second.
+pub fn impatient(tuning: Tuning) -> WorkerOptions {
+    let record_limit = RecordLimit { failures: 3, lasting: Duration::from_millis(100) };
+    WorkerOptions { record_limit, ..tuned(tuning) }
+}
+
+/// Persists everything with a store that fails as scripted.
+async fn persist_with_fault(platform: &Platform, tuning: Tuning, fault: impl Fault) -> WorkerOutcome {
+    let objects = FaultyObjects::new(&platform.ports.objects, fault) as Arc<dyn ObjectStore>;
+    let step = Persist { objects, ..platform.persist() };
+    platform.run(Arc::new(step), platform.worker_ports(), impatient(tuning)).await
+}
+
+async fn staged_object(platform: &Platform, asset: AssetId) -> ObjectRef {
+    platform.asset(asset).await.staging
+}
+
+fn was_down(platform: &Platform, dependency: &str) -> bool {
+    platform.metrics.text().contains(&format!("mfctl_dependency_down{{stage=\"persist\",dependency=\"{dependency}\"}}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn object_that_always_fails_is_its_records_failure_and_all_others_go_through() {
+    for kind in [ErrorKind::Unreachable, ErrorKind::Timeout, ErrorKind::Throttled] {
+        let platform = Platform::new().await;
+        let assets = platform.ingest(300).await;
+        let bad = staged_object(&platform, assets[7]).await;
+        let bad_key = bad.clone();
+        let fault = move |at: &ObjectRef| (*at == bad_key).then_some(kind);
+        // One slot: while the bad record waits for its next attempt, the others have it.
+        let outcome = persist_with_fault(&platform, Tuning { concurrency: 1, ..Tuning::default() }, fault).await;
+        assert_eq!(outcome.ended, WorkerEnd::Drained, "{kind:?}");
+        assert_eq!((outcome.summary.emitted, outcome.summary.dead_lettered), (299, 1));
+        let dead = DeadLetterInfo::from_record(&platform.dead_letters().await[0]);
+        assert_eq!((dead.kind.as_str(), dead.class), (kind.as_str(), Some(FailureClass::Transient)));
+        assert!(dead.message.contains(&bad.to_string()), "it names the object: {}", dead.message);
+        assert!(dead.attempts >= Some(3) && dead.first_failed_at < dead.last_failed_at, "{dead:?}");
+        assert!(!was_down(&platform, "objects"), "the breaker stayed closed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn store_that_is_down_for_all_pauses_the_worker_and_nothing_is_dead_lettered() {
+    let platform = Platform::new().await;
+    let assets = platform.ingest(60).await;
+    let tuning = Tuning { give_up_after: Duration::from_millis(600), ..Tuning::default() };
+    let outcome = persist_with_fault(&platform, tuning, |_: &ObjectRef| Some(ErrorKind::Unreachable)).await;
+    assert!(
+        matches!(&outcome.ended, WorkerEnd::OutageTooLong { error } if error.starts_with("objects: ")),
+        "{outcome:?}"
+    );
+    assert!(platform.dead_letters().await.is_empty() && was_down(&platform, "objects"));
+    platform.drain(platform.persist()).await;
+    platform.assert_each_emitted_once(&assets).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn store_that_recovers_ends_the_pause_by_its_canary() {
+    let platform = Platform::new().await;
+    let assets = platform.ingest(60).await;
+    let is_down = Arc::new(AtomicBool::new(true));
+    let recovery = Arc::clone(&is_down);
+    let fault = move |_: &ObjectRef| is_down.load(Ordering::SeqCst).then_some(ErrorKind::Timeout);
+    let recovers = async {
+        while !was_down(&platform, "objects") {
+            mfctl_core::wait::pause(Duration::from_millis(10)).await;
+        }
+        recovery.store(false, Ordering::SeqCst);
+    };
+    let (outcome, ()) = tokio::join!(persist_with_fault(&platform, Tuning::default(), fault), recovers);
+    assert_eq!((outcome.summary.emitted, outcome.summary.dead_lettered), (60, 0), "{outcome:?}");
+    platform.assert_each_emitted_once(&assets).await;
+}
+
+/// The store answers, but not for any object of the topic: it is the records that fail, in the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn objects_that_all_fail_while_the_canary_succeeds_are_charged_after_the_time_for_an_outage() {
+    let platform = Platform::new().await;
+    platform.ingest(40).await;
+    let staging = platform.buckets.staging.clone();
+    let fault = move |at: &ObjectRef| (at.bucket == staging).then_some(ErrorKind::Unreachable);
+    let tuning = Tuning { give_up_after: Duration::from_millis(600), ..Tuning::default() };
+    let outcome = persist_with_fault(&platform, tuning, fault).await;
+    assert_eq!((&outcome.ended, outcome.summary.dead_lettered), (&WorkerEnd::Drained, 40), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tenant_whose_records_all_fail_does_not_stop_the_worker_for_another() {
+    let platform = Platform::new().await;
+    let texts = |name: &str, count: usize| (0..count).map(|at| format!("{name} {at}")).collect::<Vec<_>>();
+    let good = platform.stage_as(&Tenant::new("good").unwrap(), "text/plain", &texts("good", 60)).await;
+    let bad = platform.stage_as(&Tenant::new("bad").unwrap(), "text/plain", &texts("bad", 600)).await;
+    let good_assets: Vec<AssetId> = good.iter().map(|(asset, _)| *asset).collect();
+    let spared = good_assets.clone();
+    for records in [&good[..30], &bad[..], &good[30..]] {
+        platform.ports.log.publish(records.iter().map(|(_, record)| record.clone()).collect()).await.unwrap();
+    }
+    let step = platform.scripted(move |asset, _| match spared.contains(&asset) {
+        true => ScriptedAction::Proceed,
+        false => ScriptedAction::Fail(StepError::permanent("a_later_kind", "no")),
+    });
+    let outcome = platform.run(Arc::new(step), platform.worker_ports(), until_drained()).await;
+    assert_eq!((&outcome.ended, outcome.summary.dead_lettered), (&WorkerEnd::Drained, 600), "{outcome:?}");
+    platform.assert_each_emitted_once(&good_assets).await;
+}
