@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::ops::setting_report::{SettingAuthors, in_force};
 use crate::pipeline::enrich::Extractor;
 use crate::settings::{Settings, general_key};
-use mfctl_extract::parsers::Extraction;
+use mfctl_extract::parsers::{Extraction, Limits};
 use mfctl_extract::sandbox::{ExtractRequest, ParserFailure, ParserFailureKind};
 
 /// The setting of each limit, by the flag that the parser's failures name.
@@ -55,5 +55,9 @@ impl<E: Extractor> Extractor for ExplainedExtractor<E> {
                 None => failure,
             }
         })
+    }
+
+    async fn check(&self, limits: &Limits) -> Result<(), ParserFailure> {
+        self.extractor.check(limits).await
     }
 }
