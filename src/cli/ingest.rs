@@ -36,10 +36,11 @@ const CLUSTER_SENDS: usize = 48;
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Hidden files are included unless --no-hidden is given. A symbolic link to a file counts as that file; links to folders
-are followed only with --follow. `.mfctlignore` files (.gitignore syntax) exclude what they match; one that cannot be
-read or has an invalid line stops the job. mfctl's own data folder is never ingested. <file>.json next to a file is a
-sidecar with its metadata: title, tags, collection, locale, custom. A manifest overrides sidecars, and a sidecar
-overrides flags. Running the command again with the same paths and options resumes an unfinished job.
+are followed only with --follow. `.mfctlignore` files (.gitignore syntax) exclude what they match in the folders that
+are walked; one that cannot be read or has an invalid line stops the job. mfctl's own data folder is never ingested.
+<file>.json next to a file is a sidecar with its metadata: title, tags, collection, locale, custom. A manifest
+overrides sidecars, and a sidecar overrides flags. Running the command again with the same paths and options resumes an
+unfinished job.
 
 Examples:
   mfctl ingest ~/media --collection poems --tag source=archive

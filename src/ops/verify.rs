@@ -304,3 +304,53 @@ async fn events(ports: &Ports, mut wanted: HashSet<AssetId>) -> Result<EventInde
     }
     Ok(events)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mfctl_core::domain::EventId;
+    use mfctl_core::domain::names::ObjectKey;
+
+    #[test]
+    fn a_source_is_read_unless_all_that_was_recorded_of_it_is_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        std::fs::write(&path, "poem").unwrap();
+        let now = FileVersion::of(&std::fs::metadata(&path).unwrap());
+        let file = JournalFile {
+            path: SourcePath::from_path(&path),
+            step: FileStep::Published,
+            event_id: EventId::fresh(),
+            staging_key: ObjectKey::new("default/job/event").unwrap(),
+            size_bytes: Some(now.size_bytes),
+            modified_ns: Some(now.modified_ns),
+            changed_ns: Some(now.changed_ns),
+            device: Some(now.device),
+            inode: Some(now.inode),
+            sha256: Some(Sha256(Hasher::digest("poem").into())),
+            media_type: None,
+            asset_id: None,
+            refusal: None,
+            staged_at: None,
+        };
+        assert_eq!(unchanged(&file, false), Ok(Comparison::TimeStamps));
+        assert_eq!(unchanged(&file, true), Ok(Comparison::Bytes));
+        for (what, recorded) in [
+            (
+                "a job of an earlier version",
+                JournalFile { changed_ns: None, device: None, inode: None, ..file.clone() },
+            ),
+            ("a file that had just changed", JournalFile { changed_ns: None, ..file.clone() }),
+            ("its metadata was changed", JournalFile { changed_ns: Some(now.changed_ns - 1), ..file.clone() }),
+            ("another file with the same bytes", JournalFile { inode: Some(now.inode + 1), ..file.clone() }),
+            ("it was copied to another disk", JournalFile { device: Some(now.device + 1), ..file.clone() }),
+            ("it was touched", JournalFile { modified_ns: Some(now.modified_ns - 1), ..file.clone() }),
+        ] {
+            assert_eq!(unchanged(&recorded, false), Ok(Comparison::Bytes), "{what}");
+            let other = JournalFile { sha256: Some(Sha256([1; 32])), ..recorded };
+            assert!(unchanged(&other, false).unwrap_err().contains("other bytes"), "{what}");
+        }
+        let longer = JournalFile { size_bytes: Some(5), ..file };
+        assert!(unchanged(&longer, false).unwrap_err().contains("4 bytes now, not 5"));
+    }
+}

@@ -262,15 +262,14 @@ impl Layers {
     fn flag(&self, key: &SettingKey) -> Option<LayerValue> {
         let dir = self.sources.flags.data_dir.as_ref().filter(|_| key.name == "profile.data_dir")?;
         let path = self.sources.absolute(dir, &self.sources.cwd);
-        let raw = RawValue::Text(path.to_string_lossy().into_owned());
-        Some(LayerValue::valid(raw, ValueOrigin::flag("--data-dir")))
+        Some(LayerValue::valid(RawValue::of_path(path), ValueOrigin::flag("--data-dir")))
     }
 
     fn absolute_in(&self, base: Option<&Path>, key: &SettingKey, candidate: LayerValue) -> LayerValue {
         match (&candidate.raw, base) {
             (RawValue::Text(text), Some(base)) if key.kind == ValueKind::Path => {
                 let path = self.sources.absolute(Path::new(text), base);
-                LayerValue { raw: RawValue::Text(path.to_string_lossy().into_owned()), ..candidate }
+                LayerValue { raw: RawValue::of_path(path), ..candidate }
             }
             _ => candidate,
         }
@@ -288,7 +287,7 @@ impl Layers {
             "data_dir" => {
                 let folder = if embedded { "mfctl".to_owned() } else { format!("mfctl-{name}") };
                 let Some(base) = self.sources.platform_data() else { return Ok(None) };
-                base.join(folder).to_string_lossy().into_owned()
+                return Ok(Some(RawValue::of_path(base.join(folder))));
             }
             "actor" => format!("{}@{}", self.sources.user, self.sources.host),
             _ => key.default.to_owned(),

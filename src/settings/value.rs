@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use mfctl_core::domain::{EnvName, Tenant};
+use mfctl_core::domain::{EnvName, SourcePath, Tenant};
 use mfctl_core::humane;
 
 /// A value before it is parsed.
@@ -21,9 +21,19 @@ pub enum RawValue {
     Float(f64),
     /// Boolean.
     Bool(bool),
+    /// A path that is not UTF-8, as only flags and the system can give it.
+    Path(PathBuf),
 }
 
 impl RawValue {
+    /// A path, byte for byte.
+    pub(super) fn of_path(path: PathBuf) -> Self {
+        match path.into_os_string().into_string() {
+            Ok(text) => Self::Text(text),
+            Err(path) => Self::Path(path.into()),
+        }
+    }
+
     pub(super) fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text.trim()),
@@ -39,6 +49,7 @@ impl fmt::Display for RawValue {
             Self::Integer(number) => write!(f, "{number}"),
             Self::Float(number) => write!(f, "{number}"),
             Self::Bool(value) => write!(f, "{value}"),
+            Self::Path(path) => write!(f, "{}", SourcePath::from_path(path)),
         }
     }
 }
@@ -356,12 +367,13 @@ impl SettingValue for PathBuf {
     fn parse(raw: &RawValue) -> Option<Self> {
         match raw {
             RawValue::Text(text) if !text.is_empty() && !text.contains('\0') => Some(Self::from(text)),
+            RawValue::Path(path) => Some(path.clone()),
             _ => None,
         }
     }
 
     fn show(&self) -> String {
-        self.to_string_lossy().into_owned()
+        self.to_str().map_or_else(|| SourcePath::from_path(self).to_string(), str::to_owned)
     }
 }
 

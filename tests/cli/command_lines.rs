@@ -62,7 +62,7 @@ impl Generator<'_> {
             words.push(command.get_name().into());
         }
         let path = path.join(" ");
-        for _ in 0..self.random.usize(..5) {
+        for _ in 0..self.random.usize(..5).saturating_sub(1) {
             let arguments: Vec<_> = command.get_arguments().collect();
             if let Some(argument) = self.random.choice(arguments) {
                 self.argument(argument, &mut words);
@@ -207,8 +207,8 @@ fn site(with_data: bool) -> Site {
     site
 }
 
-/// Runs a command line; returns what is wrong with how it ended.
-fn problem(site: &Site, line: &CommandLine, folder: &Path, limit: Duration) -> Option<String> {
+/// Runs a command line; returns its exit code, or what is wrong with how it ended.
+fn run(site: &Site, line: &CommandLine, folder: &Path, limit: Duration) -> Result<i32, String> {
     let stdout = fs::File::options().create(true).truncate(true).read(true).write(true).open(folder.join("stdout"));
     let stderr = fs::File::options().create(true).truncate(true).read(true).write(true).open(folder.join("stderr"));
     let (mut stdout, mut stderr) = (stdout.unwrap(), stderr.unwrap());
@@ -226,11 +226,11 @@ fn problem(site: &Site, line: &CommandLine, folder: &Path, limit: Duration) -> O
             break code;
         }
         if started.elapsed() > limit {
-            return Some(format!("still runs after {limit:?}"));
+            return Err(format!("still runs after {limit:?}"));
         }
         std::thread::park_timeout(Duration::from_millis(3));
     };
-    let mut read = |file: &mut fs::File| {
+    let read = |file: &mut fs::File| {
         let mut text = Vec::new();
         file.rewind().unwrap();
         file.read_to_end(&mut text).unwrap();
@@ -238,7 +238,7 @@ fn problem(site: &Site, line: &CommandLine, folder: &Path, limit: Duration) -> O
     };
     let (stdout, stderr) = (read(&mut stdout), read(&mut stderr));
     if !EXIT_CODES.contains(&code) || stderr.contains("panicked") {
-        return Some(format!("exit {code}: {stderr}"));
+        return Err(format!("exit {code}: {stderr}"));
     }
     let asks_for_help = line.words.iter().any(|word| {
         let word = word.as_bytes();
@@ -251,9 +251,9 @@ fn problem(site: &Site, line: &CommandLine, folder: &Path, limit: Duration) -> O
         && !asks_for_help
         && !RAW_RESULTS.contains(&line.path.as_str());
     if is_document && !stdout.is_empty() && serde_json::from_str::<serde_json::Value>(&stdout).is_err() {
-        return Some(format!("exit {code}, stdout is not one document: {stdout}\n{stderr}"));
+        return Err(format!("exit {code}, stdout is not one document: {stdout}\n{stderr}"));
     }
-    None
+    Ok(code)
 }
 
 #[test]
@@ -265,6 +265,7 @@ fn random_command_lines_end_as_documented() {
     root.build();
     let next = AtomicUsize::new(0);
     let problems = Mutex::new(Vec::new());
+    let wrong_usage = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
@@ -279,10 +280,13 @@ fn random_command_lines_end_as_documented() {
                     let mut generator = Generator { random, root: &root };
                     let line = generator.command_line();
                     let site = &sites[generator.random.usize(..2)];
-                    if let Some(problem) = problem(site, &line, folder.path(), limit) {
-                        let words =
-                            line.words.iter().map(|word| format!("{:.200?}", word)).collect::<Vec<_>>().join(" ");
-                        problems.lock().unwrap().push(format!("{index}: mfctl {words}\n{problem}"));
+                    match run(site, &line, folder.path(), limit) {
+                        Ok(2) => drop(wrong_usage.fetch_add(1, Ordering::Relaxed)),
+                        Ok(_) => {}
+                        Err(problem) => {
+                            let words: Vec<_> = line.words.iter().map(|word| format!("{word:.200?}")).collect();
+                            problems.lock().unwrap().push(format!("{index}: mfctl {}\n{problem}", words.join(" ")));
+                        }
                     }
                 }
             });
@@ -290,4 +294,9 @@ fn random_command_lines_end_as_documented() {
     });
     let problems = problems.into_inner().unwrap();
     assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n\n"));
+    let wrong_usage = wrong_usage.into_inner();
+    assert!(
+        wrong_usage * 4 < count * 3,
+        "{wrong_usage} of {count} are refused as wrong usage: hardly any command was run"
+    );
 }

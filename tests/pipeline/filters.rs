@@ -189,8 +189,15 @@ fn names_and_patterns_of_any_bytes_work_on_the_command_line() {
         assert_eq!(ran.code, 2, "{words:?}: {ran}");
         assert!(!ran.stderr.contains("panicked"), "{words:?}: {ran}");
     }
+    // The data folder is the one that was named, byte for byte.
+    let folder = OsStr::from_bytes(b"data\xff");
+    let ran = site.run(["--data-dir".as_ref(), folder, "ingest".as_ref(), "in/good.txt".as_ref()]);
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(site.path(folder).join("mfctl.db").exists(), "{ran}");
+    assert_eq!(site.json(["--data-dir".as_ref(), folder, "ingest".as_ref(), "in".as_ref()], &[0])["deduplicated"], 1);
+
     let mut completion = site.command(["--".as_ref(), "mfctl".as_ref(), "--profile".as_ref(), name, "jobs".as_ref()]);
-    completion.env("COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", "4").env("_CLAP_IFS", "\n");
+    completion.env("COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", "3").env("_CLAP_IFS", "\n");
     let completed = CommandOutput::run(completion);
     assert!(completed.code == 0 && !completed.stderr.contains("panicked"), "{completed}");
 }

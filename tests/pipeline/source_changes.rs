@@ -49,14 +49,3 @@ fn an_edit_that_restores_size_and_modification_time_is_found_by_the_quick_verifi
     changed.sort_unstable();
     assert!(changed.len() == 2 && changed[0].ends_with("b.txt") && changed[1].ends_with("c.txt"), "{verified:#}");
 }
-
-#[test]
-fn sources_of_which_too_little_is_known_are_compared_byte_for_byte() {
-    let site = Site::new();
-    fs::create_dir(site.path("in")).unwrap();
-    // So new that its change time does not tell a later change.
-    fs::write(site.path("in/new.txt"), "new").unwrap();
-    let job = site.json(["ingest", "in"], &[0])["job_id"].as_str().unwrap().to_owned();
-    let verified = site.json(["jobs", "verify", &job], &[0]);
-    assert_eq!((&verified["verified"], &verified["by_time_stamps"]), (&1.into(), &0.into()), "{verified:#}");
-}

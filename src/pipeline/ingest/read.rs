@@ -46,12 +46,16 @@ pub struct FileVersion {
 }
 
 impl FileVersion {
-    /// The version that a file's metadata describes.
+    /// The version that a file's metadata describes, which was read just now.
     #[must_use]
     pub fn of(metadata: &Metadata) -> Self {
+        Self::seen_at(metadata, Timestamp::now())
+    }
+
+    fn seen_at(metadata: &Metadata, now: Timestamp) -> Self {
         let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
         let changed_ns = nanoseconds(metadata.ctime(), metadata.ctime_nsec());
-        let now_ns = i64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
+        let now_ns = i64::try_from(now.as_nanosecond()).unwrap_or(i64::MAX);
         let step_ns = i64::try_from(TIME_STEP.as_nanos()).unwrap_or(i64::MAX);
         Self {
             size_bytes: metadata.len(),
@@ -322,7 +326,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("new"), "x").unwrap();
         let metadata = std::fs::metadata(dir.path().join("new")).unwrap();
-        assert!(!FileVersion::of(&metadata).settled);
-        assert!(FileVersion::of(&std::fs::metadata("/proc/self/exe").unwrap()).settled);
+        let changed_at = Timestamp::from_nanosecond(FileVersion::of(&metadata).changed_ns.into()).unwrap();
+        let settled = |after: Duration| FileVersion::seen_at(&metadata, changed_at + after).settled;
+        assert!(!settled(Duration::ZERO) && !settled(Duration::from_millis(1999)) && settled(Duration::from_secs(2)));
+        assert!(
+            !FileVersion::seen_at(&metadata, changed_at - Duration::from_secs(9)).settled,
+            "the clock was set back"
+        );
     }
 }
