@@ -306,3 +306,36 @@ fn status_says_why_a_group_has_no_members() {
             && !hint.contains("worker all")
     });
 }
+
+/// A picture with more pixels than the shared limit of this test.
+const POSTER: &[u8] = include_bytes!("../../examples/media/posters/girih-12000x9000.png");
+
+#[test]
+fn failure_of_a_limit_names_where_the_limit_comes_from_and_who_set_it() {
+    let site = site();
+    let key = "mfctl/enrich_max_pixels";
+    site.json(["kv", "put", key, "2000000", "--reason", "small pictures only"], &[0]);
+    std::fs::create_dir(site.path("in")).unwrap();
+    std::fs::write(site.path("in/poster.png"), POSTER).unwrap();
+    site.json(["ingest", "in"], &[0]);
+    site.json(["worker", "all", "--until-drained"], &[3]);
+    let letters = site.json(["dlq", "list"], &[0]);
+    let message = letters["groups"][0]["sample_message"].as_str().unwrap();
+    let place = format!("enrich.max_pixels is 2000000 (kv:{}/{key}, set by operator@", site.env_name());
+    for words in ["more than --max-pixels 2000000", &place, ": \"small pictures only\"", "the default is 100000000"] {
+        assert!(message.contains(words), "{words}: {message}");
+    }
+
+    let changed = site.run(["config", "show", "--changed"]);
+    let line = changed.stdout.lines().find(|line| line.starts_with("enrich.max_pixels ")).unwrap();
+    assert!(line.contains("100000000") && line.contains("kv put: small pictures only"), "{changed}");
+    assert!(!changed.stdout.contains("enrich.memory"), "{changed}");
+    // A value that is set to the default is no change.
+    site.json(["kv", "put", key, "100000000", "--reason", "as before"], &[0]);
+    assert!(!site.run(["config", "show", "--changed"]).stdout.contains("enrich.max_pixels"));
+    let explained = site.run(["config", "explain", "enrich.max_pixels"]);
+    assert!(
+        explained.stdout.contains("1000000 to 10000000000") && explained.stdout.contains("as before"),
+        "{explained}"
+    );
+}

@@ -21,8 +21,8 @@ Examples:
   mfctl kv edit media-api/banner --reason 'maintenance'
   EDITOR='code --wait' mfctl kv edit media-api/banner --reason 'wording'
 
-Exit codes: 0 written, or left as it is, 2 wrong usage, 5 Consul not reachable, 6 no editor, or it failed, 7 changed by
-another operator meanwhile, 8 refused: a manifest declares it, or it looks like a secret")]
+Exit codes: 0 written, or left as it is, 2 wrong usage, 5 Consul not reachable, 6 no editor, or it failed, or the value
+is invalid, 7 changed by another operator meanwhile, 8 refused: a manifest declares it, or it looks like a secret")]
 pub struct Args {
     /// <service>/<key>
     #[arg(value_name = "KEY", add = ArgValueCandidates::new(complete::settings))]

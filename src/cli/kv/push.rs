@@ -32,7 +32,7 @@ Examples:
   mfctl kv push media-api.v2.yaml --reason 'a new start' --delete     also delete settings that are not in the file
   mfctl kv push --resume 0199f2…
 
-Exit codes: 0 pushed, or nothing to change, 2 wrong usage, 5 Consul not reachable, 6 the file is invalid, 7 another change is
+Exit codes: 0 pushed, or nothing to change, 2 wrong usage, 5 Consul not reachable, 6 the file or a value is invalid, 7 another change is
 in progress, or another push is unfinished, 8 not confirmed, a manifest declares a key, or a value looks like a secret,
 129/130/143 stopped between two transactions")]
 pub struct Args {

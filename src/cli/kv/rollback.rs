@@ -24,8 +24,8 @@ Examples:
   mfctl kv rollback media-api/max_page_size --to 0199f1…  --reason 'as last week'
   mfctl kv rollback --batch 0199f2… --reason 'the push was wrong'  undo all changes of a push
 
-Exit codes: 0 rolled back, or nothing to change, 2 wrong usage, 5 Consul not reachable, 6 no such change, 7 another change is
-in progress, 8 not confirmed, or a manifest declares it")]
+Exit codes: 0 rolled back, or nothing to change, 2 wrong usage, 5 Consul not reachable, 6 no such change, or mfctl's own setting
+would be invalid, 7 another change is in progress, 8 not confirmed, or a manifest declares it")]
 pub struct Args {
     /// <service>/<key>
     #[arg(value_name = "KEY", required_unless_present = "batch", add = ArgValueCandidates::new(complete::settings))]
