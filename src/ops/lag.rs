@@ -105,12 +105,11 @@ async fn group_lag(
         let hidden = hidden.iter().find(|hidden| hidden.at == progress.at).map_or(0, |hidden| {
             u64::try_from(hidden.end_offset.saturating_sub(hidden.from_offset.max(progress.span.high))).unwrap_or(0)
         });
-        let visible = progress.lag();
         partitions.push(PartitionLag {
             committed_offset: progress.committed,
             low_offset: progress.span.low,
             end_offset: progress.span.high,
-            lag: visible + hidden,
+            lag: progress.lag().saturating_add(hidden),
             behind_open_transaction: hidden,
             committed_beyond_end: progress.beyond_end,
             lost_to_retention: u64::try_from(lost).unwrap_or(0),

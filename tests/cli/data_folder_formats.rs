@@ -24,6 +24,14 @@ fn data_folder_of_release_0_1_0_still_works() {
     assert_eq!(site.json(["media", "search", "حافظ"], &[0])["total"], 1);
     assert_eq!(site.json(["dlq", "list"], &[0])["unresolved"], 1);
 
+    // That release recorded no digests of derivatives, and put them at other keys.
+    assert_eq!(report["unchecked"][0]["part"], "bytes of derivatives", "{report:#}");
+    assert_eq!(report["unchecked"][0]["count"], 2, "{report:#}");
+    let listed = site.json(["media", "list", "--state", "enriched"], &[0]);
+    let asset = listed["assets"][0]["asset_id"].as_str().unwrap();
+    let text = site.run(["media", "get", asset, "--derivative", "text"]);
+    assert!(text.code == 0 && !text.stdout.is_empty() && text.stderr.contains("not verified"), "{text}");
+
     site.json(["dlq", "redrive", "--all", "--yes"], &[0]);
     site.json(["worker", "all", "--until-drained", "--max-pixels", "120000000"], &[0]);
     assert_eq!(site.audit()["enriched"], 3);

@@ -305,7 +305,7 @@ async fn case_08_offset_gaps_are_not_loss() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn open_transaction_counts_as_remaining_records() {
-    let (log, namespace) = log_with_topics(&[("in", 1)]).await;
+    let (log, namespace) = log_with_topics(&[("in", 1), ("out", 1)]).await;
     let wire = format!("{namespace}in");
     let id = format!("{namespace}independent");
     let writer = independent_producer(&[("transactional.id", &id), ("linger.ms", "0")]);

@@ -148,7 +148,9 @@ impl LogScanner<'_> {
             return Ok(Read { complete: false, ..pending });
         };
         for at in progress {
-            let from = at.committed.unwrap_or(at.span.low).max(at.span.low);
+            // A commit beyond the end is of an earlier log: the group starts again at the low watermark.
+            let committed = at.committed.filter(|_| !at.beyond_end);
+            let from = committed.unwrap_or(at.span.low).max(at.span.low);
             pending.complete &= self
                 .each(&at.at, from, at.span.high, |_, record| {
                     pending.found.extend(envelope_of(&record).map(|envelope| revision_of(&envelope)));
