@@ -101,7 +101,8 @@ pub struct RunArgs {
     /// Exit with code 5 when a dependency is down for this long [default: worker.give_up_after]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     give_up_after: Option<Duration>,
-    /// Stop when a larger share of the latest 100 records would be dead letters [default: worker.dead_letter_ratio]
+    /// Stop when a larger share of the latest 100 records fails for one reason that points to the worker and not to the
+    /// files [default: worker.dead_letter_ratio]
     #[arg(long, value_name = "RATIO", value_parser = parse_ratio)]
     dead_letter_ratio: Option<Ratio>,
     /// This worker's name in its group [default: the host and the lowest free slot]

@@ -98,7 +98,7 @@ sections! {
         drain_timeout: Duration = "25s" in "1s".."1h",
         /// How long a dependency may be down before the worker ends with exit code 5.
         give_up_after: Duration = "2m" in "1s".."7d",
-        /// A worker that sends a larger share of its latest records to dead letters stops: something else is wrong.
+        /// A worker stops when a larger share of its latest records fails for one reason that points to the worker and not to the files.
         dead_letter_ratio: Ratio = "0.5" in "0".."1",
     }
     /// Limits of the parser process for one file.

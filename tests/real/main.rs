@@ -37,6 +37,7 @@ mod cli {
 mod faults {
     mod bad_settings;
     mod hostile;
+    mod isolation;
     mod kills;
 }
 
@@ -60,6 +61,7 @@ mod discovery;
 mod external_clients;
 mod instances;
 mod interoperability;
+mod isolation;
 mod kafka;
 mod kafka_faults;
 mod large;

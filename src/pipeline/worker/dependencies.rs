@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::options::WorkerPorts;
 use super::step::PipelineStep;
-use mfctl_core::breaker::{BreakerHost, OutageCause};
+use mfctl_core::breaker::{BreakerHost, OutageCause, OutageEnd};
 use mfctl_core::domain::AssetId;
 use mfctl_core::ports::{Dependency, Result};
 use mfctl_core::telemetry::events::{DependencyDown, DependencyRecovered, WorkerEvent as _};
@@ -40,8 +40,14 @@ impl<S: PipelineStep> BreakerHost for WorkerDependencies<S> {
         DependencyDown { stage, dependency: dependency.as_str(), error, pauses_intake }.emit(&self.ports.metrics);
     }
 
-    fn closed(&self, dependency: Dependency, last: bool) {
+    fn closed(&self, dependency: Dependency, end: OutageEnd) {
         let stage = self.step.stage();
-        DependencyRecovered { stage, dependency: dependency.as_str(), last }.emit(&self.ports.metrics);
+        let dependency = dependency.as_str();
+        match end {
+            OutageEnd::Recovered { last } => {
+                DependencyRecovered { stage, dependency, last }.emit(&self.ports.metrics);
+            }
+            OutageEnd::Unwatched => self.ports.metrics.dependency_down(stage, dependency, false),
+        }
     }
 }

@@ -73,8 +73,6 @@ impl<S: PipelineStep> BatchFinisher<S> {
         let effects: Vec<&S::Effect> = batch.iter().filter_map(|(_, outcome)| outcome.effect()).collect();
         match effects.as_slice() {
             [] => Ok(()),
-            // There is nothing to tell it apart from: it waits as in an outage.
-            effects @ [_] => self.finish_through_outages(effects).await,
             effects => self.finish_for(batch.iter().find_map(|(_, outcome)| processed(outcome)), effects).await,
         }
     }
@@ -101,6 +99,7 @@ impl<S: PipelineStep> BatchFinisher<S> {
         if retry::action_for(bulk_error.kind()) == FailureAction::Stop {
             return Err(FinishFailure::from(bulk_error));
         }
+        let is_single = batch.iter().filter(|(_, outcome)| outcome.effect().is_some()).count() == 1;
         let mut succeeded = 0;
         let mut unanswered: Vec<&mut RecordOutcome<S::Effect>> = Vec::new();
         for (_, outcome) in batch.iter_mut() {
@@ -121,8 +120,9 @@ impl<S: PipelineStep> BatchFinisher<S> {
         for outcome in unanswered {
             let Some(effect) = outcome.effect() else { continue };
             let finished = match succeeded {
-                // The dependency works for no record of the batch: this is an outage, whatever its canary says.
-                0 => self.finish_through_outages(&[effect]).await,
+                // The dependency works for no record of the batch: this is an outage, whatever its canary says. A single record
+                // tells nothing; if it is an outage, the catalog does not take its dead letter's claim and flag either.
+                0 if !is_single => self.finish_through_outages(&[effect]).await,
                 _ => self.finish_for(processed(outcome), &[effect]).await,
             };
             match finished {

@@ -157,7 +157,8 @@ async fn worker_stops_when_the_dead_letter_ratio_is_exceeded() {
 async fn dead_letters_made_record_by_record_count_for_the_ratio() {
     let platform = Platform::new().await;
     let assets = platform.ingest(400).await;
-    let outcome = platform.drain(platform.scripted(|_, _| ScriptedAction::Proceed).refusing_writes()).await;
+    let outcome =
+        platform.drain(platform.scripted(|_, _| ScriptedAction::Proceed).writing(|_| Some(ErrorKind::Invalid))).await;
     assert!(
         matches!(&outcome.ended, WorkerEnd::TooManyDeadLetters { mostly, .. } if mostly == "invalid"),
         "{outcome:?}"

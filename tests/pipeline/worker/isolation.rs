@@ -8,6 +8,7 @@ use mfctl::pipeline::persist::Persist;
 use mfctl::pipeline::worker::{StepError, Tuning, WorkerEnd, WorkerOptions, WorkerOutcome};
 use mfctl_core::breaker::RecordLimit;
 use mfctl_core::domain::dead_letter::{DeadLetterInfo, FailureClass};
+use mfctl_core::domain::names::topics;
 use mfctl_core::domain::{AssetId, ObjectRef, Tenant};
 use mfctl_core::ports::{ErrorKind, ObjectStore};
 
@@ -118,4 +119,50 @@ async fn tenant_whose_records_all_fail_does_not_stop_the_worker_for_another() {
     let outcome = platform.run(Arc::new(step), platform.worker_ports(), until_drained()).await;
     assert_eq!((&outcome.ended, outcome.summary.dead_lettered), (&WorkerEnd::Drained, 600), "{outcome:?}");
     platform.assert_each_emitted_once(&good_assets).await;
+}
+
+/// The catalog answers, but never for this record: also when it is the only one of its batch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn record_whose_write_is_never_answered_is_dead_lettered_and_its_batch_is_committed() {
+    for count in [1, 80] {
+        let platform = Platform::new().await;
+        let assets = platform.ingest(count).await;
+        let bad = assets[0];
+        let step = platform.scripted(|_, _| ScriptedAction::Proceed);
+        let step = step.writing(move |written| written.contains(&bad).then_some(ErrorKind::Timeout));
+        let options = impatient(Tuning::default());
+        let outcome = platform.run(Arc::new(step), platform.worker_ports(), options).await;
+        assert_eq!((&outcome.ended, outcome.summary.dead_lettered), (&WorkerEnd::Drained, 1), "{outcome:?}");
+        let dead = DeadLetterInfo::from_record(&platform.dead_letters().await[0]);
+        assert_eq!((dead.kind.as_str(), dead.class), ("timeout", Some(FailureClass::Transient)));
+        platform.assert_each_emitted_once(&assets[1..]).await;
+    }
+}
+
+/// The catalog answers reads, but takes no write at all, as one that is read-only.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn catalog_that_takes_no_write_is_an_outage() {
+    let platform = Platform::new().await;
+    let assets = platform.ingest(80).await;
+    // The first record of each partition comes last, so that there is no batch of one record.
+    let raw = platform.records(&topics::INGEST_RAW).await;
+    let first: Vec<String> = raw
+        .into_iter()
+        .filter(|record| record.address.offset == 0)
+        .map(|record| String::from_utf8(record.key.unwrap().to_vec()).unwrap())
+        .collect();
+    let step = platform.scripted(move |asset, _| match first.contains(&asset.to_string()) {
+        true => ScriptedAction::Sleep(Duration::from_secs(2)),
+        false => ScriptedAction::Proceed,
+    });
+    let step = step.writing(|_| Some(ErrorKind::Unreachable));
+    let options = impatient(Tuning { give_up_after: Duration::from_millis(600), ..Tuning::default() });
+    let outcome = platform.run(Arc::new(step), platform.worker_ports(), options).await;
+    assert!(
+        matches!(&outcome.ended, WorkerEnd::OutageTooLong { error } if error.starts_with("catalog: ")),
+        "{outcome:?}"
+    );
+    assert!(platform.dead_letters().await.is_empty());
+    platform.drain(platform.persist()).await;
+    platform.assert_each_emitted_once(&assets).await;
 }

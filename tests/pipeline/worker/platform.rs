@@ -295,20 +295,30 @@ pub struct ScriptedStep {
     persist: Persist,
     script: Box<dyn Script>,
     runs: Mutex<BTreeMap<AssetId, u32>>,
-    refuses_writes: bool,
+    writes: Box<dyn WriteScript>,
+}
+
+/// The error of a bulk write for these assets, if it fails.
+pub trait WriteScript: Fn(&[AssetId]) -> Option<ports::ErrorKind> + Send + Sync + 'static {}
+impl<F: Fn(&[AssetId]) -> Option<ports::ErrorKind> + Send + Sync + 'static> WriteScript for F {}
+
+/// What persist left for an asset.
+pub struct ScriptedEffect {
+    asset: AssetId,
+    persist: PersistEffect,
 }
 
 impl ScriptedStep {
-    /// Its bulk writes are refused.
-    pub fn refusing_writes(self) -> Self {
-        Self { refuses_writes: true, ..self }
+    /// Its bulk writes fail as scripted.
+    pub fn writing(self, script: impl WriteScript) -> Self {
+        Self { writes: Box::new(script), ..self }
     }
 }
 
 #[async_trait]
 impl PipelineStep for ScriptedStep {
     type Input = IngestRaw;
-    type Effect = PersistEffect;
+    type Effect = ScriptedEffect;
 
     fn stage(&self) -> Stage {
         Stage::Persist
@@ -318,7 +328,7 @@ impl PipelineStep for ScriptedStep {
         &input.envelope
     }
 
-    async fn run(&self, cx: RecordContext<'_>, input: &IngestRaw) -> Result<StepOutput<PersistEffect>, StepError> {
+    async fn run(&self, cx: RecordContext<'_>, input: &IngestRaw) -> Result<StepOutput<ScriptedEffect>, StepError> {
         let asset = input.envelope.asset_id;
         let runs = {
             let mut runs_by_asset = self.runs.lock().unwrap();
@@ -332,17 +342,19 @@ impl PipelineStep for ScriptedStep {
             ScriptedAction::Panic => panic!("as scripted"),
             ScriptedAction::Sleep(time) => mfctl_core::wait::pause(time).await,
         }
-        self.persist.run(cx, input).await
+        let StepOutput { records, effect: persist, weight_bytes } = self.persist.run(cx, input).await?;
+        Ok(StepOutput { records, effect: ScriptedEffect { asset, persist }, weight_bytes })
     }
 
-    async fn finish(&self, effects: &[&PersistEffect]) -> ports::Result<()> {
-        if self.refuses_writes {
-            return Err(ports::Error::new(ports::ErrorKind::Invalid, "advance, as scripted"));
+    async fn finish(&self, effects: &[&ScriptedEffect]) -> ports::Result<()> {
+        let assets: Vec<AssetId> = effects.iter().map(|effect| effect.asset).collect();
+        if let Some(kind) = (self.writes)(&assets) {
+            return Err(ports::Error::new(kind, "advance, as scripted"));
         }
-        self.persist.finish(effects).await
+        self.persist.finish(&effects.iter().map(|effect| &effect.persist).collect::<Vec<_>>()).await
     }
 
-    async fn after_commit(&self, effects: &[&PersistEffect]) -> Result<(), CleanupFailure> {
-        self.persist.after_commit(effects).await
+    async fn after_commit(&self, effects: &[&ScriptedEffect]) -> Result<(), CleanupFailure> {
+        self.persist.after_commit(&effects.iter().map(|effect| &effect.persist).collect::<Vec<_>>()).await
     }
 }

@@ -5,6 +5,7 @@
 //! store or disk is full. Calls in an outage wait for its end, and nothing is charged to their records. A record that fails
 //! alone is tried again while all others go on, and fails for good after [`RecordLimit`].
 
+mod guards;
 mod site;
 mod state;
 #[cfg(test)]
@@ -19,12 +20,13 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 pub use site::{CallSite, DependencyFault, RecordLimit};
-pub use state::{Outage, OutageCause};
+pub use state::{Outage, OutageCause, OutageEnd};
 
 use crate::domain::RecordAddress;
 use crate::ports::{Dependency, Error, ErrorKind, Result};
 use crate::retry::RetryPolicy;
 use crate::wait;
+use guards::{FailingRecord, OutageWaiter, ProbePermit};
 use site::RecordFailures;
 use state::{DependencyState, OutageState};
 
@@ -44,8 +46,8 @@ pub trait BreakerHost: Send + Sync {
     /// An outage began, noticed by this cause.
     fn opened(&self, dependency: Dependency, cause: OutageCause, error: &str);
 
-    /// An outage ended; `last` when no other goes on.
-    fn closed(&self, dependency: Dependency, last: bool);
+    /// An outage ended.
+    fn closed(&self, dependency: Dependency, end: OutageEnd);
 }
 
 /// The result of a canary: when it began, and its error. `None` inside: the dependency has no canary.
@@ -185,14 +187,14 @@ impl Breaker {
 
     /// Records the success of a call that began at `started`; it ends an outage unless it began before the latest failure.
     pub fn success(&self, dependency: Dependency, started: Instant) {
-        self.close_if(dependency, |outage| started >= outage.retry_at);
+        self.close_if(dependency, true, |outage| started >= outage.retry_at);
     }
 
     /// Ends an outage of [`OutageCause::Records`] and charges the records: the canary has succeeded all the time, so that
     /// waiting longer would not help them. No such outage begins before `pause` has passed or a record has succeeded.
     pub fn charge_records(&self, dependency: Dependency, pause: Duration) {
         self.state().entry(dependency).or_default().charging_until = Some(Instant::now() + pause);
-        self.close_if(dependency, |outage| outage.cause == OutageCause::Records);
+        self.close_if(dependency, false, |outage| outage.cause == OutageCause::Records);
     }
 
     /// The open dependency that a call has to wait for. A record that has not failed yet is tried during an outage of
@@ -274,7 +276,7 @@ impl Breaker {
     async fn probe_with_canary(&self, dependency: Dependency) {
         match self.canary(dependency).await {
             Some(Err(error)) => drop(self.open(dependency, OutageCause::Canary, &error)),
-            Some(Ok(())) | None => self.close_if(dependency, |outage| outage.cause == OutageCause::Canary),
+            Some(Ok(())) | None => self.close_if(dependency, true, |outage| outage.cause == OutageCause::Canary),
         }
     }
 
@@ -296,13 +298,17 @@ impl Breaker {
 
     /// A call had an answer: its dependencies work, for this record at least.
     fn answered(&self, site: &CallSite<'_>, probe: Option<&ProbePermit<'_>>, started: Instant) {
+        // As it is until the first failure of the worker.
+        if self.state().is_empty() {
+            return;
+        }
         for dependency in site.uses.iter().copied() {
             if let Some(state) = self.state().get_mut(&dependency) {
                 state.failing.clear();
                 state.charging_until = None;
             }
             let probed = probe.is_some_and(|probe| probe.dependency == dependency);
-            self.close_if(dependency, |outage| match outage.cause {
+            self.close_if(dependency, true, |outage| match outage.cause {
                 OutageCause::Records => started >= outage.since,
                 OutageCause::Call => probed && started >= outage.retry_at,
                 OutageCause::Canary => false,
@@ -310,13 +316,14 @@ impl Breaker {
         }
     }
 
-    fn close_if(&self, dependency: Dependency, ends: impl FnOnce(&OutageState) -> bool) {
+    fn close_if(&self, dependency: Dependency, recovered: bool, ends: impl FnOnce(&OutageState) -> bool) {
         let mut state = self.state();
         let Some(entry) = state.get_mut(&dependency) else { return };
         if entry.outage.take_if(|outage| ends(outage)).is_some() {
             let last = state.values().all(|state| state.outage.is_none());
             drop(state);
-            self.host.closed(dependency, last);
+            let end = if recovered { OutageEnd::Recovered { last } } else { OutageEnd::Unwatched };
+            self.host.closed(dependency, end);
             self.changed.notify_waiters();
         }
     }
@@ -365,57 +372,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// error stops the worker when the record's own call meets it.
 fn is_outage(error: &Error) -> bool {
     error.kind().is_dependency() && error.kind() != ErrorKind::Throttled
-}
-
-/// The permit to probe a dependency, released on drop.
-struct ProbePermit<'a> {
-    breaker: &'a Breaker,
-    dependency: Dependency,
-}
-
-impl Drop for ProbePermit<'_> {
-    fn drop(&mut self) {
-        let mut state = self.breaker.state();
-        if let Some(outage) = state.get_mut(&self.dependency).and_then(|state| state.outage.as_mut()) {
-            outage.probing = false;
-        }
-        drop(state);
-        self.breaker.changed.notify_waiters();
-    }
-}
-
-/// A call that waits for the end of an outage. Dropping the last one ends the outage.
-struct OutageWaiter<'a> {
-    breaker: &'a Breaker,
-    dependency: Dependency,
-}
-
-impl Drop for OutageWaiter<'_> {
-    fn drop(&mut self) {
-        let left = match self.breaker.state().get_mut(&self.dependency) {
-            Some(state) => {
-                state.waiters = state.waiters.saturating_sub(1);
-                state.waiters
-            }
-            None => return,
-        };
-        if left == 0 {
-            self.breaker.close_if(self.dependency, |_| true);
-        }
-    }
-}
-
-/// A record whose latest call failed; no longer once it is dropped.
-struct FailingRecord<'a> {
-    breaker: &'a Breaker,
-    dependency: Dependency,
-    record: &'a RecordAddress,
-}
-
-impl Drop for FailingRecord<'_> {
-    fn drop(&mut self) {
-        if let Some(state) = self.breaker.state().get_mut(&self.dependency) {
-            state.failing.remove(self.record);
-        }
-    }
 }

@@ -19,6 +19,18 @@ pub enum OutageCause {
     Call,
 }
 
+/// How an outage ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutageEnd {
+    /// The dependency works again; `last` when no other is down.
+    Recovered {
+        /// Whether no other outage goes on.
+        last: bool,
+    },
+    /// No call waits for its end any more: whether the dependency works is not known.
+    Unwatched,
+}
+
 /// A current outage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outage {

@@ -26,8 +26,8 @@ impl BreakerHost for TestHost {
         self.opened.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn closed(&self, _: Dependency, _: bool) {
-        self.closed.fetch_add(1, Ordering::SeqCst);
+    fn closed(&self, _: Dependency, end: OutageEnd) {
+        self.closed.fetch_add(usize::from(end != OutageEnd::Unwatched), Ordering::SeqCst);
     }
 }
 
