@@ -249,6 +249,8 @@ fn run(site: &Site, line: &CommandLine, folder: &Path, limit: Duration) -> Resul
     });
     let is_document = line.words.ends_with(&["-o".into(), "json".into()])
         && !asks_for_help
+        // What follows it are no flags.
+        && !line.words.iter().any(|word| word == "--")
         && !RAW_RESULTS.contains(&line.path.as_str());
     if is_document && !stdout.is_empty() && serde_json::from_str::<serde_json::Value>(&stdout).is_err() {
         return Err(format!("exit {code}, stdout is not one document: {stdout}\n{stderr}"));

@@ -49,10 +49,10 @@ impl Pattern {
         let relative = bare.strip_prefix(b"/").unwrap_or(bare);
         let anchored = bare.contains(&b'/');
         let body = match braces {
-            Braces::Alternatives => translate(relative, true)?,
+            Braces::Alternatives => translate(relative, anchored, true)?,
             Braces::LiteralOrAlternatives => {
-                let literal = translate(relative, false)?;
-                match translate(relative, true) {
+                let literal = translate(relative, anchored, false)?;
+                match translate(relative, anchored, true) {
                     Ok(either) if either != literal => format!("(?:{literal}|{either})"),
                     _ => literal,
                 }
@@ -129,7 +129,7 @@ fn first_unit(text: &[u8]) -> (Unit, usize) {
 /// One character that is not a slash. Each byte that can be part of a longer character matches too, as in Git.
 const ANY: &str = r"(?:(?u:[^/])|[\x80-\xff])";
 
-fn translate(glob: &[u8], alternatives: bool) -> Result<String, String> {
+fn translate(glob: &[u8], anchored: bool, alternatives: bool) -> Result<String, String> {
     let mut regex = String::with_capacity(glob.len() * 2);
     let mut depth = 0usize;
     let mut at = 0;
@@ -139,7 +139,7 @@ fn translate(glob: &[u8], alternatives: bool) -> Result<String, String> {
                 regex.push_str(ANY);
                 at += 1;
             }
-            b'*' => at += stars(glob, at, &mut regex),
+            b'*' => at += stars(glob, at, anchored, &mut regex),
             b'[' => at = class(glob, at, &mut regex)?,
             b'{' if alternatives => {
                 depth += 1;
@@ -175,18 +175,20 @@ fn push_byte(byte: u8, regex: &mut String) {
     }
 }
 
-/// Translates the asterisks at `at`; returns the bytes that were read.
-fn stars(glob: &[u8], at: usize, regex: &mut String) -> usize {
+/// Translates the asterisks at `at`; returns the bytes that were read. Two are any number of folders where they are a whole
+/// name; and, as in Git, behind the literal beginning of a pattern that has a slash: `a**/b` matches `ab`.
+fn stars(glob: &[u8], at: usize, anchored: bool, regex: &mut String) -> usize {
     let count = glob[at..].iter().take_while(|byte| **byte == b'*').count();
     let next = glob.get(at + count);
-    let whole = count > 1 && (at == 0 || glob[at - 1] == b'/');
+    let begins = at == 0 || glob[at - 1] == b'/' || anchored && !glob[..at].iter().any(|byte| b"*?[\\".contains(byte));
+    let whole = count > 1 && begins;
     match next {
         Some(b'/') if whole => {
             regex.push_str("(?:.*/)?");
             count + 1
         }
         None if whole => {
-            regex.push_str(if at == 0 { ".*" } else { ".+" });
+            regex.push_str(".*");
             count
         }
         _ => {
@@ -309,6 +311,10 @@ mod tests {
             ("**/c", "c", true),
             ("a/**", "a", false),
             ("a/**", "a/b/c", true),
+            ("a**/b", "ab", true),
+            ("a**/b", "ax/y/b", true),
+            ("?**/b", "ab", false),
+            ("x/a**", "x/ab/c", true),
             ("**", "a/b", true),
             ("a**b", "axxb", true),
             ("x/a**b", "x/a/b", false),
