@@ -120,6 +120,11 @@ impl Render for LagReport {
                 ]
             });
             page.table(&COLUMNS, rows.collect());
+            let hidden: u64 = group.partitions.iter().map(|partition| partition.behind_open_transaction).sum();
+            if hidden > 0 {
+                let hidden = humane::counted(hidden, "record waits", "records wait");
+                page.toned(format!("{hidden} behind an open transaction of another producer"), Tone::Warn);
+            }
             let lost: u64 = group.partitions.iter().map(|partition| partition.lost_to_retention).sum();
             if lost > 0 {
                 let lost = humane::counted(lost, "record was", "records were");

@@ -6,10 +6,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::lag::{self, GroupLag};
-use mfctl_core::domain::{EnvName, GroupName, Stage, TopicName};
+use mfctl_core::domain::{EnvName, GroupName, Stage, TopicName, TopicPartition};
 use mfctl_core::events::dead_letters::DeadLetterWatch;
+use mfctl_core::events::pager::Pager;
 use mfctl_core::humane;
-use mfctl_core::ports::EventLog;
+use mfctl_core::ports::{EventLog, Result};
+
+/// Records of a stage that are counted one by one; with more, the lag is taken for their number.
+const MAX_COUNTED: u64 = 2_000;
 
 /// State of what is owed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +38,8 @@ pub struct StageOwed {
     pub group: GroupName,
     /// Records that the group has not processed.
     pub waiting: u64,
+    /// Whether they were not counted one by one, because there are many: the number may include transaction markers.
+    pub waiting_is_estimate: bool,
     /// Those of them that an open transaction of a producer hides from the group.
     pub behind_open_transactions: u64,
     /// Live members of the group.
@@ -69,7 +75,7 @@ pub async fn read(log: &dyn EventLog, env: &EnvName) -> OwedWork {
     let mut unknown = Vec::new();
     for stage in Stage::ALL {
         match lag::stage_group(log, env, *stage).await {
-            Ok(group) => stages.push(stage_owed(*stage, &group)),
+            Ok(group) => stages.push(stage_owed(log, *stage, &group).await),
             Err(error) => unknown.push(format!("what waits for {stage}: {}", error.full())),
         }
     }
@@ -85,18 +91,38 @@ pub async fn read(log: &dyn EventLog, env: &EnvName) -> OwedWork {
     OwedWork::new(stages, dead_letters, parked, unknown)
 }
 
-fn stage_owed(stage: Stage, group: &GroupLag) -> StageOwed {
+async fn stage_owed(log: &dyn EventLog, stage: Stage, group: &GroupLag) -> StageOwed {
+    let behind_open_transactions =
+        group.partitions.iter().fold(0, |sum: u64, partition| sum.saturating_add(partition.behind_open_transaction));
+    let visible = group.lag.saturating_sub(behind_open_transactions);
+    let counted = if visible <= MAX_COUNTED { count_visible(log, group).await.ok() } else { None };
     StageOwed {
         stage,
         group: group.group.clone(),
-        waiting: group.lag,
-        behind_open_transactions: group.partitions.iter().map(|partition| partition.behind_open_transaction).sum(),
+        waiting: counted.unwrap_or(visible).saturating_add(behind_open_transactions),
+        waiting_is_estimate: counted.is_none(),
+        behind_open_transactions,
         members: group.members.len() as u64,
     }
 }
 
+/// Counts the records that the group can read: offsets alone count the markers of transactions too.
+async fn count_visible(log: &dyn EventLog, group: &GroupLag) -> Result<u64> {
+    let mut count = 0;
+    for partition in group.partitions.iter().filter(|partition| partition.lag > 0) {
+        let committed = partition.committed_offset.filter(|_| !partition.committed_beyond_end);
+        let from = committed.unwrap_or(partition.low_offset).max(partition.low_offset);
+        let at = TopicPartition::new(partition.topic.clone(), partition.partition);
+        let mut pager = Pager::new(at, from, partition.end_offset);
+        while let Some(records) = pager.next_page(log).await? {
+            count += records.len() as u64;
+        }
+    }
+    Ok(count)
+}
+
 /// Counts those of the pipeline's own topics: a cluster may have other applications' too.
-async fn unresolved(log: &dyn EventLog) -> mfctl_core::ports::Result<Unresolved> {
+async fn unresolved(log: &dyn EventLog) -> Result<Unresolved> {
     let counts = DeadLetterWatch::default().refresh(log).await?;
     let of = |topic: fn(&TopicName) -> TopicName| {
         let topics: Vec<_> = Stage::ALL.iter().map(|stage| topic(&stage.input())).collect();
@@ -121,7 +147,8 @@ impl OwedWork {
             let idle: Vec<_> = stages.iter().filter(|stage| stage.is_without_worker()).collect();
             let idle: Vec<_> = idle.iter().map(|stage| format!("no {} worker", stage.stage)).collect();
             let and = if idle.is_empty() { String::new() } else { format!(" and {}", idle.join(" and ")) };
-            words.push(format!("{} in flight{and}", humane::count(waiting)));
+            let about = if stages.iter().any(|stage| stage.waiting_is_estimate) { "about " } else { "" };
+            words.push(format!("{about}{} in flight{and}", humane::count(waiting)));
         }
         let hidden: u64 = stages.iter().map(|stage| stage.behind_open_transactions).sum();
         if hidden > 0 {
@@ -157,7 +184,7 @@ mod tests {
 
     fn stage(stage: Stage, waiting: u64, members: u64) -> StageOwed {
         let group = stage.group(&EnvName::new("dev").unwrap()).unwrap();
-        StageOwed { stage, group, waiting, behind_open_transactions: 0, members }
+        StageOwed { stage, group, waiting, waiting_is_estimate: false, behind_open_transactions: 0, members }
     }
 
     #[test]

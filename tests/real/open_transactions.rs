@@ -30,6 +30,8 @@ fn events_behind_an_open_transaction_are_waiting_and_not_lost() {
     assert_eq!((waiting("waiting"), waiting("behind_open_transactions")), (4 + partitions as u64, waiting("waiting")));
     let lag = site.json(["lag"], &[0]);
     assert!(lag["lag"].as_u64().unwrap() >= 4, "{lag:#}");
+    let shown = site.run(["lag"]);
+    assert!(shown.stdout.contains("wait behind an open transaction of another producer"), "{shown}");
     let said = site.run(["audit"]);
     assert!(said.stdout.contains("behind an open transaction in ingest.raw"), "{said}");
 
