@@ -204,7 +204,7 @@ impl Platform {
             persist: self.persist(),
             script: Box::new(script),
             runs: Mutex::default(),
-            refuses_writes: false,
+            writes: Box::new(|_| None),
         }
     }
 
