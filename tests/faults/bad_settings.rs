@@ -179,7 +179,7 @@ fn shared_setting_that_starves_the_parser_costs_no_record_and_is_named() {
     assert!(settings_line(&site).contains("in use 1GiB, the last value that passed"));
     site.json(["kv", "put", MEMORY, "768MiB", "--reason", "mended"], &[0]);
     eventually("the value to be used", || worker.has_logged("every value of the settings is used"));
-    assert!(settings_line(&site).contains("every value is used"));
+    eventually("the worker to report that", || settings_line(&site).contains("every value is used"));
     assert!(worker.get("/metrics").contains("mfctl_settings_not_used 0"));
     let back = site.run(["kv", "rollback", MEMORY, "--reason", "as before", "--yes"]);
     assert!(back.code == 6 && back.stderr.contains("minimum of 64MiB"), "the value before was the bad one: {back}");
