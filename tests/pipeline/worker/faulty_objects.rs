@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use mfctl_core::domain::{BucketName, ObjectKey, ObjectRef};
 use mfctl_core::ports::{
-    BucketUsage, ByteSource, Capacity, CopyOutcome, Error, ErrorKind, LocalObject, ObjectInfo, ObjectListing,
-    ObjectStore, PutOptions, Result,
+    BucketUsage, ByteSource, Capacity, ContentDigest, CopyOutcome, Error, ErrorKind, LocalObject, ObjectInfo,
+    ObjectListing, ObjectStore, PutOptions, Result,
 };
 use tokio::io::AsyncRead;
 
@@ -65,9 +65,9 @@ impl ObjectStore for FaultyObjects {
         self.inner.sync().await
     }
 
-    async fn copy(&self, from: &ObjectRef, to: &ObjectRef, size_bytes: u64) -> Result<CopyOutcome> {
+    async fn copy(&self, from: &ObjectRef, to: &ObjectRef, expected: &ContentDigest) -> Result<CopyOutcome> {
         self.check("copy", from)?;
-        self.inner.copy(from, to, size_bytes).await
+        self.inner.copy(from, to, expected).await
     }
 
     async fn head(&self, at: &ObjectRef) -> Result<Option<ObjectInfo>> {
