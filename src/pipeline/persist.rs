@@ -1,8 +1,8 @@
 //! The persist step: `ingest.raw` → the durable bucket → `media.ingested`.
 //!
 //! Originals are content-addressed, so that a repeated copy is a no-op; bytes are verified by their SHA-256 before they
-//! become an original, and an original that exists counts only if it has the event's bytes. The staged object is deleted only after the commit,
-//! and only by the worker that committed its event.
+//! become an original, and an original that exists counts only if it has the event's bytes. The staged object is deleted
+//! only after the commit, and only by the worker that committed its event.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -51,6 +51,10 @@ impl ObjectCopier {
             return self.compare_target(from, to, &target, expected).await;
         }
         let Some(source) = source else {
+            // Copied and deleted by another process since the target was looked for.
+            if let Some(target) = self.reader.head(to).await? {
+                return self.compare_target(from, to, &target, expected).await;
+            }
             return Err(Error::new(ErrorKind::NotFound, format!("copy object {from} to {to}: {from} does not exist")));
         };
         let found = self.reader.content(from, &source).await?;
