@@ -53,7 +53,7 @@ impl FailureOrigin {
             // How the parser ended on the file, while it parsed the built-in samples.
             | "parser_crash" | "parser_memory" | "parser_cpu" | "parser_timeout" | "parser_output"
             // The file beside its record.
-            | "size_mismatch" => Self::Record,
+            | "checksum_mismatch" => Self::Record,
             _ => Self::Worker,
         }
     }

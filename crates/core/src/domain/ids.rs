@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::SystemTime;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -89,10 +88,10 @@ impl EventId {
 /// A new UUIDv7. A clock before 1970, which it cannot express, counts as 1970.
 #[must_use]
 pub fn time_ordered_uuid() -> Uuid {
-    if SystemTime::now() >= SystemTime::UNIX_EPOCH {
-        return Uuid::now_v7();
+    match jiff::Timestamp::now() < jiff::Timestamp::UNIX_EPOCH {
+        true => Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, 0, 0)),
+        false => Uuid::now_v7(),
     }
-    Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, 0, 0))
 }
 
 impl JobId {
