@@ -36,6 +36,8 @@ pub enum FailureKind {
     Invalid,
     /// Something that must exist does not: 6.
     NotFound,
+    /// A command that takes files found none: 6, because nothing was done.
+    NothingFound,
     /// Permission denied: 6, because a retry with the same rights cannot succeed.
     Denied,
     /// Stored data is damaged: 6.
@@ -69,7 +71,7 @@ impl FailureKind {
             Self::Partial => 3,
             Self::Pending => 4,
             Self::Unreachable | Self::Full => 5,
-            Self::Invalid | Self::NotFound | Self::Denied | Self::Corrupt => 6,
+            Self::Invalid | Self::NotFound | Self::NothingFound | Self::Denied | Self::Corrupt => 6,
             Self::Conflict => 7,
             Self::Refused => 8,
             Self::CheckFailed => 10,
@@ -92,6 +94,7 @@ impl FailureKind {
             Self::Full => "full",
             Self::Invalid => "invalid",
             Self::NotFound => "not_found",
+            Self::NothingFound => "nothing_found",
             Self::Denied => "denied",
             Self::Corrupt => "corrupt",
             Self::Conflict => "conflict",

@@ -21,7 +21,10 @@ use super::flag_bounds::check_flag;
 use super::output::humane;
 use super::signals;
 use crate::ops::target::{DataDirMode, TargetKind};
-use crate::pipeline::ingest::{self, Error, IngestOutcome, IngestPorts, IngestRequest, IngestScope, JobStart, RunEnd};
+use crate::pipeline::ingest::spec::ManifestForm;
+use crate::pipeline::ingest::{
+    self, Error, GivenInputs, IngestOutcome, IngestPorts, IngestRequest, IngestScope, JobStart, RunEnd, incomplete,
+};
 use crate::settings::{Auto, ByteSize, RawValue, parse_duration};
 use mfctl_core::domain::{AssetState, JobId};
 use mfctl_core::events::EventCodec;
@@ -42,31 +45,46 @@ are walked; one that cannot be read or has an invalid line stops the job. mfctl'
 overrides sidecars, and a sidecar overrides flags. Running the command again with the same paths and options resumes an
 unfinished job.
 
+A list or manifest is read once, from a file or a pipe, and kept with the job. If its end was not read, the job is not
+finished: give the rest, or all of it again, with --resume JOB and the same option. A line of a list may end in CR LF and
+the first one may begin with a byte order mark, unless a file has that very name. Empty lines say nothing.
+
 Examples:
   mfctl ingest ~/media --collection poems --tag source=archive
   mfctl ingest --manifest upload.csv --locale fa-IR
   find . -name '*.pdf' -print0 | mfctl ingest --files-from - -0
+  make-rows | mfctl ingest --manifest - --expect 2000
+  mfctl ingest --resume 019ab0c4-0000-7000-8000-000000000000 --files-from list
   mfctl ingest ~/media --dry-run -o json
   mfctl ingest --retry-failed 019ab0c4-0000-7000-8000-000000000000
 
-Exit codes: 0 done, 2 wrong usage, 3 some files rejected or failed, each listed, 5 a dependency is not reachable or
-the disk is full, 6 a path or manifest does not exist or cannot be read, or an ignore file cannot be applied, 7 another
-process runs the job, 8 it would leave too little free disk space, 129/130/143 stopped by a signal; the job can be
-resumed")]
+Exit codes: 0 done, 2 wrong usage, 3 some files rejected or failed, each listed, or a list or manifest was cut off or has
+another number of entries than --expect says, 5 a dependency is not reachable or the disk is full, 6 a path, list or
+manifest does not exist or cannot be read, an ignore file cannot be applied, or no file was found, 7 another process runs
+the job, 8 it would leave too little free disk space, 129/130/143 stopped by a signal; the job can be resumed")]
 #[command(group(clap::ArgGroup::new("existing_job").args(["resume", "retry_failed"])))]
 pub struct Args {
     /// Files and folders to ingest
     #[arg(value_name = "PATH", conflicts_with = "existing_job")]
     paths: Vec<PathBuf>,
-    /// Ingest the files that this manifest names, with its metadata: JSON Lines, or CSV if its name ends in .csv
-    #[arg(long, value_name = "FILE", conflicts_with = "existing_job")]
+    /// Ingest the files that this manifest names, with its metadata: JSON Lines, or CSV if its name ends in .csv; - is stdin
+    #[arg(long, value_name = "FILE|-", conflicts_with = "retry_failed")]
     manifest: Option<PathBuf>,
+    /// Format of --manifest, whatever its name
+    #[arg(long, value_name = "FORMAT", value_enum, requires = "manifest", conflicts_with = "existing_job")]
+    manifest_format: Option<ManifestFormat>,
     /// Ingest the files and folders that this file lists, one per line; - is stdin
-    #[arg(long, value_name = "FILE|-", conflicts_with = "existing_job")]
+    #[arg(long, value_name = "FILE|-", conflicts_with = "retry_failed")]
     files_from: Option<PathBuf>,
-    /// Paths in --files-from are NUL-terminated
+    /// Paths in --files-from are NUL-terminated; of a job that is resumed, this is known
     #[arg(short = '0', requires = "files_from")]
     nul: bool,
+    /// Entries that --files-from and --manifest must have; empty lines and a CSV header do not count
+    #[arg(long, value_name = "N", conflicts_with = "existing_job")]
+    expect: Option<u64>,
+    /// Finding no file is a success
+    #[arg(long)]
+    allow_empty: bool,
     /// Only files that match; a pattern without a slash matches the name, one with a slash the path below the root
     #[arg(long, value_name = "GLOB", conflicts_with = "existing_job")]
     include: Vec<OsString>,
@@ -106,7 +124,7 @@ pub struct Args {
     /// Show what would happen to each file, and why; write nothing
     #[arg(short = 'n', long, action = ArgAction::SetTrue, conflicts_with_all = ["existing_job", "wait"])]
     dry_run: bool,
-    /// Resume this job
+    /// Resume this job; --files-from or --manifest give what it did not read of its own
     #[arg(long, value_name = "JOB", add = ArgValueCandidates::new(complete::jobs))]
     resume: Option<JobId>,
     /// Retry the failed files of this job
@@ -121,6 +139,24 @@ pub struct Args {
     /// Timeout of --wait
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10m", requires = "wait")]
     wait_timeout: Duration,
+}
+
+/// The format of a manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ManifestFormat {
+    /// One JSON object a line.
+    Jsonl,
+    /// Comma-separated values with a header line.
+    Csv,
+}
+
+impl ManifestFormat {
+    const fn form(self) -> ManifestForm {
+        match self {
+            Self::Jsonl => ManifestForm::Jsonl,
+            Self::Csv => ManifestForm::Csv,
+        }
+    }
 }
 
 /// The state that `--wait` waits for.
@@ -144,10 +180,14 @@ impl WaitFor {
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     check_bounds(&args)?;
     let settings = cx.settings()?;
-    let start = job_start::from_args(&args, cx, &settings)?;
+    if args.expect.is_some() && args.files_from.is_none() && args.manifest.is_none() {
+        return Err(Failure::usage("--expect counts the entries of --files-from or --manifest, and neither is given"));
+    }
+    let (start, inputs) = job_start::from_args(&args, cx, &settings)?;
+    let given = GivenInputs { inputs, notice: progress::wait_notice(cx.out()) };
     if args.dry_run {
         return match start {
-            JobStart::ResumeOrNew(spec) | JobStart::New(spec) => dry_run::run(spec, cx).await,
+            JobStart::ResumeOrNew(spec) | JobStart::New(spec) => dry_run::run(spec, given, args.allow_empty, cx).await,
             JobStart::Resume(_) | JobStart::RetryFailed(_) => Err(Failure::usage("--dry-run takes paths, not a job")),
         };
     }
@@ -175,12 +215,17 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     };
     let ports = Arc::new(ingest_ports(&connected));
     let scope = ingest_scope(&connected, cx);
-    let result = ingest::run(ports, scope, request, progress_bar.clone(), stop.clone(), on_start).await;
+    let result = ingest::run(ports, scope, request, given, progress_bar.clone(), stop.clone(), on_start).await;
     progress_bar.finish();
     let outcome = result.map_err(ingest_failure)?;
+    progress::note_inputs(cx.out(), &outcome.inputs);
     progress::note_skipped(cx.out(), &outcome.skipped);
     report::print(cx, &connected, &outcome).await?;
     fail_unless_finished(&outcome)?;
+    let begun_before = args.resume.is_some() || args.retry_failed.is_some();
+    if outcome.counts.discovered == 0 && !begun_before && !args.allow_empty {
+        return Err(progress::nothing_found(&outcome.skipped, &outcome.inputs));
+    }
     if let Some(wait) = args.wait {
         progress::wait_for_assets(cx, &connected, outcome.job_id, wait.state(), args.wait_timeout, &stop).await?;
     }
@@ -224,15 +269,36 @@ fn ingest_failure(error: Error) -> Failure {
         }
         Error::IgnoreFile { .. } => Failure::from_error(FailureKind::Invalid, &error)
             .hint("correct the file or delete it: nothing in its folder was taken"),
+        Error::InputNotWanted { .. } => Failure::from_error(FailureKind::Invalid, &error)
+            .hint("run the command without --resume to begin another job"),
+        Error::Stopped(reason) => signals::stopped(reason, error.to_string()).hint("nothing was changed"),
+        Error::Input { error: ref cause, .. } if cause.kind() == std::io::ErrorKind::NotFound => {
+            Failure::from_error(FailureKind::NotFound, &error)
+        }
         Error::Input { .. } | Error::Spec(_) => Failure::from_error(FailureKind::Invalid, &error),
     }
 }
 
-/// Fails if the run was stopped or interrupted; the hint is the command that resumes the job.
+/// How to resume a job, with the option for its list or manifest if it lacks a part of that.
+pub(super) fn resume_hint(job: JobId, missing_input: Option<&str>) -> String {
+    match missing_input {
+        None => format!("resume it with `mfctl ingest --resume {job}`"),
+        Some(option) => format!(
+            "give it the rest, from the entry that was cut off, or all of it again, with `mfctl ingest --resume {job} \
+             {option} FILE` (- is stdin)"
+        ),
+    }
+}
+
+/// Fails if the run was stopped or interrupted, or lacks input; the hint is the command that resumes the job.
 fn fail_unless_finished(outcome: &IngestOutcome) -> Result<()> {
-    let resume = format!("resume it with `mfctl ingest --resume {}`", outcome.job_id);
+    let missing = incomplete(&outcome.spec, &outcome.inputs).map(|incomplete| incomplete.option(&outcome.spec));
+    let resume = resume_hint(outcome.job_id, missing);
     match &outcome.end {
         RunEnd::Finished => Ok(()),
+        RunEnd::Incomplete(incomplete) => {
+            Err(Failure::partial(format!("job {} is not finished: {incomplete}", outcome.job_id)).hint(resume))
+        }
         RunEnd::Stopped(reason) => {
             Err(signals::stopped(*reason, format!("job {} was {reason}; nothing is lost", outcome.job_id)).hint(resume))
         }
@@ -256,7 +322,10 @@ fn failure_kind(error: &Error) -> FailureKind {
         Error::Port(port) => Failure::from(mfctl_core::ports::Error::new(port.kind(), port.to_string())).kind(),
         Error::NoRoom(_) => FailureKind::Refused,
         Error::UnknownJob(_) => FailureKind::NotFound,
-        Error::Input { .. } | Error::Spec(_) | Error::IgnoreFile { .. } => FailureKind::Invalid,
+        Error::Input { .. } | Error::Spec(_) | Error::IgnoreFile { .. } | Error::InputNotWanted { .. } => {
+            FailureKind::Invalid
+        }
+        Error::Stopped(reason) => signals::stopped(*reason, "").kind(),
     }
 }
 

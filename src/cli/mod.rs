@@ -169,7 +169,7 @@ fn check_clock(now: SystemTime) -> Result<()> {
 async fn run(command: RootCommand, cx: &Context) -> Result<()> {
     match command {
         RootCommand::Demo(args) => demo::run(args, cx).await,
-        RootCommand::Ingest(args) => ingest::run(args, cx).await,
+        RootCommand::Ingest(args) => Box::pin(ingest::run(args, cx)).await,
         RootCommand::Jobs(args) => jobs::run(args, cx).await,
         RootCommand::Worker(args) => worker::run(args, cx).await,
         RootCommand::Media(args) => media::run(args, cx).await,

@@ -14,8 +14,9 @@ use serde::Serialize;
 use sha2::{Digest, Sha256 as Hasher};
 
 use crate::ops::digest;
-use crate::pipeline::ingest::FileVersion;
+use crate::pipeline::ingest::source::JobSource;
 use crate::pipeline::ingest::spec::JobSpec;
+use crate::pipeline::ingest::{FileVersion, Incomplete, incomplete};
 use mfctl_core::domain::event::{EventEnvelope, unframe};
 use mfctl_core::domain::job::{FileStep, Job, JournalFile};
 use mfctl_core::domain::names::{Buckets, topics};
@@ -55,8 +56,10 @@ pub struct VerifyReport {
     pub not_in_job: u64,
     /// Whether a manifest or list named the files: then their folders are not verified.
     pub named: bool,
-    /// Whether the list is gone, so that folders it may have named were not searched.
+    /// Whether the list or manifest is gone, so that what it named was not looked at.
     pub list_lost: bool,
+    /// Why the job does not have all of its list and manifest, if it does not.
+    pub incomplete: Option<String>,
 }
 
 /// Options of a verification.
@@ -88,11 +91,17 @@ pub async fn verify(
 ) -> Result<VerifyReport> {
     let spec = JobSpec::read(&job.spec).map_err(|error| Error::new(ErrorKind::TooNew, error.to_string()))?;
     let named = spec.manifest.is_some() || spec.list.is_some();
+    let inputs = ports.journal.inputs(job.job_id).await?;
+    // What nobody kept can still be a file; if it is not, the list counts as lost.
+    let incomplete = incomplete(&spec, &inputs)
+        .filter(|incomplete| !matches!(incomplete, Incomplete::NotKept(_)))
+        .map(|incomplete| incomplete.to_string());
     let taken = verify_files(ports, buckets, job, depth, &mut found, progress).await?;
-    if !job.walk_complete {
-        return Ok(VerifyReport { named, ..taken });
+    if !job.walk_complete || incomplete.is_some() {
+        return Ok(VerifyReport { named, incomplete, ..taken });
     }
-    let untaken = untaken::find_untaken(ports.journal.as_ref(), job, spec, data_dir, &mut found).await?;
+    let source = JobSource { job: job.job_id, spec, began: job.started_at, inputs, data_dir };
+    let untaken = untaken::find_untaken(ports.journal.as_ref(), source, &mut found).await?;
     Ok(VerifyReport { not_in_job: untaken.count, named, list_lost: !untaken.whole, ..taken })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use mfctl_core::domain::job::{FileRefusal, FileStep, JobStatus, JournalFile, RefusalKind};
+use mfctl_core::domain::job::{FileRefusal, FileStep, InputKind, JobInput, JobStatus, JournalFile, RefusalKind};
 use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{AssetId, EventId, JobId, ObjectKey, Sha256, SourcePath, Tenant};
 use mfctl_core::ports::{ErrorKind, FileUpdate, JobFilter, JobJournal, NewJob, PlannedFile};
@@ -21,6 +21,7 @@ macro_rules! journal_suite {
             jobs_are_listed_latest_first_in_pages,
             latest_unfinished_job_of_a_spec_is_found,
             ended_job_has_its_time_and_reason,
+            inputs_are_those_of_the_job_by_kind_and_part,
             file_that_is_planned_again_keeps_its_event,
             file_update_keeps_fields_it_does_not_set,
             refusal_is_cleared_when_the_file_is_staged,
@@ -162,6 +163,25 @@ pub async fn ended_job_has_its_time_and_reason(f: Journal) {
     assert_eq!((ended.status, ended.reason, ended.finished_at), (JobStatus::Finished, None, Some(at(7))));
     f.port.set_status(id, JobStatus::Running, None, at(8)).await.unwrap();
     assert_eq!(f.port.job(id).await.unwrap().unwrap().finished_at, None, "a resumed job has not finished");
+}
+
+pub async fn inputs_are_those_of_the_job_by_kind_and_part(f: Journal) {
+    let id = begin(&f, 1, spec(1)).await;
+    let other = begin(&f, 2, spec(2)).await;
+    assert_eq!(f.port.inputs(id).await.unwrap(), []);
+    let input = |kind, part, entries, ended| JobInput { kind, part, bytes: entries * 7, entries, ended };
+    let manifest = input(InputKind::Manifest, 1, 3, true);
+    let second = input(InputKind::List, 2, 9, false);
+    for put in [manifest.clone(), second.clone(), input(InputKind::List, 1, 0, false)] {
+        f.port.put_input(id, put, at(1)).await.unwrap();
+    }
+    f.port.put_input(other, input(InputKind::List, 1, 1, true), at(1)).await.unwrap();
+    let first = input(InputKind::List, 1, 5, false);
+    f.port.put_input(id, first.clone(), at(7)).await.unwrap();
+    assert_eq!(f.port.inputs(id).await.unwrap(), [first, second, manifest.clone()]);
+    assert_eq!(f.port.job(id).await.unwrap().unwrap().updated_at, at(7));
+    fails_as(f.port.inputs(job(9)).await, ErrorKind::NotFound);
+    fails_as(f.port.put_input(job(9), manifest, at(1)).await, ErrorKind::NotFound);
 }
 
 pub async fn file_that_is_planned_again_keeps_its_event(f: Journal) {

@@ -4,6 +4,7 @@ mod bad_settings;
 mod concurrent_processes;
 mod full_disk;
 mod hostile;
+mod inputs;
 mod isolation;
 mod kills;
 mod parser;

@@ -82,7 +82,8 @@ fn job_is_leased_to_one_process_and_can_be_resumed_after_a_stop() {
     assert_eq!(shown["status"], "interrupted", "{shown:#}");
     assert!(shown["reason"].as_str().unwrap().contains("SIGTERM"), "{shown:#}");
     drop(list);
-    let resumed = site.json(["ingest", "--resume", &job], &[0]);
+    fs::write(site.path("list"), "a.txt\n").unwrap();
+    let resumed = site.json(["ingest", "--resume", &job, "--files-from", "list"], &[0]);
     assert_eq!(resumed["job_id"], job.as_str());
     assert_eq!(site.json(["jobs", "show", &job], &[0])["status"], "finished");
 }

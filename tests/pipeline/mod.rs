@@ -9,6 +9,7 @@ mod dlq_verbs;
 mod filters;
 mod ingest;
 mod ingest_folder;
+mod ingest_inputs;
 mod ingest_resume;
 mod media_verbs;
 mod merged_metadata;

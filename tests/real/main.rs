@@ -47,6 +47,7 @@ mod pipeline {
     pub mod dead_letter_records;
     mod dlq_verbs;
     mod ingest;
+    mod ingest_inputs;
     mod ingest_resume;
     mod media_verbs;
 }

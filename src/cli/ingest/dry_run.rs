@@ -7,13 +7,14 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::progress;
+use super::report::entries_read;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::output::{Cell, Column, ListItem, Tone, humane};
 use crate::cli::signals;
 use crate::ops::target::{DataDirMode, Target};
 use crate::pipeline::ingest::spec::JobSpec;
-use crate::pipeline::ingest::{DryRunFile, RuleCount, dry_run};
+use crate::pipeline::ingest::{DryRunFile, DryRunOutcome, GivenInputs, Incomplete, RuleCount, dry_run};
 use mfctl_core::ports::Catalog;
 
 /// The fields after the list of files in a document.
@@ -25,9 +26,11 @@ struct DryRunTotals {
     actions: BTreeMap<&'static str, u64>,
     left_out: Vec<RuleCount>,
     left_out_by_other_rules: u64,
+    entries_read: Option<u64>,
 }
 
-pub(super) async fn run(spec: JobSpec, cx: &Context) -> Result<()> {
+pub(super) async fn run(spec: JobSpec, given: GivenInputs, allow_empty: bool, cx: &Context) -> Result<()> {
+    let expect = spec.expect;
     let (catalog, target) = existing_catalog(cx).await?;
     let stop = cx.stop()?;
     let mut totals = DryRunTotals { dry_run: true, ..DryRunTotals::default() };
@@ -45,8 +48,8 @@ pub(super) async fn run(spec: JobSpec, cx: &Context) -> Result<()> {
             }
         }
     };
-    let result = dry_run(spec, target.data_dir, &target.tenant, catalog.as_deref(), &stop, on_file).await;
-    let skipped = result.map_err(super::ingest_failure)?;
+    let result = dry_run(spec, given, target.data_dir, &target.tenant, catalog.as_deref(), &stop, on_file).await;
+    let DryRunOutcome { skipped, inputs } = result.map_err(super::ingest_failure)?;
     if let Some(failure) = print_failure {
         return Err(failure);
     }
@@ -55,7 +58,9 @@ pub(super) async fn run(spec: JobSpec, cx: &Context) -> Result<()> {
     }
     totals.left_out = skipped.by_rule();
     totals.left_out_by_other_rules = skipped.by_other_rules();
+    totals.entries_read = entries_read(&inputs);
     list.finish_with(&totals)?;
+    progress::note_inputs(cx.out(), &inputs);
     progress::note_skipped(cx.out(), &skipped);
     let actions: Vec<_> =
         totals.actions.iter().map(|(action, count)| format!("{} {action}", humane::count(*count))).collect();
@@ -65,6 +70,13 @@ pub(super) async fn run(spec: JobSpec, cx: &Context) -> Result<()> {
         humane::bytes(totals.bytes),
         actions.join(", ")
     ));
+    if totals.discovered == 0 && !allow_empty {
+        return Err(progress::nothing_found(&skipped, &inputs));
+    }
+    let read = totals.entries_read.unwrap_or(0);
+    if let Some(expected) = expect.filter(|expected| *expected != read) {
+        return Err(Failure::partial(Incomplete::Count { expected, read }.to_string()));
+    }
     let refused = ["reject", "fail"].iter().filter_map(|action| totals.actions.get(action)).sum::<u64>();
     if refused == 0 {
         return Ok(());

@@ -2,28 +2,42 @@
 
 use std::path::Path;
 
-use super::Args;
+use super::{Args, ManifestFormat};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
-use crate::pipeline::ingest::JobStart;
 use crate::pipeline::ingest::metadata::{check_collection, check_locale, check_tags, split_tag};
 use crate::pipeline::ingest::spec::{JobSpec, ListSpec, ManifestForm, ManifestSpec, PathPattern};
+use crate::pipeline::ingest::{GivenInput, JobStart, is_stdin};
 use crate::settings::Settings;
 use mfctl_core::domain::SourcePath;
+use mfctl_core::domain::job::InputKind;
 
-/// The job that the arguments start or resume.
-pub(super) fn from_args(args: &Args, cx: &Context, settings: &Settings) -> Result<JobStart> {
-    match (args.resume, args.retry_failed) {
-        (Some(job), _) => Ok(JobStart::Resume(job)),
-        (_, Some(job)) => Ok(JobStart::RetryFailed(job)),
+/// The job that the arguments start or resume, and the list and manifest to read for it.
+pub(super) fn from_args(args: &Args, cx: &Context, settings: &Settings) -> Result<(JobStart, Vec<GivenInput>)> {
+    let inputs = given_inputs(args, cx)?;
+    let start = match (args.resume, args.retry_failed) {
+        (Some(job), _) => JobStart::Resume(job),
+        (_, Some(job)) => JobStart::RetryFailed(job),
         _ => {
-            let spec = job_spec(args, cx, settings)?;
-            Ok(if args.new_job { JobStart::New(spec) } else { JobStart::ResumeOrNew(spec) })
+            let spec = job_spec(args, &inputs, cx, settings)?;
+            if args.new_job { JobStart::New(spec) } else { JobStart::ResumeOrNew(spec) }
         }
-    }
+    };
+    Ok((start, inputs))
 }
 
-fn job_spec(args: &Args, cx: &Context, settings: &Settings) -> Result<JobSpec> {
+/// Opens the list and the manifest.
+fn given_inputs(args: &Args, cx: &Context) -> Result<Vec<GivenInput>> {
+    let given = [(InputKind::Manifest, &args.manifest), (InputKind::List, &args.files_from)];
+    let given = given.into_iter().filter_map(|(kind, path)| Some((kind, path.as_deref()?)));
+    if given.clone().filter(|(_, path)| is_stdin(path)).count() > 1 {
+        return Err(Failure::usage("--manifest and --files-from cannot both read standard input"));
+    }
+    let cwd = &cx.sources().cwd;
+    given.map(|(kind, path)| GivenInput::open(kind, path, cwd).map_err(super::ingest_failure)).collect()
+}
+
+fn job_spec(args: &Args, inputs: &[GivenInput], cx: &Context, settings: &Settings) -> Result<JobSpec> {
     if args.paths.is_empty() && args.manifest.is_none() && args.files_from.is_none() {
         return Err(Failure::usage("nothing to ingest")
             .hint("give files or folders, --manifest, --files-from, --resume or --retry-failed"));
@@ -38,10 +52,18 @@ fn job_spec(args: &Args, cx: &Context, settings: &Settings) -> Result<JobSpec> {
     check_tags(&tags).map_err(|error| Failure::usage(format!("--tag: {error}")))?;
     let cwd = &cx.sources().cwd;
     let roots = args.paths.iter().map(|path| resolve(path, cwd)).collect::<Result<_>>()?;
+    let input = |kind| inputs.iter().find(|input| input.kind == kind);
     let mut spec = JobSpec {
         roots,
-        manifest: args.manifest.as_deref().map(|path| manifest_spec(path, cwd)).transpose()?,
-        list: args.files_from.as_deref().map(|path| list_spec(path, args.nul, cwd)).transpose()?,
+        manifest: input(InputKind::Manifest)
+            .map(|given| manifest_spec(given, args.manifest_format.map(ManifestFormat::form), cwd)),
+        list: input(InputKind::List).map(|given| ListSpec {
+            path: given.path.clone(),
+            nul: args.nul,
+            base: SourcePath::from_path(cwd),
+            sha256: None,
+        }),
+        expect: args.expect,
         include: args.include.iter().cloned().map(PathPattern::from).collect(),
         exclude: args.exclude.iter().cloned().map(PathPattern::from).collect(),
         no_hidden: args.no_hidden,
@@ -76,13 +98,14 @@ fn resolve(path: &Path, cwd: &Path) -> Result<SourcePath> {
     Ok(SourcePath::from_path(&real))
 }
 
-fn manifest_spec(path: &Path, cwd: &Path) -> Result<ManifestSpec> {
-    let csv = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-    let form = if csv { ManifestForm::Csv } else { ManifestForm::Jsonl };
-    Ok(ManifestSpec { path: resolve(path, cwd)?, form })
-}
-
-fn list_spec(path: &Path, nul: bool, cwd: &Path) -> Result<ListSpec> {
-    let path = if path.as_os_str() == "-" { None } else { Some(resolve(path, cwd)?) };
-    Ok(ListSpec { path, nul, base: SourcePath::from_path(cwd) })
+/// The format is the one that was given, otherwise CSV if the name ends in `.csv`.
+fn manifest_spec(given: &GivenInput, format: Option<ManifestForm>, cwd: &Path) -> ManifestSpec {
+    let named_csv = || Path::new(&given.name).extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
+    let by_name = || if named_csv() { ManifestForm::Csv } else { ManifestForm::Jsonl };
+    ManifestSpec {
+        form: format.unwrap_or_else(by_name),
+        base: given.path.is_none().then(|| SourcePath::from_path(cwd)),
+        path: given.path.clone(),
+        sha256: None,
+    }
 }

@@ -1,14 +1,15 @@
 //! Progress of a running ingest, on the terminal.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::cli::context::{Connected, Context};
-use crate::cli::failure::{Failure, Result};
+use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::output::{Output, Progress, ProgressPosition, humane};
 use crate::cli::signals;
 use crate::pipeline::ingest::{self, RuleSource, SkipCounters, wait_for_state};
+use mfctl_core::domain::job::{InputKind, JobInput};
 use mfctl_core::domain::{AssetState, JobId};
 use mfctl_core::stop::Stop;
 
@@ -43,33 +44,62 @@ impl ingest::ProgressObserver for IngestProgressBar {
     }
 }
 
+/// Prints what a run waits for before it has anything to do.
+pub(super) fn wait_notice(out: &Output) -> ingest::WaitNotice {
+    let out = out.clone();
+    Arc::new(move |text: &str| out.note(text))
+}
+
 /// Prints how many files and folders were skipped by rule.
 pub(super) fn note_skipped(out: &Output, skipped: &SkipCounters) {
-    for (counter, one, many, note) in [
+    for note in skip_notes(skipped) {
+        out.note(note);
+    }
+    note_unmatched(out, skipped);
+}
+
+/// What was skipped by rule, one sentence for each rule that skipped something.
+fn skip_notes(skipped: &SkipCounters) -> Vec<String> {
+    let rules = [
         (&skipped.ignore_files, "ignore file", "ignore files", "applied"),
         (&skipped.data_folders, "data folder of mfctl", "data folders of mfctl", "not ingested"),
         (&skipped.linked_folders, "link to a folder", "links to folders", "not followed; see --follow"),
         (&skipped.sidecars, "sidecar", "sidecars", "read as metadata, not ingested as files"),
-    ] {
-        let count = counter.load(Ordering::Relaxed);
-        if count > 0 {
-            out.note(format!("{} {note}", humane::counted(count, one, many)));
-        }
-    }
-    note_rules(out, skipped);
-}
-
-/// Prints what each rule left out, and which patterns matched nothing.
-fn note_rules(out: &Output, skipped: &SkipCounters) {
+    ];
+    let counted =
+        rules.into_iter().map(|(counter, one, many, note)| (counter.load(Ordering::Relaxed), one, many, note));
+    let mut notes: Vec<String> = counted
+        .filter(|(count, ..)| *count > 0)
+        .map(|(count, one, many, note)| format!("{} {note}", humane::counted(count, one, many)))
+        .collect();
     let rules = skipped.by_rule();
     let entries = |count| humane::counted(count, "file or folder", "files or folders");
-    for counted in rules.iter().take(MAX_RULES) {
-        out.note(format!("{} left out by {}", entries(counted.count), counted.rule));
-    }
+    let by_rule = rules.iter().take(MAX_RULES);
+    notes.extend(by_rule.map(|counted| format!("{} left out by {}", entries(counted.count), counted.rule)));
     let others = skipped.by_other_rules() + rules.iter().skip(MAX_RULES).map(|counted| counted.count).sum::<u64>();
     if others > 0 {
-        out.note(format!("{} left out by other rules", entries(others)));
+        notes.push(format!("{} left out by other rules", entries(others)));
     }
+    notes
+}
+
+/// Prints how many entries were read of lists and manifests.
+pub(super) fn note_inputs(out: &Output, inputs: &[JobInput]) {
+    for kind in InputKind::ALL {
+        let parts = || inputs.iter().filter(|input| input.kind == *kind);
+        let Some(last) = parts().next_back() else { continue };
+        let (one, many) = match kind {
+            InputKind::List => ("entry", "entries"),
+            InputKind::Manifest => ("row", "rows"),
+        };
+        let read = humane::counted(parts().map(|input| input.entries).sum(), one, many);
+        let end = if last.ended { "" } else { ", but not to its end" };
+        out.note(format!("{read} of the {kind} read{end}"));
+    }
+}
+
+/// Prints which patterns matched nothing.
+fn note_unmatched(out: &Output, skipped: &SkipCounters) {
     for rule in skipped.unmatched.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         let pattern = rule.pattern.as_deref().unwrap_or_default();
         match rule.source {
@@ -77,6 +107,17 @@ fn note_rules(out: &Output, skipped: &SkipCounters) {
             _ => out.note(format!("{rule} matches nothing")),
         }
     }
+}
+
+/// The failure of an ingest that found no file; it names the rules that left files out.
+pub(super) fn nothing_found(skipped: &SkipCounters, inputs: &[JobInput]) -> Failure {
+    let mut reasons = skip_notes(skipped);
+    if !inputs.is_empty() && inputs.iter().all(|input| input.entries == 0) {
+        reasons.push("the list or manifest has no entries".to_owned());
+    }
+    let why = if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join(", ")) };
+    Failure::new(FailureKind::NothingFound, format!("no file was found to ingest{why}"))
+        .hint("--allow-empty makes this a success")
 }
 
 /// Waits until the assets of a job have reached `state`. Fails after `timeout`, or if some are dead-lettered.

@@ -9,7 +9,7 @@ use crate::cli::output::{Cell, Column, Format, ListItem, Render, TextPage, Tone,
 use crate::pipeline::ingest::{IngestOutcome, RuleCount};
 use mfctl_core::domain::JobId;
 use mfctl_core::domain::SourcePath;
-use mfctl_core::domain::job::{FileStep, JournalFile, RefusalKind};
+use mfctl_core::domain::job::{FileStep, JobInput, JournalFile, RefusalKind};
 use mfctl_core::ports::JobFilter;
 
 /// Files per journal query.
@@ -42,6 +42,10 @@ pub struct IngestReport {
     pub left_out: Vec<RuleCount>,
     /// Files and folders that further rules left out.
     pub left_out_by_other_rules: u64,
+    /// Entries of its list and rows of its manifest that were read, empty ones aside; `null` for a job without either.
+    pub entries_read: Option<u64>,
+    /// The parts of its list and manifest, and how far each was read.
+    pub inputs: Vec<JobInput>,
     /// Every file that was rejected or failed.
     pub failures: Vec<FailureRow>,
 }
@@ -101,6 +105,13 @@ struct IngestTotals {
     files_per_second: f64,
     left_out: Vec<RuleCount>,
     left_out_by_other_rules: u64,
+    entries_read: Option<u64>,
+    inputs: Vec<JobInput>,
+}
+
+/// The number of entries in all parts; `None` if there are none.
+pub(super) fn entries_read(inputs: &[JobInput]) -> Option<u64> {
+    (!inputs.is_empty()).then(|| inputs.iter().map(|input| input.entries).sum())
 }
 
 impl IngestTotals {
@@ -118,6 +129,8 @@ impl IngestTotals {
             failed: counts.failed,
             bytes: counts.bytes,
             elapsed_seconds: (seconds * 1000.0).round() / 1000.0,
+            entries_read: entries_read(&outcome.inputs),
+            inputs: outcome.inputs.clone(),
             files_per_second: (outcome.settled as f64 / seconds.max(0.001) * 10.0).round() / 10.0,
             left_out: outcome.skipped.by_rule(),
             left_out_by_other_rules: outcome.skipped.by_other_rules(),
@@ -130,6 +143,9 @@ impl Render for IngestTotals {
         let count = |number: u64| Cell::new(humane::count(number));
         let toned_count = |number: u64, tone| if number > 0 { count(number).tone(tone) } else { count(number) };
         page.field("job", self.job_id.to_string());
+        if let Some(entries) = self.entries_read {
+            page.field("entries read", count(entries));
+        }
         page.field("discovered", count(self.discovered));
         page.field("staged", count(self.staged));
         page.field("deduplicated", count(self.deduplicated));

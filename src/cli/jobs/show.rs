@@ -15,8 +15,10 @@ use crate::cli::ids;
 use crate::cli::output::{Cell, Render, TextPage, Tone, humane};
 use crate::ops::owed::{self, OwedWork};
 use crate::ops::target::DataDirMode;
+use crate::pipeline::ingest::incomplete;
+use crate::pipeline::ingest::spec::JobSpec;
 use crate::settings::parse_duration;
-use mfctl_core::domain::job::{Job, JobCounts, JobStatus};
+use mfctl_core::domain::job::{Job, JobCounts, JobInput, JobStatus};
 use mfctl_core::domain::{JobId, Timestamp};
 
 /// Arguments of `mfctl jobs show`.
@@ -49,6 +51,8 @@ pub struct JobReport {
     /// Its counts, over all its runs.
     #[serde(flatten)]
     pub counts: JobCounts,
+    /// The parts of its list and manifest, and how far each was read.
+    pub inputs: Vec<JobInput>,
     /// Whether a process is running it now.
     pub active: bool,
     /// What the pipeline still has to do, of all jobs; none while the job runs.
@@ -84,13 +88,22 @@ async fn read_report(connected: &Connected, id: JobId) -> Result<JobReport> {
     let leased = connected.ports.journal.is_leased(id).await?;
     let job = super::find_job(connected, id).await?;
     let counts = connected.ports.journal.counts(id).await?;
+    let inputs = connected.ports.journal.inputs(id).await?;
     let active = leased && job.status == JobStatus::Running;
     // It reads the dead letters, too much for each refresh of `--watch`.
     let owed = match active {
         true => None,
         false => Some(owed::read(connected.ports.log.as_ref(), &connected.target.environment).await),
     };
-    Ok(JobReport { job, counts, active, owed, now: Some(connected.ports.clock.now()) })
+    Ok(JobReport { job, counts, inputs, active, owed, now: Some(connected.ports.clock.now()) })
+}
+
+impl JobReport {
+    /// The option that gives the job what it lacks of its list or manifest, if it lacks some.
+    fn missing_input(&self) -> Option<&'static str> {
+        let spec = JobSpec::read(&self.job.spec).ok()?;
+        incomplete(&spec, &self.inputs).map(|incomplete| incomplete.option(&spec))
+    }
 }
 
 impl Render for JobReport {
@@ -109,6 +122,12 @@ impl Render for JobReport {
         page.field("by", format!("{} on {}", self.job.actor, self.job.host));
         for (name, value) in self.job.spec.as_object().into_iter().flatten() {
             page.field(format!("  {}", name.replace('_', " ")), plain_text(value));
+        }
+        for input in &self.inputs {
+            let name =
+                if input.part == 1 { format!("{} entries", input.kind) } else { format!("  part {}", input.part) };
+            let end = if input.ended { "" } else { ", its end was not read" };
+            page.field(name, Cell::new(format!("{}{end}", humane::count(input.entries))));
         }
         page.field(
             "discovered",
@@ -130,7 +149,7 @@ impl Render for JobReport {
         }
         let id = self.job.job_id;
         if !self.active && self.job.status != JobStatus::Finished {
-            page.toned(format!("resume it with `mfctl ingest --resume {id}`"), Tone::Warn);
+            page.toned(crate::cli::ingest::resume_hint(id, self.missing_input()), Tone::Warn);
         } else if self.counts.failed > 0 && !self.active {
             page.toned(format!("retry the failed files with `mfctl ingest --retry-failed {id}`"), Tone::Warn);
         }

@@ -30,7 +30,8 @@ Examples:
   mfctl jobs verify 019ab0c4-0000-7000-8000-000000000000 -o json | jq '.problems[]'
 
 Exit codes: 0 every file is safe to delete, 2 wrong usage, 5 a dependency is not reachable, 6 no such job or no data folder,
-10 some files are not safe to delete or were not ingested, each listed")]
+10 some files are not safe to delete or were not ingested, each listed; or the job found no file, or lacks a part of its list
+or manifest")]
 pub struct Args {
     /// The job's id; - reads it from stdin
     #[arg(value_name = "JOB|-", add = ArgValueCandidates::new(complete::jobs))]
@@ -52,6 +53,9 @@ struct VerifyTrailer {
     /// Problems with files that are not in the job.
     not_in_job: u64,
     problem_count: u64,
+    /// Why the job does not have all of its list and manifest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incomplete: Option<String>,
 }
 
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
@@ -91,6 +95,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
             unverifiable: report.unverifiable,
             not_in_job: report.not_in_job,
             problem_count,
+            incomplete: report.incomplete.clone(),
         })?;
     }
     if report.unverifiable > 0 {
@@ -99,8 +104,9 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
             humane::counted(report.unverifiable, "file", "files")
         ));
     }
-    if report.list_lost {
-        cx.out().note("the job's list cannot be read again: folders that it named were not searched");
+    if let Some(reason) = &report.incomplete {
+        return Err(Failure::check_failed(format!("job {id} is incomplete: {reason}"))
+            .hint("keep its sources: what was not read of its input is not known to be stored"));
     }
     if !job.walk_complete {
         return Err(Failure::check_failed(format!("job {id} has not discovered all its files"))
@@ -108,6 +114,16 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     }
     if let Some(message) = problem_summary(&report) {
         return Err(Failure::check_failed(message).hint("keep their sources; each is listed with the reason"));
+    }
+    if report.list_lost {
+        return Err(Failure::check_failed(format!(
+            "the list or manifest of job {id} was not kept and cannot be read again"
+        ))
+        .hint("what it named beyond the files of the job was not looked at: ingest it again, then verify that job"));
+    }
+    if report.files == 0 {
+        return Err(Failure::check_failed(format!("job {id} found no file: nothing was verified"))
+            .hint("keep its sources: nothing of them is stored by this job"));
     }
     let files = humane::counted(report.files, "file is", "files are");
     let unchanged = unchanged_text(&report);

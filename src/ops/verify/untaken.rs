@@ -1,35 +1,31 @@
 //! Files at a job's source for which the job has no row: filters or ignore files excluded them, or they arrived later.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 
 use tokio::sync::mpsc;
 
 use super::{PAGE, VerifyProblem};
-use crate::pipeline::ingest::source::{self, SourceEntry, SourceEntryKind};
-use crate::pipeline::ingest::spec::JobSpec;
-use mfctl_core::domain::JobId;
-use mfctl_core::domain::job::Job;
+use crate::pipeline::ingest;
+use crate::pipeline::ingest::source::{self, JobSource, SourceEntry, SourceEntryKind};
+use mfctl_core::domain::{JobId, error_chain};
 use mfctl_core::ports::{Error, ErrorKind, JobJournal, Result};
 
 /// The result of a search for such files.
 pub(super) struct Untaken {
     /// The number of these files.
     pub(super) count: u64,
-    /// Whether the job's list, if it had one, could be read again.
+    /// Whether the job's list and manifest, if it had them, could be read.
     pub(super) whole: bool,
 }
 
 /// Goes through the source again and hands over what the job has no row of.
 pub(super) async fn find_untaken(
     journal: &dyn JobJournal,
-    job: &Job,
-    spec: JobSpec,
-    data_dir: PathBuf,
+    source: JobSource,
     found: &mut impl FnMut(VerifyProblem),
 ) -> Result<Untaken> {
     let (sender, mut batches) = mpsc::channel(1);
-    let began = job.started_at;
+    let job = source.job;
     let finder = tokio::task::spawn_blocking(move || {
         let mut batch = Vec::new();
         let mut sink = |standing| {
@@ -39,14 +35,14 @@ pub(super) async fn find_untaken(
             }
             ControlFlow::Break(())
         };
-        let whole = source::walk_all(&spec, &data_dir, began, &mut sink);
+        let whole = source::walk_all(&source, &mut sink);
         // The receiver is gone once the verification was stopped.
         let _ = sender.blocking_send(batch);
         whole
     });
     let mut count = 0;
     while let Some(batch) = batches.recv().await {
-        for standing in without_row(journal, job.job_id, batch).await? {
+        for standing in without_row(journal, job, batch).await? {
             count += 1;
             let reason = reason(&standing.kind);
             found(VerifyProblem { path: standing.path, kind: "not_in_job", reason });
@@ -54,7 +50,11 @@ pub(super) async fn find_untaken(
     }
     let whole =
         finder.await.map_err(|error| Error::new(ErrorKind::Internal, format!("go through the source: {error}")))?;
-    Ok(Untaken { count, whole })
+    match whole {
+        Ok(whole) => Ok(Untaken { count, whole }),
+        Err(ingest::Error::Port(error)) => Err(error),
+        Err(error) => Err(Error::new(ErrorKind::Invalid, error_chain(&error))),
+    }
 }
 
 /// Those without a row in the job, except sidecars of files that have one.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::free_space::FreeSpaceGuard;
+use super::input::{Incomplete, JobInputs, incomplete};
 use super::progress::ProgressCounters;
 use super::rules::FileRules;
 use mfctl_core::domain::job::JournalFile;
@@ -69,6 +70,7 @@ pub(super) struct RunContext {
     pub(super) ports: Arc<IngestPorts>,
     pub(super) scope: IngestScope,
     pub(super) rules: FileRules,
+    pub(super) inputs: Arc<JobInputs>,
     pub(super) job: JobId,
     pub(super) stop: Stop,
     pub(super) free_space: FreeSpaceGuard,
@@ -79,6 +81,19 @@ impl RunContext {
     /// Whether a stop was requested: nothing new is started.
     pub(super) fn is_stopping(&self) -> bool {
         self.stop.requested().is_some()
+    }
+
+    /// Why the job does not have all of its list and manifest, by what was read so far.
+    pub(super) fn incomplete(&self) -> Option<Incomplete> {
+        incomplete(&self.rules.spec, &self.inputs.progress())
+    }
+
+    /// Records in the journal how far the inputs were read.
+    pub(super) async fn record_inputs(&self) -> ports::Result<()> {
+        for input in self.inputs.progress() {
+            self.ports.journal.put_input(self.job, input, self.ports.clock.now()).await?;
+        }
+        Ok(())
     }
 
     /// Retries a call to a dependency for [`RETRY_TIMEOUT`]. A full store is not retried.

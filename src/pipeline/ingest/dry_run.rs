@@ -13,13 +13,14 @@ use tokio::sync::mpsc;
 use super::batching::BatchBuilder;
 use super::candidate::IngestCandidate;
 use super::error::Error;
+use super::input::{GivenInputs, JobInputs};
 use super::metadata;
 use super::read::{self, ContentType, FileRead, FileVersion};
 use super::rules::{FileRules, data_dir_paths};
 use super::skipped::SkipCounters;
 use super::spec::JobSpec;
 use super::walk;
-use mfctl_core::domain::job::{FileOutcome, FileRefusal};
+use mfctl_core::domain::job::{FileOutcome, FileRefusal, JobInput};
 use mfctl_core::domain::{AssetId, AssetState, Sha256, SourcePath, Tenant};
 use mfctl_core::ports::{self, Catalog, ErrorKind};
 use mfctl_core::stop::Stop;
@@ -43,6 +44,14 @@ pub struct DryRunFile {
     pub asset_id: Option<AssetId>,
 }
 
+/// The result of a dry run.
+pub struct DryRunOutcome {
+    /// What the walk left out by rule.
+    pub skipped: Arc<SkipCounters>,
+    /// How far the list and the manifest were read.
+    pub inputs: Vec<JobInput>,
+}
+
 /// Checks every file and passes what would be done with it to `each`, in the order of the walk.
 ///
 /// Without a catalog, no file is known to be a duplicate of an asset that exists.
@@ -51,16 +60,23 @@ pub struct DryRunFile {
 /// A list or manifest that cannot be read; errors of the catalog.
 pub async fn dry_run(
     spec: JobSpec,
+    given: GivenInputs,
     data_dir: PathBuf,
     tenant: &Tenant,
     catalog: Option<&dyn Catalog>,
     stop: &Stop,
     mut each: impl FnMut(DryRunFile) -> ControlFlow<()>,
-) -> Result<Arc<SkipCounters>, Error> {
+) -> Result<DryRunOutcome, Error> {
     let rules = Arc::new(FileRules::new(spec, data_dir_paths(&data_dir))?);
     let skipped = Arc::new(SkipCounters::default());
+    let mut inputs = JobInputs::default();
+    for input in given.inputs {
+        inputs.push_new(input, None, stop, given.notice.clone())?;
+    }
+    let inputs = Arc::new(inputs);
+    let outcome = || DryRunOutcome { skipped: skipped.clone(), inputs: inputs.progress() };
     let (sender, mut batches) = mpsc::channel(1);
-    let walk = walk_into(sender, rules.clone(), skipped.clone(), stop.clone());
+    let walk = walk_into(sender, rules.clone(), inputs.clone(), skipped.clone(), stop.clone());
     let finder = tokio::task::spawn_blocking(walk);
     let mut new_assets = HashSet::new();
     while let Some(batch) = batches.recv().await {
@@ -71,27 +87,28 @@ pub async fn dry_run(
         for mut file in files {
             deduplicate(&mut file, &mut new_assets);
             if each(file).is_break() {
-                return Ok(skipped);
+                return Ok(outcome());
             }
         }
         if stop.requested().is_some() {
-            return Ok(skipped);
+            return Ok(outcome());
         }
     }
     let found = finder.await.map_err(|error| ports::Error::new(ErrorKind::Internal, format!("find files: {error}")))?;
-    found.map(|()| skipped)
+    found.map(|()| outcome())
 }
 
 fn walk_into(
     sender: mpsc::Sender<Vec<IngestCandidate>>,
     rules: Arc<FileRules>,
+    inputs: Arc<JobInputs>,
     skipped: Arc<SkipCounters>,
     stop: Stop,
 ) -> impl FnOnce() -> Result<(), Error> {
     move || {
         let mut builder = BatchBuilder::new(sender);
         let mut sink = |candidate| builder.push(candidate);
-        let _ = walk::walk(&rules, &skipped, &stop, &mut sink)?;
+        let _ = walk::walk(&rules, &inputs, &skipped, &stop, &mut sink)?;
         let _ = builder.finish();
         Ok(())
     }

@@ -1,7 +1,9 @@
 //! Why an ingest did not start, or did not finish.
 
+use mfctl_core::domain::job::InputKind;
 use mfctl_core::domain::{JobId, SourcePath};
 use mfctl_core::ports;
+use mfctl_core::stop::StopReason;
 
 /// Why an ingest did not start, or did not finish.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +36,19 @@ pub enum Error {
     /// The journal does not have this job.
     #[error("job {0} is not in this data folder's journal")]
     UnknownJob(JobId),
+    /// An input was given to a job that has all of it, or that never had one.
+    #[error("job {job} cannot take a {kind}: {why}")]
+    InputNotWanted {
+        /// The job.
+        job: JobId,
+        /// What was given.
+        kind: InputKind,
+        /// Why it is refused.
+        why: &'static str,
+    },
+    /// A stop was requested before the job began.
+    #[error("{0} before the job began")]
+    Stopped(StopReason),
     /// The job would leave too little of the disk free.
     #[error("{0}")]
     NoRoom(String),

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::candidate::IngestCandidate;
 use super::error::Error;
+use super::input::JobInputs;
 use super::rules::FileRules;
 use super::walk;
+use mfctl_core::domain::job::InputKind;
 use mfctl_core::humane;
 use mfctl_core::ports::{self, Capacity, ErrorKind, ObjectStore};
 use mfctl_core::stop::Stop;
@@ -28,13 +30,13 @@ pub struct SourceEstimate {
     pub complete: bool,
 }
 
-/// Counts the files that a run would take, within [`MAX_DURATION`]. Standard input cannot be read twice, so a list from
-/// standard input counts as empty.
-pub(super) fn estimate(rules: &FileRules, stop: &Stop) -> SourceEstimate {
+/// Counts the files that a run would take, within [`MAX_DURATION`]. `inputs` are those that were read: others count as
+/// empty.
+///
+/// # Errors
+/// A list or manifest that is invalid as a whole.
+pub(super) fn estimate(rules: &FileRules, inputs: &JobInputs, stop: &Stop) -> Result<SourceEstimate, Error> {
     let mut estimate = SourceEstimate::default();
-    if rules.spec.list.as_ref().is_some_and(|list| list.path.is_none()) {
-        return estimate;
-    }
     let started = Instant::now();
     let mut count = |candidate: IngestCandidate| {
         estimate.files += 1;
@@ -46,10 +48,10 @@ pub(super) fn estimate(rules: &FileRules, stop: &Stop) -> SourceEstimate {
         }
         ControlFlow::Continue(())
     };
-    // An invalid manifest is reported by the run itself.
-    let walked = walk::walk(rules, &Arc::default(), stop, &mut count);
-    estimate.complete = matches!(walked, Ok(ControlFlow::Continue(())));
-    estimate
+    let walked = walk::walk(rules, inputs, &Arc::default(), stop, &mut count)?;
+    let read = |kind| !rules.spec.has_input(kind) || inputs.ended(kind);
+    estimate.complete = walked.is_continue() && read(InputKind::List) && read(InputKind::Manifest);
+    Ok(estimate)
 }
 
 /// Keeps a share of the disk free.

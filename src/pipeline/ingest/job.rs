@@ -8,12 +8,14 @@ use super::batch::BatchPipeline;
 use super::context::{IngestPorts, IngestScope, RunContext};
 use super::error::Error;
 use super::free_space::FreeSpaceGuard;
+use super::input::{GivenInputs, Incomplete};
 use super::open::{self, JobStart, LeasedJob};
 use super::progress::{ProgressCounters, ProgressObserver};
 use super::rules::{FileRules, data_dir_paths};
 use super::runner::JobRunner;
 use super::skipped::SkipCounters;
-use mfctl_core::domain::job::{JobCounts, JobStatus};
+use super::spec::JobSpec;
+use mfctl_core::domain::job::{JobCounts, JobInput, JobStatus};
 use mfctl_core::domain::{JobId, error_chain};
 use mfctl_core::stop::{Stop, StopReason};
 
@@ -37,6 +39,8 @@ pub enum RunEnd {
     Finished,
     /// A stop was requested.
     Stopped(StopReason),
+    /// Everything that was read of its list and manifest has its outcome, but there is more of them.
+    Incomplete(Incomplete),
     /// An error interrupted it; the job can be resumed.
     Failed(Error),
 }
@@ -56,6 +60,10 @@ pub struct IngestOutcome {
     pub elapsed: Duration,
     /// How it ended.
     pub end: RunEnd,
+    /// The job's specification.
+    pub spec: JobSpec,
+    /// How far its list and manifest were read, earlier runs included.
+    pub inputs: Vec<JobInput>,
     /// What the walk left out by rule.
     pub skipped: Arc<SkipCounters>,
 }
@@ -63,23 +71,25 @@ pub struct IngestOutcome {
 /// Runs a job. `on_start` receives its id, and whether it is resumed, before any file is read.
 ///
 /// # Errors
-/// Why the run could not start: an unknown job, one that another process holds, too little free space. A later error is
-/// in [`IngestOutcome::end`].
+/// Why the run could not start: an unknown job, one that another process holds, too little free space, an input that
+/// cannot be read. A later error is in [`IngestOutcome::end`].
 pub async fn run(
     ports: Arc<IngestPorts>,
     scope: IngestScope,
     request: IngestRequest,
+    given: GivenInputs,
     observer: Arc<dyn ProgressObserver>,
     stop: Stop,
     on_start: impl FnOnce(JobId, bool),
 ) -> Result<IngestOutcome, Error> {
     let started = Instant::now();
     let free_space = FreeSpaceGuard { min_free_percent: request.min_free_percent };
-    let job = open::open(&ports, &scope, &request.start, free_space, &stop).await?;
+    let job = Box::pin(open::open(&ports, &scope, request.start, given, free_space, &stop)).await?;
     on_start(job.id, job.resumed);
     let context = Arc::new(RunContext {
         rules: FileRules::new(job.spec.clone(), data_dir_paths(&scope.data_dir))?,
         progress: ProgressCounters::new(observer, job.estimate.complete.then_some(job.estimate)),
+        inputs: job.inputs.clone(),
         job: job.id,
         ports,
         scope,
@@ -93,7 +103,7 @@ pub async fn run(
     let end = match (result, context.stop.requested()) {
         (_, Some(reason)) => RunEnd::Stopped(reason),
         (Err(error), None) => RunEnd::Failed(error),
-        (Ok(()), None) => RunEnd::Finished,
+        (Ok(()), None) => context.incomplete().map_or(RunEnd::Finished, RunEnd::Incomplete),
     };
     let counts = close(&context, &job, &end).await?;
     Ok(IngestOutcome {
@@ -103,6 +113,8 @@ pub async fn run(
         settled: context.progress.settled.load(Ordering::Relaxed),
         elapsed: started.elapsed(),
         end,
+        spec: job.spec,
+        inputs: context.inputs.progress(),
         skipped,
     })
 }
@@ -112,6 +124,7 @@ async fn close(context: &RunContext, job: &LeasedJob, end: &RunEnd) -> Result<Jo
     let (status, reason) = match end {
         RunEnd::Finished => (JobStatus::Finished, None),
         RunEnd::Stopped(reason) => (JobStatus::Interrupted, Some(reason.to_string())),
+        RunEnd::Incomplete(incomplete) => (JobStatus::Interrupted, Some(incomplete.to_string())),
         RunEnd::Failed(error) => (JobStatus::Interrupted, Some(error_chain(error))),
     };
     let journal = context.ports.journal.as_ref();
@@ -122,7 +135,7 @@ async fn close(context: &RunContext, job: &LeasedJob, end: &RunEnd) -> Result<Jo
         (Err(_), RunEnd::Failed(_)) => JobCounts::default(),
         (Err(error), _) => return Err(error.into()),
     };
-    if matches!(end, RunEnd::Finished) {
+    if matches!(end, RunEnd::Finished | RunEnd::Incomplete(_)) {
         recorded?;
     }
     Ok(counts)

@@ -1,66 +1,186 @@
-//! Reads manifests and lists of paths row by row. An invalid row becomes a rejected file that is named by its line.
+//! Reads manifests row by row. An invalid row becomes a refused file that is named by its line.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::ffi::OsStr;
+use std::io;
 use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::candidate::{CandidateSink, IngestCandidate};
+use super::csv_row::{CsvHeader, fields};
+use super::entries::{BOM, Entry, EntryReader, Flaw, Terminator};
 use super::error::Error;
+use super::input::{JobInputs, PartReader};
+use super::list::entry_name;
 use super::metadata::{DeclaredMetadata, MAX_BYTES};
 use super::read::refusal;
-use super::spec::{ListSpec, ManifestForm, ManifestSpec};
-use mfctl_core::domain::SourcePath;
-use mfctl_core::domain::job::RefusalKind;
+use super::spec::{ManifestForm, ManifestSpec};
+use mfctl_core::domain::job::{InputKind, RefusalKind};
 use mfctl_core::stop::Stop;
 
-/// Sends each row of a manifest as a candidate whose file has not been checked. Relative paths are relative to the
-/// manifest's folder.
-pub(super) fn rows(spec: &ManifestSpec, stop: &Stop, sink: CandidateSink<'_>) -> Result<ControlFlow<()>, Error> {
-    let path = spec.path.to_path();
-    let input = BufReader::new(File::open(&path).map_err(|error| input_error(&spec.path, error))?);
-    let manifest = ManifestFile { path: &path, folder: path.parent().unwrap_or(Path::new("/")) };
-    match spec.form {
-        ManifestForm::Jsonl => jsonl_rows(&manifest, input, stop, sink),
-        ManifestForm::Csv => csv_rows(&manifest, input, stop, sink),
+/// Sends each row of a job's manifest as a candidate whose file has not been checked. The end of a part that did not end is
+/// left out: it may be a piece of a row.
+///
+/// # Errors
+/// The manifest cannot be read, is in UTF-16, or has no column of paths.
+pub(super) fn rows(
+    spec: &ManifestSpec,
+    inputs: &JobInputs,
+    stop: &Stop,
+    sink: CandidateSink<'_>,
+) -> Result<ControlFlow<()>, Error> {
+    for part in inputs.open(InputKind::Manifest) {
+        if part_rows(spec, part?, stop, sink)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+fn part_rows(
+    spec: &ManifestSpec,
+    part: PartReader<'_>,
+    stop: &Stop,
+    sink: CandidateSink<'_>,
+) -> Result<ControlFlow<()>, Error> {
+    let mut parser = RowParser { file: spec.named_path(), folder: spec.folder(), part: part.number(), header: None };
+    let csv = spec.form == ManifestForm::Csv;
+    let terminator = if csv { Terminator::CsvRecord } else { Terminator::Newline };
+    let limit = usize::try_from(MAX_BYTES).unwrap_or(usize::MAX);
+    let mut reader = EntryReader::new(part, terminator, limit);
+    let mut begun = false;
+    loop {
+        if stop.requested().is_some() {
+            return Ok(ControlFlow::Break(()));
+        }
+        let read = if begun { Ok(()) } else { reader.refuse_utf16() };
+        let entry = match read.and_then(|()| reader.next_entry()) {
+            Ok(Some(entry)) => entry,
+            Ok(None) if csv && !begun && reader.input.ended() => {
+                return Err(reader.input.error(&spec.name(), io::Error::other("it has no header line")));
+            }
+            Ok(None) => return Ok(ControlFlow::Continue(())),
+            Err(_) if stop.requested().is_some() => return Ok(ControlFlow::Break(())),
+            Err(error) => return Err(reader.input.error(&spec.name(), error)),
+        };
+        if !entry.terminated && !reader.input.ended() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let bytes = if begun { reader.bytes() } else { reader.bytes().strip_prefix(BOM).unwrap_or(reader.bytes()) };
+        begun = true;
+        if bytes.trim_ascii().is_empty() && entry.flaw.is_none() {
+            continue;
+        }
+        if csv && parser.header.is_none() {
+            let header = CsvHeader::read(bytes, entry);
+            parser.header = Some(header.map_err(|error| reader.input.error(&spec.name(), io::Error::other(error)))?);
+            continue;
+        }
+        let candidate = parser.row(entry, bytes);
+        reader.input.count_entry();
+        if sink(candidate).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
     }
 }
 
-fn input_error(path: &SourcePath, error: io::Error) -> Error {
-    Error::Input { what: path.to_string(), error }
+/// Parses the rows of one part.
+struct RowParser {
+    /// The manifest's name in the names of invalid rows.
+    file: PathBuf,
+    /// The folder that relative paths are relative to.
+    folder: PathBuf,
+    part: u32,
+    /// The columns of a CSV manifest; `None` in JSON Lines.
+    header: Option<CsvHeader>,
 }
 
-/// The manifest that rows come from.
-struct ManifestFile<'a> {
-    path: &'a Path,
-    folder: &'a Path,
-}
+impl RowParser {
+    fn row(&self, entry: Entry, bytes: &[u8]) -> IngestCandidate {
+        let refused = |kind, reason: String| self.invalid(entry.line, kind, &reason);
+        match entry.flaw {
+            Some(Flaw::TooLong) => {
+                refused(RefusalKind::BadMetadata, format!("is longer than {} KiB", MAX_BYTES / 1024))
+            }
+            Some(Flaw::OpenQuote) => refused(
+                RefusalKind::CutOff,
+                "is cut off: the manifest ends within a quoted field, and no row after this one was read".to_owned(),
+            ),
+            Some(Flaw::TextAfterQuote) => {
+                refused(RefusalKind::BadMetadata, "has text between the end of a quoted field and the comma".to_owned())
+            }
+            None => match &self.header {
+                Some(header) => self.csv_row(header, entry, bytes),
+                None => self.jsonl_row(entry, bytes.trim_ascii()),
+            },
+        }
+    }
 
-impl ManifestFile<'_> {
-    fn row(&self, path: &str, declared: Result<DeclaredMetadata, String>) -> IngestCandidate {
+    fn jsonl_row(&self, entry: Entry, text: &[u8]) -> IngestCandidate {
+        let row: RowPath = match serde_json::from_slice(text) {
+            Ok(row) => row,
+            Err(error) if !entry.terminated && error.is_eof() => {
+                let reason = format!("is cut off: the manifest ends within it ({error})");
+                return self.invalid(entry.line, RefusalKind::CutOff, &reason);
+            }
+            Err(error) => return self.invalid(entry.line, RefusalKind::BadMetadata, &format!("is invalid: {error}")),
+        };
+        if row.path.is_empty() || row.path.contains('\0') {
+            let reason = "has a path that is empty or contains a NUL";
+            return self.invalid(entry.line, RefusalKind::BadMetadata, reason);
+        }
+        let declared = serde_json::from_slice(text).map_err(|error| error.to_string()).and_then(|mut value: Value| {
+            if let Some(fields) = value.as_object_mut() {
+                fields.remove("path");
+            }
+            DeclaredMetadata::from_value(value)
+        });
+        self.candidate(entry, Path::new(&row.path), declared)
+    }
+
+    fn csv_row(&self, header: &CsvHeader, entry: Entry, bytes: &[u8]) -> IngestCandidate {
+        let record = match fields(bytes) {
+            Ok(record) => record,
+            Err(error) => return self.invalid(entry.line, RefusalKind::BadMetadata, &error),
+        };
+        let (found, wanted) = (record.len(), header.columns());
+        if found != wanted {
+            let fewer = found < wanted && !entry.terminated;
+            let (kind, cut) =
+                if fewer { (RefusalKind::CutOff, "is cut off: it ") } else { (RefusalKind::BadMetadata, "") };
+            return self.invalid(entry.line, kind, &format!("{cut}has {found} fields, not {wanted} as the header"));
+        }
+        let path = header.path(&record);
+        if path.is_empty() || path.contains(&0) {
+            let reason = "has a path that is empty or contains a NUL";
+            return self.invalid(entry.line, RefusalKind::BadMetadata, reason);
+        }
+        let path = Path::new(OsStr::from_bytes(path));
+        if !entry.terminated && header.path_is_last() && !self.folder.join(path).exists() {
+            let reason = "cut off: nothing has this name, and the manifest ends without a newline after it";
+            return IngestCandidate::refused(self.folder.join(path), refusal(RefusalKind::CutOff, reason));
+        }
+        self.candidate(entry, path, header.metadata(&record))
+    }
+
+    fn candidate(&self, entry: Entry, path: &Path, declared: Result<DeclaredMetadata, String>) -> IngestCandidate {
         let path = self.folder.join(path);
         match declared.and_then(|declared| declared.check().map(|()| declared)) {
             Ok(declared) => IngestCandidate { declared: Some(Box::new(declared)), ..IngestCandidate::unchecked(path) },
             Err(reason) => {
-                let reason = format!("its manifest row: {reason}");
+                let reason = format!("its manifest row, line {}: {reason}", entry.line);
                 IngestCandidate::refused(path, refusal(RefusalKind::BadMetadata, reason))
             }
         }
     }
 
     /// A row that names no file, as a refused candidate `<manifest>:<line>`.
-    fn invalid_line(&self, line: u64, reason: impl std::fmt::Display) -> IngestCandidate {
-        let mut name = self.path.as_os_str().to_owned();
-        name.push(format!(":{line}"));
-        let reason = format!("line {line} of the manifest: {reason}");
-        IngestCandidate::refused(name, refusal(RefusalKind::BadMetadata, reason))
-    }
-
-    fn read_error(&self, error: io::Error) -> Error {
-        input_error(&SourcePath::from_path(self.path), error)
+    fn invalid(&self, line: u64, kind: RefusalKind, reason: &str) -> IngestCandidate {
+        let reason = format!("line {line} of the manifest {reason}");
+        IngestCandidate::refused(entry_name(&self.file, self.part, line), refusal(kind, reason))
     }
 }
 
@@ -69,236 +189,107 @@ struct RowPath {
     path: String,
 }
 
-fn jsonl_rows(
-    manifest: &ManifestFile<'_>,
-    mut input: impl BufRead,
-    stop: &Stop,
-    sink: CandidateSink<'_>,
-) -> Result<ControlFlow<()>, Error> {
-    let mut line = Vec::new();
-    for number in 1u64.. {
-        if stop.requested().is_some() {
-            return Ok(ControlFlow::Break(()));
-        }
-        let Some(whole) = read_line(&mut input, b'\n', &mut line).map_err(|error| manifest.read_error(error))? else {
-            break;
-        };
-        let text = line.trim_ascii();
-        if text.is_empty() {
-            continue;
-        }
-        let candidate = if whole {
-            jsonl_row(manifest, number, text)
-        } else {
-            manifest.invalid_line(number, format_args!("is longer than {} KiB", MAX_BYTES / 1024))
-        };
-        if sink(candidate).is_break() {
-            return Ok(ControlFlow::Break(()));
-        }
-    }
-    Ok(ControlFlow::Continue(()))
-}
-
-fn jsonl_row(manifest: &ManifestFile<'_>, number: u64, text: &[u8]) -> IngestCandidate {
-    let row: RowPath = match serde_json::from_slice(text) {
-        Ok(row) => row,
-        Err(error) => return manifest.invalid_line(number, error),
-    };
-    if row.path.is_empty() || row.path.contains('\0') {
-        return manifest.invalid_line(number, "the path is empty or contains a NUL");
-    }
-    let declared = serde_json::from_slice(text).map_err(|error| error.to_string()).and_then(|mut value: Value| {
-        if let Some(fields) = value.as_object_mut() {
-            fields.remove("path");
-        }
-        DeclaredMetadata::from_value(value)
-    });
-    manifest.row(&row.path, declared)
-}
-
-/// The columns are `path`, `title`, `tags` (`k=v;k=v`), `collection` and `locale`; every other column is a custom field.
-fn csv_rows(
-    manifest: &ManifestFile<'_>,
-    input: impl BufRead,
-    stop: &Stop,
-    sink: CandidateSink<'_>,
-) -> Result<ControlFlow<()>, Error> {
-    let mut reader = csv::ReaderBuilder::new().flexible(false).from_reader(input);
-    let header = reader.headers().map_err(|error| manifest.read_error(io::Error::other(error)))?.clone();
-    let Some(path_column) = header.iter().position(|name| name.trim() == "path") else {
-        return Err(manifest.read_error(io::Error::other("its first line has no column named path")));
-    };
-    let mut record = csv::StringRecord::new();
-    loop {
-        if stop.requested().is_some() {
-            return Ok(ControlFlow::Break(()));
-        }
-        let line = reader.position().line();
-        let candidate = match reader.read_record(&mut record) {
-            Ok(false) => return Ok(ControlFlow::Continue(())),
-            Ok(true) => match record.get(path_column).filter(|path| !path.is_empty() && !path.contains('\0')) {
-                Some(path) => manifest.row(path, Ok(csv_metadata(&header, &record))),
-                None => manifest.invalid_line(line, "the path is empty or contains a NUL"),
-            },
-            Err(error) if error.is_io_error() => return Err(manifest.read_error(io::Error::other(error))),
-            Err(error) => manifest.invalid_line(line, error),
-        };
-        if sink(candidate).is_break() {
-            return Ok(ControlFlow::Break(()));
-        }
-    }
-}
-
-fn csv_metadata(header: &csv::StringRecord, record: &csv::StringRecord) -> DeclaredMetadata {
-    let mut declared = DeclaredMetadata::default();
-    for (name, value) in header.iter().zip(record).filter(|(_, value)| !value.is_empty()) {
-        match name.trim() {
-            "path" => {}
-            "title" => declared.title = Some(value.to_owned()),
-            "collection" => declared.collection = Some(value.to_owned()),
-            "locale" => declared.locale = Some(value.to_owned()),
-            "tags" => {
-                let tags = value.split(';').filter(|tag| !tag.trim().is_empty());
-                declared.set_tags(tags.map(str::to_owned).collect());
-            }
-            custom => {
-                declared.custom.insert(custom.strip_prefix("custom.").unwrap_or(custom).to_owned(), value.into());
-            }
-        }
-    }
-    declared
-}
-
-/// Sends each path of a list, made absolute.
-pub(super) fn paths(
-    list: &ListSpec,
-    stop: &Stop,
-    each: &mut dyn FnMut(PathBuf) -> ControlFlow<()>,
-) -> Result<ControlFlow<()>, Error> {
-    use std::os::unix::ffi::OsStrExt;
-    let what = list.path.clone().unwrap_or_else(|| SourcePath::from_text("standard input"));
-    let mut input: Box<dyn BufRead> = match &list.path {
-        Some(path) => Box::new(BufReader::new(File::open(path.to_path()).map_err(|error| input_error(&what, error))?)),
-        None => Box::new(BufReader::new(io::stdin())),
-    };
-    let base = list.base.to_path();
-    let end = if list.nul { 0 } else { b'\n' };
-    let mut line = Vec::new();
-    loop {
-        if stop.requested().is_some() {
-            return Ok(ControlFlow::Break(()));
-        }
-        let Some(whole) = read_line(&mut input, end, &mut line).map_err(|error| input_error(&what, error))? else {
-            return Ok(ControlFlow::Continue(()));
-        };
-        if !whole || (list.nul && line.contains(&b'\n') && line.len() > 1 << 16) {
-            let hint =
-                if list.nul { "a path is too long" } else { "a path is too long: are paths separated by NUL (-0)?" };
-            return Err(input_error(&what, io::Error::other(hint)));
-        }
-        if line.contains(&0) {
-            return Err(input_error(&what, io::Error::other("a path contains a NUL: did you mean -0?")));
-        }
-        if !line.is_empty() && each(base.join(std::ffi::OsStr::from_bytes(&line))).is_break() {
-            return Ok(ControlFlow::Break(()));
-        }
-    }
-}
-
-/// Reads up to `end` into `line`, without `end`. `None` at the end of input; `false` if the line was longer than
-/// [`MAX_BYTES`] and its end is left out.
-fn read_line(input: &mut dyn BufRead, end: u8, line: &mut Vec<u8>) -> io::Result<Option<bool>> {
-    line.clear();
-    let mut any = false;
-    let mut whole = true;
-    loop {
-        let available = match input.fill_buf() {
-            Ok(available) => available,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        if available.is_empty() {
-            return Ok(any.then_some(whole));
-        }
-        any = true;
-        let at = available.iter().position(|byte| *byte == end);
-        let part = &available[..at.unwrap_or(available.len())];
-        if (line.len() + part.len()) as u64 > MAX_BYTES {
-            whole = false;
-        } else {
-            line.extend_from_slice(part);
-        }
-        let used = at.map_or(available.len(), |at| at + 1);
-        input.consume(used);
-        if at.is_some() {
-            return Ok(Some(whole));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use mfctl_core::domain::SourcePath;
+
     use super::*;
 
-    fn read(name: &str, form: ManifestForm, text: &str) -> Vec<IngestCandidate> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        let spec = ManifestSpec { path: SourcePath::from_path(&path), form };
+    fn try_read(form: ManifestForm, text: impl AsRef<[u8]>, ended: bool) -> Result<Vec<IngestCandidate>, Error> {
+        let path = Some(SourcePath::from_text("/in/rows"));
+        let spec = ManifestSpec { path, form, base: None, sha256: None };
+        let inputs = JobInputs::of_text(InputKind::Manifest, text.as_ref(), ended);
         let mut all = Vec::new();
-        let ended = rows(&spec, &Stop::never(), &mut |candidate| {
+        let read = rows(&spec, &inputs, &Stop::never(), &mut |candidate| {
             all.push(candidate);
             ControlFlow::Continue(())
         });
-        assert!(ended.unwrap().is_continue());
-        all
+        let counted = inputs.progress()[0].entries;
+        assert!(read.is_err() || counted == all.len() as u64, "{counted} entries counted: {all:?}");
+        read.map(|_| all)
     }
+
+    fn read(form: ManifestForm, text: impl AsRef<[u8]>) -> Vec<IngestCandidate> {
+        try_read(form, text, true).unwrap()
+    }
+
+    /// The path of each row, and why it is refused.
+    fn refusals(rows: &[IngestCandidate]) -> Vec<(&str, Option<RefusalKind>)> {
+        let kind = |row: &IngestCandidate| row.refused.as_ref().map(|refusal| refusal.kind);
+        rows.iter().map(|row| (row.path.to_str().unwrap(), kind(row))).collect()
+    }
+
+    const BAD: Option<RefusalKind> = Some(RefusalKind::BadMetadata);
+    const CUT: Option<RefusalKind> = Some(RefusalKind::CutOff);
 
     #[test]
     fn invalid_jsonl_rows_are_refused_by_line() {
         let long = format!("{{\"path\":\"{}\"}}", "x".repeat(300_000));
         let text = format!(
-            "{{\"path\":\"a.pdf\",\"title\":\"A\",\"custom\":{{\"n\":1}}}}\n\n{{\"title\":\"no path\"}}\n\
+            "\u{feff}{{\"path\":\"a.pdf\",\"title\":\"A\",\"custom\":{{\"n\":1}}}}\r\n\n{{\"title\":\"no path\"}}\n\
              {{\"path\":\"b\",\"title\":7}}\nnot json\n{long}\n{{\"path\":\"/abs\"}}"
         );
-        let all = read("m.jsonl", ManifestForm::Jsonl, &text);
-        let kinds: Vec<_> = all.iter().map(|row| row.refused.as_ref().map(|refusal| refusal.reason.clone())).collect();
-        assert_eq!(all.len(), 6);
+        let all = read(ManifestForm::Jsonl, text);
+        let expected = [
+            ("/in/a.pdf", None),
+            ("/in/rows:3", BAD),
+            ("/in/b", BAD),
+            ("/in/rows:5", BAD),
+            ("/in/rows:6", BAD),
+            ("/abs", None),
+        ];
+        assert_eq!(refusals(&all), expected);
         assert_eq!(all[0].declared.as_ref().unwrap().title.as_deref(), Some("A"));
-        assert!(all[0].path.ends_with("a.pdf") && all[0].path.is_absolute());
-        assert!(kinds[1].as_ref().unwrap().starts_with("line 3"));
-        assert!(kinds[2].as_ref().unwrap().contains("title is a number") && all[2].path.ends_with("b"));
-        assert!(kinds[3].as_ref().unwrap().starts_with("line 5"));
-        assert!(kinds[4].as_ref().unwrap().contains("longer"));
-        assert_eq!(all[5].path, Path::new("/abs"));
+        let reason = |row: usize| all[row].refused.as_ref().unwrap().reason.as_str();
+        assert!(reason(2).contains("line 4") && reason(2).contains("title is a number"), "{}", reason(2));
+        assert!(reason(4).contains("longer"), "{}", reason(4));
+    }
+
+    #[test]
+    fn last_row_that_was_cut_off_is_refused_unless_more_is_to_come() {
+        let text = "{\"path\":\"a\"}\n{\"path\":\"b";
+        assert_eq!(refusals(&read(ManifestForm::Jsonl, text)), [("/in/a", None), ("/in/rows:2", CUT)]);
+        assert_eq!(refusals(&try_read(ManifestForm::Jsonl, text, false).unwrap()), [("/in/a", None)]);
+        for (text, expected) in [
+            ("path,title\na,A\nb", [("/in/a", None), ("/in/rows:3", CUT)]),
+            ("path,title\na,A\nb,\"B\nc,C\n", [("/in/a", None), ("/in/rows:3", CUT)]),
+            ("title,path\nA,a\nB,no-such", [("/in/a", None), ("/in/no-such", CUT)]),
+        ] {
+            assert_eq!(refusals(&read(ManifestForm::Csv, text)), expected, "{text:?}");
+            assert_eq!(refusals(&try_read(ManifestForm::Csv, text, false).unwrap()), [("/in/a", None)], "{text:?}");
+        }
+        // Of a header that was cut off nothing is known, but it is no error while more may come.
+        assert!(try_read(ManifestForm::Csv, "pa", false).unwrap().is_empty());
     }
 
     #[test]
     fn unknown_csv_columns_are_custom_fields() {
-        let text = "path,title,tags,shelf\na.pdf,\"A, and B\",k=v;bare,7\n,x,,\nb.pdf\n";
-        let all = read("m.csv", ManifestForm::Csv, text);
+        let text = "\u{feff}path,title,tags,shelf\r\na.pdf,\"A, and B\",k=v;bare,7\r\n\r\n,x,,\nb.pdf\n";
+        let all = read(ManifestForm::Csv, text);
+        assert_eq!(refusals(&all), [("/in/a.pdf", None), ("/in/rows:4", BAD), ("/in/rows:5", BAD)]);
         let declared = all[0].declared.as_ref().unwrap();
         assert_eq!(declared.title.as_deref(), Some("A, and B"));
         assert_eq!(declared.tags(), [("k".into(), "v".into()), ("bare".into(), String::new())].into());
         assert_eq!(declared.custom.get("shelf"), Some(&Value::from("7")));
-        assert!(all[1].refused.is_some() && all[2].refused.is_some());
     }
 
     #[test]
-    fn nul_terminated_list_allows_any_file_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("list");
-        std::fs::write(&path, b"a\nb\0/c\xff\0").unwrap();
-        let list =
-            ListSpec { path: Some(SourcePath::from_path(&path)), nul: true, base: SourcePath::from_text("/base") };
-        let mut all = Vec::new();
-        let mut each = |path: PathBuf| {
-            all.push(SourcePath::from_path(&path).to_string());
-            ControlFlow::Continue(())
-        };
-        assert!(paths(&list, &Stop::never(), &mut each).unwrap().is_continue());
-        assert_eq!(all, ["/base/a\nb", "/c\\xff"]);
-        let lines = ListSpec { nul: false, ..list };
-        assert!(paths(&lines, &Stop::never(), &mut |_| ControlFlow::Continue(())).is_err());
+    fn csv_path_is_bytes_and_odd_quotes_swallow_no_row() {
+        let all = read(ManifestForm::Csv, b"path,title\n\xff.txt,x\n\"a\"b,y\nc,\xff\nd,z\n");
+        let paths: Vec<_> = all.iter().map(|row| row.path.as_os_str().as_bytes()).collect();
+        assert_eq!(paths, [b"/in/\xff.txt".as_slice(), b"/in/rows:3", b"/in/c", b"/in/d"]);
+        let refused: Vec<_> = all.iter().map(|row| row.refused.is_some()).collect();
+        assert_eq!(refused, [false, true, true, false]);
+    }
+
+    #[test]
+    fn manifest_that_cannot_be_read_as_a_whole_is_an_error() {
+        for text in ["", "title\na\n", "path,path\na,b\n", "path,\na,b\n", "\"path\na\n", "path\ra\rb\r"] {
+            assert!(try_read(ManifestForm::Csv, text, true).is_err(), "{text:?}");
+        }
+        for form in [ManifestForm::Csv, ManifestForm::Jsonl] {
+            let error = try_read(form, b"\xff\xfep\0a\0", true).unwrap_err();
+            assert!(mfctl_core::domain::error_chain(&error).contains("UTF-16"), "{error}");
+        }
     }
 }

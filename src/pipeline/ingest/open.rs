@@ -1,13 +1,16 @@
 //! Opens the job of a run: finds or creates it, checks free space, and takes its lease.
 
+use std::sync::Arc;
+
 use super::context::{IngestPorts, IngestScope};
 use super::error::Error;
 use super::free_space::{self, FreeSpaceGuard, SourceEstimate};
+use super::input::{GivenInput, GivenInputs, HeldInput, JobInputs, WaitNotice, incomplete};
 use super::rules::{FileRules, data_dir_paths};
 use super::spec::JobSpec;
 use mfctl_core::domain::JobId;
-use mfctl_core::domain::job::{Job, JobStatus};
-use mfctl_core::ports::{JobJournal, JobLease, NewJob};
+use mfctl_core::domain::job::{InputKind, Job, JobInput, JobStatus};
+use mfctl_core::ports::{self, ErrorKind, JobJournal, JobLease, NewJob};
 use mfctl_core::stop::Stop;
 
 /// Which job to run.
@@ -48,6 +51,8 @@ impl JobStart {
 pub(super) struct LeasedJob {
     pub(super) id: JobId,
     pub(super) spec: JobSpec,
+    /// Its lists and manifests.
+    pub(super) inputs: Arc<JobInputs>,
     /// The estimate of the source, where it was made.
     pub(super) estimate: SourceEstimate,
     /// Whether an earlier run worked on the job.
@@ -57,37 +62,171 @@ pub(super) struct LeasedJob {
     _lease: Box<dyn JobLease>,
 }
 
+/// The inputs of a command: regular files, which are read already, and others, which are read by the run.
+#[derive(Default)]
+struct ReadyInputs {
+    held: Vec<(InputKind, HeldInput)>,
+    unread: Vec<GivenInput>,
+}
+
 /// Opens the job that `start` asks for.
 ///
 /// # Errors
-/// An unknown job, one that another process holds, or too little free space; errors of the ports.
+/// An unknown job, one that another process holds, or too little free space; an input that cannot be read, or that the job
+/// has already; errors of the ports.
 pub(super) async fn open(
     ports: &IngestPorts,
     scope: &IngestScope,
-    start: &JobStart,
+    mut start: JobStart,
+    given: GivenInputs,
     guard: FreeSpaceGuard,
     stop: &Stop,
 ) -> Result<LeasedJob, Error> {
+    let GivenInputs { inputs, notice } = given;
+    let mut ready = hold(inputs, scope, stop, &notice).await?;
+    if let JobStart::ResumeOrNew(spec) | JobStart::New(spec) = &mut start {
+        ready.held.iter().for_each(|(kind, held)| spec.set_digest(*kind, held.sha256));
+    }
     let journal = ports.journal.as_ref();
     let (existing, retry) = start.find(journal, scope).await?;
     let spec = start.spec(existing.as_ref())?;
+    let kept = match &existing {
+        Some(job) => journal.inputs(job.job_id).await?,
+        None => Vec::new(),
+    };
+    if let Some(job) = &existing {
+        if matches!(start, JobStart::Resume(_)) {
+            refuse_unwanted(job.job_id, &spec, &kept, &ready)?;
+        }
+        hold_unkept(&mut ready, &spec, &kept, scope, stop, &notice).await?;
+    }
     // A job whose walk did not end is resumed as a whole, its failed files among the others.
     let skips_walk = retry && existing.as_ref().is_some_and(|job| job.walk_complete);
-    let estimate = if skips_walk { SourceEstimate::default() } else { estimate(&spec, scope, stop).await? };
+    let estimate = if skips_walk {
+        SourceEstimate::default()
+    } else {
+        estimate(&spec, existing.as_ref().map(|job| job.job_id), kept, &ready.held, scope, stop).await?
+    };
     free_space::require(ports.objects.as_ref(), guard, estimate).await?;
     let resumed = existing.is_some();
     let (id, lease) = match existing {
         Some(job) => (job.job_id, resume(ports, job.job_id, retry).await?),
         None => create(ports, scope, &spec).await?,
     };
-    Ok(LeasedJob { id, spec, estimate, resumed, skips_walk, _lease: lease })
+    let always = matches!(start, JobStart::Resume(_));
+    let inputs = keep(ports, scope, id, ready, always, stop, notice).await?;
+    Ok(LeasedJob { id, spec, inputs: Arc::new(inputs), estimate, resumed, skips_walk, _lease: lease })
 }
 
-async fn estimate(spec: &JobSpec, scope: &IngestScope, stop: &Stop) -> Result<SourceEstimate, Error> {
+/// Reads the inputs that are regular files.
+async fn hold(
+    inputs: Vec<GivenInput>,
+    scope: &IngestScope,
+    stop: &Stop,
+    notice: &WaitNotice,
+) -> Result<ReadyInputs, Error> {
+    let (folder, stop, notice) = (scope.data_dir.clone(), stop.clone(), notice.clone());
+    let read = move || {
+        let mut ready = ReadyInputs::default();
+        for given in inputs {
+            if given.regular {
+                ready.held.push((given.kind, HeldInput::read(given, &folder, &stop, notice.clone())?));
+            } else {
+                ready.unread.push(given);
+            }
+        }
+        Ok(ready)
+    };
+    run_blocking("read a list or manifest", read).await?
+}
+
+async fn run_blocking<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    let internal = |error| ports::Error::new(ErrorKind::Internal, format!("{what}: {error}"));
+    Ok(tokio::task::spawn_blocking(work).await.map_err(internal)?)
+}
+
+/// Refuses inputs that are given to a job that has all of its own.
+fn refuse_unwanted(job: JobId, spec: &JobSpec, kept: &[JobInput], ready: &ReadyInputs) -> Result<(), Error> {
+    let kinds = ready.held.iter().map(|(kind, _)| *kind).chain(ready.unread.iter().map(|given| given.kind));
+    for kind in kinds {
+        if !spec.has_input(kind) {
+            return Err(Error::InputNotWanted { job, kind, why: "it was begun without one" });
+        }
+        if incomplete(spec, kept).is_none() {
+            return Err(Error::InputNotWanted { job, kind, why: "its own was read to its end" });
+        }
+    }
+    Ok(())
+}
+
+/// Reads the inputs of a job that a version of mfctl began that did not keep them, where they still are regular files.
+async fn hold_unkept(
+    ready: &mut ReadyInputs,
+    spec: &JobSpec,
+    kept: &[JobInput],
+    scope: &IngestScope,
+    stop: &Stop,
+    notice: &WaitNotice,
+) -> Result<(), Error> {
+    for kind in InputKind::ALL.iter().copied().filter(|kind| spec.has_input(*kind)) {
+        let given = ready.held.iter().any(|(held, _)| *held == kind) || ready.unread.iter().any(|new| new.kind == kind);
+        if given || kept.iter().any(|input| input.kind == kind) {
+            continue;
+        }
+        let reopened = spec.input_path(kind).and_then(|path| GivenInput::reopen(kind, path));
+        ready.held.extend(hold(reopened.into_iter().collect(), scope, stop, notice).await?.held);
+    }
+    Ok(())
+}
+
+async fn estimate(
+    spec: &JobSpec,
+    job: Option<JobId>,
+    kept: Vec<JobInput>,
+    held: &[(InputKind, HeldInput)],
+    scope: &IngestScope,
+    stop: &Stop,
+) -> Result<SourceEstimate, Error> {
     let rules = FileRules::new(spec.clone(), data_dir_paths(&scope.data_dir))?;
+    let mut inputs = job.map_or_else(JobInputs::default, |job| JobInputs::kept(&scope.data_dir, job, kept));
+    for (kind, held) in held {
+        if !inputs.ended(*kind) {
+            inputs.push_held(*kind, held);
+        }
+    }
     let stop = stop.clone();
-    let estimate = tokio::task::spawn_blocking(move || free_space::estimate(&rules, &stop)).await;
-    Ok(estimate.unwrap_or_default())
+    run_blocking("estimate the source", move || free_space::estimate(&rules, &inputs, &stop)).await?
+}
+
+/// Adds the inputs of this command to those that the job has. A regular file that the job has read to its end is not added
+/// again, unless `always`: the job's specification has its digest.
+async fn keep(
+    ports: &IngestPorts,
+    scope: &IngestScope,
+    job: JobId,
+    ready: ReadyInputs,
+    always: bool,
+    stop: &Stop,
+    notice: WaitNotice,
+) -> Result<JobInputs, Error> {
+    let mut inputs = JobInputs::kept(&scope.data_dir, job, ports.journal.inputs(job).await?);
+    let (data_dir, stop) = (scope.data_dir.clone(), stop.clone());
+    let store = move || {
+        for (kind, held) in &ready.held {
+            if always || !inputs.ended(*kind) {
+                inputs.keep_held(*kind, held, &data_dir, job)?;
+            }
+        }
+        for given in ready.unread {
+            inputs.push_new(given, Some((&data_dir, job)), &stop, notice.clone())?;
+        }
+        Ok::<_, Error>(inputs)
+    };
+    let inputs = run_blocking("keep a list or manifest", store).await??;
+    for input in inputs.progress() {
+        ports.journal.put_input(job, input, ports.clock.now()).await?;
+    }
+    Ok(inputs)
 }
 
 async fn resume(ports: &IngestPorts, id: JobId, retry: bool) -> Result<Box<dyn JobLease>, Error> {

@@ -1,6 +1,6 @@
 //! Feeds a job's files to the batch pipeline: those that the walk finds, then those that only the journal knows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,9 +15,10 @@ use super::context::RunContext;
 use super::error::Error;
 use super::manifest;
 use super::open::LeasedJob;
+use super::read::refusal;
 use super::skipped::SkipCounters;
 use super::walk;
-use mfctl_core::domain::job::{FileStep, JournalFile};
+use mfctl_core::domain::job::{FileStep, JournalFile, RefusalKind};
 use mfctl_core::ports::{self, ErrorKind, JobFilter};
 
 /// Batches that are processed at the same time: one is read while another is written.
@@ -44,26 +45,31 @@ impl JobRunner {
             let skipped = self.skipped.clone();
             let walked = self.process(move |builder| {
                 let mut sink = |candidate| builder.push(candidate);
-                walk::walk(&context.rules, &skipped, &context.stop, &mut sink)
+                walk::walk(&context.rules, &context.inputs, &skipped, &context.stop, &mut sink)
             });
-            if walked.await?.is_break() || self.context.is_stopping() {
+            let walked = walked.await;
+            self.context.record_inputs().await?;
+            if walked?.is_break() || self.context.is_stopping() {
                 return Ok(());
             }
-            let ports = &self.context.ports;
-            ports.journal.set_walk_complete(self.context.job, ports.clock.now()).await?;
+            // Without the rest of its list, a job does not know all its files.
+            if self.context.incomplete().is_none() {
+                let ports = &self.context.ports;
+                ports.journal.set_walk_complete(self.context.job, ports.clock.now()).await?;
+            }
         }
-        if job.resumed { self.process_planned().await } else { Ok(()) }
+        if job.resumed { self.process_planned(job.skips_walk).await } else { Ok(()) }
     }
 
     /// Processes the files that the journal has as planned and that the walk did not find again: those to be retried,
     /// and those that have vanished.
-    async fn process_planned(&self) -> Result<(), Error> {
+    async fn process_planned(&self, retries: bool) -> Result<(), Error> {
         let filter = JobFilter { steps: vec![FileStep::Planned, FileStep::Staged] };
         let mut cursor: Option<String> = None;
         loop {
             let page = self.context.ports.journal.files(self.context.job, &filter, cursor.as_deref(), PAGE).await?;
             let context = self.context.clone();
-            let done = self.process(move |builder| add_planned(&context, page.items, builder)).await?;
+            let done = self.process(move |builder| add_planned(&context, page.items, retries, builder)).await?;
             cursor = page.next;
             if cursor.is_none() || done.is_break() || self.context.is_stopping() {
                 return Ok(());
@@ -83,12 +89,11 @@ impl JobRunner {
             let found = find(&mut builder)?;
             Ok::<_, Error>(if builder.finish().is_break() { ControlFlow::Break(()) } else { found })
         });
-        self.run_batches(batches).await?;
-        if self.context.is_stopping() {
-            // The finder may block on standard input, so it is not awaited.
-            return Ok(ControlFlow::Break(()));
-        }
-        match finder.await {
+        let processed = self.run_batches(batches).await;
+        // It ends with the channel, and a stop ends its wait for input.
+        let found = finder.await;
+        processed?;
+        match found {
             Ok(found) => found,
             Err(error) => Err(ports::Error::new(ErrorKind::Internal, format!("find files: {error}")).into()),
         }
@@ -126,12 +131,16 @@ fn batch_error(done: Result<ports::Result<()>, JoinError>) -> Option<ports::Erro
     }
 }
 
-/// Adds journalled files as candidates, with the metadata of their manifest rows.
+/// Adds journalled files as candidates, with the metadata of their manifest rows. `retries` are files that had failed, those
+/// that never existed among them; others were found by an earlier run.
 fn add_planned(
     context: &RunContext,
     rows: Vec<JournalFile>,
+    retries: bool,
     builder: &mut BatchBuilder,
 ) -> Result<ControlFlow<()>, Error> {
+    let seen: HashSet<PathBuf> =
+        rows.iter().filter(|row| !retries || row.size_bytes.is_some()).map(|row| row.path.to_path()).collect();
     let mut planned: HashMap<PathBuf, Option<IngestCandidate>> =
         rows.into_iter().map(|row| (row.path.to_path(), None)).collect();
     if let Some(spec) = &context.rules.spec.manifest {
@@ -141,7 +150,7 @@ fn add_planned(
             }
             ControlFlow::Continue(())
         };
-        if manifest::rows(spec, &context.stop, &mut keep_planned)?.is_break() {
+        if manifest::rows(spec, &context.inputs, &context.stop, &mut keep_planned)?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
     }
@@ -153,8 +162,15 @@ fn add_planned(
                 return Ok(ControlFlow::Break(()));
             }
         }
+        let known = seen.contains(&path);
         let candidate = from_manifest.unwrap_or_else(|| IngestCandidate::unchecked(path));
-        if builder.push(walk::checked(candidate, &context.rules)).is_break() {
+        let mut candidate = walk::checked(candidate, &context.rules);
+        if let Some(refused) =
+            candidate.refused.as_mut().filter(|refused| refused.kind == RefusalKind::NotFound && known)
+        {
+            *refused = refusal(RefusalKind::Vanished, "it no longer exists");
+        }
+        if builder.push(candidate).is_break() {
             return Ok(ControlFlow::Break(()));
         }
     }

@@ -3,18 +3,24 @@
 
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use walkdir::{DirEntry, WalkDir};
 
+use super::candidate::IngestCandidate;
 use super::data_folder::DataFolder;
+use super::error::Error;
 use super::ignore_file::IGNORE_FILE;
+use super::input::{GivenInput, JobInputs};
+use super::list::ListEntry;
 use super::rules::data_dir_paths;
 use super::spec::JobSpec;
 use super::walk::error_refusal;
-use super::{manifest, metadata};
-use mfctl_core::domain::SourcePath;
+use super::{list, manifest, metadata};
+use mfctl_core::domain::job::{InputKind, JobInput};
+use mfctl_core::domain::{JobId, SourcePath};
 use mfctl_core::stop::Stop;
 
 /// An entry at the source.
@@ -46,23 +52,64 @@ pub enum SourceEntryKind {
 /// Receives entries; breaks to end the walk.
 type EntrySink<'a> = &'a mut dyn FnMut(SourceEntry) -> ControlFlow<()>;
 
-/// Walks the roots of a job, and the paths of its list, without its filters. Ignore files are skipped: the job read them
-/// as such. A manifest is not read: the journal has all that it named.
+/// What is walked: a job, and what the journal has of its list and manifest.
+#[derive(Debug, Clone)]
+pub struct JobSource {
+    /// The job.
+    pub job: JobId,
+    /// Its specification.
+    pub spec: JobSpec,
+    /// The time it began.
+    pub began: Timestamp,
+    /// The parts of its list and manifest.
+    pub inputs: Vec<JobInput>,
+    /// The data folder, which holds the content of these parts.
+    pub data_dir: PathBuf,
+}
+
+/// Walks the roots of a job, and what its list names, without its filters; the rows of its manifest are reported as they
+/// are. Ignore files are skipped: the job read them as such. Returns whether the list and the manifest could be read.
 ///
-/// `began` is the time the job began. Returns whether its list, if it had one, could be read again.
-pub fn walk_all(spec: &JobSpec, data_dir: &Path, began: Timestamp, sink: EntrySink<'_>) -> bool {
-    let walk = SourceWalk { spec, data_folder: DataFolder::at(data_dir_paths(data_dir)), began };
+/// # Errors
+/// What was kept of the list or manifest is damaged.
+pub fn walk_all(source: &JobSource, sink: EntrySink<'_>) -> Result<bool, Error> {
+    let spec = &source.spec;
+    let data_folder = DataFolder::at(data_dir_paths(&source.data_dir));
+    let walk = SourceWalk { spec, data_folder, began: source.began };
     for root in &spec.roots {
         if walk.walk_root(&root.to_path(), sink).is_break() {
-            return true;
+            return Ok(true);
         }
     }
-    match &spec.list {
-        None => true,
-        // Standard input cannot be read again.
-        Some(list) if list.path.is_none() => false,
-        Some(list) => manifest::paths(list, &Stop::never(), &mut |path| walk.walk_root(&path, sink)).is_ok(),
+    let mut inputs = JobInputs::kept(&source.data_dir, source.job, source.inputs.clone());
+    let mut kept = true;
+    for kind in InputKind::ALL.iter().copied().filter(|kind| spec.has_input(*kind)) {
+        if source.inputs.iter().any(|input| input.kind == kind) {
+            continue;
+        }
+        // A version of mfctl that kept no inputs began the job: a file may still be there.
+        match spec.input_path(kind).and_then(|path| GivenInput::reopen(kind, path)) {
+            Some(given) => inputs.push_new(given, None, &Stop::never(), Arc::new(|_: &str| {}))?,
+            None => kept = false,
+        }
     }
+    if let Some(manifest) = &spec.manifest {
+        let mut row = |candidate: IngestCandidate| sink(entry(&candidate.path, SourceEntryKind::File));
+        if manifest::rows(manifest, &inputs, &Stop::never(), &mut row)?.is_break() {
+            return Ok(kept);
+        }
+    }
+    if let Some(list) = &spec.list {
+        let mut each = |listed| match listed {
+            ListEntry::Path(path) => walk.walk_root(&path, sink),
+            ListEntry::Refused(candidate) => {
+                let reason = candidate.refused.map(|refusal| refusal.reason).unwrap_or_default();
+                sink(entry(&candidate.path, SourceEntryKind::Unreadable(reason)))
+            }
+        };
+        let _ = list::entries(list, &inputs, &Stop::never(), &mut each)?;
+    }
+    Ok(kept)
 }
 
 struct SourceWalk<'a> {
@@ -163,7 +210,14 @@ mod tests {
             all.insert(path.strip_prefix(dir).unwrap().to_string_lossy().into_owned(), found.kind);
             ControlFlow::Continue(())
         };
-        let whole = walk_all(spec, &dir.join("data"), began, &mut sink);
+        let source = JobSource {
+            job: JobId::fresh(),
+            spec: spec.clone(),
+            began,
+            inputs: Vec::new(),
+            data_dir: dir.join("data"),
+        };
+        let whole = walk_all(&source, &mut sink).unwrap();
         (all, whole)
     }
 
@@ -207,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn list_is_read_again_unless_it_was_standard_input() {
+    fn list_that_was_not_kept_is_read_again_if_it_is_a_file() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
         fs::create_dir(root.join("in")).unwrap();
@@ -217,6 +271,7 @@ mod tests {
             path: path.map(|name| SourcePath::from_path(&root.join(name))),
             nul: false,
             base: SourcePath::from_path(&root),
+            sha256: None,
         };
         let of = |path| JobSpec { list: Some(list(path)), ..JobSpec::default() };
         let (found, whole) = search(&root, &of(Some("list")), Timestamp::MAX);

@@ -3,19 +3,50 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
-use mfctl_core::domain::SourcePath;
+use mfctl_core::domain::job::InputKind;
+use mfctl_core::domain::{Sha256, SourcePath};
 
 /// A manifest, whose rows name files and their metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestSpec {
-    /// The absolute path.
-    pub path: SourcePath,
+    /// The absolute path; `None` is standard input or a pipe without a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<SourcePath>,
     /// The format of its rows.
     pub form: ManifestForm,
+    /// The folder that relative paths are relative to; `None` is the folder of `path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<SourcePath>,
+    /// The digest of a regular file: a manifest with another content is another job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Sha256>,
+}
+
+impl ManifestSpec {
+    /// The name for messages.
+    #[must_use]
+    pub fn name(&self) -> String {
+        input_name(self.path.as_ref())
+    }
+
+    /// The path that names it in the journal; standard input is `-` in the folder of its rows.
+    pub(super) fn named_path(&self) -> PathBuf {
+        self.path.as_ref().map_or_else(|| self.folder().join("-"), SourcePath::to_path)
+    }
+
+    /// The folder that relative paths are relative to.
+    pub(super) fn folder(&self) -> PathBuf {
+        match (&self.base, &self.path) {
+            (Some(base), _) => base.to_path(),
+            (None, Some(path)) => path.to_path().parent().unwrap_or(Path::new("/")).to_owned(),
+            (None, None) => PathBuf::from("/"),
+        }
+    }
 }
 
 /// The format of a manifest.
@@ -31,12 +62,32 @@ pub enum ManifestForm {
 /// A list of paths, one per line or NUL-terminated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListSpec {
-    /// The absolute path; `None` is standard input.
+    /// The absolute path; `None` is standard input or a pipe without a name.
     pub path: Option<SourcePath>,
     /// Whether paths end in NUL instead of a newline.
     pub nul: bool,
     /// The folder that relative paths are relative to.
     pub base: SourcePath,
+    /// The digest of a regular file: a list with another content is another job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Sha256>,
+}
+
+impl ListSpec {
+    /// The name for messages.
+    #[must_use]
+    pub fn name(&self) -> String {
+        input_name(self.path.as_ref())
+    }
+
+    /// The path that names it in the journal; standard input is `-` in the folder of its entries.
+    pub(super) fn named_path(&self) -> PathBuf {
+        self.path.as_ref().map_or_else(|| self.base.to_path().join("-"), SourcePath::to_path)
+    }
+}
+
+fn input_name(path: Option<&SourcePath>) -> String {
+    path.map_or_else(|| "standard input".to_owned(), ToString::to_string)
 }
 
 /// A pattern of paths: bytes, because file names are bytes.
@@ -104,6 +155,9 @@ pub struct JobSpec {
     /// The list of `--files-from`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub list: Option<ListSpec>,
+    /// The number of entries and rows that the list and the manifest must have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expect: Option<u64>,
     /// Takes only files that match one of these globs; empty means all.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub include: BTreeSet<PathPattern>,
@@ -155,10 +209,34 @@ impl JobSpec {
         Self::deserialize(value).map_err(|error| Error::Spec(format!("of the job cannot be read: {error}")))
     }
 
+    /// The path that this input has in the specification, if it has one there.
+    pub(super) fn input_path(&self, kind: InputKind) -> Option<&SourcePath> {
+        match kind {
+            InputKind::List => self.list.as_ref()?.path.as_ref(),
+            InputKind::Manifest => self.manifest.as_ref()?.path.as_ref(),
+        }
+    }
+
+    /// Whether the job has such an input.
+    pub(super) fn has_input(&self, kind: InputKind) -> bool {
+        match kind {
+            InputKind::List => self.list.is_some(),
+            InputKind::Manifest => self.manifest.is_some(),
+        }
+    }
+
+    /// Records the digest of an input that is a regular file.
+    pub(super) fn set_digest(&mut self, kind: InputKind, sha256: Sha256) {
+        match kind {
+            InputKind::List => self.list.iter_mut().for_each(|list| list.sha256 = Some(sha256)),
+            InputKind::Manifest => self.manifest.iter_mut().for_each(|manifest| manifest.sha256 = Some(sha256)),
+        }
+    }
+
     /// Drops roots inside other roots, so that each file is taken once.
     pub fn prune_roots(&mut self) {
         let all: Vec<_> = self.roots.iter().map(SourcePath::to_path).collect();
-        let inside = |path: &std::path::Path| all.iter().any(|other| path != other && path.starts_with(other));
+        let inside = |path: &Path| all.iter().any(|other| path != other && path.starts_with(other));
         self.roots.retain(|root| !inside(&root.to_path()));
     }
 }

@@ -15,10 +15,12 @@ use walkdir::{DirEntry, WalkDir};
 use super::candidate::{CandidateSink, IngestCandidate};
 use super::error::Error;
 use super::ignore_file::{IGNORE_FILE, IgnoreFile, Verdict};
+use super::input::JobInputs;
+use super::list::ListEntry;
 use super::read::{not_regular, refusal, unreadable};
 use super::rules::FileRules;
 use super::skipped::{SkipCounters, SkipRule};
-use super::{manifest, metadata};
+use super::{list, manifest, metadata};
 use mfctl_core::domain::SourcePath;
 use mfctl_core::domain::job::{FileRefusal, RefusalKind};
 use mfctl_core::stop::Stop;
@@ -26,6 +28,7 @@ use mfctl_core::stop::Stop;
 /// Finds the files of all roots, the manifest and the list of the spec.
 pub(super) fn walk(
     rules: &FileRules,
+    inputs: &JobInputs,
     skipped: &Arc<SkipCounters>,
     stop: &Stop,
     sink: CandidateSink<'_>,
@@ -42,22 +45,25 @@ pub(super) fn walk(
         }
     }
     if let Some(spec) = &rules.spec.manifest {
-        let file = spec.path.to_path();
-        let folder = file.parent().unwrap_or(Path::new("/"));
+        let folder = spec.folder();
         let mut each = |candidate: IngestCandidate| {
-            if candidate.refused.is_none() && leaves_out_named(&candidate.path, folder, rules, skipped) {
+            if candidate.refused.is_none() && leaves_out_named(&candidate.path, &folder, rules, skipped) {
                 return ControlFlow::Continue(());
             }
             sink(checked(candidate, rules))
         };
-        if manifest::rows(spec, stop, &mut each)?.is_break() {
+        if manifest::rows(spec, inputs, stop, &mut each)?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
     }
     if let Some(list) = &rules.spec.list {
         let base = list.base.to_path();
         let mut failed = None;
-        let mut each = |path: PathBuf| {
+        let mut each = |entry| {
+            let path = match entry {
+                ListEntry::Path(path) => path,
+                ListEntry::Refused(candidate) => return sink(candidate),
+            };
             if leaves_out_named(&path, &base, rules, skipped) {
                 return ControlFlow::Continue(());
             }
@@ -66,7 +72,7 @@ pub(super) fn walk(
                 ControlFlow::Break(())
             })
         };
-        let read = manifest::paths(list, stop, &mut each)?;
+        let read = list::entries(list, inputs, stop, &mut each)?;
         if let Some(error) = failed {
             return Err(error);
         }
@@ -245,7 +251,12 @@ fn missing(path: &Path, error: &io::Error) -> FileRefusal {
     if linked && error.kind() == io::ErrorKind::NotFound {
         return refusal(RefusalKind::BrokenLink, "the target of its symbolic link does not exist");
     }
-    unreadable(error)
+    let unreadable = unreadable(error);
+    if unreadable.kind == RefusalKind::Vanished {
+        // What names it is a list, a manifest or an argument: nothing has seen it.
+        return refusal(RefusalKind::NotFound, "there is no such file");
+    }
+    unreadable
 }
 
 /// A path that the walk could not read: it becomes a refused candidate, so that it is never skipped silently.
@@ -295,7 +306,7 @@ mod tests {
             all.insert(name, candidate.refused.map(|refusal| refusal.kind));
             ControlFlow::Continue(())
         };
-        let ended = walk(&rules, &skipped, &Stop::never(), &mut sink).unwrap();
+        let ended = walk(&rules, &JobInputs::default(), &skipped, &Stop::never(), &mut sink).unwrap();
         assert!(ended.is_continue());
         (all, skipped)
     }

@@ -83,7 +83,13 @@ text_enum!(
         Revoked = "revoked",
         /// It cannot be opened or read.
         Unreadable = "unreadable",
-        /// It was deleted between walk and read.
+        /// A list or manifest names it, and it does not exist.
+        NotFound = "not_found",
+        /// The last entry of a list or manifest: it has no terminator, and is incomplete or names nothing.
+        CutOff = "cut_off",
+        /// An entry of a list that cannot be a path.
+        InvalidEntry = "invalid_entry",
+        /// It was found, and was deleted before it was read.
         Vanished = "vanished",
         /// It changed while it was read.
         Changed = "changed_while_read",
@@ -97,7 +103,9 @@ impl RefusalKind {
     #[must_use]
     pub fn outcome(self) -> FileOutcome {
         match self {
-            Self::Unreadable | Self::Vanished | Self::Changed | Self::Store => FileOutcome::Failed,
+            Self::Unreadable | Self::NotFound | Self::CutOff | Self::Vanished | Self::Changed | Self::Store => {
+                FileOutcome::Failed
+            }
             _ => FileOutcome::Rejected,
         }
     }
@@ -110,6 +118,32 @@ pub struct FileRefusal {
     pub kind: RefusalKind,
     /// Sentence for people.
     pub reason: String,
+}
+
+text_enum!(
+    /// What a job's input is.
+    InputKind: "a kind of input (list or manifest)" {
+        /// Paths of files and folders, from `--files-from`.
+        List = "list",
+        /// Rows that name files and their metadata, from `--manifest`.
+        Manifest = "manifest",
+    }
+);
+
+/// A list or manifest of a job, as far as it was read into the job's spool. An input that is given again, because it was
+/// cut off, is another part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JobInput {
+    /// What it is.
+    pub kind: InputKind,
+    /// Number of the part among those of its kind, from 1.
+    pub part: u32,
+    /// Bytes in the spool.
+    pub bytes: u64,
+    /// Entries or rows that were read, without empty ones.
+    pub entries: u64,
+    /// Whether its end was read.
+    pub ended: bool,
 }
 
 /// A job's row in the journal.

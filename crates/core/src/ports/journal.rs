@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{CursorPage, Result};
-use crate::domain::job::{FileRefusal, FileStep, Job, JobCounts, JobStatus, JournalFile};
+use crate::domain::job::{FileRefusal, FileStep, Job, JobCounts, JobInput, JobStatus, JournalFile};
 use crate::domain::{AssetId, EventId, JobId, ObjectKey, Sha256, SourcePath, Tenant};
 
 /// An ingest job to be created.
@@ -106,6 +106,12 @@ pub trait JobJournal: Send + Sync {
 
     /// Records that the walk is complete.
     async fn set_walk_complete(&self, job: JobId, at: Timestamp) -> Result<()>;
+
+    /// Adds a part of a job's list or manifest, or updates the one of the same kind and number.
+    async fn put_input(&self, job: JobId, input: JobInput, at: Timestamp) -> Result<()>;
+
+    /// The parts of a job's lists and manifests, by kind and number.
+    async fn inputs(&self, job: JobId) -> Result<Vec<JobInput>>;
 
     /// Adds files as `planned`; an existing file keeps its row. Returns each file's row, in order.
     async fn plan(&self, job: JobId, files: Vec<PlannedFile>) -> Result<Vec<JournalFile>>;

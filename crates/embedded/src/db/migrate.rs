@@ -35,6 +35,7 @@ const MIGRATIONS: &[SqlMigration] = &[
     SqlMigration { version: 5, sql: include_str!("../migrations/0005_registry.sql") },
     SqlMigration { version: 6, sql: include_str!("../migrations/0006_operators.sql") },
     SqlMigration { version: 7, sql: include_str!("../migrations/0007_config.sql") },
+    SqlMigration { version: 8, sql: include_str!("../migrations/0008_job_inputs.sql") },
     SqlMigration { version: 9, sql: include_str!("../migrations/0009_file_versions.sql") },
 ];
 

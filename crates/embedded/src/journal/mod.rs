@@ -1,6 +1,7 @@
 //! The job journal in the data folder's file, with a lock file for the lease of each job.
 
 mod files;
+mod inputs;
 mod jobs;
 mod lease;
 
@@ -12,7 +13,7 @@ use jiff::Timestamp;
 
 use super::db::Db;
 use super::sql;
-use mfctl_core::domain::job::{Job, JobCounts, JobStatus, JournalFile};
+use mfctl_core::domain::job::{Job, JobCounts, JobInput, JobStatus, JournalFile};
 use mfctl_core::domain::{JobId, SourcePath, Tenant};
 use mfctl_core::ports::{CursorPage, FileUpdate, JobFilter, JobJournal, JobLease, NewJob, PlannedFile, Result};
 
@@ -69,6 +70,14 @@ impl JobJournal for SqliteJournal {
 
     async fn set_walk_complete(&self, job: JobId, at: Timestamp) -> Result<()> {
         self.db.write("mark a job's walk as complete", move |tx| jobs::set_walk_complete(tx, job, at)).await
+    }
+
+    async fn put_input(&self, job: JobId, input: JobInput, at: Timestamp) -> Result<()> {
+        self.db.write("record a job's input", move |tx| inputs::put(tx, job, &input, at)).await
+    }
+
+    async fn inputs(&self, job: JobId) -> Result<Vec<JobInput>> {
+        self.db.read("read a job's inputs", move |connection| inputs::all(connection, job)).await
     }
 
     async fn plan(&self, job: JobId, files: Vec<PlannedFile>) -> Result<Vec<JournalFile>> {
