@@ -129,7 +129,7 @@ fn encrypted_killed_and_stalled_files_are_named_while_the_worker_goes_on() {
     site.json(["ingest", "in"], &[0]);
 
     let log = site.path("worker.log");
-    let options = ["--wall", "5s", "--max-pixels", "200000000"];
+    let options = ["--wall", "12s", "--max-pixels", "200000000"];
     let mut worker = Running::logged(site.command(["worker", "all"].iter().chain(&options)), &log);
     let signals = vec![(killed.len() as u64, Signal::KILL), (stalled.len() as u64, Signal::STOP)];
     let interference = Interference::with(worker.pid(), signals);
