@@ -7,7 +7,7 @@
 use std::fs::FileType;
 use std::io;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use walkdir::{DirEntry, WalkDir};
