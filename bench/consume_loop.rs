@@ -36,7 +36,7 @@ use mfctl_core::domain::{
 use mfctl_core::events::{EventCodec, schemas, topics as contract};
 use mfctl_core::ports::{
     self, AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, CursorPage, DeadLetterFlag, EventLog, FetchLimits,
-    StagedAsset, StagedRow, StateTransition, SystemClock,
+    ObjectStore, StagedAsset, StagedRow, StateTransition, SystemClock,
 };
 use mfctl_core::stop::{Stop, StopReason, Stopper};
 use mfctl_core::telemetry::Metrics;
@@ -64,6 +64,8 @@ struct Bench {
     namespace: String,
     log: Arc<dyn EventLog>,
     codec: Arc<EventCodec>,
+    objects: Arc<dyn ObjectStore>,
+    buckets: Buckets,
     records: usize,
     _registry: tempfile::TempDir,
 }
@@ -86,9 +88,11 @@ impl Bench {
         let clock = Arc::new(SystemClock::default());
         let local = mfctl_embedded::open(registry.path(), OpenMode::MayCreate, clock).await.unwrap();
         schemas::register_all(local.registry.as_ref()).await.unwrap();
+        let buckets = Buckets::of(&env).unwrap();
         let codec = Arc::new(EventCodec::new(local.registry, env));
+        let objects = local.objects;
         let records = number("BENCH_RECORDS", 100_000);
-        Some(Self { brokers, namespace, log: Arc::new(log), codec, records, _registry: registry })
+        Some(Self { brokers, namespace, log: Arc::new(log), codec, objects, buckets, records, _registry: registry })
     }
 
     fn wire(&self, topic: &TopicName) -> String {
@@ -261,6 +265,8 @@ async fn through_the_loop(bench: &Bench) -> f64 {
     let ports = WorkerPorts {
         log: Arc::clone(&bench.log),
         catalog: Arc::clone(&catalog) as Arc<dyn Catalog>,
+        objects: Arc::clone(&bench.objects),
+        buckets: bench.buckets.clone(),
         codec: Arc::clone(&bench.codec),
         clock: Arc::new(SystemClock::default()),
         metrics: Arc::new(Metrics::new()),

@@ -154,6 +154,8 @@ impl<'a> Supervisor<'a> {
         WorkerPorts {
             log: Arc::clone(&ports.log),
             catalog: Arc::clone(&ports.catalog),
+            objects: Arc::clone(&ports.objects),
+            buckets: self.daemon.buckets.clone(),
             codec: Arc::clone(&self.codec),
             clock: Arc::clone(&ports.clock),
             metrics: Arc::clone(&self.daemon.metrics),

@@ -7,10 +7,7 @@ use serde::Serialize;
 
 use mfctl_core::domain::dead_letter::{self, DeadLetterInfo, RedriveMark};
 use mfctl_core::domain::event::header;
-use mfctl_core::domain::{EnvName, NewRecord, Record, RecordAddress, Timestamp, TopicName};
-
-/// The log's limit for a record, in bytes of key, value and headers.
-const MAX_RECORD_BYTES: usize = 1 << 20;
+use mfctl_core::domain::{EnvName, NewRecord, Record, RecordAddress, Timestamp, TopicName, record_limits};
 
 /// Why a selected dead letter is skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
@@ -26,8 +23,16 @@ pub enum SkipReason {
     SourceMissing,
     /// It belongs to another environment, whose workers would stop at it.
     OtherEnvironment,
-    /// It would exceed the log's limit for a record.
+    /// It is larger than its topic takes.
     TooLarge,
+    /// Its record had headers that could not be read, and that are not in the dead letter.
+    HeadersLost,
+    /// The log refused it for its topic.
+    Refused,
+    /// It holds only the head of its record, and the whole record is not in the object store.
+    KeptRecordMissing,
+    /// It holds only the head of its record, and what is in the object store is not that record.
+    KeptRecordDamaged,
 }
 
 impl SkipReason {
@@ -39,8 +44,18 @@ impl SkipReason {
             Self::Parked => "it is parked: redriven too often; --from-parked sends it nevertheless",
             Self::SourceMismatch => "its headers name another source topic than that of its dead-letter topic",
             Self::SourceMissing => "its source topic does not exist",
-            Self::OtherEnvironment => "it belongs to another environment (header deployment.env)",
-            Self::TooLarge => "it would exceed the log's record limit (1 MiB)",
+            Self::OtherEnvironment => {
+                "it belongs to another environment (header deployment.env, or the bucket of its kept record)"
+            }
+            Self::TooLarge => "it is larger than its topic takes",
+            Self::HeadersLost => "its record had headers that could not be read, and they are not in the dead letter",
+            Self::Refused => "the log refused it: it is larger than its topic takes, or not valid there",
+            Self::KeptRecordMissing => {
+                "it holds only the head of its record, and the whole record is missing from the object store"
+            }
+            Self::KeptRecordDamaged => {
+                "it holds only the head of its record, and the object with the whole record is damaged"
+            }
         }
     }
 }
@@ -56,6 +71,21 @@ pub struct RedriveRules {
     pub from_parked: bool,
     /// Every topic of the log.
     pub topics: BTreeSet<TopicName>,
+    /// See [`mfctl_core::ports::EventLog::limits_compressed_records`].
+    pub limits_compressed_records: bool,
+}
+
+impl RedriveRules {
+    /// Whether the log takes a record of this size, or may take it.
+    fn may_take(&self, record: &NewRecord) -> bool {
+        is_within_limits(record) || (self.limits_compressed_records && record_limits::may_compress(record))
+    }
+}
+
+/// Whether the log is sure to take a record of this size, unless its topic has a lower limit than others.
+#[must_use]
+pub fn is_within_limits(record: &NewRecord) -> bool {
+    record_limits::check(record).is_ok()
 }
 
 /// What a redrive does with a dead letter.
@@ -75,7 +105,8 @@ pub enum RedriveDecision {
     Skip(SkipReason),
 }
 
-/// Decides about one dead letter without a ledger entry.
+/// Decides about one dead letter without a ledger entry. About a stub, this is a first decision: it needs
+/// [`mfctl_core::domain::dead_letter_stub::DeadLetterStub::without_stub_headers`], and for a redrive a second one, about the whole dead letter.
 #[must_use]
 pub fn decide_redrive(record: &Record, info: &DeadLetterInfo, rules: &RedriveRules) -> RedriveDecision {
     let topic = &record.address.topic;
@@ -92,6 +123,9 @@ pub fn decide_redrive(record: &Record, info: &DeadLetterInfo, rules: &RedriveRul
     if record.headers.last(header::DEPLOYMENT_ENV).is_some_and(|env| env.as_ref() != rules.env.as_str().as_bytes()) {
         return RedriveDecision::Skip(SkipReason::OtherEnvironment);
     }
+    if record.headers.last(header::HEADERS_LOST).is_some() {
+        return RedriveDecision::Skip(SkipReason::HeadersLost);
+    }
     let count = if parked { 0 } else { redrive_count(record, info) };
     let decision = if !parked && count >= rules.max_redrives {
         RedriveDecision::Park { count }
@@ -99,7 +133,7 @@ pub fn decide_redrive(record: &Record, info: &DeadLetterInfo, rules: &RedriveRul
         RedriveDecision::Redrive { count: count.saturating_add(1) }
     };
     match record_to_send(record, decision, "00000000-0000-0000-0000-000000000000", Timestamp::UNIX_EPOCH) {
-        Some(new) if new.size_bytes() > MAX_RECORD_BYTES => RedriveDecision::Skip(SkipReason::TooLarge),
+        Some(new) if !rules.may_take(&new) => RedriveDecision::Skip(SkipReason::TooLarge),
         _ => decision,
     }
 }
@@ -182,6 +216,7 @@ mod tests {
             max_redrives: 3,
             from_parked: false,
             topics: [TopicName::known("media.ingested")].into(),
+            limits_compressed_records: false,
         }
     }
 
@@ -230,6 +265,8 @@ mod tests {
         let sent =
             record_to_send(&without_source, decided(&without_source, &rules()), "r", Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!(sent.topic.as_str(), "media.ingested");
+        let lost = record("media.ingested.dlq", &[("mfctl.headers_lost", "too many")]);
+        assert_eq!(decided(&lost, &rules()), RedriveDecision::Skip(SkipReason::HeadersLost));
         let unknown_source = record("orders.dlq", &[]);
         assert_eq!(decided(&unknown_source, &rules()), RedriveDecision::Skip(SkipReason::SourceMissing));
         let prod = record("media.ingested.dlq", &[("deployment.env", "prod")]);
@@ -257,7 +294,13 @@ mod tests {
     #[test]
     fn a_record_over_the_size_limit_is_skipped() {
         let mut dead = record("media.ingested.dlq", &[]);
-        dead.value = Some(Bytes::from(vec![b'x'; MAX_RECORD_BYTES]));
+        dead.value = Some(Bytes::from(vec![b'x'; record_limits::MAX_RECORD_BYTES - 1]));
+        assert_eq!(decided(&dead, &rules()), RedriveDecision::Redrive { count: 1 }, "the redrive mark has room");
+        dead.value = Some(Bytes::from(vec![b'x'; record_limits::MAX_RECORD_BYTES + 1024]));
         assert_eq!(decided(&dead, &rules()), RedriveDecision::Skip(SkipReason::TooLarge));
+        let compressing = RedriveRules { limits_compressed_records: true, ..rules() };
+        assert_eq!(decided(&dead, &compressing), RedriveDecision::Redrive { count: 1 }, "the log decides");
+        dead.value = Some(Bytes::from(vec![b'x'; record_limits::MAX_COMPRESSIBLE_BYTES]));
+        assert_eq!(decided(&dead, &compressing), RedriveDecision::Skip(SkipReason::TooLarge));
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::decide;
 use super::shape::message_shape;
 use mfctl_core::domain::dead_letter::{DeadLetterInfo, Resolution};
+use mfctl_core::domain::dead_letter_stub::DeadLetterStub;
 use mfctl_core::domain::{AssetId, Record, RecordAddress, Timestamp, TopicName};
 use mfctl_core::events::dead_letters;
 use mfctl_core::events::ledger::Ledger;
@@ -46,6 +47,8 @@ pub struct ListedDeadLetter {
     pub error: DeadLetterInfo,
     /// The resolution in the ledger; none while it is unresolved.
     pub resolution: Option<Resolution>,
+    /// Its whole record in the object store, if the record was too large for the dead-letter topic.
+    pub kept_record: Option<DeadLetterStub>,
 }
 
 /// Dead letters with the same error and origin.
@@ -75,6 +78,10 @@ pub struct ErrorGroup {
     /// The latest last failure among them.
     #[schemars(with = "String")]
     pub last_failed_at: Timestamp,
+    /// Unresolved dead letters whose records are kept in the object store, because they were too large for the topic.
+    pub kept_records: u64,
+    /// The total size of those records in the object store, in bytes.
+    pub kept_record_bytes: u64,
     /// A few addresses, unresolved ones first.
     pub sample_ids: Vec<RecordAddress>,
     /// One of their error messages, unchanged.
@@ -135,6 +142,7 @@ impl ListedDeadLetter {
             asset_id: decide::asset_of(record),
             error: DeadLetterInfo::from_record(record),
             resolution: ledger.get(&record.address).map(|resolved| resolved.resolution),
+            kept_record: DeadLetterStub::of(record),
         }
     }
 }
@@ -184,6 +192,8 @@ impl ErrorGroup {
             redriven: 0,
             parked: 0,
             discarded: 0,
+            kept_records: 0,
+            kept_record_bytes: 0,
             first_failed_at: letter.failed_at().0,
             last_failed_at: letter.failed_at().1,
             sample_ids: Vec::new(),
@@ -201,6 +211,10 @@ impl ErrorGroup {
                 self.sample_ids.insert(unresolved.min(self.sample_ids.len()), letter.id);
                 self.sample_ids.truncate(MAX_SAMPLES);
                 self.unresolved += 1;
+                if let Some(kept) = &letter.kept_record {
+                    self.kept_records += 1;
+                    self.kept_record_bytes += kept.object_bytes;
+                }
                 return;
             }
             Some(Resolution::Redriven) => self.redriven += 1,

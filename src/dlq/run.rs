@@ -1,18 +1,16 @@
-//! Carries out a redrive or a discard: exclusive per dead-letter topic, each decision in one transaction with its effect.
-
-use std::time::{Duration, Instant};
+//! A redrive or a discard: what it does with each dead letter. `topic_executor` does it.
 
 use super::decide::{self, RedriveDecision, RedriveRules, SkipReason, SkippedDeadLetter};
+use super::kept::{self, KeptRecords, Restored};
 use super::report::{RunTally, TopicTally};
 use super::selection::{SelectionSnapshot, WalkItem};
+use super::topic_executor::{ExecutorPorts, TopicExecutor, TransactionPacer};
 use mfctl_core::domain::dead_letter::{DeadLetterInfo, LedgerEntry, Resolution};
-use mfctl_core::domain::{EnvName, NewRecord, Record, Timestamp, TopicName};
-use mfctl_core::events::ledger::{self, Ledger};
-use mfctl_core::ports::{Clock, Error, EventLog, Result, TransactionalProducer};
+use mfctl_core::domain::dead_letter_stub::DeadLetterStub;
+use mfctl_core::domain::{EnvName, NewRecord, Record, RecordAddress, Timestamp, TopicName};
+use mfctl_core::events::ledger::Ledger;
+use mfctl_core::ports::{Clock, Error, EventLog, Result};
 use mfctl_core::stop::{Stop, StopReason};
-
-/// Upper bound of the dead letters in one transaction.
-const MAX_CHUNK: usize = 200;
 
 /// What a run does with each dead letter.
 #[derive(Debug, Clone)]
@@ -55,19 +53,56 @@ pub struct DlqRunResult {
 }
 
 /// What the run does with one item of a walk.
-enum PlannedItem {
-    Resolved,
+pub(super) enum PlannedItem {
+    /// Nothing: it is resolved. With its stub, if its object is not needed any more.
+    Resolved(Option<ResolvedStub>),
     Skip(SkippedDeadLetter),
-    Redrive(Record, RedriveDecision),
-    Discard(Record),
+    Act(Box<PlannedAction>),
+}
+
+/// A dead letter to resolve.
+pub(super) struct PlannedAction {
+    /// As it is on its topic.
+    pub(super) dead: Record,
+    /// Its stub's headers, if it is one.
+    stub: Option<DeadLetterStub>,
+    /// The whole dead letter of a stub that is redriven.
+    whole: Option<Box<Record>>,
+    /// `None` for a discard.
+    redrive: Option<RedriveDecision>,
+}
+
+/// A stub that is resolved.
+pub(super) type ResolvedStub = (RecordAddress, DeadLetterStub);
+
+impl PlannedAction {
+    fn resolution(&self) -> Option<Resolution> {
+        self.redrive.map_or(Some(Resolution::Discarded), resolution_of)
+    }
+
+    /// The dead letter with its whole record.
+    fn whole(&self) -> &Record {
+        self.whole.as_deref().unwrap_or(&self.dead)
+    }
+
+    /// The stub, if its object is not needed once the dead letter is resolved.
+    pub(super) fn resolved_stub(&self) -> Option<ResolvedStub> {
+        let stub = self.stub.clone().filter(|_| self.resolution() != Some(Resolution::Parked))?;
+        Some((self.dead.address.clone(), stub))
+    }
 }
 
 impl DlqRun {
-    /// What the run would do, as the ledger is now. Sends nothing.
+    /// What the run would do, as the ledger and the kept records are now. Sends nothing.
     ///
     /// # Errors
-    /// Errors of the log.
-    pub async fn dry_run(&self, snapshot: &SelectionSnapshot, log: &dyn EventLog) -> Result<RunTally> {
+    /// Errors of the log and of the object store.
+    pub async fn dry_run(
+        &self,
+        snapshot: &SelectionSnapshot,
+        log: &dyn EventLog,
+        kept: &KeptRecords,
+    ) -> Result<RunTally> {
         let ledger = Ledger::load(log).await?;
         let mut tally = RunTally::begin(snapshot);
         for topic in snapshot.topics() {
@@ -80,11 +115,10 @@ impl DlqRun {
                     if self.is_at_limit(&tally, &topic_tally) {
                         break;
                     }
-                    match self.plan(item, &ledger) {
-                        PlannedItem::Resolved => topic_tally.skipped_resolved += 1,
+                    match self.plan(item, &ledger, kept).await? {
+                        PlannedItem::Resolved(_) => topic_tally.skipped_resolved += 1,
                         PlannedItem::Skip(skipped) => tally.skip(&mut topic_tally, skipped),
-                        PlannedItem::Redrive(_, decision) => topic_tally.count(resolution_of(decision)),
-                        PlannedItem::Discard(_) => topic_tally.count(Some(Resolution::Discarded)),
+                        PlannedItem::Act(action) => topic_tally.count(action.resolution()),
                     }
                 }
             }
@@ -98,6 +132,7 @@ impl DlqRun {
         &self,
         snapshot: &SelectionSnapshot,
         log: &dyn EventLog,
+        kept: &KeptRecords,
         clock: &dyn Clock,
         stop: &Stop,
         mut progress: impl FnMut(&RunTally),
@@ -106,7 +141,8 @@ impl DlqRun {
         let mut ledger = Ledger::default();
         let mut pacer = TransactionPacer::new(self.rate);
         for topic in snapshot.topics() {
-            let mut executor = TopicExecutor { run: self, log, clock, stop, pacer: &mut pacer, tally: &mut tally };
+            let pacer = &mut pacer;
+            let mut executor = TopicExecutor::new(ExecutorPorts { log, kept, clock }, self, stop, pacer, &mut tally);
             let ended = executor.execute(topic, snapshot, &mut ledger, &mut progress).await;
             match ended {
                 Ok(None) => {}
@@ -117,54 +153,87 @@ impl DlqRun {
         DlqRunResult { tally, stopped: None, failed: None }
     }
 
-    fn is_at_limit(&self, tally: &RunTally, topic: &TopicTally) -> bool {
+    pub(super) fn is_at_limit(&self, tally: &RunTally, topic: &TopicTally) -> bool {
         self.would_reach_limit(tally, topic, 0)
     }
 
-    fn would_reach_limit(&self, tally: &RunTally, topic: &TopicTally, pending: usize) -> bool {
+    pub(super) fn would_reach_limit(&self, tally: &RunTally, topic: &TopicTally, pending: usize) -> bool {
         self.limit.is_some_and(|limit| tally.done() + topic.done() + pending as u64 >= limit)
     }
 
-    fn plan(&self, item: WalkItem, ledger: &Ledger) -> PlannedItem {
-        let record = match item {
+    pub(super) async fn plan(&self, item: WalkItem, ledger: &Ledger, kept: &KeptRecords) -> Result<PlannedItem> {
+        let dead = match item {
             WalkItem::Record(record) => record,
-            WalkItem::Missing(id) => return PlannedItem::Skip(SkippedDeadLetter { id, reason: SkipReason::NotFound }),
+            WalkItem::Missing(id) => {
+                return Ok(PlannedItem::Skip(SkippedDeadLetter { id, reason: SkipReason::NotFound }));
+            }
         };
-        if ledger.get(&record.address).is_some() {
-            return PlannedItem::Resolved;
+        let stub = DeadLetterStub::of(&dead);
+        if ledger.get(&dead.address).is_some() {
+            let unneeded = stub.filter(|_| !kept::may_need_object(ledger, &dead.address));
+            return Ok(PlannedItem::Resolved(unneeded.map(|stub| (dead.address, stub))));
         }
-        let DlqAction::Redrive(rules) = &self.action else { return PlannedItem::Discard(record) };
-        match decide::decide_redrive(&record, &DeadLetterInfo::from_record(&record), rules) {
-            RedriveDecision::Skip(reason) => PlannedItem::Skip(SkippedDeadLetter { id: record.address, reason }),
-            decision => PlannedItem::Redrive(record, decision),
-        }
+        let DlqAction::Redrive(rules) = &self.action else {
+            return Ok(PlannedItem::Act(Box::new(PlannedAction { dead, stub, whole: None, redrive: None })));
+        };
+        let (redrive, whole) = decide_with_kept_record(&dead, stub.as_ref(), rules, kept).await?;
+        Ok(match redrive {
+            RedriveDecision::Skip(reason) => PlannedItem::Skip(SkippedDeadLetter { id: dead.address, reason }),
+            redrive => PlannedItem::Act(Box::new(PlannedAction { dead, stub, whole, redrive: Some(redrive) })),
+        })
     }
 
     /// The ledger entry for a dead letter, and the record to send, if any.
-    fn effect(&self, item: &PlannedItem, now: Timestamp) -> Option<(LedgerEntry, Option<NewRecord>)> {
-        let entry = |record: &Record, resolution, sent_to| LedgerEntry {
-            dead_letter: record.address.clone(),
-            resolution,
+    pub(super) fn effect(&self, action: &PlannedAction, now: Timestamp) -> Option<(LedgerEntry, Option<NewRecord>)> {
+        let sent = action.redrive.and_then(|redrive| decide::record_to_send(action.whole(), redrive, &self.id, now));
+        let reason = match &self.action {
+            DlqAction::Discard { reason } => Some(reason.clone()),
+            DlqAction::Redrive(_) => None,
+        };
+        let entry = LedgerEntry {
+            dead_letter: action.dead.address.clone(),
+            resolution: action.resolution()?,
             run: self.id.clone(),
             actor: self.actor.clone(),
             at: now,
-            reason: None,
-            sent_to,
-            asset_id: decide::asset_of(record),
+            reason,
+            sent_to: sent.as_ref().map(|sent| sent.topic.clone()),
+            asset_id: decide::asset_of(action.whole()),
         };
-        match (item, &self.action) {
-            (PlannedItem::Redrive(record, decision), _) => {
-                let resolution = resolution_of(*decision)?;
-                let sent = decide::record_to_send(record, *decision, &self.id, now)?;
-                Some((entry(record, resolution, Some(sent.topic.clone())), Some(sent)))
-            }
-            (PlannedItem::Discard(record), DlqAction::Discard { reason }) => {
-                let reason = Some(reason.clone());
-                Some((LedgerEntry { reason, ..entry(record, Resolution::Discarded, None) }, None))
-            }
-            _ => None,
-        }
+        Some((entry, sent))
     }
+
+    /// Whether a dead letter is sent in a transaction of its own: the log may refuse it, or it is large.
+    pub(super) fn is_sent_alone(&self, action: &PlannedAction, now: Timestamp) -> bool {
+        action.whole.is_some()
+            || self.effect(action, now).and_then(|(_, sent)| sent).is_some_and(|sent| !decide::is_within_limits(&sent))
+    }
+}
+
+/// What a redrive does with a dead letter, and the whole dead letter if it is a stub that is to be sent.
+///
+/// # Errors
+/// Errors of the object store.
+pub async fn decide_with_kept_record(
+    dead: &Record,
+    stub: Option<&DeadLetterStub>,
+    rules: &RedriveRules,
+    kept: &KeptRecords,
+) -> Result<(RedriveDecision, Option<Box<Record>>)> {
+    let decide = |record: &Record| decide::decide_redrive(record, &DeadLetterInfo::from_record(record), rules);
+    let Some(stub) = stub else { return Ok((decide(dead), None)) };
+    let first = decide(&DeadLetterStub::without_stub_headers(dead));
+    if !matches!(first, RedriveDecision::Redrive { .. }) {
+        // A stub is parked as it is.
+        return Ok((first, None));
+    }
+    Ok(match kept.restore(dead, stub).await? {
+        Restored::Unavailable(reason) => (RedriveDecision::Skip(reason), None),
+        Restored::Whole(whole) => match decide(&whole) {
+            redrive @ RedriveDecision::Redrive { .. } => (redrive, Some(whole)),
+            other => (other, None),
+        },
+    })
 }
 
 fn resolution_of(decision: RedriveDecision) -> Option<Resolution> {
@@ -179,145 +248,4 @@ fn resolution_of(decision: RedriveDecision) -> Option<Resolution> {
 #[must_use]
 pub fn transactional_id(env: &EnvName, topic: &TopicName) -> String {
     format!("mfctl.{env}.redrive.{topic}")
-}
-
-/// Executes a run, one dead-letter topic after another.
-struct TopicExecutor<'a> {
-    run: &'a DlqRun,
-    log: &'a dyn EventLog,
-    clock: &'a dyn Clock,
-    stop: &'a Stop,
-    pacer: &'a mut TransactionPacer,
-    tally: &'a mut RunTally,
-}
-
-impl TopicExecutor<'_> {
-    async fn execute(
-        &mut self,
-        topic: &TopicName,
-        snapshot: &SelectionSnapshot,
-        ledger: &mut Ledger,
-        progress: &mut impl FnMut(&RunTally),
-    ) -> Result<Option<StopReason>> {
-        let mut topic_tally = TopicTally::new(topic);
-        let ended = self.send_all(topic, snapshot, ledger, &mut topic_tally, progress).await;
-        self.tally.end_topic(topic_tally);
-        ended
-    }
-
-    async fn send_all(
-        &mut self,
-        topic: &TopicName,
-        snapshot: &SelectionSnapshot,
-        ledger: &mut Ledger,
-        topic_tally: &mut TopicTally,
-        progress: &mut impl FnMut(&RunTally),
-    ) -> Result<Option<StopReason>> {
-        let mut producer = self.log.transactional_producer(&transactional_id(&self.run.env, topic)).await?;
-        // Only after the producer exists: it fences an earlier run, which can add nothing to the ledger from then on.
-        ledger.refresh(self.log).await?;
-        let mut walk = snapshot.walk(topic);
-        while let Some(page) = walk.next_page(self.log).await? {
-            let mut chunk = Vec::new();
-            for item in page {
-                if self.run.would_reach_limit(self.tally, topic_tally, chunk.len()) {
-                    break;
-                }
-                match self.run.plan(item, ledger) {
-                    PlannedItem::Resolved => topic_tally.skipped_resolved += 1,
-                    PlannedItem::Skip(skipped) => self.tally.skip(topic_tally, skipped),
-                    to_do => chunk.push(to_do),
-                }
-                if chunk.len() >= self.pacer.chunk
-                    && let Some(reason) = self.send(&mut *producer, &mut chunk, topic_tally, progress).await?
-                {
-                    return Ok(Some(reason));
-                }
-            }
-            if let Some(reason) = self.send(&mut *producer, &mut chunk, topic_tally, progress).await? {
-                return Ok(Some(reason));
-            }
-            if self.run.is_at_limit(self.tally, topic_tally) {
-                break;
-            }
-        }
-        Ok(None)
-    }
-
-    /// Sends a chunk in one transaction, unless a stop was requested.
-    async fn send(
-        &mut self,
-        producer: &mut dyn TransactionalProducer,
-        chunk: &mut Vec<PlannedItem>,
-        topic_tally: &mut TopicTally,
-        progress: &mut impl FnMut(&RunTally),
-    ) -> Result<Option<StopReason>> {
-        if chunk.is_empty() {
-            return Ok(self.stop.requested());
-        }
-        self.pacer.wait(self.stop).await;
-        if let Some(reason) = self.stop.requested() {
-            return Ok(Some(reason));
-        }
-        let now = self.clock.now();
-        let effects: Vec<_> = chunk.drain(..).filter_map(|item| self.run.effect(&item, now)).collect();
-        let mut records = Vec::with_capacity(effects.len() * 2);
-        let mut resolutions = Vec::with_capacity(effects.len());
-        for (entry, sent) in effects {
-            resolutions.push(entry.resolution);
-            records.extend(sent);
-            records.push(ledger::record(&entry, &self.run.env)?);
-        }
-        producer.send(records).await?;
-        self.pacer.sent(resolutions.len());
-        resolutions.into_iter().for_each(|resolution| topic_tally.count(Some(resolution)));
-        progress(&self.tally.with_topic(topic_tally));
-        Ok(None)
-    }
-}
-
-/// Spaces the transactions of a run to keep to its rate.
-struct TransactionPacer {
-    rate: Option<u32>,
-    /// Dead letters to a transaction: at most those of one second, so that a slow rate sends few at a time, often.
-    chunk: usize,
-    next: Instant,
-}
-
-impl TransactionPacer {
-    fn new(rate: Option<u32>) -> Self {
-        let chunk = rate.map_or(MAX_CHUNK, |rate| (rate as usize).clamp(1, MAX_CHUNK));
-        Self { rate, chunk, next: Instant::now() }
-    }
-
-    /// Waits until the next transaction is due, or a stop is requested.
-    async fn wait(&self, stop: &Stop) {
-        if self.rate.is_none() {
-            return;
-        }
-        tokio::select! {
-            // 1. The transaction is due.
-            () = tokio::time::sleep_until(self.next.into()) => {}
-            // 2. A stop was requested; the caller handles it.
-            _ = stop.wait() => {}
-        }
-    }
-
-    fn sent(&mut self, records: usize) {
-        if let Some(rate) = self.rate {
-            let interval = Duration::from_secs_f64(records as f64 / f64::from(rate.max(1)));
-            self.next = self.next.max(Instant::now()) + interval;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_transaction_holds_at_most_one_second_of_the_rate() {
-        let chunks = [None, Some(1), Some(50), Some(5000)].map(|rate| TransactionPacer::new(rate).chunk);
-        assert_eq!(chunks, [200, 1, 50, 200]);
-    }
 }

@@ -6,7 +6,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::decide::{self, RedriveDecision, RedriveRules, SkipReason};
+use super::kept::{KeptRecords, Restored};
+use super::run::decide_with_kept_record;
 use mfctl_core::domain::dead_letter::{DeadLetterInfo, LedgerEntry};
+use mfctl_core::domain::dead_letter_stub::DeadLetterStub;
 use mfctl_core::domain::event::unframe;
 use mfctl_core::domain::{AssetId, AssetState, Record, RecordAddress, Stage, Timestamp, TopicName, TopicPartition};
 use mfctl_core::events::ledger::Ledger;
@@ -60,6 +63,16 @@ pub struct RedrivePreview {
     pub reason: Option<String>,
 }
 
+/// The whole record of a dead letter that holds only the head of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ShownKeptRecord {
+    /// The object with the whole record, its size and SHA-256.
+    #[serde(flatten)]
+    pub stub: DeadLetterStub,
+    /// Why the record cannot be restored now; none when it was read and its SHA-256 is right.
+    pub unavailable: Option<String>,
+}
+
 /// The catalog's row of the dead letter's asset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ShownAsset {
@@ -87,6 +100,9 @@ pub struct DeadLetterDetail {
     pub resolution: Option<LedgerEntry>,
     /// What a redrive would do with it.
     pub redrive: RedrivePreview,
+    /// Its record in the object store, if the record was too large for the dead-letter topic. Key, headers and value below
+    /// are those of the whole record where it could be read.
+    pub kept_record: Option<ShownKeptRecord>,
     /// The asset, by the record's key.
     pub asset: Option<ShownAsset>,
     /// The record's key.
@@ -119,28 +135,65 @@ pub async fn fetch_record(log: &dyn EventLog, id: &RecordAddress) -> Result<Reco
     fetched.records.into_iter().find(|record| record.address == *id).ok_or_else(missing)
 }
 
-/// The details of a dead letter, from the ledger, the catalog and the registry.
+/// The whole value of a dead letter, byte for byte.
 ///
 /// # Errors
-/// Errors of the log, catalog and registry.
+/// `NotFound` or `Corrupt` when it is kept in the object store and is not there or damaged, otherwise those of the store.
+pub async fn whole_value(record: Record, kept: &KeptRecords) -> Result<Option<Bytes>> {
+    let Some(stub) = DeadLetterStub::of(&record) else { return Ok(record.value) };
+    let reason = match kept.restore(&record, &stub).await? {
+        Restored::Whole(whole) => return Ok(whole.value),
+        Restored::Unavailable(reason) => reason,
+    };
+    let kind = match reason {
+        SkipReason::KeptRecordMissing => ErrorKind::NotFound,
+        SkipReason::KeptRecordDamaged => ErrorKind::Corrupt,
+        _ => ErrorKind::Invalid,
+    };
+    let why = match reason {
+        SkipReason::TooLarge => "its record is too large to be read into memory",
+        reason => reason.text(),
+    };
+    let hint =
+        format!("without --raw, `mfctl dlq show` shows the head of its value; the whole record is {}", stub.object);
+    Err(Error::new(kind, format!("dead letter {}: {why}", record.address)).hint(hint))
+}
+
+/// The details of a dead letter, from the ledger, the catalog, the registry and the kept records.
+///
+/// # Errors
+/// Errors of the log, catalog, registry and object store.
 pub async fn describe(
     record: &Record,
     ports: &Ports,
     codec: &EventCodec,
     rules: &RedriveRules,
+    kept: &KeptRecords,
 ) -> Result<DeadLetterDetail> {
     let ledger = Ledger::load(ports.log.as_ref()).await?;
     let resolution = ledger.entry(ports.log.as_ref(), &record.address).await?;
     let error = DeadLetterInfo::from_record(record);
+    let stub = DeadLetterStub::of(record);
+    let redrive = match &resolution {
+        Some(entry) => nothing(record, format!("it is resolved: {}", entry.resolution)),
+        None => redrive_preview(record, decide_with_kept_record(record, stub.as_ref(), rules, kept).await?.0),
+    };
+    let (whole, kept_record) = whole_record(record, stub, kept).await?;
+    let record = whole.as_deref().unwrap_or(record);
+    let is_head_only = kept_record.as_ref().is_some_and(|kept| kept.unavailable.is_some());
     Ok(DeadLetterDetail {
         id: record.address.clone(),
         dead_lettered_at: record.timestamp,
-        redrive: redrive_preview(record, &error, resolution.as_ref(), rules),
+        redrive,
+        kept_record,
         asset: asset_detail(record, ports).await?,
         key: display_bytes(record.key.as_ref()),
         headers: record.headers.0.iter().map(display_header).collect(),
         value: display_value(record.value.as_ref()),
-        validity: validity(record, codec).await?,
+        validity: match is_head_only {
+            true => "not checked: the whole value is not available".to_owned(),
+            false => validity(record, codec).await?,
+        },
         error,
         resolution,
     })
@@ -150,23 +203,36 @@ fn display_header(header: &mfctl_core::domain::Header) -> ShownHeader {
     ShownHeader { name: header.name.clone().into_owned(), value: display_bytes(header.value.as_ref()) }
 }
 
-fn redrive_preview(
+/// The whole dead letter of a stub, where it is available, and what is known of its kept record.
+async fn whole_record(
     record: &Record,
-    info: &DeadLetterInfo,
-    resolved: Option<&LedgerEntry>,
-    rules: &RedriveRules,
-) -> RedrivePreview {
-    let redrives = decide::redrive_count(record, info);
+    stub: Option<DeadLetterStub>,
+    kept: &KeptRecords,
+) -> Result<(Option<Box<Record>>, Option<ShownKeptRecord>)> {
+    let Some(stub) = stub else { return Ok((None, None)) };
+    Ok(match kept.restore(record, &stub).await? {
+        Restored::Whole(whole) => (Some(whole), Some(ShownKeptRecord { stub, unavailable: None })),
+        Restored::Unavailable(reason) => {
+            (None, Some(ShownKeptRecord { stub, unavailable: Some(reason.text().to_owned()) }))
+        }
+    })
+}
+
+fn nothing(record: &Record, reason: String) -> RedrivePreview {
+    RedrivePreview { action: "nothing", to: None, redrives: redrives(record), reason: Some(reason) }
+}
+
+fn redrives(record: &Record) -> u32 {
+    decide::redrive_count(record, &DeadLetterInfo::from_record(record))
+}
+
+fn redrive_preview(record: &Record, decision: RedriveDecision) -> RedrivePreview {
     let source = record.address.topic.source();
-    let nothing = |reason: String| RedrivePreview { action: "nothing", to: None, redrives, reason: Some(reason) };
-    if let Some(entry) = resolved {
-        return nothing(format!("it is resolved: {}", entry.resolution));
-    }
-    let sent = |action, to| RedrivePreview { action, to: Some(to), redrives, reason: None };
-    match decide::decide_redrive(record, info, rules) {
+    let sent = |action, to| RedrivePreview { action, to: Some(to), redrives: redrives(record), reason: None };
+    match decision {
         RedriveDecision::Redrive { .. } => sent("redrive", source),
         RedriveDecision::Park { .. } => sent("park", source.parked()),
-        RedriveDecision::Skip(reason) => nothing(SkipReason::text(reason).to_owned()),
+        RedriveDecision::Skip(reason) => nothing(record, SkipReason::text(reason).to_owned()),
     }
 }
 

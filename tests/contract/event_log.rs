@@ -22,6 +22,8 @@ macro_rules! event_log_suite {
             records_of_a_key_keep_their_partition_and_order,
             keyless_records_are_spread_and_an_explicit_partition_is_used,
             records_over_one_mebibyte_are_refused,
+            dead_letter_and_parked_topics_take_larger_records,
+            more_headers_than_can_be_read_are_refused,
             fetch_respects_its_limits_but_returns_at_least_one_record,
             fetch_at_the_end_returns_no_records,
             records_appended_while_a_range_is_read_belong_to_the_next_range,
@@ -210,6 +212,40 @@ pub async fn records_over_one_mebibyte_are_refused(f: Fixture<dyn EventLog>) {
     let tight = FetchLimits { max_records: 1, max_bytes: 10 };
     let fetched = f.port.fetch(&topic_partition("t", 0), 0, tight).await.unwrap();
     assert_eq!(fetched.records[0].value.as_ref().map(Bytes::len), Some((1 << 20) - 1024));
+}
+
+/// Bytes that do not compress: Kafka limits the compressed size.
+fn noise(bytes: usize) -> Bytes {
+    let mut rng = fastrand::Rng::with_seed(7);
+    std::iter::repeat_with(|| rng.u8(..)).take(bytes).collect()
+}
+
+pub async fn dead_letter_and_parked_topics_take_larger_records(f: Fixture<dyn EventLog>) {
+    const LIMIT: usize = (1 << 20) + (64 << 10);
+    f.port.create_topics(&[spec("t.dlq", 1), spec("t.parked", 1)]).await.unwrap();
+    for name in ["t.dlq", "t.parked"] {
+        let large = |bytes| NewRecord { value: Some(noise(bytes - 1)), ..record(name, "k", "") };
+        fails_as(f.port.publish(vec![large(LIMIT + 1)]).await, ErrorKind::Invalid);
+        f.port.publish(vec![large(LIMIT)]).await.unwrap();
+        let read = all_records(f.port.as_ref(), &topic_partition(name, 0)).await;
+        assert_eq!(read[0].value, large(LIMIT).value);
+        assert!(f.port.max_message_bytes(&topic(name)).await.unwrap() > LIMIT);
+    }
+}
+
+pub async fn more_headers_than_can_be_read_are_refused(f: Fixture<dyn EventLog>) {
+    f.port.create_topics(&[spec("t", 1), spec("t.dlq", 1)]).await.unwrap();
+    let with = |name: &str, count: usize| {
+        let mut many = record(name, "k", "v");
+        (0..count).for_each(|_| many.headers.push("a", "b"));
+        many
+    };
+    for (name, limit) in [("t", 99_900), ("t.dlq", 100_000)] {
+        fails_as(f.port.publish(vec![with(name, limit + 1)]).await, ErrorKind::Invalid);
+        f.port.publish(vec![with(name, limit)]).await.unwrap();
+        let read = all_records(f.port.as_ref(), &topic_partition(name, 0)).await;
+        assert_eq!((read.len(), read[0].headers.0.len()), (1, limit));
+    }
 }
 
 pub async fn fetch_respects_its_limits_but_returns_at_least_one_record(f: Fixture<dyn EventLog>) {

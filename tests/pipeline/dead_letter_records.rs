@@ -11,19 +11,21 @@ pub fn stored_record(new: NewRecord, address: RecordAddress) -> Record {
 
 /// The dead letter that a worker makes of a record.
 pub fn dead_letter_of(record: &Record) -> NewRecord {
-    dead_letter::dead_letter(
-        record,
-        &FailureContext {
-            group: "mfctl.dev.enrich",
-            kind: "parser_limit",
-            class: FailureClass::Permanent,
-            message: "page 17 of the file is broken",
-            attempts: 1,
-            first_failed_at: record.timestamp,
-            last_failed_at: record.timestamp,
-            worker: "host/0",
-        },
-    )
+    dead_letter::dead_letter(record, &failure_of(record))
+}
+
+/// Why a worker makes a dead letter of it.
+pub fn failure_of(record: &Record) -> FailureContext<'static> {
+    FailureContext {
+        group: "mfctl.dev.enrich",
+        kind: "parser_limit",
+        class: FailureClass::Permanent,
+        message: "page 17 of the file is broken",
+        attempts: 1,
+        first_failed_at: record.timestamp,
+        last_failed_at: record.timestamp,
+        worker: "host/0",
+    }
 }
 
 pub fn ingested_event(number: usize, env: &str) -> NewRecord {

@@ -3,25 +3,30 @@
 use std::sync::Arc;
 
 use mfctl::dlq::decide::{RedriveRules, SkipReason};
+use mfctl::dlq::kept::KeptRecords;
 use mfctl::dlq::list::{self, DeadLetterFilter, ErrorGroups};
 use mfctl::dlq::report::RunTally;
 use mfctl::dlq::run::{DlqAction, DlqRun, DlqRunResult};
 use mfctl::dlq::selection::{Selection, SelectionSnapshot};
 use mfctl_core::domain::dead_letter::{self, Resolution};
+use mfctl_core::domain::dead_letter_stub::{self, DeadLetterStub, StubSize};
+use mfctl_core::domain::names::Buckets;
 use mfctl_core::domain::names::topics::{MEDIA_INGESTED, PIPELINE};
-use mfctl_core::domain::{EnvName, NewRecord, Record, RecordAddress, Timestamp, TopicName};
+use mfctl_core::domain::{EnvName, NewRecord, ObjectRef, Record, RecordAddress, Timestamp, TopicName};
+use mfctl_core::domain::{kept_record, object_keys};
 use mfctl_core::events::dead_letters::DeadLetterWatch;
 use mfctl_core::events::ledger::Ledger;
 use mfctl_core::events::pager::Pager;
 use mfctl_core::events::topics;
-use mfctl_core::ports::{ErrorKind, Ports, SystemClock};
+use mfctl_core::ports::{ErrorKind, Ports, PutOptions, SystemClock};
 use mfctl_core::stop::{Stop, StopReason};
 use mfctl_embedded::OpenMode;
 
-use crate::pipeline::dead_letter_records::{self, dead_letter_of, stored_record};
+use crate::pipeline::dead_letter_records::{self, dead_letter_of, failure_of, stored_record};
 
 struct Platform {
     ports: Ports,
+    kept: KeptRecords,
     _data: tempfile::TempDir,
 }
 
@@ -31,7 +36,10 @@ impl Platform {
         let clock = Arc::new(SystemClock::default());
         let ports = mfctl_embedded::open(data.path(), OpenMode::MayCreate, clock).await.unwrap();
         ports.log.create_topics(&topics::contract(6, topics::Retention::default())).await.unwrap();
-        Self { ports, _data: data }
+        let buckets = Buckets::of(&EnvName::new("dev").unwrap()).unwrap();
+        ports.objects.create_buckets(&buckets.all().map(Clone::clone)).await.unwrap();
+        let kept = KeptRecords::new(Arc::clone(&ports.objects), &buckets);
+        Self { ports, kept, _data: data }
     }
 
     async fn all_records(&self, topic: &TopicName) -> Vec<Record> {
@@ -67,7 +75,8 @@ impl Platform {
         stop: &Stop,
         progress: impl FnMut(&RunTally),
     ) -> DlqRunResult {
-        run.execute(snapshot, self.ports.log.as_ref(), self.ports.clock.as_ref(), stop, progress).await
+        let Ports { log, clock, .. } = &self.ports;
+        run.execute(snapshot, log.as_ref(), &self.kept, clock.as_ref(), stop, progress).await
     }
 
     async fn redrive_all(&self) -> RunTally {
@@ -93,7 +102,13 @@ fn redrive() -> DlqRun {
         id: uuid::Uuid::now_v7().to_string(),
         actor: "operator@host".to_owned(),
         env: env.clone(),
-        action: DlqAction::Redrive(RedriveRules { env, max_redrives: 3, from_parked: false, topics }),
+        action: DlqAction::Redrive(RedriveRules {
+            env,
+            max_redrives: 3,
+            from_parked: false,
+            topics,
+            limits_compressed_records: false,
+        }),
         limit: None,
         rate: None,
     }
@@ -145,7 +160,7 @@ async fn dead_letters_after_the_snapshot_are_not_redriven() {
     let platform = Platform::new().await;
     platform.dead_letter((0..20).map(event).collect()).await;
     let snapshot = platform.snapshot(&Selection::All).await;
-    let planned = redrive().dry_run(&snapshot, platform.ports.log.as_ref()).await.unwrap();
+    let planned = redrive().dry_run(&snapshot, platform.ports.log.as_ref(), &platform.kept).await.unwrap();
     platform.dead_letter((20..40).map(event).collect()).await;
     let finished = platform.execute(&redrive(), &snapshot, &Stop::never(), |_| {}).await;
     assert_eq!((planned.redriven, finished.tally.redriven), (20, 20));
@@ -211,7 +226,7 @@ async fn limit_redrives_the_first_dead_letters_and_leaves_the_rest() {
     platform.dead_letter((0..30).map(event).collect()).await;
     let snapshot = platform.snapshot(&Selection::All).await;
     let run = DlqRun { limit: Some(7), ..redrive() };
-    let planned = run.dry_run(&snapshot, platform.ports.log.as_ref()).await.unwrap();
+    let planned = run.dry_run(&snapshot, platform.ports.log.as_ref(), &platform.kept).await.unwrap();
     let finished = platform.execute(&run, &snapshot, &Stop::never(), |_| {}).await;
     assert_eq!((planned.redriven, finished.tally.redriven), (7, 7));
     assert_eq!(platform.redrive_all().await.redriven, 23);
@@ -252,6 +267,62 @@ async fn discarded_dead_letter_keeps_its_reason_and_is_not_redriven() {
     assert_eq!((entry.actor.as_str(), entry.run), ("operator@host", run.id));
     let tally = platform.redrive_all().await;
     assert_eq!((tally.redriven, tally.skipped_resolved), (2, 1));
+}
+
+/// A dead letter that holds only the head of its record, which is kept in the object store.
+async fn publish_stub(platform: &Platform, event: &Record) -> DeadLetterStub {
+    let encoded = kept_record::encode(event);
+    let buckets = Buckets::of(&EnvName::new("dev").unwrap()).unwrap();
+    let key = object_keys::kept_record(&event.address, &encoded.sha256, 1);
+    let object = ObjectRef { bucket: buckets.kept_records().clone(), key };
+    let bytes = Arc::new(encoded.bytes.clone());
+    platform.ports.objects.put(&object, bytes, PutOptions::default()).await.unwrap();
+    let failure = failure_of(event);
+    let stub = dead_letter_stub::stub(event, &failure, &encoded, &object, StubSize::Usual);
+    let address = platform.ports.log.publish(vec![stub.clone()]).await.unwrap().remove(0);
+    DeadLetterStub::of(&stored_record(stub, address)).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kept_record_is_redriven_whole_and_its_object_deleted() {
+    let platform = Platform::new().await;
+    let mut large = event(1);
+    large.value = Some(vec![b'v'; 200_000].into());
+    large.headers.push("large", vec![b'h'; 10_000]);
+    let address = platform.ports.log.publish(vec![large.clone()]).await.unwrap().remove(0);
+    let stub = publish_stub(&platform, &stored_record(large.clone(), address)).await;
+    platform.dead_letter(vec![event(2), event(3)]).await;
+
+    let snapshot = platform.snapshot(&Selection::All).await;
+    let planned = redrive().dry_run(&snapshot, platform.ports.log.as_ref(), &platform.kept).await.unwrap();
+    assert_eq!(planned.redriven, 3);
+    assert!(platform.ports.objects.head(&stub.object).await.unwrap().is_some());
+    assert_eq!(platform.redrive_all().await.redriven, 3);
+    assert!(platform.ports.objects.head(&stub.object).await.unwrap().is_none());
+
+    let all = platform.all_records(&MEDIA_INGESTED).await;
+    let mut sent = all.into_iter().find(|record| record.key == large.key && record.headers.0.len() == 4).unwrap();
+    assert_eq!(dead_letter::RedriveMark::of(&sent.headers).unwrap().count, 1);
+    sent.headers.0.pop();
+    assert!(sent.value == large.value && sent.headers == large.headers, "byte for byte");
+    assert_eq!(platform.redrive_all().await.skipped_resolved, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stub_without_its_headers_is_never_sent() {
+    let platform = Platform::new().await;
+    let large = event(1);
+    let address = platform.ports.log.publish(vec![large.clone()]).await.unwrap().remove(0);
+    publish_stub(&platform, &stored_record(large, address)).await;
+    let mut stub = platform.all_records(&MEDIA_INGESTED.dead_letters()).await.remove(0);
+    stub.headers.remove_where(|name| name.starts_with("__dlq.stub."));
+    let Record { address, key, value, headers, timestamp } = stub;
+    let copy = NewRecord { topic: address.topic, partition: None, key, value, headers, timestamp };
+    let copy = platform.ports.log.publish(vec![copy]).await.unwrap().remove(0);
+    let tally = platform.redrive_all().await;
+    assert_eq!(tally.redriven, 1, "the one with its headers");
+    let skipped: Vec<_> = tally.skipped.iter().map(|skipped| (skipped.id.clone(), skipped.reason)).collect();
+    assert_eq!(skipped, [(copy, SkipReason::SourceMismatch)]);
 }
 
 fn dead_letter_with_headers(headers: &[(&'static str, &[u8])]) -> NewRecord {

@@ -13,5 +13,6 @@ mod ingest_inputs;
 mod ingest_resume;
 mod media_verbs;
 mod merged_metadata;
+mod oversize_records;
 mod source_changes;
 mod worker;

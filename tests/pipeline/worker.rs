@@ -9,4 +9,5 @@ mod isolation;
 mod parsers;
 mod platform;
 mod processing;
+mod refusals;
 mod unreadable_objects;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use mfctl_core::domain::TopicName;
+
 use crate::external_clients::{WireRecord, committed_records, emitted_once_counts, produce, s3};
 use crate::support::{Site, write_texts};
 
@@ -79,4 +81,87 @@ fn case_13_poison_records_are_dead_lettered_unchanged_and_the_partition_advances
     let discarded = site.json(["dlq", "discard", "--all", "--reason", "poison", "--yes"], &[0]);
     assert_eq!(discarded["discarded"], 4, "{discarded:#}");
     assert_eq!(site.json(["dlq", "list"], &[0])["unresolved"], 0);
+}
+
+/// Sets `max.message.bytes` of a topic.
+fn limit_messages(site: &Site, topic: &str, bytes: usize) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let settings = [("max.message.bytes".to_owned(), Some(bytes.to_string()))].into();
+        let topics = site.ports().await.topics.unwrap();
+        topics.alter_configs(&TopicName::new(topic.to_owned()).unwrap(), &settings).await.unwrap();
+    });
+}
+
+/// A record that is no event, with a value that does not compress.
+fn noise(bytes: usize) -> WireRecord {
+    let mut rng = fastrand::Rng::with_seed(3);
+    let value = std::iter::repeat_with(|| rng.u8(1..)).take(bytes).collect();
+    WireRecord { key: b"noise".to_vec(), value, headers: vec![("x".to_owned(), b"1".to_vec())] }
+}
+
+#[test]
+fn dead_letter_that_its_narrowed_topic_refuses_stays_until_the_topic_takes_it() {
+    let site = Site::new();
+    let raw = site.platform().topic("ingest.raw");
+    // The topic takes 1.25 MiB, the dead-letter topic a record of 1 MiB and 64 KiB.
+    let large = noise(1_200_000);
+    produce(&raw, [large.clone()]);
+    site.json(["worker", "all", "--until-drained"], &[3]);
+    limit_messages(&site, "ingest.raw", 1_000_000);
+    let report = site.json(["dlq", "redrive", "--all", "--yes"], &[3]);
+    assert_eq!((&report["redriven"], &report["skipped"][0]["reason"]), (&0.into(), &"refused".into()), "{report:#}");
+    assert_eq!(site.json(["dlq", "list"], &[0])["unresolved"], 1);
+    site.audit();
+    limit_messages(&site, "ingest.raw", 1_310_720);
+    let report = site.json(["dlq", "redrive", "--all", "--yes"], &[0]);
+    assert_eq!(report["redriven"], 1, "{report:#}");
+    let sent = committed_records(&raw).pop().unwrap();
+    assert!(sent.key == large.key && sent.value == large.value, "byte for byte");
+    assert_eq!(sent.headers[..1], large.headers[..]);
+}
+
+/// A dead-letter topic as releases before created it, or narrower: its dead letters are smaller, and the worker goes on.
+#[test]
+fn dead_letter_topics_with_lower_limits_get_smaller_dead_letters() {
+    let site = Site::new();
+    let raw = site.platform().topic("ingest.raw");
+    let dlq = site.platform().topic("ingest.raw.dlq");
+    for (limit, is_whole) in [(1_310_720, true), (500_000, false), (10_000, false)] {
+        limit_messages(&site, "ingest.raw.dlq", limit);
+        let large = noise(1_048_000);
+        produce(&raw, [large.clone()]);
+        site.json(["worker", "persist", "--until-drained"], &[3]);
+        let dead = committed_records(&dlq);
+        let dead: Vec<_> = dead.iter().filter(|dead| dead.value.len() == large.value.len()).collect();
+        assert_eq!(dead.len(), usize::from(is_whole), "{limit}");
+        site.json(["dlq", "redrive", "--all", "--yes", "--dry-run"], &[0]);
+        let discarded = site.json(["dlq", "discard", "--all", "--reason", "a test", "--yes"], &[0]);
+        assert_eq!(discarded["discarded"], 1, "{limit}: {discarded:#}");
+        if is_whole {
+            // Deleted, so that the next limits find none that is whole.
+            crate::external_clients::delete_records(&dlq);
+        }
+    }
+    let plan = site.run(["bootstrap", "plan"]);
+    assert!(plan.code == 4 && plan.stdout.contains("max.message.bytes"), "{plan}");
+}
+
+/// librdkafka reads none of more than 100,000 headers: nothing may be decided without them, and they are not in the letter.
+#[test]
+fn record_with_more_headers_than_can_be_read_is_dead_lettered_and_not_redriven() {
+    let site = Site::new();
+    let raw = site.platform().topic("ingest.raw");
+    write_texts(&site.path("in"), 3, &mut fastrand::Rng::with_seed(5));
+    site.json(["ingest", "in"], &[0]);
+    let good = committed_records(&raw).pop().unwrap();
+    let headers = vec![("a".to_owned(), b"b".to_vec()); 150_000];
+    produce(&raw, [WireRecord { headers, ..good }]);
+    let summary = site.json(["worker", "all", "--until-drained"], &[3]);
+    assert_eq!(summary["dead_lettered"], 1, "{summary:#}");
+    let dead = committed_records(&site.platform().topic("ingest.raw.dlq"));
+    assert_eq!(dead[0].header("__dlq.errors.kind"), "headers_lost");
+    let report = site.json(["dlq", "redrive", "--all", "--yes"], &[3]);
+    assert_eq!(report["skipped"][0]["reason"], "headers_lost", "{report:#}");
+    assert_eq!(site.audit()["enriched"], 3);
 }

@@ -107,7 +107,7 @@ pub fn emitted_once_counts(site: &Site) -> (usize, usize) {
 /// Writes records with an ordinary producer and waits until all are acknowledged.
 pub fn produce(topic: &str, records: impl IntoIterator<Item = WireRecord>) {
     let mut config = config();
-    config.set("enable.idempotence", "true").set("partitioner", "murmur2_random");
+    config.set("enable.idempotence", "true").set("partitioner", "murmur2_random").set("message.max.bytes", "20000000");
     let producer: BaseProducer = config.create().unwrap();
     for record in records {
         let headers = record

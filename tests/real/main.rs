@@ -50,6 +50,7 @@ mod pipeline {
     mod ingest_inputs;
     mod ingest_resume;
     mod media_verbs;
+    mod oversize_records;
 }
 
 mod bootstrap;

@@ -8,13 +8,11 @@ use rdkafka::ClientConfig;
 use super::offsets::IsolationLevel;
 use super::statistics;
 use mfctl_core::domain::Secret;
-pub(super) use mfctl_core::ports::MAX_MESSAGE_BYTES;
+use mfctl_core::domain::record_limits::{MAX_COMPRESSIBLE_BYTES, MAX_RECORD_BYTES};
 use mfctl_core::ports::{Error, ErrorKind, Result};
 use mfctl_core::telemetry::Metrics;
 use mfctl_core::tls_files::TlsFiles;
 
-/// The size limit of a record in bytes: Kafka's default `message.max.bytes`, which the port's contract adopts.
-pub(super) const MAX_RECORD_BYTES: usize = 1 << 20;
 /// How much librdkafka prefetches of each partition, in KiB.
 const PREFETCH_KIB: usize = 4096;
 /// The size of a producer's queue, in KiB.
@@ -200,7 +198,9 @@ impl KafkaConfig {
             .set("linger.ms", "5")
             .set("partitioner", "murmur2_random")
             .set("sticky.partitioning.linger.ms", "0")
-            .set("message.max.bytes", MAX_MESSAGE_BYTES.to_string())
+            // Above what a topic takes: librdkafka compares records before it compresses them, and a redrive sends a record
+            // back to a topic that took it compressed. A batch of several records is limited by `batch.size`.
+            .set("message.max.bytes", MAX_COMPRESSIBLE_BYTES.to_string())
             .set("queue.buffering.max.kbytes", BUFFER_KIB.to_string())
             .set("statistics.interval.ms", statistics::INTERVAL_MS.to_string())
             .set("request.timeout.ms", "10000")

@@ -3,12 +3,11 @@
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 
-use super::config::MAX_RECORD_BYTES;
 use super::context::RawProducer;
 use super::delivery::{DeliveredAt, DeliveryTicket};
 use super::error::LibrdkafkaError;
 use super::names::partition_number;
-use mfctl_core::domain::{Headers, NewRecord, RecordAddress, TopicName};
+use mfctl_core::domain::{Headers, NewRecord, RecordAddress, TopicName, record_limits};
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
 /// Enqueues one record for a topic by its name on the wire.
@@ -43,17 +42,23 @@ fn native_headers(headers: &Headers) -> Option<OwnedHeaders> {
     Some(headers.0.iter().fold(native, add))
 }
 
-/// Rejects a record over 1 MiB, which no broker accepts, before anything is sent.
+/// Rejects a record beyond the limits of the contract before anything is sent.
 ///
 /// # Errors
 /// `Invalid`.
 pub(super) fn check_size(record: &NewRecord) -> Result<()> {
-    let size = record.size_bytes();
-    if size <= MAX_RECORD_BYTES {
-        return Ok(());
-    }
-    let message = format!("a record for {} has {size} bytes; at most {MAX_RECORD_BYTES} fit", record.topic);
-    Err(Error::new(ErrorKind::Invalid, message))
+    record_limits::check(record).map_err(|too_large| Error::new(ErrorKind::Invalid, too_large.to_string()))
+}
+
+/// Rejects a record that no producer of ours takes. Whether the broker takes a smaller one depends on its compressed size.
+///
+/// # Errors
+/// `Invalid`.
+pub(super) fn check_compressible_size(record: &NewRecord) -> Result<()> {
+    check_size(record).or_else(|error| match record_limits::may_compress(record) {
+        true => Ok(()),
+        false => Err(error),
+    })
 }
 
 /// The address of a delivered record of this topic.

@@ -216,9 +216,7 @@ fn hint(settings: &str, error: &LibrdkafkaError) -> Option<String> {
         Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => {
             "too few replicas are in sync; see which brokers are down, then try again".to_owned()
         }
-        Code::MessageSizeTooLarge => {
-            "the topic accepts less than 1 MiB per record: raise its `max.message.bytes`".to_owned()
-        }
+        Code::MessageSizeTooLarge => "the topic takes no record of this size: raise its `max.message.bytes`".to_owned(),
         Code::Resolve => format!("check the host names in `{settings}.brokers`"),
         _ => return None,
     })

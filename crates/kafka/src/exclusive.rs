@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::blocking::run_blocking;
 use super::clients::KafkaClients;
-use super::enqueue::{address_of, check_size};
+use super::enqueue::{address_of, check_compressible_size};
 use super::topics::TopicDirectory;
 use super::transaction::{NotCommitted, TransactionOutcome};
 use super::transaction_runner::{RunProgress, TransactionRunner};
@@ -48,7 +48,7 @@ impl KafkaExclusiveProducer {
 impl TransactionalProducer for KafkaExclusiveProducer {
     async fn send(&mut self, records: Vec<NewRecord>) -> Result<Vec<RecordAddress>> {
         self.finish().await;
-        records.iter().try_for_each(check_size)?;
+        records.iter().try_for_each(check_compressible_size)?;
         self.topics.check_destinations(&records).await?;
         if records.is_empty() {
             return Ok(Vec::new());

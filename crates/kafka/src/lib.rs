@@ -19,6 +19,7 @@ mod exclusive;
 mod ffi;
 mod groups;
 mod heartbeat;
+mod message_limits;
 mod names;
 mod offsets;
 mod publish;
@@ -42,6 +43,7 @@ use clients::KafkaClients;
 use consumer::KafkaConsumer;
 use exclusive::KafkaExclusiveProducer;
 use groups::GroupQueries;
+use message_limits::MessageLimits;
 use mfctl_core::domain::{GroupName, NewRecord, RecordAddress, TopicName, TopicPartition};
 use mfctl_core::ports::{
     EventLog, FetchLimits, FetchedRecords, GroupConsumer, GroupDescription, GroupMember, HiddenRecords,
@@ -66,6 +68,7 @@ pub struct KafkaLog {
     hidden_readers: Arc<PartitionReaders>,
     groups: Arc<GroupQueries>,
     publisher: Arc<RecordPublisher>,
+    message_limits: Arc<MessageLimits>,
 }
 
 impl std::fmt::Debug for KafkaLog {
@@ -99,7 +102,8 @@ impl KafkaLog {
             Arc::clone(&readers),
         ));
         let publisher = Arc::new(RecordPublisher::new(Arc::clone(&clients), Arc::clone(&topics)));
-        Ok(Self { clients, topics, topic_changes, offsets, readers, hidden_readers, groups, publisher })
+        let message_limits = Arc::new(MessageLimits::new(Arc::clone(&topics)));
+        Ok(Self { clients, topics, topic_changes, offsets, readers, hidden_readers, groups, publisher, message_limits })
     }
 }
 
@@ -119,6 +123,14 @@ impl EventLog for KafkaLog {
 
     async fn offsets(&self, topics: &[TopicName]) -> Result<Vec<PartitionOffsets>> {
         self.offsets.offsets(topics).await
+    }
+
+    async fn max_message_bytes(&self, topic: &TopicName) -> Result<usize> {
+        self.message_limits.max_message_bytes(topic).await
+    }
+
+    fn limits_compressed_records(&self) -> bool {
+        true
     }
 
     async fn publish(&self, records: Vec<NewRecord>) -> Result<Vec<RecordAddress>> {

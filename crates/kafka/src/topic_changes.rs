@@ -10,12 +10,12 @@ use rdkafka::error::KafkaResult;
 use rdkafka_sys::RDKafkaErrorCode as Code;
 
 use super::clients::{KafkaClients, REQUEST_TIMEOUT};
-use super::config::MAX_MESSAGE_BYTES;
 use super::context::RawClient;
 use super::error::{LibrdkafkaError, unknown_topic};
 use super::ffi;
 use super::topics::{METADATA_BACKOFF, TopicDirectory, metadata_deadline};
 use mfctl_core::domain::TopicName;
+use mfctl_core::domain::record_limits::max_message_bytes;
 use mfctl_core::ports::{Error, ErrorKind, Result, TopicSpec, TopicState};
 use mfctl_core::wait::wait_until;
 
@@ -100,7 +100,7 @@ impl TopicChanges {
             retention_ms: spec.retention.map_or("-1".to_owned(), |retention| retention.as_millis().to_string()),
             cleanup_policy: if spec.compacted { "compact" } else { "delete" },
             min_insync_replicas: self.clients.config.min_insync_replicas.min(self.replication()).to_string(),
-            max_message_bytes: MAX_MESSAGE_BYTES.to_string(),
+            max_message_bytes: max_message_bytes(&spec.name).to_string(),
         }
     }
 

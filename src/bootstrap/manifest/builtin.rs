@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use super::ResourceDeclaration;
 use super::kinds::{BucketSpec, DatabaseSpec, KafkaTopicSpec, ResourceSpec, SchemaSpec};
 use mfctl_core::domain::names::topics;
+use mfctl_core::domain::record_limits::max_message_bytes;
 use mfctl_core::events::schemas;
 use mfctl_core::events::topics::{Retention, contract};
-use mfctl_core::ports::{MAX_MESSAGE_BYTES, TopicSpec};
+use mfctl_core::ports::TopicSpec;
 
 /// Days for which noncurrent versions of originals are kept.
 const NONCURRENT_DAYS: u32 = 180;
@@ -57,7 +58,7 @@ fn topic_spec(spec: &TopicSpec, defaults: &BuiltinDefaults) -> KafkaTopicSpec {
         vec![("retention.ms", json!(retention_ms)), ("cleanup.policy", json!(policy))];
     if let Some((_, in_sync)) = defaults.replicas {
         settings.push(("min.insync.replicas", json!(in_sync.to_string())));
-        settings.push(("max.message.bytes", json!(MAX_MESSAGE_BYTES.to_string())));
+        settings.push(("max.message.bytes", json!(max_message_bytes(&spec.name).to_string())));
     }
     KafkaTopicSpec {
         partitions: spec.partitions,

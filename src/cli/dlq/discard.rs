@@ -14,6 +14,7 @@ use crate::ops::target::DataDirMode;
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 A discarded dead letter is resolved: no redrive sends it. The record stays in its topic, and its asset stays dead-lettered.
+If its whole record is kept in the object store, because it was too large for the topic, that object is deleted.
 
 Examples:
   mfctl dlq discard media.ingested.dlq:3:42 --reason 'test upload'

@@ -151,6 +151,15 @@ impl Render for DlqListReport {
             Column::left("EXAMPLE"),
         ];
         page.table(&columns, self.groups.iter().map(|group| group_cells(group, self.now)).collect());
+        let kept: u64 = self.groups.iter().map(|group| group.kept_records).sum();
+        if kept > 0 {
+            let bytes = self.groups.iter().map(|group| group.kept_record_bytes).sum();
+            let records = humane::counted(kept, "record is", "records are");
+            page.line(format!(
+                "{records} too large for a dead-letter topic and kept in the object store: {}",
+                humane::bytes(bytes)
+            ));
+        }
         if self.not_grouped > 0 {
             let not_grouped = humane::counted(self.not_grouped, "dead letter was", "dead letters were");
             page.line(format!(
@@ -180,6 +189,16 @@ fn group_cells(group: &ErrorGroup, now: Option<Timestamp>) -> Vec<Cell> {
     ]
 }
 
+impl ListedDeadLetter {
+    /// The message, with the size of a record that is kept in the object store.
+    fn message_and_size(&self) -> String {
+        match &self.kept_record {
+            Some(kept) => format!("{} (record kept aside: {})", self.error.message, humane::bytes(kept.object_bytes)),
+            None => self.error.message.clone(),
+        }
+    }
+}
+
 impl ListItem for ListedDeadLetter {
     const COLUMNS: &'static [Column] = &[
         Column::left("ID"),
@@ -203,7 +222,7 @@ impl ListItem for ListedDeadLetter {
             Cell::new(self.error.kind.as_str()),
             Cell::new(self.error.redrives.to_string()),
             Cell::maybe(self.asset_id),
-            Cell::new(self.error.message.as_str()),
+            Cell::new(self.message_and_size()),
         ]
     }
 

@@ -1,6 +1,7 @@
 //! `mfctl dlq redrive`: sends dead letters back to the topic they came from, each exactly once.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args as ClapArgs;
@@ -15,6 +16,7 @@ use crate::cli::output::{Cell, ProgressPosition, Render, TextPage, Tone, humane}
 use crate::cli::record::RecordedChange;
 use crate::cli::signals;
 use crate::dlq::decide::RedriveRules;
+use crate::dlq::kept::KeptRecords;
 use crate::dlq::report::RunTally;
 use crate::dlq::run::{DlqAction, DlqRun, DlqRunResult};
 use crate::dlq::selection::SelectionSnapshot;
@@ -31,6 +33,9 @@ Fix the cause first. The selection is fixed when the command starts: dead letter
 Each is sent with its ledger entry in one transaction, so running the command again never sends one twice. A dead letter
 that was redriven --max-redrives times is moved to the .parked topic instead; `--from-parked` with its id sends it again
 and resets its count.
+
+A dead letter whose record was too large for its topic is sent with its whole record, which is kept in the object store
+until then. It is skipped if that record is missing or damaged, or larger than its topic takes.
 
 Examples:
   mfctl dlq redrive media.ingested.dlq:3:42          one dead letter
@@ -107,8 +112,16 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
 
 /// The rules of a redrive on this platform, with the topics that exist now.
 pub(super) async fn redrive_rules(connected: &Connected, max_redrives: u32, from_parked: bool) -> Result<RedriveRules> {
-    let topics = connected.ports.log.topics().await?.into_iter().map(|topic| topic.name).collect();
-    Ok(RedriveRules { env: connected.target.environment.clone(), max_redrives, from_parked, topics })
+    let log = connected.ports.log.as_ref();
+    let topics = log.topics().await?.into_iter().map(|topic| topic.name).collect();
+    let limits_compressed_records = log.limits_compressed_records();
+    let env = connected.target.environment.clone();
+    Ok(RedriveRules { env, max_redrives, from_parked, topics, limits_compressed_records })
+}
+
+/// The kept records of this platform.
+pub(super) fn kept_records(connected: &Connected) -> KeptRecords {
+    KeptRecords::new(Arc::clone(&connected.ports.objects), &connected.buckets)
 }
 
 /// What redrive and discard have in common: dry run, confirmation, execution, operator journal, report.
@@ -130,7 +143,7 @@ impl DlqRunCommand {
         connected: &Connected,
         cx: &Context,
     ) -> Result<()> {
-        let planned = run.dry_run(snapshot, connected.ports.log.as_ref()).await?;
+        let planned = run.dry_run(snapshot, connected.ports.log.as_ref(), &kept_records(connected)).await?;
         if self.dry_run || planned.done() == 0 {
             let report = DlqRunReport::new(run, planned, 0, self.dry_run);
             cx.out().print(&report)?;
@@ -186,7 +199,8 @@ async fn execute_with_progress(
     };
     let log = connected.ports.log.as_ref();
     let clock = connected.ports.clock.as_ref();
-    let result = run.execute(snapshot, log, clock, &stop, show_progress).await;
+    let kept = kept_records(connected);
+    let result = run.execute(snapshot, log, &kept, clock, &stop, show_progress).await;
     bar.finish();
     Ok(result)
 }

@@ -6,7 +6,7 @@ use clap::Args as ClapArgs;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::redrive::{DEFAULT_MAX_REDRIVES, redrive_rules};
+use super::redrive::{DEFAULT_MAX_REDRIVES, kept_records, redrive_rules};
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::ids;
@@ -27,7 +27,8 @@ Examples:
   mfctl dlq show media.ingested.dlq:3:42 --raw | xxd | head
   mfctl dlq show media.ingested.dlq:3:42 -o json | jq .value.json
 
-Exit codes: 0 shown, 2 not an id, 5 log not reachable, 6 no such record or no data folder")]
+Exit codes: 0 shown, 2 not an id, 5 log not reachable, 6 no such record or no data folder, or --raw and the whole record is
+missing or damaged")]
 pub struct Args {
     /// The dead letter, <dlq-topic>:<partition>:<offset>; - reads it from stdin
     #[arg(value_name = "ID")]
@@ -52,12 +53,14 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let ports = &connected.ports;
     let record = show::fetch_record(ports.log.as_ref(), &id).await?;
+    let kept = kept_records(&connected);
     if args.raw {
-        return cx.out().raw(record.value.as_deref().unwrap_or_default());
+        let value = show::whole_value(record, &kept).await?;
+        return cx.out().raw(value.as_deref().unwrap_or_default());
     }
     let codec = EventCodec::new(Arc::clone(&ports.registry), connected.target.environment.clone());
     let rules = redrive_rules(&connected, DEFAULT_MAX_REDRIVES, false).await?;
-    let dead_letter = show::describe(&record, ports, &codec, &rules).await?;
+    let dead_letter = show::describe(&record, ports, &codec, &rules, &kept).await?;
     cx.out().print(&DlqShowReport { dead_letter, now: Some(ports.clock.now()) })
 }
 
@@ -79,6 +82,7 @@ impl Render for DlqShowReport {
         page.field("redriven before", dead_letter.redrive.redrives.to_string());
         self.add_resolution(page);
         page.field("a redrive would", self.preview_text());
+        self.add_kept_record(page);
         self.add_asset(page);
         page.field("value against its schema", dead_letter.validity.as_str());
         page.heading("Headers");
@@ -125,6 +129,16 @@ impl DlqShowReport {
             (None, Some(reason)) => format!("skip it: {reason}"),
             (None, None) => "skip it".to_owned(),
         }
+    }
+
+    fn add_kept_record(&self, page: &mut TextPage) {
+        let Some(kept) = &self.dead_letter.kept_record else { return };
+        let size = humane::bytes(kept.stub.object_bytes);
+        let cell = match &kept.unavailable {
+            None => Cell::new(format!("{size} in {}", kept.stub.object)),
+            Some(reason) => Cell::new(format!("{size} in {}: {reason}", kept.stub.object)).tone(Tone::Bad),
+        };
+        page.field("record kept aside", cell);
     }
 
     fn add_asset(&self, page: &mut TextPage) {

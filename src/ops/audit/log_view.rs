@@ -2,9 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::kept::UnresolvedStubs;
 use super::options::AuditProgress;
 use super::report::{Findings, ViolationKind};
 use mfctl_core::domain::dead_letter::{RedriveMark, Resolution};
+use mfctl_core::domain::dead_letter_stub::DeadLetterStub;
 use mfctl_core::domain::event::{EventEnvelope, unframe};
 use mfctl_core::domain::names::topics;
 use mfctl_core::domain::{AssetId, EnvName, Record, Revision, Stage, Tenant, TopicName, TopicPartition};
@@ -43,6 +45,7 @@ pub(super) struct LogView {
     to_enrich: Read<HashSet<RevisionKey>>,
     /// Assets with a dead letter that was not redriven.
     dead: Read<HashSet<(AssetId, Stage)>>,
+    stubs: UnresolvedStubs,
 }
 
 impl LogView {
@@ -57,10 +60,11 @@ impl LogView {
         let mut reader = LogScanner { ports, tenant, findings, progress, read: 0 };
         let to_persist = reader.pending(env, Stage::Persist).await?;
         let to_enrich = reader.pending(env, Stage::Enrich).await?;
-        let dead = reader.dead().await?;
+        let mut stubs = UnresolvedStubs::default();
+        let dead = reader.dead(&mut stubs).await?;
         let ingested = reader.emitted(&topics::MEDIA_INGESTED).await?;
         let enriched = reader.emitted(&topics::MEDIA_ENRICHED).await?;
-        Ok(Self { ingested, enriched, to_persist, to_enrich, dead })
+        Ok(Self { ingested, enriched, to_persist, to_enrich, dead, stubs })
     }
 
     /// Whether an input of this stage is pending for the pair.
@@ -77,6 +81,11 @@ impl LogView {
             Stage::Persist => self.to_persist.complete,
             Stage::Enrich => self.to_enrich.complete,
         }
+    }
+
+    /// The unresolved dead letters of which the record is kept as an object.
+    pub(super) fn stubs(&self) -> &UnresolvedStubs {
+        &self.stubs
     }
 
     /// Whether every dead letter is known.
@@ -160,8 +169,8 @@ impl LogScanner<'_> {
         Ok(pending)
     }
 
-    /// Dead letters without a redrive in the ledger.
-    async fn dead(&mut self) -> Result<Read<HashSet<(AssetId, Stage)>>> {
+    /// Dead letters without a redrive in the ledger, and the stubs that still need their object.
+    async fn dead(&mut self, stubs: &mut UnresolvedStubs) -> Result<Read<HashSet<(AssetId, Stage)>>> {
         let mut dead = Read { found: HashSet::new(), complete: true };
         let ledger = Ledger::load(self.ports.log.as_ref()).await;
         let Some(ledger) = self.findings.readable("log: redrive ledger", ledger)? else {
@@ -172,7 +181,7 @@ impl LogScanner<'_> {
             let found = &mut dead.found;
             dead.complete &= self
                 .each_hidden(&topic, |record| {
-                    found.extend(envelope_of(&record).map(|envelope| (envelope.asset_id, *stage)));
+                    found.extend(asset_of(&record).map(|asset| (asset, *stage)));
                 })
                 .await?;
             let Some(spans) = self.spans(&topic).await? else {
@@ -183,17 +192,39 @@ impl LogScanner<'_> {
                 let complete = self
                     .each(&at.at, at.span.low, at.span.high, |_, record| {
                         let entry = ledger.get(&record.address).map(|entry| entry.resolution);
-                        if let Some(envelope) = envelope_of(&record)
-                            && entry != Some(Resolution::Redriven)
-                        {
-                            dead.found.insert((envelope.asset_id, *stage));
+                        if entry != Some(Resolution::Redriven) {
+                            dead.found.extend(asset_of(&record).map(|asset| (asset, *stage)));
+                        }
+                        // A parked one has a copy on the parked topic, which needs the object.
+                        if entry.is_none() {
+                            stubs.extend(&record);
                         }
                     })
                     .await?;
                 dead.complete &= complete;
             }
+            dead.complete &= self.parked_stubs(&stage.input().parked(), &ledger, stubs).await?;
         }
         Ok(dead)
+    }
+
+    /// The unresolved stubs of a parked topic. Returns whether all of it could be read; a topic that is missing has none.
+    async fn parked_stubs(&mut self, topic: &TopicName, ledger: &Ledger, stubs: &mut UnresolvedStubs) -> Result<bool> {
+        match self.ports.log.offsets(std::slice::from_ref(topic)).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
+            _ => {}
+        }
+        let Some(spans) = self.spans(topic).await? else { return Ok(false) };
+        let mut complete = true;
+        for at in spans {
+            let read = self.each(&at.at, at.span.low, at.span.high, |_, record| {
+                if ledger.get(&record.address).is_none() {
+                    stubs.extend(&record);
+                }
+            });
+            complete &= read.await?;
+        }
+        Ok(complete)
     }
 
     async fn emitted(&mut self, topic: &TopicName) -> Result<Read<Emitted>> {
@@ -289,4 +320,12 @@ fn revision_of(envelope: &EventEnvelope) -> RevisionKey {
 fn envelope_of(record: &Record) -> Option<EventEnvelope> {
     let (_, json) = unframe(record.value.as_ref()).ok()?;
     serde_json::from_slice(&json).ok()
+}
+
+/// The asset of the event in a dead letter. A stub holds only the head of its event.
+fn asset_of(record: &Record) -> Option<AssetId> {
+    match DeadLetterStub::of(record) {
+        Some(stub) => stub.asset_id,
+        None => envelope_of(record).map(|envelope| envelope.asset_id),
+    }
 }

@@ -12,6 +12,7 @@
 
 mod assets;
 mod files;
+mod kept;
 mod log_view;
 mod object_bytes;
 mod objects;
@@ -102,8 +103,9 @@ async fn pass(
     files::check(ports, tenant, &log, &mut findings, progress).await?;
     progress.step("assets");
     assets::check_assets(ports, tenant, &log, &buckets, options, &mut findings, progress).await?;
+    log.stubs().check(ports.objects.as_ref(), &buckets, options, &mut findings).await?;
     progress.step("objects");
-    objects::check_objects(ports, tenant, &buckets, options, &mut findings, progress).await?;
+    objects::check_objects(ports, tenant, &buckets, options, &log, &mut findings, progress).await?;
     Ok(findings.into_report())
 }
 

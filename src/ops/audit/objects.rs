@@ -5,6 +5,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use futures_util::StreamExt;
 
 use super::assets::{CATALOG_ASSETS, READERS, check_identity, is_referenced};
+use super::kept;
+use super::log_view::LogView;
 use super::object_bytes::{self, ObjectFault, Recorded};
 use super::options::{AuditOptions, AuditProgress};
 use super::report::{Findings, ViolationKind};
@@ -31,6 +33,7 @@ pub(super) async fn check_objects(
     tenant: &Tenant,
     buckets: &Buckets,
     options: AuditOptions,
+    log: &LogView,
     findings: &mut Findings,
     progress: &dyn AuditProgress,
 ) -> Result<()> {
@@ -41,6 +44,10 @@ pub(super) async fn check_objects(
         while !findings.catalog_incomplete {
             let Some(page) = next_page(ports.objects.as_ref(), bucket, after.as_ref(), findings).await? else { break };
             after = page.last().map(|object| object.key.clone());
+            let mut page = page;
+            if bucket == buckets.kept_records() {
+                check_kept_records(&mut page, log, findings);
+            }
             check_page(ports, buckets, bucket, &page, &mut owners, findings).await?;
             progress.done(findings.report.objects + findings.report.objects_of_others);
         }
@@ -109,6 +116,18 @@ async fn next_page(
     let Some(listing) = findings.readable(&part, listing)? else { return Ok(None) };
     check_foreign(bucket, &listing, findings);
     Ok(Some(listing.objects).filter(|page| !page.is_empty()))
+}
+
+/// Takes the records that are kept for dead letters out of a page. Those that no unresolved dead letter needs are leftovers.
+fn check_kept_records(page: &mut Vec<ListedObject>, log: &LogView, findings: &mut Findings) {
+    page.retain(|object| {
+        let is_kept_record = kept::is_kept_record(&object.key);
+        if is_kept_record {
+            findings.report.objects += 1;
+            findings.report.garbage += u64::from(log.knows_dead_letters() && !log.stubs().need(&object.key));
+        }
+        !is_kept_record
+    });
 }
 
 /// Objects with keys that mfctl never uses are orphans.

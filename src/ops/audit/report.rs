@@ -101,7 +101,8 @@ pub struct AuditReport {
     pub derivatives: u64,
     /// Events on `media.*`.
     pub events: u64,
-    /// Leftover objects of committed events: harmless, removed by the lifecycle of the staging bucket.
+    /// Leftover objects, which are harmless: those of committed events, which the lifecycle of the staging bucket removes,
+    /// and kept records that no unresolved dead letter needs.
     pub garbage: u64,
     /// (Asset, revision) pairs whose event may have been removed by retention.
     pub unverifiable: u64,

@@ -134,6 +134,11 @@ impl<E> CommitScheduler<E> {
         self.max_records = (self.max_records * 2).min(self.configured_max_records);
     }
 
+    /// Notes a commit of which the log refuses a record: the next one is of one record, so that it is known which.
+    pub(super) fn refused(&mut self) {
+        self.max_records = 1;
+    }
+
     /// Notes a commit that failed: the next one is smaller.
     pub(super) fn failed(&mut self) {
         self.max_records = (self.max_records / 4).max(MIN_RECORDS).min(self.configured_max_records);

@@ -1,7 +1,7 @@
 //! A finished batch as one transaction of the log, and its counts.
 
+use mfctl_core::domain::GroupName;
 use mfctl_core::domain::dead_letter::{FailureContext, dead_letter};
-use mfctl_core::domain::{GroupName, NewRecord};
 use mfctl_core::ports::CommitRequest;
 
 use super::record::{CommitBatch, FailedRecord, RecordOutcome};
@@ -14,7 +14,11 @@ pub(super) fn build_commit_request<E>(batch: &mut CommitBatch<E>, group: &GroupN
         match outcome {
             RecordOutcome::Processed { output, .. } => request.outputs.append(&mut output.records),
             RecordOutcome::DeadLetter(failed) => {
-                request.dead_letters.push(dead_letter_record(failed, group, worker));
+                let letter = match failed.letter.take() {
+                    Some(letter) => *letter,
+                    None => dead_letter(&failed.record, &failure_context(failed, group, worker)),
+                };
+                request.dead_letters.push(letter);
             }
             RecordOutcome::Duplicate | RecordOutcome::Revoked => {}
         }
@@ -22,8 +26,13 @@ pub(super) fn build_commit_request<E>(batch: &mut CommitBatch<E>, group: &GroupN
     request
 }
 
-fn dead_letter_record(failed: &FailedRecord, group: &GroupName, worker: &str) -> NewRecord {
-    let why = FailureContext {
+/// Why a record is a dead letter, for its headers.
+pub(super) fn failure_context<'a>(
+    failed: &'a FailedRecord,
+    group: &'a GroupName,
+    worker: &'a str,
+) -> FailureContext<'a> {
+    FailureContext {
         group: group.as_str(),
         kind: failed.kind,
         class: failed.class,
@@ -32,8 +41,7 @@ fn dead_letter_record(failed: &FailedRecord, group: &GroupName, worker: &str) ->
         first_failed_at: failed.first_failed_at,
         last_failed_at: failed.last_failed_at,
         worker,
-    };
-    dead_letter(&failed.record, &why)
+    }
 }
 
 /// The counts of a committed batch.

@@ -292,7 +292,7 @@ impl<S: PipelineStep> ConsumeLoop<S> {
             Ok(()) => self.commit.begin(InFlightCommit { batch, offsets, emitted, taken_at, began_at }),
             Err(error) => {
                 self.commit.cancel();
-                self.commit_failed(&error);
+                self.commit_failed(&batch, &error);
             }
         }
     }
@@ -302,7 +302,7 @@ impl<S: PipelineStep> ConsumeLoop<S> {
         let Some(commit) = self.commit.end() else { return };
         match result {
             Ok(()) => self.committed(commit),
-            Err(error) => self.commit_failed(&error),
+            Err(error) => self.commit_failed(&commit.batch, &error),
         }
     }
 
@@ -314,17 +314,33 @@ impl<S: PipelineStep> ConsumeLoop<S> {
         self.context.ports.metrics.commit_took(self.context.stage(), duration.as_secs_f64());
         self.context.breaker.success(Dependency::Log, began_at);
         self.assignment.tracker.committed();
+        self.context.refused.committed(&offsets);
         self.assignment.intake.push_committed(offsets);
         report_commit(&batch, emitted, taken_at.elapsed(), &self.context, &mut self.summary);
         self.cleanups.spawn(Arc::clone(&self.context), batch);
     }
 
-    fn commit_failed(&mut self, error: &Error) {
+    fn commit_failed(&mut self, batch: &CommitBatch<S::Effect>, error: &Error) {
         self.commit.failed();
         match error.kind() {
             ErrorKind::Fenced => self.fenced(error),
+            ErrorKind::Invalid => self.commit_refused(batch, error),
             _ => self.log_call_failed(LogCall::Commit, error),
         }
+    }
+
+    /// The log refused a record of a commit, of which nothing was applied. Commits one record at a time until it is known
+    /// which, and then a smaller form of that: a dead letter, or a stub of one. Stops if not even the smallest is taken.
+    fn commit_refused(&mut self, batch: &CommitBatch<S::Effect>, error: &Error) {
+        if let [(ticket, _)] = batch.as_slice()
+            && !self.context.refused.refuse(ticket, error)
+        {
+            return self.stop(WorkerEnd::Failed(FatalFailure::from(error)));
+        }
+        tracing::warn!(stage = %self.context.stage(), records = batch.len(), error = error.full(),
+            "refused: the log does not take a record of this commit; trying its records one at a time, then in smaller forms");
+        self.commit.refused();
+        self.start_over();
     }
 
     fn next_poll(&self) -> Instant {

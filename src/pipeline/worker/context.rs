@@ -7,6 +7,7 @@ use super::dead_letter_ratio::{DeadLetterRatio, RatioExceeded, RecordVerdict};
 use super::dependencies::WorkerDependencies;
 use super::options::{Tuning, WorkerOptions, WorkerPorts};
 use super::record::{CommitBatch, RecordOutcome};
+use super::refused_records::RefusedRecords;
 use super::slots::StepSlots;
 use super::step::PipelineStep;
 use mfctl_core::breaker::{Breaker, CallSite};
@@ -23,6 +24,10 @@ pub(super) struct WorkerContext<S> {
     pub(super) breaker: Breaker,
     pub(super) slots: Arc<StepSlots>,
     dead_letter_ratio: Mutex<DeadLetterRatio>,
+    /// Records of which the log refused the outputs or the dead letter.
+    pub(super) refused: RefusedRecords,
+    /// Tells the objects that this worker keeps from those of others.
+    pub(super) writer: u32,
     retries: AtomicU64,
 }
 
@@ -38,6 +43,9 @@ impl<S: PipelineStep> WorkerContext<S> {
             breaker,
             slots: Arc::default(),
             dead_letter_ratio: Mutex::default(),
+            refused: RefusedRecords::default(),
+            // The random end of the id, which begins with the time.
+            writer: uuid::Uuid::now_v7().as_u128() as u32,
             retries: AtomicU64::new(0),
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::context::WorkerContext;
 use super::dead_letter_ratio::RatioExceeded;
+use super::dead_letter_writer::{DeadLetterWriter, OUTPUT_REFUSED};
 use super::outcome::{FatalFailure, WorkerEnd};
 use super::record::{CommitBatch, FailedRecord, RecordOutcome};
 use super::step::PipelineStep;
@@ -57,6 +58,7 @@ impl<S: PipelineStep> BatchFinisher<S> {
         self,
         mut batch: CommitBatch<S::Effect>,
     ) -> Result<CommitBatch<S::Effect>, FinishFailure> {
+        self.dead_letter_refused_outputs(&mut batch);
         if let Err(error) = self.finish_all(&batch).await {
             self.finish_one_by_one(&mut batch, &error).await?;
         }
@@ -64,6 +66,7 @@ impl<S: PipelineStep> BatchFinisher<S> {
         if let Some(exceeded) = self.context.dead_letter_ratio_exceeded(&batch) {
             return Err(FinishFailure::DeadLetters(exceeded));
         }
+        DeadLetterWriter::new(&self.context).write_all(&mut batch).await.map_err(FinishFailure::Fatal)?;
         self.release_dead_letters(&batch).await.map_err(|error| FinishFailure::from(&error))?;
         Ok(batch)
     }
@@ -136,12 +139,33 @@ impl<S: PipelineStep> BatchFinisher<S> {
         Ok(())
     }
 
+    /// Turns processed records of which the log refused the outputs into dead letters.
+    fn dead_letter_refused_outputs(&self, batch: &mut CommitBatch<S::Effect>) {
+        for (ticket, outcome) in batch.iter_mut() {
+            if outcome.effect().is_some()
+                && let Some(refusals) = self.context.refused.get(ticket)
+            {
+                self.dead_letter_as(outcome, OUTPUT_REFUSED, FailureClass::Permanent, refusals.error);
+            }
+        }
+    }
+
     /// Turns a processed record, refused alone and in its batch, into a dead letter.
     fn dead_letter(&self, outcome: &mut RecordOutcome<S::Effect>, error: &ports::Error) {
         let class = match retry::action_for(error.kind()) {
             FailureAction::RetryDependency => FailureClass::Transient,
             _ => FailureClass::Permanent,
         };
+        self.dead_letter_as(outcome, error.kind().as_str(), class, error.full());
+    }
+
+    fn dead_letter_as(
+        &self,
+        outcome: &mut RecordOutcome<S::Effect>,
+        kind: &'static str,
+        class: FailureClass,
+        message: String,
+    ) {
         let processed = std::mem::replace(outcome, RecordOutcome::Duplicate);
         if let RecordOutcome::Processed { record, claim, tenant, .. } = processed {
             let now = self.context.ports.clock.now();
@@ -149,12 +173,13 @@ impl<S: PipelineStep> BatchFinisher<S> {
                 record,
                 claim: Some(claim),
                 tenant: Some(tenant),
-                kind: error.kind().as_str(),
+                kind,
                 class,
-                message: error.full(),
+                message,
                 attempts: 2,
                 first_failed_at: now,
                 last_failed_at: now,
+                letter: None,
             });
         }
     }

@@ -200,6 +200,7 @@ impl<S: PipelineStep> RecordIntake<S> {
             attempts: 1,
             first_failed_at: now,
             last_failed_at: now,
+            letter: None,
         })
     }
 

@@ -12,8 +12,8 @@
 //! Files: `consume_loop` the loop; `phase`, `commit` (also when one is due), `intake_queue`, `assignment`,
 //! `membership` and `tracker` its state; `tasks` what it starts: `intake` turns records into work, `step_runner` runs the step
 //! for one record, `finisher` makes a batch ready to be committed, `cleanup` runs after the commit; `commit_request` builds the
-//! transaction, `commit_report` counts it; `dead_letter_ratio` ends a worker whose records nearly all fail; `slots` bounds the
-//! steps that run; `dependencies` is what the breaker asks whether a dependency works.
+//! transaction, `commit_report` counts it; `dead_letter_writer` writes the dead letters of a batch, `refused_records` notes
+//! what the log refuses to take; `dead_letter_ratio` ends a worker whose records nearly all fail; `slots` bounds the steps that run; `dependencies` is what the breaker asks whether a dependency works.
 
 mod assignment;
 mod cleanup;
@@ -23,6 +23,7 @@ mod commit_request;
 mod consume_loop;
 mod context;
 mod dead_letter_ratio;
+mod dead_letter_writer;
 mod dependencies;
 mod finisher;
 mod health;
@@ -33,6 +34,7 @@ mod options;
 mod outcome;
 mod phase;
 mod record;
+mod refused_records;
 mod slots;
 mod step;
 mod step_runner;

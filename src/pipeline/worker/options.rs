@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use mfctl_core::breaker::RecordLimit;
+use mfctl_core::domain::names::Buckets;
 use mfctl_core::events::EventCodec;
-use mfctl_core::ports::{Catalog, Clock, EventLog, FetchLimits};
+use mfctl_core::ports::{Catalog, Clock, EventLog, FetchLimits, ObjectStore};
 use mfctl_core::retry::RetryPolicy;
 use mfctl_core::telemetry::Metrics;
 
@@ -18,6 +19,10 @@ pub struct WorkerPorts {
     pub log: Arc<dyn EventLog>,
     /// Holds the claims on input records.
     pub catalog: Arc<dyn Catalog>,
+    /// Keeps the records that are too large for their dead-letter topic.
+    pub objects: Arc<dyn ObjectStore>,
+    /// The environment's buckets.
+    pub buckets: Buckets,
     /// Decodes input records. The environment of the codec is that of the worker.
     pub codec: Arc<EventCodec>,
     /// Timestamps of failures and dead letters.

@@ -44,6 +44,8 @@ pub(super) struct FailedRecord {
     pub(super) attempts: u32,
     pub(super) first_failed_at: Timestamp,
     pub(super) last_failed_at: Timestamp,
+    /// The dead letter, from the finish of its batch on.
+    pub(super) letter: Option<Box<NewRecord>>,
 }
 
 impl<E> RecordOutcome<E> {

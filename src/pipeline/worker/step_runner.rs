@@ -15,6 +15,7 @@ use super::step::{PipelineStep, RecordContext, StepError, StepOutput};
 use mfctl_core::breaker::CallSite;
 use mfctl_core::domain::Timestamp;
 use mfctl_core::domain::dead_letter::FailureClass;
+use mfctl_core::domain::record_limits;
 use mfctl_core::ports::{Dependency, ErrorKind};
 use mfctl_core::retry::{self, FailureAction};
 use mfctl_core::telemetry::events::{RecordRetried, WorkerEvent as _};
@@ -59,6 +60,7 @@ impl<S: PipelineStep> StepRunner<S> {
         let attempt = || self.attempt(&work, &dependency_failures);
         let (attempts, result) = retry::retry_attempts(policy, may_retry, retrying, attempt).await;
         let tenant = S::envelope(&work.input).tenant.clone();
+        let result = result.and_then(check_outputs);
         let ClaimedRecord { record, claim, .. } = *work;
         let outcome = match result {
             Ok(output) => RecordOutcome::Processed { record, claim, tenant, output },
@@ -81,6 +83,7 @@ impl<S: PipelineStep> StepRunner<S> {
                     attempts,
                     first_failed_at: first_failed_at.unwrap_or(now),
                     last_failed_at: now,
+                    letter: None,
                 })
             }
         };
@@ -132,6 +135,12 @@ impl<S: PipelineStep> StepRunner<S> {
         let retried = RecordRetried { stage, record, kind: error.kind(), message: &message, attempt, wait };
         retried.emit(&self.context.ports.metrics);
     }
+}
+
+/// An output beyond the log's limits is a failure of its record: its metadata is too large, for instance.
+fn check_outputs<E>(output: StepOutput<E>) -> Result<StepOutput<E>, StepError> {
+    let too_large = output.records.iter().find_map(|record| record_limits::check(record).err());
+    too_large.map_or(Ok(output), |too_large| Err(StepError::permanent("output_too_large", too_large.to_string())))
 }
 
 fn class_of(error: &StepError) -> FailureClass {

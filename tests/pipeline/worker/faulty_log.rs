@@ -28,17 +28,24 @@ pub struct FaultyLog {
     script: Arc<Mutex<VecDeque<ScriptedCommit>>>,
     /// A commit with more outputs times out.
     max_outputs: usize,
+    /// A commit with a larger record is refused.
+    max_bytes: usize,
 }
 
 impl FaultyLog {
     pub fn new(inner: &Arc<dyn EventLog>, script: impl IntoIterator<Item = ScriptedCommit>) -> Arc<Self> {
         let script = Arc::new(Mutex::new(script.into_iter().collect()));
-        Arc::new(Self { inner: Arc::clone(inner), script, max_outputs: usize::MAX })
+        Arc::new(Self { inner: Arc::clone(inner), script, max_outputs: usize::MAX, max_bytes: usize::MAX })
+    }
+
+    /// A log that refuses commits with a record of more bytes than this, although it does not say so before.
+    pub fn narrow(inner: &Arc<dyn EventLog>, max_bytes: usize) -> Arc<Self> {
+        Arc::new(Self { inner: Arc::clone(inner), script: Arc::default(), max_outputs: usize::MAX, max_bytes })
     }
 
     /// A log whose network is too slow for commits with more outputs than this.
     pub fn slow(inner: &Arc<dyn EventLog>, max_outputs: usize) -> Arc<Self> {
-        Arc::new(Self { inner: Arc::clone(inner), script: Arc::default(), max_outputs })
+        Arc::new(Self { inner: Arc::clone(inner), script: Arc::default(), max_outputs, max_bytes: usize::MAX })
     }
 
     /// Whether every scripted commit has happened.
@@ -53,6 +60,7 @@ struct FaultyConsumer {
     /// What happens to the commit that was begun last.
     current: ScriptedCommit,
     max_outputs: usize,
+    max_bytes: usize,
 }
 
 #[async_trait]
@@ -70,7 +78,10 @@ impl GroupConsumer for FaultyConsumer {
     }
 
     async fn begin_commit(&mut self, request: CommitRequest) -> Result<()> {
+        let mut records = request.outputs.iter().chain(&request.dead_letters);
+        let is_too_large = records.any(|record| record.size_bytes() > self.max_bytes);
         self.current = match self.script.lock().unwrap().pop_front() {
+            _ if is_too_large => ScriptedCommit::Fails(ErrorKind::Invalid),
             _ if request.outputs.len() > self.max_outputs => ScriptedCommit::Fails(ErrorKind::Timeout),
             next => next.unwrap_or(ScriptedCommit::Succeeds),
         };
@@ -137,7 +148,8 @@ impl EventLog for FaultyLog {
     async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn GroupConsumer>> {
         let inner = self.inner.subscribe(subscription).await?;
         let script = Arc::clone(&self.script);
-        Ok(Box::new(FaultyConsumer { inner, script, current: ScriptedCommit::Succeeds, max_outputs: self.max_outputs }))
+        let Self { max_outputs, max_bytes, .. } = *self;
+        Ok(Box::new(FaultyConsumer { inner, script, current: ScriptedCommit::Succeeds, max_outputs, max_bytes }))
     }
 
     async fn groups(&self) -> Result<Vec<GroupDescription>> {

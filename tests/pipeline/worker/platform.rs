@@ -216,6 +216,8 @@ impl Platform {
         WorkerPorts {
             log,
             catalog: Arc::clone(&self.ports.catalog),
+            objects: Arc::clone(&self.ports.objects),
+            buckets: self.buckets.clone(),
             codec: Arc::clone(&self.codec),
             clock: Arc::clone(&self.ports.clock) as Arc<dyn Clock>,
             metrics: Arc::clone(&self.metrics),
@@ -288,6 +290,8 @@ pub enum ScriptedAction {
     Fail(StepError),
     Panic,
     Sleep(Duration),
+    /// Persist, and add this many bytes to its output.
+    GrowOutput(usize),
 }
 
 /// Persist, preceded by a scripted action.
@@ -336,13 +340,18 @@ impl PipelineStep for ScriptedStep {
             *runs += 1;
             *runs - 1
         };
+        let mut grow = 0;
         match (self.script)(asset, runs) {
             ScriptedAction::Proceed => {}
+            ScriptedAction::GrowOutput(bytes) => grow = bytes,
             ScriptedAction::Fail(error) => return Err(error),
             ScriptedAction::Panic => panic!("as scripted"),
             ScriptedAction::Sleep(time) => mfctl_core::wait::pause(time).await,
         }
-        let StepOutput { records, effect: persist, weight_bytes } = self.persist.run(cx, input).await?;
+        let StepOutput { mut records, effect: persist, weight_bytes } = self.persist.run(cx, input).await?;
+        if grow > 0 {
+            records[0].headers.push("large", vec![b'x'; grow]);
+        }
         Ok(StepOutput { records, effect: ScriptedEffect { asset, persist }, weight_bytes })
     }
 

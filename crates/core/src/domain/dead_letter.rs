@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::asset::text_enum;
+use super::dead_letter_stub;
 use super::event::header;
 use super::ids::ParseIdError;
 use super::names::TopicName;
@@ -47,7 +48,9 @@ impl FailureOrigin {
     pub fn of_kind(kind: &str) -> Self {
         match kind {
             // The bytes of the record's value.
-            "not_wire_format" | "invalid_json" | "schema_violation" | "wrong_asset_id"
+            "not_wire_format" | "invalid_json" | "schema_violation" | "wrong_asset_id" | "headers_lost"
+            // What came of it is larger than the log takes.
+            | "output_too_large" | "output_refused"
             // What the parser says of the file.
             | "malformed" | "encrypted" | "unsupported" | "parser_limit"
             // How the parser ended on the file, while it parsed the built-in samples.
@@ -168,14 +171,33 @@ pub struct FailureContext<'a> {
     pub worker: &'a str,
 }
 
-/// Builds the dead letter of a record: key, value and headers byte for byte, plus the error headers.
+/// Builds the dead letter of a record: key, value and headers byte for byte, plus the error headers. Headers of the record
+/// with the names of error headers or of a stub's headers are left out.
 #[must_use]
 pub fn dead_letter(record: &Record, failure: &FailureContext<'_>) -> NewRecord {
     let mut headers = record.headers.clone();
-    let redrives = RedriveMark::of(&headers).map_or(0, |mark| mark.count);
-    headers.remove_where(|name| name.starts_with(PREFIX));
+    headers.remove_where(is_own_header);
+    add_error_headers(&mut headers, record, failure, record.address.topic.to_string());
+    NewRecord {
+        topic: record.address.topic.dead_letters(),
+        partition: None,
+        key: record.key.clone(),
+        value: record.value.clone(),
+        headers,
+        timestamp: failure.last_failed_at,
+    }
+}
+
+/// Whether mfctl writes headers of this name on dead letters.
+pub(super) fn is_own_header(name: &str) -> bool {
+    name.starts_with(PREFIX) || name.starts_with(dead_letter_stub::PREFIX)
+}
+
+/// Adds the error headers of a failed record; `topic` is the value of that of its topic.
+pub(super) fn add_error_headers(headers: &mut Headers, record: &Record, failure: &FailureContext<'_>, topic: String) {
+    let redrives = RedriveMark::of(&record.headers).map_or(0, |mark| mark.count);
     let mut add = |name: &str, value: String| headers.push(format!("{PREFIX}{name}"), value);
-    add("topic", record.address.topic.to_string());
+    add("topic", topic);
     add("partition", record.address.partition.to_string());
     add("offset", record.address.offset.to_string());
     add("timestamp", record.timestamp.to_string());
@@ -188,14 +210,6 @@ pub fn dead_letter(record: &Record, failure: &FailureContext<'_>) -> NewRecord {
     add("last_failed_at", failure.last_failed_at.to_string());
     add("worker", failure.worker.to_owned());
     add("redrives", redrives.to_string());
-    NewRecord {
-        topic: record.address.topic.dead_letters(),
-        partition: None,
-        key: record.key.clone(),
-        value: record.value.clone(),
-        headers,
-        timestamp: failure.last_failed_at,
-    }
 }
 
 /// The longest prefix of at most `max` bytes that ends between characters.
@@ -253,7 +267,7 @@ fn read_dlq_errors(headers: &Headers) -> DeadLetterInfo {
     let ours = text("kind").is_some();
     DeadLetterInfo {
         source: address(
-            text("topic"),
+            text("topic").map(dead_letter_stub::topic_of),
             text("partition").and_then(|t| t.parse().ok()),
             text("offset").and_then(|t| t.parse().ok()),
         ),
@@ -398,7 +412,7 @@ mod tests {
 
     #[test]
     fn only_what_is_known_to_be_the_records_does_not_count_against_the_worker() {
-        for kind in ["encrypted", "malformed", "parser_timeout", "invalid_json"] {
+        for kind in ["encrypted", "malformed", "parser_timeout", "invalid_json", "output_refused"] {
             assert_eq!(FailureOrigin::of_kind(kind), FailureOrigin::Record, "{kind}");
         }
         for kind in ["panic", "parser_start", "unknown_asset", "unreachable", "timeout", "some later kind"] {

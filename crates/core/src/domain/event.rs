@@ -29,6 +29,10 @@ pub mod header {
     /// Mark that each redrive replaces: `{"run","count","source"}`.
     pub const REDRIVE: &str = "mfctl.redrive";
 
+    /// Stands for headers that Kafka's client cannot read: there are more than [`crate::domain::record_limits::MAX_HEADERS`].
+    /// Its value is the reason.
+    pub const HEADERS_LOST: &str = "mfctl.headers_lost";
+
     /// A header name as read, without an allocation for the names above, which every record has.
     #[must_use]
     pub fn name(read: &str) -> Cow<'static, str> {

@@ -230,6 +230,12 @@ impl Buckets {
         Ok(Self { staging: name("staging")?, originals: name("originals")?, derived: name("derived")? })
     }
 
+    /// Bucket of the records that are too large for their dead-letter topic. That of the originals: nothing in it expires.
+    #[must_use]
+    pub fn kept_records(&self) -> &BucketName {
+        &self.originals
+    }
+
     /// All three buckets, in the order of the flow.
     #[must_use]
     pub fn all(&self) -> [&BucketName; 3] {

@@ -1,7 +1,11 @@
 //! The object keys of the contract: where each kind of object is in its bucket. Their parts are valid, so these cannot fail.
 
 use super::ids::{AssetId, EventId, JobId, Revision, Sha256};
-use super::names::{ObjectKey, Tenant};
+use super::names::{ObjectKey, Tenant, TopicName};
+use super::record::RecordAddress;
+
+/// First part of the keys of records that are kept for their dead letters.
+pub const KEPT_RECORDS: &str = "dead-letters";
 
 /// Platform marker in the bucket of originals, written by `bootstrap apply`: `mfctl/platform.json`. Belongs to no asset.
 #[must_use]
@@ -70,6 +74,60 @@ mod tests {
         assert!(keys.iter().all(|key| digest_in_key(key) == Some(sha256)), "{keys:?}");
         for key in ["a/1/text.txt", "a/1/thumb-320.webp", "a/1/text-abc.txt", "mfctl/platform.json"] {
             assert_eq!(digest_in_key(&ObjectKey::new(key).unwrap()), None, "{key}");
+        }
+    }
+}
+
+/// Whole record of a dead letter that holds only its head: `dead-letters/<topic>/<partition>/<offset>-<sha256>-<writer>`.
+///
+/// `sha256` is that of the object. `writer` are 8 hexadecimal digits of one worker process: what another one stores of the
+/// same record has another key, so that each object belongs to one dead letter.
+#[must_use]
+pub fn kept_record(source: &RecordAddress, sha256: &Sha256, writer: u32) -> ObjectKey {
+    let RecordAddress { topic, partition, offset } = source;
+    ObjectKey::from_valid(format!("{KEPT_RECORDS}/{topic}/{partition}/{offset}-{sha256}-{writer:08x}"))
+}
+
+/// The record's address and the object's SHA-256 in a key of [`kept_record`]; `None` for any other key.
+#[must_use]
+pub fn parse_kept_record(key: &ObjectKey) -> Option<(RecordAddress, Sha256)> {
+    let parts: Vec<&str> = key.as_str().split('/').collect();
+    let [KEPT_RECORDS, topic, partition, name] = parts[..] else { return None };
+    let name: Vec<&str> = name.split('-').collect();
+    let [offset, sha256, writer] = name[..] else { return None };
+    let source = RecordAddress {
+        topic: TopicName::new(topic.to_owned()).ok()?,
+        partition: partition.parse().ok()?,
+        offset: offset.parse().ok()?,
+    };
+    let sha256 = sha256.parse().ok()?;
+    let writer = u32::from_str_radix(writer, 16).ok()?;
+    // Only the one spelling that is written.
+    (kept_record(&source, &sha256, writer) == *key).then_some((source, sha256))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_a_kept_record_is_parsed_in_one_spelling_only() {
+        let source: RecordAddress = "ingest.raw:3:42".parse().unwrap();
+        let sha256 = Sha256([0xab; 32]);
+        let key = kept_record(&source, &sha256, 0x1f);
+        assert_eq!(key.as_str(), format!("dead-letters/ingest.raw/3/42-{}-0000001f", "ab".repeat(32)));
+        assert_eq!(parse_kept_record(&key), Some((source, sha256)));
+        let hex = "ab".repeat(32);
+        for wrong in [
+            "dead-letters/ingest.raw/3/42".to_owned(),
+            format!("dead-letters/ingest.raw/3/042-{hex}-0000001f"),
+            format!("dead-letters/ingest.raw/3/-42-{hex}-0000001f"),
+            format!("dead-letters/ingest.raw/3/42-{hex}-1f"),
+            format!("dead-letters/ingest.raw/3/42-{hex}-0000001F"),
+            format!("other/ingest.raw/3/42-{hex}-0000001f"),
+            format!("dead-letters/sha256/ab/ab/{hex}"),
+        ] {
+            assert_eq!(parse_kept_record(&ObjectKey::new(wrong.clone()).unwrap()), None, "{wrong}");
         }
     }
 }

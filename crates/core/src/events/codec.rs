@@ -177,6 +177,10 @@ impl EventCodec {
 
     async fn validated(&self, record: &Record) -> std::result::Result<(Arc<CompiledSchema>, Value), DecodeError> {
         let poison = |kind, message| DecodeError::Poison { kind, message };
+        if let Some(reason) = record.headers.text(event::header::HEADERS_LOST) {
+            // They may say that it is of another environment.
+            return Err(poison("headers_lost", reason.chars().take(200).collect()));
+        }
         let (id, json) = event::unframe(record.value.as_ref()).map_err(|e| poison("not_wire_format", e.to_string()))?;
         let schema = self.schema(id, record.address.topic.source()).await?;
         let value: Value =

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Result;
 use crate::domain::lag::{PartitionSpan, lag};
+use crate::domain::record_limits;
 use crate::domain::{GroupName, NewRecord, Record, RecordAddress, TopicName, TopicPartition};
 
 /// A topic to create.
@@ -233,8 +234,20 @@ pub trait EventLog: Send + Sync {
     /// Watermarks of every partition of these topics. A missing topic is `NotFound`, naming it.
     async fn offsets(&self, topics: &[TopicName]) -> Result<Vec<PartitionOffsets>>;
 
+    /// Largest record that this topic is sure to take, in bytes as [`NewRecord::encoded_bytes`]: the limit of
+    /// [`record_limits`], or less where the topic has a lower one.
+    async fn max_message_bytes(&self, topic: &TopicName) -> Result<usize> {
+        Ok(record_limits::max_message_bytes(topic))
+    }
+
+    /// Whether the log limits the compressed size of records. A [`TransactionalProducer`] then tries to send records that
+    /// [`record_limits::may_compress`] to what their topic takes, although they are beyond the limits themselves.
+    fn limits_compressed_records(&self) -> bool {
+        false
+    }
+
     /// Publishes records without a transaction and returns their addresses, in order. On an error some of them may have
-    /// been published. A record over 1 MiB is `Invalid`.
+    /// been published. A record beyond the [`record_limits`] is `Invalid`.
     async fn publish(&self, records: Vec<NewRecord>) -> Result<Vec<RecordAddress>>;
 
     /// Reads records from offset `from` on, outside any group. A `from` below the low watermark starts there; one at or
@@ -303,7 +316,8 @@ pub trait GroupConsumer: Send {
 
     /// Begins to commit outputs, dead letters and offsets in one transaction, which proceeds in the background while the
     /// member goes on polling. One commit is in flight at a time: a second call waits for the first, whose outcome is
-    /// then lost.
+    /// then lost. Here or in [`GroupConsumer::finish_commit`], `Invalid` means that the log refuses one of the records, for
+    /// its size or otherwise, and that nothing was committed.
     async fn begin_commit(&mut self, request: CommitRequest) -> Result<()>;
 
     /// Waits for the commit in flight. Cancel-safe: it can be dropped and called again. `Ok` means that the commit is
@@ -331,6 +345,6 @@ pub trait GroupConsumer: Send {
 #[async_trait]
 pub trait TransactionalProducer: Send {
     /// Sends all records in one transaction and returns their addresses. [`super::ErrorKind::Fenced`] when a later
-    /// producer has taken this `transactional.id`.
+    /// producer has taken this `transactional.id`; `Invalid` when the log refuses one of the records, with no effect.
     async fn send(&mut self, records: Vec<NewRecord>) -> Result<Vec<RecordAddress>>;
 }

@@ -48,7 +48,7 @@ pub use registry::{RegisteredSchema, SchemaRegistry};
 pub use search::{SearchDocument, SearchHit, SearchIndex, SearchPage, SearchQuery};
 pub use secret_store::{AppRole, MountClass, SecretShape, SecretStore, VaultAdmin, VaultMount};
 pub use storage_check::{CheckDepth, MAX_DAMAGE, StorageCheck};
-pub use topic_admin::{MAX_MESSAGE_BYTES, TopicAdmin, TopicState};
+pub use topic_admin::{TopicAdmin, TopicState};
 pub use vault_setup::{AdminRole, InitKeys, SealStatus, VaultSetup};
 
 use std::sync::Arc;

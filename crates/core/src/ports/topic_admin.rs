@@ -7,9 +7,6 @@ use async_trait::async_trait;
 use super::Result;
 use crate::domain::TopicName;
 
-/// Smallest `max.message.bytes` of the platform's topics: a record of 1 MiB with its headers.
-pub const MAX_MESSAGE_BYTES: usize = (1 << 20) + (256 << 10);
-
 /// A topic with its configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicState {

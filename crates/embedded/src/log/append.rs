@@ -8,11 +8,9 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension};
 use super::context::LogContext;
 use super::headers;
 use crate::db::SqlContext;
-use mfctl_core::domain::{NewRecord, RecordAddress, TopicPartition, partition};
+use mfctl_core::domain::{NewRecord, RecordAddress, TopicPartition, partition, record_limits};
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
-/// Kafka's default `message.max.bytes`, which the port's contract takes over.
-const MAX_RECORD_BYTES: usize = 1 << 20;
 /// Records between two entries of the time index.
 const TIME_INDEX_INTERVAL: i64 = 1024;
 /// How long a tombstone is kept, so that a lagging reader still sees it.
@@ -48,11 +46,7 @@ pub(super) async fn route(log: &LogContext, records: Vec<NewRecord>) -> Result<V
 }
 
 async fn route_one(log: &LogContext, record: NewRecord) -> Result<RoutedRecord> {
-    let size = record.size_bytes();
-    if size > MAX_RECORD_BYTES {
-        let message = format!("a record for {} has {size} bytes; the limit is {MAX_RECORD_BYTES}", record.topic);
-        return Err(Error::new(ErrorKind::Invalid, message));
-    }
+    record_limits::check(&record).map_err(|too_large| Error::new(ErrorKind::Invalid, too_large.to_string()))?;
     let topic = log.topics.get(&log.db, &record.topic).await?;
     if topic.compacted && record.key.is_none() {
         return Err(Error::new(

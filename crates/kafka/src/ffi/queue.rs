@@ -189,14 +189,20 @@ impl RawRecord {
     }
 }
 
+/// Why headers are lost.
+const HEADERS_LOST_REASON: &[u8] = b"the record has more than 100000 headers, or damaged ones, which cannot be read";
+
 /// # Safety
 /// `message` is alive.
 unsafe fn headers<'a>(message: *const sys::rd_kafka_message_t) -> Vec<(Cow<'static, str>, Option<&'a [u8]>)> {
     let mut native = ptr::null_mut();
     // SAFETY: the caller's promise; the message keeps the headers.
     let found = unsafe { sys::rd_kafka_message_headers(message, &raw mut native) };
-    if found != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-        return Vec::new();
+    match found {
+        sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {}
+        sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__NOENT => return Vec::new(),
+        // librdkafka reads neither more than 100,000 headers nor damaged ones.
+        _ => return vec![(Cow::Borrowed(header::HEADERS_LOST), Some(HEADERS_LOST_REASON))],
     }
     // SAFETY: the headers are alive.
     let count = unsafe { sys::rd_kafka_header_cnt(native) };
