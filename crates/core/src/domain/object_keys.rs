@@ -57,27 +57,6 @@ pub fn digest_in_key(key: &ObjectKey) -> Option<Sha256> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_of_originals_and_derivatives_contain_their_digest() {
-        let sha256 = Sha256([7; 32]);
-        let tenant = Tenant::default();
-        let asset = AssetId::of(&tenant, &sha256);
-        let keys = [
-            original(&tenant, &sha256),
-            derived_text(asset, Revision::FIRST, &sha256),
-            derived_thumbnail(asset, Revision::FIRST, &sha256),
-        ];
-        assert!(keys.iter().all(|key| digest_in_key(key) == Some(sha256)), "{keys:?}");
-        for key in ["a/1/text.txt", "a/1/thumb-320.webp", "a/1/text-abc.txt", "mfctl/platform.json"] {
-            assert_eq!(digest_in_key(&ObjectKey::new(key).unwrap()), None, "{key}");
-        }
-    }
-}
-
 /// Whole record of a dead letter that holds only its head: `dead-letters/<topic>/<partition>/<offset>-<sha256>-<writer>`.
 ///
 /// `sha256` is that of the object. `writer` are 8 hexadecimal digits of one worker process: what another one stores of the
@@ -109,6 +88,22 @@ pub fn parse_kept_record(key: &ObjectKey) -> Option<(RecordAddress, Sha256)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_of_originals_and_derivatives_contain_their_digest() {
+        let sha256 = Sha256([7; 32]);
+        let tenant = Tenant::default();
+        let asset = AssetId::of(&tenant, &sha256);
+        let keys = [
+            original(&tenant, &sha256),
+            derived_text(asset, Revision::FIRST, &sha256),
+            derived_thumbnail(asset, Revision::FIRST, &sha256),
+        ];
+        assert!(keys.iter().all(|key| digest_in_key(key) == Some(sha256)), "{keys:?}");
+        for key in ["a/1/text.txt", "a/1/thumb-320.webp", "a/1/text-abc.txt", "mfctl/platform.json"] {
+            assert_eq!(digest_in_key(&ObjectKey::new(key).unwrap()), None, "{key}");
+        }
+    }
 
     #[test]
     fn the_key_of_a_kept_record_is_parsed_in_one_spelling_only() {
