@@ -368,7 +368,9 @@ fn release_before_skips_stubs_and_sends_none() {
         let mut command = std::process::Command::new(&before);
         command.args(words).args(["-o", "json"]).env_clear().env("HOME", site.home()).env("PATH", "/usr/bin:/bin");
         CommandOutput::run({
-            command.env("USER", "operator").env("MFCTL_DATA_DIR", site.data()).current_dir(site.path(""));
+            // On a cluster it runs on another host, whose data folder no later release has migrated.
+            let data = if ON_STACK { site.path("data-of-release-before") } else { site.data() };
+            command.env("USER", "operator").env("MFCTL_DATA_DIR", data).current_dir(site.path(""));
             command
         })
     };
@@ -377,6 +379,11 @@ fn release_before_skips_stubs_and_sends_none() {
     let ids: Vec<String> = dead.iter().map(|dead| dead.address.to_string()).collect();
     let stubs: Vec<DeadLetterStub> = dead.iter().map(|dead| DeadLetterStub::of(dead).unwrap()).collect();
 
+    let opened = run(&site, &["dlq", "list"]);
+    if !ON_STACK && opened.code == 6 && opened.stderr.contains("supports formats up to") {
+        // It refuses the whole folder since this release has migrated it: nothing can be sent.
+        return skip("the release before does not open a data folder of this release");
+    }
     let reasons = |ran: &CommandOutput| -> Vec<String> {
         let report = ran.json();
         let skipped = report["skipped"].as_array().unwrap().iter();
@@ -422,10 +429,12 @@ fn release_before_skips_stubs_and_sends_none() {
 fn release_before() -> Option<std::path::PathBuf> {
     let path = std::env::var_os("MFCTL_RELEASE_BEFORE");
     if path.is_none() {
-        #[expect(clippy::print_stdout, reason = "a skipped test must be seen")]
-        {
-            println!("skipped: MFCTL_RELEASE_BEFORE does not name the program of the release before");
-        }
+        skip("MFCTL_RELEASE_BEFORE does not name the program of the release before");
     }
     path.map(std::path::PathBuf::from)
+}
+
+#[expect(clippy::print_stdout, reason = "a skipped test must be seen")]
+fn skip(reason: &str) {
+    println!("skipped: {reason}");
 }
