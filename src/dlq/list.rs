@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::decide;
+use super::kept;
 use super::shape::message_shape;
 use mfctl_core::domain::dead_letter::{DeadLetterInfo, Resolution};
 use mfctl_core::domain::dead_letter_stub::DeadLetterStub;
@@ -142,7 +143,7 @@ impl ListedDeadLetter {
             asset_id: decide::asset_of(record),
             error: DeadLetterInfo::from_record(record),
             resolution: ledger.get(&record.address).map(|resolved| resolved.resolution),
-            kept_record: DeadLetterStub::of(record),
+            kept_record: DeadLetterStub::of(record).filter(|_| kept::may_need_object(ledger, &record.address)),
         }
     }
 }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::lag::{self, GroupLag};
+use mfctl_core::domain::names::topics;
 use mfctl_core::domain::{EnvName, GroupName, Stage, TopicName, TopicPartition};
 use mfctl_core::events::dead_letters::DeadLetterWatch;
 use mfctl_core::events::pager::Pager;
@@ -125,7 +126,7 @@ async fn count_visible(log: &dyn EventLog, group: &GroupLag) -> Result<u64> {
 async fn unresolved(log: &dyn EventLog) -> Result<Unresolved> {
     let counts = DeadLetterWatch::default().refresh(log).await?;
     let of = |topic: fn(&TopicName) -> TopicName| {
-        let topics: Vec<_> = Stage::ALL.iter().map(|stage| topic(&stage.input())).collect();
+        let topics = topics::PIPELINE.map(|input| topic(&input));
         counts.iter().filter(|counts| topics.contains(&counts.topic)).map(|counts| counts.unresolved).sum()
     };
     Ok(Unresolved { dead_letters: of(TopicName::dead_letters), parked: of(TopicName::parked) })

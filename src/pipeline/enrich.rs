@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256 as Hasher};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 
-use crate::pipeline::persist::check_store;
+use crate::pipeline::persist::{check_store, mismatch};
 use crate::pipeline::scratch::Scratch;
 use crate::pipeline::worker::{CleanupFailure, PipelineStep, RecordContext, StepError, StepOutput};
 use mfctl_core::domain::asset::AssetFacts;
@@ -22,8 +22,8 @@ use mfctl_core::domain::{AssetId, AssetState, EventId, ObjectKey, ObjectRef, Sha
 use mfctl_core::events::EventCodec;
 use mfctl_core::failpoint;
 use mfctl_core::ports::{
-    self, Catalog, Clock, Dependency, ErrorKind, LocalObject, ObjectStore, PutOptions, SearchDocument, SearchIndex,
-    StateTransition,
+    self, Catalog, Clock, ContentDigest, Dependency, ErrorKind, LocalObject, ObjectStore, PutOptions, SearchDocument,
+    SearchIndex, StateTransition,
 };
 use mfctl_extract::parsers::{self, ExtractErrorKind, Extraction, Limits, Need};
 use mfctl_extract::sandbox::{ExtractRequest, Parser, ParserFailure, ParserFailureClass, ParserFailureKind};
@@ -111,10 +111,7 @@ impl Enrich {
         })?;
         let need = match need {
             Need::Nothing(extraction) => {
-                self.objects.head(&input.original).await.map_err(original_error)?.ok_or_else(|| {
-                    let message = format!("object {} does not exist", input.original);
-                    StepError::permanent("original_missing", message)
-                })?;
+                self.check_size(input).await?;
                 return Ok(ExtractedFile { extraction: *extraction, thumbnail: None });
             }
             need => need,
@@ -161,12 +158,37 @@ impl Enrich {
         let at = &input.original;
         let fetched = match need {
             Need::Start(bytes) if input.size_bytes > *bytes => {
+                self.check_size(input).await?;
                 let start = self.objects.open(at).await.map_err(original_error)?;
                 return fetch_start(start, *bytes, at, dir).await;
             }
             _ => self.objects.local(at, dir).await,
         };
-        fetched.map_err(original_error)
+        let local = fetched.map_err(original_error)?;
+        let path = local.path.clone();
+        let hashed = tokio::task::spawn_blocking(move || digest_of(&path)).await;
+        let found = hashed.unwrap_or_else(|error| Err(error.into())).map_err(|error| {
+            let unreadable = ports::Error::new(ErrorKind::Unreachable, format!("read original {at}")).because(error);
+            StepError::Port(unreadable.of(Dependency::Objects))
+        })?;
+        let expected = ContentDigest { size_bytes: input.size_bytes, sha256: input.envelope.sha256 };
+        match found == expected {
+            true => Ok(local),
+            false => Err(mismatch(format!("original {at} is damaged: it holds {found}, not {expected}"))),
+        }
+    }
+
+    /// Compares the original's size with its event, where its bytes are not read or only their start is.
+    async fn check_size(&self, input: &MediaIngested) -> Result<(), StepError> {
+        let MediaIngested { original: at, size_bytes, .. } = input;
+        match self.objects.head(at).await.map_err(original_error)? {
+            Some(info) if info.size_bytes == *size_bytes => Ok(()),
+            Some(info) => {
+                let message = format!("original {at} is damaged: it has {} bytes, not {size_bytes}", info.size_bytes);
+                Err(mismatch(message))
+            }
+            None => Err(StepError::permanent("original_missing", format!("object {at} does not exist"))),
+        }
     }
 
     /// A failure of the parser as a failure of the record, or of the parser itself.
@@ -267,6 +289,9 @@ impl PipelineStep for Enrich {
                 let unavailable = |failure: ParserFailure| ports::Error::new(ErrorKind::Unreachable, failure.reason);
                 Some(self.extractor.check(&limits).await.map_err(unavailable))
             }
+            Dependency::Scratch => Some(self.scratch.folder().map(drop).map_err(|error| {
+                ports::Error::new(ErrorKind::Unreachable, "create a temporary folder").because(error)
+            })),
             _ => None,
         }
     }
@@ -284,6 +309,25 @@ impl PipelineStep for Enrich {
 
     async fn after_commit(&self, _: &[&EnrichEffect]) -> Result<(), CleanupFailure> {
         Ok(())
+    }
+}
+
+/// Size and SHA-256 of a local file. Blocking.
+fn digest_of(path: &Path) -> std::io::Result<ContentDigest> {
+    let mut file = std::fs::File::open(path)?;
+    let mut hasher = Hasher::new();
+    let mut size_bytes = 0;
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match std::io::Read::read(&mut file, &mut buffer) {
+            Ok(0) => return Ok(ContentDigest { size_bytes, sha256: Sha256(hasher.finalize().into()) }),
+            Ok(read) => {
+                hasher.update(&buffer[..read]);
+                size_bytes += read as u64;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 
@@ -390,14 +434,11 @@ fn parser_error_kind(kind: ParserFailureKind) -> &'static str {
 
 /// The thumbnail that the parser wrote. The parser is not trusted: only a plain file of an allowed size is read.
 async fn read_thumbnail(path: &Path, max_bytes: u64) -> Result<Bytes, StepError> {
-    let read = async {
-        let metadata = tokio::fs::symlink_metadata(path).await?;
-        if !metadata.is_file() || metadata.len() > max_bytes {
-            return Err(std::io::Error::other("the parser left no thumbnail of an allowed size"));
-        }
-        tokio::fs::read(path).await
-    };
-    read.await.map(Bytes::from).map_err(|error| scratch_error(&error))
+    let metadata = tokio::fs::symlink_metadata(path).await.map_err(|error| scratch_error(&error))?;
+    if !metadata.is_file() || metadata.len() > max_bytes {
+        return Err(StepError::permanent("parser_output", "the parser left no thumbnail of an allowed size"));
+    }
+    tokio::fs::read(path).await.map(Bytes::from).map_err(|error| scratch_error(&error))
 }
 
 /// Temporary files cannot be used: the fault of the machine, not of the record.
@@ -405,7 +446,7 @@ fn scratch_error(error: &std::io::Error) -> StepError {
     let kind = match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::Full,
         std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
-        _ => ErrorKind::Internal,
+        _ => ErrorKind::Unreachable,
     };
     StepError::Port(ports::Error::new(kind, format!("use a temporary file: {error}")).of(Dependency::Scratch))
 }

@@ -193,7 +193,7 @@ impl PipelineStep for Persist {
 }
 
 /// Bytes that are not those of the event: no retry changes them, and both objects stay for whoever repairs them.
-fn mismatch(message: String) -> StepError {
+pub(super) fn mismatch(message: String) -> StepError {
     StepError::permanent("checksum_mismatch", message)
 }
 

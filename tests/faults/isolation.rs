@@ -154,6 +154,21 @@ fn encrypted_killed_and_stalled_files_are_named_while_the_worker_goes_on() {
     site.audit();
 }
 
+/// A full, missing or read-only folder for temporary files is the host's fault: nothing is dead-lettered.
+#[test]
+fn temporary_folder_that_does_not_exist_costs_no_record() {
+    let site = Site::new();
+    write_texts(&site.path("in"), GOOD, &mut fastrand::Rng::with_seed(15));
+    site.json(["ingest", "in"], &[0]);
+    site.json(["worker", "persist", "--until-drained"], &[0]);
+    let mut worker = site.command(["worker", "enrich", "--until-drained", "--give-up-after", "2s"]);
+    worker.env("TMPDIR", site.path("none"));
+    assert_eq!(Running::start(worker).code(), 5);
+    assert!(dead_letters(&site).is_empty());
+    site.json(["worker", "enrich", "--until-drained"], &[0]);
+    assert_eq!(enriched(&site), GOOD);
+}
+
 /// A folder that a dead worker left is deleted by the next one, and not that of a worker that runs.
 #[test]
 fn temporary_folders_of_dead_workers_are_deleted_and_those_in_use_are_not() {

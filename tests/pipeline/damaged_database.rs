@@ -131,3 +131,25 @@ fn file_that_cannot_be_opened_is_listed_and_the_objects_are_checked() {
     assert_eq!(report["objects"], 80, "forty originals and their texts: {report:#}");
     assert!(report["unchecked"].as_array().unwrap().iter().any(|part| part["failed"] == true), "{report:#}");
 }
+
+#[test]
+fn lost_file_beside_objects_is_never_replaced_by_a_new_one() {
+    let mut rng = fastrand::Rng::with_seed(seed());
+    let (site, whole) = site(&mut rng);
+    for lost in [None, Some(&[][..])] {
+        replace_file(&site, lost.unwrap_or_default());
+        if lost.is_none() {
+            std::fs::remove_file(file(&site)).unwrap();
+        }
+        for words in [&["ingest", "in"][..], &["worker", "all", "--until-drained"], &["init"], &["status"]] {
+            let ran = site.run(words);
+            assert_eq!(ran.code, 6, "{words:?}: {ran}");
+            assert!(ran.stderr.contains("objects are stored beside it"), "{words:?}: {ran}");
+        }
+        let (ran, report) = audit(&site);
+        assert_eq!((ran.code, damaged_data(&report).len()), (10, 1), "{ran}");
+        assert_eq!(report["objects"], 80, "{report:#}");
+    }
+    replace_file(&site, &whole);
+    site.audit();
+}

@@ -104,6 +104,27 @@ async fn damaged_staged_object_becomes_a_dead_letter_and_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn damaged_original_is_not_enriched() {
+    for damaged in [GOOD.replace('گ', "ک").into_bytes(), b"torn".to_vec()] {
+        let site = staged_site();
+        site.json(["worker", "persist", "--until-drained"], &[0]);
+        let asset = asset_of(&site, GOOD);
+        let ports = site.ports().await;
+        write(&ports, &original(&site, &asset), damaged.clone()).await;
+        site.json(["worker", "enrich", "--until-drained"], &[3]);
+        let letter = dead_letter(&site);
+        assert_eq!(letter["kind"], "checksum_mismatch", "{letter:#}");
+        assert!(letter["message"].as_str().unwrap().contains(&sha256(&damaged)), "{letter:#}");
+        assert_eq!(
+            (&asset_of(&site, GOOD)["state"], &asset_of(&site, OTHER)["state"]),
+            (&"ingested".into(), &"enriched".into())
+        );
+        let found = site.json(["media", "search", "کتابخانه"], &[0]);
+        assert_eq!(found["hits"].as_array().unwrap().len(), 0, "{found:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn damaged_bytes_at_an_originals_key_do_not_win_over_the_staged_ones() {
     for damaged in [GOOD.replace('گ', "ک").into_bytes(), b"torn".to_vec()] {
         let site = staged_site();
@@ -122,6 +143,9 @@ async fn damaged_bytes_at_an_originals_key_do_not_win_over_the_staged_ones() {
         assert_eq!(read(&ports, &staged(&asset)).await, Some(GOOD.into()), "the good bytes stay");
         assert_eq!(read(&ports, &original(&site, &asset)).await, Some(damaged), "what was found stays");
         assert_eq!(asset_of(&site, GOOD)["state"], "staged");
+        let report = site.json(["audit", "--second-look-ms", "0"], &[10]);
+        assert_eq!(report["violation_count"], 1, "{report:#}");
+        assert_eq!(report["violations"][0]["kind"], "wrong_object", "{report:#}");
         // Removed by the operator, then redriven: the good bytes are persisted.
         ports.objects.delete(&[original(&site, &asset)]).await.unwrap();
         site.json(["dlq", "redrive", "--all", "--yes"], &[0]);

@@ -253,3 +253,38 @@ fn find_file(folder: &Path) -> PathBuf {
         open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
     }
 }
+
+/// A file named by a list is left out whatever the spelling of its path, and wherever the list is read.
+#[test]
+fn rules_apply_to_every_spelling_of_a_listed_path() {
+    let site = Site::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    for name in ["in/private/s.txt", "in/open.txt"] {
+        write(&site.path(name), name);
+    }
+    let outside = elsewhere.path().join("private/t.txt");
+    write(&outside, "another secret");
+    let spellings = "in/./private/s.txt\nin//private/s.txt\nin/../in/private/s.txt\nin/private\nin\n";
+    write(&site.path("list"), format!("{spellings}in/./open.txt\n{}\n", outside.display()));
+    let words = ["ingest", "--files-from", "list", "--exclude", "in/private/", "--exclude", "private/"];
+    assert_eq!(site.json(words, &[0])["discovered"], 1);
+    assert_eq!(taken(&site), as_paths(&["in/open.txt"]));
+}
+
+#[test]
+fn sidecar_that_a_rule_leaves_out_is_not_read() {
+    for (ignore_file, options) in [("", &["--exclude", "*.json"][..]), ("*.json\n", &[])] {
+        let site = Site::new();
+        write(&site.path("in/a.txt"), "a text");
+        write(&site.path("in/a.txt.json"), r#"{"title":"a secret title"}"#);
+        if !ignore_file.is_empty() {
+            write(&site.path("in/.mfctlignore"), ignore_file);
+        }
+        site.json(["ingest", "in"].iter().chain(options), &[0]);
+        let listed = site.json(["media", "list"], &[0]).to_string();
+        assert!(!listed.contains("a secret title"), "{listed}");
+        let job = site.run(["jobs", "list", "-o", "name"]).stdout;
+        let verified = site.run(["jobs", "verify", job.trim(), "--deep"]);
+        assert_eq!(verified.code, 10, "what the job did not read is not safe to delete: {verified}");
+    }
+}

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use rusqlite::Connection;
 
-use super::db::{Db, SqlContext};
+use super::db::{Db, SqlContext, missing_schema};
 use mfctl_core::ports::{CheckDepth, ErrorKind, MAX_DAMAGE, Result, StorageCheck};
 
 /// Checks the file behind a [`Db`].
@@ -55,6 +55,28 @@ fn check(connection: &Connection, pragma: &str) -> Result<Vec<String>> {
             }
         }
     }
+    match missing_schema(connection) {
+        Ok(missing) => damage.extend(missing),
+        Err(error) => damage.push(error.full()),
+    }
     damage.truncate(MAX_DAMAGE);
     Ok(damage)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DataFolder, OpenMode};
+
+    #[tokio::test]
+    async fn missing_table_is_damage() {
+        let data = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(data.path(), OpenMode::MayCreate).unwrap();
+        let check = SqliteCheck::new(folder.db().clone());
+        assert_eq!(check.damage(CheckDepth::Full).await.unwrap(), Vec::<String>::new());
+        let drop_table = |tx: &Connection| tx.execute_batch("DROP TABLE journal_files").during("drop a table");
+        folder.db().write("drop a table", drop_table).await.unwrap();
+        let damage = check.damage(CheckDepth::Quick).await.unwrap();
+        assert!(damage.contains(&"table journal_files is missing".to_owned()), "{damage:?}");
+    }
 }

@@ -15,6 +15,9 @@ use super::parsers::{ExtractErrorKind, Extraction, Limits};
 
 /// The hidden subcommand that runs this program as the parser.
 pub const VERB: &str = "__extract";
+/// What the parser's standard error says when an allocation failed: of Rust's allocator, and of libraries that catch it.
+const OUT_OF_MEMORY: [&str; 5] =
+    ["memory allocation of", "failed to allocate", "kind: AllocError", "Cannot allocate memory", "out of memory"];
 /// Bytes kept from the end of the parser's standard error, which names the reason of a crash.
 const STDERR_BYTES: usize = 2048;
 
@@ -254,7 +257,7 @@ fn read_reply(mut stdout: Vec<u8>) -> Result<(Extraction, Vec<u8>), ParserFailur
 /// Classifies an exit that was not successful.
 fn abnormal_exit(status: ExitStatus, stderr: &str, limits: &Limits) -> ParserFailure {
     use std::os::unix::process::ExitStatusExt;
-    if stderr.contains("memory allocation of") || stderr.contains("failed to allocate") {
+    if OUT_OF_MEMORY.iter().any(|text| stderr.contains(text)) {
         let reason = format!("the file needs more memory than --memory {} MiB", limits.memory_bytes >> 20);
         return ParserFailure::record(ParserFailureKind::OutOfMemory, reason);
     }

@@ -158,8 +158,14 @@ async fn write_to_file(
     force: bool,
     out: &Output,
 ) -> Result<()> {
-    if !force && file.symlink_metadata().is_ok() {
-        return Err(already_exists(file));
+    match file.symlink_metadata() {
+        Ok(_) if !force => return Err(already_exists(file)),
+        // A device, a FIFO or a link would be replaced by a file.
+        Ok(metadata) if !metadata.is_file() => {
+            let message = format!("{} is not a regular file, and is not replaced", file.display());
+            return Err(Failure::new(FailureKind::Conflict, message).hint("choose another name, or write to stdout"));
+        }
+        _ => {}
     }
     let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write_failed = || format!("cannot write {}", file.display());

@@ -86,14 +86,14 @@ async fn check_objects_of(
 ) -> Result<()> {
     let objects = ports.objects.as_ref();
     let checks = assets.iter().map(|asset| async move {
-        let original = original_of(objects, buckets, options, asset).await?;
+        let originals = originals_of(objects, buckets, options, asset).await?;
         let derivatives = derivatives_of(objects, buckets, options, asset).await?;
-        Ok::<_, mfctl_core::ports::Error>((asset, original, derivatives))
+        Ok::<_, mfctl_core::ports::Error>((asset, originals, derivatives))
     });
     let mut checks = futures_util::stream::iter(checks).buffered(READERS);
     while let Some(checked) = checks.next().await {
-        let (asset, original, derivatives) = checked?;
-        if let Some((fault, detail)) = original {
+        let (asset, originals, derivatives) = checked?;
+        for (fault, detail) in originals {
             let kind = match fault {
                 ObjectFault::Missing => ViolationKind::MissingObject,
                 ObjectFault::OtherBytes => ViolationKind::WrongObject,
@@ -106,31 +106,34 @@ async fn check_objects_of(
     Ok(())
 }
 
-/// The fault of an asset's original or, until it is persisted, of its staged object.
-async fn original_of(
+/// The faults of an asset's original and, until it is persisted, of its staged object.
+async fn originals_of(
     objects: &dyn ObjectStore,
     buckets: &Buckets,
     options: AuditOptions,
     asset: &Asset,
-) -> Result<Option<(ObjectFault, String)>> {
+) -> Result<Vec<(ObjectFault, String)>> {
     let original =
         ObjectRef { bucket: buckets.originals.clone(), key: object_keys::original(&asset.tenant, &asset.sha256) };
     let recorded = Recorded { size_bytes: Some(asset.size_bytes), sha256: Some(asset.sha256) };
-    match asset.state {
-        AssetState::Revoked => Ok(None),
+    let hashed = options.hash_objects;
+    Ok(match asset.state {
+        AssetState::Revoked => Vec::new(),
         AssetState::Ingested | AssetState::Enriched => {
-            object_bytes::check(objects, &original, recorded, options.hash_objects).await
+            Vec::from_iter(object_bytes::check(objects, &original, recorded, hashed).await?)
         }
         AssetState::Staged => {
-            match object_bytes::check(objects, &asset.staging, recorded, options.hash_objects).await? {
+            let staged = object_bytes::check(objects, &asset.staging, recorded, hashed).await?;
+            match (staged, object_bytes::check(objects, &original, recorded, hashed).await?) {
                 // A worker died between its commit and its catalog write: the bytes are in the bucket of originals.
-                Some((ObjectFault::Missing, _)) => {
-                    object_bytes::check(objects, &original, recorded, options.hash_objects).await
-                }
-                checked => Ok(checked),
+                (Some((ObjectFault::Missing, _)), None) => Vec::new(),
+                // Not persisted yet.
+                (staged, Some((ObjectFault::Missing, _))) => Vec::from_iter(staged),
+                // The original of an earlier file with these bytes, perhaps damaged since.
+                (staged, original) => staged.into_iter().chain(original).collect(),
             }
         }
-    }
+    })
 }
 
 /// A derivative that was checked.

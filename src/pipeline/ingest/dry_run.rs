@@ -167,7 +167,7 @@ fn check(candidate: &IngestCandidate, rules: &FileRules, tenant: &Tenant) -> Dry
         Ok(content) => content,
         Err((refusal, version)) => return refused(candidate, &refusal, version),
     };
-    if let Err(refusal) = metadata::resolve(&rules.spec, &candidate.path, candidate.declared.as_deref()) {
+    if let Err(refusal) = metadata::resolve(rules, &candidate.path, candidate.declared.as_deref()) {
         return refused(candidate, &refusal, Some(version));
     }
     DryRunFile {

@@ -1,9 +1,15 @@
 //! Splits a list or manifest into entries, in bounded memory: lines, NUL-terminated names, or CSV records.
 
 use std::io::{self, BufRead, ErrorKind};
+use std::path::{Path, PathBuf};
 
 /// UTF-8's byte order mark.
 pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// A path in one spelling: without `.` and repeated slashes. A `..` stays, because what it leads to depends on links.
+pub(super) fn plain(path: &Path) -> PathBuf {
+    path.components().collect()
+}
 
 /// What ends an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

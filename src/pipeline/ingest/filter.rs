@@ -40,6 +40,16 @@ impl PathFilter {
         })
     }
 
+    /// Whether there is no rule at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.include.is_none() && self.exclude.rules.is_empty() && self.hidden.is_none()
+    }
+
+    /// Whether this is the rule of files that no `--include` matches.
+    pub(super) fn is_not_included(&self, rule: &SkipRule) -> bool {
+        std::ptr::eq(rule, &raw const self.not_included)
+    }
+
     /// The rule that leaves out the file at this path relative to its root; `None` if it is taken.
     pub(super) fn leaves_out_file(&self, relative: &Path) -> Option<&SkipRule> {
         if let Some(rule) = self.hidden.as_ref().filter(|_| is_hidden(relative)) {

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::candidate::IngestCandidate;
-use super::entries::{BOM, Entry, EntryReader, Flaw, Terminator};
+use super::entries::{BOM, Entry, EntryReader, Flaw, Terminator, plain};
 use super::error::Error;
 use super::input::{JobInputs, PartReader};
 use super::read::refusal;
@@ -110,14 +110,15 @@ impl ListParser<'_> {
         if entry.line == 1 {
             read_without(|bytes| bytes.strip_prefix(BOM));
         }
-        let paths =
-            || readings.iter().filter(|name| !name.is_empty()).map(|name| self.base.join(OsStr::from_bytes(name)));
+        let paths = || {
+            readings.iter().filter(|name| !name.is_empty()).map(|name| plain(&self.base.join(OsStr::from_bytes(name))))
+        };
         if let Some(path) = paths().find(|path| exists(path)) {
             return Some(ListEntry::Path(path));
         }
         // Nothing of any of these names exists: the one without marks is what the writer of the list meant.
         let name = readings.last().filter(|name| !name.is_empty())?;
-        let path = self.base.join(OsStr::from_bytes(name));
+        let path = plain(&self.base.join(OsStr::from_bytes(name)));
         if name.len() > MAX_PATH {
             return Some(self.invalid(entry, &format!("longer than a path of {MAX_PATH} bytes")));
         }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::candidate::{CandidateSink, IngestCandidate};
 use super::csv_row::{CsvHeader, fields};
-use super::entries::{BOM, Entry, EntryReader, Flaw, Terminator};
+use super::entries::{BOM, Entry, EntryReader, Flaw, Terminator, plain};
 use super::error::Error;
 use super::input::{JobInputs, PartReader};
 use super::list::entry_name;
@@ -167,7 +167,7 @@ impl RowParser {
     }
 
     fn candidate(&self, entry: Entry, path: &Path, declared: Result<DeclaredMetadata, String>) -> IngestCandidate {
-        let path = self.folder.join(path);
+        let path = plain(&self.folder.join(path));
         match declared.and_then(|declared| declared.check().map(|()| declared)) {
             Ok(declared) => IngestCandidate { declared: Some(Box::new(declared)), ..IngestCandidate::unchecked(path) },
             Err(reason) => {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::read::{self, refusal};
+use super::rules::FileRules;
 use super::spec::JobSpec;
 use mfctl_core::domain::event::Metadata;
 use mfctl_core::domain::job::{FileRefusal, RefusalKind};
@@ -50,6 +51,10 @@ impl DeclaredMetadata {
     /// # Errors
     /// Why the text is invalid, for the user.
     pub fn from_json(text: &[u8]) -> Result<Self, String> {
+        if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") {
+            return Err("it is UTF-16; save it as UTF-8".to_owned());
+        }
+        let text = text.strip_prefix(super::entries::BOM).unwrap_or(text);
         let value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         Self::from_value(value)
     }
@@ -230,11 +235,12 @@ pub struct ResolvedMetadata {
 /// # Errors
 /// The refusal of a file whose sidecar cannot be used, or whose metadata is too large when all of it is merged.
 pub(super) fn resolve(
-    spec: &JobSpec,
+    rules: &FileRules,
     file: &Path,
     row: Option<&DeclaredMetadata>,
 ) -> Result<ResolvedMetadata, FileRefusal> {
-    let sidecar = if spec.no_sidecars { Ok(None) } else { read_sidecar(file) };
+    let spec = &rules.spec;
+    let sidecar = if spec.no_sidecars { Ok(None) } else { read_sidecar(file, rules) };
     let merged = sidecar.and_then(|sidecar| {
         let merged = merge(spec, sidecar.as_ref(), row);
         let whole = "its metadata from options, sidecar and manifest row together";
@@ -296,15 +302,16 @@ pub(super) fn media_of_sidecar(path: &Path) -> Option<PathBuf> {
     std::fs::metadata(&media).is_ok_and(|metadata| metadata.is_file()).then_some(media)
 }
 
-/// Reads a file's sidecar, if it has one.
+/// Reads a file's sidecar, if it has one that no rule leaves out.
 ///
 /// # Errors
 /// Names the sidecar and why it is invalid, for the user.
-fn read_sidecar(file: &Path) -> Result<Option<DeclaredMetadata>, String> {
+fn read_sidecar(file: &Path, rules: &FileRules) -> Result<Option<DeclaredMetadata>, String> {
     let path = sidecar_path(file);
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let invalid = |reason: String| format!("its sidecar {name}: {reason}");
     match read::open(&path) {
+        Ok(_) if rules.leaves_out_sidecar(&path) => Ok(None),
         Ok(opened) => {
             let text = read_limited(&opened).map_err(invalid)?;
             DeclaredMetadata::from_json(&text).map(Some).map_err(invalid)
@@ -332,10 +339,17 @@ fn read_limited(file: &File) -> Result<Vec<u8>, String> {
 mod tests {
     use super::*;
 
+    fn rules(spec: &JobSpec) -> FileRules {
+        FileRules::new(spec.clone(), Vec::new()).unwrap()
+    }
+
     #[test]
     fn declared_metadata_is_checked_against_limits() {
         let text = r#"{"title":"غزل","tags":["شاعر=حافظ","poem"],"custom":{"shelf":7},"poet":"حافظ"}"#;
         let declared = DeclaredMetadata::from_json(text.as_bytes()).unwrap();
+        let marked = format!("\u{feff}{text}");
+        assert_eq!(DeclaredMetadata::from_json(marked.as_bytes()).unwrap(), declared, "a byte order mark");
+        assert!(DeclaredMetadata::from_json(b"\xff\xfe{\0}\0").unwrap_err().contains("UTF-16"));
         assert_eq!(declared.custom, [("shelf".into(), Value::from(7)), ("poet".into(), Value::from("حافظ"))].into());
         assert_eq!(declared.tags().get("شاعر").map(String::as_str), Some("حافظ"));
         assert_eq!(declared.tags().get("poem").map(String::as_str), Some(""));
@@ -404,9 +418,9 @@ mod tests {
         };
         let spec = JobSpec { tags: tags("f", 200), ..JobSpec::default() };
         sidecar(&tags("s", 56), 0);
-        assert_eq!(resolve(&spec, &file, None).unwrap().metadata.tags.len(), 256);
+        assert_eq!(resolve(&rules(&spec), &file, None).unwrap().metadata.tags.len(), 256);
         sidecar(&tags("s", 100), 0);
-        let refused = resolve(&spec, &file, None).unwrap_err();
+        let refused = resolve(&rules(&spec), &file, None).unwrap_err();
         assert_eq!(refused.kind, RefusalKind::BadMetadata);
         assert!(refused.reason.contains("together: 300 tags"), "{}", refused.reason);
         // 256 KiB each of tags from options, of a sidecar and of a row.
@@ -415,11 +429,11 @@ mod tests {
         let row: BTreeMap<_, _> =
             (0..100).map(|number| (format!("r{number}"), Value::from("r".repeat(2000)))).collect();
         let row = DeclaredMetadata { custom: row, ..DeclaredMetadata::default() };
-        let refused = resolve(&spec, &file, Some(&row)).unwrap_err();
+        let refused = resolve(&rules(&spec), &file, Some(&row)).unwrap_err();
         assert!(refused.reason.contains("350 custom fields"), "{}", refused.reason);
         let wide: BTreeMap<_, _> = [("w".to_owned(), Value::from("w".repeat(250_000)))].into();
         let row = DeclaredMetadata { custom: wide, ..DeclaredMetadata::default() };
-        let refused = resolve(&spec, &file, Some(&row)).unwrap_err();
+        let refused = resolve(&rules(&spec), &file, Some(&row)).unwrap_err();
         assert!(refused.reason.contains("more than 512 KiB"), "{}", refused.reason);
     }
 
@@ -430,10 +444,10 @@ mod tests {
         std::fs::write(&file, "x").unwrap();
         assert!(is_sidecar(&dir.path().join("a.pdf.json")));
         assert!(!is_sidecar(&dir.path().join("b.pdf.json")) && !is_sidecar(&dir.path().join(".json")));
-        assert_eq!(read_sidecar(&file), Ok(None));
+        assert_eq!(read_sidecar(&file, &rules(&JobSpec::default())), Ok(None));
         std::fs::write(sidecar_path(&file), "{").unwrap();
-        assert!(read_sidecar(&file).unwrap_err().contains("a.pdf.json"));
+        assert!(read_sidecar(&file, &rules(&JobSpec::default())).unwrap_err().contains("a.pdf.json"));
         std::fs::write(sidecar_path(&file), "{\"title\":\"t\"}").unwrap();
-        assert_eq!(read_sidecar(&file).unwrap().unwrap().title.as_deref(), Some("t"));
+        assert_eq!(read_sidecar(&file, &rules(&JobSpec::default())).unwrap().unwrap().title.as_deref(), Some("t"));
     }
 }

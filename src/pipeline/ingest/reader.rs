@@ -80,7 +80,7 @@ impl FileReader {
         let path = candidate.path.clone();
         let opened = self.run_blocking(move || {
             let read = read::read(&candidate.path, &context.rules);
-            (read, metadata::resolve(&context.rules.spec, &candidate.path, candidate.declared.as_deref()))
+            (read, metadata::resolve(&context.rules, &candidate.path, candidate.declared.as_deref()))
         });
         let (version, content_type, file, metadata) = match opened.await? {
             (FileRead::Refused(refusal, version), _) => {
@@ -133,7 +133,7 @@ fn read_small(context: &RunContext, row: JournalFile, candidate: IngestCandidate
         FileRead::Large(..) => return FileReadOutcome::Large(row, candidate),
         FileRead::Small(version, sha256, content_type, content) => (version, sha256, content_type, content),
     };
-    match metadata::resolve(&context.rules.spec, &candidate.path, candidate.declared.as_deref()) {
+    match metadata::resolve(&context.rules, &candidate.path, candidate.declared.as_deref()) {
         Err(refusal) => FileReadOutcome::Refused(RefusedFile { row, refusal, version: Some(version) }),
         Ok(metadata) => {
             context.progress.bytes.fetch_add(version.size_bytes, Ordering::Relaxed);

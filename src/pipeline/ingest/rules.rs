@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use super::data_folder::DataFolder;
 use super::error::Error;
 use super::filter::{PathFilter, TypeFilter};
+use super::ignore_file::{IgnoreFile, Verdict};
 use super::skipped::SkipRule;
-use super::spec::JobSpec;
+use super::spec::{JobSpec, ManifestSpec};
+use mfctl_core::domain::SourcePath;
 
 /// Which files a job takes.
 #[derive(Debug)]
@@ -29,12 +31,79 @@ impl FileRules {
     }
 
     /// The rule that leaves out a file or folder that a list or a manifest names, by its path below the folder that
-    /// relative paths are relative to; of one outside that folder, only the name counts.
+    /// relative paths are relative to, or below `/` if it is outside that folder. A rule that matches the path as it is
+    /// written, or without its links and `..`, leaves it out; an `--include` has to match one of them.
     pub(super) fn leaves_out_named(&self, path: &Path, base: &Path) -> Option<&SkipRule> {
-        let relative = path.strip_prefix(base).ok().filter(|relative| !relative.as_os_str().is_empty());
-        let relative = relative.or_else(|| path.file_name().map(Path::new))?;
-        if path.is_dir() { self.paths.leaves_out_folder(relative) } else { self.paths.leaves_out_file(relative) }
+        if self.paths.is_empty() {
+            return None;
+        }
+        let is_folder = path.is_dir();
+        let mut not_included = None;
+        for form in forms_below(path, base) {
+            let rule = if is_folder { self.paths.leaves_out_folder(&form) } else { self.paths.leaves_out_file(&form) };
+            match rule {
+                Some(rule) if self.paths.is_not_included(rule) => not_included = not_included.or(Some(Some(rule))),
+                Some(rule) => return Some(rule),
+                None => not_included = Some(None),
+            }
+        }
+        not_included.flatten()
     }
+
+    /// Whether the sidecar at this path is not read: a rule of an option, other than an `--include`, or of an ignore file
+    /// leaves it out, or it is in the data folder. An ignore file that cannot be applied leaves it out.
+    pub(super) fn leaves_out_sidecar(&self, sidecar: &Path) -> bool {
+        let folder = sidecar.parent().unwrap_or(Path::new("/"));
+        self.walked_from(sidecar).into_iter().any(|base| {
+            let rule = self.leaves_out_named(sidecar, &base);
+            rule.is_some_and(|rule| !self.paths.is_not_included(rule)) || is_ignored(sidecar, folder, &base)
+        }) || self.data_folder.contains(sidecar)
+    }
+
+    /// The folders from which the job comes to this path: roots, and the folders of its list and its manifest.
+    fn walked_from(&self, path: &Path) -> Vec<PathBuf> {
+        let roots = self.spec.roots.iter().map(SourcePath::to_path);
+        let roots = roots.map(|root| if root.is_dir() { root } else { root.parent().unwrap_or(&root).to_owned() });
+        let list = self.spec.list.as_ref().map(|list| list.base.to_path());
+        let manifest = self.spec.manifest.as_ref().map(ManifestSpec::folder);
+        let named = list.into_iter().chain(manifest);
+        roots.filter(|root| path.starts_with(root)).chain(named).collect()
+    }
+}
+
+/// The path below the base, or below `/` if it is outside: as it is written, and without links and `..`. None for the base
+/// itself.
+fn forms_below(path: &Path, base: &Path) -> Vec<PathBuf> {
+    let plain: PathBuf = path.components().collect();
+    let folder = plain.parent().and_then(|folder| folder.canonicalize().ok());
+    let real = folder.zip(plain.file_name()).map(|(folder, name)| folder.join(name));
+    let real_base = base.canonicalize().ok();
+    let mut forms = Vec::new();
+    for form in std::iter::once(plain).chain(real) {
+        let mut bases = std::iter::once(base).chain(real_base.as_deref()).chain([Path::new("/")]);
+        match bases.find_map(|base| form.strip_prefix(base).ok()) {
+            Some(below) if !below.as_os_str().is_empty() && !forms.iter().any(|form| form == below) => {
+                forms.push(below.to_owned());
+            }
+            _ => {}
+        }
+    }
+    forms
+}
+
+/// Whether an ignore file in the folder of a path, or in one above up to `top`, leaves it out.
+fn is_ignored(path: &Path, folder: &Path, top: &Path) -> bool {
+    for folder in folder.ancestors().take_while(|folder| folder.starts_with(top)) {
+        match IgnoreFile::of_folder(folder) {
+            Ok(file) => match file.as_ref().and_then(|file| file.verdict(path, false)) {
+                Some(Verdict::LeftOut(_)) => return true,
+                Some(Verdict::Taken) => return false,
+                None => {}
+            },
+            Err(_) => return true,
+        }
+    }
+    false
 }
 
 /// The data folder under its given and its canonical path.

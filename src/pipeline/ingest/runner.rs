@@ -158,7 +158,7 @@ fn add_planned(
         // A folder that could not be read by an earlier run may be readable now.
         if path.is_dir() && std::fs::read_dir(&path).is_ok() {
             let mut sink = |candidate| builder.push(candidate);
-            if walk::walk_root(&path, &context.rules, &Arc::default(), &context.stop, &mut sink)?.is_break() {
+            if walk::walk_again(&path, &context.rules, &Arc::default(), &context.stop, &mut sink)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }

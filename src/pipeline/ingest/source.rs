@@ -10,12 +10,11 @@ use jiff::Timestamp;
 use walkdir::{DirEntry, WalkDir};
 
 use super::candidate::IngestCandidate;
-use super::data_folder::DataFolder;
 use super::error::Error;
 use super::ignore_file::IGNORE_FILE;
 use super::input::{GivenInput, JobInputs};
 use super::list::ListEntry;
-use super::rules::data_dir_paths;
+use super::rules::{FileRules, data_dir_paths};
 use super::spec::JobSpec;
 use super::walk::error_refusal;
 use super::{list, manifest, metadata};
@@ -37,7 +36,7 @@ pub struct SourceEntry {
 pub enum SourceEntryKind {
     /// A file of any kind, or a symbolic link that does not point to a folder.
     File,
-    /// The sidecar of this file, unchanged since the job began: it was read if the file was.
+    /// The sidecar of this file, which no rule leaves out, unchanged since the job began: it was read if the file was.
     Sidecar(SourcePath),
     /// A sidecar that was created or changed after the job began: the job may have read another version, or none.
     ModifiedSidecar,
@@ -74,8 +73,8 @@ pub struct JobSource {
 /// What was kept of the list or manifest is damaged.
 pub fn walk_all(source: &JobSource, sink: EntrySink<'_>) -> Result<bool, Error> {
     let spec = &source.spec;
-    let data_folder = DataFolder::at(data_dir_paths(&source.data_dir));
-    let walk = SourceWalk { spec, data_folder, began: source.began };
+    let rules = FileRules::new(spec.clone(), data_dir_paths(&source.data_dir))?;
+    let walk = SourceWalk { rules, began: source.began };
     for root in &spec.roots {
         if walk.walk_root(&root.to_path(), sink).is_break() {
             return Ok(true);
@@ -112,16 +111,15 @@ pub fn walk_all(source: &JobSource, sink: EntrySink<'_>) -> Result<bool, Error> 
     Ok(kept)
 }
 
-struct SourceWalk<'a> {
-    spec: &'a JobSpec,
-    data_folder: DataFolder,
+struct SourceWalk {
+    rules: FileRules,
     began: Timestamp,
 }
 
-impl SourceWalk<'_> {
+impl SourceWalk {
     fn walk_root(&self, root: &Path, sink: EntrySink<'_>) -> ControlFlow<()> {
         match std::fs::metadata(root) {
-            Ok(_) if self.data_folder.contains(root) => sink(entry(root, SourceEntryKind::DataFolder)),
+            Ok(_) if self.rules.data_folder.contains(root) => sink(entry(root, SourceEntryKind::DataFolder)),
             Ok(metadata) if metadata.is_dir() => self.walk_folder(root, sink),
             Ok(_) => sink(entry(root, SourceEntryKind::File)),
             Err(error) => {
@@ -132,7 +130,7 @@ impl SourceWalk<'_> {
     }
 
     fn walk_folder(&self, root: &Path, sink: EntrySink<'_>) -> ControlFlow<()> {
-        let mut walk = WalkDir::new(root).follow_links(self.spec.follow).into_iter();
+        let mut walk = WalkDir::new(root).follow_links(self.rules.spec.follow).into_iter();
         while let Some(dir_entry) = walk.next() {
             let found = match dir_entry {
                 Ok(dir_entry) if self.is_data_folder(&dir_entry) => {
@@ -156,8 +154,8 @@ impl SourceWalk<'_> {
 
     /// Whether an entry is the data folder or a part of it.
     fn is_data_folder(&self, dir_entry: &DirEntry) -> bool {
-        dir_entry.metadata().is_ok_and(|metadata| self.data_folder.is(&metadata))
-            || dir_entry.path_is_symlink() && self.data_folder.contains(dir_entry.path())
+        dir_entry.metadata().is_ok_and(|metadata| self.rules.data_folder.is(&metadata))
+            || dir_entry.path_is_symlink() && self.rules.data_folder.contains(dir_entry.path())
     }
 
     /// The entry to report; `None` for folders and ignore files.
@@ -170,7 +168,8 @@ impl SourceWalk<'_> {
         if file_type.is_symlink() && std::fs::metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
             return Some(entry(path, SourceEntryKind::LinkedFolder));
         }
-        let media = (!self.spec.no_sidecars).then(|| metadata::media_of_sidecar(path)).flatten();
+        let media = (!self.rules.spec.no_sidecars).then(|| metadata::media_of_sidecar(path)).flatten();
+        let media = media.filter(|_| !self.rules.leaves_out_sidecar(path));
         Some(entry(path, media.map_or(SourceEntryKind::File, |media| self.sidecar(path, &media))))
     }
 

@@ -40,7 +40,7 @@ pub(super) fn walk(
         if !root.is_dir() && leaves_out_named(&root, base, rules, skipped) {
             continue;
         }
-        if walk_root(&root, rules, skipped, stop, sink)?.is_break() {
+        if walk_root(&root, None, rules, skipped, stop, sink)?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
     }
@@ -67,7 +67,7 @@ pub(super) fn walk(
             if leaves_out_named(&path, &base, rules, skipped) {
                 return ControlFlow::Continue(());
             }
-            walk_root(&path, rules, skipped, stop, sink).unwrap_or_else(|error| {
+            walk_root(&path, Some(&base), rules, skipped, stop, sink).unwrap_or_else(|error| {
                 failed = Some(error);
                 ControlFlow::Break(())
             })
@@ -90,12 +90,14 @@ fn leaves_out_named(path: &Path, base: &Path, rules: &FileRules, skipped: &SkipC
     rule.inspect(|rule| skipped.left_out(rule)).is_some()
 }
 
-/// Finds the files of one root: the file itself, or all files in the folder.
+/// Finds the files of one root: the file itself, or all files in the folder. `base` is the folder to which a list that names
+/// the root is relative: what an option leaves out below it is left out, too.
 ///
 /// # Errors
 /// An ignore file in the folder that cannot be read or applied.
 pub(super) fn walk_root(
     root: &Path,
+    base: Option<&Path>,
     rules: &FileRules,
     skipped: &Arc<SkipCounters>,
     stop: &Stop,
@@ -106,10 +108,41 @@ pub(super) fn walk_root(
             Ok(sink(IngestCandidate::refused(root, rules.data_folder.refusal())))
         }
         Ok(metadata) if metadata.is_dir() => {
-            FolderWalk { root, rules, skipped, ignore_files: Vec::new() }.run(stop, sink)
+            FolderWalk { root, base, rules, skipped, above: Vec::new(), ignore_files: Vec::new() }.run(root, stop, sink)
         }
         _ => Ok(sink(checked(IngestCandidate::unchecked(root.to_owned()), rules))),
     }
+}
+
+/// Finds the files of a folder that could not be read when its root was walked, with the rules of that root.
+///
+/// # Errors
+/// An ignore file in the folder, or in one above it up to the root, that cannot be read or applied.
+pub(super) fn walk_again(
+    folder: &Path,
+    rules: &FileRules,
+    skipped: &Arc<SkipCounters>,
+    stop: &Stop,
+    sink: CandidateSink<'_>,
+) -> Result<ControlFlow<()>, Error> {
+    let roots = rules.spec.roots.iter().map(SourcePath::to_path);
+    let Some(root) = roots.into_iter().find(|root| folder != root && folder.starts_with(root)) else {
+        let base = rules.spec.list.as_ref().map(|list| list.base.to_path());
+        return walk_root(folder, base.as_deref(), rules, skipped, stop, sink);
+    };
+    let mut walk = FolderWalk { root: &root, base: None, rules, skipped, above: Vec::new(), ignore_files: Vec::new() };
+    let mut down: Vec<&Path> = folder.ancestors().take_while(|above| above.starts_with(&root)).collect();
+    while let Some(above) = down.pop() {
+        if above != root && walk.rule_of_folder(above).is_some() || rules.data_folder.contains(above) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        if above != folder
+            && let Some(file) = IgnoreFile::of_folder(above)?
+        {
+            walk.above.push(file);
+        }
+    }
+    walk.run(folder, stop, sink)
 }
 
 /// What to do with an entry of a folder.
@@ -124,15 +157,19 @@ enum Visit {
 /// The walk through one folder.
 struct FolderWalk<'a> {
     root: &'a Path,
+    /// The folder to which the list is relative that names the root.
+    base: Option<&'a Path>,
     rules: &'a FileRules,
     skipped: &'a SkipCounters,
+    /// The ignore files of the folders above the one that the walk begins with.
+    above: Vec<IgnoreFile>,
     /// The ignore files of the entry's folder and those above, with the depths of their folders.
     ignore_files: Vec<(usize, IgnoreFile)>,
 }
 
 impl FolderWalk<'_> {
-    fn run(mut self, stop: &Stop, sink: CandidateSink<'_>) -> Result<ControlFlow<()>, Error> {
-        let mut walk = WalkDir::new(self.root).follow_links(self.rules.spec.follow).into_iter();
+    fn run(mut self, start: &Path, stop: &Stop, sink: CandidateSink<'_>) -> Result<ControlFlow<()>, Error> {
+        let mut walk = WalkDir::new(start).follow_links(self.rules.spec.follow).into_iter();
         while let Some(entry) = walk.next() {
             if stop.requested().is_some() {
                 return Ok(ControlFlow::Break(()));
@@ -173,8 +210,7 @@ impl FolderWalk<'_> {
 
     fn leaves_out_folder(&self, entry: &DirEntry) -> bool {
         let path = entry.path();
-        let rule = self.rules.paths.leaves_out_folder(self.relative(path)).or_else(|| self.ignored(path, true));
-        if let Some(rule) = rule {
+        if let Some(rule) = self.rule_of_folder(path) {
             self.skipped.left_out(rule);
             return true;
         }
@@ -187,13 +223,27 @@ impl FolderWalk<'_> {
         false
     }
 
+    /// The rule that leaves out a folder with all that is in it.
+    fn rule_of_folder(&self, path: &Path) -> Option<&SkipRule> {
+        let rule = self.rules.paths.leaves_out_folder(self.relative(path));
+        rule.or_else(|| self.left_out_below_base(path, true)).or_else(|| self.ignored(path, true))
+    }
+
+    fn left_out_below_base(&self, path: &Path, is_folder: bool) -> Option<&SkipRule> {
+        let below = path.strip_prefix(self.base?).ok()?;
+        let paths = &self.rules.paths;
+        let rule = if is_folder { paths.leaves_out_folder(below) } else { paths.leaves_out_file(below) };
+        rule.filter(|rule| !paths.is_not_included(rule))
+    }
+
     /// The candidate of an entry that is not a folder; `None` for sidecars and what rules leave out.
     fn file(&self, entry: &DirEntry) -> Option<IngestCandidate> {
         let path = entry.path();
         if entry.file_name() == IGNORE_FILE {
             return None;
         }
-        let rule = self.rules.paths.leaves_out_file(self.relative(path)).or_else(|| self.ignored(path, false));
+        let rule = self.rules.paths.leaves_out_file(self.relative(path));
+        let rule = rule.or_else(|| self.left_out_below_base(path, false)).or_else(|| self.ignored(path, false));
         if let Some(rule) = rule {
             self.skipped.left_out(rule);
             return None;
@@ -220,7 +270,8 @@ impl FolderWalk<'_> {
 
     /// The rule of an ignore file that leaves a path out; a file in a deeper folder overrides those above.
     fn ignored(&self, path: &Path, is_folder: bool) -> Option<&SkipRule> {
-        let verdict = self.ignore_files.iter().rev().find_map(|(_, file)| file.verdict(path, is_folder));
+        let below = self.ignore_files.iter().map(|(_, file)| file);
+        let verdict = self.above.iter().chain(below).rev().find_map(|file| file.verdict(path, is_folder));
         match verdict? {
             Verdict::LeftOut(rule) => Some(rule),
             Verdict::Taken => None,
@@ -342,6 +393,30 @@ mod tests {
             walk_dir(&root, JobSpec { exclude: [PathPattern::from("sub")].into(), ..JobSpec::default() });
         assert_eq!(names(&found), [".hidden", "a.txt", "alone.json"]);
         assert_eq!(skipped.by_rules(), 1);
+    }
+
+    #[test]
+    fn folder_that_is_walked_again_keeps_the_rules_of_its_root() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let files =
+            [("sub/deep/a.txt", "x"), ("sub/deep/a.key", "x"), ("sub/deep/b.bak", "x"), (".mfctlignore", "*.key\n")];
+        create_files(&root, &files);
+        let again = |exclude: &str| {
+            let roots = [SourcePath::from_path(&root)].into();
+            let spec = JobSpec { roots, exclude: [PathPattern::from(exclude)].into(), ..JobSpec::default() };
+            let rules = FileRules::new(spec, Vec::new()).unwrap();
+            let mut found = Vec::new();
+            let mut sink = |candidate: IngestCandidate| {
+                found.push(candidate.path.file_name().unwrap().to_owned());
+                ControlFlow::Continue(())
+            };
+            let folder = root.join("sub/deep");
+            assert!(walk_again(&folder, &rules, &Arc::default(), &Stop::never(), &mut sink).unwrap().is_continue());
+            found
+        };
+        assert_eq!(again("sub/deep/*.bak"), ["a.txt"]);
+        assert_eq!(again("sub/"), [""; 0]);
     }
 
     #[test]

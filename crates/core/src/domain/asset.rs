@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::event::Metadata;
 use super::ids::{AssetId, EventId, JobId, ParseIdError, Revision, Sha256};
-use super::names::{ObjectRef, Tenant};
+use super::names::{ObjectKey, ObjectRef, Tenant};
+use super::object_keys;
 use super::path::SourcePath;
 
 macro_rules! text_enum {
@@ -243,7 +244,10 @@ impl AssetFacts {
             DerivativeKind::Text => (&self.text_key, self.text_sha256),
             DerivativeKind::Thumbnail => (&self.thumbnail_key, self.thumbnail_sha256),
         };
-        key.clone().map(|key| RecordedDerivative { kind, key, sha256 })
+        key.clone().map(|key| {
+            let in_key = || ObjectKey::new(key.clone()).ok().and_then(|key| object_keys::digest_in_key(&key));
+            RecordedDerivative { kind, sha256: sha256.or_else(in_key), key }
+        })
     }
 }
 

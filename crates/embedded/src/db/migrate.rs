@@ -1,5 +1,6 @@
 //! The file's format: how it is recognised, and how an older one is migrated.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -58,6 +59,10 @@ enum FileFormat {
 /// Makes sure that the file exists in the latest format, and returns its identity.
 pub(super) fn prepare(path: &Path, mode: OpenMode) -> Result<String> {
     let format = reject_newer(read_format(path)?)?;
+    if matches!(format, FileFormat::Missing | FileFormat::Unfinished) && is_lost(path) {
+        let message = format!("{} is gone or empty, and objects are stored beside it", path.display());
+        return Err(Error::new(ErrorKind::Corrupt, message).hint(RESTORE));
+    }
     match (mode, &format) {
         (OpenMode::MayCreate, FileFormat::Version(version)) if *version == latest_version() => {}
         (OpenMode::MayCreate, _) => migrate(path)?,
@@ -93,6 +98,27 @@ fn as_damage(error: Error) -> Error {
 /// What to do with a damaged file.
 const RESTORE: &str = "stop every mfctl on the data folder and restore the file from a backup; `mfctl audit` lists what \
                        is damaged";
+
+/// Whether a file that is missing or empty was lost: nothing of it is in a write-ahead log, and the folder has objects, which
+/// are stored only when the file exists.
+fn is_lost(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    if std::fs::metadata(log).is_ok_and(|metadata| metadata.len() > 0) {
+        return false;
+    }
+    let mut folders = vec![path.with_file_name("objects")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                Ok(kind) if kind.is_file() => return true,
+                _ => {}
+            }
+        }
+    }
+    false
+}
 
 fn no_data_folder(path: &Path) -> Error {
     let folder = path.parent().unwrap_or(path).display();
@@ -230,6 +256,27 @@ fn apply(connection: &mut Connection, from: u32) -> Result<()> {
             .during(what)?;
     }
     tx.commit().during(what)
+}
+
+/// What the schema of the latest version has and this file has not: tables, indexes and triggers, one sentence each.
+///
+/// # Errors
+/// Errors of reading the file's schema.
+pub fn missing_schema(connection: &Connection) -> Result<Vec<String>> {
+    let what = "compare the schema of the data folder's file";
+    let fresh = Connection::open_in_memory().during(what)?;
+    for migration in MIGRATIONS {
+        fresh.execute_batch(migration.sql).during(what)?;
+    }
+    let found = schema_entries(connection).during(what)?;
+    let missing = schema_entries(&fresh).during(what)?.into_iter().filter(|entry| !found.contains(entry));
+    Ok(missing.map(|(kind, name)| format!("{kind} {name} is missing")).collect())
+}
+
+/// Kind and name of each entry of a schema, but those that SQLite makes by itself.
+fn schema_entries(connection: &Connection) -> rusqlite::Result<BTreeSet<(String, String)>> {
+    let sql = "SELECT type, name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'";
+    connection.prepare(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
 /// Turns a file of the latest version into one of version 1.

@@ -22,6 +22,7 @@ use rusqlite::Connection;
 
 pub use commit_watch::CommitCursor;
 pub use error::{SqlContext, from_sql};
+pub use migrate::missing_schema;
 
 use super::base::OpenMode;
 use commit_watch::CommitWatcher;

@@ -1,11 +1,12 @@
 //! File operations that the parts of the object store share, and what their errors mean to callers of the port.
 
-use std::fs::{DirBuilder, Metadata};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use jiff::Timestamp;
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use mfctl_core::ports::{Error, ErrorKind, Result};
@@ -24,6 +25,13 @@ pub(super) async fn run_blocking<T: Send + 'static>(
 /// Creates a folder and its ancestors with mode 0700. Existing ones stay as they are.
 pub(super) fn create_private_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Opens an object's file to read it. Never follows a link, whose target is not the store's, and never waits for the writer
+/// of a FIFO.
+pub(super) fn open_object(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
 /// When a file was stored, in milliseconds as in every other backend.
@@ -51,7 +59,9 @@ fn classify(error: &io::Error) -> (ErrorKind, Option<&'static str>) {
         }
         Some(Errno::ROFS) => (ErrorKind::Denied, Some("the disk of the data folder is mounted read-only")),
         Some(Errno::NOENT) => (ErrorKind::NotFound, None),
-        Some(Errno::NOTDIR | Errno::ISDIR | Errno::NAMETOOLONG | Errno::FBIG) => (ErrorKind::Invalid, None),
+        Some(Errno::NOTDIR | Errno::ISDIR | Errno::NAMETOOLONG | Errno::FBIG | Errno::LOOP) => {
+            (ErrorKind::Invalid, None)
+        }
         Some(Errno::MFILE | Errno::NFILE) => (ErrorKind::Throttled, Some("raise the limit of open files (ulimit -n)")),
         Some(Errno::NOMEM | Errno::AGAIN | Errno::BUSY) => (ErrorKind::Throttled, None),
         Some(Errno::IO) => (ErrorKind::Unreachable, Some("the disk reports errors: see the kernel's log (dmesg)")),

@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::io::AsyncRead;
 
-use self::file_ops::{file_error, run_blocking};
+use self::file_ops::{file_error, open_object, run_blocking};
 use self::group_flush::GroupFlush;
 use self::object_folder::ObjectFolder;
 use mfctl_core::domain::{BucketName, ObjectKey, ObjectRef};
@@ -92,7 +92,7 @@ impl ObjectStore for FolderStore {
         let at = at.clone();
         let file = run_blocking("open an object", move || {
             let path = folder.existing_file(&at)?;
-            std::fs::File::open(path).map_err(|error| file_error(format!("open object {at}"), error))
+            open_object(&path).map_err(|error| file_error(format!("open object {at}"), error))
         })
         .await?;
         Ok(Box::new(tokio::fs::File::from_std(file)))

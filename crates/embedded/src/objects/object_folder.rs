@@ -123,7 +123,7 @@ impl ObjectFolder {
     }
 
     pub(super) fn head(&self, at: &ObjectRef) -> Result<Option<ObjectInfo>> {
-        match self.path(at).metadata() {
+        match self.path(at).symlink_metadata() {
             Ok(metadata) if metadata.is_file() => Ok(Some(ObjectInfo {
                 at: at.clone(),
                 size_bytes: metadata.len(),

@@ -48,6 +48,27 @@ async fn a_copy_is_a_hard_link_and_survives_deletion_of_its_source() {
     assert!(!data.path().join("objects/bucket/t/job").exists(), "the empty folder is pruned");
 }
 
+/// A link shows bytes that the store does not hold and cannot keep.
+#[tokio::test]
+async fn a_link_is_not_an_object() {
+    let (data, store) = store().await;
+    let outside = data.path().join("outside");
+    std::fs::write(&outside, "bytes").unwrap();
+    put(&store, "staged", "bytes").await;
+    let bucket = data.path().join("objects/bucket");
+    for link in ["link", "target"] {
+        std::os::unix::fs::symlink(&outside, bucket.join(link)).unwrap();
+    }
+    assert_eq!(store.head(&at("link")).await.unwrap(), None);
+    assert_eq!(store.open(&at("link")).await.err().unwrap().kind(), ErrorKind::NotFound);
+    let copied = store.copy(&at("link"), &at("copy"), &digest("bytes")).await;
+    assert_eq!(copied.unwrap_err().kind(), ErrorKind::NotFound);
+    let copied = store.copy(&at("staged"), &at("target"), &digest("bytes")).await;
+    assert_eq!(copied.unwrap_err().kind(), ErrorKind::Invalid, "no retry makes it a file");
+    let listed = store.list(&BucketName::new(BUCKET).unwrap(), "", None, 10).await.unwrap();
+    assert_eq!(listed.objects.iter().map(|object| object.key.as_str()).collect::<Vec<_>>(), ["staged"]);
+}
+
 #[tokio::test]
 async fn reads_create_no_files() {
     let data = tempfile::tempdir().unwrap();

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256 as Hasher};
 
-use super::file_ops::file_error;
+use super::file_ops::{file_error, open_object};
 use super::object_folder::{BUFFER_BYTES, MAX_TRIES, ObjectFolder, flush_file, flush_folder_of};
 use mfctl_core::domain::{ObjectRef, Sha256};
 use mfctl_core::ports::{ContentDigest, CopyOutcome, Error, ErrorKind, Result};
@@ -68,6 +68,9 @@ impl ObjectFolder {
     /// The target exists: it is kept, whatever it holds.
     fn compare_target(&self, from: &ObjectRef, to: &ObjectRef, expected: &ContentDigest) -> Result<CopyOutcome> {
         let Some(target) = self.read(to)? else {
+            if self.path(to).symlink_metadata().is_ok_and(|metadata| !metadata.is_file()) {
+                return Err(Error::new(ErrorKind::Invalid, format!("copy object {from} to {to}: {to} is not a file")));
+            }
             return Err(Error::new(ErrorKind::Throttled, format!("copy object {from} to {to}: {to} was removed")));
         };
         if target.content == *expected {
@@ -110,7 +113,7 @@ impl ObjectFolder {
             return Ok(None);
         }
         let failed = |error| file_error(format!("read object {at}"), error);
-        let mut file = match File::open(self.path(at)) {
+        let mut file = match open_object(&self.path(at)) {
             Ok(file) => file,
             Err(error) if error.kind() == Io::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
@@ -122,7 +125,7 @@ impl ObjectFolder {
 }
 
 fn identity_of(path: &Path) -> io::Result<(u64, u64)> {
-    path.metadata().map(|metadata| (metadata.dev(), metadata.ino()))
+    path.symlink_metadata().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 fn digest_of(file: &mut File, size_bytes: u64) -> io::Result<ContentDigest> {

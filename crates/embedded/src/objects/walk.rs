@@ -150,7 +150,7 @@ impl ObjectWalk<'_> {
 
     fn object(&mut self, name: &str) -> Result<()> {
         let Ok(key) = ObjectKey::new(name) else { return Ok(()) };
-        match self.root.join(name).metadata() {
+        match self.root.join(name).symlink_metadata() {
             Ok(metadata) if metadata.is_file() => {
                 let modified_at = modified_at(&metadata);
                 self.objects.push(ListedObject { key, size_bytes: metadata.len(), modified_at });
