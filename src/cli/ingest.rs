@@ -260,23 +260,16 @@ fn ingest_scope(connected: &Connected, cx: &Context) -> IngestScope {
 
 /// The failure of a run that could not start.
 fn ingest_failure(error: Error) -> Failure {
-    match error {
-        Error::Port(error) => Failure::from(error),
-        Error::NoRoom(_) => Failure::from_error(FailureKind::Refused, &error)
-            .hint("free some space, choose another --data-dir, or lower the setting ingest.min_free_percent"),
-        Error::UnknownJob(_) => {
-            Failure::from_error(FailureKind::NotFound, &error).hint("`mfctl jobs list` shows the jobs")
-        }
-        Error::IgnoreFile { .. } => Failure::from_error(FailureKind::Invalid, &error)
-            .hint("correct the file or delete it: nothing in its folder was taken"),
-        Error::InputNotWanted { .. } => Failure::from_error(FailureKind::Invalid, &error)
-            .hint("run the command without --resume to begin another job"),
-        Error::Stopped(reason) => signals::stopped(reason, error.to_string()).hint("nothing was changed"),
-        Error::Input { error: ref cause, .. } if cause.kind() == std::io::ErrorKind::NotFound => {
-            Failure::from_error(FailureKind::NotFound, &error)
-        }
-        Error::Input { .. } | Error::Spec(_) => Failure::from_error(FailureKind::Invalid, &error),
-    }
+    let hint = match error {
+        Error::Port(error) => return Failure::from(error),
+        Error::Stopped(reason) => return signals::stopped(reason, error.to_string()).hint("nothing was changed"),
+        Error::NoRoom(_) => "free some space, choose another --data-dir, or lower the setting ingest.min_free_percent",
+        Error::UnknownJob(_) => "`mfctl jobs list` shows the jobs",
+        Error::IgnoreFile { .. } => "correct the file or delete it: nothing in its folder was taken",
+        Error::InputNotWanted { .. } => "run the command without --resume to begin another job",
+        Error::Input { .. } | Error::Spec(_) => return Failure::from_error(failure_kind(&error), &error),
+    };
+    Failure::from_error(failure_kind(&error), &error).hint(hint)
 }
 
 /// How to resume a job, with the option for its list or manifest if it lacks a part of that.
@@ -322,6 +315,7 @@ fn failure_kind(error: &Error) -> FailureKind {
         Error::Port(port) => Failure::from(mfctl_core::ports::Error::new(port.kind(), port.to_string())).kind(),
         Error::NoRoom(_) => FailureKind::Refused,
         Error::UnknownJob(_) => FailureKind::NotFound,
+        Error::Input { error, .. } if error.kind() == std::io::ErrorKind::NotFound => FailureKind::NotFound,
         Error::Input { .. } | Error::Spec(_) | Error::IgnoreFile { .. } | Error::InputNotWanted { .. } => {
             FailureKind::Invalid
         }

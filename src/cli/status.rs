@@ -11,7 +11,7 @@ use super::failure::{Failure, FailureKind, Result};
 use super::kv::change_line;
 use super::output::{Cell, Column, Render, TextPage, Tone, humane};
 use super::top;
-use crate::ops::owed::{self, OwedWork};
+use crate::ops::owed::OwedWork;
 use crate::ops::setting_report::UnusedSetting;
 use crate::ops::status::{self, LastWords, PartHealth, PlatformStatus, SettingChange, StatusPart};
 use crate::ops::target::DataDirMode;
@@ -27,7 +27,7 @@ const MAX_FILES: u64 = 1_000_000;
 Examples:
   mfctl status                    each part, with a hint where it needs one, and recent changes of settings
   mfctl status --paths            every path mfctl uses, with its size
-  mfctl status --strict           also fail when work is left that nobody does, e.g. before going home
+  mfctl status --strict           also fail when work is left without a worker, e.g. before going home
   mfctl status -o json | jq '.parts[] | select(.health != \"ok\")'
 
 With --strict, the exit code is 10 when records wait in a stage whose group has no member, when dead letters or parked
@@ -35,12 +35,12 @@ records are not resolved, or when it cannot be read whether there are any. Recor
 reason.
 
 Exit codes: 0 every part works (warnings included), 5 a part does not, 6 no data folder, 10 with --strict: work is left
-that nobody does")]
+without a worker, or dead letters without a decision")]
 pub struct Args {
     /// Also list every path mfctl uses, with its size
     #[arg(long)]
     paths: bool,
-    /// Exit 10 when work is left that nobody does: a stage without a worker, dead letters
+    /// Exit 10 when work is left: records wait in a stage without a worker, or dead letters
     #[arg(long)]
     strict: bool,
 }
@@ -90,7 +90,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let PlatformStatus { parts, last_words, unused_settings, setting_changes } =
         status::check(&connected.ports, &connected.settings, &mut monitor).await;
     let paths = if args.paths { measure_paths(cx, &connected.target.data_dir) } else { Vec::new() };
-    let owed = owed::read(connected.ports.log.as_ref(), &connected.target.environment).await;
+    let owed = monitor.owed().await;
     let health = status::worst(&parts);
     let report = StatusReport { health, parts, owed, last_words, unused_settings, setting_changes, paths };
     cx.out().print(&report)?;
@@ -101,7 +101,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     Err(Failure::new(FailureKind::Unreachable, format!("not working: {}", failed.join(", "))))
 }
 
-/// Fails if work is left that nobody does, with `--strict`.
+/// With `--strict`, fails if work is left without a worker.
 fn check_owed(owed: &OwedWork, strict: bool) -> Result<()> {
     if !strict || !owed.needs_attention() {
         return Ok(());

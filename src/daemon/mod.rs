@@ -10,7 +10,6 @@ mod limit_messages;
 mod listen;
 mod passed_settings;
 mod reload;
-mod reports;
 mod settings_gate;
 mod supervisor;
 mod upkeep;
@@ -109,7 +108,7 @@ impl Daemon {
         for stage in &self.options.stages {
             supervisor.spawn_stage(*stage)?;
         }
-        let reports = supervisor.report_started().await;
+        supervisor.report_started().await;
         let mut background = JoinSet::new();
         if let Some(store) = &self.ports.config {
             let reloader = SettingsReloader {
@@ -120,7 +119,8 @@ impl Daemon {
                 is_trial_failed: admitted.is_trial_failed,
                 reloadable,
                 metrics: Arc::clone(&self.metrics),
-                reports,
+                reporter: supervisor.reporter(),
+                workers: supervisor.instances(),
             };
             background.spawn(reloader.run(Arc::clone(store)));
         }

@@ -10,7 +10,7 @@ use super::limit_messages::LimitTexts;
 use super::settings_gate::{AdmittedSettings, CheckedAt, SettingsGate};
 use crate::ops::setting_report::{SettingAuthors, UnusedSetting};
 use crate::ops::stored_settings;
-use crate::ops::worker_reports::WorkerReport;
+use crate::ops::worker_reports::{WorkerReport, WorkerReporter};
 use crate::pipeline::follow::{ConfigFollower, ConfigUpdate};
 use crate::pipeline::worker::Tuning;
 use crate::settings::{self, Layer, Layers, ResolvedSetting, Settings};
@@ -20,8 +20,6 @@ use mfctl_core::ports::{ConfigSnapshot, ConfigStore};
 use mfctl_core::telemetry::Metrics;
 use mfctl_core::telemetry::events::{SettingsNotUsed, WorkerEvent as _};
 use mfctl_extract::parsers::Limits;
-
-use super::reports::Reports;
 
 /// Puts the values of command-line flags, which override every layer, into settings.
 pub type FlagOverlay = Arc<dyn Fn(&mut Settings) + Send + Sync>;
@@ -159,7 +157,9 @@ pub(super) struct SettingsReloader {
     /// The process's metrics.
     pub(super) metrics: Arc<Metrics>,
     /// Reports the values that are not used.
-    pub(super) reports: Reports,
+    pub(super) reporter: WorkerReporter,
+    /// The workers of this process, for which it reports.
+    pub(super) workers: Vec<(Stage, String)>,
 }
 
 impl SettingsReloader {
@@ -188,12 +188,11 @@ impl SettingsReloader {
     /// Applies a snapshot of the store: the values that pass. After a failed trial parse, also an unchanged one.
     async fn apply(&mut self, snapshot: &ConfigSnapshot, store: &dyn ConfigStore) {
         let env = &self.given.profile.environment;
-        let given = match stored_settings::overlay(&self.layers, snapshot, env).settings() {
+        let mut given = match stored_settings::overlay(&self.layers, snapshot, env).settings() {
             Ok(settings) => settings,
             // The layers of the host gave settings before, and the store's values cannot make them fail.
             Err(error) => return tracing::error!(error = error_chain(&error), "the settings cannot be computed"),
         };
-        let mut given = given;
         (self.flags)(&mut given);
         if given == self.given && !self.is_trial_failed {
             return;
@@ -209,7 +208,7 @@ impl SettingsReloader {
         let authors = authors(store, &self.given).await;
         if self.reloadable.publish(&admitted, &authors, &self.metrics) {
             let unused = self.reloadable.unused().borrow().clone();
-            self.reports.report_all(&WorkerReport::Settings(unused)).await;
+            self.reporter.report_all(&self.workers, &WorkerReport::Settings(unused)).await;
         }
     }
 

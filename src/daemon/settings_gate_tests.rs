@@ -78,7 +78,7 @@ async fn a_value_beyond_its_bounds_leaves_the_last_one_that_passed_also_after_a_
     let mut gate = host.gate();
     assert!(host.admit(&mut gate, &[("enrich_memory", "1GiB")]).await.unused.is_empty());
     for bad in ["24MiB", "lots", ""] {
-        // One worker that runs, and one that starts anew.
+        // One worker that runs, and one that starts again.
         for gate in [&mut gate, &mut host.gate()] {
             let admitted = host.admit(gate, &[("enrich_memory", bad), ("worker_concurrency", "3")]).await;
             assert_eq!(admitted.settings.enrich.memory.0, 1 << 30, "{bad}");

@@ -10,10 +10,9 @@ use tokio::task::JoinSet;
 use super::instance::Instance;
 use super::limit_messages::ExplainedExtractor;
 use super::reload::ReloadableSettings;
-use super::reports::Reports;
 use super::{Daemon, DaemonError};
 use crate::ops::setting_report::UnusedSetting;
-use crate::ops::worker_reports::WorkerReport;
+use crate::ops::worker_reports::{WorkerReport, WorkerReporter};
 use crate::pipeline::enrich::Enrich;
 use crate::pipeline::persist::Persist;
 use crate::pipeline::scratch::Scratch;
@@ -56,7 +55,7 @@ pub(super) struct Supervisor<'a> {
     stopper: Stopper,
     stop: Stop,
     health: Vec<(Stage, WorkerHealth)>,
-    reports: Reports,
+    reporter: WorkerReporter,
     /// The instance names of the stages that were spawned.
     instances: Vec<(Stage, String)>,
     running: JoinSet<StageExit>,
@@ -88,22 +87,30 @@ impl<'a> Supervisor<'a> {
             stopper,
             stop,
             health: Vec::new(),
-            reports: Reports::new(&daemon.ports, &daemon.settings),
+            reporter: WorkerReporter::new(&daemon.ports, &daemon.settings),
             instances: Vec::new(),
             running: JoinSet::new(),
             last_drained: None,
         }
     }
 
-    /// Reports the start of each stage, and the values of settings that are not used. Returns the reports of these workers.
-    pub(super) async fn report_started(&self) -> Reports {
-        let reports = self.reports.of(self.instances.clone());
-        reports.report_all(&WorkerReport::Started).await;
+    /// Reports the start of each stage, and the values of settings that are not used.
+    pub(super) async fn report_started(&self) {
+        self.reporter.report_all(&self.instances, &WorkerReport::Started).await;
         let unused = self.reloadable.unused().borrow().clone();
         if !unused.is_empty() {
-            reports.report_all(&WorkerReport::Settings(unused)).await;
+            self.reporter.report_all(&self.instances, &WorkerReport::Settings(unused)).await;
         }
-        reports
+    }
+
+    /// The reporter of this process.
+    pub(super) fn reporter(&self) -> WorkerReporter {
+        self.reporter.clone()
+    }
+
+    /// The stages that were spawned, with the names of their workers.
+    pub(super) fn instances(&self) -> Vec<(Stage, String)> {
+        self.instances.clone()
     }
 
     /// The values of settings that are not used.
@@ -249,6 +256,6 @@ impl<'a> Supervisor<'a> {
     /// Reports how a stage ended, before its instance name is free again.
     async fn report_end(&self, stage: Stage, instance: &Instance, end: &StageEnd<'_>, reason: String) {
         let exit_code = (self.daemon.exit_code)(end);
-        self.reports.report(stage, &instance.name, WorkerReport::Ended { exit_code, reason }).await;
+        self.reporter.report(stage, &instance.name, WorkerReport::Ended { exit_code, reason }).await;
     }
 }

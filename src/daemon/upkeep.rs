@@ -102,10 +102,10 @@ pub(super) async fn sweep_temporary_folders() {
                     tracing::info!(folders = swept.deleted, "deleted temporary folders of workers that are gone");
                 }
                 for (folder, error) in swept.failed {
-                    tracing::warn!(folder = %folder.display(), %error, "cannot delete a temporary folder that nobody uses");
+                    tracing::warn!(folder = %folder.display(), %error, "cannot delete an unused temporary folder");
                 }
             }
-            Err(error) => tracing::warn!(%error, "cannot look for temporary folders that nobody uses"),
+            Err(error) => tracing::warn!(%error, "cannot look for unused temporary folders"),
         }
     }
 }

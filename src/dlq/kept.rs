@@ -11,7 +11,7 @@ use mfctl_core::domain::dead_letter::Resolution;
 use mfctl_core::domain::dead_letter_stub::DeadLetterStub;
 use mfctl_core::domain::kept_record;
 use mfctl_core::domain::names::Buckets;
-use mfctl_core::domain::{BucketName, ObjectKey, ObjectRef, Record, RecordAddress, TopicName};
+use mfctl_core::domain::{BucketName, ObjectKey, ObjectRef, Record, RecordAddress, Sha256, TopicName};
 use mfctl_core::events::ledger::Ledger;
 use mfctl_core::events::pager::Pager;
 use mfctl_core::ports::{Error, ErrorKind, EventLog, ObjectStore, Result};
@@ -72,7 +72,7 @@ impl KeptRecords {
             }
             bytes => bytes?,
         };
-        let is_intact = kept_record::sha256_of(&bytes) == stub.sha256;
+        let is_intact = Sha256::of(&bytes) == stub.sha256;
         Ok(match kept_record::decode(&bytes).filter(|_| is_intact) {
             Some(kept) => Restored::Whole(Box::new(DeadLetterStub::restore(dead, kept))),
             None => Restored::Unavailable(SkipReason::KeptRecordDamaged),

@@ -97,20 +97,15 @@ async fn group_lag(
     topics: &[TopicName],
 ) -> Result<GroupLag> {
     let mut partitions = Vec::new();
-    let hidden = log.hidden(topics).await?;
     for progress in log.progress(&group, topics).await? {
         let owner = members.iter().find(|m| m.partitions.contains(&progress.at)).map(|m| m.instance.clone());
         let lost = progress.committed.map_or(0, |committed| progress.span.low.saturating_sub(committed));
-        // From the end of the visible records on, which may have moved since.
-        let hidden = hidden.iter().find(|hidden| hidden.at == progress.at).map_or(0, |hidden| {
-            u64::try_from(hidden.end_offset.saturating_sub(hidden.from_offset.max(progress.span.high))).unwrap_or(0)
-        });
         partitions.push(PartitionLag {
             committed_offset: progress.committed,
             low_offset: progress.span.low,
             end_offset: progress.span.high,
-            lag: progress.lag().saturating_add(hidden),
-            behind_open_transaction: hidden,
+            lag: progress.lag().saturating_add(progress.hidden),
+            behind_open_transaction: progress.hidden,
             committed_beyond_end: progress.beyond_end,
             lost_to_retention: u64::try_from(lost).unwrap_or(0),
             owner,

@@ -1,4 +1,4 @@
-//! What the pipeline still has to do: records that no stage has processed, and dead letters that nobody has decided on.
+//! What the pipeline still has to do: records that no stage has processed, and dead letters without a redrive or discard.
 //!
 //! What cannot be read is unknown, and said to be: it never counts as nothing.
 
@@ -72,6 +72,11 @@ struct Unresolved {
 
 /// Reads what the pipeline of an environment still has to do. A part that cannot be read is in [`OwedWork::unknown`].
 pub async fn read(log: &dyn EventLog, env: &EnvName) -> OwedWork {
+    read_with(log, env, &mut DeadLetterWatch::default()).await
+}
+
+/// As [`read`], with a watch that does not read again the dead letters that it has counted.
+pub(super) async fn read_with(log: &dyn EventLog, env: &EnvName, letters: &mut DeadLetterWatch) -> OwedWork {
     let mut stages = Vec::new();
     let mut unknown = Vec::new();
     for stage in Stage::ALL {
@@ -80,7 +85,7 @@ pub async fn read(log: &dyn EventLog, env: &EnvName) -> OwedWork {
             Err(error) => unknown.push(format!("what waits for {stage}: {}", error.full())),
         }
     }
-    let unresolved = match unresolved(log).await {
+    let unresolved = match unresolved(log, letters).await {
         Ok(unresolved) => Some(unresolved),
         Err(error) => {
             unknown.push(format!("dead letters: {}", error.full()));
@@ -123,8 +128,8 @@ async fn count_visible(log: &dyn EventLog, group: &GroupLag) -> Result<u64> {
 }
 
 /// Counts those of the pipeline's own topics: a cluster may have other applications' too.
-async fn unresolved(log: &dyn EventLog) -> Result<Unresolved> {
-    let counts = DeadLetterWatch::default().refresh(log).await?;
+async fn unresolved(log: &dyn EventLog, letters: &mut DeadLetterWatch) -> Result<Unresolved> {
+    let counts = letters.refresh(log).await?;
     let of = |topic: fn(&TopicName) -> TopicName| {
         let topics = topics::PIPELINE.map(|input| topic(&input));
         counts.iter().filter(|counts| topics.contains(&counts.topic)).map(|counts| counts.unresolved).sum()
@@ -166,7 +171,7 @@ impl OwedWork {
         Self { state, summary, stages, dead_letters, parked, unknown }
     }
 
-    /// Whether something is owed on which nobody works, or it is not known whether there is.
+    /// Whether work is left without a worker or a decision, or it is not known whether there is.
     #[must_use]
     pub fn needs_attention(&self) -> bool {
         matches!(self.state, OwedState::Unattended | OwedState::Unknown)

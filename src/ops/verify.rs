@@ -6,12 +6,10 @@ mod untaken;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use sha2::{Digest, Sha256 as Hasher};
 
 use crate::ops::digest;
 use crate::pipeline::ingest::source::JobSource;
@@ -23,7 +21,7 @@ use mfctl_core::domain::names::{Buckets, topics};
 use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{Asset, AssetId, AssetState, ObjectRef, Sha256, SourcePath};
 use mfctl_core::events::pager::Pager;
-use mfctl_core::ports::{Error, ErrorKind, JobFilter, Ports, Result};
+use mfctl_core::ports::{ContentDigest, Error, ErrorKind, JobFilter, Ports, Result};
 
 /// Files per page.
 const PAGE: usize = 512;
@@ -92,7 +90,7 @@ pub async fn verify(
     let spec = JobSpec::read(&job.spec).map_err(|error| Error::new(ErrorKind::TooNew, error.to_string()))?;
     let named = spec.manifest.is_some() || spec.list.is_some();
     let inputs = ports.journal.inputs(job.job_id).await?;
-    // What nobody kept can still be a file; if it is not, the list counts as lost.
+    // An input without a copy can still be a file; if it is not, the list counts as lost.
     let incomplete = incomplete(&spec, &inputs)
         .filter(|incomplete| !matches!(incomplete, Incomplete::NotKept(_)))
         .map(|incomplete| incomplete.to_string());
@@ -277,17 +275,9 @@ fn unchanged(file: &JournalFile, deep: bool) -> std::result::Result<Comparison, 
 fn hash(path: &Path) -> std::io::Result<Sha256> {
     use rustix::fs::{Mode, OFlags};
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let mut source: std::fs::File = rustix::fs::open(path, flags, Mode::empty())?.into();
-    let mut hasher = Hasher::new();
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        match source.read(&mut buffer) {
-            Ok(0) => return Ok(Sha256(hasher.finalize().into())),
-            Ok(read) => hasher.update(&buffer[..read]),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+    let source: std::fs::File = rustix::fs::open(path, flags, Mode::empty())?.into();
+    let size_bytes = source.metadata()?.len();
+    Ok(ContentDigest::read(source, size_bytes)?.sha256)
 }
 
 /// Searches `ingest.raw` for the events of these assets until all are found.
@@ -336,7 +326,7 @@ mod tests {
             changed_ns: Some(now.changed_ns),
             device: Some(now.device),
             inode: Some(now.inode),
-            sha256: Some(Sha256(Hasher::digest("poem").into())),
+            sha256: Some(Sha256::of(b"poem")),
             media_type: None,
             asset_id: None,
             refusal: None,

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::lag::{self, GroupLag};
+use super::owed::{self, OwedWork};
 use mfctl_core::domain::event::{EventEnvelope, unframe};
 use mfctl_core::domain::lag::{Quantiles, quantiles};
 use mfctl_core::domain::names::{Buckets, topics};
@@ -175,6 +176,11 @@ impl VitalsMonitor {
             dead_letters: self.dead_letters().await?,
             storage: self.storage(now).await?,
         })
+    }
+
+    /// What the pipeline still has to do. Dead letters that were counted before are not read again.
+    pub async fn owed(&mut self) -> OwedWork {
+        owed::read_with(self.ports.log.as_ref(), &self.env, &mut self.letters).await
     }
 
     async fn groups(&mut self) -> Result<Vec<GroupVitals>> {

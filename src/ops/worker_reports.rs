@@ -1,12 +1,13 @@
 //! What workers report about themselves in the operator journal, so that `status` can say on any host why a group has no
 //! members and which settings are not used: each start, each end with its reason, and each change of the unused settings.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use mfctl_core::domain::{EnvName, Stage, Timestamp};
-use mfctl_core::ports::{Clock, OperatorJournal, OperatorRecord, Result};
-
 use super::setting_report::UnusedSetting;
+use crate::settings::Settings;
+use mfctl_core::domain::{EnvName, Stage, Timestamp};
+use mfctl_core::ports::{Clock, OperatorJournal, OperatorRecord, Ports, Result};
 
 /// Records of the journal that are read for the latest reports.
 const MAX_RECORDS: usize = 1000;
@@ -48,29 +49,44 @@ pub struct TimedReport {
     pub report: WorkerReport,
 }
 
-/// Writes the reports of the workers in one process.
-pub struct WorkerReporter<'a> {
-    /// The journal.
-    pub journal: &'a dyn OperatorJournal,
-    /// The wall clock.
-    pub clock: &'a dyn Clock,
-    /// Actor of the profile.
-    pub actor: &'a str,
-    /// Name of the profile.
-    pub profile: &'a str,
-    /// Environment of the workers.
-    pub environment: &'a EnvName,
+/// Writes the reports of this process's workers.
+#[derive(Clone)]
+pub struct WorkerReporter {
+    journal: Arc<dyn OperatorJournal>,
+    clock: Arc<dyn Clock>,
+    actor: String,
+    profile: String,
+    environment: EnvName,
 }
 
-impl WorkerReporter<'_> {
-    /// Writes a report. A report that cannot be written is logged: it never stops or delays a worker for long.
+impl WorkerReporter {
+    /// The reporter of a process with this profile.
+    #[must_use]
+    pub fn new(ports: &Ports, settings: &Settings) -> Self {
+        Self {
+            journal: Arc::clone(&ports.operators),
+            clock: Arc::clone(&ports.clock),
+            actor: settings.profile.actor.clone(),
+            profile: settings.profile.name.to_string(),
+            environment: settings.profile.environment.clone(),
+        }
+    }
+
+    /// Writes the report of one worker. A report that cannot be written is logged: it never stops or delays a worker for long.
     pub async fn report(&self, stage: Stage, instance: &str, report: WorkerReport) {
         let timed = TimedReport { at: self.clock.now(), stage, instance: instance.to_owned(), report };
-        let record = timed.to_record(self.actor, self.profile, self.environment);
+        let record = timed.to_record(&self.actor, &self.profile, &self.environment);
         match tokio::time::timeout(TIMEOUT, self.journal.append(&record)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%stage, error = error.full(), "the worker's report was not written"),
             Err(_) => tracing::warn!(%stage, "the worker's report was not written in time"),
+        }
+    }
+
+    /// Writes the same report of several workers, each with its name in its group.
+    pub async fn report_all(&self, workers: &[(Stage, String)], report: &WorkerReport) {
+        for (stage, instance) in workers {
+            self.report(*stage, instance, report.clone()).await;
         }
     }
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256 as Hasher};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 
@@ -145,7 +144,7 @@ impl Enrich {
         bytes: Bytes,
         content_type: &str,
     ) -> Result<StoredDerivative, StepError> {
-        let sha256 = Sha256(Hasher::digest(&bytes).into());
+        let sha256 = Sha256::of(&bytes);
         let at = ObjectRef { bucket: self.buckets.derived.clone(), key: key_of(&sha256) };
         let options = PutOptions { content_type: Some(content_type.to_owned()), sha256: Some(sha256) };
         let put = self.objects.put(&at, Arc::new(bytes), options).await;
@@ -166,12 +165,14 @@ impl Enrich {
         };
         let local = fetched.map_err(original_error)?;
         let path = local.path.clone();
-        let hashed = tokio::task::spawn_blocking(move || digest_of(&path)).await;
-        let found = hashed.unwrap_or_else(|error| Err(error.into())).map_err(|error| {
+        let size_bytes = input.size_bytes;
+        let read = move || ContentDigest::read(std::fs::File::open(path)?, size_bytes);
+        let found = tokio::task::spawn_blocking(read).await;
+        let found = found.unwrap_or_else(|error| Err(error.into())).map_err(|error| {
             let unreadable = ports::Error::new(ErrorKind::Unreachable, format!("read original {at}")).because(error);
             StepError::Port(unreadable.of(Dependency::Objects))
         })?;
-        let expected = ContentDigest { size_bytes: input.size_bytes, sha256: input.envelope.sha256 };
+        let expected = ContentDigest { size_bytes, sha256: input.envelope.sha256 };
         match found == expected {
             true => Ok(local),
             false => Err(mismatch(format!("original {at} is damaged: it holds {found}, not {expected}"))),
@@ -309,25 +310,6 @@ impl PipelineStep for Enrich {
 
     async fn after_commit(&self, _: &[&EnrichEffect]) -> Result<(), CleanupFailure> {
         Ok(())
-    }
-}
-
-/// Size and SHA-256 of a local file. Blocking.
-fn digest_of(path: &Path) -> std::io::Result<ContentDigest> {
-    let mut file = std::fs::File::open(path)?;
-    let mut hasher = Hasher::new();
-    let mut size_bytes = 0;
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        match std::io::Read::read(&mut file, &mut buffer) {
-            Ok(0) => return Ok(ContentDigest { size_bytes, sha256: Sha256(hasher.finalize().into()) }),
-            Ok(read) => {
-                hasher.update(&buffer[..read]);
-                size_bytes += read as u64;
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
     }
 }
 

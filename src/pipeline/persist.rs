@@ -192,7 +192,7 @@ impl PipelineStep for Persist {
     }
 }
 
-/// Bytes that are not those of the event: no retry changes them, and both objects stay for whoever repairs them.
+/// Bytes that are not those of the event: no retry changes them, and both objects stay for a repair.
 pub(super) fn mismatch(message: String) -> StepError {
     StepError::permanent("checksum_mismatch", message)
 }

@@ -1,7 +1,7 @@
 //! Folders for temporary files of the enrich step.
 //!
 //! Each process has one, `mfctl-enrich-*` in the system's folder for temporary files, whose file `lock` it holds locked:
-//! the kernel releases the lock of a process that dies. [`sweep`] deletes those that nobody holds.
+//! the kernel releases the lock of a process that dies. [`sweep`] deletes those whose lock is free.
 
 use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io;
@@ -60,7 +60,7 @@ impl Scratch {
 impl LockedFolder {
     fn create_in(parent: &Path) -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
-        // The file gets its name once it is locked: whoever sees it unlocked knows that its process is gone.
+        // The file gets its name once it is locked: a sweep that finds it unlocked knows that its process is gone.
         let unnamed = folder.path().join("lock.new");
         let lock = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unnamed)?;
         lock.lock()?;

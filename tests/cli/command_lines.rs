@@ -211,7 +211,8 @@ fn site(with_data: bool) -> Site {
 fn run(site: &Site, line: &CommandLine, folder: &Path, limit: Duration) -> Result<i32, String> {
     let stdout = fs::File::options().create(true).truncate(true).read(true).write(true).open(folder.join("stdout"));
     let stderr = fs::File::options().create(true).truncate(true).read(true).write(true).open(folder.join("stderr"));
-    let (mut stdout, mut stderr) = (stdout.unwrap(), stderr.unwrap());
+    let mut stdout = stdout.unwrap();
+    let mut stderr = stderr.unwrap();
     let mfctl = site.command::<&OsStr>([]);
     // A shell can close its standard input.
     let mut command = Command::new("/bin/sh");
@@ -236,7 +237,8 @@ fn run(site: &Site, line: &CommandLine, folder: &Path, limit: Duration) -> Resul
         file.read_to_end(&mut text).unwrap();
         String::from_utf8_lossy(&text).into_owned()
     };
-    let (stdout, stderr) = (read(&mut stdout), read(&mut stderr));
+    let stdout = read(&mut stdout);
+    let stderr = read(&mut stderr);
     if !EXIT_CODES.contains(&code) || stderr.contains("panicked") {
         return Err(format!("exit {code}: {stderr}"));
     }

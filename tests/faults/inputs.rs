@@ -88,7 +88,8 @@ impl Given {
                 text.extend_from_slice(end);
             }
         }
-        let (cut, changed) = (rng.u8(..4) == 0, rng.u8(..10) == 0);
+        let cut = rng.u8(..4) == 0;
+        let changed = rng.u8(..10) == 0;
         if cut {
             text.truncate(rng.usize(..=text.len()));
         }

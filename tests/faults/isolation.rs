@@ -143,7 +143,7 @@ fn encrypted_killed_and_stalled_files_are_named_while_the_worker_goes_on() {
     eventually_within(crate::support::TIMEOUT, "the others are enriched", || enriched(&site) == GOOD);
     assert!(worker.is_alive());
 
-    // Nothing is wrong with the two images: once nobody ends their parsers, they are enriched.
+    // Nothing is wrong with the two images: once their parsers are left alone, they are enriched.
     for kind in ["parser_memory", "parser_timeout"] {
         let listed = site.run(["dlq", "list", "--each", "--kind", kind, "-o", "name"]);
         site.json(["dlq", "redrive", listed.stdout.trim(), "--yes"], &[0]);

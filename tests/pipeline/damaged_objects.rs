@@ -189,7 +189,7 @@ async fn damaged_or_missing_derivative_is_not_returned_and_is_listed() {
 }
 
 #[test]
-fn work_that_nobody_does_is_named_and_fails_a_strict_status() {
+fn work_without_a_worker_is_named_and_fails_a_strict_status() {
     let site = staged_site();
     let job = site.json(["jobs", "list"], &[0]);
     assert_eq!(job["owed"]["state"], "unattended", "{job:#}");

@@ -327,7 +327,8 @@ async fn job_of_an_earlier_version_without_its_list_is_not_safe_until_it_is_give
     let (list, _) = write_input(&site, 3);
     fs::write(site.path("list"), &list).unwrap();
     let ports = site.ports().await;
-    let (job_id, at) = (JobId::fresh(), ports.clock.now());
+    let job_id = JobId::fresh();
+    let at = ports.clock.now();
     let spec = serde_json::json!({
         "roots": [], "list": { "path": null, "nul": false, "base": site.path("") }, "max_size_bytes": 1_000_000,
     });

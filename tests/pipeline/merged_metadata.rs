@@ -54,7 +54,9 @@ async fn an_asset_whose_recorded_metadata_no_event_can_carry_is_published_with_t
     site.json(["ingest", "in"], &[0]);
     // What an earlier version left behind: a row in the catalog without an event, whose metadata exceeds the limits.
     let bytes = "bytes of a file with 300 tags";
-    let (tenant, job_id, event_id) = (Tenant::default(), JobId::fresh(), EventId::fresh());
+    let tenant = Tenant::default();
+    let job_id = JobId::fresh();
+    let event_id = EventId::fresh();
     let sha256 = Sha256(Hasher::digest(bytes).into());
     let ports = site.ports().await;
     let row = StagedRow {

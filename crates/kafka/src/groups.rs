@@ -176,7 +176,8 @@ impl GroupQueries {
             let beyond_end = committed.is_some_and(|committed| committed > written);
             let start = committed.filter(|_| !beyond_end);
             let at_end = self.is_at_end(&at, start, PartitionEnds { span, written }).await?;
-            progress.push(PartitionProgress { at, committed, span, at_end, beyond_end });
+            let hidden = u64::try_from(written - span.high).unwrap_or(0);
+            progress.push(PartitionProgress { at, committed, span, at_end, beyond_end, hidden });
         }
         Ok(progress)
     }

@@ -271,7 +271,7 @@ mod tests {
                 key: mfctl_core::domain::ObjectKey::new("default/a").unwrap(),
             },
             size_bytes: Some(bytes.len() as u64),
-            sha256: Some(Sha256(Hasher::digest(bytes).into())),
+            sha256: Some(Sha256::of(bytes)),
         }
     }
 

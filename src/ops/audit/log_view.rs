@@ -210,11 +210,11 @@ impl LogScanner<'_> {
 
     /// The unresolved stubs of a parked topic. Returns whether all of it could be read; a topic that is missing has none.
     async fn parked_stubs(&mut self, topic: &TopicName, ledger: &Ledger, stubs: &mut UnresolvedStubs) -> Result<bool> {
-        match self.ports.log.offsets(std::slice::from_ref(topic)).await {
+        let spans = match self.ports.log.offsets(std::slice::from_ref(topic)).await {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
-            _ => {}
-        }
-        let Some(spans) = self.spans(topic).await? else { return Ok(false) };
+            spans => spans,
+        };
+        let Some(spans) = self.findings.readable(&format!("log: {topic}"), spans)? else { return Ok(false) };
         let mut complete = true;
         for at in spans {
             let read = self.each(&at.at, at.span.low, at.span.high, |_, record| {

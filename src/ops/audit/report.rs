@@ -67,7 +67,7 @@ pub struct UncheckedPart {
     pub count: Option<u64>,
     /// Why not.
     pub reason: String,
-    /// Whether it should have been checked: nobody asked to leave it out, and it is no part that an earlier release could
+    /// Whether it should have been checked: no option left it out, and it is no part that an earlier release could
     /// not record.
     pub failed: bool,
 }
@@ -205,7 +205,7 @@ impl Findings {
         }
     }
 
-    /// Names a part of which nothing was checked, because nobody asked for it.
+    /// Names a part of which nothing was checked, because no option asked for it.
     pub(super) fn leave_out_all(&mut self, part: &str, reason: &str) {
         let part = UncheckedPart { part: part.to_owned(), count: None, reason: reason.to_owned(), failed: false };
         self.report.unchecked.push(part);

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use sha2::{Digest, Sha256 as Hasher};
 use tokio::sync::mpsc;
 
 use super::batching::BatchBuilder;
@@ -22,7 +21,7 @@ use super::spec::JobSpec;
 use super::walk;
 use mfctl_core::domain::job::{FileOutcome, FileRefusal, JobInput};
 use mfctl_core::domain::{AssetId, AssetState, Sha256, SourcePath, Tenant};
-use mfctl_core::ports::{self, Catalog, ErrorKind};
+use mfctl_core::ports::{self, Catalog, ContentDigest, ErrorKind};
 use mfctl_core::stop::Stop;
 
 /// What an ingest would do with a file.
@@ -190,15 +189,15 @@ fn read_and_hash(
     candidate: &IngestCandidate,
     rules: &FileRules,
 ) -> Result<(FileVersion, Sha256, ContentType), RefusedRead> {
-    let (version, content_type, mut file) = match read::read(&candidate.path, rules) {
+    let (version, content_type, file) = match read::read(&candidate.path, rules) {
         FileRead::Refused(refusal, version) => return Err((refusal, version)),
         FileRead::Small(version, sha256, content_type, _) => return Ok((version, sha256, content_type)),
         FileRead::Large(version, content_type, file) => (version, content_type, file),
     };
     let unreadable = |error| (read::unreadable(&error), Some(version));
-    let (sha256, bytes) = hash(&mut file).map_err(unreadable)?;
-    match read::changed(&candidate.path, &file, version, bytes).map_err(unreadable)? {
-        None => Ok((version, sha256, content_type)),
+    let content = ContentDigest::read(&file, version.size_bytes).map_err(unreadable)?;
+    match read::changed(&candidate.path, &file, version, content.size_bytes).map_err(unreadable)? {
+        None => Ok((version, content.sha256, content_type)),
         Some(refusal) => Err((refusal, Some(version))),
     }
 }
@@ -212,23 +211,5 @@ fn refused(candidate: &IngestCandidate, refusal: &FileRefusal, version: Option<F
         size_bytes: version.map(|version| version.size_bytes),
         media_type: None,
         asset_id: None,
-    }
-}
-
-/// The digest of what is left of a file, and its length in bytes.
-fn hash(file: &mut impl std::io::Read) -> std::io::Result<(Sha256, u64)> {
-    let mut hasher = Hasher::new();
-    let mut buffer = vec![0; 256 * 1024];
-    let mut total = 0;
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok((Sha256(hasher.finalize().into()), total)),
-            Ok(read) => {
-                hasher.update(&buffer[..read]);
-                total += read as u64;
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
     }
 }

@@ -146,7 +146,8 @@ impl RowParser {
             Ok(record) => record,
             Err(error) => return self.invalid(entry.line, RefusalKind::BadMetadata, &error),
         };
-        let (found, wanted) = (record.len(), header.columns());
+        let found = record.len();
+        let wanted = header.columns();
         if found != wanted {
             let fewer = found < wanted && !entry.terminated;
             let (kind, cut) =

@@ -125,7 +125,9 @@ async fn hold(
     stop: &Stop,
     notice: &WaitNotice,
 ) -> Result<ReadyInputs, Error> {
-    let (folder, stop, notice) = (scope.data_dir.clone(), stop.clone(), notice.clone());
+    let folder = scope.data_dir.clone();
+    let stop = stop.clone();
+    let notice = notice.clone();
     let read = move || {
         let mut ready = ReadyInputs::default();
         for given in inputs {
@@ -210,7 +212,8 @@ async fn keep(
     notice: WaitNotice,
 ) -> Result<JobInputs, Error> {
     let mut inputs = JobInputs::kept(&scope.data_dir, job, ports.journal.inputs(job).await?);
-    let (data_dir, stop) = (scope.data_dir.clone(), stop.clone());
+    let data_dir = scope.data_dir.clone();
+    let stop = stop.clone();
     let store = move || {
         for (kind, held) in &ready.held {
             if always || !inputs.ended(*kind) {

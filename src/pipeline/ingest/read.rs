@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use sha2::{Digest, Sha256 as Hasher};
 
 use super::rules::FileRules;
 use mfctl_core::domain::job::{FileRefusal, JournalFile, RefusalKind};
@@ -41,7 +40,7 @@ pub struct FileVersion {
     pub device: u64,
     /// Its inode: another one means that the file was replaced.
     pub inode: u64,
-    /// Whether the last change was so long before the file was looked at that a later one has another change time.
+    /// Whether the last change was long enough before the file was looked at that a later one has another change time.
     pub settled: bool,
 }
 
@@ -172,7 +171,7 @@ fn try_read(path: &Path, rules: &FileRules) -> io::Result<FileRead> {
     }
     Ok(match sniff(&content, path, rules) {
         Ok(content_type) => {
-            let digest = Sha256(Hasher::digest(&content).into());
+            let digest = Sha256::of(&content);
             FileRead::Small(version, digest, content_type, content.into())
         }
         Err(refusal) => FileRead::Refused(refusal, Some(version)),
@@ -291,7 +290,7 @@ mod tests {
         std::fs::write(&path, "%PDF-1.7\n").unwrap();
         let FileRead::Small(version, digest, content_type, content) = read(&path, &rules()) else { panic!() };
         assert_eq!((version.size_bytes, content.as_ref()), (9, b"%PDF-1.7\n".as_ref()));
-        assert_eq!(digest, Sha256(Hasher::digest(b"%PDF-1.7\n").into()));
+        assert_eq!(digest, Sha256::of(b"%PDF-1.7\n"));
         assert_eq!(content_type, ContentType { media_type: "application/pdf", declared: None });
     }
 

@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn digest_covers_the_whole_file_from_any_offset() {
         let content: Vec<u8> = (0..200_000u32).map(|n| n as u8).collect();
-        let digest = Sha256(Hasher::digest(&content).into());
+        let digest = Sha256::of(&content);
         for from in [0, 1, 70_000, 200_000] {
             let source = source(&content);
             let mut read = Vec::new();

@@ -115,7 +115,8 @@ impl<S: PipelineStep> RecordIntake<S> {
             }
             // The registry works, but not for the schema of this record.
             Err(DecodeError::Dependency(error)) if error.kind().is_dependency() => {
-                let (kind, message) = (error.kind().as_str(), error.full());
+                let kind = error.kind().as_str();
+                let message = error.full();
                 Ok(DecodedRecord::Failed { kind, class: FailureClass::Transient, message })
             }
             Err(DecodeError::Dependency(error)) => Err(FatalFailure::from(&error)),

@@ -13,9 +13,19 @@ use mfctl_core::ports::{
 };
 use tokio::io::AsyncRead;
 
-/// The error of a call for an object, if it fails. Asked for the object that is read: the source of a copy.
-pub trait Fault: Fn(&ObjectRef) -> Option<ErrorKind> + Send + Sync + 'static {}
-impl<F: Fn(&ObjectRef) -> Option<ErrorKind> + Send + Sync + 'static> Fault for F {}
+/// A call that reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadCall {
+    Copy,
+    Head,
+    /// The bytes of an object, as a stream or as a file.
+    Bytes,
+    List,
+}
+
+/// The error of a call, if it fails. Asked for the object that is read, the source of a copy; `None` for a list.
+pub trait Fault: Fn(ReadCall, Option<&ObjectRef>) -> Option<ErrorKind> + Send + Sync + 'static {}
+impl<F: Fn(ReadCall, Option<&ObjectRef>) -> Option<ErrorKind> + Send + Sync + 'static> Fault for F {}
 
 /// A store whose reads fail as scripted.
 pub struct FaultyObjects {
@@ -34,16 +44,19 @@ impl FaultyObjects {
         self.reads.load(Ordering::SeqCst)
     }
 
-    fn check(&self, what: &str, at: &ObjectRef) -> Result<()> {
-        match (self.fault)(at) {
-            Some(kind) => Err(Error::new(kind, format!("{what} object {at}, as scripted"))),
+    fn check(&self, call: ReadCall, at: Option<&ObjectRef>) -> Result<()> {
+        match (self.fault)(call, at) {
+            Some(kind) => {
+                let at = at.map(|at| format!(" of {at}")).unwrap_or_default();
+                Err(Error::new(kind, format!("{call:?}{at}, as scripted")))
+            }
             None => Ok(()),
         }
     }
 
     fn read(&self, at: &ObjectRef) -> Result<()> {
         self.reads.fetch_add(1, Ordering::SeqCst);
-        self.check("read", at)
+        self.check(ReadCall::Bytes, Some(at))
     }
 }
 
@@ -66,12 +79,12 @@ impl ObjectStore for FaultyObjects {
     }
 
     async fn copy(&self, from: &ObjectRef, to: &ObjectRef, expected: &ContentDigest) -> Result<CopyOutcome> {
-        self.check("copy", from)?;
+        self.check(ReadCall::Copy, Some(from))?;
         self.inner.copy(from, to, expected).await
     }
 
     async fn head(&self, at: &ObjectRef) -> Result<Option<ObjectInfo>> {
-        self.check("look at", at)?;
+        self.check(ReadCall::Head, Some(at))?;
         self.inner.head(at).await
     }
 
@@ -96,6 +109,7 @@ impl ObjectStore for FaultyObjects {
         after: Option<&ObjectKey>,
         limit: usize,
     ) -> Result<ObjectListing> {
+        self.check(ReadCall::List, None)?;
         self.inner.list(bucket, prefix, after, limit).await
     }
 

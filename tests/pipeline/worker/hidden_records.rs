@@ -97,7 +97,12 @@ impl EventLog for LogWithOpenTransaction {
 
     async fn progress(&self, group: &GroupName, topics: &[TopicName]) -> Result<Vec<PartitionProgress>> {
         let progress = self.inner.progress(group, topics).await?.into_iter();
-        Ok(progress.map(|one| PartitionProgress { span: self.visible(&one.at, one.span), ..one }).collect())
+        let masked = progress.map(|one| {
+            let span = self.visible(&one.at, one.span);
+            let hidden = if self.tells { u64::try_from(one.span.high - span.high).unwrap() } else { 0 };
+            PartitionProgress { span, hidden, ..one }
+        });
+        Ok(masked.collect())
     }
 
     async fn delete_group(&self, group: &GroupName) -> Result<()> {

@@ -12,7 +12,7 @@ use mfctl_core::domain::names::topics;
 use mfctl_core::domain::{AssetId, ObjectRef, Tenant};
 use mfctl_core::ports::{ErrorKind, ObjectStore};
 
-use super::faulty_objects::{Fault, FaultyObjects};
+use super::faulty_objects::FaultyObjects;
 use super::platform::{Platform, ScriptedAction, tuned, until_drained};
 
 /// Options under which a record that fails alone is given up after a fraction of a second.
@@ -22,7 +22,12 @@ pub fn impatient(tuning: Tuning) -> WorkerOptions {
 }
 
 /// Persists everything with a store that fails as scripted.
-async fn persist_with_fault(platform: &Platform, tuning: Tuning, fault: impl Fault) -> WorkerOutcome {
+async fn persist_with_fault(
+    platform: &Platform,
+    tuning: Tuning,
+    fault: impl Fn(&ObjectRef) -> Option<ErrorKind> + Send + Sync + 'static,
+) -> WorkerOutcome {
+    let fault = move |_, at: Option<&ObjectRef>| at.and_then(&fault);
     let objects = FaultyObjects::new(&platform.ports.objects, fault) as Arc<dyn ObjectStore>;
     let step = Persist { objects, ..platform.persist() };
     platform.run(Arc::new(step), platform.worker_ports(), impatient(tuning)).await

@@ -142,7 +142,7 @@ async fn original_without_an_extractor_is_not_read() {
     let platform = Platform::new().await;
     let parser = ScriptedParser::new();
     let videos = platform.ingest_as(&Tenant::default(), "video/mp4", &texts("video", 5)).await;
-    let objects = FaultyObjects::new(&platform.ports.objects, |_: &ObjectRef| None);
+    let objects = FaultyObjects::new(&platform.ports.objects, |_, _: Option<&ObjectRef>| None);
     let step = Enrich { objects: Arc::clone(&objects) as _, ..platform.enrich(Parser::of_program(parser.program())) };
     let outcome = platform.run(Arc::new(step), platform.worker_ports(), impatient(Tuning::default())).await;
     assert_eq!((outcome.summary.emitted, objects.reads()), (5, 0), "{outcome:?}");

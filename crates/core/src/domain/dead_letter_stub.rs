@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::dead_letter::{self, FailureContext};
 use super::event::{EventEnvelope, unframe};
 use super::ids::{AssetId, Sha256};
-use super::kept_record::{EncodedRecord, KeptRecord, sha256_of};
+use super::kept_record::{EncodedRecord, KeptRecord};
 use super::names::{BucketName, ObjectKey, ObjectRef};
 use super::object_keys;
 use super::record::{Header, Headers, NewRecord, Record};
@@ -92,7 +92,7 @@ pub fn stub(
     let mut key = record.key.clone();
     if let Some(large) = key.take_if(|key| key.len() > max_key) {
         headers.push(KEY_BYTES, large.len().to_string());
-        key = Some(sha256_of(&large).to_string().into());
+        key = Some(Sha256::of(&large).to_string().into());
     }
     if left_out > 0 {
         headers.push(HEADERS_LEFT_OUT, left_out.to_string());

@@ -5,7 +5,6 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use jiff::Timestamp;
-use sha2::Digest as _;
 
 use super::ids::Sha256;
 use super::record::{Header, Headers, Record};
@@ -34,12 +33,6 @@ pub struct EncodedRecord {
     pub sha256: Sha256,
 }
 
-/// The SHA-256 of bytes in memory.
-#[must_use]
-pub fn sha256_of(bytes: &[u8]) -> Sha256 {
-    Sha256(sha2::Sha256::digest(bytes).into())
-}
-
 /// Encodes key, value, headers and timestamp of a record.
 #[must_use]
 pub fn encode(record: &Record) -> EncodedRecord {
@@ -54,7 +47,7 @@ pub fn encode(record: &Record) -> EncodedRecord {
     }
     put_field(&mut out, record.value.as_deref());
     let bytes = out.freeze();
-    EncodedRecord { sha256: sha256_of(&bytes), bytes }
+    EncodedRecord { sha256: Sha256::of(&bytes), bytes }
 }
 
 /// Decodes a record; `None` if the bytes are not exactly one encoded record.
@@ -131,7 +124,7 @@ mod tests {
             let decoded = decode(&encoded.bytes).unwrap();
             assert_eq!((&decoded.key, &decoded.value), (&record.key, &record.value));
             assert_eq!((decoded.headers, decoded.timestamp), (record.headers.clone(), record.timestamp));
-            assert_eq!(encoded.sha256, sha256_of(&encoded.bytes));
+            assert_eq!(encoded.sha256, Sha256::of(&encoded.bytes));
         }
     }
 

@@ -158,10 +158,12 @@ pub struct PartitionProgress {
     /// Whether the committed offset is beyond everything written, records of open transactions included: the log was
     /// truncated, restored or recreated. A consumer then starts at the low watermark.
     pub beyond_end: bool,
+    /// Number of offsets that open transactions hide, from the last stable offset to the end of the partition.
+    pub hidden: u64,
 }
 
 impl PartitionProgress {
-    /// The number of offsets that the group has not read; 0 at the end, although transaction markers may follow.
+    /// The number of visible offsets that the group has not read; 0 at the end, although transaction markers may follow.
     #[must_use]
     pub fn lag(&self) -> u64 {
         if self.at_end {

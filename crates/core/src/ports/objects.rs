@@ -1,7 +1,7 @@
 //! The object store: buckets of immutable objects.
 
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
 use tokio::io::AsyncRead;
 
 use super::Result;
@@ -31,7 +32,7 @@ pub trait ByteSource: Send + Sync {
     ///
     /// # Errors
     /// The error of opening the source.
-    fn reader(&self, from: u64) -> std::io::Result<Box<dyn Read + Send + '_>>;
+    fn reader(&self, from: u64) -> io::Result<Box<dyn Read + Send + '_>>;
 
     /// All bytes, if the source is in memory; `None` otherwise.
     fn in_memory(&self) -> Option<Bytes> {
@@ -44,9 +45,9 @@ impl ByteSource for Bytes {
         self.as_ref().len() as u64
     }
 
-    fn reader(&self, from: u64) -> std::io::Result<Box<dyn Read + Send + '_>> {
+    fn reader(&self, from: u64) -> io::Result<Box<dyn Read + Send + '_>> {
         let from = usize::try_from(from).unwrap_or(usize::MAX).min(self.as_ref().len());
-        Ok(Box::new(std::io::Cursor::new(&self[from..])))
+        Ok(Box::new(io::Cursor::new(&self[from..])))
     }
 
     fn in_memory(&self) -> Option<Bytes> {
@@ -84,6 +85,33 @@ pub struct ContentDigest {
     pub size_bytes: u64,
     /// Their SHA-256.
     pub sha256: Sha256,
+}
+
+impl ContentDigest {
+    /// Bytes read at a time, unless fewer are expected.
+    const BUFFER_BYTES: u64 = 256 * 1024;
+
+    /// Reads to the end. The buffer is no larger than the expected size needs.
+    ///
+    /// # Errors
+    /// The error of the reader, without context: the caller adds it.
+    pub fn read(mut reader: impl Read, expected_bytes: u64) -> io::Result<Self> {
+        let mut hasher = sha2::Sha256::new();
+        let mut size_bytes = 0;
+        let buffer_bytes = expected_bytes.saturating_add(1).min(Self::BUFFER_BYTES);
+        let mut buffer = vec![0; usize::try_from(buffer_bytes).unwrap_or(1)];
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok(Self { size_bytes, sha256: Sha256(hasher.finalize().into()) }),
+                Ok(read) => {
+                    hasher.update(&buffer[..read]);
+                    size_bytes += read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
 }
 
 impl fmt::Display for ContentDigest {

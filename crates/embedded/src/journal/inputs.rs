@@ -19,7 +19,8 @@ pub(super) fn put(tx: &Connection, job: JobId, input: &JobInput, at: Timestamp) 
     )
     .and_then(|mut insert| {
         let kind = sql::variant_index(InputKind::ALL, &input.kind);
-        let (bytes, entries) = (sql::count(input.bytes), sql::count(input.entries));
+        let bytes = sql::count(input.bytes);
+        let entries = sql::count(input.entries);
         insert.execute(params![job_no, kind, input.part, bytes, entries, input.ended])
     })
     .during("record a job's input")?;

@@ -93,7 +93,7 @@ pub(super) fn progress(c: &Connection, group: &GroupName, topics: &[Arc<Topic>])
         let beyond_end = committed.is_some_and(|committed| committed > span.high);
         // This log has no transaction markers and no open transactions, so a lag of 0 is the end.
         let at_end = lag(span, committed.filter(|_| !beyond_end)) == 0;
-        progress.push(PartitionProgress { at, committed, span, at_end, beyond_end });
+        progress.push(PartitionProgress { at, committed, span, at_end, beyond_end, hidden: 0 });
     }
     Ok(progress)
 }
@@ -142,7 +142,8 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let folder = DataFolder::open(data.path(), OpenMode::MayCreate).unwrap();
         let log = EmbeddedLog::new(&folder, Arc::new(StoppedClock));
-        let (topic, group) = (TopicName::new("in").unwrap(), GroupName::new("group").unwrap());
+        let topic = TopicName::new("in").unwrap();
+        let group = GroupName::new("group").unwrap();
         let spec = TopicSpec { name: topic.clone(), partitions: 1, retention: None, compacted: false };
         log.create_topics(&[spec]).await.unwrap();
         let subscription = || Subscription {

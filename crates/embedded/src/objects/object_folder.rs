@@ -14,7 +14,7 @@ use mfctl_core::domain::{BucketName, ObjectKey, ObjectRef};
 use mfctl_core::ports::{BucketUsage, ByteSource, Error, ErrorKind, ListedObject, ObjectInfo, Result};
 
 /// Bytes copied at once. A small object takes one read and one write.
-pub(super) const BUFFER_BYTES: u64 = 1024 * 1024;
+const BUFFER_BYTES: u64 = 1024 * 1024;
 /// How often to try to create a key whose folders other processes keep pruning. A try fails only if an empty folder is
 /// removed between two system calls.
 pub(super) const MAX_TRIES: usize = 64;

@@ -11,7 +11,6 @@ use futures_util::future::join_all;
 use super::*;
 use mfctl_core::domain::Sha256;
 use mfctl_core::ports::ErrorKind;
-use sha2::Digest as _;
 
 const BUCKET: &str = "bucket";
 
@@ -27,7 +26,7 @@ async fn store() -> (tempfile::TempDir, Arc<FolderStore>) {
 }
 
 fn digest(bytes: &str) -> ContentDigest {
-    ContentDigest { size_bytes: bytes.len() as u64, sha256: Sha256(sha2::Sha256::digest(bytes).into()) }
+    ContentDigest { size_bytes: bytes.len() as u64, sha256: Sha256::of(bytes.as_bytes()) }
 }
 
 async fn put(store: &FolderStore, key: &str, bytes: &'static str) {

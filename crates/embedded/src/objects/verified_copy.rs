@@ -3,15 +3,13 @@
 //! The source is read once, before it is linked, so that a target never appears with other bytes than expected.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind as Io, Read, Seek};
+use std::io::{self, ErrorKind as Io, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use sha2::{Digest, Sha256 as Hasher};
-
 use super::file_ops::{file_error, open_object};
-use super::object_folder::{BUFFER_BYTES, MAX_TRIES, ObjectFolder, flush_file, flush_folder_of};
-use mfctl_core::domain::{ObjectRef, Sha256};
+use super::object_folder::{MAX_TRIES, ObjectFolder, flush_file, flush_folder_of};
+use mfctl_core::domain::ObjectRef;
 use mfctl_core::ports::{ContentDigest, CopyOutcome, Error, ErrorKind, Result};
 
 /// A file that was read to its end.
@@ -119,28 +117,11 @@ impl ObjectFolder {
             Err(error) => return Err(failed(error)),
         };
         let metadata = file.metadata().map_err(failed)?;
-        let content = digest_of(&mut file, metadata.len()).map_err(failed)?;
+        let content = ContentDigest::read(&mut file, metadata.len()).map_err(failed)?;
         Ok(Some(ReadFile { file, content, identity: (metadata.dev(), metadata.ino()) }))
     }
 }
 
 fn identity_of(path: &Path) -> io::Result<(u64, u64)> {
     path.symlink_metadata().map(|metadata| (metadata.dev(), metadata.ino()))
-}
-
-fn digest_of(file: &mut File, size_bytes: u64) -> io::Result<ContentDigest> {
-    let mut hasher = Hasher::new();
-    let mut read_bytes = 0;
-    let mut buffer = vec![0; usize::try_from(size_bytes.saturating_add(1).min(BUFFER_BYTES)).unwrap_or(1)];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(ContentDigest { size_bytes: read_bytes, sha256: Sha256(hasher.finalize().into()) }),
-            Ok(read) => {
-                hasher.update(&buffer[..read]);
-                read_bytes += read as u64;
-            }
-            Err(error) if error.kind() == Io::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
 }

@@ -52,7 +52,7 @@ impl fmt::Display for Incomplete {
                 let entries = humane::counted(*entries, "entry", "entries");
                 write!(f, "the end of its {kind} was not read, only {entries}")
             }
-            Self::NotKept(kind) => write!(f, "its {kind} was not kept, so nobody can say what it named"),
+            Self::NotKept(kind) => write!(f, "its {kind} was not kept, so it is not known what it named"),
             Self::Count { expected, read } => {
                 let read = humane::counted(*read, "entry was", "entries were");
                 write!(f, "{read} read, but --expect said {}", humane::count(*expected))
@@ -63,13 +63,12 @@ impl fmt::Display for Incomplete {
 
 /// Why the job does not have all of its list and manifest; `None` if it has.
 ///
-/// `--expect` is compared with the last part of each input alone: of parts that overlap, nobody can say how many entries they
-/// have together.
+/// `--expect` is compared with the last part of each input alone: the entries of parts that overlap cannot be counted
+/// together.
 #[must_use]
 pub fn incomplete(spec: &JobSpec, inputs: &[JobInput]) -> Option<Incomplete> {
-    let kinds = [(InputKind::List, spec.list.is_some()), (InputKind::Manifest, spec.manifest.is_some())];
     let mut read = 0;
-    for (kind, _) in kinds.into_iter().filter(|(_, named)| *named) {
+    for kind in InputKind::ALL.iter().copied().filter(|kind| spec.has_input(*kind)) {
         let parts = || inputs.iter().filter(|input| input.kind == kind);
         let Some(last) = parts().max_by_key(|input| input.part) else { return Some(Incomplete::NotKept(kind)) };
         if !last.ended {

@@ -11,7 +11,7 @@ use mfctl_core::stop::Stop;
 
 /// How often a wait looks for a stop request.
 const POLL_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-/// After this long without a first byte, the user is told what is waited for.
+/// After this long without a first byte, a notice says what the job waits for.
 const NOTICE_AFTER: Duration = Duration::from_secs(2);
 
 /// A reader whose waits end when a stop is requested: with an error, which is not the end of the input.

@@ -99,7 +99,7 @@ impl HeldInput {
         let mut content = tempfile::tempfile().unwrap();
         content.write_all(text).unwrap();
         let bytes = text.len() as u64;
-        Self { sha256: Sha256(Hasher::digest(text).into()), bytes, content: Arc::new(content) }
+        Self { sha256: Sha256::of(text), bytes, content: Arc::new(content) }
     }
 
     pub(super) fn reader(&self) -> HeldReader {
