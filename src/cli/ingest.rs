@@ -21,7 +21,7 @@ use super::flag_bounds::check_flag;
 use super::output::humane;
 use super::signals;
 use crate::ops::target::{DataDirMode, TargetKind};
-use crate::pipeline::ingest::spec::ManifestForm;
+use crate::pipeline::ingest::spec::{JobSpec, ManifestForm};
 use crate::pipeline::ingest::{
     self, Error, GivenInputs, IngestOutcome, IngestPorts, IngestRequest, IngestScope, JobStart, RunEnd, incomplete,
 };
@@ -46,8 +46,9 @@ overrides sidecars, and a sidecar overrides flags. Running the command again wit
 unfinished job.
 
 A list or manifest is read once, from a file or a pipe, and kept with the job. If its end was not read, the job is not
-finished: give the rest, or all of it again, with --resume JOB and the same option. A line of a list may end in CR LF and
-the first one may begin with a byte order mark, unless a file has that very name. Empty lines say nothing.
+finished: give all of it again, or the rest from the last whole entry on, with --resume JOB and the same option; or run
+the same command with all of it again. A line of a list may end in CR LF and the first one may begin with a byte order
+mark, unless a file has that very name. Empty lines say nothing.
 
 Examples:
   mfctl ingest ~/media --collection poems --tag source=archive
@@ -204,7 +205,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     };
     let stop = cx.stop()?;
     let progress_bar = Arc::new(progress::IngestProgressBar::new(cx.out()));
-    let on_start = |job: JobId, resumed: bool| {
+    let on_start = |job: JobId, resumed: bool, spec: &JobSpec| {
         let action = if resumed { "resuming" } else { "beginning" };
         let hint = if resumed && args.resume.is_none() && args.retry_failed.is_none() {
             "; --new-job starts a new one"
@@ -212,6 +213,10 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
             ""
         };
         cx.out().note(format!("{action} job {job}{hint}"));
+        let base = spec.list.as_ref().map(|list| &list.base).filter(|_| args.files_from.is_some());
+        if let Some(base) = base.filter(|base| base.to_path() != cx.sources().cwd) {
+            cx.out().note(format!("relative names in the list are below {base}, where the job was begun"));
+        }
     };
     let ports = Arc::new(ingest_ports(&connected));
     let scope = ingest_scope(&connected, cx);
@@ -267,7 +272,9 @@ fn ingest_failure(error: Error) -> Failure {
         Error::UnknownJob(_) => "`mfctl jobs list` shows the jobs",
         Error::IgnoreFile { .. } => "correct the file or delete it: nothing in its folder was taken",
         Error::InputNotWanted { .. } => "run the command without --resume to begin another job",
-        Error::Input { .. } | Error::Spec(_) => return Failure::from_error(failure_kind(&error), &error),
+        Error::AnotherInput { .. } | Error::Input { .. } | Error::Spec(_) => {
+            return Failure::from_error(failure_kind(&error), &error);
+        }
     };
     Failure::from_error(failure_kind(&error), &error).hint(hint)
 }
@@ -277,7 +284,7 @@ pub(super) fn resume_hint(job: JobId, missing_input: Option<&str>) -> String {
     match missing_input {
         None => format!("resume it with `mfctl ingest --resume {job}`"),
         Some(option) => format!(
-            "give it the rest, from the entry that was cut off, or all of it again, with `mfctl ingest --resume {job} \
+            "give it all of it again, or the rest from the last whole entry on, with `mfctl ingest --resume {job} \
              {option} FILE` (- is stdin)"
         ),
     }
@@ -299,6 +306,10 @@ fn fail_unless_finished(outcome: &IngestOutcome) -> Result<()> {
             let kind = failure_kind(error);
             let hint = match error {
                 Error::Port(error) => error.hint_text().map(|first| format!("{first}; then {resume}")),
+                Error::AnotherInput { kind, .. } => Some(format!(
+                    "nothing of it was taken: if it is another {kind}, begin another job with --new-job; if it is the rest, \
+                     {resume}"
+                )),
                 Error::IgnoreFile { .. } => {
                     Some(format!("nothing in its folder was taken: correct the file or delete it; then {resume}"))
                 }
@@ -316,9 +327,11 @@ fn failure_kind(error: &Error) -> FailureKind {
         Error::NoRoom(_) => FailureKind::Refused,
         Error::UnknownJob(_) => FailureKind::NotFound,
         Error::Input { error, .. } if error.kind() == std::io::ErrorKind::NotFound => FailureKind::NotFound,
-        Error::Input { .. } | Error::Spec(_) | Error::IgnoreFile { .. } | Error::InputNotWanted { .. } => {
-            FailureKind::Invalid
-        }
+        Error::Input { .. }
+        | Error::AnotherInput { .. }
+        | Error::Spec(_)
+        | Error::IgnoreFile { .. }
+        | Error::InputNotWanted { .. } => FailureKind::Invalid,
         Error::Stopped(reason) => signals::stopped(*reason, "").kind(),
     }
 }

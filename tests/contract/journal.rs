@@ -178,8 +178,13 @@ pub async fn inputs_are_those_of_the_job_by_kind_and_part(f: Journal) {
     f.port.put_input(other, input(InputKind::List, 1, 1, true), at(1)).await.unwrap();
     let first = input(InputKind::List, 1, 5, false);
     f.port.put_input(id, first.clone(), at(7)).await.unwrap();
-    assert_eq!(f.port.inputs(id).await.unwrap(), [first, second, manifest.clone()]);
+    assert_eq!(f.port.inputs(id).await.unwrap(), [first.clone(), second, manifest.clone()]);
     assert_eq!(f.port.job(id).await.unwrap().unwrap().updated_at, at(7));
+    for _ in 0..2 {
+        f.port.remove_input(id, InputKind::List, 2, at(8)).await.unwrap();
+        assert_eq!(f.port.inputs(id).await.unwrap(), [first.clone(), manifest.clone()]);
+    }
+    assert_eq!(f.port.inputs(other).await.unwrap().len(), 1);
     fails_as(f.port.inputs(job(9)).await, ErrorKind::NotFound);
     fails_as(f.port.put_input(job(9), manifest, at(1)).await, ErrorKind::NotFound);
 }

@@ -100,6 +100,22 @@ impl Given {
         Self { form, delivery, text, odd: cut || changed }
     }
 
+    /// What is given to a job that did not read all: all of it, or what begins with a whole entry that it did read.
+    fn rest(&self, end: End, rng: &mut fastrand::Rng) -> &[u8] {
+        let terminator = match self.form {
+            Form::Lines => b'\n',
+            Form::Names => 0,
+            Form::Jsonl | Form::Csv => return &self.text,
+        };
+        let End::AfterBytes(_, bytes) = end else { return &self.text };
+        let ends = (0..bytes).filter(|at| self.text[*at] == terminator);
+        let mut begins: Vec<usize> = std::iter::once(0).chain(ends.map(|at| at + 1)).collect();
+        // The last of them begins the entry that was cut off.
+        begins.truncate(begins.len().max(2) - 1);
+        let begin = rng.choice(begins).unwrap_or(0);
+        &self.text[begin..]
+    }
+
     fn option(&self) -> &'static str {
         if matches!(self.form, Form::Lines | Form::Names) { "--files-from" } else { "--manifest" }
     }
@@ -344,6 +360,7 @@ async fn no_list_loses_an_entry_without_a_word() {
             work.check(&bare, &format!("resumed, {round}")).await;
             // What the job has not read is given to it; a job that has read all of it refuses more.
             if bare.code == 3 && bare.stderr.contains("is not finished") {
+                fs::write(site.path("list"), given.rest(end, &mut rng)).unwrap();
                 ran = site.run(resume(&[given.option(), "list"]));
                 work.check(&ran, &format!("given again, {round}")).await;
             }

@@ -124,14 +124,98 @@ fn job_whose_list_was_not_read_to_its_end_is_not_finished() {
     assert_eq!(verified.code, 10, "{verified}");
     assert!(verified.stderr.contains("the end of its list was not read"), "{verified}");
 
-    // The rest, from the entry that was cut off.
-    let rest = format!("in/{rest}");
+    // The rest, from the last whole entry on.
+    let rest = format!("in/03.txt\nin/{rest}");
     let ended = run_with_stdin(&site, &["ingest", "--resume", &job, "--files-from", "-"], &rest);
     assert_eq!((ended.code, &ended.json()["discovered"]), (0, &9.into()), "{ended}");
     assert_eq!(site.run(["jobs", "verify", &job]).code, 0);
     let again = run_with_stdin(&site, &["ingest", "--resume", &job, "--files-from", "-"], &rest);
     assert_eq!(again.code, 6, "{again}");
     assert!(again.stderr.contains("read to its end"), "{again}");
+}
+
+/// Begins a job with a pipe that stands still after this text, kills the command, and returns the job.
+fn killed_amid_its_input(site: &Site, words: &[&str], text: &str) -> String {
+    let mut command = site.command(words);
+    command.stdin(Stdio::piped());
+    let mut killed = Running::captured(command);
+    let mut pipe = killed.child.stdin.take().unwrap();
+    pipe.write_all(text.as_bytes()).unwrap();
+    eventually("what was read is kept", || is_kept(site, text.as_bytes()));
+    killed.kill();
+    site.run(["jobs", "list", "-o", "name"]).stdout.lines().next().unwrap().to_owned()
+}
+
+/// What was given names "in/1", and the list broke off within that name.
+#[test]
+fn name_at_the_break_of_a_pipe_is_accounted_for() {
+    for (option, begun, rest, whole) in [
+        ("--files-from", "in/00.txt\nin/1", "in/19.txt\n", "in/00.txt\nin/11.txt\nin/19.txt\n"),
+        (
+            "--manifest",
+            "{\"path\":\"in/00.txt\"}\n{\"path\":\"in/1",
+            "{\"path\":\"in/19.txt\"}\n",
+            "{\"path\":\"in/00.txt\"}\n{\"path\":\"in/11.txt\"}\n{\"path\":\"in/19.txt\"}\n",
+        ),
+    ] {
+        let words = ["ingest", option, "-"];
+        for (given, code, discovered) in [(rest, 3, 3), (whole, 0, 3)] {
+            let site = Site::new();
+            write_input(&site, 20);
+            fs::write(site.path("in/1"), "a file of that name").unwrap();
+            let job = killed_amid_its_input(&site, &words, begun);
+            let ended = run_with_stdin(&site, &["ingest", "--resume", &job, option, "-"], given);
+            assert_eq!((ended.code, &ended.json()["discovered"]), (code, &discovered.into()), "{given}: {ended}");
+            let failures = ended.json()["failures"].to_string();
+            assert_eq!(failures.contains("broke off in it"), code == 3, "{failures}");
+            assert_eq!(site.run(["jobs", "verify", &job]).code == 0, code == 0, "{given}");
+        }
+    }
+}
+
+/// The same command with another list must not finish a job that did not read its own.
+#[test]
+fn another_list_does_not_finish_a_job_that_was_cut_off() {
+    let site = Site::new();
+    let (list, rows) = write_input(&site, 9);
+    for (option, text) in [("--files-from", list), ("--manifest", rows)] {
+        let words = ["ingest", option, "-"];
+        let half = &text[..text.len() / 2];
+        let job = killed_amid_its_input(&site, &words, half);
+        let lines: Vec<&str> = text.lines().collect();
+        let other = lines[5..].join("\n") + "\n";
+        for another in [other.as_str(), &half[..half.len() / 2], ""] {
+            let refused = run_with_stdin(&site, &words, another);
+            assert_eq!(refused.code, 6, "{refused}");
+            assert!(refused.stderr.contains("--new-job") && refused.stderr.contains("--resume"), "{refused}");
+            let shown = site.json(["jobs", "show", &job], &[0]);
+            assert_eq!(shown["inputs"].as_array().unwrap().len(), 1, "{shown:#}");
+            assert_eq!(site.run(["jobs", "verify", &job]).code, 10);
+        }
+        let resumed = run_with_stdin(&site, &words, &text);
+        assert_eq!((resumed.code, job_of(&resumed)), (0, job), "{resumed}");
+    }
+}
+
+/// Bytes that are no list cost the job nothing: a correct one can be given after them.
+#[test]
+fn list_that_cannot_be_used_is_given_again() {
+    let site = Site::new();
+    let (list, _) = write_input(&site, 4);
+    for (option, wrong, right) in [
+        ("--files-from", "in/00.txt\nin/01\0.txt\n", list.as_str()),
+        ("--manifest", "name,title\na,b\n", "path\nin/00.txt\nin/01.txt\nin/02.txt\nin/03.txt\n"),
+    ] {
+        let csv = wrong.contains(',');
+        let format = if csv { "csv" } else { "jsonl" };
+        let with_format: &[&str] = if option == "--manifest" { &["--manifest-format", format] } else { &[] };
+        let words = [&["ingest", option, "-"], with_format].concat();
+        let refused = run_with_stdin(&site, &words, wrong);
+        assert_eq!(refused.code, 6, "{refused}");
+        let given = run_with_stdin(&site, &words, right);
+        assert_eq!((given.code, &given.json()["discovered"]), (0, &4.into()), "{given}");
+        assert_eq!(site.run(["jobs", "verify", &job_of(&given)]).code, 0);
+    }
 }
 
 /// After a kill, the same command with the whole list again completes the same job.
@@ -141,15 +225,7 @@ fn same_command_with_a_new_pipe_completes_the_job() {
     let (list, rows) = write_input(&site, 9);
     for (option, text) in [("--files-from", list), ("--manifest", rows)] {
         let words = ["ingest", option, "-"];
-        let half = &text.as_bytes()[..text.len() / 2];
-        let mut command = site.command(words);
-        command.stdin(Stdio::piped());
-        let mut killed = Running::captured(command);
-        let mut pipe = killed.child.stdin.take().unwrap();
-        pipe.write_all(half).unwrap();
-        eventually("half of it is kept", || is_kept(&site, half));
-        killed.kill();
-        drop(pipe);
+        killed_amid_its_input(&site, &words, &text[..text.len() / 2]);
         let resumed = run_with_stdin(&site, &words, &text);
         assert_eq!(resumed.code, 0, "{resumed}");
         assert!(resumed.stderr.contains("resuming job"), "{resumed}");

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::error::Error;
 use super::free_space::FreeSpaceGuard;
-use super::input::{Incomplete, JobInputs, incomplete};
+use super::input::{Incomplete, JobInputs, delete_part, incomplete};
 use super::progress::ProgressCounters;
 use super::rules::FileRules;
 use mfctl_core::domain::job::JournalFile;
@@ -88,8 +89,12 @@ impl RunContext {
         incomplete(&self.rules.spec, &self.inputs.progress())
     }
 
-    /// Records in the journal how far the inputs were read.
-    pub(super) async fn record_inputs(&self) -> ports::Result<()> {
+    /// Records in the journal how far the inputs were read, and deletes the parts that were rejected.
+    pub(super) async fn record_inputs(&self) -> Result<(), Error> {
+        for (kind, part) in self.inputs.rejected() {
+            self.ports.journal.remove_input(self.job, kind, part, self.ports.clock.now()).await?;
+            delete_part(&self.scope.data_dir, self.job, kind, part)?;
+        }
         for input in self.inputs.progress() {
             self.ports.journal.put_input(self.job, input, self.ports.clock.now()).await?;
         }

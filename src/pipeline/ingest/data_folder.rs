@@ -6,11 +6,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use super::mounts;
 use super::read::refusal;
 use mfctl_core::domain::SourcePath;
 use mfctl_core::domain::job::{FileRefusal, RefusalKind};
 
-/// Entries of the data folder that are recognised by themselves, where another mount shows a part of it.
+/// Entries of the data folder that are recognised by themselves.
 const MAX_ENTRIES: usize = 1000;
 
 /// The database in the data folder.
@@ -31,7 +32,8 @@ pub(super) struct DataFolder {
 }
 
 impl DataFolder {
-    /// The data folder at any of these paths, with its folders, its buckets and its database.
+    /// The data folder at any of these paths, with its folders, its buckets and its database, and with what mounts show of it
+    /// elsewhere.
     pub(super) fn at(paths: Vec<PathBuf>) -> Self {
         let mut folder = Self { path: paths.first().cloned().unwrap_or_default(), ..Self::default() };
         for path in paths {
@@ -40,6 +42,10 @@ impl DataFolder {
             {
                 folder.add_entries(&path, true);
             }
+            // A folder stays as long as it is mounted.
+            let mounted = path.canonicalize().map(|path| mounts::other_paths(&path)).unwrap_or_default();
+            let mounted = mounted.iter().filter_map(|path| std::fs::metadata(path).ok());
+            folder.ids.extend(mounted.map(|metadata| id(&metadata)));
         }
         folder
     }

@@ -23,6 +23,14 @@ pub enum Error {
         #[source]
         error: std::io::Error,
     },
+    /// A list or manifest is not the one that the job was begun with.
+    #[error("{what} does not begin with what the job has of its {kind}")]
+    AnotherInput {
+        /// The path of the list or manifest.
+        what: String,
+        /// Which of them it is.
+        kind: InputKind,
+    },
     /// An ignore file cannot be read or applied: what it leaves out is not known, so nothing below it is taken.
     #[error("{file}{}: {reason}", .line.map(|line| format!(", line {line}")).unwrap_or_default())]
     IgnoreFile {

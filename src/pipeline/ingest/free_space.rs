@@ -1,5 +1,7 @@
 //! Free space on the disk: checked against an estimate before a run, and before each write.
 
+use std::fs::File;
+use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -68,6 +70,23 @@ impl FreeSpaceGuard {
     fn writable_bytes(self, capacity: Capacity) -> u64 {
         let kept = (capacity.total_bytes as f64 * self.min_free_percent / 100.0) as u64;
         capacity.free_bytes.saturating_sub(kept)
+    }
+
+    /// Checks that this many bytes fit on the disk of a file.
+    ///
+    /// # Errors
+    /// `StorageFull` if they do not; errors of `fstatvfs(3)`.
+    pub(super) fn check_file(self, file: &File, bytes: u64) -> io::Result<()> {
+        let disk = rustix::fs::fstatvfs(file)?;
+        // As df(1) computes it: blocks reserved for root are neither used nor free.
+        let blocks = disk.f_blocks.saturating_sub(disk.f_bfree) + disk.f_bavail;
+        let capacity =
+            Capacity { total_bytes: blocks * disk.f_frsize, free_bytes: disk.f_bavail.saturating_mul(disk.f_frsize) };
+        if self.writable_bytes(capacity) >= bytes {
+            return Ok(());
+        }
+        let error = format!("less than {} % of the disk would stay free", self.min_free_percent);
+        Err(io::Error::new(io::ErrorKind::StorageFull, error))
     }
 
     /// Checks that this many bytes fit.

@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::entries::BOM;
 use super::error::Error;
 use super::pattern::{Braces, Pattern, PatternSet};
 use super::read;
@@ -62,7 +63,12 @@ impl IgnoreFile {
         let mut rules = Vec::new();
         let mut expressions = Vec::new();
         for (line, text) in (1u64..).zip(text.split(|byte| *byte == b'\n')) {
-            let Some((pattern, negated)) = line_pattern(text) else { continue };
+            let line_text = without_marks(text);
+            if line_text.contains(&b'\r') {
+                let reason = "it has a carriage return within a line: end the lines with a newline";
+                return Err(invalid(line, reason.to_owned()));
+            }
+            let Some((pattern, negated)) = line_pattern(line_text) else { continue };
             let parsed =
                 Pattern::parse(pattern, Braces::LiteralOrAlternatives).map_err(|reason| invalid(line, reason))?;
             let rule = SkipRule {
@@ -90,9 +96,17 @@ impl IgnoreFile {
     }
 }
 
-/// The pattern of a line without its end, and whether it is negated; `None` for empty lines and comments.
+/// A line without the carriage return at its end, and without byte order marks at its beginning, which files that were
+/// put together have on later lines too.
+fn without_marks(mut line: &[u8]) -> &[u8] {
+    while let Some(rest) = line.strip_prefix(BOM) {
+        line = rest;
+    }
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// The pattern of a line, and whether it is negated; `None` for empty lines and comments.
 fn line_pattern(line: &[u8]) -> Option<(&[u8], bool)> {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.starts_with(b"#") {
         return None;
     }
@@ -131,7 +145,7 @@ fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, String> {
 }
 
 /// The text in a form that is compatible with ASCII: UTF-16 with a byte order mark is converted to UTF-8, everything else
-/// stays as it is, without a byte order mark.
+/// stays as it is.
 ///
 /// # Errors
 /// The line, and why the text cannot be used.
@@ -140,7 +154,7 @@ fn decode(text: Vec<u8>) -> Result<Vec<u8>, (u64, String)> {
     let text = match text.get(..2) {
         Some([0xff, 0xfe]) => utf16(&text[2..], u16::from_le_bytes)?,
         Some([0xfe, 0xff]) => utf16(&text[2..], u16::from_be_bytes)?,
-        _ => text.strip_prefix(b"\xef\xbb\xbf").map(<[u8]>::to_vec).unwrap_or(text),
+        _ => text,
     };
     match text.iter().position(|byte| *byte == 0) {
         Some(at) => Err((
@@ -198,6 +212,8 @@ mod tests {
         assert_eq!(leaves_out(b"cache/\n", "x/cache", true), Some(1));
         assert_eq!(leaves_out(b"*.key\r\n*.pem", "a.key", false), Some(1));
         assert_eq!(leaves_out(b"*.key\r\n*.pem\r", "a.pem", false), Some(2));
+        assert_eq!(leaves_out(b"\xef\xbb\xbf\xef\xbb\xbf*.key\n\xef\xbb\xbf*.pem\n", "a.key", false), Some(1));
+        assert_eq!(leaves_out(b"*.key\n\xef\xbb\xbf*.pem\n", "a.pem", false), Some(2));
         assert_eq!(leaves_out(b"a.key  \n", "a.key", false), Some(1));
         assert_eq!(leaves_out(b"a.key\\ \n", "a.key ", false), Some(1));
         assert_eq!(leaves_out(b"\\#a\n\\!b\n", "#a", false), Some(1));
@@ -221,6 +237,7 @@ mod tests {
             (b"\xff\xfe\x00\x00*\x00\x00\x00", 1),
             (b"\xff\xfe\x00\xd8a\x00", 1),
             (b"a\n*.key\0\n", 2),
+            (b"a\n*.key\r*.pem\r", 2),
         ] {
             let Err(Error::IgnoreFile { line: found, .. }) = read(wrong).1 else { panic!("{wrong:?} was taken") };
             assert_eq!(found, Some(line), "{wrong:?}");

@@ -68,7 +68,7 @@ pub struct IngestOutcome {
     pub skipped: Arc<SkipCounters>,
 }
 
-/// Runs a job. `on_start` receives its id, and whether it is resumed, before any file is read.
+/// Runs a job. `on_start` receives its id, whether it is resumed, and its specification, before any file is read.
 ///
 /// # Errors
 /// Why the run could not start: an unknown job, one that another process holds, too little free space, an input that
@@ -80,12 +80,12 @@ pub async fn run(
     given: GivenInputs,
     observer: Arc<dyn ProgressObserver>,
     stop: Stop,
-    on_start: impl FnOnce(JobId, bool),
+    on_start: impl FnOnce(JobId, bool, &JobSpec),
 ) -> Result<IngestOutcome, Error> {
     let started = Instant::now();
     let free_space = FreeSpaceGuard { min_free_percent: request.min_free_percent };
     let job = Box::pin(open::open(&ports, &scope, request.start, given, free_space, &stop)).await?;
-    on_start(job.id, job.resumed);
+    on_start(job.id, job.resumed, &job.spec);
     let context = Arc::new(RunContext {
         rules: FileRules::new(job.spec.clone(), data_dir_paths(&scope.data_dir))?,
         progress: ProgressCounters::new(observer, job.estimate.complete.then_some(job.estimate)),

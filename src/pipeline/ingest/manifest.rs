@@ -16,13 +16,15 @@ use super::error::Error;
 use super::input::{JobInputs, PartReader};
 use super::list::entry_name;
 use super::metadata::{DeclaredMetadata, MAX_BYTES};
+use super::open_tails::OpenTails;
 use super::read::refusal;
 use super::spec::{ManifestForm, ManifestSpec};
 use mfctl_core::domain::job::{InputKind, RefusalKind};
 use mfctl_core::stop::Stop;
 
-/// Sends each row of a job's manifest as a candidate whose file has not been checked. The end of a part that did not end is
-/// left out: it may be a piece of a row.
+/// Sends each row of a job's manifest as a candidate whose file has not been checked. What a part ends with whose own end was
+/// not read may be a piece of a row: it waits for a later part that has the whole row, and is refused as cut off if the
+/// manifest ended without it.
 ///
 /// # Errors
 /// The manifest cannot be read, is in UTF-16, or has no column of paths.
@@ -32,8 +34,20 @@ pub(super) fn rows(
     stop: &Stop,
     sink: CandidateSink<'_>,
 ) -> Result<ControlFlow<()>, Error> {
+    let mut tails = OpenTails::default();
     for part in inputs.open(InputKind::Manifest) {
-        if part_rows(spec, part?, stop, sink)?.is_break() {
+        if part_rows(spec, part?, stop, &mut tails, sink)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    if !inputs.ended(InputKind::Manifest) {
+        return Ok(ControlFlow::Continue(()));
+    }
+    for tail in tails.left() {
+        inputs.count_entry(InputKind::Manifest, tail.part);
+        let reason = tail.reason("the manifest");
+        let candidate = invalid_row(&spec.named_path(), tail.part, tail.line, RefusalKind::CutOff, &reason);
+        if sink(candidate).is_break() {
             return Ok(ControlFlow::Break(()));
         }
     }
@@ -44,6 +58,7 @@ fn part_rows(
     spec: &ManifestSpec,
     part: PartReader<'_>,
     stop: &Stop,
+    tails: &mut OpenTails,
     sink: CandidateSink<'_>,
 ) -> Result<ControlFlow<()>, Error> {
     let mut parser = RowParser { file: spec.named_path(), folder: spec.folder(), part: part.number(), header: None };
@@ -52,6 +67,7 @@ fn part_rows(
     let limit = usize::try_from(MAX_BYTES).unwrap_or(usize::MAX);
     let mut reader = EntryReader::new(part, terminator, limit);
     let mut begun = false;
+    tails.begin_part();
     loop {
         if stop.requested().is_some() {
             return Ok(ControlFlow::Break(()));
@@ -60,23 +76,27 @@ fn part_rows(
         let entry = match read.and_then(|()| reader.next_entry()) {
             Ok(Some(entry)) => entry,
             Ok(None) if csv && !begun && reader.input.ended() => {
-                return Err(reader.input.error(&spec.name(), io::Error::other("it has no header line")));
+                return Err(reader.input.error(&spec.name(), invalid_data("it has no header line")));
             }
             Ok(None) => return Ok(ControlFlow::Continue(())),
             Err(_) if stop.requested().is_some() => return Ok(ControlFlow::Break(())),
             Err(error) => return Err(reader.input.error(&spec.name(), error)),
         };
-        if !entry.terminated && !reader.input.ended() {
-            return Ok(ControlFlow::Continue(()));
-        }
         let bytes = if begun { reader.bytes() } else { reader.bytes().strip_prefix(BOM).unwrap_or(reader.bytes()) };
         begun = true;
         if bytes.trim_ascii().is_empty() && entry.flaw.is_none() {
             continue;
         }
+        if !entry.terminated && !reader.input.ended() {
+            tails.open_tail(parser.part, entry.line, bytes);
+            return Ok(ControlFlow::Continue(()));
+        }
+        tails.whole_entry(bytes);
         if csv && parser.header.is_none() {
             let header = CsvHeader::read(bytes, entry);
-            parser.header = Some(header.map_err(|error| reader.input.error(&spec.name(), io::Error::other(error)))?);
+            parser.header = Some(header.map_err(|error| reader.input.error(&spec.name(), invalid_data(error)))?);
+            // Where the rest of a manifest is given, the first row follows the header.
+            tails.begin_part();
             continue;
         }
         let candidate = parser.row(entry, bytes);
@@ -180,9 +200,19 @@ impl RowParser {
 
     /// A row that names no file, as a refused candidate `<manifest>:<line>`.
     fn invalid(&self, line: u64, kind: RefusalKind, reason: &str) -> IngestCandidate {
-        let reason = format!("line {line} of the manifest {reason}");
-        IngestCandidate::refused(entry_name(&self.file, self.part, line), refusal(kind, reason))
+        invalid_row(&self.file, self.part, line, kind, reason)
     }
+}
+
+/// A row of the manifest with this name that names no file, as a refused candidate `<manifest>:<line>`.
+fn invalid_row(manifest: &Path, part: u32, line: u64, kind: RefusalKind, reason: &str) -> IngestCandidate {
+    let reason = format!("line {line} of the manifest {reason}");
+    IngestCandidate::refused(entry_name(manifest, part, line), refusal(kind, reason))
+}
+
+/// The error for a manifest that is invalid as a whole.
+fn invalid_data(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
 #[derive(Deserialize)]
@@ -205,9 +235,11 @@ mod tests {
             all.push(candidate);
             ControlFlow::Continue(())
         });
-        let counted = inputs.progress()[0].entries;
-        assert!(read.is_err() || counted == all.len() as u64, "{counted} entries counted: {all:?}");
-        read.map(|_| all)
+        let read = read.map(|_| all);
+        if let Ok(all) = &read {
+            assert_eq!(inputs.progress()[0].entries, all.len() as u64, "{all:?}");
+        }
+        read
     }
 
     fn read(form: ManifestForm, text: impl AsRef<[u8]>) -> Vec<IngestCandidate> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::context::{IngestPorts, IngestScope};
 use super::error::Error;
 use super::free_space::{self, FreeSpaceGuard, SourceEstimate};
-use super::input::{GivenInput, GivenInputs, HeldInput, JobInputs, WaitNotice, incomplete};
+use super::input::{GivenInput, GivenInputs, HeldInput, JobInputs, JobSpool, WaitNotice, incomplete};
 use super::rules::{FileRules, data_dir_paths};
 use super::spec::JobSpec;
 use mfctl_core::domain::JobId;
@@ -83,7 +83,8 @@ pub(super) async fn open(
     stop: &Stop,
 ) -> Result<LeasedJob, Error> {
     let GivenInputs { inputs, notice } = given;
-    let mut ready = hold(inputs, scope, stop, &notice).await?;
+    let reader = InputReader { scope, guard, stop, notice: &notice };
+    let mut ready = reader.hold(inputs).await?;
     if let JobStart::ResumeOrNew(spec) | JobStart::New(spec) = &mut start {
         ready.held.iter().for_each(|(kind, held)| spec.set_digest(*kind, held.sha256));
     }
@@ -98,7 +99,7 @@ pub(super) async fn open(
         if matches!(start, JobStart::Resume(_)) {
             refuse_unwanted(job.job_id, &spec, &kept, &ready)?;
         }
-        hold_unkept(&mut ready, &spec, &kept, scope, stop, &notice).await?;
+        reader.hold_unkept(&mut ready, &spec, &kept).await?;
     }
     // A job whose walk did not end is resumed as a whole, its failed files among the others.
     let skips_walk = retry && existing.as_ref().is_some_and(|job| job.walk_complete);
@@ -113,33 +114,55 @@ pub(super) async fn open(
         Some(job) => (job.job_id, resume(ports, job.job_id, retry).await?),
         None => create(ports, scope, &spec).await?,
     };
-    let always = matches!(start, JobStart::Resume(_));
-    let inputs = keep(ports, scope, id, ready, always, stop, notice).await?;
+    let takes_rest = matches!(start, JobStart::Resume(_));
+    let spool = JobSpool { data_dir: scope.data_dir.clone(), job: id, free_space: guard, takes_rest };
+    let inputs = keep(ports, ready, spool, stop, notice).await?;
     Ok(LeasedJob { id, spec, inputs: Arc::new(inputs), estimate, resumed, skips_walk, _lease: lease })
 }
 
-/// Reads the inputs that are regular files.
-async fn hold(
-    inputs: Vec<GivenInput>,
-    scope: &IngestScope,
-    stop: &Stop,
-    notice: &WaitNotice,
-) -> Result<ReadyInputs, Error> {
-    let folder = scope.data_dir.clone();
-    let stop = stop.clone();
-    let notice = notice.clone();
-    let read = move || {
-        let mut ready = ReadyInputs::default();
-        for given in inputs {
-            if given.regular {
-                ready.held.push((given.kind, HeldInput::read(given, &folder, &stop, notice.clone())?));
-            } else {
-                ready.unread.push(given);
+/// Reads inputs that are regular files before it is known which job they belong to.
+#[derive(Clone, Copy)]
+struct InputReader<'a> {
+    scope: &'a IngestScope,
+    guard: FreeSpaceGuard,
+    stop: &'a Stop,
+    notice: &'a WaitNotice,
+}
+
+impl InputReader<'_> {
+    /// Reads the inputs that are regular files.
+    async fn hold(self, inputs: Vec<GivenInput>) -> Result<ReadyInputs, Error> {
+        let folder = self.scope.data_dir.clone();
+        let guard = self.guard;
+        let stop = self.stop.clone();
+        let notice = self.notice.clone();
+        let read = move || {
+            let mut ready = ReadyInputs::default();
+            for given in inputs {
+                if given.regular {
+                    ready.held.push((given.kind, HeldInput::read(given, &folder, guard, &stop, notice.clone())?));
+                } else {
+                    ready.unread.push(given);
+                }
             }
+            Ok(ready)
+        };
+        run_blocking("read a list or manifest", read).await?
+    }
+
+    /// Reads the inputs of a job that a version of mfctl began that did not keep them, where they still are regular files.
+    async fn hold_unkept(self, ready: &mut ReadyInputs, spec: &JobSpec, kept: &[JobInput]) -> Result<(), Error> {
+        for kind in InputKind::ALL.iter().copied().filter(|kind| spec.has_input(*kind)) {
+            let given =
+                ready.held.iter().any(|(held, _)| *held == kind) || ready.unread.iter().any(|new| new.kind == kind);
+            if given || kept.iter().any(|input| input.kind == kind) {
+                continue;
+            }
+            let reopened = spec.input_path(kind).and_then(|path| GivenInput::reopen(kind, path));
+            ready.held.extend(self.hold(reopened.into_iter().collect()).await?.held);
         }
-        Ok(ready)
-    };
-    run_blocking("read a list or manifest", read).await?
+        Ok(())
+    }
 }
 
 async fn run_blocking<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
@@ -161,26 +184,6 @@ fn refuse_unwanted(job: JobId, spec: &JobSpec, kept: &[JobInput], ready: &ReadyI
     Ok(())
 }
 
-/// Reads the inputs of a job that a version of mfctl began that did not keep them, where they still are regular files.
-async fn hold_unkept(
-    ready: &mut ReadyInputs,
-    spec: &JobSpec,
-    kept: &[JobInput],
-    scope: &IngestScope,
-    stop: &Stop,
-    notice: &WaitNotice,
-) -> Result<(), Error> {
-    for kind in InputKind::ALL.iter().copied().filter(|kind| spec.has_input(*kind)) {
-        let given = ready.held.iter().any(|(held, _)| *held == kind) || ready.unread.iter().any(|new| new.kind == kind);
-        if given || kept.iter().any(|input| input.kind == kind) {
-            continue;
-        }
-        let reopened = spec.input_path(kind).and_then(|path| GivenInput::reopen(kind, path));
-        ready.held.extend(hold(reopened.into_iter().collect(), scope, stop, notice).await?.held);
-    }
-    Ok(())
-}
-
 async fn estimate(
     spec: &JobSpec,
     job: Option<JobId>,
@@ -197,31 +200,34 @@ async fn estimate(
         }
     }
     let stop = stop.clone();
-    run_blocking("estimate the source", move || free_space::estimate(&rules, &inputs, &stop)).await?
+    let estimated = move || match free_space::estimate(&rules, &inputs, &stop) {
+        // What was kept cannot be used: the run says so, and rejects it.
+        Err(_) if inputs.rejected_kept() => Ok(SourceEstimate::default()),
+        estimated => estimated,
+    };
+    run_blocking("estimate the source", estimated).await?
 }
 
-/// Adds the inputs of this command to those that the job has. A regular file that the job has read to its end is not added
-/// again, unless `always`: the job's specification has its digest.
+/// Adds the inputs of this command to those that the job has. A regular file that the job has read to its end is added again
+/// only as the rest: the job's specification has its digest.
 async fn keep(
     ports: &IngestPorts,
-    scope: &IngestScope,
-    job: JobId,
     ready: ReadyInputs,
-    always: bool,
+    spool: JobSpool,
     stop: &Stop,
     notice: WaitNotice,
 ) -> Result<JobInputs, Error> {
-    let mut inputs = JobInputs::kept(&scope.data_dir, job, ports.journal.inputs(job).await?);
-    let data_dir = scope.data_dir.clone();
+    let job = spool.job;
+    let mut inputs = JobInputs::kept(&spool.data_dir, job, ports.journal.inputs(job).await?);
     let stop = stop.clone();
     let store = move || {
         for (kind, held) in &ready.held {
-            if always || !inputs.ended(*kind) {
-                inputs.keep_held(*kind, held, &data_dir, job)?;
+            if spool.takes_rest || !inputs.ended(*kind) {
+                inputs.keep_held(*kind, held, &spool)?;
             }
         }
         for given in ready.unread {
-            inputs.push_new(given, Some((&data_dir, job)), &stop, notice.clone())?;
+            inputs.push_new(given, Some(&spool), &stop, notice.clone())?;
         }
         Ok::<_, Error>(inputs)
     };

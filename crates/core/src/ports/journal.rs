@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{CursorPage, Result};
-use crate::domain::job::{FileRefusal, FileStep, Job, JobCounts, JobInput, JobStatus, JournalFile};
+use crate::domain::job::{FileRefusal, FileStep, InputKind, Job, JobCounts, JobInput, JobStatus, JournalFile};
 use crate::domain::{AssetId, EventId, JobId, ObjectKey, Sha256, SourcePath, Tenant};
 
 /// An ingest job to be created.
@@ -109,6 +109,9 @@ pub trait JobJournal: Send + Sync {
 
     /// Adds a part of a job's list or manifest, or updates the one of the same kind and number.
     async fn put_input(&self, job: JobId, input: JobInput, at: Timestamp) -> Result<()>;
+
+    /// Removes a part of a job's list or manifest, if it exists.
+    async fn remove_input(&self, job: JobId, kind: InputKind, part: u32, at: Timestamp) -> Result<()>;
 
     /// The parts of a job's lists and manifests, by kind and number.
     async fn inputs(&self, job: JobId) -> Result<Vec<JobInput>>;

@@ -27,6 +27,16 @@ pub(super) fn put(tx: &Connection, job: JobId, input: &JobInput, at: Timestamp) 
     jobs::touch(tx, job_no, at)
 }
 
+/// See [`mfctl_core::ports::JobJournal::remove_input`].
+pub(super) fn remove(tx: &Connection, job: JobId, kind: InputKind, part: u32, at: Timestamp) -> Result<()> {
+    let job_no = jobs::job_no(tx, job)?;
+    let kind = sql::variant_index(InputKind::ALL, &kind);
+    tx.prepare_cached("DELETE FROM journal_inputs WHERE job_no = ?1 AND kind = ?2 AND part = ?3")
+        .and_then(|mut delete| delete.execute(params![job_no, kind, part]))
+        .during("remove a job's input")?;
+    jobs::touch(tx, job_no, at)
+}
+
 /// See [`mfctl_core::ports::JobJournal::inputs`].
 pub(super) fn all(connection: &Connection, job: JobId) -> Result<Vec<JobInput>> {
     let job_no = jobs::job_no(connection, job)?;

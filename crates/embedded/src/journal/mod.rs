@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::db::Db;
 use super::sql;
-use mfctl_core::domain::job::{Job, JobCounts, JobInput, JobStatus, JournalFile};
+use mfctl_core::domain::job::{InputKind, Job, JobCounts, JobInput, JobStatus, JournalFile};
 use mfctl_core::domain::{JobId, SourcePath, Tenant};
 use mfctl_core::ports::{CursorPage, FileUpdate, JobFilter, JobJournal, JobLease, NewJob, PlannedFile, Result};
 
@@ -74,6 +74,10 @@ impl JobJournal for SqliteJournal {
 
     async fn put_input(&self, job: JobId, input: JobInput, at: Timestamp) -> Result<()> {
         self.db.write("record a job's input", move |tx| inputs::put(tx, job, &input, at)).await
+    }
+
+    async fn remove_input(&self, job: JobId, kind: InputKind, part: u32, at: Timestamp) -> Result<()> {
+        self.db.write("remove a job's input", move |tx| inputs::remove(tx, job, kind, part, at)).await
     }
 
     async fn inputs(&self, job: JobId) -> Result<Vec<JobInput>> {

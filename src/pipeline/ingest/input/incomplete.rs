@@ -50,7 +50,7 @@ impl fmt::Display for Incomplete {
         match self {
             Self::NotEnded { kind, entries } => {
                 let entries = humane::counted(*entries, "entry", "entries");
-                write!(f, "the end of its {kind} was not read, only {entries}")
+                write!(f, "the end of its {kind} was not read; it has at least {entries}")
             }
             Self::NotKept(kind) => write!(f, "its {kind} was not kept, so it is not known what it named"),
             Self::Count { expected, read } => {

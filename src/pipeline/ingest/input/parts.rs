@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::poll::InterruptibleFile;
-use super::spool::{self, HeldInput, SpoolFailed, SpoolingReader, spool_error};
+use super::spool::{
+    self, DiffersFromFirstPart, HeldInput, JobSpool, SpoolFailed, SpoolWriter, SpoolingReader, spool_error,
+};
 use super::{GivenInput, WaitNotice};
 use crate::pipeline::ingest::error::Error;
 use mfctl_core::domain::JobId;
@@ -28,6 +30,8 @@ struct InputPart {
     bytes: AtomicU64,
     entries: AtomicU64,
     ended: AtomicBool,
+    /// Its content is no list or manifest, or not the one that the job was begun with: the job goes on without it.
+    rejected: AtomicBool,
 }
 
 enum PartSource {
@@ -68,35 +72,51 @@ impl JobInputs {
         &mut self,
         kind: InputKind,
         held: &HeldInput,
-        data_dir: &Path,
-        job: JobId,
+        spool: &JobSpool,
     ) -> Result<(), Error> {
         let part = self.next_part(kind);
-        let path = spool::part_path(data_dir, job, kind, part);
+        let path = spool.part_path(kind, part);
         held.store(&path)?;
         let input = JobInput { kind, part, bytes: held.bytes, entries: 0, ended: true };
         self.parts.push(InputPart::new(&input, PartSource::Kept(path)));
         Ok(())
     }
 
-    /// Adds an input that is read, and kept in the spool of this job, when its entries are asked for the first time. In a dry
-    /// run there is no job, and it can be read once only.
+    /// Adds an input that is read, and kept in the spool, when its entries are asked for the first time. Without a spool, as in
+    /// a dry run, it can be read once only.
     pub(in crate::pipeline::ingest) fn push_new(
         &mut self,
         given: GivenInput,
-        keep: Option<(&Path, JobId)>,
+        spool: Option<&JobSpool>,
         stop: &Stop,
         notice: WaitNotice,
     ) -> Result<(), Error> {
         let kind = given.kind;
         let part = self.next_part(kind);
-        let path = keep.map(|(data_dir, job)| spool::part_path(data_dir, job, kind, part));
-        let file = path.as_deref().map(spool::create_part).transpose()?;
+        let path = spool.map(|spool| spool.part_path(kind, part));
+        let writer = match (spool, &path) {
+            (Some(spool), Some(path)) => Some(SpoolWriter::new(spool::create_part(path)?, spool.free_space)),
+            _ => None,
+        };
+        let earlier = match spool {
+            Some(spool) if !spool.takes_rest => self.first_part(kind)?,
+            _ => None,
+        };
         let source = InterruptibleFile::new(given.file, &given.name, stop.clone(), notice);
         let input = JobInput { kind, part, bytes: 0, entries: 0, ended: false };
-        let reader = Mutex::new(Some(SpoolingReader::new(source, file)));
+        let reader = Mutex::new(Some(SpoolingReader::new(source, writer, earlier)));
         self.parts.push(InputPart::new(&input, PartSource::New(reader, path)));
         Ok(())
+    }
+
+    /// What is in the spool of the first part of this kind, if its end was not read.
+    fn first_part(&self, kind: InputKind) -> Result<Option<File>, Error> {
+        let first = self.parts.iter().find(|part| part.kind == kind);
+        let first = first.and_then(|part| match &part.source {
+            PartSource::Kept(path) if !part.ended.load(Ordering::Acquire) => Some(path),
+            _ => None,
+        });
+        first.map(|path| File::open(path).map_err(|error| spool_error(error, path))).transpose()
     }
 
     fn next_part(&self, kind: InputKind) -> u32 {
@@ -116,9 +136,25 @@ impl JobInputs {
         self.parts.iter().filter(move |part| part.kind == kind).map(InputPart::open)
     }
 
-    /// How far each part was read.
+    /// How far each part was read, without those that were rejected.
     pub(in crate::pipeline::ingest) fn progress(&self) -> Vec<JobInput> {
-        self.parts.iter().map(InputPart::progress).collect()
+        self.parts.iter().filter(|part| !part.is_rejected()).map(InputPart::progress).collect()
+    }
+
+    /// Kind and number of each part whose content was rejected.
+    pub(in crate::pipeline::ingest) fn rejected(&self) -> Vec<(InputKind, u32)> {
+        self.parts.iter().filter(|part| part.is_rejected()).map(|part| (part.kind, part.number)).collect()
+    }
+
+    /// Whether a part was rejected that an earlier run kept.
+    pub(in crate::pipeline::ingest) fn rejected_kept(&self) -> bool {
+        self.parts.iter().any(|part| part.is_rejected() && matches!(part.source, PartSource::Kept(_)))
+    }
+
+    /// Counts an entry of a part that was read before.
+    pub(in crate::pipeline::ingest) fn count_entry(&self, kind: InputKind, number: u32) {
+        let part = self.parts.iter().find(|part| part.kind == kind && part.number == number);
+        part.inspect(|part| _ = part.entries.fetch_add(1, Ordering::Relaxed));
     }
 }
 
@@ -131,7 +167,12 @@ impl InputPart {
             bytes: input.bytes.into(),
             entries: input.entries.into(),
             ended: input.ended.into(),
+            rejected: false.into(),
         }
+    }
+
+    fn is_rejected(&self) -> bool {
+        self.rejected.load(Ordering::Acquire)
     }
 
     fn progress(&self) -> JobInput {
@@ -213,8 +254,14 @@ impl PartReader<'_> {
         self.part.entries.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The error for a failed read of the input with this name.
+    /// The error for a failed read of the input with this name. After `InvalidData` the part is rejected.
     pub(in crate::pipeline::ingest) fn error(&self, name: &str, error: io::Error) -> Error {
+        if error.kind() == io::ErrorKind::InvalidData {
+            self.part.rejected.store(true, Ordering::Release);
+        }
+        if error.get_ref().is_some_and(|inner| inner.is::<DiffersFromFirstPart>()) {
+            return Error::AnotherInput { what: name.to_owned(), kind: self.part.kind };
+        }
         if error.get_ref().is_some_and(|inner| inner.is::<SpoolFailed>()) {
             return match &self.part.source {
                 PartSource::New(_, Some(path)) | PartSource::Kept(path) => spool_error(error, path),
