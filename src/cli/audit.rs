@@ -51,7 +51,8 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let audited = async {
         match connected {
             Ok(Connected { ports, target, .. }) => {
-                Ok(audit::run(&ports, &target.environment, &target.tenant, options, &progress).await?)
+                Ok(audit::run(&ports, &target.environment, &target.tenant, &target.data_dir, options, &progress)
+                    .await?)
             }
             // The file with everything but the objects cannot be opened: that is the first thing to list.
             Err(failure) if failure.kind() == FailureKind::Corrupt => {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::process::{Pid, Signal, kill_process};
 use crate::support::{CommandOutput, Running, Site, env_number, eventually_within, write_texts};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// An image that takes its parser a while.
 const POSTER: &[u8] = include_bytes!("../../examples/media/posters/girih-12000x9000.png");

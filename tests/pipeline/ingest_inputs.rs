@@ -393,6 +393,9 @@ fn damaged_copy_of_a_list_is_an_error() {
             assert_eq!(ran.code, 6, "{ran}");
             assert!(ran.stderr.contains(kept.to_str().unwrap()), "{ran}");
         }
+        let audited = site.json(["audit", "--second-look-ms", "0"], &[10]);
+        assert_eq!(audited["violations"][0]["subject"], kept.to_str().unwrap(), "{audited:#}");
+        assert_eq!(audited["violation_count"], 1);
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod assets;
 mod files;
+mod job_inputs;
 mod kept;
 mod log_view;
 mod object_bytes;
@@ -22,6 +23,8 @@ mod report;
 pub use options::{AuditOptions, AuditProgress};
 pub use report::{AuditReport, AuditViolation, UncheckedPart, ViolationKind};
 
+use std::path::Path;
+
 use mfctl_core::domain::names::Buckets;
 use mfctl_core::domain::{EnvName, InvalidName, Tenant};
 use mfctl_core::ports::{CheckDepth, Error, ErrorKind, ObjectStore, Ports, Result};
@@ -31,7 +34,7 @@ use super::owed;
 use log_view::LogView;
 use report::Findings;
 
-/// Audits a tenant of an environment.
+/// Audits a tenant of an environment. `data_dir` has what jobs of this host were given as lists and manifests.
 ///
 /// # Errors
 /// Errors of the ports after which nothing else can be checked, such as a server that does not answer. Violations are not
@@ -40,16 +43,17 @@ pub async fn run(
     ports: &Ports,
     env: &EnvName,
     tenant: &Tenant,
+    data_dir: &Path,
     options: AuditOptions,
     progress: &dyn AuditProgress,
 ) -> Result<AuditReport> {
-    let first = pass(ports, env, tenant, options, progress).await?;
+    let first = pass(ports, env, tenant, data_dir, options, progress).await?;
     let mut report = if first.violations.is_empty() {
         first
     } else {
         progress.step("second look");
         wait::pause(options.second_look_after).await;
-        let mut second = pass(ports, env, tenant, options, progress).await?;
+        let mut second = pass(ports, env, tenant, data_dir, options, progress).await?;
         second.retain_violations_of(&first);
         second
     };
@@ -88,6 +92,7 @@ async fn pass(
     ports: &Ports,
     env: &EnvName,
     tenant: &Tenant,
+    data_dir: &Path,
     options: AuditOptions,
     progress: &dyn AuditProgress,
 ) -> Result<AuditReport> {
@@ -97,6 +102,7 @@ async fn pass(
     name_what_is_not_read(options, &mut findings);
     progress.step("data folder");
     check_storage(ports, options, &mut findings).await?;
+    job_inputs::check(ports.journal.as_ref(), data_dir, &mut findings).await?;
     progress.step("events");
     let log = LogView::read(ports, env, tenant, &mut findings, progress).await?;
     progress.step("files");

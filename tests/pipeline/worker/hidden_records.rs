@@ -1,6 +1,7 @@
 //! The audit while another program's transaction is open: records behind it are on the log, and no reader sees them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,7 +129,7 @@ impl AuditProgress for NoProgress {
 /// Audits a platform through these ports.
 pub async fn audit_of(platform: &Platform, ports: Ports) -> Result<AuditReport> {
     let options = AuditOptions { hash_objects: true, second_look_after: Duration::ZERO };
-    audit::run(&ports, &platform.env, &Tenant::default(), options, &NoProgress).await
+    audit::run(&ports, &platform.env, &Tenant::default(), Path::new("/none"), options, &NoProgress).await
 }
 
 async fn audited(platform: &Platform, log: Arc<dyn EventLog>) -> AuditReport {

@@ -21,6 +21,7 @@ use mfctl_core::domain::job::InputKind;
 
 pub use incomplete::{Incomplete, incomplete};
 pub(super) use parts::{JobInputs, PartReader};
+pub use spool::kept_input_path;
 pub(super) use spool::{HeldInput, JobSpool, delete_part};
 
 /// Tells the user why nothing happens: the text names what is waited for.

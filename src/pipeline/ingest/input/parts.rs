@@ -8,7 +8,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::poll::InterruptibleFile;
 use super::spool::{
-    self, DiffersFromFirstPart, HeldInput, JobSpool, SpoolFailed, SpoolWriter, SpoolingReader, spool_error,
+    DiffersFromFirstPart, HeldInput, JobSpool, SpoolFailed, SpoolWriter, SpoolingReader, create_part, kept_input_path,
+    spool_error,
 };
 use super::{GivenInput, WaitNotice};
 use crate::pipeline::ingest::error::Error;
@@ -47,7 +48,7 @@ impl JobInputs {
     /// The parts that the journal has of a job.
     pub(in crate::pipeline::ingest) fn kept(data_dir: &Path, job: JobId, inputs: Vec<JobInput>) -> Self {
         let kept = |input: JobInput| {
-            let path = spool::part_path(data_dir, job, input.kind, input.part);
+            let path = kept_input_path(data_dir, job, input.kind, input.part);
             InputPart::new(&input, PartSource::Kept(path))
         };
         Self { parts: inputs.into_iter().map(kept).collect() }
@@ -95,7 +96,7 @@ impl JobInputs {
         let part = self.next_part(kind);
         let path = spool.map(|spool| spool.part_path(kind, part));
         let writer = match (spool, &path) {
-            (Some(spool), Some(path)) => Some(SpoolWriter::new(spool::create_part(path)?, spool.free_space)),
+            (Some(spool), Some(path)) => Some(SpoolWriter::new(create_part(path)?, spool.free_space)),
             _ => None,
         };
         let earlier = match spool {

@@ -35,12 +35,13 @@ pub(in crate::pipeline::ingest) struct JobSpool {
 
 impl JobSpool {
     pub(super) fn part_path(&self, kind: InputKind, part: u32) -> PathBuf {
-        part_path(&self.data_dir, self.job, kind, part)
+        kept_input_path(&self.data_dir, self.job, kind, part)
     }
 }
 
-/// The file of a part.
-pub(super) fn part_path(data_dir: &Path, job: JobId, kind: InputKind, part: u32) -> PathBuf {
+/// The file that a part of a job's list or manifest is kept in.
+#[must_use]
+pub fn kept_input_path(data_dir: &Path, job: JobId, kind: InputKind, part: u32) -> PathBuf {
     let name = if part == 1 { kind.to_string() } else { format!("{kind}-{part}") };
     data_dir.join("jobs").join(job.to_string()).join(name)
 }
@@ -66,7 +67,7 @@ pub(in crate::pipeline::ingest) fn delete_part(
     kind: InputKind,
     part: u32,
 ) -> Result<(), Error> {
-    let path = part_path(data_dir, job, kind, part);
+    let path = kept_input_path(data_dir, job, kind, part);
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(spool_error(error, &path)),
         _ => Ok(()),
