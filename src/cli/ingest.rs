@@ -26,6 +26,7 @@ use crate::pipeline::ingest::{
     self, Error, GivenInputs, IngestOutcome, IngestPorts, IngestRequest, IngestScope, JobStart, RunEnd, incomplete,
 };
 use crate::settings::{Auto, ByteSize, RawValue, parse_duration};
+use mfctl_core::domain::job::JobInput;
 use mfctl_core::domain::{AssetState, JobId};
 use mfctl_core::events::EventCodec;
 
@@ -279,21 +280,22 @@ fn ingest_failure(error: Error) -> Failure {
     Failure::from_error(failure_kind(&error), &error).hint(hint)
 }
 
-/// How to resume a job, with the option for its list or manifest if it lacks a part of that.
-pub(super) fn resume_hint(job: JobId, missing_input: Option<&str>) -> String {
-    match missing_input {
-        None => format!("resume it with `mfctl ingest --resume {job}`"),
-        Some(option) => format!(
-            "give it all of it again, or the rest from the last whole entry on, with `mfctl ingest --resume {job} \
-             {option} FILE` (- is stdin)"
-        ),
-    }
+/// How to resume a job, and what to give it if it lacks a part of its list or manifest.
+pub(super) fn resume_hint(job: JobId, spec: &JobSpec, inputs: &[JobInput]) -> String {
+    let Some(missing) = incomplete(spec, inputs) else {
+        return format!("resume it with `mfctl ingest --resume {job}`");
+    };
+    let what = if missing.needs_all() {
+        "give it all of it again"
+    } else {
+        "give it all of it again, or the rest from the last whole entry on,"
+    };
+    format!("{what} with `mfctl ingest --resume {job} {} FILE` (- is stdin)", missing.option(spec))
 }
 
 /// Fails if the run was stopped or interrupted, or lacks input; the hint is the command that resumes the job.
 fn fail_unless_finished(outcome: &IngestOutcome) -> Result<()> {
-    let missing = incomplete(&outcome.spec, &outcome.inputs).map(|incomplete| incomplete.option(&outcome.spec));
-    let resume = resume_hint(outcome.job_id, missing);
+    let resume = resume_hint(outcome.job_id, &outcome.spec, &outcome.inputs);
     match &outcome.end {
         RunEnd::Finished => Ok(()),
         RunEnd::Incomplete(incomplete) => {
@@ -349,7 +351,10 @@ fn fail_if_refused(outcome: &IngestOutcome) -> Result<()> {
         humane::count(counts.failed)
     ));
     Err(if counts.failed > 0 {
-        failure.hint(format!("retry the failed files with `mfctl ingest --retry-failed {}`", outcome.job_id))
+        let retry = format!("retry the failed files with `mfctl ingest --retry-failed {}`", outcome.job_id);
+        let is_named = outcome.spec.list.is_some() || outcome.spec.manifest.is_some();
+        let cut_off = if is_named { "; what was cut off needs a new job with the whole list or manifest" } else { "" };
+        failure.hint(format!("{retry}{cut_off}"))
     } else {
         failure.hint("rejected files cannot be ingested as they are; each is listed with its reason")
     })

@@ -19,9 +19,9 @@ use mfctl_core::domain::event::{EventEnvelope, unframe};
 use mfctl_core::domain::job::{FileStep, Job, JournalFile};
 use mfctl_core::domain::names::{Buckets, topics};
 use mfctl_core::domain::object_keys;
-use mfctl_core::domain::{Asset, AssetId, AssetState, ObjectRef, Sha256, SourcePath};
+use mfctl_core::domain::{Asset, AssetId, AssetState, ObjectRef, Sha256, SourcePath, TopicPartition};
 use mfctl_core::events::pager::Pager;
-use mfctl_core::ports::{ContentDigest, Error, ErrorKind, JobFilter, Ports, Result};
+use mfctl_core::ports::{ContentDigest, Error, ErrorKind, EventLog, JobFilter, Ports, Result};
 
 /// Files per page.
 const PAGE: usize = 512;
@@ -67,10 +67,13 @@ pub struct VerifyOptions {
     pub deep: bool,
 }
 
-/// Assets with their `ingest.raw` event in the log, and whether retention has removed events.
+/// Assets with their `ingest.raw` event in the log, as far as it was read, and whether retention has removed events.
+#[derive(Default)]
 struct EventIndex {
     assets: HashSet<AssetId>,
     cut: bool,
+    /// The offset up to which each partition was read.
+    read: HashMap<TopicPartition, i64>,
 }
 
 /// Verifies a job; `data_dir` is never part of a source. `found` receives each problem, `progress` the number of files
@@ -114,6 +117,7 @@ async fn verify_files(
 ) -> Result<VerifyReport> {
     let mut total = VerifyReport::default();
     let mut hashed: HashMap<AssetId, std::result::Result<(), String>> = HashMap::new();
+    let mut events = EventIndex::default();
     let mut cursor: Option<String> = None;
     loop {
         let page = ports.journal.files(job.job_id, &JobFilter::default(), cursor.as_deref(), PAGE).await?;
@@ -123,8 +127,10 @@ async fn verify_files(
         let assets = ports.catalog.assets(&ids).await?;
         let assets: HashMap<_, _> = assets.into_iter().map(|asset| (asset.asset_id, asset)).collect();
         // The event of an ingested asset existed, because a worker read it. Only those of staged assets are looked up.
-        let waiting = assets.values().filter(|asset| asset.state == AssetState::Staged).map(|asset| asset.asset_id);
-        let events = events(ports, waiting.collect()).await?;
+        let mut waiting = assets.values().filter(|asset| asset.state == AssetState::Staged);
+        if waiting.any(|asset| !events.assets.contains(&asset.asset_id)) {
+            events.read_on(ports.log.as_ref()).await?;
+        }
         hashed.retain(|id, _| assets.contains_key(id));
         for file in &page.items {
             total.files += 1;
@@ -280,28 +286,24 @@ fn hash(path: &Path) -> std::io::Result<Sha256> {
     Ok(ContentDigest::read(source, size_bytes)?.sha256)
 }
 
-/// Searches `ingest.raw` for the events of these assets until all are found.
-async fn events(ports: &Ports, mut wanted: HashSet<AssetId>) -> Result<EventIndex> {
-    let mut events = EventIndex { assets: HashSet::new(), cut: false };
-    if wanted.is_empty() {
-        return Ok(events);
-    }
-    for partition in ports.log.offsets(&[topics::INGEST_RAW]).await? {
-        events.cut |= partition.span.low > 0;
-        let mut pager = Pager::whole(&partition);
-        while !wanted.is_empty()
-            && let Some(records) = pager.next_page(ports.log.as_ref()).await?
-        {
-            for record in records {
-                let Ok((_, json)) = unframe(record.value.as_ref()) else { continue };
-                let Ok(envelope) = serde_json::from_slice::<EventEnvelope>(&json) else { continue };
-                if wanted.remove(&envelope.asset_id) {
-                    events.assets.insert(envelope.asset_id);
+impl EventIndex {
+    /// Reads the records of `ingest.raw` that were not read before.
+    async fn read_on(&mut self, log: &dyn EventLog) -> Result<()> {
+        for partition in log.offsets(&[topics::INGEST_RAW]).await? {
+            self.cut |= partition.span.low > 0;
+            let read = self.read.entry(partition.at.clone()).or_insert(partition.span.low);
+            let mut pager = Pager::new(partition.at, partition.span.low.max(*read), partition.span.high);
+            while let Some(records) = pager.next_page(log).await? {
+                for record in records {
+                    let Ok((_, json)) = unframe(record.value.as_ref()) else { continue };
+                    let Ok(envelope) = serde_json::from_slice::<EventEnvelope>(&json) else { continue };
+                    self.assets.insert(envelope.asset_id);
                 }
             }
+            *read = pager.position();
         }
+        Ok(())
     }
-    Ok(events)
 }
 
 #[cfg(test)]

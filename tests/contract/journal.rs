@@ -261,9 +261,10 @@ pub async fn refusal_is_cleared_when_the_file_is_staged(f: Journal) {
 
 pub async fn retry_plans_failed_files_again_with_their_events(f: Journal) {
     let id = begin(&f, 1, spec(1)).await;
-    let rows = f.port.plan(id, ["/a", "/b", "/c"].map(|path| planned_file(id, path)).to_vec()).await.unwrap();
+    let rows = f.port.plan(id, ["/a", "/b", "/c", "/d"].map(|path| planned_file(id, path)).to_vec()).await.unwrap();
     let updates = vec![
         refused_update("/a", RefusalKind::Unreadable),
+        refused_update("/d", RefusalKind::CutOff),
         refused_update("/b", RefusalKind::Empty),
         update_to("/c", FileStep::Published),
     ];
@@ -283,6 +284,12 @@ pub async fn counts_match_the_files_after_random_updates(f: Journal) {
         if random.bool() || !model.contains_key(&path) {
             f.port.plan(id, vec![planned_file(id, &path)]).await.unwrap();
             model.entry(path).or_insert((FileStep::Planned, 0, false));
+            continue;
+        }
+        if random.u8(0..6) == 0 {
+            // Only planned files are forgotten.
+            f.port.forget_planned(id, vec![SourcePath::from_text(&path)], at(2)).await.unwrap();
+            model.retain(|name, (step, ..)| *name != path || *step != FileStep::Planned);
             continue;
         }
         let step = *random.choice(FileStep::ALL).unwrap();

@@ -287,6 +287,7 @@ fn expected_number_of_entries_is_checked() {
     assert_eq!(ran.code, 3, "{ran}");
     assert!(ran.stderr.contains("4 entries were read, but --expect said 5"), "{ran}");
     let job = job_of(&ran);
+    assert!(ran.stderr.contains("all of it") && !ran.stderr.contains("the rest"), "{ran}");
     let verified = site.run(["jobs", "verify", &job]);
     assert_eq!(verified.code, 10, "{verified}");
     assert!(verified.stderr.contains("--expect said 5"), "{verified}");
@@ -397,6 +398,77 @@ fn damaged_copy_of_a_list_is_an_error() {
         assert_eq!(audited["violations"][0]["subject"], kept.to_str().unwrap(), "{audited:#}");
         assert_eq!(audited["violation_count"], 1);
     }
+}
+
+/// A row of the manifest counts, whatever else of the command leads to its file.
+#[test]
+fn manifest_row_applies_to_a_file_that_an_argument_names_too() {
+    let site = Site::new();
+    write_input(&site, 3);
+    fs::write(site.path("rows"), "{\"path\":\"in/01.txt\",\"title\":\"From the manifest\"}\n").unwrap();
+    site.json(["ingest", "in", "--manifest", "rows"], &[0]);
+    let found = site.json(["media", "list"], &[0]).to_string();
+    assert!(found.contains("From the manifest"), "{found}");
+    fs::write(site.path("rows"), "{\"path\":\"in/02.txt\",\"tags\":7}\n").unwrap();
+    let refused = site.json(["ingest", "in", "--manifest", "rows"], &[3]);
+    assert_eq!(refused["failures"][0]["kind"], "bad_metadata", "{refused:#}");
+}
+
+/// An entry that is no path is named by its line, even if a file has that name.
+#[test]
+fn invalid_entry_and_a_file_named_like_it_are_both_accounted_for() {
+    for file_first in [true, false] {
+        let site = Site::new();
+        write_input(&site, 1);
+        let long = "x".repeat(5000);
+        let invalid_line = if file_first { 2 } else { 1 };
+        let name = format!("list:{invalid_line}");
+        fs::write(site.path(&name), "poem").unwrap();
+        let lines = if file_first { [&name, &long] } else { [&long, &name] };
+        fs::write(site.path("list"), lines.map(|line| format!("{line}\n")).concat()).unwrap();
+        let report = site.json(["ingest", "--files-from", "list"], &[3]);
+        assert_eq!((&report["published"], &report["rejected"]), (&1.into(), &1.into()), "{report:#}");
+    }
+}
+
+/// An ignore file that cannot be applied leaves it open whether a sidecar is to be read.
+#[test]
+fn named_file_is_refused_if_the_rules_for_its_sidecar_are_not_known() {
+    let site = Site::new();
+    let (list, rows) = write_input(&site, 1);
+    fs::write(site.path("in/00.txt.json"), "{\"title\":\"From the sidecar\"}").unwrap();
+    fs::write(site.path("in/.mfctlignore"), "[\n").unwrap();
+    fs::write(site.path("list"), list).unwrap();
+    fs::write(site.path("rows"), rows).unwrap();
+    for words in [["ingest", "--files-from", "list"], ["ingest", "--manifest", "rows"]] {
+        let report = site.json(words, &[3]);
+        assert!(report["failures"][0]["reason"].as_str().unwrap().contains("line 1"), "{report:#}");
+    }
+}
+
+/// A name that did not exist becomes a folder: the retry takes its files, and no row is left of the folder.
+#[test]
+fn folder_that_came_later_is_taken_by_a_retry() {
+    let site = Site::new();
+    fs::write(site.path("list"), "in\n").unwrap();
+    let job = job_of(&site.run(["ingest", "--files-from", "list", "-o", "json"]));
+    write_input(&site, 2);
+    let retried = site.json(["ingest", "--retry-failed", &job], &[0]);
+    assert_eq!((&retried["discovered"], &retried["published"]), (&2.into(), &2.into()), "{retried:#}");
+    let verified = site.run(["jobs", "verify", &job]);
+    assert_eq!(verified.code, 0, "{verified}");
+}
+
+/// What a list ended in is not retried: only the whole list tells what it is.
+#[test]
+fn what_was_cut_off_stays_so_when_failed_files_are_retried() {
+    let site = Site::new();
+    write_input(&site, 1);
+    fs::write(site.path("list"), "in/00.txt\nin/00.t").unwrap();
+    let ran = site.run(["ingest", "--files-from", "list", "-o", "json"]);
+    assert!(ran.code == 3 && ran.stderr.contains("new job with the whole list"), "{ran}");
+    let retried = site.json(["ingest", "--retry-failed", &job_of(&ran)], &[3]);
+    assert_eq!(retried["failures"][0]["kind"], "cut_off", "{retried:#}");
 }
 
 /// Earlier versions did not keep what they read from standard input.

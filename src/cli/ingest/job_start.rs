@@ -85,7 +85,11 @@ fn job_spec(args: &Args, inputs: &[GivenInput], cx: &Context, settings: &Setting
 /// The absolute path, with symbolic links in its folders resolved. A file keeps its own name, even if it is a link.
 fn resolve(path: &Path, cwd: &Path) -> Result<SourcePath> {
     let missing = |error: std::io::Error| {
-        Failure::not_found(format!("cannot find {}", SourcePath::from_path(path))).because(&error)
+        let failure = Failure::not_found(format!("cannot find {}", SourcePath::from_path(path))).because(&error);
+        match path.as_os_str() == "-" {
+            true => failure.hint("--files-from - reads a list from standard input"),
+            false => failure,
+        }
     };
     let absolute = cwd.join(path);
     let metadata = std::fs::symlink_metadata(&absolute).map_err(missing)?;

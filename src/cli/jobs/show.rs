@@ -15,7 +15,6 @@ use crate::cli::ids;
 use crate::cli::output::{Cell, Render, TextPage, Tone, humane};
 use crate::ops::owed::{self, OwedWork};
 use crate::ops::target::DataDirMode;
-use crate::pipeline::ingest::incomplete;
 use crate::pipeline::ingest::spec::JobSpec;
 use crate::settings::parse_duration;
 use mfctl_core::domain::job::{Job, JobCounts, JobInput, JobStatus};
@@ -98,14 +97,6 @@ async fn read_report(connected: &Connected, id: JobId) -> Result<JobReport> {
     Ok(JobReport { job, counts, inputs, active, owed, now: Some(connected.ports.clock.now()) })
 }
 
-impl JobReport {
-    /// The option that gives the job what it lacks of its list or manifest, if it lacks some.
-    fn missing_input(&self) -> Option<&'static str> {
-        let spec = JobSpec::read(&self.job.spec).ok()?;
-        incomplete(&spec, &self.inputs).map(|incomplete| incomplete.option(&spec))
-    }
-}
-
 impl Render for JobReport {
     fn page(&self, page: &mut TextPage) {
         let count = |number: u64| Cell::new(humane::count(number));
@@ -149,7 +140,9 @@ impl Render for JobReport {
         }
         let id = self.job.job_id;
         if !self.active && self.job.status != JobStatus::Finished {
-            page.toned(crate::cli::ingest::resume_hint(id, self.missing_input()), Tone::Warn);
+            // That of a later version of mfctl cannot be read.
+            let spec = JobSpec::read(&self.job.spec).unwrap_or_default();
+            page.toned(crate::cli::ingest::resume_hint(id, &spec, &self.inputs), Tone::Warn);
         } else if self.counts.failed > 0 && !self.active {
             page.toned(format!("retry the failed files with `mfctl ingest --retry-failed {id}`"), Tone::Warn);
         }

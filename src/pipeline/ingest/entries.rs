@@ -87,8 +87,13 @@ impl<R: BufRead> EntryReader<R> {
             }
         };
         let marked = head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff");
-        // A name may begin with these bytes, but it has no NUL.
-        if marked && (self.terminator == Terminator::CsvRecord || head.contains(&0)) {
+        let is_utf16 = match self.terminator {
+            Terminator::CsvRecord => marked,
+            // A name may begin with these bytes, but it has no NUL.
+            Terminator::Newline => marked && head.contains(&0),
+            Terminator::Nul => is_utf16_with_nuls(head, marked),
+        };
+        if is_utf16 {
             let error = "it is in UTF-16: convert it to UTF-8 first, e.g. with iconv -f UTF-16 -t UTF-8";
             return Err(io::Error::new(ErrorKind::InvalidData, error));
         }
@@ -138,6 +143,17 @@ impl<R: BufRead> EntryReader<R> {
             }
         }
     }
+}
+
+/// Whether NUL-terminated names are text in UTF-16: all names are single bytes, and they begin with a byte order mark, or one
+/// is a newline, a slash or a dot, which would name a folder with all that is in it.
+fn is_utf16_with_nuls(head: &[u8], marked: bool) -> bool {
+    let units = if marked { &head[2..] } else { head };
+    let (pairs, _) = units.as_chunks::<2>();
+    let pairs = &pairs[..pairs.len().min(64)];
+    let is_wide = |zero: usize| pairs.len() > 1 && pairs.iter().all(|pair| pair[zero] == 0 && pair[1 - zero] != 0);
+    let names_folder = pairs.iter().flatten().any(|byte| matches!(byte, b'\n' | b'/' | b'.'));
+    (is_wide(0) || is_wide(1)) && (marked || names_folder)
 }
 
 /// The place of the newline that ends a CSV record; notes text after a closing quote.
@@ -210,6 +226,12 @@ mod tests {
         let refused = |terminator, text: &[u8]| EntryReader::new(text, terminator, 99).refuse_utf16().is_err();
         assert!(refused(Terminator::Newline, b"\xff\xfea\0\n\0"));
         assert!(refused(Terminator::CsvRecord, b"\xfe\xff\x06\x27"));
+        for text in [b"\xff\xfea\0.\0t\0\n\0".as_slice(), b"\xfe\xff\0a\0\n", b"a\0.\0t\0"] {
+            assert!(refused(Terminator::Nul, text), "{text:?}");
+        }
+        for text in [b"a\0b\0".as_slice(), b".\0", b"./a\0", b"a\0.\0bc\0", b"\xff\xfe\0"] {
+            assert!(!refused(Terminator::Nul, text), "{text:?}");
+        }
         assert!(!refused(Terminator::Newline, b"\xff\xfea\n") && !refused(Terminator::Newline, b"a\n"));
     }
 }

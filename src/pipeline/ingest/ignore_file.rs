@@ -128,8 +128,12 @@ fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, String> {
     let unreadable = |error: io::Error| format!("it cannot be read: {error}");
     match std::fs::symlink_metadata(path) {
         Ok(_) => {}
-        // Without the right to search the folder no file in it can be opened either: each is reported as unreadable.
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        // Without the right to search the folder, or with so long a path, no file in it can be opened either: each is
+        // reported as unreadable.
+        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::InvalidFilename) => {
+            return Ok(None);
+        }
         Err(error) => return Err(unreadable(error)),
     }
     let file = read::open(path).map_err(unreadable)?;

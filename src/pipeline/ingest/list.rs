@@ -79,7 +79,7 @@ fn part_entries(
         if stop.requested().is_some() {
             return Ok(ControlFlow::Break(()));
         }
-        let read = if begun || list.nul { Ok(()) } else { reader.refuse_utf16() };
+        let read = if begun { Ok(()) } else { reader.refuse_utf16() };
         begun = true;
         let entry = match read.and_then(|()| reader.next_entry()) {
             Ok(Some(entry)) => entry,
@@ -135,7 +135,13 @@ impl ListParser<'_> {
         let paths = || {
             readings.iter().filter(|name| !name.is_empty()).map(|name| plain(&self.base.join(OsStr::from_bytes(name))))
         };
-        if let Some(path) = paths().find(|path| exists(path)) {
+        let mut existing = paths().filter(|path| exists(path));
+        if let Some(path) = existing.next() {
+            if existing.any(|other| other != path) {
+                let reason = "ambiguous: files exist with and without the byte order mark or carriage return in this name: \
+                              give a NUL-terminated list (-0)";
+                return Some(self.invalid(entry, reason));
+            }
             if !entry.terminated && path.is_dir() {
                 let reason = "cut off: it names a folder, and the list ends without a terminator after it, so it may be \
                               the beginning of another name";
@@ -165,13 +171,17 @@ impl ListParser<'_> {
     }
 }
 
-/// The name of an entry that is no path: `<input>:<line>`, with the number of its part from the second one on.
+/// The name of an entry that is no path: `<input>:<line>`, with the number of its part from the second one on. Where a file
+/// has this name, `#` is added: the journal has one row for each name.
 pub(super) fn entry_name(input: &Path, part: u32, line: u64) -> PathBuf {
     let mut name = input.as_os_str().to_owned();
     if part > 1 {
         name.push(format!("#{part}"));
     }
     name.push(format!(":{line}"));
+    while exists(Path::new(&name)) {
+        name.push("#");
+    }
     name.into()
 }
 
@@ -222,12 +232,20 @@ mod tests {
     fn marks_and_line_ends_of_other_systems_are_no_part_of_a_name_unless_they_are() {
         let dir = tempfile::tempdir().unwrap();
         let base = dir.path().canonicalize().unwrap();
-        for name in [b"a".as_slice(), b"b", b"b\r", b"\xff", b"\xef\xbb\xbfc"] {
+        for name in [b"a".as_slice(), b"b\r", b"d", b"d\r", b"\xff", b"\xef\xbb\xbfc"] {
             std::fs::write(base.join(OsStr::from_bytes(name)), "x").unwrap();
         }
-        let text = b"\xef\xbb\xbfa\r\nb\r\n\r\n\xff\n\xef\xbb\xbfa\ngone\r\n";
+        let text = b"\xef\xbb\xbfa\r\nb\r\n\r\n\xff\n\xef\xbb\xbfa\ngone\r\nd\nd\r\n";
         let missing = Some(RefusalKind::NotFound);
-        let expected = named(&[("a", None), ("b\r", None), ("\\xff", None), ("\u{feff}a", missing), ("gone", missing)]);
+        let expected = named(&[
+            ("a", None),
+            ("b\r", None),
+            ("\\xff", None),
+            ("\u{feff}a", missing),
+            ("gone", missing),
+            ("d", None),
+            ("/list:8", Some(RefusalKind::InvalidEntry)),
+        ]);
         assert_eq!(read(&base, false, text, true).unwrap(), expected);
         assert_eq!(read(&base, false, b"\xef\xbb\xbfc\n", true).unwrap(), named(&[("\u{feff}c", None)]));
         assert_eq!(read(&base, true, b"a\0\0b\r\0", true).unwrap(), named(&[("a", None), ("b\r", None)]));

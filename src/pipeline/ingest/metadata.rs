@@ -311,8 +311,13 @@ fn read_sidecar(file: &Path, rules: &FileRules) -> Result<Option<DeclaredMetadat
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let invalid = |reason: String| format!("its sidecar {name}: {reason}");
     match read::open(&path) {
-        Ok(_) if rules.leaves_out_sidecar(&path) => Ok(None),
         Ok(opened) => {
+            if rules
+                .leaves_out_sidecar(&path)
+                .map_err(|error| invalid(format!("whether to read it is not known: {error}")))?
+            {
+                return Ok(None);
+            }
             let text = read_limited(&opened).map_err(invalid)?;
             DeclaredMetadata::from_json(&text).map(Some).map_err(invalid)
         }

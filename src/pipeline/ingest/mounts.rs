@@ -34,10 +34,11 @@ fn paths_by(mount_info: &[u8], folder: &Path) -> Vec<PathBuf> {
         return Vec::new();
     };
     let own_root = joined(&home.root, folder, &home.point);
+    let own_layers = home.layers.iter().map(|layer| joined(layer, folder, &home.point));
     let within = mounts.iter().filter(|mount| mount.point.starts_with(folder));
     let parts = within.map(|mount| (&mount.device, mount.root.clone()));
     let parts: Vec<_> = std::iter::once((&home.device, own_root.clone())).chain(parts).collect();
-    let mut paths = Vec::new();
+    let mut paths: Vec<PathBuf> = own_layers.collect();
     for mount in &mounts {
         if parts.iter().any(|(device, root)| **device == mount.device && mount.root.starts_with(root)) {
             paths.push(mount.point.clone());
@@ -88,8 +89,9 @@ fn layers(options: &[u8]) -> Vec<PathBuf> {
         }
         all.extend(value(b"upperdir=").map(unescaped));
     }
+    // What a relative path is relative to is not known.
     all.retain(|layer| layer.is_absolute());
-    all
+    all.into_iter().map(|layer| layer.canonicalize().unwrap_or(layer)).collect()
 }
 
 /// A field with its octal escapes (`\040` is a space) resolved.
@@ -149,5 +151,6 @@ mod tests {
              32 27 0:52 / /mnt/q rw - overlay overlay rw,lowerdir=/opt,upperdir=/tmp/v,workdir=/tmp/w\n"
         );
         assert_eq!(paths(&mounts, "/srv/data"), ["/mnt/o/data", "/mnt/p"]);
+        assert_eq!(paths(&mounts, "/mnt/q/data"), ["/opt/data", "/tmp/v/data"]);
     }
 }

@@ -51,13 +51,20 @@ impl FileRules {
     }
 
     /// Whether the sidecar at this path is not read: a rule of an option, other than an `--include`, or of an ignore file
-    /// leaves it out, or it is in the data folder. An ignore file that cannot be applied leaves it out.
-    pub(super) fn leaves_out_sidecar(&self, sidecar: &Path) -> bool {
+    /// leaves it out, or it is in the data folder.
+    ///
+    /// # Errors
+    /// An ignore file that cannot be read or applied.
+    pub(super) fn leaves_out_sidecar(&self, sidecar: &Path) -> Result<bool, Error> {
         let folder = sidecar.parent().unwrap_or(Path::new("/"));
-        self.walked_from(sidecar).into_iter().any(|base| {
+        for base in self.walked_from(sidecar) {
             let rule = self.leaves_out_named(sidecar, &base);
-            rule.is_some_and(|rule| !self.paths.is_not_included(rule)) || is_ignored(sidecar, folder, &base)
-        }) || self.data_folder.contains(sidecar)
+            let by_option = rule.is_some_and(|rule| !self.paths.is_not_included(rule));
+            if by_option || is_ignored(sidecar, folder, &base)? {
+                return Ok(true);
+            }
+        }
+        Ok(self.data_folder.contains(sidecar))
     }
 
     /// The folders from which the job comes to this path: roots, and the folders of its list and its manifest.
@@ -92,18 +99,15 @@ fn forms_below(path: &Path, base: &Path) -> Vec<PathBuf> {
 }
 
 /// Whether an ignore file in the folder of a path, or in one above up to `top`, leaves it out.
-fn is_ignored(path: &Path, folder: &Path, top: &Path) -> bool {
+fn is_ignored(path: &Path, folder: &Path, top: &Path) -> Result<bool, Error> {
     for folder in folder.ancestors().take_while(|folder| folder.starts_with(top)) {
-        match IgnoreFile::of_folder(folder) {
-            Ok(file) => match file.as_ref().and_then(|file| file.verdict(path, false)) {
-                Some(Verdict::LeftOut(_)) => return true,
-                Some(Verdict::Taken) => return false,
-                None => {}
-            },
-            Err(_) => return true,
+        match IgnoreFile::of_folder(folder)?.as_ref().and_then(|file| file.verdict(path, false)) {
+            Some(Verdict::LeftOut(_)) => return Ok(true),
+            Some(Verdict::Taken) => return Ok(false),
+            None => {}
         }
     }
-    false
+    Ok(false)
 }
 
 /// The data folder under its given and its canonical path.

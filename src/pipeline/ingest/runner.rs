@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
@@ -18,6 +18,7 @@ use super::open::LeasedJob;
 use super::read::refusal;
 use super::skipped::SkipCounters;
 use super::walk;
+use mfctl_core::domain::SourcePath;
 use mfctl_core::domain::job::{FileStep, JournalFile, RefusalKind};
 use mfctl_core::ports::{self, ErrorKind, JobFilter};
 
@@ -69,7 +70,19 @@ impl JobRunner {
         loop {
             let page = self.context.ports.journal.files(self.context.job, &filter, cursor.as_deref(), PAGE).await?;
             let context = self.context.clone();
-            let done = self.process(move |builder| add_planned(&context, page.items, retries, builder)).await?;
+            let folders = Arc::new(Mutex::new(Vec::new()));
+            let walked = folders.clone();
+            let done = self.process(move |builder| {
+                let (found, folders) = add_planned(&context, page.items, retries, builder)?;
+                *walked.lock().unwrap_or_else(PoisonError::into_inner) = folders;
+                Ok(found)
+            });
+            let done = done.await?;
+            let folders = std::mem::take(&mut *folders.lock().unwrap_or_else(PoisonError::into_inner));
+            if !folders.is_empty() {
+                let ports = &self.context.ports;
+                ports.journal.forget_planned(self.context.job, folders, ports.clock.now()).await?;
+            }
             cursor = page.next;
             if cursor.is_none() || done.is_break() || self.context.is_stopping() {
                 return Ok(());
@@ -132,13 +145,15 @@ fn batch_error(done: Result<ports::Result<()>, JoinError>) -> Option<ports::Erro
 }
 
 /// Adds journalled files as candidates, with the metadata of their manifest rows. `retries` are files that had failed, those
-/// that never existed among them; others were found by an earlier run.
+/// that never existed among them; others were found by an earlier run. Returns the rows that turned out to be folders, which
+/// were walked instead.
 fn add_planned(
     context: &RunContext,
     rows: Vec<JournalFile>,
     retries: bool,
     builder: &mut BatchBuilder,
-) -> Result<ControlFlow<()>, Error> {
+) -> Result<(ControlFlow<()>, Vec<SourcePath>), Error> {
+    let mut folders = Vec::new();
     let seen: HashSet<PathBuf> =
         rows.iter().filter(|row| !retries || row.size_bytes.is_some()).map(|row| row.path.to_path()).collect();
     let mut planned: HashMap<PathBuf, Option<IngestCandidate>> =
@@ -151,16 +166,19 @@ fn add_planned(
             ControlFlow::Continue(())
         };
         if manifest::rows(spec, &context.inputs, &context.stop, &mut keep_planned)?.is_break() {
-            return Ok(ControlFlow::Break(()));
+            return Ok((ControlFlow::Break(()), folders));
         }
     }
     for (path, from_manifest) in planned {
-        // A folder that could not be read by an earlier run may be readable now.
-        if path.is_dir() && std::fs::read_dir(&path).is_ok() {
+        // A folder that could not be read by an earlier run, or did not exist, may be readable now. One that a row of the
+        // manifest names stays what is wrong with the row.
+        if from_manifest.is_none() && path.is_dir() && std::fs::read_dir(&path).is_ok() {
             let mut sink = |candidate| builder.push(candidate);
             if walk::walk_again(&path, &context.rules, &Arc::default(), &context.stop, &mut sink)?.is_break() {
-                return Ok(ControlFlow::Break(()));
+                return Ok((ControlFlow::Break(()), folders));
             }
+            folders.push(SourcePath::from_path(&path));
+            continue;
         }
         let known = seen.contains(&path);
         let candidate = from_manifest.unwrap_or_else(|| IngestCandidate::unchecked(path));
@@ -171,8 +189,8 @@ fn add_planned(
             *refused = refusal(RefusalKind::Vanished, "it no longer exists");
         }
         if builder.push(candidate).is_break() {
-            return Ok(ControlFlow::Break(()));
+            return Ok((ControlFlow::Break(()), folders));
         }
     }
-    Ok(ControlFlow::Continue(()))
+    Ok((ControlFlow::Continue(()), folders))
 }

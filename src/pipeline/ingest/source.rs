@@ -169,7 +169,7 @@ impl SourceWalk {
             return Some(entry(path, SourceEntryKind::LinkedFolder));
         }
         let media = (!self.rules.spec.no_sidecars).then(|| metadata::media_of_sidecar(path)).flatten();
-        let media = media.filter(|_| !self.rules.leaves_out_sidecar(path));
+        let media = media.filter(|_| self.rules.leaves_out_sidecar(path).is_ok_and(|left_out| !left_out));
         Some(entry(path, media.map_or(SourceEntryKind::File, |media| self.sidecar(path, &media))))
     }
 

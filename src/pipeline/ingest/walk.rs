@@ -22,10 +22,11 @@ use super::rules::FileRules;
 use super::skipped::{SkipCounters, SkipRule};
 use super::{list, manifest, metadata};
 use mfctl_core::domain::SourcePath;
-use mfctl_core::domain::job::{FileRefusal, RefusalKind};
+use mfctl_core::domain::job::{FileRefusal, InputKind, RefusalKind};
 use mfctl_core::stop::Stop;
 
-/// Finds the files of all roots, the manifest and the list of the spec.
+/// Finds the files of the manifest, all roots and the list of the spec. The first candidate of a file counts, so the rows of
+/// the manifest, which have metadata, are first.
 pub(super) fn walk(
     rules: &FileRules,
     inputs: &JobInputs,
@@ -33,17 +34,6 @@ pub(super) fn walk(
     stop: &Stop,
     sink: CandidateSink<'_>,
 ) -> Result<ControlFlow<()>, Error> {
-    for root in &rules.spec.roots {
-        let root = root.to_path();
-        let base = root.parent().unwrap_or(Path::new("/"));
-        // A folder that is given itself is walked, whatever its name.
-        if !root.is_dir() && leaves_out_named(&root, base, rules, skipped) {
-            continue;
-        }
-        if walk_root(&root, None, rules, skipped, stop, sink)?.is_break() {
-            return Ok(ControlFlow::Break(()));
-        }
-    }
     if let Some(spec) = &rules.spec.manifest {
         let folder = spec.folder();
         let mut each = |candidate: IngestCandidate| {
@@ -53,6 +43,21 @@ pub(super) fn walk(
             sink(checked(candidate, rules))
         };
         if manifest::rows(spec, inputs, stop, &mut each)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+        if !inputs.ended(InputKind::Manifest) {
+            // Files without their rows would be taken without their metadata.
+            return Ok(ControlFlow::Continue(()));
+        }
+    }
+    for root in &rules.spec.roots {
+        let root = root.to_path();
+        let base = root.parent().unwrap_or(Path::new("/"));
+        // A folder that is given itself is walked, whatever its name.
+        if !root.is_dir() && leaves_out_named(&root, base, rules, skipped) {
+            continue;
+        }
+        if walk_root(&root, None, rules, skipped, stop, sink)?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
     }

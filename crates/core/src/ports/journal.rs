@@ -123,8 +123,12 @@ pub trait JobJournal: Send + Sync {
     /// `rejected` and `failed`. A file that was not planned is `NotFound`, and nothing of the batch is applied.
     async fn update(&self, job: JobId, files: Vec<FileUpdate>, at: Timestamp) -> Result<()>;
 
-    /// Resets `failed` files to `planned`, with their event ids; returns how many.
+    /// Resets `failed` files to `planned`, with their event ids, except what was cut off of an input: only the whole input tells
+    /// what it is. Returns how many.
     async fn retry_failed(&self, job: JobId, at: Timestamp) -> Result<u64>;
+
+    /// Removes those of these files that are `planned`: they turned out to be no files.
+    async fn forget_planned(&self, job: JobId, paths: Vec<SourcePath>, at: Timestamp) -> Result<()>;
 
     /// Files of a job, sorted by path, from the cursor on.
     async fn files(

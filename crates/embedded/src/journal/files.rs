@@ -8,7 +8,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 use super::jobs::{self, no_such_job};
 use crate::db::SqlContext;
 use crate::sql::{self, RowReader};
-use mfctl_core::domain::job::{FileStep, JournalFile};
+use mfctl_core::domain::job::{FileStep, JournalFile, RefusalKind};
 use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{AssetId, EventId, JobId, SourcePath, Tenant};
 use mfctl_core::ports::{Error, ErrorKind, FileUpdate, PlannedFile, Result};
@@ -155,17 +155,44 @@ pub(super) fn update(tx: &Connection, job: JobId, files: &[FileUpdate], at: Time
 /// See [`mfctl_core::ports::JobJournal::retry_failed`].
 pub(super) fn retry_failed(tx: &Connection, job: JobId, at: Timestamp) -> Result<u64> {
     let job_no = jobs::job_no(tx, job)?;
+    let cut_off = RefusalKind::CutOff.as_str();
     let retried = tx
         .prepare_cached(
             "UPDATE journal_files SET step = 0, refusal_kind = NULL, refusal_reason = NULL
-             WHERE job_no = ?1 AND step >= 4 AND step = 5",
+             WHERE job_no = ?1 AND step >= 4 AND step = 5 AND refusal_kind IS NOT ?2",
         )
-        .and_then(|mut update| update.execute([job_no]))
+        .and_then(|mut update| update.execute(params![job_no, cut_off]))
         .during("retry a job's failed files")?;
     if retried > 0 {
         jobs::touch(tx, job_no, at)?;
     }
     Ok(retried as u64)
+}
+
+/// See [`mfctl_core::ports::JobJournal::forget_planned`].
+pub(super) fn forget_planned(tx: &Connection, job: JobId, paths: &[SourcePath], at: Timestamp) -> Result<()> {
+    let what = "forget a job's files";
+    let job_no = jobs::job_no(tx, job)?;
+    let planned = sql::variant_index(FileStep::ALL, &FileStep::Planned);
+    let mut delete = tx
+        .prepare_cached(
+            "DELETE FROM journal_files WHERE job_no = ?1 AND path = ?2 AND step = ?3
+             RETURNING iif(sha256 IS NULL, 0, coalesce(size_bytes, 0))",
+        )
+        .during(what)?;
+    let mut uncount = tx
+        .prepare_cached(
+            "UPDATE journal_counts SET files = files - 1, bytes = bytes - ?3 WHERE job_no = ?1 AND step = ?2",
+        )
+        .during(what)?;
+    for path in paths {
+        let bytes: Option<i64> =
+            delete.query_row(params![job_no, path.as_str(), planned], |row| row.get(0)).optional().during(what)?;
+        if let Some(bytes) = bytes {
+            uncount.execute(params![job_no, planned, bytes]).during(what)?;
+        }
+    }
+    jobs::touch(tx, job_no, at)
 }
 
 /// See [`mfctl_core::ports::JobJournal::existing_paths`].

@@ -121,6 +121,10 @@ impl JobJournal for SqliteJournal {
         Ok(sql::page(files, limit, |file| file.path.to_string()))
     }
 
+    async fn forget_planned(&self, job: JobId, paths: Vec<SourcePath>, at: Timestamp) -> Result<()> {
+        self.db.write("forget a job's files", move |tx| files::forget_planned(tx, job, &paths, at)).await
+    }
+
     async fn existing_paths(&self, job: JobId, paths: Vec<SourcePath>) -> Result<HashSet<SourcePath>> {
         self.db.read("check for a job's files", move |connection| files::existing_paths(connection, job, paths)).await
     }

@@ -28,6 +28,12 @@ pub enum Incomplete {
 }
 
 impl Incomplete {
+    /// Whether only all of the input completes the job, and not the rest of it.
+    #[must_use]
+    pub fn needs_all(&self) -> bool {
+        matches!(self, Self::Count { .. })
+    }
+
     /// The option that gives the missing input to the job.
     #[must_use]
     pub fn option(&self, spec: &JobSpec) -> &'static str {

@@ -83,7 +83,12 @@ pub(super) fn spool_error(error: io::Error, path: &Path) -> Error {
         _ => ErrorKind::Internal,
     };
     let what = format!("the list or manifest kept in {} is not available", path.display());
-    ports::Error::new(kind, what).because(error).into()
+    let error = ports::Error::new(kind, what).because(error);
+    match kind {
+        ErrorKind::Full => error.hint("free some space on the disk of the data folder"),
+        _ => error,
+    }
+    .into()
 }
 
 /// The content of a regular file that was given, before it is known which job it belongs to: in an unlinked file.
