@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 
-use crate::pipeline::persist::{check_store, mismatch};
+use crate::pipeline::object_failure::{check_store, judge_denied, mismatch};
 use crate::pipeline::scratch::Scratch;
 use crate::pipeline::worker::{CleanupFailure, PipelineStep, RecordContext, StepError, StepOutput};
 use mfctl_core::domain::asset::AssetFacts;
@@ -128,6 +128,7 @@ impl Enrich {
         };
         let extraction = match self.extractor.extract(request).await {
             Ok(extraction) => extraction,
+            Err(failure) if failure.kind == ParserFailureKind::File => return Err(unreadable(failure.reason)),
             Err(failure) => return Err(self.parser_error(failure, &limits).await),
         };
         let thumbnail = match extraction.thumbnail {
@@ -168,10 +169,7 @@ impl Enrich {
         let size_bytes = input.size_bytes;
         let read = move || ContentDigest::read(std::fs::File::open(path)?, size_bytes);
         let found = tokio::task::spawn_blocking(read).await;
-        let found = found.unwrap_or_else(|error| Err(error.into())).map_err(|error| {
-            let unreadable = ports::Error::new(ErrorKind::Unreachable, format!("read original {at}")).because(error);
-            StepError::Port(unreadable.of(Dependency::Objects))
-        })?;
+        let found = found.unwrap_or_else(|error| Err(error.into())).map_err(|error| read_error(at, error))?;
         let expected = ContentDigest { size_bytes, sha256: input.envelope.sha256 };
         match found == expected {
             true => Ok(local),
@@ -245,7 +243,10 @@ impl PipelineStep for Enrich {
     }
 
     async fn run(&self, cx: RecordContext<'_>, input: &MediaIngested) -> Result<StepOutput<EnrichEffect>, StepError> {
-        let extracted = self.extract(input).await?;
+        let extracted = match self.extract(input).await {
+            Ok(extracted) => extracted,
+            Err(error) => return Err(judge_denied(error, self.objects.as_ref(), &[&input.original]).await),
+        };
         let derived = self.put_text_and_thumbnail(&input.envelope, &extracted).await?;
         let EventEnvelope { asset_id, revision, .. } = input.envelope;
         let now = self.clock.now();
@@ -387,14 +388,22 @@ async fn fetch_start(
     Ok(LocalObject { path: temporary.to_path_buf(), temporary: Some(temporary) })
 }
 
-/// The store's own error, which came through the reader of an object, or that of reading.
+/// Why the bytes of an original could not be read: the store's own error, which came through the reader, or the file's.
 fn read_error(at: &ObjectRef, error: std::io::Error) -> StepError {
-    let what = format!("read object {at}");
     let error = match error.downcast::<ports::Error>() {
-        Ok(error) => error,
-        Err(error) => ports::Error::new(ErrorKind::Internal, what).because(error),
+        Ok(error) => return original_error(error),
+        Err(error) => error,
     };
-    original_error(error)
+    let what = format!("read original {at}");
+    if error.kind() == std::io::ErrorKind::PermissionDenied {
+        return original_error(ports::Error::new(ErrorKind::Denied, what).because(error));
+    }
+    unreadable(format!("{what}: {error}"))
+}
+
+/// The original could not be read, which is neither the parser's fault nor, while other originals can be, the store's.
+fn unreadable(message: String) -> StepError {
+    StepError::Dependency { dependency: Dependency::Objects, kind: "original_unreadable", message }
 }
 
 /// The dead letter's error kind for how a parser ended.
@@ -410,6 +419,7 @@ fn parser_error_kind(kind: ParserFailureKind) -> &'static str {
         ParserFailureKind::CpuTime => "parser_cpu",
         ParserFailureKind::TimedOut => "parser_timeout",
         ParserFailureKind::OutputTooLarge => "parser_output",
+        ParserFailureKind::File => "original_unreadable",
         ParserFailureKind::Spawn => "parser_start",
     }
 }

@@ -3,6 +3,7 @@
 pub mod enrich;
 pub mod follow;
 pub mod ingest;
+mod object_failure;
 pub mod persist;
 pub mod scratch;
 pub mod worker;

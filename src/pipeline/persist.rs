@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
+use crate::pipeline::object_failure::{check_store, judge_denied, mismatch};
 use crate::pipeline::worker::{CleanupFailure, PipelineStep, RecordContext, StepError, StepOutput};
 use mfctl_core::domain::event::{EventEnvelope, IngestRaw, MediaIngested};
 use mfctl_core::domain::names::Buckets;
@@ -51,24 +52,28 @@ pub struct PersistEffect {
 }
 
 impl Persist {
-    /// Copies the staged object to its content-addressed key.
-    async fn copy(&self, input: &IngestRaw) -> Result<ObjectRef, StepError> {
+    /// The content-addressed key of the event's original.
+    fn original_of(&self, input: &IngestRaw) -> ObjectRef {
+        let key = object_keys::original(&input.envelope.tenant, &input.envelope.sha256);
+        ObjectRef { bucket: self.buckets.originals.clone(), key }
+    }
+
+    /// Copies the staged object to its original.
+    async fn copy(&self, input: &IngestRaw, original: &ObjectRef) -> Result<(), StepError> {
         if input.staging.bucket != self.buckets.staging {
             let message = format!("the event refers to bucket {}, not to staging", input.staging.bucket);
             return Err(StepError::permanent("foreign_bucket", message));
         }
-        let key = object_keys::original(&input.envelope.tenant, &input.envelope.sha256);
-        let original = ObjectRef { bucket: self.buckets.originals.clone(), key };
         let expected = ContentDigest { size_bytes: input.size_bytes, sha256: input.envelope.sha256 };
         failpoint::hit("before_copy");
-        let copied = self.objects.copy(&input.staging, &original, &expected).await;
+        let copied = self.objects.copy(&input.staging, original, &expected).await;
         let copied = copied.map_err(|error| match error.kind() {
             ErrorKind::NotFound => StepError::permanent("staged_object_missing", error.full()),
             _ => StepError::Port(error.of(Dependency::Objects)),
         })?;
         failpoint::hit("after_copy");
         match copied {
-            CopyOutcome::Copied => self.check_copy(&original, &expected).await?,
+            CopyOutcome::Copied => self.check_copy(original, &expected).await?,
             CopyOutcome::AlreadyThere => {}
             CopyOutcome::WrongSource { found } => {
                 let message = format!("staged object {} is damaged: it holds {found}, not {expected}", input.staging);
@@ -85,7 +90,7 @@ impl Persist {
                 )));
             }
         }
-        Ok(original)
+        Ok(())
     }
 
     /// Checks that the copy has the expected size and, where the store keeps a checksum, the expected SHA-256. A copy that
@@ -138,7 +143,10 @@ impl PipelineStep for Persist {
     }
 
     async fn run(&self, _: RecordContext<'_>, input: &IngestRaw) -> Result<StepOutput<PersistEffect>, StepError> {
-        let original = self.copy(input).await?;
+        let original = self.original_of(input);
+        if let Err(error) = self.copy(input, &original).await {
+            return Err(judge_denied(error, self.objects.as_ref(), &[&input.staging, &original]).await);
+        }
         let EventEnvelope { asset_id, revision, .. } = input.envelope;
         let now = self.clock.now();
         let topic = Stage::Persist.output();
@@ -192,19 +200,8 @@ impl PipelineStep for Persist {
     }
 }
 
-/// Bytes that are not those of the event: no retry changes them, and both objects stay for a repair.
-pub(super) fn mismatch(message: String) -> StepError {
-    StepError::permanent("checksum_mismatch", message)
-}
-
 fn is_as_expected(info: &ObjectInfo, expected: &ContentDigest) -> bool {
     info.size_bytes == expected.size_bytes && info.sha256.is_none_or(|sha256| sha256 == expected.sha256)
-}
-
-/// Whether the object store answers: the metadata of the platform's marker, whether it exists or not.
-pub(super) async fn check_store(objects: &dyn ObjectStore, buckets: &Buckets) -> ports::Result<()> {
-    let marker = ObjectRef { bucket: buckets.originals.clone(), key: object_keys::marker() };
-    objects.head(&marker).await.map(drop)
 }
 
 /// The last component of a path, truncated to [`MAX_FILE_NAME`] bytes.

@@ -62,6 +62,8 @@ pub enum ParserFailureKind {
     TimedOut,
     /// Its reply exceeded the output limit.
     OutputTooLarge,
+    /// The file to parse could not be opened: no fault of the parser's.
+    File,
     /// It could not be started or could not set its limits, its reply not be read, or its thumbnail not be written.
     Spawn,
 }
@@ -125,8 +127,9 @@ impl Parser {
     /// # Errors
     /// [`ParserFailure`]: the parser refused the file, ended abnormally, or could not be started.
     pub async fn extract(&self, request: ExtractRequest<'_>) -> Result<Extraction, ParserFailure> {
-        let file = std::fs::File::open(request.path)
-            .map_err(|error| ParserFailure::environment("opening the file to parse", &error))?;
+        let file = std::fs::File::open(request.path).map_err(|error| {
+            ParserFailure::of_machine(ParserFailureKind::File, format!("opening the file to parse: {error}"))
+        })?;
         let (extraction, thumbnail) = self.parse(file, request.media_type, request.limits).await?;
         if let Some(path) = request.thumbnail_to.filter(|_| extraction.thumbnail.is_some()) {
             let written = tokio::fs::write(path, thumbnail).await;

@@ -1,6 +1,6 @@
 //! An object store that fails for some of its objects.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -32,11 +32,19 @@ pub struct FaultyObjects {
     inner: Arc<dyn ObjectStore>,
     fault: Box<dyn Fault>,
     reads: AtomicUsize,
+    /// The local file of one object.
+    local: Option<(ObjectRef, PathBuf)>,
 }
 
 impl FaultyObjects {
     pub fn new(inner: &Arc<dyn ObjectStore>, fault: impl Fault) -> Arc<Self> {
-        Arc::new(Self { inner: Arc::clone(inner), fault: Box::new(fault), reads: AtomicUsize::new(0) })
+        Arc::new(Self { inner: Arc::clone(inner), fault: Box::new(fault), reads: AtomicUsize::new(0), local: None })
+    }
+
+    /// A store without faults that has this local file for one of its objects.
+    pub fn with_local_file(inner: &Arc<dyn ObjectStore>, at: ObjectRef, path: PathBuf) -> Arc<Self> {
+        let local = Some((at, path));
+        Arc::new(Self { inner: Arc::clone(inner), fault: Box::new(|_, _| None), reads: AtomicUsize::new(0), local })
     }
 
     /// How often the bytes of an object were asked for.
@@ -95,7 +103,10 @@ impl ObjectStore for FaultyObjects {
 
     async fn local(&self, at: &ObjectRef, dir: &Path) -> Result<LocalObject> {
         self.read(at)?;
-        self.inner.local(at, dir).await
+        match &self.local {
+            Some((local, path)) if local == at => Ok(LocalObject { path: path.clone(), temporary: None }),
+            _ => self.inner.local(at, dir).await,
+        }
     }
 
     async fn delete(&self, at: &[ObjectRef]) -> Result<()> {

@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use mfctl::pipeline::enrich::Enrich;
 use mfctl::pipeline::persist::Persist;
 use mfctl::pipeline::worker::{StepError, Tuning, WorkerEnd, WorkerOptions, WorkerOutcome};
 use mfctl_core::breaker::RecordLimit;
 use mfctl_core::domain::dead_letter::{DeadLetterInfo, FailureClass};
 use mfctl_core::domain::names::topics;
-use mfctl_core::domain::{AssetId, ObjectRef, Tenant};
+use mfctl_core::domain::{AssetId, ObjectRef, Tenant, object_keys};
 use mfctl_core::ports::{ErrorKind, ObjectStore};
+use mfctl_extract::sandbox::Parser;
 
-use super::faulty_objects::FaultyObjects;
+use super::faulty_objects::{FaultyObjects, ReadCall};
 use super::platform::{Platform, ScriptedAction, tuned, until_drained};
 
 /// Options under which a record that fails alone is given up after a fraction of a second.
@@ -35,6 +37,25 @@ async fn persist_with_fault(
 
 async fn staged_object(platform: &Platform, asset: AssetId) -> ObjectRef {
     platform.asset(asset).await.staging
+}
+
+/// Enriches everything with this store.
+async fn enrich_from(platform: &Platform, objects: Arc<FaultyObjects>) -> WorkerOutcome {
+    let step = Enrich { objects, ..platform.enrich(Parser::of_program(env!("CARGO_BIN_EXE_mfctl"))) };
+    platform.run(Arc::new(step), platform.worker_ports(), impatient(Tuning::default())).await
+}
+
+async fn original_object(platform: &Platform, asset: AssetId) -> ObjectRef {
+    let asset = platform.asset(asset).await;
+    let key = object_keys::original(&asset.tenant, &asset.sha256);
+    ObjectRef { bucket: platform.buckets.originals.clone(), key }
+}
+
+/// The dead letter of the only record that enrich failed.
+async fn only_dead_letter_of_enrich(platform: &Platform) -> DeadLetterInfo {
+    let dead = platform.records(&topics::MEDIA_INGESTED.dead_letters()).await;
+    assert_eq!(dead.len(), 1, "{dead:?}");
+    DeadLetterInfo::from_record(&dead[0])
 }
 
 fn was_down(platform: &Platform, dependency: &str) -> bool {
@@ -170,4 +191,65 @@ async fn catalog_that_takes_no_write_is_an_outage() {
     assert!(platform.dead_letters().await.is_empty());
     platform.drain(platform.persist()).await;
     platform.assert_each_emitted_once(&assets).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn object_that_the_store_denies_is_its_records_failure_and_all_others_go_through() {
+    let platform = Platform::new().await;
+    let assets = platform.ingest(40).await;
+    let staged = staged_object(&platform, assets[7]).await;
+    let denied = staged.clone();
+    let fault = move |at: &ObjectRef| (*at == denied).then_some(ErrorKind::Denied);
+    let outcome = persist_with_fault(&platform, Tuning::default(), fault).await;
+    assert_eq!((&outcome.ended, outcome.summary.emitted), (&WorkerEnd::Drained, 39), "{outcome:?}");
+    let dead = DeadLetterInfo::from_record(&platform.dead_letters().await[0]);
+    let found = (dead.kind.as_str(), dead.class, dead.attempts);
+    assert_eq!(found, ("object_denied", Some(FailureClass::Permanent), Some(1)));
+    assert!(dead.message.contains(&staged.to_string()), "it names the object: {}", dead.message);
+
+    let original = original_object(&platform, assets[11]).await;
+    let denied = original.clone();
+    let fault = move |_, at: Option<&ObjectRef>| (at == Some(&denied)).then_some(ErrorKind::Denied);
+    let outcome = enrich_from(&platform, FaultyObjects::new(&platform.ports.objects, fault)).await;
+    assert_eq!((&outcome.ended, outcome.summary.emitted), (&WorkerEnd::Drained, 38), "{outcome:?}");
+    let dead = only_dead_letter_of_enrich(&platform).await;
+    assert_eq!((dead.kind.as_str(), dead.class), ("object_denied", Some(FailureClass::Permanent)));
+    assert!(dead.message.contains(&original.to_string()), "it names the object: {}", dead.message);
+}
+
+/// Rights that the worker has lost, or never had: those to a bucket, or to write.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn store_that_denies_a_bucket_or_writes_stops_the_worker_without_a_dead_letter() {
+    let platform = Platform::new().await;
+    let assets = platform.ingest(40).await;
+    for only_writes in [false, true] {
+        let staging = platform.buckets.staging.clone();
+        let fault = move |call, at: Option<&ObjectRef>| {
+            let is_denied =
+                if only_writes { call == ReadCall::Copy } else { at.is_some_and(|at| at.bucket == staging) };
+            is_denied.then_some(ErrorKind::Denied)
+        };
+        let objects = FaultyObjects::new(&platform.ports.objects, fault) as Arc<dyn ObjectStore>;
+        let outcome = platform.drain(Persist { objects, ..platform.persist() }).await;
+        assert!(matches!(&outcome.ended, WorkerEnd::Failed(halt) if halt.kind == ErrorKind::Denied), "{outcome:?}");
+    }
+    assert!(platform.dead_letters().await.is_empty());
+    platform.drain(platform.persist()).await;
+    platform.assert_each_emitted_once(&assets).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn original_whose_bytes_cannot_be_read_is_named_and_not_taken_for_a_failure_of_the_parser() {
+    let platform = Platform::new().await;
+    let assets = platform.ingest(5).await;
+    platform.drain(platform.persist()).await;
+    let original = original_object(&platform, assets[2]).await;
+    // It can be opened, and each read of its start ends with EIO.
+    let unreadable = "/proc/self/mem".into();
+    let objects = FaultyObjects::with_local_file(&platform.ports.objects, original.clone(), unreadable);
+    let outcome = enrich_from(&platform, objects).await;
+    assert_eq!((&outcome.ended, outcome.summary.emitted), (&WorkerEnd::Drained, 4), "{outcome:?}");
+    let dead = only_dead_letter_of_enrich(&platform).await;
+    assert_eq!((dead.kind.as_str(), dead.class), ("original_unreadable", Some(FailureClass::Transient)));
+    assert!(dead.message.contains(&original.to_string()), "it names the object: {}", dead.message);
 }

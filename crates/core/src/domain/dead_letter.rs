@@ -415,7 +415,9 @@ mod tests {
         for kind in ["encrypted", "malformed", "parser_timeout", "invalid_json", "output_refused"] {
             assert_eq!(FailureOrigin::of_kind(kind), FailureOrigin::Record, "{kind}");
         }
-        for kind in ["panic", "parser_start", "unknown_asset", "unreachable", "timeout", "some later kind"] {
+        for kind in
+            ["panic", "parser_start", "unknown_asset", "unreachable", "timeout", "object_denied", "some later kind"]
+        {
             assert_eq!(FailureOrigin::of_kind(kind), FailureOrigin::Worker, "{kind}");
         }
     }
