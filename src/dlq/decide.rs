@@ -33,6 +33,8 @@ pub enum SkipReason {
     KeptRecordMissing,
     /// It holds only the head of its record, and what is in the object store is not that record.
     KeptRecordDamaged,
+    /// It holds only the head of its record, and the object store does not let the whole record be read.
+    KeptRecordDenied,
 }
 
 impl SkipReason {
@@ -55,6 +57,9 @@ impl SkipReason {
             }
             Self::KeptRecordDamaged => {
                 "it holds only the head of its record, and the object with the whole record is damaged"
+            }
+            Self::KeptRecordDenied => {
+                "it holds only the head of its record, and the object store denies the object with the whole record"
             }
         }
     }

@@ -50,11 +50,12 @@ impl KeptRecords {
         if stub.object.bucket != self.bucket {
             return Ok(Some(SkipReason::OtherEnvironment));
         }
-        Ok(match self.objects.head(&stub.object).await? {
-            None => Some(SkipReason::KeptRecordMissing),
-            Some(info) if info.size_bytes != stub.object_bytes => Some(SkipReason::KeptRecordDamaged),
-            Some(_) if stub.object_bytes > MAX_RESTORED_BYTES => Some(SkipReason::TooLarge),
-            Some(_) => None,
+        Ok(match self.objects.head(&stub.object).await {
+            Ok(None) => Some(SkipReason::KeptRecordMissing),
+            Ok(Some(info)) if info.size_bytes != stub.object_bytes => Some(SkipReason::KeptRecordDamaged),
+            Ok(Some(_)) if stub.object_bytes > MAX_RESTORED_BYTES => Some(SkipReason::TooLarge),
+            Ok(Some(_)) => None,
+            Err(error) => Some(unavailable(error)?),
         })
     }
 
@@ -67,10 +68,8 @@ impl KeptRecords {
             return Ok(Restored::Unavailable(reason));
         }
         let bytes = match self.read(&stub.object, stub.object_bytes).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Ok(Restored::Unavailable(SkipReason::KeptRecordMissing));
-            }
-            bytes => bytes?,
+            Ok(bytes) => bytes,
+            Err(error) => return unavailable(error).map(Restored::Unavailable),
         };
         let is_intact = Sha256::of(&bytes) == stub.sha256;
         Ok(match kept_record::decode(&bytes).filter(|_| is_intact) {
@@ -103,8 +102,11 @@ impl KeptRecords {
         let resolved: BTreeSet<&RecordAddress> = stubs.iter().map(|(address, _)| address).collect();
         let mut unneeded: BTreeSet<ObjectKey> = BTreeSet::new();
         for (_, stub) in stubs.iter().filter(|(_, stub)| stub.object.bucket == self.bucket) {
-            if self.objects.head(&stub.object).await?.is_some() {
-                unneeded.insert(stub.object.key.clone());
+            match self.objects.head(&stub.object).await {
+                Ok(None) => {}
+                Ok(Some(_)) => drop(unneeded.insert(stub.object.key.clone())),
+                // Left for an operator: the audit lists it.
+                Err(error) => drop(unavailable(error)?),
             }
         }
         if unneeded.is_empty() {
@@ -133,6 +135,16 @@ impl KeptRecords {
         let unneeded: Vec<ObjectRef> =
             unneeded.into_iter().map(|key| ObjectRef { bucket: self.bucket.clone(), key }).collect();
         self.objects.delete(&unneeded).await
+    }
+}
+
+/// Why a kept record cannot be read, if that is about its object alone; otherwise the error of the store.
+fn unavailable(error: Error) -> Result<SkipReason> {
+    match error.kind() {
+        ErrorKind::NotFound => Ok(SkipReason::KeptRecordMissing),
+        ErrorKind::Corrupt => Ok(SkipReason::KeptRecordDamaged),
+        ErrorKind::Denied => Ok(SkipReason::KeptRecordDenied),
+        _ => Err(error),
     }
 }
 

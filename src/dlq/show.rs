@@ -138,7 +138,8 @@ pub async fn fetch_record(log: &dyn EventLog, id: &RecordAddress) -> Result<Reco
 /// The whole value of a dead letter, byte for byte.
 ///
 /// # Errors
-/// `NotFound` or `Corrupt` when it is kept in the object store and is not there or damaged, otherwise those of the store.
+/// `NotFound`, `Corrupt` or `Denied` when it is kept in the object store and is not there, damaged or denied, otherwise
+/// those of the store.
 pub async fn whole_value(record: Record, kept: &KeptRecords) -> Result<Option<Bytes>> {
     let Some(stub) = DeadLetterStub::of(&record) else { return Ok(record.value) };
     let reason = match kept.restore(&record, &stub).await? {
@@ -148,6 +149,7 @@ pub async fn whole_value(record: Record, kept: &KeptRecords) -> Result<Option<By
     let kind = match reason {
         SkipReason::KeptRecordMissing => ErrorKind::NotFound,
         SkipReason::KeptRecordDamaged => ErrorKind::Corrupt,
+        SkipReason::KeptRecordDenied => ErrorKind::Denied,
         _ => ErrorKind::Invalid,
     };
     let why = match reason {

@@ -23,6 +23,12 @@ pub const TIMEOUT: Duration = Duration::from_secs(120);
 /// Whether this binary's tests run on the real servers.
 pub const ON_STACK: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"real");
 
+/// Makes a FIFO, which nothing writes to.
+pub fn make_fifo(path: &Path) {
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+}
+
 /// An isolated machine: a home and a data folder, removed with it.
 pub struct Site {
     root: tempfile::TempDir,

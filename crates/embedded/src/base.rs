@@ -1,5 +1,7 @@
 //! What all parts of the embedded profile share: the open mode, file errors, free space. Imports none of them.
 
+use std::fs::FileType;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use mfctl_core::ports::{Capacity, Error, ErrorKind, Result};
@@ -34,6 +36,17 @@ pub fn io_error(error: std::io::Error, what: impl Into<String>) -> Error {
         None => mapped,
     };
     mapped.because(error)
+}
+
+/// What an entry is that is neither a file, nor a folder, nor a link; `None` for these.
+#[must_use]
+pub fn special_file(kind: FileType) -> Option<&'static str> {
+    match kind {
+        kind if kind.is_fifo() => Some("a FIFO"),
+        kind if kind.is_socket() => Some("a socket"),
+        kind if kind.is_block_device() || kind.is_char_device() => Some("a device"),
+        _ => None,
+    }
 }
 
 /// Total and free bytes of the file system that holds `path`, which need not be a data folder.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::file_ops::{create_private_folder, file_error, modified_at};
 use super::temp_files::{TempFile, TempFiles};
 use super::walk::{self, ListingCache};
+use crate::base::special_file;
 use mfctl_core::domain::{BucketName, ObjectKey, ObjectRef};
 use mfctl_core::ports::{BucketUsage, ByteSource, Error, ErrorKind, ListedObject, ObjectInfo, Result};
 
@@ -122,6 +123,8 @@ impl ObjectFolder {
         ))
     }
 
+    /// See [`mfctl_core::ports::ObjectStore::head`]. A folder, which holds other keys, and a link, whose bytes are not the
+    /// store's, are no objects; neither is anything else that is no file, and that is damage.
     pub(super) fn head(&self, at: &ObjectRef) -> Result<Option<ObjectInfo>> {
         match self.path(at).symlink_metadata() {
             Ok(metadata) if metadata.is_file() => Ok(Some(ObjectInfo {
@@ -130,7 +133,11 @@ impl ObjectFolder {
                 modified_at: modified_at(&metadata),
                 sha256: None,
             })),
-            Ok(_) => Ok(None),
+            Ok(metadata) => match special_file(metadata.file_type()) {
+                Some(found) => Err(Error::new(ErrorKind::Corrupt, format!("object {at} is {found}, not a file"))
+                    .hint("remove it: mfctl does not create such entries; then restore the object from a backup")),
+                None => Ok(None),
+            },
             Err(error) if matches!(error.kind(), Io::NotFound | Io::NotADirectory) => {
                 self.require_bucket(&at.bucket).map(|_| None)
             }
@@ -224,6 +231,9 @@ impl ObjectFolder {
                 Io::NotADirectory => return Err(key_below_key(what(), error)),
                 _ if self.head(at)?.is_some() => {
                     return Err(Error::new(ErrorKind::Conflict, format!("{}: it exists already", what())));
+                }
+                Io::AlreadyExists if target.is_symlink() => {
+                    return Err(Error::new(ErrorKind::Invalid, format!("{}: a link is in the way", what())));
                 }
                 // It was removed meanwhile: try again.
                 Io::AlreadyExists => {}

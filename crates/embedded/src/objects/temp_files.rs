@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{FlockOperation, flock};
 use uuid::Uuid;
 
-use super::file_ops::{create_private_folder, file_error};
+use super::file_ops::{create_private_folder, file_error, open_object};
 use mfctl_core::ports::Result;
 
 const LOCK: &str = "lock";
@@ -104,7 +104,7 @@ impl TempFiles {
 }
 
 fn sweep_folder(folder: &Path) -> std::io::Result<u64> {
-    match File::open(folder.join(LOCK)) {
+    match open_object(&folder.join(LOCK)) {
         Ok(lock) => {
             if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
                 return Ok(0);

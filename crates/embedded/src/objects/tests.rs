@@ -68,6 +68,40 @@ async fn a_link_is_not_an_object() {
     assert_eq!(listed.objects.iter().map(|object| object.key.as_str()).collect::<Vec<_>>(), ["staged"]);
 }
 
+/// No call waits for the writer of a FIFO, or takes it for an object that is not there.
+#[tokio::test]
+async fn an_entry_that_is_neither_file_nor_folder_is_a_damaged_object() {
+    let (data, store) = store().await;
+    put(&store, "staged", "bytes").await;
+    let bucket = data.path().join("objects/bucket");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, bucket.join("fifo"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(bucket.join("socket")).unwrap();
+    for (key, found) in [("fifo", "a FIFO"), ("socket", "a socket")] {
+        let key = at(key);
+        let staged = at("staged");
+        let calls = [
+            store.head(&key).await.err(),
+            store.open(&key).await.err(),
+            store.local(&key, data.path()).await.err(),
+            store.copy(&key, &at("copy"), &digest("bytes")).await.err(),
+            store.copy(&staged, &key, &digest("bytes")).await.err(),
+            store.put_new(&key, Bytes::new(), PutOptions::default()).await.err(),
+        ];
+        for error in calls {
+            let error = error.unwrap();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{}", error.full());
+            assert!(error.full().contains(found), "{}", error.full());
+        }
+    }
+    drop(socket);
+    std::os::unix::fs::symlink("elsewhere", bucket.join("link")).unwrap();
+    let put = store.put_new(&at("link"), Bytes::new(), PutOptions::default()).await;
+    assert_eq!(put.unwrap_err().kind(), ErrorKind::Invalid, "no retry makes it an object");
+    store.delete(&[at("fifo"), at("socket")]).await.unwrap();
+    assert_eq!(store.head(&at("fifo")).await.unwrap(), None);
+}
+
 #[tokio::test]
 async fn reads_create_no_files() {
     let data = tempfile::tempdir().unwrap();
