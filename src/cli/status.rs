@@ -34,8 +34,8 @@ With --strict, the exit code is 10 when records wait in a stage whose group has 
 records are not resolved, or when it cannot be read whether there are any. Records that a worker is processing are no
 reason.
 
-Exit codes: 0 every part works (warnings included), 5 a part does not, 6 no data folder, 10 with --strict: work is left
-without a worker, or dead letters without a decision")]
+Exit codes: 0 every part works (warnings included), 5 a part does not or could not be read, 6 no data folder,
+10 with --strict: work is left without a worker, or dead letters without a decision")]
 pub struct Args {
     /// Also list every path mfctl uses, with its size
     #[arg(long)]
@@ -76,7 +76,7 @@ pub struct PathUse {
     pub bytes: Option<u64>,
     /// Files below the path.
     pub files: u64,
-    /// Whether counting stopped at its limit, so that bytes and files are lower bounds.
+    /// Whether counting stopped at its limit or at a folder that cannot be read, so that bytes and files are lower bounds.
     pub partial: bool,
 }
 
@@ -135,7 +135,9 @@ fn measure(purpose: &str, path: &Path) -> PathUse {
     while let Some(entry) = pending.pop() {
         let Ok(metadata) = entry.symlink_metadata() else { continue };
         if metadata.is_dir() {
-            pending.extend(std::fs::read_dir(&entry).into_iter().flatten().flatten().map(|entry| entry.path()));
+            let entries = std::fs::read_dir(&entry);
+            usage.partial |= entries.is_err();
+            pending.extend(entries.into_iter().flatten().flatten().map(|entry| entry.path()));
             continue;
         }
         usage.files += 1;

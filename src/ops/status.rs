@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::setting_report::UnusedSetting;
 pub use super::status_settings::SettingChange;
 pub use super::status_workers::LastWords;
-use super::vitals::{StorageVitals, Vitals, VitalsMonitor};
+use super::vitals::{DeadLetterVitals, GroupVitals, StorageReading, VitalsMonitor};
+use super::worker_reports::TimedReport;
 use super::{status_settings, status_workers, worker_reports};
 use crate::settings::Settings;
+use mfctl_core::domain::EnvName;
 use mfctl_core::domain::job::JobStatus;
 use mfctl_core::domain::names::topics;
 use mfctl_core::events::{schemas, topics as contract};
@@ -28,7 +30,7 @@ pub enum PartHealth {
     Ok,
     /// The part works and needs attention.
     Warn,
-    /// The part does not work.
+    /// The part does not work, or could not be read.
     Bad,
 }
 
@@ -58,7 +60,7 @@ pub struct PlatformStatus {
     pub setting_changes: Vec<SettingChange>,
 }
 
-/// Checks every part. A part that cannot be reached is `bad`; the others are checked all the same. `settings` are those of
+/// Checks every part. A part that cannot be reached or read is `bad`; the others are checked all the same. `settings` are those of
 /// this host with the store's.
 pub async fn check(ports: &Ports, settings: &Settings, watch: &mut VitalsMonitor) -> PlatformStatus {
     let env = &settings.profile.environment;
@@ -70,34 +72,55 @@ pub async fn check(ports: &Ports, settings: &Settings, watch: &mut VitalsMonitor
         part("jobs", jobs(ports).await),
     ];
     let mut status = PlatformStatus { parts, ..PlatformStatus::default() };
-    let vitals = watch.refresh().await;
-    // Without the journal, why a worker ended is not known, and the event log's part says what is wrong.
-    let reports = worker_reports::latest(ports.operators.as_ref(), env).await.unwrap_or_default();
-    match &vitals {
-        Ok(vitals) => {
-            status.last_words = status_workers::last_words(vitals, &reports, env);
-            let workers = status_workers::part(vitals, &status.last_words);
-            status.parts.extend([workers, dead_letters(vitals), storage(&vitals.storage)]);
-        }
-        Err(error) => status.parts.push(part_of_error("workers, dead letters, storage", error)),
-    }
+    let groups = watch.groups().await;
+    let reports = worker_reports::latest(ports.operators.as_ref(), env).await;
+    status.check_workers(groups.as_deref(), reports.as_deref(), env);
+    status.parts.push(
+        watch
+            .dead_letters()
+            .await
+            .map_or_else(|error| unknown("dead letters", &error), |letters| dead_letters(&letters)),
+    );
+    status.parts.push(storage(&watch.storage().await));
     if let Some(store) = &ports.config {
-        let read = async {
-            let unused =
-                status_settings::unused_settings(store.as_ref(), settings, vitals.as_ref().ok(), &reports).await?;
-            let changes = status_settings::recent_changes(store.as_ref(), env, ports.clock.now()).await?;
-            Result::Ok((unused, changes))
-        };
-        match read.await {
-            Ok((unused, changes)) => {
-                status.parts.push(status_settings::part(&unused));
+        let is_complete = groups.is_ok() && reports.is_ok();
+        let groups = groups.unwrap_or_default();
+        let reports = reports.unwrap_or_default();
+        match status_settings::unused_settings(store.as_ref(), settings, &groups, &reports).await {
+            Ok(unused) => {
+                status.parts.push(status_settings::part(&unused, is_complete));
                 status.unused_settings = unused;
-                status.setting_changes = changes;
             }
-            Err(error) => status.parts.push(part_of_error("settings", &error)),
+            Err(error) => status.parts.push(unknown("settings", &error)),
+        }
+        match status_settings::recent_changes(store.as_ref(), env, ports.clock.now()).await {
+            Ok(changes) => status.setting_changes = changes,
+            Err(error) => status.parts.push(unknown("changes of settings", &error)),
         }
     }
     status
+}
+
+impl PlatformStatus {
+    /// The groups' members and, where the reports of their workers can be read, why they have none.
+    fn check_workers(
+        &mut self,
+        groups: Result<&[GroupVitals], &Error>,
+        reports: Result<&[TimedReport], &Error>,
+        env: &EnvName,
+    ) {
+        match groups {
+            Ok(groups) => {
+                let last_words = reports.ok().map(|reports| status_workers::last_words(groups, reports, env));
+                self.parts.push(status_workers::part(groups, last_words.as_deref()));
+                self.last_words = last_words.unwrap_or_default();
+            }
+            Err(error) => self.parts.push(unknown("workers", error)),
+        }
+        if let Err(error) = reports {
+            self.parts.push(unknown("reports of workers", error));
+        }
+    }
 }
 
 fn part(name: &str, finding: Result<PartFinding>) -> StatusPart {
@@ -111,6 +134,12 @@ fn part(name: &str, finding: Result<PartFinding>) -> StatusPart {
 fn part_of_error(name: &str, error: &Error) -> StatusPart {
     let hint = error.hint_text().map(str::to_owned);
     StatusPart { part: name.to_owned(), health: PartHealth::Bad, detail: error.full(), hint }
+}
+
+/// A part that could not be read: nothing is said about whether it works.
+fn unknown(name: &str, error: &Error) -> StatusPart {
+    let part = part_of_error(name, error);
+    StatusPart { detail: format!("unknown: {}", part.detail), ..part }
 }
 
 /// Health, detail and hint of a part.
@@ -188,8 +217,8 @@ async fn jobs(ports: &Ports) -> Result<PartFinding> {
     }
 }
 
-fn dead_letters(vitals: &Vitals) -> StatusPart {
-    let unresolved: u64 = vitals.dead_letters.iter().map(|topic| topic.unresolved).sum();
+fn dead_letters(topics: &[DeadLetterVitals]) -> StatusPart {
+    let unresolved: u64 = topics.iter().map(|topic| topic.unresolved).sum();
     let hint = (unresolved > 0).then(|| "`mfctl dlq list` says what failed and why".to_owned());
     let health = if unresolved > 0 { PartHealth::Warn } else { PartHealth::Ok };
     StatusPart {
@@ -200,18 +229,27 @@ fn dead_letters(vitals: &Vitals) -> StatusPart {
     }
 }
 
-fn storage(storage: &StorageVitals) -> StatusPart {
+fn storage(StorageReading { vitals: storage, errors }: &StorageReading) -> StatusPart {
     let objects: u64 = storage.buckets.iter().map(|bucket| bucket.usage.objects).sum();
     let bytes: u64 = storage.buckets.iter().map(|bucket| bucket.usage.bytes).sum();
     let more = if storage.buckets.iter().any(|bucket| bucket.usage.partial) { "+" } else { "" };
     let noun = if objects == 1 && more.is_empty() { "object" } else { "objects" };
-    let mut detail = format!("{}{more} in {}{more} {noun}", humane::bytes(bytes), humane::count(objects));
-    if let Some((capacity, used)) = storage.capacity.zip(storage.used_percent) {
-        detail.push_str(&format!("; {used:.0} % full, {} free", humane::bytes(capacity.free_bytes)));
+    let mut words = Vec::new();
+    if !storage.buckets.is_empty() {
+        words.push(format!("{}{more} in {}{more} {noun}", humane::bytes(bytes), humane::count(objects)));
     }
-    let hint = storage.warn.then(|| "make room, or move the data folder (docs/runbooks)".to_owned());
-    let health = if storage.warn { PartHealth::Warn } else { PartHealth::Ok };
-    StatusPart { part: "storage".to_owned(), health, detail, hint }
+    if let Some((capacity, used)) = storage.capacity.zip(storage.used_percent) {
+        words.push(format!("{used:.0} % full, {} free", humane::bytes(capacity.free_bytes)));
+    }
+    words.extend(errors.iter().map(|error| format!("unknown: {}", error.full())));
+    let full = storage.warn.then(|| "make room, or move the data folder (docs/runbooks)".to_owned());
+    let hint = full.or_else(|| errors.iter().find_map(Error::hint_text).map(str::to_owned));
+    let health = match (errors.is_empty(), storage.warn) {
+        (false, _) => PartHealth::Bad,
+        (true, true) => PartHealth::Warn,
+        (true, false) => PartHealth::Ok,
+    };
+    StatusPart { part: "storage".to_owned(), health, detail: words.join("; "), hint }
 }
 
 /// Latency window of `status`, whose latencies are not shown.
@@ -225,7 +263,7 @@ pub fn worst(parts: &[StatusPart]) -> PartHealth {
 
 #[cfg(test)]
 mod tests {
-    use super::super::vitals::BucketVitals;
+    use super::super::vitals::{BucketVitals, StorageVitals};
     use super::*;
     use mfctl_core::domain::BucketName;
     use mfctl_core::ports::BucketUsage;
@@ -235,7 +273,8 @@ mod tests {
         let detail = |objects, partial| {
             let usage = BucketUsage { objects, bytes: 0, oldest_at: None, partial };
             let buckets = vec![BucketVitals { bucket: BucketName::new("media-a").unwrap(), usage }];
-            storage(&StorageVitals { buckets, ..StorageVitals::default() }).detail
+            let vitals = StorageVitals { buckets, ..StorageVitals::default() };
+            storage(&StorageReading { vitals, errors: Vec::new() }).detail
         };
         assert!(detail(500_000, true).ends_with("+ in 500,000+ objects"), "{}", detail(500_000, true));
         assert!(detail(1, false).ends_with(" in 1 object"), "{}", detail(1, false));

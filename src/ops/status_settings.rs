@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::setting_report::{SettingAuthors, UnusedSetting};
 use super::status::{PartHealth, StatusPart};
-use super::vitals::Vitals;
+use super::vitals::GroupVitals;
 use super::worker_reports::{TimedReport, WorkerReport};
 use crate::kv::history::SettingAction;
 use crate::kv::{display_value, last_change};
@@ -80,10 +80,10 @@ fn cut(text: &str) -> String {
 pub(super) async fn unused_settings(
     store: &dyn ConfigStore,
     settings: &Settings,
-    vitals: Option<&Vitals>,
+    groups: &[GroupVitals],
     reports: &[TimedReport],
 ) -> Result<Vec<UnusedSetting>> {
-    let mut unused = reported(vitals, reports);
+    let mut unused = reported(groups, reports);
     let authors = SettingAuthors::read(store, &settings.profile.environment).await?;
     for refused in settings.refused() {
         let is_stored = matches!(refused.origin.location, Some(SourceLocation::Key(_)));
@@ -98,8 +98,7 @@ pub(super) async fn unused_settings(
 }
 
 /// What the workers that are members of a group reported last, since their start.
-fn reported(vitals: Option<&Vitals>, reports: &[TimedReport]) -> Vec<UnusedSetting> {
-    let groups = vitals.map(|vitals| vitals.groups.as_slice()).unwrap_or_default();
+fn reported(groups: &[GroupVitals], reports: &[TimedReport]) -> Vec<UnusedSetting> {
     let live: BTreeSet<&str> =
         groups.iter().flat_map(|group| &group.lag.members).map(|member| member.instance.as_str()).collect();
     let mut seen = BTreeSet::new();
@@ -118,13 +117,20 @@ fn reported(vitals: Option<&Vitals>, reports: &[TimedReport]) -> Vec<UnusedSetti
     unused
 }
 
-/// Whether every value is used; if not, one line for each that is not.
-pub(super) fn part(unused: &[UnusedSetting]) -> StatusPart {
-    let detail = unused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    let (health, detail) = match unused {
-        [] => (PartHealth::Ok, "every value is used".to_owned()),
-        _ => (PartHealth::Warn, detail),
+/// Whether every value is used; if not, one line for each that is not. `is_complete`: what the workers report is known.
+pub(super) fn part(unused: &[UnusedSetting], is_complete: bool) -> StatusPart {
+    let mut lines: Vec<String> = unused.iter().map(ToString::to_string).collect();
+    let health = match (unused, is_complete) {
+        (_, false) => PartHealth::Bad,
+        ([], true) => PartHealth::Ok,
+        (_, true) => PartHealth::Warn,
     };
+    match health {
+        PartHealth::Ok => lines.push("every value is used".to_owned()),
+        PartHealth::Bad => lines.push("unknown: what the workers use".to_owned()),
+        PartHealth::Warn => {}
+    }
+    let detail = lines.join("; ");
     let hint = unused.first().map(|first| {
         if !first.origin.starts_with("kv:") {
             return format!("correct {} where it is set", first.key);

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::status::{PartHealth, StatusPart};
-use super::vitals::{GroupVitals, Vitals};
+use super::vitals::GroupVitals;
 use super::worker_reports::{TimedReport, WorkerReport};
 use mfctl_core::domain::{EnvName, Stage, Timestamp};
 use mfctl_core::humane;
@@ -57,31 +57,34 @@ impl LastWords {
 }
 
 /// The last words of each stage whose group has no members, newest report first in `reports`.
-pub(super) fn last_words(vitals: &Vitals, reports: &[TimedReport], env: &EnvName) -> Vec<LastWords> {
+pub(super) fn last_words(groups: &[GroupVitals], reports: &[TimedReport], env: &EnvName) -> Vec<LastWords> {
     let without_members = Stage::ALL.iter().copied().filter(|stage| {
         let group = stage.group(env).ok();
-        vitals.groups.iter().any(|vitals| Some(&vitals.lag.group) == group.as_ref() && vitals.lag.members.is_empty())
+        groups.iter().any(|vitals| Some(&vitals.lag.group) == group.as_ref() && vitals.lag.members.is_empty())
     });
     without_members
         .filter_map(|stage| reports.iter().filter(|report| report.stage == stage).find_map(LastWords::of))
         .collect()
 }
 
-/// The members and the lag of each group; why a group with a lag has no members.
-pub(super) fn part(vitals: &Vitals, last_words: &[LastWords]) -> StatusPart {
-    let words = vitals.groups.iter().map(|group| {
+/// The members and the lag of each group; why a group with a lag has no members, unless the workers' reports could not be
+/// read.
+pub(super) fn part(groups: &[GroupVitals], last_words: Option<&[LastWords]>) -> StatusPart {
+    let are_reports_known = last_words.is_some();
+    let last_words = last_words.unwrap_or_default();
+    let words = groups.iter().map(|group| {
         let members = humane::counted(group.lag.members.len() as u64, "member", "members");
         format!("{}: {members}, lag {}", group.lag.group, humane::count(group.lag.lag))
     });
     let is_idle = |group: &GroupVitals| group.lag.lag > 0 && group.lag.members.is_empty();
-    let is_any_idle = vitals.groups.iter().any(is_idle);
+    let is_any_idle = groups.iter().any(is_idle);
     let failed = last_words.iter().any(LastWords::is_failure);
     let said = last_words.iter().filter(|words| is_any_idle || words.is_failure()).map(LastWords::text);
     let detail = words.chain(said).collect::<Vec<_>>().join("; ");
     let (health, hint) = match (is_any_idle, failed) {
         // To start a worker again while the cause stands makes more dead letters, or ends it again.
         (_, true) => (PartHealth::Warn, Some(cause_hint(last_words))),
-        (true, false) if last_words.is_empty() => {
+        (true, false) if are_reports_known && last_words.is_empty() => {
             let hint = "no worker processes the lag and none has reported an end: run `mfctl worker all`";
             (PartHealth::Warn, Some(hint.to_owned()))
         }
@@ -111,31 +114,20 @@ fn cause_hint(last_words: &[LastWords]) -> String {
 mod tests {
     use super::*;
     use crate::ops::lag::GroupLag;
-    use crate::ops::vitals::{LatencyVitals, StorageVitals};
 
     fn env() -> EnvName {
         "dev".parse().unwrap()
     }
 
-    fn vitals(lag: u64) -> Vitals {
-        let group = |stage: Stage| GroupVitals {
-            lag: GroupLag {
-                group: stage.group(&env()).unwrap(),
-                members: Vec::new(),
-                lag,
-                committed_total: 0,
-                partitions: Vec::new(),
-            },
-            rate_per_second: None,
-            drained_in_seconds: None,
+    fn groups(lag: u64) -> Vec<GroupVitals> {
+        let lag = GroupLag {
+            group: Stage::Enrich.group(&env()).unwrap(),
+            members: Vec::new(),
+            lag,
+            committed_total: 0,
+            partitions: Vec::new(),
         };
-        Vitals {
-            at: Timestamp::UNIX_EPOCH,
-            groups: vec![group(Stage::Enrich)],
-            latency: LatencyVitals::default(),
-            dead_letters: Vec::new(),
-            storage: StorageVitals::default(),
-        }
+        vec![GroupVitals { lag, rate_per_second: None, drained_in_seconds: None }]
     }
 
     fn report(report: WorkerReport) -> TimedReport {
@@ -143,7 +135,7 @@ mod tests {
     }
 
     fn checked(lag: u64, reports: &[TimedReport]) -> StatusPart {
-        part(&vitals(lag), &last_words(&vitals(lag), reports, &env()))
+        part(&groups(lag), Some(&last_words(&groups(lag), reports, &env())))
     }
 
     #[test]
@@ -167,5 +159,7 @@ mod tests {
         let idle = checked(0, &[report(ended(143, "terminated"))]);
         assert_eq!((idle.health, idle.hint, idle.detail.contains("terminated")), (PartHealth::Ok, None, false));
         assert!(checked(7, &[]).hint.unwrap().contains("none has reported an end"));
+        let unknown = part(&groups(7), None);
+        assert!(!unknown.hint.unwrap().contains("reported"), "nothing is known of the reports");
     }
 }

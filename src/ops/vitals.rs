@@ -16,7 +16,7 @@ use mfctl_core::domain::names::{Buckets, topics};
 use mfctl_core::domain::{BucketName, EnvName, Timestamp, TopicName, TopicPartition};
 use mfctl_core::events::dead_letters::{DeadLetterCounts, DeadLetterWatch};
 use mfctl_core::events::pager::Pager;
-use mfctl_core::ports::{BucketUsage, Capacity, Ports, Result};
+use mfctl_core::ports::{BucketUsage, Capacity, Error, Ports, Result};
 
 /// Maximum number of latencies kept for the quantiles, over all partitions.
 const MAX_SAMPLES: usize = 10_000;
@@ -122,6 +122,22 @@ pub struct Vitals {
     pub storage: StorageVitals,
 }
 
+/// The storage as far as it can be read.
+#[derive(Debug, Default)]
+pub(super) struct StorageReading {
+    /// Without the buckets that cannot be counted.
+    pub(super) vitals: StorageVitals,
+    /// Why a bucket cannot be counted, or the capacity cannot be read.
+    pub(super) errors: Vec<Error>,
+}
+
+impl StorageReading {
+    /// The storage, if all of it could be read; the first error otherwise.
+    fn whole(self) -> Result<StorageVitals> {
+        self.errors.into_iter().next().map_or(Ok(self.vitals), Err)
+    }
+}
+
 struct LatencySample {
     enriched_at: Timestamp,
     seconds: f64,
@@ -174,7 +190,7 @@ impl VitalsMonitor {
             groups: self.groups().await?,
             latency: self.latency(now).await?,
             dead_letters: self.dead_letters().await?,
-            storage: self.storage(now).await?,
+            storage: self.storage().await.whole()?,
         })
     }
 
@@ -183,7 +199,8 @@ impl VitalsMonitor {
         owed::read_with(self.ports.log.as_ref(), &self.env, &mut self.letters).await
     }
 
-    async fn groups(&mut self) -> Result<Vec<GroupVitals>> {
+    /// The lag and the members of each group of the pipeline.
+    pub(super) async fn groups(&mut self) -> Result<Vec<GroupVitals>> {
         let groups = lag::pipeline_groups(self.ports.log.as_ref(), &self.env).await?;
         let now = Instant::now();
         Ok(groups.into_iter().map(|group| self.with_rate(group, now)).collect())
@@ -246,33 +263,39 @@ impl VitalsMonitor {
         }
     }
 
-    async fn dead_letters(&mut self) -> Result<Vec<DeadLetterVitals>> {
+    /// The dead letters of each topic.
+    pub(super) async fn dead_letters(&mut self) -> Result<Vec<DeadLetterVitals>> {
         let counts = self.letters.refresh(self.ports.log.as_ref()).await?;
         let of = |c: DeadLetterCounts| DeadLetterVitals { topic: c.topic, unresolved: c.unresolved, total: c.total };
         Ok(counts.into_iter().filter(|counts| !counts.parked).map(of).collect())
     }
 
-    async fn storage(&mut self, now: Timestamp) -> Result<StorageVitals> {
+    /// Counts the objects of each bucket, unless that was done just now, and reads the capacity.
+    pub(super) async fn storage(&mut self) -> StorageReading {
+        let mut errors = Vec::new();
         let due = self.counted.is_none_or(|counted| counted.elapsed() >= self.count_objects_every);
         if due {
-            let mut buckets = Vec::new();
+            self.storage.buckets.clear();
             for bucket in self.buckets.all() {
-                let usage = self.ports.objects.usage(bucket, MAX_COUNTED).await?;
-                buckets.push(BucketVitals { bucket: bucket.clone(), usage });
+                match self.ports.objects.usage(bucket, MAX_COUNTED).await {
+                    Ok(usage) => self.storage.buckets.push(BucketVitals { bucket: bucket.clone(), usage }),
+                    Err(error) => errors.push(error),
+                }
             }
-            self.storage.buckets = buckets;
-            self.storage.counted_at = Some(now);
-            self.counted = Some(Instant::now());
+            self.storage.counted_at = Some(self.ports.clock.now());
+            self.counted = errors.is_empty().then(Instant::now);
         }
-        let capacity = self.ports.objects.capacity().await?;
-        let used = capacity.filter(|c| c.total_bytes > 0).map(|c| {
+        self.storage.capacity = self.ports.objects.capacity().await.unwrap_or_else(|error| {
+            errors.push(error);
+            None
+        });
+        let used = self.storage.capacity.filter(|c| c.total_bytes > 0).map(|c| {
             let used = c.total_bytes.saturating_sub(c.free_bytes);
             used as f64 * 100.0 / c.total_bytes as f64
         });
-        self.storage.capacity = capacity;
         self.storage.used_percent = used;
         self.storage.warn = used.is_some_and(|percent| percent >= f64::from(self.objectives.storage_warn_percent));
-        Ok(self.storage.clone())
+        StorageReading { vitals: self.storage.clone(), errors }
     }
 }
 
