@@ -85,8 +85,9 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
 impl AuditReport {
     /// What agrees, in a sentence.
     fn agreement(&self) -> String {
+        let agrees = if self.is_complete() { "agrees" } else { "not all was checked; the rest agrees" };
         format!(
-            "agrees: {}, {}, {}, {}",
+            "{agrees}: {}, {}, {}, {}",
             humane::counted(self.files, "file", "files"),
             humane::counted(self.assets, "asset", "assets"),
             humane::counted(self.objects, "object", "objects"),

@@ -1,6 +1,6 @@
 //! One pass over the log: emitted outputs, pending inputs and dead letters.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::kept::UnresolvedStubs;
 use super::options::AuditProgress;
@@ -10,6 +10,7 @@ use mfctl_core::domain::dead_letter_stub::DeadLetterStub;
 use mfctl_core::domain::event::{EventEnvelope, unframe};
 use mfctl_core::domain::names::topics;
 use mfctl_core::domain::{AssetId, EnvName, Record, Revision, Stage, Tenant, TopicName, TopicPartition};
+use mfctl_core::events::dead_letters;
 use mfctl_core::events::ledger::Ledger;
 use mfctl_core::events::pager::Pager;
 use mfctl_core::ports::{Error, ErrorKind, FetchLimits, PartitionOffsets, Ports, Result};
@@ -176,14 +177,12 @@ impl LogScanner<'_> {
         let Some(ledger) = self.findings.readable("log: redrive ledger", ledger)? else {
             return Ok(Read { complete: false, ..dead });
         };
-        for stage in Stage::ALL {
-            let topic = stage.input().dead_letters();
+        let Some(topics) = self.dead_letter_topics().await? else { return Ok(Read { complete: false, ..dead }) };
+        for topic in topics {
+            let stage = Stage::ALL.iter().copied().find(|stage| stage.input().dead_letters() == topic);
+            let assets_of = |record: &Record| stage.zip(asset_of(record)).map(|(stage, asset)| (asset, stage));
             let found = &mut dead.found;
-            dead.complete &= self
-                .each_hidden(&topic, |record| {
-                    found.extend(asset_of(&record).map(|asset| (asset, *stage)));
-                })
-                .await?;
+            dead.complete &= self.each_hidden(&topic, |record| found.extend(assets_of(&record))).await?;
             let Some(spans) = self.spans(&topic).await? else {
                 dead.complete = false;
                 continue;
@@ -193,7 +192,7 @@ impl LogScanner<'_> {
                     .each(&at.at, at.span.low, at.span.high, |_, record| {
                         let entry = ledger.get(&record.address).map(|entry| entry.resolution);
                         if entry != Some(Resolution::Redriven) {
-                            dead.found.extend(asset_of(&record).map(|asset| (asset, *stage)));
+                            dead.found.extend(assets_of(&record));
                         }
                         // A parked one has a copy on the parked topic, which needs the object.
                         if entry.is_none() {
@@ -203,28 +202,17 @@ impl LogScanner<'_> {
                     .await?;
                 dead.complete &= complete;
             }
-            dead.complete &= self.parked_stubs(&stage.input().parked(), &ledger, stubs).await?;
         }
         Ok(dead)
     }
 
-    /// The unresolved stubs of a parked topic. Returns whether all of it could be read; a topic that is missing has none.
-    async fn parked_stubs(&mut self, topic: &TopicName, ledger: &Ledger, stubs: &mut UnresolvedStubs) -> Result<bool> {
-        let spans = match self.ports.log.offsets(std::slice::from_ref(topic)).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
-            spans => spans,
-        };
-        let Some(spans) = self.findings.readable(&format!("log: {topic}"), spans)? else { return Ok(false) };
-        let mut complete = true;
-        for at in spans {
-            let read = self.each(&at.at, at.span.low, at.span.high, |_, record| {
-                if ledger.get(&record.address).is_none() {
-                    stubs.extend(&record);
-                }
-            });
-            complete &= read.await?;
-        }
-        Ok(complete)
+    /// The dead-letter and parked topics that the log has, of whatever topic, and those of the stages, which it must have;
+    /// `None` if they cannot be listed, which is then in the report.
+    async fn dead_letter_topics(&mut self) -> Result<Option<BTreeSet<TopicName>>> {
+        let listed = dead_letters::topics(self.ports.log.as_ref()).await;
+        let listed = self.findings.readable("log: topics", listed)?;
+        let of_stages = Stage::ALL.iter().map(|stage| stage.input().dead_letters());
+        Ok(listed.map(|listed| listed.into_iter().chain(of_stages).collect()))
     }
 
     async fn emitted(&mut self, topic: &TopicName) -> Result<Read<Emitted>> {

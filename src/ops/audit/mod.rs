@@ -57,7 +57,7 @@ pub async fn run(
         second.retain_violations_of(&first);
         second
     };
-    report.owed = Some(owed::read(ports.log.as_ref(), env).await);
+    report.set_owed(owed::read(ports.log.as_ref(), env).await);
     Ok(report)
 }
 

@@ -137,6 +137,18 @@ impl AuditReport {
         self.violations_left_out = self.violation_count.saturating_sub(self.violations.len() as u64);
     }
 
+    /// Adds what the pipeline still has to do. What is not known of it was not checked.
+    pub(super) fn set_owed(&mut self, owed: OwedWork) {
+        self.unchecked.extend(owed.unknown.iter().map(|unknown| UncheckedPart {
+            part: "what the pipeline still has to do".to_owned(),
+            count: None,
+            reason: unknown.clone(),
+            failed: true,
+        }));
+        self.unchecked.sort();
+        self.owed = Some(owed);
+    }
+
     /// Whether every file is in exactly one of the counts.
     #[must_use]
     pub fn adds_up(&self) -> bool {

@@ -12,8 +12,8 @@ use mfctl_core::domain::lag::PartitionSpan;
 use mfctl_core::domain::names::topics;
 use mfctl_core::domain::{GroupName, NewRecord, RecordAddress, Tenant, Timestamp, TopicName, TopicPartition};
 use mfctl_core::ports::{
-    EventLog, FetchLimits, FetchedRecords, GroupConsumer, GroupDescription, HiddenRecords, PartitionOffsets,
-    PartitionProgress, Ports, Result, RetentionReport, Subscription, TopicDescription, TopicSpec,
+    Error, ErrorKind, EventLog, FetchLimits, FetchedRecords, GroupConsumer, GroupDescription, HiddenRecords,
+    PartitionOffsets, PartitionProgress, Ports, Result, RetentionReport, Subscription, TopicDescription, TopicSpec,
     TransactionalProducer,
 };
 
@@ -25,6 +25,8 @@ struct LogWithOpenTransaction {
     stable: BTreeMap<TopicPartition, i64>,
     /// Whether it says what it hides; without, the records look as if they did not exist.
     tells: bool,
+    /// Whether it says which members a group has.
+    describes_groups: bool,
 }
 
 impl LogWithOpenTransaction {
@@ -32,7 +34,7 @@ impl LogWithOpenTransaction {
     async fn on(inner: &Arc<dyn EventLog>, topic: &TopicName) -> Self {
         let offsets = inner.offsets(std::slice::from_ref(topic)).await.unwrap();
         let stable = offsets.into_iter().map(|partition| (partition.at, partition.span.high)).collect();
-        Self { inner: Arc::clone(inner), stable, tells: true }
+        Self { inner: Arc::clone(inner), stable, tells: true, describes_groups: true }
     }
 
     fn visible(&self, at: &TopicPartition, span: PartitionSpan) -> PartitionSpan {
@@ -93,6 +95,9 @@ impl EventLog for LogWithOpenTransaction {
     }
 
     async fn groups(&self) -> Result<Vec<GroupDescription>> {
+        if !self.describes_groups {
+            return Err(Error::new(ErrorKind::Denied, "describe groups, as scripted"));
+        }
         self.inner.groups().await
     }
 
@@ -168,4 +173,30 @@ async fn outputs_behind_an_open_transaction_are_not_missing() {
     let report = audited(&platform, Arc::new(log)).await;
     assert_eq!(report.violations, [], "{report:?}");
     assert_eq!(report.events, 0, "no reader sees them yet: {report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_that_cannot_be_counted_is_not_checked_rather_than_none() {
+    let platform = Platform::new().await;
+    let mut log = LogWithOpenTransaction::on(&platform.ports.log, &topics::INGEST_RAW).await;
+    log.describes_groups = false;
+    let report = audited(&platform, Arc::new(log)).await;
+    assert_eq!(report.violations, [], "{report:?}");
+    assert!(!report.is_complete(), "{report:?}");
+    let unchecked: Vec<_> = report.unchecked.iter().map(|part| (part.part.as_str(), part.failed)).collect();
+    assert_eq!(unchecked, [("what the pipeline still has to do", true); 2], "{report:?}");
+    assert!(report.unchecked[0].reason.contains("what waits for enrich: describe groups"), "{report:?}");
+}
+
+/// A stub whose topic is not that of a stage, such as one that an operator's tool has copied.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_dead_letter_topic_of_the_platform_is_read() {
+    let platform = Platform::new().await;
+    let topic = topics::MEDIA_ENRICHED.dead_letters();
+    let log = LogWithOpenTransaction::on(&platform.ports.log, &topic).await;
+    let letter = NewRecord { topic: topic.clone(), ..platform.stage(&["a".to_owned()]).await.remove(0).1 };
+    platform.ports.log.publish(vec![letter]).await.unwrap();
+    let report = audited(&platform, Arc::new(log)).await;
+    let hidden: Vec<_> = report.behind_open_transactions.iter().map(|hidden| &hidden.at.topic).collect();
+    assert_eq!(hidden, [&topic], "{report:?}");
 }
