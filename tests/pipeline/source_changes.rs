@@ -49,3 +49,30 @@ fn an_edit_that_restores_size_and_modification_time_is_found_by_the_quick_verifi
     changed.sort_unstable();
     assert!(changed.len() == 2 && changed[0].ends_with("b.txt") && changed[1].ends_with("c.txt"), "{verified:#}");
 }
+
+/// A small file, one that is streamed, and a hard link of it.
+#[test]
+fn an_edit_of_a_source_after_its_ingest_changes_no_stored_byte() {
+    let site = Site::new();
+    fs::create_dir(site.path("in")).unwrap();
+    let small = "the poem".to_owned();
+    let large = "a long poem\n".repeat(400_000);
+    fs::write(site.path("in/small.txt"), &small).unwrap();
+    fs::write(site.path("in/large.txt"), &large).unwrap();
+    fs::hard_link(site.path("in/large.txt"), site.path("in/link.txt")).unwrap();
+    site.json(["ingest", "in"], &[0]);
+    for name in ["small.txt", "large.txt"] {
+        // In place: the inode stays.
+        use std::os::unix::fs::FileExt as _;
+        fs::File::options().write(true).open(site.path("in").join(name)).unwrap().write_all_at(b"X", 0).unwrap();
+    }
+    site.json(["worker", "all", "--until-drained"], &[0]);
+    let assets = site.json(["media", "list"], &[0])["assets"].as_array().unwrap().clone();
+    assert_eq!(assets.len(), 2, "{assets:#?}");
+    for asset in assets {
+        let got = site.run(["media", "get", asset["asset_id"].as_str().unwrap()]);
+        let expected = if asset["size_bytes"] == small.len() { &small } else { &large };
+        assert!(got.code == 0 && got.stdout == *expected, "{} bytes of {asset:#}", got.stdout.len());
+    }
+    site.audit();
+}

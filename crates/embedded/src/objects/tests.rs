@@ -47,6 +47,27 @@ async fn a_copy_is_a_hard_link_and_survives_deletion_of_its_source() {
     assert!(!data.path().join("objects/bucket/t/job").exists(), "the empty folder is pruned");
 }
 
+/// A hard link of an ingested file, or a file that another tool stored.
+#[tokio::test]
+async fn a_copy_of_a_file_that_may_change_keeps_its_bytes() {
+    let (data, store) = store().await;
+    let outside = data.path().join("outside");
+    let bucket = data.path().join("objects/bucket");
+    std::fs::write(&outside, "bytes").unwrap();
+    std::fs::set_permissions(&outside, std::fs::Permissions::from_mode(0o400)).unwrap();
+    std::fs::hard_link(&outside, bucket.join("linked")).unwrap();
+    std::fs::write(bucket.join("writable"), "bytes").unwrap();
+    for (key, edited) in [("linked", outside), ("writable", bucket.join("writable"))] {
+        let copy = format!("{key}-copy");
+        let outcome = store.copy(&at(key), &at(&copy), &digest("bytes")).await.unwrap();
+        assert_eq!(outcome, CopyOutcome::Copied);
+        std::fs::set_permissions(&edited, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::write(&edited, "other").unwrap();
+        assert_eq!(std::fs::read(bucket.join(&copy)).unwrap(), b"bytes", "{key}");
+        assert_eq!(bucket.join(&copy).metadata().unwrap().permissions().mode() & 0o777, 0o400);
+    }
+}
+
 /// A link shows bytes that the store does not hold and cannot keep.
 #[tokio::test]
 async fn a_link_is_not_an_object() {

@@ -1,6 +1,7 @@
 //! Copies an object by hard link, once its bytes are verified. Blocking.
 //!
-//! The source is read once, before it is linked, so that a target never appears with other bytes than expected.
+//! The source is read once, before it is linked, so that a target never appears with other bytes than expected. A file that
+//! may change in place is copied instead.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind as Io, Seek};
@@ -18,6 +19,8 @@ struct ReadFile {
     content: ContentDigest,
     /// Device and inode, by which another link to it is recognised.
     identity: (u64, u64),
+    /// Whether its bytes may change in place: it has another name, such as that of the ingested file, or may be written.
+    may_change: bool,
 }
 
 impl ObjectFolder {
@@ -37,6 +40,9 @@ impl ObjectFolder {
         };
         if source.content != *expected {
             return Ok(CopyOutcome::WrongSource { found: source.content });
+        }
+        if source.may_change {
+            return self.copy_bytes(&mut source, from, to, expected);
         }
         let target = self.path(to);
         for _ in 0..MAX_TRIES {
@@ -78,7 +84,8 @@ impl ObjectFolder {
         Ok(CopyOutcome::WrongTarget { found: target.content, source })
     }
 
-    /// Copies the bytes where no link is possible (another file system, too many links, another user's file).
+    /// Copies the bytes where no link is possible (another file system, too many links, another user's file), or where a link
+    /// would not keep them. The copy is verified: the source may have changed since it was.
     fn copy_bytes(
         &self,
         source: &mut ReadFile,
@@ -93,11 +100,12 @@ impl ObjectFolder {
         let mut target = self.create(&temp_file, to)?;
         // Shares the blocks if the file system supports that.
         let copied = io::copy(&mut source.file, &mut target).map_err(failed)?;
-        if copied != expected.size_bytes {
-            return Err(Error::new(ErrorKind::Throttled, format!("{}: {from} changed meanwhile", what())));
-        }
         flush_file(&target).map_err(failed)?;
         drop(target);
+        let copy = open_object(temp_file.path()).and_then(|file| ContentDigest::read(file, copied)).map_err(failed)?;
+        if copy != *expected {
+            return Err(Error::new(ErrorKind::Throttled, format!("{}: {from} changed meanwhile", what())));
+        }
         match self.link_to_new_key(temp_file, to) {
             Ok(()) => Ok(CopyOutcome::Copied),
             Err(error) if error.kind() == ErrorKind::Conflict => self.compare_target(from, to, expected),
@@ -118,7 +126,8 @@ impl ObjectFolder {
         };
         let metadata = file.metadata().map_err(failed)?;
         let content = ContentDigest::read(&mut file, metadata.len()).map_err(failed)?;
-        Ok(Some(ReadFile { file, content, identity: (metadata.dev(), metadata.ino()) }))
+        let may_change = metadata.nlink() > 1 || metadata.mode() & 0o222 != 0;
+        Ok(Some(ReadFile { file, content, identity: (metadata.dev(), metadata.ino()), may_change }))
     }
 }
 
