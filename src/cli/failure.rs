@@ -272,7 +272,7 @@ impl From<PinError> for Failure {
     fn from(error: PinError) -> Self {
         let kind = match &error {
             PinError::Mismatch(_) | PinError::OtherTenant { .. } => FailureKind::Refused,
-            PinError::TooLarge { .. } | PinError::Read { .. } | PinError::Parse { .. } | PinError::Create { .. } => {
+            PinError::NotAPin { .. } | PinError::Read { .. } | PinError::Parse { .. } | PinError::Create { .. } => {
                 FailureKind::Invalid
             }
             PinError::Serialize { .. } => FailureKind::Unexpected,

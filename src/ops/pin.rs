@@ -47,9 +47,9 @@ pub enum PinError {
         /// Tenant of the target.
         wanted: Tenant,
     },
-    /// The pin file is larger than any pin.
+    /// The pin file is no file, or larger than any pin.
     #[error("{} is not a pin file", .path.display())]
-    TooLarge {
+    NotAPin {
         /// The pin file.
         path: PathBuf,
     },
@@ -211,7 +211,10 @@ impl Pin {
 pub fn read(data_dir: &Path) -> Result<Option<Pin>, PinError> {
     let path = data_dir.join(PIN_FILE);
     match std::fs::metadata(&path) {
-        Ok(metadata) if metadata.len() > MAX_PIN_BYTES => return Err(PinError::TooLarge { path }),
+        // A FIFO would be waited for.
+        Ok(metadata) if !metadata.is_file() || metadata.len() > MAX_PIN_BYTES => {
+            return Err(PinError::NotAPin { path });
+        }
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(PinError::Read { path, source }),

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use mfctl_embedded::db::SqlContext as _;
+use mfctl_embedded::{DataFolder, OpenMode};
 use serde_json::Value;
 
 use crate::support::{CommandOutput, Site, seed, write_texts};
 
-/// The header's format version, at this offset: another number there cannot be told from a later release's.
-const VERSION: std::ops::Range<usize> = 60..64;
+/// The end of the header's format version: a slightly greater number cannot be told from that of a later release.
+const VERSION: std::ops::Range<usize> = 62..64;
 /// Pages of the file, in bytes.
 const PAGE: usize = 8192;
 
@@ -132,6 +134,76 @@ fn file_that_cannot_be_opened_is_listed_and_the_objects_are_checked() {
     assert!(report["unchecked"].as_array().unwrap().iter().any(|part| part["failed"] == true), "{report:#}");
 }
 
+/// Valid rows with wrong values, in which SQLite finds no fault.
+#[tokio::test(flavor = "multi_thread")]
+async fn audit_names_exactly_the_rows_that_do_not_agree_with_the_assets() {
+    let mut rng = fastrand::Rng::with_seed(seed());
+    let (site, _) = site(&mut rng);
+    let folder = DataFolder::open(&site.data(), OpenMode::MustExist).unwrap();
+    let changed = folder.db().write("change rows", |tx| {
+        tx.execute_batch(
+            "UPDATE search_bodies SET body = body || '.' WHERE document_id IN (3, 7);
+             DELETE FROM search_bodies WHERE document_id = 11;
+             UPDATE media_totals SET assets = assets - 1 WHERE state = 2 AND dead_lettered = 0;",
+        )
+        .during("change rows")
+    });
+    changed.await.unwrap();
+    let assets = folder.db().read("read assets", |connection| {
+        let mut select = connection
+            .prepare("SELECT lower(hex(asset_id)) FROM search_documents WHERE document_id IN (3, 7, 11) ORDER BY document_id")
+            .during("read assets")?;
+        let assets = select.query_map([], |row| row.get::<_, String>(0)).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        assets.during("read assets")
+    });
+    let assets = assets.await.unwrap();
+    let (ran, report) = audit(&site);
+    assert_eq!((ran.code, &report["violation_count"]), (10, &4.into()), "{ran}");
+    let details: Vec<String> =
+        damaged_data(&report).iter().map(|violation| violation["detail"].as_str().unwrap().replace('-', "")).collect();
+    for (asset, says) in assets.iter().zip(["the catalog says", "the catalog says", "has no text"]) {
+        assert!(details.iter().any(|detail| detail.contains(asset) && detail.contains(says)), "{asset}: {details:#?}");
+    }
+    let totals = "assets enriched: 39 assets with";
+    assert!(details.iter().any(|detail| detail.contains(totals)), "{details:#?}");
+}
+
+/// Runs a command on the site's data folder, mounted read-only. `None` where a test may not mount.
+fn run_read_only(site: &Site, words: &str) -> Option<CommandOutput> {
+    let data = site.data();
+    let data = data.to_str().unwrap();
+    let mount = format!("mount --bind '{data}' '{data}' && mount -o remount,bind,ro '{data}' || exit 77");
+    let script = format!("{mount}; exec '{}' {words}", env!("CARGO_BIN_EXE_mfctl"));
+    let mut command = std::process::Command::new("unshare");
+    let own = site.command(["version"]);
+    command.args(["--map-root-user", "--mount", "sh", "-c", &script]).env_clear().current_dir(site.path(""));
+    command.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ran = CommandOutput::run(command);
+    (ran.code != 77 && !ran.stderr.starts_with("unshare:")).then_some(ran)
+}
+
+#[test]
+fn data_folder_that_cannot_be_written_can_be_read() {
+    let mut rng = fastrand::Rng::with_seed(seed());
+    let (site, _) = site(&mut rng);
+    for words in ["audit", "status", "media list", "jobs list", "lag", "dlq list"] {
+        let written = site.run(words.split(' '));
+        assert!(!site.data().join("mfctl.db-wal").exists(), "the last process to close it removes the log");
+        let Some(read) = run_read_only(&site, words) else {
+            eprintln!("skipped: mounts are not allowed here");
+            return;
+        };
+        assert_eq!((written.code, read.code), (0, 0), "{words}: {read}");
+        assert_eq!(read.stdout.lines().count(), written.stdout.lines().count(), "{words}: {read}");
+    }
+    let refused = run_read_only(&site, "ingest in --new-job").unwrap();
+    let data = site.data();
+    assert_eq!(refused.code, 6, "{refused}");
+    for part in [data.to_str().unwrap(), "Read-only file system", "hint: "] {
+        assert!(refused.stderr.contains(part), "{part}: {refused}");
+    }
+}
+
 #[test]
 fn lost_file_beside_objects_is_never_replaced_by_a_new_one() {
     let mut rng = fastrand::Rng::with_seed(seed());
@@ -151,5 +223,34 @@ fn lost_file_beside_objects_is_never_replaced_by_a_new_one() {
         assert_eq!(report["objects"], 80, "{report:#}");
     }
     replace_file(&site, &whole);
+    site.audit();
+}
+
+#[test]
+fn entry_in_place_of_the_file_that_is_no_file_is_damage_and_nothing_waits_for_it() {
+    let mut rng = fastrand::Rng::with_seed(seed());
+    let (site, whole) = site(&mut rng);
+    for (name, found) in [("mfctl.db", "a FIFO"), ("mfctl.db", "a folder"), ("mfctl.db-wal", "a FIFO")] {
+        let path = site.data().join(name);
+        let _ = std::fs::remove_file(&path);
+        if found == "a folder" {
+            std::fs::create_dir(&path).unwrap()
+        } else {
+            crate::support::make_fifo(&path)
+        }
+        for words in [&["media", "list"][..], &["status"], &["ingest", "in"], &["worker", "all", "--until-drained"]] {
+            let ran = site.run(words);
+            assert_eq!(ran.code, 6, "{words:?}: {ran}");
+            assert!(ran.stderr.contains(&format!("{name} is damaged: it is {found}")), "{words:?}: {ran}");
+        }
+        let (ran, report) = audit(&site);
+        assert_eq!((ran.code, damaged_data(&report).len(), &report["objects"]), (10, 1, &80.into()), "{ran}");
+        if path.is_dir() {
+            std::fs::remove_dir(&path).unwrap()
+        } else {
+            std::fs::remove_file(&path).unwrap()
+        }
+        replace_file(&site, &whole);
+    }
     site.audit();
 }

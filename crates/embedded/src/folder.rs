@@ -45,8 +45,11 @@ impl DataFolder {
         let db_path = path.join("mfctl.db");
         match mode {
             OpenMode::MayCreate => create_layout(path)?,
-            // `Db::open` reports a missing file; an older release may have created fewer folders.
-            OpenMode::MustExist if db_path.exists() => create_layout(path)?,
+            // `Db::open` reports a missing file; an older release may have created fewer folders. They are needed to write.
+            OpenMode::MustExist if db_path.exists() => match create_layout(path) {
+                Err(error) if error.kind() == ErrorKind::Denied => {}
+                created => created?,
+            },
             OpenMode::MustExist => {}
         }
         let db = Db::open(&db_path, mode)?;

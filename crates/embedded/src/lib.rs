@@ -6,6 +6,7 @@
 mod base;
 pub mod catalog;
 pub mod config;
+mod cross_check;
 pub mod db;
 pub mod folder;
 pub mod journal;

@@ -1,15 +1,16 @@
 //! The file's format: how it is recognised, and how an older one is migrated.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::connection;
+use super::connection::{self, beside};
 use super::error::SqlContext;
-use crate::base::{OpenMode, io_error};
+use crate::base::{OpenMode, io_error, special_file};
 use crate::locks;
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
@@ -19,8 +20,13 @@ const APPLICATION_ID_OFFSET: usize = 68;
 const USER_VERSION_OFFSET: usize = 60;
 const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8] = b"SQLite format 3\0";
+/// Formats that later releases may have added. A greater number in the header is no format but damage.
+const MAX_LATER_FORMATS: u32 = 100;
 /// Larger than the default of 4096: records and documents have about a kilobyte each.
 const PAGE_BYTES: u32 = 8192;
+
+/// `O_NONBLOCK`: opening never waits, whatever the entry has become.
+const NON_BLOCKING: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
 struct SqlMigration {
     version: u32,
@@ -102,9 +108,7 @@ const RESTORE: &str = "stop every mfctl on the data folder and restore the file 
 /// Whether a file that is missing or empty was lost: nothing of it is in a write-ahead log, and the folder has objects, which
 /// are stored only when the file exists.
 fn is_lost(path: &Path) -> bool {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    if std::fs::metadata(log).is_ok_and(|metadata| metadata.len() > 0) {
+    if std::fs::metadata(beside(path, "-wal")).is_ok_and(|metadata| metadata.len() > 0) {
         return false;
     }
     let mut folders = vec![path.with_file_name("objects")];
@@ -126,9 +130,13 @@ fn no_data_folder(path: &Path) -> Error {
         .hint("create one with `mfctl init` or `mfctl ingest`, or name another with --data-dir")
 }
 
-/// `TooNew` if a later mfctl wrote the file.
+/// `TooNew` if a later mfctl wrote the file, `Corrupt` if no mfctl did.
 fn reject_newer(format: FileFormat) -> Result<FileFormat> {
     match format {
+        FileFormat::Version(version) if version > latest_version() + MAX_LATER_FORMATS => {
+            let message = format!("the data folder's file is damaged: its header has the impossible format {version}");
+            Err(Error::new(ErrorKind::Corrupt, message).hint(RESTORE))
+        }
         FileFormat::Version(version) if version > latest_version() => Err(Error::new(
             ErrorKind::TooNew,
             format!("the data folder has format {version}; this mfctl supports formats up to {}", latest_version()),
@@ -140,12 +148,14 @@ fn reject_newer(format: FileFormat) -> Result<FileFormat> {
 
 /// Reads the header without SQLite, which would create files beside it.
 fn read_format(path: &Path) -> Result<FileFormat> {
+    for name in ["-wal", "-shm"] {
+        require_file(&beside(path, name))?;
+    }
+    if !require_file(path)? {
+        return Ok(FileFormat::Missing);
+    }
     let failed = |error| io_error(error, format!("read {}", path.display()));
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(FileFormat::Missing),
-        Err(error) => return Err(failed(error)),
-    };
+    let file = OpenOptions::new().read(true).custom_flags(NON_BLOCKING).open(path).map_err(failed)?;
     let mut header = Vec::with_capacity(HEADER_BYTES);
     file.take(HEADER_BYTES as u64).read_to_end(&mut header).map_err(failed)?;
     if header.is_empty() {
@@ -165,12 +175,24 @@ fn read_format(path: &Path) -> Result<FileFormat> {
     }
 }
 
+/// Whether there is an entry at this path, which has to be a file: SQLite would wait for the writer of a FIFO.
+fn require_file(path: &Path) -> Result<bool> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(true),
+        Ok(metadata) => {
+            let found = special_file(metadata.file_type()).unwrap_or("a folder");
+            Err(not_ours(path, &format!("it is {found}, not a file")))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(io_error(error, format!("read {}", path.display()))),
+    }
+}
+
 /// In a folder that mfctl created, a file with another header is damage; elsewhere it is somebody's file.
 fn not_ours(path: &Path, why: &str) -> Error {
     let is_data_folder = path.parent().is_some_and(|folder| folder.join("objects").is_dir());
     if is_data_folder {
-        return Error::new(ErrorKind::Corrupt, format!("the header of {} is damaged: {why}", path.display()))
-            .hint(RESTORE);
+        return Error::new(ErrorKind::Corrupt, format!("{} is damaged: {why}", path.display())).hint(RESTORE);
     }
     Error::new(ErrorKind::Invalid, format!("{} is not an mfctl data file: {why}", path.display()))
         .hint("name another folder with --data-dir; nothing was changed")

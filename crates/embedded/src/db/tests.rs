@@ -95,7 +95,7 @@ fn a_newer_format_is_refused_without_a_write() {
     let path = dir.path().join("mfctl.db");
     drop(db);
     let connection = Connection::open(&path).unwrap();
-    connection.pragma_update(None, "user_version", 9999).unwrap();
+    connection.pragma_update(None, "user_version", migrate::latest_version() + 1).unwrap();
     drop(connection);
     let before = std::fs::read(&path).unwrap();
     for mode in [OpenMode::MayCreate, OpenMode::MustExist] {
@@ -103,6 +103,22 @@ fn a_newer_format_is_refused_without_a_write() {
     }
     assert_eq!(std::fs::read(&path).unwrap(), before);
     assert!(!path.with_file_name("mfctl.db-wal").exists());
+}
+
+#[test]
+fn a_format_that_no_release_can_have_is_damage() {
+    let (dir, db) = open();
+    let path = dir.path().join("mfctl.db");
+    drop(db);
+    for version in [9999, 0x0100_0009] {
+        let connection = Connection::open(&path).unwrap();
+        connection.pragma_update(None, "user_version", version).unwrap();
+        drop(connection);
+        for mode in [OpenMode::MayCreate, OpenMode::MustExist] {
+            let error = Db::open(&path, mode).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{}", error.full());
+        }
+    }
 }
 
 #[test]
