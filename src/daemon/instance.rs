@@ -53,7 +53,8 @@ fn check_name(name: &str) -> Result<(), DaemonError> {
 
 /// Locks a file, which is created if needed; `None` when another process holds the lock.
 fn try_lock(path: &Path) -> io::Result<Option<File>> {
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    // Read as well: a FIFO that is only written to would be waited for.
+    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),

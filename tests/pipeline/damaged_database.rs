@@ -168,6 +168,26 @@ async fn audit_names_exactly_the_rows_that_do_not_agree_with_the_assets() {
     assert!(details.iter().any(|detail| detail.contains(totals)), "{details:#?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn status_says_which_of_its_parts_could_not_be_read() {
+    let mut rng = fastrand::Rng::with_seed(seed());
+    let (site, _) = site(&mut rng);
+    let folder = DataFolder::open(&site.data(), OpenMode::MustExist).unwrap();
+    let dropped =
+        folder.db().write("drop a table", |tx| tx.execute_batch("DROP TABLE operator_records").during("drop a table"));
+    dropped.await.unwrap();
+    let report = site.json(["status"], &[5]);
+    let parts = report["parts"].as_array().unwrap();
+    let unknown: Vec<_> = parts
+        .iter()
+        .filter(|part| part["detail"].as_str().unwrap().starts_with("unknown: "))
+        .map(|part| (part["part"].as_str().unwrap(), &part["health"]))
+        .collect();
+    assert_eq!(unknown, [("reports of workers", &"bad".into()), ("settings", &"bad".into())], "{report:#}");
+    let ok = parts.iter().filter(|part| part["health"] == "ok").count();
+    assert_eq!(ok, parts.len() - 2, "{report:#}");
+}
+
 /// Runs a command on the site's data folder, mounted read-only. `None` where a test may not mount.
 fn run_read_only(site: &Site, words: &str) -> Option<CommandOutput> {
     let data = site.data();

@@ -1,7 +1,7 @@
 //! What all parts of the embedded profile share: the open mode, file errors, free space. Imports none of them.
 
-use std::fs::FileType;
-use std::os::unix::fs::FileTypeExt;
+use std::fs::{File, FileType, OpenOptions};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use mfctl_core::ports::{Capacity, Error, ErrorKind, Result};
@@ -36,6 +36,15 @@ pub fn io_error(error: std::io::Error, what: impl Into<String>) -> Error {
         None => mapped,
     };
     mapped.because(error)
+}
+
+/// Opens a file to read it. A FIFO in its place is not waited for.
+///
+/// # Errors
+/// Those of `open(2)`.
+pub fn open_at_once(path: &Path) -> std::io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
 /// What an entry is that is neither a file, nor a folder, nor a link; `None` for these.

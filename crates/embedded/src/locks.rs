@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use crate::base::io_error;
+use crate::base::{io_error, open_at_once};
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
 /// The longest note that is read back from a lock file, in bytes.
@@ -71,7 +71,7 @@ pub fn try_lock_exclusive(path: &Path) -> Result<Option<FileLock>> {
 /// # Errors
 /// When the file cannot be opened, or cannot be locked for any other reason.
 pub fn is_locked(path: &Path) -> Result<bool> {
-    let file = match File::open(path) {
+    let file = match open_at_once(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(open_failed(path, error)),
@@ -85,7 +85,7 @@ pub fn is_locked(path: &Path) -> Result<bool> {
 #[must_use]
 pub fn read_note(path: &Path) -> String {
     let mut note = String::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_NOTE_BYTES).read_to_string(&mut note));
+    let read = open_at_once(path).and_then(|file| file.take(MAX_NOTE_BYTES).read_to_string(&mut note));
     read.map_or_else(|_| String::new(), |_| note)
 }
 

@@ -369,7 +369,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Whether a canary's error is an outage. A store that throttles answers, and its backend paces the requests; any other
-/// error stops the worker when the record's own call meets it.
+/// error stops the worker when the record's own call meets it, unless the store denies that record's object alone.
 fn is_outage(error: &Error) -> bool {
     error.kind().is_dependency() && error.kind() != ErrorKind::Throttled
 }

@@ -19,6 +19,14 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
     open_with(path, path, flags).map_err(|error| explain_denied(path, error))
 }
 
+/// Opens a connection to an existing file, which this process may write.
+pub(super) fn open_to_write(path: &Path) -> Result<Connection> {
+    if let Some(error) = denied_write(path) {
+        return Err(error);
+    }
+    open(path)
+}
+
 /// Opens a connection to an existing file that cannot write.
 ///
 /// In a folder in which this process may create no file, SQLite cannot make the files beside it that WAL needs. While no
@@ -68,7 +76,8 @@ fn constant_uri(path: &Path) -> String {
 
 /// Why this process may not create files in the folder of the file; `None` if it may.
 fn may_not_write_beside(path: &Path) -> Option<Errno> {
-    access(path.parent()?, Access::WRITE_OK | Access::EXEC_OK).err()
+    let denied = access(path.parent()?, Access::WRITE_OK | Access::EXEC_OK).err()?;
+    matches!(denied, Errno::ACCESS | Errno::PERM | Errno::ROFS).then_some(denied)
 }
 
 /// SQLite says only that it cannot open a file: this says which, why, and what to do.
@@ -76,18 +85,28 @@ fn explain_denied(path: &Path, error: Error) -> Error {
     if error.kind() != ErrorKind::Denied {
         return error;
     }
-    let folder = path.parent().unwrap_or(path).display();
     if let Err(errno) = access(path, Access::READ_OK) {
-        return Error::new(ErrorKind::Denied, format!("read {}", path.display()))
-            .because(std::io::Error::from(errno))
-            .hint("run mfctl as the user who owns the data folder, or correct the mode of the file");
+        return denied(format!("read {}", path.display()), errno, AS_OWNER);
     }
-    match may_not_write_beside(path) {
-        Some(errno) => Error::new(ErrorKind::Denied, format!("write to the data folder {folder}"))
-            .because(std::io::Error::from(errno))
-            .hint("make the folder writable; to read it as it is, copy it (`cp -a`) and name the copy with --data-dir"),
-        None => error,
+    denied_write(path).unwrap_or(error)
+}
+
+/// What to do with a file that another user owns.
+const AS_OWNER: &str = "run mfctl as the user who owns the data folder, or correct the mode of the file";
+
+/// Why this process may not write the file or beside it; `None` if it may.
+fn denied_write(path: &Path) -> Option<Error> {
+    if let Some(errno) = may_not_write_beside(path) {
+        let folder = path.parent().unwrap_or(path).display();
+        let hint = "make the folder writable; to read it as it is, copy it (`cp -a`) and name the copy with --data-dir";
+        return Some(denied(format!("write to the data folder {folder}"), errno, hint));
     }
+    let errno = access(path, Access::WRITE_OK).err()?;
+    Some(denied(format!("write {}", path.display()), errno, AS_OWNER))
+}
+
+fn denied(what: String, errno: Errno, hint: &str) -> Error {
+    Error::new(ErrorKind::Denied, what).because(std::io::Error::from(errno)).hint(hint)
 }
 
 /// Sets what every connection needs, whatever it is for.

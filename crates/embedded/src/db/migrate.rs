@@ -1,16 +1,15 @@
 //! The file's format: how it is recognised, and how an older one is migrated.
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::connection::{self, beside};
 use super::error::SqlContext;
-use crate::base::{OpenMode, io_error, special_file};
+use crate::base::{OpenMode, io_error, open_at_once, special_file};
 use crate::locks;
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
@@ -24,9 +23,6 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 const MAX_LATER_FORMATS: u32 = 100;
 /// Larger than the default of 4096: records and documents have about a kilobyte each.
 const PAGE_BYTES: u32 = 8192;
-
-/// `O_NONBLOCK`: opening never waits, whatever the entry has become.
-const NON_BLOCKING: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
 struct SqlMigration {
     version: u32,
@@ -155,7 +151,7 @@ fn read_format(path: &Path) -> Result<FileFormat> {
         return Ok(FileFormat::Missing);
     }
     let failed = |error| io_error(error, format!("read {}", path.display()));
-    let file = OpenOptions::new().read(true).custom_flags(NON_BLOCKING).open(path).map_err(failed)?;
+    let file = open_at_once(path).map_err(failed)?;
     let mut header = Vec::with_capacity(HEADER_BYTES);
     file.take(HEADER_BYTES as u64).read_to_end(&mut header).map_err(failed)?;
     if header.is_empty() {

@@ -134,7 +134,7 @@ struct WriterThread {
 
 impl WriterThread {
     fn open(path: &Path, commits: watch::Sender<u64>) -> Result<Self> {
-        let connection = connection::open(path)?;
+        let connection = connection::open_to_write(path)?;
         connection
             .pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)
             .during("configure the data folder's file")?;

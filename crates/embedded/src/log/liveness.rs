@@ -1,7 +1,6 @@
 //! Whether a group's member is alive: a lock file, whose lock the kernel releases when the process ends, and a
 //! heartbeat, which a stopped process does not send.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -9,6 +8,7 @@ use rusqlite::Connection;
 use rustix::fs::FlockOperation;
 use rustix::time::ClockId;
 
+use crate::base::open_at_once;
 use crate::db::SqlContext;
 use crate::locks::{self, FileLock};
 use mfctl_core::ports::{Error, ErrorKind, Result};
@@ -91,7 +91,7 @@ pub(super) fn dead_members(c: &Connection, group_id: i64, dir: &Path) -> Result<
 
 fn is_locked(path: &Path) -> bool {
     // A shared lock, so that two processes that check at once do not take each other for the member.
-    let Ok(file) = File::open(path) else { return false };
+    let Ok(file) = open_at_once(path) else { return false };
     if rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
         locks::unlock(&file);
         return false;
