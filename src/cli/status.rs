@@ -11,6 +11,7 @@ use super::failure::{Failure, FailureKind, Result};
 use super::kv::change_line;
 use super::output::{Cell, Column, Render, TextPage, Tone, humane};
 use super::top;
+use crate::kv::history::SettingAction;
 use crate::ops::owed::OwedWork;
 use crate::ops::setting_report::UnusedSetting;
 use crate::ops::status::{self, LastWords, PartHealth, PlatformStatus, SettingChange, StatusPart};
@@ -123,6 +124,21 @@ fn measure_paths(cx: &Context, data_dir: &Path) -> Vec<PathUse> {
     paths
 }
 
+/// A change of a setting on one line.
+fn setting_change_line(change: &SettingChange) -> String {
+    let SettingChange { key, action, from, to, actor, at, verb, reason, outside } = change;
+    if let Some(outside) = outside {
+        let value = to.as_deref().map_or_else(|| "deleted".to_owned(), |to| format!("{to:?}"));
+        return format!("{}  {key}: {value}, {outside}", humane::time(*at));
+    }
+    let is_replaced = to.is_none() && *action != SettingAction::Delete;
+    let line = match is_replaced {
+        true => format!("{} -> (replaced since)", change_line(key, None, from.as_deref())),
+        false => change_line(key, from.as_deref(), to.as_deref()),
+    };
+    format!("{}  {line}  {actor}, {verb}: {reason}", humane::time(*at))
+}
+
 fn measure(purpose: &str, path: &Path) -> PathUse {
     let mut usage = PathUse {
         what: purpose.to_owned(),
@@ -168,9 +184,7 @@ impl Render for StatusReport {
             page.heading("Changes of settings in the last 24 hours");
         }
         for change in &self.setting_changes {
-            let SettingChange { key, from, to, actor, at, verb, reason, .. } = change;
-            let line = change_line(key, from.as_deref(), to.as_deref());
-            page.line(format!("{}  {line}  {actor}, {verb}: {reason}", humane::time(*at)));
+            page.line(setting_change_line(change));
         }
         if self.paths.is_empty() {
             return;

@@ -6,8 +6,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use mfctl_core::domain::{ConfigKey, EnvName, Timestamp};
-use mfctl_core::ports::{ConfigStore, Error, ErrorKind, Result};
+use mfctl_core::domain::{ConfigKey, EnvName, Sha256, Timestamp};
+use mfctl_core::ports::{ConfigEntry, ConfigStore, Error, ErrorKind, Result};
 
 const SERVICE: &str = "mfctl-history";
 
@@ -20,6 +20,8 @@ pub struct HistoryEntry {
     pub head: HistoryHeader,
     /// Previous value; `None` where the key did not exist.
     pub before: Option<Vec<u8>>,
+    /// Version of the entry in the store, which the changed key got in the same transaction; 0 before it is stored.
+    pub version: u64,
 }
 
 /// The metadata of a change: the first line of a stored entry.
@@ -42,6 +44,9 @@ pub struct HistoryHeader {
     pub batch: String,
     /// Whether the key existed before.
     pub had_value: bool,
+    /// SHA-256 of the new value; none where the key was deleted, or where an older release made the change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_sha256: Option<Sha256>,
     /// Reason for writing a value that looks like a secret, where it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_like: Option<String>,
@@ -61,6 +66,19 @@ pub enum SettingAction {
     Update,
     /// The key is deleted.
     Delete,
+}
+
+impl HistoryHeader {
+    /// Whether the key can have had this value (`None`: not existed) after the change. An older release did not record which
+    /// value it wrote.
+    #[must_use]
+    pub fn may_have_left(&self, value: Option<&[u8]>) -> bool {
+        match (value, self.action) {
+            (None, action) => action == SettingAction::Delete,
+            (Some(_), SettingAction::Delete) => false,
+            (Some(value), _) => self.value_sha256.is_none_or(|digest| digest == Sha256::of(value)),
+        }
+    }
 }
 
 impl SettingAction {
@@ -100,17 +118,18 @@ impl HistoryEntry {
         Ok(bytes)
     }
 
-    /// Parses the stored form.
+    /// Parses an entry of the store.
     ///
     /// # Errors
     /// `Corrupt`, naming the key in the store.
-    pub fn decode(store_key: &str, bytes: &[u8]) -> Result<Self> {
+    pub fn decode(entry: &ConfigEntry) -> Result<Self> {
+        let ConfigEntry { key: store_key, value: bytes, version } = entry;
         let corrupt = || Error::new(ErrorKind::Corrupt, format!("{store_key} is not a valid history entry"));
         let end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(corrupt)?;
         let head: HistoryHeader = serde_json::from_slice(&bytes[..end]).map_err(|error| corrupt().because(error))?;
         let before = head.had_value.then(|| bytes[end + 1..].to_vec());
         let id = store_key.rsplit('/').next().unwrap_or_default().to_owned();
-        Ok(Self { id, head, before })
+        Ok(Self { id, head, before, version: *version })
     }
 }
 
@@ -136,7 +155,7 @@ pub fn prefix(env: &EnvName) -> String {
 pub async fn read(store: &dyn ConfigStore, env: &EnvName) -> Result<SettingsHistory> {
     let mut history = SettingsHistory::default();
     for entry in store.list(&prefix(env)).await?.entries.into_iter().rev() {
-        match HistoryEntry::decode(&entry.key, &entry.value) {
+        match HistoryEntry::decode(&entry) {
             Ok(change) => history.entries.push(change),
             Err(error) => history.unreadable.push(error.full()),
         }
@@ -160,11 +179,17 @@ mod tests {
                 reason: "line\nbreak".to_owned(),
                 batch: "x".to_owned(),
                 had_value: before.is_some(),
+                value_sha256: None,
                 secret_like: None,
                 broken_until: None,
             },
             before: before.map(<[u8]>::to_vec),
+            version: 7,
         }
+    }
+
+    fn stored(key: &str, value: &[u8]) -> ConfigEntry {
+        ConfigEntry { key: key.to_owned(), value: value.to_vec(), version: 7 }
     }
 
     #[test]
@@ -173,10 +198,10 @@ mod tests {
         for before in [None, Some(&b""[..]), Some(b"a\nb\n"), Some(&[0, 159, 146, 150])] {
             let entry = entry(before);
             let store_key = HistoryEntry::store_key(&env, &entry.id);
-            assert_eq!(HistoryEntry::decode(&store_key, &entry.encode().unwrap()).unwrap(), entry);
+            assert_eq!(HistoryEntry::decode(&stored(&store_key, &entry.encode().unwrap())).unwrap(), entry);
         }
-        assert!(HistoryEntry::decode("dev/mfctl-history/x", b"{}\n").is_err());
-        assert!(HistoryEntry::decode("dev/mfctl-history/x", b"no line").is_err());
+        assert!(HistoryEntry::decode(&stored("dev/mfctl-history/x", b"{}\n")).is_err());
+        assert!(HistoryEntry::decode(&stored("dev/mfctl-history/x", b"no line")).is_err());
     }
 
     #[test]

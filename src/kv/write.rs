@@ -3,7 +3,7 @@
 use crate::kv::break_glass::BreakGlassException;
 use crate::kv::declared::KeyDeclarations;
 use crate::kv::history::{HistoryEntry, HistoryHeader, SettingAction};
-use mfctl_core::domain::{ConfigKey, EnvName, Timestamp, secret_like};
+use mfctl_core::domain::{ConfigKey, EnvName, Sha256, Timestamp, secret_like};
 use mfctl_core::ports::{ConfigChange, ConfigEntry, Error, ErrorKind, MAX_CHANGES, MAX_VALUE_BYTES, Result};
 
 /// Maximum bytes of values in a transaction. In base64 this stays below Consul's limit of 512 KiB for a request.
@@ -187,10 +187,12 @@ fn history_entry(
             reason: metadata.reason.clone(),
             batch: metadata.batch.clone(),
             had_value: edit.current.is_some(),
+            value_sha256: edit.to.as_deref().map(Sha256::of),
             secret_like: metadata.secret_like.clone().filter(|_| is_secret_like),
             broken_until: metadata.broken_until.filter(|_| declarations.location(&edit.key).is_some()),
         },
         before: edit.current.as_ref().map(|entry| entry.value.clone()),
+        version: 0,
     }
 }
 
@@ -261,7 +263,8 @@ mod tests {
         let (operations, ids) = transaction(&edits, &metadata(), &KeyDeclarations::default(), &env).unwrap();
         assert_eq!((operations.len(), ids.len()), (6, 3));
         let ConfigChange::Set { value, if_version: Some(0), .. } = &operations[1] else { panic!("{operations:?}") };
-        let entry = HistoryEntry::decode("dev/mfctl-history/x", value).unwrap();
+        let stored = ConfigEntry { key: "dev/mfctl-history/x".to_owned(), value: value.clone(), version: 8 };
+        let entry = HistoryEntry::decode(&stored).unwrap();
         assert_eq!((entry.head.action, entry.before.as_deref()), (SettingAction::Update, Some(&b"1"[..])));
         assert!(matches!(&operations[0], ConfigChange::Set { if_version: Some(7), .. }));
         assert!(matches!(&operations[2], ConfigChange::Set { if_version: Some(0), .. }));

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kv::history::HistoryHeader;
-use crate::kv::last_change;
+use crate::kv::last_change::{self, LatestChange};
 use crate::settings::{Layer, RefusedSetting, SettingKey, Settings, SourceLocation, ValueOrigin, general_key, stored};
 use mfctl_core::domain::EnvName;
 use mfctl_core::humane;
@@ -16,10 +16,10 @@ use mfctl_core::ports::{ConfigStore, Result};
 /// Characters of a reason that are repeated.
 const MAX_REASON_CHARS: usize = 200;
 
-/// The changes that gave mfctl's own settings in the configuration store their current values.
+/// The latest changes of mfctl's own settings in the configuration store.
 #[derive(Debug, Clone, Default)]
 pub struct SettingAuthors {
-    by_path: BTreeMap<String, HistoryHeader>,
+    by_path: BTreeMap<String, LatestChange>,
 }
 
 impl SettingAuthors {
@@ -28,26 +28,43 @@ impl SettingAuthors {
     /// # Errors
     /// Those of the store.
     pub async fn read(store: &dyn ConfigStore, env: &EnvName) -> Result<Self> {
-        let authors = last_change::authors(store, env, stored::SERVICE).await?;
-        Ok(Self { by_path: authors.into_iter().map(|(key, head)| (key.path(env), head)).collect() })
+        let latest = last_change::latest(store, env, stored::SERVICE).await?;
+        Ok(Self { by_path: latest.into_iter().map(|(key, change)| (key.path(env), change)).collect() })
     }
 
     /// The change that gave the value at `origin`; `None` for another layer, or where another tool wrote the value.
     #[must_use]
     pub fn of(&self, origin: &ValueOrigin) -> Option<&HistoryHeader> {
+        match self.latest(origin)? {
+            LatestChange::ByMfctl(head) => Some(head),
+            LatestChange::Outside(_) => None,
+        }
+    }
+
+    /// The latest change of the key at `origin`; `None` for another layer, or where mfctl never changed the key.
+    #[must_use]
+    pub fn latest(&self, origin: &ValueOrigin) -> Option<&LatestChange> {
         match &origin.location {
             Some(SourceLocation::Key(path)) => self.by_path.get(path),
             _ => None,
         }
     }
 
+    /// Whether mfctl wrote the current value of the key with this full name in the store.
+    #[must_use]
+    pub fn is_set_by_mfctl(&self, path: &str) -> bool {
+        matches!(self.by_path.get(path), Some(LatestChange::ByMfctl(_)))
+    }
+
     /// The origin in words, e.g. `kv:dev/mfctl/enrich_memory, set by mina@host at 2026-11-24T03:40:58Z: "save memory"`.
     #[must_use]
     pub fn describe(&self, origin: &ValueOrigin) -> String {
-        match (&origin.location, self.of(origin), origin.layer) {
+        match (&origin.location, self.latest(origin), origin.layer) {
             (_, _, Layer::Default) => "the default".to_owned(),
             (_, _, Layer::LastPassed) => "the last value that passed".to_owned(),
-            (_, Some(HistoryHeader { actor, at, reason, .. }), _) => {
+            (_, Some(LatestChange::Outside(change)), _) => format!("{origin}, {change}"),
+            (_, Some(LatestChange::ByMfctl(head)), _) => {
+                let HistoryHeader { actor, at, reason, .. } = head.as_ref();
                 let reason: String = reason.chars().take(MAX_REASON_CHARS).collect();
                 format!("{origin}, set by {actor} at {}: {reason:?}", humane::time(*at))
             }

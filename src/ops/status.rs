@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::setting_report::UnusedSetting;
+use super::setting_report::{SettingAuthors, UnusedSetting};
 pub use super::status_settings::SettingChange;
 pub use super::status_workers::LastWords;
 use super::vitals::{DeadLetterVitals, GroupVitals, StorageReading, VitalsMonitor};
@@ -86,9 +86,10 @@ pub async fn check(ports: &Ports, settings: &Settings, watch: &mut VitalsMonitor
         let is_complete = groups.is_ok() && reports.is_ok();
         let groups = groups.unwrap_or_default();
         let reports = reports.unwrap_or_default();
-        match status_settings::unused_settings(store.as_ref(), settings, &groups, &reports).await {
-            Ok(unused) => {
-                status.parts.push(status_settings::part(&unused, is_complete));
+        match SettingAuthors::read(store.as_ref(), env).await {
+            Ok(authors) => {
+                let unused = status_settings::unused_settings(settings, &authors, &groups, &reports);
+                status.parts.push(status_settings::part(&unused, is_complete, &authors, env));
                 status.unused_settings = unused;
             }
             Err(error) => status.parts.push(unknown("settings", &error)),

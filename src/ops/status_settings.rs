@@ -9,8 +9,9 @@ use super::setting_report::{SettingAuthors, UnusedSetting};
 use super::status::{PartHealth, StatusPart};
 use super::vitals::GroupVitals;
 use super::worker_reports::{TimedReport, WorkerReport};
+use crate::kv::display_value;
 use crate::kv::history::SettingAction;
-use crate::kv::{display_value, last_change};
+use crate::kv::last_change::{self, OutsideChange, RecentChange, ValueAfter};
 use crate::settings::{Settings, SourceLocation, stored};
 use mfctl_core::domain::{ConfigKey, EnvName, Timestamp};
 use mfctl_core::ports::{ConfigStore, Result};
@@ -29,19 +30,55 @@ pub struct SettingChange {
     pub key: ConfigKey,
     /// Whether it was created, updated or deleted.
     pub action: SettingAction,
-    /// Value before, cut at 80 characters; null where the key did not exist.
+    /// Value before, cut at 80 characters; null where the key did not exist, or where the value is not known.
     pub from: Option<String>,
-    /// Value after, cut at 80 characters; null where the key was deleted.
+    /// Value after, cut at 80 characters; null where the key was deleted, or where another tool has replaced the value since.
     pub to: Option<String>,
-    /// Who made the change.
+    /// Who made the change; empty for a change outside of mfctl.
     pub actor: String,
-    /// Time of the change.
+    /// Time of the change; for a change outside of mfctl that of mfctl's latest change before it.
     #[schemars(with = "String")]
     pub at: Timestamp,
-    /// The command, e.g. `kv put`.
+    /// The command, e.g. `kv put`; empty for a change outside of mfctl.
     pub verb: String,
-    /// Reason for the change.
+    /// Reason for the change; empty for a change outside of mfctl.
     pub reason: String,
+    /// A change by another tool; null for a change by mfctl.
+    #[serde(default)]
+    pub outside: Option<OutsideChange>,
+}
+
+impl SettingChange {
+    fn new(change: RecentChange) -> Self {
+        let shown = |value: Option<Vec<u8>>| value.map(|value| cut(&display_value(&value)));
+        match change {
+            RecentChange::ByMfctl { head, before, after } => Self {
+                key: head.key,
+                action: head.action,
+                from: shown(before),
+                to: match after {
+                    ValueAfter::Known(after) => shown(after),
+                    ValueAfter::Replaced => None,
+                },
+                actor: head.actor,
+                at: head.at,
+                verb: head.verb,
+                reason: head.reason,
+                outside: None,
+            },
+            RecentChange::Outside { key, change, after } => Self {
+                key,
+                action: if after.is_some() { SettingAction::Update } else { SettingAction::Delete },
+                from: None,
+                to: shown(after),
+                actor: String::new(),
+                at: change.since,
+                verb: String::new(),
+                reason: String::new(),
+                outside: Some(change),
+            },
+        }
+    }
 }
 
 /// The changes of the last 24 hours, latest first.
@@ -52,19 +89,7 @@ pub(super) async fn recent_changes(
 ) -> Result<Vec<SettingChange>> {
     let since = now.checked_sub(RECENT).unwrap_or(Timestamp::MIN);
     let changes = last_change::recent(store, env, since).await?.into_iter().take(MAX_CHANGES);
-    let shown = |value: Option<Vec<u8>>| value.map(|value| cut(&display_value(&value)));
-    Ok(changes
-        .map(|change| SettingChange {
-            key: change.head.key,
-            action: change.head.action,
-            from: shown(change.before),
-            to: shown(change.after),
-            actor: change.head.actor,
-            at: change.head.at,
-            verb: change.head.verb,
-            reason: change.head.reason,
-        })
-        .collect())
+    Ok(changes.map(SettingChange::new).collect())
 }
 
 fn cut(text: &str) -> String {
@@ -77,24 +102,23 @@ fn cut(text: &str) -> String {
 
 /// The values that are not used: those that running workers report, and those of the configuration store that no worker can
 /// use. `settings` are those of this host with the store's.
-pub(super) async fn unused_settings(
-    store: &dyn ConfigStore,
+pub(super) fn unused_settings(
     settings: &Settings,
+    authors: &SettingAuthors,
     groups: &[GroupVitals],
     reports: &[TimedReport],
-) -> Result<Vec<UnusedSetting>> {
+) -> Vec<UnusedSetting> {
     let mut unused = reported(groups, reports);
-    let authors = SettingAuthors::read(store, &settings.profile.environment).await?;
     for refused in settings.refused() {
         let is_stored = matches!(refused.origin.location, Some(SourceLocation::Key(_)));
         if is_stored && unused.iter().all(|known| known.key != refused.key) {
             unused.push(UnusedSetting {
                 in_use_origin: "the default, or on each host the last value that passed there".to_owned(),
-                ..UnusedSetting::new(refused, settings, &authors)
+                ..UnusedSetting::new(refused, settings, authors)
             });
         }
     }
-    Ok(unused)
+    unused
 }
 
 /// What the workers that are members of a group reported last, since their start.
@@ -118,7 +142,12 @@ fn reported(groups: &[GroupVitals], reports: &[TimedReport]) -> Vec<UnusedSettin
 }
 
 /// Whether every value is used; if not, one line for each that is not. `is_complete`: what the workers report is known.
-pub(super) fn part(unused: &[UnusedSetting], is_complete: bool) -> StatusPart {
+pub(super) fn part(
+    unused: &[UnusedSetting],
+    is_complete: bool,
+    authors: &SettingAuthors,
+    env: &EnvName,
+) -> StatusPart {
     let mut lines: Vec<String> = unused.iter().map(ToString::to_string).collect();
     let health = match (unused, is_complete) {
         (_, false) => PartHealth::Bad,
@@ -131,12 +160,24 @@ pub(super) fn part(unused: &[UnusedSetting], is_complete: bool) -> StatusPart {
         PartHealth::Warn => {}
     }
     let detail = lines.join("; ");
-    let hint = unused.first().map(|first| {
-        if !first.origin.starts_with("kv:") {
-            return format!("correct {} where it is set", first.key);
-        }
-        let stored = format!("{}/{}", stored::SERVICE, first.key.replace('.', "_"));
-        format!("`mfctl kv history {stored}` lists its changes, `mfctl kv rollback {stored}` restores the value before the last")
-    });
+    let hint = unused.first().map(|first| correction(first, authors, env));
     StatusPart { part: "settings".to_owned(), health, detail, hint }
+}
+
+/// How to correct a value that is not used.
+fn correction(unused: &UnusedSetting, authors: &SettingAuthors, env: &EnvName) -> String {
+    if !unused.origin.starts_with("kv:") {
+        return format!("correct {} where it is set", unused.key);
+    }
+    let stored = format!("{}/{}", stored::SERVICE, unused.key.replace('.', "_"));
+    // The history does not hold the value before a change of another tool.
+    if authors.is_set_by_mfctl(&format!("{env}/{stored}")) {
+        format!(
+            "`mfctl kv history {stored}` lists its changes, `mfctl kv rollback {stored}` restores the value before the last"
+        )
+    } else {
+        format!(
+            "another tool wrote it: `mfctl kv put {stored} VALUE` replaces it, `mfctl kv history {stored}` lists earlier values"
+        )
+    }
 }

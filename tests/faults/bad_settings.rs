@@ -222,6 +222,55 @@ fn worker_without_a_value_that_passed_uses_the_default_whatever_the_store_holds(
     worker.stop();
 }
 
+/// An operator puts a value; later another tool writes one in the configuration store itself.
+#[test]
+fn value_written_by_another_tool_is_not_attributed_to_the_last_operator() {
+    let site = site();
+    site.json(["kv", "put", MEMORY, "1GiB", "--reason", "large scans"], &[0]);
+    site.json(["kv", "put", MEMORY, "2GiB", "--reason", "larger scans"], &[0]);
+    let explained = site.json(["kv", "explain", MEMORY], &[0]);
+    assert_eq!(explained["outside"], serde_json::Value::Null, "{explained:#}");
+    write_directly(&site, MEMORY, b"24MiB");
+
+    let explained = site.json(["kv", "explain", MEMORY], &[0]);
+    let at = &explained["last_change"]["at"];
+    assert_eq!(
+        (&explained["outside"]["since"], &explained["outside"]["version"]),
+        (at, &explained["version"]),
+        "{explained:#}"
+    );
+    let text = site.run(["kv", "explain", MEMORY]).stdout;
+    assert!(
+        text.contains("  current     changed outside of mfctl since ") && text.contains("  before that "),
+        "{text}"
+    );
+    let ran = site.run(["status"]);
+    assert!(ran.stdout.contains(&format!("{MEMORY}: \"24MiB\", changed outside of mfctl since ")), "{ran}");
+    assert!(ran.stdout.contains(&format!("{MEMORY}: \"1GiB\" -> (replaced since)")), "{ran}");
+    assert!(ran.stdout.contains("`mfctl kv put mfctl/enrich_memory VALUE` replaces it"), "{ran}");
+    assert!(!ran.stdout.contains("kv rollback"), "a rollback restores what was before the last change by mfctl: {ran}");
+    let shown = site.run(["config", "show", "--changed"]);
+    assert!(
+        shown.stdout.contains("changed outside of mfctl since") && !shown.stdout.contains("larger scans"),
+        "{shown}"
+    );
+    let line = settings_line(&site);
+    assert!(line.contains("changed outside of mfctl since") && !line.contains("set by"), "{line}");
+    let status = site.json(["status"], &[0]);
+    let changes = status["setting_changes"].as_array().unwrap();
+    assert_eq!((&changes[0]["to"], &changes[0]["actor"]), (&"24MiB".into(), &"".into()), "{status:#}");
+    assert_eq!(changes[0]["outside"]["version"], explained["version"], "{status:#}");
+    assert_eq!((&changes[1]["from"], &changes[1]["to"]), (&"1GiB".into(), &serde_json::Value::Null), "{status:#}");
+
+    // The next change by mfctl is attributed again; the one before it is still that of the other tool.
+    site.json(["kv", "put", MEMORY, "768MiB", "--reason", "mended"], &[0]);
+    let status = site.json(["status"], &[0]);
+    let changes = status["setting_changes"].as_array().unwrap();
+    assert_eq!((&changes[0]["from"], &changes[0]["to"]), (&"24MiB".into(), &"768MiB".into()), "{status:#}");
+    assert_eq!((&changes[1]["to"], &changes[1]["outside"]["version"]), (&"24MiB".into(), &serde_json::Value::Null));
+    assert_eq!(site.json(["kv", "explain", MEMORY], &[0])["outside"], serde_json::Value::Null);
+}
+
 #[test]
 fn file_beyond_the_bounds_is_refused_by_every_verb_but_a_worker() {
     let mut site = site();

@@ -113,9 +113,9 @@ fn report(
     }
 }
 
-/// The origin of a value; for one in the configuration store with who set it, when and why.
+/// The origin of a value; for one in the configuration store with who set it, when and why, as far as is known.
 fn words(origin: &ValueOrigin, authors: &SettingAuthors) -> String {
-    if authors.of(origin).is_some() { authors.describe(origin) } else { origin.to_string() }
+    if authors.latest(origin).is_some() { authors.describe(origin) } else { origin.to_string() }
 }
 
 /// Finds a key by its full name, its variable or its name within a profile.

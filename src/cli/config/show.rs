@@ -7,6 +7,7 @@ use super::with_stored::WithStored;
 use super::{AuthorReport, OriginReport, RefusedReport, ValueReport};
 use crate::cli::failure::Result;
 use crate::cli::output::{Cell, Column, Output, Render, TextPage, Tone, humane};
+use crate::kv::last_change::LatestChange;
 use crate::ops::setting_report::SettingAuthors;
 use crate::settings::{Layer, Layers, ProfileChoice, ResolvedSetting, SettingsErrorKind, ValueOrigin};
 
@@ -69,6 +70,9 @@ pub struct SettingReport {
     pub not_used: Vec<RefusedReport>,
     #[serde(skip)]
     origin_text: String,
+    /// That another tool changed the value in the configuration store, where it did.
+    #[serde(skip)]
+    outside: Option<String>,
 }
 
 /// Prints the effective settings of the chosen profile, or the general ones.
@@ -100,6 +104,10 @@ fn setting_report(setting: &ResolvedSetting, authors: &SettingAuthors) -> Settin
         set_by: AuthorReport::of(&setting.origin, authors),
         not_used: setting.refused.iter().map(|refused| RefusedReport::new(refused, authors)).collect(),
         origin_text: setting.origin.to_string(),
+        outside: match authors.latest(&setting.origin) {
+            Some(LatestChange::Outside(change)) => Some(change.to_string()),
+            Some(LatestChange::ByMfctl(_)) | None => None,
+        },
     }
 }
 
@@ -112,7 +120,7 @@ impl SettingReport {
     /// Who set it, when and why, as one line; `-` where that is not known.
     fn author(&self) -> String {
         self.set_by.as_ref().map_or_else(
-            || "-".to_owned(),
+            || self.outside.clone().unwrap_or_else(|| "-".to_owned()),
             |author| format!("{} {}, {}: {}", humane::time(author.at), author.actor, author.verb, author.reason),
         )
     }

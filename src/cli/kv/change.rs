@@ -296,7 +296,7 @@ impl KvChangeReport {
 impl KvChange {
     /// A change of the history, which does not hold the value after.
     pub fn from_history(entry: HistoryEntry) -> Self {
-        let HistoryEntry { id, head, before } = entry;
+        let HistoryEntry { id, head, before, .. } = entry;
         Self { key: head.key, action: head.action, from: before.as_deref().map(display_value), to: None, id: Some(id) }
     }
 

@@ -14,6 +14,7 @@ use crate::kv::break_glass::{BreakGlassException, BreakGlassExceptions};
 use crate::kv::declared::KeyDeclarations;
 use crate::kv::display_value;
 use crate::kv::history::{self, HistoryHeader};
+use crate::kv::last_change::OutsideChange;
 use mfctl_core::domain::ConfigKey;
 
 /// Arguments of `mfctl kv explain`.
@@ -47,6 +48,8 @@ pub struct KvExplainReport {
     pub broken_glass: Option<BreakGlassException>,
     /// The last change that mfctl made; null if it made none.
     pub last_change: Option<HistoryHeader>,
+    /// The change that another tool made after that; null if the key is as mfctl left it.
+    pub outside: Option<OutsideChange>,
     /// Number of changes in its history.
     pub changes: u64,
 }
@@ -65,6 +68,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
         return Err(setting_not_found(&key));
     }
     let changes = history.len() as u64;
+    let outside = history.first().and_then(|last| OutsideChange::after(last, entry.as_ref()));
     cx.out().print(&KvExplainReport {
         path,
         value: entry.as_ref().map(|entry| display_value(&entry.value)),
@@ -72,6 +76,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
         declared_at,
         broken_glass: BreakGlassExceptions::read(store, env).await?.get(&key).cloned(),
         last_change: history.into_iter().next().map(|entry| entry.head),
+        outside,
         changes,
         key,
     })
@@ -92,9 +97,13 @@ impl Render for KvExplainReport {
         if let Some(BreakGlassException { actor, reason, until, .. }) = &self.broken_glass {
             page.toned(format!("  by hand     until {}: {reason} ({actor})", humane::time(*until)), Tone::Warn);
         }
+        if let Some(outside) = &self.outside {
+            page.toned(format!("  current     {outside}"), Tone::Warn);
+        }
         match &self.last_change {
             Some(HistoryHeader { at, actor, verb, reason, .. }) => {
-                page.line(format!("  changed     {} by {actor}, {verb}: {reason}", humane::time(*at)));
+                let label = if self.outside.is_some() { "before that" } else { "changed    " };
+                page.line(format!("  {label} {} by {actor}, {verb}: {reason}", humane::time(*at)));
                 page.line(format!("  history     {}", humane::counted(self.changes, "change", "changes")))
             }
             None => page.line("  changed     never by mfctl"),

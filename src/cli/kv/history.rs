@@ -58,7 +58,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     }
     let omitted = history.entries.len().saturating_sub(args.limit) as u64;
     let mut rows = cx.out().list::<KvHistoryRow>("changes");
-    for HistoryEntry { id, head, before } in history.entries.into_iter().take(args.limit) {
+    for HistoryEntry { id, head, before, .. } in history.entries.into_iter().take(args.limit) {
         rows.push(&KvHistoryRow { id, head, before: before.as_deref().map(display_value) })?;
     }
     rows.finish()?;

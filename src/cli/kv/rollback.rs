@@ -105,10 +105,11 @@ mod tests {
             reason: "r".to_owned(),
             batch: batch.to_owned(),
             had_value: before.is_some(),
+            value_sha256: None,
             secret_like: None,
             broken_until: None,
         };
-        HistoryEntry { id: id.to_owned(), head, before: before.map(|text| text.as_bytes().to_vec()) }
+        HistoryEntry { id: id.to_owned(), head, before: before.map(|text| text.as_bytes().to_vec()), version: 1 }
     }
 
     #[test]
