@@ -287,10 +287,11 @@ impl Context {
     }
 }
 
-/// Says that a value is not used, why, and which value is.
+/// Says that a value is not used, why, and which value this command uses: a worker of this host may use another one, which
+/// passed there before.
 pub(super) fn not_used(settings: &Settings, refused: &RefusedSetting) -> String {
     let RefusedSetting { key, origin, reason, .. } = refused;
-    let used = settings.resolved(key).map(|used| format!("; in use {} ({})", used.value, used.origin));
+    let used = settings.resolved(key).map(|used| format!("; this command uses {} ({})", used.value, used.origin));
     format!("{origin} is not used: {reason}{}", used.unwrap_or_default())
 }
 

@@ -14,7 +14,7 @@ use super::top;
 use crate::kv::history::SettingAction;
 use crate::ops::owed::OwedWork;
 use crate::ops::setting_report::UnusedSetting;
-use crate::ops::status::{self, LastWords, PartHealth, PlatformStatus, SettingChange, StatusPart};
+use crate::ops::status::{self, LastWords, PartHealth, PausedWorker, PlatformStatus, SettingChange, StatusPart};
 use crate::ops::target::DataDirMode;
 use crate::settings::discover;
 use mfctl_core::domain::SourcePath;
@@ -31,17 +31,19 @@ Examples:
   mfctl status --strict           also fail when work is left without a worker, e.g. before going home
   mfctl status -o json | jq '.parts[] | select(.health != \"ok\")'
 
-With --strict, the exit code is 10 when records wait in a stage whose group has no member, when dead letters or parked
-records are not resolved, or when it cannot be read whether there are any. Records that a worker is processing are no
-reason.
+A worker that pauses, because a dependency of it is down, is a part that does not work.
+
+With --strict, the exit code is 10 when a worker pauses, when records wait in a stage whose group has no member, when dead
+letters or parked records are not resolved, or when it cannot be read whether there are any. Records that a worker is
+processing are no reason.
 
 Exit codes: 0 every part works (warnings included), 5 a part does not or could not be read, 6 no data folder,
-10 with --strict: work is left without a worker, or dead letters without a decision")]
+10 with --strict: a worker pauses, work is left without a worker, or dead letters without a decision")]
 pub struct Args {
     /// Also list every path mfctl uses, with its size
     #[arg(long)]
     paths: bool,
-    /// Exit 10 when work is left: records wait in a stage without a worker, or dead letters
+    /// Exit 10 when a worker pauses or work is left: records wait in a stage without a worker, or dead letters
     #[arg(long)]
     strict: bool,
 }
@@ -57,6 +59,8 @@ pub struct StatusReport {
     pub owed: OwedWork,
     /// The last words of the workers of groups without members.
     pub last_words: Vec<LastWords>,
+    /// Workers that pause because a dependency of them is down.
+    pub paused_workers: Vec<PausedWorker>,
     /// Values of settings that are not used, with those that are.
     pub unused_settings: Vec<UnusedSetting>,
     /// Changes of settings in the last 24 hours, at most 20, latest first.
@@ -88,18 +92,30 @@ pub struct PathUse {
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let mut monitor = top::monitor(&connected, status::WINDOW);
-    let PlatformStatus { parts, last_words, unused_settings, setting_changes } =
+    let PlatformStatus { parts, last_words, paused_workers, unused_settings, setting_changes } =
         status::check(&connected.ports, &connected.settings, &mut monitor).await;
     let paths = if args.paths { measure_paths(cx, &connected.target.data_dir) } else { Vec::new() };
     let owed = monitor.owed().await;
     let health = status::worst(&parts);
-    let report = StatusReport { health, parts, owed, last_words, unused_settings, setting_changes, paths };
+    let report =
+        StatusReport { health, parts, owed, last_words, paused_workers, unused_settings, setting_changes, paths };
     cx.out().print(&report)?;
+    check_paused(&report.paused_workers, args.strict)?;
     let failed: Vec<_> = report.parts.iter().filter(|p| p.health == PartHealth::Bad).map(|p| p.part.as_str()).collect();
     if failed.is_empty() {
         return check_owed(&report.owed, args.strict);
     }
     Err(Failure::new(FailureKind::Unreachable, format!("not working: {}", failed.join(", "))))
+}
+
+/// With `--strict`, fails if a worker pauses.
+fn check_paused(paused: &[PausedWorker], strict: bool) -> Result<()> {
+    match paused.first() {
+        Some(PausedWorker { stage, dependency, .. }) if strict => {
+            Err(Failure::check_failed(format!("{stage} pauses: {dependency} is down")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// With `--strict`, fails if work is left without a worker.

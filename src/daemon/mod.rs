@@ -37,7 +37,7 @@ use mfctl_core::ports::{self, EventLog, Ports};
 use mfctl_core::stop::Stop;
 use mfctl_core::telemetry::Metrics;
 use mfctl_extract::sandbox::Parser;
-use reload::{ReloadableSettings, SettingsReloader};
+use reload::{ReloadableSettings, SettingsReloader, TrialRetry};
 use settings_gate::{CheckedAt, SettingsGate, TrialParse};
 use supervisor::Supervisor;
 use upkeep::{LagMonitor, RetentionJob};
@@ -108,22 +108,22 @@ impl Daemon {
         for stage in &self.options.stages {
             supervisor.spawn_stage(*stage)?;
         }
-        supervisor.report_started().await;
+        supervisor.report_started();
         let mut background = JoinSet::new();
-        if let Some(store) = &self.ports.config {
-            let reloader = SettingsReloader {
-                layers: self.layers.clone(),
-                flags: Arc::clone(&self.flags),
-                gate,
-                given,
-                is_trial_failed: admitted.is_trial_failed,
-                reloadable,
-                metrics: Arc::clone(&self.metrics),
-                reporter: supervisor.reporter(),
-                workers: supervisor.instances(),
-            };
-            background.spawn(reloader.run(Arc::clone(store)));
-        }
+        let reloader = SettingsReloader {
+            layers: self.layers.clone(),
+            flags: Arc::clone(&self.flags),
+            gate,
+            given,
+            in_force: self.settings.clone(),
+            retry: TrialRetry::after(admitted.is_trial_failed),
+            reloadable,
+            metrics: Arc::clone(&self.metrics),
+            reporter: supervisor.reporter(),
+            workers: supervisor.instances(),
+        };
+        background.spawn(reloader.run(self.ports.config.clone()));
+        supervisor.pause_reports().for_each(|reports| drop(background.spawn(reports)));
         if self.options.stages.contains(&Stage::Enrich) {
             background.spawn(upkeep::sweep_temporary_folders());
         }

@@ -2,7 +2,7 @@
 //! of any other.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -19,6 +19,7 @@ use mfctl_core::domain::error_chain::error_chain;
 use mfctl_core::ports::{ConfigSnapshot, ConfigStore};
 use mfctl_core::telemetry::Metrics;
 use mfctl_core::telemetry::events::{SettingsNotUsed, WorkerEvent as _};
+use mfctl_core::wait::Backoff;
 use mfctl_extract::parsers::Limits;
 
 /// Puts the values of command-line flags, which override every layer, into settings.
@@ -26,6 +27,8 @@ pub type FlagOverlay = Arc<dyn Fn(&mut Settings) + Send + Sync>;
 
 /// Default concurrency of persist, which waits for the disk and not for the processor.
 const PERSIST_CONCURRENCY: usize = 64;
+/// Delay before settings are tried again with which the trial parse failed.
+const TRIAL_BACKOFF: Backoff = Backoff::exponential(Duration::from_secs(2), Duration::from_secs(60));
 /// Longest wait for the history of the settings, which only adds to messages.
 const HISTORY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -150,8 +153,10 @@ pub(super) struct SettingsReloader {
     pub(super) gate: SettingsGate,
     /// The settings as the layers and the flags give them, before they were checked.
     pub(super) given: Settings,
-    /// Whether the trial parse failed with the given settings, so that they are tried again.
-    pub(super) is_trial_failed: bool,
+    /// The settings in force.
+    pub(super) in_force: Settings,
+    /// When the given settings are tried again.
+    pub(super) retry: TrialRetry,
     /// Receives the new values.
     pub(super) reloadable: ReloadableSettings,
     /// The process's metrics.
@@ -163,19 +168,28 @@ pub(super) struct SettingsReloader {
 }
 
 impl SettingsReloader {
-    /// Follows the store until dropped.
-    pub(super) async fn run(mut self, store: Arc<dyn ConfigStore>) {
+    /// Follows the store, where there is one, and tries settings again with which the trial parse failed, until dropped.
+    pub(super) async fn run(mut self, store: Option<Arc<dyn ConfigStore>>) {
         let prefix = settings::stored::prefix(&self.given.profile.environment);
         // From index 0, so that the first query returns what changed since the settings were read.
         let start = ConfigSnapshot { entries: Vec::new(), index: 0 };
-        let mut follower = ConfigFollower::new(Arc::clone(&store), prefix, &start);
+        let mut follower = store.as_ref().map(|store| ConfigFollower::new(Arc::clone(store), prefix, &start));
         loop {
-            match follower.next().await {
+            let update = tokio::select! {
+                // 1. The store answered, or failed.
+                update = next_update(&mut follower) => update,
+                // 2. Settings with which the trial parse failed are due again: this host may have been at fault.
+                () = self.retry.due() => {
+                    self.admit(self.given.clone(), store.as_deref()).await;
+                    continue;
+                }
+            };
+            match update {
                 ConfigUpdate::Current { snapshot, after_outage } => {
                     if after_outage {
                         tracing::info!("resumed following mfctl's own settings");
                     }
-                    self.apply(&snapshot, store.as_ref()).await;
+                    self.apply(&snapshot, store.as_deref()).await;
                 }
                 ConfigUpdate::Unavailable { error, is_first: true } => {
                     tracing::warn!(error = error.full(), "retrying the query for mfctl's own settings");
@@ -185,8 +199,8 @@ impl SettingsReloader {
         }
     }
 
-    /// Applies a snapshot of the store: the values that pass. After a failed trial parse, also an unchanged one.
-    async fn apply(&mut self, snapshot: &ConfigSnapshot, store: &dyn ConfigStore) {
+    /// Applies a snapshot of the store: the values that pass.
+    async fn apply(&mut self, snapshot: &ConfigSnapshot, store: Option<&dyn ConfigStore>) {
         let env = &self.given.profile.environment;
         let mut given = match stored_settings::overlay(&self.layers, snapshot, env).settings() {
             Ok(settings) => settings,
@@ -194,41 +208,90 @@ impl SettingsReloader {
             Err(error) => return tracing::error!(error = error_chain(&error), "the settings cannot be computed"),
         };
         (self.flags)(&mut given);
-        if given == self.given && !self.is_trial_failed {
-            return;
+        if given != self.given {
+            self.retry = TrialRetry::default();
+            self.admit(given, store).await;
         }
-        self.log_changes(&given);
+    }
+
+    /// Checks settings and puts the values that pass in force.
+    async fn admit(&mut self, given: Settings, store: Option<&dyn ConfigStore>) {
         let admitted = match self.gate.admit(given.clone(), CheckedAt::Change).await {
             Ok(admitted) => admitted,
             // Flags were checked at the start.
             Err(error) => return tracing::error!(error = error_chain(&error), "the settings cannot be checked"),
         };
         self.given = given;
-        self.is_trial_failed = admitted.is_trial_failed;
-        let authors = authors(store, &self.given).await;
-        if self.reloadable.publish(&admitted, &authors, &self.metrics) {
+        self.retry.tried(admitted.is_trial_failed);
+        log_changes(&self.in_force, &admitted.settings);
+        let authors = match store {
+            Some(store) => authors(store, &self.given).await,
+            None => SettingAuthors::default(),
+        };
+        let is_changed = self.reloadable.publish(&admitted, &authors, &self.metrics);
+        self.in_force = admitted.settings;
+        if is_changed {
             let unused = self.reloadable.unused().borrow().clone();
-            self.reporter.report_all(&self.workers, &WorkerReport::Settings(unused)).await;
+            self.reporter.report_all(&self.workers, &WorkerReport::Settings(unused));
         }
     }
+}
 
-    fn log_changes(&self, new: &Settings) {
-        for setting in &new.resolved {
-            let Some(old) = self.given.resolved.iter().find(|old| old.key == setting.key) else { continue };
-            let (value, origin) = below_flag(setting);
-            if below_flag(old).0 == value {
-                continue;
+/// The next answer of the store; waits for ever without one.
+async fn next_update(follower: &mut Option<ConfigFollower>) -> ConfigUpdate {
+    match follower {
+        Some(follower) => follower.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// When settings are tried again with which the trial parse failed.
+#[derive(Debug, Default)]
+pub(super) struct TrialRetry {
+    /// Failed trials in a row.
+    failures: u32,
+    at: Option<Instant>,
+}
+
+impl TrialRetry {
+    /// The retry after the first trial.
+    pub(super) fn after(is_failed: bool) -> Self {
+        let mut retry = Self::default();
+        retry.tried(is_failed);
+        retry
+    }
+
+    fn tried(&mut self, is_failed: bool) {
+        self.failures = if is_failed { self.failures.saturating_add(1) } else { 0 };
+        self.at = is_failed.then(|| Instant::now() + TRIAL_BACKOFF.delay(self.failures));
+    }
+
+    /// Waits until they are due; for ever after a trial that succeeded.
+    async fn due(&self) {
+        match self.at {
+            Some(at) => tokio::time::sleep_until(at.into()).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Logs each value in force that has changed.
+fn log_changes(old: &Settings, new: &Settings) {
+    for setting in &new.resolved {
+        let Some(old) = old.resolved(&setting.key) else { continue };
+        let (value, origin) = below_flag(setting);
+        if below_flag(old).0 == value {
+            continue;
+        }
+        let key = &setting.key;
+        let from = origin.to_string();
+        let is_overridden = setting.origin.layer == Layer::Flag;
+        match key.split_once('.').map_or("", |(section, _)| section) {
+            "worker" | "enrich" if is_overridden => {
+                tracing::info!(key, value, from, "setting changed; a flag of this worker overrides it");
             }
-            let key = &setting.key;
-            let from = origin.to_string();
-            let is_overridden = setting.origin.layer == Layer::Flag;
-            match key.split_once('.').map_or("", |(section, _)| section) {
-                "worker" | "enrich" if is_overridden => {
-                    tracing::info!(key, value, from, "setting changed; a flag of this worker overrides it");
-                }
-                "worker" | "enrich" => tracing::info!(key, value, from, "setting changed"),
-                _ => tracing::info!(key, value, from, "setting changed; it takes effect when this worker is restarted"),
-            }
+            "worker" | "enrich" => tracing::info!(key, value, from, "setting changed"),
+            _ => tracing::info!(key, value, from, "setting changed; it takes effect when this worker is restarted"),
         }
     }
 }

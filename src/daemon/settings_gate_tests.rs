@@ -1,8 +1,14 @@
 use std::sync::Mutex;
 
+use super::super::reload::{ReloadableSettings, SettingsReloader, TrialRetry};
 use super::*;
+use crate::ops::setting_report::SettingAuthors;
+use crate::ops::worker_reports::WorkerReporter;
 use crate::settings::{Flags, Layers, Sources};
-use mfctl_core::ports::SystemClock;
+use mfctl_core::domain::Stage;
+use mfctl_core::ports::{OperatorJournal, OperatorRecord, Result as PortResult, SystemClock};
+use mfctl_core::telemetry::Metrics;
+use tokio::sync::watch;
 
 /// A parser that needs some memory and some time, and a host that may fail it.
 #[derive(Default)]
@@ -40,8 +46,8 @@ impl Host {
         SettingsGate::new(self.folder.path(), Some(Arc::clone(&self.parser) as Arc<dyn TrialParse>), clock)
     }
 
-    /// The settings of a host without files, above these in the store, below these flags.
-    fn settings(&self, stored: &[(&str, &str)], flags: &[(&str, &'static str, &str)]) -> Settings {
+    /// The layers of a host without files.
+    fn layers(&self) -> Layers {
         let sources = Sources {
             flags: Flags::default(),
             env: [("MFCTL_DATA_DIR".to_owned(), self.folder.path().to_str().unwrap().to_owned())].into(),
@@ -53,9 +59,13 @@ impl Host {
             host: "h1".to_owned(),
             system_file: "/nonexistent/mfctl.toml".into(),
         };
-        let layers = Layers::read_tolerant(&sources).unwrap();
+        Layers::read_tolerant(&sources).unwrap()
+    }
+
+    /// The settings of this host above these in the store, below these flags.
+    fn settings(&self, stored: &[(&str, &str)], flags: &[(&str, &'static str, &str)]) -> Settings {
         let stored = stored.iter().map(|(name, value)| (*name, value.as_bytes()));
-        let mut settings = layers.above_stored(&"dev".parse().unwrap(), stored).settings().unwrap();
+        let mut settings = self.layers().above_stored(&"dev".parse().unwrap(), stored).settings().unwrap();
         for (key, flag, value) in flags {
             let raw = RawValue::Text((*value).to_owned());
             settings.put(key, LayerValue::valid(raw, ValueOrigin::flag(flag)));
@@ -109,7 +119,7 @@ async fn the_trial_parse_refuses_only_the_setting_at_fault() {
     let mut gate = host.gate();
     let admitted = host.admit(&mut gate, &[("enrich_memory", "128MiB"), ("enrich_cpu", "20s")]).await;
     assert_eq!((admitted.settings.enrich.memory.0, admitted.settings.enrich.cpu.as_secs()), (512 << 20, 20));
-    let reason = "the trial parse failed: needs more memory than --memory 128 MiB";
+    let reason = "the trial parse failed: needs more memory than --memory 200 MiB";
     assert_eq!(unused(&admitted), [("enrich.memory", reason)]);
     assert!(admitted.is_trial_failed);
     let mended = host.admit(&mut gate, &[("enrich_memory", "256MiB"), ("enrich_cpu", "20s")]).await;
@@ -144,4 +154,60 @@ async fn a_flag_that_does_not_pass_is_an_error_at_the_start_and_overrides_a_bad_
     // What a flag gives is not kept for workers without it.
     let other = host.admit(&mut host.gate(), &[("enrich_memory", "1KiB")]).await;
     assert_eq!(other.settings.enrich.memory.to_string(), "512MiB");
+}
+
+/// A journal that keeps what it is given.
+#[derive(Default)]
+struct FakeJournal {
+    records: watch::Sender<Vec<OperatorRecord>>,
+}
+
+#[async_trait]
+impl OperatorJournal for FakeJournal {
+    async fn append(&self, record: &OperatorRecord) -> PortResult<()> {
+        self.records.send_modify(|records| records.push(record.clone()));
+        Ok(())
+    }
+
+    async fn latest(&self, _: usize) -> PortResult<Vec<OperatorRecord>> {
+        Ok(self.records.borrow().clone())
+    }
+}
+
+/// A good value is set in the minute in which no process can be started; nothing changes in the store afterwards.
+#[tokio::test]
+async fn a_value_that_was_refused_while_the_host_was_at_fault_is_tried_again_by_itself() {
+    let host = Host::new(FakeParser::default());
+    let mut gate = host.gate();
+    host.admit(&mut gate, &[("enrich_memory", "1GiB")]).await;
+    *host.parser.is_host_down.lock().unwrap() = true;
+    let admitted = host.admit(&mut gate, &[("enrich_memory", "2GiB")]).await;
+    assert_eq!(admitted.settings.enrich.memory.0, 1 << 30);
+    let metrics = Arc::new(Metrics::default());
+    let reloadable = ReloadableSettings::new(&admitted, &SettingAuthors::default(), &metrics);
+    let mut limits = reloadable.limits();
+    let journal = Arc::new(FakeJournal::default());
+    let given = host.settings(&[("enrich_memory", "2GiB")], &[]);
+    let clock = Arc::new(SystemClock::default());
+    let reloader = SettingsReloader {
+        layers: host.layers(),
+        flags: Arc::new(|_| ()),
+        gate,
+        in_force: admitted.settings,
+        retry: TrialRetry::after(admitted.is_trial_failed),
+        reloadable,
+        metrics,
+        reporter: WorkerReporter::new(Arc::clone(&journal) as _, clock, &given),
+        workers: vec![(Stage::Enrich, "h1/0".to_owned())],
+        given,
+    };
+    let running = tokio::spawn(reloader.run(None));
+    *host.parser.is_host_down.lock().unwrap() = false;
+    let within = std::time::Duration::from_secs(30);
+    let used = tokio::time::timeout(within, limits.wait_for(|limits| limits.memory_bytes == 2 << 30)).await;
+    assert!(used.unwrap().is_ok());
+    let mut records = journal.records.subscribe();
+    let reported = tokio::time::timeout(within, records.wait_for(|records| !records.is_empty())).await;
+    assert_eq!(reported.unwrap().unwrap()[0].result, "0 settings are not used");
+    running.abort();
 }

@@ -17,13 +17,16 @@ use crate::pipeline::enrich::Enrich;
 use crate::pipeline::persist::Persist;
 use crate::pipeline::scratch::Scratch;
 use crate::pipeline::worker::{
-    self, PipelineStep, Until, WorkerEnd, WorkerHealth, WorkerOptions, WorkerOutcome, WorkerPorts,
+    self, PipelineStep, Until, WorkerEnd, WorkerHealth, WorkerOptions, WorkerOutcome, WorkerPause, WorkerPorts,
 };
 use mfctl_core::domain::Stage;
 use mfctl_core::events::EventCodec;
 use mfctl_core::ports::{self, FetchLimits};
 use mfctl_core::stop::{Stop, StopReason, Stopper};
 use mfctl_extract::sandbox::Parser;
+
+/// A pause that is over sooner is not reported.
+const SHORT_PAUSE: Duration = Duration::from_secs(1);
 
 /// How the worker of one stage ended.
 #[derive(Debug)]
@@ -87,7 +90,11 @@ impl<'a> Supervisor<'a> {
             stopper,
             stop,
             health: Vec::new(),
-            reporter: WorkerReporter::new(&daemon.ports, &daemon.settings),
+            reporter: WorkerReporter::new(
+                Arc::clone(&daemon.ports.operators),
+                Arc::clone(&daemon.ports.clock),
+                &daemon.settings,
+            ),
             instances: Vec::new(),
             running: JoinSet::new(),
             last_drained: None,
@@ -95,12 +102,20 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Reports the start of each stage, and the values of settings that are not used.
-    pub(super) async fn report_started(&self) {
-        self.reporter.report_all(&self.instances, &WorkerReport::Started).await;
+    pub(super) fn report_started(&self) {
+        self.reporter.report_all(&self.instances, &WorkerReport::Started);
         let unused = self.reloadable.unused().borrow().clone();
         if !unused.is_empty() {
-            self.reporter.report_all(&self.instances, &WorkerReport::Settings(unused)).await;
+            self.reporter.report_all(&self.instances, &WorkerReport::Settings(unused));
         }
+    }
+
+    /// Reports the pauses of each stage, until dropped.
+    pub(super) fn pause_reports(&self) -> impl Iterator<Item = impl Future<Output = ()> + use<>> {
+        let named = self.health.iter().zip(&self.instances);
+        named.map(|((stage, health), (_, instance))| {
+            report_pauses(health.pauses(), self.reporter.clone(), *stage, instance.clone())
+        })
     }
 
     /// The reporter of this process.
@@ -256,6 +271,26 @@ impl<'a> Supervisor<'a> {
     /// Reports how a stage ended, before its instance name is free again.
     async fn report_end(&self, stage: Stage, instance: &Instance, end: &StageEnd<'_>, reason: String) {
         let exit_code = (self.daemon.exit_code)(end);
-        self.reporter.report(stage, &instance.name, WorkerReport::Ended { exit_code, reason }).await;
+        self.reporter.report(stage, &instance.name, WorkerReport::Ended { exit_code, reason });
+        self.reporter.flush().await;
+    }
+}
+
+/// Reports the pauses of one worker. One that is over at once is not reported.
+async fn report_pauses(
+    mut pauses: watch::Receiver<Option<WorkerPause>>,
+    reporter: WorkerReporter,
+    stage: Stage,
+    instance: String,
+) {
+    while let Ok(pause) = pauses.wait_for(Option::is_some).await.map(|pause| pause.clone()) {
+        let Some(WorkerPause { dependency, reason, since }) = pause else { continue };
+        if tokio::time::timeout(SHORT_PAUSE, pauses.changed()).await.is_ok() {
+            continue;
+        }
+        reporter.report(stage, &instance, WorkerReport::Paused { dependency: dependency.to_string(), reason, since });
+        if pauses.changed().await.is_ok() && pauses.borrow().is_none() {
+            reporter.report(stage, &instance, WorkerReport::Resumed);
+        }
     }
 }

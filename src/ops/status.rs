@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::setting_report::{SettingAuthors, UnusedSetting};
 pub use super::status_settings::SettingChange;
-pub use super::status_workers::LastWords;
+pub use super::status_workers::{LastWords, PausedWorker};
 use super::vitals::{DeadLetterVitals, GroupVitals, StorageReading, VitalsMonitor};
 use super::worker_reports::TimedReport;
 use super::{status_settings, status_workers, worker_reports};
@@ -54,6 +54,8 @@ pub struct PlatformStatus {
     pub parts: Vec<StatusPart>,
     /// The last words of the workers of groups without members.
     pub last_words: Vec<LastWords>,
+    /// Members of groups that pause.
+    pub paused_workers: Vec<PausedWorker>,
     /// Values of settings that are not used.
     pub unused_settings: Vec<UnusedSetting>,
     /// Changes of settings in the last 24 hours, latest first.
@@ -103,7 +105,7 @@ pub async fn check(ports: &Ports, settings: &Settings, watch: &mut VitalsMonitor
 }
 
 impl PlatformStatus {
-    /// The groups' members and, where the reports of their workers can be read, why they have none.
+    /// The groups' members and, where the reports of their workers can be read, which pause and why a group has none.
     fn check_workers(
         &mut self,
         groups: Result<&[GroupVitals], &Error>,
@@ -113,7 +115,8 @@ impl PlatformStatus {
         match groups {
             Ok(groups) => {
                 let last_words = reports.ok().map(|reports| status_workers::last_words(groups, reports, env));
-                self.parts.push(status_workers::part(groups, last_words.as_deref()));
+                self.paused_workers = status_workers::paused(groups, reports.unwrap_or_default(), env);
+                self.parts.push(status_workers::part(groups, last_words.as_deref(), &self.paused_workers));
                 self.last_words = last_words.unwrap_or_default();
             }
             Err(error) => self.parts.push(unknown("workers", error)),

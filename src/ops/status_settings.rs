@@ -127,7 +127,8 @@ fn reported(groups: &[GroupVitals], reports: &[TimedReport]) -> Vec<UnusedSettin
         groups.iter().flat_map(|group| &group.lag.members).map(|member| member.instance.as_str()).collect();
     let mut seen = BTreeSet::new();
     let mut unused: Vec<UnusedSetting> = Vec::new();
-    for TimedReport { stage, instance, report, .. } in reports {
+    let tells = |report: &&TimedReport| !matches!(report.report, WorkerReport::Paused { .. } | WorkerReport::Resumed);
+    for TimedReport { stage, instance, report, .. } in reports.iter().filter(tells) {
         if !live.contains(instance.as_str()) || !seen.insert((stage, instance)) {
             continue;
         }
@@ -142,12 +143,7 @@ fn reported(groups: &[GroupVitals], reports: &[TimedReport]) -> Vec<UnusedSettin
 }
 
 /// Whether every value is used; if not, one line for each that is not. `is_complete`: what the workers report is known.
-pub(super) fn part(
-    unused: &[UnusedSetting],
-    is_complete: bool,
-    authors: &SettingAuthors,
-    env: &EnvName,
-) -> StatusPart {
+pub(super) fn part(unused: &[UnusedSetting], is_complete: bool, authors: &SettingAuthors, env: &EnvName) -> StatusPart {
     let mut lines: Vec<String> = unused.iter().map(ToString::to_string).collect();
     let health = match (unused, is_complete) {
         (_, false) => PartHealth::Bad,

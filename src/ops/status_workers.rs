@@ -1,4 +1,7 @@
-//! The workers' part of the status: the members of each group and, where a group has none, the last words of its workers.
+//! The workers' part of the status: the members of each group, those of them that pause and, where a group has none, the last
+//! words of its workers.
+
+use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,7 +37,7 @@ impl LastWords {
         let (exit_code, reason) = match &report.report {
             WorkerReport::Started => (None, None),
             WorkerReport::Ended { exit_code, reason } => (Some(*exit_code), Some(reason.clone())),
-            WorkerReport::Settings(_) => return None,
+            WorkerReport::Paused { .. } | WorkerReport::Resumed | WorkerReport::Settings(_) => return None,
         };
         Some(Self { stage: report.stage, instance: report.instance.clone(), at: report.at, exit_code, reason })
     }
@@ -67,9 +70,53 @@ pub(super) fn last_words(groups: &[GroupVitals], reports: &[TimedReport], env: &
         .collect()
 }
 
-/// The members and the lag of each group; why a group with a lag has no members, unless the workers' reports could not be
-/// read.
-pub(super) fn part(groups: &[GroupVitals], last_words: Option<&[LastWords]>) -> StatusPart {
+/// A member of a group that pauses, because a dependency of it is down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PausedWorker {
+    /// Stage of the worker.
+    #[schemars(with = "String")]
+    pub stage: Stage,
+    /// Its name in the group.
+    pub instance: String,
+    /// Name of the dependency, e.g. `parser` or `objects`.
+    pub dependency: String,
+    /// The dependency's error.
+    pub reason: String,
+    /// When the dependency failed first.
+    #[schemars(with = "String")]
+    pub since: Timestamp,
+}
+
+impl PausedWorker {
+    /// The pause of a member of a stage's group, if its latest report but for settings is that of one.
+    fn of(stage: Stage, instance: &str, reports: &[TimedReport]) -> Option<Self> {
+        let of_member = reports.iter().filter(|report| report.stage == stage && report.instance == instance);
+        let mut latest = of_member.map(|report| &report.report);
+        let latest = latest.find(|report| !matches!(report, WorkerReport::Settings(_)))?;
+        let WorkerReport::Paused { dependency, reason, since } = latest.clone() else { return None };
+        Some(Self { stage, instance: instance.to_owned(), dependency, reason, since })
+    }
+
+    fn text(&self) -> String {
+        let Self { stage, instance, dependency, reason, since } = self;
+        format!("{stage} paused since {} on {instance}: {dependency}: {reason}", humane::time(*since))
+    }
+}
+
+/// The members of groups whose latest report is that of a pause, newest report first in `reports`. A worker that has gone, or
+/// has started again, no longer pauses.
+pub(super) fn paused(groups: &[GroupVitals], reports: &[TimedReport], env: &EnvName) -> Vec<PausedWorker> {
+    let members = groups.iter().flat_map(|group| {
+        let is_of = |stage: &Stage| stage.group(env).ok().as_ref() == Some(&group.lag.group);
+        let stage = Stage::ALL.iter().copied().find(is_of);
+        group.lag.members.iter().filter_map(move |member| Some((stage?, member.instance.as_str())))
+    });
+    members.filter_map(|(stage, instance)| PausedWorker::of(stage, instance, reports)).collect()
+}
+
+/// The members and the lag of each group; which members pause, and why a group with a lag has no members, unless the
+/// workers' reports could not be read.
+pub(super) fn part(groups: &[GroupVitals], last_words: Option<&[LastWords]>, paused: &[PausedWorker]) -> StatusPart {
     let are_reports_known = last_words.is_some();
     let last_words = last_words.unwrap_or_default();
     let words = groups.iter().map(|group| {
@@ -80,8 +127,10 @@ pub(super) fn part(groups: &[GroupVitals], last_words: Option<&[LastWords]>) -> 
     let is_any_idle = groups.iter().any(is_idle);
     let failed = last_words.iter().any(LastWords::is_failure);
     let said = last_words.iter().filter(|words| is_any_idle || words.is_failure()).map(LastWords::text);
-    let detail = words.chain(said).collect::<Vec<_>>().join("; ");
+    let pauses = paused.iter().map(PausedWorker::text);
+    let detail = words.chain(pauses).chain(said).collect::<Vec<_>>().join("; ");
     let (health, hint) = match (is_any_idle, failed) {
+        _ if !paused.is_empty() => (PartHealth::Bad, Some(pause_hint(paused))),
         // To start a worker again while the cause stands makes more dead letters, or ends it again.
         (_, true) => (PartHealth::Warn, Some(cause_hint(last_words))),
         (true, false) if are_reports_known && last_words.is_empty() => {
@@ -92,6 +141,15 @@ pub(super) fn part(groups: &[GroupVitals], last_words: Option<&[LastWords]>) -> 
         (false, false) => (PartHealth::Ok, None),
     };
     StatusPart { part: "workers".to_owned(), health, detail, hint }
+}
+
+/// What ends a pause.
+fn pause_hint(paused: &[PausedWorker]) -> String {
+    let dependencies: BTreeSet<&str> = paused.iter().map(|worker| worker.dependency.as_str()).collect();
+    let names = dependencies.into_iter().collect::<Vec<_>>().join(", ");
+    format!(
+        "repair what is down ({names}): the workers go on by themselves, or end with exit code 5 after worker.give_up_after"
+    )
 }
 
 /// Where to find the cause of a failure.
@@ -112,6 +170,8 @@ fn cause_hint(last_words: &[LastWords]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use mfctl_core::ports::GroupMember;
+
     use super::*;
     use crate::ops::lag::GroupLag;
 
@@ -135,7 +195,7 @@ mod tests {
     }
 
     fn checked(lag: u64, reports: &[TimedReport]) -> StatusPart {
-        part(&groups(lag), Some(&last_words(&groups(lag), reports, &env())))
+        part(&groups(lag), Some(&last_words(&groups(lag), reports, &env())), &[])
     }
 
     #[test]
@@ -159,7 +219,36 @@ mod tests {
         let idle = checked(0, &[report(ended(143, "terminated"))]);
         assert_eq!((idle.health, idle.hint, idle.detail.contains("terminated")), (PartHealth::Ok, None, false));
         assert!(checked(7, &[]).hint.unwrap().contains("none has reported an end"));
-        let unknown = part(&groups(7), None);
+        let unknown = part(&groups(7), None, &[]);
         assert!(!unknown.hint.unwrap().contains("reported"), "nothing is known of the reports");
+    }
+
+    #[test]
+    fn a_member_pauses_from_its_report_until_it_resumes_ends_starts_again_or_leaves_its_group() {
+        let paused_report = WorkerReport::Paused {
+            dependency: "parser".to_owned(),
+            reason: "no process can be started".to_owned(),
+            since: Timestamp::UNIX_EPOCH,
+        };
+        let mut live = groups(7);
+        for group in &mut live {
+            group.lag.members.push(GroupMember {
+                member_id: "x".to_owned(),
+                instance: "h1/0".to_owned(),
+                client: "h1".to_owned(),
+                partitions: Vec::new(),
+            });
+        }
+        let checked = |groups: &[GroupVitals], reports: &[TimedReport]| paused(groups, reports, &env());
+        let reports = [report(WorkerReport::Settings(Vec::new())), report(paused_report.clone())];
+        let pauses = checked(&live, &reports);
+        let part = part(&live, Some(&[]), &pauses);
+        assert_eq!((part.health, pauses.len()), (PartHealth::Bad, 1));
+        let words = "enrich paused since 1970-01-01T00:00:00Z on h1/0: parser: no process can be started";
+        assert!(part.detail.ends_with(words) && part.hint.unwrap().contains("(parser)"), "{}", part.detail);
+        for later in [WorkerReport::Resumed, WorkerReport::Started] {
+            assert!(checked(&live, &[report(later), report(paused_report.clone())]).is_empty());
+        }
+        assert!(checked(&groups(7), &reports).is_empty(), "a worker that has gone");
     }
 }

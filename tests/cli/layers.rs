@@ -30,7 +30,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("pipeline", &["breaker", "events", "mfctl_extract", "ports", "retry", "stop", "wait"]),
     ("dlq", &["events", "ports", "stop"]),
     ("ops", &["events", "kv", "pipeline", "ports", "settings", "stop", "wait"]),
-    ("daemon", &["events", "mfctl_extract", "ops", "pipeline", "ports", "settings", "stop"]),
+    ("daemon", &["events", "mfctl_extract", "ops", "pipeline", "ports", "settings", "stop", "wait"]),
     ("kv", &["ports"]),
     ("bootstrap", &["events", "kv", "ops", "ports"]),
     ("tui", &["bootstrap", "dlq", "events", "ops", "pipeline", "ports", "stop", "wait"]),

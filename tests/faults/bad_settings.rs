@@ -131,6 +131,9 @@ fn shared_setting_that_starves_the_parser_costs_no_record_and_is_named() {
     eventually("the worker to refuse the value", || worker.has_logged("refused the value of a setting"));
     ingest(&site, "evening", 100);
     assert_no_dead_letters(&site);
+    let changes = worker.log();
+    let changes = changes.lines().filter(|line| line.contains("setting changed"));
+    assert_eq!(changes.filter(|line| line.contains("24MiB")).count(), 0, "it is not in force: {}", worker.log());
 
     let line = settings_line(&site);
     let place = format!("kv:{}/{MEMORY}", site.env_name());

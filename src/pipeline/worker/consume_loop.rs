@@ -25,7 +25,7 @@ use super::commit::{CommitScheduler, InFlightCommit};
 use super::commit_report::report_commit;
 use super::commit_request::build_commit_request;
 use super::context::WorkerContext;
-use super::health::WorkerHealth;
+use super::health::{WorkerHealth, WorkerPause};
 use super::intake::{IntakeResult, RecordIntake};
 use super::membership::{GroupMembership, LogCall};
 use super::options::Until;
@@ -116,7 +116,7 @@ impl<S: PipelineStep> ConsumeLoop<S> {
 
     fn check_stop_and_outage(&mut self, stop: &Stop) {
         let outage = self.context.breaker.outage();
-        self.health.set_down(outage.as_ref().map(|outage| outage.dependency));
+        self.health.set_pause(outage.clone().map(|outage| WorkerPause::new(outage, self.context.ports.clock.now())));
         if !self.phase.is_consuming() {
             return;
         }

@@ -1,9 +1,36 @@
-//! The readiness of a running worker, shared with the HTTP server.
+//! The readiness of a running worker, shared with the HTTP server and with the reports of its pauses.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::watch;
+
+use mfctl_core::breaker::{Outage, OutageCause};
+use mfctl_core::domain::Timestamp;
 use mfctl_core::ports::Dependency;
+
+/// Why a worker pauses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerPause {
+    /// The dependency that is down.
+    pub dependency: Dependency,
+    /// Its error.
+    pub reason: String,
+    /// When it failed first.
+    pub since: Timestamp,
+}
+
+impl WorkerPause {
+    /// The pause in an outage; `now` is the worker's time.
+    pub(super) fn new(outage: Outage, now: Timestamp) -> Self {
+        let Outage { dependency, lasting, error, cause } = outage;
+        let reason = match cause {
+            OutageCause::Records => format!("it fails for many records, new ones are tried one at a time: {error}"),
+            OutageCause::Canary | OutageCause::Call => error,
+        };
+        Self { dependency, reason, since: now.checked_sub(lasting).unwrap_or(now) }
+    }
+}
 
 /// The readiness of a running worker, for `/readyz`. Clones share one state.
 #[derive(Debug, Clone, Default)]
@@ -12,7 +39,7 @@ pub struct WorkerHealth(Arc<HealthFlags>);
 #[derive(Debug, Default)]
 struct HealthFlags {
     joined: AtomicBool,
-    down: Mutex<Option<Dependency>>,
+    pause: watch::Sender<Option<WorkerPause>>,
     stopping: AtomicBool,
 }
 
@@ -27,7 +54,7 @@ impl WorkerHealth {
         if !is(&self.0.joined) {
             return Some("not joined yet");
         }
-        let down = *self.0.down.lock().unwrap_or_else(PoisonError::into_inner);
+        let down = self.0.pause.borrow().as_ref().map(|pause| pause.dependency);
         down.map(|dependency| match dependency {
             Dependency::Log => "a dependency is down: the log",
             Dependency::Catalog => "a dependency is down: the catalog",
@@ -44,9 +71,22 @@ impl WorkerHealth {
         self.0.joined.store(true, Ordering::Relaxed);
     }
 
-    /// The dependency that is down, if any.
-    pub(super) fn set_down(&self, down: Option<Dependency>) {
-        *self.0.down.lock().unwrap_or_else(PoisonError::into_inner) = down;
+    /// Subscribes to the pauses of the worker; `None` while it does not pause.
+    #[must_use]
+    pub fn pauses(&self) -> watch::Receiver<Option<WorkerPause>> {
+        self.0.pause.subscribe()
+    }
+
+    /// The pause, if any. One of the same dependency goes on.
+    pub(super) fn set_pause(&self, pause: Option<WorkerPause>) {
+        let dependency = |pause: &Option<WorkerPause>| pause.as_ref().map(|pause| pause.dependency);
+        self.0.pause.send_if_modified(|current| {
+            let is_changed = dependency(current) != dependency(&pause);
+            if is_changed {
+                *current = pause;
+            }
+            is_changed
+        });
     }
 
     /// The worker shuts down; it does not become ready again.

@@ -44,7 +44,7 @@ mod tracker;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use health::WorkerHealth;
+pub use health::{WorkerHealth, WorkerPause};
 pub use options::{Tuning, Until, WorkerOptions, WorkerPorts};
 pub use outcome::{FatalFailure, WorkerEnd, WorkerOutcome, WorkerSummary};
 pub use step::{CleanupFailure, PipelineStep, RecordContext, StepError, StepOutput};
