@@ -26,6 +26,7 @@ mod leave;
 mod lock;
 mod man;
 mod media;
+mod open_files;
 pub mod output;
 mod reason;
 mod record;
@@ -124,6 +125,7 @@ fn exit_code() -> u8 {
     if let Some(code) = extract::run() {
         return code;
     }
+    open_files::raise_limit();
     clap_complete::CompleteEnv::with_factory(Cli::command).complete();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -12,7 +12,7 @@ use tracing::Level;
 use super::context::{Connected, Context};
 use super::failure::{Failure, Result};
 use super::flag_bounds::check_flag;
-use super::signals;
+use super::{open_files, signals};
 use crate::daemon::{self, Daemon, DaemonOptions};
 use crate::ops::target::DataDirMode;
 use crate::settings::{
@@ -195,6 +195,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
 async fn run_stages(flags: EnrichArgs, stages: &[Stage], cx: &Context) -> Result<()> {
     let started = Instant::now();
     flags.check()?;
+    open_files::check_for_worker()?;
     start_logs(flags.run.log_format, cx);
     let stop = cx.stop()?;
     // Before it connects: a worker whose address is taken must not wait for servers first.

@@ -104,7 +104,7 @@ impl Daemon {
         if let Some(retention) = &retention {
             retention.run_once().await;
         }
-        let mut supervisor = Supervisor::new(&self, reloadable.clone(), stop);
+        let mut supervisor = Supervisor::new(&self, reloadable.clone(), stop).await;
         for stage in &self.options.stages {
             supervisor.spawn_stage(*stage)?;
         }

@@ -16,6 +16,7 @@ use crate::ops::worker_reports::{WorkerReport, WorkerReporter};
 use crate::pipeline::enrich::Enrich;
 use crate::pipeline::persist::Persist;
 use crate::pipeline::scratch::Scratch;
+use crate::pipeline::store_check::StoreBaseline;
 use crate::pipeline::worker::{
     self, PipelineStep, Until, WorkerEnd, WorkerHealth, WorkerOptions, WorkerOutcome, WorkerPause, WorkerPorts,
 };
@@ -54,6 +55,7 @@ pub enum StageEnd<'a> {
 pub(super) struct Supervisor<'a> {
     daemon: &'a Daemon,
     codec: Arc<EventCodec>,
+    baseline: StoreBaseline,
     reloadable: ReloadableSettings,
     stopper: Stopper,
     stop: Stop,
@@ -77,7 +79,7 @@ struct StageExit {
 
 impl<'a> Supervisor<'a> {
     /// Supervises no stage yet. A stop of the process, as `process_stop` signals it, stops every stage.
-    pub(super) fn new(daemon: &'a Daemon, reloadable: ReloadableSettings, process_stop: Stop) -> Self {
+    pub(super) async fn new(daemon: &'a Daemon, reloadable: ReloadableSettings, process_stop: Stop) -> Self {
         let registry = Arc::clone(&daemon.ports.registry);
         let codec = Arc::new(EventCodec::new(registry, daemon.target.environment.clone()));
         let (stopper, stop) = Stop::channel();
@@ -86,6 +88,7 @@ impl<'a> Supervisor<'a> {
         Self {
             daemon,
             codec,
+            baseline: StoreBaseline::read(daemon.ports.objects.as_ref(), &daemon.buckets).await,
             reloadable,
             stopper,
             stop,
@@ -215,6 +218,7 @@ impl<'a> Supervisor<'a> {
             codec: Arc::clone(&self.codec),
             clock: Arc::clone(&ports.clock),
             buckets: self.daemon.buckets.clone(),
+            baseline: self.baseline,
         }
     }
 
@@ -230,6 +234,7 @@ impl<'a> Supervisor<'a> {
             codec: Arc::clone(&self.codec),
             clock: Arc::clone(&ports.clock),
             buckets: self.daemon.buckets.clone(),
+            baseline: self.baseline,
             scratch: Scratch::new(std::env::temp_dir()),
         })
     }

@@ -10,11 +10,13 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 
-use crate::pipeline::object_failure::{check_store, judge_denied, mismatch};
+use crate::pipeline::object_failure::{judge_denied, mismatch};
 use crate::pipeline::scratch::Scratch;
+use crate::pipeline::store_check::{StoreBaseline, StoreCheck};
 use crate::pipeline::worker::{CleanupFailure, PipelineStep, RecordContext, StepError, StepOutput};
 use mfctl_core::domain::asset::AssetFacts;
 use mfctl_core::domain::event::{EventEnvelope, MediaEnriched, MediaIngested, trace_of};
+use mfctl_core::domain::host_errors::is_host_exhausted;
 use mfctl_core::domain::names::Buckets;
 use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{AssetId, AssetState, EventId, ObjectKey, ObjectRef, Sha256, Stage};
@@ -67,6 +69,8 @@ pub struct Enrich {
     pub clock: Arc<dyn Clock>,
     /// The environment's buckets.
     pub buckets: Buckets,
+    /// What the object store had at the worker's start.
+    pub baseline: StoreBaseline,
     /// The folder for temporary files.
     pub scratch: Scratch,
 }
@@ -98,6 +102,15 @@ struct ExtractedFile {
 }
 
 impl Enrich {
+    fn store(&self) -> StoreCheck<'_> {
+        StoreCheck { objects: self.objects.as_ref(), buckets: &self.buckets, baseline: self.baseline }
+    }
+
+    /// Why an original could not be read.
+    async fn original_error(&self, error: ports::Error) -> StepError {
+        self.store().step_error(error, "original_missing").await
+    }
+
     async fn extract(&self, input: &MediaIngested) -> Result<ExtractedFile, StepError> {
         if input.original.bucket != self.buckets.originals {
             let message = format!("the event refers to bucket {}, not to the originals", input.original.bucket);
@@ -148,9 +161,10 @@ impl Enrich {
         let sha256 = Sha256::of(&bytes);
         let at = ObjectRef { bucket: self.buckets.derived.clone(), key: key_of(&sha256) };
         let options = PutOptions { content_type: Some(content_type.to_owned()), sha256: Some(sha256) };
-        let put = self.objects.put(&at, Arc::new(bytes), options).await;
-        put.map_err(|error| error.of(Dependency::Objects))?;
-        Ok(StoredDerivative { at, sha256 })
+        match self.objects.put(&at, Arc::new(bytes), options).await {
+            Ok(_) => Ok(StoredDerivative { at, sha256 }),
+            Err(error) => Err(self.store().step_error(error, "derivative_not_stored").await),
+        }
     }
 
     /// The original as a local file, or the start of it where the parser reads no more.
@@ -159,12 +173,23 @@ impl Enrich {
         let fetched = match need {
             Need::Start(bytes) if input.size_bytes > *bytes => {
                 self.check_size(input).await?;
-                let start = self.objects.open(at).await.map_err(original_error)?;
-                return fetch_start(start, *bytes, at, dir).await;
+                let start = match self.objects.open(at).await {
+                    Ok(start) => start,
+                    Err(error) => return Err(self.original_error(error).await),
+                };
+                return match fetch_start(start, *bytes, at, dir).await {
+                    Err(StepError::Port(error)) if error.kind() == ErrorKind::NotFound => {
+                        Err(self.original_error(error).await)
+                    }
+                    fetched => fetched,
+                };
             }
             _ => self.objects.local(at, dir).await,
         };
-        let local = fetched.map_err(original_error)?;
+        let local = match fetched {
+            Ok(local) => local,
+            Err(error) => return Err(self.original_error(error).await),
+        };
         let path = local.path.clone();
         let size_bytes = input.size_bytes;
         let read = move || ContentDigest::read(std::fs::File::open(path)?, size_bytes);
@@ -180,13 +205,15 @@ impl Enrich {
     /// Compares the original's size with its event, where its bytes are not read or only their start is.
     async fn check_size(&self, input: &MediaIngested) -> Result<(), StepError> {
         let MediaIngested { original: at, size_bytes, .. } = input;
-        match self.objects.head(at).await.map_err(original_error)? {
-            Some(info) if info.size_bytes == *size_bytes => Ok(()),
-            Some(info) => {
+        let missing = || ports::Error::new(ErrorKind::NotFound, format!("object {at} does not exist"));
+        let head = self.objects.head(at).await.and_then(|info| info.ok_or_else(missing));
+        match head {
+            Ok(info) if info.size_bytes == *size_bytes => Ok(()),
+            Ok(info) => {
                 let message = format!("original {at} is damaged: it has {} bytes, not {size_bytes}", info.size_bytes);
                 Err(mismatch(message))
             }
-            None => Err(StepError::permanent("original_missing", format!("object {at} does not exist"))),
+            Err(error) => Err(self.original_error(error).await),
         }
     }
 
@@ -197,6 +224,9 @@ impl Enrich {
     /// it, is the file's fault if the samples are parsed now.
     async fn parser_error(&self, failure: ParserFailure, limits: &Limits) -> StepError {
         let kind = parser_error_kind(failure.kind);
+        if failure.kind == ParserFailureKind::HostExhausted {
+            return StepError::Port(ports::Error::new(ErrorKind::Full, failure.reason).of(Dependency::Parser));
+        }
         let is_files = match (failure.class, failure.kind) {
             (ParserFailureClass::Environment, _) => false,
             (ParserFailureClass::Record, ParserFailureKind::Extract(_)) => true,
@@ -281,7 +311,7 @@ impl PipelineStep for Enrich {
 
     async fn check(&self, dependency: Dependency) -> Option<ports::Result<()>> {
         match dependency {
-            Dependency::Objects => Some(check_store(self.objects.as_ref(), &self.buckets).await),
+            Dependency::Objects => Some(self.store().check().await),
             Dependency::Search => {
                 let no_asset = [AssetId(uuid::Uuid::nil())];
                 Some(self.search.indexed(&no_asset).await.map(drop))
@@ -357,14 +387,6 @@ fn title(input: &MediaIngested, embedded: Option<String>) -> String {
     title.unwrap_or_else(|| input.file_name.clone())
 }
 
-/// Why an original could not be fetched.
-fn original_error(error: ports::Error) -> StepError {
-    match error.kind() {
-        ErrorKind::NotFound => StepError::permanent("original_missing", error.full()),
-        _ => StepError::Port(error.of(Dependency::Objects)),
-    }
-}
-
 /// The first bytes of an object as a temporary file.
 async fn fetch_start(
     reader: impl AsyncRead + Send + Unpin,
@@ -391,14 +413,16 @@ async fn fetch_start(
 /// Why the bytes of an original could not be read: the store's own error, which came through the reader, or the file's.
 fn read_error(at: &ObjectRef, error: std::io::Error) -> StepError {
     let error = match error.downcast::<ports::Error>() {
-        Ok(error) => return original_error(error),
+        Ok(error) => return StepError::Port(error.of(Dependency::Objects)),
         Err(error) => error,
     };
     let what = format!("read original {at}");
-    if error.kind() == std::io::ErrorKind::PermissionDenied {
-        return original_error(ports::Error::new(ErrorKind::Denied, what).because(error));
-    }
-    unreadable(format!("{what}: {error}"))
+    let kind = match error.kind() {
+        _ if is_host_exhausted(&error) => ErrorKind::Full,
+        std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
+        _ => return unreadable(format!("{what}: {error}")),
+    };
+    StepError::Port(ports::Error::new(kind, what).because(error).of(Dependency::Objects))
 }
 
 /// The original could not be read, which is neither the parser's fault nor, while other originals can be, the store's.
@@ -420,7 +444,7 @@ fn parser_error_kind(kind: ParserFailureKind) -> &'static str {
         ParserFailureKind::TimedOut => "parser_timeout",
         ParserFailureKind::OutputTooLarge => "parser_output",
         ParserFailureKind::File => "original_unreadable",
-        ParserFailureKind::Spawn => "parser_start",
+        ParserFailureKind::Spawn | ParserFailureKind::HostExhausted => "parser_start",
     }
 }
 
@@ -436,6 +460,7 @@ async fn read_thumbnail(path: &Path, max_bytes: u64) -> Result<Bytes, StepError>
 /// Temporary files cannot be used: the fault of the machine, not of the record.
 fn scratch_error(error: &std::io::Error) -> StepError {
     let kind = match error.kind() {
+        _ if is_host_exhausted(error) => ErrorKind::Full,
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::Full,
         std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
         _ => ErrorKind::Unreachable,

@@ -6,4 +6,5 @@ pub mod ingest;
 mod object_failure;
 pub mod persist;
 pub mod scratch;
+pub mod store_check;
 pub mod worker;

@@ -1,6 +1,5 @@
 //! What a failed call for one object means for its record: the failure of that object alone, or of the store.
 
-use mfctl_core::domain::names::Buckets;
 use mfctl_core::domain::{BucketName, ObjectRef, object_keys};
 use mfctl_core::ports::{self, Dependency, ErrorKind, ObjectStore};
 
@@ -9,11 +8,6 @@ use crate::pipeline::worker::StepError;
 /// Bytes that are not those of the event: no retry changes them, and both objects stay for a repair.
 pub(super) fn mismatch(message: String) -> StepError {
     StepError::permanent("checksum_mismatch", message)
-}
-
-/// Whether the object store answers: the metadata of the platform's marker, whether it exists or not.
-pub(super) async fn check_store(objects: &dyn ObjectStore, buckets: &Buckets) -> ports::Result<()> {
-    check_bucket(objects, &buckets.originals).await
 }
 
 async fn check_bucket(objects: &dyn ObjectStore, bucket: &BucketName) -> ports::Result<()> {

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use crate::pipeline::object_failure::{check_store, judge_denied, mismatch};
+use crate::pipeline::object_failure::{judge_denied, mismatch};
+use crate::pipeline::store_check::{StoreBaseline, StoreCheck};
 use crate::pipeline::worker::{CleanupFailure, PipelineStep, RecordContext, StepError, StepOutput};
 use mfctl_core::domain::event::{EventEnvelope, IngestRaw, MediaIngested};
 use mfctl_core::domain::names::Buckets;
@@ -42,6 +43,8 @@ pub struct Persist {
     pub clock: Arc<dyn Clock>,
     /// The environment's buckets.
     pub buckets: Buckets,
+    /// What the object store had at the worker's start.
+    pub baseline: StoreBaseline,
 }
 
 /// The bulk operations left for one asset: advance its row, then delete its staged object.
@@ -52,6 +55,10 @@ pub struct PersistEffect {
 }
 
 impl Persist {
+    fn store(&self) -> StoreCheck<'_> {
+        StoreCheck { objects: self.objects.as_ref(), buckets: &self.buckets, baseline: self.baseline }
+    }
+
     /// The content-addressed key of the event's original.
     fn original_of(&self, input: &IngestRaw) -> ObjectRef {
         let key = object_keys::original(&input.envelope.tenant, &input.envelope.sha256);
@@ -67,10 +74,10 @@ impl Persist {
         let expected = ContentDigest { size_bytes: input.size_bytes, sha256: input.envelope.sha256 };
         failpoint::hit("before_copy");
         let copied = self.objects.copy(&input.staging, original, &expected).await;
-        let copied = copied.map_err(|error| match error.kind() {
-            ErrorKind::NotFound => StepError::permanent("staged_object_missing", error.full()),
-            _ => StepError::Port(error.of(Dependency::Objects)),
-        })?;
+        let copied = match copied {
+            Ok(copied) => copied,
+            Err(error) => return Err(self.store().step_error(error, "staged_object_missing").await),
+        };
         failpoint::hit("after_copy");
         match copied {
             CopyOutcome::Copied => self.check_copy(original, &expected).await?,
@@ -96,7 +103,11 @@ impl Persist {
     /// Checks that the copy has the expected size and, where the store keeps a checksum, the expected SHA-256. A copy that
     /// stays invisible is an outage of the store, which confirmed it, and no fault of the record.
     async fn check_copy(&self, original: &ObjectRef, expected: &ContentDigest) -> Result<(), StepError> {
-        match self.visible_copy(original, expected).await.map_err(|error| error.of(Dependency::Objects))? {
+        let visible = match self.visible_copy(original, expected).await {
+            Ok(visible) => visible,
+            Err(error) => return Err(self.store().step_error(error, "original_missing").await),
+        };
+        match visible {
             Some(info) if is_as_expected(&info, expected) => Ok(()),
             Some(info) => {
                 let found = match info.sha256 {
@@ -179,7 +190,7 @@ impl PipelineStep for Persist {
 
     async fn check(&self, dependency: Dependency) -> Option<ports::Result<()>> {
         match dependency {
-            Dependency::Objects => Some(check_store(self.objects.as_ref(), &self.buckets).await),
+            Dependency::Objects => Some(self.store().check().await),
             _ => None,
         }
     }

@@ -8,4 +8,5 @@ mod inputs;
 mod isolation;
 mod kills;
 mod parser;
+mod pauses;
 mod retention;

@@ -4,6 +4,7 @@ use std::fs::{File, FileType, OpenOptions};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
+use mfctl_core::domain::host_errors::{HOST_EXHAUSTED_HINT, is_host_exhausted};
 use mfctl_core::ports::{Capacity, Error, ErrorKind, Result};
 
 /// Whether opening a data folder may create or migrate it.
@@ -20,6 +21,7 @@ pub enum OpenMode {
 pub fn io_error(error: std::io::Error, what: impl Into<String>) -> Error {
     use std::io::ErrorKind as Io;
     let (kind, hint) = match error.kind() {
+        _ if is_host_exhausted(&error) => (ErrorKind::Full, Some(HOST_EXHAUSTED_HINT)),
         Io::NotFound => (ErrorKind::NotFound, None),
         Io::PermissionDenied | Io::ReadOnlyFilesystem => {
             (ErrorKind::Denied, Some("check who owns the data folder, and its permissions"))

@@ -9,7 +9,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::base::{io_error, open_at_once};
-use mfctl_core::ports::{Error, ErrorKind, Result};
+use mfctl_core::ports::{Error, Result};
 
 /// The longest note that is read back from a lock file, in bytes.
 const MAX_NOTE_BYTES: u64 = 20;
@@ -117,5 +117,5 @@ fn open_failed(path: &Path, error: std::io::Error) -> Error {
 }
 
 fn lock_failed(path: &Path, errno: Errno) -> Error {
-    Error::new(ErrorKind::Internal, format!("lock {}", path.display())).because(std::io::Error::from(errno))
+    io_error(errno.into(), format!("lock {}", path.display()))
 }

@@ -10,6 +10,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
+use mfctl_core::domain::host_errors::is_host_exhausted;
+
 use super::child::{EXIT_PANICKED, EXIT_UNGUARDED, ParserReply, ParserRequest};
 use super::parsers::{ExtractErrorKind, Extraction, Limits};
 
@@ -64,6 +66,8 @@ pub enum ParserFailureKind {
     OutputTooLarge,
     /// The file to parse could not be opened: no fault of the parser's.
     File,
+    /// This host has run out of open files, memory or processes, so that it could not be started or read.
+    HostExhausted,
     /// It could not be started or could not set its limits, its reply not be read, or its thumbnail not be written.
     Spawn,
 }
@@ -90,7 +94,11 @@ impl ParserFailure {
     }
 
     pub(super) fn environment(what: &str, source: &io::Error) -> Self {
-        Self::of_machine(ParserFailureKind::Spawn, format!("{what}: {source}"))
+        let kind = match is_host_exhausted(source) {
+            true => ParserFailureKind::HostExhausted,
+            false => ParserFailureKind::Spawn,
+        };
+        Self::of_machine(kind, format!("{what}: {source}"))
     }
 
     pub(super) fn unreadable(reason: &str) -> Self {

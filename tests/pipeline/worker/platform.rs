@@ -9,6 +9,7 @@ use bytes::Bytes;
 use mfctl::pipeline::enrich::Enrich;
 use mfctl::pipeline::persist::{Persist, PersistEffect};
 use mfctl::pipeline::scratch::Scratch;
+use mfctl::pipeline::store_check::StoreBaseline;
 use mfctl::pipeline::worker::{
     self, CleanupFailure, PipelineStep, RecordContext, StepError, StepOutput, Tuning, Until, WorkerHealth,
     WorkerOptions, WorkerOutcome, WorkerPorts,
@@ -181,6 +182,7 @@ impl Platform {
             codec: Arc::clone(&self.codec),
             clock: Arc::clone(&self.ports.clock),
             buckets: self.buckets.clone(),
+            baseline: StoreBaseline::default(),
         }
     }
 
@@ -195,6 +197,7 @@ impl Platform {
             codec: Arc::clone(&self.codec),
             clock: Arc::clone(&self.ports.clock),
             buckets: self.buckets.clone(),
+            baseline: StoreBaseline::default(),
             scratch: Scratch::new(self.data.path()),
         }
     }

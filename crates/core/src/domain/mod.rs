@@ -12,6 +12,7 @@ pub mod dead_letter_stub;
 pub mod difference;
 pub mod error_chain;
 pub mod event;
+pub mod host_errors;
 pub mod ids;
 pub mod job;
 pub mod kept_record;

@@ -14,7 +14,8 @@ pub enum ErrorKind {
     Timeout,
     /// The dependency throttles this client.
     Throttled,
-    /// The disk, store or quota is full.
+    /// The disk, store or quota is full, or this host has run out of open files, memory or processes: never the fault of one
+    /// record.
     Full,
     /// The requested item does not exist.
     NotFound,

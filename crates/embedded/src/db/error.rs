@@ -2,6 +2,7 @@
 
 use rusqlite::ErrorCode;
 
+use mfctl_core::domain::host_errors::{HOST_EXHAUSTED_HINT, is_host_exhausted};
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
 /// Adds the operation to the error of a statement.
@@ -22,6 +23,9 @@ impl<T> SqlContext<T> for rusqlite::Result<T> {
 /// The port's error for an error of SQLite; `what` names the operation.
 #[must_use]
 pub fn from_sql(error: rusqlite::Error, what: &str) -> Error {
+    if is_for_want_of_resources(&error) {
+        return Error::new(ErrorKind::Full, what).hint(HOST_EXHAUSTED_HINT).because(error);
+    }
     let kind = kind_of(&error);
     let mapped = Error::new(kind, what);
     let mapped = match hint_of(kind, error.sqlite_error_code()) {
@@ -29,6 +33,18 @@ pub fn from_sql(error: rusqlite::Error, what: &str) -> Error {
         None => mapped,
     };
     mapped.because(error)
+}
+
+/// Whether SQLite failed because this host has run out of memory or open files. SQLite does not tell why it could not open a
+/// file, so another is opened.
+fn is_for_want_of_resources(error: &rusqlite::Error) -> bool {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::OutOfMemory) => true,
+        Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure) => {
+            std::fs::File::open("/dev/null").is_err_and(|error| is_host_exhausted(&error))
+        }
+        _ => false,
+    }
 }
 
 fn kind_of(error: &rusqlite::Error) -> ErrorKind {

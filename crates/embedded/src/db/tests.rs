@@ -166,3 +166,18 @@ fn an_older_format_is_migrated_with_a_backup() {
     assert_eq!(Db::open(&path, OpenMode::MayCreate).unwrap().identity(), identity);
     assert_eq!(std::fs::read_dir(dir.path().join("backups")).unwrap().count(), 1);
 }
+
+/// As when the process may open no more files, or another program deletes the folder.
+#[tokio::test]
+async fn a_request_is_told_why_no_transaction_could_begin_and_the_writer_goes_on() {
+    let (dir, db) = open();
+    db.write("put", |tx| put(tx, "a")).await.unwrap();
+    let locks = dir.path().join("locks");
+    std::fs::rename(&locks, dir.path().join("away")).unwrap();
+    let error = db.write("put", |tx| put(tx, "b")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{}", error.full());
+    assert!(error.full().contains("queue.lock"), "{}", error.full());
+    std::fs::rename(dir.path().join("away"), &locks).unwrap();
+    db.write("put", |tx| put(tx, "c")).await.unwrap();
+    assert_eq!(keys(&db).await, ["a", "c"]);
+}

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::connection::{self, BUSY_TIMEOUT};
 use super::error::{SqlContext, copy_of};
-use crate::base::capacity;
+use crate::base::{capacity, io_error};
 use crate::locks::{self, FileLock};
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
@@ -30,8 +30,9 @@ const SMALL_WAL_BYTES: u64 = 1 << 20;
 
 /// Replies to the caller once the outcome of the transaction is known; `None` means committed.
 type WriteReply = Box<dyn FnOnce(Option<&Error>) + Send>;
-/// Runs the work. `Err` is rolled back; either way the caller gets its reply after the transaction.
-type WriteRequest = Box<dyn FnOnce(&Connection) -> Result<WriteReply, WriteReply> + Send>;
+/// Runs the work; with the error of a transaction that did not begin, only replies with it. `Err` is rolled back; either way
+/// the caller gets its reply after the transaction.
+type WriteRequest = Box<dyn FnOnce(Result<&Connection, &Error>) -> Result<WriteReply, WriteReply> + Send>;
 
 /// The queue of this process's writes. The thread starts with the first one.
 pub(super) struct GroupCommitWriter {
@@ -79,7 +80,7 @@ impl GroupCommitWriter {
         let (queue, requests) = mpsc::channel(QUEUE_CAPACITY);
         let thread = WriterThread::open(&self.path, self.commits.clone())?;
         let spawned = std::thread::Builder::new().name("mfctl-writer".to_owned()).spawn(move || thread.run(requests));
-        let thread = spawned.map_err(|error| Error::new(ErrorKind::Internal, "start the writer").because(error))?;
+        let thread = spawned.map_err(|error| io_error(error, "start the writer"))?;
         *running = Some(RunningWriter { queue: queue.clone(), thread });
         Ok(queue)
     }
@@ -105,6 +106,14 @@ where
     F: FnOnce(&Connection) -> Result<T> + Send + 'static,
 {
     Box::new(move |connection| {
+        let connection = match connection {
+            Ok(connection) => connection,
+            Err(error) => {
+                // A caller that was cancelled has dropped its receiver.
+                let _ = sender.send(Err(copy_of(error, what)));
+                return Err(Box::new(|_| ()));
+            }
+        };
         let done = std::panic::catch_unwind(AssertUnwindSafe(|| work(connection)));
         let result = done.unwrap_or_else(|panic| Err(panicked(what, panic.as_ref())));
         let succeeded = result.is_ok();
@@ -152,8 +161,9 @@ impl WriterThread {
     /// Runs the queued requests in one transaction and sends the replies.
     fn commit_group(&self, first: WriteRequest, requests: &mut mpsc::Receiver<WriteRequest>) {
         let mut replies = Vec::new();
+        let mut next = Some(first);
         let outcome = self.lock.acquire().and_then(|_lock| {
-            let committed = self.transaction(first, requests, &mut replies);
+            let committed = self.transaction(&mut next, requests, &mut replies);
             if committed.is_err() && !self.connection.is_autocommit() {
                 let _ = self.connection.execute_batch("ROLLBACK");
             }
@@ -165,32 +175,36 @@ impl WriterThread {
         if error.is_none() {
             self.commits.send_modify(|count| *count += 1);
         }
+        if let (Some(request), Some(error)) = (next, &error) {
+            let _ = request(Err(error));
+        }
         for reply in replies {
             reply(error.as_ref());
         }
     }
 
+    /// Runs `next` and the queued requests. After an error a request that was not run is in `next`.
     fn transaction(
         &self,
-        first: WriteRequest,
+        next: &mut Option<WriteRequest>,
         requests: &mut mpsc::Receiver<WriteRequest>,
         replies: &mut Vec<WriteReply>,
     ) -> Result<()> {
         self.connection.execute_batch("BEGIN IMMEDIATE").during("begin to write")?;
         let started = Instant::now();
-        let mut next = Some(first);
-        while let Some(request) = next {
-            self.run_in_savepoint(request, replies)?;
+        while next.is_some() {
+            self.run_in_savepoint(next, replies)?;
             let more = replies.len() < MAX_GROUP_REQUESTS && started.elapsed() < MAX_GROUP_TIME;
-            next = if more { requests.try_recv().ok() } else { None };
+            *next = if more { requests.try_recv().ok() } else { None };
         }
         self.connection.execute_batch("COMMIT").during("commit")
     }
 
     /// Runs one request in a savepoint. An error returned here fails the whole transaction.
-    fn run_in_savepoint(&self, request: WriteRequest, replies: &mut Vec<WriteReply>) -> Result<()> {
+    fn run_in_savepoint(&self, next: &mut Option<WriteRequest>, replies: &mut Vec<WriteReply>) -> Result<()> {
         self.savepoint("SAVEPOINT request")?;
-        match request(&self.connection) {
+        let Some(request) = next.take() else { return Ok(()) };
+        match request(Ok(&self.connection)) {
             Ok(reply) => {
                 replies.push(reply);
                 self.savepoint("RELEASE request")
@@ -253,7 +267,15 @@ impl WriterLock {
     }
 
     fn acquire(&self) -> Result<FileLock> {
-        let _queue = locks::lock_exclusive(&self.queue)?;
-        locks::lock_exclusive(&self.writer)
+        let _queue = locks::lock_exclusive(&self.queue).map_err(lost_folder)?;
+        locks::lock_exclusive(&self.writer).map_err(lost_folder)
+    }
+}
+
+/// The folder of locks was there when the data folder was opened: without it nothing is the fault of what is written.
+fn lost_folder(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::NotFound => Error::new(ErrorKind::Unreachable, "the data folder's locks are missing").because(error),
+        _ => error,
     }
 }

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use mfctl_core::domain::host_errors::{HOST_EXHAUSTED_HINT, is_host_exhausted};
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
 /// Runs blocking work on a thread of the blocking pool.
@@ -51,6 +52,9 @@ pub(super) fn file_error(what: impl Into<String>, error: io::Error) -> Error {
 }
 
 fn classify(error: &io::Error) -> (ErrorKind, Option<&'static str>) {
+    if is_host_exhausted(error) {
+        return (ErrorKind::Full, Some(HOST_EXHAUSTED_HINT));
+    }
     match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::NOSPC) => (ErrorKind::Full, Some("free space on the disk of the data folder, or move the folder")),
         Some(Errno::DQUOT) => (ErrorKind::Full, Some("your disk quota is used up: free space or ask for more")),
@@ -62,8 +66,7 @@ fn classify(error: &io::Error) -> (ErrorKind, Option<&'static str>) {
         Some(Errno::NOTDIR | Errno::ISDIR | Errno::NAMETOOLONG | Errno::FBIG | Errno::LOOP) => {
             (ErrorKind::Invalid, None)
         }
-        Some(Errno::MFILE | Errno::NFILE) => (ErrorKind::Throttled, Some("raise the limit of open files (ulimit -n)")),
-        Some(Errno::NOMEM | Errno::AGAIN | Errno::BUSY) => (ErrorKind::Throttled, None),
+        Some(Errno::BUSY) => (ErrorKind::Throttled, None),
         Some(Errno::IO) => (ErrorKind::Unreachable, Some("the disk reports errors: see the kernel's log (dmesg)")),
         _ => (ErrorKind::Internal, None),
     }

@@ -1,6 +1,7 @@
 //! Group flush: one flush of the file system makes the writes of every waiting caller durable.
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Mutex;
 
 use super::file_ops::{file_error, run_blocking};
-use mfctl_core::ports::Result;
+use mfctl_core::ports::{Error, ErrorKind, Result};
 
 /// Shares flushes among callers: each returns when a flush that began after its call has succeeded.
 pub(super) struct GroupFlush {
@@ -53,7 +54,11 @@ fn sync_file_system(folder: &Path, handle: Option<Arc<File>>) -> Result<Arc<File
     let what = || format!("flush the file system of {}", folder.display());
     let handle = match handle {
         Some(handle) => handle,
-        None => Arc::new(File::open(folder).map_err(|error| file_error(what(), error))?),
+        None => Arc::new(File::open(folder).map_err(|error| match error.kind() {
+            // No fault of what was stored: the folder was removed.
+            io::ErrorKind::NotFound => Error::new(ErrorKind::Unreachable, what()).because(error),
+            _ => file_error(what(), error),
+        })?),
     };
     // On other systems than Linux each file and its folder are flushed as they are written: see `object_folder`.
     #[cfg(target_os = "linux")]

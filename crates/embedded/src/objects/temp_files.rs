@@ -54,8 +54,9 @@ impl TempFiles {
         let folder = {
             let mut own = self.own.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             match &*own {
-                Some(own) => own.path.clone(),
-                None => own.insert(self.create_own()?).path.clone(),
+                // Another program may have deleted it.
+                Some(own) if own.path.is_dir() => own.path.clone(),
+                _ => own.insert(self.create_own()?).path.clone(),
             }
         };
         let path = folder.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
@@ -175,6 +176,17 @@ mod tests {
 
         assert!(!dead.exists());
         assert!(just_created.exists() && temp_file.path().exists());
+    }
+
+    #[test]
+    fn a_folder_that_was_deleted_is_created_again() {
+        let root = tempfile::tempdir().unwrap();
+        let temp_files = TempFiles::new(root.path().join("tmp"));
+        let first = temp_files.allocate().unwrap();
+        fs::remove_dir_all(root.path().join("tmp")).unwrap();
+        let second = temp_files.allocate().unwrap();
+        fs::write(second.path(), "half").unwrap();
+        assert_ne!(first.path().parent(), second.path().parent());
     }
 
     #[test]
