@@ -109,21 +109,21 @@ async fn without_a_value_that_passed_the_default_is_used() {
     assert_eq!(admitted.settings.enrich.memory.to_string(), "512MiB");
     assert_eq!(
         unused(&admitted),
-        [("enrich.memory", "enrich.memory is 1KiB, below its minimum of 64MiB (default 512MiB)")]
+        [("enrich.memory", "enrich.memory is 1KiB, below its minimum of 192MiB (default 512MiB)")]
     );
 }
 
 #[tokio::test]
 async fn the_trial_parse_refuses_only_the_setting_at_fault() {
-    let host = Host::new(FakeParser { min_memory_bytes: 200 << 20, ..FakeParser::default() });
+    let host = Host::new(FakeParser { min_memory_bytes: 300 << 20, ..FakeParser::default() });
     let mut gate = host.gate();
-    let admitted = host.admit(&mut gate, &[("enrich_memory", "128MiB"), ("enrich_cpu", "20s")]).await;
+    let admitted = host.admit(&mut gate, &[("enrich_memory", "200MiB"), ("enrich_cpu", "20s")]).await;
     assert_eq!((admitted.settings.enrich.memory.0, admitted.settings.enrich.cpu.as_secs()), (512 << 20, 20));
     let reason = "the trial parse failed: needs more memory than --memory 200 MiB";
     assert_eq!(unused(&admitted), [("enrich.memory", reason)]);
     assert!(admitted.is_trial_failed);
-    let mended = host.admit(&mut gate, &[("enrich_memory", "256MiB"), ("enrich_cpu", "20s")]).await;
-    assert_eq!((mended.settings.enrich.memory.0, mended.unused.len(), mended.is_trial_failed), (256 << 20, 0, false));
+    let mended = host.admit(&mut gate, &[("enrich_memory", "384MiB"), ("enrich_cpu", "20s")]).await;
+    assert_eq!((mended.settings.enrich.memory.0, mended.unused.len(), mended.is_trial_failed), (384 << 20, 0, false));
 }
 
 #[tokio::test]
@@ -144,10 +144,10 @@ async fn a_host_that_cannot_parse_at_all_keeps_what_passed_and_takes_the_new_val
 
 #[tokio::test]
 async fn a_flag_that_does_not_pass_is_an_error_at_the_start_and_overrides_a_bad_shared_value() {
-    let host = Host::new(FakeParser { min_memory_bytes: 200 << 20, ..FakeParser::default() });
-    let settings = host.settings(&[], &[("enrich.memory", "--memory", "128MiB")]);
+    let host = Host::new(FakeParser { min_memory_bytes: 300 << 20, ..FakeParser::default() });
+    let settings = host.settings(&[], &[("enrich.memory", "--memory", "200MiB")]);
     let error = host.gate().admit(settings, CheckedAt::Start).await.unwrap_err();
-    assert!(error.to_string().contains("--memory 128MiB: the trial parse failed"), "{error}");
+    assert!(error.to_string().contains("--memory 200MiB: the trial parse failed"), "{error}");
     let settings = host.settings(&[("enrich_memory", "1KiB")], &[("enrich.memory", "--memory", "1GiB")]);
     let admitted = host.gate().admit(settings, CheckedAt::Start).await.unwrap();
     assert_eq!((admitted.settings.enrich.memory.0, admitted.unused.len()), (1 << 30, 0));

@@ -145,7 +145,7 @@ mod tests {
             key: "enrich.memory".to_owned(),
             value: Some("24MiB".to_owned()),
             origin: "kv:dev/mfctl/enrich_memory, set by mina@host at 2026-11-24T03:40:58Z: \"save memory\"".to_owned(),
-            reason: "enrich.memory is 24MiB, below its minimum of 64MiB (default 512MiB)".to_owned(),
+            reason: "enrich.memory is 24MiB, below its minimum of 192MiB (default 512MiB)".to_owned(),
             in_use: "512MiB".to_owned(),
             in_use_origin: "the last value that passed".to_owned(),
             default: "512MiB".to_owned(),
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(
             unused.to_string(),
             "enrich.memory: 24MiB (kv:dev/mfctl/enrich_memory, set by mina@host at 2026-11-24T03:40:58Z: \"save memory\") is \
-             not used: below its minimum of 64MiB (default 512MiB); in use 512MiB, the last value that passed"
+             not used: below its minimum of 192MiB (default 512MiB); in use 512MiB, the last value that passed"
         );
     }
 }

@@ -96,21 +96,21 @@ sections! {
         concurrency: Auto = "auto" in "1".."1024",
         /// How long a stopping worker may take to finish records in flight.
         drain_timeout: Duration = "25s" in "1s".."1h",
-        /// How long a dependency may be down before the worker ends with exit code 5.
-        give_up_after: Duration = "2m" in "1s".."7d",
-        /// A worker stops when a larger share of its latest records fails for one reason that points to the worker and not to the files.
-        dead_letter_ratio: Ratio = "0.5" in "0".."1",
+        /// How long a dependency may be down before the worker ends with exit code 5; less than 5s would end it at a restart of a server.
+        give_up_after: Duration = "2m" in "5s".."7d",
+        /// A worker stops when a larger share of its latest records fails for one reason that points to the worker and not to the files; below 0.05 a few records would stop it.
+        dead_letter_ratio: Ratio = "0.5" in "0.05".."1",
     }
     /// Limits of the parser process for one file.
     enrich: Enrich {
-        /// Memory of the parser's process, beside that of the program itself.
-        memory: ByteSize = "512MiB" in "64MiB".."64GiB",
+        /// Memory of the parser's process, beside that of the program itself; less than 192MiB does not decode every photo of 16 megapixels.
+        memory: ByteSize = "512MiB" in "192MiB".."64GiB",
         /// Processor time of the parser's process.
         cpu: Duration = "30s" in "2s".."1h",
         /// Elapsed time of the parser's process.
         wall: Duration = "60s" in "5s".."2h",
-        /// Pixels that an image may declare.
-        max_pixels: u64 = "100000000" in "1000000".."10000000000",
+        /// Pixels that an image may declare; less than 16 megapixels would refuse photos of ordinary phones.
+        max_pixels: u64 = "100000000" in "16000000".."10000000000",
         /// Text that is kept from one file.
         max_text: ByteSize = "16MiB" in "4KiB".."1GiB",
     }
@@ -127,10 +127,10 @@ sections! {
     slo: Slo {
         /// Seconds from staged to enriched that `latency_objective` of all assets keep to.
         latency_seconds: u32 = "60" in "1".."86400",
-        /// The share of assets that keep to `latency_seconds`.
-        latency_objective: Ratio = "0.95" in "0".."1",
-        /// The share of events that succeed without a dead letter.
-        success: Ratio = "0.995" in "0".."1",
+        /// The share of assets that keep to `latency_seconds`; below 0.01 the objective could hardly be missed.
+        latency_objective: Ratio = "0.95" in "0.01".."1",
+        /// The share of events that succeed without a dead letter; below 0.01 the objective could hardly be missed.
+        success: Ratio = "0.995" in "0.01".."1",
     }
     /// Storage health.
     storage: Storage {
@@ -295,10 +295,18 @@ mod tests {
         let memory = general_key("enrich.memory").unwrap();
         assert_eq!(
             memory.validate(&RawValue::Text("24MiB".to_owned())).unwrap_err(),
-            "enrich.memory is 24MiB, below its minimum of 64MiB (default 512MiB)"
+            "enrich.memory is 24MiB, below its minimum of 192MiB (default 512MiB)"
         );
+        for (name, senseless) in [
+            ("worker.dead_letter_ratio", "0"),
+            ("worker.give_up_after", "1s"),
+            ("slo.success", "0"),
+            ("slo.success", "1e-400"),
+        ] {
+            assert!(general_key(name).unwrap().validate(&RawValue::Text(senseless.to_owned())).is_err(), "{name}");
+        }
         let secret = memory.validate(&RawValue::Text("hunter2".to_owned())).unwrap_err();
-        assert!(secret.contains("from 64MiB to 64GiB (default 512MiB)") && !secret.contains("hunter2"), "{secret}");
+        assert!(secret.contains("from 192MiB to 64GiB (default 512MiB)") && !secret.contains("hunter2"), "{secret}");
     }
 
     #[test]

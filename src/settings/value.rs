@@ -281,7 +281,7 @@ impl SettingValue for Ratio {
             RawValue::Float(number) => Some(*number),
             RawValue::Integer(0) => Some(0.0),
             RawValue::Integer(1) => Some(1.0),
-            other => other.text().and_then(|text| text.parse().ok()),
+            other => other.text().and_then(|text| text.parse().ok().filter(|number| !is_underflow(text, *number))),
         };
         number.filter(|number| (0.0..=1.0).contains(number)).map(Self)
     }
@@ -293,6 +293,12 @@ impl SettingValue for Ratio {
     fn compare(&self, other: &Self) -> Option<Ordering> {
         self.partial_cmp(other)
     }
+}
+
+/// Whether a number other than zero is so small that it was read as zero, such as `1e-400`.
+fn is_underflow(text: &str, number: f64) -> bool {
+    let digits = text.split(['e', 'E']).next().unwrap_or_default();
+    number == 0.0 && digits.contains(|c: char| matches!(c, '1'..='9'))
 }
 
 /// Hundredths, 0 to 100.
@@ -437,6 +443,8 @@ mod tests {
     fn numbers_outside_their_range_are_refused() {
         assert_eq!(Ratio::parse(&RawValue::Text("0.95".into())).map(Ratio::get), Some(0.95));
         assert_eq!(Ratio::parse(&RawValue::Float(1.01)), None);
+        assert_eq!(Ratio::parse(&RawValue::Text("1e-400".into())), None);
+        assert_eq!(Ratio::parse(&RawValue::Text("0e9".into())).map(Ratio::get), Some(0.0));
         assert_eq!(Ratio::parse(&RawValue::Float(f64::NAN)), None);
         assert_eq!(Percent::parse(&RawValue::Integer(101)), None);
         assert_eq!(<Auto as SettingValue>::parse(&RawValue::Integer(0)), None);

@@ -142,7 +142,7 @@ fn shared_setting_that_starves_the_parser_costs_no_record_and_is_named() {
         &place,
         "set by alice@h9 at 20",
         "\"save RAM\"",
-        "is not used: below its minimum of 64MiB",
+        "is not used: below its minimum of 192MiB",
         "in use 1GiB, the last value that passed",
     ] {
         assert!(line.contains(words), "{words}: {line}");
@@ -185,7 +185,7 @@ fn shared_setting_that_starves_the_parser_costs_no_record_and_is_named() {
     eventually("the worker to report that", || settings_line(&site).contains("every value is used"));
     assert!(worker.get("/metrics").contains("mfctl_settings_not_used 0"));
     let back = site.run(["kv", "rollback", MEMORY, "--reason", "as before", "--yes"]);
-    assert!(back.code == 6 && back.stderr.contains("minimum of 64MiB"), "the value before was the bad one: {back}");
+    assert!(back.code == 6 && back.stderr.contains("minimum of 192MiB"), "the value before was the bad one: {back}");
     worker.stop();
     site.audit();
 }
@@ -294,7 +294,7 @@ fn file_beyond_the_bounds_is_refused_by_every_verb_but_a_worker() {
     }
     let worker = site.run(["worker", "all", "--until-drained"]);
     assert_eq!(worker.code, 0, "{worker}");
-    assert!(worker.stderr.contains("below its minimum of 64MiB (default 512MiB); in use 512MiB"), "{worker}");
+    assert!(worker.stderr.contains("below its minimum of 192MiB (default 512MiB); in use 512MiB"), "{worker}");
     assert!(worker.stderr.contains("enrich.max_pixels: a value ("), "{worker}");
 
     std::fs::write(&file, &base).unwrap();
@@ -325,7 +325,7 @@ fn manifest_beyond_the_bounds_is_refused() {
     ] {
         let ran = site.run(words);
         assert!(
-            ran.code == 6 && ran.stderr.contains("below its minimum of 64MiB (default 512MiB)"),
+            ran.code == 6 && ran.stderr.contains("below its minimum of 192MiB (default 512MiB)"),
             "{words:?}: {ran}"
         );
     }
@@ -366,15 +366,15 @@ const POSTER: &[u8] = include_bytes!("../../examples/media/posters/girih-12000x9
 fn failure_of_a_limit_names_where_the_limit_comes_from_and_who_set_it() {
     let site = site();
     let key = "mfctl/enrich_max_pixels";
-    site.json(["kv", "put", key, "2000000", "--reason", "small pictures only"], &[0]);
+    site.json(["kv", "put", key, "16000000", "--reason", "small pictures only"], &[0]);
     std::fs::create_dir(site.path("in")).unwrap();
     std::fs::write(site.path("in/poster.png"), POSTER).unwrap();
     site.json(["ingest", "in"], &[0]);
     site.json(["worker", "all", "--until-drained"], &[3]);
     let letters = site.json(["dlq", "list"], &[0]);
     let message = letters["groups"][0]["sample_message"].as_str().unwrap();
-    let place = format!("enrich.max_pixels is 2000000 (kv:{}/{key}, set by operator@", site.env_name());
-    for words in ["more than --max-pixels 2000000", &place, ": \"small pictures only\"", "the default is 100000000"] {
+    let place = format!("enrich.max_pixels is 16000000 (kv:{}/{key}, set by operator@", site.env_name());
+    for words in ["more than --max-pixels 16000000", &place, ": \"small pictures only\"", "the default is 100000000"] {
         assert!(message.contains(words), "{words}: {message}");
     }
 
@@ -387,7 +387,7 @@ fn failure_of_a_limit_names_where_the_limit_comes_from_and_who_set_it() {
     assert!(!site.run(["config", "show", "--changed"]).stdout.contains("enrich.max_pixels"));
     let explained = site.run(["config", "explain", "enrich.max_pixels"]);
     assert!(
-        explained.stdout.contains("1000000 to 10000000000") && explained.stdout.contains("as before"),
+        explained.stdout.contains("16000000 to 10000000000") && explained.stdout.contains("as before"),
         "{explained}"
     );
 }

@@ -165,7 +165,7 @@ fn temporary_folder_that_does_not_exist_costs_no_record() {
     write_texts(&site.path("in"), GOOD, &mut fastrand::Rng::with_seed(15));
     site.json(["ingest", "in"], &[0]);
     site.json(["worker", "persist", "--until-drained"], &[0]);
-    let mut worker = site.command(["worker", "enrich", "--until-drained", "--give-up-after", "2s"]);
+    let mut worker = site.command(["worker", "enrich", "--until-drained", "--give-up-after", "5s"]);
     worker.env("TMPDIR", site.path("none"));
     assert_eq!(Running::start(worker).code(), 5);
     assert!(dead_letters(&site).is_empty());

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use mfctl::settings::{ByteSize, general_key};
 use mfctl_extract::parsers::{ExtractErrorKind, Extraction, Limits};
 use mfctl_extract::sandbox::{ExtractRequest, Parser, ParserFailure, ParserFailureClass, ParserFailureKind};
 
@@ -199,4 +200,35 @@ fn parser_that_cannot_start_is_an_environment_failure() {
     fs::remove_file(site.file()).unwrap();
     let failure = site.parse(&real_parser(), "text/plain", &Limits::default()).unwrap_err();
     assert_eq!(failure.class, ParserFailureClass::Environment, "{failure}");
+}
+
+/// The photos of a phone: 4608 by 3472 pixels, as JPEG and, with transparency, as PNG.
+fn photos() -> [(&'static str, Vec<u8>); 2] {
+    let shade = |x: u32, y: u32| [(x / 19) as u8, (y / 14) as u8, (x.wrapping_mul(y) >> 16) as u8];
+    let opaque = image::RgbImage::from_fn(4608, 3472, |x, y| image::Rgb(shade(x, y)));
+    let mut jpeg = Vec::new();
+    let encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 90);
+    opaque.write_with_encoder(encoder).unwrap();
+    let transparent = image::DynamicImage::from(opaque).into_rgba8();
+    let mut png = Vec::new();
+    let fast = image::codecs::png::CompressionType::Fast;
+    let encoder =
+        image::codecs::png::PngEncoder::new_with_quality(&mut png, fast, image::codecs::png::FilterType::NoFilter);
+    transparent.write_with_encoder(encoder).unwrap();
+    [("image/jpeg", jpeg), ("image/png", png)]
+}
+
+/// With the smallest memory and the fewest pixels that the settings accept, ordinary photos are decoded.
+#[test]
+fn smallest_limits_that_the_settings_accept_decode_photos_of_sixteen_megapixels() {
+    let bound = |name: &str| general_key(name).unwrap().bounds.unwrap().min;
+    let memory: ByteSize = bound("enrich.memory").parse().unwrap();
+    let max_pixels: u64 = bound("enrich.max_pixels").parse().unwrap();
+    let limits = Limits { max_pixels, ..Limits::default().with_memory(memory.0) };
+    for (media_type, photo) in photos() {
+        let site = ParserFixture::new(&photo);
+        let parsed = site.parse(&real_parser(), media_type, &limits).unwrap();
+        assert_eq!(parsed.image.unwrap().width, 4608, "{media_type}");
+        assert!(parsed.thumbnail.is_some(), "{media_type}");
+    }
 }

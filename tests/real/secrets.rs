@@ -187,7 +187,7 @@ fn command_lines(site: &Site, scanner: &mut SecretScanner) {
 
 /// Commands that connect to every server.
 const CONNECTING: [&[&str]; 3] =
-    [&["status", "-vvv"], &["worker", "all", "--until-drained", "--give-up-after", "3s", "-vvv"], &["audit", "-vvv"]];
+    [&["status", "-vvv"], &["worker", "all", "--until-drained", "--give-up-after", "5s", "-vvv"], &["audit", "-vvv"]];
 
 /// Manifests, plans and settings: tokens in use, generated secrets, and secrets that an operator tries to write.
 fn manifests(site: &Site, scanner: &mut SecretScanner) {
