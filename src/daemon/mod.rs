@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 
 pub use error::DaemonError;
 pub use listen::bind;
+pub use passed_settings::{PassedValue, last_passed};
 pub use reload::FlagOverlay;
 pub use supervisor::{StageEnd, StageOutcome};
 

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::settings::{RawValue, general_key};
@@ -15,12 +16,21 @@ const FILE: &str = "passed-settings.json";
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
 /// A value that passed, and when it first did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct PassedValue {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PassedValue {
     /// Canonical form.
-    pub(super) value: String,
+    pub value: String,
     /// When it first passed.
-    pub(super) at: Timestamp,
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+}
+
+/// The last value of a setting that passed the checks of a worker with this data folder; `None` where none did, or this release
+/// does not accept it.
+#[must_use]
+pub fn last_passed(data_dir: &Path, key: &str) -> Option<PassedValue> {
+    let passed = PassedSettings::read(data_dir);
+    passed.get(key).and_then(|_| passed.values.get(key).cloned())
 }
 
 /// The last value of each setting that passed, by full name.

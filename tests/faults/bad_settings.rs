@@ -162,6 +162,11 @@ fn shared_setting_that_starves_the_parser_costs_no_record_and_is_named() {
     let memory = changed["settings"].as_array().unwrap().iter().find(|setting| setting["key"] == "enrich.memory");
     assert_eq!(memory.unwrap()["not_used"][0]["set_by"]["actor"], "alice@h9", "{changed:#}");
 
+    let explained = site.json(["config", "explain", "enrich.memory"], &[0]);
+    assert_eq!(explained["last_passed"]["value"], "1GiB", "the worker's value: {explained:#}");
+    let text = site.run(["config", "explain", "enrich.memory"]).stdout;
+    assert!(text.contains("last passed here") && text.contains("1GiB  (since 20"), "{text}");
+
     // It is refused where it is changed, whichever way.
     for words in [
         &["kv", "put", MEMORY, "24MiB", "--reason", "again"] as &[&str],

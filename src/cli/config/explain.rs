@@ -7,7 +7,8 @@ use super::show::chosen_profile;
 use super::with_stored::WithStored;
 use super::{AuthorReport, RefusedReport, ValueReport};
 use crate::cli::failure::{Failure, Result};
-use crate::cli::output::{Cell, Output, Render, TextPage, Tone};
+use crate::cli::output::{Cell, Output, Render, TextPage, Tone, humane};
+use crate::daemon::{PassedValue, last_passed};
 use crate::ops::setting_report::SettingAuthors;
 use crate::settings::{ResolvedSetting, SettingKey, ValueOrigin, all_keys, did_you_mean};
 
@@ -58,6 +59,9 @@ pub struct ConfigExplainReport {
     pub set_by: Option<AuthorReport>,
     /// Values of higher layers that must not be used, highest layer first.
     pub not_used: Vec<RefusedReport>,
+    /// The value that last passed the checks of a worker on this host, which the worker uses where it must not use the effective
+    /// one; null where it is the effective value, or where none passed.
+    pub last_passed: Option<PassedValue>,
     /// Values with the text of their origins, the effective one first.
     #[serde(skip)]
     lines: Vec<(String, String)>,
@@ -82,7 +86,10 @@ pub fn run(args: &Args, stored: &WithStored, output: &Output) -> Result<()> {
         }
         (section, _) => format!("[{section}], or [profile.NAME.{section}] for one profile"),
     };
-    output.print(&report(key, table, resolved.as_ref(), authors))
+    let last_passed = layers.settings().ok().and_then(|settings| last_passed(&settings.profile.data_dir, key.name));
+    let effective = resolved.as_ref().map(|resolved| resolved.value.as_str());
+    let last_passed = last_passed.filter(|passed| effective != Some(passed.value.as_str()));
+    output.print(&ConfigExplainReport { last_passed, ..report(key, table, resolved.as_ref(), authors) })
 }
 
 fn report(
@@ -109,6 +116,7 @@ fn report(
         table,
         effective: resolved.map(|resolved| ValueReport::new(&resolved.value, &resolved.origin)),
         hides: hidden.clone().map(|(value, origin)| ValueReport::new(value, origin)).collect(),
+        last_passed: None,
         lines: effective.into_iter().chain(hidden.map(|(value, origin)| (value.clone(), origin.to_string()))).collect(),
     }
 }
@@ -166,6 +174,9 @@ impl Render for ConfigExplainReport {
         }
         for refused in &self.not_used {
             page.field("not used", Cell::new(refused.line.as_str()).tone(Tone::Warn));
+        }
+        if let Some(PassedValue { value, at }) = &self.last_passed {
+            page.field("last passed here", format!("{value}  (since {})", humane::time(*at)));
         }
     }
 
