@@ -40,11 +40,13 @@ mod worker;
 
 use std::time::SystemTime;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use context::Context;
 use failure::{Failure, FailureKind, Result};
 use globals::Globals;
+use mfctl_core::domain::secret_like::secret_in_text;
 use output::{Output, OutputOptions};
 
 /// Operate a media backend: ingest in bulk, run the pipeline's workers, redrive dead letters, and watch it live.
@@ -129,7 +131,7 @@ fn exit_code() -> u8 {
     clap_complete::CompleteEnv::with_factory(Cli::command).complete();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return print_parse_error(&error),
+        Err(error) => return print_parse_error(error),
     };
     let cx = match Context::new(cli.globals) {
         Ok(cx) => cx,
@@ -203,7 +205,8 @@ fn finish(out: &Output, result: Result<()>) -> u8 {
 
 /// Prints what clap returned: help and version on stdout, wrong usage on stderr; then the error document if the command
 /// line asks for JSON. Returns the exit code.
-fn print_parse_error(error: &clap::Error) -> u8 {
+fn print_parse_error(mut error: clap::Error) -> u8 {
+    hide_secret(&mut error);
     // If the stream is closed, the error cannot be reported anywhere.
     let _ = error.print();
     if !error.use_stderr() {
@@ -212,12 +215,20 @@ fn print_parse_error(error: &clap::Error) -> u8 {
     let json_words = ["json", "jsonl", "-ojson", "-ojsonl", "--output=json", "--output=jsonl"];
     let wants_json = std::env::args_os().any(|word| json_words.iter().any(|json| word == *json));
     let failure =
-        Failure::usage(first_line(error)).hint("`mfctl help` lists the commands, `mfctl COMMAND --help` explains one");
+        Failure::usage(first_line(&error)).hint("`mfctl help` lists the commands, `mfctl COMMAND --help` explains one");
     if wants_json {
         let options = OutputOptions { format: output::Format::Json, ..OutputOptions::default() };
         Output::new(options).failure(&failure);
     }
     FailureKind::Usage.exit_code()
+}
+
+/// Leaves out of a message a refused value that looks like a secret.
+fn hide_secret(error: &mut clap::Error) {
+    let value = error.get(ContextKind::InvalidValue).map(ToString::to_string);
+    if value.is_some_and(|value| secret_in_text(&value).is_some()) {
+        error.insert(ContextKind::InvalidValue, ContextValue::String("…".to_owned()));
+    }
 }
 
 fn first_line(error: &clap::Error) -> String {

@@ -98,6 +98,12 @@ fn invalid_or_unsafe_writes_are_refused_with_a_reason() {
     site.json(allowed, &[0]);
     assert_eq!(history(&site, "svc/db_password")[0]["secret_like"], "is none");
 
+    for reason in ["password=hunter2", "from https://ops:hunter2@db/x", "uses hvs.hunter2hunter2hunter2hunter2"] {
+        let (exit, ran) = code(&["kv", "put", "svc/a", "2", "--reason", reason]);
+        assert!(exit == 2 && ran.stderr.contains("leave the secret out") && !ran.stderr.contains("hunter2"), "{ran}");
+        let (exit, ran) = code(&["kv", "put", "svc/a", "2", "--reason", reason, "-o", "json"]);
+        assert!(exit == 2 && !ran.stderr.contains("hunter2") && !ran.stdout.contains("hunter2"), "{ran}");
+    }
     for (verb, meant) in [("import", "kv push"), ("export", "kv pull")] {
         let (exit, ran) = code(&["kv", verb, "x.yaml"]);
         assert!(exit == 2 && ran.stderr.contains(meant) && ran.stderr.contains("bootstrap import"), "{ran}");

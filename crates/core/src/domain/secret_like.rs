@@ -1,6 +1,8 @@
 //! Detection of values that look like secrets and must not be stored as plain configuration. A heuristic that prefers false
 //! positives; the operator can override it.
 
+use super::address;
+
 /// Words in a key that suggest a secret value.
 const SECRET_WORDS: [&str; 10] = [
     "password",
@@ -40,7 +42,7 @@ pub fn secret_reason(key: &str, value: &str) -> Option<String> {
     }) {
         return Some(format!("the value looks like {what}"));
     }
-    if super::address::has_password(value) {
+    if address::has_password(value) {
         return Some("the value is an address with a password in it".to_owned());
     }
     let key = key.to_ascii_lowercase();
@@ -48,6 +50,22 @@ pub fn secret_reason(key: &str, value: &str) -> Option<String> {
     // Not `token_ttl: 20m` or `password_min_length: 12`.
     (value.len() >= MIN_RANDOM_KEY && value.chars().all(is_token_char) || key.ends_with(word) && value.len() >= 6)
         .then(|| format!("the key is called {word}, and the value could be one"))
+}
+
+/// Why a text for people, such as a reason, must not be kept: it holds a password, a token, or an address with credentials.
+/// The answer never repeats the text.
+#[must_use]
+pub fn secret_in_text(text: &str) -> Option<String> {
+    if let Some(name) = address::secret_parameter(text) {
+        return Some(format!("it has a value after {name}"));
+    }
+    let words = || text.split_whitespace().map(|word| word.trim_matches(|c: char| "'\"`().,:;!?".contains(c)));
+    if words().any(|word| address::has_user(word) || address::has_password(word)) {
+        return Some("it has an address with credentials in it".to_owned());
+    }
+    secret_reason("", text)
+        .or_else(|| words().find_map(|word| secret_reason("", word)))
+        .map(|why| why.replace("the value", "a part of it"))
 }
 
 fn is_token_char(c: char) -> bool {
@@ -91,6 +109,30 @@ mod tests {
             ("workers", "16"),
         ] {
             assert_eq!(secret_reason(key, value), None, "{key}={value}");
+        }
+    }
+
+    #[test]
+    fn secrets_in_a_reason_are_found_and_not_repeated() {
+        for text in [
+            "new password=hunter2 for ops",
+            "rotated (Token=hunter2)",
+            "as in https://ops:hunter2@db/media",
+            "clone https://hunter2@git.example/x first",
+            "uses ghp_hunter2hunter2hunter2hunter2hunter2",
+            "see \"AKIAIOSFODNN7HUNTER2\".",
+        ] {
+            let why = secret_in_text(text);
+            assert!(why.as_ref().is_some_and(|why| !why.to_lowercase().contains("hunter2")), "{text}: {why:?}");
+        }
+        for text in [
+            "save RAM",
+            "the password= of the old database is no longer used",
+            "see https://wiki.example/a@b?page=1#x",
+            "ask mina@example.org",
+            "ticket OPS-12: token lifetime",
+        ] {
+            assert_eq!(secret_in_text(text), None, "{text}");
         }
     }
 }
