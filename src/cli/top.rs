@@ -9,6 +9,7 @@ use super::context::{Connected, Context};
 use super::failure::{Failure, Result};
 use super::output::{Cell, Column, Format, Render, TextPage, Tone, humane};
 use super::signals;
+use crate::ops::notice::NoticeReader;
 use crate::ops::target::DataDirMode;
 use crate::ops::vitals::{Objectives, Vitals, VitalsMonitor};
 use crate::tui;
@@ -81,8 +82,9 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     }
     let title = connected.target.first_line();
     let title = super::output::escape(title.trim_start_matches("target: ")).into_owned();
+    let notices = NoticeReader { ports: connected.ports.clone(), env: connected.target.environment.clone() };
     let colored = cx.out().options().stdout.color;
-    match tui::run(title, monitor, args.interval, colored, &stop).await {
+    match tui::run(title, monitor, notices, args.interval, colored, &stop).await {
         Ok(None) => Ok(()),
         Ok(Some(reason)) => Err(signals::stopped(reason, "the dashboard was stopped")),
         Err(error) => Err(Failure::unexpected("the terminal cannot be used").because(&error)),

@@ -4,6 +4,7 @@
 pub mod audit;
 mod digest;
 pub mod lag;
+pub mod notice;
 pub mod owed;
 pub mod pin;
 pub mod platform;

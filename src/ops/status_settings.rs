@@ -1,6 +1,7 @@
 //! The settings' part of the status: values that are not used, and the recent changes.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use crate::kv::history::SettingAction;
 use crate::kv::last_change::{self, OutsideChange, RecentChange, ValueAfter};
 use crate::settings::{Settings, SourceLocation, stored};
 use mfctl_core::domain::{ConfigKey, EnvName, Timestamp};
+use mfctl_core::humane;
 use mfctl_core::ports::{ConfigStore, Result};
 
 /// How far back changes are listed.
@@ -77,6 +79,16 @@ impl SettingChange {
                 reason: String::new(),
                 outside: Some(change),
             },
+        }
+    }
+}
+
+impl fmt::Display for SettingChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, actor, at, reason, outside, .. } = self;
+        match outside {
+            Some(outside) => write!(f, "{key} {outside}"),
+            None => write!(f, "{key} changed {} by {actor}: {reason}", humane::time(*at)),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! words of its workers.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -96,10 +97,12 @@ impl PausedWorker {
         let WorkerReport::Paused { dependency, reason, since } = latest.clone() else { return None };
         Some(Self { stage, instance: instance.to_owned(), dependency, reason, since })
     }
+}
 
-    fn text(&self) -> String {
+impl fmt::Display for PausedWorker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { stage, instance, dependency, reason, since } = self;
-        format!("{stage} paused since {} on {instance}: {dependency}: {reason}", humane::time(*since))
+        write!(f, "{stage} paused since {} on {instance}: {dependency}: {reason}", humane::time(*since))
     }
 }
 
@@ -127,7 +130,7 @@ pub(super) fn part(groups: &[GroupVitals], last_words: Option<&[LastWords]>, pau
     let is_any_idle = groups.iter().any(is_idle);
     let failed = last_words.iter().any(LastWords::is_failure);
     let said = last_words.iter().filter(|words| is_any_idle || words.is_failure()).map(LastWords::text);
-    let pauses = paused.iter().map(PausedWorker::text);
+    let pauses = paused.iter().map(ToString::to_string);
     let detail = words.chain(pauses).chain(said).collect::<Vec<_>>().join("; ");
     let (health, hint) = match (is_any_idle, failed) {
         _ if !paused.is_empty() => (PartHealth::Bad, Some(pause_hint(paused))),

@@ -1,11 +1,15 @@
 //! Polls the platform at an interval, on a task of its own, so that a slow port never delays a key.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
 use super::update::TuiMessage;
+use crate::ops::notice::NoticeReader;
 use crate::ops::vitals::VitalsMonitor;
+
+/// How often the notice is read.
+const NOTICE_EVERY: Duration = Duration::from_secs(10);
 
 /// Handle of the polling task; the task ends when this is dropped.
 pub(super) struct Feed {
@@ -14,10 +18,10 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    pub(super) fn start(monitor: VitalsMonitor, interval: Duration) -> Self {
+    pub(super) fn start(monitor: VitalsMonitor, notices: NoticeReader, interval: Duration) -> Self {
         let (sender, messages) = mpsc::channel(1);
         let (interval, changed) = watch::channel(interval);
-        tokio::spawn(poll(monitor, sender, changed));
+        tokio::spawn(poll(monitor, notices, sender, changed));
         Self { messages, interval }
     }
 
@@ -39,7 +43,13 @@ impl Feed {
     }
 }
 
-async fn poll(mut monitor: VitalsMonitor, messages: mpsc::Sender<TuiMessage>, mut interval: watch::Receiver<Duration>) {
+async fn poll(
+    mut monitor: VitalsMonitor,
+    notices: NoticeReader,
+    messages: mpsc::Sender<TuiMessage>,
+    mut interval: watch::Receiver<Duration>,
+) {
+    let mut noticed: Option<Instant> = None;
     loop {
         let message = match monitor.refresh().await {
             Ok(vitals) => TuiMessage::Refreshed(Box::new(vitals)),
@@ -47,6 +57,12 @@ async fn poll(mut monitor: VitalsMonitor, messages: mpsc::Sender<TuiMessage>, mu
         };
         if messages.send(message).await.is_err() {
             return;
+        }
+        if noticed.is_none_or(|at| at.elapsed() >= NOTICE_EVERY) {
+            noticed = Some(Instant::now());
+            if messages.send(TuiMessage::Noticed(notices.read().await)).await.is_err() {
+                return;
+            }
         }
         let pause = *interval.borrow_and_update();
         tokio::select! {

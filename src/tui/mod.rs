@@ -13,6 +13,7 @@ use std::time::Duration;
 use crossterm::event::{Event, EventStream};
 use futures_util::StreamExt;
 
+use crate::ops::notice::NoticeReader;
 use crate::ops::vitals::VitalsMonitor;
 use feed::Feed;
 use mfctl_core::stop::{Stop, StopReason};
@@ -27,13 +28,14 @@ use update::{TuiEffect, TuiMessage, update};
 pub async fn run(
     title: String,
     monitor: VitalsMonitor,
+    notices: NoticeReader,
     interval: Duration,
     colored: bool,
     stop: &Stop,
 ) -> std::io::Result<Option<StopReason>> {
     let mut screen = Screen::open()?;
     let mut model = Model::new(title, interval, colored);
-    let mut feed = Feed::start(monitor, interval);
+    let mut feed = Feed::start(monitor, notices, interval);
     let mut keys = EventStream::new();
     loop {
         screen.draw(|frame| view::draw(frame, &model))?;

@@ -13,6 +13,8 @@ pub struct Model {
     pub vitals: Option<Box<Vitals>>,
     /// Error of the latest refresh, if it failed; the vitals are then those of an earlier one.
     pub error: Option<String>,
+    /// Workers that pause, and the latest change of a setting, on one line.
+    pub notice: Option<String>,
     /// Pause between two refreshes.
     pub interval: Duration,
     /// Whether the display is paused: new vitals are dropped.
@@ -37,6 +39,7 @@ impl Model {
             title,
             vitals: None,
             error: None,
+            notice: None,
             interval,
             paused: false,
             help: false,

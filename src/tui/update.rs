@@ -19,6 +19,8 @@ pub enum TuiMessage {
     Refreshed(Box<Vitals>),
     /// A refresh failed with this error.
     RefreshFailed(String),
+    /// The notice was read; `None` when there is none.
+    Noticed(Option<String>),
     /// The terminal was resized or reported another event: draw again.
     Redraw,
 }
@@ -46,6 +48,12 @@ pub fn update(model: &mut Model, message: TuiMessage) -> Option<TuiEffect> {
                 model.vitals = Some(vitals);
             }
             model.error = None;
+            None
+        }
+        TuiMessage::Noticed(notice) => {
+            if !model.paused {
+                model.notice = notice;
+            }
             None
         }
         TuiMessage::RefreshFailed(error) => {

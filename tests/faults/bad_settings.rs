@@ -270,6 +270,9 @@ fn value_written_by_another_tool_is_not_attributed_to_the_last_operator() {
     assert_eq!(changes[0]["outside"]["version"], explained["version"], "{status:#}");
     assert_eq!((&changes[1]["from"], &changes[1]["to"]), (&"1GiB".into(), &serde_json::Value::Null), "{status:#}");
 
+    let back = site.run(["kv", "rollback", MEMORY, "--reason", "as before", "--yes"]);
+    assert!(back.code == 8 && back.stderr.contains("changed outside of mfctl since"), "{back}");
+    assert!(back.stderr.contains("--to CHANGE"), "{back}");
     // The next change by mfctl is attributed again; the one before it is still that of the other tool.
     site.json(["kv", "put", MEMORY, "768MiB", "--reason", "mended"], &[0]);
     let status = site.json(["status"], &[0]);

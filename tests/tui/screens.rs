@@ -1,6 +1,7 @@
 //! Screens at fixed sizes.
 
 use mfctl::tui::model::Model;
+use mfctl::tui::update::{TuiMessage, update};
 use mfctl::tui::view;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -35,6 +36,18 @@ fn failed_refresh_shows_the_error_and_keeps_the_last_data() {
     let mut model = model_of(busy());
     model.error = Some("read the event log: disk I/O error".to_owned());
     insta::assert_snapshot!(screen(&model, 80, 24));
+}
+
+#[test]
+fn notice_of_pauses_and_setting_changes_is_one_line_above_the_panels() {
+    let mut model = model_of(busy());
+    let without = screen(&model, 80, 24);
+    let notice = "enrich paused since 12:43 on h1/0: parser: no process can be started";
+    update(&mut model, TuiMessage::Noticed(Some(notice.to_owned())));
+    let with = screen(&model, 80, 24);
+    assert!(with.lines().nth(1).unwrap().contains(notice), "{with}");
+    update(&mut model, TuiMessage::Noticed(None));
+    assert_eq!(screen(&model, 80, 24), without);
 }
 
 #[test]

@@ -11,12 +11,14 @@ use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
 use crate::kv;
 use crate::kv::history::{self, HistoryEntry};
+use crate::kv::last_change::OutsideChange;
 use mfctl_core::domain::ConfigKey;
+use mfctl_core::ports::ConfigEntry;
 
 /// Arguments of `mfctl kv rollback`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Without --to, restores the value before the last change. A rollback is a change like any other: it can be rolled back.
+Without --to, restores the value before the last change; refused where another tool has changed the setting since. A rollback is a change like any other: it can be rolled back.
 
 Examples:
   mfctl kv rollback media-api/max_page_size --reason 'worse'
@@ -51,9 +53,25 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         (None, None) => return Err(Failure::usage("name a setting, or a batch with --batch")),
     };
     let settings = kv::read_settings(store, env, None).await?;
+    if let (Some(key), None) = (&args.key, &args.to) {
+        let key = connection.parse_key(key)?;
+        check_last_is_current(&history.entries, &key, settings.entries.get(&key))?;
+    }
     let (edits, unchanged) = change::edits_to(&settings, values);
     let request = ChangeRequest { verb: "kv rollback", edits, unchanged, confirmation: Confirmation::Dangerous };
     change::run(cx, &connection, &args.options, request).await
+}
+
+/// Refuses to restore the value before the last change by mfctl where another tool has changed the key since.
+fn check_last_is_current(history: &[HistoryEntry], key: &ConfigKey, current: Option<&ConfigEntry>) -> Result<()> {
+    let last = history.iter().find(|entry| entry.head.key == *key);
+    match last.and_then(|last| OutsideChange::after(last, current)) {
+        Some(outside) => {
+            Err(Failure::refused(format!("{key}: {outside}; the value before that is not in the history"))
+                .hint(format!("`mfctl kv history {key}` lists earlier values; --to CHANGE restores one of them")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The value to restore for each key; none where the key did not exist.

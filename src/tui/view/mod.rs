@@ -63,6 +63,11 @@ fn draw_body(frame: &mut Frame<'_>, area: Rect, model: &Model) {
         frame.render_widget(Paragraph::new(text).style(style).wrap(Wrap { trim: true }), top);
         area = rest;
     }
+    if let Some(notice) = &model.notice {
+        let [top, rest] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(area);
+        frame.render_widget(Line::styled(notice.as_str(), Theme::new(model.colored).warning()), top);
+        area = rest;
+    }
     let Some(vitals) = &model.vitals else { return };
     let theme = Theme::new(model.colored);
     let group_lines = u16::try_from(vitals.groups.len()).unwrap_or(u16::MAX).saturating_add(3);
