@@ -1,6 +1,6 @@
 //! A worker pauses while something that it depends on is gone, costs no record meanwhile, and `status` says so.
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use serde_json::Value;
 
 use crate::support::{CommandOutput, Running, Site, eventually, write_texts};
@@ -8,14 +8,14 @@ use crate::support::{CommandOutput, Running, Site, eventually, write_texts};
 const FILES: usize = 20;
 
 /// Ingests files, starts a worker that stops itself before it copies the first, breaks something, and lets the worker go on.
-fn worker_that_meets(site: &Site, temporary: &std::path::Path, break_it: impl FnOnce()) -> Running {
+fn worker_that_meets(site: &Site, temporary: &std::path::Path, break_it: impl FnOnce(&Running)) -> Running {
     write_texts(&site.path("in"), FILES, &mut fastrand::Rng::with_seed(4));
     site.json(["ingest", "in"], &[0]);
     let mut command = site.command_with_failpoint("stop@before_copy", ["worker", "all", "--give-up-after", "10m"]);
     command.env("TMPDIR", temporary);
     let worker = Running::logged(command, &site.path("worker.log"));
     eventually("the worker to stop", || worker.is_stopped());
-    break_it();
+    break_it(&worker);
     worker.signal(Signal::CONT);
     worker
 }
@@ -64,7 +64,7 @@ fn folder_of_objects_that_is_moved_away_pauses_the_worker_until_it_is_back() {
     let temporary = tempfile::tempdir().unwrap();
     let objects = site.data().join("objects");
     let away = site.data().join("away");
-    let worker = worker_that_meets(&site, temporary.path(), || std::fs::rename(&objects, &away).unwrap());
+    let worker = worker_that_meets(&site, temporary.path(), |_| std::fs::rename(&objects, &away).unwrap());
     assert_pauses(&site, "persist", "objects");
     std::fs::rename(&away, &objects).unwrap();
     assert_recovers(&site, worker);
@@ -77,7 +77,7 @@ fn each_bucket_that_is_moved_away_pauses_the_worker_until_it_is_back() {
         let temporary = tempfile::tempdir().unwrap();
         let folder = site.data().join(format!("objects/myfarsi-dev-media-{bucket}"));
         let away = site.data().join("away");
-        let worker = worker_that_meets(&site, temporary.path(), || std::fs::rename(&folder, &away).unwrap());
+        let worker = worker_that_meets(&site, temporary.path(), |_| std::fs::rename(&folder, &away).unwrap());
         assert_pauses(&site, stage, "objects");
         std::fs::rename(&away, &folder).unwrap();
         assert_recovers(&site, worker);
@@ -90,9 +90,30 @@ fn folder_for_temporary_files_that_is_deleted_pauses_the_worker_until_it_is_back
     let parent = tempfile::tempdir().unwrap();
     let temporary = parent.path().join("tmp");
     std::fs::create_dir(&temporary).unwrap();
-    let worker = worker_that_meets(&site, &temporary, || std::fs::remove_dir_all(&temporary).unwrap());
+    let worker = worker_that_meets(&site, &temporary, |_| std::fs::remove_dir_all(&temporary).unwrap());
     assert_pauses(&site, "enrich", "scratch");
     std::fs::create_dir(&temporary).unwrap();
+    assert_recovers(&site, worker);
+}
+
+/// Sets the soft limit of open files of a running process.
+fn limit_open_files(process: &Running, files: Option<u64>) {
+    let pid = Pid::from_raw(process.pid().cast_signed());
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    prlimit(pid, Resource::Nofile, Rlimit { current: files, maximum }).unwrap();
+}
+
+/// As when another program has opened all the files that the system has.
+#[test]
+fn worker_that_can_open_no_more_files_pauses_and_dead_letters_nothing() {
+    let site = Site::new();
+    let temporary = tempfile::tempdir().unwrap();
+    let worker = worker_that_meets(&site, temporary.path(), |worker| limit_open_files(worker, Some(8)));
+    let log = site.path("worker.log");
+    let has_logged = |words: &str| std::fs::read_to_string(&log).unwrap_or_default().contains(words);
+    eventually("the worker to pause", || has_logged("intake paused") && has_logged("Too many open files"));
+    assert!(!has_logged("dead-lettered") && !has_logged("has stopped"));
+    limit_open_files(&worker, getrlimit(Resource::Nofile).maximum);
     assert_recovers(&site, worker);
 }
 
@@ -103,7 +124,7 @@ fn pause_of_a_worker_that_has_gone_is_not_shown() {
     let temporary = tempfile::tempdir().unwrap();
     let objects = site.data().join("objects");
     let away = site.data().join("away");
-    let worker = worker_that_meets(&site, temporary.path(), || std::fs::rename(&objects, &away).unwrap());
+    let worker = worker_that_meets(&site, temporary.path(), |_| std::fs::rename(&objects, &away).unwrap());
     assert_pauses(&site, "persist", "objects");
     worker.kill();
     std::fs::rename(&away, &objects).unwrap();
