@@ -115,7 +115,8 @@ impl PlatformStatus {
         match groups {
             Ok(groups) => {
                 let last_words = reports.ok().map(|reports| status_workers::last_words(groups, reports, env));
-                self.paused_workers = status_workers::paused(groups, reports.unwrap_or_default(), env);
+                self.paused_workers =
+                    status_workers::paused(groups.iter().map(|group| &group.lag), reports.unwrap_or_default(), env);
                 self.parts.push(status_workers::part(groups, last_words.as_deref(), &self.paused_workers));
                 self.last_words = last_words.unwrap_or_default();
             }

@@ -7,6 +7,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::lag::GroupLag;
 use super::status::{PartHealth, StatusPart};
 use super::vitals::GroupVitals;
 use super::worker_reports::{TimedReport, WorkerReport};
@@ -108,11 +109,14 @@ impl fmt::Display for PausedWorker {
 
 /// The members of groups whose latest report is that of a pause, newest report first in `reports`. A worker that has gone, or
 /// has started again, no longer pauses.
-pub(super) fn paused(groups: &[GroupVitals], reports: &[TimedReport], env: &EnvName) -> Vec<PausedWorker> {
-    let members = groups.iter().flat_map(|group| {
-        let is_of = |stage: &Stage| stage.group(env).ok().as_ref() == Some(&group.lag.group);
-        let stage = Stage::ALL.iter().copied().find(is_of);
-        group.lag.members.iter().filter_map(move |member| Some((stage?, member.instance.as_str())))
+pub(super) fn paused<'a>(
+    groups: impl Iterator<Item = &'a GroupLag>,
+    reports: &[TimedReport],
+    env: &EnvName,
+) -> Vec<PausedWorker> {
+    let members = groups.flat_map(|group| {
+        let stage = Stage::ALL.iter().copied().find(|stage| stage.group(env).ok().as_ref() == Some(&group.group));
+        group.members.iter().filter_map(move |member| Some((stage?, member.instance.as_str())))
     });
     members.filter_map(|(stage, instance)| PausedWorker::of(stage, instance, reports)).collect()
 }
@@ -176,7 +180,6 @@ mod tests {
     use mfctl_core::ports::GroupMember;
 
     use super::*;
-    use crate::ops::lag::GroupLag;
 
     fn env() -> EnvName {
         "dev".parse().unwrap()
@@ -242,7 +245,9 @@ mod tests {
                 partitions: Vec::new(),
             });
         }
-        let checked = |groups: &[GroupVitals], reports: &[TimedReport]| paused(groups, reports, &env());
+        let checked = |groups: &[GroupVitals], reports: &[TimedReport]| {
+            paused(groups.iter().map(|group| &group.lag), reports, &env())
+        };
         let reports = [report(WorkerReport::Settings(Vec::new())), report(paused_report.clone())];
         let pauses = checked(&live, &reports);
         let part = part(&live, Some(&[]), &pauses);

@@ -13,6 +13,7 @@ mod data_folder;
 mod dry_run;
 mod entries;
 mod error;
+mod estimate;
 mod files;
 mod filter;
 mod free_space;

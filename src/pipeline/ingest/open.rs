@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::context::{IngestPorts, IngestScope};
 use super::error::Error;
-use super::free_space::{self, FreeSpaceGuard, SourceEstimate};
+use super::estimate::{self, SourceEstimate};
+use super::free_space::FreeSpaceGuard;
 use super::input::{GivenInput, GivenInputs, HeldInput, JobInputs, JobSpool, WaitNotice, incomplete};
 use super::rules::{FileRules, data_dir_paths};
 use super::spec::JobSpec;
@@ -108,7 +109,7 @@ pub(super) async fn open(
     } else {
         estimate(&spec, existing.as_ref().map(|job| job.job_id), kept, &ready.held, scope, stop).await?
     };
-    free_space::require(ports.objects.as_ref(), guard, estimate).await?;
+    estimate::require(ports.objects.as_ref(), guard, estimate).await?;
     let resumed = existing.is_some();
     let (id, lease) = match existing {
         Some(job) => (job.job_id, resume(ports, job.job_id, retry).await?),
@@ -200,7 +201,7 @@ async fn estimate(
         }
     }
     let stop = stop.clone();
-    let estimated = move || match free_space::estimate(&rules, &inputs, &stop) {
+    let estimated = move || match estimate::estimate(&rules, &inputs, &stop) {
         // What was kept cannot be used: the run says so, and rejects it.
         Err(_) if inputs.rejected_kept() => Ok(SourceEstimate::default()),
         estimated => estimated,
