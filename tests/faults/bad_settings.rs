@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use mfctl::kv::declared::KeyDeclarations;
 use mfctl::kv::history::HistoryEntry;
 use mfctl::kv::write::{ChangeMetadata, SettingEdit, transaction};
+use mfctl::ops::worker_reports::{self, WorkerReport};
 use mfctl_core::domain::{ConfigKey, EnvName, Timestamp};
 use mfctl_core::ports::ConfigChange;
 use rustix::process::Signal;
@@ -340,6 +341,17 @@ fn manifest_beyond_the_bounds_is_refused() {
     assert_eq!(site.run(["kv", "get", MEMORY]).code, 6, "nothing was written");
 }
 
+/// The starts of workers that the operator journal has.
+fn reported_starts(site: &Site) -> usize {
+    let env = EnvName::new(site.env_name()).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let reports = runtime.block_on(async {
+        let ports = site.ports().await;
+        worker_reports::latest(ports.operators.as_ref(), &env).await.unwrap()
+    });
+    reports.iter().filter(|report| report.report == WorkerReport::Started).count()
+}
+
 #[test]
 fn status_says_why_a_group_has_no_members() {
     let site = site();
@@ -357,7 +369,10 @@ fn status_says_why_a_group_has_no_members() {
     assert!(hint.contains("`mfctl worker all`"), "{hint}");
     assert_eq!(status["last_words"][0]["exit_code"], 143, "{status:#}");
 
+    let before = reported_starts(&site);
     let worker = Worker::start(&site, "second.log");
+    // That of both stages.
+    eventually("the start to be reported", || reported_starts(&site) == before + 2);
     worker.running.kill();
     eventually("the killed members to leave their groups", || {
         let (detail, hint, _) = workers(&site);
