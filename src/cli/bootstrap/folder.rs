@@ -28,7 +28,7 @@ pub struct ManifestSelection {
     /// The folder of manifests [default: mfctl's built-in manifests]
     #[arg(value_name = "DIR")]
     pub dir: Option<PathBuf>,
-    /// ResourceSelector this kind, or this resource of that kind; may be given several times
+    /// Only this kind, or this resource of that kind; may be given several times
     #[arg(long, value_name = "KIND[/NAME]")]
     pub only: Vec<ResourceSelector>,
 }

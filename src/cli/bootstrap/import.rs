@@ -34,7 +34,7 @@ pub struct Args {
     /// The folder to write to; created if it does not exist
     #[arg(value_name = "DIR")]
     dir: PathBuf,
-    /// ResourceSelector this kind, or this resource of that kind; may be given several times
+    /// Only this kind, or this resource of that kind; may be given several times
     #[arg(long, value_name = "KIND[/NAME]")]
     only: Vec<ResourceSelector>,
 }

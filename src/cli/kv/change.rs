@@ -28,7 +28,7 @@ use mfctl_core::stop::Stop;
 /// The options of every command that changes settings.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct ChangeOptions {
-    /// ChangeMetadata; recorded with your name in the history
+    /// Reason for the change; recorded with your name in the history
     #[arg(long, value_name = "TEXT", value_parser = reason::parse)]
     pub reason: Option<String>,
     /// Show the changes without making them
