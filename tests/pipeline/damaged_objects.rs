@@ -10,11 +10,11 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::support::Site;
 
-const GOOD: &str = "گزارش سالانهٔ کتابخانه";
-const OTHER: &str = "the other file of the job";
+pub const GOOD: &str = "گزارش سالانهٔ کتابخانه";
+pub const OTHER: &str = "the other file of the job";
 
 /// A site with two files that are staged and not yet persisted.
-fn staged_site() -> Site {
+pub fn staged_site() -> Site {
     let site = Site::new();
     std::fs::create_dir(site.path("in")).unwrap();
     std::fs::write(site.path("in/good.txt"), GOOD).unwrap();
@@ -33,19 +33,19 @@ fn assets(site: &Site) -> Vec<Value> {
 }
 
 /// The asset of these bytes.
-fn asset_of(site: &Site, bytes: &str) -> Value {
+pub fn asset_of(site: &Site, bytes: &str) -> Value {
     assets(site).into_iter().find(|asset| asset["sha256"] == sha256(bytes.as_bytes())).unwrap()
 }
 
-fn buckets(site: &Site) -> Buckets {
+pub fn buckets(site: &Site) -> Buckets {
     Buckets::of(&EnvName::new(site.env_name()).unwrap()).unwrap()
 }
 
-fn staged(asset: &Value) -> ObjectRef {
+pub fn staged(asset: &Value) -> ObjectRef {
     serde_json::from_value(asset["staging"].clone()).unwrap()
 }
 
-fn original(site: &Site, asset: &Value) -> ObjectRef {
+pub fn original(site: &Site, asset: &Value) -> ObjectRef {
     let sha = asset["sha256"].as_str().unwrap();
     let key = format!("{}/sha256/{}/{}/{sha}", asset["tenant"].as_str().unwrap(), &sha[..2], &sha[2..4]);
     ObjectRef { bucket: buckets(site).originals, key: ObjectKey::new(key).unwrap() }
@@ -62,13 +62,8 @@ async fn write(ports: &Ports, at: &ObjectRef, bytes: Vec<u8>) {
     ports.objects.put(at, Arc::new(bytes::Bytes::from(bytes)), PutOptions::default()).await.unwrap();
 }
 
-/// The path of an object of the data folder.
-fn file_of(site: &Site, at: &ObjectRef) -> std::path::PathBuf {
-    site.data().join("objects").join(at.bucket.as_str()).join(at.key.as_str())
-}
-
 /// The only dead letter.
-fn dead_letter(site: &Site) -> Value {
+pub fn dead_letter(site: &Site) -> Value {
     let listed = site.json(["dlq", "list"], &[0]);
     assert_eq!(listed["unresolved"], 1, "{listed:#}");
     let id = listed["groups"][0]["sample_ids"][0].as_str().unwrap();
@@ -160,33 +155,6 @@ async fn damaged_bytes_at_an_originals_key_do_not_win_over_the_staged_ones() {
     }
 }
 
-#[test]
-fn fifo_in_place_of_an_object_is_that_objects_failure_and_nothing_waits_for_it() {
-    for stage in ["persist", "enrich"] {
-        let site = staged_site();
-        let mut asset = asset_of(&site, GOOD);
-        let mut at = staged(&asset);
-        if stage == "enrich" {
-            site.json(["worker", "persist", "--until-drained"], &[0]);
-            asset = asset_of(&site, GOOD);
-            at = original(&site, &asset);
-        }
-        let path = file_of(&site, &at);
-        std::fs::remove_file(&path).unwrap();
-        crate::support::make_fifo(&path);
-        site.json(["worker", "all", "--until-drained"], &[3]);
-        let letter = dead_letter(&site);
-        assert_eq!(letter["kind"], "corrupt", "{letter:#}");
-        let message = letter["message"].as_str().unwrap();
-        assert!(message.contains(&at.to_string()) && message.contains("is a FIFO"), "{message}");
-        assert_eq!(asset_of(&site, OTHER)["state"], "enriched");
-        let report = site.json(["audit", "--second-look-ms", "0"], &[10]);
-        assert_eq!(report["violation_count"], 1, "{report:#}");
-        let found = &report["violations"][0];
-        assert_eq!((&found["kind"], &found["subject"]), (&"unreadable_object".into(), &asset["asset_id"]));
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn damaged_or_missing_derivative_is_not_returned_and_is_listed() {
     let site = staged_site();
@@ -240,29 +208,6 @@ fn work_without_a_worker_is_named_and_fails_a_strict_status() {
     assert_eq!(listed["owed"]["summary"], "2 in flight and no enrich worker", "{listed:#}");
     site.json(["worker", "enrich", "--until-drained"], &[0]);
     assert_eq!(site.run(["status", "--strict"]).code, 0);
-}
-
-#[test]
-fn status_shows_every_part_but_the_bucket_that_cannot_be_read() {
-    let site = staged_site();
-    let part = |report: &Value, name: &str| {
-        report["parts"].as_array().unwrap().iter().find(|part| part["part"] == name).unwrap().clone()
-    };
-    let whole = site.json(["status"], &[0]);
-    let staging = site.data().join("objects").join(buckets(&site).staging.as_str());
-    std::fs::remove_dir_all(&staging).unwrap();
-    std::fs::write(&staging, "").unwrap();
-    let report = site.json(["status"], &[5]);
-    for name in ["event log", "schemas", "catalog", "search", "jobs", "workers", "dead letters", "settings"] {
-        assert_eq!(part(&report, name), part(&whole, name), "{report:#}");
-    }
-    let storage = part(&report, "storage");
-    let detail = storage["detail"].as_str().unwrap();
-    assert_eq!(storage["health"], "bad", "{report:#}");
-    assert!(detail.starts_with("0 B in 0 objects; ") && detail.contains(" % full, "), "the rest is shown: {detail}");
-    assert!(detail.contains(&format!("; unknown: open bucket {}", buckets(&site).staging)), "{detail}");
-    let plain = site.run(["status"]);
-    assert!(plain.stdout.contains(detail) && plain.stdout.contains("no worker processes the lag"), "{plain}");
 }
 
 /// How an object is damaged.

@@ -1,7 +1,7 @@
 //! The pipeline, dead letters and media commands, on the embedded backends.
 
 mod damaged_database;
-mod damaged_objects;
+pub mod damaged_objects;
 mod damaged_original;
 mod dead_letter_records;
 mod dlq;
@@ -13,6 +13,7 @@ mod ingest_inputs;
 mod ingest_resume;
 mod media_verbs;
 mod merged_metadata;
+mod object_folder;
 mod oversize_records;
 mod source_changes;
 mod worker;
