@@ -132,7 +132,11 @@ async fn create_resources(settings: &Settings, ports: &Ports) -> Result<()> {
     let invalid = |error: InvalidName| Error::new(ErrorKind::Invalid, "name the environment's buckets").because(error);
     let buckets = Buckets::of(&settings.profile.environment).map_err(invalid)?;
     ports.log.create_topics(&topics::contract(PARTITIONS, retention)).await?;
-    ports.objects.create_buckets(&buckets.all().map(Clone::clone)).await?;
+    // Beside assets, a bucket that is missing has been lost, or its disk is not mounted. In an empty one in its place every
+    // object would look as if it had been deleted.
+    if ports.catalog.summary().await?.assets == 0 {
+        ports.objects.create_buckets(&buckets.all().map(Clone::clone)).await?;
+    }
     schemas::register_all(ports.registry.as_ref()).await?;
     Ok(())
 }

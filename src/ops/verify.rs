@@ -228,6 +228,9 @@ impl FileVerifier<'_> {
         let object = match self.ports.objects.open(&at).await {
             Ok(object) => object,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Err(format!("object {at} is not there"))),
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Denied) => {
+                return Ok(Err(format!("object {at} cannot be read: {}", error.full())));
+            }
             Err(error) => return Err(error),
         };
         let digest = match digest::sha256_of(object).await {

@@ -84,6 +84,31 @@ fn each_bucket_that_is_moved_away_pauses_the_worker_until_it_is_back() {
     }
 }
 
+/// As after a restart of the host whose disk of objects was not mounted: nothing is created in its place.
+#[test]
+fn worker_that_starts_without_the_objects_says_so_and_dead_letters_nothing() {
+    for missing in ["objects", "objects/myfarsi-dev-media-staging", "objects/myfarsi-dev-media-originals"] {
+        let site = Site::new();
+        write_texts(&site.path("in"), 3, &mut fastrand::Rng::with_seed(1));
+        site.json(["ingest", "in"], &[0]);
+        let folder = site.data().join(missing);
+        let away = site.data().join("away");
+        std::fs::rename(&folder, &away).unwrap();
+        for words in
+            [&["worker", "all", "--until-drained", "--give-up-after", "5s"][..], &["ingest", "--new-job", "in"]]
+        {
+            let ran = site.run(words);
+            assert!([5, 6].contains(&ran.code) || words[0] == "ingest", "{words:?} without {missing}: {ran}");
+        }
+        assert_eq!(site.run(["status"]).code, 5, "without {missing}");
+        assert!(!folder.exists(), "{missing} was created");
+        std::fs::rename(&away, &folder).unwrap();
+        assert_eq!(site.json(["dlq", "list"], &[0])["unresolved"], 0);
+        site.json(["worker", "all", "--until-drained"], &[0]);
+        site.audit();
+    }
+}
+
 #[test]
 fn folder_for_temporary_files_that_is_deleted_pauses_the_worker_until_it_is_back() {
     let site = Site::new();

@@ -387,7 +387,15 @@ fn damaged_copy_of_a_list_is_an_error() {
     let job = site.json(["ingest", "--files-from", "list"], &[0])["job_id"].as_str().unwrap().to_owned();
     let kept = site.data().join("jobs").join(&job).join("list");
     assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
-    for damage in [|kept: &Path| fs::write(kept, "in/00.txt\n"), |kept: &Path| fs::remove_file(kept)] {
+    let damages: [fn(&Path) -> std::io::Result<()>; 3] = [
+        |kept| fs::write(kept, "in/00.txt\n"),
+        |kept| fs::remove_file(kept),
+        |kept| {
+            make_fifo(kept);
+            Ok(())
+        },
+    ];
+    for damage in damages {
         damage(&kept).unwrap();
         for words in [["jobs", "verify"], ["ingest", "--resume"]] {
             let ran = site.run([&words[..], &[job.as_str()]].concat());

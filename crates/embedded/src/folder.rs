@@ -44,9 +44,9 @@ impl DataFolder {
     pub fn open(path: &Path, mode: OpenMode) -> Result<Self> {
         let db_path = path.join("mfctl.db");
         match mode {
-            OpenMode::MayCreate => create_layout(path)?,
+            OpenMode::MayCreate => create_layout(path, !db_path.exists())?,
             // `Db::open` reports a missing file; an older release may have created fewer folders. They are needed to write.
-            OpenMode::MustExist if db_path.exists() => match create_layout(path) {
+            OpenMode::MustExist if db_path.exists() => match create_layout(path, false) {
                 Err(error) if error.kind() == ErrorKind::Denied => {}
                 created => created?,
             },
@@ -112,10 +112,14 @@ impl DataFolder {
     }
 }
 
-fn create_layout(path: &Path) -> Result<()> {
+/// Creates the folders that are missing; that of the objects only in a new data folder: later it has been lost, or its disk
+/// is not mounted.
+fn create_layout(path: &Path, is_new: bool) -> Result<()> {
     create_private_dir(path)?;
     reject_network_file_system(path)?;
-    ["objects", "locks", "locks/members", "tmp"].iter().try_for_each(|part| create_private_dir(&path.join(part)))
+    let objects = is_new.then_some("objects");
+    let parts = objects.into_iter().chain(["locks", "locks/members", "tmp"]);
+    parts.into_iter().try_for_each(|part| create_private_dir(&path.join(part)))
 }
 
 fn create_private_dir(path: &Path) -> Result<()> {

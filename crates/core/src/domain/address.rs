@@ -22,15 +22,6 @@ pub fn without_credentials(text: &str) -> String {
     }
 }
 
-/// The first parameter in a text, such as `password=`, that is followed by a value and means a secret.
-#[must_use]
-pub fn secret_parameter(text: &str) -> Option<&'static str> {
-    let lower = text.to_ascii_lowercase();
-    let is_value = |rest: &str| rest.starts_with(|c: char| !c.is_whitespace());
-    let has_value = |name: &str| lower.match_indices(name).any(|(at, _)| is_value(&lower[at + name.len()..]));
-    SECRET_PARAMETERS.into_iter().find(|name| has_value(name))
-}
-
 /// Whether a URL names a user, which may be a token.
 #[must_use]
 pub fn has_user(url: &str) -> bool {

@@ -45,6 +45,9 @@ pub fn secret_reason(key: &str, value: &str) -> Option<String> {
     if address::has_password(value) {
         return Some("the value is an address with a password in it".to_owned());
     }
+    if let Some(word) = assigned_word(value, Assignment::Equals) {
+        return Some(format!("the value has something after {word}="));
+    }
     let key = key.to_ascii_lowercase();
     let word = SECRET_WORDS.iter().find(|word| key.contains(**word))?;
     // Not `token_ttl: 20m` or `password_min_length: 12`.
@@ -56,8 +59,12 @@ pub fn secret_reason(key: &str, value: &str) -> Option<String> {
 /// The answer never repeats the text.
 #[must_use]
 pub fn secret_in_text(text: &str) -> Option<String> {
-    if let Some(name) = address::secret_parameter(text) {
-        return Some(format!("it has a value after {name}"));
+    let assigned = assigned_word(text, Assignment::Equals).or_else(|| assigned_word(text, Assignment::Colon));
+    if let Some(word) = assigned {
+        return Some(format!("it has a value after {word}"));
+    }
+    if has_login(text) {
+        return Some("it has credentials in it".to_owned());
     }
     let words = || text.split_whitespace().map(|word| word.trim_matches(|c: char| "'\"`().,:;!?".contains(c)));
     if words().any(|word| address::has_user(word) || address::has_password(word)) {
@@ -66,6 +73,60 @@ pub fn secret_in_text(text: &str) -> Option<String> {
     secret_reason("", text)
         .or_else(|| words().find_map(|word| secret_reason("", word)))
         .map(|why| why.replace("the value", "a part of it"))
+}
+
+/// What stands between a word and its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Assignment {
+    /// `password=x`, `password = x`.
+    Equals,
+    /// `password: x`, where `x` is the last word or is no plain word, and `"password": "x"`.
+    Colon,
+}
+
+/// The secret word to which a text assigns a value.
+fn assigned_word(text: &str, assignment: Assignment) -> Option<&'static str> {
+    let lower = text.to_lowercase();
+    let words = SECRET_WORDS.into_iter().chain(["pwd", "گذرواژه"]);
+    words
+        .into_iter()
+        .find(|word| lower.match_indices(word).any(|(at, _)| is_assigned(&lower[at + word.len()..], assignment)))
+}
+
+/// Whether what follows a word assigns a value to it.
+fn is_assigned(rest: &str, assignment: Assignment) -> bool {
+    // `secret_key`, `token-id`: the rest of the name.
+    let rest = rest.trim_start_matches(|c: char| c.is_alphanumeric() || matches!(c, '_' | '-'));
+    let rest = rest.trim_start_matches(['"', '\'']);
+    let spaced = rest.trim_start();
+    let is_spaced = spaced.len() < rest.len();
+    match assignment {
+        Assignment::Equals => spaced.strip_prefix('=').is_some_and(|value| {
+            let has_value = |value: &str| value.starts_with(|c: char| !c.is_whitespace() && c != '=');
+            has_value(value) || is_spaced && has_value(value.trim_start())
+        }),
+        Assignment::Colon => spaced.strip_prefix(':').is_some_and(|value| {
+            let value = value.trim();
+            let first = value.split_whitespace().next().unwrap_or_default();
+            let is_plain = first.chars().all(char::is_alphabetic);
+            !first.is_empty() && (!is_plain || first == value)
+        }),
+    }
+}
+
+/// Whether a text has the credentials of an HTTP request: `Authorization: Bearer x`, or curl's `-u name:x`.
+fn has_login(text: &str) -> bool {
+    let mut words = text.split_whitespace().peekable();
+    while let Some(word) = words.next() {
+        let next = words.peek().copied().unwrap_or_default();
+        let is_password = next.split_once(':').is_some_and(|(name, password)| !name.is_empty() && !password.is_empty());
+        let is_scheme = ["bearer", "basic"].contains(&word.to_lowercase().as_str());
+        let is_token = !next.is_empty() && (next.len() >= 16 || text.to_lowercase().contains("authorization"));
+        if ["-u", "--user"].contains(&word) && is_password || is_scheme && is_token {
+            return true;
+        }
+    }
+    false
 }
 
 fn is_token_char(c: char) -> bool {
@@ -91,6 +152,8 @@ mod tests {
             ("url", "postgres://media:hunter2@db/media"),
             ("url", "postgres://media:hun/ter2@db/media"),
             ("db_password", "hunter2"),
+            ("dsn", "host=h user=u password=hunter2"),
+            ("url", "https://h/x?api_key=hunter2"),
             ("session_token_key", "c2VjcmV0c2VjcmV0c2VjcmV0"),
         ] {
             let reason = secret_reason(key, value).unwrap_or_else(|| panic!("{key}={value}"));
@@ -121,6 +184,13 @@ mod tests {
             "clone https://hunter2@git.example/x first",
             "uses ghp_hunter2hunter2hunter2hunter2hunter2",
             "see \"AKIAIOSFODNN7HUNTER2\".",
+            "password: hunter2",
+            "passwd : 'hunter2' for now",
+            "secret_key = hunter2",
+            "{\"password\":\"hunter2\"}",
+            "Authorization: Bearer hunter2",
+            "curl -u bob:hunter2 https://x",
+            "گذرواژه=hunter2",
         ] {
             let why = secret_in_text(text);
             assert!(why.as_ref().is_some_and(|why| !why.to_lowercase().contains("hunter2")), "{text}: {why:?}");
@@ -131,6 +201,8 @@ mod tests {
             "see https://wiki.example/a@b?page=1#x",
             "ask mina@example.org",
             "ticket OPS-12: token lifetime",
+            "password: see the ticket",
+            "secret_key rotation, basic checks done",
         ] {
             assert_eq!(secret_in_text(text), None, "{text}");
         }

@@ -167,6 +167,25 @@ fn an_older_format_is_migrated_with_a_backup() {
     assert_eq!(std::fs::read_dir(dir.path().join("backups")).unwrap().count(), 1);
 }
 
+/// What is written to a file that has no name any more is lost when the process ends.
+#[tokio::test]
+async fn a_file_that_was_deleted_or_replaced_is_not_written() {
+    let (dir, db) = open();
+    let path = dir.path().join("mfctl.db");
+    db.write("put", |tx| put(tx, "a")).await.unwrap();
+    std::fs::copy(&path, dir.path().join("copy")).unwrap();
+    for replace in [false, true] {
+        if replace {
+            std::fs::rename(dir.path().join("copy"), &path).unwrap();
+        } else {
+            std::fs::remove_file(&path).unwrap();
+        }
+        let error = db.write("put", |tx| put(tx, "b")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{}", error.full());
+        assert!(error.full().contains("deleted or replaced"), "{}", error.full());
+    }
+}
+
 /// As when the process may open no more files, or another program deletes the folder.
 #[tokio::test]
 async fn a_request_is_told_why_no_transaction_could_begin_and_the_writer_goes_on() {

@@ -1,5 +1,6 @@
 //! The writer: one thread per process that runs queued requests in one transaction after another (group commit).
 
+use std::os::unix::fs::MetadataExt as _;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -128,6 +129,12 @@ where
     })
 }
 
+/// Device and inode of the file at a path.
+fn file_id(path: &Path) -> Result<(u64, u64)> {
+    let metadata = std::fs::metadata(path).map_err(|error| io_error(error, format!("look at {}", path.display())))?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
 fn panicked(what: &str, panic: &(dyn std::any::Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
@@ -137,6 +144,9 @@ fn panicked(what: &str, panic: &(dyn std::any::Any + Send)) -> Error {
 struct WriterThread {
     connection: Connection,
     lock: WriterLock,
+    path: PathBuf,
+    /// Device and inode of the file that the connection has open.
+    file: (u64, u64),
     wal: PathBuf,
     commits: watch::Sender<u64>,
 }
@@ -147,9 +157,22 @@ impl WriterThread {
         connection
             .pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)
             .during("configure the data folder's file")?;
-        let mut wal = path.as_os_str().to_owned();
-        wal.push("-wal");
-        Ok(Self { connection, lock: WriterLock::new(path), wal: wal.into(), commits })
+        let wal = connection::beside(path, "-wal");
+        let file = file_id(path)?;
+        Ok(Self { connection, lock: WriterLock::new(path), path: path.to_owned(), file, wal, commits })
+    }
+
+    /// Refuses to write to a file that was deleted or replaced since it was opened: what is written would be lost.
+    fn require_file(&self) -> Result<()> {
+        match file_id(&self.path) {
+            Ok(file) if file == self.file => Ok(()),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Err(Error::new(
+                ErrorKind::Corrupt,
+                format!("{} was deleted or replaced while this process had it open", self.path.display()),
+            )
+            .hint("stop every mfctl on the data folder, restore the file, then start again")),
+        }
     }
 
     fn run(self, mut requests: mpsc::Receiver<WriteRequest>) {
@@ -163,6 +186,7 @@ impl WriterThread {
         let mut replies = Vec::new();
         let mut next = Some(first);
         let outcome = self.lock.acquire().and_then(|_lock| {
+            self.require_file()?;
             let committed = self.transaction(&mut next, requests, &mut replies);
             if committed.is_err() && !self.connection.is_autocommit() {
                 let _ = self.connection.execute_batch("ROLLBACK");

@@ -58,9 +58,10 @@ fn classify(error: &io::Error) -> (ErrorKind, Option<&'static str>) {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::NOSPC) => (ErrorKind::Full, Some("free space on the disk of the data folder, or move the folder")),
         Some(Errno::DQUOT) => (ErrorKind::Full, Some("your disk quota is used up: free space or ask for more")),
-        Some(Errno::ACCESS | Errno::PERM) => {
-            (ErrorKind::Denied, Some("the data folder belongs to another user: run as that user, or choose another"))
-        }
+        Some(Errno::ACCESS | Errno::PERM) => (
+            ErrorKind::Denied,
+            Some("run mfctl as the user who owns the data folder, or correct the owner or mode of this entry"),
+        ),
         Some(Errno::ROFS) => (ErrorKind::Denied, Some("the disk of the data folder is mounted read-only")),
         Some(Errno::NOENT) => (ErrorKind::NotFound, None),
         Some(Errno::NOTDIR | Errno::ISDIR | Errno::NAMETOOLONG | Errno::FBIG | Errno::LOOP) => {

@@ -60,7 +60,8 @@ impl ObjectFolder {
             Ok(metadata) if metadata.is_dir() => Ok(path),
             Ok(_) => Err(Error::new(ErrorKind::Corrupt, format!("open bucket {bucket}: {} is a file", path.display()))),
             Err(error) if error.kind() == Io::NotFound => {
-                Err(Error::new(ErrorKind::Unprepared, format!("bucket {bucket} does not exist")))
+                Err(Error::new(ErrorKind::Unprepared, format!("bucket {bucket} does not exist"))
+                    .hint(format!("restore the folder {}, or mount the disk that holds it", path.display())))
             }
             Err(error) => Err(file_error(format!("open bucket {bucket}"), error)),
         }
@@ -252,6 +253,11 @@ impl ObjectFolder {
         let Some(parent) = path.parent() else { return Ok(()) };
         match create_private_folder(parent) {
             Ok(()) => Ok(()),
+            Err(error) if let Some(link) = link_to_nothing(parent) => {
+                Err(Error::new(ErrorKind::Unreachable, format!("{}: {} leads to nothing", what(), link.display()))
+                    .hint("mount what the link leads to, or remove the link")
+                    .because(error))
+            }
             // Another process pruned one of them at this moment: the caller tries again.
             Err(error) if error.kind() == Io::NotFound => Ok(()),
             // Also if `mkdir` found one that was removed before it was examined.
@@ -262,6 +268,11 @@ impl ObjectFolder {
             Err(error) => Err(file_error(what(), error)),
         }
     }
+}
+
+/// The link among these folders whose target does not exist, such as a disk that is not mounted.
+fn link_to_nothing(folder: &Path) -> Option<&Path> {
+    folder.ancestors().find(|above| above.is_symlink() && !above.exists())
 }
 
 /// Whether a folder cannot exist because it or an ancestor is a file.

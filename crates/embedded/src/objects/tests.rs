@@ -89,6 +89,23 @@ async fn a_link_is_not_an_object() {
     assert_eq!(listed.objects.iter().map(|object| object.key.as_str()).collect::<Vec<_>>(), ["staged"]);
 }
 
+/// A disk that is not mounted is an outage, and no fault of the object.
+#[tokio::test]
+async fn a_folder_that_is_a_link_to_nothing_is_named() {
+    let (data, store) = store().await;
+    put(&store, "staged", "bytes").await;
+    std::os::unix::fs::symlink("/no/such/disk", data.path().join("objects/bucket/deep")).unwrap();
+    let target = at("deep/er/key");
+    let errors = [
+        store.copy(&at("staged"), &target, &digest("bytes")).await.err(),
+        store.put_new(&target, Bytes::from_static(b"bytes"), PutOptions::default()).await.err(),
+    ];
+    for error in errors.map(Option::unwrap) {
+        assert_eq!(error.kind(), ErrorKind::Unreachable, "{}", error.full());
+        assert!(error.full().contains("objects/bucket/deep leads to nothing"), "{}", error.full());
+    }
+}
+
 /// No call waits for the writer of a FIFO, or takes it for an object that is not there.
 #[tokio::test]
 async fn an_entry_that_is_neither_file_nor_folder_is_a_damaged_object() {

@@ -13,6 +13,7 @@ use super::spool::{
 };
 use super::{GivenInput, WaitNotice};
 use crate::pipeline::ingest::error::Error;
+use crate::pipeline::ingest::read;
 use mfctl_core::domain::JobId;
 use mfctl_core::domain::job::{InputKind, JobInput};
 use mfctl_core::stop::Stop;
@@ -205,8 +206,12 @@ impl InputPart {
 
     /// Opens the spool. What was kept of an input that ended must be whole.
     fn open_kept(&self, path: &Path) -> Result<File, Error> {
-        let opened = File::open(path).and_then(|file| file.metadata().map(|metadata| (file, metadata.len())));
-        let (file, length) = opened.map_err(|error| spool_error(error, path))?;
+        let opened = read::open(path).and_then(|file| file.metadata().map(|metadata| (file, metadata)));
+        let (file, metadata) = opened.map_err(|error| spool_error(error, path))?;
+        if !metadata.is_file() {
+            return Err(spool_error(io::Error::new(io::ErrorKind::NotFound, "it is not a file"), path));
+        }
+        let length = metadata.len();
         if !self.ended.load(Ordering::Acquire) {
             self.bytes.store(length, Ordering::Relaxed);
         } else if length != self.bytes.load(Ordering::Relaxed) {
