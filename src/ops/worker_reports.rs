@@ -1,5 +1,6 @@
 //! What workers report about themselves in the operator journal, so that `status` can say on any host why a group has no
-//! members, which pauses it has and which settings are not used: each start, each end with its reason, each pause, and each change of the unused settings.
+//! members, which members pause and which settings are not used: each start, each end with its reason, each pause, and each
+//! change of the unused settings.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -10,9 +10,8 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 
-use crate::pipeline::object_failure::{judge_denied, mismatch};
 use crate::pipeline::scratch::Scratch;
-use crate::pipeline::store_check::{StoreBaseline, StoreCheck};
+use crate::pipeline::store_check::{StoreBaseline, StoreCheck, mismatch};
 use crate::pipeline::worker::{CleanupFailure, PipelineStep, RecordContext, StepError, StepOutput};
 use mfctl_core::domain::asset::AssetFacts;
 use mfctl_core::domain::event::{EventEnvelope, MediaEnriched, MediaIngested, trace_of};
@@ -275,7 +274,7 @@ impl PipelineStep for Enrich {
     async fn run(&self, cx: RecordContext<'_>, input: &MediaIngested) -> Result<StepOutput<EnrichEffect>, StepError> {
         let extracted = match self.extract(input).await {
             Ok(extracted) => extracted,
-            Err(error) => return Err(judge_denied(error, self.objects.as_ref(), &[&input.original]).await),
+            Err(error) => return Err(self.store().judge_denied(error, &[&input.original]).await),
         };
         let derived = self.put_text_and_thumbnail(&input.envelope, &extracted).await?;
         let EventEnvelope { asset_id, revision, .. } = input.envelope;

@@ -3,7 +3,6 @@
 pub mod enrich;
 pub mod follow;
 pub mod ingest;
-mod object_failure;
 pub mod persist;
 pub mod scratch;
 pub mod store_check;

@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use crate::pipeline::object_failure::{judge_denied, mismatch};
-use crate::pipeline::store_check::{StoreBaseline, StoreCheck};
+use crate::pipeline::store_check::{StoreBaseline, StoreCheck, mismatch};
 use crate::pipeline::worker::{CleanupFailure, PipelineStep, RecordContext, StepError, StepOutput};
 use mfctl_core::domain::event::{EventEnvelope, IngestRaw, MediaIngested};
 use mfctl_core::domain::names::Buckets;
@@ -156,7 +155,7 @@ impl PipelineStep for Persist {
     async fn run(&self, _: RecordContext<'_>, input: &IngestRaw) -> Result<StepOutput<PersistEffect>, StepError> {
         let original = self.original_of(input);
         if let Err(error) = self.copy(input, &original).await {
-            return Err(judge_denied(error, self.objects.as_ref(), &[&input.staging, &original]).await);
+            return Err(self.store().judge_denied(error, &[&input.staging, &original]).await);
         }
         let EventEnvelope { asset_id, revision, .. } = input.envelope;
         let now = self.clock.now();

@@ -1,10 +1,11 @@
-//! Whether the object store as a whole works: the canary of the steps that use it, and what a missing object means.
+//! Whether the object store as a whole works, which is the canary of the steps that use it; and what a failed call for one
+//! object means: the failure of that object's record alone, or of the store.
 
 use std::time::Duration;
 
 use super::worker::StepError;
 use mfctl_core::domain::names::Buckets;
-use mfctl_core::domain::{ObjectRef, object_keys};
+use mfctl_core::domain::{BucketName, ObjectRef, object_keys};
 use mfctl_core::ports::{Dependency, Error, ErrorKind, ObjectStore, Result};
 
 /// Longest time that the start of a worker waits for what the store has.
@@ -29,7 +30,7 @@ impl StoreBaseline {
     async fn read_all(objects: &dyn ObjectStore, buckets: &Buckets) -> Self {
         let mut baseline = Self { has_buckets: true, has_marker: false };
         for bucket in buckets.all() {
-            match objects.head(&ObjectRef { bucket: bucket.clone(), key: object_keys::marker() }).await {
+            match objects.head(&marker_in(bucket)).await {
                 Ok(marker) => baseline.has_marker |= marker.is_some() && *bucket == buckets.originals,
                 Err(_) => baseline.has_buckets = false,
             }
@@ -50,8 +51,7 @@ impl StoreCheck<'_> {
     /// Whether the store answers for the bucket of originals, and has the buckets and the marker that it had at the start.
     pub(super) async fn check(self) -> Result<()> {
         for bucket in self.buckets.all() {
-            let marker = ObjectRef { bucket: bucket.clone(), key: object_keys::marker() };
-            match self.objects.head(&marker).await {
+            match self.objects.head(&marker_in(bucket)).await {
                 Ok(None) if self.baseline.has_marker && *bucket == self.buckets.originals => {
                     let what = format!("bucket {bucket} has lost the platform's marker since this worker started");
                     return Err(
@@ -83,10 +83,47 @@ impl StoreCheck<'_> {
         }
     }
 
+    /// What the error of a step that read these objects means, if the store denied a call.
+    ///
+    /// The store denies one of the objects and answers for the bucket that holds it: the record's own failure, which no retry
+    /// resolves. Lost rights to a bucket and denied writes are not the record's fault: the error stays as it is, and stops the
+    /// worker. A store that no longer answers is an outage.
+    pub(super) async fn judge_denied(self, error: StepError, read: &[&ObjectRef]) -> StepError {
+        let StepError::Port(denied) = &error else { return error };
+        if denied.kind() != ErrorKind::Denied || denied.dependency() != Some(Dependency::Objects) {
+            return error;
+        }
+        for at in read {
+            if !self.is_denied(at).await {
+                continue;
+            }
+            return match self.objects.head(&marker_in(&at.bucket)).await {
+                Ok(_) => StepError::permanent("object_denied", denied.full()),
+                Err(canary) if canary.kind().is_dependency() => StepError::Port(canary.of(Dependency::Objects)),
+                Err(_) => error,
+            };
+        }
+        error
+    }
+
+    async fn is_denied(self, at: &ObjectRef) -> bool {
+        self.objects.open(at).await.is_err_and(|error| error.kind() == ErrorKind::Denied)
+    }
+
     /// Whether a bucket is missing that existed at the start.
     fn is_lost(self, error: &Error) -> bool {
         self.baseline.has_buckets && error.kind() == ErrorKind::Unprepared
     }
+}
+
+/// The platform's marker in a bucket; only the bucket of originals has one.
+fn marker_in(bucket: &BucketName) -> ObjectRef {
+    ObjectRef { bucket: bucket.clone(), key: object_keys::marker() }
+}
+
+/// Bytes that are not those of the event: no retry changes them, and both objects stay for a repair.
+pub(super) fn mismatch(message: String) -> StepError {
+    StepError::permanent("checksum_mismatch", message)
 }
 
 /// A missing bucket as an outage.

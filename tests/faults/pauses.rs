@@ -94,12 +94,11 @@ fn worker_that_starts_without_the_objects_says_so_and_dead_letters_nothing() {
         let folder = site.data().join(missing);
         let away = site.data().join("away");
         std::fs::rename(&folder, &away).unwrap();
-        for words in
-            [&["worker", "all", "--until-drained", "--give-up-after", "5s"][..], &["ingest", "--new-job", "in"]]
-        {
-            let ran = site.run(words);
-            assert!([5, 6].contains(&ran.code) || words[0] == "ingest", "{words:?} without {missing}: {ran}");
-        }
+        let worked = site.run(["worker", "all", "--until-drained", "--give-up-after", "5s"]);
+        assert_eq!(worked.code, 6, "without {missing}: {worked}");
+        // Without the originals, files that are staged already are duplicates.
+        let ingested = site.run(["ingest", "--new-job", "in"]);
+        assert_eq!(ingested.code, if missing.ends_with("originals") { 0 } else { 6 }, "without {missing}: {ingested}");
         assert_eq!(site.run(["status"]).code, 5, "without {missing}");
         assert!(!folder.exists(), "{missing} was created");
         std::fs::rename(&away, &folder).unwrap();

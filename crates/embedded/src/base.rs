@@ -67,8 +67,5 @@ pub fn special_file(kind: FileType) -> Option<&'static str> {
 pub fn capacity(path: &Path) -> Result<Capacity> {
     let stat = rustix::fs::statvfs(path)
         .map_err(|errno| io_error(errno.into(), format!("read the free space of {}", path.display())))?;
-    let block = if stat.f_frsize == 0 { stat.f_bsize } else { stat.f_frsize };
-    // As df(1) computes it: blocks reserved for root are neither used nor free.
-    let used = stat.f_blocks.saturating_sub(stat.f_bfree);
-    Ok(Capacity { total_bytes: (used + stat.f_bavail) * block, free_bytes: stat.f_bavail * block })
+    Ok(stat.into())
 }

@@ -27,12 +27,7 @@ impl FreeSpaceGuard {
     /// # Errors
     /// `StorageFull` if they do not; errors of `fstatvfs(3)`.
     pub(super) fn check_file(self, file: &File, bytes: u64) -> io::Result<()> {
-        let disk = rustix::fs::fstatvfs(file)?;
-        // As df(1) computes it: blocks reserved for root are neither used nor free.
-        let blocks = disk.f_blocks.saturating_sub(disk.f_bfree) + disk.f_bavail;
-        let capacity =
-            Capacity { total_bytes: blocks * disk.f_frsize, free_bytes: disk.f_bavail.saturating_mul(disk.f_frsize) };
-        if self.writable_bytes(capacity) >= bytes {
+        if self.writable_bytes(rustix::fs::fstatvfs(file)?.into()) >= bytes {
             return Ok(());
         }
         let error = format!("less than {} % of the disk would stay free", self.min_free_percent);

@@ -11,7 +11,7 @@ use super::candidate::IngestCandidate;
 use super::entries::{BOM, Entry, EntryReader, Flaw, Terminator, plain};
 use super::error::Error;
 use super::input::{JobInputs, PartReader};
-use super::open_tails::OpenTails;
+use super::open_tails::{OpenTails, read_parts};
 use super::read::refusal;
 use super::spec::ListSpec;
 use mfctl_core::domain::job::{InputKind, RefusalKind};
@@ -41,17 +41,9 @@ pub(super) fn entries(
     stop: &Stop,
     each: &mut dyn FnMut(ListEntry) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>, Error> {
-    let mut tails = OpenTails::default();
-    for part in inputs.open(InputKind::List) {
-        if part_entries(list, part?, stop, &mut tails, each)?.is_break() {
-            return Ok(ControlFlow::Break(()));
-        }
-    }
-    if !inputs.ended(InputKind::List) {
-        return Ok(ControlFlow::Continue(()));
-    }
-    for tail in tails.left() {
-        inputs.count_entry(InputKind::List, tail.part);
+    let read = read_parts(inputs, InputKind::List, |part, tails| part_entries(list, part, stop, tails, each))?;
+    let ControlFlow::Continue(tails) = read else { return Ok(ControlFlow::Break(())) };
+    for tail in tails {
         let reason = format!("entry {} of the list {}", tail.line, tail.reason("the list"));
         let name = entry_name(&list.named_path(), tail.part, tail.line);
         let candidate = IngestCandidate::refused(name, refusal(RefusalKind::CutOff, reason));

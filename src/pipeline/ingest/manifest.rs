@@ -16,7 +16,7 @@ use super::error::Error;
 use super::input::{JobInputs, PartReader};
 use super::list::entry_name;
 use super::metadata::{DeclaredMetadata, MAX_BYTES};
-use super::open_tails::OpenTails;
+use super::open_tails::{OpenTails, read_parts};
 use super::read::refusal;
 use super::spec::{ManifestForm, ManifestSpec};
 use mfctl_core::domain::job::{InputKind, RefusalKind};
@@ -34,17 +34,9 @@ pub(super) fn rows(
     stop: &Stop,
     sink: CandidateSink<'_>,
 ) -> Result<ControlFlow<()>, Error> {
-    let mut tails = OpenTails::default();
-    for part in inputs.open(InputKind::Manifest) {
-        if part_rows(spec, part?, stop, &mut tails, sink)?.is_break() {
-            return Ok(ControlFlow::Break(()));
-        }
-    }
-    if !inputs.ended(InputKind::Manifest) {
-        return Ok(ControlFlow::Continue(()));
-    }
-    for tail in tails.left() {
-        inputs.count_entry(InputKind::Manifest, tail.part);
+    let read = read_parts(inputs, InputKind::Manifest, |part, tails| part_rows(spec, part, stop, tails, sink))?;
+    let ControlFlow::Continue(tails) = read else { return Ok(ControlFlow::Break(())) };
+    for tail in tails {
         let reason = tail.reason("the manifest");
         let candidate = invalid_row(&spec.named_path(), tail.part, tail.line, RefusalKind::CutOff, &reason);
         if sink(candidate).is_break() {

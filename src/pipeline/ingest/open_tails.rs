@@ -1,5 +1,11 @@
 //! The ends of the parts of a list or manifest whose end was not read: each may be a piece of an entry.
 
+use std::ops::ControlFlow;
+
+use super::error::Error;
+use super::input::{JobInputs, PartReader};
+use mfctl_core::domain::job::InputKind;
+
 /// Bytes of a tail that a reason shows.
 const SHOWN_BYTES: usize = 80;
 
@@ -14,6 +20,29 @@ pub(super) struct OpenTail {
     bytes: Vec<u8>,
     /// The entry before it in the part; `None` if it is the first one.
     previous: Option<Vec<u8>>,
+}
+
+/// Reads all parts of an input with `read`. Returns the tails of which no part had the whole entry; none while the end of the
+/// input is not read.
+///
+/// # Errors
+/// A part that cannot be opened; those of `read`.
+pub(super) fn read_parts(
+    inputs: &JobInputs,
+    kind: InputKind,
+    mut read: impl FnMut(PartReader<'_>, &mut OpenTails) -> Result<ControlFlow<()>, Error>,
+) -> Result<ControlFlow<(), Vec<OpenTail>>, Error> {
+    let mut tails = OpenTails::default();
+    for part in inputs.open(kind) {
+        if read(part?, &mut tails)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    if !inputs.ended(kind) {
+        return Ok(ControlFlow::Continue(Vec::new()));
+    }
+    tails.tails.iter().for_each(|tail| inputs.count_entry(kind, tail.part));
+    Ok(ControlFlow::Continue(tails.tails))
 }
 
 /// The open tails of the parts that were read, until a later part has the whole entry.
@@ -50,11 +79,6 @@ impl OpenTails {
         let previous = self.previous.take();
         self.tails.push(OpenTail { part, line, bytes: bytes.to_vec(), previous });
     }
-
-    /// The tails of which no later part had the whole entry.
-    pub(super) fn left(self) -> Vec<OpenTail> {
-        self.tails
-    }
 }
 
 impl OpenTail {
@@ -80,7 +104,7 @@ mod tests {
                 tails.open_tail(part, entries.len() as u64 + 1, tail.as_bytes());
             }
         }
-        tails.left().iter().map(|tail| (tail.part, tail.line)).collect()
+        tails.tails.iter().map(|tail| (tail.part, tail.line)).collect()
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //!
 //! A call that fails is either part of an outage or the failure of its record alone. It is an outage when the dependency's
 //! canary fails too, when [`DISTINCT_RECORDS`] records fail in a row, when the call was not made for one record, or when the
-//! store or disk is full or the host has run out of something. Calls in an outage wait for its end, and nothing is charged to their records. A record that fails
-//! alone is tried again while all others go on, and fails for good after [`RecordLimit`].
+//! store or disk is full, or the host has run out of open files, memory or processes. Calls in an outage wait for its end, and
+//! nothing is charged to their records. A record that fails alone is tried again while all others go on, and fails for good
+//! after [`RecordLimit`].
 
 mod guards;
 mod site;

@@ -14,7 +14,8 @@ pub trait DependencyFault: Display {
     /// The dependency, where the error names it.
     fn dependency(&self) -> Option<Dependency>;
 
-    /// Whether a disk, store or quota is full or the host has run out of something, which is never the fault of one record.
+    /// Whether a disk, store or quota is full, or the host has run out of open files, memory or processes: never the fault of
+    /// one record.
     fn is_full(&self) -> bool;
 
     /// Whether the dependency throttles its clients.

@@ -87,10 +87,8 @@ enum Assignment {
 /// The secret word to which a text assigns a value.
 fn assigned_word(text: &str, assignment: Assignment) -> Option<&'static str> {
     let lower = text.to_lowercase();
-    let words = SECRET_WORDS.into_iter().chain(["pwd", "گذرواژه"]);
-    words
-        .into_iter()
-        .find(|word| lower.match_indices(word).any(|(at, _)| is_assigned(&lower[at + word.len()..], assignment)))
+    let mut words = SECRET_WORDS.into_iter().chain(["pwd", "گذرواژه"]);
+    words.find(|word| lower.match_indices(word).any(|(at, _)| is_assigned(&lower[at + word.len()..], assignment)))
 }
 
 /// Whether what follows a word assigns a value to it.
@@ -116,17 +114,15 @@ fn is_assigned(rest: &str, assignment: Assignment) -> bool {
 
 /// Whether a text has the credentials of an HTTP request: `Authorization: Bearer x`, or curl's `-u name:x`.
 fn has_login(text: &str) -> bool {
-    let mut words = text.split_whitespace().peekable();
-    while let Some(word) = words.next() {
-        let next = words.peek().copied().unwrap_or_default();
-        let is_password = next.split_once(':').is_some_and(|(name, password)| !name.is_empty() && !password.is_empty());
-        let is_scheme = ["bearer", "basic"].contains(&word.to_lowercase().as_str());
-        let is_token = !next.is_empty() && (next.len() >= 16 || text.to_lowercase().contains("authorization"));
-        if ["-u", "--user"].contains(&word) && is_password || is_scheme && is_token {
-            return true;
+    let is_header = text.to_lowercase().contains("authorization");
+    let pairs = text.split_whitespace().zip(text.split_whitespace().skip(1));
+    pairs.into_iter().any(|(word, next)| match word.to_lowercase().as_str() {
+        "bearer" | "basic" => is_header || next.len() >= 16,
+        "-u" | "--user" => {
+            next.split_once(':').is_some_and(|(name, password)| !name.is_empty() && !password.is_empty())
         }
-    }
-    false
+        _ => false,
+    })
 }
 
 fn is_token_char(c: char) -> bool {

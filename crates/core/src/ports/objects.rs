@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
+use rustix::fs::StatVfs;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
@@ -204,6 +205,15 @@ pub struct Capacity {
     pub total_bytes: u64,
     /// Bytes that this user may still write.
     pub free_bytes: u64,
+}
+
+/// As df(1) computes it: blocks reserved for root are neither used nor free.
+impl From<StatVfs> for Capacity {
+    fn from(disk: StatVfs) -> Self {
+        let block_bytes = if disk.f_frsize == 0 { disk.f_bsize } else { disk.f_frsize };
+        let used = disk.f_blocks.saturating_sub(disk.f_bfree);
+        Self { total_bytes: (used + disk.f_bavail) * block_bytes, free_bytes: disk.f_bavail * block_bytes }
+    }
 }
 
 /// An object as a file on this host. A temporary copy is deleted on drop.
