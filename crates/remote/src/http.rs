@@ -193,6 +193,23 @@ pub async fn send_with_retry(request: RequestBuilder) -> std::result::Result<Res
     }
 }
 
+/// Makes an idempotent call; a second time beside the first one when that has not ended after `patience`, and returns what
+/// ends first with success. The answer to a request over a pooled connection may be lost without the connection being closed;
+/// the second request uses another connection, because the first one still holds its own.
+///
+/// # Errors
+/// The error of the call that failed last.
+pub async fn repeat_when_slow<T, E, F>(patience: Duration, call: impl Fn() -> F) -> std::result::Result<T, E>
+where
+    F: Future<Output = std::result::Result<T, E>>,
+{
+    let mut first = Box::pin(call());
+    match tokio::time::timeout(patience, &mut first).await {
+        Ok(ended) => ended,
+        Err(_) => Ok(futures_util::future::select_ok([first, Box::pin(call())]).await?.0),
+    }
+}
+
 /// Whether the connection closed before the response. A server or a proxy may close a pooled connection just as a request is
 /// sent over it; whether the request was applied is unknown.
 #[must_use]
@@ -379,6 +396,35 @@ mod tests {
         assert_eq!(send_with_retry(get()).await.unwrap().text().await.unwrap(), "two");
         assert!(is_connection_closed(&send_with_retry(get()).await.unwrap_err()));
         assert_eq!(get().send().await.unwrap().text().await.unwrap(), "three");
+    }
+
+    /// A server that answers the first request of each connection and reads the rest without an answer.
+    async fn answers_once_per_connection() -> std::net::SocketAddr {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut request = [0; 4096];
+                    let _ = stream.read(&mut request).await;
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+                    while stream.read(&mut request).await.is_ok_and(|read| read > 0) {}
+                });
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn lost_answer_costs_a_second_request_and_not_the_whole_timeout() {
+        let address = answers_once_per_connection().await;
+        let client = HttpOptions::direct("profile.x.schema_registry").client().unwrap();
+        let get = || async { client.get(format!("http://{address}/")).send().await?.text().await };
+        assert_eq!(get().await.unwrap(), "ok");
+        // The pooled connection carries the next request, whose answer never comes.
+        let repeated = repeat_when_slow(Duration::from_millis(100), get);
+        assert_eq!(tokio::time::timeout(Duration::from_secs(20), repeated).await.unwrap().unwrap(), "ok");
     }
 
     /// An instance that answers each request with its name.

@@ -1,8 +1,8 @@
 //! HTTP exchanges with the registry, and what its error codes mean.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -13,6 +13,9 @@ use mfctl_core::ports::{Error, ErrorKind, Result};
 
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 const ACCEPTED: &str = "application/vnd.schemaregistry.v1+json, application/json";
+/// How long a read may take before it is sent again over another connection. A registry answers from memory; an answer of
+/// Apicurio over a pooled connection was once lost, and the connection stayed open.
+const READ_PATIENCE: Duration = Duration::from_secs(5);
 /// The most characters of the registry's message in an error.
 const MAX_MESSAGE: usize = 2000;
 
@@ -108,21 +111,11 @@ impl RegistryExchange {
         body: Option<&Value>,
         what: &str,
     ) -> Result<T> {
-        let mut request = self.client.current()?.request(method.clone(), address).header(ACCEPT, ACCEPTED);
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization.clone());
-        }
-        if let Some(body) = body {
-            request = request.header(CONTENT_TYPE, MEDIA_TYPE).body(body.to_string());
-        }
-        let began = Instant::now();
-        // Every request is idempotent: registering the same schema again answers the same version.
-        let response = http::send_with_retry(request).await;
-        self.client.options().metrics.request_took("schema_registry", method.as_str(), began.elapsed().as_secs_f64());
-        let response = response.map_err(|error| self.client.options().transport_error(error, what))?;
-        let status = response.status();
-        let headers = response.headers().clone();
-        let bytes = http::read_body(response, self.client.options(), what).await?;
+        let (status, headers, bytes) = if method == Method::GET {
+            http::repeat_when_slow(READ_PATIENCE, || self.exchange(&method, &address, body, what)).await?
+        } else {
+            self.exchange(&method, &address, body, what).await?
+        };
         if status.is_success() {
             return serde_json::from_slice(&bytes).map_err(|error| self.not_a_registry(what, &bytes).because(error));
         }
@@ -136,6 +129,30 @@ impl RegistryExchange {
             }
             Err(_) => Err(self.not_a_registry(&format!("{what}: {status}"), &bytes)),
         }
+    }
+
+    /// Sends one request and reads the response's body. Every request is idempotent: registering the same schema again
+    /// answers the same version.
+    async fn exchange(
+        &self,
+        method: &Method,
+        address: &Url,
+        body: Option<&Value>,
+        what: &str,
+    ) -> Result<(StatusCode, HeaderMap, Vec<u8>)> {
+        let mut request = self.client.current()?.request(method.clone(), address.clone()).header(ACCEPT, ACCEPTED);
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, MEDIA_TYPE).body(body.to_string());
+        }
+        let began = Instant::now();
+        let response = http::send_with_retry(request).await;
+        self.client.options().metrics.request_took("schema_registry", method.as_str(), began.elapsed().as_secs_f64());
+        let response = response.map_err(|error| self.client.options().transport_error(error, what))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        Ok((status, headers, http::read_body(response, self.client.options(), what).await?))
     }
 
     /// The port's error of an error code; by the status where the code is unknown.
