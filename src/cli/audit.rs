@@ -170,7 +170,7 @@ impl Render for AuditReport {
                 Cell::new(violation.detail.as_str()),
             ]
         });
-        page.table(&[Column::left("KIND"), Column::left("SUBJECT"), Column::left("DETAIL")], rows.collect());
+        page.table(&[Column::whole("KIND"), Column::text("SUBJECT"), Column::text("DETAIL")], rows.collect());
         if self.violations_left_out > 0 {
             page.line(format!("{} more are not listed", humane::count(self.violations_left_out)));
         }

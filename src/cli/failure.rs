@@ -82,6 +82,12 @@ impl FailureKind {
         }
     }
 
+    /// Whether the command was stopped by a signal, after which it left everything whole.
+    #[must_use]
+    pub const fn is_stop(self) -> bool {
+        matches!(self, Self::HungUp | Self::Interrupted | Self::Terminated)
+    }
+
     /// The value of `error.kind` in JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -92,13 +92,13 @@ fn check_lag(report: &LagReport, max: Option<u64>) -> Result<()> {
 impl Render for LagReport {
     fn page(&self, page: &mut TextPage) {
         const COLUMNS: [Column; 7] = [
-            Column::left("TOPIC"),
-            Column::right("PARTITION"),
-            Column::right("COMMITTED"),
-            Column::right("LOW"),
-            Column::right("END"),
-            Column::right("LAG"),
-            Column::left("OWNER"),
+            Column::text("TOPIC"),
+            Column::number("PARTITION"),
+            Column::number("COMMITTED").rank(1),
+            Column::number("LOW").rank(3),
+            Column::number("END"),
+            Column::number("LAG"),
+            Column::text("OWNER").rank(2),
         ];
         for group in &self.groups {
             page.heading(format!(

@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args as ClapArgs, Command, CommandFactory};
+use clap::{Args as ClapArgs, Command};
 use clap_mangen::Man;
 
-use super::Cli;
 use super::context::Context;
 use super::failure::{Failure, Result};
 
@@ -31,7 +30,7 @@ pub struct Args {
 /// # Errors
 /// `Usage` for an unknown command; `Invalid` when the folder cannot be written.
 pub fn run(args: &Args, cx: &Context) -> Result<()> {
-    let mut root = Cli::command();
+    let mut root = super::definition();
     root.build();
     if let Some(dir) = &args.dir {
         std::fs::create_dir_all(dir).map_err(|error| unwritable(dir, &error))?;

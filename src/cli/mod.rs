@@ -10,6 +10,7 @@ mod context;
 mod db;
 mod demo;
 mod dlq;
+mod epilogue;
 mod extract;
 pub mod failure;
 mod flag_bounds;
@@ -41,7 +42,7 @@ mod worker;
 use std::time::SystemTime;
 
 use clap::error::{ContextKind, ContextValue};
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use context::Context;
 use failure::{Failure, FailureKind, Result};
@@ -112,10 +113,10 @@ enum RootCommand {
     Generate(generate::Args),
 }
 
-/// The definition of the whole command line, for tests that draw from it.
+/// The definition of the whole command line.
 #[must_use]
 pub fn definition() -> clap::Command {
-    Cli::command()
+    epilogue::unwrap_epilogues(Cli::command())
 }
 
 /// Runs the command line of this process and exits with its code.
@@ -128,8 +129,8 @@ fn exit_code() -> u8 {
         return code;
     }
     open_files::raise_limit();
-    clap_complete::CompleteEnv::with_factory(Cli::command).complete();
-    let cli = match Cli::try_parse() {
+    clap_complete::CompleteEnv::with_factory(definition).complete();
+    let cli = match definition().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => return print_parse_error(error),
     };
@@ -247,7 +248,7 @@ mod tests {
 
     #[test]
     fn command_definitions_are_valid() {
-        Cli::command().debug_assert();
+        definition().debug_assert();
     }
 
     #[test]
@@ -270,6 +271,6 @@ mod tests {
                 check(subcommand, &path);
             }
         }
-        check(&Cli::command(), "mfctl");
+        check(&definition(), "mfctl");
     }
 }

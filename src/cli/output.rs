@@ -10,6 +10,9 @@ mod list;
 mod options;
 mod page;
 mod progress;
+mod shorten;
+mod table;
+mod target_line;
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -20,8 +23,10 @@ use serde::Serialize;
 pub use escape::escape;
 pub use list::{List, ListItem};
 pub use options::{ColorChoice, Format, OutputFlags, OutputOptions, StreamKind};
-pub use page::{Cell, Column, Layout, TextPage, Tone};
+pub use page::{Cell, Layout, TextPage, Tone};
 pub use progress::{Progress, ProgressPosition};
+pub use table::Column;
+pub use target_line::{full_target_line, target_line};
 
 use super::failure::{Failure, FailureKind, Result};
 use crate::ops::target::Target;
@@ -113,7 +118,8 @@ impl Output {
     /// Sets the target, once: prints it on stderr, unless quiet, and adds it as `target` to every later document.
     pub fn set_target(&self, target: &Target) {
         if self.state.target.set(target.clone()).is_ok() && !self.state.options.quiet {
-            self.err_line(&escape(&target.first_line()));
+            let verbose = self.state.options.verbose > 0;
+            self.err_line(&if verbose { full_target_line(target) } else { target_line(target) });
         }
     }
 
@@ -201,7 +207,9 @@ impl Output {
             return;
         }
         let color = self.state.options.stderr.color;
-        self.err_line(&format!("{} {}", page::paint("error:", Tone::Bad, color), escape(failure.message())));
+        // A clean stop was asked for: it is no error, but its exit code and its hint tell what is left to do.
+        let (label, tone) = if failure.kind().is_stop() { ("stopped:", Tone::Warn) } else { ("error:", Tone::Bad) };
+        self.err_line(&format!("{} {}", page::paint(label, tone, color), escape(failure.message())));
         for cause in failure.causes() {
             self.err_line(&format!("  {} {}", page::paint("caused by:", Tone::Dim, color), escape(cause)));
         }

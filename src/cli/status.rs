@@ -192,7 +192,7 @@ impl Render for StatusReport {
             };
             vec![Cell::new(part.part.as_str()), Cell::new(word).tone(tone), Cell::new(part.detail.as_str())]
         });
-        page.table(&[Column::left("PART"), Column::left("STATE"), Column::left("DETAIL")], rows.collect());
+        page.table(&[Column::text("PART"), Column::whole("STATE"), Column::text("DETAIL")], rows.collect());
         for part in self.parts.iter().filter(|part| part.hint.is_some()) {
             page.line(format!("{}: {}", part.part, part.hint.as_deref().unwrap_or_default()));
         }
@@ -216,7 +216,7 @@ impl Render for StatusReport {
                 Cell::new(usage.path.as_str()),
             ]
         });
-        let columns = [Column::left("WHAT"), Column::right("SIZE"), Column::right("FILES"), Column::left("PATH")];
+        let columns = [Column::text("WHAT"), Column::number("SIZE"), Column::number("FILES"), Column::path("PATH")];
         page.table(&columns, rows.collect());
     }
 

@@ -69,7 +69,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     if args.once {
         let vitals = tokio::select! {
             vitals = monitor.refresh() => vitals?,
-            reason = stop.wait() => return Err(signals::stopped(reason, "stopped")),
+            reason = stop.wait() => return Err(signals::stopped(reason, "the dashboard was stopped")),
         };
         return cx.out().print(&vitals);
     }
@@ -80,8 +80,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         return Err(Failure::usage("the dashboard needs a terminal on stdin and stdout")
             .hint("`mfctl top --once` prints one snapshot; `-o jsonl` prints one after the other"));
     }
-    let title = connected.target.first_line();
-    let title = super::output::escape(title.trim_start_matches("target: ")).into_owned();
+    let title = super::output::target_line(&connected.target).trim_start_matches("target: ").to_owned();
     let notices = NoticeReader { ports: connected.ports.clone(), env: connected.target.environment.clone() };
     let colored = cx.out().options().stdout.color;
     match tui::run(title, monitor, notices, args.interval, colored, &stop).await {
@@ -97,11 +96,11 @@ async fn stream(mut monitor: VitalsMonitor, interval: Duration, cx: &Context) ->
     loop {
         tokio::select! {
             vitals = monitor.refresh() => cx.out().refresh(&vitals?)?,
-            reason = stop.wait() => return Err(signals::stopped(reason, "stopped")),
+            reason = stop.wait() => return Err(signals::stopped(reason, "the dashboard was stopped")),
         }
         tokio::select! {
             () = mfctl_core::wait::pause(interval) => {}
-            reason = stop.wait() => return Err(signals::stopped(reason, "stopped")),
+            reason = stop.wait() => return Err(signals::stopped(reason, "the dashboard was stopped")),
         }
     }
 }
@@ -136,11 +135,11 @@ fn groups(vitals: &Vitals, page: &mut TextPage) {
         ]
     });
     let columns = [
-        Column::left("GROUP"),
-        Column::right("MEMBERS"),
-        Column::right("LAG"),
-        Column::right("RATE"),
-        Column::right("DRAINED IN"),
+        Column::text("GROUP"),
+        Column::number("MEMBERS"),
+        Column::number("LAG"),
+        Column::number("RATE").rank(1),
+        Column::number("DRAINED IN"),
     ];
     page.table(&columns, rows.collect());
 }
@@ -176,7 +175,7 @@ fn dead_letters(vitals: &Vitals, page: &mut TextPage) {
             Cell::new(humane::count(topic.total)),
         ]
     });
-    page.table(&[Column::left("TOPIC"), Column::right("UNRESOLVED"), Column::right("EVER")], rows.collect());
+    page.table(&[Column::text("TOPIC"), Column::number("UNRESOLVED"), Column::number("EVER")], rows.collect());
 }
 
 fn storage(vitals: &Vitals, page: &mut TextPage) {
@@ -190,7 +189,7 @@ fn storage(vitals: &Vitals, page: &mut TextPage) {
             Cell::maybe(bucket.usage.oldest_at.map(|at| humane::time_and_age(at, vitals.at))),
         ]
     });
-    let columns = [Column::left("BUCKET"), Column::right("OBJECTS"), Column::right("BYTES"), Column::left("OLDEST")];
+    let columns = [Column::text("BUCKET"), Column::number("OBJECTS"), Column::number("BYTES"), Column::whole("OLDEST")];
     page.table(&columns, rows.collect());
     if let Some((capacity, used)) = vitals.storage.capacity.zip(vitals.storage.used_percent) {
         let text = format!("{used:.0} % full, {} free", humane::bytes(capacity.free_bytes));

@@ -236,7 +236,7 @@ async fn connect_with_retry(
     tokio::select! {
         biased;
         // 1. A stop was requested. First, for it also ends the retries, with the failure of the outage.
-        reason = stop.wait() => Err(signals::stopped(reason, format!("stopped: {reason}"))),
+        reason = stop.wait() => Err(signals::stopped(reason, format!("the worker was {reason} before it was connected"))),
         // 2. The platform is connected, or cannot be.
         connected = retry_until_deadline(timeout, Duration::MAX, stop, outage, connect) => connected,
     }

@@ -126,20 +126,6 @@ impl Target {
         }
     }
 
-    /// stderr's first line: `target: profile=embedded env=dev data=/home/x/.local/share/mfctl`.
-    #[must_use]
-    pub fn first_line(&self) -> String {
-        let mut line = format!("target: profile={} env={}", self.profile, self.environment);
-        for endpoint in &self.endpoints {
-            line.push_str(&format!(" {}={}", endpoint.service, endpoint.address));
-        }
-        line.push_str(&format!(" data={}", SourcePath::from_path(&self.data_dir)));
-        if self.protected {
-            line.push_str(" (protected)");
-        }
-        line
-    }
-
     /// Checks that the data folder exists, or creates it (with mode 0700) where `mode` allows that.
     ///
     /// # Errors
@@ -188,12 +174,6 @@ pub(crate) mod tests {
             protected,
             platform: None,
         }
-    }
-
-    #[test]
-    fn the_first_line_names_profile_environment_and_folder() {
-        let line = target(Path::new("/home/x/.local/share/mfctl"), false).first_line();
-        assert_eq!(line, "target: profile=embedded env=dev data=/home/x/.local/share/mfctl");
     }
 
     #[test]

@@ -60,17 +60,26 @@ fn verify_reports_source_files_that_the_job_did_not_take() {
     let job = taken["job_id"].as_str().unwrap();
     fs::write(site.path("in/late.txt"), "came later").unwrap();
 
-    let left = ["out.bak", "out.bak.json", "ignored.tmp", ".deep/hidden", "linked", "late.txt"];
+    let left = [
+        ("out.bak", "left out by --exclude '*.bak'"),
+        ("out.bak.json", "a sidecar of a file that the job did not take"),
+        ("ignored.tmp", "left out by '*.tmp' ("),
+        (".deep/hidden", "left out by --no-hidden"),
+        ("linked", "a link to a folder"),
+        ("late.txt", "it came or changed after the job began"),
+    ];
     let verified = site.json(["jobs", "verify", job], &[10]);
     let problems = verified["problems"].as_array().unwrap();
-    for name in left {
+    for (name, reason) in left {
         let path = format!("/in/{name}");
-        let problem = problems.iter().find(|problem| problem["path"].as_str().unwrap().ends_with(&path));
-        assert_eq!(problem.unwrap()["kind"], "not_in_job", "{name}: {verified:#}");
+        let problem = problems.iter().find(|problem| problem["path"].as_str().unwrap().ends_with(&path)).unwrap();
+        assert_eq!(problem["kind"], "not_in_job", "{name}: {verified:#}");
+        assert!(problem["reason"].as_str().unwrap().starts_with(reason), "{name}: {verified:#}");
     }
+    assert!(verified.to_string().contains("/in/.mfctlignore, line 1)"), "{verified:#}");
     assert_eq!((problems.len(), &verified["not_in_job"]), (left.len(), &left.len().into()), "{verified:#}");
 
-    for name in left {
+    for (name, _) in left {
         fs::remove_file(site.path("in").join(name)).unwrap();
     }
     let ran = site.run(["jobs", "verify", job]);

@@ -67,7 +67,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
 
 impl Render for BootstrapImportReport {
     fn page(&self, page: &mut TextPage) {
-        const COLUMNS: [Column; 2] = [Column::left("KIND"), Column::right("DECLARED")];
+        const COLUMNS: [Column; 2] = [Column::whole("KIND"), Column::number("DECLARED")];
         let rows =
             self.declared.iter().map(|(kind, count)| vec![Cell::new(kind.as_str()), Cell::new(count.to_string())]);
         page.table(&COLUMNS, rows.collect());

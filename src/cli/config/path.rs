@@ -63,7 +63,7 @@ fn report(file: &CandidateFile) -> FileReport {
 impl Render for PathsReport {
     fn page(&self, page: &mut TextPage) {
         const COLUMNS: [Column; 4] =
-            [Column::left("LAYER"), Column::left("STATUS"), Column::left("PATH"), Column::left("WHY")];
+            [Column::whole("LAYER"), Column::whole("STATUS"), Column::path("PATH"), Column::text("WHY")];
         let rows = self.files.iter().map(|file| {
             let tone = match file.status {
                 "read" => Tone::Good,

@@ -141,13 +141,13 @@ fn defined_profile((name, origin): &(crate::settings::ProfileName, ValueOrigin))
 
 impl Render for ConfigReport {
     fn page(&self, page: &mut TextPage) {
-        const COLUMNS: [Column; 3] = [Column::left("KEY"), Column::left("VALUE"), Column::left("FROM")];
+        const COLUMNS: [Column; 3] = [Column::whole("KEY"), Column::text("VALUE"), Column::text("FROM")];
         const CHANGED_COLUMNS: [Column; 5] = [
-            Column::left("KEY"),
-            Column::left("VALUE"),
-            Column::left("DEFAULT"),
-            Column::left("FROM"),
-            Column::left("SET BY"),
+            Column::whole("KEY"),
+            Column::text("VALUE"),
+            Column::text("DEFAULT").rank(1),
+            Column::text("FROM"),
+            Column::text("SET BY").rank(2),
         ];
         match (&self.profile, &self.chosen_by) {
             (Some(profile), Some(by)) => {

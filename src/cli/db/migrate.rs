@@ -103,7 +103,7 @@ impl Render for DbMigrateReport {
         if rows.is_empty() {
             page.line("nothing to do");
         } else {
-            page.table(&[Column::left("MIGRATION"), Column::left("STATE")], rows);
+            page.table(&[Column::text("MIGRATION"), Column::whole("STATE")], rows);
         }
     }
 

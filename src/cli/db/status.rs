@@ -83,8 +83,12 @@ impl Render for DbStatusReport {
         });
         let mut rows: Vec<_> = known.chain(pending).collect();
         rows.sort_by_key(|(version, _)| *version);
-        const COLUMNS: [Column; 4] =
-            [Column::left("MIGRATION"), Column::left("STATE"), Column::left("APPLIED"), Column::left("BY MFCTL")];
+        const COLUMNS: [Column; 4] = [
+            Column::text("MIGRATION"),
+            Column::whole("STATE"),
+            Column::whole("APPLIED"),
+            Column::whole("BY MFCTL").rank(1),
+        ];
         page.table(&COLUMNS, rows.into_iter().map(|(_, cells)| cells).collect());
     }
 

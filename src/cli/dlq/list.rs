@@ -141,14 +141,14 @@ impl Render for DlqListReport {
         }
         page.blank();
         let columns = [
-            Column::right("UNRESOLVED"),
-            Column::right("RESOLVED"),
-            Column::left("TOPIC"),
-            Column::left("KIND"),
-            Column::left("MESSAGE"),
-            Column::left("GROUP"),
-            Column::left("LAST"),
-            Column::left("EXAMPLE"),
+            Column::number("UNRESOLVED"),
+            Column::number("RESOLVED").rank(3),
+            Column::text("TOPIC").rank(1),
+            Column::whole("KIND"),
+            Column::text("MESSAGE"),
+            Column::text("GROUP").rank(4),
+            Column::whole("LAST").rank(2),
+            Column::whole("EXAMPLE").rank(1),
         ];
         page.table(&columns, self.groups.iter().map(|group| group_cells(group, self.now)).collect());
         let kept: u64 = self.groups.iter().map(|group| group.kept_records).sum();
@@ -201,13 +201,13 @@ impl ListedDeadLetter {
 
 impl ListItem for ListedDeadLetter {
     const COLUMNS: &'static [Column] = &[
-        Column::left("ID"),
-        Column::left("DEAD-LETTERED"),
-        Column::left("STATE"),
-        Column::left("KIND"),
-        Column::right("REDRIVES"),
-        Column::left("ASSET"),
-        Column::left("MESSAGE"),
+        Column::whole("ID"),
+        Column::whole("DEAD-LETTERED").rank(3),
+        Column::whole("STATE"),
+        Column::whole("KIND"),
+        Column::number("REDRIVES").rank(4),
+        Column::whole("ASSET").rank(2),
+        Column::text("MESSAGE"),
     ];
 
     fn cells(&self) -> Vec<Cell> {

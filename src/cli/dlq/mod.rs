@@ -93,12 +93,12 @@ impl SelectionArgs {
 fn print_tally(tally: &RunTally, page: &mut TextPage) {
     const MAX_SKIPPED_ROWS: usize = 50;
     let columns = [
-        Column::left("TOPIC"),
-        Column::right("REDRIVEN"),
-        Column::right("PARKED"),
-        Column::right("DISCARDED"),
-        Column::right("RESOLVED BEFORE"),
-        Column::right("SKIPPED"),
+        Column::text("TOPIC"),
+        Column::number("REDRIVEN"),
+        Column::number("PARKED"),
+        Column::number("DISCARDED"),
+        Column::number("RESOLVED BEFORE").rank(2),
+        Column::number("SKIPPED").rank(1),
     ];
     let rows = tally.topics.iter().map(|topic| {
         let counts = [topic.redriven, topic.parked, topic.discarded, topic.skipped_resolved, topic.skipped];
@@ -116,7 +116,7 @@ fn print_tally(tally: &RunTally, page: &mut TextPage) {
         .iter()
         .take(MAX_SKIPPED_ROWS)
         .map(|skipped| vec![Cell::new(skipped.id.to_string()), Cell::new(skipped.reason.text()).tone(Tone::Warn)]);
-    page.table(&[Column::left("ID"), Column::left("REASON")], rows.collect());
+    page.table(&[Column::whole("ID"), Column::text("REASON")], rows.collect());
     let more = tally.skipped_count().saturating_sub(MAX_SKIPPED_ROWS as u64);
     if more > 0 {
         page.line(format!("and {} more; `-o json` lists them", humane::count(more)));

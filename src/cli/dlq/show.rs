@@ -88,7 +88,7 @@ impl Render for DlqShowReport {
         page.heading("Headers");
         let rows =
             dead_letter.headers.iter().map(|header| vec![Cell::new(header.name.as_str()), bytes_cell(&header.value)]);
-        page.table(&[Column::left("NAME"), Column::left("VALUE")], rows.collect());
+        page.table(&[Column::text("NAME"), Column::text("VALUE")], rows.collect());
         page.heading(format!(
             "Value ({}, {})",
             dead_letter.value.encoding,

@@ -97,11 +97,11 @@ async fn existing_catalog(cx: &Context) -> Result<(Option<Arc<dyn Catalog>>, Tar
 
 impl ListItem for DryRunFile {
     const COLUMNS: &'static [Column] = &[
-        Column::left("ACTION"),
-        Column::left("PATH"),
-        Column::right("SIZE"),
-        Column::left("TYPE"),
-        Column::left("REASON"),
+        Column::whole("ACTION"),
+        Column::path("PATH"),
+        Column::number("SIZE").rank(1),
+        Column::text("TYPE").rank(2),
+        Column::text("REASON"),
     ];
 
     fn cells(&self) -> Vec<Cell> {

@@ -77,7 +77,7 @@ impl FailureRow {
 
 impl ListItem for FailureRow {
     const COLUMNS: &'static [Column] =
-        &[Column::left("OUTCOME"), Column::left("KIND"), Column::left("PATH"), Column::left("REASON")];
+        &[Column::whole("OUTCOME"), Column::whole("KIND"), Column::path("PATH"), Column::text("REASON")];
 
     fn cells(&self) -> Vec<Cell> {
         let outcome =

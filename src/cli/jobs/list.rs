@@ -86,15 +86,15 @@ pub(super) fn status_label(status: JobStatus, active: bool) -> (&'static str, To
 
 impl ListItem for JobListRow {
     const COLUMNS: &'static [Column] = &[
-        Column::left("JOB"),
-        Column::left("STATUS"),
-        Column::left("STARTED"),
-        Column::right("FILES"),
-        Column::right("STAGED"),
-        Column::right("DUPLICATES"),
-        Column::right("REJECTED"),
-        Column::right("FAILED"),
-        Column::right("SIZE"),
+        Column::whole("JOB"),
+        Column::whole("STATUS"),
+        Column::whole("STARTED").rank(6),
+        Column::number("FILES").rank(1),
+        Column::number("STAGED").rank(3),
+        Column::number("DUPLICATES").rank(4),
+        Column::number("REJECTED").rank(2),
+        Column::number("FAILED"),
+        Column::number("SIZE").rank(5),
     ];
 
     fn cells(&self) -> Vec<Cell> {

@@ -162,7 +162,7 @@ fn problem_summary(report: &VerifyReport) -> Option<String> {
 }
 
 impl ListItem for VerifyProblem {
-    const COLUMNS: &'static [Column] = &[Column::left("KIND"), Column::left("PATH"), Column::left("REASON")];
+    const COLUMNS: &'static [Column] = &[Column::whole("KIND"), Column::path("PATH"), Column::text("REASON")];
 
     fn cells(&self) -> Vec<Cell> {
         vec![Cell::new(self.kind).tone(Tone::Bad), Cell::new(self.path.as_str()), Cell::new(self.reason.as_str())]

@@ -71,13 +71,13 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
 
 impl ListItem for KvHistoryRow {
     const COLUMNS: &'static [Column] = &[
-        Column::left("CHANGE"),
-        Column::left("AT"),
-        Column::left("SETTING"),
-        Column::left("DONE"),
-        Column::left("BEFORE"),
-        Column::left("BY"),
-        Column::left("WHY"),
+        Column::whole("CHANGE"),
+        Column::whole("AT").rank(1),
+        Column::whole("SETTING"),
+        Column::text("DONE"),
+        Column::text("BEFORE").rank(2),
+        Column::text("BY"),
+        Column::text("WHY"),
     ];
 
     fn cells(&self) -> Vec<Cell> {

@@ -57,8 +57,12 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
 }
 
 impl ListItem for KvSettingRow {
-    const COLUMNS: &'static [Column] =
-        &[Column::left("SETTING"), Column::left("VALUE"), Column::right("VERSION"), Column::left("DECLARED AT")];
+    const COLUMNS: &'static [Column] = &[
+        Column::whole("SETTING"),
+        Column::text("VALUE"),
+        Column::number("VERSION").rank(1),
+        Column::whole("DECLARED AT").rank(2),
+    ];
 
     fn cells(&self) -> Vec<Cell> {
         vec![

@@ -121,12 +121,12 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
 
 impl ListItem for Asset {
     const COLUMNS: &'static [Column] = &[
-        Column::left("ASSET"),
-        Column::left("STATE"),
-        Column::left("TYPE"),
-        Column::right("SIZE"),
-        Column::left("STAGED"),
-        Column::left("TITLE"),
+        Column::whole("ASSET"),
+        Column::whole("STATE"),
+        Column::text("TYPE").rank(3),
+        Column::number("SIZE").rank(1),
+        Column::whole("STAGED").rank(2),
+        Column::text("TITLE"),
     ];
 
     fn cells(&self) -> Vec<Cell> {

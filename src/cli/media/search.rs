@@ -8,7 +8,8 @@ use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::output::{Render, TextPage, Tone, humane};
 use crate::ops::target::DataDirMode;
-use mfctl_core::ports::{SearchHit, SearchQuery};
+use mfctl_core::domain::AssetState;
+use mfctl_core::ports::{Catalog, SearchHit, SearchQuery};
 
 /// Maximum number of hits of one search.
 const MAX_LIMIT: usize = 1000;
@@ -56,6 +57,9 @@ pub struct MediaSearchReport {
     pub offset: usize,
     /// The hits, best first. `highlights` are byte ranges in `snippet`.
     pub hits: Vec<SearchHit>,
+    /// Assets, of all tenants, that no search finds yet, because they are not enriched. Counted only where nothing matched;
+    /// `None` otherwise, and where the catalog could not be read.
+    pub not_searchable: Option<u64>,
 }
 
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
@@ -73,13 +77,36 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
             limit: args.limit.min(MAX_LIMIT),
         })
         .await?;
-    cx.out().print(&MediaSearchReport { query, total: results.total, offset: args.offset, hits: results.hits })
+    let not_searchable = match results.total {
+        0 => not_searchable(connected.ports.catalog.as_ref(), cx).await,
+        _ => None,
+    };
+    let (total, hits) = (results.total, results.hits);
+    cx.out().print(&MediaSearchReport { query, total, offset: args.offset, hits, not_searchable })
+}
+
+/// The number of assets that are not enriched yet; `None`, with a note, where it cannot be read.
+async fn not_searchable(catalog: &dyn Catalog, cx: &Context) -> Option<u64> {
+    match catalog.summary().await {
+        Ok(summary) => {
+            let in_state = |state: AssetState| summary.by_state.get(state.as_str()).copied().unwrap_or(0);
+            Some(in_state(AssetState::Staged) + in_state(AssetState::Ingested))
+        }
+        Err(error) => {
+            cx.out().note(format!("whether assets are not searchable yet is not known: {}", error.full()));
+            None
+        }
+    }
 }
 
 impl Render for MediaSearchReport {
     fn page(&self, page: &mut TextPage) {
         if self.hits.is_empty() {
             page.line(if self.total == 0 { "no hits" } else { "no more hits" });
+            if let Some(waiting) = self.not_searchable.filter(|count| *count > 0) {
+                let are = humane::counted(waiting, "asset is", "assets are");
+                page.toned(format!("{are} not searchable yet: `mfctl status` shows what they wait for"), Tone::Warn);
+            }
             return;
         }
         for (index, hit) in self.hits.iter().enumerate() {

@@ -186,7 +186,8 @@ impl MediaShowReport {
 
     fn add_tables(&self, page: &mut TextPage) {
         page.heading("Files");
-        let columns = [Column::left("PATH"), Column::left("HOST"), Column::left("SEEN"), Column::left("JOB")];
+        let columns =
+            [Column::path("PATH"), Column::text("HOST").rank(2), Column::whole("SEEN"), Column::whole("JOB").rank(1)];
         let rows = self.sources.iter().map(|source| {
             let path = source.path.as_str();
             let host = source.host.as_str();
@@ -196,7 +197,7 @@ impl MediaShowReport {
         });
         page.table(&columns, rows.collect());
         page.heading("Objects");
-        let columns = [Column::left("ROLE"), Column::right("SIZE"), Column::left("LOCATION")];
+        let columns = [Column::whole("ROLE"), Column::number("SIZE").rank(1), Column::path("LOCATION")];
         let rows = self.objects.iter().map(|object| {
             let size = match object.size_bytes {
                 Some(size) => Cell::new(humane::bytes(size)),
@@ -207,7 +208,7 @@ impl MediaShowReport {
         page.table(&columns, rows.collect());
         page.heading("Events");
         let rows = self.events.iter().map(|event| vec![event.topic.as_str().into(), event.event_id.to_string().into()]);
-        page.table(&[Column::left("TOPIC"), Column::left("EVENT")], rows.collect());
+        page.table(&[Column::whole("TOPIC"), Column::whole("EVENT")], rows.collect());
         let indexed = if self.search_document { "yes" } else { "no" };
         page.blank().field("in the search index", indexed);
     }

@@ -79,11 +79,11 @@ impl Render for MediaTraceReport {
         }
         page.blank();
         let columns = [
-            Column::left("TIME"),
-            Column::right("ELAPSED"),
-            Column::left("KIND"),
-            Column::left("RECORD"),
-            Column::left("DESCRIPTION"),
+            Column::whole("TIME"),
+            Column::number("ELAPSED").rank(2),
+            Column::whole("KIND").rank(1),
+            Column::whole("RECORD").rank(3),
+            Column::text("DESCRIPTION"),
         ];
         let rows = trace.steps.iter().map(|step| {
             let (kind, tone) = kind_label(step.kind);

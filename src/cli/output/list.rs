@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tempfile::SpooledTempFile;
 
-use super::page::Grid;
+use super::table::Grid;
 use super::{Cell, Column, Format, Output, SCHEMA_VERSION, escape, format_failure, ignore_closed_pipe, yaml};
 use crate::cli::failure::{Failure, Result};
 

@@ -1,30 +1,9 @@
 //! Text for people: lines, fields and tables, laid out for the width of a terminal or, when piped, never cut.
 
-use comfy_table::{Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width};
 use unicode_width::UnicodeWidthStr;
 
 use super::escape::escape;
-
-/// Heading of a column and alignment of its cells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Column {
-    heading: &'static str,
-    right: bool,
-}
-
-impl Column {
-    /// A column of text.
-    #[must_use]
-    pub const fn left(heading: &'static str) -> Self {
-        Self { heading, right: false }
-    }
-
-    /// A column of numbers.
-    #[must_use]
-    pub const fn right(heading: &'static str) -> Self {
-        Self { heading, right: true }
-    }
-}
+use super::table::{Column, Grid};
 
 /// Emphasis of a cell or line. Shown as colour, which may be off, so the text must say the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -63,8 +42,8 @@ impl Tone {
 /// A cell of a table or the value of a field. Its text is escaped when it is laid out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cell {
-    text: String,
-    tone: Tone,
+    pub(super) text: String,
+    pub(super) tone: Tone,
 }
 
 impl Cell {
@@ -195,7 +174,7 @@ pub(super) fn paint(text: &str, tone: Tone, color: bool) -> String {
     format!("{style}{text}{style:#}")
 }
 
-fn push_line(out: &mut String, line: &str) {
+pub(super) fn push_line(out: &mut String, line: &str) {
     out.push_str(line);
     out.push('\n');
 }
@@ -209,85 +188,11 @@ fn push_fields(out: &mut String, pairs: &[(String, Cell)], layout: Layout) {
     }
 }
 
-/// A table that may be printed in several parts: a later part keeps the column widths of the earlier ones.
-#[derive(Debug)]
-pub(super) struct Grid {
-    columns: Vec<Column>,
-    widths: Vec<u16>,
-}
-
-impl Grid {
-    pub(super) fn new(columns: &[Column]) -> Self {
-        Self { columns: columns.to_vec(), widths: vec![0; columns.len()] }
-    }
-
-    /// Lays out these rows, with the headings above them or not.
-    pub(super) fn render(&mut self, rows: &[Vec<Cell>], headings: bool, layout: Layout) -> String {
-        let mut table = Table::new();
-        table.load_style(comfy_table::presets::NOTHING);
-        match layout.width {
-            Some(width) => table.set_width(width).set_content_arrangement(ContentArrangement::Dynamic),
-            None => table.set_content_arrangement(ContentArrangement::Disabled),
-        };
-        if layout.color {
-            table.enforce_styling();
-        } else {
-            table.force_no_tty();
-        }
-        if headings {
-            table.set_header(self.columns.iter().map(|column| heading(*column, layout.color)).collect::<Vec<_>>());
-        }
-        for row in rows {
-            table
-                .add_row(row.iter().zip(&self.columns).map(|(cell, column)| styled(cell, *column)).collect::<Vec<_>>());
-        }
-        table.discover_columns();
-        let last = self.columns.len().saturating_sub(1);
-        let needed = table.column_max_content_widths();
-        for (index, column) in table.column_iter_mut().enumerate() {
-            column.set_padding((0, if index == last { 0 } else { 2 }));
-            let widest = self.widths[index].max(needed.get(index).copied().unwrap_or(0));
-            self.widths[index] = widest;
-            if layout.width.is_none() {
-                let padding = column.padding_width();
-                column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(widest.saturating_add(padding))));
-            }
-        }
-        let mut out = String::new();
-        for line in table.lines() {
-            push_line(&mut out, line.trim_end());
-        }
-        out
-    }
-}
-
-fn heading(column: Column, color: bool) -> comfy_table::Cell {
-    let cell = comfy_table::Cell::new(column.heading).set_alignment(alignment(column));
-    if color { cell.add_attribute(Attribute::Bold) } else { cell }
-}
-
-const fn alignment(column: Column) -> CellAlignment {
-    if column.right { CellAlignment::Right } else { CellAlignment::Left }
-}
-
-fn styled(cell: &Cell, column: Column) -> comfy_table::Cell {
-    let text = if cell.text.is_empty() { "-" } else { cell.text.as_str() };
-    let styled = comfy_table::Cell::new(escape(text)).set_alignment(alignment(column));
-    match cell.tone {
-        Tone::Plain => styled,
-        Tone::Good => styled.fg(Color::DarkGreen),
-        Tone::Warn => styled.fg(Color::DarkYellow),
-        Tone::Bad => styled.fg(Color::DarkRed).add_attribute(Attribute::Bold),
-        Tone::Dim => styled.add_attribute(Attribute::Dim),
-        Tone::Strong => styled.add_attribute(Attribute::Bold),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const COLUMNS: [Column; 2] = [Column::left("PATH"), Column::right("SIZE")];
+    const COLUMNS: [Column; 2] = [Column::text("PATH"), Column::number("SIZE")];
     const PIPED: Layout = Layout { width: None, color: false };
 
     fn page() -> TextPage {

@@ -7,7 +7,7 @@ struct ListedAsset {
 }
 
 impl ListItem for ListedAsset {
-    const COLUMNS: &'static [Column] = &[Column::left("ASSET"), Column::right("SIZE")];
+    const COLUMNS: &'static [Column] = &[Column::whole("ASSET"), Column::number("SIZE")];
     fn cells(&self) -> Vec<Cell> {
         vec![self.asset_id.into(), humane::bytes(self.size_bytes).into()]
     }

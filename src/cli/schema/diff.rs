@@ -101,7 +101,7 @@ impl Render for SchemaDiffReport {
             let pointer = if difference.pointer.is_empty() { "/" } else { difference.pointer.as_str() };
             vec![Cell::new(sign).tone(tone), Cell::new(pointer), side(&difference.before), side(&difference.after)]
         });
-        let columns = [Column::left(""), Column::left("PATH"), Column::left("BEFORE"), Column::left("AFTER")];
+        let columns = [Column::text(""), Column::text("PATH"), Column::text("BEFORE"), Column::text("AFTER")];
         page.table(&columns, rows.collect());
     }
 

@@ -116,12 +116,12 @@ async fn row(registry: &dyn SchemaRegistry, subject: String) -> Result<SubjectRo
 impl Render for SchemaListReport {
     fn page(&self, page: &mut TextPage) {
         let columns = [
-            Column::left("SUBJECT"),
-            Column::right("LATEST"),
-            Column::right("ID"),
-            Column::right("WRITTEN"),
-            Column::left("COMPATIBILITY"),
-            Column::left("STATE"),
+            Column::text("SUBJECT"),
+            Column::number("LATEST"),
+            Column::number("ID").rank(2),
+            Column::number("WRITTEN").rank(3),
+            Column::whole("COMPATIBILITY").rank(1),
+            Column::whole("STATE"),
         ];
         let rows = self.subjects.iter().map(|row| {
             let (word, tone) = match row.state {

@@ -127,7 +127,8 @@ impl Render for SchemaRegisterReport {
                 Cell::new(word).tone(tone),
             ]
         });
-        let columns = [Column::left("SUBJECT"), Column::right("VERSION"), Column::right("ID"), Column::left("STATE")];
+        let columns =
+            [Column::text("SUBJECT"), Column::number("VERSION"), Column::number("ID"), Column::whole("STATE")];
         page.table(&columns, rows.collect());
     }
 

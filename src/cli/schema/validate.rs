@@ -195,7 +195,7 @@ fn check_length(text: &[u8], read: usize) -> Result<usize> {
 }
 
 impl ListItem for EventViolation {
-    const COLUMNS: &'static [Column] = &[Column::right("LINE"), Column::left("PATH"), Column::left("MESSAGE")];
+    const COLUMNS: &'static [Column] = &[Column::number("LINE"), Column::text("PATH"), Column::text("MESSAGE")];
 
     fn cells(&self) -> Vec<Cell> {
         let pointer = if self.violation.pointer.is_empty() { "/" } else { self.violation.pointer.as_str() };

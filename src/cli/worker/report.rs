@@ -96,14 +96,14 @@ impl WorkerReport {
 impl Render for WorkerReport {
     fn page(&self, page: &mut TextPage) {
         let columns = [
-            Column::left("STAGE"),
-            Column::right("PROCESSED"),
-            Column::right("EMITTED"),
-            Column::right("SKIPPED"),
-            Column::right("RETRIED"),
-            Column::right("DEAD-LETTERED"),
-            Column::right("SECONDS"),
-            Column::left("ENDED"),
+            Column::whole("STAGE"),
+            Column::number("PROCESSED"),
+            Column::number("EMITTED").rank(3),
+            Column::number("SKIPPED").rank(2),
+            Column::number("RETRIED").rank(1),
+            Column::number("DEAD-LETTERED"),
+            Column::number("SECONDS").rank(4),
+            Column::text("ENDED"),
         ];
         let row = |stage: &StageReport| {
             vec![
@@ -152,7 +152,9 @@ fn check_end(stage: Stage, ended: &WorkerEnd, dead_lettered: u64) -> Result<()> 
             humane::counted(dead_lettered, "record was", "records were")
         ))
         .hint("`mfctl dlq list` shows them; once the cause is fixed, `mfctl dlq redrive` sends them back")),
-        WorkerEnd::Stopped(reason) => Err(signals::stopped(*reason, format!("stopped: {reason}"))),
+        WorkerEnd::Stopped(reason) => {
+            Err(signals::stopped(*reason, format!("the worker was {reason}; every record that it had begun is settled")))
+        }
         WorkerEnd::OutageTooLong { .. } => Err(Failure::new(FailureKind::Unreachable, format!("{stage}: {ended}"))
             .hint("`mfctl status` shows which part does not answer; nothing is lost, start the worker again")),
         WorkerEnd::TooManyDeadLetters { .. } => Err(Failure::refused(format!("{stage}: {ended}")).hint(

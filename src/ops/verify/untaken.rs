@@ -1,13 +1,15 @@
 //! Files at a job's source for which the job has no row: filters or ignore files excluded them, or they arrived later.
 
 use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use tokio::sync::mpsc;
 
 use super::{PAGE, VerifyProblem};
-use crate::pipeline::ingest;
 use crate::pipeline::ingest::source::{self, JobSource, SourceEntry, SourceEntryKind};
-use mfctl_core::domain::{JobId, error_chain};
+use crate::pipeline::ingest::{self, FileRules};
+use mfctl_core::domain::{JobId, Timestamp, error_chain};
 use mfctl_core::ports::{Error, ErrorKind, JobJournal, Result};
 
 /// The result of a search for such files.
@@ -25,7 +27,8 @@ pub(super) async fn find_untaken(
     found: &mut impl FnMut(VerifyProblem),
 ) -> Result<Untaken> {
     let (sender, mut batches) = mpsc::channel(1);
-    let job = source.job;
+    let (job, began) = (source.job, source.began);
+    let rules = source.rules().map_err(|error| Error::new(ErrorKind::Invalid, error_chain(&error)))?;
     let finder = tokio::task::spawn_blocking(move || {
         let mut batch = Vec::new();
         let mut sink = |standing| {
@@ -44,7 +47,7 @@ pub(super) async fn find_untaken(
     while let Some(batch) = batches.recv().await {
         for standing in without_row(journal, job, batch).await? {
             count += 1;
-            let reason = reason(&standing.kind);
+            let reason = reason(&standing, &rules, began);
             found(VerifyProblem { path: standing.path, kind: "not_in_job", reason });
         }
     }
@@ -72,18 +75,32 @@ async fn without_row(journal: &dyn JobJournal, job: JobId, mut batch: Vec<Source
     Ok(batch)
 }
 
-fn reason(what: &SourceEntryKind) -> String {
-    match what {
-        SourceEntryKind::File => {
-            "the job did not take it: its options or an ignore file leave it out, or it came later"
-        }
-        SourceEntryKind::Sidecar(_) => "a sidecar of a file that the job did not take",
+fn reason(standing: &SourceEntry, rules: &FileRules, began: Timestamp) -> String {
+    match &standing.kind {
+        SourceEntryKind::File => why_not_taken(&standing.path.to_path(), rules, began),
+        SourceEntryKind::Sidecar(_) => "a sidecar of a file that the job did not take".to_owned(),
         SourceEntryKind::ModifiedSidecar => {
-            "a sidecar that came or changed after the job began: it may not have been read as it is"
+            "a sidecar that came or changed after the job began: it may not have been read as it is".to_owned()
         }
-        SourceEntryKind::LinkedFolder => "a link to a folder, which the job did not enter: --follow enters them",
-        SourceEntryKind::DataFolder => "the data folder itself: what was stored may be in it",
-        SourceEntryKind::Unreadable(reason) => reason,
+        SourceEntryKind::LinkedFolder => {
+            "a link to a folder, which the job did not enter: --follow enters them".to_owned()
+        }
+        SourceEntryKind::DataFolder => "the data folder itself: what was stored may be in it".to_owned(),
+        SourceEntryKind::Unreadable(reason) => reason.clone(),
     }
-    .to_owned()
+}
+
+/// Names the rule that leaves a file out, or says that it came after the job had begun.
+fn why_not_taken(path: &Path, rules: &FileRules, began: Timestamp) -> String {
+    if let Some(rule) = rules.leaves_out_found(path) {
+        return format!("left out by {rule}");
+    }
+    let began = (began.as_second(), i64::from(began.subsec_nanosecond()));
+    let came_later =
+        std::fs::symlink_metadata(path).is_ok_and(|metadata| (metadata.ctime(), metadata.ctime_nsec()) > began);
+    if came_later {
+        "it came or changed after the job began".to_owned()
+    } else {
+        "no rule leaves it out now: it came later, or an ignore file has changed since".to_owned()
+    }
 }

@@ -50,6 +50,15 @@ impl FileRules {
         not_included.flatten()
     }
 
+    /// The rule by which the job does not come to the file at this path: of an option, or of an ignore file as it is now. `None`
+    /// if there is none, or an ignore file cannot be read now.
+    #[must_use]
+    pub fn leaves_out_found(&self, path: &Path) -> Option<SkipRule> {
+        let bases = self.walked_from(path);
+        let by_option = bases.iter().find_map(|base| self.leaves_out_named(path, base).cloned());
+        by_option.or_else(|| bases.iter().find_map(|base| ignored_on_the_way(path, base)))
+    }
+
     /// Whether the sidecar at this path is not read: a rule of an option, other than an `--include`, or of an ignore file
     /// leaves it out, or it is in the data folder.
     ///
@@ -108,6 +117,24 @@ fn is_ignored(path: &Path, folder: &Path, top: &Path) -> Result<bool, Error> {
         }
     }
     Ok(false)
+}
+
+/// The line of an ignore file, from `top` down, that leaves out a path or a folder on the way to it.
+fn ignored_on_the_way(path: &Path, top: &Path) -> Option<SkipRule> {
+    let mut files: Vec<IgnoreFile> = Vec::new();
+    let mut way: Vec<&Path> = path.ancestors().take_while(|above| above.starts_with(top)).collect();
+    while let Some(step) = way.pop() {
+        let is_folder = !way.is_empty();
+        if step != top
+            && let Some(Verdict::LeftOut(rule)) = files.iter().rev().find_map(|file| file.verdict(step, is_folder))
+        {
+            return Some(rule.clone());
+        }
+        if is_folder {
+            files.extend(IgnoreFile::of_folder(step).ok()?);
+        }
+    }
+    None
 }
 
 /// The data folder under its given and its canonical path.

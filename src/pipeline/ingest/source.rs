@@ -66,6 +66,16 @@ pub struct JobSource {
     pub data_dir: PathBuf,
 }
 
+impl JobSource {
+    /// The rules of the job.
+    ///
+    /// # Errors
+    /// A pattern of the specification is invalid.
+    pub fn rules(&self) -> Result<FileRules, Error> {
+        FileRules::new(self.spec.clone(), data_dir_paths(&self.data_dir))
+    }
+}
+
 /// Walks the roots of a job, and what its list names, without its filters; the rows of its manifest are reported as they
 /// are. Ignore files are skipped: the job read them as such. Returns whether the list and the manifest could be read.
 ///
@@ -73,8 +83,7 @@ pub struct JobSource {
 /// What was kept of the list or manifest is damaged.
 pub fn walk_all(source: &JobSource, sink: EntrySink<'_>) -> Result<bool, Error> {
     let spec = &source.spec;
-    let rules = FileRules::new(spec.clone(), data_dir_paths(&source.data_dir))?;
-    let walk = SourceWalk { rules, began: source.began };
+    let walk = SourceWalk { rules: source.rules()?, began: source.began };
     for root in &spec.roots {
         if walk.walk_root(&root.to_path(), sink).is_break() {
             return Ok(true);

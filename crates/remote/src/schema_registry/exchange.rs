@@ -224,7 +224,7 @@ mod tests {
         let kind = |status: u16, error_code| {
             let status = StatusCode::from_u16(status).unwrap();
             let body = RegistryErrorBody { error_code, message: "words".into() };
-            let kind = http::kind_of_status(status, &reqwest::header::HeaderMap::new());
+            let kind = http::kind_of_status(status, &HeaderMap::new());
             exchange.registry_error(kind, status, &body, "ask").kind()
         };
         assert_eq!(kind(404, 40401), ErrorKind::NotFound);

@@ -1,0 +1,284 @@
+//! Tables for people: columns that fit the terminal, where ids, times and numbers are never broken.
+
+use comfy_table::{Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width};
+use unicode_width::UnicodeWidthStr;
+
+use super::escape::escape;
+use super::page::{Cell, Layout, Tone, push_line};
+use super::shorten::end_of;
+
+/// Spaces between two columns.
+const GAP: usize = 2;
+/// The narrowest a column of text becomes before others are left out.
+const MIN_TEXT_WIDTH: usize = 16;
+/// The narrowest a column of text becomes when no other can be left out.
+const LEAST_TEXT_WIDTH: usize = 6;
+
+/// What happens to the cells of a column that is wider than the terminal has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    /// Never broken nor shortened: ids, times, numbers, states.
+    Whole,
+    /// Continued on further lines.
+    Wrap,
+    /// The beginning is left out: of paths, which differ at their end.
+    KeepEnd,
+}
+
+/// Heading of a column, alignment of its cells, and how it fits into a narrow terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column {
+    heading: &'static str,
+    right: bool,
+    fit: Fit,
+    /// In a terminal that is too narrow, columns are left out from the highest rank down; those of rank 0 never.
+    rank: u8,
+}
+
+impl Column {
+    /// A column of text, which wraps.
+    #[must_use]
+    pub const fn text(heading: &'static str) -> Self {
+        Self { heading, right: false, fit: Fit::Wrap, rank: 0 }
+    }
+
+    /// A column of paths or other names that differ at their end.
+    #[must_use]
+    pub const fn path(heading: &'static str) -> Self {
+        Self { heading, right: false, fit: Fit::KeepEnd, rank: 0 }
+    }
+
+    /// A column of ids, times or states: never broken.
+    #[must_use]
+    pub const fn whole(heading: &'static str) -> Self {
+        Self { heading, right: false, fit: Fit::Whole, rank: 0 }
+    }
+
+    /// A column of numbers: never broken.
+    #[must_use]
+    pub const fn number(heading: &'static str) -> Self {
+        Self { heading, right: true, fit: Fit::Whole, rank: 0 }
+    }
+
+    /// The same column, left out in a narrow terminal before all columns of a lower rank.
+    #[must_use]
+    pub const fn rank(mut self, rank: u8) -> Self {
+        self.rank = rank;
+        self
+    }
+}
+
+/// A table that may be printed in several parts: a later part keeps the column widths of the earlier ones, and leaves out the
+/// same columns.
+#[derive(Debug)]
+pub(super) struct Grid {
+    columns: Vec<Column>,
+    /// The widest content of each column so far.
+    needed: Vec<usize>,
+    /// The columns that are shown; decided with the first part.
+    shown: Option<Vec<usize>>,
+}
+
+impl Grid {
+    pub(super) fn new(columns: &[Column]) -> Self {
+        let needed = columns.iter().map(|column| column.heading.width()).collect();
+        Self { columns: columns.to_vec(), needed, shown: None }
+    }
+
+    /// Lays out these rows, with the headings above them or not.
+    pub(super) fn render(&mut self, rows: &[Vec<Cell>], headings: bool, layout: Layout) -> String {
+        for row in rows {
+            for (needed, cell) in self.needed.iter_mut().zip(row) {
+                *needed = (*needed).max(escape(shown_text(cell)).width());
+            }
+        }
+        let room = layout.width.map(usize::from);
+        let shown = match &self.shown {
+            Some(shown) => shown.clone(),
+            None => room.map_or_else(|| (0..self.columns.len()).collect(), |room| self.fitting(room)),
+        };
+        let widths = match room {
+            Some(room) => self.widths(&shown, room),
+            None => shown.iter().map(|&index| self.needed[index]).collect(),
+        };
+        let text = self.lay_out(rows, &shown, &widths, headings, layout);
+        self.shown = Some(shown);
+        text
+    }
+
+    /// The narrowest that a column may become while others can still be left out.
+    fn minimum(&self, index: usize, least: usize) -> usize {
+        let Column { fit, heading, .. } = self.columns[index];
+        match fit {
+            Fit::Whole => self.needed[index],
+            Fit::Wrap | Fit::KeepEnd => self.needed[index].min(least.max(heading.width())),
+        }
+    }
+
+    /// The columns that fit into this many character cells, those of the highest ranks left out first.
+    fn fitting(&self, room: usize) -> Vec<usize> {
+        let mut shown: Vec<usize> = (0..self.columns.len()).collect();
+        let width = |shown: &[usize]| -> usize {
+            let content: usize = shown.iter().map(|&index| self.minimum(index, MIN_TEXT_WIDTH)).sum();
+            content + GAP * shown.len().saturating_sub(1)
+        };
+        while width(&shown) > room {
+            let last = shown.iter().copied().max_by_key(|&index| self.columns[index].rank);
+            let Some(last) = last.filter(|&index| self.columns[index].rank > 0) else { break };
+            shown.retain(|&index| index != last);
+        }
+        shown
+    }
+
+    /// The width of each shown column: what it needs, or an even part of what the others leave.
+    fn widths(&self, shown: &[usize], room: usize) -> Vec<usize> {
+        let room = room.saturating_sub(GAP * shown.len().saturating_sub(1));
+        let total = |least| shown.iter().map(|&index| self.minimum(index, least)).sum::<usize>();
+        let least = if total(MIN_TEXT_WIDTH) <= room { MIN_TEXT_WIDTH } else { LEAST_TEXT_WIDTH };
+        let mut widths: Vec<usize> = shown.iter().map(|&index| self.minimum(index, least)).collect();
+        let mut spare = room.saturating_sub(widths.iter().sum());
+        while spare > 0 {
+            let wanting: Vec<usize> = (0..shown.len()).filter(|&at| widths[at] < self.needed[shown[at]]).collect();
+            // The narrowest one first, so that all grow evenly.
+            let Some(&narrowest) = wanting.iter().min_by_key(|&&at| widths[at]) else { break };
+            widths[narrowest] += 1;
+            spare -= 1;
+        }
+        widths
+    }
+
+    fn lay_out(&self, rows: &[Vec<Cell>], shown: &[usize], widths: &[usize], headings: bool, layout: Layout) -> String {
+        let mut table = Table::new();
+        table.load_style(comfy_table::presets::NOTHING);
+        table.set_content_arrangement(ContentArrangement::Disabled);
+        if layout.color {
+            table.enforce_styling();
+        } else {
+            table.force_no_tty();
+        }
+        if headings {
+            let heading = |&index: &usize| heading(self.columns[index], layout.color);
+            table.set_header(shown.iter().map(heading).collect::<Vec<_>>());
+        }
+        for row in rows {
+            let cells = shown.iter().zip(widths).filter_map(|(&index, width)| {
+                row.get(index).map(|cell| styled(cell, self.columns[index], *width, layout.width.is_some()))
+            });
+            table.add_row(cells.collect::<Vec<_>>());
+        }
+        table.discover_columns();
+        let last = shown.len().saturating_sub(1);
+        for ((at, column), width) in table.column_iter_mut().enumerate().zip(widths) {
+            let padding = if at == last { 0 } else { GAP };
+            column.set_padding((0, padding as u16));
+            let width = Width::Fixed(u16::try_from(width + padding).unwrap_or(u16::MAX));
+            column.set_constraint(match layout.width {
+                Some(_) => ColumnConstraint::Absolute(width),
+                None => ColumnConstraint::LowerBoundary(width),
+            });
+        }
+        let mut out = String::new();
+        for line in table.lines() {
+            push_line(&mut out, line.trim_end());
+        }
+        out
+    }
+}
+
+fn shown_text(cell: &Cell) -> &str {
+    if cell.text.is_empty() { "-" } else { &cell.text }
+}
+
+fn heading(column: Column, color: bool) -> comfy_table::Cell {
+    let cell = comfy_table::Cell::new(column.heading).set_alignment(alignment(column));
+    if color { cell.add_attribute(Attribute::Bold) } else { cell }
+}
+
+const fn alignment(column: Column) -> CellAlignment {
+    if column.right { CellAlignment::Right } else { CellAlignment::Left }
+}
+
+fn styled(cell: &Cell, column: Column, width: usize, fit: bool) -> comfy_table::Cell {
+    let text = escape(shown_text(cell));
+    let text = if fit && column.fit == Fit::KeepEnd { end_of(&text, width) } else { text.into_owned() };
+    let styled = comfy_table::Cell::new(text).set_alignment(alignment(column));
+    match cell.tone {
+        Tone::Plain => styled,
+        Tone::Good => styled.fg(Color::DarkGreen),
+        Tone::Warn => styled.fg(Color::DarkYellow),
+        Tone::Bad => styled.fg(Color::DarkRed).add_attribute(Attribute::Bold),
+        Tone::Dim => styled.add_attribute(Attribute::Dim),
+        Tone::Strong => styled.add_attribute(Attribute::Bold),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0198c1d2-7b1e-7a53-9c04-3f6f2b8f5a10";
+    const TIME: &str = "2026-05-04 03:02:01Z";
+    const COLUMNS: [Column; 6] = [
+        Column::whole("ASSET"),
+        Column::whole("STATE"),
+        Column::text("TYPE").rank(2),
+        Column::number("SIZE").rank(1),
+        Column::whole("STAGED").rank(3),
+        Column::path("NAME"),
+    ];
+
+    fn table(width: Option<u16>, names: &[&str]) -> String {
+        let row = |name: &&str| [ID, "enriched", "application/pdf", "1.5 MiB", TIME, name].map(Cell::new).to_vec();
+        Grid::new(&COLUMNS).render(&names.iter().map(row).collect::<Vec<_>>(), true, Layout { width, color: false })
+    }
+
+    #[test]
+    fn ids_and_times_are_whole_at_every_width() {
+        let names =
+            ["سفرنامه/تصویرهای تابستان/کتاب‌های خطی کتابخانه.pdf", "👩‍👩‍👧‍👦/🏔️/summer.pdf", "a/long/path/to/some/file.pdf"];
+        for width in 1..200 {
+            let text = table(Some(width), &names);
+            assert_eq!(text.matches(ID).count(), 3, "{width}:\n{text}");
+            assert!(!text.contains("STAGED") || text.matches(TIME).count() == 3, "{width}:\n{text}");
+            let fits = text.lines().all(|line| line.width() <= usize::from(width));
+            assert!(fits || width < 60, "{width}:\n{text}");
+        }
+    }
+
+    #[test]
+    fn columns_are_left_out_by_rank_and_paths_keep_their_end() {
+        let names = ["archive/2024/summer/holiday/pictures/IMG_0001.jpeg"];
+        assert_eq!(
+            table(Some(80), &names),
+            "ASSET                                 STATE     SIZE     NAME\n\
+             0198c1d2-7b1e-7a53-9c04-3f6f2b8f5a10  enriched  1.5 MiB  …pictures/IMG_0001.jpeg\n"
+                .replace("SIZE     NAME", "   SIZE  NAME")
+        );
+        assert_eq!(
+            table(Some(60), &names),
+            "ASSET                                 STATE     NAME\n\
+             0198c1d2-7b1e-7a53-9c04-3f6f2b8f5a10  enriched  …G_0001.jpeg\n"
+        );
+        let wide = table(Some(140), &names);
+        assert!(["TYPE", "SIZE", "STAGED", "IMG_0001.jpeg"].iter().all(|shown| wide.contains(shown)), "{wide}");
+        assert!(table(None, &names).contains(names[0]));
+    }
+
+    #[test]
+    fn text_wraps_between_words() {
+        let columns = [Column::whole("ID"), Column::text("MESSAGE")];
+        let rows = vec![vec![Cell::new("a1b2c3"), Cell::new("the parser ended before it answered")]];
+        let text = Grid::new(&columns).render(&rows, true, Layout { width: Some(30), color: false });
+        assert_eq!(text, "ID      MESSAGE\na1b2c3  the parser ended\n        before it answered\n");
+    }
+
+    #[test]
+    fn later_parts_keep_the_columns_of_the_first() {
+        let row = |name: &str| vec![[ID, "enriched", "text/plain", "1 B", TIME, name].map(Cell::new).to_vec()];
+        let layout = Layout { width: Some(100), color: false };
+        let mut grid = Grid::new(&COLUMNS);
+        let first = grid.render(&row("a.txt"), true, layout);
+        let second = grid.render(&row("b.txt"), false, layout);
+        assert_eq!(first.lines().last().unwrap().replace("a.txt", "b.txt"), second.trim_end());
+    }
+}
