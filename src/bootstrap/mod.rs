@@ -10,6 +10,7 @@ pub mod fields;
 pub mod import;
 pub mod key_declarations;
 pub mod manifest;
+mod normal_form;
 pub mod owner_marks;
 pub mod plan;
 pub mod resources;

@@ -436,7 +436,7 @@ fn parser_error_kind(kind: ParserFailureKind) -> &'static str {
         ParserFailureKind::Extract(ExtractErrorKind::Malformed) => "malformed",
         ParserFailureKind::Extract(ExtractErrorKind::Encrypted) => "encrypted",
         ParserFailureKind::Extract(ExtractErrorKind::Unsupported) => "unsupported",
-        ParserFailureKind::Extract(ExtractErrorKind::Io) => "parser_io",
+        ParserFailureKind::Extract(ExtractErrorKind::Io) => "parser_file_error",
         ParserFailureKind::Crashed => "parser_crash",
         ParserFailureKind::OutOfMemory | ParserFailureKind::Killed => "parser_memory",
         ParserFailureKind::CpuTime => "parser_cpu",

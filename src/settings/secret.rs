@@ -68,7 +68,16 @@ impl SecretRef {
                     .hint("give it as \"env:NAME\" or \"file:/path\""));
             }
         };
-        let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
+        self.secret(&text)
+    }
+
+    /// The secret in the text that was read from here. One newline at its end is removed: editors and `vault kv put FIELD=@FILE`
+    /// leave one.
+    ///
+    /// # Errors
+    /// When the text is empty or too long.
+    pub fn secret(&self, text: &str) -> Result<Secret, Error> {
+        let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
         if text.is_empty() || text.len() as u64 > MAX_BYTES {
             return Err(Error::invalid(format!("the secret at {self} is empty or longer than 64 KiB")));
         }

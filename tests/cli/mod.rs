@@ -10,3 +10,4 @@ mod profiles;
 mod secrets;
 mod sources;
 mod surface;
+mod table_widths;

@@ -46,7 +46,7 @@ static PLATFORM: LazyLock<Platform> = LazyLock::new(|| {
 /// Held while commands run: a worker of one test would be a member in the `status` of another.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-fn assert_snapshot(name: &str, site: &Site, text: &str) {
+pub(super) fn assert_snapshot(name: &str, site: &Site, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::bootstrap::fields::{FieldChange, ResourceFields};
 use crate::bootstrap::manifest::{BucketEncryptionSpec, BucketSpec, ResourceDeclaration, ResourceKind, ResourceSpec};
+use crate::bootstrap::normal_form;
 use crate::ops::platform;
 use mfctl_core::domain::BucketName;
 use mfctl_core::ports::{BucketAdmin, BucketEncryption, BucketPolicy, Error, ErrorKind, Result};
@@ -77,7 +78,7 @@ impl Resource for BucketResource {
             .with_some("expire_after_days", spec.expire_after_days)
             .with_some("expire_noncurrent_after_days", spec.expire_noncurrent_after_days)
             .with_some("encryption", encryption)
-            .with_some("policy", spec.policy.clone().or_else(|| live_value("policy")))
+            .with_some("policy", spec.policy.as_ref().map(normal_form::bucket_policy).or_else(|| live_value("policy")))
             .with(MARKED, true);
         // Some stores cannot abort unfinished uploads by a lifecycle rule; workers then do it.
         let cannot_abort = live.is_some_and(|live| live.get("abort_uploads_after_days").is_none());
@@ -194,5 +195,5 @@ fn fields(policy: &BucketPolicy) -> ResourceFields {
         .with_some("expire_noncurrent_after_days", policy.expire_noncurrent_after_days)
         .with_some("abort_uploads_after_days", policy.abort_uploads_after_days)
         .with_some("encryption", encryption)
-        .with_some("policy", policy.access.clone())
+        .with_some("policy", policy.access.as_ref().map(normal_form::bucket_policy))
 }

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::bootstrap::fields::{FieldChange, ResourceFields};
 use crate::bootstrap::manifest::{ResourceDeclaration, ResourceKind, ResourceSpec};
+use crate::bootstrap::normal_form;
 use mfctl_core::domain::TopicName;
 use mfctl_core::ports::{Error, ErrorKind, Result, TopicAdmin, TopicState};
 
@@ -56,8 +57,9 @@ impl Resource for KafkaTopicResource {
         let desired = current.with("partitions", spec.partitions).with_some("replication", replication);
         let settings =
             spec.settings.iter().filter(|(name, _)| !context.embedded || EMBEDDED_SETTINGS.contains(&name.as_str()));
+        let normal = |name: &str, value: &Value| normal_form::topic_setting(name, &setting_text(value));
         Ok(settings
-            .fold(desired, |desired, (name, value)| desired.with(format!("settings.{name}"), setting_text(value))))
+            .fold(desired, |desired, (name, value)| desired.with(format!("settings.{name}"), normal(name, value))))
     }
 
     async fn plan_change(
@@ -134,7 +136,9 @@ fn topic_name(text: &str) -> Result<TopicName> {
 fn fields(topic: &TopicState) -> ResourceFields {
     let counts = ResourceFields::default().with("partitions", topic.partitions).with("replication", topic.replication);
     let settings = topic.settings.iter();
-    settings.fold(counts, |fields, (name, value)| fields.with(format!("settings.{name}"), value.as_str()))
+    settings.fold(counts, |fields, (name, value)| {
+        fields.with(format!("settings.{name}"), normal_form::topic_setting(name, value))
+    })
 }
 
 fn topic_state(name: TopicName, desired: &ResourceFields) -> TopicState {

@@ -1,5 +1,7 @@
 //! The printed form of plans and their changes.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -124,11 +126,17 @@ pub fn render_exceptions(
         }
         page.line(format!("    {}", refusal.reason));
     }
-    for OrphanedResource { kind, name } in orphans {
-        page.toned(
-            format!("? {kind}/{name} was created by mfctl and is not declared any more (--prune deletes it)"),
-            Tone::Warn,
-        );
+    if !orphans.is_empty() {
+        let are =
+            humane::counted(orphans.len() as u64, "resource that mfctl created is", "resources that mfctl created are");
+        page.toned(format!("? {are} not declared here and left alone (--prune deletes them):"), Tone::Warn);
+        let mut by_kind: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for OrphanedResource { kind, name } in orphans {
+            by_kind.entry(kind.to_string()).or_default().push(name);
+        }
+        for (kind, names) in by_kind {
+            page.line(format!("    {kind}: {}", names.join(", ")));
+        }
     }
     for reason in skipped {
         page.toned(format!("? not read: {reason}"), Tone::Warn);

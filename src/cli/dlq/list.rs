@@ -203,7 +203,7 @@ impl ListItem for ListedDeadLetter {
     const COLUMNS: &'static [Column] = &[
         Column::whole("ID"),
         Column::whole("DEAD-LETTERED").rank(3),
-        Column::whole("STATE"),
+        Column::whole("STATE").rank(1),
         Column::whole("KIND"),
         Column::number("REDRIVES").rank(4),
         Column::whole("ASSET").rank(2),

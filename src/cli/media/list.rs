@@ -123,10 +123,10 @@ impl ListItem for Asset {
     const COLUMNS: &'static [Column] = &[
         Column::whole("ASSET"),
         Column::whole("STATE"),
-        Column::text("TYPE").rank(3),
-        Column::number("SIZE").rank(1),
-        Column::whole("STAGED").rank(2),
-        Column::text("TITLE"),
+        Column::text("TYPE").rank(4),
+        Column::number("SIZE").rank(2),
+        Column::whole("STAGED").rank(3),
+        Column::title("TITLE").rank(1),
     ];
 
     fn cells(&self) -> Vec<Cell> {
@@ -148,7 +148,7 @@ impl ListItem for Asset {
 /// An asset's state, and the stage that dead-lettered it, if one did.
 pub(super) fn state_cell(asset: &Asset) -> Cell {
     if let Some(stage) = asset.dead_lettered {
-        return Cell::new(format!("{}, dead-lettered in {stage}", asset.state)).tone(Tone::Bad);
+        return Cell::new(format!("dead-lettered in {stage}")).tone(Tone::Bad);
     }
     let tone = match asset.state {
         AssetState::Enriched => Tone::Good,

@@ -1,4 +1,4 @@
-//! Text cut to a number of character cells, between characters as they are read (grapheme clusters).
+//! Text cut or wrapped to a number of character cells, between characters as they are read (grapheme clusters).
 
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
@@ -23,6 +23,36 @@ pub(super) fn start_of(text: &str, width: usize) -> String {
     format!("{}…", &text[..until])
 }
 
+/// The text in lines of at most this many character cells, broken at spaces and behind slashes. A longer word is broken
+/// anywhere, but an id or a time never: its line is then longer.
+pub(super) fn wrap(text: &str, width: usize) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split_inclusive([' ', '/']) {
+        let needed = word.trim_end().width();
+        let last = lines.last_mut().map(|line| line.width()).unwrap_or_default();
+        if last > 0 && last + needed > width {
+            lines.push(String::new());
+        }
+        let parts: Vec<&str> =
+            if needed <= width || is_id_or_time(word) { vec![word] } else { word.graphemes(true).collect() };
+        for part in parts {
+            let Some(line) = lines.last_mut() else { break };
+            if line.is_empty() || line.width() + part.trim_end().width() <= width {
+                line.push_str(part);
+            } else {
+                lines.push(part.to_owned());
+            }
+        }
+    }
+    lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n")
+}
+
+/// Whether a word is an id, a digest or a time, apart from punctuation around it.
+fn is_id_or_time(word: &str) -> bool {
+    let word = word.trim_matches([' ', '/', '(', ')', ',', ';', ':', '.', '"', '\'', '`']);
+    word.len() >= 8 && word.chars().all(|c| c.is_ascii_hexdigit() || "-:.TZ".contains(c))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,5 +69,22 @@ mod tests {
         assert_eq!(end_of("x👩‍👩‍👧‍👦y", 3), "…y");
         assert_eq!(start_of("y👩‍👩‍👧‍👦x", 3), "y…");
         assert_eq!(start_of("e\u{301}e\u{301}e\u{301}", 2), "e\u{301}…");
+    }
+
+    #[test]
+    fn text_wraps_between_words_and_behind_slashes() {
+        assert_eq!(wrap("the parser ended before it answered", 16), "the parser ended\nbefore it\nanswered");
+        assert_eq!(wrap("in bucket/default/key", 12), "in bucket/\ndefault/key");
+        assert_eq!(wrap("abcdefghij kl", 4), "abcd\nefgh\nij\nkl");
+        assert_eq!(wrap("", 4), "");
+        assert_eq!(wrap("دیوان حافظ", 6), "دیوان\nحافظ");
+    }
+
+    #[test]
+    fn ids_and_times_are_never_broken() {
+        let id = "0198c1d2-7b1e-7a53-9c04-3f6f2b8f5a10";
+        assert_eq!(wrap(&format!("by job {id}, at"), 10), format!("by job\n{id},\nat"));
+        assert_eq!(wrap(&format!("bucket/{id}/{id}"), 10), format!("bucket/\n{id}/\n{id}"));
+        assert_eq!(wrap("at 2026-11-30T02:17:44.477Z", 10), "at\n2026-11-30T02:17:44.477Z");
     }
 }

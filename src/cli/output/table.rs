@@ -5,14 +5,15 @@ use unicode_width::UnicodeWidthStr;
 
 use super::escape::escape;
 use super::page::{Cell, Layout, Tone, push_line};
-use super::shorten::end_of;
+use super::shorten::{end_of, start_of, wrap};
 
 /// Spaces between two columns.
 const GAP: usize = 2;
-/// The narrowest a column of text becomes before others are left out.
-const MIN_TEXT_WIDTH: usize = 16;
-/// The narrowest a column of text becomes when no other can be left out.
-const LEAST_TEXT_WIDTH: usize = 6;
+/// The narrowest that a column of text and one of names become before others are left out.
+const MIN_TEXT_WIDTH: usize = 24;
+const MIN_NAME_WIDTH: usize = 12;
+/// The narrowest that either becomes when no other can be left out.
+const LEAST_WIDTH: usize = 6;
 
 /// What happens to the cells of a column that is wider than the terminal has room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,8 @@ enum Fit {
     Wrap,
     /// The beginning is left out: of paths, which differ at their end.
     KeepEnd,
+    /// The end is left out: of titles.
+    KeepStart,
 }
 
 /// Heading of a column, alignment of its cells, and how it fits into a narrow terminal.
@@ -46,6 +49,12 @@ impl Column {
     #[must_use]
     pub const fn path(heading: &'static str) -> Self {
         Self { heading, right: false, fit: Fit::KeepEnd, rank: 0 }
+    }
+
+    /// A column of titles or other names that differ at their beginning.
+    #[must_use]
+    pub const fn title(heading: &'static str) -> Self {
+        Self { heading, right: false, fit: Fit::KeepStart, rank: 0 }
     }
 
     /// A column of ids, times or states: never broken.
@@ -106,23 +115,28 @@ impl Grid {
         text
     }
 
-    /// The narrowest that a column may become while others can still be left out.
-    fn minimum(&self, index: usize, least: usize) -> usize {
+    /// The narrowest that a column becomes: `squeezed` when no other can be left out.
+    fn minimum(&self, index: usize, squeezed: bool) -> usize {
         let Column { fit, heading, .. } = self.columns[index];
-        match fit {
-            Fit::Whole => self.needed[index],
-            Fit::Wrap | Fit::KeepEnd => self.needed[index].min(least.max(heading.width())),
-        }
+        let least = match fit {
+            Fit::Whole => return self.needed[index],
+            Fit::Wrap | Fit::KeepEnd | Fit::KeepStart if squeezed => LEAST_WIDTH,
+            Fit::Wrap => MIN_TEXT_WIDTH,
+            Fit::KeepEnd | Fit::KeepStart => MIN_NAME_WIDTH,
+        };
+        self.needed[index].min(least.max(heading.width()))
+    }
+
+    /// The width that these columns need at least, with the gaps between them.
+    fn least_total(&self, shown: &[usize], squeezed: bool) -> usize {
+        let content: usize = shown.iter().map(|&index| self.minimum(index, squeezed)).sum();
+        content + GAP * shown.len().saturating_sub(1)
     }
 
     /// The columns that fit into this many character cells, those of the highest ranks left out first.
     fn fitting(&self, room: usize) -> Vec<usize> {
         let mut shown: Vec<usize> = (0..self.columns.len()).collect();
-        let width = |shown: &[usize]| -> usize {
-            let content: usize = shown.iter().map(|&index| self.minimum(index, MIN_TEXT_WIDTH)).sum();
-            content + GAP * shown.len().saturating_sub(1)
-        };
-        while width(&shown) > room {
+        while self.least_total(&shown, false) > room {
             let last = shown.iter().copied().max_by_key(|&index| self.columns[index].rank);
             let Some(last) = last.filter(|&index| self.columns[index].rank > 0) else { break };
             shown.retain(|&index| index != last);
@@ -132,15 +146,13 @@ impl Grid {
 
     /// The width of each shown column: what it needs, or an even part of what the others leave.
     fn widths(&self, shown: &[usize], room: usize) -> Vec<usize> {
-        let room = room.saturating_sub(GAP * shown.len().saturating_sub(1));
-        let total = |least| shown.iter().map(|&index| self.minimum(index, least)).sum::<usize>();
-        let least = if total(MIN_TEXT_WIDTH) <= room { MIN_TEXT_WIDTH } else { LEAST_TEXT_WIDTH };
-        let mut widths: Vec<usize> = shown.iter().map(|&index| self.minimum(index, least)).collect();
-        let mut spare = room.saturating_sub(widths.iter().sum());
+        let squeezed = self.least_total(shown, false) > room;
+        let mut widths: Vec<usize> = shown.iter().map(|&index| self.minimum(index, squeezed)).collect();
+        let mut spare = room.saturating_sub(self.least_total(shown, squeezed));
         while spare > 0 {
-            let wanting: Vec<usize> = (0..shown.len()).filter(|&at| widths[at] < self.needed[shown[at]]).collect();
+            let wanting = (0..shown.len()).filter(|&at| widths[at] < self.needed[shown[at]]);
             // The narrowest one first, so that all grow evenly.
-            let Some(&narrowest) = wanting.iter().min_by_key(|&&at| widths[at]) else { break };
+            let Some(narrowest) = wanting.min_by_key(|&at| widths[at]) else { break };
             widths[narrowest] += 1;
             spare -= 1;
         }
@@ -171,11 +183,8 @@ impl Grid {
         for ((at, column), width) in table.column_iter_mut().enumerate().zip(widths) {
             let padding = if at == last { 0 } else { GAP };
             column.set_padding((0, padding as u16));
-            let width = Width::Fixed(u16::try_from(width + padding).unwrap_or(u16::MAX));
-            column.set_constraint(match layout.width {
-                Some(_) => ColumnConstraint::Absolute(width),
-                None => ColumnConstraint::LowerBoundary(width),
-            });
+            let width = u16::try_from(width + padding).unwrap_or(u16::MAX);
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
         }
         let mut out = String::new();
         for line in table.lines() {
@@ -200,7 +209,12 @@ const fn alignment(column: Column) -> CellAlignment {
 
 fn styled(cell: &Cell, column: Column, width: usize, fit: bool) -> comfy_table::Cell {
     let text = escape(shown_text(cell));
-    let text = if fit && column.fit == Fit::KeepEnd { end_of(&text, width) } else { text.into_owned() };
+    let text = match column.fit {
+        Fit::KeepEnd if fit => end_of(&text, width),
+        Fit::KeepStart if fit => start_of(&text, width),
+        Fit::Wrap if fit => wrap(&text, width),
+        Fit::Whole | Fit::KeepEnd | Fit::KeepStart | Fit::Wrap => text.into_owned(),
+    };
     let styled = comfy_table::Cell::new(text).set_alignment(alignment(column));
     match cell.tone {
         Tone::Plain => styled,

@@ -91,11 +91,13 @@ async fn read_secret(
             None => error,
         }
     })?;
-    secret.ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, message)
+    let Some(secret) = secret else {
+        return Err(Error::new(ErrorKind::NotFound, message)
             .because(format!("{mount}/{path} has no field {field}"))
-            .hint("a VaultSecret in the manifests declares it; `vault kv put` writes it")
-    })
+            .hint("a VaultSecret in the manifests declares it; `vault kv put` writes it"));
+    };
+    let reference = SecretRef::Vault { path: path.clone(), field: field.clone() };
+    reference.secret(secret.expose()).map_err(|error| Error::new(ErrorKind::Invalid, message).because(error))
 }
 
 /// The keys below `key_prefix` whose value refers to Vault. Vault's own settings cannot.

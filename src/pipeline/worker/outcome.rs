@@ -57,7 +57,10 @@ impl fmt::Display for WorkerEnd {
             Self::Stopped(reason) => write!(f, "{reason}"),
             Self::OutageTooLong { error } => write!(f, "a dependency was down for too long: {error}"),
             Self::TooManyDeadLetters { dead_letters, of, mostly, tenants } => {
-                write!(f, "{dead_letters} of the latest {of} records would be dead letters of kind {mostly}, {tenants}")
+                write!(
+                    f,
+                    "{dead_letters} of the latest {of} records failed with {mostly}, {tenants}; no more are dead-lettered"
+                )
             }
             Self::Failed(failure) => f.write_str(&failure.reason),
         }

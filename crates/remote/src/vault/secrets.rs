@@ -50,7 +50,8 @@ impl SecretStore for Vault {
 
     async fn read(&self, mount: &str, path: &str, field: &str) -> Result<Option<Secret>> {
         let fields = self.secret(mount, path).fields(None).await?;
-        Ok(fields.and_then(|mut fields| fields.remove(field)).map(to_secret))
+        let value = fields.and_then(|mut fields| fields.remove(field));
+        value.map(|value| text_of(value, mount, path, field)).transpose()
     }
 
     async fn read_all(&self, mount: &str, path: &str) -> Result<Option<(u64, BTreeMap<String, Secret>)>> {
@@ -180,6 +181,20 @@ impl KvSecret<'_> {
     }
 }
 
+/// The text of a field that is used as a secret. No other value is: JSON's `null` would be sent as a password of four letters.
+fn text_of(value: Value, mount: &str, path: &str, field: &str) -> Result<Secret> {
+    let found = match value {
+        Value::String(text) => return Ok(Secret::new(text)),
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    };
+    Err(Error::new(ErrorKind::Invalid, format!("field {field} of secret {mount}/{path} is {found}, not text"))
+        .hint("write it as text, with quotes in JSON: `vault kv patch` changes one field and keeps the others"))
+}
+
 /// A field's text; a field that is no string is its JSON.
 fn to_secret(value: Value) -> Secret {
     match value {
@@ -225,6 +240,18 @@ mod tests {
         let answers = [vec![absent, None, Some((400, refused.to_string()))], version_one(stored).to_vec()].concat();
         let vault = Vault { sessions: answered(answers).await };
         vault.write("secret", "b", &[("password".to_owned(), Secret::new("ours"))].into(), 0).await
+    }
+
+    #[tokio::test]
+    async fn field_that_is_not_text_is_refused_by_name() {
+        for (value, found) in [(json!(null), "null"), (json!(7), "a number"), (json!({"a": 1}), "an object")] {
+            let mut answers = version_one("x").to_vec();
+            let read = answers.pop().unwrap().unwrap().1.replace("\"x\"", &value.to_string());
+            let vault = Vault { sessions: answered(vec![Some((200, read))]).await };
+            let error = vault.read("secret", "media/s3", "password").await.unwrap_err();
+            let expected = format!("field password of secret secret/media/s3 is {found}, not text");
+            assert!(error.kind() == ErrorKind::Invalid && error.full().contains(&expected), "{}", error.full());
+        }
     }
 
     #[tokio::test]
