@@ -79,12 +79,56 @@ fn looks_like_text(sample: &[u8]) -> bool {
     super::text::is_text(sample)
 }
 
-/// Readers accept a PDF header anywhere in the first KiB, so content before it does not hide the format.
+/// Readers accept a PDF header anywhere in the first KiB, so content before it does not hide the format, except that of an
+/// archive, which has the PDF as a member. Text about PDF may quote a header, so behind text it has to be followed by an
+/// object, and the text has to be that of a printer or of a message, or the file no text. There the whole sample counts.
 fn pdf(sample: &[u8]) -> Option<&'static str> {
-    let head = &sample[..sample.len().min(1024)];
-    let at = head.windows(5).position(|window| window == b"%PDF-")?;
-    (at == 0 || !looks_like_text(&head[..at]) || head[..at].iter().all(u8::is_ascii_whitespace) || at <= 3)
-        .then_some("application/pdf")
+    const FIRST_KIB: usize = 1024;
+    const HEADER: &[u8] = b"%PDF-";
+    let is_pdf = |at: usize| {
+        let before = &sample[..at];
+        let is_blank = at <= 3 || before.iter().all(u8::is_ascii_whitespace);
+        let is_line = before.last().is_none_or(|byte| matches!(byte, b'\n' | b'\r'));
+        if is_blank {
+            true
+        } else if looks_like_text(before) {
+            is_line && (is_protocol(before) || !is_utf8(sample)) && has_pdf_object(&sample[at..])
+        } else {
+            at < FIRST_KIB && !is_archive(sample) || is_line && is_protocol(before) && has_pdf_object(&sample[at..])
+        }
+    };
+    let mut headers = sample.windows(HEADER.len()).enumerate().filter(|(_, window)| *window == HEADER);
+    headers.any(|(at, _)| is_pdf(at)).then_some("application/pdf")
+}
+
+/// Whether a PDF's header is followed by an object, with at most comments between them.
+fn has_pdf_object(sample: &[u8]) -> bool {
+    let lines = sample.split(|byte| matches!(byte, b'\n' | b'\r')).map(<[u8]>::trim_ascii);
+    let mut lines = lines.filter(|line| !line.is_empty() && !line.starts_with(b"%"));
+    let Some(line) = lines.next() else { return false };
+    let mut words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
+    let mut is_number = || words.next().is_some_and(|word| word.iter().all(u8::is_ascii_digit));
+    is_number() && is_number() && words.next().is_some_and(|word| word.starts_with(b"obj"))
+}
+
+/// Whether it is the start of a printer's job (PJL), or the header of a message (MIME, HTTP).
+fn is_protocol(before: &[u8]) -> bool {
+    const CONTENT_TYPE: &[u8] = b"content-type:";
+    before.starts_with(b"\x1B%-12345X")
+        || before.starts_with(b"@PJL")
+        || before.windows(CONTENT_TYPE.len()).any(|window| window.eq_ignore_ascii_case(CONTENT_TYPE))
+}
+
+/// Whether it is UTF-8; the last character may be cut.
+fn is_utf8(sample: &[u8]) -> bool {
+    std::str::from_utf8(sample).map_or_else(|error| error.error_len().is_none(), |_| true)
+}
+
+fn is_archive(sample: &[u8]) -> bool {
+    [&b"PK\x03\x04"[..], b"Rar!\x1A\x07", b"7z\xBC\xAF\x27\x1C", b"!<arch>\n"]
+        .iter()
+        .any(|start| sample.starts_with(start))
+        || is_at(sample, 257, b"ustar")
 }
 
 fn container(sample: &[u8]) -> Option<&'static str> {

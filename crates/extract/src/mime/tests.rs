@@ -59,6 +59,45 @@ fn office_documents_are_distinguished_from_zip() {
 }
 
 #[test]
+fn pdf_behind_other_bytes_is_a_pdf() {
+    let pdf = b"%PDF-1.7\n%\xE2\xE3\xCF\xD3\n1 0 obj\n<</Type/Catalog/Pages 2 0 R>>\nendobj\n";
+    let long = format!("{}\r\n", "@PJL COMMENT a printer's setting\r\n".repeat(60));
+    for before in [
+        &b""[..],
+        b"\r\n\r\n",
+        b"\x1B%-12345X@PJL JOB\r\n@PJL ENTER LANGUAGE = PDF\r\n",
+        b"\x1B%-12345X@PJL JOB\r\n@PJL SET \x01\x02\r\n",
+        b"--boundary\r\nContent-Type: application/pdf\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/pdf\r\n\r\n",
+        b"\0\x01\x02binary\0",
+        b"some words\n",
+        long.as_bytes(),
+    ] {
+        let file = [before, pdf].concat();
+        assert_eq!(detect(&file, Some("a.pdf")).media_type, "application/pdf", "{}", String::from_utf8_lossy(before));
+    }
+}
+
+#[test]
+fn text_about_pdf_and_archives_of_pdf_are_not_pdf() {
+    for text in [
+        "A PDF starts with %PDF-1.7\n1 0 obj",
+        "A PDF starts with a line like\n%PDF-1.7\nand has objects such as 1 0 obj.",
+        "This is the start of a file:\n%PDF-1.7\n%âãÏÓ\n1 0 obj\n<</Type/Catalog>>",
+        "<!doctype html><pre>\n%PDF-1.7\n1 0 obj\n",
+        "{\"a\": \n%PDF-1.7\n1 0 obj\n",
+    ] {
+        assert_ne!(detect(text.as_bytes(), None).media_type, "application/pdf", "{text}");
+    }
+    let pdf = b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n";
+    let mut tar = vec![0; 512];
+    tar[257..262].copy_from_slice(b"ustar");
+    assert_eq!(detect(&[&tar, &pdf[..]].concat(), None).media_type, "application/x-tar");
+    let zip = [&b"PK\x03\x04\x14\0"[..], &[0; 20], b"\x05\0\0\0a.pdf", pdf].concat();
+    assert_eq!(detect(&zip, None).media_type, "application/zip");
+}
+
+#[test]
 fn contradicting_name_is_a_mismatch_and_refining_name_is_not() {
     assert_eq!(of(b"%PDF-1.4", "holiday.jpg"), ("application/pdf", true));
     assert_eq!(of(b"\x89PNG\r\n\x1A\n", "x.jpeg"), ("image/png", true));
