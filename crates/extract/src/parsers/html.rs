@@ -88,6 +88,13 @@ pub(super) fn extract(file: File, limits: &Limits) -> Result<Extraction, Extract
     Ok(extraction)
 }
 
+/// The text of a piece of HTML or XHTML, cut at the limit; `None` if it has none.
+pub(super) fn text(source: &str, max_bytes: usize) -> Option<String> {
+    let mut page = HtmlPage::new(max_bytes);
+    page.read(source);
+    page.text.finish().0
+}
+
 /// The limits of reading a page: much of it is markup, so more of it is read than becomes text.
 pub(super) fn read_limits(limits: &Limits) -> Limits {
     Limits { max_text_bytes: limits.max_text_bytes.saturating_mul(8), ..*limits }

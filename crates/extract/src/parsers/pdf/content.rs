@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use lopdf::content::{Content, Operation};
-use lopdf::{DecompressError, Dictionary, Document, Error, Object, ObjectId};
+use lopdf::{DecompressError, Dictionary, Document, Error, Object, ObjectId, Stream};
 
 use super::drawing::{Drawing, Matrix, number};
 use super::error::pdf_error;
 use super::font::Font;
 use super::glyph::Glyph;
+use super::operations::Operations;
+use super::text_string;
 use crate::parsers::types::{ExtractError, Limits};
 
 /// The depth of forms drawn within forms, at most.
@@ -18,6 +19,8 @@ const MAX_FORM_DEPTH: usize = 12;
 const MAX_OPERATIONS: u64 = 20_000_000;
 /// Characters of one page, at most.
 const MAX_GLYPHS: usize = 500_000;
+/// Content streams of one page, at most.
+const MAX_CONTENTS: usize = 10_000;
 
 /// Reads pages and caches their fonts.
 pub(super) struct PageReader<'a> {
@@ -25,29 +28,84 @@ pub(super) struct PageReader<'a> {
     limits: &'a Limits,
     fonts: HashMap<ObjectId, Rc<Font>>,
     operations: u64,
-    /// Characters shown so far.
-    pub(super) chars: u64,
-    /// Those of them whose font does not map them to text.
-    pub(super) unmapped: u64,
+}
+
+/// What is drawn on a page.
+#[derive(Debug, Default)]
+pub(super) struct PageContent {
+    /// The characters in the order they are drawn.
+    pub(super) glyphs: Vec<Glyph>,
+    /// Tokens and operations that make no sense and were skipped, and streams that could not be read.
+    pub(super) odd: u64,
 }
 
 impl<'a> PageReader<'a> {
     pub(super) fn new(document: &'a Document, limits: &'a Limits) -> Self {
-        Self { document, limits, fonts: HashMap::new(), operations: 0, chars: 0, unmapped: 0 }
+        Self { document, limits, fonts: HashMap::new(), operations: 0 }
     }
 
-    /// The characters of a page, in the order they are drawn.
-    pub(super) fn page(&mut self, page: ObjectId) -> Result<Vec<Glyph>, ExtractError> {
+    /// The characters of a page.
+    pub(super) fn page(&mut self, page: ObjectId) -> Result<PageContent, ExtractError> {
         let document = self.document;
-        let content = document
-            .get_page_content_with_limit(page, self.limits.max_stream_bytes)
-            .map_err(|error| pdf_error(&error, self.limits))?;
+        let dictionary = document.get_dictionary(page).map_err(|error| pdf_error(&error, self.limits))?;
+        let mut drawing = Drawing::default();
+        let content = self.page_stream(dictionary, &mut drawing)?;
+        let resources = self.page_resources(page)?;
+        self.draw(&content, &resources, &mut drawing, &mut Vec::new())?;
+        Ok(PageContent { glyphs: drawing.glyphs, odd: drawing.odd })
+    }
+
+    /// The characters of a form that is not drawn by its page: the appearance of an annotation.
+    pub(super) fn appearance(&mut self, page: ObjectId, form: ObjectId) -> Result<PageContent, ExtractError> {
+        let mut drawing = Drawing::default();
+        if let Ok(stream) = self.document.get_object(form).and_then(Object::as_stream) {
+            let resources = self.page_resources(page)?;
+            self.draw_form(form, stream, &resources, &mut drawing, &mut Vec::new())?;
+        }
+        Ok(PageContent { glyphs: drawing.glyphs, odd: drawing.odd })
+    }
+
+    fn page_resources(&self, page: ObjectId) -> Result<Vec<&'a Dictionary>, ExtractError> {
+        let document = self.document;
         let (own, referenced) = document.get_page_resources(page).map_err(|error| pdf_error(&error, self.limits))?;
         let referenced = referenced.into_iter().filter_map(|id| document.get_dictionary(id).ok());
-        let resources: Vec<&Dictionary> = own.into_iter().chain(referenced).collect();
-        let mut drawing = Drawing::default();
-        self.draw(&content, &resources, &mut drawing, &mut Vec::new())?;
-        Ok(drawing.glyphs)
+        Ok(own.into_iter().chain(referenced).collect())
+    }
+
+    /// The page's content streams, one after another. One that cannot be read is left out.
+    fn page_stream(&self, page: &Dictionary, drawing: &mut Drawing) -> Result<Vec<u8>, ExtractError> {
+        let mut content = Vec::new();
+        let Ok(contents) = page.get_deref(b"Contents", self.document) else { return Ok(content) };
+        let parts = match contents {
+            Object::Array(parts) => parts.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        for part in parts.iter().take(MAX_CONTENTS) {
+            let stream = self.document.dereference(part).and_then(|(_, part)| part.as_stream());
+            let Ok(stream) = stream else {
+                drawing.odd += 1;
+                continue;
+            };
+            match self.plain_content(stream, self.limits.max_stream_bytes.saturating_sub(content.len()))? {
+                Some(part) if content.is_empty() => content = part,
+                Some(part) => content.extend(part),
+                None => drawing.odd += 1,
+            }
+            // Tokens do not extend over streams.
+            content.push(b'\n');
+        }
+        Ok(content)
+    }
+
+    /// A stream's content; `None` if it cannot be read.
+    fn plain_content(&self, stream: &Stream, max_bytes: usize) -> Result<Option<Vec<u8>>, ExtractError> {
+        match stream.get_plain_content_with_limit(max_bytes) {
+            Ok(content) => Ok(Some(content)),
+            Err(error @ Error::Decompress(DecompressError::MemoryLimitExceeded { .. })) => {
+                Err(pdf_error(&error, self.limits))
+            }
+            Err(_) => Ok(None),
+        }
     }
 
     fn draw(
@@ -57,26 +115,28 @@ impl<'a> PageReader<'a> {
         drawing: &mut Drawing,
         forms: &mut Vec<ObjectId>,
     ) -> Result<(), ExtractError> {
-        for operation in Content::decode_iter(content) {
-            let Ok(Operation { operator, operands }) = operation else { return Ok(()) };
+        let mut operations = Operations::new(content);
+        let mut operands = Vec::new();
+        while let Some(operator) = operations.next(&mut operands) {
             self.operations += 1;
             if self.operations > MAX_OPERATIONS {
                 return Err(ExtractError::limit(format!("the PDF draws more than {MAX_OPERATIONS} operations")));
             }
             if drawing.glyphs.len() >= MAX_GLYPHS {
-                return Ok(());
+                break;
             }
-            match operator.as_str() {
-                "Do" => self.form(&operands, resources, drawing, forms)?,
-                "Tf" => {
+            match operator {
+                b"Do" => self.form(&operands, resources, drawing, forms)?,
+                b"Tf" => {
                     drawing.state.size = number(&operands, 1);
                     drawing.state.font = operands.first().and_then(|name| self.font(name.as_name().ok()?, resources));
                 }
-                "BDC" => drawing.begin_mark(self.actual_text(&operands, resources)),
-                "Tj" | "'" | "\"" | "TJ" => self.show(&operator, &operands, drawing),
-                _ => drawing.apply(&operator, &operands),
+                b"BDC" => drawing.begin_mark(self.actual_text(&operands, resources)),
+                b"Tj" | b"'" | b"\"" | b"TJ" => self.show(operator, &operands, drawing),
+                _ => drawing.apply(operator, &operands),
             }
         }
+        drawing.odd += operations.odd();
         Ok(())
     }
 
@@ -93,16 +153,26 @@ impl<'a> PageReader<'a> {
             return Ok(());
         };
         let Ok(form) = document.get_object(id).and_then(Object::as_stream) else { return Ok(()) };
-        let is_form = form.dict.get(b"Subtype").and_then(Object::as_name).is_ok_and(|subtype| subtype == b"Form");
+        let is_form =
+            form.dict.get_deref(b"Subtype", document).and_then(Object::as_name).is_ok_and(|kind| kind == b"Form");
         if !is_form || forms.len() >= MAX_FORM_DEPTH || forms.contains(&id) {
             return Ok(());
         }
-        let content = match form.get_plain_content_with_limit(self.limits.max_stream_bytes) {
-            Ok(content) => content,
-            Err(error @ Error::Decompress(DecompressError::MemoryLimitExceeded { .. })) => {
-                return Err(pdf_error(&error, self.limits));
-            }
-            Err(_) => return Ok(()),
+        self.draw_form(id, form, resources, drawing, forms)
+    }
+
+    fn draw_form(
+        &mut self,
+        id: ObjectId,
+        form: &'a Stream,
+        resources: &[&'a Dictionary],
+        drawing: &mut Drawing,
+        forms: &mut Vec<ObjectId>,
+    ) -> Result<(), ExtractError> {
+        let document = self.document;
+        let Some(content) = self.plain_content(form, self.limits.max_stream_bytes)? else {
+            drawing.odd += 1;
+            return Ok(());
         };
         let own = form.dict.get_deref(b"Resources", document).and_then(Object::as_dict).ok();
         let nested: Vec<&Dictionary> = own.into_iter().chain(resources.iter().copied().take(8)).collect();
@@ -140,49 +210,42 @@ impl<'a> PageReader<'a> {
             }
             _ => return None,
         };
-        let text = lopdf::decode_text_string(properties.get_deref(b"ActualText", self.document).ok()?).ok()?;
+        let text = text_string::decode(properties.get_deref(b"ActualText", self.document).ok()?)?;
         Some(Rc::from(text.trim_matches(['\u{FEFF}', '\0'])))
     }
 
-    fn show(&mut self, operator: &str, operands: &[Object], drawing: &mut Drawing) {
+    fn show(&mut self, operator: &[u8], operands: &[Object], drawing: &mut Drawing) {
         match operator {
-            "'" => drawing.next_line(),
-            "\"" => {
+            b"'" => drawing.next_line(),
+            b"\"" => {
                 drawing.state.word_space = number(operands, 0);
                 drawing.state.char_space = number(operands, 1);
                 drawing.next_line();
             }
             _ => {}
         }
+        drawing.begin_string();
         match operands.last() {
             Some(Object::String(bytes, _)) => self.string(bytes, drawing),
             Some(Object::Array(items)) => {
                 for item in items {
                     match item {
                         Object::String(bytes, _) => self.string(bytes, drawing),
-                        item => {
-                            let state = &drawing.state;
-                            let adjustment = f64::from(item.as_float().unwrap_or(0.0)) / 1000.0;
-                            drawing.advance(-adjustment * state.size * state.scale);
-                        }
+                        item => drawing.adjust(f64::from(item.as_float().unwrap_or(0.0))),
                     }
                 }
             }
-            _ => {}
+            _ => drawing.odd += 1,
         }
     }
 
     fn string(&mut self, bytes: &[u8], drawing: &mut Drawing) {
         let Some(font) = drawing.state.font.clone() else { return };
-        font.show(bytes, |shown| {
-            self.chars += 1;
-            if shown.text.is_none() {
-                self.unmapped += 1;
-            }
-            drawing.push(shown.text, shown.advance, font.em);
+        font.show(bytes, self.document, self.limits.max_stream_bytes, |shown| {
+            drawing.push(shown.text, shown.advance, &font);
             let state = &drawing.state;
             let spacing = state.char_space + if shown.is_space_code { state.word_space } else { 0.0 };
-            drawing.advance((shown.advance * state.size + spacing) * state.scale);
+            drawing.advance(shown.advance, spacing, font.is_vertical);
         });
     }
 }

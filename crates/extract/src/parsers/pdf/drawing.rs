@@ -23,8 +23,12 @@ pub(super) struct Matrix([f64; 6]);
 impl Matrix {
     pub(super) const IDENTITY: Self = Self([1.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
 
+    /// The matrix of six operands. One that is not a number is that of the identity.
     pub(super) fn of(operands: &[Object]) -> Self {
-        Self(std::array::from_fn(|index| number(operands, index)))
+        Self(std::array::from_fn(|index| match operands.get(index).and_then(|operand| operand.as_float().ok()) {
+            Some(number) if number.is_finite() => f64::from(number),
+            _ => Self::IDENTITY.0[index],
+        }))
     }
 
     /// Applies this matrix first, then `then`.
@@ -40,6 +44,29 @@ impl Matrix {
     }
 }
 
+/// The direction in which a line is read from left to right.
+#[derive(Debug, Clone, Copy)]
+struct Direction {
+    /// In radians.
+    angle: f64,
+    /// Whether its characters are drawn against it, in the order in which right-to-left text is read.
+    is_mirrored: bool,
+}
+
+impl Direction {
+    /// The direction of characters that follow one another `along`, with `up` from the baseline to their top.
+    ///
+    /// Where the two are mirrored, one of them has to be turned. Tesseract draws what is read from right to left with
+    /// `-1 0 0 1`, so there the top counts; a page may also be mirrored from top to bottom, and there the direction counts.
+    fn of(along: (f64, f64), up: (f64, f64)) -> Self {
+        let is_mirrored = along.0 * up.1 - along.1 * up.0 < 0.0 && along.0 < -along.1.abs();
+        let sign = if is_mirrored { -1.0 } else { 1.0 };
+        // Adding zero makes a negative zero positive, which would else turn half a turn into its opposite.
+        let angle = (sign * along.1 + 0.0).atan2(sign * along.0);
+        Self { angle, is_mirrored }
+    }
+}
+
 /// The part of the graphics state that text depends on; `q` saves it.
 #[derive(Debug, Clone)]
 pub(super) struct GraphicsState {
@@ -51,6 +78,7 @@ pub(super) struct GraphicsState {
     pub(super) scale: f64,
     leading: f64,
     rise: f64,
+    is_invisible: bool,
 }
 
 /// The drawing of one page.
@@ -61,6 +89,10 @@ pub(super) struct Drawing {
     text: Matrix,
     line: Matrix,
     pub(super) glyphs: Vec<Glyph>,
+    /// Tokens and operations that make no sense.
+    pub(super) odd: u64,
+    /// Strings shown so far.
+    strings: u32,
     /// Open marked content: its `ActualText`, if any, with the index of the first character it covers.
     marks: Vec<Option<(Rc<str>, usize)>>,
 }
@@ -76,6 +108,7 @@ impl Default for Drawing {
             scale: 1.0,
             leading: 0.0,
             rise: 0.0,
+            is_invisible: false,
         };
         Self {
             state,
@@ -83,6 +116,8 @@ impl Default for Drawing {
             text: Matrix::IDENTITY,
             line: Matrix::IDENTITY,
             glyphs: Vec::new(),
+            odd: 0,
+            strings: 0,
             marks: Vec::new(),
         }
     }
@@ -90,26 +125,28 @@ impl Default for Drawing {
 
 impl Drawing {
     /// Applies an operation that shows no text itself.
-    pub(super) fn apply(&mut self, operator: &str, operands: &[Object]) {
+    pub(super) fn apply(&mut self, operator: &[u8], operands: &[Object]) {
         match operator {
-            "q" if self.saved.len() < MAX_SAVED => self.saved.push(self.state.clone()),
-            "Q" => self.state = self.saved.pop().unwrap_or_else(|| self.state.clone()),
-            "cm" => self.state.ctm = Matrix::of(operands).then(&self.state.ctm),
-            "BT" => self.set_line(Matrix::IDENTITY),
-            "Tm" => self.set_line(Matrix::of(operands)),
-            "Td" => self.move_line(number(operands, 0), number(operands, 1)),
-            "TD" => {
+            b"q" if self.saved.len() < MAX_SAVED => self.saved.push(self.state.clone()),
+            b"Q" => self.state = self.saved.pop().unwrap_or_else(|| self.state.clone()),
+            b"cm" => self.state.ctm = Matrix::of(operands).then(&self.state.ctm),
+            b"BT" => self.set_line(Matrix::IDENTITY),
+            b"Tm" => self.set_line(Matrix::of(operands)),
+            b"Td" => self.move_line(number(operands, 0), number(operands, 1)),
+            b"TD" => {
                 self.state.leading = -number(operands, 1);
                 self.move_line(number(operands, 0), number(operands, 1));
             }
-            "T*" => self.next_line(),
-            "Tc" => self.state.char_space = number(operands, 0),
-            "Tw" => self.state.word_space = number(operands, 0),
-            "Tz" => self.state.scale = number(operands, 0) / 100.0,
-            "TL" => self.state.leading = number(operands, 0),
-            "Ts" => self.state.rise = number(operands, 0),
-            "BMC" => self.begin_mark(None),
-            "EMC" => self.end_mark(),
+            b"T*" => self.next_line(),
+            b"Tc" => self.state.char_space = number(operands, 0),
+            b"Tw" => self.state.word_space = number(operands, 0),
+            b"Tz" => self.state.scale = number(operands, 0) / 100.0,
+            b"TL" => self.state.leading = number(operands, 0),
+            b"Ts" => self.state.rise = number(operands, 0),
+            // Text rendering modes (ISO 32000-1, table 106).
+            b"Tr" => self.state.is_invisible = matches!(number(operands, 0) as i64, 3 | 7),
+            b"BMC" => self.begin_mark(None),
+            b"EMC" => self.end_mark(),
             _ => {}
         }
     }
@@ -127,10 +164,28 @@ impl Drawing {
         self.move_line(0.0, -self.state.leading);
     }
 
-    /// Moves along the line, in text space units.
-    pub(super) fn advance(&mut self, by: f64) {
-        if by.is_finite() {
-            self.text = self.text.translated(by, 0.0);
+    /// Moves past a character of this advance at size 1, and of this spacing.
+    pub(super) fn advance(&mut self, advance: f64, spacing: f64, is_vertical: bool) {
+        if is_vertical {
+            self.translate(0.0, spacing - advance * self.state.size);
+        } else {
+            self.translate((advance * self.state.size + spacing) * self.state.scale, 0.0);
+        }
+    }
+
+    /// Moves back along the line by thousandths of the font size.
+    pub(super) fn adjust(&mut self, thousandths: f64) {
+        let by = -thousandths / 1000.0 * self.state.size;
+        if self.state.font.as_ref().is_some_and(|font| font.is_vertical) {
+            self.translate(0.0, by);
+        } else {
+            self.translate(by * self.state.scale, 0.0);
+        }
+    }
+
+    fn translate(&mut self, x: f64, y: f64) {
+        if x.is_finite() && y.is_finite() {
+            self.text = self.text.translated(x, y);
         }
     }
 
@@ -147,22 +202,39 @@ impl Drawing {
         self.line = line;
     }
 
-    /// Adds a character at the current text position.
-    pub(super) fn push(&mut self, text: Option<Rc<str>>, advance: f64, em: f64) {
-        let Some(text) = text.filter(|text| !text.is_empty()) else { return };
-        let width = advance * self.state.size * self.state.scale;
-        let [a, b, c, d, x, y] = self.text.translated(0.0, self.state.rise).then(&self.state.ctm).0;
-        let along = a.hypot(b);
-        let size = (self.state.size * c.hypot(d) * em).abs();
-        let (cos, sin) = if along > 0.0 { (a / along, b / along) } else { (1.0, 0.0) };
+    /// Starts what one operation shows.
+    pub(super) fn begin_string(&mut self) {
+        self.strings = self.strings.wrapping_add(1);
+    }
+
+    /// Adds a character at the current text position. One without text keeps its place: it divides words.
+    pub(super) fn push(&mut self, text: Option<Rc<str>>, advance: f64, font: &Font) {
+        let text = text.unwrap_or_default();
+        let GraphicsState { size, scale, rise, .. } = self.state;
+        // The effect of the size and its sign on the axes is part of the matrix (ISO 32000-1, 9.4.4).
+        let [a, b, c, d, x, y] = self.text.translated(0.0, rise).then(&self.state.ctm).0;
+        let (a, b, c, d) = (a * size * scale, b * size * scale, c * size, d * size);
+        let (along, up) = if font.is_vertical { ((-c, -d), (a, b)) } else { ((a, b), (c, d)) };
+        let direction = Direction::of(along, up);
+        let (sin, cos) = direction.angle.sin_cos();
         let from = x * cos + y * sin;
+        let to = from + advance * (along.0 * cos + along.1 * sin);
         let baseline = y * cos - x * sin;
-        let to = from + width * along;
+        let size = up.0.hypot(up.1) * font.em;
         if !(from.is_finite() && to.is_finite() && baseline.is_finite() && size.is_finite()) || size <= 0.0 {
             return;
         }
-        let angle = sin.atan2(cos).to_degrees().round() as i16;
-        self.glyphs.push(Glyph { text, start: from.min(to), end: from.max(to), baseline, size, angle });
+        self.glyphs.push(Glyph {
+            text,
+            start: from.min(to),
+            end: from.max(to),
+            baseline,
+            size,
+            angle: direction.angle.to_degrees().round() as i16,
+            is_mirrored: direction.is_mirrored,
+            is_invisible: self.state.is_invisible,
+            string: self.strings,
+        });
     }
 
     pub(super) fn begin_mark(&mut self, text: Option<Rc<str>>) {
@@ -183,6 +255,8 @@ impl Drawing {
         let start = covered.iter().map(|glyph| glyph.start).fold(f64::INFINITY, f64::min);
         let end = covered.iter().map(|glyph| glyph.end).fold(f64::NEG_INFINITY, f64::max);
         self.glyphs.truncate(from);
-        self.glyphs.push(Glyph { text, start, end, ..first });
+        if !text.is_empty() {
+            self.glyphs.push(Glyph { text, start, end, ..first });
+        }
     }
 }

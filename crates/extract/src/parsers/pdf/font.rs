@@ -1,29 +1,67 @@
 //! Fonts: from the bytes of a shown string to characters and their advances.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use lopdf::{Dictionary, Document, Encoding, Object, dictionary};
+use lopdf::{Dictionary, Document, Object, dictionary};
 
-use super::cmap::ToUnicode;
+use super::cmap::CMap;
+use super::encoding::{CharCode, CompositeEncoding};
+use super::font_program::{FontProgram, ProgramSource};
+use super::glyph_name;
 
 /// The part of a font that text extraction needs.
 #[derive(Debug)]
 pub(super) struct Font {
     kind: FontKind,
-    to_unicode: ToUnicode,
+    to_unicode: CMap,
     widths: HashMap<u32, f64>,
     default_width: f64,
     /// The height of an em in text space units at size 1.
     pub(super) em: f64,
+    /// Whether its characters advance downwards.
+    pub(super) is_vertical: bool,
+    program_source: Option<ProgramSource>,
+    program: OnceCell<FontProgram>,
 }
 
 #[derive(Debug)]
 enum FontKind {
-    /// One byte per code, with the text of each code by the encoding.
-    Simple(Vec<Option<Rc<str>>>),
-    /// Several bytes per code.
-    Composite { code_bytes: usize, utf16: bool },
+    /// One byte per code, with what its encoding says of each code.
+    Simple(Vec<EncodedGlyph>),
+    /// Codes of several bytes.
+    Composite { encoding: CompositeEncoding, glyph_of_cid: GlyphOfCid },
+}
+
+/// What a simple font's encoding says of a code.
+#[derive(Debug, Clone, Default)]
+struct EncodedGlyph {
+    text: Option<Rc<str>>,
+    /// The number of the glyph in the font program, if its name says that alone.
+    index: Option<u16>,
+    /// Whether the encoding has nothing of its own here, so that the font program's encoding counts.
+    is_built_in: bool,
+}
+
+/// From CID to the glyph in the font program (ISO 32000-1, 9.7.4.2).
+#[derive(Debug)]
+enum GlyphOfCid {
+    Same,
+    Map(Vec<u8>),
+}
+
+impl GlyphOfCid {
+    fn get(&self, cid: u32) -> Option<u16> {
+        let cid = u16::try_from(cid).ok()?;
+        match self {
+            Self::Same => Some(cid),
+            Self::Map(map) => {
+                let at = usize::from(cid) * 2;
+                map.get(at..at + 2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).filter(|glyph| *glyph != 0)
+            }
+        }
+    }
 }
 
 /// One character of a shown string.
@@ -31,7 +69,7 @@ enum FontKind {
 pub(super) struct ShownChar {
     /// Its text; `None` if the font does not map it.
     pub(super) text: Option<Rc<str>>,
-    /// Its advance at size 1.
+    /// Its advance at size 1: to the right, or downwards in a vertical font.
     pub(super) advance: f64,
     /// Whether it is the single-byte code 32, to which word spacing applies.
     pub(super) is_space_code: bool,
@@ -39,39 +77,40 @@ pub(super) struct ShownChar {
 
 impl Font {
     pub(super) fn new(font: &Dictionary, document: &Document, max_stream_bytes: usize) -> Self {
-        let to_unicode = font
-            .get_deref(b"ToUnicode", document)
-            .and_then(Object::as_stream)
-            .and_then(|stream| stream.get_plain_content_with_limit(max_stream_bytes))
-            .map(|source| ToUnicode::parse(&source))
-            .unwrap_or_default();
-        if name(font, b"Subtype") == b"Type0" {
-            Self::composite(font, document, to_unicode)
+        let to_unicode = font.get(b"ToUnicode").ok();
+        let to_unicode = to_unicode.map(|map| CMap::read(map, document, max_stream_bytes)).unwrap_or_default();
+        if name(font, b"Subtype", document) == b"Type0" {
+            Self::composite(font, document, to_unicode, max_stream_bytes)
         } else {
             Self::simple(font, document, to_unicode)
         }
     }
 
-    fn composite(font: &Dictionary, document: &Document, to_unicode: ToUnicode) -> Self {
-        let descendant = font
-            .get_deref(b"DescendantFonts", document)
-            .and_then(Object::as_array)
-            .ok()
-            .and_then(|fonts| document.dereference(fonts.first()?).ok()?.1.as_dict().ok());
-        let encoding = name(font, b"Encoding");
-        let utf16 = [&b"UCS2"[..], b"UTF16"].iter().any(|mark| encoding.windows(mark.len()).any(|part| part == *mark));
+    fn composite(font: &Dictionary, document: &Document, to_unicode: CMap, max_stream_bytes: usize) -> Self {
+        let descendants = font.get_deref(b"DescendantFonts", document).ok();
+        let descendant = descendants.and_then(|fonts| match fonts {
+            Object::Array(fonts) => document.dereference(fonts.first()?).ok()?.1.as_dict().ok(),
+            font => font.as_dict().ok(),
+        });
+        let encoding = CompositeEncoding::read(font.get(b"Encoding").ok(), document, max_stream_bytes);
+        let map = descendant.and_then(|font| font.get_deref(b"CIDToGIDMap", document).and_then(Object::as_stream).ok());
+        let map = map.and_then(|stream| stream.get_plain_content_with_limit(max_stream_bytes).ok());
         let number = |key: &[u8]| number(descendant?.get_deref(key, document).ok()?);
+        let is_vertical = encoding.is_vertical;
         Self {
-            kind: FontKind::Composite { code_bytes: to_unicode.code_bytes.filter(|_| !utf16).unwrap_or(2), utf16 },
+            is_vertical,
+            kind: FontKind::Composite { encoding, glyph_of_cid: map.map_or(GlyphOfCid::Same, GlyphOfCid::Map) },
             to_unicode,
-            widths: descendant.map(|font| cid_widths(font, document)).unwrap_or_default(),
-            default_width: number(b"DW").unwrap_or(1000.0) / 1000.0,
+            widths: descendant.filter(|_| !is_vertical).map(|font| cid_widths(font, document)).unwrap_or_default(),
+            default_width: if is_vertical { 1.0 } else { number(b"DW").unwrap_or(1000.0) / 1000.0 },
             em: 1.0,
+            program_source: descendant.and_then(|font| program_source(font, document)),
+            program: OnceCell::new(),
         }
     }
 
-    fn simple(font: &Dictionary, document: &Document, to_unicode: ToUnicode) -> Self {
-        let is_type3 = name(font, b"Subtype") == b"Type3";
+    fn simple(font: &Dictionary, document: &Document, to_unicode: CMap) -> Self {
+        let is_type3 = name(font, b"Subtype", document) == b"Type3";
         let matrix = numbers(font, b"FontMatrix", document);
         let unit = if is_type3 { matrix.first().map_or(0.001, |x| x.abs()) } else { 0.001 };
         let first = font.get_deref(b"FirstChar", document).and_then(Object::as_i64).unwrap_or(0);
@@ -87,27 +126,52 @@ impl Font {
             default_width: if widths.is_empty() { 0.5 } else { 0.0 },
             widths,
             to_unicode,
+            is_vertical: false,
+            program_source: program_source(font, document),
+            program: OnceCell::new(),
         }
     }
 
     /// Calls `each` with the characters of a shown string.
-    pub(super) fn show(&self, bytes: &[u8], mut each: impl FnMut(ShownChar)) {
+    pub(super) fn show(
+        &self,
+        bytes: &[u8],
+        document: &Document,
+        max_stream_bytes: usize,
+        mut each: impl FnMut(ShownChar),
+    ) {
+        let program = || {
+            let source = self.program_source?;
+            Some(self.program.get_or_init(|| FontProgram::read(source, document, max_stream_bytes)))
+        };
         match &self.kind {
             FontKind::Simple(encoding) => {
                 for byte in bytes {
-                    let code = u32::from(*byte);
-                    let text = self.to_unicode.get(code).or(encoding.get(code as usize).and_then(Option::as_ref));
-                    each(self.char(code, text.cloned(), *byte == b' '));
+                    let text = self.to_unicode.text(u32::from(*byte)).or_else(|| {
+                        let glyph = encoding.get(usize::from(*byte))?;
+                        let built_in = || program()?.code(*byte);
+                        let by_index = || program()?.glyph(glyph.index?);
+                        let built_in = if glyph.is_built_in { built_in() } else { None };
+                        built_in.or_else(|| glyph.text.clone()).or_else(by_index)
+                    });
+                    each(self.char(u32::from(*byte), text, *byte == b' '));
                 }
             }
-            FontKind::Composite { code_bytes, utf16 } => {
-                for chunk in bytes.chunks_exact(*code_bytes) {
-                    let code = chunk.iter().fold(0, |code, byte| code << 8 | u32::from(*byte));
-                    let text = match self.to_unicode.get(code) {
-                        None if *utf16 => char::from_u32(code).map(|c| Rc::from(c.to_string())),
-                        text => text.cloned(),
-                    };
-                    each(self.char(code, text, *code_bytes == 1 && code == 32));
+            FontKind::Composite { encoding, glyph_of_cid } => {
+                let mut rest = bytes;
+                while !rest.is_empty() {
+                    let CharCode { code, bytes, cid, own_char } = encoding.next_code(rest);
+                    let text = self
+                        .to_unicode
+                        .text(code)
+                        .or_else(|| own_char.map(|c| Rc::from(c.to_string())))
+                        .or_else(|| program()?.glyph(glyph_of_cid.get(cid?)?));
+                    let mut shown = self.char(cid.unwrap_or(u32::MAX), text, bytes == 1 && code == 32);
+                    if cid.is_none() && bytes == 1 {
+                        shown.advance /= 2.0;
+                    }
+                    each(shown);
+                    rest = rest.get(bytes.max(1)..).unwrap_or_default();
                 }
             }
         }
@@ -118,8 +182,12 @@ impl Font {
     }
 }
 
-fn name<'a>(dictionary: &'a Dictionary, key: &[u8]) -> &'a [u8] {
-    dictionary.get(key).and_then(Object::as_name).unwrap_or_default()
+fn program_source(font: &Dictionary, document: &Document) -> Option<ProgramSource> {
+    ProgramSource::of(font.get_deref(b"FontDescriptor", document).and_then(Object::as_dict).ok()?)
+}
+
+fn name<'a>(dictionary: &'a Dictionary, key: &[u8], document: &'a Document) -> &'a [u8] {
+    dictionary.get_deref(key, document).and_then(Object::as_name).unwrap_or_default()
 }
 
 fn number(object: &Object) -> Option<f64> {
@@ -128,7 +196,8 @@ fn number(object: &Object) -> Option<f64> {
 
 fn numbers(dictionary: &Dictionary, key: &[u8], document: &Document) -> Vec<f64> {
     let array = dictionary.get_deref(key, document).and_then(Object::as_array);
-    array.map(|array| array.iter().take(1024).map(|item| number(item).unwrap_or(0.0)).collect()).unwrap_or_default()
+    let value = |item| document.dereference(item).ok().and_then(|(_, item)| number(item)).unwrap_or(0.0);
+    array.map(|array| array.iter().take(1024).map(value).collect()).unwrap_or_default()
 }
 
 /// The em height of a Type 3 font, which has its own units: the height of its bounding box, if plausible.
@@ -165,14 +234,14 @@ fn cid_widths(font: &Dictionary, document: &Document) -> HashMap<u32, f64> {
     widths
 }
 
-/// The text of each code by the font's encoding: a base encoding and its `Differences`.
-fn encoding(font: &Dictionary, document: &Document) -> Vec<Option<Rc<str>>> {
+/// What the font's encoding says of each code: a base encoding and its `Differences`.
+fn encoding(font: &Dictionary, document: &Document) -> Vec<EncodedGlyph> {
     let object = font.get_deref(b"Encoding", document).ok();
     let (base, differences) = match object {
         Some(Object::Name(name)) => (name.clone(), None),
         Some(Object::Dictionary(dictionary)) => {
             let differences = dictionary.get_deref(b"Differences", document).and_then(Object::as_array).ok();
-            (name(dictionary, b"BaseEncoding").to_vec(), differences)
+            (name(dictionary, b"BaseEncoding", document).to_vec(), differences)
         }
         _ => (Vec::new(), None),
     };
@@ -183,7 +252,11 @@ fn encoding(font: &Dictionary, document: &Document) -> Vec<Option<Rc<str>>> {
             Object::Integer(at) => code = usize::try_from(*at).unwrap_or(256),
             Object::Name(glyph) => {
                 if let Some(entry) = table.get_mut(code) {
-                    *entry = glyph_text(glyph).map(Rc::from);
+                    *entry = EncodedGlyph {
+                        text: glyph_name::text(glyph).map(Rc::from),
+                        index: glyph_name::index(glyph),
+                        is_built_in: false,
+                    };
                 }
                 code = code.saturating_add(1);
             }
@@ -194,62 +267,35 @@ fn encoding(font: &Dictionary, document: &Document) -> Vec<Option<Rc<str>>> {
 }
 
 /// The tables of `lopdf` are private, but it resolves the encoding of a font dictionary.
-fn base_encoding(base: &[u8]) -> Vec<Option<Rc<str>>> {
+fn base_encoding(base: &[u8]) -> Vec<EncodedGlyph> {
     let supported = [&b"WinAnsiEncoding"[..], b"MacRomanEncoding", b"MacExpertEncoding"];
-    let base = supported.into_iter().find(|supported| *supported == base).unwrap_or(b"StandardEncoding");
-    let font = dictionary! { "Type" => "Font", "Encoding" => Object::Name(base.to_vec()) };
+    let known = supported.into_iter().find(|supported| *supported == base);
+    let is_built_in = known.is_none() && base != b"StandardEncoding";
+    let name = known.unwrap_or(b"StandardEncoding").to_vec();
+    let font = dictionary! { "Type" => "Font", "Encoding" => Object::Name(name) };
     let document = Document::new();
-    let Ok(encoding) = font.get_font_encoding(&document) else { return vec![None; 256] };
-    let text = |byte: u8| encoding.bytes_to_string(&[byte]).ok().filter(|text| !text.is_empty()).map(Rc::from);
-    (0..=255).map(text).collect()
-}
-
-/// The text of a glyph name: `uni06A9`, `u1F600`, `f_i`, `alef.fina`, or a name in the Adobe Glyph List.
-fn glyph_text(glyph: &[u8]) -> Option<String> {
-    let name = std::str::from_utf8(glyph).ok()?.split('.').next().filter(|name| !name.is_empty())?;
-    if name.contains('_') {
-        return name.split('_').map(|part| glyph_text(part.as_bytes())).collect();
-    }
-    let hex = |digits: &str| u32::from_str_radix(digits, 16).ok().and_then(char::from_u32);
-    if let Some(digits) = name.strip_prefix("uni").filter(|digits| digits.len() % 4 == 0 && digits.is_ascii()) {
-        let text: Option<String> = digits.as_bytes().chunks(4).map(|d| hex(std::str::from_utf8(d).ok()?)).collect();
-        return text.filter(|text| !text.is_empty());
-    }
-    let scalar = name.strip_prefix('u').filter(|digits| (4..=6).contains(&digits.len())).and_then(hex);
-    scalar.map(String::from).or_else(|| adobe_glyph(name))
-}
-
-fn adobe_glyph(name: &str) -> Option<String> {
-    let differences = vec![Object::Integer(0), Object::Name(name.as_bytes().to_vec())];
-    let font = dictionary! { "Type" => "Font", "Encoding" => dictionary! { "Differences" => differences } };
-    let document = Document::new();
-    match font.get_font_encoding(&document) {
-        Ok(encoding @ Encoding::Differences(_)) => encoding.bytes_to_string(&[0]).ok().filter(|text| !text.is_empty()),
-        _ => None,
-    }
+    let encoding = font.get_font_encoding(&document).ok();
+    let text = |byte: u8| {
+        let text = encoding.as_ref()?.bytes_to_string(&[byte]).ok().filter(|text| !text.is_empty());
+        text.map(Rc::from)
+    };
+    (0..=255).map(|byte| EncodedGlyph { text: text(byte), index: None, is_built_in }).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn glyph_names_map_to_text() {
-        for (name, text) in [
-            ("A", "A"),
-            ("uni06A9", "ک"),
-            ("uni06440627", "لا"),
-            ("u1F600", "😀"),
-            ("f_i", "fi"),
-            ("afii57409", "ء"),
-            ("quoteright", "’"),
-            ("uni06CC.fina", "ی"),
-        ] {
-            assert_eq!(glyph_text(name.as_bytes()).as_deref(), Some(text), "{name}");
-        }
-        assert_eq!(glyph_text(b".notdef"), None);
-        assert_eq!(glyph_text(b"g123"), None);
-        assert_eq!(glyph_text(b"uni\xFF"), None);
+    /// The text of a string shown in a font, with `?` for what has none.
+    fn shown(font: &Dictionary, document: &Document, bytes: &[u8]) -> String {
+        let mut text = String::new();
+        let font = Font::new(font, document, 1 << 20);
+        font.show(bytes, document, 1 << 20, |shown| text.push_str(shown.text.as_deref().unwrap_or("?")));
+        text
+    }
+
+    fn add_map(document: &mut Document, source: &str) -> Object {
+        Object::Reference(document.add_object(lopdf::Stream::new(Dictionary::new(), source.as_bytes().to_vec())))
     }
 
     #[test]
@@ -257,5 +303,56 @@ mod tests {
         let w = vec![1.into(), Object::Array(vec![500.into(), 600.into()]), 10.into(), 12.into(), 250.into()];
         let widths = cid_widths(&dictionary! { "W" => w }, &Document::new());
         assert_eq!((widths.get(&2), widths.get(&12), widths.get(&13)), (Some(&0.6), Some(&0.25), None));
+    }
+
+    #[test]
+    fn code_length_is_that_of_the_encoding() {
+        let mut document = Document::new();
+        // A ToUnicode map may declare other lengths than the encoding has.
+        let map = add_map(
+            &mut document,
+            "1 begincodespacerange <00> <FF> endcodespacerange 2 beginbfchar <41> <0627> <0042> <06CC> endbfchar",
+        );
+        let two = dictionary! { "Subtype" => "Type0", "Encoding" => "Identity-H", "ToUnicode" => map.clone() };
+        assert_eq!(shown(&two, &document, b"\0A\0B\0C"), "ای?");
+        let one = dictionary! { "Subtype" => "TrueType", "Encoding" => "WinAnsiEncoding", "ToUnicode" => map };
+        assert_eq!(shown(&one, &document, b"ABC"), "ایC");
+        let mixed = add_map(
+            &mut document,
+            "2 begincodespacerange <00> <7F> <8000> <FFFF> endcodespacerange 1 begincidrange <00> <FF> 0 endcidrange",
+        );
+        let map = add_map(&mut document, "2 beginbfchar <41> <0041> <8001> <06CC> endbfchar");
+        let font = dictionary! { "Subtype" => "Type0", "Encoding" => mixed, "ToUnicode" => map };
+        assert_eq!(shown(&font, &document, b"A\x80\x01A"), "AیA");
+    }
+
+    #[test]
+    fn to_unicode_may_be_a_name_or_based_on_one() {
+        let mut document = Document::new();
+        for map in [Object::from("Identity-H"), add_map(&mut document, "/Identity-H usecmap")] {
+            let font = dictionary! { "Subtype" => "Type0", "Encoding" => "Identity-H", "ToUnicode" => map };
+            assert_eq!(shown(&font, &document, b"\x06\x27\0A"), "اA");
+        }
+    }
+
+    #[test]
+    fn differences_have_text_by_their_names() {
+        let names: Vec<Object> = [Object::from(65)]
+            .into_iter()
+            .chain(["uni06CC.fina", "u06A9", "f_i", "g7", ".notdef"].map(Object::from))
+            .collect();
+        let encoding = dictionary! { "Differences" => names };
+        let font = dictionary! { "Subtype" => "Type1", "Encoding" => encoding };
+        assert_eq!(shown(&font, &Document::new(), b"ABCDEF"), "یکfi??F");
+    }
+
+    #[test]
+    fn code_mapped_to_nothing_has_the_text_of_the_encoding() {
+        let mut document = Document::new();
+        let map = add_map(&mut document, "2 beginbfchar <41> <0000> <42> <FFFD> endbfchar");
+        let font = dictionary! { "Subtype" => "Type1", "Encoding" => "WinAnsiEncoding", "ToUnicode" => map.clone() };
+        assert_eq!(shown(&font, &document, b"AB"), "AB");
+        let font = dictionary! { "Subtype" => "Type0", "Encoding" => "Identity-H", "ToUnicode" => map };
+        assert_eq!(shown(&font, &document, b"\0A\0B"), "??");
     }
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 /// A character on a page. Positions are in points, along and across the direction of its own line.
 #[derive(Debug, Clone)]
 pub(super) struct Glyph {
+    /// Its text; empty if its font does not map it.
     pub(super) text: Rc<str>,
     /// Its extent along the line; `start <= end`.
     pub(super) start: f64,
@@ -15,4 +16,10 @@ pub(super) struct Glyph {
     pub(super) size: f64,
     /// The direction of the line in whole degrees.
     pub(super) angle: i16,
+    /// Whether the line's characters are drawn against its direction, in the order in which they are read.
+    pub(super) is_mirrored: bool,
+    /// Whether it is drawn to be selected and found, but not seen.
+    pub(super) is_invisible: bool,
+    /// The number of the string it was shown in.
+    pub(super) string: u32,
 }

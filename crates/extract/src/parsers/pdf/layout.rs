@@ -4,7 +4,7 @@
 //! the order of their first runs, so columns are not mixed. Within a line, characters are ordered by position.
 
 use super::glyph::Glyph;
-use super::order;
+use super::{order, text_layer};
 use crate::parsers::sink::{TextSink, readable};
 
 // Lengths in units of the font size.
@@ -23,6 +23,10 @@ const OPEN_LINES: usize = 40;
 /// On a page with a larger share of right-to-left letters, each line that has any is right-to-left.
 const RIGHT_TO_LEFT_SHARE: f64 = 0.5;
 
+/// May divide a word at the end of a line. Where it is drawn, a soft hyphen is a hyphen.
+const HYPHENS: [char; 3] = ['-', '\u{2010}', SOFT_HYPHEN];
+const SOFT_HYPHEN: char = '\u{AD}';
+
 /// Characters on one baseline.
 struct TextLine {
     glyphs: Vec<Glyph>,
@@ -31,16 +35,35 @@ struct TextLine {
 }
 
 /// Writes a page's characters as lines.
-pub(super) fn write(glyphs: Vec<Glyph>, sink: &mut TextSink) {
+pub(super) fn write(mut glyphs: Vec<Glyph>, sink: &mut TextSink) {
+    text_layer::mirror_words(&mut glyphs);
     let right_to_left = order::right_to_left_share(glyphs.iter().map(|glyph| &*glyph.text)) > RIGHT_TO_LEFT_SHARE;
-    for line in lines(runs(glyphs)) {
-        let text = line_text(line.glyphs, right_to_left);
-        sink.push(text.trim());
-        sink.line();
+    let mut lines = lines(runs(glyphs)).into_iter().map(|line| line_text(line.glyphs, right_to_left));
+    let mut next = lines.next();
+    while let Some(line) = next {
+        next = lines.next();
+        if let Some(joined) = next.as_deref().and_then(|next| without_hyphen(&line, next)) {
+            sink.push(joined);
+        } else {
+            sink.push(&line.replace(SOFT_HYPHEN, "-"));
+            sink.line();
+        }
         if sink.is_full() {
             return;
         }
     }
+}
+
+/// A line without the hyphen at its end that divides a word; `None` if the word ends there.
+///
+/// The hyphen of a compound word that is divided at it cannot be told from another: it goes too, unless the word has more.
+fn without_hyphen<'a>(line: &'a str, next: &str) -> Option<&'a str> {
+    let before = line.strip_suffix(HYPHENS)?;
+    let word = before.rsplit(char::is_whitespace).next().unwrap_or_default();
+    let divides = word.chars().next_back().is_some_and(char::is_alphabetic)
+        && !order::is_right_to_left_text(word)
+        && next.chars().next().is_some_and(char::is_lowercase);
+    divides.then(|| if word.contains(HYPHENS) && !line.ends_with(SOFT_HYPHEN) { line } else { before })
 }
 
 impl TextLine {
@@ -110,15 +133,126 @@ fn lines(runs: Vec<TextLine>) -> Vec<TextLine> {
 
 /// A line's text in reading order.
 fn line_text(mut glyphs: Vec<Glyph>, right_to_left: bool) -> String {
-    glyphs.sort_by(|one, other| one.start.total_cmp(&other.start));
+    if glyphs.iter().all(|glyph| glyph.is_mirrored) {
+        glyphs = mirrored_in_visual_order(glyphs);
+    } else {
+        glyphs.sort_by(|one, other| one.start.total_cmp(&other.start));
+    }
     // Simulated bold draws each character twice.
     glyphs.dedup_by(|next, kept| {
-        next.text == kept.text && !next.text.trim().is_empty() && (next.start - kept.start).abs() < 0.1 * kept.size
+        let shift = (next.start - kept.start).abs();
+        let is_over = shift < 0.1 * kept.size && shift < 0.5 * (kept.end - kept.start);
+        next.text == kept.text && !next.text.trim().is_empty() && is_over
     });
+    let min_arabic_space = min_arabic_space(&glyphs);
     let clusters = order::clusters(glyphs, |before, after| {
-        let both_arabic = order::is_right_to_left_text(&before.text) && order::is_right_to_left_text(&after.text);
-        let min_gap = if both_arabic { MIN_ARABIC_SPACE } else { MIN_SPACE };
-        after.start - before.end > min_gap * before.size.min(after.size)
+        let min_gap = if both_arabic(before, after) { min_arabic_space } else { MIN_SPACE };
+        gap(before, after) > min_gap
     });
-    readable(&order::logical(clusters, right_to_left))
+    let text = readable(&order::logical(clusters, right_to_left));
+    let text = text.trim();
+    match text.strip_suffix(SOFT_HYPHEN) {
+        Some(before) => before.replace(SOFT_HYPHEN, "-") + "\u{AD}",
+        None => text.replace(SOFT_HYPHEN, "-"),
+    }
+}
+
+/// The gap between two characters in units of the smaller font size.
+fn gap(before: &Glyph, after: &Glyph) -> f64 {
+    (after.start - before.end) / before.size.min(after.size)
+}
+
+fn both_arabic(before: &Glyph, after: &Glyph) -> bool {
+    order::is_right_to_left_text(&before.text) && order::is_right_to_left_text(&after.text)
+}
+
+/// A larger gap between Arabic letters of this line is a space. Where most spaces are wide, narrow gaps are kerning: fonts
+/// such as Amiri move the letter behind a reh aside.
+fn min_arabic_space(glyphs: &[Glyph]) -> f64 {
+    let mut narrow = 0;
+    let mut wide = glyphs.iter().filter(|glyph| !glyph.text.is_empty() && glyph.text.trim().is_empty()).count();
+    for pair in glyphs.windows(2) {
+        if let [before, after] = pair
+            && both_arabic(before, after)
+        {
+            match gap(before, after) {
+                gap if gap > MIN_SPACE => wide += 1,
+                gap if gap > MIN_ARABIC_SPACE => narrow += 1,
+                _ => {}
+            }
+        }
+    }
+    if narrow < wide { MIN_SPACE } else { MIN_ARABIC_SPACE }
+}
+
+/// A mirrored line from left to right. Its characters keep the order in which they are drawn, because the words of a text
+/// layer overlap; only what is drawn further to the right begins anew.
+fn mirrored_in_visual_order(glyphs: Vec<Glyph>) -> Vec<Glyph> {
+    let mut parts: Vec<Vec<Glyph>> = Vec::new();
+    for glyph in glyphs {
+        match parts.last_mut() {
+            Some(part) if part.last().is_some_and(|last| glyph.start < last.end + last.size) => part.push(glyph),
+            _ => parts.push(vec![glyph]),
+        }
+    }
+    let right = |part: &Vec<Glyph>| part.iter().map(|glyph| glyph.end).fold(f64::NEG_INFINITY, f64::max);
+    parts.sort_by(|one, other| right(one).total_cmp(&right(other)));
+    parts.into_iter().flat_map(|part| part.into_iter().rev()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Characters of size 1 and width 0.5, each followed by the gap.
+    fn glyphs(chars: &[(&str, f64)], is_mirrored: bool) -> Vec<Glyph> {
+        let mut at = 0.0;
+        let mut glyphs = Vec::new();
+        for (text, gap) in chars {
+            let (start, end) = if is_mirrored { (-at - 0.5, -at) } else { (at, at + 0.5) };
+            at += 0.5 + gap;
+            let text = (*text).into();
+            let (baseline, size, angle, is_invisible, string) = (0.0, 1.0, 0, false, 0);
+            glyphs.push(Glyph { text, start, end, baseline, size, angle, is_mirrored, is_invisible, string });
+        }
+        glyphs
+    }
+
+    #[test]
+    fn kerning_is_no_space_where_spaces_are_wide() {
+        let kerned = [("ب", 0.0), ("ر", 0.3), ("ن", 0.0), ("ی", 0.09), ("ر", 0.3), ("د", 0.0)];
+        assert_eq!(line_text(glyphs(&kerned, false), true), "د رین رب");
+        let tight = [("ب", 0.0), ("ر", 0.1), ("ن", 0.0), ("ی", 0.09), ("ر", 0.1), ("د", 0.0)];
+        assert_eq!(line_text(glyphs(&tight, false), true), "د ر ین رب");
+    }
+
+    #[test]
+    fn overlapping_words_of_a_mirrored_line_keep_their_order() {
+        let words = [("د", 0.0), ("ر", 0.0), (" ", -0.7), ("ا", 0.0), ("س", 0.0)];
+        assert_eq!(line_text(glyphs(&words, true), true), "در اس");
+        let mut second_first = glyphs(&[("ا", 0.0), ("ب", 0.0)], true);
+        second_first.iter_mut().for_each(|glyph| {
+            glyph.start -= 3.0;
+            glyph.end -= 3.0;
+        });
+        second_first.extend(glyphs(&[("د", 0.0), ("ر", 0.0)], true));
+        assert_eq!(line_text(second_first, true), "در اب");
+    }
+
+    #[test]
+    fn hyphen_at_the_end_of_a_line_divides_a_word() {
+        for (line, next, joined) in [
+            ("an exam-", "ple of it", Some("an exam")),
+            ("an exam\u{AD}", "ple", Some("an exam")),
+            ("an exam\u{2010}", "ple", Some("an exam")),
+            ("state-of-", "the-art", Some("state-of-")),
+            ("pages 12-", "14", None),
+            ("Jean-", "Paul", None),
+            ("a dash -", "more", None),
+            ("no hyphen", "here", None),
+            ("کتاب-", "خانه", None),
+        ] {
+            assert_eq!(without_hyphen(line, next), joined, "{line} {next}");
+        }
+    }
 }

@@ -1,28 +1,42 @@
 //! Text, title and page count of a PDF.
 //!
 //! `lopdf` reads the file's structure. The modules here convert a page's drawing operations to text in reading order:
-//! [`font`] from codes to characters, [`content`] from operations to positioned characters, [`layout`] from positions to
-//! lines, [`order`] from visual to logical order. Crates that extract text lose Persian (`pdf-extract`) or give lines in
-//! visual order (`pdf_oxide`).
+//! [`operations`] from bytes to operations, [`font`] from codes to characters, [`content`] from operations to positioned
+//! characters, [`layout`] from positions to lines, [`order`] from visual to logical order. [`annotations`] reads what is on
+//! a page beside its content; [`file`] mends what `lopdf` does not. Crates that extract text lose Persian (`pdf-extract`)
+//! or give lines in visual order (`pdf_oxide`).
 
+mod annotations;
 mod cmap;
 mod content;
 mod drawing;
+mod encoding;
 mod error;
+mod file;
 mod font;
+mod font_program;
 mod glyph;
+mod glyph_name;
 mod layout;
+mod lexer;
+mod operations;
 mod order;
+mod text_layer;
+mod text_string;
+mod trust;
 
 use std::fs::File;
 use std::io::Read;
 
-use lopdf::{Document, LoadOptions, Object, ObjectId};
+use lopdf::{Document, Object, ObjectId};
 
 use super::language;
 use super::sink::{TextSink, readable};
 use super::types::{ExtractError, ExtractErrorKind, Extraction, Limits};
-use error::pdf_error;
+use annotations::{Note, NoteReader};
+use content::PageReader;
+use file::LoadedFile;
+use trust::PageTally;
 
 /// Further pages are counted, but not read.
 const MAX_PAGES: usize = 20_000;
@@ -30,9 +44,7 @@ const MAX_PAGES: usize = 20_000;
 /// Reads a PDF.
 pub(super) fn extract(mut file: File, limits: &Limits) -> Result<Extraction, ExtractError> {
     let bytes = read_whole(&mut file, limits)?;
-    let document = load(&bytes, limits)?;
-    let truncated = !has_end(&bytes);
-    drop(bytes);
+    let LoadedFile { document, is_truncated } = file::load(bytes, limits)?;
     let pages: Vec<ObjectId> = document.page_iter().collect();
     let mut extraction =
         Extraction { pages: u32::try_from(pages.len()).ok(), title: title(&document), ..Extraction::default() };
@@ -40,7 +52,7 @@ pub(super) fn extract(mut file: File, limits: &Limits) -> Result<Extraction, Ext
         return Err(ExtractError::malformed("the PDF has no page that can be reached: it is truncated or damaged"));
     }
     read_pages(&document, &pages, limits, &mut extraction)?;
-    if truncated {
+    if is_truncated {
         // A partial text is useful; an empty one would hide that the file is damaged.
         if extraction.text.is_none() {
             return Err(ExtractError::malformed(
@@ -62,37 +74,55 @@ fn read_pages(
     extraction: &mut Extraction,
 ) -> Result<(), ExtractError> {
     let mut sink = TextSink::new(limits.max_text_bytes);
-    let mut reader = content::PageReader::new(document, limits);
-    let mut unreadable = Vec::new();
+    let mut reader = PageReader::new(document, limits);
+    let mut notes = NoteReader::new(document, limits.max_text_bytes, limits.max_stream_bytes);
+    let mut tally = PageTally::default();
     for (index, page) in pages.iter().take(MAX_PAGES).enumerate() {
-        match reader.page(*page) {
-            Ok(glyphs) => layout::write(glyphs, &mut sink),
+        match read_page(*page, &mut reader, &mut notes, &mut sink, |content| {
+            tally.add(index + 1, &content.glyphs, content.odd);
+        }) {
+            Ok(()) => {}
             Err(error) if error.kind == ExtractErrorKind::Limit => return Err(error),
-            Err(_) => unreadable.push(index + 1),
+            Err(_) => tally.add_unreadable(index + 1),
         }
         sink.paragraph();
         if sink.is_full() {
             break;
         }
     }
+    for field in notes.remaining_fields() {
+        if let Note::Text(text) = field {
+            sink.push(&text);
+            sink.line();
+        }
+    }
     (extraction.text, extraction.truncated) = sink.finish();
     if extraction.text.is_none() {
         extraction.note("no text layer");
     }
-    if reader.unmapped > 0 {
-        extraction.note(format!("{} of {} characters have no text in their font", reader.unmapped, reader.chars));
-    }
-    if !unreadable.is_empty() {
-        let first: Vec<String> = unreadable.iter().take(10).map(ToString::to_string).collect();
-        extraction.note(format!("{} pages could not be read: {} …", unreadable.len(), first.join(", ")));
-    }
+    tally.note(extraction);
     Ok(())
 }
 
-/// Whether the last 1024 bytes have the end-of-file marker (ISO 32000-1, annex H.3, note 18).
-fn has_end(bytes: &[u8]) -> bool {
-    let tail = &bytes[bytes.len().saturating_sub(1024)..];
-    tail.windows(5).any(|window| window == b"%%EOF")
+/// Writes a page's text: its content, then what is filled in and typed on it.
+fn read_page(
+    page: ObjectId,
+    reader: &mut PageReader<'_>,
+    notes: &mut NoteReader<'_>,
+    sink: &mut TextSink,
+    count: impl FnOnce(&content::PageContent),
+) -> Result<(), ExtractError> {
+    let content = reader.page(page)?;
+    count(&content);
+    layout::write(content.glyphs, sink);
+    for note in notes.page(page) {
+        sink.line();
+        match note {
+            Note::Text(text) => sink.push(&text),
+            Note::Appearance(form) => layout::write(reader.appearance(page, form)?.glyphs, sink),
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a document that is too large to be read whole.
@@ -117,19 +147,10 @@ fn read_whole(file: &mut File, limits: &Limits) -> Result<Vec<u8>, ExtractError>
     Ok(bytes)
 }
 
-fn load(bytes: &[u8], limits: &Limits) -> Result<Document, ExtractError> {
-    let options = LoadOptions { max_decompressed_size: Some(limits.max_stream_bytes), ..LoadOptions::default() };
-    let document = Document::load_mem_with_options(bytes, options).map_err(|error| pdf_error(&error, limits))?;
-    if document.is_encrypted() {
-        return Err(ExtractError::new(ExtractErrorKind::Encrypted, "the PDF needs a password"));
-    }
-    Ok(document)
-}
-
 /// The title in the document information dictionary; `None` if empty. At most 500 characters.
 fn title(document: &Document) -> Option<String> {
     let info = document.trailer.get_deref(b"Info", document).and_then(Object::as_dict).ok()?;
-    let title = lopdf::decode_text_string(info.get_deref(b"Title", document).ok()?).ok()?;
+    let title = text_string::decode(info.get_deref(b"Title", document).ok()?)?;
     let title = readable(&title);
     let title: String = title.chars().filter(|c| !c.is_control()).take(500).collect();
     Some(title.trim().to_owned()).filter(|title| !title.is_empty())

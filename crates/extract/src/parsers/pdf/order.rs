@@ -22,11 +22,15 @@ enum CharClass {
 pub(super) struct GlyphCluster {
     text: String,
     class: CharClass,
+    /// See [`Glyph::is_mirrored`].
+    is_mirrored: bool,
+    /// For a space: whether a character without text is there, so that no letter beside it shows how they join.
+    has_unmapped: bool,
 }
 
 impl GlyphCluster {
-    fn new(text: &str) -> Self {
-        Self { text: text.to_owned(), class: char_class(text) }
+    fn new(text: &str, is_mirrored: bool) -> Self {
+        Self { text: text.to_owned(), class: char_class(text), is_mirrored, has_unmapped: false }
     }
 }
 
@@ -63,6 +67,10 @@ pub(super) fn right_to_left_share<'a>(texts: impl Iterator<Item = &'a str>) -> f
     if all == 0 { 0.0 } else { f64::from(right) / f64::from(all) }
 }
 
+/// In units of the font size: a character without text that is narrower, such as a zero-width non-joiner, does not divide
+/// words.
+const MIN_UNMAPPED_WIDTH: f64 = 0.1;
+
 /// Attaches combining marks to their letters and inserts spaces at gaps. The characters are in visual order.
 pub(super) fn clusters(glyphs: Vec<Glyph>, is_space: impl Fn(&Glyph, &Glyph) -> bool) -> Vec<GlyphCluster> {
     let (marks, letters): (Vec<Glyph>, Vec<Glyph>) =
@@ -80,13 +88,20 @@ pub(super) fn clusters(glyphs: Vec<Glyph>, is_space: impl Fn(&Glyph, &Glyph) -> 
     }
     let mut clusters: Vec<GlyphCluster> = Vec::with_capacity(letters.len() * 5 / 4);
     for (index, letter) in letters.iter().enumerate() {
+        let is_unmapped = letter.text.is_empty();
+        if is_unmapped && letter.end - letter.start < MIN_UNMAPPED_WIDTH * letter.size {
+            continue;
+        }
         let blank = letter.text.trim().is_empty();
         let gap = index.checked_sub(1).is_some_and(|before| is_space(&letters[before], letter));
         if (gap || blank) && clusters.last().is_some_and(|last| last.class != CharClass::Space) {
-            clusters.push(GlyphCluster::new(" "));
+            clusters.push(GlyphCluster::new(" ", letter.is_mirrored));
+        }
+        if let Some(space) = clusters.last_mut().filter(|_| is_unmapped) {
+            space.has_unmapped = true;
         }
         if !blank {
-            let mut cluster = GlyphCluster::new(letter.text.trim());
+            let mut cluster = GlyphCluster::new(letter.text.trim(), letter.is_mirrored);
             cluster.text.push_str(&marks_of[index]);
             clusters.push(cluster);
         }
@@ -119,6 +134,9 @@ pub(super) fn logical(mut clusters: Vec<GlyphCluster>, right_to_left: bool) -> S
     let right = count(CharClass::Right);
     let left = count(CharClass::Left);
     if right == 0 {
+        if is_mirrored(&clusters) {
+            clusters.reverse();
+        }
         return joined(&clusters);
     }
     let is_right_to_left_line = right_to_left || right >= left;
@@ -160,13 +178,20 @@ fn is_left(cluster: &GlyphCluster) -> bool {
     matches!(cluster.class, CharClass::Left | CharClass::Digit)
 }
 
-/// Reverses each left-to-right run, and applies `outside` to the clusters between the runs.
+/// Whether all are drawn in the order in which they are read.
+fn is_mirrored(clusters: &[GlyphCluster]) -> bool {
+    clusters.iter().all(|cluster| cluster.is_mirrored || cluster.class == CharClass::Space)
+}
+
+/// Reverses each left-to-right run that is drawn from left to right, and applies `outside` to the clusters between the runs.
 fn reverse_left_runs(clusters: &mut [GlyphCluster], outside: fn(&mut GlyphCluster)) {
     let mut at = 0;
     while at < clusters.len() {
         if is_left(&clusters[at]) {
             let end = at + left_run(&clusters[at..]);
-            clusters[at..end].reverse();
+            if !is_mirrored(&clusters[at..end]) {
+                clusters[at..end].reverse();
+            }
             at = end;
         } else {
             outside(&mut clusters[at]);
@@ -256,7 +281,7 @@ fn joined(clusters: &[GlyphCluster]) -> String {
     let mut previous = JoiningForm::Other;
     for cluster in clusters {
         match (previous, cluster.class) {
-            (JoiningForm::Joining, CharClass::Space) => continue,
+            (JoiningForm::Joining, CharClass::Space) if !cluster.has_unmapped => continue,
             (JoiningForm::Final, CharClass::Right) => text.push(ZWNJ),
             _ => {}
         }
@@ -298,7 +323,7 @@ mod tests {
 
     /// The logical order of a line in visual order.
     fn read(visual: &str, right_to_left: bool) -> String {
-        let clusters = visual.chars().map(|c| GlyphCluster::new(&c.to_string())).collect();
+        let clusters = visual.chars().map(|c| GlyphCluster::new(&c.to_string(), false)).collect();
         logical(clusters, right_to_left)
     }
 
@@ -319,6 +344,40 @@ mod tests {
         assert_eq!(read("the word باتک means book", false), "the word کتاب means book");
         assert_eq!(read("see ۱۲ ات ۳ هحفص here and there", false), "see ۱۲ صفحه ۳ تا here and there");
         assert_eq!(read("plain (text) 12", false), "plain (text) 12");
+    }
+
+    #[test]
+    fn mirrored_line_is_in_the_order_it_is_drawn() {
+        let read = |visual: &str| {
+            let clusters = visual.chars().map(|c| GlyphCluster::new(&c.to_string(), true)).collect();
+            logical(clusters, true)
+        };
+        let reversed = |text: &str| text.chars().rev().collect::<String>();
+        for line in ["در سال ۱۳۹۵ بود", "کتاب BibTeX Style 2 را", "(see me) سلام", "1395", "12/5 و 3-4"]
+        {
+            assert_eq!(read(&reversed(line)), line);
+        }
+    }
+
+    #[test]
+    fn character_without_text_divides_words() {
+        let glyph = |text: &str, start: f64, end: f64| Glyph {
+            text: text.into(),
+            start,
+            end,
+            baseline: 0.0,
+            size: 1.0,
+            angle: 0,
+            is_mirrored: false,
+            is_invisible: false,
+            string: 0,
+        };
+        let line = |unmapped_end: f64| {
+            let glyphs = vec![glyph("ﺮﺑ", 0.0, 1.0), glyph("", 1.0, unmapped_end), glyph("ﺟ", unmapped_end, 3.0)];
+            logical(clusters(glyphs, |before, after| after.start - before.end > 0.15), true)
+        };
+        assert_eq!(line(1.5), "ﺟ ﺮﺑ");
+        assert_eq!(line(1.05), "ﺟﺮﺑ", "no wider than a joiner");
     }
 
     #[test]

@@ -1,0 +1,124 @@
+//! Whether the text of pages can be trusted, and what was lost, as notes on the extraction.
+
+use super::glyph::Glyph;
+use crate::parsers::types::Extraction;
+
+/// On a page with a larger share of characters without text, too many words are damaged for it to be searched.
+const MAX_UNMAPPED_SHARE: f64 = 0.1;
+/// A page with fewer characters without text is not judged by their share: they may be bullets.
+const MIN_UNMAPPED: u64 = 5;
+/// Pages that a note names, at most.
+const MAX_NAMED_PAGES: usize = 10;
+
+/// Counts what could not be read of a document's pages.
+#[derive(Debug, Default)]
+pub(super) struct PageTally {
+    chars: u64,
+    unmapped: u64,
+    untrusted: Vec<usize>,
+    odd: Vec<usize>,
+    unreadable: Vec<usize>,
+}
+
+impl PageTally {
+    /// Counts the characters of a page, by its number from 1, and its tokens that make no sense.
+    pub(super) fn add(&mut self, page: usize, glyphs: &[Glyph], odd: u64) {
+        let chars = glyphs.len() as u64;
+        let unmapped = glyphs.iter().filter(|glyph| is_unmapped(&glyph.text)).count() as u64;
+        self.chars += chars;
+        self.unmapped += unmapped;
+        if unmapped >= MIN_UNMAPPED && unmapped as f64 > MAX_UNMAPPED_SHARE * chars as f64 {
+            self.untrusted.push(page);
+        }
+        if odd > 0 {
+            self.odd.push(page);
+        }
+    }
+
+    /// Counts a page that could not be read at all.
+    pub(super) fn add_unreadable(&mut self, page: usize) {
+        self.unreadable.push(page);
+    }
+
+    /// Adds what was counted to the extraction's notes.
+    pub(super) fn note(&self, extraction: &mut Extraction) {
+        if self.unmapped > 0 {
+            extraction.note(format!("{} of {} characters have no text in their font", self.unmapped, self.chars));
+        }
+        if !self.untrusted.is_empty() {
+            extraction.note(format!(
+                "the text layer of {} cannot be trusted: over {:.0} % of its characters have no text in their font, so it \
+                 needs OCR",
+                named(&self.untrusted),
+                MAX_UNMAPPED_SHARE * 100.0
+            ));
+        }
+        if !self.odd.is_empty() {
+            extraction.note(format!("{}: parts that are not valid were skipped or guessed", named(&self.odd)));
+        }
+        if !self.unreadable.is_empty() {
+            extraction.note(format!("{} could not be read", named(&self.unreadable)));
+        }
+    }
+}
+
+/// Whether a character's font maps it to no text, or to a code that has a meaning only in that font.
+fn is_unmapped(text: &str) -> bool {
+    text.is_empty() || text.chars().all(|c| matches!(c, '\u{E000}'..='\u{F8FF}' | char::REPLACEMENT_CHARACTER))
+}
+
+/// `page 3`, or `3 pages (1, 2, 5)`.
+fn named(pages: &[usize]) -> String {
+    if let [page] = pages {
+        return format!("page {page}");
+    }
+    let first: Vec<String> = pages.iter().take(MAX_NAMED_PAGES).map(ToString::to_string).collect();
+    let more = if pages.len() > MAX_NAMED_PAGES { ", …" } else { "" };
+    format!("{} pages ({}{more})", pages.len(), first.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn glyphs(text: &str) -> Vec<Glyph> {
+        let glyph = |c: char| Glyph {
+            text: if c == '?' { "".into() } else { c.to_string().into() },
+            start: 0.0,
+            end: 0.0,
+            baseline: 0.0,
+            size: 1.0,
+            angle: 0,
+            is_mirrored: false,
+            is_invisible: false,
+            string: 0,
+        };
+        text.chars().map(glyph).collect()
+    }
+
+    #[test]
+    fn page_with_many_characters_without_text_is_named() {
+        let mut tally = PageTally::default();
+        tally.add(1, &glyphs(&"a".repeat(100)), 0);
+        tally.add(2, &glyphs("??"), 0);
+        tally.add(3, &glyphs(&"ab????????".repeat(3)), 0);
+        tally.add(4, &glyphs(&"\u{F041}".repeat(10)), 2);
+        let mut extraction = Extraction::default();
+        tally.note(&mut extraction);
+        assert_eq!(
+            extraction.notes,
+            [
+                "36 of 142 characters have no text in their font",
+                "the text layer of 2 pages (3, 4) cannot be trusted: over 10 % of its characters have no text in their \
+                 font, so it needs OCR",
+                "page 4: parts that are not valid were skipped or guessed",
+            ]
+        );
+    }
+
+    #[test]
+    fn names_of_pages_are_bounded() {
+        let pages: Vec<usize> = (1..=1000).collect();
+        assert_eq!(named(&pages), "1000 pages (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …)");
+    }
+}
