@@ -42,6 +42,27 @@ fn persian_pdf_is_in_reading_order() {
 }
 
 #[test]
+fn persian_pdfs_of_several_programs_are_in_reading_order() {
+    let exports = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/parsers/pdf/exports");
+    let read = |name: &str| {
+        let text = text_of(&std::fs::read(exports.join(name)).unwrap(), "application/pdf");
+        text.replace(['\u{200C}', '\n'], " ")
+    };
+    for name in ["xetex.pdf", "libreoffice.pdf", "chromium.pdf"] {
+        let text = read(name);
+        assert!(text.contains("بزرگترین کتابخانه های ایران در تهران است و مراجع بسیاری دارد."), "{name}: {text}");
+        assert!(
+            text.contains("در سال ۱۳۹۵ بیش از ۲۰۰ هزار کتاب، از جمله «شاهنامه»، به آن افزوده شد."),
+            "{name}: {text}"
+        );
+    }
+    // With the errors of the recognition.
+    let text = read("tesseract.pdf");
+    assert!(text.contains("کتابخانه های ایران در نهران است و مراجع بسیاری دارد."), "{text}");
+    assert!(text.contains("در سال ۱۳۹۵ بیش از ۲۰۰ هزار کتاب"), "{text}");
+}
+
+#[test]
 fn truncated_pdf_is_malformed_or_partial() {
     let whole = sample("en/archive-handbook.pdf");
     for part in [10, 40, 100, whole.len() / 4, whole.len() / 2, whole.len() * 9 / 10] {
@@ -54,6 +75,11 @@ fn truncated_pdf_is_malformed_or_partial() {
 
 /// A PDF of these objects, numbered from 1; the first is the catalogue.
 fn pdf(objects: &[String]) -> Vec<u8> {
+    pdf_shifted(objects, 0)
+}
+
+/// One whose offsets count from so many bytes before its start.
+fn pdf_shifted(objects: &[String], shift: usize) -> Vec<u8> {
     let mut bytes = b"%PDF-1.5\n".to_vec();
     let mut offsets = Vec::new();
     for (index, object) in objects.iter().enumerate() {
@@ -63,8 +89,9 @@ fn pdf(objects: &[String]) -> Vec<u8> {
     let table = bytes.len();
     bytes.extend(format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1).into_bytes());
     for offset in offsets {
-        bytes.extend(format!("{offset:010} 00000 n \n").into_bytes());
+        bytes.extend(format!("{:010} 00000 n \n", offset + shift).into_bytes());
     }
+    let table = table + shift;
     bytes
         .extend(format!("trailer <</Size {} /Root 1 0 R>>\nstartxref\n{table}\n%%EOF", objects.len() + 1).into_bytes());
     bytes
@@ -72,6 +99,163 @@ fn pdf(objects: &[String]) -> Vec<u8> {
 
 fn stream(dictionary: &str, content: &str) -> String {
     format!("<<{dictionary} /Length {}>>\nstream\n{content}\nendstream", content.len())
+}
+
+/// A PDF of one page with this content, and these entries of the page.
+fn page(entries: &str, content: &str) -> Vec<u8> {
+    pdf(&page_objects(entries, &stream("", content)))
+}
+
+fn page_objects(entries: &str, content: &str) -> Vec<String> {
+    let resources = "/Resources <</Font <</T 4 0 R>>>>";
+    vec![
+        "<</Type /Catalog /Pages 2 0 R>>".to_owned(),
+        "<</Type /Pages /Kids [3 0 R] /Count 1>>".to_owned(),
+        format!("<</Type /Page /Parent 2 0 R /Contents 5 0 R {resources} {entries}>>"),
+        "<</Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding>>".to_owned(),
+        content.to_owned(),
+    ]
+}
+
+fn is_truncated(extraction: &Extraction) -> bool {
+    extraction.notes.iter().any(|note| note.contains("truncated"))
+}
+
+#[test]
+fn pdf_is_read_behind_other_bytes() {
+    let file = page("", "BT /T 12 Tf (found) Tj ET");
+    let text = String::from_utf8(file.clone()).unwrap();
+    for before in [
+        "\r\n".to_owned(),
+        "\x1B%-12345X@PJL JOB\r\n@PJL ENTER LANGUAGE = PDF\r\n".to_owned(),
+        "--boundary\r\nContent-Type: application/pdf\r\n\r\n".to_owned(),
+        "X-Note: %PDF-1.4 follows\r\n\r\n".to_owned(),
+        "@PJL COMMENT setting\r\n".repeat(100),
+    ] {
+        // Offsets that count from the header, and such that count from the start of the file.
+        let shifted = pdf_shifted(&page_objects("", &stream("", "BT /T 12 Tf (found) Tj ET")), before.len());
+        for file in [[before.as_bytes(), &file].concat(), [before.as_bytes(), &shifted].concat()] {
+            let extraction = parse(&file, "application/pdf").unwrap();
+            assert_eq!(extraction.text.as_deref(), Some("found"), "{before:?} {text}");
+            assert!(!is_truncated(&extraction), "{extraction:?}");
+        }
+    }
+}
+
+#[test]
+fn padding_behind_the_end_of_a_pdf_is_no_damage() {
+    let file = page("", "BT /T 12 Tf (found) Tj ET");
+    let scan = page("", "");
+    for padding in [vec![0; 100], vec![0; 8192], vec![b'\n'; 3000], b"\x9A\x13garbage and words ".repeat(300)] {
+        let extraction = parse(&[&file, &padding[..]].concat(), "application/pdf").unwrap();
+        assert_eq!(extraction.text.as_deref(), Some("found"));
+        assert!(!is_truncated(&extraction), "{extraction:?}");
+        let extraction = parse(&[&scan, &padding[..]].concat(), "application/pdf").unwrap();
+        assert_eq!(extraction.notes, ["no text layer"]);
+    }
+    let cut_update = [&file, &b"\n4 0 obj\n<</Type /Font"[..]].concat();
+    assert!(is_truncated(&parse(&cut_update, "application/pdf").unwrap()), "an update was begun");
+}
+
+#[test]
+fn pdf_stream_ends_where_its_length_does_not_say() {
+    let content = "BT /T 12 Tf (found) Tj ET";
+    for (dictionary, end) in [
+        ("", "\nendstream"),
+        ("", "endstream"),
+        ("", "\r\n endstream"),
+        ("", "\n"),
+        ("/Length 99 0 R", "\nendstream"),
+        ("/Length null", "\nendstream"),
+        ("/Length -1", "\nendstream"),
+        ("/Length 3", "\nendstream"),
+        ("/Length 3", "endstream"),
+        ("/Length 5000", "\nendstream"),
+        ("/Length (25)", "\nendstream"),
+        ("/Length 0", "\nendstream"),
+        ("/Length 25.", "\nendstream"),
+    ] {
+        let object = format!("<<{dictionary}>>\nstream\n{content}{end}");
+        let extraction = parse(&pdf(&page_objects("", &object)), "application/pdf").unwrap();
+        assert_eq!(extraction.text.as_deref(), Some("found"), "{object:?}");
+    }
+}
+
+#[test]
+fn odd_token_of_a_page_is_noted_and_costs_no_more_than_itself() {
+    for odd in [
+        "--5 0 Td",
+        "1 0 0 1 1.#IND 0 cm",
+        "} {",
+        ">>",
+        ")",
+        "nan 0 Td",
+        "<6fZ> Tj",
+        "/A <</B 1 BDC",
+        "[(x) 1 Tj",
+        "1.2.3 0 Td",
+    ] {
+        let content = format!("BT /T 12 Tf 0 700 Td (before) Tj ET {odd}\nBT /T 12 Tf 0 600 Td (after) Tj ET");
+        let extraction = parse(&page("", &content), "application/pdf").unwrap();
+        let text = extraction.text.unwrap();
+        assert!(text.starts_with("before") && text.ends_with("after"), "{odd}: {text}");
+        assert_eq!(extraction.notes, ["page 1: parts that are not valid were skipped or guessed"], "{odd}");
+    }
+}
+
+#[test]
+fn form_fields_and_notes_of_a_pdf_are_read() {
+    let annotations = "/Annots [<</Subtype /Widget /FT /Tx /V <FEFF0633064406270645>>> \
+        <</Subtype /FreeText /Contents (typed)>> <</Subtype /Stamp /AP <</N 6 0 R>>>>]";
+    let mut objects = page_objects(annotations, &stream("", "BT /T 12 Tf (printed) Tj ET"));
+    objects.push(stream("/Type /XObject /Subtype /Form", "BT /T 12 Tf (stamped) Tj ET"));
+    assert_eq!(text_of(&pdf(&objects), "application/pdf"), "printed\nسلام\ntyped\nstamped");
+}
+
+#[test]
+fn pdf_text_is_read_in_every_direction() {
+    for content in [
+        "BT /T 12 Tf 1 0 0 1 50 700 Tm (one two) Tj ET",
+        "BT /T -12 Tf -1 0 0 -1 50 700 Tm (one two) Tj ET",
+        "1 0 0 -1 0 800 cm BT /T 12 Tf 1 0 0 -1 50 100 Tm (one two) Tj ET",
+        "BT /T 12 Tf 0 1 -1 0 50 100 Tm (one two) Tj ET",
+        "BT /T 12 Tf -1 0 0 -1 50 100 Tm (one two) Tj ET",
+        "BT /T 12 Tf -100 Tz -1 0 0 1 50 100 Tm (one two) Tj ET",
+        "BT /T 12 Tf 1 0 0 -1 50 100 Tm (one two) Tj ET",
+        "BT /T 12 Tf -1 0 0 1 500 100 Tm (1395) Tj ET",
+    ] {
+        let expected = if content.contains("1395") { "1395" } else { "one two" };
+        assert_eq!(text_of(&page("", content), "application/pdf"), expected, "{content}");
+    }
+}
+
+#[test]
+fn pdf_page_without_a_trustworthy_text_layer_is_named() {
+    let mut objects = page_objects("", "");
+    objects[3] = "<</Type /Font /Subtype /Type0 /Encoding /Identity-H /DescendantFonts []>>".to_owned();
+    objects[4] = stream("", "BT /T 12 Tf <000100020003000400050006> Tj ET");
+    let extraction = parse(&pdf(&objects), "application/pdf").unwrap();
+    assert!(
+        extraction.notes.iter().any(|note| note.starts_with("the text layer of page 1 cannot be trusted")),
+        "{extraction:?}"
+    );
+}
+
+/// Every byte of a small file is changed in turn: the result is always a text or a named error.
+#[test]
+fn pdf_with_flipped_bits_ends_in_a_named_outcome() {
+    let annotations = "/Annots [<</Subtype /Widget /FT /Tx /V (filled)>>]";
+    let whole = page(annotations, "BT /T 12 Tf 72 700 Td (found) Tj [(a) -3 (b)] TJ BI /W 1 ID x EI ET");
+    for at in 0..whole.len() {
+        for bit in [1, 4, 7] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1 << bit;
+            if let Err(error) = parse(&damaged, "application/pdf") {
+                assert!(!error.message.is_empty() && error.kind != ExtractErrorKind::Io, "{at} {bit}: {error}");
+            }
+        }
+        let _ = parse(&whole[..at], "application/pdf");
+    }
 }
 
 #[test]
