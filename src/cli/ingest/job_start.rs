@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Args, ManifestFormat};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
-use crate::pipeline::ingest::metadata::{check_collection, check_locale, check_tags, split_tag};
+use crate::pipeline::ingest::metadata::{check_collection, check_tags, parse_locale, split_tag};
 use crate::pipeline::ingest::spec::{JobSpec, ListSpec, ManifestForm, ManifestSpec, PathPattern};
 use crate::pipeline::ingest::{GivenInput, JobStart, is_stdin};
 use crate::settings::Settings;
@@ -45,9 +45,8 @@ fn job_spec(args: &Args, inputs: &[GivenInput], cx: &Context, settings: &Setting
     if let Some(collection) = &args.collection {
         check_collection(collection).map_err(|error| Failure::usage(format!("--collection: {error}")))?;
     }
-    if let Some(locale) = &args.locale {
-        check_locale(locale).map_err(|error| Failure::usage(format!("--locale: {error}")))?;
-    }
+    let locale = args.locale.as_deref().map(parse_locale).transpose();
+    let locale = locale.map_err(|error| Failure::usage(format!("--locale: {error}")))?;
     let tags: std::collections::BTreeMap<_, _> = args.tag.iter().map(|tag| split_tag(tag)).collect();
     check_tags(&tags).map_err(|error| Failure::usage(format!("--tag: {error}")))?;
     let cwd = &cx.sources().cwd;
@@ -70,7 +69,7 @@ fn job_spec(args: &Args, inputs: &[GivenInput], cx: &Context, settings: &Setting
         follow: args.follow,
         no_sidecars: args.no_sidecars,
         collection: args.collection.clone(),
-        locale: args.locale.clone(),
+        locale,
         tags,
         max_size_bytes: args.max_size.unwrap_or(settings.ingest.max_size).0,
         allow_types: args.allow_type.iter().cloned().collect(),

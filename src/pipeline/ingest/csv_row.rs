@@ -4,7 +4,7 @@
 use csv::ByteRecord;
 
 use super::entries::{Entry, Flaw};
-use super::metadata::DeclaredMetadata;
+use super::metadata::{DeclaredMetadata, parse_locale};
 
 /// The columns of a CSV manifest.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl CsvHeader {
             match name.as_str() {
                 "title" => declared.title = Some(value.to_owned()),
                 "collection" => declared.collection = Some(value.to_owned()),
-                "locale" => declared.locale = Some(value.to_owned()),
+                "locale" => declared.locale = Some(parse_locale(value)?),
                 "tags" => {
                     let tags = value.split(';').filter(|tag| !tag.trim().is_empty());
                     declared.set_tags(tags.map(str::to_owned).collect());

@@ -70,7 +70,7 @@ impl DeclaredMetadata {
             match name.as_str() {
                 "title" => declared.title = Some(text_of(&name, value)?),
                 "collection" => declared.collection = Some(text_of(&name, value)?),
-                "locale" => declared.locale = Some(text_of(&name, value)?),
+                "locale" => declared.locale = Some(parse_locale(&text_of(&name, value)?)?),
                 "tags" => declared.tags = tags_of(value)?,
                 "custom" => declared.custom.extend(custom_of(value)?),
                 // A field beside `custom` overrides the one of its name in it.
@@ -198,6 +198,56 @@ pub fn check_collection(name: &str) -> Result<(), String> {
         return Err("the collection's name is empty".to_owned());
     }
     check_length("the collection's name", name, MAX_COLLECTION)
+}
+
+/// Reads a locale in the form of BCP 47 (`fa-IR`), or of POSIX (`fa_IR`, `fa_IR.UTF-8`, `sr_RS@latin`; XBD 8.2), as `LANG` has
+/// it. The result has the form of BCP 47: without the encoding, which says nothing of the language. `C` and `POSIX` are
+/// [`NO_LOCALE`].
+///
+/// # Errors
+/// That it has neither form, for the user.
+pub fn parse_locale(given: &str) -> Result<String, String> {
+    let invalid = |_| {
+        let shown: String = given.chars().take(40).collect();
+        format!("{shown:?} is not a locale, such as fa-IR or fa_IR.UTF-8")
+    };
+    let (rest, modifier) = given.split_once('@').map_or((given, None), |(rest, modifier)| (rest, Some(modifier)));
+    let (name, encoding) = rest.split_once('.').map_or((rest, None), |(name, encoding)| (name, Some(encoding)));
+    if matches!(name, "C" | "POSIX") {
+        return Ok(NO_LOCALE.to_owned());
+    }
+    if modifier.is_none() && encoding.is_none() && !name.contains('_') {
+        check_locale(name).map_err(invalid)?;
+        return Ok(name.to_owned());
+    }
+    let is_encoding = |text: &str| {
+        !text.is_empty()
+            && text.len() <= 32
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    if encoding.is_some_and(|encoding| !is_encoding(encoding)) {
+        return Err(invalid(String::new()));
+    }
+    let mut parts: Vec<String> = name.split(['_', '-']).map(str::to_owned).collect();
+    for (index, part) in parts.iter_mut().enumerate() {
+        // ISO 639 in lower case, ISO 3166 in upper case (RFC 5646, 2.1.1).
+        match (index, part.len()) {
+            (0, _) => part.make_ascii_lowercase(),
+            (_, 2) => part.make_ascii_uppercase(),
+            _ => {}
+        }
+    }
+    match modifier.map(str::to_ascii_lowercase).as_deref() {
+        // A currency, which the language does not depend on.
+        None | Some("euro") => {}
+        Some("latin") => parts.insert(1, "Latn".to_owned()),
+        Some("cyrillic") => parts.insert(1, "Cyrl".to_owned()),
+        Some("devanagari") => parts.insert(1, "Deva".to_owned()),
+        Some(variant) => parts.push(variant.to_owned()),
+    }
+    let locale = parts.join("-");
+    check_locale(&locale).map_err(invalid)?;
+    Ok(locale)
 }
 
 /// Checks that a locale has the form of BCP 47.
@@ -346,6 +396,47 @@ mod tests {
 
     fn rules(spec: &JobSpec) -> FileRules {
         FileRules::new(spec.clone(), Vec::new()).unwrap()
+    }
+
+    #[test]
+    fn locales_have_the_form_of_bcp_47_or_of_posix() {
+        for (given, locale) in [
+            ("fa-IR", "fa-IR"),
+            ("fa", "fa"),
+            ("zh-Hant-TW", "zh-Hant-TW"),
+            ("fa_IR", "fa-IR"),
+            ("fa_ir", "fa-IR"),
+            ("fa_IR.UTF-8", "fa-IR"),
+            ("fa_IR.utf8", "fa-IR"),
+            ("en_GB.ISO8859-15@euro", "en-GB"),
+            ("sr_RS@latin", "sr-Latn-RS"),
+            ("sr_RS.UTF-8@cyrillic", "sr-Cyrl-RS"),
+            ("ca_ES.UTF-8@valencia", "ca-ES-valencia"),
+            ("zh_Hant_TW", "zh-Hant-TW"),
+            ("es_419", "es-419"),
+            ("fa.UTF-8", "fa"),
+            ("C", "und"),
+            ("C.UTF-8", "und"),
+            ("POSIX", "und"),
+        ] {
+            assert_eq!(parse_locale(given).as_deref(), Ok(locale), "{given}");
+        }
+        for wrong in [
+            "",
+            "f",
+            "no such",
+            "fa_",
+            "_IR",
+            "fa_IR.",
+            "fa_IR@",
+            "fa_IR.UTF 8",
+            "fa__IR",
+            "fa IR",
+            "فا",
+            "fa_IR.UTF-8\0",
+        ] {
+            assert!(parse_locale(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]
