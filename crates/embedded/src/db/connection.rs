@@ -1,13 +1,16 @@
 //! How a connection to the data folder's file is opened and configured.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
+use rustix::process::{Flock, FlockOffsetType, FlockType, fcntl_getlk};
 
 use super::error::SqlContext;
+use crate::base::open_at_once;
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
 /// How long SQLite itself waits for a lock, e.g. for another process's recovery.
@@ -29,22 +32,104 @@ pub(super) fn open_to_write(path: &Path) -> Result<Connection> {
 
 /// Opens a connection to an existing file that cannot write.
 ///
-/// In a folder in which this process may create no file, SQLite cannot make the files beside it that WAL needs. While no
-/// other process has it open, which the write-ahead log would show, the file is read as one that never changes.
+/// In a folder in which this process may create no file, SQLite cannot make the files beside it that WAL needs. The file is then
+/// read as one that never changes (`immutable=1`), which ignores the write-ahead log and takes no locks: so only while the log
+/// is empty or absent, and no other process has the file open.
+///
+/// # Errors
+/// `Denied` with the reason where the file can be read in neither way.
 pub(super) fn open_read_only(path: &Path) -> Result<Connection> {
-    let is_constant = may_not_write_beside(path).is_some() && !beside(path, "-wal").exists();
-    let connection = match is_constant {
-        true => {
+    let connection = match may_not_write_beside(path).filter(|_| !may_share_log(path)) {
+        Some(errno) => {
+            refuse_changing(path, errno)?;
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             open_with(path, Path::new(&constant_uri(path)), flags).map_err(|error| explain_denied(path, error))?
         }
         // Not SQLITE_OPEN_READ_ONLY: such a connection cannot recover the WAL of a process that was killed.
-        false => open(path)?,
+        None => open(path)?,
     };
     // Reads are short pages by key. Each connection has its own cache, and all of them fill up in a long run.
     connection.pragma_update(None, "cache_size", -1024).during("configure the data folder's file")?;
     connection.pragma_update(None, "query_only", true).during("configure the data folder's file")?;
     Ok(connection)
+}
+
+/// What shows that a file read as one that never changes was changed by another process after all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileStamp {
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl FileStamp {
+    /// The stamp of a file that [`open_read_only`] reads as one that never changes; `None` for any other.
+    pub(super) fn of_constant(path: &Path) -> Option<Self> {
+        may_not_write_beside(path).filter(|_| !may_share_log(path))?;
+        let metadata = std::fs::metadata(path).ok()?;
+        let modified = (metadata.mtime(), metadata.mtime_nsec());
+        Some(Self { inode: metadata.ino(), size: metadata.len(), modified })
+    }
+
+    /// Checks that the file is as it was.
+    ///
+    /// # Errors
+    /// `Conflict` when it is not: what was read may be of neither state.
+    pub(super) fn check(&self, path: &Path) -> Result<()> {
+        if Self::of_constant(path).as_ref() == Some(self) {
+            return Ok(());
+        }
+        let message = format!("{} was changed by another process while it was read without locks", path.display());
+        Err(Error::new(ErrorKind::Conflict, message).hint("run the command again, where the folder can be written"))
+    }
+}
+
+/// Whether the files of WAL exist and this process may write them: no file has to be created.
+fn may_share_log(path: &Path) -> bool {
+    let may_write = |path: &Path| access(path, Access::READ_OK | Access::WRITE_OK).is_ok();
+    may_write(path) && may_write(&beside(path, "-wal")) && may_write(&beside(path, "-shm"))
+}
+
+/// Refuses a file that is not all there is, or that another process may change while it is read.
+fn refuse_changing(path: &Path, errno: Errno) -> Result<()> {
+    let wal = beside(path, "-wal");
+    let unwritten = std::fs::metadata(&wal).map_or(0, |metadata| metadata.len());
+    let shown = path.display();
+    let (why, hint) = if let Some(holder) = lock_holder(path) {
+        let hint = "run the command where the folder can be written, or once that process has ended";
+        (format!("{holder} has {shown} open and may change it"), hint)
+    } else if unwritten > 0 {
+        let hint = "run one command where the folder can be written, which completes the file; or copy the folder with all its \
+                    files (`cp -a`) and name the copy with --data-dir";
+        (
+            format!(
+                "{} has {unwritten} bytes that are not in {shown} yet: the last process on it was killed",
+                wal.display()
+            ),
+            hint,
+        )
+    } else {
+        return Ok(());
+    };
+    let folder = path.parent().unwrap_or(path).display();
+    let what = format!("read the data folder {folder}, which cannot be written ({errno}): {why}");
+    Err(Error::new(ErrorKind::Denied, what).hint(hint))
+}
+
+/// The process that holds a lock of SQLite on the file or on its shared memory; every connection in WAL mode holds both for
+/// as long as it is open.
+fn lock_holder(path: &Path) -> Option<String> {
+    // The bytes that SQLite locks: PENDING_BYTE in its src/os.h, and UNIX_SHM_BASE in its src/os_unix.c.
+    const FILE_LOCKS: (u64, u64) = (0x4000_0000, 512);
+    const SHM_LOCKS: (u64, u64) = (120, 9);
+    let holder = |path: &Path, (start, length)| {
+        let file = open_at_once(path).ok()?;
+        let wanted = Flock { start, length, pid: None, typ: FlockType::WriteLock, offset_type: FlockOffsetType::Set };
+        let held = fcntl_getlk(&file, &wanted).ok()??;
+        // The id of a process in another container is not known here.
+        Some(held.pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {}", pid.as_raw_pid())))
+    };
+    holder(path, FILE_LOCKS).or_else(|| holder(&beside(path, "-shm"), SHM_LOCKS))
 }
 
 /// The path of one of SQLite's files beside this one.

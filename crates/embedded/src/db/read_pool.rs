@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::Semaphore;
 
-use super::connection;
+use super::connection::{self, FileStamp};
 use super::error::SqlContext;
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
@@ -16,7 +16,7 @@ const MAX_CONNECTIONS: usize = 8;
 /// Connections that cannot write, opened on demand.
 pub(super) struct ReadPool {
     path: PathBuf,
-    idle: Arc<Mutex<Vec<Connection>>>,
+    idle: Arc<Mutex<Vec<PooledConnection>>>,
     permits: Arc<Semaphore>,
 }
 
@@ -40,13 +40,30 @@ impl ReadPool {
             // Released only when the work is done, even if the caller no longer waits for it.
             let _permit = permit;
             let pooled = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let mut connection = pooled.map_or_else(|| connection::open_read_only(&path), Ok)?;
-            let result = in_snapshot(&mut connection, what, work);
-            idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            let mut pooled = pooled.map_or_else(|| PooledConnection::open(&path), Ok)?;
+            let result = in_snapshot(&mut pooled.connection, what, work);
+            if let Some(stamp) = &pooled.constant {
+                stamp.check(&path)?;
+            }
+            idle.lock().unwrap_or_else(PoisonError::into_inner).push(pooled);
             result
         };
         // A panic drops its connection; the pool opens another.
         tokio::task::spawn_blocking(task).await.map_err(|error| Error::new(ErrorKind::Internal, what).because(error))?
+    }
+}
+
+/// A connection of the pool.
+struct PooledConnection {
+    connection: Connection,
+    /// The stamp of a file that is read as one that never changes.
+    constant: Option<FileStamp>,
+}
+
+impl PooledConnection {
+    fn open(path: &Path) -> Result<Self> {
+        let constant = FileStamp::of_constant(path);
+        Ok(Self { connection: connection::open_read_only(path)?, constant })
     }
 }
 
