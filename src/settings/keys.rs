@@ -67,6 +67,12 @@ macro_rules! sections {
                 Ok(Self { profile, $( $section: $Section::build(resolver)?, )* resolved: resolver.resolved() })
             }
 
+            /// Checks that every general setting has a value of its type.
+            pub(super) fn check_general(resolver: &Resolver) -> Result<(), Error> {
+                $( $Section::build(resolver)?; )*
+                Ok(())
+            }
+
             /// Puts a value in effect, above every layer; a value that is not of the setting's type changes nothing. A flag's
             /// value hides those of other layers that must not be used.
             pub fn put(&mut self, name: &str, value: LayerValue) {
@@ -83,16 +89,16 @@ macro_rules! sections {
 sections! {
     /// Bulk uploads.
     ingest: Ingest {
-        /// Files hashed and staged at the same time; `auto` depends on the machine.
+        /// Files that one `ingest` hashes and stages at the same time; more need more memory and open files. `auto` depends on the machine.
         concurrency: Auto = "auto" in "1".."1024",
-        /// Larger files are rejected.
+        /// Bytes of the largest file that `ingest` takes; a larger one is rejected (`too_large`).
         max_size: ByteSize = "50GiB" in "1B".."5TiB",
-        /// Ingest refuses to start when it would leave less than this of the disk free.
+        /// Share of the disk, in percent, that must stay free: `ingest` refuses to start when it would leave less.
         min_free_percent: Percent = "10" in "0".."100",
     }
     /// The pipeline's daemons.
     worker: Worker {
-        /// Records processed at the same time; `auto` depends on the machine.
+        /// Records that one worker processes at the same time, each with a parser's process in `enrich`; `auto` depends on the machine.
         concurrency: Auto = "auto" in "1".."1024",
         /// How long a stopping worker may take to finish records in flight.
         drain_timeout: Duration = "25s" in "1s".."1h",
@@ -103,24 +109,24 @@ sections! {
     }
     /// Limits of the parser process for one file.
     enrich: Enrich {
-        /// Memory of the parser's process, beside that of the program itself; less than 192MiB does not decode every photo of 16 megapixels.
+        /// Bytes that the parser's process may allocate for one file, beside those of the program itself; a file that needs more is a dead letter (`parser_memory`). Less than 192MiB does not decode every photo of 16 megapixels.
         memory: ByteSize = "512MiB" in "192MiB".."64GiB",
-        /// Processor time of the parser's process.
+        /// Processor time that the parser's process may use for one file; a file that needs more is a dead letter (`parser_cpu`).
         cpu: Duration = "30s" in "2s".."1h",
-        /// Elapsed time of the parser's process.
+        /// Time that the parser's process may take for one file, waiting included; a file that takes longer is a dead letter (`parser_timeout`).
         wall: Duration = "60s" in "5s".."2h",
-        /// Pixels that an image may declare; less than 16 megapixels would refuse photos of ordinary phones.
+        /// Pixels, width times height, that an image may declare; a larger one is a dead letter (`parser_limit`). Less than 16 megapixels would refuse photos of ordinary phones.
         max_pixels: u64 = "100000000" in "16000000".."10000000000",
-        /// Text that is kept from one file.
+        /// Bytes of text that are kept from one file, for search and `media get --derivative text`; the rest is cut off.
         max_text: ByteSize = "16MiB" in "4KiB".."1GiB",
     }
     /// How long records and objects are kept. Dead letters have no time limit.
     retention: Retention {
-        /// Days that `ingest.raw` keeps its records.
+        /// Days that `ingest.raw` keeps its records; a worker that is down for longer misses some.
         ingest_raw_days: u32 = "30" in "1".."3650",
-        /// Days that the `media.*` topics keep their records.
+        /// Days that the `media.*` topics keep their records; a reader that is down for longer misses some.
         media_days: u32 = "14" in "1".."3650",
-        /// Days that a staged object is kept.
+        /// Days that a staged object is kept; one that a dead letter still needs after that can no longer be redriven.
         staging_days: u32 = "180" in "1".."3650",
     }
     /// Service levels.
@@ -134,7 +140,7 @@ sections! {
     }
     /// Storage health.
     storage: Storage {
-        /// Storage that is fuller than this causes a warning.
+        /// Share of the disk, in percent, above which `status` and `top` warn that it is full.
         warn_percent: Percent = "80" in "1".."100",
     }
 }
@@ -146,7 +152,7 @@ pub static PROFILE_KEYS: &[SettingKey] = &[
         "kind",
         ProfileKind::EXPECTS,
         "embedded",
-        "The kind of platform: on this host, or on servers.",
+        "Whether the platform is one data folder on this host (`embedded`) or servers (`cluster`).",
         false,
         Checks { check: canonical::<ProfileKind>, compare: compare::<ProfileKind> },
     ),
@@ -164,7 +170,7 @@ pub static PROFILE_KEYS: &[SettingKey] = &[
         "data_dir",
         <PathBuf as SettingValue>::EXPECTS,
         "mfctl in the platform's data folder for `embedded`, mfctl-NAME for others",
-        "The data folder. In a file, a relative path starts at the file's folder.",
+        "The folder with everything of an embedded platform, and with this host's jobs and pin of a cluster. In a file, a relative path starts at the file's folder.",
         true,
         Checks { check: canonical::<PathBuf>, compare: compare::<PathBuf> },
     ),
@@ -191,7 +197,7 @@ pub static PROFILE_KEYS: &[SettingKey] = &[
         "actor",
         String::EXPECTS,
         "user@host",
-        "The actor that is recorded with changes.",
+        "Who changes are recorded as made by, in the history and the operator journal.",
         true,
         Checks { check: canonical::<String>, compare: compare::<String> },
     ),
@@ -314,6 +320,25 @@ mod tests {
         assert!(KEYS.iter().all(|key| key.bounds.is_some()));
         let numbers = all().filter(|key| (key.compare)(&RawValue::Text("1".to_owned()), "1").is_some());
         assert_eq!(numbers.filter(|key| key.bounds.is_none()).map(|key| key.name).collect::<Vec<_>>(), [""; 0]);
+    }
+
+    #[test]
+    fn every_description_says_more_than_the_name_of_its_key() {
+        const FILLERS: [&str; 12] = ["the", "a", "of", "for", "in", "is", "and", "or", "to", "that", "with", "by"];
+        for key in all() {
+            let words = |text: &str| -> Vec<String> {
+                text.to_lowercase()
+                    .split(|c: char| !c.is_alphanumeric())
+                    .map(|word| word.trim_end_matches('s').to_owned())
+                    .collect()
+            };
+            let name = words(&key.name.replace('_', " "));
+            let says = words(key.doc)
+                .into_iter()
+                .filter(|word| !word.is_empty() && !name.contains(word) && !FILLERS.contains(&word.as_str()));
+            assert!(says.count() >= 4, "{}: {}", key.name, key.doc);
+            assert!(key.doc.ends_with('.'), "{}: {}", key.name, key.doc);
+        }
     }
 
     #[test]

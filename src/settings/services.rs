@@ -277,23 +277,23 @@ macro_rules! services {
 services! {
     /// The event log: Kafka.
     kafka: Kafka at kafka_address {
-        /// Addresses of the brokers; two or three are enough.
+        /// Brokers that a connection begins with; they name the others, so two or three are enough.
         brokers: Brokers;
-        /// How the connection is secured.
+        /// Whether connections to the brokers use TLS, and whether they log in (SASL).
         security: KafkaSecurity = "plaintext";
-        /// The SASL mechanism.
+        /// How the login with SASL proves the password; only for `sasl_plaintext` and `sasl_ssl`.
         sasl_mechanism: SaslMechanism = "SCRAM-SHA-512";
-        /// The user name, where the brokers require a password.
+        /// The user that the login with SASL names, where the brokers require one.
         username: String;
-        /// The password.
+        /// Where the password of the login with SASL is.
         password: SecretRef;
-        /// Trusted certificate authorities, as PEM.
+        /// A file with the certificate authorities that may sign the server's certificate, as PEM; by default those of the system.
         ca: PathBuf, or "SSL_CERT_FILE";
-        /// The client certificate, as PEM.
+        /// A file with the certificate that this client shows to the brokers (mutual TLS), as PEM.
         certificate: PathBuf;
-        /// The private key of the client certificate, as PEM.
+        /// A file with the private key of the client certificate, as PEM.
         key: PathBuf;
-        /// The passphrase of the private key.
+        /// Where the passphrase of the client certificate's private key is, if it is encrypted.
         key_password: SecretRef;
         /// Replicas of a topic that `bootstrap apply` creates.
         replication: u16 = "3", in "1".."32";
@@ -308,19 +308,19 @@ services! {
     s3: S3 at s3_address {
         /// The address of the store; by default Amazon's, in the region.
         endpoint: ServiceEndpoint, or "AWS_ENDPOINT_URL_S3" | "AWS_ENDPOINT_URL";
-        /// The region.
+        /// The region that requests are signed for; stores other than Amazon's mostly ignore it.
         region: String = "us-east-1", or "AWS_REGION" | "AWS_DEFAULT_REGION";
         /// Whether the bucket is part of the path, as most stores except Amazon's require.
         path_style: bool = "true";
-        /// The access key id.
+        /// The id of the key that requests are signed with; it is no secret.
         access_key: String, or "AWS_ACCESS_KEY_ID";
-        /// The secret access key.
+        /// Where the secret part of that key is, which proves to the store who asks.
         secret_key: SecretRef, or "AWS_SECRET_ACCESS_KEY";
-        /// The session token of temporary credentials.
+        /// Where the session token is that temporary credentials have beside their key.
         session_token: SecretRef, or "AWS_SESSION_TOKEN";
-        /// Trusted certificate authorities, as PEM.
+        /// A file with the certificate authorities that may sign the server's certificate, as PEM; by default those of the system.
         ca: PathBuf, or "AWS_CA_BUNDLE" | "SSL_CERT_FILE";
-        /// The proxy for requests.
+        /// The HTTP proxy that requests go through, except those to hosts in no_proxy.
         proxy: Url, or "HTTPS_PROXY" | "https_proxy";
         /// Hosts that are reached without the proxy.
         no_proxy: String, or "NO_PROXY" | "no_proxy";
@@ -328,26 +328,26 @@ services! {
         bucket_prefix: String;
         /// Bytes of a part of a large upload; by default chosen by the object's size.
         part_size: ByteSize, in "5MiB".."5GiB";
-        /// Requests in flight at the same time.
+        /// Requests to the store that one command has in flight at the same time; more wait.
         concurrency: u32 = "32", in "1".."1024";
     }
     /// The catalog, through PostgREST.
     postgrest: Postgrest at postgrest_address {
-        /// The address, including the path before the tables' names.
+        /// The address of PostgREST, including the path before the tables' names.
         url: ServiceEndpoint;
-        /// The database schema.
+        /// The schema of the database that has the catalog's tables.
         schema: String = "media";
-        /// The access token.
+        /// Where a token (JWT) is that PostgREST accepts; instead of signing tokens with jwt_secret.
         token: SecretRef;
         /// The secret that mfctl signs its own tokens with (HS256).
         jwt_secret: SecretRef;
-        /// The database role of a signed token.
+        /// The role of the database that a token signed by mfctl names, whose rights requests have.
         role: String = "mfctl_service";
         /// How long a signed token is valid; it is renewed before it expires.
         token_lifetime: Duration = "10m", in "10s".."7d";
-        /// Trusted certificate authorities, as PEM.
+        /// A file with the certificate authorities that may sign the server's certificate, as PEM; by default those of the system.
         ca: PathBuf, or "SSL_CERT_FILE";
-        /// The proxy for requests.
+        /// The HTTP proxy that requests go through, except those to hosts in no_proxy.
         proxy: Url, or "HTTPS_PROXY" | "https_proxy";
         /// Hosts that are reached without the proxy.
         no_proxy: String, or "NO_PROXY" | "no_proxy";
@@ -356,53 +356,53 @@ services! {
     schema_registry: Registry at registry_address {
         /// The address, including the path before `/subjects`.
         url: ServiceEndpoint;
-        /// The user name.
+        /// The user that requests to the registry log in as (HTTP Basic).
         username: String;
-        /// The password.
+        /// Where the password is that this user logs in with.
         password: SecretRef;
         /// An access token, instead of user name and password.
         token: SecretRef;
-        /// Trusted certificate authorities, as PEM.
+        /// A file with the certificate authorities that may sign the server's certificate, as PEM; by default those of the system.
         ca: PathBuf, or "SSL_CERT_FILE";
-        /// The proxy for requests.
+        /// The HTTP proxy that requests go through, except those to hosts in no_proxy.
         proxy: Url, or "HTTPS_PROXY" | "https_proxy";
         /// Hosts that are reached without the proxy.
         no_proxy: String, or "NO_PROXY" | "no_proxy";
-        /// Prefix of every subject, for a shared registry.
+        /// Text before the name of every subject, so that several platforms can share a registry.
         subject_prefix: String;
     }
     /// The configuration of services: Consul.
     consul: ConsulServer at consul_address {
-        /// The address.
+        /// The address of a Consul agent or server, as requests begin with it.
         url: Url;
-        /// The access token.
+        /// Where the ACL token is that requests to Consul are made with.
         token: SecretRef, or "CONSUL_HTTP_TOKEN";
-        /// The auth method to log in with, instead of a token.
+        /// The auth method of Consul that exchanges the bearer's JWT for a token; instead of `token`.
         auth_method: String;
         /// The credential for the auth method: a JWT, such as a service account's token.
         bearer: SecretRef;
         /// The data centre, if it is not the agent's own.
         datacenter: String;
-        /// Trusted certificate authorities, as PEM.
+        /// A file with the certificate authorities that may sign the server's certificate, as PEM; by default those of the system.
         ca: PathBuf, or "CONSUL_CACERT" | "SSL_CERT_FILE";
-        /// The proxy for requests.
+        /// The HTTP proxy that requests go through, except those to hosts in no_proxy.
         proxy: Url, or "HTTPS_PROXY" | "https_proxy";
         /// Hosts that are reached without the proxy.
         no_proxy: String, or "NO_PROXY" | "no_proxy";
     }
     /// The secrets: Vault, or OpenBao.
     vault: VaultServer at vault_address {
-        /// The address.
+        /// The address of Vault, without the path of its API.
         url: Url;
-        /// The access token; one in a file is read again when it is refused.
+        /// Where the token is that requests to Vault are made with; one in a file is read again when it is refused.
         token: SecretRef, or "VAULT_TOKEN";
-        /// The role id of the login with AppRole.
+        /// Where the role id is that names the AppRole to log in as.
         role_id: SecretRef;
-        /// The secret id of the login with AppRole.
+        /// Where the secret id is that the login with AppRole proves itself with.
         secret_id: SecretRef;
         /// A wrapping token with the secret id, which can be unwrapped only once.
         wrapped_secret_id: SecretRef;
-        /// The role of the login with Kubernetes.
+        /// The role of Vault that a login with a Kubernetes service account asks for.
         kubernetes_role: String;
         /// The service account's token, for the login with Kubernetes.
         kubernetes_jwt: SecretRef;
@@ -410,11 +410,11 @@ services! {
         auth_mount: String;
         /// The versioned key-value engine that `vault:` references are read from.
         mount: String = "secret";
-        /// The namespace, on servers that have namespaces.
+        /// The namespace of Vault that every path is in, on servers that have namespaces.
         namespace: String;
-        /// Trusted certificate authorities, as PEM.
+        /// A file with the certificate authorities that may sign the server's certificate, as PEM; by default those of the system.
         ca: PathBuf, or "VAULT_CACERT" | "SSL_CERT_FILE";
-        /// The proxy for requests.
+        /// The HTTP proxy that requests go through, except those to hosts in no_proxy.
         proxy: Url, or "HTTPS_PROXY" | "https_proxy";
         /// Hosts that are reached without the proxy.
         no_proxy: String, or "NO_PROXY" | "no_proxy";
@@ -423,7 +423,7 @@ services! {
     database: Database at database_address {
         /// The address, with a role that may change the schema: `postgres://user:password@host/name`.
         admin_url: SecretRef;
-        /// Trusted certificate authorities, as PEM.
+        /// A file with the certificate authorities that may sign the server's certificate, as PEM; by default those of the system.
         ca: PathBuf, or "SSL_CERT_FILE";
     }
 }
