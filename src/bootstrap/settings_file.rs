@@ -65,6 +65,22 @@ pub fn read(path: &Path) -> Result<BTreeMap<ConfigKey, Vec<u8>>, ManifestProblem
     Ok(settings)
 }
 
+/// The settings of a file, each with the place of its declaration, as `path:line`.
+///
+/// # Errors
+/// As [`read`].
+pub fn locations(path: &Path) -> Result<BTreeMap<ConfigKey, String>, ManifestProblems> {
+    let mut locations = BTreeMap::new();
+    for declaration in manifest::load_file(path, &resources::validate)? {
+        for (name, place) in &declaration.key_locations {
+            let key = ConfigKey::new(&declaration.name, name)
+                .map_err(|error| ManifestProblems::in_file(&path.display().to_string(), error.to_string()))?;
+            locations.insert(key, place.clone());
+        }
+    }
+    Ok(locations)
+}
+
 /// Writes the next version, unless the latest has the same text.
 ///
 /// # Errors

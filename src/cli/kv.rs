@@ -1,6 +1,7 @@
 //! `mfctl kv`: reads and changes the settings of services. The history holds each change with its reason, for a rollback.
 
 mod change;
+mod declare;
 mod delete;
 mod diff;
 mod edit;
@@ -23,6 +24,7 @@ use super::output::humane;
 use mfctl_core::domain::{ConfigKey, EnvName, config_key};
 
 pub use change::{KvChangeReport, change_line};
+pub use declare::KvDeclareReport;
 pub use explain::KvExplainReport;
 pub use get::KvValue;
 pub use pull::KvPullReport;
@@ -32,8 +34,8 @@ pub use watch::KvEvent;
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 A setting is named <service>/<key> within the profile's environment; the full name, <env>/<service>/<key>, is accepted too.
-A key that a manifest declares is changed there (`mfctl bootstrap`), except in an emergency (--break-glass). Do not store
-secrets here: they belong in Vault.
+A key that a manifest declares is changed there (`mfctl bootstrap`), except in an emergency (--break-glass); `mfctl kv
+declare` writes a manifest for single keys. Do not store secrets here: they belong in Vault.
 
 Examples:
   mfctl kv list media-api                                    a service's settings
@@ -73,6 +75,8 @@ enum KvCommand {
     History(history::Args),
     /// Follow changes as they happen
     Watch(watch::Args),
+    /// Put settings under manifests, without adopting the rest of the platform
+    Declare(declare::Args),
     #[command(hide = true)]
     Import(AmbiguousArgs),
     #[command(hide = true)]
@@ -100,6 +104,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         KvCommand::Rollback(args) => rollback::run(args, cx).await,
         KvCommand::History(args) => history::run(&args, cx).await,
         KvCommand::Watch(args) => watch::run(&args, cx).await,
+        KvCommand::Declare(args) => declare::run(&args, cx).await,
         KvCommand::Import(_) => {
             Err(ambiguous("import", "to write a file's settings to the environment: `mfctl kv push FILE`"))
         }

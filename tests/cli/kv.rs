@@ -3,7 +3,8 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -111,6 +112,121 @@ fn invalid_or_unsafe_writes_are_refused_with_a_reason() {
     let dry = site.json(["kv", "put", "svc/a", "9", "--reason", "x", "--dry-run"], &[0]);
     assert_eq!((&dry["dry_run"], &dry["changes"][0]["to"]), (&true.into(), &"9".into()), "{dry:#}");
     assert_value(&site, "svc/a", "1");
+}
+
+#[test]
+fn a_dry_run_asks_for_no_reason_and_records_nothing() {
+    let site = site();
+    put(&site, "svc/a", "1");
+    put(&site, "svc/a", "2");
+    let pulled = site.json(["kv", "pull", "svc"], &[0]);
+    let file = pulled["file"].as_str().unwrap().to_owned();
+    std::fs::write(site.path(&file), std::fs::read_to_string(site.path(&file)).unwrap().replace('2', "3")).unwrap();
+    for words in [
+        &["kv", "put", "svc/a", "9"][..],
+        &["kv", "put", "svc/new", "9"],
+        &["kv", "delete", "svc/a"],
+        &["kv", "rollback", "svc/a"],
+        &["kv", "push", &file],
+        &["kv", "declare", "svc/a"],
+        &["dlq", "discard", "--all"],
+        &["dlq", "redrive", "--all"],
+    ] {
+        let ran = site.run([words, &["--dry-run"]].concat());
+        assert_eq!(ran.code, 0, "{words:?}: {ran}");
+    }
+    assert_value(&site, "svc/a", "2");
+    assert_eq!(history(&site, "svc/a").len(), 2);
+    assert!(!site.path("platform").exists());
+    let asked = site.run(["dlq", "discard", "--all"]);
+    assert!(asked.code == 2 && asked.stderr.contains("--reason"), "{asked}");
+}
+
+#[test]
+fn deleting_an_own_setting_names_the_default_that_is_then_in_effect() {
+    let site = site();
+    put(&site, "mfctl/worker_drain_timeout", "10s");
+    put(&site, "svc/a", "1");
+    for verb in ["delete", "rollback"] {
+        let dry = site.run(["kv", verb, "mfctl/worker_drain_timeout", "--dry-run"]);
+        let line =
+            "- mfctl/worker_drain_timeout: \"10s\" -> (gone; then 25s, the default, unless a host sets its own)\n";
+        assert!(dry.code == 0 && dry.stdout == line, "{dry}");
+        let dry = site.json(["kv", verb, "mfctl/worker_drain_timeout", "--dry-run"], &[0]);
+        assert_eq!(dry["changes"][0]["default_after"], "25s", "{dry:#}");
+    }
+    let other = site.run(["kv", "delete", "svc/a", "--dry-run"]);
+    assert_eq!(other.stdout, "- svc/a: \"1\" -> (gone)\n", "{other}");
+    let explained = site.run(["kv", "explain", "mfctl/enrich_memory"]);
+    assert!(
+        explained.code == 0 && explained.stdout.contains("Bytes that the parser's process may allocate"),
+        "{explained}"
+    );
+    assert!(explained.stdout.contains("from 192MiB to 64GiB; default 512MiB"), "{explained}");
+}
+
+#[test]
+fn one_setting_is_declared_without_adopting_the_platform() {
+    let site = site();
+    put(&site, "svc/size", "100");
+    put(&site, "svc/other", "x");
+    put(&site, "svc2/name", "y");
+    let declared = site.json(["kv", "declare", "svc/size"], &[0]);
+    assert_eq!(declared["declared"]["svc/size"], "base/svc-keys.yaml:8", "{declared:#}");
+    let refused = site.run(["kv", "put", "svc/size", "50", "--reason", "x"]);
+    assert!(refused.code == 8 && refused.stderr.contains("base/svc-keys.yaml:8"), "{refused}");
+    put(&site, "svc/other", "z");
+    put(&site, "svc2/name", "z");
+    site.json(["bootstrap", "drift", "platform"], &[0]);
+    for (words, says) in [
+        (&["kv", "declare", "svc/size"][..], "declared already"),
+        (&["kv", "declare", "svc/other"][..], "exists already"),
+    ] {
+        let ran = site.run(words);
+        assert!(ran.code == 8 && ran.stderr.contains(says), "{words:?}: {ran}");
+    }
+    assert_eq!(site.run(["kv", "declare", "svc/nothing"]).code, 6);
+    // A change in Git is applied, and declares the same key.
+    let manifest = site.path("platform/base/svc-keys.yaml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, text.replace("100", "200")).unwrap();
+    site.json(["bootstrap", "apply", "platform", "--yes"], &[0]);
+    assert_value(&site, "svc/size", "200");
+    assert_eq!(site.json(["kv", "explain", "svc/size"], &[0])["declared_at"], "base/svc-keys.yaml:8");
+    site.json(["kv", "declare", "svc2/name"], &[0]);
+    assert_eq!(site.json(["kv", "explain", "svc/size"], &[0])["declared_at"], "base/svc-keys.yaml:8");
+}
+
+#[test]
+fn the_runbook_of_a_setting_that_comes_back_works() {
+    let site = site();
+    put(&site, "media-api/max_page_size", "80");
+    put(&site, "media-api/max_page_size", "50");
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbooks/setting-comes-back.md");
+    let text = std::fs::read_to_string(document).unwrap();
+    let mut script = String::new();
+    let mut inside = false;
+    for line in text.lines().map(str::trim) {
+        match line {
+            "```sh" => inside = true,
+            "```" => inside = false,
+            line if inside => script.push_str(&format!("{line}\n")),
+            _ => {}
+        }
+    }
+    assert!(script.lines().count() > 4, "{script}");
+    std::fs::create_dir(site.path("bin")).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_mfctl"), site.path("bin/mfctl")).unwrap();
+    let template = site.command(["status"]);
+    let mut shell = Command::new("sh");
+    shell.args(["-eux", "-c", &script]).env_clear().current_dir(site.path(""));
+    shell.envs(template.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.env("PATH", format!("{}:/usr/bin:/bin", site.path("bin").display()));
+    let ran = CommandOutput::run(shell);
+    assert_eq!(ran.code, 0, "{ran}");
+    assert_value(&site, "media-api/max_page_size", "50");
+    let refused = site.run(["kv", "put", "media-api/max_page_size", "80", "--reason", "x"]);
+    assert_eq!(refused.code, 8, "{refused}");
 }
 
 fn declare_size(site: &Site, value: &str) {
@@ -267,7 +383,7 @@ fn edit_uses_a_private_file_that_is_always_removed() {
     let run = site.path("runtime");
     std::fs::create_dir(&run).unwrap();
     site.set("XDG_RUNTIME_DIR", run.display());
-    let left = |run: &std::path::Path| std::fs::read_dir(run.join("mfctl")).map_or(0, Iterator::count);
+    let left = |run: &Path| std::fs::read_dir(run.join("mfctl")).map_or(0, Iterator::count);
 
     set_editor(&mut site, "stat -c %a \"$1\" >\"$HOME/mode\"; cat \"$1\" >\"$HOME/seen\"; printf 'new\\n' >\"$1\"");
     site.json(["kv", "edit", "svc/banner", "--reason", "wording"], &[0]);

@@ -18,6 +18,7 @@ If its whole record is kept in the object store, because it was too large for th
 
 Examples:
   mfctl dlq discard media.ingested.dlq:3:42 --reason 'test upload'
+  mfctl dlq discard --topic ingest.raw.dlq --dry-run
   mfctl dlq discard --topic ingest.raw.dlq --reason 'superseded by job 0199…' --yes
   mfctl dlq list --kind schema_violation -o name | mfctl dlq discard - --reason 'old client' --yes
 
@@ -27,8 +28,8 @@ pub struct Args {
     #[command(flatten)]
     selection: SelectionArgs,
     /// The reason; recorded in the ledger with your name
-    #[arg(long, value_name = "TEXT", value_parser = crate::cli::reason::parse)]
-    reason: String,
+    #[arg(long, value_name = "TEXT", value_parser = crate::cli::reason::parse, required_unless_present = "dry_run")]
+    reason: Option<String>,
     /// Stop after this many dead letters
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
@@ -44,7 +45,8 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         id: mfctl_core::domain::ids::time_ordered_uuid().to_string(),
         actor: connected.settings.profile.actor.clone(),
         env: connected.target.environment.clone(),
-        action: DlqAction::Discard { reason: args.reason },
+        // A dry run records nothing.
+        action: DlqAction::Discard { reason: args.reason.unwrap_or_default() },
         limit: args.limit,
         rate: None,
     };

@@ -20,7 +20,7 @@ use crate::kv::push::{self, PushOutcome, UnfinishedPush};
 use crate::kv::write::{ChangeMetadata, EditRefusal, SettingEdit, refusals};
 use crate::kv::{self, display_value};
 use crate::ops::pin;
-use crate::settings::stored;
+use crate::settings::{general_key, stored};
 use mfctl_core::domain::{ConfigKey, Timestamp};
 use mfctl_core::ports::{ConfigLock, ConfigStore};
 use mfctl_core::stop::Stop;
@@ -95,6 +95,9 @@ pub struct KvChange {
     pub to: Option<String>,
     /// Id of the change in the history; null if the change was not made yet.
     pub id: Option<String>,
+    /// The default that is in effect once one of mfctl's own settings is deleted, unless a host sets its own; null for any other
+    /// change, and for the settings of other services.
+    pub default_after: Option<&'static str>,
 }
 
 /// Checks, confirms and makes the requested edits, and prints the report.
@@ -172,7 +175,11 @@ fn change_metadata(connection: &ConfigConnection, options: &ChangeOptions, verb:
     let reason = options.reason.clone().or_else(|| options.break_glass.clone());
     Ok(ChangeMetadata {
         actor: connection.settings.profile.actor.clone(),
-        reason: reason.ok_or_else(|| Failure::usage("give a reason with --reason"))?,
+        // A dry run records nothing.
+        reason: match reason {
+            None if options.dry_run => String::new(),
+            reason => reason.ok_or_else(|| Failure::usage("give a reason with --reason"))?,
+        },
         verb: verb.to_owned(),
         batch: HistoryEntry::new_id(),
         at,
@@ -265,6 +272,7 @@ impl KvChangeReport {
                 from: value(edit.current.as_ref().map(|entry| &entry.value)),
                 to: value(edit.to.as_ref()),
                 id: None,
+                default_after: default_of(&edit.key).filter(|_| edit.to.is_none()),
             })
         });
         Self { dry_run, batch: None, changes: changes.collect(), unchanged: request.unchanged }
@@ -297,17 +305,38 @@ impl KvChange {
     /// A change of the history, which does not hold the value after.
     pub fn from_history(entry: HistoryEntry) -> Self {
         let HistoryEntry { id, head, before, .. } = entry;
-        Self { key: head.key, action: head.action, from: before.as_deref().map(display_value), to: None, id: Some(id) }
+        let default_after = default_of(&head.key).filter(|_| head.action == SettingAction::Delete);
+        let from = before.as_deref().map(display_value);
+        Self { key: head.key, action: head.action, from, to: None, id: Some(id), default_after }
     }
 
     fn to_line(&self) -> String {
+        if self.to.is_none() && self.action != SettingAction::Delete {
+            // The history holds only the value before.
+            let before =
+                self.from.as_deref().map_or_else(|| "did not exist".to_owned(), |from| format!("was {from:?}"));
+            return format!("{}: {before}", self.key);
+        }
         change_line(&self.key, self.from.as_deref(), self.to.as_deref())
     }
 }
 
 /// A key with the values before and after, on one line for people.
 pub fn change_line(key: &ConfigKey, from: Option<&str>, to: Option<&str>) -> String {
-    FieldChange { field: key.to_string(), from: from.map(Value::from), to: to.map(Value::from) }.summary()
+    let line = FieldChange { field: key.to_string(), from: from.map(Value::from), to: to.map(Value::from) }.summary();
+    match default_of(key) {
+        Some(default) if from.is_some() && to.is_none() => {
+            let line = line.strip_suffix("(gone)").unwrap_or(&line);
+            format!("{line}(gone; then {default}, the default, unless a host sets its own)")
+        }
+        _ => line,
+    }
+}
+
+/// The default of a key that is one of mfctl's own settings; only its service knows that of another.
+fn default_of(key: &ConfigKey) -> Option<&'static str> {
+    let name = stored::setting_name(key.name()).filter(|_| key.service() == stored::SERVICE)?;
+    general_key(name).map(|setting| setting.default)
 }
 
 /// Sign and tone of an action.

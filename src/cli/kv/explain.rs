@@ -15,6 +15,7 @@ use crate::kv::declared::KeyDeclarations;
 use crate::kv::display_value;
 use crate::kv::history::{self, HistoryHeader};
 use crate::kv::last_change::OutsideChange;
+use crate::settings::{SettingKey, general_key, stored};
 use mfctl_core::domain::ConfigKey;
 
 /// Arguments of `mfctl kv explain`.
@@ -38,6 +39,12 @@ pub struct KvExplainReport {
     pub key: ConfigKey,
     /// Its full name in the store, as `env/service/key`.
     pub path: String,
+    /// What it means, for mfctl's own settings; null for those of other services, which only these know.
+    pub description: Option<&'static str>,
+    /// The default of one of mfctl's own settings.
+    pub default: Option<&'static str>,
+    /// The accepted values of one of mfctl's own settings.
+    pub expects: Option<String>,
     /// Its value, `base64:…` if it is not text; null if it was deleted.
     pub value: Option<String>,
     /// Its version; null if it was deleted.
@@ -64,13 +71,17 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let mut history = history::read(store, env).await?.entries;
     history.retain(|entry| entry.head.key == key);
     let declared_at = KeyDeclarations::read(store, env).await?.location(&key).map(str::to_owned);
-    if entry.is_none() && history.is_empty() && declared_at.is_none() {
+    let own = stored::setting_name(key.name()).filter(|_| key.service() == stored::SERVICE).and_then(general_key);
+    if entry.is_none() && history.is_empty() && declared_at.is_none() && own.is_none() {
         return Err(setting_not_found(&key));
     }
     let changes = history.len() as u64;
     let outside = history.first().and_then(|last| OutsideChange::after(last, entry.as_ref()));
     cx.out().print(&KvExplainReport {
         path,
+        description: own.map(|own| own.doc),
+        default: own.map(|own| own.default),
+        expects: own.map(SettingKey::accepted),
         value: entry.as_ref().map(|entry| display_value(&entry.value)),
         version: entry.as_ref().map(|entry| entry.version),
         declared_at,
@@ -85,8 +96,13 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
 impl Render for KvExplainReport {
     fn page(&self, page: &mut TextPage) {
         page.heading(self.key.to_string());
+        if let (Some(description), Some(default), Some(expects)) = (self.description, self.default, &self.expects) {
+            page.line(format!("  means       {description}"));
+            page.line(format!("  accepts     {expects}; default {default}"));
+        }
         match &self.value {
             Some(value) => page.line(format!("  value       {value:?}")),
+            None if self.default.is_some() => page.line("  value       not set: hosts use their own, or the default"),
             None => page.toned("  value       does not exist", Tone::Warn),
         };
         page.line(format!("  path        {}", self.path));

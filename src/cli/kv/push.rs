@@ -107,6 +107,9 @@ async fn resume(cx: &Context, connection: &ConfigConnection, options: &ChangeOpt
     // An older release, with other bounds, may have begun the push.
     let values = unfinished.remaining_values.iter();
     change::check_own_settings(values.map(|(key, value)| (key, value.as_slice())))?;
+    if options.dry_run {
+        return print_unfinished(cx, batch, "change", &unfinished);
+    }
     confirm(cx, connection, "change", &unfinished)?;
     pin::ensure(&connection.target, connection.clock.now())?;
     let stop = cx.stop()?;
@@ -128,6 +131,9 @@ async fn resume(cx: &Context, connection: &ConfigConnection, options: &ChangeOpt
 
 async fn abandon(cx: &Context, connection: &ConfigConnection, options: &ChangeOptions, batch: &str) -> Result<()> {
     let unfinished = unfinished_push(connection, batch).await?;
+    if options.dry_run {
+        return print_unfinished(cx, batch, "drop", &unfinished);
+    }
     confirm(cx, connection, "drop", &unfinished)?;
     let store = connection.store.as_ref();
     let env = connection.env();
@@ -139,13 +145,23 @@ async fn abandon(cx: &Context, connection: &ConfigConnection, options: &ChangeOp
     cx.out().print(&KvChangeReport { dry_run: false, batch: Some(batch.to_owned()), changes: Vec::new(), unchanged: 0 })
 }
 
+/// Says what would be done with the remaining parts of a push.
+fn print_unfinished(cx: &Context, batch: &str, action: &str, unfinished: &UnfinishedPush) -> Result<()> {
+    cx.out().note(format!("this would {}", summary(action, unfinished)));
+    cx.out().print(&KvChangeReport { dry_run: true, batch: Some(batch.to_owned()), changes: Vec::new(), unchanged: 0 })
+}
+
 /// Confirms that the remaining parts of a push are changed or dropped.
 fn confirm(cx: &Context, connection: &ConfigConnection, action: &str, unfinished: &UnfinishedPush) -> Result<()> {
+    let action = GuardedChange { verb: "kv push", summary: summary(action, unfinished), dangerous: false };
+    guard::confirm(&action, cx.globals(), &connection.target, cx.out())
+}
+
+/// What is done with the remaining parts of a push, in words.
+fn summary(action: &str, unfinished: &UnfinishedPush) -> String {
     let ChangeMetadata { actor, reason, .. } = &unfinished.metadata;
     let keys = humane::counted(unfinished.remaining_keys as u64, "setting", "settings");
     let left = unfinished.remaining_parts;
     let total = unfinished.total_parts;
-    let summary = format!("{action} {keys}, the last {left} of {total} parts of {actor}'s push ({reason})");
-    let action = GuardedChange { verb: "kv push", summary, dangerous: false };
-    guard::confirm(&action, cx.globals(), &connection.target, cx.out())
+    format!("{action} {keys}, the last {left} of {total} parts of {actor}'s push ({reason})")
 }
