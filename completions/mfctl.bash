@@ -12,6 +12,14 @@ _clap_complete_mfctl() {
     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
         words[COMP_CWORD]="$2"
     fi
+    local typed="${COMP_LINE:0:COMP_POINT}" before=""
+    if [[ -n $typed && $typed != *[\'\"\\]* ]]; then
+        IFS=$' \t\n' read -r -a words <<< "$typed"
+        [[ $typed == *[[:space:]] ]] && words+=("")
+        _CLAP_COMPLETE_INDEX=$(( ${#words[@]} - 1 ))
+        before="${words[_CLAP_COMPLETE_INDEX]}"
+        before="${before%"$2"}"
+    fi
     COMPREPLY=( $( \
         _CLAP_IFS="$IFS" \
         _CLAP_COMPLETE_INDEX="$_CLAP_COMPLETE_INDEX" \
@@ -25,6 +33,7 @@ _clap_complete_mfctl() {
     elif [[ $_CLAP_COMPLETE_SPACE == false ]] && [[ "${COMPREPLY-}" =~ [=/:]$ ]]; then
         compopt -o nospace
     fi
+    [[ -z $before ]] || COMPREPLY=("${COMPREPLY[@]#"$before"}")
 }
 if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERSINFO[0]}" -gt 4 ]]; then
     complete -o nospace -o bashdefault -o nosort -F _clap_complete_mfctl mfctl

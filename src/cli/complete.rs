@@ -1,21 +1,27 @@
 //! Live values for shell completion, read from the platform within a short timeout. An error yields no candidates.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::future::Future;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap_complete::CompletionCandidate;
 
 use crate::connect::{self, OpenMode};
-use crate::settings::{Flags, Layers, Settings, Sources};
-use mfctl_core::domain::EnvName;
+use crate::dlq::list::{DeadLetterFilter, ListedDeadLetter, for_each_dead_letter};
+use crate::settings::{Flags, Layers, SettingKey, Settings, Sources, all_keys};
+use mfctl_core::domain::{Asset, AssetState, EnvName};
+use mfctl_core::events::ledger::Ledger;
 use mfctl_core::ports::{AssetFilter, ConfigStore, Ports, Result, SystemClock};
 
 /// Most candidates that one completion offers.
 const MAX_CANDIDATES: usize = 200;
+/// Most records or assets that one completion reads.
+const MAX_READ: usize = 20_000;
+/// Assets per query of the catalog.
+const PAGE_SIZE: usize = 500;
 
 /// Names of dead-letter and parked topics.
 #[must_use]
@@ -54,13 +60,126 @@ pub fn jobs() -> Vec<CompletionCandidate> {
 pub fn assets() -> Vec<CompletionCandidate> {
     with_ports(|ports| async move {
         let assets = ports.catalog.list(&AssetFilter::default(), None, MAX_CANDIDATES).await?.items;
-        let candidate = |asset: mfctl_core::domain::Asset| {
+        let candidate = |asset: Asset| {
             let title = asset.metadata.title.or(asset.facts.title).unwrap_or(asset.media_type);
             let title = super::output::escape(&title).into_owned();
             CompletionCandidate::new(asset.asset_id.to_string()).help(Some(title.into()))
         };
         Ok(assets.into_iter().map(candidate).collect())
     })
+}
+
+/// States of assets that `--state` accepts.
+#[must_use]
+pub fn asset_states() -> Vec<CompletionCandidate> {
+    let states = [
+        (AssetState::Staged, "the bytes wait for `worker persist`"),
+        (AssetState::Ingested, "the bytes are stored and wait for `worker enrich`"),
+        (AssetState::Enriched, "text, thumbnail and search document are made"),
+        (AssetState::Revoked, "taken down"),
+    ];
+    states.map(|(state, means)| CompletionCandidate::new(state.as_str()).help(Some(means.into()))).into()
+}
+
+/// Ids of dead letters without a ledger entry, with their errors.
+#[must_use]
+pub fn dead_letters() -> Vec<CompletionCandidate> {
+    with_dead_letters(|letter, found| {
+        let message = super::output::escape(&letter.error.message).into_owned();
+        let help = format!("{}: {message}", letter.error.kind);
+        found.insert(letter.id.to_string(), help);
+    })
+}
+
+/// Error kinds of dead letters without a ledger entry.
+#[must_use]
+pub fn error_kinds() -> Vec<CompletionCandidate> {
+    with_dead_letters(|letter, found| {
+        let message = super::output::escape(&letter.error.message).into_owned();
+        found.entry(letter.error.kind).or_insert_with(|| format!("such as: {message}"));
+    })
+}
+
+/// Collections of assets.
+#[must_use]
+pub fn collections() -> Vec<CompletionCandidate> {
+    with_assets(|asset, found| found.extend(asset.metadata.collection))
+}
+
+/// Tags of assets: each name, and each name with a value as `NAME=VALUE`.
+#[must_use]
+pub fn tags() -> Vec<CompletionCandidate> {
+    with_assets(|asset, found| {
+        for (name, value) in asset.metadata.tags {
+            if !value.is_empty() {
+                found.insert(format!("{name}={value}"));
+            }
+            found.insert(name);
+        }
+    })
+}
+
+/// Candidates, with their help, from the first dead letters that are not resolved; those found in time.
+fn with_dead_letters(collect: impl Fn(ListedDeadLetter, &mut BTreeMap<String, String>)) -> Vec<CompletionCandidate> {
+    let shared = Mutex::new(BTreeMap::new());
+    let (found, collect) = (&shared, &collect);
+    with_ports(|ports| async move {
+        let ledger = Ledger::load(ports.log.as_ref()).await?;
+        let mut seen = 0;
+        let filter = DeadLetterFilter::default();
+        let all_or_full = for_each_dead_letter(ports.log.as_ref(), &ledger, &filter, |letter| {
+            seen += 1;
+            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            if letter.resolution.is_none() {
+                collect(letter, &mut found);
+            }
+            match found.len() >= MAX_CANDIDATES || seen >= MAX_READ {
+                true => Err(ReadEnd::Full),
+                false => Ok(()),
+            }
+        });
+        match all_or_full.await {
+            Err(ReadEnd::Failed(error)) => Err(error),
+            Ok(()) | Err(ReadEnd::Full) => Ok(Vec::new()),
+        }
+    });
+    let found = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+    found.into_iter().map(|(value, help)| CompletionCandidate::new(value).help(Some(help.into()))).collect()
+}
+
+/// Why dead letters are read no further.
+enum ReadEnd {
+    /// There are enough candidates.
+    Full,
+    Failed(mfctl_core::ports::Error),
+}
+
+impl From<mfctl_core::ports::Error> for ReadEnd {
+    fn from(error: mfctl_core::ports::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Candidates from the first assets of the catalog; those found in time.
+fn with_assets(collect: impl Fn(Asset, &mut BTreeSet<String>)) -> Vec<CompletionCandidate> {
+    let shared = Mutex::new(BTreeSet::new());
+    let (found, collect) = (&shared, &collect);
+    with_ports(|ports| async move {
+        let mut cursor: Option<String> = None;
+        let mut seen = 0;
+        loop {
+            let page = ports.catalog.list(&AssetFilter::default(), cursor.as_deref(), PAGE_SIZE).await?;
+            seen += page.items.len();
+            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            page.items.into_iter().for_each(|asset| collect(asset, &mut found));
+            cursor = page.next;
+            if cursor.is_none() || found.len() >= MAX_CANDIDATES || seen >= MAX_READ {
+                return Ok(Vec::new());
+            }
+        }
+    });
+    let found = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+    found.into_iter().take(MAX_CANDIDATES).map(CompletionCandidate::new).collect()
 }
 
 /// Keys of services' settings, with their values.
@@ -82,9 +201,28 @@ pub fn settings() -> Vec<CompletionCandidate> {
 pub fn services() -> Vec<CompletionCandidate> {
     with_config(|store, env| async move {
         let settings = crate::kv::read_settings(store.as_ref(), &env, None).await?.entries;
-        let services: std::collections::BTreeSet<&str> = settings.keys().map(|key| key.service()).collect();
+        let services: BTreeSet<&str> = settings.keys().map(|key| key.service()).collect();
         Ok(services.into_iter().take(MAX_CANDIDATES).map(CompletionCandidate::new).collect())
     })
+}
+
+/// Names of mfctl's own settings, with what they mean.
+#[must_use]
+pub fn setting_keys() -> Vec<CompletionCandidate> {
+    all_keys().map(|key| CompletionCandidate::new(short_name(key)).help(Some(key.doc.into()))).collect()
+}
+
+/// Names of mfctl's own settings for `KEY=VALUE`.
+#[must_use]
+pub fn assignments() -> Vec<CompletionCandidate> {
+    let candidate =
+        |key: &SettingKey| CompletionCandidate::new(format!("{}=", short_name(key))).help(Some(key.doc.into()));
+    all_keys().map(candidate).collect()
+}
+
+/// The name of a key as operators write it: without `profile.`, which they need not.
+fn short_name(key: &SettingKey) -> &'static str {
+    key.name.strip_prefix("profile.").unwrap_or(key.name)
 }
 
 /// Names of profiles that files define.

@@ -15,7 +15,8 @@ pub(super) const SCRIPT_FILES: [(&str, &str); 3] = [("bash", "mfctl.bash"), ("zs
 /// Arguments of `mfctl completions`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Completes commands and flags, and live values: topics, jobs, asset ids, groups, profiles.
+Completes commands and flags, and live values: topics, jobs, asset ids, dead letters, error kinds, collections,
+tags, groups, settings, profiles.
 
 Examples:
   source <(mfctl completions bash)                              in this shell
@@ -45,5 +46,32 @@ pub(super) fn script(shell: &str, completer: &str) -> Result<Vec<u8>> {
     shell
         .write_registration(REQUEST_VARIABLE, "mfctl", "mfctl", completer, &mut script)
         .map_err(|error| Failure::unexpected("cannot write the script").because(&error))?;
-    Ok(script)
+    match shell.name() {
+        "bash" => String::from_utf8(script).ok().and_then(|script| with_whole_words(&script)).map(String::into_bytes),
+        _ => Some(script),
+    }
+    .ok_or_else(|| Failure::unexpected("the script of bash has a form that is not known"))
+}
+
+/// The script of bash, which passes on whole words: bash splits them at `:` and `=` (`COMP_WORDBREAKS`), which are part of the
+/// ids of dead letters and of `KEY=VALUE`, and replaces only what is behind these (`$2`). `None` for a script of another form.
+fn with_whole_words(script: &str) -> Option<String> {
+    const CALL: &str = "    COMPREPLY=( $( \\\n";
+    const END: &str = "        compopt -o nospace\n    fi\n}\n";
+    const WHOLE: &str = r#"    local typed="${COMP_LINE:0:COMP_POINT}" before=""
+    if [[ -n $typed && $typed != *[\'\"\\]* ]]; then
+        IFS=$' \t\n' read -r -a words <<< "$typed"
+        [[ $typed == *[[:space:]] ]] && words+=("")
+        _CLAP_COMPLETE_INDEX=$(( ${#words[@]} - 1 ))
+        before="${words[_CLAP_COMPLETE_INDEX]}"
+        before="${before%"$2"}"
+    fi
+"#;
+    const TRIM: &str = r#"    [[ -z $before ]] || COMPREPLY=("${COMPREPLY[@]#"$before"}")
+}
+"#;
+    let (head, rest) = script.split_once(CALL)?;
+    let (body, tail) = rest.split_once(END)?;
+    let end = END.strip_suffix("}\n")?;
+    Some(format!("{head}{WHOLE}{CALL}{body}{end}{TRIM}{tail}"))
 }

@@ -103,12 +103,12 @@ pub struct Args {
     #[arg(long, conflicts_with = "existing_job")]
     no_sidecars: bool,
     /// Collection of files whose metadata names none
-    #[arg(long, value_name = "NAME", conflicts_with = "existing_job")]
+    #[arg(long, value_name = "NAME", conflicts_with = "existing_job", add = ArgValueCandidates::new(complete::collections))]
     collection: Option<String>,
     /// Add this tag to every file; can be repeated
-    #[arg(long, value_name = "NAME[=VALUE]", conflicts_with = "existing_job")]
+    #[arg(long, value_name = "NAME[=VALUE]", conflicts_with = "existing_job", add = ArgValueCandidates::new(complete::tags))]
     tag: Vec<String>,
-    /// Locale of files whose metadata names none, e.g. fa-IR
+    /// Locale of files whose metadata names none: fa-IR (BCP 47), or fa_IR.UTF-8 as in LANG
     #[arg(long, value_name = "LOCALE", conflicts_with = "existing_job")]
     locale: Option<String>,
     /// Reject larger files [default: ingest.max_size]

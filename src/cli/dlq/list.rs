@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(long, value_name = "TOPIC", add = ArgValueCandidates::new(complete::dead_letter_topics))]
     topic: Option<TopicName>,
     /// Only this error kind; can be repeated
-    #[arg(long, value_name = "KIND")]
+    #[arg(long, value_name = "KIND", add = ArgValueCandidates::new(complete::error_kinds))]
     kind: Vec<String>,
     /// Only records dead-lettered since: an RFC 3339 time, or how long ago (15m, 2h, 3d)
     #[arg(long, value_name = "TIME")]

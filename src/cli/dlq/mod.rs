@@ -57,7 +57,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
 #[group(required = true, multiple = false)]
 struct SelectionArgs {
     /// Dead letters by id, <dlq-topic>:<partition>:<offset>; - reads them from stdin
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = ArgValueCandidates::new(complete::dead_letters))]
     ids: Vec<String>,
     /// All dead letters of this topic; can be repeated
     #[arg(long, value_name = "TOPIC", add = ArgValueCandidates::new(complete::dead_letter_topics))]

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use clap::Args as ClapArgs;
+use clap_complete::ArgValueCandidates;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::redrive::{DEFAULT_MAX_REDRIVES, kept_records, redrive_rules};
+use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::ids;
@@ -31,7 +33,7 @@ Exit codes: 0 shown, 2 not an id, 5 log not reachable, 6 no such record or no da
 missing or damaged")]
 pub struct Args {
     /// The dead letter, <dlq-topic>:<partition>:<offset>; - reads it from stdin
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = ArgValueCandidates::new(complete::dead_letters))]
     id: String,
     /// Write only the value's bytes to stdout, unchanged
     #[arg(long)]

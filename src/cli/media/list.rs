@@ -31,7 +31,7 @@ Examples:
 Exit codes: 0 listed, 2 wrong usage, 5 catalog not reachable, 6 no data folder")]
 pub struct Args {
     /// Only assets in this state: staged, ingested, enriched or revoked
-    #[arg(long, value_name = "STATE")]
+    #[arg(long, value_name = "STATE", add = ArgValueCandidates::new(complete::asset_states))]
     state: Option<AssetState>,
     /// Only assets with an unresolved dead letter
     #[arg(long)]
@@ -40,10 +40,10 @@ pub struct Args {
     #[arg(long = "type", value_name = "TYPE")]
     media_type: Option<String>,
     /// Only assets of this collection
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::collections))]
     collection: Option<String>,
     /// Only assets with this tag, and with this value if one is given
-    #[arg(long, value_name = "NAME[=VALUE]")]
+    #[arg(long, value_name = "NAME[=VALUE]", add = ArgValueCandidates::new(complete::tags))]
     tag: Option<TagFilter>,
     /// Only assets of this ingest job
     #[arg(long, value_name = "JOB", add = ArgValueCandidates::new(complete::jobs))]

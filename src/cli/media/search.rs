@@ -1,9 +1,11 @@
 //! `mfctl media search`: prints ranked hits with the matching passage.
 
 use clap::Args as ClapArgs;
+use clap_complete::ArgValueCandidates;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::output::{Render, TextPage, Tone, humane};
@@ -39,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     offset: usize,
     /// Only assets of this collection
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::collections))]
     collection: Option<String>,
     /// Only this media type; a value that ends in / matches the whole family
     #[arg(long = "type", value_name = "TYPE")]
