@@ -18,9 +18,9 @@ use mfctl_core::domain::{EnvName, SourcePath};
 /// Arguments of `mfctl init`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Writes the user's own file, or that of the project with --project. An existing file is replaced with --force only. A
-profile whose name or environment begins with prod or live is protected: dangerous commands ask for its environment's
-name.
+Writes the user's own file, or that of the project with --project. An existing file is replaced with --force only;
+`mfctl profile add NAME` adds a profile to it. A profile whose name or environment begins with prod or live is
+protected: dangerous commands ask for its environment's name.
 
 Examples:
   mfctl init                           a profile `dev`, the default one
@@ -194,7 +194,7 @@ fn write(path: &Path, text: &str, force: bool) -> Result<Option<PathBuf>> {
     let backup = if path.symlink_metadata().is_ok() {
         if !force {
             return Err(Failure::refused(format!("{} exists already", path.display())).hint(
-                "add the profile to it by hand, or replace it with --force, which keeps a backup as mfctl.toml.bak",
+                "`mfctl profile add NAME` adds a profile to it; --force replaces it, and keeps a backup as mfctl.toml.bak",
             ));
         }
         let backup = backup_name(path);

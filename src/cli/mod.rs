@@ -17,6 +17,7 @@ mod flag_bounds;
 mod generate;
 mod globals;
 mod guard;
+mod held_file;
 mod ids;
 mod ingest;
 mod init;
@@ -29,9 +30,11 @@ mod man;
 mod media;
 mod open_files;
 pub mod output;
+mod profile;
 mod reason;
 mod record;
 mod schema;
+mod settings_file;
 mod signals;
 mod since;
 mod status;
@@ -102,8 +105,10 @@ enum RootCommand {
     Lag(lag::Args),
     /// Check that files, assets, objects and events agree
     Audit(audit::Args),
-    /// Show and explain mfctl's own settings; accept a changed data folder
+    /// Show, explain and change mfctl's own settings; accept a changed data folder
     Config(config::Args),
+    /// List the profiles, choose the default one, add one
+    Profile(profile::Args),
     /// Print a shell's completion script, which also completes live values
     Completions(completions::Args),
     /// Print or write the manual pages
@@ -146,6 +151,7 @@ fn dispatch(command: RootCommand, cx: &Context) -> Result<()> {
     match command {
         RootCommand::Completions(args) => completions::run(&args, cx),
         RootCommand::Man(args) => man::run(&args, cx),
+        RootCommand::Profile(args) => profile::run(&args, cx),
         RootCommand::Generate(args) => generate::run(&args, cx),
         command => {
             check_clock(SystemTime::now())?;
@@ -189,7 +195,9 @@ async fn run(command: RootCommand, cx: &Context) -> Result<()> {
         RootCommand::Audit(args) => audit::run(args, cx).await,
         RootCommand::Init(args) => init::run(&args, cx).await,
         RootCommand::Config(args) => config::run(&args, cx).await,
-        RootCommand::Completions(_) | RootCommand::Man(_) | RootCommand::Generate(_) => Ok(()),
+        RootCommand::Profile(_) | RootCommand::Completions(_) | RootCommand::Man(_) | RootCommand::Generate(_) => {
+            Ok(())
+        }
     }
 }
 

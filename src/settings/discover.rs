@@ -141,7 +141,8 @@ fn project_file(sources: &Sources) -> Option<PathBuf> {
     above.iter().take(last + 1).map(|dir| dir.join("mfctl.toml")).find(|path| path.symlink_metadata().is_ok())
 }
 
-fn is_same(left: &Path, right: &Path) -> bool {
+/// Whether both paths lead to the same file.
+pub(super) fn is_same(left: &Path, right: &Path) -> bool {
     match (left.metadata(), right.metadata()) {
         (Ok(left), Ok(right)) => (left.dev(), left.ino()) == (right.dev(), right.ino()),
         _ => false,

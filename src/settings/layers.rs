@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::discover::{FileStatus, discover};
+use super::discover::{CandidateFile, FileStatus, discover};
+use super::edit::{FileToChange, Protection, no_such_profile};
 use super::error::{Error, SettingsErrorKind};
 use super::file::{self, FileLayer, ProfileTable};
 use super::key::SettingKey;
@@ -43,6 +44,15 @@ pub struct ProfileChoice {
     pub origin: ValueOrigin,
 }
 
+/// What files give a profile.
+#[derive(Debug, Clone, Default)]
+pub struct ProfileValues {
+    /// The value of each key, by the key's full name.
+    pub values: BTreeMap<&'static str, (&'static SettingKey, RawValue)>,
+    /// The services with a table.
+    pub services: BTreeSet<&'static str>,
+}
+
 impl Layers {
     /// Reads every layer.
     ///
@@ -60,8 +70,31 @@ impl Layers {
     /// # Errors
     /// A file that cannot be parsed, an unknown key, an invalid value of a profile or a variable, with its location.
     pub fn read_tolerant(sources: &Sources) -> Result<Self, Error> {
+        Self::read_candidates(sources, discover(sources))
+    }
+
+    /// Reads every layer as [`Layers::read`] does, with this text in the place of a file.
+    ///
+    /// # Errors
+    /// The first invalid value, with its location.
+    pub(super) fn read_replacing(sources: &Sources, file: &FileToChange, text: &str) -> Result<Self, Error> {
+        let mut candidates = discover(sources);
+        let status = FileStatus::Read(text.to_owned());
+        let is_file = |candidate: &&mut CandidateFile| {
+            candidate.path == file.path && !matches!(candidate.status, FileStatus::Skipped(_))
+        };
+        match candidates.iter_mut().rev().find(is_file) {
+            Some(candidate) => candidate.status = status,
+            None => candidates.push(CandidateFile { layer: file.layer, path: file.path.clone(), status }),
+        }
+        let layers = Self::read_candidates(sources, candidates)?;
+        layers.files.iter().try_for_each(FileLayer::check_values)?;
+        Ok(Self { is_tolerant: false, ..layers })
+    }
+
+    fn read_candidates(sources: &Sources, candidates: Vec<CandidateFile>) -> Result<Self, Error> {
         let mut files: Vec<FileLayer> = Vec::new();
-        for considered in discover(sources) {
+        for considered in candidates {
             match considered.status {
                 FileStatus::Read(text) => {
                     let file = file::parse(considered.layer, &considered.path, &text)?;
@@ -121,7 +154,7 @@ impl Layers {
     }
 
     /// Chooses the profile: `--profile`, else `MFCTL_PROFILE`, else `default_profile` of the user file; `embedded` is
-    /// implied only when no file defines a profile, or by `--data-dir`.
+    /// implied only when no file defines another profile, or by `--data-dir`.
     ///
     /// # Errors
     /// `Usage` when profiles are defined and none is chosen; `NotFound` when the chosen one is not defined.
@@ -164,9 +197,10 @@ impl Layers {
 
     fn implied(&self) -> Result<ProfileChoice, Error> {
         let defined = self.profiles();
-        if defined.is_empty() || self.sources.flags.data_dir.is_some() {
-            let origin =
-                if defined.is_empty() { ValueOrigin::default_layer() } else { ValueOrigin::flag("--data-dir") };
+        // Settings of the built-in profile add no other one to choose.
+        let only_embedded = defined.iter().all(|(name, _)| name.as_str() == ProfileName::EMBEDDED);
+        if only_embedded || self.sources.flags.data_dir.is_some() {
+            let origin = if only_embedded { ValueOrigin::default_layer() } else { ValueOrigin::flag("--data-dir") };
             return Ok(ProfileChoice { profile: ProfileName::embedded(), origin });
         }
         let names: Vec<&str> =
@@ -201,6 +235,86 @@ impl Layers {
     /// A profile without an environment.
     pub fn resolved(&self, profile: Option<&ProfileName>) -> Result<Vec<ResolvedSetting>, Error> {
         self.resolver(profile).map(|resolver| resolver.resolved())
+    }
+
+    /// Checks every profile that the file at `path` defines, and that the default one is defined. What was wrong in `before`
+    /// already is no error: another change may mend it.
+    ///
+    /// # Errors
+    /// The first problem, with its location where it has one.
+    pub(super) fn check_profiles(&self, path: &Path, before: Option<&Self>) -> Result<(), Error> {
+        for (name, _) in self.profiles() {
+            if self.tables(&name).any(|(file, _)| file.path == path)
+                && before.is_none_or(|before| before.is_sound(&name))
+            {
+                self.check_profile(&name)?;
+            }
+        }
+        let is_known = before.is_some_and(|before| before.check_default().is_err());
+        if is_known { Ok(()) } else { self.check_default() }
+    }
+
+    /// Whether the profile can be used, or is not defined.
+    fn is_sound(&self, name: &ProfileName) -> bool {
+        self.tables(name).next().is_none() || self.check_profile(name).is_ok()
+    }
+
+    fn check_default(&self) -> Result<(), Error> {
+        let Some(ProfileChoice { profile, origin }) = self.named_by_file() else { return Ok(()) };
+        if profile.as_str() == ProfileName::EMBEDDED || self.tables(&profile).next().is_some() {
+            return Ok(());
+        }
+        let error = no_such_profile(self, &profile);
+        Err(match origin.location {
+            Some(place) => error.at(place),
+            None => error,
+        })
+    }
+
+    fn check_profile(&self, name: &ProfileName) -> Result<(), Error> {
+        let resolver = self.resolver(Some(name))?;
+        Settings::check_general(&resolver)?;
+        Services::build(&resolver, |service| self.has_service(name, service))?;
+        if resolver.typed::<ProfileKind>("profile.kind")? == ProfileKind::Embedded {
+            self.tables(name).try_for_each(|(_, table)| table.check_embedded())?;
+        }
+        resolver.typed::<EnvName>("profile.environment")?;
+        resolver.typed::<Tenant>("profile.tenant")?;
+        resolver.typed::<bool>("profile.protected")?;
+        resolver.typed::<String>("profile.actor").map(drop)
+    }
+
+    /// The protection of each profile that a file defines. One that cannot be resolved is left out.
+    #[must_use]
+    pub fn protections(&self) -> BTreeMap<ProfileName, Protection> {
+        let protection = |name: &ProfileName| {
+            let resolver = self.resolver(Some(name)).ok()?;
+            let environment = resolver.typed::<EnvName>("profile.environment").ok()?;
+            Some(Protection { environment, protected: resolver.typed::<bool>("profile.protected").ok()? })
+        };
+        self.profiles().into_iter().filter_map(|(name, _)| Some((name.clone(), protection(&name)?))).collect()
+    }
+
+    /// The layers of the files that define a profile, lowest first.
+    #[must_use]
+    pub fn files_with_profile(&self, name: &ProfileName) -> Vec<(Layer, PathBuf)> {
+        self.tables(name).map(|(file, _)| (file.layer, file.path.clone())).collect()
+    }
+
+    /// The values that files give a profile, each with its key; paths are absolute. A service with an empty table has none.
+    #[must_use]
+    pub fn values_of_profile(&self, name: &ProfileName) -> ProfileValues {
+        let mut values = ProfileValues::default();
+        for (file, table) in self.tables(name) {
+            values.services.extend(&table.services);
+            for key in PROFILE_KEYS.iter().chain(SERVICE_KEYS).chain(KEYS) {
+                if let Some(value) = table.values.get(key.name) {
+                    let value = self.absolute_in(file.path.parent(), key, value.clone());
+                    values.values.insert(key.name, (key, value.raw));
+                }
+            }
+        }
+        values
     }
 
     fn tables<'a>(&'a self, name: &'a ProfileName) -> impl Iterator<Item = (&'a FileLayer, &'a ProfileTable)> {

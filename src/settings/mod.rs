@@ -9,6 +9,7 @@
 //! values it needs.
 
 mod discover;
+pub mod edit;
 mod error;
 mod file;
 mod key;
@@ -31,7 +32,7 @@ pub use key::{Bounds, SettingKey};
 pub use keys::{
     Enrich, Ingest, KEYS, PROFILE_KEYS, Retention, Settings, Slo, Storage, Worker, all as all_keys, general_key,
 };
-pub use layers::{Layers, ProfileChoice};
+pub use layers::{Layers, ProfileChoice, ProfileValues};
 pub use mfctl_core::humane::parse_duration;
 pub use origin::{Layer, LayerValue, RefusedSetting, ResolvedSetting, SourceLocation, ValueOrigin};
 pub use profile::{Profile, ProfileKind, ProfileName};
@@ -41,8 +42,8 @@ pub use services::{
     ServiceEndpoint, Services, Url, VaultServer,
 };
 pub use sources::{Flags, Sources};
-pub use suggest::did_you_mean;
-pub use template::{NewProfile, commented_file, reference};
+pub use suggest::{did_you_mean, nearest};
+pub use template::{NewProfile, commented_file, is_protected_name, reference};
 pub use value::{Auto, ByteSize, Percent, Ratio, RawValue, SettingValue, ValueKind};
 
 #[cfg(test)]

@@ -17,6 +17,28 @@ pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
+/// Up to `limit` known words that are near to this one, as [`did_you_mean`] has it, nearest first. A dotted word is also near
+/// where its last part is.
+#[must_use]
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>, limit: usize) -> Vec<&'a str> {
+    let farthest = (word.chars().count() / 3).clamp(1, 3);
+    let word = comparable(word);
+    let distance = |candidate: &str| {
+        let whole = strsim::osa_distance(&word, &comparable(candidate));
+        let last = candidate.rsplit('.').next().map_or(whole, |last| strsim::osa_distance(&word, &comparable(last)));
+        whole.min(last)
+    };
+    let mut near: Vec<(usize, &str)> = known
+        .into_iter()
+        .map(|candidate| (distance(candidate), candidate))
+        .filter(|(far, _)| *far <= farthest)
+        .collect();
+    near.sort_by_key(|(far, _)| *far);
+    // Words that are farther than the nearest would only distract from it.
+    let nearest = near.first().map_or(0, |(far, _)| *far);
+    near.into_iter().filter(|(far, _)| *far == nearest).map(|(_, candidate)| candidate).take(limit).collect()
+}
+
 fn comparable(word: &str) -> String {
     word.chars().take(MAX_CHARS).map(|c| c.to_ascii_lowercase()).collect()
 }

@@ -25,10 +25,14 @@ impl NewProfile {
     /// Whether destructive verbs require confirmation: for names that begin with `prod` or `live`.
     #[must_use]
     pub fn is_protected(&self) -> bool {
-        [self.name.as_str(), self.environment.as_str()]
-            .iter()
-            .any(|name| ["prod", "live"].iter().any(|start| name.to_ascii_lowercase().starts_with(start)))
+        is_protected_name(self.name.as_str()) || is_protected_name(self.environment.as_str())
     }
+}
+
+/// Whether a new profile with this name or environment is protected.
+#[must_use]
+pub fn is_protected_name(name: &str) -> bool {
+    ["prod", "live"].iter().any(|start| name.to_ascii_lowercase().starts_with(start))
 }
 
 /// A configuration file with this profile and every setting as a comment with its default.

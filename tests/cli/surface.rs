@@ -177,6 +177,7 @@ fn kv_and_bootstrap_output() {
     );
     succeed(&["kv", "put", "player/colour", "red", "--reason", "another"]);
     snapshot_both("kv-put-dry-run", &["kv", "put", "player/colour", "green", "--reason", "x", "--dry-run"]);
+    snapshot_both("kv-declare-dry-run", &["kv", "declare", "player/colour", "--dry-run"]);
     snapshot_both("kv-put-declared", &["kv", "put", "media-api/max_page_size", "50", "--reason", "x"]);
     snapshot_both("kv-put-secret", &["kv", "put", "player/api_token", "c2VjcmV0c2VjcmV0c2VjcmV0", "--reason", "x"]);
     snapshot_both("kv-put-no-reason", &["kv", "put", "player/colour", "green"]);
@@ -303,6 +304,36 @@ fn config_and_init_output() {
         let site = Site::new();
         assert_snapshot(name, &site, &output_of(&site.run(words)));
     }
+}
+
+#[test]
+fn settings_file_output() {
+    let site = Site::new();
+    let run = |words: &[&str]| CommandOutput::run(site.command_without_data_dir(words));
+    let snapshot_both = |name: &str, words: &[&str]| {
+        assert_snapshot(&format!("{name}-table"), &site, &output_of(&run(words)));
+        let json: Vec<&str> = words.iter().copied().chain(["-o", "json"]).collect();
+        assert_snapshot(&format!("{name}-json"), &site, &output_of(&run(&json)));
+    };
+    snapshot_both("config-set-dry-run", &["config", "set", "slo.latency_seconds", "30", "--dry-run"]);
+    assert_snapshot("config-set-table", &site, &output_of(&run(&["config", "set", "slo.latency_seconds", "30"])));
+    snapshot_both("config-set-again", &["config", "set", "slo.latency_seconds", "30"]);
+    snapshot_both("config-set-unknown", &["config", "set", "concurrency", "30"]);
+    snapshot_both("config-set-invalid", &["config", "set", "slo.latency_seconds", "0"]);
+    snapshot_both("config-set-secret", &["config", "set", "kafka.password", "hunter2"]);
+    snapshot_both("profile-list-built-in", &["profile", "list"]);
+    let cluster =
+        ["--set", "kind=cluster", "--set", "kafka.brokers=k1:9092", "--set", "kafka.password=env:KAFKA_PASSWORD"];
+    let add: Vec<&str> = ["profile", "add", "prod-eu", "--environment", "prod"].into_iter().chain(cluster).collect();
+    snapshot_both("profile-add-dry-run", &[&add[..], &["--dry-run"]].concat());
+    assert_snapshot("profile-add-table", &site, &output_of(&run(&add)));
+    snapshot_both("profile-add-again", &add);
+    assert_snapshot("profile-use-table", &site, &output_of(&run(&["profile", "use", "prod-eu"])));
+    snapshot_both("profile-use-again", &["profile", "use", "prod-eu"]);
+    snapshot_both("profile-list", &["profile", "list"]);
+    snapshot_both("config-set-unprotect", &["config", "set", "protected", "false"]);
+    assert_snapshot("config-unset-table", &site, &output_of(&run(&["config", "unset", "slo.latency_seconds"])));
+    snapshot_both("config-unset-again", &["config", "unset", "slo.latency_seconds"]);
 }
 
 #[test]

@@ -1,16 +1,19 @@
 //! `mfctl config explain KEY`: the meaning of a setting, its effective value and the values that this overrides.
 
 use clap::Args as ClapArgs;
+use clap_complete::ArgValueCandidates;
 use serde::Serialize;
 
 use super::show::chosen_profile;
 use super::with_stored::WithStored;
 use super::{AuthorReport, RefusedReport, ValueReport};
-use crate::cli::failure::{Failure, Result};
+use crate::cli::complete;
+use crate::cli::failure::Result;
 use crate::cli::output::{Cell, Output, Render, TextPage, Tone, humane};
 use crate::daemon::{PassedValue, last_passed};
 use crate::ops::setting_report::SettingAuthors;
-use crate::settings::{ResolvedSetting, SettingKey, ValueOrigin, all_keys, did_you_mean};
+use crate::settings::edit::{NamedKey, find_key};
+use crate::settings::{ResolvedSetting, SettingKey, ValueOrigin};
 
 /// Arguments of `mfctl config explain`.
 #[derive(Debug, ClapArgs)]
@@ -24,6 +27,7 @@ Examples:
 Exit codes: 0 shown, 6 no such key, or a file or variable is invalid")]
 pub struct Args {
     /// The key: SECTION.NAME, a profile's NAME, or its variable
+    #[arg(value_name = "KEY", add = ArgValueCandidates::new(complete::setting_keys))]
     key: String,
 }
 
@@ -73,9 +77,9 @@ pub struct ConfigExplainReport {
 /// `NotFound` for an unknown key; otherwise the errors of the layers.
 pub fn run(args: &Args, stored: &WithStored, output: &Output) -> Result<()> {
     let WithStored { layers, authors } = stored;
-    let key = find_key(&args.key)?;
+    let NamedKey { key, profile: named } = find_key(&args.key)?;
     let choice = chosen_profile(layers)?;
-    let profile = choice.as_ref().map(|choice| &choice.profile);
+    let profile = named.as_ref().or(choice.as_ref().map(|choice| &choice.profile));
     let resolved = layers.resolved(profile)?.into_iter().find(|resolved| resolved.key == key.name);
     let table = match (key.section, profile) {
         ("profile", Some(profile)) => format!("[profile.{profile}]"),
@@ -124,28 +128,6 @@ fn report(
 /// The origin of a value; for one in the configuration store with who set it, when and why, as far as is known.
 fn words(origin: &ValueOrigin, authors: &SettingAuthors) -> String {
     if authors.latest(origin).is_some() { authors.describe(origin) } else { origin.to_string() }
-}
-
-/// Finds a key by its full name, its variable or its name within a profile.
-fn find_key(given: &str) -> Result<&'static SettingKey> {
-    let in_profile = |key: &&SettingKey| {
-        let name = key.name.strip_prefix("profile.");
-        name.is_some_and(|name| name == given || profile_field(given) == Some(name))
-    };
-    let is_named = |key: &&SettingKey| key.name == given || key.variable().as_deref() == Some(given);
-    let key = all_keys().find(is_named).or_else(|| all_keys().find(in_profile));
-    key.ok_or_else(|| {
-        let failure = Failure::not_found(format!("there is no setting `{given}`"));
-        match did_you_mean(given, all_keys().map(|key| key.name)) {
-            Some(similar) => failure.hint(format!("did you mean `{similar}`?")),
-            None => failure.hint("`mfctl config show` lists every key"),
-        }
-    })
-}
-
-/// `data_dir` for `profile.prod.data_dir`, `kafka.brokers` for `profile.prod.kafka.brokers`.
-fn profile_field(given: &str) -> Option<&str> {
-    given.strip_prefix("profile.")?.split_once('.').map(|(_, field)| field)
 }
 
 impl Render for ConfigExplainReport {

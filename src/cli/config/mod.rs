@@ -1,7 +1,8 @@
-//! `mfctl config`: mfctl's own settings, their origins and the values that they override.
+//! `mfctl config`: mfctl's own settings, their origins and the values that they override, and changes of its files.
 
 pub mod explain;
 pub mod path;
+pub mod set;
 pub mod show;
 pub mod trust;
 mod with_stored;
@@ -16,6 +17,7 @@ use crate::ops::setting_report::SettingAuthors;
 use crate::settings::RefusedSetting;
 use crate::settings::{Layer, SourceLocation, ValueOrigin};
 use mfctl_core::domain::Timestamp;
+pub use set::ConfigChangeReport;
 use with_stored::with_stored;
 
 /// Arguments of `mfctl config`.
@@ -24,6 +26,8 @@ use with_stored::with_stored;
 Examples:
   mfctl config show
   mfctl config explain worker.drain_timeout
+  mfctl config set worker.drain_timeout 10s
+  mfctl config unset worker.drain_timeout
   mfctl config path")]
 pub struct Args {
     #[command(subcommand)]
@@ -36,6 +40,10 @@ enum ConfigCommand {
     Show(show::Args),
     /// Explain one setting: its meaning, its value and the values that this overrides
     Explain(explain::Args),
+    /// Set a setting in a configuration file
+    Set(set::SetArgs),
+    /// Remove a setting from a configuration file
+    Unset(set::UnsetArgs),
     /// List every configuration file, whether it is read, and why not
     Path(path::Args),
     /// Accept the environment that the data folder is used for now
@@ -50,6 +58,8 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     match &args.command {
         ConfigCommand::Show(args) => show::run(args, &with_stored(cx.layers()?, cx).await, cx.out()),
         ConfigCommand::Explain(args) => explain::run(args, &with_stored(cx.layers()?, cx).await, cx.out()),
+        ConfigCommand::Set(args) => set::set(args, cx),
+        ConfigCommand::Unset(args) => set::unset(args, cx).await,
         ConfigCommand::Path(args) => path::run(args, cx.sources(), cx.out()),
         ConfigCommand::Trust(args) => trust::run(args, cx).await,
     }
