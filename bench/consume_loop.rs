@@ -24,7 +24,7 @@ use mfctl::pipeline::worker::{
     self, CleanupFailure, PipelineStep, RecordContext, StepError, StepOutput, Tuning, WorkerHealth, WorkerOptions,
     WorkerPorts,
 };
-use mfctl_core::domain::asset::AssetSource;
+use mfctl_core::domain::asset::{AssetPaths, AssetSighting, AssetSource};
 use mfctl_core::domain::event::{EventEnvelope, IngestRaw, Metadata};
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::names::{Buckets, topics};
@@ -35,8 +35,8 @@ use mfctl_core::domain::{
 };
 use mfctl_core::events::{EventCodec, schemas, topics as contract};
 use mfctl_core::ports::{
-    self, AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, CursorPage, DeadLetterFlag, EventLog, FetchLimits,
-    ObjectStore, StagedAsset, StagedRow, StateTransition, SystemClock,
+    self, AssetFilter, AssetOrder, Catalog, CatalogSummary, Claim, ClaimRequest, CursorPage, DeadLetterFlag, EventLog,
+    FetchLimits, ObjectStore, StagedAsset, StagedRow, StateTransition, SystemClock,
 };
 use mfctl_core::stop::{Stop, StopReason, Stopper};
 use mfctl_core::telemetry::Metrics;
@@ -333,6 +333,21 @@ impl Catalog for SaysYes {
         unreachable!("no worker asks")
     }
     async fn list(&self, _: &AssetFilter, _: Option<&str>, _: usize) -> ports::Result<CursorPage<Asset>> {
+        unreachable!("no worker asks")
+    }
+    async fn list_sorted(
+        &self,
+        _: &AssetFilter,
+        _: AssetOrder,
+        _: Option<&str>,
+        _: usize,
+    ) -> ports::Result<CursorPage<Asset>> {
+        unreachable!("no worker asks")
+    }
+    async fn paths(&self, _: &[AssetId], _: usize) -> ports::Result<Vec<AssetPaths>> {
+        unreachable!("no worker asks")
+    }
+    async fn sightings(&self, _: AssetId, _: usize) -> ports::Result<Vec<AssetSighting>> {
         unreachable!("no worker asks")
     }
     async fn sources(&self, _: AssetId, _: usize) -> ports::Result<Vec<AssetSource>> {

@@ -12,6 +12,7 @@ use clap_complete::CompletionCandidate;
 use crate::connect::{self, OpenMode};
 use crate::dlq::list::{DeadLetterFilter, ListedDeadLetter, for_each_dead_letter};
 use crate::settings::{Flags, Layers, SettingKey, Settings, Sources, all_keys};
+use mfctl_core::domain::asset::AssetPaths;
 use mfctl_core::domain::{Asset, AssetState, EnvName};
 use mfctl_core::events::ledger::Ledger;
 use mfctl_core::ports::{AssetFilter, ConfigStore, Ports, Result, SystemClock};
@@ -55,17 +56,19 @@ pub fn jobs() -> Vec<CompletionCandidate> {
     })
 }
 
-/// Asset ids, with their titles.
+/// Asset ids, with the names of their files.
 #[must_use]
 pub fn assets() -> Vec<CompletionCandidate> {
     with_ports(|ports| async move {
         let assets = ports.catalog.list(&AssetFilter::default(), None, MAX_CANDIDATES).await?.items;
-        let candidate = |asset: Asset| {
-            let title = asset.metadata.title.or(asset.facts.title).unwrap_or(asset.media_type);
-            let title = super::output::escape(&title).into_owned();
-            CompletionCandidate::new(asset.asset_id.to_string()).help(Some(title.into()))
+        let ids: Vec<_> = assets.iter().map(|asset| asset.asset_id).collect();
+        let paths = ports.catalog.paths(&ids, 1).await?;
+        let candidate = |(asset, paths): (Asset, AssetPaths)| {
+            let name = paths.file_name().unwrap_or(&asset.media_type);
+            let name = super::output::escape(name).into_owned();
+            CompletionCandidate::new(asset.asset_id.to_string()).help(Some(name.into()))
         };
-        Ok(assets.into_iter().map(candidate).collect())
+        Ok(assets.into_iter().zip(paths).map(candidate).collect())
     })
 }
 

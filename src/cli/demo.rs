@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 use super::context::Context;
 use super::failure::{Failure, Result};
-use super::output::{Format, Render, TextPage, humane};
+use super::output::{Render, TextPage, humane};
 use super::signals;
 use mfctl_core::domain::SourcePath;
 
@@ -188,7 +188,7 @@ impl Demo<'_> {
     /// Runs one command with this binary and checks its exit code.
     async fn run_step(&mut self, step: Step) -> Result<()> {
         let out = self.cx.out();
-        let text = out.options().format == Format::Table;
+        let text = out.options().format.is_table();
         let command = command_line(&step.arguments);
         if text {
             out.raw(format!("\n# {}\n$ {command}\n", step.about).as_bytes())?;

@@ -1,13 +1,18 @@
-//! Ids from the command line, where `-` reads them from stdin, one a line.
+//! Ids from the command line: whole, or by their beginning. `-` reads them from stdin, one a line.
 
 use std::fmt::Display;
-use std::io::{BufRead, Read};
+use std::io::BufRead;
 use std::str::FromStr;
 
-use super::failure::{Failure, FailureKind, OrFail, Result};
+use uuid::Uuid;
 
-/// Longest line of stdin that is read as an id, in bytes.
-const MAX_LINE: u64 = 1024;
+use super::context::Connected;
+use super::failure::{Failure, FailureKind, OrFail, Result};
+use mfctl_core::domain::{AssetId, IdPrefix, JobId};
+use mfctl_core::ports::AssetFilter;
+
+/// Longest word of stdin that is read as an id, in bytes.
+const MAX_WORD: usize = 1024;
 
 /// Parses all ids; `-` stands for the ids on stdin. Empty lines are skipped.
 ///
@@ -49,19 +54,94 @@ fn parse_id<T: FromStr<Err: Display>>(word: &str) -> Result<T> {
     word.parse().map_err(|error: T::Err| Failure::usage(error.to_string()))
 }
 
+/// Reads ids, each ended by a line break or, as `-0` prints them, by a NUL.
 fn read_lines<T: FromStr<Err: Display>>(stdin: &mut dyn BufRead, ids: &mut Vec<T>) -> Result<()> {
-    let mut line = String::new();
+    let mut word = Vec::new();
     loop {
-        line.clear();
-        let read = stdin.take(MAX_LINE).read_line(&mut line);
-        if read.or_fail(FailureKind::Invalid, || "cannot read ids from stdin".to_owned())? == 0 {
+        let chunk = stdin.fill_buf().or_fail(FailureKind::Invalid, || "cannot read ids from stdin".to_owned())?;
+        let at_end = chunk.is_empty();
+        let end = chunk.iter().position(|byte| matches!(byte, b'\n' | 0));
+        let part = &chunk[..end.unwrap_or(chunk.len())];
+        word.extend_from_slice(&part[..part.len().min(MAX_WORD.saturating_sub(word.len()))]);
+        let used = end.map_or(chunk.len(), |end| end + 1);
+        stdin.consume(used);
+        if end.is_none() && !at_end && word.len() < MAX_WORD {
+            continue;
+        }
+        let text = String::from_utf8_lossy(&word);
+        if !text.trim().is_empty() {
+            ids.push(parse_id(text.trim())?);
+        }
+        word.clear();
+        if at_end {
             return Ok(());
         }
-        let word = line.trim();
-        if !word.is_empty() {
-            ids.push(parse_id(word)?);
+    }
+}
+
+/// Most ids that a message names as what a prefix may stand for.
+pub(super) const MAX_CANDIDATES: usize = 10;
+
+/// The asset of the profile's tenant whose id begins so. A whole id is returned as it is, whether there is such an asset or not.
+///
+/// # Errors
+/// `NotFound` if no id begins so, `Usage` with the candidates if several do, otherwise those of the catalog.
+pub async fn asset(given: IdPrefix, connected: &Connected) -> Result<AssetId> {
+    if let Some(id) = given.whole() {
+        return Ok(AssetId(id));
+    }
+    let (low, high) = given.range();
+    let filter = AssetFilter { tenant: Some(connected.target.tenant.clone()), ..AssetFilter::default() };
+    let before = low.as_u128().checked_sub(1).map(|id| AssetId(Uuid::from_u128(id)).to_string());
+    let catalog = &connected.ports.catalog;
+    let page = catalog.list(&filter, before.as_deref(), MAX_CANDIDATES + 1).await?;
+    let found: Vec<AssetId> = page.items.iter().map(|asset| asset.asset_id).take_while(|id| id.0 <= high).collect();
+    match found.as_slice() {
+        [] => Err(Failure::not_found(format!("there is no asset whose id begins with {given}"))
+            .hint("`mfctl media list` and `mfctl media search` find assets; `mfctl media trace` finds one by path")),
+        [id] => Ok(*id),
+        several => {
+            let paths = catalog.paths(several, 1).await?;
+            let names = several.iter().zip(&paths).map(|(id, paths)| match paths.file_name() {
+                Some(name) => format!("{id} ({name})"),
+                None => id.to_string(),
+            });
+            Err(ambiguous(given, "assets", names.collect()))
         }
     }
+}
+
+/// The job of this data folder whose id begins so. A whole id is returned as it is, whether there is such a job or not.
+///
+/// # Errors
+/// As [`asset`].
+pub async fn job(given: IdPrefix, connected: &Connected) -> Result<JobId> {
+    if let Some(id) = given.whole() {
+        return Ok(JobId(id));
+    }
+    let (low, high) = given.range();
+    let after = high.as_u128().checked_add(1).map(|id| JobId(Uuid::from_u128(id)).to_string());
+    let jobs = connected.ports.journal.jobs(after.as_deref(), MAX_CANDIDATES + 1).await?.items;
+    let found: Vec<_> = jobs.into_iter().take_while(|job| job.job_id.0 >= low).collect();
+    match found.as_slice() {
+        [] => Err(Failure::not_found(format!("there is no job in this data folder whose id begins with {given}"))
+            .hint("`mfctl jobs list` shows the jobs")),
+        [job] => Ok(job.job_id),
+        several => {
+            let names = several.iter().map(|job| format!("{} ({} since {})", job.job_id, job.status, job.started_at));
+            Err(ambiguous(given, "jobs", names.collect()))
+        }
+    }
+}
+
+/// The failure of a prefix that several ids begin with.
+pub(super) fn ambiguous(given: IdPrefix, what: &str, mut candidates: Vec<String>) -> Failure {
+    if candidates.len() > MAX_CANDIDATES {
+        candidates.truncate(MAX_CANDIDATES);
+        candidates.push("and more".to_owned());
+    }
+    Failure::usage(format!("{given} begins the ids of several {what}: {}", candidates.join(", ")))
+        .hint("give more digits of the one you mean")
 }
 
 #[cfg(test)]
@@ -75,6 +155,23 @@ mod tests {
         let given = ["b.dlq:1:1".to_owned(), "-".to_owned()];
         let ids: Vec<RecordAddress> = parse_all_from(&given, &mut stdin).unwrap();
         assert_eq!(ids.iter().map(ToString::to_string).collect::<Vec<_>>(), ["b.dlq:1:1", "a.dlq:0:1", "a.dlq:0:2"]);
+    }
+
+    #[test]
+    fn ids_on_stdin_may_end_with_a_nul() {
+        let mut stdin: &[u8] = b"a.dlq:0:1\0a.dlq:0:2\0";
+        let ids: Vec<RecordAddress> = parse_all_from(&["-".to_owned()], &mut stdin).unwrap();
+        assert_eq!(ids.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a.dlq:0:1", "a.dlq:0:2"]);
+        let mut in_parts = std::io::BufReader::with_capacity(3, &b"a.dlq:0:1\nb.dlq:0:2"[..]);
+        let ids: Vec<RecordAddress> = parse_all_from(&["-".to_owned()], &mut in_parts).unwrap();
+        assert_eq!(ids.len(), 2);
+    }
+
+    #[test]
+    fn candidates_of_a_prefix_are_named_and_bounded() {
+        let failure = ambiguous("ed6d".parse().unwrap(), "assets", vec!["x".to_owned(); 11]);
+        assert_eq!(failure.exit_code(), 2);
+        assert!(failure.message().ends_with(": x, x, x, x, x, x, x, x, x, x, and more"), "{failure}");
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::pipeline::ingest::{
     self, Error, GivenInputs, IngestOutcome, IngestPorts, IngestRequest, IngestScope, JobStart, RunEnd, incomplete,
 };
 use crate::settings::{Auto, ByteSize, RawValue, parse_duration};
+use job_start::GivenJob;
 use mfctl_core::domain::job::JobInput;
 use mfctl_core::domain::{AssetState, JobId};
 use mfctl_core::events::EventCodec;
@@ -56,6 +57,7 @@ Examples:
   mfctl ingest --manifest upload.csv --locale fa-IR
   find . -name '*.pdf' -print0 | mfctl ingest --files-from - -0
   make-rows | mfctl ingest --manifest - --expect 2000
+  mfctl ingest --resume latest
   mfctl ingest --resume 019ab0c4-0000-7000-8000-000000000000 --files-from list
   mfctl ingest ~/media --dry-run -o json
   mfctl ingest --retry-failed 019ab0c4-0000-7000-8000-000000000000
@@ -126,12 +128,13 @@ pub struct Args {
     /// Show what would happen to each file, and why; write nothing
     #[arg(short = 'n', long, action = ArgAction::SetTrue, conflicts_with_all = ["existing_job", "wait"])]
     dry_run: bool,
-    /// Resume this job; --files-from or --manifest give what it did not read of its own
-    #[arg(long, value_name = "JOB", add = ArgValueCandidates::new(complete::jobs))]
-    resume: Option<JobId>,
-    /// Retry the failed files of this job
-    #[arg(long, value_name = "JOB", add = ArgValueCandidates::new(complete::jobs))]
-    retry_failed: Option<JobId>,
+    /// Resume this job, by its id or its beginning, or the latest unfinished one; --files-from or --manifest give what it did
+    /// not read of its own
+    #[arg(long, value_name = "JOB|latest", add = ArgValueCandidates::new(complete::jobs))]
+    resume: Option<GivenJob>,
+    /// Retry the failed files of this job, by its id or its beginning, or of the latest one that has any
+    #[arg(long, value_name = "JOB|latest", add = ArgValueCandidates::new(complete::jobs))]
+    retry_failed: Option<GivenJob>,
     /// Start a new job even if one with the same paths and options is unfinished
     #[arg(long, conflicts_with = "existing_job")]
     new_job: bool,
@@ -189,11 +192,17 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let given = GivenInputs { inputs, notice: progress::wait_notice(cx.out()) };
     if args.dry_run {
         return match start {
-            JobStart::ResumeOrNew(spec) | JobStart::New(spec) => dry_run::run(spec, given, args.allow_empty, cx).await,
-            JobStart::Resume(_) | JobStart::RetryFailed(_) => Err(Failure::usage("--dry-run takes paths, not a job")),
+            Some(JobStart::ResumeOrNew(spec) | JobStart::New(spec)) => {
+                dry_run::run(spec, given, args.allow_empty, cx).await
+            }
+            _ => Err(Failure::usage("--dry-run takes paths, not a job")),
         };
     }
     let connected = cx.connect(DataDirMode::MayCreate).await?;
+    let start = match start {
+        Some(start) => start,
+        None => job_start::existing(&args, &connected).await?,
+    };
     let cpus = || std::thread::available_parallelism().map_or(2, NonZeroUsize::get).min(16);
     let concurrency = args.concurrency.unwrap_or(settings.ingest.concurrency);
     // The CPUs and the disk limit writes to local files; a remote store is limited by latency, which more sends hide.

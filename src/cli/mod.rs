@@ -28,6 +28,7 @@ mod leave;
 mod lock;
 mod man;
 mod media;
+mod nul_names;
 mod open_files;
 pub mod output;
 mod profile;

@@ -14,7 +14,9 @@ mod shorten;
 mod table;
 mod target_line;
 
+use std::borrow::Cow;
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use indicatif::MultiProgress;
@@ -68,6 +70,7 @@ struct OutputState {
     bars: MultiProgress,
     target: OnceLock<Target>,
     frame_lines: Mutex<usize>,
+    nul_after_names: AtomicBool,
 }
 
 impl std::fmt::Debug for Output {
@@ -105,6 +108,7 @@ impl Output {
                 bars: MultiProgress::new(),
                 target: OnceLock::new(),
                 frame_lines: Mutex::new(0),
+                nul_after_names: AtomicBool::new(false),
             }),
         }
     }
@@ -129,6 +133,23 @@ impl Output {
         self.state.target.get()
     }
 
+    /// Ends each name of `-o name` with a NUL instead of a line break.
+    ///
+    /// # Errors
+    /// `Usage` with another format.
+    pub fn end_names_with_nul(&self) -> Result<()> {
+        if self.state.options.format != Format::Name {
+            return Err(Failure::usage("-0 ends names, which -o name prints").hint("add -o name"));
+        }
+        self.state.nul_after_names.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The byte after each name of `-o name`.
+    fn name_end(&self) -> u8 {
+        if self.state.nul_after_names.load(Ordering::Relaxed) { 0 } else { b'\n' }
+    }
+
     /// Prints one result in the chosen format.
     ///
     /// # Errors
@@ -145,7 +166,7 @@ impl Output {
     pub fn refresh<T: Render>(&self, report: &T) -> Result<()> {
         let text = self.format(report)?;
         let mut lines = lock(&self.state.frame_lines);
-        if self.state.options.stdout.terminal && self.state.options.format == Format::Table {
+        if self.state.options.stdout.terminal && self.state.options.format.is_table() {
             let up = if *lines > 0 { format!("\u{1b}[{}F\u{1b}[J", *lines) } else { String::new() };
             *lines = text.lines().count();
             return self.write_out(format!("{up}{text}").as_bytes());
@@ -248,7 +269,7 @@ impl Output {
     fn format<T: Render>(&self, report: &T) -> Result<String> {
         let document = ResultDocument { schema_version: SCHEMA_VERSION, target: self.target(), report };
         match self.state.options.format {
-            Format::Table => {
+            Format::Table | Format::Wide => {
                 let mut page = TextPage::default();
                 report.page(&mut page);
                 Ok(page.render(self.layout()))
@@ -265,7 +286,10 @@ impl Output {
             self.warn("-o name: this command has no names to print");
             return String::new();
         };
-        names.iter().map(|name| format!("{}\n", escape(name))).collect()
+        let end = char::from(self.name_end());
+        let is_terminal = self.state.options.stdout.terminal;
+        let shown = |name| if is_terminal { escape(name) } else { Cow::Borrowed(name) };
+        names.iter().map(|name| format!("{}{end}", shown(name))).collect()
     }
 
     /// Writes to stdout and flushes; a closed pipe is [`Failure::closed_pipe`].

@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 
 use super::context::{Connected, Context};
 use super::failure::{Failure, Result};
-use super::output::{Cell, Column, Format, Render, TextPage, Tone, humane};
+use super::output::{Cell, Column, Render, TextPage, Tone, humane};
 use super::signals;
 use crate::ops::notice::NoticeReader;
 use crate::ops::target::DataDirMode;
@@ -73,7 +73,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         };
         return cx.out().print(&vitals);
     }
-    if cx.out().options().format != Format::Table {
+    if !cx.out().options().format.is_table() {
         return stream(monitor, args.interval, cx).await;
     }
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {

@@ -20,8 +20,8 @@ use mfctl_core::ports::{Error, ErrorKind, EventLog, FetchLimits, PartitionOffset
 
 /// Maximum number of steps of a trace, so that a record redriven in a loop cannot fill the memory.
 const MAX_STEPS: usize = 10_000;
-/// Maximum number of source files in a trace.
-const MAX_SOURCES: usize = 1000;
+/// Maximum number of ingests in a trace.
+const MAX_SIGHTINGS: usize = 1000;
 /// Allowed clock difference between hosts: reading begins this long before the asset was staged.
 const CLOCK_MARGIN: SignedDuration = SignedDuration::from_hours(1);
 
@@ -29,7 +29,7 @@ const CLOCK_MARGIN: SignedDuration = SignedDuration::from_hours(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TraceStepKind {
-    /// A source file was read.
+    /// A job ingested the bytes from a source file.
     Seen,
     /// The catalog recorded this state.
     State,
@@ -92,8 +92,13 @@ pub enum TraceSubject {
     Id(uuid::Uuid),
     /// Address of a record.
     Address(RecordAddress),
-    /// Path of a source file.
-    Path(SourcePath),
+    /// A source file.
+    File {
+        /// Its path as it was given.
+        given: SourcePath,
+        /// The paths by which it may have been ingested, the likeliest first.
+        paths: Vec<SourcePath>,
+    },
 }
 
 /// Finds the asset of a subject; the second value is a remark on how it was found.
@@ -104,7 +109,7 @@ pub async fn find_asset(subject: &TraceSubject, tenant: &Tenant, ports: &Ports) 
     match subject {
         TraceSubject::Id(id) => of_id(*id, ports).await,
         TraceSubject::Address(address) => of_address(address, ports.log.as_ref()).await,
-        TraceSubject::Path(path) => of_path(path, tenant, ports).await,
+        TraceSubject::File { given, paths } => of_file(given, paths, tenant, ports).await,
     }
 }
 
@@ -154,18 +159,27 @@ async fn of_address(address: &RecordAddress, log: &dyn EventLog) -> Result<(Asse
     Ok((asset, Some(format!("{address} is one of its records"))))
 }
 
-async fn of_path(path: &SourcePath, tenant: &Tenant, ports: &Ports) -> Result<(AssetId, Option<String>)> {
-    let assets = ports.catalog.assets_of_path(tenant, path).await?;
-    let Some(latest) = assets.first() else {
-        return Err(Error::new(ErrorKind::NotFound, format!("no asset came from {path}"))
-            .hint("`mfctl jobs failed JOB` lists the files that were not ingested, each with its reason"));
-    };
-    let others: Vec<String> = assets[1..].iter().take(5).map(AssetId::to_string).collect();
-    let remark = match others.as_slice() {
-        [] => None,
-        _ => Some(format!("the file had other content before: {}", others.join(", "))),
-    };
-    Ok((*latest, remark))
+async fn of_file(
+    given: &SourcePath,
+    paths: &[SourcePath],
+    tenant: &Tenant,
+    ports: &Ports,
+) -> Result<(AssetId, Option<String>)> {
+    for path in paths {
+        let assets = ports.catalog.assets_of_path(tenant, path).await?;
+        let Some((latest, others)) = assets.split_first() else { continue };
+        let mut remarks = Vec::new();
+        if path != given {
+            remarks.push(format!("it was ingested as {path}"));
+        }
+        if !others.is_empty() {
+            let others: Vec<String> = others.iter().take(5).map(AssetId::to_string).collect();
+            remarks.push(format!("the file had other content before: {}", others.join(", ")));
+        }
+        return Ok((*latest, (!remarks.is_empty()).then(|| remarks.join("; "))));
+    }
+    Err(Error::new(ErrorKind::NotFound, format!("no asset came from {given}"))
+        .hint("`mfctl jobs failed JOB` lists the files that were not ingested, each with its reason"))
 }
 
 fn key_of(record: &Record) -> Option<AssetId> {
@@ -181,7 +195,7 @@ pub async fn trace_asset(asset_id: AssetId, ports: &Ports) -> Result<AssetTrace>
     let mut trace = TraceBuilder { steps: Vec::new(), gaps: Vec::new() };
     if let Some(asset) = &asset {
         trace.add_states(asset);
-        trace.add_sources(asset_id, ports).await?;
+        trace.add_sightings(asset, ports).await?;
     }
     trace.add_log(asset_id, asset.as_ref().map(|asset| asset.staged_at), ports.log.as_ref()).await?;
     if asset.is_none() {
@@ -227,14 +241,18 @@ impl TraceBuilder {
         }
     }
 
-    async fn add_sources(&mut self, asset: AssetId, ports: &Ports) -> Result<()> {
-        let sources = ports.catalog.sources(asset, MAX_SOURCES).await?;
-        if sources.len() == MAX_SOURCES {
-            self.gaps.push(format!("it came from more files; only the latest {MAX_SOURCES} are shown"));
+    /// Every ingest of the asset's bytes: a later one leaves those before it as they were.
+    async fn add_sightings(&mut self, asset: &Asset, ports: &Ports) -> Result<()> {
+        let sightings = ports.catalog.sightings(asset.asset_id, MAX_SIGHTINGS).await?;
+        if sightings.len() == MAX_SIGHTINGS {
+            self.gaps.push(format!("it was ingested more often; only the first {MAX_SIGHTINGS} times are shown"));
         }
-        for source in sources {
-            let text = format!("seen as {} on {} by job {}", source.path, source.host, source.job_id);
-            self.add(source.seen_at, TraceStepKind::Seen, text, None);
+        for (index, sighting) in sightings.into_iter().enumerate() {
+            let on = sighting.host.map(|host| format!(" on {host}")).unwrap_or_default();
+            let text = format!("seen as {}{on} by job {}", sighting.path, sighting.job_id);
+            // The outcome that the time is of is recorded after the staging.
+            let at = if index == 0 { sighting.at.min(asset.staged_at) } else { sighting.at };
+            self.add(at, TraceStepKind::Seen, text, None);
         }
         Ok(())
     }

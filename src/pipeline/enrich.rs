@@ -372,6 +372,7 @@ fn document(input: &MediaIngested, extraction: Extraction) -> SearchDocument {
         tenant: input.envelope.tenant.clone(),
         title: title(input, extraction.title),
         body: extraction.text.unwrap_or_default(),
+        names: vec![input.file_name.clone()],
         tags: input.metadata.tags.clone(),
         collection: input.metadata.collection.clone(),
         media_type: input.media_type.clone(),

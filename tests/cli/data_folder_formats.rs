@@ -22,6 +22,9 @@ fn data_folder_of_release_0_1_0_still_works() {
     let report = site.audit();
     assert_eq!((report["files"].as_u64(), report["enriched"].as_u64()), (Some(3), Some(2)), "{report:#}");
     assert_eq!(site.json(["media", "search", "حافظ"], &[0])["total"], 1);
+    // Nor did it index the names of files: the migration does.
+    assert_eq!(site.json(["media", "search", "ghazal-1.txt"], &[0])["total"], 1);
+    assert_eq!(site.json(["media", "list", "--name", "ghazal-*"], &[0])["assets"][0]["file_name"], "ghazal-1.txt");
     assert_eq!(site.json(["dlq", "list"], &[0])["unresolved"], 1);
 
     // That release recorded no digests of derivatives, and put them at other keys.

@@ -49,6 +49,10 @@ macro_rules! catalog_suite {
                 last_outcome_of_a_file_in_a_job_wins,
                 outcome_of_a_file_comes_from_the_latest_job_that_saw_it,
                 outcomes_are_paged_by_tenant_and_path,
+                first_job_and_path_name_an_asset_whatever_comes_later,
+                history_keeps_every_ingest,
+                assets_are_found_by_a_pattern_of_any_of_their_names,
+                assets_are_sorted_by_each_key_in_pages,
                 empty_catalog_returns_nothing,
             );
         }

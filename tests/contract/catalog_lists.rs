@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use mfctl_core::domain::asset::AssetState;
 use mfctl_core::domain::event::Metadata;
 use mfctl_core::domain::job::{FileOutcome, FileRefusal, JobOutcome, RefusalKind};
-use mfctl_core::domain::{AssetId, EventId, JobId, Revision, SourcePath, Stage, Tenant};
-use mfctl_core::ports::{AssetFilter, DeadLetterFlag, ErrorKind, StagedRow, StateTransition};
+use mfctl_core::domain::{AssetId, EventId, JobId, NameGlob, Revision, SourcePath, Stage, Tenant};
+use mfctl_core::ports::{AssetFilter, AssetOrder, AssetSortKey, DeadLetterFlag, ErrorKind, StagedRow, StateTransition};
 
 use crate::contract::catalog::{CatalogFixture, asset_id, at, job, row};
 use crate::contract::harness::fails_as;
@@ -110,6 +110,7 @@ pub async fn filters_are_combined_with_and(f: CatalogFixture) {
         tag: Some(("even".into(), "true".into())),
         job_id: Some(job(1)),
         since: Some(at(1)),
+        name: None,
     };
     assert_eq!(listed_ids(&f, &filter, 1).await, sorted_ids([4]));
 }
@@ -238,10 +239,187 @@ pub async fn outcomes_are_paged_by_tenant_and_path(f: CatalogFixture) {
     fails_as(f.port.latest_outcomes(Some("no slash"), 1).await, ErrorKind::Invalid);
 }
 
+/// The row of content `n` at a path.
+fn row_at(n: u64, path: &str, job_id: JobId, seen_at: i64) -> StagedRow {
+    StagedRow { source_path: SourcePath::from_text(path), staged_at: at(seen_at), ..row(n, job_id) }
+}
+
+fn accepted(n: u64, path: &str, job_number: u128, seen_at: i64) -> JobOutcome {
+    JobOutcome { at: at(seen_at), ..outcome(job_number, path, Some(n)) }
+}
+
+async fn named_paths(f: &CatalogFixture, n: u64, limit: usize) -> (Vec<String>, u64) {
+    let found = f.port.paths(&[asset_id(n)], limit).await.unwrap().remove(0);
+    (found.paths.iter().map(|path| path.path.to_string()).collect(), found.count)
+}
+
+pub async fn first_job_and_path_name_an_asset_whatever_comes_later(f: CatalogFixture) {
+    // Of one job the order of the paths' bytes counts, not that of their staging.
+    f.port.stage(vec![row_at(1, "/z", job(1), 1), row_at(1, "/b", job(1), 2)]).await.unwrap();
+    f.port.stage(vec![row_at(1, "/ب", job(1), 3), row_at(2, "/only", job(1), 3)]).await.unwrap();
+    let expected = |paths: &[&str]| (paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>(), 3);
+    assert_eq!(named_paths(&f, 1, 10).await, expected(&["/b", "/z", "/ب"]), "before the outcomes are recorded");
+    f.port.record_outcomes(vec![accepted(1, "/z", 1, 4), accepted(1, "/b", 1, 4)]).await.unwrap();
+    f.port.record_outcomes(vec![accepted(1, "/ب", 1, 5), accepted(2, "/only", 1, 5)]).await.unwrap();
+    // Job 2 sees two of them again, from another host too, and a new one. Then a file gets other content.
+    let elsewhere = StagedRow { host: "other".into(), ..row_at(1, "/b", job(2), 50) };
+    f.port.stage(vec![row_at(1, "/z", job(2), 50), elsewhere, row_at(1, "/a", job(2), 50)]).await.unwrap();
+    f.port.record_outcomes(["/z", "/b", "/a"].map(|path| accepted(1, path, 2, 51)).into()).await.unwrap();
+    f.port.stage(vec![row_at(3, "/b", job(3), 60)]).await.unwrap();
+    f.port.record_outcomes(vec![accepted(3, "/b", 3, 61)]).await.unwrap();
+    let all = ["/b", "/z", "/ب", "/a"].map(str::to_owned).to_vec();
+    assert_eq!(named_paths(&f, 1, 10).await, (all.clone(), 4));
+    assert_eq!(named_paths(&f, 1, 2).await, (all[..2].to_vec(), 4), "the count is of all");
+    let found = f.port.paths(&[asset_id(3), asset_id(99), asset_id(1)], 1).await.unwrap();
+    let names: Vec<_> = found.iter().map(|paths| (paths.file_name(), paths.count)).collect();
+    assert_eq!(names, [(Some("b"), 1), (None, 0), (Some("b"), 4)]);
+    let first = &found[2].paths[0];
+    assert_eq!((first.job_id, first.first_seen_at), (job(1), at(4)));
+}
+
+pub async fn history_keeps_every_ingest(f: CatalogFixture) {
+    let history = async || {
+        let found = f.port.sightings(asset_id(1), 10).await.unwrap();
+        found.into_iter().map(|one| (one.path.to_string(), one.host, one.job_id, one.at)).collect::<Vec<_>>()
+    };
+    f.port.stage(vec![row_at(1, "/a", job(1), 1), row_at(1, "/b", job(1), 1)]).await.unwrap();
+    let host = || Some("host".to_owned());
+    let first = ("/a".to_owned(), host(), job(1), at(2));
+    assert_eq!(history().await[1], ("/b".to_owned(), host(), job(1), at(1)), "without an outcome, by its staging");
+    f.port.record_outcomes(vec![accepted(1, "/a", 1, 2), accepted(1, "/b", 1, 2)]).await.unwrap();
+    let before = history().await;
+    assert_eq!(before, [first, ("/b".to_owned(), host(), job(1), at(2))]);
+    // Another job reads one again, and the other has other content by then.
+    f.port.stage(vec![row_at(1, "/a", job(2), 9), row_at(2, "/b", job(2), 9)]).await.unwrap();
+    f.port.record_outcomes(vec![accepted(1, "/a", 2, 10), accepted(2, "/b", 2, 10)]).await.unwrap();
+    let after = history().await;
+    assert_eq!(after[..2], before[..], "what was recorded stays");
+    assert_eq!(after[2..], [("/a".to_owned(), host(), job(2), at(10))]);
+    assert_eq!(f.port.sightings(asset_id(1), 1).await.unwrap().len(), 1);
+}
+
+pub async fn assets_are_found_by_a_pattern_of_any_of_their_names(f: CatalogFixture) {
+    let paths = [
+        (1, "/media/Report 2024.pdf"),
+        (1, "/media/copies/a.PDF"),
+        (2, "/media/poems/fa/غزل-۱.txt"),
+        (3, "/media/poems/cafe\u{301}.txt"),
+        (4, "/media/[draft] {1}.txt"),
+        (5, "/media/back\\\\slash.txt"),
+        (6, "/media/bad\\xff.txt"),
+        (7, "/media/line\nbreak.txt"),
+        (8, "/media/50%_off.txt"),
+    ];
+    f.port.stage(paths.iter().map(|(n, path)| row_at(*n, path, job(1), 1)).collect()).await.unwrap();
+    for (glob, expected) in [
+        ("*", vec![1, 2, 3, 4, 5, 6, 7, 8]),
+        ("*.pdf", vec![1]),
+        ("*.PDF", vec![1]),
+        ("report*", vec![]),
+        ("[Rr]eport ????.pdf", vec![1]),
+        ("Report [!3-9]*", vec![1]),
+        ("غزل-?.txt", vec![2]),
+        ("caf\u{e9}.*", vec![3]),
+        ("caf?.txt", vec![3]),
+        ("{cafe\u{301},غزل*}.txt", vec![2, 3]),
+        ("\\[draft\\] \\{1\\}.txt", vec![4]),
+        ("[[]draft[]] ?1}.txt", vec![4]),
+        ("back\\\\slash.txt", vec![5]),
+        ("back?slash.txt", vec![5]),
+        ("back[\\\\/]slash.txt", vec![5]),
+        ("bad?.txt", vec![6]),
+        ("bad[!a].txt", vec![6]),
+        ("*xff.txt", vec![]),
+        ("line?break.txt", vec![7]),
+        ("50%_off.txt", vec![8]),
+        ("50__off.txt", vec![]),
+        ("poems/*.txt", vec![3]),
+        ("poems/**/*.txt", vec![2, 3]),
+        ("/media/*.pdf", vec![1]),
+        ("/poems/**", vec![]),
+        ("oems/*.txt", vec![]),
+        ("media/**", vec![1, 2, 3, 4, 5, 6, 7, 8]),
+        ("(.*)", vec![]),
+        ("a|b$^", vec![]),
+    ] {
+        let name: NameGlob = glob.parse().unwrap_or_else(|error| panic!("{glob}: {error}"));
+        let filter = AssetFilter { name: Some(name), ..AssetFilter::default() };
+        for page in [1, 100] {
+            assert_eq!(listed_ids(&f, &filter, page).await, sorted_ids(expected.clone()), "{glob} in pages of {page}");
+        }
+    }
+    let elsewhere = AssetFilter {
+        name: Some("*".parse().unwrap()),
+        tenant: Some(Tenant::new("other").unwrap()),
+        ..AssetFilter::default()
+    };
+    assert_eq!(listed_ids(&f, &elsewhere, 10).await, []);
+}
+
+pub async fn assets_are_sorted_by_each_key_in_pages(f: CatalogFixture) {
+    let rows = (0..12).map(|n| StagedRow {
+        size_bytes: 100 - n / 2,
+        media_type: ["text/plain", "image/png"][n as usize % 2].into(),
+        ..row_at(n, &format!("/{n}/{}", ["b", "a", "ب", "C"][n as usize % 4]), job(1), (n as i64 * 5) % 12)
+    });
+    f.port.stage(rows.collect()).await.unwrap();
+    let sorted = |key: &dyn Fn(u64) -> String, descending: bool| {
+        let mut ids: Vec<(String, AssetId)> = (0..12).map(|n| (key(n), asset_id(n))).collect();
+        ids.sort_by(|a, b| {
+            let by_key = if descending { b.0.cmp(&a.0) } else { a.0.cmp(&b.0) };
+            by_key.then(a.1.cmp(&b.1))
+        });
+        ids.into_iter().map(|(_, id)| id).collect::<Vec<_>>()
+    };
+    let keys: [(AssetSortKey, &dyn Fn(u64) -> String); 4] = [
+        (AssetSortKey::Name, &|n| ["b", "a", "ب", "C"][n as usize % 4].to_owned()),
+        (AssetSortKey::Size, &|n| format!("{:03}", 100 - n / 2)),
+        (AssetSortKey::Staged, &|n| format!("{:02}", (n * 5) % 12)),
+        (AssetSortKey::MediaType, &|n| ["text/plain", "image/png"][n as usize % 2].to_owned()),
+    ];
+    for (key, text) in keys {
+        for descending in [false, true] {
+            let order = AssetOrder { key, descending };
+            for page in [1, 5, 12, 100] {
+                let mut found = Vec::new();
+                let mut cursor = None::<String>;
+                loop {
+                    let filter = AssetFilter::default();
+                    let got = f.port.list_sorted(&filter, order, cursor.as_deref(), page).await.unwrap();
+                    assert!(got.items.len() <= page);
+                    found.extend(got.items.iter().map(|asset| asset.asset_id));
+                    cursor = got.next;
+                    if cursor.is_none() {
+                        break;
+                    }
+                }
+                assert_eq!(found, sorted(text, descending), "{order:?} in pages of {page}");
+            }
+        }
+    }
+    let order = AssetOrder { key: AssetSortKey::Size, descending: true };
+    let filter = AssetFilter {
+        media_type: Some("image/png".into()),
+        name: Some("a".parse().unwrap()),
+        ..AssetFilter::default()
+    };
+    let found = f.port.list_sorted(&filter, order, None, 2).await.unwrap();
+    assert_eq!(found.items.iter().map(|asset| asset.asset_id).collect::<Vec<_>>(), [asset_id(1), asset_id(5)]);
+    assert!(found.next.is_some());
+    for cursor in ["nonsense", &asset_id(99).to_string()] {
+        fails_as(f.port.list_sorted(&filter, order, Some(cursor), 1).await, ErrorKind::Invalid);
+    }
+}
+
 pub async fn empty_catalog_returns_nothing(f: CatalogFixture) {
     assert!(f.port.assets(&[asset_id(1)]).await.unwrap().is_empty());
     assert!(f.port.stage(vec![]).await.unwrap().is_empty());
     assert!(f.port.sources(asset_id(1), 1).await.unwrap().is_empty());
+    assert!(f.port.sightings(asset_id(1), 1).await.unwrap().is_empty());
+    assert_eq!(f.port.paths(&[asset_id(1)], 1).await.unwrap()[0].count, 0);
+    assert!(f.port.paths(&[], 1).await.unwrap().is_empty());
+    let order = AssetOrder { key: AssetSortKey::Name, descending: false };
+    assert!(f.port.list_sorted(&AssetFilter::default(), order, None, 1).await.unwrap().items.is_empty());
     assert!(outcomes_of_job(&f, job(1)).await.is_empty());
     assert_eq!(all_latest_outcomes(&f, 1).await, []);
     let summary = f.port.summary().await.unwrap();

@@ -26,6 +26,7 @@ macro_rules! search_suite {
             each_locale_is_a_separate_document,
             results_are_filtered_by_tenant_collection_and_media_type,
             pages_and_totals_agree,
+            document_is_found_by_the_names_of_its_files,
         );
     };
 }
@@ -45,6 +46,7 @@ fn document(n: u8, title: &str, body: &str) -> SearchDocument {
         tenant: Tenant::default(),
         title: title.into(),
         body: body.into(),
+        names: Vec::new(),
         tags: BTreeMap::new(),
         collection: None,
         media_type: "text/plain".into(),
@@ -322,4 +324,25 @@ pub async fn pages_and_totals_agree(f: Index) {
     assert_eq!(seen.len(), 25, "equal scores keep one order");
     let none = f.port.search(&SearchQuery { limit: 0, ..query("same") }).await.unwrap();
     assert_eq!((none.hits.len(), none.total), (0, 25));
+}
+
+pub async fn document_is_found_by_the_names_of_its_files(f: Index) {
+    let names = vec!["خیام_1402.pdf".to_owned(), "IMG-0042 final.PDF".to_owned()];
+    let named = |text: &str| SearchDocument { names: names.clone(), ..document(1, "A title", text) };
+    f.port.index(vec![named("garden of roses"), document(2, "final", "garden")]).await.unwrap();
+    for words in
+        ["img", "IMG-0042", "0042 final", "خيام", "خیام_1402.pdf", "img* final", "title img roses", "\"final pdf\""]
+    {
+        assert_eq!(matching_assets(&f, words).await, [1], "{words}");
+    }
+    assert_eq!(matching_assets(&f, "garden final").await, [1, 2]);
+    assert_eq!(matching_assets(&f, "garden -img").await, [2], "a word of a name excludes");
+    assert_eq!(matching_assets(&f, "final -roses").await, [2]);
+    assert_eq!(matching_assets(&f, "img winter").await, [0u8; 0]);
+    assert_eq!(search(&f, "final garden").await.total, 2);
+    let renamed = SearchDocument { names: vec!["other.pdf".into()], ..document(1, "A title", "garden of roses") };
+    f.port.index(vec![SearchDocument { revision: Revision(2), ..renamed }]).await.unwrap();
+    assert_eq!((matching_assets(&f, "img").await, matching_assets(&f, "other").await), (vec![], vec![1]));
+    f.port.remove(asset(1), Revision(3)).await.unwrap();
+    assert_eq!(matching_assets(&f, "other").await, [0u8; 0]);
 }

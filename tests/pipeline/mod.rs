@@ -1,5 +1,6 @@
 //! The pipeline, dead letters and media commands, on the embedded backends.
 
+mod asset_names;
 mod damaged_database;
 pub mod damaged_objects;
 mod damaged_original;
@@ -7,6 +8,7 @@ mod dead_letter_records;
 mod dlq;
 mod dlq_verbs;
 mod filters;
+mod given_ids;
 mod ingest;
 mod ingest_folder;
 mod ingest_inputs;

@@ -48,6 +48,10 @@ mod service {
             assets_are_found_by_event_and_by_path,
             last_outcome_of_a_file_in_a_job_wins,
             outcomes_are_paged_by_tenant_and_path,
+            first_job_and_path_name_an_asset_whatever_comes_later,
+            history_keeps_every_ingest,
+            assets_are_found_by_a_pattern_of_any_of_their_names,
+            assets_are_sorted_by_each_key_in_pages,
             empty_catalog_returns_nothing,
         );
     }

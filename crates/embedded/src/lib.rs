@@ -16,6 +16,7 @@ pub mod objects;
 pub mod operators;
 pub mod registry;
 pub mod search;
+mod search_names;
 mod sql;
 pub mod storage_check;
 

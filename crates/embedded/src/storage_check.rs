@@ -128,6 +128,7 @@ mod tests {
             tenant: Tenant::default(),
             title: "title".to_owned(),
             body: format!("text {id}"),
+            names: Vec::new(),
             tags: BTreeMap::default(),
             collection: None,
             media_type: "text/plain".to_owned(),

@@ -39,8 +39,9 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
-    let selection = args.selection.to_selection()?;
+    let given = args.selection.parse()?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
+    let selection = given.resolve(&connected, cx).await?;
     let run = DlqRun {
         id: mfctl_core::domain::ids::time_ordered_uuid().to_string(),
         actor: connected.settings.profile.actor.clone(),

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
+use crate::cli::nul_names::NulNames;
 use crate::cli::output::{Cell, Column, Format, ListItem, Render, TextPage, Tone, humane};
 use crate::cli::since::Since;
 use crate::dlq::list::{self, DeadLetterFilter, ErrorGroup, ErrorGroups, ListedDeadLetter};
@@ -43,6 +44,8 @@ pub struct Args {
     /// Print one row per dead letter instead of groups
     #[arg(long)]
     each: bool,
+    #[command(flatten)]
+    nul_names: NulNames,
 }
 
 /// The output of `mfctl dlq list`.
@@ -65,6 +68,7 @@ pub struct DlqListReport {
 }
 
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
+    args.nul_names.apply(cx.out())?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let log = connected.ports.log.as_ref();
     let now = connected.ports.clock.now();
@@ -223,6 +227,22 @@ impl ListItem for ListedDeadLetter {
             Cell::new(self.error.redrives.to_string()),
             Cell::maybe(self.asset_id),
             Cell::new(self.message_and_size()),
+        ]
+    }
+
+    const WIDE_COLUMNS: &'static [Column] = &[
+        Column::text("GROUP").rank(9),
+        Column::text("WORKER").rank(9),
+        Column::whole("CAME FROM").rank(9),
+        Column::whole("FIRST FAILED").rank(9),
+    ];
+
+    fn wide_cells(&self) -> Vec<Cell> {
+        vec![
+            Cell::maybe(self.error.group.as_deref()),
+            Cell::maybe(self.error.worker.as_deref()),
+            Cell::maybe(self.error.source.as_ref()),
+            Cell::maybe(self.error.first_failed_at.map(humane::time)),
         ]
     }
 

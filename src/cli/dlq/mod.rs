@@ -1,6 +1,7 @@
 //! `mfctl dlq`: lists, shows, redrives and discards dead letters.
 
 pub mod discard;
+mod given;
 pub mod list;
 pub mod redrive;
 pub mod show;
@@ -9,7 +10,7 @@ use clap::{Args as ClapArgs, Subcommand};
 use clap_complete::ArgValueCandidates;
 
 use super::complete;
-use super::context::Context;
+use super::context::{Connected, Context};
 use super::failure::{Failure, Result};
 use super::ids;
 use super::output::{Cell, Column, TextPage, Tone, humane};
@@ -17,6 +18,8 @@ use crate::dlq::report::RunTally;
 use crate::dlq::selection::Selection;
 use mfctl_core::domain::TopicName;
 use mfctl_core::ports::Error;
+
+use given::GivenDeadLetter;
 
 /// Arguments of `mfctl dlq`.
 #[derive(Debug, ClapArgs)]
@@ -56,7 +59,8 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
 #[derive(Debug, ClapArgs)]
 #[group(required = true, multiple = false)]
 struct SelectionArgs {
-    /// Dead letters by id, <dlq-topic>:<partition>:<offset>; - reads them from stdin
+    /// Dead letters by id, <dlq-topic>:<partition>:<offset>, or by their asset: its id or at least its first 8 digits; - reads
+    /// them from stdin
     #[arg(value_name = "ID", add = ArgValueCandidates::new(complete::dead_letters))]
     ids: Vec<String>,
     /// All dead letters of this topic; can be repeated
@@ -68,14 +72,14 @@ struct SelectionArgs {
 }
 
 impl SelectionArgs {
-    fn to_selection(&self) -> Result<Selection> {
+    fn parse(&self) -> Result<GivenSelection> {
         if self.all {
-            return Ok(Selection::All);
+            return Ok(GivenSelection::Known(Selection::All));
         }
         if self.topic.is_empty() {
-            Ok(Selection::Ids(ids::parse_all(&self.ids)?))
+            Ok(GivenSelection::DeadLetters(ids::parse_all(&self.ids)?))
         } else {
-            Ok(Selection::Topics(self.topic.clone()))
+            Ok(GivenSelection::Known(Selection::Topics(self.topic.clone())))
         }
     }
 
@@ -86,6 +90,21 @@ impl SelectionArgs {
         }
         let topics: Vec<&str> = self.topic.iter().map(TopicName::as_str).collect();
         if topics.is_empty() { "the given ids".to_owned() } else { topics.join(", ") }
+    }
+}
+
+/// A selection whose assets are yet to be looked up.
+enum GivenSelection {
+    Known(Selection),
+    DeadLetters(Vec<GivenDeadLetter>),
+}
+
+impl GivenSelection {
+    async fn resolve(self, connected: &Connected, cx: &Context) -> Result<Selection> {
+        match self {
+            Self::Known(selection) => Ok(selection),
+            Self::DeadLetters(given) => Ok(Selection::Ids(given::to_change(given, connected, cx.out()).await?)),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use clap_complete::ArgValueCandidates;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::given::{self, GivenDeadLetter};
 use super::redrive::{DEFAULT_MAX_REDRIVES, kept_records, redrive_rules};
 use crate::cli::complete;
 use crate::cli::context::Context;
@@ -15,7 +16,7 @@ use crate::cli::ids;
 use crate::cli::output::{Cell, Column, Render, TextPage, Tone, humane};
 use crate::dlq::show::{self, DeadLetterDetail, ShownBytes};
 use crate::ops::target::DataDirMode;
-use mfctl_core::domain::{RecordAddress, Timestamp};
+use mfctl_core::domain::Timestamp;
 use mfctl_core::events::EventCodec;
 
 /// Lines of a value that a table shows; `--raw` prints all of them.
@@ -32,7 +33,8 @@ Examples:
 Exit codes: 0 shown, 2 not an id, 5 log not reachable, 6 no such record or no data folder, or --raw and the whole record is
 missing or damaged")]
 pub struct Args {
-    /// The dead letter, <dlq-topic>:<partition>:<offset>; - reads it from stdin
+    /// The dead letter, <dlq-topic>:<partition>:<offset>, or its asset by its id or at least its first 4 digits; - reads it from
+    /// stdin
     #[arg(value_name = "ID", add = ArgValueCandidates::new(complete::dead_letters))]
     id: String,
     /// Write only the value's bytes to stdout, unchanged
@@ -51,8 +53,9 @@ pub struct DlqShowReport {
 }
 
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
-    let id: RecordAddress = ids::parse_one(&args.id)?;
+    let given: GivenDeadLetter = ids::parse_one(&args.id)?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
+    let id = given::to_show(given, &connected).await?;
     let ports = &connected.ports;
     let record = show::fetch_record(ports.log.as_ref(), &id).await?;
     let kept = kept_records(&connected);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStringExt as _;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -122,5 +123,9 @@ impl ListItem for DryRunFile {
 
     fn name(&self) -> String {
         self.path.to_string()
+    }
+
+    fn name_bytes(&self) -> Vec<u8> {
+        self.path.to_path().into_os_string().into_vec()
     }
 }

@@ -1,29 +1,88 @@
 //! Converts the arguments into the job to start or resume.
 
 use std::path::Path;
+use std::str::FromStr;
 
 use super::{Args, ManifestFormat};
-use crate::cli::context::Context;
+use crate::cli::context::{Connected, Context};
 use crate::cli::failure::{Failure, Result};
+use crate::cli::ids;
 use crate::pipeline::ingest::metadata::{check_collection, check_tags, parse_locale, split_tag};
 use crate::pipeline::ingest::spec::{JobSpec, ListSpec, ManifestForm, ManifestSpec, PathPattern};
 use crate::pipeline::ingest::{GivenInput, JobStart, is_stdin};
 use crate::settings::Settings;
-use mfctl_core::domain::SourcePath;
-use mfctl_core::domain::job::InputKind;
+use mfctl_core::domain::job::{InputKind, Job, JobStatus};
+use mfctl_core::domain::{IdPrefix, JobId, ParseIdError, SourcePath};
 
-/// The job that the arguments start or resume, and the list and manifest to read for it.
-pub(super) fn from_args(args: &Args, cx: &Context, settings: &Settings) -> Result<(JobStart, Vec<GivenInput>)> {
-    let inputs = given_inputs(args, cx)?;
-    let start = match (args.resume, args.retry_failed) {
-        (Some(job), _) => JobStart::Resume(job),
-        (_, Some(job)) => JobStart::RetryFailed(job),
-        _ => {
-            let spec = job_spec(args, &inputs, cx, settings)?;
-            if args.new_job { JobStart::New(spec) } else { JobStart::ResumeOrNew(spec) }
+/// Jobs that one read of the journal looks at.
+const PAGE_SIZE: usize = 100;
+
+/// A job as `--resume` and `--retry-failed` take it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GivenJob {
+    /// The latest one that has something left to do.
+    Latest,
+    /// The one whose id begins so.
+    Id(IdPrefix),
+}
+
+impl FromStr for GivenJob {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "latest" => Ok(Self::Latest),
+            text => text.parse().map(Self::Id).map_err(|error: ParseIdError| format!("{error}, or latest")),
         }
-    };
-    Ok((start, inputs))
+    }
+}
+
+/// The job that the arguments start, and the list and manifest to read for it; no job if they name an existing one.
+pub(super) fn from_args(args: &Args, cx: &Context, settings: &Settings) -> Result<(Option<JobStart>, Vec<GivenInput>)> {
+    let inputs = given_inputs(args, cx)?;
+    if args.resume.or(args.retry_failed).is_some() {
+        return Ok((None, inputs));
+    }
+    let spec = job_spec(args, &inputs, cx, settings)?;
+    let start = if args.new_job { JobStart::New(spec) } else { JobStart::ResumeOrNew(spec) };
+    Ok((Some(start), inputs))
+}
+
+/// The existing job that the arguments name.
+pub(super) async fn existing(args: &Args, connected: &Connected) -> Result<JobStart> {
+    match (args.resume, args.retry_failed) {
+        (Some(GivenJob::Id(given)), _) => Ok(JobStart::Resume(ids::job(given, connected).await?)),
+        (_, Some(GivenJob::Id(given))) => Ok(JobStart::RetryFailed(ids::job(given, connected).await?)),
+        (Some(GivenJob::Latest), _) => {
+            let unfinished = async |job: &Job| Ok(job.status != JobStatus::Finished);
+            let job = latest(connected, unfinished).await?;
+            let none = || Failure::not_found("there is no unfinished job").hint("`mfctl jobs list` shows the jobs");
+            Ok(JobStart::Resume(job.ok_or_else(none)?))
+        }
+        _ => {
+            let has_failed = async |job: &Job| Ok(connected.ports.journal.counts(job.job_id).await?.failed > 0);
+            let job = latest(connected, has_failed).await?;
+            let none = || Failure::not_found("no job has failed files").hint("`mfctl jobs list` shows the jobs");
+            Ok(JobStart::RetryFailed(job.ok_or_else(none)?))
+        }
+    }
+}
+
+/// The latest job of the profile's tenant with a property.
+async fn latest(connected: &Connected, holds: impl AsyncFn(&Job) -> Result<bool>) -> Result<Option<JobId>> {
+    let mut cursor = None::<String>;
+    loop {
+        let page = connected.ports.journal.jobs(cursor.as_deref(), PAGE_SIZE).await?;
+        for job in page.items.iter().filter(|job| job.tenant == connected.target.tenant) {
+            if holds(job).await? {
+                return Ok(Some(job.job_id));
+            }
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(None);
+        }
+    }
 }
 
 /// Opens the list and the manifest.

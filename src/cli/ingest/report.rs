@@ -1,5 +1,7 @@
 //! The report of an ingest: its counts, and every file that was rejected or failed.
 
+use std::os::unix::ffi::OsStringExt as _;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -88,6 +90,10 @@ impl ListItem for FailureRow {
     fn name(&self) -> String {
         self.path.to_string()
     }
+
+    fn name_bytes(&self) -> Vec<u8> {
+        self.path.to_path().into_os_string().into_vec()
+    }
 }
 
 /// [`IngestReport`] without `failures`, which are streamed as a list.
@@ -173,7 +179,7 @@ pub(super) async fn print(cx: &Context, connected: &Connected, outcome: &IngestO
             list.finish_with(&totals)
         }
         Format::Name => out.print(&totals),
-        Format::Table | Format::Jsonl => {
+        Format::Table | Format::Wide | Format::Jsonl => {
             out.print(&totals)?;
             if totals.rejected + totals.failed == 0 {
                 return Ok(());

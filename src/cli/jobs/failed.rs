@@ -9,8 +9,9 @@ use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::ids;
 use crate::cli::ingest::{FailureRow, for_each_failure};
+use crate::cli::nul_names::NulNames;
 use crate::ops::target::DataDirMode;
-use mfctl_core::domain::JobId;
+use mfctl_core::domain::{IdPrefix, JobId};
 
 /// Arguments of `mfctl jobs failed`.
 #[derive(Debug, ClapArgs)]
@@ -22,9 +23,11 @@ Examples:
 
 Exit codes: 0 listed, 2 wrong usage, 5 journal not reachable, 6 no such job or no data folder")]
 pub struct Args {
-    /// The job's id; - reads it from stdin
+    /// The job's id or its beginning, at least 4 digits; - reads it from stdin
     #[arg(value_name = "JOB|-", add = ArgValueCandidates::new(complete::jobs))]
     job: String,
+    #[command(flatten)]
+    nul_names: NulNames,
 }
 
 /// The fields after the list of files in a document.
@@ -38,8 +41,10 @@ struct JobFailuresTrailer {
 }
 
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
-    let id: JobId = ids::parse_one(&args.job)?;
+    args.nul_names.apply(cx.out())?;
+    let given: IdPrefix = ids::parse_one(&args.job)?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
+    let id = ids::job(given, &connected).await?;
     super::find_job(&connected, id).await?;
     let counts = connected.ports.journal.counts(id).await?;
     let mut list = cx.out().list::<FailureRow>("failures");

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
+use crate::cli::nul_names::NulNames;
 use crate::cli::output::{Cell, Column, ListItem, Tone, humane};
 use crate::ops::owed::{self, OwedState, OwedWork};
 use crate::ops::target::DataDirMode;
@@ -28,6 +29,8 @@ pub struct Args {
     /// Continue from the cursor that an earlier list printed
     #[arg(long, value_name = "CURSOR")]
     cursor: Option<String>,
+    #[command(flatten)]
+    nul_names: NulNames,
 }
 
 /// A job with its counts.
@@ -51,6 +54,7 @@ struct JobListTrailer {
 }
 
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
+    args.nul_names.apply(cx.out())?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let journal = connected.ports.journal.as_ref();
     let page = journal.jobs(args.cursor.as_deref(), args.limit.max(1)).await?;
@@ -113,6 +117,22 @@ impl ListItem for JobListRow {
             toned_count(self.counts.rejected, Tone::Warn),
             toned_count(self.counts.failed, Tone::Bad),
             Cell::new(humane::bytes(self.counts.bytes)),
+        ]
+    }
+
+    const WIDE_COLUMNS: &'static [Column] = &[
+        Column::number("PUBLISHED").rank(9),
+        Column::whole("CHANGED").rank(9),
+        Column::text("BY").rank(9),
+        Column::text("HOST").rank(9),
+    ];
+
+    fn wide_cells(&self) -> Vec<Cell> {
+        vec![
+            Cell::new(humane::count(self.counts.published)),
+            Cell::new(humane::time(self.job.updated_at)),
+            Cell::new(self.job.actor.as_str()),
+            Cell::new(self.job.host.as_str()),
         ]
     }
 

@@ -18,7 +18,7 @@ use crate::ops::target::DataDirMode;
 use crate::pipeline::ingest::spec::JobSpec;
 use crate::settings::parse_duration;
 use mfctl_core::domain::job::{Job, JobCounts, JobInput, JobStatus};
-use mfctl_core::domain::{JobId, Timestamp};
+use mfctl_core::domain::{IdPrefix, JobId, Timestamp};
 
 /// Arguments of `mfctl jobs show`.
 #[derive(Debug, ClapArgs)]
@@ -30,7 +30,7 @@ Examples:
 
 Exit codes: 0 shown, 2 wrong usage, 5 journal not reachable, 6 no such job or no data folder")]
 pub struct Args {
-    /// The job's id; - reads it from stdin
+    /// The job's id or its beginning, at least 4 digits; - reads it from stdin
     #[arg(value_name = "JOB|-", add = ArgValueCandidates::new(complete::jobs))]
     job: String,
     /// Follow the job until it ends
@@ -62,8 +62,9 @@ pub struct JobReport {
 }
 
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
-    let id: JobId = ids::parse_one(&args.job)?;
+    let given: IdPrefix = ids::parse_one(&args.job)?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
+    let id = ids::job(given, &connected).await?;
     if !args.watch {
         return cx.out().print(&read_report(&connected, id).await?);
     }

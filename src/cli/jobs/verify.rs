@@ -1,5 +1,7 @@
 //! `mfctl jobs verify JOB`: verifies that the source of a job may be deleted.
 
+use std::os::unix::ffi::OsStringExt as _;
+
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCandidates;
 use serde::Serialize;
@@ -8,11 +10,12 @@ use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::ids;
+use crate::cli::nul_names::NulNames;
 use crate::cli::output::{Cell, Column, ListItem, ProgressPosition, Tone, humane};
 use crate::cli::signals;
 use crate::ops::target::DataDirMode;
 use crate::ops::verify::{VerifyOptions, VerifyProblem, VerifyReport, verify};
-use mfctl_core::domain::JobId;
+use mfctl_core::domain::{IdPrefix, JobId};
 
 /// Arguments of `mfctl jobs verify`.
 #[derive(Debug, ClapArgs)]
@@ -33,12 +36,14 @@ Exit codes: 0 every file is safe to delete, 2 wrong usage, 5 a dependency is not
 10 some files are not safe to delete or were not ingested, each listed; or the job found no file, or lacks a part of its list
 or manifest")]
 pub struct Args {
-    /// The job's id; - reads it from stdin
+    /// The job's id or its beginning, at least 4 digits; - reads it from stdin
     #[arg(value_name = "JOB|-", add = ArgValueCandidates::new(complete::jobs))]
     job: String,
     /// Hash every source file again
     #[arg(long)]
     deep: bool,
+    #[command(flatten)]
+    nul_names: NulNames,
 }
 
 /// The fields after the list of problems in a document.
@@ -59,8 +64,10 @@ struct VerifyTrailer {
 }
 
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
-    let id: JobId = ids::parse_one(&args.job)?;
+    args.nul_names.apply(cx.out())?;
+    let given: IdPrefix = ids::parse_one(&args.job)?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
+    let id = ids::job(given, &connected).await?;
     let job = super::find_job(&connected, id).await?;
     let stop = cx.stop()?;
     let bar = cx.out().progress("verify", "files");
@@ -84,7 +91,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         return Err(failure);
     }
     let problem_count = report.problems + report.not_in_job;
-    if problem_count == 0 && cx.out().options().format == crate::cli::output::Format::Table {
+    if problem_count == 0 && cx.out().options().format.is_table() {
         drop(list);
     } else {
         list.finish_with(&VerifyTrailer {
@@ -170,5 +177,9 @@ impl ListItem for VerifyProblem {
 
     fn name(&self) -> String {
         self.path.to_string()
+    }
+
+    fn name_bytes(&self) -> Vec<u8> {
+        self.path.to_path().into_os_string().into_vec()
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
-use crate::cli::output::{Format, Render, TextPage};
+use crate::cli::output::{Render, TextPage};
 use crate::kv::display_value;
 use mfctl_core::domain::ConfigKey;
 
@@ -47,7 +47,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let key = connection.parse_key(&args.key)?;
     let entry = connection.store.get(&key.path(connection.env())).await?;
     let entry = entry.ok_or_else(|| setting_not_found(&key))?;
-    if cx.out().options().format != Format::Table {
+    if !cx.out().options().format.is_table() {
         return cx.out().print(&KvValue { key, value: display_value(&entry.value), version: entry.version });
     }
     let mut bytes = entry.value;

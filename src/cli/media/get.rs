@@ -17,7 +17,7 @@ use crate::cli::output::{Output, ProgressPosition, humane};
 use crate::ops::target::DataDirMode;
 use mfctl_core::domain::asset::DerivativeKind;
 use mfctl_core::domain::object_keys;
-use mfctl_core::domain::{Asset, AssetId, AssetState, ObjectRef, Sha256};
+use mfctl_core::domain::{Asset, AssetState, IdPrefix, ObjectRef, Sha256};
 use mfctl_core::ports::ErrorKind;
 
 /// Size of the copy buffer in bytes.
@@ -40,7 +40,7 @@ Examples:
 Exit codes: 0 done, 2 wrong usage, 5 store not reachable, 6 no such asset or object, 7 the file exists already,
 10 the bytes are not those that were ingested or derived; no file is written")]
 pub struct Args {
-    /// The asset's id; - reads it from stdin
+    /// The asset's id or its beginning, at least 4 digits; - reads it from stdin
     #[arg(value_name = "ASSET", add = ArgValueCandidates::new(complete::assets))]
     asset: String,
     /// Download this derivative instead of the original
@@ -78,8 +78,9 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         return Err(Failure::usage("an asset's bytes are not printed to a terminal")
             .hint("write them to a file with -O FILE, pipe them, or force it with -O -"));
     }
-    let id: AssetId = ids::parse_one(&args.asset)?;
+    let given: IdPrefix = ids::parse_one(&args.asset)?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
+    let id = ids::asset(given, &connected).await?;
     let asset = super::find_asset(id, &connected).await?;
     let expected = locate_object(&asset, args.derivative, &connected)?;
     if expected.sha256.is_none() {
@@ -240,10 +241,10 @@ async fn copy_verified(
     .hint("nothing was written; `mfctl audit` finds other damaged objects"))
 }
 
-/// The name of the latest source file, or the asset's id if there is none; with a suffix for a derivative.
+/// The name that the asset is shown by, or the asset's id if no file of it is known; with a suffix for a derivative.
 async fn file_name(asset: &Asset, derivative: Option<Derivative>, connected: &Connected) -> Result<PathBuf> {
-    let sources = connected.ports.catalog.sources(asset.asset_id, 1).await?;
-    let path = sources.first().map(|source| source.path.to_path());
+    let paths = connected.ports.catalog.paths(&[asset.asset_id], 1).await?.pop().unwrap_or_default();
+    let path = paths.paths.first().map(|first| first.path.to_path());
     let name = path.as_deref().and_then(Path::file_name).map(PathBuf::from);
     let name = name.unwrap_or_else(|| PathBuf::from(asset.asset_id.to_string()));
     Ok(match derivative {

@@ -5,19 +5,23 @@ pub mod list;
 pub mod search;
 pub mod show;
 pub mod trace;
+mod trace_paths;
 
 use clap::{Args as ClapArgs, Subcommand};
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::context::{Connected, Context};
 use super::failure::{Failure, FailureKind, Result};
-use mfctl_core::domain::asset::RecordedDerivative;
-use mfctl_core::domain::{Asset, AssetId, ObjectKey};
+use mfctl_core::domain::asset::{AssetPaths, RecordedDerivative};
+use mfctl_core::domain::{Asset, AssetId, ObjectKey, SourcePath};
 
 /// Arguments of `mfctl media`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:
-  mfctl media list --state enriched --type image/
+  mfctl media list --name '*.pdf' --sort size
   mfctl media search 'حافظ'
   mfctl media get ed6de839-bf6e-5531-a0eb-2be63a35ce0a -O cover.jpg
   mfctl media trace ~/media/cover.jpg")]
@@ -74,4 +78,49 @@ fn derived_key(derivative: &RecordedDerivative) -> Result<ObjectKey> {
 /// The title given at ingest, else the one in the file.
 fn display_title(asset: &Asset) -> Option<&str> {
     asset.metadata.title.as_deref().or(asset.facts.title.as_deref())
+}
+
+/// Paths of an asset in the documents of lists.
+const MAX_LISTED_PATHS: usize = 10;
+
+/// The names of an asset's files.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+pub struct AssetNames {
+    /// The name of the first of `paths`; none if no file of the asset is known.
+    pub file_name: Option<String>,
+    /// The paths that its bytes were ingested from, ordered by the first job that read them there, then by their bytes; a list
+    /// has the first 10, `media show` the first 100.
+    pub paths: Vec<SourcePath>,
+    /// Number of such paths in all.
+    pub path_count: u64,
+}
+
+impl From<AssetPaths> for AssetNames {
+    fn from(found: AssetPaths) -> Self {
+        Self {
+            file_name: found.file_name().map(str::to_owned),
+            path_count: found.count,
+            paths: found.paths.into_iter().map(|path| path.path).collect(),
+        }
+    }
+}
+
+impl AssetNames {
+    /// The name, and how many other paths there are.
+    fn name_and_count(&self) -> Option<String> {
+        let name = self.file_name.as_deref()?;
+        Some(match self.path_count.saturating_sub(1) {
+            0 => name.to_owned(),
+            others => format!("{name} (+{others})"),
+        })
+    }
+}
+
+/// The names of these assets, in their order.
+async fn asset_names(ids: &[AssetId], connected: &Connected) -> Result<Vec<AssetNames>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let paths = connected.ports.catalog.paths(ids, MAX_LISTED_PATHS).await?;
+    Ok(paths.into_iter().map(AssetNames::from).collect())
 }

@@ -1,20 +1,23 @@
 //! `mfctl media search`: prints ranked hits with the matching passage.
 
 use clap::Args as ClapArgs;
+use clap::builder::RangedU64ValueParser;
 use clap_complete::ArgValueCandidates;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::{AssetNames, asset_names};
 use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
+use crate::cli::nul_names::NulNames;
 use crate::cli::output::{Render, TextPage, Tone, humane};
 use crate::ops::target::DataDirMode;
 use mfctl_core::domain::AssetState;
 use mfctl_core::ports::{Catalog, SearchHit, SearchQuery};
 
 /// Maximum number of hits of one search.
-const MAX_LIMIT: usize = 1000;
+const MAX_LIMIT: u64 = 1000;
 
 /// Arguments of `mfctl media search`.
 #[derive(Debug, ClapArgs)]
@@ -35,7 +38,7 @@ pub struct Args {
     #[arg(value_name = "QUERY", required = true)]
     query: Vec<String>,
     /// Number of hits to show, at most 1000
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = limit_parser())]
     limit: usize,
     /// Number of hits to skip
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -46,6 +49,23 @@ pub struct Args {
     /// Only this media type; a value that ends in / matches the whole family
     #[arg(long = "type", value_name = "TYPE")]
     media_type: Option<String>,
+    #[command(flatten)]
+    nul_names: NulNames,
+}
+
+fn limit_parser() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(..=MAX_LIMIT)
+}
+
+/// A hit with the names of the asset's files.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct MediaHit {
+    /// The hit.
+    #[serde(flatten)]
+    pub hit: SearchHit,
+    /// The names.
+    #[serde(flatten)]
+    pub names: AssetNames,
 }
 
 /// The output of `mfctl media search`.
@@ -58,13 +78,14 @@ pub struct MediaSearchReport {
     /// Number of hits that were skipped.
     pub offset: usize,
     /// The hits, best first. `highlights` are byte ranges in `snippet`.
-    pub hits: Vec<SearchHit>,
+    pub hits: Vec<MediaHit>,
     /// Assets, of all tenants, that no search finds yet, because they are not enriched. Counted only where nothing matched;
     /// `None` otherwise, and where the catalog could not be read.
     pub not_searchable: Option<u64>,
 }
 
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
+    args.nul_names.apply(cx.out())?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let query = args.query.join(" ");
     let results = connected
@@ -76,15 +97,17 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
             collection: args.collection,
             media_type: args.media_type,
             offset: args.offset,
-            limit: args.limit.min(MAX_LIMIT),
+            limit: args.limit,
         })
         .await?;
     let not_searchable = match results.total {
         0 => not_searchable(connected.ports.catalog.as_ref(), cx).await,
         _ => None,
     };
-    let (total, hits) = (results.total, results.hits);
-    cx.out().print(&MediaSearchReport { query, total, offset: args.offset, hits, not_searchable })
+    let ids: Vec<_> = results.hits.iter().map(|hit| hit.asset_id).collect();
+    let names = asset_names(&ids, &connected).await?;
+    let hits = results.hits.into_iter().zip(names).map(|(hit, names)| MediaHit { hit, names }).collect();
+    cx.out().print(&MediaSearchReport { query, total: results.total, offset: args.offset, hits, not_searchable })
 }
 
 /// The number of assets that are not enriched yet; `None`, with a note, where it cannot be read.
@@ -104,18 +127,26 @@ async fn not_searchable(catalog: &dyn Catalog, cx: &Context) -> Option<u64> {
 impl Render for MediaSearchReport {
     fn page(&self, page: &mut TextPage) {
         if self.hits.is_empty() {
-            page.line(if self.total == 0 { "no hits" } else { "no more hits" });
+            let total = humane::counted(self.total, "match", "matches");
+            page.line(match self.total {
+                0 => "no hits".to_owned(),
+                all if self.offset as u64 >= all => format!("no more hits: {total} in all"),
+                _ => total,
+            });
             if let Some(waiting) = self.not_searchable.filter(|count| *count > 0) {
                 let are = humane::counted(waiting, "asset is", "assets are");
                 page.toned(format!("{are} not searchable yet: `mfctl status` shows what they wait for"), Tone::Warn);
             }
             return;
         }
-        for (index, hit) in self.hits.iter().enumerate() {
+        for (index, MediaHit { hit, names }) in self.hits.iter().enumerate() {
             let title = if hit.title.is_empty() { "(no title)" } else { hit.title.as_str() };
             page.toned(format!("{}. {title}", self.offset + index + 1), Tone::Strong);
             let language = hit.language.as_deref().map(|code| format!("  {code}")).unwrap_or_default();
             page.toned(format!("   {}  {}{language}", hit.asset_id, hit.media_type), Tone::Dim);
+            if let Some(name) = names.name_and_count() {
+                page.toned(format!("   {name}"), Tone::Dim);
+            }
             if !hit.snippet.is_empty() {
                 page.spans(highlighted_snippet(hit));
             }
@@ -129,7 +160,7 @@ impl Render for MediaSearchReport {
     }
 
     fn names(&self) -> Option<Vec<String>> {
-        Some(self.hits.iter().map(|hit| hit.asset_id.to_string()).collect())
+        Some(self.hits.iter().map(|found| found.hit.asset_id.to_string()).collect())
     }
 }
 

@@ -5,8 +5,8 @@ use clap_complete::ArgValueCandidates;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::display_title;
 use super::list::state_cell;
+use super::{AssetNames, display_title};
 use crate::cli::complete;
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::Result;
@@ -16,22 +16,25 @@ use crate::ops::target::DataDirMode;
 use mfctl_core::domain::asset::{AssetSource, DerivativeKind};
 use mfctl_core::domain::names::topics;
 use mfctl_core::domain::object_keys;
-use mfctl_core::domain::{Asset, AssetId, AssetState, EventId, ObjectRef, Timestamp, TopicName};
+use mfctl_core::domain::{Asset, AssetState, EventId, IdPrefix, ObjectRef, SourcePath, Timestamp, TopicName};
 
 /// Maximum number of source files shown for an asset.
 const MAX_SOURCES: usize = 50;
+/// Maximum number of paths in the document.
+const MAX_PATHS: usize = 100;
 
 /// Arguments of `mfctl media show`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:
   mfctl media show ed6de839-bf6e-5531-a0eb-2be63a35ce0a
+  mfctl media show ed6de8                               by the beginning of its id
   mfctl media search hafez --limit 1 -o name | mfctl media show -
   mfctl media show ed6de839-bf6e-5531-a0eb-2be63a35ce0a -o json | jq .asset.facts
 
-Exit codes: 0 shown, 2 not an asset id, 5 a dependency is not reachable, 6 no such asset or no data folder")]
+Exit codes: 0 shown, 2 not an asset id, or the beginning of several, 5 a dependency is not reachable, 6 no such asset or no data folder")]
 pub struct Args {
-    /// The asset's id; - reads it from stdin
+    /// The asset's id or its beginning, at least 4 digits; - reads it from stdin
     #[arg(value_name = "ASSET", add = ArgValueCandidates::new(complete::assets))]
     asset: String,
 }
@@ -58,13 +61,28 @@ pub struct ShownEvent {
     pub event_id: EventId,
 }
 
+/// A source file of an asset.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ShownSource {
+    /// The file as it was read last.
+    #[serde(flatten)]
+    pub source: AssetSource,
+    /// Time of the outcome of its first ingest with these bytes, of whatever host, a moment after the file was read; none if the
+    /// asset has very many paths.
+    #[schemars(with = "Option<String>")]
+    pub first_seen_at: Option<Timestamp>,
+}
+
 /// The output of `mfctl media show`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct MediaShowReport {
     /// The asset's row in the catalog.
     pub asset: Asset,
-    /// The files it was ingested from, latest first.
-    pub sources: Vec<AssetSource>,
+    /// The names of its files.
+    #[serde(flatten)]
+    pub names: AssetNames,
+    /// The files it was ingested from, the latest seen first, at most 50.
+    pub sources: Vec<ShownSource>,
     /// Its objects: those that exist and those that should.
     pub objects: Vec<ShownObject>,
     /// Whether the search index has its document.
@@ -76,12 +94,21 @@ pub struct MediaShowReport {
 }
 
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
-    let id: AssetId = ids::parse_one(&args.asset)?;
+    let given: IdPrefix = ids::parse_one(&args.asset)?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
+    let id = ids::asset(given, &connected).await?;
     let asset = super::find_asset(id, &connected).await?;
     let ports = &connected.ports;
+    let paths = ports.catalog.paths(&[id], MAX_PATHS).await?.pop().unwrap_or_default();
+    let first_seen_at = |path: &SourcePath| {
+        let known = paths.paths.iter().find(|known| known.path == *path);
+        known.map(|known| known.first_seen_at)
+    };
+    let sources = ports.catalog.sources(id, MAX_SOURCES).await?;
+    let sources = sources.into_iter().map(|source| ShownSource { first_seen_at: first_seen_at(&source.path), source });
     let report = MediaShowReport {
-        sources: ports.catalog.sources(id, MAX_SOURCES).await?,
+        sources: sources.collect(),
+        names: paths.into(),
         objects: asset_objects(&asset, &connected).await?,
         search_document: ports.search.indexed(&[id]).await?.first().copied().unwrap_or(false),
         events: asset_events(&asset),
@@ -126,6 +153,7 @@ impl Render for MediaShowReport {
     fn page(&self, page: &mut TextPage) {
         let asset = &self.asset;
         page.field("asset", Cell::new(asset.asset_id.to_string()).tone(Tone::Strong));
+        page.field("name", Cell::maybe(self.names.file_name.as_deref()));
         page.field("state", state_cell(asset));
         page.field("revision", asset.revision.to_string());
         page.field("title", Cell::maybe(display_title(asset)));
@@ -186,16 +214,27 @@ impl MediaShowReport {
 
     fn add_tables(&self, page: &mut TextPage) {
         page.heading("Files");
-        let columns =
-            [Column::path("PATH"), Column::text("HOST").rank(2), Column::whole("SEEN"), Column::whole("JOB").rank(1)];
-        let rows = self.sources.iter().map(|source| {
-            let path = source.path.as_str();
-            let host = source.host.as_str();
-            let seen_at = humane::time(source.seen_at);
-            let job = source.job_id.to_string();
-            vec![path.into(), host.into(), seen_at.into(), job.into()]
+        let columns = [
+            Column::path("PATH"),
+            Column::text("HOST").rank(2),
+            Column::whole("FIRST SEEN"),
+            Column::whole("LAST SEEN").rank(3),
+            Column::whole("LAST JOB").rank(1),
+        ];
+        let rows = self.sources.iter().map(|ShownSource { source, first_seen_at }| {
+            vec![
+                Cell::new(source.path.as_str()),
+                Cell::new(source.host.as_str()),
+                Cell::maybe(first_seen_at.map(humane::time)),
+                Cell::new(humane::time(first_seen_at.map_or(source.seen_at, |first| first.max(source.seen_at)))),
+                Cell::new(source.job_id.to_string()),
+            ]
         });
         page.table(&columns, rows.collect());
+        if self.names.path_count > self.sources.len() as u64 {
+            let all = humane::count(self.names.path_count);
+            page.line(format!("the latest {} of {all} paths", self.sources.len()));
+        }
         page.heading("Objects");
         let columns = [Column::whole("ROLE"), Column::number("SIZE").rank(1), Column::path("LOCATION")];
         let rows = self.objects.iter().map(|object| {

@@ -9,26 +9,30 @@ use clap_complete::ArgValueCandidates;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::trace_paths;
 use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::{FailureKind, OrFail, Result};
+use crate::cli::ids;
 use crate::cli::output::{Cell, Column, Render, TextPage, Tone, humane};
 use crate::ops::target::DataDirMode;
 use crate::ops::trace::{self, AssetTrace, TraceStepKind, TraceSubject};
-use mfctl_core::domain::SourcePath;
+use mfctl_core::domain::{IdPrefix, SourcePath};
+use mfctl_core::ports::ErrorKind;
 
 /// Arguments of `mfctl media trace`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:
   mfctl media trace ed6de839-bf6e-5531-a0eb-2be63a35ce0a
-  mfctl media trace ~/media/cover.jpg              by the path of its source file
+  mfctl media trace ~/media/cover.jpg              by the path of its source file, also through links
   mfctl media trace media.ingested.dlq:3:42        by the address of one of its records
   mfctl media trace cover.jpg -o json | jq '.steps[] | select(.kind == \"dead_letter\")'
 
 Exit codes: 0 shown, 5 a dependency is not reachable, 6 no such asset, event or file, or no data folder")]
 pub struct Args {
-    /// An asset's id, an event's id, a record's address (<topic>:<partition>:<offset>) or a file's path
+    /// An asset's id or its beginning, at least 4 digits; an event's id, a record's address (<topic>:<partition>:<offset>) or a
+    /// file's path
     #[arg(value_name = "ASSET|EVENT|RECORD|PATH", add = ArgValueCandidates::new(complete::assets))]
     subject: OsString,
 }
@@ -44,23 +48,49 @@ pub struct MediaTraceReport {
 }
 
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
-    let subject = parse_subject(&args.subject)?;
+    let given = parse_subject(&args.subject)?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
-    let (asset, remark) = trace::find_asset(&subject, &connected.target.tenant, &connected.ports).await?;
+    let (subject, file) = match given {
+        GivenSubject::Known(subject) => (subject, None),
+        // It may be the name of a file too.
+        GivenSubject::Prefix(prefix, file) => match ids::asset(prefix, &connected).await {
+            Ok(asset) => (TraceSubject::Id(asset.0), None),
+            Err(failure) if failure.kind() == FailureKind::NotFound => (file, Some(failure)),
+            Err(failure) => return Err(failure),
+        },
+    };
+    let found = trace::find_asset(&subject, &connected.target.tenant, &connected.ports).await;
+    let (asset, remark) = match (found, file) {
+        (Err(error), Some(failure)) if error.kind() == ErrorKind::NotFound => return Err(failure),
+        (found, _) => found?,
+    };
     let trace = trace::trace_asset(asset, &connected.ports).await?;
     cx.out().print(&MediaTraceReport { remark, trace })
 }
 
-fn parse_subject(given: &OsStr) -> Result<TraceSubject> {
+/// What is to be traced, before the catalog is asked.
+enum GivenSubject {
+    Known(TraceSubject),
+    /// The beginning of an asset's id, or else this file.
+    Prefix(IdPrefix, TraceSubject),
+}
+
+fn parse_subject(given: &OsStr) -> Result<GivenSubject> {
     if let Some(id) = given.to_str().and_then(|text| text.parse().ok()) {
-        return Ok(TraceSubject::Id(id));
+        return Ok(GivenSubject::Known(TraceSubject::Id(id)));
     }
     if let Some(address) = given.to_str().and_then(|text| text.parse().ok()) {
-        return Ok(TraceSubject::Address(address));
+        return Ok(GivenSubject::Known(TraceSubject::Address(address)));
     }
-    let absolute = std::path::absolute(Path::new(given))
+    let path = Path::new(given);
+    let absolute = std::path::absolute(path)
         .or_fail(FailureKind::Invalid, || format!("{given:?} is not an id, a record's address or a path"))?;
-    Ok(TraceSubject::Path(SourcePath::from_path(&absolute)))
+    let file =
+        TraceSubject::File { given: SourcePath::from_path(&absolute), paths: trace_paths::candidates(&absolute) };
+    Ok(match given.to_str().and_then(|text| text.parse().ok()) {
+        Some(prefix) if path.symlink_metadata().is_err() => GivenSubject::Prefix(prefix, file),
+        _ => GivenSubject::Known(file),
+    })
 }
 
 impl Render for MediaTraceReport {
@@ -135,11 +165,18 @@ mod tests {
     #[test]
     fn the_kind_of_a_subject_follows_from_its_syntax() {
         let parse = |text: &[u8]| parse_subject(OsStr::from_bytes(text)).unwrap();
-        assert!(matches!(parse(b"ed6de839-bf6e-5531-a0eb-2be63a35ce0a"), TraceSubject::Id(_)));
-        assert!(matches!(parse(b"media.ingested:3:42"), TraceSubject::Address(_)));
-        let TraceSubject::Path(path) = parse(b"a/b.jpg") else { panic!("a path") };
-        assert!(path.as_str().starts_with('/') && path.as_str().ends_with("/a/b.jpg"));
-        let TraceSubject::Path(path) = parse(b"a/b\xff.jpg") else { panic!("a path that is not UTF-8") };
-        assert!(path.as_str().ends_with("/a/b\\xff.jpg"), "{path}");
+        let known = |text: &[u8]| match parse(text) {
+            GivenSubject::Known(subject) => subject,
+            GivenSubject::Prefix(prefix, _) => panic!("{prefix}"),
+        };
+        assert!(matches!(known(b"ed6de839-bf6e-5531-a0eb-2be63a35ce0a"), TraceSubject::Id(_)));
+        assert!(matches!(known(b"media.ingested:3:42"), TraceSubject::Address(_)));
+        let TraceSubject::File { given, paths } = known(b"a/b.jpg") else { panic!("a path") };
+        assert!(given.as_str().starts_with('/') && given.as_str().ends_with("/a/b.jpg"));
+        assert_eq!(paths[0], given);
+        let TraceSubject::File { given, .. } = known(b"a/b\xff.jpg") else { panic!("a path that is not UTF-8") };
+        assert!(given.as_str().ends_with("/a/b\\xff.jpg"), "{given}");
+        assert!(matches!(parse(b"ed6de839"), GivenSubject::Prefix(_, TraceSubject::File { .. })));
+        assert!(matches!(parse(b"./ed6de839"), GivenSubject::Known(TraceSubject::File { .. })));
     }
 }

@@ -19,8 +19,21 @@ pub trait ListItem: Serialize {
     /// Cells of the row, one for each column.
     fn cells(&self) -> Vec<Cell>;
 
+    /// The columns that `-o wide` adds.
+    const WIDE_COLUMNS: &'static [Column] = &[];
+
+    /// Cells of [`ListItem::WIDE_COLUMNS`].
+    fn wide_cells(&self) -> Vec<Cell> {
+        Vec::new()
+    }
+
     /// The id that `-o name` prints.
     fn name(&self) -> String;
+
+    /// The bytes of that id where stdout is no terminal, if they are not those of its text: a path's own.
+    fn name_bytes(&self) -> Vec<u8> {
+        self.name().into_bytes()
+    }
 }
 
 /// Rows that are laid out together; the first group sets the column widths.
@@ -38,7 +51,7 @@ pub struct List<'a, T: ListItem> {
     field: &'static str,
     grid: Grid,
     rows: Vec<Vec<Cell>>,
-    lines: String,
+    lines: Vec<u8>,
     flushed_at: Instant,
     headings_printed: bool,
     count: u64,
@@ -48,12 +61,14 @@ pub struct List<'a, T: ListItem> {
 
 impl<'a, T: ListItem> List<'a, T> {
     pub(super) fn new(output: &'a Output, field: &'static str) -> Self {
+        let wide = output.options().format == Format::Wide;
+        let columns: Vec<Column> = T::COLUMNS.iter().chain(if wide { T::WIDE_COLUMNS } else { &[] }).copied().collect();
         Self {
             output,
             field,
-            grid: Grid::new(T::COLUMNS),
+            grid: Grid::new(&columns),
             rows: Vec::new(),
-            lines: String::new(),
+            lines: Vec::new(),
             flushed_at: Instant::now(),
             headings_printed: false,
             count: 0,
@@ -75,13 +90,19 @@ impl<'a, T: ListItem> List<'a, T> {
     pub fn push(&mut self, item: &T) -> Result<()> {
         match self.output.options().format {
             Format::Table => self.rows.push(item.cells()),
+            Format::Wide => self.rows.push(item.cells().into_iter().chain(item.wide_cells()).collect()),
             Format::Name => {
-                self.lines.push_str(&escape(&item.name()));
-                self.lines.push('\n');
+                let name = if self.output.options().stdout.terminal {
+                    escape(&item.name()).into_owned().into_bytes()
+                } else {
+                    item.name_bytes()
+                };
+                self.lines.extend(name);
+                self.lines.push(self.output.name_end());
             }
             Format::Jsonl => {
-                self.lines.push_str(&serde_json::to_string(item).map_err(format_failure)?);
-                self.lines.push('\n');
+                self.lines.extend(serde_json::to_vec(item).map_err(format_failure)?);
+                self.lines.push(b'\n');
             }
             Format::Json => self.spool_json(item)?,
             Format::Yaml => self.spool_yaml(item)?,
@@ -107,7 +128,7 @@ impl<'a, T: ListItem> List<'a, T> {
             self.output.raw(text.as_bytes())?;
         }
         if !self.lines.is_empty() {
-            self.output.raw(std::mem::take(&mut self.lines).as_bytes())?;
+            self.output.raw(&std::mem::take(&mut self.lines))?;
         }
         Ok(())
     }
@@ -126,11 +147,11 @@ impl<'a, T: ListItem> List<'a, T> {
                 let (head, tail) = self.yaml_document(trailer)?;
                 ignore_closed_pipe(self.print_spool(&head, &tail))
             }
-            Format::Table if self.count == 0 => {
+            Format::Table | Format::Wide if self.count == 0 => {
                 let headings = self.grid.render(&[], true, self.output.layout());
                 ignore_closed_pipe(self.output.raw(headings.as_bytes()))
             }
-            Format::Table | Format::Jsonl | Format::Name => ignore_closed_pipe(self.flush()),
+            Format::Table | Format::Wide | Format::Jsonl | Format::Name => ignore_closed_pipe(self.flush()),
         }
     }
 

@@ -9,6 +9,8 @@ pub enum Format {
     /// For people: aligned columns.
     #[default]
     Table,
+    /// For people: aligned columns, more of them in the lists that have more.
+    Wide,
     /// One JSON document.
     Json,
     /// One JSON object a line; for a list, one line an item.
@@ -20,6 +22,12 @@ pub enum Format {
 }
 
 impl Format {
+    /// Whether it is for people.
+    #[must_use]
+    pub const fn is_table(self) -> bool {
+        matches!(self, Self::Table | Self::Wide)
+    }
+
     /// Whether a failure's last line on stderr is JSON.
     #[must_use]
     pub const fn is_json(self) -> bool {
@@ -164,6 +172,6 @@ mod tests {
         let flag = OutputFlags { format: Some(Format::Name), ..OutputFlags::default() };
         assert_eq!(OutputOptions::resolve(flag, &json).unwrap().format, Format::Name);
         let wrong = OutputOptions::resolve(OutputFlags::default(), &env(&[("MFCTL_OUTPUT", "xml")]));
-        assert_eq!(wrong.unwrap_err(), "MFCTL_OUTPUT=\"xml\" is not one of table, json, jsonl, yaml, name");
+        assert_eq!(wrong.unwrap_err(), "MFCTL_OUTPUT=\"xml\" is not one of table, wide, json, jsonl, yaml, name");
     }
 }

@@ -90,7 +90,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         Box::new(BufReader::new(file))
     };
     let counts = validate(input.as_mut(), &validator, &mut |violation| list.push(&violation))?;
-    if counts.invalid == 0 && cx.out().options().format == crate::cli::output::Format::Table {
+    if counts.invalid == 0 && cx.out().options().format.is_table() {
         drop(list);
     } else {
         list.finish_with(&counts)?;

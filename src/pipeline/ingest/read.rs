@@ -182,7 +182,13 @@ fn size_refusal(size: u64, max: u64) -> Option<FileRefusal> {
     if size == 0 {
         return Some(refusal(RefusalKind::Empty, "it has no bytes"));
     }
-    let reason = || format!("it has {}, more than --max-size {}", humane::bytes(size), humane::bytes(max));
+    let reason = || {
+        let (has, allowed) = (humane::bytes(size), humane::bytes(max));
+        match has == allowed {
+            true => format!("it has {size} bytes, more than --max-size {max}"),
+            false => format!("it has {has}, more than --max-size {allowed}"),
+        }
+    };
     (size > max).then(|| refusal(RefusalKind::TooLarge, reason()))
 }
 

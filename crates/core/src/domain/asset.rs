@@ -266,3 +266,48 @@ pub struct AssetSource {
     #[schemars(with = "String")]
     pub seen_at: Timestamp,
 }
+
+/// A path that an asset's bytes were ingested from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AssetPath {
+    /// The path.
+    pub path: SourcePath,
+    /// The job that read these bytes there first.
+    pub job_id: JobId,
+    /// Time that job had read them.
+    #[schemars(with = "String")]
+    pub first_seen_at: Timestamp,
+}
+
+/// The paths that an asset's bytes were ingested from, of any host.
+///
+/// Ordered by the first job that read the bytes there, then by the paths' bytes. The first one names the asset: neither the
+/// order in which a job reads its files nor a later ingest changes it. (Ids of jobs sort by their start.)
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AssetPaths {
+    /// The first of the paths, as many as were asked for.
+    pub paths: Vec<AssetPath>,
+    /// Number of paths in all.
+    pub count: u64,
+}
+
+impl AssetPaths {
+    /// The name that the asset is shown by; `None` if no file of it is known.
+    #[must_use]
+    pub fn file_name(&self) -> Option<&str> {
+        self.paths.first().map(|first| first.path.file_name())
+    }
+}
+
+/// An ingest of an asset's bytes from a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AssetSighting {
+    /// The path.
+    pub path: SourcePath,
+    /// Host that read the file; `None` where it is not known any more.
+    pub host: Option<String>,
+    /// The job.
+    pub job_id: JobId,
+    /// Time of its outcome, or of the staging while it has none.
+    pub at: Timestamp,
+}

@@ -63,6 +63,90 @@ uuid_id!(
     JobId, "a job id (a UUID: 8-4-4-4-12 hexadecimal digits)"
 );
 
+/// The beginning of a UUID: at least 4 of its hexadecimal digits, with or without the dashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdPrefix {
+    bits: u128,
+    digits: u32,
+}
+
+impl IdPrefix {
+    /// Fewest digits of a prefix.
+    pub const MIN_DIGITS: u32 = 4;
+    /// Digits of a whole id.
+    const ALL_DIGITS: u32 = 32;
+
+    /// Number of digits.
+    #[must_use]
+    pub const fn digits(self) -> u32 {
+        self.digits
+    }
+
+    /// The lowest and the highest id that begin so.
+    #[must_use]
+    pub fn range(self) -> (Uuid, Uuid) {
+        let free_bits = (Self::ALL_DIGITS - self.digits) * 4;
+        let highest = u128::MAX.checked_shr(u128::BITS - free_bits).unwrap_or_default();
+        (Uuid::from_u128(self.bits), Uuid::from_u128(self.bits | highest))
+    }
+
+    /// The id, if all its digits are given.
+    #[must_use]
+    pub fn whole(self) -> Option<Uuid> {
+        (self.digits == Self::ALL_DIGITS).then_some(Uuid::from_u128(self.bits))
+    }
+
+    /// Whether an id begins so.
+    #[must_use]
+    pub fn matches(self, id: Uuid) -> bool {
+        let (low, high) = self.range();
+        (low..=high).contains(&id)
+    }
+}
+
+impl fmt::Display for IdPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = Uuid::from_u128(self.bits).as_hyphenated().to_string();
+        let mut left = self.digits;
+        for c in whole.chars() {
+            if left == 0 {
+                break;
+            }
+            left -= u32::from(c != '-');
+            write!(f, "{c}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for IdPrefix {
+    type Err = ParseIdError;
+
+    /// A whole id is a prefix too. Dashes have to be where a whole id has them.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: &str = "an id, or the beginning of one with at least 4 hexadecimal digits";
+        let refused = || ParseIdError::new(text, EXPECTED);
+        let dashed = text.contains('-');
+        let mut bits: u128 = 0;
+        let mut digits = 0;
+        for (place, byte) in text.bytes().enumerate() {
+            if dashed && matches!(place, 8 | 13 | 18 | 23) {
+                match byte {
+                    b'-' => continue,
+                    _ => return Err(refused()),
+                }
+            }
+            let digit = char::from(byte).to_digit(16).ok_or_else(refused)?;
+            if digits == Self::ALL_DIGITS {
+                return Err(refused());
+            }
+            bits |= u128::from(digit) << (124 - 4 * digits);
+            digits += 1;
+        }
+        if digits < Self::MIN_DIGITS { Err(refused()) } else { Ok(Self { bits, digits }) }
+    }
+}
+
 impl AssetId {
     /// The asset id of this content in this tenant.
     #[must_use]
@@ -189,6 +273,28 @@ mod tests {
         let empty: Sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".parse().unwrap();
         let id = AssetId::of(&Tenant::default(), &empty);
         assert_eq!(id.to_string(), "ed6de839-bf6e-5531-a0eb-2be63a35ce0a");
+    }
+
+    #[test]
+    fn an_id_prefix_is_the_range_of_the_ids_that_begin_so() {
+        let range = |text: &str| {
+            let (low, high) = text.parse::<IdPrefix>().unwrap().range();
+            (low.to_string(), high.to_string())
+        };
+        let id = "ed6de839-bf6e-5531-a0eb-2be63a35ce0a";
+        assert_eq!(range(id), (id.to_owned(), id.to_owned()));
+        assert_eq!(range(&id.replace('-', "")), (id.to_owned(), id.to_owned()));
+        let eight = ("ed6de839-0000-0000-0000-000000000000".into(), "ed6de839-ffff-ffff-ffff-ffffffffffff".into());
+        for text in ["ed6de839", "ED6DE839", "ed6de839-"] {
+            assert_eq!(range(text), eight, "{text}");
+        }
+        assert_eq!(range("ed6de839-bf6e-5").1, "ed6de839-bf6e-5fff-ffff-ffffffffffff");
+        assert_eq!("ed6de839bf6e5".parse::<IdPrefix>().unwrap().to_string(), "ed6de839-bf6e-5");
+        assert!("ed6d".parse::<IdPrefix>().unwrap().matches(id.parse().unwrap()));
+        assert!(!"ed6e".parse::<IdPrefix>().unwrap().matches(id.parse().unwrap()));
+        for wrong in ["", "ed6", "ed6g", "ed6d-e839", "-ed6de839", &format!("{id}0"), "abcd\u{660}"] {
+            assert!(wrong.parse::<IdPrefix>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -76,6 +76,12 @@ impl SourcePath {
         std::ffi::OsString::from_vec(out).into()
     }
 
+    /// The file's name: the encoded text after the last slash.
+    #[must_use]
+    pub fn file_name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or_default()
+    }
+
     /// The encoded text.
     #[must_use]
     pub fn as_str(&self) -> &str {

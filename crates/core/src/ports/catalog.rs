@@ -8,12 +8,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Result;
-use crate::domain::asset::{AssetFacts, AssetSource};
+use crate::domain::asset::{AssetFacts, AssetPaths, AssetSighting, AssetSource};
 use crate::domain::event::Metadata;
 use crate::domain::job::JobOutcome;
 use crate::domain::{
-    Asset, AssetId, AssetState, EventId, GroupName, JobId, ObjectRef, RecordAddress, Revision, Sha256, SourcePath,
-    Stage, Tenant, TopicPartition,
+    Asset, AssetId, AssetState, EventId, GroupName, JobId, NameGlob, ObjectRef, RecordAddress, Revision, Sha256,
+    SourcePath, Stage, Tenant, TopicPartition,
 };
 
 /// A staged file to be added to the catalog before its event is published.
@@ -135,6 +135,30 @@ pub struct AssetFilter {
     pub job_id: Option<JobId>,
     /// Only assets staged at or after this time.
     pub since: Option<Timestamp>,
+    /// Only assets of which a source file, the one that names it or another, has a matching name.
+    pub name: Option<NameGlob>,
+}
+
+/// What a sorted list of assets is sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AssetSortKey {
+    /// The name that the asset is shown by, by its bytes; assets without one come first.
+    Name,
+    /// Size.
+    Size,
+    /// Time of staging.
+    Staged,
+    /// Media type.
+    MediaType,
+}
+
+/// The order of a sorted list of assets. Assets with equal keys are sorted by id, in either direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AssetOrder {
+    /// The key.
+    pub key: AssetSortKey,
+    /// Whether the largest key comes first.
+    pub descending: bool,
 }
 
 /// A page of rows in a stable order.
@@ -206,6 +230,22 @@ pub trait Catalog: Send + Sync {
 
     /// Assets that match the filter, sorted by id, from the cursor on.
     async fn list(&self, filter: &AssetFilter, cursor: Option<&str>, limit: usize) -> Result<CursorPage<Asset>>;
+
+    /// Assets that match the filter in this order, after the asset that the cursor names. Reads every matching asset for each
+    /// page, in memory for one page. An asset that is added meanwhile is in a later page or in none.
+    async fn list_sorted(
+        &self,
+        filter: &AssetFilter,
+        order: AssetOrder,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<CursorPage<Asset>>;
+
+    /// The paths of each of these assets, in the order of the ids; at most `limit` of one asset.
+    async fn paths(&self, assets: &[AssetId], limit: usize) -> Result<Vec<AssetPaths>>;
+
+    /// Every ingest of an asset's bytes: one for each job and path, oldest first, at most `limit`.
+    async fn sightings(&self, asset: AssetId, limit: usize) -> Result<Vec<AssetSighting>>;
 
     /// Source files of an asset, latest first, at most `limit`.
     async fn sources(&self, asset: AssetId, limit: usize) -> Result<Vec<AssetSource>>;

@@ -22,8 +22,8 @@ mod topic_admin;
 mod vault_setup;
 
 pub use catalog::{
-    AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, CursorPage, DeadLetterFlag, StagedAsset, StagedRow,
-    StateTransition,
+    AssetFilter, AssetOrder, AssetSortKey, Catalog, CatalogSummary, Claim, ClaimRequest, CursorPage, DeadLetterFlag,
+    StagedAsset, StagedRow, StateTransition,
 };
 pub use clock::{Clock, SystemClock};
 pub use config_store::{

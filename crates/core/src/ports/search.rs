@@ -24,6 +24,8 @@ pub struct SearchDocument {
     pub title: String,
     /// Extracted text.
     pub body: String,
+    /// Names of the asset's files that are known; an index that has more of them keeps those too.
+    pub names: Vec<String>,
     /// Tags with their values.
     pub tags: BTreeMap<String, String>,
     /// Collection of the asset.

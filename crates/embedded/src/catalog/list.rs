@@ -1,17 +1,57 @@
-//! Lists assets by id, filtered, in reads that stay short even if few assets match.
+//! Lists assets, filtered, in reads that stay short even if few assets match.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use regex::Regex;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
+use super::names::{self, PathTexts};
 use super::rows::{ASSET_COLUMNS, asset};
 use crate::db::SqlContext;
-use crate::sql;
+use crate::sql::{self, RowReader};
 use mfctl_core::domain::asset::AssetState;
-use mfctl_core::domain::{Asset, AssetId};
-use mfctl_core::ports::{AssetFilter, Result};
+use mfctl_core::domain::{Asset, AssetId, NameGlob};
+use mfctl_core::ports::{AssetFilter, AssetOrder, AssetSortKey, Error, ErrorKind, Result};
 
 /// Rows scanned in one read.
 const SCAN_ROWS: i64 = 20_000;
+
+/// A filter whose pattern of names is compiled.
+#[derive(Debug, Clone)]
+pub(super) struct PreparedFilter {
+    filter: AssetFilter,
+    name: Option<Regex>,
+}
+
+impl PreparedFilter {
+    pub(super) fn new(filter: &AssetFilter) -> Result<Self> {
+        let compile = |glob: &NameGlob| {
+            let what = format!("the pattern {:?} is too complex", glob.as_str());
+            Regex::new(glob.regex()).map_err(|error| Error::new(ErrorKind::Invalid, what).because(error))
+        };
+        Ok(Self { filter: filter.clone(), name: filter.name.as_ref().map(compile).transpose()? })
+    }
+}
+
+/// Compares the names of assets with a filter's pattern.
+struct NameTest<'c, 'f> {
+    paths: PathTexts<'c>,
+    name: &'f Regex,
+}
+
+impl<'c, 'f> NameTest<'c, 'f> {
+    /// `None` if the filter has no pattern.
+    fn new(connection: &'c Connection, filter: &'f PreparedFilter) -> Result<Option<Self>> {
+        let test = |name| Ok(Self { paths: PathTexts::new(connection)?, name });
+        filter.name.as_ref().map(test).transpose()
+    }
+
+    fn matches(&mut self, asset: AssetId) -> Result<bool> {
+        self.paths.any(asset, |path| self.name.is_match(&NameGlob::form(path)))
+    }
+}
 
 /// The matches of one read.
 pub(super) struct AssetScan {
@@ -23,30 +63,146 @@ pub(super) struct AssetScan {
 /// At most `wanted` matching assets out of the next [`SCAN_ROWS`] after `after`.
 pub(super) fn scan(
     connection: &Connection,
-    filter: &AssetFilter,
+    filter: &PreparedFilter,
     after: Option<AssetId>,
     wanted: usize,
 ) -> Result<AssetScan> {
     let what = "list assets";
-    let conditions = AssetConditions::new(filter);
+    let conditions = AssetConditions::new(&filter.filter);
+    let mut name_test = NameTest::new(connection, filter)?;
     // An index of matching rows alone needs no bound: no row is skipped.
-    let last_scanned = if conditions.indexed { None } else { end_of_scan(connection, after)? };
+    let unbounded = conditions.indexed && name_test.is_none();
+    let last_scanned = if unbounded { None } else { end_of_scan(connection, after)? };
     let query = format!(
         "{ASSET_COLUMNS} FROM media_assets WHERE asset_id > ?1 AND asset_id <= ?2 {} ORDER BY asset_id LIMIT ?3",
         conditions.sql
     );
-    let id = |asset: AssetId| asset.0.as_bytes().to_vec();
-    // The empty blob sorts before every id, 17 bytes of the highest value after every one.
-    let after = after.map_or_else(Vec::new, id);
-    let until = last_scanned.map_or_else(|| vec![0xff; 17], id);
-    let mut values = vec![Value::Blob(after), Value::Blob(until), Value::Integer(wanted as i64)];
-    values.extend(conditions.values);
-    let assets: Vec<Asset> = connection
-        .prepare_cached(&query)
-        .and_then(|mut select| select.query_map(params_from_iter(values), asset)?.collect())
-        .during(what)?;
+    // Rows whose names do not match count for nothing; -1 is no limit.
+    let row_limit = if name_test.is_some() { -1 } else { wanted as i64 };
+    let values = conditions.values_between(after, last_scanned, row_limit);
+    let mut assets: Vec<Asset> = Vec::new();
+    let mut select = connection.prepare_cached(&query).during(what)?;
+    let mut rows = select.query(params_from_iter(values)).during(what)?;
+    while let Some(row) = rows.next().during(what)? {
+        if let Some(test) = &mut name_test
+            && !test.matches(RowReader::new(row).id(AssetId).during(what)?)?
+        {
+            continue;
+        }
+        assets.push(asset(row).during(what)?);
+        if assets.len() == wanted {
+            break;
+        }
+    }
     let continue_after = if assets.len() == wanted { assets.last().map(|asset| asset.asset_id) } else { last_scanned };
     Ok(AssetScan { assets, continue_after })
+}
+
+/// An asset's place in a sorted list.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SortedAsset {
+    place: SortPlace,
+    pub(super) asset: AssetId,
+}
+
+/// A key in the direction of the list.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum SortPlace {
+    Ascending(SortKey),
+    Descending(Reverse<SortKey>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum SortKey {
+    Number(i64),
+    Text(String),
+}
+
+/// The first assets of a sorted list after `beyond`, collected by reads of [`SCAN_ROWS`].
+#[derive(Debug)]
+pub(super) struct SortedScan {
+    pub(super) filter: PreparedFilter,
+    pub(super) order: AssetOrder,
+    pub(super) beyond: Option<SortedAsset>,
+    /// Most assets to be kept.
+    pub(super) wanted: usize,
+    /// The last one first.
+    pub(super) best: BinaryHeap<SortedAsset>,
+}
+
+impl SortedScan {
+    /// Reads the next rows; returns where the next read continues, `None` after the last row.
+    pub(super) fn read(&mut self, connection: &Connection, after: Option<AssetId>) -> Result<Option<AssetId>> {
+        let what = "list assets";
+        let conditions = AssetConditions::new(&self.filter.filter);
+        let mut name_test = NameTest::new(connection, &self.filter)?;
+        let last_scanned = end_of_scan(connection, after)?;
+        let query = format!(
+            "SELECT asset_id, {} FROM media_assets WHERE asset_id > ?1 AND asset_id <= ?2 {} ORDER BY asset_id LIMIT ?3",
+            key_column(self.order.key),
+            conditions.sql
+        );
+        let values = conditions.values_between(after, last_scanned, -1);
+        let mut select = connection.prepare_cached(&query).during(what)?;
+        let mut rows = select.query(params_from_iter(values)).during(what)?;
+        while let Some(row) = rows.next().during(what)? {
+            let mut columns = RowReader::new(row);
+            let asset = columns.id(AssetId).during(what)?;
+            if let Some(test) = &mut name_test
+                && !test.matches(asset)?
+            {
+                continue;
+            }
+            let found = sorted_asset(connection, self.order, asset, &mut columns)?;
+            if self.beyond.as_ref().is_none_or(|beyond| found > *beyond) {
+                self.best.push(found);
+                if self.best.len() > self.wanted {
+                    self.best.pop();
+                }
+            }
+        }
+        Ok(last_scanned)
+    }
+}
+
+/// The place of an asset in a sorted list; `None` if there is no such asset.
+pub(super) fn place_of(connection: &Connection, order: AssetOrder, asset: AssetId) -> Result<Option<SortedAsset>> {
+    let what = "list assets";
+    let query = format!("SELECT {} FROM media_assets WHERE asset_id = ?1", key_column(order.key));
+    let mut select = connection.prepare_cached(&query).during(what)?;
+    let mut rows = select.query([asset.0.as_bytes()]).during(what)?;
+    let row = rows.next().during(what)?;
+    row.map(|row| sorted_asset(connection, order, asset, &mut RowReader::new(row))).transpose()
+}
+
+/// The column with the key; an asset's name is in no column of its row.
+fn key_column(key: AssetSortKey) -> &'static str {
+    match key {
+        AssetSortKey::Name => "NULL",
+        AssetSortKey::Size => "size_bytes",
+        AssetSortKey::Staged => "staged_at",
+        AssetSortKey::MediaType => "media_type",
+    }
+}
+
+/// An asset with its place; the next of `columns` is the key's.
+fn sorted_asset(
+    connection: &Connection,
+    order: AssetOrder,
+    asset: AssetId,
+    columns: &mut RowReader<'_>,
+) -> Result<SortedAsset> {
+    let what = "list assets";
+    let key = match order.key {
+        AssetSortKey::Size | AssetSortKey::Staged => SortKey::Number(columns.get().during(what)?),
+        AssetSortKey::MediaType => SortKey::Text(columns.get().during(what)?),
+        AssetSortKey::Name => {
+            let paths = names::paths(connection, asset, 1)?;
+            SortKey::Text(paths.file_name().unwrap_or_default().to_owned())
+        }
+    };
+    let place = if order.descending { SortPlace::Descending(Reverse(key)) } else { SortPlace::Ascending(key) };
+    Ok(SortedAsset { place, asset })
 }
 
 /// The last asset of the next [`SCAN_ROWS`]; `None` if there are fewer.
@@ -55,7 +211,7 @@ fn end_of_scan(connection: &Connection, after: Option<AssetId>) -> Result<Option
     connection
         .prepare_cached("SELECT asset_id FROM media_assets WHERE asset_id > ?1 ORDER BY asset_id LIMIT 1 OFFSET ?2")
         .and_then(|mut select| {
-            select.query_row(params![after, SCAN_ROWS - 1], |row| sql::RowReader::new(row).id(AssetId)).optional()
+            select.query_row(params![after, SCAN_ROWS - 1], |row| RowReader::new(row).id(AssetId)).optional()
         })
         .during("list assets")
 }
@@ -110,6 +266,17 @@ impl AssetConditions {
             all.and("staged_at >= ?", [Value::Integer(sql::time(since))]);
         }
         all
+    }
+
+    /// The values of a query of the rows between two assets: the first three are the bounds and the limit.
+    fn values_between(self, after: Option<AssetId>, until: Option<AssetId>, row_limit: i64) -> Vec<Value> {
+        let id = |asset: AssetId| asset.0.as_bytes().to_vec();
+        // The empty blob sorts before every id, 17 bytes of the highest value after every one.
+        let after = after.map_or_else(Vec::new, id);
+        let until = until.map_or_else(|| vec![0xff; 17], id);
+        let mut values = vec![Value::Blob(after), Value::Blob(until), Value::Integer(row_limit)];
+        values.extend(self.values);
+        values
     }
 
     /// Adds a condition; its `?` are numbered after those of earlier conditions.

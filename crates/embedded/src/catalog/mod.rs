@@ -5,33 +5,37 @@
 mod advance;
 mod claims;
 mod list;
+mod names;
 mod outcomes;
 mod rows;
 mod stage;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use self::list::{PreparedFilter, SortedScan};
 use self::rows::{ASSET_COLUMNS, asset};
 use super::db::{Db, SqlContext};
 use super::sql::{self, RowReader};
-use mfctl_core::domain::asset::AssetSource;
+use mfctl_core::domain::asset::{AssetPaths, AssetSighting, AssetSource};
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::{
     Asset, AssetId, AssetState, EventId, GroupName, JobId, ObjectRef, SourcePath, Tenant, TopicPartition,
 };
 use mfctl_core::ports::{
-    AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, CursorPage, DeadLetterFlag, Result, StagedAsset,
-    StagedRow, StateTransition,
+    AssetFilter, AssetOrder, Catalog, CatalogSummary, Claim, ClaimRequest, CursorPage, DeadLetterFlag, Result,
+    StagedAsset, StagedRow, StateTransition,
 };
 
 /// Assets of one path that are returned at most, latest first.
 const MAX_ASSETS_OF_PATH: i64 = 1_000;
+/// Assets whose paths one read looks up.
+const ASSETS_PER_READ: usize = 100;
 
 /// The catalog of the embedded profile.
 #[derive(Debug, Clone)]
@@ -107,6 +111,7 @@ impl Catalog for SqliteCatalog {
         let limit = sql::clamp_page_limit(limit);
         let mut after = cursor.map(|cursor| cursor.parse().map_err(|_| sql::invalid_cursor(cursor))).transpose()?;
         let mut assets: Vec<Asset> = Vec::new();
+        let filter = PreparedFilter::new(filter)?;
         // Several short reads instead of one long one, even if few of very many assets match.
         while assets.len() <= limit {
             let filter = filter.clone();
@@ -120,6 +125,59 @@ impl Catalog for SqliteCatalog {
             }
         }
         Ok(sql::page(assets, limit, |asset| asset.asset_id.to_string()))
+    }
+
+    async fn list_sorted(
+        &self,
+        filter: &AssetFilter,
+        order: AssetOrder,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<CursorPage<Asset>> {
+        let limit = sql::clamp_page_limit(limit);
+        let beyond = match cursor {
+            None => None,
+            Some(text) => {
+                let invalid = || sql::invalid_cursor(text);
+                let asset = text.parse().map_err(|_| invalid())?;
+                let place = move |connection: &Connection| list::place_of(connection, order, asset);
+                Some(self.db.read("list assets", place).await?.ok_or_else(invalid)?)
+            }
+        };
+        let filter = PreparedFilter::new(filter)?;
+        let mut scan = SortedScan { filter, order, beyond, wanted: limit + 1, best: BinaryHeap::new() };
+        let mut after = None;
+        loop {
+            let read = move |connection: &Connection| {
+                let next = scan.read(connection, after)?;
+                Ok((scan, next))
+            };
+            (scan, after) = self.db.read("list assets", read).await?;
+            if after.is_none() {
+                break;
+            }
+        }
+        let ids: Vec<AssetId> = scan.best.into_sorted_vec().into_iter().map(|found| found.asset).collect();
+        Ok(sql::page(self.assets(&ids).await?, limit, |asset| asset.asset_id.to_string()))
+    }
+
+    async fn paths(&self, assets: &[AssetId], limit: usize) -> Result<Vec<AssetPaths>> {
+        let limit = sql::clamp_page_limit(limit);
+        let mut found = Vec::with_capacity(assets.len());
+        // In several short reads: an asset may have very many paths.
+        for assets in assets.chunks(ASSETS_PER_READ) {
+            let assets = assets.to_vec();
+            let read = move |connection: &Connection| {
+                assets.iter().map(|asset| names::paths(connection, *asset, limit)).collect::<Result<Vec<_>>>()
+            };
+            found.extend(self.db.read("read assets' paths", read).await?);
+        }
+        Ok(found)
+    }
+
+    async fn sightings(&self, asset: AssetId, limit: usize) -> Result<Vec<AssetSighting>> {
+        let limit = sql::clamp_page_limit(limit);
+        self.db.read("read an asset's history", move |connection| names::sightings(connection, asset, limit)).await
     }
 
     async fn sources(&self, asset: AssetId, limit: usize) -> Result<Vec<AssetSource>> {

@@ -5,6 +5,7 @@ use rusqlite::{CachedStatement, Connection, Row, params};
 
 use super::rows::object_ref;
 use crate::db::SqlContext;
+use crate::search_names;
 use crate::sql::{self, RowReader};
 use mfctl_core::domain::{AssetId, AssetState, EventId, JobId, ObjectRef, Revision};
 use mfctl_core::ports::{Result, StagedAsset, StagedRow};
@@ -32,8 +33,13 @@ pub(super) fn stage(tx: &Connection, rows: &[PreparedRow]) -> Result<Vec<StagedA
     let mut source = tx
         .prepare_cached(
             "INSERT INTO media_sources (tenant, path, asset_id, host, job_id, seen_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT DO UPDATE SET job_id = excluded.job_id, seen_at = excluded.seen_at
-             WHERE excluded.seen_at > seen_at",
+             ON CONFLICT DO NOTHING",
+        )
+        .during(what)?;
+    let mut seen_again = tx
+        .prepare_cached(
+            "UPDATE media_sources SET job_id = ?5, seen_at = ?6
+             WHERE tenant = ?1 AND path = ?2 AND asset_id = ?3 AND host = ?4 AND seen_at < ?6",
         )
         .during(what)?;
     let mut select = tx
@@ -46,7 +52,16 @@ pub(super) fn stage(tx: &Connection, rows: &[PreparedRow]) -> Result<Vec<StagedA
     let mut assets = 0;
     let mut bytes = 0;
     for row in rows {
-        let (row_staged, added) = stage_one(row, &mut asset, &mut source, &mut select).during(what)?;
+        let (row_staged, added) = stage_one(row, &mut asset, &mut select).during(what)?;
+        let given = &row.row;
+        let id = given.asset_id.0.as_bytes();
+        let (tenant, path, job) = (given.tenant.as_str(), given.source_path.as_str(), given.job_id.0.as_bytes());
+        let values = params![tenant, path, id, given.host, job, sql::time(given.staged_at)];
+        if source.execute(values).during(what)? == 0 {
+            seen_again.execute(values).during(what)?;
+        } else if !added {
+            search_names::add_source(tx, given.asset_id).during(what)?;
+        }
         if added {
             assets += 1;
             bytes += sql::count(row.row.size_bytes);
@@ -65,7 +80,6 @@ pub(super) fn stage(tx: &Connection, rows: &[PreparedRow]) -> Result<Vec<StagedA
 fn stage_one(
     PreparedRow { row, metadata }: &PreparedRow,
     asset: &mut CachedStatement<'_>,
-    source: &mut CachedStatement<'_>,
     select: &mut CachedStatement<'_>,
 ) -> rusqlite::Result<(StagedAsset, bool)> {
     let id = row.asset_id.0.as_bytes();
@@ -85,7 +99,6 @@ fn stage_one(
         row.metadata.collection,
         metadata,
     ])?;
-    source.execute(params![row.tenant.as_str(), row.source_path.as_str(), id, row.host, job, staged_at])?;
     if added == 0 {
         return Ok((select.query_row([id], staged_row)?, false));
     }

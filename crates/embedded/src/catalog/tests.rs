@@ -7,7 +7,8 @@ use crate::{DataFolder, OpenMode};
 
 fn query_plan(connection: &Connection, sql: &str) -> String {
     let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-    let lines = explain.query_map([], |row| row.get::<_, String>(3)).unwrap();
+    let values = vec![rusqlite::types::Value::Null; explain.parameter_count()];
+    let lines = explain.query_map(rusqlite::params_from_iter(values), |row| row.get::<_, String>(3)).unwrap();
     lines.map(Result::unwrap).collect::<Vec<_>>().join("\n")
 }
 
@@ -27,6 +28,8 @@ async fn statements_use_an_index() {
             "USING PRIMARY KEY",
         ),
         ("SELECT * FROM media_job_outcomes WHERE job_id = x'00' AND path > 'a' ORDER BY path", "by_job (job_id=? AND path>?)"),
+        (names::PATHS, "SEARCH seen USING PRIMARY KEY (tenant=? AND path=?)"),
+        (names::SIGHTINGS, "SEARCH seen USING PRIMARY KEY (tenant=? AND path=?)"),
         ("SELECT path FROM media_sources WHERE asset_id = x'00' ORDER BY seen_at DESC, path", "by_asset (asset_id=?)"),
         (
             "SELECT * FROM media_assets WHERE asset_id > x'00' AND asset_id <= x'ff' AND dead_lettered IS NOT NULL

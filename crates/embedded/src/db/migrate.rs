@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use super::connection::{self, beside};
 use super::error::SqlContext;
 use crate::base::{OpenMode, io_error, open_at_once, special_file};
-use crate::locks;
+use crate::{locks, search_names};
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
 /// `mfct`, in the file's header: marks the file as mfctl's.
@@ -29,6 +29,9 @@ struct SqlMigration {
     sql: &'static str,
 }
 
+/// The migration after which the names of documents are indexed.
+const SEARCH_NAMES: u32 = 10;
+
 /// Every migration, by version. A released one is never changed.
 const MIGRATIONS: &[SqlMigration] = &[
     SqlMigration { version: 1, sql: include_str!("../migrations/0001_log.sql") },
@@ -40,6 +43,7 @@ const MIGRATIONS: &[SqlMigration] = &[
     SqlMigration { version: 7, sql: include_str!("../migrations/0007_config.sql") },
     SqlMigration { version: 8, sql: include_str!("../migrations/0008_job_inputs.sql") },
     SqlMigration { version: 9, sql: include_str!("../migrations/0009_file_versions.sql") },
+    SqlMigration { version: SEARCH_NAMES, sql: include_str!("../migrations/0010_search_names.sql") },
 ];
 
 /// The format this binary writes.
@@ -261,6 +265,9 @@ fn apply(connection: &mut Connection, from: u32) -> Result<()> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate).during(what)?;
     for migration in MIGRATIONS.iter().filter(|migration| migration.version > from) {
         tx.execute_batch(migration.sql).during(&format!("apply migration {}", migration.version))?;
+    }
+    if from < SEARCH_NAMES {
+        search_names::fill(&tx).during(what)?;
     }
     tx.pragma_update(None, "application_id", APPLICATION_ID).during(what)?;
     tx.pragma_update(None, "user_version", latest_version()).during(what)?;

@@ -3,6 +3,7 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
+use super::query::QueryExpressions;
 use crate::db::SqlContext;
 use crate::sql::RowReader;
 use mfctl_core::domain::AssetId;
@@ -17,6 +18,8 @@ const MAX_SNIPPET_CHARS: usize = 240;
 const MAX_SNIPPET_SOURCE: usize = 512 * 1024;
 /// The BM25 weights of title, tags and body.
 const BM25_WEIGHTS: &str = "10.0, 4.0, 1.0";
+/// The BM25 weight of the names of files.
+const NAMES_WEIGHT: &str = "4.0";
 
 /// One page of matches, before their snippets are cut.
 pub(super) struct IndexMatches {
@@ -34,51 +37,98 @@ struct MatchedDocument {
     body: String,
 }
 
-/// The requested page of matches; `words` is an FTS5 expression.
-pub(super) fn find(connection: &Connection, query: &SearchQuery, words: &str) -> Result<IndexMatches> {
+/// The requested page of matches.
+pub(super) fn find(connection: &Connection, query: &SearchQuery, words: &QueryExpressions) -> Result<IndexMatches> {
     let what = "search";
-    let (filter, mut values) = filter(query, words);
-    let from = "FROM search_words JOIN search_documents AS d ON d.document_id = search_words.rowid
-                WHERE search_words MATCH ?1";
+    let mut statement = SearchStatement::default();
+    let matched = statement.matched(words);
+    let filter = statement.filter(query);
+    let from = format!("FROM ({matched}) AS matched JOIN search_documents AS d USING (document_id) {filter}");
     let total: i64 = connection
-        .prepare_cached(&format!("SELECT count(*) {from} {filter}"))
-        .and_then(|mut select| select.query_row(params_from_iter(&values), |row| row.get(0)))
+        .prepare_cached(&format!("SELECT count(*) {from}"))
+        .and_then(|mut select| select.query_row(params_from_iter(&statement.values), |row| row.get(0)))
         .during(what)?;
-    let page = [query.limit.min(MAX_PAGE_HITS), query.offset];
-    values.extend(page.map(|number| Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))));
-    let limit = values.len() - 1;
-    let offset = values.len();
+    let number = |number: usize| Value::Integer(i64::try_from(number).unwrap_or(i64::MAX));
+    let limit = statement.value(number(query.limit.min(MAX_PAGE_HITS)));
+    let offset = statement.value(number(query.offset));
     let ranked = format!(
         "SELECT asset_id, locale, score, title, media_type, language, substr(body, 1, {MAX_SNIPPET_SOURCE})
-         FROM (SELECT d.*, -bm25(search_words, {BM25_WEIGHTS}) AS score {from} {filter}
-               ORDER BY score DESC, d.asset_id, d.locale LIMIT ?{limit} OFFSET ?{offset})
+         FROM (SELECT d.*, score {from} ORDER BY score DESC, d.asset_id, d.locale LIMIT {limit} OFFSET {offset})
          JOIN search_bodies USING (document_id) ORDER BY score DESC, asset_id, locale"
     );
     let documents = connection
         .prepare_cached(&ranked)
-        .and_then(|mut select| select.query_map(params_from_iter(&values), matched_document)?.collect())
+        .and_then(|mut select| select.query_map(params_from_iter(&statement.values), matched_document)?.collect())
         .during(what)?;
     Ok(IndexMatches { documents, total: total.unsigned_abs() })
 }
 
-/// The conditions other than the words, and the parameter values; the words are the first value.
-fn filter(query: &SearchQuery, words: &str) -> (String, Vec<Value>) {
-    let mut values = vec![Value::Text(words.to_owned()), Value::Text(query.tenant.to_string())];
-    let mut sql = "AND d.tenant = ?2".to_owned();
-    if let Some(collection) = &query.collection {
-        values.push(Value::Text(collection.clone()));
-        sql.push_str(&format!(" AND d.collection = ?{}", values.len()));
+/// The parameter values of a statement that is being put together.
+#[derive(Default)]
+struct SearchStatement {
+    values: Vec<Value>,
+}
+
+impl SearchStatement {
+    /// The parameter with this value.
+    fn value(&mut self, value: Value) -> String {
+        self.values.push(value);
+        format!("?{}", self.values.len())
     }
-    if let Some(media_type) = &query.media_type {
-        values.push(Value::Text(media_type.clone()));
-        let number = values.len();
-        sql.push_str(&if media_type.ends_with('/') {
-            format!(" AND substr(d.media_type, 1, length(?{number})) = ?{number}")
-        } else {
-            format!(" AND d.media_type = ?{number}")
-        });
+
+    fn text(&mut self, text: impl Into<String>) -> String {
+        self.value(Value::Text(text.into()))
     }
-    (sql, values)
+
+    /// The documents that match, each with its score: those with every word in their texts; and those of whose words a name of
+    /// a file has at least one, the names and the texts together having all.
+    fn matched(&mut self, words: &QueryExpressions) -> String {
+        let all = self.text(words.all());
+        let any = self.text(words.any());
+        let in_names = |expression: &str, row: &str| {
+            format!("EXISTS (SELECT 1 FROM search_names({expression}) AS own WHERE own.rowid = {row}.rowid)")
+        };
+        let in_words = |expression: &str| {
+            format!("EXISTS (SELECT 1 FROM search_words({expression}) AS own WHERE own.rowid = search_names.rowid)")
+        };
+        let mut in_texts = String::new();
+        let mut by_name = format!(" AND NOT {}", in_words(&all));
+        if words.included.len() > 1 {
+            for term in &words.included {
+                let term = self.text(term.as_str());
+                by_name.push_str(&format!(" AND ({} OR {})", in_names(&term, "search_names"), in_words(&term)));
+            }
+        }
+        if let Some(excluded) = &words.excluded {
+            let excluded = self.text(excluded.as_str());
+            in_texts = format!(" AND NOT {}", in_names(&excluded, "search_words"));
+            let neither = format!("{} AND NOT {}", in_names(&excluded, "search_names"), in_words(&excluded));
+            by_name.push_str(&format!(" AND NOT {neither}"));
+        }
+        format!(
+            "SELECT rowid AS document_id, -bm25(search_words, {BM25_WEIGHTS}) AS score
+             FROM search_words WHERE search_words MATCH {all}{in_texts}
+             UNION ALL
+             SELECT rowid, -bm25(search_names, {NAMES_WEIGHT}) FROM search_names WHERE search_names MATCH {any}{by_name}"
+        )
+    }
+
+    /// The conditions other than the words.
+    fn filter(&mut self, query: &SearchQuery) -> String {
+        let mut sql = format!("WHERE d.tenant = {}", self.text(query.tenant.to_string()));
+        if let Some(collection) = &query.collection {
+            sql.push_str(&format!(" AND d.collection = {}", self.text(collection.as_str())));
+        }
+        if let Some(media_type) = &query.media_type {
+            let number = self.text(media_type.as_str());
+            sql.push_str(&if media_type.ends_with('/') {
+                format!(" AND substr(d.media_type, 1, length({number})) = {number}")
+            } else {
+                format!(" AND d.media_type = {number}")
+            });
+        }
+        sql
+    }
 }
 
 fn matched_document(row: &Row<'_>) -> rusqlite::Result<MatchedDocument> {

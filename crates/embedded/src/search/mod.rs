@@ -9,6 +9,7 @@ mod write;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension};
 
+use self::query::QueryExpressions;
 use super::db::{Db, SqlContext};
 use mfctl_core::domain::text::query_terms;
 use mfctl_core::domain::{AssetId, Revision};
@@ -45,7 +46,7 @@ impl SearchIndex for SqliteSearch {
 
     async fn search(&self, query: &SearchQuery) -> Result<SearchPage> {
         let terms = query_terms(&query.text);
-        let Some(words) = query::fts5_expression(&terms) else {
+        let Some(words) = QueryExpressions::new(&terms) else {
             return Err(Error::new(ErrorKind::Invalid, "the query has no word to search for")
                 .hint("write at least one word; `-word` only excludes"));
         };

@@ -2,17 +2,40 @@
 
 use mfctl_core::domain::text::QueryTerm;
 
-/// The expression for these terms; `None` if no term is to be included.
-pub(super) fn fts5_expression(terms: &[QueryTerm]) -> Option<String> {
-    let join = |excluded: bool, by: &str| {
-        let selected: Vec<String> = terms.iter().filter(|term| term.excluded == excluded).map(any_spelling).collect();
-        (!selected.is_empty()).then(|| selected.join(by))
-    };
-    let included = join(false, " AND ")?;
-    Some(match join(true, " OR ") {
-        Some(excluded) => format!("({included}) NOT ({excluded})"),
-        None => included,
-    })
+/// A query as FTS5 expressions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct QueryExpressions {
+    /// Every term that must occur.
+    pub(super) included: Vec<String>,
+    /// Any of the excluded terms; `None` if there is none.
+    pub(super) excluded: Option<String>,
+}
+
+impl QueryExpressions {
+    /// The expressions for these terms; `None` if no term is to be included.
+    pub(super) fn new(terms: &[QueryTerm]) -> Option<Self> {
+        let of = |excluded: bool| -> Vec<String> {
+            terms.iter().filter(|term| term.excluded == excluded).map(any_spelling).collect()
+        };
+        let included = of(false);
+        let excluded = of(true);
+        let excluded = (!excluded.is_empty()).then(|| excluded.join(" OR "));
+        (!included.is_empty()).then_some(Self { included, excluded })
+    }
+
+    /// The whole query: for what has all terms in one row.
+    pub(super) fn all(&self) -> String {
+        let included = self.included.join(" AND ");
+        match &self.excluded {
+            Some(excluded) => format!("({included}) NOT ({excluded})"),
+            None => included,
+        }
+    }
+
+    /// Any of the terms that must occur.
+    pub(super) fn any(&self) -> String {
+        self.included.join(" OR ")
+    }
 }
 
 /// Any of the term's spellings.
@@ -32,7 +55,7 @@ mod tests {
     use mfctl_core::domain::text::query_terms;
 
     fn expression(typed: &str) -> Option<String> {
-        fts5_expression(&query_terms(typed))
+        QueryExpressions::new(&query_terms(typed)).map(|query| query.all())
     }
 
     #[test]

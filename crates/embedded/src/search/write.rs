@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::db::SqlContext;
+use crate::search_names;
 use mfctl_core::domain::text::normalise;
 use mfctl_core::domain::{AssetId, Revision};
 use mfctl_core::ports::{Result, SearchDocument};
@@ -80,7 +81,7 @@ fn index_one(
         .execute(params![document_id, document.body])?;
     tx.prepare_cached("REPLACE INTO search_words (rowid, title, tags, body) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![document_id, title, tags, body])?;
-    Ok(())
+    search_names::write(tx, document_id, document.asset_id, &document.names)
 }
 
 /// See [`mfctl_core::ports::SearchIndex::remove`].
@@ -102,6 +103,7 @@ fn remove_rows(tx: &Connection, asset: AssetId, revision: Revision) -> rusqlite:
     for document_id in removed {
         tx.prepare_cached("DELETE FROM search_bodies WHERE document_id = ?1")?.execute([document_id])?;
         tx.prepare_cached("DELETE FROM search_words WHERE rowid = ?1")?.execute([document_id])?;
+        search_names::remove(tx, document_id)?;
     }
     Ok(())
 }

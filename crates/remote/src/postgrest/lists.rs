@@ -1,17 +1,17 @@
 //! Reads. Pages continue after a key; one page may need several requests, each of a bounded size.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::client::{CatalogRequest, PostgrestClient};
-use super::rows::{self, AssetRow, OutcomeRow, SourceRow};
-use mfctl_core::domain::asset::AssetSource;
+use super::rows::{self, AssetPathsRow, AssetRow, OutcomeRow, SightingRow, SourceRow};
+use mfctl_core::domain::asset::{AssetPaths, AssetSighting, AssetSource};
 use mfctl_core::domain::job::JobOutcome;
-use mfctl_core::domain::{Asset, AssetId, AssetState, EventId, JobId, SourcePath, Tenant};
-use mfctl_core::ports::{AssetFilter, CatalogSummary, CursorPage, Error, ErrorKind, Result};
+use mfctl_core::domain::{Asset, AssetId, AssetState, EventId, JobId, NameGlob, SourcePath, Tenant};
+use mfctl_core::ports::{AssetFilter, AssetOrder, AssetSortKey, CatalogSummary, CursorPage, Error, ErrorKind, Result};
 
 /// The most rows of a page, whatever the limit.
 const MAX_PAGE: usize = 10_000;
@@ -19,6 +19,8 @@ const MAX_PAGE: usize = 10_000;
 const MAX_ROWS_PER_REQUEST: usize = 1_000;
 /// The most assets that one path is resolved to.
 const MAX_ASSETS_OF_PATH: usize = 1_000;
+/// The most paths of one answer, of all its assets: a path may have 4 KiB.
+const MAX_PATHS_PER_REQUEST: usize = 10_000;
 
 /// Does not wait for a reload of the schema cache: a database without its tables has no identity.
 pub(super) async fn identity(client: &PostgrestClient) -> Result<String> {
@@ -73,16 +75,52 @@ pub(super) async fn list(
     cursor: Option<&str>,
     limit: usize,
 ) -> Result<CursorPage<Asset>> {
+    // The function of the first release suffices for what it knows, so that an earlier database can be read.
+    let function = if filter.name.is_none() { "rpc/list_assets" } else { "rpc/find_assets" };
+    scan(client, function, conditions(filter), cursor, limit).await
+}
+
+pub(super) async fn list_sorted(
+    client: &PostgrestClient,
+    filter: &AssetFilter,
+    order: AssetOrder,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Result<CursorPage<Asset>> {
+    let mut request = conditions(filter);
+    request["sort"] = json!(match order.key {
+        AssetSortKey::Name => "name",
+        AssetSortKey::Size => "size",
+        AssetSortKey::Staged => "staged",
+        AssetSortKey::MediaType => "type",
+    });
+    request["descending"] = json!(order.descending);
+    if let Some(cursor) = cursor {
+        let asset: AssetId = cursor.parse().map_err(|_| bad_cursor(cursor))?;
+        if assets(client, &[asset]).await?.is_empty() {
+            return Err(bad_cursor(cursor));
+        }
+    }
+    scan(client, "rpc/find_assets", request, cursor, limit).await
+}
+
+/// Reads a page of assets in several steps.
+async fn scan(
+    client: &PostgrestClient,
+    function: &str,
+    mut request: Value,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Result<CursorPage<Asset>> {
     let limit = limit.clamp(1, MAX_PAGE);
     let mut after: Option<AssetId> = cursor.map(|text| text.parse().map_err(|_| bad_cursor(text))).transpose()?;
-    let mut request = conditions(filter);
     let mut found: Vec<Asset> = Vec::new();
     let mut max_rows = MAX_ROWS_PER_REQUEST;
     while found.len() <= limit {
         let wanted = (limit + 1 - found.len()).min(max_rows);
         request["after"] = json!(after);
         request["wanted"] = json!(wanted);
-        let scan: AssetScanStep = match client.call("list assets", "rpc/list_assets", rows::json(&request)?).await {
+        let scan: AssetScanStep = match client.call("list assets", function, rows::json(&request)?).await {
             Err(error) if error.kind() == ErrorKind::Invalid && wanted > 1 => {
                 max_rows = wanted / 2;
                 continue;
@@ -100,7 +138,24 @@ pub(super) async fn list(
     Ok(page(found, limit, |asset| asset.asset_id.to_string()))
 }
 
-/// A filter as the parameter of `media.list_assets`.
+pub(super) async fn paths(client: &PostgrestClient, assets: &[AssetId], limit: usize) -> Result<Vec<AssetPaths>> {
+    let limit = limit.clamp(1, MAX_PAGE);
+    let mut found: HashMap<AssetId, AssetPaths> = HashMap::new();
+    for assets in assets.chunks((MAX_PATHS_PER_REQUEST / limit).clamp(1, MAX_ROWS_PER_REQUEST)) {
+        let body = rows::json(&json!({ "assets": assets, "limit": limit }))?;
+        let rows: Vec<AssetPathsRow> = client.call("read assets' paths", "rpc/asset_paths", body).await?;
+        found.extend(rows.into_iter().map(|row| (row.asset_id, row.into())));
+    }
+    Ok(assets.iter().map(|asset| found.get(asset).cloned().unwrap_or_default()).collect())
+}
+
+pub(super) async fn sightings(client: &PostgrestClient, asset: AssetId, limit: usize) -> Result<Vec<AssetSighting>> {
+    let body = rows::json(&json!({ "asset": asset, "limit": limit.clamp(1, MAX_PAGE) }))?;
+    let rows: Vec<SightingRow> = client.call("read an asset's history", "rpc/asset_sightings", body).await?;
+    Ok(rows.into_iter().map(AssetSighting::from).collect())
+}
+
+/// A filter as the parameter of `media.list_assets` and `media.find_assets`.
 fn conditions(filter: &AssetFilter) -> Value {
     json!({
         "tenant": filter.tenant,
@@ -111,6 +166,7 @@ fn conditions(filter: &AssetFilter) -> Value {
         "tag": filter.tag.as_ref().map(|(name, value)| json!({ "name": name, "value": value })),
         "job_id": filter.job_id,
         "since": filter.since.map(rows::time),
+        "name": filter.name.as_ref().map(NameGlob::regex),
     })
 }
 

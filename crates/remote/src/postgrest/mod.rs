@@ -19,14 +19,14 @@ use jiff::Timestamp;
 
 use self::client::PostgrestClient;
 use super::http::HttpOptions;
-use mfctl_core::domain::asset::AssetSource;
+use mfctl_core::domain::asset::{AssetPaths, AssetSighting, AssetSource};
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::{
     Asset, AssetId, EventId, GroupName, JobId, ObjectRef, Secret, SourcePath, Tenant, TopicPartition,
 };
 use mfctl_core::ports::{
-    AssetFilter, Catalog, CatalogSummary, Claim, ClaimRequest, CursorPage, DeadLetterFlag, Result, StagedAsset,
-    StagedRow, StateTransition,
+    AssetFilter, AssetOrder, Catalog, CatalogSummary, Claim, ClaimRequest, CursorPage, DeadLetterFlag, Result,
+    StagedAsset, StagedRow, StateTransition,
 };
 
 /// The address of a PostgREST server, and how to authenticate.
@@ -128,6 +128,24 @@ impl Catalog for PostgrestCatalog {
 
     async fn list(&self, filter: &AssetFilter, cursor: Option<&str>, limit: usize) -> Result<CursorPage<Asset>> {
         lists::list(&self.client, filter, cursor, limit).await
+    }
+
+    async fn list_sorted(
+        &self,
+        filter: &AssetFilter,
+        order: AssetOrder,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<CursorPage<Asset>> {
+        lists::list_sorted(&self.client, filter, order, cursor, limit).await
+    }
+
+    async fn paths(&self, assets: &[AssetId], limit: usize) -> Result<Vec<AssetPaths>> {
+        lists::paths(&self.client, assets, limit).await
+    }
+
+    async fn sightings(&self, asset: AssetId, limit: usize) -> Result<Vec<AssetSighting>> {
+        lists::sightings(&self.client, asset, limit).await
     }
 
     async fn sources(&self, asset: AssetId, limit: usize) -> Result<Vec<AssetSource>> {

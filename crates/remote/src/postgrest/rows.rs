@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use mfctl_core::domain::asset::{AssetFacts, AssetSource, Stage};
+use mfctl_core::domain::asset::{AssetFacts, AssetPath, AssetPaths, AssetSighting, AssetSource, Stage};
 use mfctl_core::domain::event::Metadata;
 use mfctl_core::domain::job::{FileOutcome, FileRefusal, JobOutcome, RefusalKind};
 use mfctl_core::domain::{
@@ -353,6 +353,35 @@ pub(super) struct SourceRow {
 impl SourceRow {
     pub(super) fn into_source(self, asset_id: AssetId) -> AssetSource {
         AssetSource { asset_id, path: self.path, host: self.host, job_id: self.job_id, seen_at: self.seen_at }
+    }
+}
+
+/// An asset's answer of `media.asset_paths`.
+#[derive(Debug, Deserialize)]
+pub(super) struct AssetPathsRow {
+    pub(super) asset_id: AssetId,
+    count: u64,
+    paths: Vec<AssetPath>,
+}
+
+impl From<AssetPathsRow> for AssetPaths {
+    fn from(row: AssetPathsRow) -> Self {
+        Self { paths: row.paths, count: row.count }
+    }
+}
+
+/// A row of `media.asset_sightings`.
+#[derive(Debug, Deserialize)]
+pub(super) struct SightingRow {
+    path: SourcePath,
+    host: Option<String>,
+    job_id: JobId,
+    at: Timestamp,
+}
+
+impl From<SightingRow> for AssetSighting {
+    fn from(row: SightingRow) -> Self {
+        Self { path: row.path, host: row.host, job_id: row.job_id, at: row.at }
     }
 }
 
