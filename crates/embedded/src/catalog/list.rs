@@ -196,10 +196,7 @@ fn sorted_asset(
     let key = match order.key {
         AssetSortKey::Size | AssetSortKey::Staged => SortKey::Number(columns.get().during(what)?),
         AssetSortKey::MediaType => SortKey::Text(columns.get().during(what)?),
-        AssetSortKey::Name => {
-            let paths = names::paths(connection, asset, 1)?;
-            SortKey::Text(paths.file_name().unwrap_or_default().to_owned())
-        }
+        AssetSortKey::Name => SortKey::Text(names::file_name(connection, asset)?),
     };
     let place = if order.descending { SortPlace::Descending(Reverse(key)) } else { SortPlace::Ascending(key) };
     Ok(SortedAsset { place, asset })

@@ -1,5 +1,6 @@
 //! The paths of assets, from their sources and from the outcomes of jobs, which keep what later ingests change in a source.
 
+use jiff::Timestamp;
 use rusqlite::{CachedStatement, Connection, params};
 
 use crate::db::SqlContext;
@@ -43,6 +44,10 @@ pub(super) const SIGHTINGS: &str = "
 /// See [`mfctl_core::ports::Catalog::paths`].
 pub(super) fn paths(connection: &Connection, asset: AssetId, limit: usize) -> Result<AssetPaths> {
     let what = "read an asset's paths";
+    if let Some(only) = only_source(connection, asset).during(what)? {
+        let path = path_of(connection, asset, only).during(what)?;
+        return Ok(AssetPaths { paths: vec![path], count: 1 });
+    }
     let mut found = AssetPaths::default();
     let mut select = connection.prepare_cached(PATHS).during(what)?;
     let mut rows = select.query(params![asset.0.as_bytes(), limit as i64]).during(what)?;
@@ -59,6 +64,55 @@ pub(super) fn paths(connection: &Connection, asset: AssetId, limit: usize) -> Re
         found.count = columns.count().during(what)?;
     }
     Ok(found)
+}
+
+/// The name that an asset is shown by; empty if no file of it is known.
+pub(super) fn file_name(connection: &Connection, asset: AssetId) -> Result<String> {
+    if let Some(only) = only_source(connection, asset).during("read an asset's paths")? {
+        return Ok(only.path.file_name().to_owned());
+    }
+    Ok(paths(connection, asset, 1)?.file_name().unwrap_or_default().to_owned())
+}
+
+/// The source of an asset that has one.
+struct OnlySource {
+    tenant: String,
+    path: SourcePath,
+    job_id: JobId,
+    seen_at: Timestamp,
+}
+
+/// The only source of an asset, as nearly every asset has; `None` if it has none or several.
+fn only_source(connection: &Connection, asset: AssetId) -> rusqlite::Result<Option<OnlySource>> {
+    let mut select = connection
+        .prepare_cached("SELECT tenant, path, job_id, seen_at FROM media_sources WHERE asset_id = ?1 LIMIT 2")?;
+    let mut rows = select.query([asset.0.as_bytes()])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let mut columns = RowReader::new(row);
+    let only = OnlySource {
+        tenant: columns.get()?,
+        path: SourcePath::from_text(columns.get::<String>()?),
+        job_id: columns.id(JobId)?,
+        seen_at: columns.time()?,
+    };
+    Ok(rows.next()?.is_none().then_some(only))
+}
+
+/// The path of a source with its first job.
+fn path_of(connection: &Connection, asset: AssetId, source: OnlySource) -> rusqlite::Result<AssetPath> {
+    let mut select = connection.prepare_cached(
+        "SELECT min(job_id), min(at) FROM media_job_outcomes WHERE tenant = ?1 AND path = ?2 AND asset_id = ?3",
+    )?;
+    let (first_job, first_at) =
+        select.query_row(params![source.tenant, source.path.as_str(), asset.0.as_bytes()], |row| {
+            let mut columns = RowReader::new(row);
+            Ok((columns.maybe_id(JobId)?, columns.maybe_time()?))
+        })?;
+    Ok(AssetPath {
+        path: source.path,
+        job_id: first_job.unwrap_or(source.job_id),
+        first_seen_at: first_at.unwrap_or(source.seen_at),
+    })
 }
 
 /// See [`mfctl_core::ports::Catalog::sightings`].
