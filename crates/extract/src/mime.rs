@@ -7,7 +7,7 @@ mod names;
 mod signatures;
 mod text;
 
-pub use names::by_name;
+pub use names::{by_name, format_name};
 
 /// The bytes that [`detect`] inspects, from the start of a file.
 pub const SAMPLE_BYTES: usize = 8 * 1024;

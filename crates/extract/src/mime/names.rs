@@ -102,3 +102,34 @@ pub fn by_name(name: &str) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+/// The name by which people know a format of documents or images; `None` for others, which go by their media type.
+#[must_use]
+pub fn format_name(media_type: &str) -> Option<&'static str> {
+    Some(match media_type {
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document" => "DOCX",
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet" => "XLSX",
+        "application/vnd.openxmlformats-officedocument.presentationml.presentation" => "PPTX",
+        "application/msword" => "DOC",
+        "application/vnd.ms-excel" => "XLS",
+        "application/vnd.ms-powerpoint" => "PPT",
+        "application/vnd.ms-outlook" => "MSG",
+        "application/vnd.oasis.opendocument.text" => "ODT",
+        "application/vnd.oasis.opendocument.spreadsheet" => "ODS",
+        "application/vnd.oasis.opendocument.presentation" => "ODP",
+        "application/vnd.oasis.opendocument.graphics" => "ODG",
+        "application/epub+zip" => "EPUB",
+        "application/rtf" => "RTF",
+        "application/postscript" => "PostScript",
+        "application/zip" => "ZIP",
+        "image/svg+xml" => "SVG",
+        "image/heic" | "image/heif" => "HEIC",
+        "image/avif" => "AVIF",
+        "image/jxl" => "JPEG XL",
+        "image/jp2" => "JPEG 2000",
+        "image/vnd.adobe.photoshop" => "PSD",
+        "image/vnd.djvu" => "DjVu",
+        "image/vnd.microsoft.icon" => "ICO",
+        _ => return None,
+    })
+}

@@ -65,6 +65,7 @@ pub(super) fn detect(sample: &[u8]) -> Option<&'static str> {
         .filter(|media_type| !is_short_signature(media_type) || !looks_like_text(sample))
         .or_else(|| bmp(sample))
         .or_else(|| mpeg_audio(sample))
+        .or_else(|| tar(sample))
 }
 
 /// Whether the signature is of two or three letters that text may start with too.
@@ -75,8 +76,13 @@ fn is_short_signature(media_type: &str) -> bool {
     )
 }
 
+/// Whether no byte is one that only binary data has (WHATWG MIME Sniffing, 3), or a byte order mark begins UTF-16.
 fn looks_like_text(sample: &[u8]) -> bool {
-    super::text::is_text(sample)
+    match sample {
+        [] | [0xFF, 0xFE, 0, 0, ..] => false,
+        [0xFE, 0xFF, ..] | [0xFF, 0xFE, ..] => true,
+        _ => !sample.iter().any(|byte| matches!(byte, 0..=8 | 0x0B | 0x0E..=0x1A | 0x1C..=0x1F | 0x7F)),
+    }
 }
 
 /// Readers accept a PDF header anywhere in the first KiB, so content before it does not hide the format, except that of an
@@ -207,6 +213,17 @@ fn bmp(sample: &[u8]) -> Option<&'static str> {
     let header = sample.get(..18).filter(|header| header.starts_with(b"BM"))?;
     let size = u32::from_le_bytes(header.get(14..18)?.try_into().ok()?);
     matches!(size, 12 | 40 | 52 | 56 | 64 | 108 | 124).then_some("image/bmp")
+}
+
+/// An archive without the signature of later formats: the checksum of its first header is right (POSIX.1, ustar: all bytes of
+/// the header, with spaces for the checksum).
+fn tar(sample: &[u8]) -> Option<&'static str> {
+    const CHECKSUM: std::ops::Range<usize> = 148..156;
+    let header = sample.get(..512).filter(|header| header[0] != 0)?;
+    let checksum = std::str::from_utf8(&header[CHECKSUM]).ok()?.trim_matches(['\0', ' ']);
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    let own: u32 = header[CHECKSUM].iter().map(|byte| u32::from(*byte)).sum();
+    (u32::from_str_radix(checksum, 8).ok()? == sum - own + 8 * 32).then_some("application/x-tar")
 }
 
 /// A frame of MPEG audio: eleven set bits, then fields without reserved values.

@@ -37,9 +37,22 @@ fn content_determines_the_type() {
         ("سلام دنیا".as_bytes(), "text/plain"),
         (b"\xFF\xFEs\0a\0l\0", "text/plain"),
         (b"\xD3\xE1\xC7\xE3 \xCF\xE4\xED\xC7", "text/plain"),
+        (b"one \x1B[31mtwo\x1B[0m and \x07 three", "text/plain"),
+        (b"text of a record\0\0\0\0\0\0\0\0", "text/plain"),
+        (b"s\0a\0l\0a\0m\0", "text/plain"),
+        (b"\0s\0a\0l\0a\0m", "text/plain"),
+        (b"s\0\0\0a\0\0\0l\0\0\0a\0\0\0", "text/plain"),
+        (b"\xFF\xFE\0\0s\0\0\0a\0\0\0", "text/plain"),
+        (b"<\0h\0t\0m\0l\0>\0<\0p\0>\0", "text/html"),
+        (b"<!--><html>", "text/html"),
+        (b"<!---><html>", "text/html"),
         (b"BMW is a car; MZ and BZh are letters", "text/plain"),
         (b"PK\x03\x04\x14\0\0\0", "application/zip"),
         (b"\0\0\0\0\0\0\0\0", UNKNOWN),
+        (b"\xFF\xFE\x01\0\x02\0\x03\0\x04\0", UNKNOWN),
+        (b"\x7FELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\x3E\0", "application/x-elf"),
+        (b"SQLite format 3\0\x10\0\x01\x01\0\x40\x20\x20", "application/vnd.sqlite3"),
+        (b"\x1F\x8B\x08\0\0\0\0\0\0\x03", "application/gzip"),
         (b"", UNKNOWN),
     ] {
         assert_eq!(detect(bytes, None).media_type, media_type, "{:?}", String::from_utf8_lossy(bytes));
@@ -95,6 +108,19 @@ fn text_about_pdf_and_archives_of_pdf_are_not_pdf() {
     assert_eq!(detect(&[&tar, &pdf[..]].concat(), None).media_type, "application/x-tar");
     let zip = [&b"PK\x03\x04\x14\0"[..], &[0; 20], b"\x05\0\0\0a.pdf", pdf].concat();
     assert_eq!(detect(&zip, None).media_type, "application/zip");
+}
+
+#[test]
+fn archives_of_texts_are_no_text() {
+    let mut header = [0_u8; 512];
+    header[..8].copy_from_slice(b"note.txt");
+    header[100..108].copy_from_slice(b"0000644\0");
+    header[124..136].copy_from_slice(b"00000000144\0");
+    header[148..156].copy_from_slice(b"        ");
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    let archive = [&header[..], "words of a text, ".repeat(400).as_bytes()].concat();
+    assert_eq!(detect(&archive, None).media_type, "application/x-tar");
 }
 
 #[test]

@@ -1,36 +1,15 @@
 //! Text formats, by how the text starts.
 
+use crate::charset;
+
 /// The format of a sample that is text.
 pub(super) fn detect(sample: &[u8]) -> Option<&'static str> {
-    if !is_text(sample) {
+    if !charset::is_text(sample) {
         return None;
     }
-    let text = decode(sample);
-    let text = text.trim_start_matches(['\u{FEFF}', ' ', '\t', '\r', '\n', '\u{0C}']);
+    let text = charset::detect(sample, None).decode(sample);
+    let text = text.trim_start_matches(['\u{FEFF}', '\0', ' ', '\t', '\r', '\n', '\u{0C}']);
     Some(xml(text).or_else(|| html(text)).or_else(|| json(text)).or_else(|| other(text)).unwrap_or("text/plain"))
-}
-
-/// Whether the sample is not empty and has no bytes that only binary data has.
-pub(super) fn is_text(sample: &[u8]) -> bool {
-    match sample {
-        [] => false,
-        [0xFF, 0xFE, 0, 0, ..] => false,
-        [0xFE, 0xFF, ..] | [0xFF, 0xFE, ..] => true,
-        _ => !sample.iter().any(|byte| matches!(byte, 0..=8 | 0x0B | 0x0E..=0x1A | 0x1C..=0x1F | 0x7F)),
-    }
-}
-
-/// The sample as text: UTF-16 if it has a byte order mark, otherwise with what is not UTF-8 replaced.
-fn decode(sample: &[u8]) -> String {
-    let utf16 = |unit: fn([u8; 2]) -> u16| {
-        let units = sample.as_chunks::<2>().0.iter().map(|pair| unit(*pair));
-        char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
-    };
-    match sample {
-        [0xFE, 0xFF, ..] => utf16(u16::from_be_bytes),
-        [0xFF, 0xFE, ..] => utf16(u16::from_le_bytes),
-        _ => String::from_utf8_lossy(sample).into_owned(),
-    }
 }
 
 fn xml(text: &str) -> Option<&'static str> {
@@ -48,8 +27,9 @@ fn xml(text: &str) -> Option<&'static str> {
 fn root(mut text: &str) -> Option<&str> {
     loop {
         text = text.trim_start();
-        if let Some(rest) = text.strip_prefix("<!--") {
-            text = rest.split_once("-->")?.1;
+        if let Some(rest) = text.strip_prefix("<!").filter(|rest| rest.starts_with("--")) {
+            // The dashes that begin a comment may end it too: `<!-->`.
+            text = rest.get(rest.find("-->")? + "-->".len()..)?;
         } else if text.starts_with("<?") || text.starts_with("<!") {
             text = text.split_once('>')?.1;
         } else {

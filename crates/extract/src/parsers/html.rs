@@ -2,15 +2,15 @@
 
 use std::fs::File;
 
-use encoding_rs::Encoding;
 use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
 use html5gum::{Emitter, Error as TokenizerError, Span, State, Tokenizer};
 
 use super::sink::TextSink;
 use super::types::{ExtractError, Extraction, Language, Limits};
-use super::{language, plain};
+use super::{html_charset, language, plain};
+use crate::charset;
 
-/// Elements whose content is not text of the page.
+/// Elements whose content is not text of the page. (Scripts run, as far as `noscript` is concerned.)
 const DROPPED: &[&str] = &["script", "style", "template", "noscript", "iframe", "noembed", "noframes", "svg", "object"];
 /// Elements that start and end a line.
 const BLOCKS: &[&str] = &[
@@ -64,7 +64,8 @@ const MAX_TITLE_BYTES: usize = 2000;
 /// Reads a page.
 pub(super) fn extract(file: File, limits: &Limits) -> Result<Extraction, ExtractError> {
     let (bytes, whole) = plain::read(file, &read_limits(limits))?;
-    let (source, charset) = plain::decode(&bytes, declared_charset(&bytes));
+    let charset = charset::detect(&bytes, html_charset::declared(&bytes));
+    let source = charset.decode(&bytes);
     drop(bytes);
     let mut page = HtmlPage::new(limits.max_text_bytes);
     page.read(&source);
@@ -74,12 +75,11 @@ pub(super) fn extract(file: File, limits: &Limits) -> Result<Extraction, Extract
         text,
         truncated: cut || !whole,
         title: title.map(|title| title.split_whitespace().collect::<Vec<_>>().join(" ")),
-        charset: Some(charset.name().to_lowercase()),
+        charset: Some(charset.name()),
         ..Extraction::default()
     };
-    match &extraction.text {
-        Some(text) => extraction.languages = language::detect(text),
-        None => extraction.note("the page has no text"),
+    if let Some(text) = &extraction.text {
+        extraction.languages = language::detect(text);
     }
     if extraction.languages.is_empty() {
         let declared = page.language.filter(|_| extraction.text.is_some());
@@ -100,26 +100,39 @@ pub(super) fn read_limits(limits: &Limits) -> Limits {
     Limits { max_text_bytes: limits.max_text_bytes.saturating_mul(8), ..*limits }
 }
 
-/// The character set that a `meta` within the first KiB declares.
-fn declared_charset(bytes: &[u8]) -> Option<&'static Encoding> {
-    let head = String::from_utf8_lossy(&bytes[..bytes.len().min(1024)]).to_ascii_lowercase();
-    let after = &head[head.find("charset=")? + "charset=".len()..];
-    let label: String = after
-        .trim_start_matches(['"', '\'', ' '])
-        .chars()
-        .take_while(|c| c.is_alphanumeric() || "-_".contains(*c))
-        .collect();
-    Encoding::for_label(label.as_bytes())
+/// How the content of an element is tokenized, if not as markup (WHATWG HTML, 13.2.6.4.4 and 13.2.6.4.7).
+pub(super) fn content_state(element: &[u8]) -> Option<State> {
+    match element {
+        b"title" | b"textarea" => Some(State::RcData),
+        b"script" => Some(State::ScriptData),
+        b"style" | b"iframe" | b"noembed" | b"noframes" | b"noscript" | b"xmp" => Some(State::RawText),
+        b"plaintext" => Some(State::PlainText),
+        _ => None,
+    }
 }
 
 /// What the page needs from its tokenizer.
 enum TokenizerAction {
-    /// The content of the element that was opened is dropped: no markup but its end tag counts.
-    DropContent,
+    /// The content of the element that was opened is tokenized in this state.
+    ReadContent(State),
     /// There is enough text.
     Stop,
     /// The source ended within the tag that begins at this offset.
     CloseTag(usize),
+    /// What begins at this offset, within SVG, is character data.
+    SkipCharacterData(usize),
+}
+
+/// How the tokenizer ended.
+enum TokenizerEnd {
+    /// At the end of the source, or with enough text.
+    Done,
+    /// The source ended within the tag that begins at this offset.
+    InTag(usize),
+    /// The source ended within an element, whose content begins at this offset and has no markup but its end tag.
+    InElement(usize),
+    /// Character data begins at this offset.
+    AtCharacterData(usize),
 }
 
 /// A start tag, and those of its attributes that matter.
@@ -144,8 +157,17 @@ struct HtmlPage {
     in_title: bool,
     /// Whether the first title has ended: any other is not the page's.
     has_title: bool,
-    /// The element whose content is being dropped.
-    dropped: Option<String>,
+    /// The element whose content is being dropped, and how many of that name are open.
+    dropped: Option<(String, usize)>,
+    /// The element whose content has no markup but its end tag, and how it is tokenized.
+    content: Option<(String, State)>,
+    /// Where that content begins.
+    content_start: usize,
+    /// The length of the text before that content.
+    text_before_content: usize,
+    /// Whether an element of that kind never ended: from then on, a script ends at its first end tag, and the content of the
+    /// others is markup, so that no text is lost.
+    is_lenient: bool,
     /// The start tag that is being read.
     tag: Option<OpenTag>,
     attribute: Attribute,
@@ -162,6 +184,10 @@ impl HtmlPage {
             in_title: false,
             has_title: false,
             dropped: None,
+            content: None,
+            content_start: 0,
+            text_before_content: 0,
+            is_lenient: false,
             tag: None,
             attribute: Attribute::Ignored,
             tag_start: None,
@@ -171,41 +197,79 @@ impl HtmlPage {
     /// Reads the source until it ends or there is enough text.
     ///
     /// A tag that never ends, because a quote in it never does, would take the rest of the page with it. It is closed at
-    /// its first `>` instead. As no quote of that kind follows, this happens a few times at most.
+    /// its first `>` instead. As no quote of that kind follows, this happens a few times at most. An element that never ends,
+    /// and whose content is no markup, would do so too: see [`Self::is_lenient`].
     fn read(&mut self, source: &str) {
         let mut rest = source;
-        while let Some(start) = self.tokenize(rest) {
-            let end = rest[start..].find('>').map_or(rest.len(), |end| start + end);
-            let tag = &rest[start..end];
-            for closing in [">", "\">", "'>"] {
-                if self.tokenize(&format!("{tag}{closing}")).is_none() {
-                    break;
+        loop {
+            match self.tokenize(rest) {
+                TokenizerEnd::Done => return,
+                TokenizerEnd::InTag(start) => {
+                    let end = rest[start..].find('>').map_or(rest.len(), |end| start + end);
+                    let tag = &rest[start..end];
+                    for closing in [">", "\">", "'>"] {
+                        if !matches!(self.tokenize(&format!("{tag}{closing}")), TokenizerEnd::InTag(_)) {
+                            break;
+                        }
+                    }
+                    rest = rest.get(end + 1..).unwrap_or_default();
+                }
+                TokenizerEnd::InElement(start) => {
+                    self.become_lenient();
+                    rest = rest.get(start..).unwrap_or_default();
+                }
+                TokenizerEnd::AtCharacterData(start) => {
+                    let data = rest.get(start..).unwrap_or_default();
+                    rest = data.split_once("]]>").map_or("", |(_, rest)| rest);
                 }
             }
-            rest = rest.get(end + 1..).unwrap_or_default();
         }
     }
 
-    /// Reads the source until it ends or there is enough text. Returns where a tag begins that does not end.
-    fn tokenize(&mut self, source: &str) -> Option<usize> {
+    fn become_lenient(&mut self) {
+        self.is_lenient = true;
+        self.content = self.content.take().filter(|(name, _)| name == "script").map(|(name, _)| (name, State::RawText));
+        match self.in_title {
+            true => self.title = TextSink::new(MAX_TITLE_BYTES),
+            false => self.text.truncate(self.text_before_content),
+        }
+        self.in_title = false;
+    }
+
+    /// The state in which the content of an element is tokenized.
+    fn state_of(&self, name: &str) -> Option<State> {
+        match content_state(name.as_bytes()) {
+            Some(State::ScriptData) if self.is_lenient => Some(State::RawText),
+            Some(State::RcData) if self.is_lenient => None,
+            state => state,
+        }
+    }
+
+    fn tokenize(&mut self, source: &str) -> TokenizerEnd {
         self.tag = None;
         self.tag_start = None;
-        let dropped = self.dropped.clone();
+        self.content_start = 0;
+        let content = self.content.clone();
         let handle = |event: CallbackEvent<'_>, span: Span<usize>| self.handle(&event, span, source);
         let mut emitter = CallbackEmitter::new(handle);
-        emitter.set_last_start_tag(dropped.as_deref().map(str::as_bytes));
+        emitter.set_last_start_tag(content.as_ref().map(|(name, _)| name.as_bytes()));
         let mut tokenizer = Tokenizer::new_with_emitter(source, emitter);
-        if dropped.is_some() {
-            tokenizer.set_state(State::RawText);
+        if let Some((_, state)) = content {
+            tokenizer.set_state(state);
         }
         while let Some(Ok(action)) = tokenizer.next() {
             match action {
-                TokenizerAction::DropContent => tokenizer.set_state(State::RawText),
-                TokenizerAction::Stop => return None,
-                TokenizerAction::CloseTag(start) => return Some(start),
+                TokenizerAction::ReadContent(state) => tokenizer.set_state(state),
+                TokenizerAction::Stop => return TokenizerEnd::Done,
+                TokenizerAction::CloseTag(start) => return TokenizerEnd::InTag(start),
+                TokenizerAction::SkipCharacterData(start) => return TokenizerEnd::AtCharacterData(start),
             }
         }
-        None
+        drop(tokenizer);
+        match &self.content {
+            Some((_, State::ScriptData | State::RcData)) => TokenizerEnd::InElement(self.content_start),
+            _ => TokenizerEnd::Done,
+        }
     }
 
     fn handle(&mut self, event: &CallbackEvent<'_>, span: Span<usize>, source: &str) -> Option<TokenizerAction> {
@@ -224,15 +288,18 @@ impl HtmlPage {
             CallbackEvent::CloseStartTag { .. } => {
                 // Unlike in XML, an unquoted value may end in the slash; the element counts as empty all the same.
                 let is_empty = source.get(..span.start).is_some_and(|before| before.ends_with('/'));
+                self.content_start = span.end;
                 return self.start_tag(is_empty);
             }
             CallbackEvent::EndTag { name } => {
                 self.tag_start = None;
-                if self.dropped.take().is_none() {
-                    self.tag(&String::from_utf8_lossy(name), None);
-                }
+                self.content = None;
+                self.end_tag(&String::from_utf8_lossy(name));
             }
             CallbackEvent::String { value } if self.dropped.is_none() => self.words(&String::from_utf8_lossy(value)),
+            CallbackEvent::Comment { value } if value.starts_with(b"[CDATA[") && self.is_in_svg() => {
+                return Some(TokenizerAction::SkipCharacterData(span.start));
+            }
             CallbackEvent::Error(TokenizerError::EofInTag) => return self.tag_start.map(TokenizerAction::CloseTag),
             _ => {}
         }
@@ -266,15 +333,41 @@ impl HtmlPage {
     fn start_tag(&mut self, is_empty: bool) -> Option<TokenizerAction> {
         self.tag_start = None;
         let tag = self.tag.take()?;
-        self.tag(&tag.name, Some(&tag));
+        let is_in_svg = self.is_in_svg();
+        match &mut self.dropped {
+            Some((name, open)) => *open += usize::from(*name == tag.name && !is_empty),
+            None => self.tag(&tag.name, Some(&tag)),
+        }
         if self.text.is_full() {
             return Some(TokenizerAction::Stop);
         }
-        if is_empty || !DROPPED.contains(&tag.name.as_str()) {
+        if is_empty {
+            if self.in_title && tag.name == "title" {
+                self.tag("title", None);
+            }
             return None;
         }
-        self.dropped = Some(tag.name);
-        Some(TokenizerAction::DropContent)
+        if self.dropped.is_none() && DROPPED.contains(&tag.name.as_str()) {
+            self.dropped = Some((tag.name.clone(), 1));
+        }
+        // SVG has elements of the same names, whose content is markup.
+        let state = self.state_of(&tag.name).filter(|_| !is_in_svg)?;
+        self.text_before_content = self.text.len();
+        self.content = Some((tag.name, state));
+        Some(TokenizerAction::ReadContent(state))
+    }
+
+    fn end_tag(&mut self, name: &str) {
+        match &mut self.dropped {
+            Some((dropped, open)) if dropped == name && *open > 1 => *open -= 1,
+            Some((dropped, _)) if dropped == name => self.dropped = None,
+            Some(_) => {}
+            None => self.tag(name, None),
+        }
+    }
+
+    fn is_in_svg(&self) -> bool {
+        self.dropped.as_ref().is_some_and(|(name, _)| name == "svg")
     }
 
     /// Applies the layout of a start or end tag.

@@ -5,6 +5,7 @@
 //! parser is not an error.
 
 mod html;
+mod html_charset;
 mod image;
 mod language;
 mod pdf;
@@ -16,6 +17,8 @@ pub use types::{ExtractError, ExtractErrorKind, Extraction, ImageFacts, Language
 
 use std::fs::File;
 
+use crate::mime;
+
 /// Parses an open file; the bytes are those of its thumbnail.
 ///
 /// # Errors
@@ -26,9 +29,9 @@ pub fn extract(file: File, media_type: &str, limits: &Limits) -> Result<(Extract
         Some(Extractor::Pdf) => pdf::extract(file, limits)?,
         Some(Extractor::Html) => html::extract(file, limits)?,
         Some(Extractor::Plain) => plain::extract(file, limits)?,
-        None => without_extractor(media_type),
+        None => return Ok((without_extractor(media_type), None)),
     };
-    Ok((extraction, None))
+    Ok((with_reason_first(extraction), None))
 }
 
 /// What there is to extract of a media type.
@@ -80,7 +83,21 @@ pub fn need(media_type: &str, size_bytes: u64, limits: &Limits) -> Result<Need, 
 
 fn without_extractor(media_type: &str) -> Extraction {
     let mut extraction = Extraction::default();
-    extraction.note(format!("no extractor for {media_type}"));
+    let format = mime::format_name(media_type).unwrap_or(media_type);
+    extraction.note(format!("no extractor for {format}"));
+    extraction
+}
+
+/// The note of a file that has no text.
+const NO_TEXT: &str = "no text in it";
+
+/// If nothing was read, the first note is the reason: assets are counted by it.
+fn with_reason_first(mut extraction: Extraction) -> Extraction {
+    if extraction.text.is_none() {
+        let reason = extraction.notes.iter().position(|note| note.starts_with("no text"));
+        let reason = reason.map_or_else(|| NO_TEXT.to_owned(), |at| extraction.notes.remove(at));
+        extraction.notes.insert(0, reason);
+    }
     extraction
 }
 

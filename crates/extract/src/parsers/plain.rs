@@ -3,33 +3,31 @@
 use std::fs::File;
 use std::io::Read;
 
-use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
-use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
-
 use super::language;
 use super::sink::TextSink;
 use super::types::{ExtractError, Extraction, Limits};
+use crate::charset;
 
-/// A larger share of control characters means binary data.
-const MAX_CONTROL_SHARE: f64 = 0.1;
+/// Text has one control character that has no place in it, and one more for so many characters; more are binary data.
+const CHARS_PER_CONTROL: u64 = 10;
 
 /// Reads a text file, up to about twice the limit of its text.
 pub(super) fn extract(file: File, limits: &Limits) -> Result<Extraction, ExtractError> {
     let (bytes, whole) = read(file, limits)?;
     let mut extraction = Extraction::default();
-    let (text, charset) = decode(&bytes, None);
-    extraction.charset = Some(charset.name().to_lowercase());
-    let controls = text.chars().filter(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{0C}')).count();
-    if controls as f64 > text.chars().count() as f64 * MAX_CONTROL_SHARE {
+    let charset = charset::detect(&bytes, None);
+    let text = charset.decode(&bytes);
+    drop(bytes);
+    extraction.charset = Some(charset.name());
+    if is_binary(&text) {
         return Err(ExtractError::malformed("the file says it is text, but most of it is binary data"));
     }
     let mut sink = TextSink::new(limits.max_text_bytes);
-    sink.push(&text.replace("\r\n", "\n").replace('\r', "\n"));
+    push(&text, &mut sink);
     (extraction.text, extraction.truncated) = sink.finish();
     extraction.truncated |= !whole;
-    match &extraction.text {
-        Some(text) => extraction.languages = language::detect(text),
-        None => extraction.note("the file has no text in it"),
+    if let Some(text) = &extraction.text {
+        extraction.languages = language::detect(text);
     }
     Ok(extraction)
 }
@@ -48,42 +46,72 @@ pub(super) fn read_bytes(limits: &Limits) -> u64 {
     (limits.max_text_bytes as u64).saturating_mul(2).saturating_add(5)
 }
 
-/// The text and its character set: by its byte order mark, or UTF-8 if it is valid, or as declared, or as detected.
-pub(super) fn decode(bytes: &[u8], declared: Option<&'static Encoding>) -> (String, &'static Encoding) {
-    let encoding = Encoding::for_bom(bytes).map(|(encoding, _)| encoding);
-    let encoding = encoding.or_else(|| is_utf8(bytes).then_some(UTF_8)).or(declared).unwrap_or_else(|| detected(bytes));
-    let (text, encoding, _) = encoding.decode(bytes);
-    (text.into_owned(), encoding)
+/// Whether too many characters are control characters that have no place in a text. A run of NULs counts as one.
+fn is_binary(text: &str) -> bool {
+    let mut chars = 0_u64;
+    let mut controls = 0_u64;
+    let mut previous = ' ';
+    for c in text.chars() {
+        if c == '\0' && previous == '\0' {
+            continue;
+        }
+        previous = c;
+        chars += 1;
+        controls += u64::from(c.is_control() && !matches!(c, '\u{07}'..='\u{0D}' | '\u{1B}' | '\u{85}'));
+    }
+    controls > 1 + chars / CHARS_PER_CONTROL || (controls > 0 && controls == chars)
 }
 
-/// Whether the bytes are UTF-8; the last character may be cut.
-fn is_utf8(bytes: &[u8]) -> bool {
-    match std::str::from_utf8(bytes) {
-        Ok(_) => true,
-        Err(error) => error.error_len().is_none(),
+/// Appends the text with `\n` for each end of a line, page or record, and without escape sequences of terminals.
+fn push(text: &str, sink: &mut TextSink) {
+    let mut rest = text;
+    let mut previous = '\n';
+    while let Some(c) = rest.chars().next() {
+        if sink.is_full() {
+            return;
+        }
+        let length = if c == ESCAPE { escape_sequence(rest) } else { c.len_utf8() };
+        match c {
+            '\n' if previous == '\r' => {}
+            '\r' | '\u{0B}' | '\u{0C}' | '\u{85}' => sink.push_char('\n'),
+            '\0' | '\u{1C}'..='\u{1E}' => sink.line(),
+            '\u{1F}' => sink.space(),
+            c => sink.push_char(c),
+        }
+        previous = c;
+        rest = rest.get(length..).unwrap_or_default();
     }
 }
 
-fn detected(bytes: &[u8]) -> &'static Encoding {
-    if let Some(utf16) = unmarked_utf16(bytes) {
-        return utf16;
-    }
-    let mut detector = EncodingDetector::new(Iso2022JpDetection::Deny);
-    detector.feed(&bytes[..bytes.len().min(256 * 1024)], true);
-    detector.guess(None, Utf8Detection::Deny)
-}
+const ESCAPE: char = '\u{1B}';
+/// A longer title or link of a terminal is not skipped.
+const MAX_TERMINAL_STRING_BYTES: usize = 2048;
 
-/// UTF-16 without a byte order mark: the high bytes are mostly 0 (Latin) or 6 (Arabic letters).
-fn unmarked_utf16(bytes: &[u8]) -> Option<&'static Encoding> {
-    let pairs = bytes[..bytes.len().min(4096)].as_chunks::<2>().0;
-    if pairs.len() < 8 {
-        return None;
-    }
-    let mostly_high =
-        |index: usize| pairs.iter().filter(|pair| matches!(pair[index], 0 | 6)).count() * 10 > pairs.len() * 8;
-    match (mostly_high(0), mostly_high(1)) {
-        (true, false) => Some(UTF_16BE),
-        (false, true) => Some(UTF_16LE),
+/// The length in bytes of the escape sequence that the text begins with: a control sequence (ECMA-48, 5.4), a character set
+/// (ECMA-35) or an operating system command such as a title or link, which has to end. It is the escape character alone if it
+/// begins none of these.
+fn escape_sequence(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let run = |from: usize, is_part: fn(&u8) -> bool| {
+        bytes.get(from..).map_or(from, |rest| from + rest.iter().take_while(|byte| is_part(byte)).count())
+    };
+    let ends_in = |at: usize, is_end: fn(&u8) -> bool| bytes.get(at).filter(|byte| is_end(byte)).map(|_| at + 1);
+    let end = match bytes.get(1) {
+        Some(b'[') => {
+            let parameters = run(2, |byte| matches!(byte, 0x30..=0x3F));
+            ends_in(run(parameters, |byte| matches!(byte, 0x20..=0x2F)), |byte| matches!(byte, 0x40..=0x7E))
+        }
+        Some(b'(' | b')' | b'*' | b'+') => ends_in(2, |byte| byte.is_ascii_alphanumeric()),
+        Some(b']') => {
+            let command = text.get(..text.floor_char_boundary(MAX_TERMINAL_STRING_BYTES)).unwrap_or_default();
+            let end = command.find(['\u{07}', '\n', '\r']).into_iter().chain(command.find("\u{1B}\\")).min();
+            end.and_then(|at| match bytes.get(at) {
+                Some(0x07) => Some(at + 1),
+                Some(0x1B) => Some(at + 2),
+                _ => None,
+            })
+        }
         _ => None,
-    }
+    };
+    end.unwrap_or(1)
 }

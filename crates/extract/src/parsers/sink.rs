@@ -15,6 +15,16 @@ impl TextSink {
         Self { text: String::new(), limit, full: false }
     }
 
+    /// The length in bytes so far.
+    pub(super) fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Drops what was appended after the text had this length.
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.text.truncate(self.text.floor_char_boundary(len));
+    }
+
     /// Whether text was cut at the limit: the parser may stop.
     pub(super) fn is_full(&self) -> bool {
         self.full

@@ -452,6 +452,174 @@ fn character_sets_are_detected() {
 }
 
 #[test]
+fn one_bad_byte_of_a_text_costs_one_character() {
+    let persian = "کتابخانه‌ی ملی ایران در تهران است. این کتاب را به مدرسه می‌برم.";
+    let (one, two) = persian.split_at(persian.find("تهران").unwrap());
+    let bytes = [one.as_bytes(), b"\xE3", two.as_bytes()].concat();
+    for (media_type, before) in [("text/plain", ""), ("text/html", "<meta charset=windows-1252><p>")] {
+        let read = parse(&[before.as_bytes(), &bytes].concat(), media_type).unwrap();
+        assert_eq!(read.text.as_deref(), Some(format!("{one}\u{FFFD}{two}").as_str()), "{media_type}");
+        assert_eq!(read.charset.as_deref(), Some("utf-8"), "{media_type}");
+    }
+}
+
+#[test]
+fn control_characters_of_a_text_leave_its_words() {
+    for (text, expected) in [
+        ("one\x1B[1;31mtwo\x1B[0m three", "onetwo three"),
+        ("one \x1B]8;;http://a.example\x1B\\two\x1B]8;;\x1B\\ three", "one two three"),
+        ("\x1B]0;title\x07one", "one"),
+        ("\x1B(Bone \x1Btwo \x1B]three", "one two ]three"),
+        ("one\x0Ctwo\x0Bthree\u{85}four", "one\ntwo\nthree\nfour"),
+        ("one\x07 \x7Ftwo", "one two"),
+        ("some words in one\0\0\0\0two, and more\0\0", "some words in one\ntwo, and more"),
+        ("some words in one\x1Ftwo\x1Ethree, and more\x1A", "some words in one two\nthree, and more"),
+        ("one\r\ntwo\rthree\r\n\r\nfour", "one\ntwo\nthree\n\nfour"),
+        ("one\x1B[", "one["),
+    ] {
+        assert_eq!(text_of(text.as_bytes(), "text/plain"), expected, "{text:?}");
+    }
+    let log = "\x1B[31mE\x1B[0m \x1B[32mI\x1B[0m\n".repeat(100);
+    assert!(text_of(log.as_bytes(), "text/plain").starts_with("E I\nE I\n"));
+    let hostile = "\x1B]".repeat(1_000_000);
+    assert!(parse(hostile.as_bytes(), "text/plain").is_ok());
+    let binary: Vec<u8> = (0..=255).cycle().take(10_000).collect();
+    assert_eq!(parse(&binary, "text/plain").unwrap_err().kind, ExtractErrorKind::Malformed);
+}
+
+/// The page in windows-1256; the rest is markup in ASCII.
+fn arabic_page(head: &str) -> Vec<u8> {
+    let (bytes, _, _) = encoding_rs::WINDOWS_1256.encode("گزارش سالانه ABC");
+    [b"<!DOCTYPE html><html><head>", head.as_bytes(), b"<title>t</title></head><body><p>", &bytes, b"</p>"].concat()
+}
+
+#[test]
+fn only_the_page_itself_declares_its_character_set() {
+    const OWN: &str = r#"<meta http-equiv="Content-Type" content="text/html; charset=windows-1256">"#;
+    for other in [
+        "<!-- charset=gbk <meta charset=gbk> -->",
+        "<!--><meta name=a content='charset=gbk'>",
+        "<!-- > <meta charset=gbk> --!>",
+        "<?php <meta charset=gbk ?>",
+        "</ meta charset=gbk>",
+        "<!meta charset=gbk>",
+        "<![CDATA[<meta charset=gbk ]]>",
+        "<meta name=description content='charset=gbk and others'>",
+        "<meta name=description content='<meta charset=gbk>'>",
+        "<meta property=og:x content='text/html; charset=gbk'>",
+        "<meta http-equiv=refresh content='0; charset=gbk'>",
+        "<meta charset=no-such-set>",
+        "<meta http-equiv=content-type content='text/html; charset=no-such-set'>",
+        "<meta content='text/html; charset=gbk'>",
+        "<link rel=stylesheet href=a.css charset=gbk>",
+        "<script src=a.js charset=gbk></script>",
+        "<script>document.write('<meta charset=gbk>')</script>",
+        "<script><!-- <script> </script> <meta charset=gbk> --></script>",
+        "<style>/* <meta charset=gbk> */</style>",
+        "<title><meta charset=gbk></title>",
+        "<noscript><meta charset=gbk></noscript>",
+        "<template><meta charset=gbk></template>",
+        "<base data-x=\"<meta charset='gbk'>\">",
+    ] {
+        let page = arabic_page(&format!("{other}{OWN}"));
+        assert!(text_of(&page, "text/html").contains("گزارش سالانه"), "{other}");
+    }
+}
+
+#[test]
+fn a_page_declares_its_character_set_in_many_forms() {
+    let far = |bytes: usize| format!("<!-- {} -->", "x".repeat(bytes));
+    for declared in [
+        "<meta charset=windows-1256>",
+        "<META CHARSET = 'Windows-1256' />",
+        "<meta charset=\" cp1256 \">",
+        "<meta charset=windows-1256 charset=gbk>",
+        "<meta http-equiv=CONTENT-TYPE content=text/html;charset=windows-1256>",
+        "<meta content='text/html; charset = \"windows-1256\"' http-equiv='Content-Type'>",
+        "<meta http-equiv=content-type content='charset charset=windows-1256; x'>",
+        "<!--><meta charset=windows-1256><!-- <meta charset=gbk> -->",
+        "<!---><meta charset=windows-1256>",
+        "<!-- --!><meta charset=windows-1256>",
+        "<meta\ncharset=windows-1256\n>",
+        &format!("{}<meta charset=windows-1256>", far(900)),
+        &format!("{}<meta charset=windows-1256>", far(5000)),
+    ] {
+        let read = parse(&arabic_page(declared), "text/html").unwrap();
+        assert_eq!(read.charset.as_deref(), Some("windows-1256"), "{declared}");
+        assert!(read.text.unwrap().contains("گزارش سالانه"), "{declared}");
+    }
+    let late =
+        [arabic_page("<meta charset=windows-1256>"), far(2000).into_bytes(), b"<meta charset=gbk>".to_vec()].concat();
+    assert!(text_of(&late, "text/html").contains("گزارش سالانه"));
+    let undeclared = [&arabic_page("")[..], far(2000).as_bytes(), b"<meta charset=gbk>"].concat();
+    assert_ne!(
+        parse(&undeclared, "text/html").unwrap().charset.as_deref(),
+        Some("gbk"),
+        "beyond the first KiB of the body"
+    );
+}
+
+#[test]
+fn the_byte_order_mark_and_the_xml_declaration_count() {
+    let page = "<meta charset=windows-1256><p>سلام دنیا";
+    for (mark, bytes) in [
+        (&b"\xEF\xBB\xBF"[..], page.as_bytes().to_vec()),
+        (b"\xFF\xFE", page.encode_utf16().flat_map(u16::to_le_bytes).collect()),
+        (b"\xFE\xFF", page.encode_utf16().flat_map(u16::to_be_bytes).collect()),
+        (b"", page.encode_utf16().flat_map(u16::to_le_bytes).collect()),
+        (b"", page.encode_utf16().flat_map(u16::to_be_bytes).collect()),
+    ] {
+        assert_eq!(text_of(&[mark, &bytes].concat(), "text/html"), "سلام دنیا", "{mark:X?}");
+    }
+    let declaration = b"<?xml version='1.0' encoding=\"windows-1256\"?>";
+    let xhtml = [&declaration[..], &arabic_page("")].concat();
+    assert!(text_of(&xhtml, "application/xhtml+xml").contains("گزارش سالانه"));
+    let strict = [&declaration[..], b"<html xmlns='http://www.w3.org/1999/xhtml'>", &arabic_page("<meta charset=gbk>")];
+    assert!(text_of(&strict.concat(), "application/xhtml+xml").contains("گزارش سالانه"));
+    let utf16 = arabic_page("<meta charset=utf-16>");
+    assert_eq!(parse(&utf16, "text/html").unwrap().charset.as_deref(), Some("utf-8"));
+}
+
+/// WHATWG HTML, 13.2.5 and 13.2.6.4: how the content of elements is tokenized.
+#[test]
+fn content_that_is_no_markup_is_read_as_whatwg_says() {
+    for (page, title, text) in [
+        ("<title>a <b> &amp; <!-- c --></title>d", Some("a <b> & <!-- c -->"), "d"),
+        ("<svg><title>no</title></svg><title>yes</title>a", Some("yes"), "a"),
+        ("<svg><svg></svg>no</svg>yes", None, "yes"),
+        ("<svg><!-- </svg> -->no</svg>yes", None, "yes"),
+        ("<svg><![CDATA[ > </svg> ]]>no</svg>yes", None, "yes"),
+        ("<svg><style> </style><text>no</text></svg>yes", None, "yes"),
+        ("<svg><script>a</svg>yes", None, "yes"),
+        ("<template><template></template>no</template>yes", None, "yes"),
+        ("<template><script>'</template>'</script>no</template>yes", None, "yes"),
+        ("<textarea><b>a</b> &lt;</textarea>c", None, "<b>a</b> <c"),
+        ("<script><!-- <script> </script> no --></script>yes", None, "yes"),
+        ("<script><!-- </script>yes", None, "yes"),
+        ("<script>var a = '<\\/script>';</script>yes", None, "yes"),
+        ("<style><!-- </style>yes", None, "yes"),
+        ("<style>a</style >yes", None, "yes"),
+        ("<noscript><!-- </noscript>yes", None, "yes"),
+        ("<xmp><b>a</b></xmp>c", None, "<b>a</b>c"),
+        ("a<plaintext><b>c</b>", None, "a<b>c</b>"),
+        ("<title>one<p>two", None, "one\n\ntwo"),
+        ("<textarea>one<p>two", None, "one\n\ntwo"),
+        ("<title/>one", None, "one"),
+        ("<p>a<![CDATA[b]]>c", None, "ac"),
+        ("a<?php echo 1 > 2 ?>b", None, "a 2 ?>b"),
+    ] {
+        let read = parse(page.as_bytes(), "text/html").unwrap();
+        assert_eq!((read.title.as_deref(), read.text.as_deref()), (title, Some(text)), "{page}");
+    }
+    for hostile in
+        ["<script><!--<script>", "<title>", "<textarea>", "<svg><![CDATA[", "<svg>", "<template>", "<svg><![CDATA[]]>"]
+    {
+        parse(hostile.repeat(100_000).as_bytes(), "text/html").unwrap();
+        parse(format!("{}</script>", hostile.repeat(100_000)).as_bytes(), "text/html").unwrap();
+    }
+}
+
+#[test]
 fn sparse_gibibyte_is_not_read_whole() {
     let sparse = tempfile::tempfile().unwrap();
     sparse.set_len(1 << 30).unwrap();
@@ -494,4 +662,21 @@ fn languages_of_a_mixed_document_are_detected() {
 fn unsupported_media_type_is_not_an_error() {
     let extraction = parse(b"OggS", "audio/ogg").unwrap();
     assert_eq!(extraction.notes, ["no extractor for audio/ogg"]);
+    let docx = "application/vnd.openxmlformats-officedocument.wordprocessingml.document";
+    assert_eq!(parse(b"PK\x03\x04", docx).unwrap().notes, ["no extractor for DOCX"]);
+    assert_eq!(parse(b"<svg/>", "image/svg+xml").unwrap().notes, ["no extractor for SVG"]);
+}
+
+#[test]
+fn the_first_note_says_why_nothing_was_read() {
+    for (bytes, media_type) in [(&b" \n "[..], "text/plain"), (b"<p> </p>", "text/html")] {
+        assert_eq!(parse(bytes, media_type).unwrap().notes, ["no text in it"], "{media_type}");
+    }
+    let noted =
+        |notes: &[&str]| Extraction { notes: notes.iter().map(ToString::to_string).collect(), ..Extraction::default() };
+    let truncated = with_reason_first(noted(&["the PDF is truncated", "no text layer"]));
+    assert_eq!(truncated.notes, ["no text layer", "the PDF is truncated"]);
+    assert_eq!(with_reason_first(noted(&["2 pages could not be read"])).notes[0], "no text in it");
+    let read = Extraction { text: Some("a".to_owned()), ..noted(&["the PDF is truncated"]) };
+    assert_eq!(with_reason_first(read.clone()), read);
 }

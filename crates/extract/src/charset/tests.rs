@@ -1,0 +1,213 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const PERSIAN: &str = "کتابخانه‌ی ملی ایران در تهران است. این کتاب را برای خواندن به مدرسه می‌برم.\n";
+const ENGLISH: &str = "The library is open every day, and everyone may read there.\n";
+const CHINESE: &str = "图书馆每天开放,任何人都可以在那里阅读。这是一个测试文件。\n";
+
+fn name(bytes: &[u8]) -> String {
+    detect(bytes, None).name()
+}
+
+fn decoded(bytes: &[u8]) -> String {
+    detect(bytes, None).decode(bytes)
+}
+
+fn utf16(text: &str, unit: fn(u16) -> [u8; 2]) -> Vec<u8> {
+    text.encode_utf16().flat_map(unit).collect()
+}
+
+fn utf32(text: &str, unit: fn(u32) -> [u8; 4]) -> Vec<u8> {
+    text.chars().flat_map(|c| unit(u32::from(c))).collect()
+}
+
+type Encode = fn(&str) -> Vec<u8>;
+
+/// Bytes without structure, the same each time.
+fn random(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
+#[test]
+fn one_bad_byte_anywhere_costs_one_character() {
+    for text in [PERSIAN.repeat(3), CHINESE.repeat(3), format!("{ENGLISH}“quoted” and don’t\n")] {
+        for at in 0..text.len() {
+            for bad in [0xFF, 0xFE, 0x80, 0xC0, 0xE9] {
+                let mut bytes = text.clone().into_bytes();
+                bytes.insert(at, bad);
+                assert_eq!(name(&bytes), "utf-8", "{bad:X} at {at}");
+                let kept = decoded(&bytes).chars().filter(|c| *c != char::REPLACEMENT_CHARACTER).count();
+                assert!(text.chars().count() - kept <= 1, "{bad:X} at {at}");
+                assert!(is_text(&bytes));
+            }
+        }
+    }
+    let mut latin = b"caf\xC3\xA9 in a city, and one ".to_vec();
+    latin.push(0xFF);
+    latin.extend(b" bad byte in all of its long text");
+    assert_eq!(name(&latin), "utf-8");
+}
+
+#[test]
+fn sequences_in_the_form_of_utf8_are_one_character_each() {
+    for (sequence, text) in [
+        (&b"\xED\xA0\xBD\xED\xB8\x80"[..], "\u{1F600}"),
+        (b"\xED\xA0\xBD", "\u{FFFD}"),
+        (b"\xED\xB8\x80\xED\xA0\xBD", "\u{FFFD}\u{FFFD}"),
+        (b"\xED\xA0\xBD-\xED\xB8\x80", "\u{FFFD}-\u{FFFD}"),
+        (b"\xC0\xAF", "\u{FFFD}"),
+        (b"\xC0\x80", "\u{FFFD}"),
+        (b"\xE0\x80\xAF", "\u{FFFD}"),
+        (b"\xF0\x80\x80\xAF", "\u{FFFD}"),
+        (b"\xF7\xBF\xBF\xBF", "\u{FFFD}"),
+        (b"\xF0\x9F\x98", "\u{FFFD}"),
+        (b"\x80\x81", "\u{FFFD}\u{FFFD}"),
+    ] {
+        let bytes = [b"one ", sequence, b" two"].concat();
+        assert_eq!(decode_utf8(&bytes), format!("one {text} two"), "{sequence:X?}");
+        let within = [PERSIAN.as_bytes(), sequence, PERSIAN.as_bytes()].concat();
+        assert_eq!(decoded(&within), format!("{PERSIAN}{text}{PERSIAN}"), "{sequence:X?}");
+        assert_eq!(decode_utf8(sequence), text, "{sequence:X?}");
+    }
+    assert_eq!(name(b"mail with \xED\xA0\xBD\xED\xB8\x80 in it"), "utf-8");
+}
+
+#[test]
+fn a_cut_sample_of_utf8_is_utf8() {
+    for length in 8..PERSIAN.len() {
+        assert_eq!(name(&PERSIAN.as_bytes()[..length]), "utf-8");
+        assert!(is_text(&PERSIAN.as_bytes()[..length]));
+    }
+}
+
+#[test]
+fn unicode_without_a_mark_is_recognised() {
+    let sets: [(&str, Encode); 4] = [
+        ("utf-16le", |text| utf16(text, u16::to_le_bytes)),
+        ("utf-16be", |text| utf16(text, u16::to_be_bytes)),
+        ("utf-32le", |text| utf32(text, u32::to_le_bytes)),
+        ("utf-32be", |text| utf32(text, u32::to_be_bytes)),
+    ];
+    let texts = [
+        PERSIAN,
+        ENGLISH,
+        CHINESE,
+        "سلام دنیا",
+        "word",
+        "Ελληνικά και ρωσικά",
+        "한국어로 쓴 글입니다.",
+        "\u{1F600} ab\u{1F600} cd",
+    ];
+    for text in texts {
+        for (set, encode) in sets {
+            let bytes = encode(text);
+            assert_eq!(name(&bytes), set, "{text}");
+            assert_eq!(decoded(&bytes), text, "{set}");
+            assert!(is_text(&bytes), "{text} in {set}");
+            let odd = [&bytes[..], b"\n"].concat();
+            assert_eq!((name(&odd), decoded(&odd)), (set.to_owned(), format!("{text}\u{FFFD}")), "an odd length");
+            let cut = &encode(&text.repeat(4))[..bytes.len() * 2 + 1];
+            assert_eq!(name(cut), set, "{text}, cut");
+            let padded = [&bytes[..], &[0; 512]].concat();
+            assert_eq!(name(&padded), set, "{text}, padded");
+            let marked = encode(&format!("\u{FEFF}{text}"));
+            assert_eq!((name(&marked), decoded(&marked)), (set.to_owned(), text.to_owned()), "{text}, marked");
+            assert!(is_text(&marked), "{text} in {set}, marked");
+        }
+    }
+    let one_bad = [&utf16(PERSIAN, u16::to_le_bytes)[..], &[0, 0xD8], &utf16(ENGLISH, u16::to_le_bytes)].concat();
+    assert_eq!(decoded(&one_bad), format!("{PERSIAN}\u{FFFD}{ENGLISH}"));
+}
+
+#[test]
+fn text_in_one_byte_for_a_character_is_not_utf16() {
+    let texts = [
+        (encoding_rs::GBK, "图书馆每天开放任何人都可以在那里阅读这是一个测试文件"),
+        (encoding_rs::BIG5, "圖書館每天開放任何人都可以在那裡閱讀這是一個測試文件"),
+        (encoding_rs::EUC_KR, "한국어로쓴글입니다도서관은매일열려있습니다"),
+        (encoding_rs::SHIFT_JIS, "図書館は毎日開いています。誰でもそこで読むことができます。"),
+        (encoding_rs::WINDOWS_1251, "Библиотека открыта каждый день, и каждый может там читать."),
+        (encoding_rs::WINDOWS_1256, "كتابخانه ملي ايران در تهران است و اين کتاب براي خواندن پژوهش گچ"),
+        (encoding_rs::WINDOWS_1252, "Le café est ouvert dès l’été, déjà à huit heures. Où êtes-vous ?"),
+        (encoding_rs::ISO_8859_15, "Das Mädchen aß für fünf € Äpfel und Öl in der Straße."),
+    ];
+    for (encoding, text) in texts {
+        let (bytes, _, unmappable) = encoding.encode(text);
+        assert!(!unmappable, "{text}");
+        assert!(unmarked_wide(&bytes).is_none(), "{text}");
+        assert!(is_text(&bytes), "{text}");
+        assert_ne!(name(&bytes), "utf-8", "{text}");
+    }
+    assert_eq!(name(b"Bush hid the facts"), "utf-8");
+    assert_eq!(name("hello there".as_bytes()), "utf-8");
+}
+
+#[test]
+fn control_characters_leave_a_text_a_text() {
+    for control in ["\x1B[31m", "\x1B", "\x0C", "\x7F", "\x07", "\x08", "\x0B", "\x01", "\x1A", "\x1E", "\0"] {
+        for text in [PERSIAN, ENGLISH] {
+            for within in [format!("{text}{control}"), format!("{control}{text}"), format!("{text}{control}{text}")] {
+                assert!(is_text(within.as_bytes()), "{within:?}");
+                assert_eq!(name(within.as_bytes()), "utf-8", "{within:?}");
+            }
+        }
+    }
+    let (latin, _, _) = encoding_rs::WINDOWS_1252.encode("déjà vu \x1B[1mgras\x1B[0m été \x07");
+    assert!(is_text(&latin));
+    for padding in [1, 2, 3, 511, 4096] {
+        let nuls = "\0".repeat(padding);
+        for padded in [format!("{ENGLISH}{nuls}"), format!("{nuls}{ENGLISH}"), format!("{ENGLISH}{nuls}{ENGLISH}")] {
+            assert!(is_text(padded.as_bytes()), "{padding}");
+            assert_eq!(name(padded.as_bytes()), "utf-8", "{padding}");
+        }
+    }
+}
+
+#[test]
+fn binary_data_is_no_text() {
+    for seed in 0..200 {
+        for length in [128, 1024, 8192] {
+            let bytes = random(length, seed);
+            assert!(!is_text(&bytes), "seed {seed}, {length} bytes");
+            let marked = [b"\xFF\xFE", &bytes[..]].concat();
+            assert!(length < 1024 || !is_text(&marked), "seed {seed}, {length} bytes, marked");
+        }
+    }
+    let numbers: Vec<u8> = (0..2000_u32).flat_map(u32::to_le_bytes).collect();
+    let samples: Vec<u8> = (0..2000_i32).flat_map(|i| ((i % 200 - 100) as i16 * 37).to_le_bytes()).collect();
+    let record =
+        [&b"\x08\x01\x12\x05hello\x1A\x04\x08\x02\x10\x03"[..], &[0; 40], b"\x01\x02name\0\0\0\x03\x04"].concat();
+    for bytes in [&[0; 64][..], &[1, 2, 3, 4], &numbers, &samples, &record, &[0x80, 0, 0x80, 0, 1, 0, 2, 0]] {
+        assert!(!is_text(bytes), "{:X?}", &bytes[..bytes.len().min(20)]);
+    }
+}
+
+#[test]
+fn a_declared_character_set_counts_where_the_bytes_do_not_decide() {
+    let declared = Some(encoding_rs::WINDOWS_1256);
+    let (bytes, _, _) = encoding_rs::WINDOWS_1256.encode("گزارش سالانه");
+    assert_eq!(detect(&bytes, declared).name(), "windows-1256");
+    assert_eq!(detect(PERSIAN.as_bytes(), declared).name(), "utf-8");
+    assert_eq!(detect(&utf16(ENGLISH, u16::to_le_bytes), declared).name(), "utf-16le");
+    let (bytes, _, _) = ISO_2022_JP.encode("図書館は毎日");
+    assert_eq!(detect(&bytes, Some(ISO_2022_JP)).decode(&bytes), "図書館は毎日");
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_decoded(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let charset = detect(&bytes, None);
+        let _ = (charset.decode(&bytes), is_text(&bytes));
+    }
+
+    #[test]
+    fn any_text_is_utf8(text in "\\PC{1,200}") {
+        prop_assert_eq!(decode_utf8(text.as_bytes()), text.strip_prefix('\u{FEFF}').unwrap_or(&text));
+    }
+}
