@@ -1,7 +1,11 @@
 //! Detects the languages of a text. Scripts are separated first, so that a document in two scripts has two languages.
 
-use whatlang::{Detector, Lang};
+mod arabic;
+mod codes;
 
+use whatlang::Lang;
+
+use self::codes::iso_code;
 use super::types::Language;
 use mfctl_core::domain::text::tokens;
 
@@ -12,7 +16,10 @@ const MIN_SHARE: f64 = 0.1;
 /// Fewer letters of a script are too few to detect a language.
 const MIN_LETTERS: usize = 12;
 
-/// The languages of a text, largest share first.
+/// A language that is less certain is not stated, 0 to 1.
+const MIN_CONFIDENCE: f64 = 0.5;
+
+/// The languages of a text, largest share first; none that is uncertain.
 pub(super) fn detect(text: &str) -> Vec<Language> {
     let sample = sample(text);
     let scripts =
@@ -26,7 +33,11 @@ pub(super) fn detect(text: &str) -> Vec<Language> {
         if own < MIN_LETTERS || share < MIN_SHARE {
             continue;
         }
-        let detected = if *script == ScriptGroup::Arabic { arabic_script(words) } else { any_script(words) };
+        let detected = match script {
+            ScriptGroup::Arabic => arabic::detect(words),
+            ScriptGroup::Latin => latin_script(words),
+            ScriptGroup::Other => any_script(words),
+        };
         languages.extend(detected.map(|(code, confidence)| Language { code, confidence, share: round(share) }));
     }
     languages.sort_by(|one, other| other.share.total_cmp(&one.share));
@@ -71,122 +82,52 @@ fn words_in(text: &str, script: ScriptGroup) -> String {
     })
 }
 
+/// The language of a text in no Arabic script.
 fn any_script(words: &str) -> Option<(String, f64)> {
     let detected = whatlang::detect(words)?;
-    Some((iso_code(detected.lang()), round(detected.confidence())))
+    let confidence = detected.confidence();
+    (confidence >= MIN_CONFIDENCE).then(|| (iso_code(detected.lang()), round(confidence)))
 }
 
-/// Persian, Arabic and Urdu share letters, and old files write Persian with Arabic ones. So their most common words decide,
-/// and trigrams only where those do not.
-fn arabic_script(words: &str) -> Option<(String, f64)> {
-    let mut counts = [("fa", 0_u32), ("ar", 0), ("ur", 0)];
+/// The language of a text in Latin script. The trigrams of a short text mislead, so its English words are counted too.
+fn latin_script(words: &str) -> Option<(String, f64)> {
+    let detected = whatlang::detect(words);
+    if let Some(detected) = detected.as_ref().filter(|detected| detected.is_reliable() && detected.lang() != Lang::Eng)
+    {
+        return Some((iso_code(detected.lang()), round(detected.confidence())));
+    }
+    let english = english_share(words);
+    let by_trigrams = detected.filter(|detected| detected.lang() == Lang::Eng).map_or(0.0, |found| found.confidence());
+    let confidence = english.max(by_trigrams).max(english + by_trigrams / 2.0).min(1.0);
+    (confidence >= MIN_CONFIDENCE).then(|| ("en".to_owned(), round(confidence)))
+}
+
+/// How English the most common words make a text, 0 to 1: in English, every other word is one of these.
+fn english_share(words: &str) -> f64 {
+    let mut all = 0_u32;
+    let mut weight = 0.0;
+    let mut is_certain = false;
     for token in tokens(words) {
+        all += 1;
         match token.text.as_str() {
-            "در" | "به" | "از" | "که" | "را" | "این" | "است" | "با" | "برای" | "شد" | "بود" | "شود" | "یک" | "خود"
-            | "هر" | "تا" | "کرد" | "چه" | "ما" => counts[0].1 += 1,
-            "فی" | "الی" | "علی" | "التی" | "الذی" | "هذا" | "هذه" | "ان" | "عن" | "ذلک" | "لا" | "او" | "کل" | "حق" =>
-            {
-                counts[1].1 += 1;
+            "the" | "and" | "with" | "from" | "that" | "this" | "which" | "your" | "you" | "are" | "was" | "were"
+            | "how" | "have" | "what" | "their" | "will" | "our" | "its" | "into" | "between" | "about" | "should"
+            | "would" | "these" | "those" | "when" | "where" | "there" | "been" | "they" | "has" => {
+                weight += 1.0;
+                is_certain = true;
             }
-            "کے" | "میں" | "ہے" | "اور" | "سے" | "کا" | "نے" | "ہیں" | "کو" | "پر" | "کی" | "کسی" | "ہر" | "می‌ں" =>
-            {
-                counts[2].1 += 1;
-            }
-            word if word.starts_with("ال") && word.chars().count() > 4 => counts[1].1 += 1,
-            word if word.starts_with("می") && word.chars().count() > 3 => counts[0].1 += 1,
+            "of" | "for" | "to" | "in" | "by" | "is" | "at" | "on" | "an" | "a" | "it" | "be" | "as" | "not" | "or"
+            | "all" | "new" | "we" | "my" => weight += 0.7,
             _ => {}
         }
     }
-    counts[2].1 += words.chars().filter(|c| matches!(c, 'ٹ' | 'ڈ' | 'ڑ' | 'ں' | 'ے')).count() as u32;
-    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    let [(first, most), (_, second), _] = counts;
-    if most >= 2 && most >= second * 2 {
-        let confidence = f64::from(most - second) / f64::from(most + second);
-        return Some((first.to_owned(), round(confidence.max(0.5))));
-    }
-    let detected = Detector::with_allowlist(vec![Lang::Pes, Lang::Ara, Lang::Urd]).detect(words)?;
-    Some((iso_code(detected.lang()), round(detected.confidence())))
+    let limit = if is_certain { 1.0 } else { 0.6 };
+    (weight * 3.0 / f64::from(all.max(1))).min(limit)
 }
 
 fn round(share: f64) -> f64 {
     (share * 1000.0).round() / 1000.0
 }
 
-/// The ISO 639-1 code if there is one, else that of ISO 639-3.
-fn iso_code(language: Lang) -> String {
-    let three = language.code();
-    let two = match three {
-        "afr" => "af",
-        "aka" => "ak",
-        "amh" => "am",
-        "ara" => "ar",
-        "aze" => "az",
-        "bel" => "be",
-        "ben" => "bn",
-        "bul" => "bg",
-        "cat" => "ca",
-        "ces" => "cs",
-        "cmn" => "zh",
-        "cym" => "cy",
-        "dan" => "da",
-        "deu" => "de",
-        "ell" => "el",
-        "eng" => "en",
-        "epo" => "eo",
-        "est" => "et",
-        "fin" => "fi",
-        "fra" => "fr",
-        "guj" => "gu",
-        "heb" => "he",
-        "hin" => "hi",
-        "hrv" => "hr",
-        "hun" => "hu",
-        "hye" => "hy",
-        "ind" => "id",
-        "ita" => "it",
-        "jav" => "jv",
-        "jpn" => "ja",
-        "kan" => "kn",
-        "kat" => "ka",
-        "khm" => "km",
-        "kor" => "ko",
-        "lat" => "la",
-        "lav" => "lv",
-        "lit" => "lt",
-        "mal" => "ml",
-        "mar" => "mr",
-        "mkd" => "mk",
-        "mya" => "my",
-        "nep" => "ne",
-        "nld" => "nl",
-        "nob" => "nb",
-        "ori" => "or",
-        "pan" => "pa",
-        "pes" => "fa",
-        "pol" => "pl",
-        "por" => "pt",
-        "ron" => "ro",
-        "rus" => "ru",
-        "sin" => "si",
-        "slk" => "sk",
-        "slv" => "sl",
-        "sna" => "sn",
-        "spa" => "es",
-        "srp" => "sr",
-        "swe" => "sv",
-        "tam" => "ta",
-        "tel" => "te",
-        "tgl" => "tl",
-        "tha" => "th",
-        "tuk" => "tk",
-        "tur" => "tr",
-        "ukr" => "uk",
-        "urd" => "ur",
-        "uzb" => "uz",
-        "vie" => "vi",
-        "yid" => "yi",
-        "zul" => "zu",
-        other => other,
-    };
-    two.to_owned()
-}
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+use super::*;
+
+const PERSIAN: &[&str] = &[
+    "صورتحساب فروش کالا و خدمات",
+    "گواهینامه پایان دوره آموزشی",
+    "پیشنهاد قیمت پروژه ساختمانی",
+    "دستور پخت قورمه سبزی خانگی",
+    "بانک ملی ایران شعبه مرکزی تهران",
+    "برنامه هفتگی کلاس‌های دانشگاه",
+    "فهرست کتاب‌های خطی کتابخانه",
+    "قرارداد اجاره آپارتمان مسکونی",
+    "گزارش سالانه هیئت مدیره",
+    "عکس‌های سفر به اصفهان و شیراز",
+    "نامه به مدیر عامل شرکت",
+    "راهنمای نصب و راه اندازی",
+    "اعلامیه حقوق بشر سازمان ملل متحد",
+    "غزل شماره یک حافظ شیرازی",
+    "هوای امروز تهران آفتابی است",
+    "مدارک لازم برای ثبت نام",
+    "رسید پرداخت اینترنتی قبض آب",
+    "مصاحبه با استاد موسیقی سنتی",
+    "تاریخ معاصر ایران جلد دوم",
+    "دعوتنامه مراسم عروسی",
+    "اين كتاب درباره تاريخ و فرهنگ است",
+    "سلام، حال شما چطور است؟",
+    "مقدمه مترجم بر كتاب پنجم",
+    "نقشه گردشگری استان گیلان",
+    "آموزش زبان عربی برای نوجوانان",
+];
+
+const ARABIC: &[&str] = &[
+    "فاتورة بيع السلع والخدمات",
+    "شهادة إتمام الدورة التدريبية",
+    "عرض أسعار مشروع البناء",
+    "طريقة تحضير الكبسة في المنزل",
+    "البنك المركزي فرع العاصمة",
+    "جدول المحاضرات الأسبوعي للجامعة",
+    "قائمة المخطوطات في المكتبة الوطنية",
+    "عقد إيجار شقة سكنية",
+    "التقرير السنوي لمجلس الإدارة",
+    "صور الرحلة إلى دمشق وبيروت",
+    "رسالة إلى مدير الشركة",
+    "دليل التركيب والتشغيل",
+    "الإعلان العالمي لحقوق الإنسان",
+    "قصيدة للشاعر أحمد شوقي",
+    "الطقس اليوم مشمس في القاهرة",
+    "الوثائق المطلوبة للتسجيل",
+    "إيصال دفع فاتورة المياه",
+    "مقابلة مع أستاذ الموسيقى",
+    "تاريخ العرب الحديث الجزء الثاني",
+    "دعوة لحضور حفل الزفاف",
+    "كيف حالك يا صديقي العزيز",
+    "مرحبا بالعالم وأهلا وسهلا",
+    "خريطة سياحية لمدينة مراكش",
+    "تعليم اللغة الفارسية للمبتدئين",
+];
+
+const ENGLISH: &[&str] = &[
+    "Invoice for goods and services",
+    "Certificate of completion",
+    "Quotation for the construction project",
+    "How to cook a chicken curry at home",
+    "Central bank of the capital city",
+    "Weekly schedule of university lectures",
+    "List of manuscripts in the national library",
+    "Lease agreement for a flat",
+    "Annual report of the board",
+    "Photographs of our trip to Isfahan",
+    "Letter to the managing director",
+    "Installation and operating manual",
+    "Universal Declaration of Human Rights",
+    "The weather in London is sunny today",
+    "Documents required for registration",
+    "Receipt for your water bill payment",
+    "Interview with a music teacher",
+    "A modern history of Iran, volume two",
+    "You are invited to our wedding",
+    "Meeting notes from last Monday",
+    "Please find the file attached",
+    "Backup strategy and disaster recovery",
+    "Tourist map of the old town",
+    "This book is about the history of a country",
+    "Terms and conditions of use",
+    "What is new in this version",
+];
+
+const URDU: &[&str] = &[
+    "یہ کتاب تاریخ کے بارے میں ہے",
+    "آپ کا بہت بہت شکریہ",
+    "پاکستان کا قومی ترانہ",
+    "سالانہ رپورٹ برائے مالی سال",
+    "ہم سب لوگ گھر جا رہے ہیں",
+    "بجلی کے بل کی ادائیگی کی رسید",
+    "لاہور کا موسم آج اچھا ہے",
+    "شادی کی تقریب کا دعوت نامہ",
+    "لڑکے اور لڑکیاں کھیل رہے ہیں",
+    "اردو زبان سیکھنے کا آسان طریقہ",
+];
+
+const PASHTO: &[&str] = &[
+    "د افغانستان د تاریخ کتاب",
+    "زه د کابل په ښار کې اوسېږم",
+    "ستاسو څخه ډېره مننه کوم",
+    "د پوهنتون د زده کړو مهالوېش",
+    "د اوبو د بل د ورکړې رسید",
+    "موږ ټول کور ته روان یو",
+    "نن ورځ هوا ښه ده",
+    "د واده بلنلیک او پروګرام",
+    "پښتو ژبه څنګه زده کړو",
+    "د بشر د حقونو نړیواله اعلامیه",
+];
+
+const SORANI: &[&str] = &[
+    "ئەم کتێبە دەربارەی مێژووی کوردستانە",
+    "زۆر سوپاس بۆ هەمووتان",
+    "ڕاپۆرتی ساڵانەی کۆمپانیا",
+    "من لە شاری سلێمانی دەژیم",
+    "خشتەی وانەکانی زانکۆ",
+    "پسوولەی پارەدانی ئاو",
+    "کەشوهەوای ئەمڕۆ خۆشە",
+    "بانگهێشتنامەی ئاهەنگی هاوسەرگیری",
+    "جاڕنامەی گەردوونی مافی مرۆڤ",
+    "فێربوونی زمانی کوردی",
+];
+
+/// Texts in other languages in Latin script.
+const OTHER_LATIN: &[(&str, &str)] = &[
+    ("fr", "Le rapport annuel du conseil d'administration de la société"),
+    ("de", "Der Jahresbericht des Vorstands für das vergangene Jahr"),
+    ("es", "El informe anual del consejo de administración de la empresa"),
+    ("it", "La relazione annuale del consiglio di amministrazione della società"),
+    ("nl", "Het jaarverslag van de raad van bestuur in de stad"),
+    ("pt", "O relatório anual do conselho de administração da empresa"),
+    ("tr", "Yönetim kurulunun yıllık faaliyet raporu ve mali tablolar"),
+    ("sv", "Styrelsens årsredovisning för det senaste året i staden"),
+    ("pl", "Roczne sprawozdanie zarządu spółki za ubiegły rok"),
+    ("id", "Laporan tahunan dewan direksi perusahaan di kota"),
+    ("da", "Bestyrelsens årsrapport for det seneste år i byen"),
+    ("la", "Lorem ipsum dolor sit amet consectetur adipiscing"),
+];
+
+fn language(text: &str) -> Option<String> {
+    detect(text).into_iter().next().map(|language| language.code)
+}
+
+/// How many texts are detected rightly, and wrongly; of the others, no language is stated.
+fn score(code: &str, texts: &[&str]) -> (usize, usize) {
+    let found: Vec<Option<String>> = texts.iter().map(|text| language(text)).collect();
+    for (text, found) in texts.iter().zip(&found).filter(|(_, found)| found.as_deref() != Some(code)) {
+        println!("{code}: {found:?}: {text}");
+    }
+    let right = found.iter().filter(|found| found.as_deref() == Some(code)).count();
+    (right, found.iter().filter(|found| found.as_deref().is_some_and(|found| found != code)).count())
+}
+
+#[test]
+fn short_persian_is_persian() {
+    assert_eq!(score("fa", PERSIAN), (PERSIAN.len(), 0));
+}
+
+#[test]
+fn short_texts_of_other_languages_are_not_persian() {
+    assert_eq!(score("ar", ARABIC), (ARABIC.len(), 0));
+    assert_eq!(score("ur", URDU), (URDU.len(), 0));
+    assert_eq!(score("ps", PASHTO), (PASHTO.len(), 0));
+    assert_eq!(score("ckb", SORANI), (SORANI.len(), 0));
+}
+
+#[test]
+fn short_english_is_english_or_uncertain() {
+    let (right, wrong) = score("en", ENGLISH);
+    assert!(right >= ENGLISH.len() - 2 && wrong == 0, "{right} right, {wrong} wrong of {}", ENGLISH.len());
+    for (code, text) in OTHER_LATIN.iter().copied() {
+        assert_ne!(language(text).as_deref(), Some("en"), "{code}: {text}");
+    }
+}
+
+#[test]
+fn nothing_is_stated_without_evidence() {
+    for text in ["12 34 56", "ABC-1234-XYZ-99", "www.example.org/a/b", "قمر شمس دار باب", "xqzvk bnmpl trwqs kkkkl"]
+    {
+        assert!(detect(text).is_empty(), "{text}: {:?}", detect(text));
+    }
+}
