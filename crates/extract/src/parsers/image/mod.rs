@@ -2,14 +2,17 @@
 //!
 //! The declared dimensions are checked before anything of that size is allocated.
 
+mod ssim;
+mod webp;
+
 use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, Read, Seek};
+use std::io::{BufRead, BufReader, Read, Seek};
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{PixelType, ResizeOptions, Resizer};
 use image::error::{ImageError, LimitErrorKind};
 use image::metadata::Orientation;
-use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageFormat, ImageReader};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 
 use super::types::{ExtractError, ExtractErrorKind, Extraction, ImageFacts, Limits, Thumbnail};
 
@@ -192,11 +195,7 @@ fn thumbnail(
     small.apply_orientation(orientation);
     let width = small.width();
     let height = small.height();
-    let mut bytes = Vec::new();
-    let color = if small.color().has_alpha() { ExtendedColorType::Rgba8 } else { ExtendedColorType::Rgb8 };
-    image::codecs::webp::WebPEncoder::new_lossless(Cursor::new(&mut bytes))
-        .write_image(small.as_bytes(), width, height, color)
-        .map_err(|error| ExtractError::new(ExtractErrorKind::Io, format!("encoding the thumbnail: {error}")))?;
+    let bytes = webp::encode(&small)?;
     Ok((Thumbnail { width, height, bytes: bytes.len() as u64 }, bytes))
 }
 
