@@ -95,6 +95,27 @@ kinds! {
     Schema(SchemaSpec),
 }
 
+impl ResourceKind {
+    /// The field of the `spec` whose entries are settings: text as it is typed, or JSON where it is a list or a map.
+    #[must_use]
+    pub const fn settings_field(self) -> Option<&'static str> {
+        match self {
+            Self::ConsulKeys => Some("keys"),
+            Self::KafkaTopic => Some("settings"),
+            _ => None,
+        }
+    }
+
+    /// The field of the `spec` that is a document in JSON.
+    #[must_use]
+    pub const fn json_field(self) -> Option<&'static str> {
+        match self {
+            Self::Bucket => Some("policy"),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for ResourceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
@@ -254,7 +275,7 @@ fn token() -> String {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConsulKeysSpec {
-    /// Values by key. A string is written unchanged, any other value as JSON.
+    /// Values by key. A list or map is written as JSON, any other value as it is typed.
     pub keys: BTreeMap<String, Value>,
 }
 
@@ -268,7 +289,7 @@ pub struct KafkaTopicSpec {
     /// Replication factor; ignored in a data folder, which has one replica.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication: Option<u16>,
-    /// Topic configuration by Kafka's names; a setting that is not named is left unchanged.
+    /// Topic configuration by Kafka's names, as it is typed; a setting that is not named is left unchanged.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, Value>,
 }

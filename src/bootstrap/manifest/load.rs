@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
-use serde_saphyr::Spanned;
 
 use super::kinds::{ResourceKind, ResourceSpec};
-use super::node::{ParsedYaml, YamlNode, YamlNodeKind};
+use super::node::{self, YamlNode, YamlNodeKind};
 use super::{
     API_VERSION, InvalidField, ManifestLocation, ManifestProblem, ManifestProblems, ResourceDeclaration, schema,
 };
@@ -147,16 +146,14 @@ fn read_documents(path: &Path, name: &Arc<str>) -> Result<Vec<YamlNode>, Manifes
     let at = |line: u64| ManifestLocation { file: Arc::clone(name), line: line.max(1) };
     let whole_file = |message: String| ManifestProblem { at: at(1), field: String::new(), message };
     let text = read_text(path).map_err(whole_file)?;
-    let parsed: Result<Vec<Spanned<ParsedYaml>>, _> = serde_saphyr::from_multiple(&text);
-    let parsed = parsed.map_err(|error| {
+    let nodes = node::parse(&text, name).map_err(|error| {
         let line = error.location().map_or(1, |location| location.line());
         // The file and line are reported already; the parser's snippet would repeat them.
         let message = error.without_snippet().to_string();
         ManifestProblem { at: at(line), field: String::new(), message }
     })?;
-    let nodes = parsed.into_iter().map(|document| YamlNode::from_parsed(document, name));
     // Two separators in a row enclose an empty document.
-    Ok(nodes.filter(|node| node.kind != YamlNodeKind::Scalar(Value::Null)).collect())
+    Ok(nodes.into_iter().filter(|node| node.kind != YamlNodeKind::Scalar(Value::Null)).collect())
 }
 
 fn read_text(path: &Path) -> Result<String, String> {
@@ -209,7 +206,7 @@ fn to_declaration(
     document: &YamlNode,
     validate: &Validate<'_>,
 ) -> Result<ResourceDeclaration, Vec<ManifestProblem>> {
-    let value = document.to_value();
+    let value = document.to_value_with_settings(kind.settings_field().unwrap_or_default());
     let problem = |pointer: &str, message: String| problem_at(document, pointer, message);
     let schema_problems: Vec<ManifestProblem> = schema::validator(kind)
         .into_iter()
@@ -218,6 +215,10 @@ fn to_declaration(
         .collect();
     if !schema_problems.is_empty() {
         return Err(schema_problems);
+    }
+    let changed = changed_by_json(kind, document);
+    if !changed.is_empty() {
+        return Err(changed);
     }
     let spec = kind.parse_spec(value["spec"].clone()).map_err(|error| vec![problem("/spec", error.to_string())])?;
     let location = document.get("metadata").map_or(&document.at, |metadata| &metadata.at).clone();
@@ -234,6 +235,26 @@ fn to_declaration(
         Ok(()) => Ok(declaration),
         Err(field) => Err(vec![problem(&field.pointer, field.message)]),
     }
+}
+
+/// A problem for each value within a setting that is written as JSON, and that JSON cannot have as it is typed.
+fn changed_by_json(kind: ResourceKind, document: &YamlNode) -> Vec<ManifestProblem> {
+    let field = kind.settings_field().into_iter().chain(kind.json_field());
+    let nodes = field.filter_map(|field| Some((field, document.get("spec")?.get(field)?)));
+    let changed = nodes.flat_map(|(field, node)| match &node.kind {
+        YamlNodeKind::Map(settings) if kind.settings_field() == Some(field) => settings
+            .iter()
+            .filter(|(_, node)| !matches!(node.kind, YamlNodeKind::Scalar(_)))
+            .flat_map(|(name, node)| node.changed_by_json(&format!("/spec/{field}/{name}")))
+            .collect(),
+        _ => node.changed_by_json(&format!("/spec/{field}")),
+    });
+    let problem = |(pointer, typed, json): (String, String, String)| {
+        let message =
+            format!("is {typed}, which JSON would have as {json}; put it in quotes to keep it, or write {json}");
+        problem_at(document, &pointer, message)
+    };
+    changed.map(problem).collect()
 }
 
 fn problem_at(document: &YamlNode, pointer: &str, message: String) -> ManifestProblem {
@@ -316,6 +337,34 @@ mod tests {
             assert!(report.contains(line), "{line}\n--\n{report}");
         }
         assert!(report.contains("colour"), "{report}");
+    }
+
+    #[test]
+    fn settings_are_text_as_typed_and_what_json_would_change_is_refused() {
+        let keys = |keys: &str| {
+            format!("apiVersion: mfctl/v1\nkind: ConsulKeys\nmetadata: {{name: svc}}\nspec: {{keys: {keys}}}\n")
+        };
+        let declarations = load_files(&[
+            ("base/keys.yaml", &keys("{phone: 09121234567, version: 1.10, limits: {low: 1, high: 2.5}}")),
+            ("base/topic.yaml", &topic("a", "{partitions: 6, settings: {retention.ms: 1e3, compression.type: off}}")),
+        ]);
+        let declarations = declarations.unwrap();
+        let ResourceSpec::ConsulKeys(spec) = &declarations[0].spec else { panic!("{declarations:?}") };
+        let expected =
+            serde_json::json!({"phone": "09121234567", "version": "1.10", "limits": {"low": 1, "high": 2.5}});
+        assert_eq!(serde_json::to_value(&spec.keys).unwrap(), expected);
+        let ResourceSpec::KafkaTopic(spec) = &declarations[1].spec else { panic!("{declarations:?}") };
+        assert_eq!(
+            (&spec.settings["retention.ms"], &spec.settings["compression.type"]),
+            (&"1e3".into(), &"off".into())
+        );
+        let refused = load_files(&[("base/keys.yaml", &keys("{limits: {low: 1.10}, list: [0755]}"))]).unwrap_err();
+        for line in [
+            "base/keys.yaml:4: spec.keys.limits.low: is 1.10, which JSON would have as 1.1; put it in quotes to keep it",
+            "base/keys.yaml:4: spec.keys.list.0: is 0755, which JSON would have as 755",
+        ] {
+            assert!(refused.to_string().contains(line), "{line}\n--\n{refused}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
-use serde_saphyr::Spanned;
+use serde_saphyr::{Location, NonFiniteFloatPolicy, Spanned};
 
 /// File and line of a node, displayed as `base/topics.yaml:4`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +28,8 @@ impl fmt::Display for ManifestLocation {
 pub(super) struct YamlNode {
     pub(super) at: ManifestLocation,
     pub(super) kind: YamlNodeKind,
+    /// The text of a number or a truth value without quotes, as typed: `0755`, `1.10`, `yes`.
+    pub(super) typed: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -40,24 +42,72 @@ pub(super) enum YamlNodeKind {
 /// A node as the parser returns it, which knows lines but not the file.
 pub(super) enum ParsedYaml {
     Scalar(Value),
+    /// An infinite number or none, which JSON does not have.
+    NonFinite(f64),
     List(Vec<Spanned<ParsedYaml>>),
     Map(BTreeMap<String, Spanned<ParsedYaml>>),
 }
 
+/// Parses the documents of a file.
+///
+/// # Errors
+/// The parser's.
+pub(super) fn parse(text: &str, file: &Arc<str>) -> Result<Vec<YamlNode>, serde_saphyr::Error> {
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    let parsed: Vec<Spanned<ParsedYaml>> = serde_saphyr::from_multiple_with_options(text, options())?;
+    Ok(parsed.into_iter().map(|document| YamlNode::from_parsed(document, file, text)).collect())
+}
+
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! { non_finite_float_policy: NonFiniteFloatPolicy::PassThrough }
+}
+
 impl YamlNode {
-    /// The tree of a document, whose nodes are located in `file`.
-    pub(super) fn from_parsed(parsed: Spanned<ParsedYaml>, file: &Arc<str>) -> Self {
+    /// The tree of a document of `text`, whose nodes are located in `file`.
+    fn from_parsed(parsed: Spanned<ParsedYaml>, file: &Arc<str>, text: &str) -> Self {
         let at = ManifestLocation { file: Arc::clone(file), line: parsed.referenced.line().max(1) };
+        let typed = typed_text(&parsed.value, &parsed.defined, text);
+        let part = |part| Self::from_parsed(part, file, text);
         let kind = match parsed.value {
             ParsedYaml::Scalar(value) => YamlNodeKind::Scalar(value),
-            ParsedYaml::List(list) => {
-                YamlNodeKind::List(list.into_iter().map(|part| Self::from_parsed(part, file)).collect())
+            ParsedYaml::NonFinite(value) => {
+                YamlNodeKind::Scalar(typed.clone().unwrap_or_else(|| value.to_string()).into())
             }
-            ParsedYaml::Map(map) => {
-                YamlNodeKind::Map(map.into_iter().map(|(key, part)| (key, Self::from_parsed(part, file))).collect())
-            }
+            ParsedYaml::List(list) => YamlNodeKind::List(list.into_iter().map(part).collect()),
+            ParsedYaml::Map(map) => YamlNodeKind::Map(map.into_iter().map(|(key, value)| (key, part(value))).collect()),
         };
-        Self { at, kind }
+        Self { at, kind, typed }
+    }
+
+    /// The document as JSON, with settings as they are typed: those are text, whatever they look like.
+    pub(super) fn to_value_with_settings(&self, field: &str) -> Value {
+        let mut value = self.to_value();
+        if let Some(YamlNodeKind::Map(settings)) = self.get("spec").and_then(|spec| Some(&spec.get(field)?.kind)) {
+            for (name, typed) in settings.iter().filter_map(|(name, node)| Some((name, node.typed.as_ref()?))) {
+                value["spec"][field][name] = typed.as_str().into();
+            }
+        }
+        value
+    }
+
+    /// The pointers of the nodes within this one that JSON cannot have as they are typed, each with its text and that of JSON.
+    pub(super) fn changed_by_json(&self, pointer: &str) -> Vec<(String, String, String)> {
+        match &self.kind {
+            YamlNodeKind::Scalar(value) => {
+                let json = value.to_string();
+                let typed = self.typed.iter().filter(|typed| **typed != json);
+                typed.map(|typed| (pointer.to_owned(), typed.clone(), json.clone())).collect()
+            }
+            YamlNodeKind::List(list) => {
+                let parts = list.iter().enumerate();
+                parts.flat_map(|(index, part)| part.changed_by_json(&format!("{pointer}/{index}"))).collect()
+            }
+            YamlNodeKind::Map(map) => {
+                let escaped = |key: &str| key.replace('~', "~0").replace('/', "~1");
+                let parts = map.iter();
+                parts.flat_map(|(key, part)| part.changed_by_json(&format!("{pointer}/{}", escaped(key)))).collect()
+            }
+        }
     }
 
     /// The document as JSON, without locations.
@@ -121,9 +171,29 @@ impl YamlNode {
             (kind, replacement) => {
                 *kind = replacement;
                 self.at = patch.at;
+                self.typed = patch.typed;
             }
         }
     }
+}
+
+/// The text of a number or truth value as it is typed, where it is defined.
+fn typed_text(value: &ParsedYaml, defined: &Location, text: &str) -> Option<String> {
+    if !matches!(value, ParsedYaml::Scalar(Value::Number(_) | Value::Bool(_)) | ParsedYaml::NonFinite(_)) {
+        return None;
+    }
+    let span = defined.span();
+    let start = usize::try_from(span.byte_offset()?).ok()?;
+    let end = start.checked_add(usize::try_from(span.byte_len()?).ok()?)?;
+    // A tag or an anchor may precede it.
+    let typed = text.get(start..end)?.split_whitespace().next_back()?;
+    let again: ParsedYaml = serde_saphyr::from_str_with_options(typed, options()).ok()?;
+    let is_same = match (value, &again) {
+        (ParsedYaml::Scalar(one), ParsedYaml::Scalar(other)) => one == other,
+        (ParsedYaml::NonFinite(one), ParsedYaml::NonFinite(other)) => one.total_cmp(other).is_eq(),
+        _ => false,
+    };
+    is_same.then(|| typed.to_owned())
 }
 
 impl<'de> Deserialize<'de> for ParsedYaml {
@@ -153,9 +223,17 @@ impl<'de> Visitor<'de> for ParsedYamlVisitor {
         Ok(ParsedYaml::Scalar(value.into()))
     }
 
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<ParsedYaml, E> {
-        let number = serde_json::Number::from_f64(value).ok_or_else(|| E::custom("a number that is not finite"))?;
-        Ok(ParsedYaml::Scalar(Value::Number(number)))
+    fn visit_i128<E: serde::de::Error>(self, value: i128) -> Result<ParsedYaml, E> {
+        self.visit_f64(value as f64)
+    }
+
+    fn visit_u128<E: serde::de::Error>(self, value: u128) -> Result<ParsedYaml, E> {
+        self.visit_f64(value as f64)
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<ParsedYaml, E> {
+        let number = serde_json::Number::from_f64(value);
+        Ok(number.map_or(ParsedYaml::NonFinite(value), |number| ParsedYaml::Scalar(Value::Number(number))))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<ParsedYaml, E> {
@@ -199,8 +277,109 @@ mod tests {
     use super::*;
 
     fn node(text: &str) -> YamlNode {
-        let mut documents: Vec<Spanned<ParsedYaml>> = serde_saphyr::from_multiple(text).unwrap();
-        YamlNode::from_parsed(documents.remove(0), &"base/a.yaml".into())
+        parse(text, &"base/a.yaml".into()).unwrap().remove(0)
+    }
+
+    /// The setting `k` of the last document, as text.
+    fn setting(text: &str) -> Value {
+        let documents = parse(text, &"base/a.yaml".into()).unwrap();
+        documents.last().unwrap().to_value_with_settings("keys")["spec"]["keys"]["k"].clone()
+    }
+
+    #[test]
+    fn a_setting_is_the_text_as_typed() {
+        for typed in [
+            "09121234567",
+            "0755",
+            "-007",
+            "+98",
+            "+1.5",
+            "1.10",
+            "1.0",
+            "0.50",
+            "1e3",
+            "1E+3",
+            "1.",
+            ".5",
+            "-.5",
+            "0x1F",
+            "0o17",
+            "0b11",
+            "1_000",
+            "12345678901234567890",
+            "12345678901234567890123",
+            "-12345678901234567890123",
+            "1e999",
+            "340282366920938463463374607431768211456000",
+            "0.1234567890123456789",
+            "-0",
+            "-0.0",
+            "00",
+            ".inf",
+            "-.Inf",
+            ".NaN",
+            "yes",
+            "no",
+            "on",
+            "Off",
+            "y",
+            "N",
+            "True",
+            "FALSE",
+            "2024-01-02",
+            "2024-01-02T03:04:05Z",
+            "12:30:45",
+            "1.2.3",
+            "1,000",
+            "0755x",
+            "007 agents",
+            "10%",
+            "192.168.0.1",
+        ] {
+            for (form, text) in [
+                ("block", format!("spec:\n  keys:\n    k: {typed}   # a comment\n")),
+                ("flow", format!("spec: {{keys: {{a: 1, k: {} }}}}\n", typed.replace(',', ""))),
+                ("after a document", format!("kind: کلید\n---\nspec:\n  keys:\n    فارسی: ۱۲\n    k: {typed}\n")),
+                ("with a mark", format!("\u{FEFF}spec:\n  keys:\n    k: {typed}\r\n")),
+                ("anchored", format!("spec:\n  keys:\n    k: &a {typed}\n    l: *a\n")),
+                ("aliased", format!("spec:\n  x: &a {typed}\n  keys:\n    k: *a\n")),
+                ("merged", format!("spec:\n  x: &a {{k: {}}}\n  keys:\n    <<: *a\n", typed.replace(',', ""))),
+                ("quoted", format!("spec:\n  keys:\n    k: \"{typed}\"\n")),
+                ("single-quoted", format!("spec:\n  keys:\n    k: '{typed}'\n")),
+                ("tagged", format!("spec:\n  keys:\n    k: !!str {typed}\n")),
+                ("literal", format!("spec:\n  keys:\n    k: |-\n      {typed}\n")),
+                ("last", format!("spec:\n  keys:\n    k: {typed}")),
+            ] {
+                let expected =
+                    if matches!(form, "flow" | "merged") { typed.replace(',', "") } else { typed.to_owned() };
+                assert_eq!(setting(&text), Value::from(expected), "{form}: {text}");
+            }
+        }
+        assert_eq!(setting("spec: {keys: {k: !!int '7'}}"), 7, "an explicit number");
+        assert_eq!(setting("spec: {keys: {k: null}}"), Value::Null);
+    }
+
+    #[test]
+    fn other_fields_have_their_types() {
+        let node = node("spec: {partitions: 6, versioned: yes, keys: {k: 0755}}");
+        let spec = serde_json::json!({"partitions": 6, "versioned": true, "keys": {"k": 755}});
+        assert_eq!(node.to_value()["spec"], spec);
+    }
+
+    #[test]
+    fn an_overlay_replaces_the_text_of_a_setting() {
+        let mut base = node("spec: {keys: {k: 0755, l: 1.10}}");
+        base.merge_patch(node("spec: {keys: {k: 01, m: 1.0}}"));
+        let keys = serde_json::json!({"k": "01", "l": "1.10", "m": "1.0"});
+        assert_eq!(base.to_value_with_settings("keys")["spec"]["keys"], keys);
+    }
+
+    #[test]
+    fn what_json_would_change_is_found() {
+        let node = node("a: {x: 1.10, y: [1, 0755, 1.5, 1e3, .inf], z: yes, t: true, s: '0755', d: 2024-01-02}");
+        let found: Vec<String> =
+            node.changed_by_json("").into_iter().map(|(at, typed, _)| format!("{at} {typed}")).collect();
+        assert_eq!(found, ["/a/x 1.10", "/a/y/1 0755", "/a/y/3 1e3", "/a/y/4 .inf", "/a/z yes"]);
     }
 
     #[test]
