@@ -36,7 +36,7 @@ use mfctl_core::domain::{
 use mfctl_core::events::{EventCodec, schemas, topics as contract};
 use mfctl_core::ports::{
     self, AssetFilter, AssetOrder, Catalog, CatalogSummary, Claim, ClaimRequest, CursorPage, DeadLetterFlag, EventLog,
-    FetchLimits, ObjectStore, StagedAsset, StagedRow, StateTransition, SystemClock,
+    FetchLimits, ObjectStore, StagedAsset, StagedRow, StateTransition, SystemClock, UnreadCount,
 };
 use mfctl_core::stop::{Stop, StopReason, Stopper};
 use mfctl_core::telemetry::Metrics;
@@ -366,6 +366,9 @@ impl Catalog for SaysYes {
         unreachable!("no worker asks")
     }
     async fn summary(&self) -> ports::Result<CatalogSummary> {
+        unreachable!("no worker asks")
+    }
+    async fn unread(&self) -> ports::Result<Vec<UnreadCount>> {
         unreachable!("no worker asks")
     }
 }

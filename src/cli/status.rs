@@ -18,6 +18,7 @@ use crate::ops::status::{self, LastWords, PartHealth, PausedWorker, PlatformStat
 use crate::ops::target::DataDirMode;
 use crate::settings::discover;
 use mfctl_core::domain::SourcePath;
+use mfctl_core::ports::UnreadCount;
 
 /// Most files that are counted below one path; beyond them its size is marked partial.
 const MAX_FILES: u64 = 1_000_000;
@@ -59,6 +60,8 @@ pub struct StatusReport {
     pub owed: OwedWork,
     /// The last words of the workers of groups without members.
     pub last_words: Vec<LastWords>,
+    /// Assets of which enrichment read nothing, by reason, most assets first.
+    pub unread: Vec<UnreadCount>,
     /// Workers that pause because a dependency of them is down.
     pub paused_workers: Vec<PausedWorker>,
     /// Values of settings that are not used, with those that are.
@@ -92,13 +95,22 @@ pub struct PathUse {
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let mut monitor = top::monitor(&connected, status::WINDOW);
-    let PlatformStatus { parts, last_words, paused_workers, unused_settings, setting_changes } =
+    let PlatformStatus { parts, last_words, unread, paused_workers, unused_settings, setting_changes } =
         status::check(&connected.ports, &connected.settings, &mut monitor).await;
     let paths = if args.paths { measure_paths(cx, &connected.target.data_dir) } else { Vec::new() };
     let owed = monitor.owed().await;
     let health = status::worst(&parts);
-    let report =
-        StatusReport { health, parts, owed, last_words, paused_workers, unused_settings, setting_changes, paths };
+    let report = StatusReport {
+        health,
+        parts,
+        owed,
+        last_words,
+        unread,
+        paused_workers,
+        unused_settings,
+        setting_changes,
+        paths,
+    };
     cx.out().print(&report)?;
     check_paused(&report.paused_workers, args.strict)?;
     let failed: Vec<_> = report.parts.iter().filter(|p| p.health == PartHealth::Bad).map(|p| p.part.as_str()).collect();

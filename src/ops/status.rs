@@ -17,7 +17,7 @@ use mfctl_core::domain::job::JobStatus;
 use mfctl_core::domain::names::topics;
 use mfctl_core::events::{schemas, topics as contract};
 use mfctl_core::humane;
-use mfctl_core::ports::{Error, Ports, Result};
+use mfctl_core::ports::{Error, Ports, Result, UnreadCount};
 
 /// Jobs per page.
 const PAGE: usize = 500;
@@ -54,6 +54,8 @@ pub struct PlatformStatus {
     pub parts: Vec<StatusPart>,
     /// The last words of the workers of groups without members.
     pub last_words: Vec<LastWords>,
+    /// Assets of which nothing was read, by reason.
+    pub unread: Vec<UnreadCount>,
     /// Members of groups that pause.
     pub paused_workers: Vec<PausedWorker>,
     /// Values of settings that are not used.
@@ -66,14 +68,16 @@ pub struct PlatformStatus {
 /// this host with the store's.
 pub async fn check(ports: &Ports, settings: &Settings, watch: &mut VitalsMonitor) -> PlatformStatus {
     let env = &settings.profile.environment;
+    let unread = ports.catalog.unread().await;
     let parts = vec![
         part("event log", log(ports).await),
         part("schemas", registry(ports).await),
         part("catalog", catalog(ports).await),
+        extraction(&unread),
         part("search", search(ports).await),
         part("jobs", jobs(ports).await),
     ];
-    let mut status = PlatformStatus { parts, ..PlatformStatus::default() };
+    let mut status = PlatformStatus { parts, unread: unread.unwrap_or_default(), ..PlatformStatus::default() };
     let groups = watch.groups().await;
     let reports = worker_reports::latest(ports.operators.as_ref(), env).await;
     status.check_workers(groups.as_deref(), reports.as_deref(), env);
@@ -190,6 +194,25 @@ async fn catalog(ports: &Ports) -> Result<PartFinding> {
     Ok((PartHealth::Ok, format!("{assets}{states}; {}", humane::bytes(summary.bytes)), None))
 }
 
+/// What was not read is no fault of the platform.
+fn extraction(unread: &Result<Vec<UnreadCount>>) -> StatusPart {
+    let detail = match unread {
+        Ok(unread) => unread_summary(unread).unwrap_or_else(|| "something was read of every enriched asset".to_owned()),
+        Err(error) => return unknown("extraction", error),
+    };
+    StatusPart { part: "extraction".to_owned(), health: PartHealth::Ok, detail, hint: None }
+}
+
+/// How many assets nothing was read of, with the reasons: `nothing read of 3 assets: 2 no extractor for DOCX, 1 no text in it`.
+/// `None` if there are none.
+#[must_use]
+pub fn unread_summary(unread: &[UnreadCount]) -> Option<String> {
+    let assets: u64 = unread.iter().map(|count| count.assets).sum();
+    let reasons = unread.iter().map(|UnreadCount { reason, assets }| format!("{} {reason}", humane::count(*assets)));
+    let reasons = reasons.collect::<Vec<_>>().join(", ");
+    (assets > 0).then(|| format!("nothing read of {}: {reasons}", humane::counted(assets, "asset", "assets")))
+}
+
 async fn search(ports: &Ports) -> Result<PartFinding> {
     let documents = ports.search.count().await?;
     Ok((PartHealth::Ok, humane::counted(documents, "document", "documents"), None))
@@ -272,6 +295,16 @@ mod tests {
     use super::*;
     use mfctl_core::domain::BucketName;
     use mfctl_core::ports::BucketUsage;
+
+    #[test]
+    fn what_was_not_read_is_counted_by_reason() {
+        let count = |reason: &str, assets| UnreadCount { reason: reason.to_owned(), assets };
+        let unread = [count("no extractor for DOCX", 2), count("no text layer", 1)];
+        let summary = "nothing read of 3 assets: 2 no extractor for DOCX, 1 no text layer";
+        assert_eq!(unread_summary(&unread).as_deref(), Some(summary));
+        assert_eq!(unread_summary(&unread[1..]).as_deref(), Some("nothing read of 1 asset: 1 no text layer"));
+        assert_eq!(unread_summary(&[]), None);
+    }
 
     #[test]
     fn a_partial_count_is_marked_with_a_plus() {

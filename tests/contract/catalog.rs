@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use mfctl_core::domain::asset::AssetFacts;
+use mfctl_core::domain::asset::{AssetFacts, NO_REASON};
 use mfctl_core::domain::event::Metadata;
 use mfctl_core::domain::object_keys;
 use mfctl_core::domain::{
     Asset, AssetId, AssetState, BucketName, EventId, GroupName, JobId, ObjectKey, ObjectRef, RecordAddress, Revision,
     Sha256, SourcePath, Stage, Tenant, TopicName, TopicPartition,
 };
-use mfctl_core::ports::{AssetFilter, Catalog, ClaimRequest, DeadLetterFlag, StagedRow, StateTransition};
+use mfctl_core::ports::{AssetFilter, Catalog, ClaimRequest, DeadLetterFlag, StagedRow, StateTransition, UnreadCount};
 use uuid::Uuid;
 
 use crate::contract::harness::{Fixture, random};
@@ -36,6 +36,7 @@ macro_rules! catalog_suite {
                 claim_is_released_only_by_its_owner,
                 concurrent_claims_agree_on_one_owner,
                 summary_matches_the_assets,
+                assets_of_which_nothing_was_read_are_counted_by_reason,
             );
         }
         mod lists {
@@ -416,4 +417,43 @@ pub async fn summary_matches_the_assets(f: CatalogFixture) {
         let count = assets.iter().filter(|asset| asset.state == *state).count() as u64;
         assert_eq!(summary.by_state.get(state.as_str()), Some(&count), "{state}");
     }
+}
+
+pub async fn assets_of_which_nothing_was_read_are_counted_by_reason(f: CatalogFixture) {
+    let noted = |notes: &[&str]| AssetFacts {
+        notes: notes.iter().map(|note| (*note).to_owned()).collect(),
+        ..AssetFacts::default()
+    };
+    let docx = noted(&["no extractor for DOCX"]);
+    let read = AssetFacts { text_key: Some("a/1/text.txt".into()), ..noted(&["3 of 9 characters have no text"]) };
+    let seen = AssetFacts { thumbnail_key: Some("a/1/thumb.webp".into()), ..AssetFacts::default() };
+    let facts = [
+        (AssetState::Enriched, docx.clone()),
+        (AssetState::Enriched, docx.clone()),
+        (AssetState::Enriched, noted(&["no text layer", "the PDF is truncated"])),
+        (AssetState::Enriched, AssetFacts::default()),
+        (AssetState::Enriched, read),
+        (AssetState::Enriched, seen),
+        (AssetState::Ingested, docx),
+    ];
+    assert!(f.port.unread().await.unwrap().is_empty());
+    f.port.stage((0..8).map(|n| row(n, job(1))).collect()).await.unwrap();
+    let steps = facts
+        .into_iter()
+        .zip(0..)
+        .map(|((state, facts), n)| StateTransition { facts: Some(facts), ..transition(n, state, 5) });
+    f.port.advance(steps.collect()).await.unwrap();
+    let count = |reason: &str, assets| UnreadCount { reason: reason.to_owned(), assets };
+    let counts = f.port.unread().await.unwrap();
+    assert_eq!(counts, [count("no extractor for DOCX", 2), count(NO_REASON, 1), count("no text layer", 1)]);
+    let assets = f.port.list(&AssetFilter::default(), None, 100).await.unwrap().items;
+    for UnreadCount { reason, assets: counted } in counts {
+        assert_eq!(
+            assets.iter().filter(|asset| asset.unread() == Some(reason.as_str())).count() as u64,
+            counted,
+            "{reason}"
+        );
+    }
+    f.port.advance(vec![transition(0, AssetState::Revoked, 6)]).await.unwrap();
+    assert_eq!(f.port.unread().await.unwrap().iter().map(|count| count.assets).sum::<u64>(), 3);
 }

@@ -105,3 +105,27 @@ fn trace_accepts_an_asset_path_event_or_record() {
     let unknown: CommandOutput = site.run(["media", "trace", "in/nothing.png"]);
     assert_eq!(unknown.code, 6, "{unknown}");
 }
+
+#[test]
+fn what_was_not_read_is_counted_by_reason() {
+    let docx = &b"PK\x03\x04 [Content_Types].xml word/document.xml"[..];
+    let other = [docx, b"2"].concat();
+    let svg = &b"<svg xmlns='http://www.w3.org/2000/svg'><text>a</text></svg>"[..];
+    let site = site_with(&[("a.docx", docx), ("b.docx", &other), ("c.svg", svg), ("d.txt", b"text")]);
+    let counts = serde_json::json!([
+        {"reason": "no extractor for DOCX", "assets": 2},
+        {"reason": "no extractor for SVG", "assets": 1},
+    ]);
+    let summary = "nothing read of 3 assets: 2 no extractor for DOCX, 1 no extractor for SVG";
+    assert_eq!(site.json(["media", "list"], &[0])["unread"], counts);
+    let listed = site.run(["media", "list"]);
+    assert!(listed.stdout.contains("enriched, nothing read: no extractor for DOCX"), "{listed}");
+    assert!(listed.stderr.contains(summary), "{listed}");
+    assert_eq!(site.json(["status"], &[0])["unread"], counts);
+    let status = site.run(["status"]);
+    assert!(status.stdout.contains(summary), "{status}");
+    let asset = names(&site, &["media", "list", "--type", "image/svg+xml"]).pop().unwrap();
+    assert_eq!(site.json(["media", "show", &asset], &[0])["unread"], "no extractor for SVG");
+    let shown = site.run(["media", "show", &asset]);
+    assert!(shown.stdout.contains("enriched, nothing read: no extractor for SVG"), "{shown}");
+}

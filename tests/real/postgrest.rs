@@ -36,6 +36,7 @@ mod service {
             claim_is_released_only_by_its_owner,
             concurrent_claims_agree_on_one_owner,
             summary_matches_the_assets,
+            assets_of_which_nothing_was_read_are_counted_by_reason,
         );
     }
     mod lists {

@@ -1,5 +1,7 @@
 //! `mfctl media list`: lists assets that match a filter, page by page, by id or sorted.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use clap::{Args as ClapArgs, ValueEnum};
@@ -14,9 +16,10 @@ use crate::cli::ids;
 use crate::cli::nul_names::NulNames;
 use crate::cli::output::{Cell, Column, ListItem, Tone, humane};
 use crate::cli::since::Since;
+use crate::ops::status::unread_summary;
 use crate::ops::target::DataDirMode;
 use mfctl_core::domain::{Asset, AssetState, IdPrefix, NameGlob, Timestamp};
-use mfctl_core::ports::{AssetFilter, AssetOrder, AssetSortKey};
+use mfctl_core::ports::{AssetFilter, AssetOrder, AssetSortKey, UnreadCount};
 
 /// Assets per catalog query.
 const PAGE_SIZE: usize = 500;
@@ -143,6 +146,8 @@ impl FromStr for TagFilter {
 struct AssetListTrailer {
     /// For `--cursor`; none after the last page.
     next_cursor: Option<String>,
+    /// The listed assets of which enrichment read nothing, by reason, most assets first.
+    unread: Vec<UnreadCount>,
 }
 
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
@@ -171,6 +176,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let mut remaining = if args.all { usize::MAX } else { args.limit };
     let mut cursor = args.cursor;
     let mut rows = cx.out().list::<ListedAsset>("assets");
+    let mut unread: BTreeMap<String, u64> = BTreeMap::new();
     while remaining > 0 {
         let page = match args.sort {
             // Each page of a sorted list reads all assets.
@@ -181,6 +187,9 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         for assets in page.items.chunks(PAGE_SIZE) {
             let ids: Vec<_> = assets.iter().map(|asset| asset.asset_id).collect();
             for (asset, names) in assets.iter().zip(asset_names(&ids, &connected).await?) {
+                if let Some(reason) = asset.unread() {
+                    *unread.entry(reason.to_owned()).or_default() += 1;
+                }
                 rows.push(&ListedAsset { asset: asset.clone(), names, now })?;
             }
         }
@@ -190,7 +199,13 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         }
     }
     let shown = rows.count();
-    rows.finish_with(&AssetListTrailer { next_cursor: cursor.clone() })?;
+    let mut unread: Vec<_> = unread.into_iter().map(|(reason, assets)| UnreadCount { reason, assets }).collect();
+    unread.sort_by_key(|count| Reverse(count.assets));
+    let summary = unread_summary(&unread);
+    rows.finish_with(&AssetListTrailer { next_cursor: cursor.clone(), unread })?;
+    if let Some(summary) = summary {
+        cx.out().note(summary);
+    }
     if let Some(cursor) = cursor {
         cx.out().note(format!("{} shown; more with --cursor {cursor}", humane::counted(shown, "asset", "assets")));
     }
@@ -245,7 +260,7 @@ impl ListItem for ListedAsset {
     }
 }
 
-/// An asset's state, and the stage that dead-lettered it, if one did.
+/// An asset's state, and the stage that dead-lettered it, if one did, or why nothing was read of it.
 pub(super) fn state_cell(asset: &Asset) -> Cell {
     if let Some(stage) = asset.dead_lettered {
         return Cell::new(format!("dead-lettered in {stage}")).tone(Tone::Bad);
@@ -255,7 +270,10 @@ pub(super) fn state_cell(asset: &Asset) -> Cell {
         AssetState::Revoked => Tone::Dim,
         AssetState::Staged | AssetState::Ingested => Tone::Plain,
     };
-    Cell::new(asset.state.as_str()).tone(tone)
+    match asset.unread() {
+        Some(reason) => Cell::new(format!("{}, nothing read: {reason}", asset.state)).tone(Tone::Warn),
+        None => Cell::new(asset.state.as_str()).tone(tone),
+    }
 }
 
 #[cfg(test)]

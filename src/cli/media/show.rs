@@ -78,6 +78,8 @@ pub struct ShownSource {
 pub struct MediaShowReport {
     /// The asset's row in the catalog.
     pub asset: Asset,
+    /// Why enrichment read nothing of the file; none if it read something, or has not run.
+    pub unread: Option<String>,
     /// The names of its files.
     #[serde(flatten)]
     pub names: AssetNames,
@@ -112,6 +114,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         objects: asset_objects(&asset, &connected).await?,
         search_document: ports.search.indexed(&[id]).await?.first().copied().unwrap_or(false),
         events: asset_events(&asset),
+        unread: asset.unread().map(str::to_owned),
         asset,
         now: Some(ports.clock.now()),
     };

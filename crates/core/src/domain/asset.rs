@@ -197,7 +197,7 @@ pub struct AssetFacts {
     /// SHA-256 of the thumbnail; none for assets that an earlier release enriched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thumbnail_sha256: Option<Sha256>,
-    /// What could not be extracted, e.g. `no extractor for audio/ogg`.
+    /// What could not be extracted. If nothing was, the first is the reason, e.g. `no extractor for audio/ogg`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -234,6 +234,19 @@ pub struct RecordedDerivative {
     pub key: String,
     /// SHA-256 of its bytes; `None` if an earlier release made it.
     pub sha256: Option<Sha256>,
+}
+
+/// The reason of facts that give none why nothing was read.
+pub const NO_REASON: &str = "no reason recorded";
+
+impl Asset {
+    /// Why enrichment read nothing of the file; `None` if it read something, or has not run.
+    #[must_use]
+    pub fn unread(&self) -> Option<&str> {
+        let facts = &self.facts;
+        let is_unread = self.state == AssetState::Enriched && facts.text_key.is_none() && facts.thumbnail_key.is_none();
+        is_unread.then(|| facts.notes.first().map_or(NO_REASON, String::as_str))
+    }
 }
 
 impl AssetFacts {

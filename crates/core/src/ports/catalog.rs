@@ -183,6 +183,15 @@ pub struct CatalogSummary {
     pub bytes: u64,
 }
 
+/// Number of enriched assets of which nothing was read, for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UnreadCount {
+    /// Why, as [`Asset::unread`]: `no extractor for DOCX`.
+    pub reason: String,
+    /// Number of assets.
+    pub assets: u64,
+}
+
 /// The catalog.
 ///
 /// Contract: every write takes a whole batch, is durable when it returns, and is idempotent: the same batch again
@@ -264,4 +273,7 @@ pub trait Catalog: Send + Sync {
 
     /// Totals over the whole catalog.
     async fn summary(&self) -> Result<CatalogSummary>;
+
+    /// Assets of which nothing was read ([`Asset::unread`]) over the whole catalog, by reason, most assets first.
+    async fn unread(&self) -> Result<Vec<UnreadCount>>;
 }

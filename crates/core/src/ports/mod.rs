@@ -23,7 +23,7 @@ mod vault_setup;
 
 pub use catalog::{
     AssetFilter, AssetOrder, AssetSortKey, Catalog, CatalogSummary, Claim, ClaimRequest, CursorPage, DeadLetterFlag,
-    StagedAsset, StagedRow, StateTransition,
+    StagedAsset, StagedRow, StateTransition, UnreadCount,
 };
 pub use clock::{Clock, SystemClock};
 pub use config_store::{

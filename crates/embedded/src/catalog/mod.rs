@@ -22,14 +22,14 @@ use self::list::{PreparedFilter, SortedScan};
 use self::rows::{ASSET_COLUMNS, asset};
 use super::db::{Db, SqlContext};
 use super::sql::{self, RowReader};
-use mfctl_core::domain::asset::{AssetPaths, AssetSighting, AssetSource};
+use mfctl_core::domain::asset::{AssetPaths, AssetSighting, AssetSource, NO_REASON};
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::{
     Asset, AssetId, AssetState, EventId, GroupName, JobId, ObjectRef, SourcePath, Tenant, TopicPartition,
 };
 use mfctl_core::ports::{
     AssetFilter, AssetOrder, Catalog, CatalogSummary, Claim, ClaimRequest, CursorPage, DeadLetterFlag, Result,
-    StagedAsset, StagedRow, StateTransition,
+    StagedAsset, StagedRow, StateTransition, UnreadCount,
 };
 
 /// Assets of one path that are returned at most, latest first.
@@ -214,6 +214,10 @@ impl Catalog for SqliteCatalog {
     async fn summary(&self) -> Result<CatalogSummary> {
         self.db.read("count assets", summary).await
     }
+
+    async fn unread(&self) -> Result<Vec<UnreadCount>> {
+        self.db.read("count unread assets", unread).await
+    }
 }
 
 fn assets(connection: &Connection, ids: &[AssetId]) -> Result<Vec<Asset>> {
@@ -267,6 +271,27 @@ fn asset_of_event(connection: &Connection, event: EventId) -> Result<Option<Asse
         .prepare_cached("SELECT asset_id FROM media_assets WHERE event_id = ?1")
         .and_then(|mut select| select.query_row([event.0.as_bytes()], |row| RowReader::new(row).id(AssetId)).optional())
         .during("find an event's asset")
+}
+
+/// The terms are those of the index.
+fn unread(connection: &Connection) -> Result<Vec<UnreadCount>> {
+    connection
+        .prepare_cached(
+            "SELECT coalesce(CASE WHEN json_valid(facts) THEN substr(facts ->> '$.notes[0]', 1, 200) END, ?1) AS reason,
+                    count(*)
+             FROM media_assets INDEXED BY media_assets_unread
+             WHERE state = 2 AND CASE WHEN json_valid(facts)
+                   THEN facts ->> '$.text_key' IS NULL AND facts ->> '$.thumbnail_key' IS NULL END
+             GROUP BY reason ORDER BY 2 DESC, 1",
+        )
+        .and_then(|mut select| {
+            let counts = select.query_map([NO_REASON], |row| {
+                let mut columns = RowReader::new(row);
+                Ok(UnreadCount { reason: columns.get()?, assets: columns.count()? })
+            })?;
+            counts.collect()
+        })
+        .during("count unread assets")
 }
 
 fn summary(connection: &Connection) -> Result<CatalogSummary> {

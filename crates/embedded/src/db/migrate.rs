@@ -44,6 +44,7 @@ const MIGRATIONS: &[SqlMigration] = &[
     SqlMigration { version: 8, sql: include_str!("../migrations/0008_job_inputs.sql") },
     SqlMigration { version: 9, sql: include_str!("../migrations/0009_file_versions.sql") },
     SqlMigration { version: SEARCH_NAMES, sql: include_str!("../migrations/0010_search_names.sql") },
+    SqlMigration { version: 11, sql: include_str!("../migrations/0011_unread.sql") },
 ];
 
 /// The format this binary writes.

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use super::client::{CatalogRequest, PostgrestClient};
 use super::rows::{self, AssetPathsRow, AssetRow, OutcomeRow, SightingRow, SourceRow};
-use mfctl_core::domain::asset::{AssetPaths, AssetSighting, AssetSource};
+use mfctl_core::domain::asset::{AssetPaths, AssetSighting, AssetSource, NO_REASON};
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::{Asset, AssetId, AssetState, EventId, JobId, NameGlob, SourcePath, Tenant};
-use mfctl_core::ports::{AssetFilter, AssetOrder, AssetSortKey, CatalogSummary, CursorPage, Error, ErrorKind, Result};
+use mfctl_core::ports::{AssetFilter, AssetOrder, AssetSortKey, CatalogSummary, CursorPage, Error, ErrorKind, Result, UnreadCount};
 
 /// The most rows of a page, whatever the limit.
 const MAX_PAGE: usize = 10_000;
@@ -294,6 +294,27 @@ pub(super) async fn summary(client: &PostgrestClient) -> Result<CatalogSummary> 
         *summary.by_state.entry(row.state.to_string()).or_default() += row.assets;
     }
     Ok(summary)
+}
+
+pub(super) async fn unread(client: &PostgrestClient) -> Result<Vec<UnreadCount>> {
+    #[derive(Deserialize)]
+    struct UnreadRow {
+        reason: Option<String>,
+        assets: u64,
+    }
+    let request = CatalogRequest {
+        what: "count unread assets",
+        method: Method::POST,
+        path: "rpc/unread",
+        body: Some("{}".into()),
+        ..CatalogRequest::default()
+    };
+    let rows: Vec<UnreadRow> = client.read(request).await?;
+    let count =
+        |row: UnreadRow| UnreadCount { reason: row.reason.unwrap_or_else(|| NO_REASON.to_owned()), assets: row.assets };
+    let mut counts: Vec<UnreadCount> = rows.into_iter().map(count).collect();
+    counts.sort_by(|one, other| other.assets.cmp(&one.assets).then_with(|| one.reason.cmp(&other.reason)));
+    Ok(counts)
 }
 
 /// A page of `limit` rows; a row beyond it means that there is a next page.

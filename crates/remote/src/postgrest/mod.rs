@@ -26,7 +26,7 @@ use mfctl_core::domain::{
 };
 use mfctl_core::ports::{
     AssetFilter, AssetOrder, Catalog, CatalogSummary, Claim, ClaimRequest, CursorPage, DeadLetterFlag, Result,
-    StagedAsset, StagedRow, StateTransition,
+    StagedAsset, StagedRow, StateTransition, UnreadCount,
 };
 
 /// The address of a PostgREST server, and how to authenticate.
@@ -170,5 +170,9 @@ impl Catalog for PostgrestCatalog {
 
     async fn summary(&self) -> Result<CatalogSummary> {
         lists::summary(&self.client).await
+    }
+
+    async fn unread(&self) -> Result<Vec<UnreadCount>> {
+        lists::unread(&self.client).await
     }
 }

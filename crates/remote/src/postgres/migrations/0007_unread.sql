@@ -1,0 +1,17 @@
+-- Counts the enriched assets of which nothing was read, by the reason: the first note of their facts, as far as an index takes it.
+CREATE INDEX assets_unread ON media.assets (tenant, (left(facts -> 'notes' ->> 0, 200)))
+WHERE state = 'enriched' AND facts ->> 'text_key' IS NULL AND facts ->> 'thumbnail_key' IS NULL;
+
+CREATE FUNCTION media.unread() RETURNS json
+LANGUAGE sql STABLE SET search_path = ''
+AS $$
+    SELECT coalesce(json_agg(counted), '[]') FROM (
+        SELECT left(facts -> 'notes' ->> 0, 200) AS reason, count(*) AS assets
+        FROM media.assets
+        WHERE state = 'enriched' AND facts ->> 'text_key' IS NULL AND facts ->> 'thumbnail_key' IS NULL
+        GROUP BY left(facts -> 'notes' ->> 0, 200)
+    ) AS counted
+$$;
+
+REVOKE ALL ON FUNCTION media.unread() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION media.unread() TO mfctl_reader, mfctl_service, mfctl_operator;
