@@ -125,13 +125,13 @@ impl ListedProfile {
 impl Render for ProfileListReport {
     fn page(&self, page: &mut TextPage) {
         const COLUMNS: [Column; 7] = [
-            Column::left(""),
-            Column::left("NAME"),
-            Column::left("KIND"),
-            Column::left("ENVIRONMENT"),
-            Column::left("PROTECTED"),
-            Column::left("WORKS ON"),
-            Column::left("FROM"),
+            Column::whole(""),
+            Column::whole("NAME"),
+            Column::whole("KIND").rank(2),
+            Column::whole("ENVIRONMENT"),
+            Column::whole("PROTECTED").rank(1),
+            Column::text("WORKS ON"),
+            Column::path("FROM").rank(3),
         ];
         let row = |profile: &ListedProfile| {
             let kind = match profile.kind {

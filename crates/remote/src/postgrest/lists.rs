@@ -11,7 +11,9 @@ use super::rows::{self, AssetPathsRow, AssetRow, OutcomeRow, SightingRow, Source
 use mfctl_core::domain::asset::{AssetPaths, AssetSighting, AssetSource, NO_REASON};
 use mfctl_core::domain::job::JobOutcome;
 use mfctl_core::domain::{Asset, AssetId, AssetState, EventId, JobId, NameGlob, SourcePath, Tenant};
-use mfctl_core::ports::{AssetFilter, AssetOrder, AssetSortKey, CatalogSummary, CursorPage, Error, ErrorKind, Result, UnreadCount};
+use mfctl_core::ports::{
+    AssetFilter, AssetOrder, AssetSortKey, CatalogSummary, CursorPage, Error, ErrorKind, Result, UnreadCount,
+};
 
 /// The most rows of a page, whatever the limit.
 const MAX_PAGE: usize = 10_000;
