@@ -181,6 +181,35 @@ fn pdf_stream_ends_where_its_length_does_not_say() {
     }
 }
 
+/// A file whose objects are in an object stream and that has a cross-reference stream, both without a length.
+#[test]
+fn object_and_cross_reference_streams_without_a_length_are_read() {
+    let objects = ["<</Type /Catalog /Pages 2 0 R>>", "<</Type /Pages /Kids [3 0 R] /Count 1>>"];
+    let packed = format!("1 0 2 {} {}", objects[0].len() + 1, objects.join(" "));
+    for length in ["", "/Length 999 0 R"] {
+        let mut bytes = b"%PDF-1.5\n".to_vec();
+        let mut entries = vec![[0, 0, 0, 0], [2, 0, 6, 0], [2, 0, 6, 1]];
+        for (number, object) in [
+            (3, "<</Type /Page /Parent 2 0 R /Contents 5 0 R /Resources <</Font <</T 4 0 R>>>>>>".to_owned()),
+            (4, "<</Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding>>".to_owned()),
+            (5, format!("<<{length}>>\nstream\nBT /T 12 Tf (found) Tj ET\nendstream")),
+            (6, format!("<</Type /ObjStm /N 2 /First 9 {length}>>\nstream\n{packed}\nendstream")),
+        ] {
+            entries.push([1, (bytes.len() >> 8) as u8, bytes.len() as u8, 0]);
+            bytes.extend(format!("{number} 0 obj\n{object}\nendobj\n").into_bytes());
+        }
+        assert!(packed.starts_with("1 0 2 32 "), "{packed}");
+        let table = bytes.len();
+        entries.push([1, (table >> 8) as u8, table as u8, 0]);
+        let dictionary = format!("<</Type /XRef /Size 8 /W [1 2 1] /Root 1 0 R {length}>>");
+        bytes.extend(format!("7 0 obj\n{dictionary}\nstream\n").into_bytes());
+        bytes.extend(entries.concat());
+        bytes.extend(format!("\nendstream\nendobj\nstartxref\n{table}\n%%EOF").into_bytes());
+        let extraction = parse(&bytes, "application/pdf").unwrap();
+        assert_eq!(extraction.text.as_deref(), Some("found"), "{extraction:?}");
+    }
+}
+
 #[test]
 fn odd_token_of_a_page_is_noted_and_costs_no_more_than_itself() {
     for odd in [

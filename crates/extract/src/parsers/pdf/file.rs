@@ -34,7 +34,7 @@ pub(super) fn load(mut bytes: Vec<u8>, limits: &Limits) -> Result<LoadedFile, Ex
     for start in headers {
         let bytes = &bytes[start..];
         let end = end(bytes);
-        match load_at(&bytes[..end.unwrap_or(bytes.len())], limits) {
+        match load_or_mend(&bytes[..end.unwrap_or(bytes.len())], limits) {
             Ok(document) => {
                 let is_truncated = end.is_none_or(|end| is_shorter_than_linearised(end, &document));
                 return Ok(LoadedFile { document, is_truncated });
@@ -45,6 +45,59 @@ pub(super) fn load(mut bytes: Vec<u8>, limits: &Limits) -> Result<LoadedFile, Ex
     }
     Err(first_error
         .unwrap_or_else(|| ExtractError::malformed("the PDF cannot be read (truncated or damaged): it has no header")))
+}
+
+/// Loads a document; one that cannot be loaded is tried with the lengths of its streams written into it, because `lopdf`
+/// needs those of cross-reference streams.
+fn load_or_mend(bytes: &[u8], limits: &Limits) -> Result<Document, ExtractError> {
+    let loaded = load_at(bytes, limits);
+    match &loaded {
+        Err(error) if error.kind == ExtractErrorKind::Malformed => {
+            with_lengths(bytes).and_then(|mended| load_at(&mended, limits).ok()).map_or(loaded, Ok)
+        }
+        _ => loaded,
+    }
+}
+
+/// The file with a `Length` in each stream's dictionary that has none; `None` if each has one.
+fn with_lengths(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut mended = Vec::new();
+    let mut copied = 0;
+    let mut at = 0;
+    while let Some(found) = find(&bytes[at..], b"stream") {
+        let keyword = at + found;
+        at = keyword + b"stream".len();
+        let Some(break_bytes) = line_break(&bytes[at..]).filter(|_| !bytes[..keyword].ends_with(b"end")) else {
+            continue;
+        };
+        let data = at + break_bytes;
+        let length = find(&bytes[data..], b"endstream").unwrap_or(bytes.len() - data);
+        at = data + length;
+        let before = &bytes[copied..keyword];
+        let dictionary = rfind(before, b"obj").unwrap_or(0);
+        let close = rfind(before, b">>").filter(|_| find(&before[dictionary..], b"/Length").is_none());
+        if let Some(close) = close {
+            mended.extend_from_slice(&before[..close]);
+            mended.extend_from_slice(format!(" /Length {length} ").as_bytes());
+            copied += close;
+        }
+        mended.extend_from_slice(&bytes[copied..at]);
+        copied = at;
+        at += usize::from(bytes[at..].starts_with(b"endstream")) * b"endstream".len();
+    }
+    let is_changed = mended.len() != copied;
+    mended.extend_from_slice(&bytes[copied..]);
+    is_changed.then_some(mended)
+}
+
+/// The length of the line break at the start, after the spaces that some programs write before it.
+fn line_break(bytes: &[u8]) -> Option<usize> {
+    let spaces = bytes.iter().take_while(|byte| **byte == b' ').count();
+    match &bytes[spaces..] {
+        [b'\r', b'\n', ..] => Some(spaces + 2),
+        [b'\r' | b'\n', ..] => Some(spaces + 1),
+        _ => None,
+    }
 }
 
 fn load_at(bytes: &[u8], limits: &Limits) -> Result<Document, ExtractError> {
@@ -173,11 +226,7 @@ fn object(source: &[u8], id: ObjectId) -> Option<Object> {
     let Object::Dictionary(dictionary) = object else { return Some(object) };
     lexer.skip_space();
     let Some(rest) = lexer.rest().strip_prefix(b"stream") else { return Some(Object::Dictionary(dictionary)) };
-    let rest = match rest {
-        [b'\r', b'\n', rest @ ..] | [b'\n' | b'\r', rest @ ..] => rest,
-        [b' ', b'\r', b'\n', rest @ ..] | [b' ', b'\n', rest @ ..] => rest,
-        rest => rest,
-    };
+    let rest = &rest[line_break(rest).unwrap_or(0)..];
     // Stream::new sets the length.
     Some(Object::Stream(Stream::new(dictionary, stream_data(rest).to_vec())))
 }
@@ -202,4 +251,31 @@ fn find_all<'a>(bytes: &'a [u8], part: &'a [u8]) -> impl Iterator<Item = usize> 
 
 fn rfind(bytes: &[u8], part: &[u8]) -> Option<usize> {
     bytes.windows(part.len()).rposition(|window| window == part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_written_where_none_is() {
+        let file =
+            b"1 0 obj <</A 1>> stream\nabc\nendstream endobj 2 0 obj <</Length 3>>stream\r\nabc endstream endobj";
+        let mended = with_lengths(file).unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&mended),
+            "1 0 obj <</A 1 /Length 4 >> stream\nabc\nendstream endobj \
+             2 0 obj <</Length 3>>stream\r\nabc endstream endobj"
+        );
+        assert_eq!(with_lengths(&mended), None);
+        assert_eq!(with_lengths(b"a stream\n>> of stream words stream\n"), None);
+    }
+
+    #[test]
+    fn padding_is_behind_the_end() {
+        assert_eq!(end(b"%%EOF\n\0\0"), Some(5));
+        assert_eq!(end(b"%%EOF 12 objects"), Some(5));
+        assert_eq!(end(b"%%EOF\n12 0 obj\n<<"), None);
+        assert_eq!(end(b"nothing"), None);
+    }
 }

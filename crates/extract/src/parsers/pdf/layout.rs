@@ -170,19 +170,26 @@ fn both_arabic(before: &Glyph, after: &Glyph) -> bool {
 /// such as Amiri move the letter behind a reh aside.
 fn min_arabic_space(glyphs: &[Glyph]) -> f64 {
     let mut narrow = 0;
-    let mut wide = glyphs.iter().filter(|glyph| !glyph.text.is_empty() && glyph.text.trim().is_empty()).count();
+    let is_space = |glyph: &&Glyph| !glyph.text.is_empty() && glyph.text.trim().is_empty();
+    let mut wide: Vec<f64> =
+        glyphs.iter().filter(is_space).map(|space| (space.end - space.start) / space.size).collect();
     for pair in glyphs.windows(2) {
         if let [before, after] = pair
             && both_arabic(before, after)
         {
             match gap(before, after) {
-                gap if gap > MIN_SPACE => wide += 1,
+                gap if gap > MIN_SPACE => wide.push(gap),
                 gap if gap > MIN_ARABIC_SPACE => narrow += 1,
                 _ => {}
             }
         }
     }
-    if narrow < wide { MIN_SPACE } else { MIN_ARABIC_SPACE }
+    if wide.len() <= narrow {
+        return MIN_ARABIC_SPACE;
+    }
+    let middle = wide.len() / 2;
+    let (_, median, _) = wide.select_nth_unstable_by(middle, f64::total_cmp);
+    (*median / 2.0).clamp(MIN_ARABIC_SPACE, MIN_SPACE)
 }
 
 /// A mirrored line from left to right. Its characters keep the order in which they are drawn, because the words of a text
@@ -222,6 +229,8 @@ mod tests {
     fn kerning_is_no_space_where_spaces_are_wide() {
         let kerned = [("ب", 0.0), ("ر", 0.3), ("ن", 0.0), ("ی", 0.09), ("ر", 0.3), ("د", 0.0)];
         assert_eq!(line_text(glyphs(&kerned, false), true), "د رین رب");
+        let narrower = [("ب", 0.0), ("ر", 0.2), ("ن", 0.0), ("ی", 0.12), ("ر", 0.2), ("د", 0.0)];
+        assert_eq!(line_text(glyphs(&narrower, false), true), "د ر ین رب", "half as wide as the others is a space");
         let tight = [("ب", 0.0), ("ر", 0.1), ("ن", 0.0), ("ی", 0.09), ("ر", 0.1), ("د", 0.0)];
         assert_eq!(line_text(glyphs(&tight, false), true), "د ر ین رب");
     }
