@@ -14,7 +14,7 @@ const MAX_ITEMS: usize = 10_000;
 /// The depth of fields within fields, at most.
 const MAX_DEPTH: usize = 32;
 /// Options of one choice field, at most.
-const MAX_OPTIONS: usize = 10_000;
+const MAX_OPTIONS: usize = 1000;
 
 // Bits of `F` and `Ff` (ISO 32000-1, tables 165, 226 and 228).
 const HIDDEN_OR_NOT_VIEWED: i64 = 1 << 1 | 1 << 5;
@@ -34,13 +34,15 @@ pub(super) struct NoteReader<'a> {
     document: &'a Document,
     max_text_bytes: usize,
     max_stream_bytes: usize,
+    /// What further notes may have: many may refer to one long text.
+    left_bytes: usize,
     /// The dictionaries whose value has been read.
     seen: HashSet<*const Dictionary>,
 }
 
 impl<'a> NoteReader<'a> {
     pub(super) fn new(document: &'a Document, max_text_bytes: usize, max_stream_bytes: usize) -> Self {
-        Self { document, max_text_bytes, max_stream_bytes, seen: HashSet::new() }
+        Self { document, max_text_bytes, max_stream_bytes, left_bytes: max_text_bytes, seen: HashSet::new() }
     }
 
     /// The notes on a page, in the order of its annotations.
@@ -52,11 +54,26 @@ impl<'a> NoteReader<'a> {
             .and_then(Object::as_array)
             .map(Vec::as_slice)
             .unwrap_or_default();
-        annotations
-            .iter()
-            .take(MAX_ITEMS)
-            .filter_map(|annotation| self.note(document.dereference(annotation).ok()?.1.as_dict().ok()?))
-            .collect()
+        let mut notes = Vec::new();
+        for annotation in annotations.iter().take(MAX_ITEMS) {
+            if self.left_bytes == 0 {
+                break;
+            }
+            let annotation = document.dereference(annotation).and_then(|(_, annotation)| annotation.as_dict());
+            let note = annotation.ok().and_then(|annotation| self.note(annotation));
+            notes.extend(note.and_then(|note| self.within_limit(note)));
+        }
+        notes
+    }
+
+    /// The note, unless the document has more than enough text in its notes.
+    fn within_limit(&mut self, note: Note) -> Option<Note> {
+        if let Note::Text(text) = &note {
+            let left = self.left_bytes.checked_sub(text.len());
+            self.left_bytes = left.unwrap_or(0);
+            left?;
+        }
+        Some(note)
     }
 
     /// The values of fields that are on none of the pages.
@@ -66,20 +83,22 @@ impl<'a> NoteReader<'a> {
         let fields = form.and_then(Object::as_dict).and_then(|form| form.get_deref(b"Fields", document));
         let mut open: Vec<(&Object, usize)> = Vec::new();
         let push = |open: &mut Vec<(&'a Object, usize)>, fields: &'a [Object], depth| {
-            open.extend(fields.iter().take(MAX_ITEMS).rev().map(|field| (field, depth)));
+            let room = MAX_ITEMS.saturating_sub(open.len());
+            open.extend(fields.iter().take(room).rev().map(|field| (field, depth)));
         };
         push(&mut open, fields.and_then(Object::as_array).map(Vec::as_slice).unwrap_or_default(), 0);
         let mut notes = Vec::new();
         let mut read = 0;
         while let Some((field, depth)) = open.pop() {
             read += 1;
-            if read > MAX_ITEMS {
+            if read > MAX_ITEMS || self.left_bytes == 0 {
                 break;
             }
             let Ok(field) = document.dereference(field).and_then(|(_, field)| field.as_dict()) else { continue };
             let kids = field.get_deref(b"Kids", document).and_then(Object::as_array).map(Vec::as_slice);
             if !is_hidden(field, document) {
-                notes.extend(self.value(field).map(Note::Text));
+                let note = self.value(field).map(Note::Text);
+                notes.extend(note.and_then(|note| self.within_limit(note)));
             }
             if depth < MAX_DEPTH {
                 push(&mut open, kids.unwrap_or_default(), depth + 1);
@@ -364,6 +383,15 @@ mod tests {
         let appearance = format!("appearance {}", form.0);
         let expected = ["typed", "یادداشت", "rich", &appearance, &appearance, &appearance];
         assert_eq!(read(annotations, Vec::new(), document), expected);
+    }
+
+    #[test]
+    fn texts_of_many_annotations_are_bounded() {
+        let mut document = Document::new();
+        let text = document.add_object(string(&"long ".repeat(100_000)));
+        let annotation = dictionary! { "Subtype" => "Text", "Contents" => text };
+        let id = document.add_object(annotation);
+        assert_eq!(read(vec![id.into(); 1000], Vec::new(), document).len(), 2, "as many as fit in a mebibyte");
     }
 
     #[test]

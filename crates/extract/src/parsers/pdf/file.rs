@@ -59,7 +59,7 @@ fn load_or_mend(bytes: &[u8], limits: &Limits) -> Result<Document, ExtractError>
     }
 }
 
-/// The file with a `Length` in each stream's dictionary that has none; `None` if each has one.
+/// The file with a `Length` in each stream's dictionary that has none, or refers to one; `None` if each has one.
 fn with_lengths(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut mended = Vec::new();
     let mut copied = 0;
@@ -74,8 +74,12 @@ fn with_lengths(bytes: &[u8]) -> Option<Vec<u8>> {
         let length = find(&bytes[data..], b"endstream").unwrap_or(bytes.len() - data);
         at = data + length;
         let before = &bytes[copied..keyword];
-        let dictionary = rfind(before, b"obj").unwrap_or(0);
-        let close = rfind(before, b">>").filter(|_| find(&before[dictionary..], b"/Length").is_none());
+        let dictionary = rfind(before, b"obj").map_or(0, |at| at + b"obj".len());
+        let has_length = match Lexer::new(&before[dictionary..]).token() {
+            Some(Token::Object(Object::Dictionary(read))) => matches!(read.get(b"Length"), Ok(Object::Integer(_))),
+            _ => false,
+        };
+        let close = rfind(before, b">>").filter(|_| !has_length);
         if let Some(close) = close {
             mended.extend_from_slice(&before[..close]);
             mended.extend_from_slice(format!(" /Length {length} ").as_bytes());
