@@ -7,7 +7,8 @@ use super::ssim::similarity;
 use crate::parsers::types::{ExtractError, ExtractErrorKind};
 
 /// The qualities that are tried, of 0 to 100. Photographs need about 74, fine patterns more, smooth pictures less.
-const QUALITIES: [u8; 15] = [30, 40, 48, 55, 60, 64, 68, 71, 74, 77, 80, 84, 88, 92, 95];
+const QUALITIES: [u8; 28] =
+    [30, 40, 48, 55, 60, 63, 66, 68, 69, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 84, 86, 88, 90, 92, 95];
 /// The least structural similarity of an encoded image: a little more than 0.95, as measures of it differ a little.
 const MIN_SIMILARITY: f64 = 0.953;
 
