@@ -27,6 +27,8 @@ fn site() -> Site {
     std::fs::write(site.path("in/a.txt"), "text").unwrap();
     site.json(["ingest", "in"], &[0]);
     site.json(["worker", "all", "--until-drained"], &[0]);
+    // The last process to close the file completes it.
+    site.json(["jobs", "list"], &[0]);
     site
 }
 
