@@ -13,8 +13,9 @@ use super::context::{Connected, Context};
 use super::failure::{Failure, Result};
 use super::flag_bounds::check_flag;
 use super::{open_files, signals};
+use crate::connect::complete_data_folder;
 use crate::daemon::{self, Daemon, DaemonOptions};
-use crate::ops::target::DataDirMode;
+use crate::ops::target::{DataDirMode, TargetKind};
 use crate::settings::{
     Auto, ByteSize, LayerValue, Layers, Ratio, RawValue, SettingValue, Settings, ValueOrigin, parse_duration,
 };
@@ -208,6 +209,10 @@ async fn run_stages(flags: EnrichArgs, stages: &[Stage], cx: &Context) -> Result
     let daemon = new_daemon(connected, layers, flags, stages);
     let listening = |address| cx.out().note(format!("listening on http://{address}"));
     let outcomes = Box::pin(daemon.run(listener, stop, listening)).await?;
+    // Tasks that were left behind may still have the data folder's file open.
+    if let Some(target) = cx.out().target().filter(|target| target.kind == TargetKind::Embedded) {
+        complete_data_folder(&target.data_dir);
+    }
 
     let report = WorkerReport::new(&outcomes, started.elapsed());
     cx.out().print(&report)?;

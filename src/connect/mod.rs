@@ -46,6 +46,11 @@ pub async fn connect(
     }
 }
 
+/// Completes the file of a data folder, for a command that ends: see [`mfctl_embedded::Db::complete`].
+pub fn complete_data_folder(folder: &std::path::Path) {
+    mfctl_embedded::DataFolder::complete(folder);
+}
+
 /// The object store of an embedded profile, which works even if the file beside it cannot be opened; `None` for a cluster.
 #[must_use]
 pub fn objects_beside_damage(settings: &Settings) -> Option<Arc<dyn ObjectStore>> {

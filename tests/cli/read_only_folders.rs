@@ -51,6 +51,20 @@ fn in_site(site: &Site, command: &mut Command) {
     command.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
 }
 
+#[test]
+fn a_worker_that_ends_leaves_a_folder_that_can_be_read() {
+    let site = Site::new();
+    std::fs::create_dir(site.path("in")).unwrap();
+    std::fs::write(site.path("in/a.txt"), "text").unwrap();
+    site.json(["ingest", "in"], &[0]);
+    site.json(["worker", "all", "--until-drained"], &[0]);
+    let Some(read) = run_on_read_only_mount(&site, "media list -o name") else {
+        eprintln!("skipped: mounts are not allowed here");
+        return;
+    };
+    assert!(read.code == 0 && read.stdout.lines().count() == 1, "{read}");
+}
+
 fn log(site: &Site) -> std::path::PathBuf {
     site.data().join("mfctl.db-wal")
 }

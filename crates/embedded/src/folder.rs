@@ -56,6 +56,11 @@ impl DataFolder {
         Ok(Self { path: path.to_owned(), db })
     }
 
+    /// See [`Db::complete`].
+    pub fn complete(path: &Path) {
+        Db::complete(&path.join("mfctl.db"));
+    }
+
     /// The path of the folder.
     #[must_use]
     pub fn path(&self) -> &Path {

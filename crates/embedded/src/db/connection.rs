@@ -54,6 +54,23 @@ pub(super) fn open_read_only(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
+/// Moves what the write-ahead log holds into the file, and empties the log. Nothing happens where another process reads or
+/// writes at this moment, or this one may not write: the next process to open the file does it then.
+pub(super) fn complete(path: &Path) {
+    let has_log = std::fs::metadata(beside(path, "-wal")).is_ok_and(|metadata| metadata.len() > 0);
+    if !has_log || denied_write(path).is_some() {
+        return;
+    }
+    let completed = open(path).and_then(|connection| {
+        let what = "complete the data folder's file";
+        connection.busy_timeout(Duration::ZERO).during(what)?;
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).during(what)
+    });
+    if let Err(error) = completed {
+        tracing::debug!(error = error.full(), "the write-ahead log was not emptied");
+    }
+}
+
 /// What shows that a file read as one that never changes was changed by another process after all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FileStamp {

@@ -60,6 +60,12 @@ impl Db {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// Moves what the write-ahead log of a file holds into it, for a process that ends while parts of it still have the file
+    /// open: the file alone is complete then, and can be read where it cannot be written. Best effort.
+    pub fn complete(path: &Path) {
+        connection::complete(path);
+    }
+
     /// The folder's identity, a UUID generated when it was created.
     #[must_use]
     pub fn identity(&self) -> &str {
