@@ -41,26 +41,43 @@ struct MatchedDocument {
 pub(super) fn find(connection: &Connection, query: &SearchQuery, words: &QueryExpressions) -> Result<IndexMatches> {
     let what = "search";
     let mut statement = SearchStatement::default();
-    let matched = statement.matched(words);
-    let filter = statement.filter(query);
-    let from = format!("FROM ({matched}) AS matched JOIN search_documents AS d USING (document_id) {filter}");
+    let arms = statement.arms(query, words);
+    let counts = arms.each_ref().map(|arm| format!("(SELECT count(*) {})", arm.from));
     let total: i64 = connection
-        .prepare_cached(&format!("SELECT count(*) {from}"))
+        .prepare_cached(&format!("SELECT {}", counts.join(" + ")))
         .and_then(|mut select| select.query_row(params_from_iter(&statement.values), |row| row.get(0)))
         .during(what)?;
     let number = |number: usize| Value::Integer(i64::try_from(number).unwrap_or(i64::MAX));
-    let limit = statement.value(number(query.limit.min(MAX_PAGE_HITS)));
+    let page_limit = query.limit.min(MAX_PAGE_HITS);
+    let limit = statement.value(number(page_limit));
     let offset = statement.value(number(query.offset));
+    let enough = statement.value(number(query.offset.saturating_add(page_limit)));
+    // No more of each are kept than the page can need.
+    let ranked = arms.each_ref().map(|arm| {
+        format!(
+            "SELECT * FROM (SELECT d.*, {} AS score {} ORDER BY score DESC, d.asset_id, d.locale LIMIT {enough})",
+            arm.score, arm.from
+        )
+    });
     let ranked = format!(
         "SELECT asset_id, locale, score, title, media_type, language, substr(body, 1, {MAX_SNIPPET_SOURCE})
-         FROM (SELECT d.*, score {from} ORDER BY score DESC, d.asset_id, d.locale LIMIT {limit} OFFSET {offset})
-         JOIN search_bodies USING (document_id) ORDER BY score DESC, asset_id, locale"
+         FROM (SELECT * FROM ({}) ORDER BY score DESC, asset_id, locale LIMIT {limit} OFFSET {offset})
+         JOIN search_bodies USING (document_id) ORDER BY score DESC, asset_id, locale",
+        ranked.join(" UNION ALL ")
     );
     let documents = connection
         .prepare_cached(&ranked)
         .and_then(|mut select| select.query_map(params_from_iter(&statement.values), matched_document)?.collect())
         .during(what)?;
     Ok(IndexMatches { documents, total: total.unsigned_abs() })
+}
+
+/// Documents that match in one way; no document does in both.
+struct MatchArm {
+    /// The source of its rows, with all conditions.
+    from: String,
+    /// The score of a row.
+    score: String,
 }
 
 /// The parameter values of a statement that is being put together.
@@ -80,42 +97,43 @@ impl SearchStatement {
         self.value(Value::Text(text.into()))
     }
 
-    /// The documents that match, each with its score: those with every word in their texts; and those of whose words a name of
-    /// a file has at least one, the names and the texts together having all.
-    fn matched(&mut self, words: &QueryExpressions) -> String {
+    /// The documents with every word in their texts; and those of whose words a name of a file has at least one, the names and
+    /// the texts together having all.
+    ///
+    /// The rows of a word are read once, as a list (`+` keeps a list from being looked up row by row).
+    fn arms(&mut self, query: &SearchQuery, words: &QueryExpressions) -> [MatchArm; 2] {
         let all = self.text(words.all());
         let any = self.text(words.any());
-        let in_names = |expression: &str, row: &str| {
-            format!("EXISTS (SELECT 1 FROM search_names({expression}) AS own WHERE own.rowid = {row}.rowid)")
-        };
-        let in_words = |expression: &str| {
-            format!("EXISTS (SELECT 1 FROM search_words({expression}) AS own WHERE own.rowid = search_names.rowid)")
-        };
-        let mut in_texts = String::new();
-        let mut by_name = format!(" AND NOT {}", in_words(&all));
+        let in_words = |expression: &str| format!("SELECT rowid FROM search_words({expression})");
+        let in_names = |expression: &str| format!("SELECT rowid FROM search_names({expression})");
+        let in_either = |expression: &str| format!("{} UNION ALL {}", in_names(expression), in_words(expression));
+        let mut by_text = String::new();
+        let mut by_name = format!(" AND +search_names.rowid NOT IN ({})", in_words(&all));
         if words.included.len() > 1 {
             for term in &words.included {
                 let term = self.text(term.as_str());
-                by_name.push_str(&format!(" AND ({} OR {})", in_names(&term, "search_names"), in_words(&term)));
+                by_name.push_str(&format!(" AND +search_names.rowid IN ({})", in_either(&term)));
             }
         }
         if let Some(excluded) = &words.excluded {
             let excluded = self.text(excluded.as_str());
-            in_texts = format!(" AND NOT {}", in_names(&excluded, "search_words"));
-            let neither = format!("{} AND NOT {}", in_names(&excluded, "search_names"), in_words(&excluded));
-            by_name.push_str(&format!(" AND NOT {neither}"));
+            by_text = format!(" AND +search_words.rowid NOT IN ({})", in_names(&excluded));
+            by_name.push_str(&format!(" AND +search_names.rowid NOT IN ({})", in_either(&excluded)));
         }
-        format!(
-            "SELECT rowid AS document_id, -bm25(search_words, {BM25_WEIGHTS}) AS score
-             FROM search_words WHERE search_words MATCH {all}{in_texts}
-             UNION ALL
-             SELECT rowid, -bm25(search_names, {NAMES_WEIGHT}) FROM search_names WHERE search_names MATCH {any}{by_name}"
-        )
+        let filter = self.filter(query);
+        let arm = |table: &str, expression: &str, conditions: &str, weights: &str| MatchArm {
+            from: format!(
+                "FROM {table} JOIN search_documents AS d ON d.document_id = {table}.rowid
+                 WHERE {table} MATCH {expression}{conditions} {filter}"
+            ),
+            score: format!("-bm25({table}, {weights})"),
+        };
+        [arm("search_words", &all, &by_text, BM25_WEIGHTS), arm("search_names", &any, &by_name, NAMES_WEIGHT)]
     }
 
     /// The conditions other than the words.
     fn filter(&mut self, query: &SearchQuery) -> String {
-        let mut sql = format!("WHERE d.tenant = {}", self.text(query.tenant.to_string()));
+        let mut sql = format!("AND d.tenant = {}", self.text(query.tenant.to_string()));
         if let Some(collection) = &query.collection {
             sql.push_str(&format!(" AND d.collection = {}", self.text(collection.as_str())));
         }
