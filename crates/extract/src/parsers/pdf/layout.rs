@@ -18,6 +18,8 @@ const MAX_LINE_GAP: f64 = 2.5;
 const MIN_SPACE: f64 = 0.15;
 /// A larger gap between Arabic letters is a space: they are not kerned, and a tight line has narrow spaces.
 const MIN_ARABIC_SPACE: f64 = 0.07;
+/// A gap of less than this share of the line's usual space is kerning.
+const MIN_SHARE_OF_SPACE: f64 = 0.4;
 /// How many of the last lines a run may continue.
 const OPEN_LINES: usize = 40;
 /// On a page with a larger share of right-to-left letters, each line that has any is right-to-left.
@@ -189,7 +191,7 @@ fn min_arabic_space(glyphs: &[Glyph]) -> f64 {
     }
     let middle = wide.len() / 2;
     let (_, median, _) = wide.select_nth_unstable_by(middle, f64::total_cmp);
-    (*median / 2.0).clamp(MIN_ARABIC_SPACE, MIN_SPACE)
+    (*median * MIN_SHARE_OF_SPACE).clamp(MIN_ARABIC_SPACE, MIN_SPACE)
 }
 
 /// A mirrored line from left to right. Its characters keep the order in which they are drawn, because the words of a text
