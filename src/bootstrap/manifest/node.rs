@@ -361,8 +361,8 @@ mod tests {
 
     #[test]
     fn other_fields_have_their_types() {
-        let node = node("spec: {partitions: 6, versioned: yes, keys: {k: 0755}}");
-        let spec = serde_json::json!({"partitions": 6, "versioned": true, "keys": {"k": 755}});
+        let node = node("spec: {partitions: 6, versioned: yes, keys: {k: 1.10}}");
+        let spec = serde_json::json!({"partitions": 6, "versioned": true, "keys": {"k": 1.1}});
         assert_eq!(node.to_value()["spec"], spec);
     }
 

@@ -103,11 +103,12 @@ fn escape_sequence(text: &str) -> usize {
         }
         Some(b'(' | b')' | b'*' | b'+') => ends_in(2, |byte| byte.is_ascii_alphanumeric()),
         Some(b']') => {
-            let command = text.get(..text.floor_char_boundary(MAX_TERMINAL_STRING_BYTES)).unwrap_or_default();
-            let end = command.find(['\u{07}', '\n', '\r']).into_iter().chain(command.find("\u{1B}\\")).min();
-            end.and_then(|at| match bytes.get(at) {
-                Some(0x07) => Some(at + 1),
-                Some(0x1B) => Some(at + 2),
+            // It has no control character, so that only its own part of the text is searched.
+            let command = bytes.get(2..bytes.len().min(MAX_TERMINAL_STRING_BYTES)).unwrap_or_default();
+            let end = command.iter().position(|byte| byte.is_ascii_control()).map(|at| at + 2);
+            end.and_then(|at| match bytes.get(at..)? {
+                [0x07, ..] => Some(at + 1),
+                [0x1B, b'\\', ..] => Some(at + 2),
                 _ => None,
             })
         }
