@@ -121,7 +121,10 @@ fn tables_fit_every_terminal_without_breaking_ids_or_times() {
             let text = on_terminal(&site, words, width);
             assert!(!text.is_empty(), "{words:?} prints nothing");
             are_whole(&text).unwrap_or_else(|broken| panic!("{words:?} at {width}: {broken}\n{text}"));
-            all.push_str(&format!("== {width}\n{text}"));
+            // The age beside a time takes room from the names, and it has more digits on a slow machine.
+            if !text.contains(" ago)") {
+                all.push_str(&format!("== {width}\n{text}"));
+            }
         }
         // Where the layout depends neither on the folder of the test nor on the name of the host.
         if [

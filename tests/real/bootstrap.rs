@@ -284,7 +284,7 @@ fn drift_in_topics_buckets_and_schemas_is_detected_and_corrected() {
 const BEFORE_THE_LAST_MIGRATION: &str = "
     DROP FUNCTION media.unread();
     DROP INDEX media.assets_unread;
-    DELETE FROM media.schema_migrations WHERE version = 6";
+    DELETE FROM media.schema_migrations WHERE version = 7";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn database_drift_is_corrected_and_a_dirty_migration_refused() {
@@ -307,7 +307,7 @@ async fn database_drift_is_corrected_and_a_dirty_migration_refused() {
 
     database.execute(BEFORE_THE_LAST_MIGRATION).await;
     let drift = on(&["bootstrap", "drift", "platform"]);
-    assert!(drift.code == 4 && drift.stdout.contains("0006_unread"), "{drift}");
+    assert!(drift.code == 4 && drift.stdout.contains("0007_unread"), "{drift}");
     let corrected = on(&["bootstrap", "apply", "platform", "--yes"]);
     assert_eq!(corrected.code, 0, "{corrected}");
     assert_eq!(on(&["bootstrap", "drift", "platform"]).code, 0);
