@@ -216,7 +216,7 @@ impl ListItem for ListedAsset {
     const COLUMNS: &'static [Column] = &[
         Column::whole("ASSET"),
         Column::path("NAME"),
-        Column::whole("STATE").rank(1),
+        Column::text("STATE").rank(1),
         Column::text("TYPE").rank(4),
         Column::number("SIZE").rank(2),
         Column::whole("STAGED").rank(3),
