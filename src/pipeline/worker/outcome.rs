@@ -59,7 +59,7 @@ impl fmt::Display for WorkerEnd {
             Self::TooManyDeadLetters { dead_letters, of, mostly, tenants } => {
                 write!(
                     f,
-                    "{dead_letters} of the latest {of} records failed with {mostly}, {tenants}; no more are dead-lettered"
+                    "{dead_letters} of the latest {of} records failed with kind {mostly}, {tenants}; no more are dead-lettered"
                 )
             }
             Self::Failed(failure) => f.write_str(&failure.reason),
