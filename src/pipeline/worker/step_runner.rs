@@ -113,18 +113,23 @@ impl<S: PipelineStep> StepRunner<S> {
             context.dependency_failed("step", &error.to_string());
         };
         let site = CallSite { uses: USES, record: Some(&work.record.address) };
-        let call = context.breaker.call(site, run, failed);
+        // A record that waits for the end of an outage holds no slot: that which probes needs one.
+        let release = || drop(self.take_first_slot());
+        let call = context.breaker.call_and_release(site, run, failed, release);
         // A panic fails the record and not the worker: other records may not meet the bug.
         AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
     }
 
     /// The slot that the record was started with, else another.
     async fn slot(&self) -> StepSlot {
-        let first = self.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match first {
+        match self.take_first_slot() {
             Some(slot) => slot,
             None => self.context.slots.acquire(|| self.context.tuning().concurrency).await,
         }
+    }
+
+    fn take_first_slot(&self) -> Option<StepSlot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn report_retry(&self, work: &ClaimedRecord<S::Input>, error: &StepError, attempt: u32, wait: Duration) {

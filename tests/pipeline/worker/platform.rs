@@ -239,8 +239,10 @@ impl Platform {
         options: WorkerOptions,
     ) -> WorkerOutcome {
         let never = Stop::never();
-        let run = worker::run(step, ports, options, WorkerHealth::default(), &never);
-        tokio::time::timeout(Duration::from_secs(60), run).await.unwrap().unwrap()
+        let health = WorkerHealth::default();
+        let run = worker::run(step, ports, options, health.clone(), &never);
+        let ended = tokio::time::timeout(Duration::from_secs(60), run).await;
+        ended.unwrap_or_else(|_| panic!("the worker has not ended: {health:?}")).unwrap()
     }
 }
 

@@ -122,8 +122,27 @@ impl Breaker {
     pub async fn call<'a, T, E, F>(
         &'a self,
         site: CallSite<'a>,
+        call: impl FnMut() -> F,
+        failed: impl FnMut(&E),
+    ) -> std::result::Result<T, E>
+    where
+        E: DependencyFault,
+        F: Future<Output = std::result::Result<T, E>>,
+    {
+        self.call_and_release(site, call, failed, || {}).await
+    }
+
+    /// As [`Breaker::call`]. `release` is called each time before the caller waits for the end of an outage, to give up what the
+    /// caller that probes may need.
+    ///
+    /// # Errors
+    /// As [`Breaker::call`].
+    pub async fn call_and_release<'a, T, E, F>(
+        &'a self,
+        site: CallSite<'a>,
         mut call: impl FnMut() -> F,
         mut failed: impl FnMut(&E),
+        mut release: impl FnMut(),
     ) -> std::result::Result<T, E>
     where
         E: DependencyFault,
@@ -137,6 +156,7 @@ impl Breaker {
             let mut probe = None;
             if let Some(dependency) = self.outage_to_wait_for(&site, alone.is_some()) {
                 waiters.entry(dependency).or_insert_with(|| self.add_waiter(dependency));
+                release();
                 let Some(permit) = self.acquire_probe(dependency).await else { continue };
                 if self.is_ended_by_canary(dependency) {
                     // The records are not charged for an outage.

@@ -183,3 +183,23 @@ async fn a_cancelled_call_of_a_record_leaves_nothing_behind() {
     let objects = &state[&Dependency::Objects];
     assert_eq!((objects.waiters, objects.failing.len(), objects.outage.is_none()), (0, 0, true));
 }
+
+/// A caller may hold what all of them need in turn, such as one of a few slots. While it waits for the end of an outage, the one
+/// that probes gets it.
+#[tokio::test]
+async fn caller_that_waits_for_the_end_of_an_outage_releases_what_it_holds() {
+    let breaker = breaker(quick(), &Arc::default());
+    breaker.failure(Dependency::Objects, &"down");
+    wait::pause(Duration::from_millis(5)).await;
+    let slots = Arc::new(tokio::sync::Semaphore::new(1));
+    let held = Mutex::new(Some(Arc::clone(&slots).try_acquire_owned().unwrap()));
+    let slot = || async {
+        let _slot = Arc::clone(&slots).acquire_owned().await;
+        Ok::<(), Error>(())
+    };
+    let probing = breaker.call(SITE, slot, |_: &Error| {});
+    let holding = breaker.call_and_release(SITE, slot, |_: &Error| {}, || drop(lock(&held).take()));
+    let both = async { tokio::join!(probing, holding) };
+    let (probed, held) = tokio::time::timeout(Duration::from_secs(30), both).await.unwrap();
+    assert!(probed.is_ok() && held.is_ok() && !breaker.is_open());
+}
