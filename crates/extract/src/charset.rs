@@ -296,7 +296,25 @@ fn plausible_utf16(sample: &[u8], unit: fn([u8; 2]) -> u16) -> Option<usize> {
         .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
         .collect();
     let plausibility = Plausibility::of(&text);
-    plausibility.is_text().then_some(plausibility.blocks)
+    (plausibility.is_text() && !is_series(without_padding(&units).iter().copied())).then_some(plausibility.blocks)
+}
+
+/// Whether the values are those of a table of numbers, such as offsets or measurements: they go up or down for long, where those
+/// of a text turn at every other character.
+fn is_series(values: impl Iterator<Item = impl Into<u32>>) -> bool {
+    let (mut count, mut turns) = (0_usize, 0_usize);
+    let mut before: Option<u32> = None;
+    let mut direction = std::cmp::Ordering::Equal;
+    for value in values.map(Into::into) {
+        let now = before.map_or(std::cmp::Ordering::Equal, |before| value.cmp(&before));
+        if now.is_ne() {
+            turns += usize::from(direction.is_ne() && now != direction);
+            direction = now;
+        }
+        before = Some(value);
+        count += 1;
+    }
+    turns * 8 < count
 }
 
 /// As [`plausible_utf16`], for UTF-32.
@@ -305,7 +323,7 @@ fn plausible_utf32(sample: &[u8], unit: fn([u8; 4]) -> u32) -> Option<usize> {
     let units = without_padding(&units);
     let text: String = units.iter().map(|unit| char::from_u32(*unit).unwrap_or(char::REPLACEMENT_CHARACTER)).collect();
     let plausibility = Plausibility::of(&text);
-    plausibility.is_text().then_some(plausibility.blocks)
+    (plausibility.is_text() && !is_series(units.iter().copied())).then_some(plausibility.blocks)
 }
 
 /// The units between those at both ends that are 0.

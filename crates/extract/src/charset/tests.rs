@@ -211,3 +211,15 @@ proptest! {
         prop_assert_eq!(decode_utf8(text.as_bytes()), text.strip_prefix('\u{FEFF}').unwrap_or(&text));
     }
 }
+
+#[test]
+fn tables_of_numbers_are_no_text() {
+    let words = |values: &mut dyn Iterator<Item = u32>| values.flat_map(u32::to_le_bytes).collect::<Vec<u8>>();
+    let small = words(&mut [48, 100, 200, 300, 400, 500, 600, 700].into_iter());
+    let offsets = words(&mut (20_000..21_000));
+    let measured: Vec<u8> =
+        (0..2000).flat_map(|at| ((600.0 + 400.0 * (f64::from(at) / 30.0).sin()) as u16).to_le_bytes()).collect();
+    for table in [small, offsets, measured] {
+        assert!(!is_text(&table), "{:?}", &table[..16]);
+    }
+}

@@ -23,9 +23,13 @@ struct OwnLetters {
 }
 
 const OWN_LETTERS: [OwnLetters; 5] = [
-    OwnLetters { code: "ur", letters: "ٹڈڑےںہھۂۃۓ", words: &[] },
     OwnLetters {
-        code: "ps", letters: "ټځڅډړږښګڼېۍ", words: &["د", "په", "او", "ته", "دی", "دا", "سره", "چه", "هم"]
+        code: "ur", letters: "ٹڈڑےںہھۂۃۓ", words: &["کا", "کی", "کے", "کو", "اور", "سے", "نے", "تھا"]
+    },
+    OwnLetters {
+        code: "ps",
+        letters: "ټځڅډړږښګڼېۍ",
+        words: &["د", "په", "او", "ته", "دی", "دا", "سره", "چه", "هم", "زه", "یم", "ستا"],
     },
     OwnLetters { code: "ckb", letters: "ڕڵۆێە", words: &[] },
     OwnLetters { code: "ug", letters: "ۈۋڭۇېەۆ", words: &[] },
@@ -60,12 +64,16 @@ fn by_own_letters(words: &str, letters: usize) -> Option<(String, f64)> {
     if found > 0 && share >= MIN_OWN_SHARE {
         return Some((own.code.to_owned(), round((share * 10.0).clamp(MIN_CONFIDENCE, 1.0))));
     }
-    // Pashto's most common word is a single letter: "of".
-    let pashto = OWN_LETTERS.iter().find(|own| own.code == "ps")?;
     let all = words.split_whitespace().count();
-    let own = words.split_whitespace().filter(|word| pashto.words.contains(word)).count();
+    let common = |own: &OwnLetters| words.split_whitespace().filter(|word| own.words.contains(word)).count();
+    // Pashto's most common word is a single letter: "of".
     let has_of = words.split_whitespace().any(|word| word == "د");
-    (has_of && own >= 2 && own * 4 >= all).then(|| (pashto.code.to_owned(), MIN_CONFIDENCE))
+    let is_of = |own: &&OwnLetters| {
+        let found = common(own);
+        let is_enough = if own.code == "ps" { has_of && found > 0 || found > 2 } else { found > 1 };
+        is_enough && found * 4 >= all
+    };
+    OWN_LETTERS.iter().find(is_of).map(|own| (own.code.to_owned(), MIN_CONFIDENCE))
 }
 
 /// The evidence for Persian and for Arabic: 1 for a letter or ending that is more common in the one, 2 or 3 for a letter or

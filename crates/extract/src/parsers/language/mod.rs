@@ -105,24 +105,29 @@ fn latin_script(words: &str) -> Option<(String, f64)> {
 /// How English the most common words make a text, 0 to 1: in English, every other word is one of these.
 fn english_share(words: &str) -> f64 {
     let mut all = 0_u32;
-    let mut weight = 0.0;
+    let mut weight = 0.0_f64;
     let mut is_certain = false;
     for token in tokens(words) {
         all += 1;
         match token.text.as_str() {
-            "the" | "and" | "with" | "from" | "that" | "this" | "which" | "your" | "you" | "are" | "was" | "were"
-            | "how" | "have" | "what" | "their" | "will" | "our" | "its" | "into" | "between" | "about" | "should"
-            | "would" | "these" | "those" | "when" | "where" | "there" | "been" | "they" | "has" => {
+            "the" | "and" | "with" | "from" | "that" | "this" | "which" | "your" | "you" | "are" | "were" | "how"
+            | "have" | "what" | "their" | "our" | "its" | "into" | "between" | "about" | "should" | "would"
+            | "these" | "those" | "when" | "where" | "there" | "been" | "they" | "has" => {
                 weight += 1.0;
                 is_certain = true;
             }
             "of" | "for" | "to" | "in" | "by" | "is" | "at" | "on" | "an" | "a" | "it" | "be" | "as" | "not" | "or"
-            | "all" | "new" | "we" | "my" => weight += 0.7,
+            | "all" | "new" | "we" | "my" | "was" | "will" => weight += 0.7,
+            // Common words of other languages in Latin script.
+            "der" | "die" | "das" | "und" | "ist" | "le" | "les" | "et" | "est" | "que" | "el" | "los" | "las"
+            | "la" | "het" | "een" | "och" | "det" | "ett" | "og" | "il" | "di" | "che" | "da" | "do" | "os" | "mi"
+            | "y" | "er" | "van" | "dit" => weight -= 1.0,
             _ => {}
         }
     }
-    let limit = if is_certain { 1.0 } else { 0.6 };
-    (weight * 3.0 / f64::from(all.max(1))).min(limit)
+    // Words that other languages have too do not decide alone.
+    let limit = if is_certain { 1.0 } else { MIN_CONFIDENCE * 0.9 };
+    (weight * 3.0 / f64::from(all.max(1))).clamp(0.0, limit)
 }
 
 fn round(share: f64) -> f64 {

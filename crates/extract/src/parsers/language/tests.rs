@@ -182,3 +182,32 @@ fn nothing_is_stated_without_evidence() {
         assert!(detect(text).is_empty(), "{text}: {:?}", detect(text));
     }
 }
+
+#[test]
+fn words_that_english_shares_do_not_make_a_text_english() {
+    for text in [
+        "Was will er in Berlin?",
+        "Was will man in Wien an Kultur? Was war, was ist, was will die Stadt in Zukunft an Geld geben",
+        "Vamos a la playa a ver a mi madre y a mi padre, que van a comer a casa a las dos",
+        "Dit was de winkel in de stad, en er was ook een man in het huis",
+        "On a tout ce qu'on a voulu",
+        "A casa da avó: a porta e a janela",
+        "Han har det for godt i en by",
+        "salam in ketab be farsi ast",
+    ] {
+        assert_ne!(language(text).as_deref(), Some("en"), "{text}");
+    }
+}
+
+#[test]
+fn urdu_and_pashto_without_letters_of_their_own_are_not_persian() {
+    for text in [
+        "پاکستان کا دستور اور قانون",
+        "اردو زبان کا دستور اور قانون پاکستان کی تاریخ",
+        "د افغانستان اسلامي جمهوریت",
+        "د کابل پوهنتون رئیس",
+        "دا زما کور دی او هلته ستا کتاب دی",
+    ] {
+        assert_ne!(language(text).as_deref(), Some("fa"), "{text}");
+    }
+}

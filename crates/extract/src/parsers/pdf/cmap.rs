@@ -240,6 +240,9 @@ impl CMap {
     }
 }
 
+/// The most units of UTF-16 of one code's text: 512 bytes (ISO 32000-1, 9.10.3, refers to Adobe technical note 5014).
+const MAX_TARGET_UNITS: usize = 256;
+
 /// A text whose last character may increase with the code. The last character is a number, because it may become valid only
 /// then: ranges start at U+0000.
 struct Text {
@@ -254,7 +257,7 @@ impl Text {
         if let [byte] = bytes.as_slice() {
             return Some(Self { stem: String::new(), last_char: u32::from(*byte) });
         }
-        let units = bytes.as_chunks::<2>().0.iter().map(|pair| u16::from_be_bytes(*pair));
+        let units = bytes.as_chunks::<2>().0.iter().take(MAX_TARGET_UNITS).map(|pair| u16::from_be_bytes(*pair));
         let mut chars: Vec<char> = char::decode_utf16(units).filter_map(Result::ok).collect();
         let last = chars.pop()?;
         Some(Self { stem: chars.into_iter().filter(is_meaningful).collect(), last_char: u32::from(last) })

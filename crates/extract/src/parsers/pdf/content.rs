@@ -26,7 +26,8 @@ const MAX_CONTENTS: usize = 10_000;
 pub(super) struct PageReader<'a> {
     document: &'a Document,
     limits: &'a Limits,
-    fonts: HashMap<ObjectId, Rc<Font>>,
+    /// By the address of their dictionary, which stays where it is as long as the document: a dictionary in the resources has no id.
+    fonts: HashMap<usize, Rc<Font>>,
     operations: u64,
 }
 
@@ -188,16 +189,13 @@ impl<'a> PageReader<'a> {
     fn font(&mut self, name: &[u8], resources: &[&'a Dictionary]) -> Option<Rc<Font>> {
         let document = self.document;
         let object = resource(document, resources, b"Font", name)?;
-        let id = object.as_reference().ok();
-        if let Some(font) = id.and_then(|id| self.fonts.get(&id)) {
-            return Some(Rc::clone(font));
-        }
         let dictionary = document.dereference(object).ok()?.1.as_dict().ok()?;
-        let font = Rc::new(Font::new(dictionary, document, self.limits.max_stream_bytes));
-        if let Some(id) = id {
-            self.fonts.insert(id, Rc::clone(&font));
-        }
-        Some(font)
+        let address = std::ptr::from_ref(dictionary).addr();
+        let font = self
+            .fonts
+            .entry(address)
+            .or_insert_with(|| Rc::new(Font::new(dictionary, document, self.limits.max_stream_bytes)));
+        Some(Rc::clone(font))
     }
 
     /// The `ActualText` of marked content, if it has one.

@@ -157,15 +157,19 @@ fn object_start(bytes: &[u8]) -> Option<usize> {
     starts.then_some(lexer.at)
 }
 
+/// The most bytes of an object's number and generation before `obj`, with the space between them.
+const MAX_OBJECT_HEAD: usize = 24;
+
 /// Where the file ends: behind the last end-of-file marker (ISO 32000-1, 7.5.5). What follows is padding, unless it has
 /// objects, as in a file that is cut within an update or was linearised. `None` if the end is missing.
 fn end(bytes: &[u8]) -> Option<usize> {
     let end = rfind(bytes, END)? + END.len();
     let behind = &bytes[end..];
     let has_object = find_all(behind, b"obj").any(|at| {
-        let before = &behind[..at];
-        let start = before.iter().rposition(|byte| matches!(byte, b'\n' | b'\r')).map_or(0, |line| line + 1);
-        before.len() - start < 24 && object_start(&behind[start..]).is_some()
+        let near = at.saturating_sub(MAX_OBJECT_HEAD);
+        let line = behind[near..at].iter().rposition(|byte| matches!(byte, b'\n' | b'\r')).map(|line| near + line + 1);
+        let start = line.or_else(|| (near == 0).then_some(0));
+        start.is_some_and(|start| object_start(&behind[start..]).is_some())
     });
     (!has_object).then_some(end)
 }

@@ -2,9 +2,13 @@
 
 use lopdf::{Document, Encoding, Object, dictionary};
 
+/// The longest name that is read, in bytes; the Adobe Glyph List Specification allows 63.
+const MAX_NAME: usize = 256;
+
 /// The text of a glyph name: `uni06A9`, `u1F600`, `f_i`, `alef.fina`, or a name in the Adobe Glyph List.
 pub(super) fn text(glyph: &[u8]) -> Option<String> {
-    let name = std::str::from_utf8(glyph).ok()?.split('.').next().filter(|name| !name.is_empty())?;
+    let name =
+        std::str::from_utf8(glyph).ok()?.split('.').next().filter(|name| !name.is_empty() && name.len() <= MAX_NAME)?;
     if name.contains('_') {
         return name.split('_').map(|part| text(part.as_bytes())).collect();
     }

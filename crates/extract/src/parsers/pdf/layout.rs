@@ -64,8 +64,34 @@ fn without_hyphen<'a>(line: &'a str, next: &str) -> Option<&'a str> {
     let word = before.rsplit(char::is_whitespace).next().unwrap_or_default();
     let divides = word.chars().next_back().is_some_and(char::is_alphabetic)
         && !order::is_right_to_left_text(word)
-        && next.chars().next().is_some_and(char::is_lowercase);
+        && next.chars().next().is_some_and(char::is_lowercase)
+        && !joins_words(next.split_whitespace().next().unwrap_or_default());
     divides.then(|| if word.contains(HYPHENS) && !line.ends_with(SOFT_HYPHEN) { line } else { before })
+}
+
+/// Whether this word joins two others, the first of which keeps its hyphen: "pre- and post-war", "Vor- und Nachteile".
+fn joins_words(word: &str) -> bool {
+    matches!(
+        word,
+        "and"
+            | "or"
+            | "to"
+            | "nor"
+            | "und"
+            | "oder"
+            | "bis"
+            | "sowie"
+            | "bzw."
+            | "et"
+            | "ou"
+            | "y"
+            | "e"
+            | "o"
+            | "en"
+            | "of"
+            | "och"
+            | "og"
+    )
 }
 
 impl TextLine {

@@ -103,7 +103,10 @@ impl<'a> Operations<'a> {
             _ => 0,
         };
         let data = &rest[space..];
-        let end = image_bytes(&items).and_then(|length| end_after(data, length)).or_else(|| image_end(data));
+        let end = image_bytes(&items).and_then(|length| end_after(data, length)).or_else(|| {
+            let text_ends = text_data_end(&items).map_or(Some(0), |mark| find(data, mark).map(|at| at + mark.len()))?;
+            image_end(&data[text_ends..]).map(|end| text_ends + end)
+        });
         self.lexer.odd += u64::from(end.is_none());
         self.lexer.at += space + end.unwrap_or(data.len());
     }
@@ -146,16 +149,36 @@ fn end_after(data: &[u8], length: usize) -> Option<usize> {
     after.first().is_none_or(|byte| is_space(*byte)).then_some(length + space + 2)
 }
 
-/// The end of the first `EI` that can end the data: white space around it, and text behind it.
+/// What ends the data of a filter that writes text, in which `EI` may be.
+fn text_data_end(items: &[Object]) -> Option<&'static [u8]> {
+    let filter = items.as_chunks::<2>().0.iter().find_map(|[key, value]| match key {
+        Object::Name(name) if name == b"F" || name == b"Filter" => Some(value),
+        _ => None,
+    })?;
+    let first = match filter {
+        Object::Array(all) => all.first()?,
+        one => one,
+    };
+    match first.as_name().ok()? {
+        b"A85" | b"ASCII85Decode" => Some(b"~>"),
+        b"AHx" | b"ASCIIHexDecode" => Some(b">"),
+        _ => None,
+    }
+}
+
+fn find(data: &[u8], mark: &[u8]) -> Option<usize> {
+    data.windows(mark.len()).position(|bytes| bytes == mark)
+}
+
+/// The end of the first `EI` that can end the data: white space and text behind it.
 fn image_end(data: &[u8]) -> Option<usize> {
     let is_text = |byte: &u8| is_space(*byte) && *byte != 0 || matches!(byte, 0x20..=0x7E);
     let ends = |at: usize| {
         let behind = &data[at + 2..data.len().min(at + 2 + BYTES_BEHIND_IMAGE)];
         behind.first().is_none_or(|byte| is_space(*byte)) && behind.iter().all(is_text)
     };
-    let candidates = || data.windows(2).enumerate().filter(|(_, pair)| pair == b"EI").map(|(at, _)| at);
-    let is_apart = |at: usize| at == 0 || is_space(data[at - 1]);
-    candidates().find(|at| is_apart(*at) && ends(*at)).or_else(|| candidates().find(|at| ends(*at))).map(|at| at + 2)
+    let mut candidates = data.windows(2).enumerate().filter(|(_, pair)| pair == b"EI").map(|(at, _)| at);
+    candidates.find(|at| ends(*at)).map(|at| at + 2)
 }
 
 #[cfg(test)]
@@ -180,6 +203,8 @@ mod tests {
             &b"BI /W 2/H 2/BPC 8/CS/G ID EI E EI Q"[..],
             b"BI /W 9/H 9/BPC 8/CS/G ID \x80 EI \x81 EI\nQ",
             b"BI /F/A85 ID abc~>EI Q",
+            b"BI /F/A85 ID abcEI\nabc~>\nEI Q",
+            b"BI /F[/AHx/Fl] ID 00 EI 11>EI Q",
             b"BI /W 4 /H 1 /IM true ID\r\n\xF0 EI Q",
             b"BI /W 1 /H 1 ID \x01\nEI\nQ",
             b"BI EI Q",
@@ -187,6 +212,8 @@ mod tests {
         ] {
             assert_eq!(read(content).0, ["Q"], "{}", String::from_utf8_lossy(content));
         }
+        let two = b"BI /F/A85 ID !!~>EI Q (between) Tj BI /F/A85 ID !!~>\nEI Q";
+        assert_eq!(read(two).0.len(), 3, "{:?}", read(two));
         assert_eq!(read(b"q BI /W 1 ID (lost) Tj").0, ["q"], "an image without an end hides what follows");
     }
 
