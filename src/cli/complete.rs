@@ -13,7 +13,7 @@ use crate::connect::{self, OpenMode};
 use crate::dlq::list::{DeadLetterFilter, ListedDeadLetter, for_each_dead_letter};
 use crate::settings::{Flags, Layers, SettingKey, Settings, Sources, all_keys};
 use mfctl_core::domain::asset::AssetPaths;
-use mfctl_core::domain::{Asset, AssetState, EnvName};
+use mfctl_core::domain::{Asset, AssetState, EnvName, Tenant};
 use mfctl_core::events::ledger::Ledger;
 use mfctl_core::ports::{AssetFilter, ConfigStore, Ports, Result, SystemClock};
 
@@ -27,7 +27,7 @@ const PAGE_SIZE: usize = 500;
 /// Names of dead-letter and parked topics.
 #[must_use]
 pub fn dead_letter_topics() -> Vec<CompletionCandidate> {
-    with_ports(|ports| async move {
+    with_ports(|ports, _| async move {
         let topics = ports.log.topics().await?.into_iter().map(|topic| topic.name);
         let topics = topics.filter(|name| name.is_dead_letters() || name.is_parked());
         Ok(topics.map(|name| CompletionCandidate::new(name.as_str())).collect())
@@ -37,7 +37,7 @@ pub fn dead_letter_topics() -> Vec<CompletionCandidate> {
 /// Names of consumer groups.
 #[must_use]
 pub fn groups() -> Vec<CompletionCandidate> {
-    with_ports(|ports| async move {
+    with_ports(|ports, _| async move {
         let groups = ports.log.groups().await?;
         Ok(groups.into_iter().map(|group| CompletionCandidate::new(group.group.as_str())).collect())
     })
@@ -46,7 +46,7 @@ pub fn groups() -> Vec<CompletionCandidate> {
 /// Job ids, latest first, with their state.
 #[must_use]
 pub fn jobs() -> Vec<CompletionCandidate> {
-    with_ports(|ports| async move {
+    with_ports(|ports, _| async move {
         let jobs = ports.journal.jobs(None, MAX_CANDIDATES).await?.items;
         let candidate = |job: mfctl_core::domain::job::Job| {
             CompletionCandidate::new(job.job_id.to_string())
@@ -59,8 +59,8 @@ pub fn jobs() -> Vec<CompletionCandidate> {
 /// Asset ids, with the names of their files.
 #[must_use]
 pub fn assets() -> Vec<CompletionCandidate> {
-    with_ports(|ports| async move {
-        let assets = ports.catalog.list(&AssetFilter::default(), None, MAX_CANDIDATES).await?.items;
+    with_ports(|ports, tenant| async move {
+        let assets = ports.catalog.list(&of_tenant(tenant), None, MAX_CANDIDATES).await?.items;
         let ids: Vec<_> = assets.iter().map(|asset| asset.asset_id).collect();
         let paths = ports.catalog.paths(&ids, 1).await?;
         let candidate = |(asset, paths): (Asset, AssetPaths)| {
@@ -126,7 +126,7 @@ pub fn tags() -> Vec<CompletionCandidate> {
 fn with_dead_letters(collect: impl Fn(ListedDeadLetter, &mut BTreeMap<String, String>)) -> Vec<CompletionCandidate> {
     let shared = Mutex::new(BTreeMap::new());
     let (found, collect) = (&shared, &collect);
-    with_ports(|ports| async move {
+    with_ports(|ports, _| async move {
         let ledger = Ledger::load(ports.log.as_ref()).await?;
         let mut seen = 0;
         let filter = DeadLetterFilter::default();
@@ -163,15 +163,20 @@ impl From<mfctl_core::ports::Error> for ReadEnd {
     }
 }
 
+fn of_tenant(tenant: Tenant) -> AssetFilter {
+    AssetFilter { tenant: Some(tenant), ..AssetFilter::default() }
+}
+
 /// Candidates from the first assets of the catalog; those found in time.
 fn with_assets(collect: impl Fn(Asset, &mut BTreeSet<String>)) -> Vec<CompletionCandidate> {
     let shared = Mutex::new(BTreeSet::new());
     let (found, collect) = (&shared, &collect);
-    with_ports(|ports| async move {
+    with_ports(|ports, tenant| async move {
+        let filter = of_tenant(tenant);
         let mut cursor: Option<String> = None;
         let mut seen = 0;
         loop {
-            let page = ports.catalog.list(&AssetFilter::default(), cursor.as_deref(), PAGE_SIZE).await?;
+            let page = ports.catalog.list(&filter, cursor.as_deref(), PAGE_SIZE).await?;
             seen += page.items.len();
             let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
             page.items.into_iter().for_each(|asset| collect(asset, &mut found));
@@ -269,16 +274,16 @@ fn flag_value(flag: &str, word: &OsStr, next: Option<&OsString>) -> Option<OsStr
     }
 }
 
-/// Candidates from the ports of the chosen profile.
+/// Candidates from the ports of the chosen profile, whose tenant is given too.
 fn with_ports<F, Fut>(candidates: F) -> Vec<CompletionCandidate>
 where
-    F: FnOnce(Ports) -> Fut,
+    F: FnOnce(Ports, Tenant) -> Fut,
     Fut: Future<Output = Result<Vec<CompletionCandidate>>>,
 {
     with_settings(|settings, sources| async move {
         let clock = Arc::new(SystemClock::default());
         let ports = connect::connect(&settings, &sources.env, OpenMode::MustExist, clock, &Arc::default()).await?;
-        candidates(ports).await
+        candidates(ports, settings.profile.tenant).await
     })
 }
 

@@ -74,8 +74,12 @@ impl HeldFile {
     /// stay; a new file has mode 0600.
     ///
     /// # Errors
-    /// `Conflict` when another program has changed the file since; errors of the file system. The file is as it was then.
+    /// `Invalid` for a text that is larger than a file may be; `Conflict` when another program has changed the file since; errors
+    /// of the file system. The file is as it was then.
     pub fn replace(self, text: &str) -> Result<()> {
+        if text.len() as u64 > MAX_BYTES {
+            return Err(Failure::invalid(format!("{} would be larger than 1 MiB", self.path.display())));
+        }
         let folder_path = self.path.parent().unwrap_or(Path::new("/"));
         let cannot = |error: &io::Error| failed("write", &self.path, error);
         let mut temporary = tempfile::Builder::new()

@@ -12,7 +12,7 @@ use super::guard::{self, GuardedChange};
 use super::held_file::HeldFile;
 use super::output::{TextPage, Tone};
 use crate::ops::target::Target;
-use crate::settings::edit::{FileToChange, LoweredProtection, lowered_protections, shown_line};
+use crate::settings::edit::{FileToChange, LoweredProtection, lowered_protections, shown_line, without_secrets};
 use crate::settings::{Layers, SettingKey, ValueKind};
 
 /// The options of every verb that changes a configuration file.
@@ -53,7 +53,8 @@ impl ChangedFile {
         }
         let path = self.file.path.display().to_string();
         let old = if self.created { "/dev/null" } else { path.as_str() };
-        let diff = TextDiff::from_lines(&self.before, &self.after);
+        let (before, after) = (without_secrets(&self.before), without_secrets(&self.after));
+        let diff = TextDiff::from_lines(&before, &after);
         let diff = diff.unified_diff().context_radius(3).header(old, &path).to_string();
         Some(diff.lines().map(|line| shown_line(line) + "\n").collect())
     }

@@ -388,3 +388,29 @@ fn a_projects_profile_is_changed_in_the_projects_file() {
     let ran = run(&site, &["config", "set", "default_profile", "site", "--file", "mfctl.toml"]);
     assert!(ran.code == 6 && ran.stderr.contains("may not choose the default profile"), "{ran}");
 }
+
+#[test]
+fn file_of_another_project_is_changed_only_in_its_folder() {
+    let site = Site::new();
+    std::fs::create_dir(site.path("project")).unwrap();
+    std::fs::write(site.path("project/mfctl.toml"), "[slo]\nsuccess = 0.9\n").unwrap();
+    let ran = run(&site, &["config", "set", "slo.success", "0.8", "--file", "project/mfctl.toml"]);
+    assert!(ran.code == 6 && ran.stderr.contains("in its own folder"), "{ran}");
+    assert_eq!(std::fs::read_to_string(site.path("project/mfctl.toml")).unwrap(), "[slo]\nsuccess = 0.9\n");
+}
+
+#[test]
+fn profile_of_a_file_that_is_not_read_here_is_changed_in_it() {
+    let site = Site::new();
+    std::fs::write(site.path("deploy.toml"), "[profile.site]\nenvironment = \"dev\"\n").unwrap();
+    succeed(&site, &["config", "set", "tenant", "films", "--profile", "site", "--file", "deploy.toml"]);
+    assert!(std::fs::read_to_string(site.path("deploy.toml")).unwrap().contains("tenant = \"films\""));
+}
+
+#[test]
+fn copy_of_an_unprotected_profile_for_production_is_protected() {
+    let site = Site::new();
+    write(&site, "default_profile = \"dev\"\n[profile.dev]\nenvironment = \"dev\"\nprotected = false\n");
+    let added = json(&site, &["profile", "add", "prod", "--from", "dev", "--environment", "prod"]);
+    assert_eq!(added["protected"], true, "{added:#}");
+}

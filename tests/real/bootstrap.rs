@@ -283,7 +283,6 @@ fn drift_in_topics_buckets_and_schemas_is_detected_and_corrected() {
 /// Undoes the last migration, as the restore of an older backup would.
 const BEFORE_THE_LAST_MIGRATION: &str = "
     DROP FUNCTION media.unread();
-    DROP INDEX media.assets_unread;
     DELETE FROM media.schema_migrations WHERE version = 7";
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,8 +41,11 @@ pub(crate) fn fill(tx: &Connection) -> rusqlite::Result<()> {
     let mut select = tx.prepare("SELECT document_id, asset_id FROM search_documents")?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
-        let asset: [u8; 16] = row.get(1)?;
-        write(tx, row.get(0)?, AssetId(uuid::Uuid::from_bytes(asset)), &[])?;
+        // A damaged row must not stop the migration; `audit` names it.
+        let Some(asset) = row.get_ref(1)?.as_blob().ok().and_then(|id| uuid::Uuid::from_slice(id).ok()) else {
+            continue;
+        };
+        write(tx, row.get(0)?, AssetId(asset), &[])?;
     }
     Ok(())
 }
@@ -56,8 +59,8 @@ pub(crate) fn remove(tx: &Connection, document_id: i64) -> rusqlite::Result<()> 
 /// The names in the catalog's sources; there are none where the catalog is on a server.
 fn source_names(tx: &Connection, asset: AssetId) -> rusqlite::Result<BTreeSet<String>> {
     tx.prepare_cached("SELECT path FROM media_sources WHERE asset_id = ?1 ORDER BY seen_at LIMIT ?2")?
-        .query_map(params![asset.0.as_bytes(), MAX_SOURCES as i64], |row| row.get::<_, String>(0))?
-        .map(|path| Ok(SourcePath::from_text(path?).file_name().to_owned()))
+        .query_map(params![asset.0.as_bytes(), MAX_SOURCES as i64], |row| Ok(row.get_ref(0)?.as_bytes()?.to_vec()))?
+        .map(|path| Ok(SourcePath::from_text(String::from_utf8_lossy(&path?)).file_name().to_owned()))
         .collect()
 }
 

@@ -161,19 +161,19 @@ pub async fn unset(args: &UnsetArgs, cx: &Context) -> Result<()> {
 /// The place of the key and the file to change.
 fn find(given: &str, options: &FileOptions, cx: &Context) -> Result<(Place, FileToChange)> {
     let sources = cx.sources();
+    let mut file = FileToChange::find(sources, options.file.as_deref())?;
     // The file may be invalid because of this very key.
-    let layers = Layers::read(sources);
+    let layers = Layers::read(&file.sources(sources));
     for warning in layers.iter().flat_map(Layers::warnings) {
         cx.out().warn(warning);
     }
     if given == DEFAULT_PROFILE {
         let place = Place { key: None, profile: None, path: vec![DEFAULT_PROFILE.to_owned()] };
-        return Ok((place, FileToChange::find(sources, options.file.as_deref())?));
+        return Ok((place, file));
     }
     let named = edit::find_key(given)?;
     let profile = profile_of(&named, cx, &layers)?;
     let path = edit::path_in_file(named.key, profile.as_ref())?.into_iter().map(str::to_owned).collect();
-    let mut file = FileToChange::find(sources, options.file.as_deref())?;
     if let (Some(profile), Ok(layers)) = (&profile, &layers) {
         let files = layers.files_with_profile(profile);
         if files.is_empty() && profile.as_str() != "embedded" {

@@ -41,7 +41,7 @@ pub struct Args {
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let given = args.selection.parse()?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
-    let selection = given.resolve(&connected, cx).await?;
+    let selection = given.resolve(false, &connected, cx).await?;
     let run = DlqRun {
         id: mfctl_core::domain::ids::time_ordered_uuid().to_string(),
         actor: connected.settings.profile.actor.clone(),

@@ -40,12 +40,17 @@ impl FromStr for GivenDeadLetter {
     }
 }
 
-/// The dead letters to redrive or discard. Those that are given by their asset are named in a note before anything is changed.
+/// The dead letters to redrive or discard, parked ones among them where `with_parked`. Those that are given by their asset are named in a note before anything is changed.
 ///
 /// # Errors
 /// `Usage` for fewer digits than 8 or several assets, `NotFound` for an asset without an unresolved dead letter, otherwise
 /// those of the log.
-pub async fn to_change(given: Vec<GivenDeadLetter>, connected: &Connected, out: &Output) -> Result<Vec<RecordAddress>> {
+pub async fn to_change(
+    given: Vec<GivenDeadLetter>,
+    with_parked: bool,
+    connected: &Connected,
+    out: &Output,
+) -> Result<Vec<RecordAddress>> {
     let too_short = given.iter().find_map(|one| match one {
         GivenDeadLetter::OfAsset(given) if given.digits() < MIN_DIGITS_TO_CHANGE => Some(*given),
         _ => None,
@@ -56,12 +61,17 @@ pub async fn to_change(given: Vec<GivenDeadLetter>, connected: &Connected, out: 
         return Err(Failure::usage(message));
     }
     let mut addresses = Vec::with_capacity(given.len());
-    let found = of_assets(&given, false, connected).await?;
+    let filter = DeadLetterFilter { with_parked, ..DeadLetterFilter::default() };
+    let found = of_assets(&given, filter, false, connected).await?;
     for one in given {
         match one {
             GivenDeadLetter::Address(address) => addresses.push(address),
             GivenDeadLetter::OfAsset(given) => {
                 let (asset, letters) = the_only_asset(given, &found)?;
+                if letters.len() > MAX_OF_ASSET {
+                    let message = format!("asset {asset} has more than {MAX_OF_ASSET} dead letters");
+                    return Err(Failure::usage(message).hint("select them with --topic, --kind or by their ids"));
+                }
                 let ids: Vec<String> = letters.iter().map(|letter| letter.id.to_string()).collect();
                 out.note(format!("asset {asset}: {}", ids.join(", ")));
                 addresses.extend(letters.iter().map(|letter| letter.id.clone()));
@@ -80,7 +90,8 @@ pub async fn to_show(given: GivenDeadLetter, connected: &Connected) -> Result<Re
         GivenDeadLetter::Address(address) => return Ok(address),
         GivenDeadLetter::OfAsset(prefix) => prefix,
     };
-    let found = of_assets(&[given], true, connected).await?;
+    let filter = DeadLetterFilter { with_parked: true, ..DeadLetterFilter::default() };
+    let found = of_assets(&[given], filter, true, connected).await?;
     let (asset, letters) = the_only_asset(prefix, &found)?;
     let unresolved: Vec<&ListedDeadLetter> = letters.iter().filter(|letter| letter.resolution.is_none()).collect();
     let letters = if unresolved.is_empty() { letters.iter().collect() } else { unresolved };
@@ -98,8 +109,13 @@ pub async fn to_show(given: GivenDeadLetter, connected: &Connected) -> Result<Re
 
 type LettersByAsset = BTreeMap<AssetId, Vec<ListedDeadLetter>>;
 
-/// The dead letters of the given assets: the unresolved ones alone, or those of parked topics and the resolved ones too.
-async fn of_assets(given: &[GivenDeadLetter], all: bool, connected: &Connected) -> Result<LettersByAsset> {
+/// The dead letters of the given assets that pass the filter: the unresolved ones, or those `with_resolved` too.
+async fn of_assets(
+    given: &[GivenDeadLetter],
+    filter: DeadLetterFilter,
+    with_resolved: bool,
+    connected: &Connected,
+) -> Result<LettersByAsset> {
     let prefixes: Vec<IdPrefix> = given
         .iter()
         .filter_map(|one| match one {
@@ -113,14 +129,13 @@ async fn of_assets(given: &[GivenDeadLetter], all: bool, connected: &Connected) 
     }
     let log = connected.ports.log.as_ref();
     let ledger = Ledger::load(log).await?;
-    let filter = DeadLetterFilter { with_parked: all, ..DeadLetterFilter::default() };
     list::for_each_dead_letter::<ports::Error>(log, &ledger, &filter, |letter| {
         let of_asset = letter.asset_id.filter(|asset| prefixes.iter().any(|prefix| prefix.matches(asset.0)));
-        if let Some(asset) = of_asset.filter(|_| all || letter.resolution.is_none()) {
+        if let Some(asset) = of_asset.filter(|_| with_resolved || letter.resolution.is_none()) {
             // Enough assets to name the candidates of each prefix, and enough dead letters of each.
             if found.len() <= prefixes.len() * ids::MAX_CANDIDATES || found.contains_key(&asset) {
                 let letters = found.entry(asset).or_default();
-                if letters.len() < MAX_OF_ASSET {
+                if letters.len() <= MAX_OF_ASSET {
                     letters.push(letter);
                 }
             }

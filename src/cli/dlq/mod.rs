@@ -100,10 +100,13 @@ enum GivenSelection {
 }
 
 impl GivenSelection {
-    async fn resolve(self, connected: &Connected, cx: &Context) -> Result<Selection> {
+    /// With `with_parked`, an asset's parked dead letters are selected too.
+    async fn resolve(self, with_parked: bool, connected: &Connected, cx: &Context) -> Result<Selection> {
         match self {
             Self::Known(selection) => Ok(selection),
-            Self::DeadLetters(given) => Ok(Selection::Ids(given::to_change(given, connected, cx.out()).await?)),
+            Self::DeadLetters(given) => {
+                Ok(Selection::Ids(given::to_change(given, with_parked, connected, cx.out()).await?))
+            }
         }
     }
 }

@@ -91,7 +91,7 @@ fn parse_rate(text: &str) -> std::result::Result<NonZeroU32, String> {
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let given = args.selection.parse()?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
-    let selection = given.resolve(&connected, cx).await?;
+    let selection = given.resolve(args.from_parked, &connected, cx).await?;
     let rules = redrive_rules(&connected, args.max_redrives, args.from_parked).await?;
     let run = DlqRun {
         id: mfctl_core::domain::ids::time_ordered_uuid().to_string(),

@@ -8,8 +8,12 @@ pub(super) fn end_of(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }
-    let fitting = text.grapheme_indices(true).rev().map(|(at, _)| at).take_while(|&at| text[at..].width() < width);
-    let from = fitting.last().unwrap_or(text.len());
+    let mut used = 1;
+    let fitting = text.grapheme_indices(true).rev().take_while(|(_, grapheme)| {
+        used += grapheme.width();
+        used <= width
+    });
+    let from = fitting.last().map_or(text.len(), |(at, _)| at);
     format!("…{}", &text[from..])
 }
 
@@ -18,8 +22,12 @@ pub(super) fn start_of(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }
-    let ends = text.grapheme_indices(true).map(|(at, grapheme)| at + grapheme.len());
-    let until = ends.take_while(|&end| text[..end].width() < width).last().unwrap_or(0);
+    let mut used = 1;
+    let fitting = text.grapheme_indices(true).take_while(|(_, grapheme)| {
+        used += grapheme.width();
+        used <= width
+    });
+    let until = fitting.last().map_or(0, |(at, grapheme)| at + grapheme.len());
     format!("{}…", &text[..until])
 }
 
@@ -27,21 +35,24 @@ pub(super) fn start_of(text: &str, width: usize) -> String {
 /// anywhere, but an id or a time never: its line is then longer.
 pub(super) fn wrap(text: &str, width: usize) -> String {
     let mut lines = vec![String::new()];
+    let mut used = 0;
     for word in text.split_inclusive([' ', '/']) {
         let needed = word.trim_end().width();
-        let last = lines.last_mut().map(|line| line.width()).unwrap_or_default();
-        if last > 0 && last + needed > width {
+        if used > 0 && used + needed > width {
             lines.push(String::new());
+            used = 0;
         }
         let parts: Vec<&str> =
             if needed <= width || is_id_or_time(word) { vec![word] } else { word.graphemes(true).collect() };
         for part in parts {
-            let Some(line) = lines.last_mut() else { break };
-            if line.is_empty() || line.width() + part.trim_end().width() <= width {
-                line.push_str(part);
-            } else {
-                lines.push(part.to_owned());
+            if used > 0 && used + part.trim_end().width() > width {
+                lines.push(String::new());
+                used = 0;
             }
+            if let Some(line) = lines.last_mut() {
+                line.push_str(part);
+            }
+            used += part.width();
         }
     }
     lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n")

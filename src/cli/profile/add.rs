@@ -150,6 +150,10 @@ fn edited(args: &Args, cx: &Context, file: &FileToChange, layers: &Layers, text:
     if has_own_data && copied.values.remove("profile.data_dir").is_some() && !given.contains_key("profile.data_dir") {
         cx.out().note("the data folder is not copied: environment or tenant are others");
     }
+    // The other profile's environment may need no protection; whether this one does, its names say.
+    if copied.values.get("profile.protected").is_some_and(|(_, value)| is_false(value)) {
+        copied.values.remove("profile.protected");
+    }
     for (name, (key, raw)) in std::mem::take(&mut copied.values) {
         let value =
             value_of(raw).ok_or_else(|| Failure::invalid(format!("{name} is not UTF-8, so a file cannot name it")))?;
@@ -246,6 +250,14 @@ fn with_tables(text: &str, name: &ProfileName, values: &NewValues, copied: &Prof
         text = edit::append_table(&text, &["profile", name.as_str(), section], &values);
     }
     text
+}
+
+fn is_false(raw: &RawValue) -> bool {
+    match raw {
+        RawValue::Bool(flag) => !flag,
+        RawValue::Text(text) => text.trim() == "false",
+        _ => false,
+    }
 }
 
 fn text_of(raw: &RawValue) -> Option<&str> {

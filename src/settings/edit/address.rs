@@ -157,6 +157,50 @@ fn refuse_secret(key: &SettingKey, text: &str) -> Result<(), Error> {
     }
 }
 
+/// A file's text for people: the lines of a value that is a secret in the wrong place say `…` after the name. A text that is no
+/// TOML is left as it is; see [`shown_line`].
+#[must_use]
+pub fn without_secrets(text: &str) -> String {
+    let Ok(document) = toml_edit::Document::parse(text) else { return text.to_owned() };
+    let mut secret = Vec::new();
+    find_secrets(document.as_table(), &mut secret);
+    let mut at = 0;
+    let mut shown = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let end = at + line.len();
+        let of_line = secret.iter().find(|span| span.start < end && span.end > at);
+        match of_line {
+            None => shown.push_str(line),
+            Some(span) => {
+                let name = if span.start >= at { line.split('=').next() } else { None };
+                shown.push_str(&name.map_or_else(String::new, |name| format!("{name}= ")));
+                shown.push('…');
+                shown.push_str(&line[line.trim_end_matches(['\r', '\n']).len()..]);
+            }
+        }
+        at = end;
+    }
+    shown
+}
+
+/// The places of values that are kept in clear though they are secret, or look like it.
+fn find_secrets(table: &dyn toml_edit::TableLike, found: &mut Vec<std::ops::Range<usize>>) {
+    for (name, item) in table.iter() {
+        if let Some(below) = item.as_table_like() {
+            find_secrets(below, found);
+            continue;
+        }
+        let tables = item.as_array_of_tables().into_iter().flat_map(toml_edit::ArrayOfTables::iter);
+        tables.for_each(|below| find_secrets(below, found));
+        let text = item.as_str().map_or_else(|| item.to_string(), str::to_owned);
+        let is_secret = keys::all().any(|key| key.field == name && key.kind == ValueKind::Secret);
+        let is_clear = is_secret && SecretRef::parse(text.trim()).is_err();
+        if is_clear || name != "access_key" && secret_in_text(&text).is_some() {
+            found.extend(item.span());
+        }
+    }
+}
+
 /// A line of a file for people: a value that is a secret in the wrong place is not shown.
 #[must_use]
 pub fn shown_line(line: &str) -> String {
@@ -221,6 +265,24 @@ mod tests {
         ] {
             assert!(!shown_line(line).contains("hunter2"), "{line}");
         }
+    }
+
+    #[test]
+    fn secret_in_any_form_of_a_file_is_not_shown() {
+        for text in [
+            "[profile.p.kafka]\npassword = \"\"\"\nhunter2\n\"\"\"\nbrokers = \"a:1\"\n",
+            "[profile.p]\nvault.role_id = \"hunter2\"\nkafka.brokers = \"a:1\"\n",
+            "[profile.p]\nkafka = { password = \"hunter2\" }\n",
+            "[profile.p.kafka]\n\"password\" = 'hunter2'\r\nbrokers = \"a:1\"\r\n",
+            "profile.p.database.admin_url = \"postgres://a:hunter2@b/c\"\n",
+        ] {
+            let shown = without_secrets(text);
+            assert!(!shown.contains("hunter2") && shown.contains('…'), "{shown}");
+            assert!(!text.contains("brokers") || shown.contains("a:1"), "{shown}");
+            assert_eq!(shown.lines().count(), text.lines().count(), "{shown}");
+        }
+        let harmless = "[profile.p.kafka]\n# why\npassword = \"env:P\"\nusername = \"x\"\n";
+        assert_eq!(without_secrets(harmless), harmless);
     }
 
     #[test]

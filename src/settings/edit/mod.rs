@@ -8,7 +8,7 @@ mod text;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub use address::{DEFAULT_PROFILE, NamedKey, find_key, parse_value, path_in_file, shown, shown_line};
+pub use address::{DEFAULT_PROFILE, NamedKey, find_key, parse_value, path_in_file, shown, shown_line, without_secrets};
 pub use text::{append_table, get, line_of, set, unset};
 pub use toml_edit::Value;
 
@@ -54,6 +54,11 @@ impl FileToChange {
         Ok(match known {
             Some(known) => Self { path: known.path.clone(), is_read: true, layer: known.layer },
             None if path == sources.cwd.join("mfctl.toml") => Self { path, is_read: true, layer: Layer::Project },
+            // Its rules are those of the layers in its own folder, which are not known here.
+            None if path.file_name().is_some_and(|name| name == "mfctl.toml") => {
+                return Err(Error::invalid(format!("no command here reads {}, a project's file", path.display()))
+                    .hint("change it in its own folder; or give it with --config, to use it as one's own file"));
+            }
             None => Self { path, is_read: false, layer: Layer::User },
         })
     }

@@ -226,8 +226,10 @@ fn without_empty_table(text: &str, path: &[&str]) -> Result<Option<String>, Erro
             if is_general && has_comments(text.get(body..).unwrap_or_default()) {
                 return Ok(None);
             }
-            let without = removed_lines(text, span.start..span.end.saturating_sub(1).max(span.start));
-            Ok(Some(without_double_blank(&without, text.get(..span.start).map_or(0, str::len))))
+            // The header may be indented; whole lines are removed.
+            let start = text.get(..span.start).and_then(|above| above.rfind('\n')).map_or(0, |at| at + 1);
+            let without = removed_lines(text, start..span.end.saturating_sub(1).max(start));
+            Ok(Some(without_double_blank(&without, start)))
         }
         Item::Value(Value::InlineTable(table)) if table.is_empty() => remove_in_tree(text, path).map(Some),
         _ => Ok(None),
@@ -308,6 +310,13 @@ mod tests {
 
     fn set_to(text: &str, path: &[&str], value: impl Into<Value>) -> String {
         set(text, path, &value.into()).unwrap()
+    }
+
+    #[test]
+    fn the_last_value_of_an_indented_table_takes_its_header_with_it() {
+        let text = "[profile.p]\nkind = \"embedded\"\n   [profile.p.slo]\n# é ارزش\nsuccess = 0.9\n";
+        let edited = unset(text, &["profile", "p", "slo", "success"]).unwrap();
+        assert!(!edited.contains("slo") && edited.starts_with("[profile.p]\nkind = \"embedded\"\n"), "{edited}");
     }
 
     #[test]

@@ -168,13 +168,20 @@ impl Translation<'_> {
                 return Err(InvalidNameGlob(format!("the range {low}-{high} is reversed")));
             }
             has_backslash |= (low..=high).contains(&'\\');
-            bracketed(&mut members, low);
-            if high != low {
-                members.push('-');
-                bracketed(&mut members, high);
+            // A slash is in no name: the expression is for whole paths, so a range is without it.
+            if (low..=high).contains(&'/') {
+                range(&mut members, low, '.');
+                range(&mut members, '0', high);
+            } else {
+                range(&mut members, low, high);
             }
         }
-        // A slash is in no name, and a backslash is written twice in the text of a path.
+        if members.is_empty() {
+            return Err(InvalidNameGlob(
+                "a bracket expression has nothing but slashes, which are in no name".to_owned(),
+            ));
+        }
+        // A backslash is written twice in the text of a path.
         let _ = match (negated, has_backslash) {
             (false, false) => write!(self.regex, "[{members}]"),
             (false, true) => write!(self.regex, r"(?:\\\\|[{members}])"),
@@ -182,6 +189,18 @@ impl Translation<'_> {
             (true, true) => write!(self.regex, r"(?:\\x[0-9a-f][0-9a-f]|[^/\\{members}])"),
         };
         Ok(())
+    }
+}
+
+/// The members from `low` to `high` of a bracket expression; none if `low` is the greater one.
+fn range(members: &mut String, low: char, high: char) {
+    if low > high {
+        return;
+    }
+    bracketed(members, low);
+    if high != low {
+        members.push('-');
+        bracketed(members, high);
     }
 }
 
@@ -213,12 +232,13 @@ mod tests {
         assert_eq!(regex("{a,b}[!c-e]?"), format!(r"^(?:[^/]*/)*(?:a|b)(?:\\\\|\\x[0-9a-f][0-9a-f]|[^/\\c-e]){ANY}$"));
         assert_eq!(regex("a/**/b"), format!(r"^(?:[^/]*/)*a\/{FOLDERS}b$"));
         assert_eq!(regex(r"a\\b"), r"^(?:[^/]*/)*a\\\\b$", "a backslash is written twice in a path's text");
+        assert_eq!(regex("a[.-0]b"), r"^(?:[^/]*/)*a[\.0]b$", "no slash");
         assert_eq!(regex("e\u{301}"), "^(?:[^/]*/)*é$", "in NFC");
     }
 
     #[test]
     fn what_is_no_pattern_is_refused_with_the_reason() {
-        for text in ["", "a/", "[a", "{a", "a\\", "[z-a]", "a\0", &"a".repeat(2000), &"{".repeat(9)] {
+        for text in ["", "a/", "[a", "[/]", "{a", "a\\", "[z-a]", "a\0", &"a".repeat(2000), &"{".repeat(9)] {
             let error = text.parse::<NameGlob>().unwrap_err();
             assert!(!error.to_string().is_empty(), "{text}");
         }

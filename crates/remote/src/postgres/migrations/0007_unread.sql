@@ -1,7 +1,5 @@
--- Counts the enriched assets of which nothing was read, by the reason: the first note of their facts, as far as an index takes it.
-CREATE INDEX assets_unread ON media.assets (tenant, (left(facts -> 'notes' ->> 0, 200)))
-WHERE state = 'enriched' AND facts ->> 'text_key' IS NULL AND facts ->> 'thumbnail_key' IS NULL;
-
+-- Counts the enriched assets of which nothing was read, by the reason: the first note of their facts. No index: one on columns that
+-- each stage changes would end updates in place (HOT) of media.assets.
 CREATE FUNCTION media.unread() RETURNS json
 LANGUAGE sql STABLE SET search_path = ''
 AS $$
