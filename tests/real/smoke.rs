@@ -84,7 +84,7 @@ fn read_commands_work_on_empty_and_filled_platforms() {
     site.json(["ingest", "in"], &[0]);
     site.json(["worker", "all", "--until-drained"], &[0]);
     run_all();
-    let status = site.run(["status"]);
+    let status = site.run(["status", "-v"]);
     for address in [env("STACK_S3"), env("STACK_POSTGREST"), env("STACK_REGISTRY")] {
         assert!(status.to_string().contains(&address), "{address} is not named: {status}");
     }
