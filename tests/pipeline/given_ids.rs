@@ -81,8 +81,8 @@ fn dead_letters_are_given_by_their_asset() {
     assert_eq!(discard("00000000").code, 6);
     let discarded = discard(&asset[..8]);
     assert_eq!(discarded.code, 0, "{discarded}");
-    let told = format!("asset {asset}: {id}");
-    assert!(discarded.stderr.contains(&told), "the whole ids are printed before: {discarded}");
+    let note = format!("asset {asset}: {id}");
+    assert!(discarded.stderr.contains(&note), "the whole ids are printed before: {discarded}");
     assert_eq!(discard(&asset[..8]).code, 6, "nothing is left to discard");
     assert_eq!(site.json(["dlq", "show", asset], &[0])["id"], id, "it can still be shown");
 }

@@ -193,18 +193,18 @@ pub async fn send_with_retry(request: RequestBuilder) -> std::result::Result<Res
     }
 }
 
-/// Makes an idempotent call; a second time beside the first one when that has not ended after `patience`, and returns what
+/// Makes an idempotent call; a second time beside the first one when that has not ended after this time, and returns what
 /// ends first with success. The answer to a request over a pooled connection may be lost without the connection being closed;
 /// the second request uses another connection, because the first one still holds its own.
 ///
 /// # Errors
 /// The error of the call that failed last.
-pub async fn repeat_when_slow<T, E, F>(patience: Duration, call: impl Fn() -> F) -> std::result::Result<T, E>
+pub async fn repeat_when_slow<T, E, F>(time: Duration, call: impl Fn() -> F) -> std::result::Result<T, E>
 where
     F: Future<Output = std::result::Result<T, E>>,
 {
     let mut first = Box::pin(call());
-    match tokio::time::timeout(patience, &mut first).await {
+    match tokio::time::timeout(time, &mut first).await {
         Ok(ended) => ended,
         Err(_) => Ok(futures_util::future::select_ok([first, Box::pin(call())]).await?.0),
     }

@@ -39,34 +39,38 @@ pub struct Column {
 }
 
 impl Column {
+    const fn new(heading: &'static str, fit: Fit) -> Self {
+        Self { heading, right: false, fit, rank: 0 }
+    }
+
     /// A column of text, which wraps.
     #[must_use]
     pub const fn text(heading: &'static str) -> Self {
-        Self { heading, right: false, fit: Fit::Wrap, rank: 0 }
+        Self::new(heading, Fit::Wrap)
     }
 
     /// A column of paths or other names that differ at their end.
     #[must_use]
     pub const fn path(heading: &'static str) -> Self {
-        Self { heading, right: false, fit: Fit::KeepEnd, rank: 0 }
+        Self::new(heading, Fit::KeepEnd)
     }
 
     /// A column of titles or other names that differ at their beginning.
     #[must_use]
     pub const fn title(heading: &'static str) -> Self {
-        Self { heading, right: false, fit: Fit::KeepStart, rank: 0 }
+        Self::new(heading, Fit::KeepStart)
     }
 
     /// A column of ids, times or states: never broken.
     #[must_use]
     pub const fn whole(heading: &'static str) -> Self {
-        Self { heading, right: false, fit: Fit::Whole, rank: 0 }
+        Self::new(heading, Fit::Whole)
     }
 
     /// A column of numbers: never broken.
     #[must_use]
     pub const fn number(heading: &'static str) -> Self {
-        Self { heading, right: true, fit: Fit::Whole, rank: 0 }
+        Self { right: true, ..Self::new(heading, Fit::Whole) }
     }
 
     /// The same column, left out in a narrow terminal before all columns of a lower rank.

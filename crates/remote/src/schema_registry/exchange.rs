@@ -15,7 +15,7 @@ const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 const ACCEPTED: &str = "application/vnd.schemaregistry.v1+json, application/json";
 /// How long a read may take before it is sent again over another connection. A registry answers from memory; an answer of
 /// Apicurio over a pooled connection was once lost, and the connection stayed open.
-const READ_PATIENCE: Duration = Duration::from_secs(5);
+const REPEAT_READ_AFTER: Duration = Duration::from_secs(5);
 /// The most characters of the registry's message in an error.
 const MAX_MESSAGE: usize = 2000;
 
@@ -112,7 +112,7 @@ impl RegistryExchange {
         what: &str,
     ) -> Result<T> {
         let (status, headers, bytes) = if method == Method::GET {
-            http::repeat_when_slow(READ_PATIENCE, || self.exchange(&method, &address, body, what)).await?
+            http::repeat_when_slow(REPEAT_READ_AFTER, || self.exchange(&method, &address, body, what)).await?
         } else {
             self.exchange(&method, &address, body, what).await?
         };

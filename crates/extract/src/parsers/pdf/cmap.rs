@@ -251,7 +251,7 @@ struct Text {
 }
 
 impl Text {
-    /// A text in UTF-16BE; a single byte is its own code point. A glyph name would be valid too, but nobody writes one.
+    /// A text in UTF-16BE; a single byte is its own code point. A glyph name would be valid too, but no known program writes one.
     fn of(object: &Object) -> Option<Self> {
         let Object::String(bytes, _) = object else { return None };
         if let [byte] = bytes.as_slice() {

@@ -23,3 +23,21 @@ pub(super) struct Glyph {
     /// The number of the string it was shown in.
     pub(super) string: u32,
 }
+
+#[cfg(test)]
+impl Glyph {
+    /// A visible character of size 1 on the baseline of a horizontal line.
+    pub(super) fn horizontal(text: &str, start: f64, end: f64) -> Self {
+        Self {
+            text: text.into(),
+            start,
+            end,
+            baseline: 0.0,
+            size: 1.0,
+            angle: 0,
+            is_mirrored: false,
+            is_invisible: false,
+            string: 0,
+        }
+    }
+}

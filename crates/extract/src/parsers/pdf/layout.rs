@@ -58,7 +58,7 @@ pub(super) fn write(mut glyphs: Vec<Glyph>, sink: &mut TextSink) {
 
 /// A line without the hyphen at its end that divides a word; `None` if the word ends there.
 ///
-/// The hyphen of a compound word that is divided at it cannot be told from another: it goes too, unless the word has more.
+/// The hyphen of a compound word that is divided at it cannot be distinguished from another: it goes too, unless the word has more.
 fn without_hyphen<'a>(line: &'a str, next: &str) -> Option<&'a str> {
     let before = line.strip_suffix(HYPHENS)?;
     let word = before.rsplit(char::is_whitespace).next().unwrap_or_default();
@@ -221,7 +221,7 @@ fn min_arabic_space(glyphs: &[Glyph]) -> f64 {
 }
 
 /// A mirrored line from left to right. Its characters keep the order in which they are drawn, because the words of a text
-/// layer overlap; only what is drawn further to the right begins anew.
+/// layer overlap; only what is drawn further to the right begins a new part.
 fn mirrored_in_visual_order(glyphs: Vec<Glyph>) -> Vec<Glyph> {
     let mut parts: Vec<Vec<Glyph>> = Vec::new();
     for glyph in glyphs {

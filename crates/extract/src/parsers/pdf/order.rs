@@ -361,17 +361,7 @@ mod tests {
 
     #[test]
     fn character_without_text_divides_words() {
-        let glyph = |text: &str, start: f64, end: f64| Glyph {
-            text: text.into(),
-            start,
-            end,
-            baseline: 0.0,
-            size: 1.0,
-            angle: 0,
-            is_mirrored: false,
-            is_invisible: false,
-            string: 0,
-        };
+        let glyph = Glyph::horizontal;
         let line = |unmapped_end: f64| {
             let glyphs = vec![glyph("ﺮﺑ", 0.0, 1.0), glyph("", 1.0, unmapped_end), glyph("ﺟ", unmapped_end, 3.0)];
             logical(clusters(glyphs, |before, after| after.start - before.end > 0.15), true)

@@ -1,4 +1,4 @@
-//! Invisible text over a scanned page, which nobody sees: it need not be where its letters are.
+//! Invisible text over a scanned page, which is not shown: it need not be where its letters are.
 
 use super::glyph::Glyph;
 use super::order;

@@ -82,18 +82,8 @@ mod tests {
     use super::*;
 
     fn glyphs(text: &str) -> Vec<Glyph> {
-        let glyph = |c: char| Glyph {
-            text: if c == '?' { "".into() } else { c.to_string().into() },
-            start: 0.0,
-            end: 0.0,
-            baseline: 0.0,
-            size: 1.0,
-            angle: 0,
-            is_mirrored: false,
-            is_invisible: false,
-            string: 0,
-        };
-        text.chars().map(glyph).collect()
+        let text_of = |c: char| if c == '?' { String::new() } else { c.to_string() };
+        text.chars().map(|c| Glyph::horizontal(&text_of(c), 0.0, 0.0)).collect()
     }
 
     #[test]
