@@ -197,7 +197,9 @@ async fn catalog(ports: &Ports) -> Result<PartFinding> {
 /// What was not read is no fault of the platform.
 fn extraction(unread: &Result<Vec<UnreadCount>>) -> StatusPart {
     let detail = match unread {
-        Ok(unread) => unread_summary(unread).unwrap_or_else(|| "something was read of every enriched asset".to_owned()),
+        Ok(unread) => {
+            unread_summary(unread).unwrap_or_else(|| "no enriched asset of which nothing was read".to_owned())
+        }
         Err(error) => return unknown("extraction", error),
     };
     StatusPart { part: "extraction".to_owned(), health: PartHealth::Ok, detail, hint: None }
