@@ -2,6 +2,8 @@
 //! reorder lists, fill in defaults and wrap single values. What is not in a table here is compared as it is, so that an unknown
 //! form of a server is reported as drift, never overlooked.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 /// How Kafka reads the text of a topic's setting (`ConfigDef.Type`).
@@ -72,6 +74,15 @@ fn sorted_list(text: &str) -> String {
     items.sort_unstable();
     items.dedup();
     items.join(",")
+}
+
+/// The policies of a Vault role as Vault stores them: trimmed, in lower case, each once, and `root` alone where it is among
+/// them (`policyutil.SanitizePolicies`).
+#[must_use]
+pub fn vault_policies<'a>(names: impl IntoIterator<Item = &'a String>) -> BTreeSet<String> {
+    let names = names.into_iter().map(|name| name.trim().to_lowercase()).filter(|name| !name.is_empty());
+    let names: BTreeSet<String> = names.collect();
+    if names.contains("root") { BTreeSet::from(["root".to_owned()]) } else { names }
 }
 
 /// A bucket's policy in one form. A single value means the list of it; the order of lists and of statements says nothing; every
@@ -186,6 +197,14 @@ mod tests {
             assert_eq!(topic_setting(name, declared), stored, "{name}");
             assert_eq!(topic_setting(name, stored), stored, "{name}");
         }
+    }
+
+    #[test]
+    fn policies_of_a_vault_role_are_compared_as_vault_stores_them() {
+        let stored = |names: &[&str]| vault_policies(&names.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(stored(&[" Worker", "worker", "", "a"]), stored(&["a", "worker"]));
+        assert_eq!(stored(&["a", "root"]), stored(&["root"]));
+        assert_ne!(stored(&["a"]), stored(&["a", "b"]));
     }
 
     #[test]

@@ -55,6 +55,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let log = connected.ports.log.as_ref();
     let mut groups = lag::pipeline_groups(log, &connected.target.environment).await?;
+    lag::count_records(log, &mut groups).await;
     let is_other = args.group.as_ref().is_some_and(|wanted| groups.iter().all(|group| group.group != *wanted));
     // All groups of an embedded log belong to the profile; a cluster is shared.
     let with_others = args.all || is_other || connected.target.kind == TargetKind::Embedded;
@@ -81,7 +82,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
 /// Fails if the lag of a group is above the maximum.
 fn check_lag(report: &LagReport, max: Option<u64>) -> Result<()> {
     let over = report.groups.iter().filter(|group| max.is_some_and(|max| group.lag > max));
-    let over: Vec<_> = over.map(|group| format!("{} ({})", group.group, humane::count(group.lag))).collect();
+    let over: Vec<_> = over.map(|group| format!("{} ({})", group.group, group.lag_text())).collect();
     if over.is_empty() {
         return Ok(());
     }
@@ -104,7 +105,7 @@ impl Render for LagReport {
             page.heading(format!(
                 "{}  lag {}, {}",
                 group.group,
-                humane::count(group.lag),
+                group.lag_text(),
                 humane::counted(group.members.len() as u64, "member", "members")
             ));
             let rows = group.partitions.iter().map(|partition| {
@@ -120,7 +121,7 @@ impl Render for LagReport {
                 ]
             });
             page.table(&COLUMNS, rows.collect());
-            let hidden: u64 = group.partitions.iter().map(|partition| partition.behind_open_transaction).sum();
+            let hidden = group.behind_open_transactions();
             if hidden > 0 {
                 let hidden = humane::counted(hidden, "record waits", "records wait");
                 page.toned(format!("{hidden} behind an open transaction of another producer"), Tone::Warn);

@@ -95,10 +95,9 @@ pub struct PathUse {
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let connected = cx.connect(DataDirMode::MustExist).await?;
     let mut monitor = top::monitor(&connected, status::WINDOW);
-    let PlatformStatus { parts, last_words, unread, paused_workers, unused_settings, setting_changes } =
+    let PlatformStatus { parts, owed, last_words, unread, paused_workers, unused_settings, setting_changes } =
         status::check(&connected.ports, &connected.settings, &mut monitor).await;
     let paths = if args.paths { measure_paths(cx, &connected.target.data_dir) } else { Vec::new() };
-    let owed = monitor.owed().await;
     let health = status::worst(&parts);
     let report = StatusReport {
         health,

@@ -129,7 +129,7 @@ fn groups(vitals: &Vitals, page: &mut TextPage) {
         vec![
             Cell::new(group.lag.group.as_str()),
             Cell::new(group.lag.members.len().to_string()),
-            Cell::new(humane::count(group.lag.lag)).tone(tone),
+            Cell::new(group.lag.lag_text()).tone(tone),
             Cell::maybe(group.rate_per_second.map(humane::rate)),
             Cell::maybe(group.drained_in_seconds.map(seconds)),
         ]

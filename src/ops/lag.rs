@@ -1,10 +1,18 @@
 //! Consumer lag of each group, per partition.
+//!
+//! Offsets alone count the markers of transactions too, so that a short backlog is counted record by record: every verb then
+//! shows the same number of records.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use mfctl_core::domain::{EnvName, GroupName, Stage, TopicName};
+use mfctl_core::domain::{EnvName, GroupName, Stage, TopicName, TopicPartition};
+use mfctl_core::events::pager::Pager;
+use mfctl_core::humane;
 use mfctl_core::ports::{Error, ErrorKind, EventLog, GroupMember, Result};
+
+/// Records of a group that are counted one by one; with more, the offsets are taken for their number.
+const MAX_COUNTED: u64 = 2_000;
 
 /// A group's lag in one partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -43,13 +51,82 @@ pub struct GroupLag {
     pub members: Vec<GroupMember>,
     /// Total lag in records.
     pub lag: u64,
+    /// Whether they were not counted one by one, because there are many or the group is not the pipeline's: the lag may then
+    /// include markers of transactions.
+    #[serde(default)]
+    pub lag_is_estimate: bool,
     /// Sum of the committed offsets; it grows by the number of processed records.
     pub committed_total: i64,
     /// Lag per partition.
     pub partitions: Vec<PartitionLag>,
 }
 
-/// The pipeline's groups with their lag. They are described by name, so that only their own coordinators have to answer.
+impl GroupLag {
+    /// The lag for people, with a tilde before an estimate.
+    #[must_use]
+    pub fn lag_text(&self) -> String {
+        let estimate = if self.lag_is_estimate { "~" } else { "" };
+        format!("{estimate}{}", humane::count(self.lag))
+    }
+
+    /// Records that the group cannot read yet, because transactions of producers are open.
+    #[must_use]
+    pub fn behind_open_transactions(&self) -> u64 {
+        self.partitions.iter().fold(0, |sum, partition| partition.behind_open_transaction.saturating_add(sum))
+    }
+
+    /// Counts the records that the group can read, if they are few.
+    ///
+    /// # Errors
+    /// Errors of the log; the lag is then still the one by offsets.
+    pub async fn count_records(&mut self, log: &dyn EventLog) -> Result<()> {
+        if !self.lag_is_estimate || self.lag.saturating_sub(self.behind_open_transactions()) > MAX_COUNTED {
+            return Ok(());
+        }
+        let mut counts = Vec::new();
+        for partition in &self.partitions {
+            counts.push(partition.count_records(log).await?);
+        }
+        for (partition, count) in self.partitions.iter_mut().zip(counts) {
+            partition.lag = count.saturating_add(partition.behind_open_transaction);
+        }
+        self.lag = total(&self.partitions);
+        self.lag_is_estimate = false;
+        Ok(())
+    }
+}
+
+impl PartitionLag {
+    async fn count_records(&self, log: &dyn EventLog) -> Result<u64> {
+        if self.lag == self.behind_open_transaction {
+            return Ok(0);
+        }
+        let committed = self.committed_offset.filter(|_| !self.committed_beyond_end);
+        let from = committed.unwrap_or(self.low_offset).max(self.low_offset);
+        let at = TopicPartition::new(self.topic.clone(), self.partition);
+        let mut pager = Pager::new(at, from, self.end_offset);
+        let mut count = 0;
+        while let Some(records) = pager.next_page(log).await? {
+            count += records.len() as u64;
+        }
+        Ok(count)
+    }
+}
+
+fn total(partitions: &[PartitionLag]) -> u64 {
+    partitions.iter().fold(0, |sum, partition| partition.lag.saturating_add(sum))
+}
+
+/// Counts the records of groups that have few. A group whose records cannot be read keeps its estimate.
+pub async fn count_records(log: &dyn EventLog, groups: impl IntoIterator<Item = &mut GroupLag>) {
+    for group in groups {
+        if let Err(error) = group.count_records(log).await {
+            tracing::debug!(group = group.group.as_str(), error = error.full(), "the lag was not counted by record");
+        }
+    }
+}
+
+/// The pipeline's groups with their lag by offsets. They are described by name, so that only their own coordinators have to answer.
 ///
 /// # Errors
 /// Errors of the log.
@@ -61,7 +138,7 @@ pub async fn pipeline_groups(log: &dyn EventLog, env: &EnvName) -> Result<Vec<Gr
     Ok(lags)
 }
 
-/// The group of one stage with its lag.
+/// The group of one stage with its lag by offsets.
 ///
 /// # Errors
 /// Errors of the log.
@@ -113,10 +190,12 @@ async fn group_lag(
             partition: progress.at.partition,
         });
     }
+    let lag = total(&partitions);
     Ok(GroupLag {
         group,
         members,
-        lag: partitions.iter().fold(0, |sum, p| p.lag.saturating_add(sum)),
+        lag,
+        lag_is_estimate: lag > 0,
         committed_total: partitions.iter().filter_map(|p| p.committed_offset).fold(0, i64::saturating_add),
         partitions,
     })

@@ -6,18 +6,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::lag::{self, GroupLag};
+use super::vitals::GroupVitals;
 use mfctl_core::domain::names::topics;
-use mfctl_core::domain::{EnvName, GroupName, Stage, TopicName, TopicPartition};
+use mfctl_core::domain::{EnvName, GroupName, Stage, TopicName};
 use mfctl_core::events::dead_letters::DeadLetterWatch;
-use mfctl_core::events::pager::Pager;
 use mfctl_core::humane;
 use mfctl_core::ports::{EventLog, Result};
 
-/// Records of a stage that are counted one by one; with more, the lag is taken for their number.
-const MAX_COUNTED: u64 = 2_000;
-
 /// State of what is owed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OwedState {
     /// Every record is processed, and every dead letter is decided on.
@@ -27,6 +24,7 @@ pub enum OwedState {
     /// Records wait in a stage without a worker, or dead letters wait for a decision.
     Unattended,
     /// A part could not be read, and the others are not unattended.
+    #[default]
     Unknown,
 }
 
@@ -48,7 +46,7 @@ pub struct StageOwed {
 }
 
 /// What the pipeline still has to do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct OwedWork {
     /// State of all of it.
     pub state: OwedState,
@@ -72,16 +70,27 @@ struct Unresolved {
 
 /// Reads what the pipeline of an environment still has to do. A part that cannot be read is in [`OwedWork::unknown`].
 pub async fn read(log: &dyn EventLog, env: &EnvName) -> OwedWork {
-    read_with(log, env, &mut DeadLetterWatch::default()).await
+    read_with(log, env, &[], &mut DeadLetterWatch::default()).await
 }
 
-/// As [`read`], with a watch that does not read again the dead letters that it has counted.
-pub(super) async fn read_with(log: &dyn EventLog, env: &EnvName, letters: &mut DeadLetterWatch) -> OwedWork {
+/// As [`read`], with the groups whose lag was just read, and a watch that does not read again the dead letters that it has
+/// counted.
+pub(super) async fn read_with(
+    log: &dyn EventLog,
+    env: &EnvName,
+    known_groups: &[GroupVitals],
+    letters: &mut DeadLetterWatch,
+) -> OwedWork {
     let mut stages = Vec::new();
     let mut unknown = Vec::new();
     for stage in Stage::ALL {
-        match lag::stage_group(log, env, *stage).await {
-            Ok(group) => stages.push(stage_owed(log, *stage, &group).await),
+        let is_of_stage = |known: &&GroupVitals| stage.group(env).is_ok_and(|group| group == known.lag.group);
+        let group = match known_groups.iter().find(is_of_stage) {
+            Some(known) => Ok(known.lag.clone()),
+            None => counted_stage_group(log, env, *stage).await,
+        };
+        match group {
+            Ok(group) => stages.push(stage_owed(*stage, group)),
             Err(error) => unknown.push(format!("what waits for {stage}: {}", error.full())),
         }
     }
@@ -97,34 +106,21 @@ pub(super) async fn read_with(log: &dyn EventLog, env: &EnvName, letters: &mut D
     OwedWork::new(stages, dead_letters, parked, unknown)
 }
 
-async fn stage_owed(log: &dyn EventLog, stage: Stage, group: &GroupLag) -> StageOwed {
-    let behind_open_transactions =
-        group.partitions.iter().fold(0, |sum: u64, partition| sum.saturating_add(partition.behind_open_transaction));
-    let visible = group.lag.saturating_sub(behind_open_transactions);
-    let counted = if visible <= MAX_COUNTED { count_visible(log, group).await.ok() } else { None };
-    StageOwed {
-        stage,
-        group: group.group.clone(),
-        waiting: counted.unwrap_or(visible).saturating_add(behind_open_transactions),
-        waiting_is_estimate: counted.is_none(),
-        behind_open_transactions,
-        members: group.members.len() as u64,
-    }
+async fn counted_stage_group(log: &dyn EventLog, env: &EnvName, stage: Stage) -> Result<GroupLag> {
+    let mut group = lag::stage_group(log, env, stage).await?;
+    lag::count_records(log, [&mut group]).await;
+    Ok(group)
 }
 
-/// Counts the records that the group can read: offsets alone count the markers of transactions too.
-async fn count_visible(log: &dyn EventLog, group: &GroupLag) -> Result<u64> {
-    let mut count = 0;
-    for partition in group.partitions.iter().filter(|partition| partition.lag > 0) {
-        let committed = partition.committed_offset.filter(|_| !partition.committed_beyond_end);
-        let from = committed.unwrap_or(partition.low_offset).max(partition.low_offset);
-        let at = TopicPartition::new(partition.topic.clone(), partition.partition);
-        let mut pager = Pager::new(at, from, partition.end_offset);
-        while let Some(records) = pager.next_page(log).await? {
-            count += records.len() as u64;
-        }
+fn stage_owed(stage: Stage, group: GroupLag) -> StageOwed {
+    StageOwed {
+        stage,
+        waiting: group.lag,
+        waiting_is_estimate: group.lag_is_estimate,
+        behind_open_transactions: group.behind_open_transactions(),
+        members: group.members.len() as u64,
+        group: group.group,
     }
-    Ok(count)
 }
 
 /// Counts those of the pipeline's own topics: a cluster may have other applications' too.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::owed::OwedWork;
 use super::setting_report::{SettingAuthors, UnusedSetting};
 pub use super::status_settings::SettingChange;
 pub use super::status_workers::{LastWords, PausedWorker};
@@ -52,6 +53,8 @@ pub struct StatusPart {
 pub struct PlatformStatus {
     /// Each part.
     pub parts: Vec<StatusPart>,
+    /// What the pipeline still has to do.
+    pub owed: OwedWork,
     /// The last words of the workers of groups without members.
     pub last_words: Vec<LastWords>,
     /// Assets of which nothing was read, by reason.
@@ -81,6 +84,7 @@ pub async fn check(ports: &Ports, settings: &Settings, watch: &mut VitalsMonitor
     let groups = watch.groups().await;
     let reports = worker_reports::latest(ports.operators.as_ref(), env).await;
     status.check_workers(groups.as_deref(), reports.as_deref(), env);
+    status.owed = watch.owed(groups.as_deref().unwrap_or_default()).await;
     status.parts.push(
         watch
             .dead_letters()

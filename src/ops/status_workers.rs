@@ -128,7 +128,7 @@ pub(super) fn part(groups: &[GroupVitals], last_words: Option<&[LastWords]>, pau
     let last_words = last_words.unwrap_or_default();
     let words = groups.iter().map(|group| {
         let members = humane::counted(group.lag.members.len() as u64, "member", "members");
-        format!("{}: {members}, lag {}", group.lag.group, humane::count(group.lag.lag))
+        format!("{}: {members}, lag {}", group.lag.group, group.lag.lag_text())
     });
     let is_idle = |group: &GroupVitals| group.lag.lag > 0 && group.lag.members.is_empty();
     let is_any_idle = groups.iter().any(is_idle);
@@ -190,6 +190,7 @@ mod tests {
             group: Stage::Enrich.group(&env()).unwrap(),
             members: Vec::new(),
             lag,
+            lag_is_estimate: false,
             committed_total: 0,
             partitions: Vec::new(),
         };

@@ -194,14 +194,17 @@ impl VitalsMonitor {
         })
     }
 
-    /// What the pipeline still has to do. Dead letters that were counted before are not read again.
-    pub async fn owed(&mut self) -> OwedWork {
-        owed::read_with(self.ports.log.as_ref(), &self.env, &mut self.letters).await
+    /// What the pipeline still has to do, by the groups as they were just read; without them they are read again, one by one.
+    /// Dead letters that were counted before are not read again.
+    pub(super) async fn owed(&mut self, groups: &[GroupVitals]) -> OwedWork {
+        owed::read_with(self.ports.log.as_ref(), &self.env, groups, &mut self.letters).await
     }
 
     /// The lag and the members of each group of the pipeline.
     pub(super) async fn groups(&mut self) -> Result<Vec<GroupVitals>> {
-        let groups = lag::pipeline_groups(self.ports.log.as_ref(), &self.env).await?;
+        let log = self.ports.log.as_ref();
+        let mut groups = lag::pipeline_groups(log, &self.env).await?;
+        lag::count_records(log, &mut groups).await;
         let now = Instant::now();
         Ok(groups.into_iter().map(|group| self.with_rate(group, now)).collect())
     }

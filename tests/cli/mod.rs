@@ -7,6 +7,7 @@ mod data_folder_formats;
 mod kv;
 mod layers;
 mod licences;
+mod manifests_converge;
 mod profiles;
 mod read_only_folders;
 mod secrets;

@@ -1,6 +1,7 @@
 //! The pipeline, dead letters and media commands, on the embedded backends.
 
 mod asset_names;
+mod backlog;
 mod damaged_database;
 pub mod damaged_objects;
 mod damaged_original;

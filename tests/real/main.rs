@@ -31,6 +31,7 @@ mod contract {
 #[path = "../cli"]
 mod cli {
     mod kv;
+    mod manifests_converge;
 }
 
 #[path = "../faults"]
@@ -43,6 +44,7 @@ mod faults {
 
 #[path = "../pipeline"]
 mod pipeline {
+    mod backlog;
     mod damaged_objects;
     pub mod dead_letter_records;
     mod dlq_verbs;

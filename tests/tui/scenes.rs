@@ -39,6 +39,7 @@ fn group(name: &str, input: &str, lag: u64, members: usize, rate: Option<f64>) -
             group: GroupName::new(name).unwrap(),
             members: (0..members).map(member).collect(),
             lag,
+            lag_is_estimate: false,
             committed_total: 6_000,
             partitions: (0..6).map(partition).collect(),
         },

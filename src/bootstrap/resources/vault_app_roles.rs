@@ -12,6 +12,7 @@ use super::{
 };
 use crate::bootstrap::fields::{FieldChange, ResourceFields};
 use crate::bootstrap::manifest::{ResourceDeclaration, ResourceKind, ResourceSpec, VaultAppRoleSpec};
+use crate::bootstrap::normal_form;
 use mfctl_core::ports::{AppRole, Error, ErrorKind, MountClass, Result};
 
 /// Names of the durations, in the spec and as fields.
@@ -123,7 +124,7 @@ fn app_role(declaration: &ResourceDeclaration, spec: &VaultAppRoleSpec) -> Resul
     Ok(AppRole {
         mount: mount.to_owned(),
         name: name.to_owned(),
-        policies: spec.policies.iter().cloned().collect(),
+        policies: normal_form::vault_policies(&spec.policies),
         token_ttl: duration(&spec.token_ttl)?,
         token_max_ttl: duration(&spec.token_max_ttl)?,
         secret_id_ttl: duration(&spec.secret_id_ttl)?,

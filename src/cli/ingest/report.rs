@@ -28,8 +28,10 @@ pub struct IngestReport {
     pub staged: u64,
     /// Files whose bytes were stored already.
     pub deduplicated: u64,
-    /// Events that the log acknowledged.
+    /// Files whose event the log acknowledged, earlier runs of the job included.
     pub published: u64,
+    /// Events that this run sent again, of bytes that another file had staged and no worker had ingested yet.
+    pub republished: u64,
     /// Files that cannot be ingested as they are.
     pub rejected: u64,
     /// Files that failed and can be retried.
@@ -104,6 +106,7 @@ struct IngestTotals {
     staged: u64,
     deduplicated: u64,
     published: u64,
+    republished: u64,
     rejected: u64,
     failed: u64,
     bytes: u64,
@@ -130,7 +133,8 @@ impl IngestTotals {
             discovered: counts.discovered,
             staged: counts.staged,
             deduplicated: counts.deduplicated,
-            published: counts.published + outcome.republished,
+            published: counts.published,
+            republished: outcome.republished,
             rejected: counts.rejected,
             failed: counts.failed,
             bytes: counts.bytes,
@@ -156,6 +160,9 @@ impl Render for IngestTotals {
         page.field("staged", count(self.staged));
         page.field("deduplicated", count(self.deduplicated));
         page.field("published", count(self.published));
+        if self.republished > 0 {
+            page.field("published again", count(self.republished));
+        }
         page.field("rejected", toned_count(self.rejected, Tone::Warn));
         page.field("failed", toned_count(self.failed, Tone::Bad));
         page.field("bytes", humane::bytes(self.bytes));

@@ -26,7 +26,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, vitals: &Vi
 
 fn row(group: &GroupVitals, selected: bool, theme: Theme) -> Row<'_> {
     let members = group.lag.members.len();
-    let lag = Cell::from(humane::count(group.lag.lag)).style(if group.lag.lag == 0 {
+    let lag = Cell::from(group.lag.lag_text()).style(if group.lag.lag == 0 {
         theme.good()
     } else if members == 0 {
         theme.alarm()

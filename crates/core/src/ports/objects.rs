@@ -275,7 +275,7 @@ pub trait ObjectStore: Send + Sync {
         limit: usize,
     ) -> Result<ObjectListing>;
 
-    /// Usage of a bucket, counting at most `limit` objects.
+    /// Usage of a bucket, counting at most `limit` objects; the platform's marker is not counted.
     async fn usage(&self, bucket: &BucketName, limit: u64) -> Result<BucketUsage>;
 
     /// Capacity; `None` where the store does not report it.

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::file_ops::{file_error, modified_at};
-use mfctl_core::domain::ObjectKey;
+use mfctl_core::domain::{ObjectKey, object_keys};
 use mfctl_core::ports::{BucketUsage, Error, ListedObject, Result};
 
 /// Entries of one folder held at once.
@@ -178,6 +178,9 @@ pub(super) fn usage(root: &Path, limit: u64) -> Result<BucketUsage> {
         if name.ends_with('/') {
             let children = entries(&root.join(&name))?;
             open.push((name, children));
+            continue;
+        }
+        if name == object_keys::marker().as_str() {
             continue;
         }
         if usage.objects == limit {

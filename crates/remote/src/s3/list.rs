@@ -10,7 +10,7 @@ use super::convert::{size, timestamp, whole_seconds};
 use super::encoding::form_decode;
 use super::error::S3Error;
 use super::requests::{REQUEST_TIMEOUT, Requests};
-use mfctl_core::domain::{BucketName, ObjectKey};
+use mfctl_core::domain::{BucketName, ObjectKey, object_keys};
 use mfctl_core::ports::{BucketUsage, ListedObject, ObjectListing, Result};
 
 /// The most objects that the protocol returns in one response.
@@ -59,7 +59,8 @@ impl ObjectLister {
         let mut start = PageStart::AfterKey(None);
         loop {
             let page = self.page(bucket, "", &start, MAX_PAGE_OBJECTS).await?;
-            for object in page.contents() {
+            let is_marker = |object: &&Object| decoded_key(&page, object).is_ok_and(|key| key == object_keys::marker().as_str());
+            for object in page.contents().iter().filter(|object| !is_marker(object)) {
                 if usage.objects == limit {
                     usage.partial = true;
                     return Ok(usage);
@@ -116,11 +117,18 @@ fn append_page(listing: &mut ObjectListing, page: &ListObjectsV2Output, limit: u
     }
 }
 
+/// An object's key, or the key as it was sent if it cannot be decoded.
+fn decoded_key(page: &ListObjectsV2Output, object: &Object) -> std::result::Result<String, String> {
+    let raw = object.key().unwrap_or_default();
+    match page.encoding_type() {
+        Some(EncodingType::Url) => form_decode(raw).ok_or_else(|| raw.to_owned()),
+        _ => Ok(raw.to_owned()),
+    }
+}
+
 /// The port's object, or the key if it is not valid for mfctl.
 fn listed_object(page: &ListObjectsV2Output, object: &Object) -> std::result::Result<ListedObject, String> {
-    let raw = object.key().unwrap_or_default();
-    let is_encoded = page.encoding_type() == Some(&EncodingType::Url);
-    let key = if is_encoded { form_decode(raw).ok_or_else(|| raw.to_owned())? } else { raw.to_owned() };
+    let key = decoded_key(page, object)?;
     Ok(ListedObject {
         key: ObjectKey::new(key.as_str()).map_err(|_| key)?,
         size_bytes: size(object.size()),
