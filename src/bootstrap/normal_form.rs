@@ -3,7 +3,9 @@
 //! form of a server is reported as drift, never overlooked.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
 /// How Kafka reads the text of a topic's setting (`ConfigDef.Type`).
@@ -54,12 +56,26 @@ const TOPIC_SETTINGS: &[(&str, SettingType)] = &[
     ("unclean.leader.election.enable", SettingType::Boolean),
 ];
 
+/// The reason why Kafka would refuse the text of a topic's setting, as far as its type tells.
+#[must_use]
+pub fn topic_setting_refusal(name: &str, text: &str) -> Option<&'static str> {
+    let text = text.trim();
+    match setting_type(name) {
+        SettingType::Integer if text.parse::<i64>().is_err() => Some("must be a whole number"),
+        SettingType::Boolean if text.to_ascii_lowercase().parse::<bool>().is_err() => Some("must be true or false"),
+        _ => None,
+    }
+}
+
+fn setting_type(name: &str) -> SettingType {
+    TOPIC_SETTINGS.iter().find(|(setting, _)| *setting == name).map_or(SettingType::Text, |(_, kind)| *kind)
+}
+
 /// The text of a topic's setting as Kafka stores it. Kafka trims all of them.
 #[must_use]
 pub fn topic_setting(name: &str, text: &str) -> String {
     let text = text.trim();
-    let kind = TOPIC_SETTINGS.iter().find(|(setting, _)| *setting == name).map_or(SettingType::Text, |(_, kind)| *kind);
-    let normal = match kind {
+    let normal = match setting_type(name) {
         SettingType::Text => None,
         SettingType::List => Some(sorted_list(text)),
         SettingType::Integer => text.parse::<i64>().ok().map(|number| number.to_string()),
@@ -92,15 +108,34 @@ pub fn vault_policies<'a>(names: impl IntoIterator<Item = &'a String>) -> BTreeS
 pub fn bucket_policy(policy: &Value) -> Value {
     let Value::Object(fields) = policy else { return policy.clone() };
     let normal = fields.iter().filter(|(name, value)| !is_unset(name, value)).map(|(name, value)| {
-        let value = if name == "Statement" { statements(value) } else { value.clone() };
-        (name.clone(), value)
+        match name.as_str() {
+            "Statement" => (name.clone(), statements(value)),
+            // As MinIO spells it.
+            "ID" => ("Id".to_owned(), value.clone()),
+            _ => (name.clone(), value.clone()),
+        }
     });
     Value::Object(normal.collect())
 }
 
 fn statements(value: &Value) -> Value {
     let all = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-    sorted(all.iter().map(statement).collect())
+    let mut kept: Vec<Value> = Vec::new();
+    for statement in all.iter().map(statement) {
+        // MinIO keeps the first of statements that say the same under several labels.
+        if !kept.iter().any(|earlier| without_label(earlier) == without_label(&statement)) {
+            kept.push(statement);
+        }
+    }
+    sorted(kept)
+}
+
+fn without_label(statement: &Value) -> Value {
+    let mut statement = statement.clone();
+    if let Value::Object(fields) = &mut statement {
+        fields.remove("Sid");
+    }
+    statement
 }
 
 fn statement(value: &Value) -> Value {
@@ -120,7 +155,7 @@ fn statement(value: &Value) -> Value {
 /// Whether a field says as much as its absence.
 fn is_unset(name: &str, value: &Value) -> bool {
     match name {
-        "Id" | "Sid" => value == "",
+        "Id" | "ID" | "Sid" => value == "",
         "Condition" => value.as_object().is_some_and(Map::is_empty),
         _ => false,
     }
@@ -150,15 +185,24 @@ fn account_root(principal: &Value) -> Value {
     }
 }
 
-/// `{operator: {key: values}}`, where each value is text: `true` and 3600 are sent back as `"true"` and `"3600"`.
+/// `{operator: {key: values}}`, where each value is text: `true` and 3600 are sent back as `"true"` and `"3600"`, and an
+/// address as its network.
 fn conditions(value: &Value) -> Value {
     let Value::Object(operators) = value else { return value.clone() };
-    let of_operator = |keys: &Value| {
+    let of_operator = |operator: &str, keys: &Value| {
         let Value::Object(keys) = keys else { return keys.clone() };
-        let normal = keys.iter().map(|(key, values)| (key.clone(), list(values, text)));
+        let one = if operator.contains("IpAddress") { network } else { text };
+        let normal = keys.iter().map(|(key, values)| (key.clone(), list(values, one)));
         Value::Object(normal.collect())
     };
-    Value::Object(operators.iter().map(|(operator, keys)| (operator.clone(), of_operator(keys))).collect())
+    Value::Object(operators.iter().map(|(operator, keys)| (operator.clone(), of_operator(operator, keys))).collect())
+}
+
+/// An address alone is the network of it; the bits behind the prefix say nothing.
+fn network(value: &Value) -> Value {
+    let address = value.as_str().map(str::trim).unwrap_or_default();
+    let network = address.parse::<IpNet>().or_else(|_| address.parse::<IpAddr>().map(IpNet::from));
+    network.map_or_else(|_| value.clone(), |network| json!(network.trunc().to_string()))
 }
 
 fn text(value: &Value) -> Value {
@@ -200,6 +244,33 @@ mod tests {
     }
 
     #[test]
+    fn only_topic_settings_of_another_type_are_refused() {
+        for (name, text, refused) in [
+            ("retention.ms", "a week", true),
+            ("retention.ms", "1.0", true),
+            ("retention.ms", " +60000 ", false),
+            ("preallocate", "yes", true),
+            ("preallocate", "TRUE", false),
+            ("min.cleanable.dirty.ratio", "1e-1", false),
+            ("setting.of.a.later.version", "a, b", false),
+        ] {
+            assert_eq!(topic_setting_refusal(name, text).is_some(), refused, "{name} = {text}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_compared_as_networks() {
+        let stored = |address: &str| {
+            bucket_policy(&json!({"Statement": {"Condition": {"NotIpAddress": {"aws:SourceIp": address}}}}))
+        };
+        assert_eq!(stored("10.1.2.3/8"), stored("10.0.0.0/8"));
+        assert_eq!(stored("192.0.2.1"), stored("192.0.2.1/32"));
+        assert_eq!(stored("2001:DB8:0::1/64"), stored("2001:db8::/64"));
+        assert_ne!(stored("10.0.0.0/8"), stored("10.0.0.0/9"));
+        assert_ne!(stored("elsewhere"), stored("10.0.0.0/9"));
+    }
+
+    #[test]
     fn policies_of_a_vault_role_are_compared_as_vault_stores_them() {
         let stored = |names: &[&str]| vault_policies(&names.iter().map(ToString::to_string).collect::<Vec<_>>());
         assert_eq!(stored(&[" Worker", "worker", "", "a"]), stored(&["a", "worker"]));
@@ -217,7 +288,7 @@ mod tests {
             },
         });
         let stored = json!({
-            "Id": "",
+            "ID": "",
             "Version": "2012-10-17",
             "Statement": [{
                 "Effect": "Allow", "Principal": {"AWS": ["*"]}, "Action": ["s3:GetObject", "s3:ListBucket"],
@@ -226,6 +297,12 @@ mod tests {
         });
         assert_eq!(bucket_policy(&declared), bucket_policy(&stored));
         assert_eq!(bucket_policy(&bucket_policy(&stored)), bucket_policy(&stored));
+        let labelled = |labels: &[&str]| {
+            let statements: Vec<Value> = labels.iter().map(|sid| json!({"Sid": sid, "Effect": "Deny"})).collect();
+            bucket_policy(&json!({"Statement": statements}))
+        };
+        assert_eq!(labelled(&["b", "a"]), labelled(&["b"]));
+        assert_ne!(labelled(&["b"]), labelled(&["a"]));
         let account = |principal: &str| json!({"Statement": [{"Principal": {"AWS": principal}}]});
         assert_eq!(bucket_policy(&account("123456789012")), bucket_policy(&account("arn:aws:iam::123456789012:root")));
     }

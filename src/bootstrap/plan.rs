@@ -311,6 +311,8 @@ async fn plan_declaration(
     let desired = resource.desired_fields(declaration, live, context)?;
     let fields = live.unwrap_or(&ResourceFields::default()).changes_to(&desired);
     let action = match live {
+        // A service's configuration consists of its keys: without one there is nothing to create.
+        None if fields.is_empty() && resource.tracks_field_ownership() => return Ok(PlanEntry::Unchanged),
         None => match resource.creation_blocker(context, declaration).await? {
             Some(reason) => Err(reason),
             None => Ok(PlannedAction::Create),

@@ -18,6 +18,11 @@ use mfctl_core::ports::{Error, ErrorKind, Result, TopicAdmin, TopicState};
 /// Topic settings that a data folder supports.
 const EMBEDDED_SETTINGS: [&str; 2] = ["retention.ms", "cleanup.policy"];
 
+/// Values of `cleanup.policy` that a data folder supports.
+const EMBEDDED_CLEANUP_POLICIES: [&str; 2] = ["delete", "compact"];
+/// Fields of a topic that a data folder sets when it creates the topic, and never changes.
+const EMBEDDED_FIXED_FIELDS: [&str; 2] = ["partitions", "settings.cleanup.policy"];
+
 pub(super) struct KafkaTopicResource;
 
 #[async_trait]
@@ -25,12 +30,16 @@ impl Resource for KafkaTopicResource {
     fn validate(&self, declaration: &ResourceDeclaration) -> Result<(), InvalidField> {
         TopicName::new(declaration.name.as_str()).map_err(InvalidField::name)?;
         let ResourceSpec::KafkaTopic(spec) = &declaration.spec else { return Ok(()) };
-        match spec.settings.iter().find(|(_, value)| value.is_array() || value.is_object() || value.is_null()) {
-            Some((setting, _)) => {
-                Err(InvalidField::at(format!("/spec/settings/{setting}"), "must be a string, a number or a boolean"))
+        for (setting, value) in &spec.settings {
+            let refusal = match value {
+                Value::Array(_) | Value::Object(_) | Value::Null => Some("must be a string, a number or a boolean"),
+                scalar => normal_form::topic_setting_refusal(setting, &setting_text(scalar)),
+            };
+            if let Some(message) = refusal {
+                return Err(InvalidField::at(format!("/spec/settings/{setting}"), message));
             }
-            None => Ok(()),
         }
+        Ok(())
     }
 
     async fn read_live(
@@ -64,12 +73,29 @@ impl Resource for KafkaTopicResource {
 
     async fn plan_change(
         &self,
-        _: &ResourceContext<'_>,
+        context: &ResourceContext<'_>,
         declaration: &ResourceDeclaration,
         live: &ResourceFields,
         changes: &[FieldChange],
     ) -> Result<ChangeStrategy> {
-        Ok(refusal_reason(&declaration.name, live, changes).map_or(ChangeStrategy::Update, ChangeStrategy::Refuse))
+        let reason = match context.embedded {
+            true => embedded_refusal_reason(live, changes),
+            false => None,
+        };
+        let reason = reason.or_else(|| refusal_reason(&declaration.name, live, changes));
+        Ok(reason.map_or(ChangeStrategy::Update, ChangeStrategy::Refuse))
+    }
+
+    async fn creation_blocker(
+        &self,
+        context: &ResourceContext<'_>,
+        declaration: &ResourceDeclaration,
+    ) -> Result<Option<String>> {
+        let desired = self.desired_fields(declaration, None, context)?;
+        let policy = desired.get("settings.cleanup.policy").map(setting_text).filter(|_| context.embedded);
+        Ok(policy
+            .filter(|policy| !EMBEDDED_CLEANUP_POLICIES.contains(&policy.as_str()))
+            .map(|policy| format!("a topic of a data folder has cleanup.policy delete or compact, not {policy}")))
     }
 
     async fn create_or_update(
@@ -152,6 +178,15 @@ fn topic_state(name: TopicName, desired: &ResourceFields) -> TopicState {
         replication: u16::try_from(desired.number("replication")).unwrap_or(u16::MAX),
         settings: settings.collect(),
     }
+}
+
+/// The reason to refuse a change that a data folder cannot make.
+fn embedded_refusal_reason(live: &ResourceFields, changes: &[FieldChange]) -> Option<String> {
+    let field =
+        changes.iter().map(|change| change.field.as_str()).find(|field| EMBEDDED_FIXED_FIELDS.contains(field))?;
+    let value = live.get(field).map_or_else(|| "unset".to_owned(), setting_text);
+    let name = field.trim_start_matches("settings.");
+    Some(format!("a topic of a data folder keeps {name} = {value}: declare that, or create another topic"))
 }
 
 /// The reason to refuse a change that would lose records or that Kafka's API cannot make.

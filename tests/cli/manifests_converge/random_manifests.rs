@@ -3,6 +3,7 @@
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
+use crate::support::ON_STACK;
 use crate::support::stack::env;
 
 /// Texts that formats may misread.
@@ -115,7 +116,7 @@ impl Platform {
             "Schema" => {
                 let schema = schema(random);
                 file = Some((format!("{name}.json"), schema));
-                json!({"file": format!("{name}.json"), "compatibility": one_of(random, &["none", "backward", "full"])})
+                json!({"file": format!("{name}.json"), "compatibility": one_of(random, &["NONE", "BACKWARD", "FULL_TRANSITIVE"])})
             }
             other => panic!("no manifest of kind {other} is made up"),
         };
@@ -249,13 +250,21 @@ fn settings(random: &mut Rng) -> Value {
 }
 
 fn topic(random: &mut Rng, before: Option<&Value>) -> Value {
-    let partitions = before.and_then(|before| before["partitions"].as_u64()).unwrap_or(1) + random.u64(0..3);
+    // Partitions can be added, and the clean-up changed, on Kafka alone.
+    let partitions = match before {
+        Some(before) if ON_STACK => before["partitions"].as_u64().unwrap_or(1) + random.u64(0..3),
+        Some(before) => before["partitions"].as_u64().unwrap_or(1),
+        None => random.u64(1..4),
+    };
     let replication = before.map_or_else(|| json!(random.u8(1..4)), |before| before["replication"].clone());
     let mut settings = Map::new();
     let forms: [(&str, Vec<Value>); 11] = [
         (
             "cleanup.policy",
-            vec![json!(" compact , delete "), json!("delete,compact"), json!("compact"), json!("delete,")],
+            match ON_STACK {
+                true => vec![json!(" compact , delete "), json!("delete,compact"), json!(" compact"), json!("delete")],
+                false => vec![json!(" compact"), json!("delete ")],
+            },
         ),
         ("retention.ms", vec![plain("060000"), json!(" 60000 "), json!(-1), json!(86_400_000_u64), plain("+70000")]),
         ("retention.bytes", vec![json!(-1), json!("1048576 "), plain("9223372036854775807")]),
@@ -272,6 +281,11 @@ fn topic(random: &mut Rng, before: Option<&Value>) -> Value {
         if random.bool() {
             settings.insert(setting.to_owned(), values[random.usize(..values.len())].clone());
         }
+    }
+    if let Some(before) = before.filter(|_| !ON_STACK) {
+        settings.remove("cleanup.policy");
+        settings
+            .extend(before["settings"].get("cleanup.policy").map(|kept| ("cleanup.policy".to_owned(), kept.clone())));
     }
     let spec = json!({"partitions": partitions, "replication": replication});
     optional(random, spec, "settings", Value::Object(settings))
@@ -311,6 +325,7 @@ fn statement(random: &mut Rng, bucket: &str) -> Value {
     };
     let principal = [json!("*"), json!({"AWS": "*"}), json!({"AWS": ["*"]})];
     let actions = some_of(random, &actions);
+    let lists_only = actions == [json!("s3:ListBucket")];
     let resource = vec![json!(format!("arn:aws:s3:::{bucket}{resource}"))];
     let statement = json!({
         "Effect": one_of(random, &["Allow", "Deny"]), "Principal": principal[random.usize(..principal.len())],
@@ -319,7 +334,6 @@ fn statement(random: &mut Rng, bucket: &str) -> Value {
     let sid = one_of(random, &["", "one", "two"]);
     let statement = optional(random, statement, "Sid", json!(sid));
     let mut conditions = vec![
-        json!({}),
         json!({"IpAddress": {"aws:SourceIp": ["10.1.2.3/8", "192.0.2.1"]}, "Bool": {"aws:SecureTransport": true}}),
         json!({"NotIpAddress": {"aws:SourceIp": "2001:DB8::1/64"}}),
         json!({"Bool": {"aws:SecureTransport": "false"}}),
@@ -328,7 +342,7 @@ fn statement(random: &mut Rng, bucket: &str) -> Value {
         json!({"Null": {"aws:Referer": [true]}}),
         json!({"DateGreaterThan": {"aws:CurrentTime": "2026-01-01T00:00:00Z"}}),
     ];
-    if of_bucket {
+    if lists_only {
         conditions.push(json!({"StringNotEquals": {"s3:prefix": "a"}, "NumericLessThanEquals": {"s3:max-keys": 10}}));
     }
     let condition = conditions.swap_remove(random.usize(..conditions.len()));

@@ -59,7 +59,8 @@ impl ObjectLister {
         let mut start = PageStart::AfterKey(None);
         loop {
             let page = self.page(bucket, "", &start, MAX_PAGE_OBJECTS).await?;
-            let is_marker = |object: &&Object| decoded_key(&page, object).is_ok_and(|key| key == object_keys::marker().as_str());
+            let is_marker =
+                |object: &&Object| decoded_key(&page, object).is_ok_and(|key| key == object_keys::marker().as_str());
             for object in page.contents().iter().filter(|object| !is_marker(object)) {
                 if usage.objects == limit {
                     usage.partial = true;
