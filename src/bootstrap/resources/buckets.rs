@@ -180,7 +180,8 @@ fn policy(spec: &BucketSpec) -> BucketPolicy {
             BucketEncryptionSpec::Aes256 => BucketEncryption::Aes256,
             BucketEncryptionSpec::Kms => BucketEncryption::Kms,
         }),
-        access: spec.policy.clone(),
+        // In the form that the plan shows: MinIO refuses a single statement without its list, and an empty condition.
+        access: spec.policy.as_ref().map(normal_form::bucket_policy),
     }
 }
 

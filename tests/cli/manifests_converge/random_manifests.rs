@@ -334,6 +334,7 @@ fn statement(random: &mut Rng, bucket: &str) -> Value {
     let sid = one_of(random, &["", "one", "two"]);
     let statement = optional(random, statement, "Sid", json!(sid));
     let mut conditions = vec![
+        json!({}),
         json!({"IpAddress": {"aws:SourceIp": ["10.1.2.3/8", "192.0.2.1"]}, "Bool": {"aws:SecureTransport": true}}),
         json!({"NotIpAddress": {"aws:SourceIp": "2001:DB8::1/64"}}),
         json!({"Bool": {"aws:SecureTransport": "false"}}),
