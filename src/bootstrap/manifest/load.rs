@@ -184,7 +184,7 @@ fn insert(document: YamlNode, documents: &mut Documents, problems: &mut Vec<Mani
 /// Kind and name of a document, which must be valid before the rest can be checked.
 fn document_key(document: &YamlNode) -> Result<(ResourceKind, String), ManifestProblem> {
     let problem = |field: &str, message: String| {
-        let at = document.location_of(&format!("/{}", field.replace('.', "/"))).clone();
+        let at = document.location_of(&field.split('.').collect::<Vec<_>>()).clone();
         ManifestProblem { at, field: field.to_owned(), message }
     };
     match document.text("apiVersion") {
@@ -207,11 +207,11 @@ fn to_declaration(
     validate: &Validate<'_>,
 ) -> Result<ResourceDeclaration, Vec<ManifestProblem>> {
     let value = document.to_value_with_settings(kind.settings_field().unwrap_or_default());
-    let problem = |pointer: &str, message: String| problem_at(document, pointer, message);
+    let problem = |path: &[&str], message: String| problem_at(document, path, message);
     let schema_problems: Vec<ManifestProblem> = schema::validator(kind)
         .into_iter()
         .flat_map(|validator| validator.iter_errors(&value))
-        .map(|error| problem(error.instance_path().as_str(), error.to_string()))
+        .map(|error| problem_at(document, &names(error.instance_path().as_str()), error.to_string()))
         .collect();
     if !schema_problems.is_empty() {
         return Err(schema_problems);
@@ -220,12 +220,12 @@ fn to_declaration(
     if !changed.is_empty() {
         return Err(changed);
     }
-    let spec = kind.parse_spec(value["spec"].clone()).map_err(|error| vec![problem("/spec", error.to_string())])?;
+    let spec = kind.parse_spec(value["spec"].clone()).map_err(|error| vec![problem(&["spec"], error.to_string())])?;
     let location = document.get("metadata").map_or(&document.at, |metadata| &metadata.at).clone();
-    let schema = read_schema_file(dir, document, &spec).map_err(|message| vec![problem("/spec/file", message)])?;
+    let schema = read_schema_file(dir, document, &spec).map_err(|message| vec![problem(&["spec", "file"], message)])?;
     let key_locations = match &spec {
         ResourceSpec::ConsulKeys(spec) => {
-            let location = |key: &String| (key.clone(), document.location_of(&format!("/spec/keys/{key}")).to_string());
+            let location = |key: &String| (key.clone(), document.location_of(&["spec", "keys", key]).to_string());
             spec.keys.keys().map(location).collect()
         }
         _ => BTreeMap::new(),
@@ -233,7 +233,7 @@ fn to_declaration(
     let declaration = ResourceDeclaration { name, spec, schema, location: Some(location), key_locations };
     match validate(&declaration) {
         Ok(()) => Ok(declaration),
-        Err(field) => Err(vec![problem(&field.pointer, field.message)]),
+        Err(field) => Err(vec![problem_at(document, &field.path, field.message)]),
     }
 }
 
@@ -245,21 +245,26 @@ fn changed_by_json(kind: ResourceKind, document: &YamlNode) -> Vec<ManifestProbl
         YamlNodeKind::Map(settings) if kind.settings_field() == Some(field) => settings
             .iter()
             .filter(|(_, node)| !matches!(node.kind, YamlNodeKind::Scalar(_)))
-            .flat_map(|(name, node)| node.changed_by_json(&format!("/spec/{field}/{name}")))
+            .flat_map(|(name, node)| node.changed_by_json(&["spec", field, name]))
             .collect(),
-        _ => node.changed_by_json(&format!("/spec/{field}")),
+        _ => node.changed_by_json(&["spec", field]),
     });
-    let problem = |(pointer, typed, json): (String, String, String)| {
+    let problem = |(path, typed, json): (Vec<String>, String, String)| {
         let message =
             format!("is {typed}, which JSON would have as {json}; put it in quotes to keep it, or write {json}");
-        problem_at(document, &pointer, message)
+        problem_at(document, &path, message)
     };
     changed.map(problem).collect()
 }
 
-fn problem_at(document: &YamlNode, pointer: &str, message: String) -> ManifestProblem {
-    let field = pointer.trim_start_matches('/').replace('/', ".");
-    ManifestProblem { at: document.location_of(pointer).clone(), field, message }
+fn problem_at(document: &YamlNode, path: &[impl AsRef<str>], message: String) -> ManifestProblem {
+    let field = path.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(".");
+    ManifestProblem { at: document.location_of(path).clone(), field, message }
+}
+
+/// The names of a JSON pointer (RFC 6901).
+fn names(pointer: &str) -> Vec<String> {
+    pointer.split('/').skip(1).map(|name| name.replace("~1", "/").replace("~0", "~")).collect()
 }
 
 /// The content of a schema's `file`, whose path is relative to its manifest.
@@ -269,7 +274,7 @@ fn read_schema_file(dir: &Path, document: &YamlNode, spec: &ResourceSpec) -> Res
     if file.starts_with('/') || file.split('/').any(|part| part == "..") {
         return Err("must be below the manifest's folder".to_owned());
     }
-    let location = document.location_of("/spec/file");
+    let location = document.location_of(&["spec", "file"]);
     let path = dir.join(&*location.file).parent().unwrap_or(dir).join(file);
     let text = read_text(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     serde_json::from_str(&text).map(Some).map_err(|error| format!("{} is not JSON: {error}", path.display()))
@@ -364,6 +369,32 @@ mod tests {
             "base/keys.yaml:4: spec.keys.list.0: is 0755, which JSON would have as 755",
         ] {
             assert!(refused.to_string().contains(line), "{line}\n--\n{refused}");
+        }
+    }
+
+    #[test]
+    fn a_name_with_a_slash_or_a_tilde_has_its_own_line() {
+        let keys = "\n    a/b: {v: 1.10}\n    a~1b: {v: 1.20}\n    c/d: [{e~/f: 1.30}]\n    a: {b: 1}\n";
+        let text = format!("apiVersion: mfctl/v1\nkind: ConsulKeys\nmetadata: {{name: svc}}\nspec:\n  keys:{keys}");
+        let report = load_files(&[("base/keys.yaml", &text)]).unwrap_err().to_string();
+        for line in [
+            "base/keys.yaml:6: spec.keys.a/b.v: is 1.10",
+            "base/keys.yaml:7: spec.keys.a~1b.v: is 1.20",
+            "base/keys.yaml:8: spec.keys.c/d.0.e~/f: is 1.30",
+        ] {
+            assert!(report.contains(line), "{line}\n--\n{report}");
+        }
+        let text = text.replace("1.10", "1").replace("1.20", "1").replace("1.30", "1");
+        let declarations = load_files(&[("base/keys.yaml", &text)]).unwrap();
+        let locations: Vec<_> = declarations[0].key_locations.iter().map(|(key, at)| format!("{key} {at}")).collect();
+        let expected = ["a base/keys.yaml:9", "a/b base/keys.yaml:6", "a~1b base/keys.yaml:7", "c/d base/keys.yaml:8"];
+        assert_eq!(locations, expected);
+        let topic = topic("a", "\n  partitions: 1\n  settings:\n    x: 1\n    b/c: [1]");
+        let dir = folder(&[("base/keys.yaml", &text), ("base/topic.yaml", &topic)]);
+        let problems = load(dir.path(), &EnvName::new("dev").unwrap(), &crate::bootstrap::resources::validate);
+        let report = problems.unwrap_err().to_string();
+        for line in ["base/keys.yaml:6: spec.keys.a/b: a key's name", "base/topic.yaml:9: spec.settings.b/c: must be"] {
+            assert!(report.contains(line), "{line}\n--\n{report}");
         }
     }
 

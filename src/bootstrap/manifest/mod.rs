@@ -56,8 +56,8 @@ impl ResourceDeclaration {
 /// A name or value that the kind does not allow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidField {
-    /// JSON pointer to the field in the document.
-    pub pointer: String,
+    /// The names of the maps that lead to the field, and its own.
+    pub path: Vec<String>,
     /// Why it is invalid.
     pub message: String,
 }
@@ -65,12 +65,13 @@ pub struct InvalidField {
 impl InvalidField {
     /// An invalid `metadata.name`.
     pub fn name(message: impl fmt::Display) -> Self {
-        Self { pointer: "/metadata/name".to_owned(), message: message.to_string() }
+        Self { path: vec!["metadata".to_owned(), "name".to_owned()], message: message.to_string() }
     }
 
-    /// An invalid field at a JSON pointer.
-    pub fn at(pointer: impl Into<String>, message: impl fmt::Display) -> Self {
-        Self { pointer: pointer.into(), message: message.to_string() }
+    /// An invalid field below `spec`, at this path.
+    pub fn in_spec<'a>(path: impl IntoIterator<Item = &'a str>, message: impl fmt::Display) -> Self {
+        let path = std::iter::once("spec").chain(path).map(str::to_owned).collect();
+        Self { path, message: message.to_string() }
     }
 }
 

@@ -90,23 +90,21 @@ impl YamlNode {
         value
     }
 
-    /// The pointers of the nodes within this one that JSON cannot have as they are typed, each with its text and that of JSON.
-    pub(super) fn changed_by_json(&self, pointer: &str) -> Vec<(String, String, String)> {
+    /// The paths of the nodes within this one, which is at `path`, that JSON cannot have as they are typed, each with its text
+    /// and that of JSON.
+    pub(super) fn changed_by_json(&self, path: &[&str]) -> Vec<(Vec<String>, String, String)> {
+        let of_part = |name: &str, part: &Self| part.changed_by_json(&[path, &[name]].concat());
         match &self.kind {
             YamlNodeKind::Scalar(value) => {
                 let json = value.to_string();
                 let typed = self.typed.iter().filter(|typed| **typed != json);
-                typed.map(|typed| (pointer.to_owned(), typed.clone(), json.clone())).collect()
+                let path = || path.iter().map(|name| (*name).to_owned()).collect();
+                typed.map(|typed| (path(), typed.clone(), json.clone())).collect()
             }
             YamlNodeKind::List(list) => {
-                let parts = list.iter().enumerate();
-                parts.flat_map(|(index, part)| part.changed_by_json(&format!("{pointer}/{index}"))).collect()
+                list.iter().enumerate().flat_map(|(index, part)| of_part(&index.to_string(), part)).collect()
             }
-            YamlNodeKind::Map(map) => {
-                let escaped = |key: &str| key.replace('~', "~0").replace('/', "~1");
-                let parts = map.iter();
-                parts.flat_map(|(key, part)| part.changed_by_json(&format!("{pointer}/{}", escaped(key)))).collect()
-            }
+            YamlNodeKind::Map(map) => map.iter().flat_map(|(name, part)| of_part(name, part)).collect(),
         }
     }
 
@@ -135,14 +133,13 @@ impl YamlNode {
         }
     }
 
-    /// Location of the node at a JSON pointer, or of its nearest existing ancestor.
-    pub(super) fn location_of(&self, pointer: &str) -> &ManifestLocation {
+    /// Location of the node at a path of names and indices, or of its nearest existing ancestor.
+    pub(super) fn location_of(&self, path: &[impl AsRef<str>]) -> &ManifestLocation {
         let mut node = self;
-        for step in pointer.split('/').skip(1) {
-            let step = step.replace("~1", "/").replace("~0", "~");
+        for name in path.iter().map(AsRef::as_ref) {
             let child = match &node.kind {
-                YamlNodeKind::Map(map) => map.get(&step),
-                YamlNodeKind::List(list) => step.parse::<usize>().ok().and_then(|index| list.get(index)),
+                YamlNodeKind::Map(map) => map.get(name),
+                YamlNodeKind::List(list) => name.parse::<usize>().ok().and_then(|index| list.get(index)),
                 YamlNodeKind::Scalar(_) => None,
             };
             match child {
@@ -377,18 +374,21 @@ mod tests {
     #[test]
     fn what_json_would_change_is_found() {
         let node = node("a: {x: 1.10, y: [1, 0755, 1.5, 1e3, .inf], z: yes, t: true, s: '0755', d: 2024-01-02}");
-        let found: Vec<String> =
-            node.changed_by_json("").into_iter().map(|(at, typed, _)| format!("{at} {typed}")).collect();
-        assert_eq!(found, ["/a/x 1.10", "/a/y/1 0755", "/a/y/3 1e3", "/a/y/4 .inf", "/a/z yes"]);
+        let found: Vec<String> = node
+            .changed_by_json(&[])
+            .into_iter()
+            .map(|(path, typed, _)| format!("{} {typed}", path.join("/")))
+            .collect();
+        assert_eq!(found, ["a/x 1.10", "a/y/1 0755", "a/y/3 1e3", "a/y/4 .inf", "a/z yes"]);
     }
 
     #[test]
     fn every_node_has_its_line() {
         let node = node("kind: X\nspec:\n  a: 1\n  list:\n    - x\n    - {b: true}\n  none: null\n");
-        assert_eq!(node.location_of("/spec/a").line, 3);
-        assert_eq!(node.location_of("/spec/list/1/b").line, 6);
-        assert_eq!(node.location_of("/spec/list/1/b/deeper").line, 6);
-        assert_eq!(node.location_of("/spec/missing").to_string(), "base/a.yaml:3");
+        assert_eq!(node.location_of(&["spec", "a"]).line, 3);
+        assert_eq!(node.location_of(&["spec", "list", "1", "b"]).line, 6);
+        assert_eq!(node.location_of(&["spec", "list", "1", "b", "deeper"]).line, 6);
+        assert_eq!(node.location_of(&["spec", "missing"]).to_string(), "base/a.yaml:3");
         let value = serde_json::json!({"kind": "X", "spec": {"a": 1, "list": ["x", {"b": true}], "none": null}});
         assert_eq!(node.to_value(), value);
     }

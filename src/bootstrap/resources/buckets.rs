@@ -24,11 +24,11 @@ pub(super) struct BucketResource;
 impl Resource for BucketResource {
     fn validate(&self, declaration: &ResourceDeclaration) -> Result<(), InvalidField> {
         let ResourceSpec::Bucket(spec) = &declaration.spec else { return Ok(()) };
-        let (name, pointer) = match &spec.bucket {
-            Some(bucket) => (bucket.clone(), "/spec/bucket"),
-            None => (format!("myfarsi-x-{}", declaration.name), "/metadata/name"),
+        let checked = match &spec.bucket {
+            Some(bucket) => BucketName::new(bucket).map_err(|error| InvalidField::in_spec(["bucket"], error)),
+            None => BucketName::new(format!("myfarsi-x-{}", declaration.name)).map_err(InvalidField::name),
         };
-        BucketName::new(name).map(drop).map_err(|error| InvalidField::at(pointer, error))
+        checked.map(drop)
     }
 
     fn id(&self, declaration: &ResourceDeclaration, context: &ResourceContext<'_>) -> String {

@@ -28,7 +28,7 @@ impl Resource for ConsulKeysResource {
         }
         let ResourceSpec::ConsulKeys(spec) = &declaration.spec else { return Ok(()) };
         for (key, value) in &spec.keys {
-            let at = |message: &str| InvalidField::at(format!("/spec/keys/{key}"), message);
+            let at = |message: &str| InvalidField::in_spec(["keys", key], message);
             if !config_key::is_key_name(key) {
                 return Err(at("a key's name consists of a-z 0-9 _"));
             }

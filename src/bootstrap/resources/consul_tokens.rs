@@ -29,9 +29,9 @@ impl Resource for ConsulTokenResource {
     fn validate(&self, declaration: &ResourceDeclaration) -> Result<(), InvalidField> {
         let ResourceSpec::ConsulToken(spec) = &declaration.spec else { return Ok(()) };
         if spec.policies.is_empty() {
-            return Err(InvalidField::at("/spec/policies", "names no policy: the token would have no permission"));
+            return Err(InvalidField::in_spec(["policies"], "names no policy: the token would have no permission"));
         }
-        vault::check_path(&spec.store.path).map_err(|field| InvalidField::at("/spec/store/path", field.message))
+        vault::check_path(&spec.store.path).map_err(|field| InvalidField::in_spec(["store", "path"], field.message))
     }
 
     async fn read_live(

@@ -30,7 +30,7 @@ impl Resource for SchemaResource {
     fn validate(&self, declaration: &ResourceDeclaration) -> Result<(), InvalidField> {
         let ResourceSpec::Schema(spec) = &declaration.spec else { return Ok(()) };
         if spec.file.is_none() && declaration.schema.is_none() && builtin_schema(&declaration.name).is_none() {
-            return Err(InvalidField::at("/spec", "mfctl has no built-in schema of this subject: set `file`"));
+            return Err(InvalidField::in_spec([], "mfctl has no built-in schema of this subject: set `file`"));
         }
         Ok(())
     }

@@ -36,7 +36,7 @@ impl Resource for KafkaTopicResource {
                 scalar => normal_form::topic_setting_refusal(setting, &setting_text(scalar)),
             };
             if let Some(message) = refusal {
-                return Err(InvalidField::at(format!("/spec/settings/{setting}"), message));
+                return Err(InvalidField::in_spec(["settings", setting], message));
             }
         }
         Ok(())

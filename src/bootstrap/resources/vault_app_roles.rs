@@ -30,8 +30,7 @@ impl Resource for VaultAppRoleResource {
         vault::check_path(&declaration.name)?;
         let ResourceSpec::VaultAppRole(spec) = &declaration.spec else { return Ok(()) };
         for (field, text) in DURATIONS.into_iter().zip([&spec.token_ttl, &spec.token_max_ttl, &spec.secret_id_ttl]) {
-            vault::parse_duration(text.as_ref())
-                .map_err(|message| InvalidField::at(format!("/spec/{field}"), message))?;
+            vault::parse_duration(text.as_ref()).map_err(|message| InvalidField::in_spec([field], message))?;
         }
         Ok(())
     }

@@ -22,11 +22,14 @@ impl Resource for VaultMountResource {
         vault::check_path(&declaration.name)?;
         let ResourceSpec::VaultMount(spec) = &declaration.spec else { return Ok(()) };
         if spec.kv_version.is_some() != (spec.kind == "kv") {
-            return Err(InvalidField::at("/spec/kv_version", "is required for type kv, and not allowed for any other"));
+            return Err(InvalidField::in_spec(
+                ["kv_version"],
+                "is required for type kv, and not allowed for any other",
+            ));
         }
         vault::parse_duration(spec.max_lease.as_ref())
             .map(drop)
-            .map_err(|message| InvalidField::at("/spec/max_lease", message))
+            .map_err(|message| InvalidField::in_spec(["max_lease"], message))
     }
 
     async fn read_live(

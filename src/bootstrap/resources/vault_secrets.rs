@@ -29,13 +29,13 @@ impl Resource for VaultSecretResource {
             return Err(InvalidField::name("a secret's name is <mount>/<path>"));
         }
         if spec.fields.is_empty() {
-            return Err(InvalidField::at("/spec/fields", "names no field"));
+            return Err(InvalidField::in_spec(["fields"], "names no field"));
         }
         let out_of_range = spec.fields.iter().find(
             |(_, source)| matches!(source, SecretFieldSource::Random(random) if !(16..=256).contains(&random.bytes)),
         );
         match out_of_range {
-            Some((field, _)) => Err(InvalidField::at(format!("/spec/fields/{field}"), "must have 16 to 256 bytes")),
+            Some((field, _)) => Err(InvalidField::in_spec(["fields", field], "must have 16 to 256 bytes")),
             None => Ok(()),
         }
     }

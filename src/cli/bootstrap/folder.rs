@@ -66,9 +66,8 @@ fn check_manifest(declaration: &ResourceDeclaration) -> std::result::Result<(), 
     // Every host reads mfctl's own settings.
     let ResourceSpec::ConsulKeys(spec) = &declaration.spec else { return Ok(()) };
     let own = spec.keys.iter().filter(|_| declaration.name == stored::SERVICE);
-    own.map(|(key, value)| (key, stored::check(key, resources::setting_text(value).as_bytes()))).try_for_each(
-        |(key, checked)| checked.map_err(|message| InvalidField::at(format!("/spec/keys/{key}"), message)),
-    )
+    own.map(|(key, value)| (key, stored::check(key, resources::setting_text(value).as_bytes())))
+        .try_for_each(|(key, checked)| checked.map_err(|message| InvalidField::in_spec(["keys", key], message)))
 }
 
 /// The values of the built-in manifests that the profile decides.
