@@ -11,6 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::failure::{Failure, FailureKind, Result};
+use crate::settings::text_of_file;
 use mfctl_core::wait::{Attempts, Backoff};
 
 /// Links that are followed from one path, as many as the kernel follows.
@@ -53,8 +54,7 @@ impl HeldFile {
             check_owner(&path, metadata, uid)?;
         }
         let bytes = before.as_ref().map(|(bytes, _)| bytes.clone()).unwrap_or_default();
-        let text =
-            String::from_utf8(bytes).map_err(|_| Failure::invalid(format!("{} is not UTF-8", path.display())))?;
+        let text = text_of_file(&path, bytes)?;
         Ok(Self { path, before, text, folder })
     }
 

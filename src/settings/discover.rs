@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::error::{Error, SettingsErrorKind};
-use super::origin::Layer;
+use super::origin::{Layer, SourceLocation};
 use super::sources::Sources;
 
 /// Maximum size of a configuration file in bytes.
@@ -99,12 +99,27 @@ fn read(layer: Layer, path: &Path, sources: &Sources) -> Result<FileStatus, Erro
     if layer == Layer::Project {
         check_trusted(path, &metadata, sources.uid)?;
     }
-    let mut text = String::new();
-    file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(|error| cannot(&error))?;
-    if text.len() as u64 > MAX_BYTES {
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| cannot(&error))?;
+    if bytes.len() as u64 > MAX_BYTES {
         return Err(Error::invalid(format!("{} is larger than 1 MiB", path.display())));
     }
-    Ok(FileStatus::Read(text))
+    Ok(FileStatus::Read(text_of_file(path, bytes)?))
+}
+
+/// The text of a configuration file, which is UTF-8.
+///
+/// # Errors
+/// `Invalid` with the line of the first byte that is not UTF-8.
+pub fn text_of_file(path: &Path, bytes: Vec<u8>) -> Result<String, Error> {
+    String::from_utf8(bytes).map_err(|error| {
+        let (valid, wrong) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
+        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let byte = wrong.first().map_or_else(String::new, |byte| format!(" (byte 0x{byte:02x})"));
+        Error::invalid(format!("the file is not UTF-8{byte}"))
+            .at(SourceLocation::File { path: path.to_path_buf(), line })
+            .hint("save it as UTF-8 in an editor; nothing was changed")
+    })
 }
 
 fn is_absent(error: &std::io::Error) -> bool {

@@ -26,7 +26,7 @@ mod suggest;
 mod template;
 mod value;
 
-pub use discover::{CandidateFile, FileStatus, discover};
+pub use discover::{CandidateFile, FileStatus, discover, text_of_file};
 pub use error::{Error, SettingsErrorKind};
 pub use key::{Bounds, SettingKey};
 pub use keys::{

@@ -43,6 +43,52 @@ fn mode(path: &Path) -> u32 {
     path.metadata().unwrap().mode() & 0o777
 }
 
+#[test]
+fn a_file_that_is_not_utf8_is_refused_with_its_line_and_stays() {
+    let site = Site::new();
+    write(&site, "");
+    for (bytes, line, byte) in
+        [(&b"# a\n[slo]\n# caf\xe9\nsuccess = 0.9\n"[..], 3, "0xe9"), (b"\xff\xfe[\0s\0l\0o\0]\0\n\0", 1, "0xff")]
+    {
+        std::fs::write(file(&site), bytes).unwrap();
+        for words in [
+            &["config", "set", "slo.success", "0.5"][..],
+            &["config", "unset", "slo.success"],
+            &["profile", "use", "embedded"],
+            &["profile", "add", "new"],
+            &["config", "show"],
+        ] {
+            let ran = run(&site, words);
+            let says = format!("mfctl.toml:{line}: the file is not UTF-8 (byte {byte})");
+            assert!(ran.code == 6 && ran.stderr.contains(&says), "{words:?}: {ran}");
+        }
+        assert_eq!(std::fs::read(file(&site)).unwrap(), bytes);
+    }
+}
+
+#[test]
+fn a_mark_and_mixed_line_ends_stay() {
+    let site = Site::new();
+    let text =
+        "\u{FEFF}# ours\r\n[slo] # levels\nsuccess = 0.9\r\nlatency_seconds = 60\n[profile.p]\r\nenvironment = \"dev\"";
+    write(&site, text);
+    succeed(&site, &["config", "set", "slo.success", "0.5"]);
+    let mut expected = text.replace("0.9", "0.5");
+    assert_eq!(read(&site), expected);
+    succeed(&site, &["profile", "use", "p"]);
+    expected = expected.replace('\u{FEFF}', "\u{FEFF}default_profile = \"p\"\r\n\r\n");
+    assert_eq!(read(&site), expected);
+    succeed(&site, &["config", "unset", "slo.success"]);
+    expected = expected.replace("success = 0.5\r\n", "");
+    assert_eq!(read(&site), expected);
+    succeed(&site, &["config", "set", "tenant", "films"]);
+    assert_eq!(read(&site), format!("{expected}\r\ntenant = \"films\"\r\n"));
+    succeed(&site, &["profile", "add", "q"]);
+    let added = read(&site);
+    let rest = added.strip_prefix(&format!("{expected}\r\ntenant = \"films\"\r\n")).unwrap();
+    assert!(rest.starts_with("\r\n[profile.q]\r\n"), "{rest:?}");
+}
+
 const COMMENTED: &str = "\
 # our settings
 default_profile = \"prod\"

@@ -3,6 +3,8 @@
 //! Nothing is written before the whole file, with the layers above and below it, was read with the new text in its place.
 
 mod address;
+mod inline;
+mod lines;
 mod text;
 
 use std::collections::BTreeMap;

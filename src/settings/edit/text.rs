@@ -1,30 +1,30 @@
-//! Edits of a configuration file's text. Everything else in it stays byte for byte: comments, order, blank lines, line ends.
+//! Edits of a configuration file's text. Everything else in it stays byte for byte: comments, order, blank lines, line ends,
+//! a byte order mark.
 //!
-//! Values are found by their place in the text, and only these bytes are replaced, added or removed. Where a table is
-//! written inline or by dotted keys, which share a line with others, the document is edited as a tree instead.
+//! Values are found by their place in the text, and only these bytes are replaced, added or removed.
 
-use std::ops::Range;
-
-use toml_edit::{Document, DocumentMut, InlineTable, Item, Table, TableLike, Value};
+use toml_edit::{Document, Item, Table, TableLike, Value};
 
 use super::super::error::Error;
+use super::inline::{added_entry, inline_table, without_entry};
+use super::lines::{end_of_line, item_at, line_end_at, line_start, removed_lines, replaced, split_mark, value_text};
 
 /// The text with the value at `path` (its tables and its name, such as `["slo", "success"]`) set.
 ///
 /// # Errors
 /// `Invalid` when the text is no TOML, or a table of the path is a value.
 pub fn set(text: &str, path: &[&str], value: &Value) -> Result<String, Error> {
+    let (mark, text) = split_mark(text);
     let document = parse(text)?;
-    let spliced = match locate(document.as_table(), path) {
-        Place::Value(range) => Some(replaced(text, range, value.to_string().trim())),
-        Place::Missing => add_line(&document, text, path, value),
-        Place::Shared => None,
-        Place::Table => return Err(Error::invalid(format!("{} is a table in the file", path.join(".")))),
+    let edited = match item_at(document.as_table(), path) {
+        None => add(document.as_table(), text, path, value)?,
+        Some(Item::Value(old)) if !old.is_inline_table() => {
+            old.span().map(|range| replaced(text, range, &value_text(value)))
+        }
+        Some(_) => return Err(Error::invalid(format!("{} is a table in the file", path.join(".")))),
     };
-    match spliced.filter(|edited| has_value(edited, path, value)) {
-        Some(edited) => Ok(edited),
-        None => set_in_tree(text, path, value),
-    }
+    let edited = edited.filter(|edited| has_value(edited, path, value)).ok_or_else(|| not_editable(path))?;
+    Ok(format!("{mark}{edited}"))
 }
 
 /// The text without the value at `path`, and without the tables that this empties. A table outside the profiles with comments
@@ -33,20 +33,18 @@ pub fn set(text: &str, path: &[&str], value: &Value) -> Result<String, Error> {
 /// # Errors
 /// `Invalid` when the text is no TOML.
 pub fn unset(text: &str, path: &[&str]) -> Result<String, Error> {
-    let document = parse(text)?;
-    let without = match locate(document.as_table(), path) {
-        Place::Missing | Place::Table => return Ok(text.to_owned()),
-        Place::Value(range) => removed_lines(text, range),
-        Place::Shared => remove_in_tree(text, path)?,
-    };
-    let mut edited = without;
+    let (mark, bare) = split_mark(text);
+    if !matches!(item_at(parse(bare)?.as_table(), path), Some(Item::Value(value)) if !value.is_inline_table()) {
+        return Ok(text.to_owned());
+    }
+    let mut edited = without_value(bare, path)?;
     for depth in (1..path.len()).rev() {
         match without_empty_table(&edited, &path[..depth])? {
             Some(shorter) => edited = shorter,
             None => break,
         }
     }
-    Ok(edited)
+    Ok(format!("{mark}{edited}"))
 }
 
 /// The value at `path`; `None` if it is not set.
@@ -70,28 +68,19 @@ pub fn line_of(text: &str, path: &[&str]) -> Option<usize> {
 #[must_use]
 pub fn append_table(text: &str, path: &[&str], values: &[(&str, Value)]) -> String {
     let mut edited = text.to_owned();
-    let end = line_end_of(text);
-    if !edited.is_empty() && !edited.ends_with('\n') {
+    let end = line_end_at(text, text.len());
+    let is_empty = split_mark(text).1.is_empty();
+    if !is_empty && !edited.ends_with('\n') {
         edited.push_str(end);
     }
-    if !edited.is_empty() {
+    if !is_empty {
         edited.push_str(end);
     }
     edited.push_str(&format!("[{}]{end}", path.join(".")));
     for (name, value) in values {
-        edited.push_str(&format!("{name} = {}{end}", value.to_string().trim()));
+        edited.push_str(&format!("{name} = {}{end}", value_text(value)));
     }
     edited
-}
-
-/// Where a value is.
-enum Place {
-    /// On lines of its own: the bytes of the value.
-    Value(Range<usize>),
-    /// In an inline table, which shares its line with others.
-    Shared,
-    Table,
-    Missing,
 }
 
 fn parse(text: &str) -> Result<Document<&str>, Error> {
@@ -99,89 +88,79 @@ fn parse(text: &str) -> Result<Document<&str>, Error> {
         .map_err(|error| Error::invalid(format!("the file is not TOML: {}", error.message().replace('\n', ", "))))
 }
 
-fn item_at<'a>(root: &'a Table, path: &[&str]) -> Option<&'a Item> {
-    let (last, tables) = path.split_last()?;
-    let mut table: &dyn TableLike = root;
-    for name in tables {
-        table = table.get(name)?.as_table_like()?;
-    }
-    table.get(last)
-}
-
-fn locate(root: &Table, path: &[&str]) -> Place {
-    let inline = (1..path.len()).any(|depth| item_at(root, &path[..depth]).is_some_and(Item::is_inline_table));
-    match item_at(root, path) {
-        None => Place::Missing,
-        Some(_) if inline => Place::Shared,
-        Some(Item::Value(value)) => value.span().map_or(Place::Shared, Place::Value),
-        Some(_) => Place::Table,
-    }
+fn not_editable(path: &[&str]) -> Error {
+    Error::invalid(format!("{} is written in a form that cannot be edited here", path.join(".")))
+        .hint("change the file in an editor")
 }
 
 fn has_value(text: &str, path: &[&str], value: &Value) -> bool {
-    let found = parse(text).ok().and_then(|document| {
-        item_at(document.as_table(), path).and_then(Item::as_value).map(|found| found.to_string().trim().to_owned())
+    get(text, path).is_ok_and(|found| found.is_some_and(|found| value_text(&found) == value_text(value)))
+}
+
+/// The text with a value that it does not have; `None` where the text has a form in which that is not possible.
+fn add(root: &Table, text: &str, path: &[&str], value: &Value) -> Result<Option<String>, Error> {
+    let Some((name, tables)) = path.split_last() else { return Ok(None) };
+    let known = (1..=tables.len()).take_while(|depth| item_at(root, &path[..*depth]).is_some()).count();
+    if let Some((depth, table)) = inline_table(root, &path[..=known]) {
+        return Ok(added_entry(text, table, &path[depth..], value));
+    }
+    let Some(part) = known.checked_sub(1).map(|last| path[last]) else {
+        let values = [(*name, value.clone())];
+        let is_top_level = tables.is_empty();
+        return Ok(Some(if is_top_level {
+            add_top_level(root, text, name, value)
+        } else {
+            append_table(text, tables, &values)
+        }));
+    };
+    let Some(Item::Table(table)) = item_at(root, &path[..known]) else {
+        return Err(Error::invalid(format!("{part} is a value in the file, not a table")));
+    };
+    if table.is_dotted() {
+        let is_dotted =
+            |depth: &usize| item_at(root, &path[..*depth]).and_then(Item::as_table).is_some_and(Table::is_dotted);
+        let header = (1..known).rev().find(|depth| !is_dotted(depth)).unwrap_or(0);
+        return Ok(end_of_values(table, text).map(|at| added_line(text, at, &path[header..], value)));
+    }
+    if known < tables.len() || table.is_implicit() {
+        return Ok(Some(append_table(text, tables, &[(name, value.clone())])));
+    }
+    let header_end = table.span().map(|span| end_of_line(text, span.end.saturating_sub(1)));
+    Ok(header_end.map(|header_end| {
+        let at = end_of_values(table, text).unwrap_or(header_end).max(header_end);
+        added_line(text, at, &[name], value)
+    }))
+}
+
+/// The text with a line for a value at `at`, the start of a line or the end of the text.
+fn added_line(text: &str, at: usize, path: &[&str], value: &Value) -> String {
+    let end = line_end_at(text, at);
+    let before = if at == 0 || text.get(..at).is_some_and(|before| before.ends_with('\n')) { "" } else { end };
+    replaced(text, at..at, &format!("{before}{} = {}{end}", path.join("."), value_text(value)))
+}
+
+/// The text with a value outside of all tables.
+fn add_top_level(root: &Table, text: &str, name: &str, value: &Value) -> String {
+    if let Some(at) = end_of_values(root, text) {
+        return added_line(text, at, &[name], value);
+    }
+    let at = before_first_table(text);
+    let needs_gap = text.get(at..).is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['\r', '\n']));
+    let gap = if needs_gap { line_end_at(text, at) } else { "" };
+    let with_gap = replaced(text, at..at, gap);
+    added_line(&with_gap, at, &[name], value)
+}
+
+/// The text without a value that it has.
+fn without_value(text: &str, path: &[&str]) -> Result<String, Error> {
+    let document = parse(text)?;
+    let root = document.as_table();
+    let edited = item_at(root, path).and_then(Item::span).and_then(|range| match inline_table(root, path) {
+        Some((_, table)) => without_entry(text, table, range),
+        None => Some(removed_lines(text, range)),
     });
-    found.as_deref() == Some(value.to_string().trim())
-}
-
-fn replaced(text: &str, range: Range<usize>, with: &str) -> String {
-    let before = text.get(..range.start).unwrap_or_default();
-    let after = text.get(range.end..).unwrap_or_default();
-    format!("{before}{with}{after}")
-}
-
-/// The text without the lines that the range is on.
-fn removed_lines(text: &str, range: Range<usize>) -> String {
-    let start = text.get(..range.start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
-    replaced(text, start..end_of_line(text, range.end), "")
-}
-
-/// The byte after the end of the line that `at` is on.
-fn end_of_line(text: &str, at: usize) -> usize {
-    text.get(at..).and_then(|rest| rest.find('\n')).map_or(text.len(), |length| at + length + 1)
-}
-
-fn line_end_of(text: &str) -> &'static str {
-    if text.contains("\r\n") { "\r\n" } else { "\n" }
-}
-
-/// Adds a line to the table of the path, or the table at the end of the text; `None` where the text has a form in which that is
-/// not possible.
-fn add_line(document: &Document<&str>, text: &str, path: &[&str], value: &Value) -> Option<String> {
-    let (name, tables) = path.split_last()?;
-    let end = line_end_of(text);
-    let line = format!("{name} = {}{end}", value.to_string().trim());
-    if tables.is_empty() {
-        let at = end_of_values(document.as_table(), text).unwrap_or_else(|| before_first_table(text));
-        let line = if at == 0 || text.get(..at).is_some_and(|before| before.ends_with('\n')) {
-            line
-        } else {
-            format!("{end}{line}")
-        };
-        let is_before_table =
-            text.get(at..).is_some_and(|rest| rest.trim_start_matches(['\r', '\n']).len() == rest.len());
-        let gap = if is_before_table && at < text.len() && end_of_values(document.as_table(), text).is_none() {
-            end
-        } else {
-            ""
-        };
-        return Some(replaced(text, at..at, &format!("{line}{gap}")));
-    }
-    match item_at(document.as_table(), tables) {
-        Some(Item::Table(table)) if !table.is_implicit() && !table.is_dotted() => {
-            let header_end = end_of_line(text, table.span()?.end.saturating_sub(1));
-            let at = end_of_values(table, text).unwrap_or(header_end).max(header_end);
-            let is_new_line = text.get(..at).is_some_and(|before| before.ends_with('\n'));
-            Some(replaced(text, at..at, &if is_new_line { line } else { format!("{end}{line}") }))
-        }
-        Some(Item::Table(table)) if table.is_dotted() => None,
-        Some(Item::Table(_)) | None => {
-            let values = [(*name, value.clone())];
-            Some(append_table(text, tables, &values))
-        }
-        Some(_) => None,
-    }
+    let is_without = |edited: &String| parse(edited).is_ok_and(|left| item_at(left.as_table(), path).is_none());
+    edited.filter(is_without).ok_or_else(|| not_editable(path))
 }
 
 /// The end of the line of a table's last value; `None` if it has no values of its own.
@@ -227,11 +206,11 @@ fn without_empty_table(text: &str, path: &[&str]) -> Result<Option<String>, Erro
                 return Ok(None);
             }
             // The header may be indented; whole lines are removed.
-            let start = text.get(..span.start).and_then(|above| above.rfind('\n')).map_or(0, |at| at + 1);
+            let start = line_start(text, span.start);
             let without = removed_lines(text, start..span.end.saturating_sub(1).max(start));
             Ok(Some(without_double_blank(&without, start)))
         }
-        Item::Value(Value::InlineTable(table)) if table.is_empty() => remove_in_tree(text, path).map(Some),
+        Item::Value(Value::InlineTable(table)) if table.is_empty() => without_value(text, path).map(Some),
         _ => Ok(None),
     }
 }
@@ -257,146 +236,5 @@ fn without_double_blank(text: &str, at: usize) -> String {
     }
 }
 
-fn set_in_tree(text: &str, path: &[&str], value: &Value) -> Result<String, Error> {
-    let mut document = parse(text)?.into_mut();
-    let Some((name, tables)) = path.split_last() else { return Ok(text.to_owned()) };
-    let mut table: &mut dyn TableLike = document.as_table_mut();
-    let mut is_inline = false;
-    for part in tables {
-        let new =
-            if is_inline { Item::Value(Value::InlineTable(InlineTable::new())) } else { Item::Table(Table::new()) };
-        let item = table.entry(part).or_insert(new);
-        is_inline |= item.is_inline_table();
-        let what = format!("{part} is a value in the file, not a table");
-        table = item.as_table_like_mut().ok_or_else(|| Error::invalid(what))?;
-    }
-    let mut value = value.clone();
-    if let Some(Item::Value(old)) = table.get(name) {
-        *value.decor_mut() = old.decor().clone();
-    } else if let (true, Some((_, Item::Value(last)))) = (is_inline, table.iter_mut().last()) {
-        // The space before the closing brace.
-        if let Some(suffix) = last.decor().suffix().cloned() {
-            value.decor_mut().set_suffix(suffix);
-        }
-        last.decor_mut().set_suffix("");
-    }
-    table.insert(name, Item::Value(value));
-    Ok(printed(&document, text))
-}
-
-fn remove_in_tree(text: &str, path: &[&str]) -> Result<String, Error> {
-    let mut document = parse(text)?.into_mut();
-    let Some((name, tables)) = path.split_last() else { return Ok(text.to_owned()) };
-    let mut table: &mut dyn TableLike = document.as_table_mut();
-    for part in tables {
-        match table.get_mut(part).and_then(Item::as_table_like_mut) {
-            Some(below) => table = below,
-            None => return Ok(text.to_owned()),
-        }
-    }
-    table.remove(name);
-    Ok(printed(&document, text))
-}
-
-/// The document with the line ends of the text it was read from.
-fn printed(document: &DocumentMut, text: &str) -> String {
-    let printed = document.to_string();
-    if line_end_of(text) == "\r\n" { printed.replace("\r\n", "\n").replace('\n', "\r\n") } else { printed }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn set_to(text: &str, path: &[&str], value: impl Into<Value>) -> String {
-        set(text, path, &value.into()).unwrap()
-    }
-
-    #[test]
-    fn the_last_value_of_an_indented_table_takes_its_header_with_it() {
-        let text = "[profile.p]\nkind = \"embedded\"\n   [profile.p.slo]\n# é ارزش\nsuccess = 0.9\n";
-        let edited = unset(text, &["profile", "p", "slo", "success"]).unwrap();
-        assert!(!edited.contains("slo") && edited.starts_with("[profile.p]\nkind = \"embedded\"\n"), "{edited}");
-    }
-
-    #[test]
-    fn a_value_is_replaced_and_nothing_else_changes() {
-        let text = "# ours\n[slo]  # levels\nlatency_seconds=60 # since INC-5\n\n# next\nsuccess = 0.9\n";
-        let expected = text.replace("=60", "=30");
-        assert_eq!(set_to(text, &["slo", "latency_seconds"], 30), expected);
-        let crlf = text.replace('\n', "\r\n");
-        assert_eq!(set_to(&crlf, &["slo", "latency_seconds"], 30), expected.replace('\n', "\r\n"));
-        assert_eq!(set_to("a.b = 1\n", &["a", "b"], 2), "a.b = 2\n");
-        assert_eq!(set_to("a = { b = 1, c = 2 } # x\n", &["a", "b"], 3), "a = { b = 3, c = 2 } # x\n");
-        assert_eq!(set_to("a.b = [\n 1, # x\n 2,\n]\nc = 1\n", &["a", "b"], 2), "a.b = 2\nc = 1\n");
-    }
-
-    #[test]
-    fn a_new_value_is_a_line_of_its_table() {
-        let text = "[a]\nx = 1 # one\n\n# of b\n[b]\n# y = 2\n\n[c]\n";
-        assert_eq!(set_to(text, &["a", "z"], 5), text.replace("# one\n", "# one\nz = 5\n"));
-        assert_eq!(set_to(text, &["b", "y"], 5), text.replace("[b]\n", "[b]\ny = 5\n"));
-        assert_eq!(set_to("[a]", &["a", "x"], 5), "[a]\nx = 5\n");
-        assert_eq!(set_to("[a]\nx = 1", &["a", "y"], 5), "[a]\nx = 1\ny = 5\n");
-        assert_eq!(set_to("[a]\nx = 1\n", &["p", "q", "y"], 5), "[a]\nx = 1\n\n[p.q]\ny = 5\n");
-        assert_eq!(set_to("", &["a", "x"], "v"), "[a]\nx = \"v\"\n");
-        assert_eq!(set_to("[a.b]\nx = 1\n", &["a", "y"], 5), "[a.b]\nx = 1\n\n[a]\ny = 5\n");
-        assert_eq!(set_to("[a]\nb.x = 1\n", &["a", "b", "y"], 5), "[a]\nb.x = 1\nb.y = 5\n");
-        assert_eq!(set_to("a = { b = 1 }\n", &["a", "c"], 2), "a = { b = 1, c = 2 }\n");
-    }
-
-    #[test]
-    fn a_value_outside_tables_precedes_the_first_table_and_its_comments() {
-        assert_eq!(set_to("# head\n\n# of a\n[a]\n", &["d"], "x"), "# head\n\nd = \"x\"\n\n# of a\n[a]\n");
-        assert_eq!(set_to("[a]\n", &["d"], "x"), "d = \"x\"\n\n[a]\n");
-        assert_eq!(set_to("e = 1\n[a]\n", &["d"], "x"), "e = 1\nd = \"x\"\n[a]\n");
-        assert_eq!(set_to("# only", &["d"], "x"), "# only\nd = \"x\"\n");
-    }
-
-    #[test]
-    fn an_unset_value_takes_its_line_and_emptied_tables_along_but_no_comments() {
-        let unset = |text: &str, path: &[&str]| unset(text, path).unwrap();
-        assert_eq!(unset("[a]\n# x says\nx = 1 # one\ny = 2\n", &["a", "x"]), "[a]\n# x says\ny = 2\n");
-        assert_eq!(unset("[a]\nx = 1\n\n[b]\ny = 1\n", &["a", "x"]), "[b]\ny = 1\n");
-        assert_eq!(unset("[b]\ny = 1\n\n[a]\nx = 1\n", &["a", "x"]), "[b]\ny = 1\n");
-        assert_eq!(unset("[b]\n\n[a]\nx = [\n 1,\n]\n\n[c]\n", &["a", "x"]), "[b]\n\n[c]\n");
-        // Its comments belong to the table.
-        assert_eq!(unset("[a]\n# x = 5\nx = 1\n[b]\n", &["a", "x"]), "[a]\n# x = 5\n[b]\n");
-        // A server's table without keys would still mean that the profile has the server.
-        let profile = "[profile.p]\nkind = \"cluster\"\n[profile.p.consul]\n# why\nurl = \"http://h\"\n";
-        assert_eq!(unset(profile, &["profile", "p", "consul", "url"]), "[profile.p]\nkind = \"cluster\"\n# why\n");
-        assert_eq!(unset("[p.q.r]\nx = 1\n", &["p", "q", "r", "x"]), "");
-        assert_eq!(unset("a = { b = 1, c = 2 }\n", &["a", "b"]), "a = { c = 2 }\n");
-        assert_eq!(unset("x = 1\na = { b = 1 }\n", &["a", "b"]), "x = 1\n");
-        assert_eq!(unset("[a]\ny = 1\n", &["a", "x"]), "[a]\ny = 1\n");
-    }
-
-    #[test]
-    fn random_edits_keep_every_other_value_and_comment() {
-        let seed = 0x5e77_1295;
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let names = ["a", "b", "c"];
-        let mut text = "# head\n\n[a]\n# of a\nx = 1 # tail\n\n[b.c]\ny = 2\n".to_owned();
-        let mut expected = std::collections::BTreeMap::from([("a.x".to_owned(), 1), ("b.c.y".to_owned(), 2)]);
-        for step in 0..500 {
-            // Tables have one letter or two, values the third: no value is ever a table.
-            let table = [names[rng.usize(..3)], names[rng.usize(..3)]];
-            let value = ["x", "y"][rng.usize(..2)];
-            let path: Vec<&str> = table[..rng.usize(1..3)].iter().copied().chain([value]).collect();
-            if rng.bool() {
-                text = set(&text, &path, &Value::from(step)).unwrap();
-                expected.insert(path.join("."), step);
-            } else {
-                text = unset(&text, &path).unwrap();
-                expected.remove(&path.join("."));
-            }
-            let found: DocumentMut = text.parse().unwrap_or_else(|error| panic!("seed {seed}: {error}\n{text}"));
-            for (path, value) in &expected {
-                let path: Vec<&str> = path.split('.').collect();
-                let item = item_at(found.as_table(), &path).and_then(Item::as_integer);
-                assert_eq!(item, Some(*value), "seed {seed}, step {step}: {path:?}\n{text}");
-            }
-            assert!(text.contains("# head") && text.contains("# of a"), "seed {seed}, step {step}\n{text}");
-        }
-    }
-}
+mod tests;
