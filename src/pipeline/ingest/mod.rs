@@ -27,6 +27,7 @@ mod mounts;
 mod open;
 mod open_tails;
 mod pattern;
+mod pattern_class;
 mod progress;
 mod read;
 mod reader;

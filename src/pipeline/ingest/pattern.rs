@@ -5,10 +5,16 @@
 //! backslash makes the next character literal. A pattern that cannot be matched as written is an error, never one that
 //! matches nothing.
 
+use mfctl_core::domain::braces::{PatternPart, choices};
 use regex::bytes::{RegexSet, RegexSetBuilder};
+
+use super::pattern_class::class;
 
 /// The longest pattern, in bytes.
 const MAX_BYTES: usize = 4096;
+/// Patterns that one with braces may stand for; alternatives that are neither empty nor have a slash or `**` in them do not
+/// count.
+const MAX_CHOICES: usize = 256;
 /// Patterns that are compiled together.
 const SET_PATTERNS: usize = 256;
 
@@ -106,185 +112,142 @@ impl PatternSet {
     }
 }
 
-/// A character, or a byte that is not part of one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unit {
-    Char(char),
-    Byte(u8),
-}
-
-/// The first unit of a non-empty text, and its length in bytes.
-fn first_unit(text: &[u8]) -> (Unit, usize) {
-    let head = &text[..text.len().min(4)];
-    let valid = match std::str::from_utf8(head) {
-        Ok(valid) => valid,
-        Err(error) => std::str::from_utf8(&head[..error.valid_up_to()]).unwrap_or_default(),
-    };
-    match valid.chars().next() {
-        Some(c) => (Unit::Char(c), c.len_utf8()),
-        None => (Unit::Byte(head[0]), 1),
-    }
-}
-
 /// One character that is not a slash. Each byte that can be part of a longer character matches too, as in Git.
 const ANY: &str = r"(?:(?u:[^/])|[\x80-\xff])";
 
+/// A part of a pattern without braces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Token {
+    Slash,
+    /// `**`, whose meaning depends on what is beside it.
+    Stars,
+    /// The regular expression of anything else, and whether it is of literal characters only.
+    Regex {
+        regex: String,
+        is_literal: bool,
+    },
+}
+
+type Part = PatternPart<Token>;
+
 fn translate(glob: &[u8], anchored: bool, alternatives: bool) -> Result<String, String> {
-    let mut regex = String::with_capacity(glob.len() * 2);
-    let mut depth = 0usize;
+    let parts = parts(glob, alternatives)?;
+    let patterns =
+        choices(&parts, MAX_CHOICES).ok_or_else(|| format!("its braces stand for more than {MAX_CHOICES} patterns"))?;
+    let regexes = patterns.iter().map(|pattern| regex(pattern, anchored)).collect::<Result<Vec<_>, _>>()?;
+    Ok(if regexes.len() == 1 { regexes.concat() } else { format!("(?:{})", regexes.join("|")) })
+}
+
+/// The regular expression of a pattern without braces. Two stars are any number of folders where they are a whole name; and,
+/// as in Git, behind the literal beginning of a pattern that has a slash: `a**/b` matches `ab`.
+fn regex(pattern: &[&Token], anchored: bool) -> Result<String, String> {
+    let pattern = pattern.strip_prefix(&[&Token::Slash]).unwrap_or(pattern);
+    if matches!(pattern, [] | [.., Token::Slash]) {
+        return Err("with one of the alternatives in its braces it names nothing".to_owned());
+    }
+    let mut regex = String::new();
+    let mut starts_name = true;
+    let mut is_literal_so_far = anchored;
+    let mut rest = pattern;
+    while let Some((token, after)) = rest.split_first() {
+        rest = after;
+        let is_whole = starts_name || is_literal_so_far;
+        starts_name = false;
+        match (token, after) {
+            (Token::Stars, [Token::Slash, after @ ..]) if is_whole => {
+                regex.push_str("(?:.*/)?");
+                starts_name = true;
+                rest = after;
+            }
+            (Token::Stars, []) if is_whole => regex.push_str(".*"),
+            (Token::Stars, _) => regex.push_str("[^/]*"),
+            (Token::Slash, _) => {
+                regex.push('/');
+                starts_name = true;
+            }
+            (Token::Regex { regex: part, .. }, _) => regex.push_str(part),
+        }
+        is_literal_so_far &= matches!(token, Token::Slash | Token::Regex { is_literal: true, .. });
+    }
+    Ok(regex)
+}
+
+/// The parts of a pattern, in which braces are alternatives or stand for themselves.
+fn parts(glob: &[u8], alternatives: bool) -> Result<Vec<Part>, String> {
+    // For each open brace the parts before it, and the alternatives that are complete.
+    let mut open: Vec<(Vec<Part>, Vec<Vec<Part>>)> = Vec::new();
+    let mut parts: Vec<Part> = Vec::new();
     let mut at = 0;
     while at < glob.len() {
         match glob[at] {
-            b'?' => {
-                regex.push_str(ANY);
-                at += 1;
+            b'/' => parts.push(PatternPart::Plain(Token::Slash)),
+            b'?' => push(&mut parts, ANY, false),
+            b'*' => {
+                let count = glob[at..].iter().take_while(|byte| **byte == b'*').count();
+                match count {
+                    1 => push(&mut parts, "[^/]*", false),
+                    _ => parts.push(PatternPart::Plain(Token::Stars)),
+                }
+                at += count - 1;
             }
-            b'*' => at += stars(glob, at, anchored, &mut regex),
-            b'[' => at = class(glob, at, &mut regex)?,
-            b'{' if alternatives => {
-                depth += 1;
-                regex.push_str("(?:");
-                at += 1;
+            b'[' => {
+                let mut members = String::new();
+                at = class(glob, at, &mut members)? - 1;
+                push(&mut parts, &members, false);
             }
-            b'}' if alternatives && depth > 0 => {
-                depth -= 1;
-                regex.push(')');
-                at += 1;
+            b'{' if alternatives => open.push((std::mem::take(&mut parts), Vec::new())),
+            b'}' if alternatives => {
+                let (before, mut done) = open.pop().ok_or_else(|| "a } has no {".to_owned())?;
+                done.push(std::mem::replace(&mut parts, before));
+                close(&mut parts, done);
             }
-            b',' if depth > 0 => {
-                regex.push('|');
-                at += 1;
+            b',' if !open.is_empty() => {
+                if let Some((_, done)) = open.last_mut() {
+                    done.push(std::mem::take(&mut parts));
+                }
             }
-            b'}' if alternatives => return Err("a } has no {".to_owned()),
-            b'\\' if at + 1 == glob.len() => return Err("it ends with a backslash".to_owned()),
-            byte => {
-                at += usize::from(byte == b'\\');
-                push_byte(glob[at], &mut regex);
+            b'\\' => {
                 at += 1;
+                let byte = *glob.get(at).ok_or_else(|| "it ends with a backslash".to_owned())?;
+                match byte {
+                    b'/' => parts.push(PatternPart::Plain(Token::Slash)),
+                    byte => push(&mut parts, &byte_regex(byte), false),
+                }
             }
+            byte => push(&mut parts, &byte_regex(byte), true),
         }
+        at += 1;
     }
-    if depth > 0 { Err("a { is not closed".to_owned()) } else { Ok(regex) }
+    if open.is_empty() { Ok(parts) } else { Err("a { is not closed".to_owned()) }
 }
 
-fn push_byte(byte: u8, regex: &mut String) {
-    if byte.is_ascii_alphanumeric() {
-        regex.push(char::from(byte));
+/// Adds a regular expression of a part of one name.
+fn push(parts: &mut Vec<Part>, regex: &str, is_literal: bool) {
+    if let Some(PatternPart::Plain(Token::Regex { regex: before, is_literal: was_literal })) = parts.last_mut() {
+        before.push_str(regex);
+        *was_literal &= is_literal;
     } else {
-        regex.push_str(&format!("\\x{byte:02x}"));
+        parts.push(PatternPart::Plain(Token::Regex { regex: regex.to_owned(), is_literal }));
     }
 }
 
-/// Translates the asterisks at `at`; returns the bytes that were read. Two are any number of folders where they are a whole
-/// name; and, as in Git, behind the literal beginning of a pattern that has a slash: `a**/b` matches `ab`.
-fn stars(glob: &[u8], at: usize, anchored: bool, regex: &mut String) -> usize {
-    let count = glob[at..].iter().take_while(|byte| **byte == b'*').count();
-    let next = glob.get(at + count);
-    let begins = at == 0 || glob[at - 1] == b'/' || anchored && !glob[..at].iter().any(|byte| b"*?[\\".contains(byte));
-    let whole = count > 1 && begins;
-    match next {
-        Some(b'/') if whole => {
-            regex.push_str("(?:.*/)?");
-            count + 1
+/// Adds alternatives: where each is a part of one name, as one regular expression.
+fn close(parts: &mut Vec<Part>, alternatives: Vec<Vec<Part>>) {
+    let parts_of_names = alternatives.iter().map(|parts| match parts.as_slice() {
+        [PatternPart::Plain(Token::Regex { regex, is_literal })] => Some((regex.as_str(), *is_literal)),
+        _ => None,
+    });
+    match parts_of_names.collect::<Option<Vec<_>>>() {
+        Some(found) => {
+            let (regexes, are_literal): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+            push(parts, &format!("(?:{})", regexes.join("|")), are_literal.into_iter().all(|is_literal| is_literal));
         }
-        None if whole => {
-            regex.push_str(".*");
-            count
-        }
-        _ => {
-            regex.push_str("[^/]*");
-            count
-        }
+        None => parts.push(PatternPart::Either(alternatives)),
     }
 }
 
-/// The members of a class: those that are characters, and bytes that are not.
-#[derive(Default)]
-struct Members {
-    chars: String,
-    bytes: String,
-}
-
-impl Members {
-    fn add(&mut self, low: Unit, high: Unit) -> Result<(), String> {
-        match (low, high) {
-            (Unit::Char(low), Unit::Char(high)) if low <= high => {
-                self.chars.push_str(&format!("\\x{{{:x}}}-\\x{{{:x}}}", u32::from(low), u32::from(high)));
-            }
-            (Unit::Byte(low), Unit::Byte(high)) if low <= high => {
-                self.bytes.push_str(&format!("\\x{low:02x}-\\x{high:02x}"));
-            }
-            _ => return Err("a range in [ ] has no members".to_owned()),
-        }
-        Ok(())
-    }
-
-    fn regex(&self, negated: bool) -> String {
-        let Self { chars, bytes } = self;
-        if negated {
-            let others = if bytes.is_empty() { String::new() } else { format!("&&[^{bytes}]") };
-            return format!(r"(?:(?u:[^{chars}/])|[\x80-\xff{others}])");
-        }
-        match (chars.is_empty(), bytes.is_empty()) {
-            (false, true) => format!("(?u:[[{chars}]&&[^/]])"),
-            (true, _) => format!("[{bytes}]"),
-            (false, false) => format!("(?:(?u:[[{chars}]&&[^/]])|[{bytes}])"),
-        }
-    }
-}
-
-const NAMED_CLASSES: [&str; 12] =
-    ["alnum", "alpha", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "xdigit"];
-
-/// Translates the class at `start`; returns the position after it.
-fn class(glob: &[u8], start: usize, regex: &mut String) -> Result<usize, String> {
-    let unclosed = || "a [ is not closed".to_owned();
-    let mut at = start + 1;
-    let negated = matches!(glob.get(at), Some(b'!' | b'^'));
-    at += usize::from(negated);
-    let first = at;
-    let mut members = Members::default();
-    loop {
-        let rest = glob.get(at..).filter(|rest| !rest.is_empty()).ok_or_else(unclosed)?;
-        if rest[0] == b']' && at > first {
-            regex.push_str(&members.regex(negated));
-            return Ok(at + 1);
-        }
-        if let Some((name, length)) = named_class(rest) {
-            let known = NAMED_CLASSES.iter().find(|known| known.as_bytes() == name);
-            let known = known.ok_or_else(|| format!("there is no class [:{}:]", String::from_utf8_lossy(name)))?;
-            members.chars.push_str(&format!("[:{known}:]"));
-            at += length;
-            continue;
-        }
-        let low = class_member(glob, &mut at).ok_or_else(unclosed)?;
-        let is_range = glob.get(at) == Some(&b'-') && glob.get(at + 1).is_some_and(|byte| *byte != b']');
-        let high = if is_range {
-            at += 1;
-            class_member(glob, &mut at).ok_or_else(unclosed)?
-        } else {
-            low
-        };
-        members.add(low, high)?;
-    }
-}
-
-/// The name in `[:name:]`, and the length of all of it.
-fn named_class(text: &[u8]) -> Option<(&[u8], usize)> {
-    let rest = text.strip_prefix(b"[:")?;
-    let end = rest.windows(2).position(|pair| pair == b":]")?;
-    let name = &rest[..end];
-    name.iter().all(u8::is_ascii_alphabetic).then_some((name, end + 4))
-}
-
-fn class_member(glob: &[u8], at: &mut usize) -> Option<Unit> {
-    if glob.get(*at) == Some(&b'\\') {
-        *at += 1;
-    }
-    let rest = glob.get(*at..).filter(|rest| !rest.is_empty())?;
-    let (unit, length) = first_unit(rest);
-    *at += length;
-    Some(unit)
+fn byte_regex(byte: u8) -> String {
+    if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("\\x{byte:02x}") }
 }
 
 #[cfg(test)]
@@ -339,6 +302,30 @@ mod tests {
             ("خ*.txt", "پوشه/خبر.txt", true),
         ] {
             assert_eq!(matches(pattern.as_bytes(), path.as_bytes()), expected, "{pattern} on {path}");
+        }
+    }
+
+    #[test]
+    fn braces_stand_for_the_patterns_with_each_alternative() {
+        for (pattern, path, expected) in [
+            ("{**/a,x}", "p/q/a", true),
+            ("{x*,**/a}", "p/q/a", true),
+            ("{x*,**/a}", "x1", true),
+            ("{x*,**/a}", "p/x1", false),
+            ("x/{a,**}/b", "x/p/q/b", true),
+            ("x/{a/**,c}/b", "x/a/p/q/b", true),
+            ("x/{a/,}**/b", "x/p/b", true),
+            ("{?/**,x}", "a/b/c", true),
+            ("{/a,b/c}", "a", true),
+            ("x/{a,*}*", "x/p/q", false),
+            ("*.{txt,md}", "p/q.md", true),
+        ] {
+            let parsed = Pattern::parse(pattern.as_bytes(), Braces::Alternatives).unwrap();
+            let set = PatternSet::new(&[&parsed.itself]).unwrap();
+            assert_eq!(set.matches(path.as_bytes()).next().is_some(), expected, "{pattern} on {path}");
+        }
+        for wrong in ["{a/,b}", "{a,}", &"{/a,b}".repeat(9)] {
+            assert!(Pattern::parse(wrong.as_bytes(), Braces::Alternatives).is_err(), "{wrong}");
         }
     }
 

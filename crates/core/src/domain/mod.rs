@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod asset;
+pub mod braces;
 pub mod compat;
 pub mod config_key;
 pub mod dead_letter;

@@ -13,10 +13,15 @@ use std::str::{Chars, FromStr};
 
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
+use super::braces::{PatternPart, choices};
+
 /// The longest pattern, in bytes.
 const MAX_BYTES: usize = 1024;
 /// Braces within braces.
 const MAX_DEPTH: usize = 8;
+/// Patterns that one with braces may stand for; alternatives that are neither empty nor have a slash or `**` in them do not
+/// count.
+const MAX_CHOICES: usize = 256;
 /// One character of a path's text that is not a slash: a backslash and a byte that is not UTF-8 are written as escapes.
 const ANY: &str = r"(?:\\\\|\\x[0-9a-f][0-9a-f]|[^/\\])";
 /// Any number of folders.
@@ -30,7 +35,7 @@ pub struct InvalidNameGlob(String);
 /// A pattern of file names. `*` matches anything but a slash, `?` one character, `[a-z]` and `[!a-z]` one of these or of the
 /// others, `{a,b}` a or b; a backslash makes the next character literal. A pattern without a slash is matched against the
 /// name, one with a slash against the end of the path, folder by folder; `**` is any number of folders. A leading slash is the
-/// root.
+/// root. Braces stand for the patterns with each of their alternatives: `{**/a,/b}` matches what `**/a` or `/b` matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameGlob {
     text: String,
@@ -72,77 +77,140 @@ impl FromStr for NameGlob {
             return Err(invalid("a name has no NUL"));
         }
         let normal: String = text.nfc().collect();
-        let (start, relative) = match normal.strip_prefix('/') {
-            Some(rest) => ("^/", rest),
-            None => ("^(?:[^/]*/)*", normal.as_str()),
-        };
-        let mut translation = Translation { chars: relative.chars().peekable(), regex: start.to_owned(), depth: 0 };
-        translation.all()?;
-        Ok(Self { text: text.to_owned(), regex: translation.regex + "$" })
+        let mut parser = Parser { chars: normal.chars().peekable(), open: Vec::new(), parts: Vec::new() };
+        parser.all()?;
+        let patterns = choices(&parser.parts, MAX_CHOICES)
+            .ok_or_else(|| InvalidNameGlob(format!("its braces stand for more than {MAX_CHOICES} patterns")))?;
+        let regexes = patterns.iter().map(|pattern| regex(pattern)).collect::<Result<Vec<_>, _>>()?;
+        let regex = if regexes.len() == 1 { regexes.concat() } else { format!("(?:{})", regexes.join("|")) };
+        Ok(Self { text: text.to_owned(), regex })
     }
 }
 
-/// A pattern being translated.
-struct Translation<'a> {
-    chars: Peekable<Chars<'a>>,
-    regex: String,
-    /// Braces that are open.
-    depth: usize,
+/// A part of a pattern without braces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Token {
+    Slash,
+    /// `**`, whose meaning depends on what is beside it.
+    Stars,
+    /// The regular expression of anything else.
+    Regex(String),
 }
 
-impl Translation<'_> {
+/// The regular expression of a pattern without braces.
+fn regex(pattern: &[&Token]) -> Result<String, InvalidNameGlob> {
+    let (mut regex, pattern) = match pattern {
+        [Token::Slash, rest @ ..] => ("^/".to_owned(), rest),
+        _ => ("^(?:[^/]*/)*".to_owned(), pattern),
+    };
+    if matches!(pattern, [] | [.., Token::Slash]) {
+        return Err(InvalidNameGlob("with one of the alternatives in its braces it names no file".to_owned()));
+    }
+    let mut starts_name = true;
+    let mut rest = pattern;
+    while let Some((token, after)) = rest.split_first() {
+        rest = after;
+        match (token, after) {
+            (Token::Stars, [Token::Slash, after @ ..]) if starts_name => {
+                regex.push_str(FOLDERS);
+                rest = after;
+                continue;
+            }
+            (Token::Stars, []) if starts_name => {
+                let _ = write!(regex, "{FOLDERS}{ANY}*");
+            }
+            (Token::Stars, _) => {
+                let _ = write!(regex, "{ANY}*");
+            }
+            (Token::Slash, _) => regex.push_str(r"\/"),
+            (Token::Regex(part), _) => regex.push_str(part),
+        }
+        starts_name = **token == Token::Slash;
+    }
+    regex.push('$');
+    Ok(regex)
+}
+
+type Part = PatternPart<Token>;
+
+/// A pattern being read.
+struct Parser<'a> {
+    chars: Peekable<Chars<'a>>,
+    /// For each open brace the parts before it, and the alternatives that are complete.
+    open: Vec<(Vec<Part>, Vec<Vec<Part>>)>,
+    /// The parts since the last open brace or comma.
+    parts: Vec<Part>,
+}
+
+impl Parser<'_> {
     fn all(&mut self) -> Result<(), InvalidNameGlob> {
-        let mut at_start_of_part = true;
         while let Some(c) = self.chars.next() {
-            let starts_part = std::mem::replace(&mut at_start_of_part, c == '/');
             match c {
-                '*' => at_start_of_part = self.stars(starts_part),
-                '?' => self.regex.push_str(ANY),
-                '[' => self.class()?,
-                '{' if self.depth == MAX_DEPTH => {
+                '/' => self.parts.push(PatternPart::Plain(Token::Slash)),
+                '*' => {
+                    let mut count = 1;
+                    while self.chars.next_if_eq(&'*').is_some() {
+                        count += 1;
+                    }
+                    match count {
+                        1 => self.push(&format!("{ANY}*")),
+                        _ => self.parts.push(PatternPart::Plain(Token::Stars)),
+                    }
+                }
+                '?' => self.push(ANY),
+                '[' => {
+                    let class = self.class()?;
+                    self.push(&class);
+                }
+                '{' if self.open.len() == MAX_DEPTH => {
                     return Err(InvalidNameGlob(format!("its braces are nested more than {MAX_DEPTH} deep")));
                 }
-                '{' => {
-                    self.depth += 1;
-                    self.regex.push_str("(?:");
+                '{' => self.open.push((std::mem::take(&mut self.parts), Vec::new())),
+                '}' if !self.open.is_empty() => self.close(),
+                ',' if !self.open.is_empty() => {
+                    let alternative = std::mem::take(&mut self.parts);
+                    if let Some((_, done)) = self.open.last_mut() {
+                        done.push(alternative);
+                    }
                 }
-                '}' if self.depth > 0 => {
-                    self.depth -= 1;
-                    self.regex.push(')');
-                }
-                ',' if self.depth > 0 => self.regex.push('|'),
-                '\\' => {
-                    let c = self.chars.next();
-                    literal(&mut self.regex, c.ok_or_else(|| InvalidNameGlob("it ends with a backslash".to_owned()))?);
-                }
-                c => literal(&mut self.regex, c),
+                '\\' => match self.chars.next() {
+                    Some('/') => self.parts.push(PatternPart::Plain(Token::Slash)),
+                    Some(c) => self.push(&literal(c)),
+                    None => return Err(InvalidNameGlob("it ends with a backslash".to_owned())),
+                },
+                c => self.push(&literal(c)),
             }
         }
-        if self.depth > 0 {
-            return Err(InvalidNameGlob("a { has no }; write \\{ for the character itself".to_owned()));
+        match self.open.is_empty() {
+            true => Ok(()),
+            false => Err(InvalidNameGlob("a { has no }; write \\{ for the character itself".to_owned())),
         }
-        Ok(())
     }
 
-    /// The stars after a first one. Returns whether the next character begins a part of the path.
-    fn stars(&mut self, starts_part: bool) -> bool {
-        let mut count = 1;
-        while self.chars.next_if_eq(&'*').is_some() {
-            count += 1;
+    /// Adds a regular expression of a part of one name.
+    fn push(&mut self, regex: &str) {
+        match self.parts.last_mut() {
+            Some(PatternPart::Plain(Token::Regex(before))) => before.push_str(regex),
+            _ => self.parts.push(PatternPart::Plain(Token::Regex(regex.to_owned()))),
         }
-        if count > 1 && starts_part && self.chars.next_if_eq(&'/').is_some() {
-            self.regex.push_str(FOLDERS);
-            return true;
+    }
+
+    /// Ends the alternatives of the last open brace. Where each is a part of one name, they are one regular expression.
+    fn close(&mut self) {
+        let Some((before, mut alternatives)) = self.open.pop() else { return };
+        alternatives.push(std::mem::replace(&mut self.parts, before));
+        let parts_of_names = alternatives.iter().map(|parts| match parts.as_slice() {
+            [PatternPart::Plain(Token::Regex(regex))] => Some(regex.as_str()),
+            _ => None,
+        });
+        match parts_of_names.collect::<Option<Vec<_>>>() {
+            Some(regexes) => self.push(&format!("(?:{})", regexes.join("|"))),
+            None => self.parts.push(PatternPart::Either(alternatives)),
         }
-        if count > 1 && starts_part && self.chars.peek().is_none() {
-            self.regex.push_str(FOLDERS);
-        }
-        let _ = write!(self.regex, "{ANY}*");
-        false
     }
 
     /// The rest of a bracket expression.
-    fn class(&mut self) -> Result<(), InvalidNameGlob> {
+    fn class(&mut self) -> Result<String, InvalidNameGlob> {
         let unclosed = || InvalidNameGlob("a [ has no ]; write \\[ for the character itself".to_owned());
         let negated = self.chars.next_if(|c| matches!(c, '!' | '^')).is_some();
         let mut members = String::new();
@@ -182,13 +250,12 @@ impl Translation<'_> {
             ));
         }
         // A backslash is written twice in the text of a path.
-        let _ = match (negated, has_backslash) {
-            (false, false) => write!(self.regex, "[{members}]"),
-            (false, true) => write!(self.regex, r"(?:\\\\|[{members}])"),
-            (true, false) => write!(self.regex, r"(?:\\\\|\\x[0-9a-f][0-9a-f]|[^/\\{members}])"),
-            (true, true) => write!(self.regex, r"(?:\\x[0-9a-f][0-9a-f]|[^/\\{members}])"),
-        };
-        Ok(())
+        Ok(match (negated, has_backslash) {
+            (false, false) => format!("[{members}]"),
+            (false, true) => format!(r"(?:\\\\|[{members}])"),
+            (true, false) => format!(r"(?:\\\\|\\x[0-9a-f][0-9a-f]|[^/\\{members}])"),
+            (true, true) => format!(r"(?:\\x[0-9a-f][0-9a-f]|[^/\\{members}])"),
+        })
     }
 }
 
@@ -205,11 +272,13 @@ fn range(members: &mut String, low: char, high: char) {
 }
 
 /// A character of a name, as the text of a path has it.
-fn literal(regex: &mut String, c: char) {
+fn literal(c: char) -> String {
+    let mut regex = String::new();
     if c == '\\' {
         regex.push_str(r"\\");
     }
-    bracketed(regex, c);
+    bracketed(&mut regex, c);
+    regex
 }
 
 /// A character itself, within or without brackets.
@@ -237,8 +306,48 @@ mod tests {
     }
 
     #[test]
+    fn braces_stand_for_the_patterns_with_each_alternative() {
+        let regex = |text: &str| text.parse::<NameGlob>().unwrap().regex().to_owned();
+        for (text, alternatives) in [
+            ("{**/a,x}", &["**/a", "x"][..]),
+            ("{x,**/a}", &["x", "**/a"]),
+            ("b/{**/a,x}", &["b/**/a", "b/x"]),
+            ("{a,**}/b", &["a/b", "**/b"]),
+            ("a/{**,b/**}", &["a/**", "a/b/**"]),
+            ("{a/,}**/b", &["a/**/b", "**/b"]),
+            ("{/a,b}", &["/a", "b"]),
+            ("a{/**,}/b", &["a/**/b", "a/b"]),
+            ("{{**/a,b},c}/d", &["**/a/d", "b/d", "c/d"]),
+            ("**/{a,b/c}*", &["**/a*", "**/b/c*"]),
+            ("colou{r,}", &["colour", "colou"]),
+        ] {
+            let expected: Vec<String> = alternatives.iter().map(|text| regex(text)).collect();
+            assert_eq!(regex(text), format!("(?:{})", expected.join("|")), "{text}");
+        }
+        // Alternatives within a name stay together.
+        assert_eq!(regex("**/{a,b?}.txt"), format!(r"^(?:[^/]*/)*{FOLDERS}(?:a|b{ANY})\.txt$"));
+        assert_eq!(regex("x/{a,*}*"), format!(r"^(?:[^/]*/)*x\/(?:a|{ANY}*){ANY}*$"), "no ** is made of two *");
+        assert!(format!("{{{}}}", vec!["a"; 500].join(",")).parse::<NameGlob>().is_ok());
+        assert!("{/a,b}".repeat(10).parse::<NameGlob>().unwrap_err().to_string().contains("more than"));
+    }
+
+    #[test]
     fn what_is_no_pattern_is_refused_with_the_reason() {
-        for text in ["", "a/", "[a", "[/]", "{a", "a\\", "[z-a]", "a\0", &"a".repeat(2000), &"{".repeat(9)] {
+        for text in [
+            "",
+            "a/",
+            "[a",
+            "[/]",
+            "{a",
+            "a\\",
+            "[z-a]",
+            "a\0",
+            &"a".repeat(2000),
+            &"{".repeat(9),
+            "{a/,b}",
+            "{a,}",
+            "/{a,}",
+        ] {
             let error = text.parse::<NameGlob>().unwrap_err();
             assert!(!error.to_string().is_empty(), "{text}");
         }
