@@ -119,6 +119,12 @@ impl Output {
         &self.state.options
     }
 
+    /// Whether of each item only the name is printed, so that the rest of it need not be read.
+    #[must_use]
+    pub fn prints_only_names(&self) -> bool {
+        self.state.options.format == Format::Name
+    }
+
     /// Sets the target, once: prints it on stderr, unless quiet, and adds it as `target` to every later document.
     pub fn set_target(&self, target: &Target) {
         if self.state.target.set(target.clone()).is_ok() && !self.state.options.quiet {
@@ -138,7 +144,7 @@ impl Output {
     /// # Errors
     /// `Usage` with another format.
     pub fn end_names_with_nul(&self) -> Result<()> {
-        if self.state.options.format != Format::Name {
+        if !self.prints_only_names() {
             return Err(Failure::usage("-0 ends names, which -o name prints").hint("add -o name"));
         }
         self.state.nul_after_names.store(true, Ordering::Relaxed);

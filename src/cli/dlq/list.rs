@@ -9,7 +9,7 @@ use crate::cli::complete;
 use crate::cli::context::Context;
 use crate::cli::failure::Result;
 use crate::cli::nul_names::NulNames;
-use crate::cli::output::{Cell, Column, Format, ListItem, Render, TextPage, Tone, humane};
+use crate::cli::output::{Cell, Column, ListItem, Render, TextPage, Tone, humane};
 use crate::cli::since::Since;
 use crate::dlq::list::{self, DeadLetterFilter, ErrorGroup, ErrorGroups, ListedDeadLetter};
 use crate::ops::target::DataDirMode;
@@ -79,7 +79,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         with_parked: args.all,
     };
     let ledger = Ledger::load(log).await?;
-    if args.each || cx.out().options().format == Format::Name {
+    if args.each || cx.out().prints_only_names() {
         let mut rows = cx.out().list::<ListedDeadLetter>("dead_letters");
         list::for_each_dead_letter(log, &ledger, &filter, |letter| {
             if args.all || letter.resolution.is_none() { rows.push(&letter) } else { Ok(()) }

@@ -60,6 +60,10 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let page = journal.jobs(args.cursor.as_deref(), args.limit.max(1)).await?;
     let mut rows = cx.out().list::<JobListRow>("jobs");
     for job in page.items {
+        if cx.out().prints_only_names() {
+            rows.push(&JobListRow { job, counts: JobCounts::default(), active: false })?;
+            continue;
+        }
         let counts = journal.counts(job.job_id).await?;
         let active = job.status == JobStatus::Running && journal.is_leased(job.job_id).await?;
         rows.push(&JobListRow { job, counts, active })?;

@@ -186,7 +186,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         remaining = remaining.saturating_sub(page.items.len());
         for assets in page.items.chunks(PAGE_SIZE) {
             let ids: Vec<_> = assets.iter().map(|asset| asset.asset_id).collect();
-            for (asset, names) in assets.iter().zip(asset_names(&ids, &connected).await?) {
+            for (asset, names) in assets.iter().zip(asset_names(&ids, &connected, cx.out()).await?) {
                 if let Some(reason) = asset.unread() {
                     *unread.entry(reason.to_owned()).or_default() += 1;
                 }

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::context::{Connected, Context};
 use super::failure::{Failure, FailureKind, Result};
+use super::output::Output;
 use mfctl_core::domain::asset::{AssetPaths, RecordedDerivative};
 use mfctl_core::domain::{Asset, AssetId, ObjectKey, SourcePath};
 
@@ -116,10 +117,10 @@ impl AssetNames {
     }
 }
 
-/// The names of these assets, in their order.
-async fn asset_names(ids: &[AssetId], connected: &Connected) -> Result<Vec<AssetNames>> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
+/// The names of these assets, in their order; empty ones where only ids are printed.
+async fn asset_names(ids: &[AssetId], connected: &Connected, out: &Output) -> Result<Vec<AssetNames>> {
+    if ids.is_empty() || out.prints_only_names() {
+        return Ok(vec![AssetNames::default(); ids.len()]);
     }
     let paths = connected.ports.catalog.paths(ids, MAX_LISTED_PATHS).await?;
     Ok(paths.into_iter().map(AssetNames::from).collect())

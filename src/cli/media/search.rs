@@ -105,7 +105,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         _ => None,
     };
     let ids: Vec<_> = results.hits.iter().map(|hit| hit.asset_id).collect();
-    let names = asset_names(&ids, &connected).await?;
+    let names = asset_names(&ids, &connected, cx.out()).await?;
     let hits = results.hits.into_iter().zip(names).map(|(hit, names)| MediaHit { hit, names }).collect();
     cx.out().print(&MediaSearchReport { query, total: results.total, offset: args.offset, hits, not_searchable })
 }
