@@ -37,7 +37,7 @@ async fn state(f: &Admin, name: &TopicName) -> TopicState {
 pub async fn topic_round_trips(f: Admin) {
     assert!(f.port.describe_topics().await.unwrap().is_empty());
     let kept = topic("b.kept", &[("retention.ms", "-1"), ("cleanup.policy", "compact")]);
-    let short = topic("a.short", &[("retention.ms", "3600000"), ("cleanup.policy", "delete")]);
+    let short = topic("a.short", &[("retention.ms", "3600755"), ("cleanup.policy", "delete")]);
     f.port.create_topic(&kept).await.unwrap();
     f.port.create_topic(&short).await.unwrap();
     assert_eq!(f.port.describe_topics().await.unwrap(), [short, kept]);
@@ -53,10 +53,10 @@ pub async fn existing_topic_is_not_created_again(f: Admin) {
 pub async fn altering_one_setting_keeps_the_others(f: Admin) {
     let one = topic("a", &[("retention.ms", "1000"), ("cleanup.policy", "delete")]);
     f.port.create_topic(&one).await.unwrap();
-    let change = BTreeMap::from([("retention.ms".to_owned(), Some("2000".to_owned()))]);
+    let change = BTreeMap::from([("retention.ms".to_owned(), Some("2755".to_owned()))]);
     f.port.alter_configs(&one.name, &change).await.unwrap();
     f.port.alter_configs(&one.name, &change).await.unwrap();
-    let wanted = topic("a", &[("retention.ms", "2000"), ("cleanup.policy", "delete")]);
+    let wanted = topic("a", &[("retention.ms", "2755"), ("cleanup.policy", "delete")]);
     assert_eq!(state(&f, &one.name).await, wanted);
 }
 

@@ -110,8 +110,15 @@ pub(super) fn create_topics(tx: &Connection, specs: &[TopicSpec]) -> Result<Vec<
     Ok(created)
 }
 
-/// See [`mfctl_core::ports::EventLog::topics`].
-pub(super) fn topics(c: &Connection) -> Result<Vec<TopicDescription>> {
+/// A topic without its partitions' rows.
+struct TopicRow {
+    name: TopicName,
+    partitions: u32,
+    retention_ms: Option<i64>,
+    compacted: bool,
+}
+
+fn topic_rows(c: &Connection) -> Result<Vec<TopicRow>> {
     let what = "list topics";
     let sql = "SELECT name, partitions, retention_ms, compacted FROM topics ORDER BY name";
     let mut statement = c.prepare_cached(sql).during(what)?;
@@ -119,27 +126,35 @@ pub(super) fn topics(c: &Connection) -> Result<Vec<TopicDescription>> {
     let mut topics = Vec::new();
     while let Some(row) = rows.next().during(what)? {
         let name: String = row.get(0).during(what)?;
-        let retention: Option<i64> = row.get(2).during(what)?;
-        topics.push(TopicDescription {
+        topics.push(TopicRow {
             name: TopicName::new(name).map_err(|error| Error::new(ErrorKind::Corrupt, what).because(error))?,
             partitions: row.get(1).during(what)?,
-            retention_seconds: retention.map(|ms| ms.unsigned_abs() / 1000),
+            retention_ms: row.get(2).during(what)?,
             compacted: row.get(3).during(what)?,
         });
     }
     Ok(topics)
 }
 
+/// See [`mfctl_core::ports::EventLog::topics`].
+pub(super) fn topics(c: &Connection) -> Result<Vec<TopicDescription>> {
+    let description = |TopicRow { name, partitions, retention_ms, compacted }| {
+        let retention_seconds = retention_ms.map(|ms: i64| ms.unsigned_abs() / 1000);
+        TopicDescription { name, partitions, retention_seconds, compacted }
+    };
+    Ok(topic_rows(c)?.into_iter().map(description).collect())
+}
+
 /// See [`mfctl_core::ports::TopicAdmin::describe_topics`].
 pub(super) fn describe_topics(c: &Connection) -> Result<Vec<TopicState>> {
-    let state = |topic: TopicDescription| {
-        let retention_ms = topic.retention_seconds.map_or("-1".to_owned(), |seconds| (seconds * 1000).to_string());
+    let state = |topic: TopicRow| {
+        let retention_ms = topic.retention_ms.unwrap_or(-1).to_string();
         let policy = if topic.compacted { "compact" } else { "delete" };
         let settings = [("retention.ms", retention_ms), ("cleanup.policy", policy.to_owned())];
         let settings = settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         TopicState { name: topic.name, partitions: topic.partitions, replication: 1, settings }
     };
-    Ok(topics(c)?.into_iter().map(state).collect())
+    Ok(topic_rows(c)?.into_iter().map(state).collect())
 }
 
 /// Sets a topic's retention in milliseconds. Its cleanup policy cannot change: compaction needs an index that is
