@@ -2,7 +2,9 @@
 //! Git unchanged. Files are versioned, `<base>.vN.yaml`, and never overwritten.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::fs::{File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -84,27 +86,59 @@ pub fn locations(path: &Path) -> Result<BTreeMap<ConfigKey, String>, ManifestPro
 /// Writes the next version, unless the latest has the same text.
 ///
 /// # Errors
-/// Those of the file system.
-pub fn write_next_version(dir: &Path, base: &str, text: &str) -> std::io::Result<PulledFile> {
-    let mut version = versions(dir, base)?.last().copied().unwrap_or(0);
-    if version > 0 {
-        let path = dir.join(file_name(base, version));
-        if std::fs::read_to_string(&path)? == text {
+/// `InvalidData` for a file whose name has a version that none can follow, or that is not written as mfctl does; those of the
+/// file system.
+pub fn write_next_version(dir: &Path, base: &str, text: &str) -> io::Result<PulledFile> {
+    let mut version = latest_version(dir, base)?;
+    if let Some(latest) = version {
+        let path = dir.join(file_name(base, latest));
+        if has_text(&path, text)? {
             return Ok(PulledFile::Unchanged(path));
         }
     }
     loop {
-        version += 1;
-        let path = dir.join(file_name(base, version));
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
-        file.write_all(text.as_bytes())?;
-        file.as_file().sync_all()?;
-        match file.persist_noclobber(&path) {
-            Ok(_) => return Ok(PulledFile::Written(path)),
-            // A concurrent pull wrote this version.
-            Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error.error),
+        let latest = version.unwrap_or(0);
+        let next = latest.checked_add(1).ok_or_else(|| {
+            unusable(&file_name(base, latest), "has the highest version there is, and none can follow it")
+        })?;
+        let path = dir.join(file_name(base, next));
+        // Otherwise a concurrent pull wrote this version.
+        if write_new(&path, text)? {
+            return Ok(PulledFile::Written(path));
         }
+        version = Some(next);
+    }
+}
+
+/// Whether a regular file has this text and nothing else.
+///
+/// # Errors
+/// Those of the file system.
+pub fn has_text(path: &Path, text: &str) -> io::Result<bool> {
+    // Reading a FIFO would wait for a writer.
+    if !path.metadata()?.is_file() {
+        return Ok(false);
+    }
+    let mut found = Vec::new();
+    File::open(path)?.take(text.len() as u64 + 1).read_to_end(&mut found)?;
+    Ok(found == text.as_bytes())
+}
+
+/// Writes a file that does not exist yet; false if it does. The file has either the whole text or is not there.
+///
+/// # Errors
+/// Those of the file system.
+pub fn write_new(path: &Path, text: &str) -> io::Result<bool> {
+    // Less the user's umask: others may read a manifest, which has no secrets.
+    let permissions = Permissions::from_mode(0o666);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().permissions(permissions).tempfile_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    match file.persist_noclobber(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error.error),
     }
 }
 
@@ -112,18 +146,27 @@ fn file_name(base: &str, version: u64) -> String {
     format!("{base}.v{version}.yaml")
 }
 
-/// Versions of existing files, ascending.
-fn versions(dir: &Path, base: &str) -> std::io::Result<Vec<u64>> {
-    let mut versions = Vec::new();
+/// The latest version of the files of this base; `None` if there is none. A file whose version is not a number is not one of
+/// them.
+fn latest_version(dir: &Path, base: &str) -> io::Result<Option<u64>> {
+    let mut latest = None;
     for entry in std::fs::read_dir(dir)? {
         let name = entry?.file_name();
-        let version = name
-            .to_str()
-            .and_then(|name| name.strip_prefix(base)?.strip_prefix(".v")?.strip_suffix(".yaml")?.parse::<u64>().ok());
-        versions.extend(version);
+        let digits = name.to_str().and_then(|name| name.strip_prefix(base)?.strip_prefix(".v")?.strip_suffix(".yaml"));
+        let is_number = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let Some(digits) = digits.filter(is_number) else { continue };
+        let unusable = |why: &str| unusable(&name.display().to_string(), why);
+        let version: u64 = digits.parse().map_err(|_| unusable("has a version that is too large"))?;
+        if version.to_string() != digits {
+            return Err(unusable("has a version that begins with 0, so which version is the latest is not clear"));
+        }
+        latest = latest.max(Some(version));
     }
-    versions.sort_unstable();
-    Ok(versions)
+    Ok(latest)
+}
+
+fn unusable(file: &str, why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{file} {why}; rename or remove it"))
 }
 
 #[cfg(test)]
@@ -179,6 +222,26 @@ mod tests {
             PulledFile::Written(dir.path().join("dev.v8.yaml"))
         );
         assert_eq!(std::fs::read_to_string(dir.path().join("dev.v7.yaml")).unwrap(), "seven");
+    }
+
+    #[test]
+    fn a_version_that_none_can_follow_or_that_is_not_clear_is_refused_by_name() {
+        for (name, says) in [
+            ("dev.v18446744073709551615.yaml", "highest version"),
+            ("dev.v18446744073709551616.yaml", "too large"),
+            ("dev.v007.yaml", "begins with 0"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join(name), "seven").unwrap();
+            let error = write_next_version(dir.path(), "dev", "eight").unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains(says), "{error}");
+            assert_eq!(dir.path().read_dir().unwrap().count(), 1);
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("dev.v+9.yaml"), "none").unwrap();
+        std::fs::write(dir.path().join("dev.v1.yaml"), [0xff]).unwrap();
+        let second = dir.path().join("dev.v2.yaml");
+        assert_eq!(write_next_version(dir.path(), "dev", "two").unwrap(), PulledFile::Written(second));
     }
 
     #[test]
