@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::{CommandOutput, Running, Site, eventually};
@@ -178,8 +179,14 @@ fn one_setting_is_declared_without_adopting_the_platform() {
     put(&site, "svc/other", "z");
     put(&site, "svc2/name", "z");
     site.json(["bootstrap", "drift", "platform"], &[0]);
+    let again = site.json(["kv", "declare", "svc/size"], &[0]);
+    assert_eq!(
+        (&again["declared"], &again["files"][0]["written"]),
+        (&declared["declared"], &false.into()),
+        "{again:#}"
+    );
     for (words, says) in [
-        (&["kv", "declare", "svc/size"][..], "declared already"),
+        (&["kv", "declare", "svc/size", "--dir", "elsewhere"][..], "declared already"),
         (&["kv", "declare", "svc/other"][..], "exists already"),
     ] {
         let ran = site.run(words);
@@ -195,6 +202,76 @@ fn one_setting_is_declared_without_adopting_the_platform() {
     assert_eq!(site.json(["kv", "explain", "svc/size"], &[0])["declared_at"], "base/svc-keys.yaml:8");
     site.json(["kv", "declare", "svc2/name"], &[0]);
     assert_eq!(site.json(["kv", "explain", "svc/size"], &[0])["declared_at"], "base/svc-keys.yaml:8");
+}
+
+#[test]
+fn an_interrupted_declaration_is_completed_by_the_same_command() {
+    let words = ["kv", "declare", "svc/size", "svc2/name", "--dir", "platform/"];
+    for failpoint in ["kv_declare_planned", "kv_declare_written", "kv_declare_written:2", "kv_declare_published"] {
+        let site = site();
+        put(&site, "svc/size", "100");
+        put(&site, "svc2/name", "y");
+        let died = CommandOutput::run(site.command_with_failpoint(failpoint, words));
+        assert_eq!(died.code, -6, "{failpoint}: {died}");
+        // The lock of a process that died expires.
+        eventually("the command to complete", || site.run(words).code == 0);
+        let declared = site.json(words, &[0]);
+        let expected = serde_json::json!({"svc/size": "base/svc-keys.yaml:8", "svc2/name": "base/svc2-keys.yaml:8"});
+        assert_eq!(declared["declared"], expected, "{failpoint}: {declared:#}");
+        for key in ["svc/size", "svc2/name"] {
+            assert_eq!(site.json(["kv", "explain", key], &[0])["declared_at"], expected[key], "{failpoint}");
+        }
+        let names = std::fs::read_dir(site.path("platform/base")).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(names.count(), 2, "{failpoint}: a temporary file was left behind");
+        site.json(["bootstrap", "drift", "platform"], &[0]);
+    }
+}
+
+#[test]
+fn a_declaration_has_the_value_at_the_time_of_its_lock() {
+    let site = site();
+    put(&site, "svc/size", "100");
+    put(&site, "svc2/name", "y");
+    let declare = |key: &str| {
+        let command = site.command_with_failpoint("stop@kv_declare_planned", ["kv", "declare", key]);
+        let running = Running::captured(command);
+        eventually("the command to stop", || running.is_stopped());
+        running
+    };
+    let running = declare("svc/size");
+    put(&site, "svc/size", "200");
+    running.signal(Signal::CONT);
+    let ran = running.finish();
+    assert_eq!(ran.code, 0, "{ran}");
+    let text = std::fs::read_to_string(site.path("platform/base/svc-keys.yaml")).unwrap();
+    assert!(text.contains("200") && !text.contains("100"), "{text}");
+    site.json(["bootstrap", "drift", "platform"], &[0]);
+    // Another operator declares the key meanwhile.
+    let running = declare("svc2/name");
+    site.json(["kv", "declare", "svc2/name", "--dir", "other"], &[0]);
+    running.signal(Signal::CONT);
+    let ran = running.finish();
+    assert!(ran.code == 8 && ran.stderr.contains("declared already"), "{ran}");
+    assert!(!site.path("platform/base/svc2-keys.yaml").exists());
+}
+
+#[test]
+fn a_topic_keeps_a_retention_that_is_no_whole_second() {
+    let site = site();
+    let name = format!("{}.retention.probe", site.env_name());
+    std::fs::create_dir_all(site.path("platform/base")).unwrap();
+    for (typed, normal) in [("0755", "755"), ("1500", "1500"), ("'0002000'", "2000"), ("-1", "-1")] {
+        let text = format!(
+            "apiVersion: mfctl/v1\nkind: KafkaTopic\nmetadata:\n  name: {name}\nspec:\n  partitions: 1\n  settings:\n    \
+             retention.ms: {typed}\n"
+        );
+        std::fs::write(site.path("platform/base/topic.yaml"), text).unwrap();
+        let planned = site.json(["bootstrap", "plan", "platform"], &[4]);
+        assert!(planned.to_string().contains(normal), "{typed}: {planned:#}");
+        site.json(["bootstrap", "apply", "platform", "--yes"], &[0]);
+        site.json(["bootstrap", "plan", "platform"], &[0]);
+        site.json(["bootstrap", "drift", "platform"], &[0]);
+    }
 }
 
 #[test]

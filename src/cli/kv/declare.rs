@@ -1,7 +1,7 @@
 //! `mfctl kv declare`: puts settings under manifests, one by one, without adopting the rest of the platform.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use crate::kv::EnvironmentSettings;
 use crate::kv::declared::KeyDeclarations;
 use crate::ops::pin;
 use mfctl_core::domain::{ConfigKey, SourcePath, secret_like};
+use mfctl_core::ports::{ConfigLock, MAX_CHANGES};
 
 /// Arguments of `mfctl kv declare`.
 #[derive(Debug, ClapArgs)]
@@ -29,15 +30,16 @@ use mfctl_core::domain::{ConfigKey, SourcePath, secret_like};
 Writes a manifest with the settings and their present values, DIR/base/<service>-keys.yaml, and records where they are
 declared. From then on `mfctl kv` refuses to change them, `mfctl bootstrap drift DIR` shows when another tool has, and `mfctl
 bootstrap apply DIR` restores them. Other settings and resources are left alone. No value changes, and no file is replaced.
+The same command again completes one that was interrupted.
 
 Examples:
   mfctl kv declare media-api/max_page_size
   mfctl kv declare media-api/max_page_size media-api/banner --dir platform
   mfctl kv declare media-api/max_page_size --dry-run
 
-Exit codes: 0 declared, 2 not the name of a setting, 5 Consul not reachable, 6 no such setting, its value is not text,
-or the file cannot be written, 7 another change is in progress, 8 declared already, the value looks like a secret, the
-file exists, or not confirmed")]
+Exit codes: 0 declared, now or by the same command before, 2 not the name of a setting, 5 Consul not reachable, 6 no
+such setting, its value is not text, or the file cannot be written, 7 another change is in progress, 8 declared
+elsewhere already, the value looks like a secret, the file exists with another text, or not confirmed")]
 pub struct Args {
     /// <service>/<key>; several may be given
     #[arg(value_name = "KEY", required = true, add = ArgValueCandidates::new(complete::settings))]
@@ -70,38 +72,101 @@ pub struct DeclaredFile {
     pub path: SourcePath,
     /// Its text.
     pub text: String,
+    /// Whether this run wrote it, or would; false if it had this text already.
+    pub written: bool,
     #[serde(skip)]
     place: PathBuf,
 }
 
 pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let connection = cx.connect_config().await?;
-    let settings = settings(args, &connection).await?;
-    let declarations = KeyDeclarations::read(connection.store.as_ref(), connection.env()).await?;
-    check(&settings, &declarations)?;
+    let planned = Declaration::plan(args, &connection).await?;
     let mut report = KvDeclareReport {
         dry_run: args.dry_run,
         declared: BTreeMap::new(),
-        files: files(&settings, &args.dir)?,
+        files: planned.files,
         dir: args.dir.display().to_string(),
     };
     if args.dry_run {
         return cx.out().print(&report);
     }
     if connection.target.protected {
-        let keys: Vec<String> = settings.entries.keys().map(ToString::to_string).collect();
-        let summary = format!("declare {}", keys.join(", "));
+        let summary = format!("declare {}", args.keys.join(", "));
         let change = GuardedChange { verb: "kv declare", summary, dangerous: false };
         guard::confirm(&change, cx.globals(), &connection.target, cx.out())?;
     }
     pin::ensure(&connection.target, connection.clock.now())?;
+    mfctl_core::failpoint::hit("kv_declare_planned");
     let actor = &connection.settings.profile.actor;
     let lock = lock::take(connection.store.as_ref(), connection.env(), actor, Duration::ZERO, cx.out()).await?;
-    let declared = declare(&connection, &report.files, &args.dir).await;
+    let declared = declare_under_lock(args, &connection, lock.as_ref()).await;
     // A lock that could not be released expires.
     let _ = lock.release().await;
-    report.declared = declared?;
+    (report.files, report.declared) = declared?;
     cx.out().print(&report)
+}
+
+/// Writes the files and publishes what they declare. Values and declarations are read again: another operator may have changed
+/// them before the lock was acquired.
+async fn declare_under_lock(
+    args: &Args,
+    connection: &ConfigConnection,
+    lock: &dyn ConfigLock,
+) -> Result<(Vec<DeclaredFile>, BTreeMap<ConfigKey, String>)> {
+    let Declaration { files, published } = Declaration::plan(args, connection).await?;
+    for file in files.iter().filter(|file| file.written) {
+        write(file)?;
+        mfctl_core::failpoint::hit("kv_declare_written");
+    }
+    let declared = locations(&files, &args.dir)?;
+    let mut desired = KeyDeclarations::default();
+    for (key, place) in &declared {
+        let known = || published.0.get(key.service()).cloned().unwrap_or_default();
+        let service = desired.0.entry(key.service().to_owned()).or_insert_with(known);
+        service.keys.insert(key.name().to_owned(), place.clone());
+    }
+    let changes = published.changes_to(&desired, connection.env(), false)?;
+    for transaction in changes.chunks(MAX_CHANGES) {
+        lock.check().await?;
+        connection.store.apply(transaction).await?;
+        mfctl_core::failpoint::hit("kv_declare_published");
+    }
+    Ok((files, declared))
+}
+
+/// What a run writes and publishes.
+struct Declaration {
+    files: Vec<DeclaredFile>,
+    /// The declarations that are published already.
+    published: KeyDeclarations,
+}
+
+impl Declaration {
+    /// Reads the settings and what is declared, and refuses what cannot be declared. What a run with the same settings wrote or
+    /// published before it was interrupted is no reason to refuse.
+    async fn plan(args: &Args, connection: &ConfigConnection) -> Result<Self> {
+        let published = KeyDeclarations::read(connection.store.as_ref(), connection.env()).await?;
+        let settings = settings(args, connection).await?;
+        check_values(&settings)?;
+        let files = files(&settings, &args.dir)?;
+        let own_places = locations(files.iter().filter(|file| !file.written), &args.dir)?;
+        for key in settings.entries.keys() {
+            if let Some(place) =
+                published.location(key).filter(|place| own_places.get(key).is_none_or(|own| own != place))
+            {
+                return Err(Failure::refused(format!("{key} is declared already, at {place}")));
+            }
+        }
+        if let Some(file) = files.iter().find(|file| file.written && file.place.symlink_metadata().is_ok()) {
+            let dir = args.dir.display();
+            return Err(Failure::refused(format!("{} exists already, with another text", file.place.display()))
+                .hint(format!(
+                    "add the setting to it by hand, then `mfctl bootstrap apply {dir}`; or remove it, if an interrupted \
+                     `mfctl kv declare` wrote it, and run the command again"
+                )));
+        }
+        Ok(Self { files, published })
+    }
 }
 
 /// The named settings with their present values.
@@ -115,12 +180,9 @@ async fn settings(args: &Args, connection: &ConfigConnection) -> Result<Environm
     Ok(settings)
 }
 
-/// Refuses settings that are declared, or that must not be in a manifest.
-fn check(settings: &EnvironmentSettings, declarations: &KeyDeclarations) -> Result<()> {
+/// Refuses settings that must not be in a manifest.
+fn check_values(settings: &EnvironmentSettings) -> Result<()> {
     for (key, entry) in &settings.entries {
-        if let Some(place) = declarations.location(key) {
-            return Err(Failure::refused(format!("{key} is declared already, at {place}")));
-        }
         let text = std::str::from_utf8(&entry.value)
             .map_err(|_| Failure::invalid(format!("the value of {key} is not text, so no manifest can declare it")))?;
         if let Some(reason) = secret_like::secret_reason(key.name(), text) {
@@ -130,65 +192,65 @@ fn check(settings: &EnvironmentSettings, declarations: &KeyDeclarations) -> Resu
     Ok(())
 }
 
-/// One file for each service. A file that exists is refused: it may have comments, and other settings.
+/// One file for each service.
 fn files(settings: &EnvironmentSettings, dir: &Path) -> Result<Vec<DeclaredFile>> {
     let mut services: BTreeMap<&str, EnvironmentSettings> = BTreeMap::new();
     for (key, entry) in &settings.entries {
         services.entry(key.service()).or_default().entries.insert(key.clone(), entry.clone());
     }
-    let mut files = Vec::new();
-    for (service, settings) in services {
+    let file = |(service, settings): (&str, EnvironmentSettings)| {
         let place = dir.join(format!("base/{service}-keys.yaml"));
-        if place.symlink_metadata().is_ok() {
-            let dir = dir.display();
-            return Err(Failure::refused(format!("{} exists already", place.display()))
-                .hint(format!("add the setting to it by hand, then `mfctl bootstrap apply {dir}`")));
-        }
         let (text, _) = settings_file::manifest_text(&settings);
-        files.push(DeclaredFile { path: SourcePath::from_path(&place), text, place });
-    }
-    Ok(files)
+        let has_text = match settings_file::has_text(&place, &text) {
+            Err(error) if error.kind() == ErrorKind::NotFound => false,
+            result => result.or_fail(FailureKind::Invalid, || format!("cannot read {}", place.display()))?,
+        };
+        Ok(DeclaredFile { path: SourcePath::from_path(&place), written: !has_text, text, place })
+    };
+    services.into_iter().map(file).collect()
 }
 
-/// Writes the files and publishes what they declare, beside what is declared already.
-async fn declare(
-    connection: &ConfigConnection,
-    files: &[DeclaredFile],
-    dir: &Path,
-) -> Result<BTreeMap<ConfigKey, String>> {
-    let published = KeyDeclarations::read(connection.store.as_ref(), connection.env()).await?;
-    let mut desired = KeyDeclarations::default();
-    let mut declared = BTreeMap::new();
+/// The settings of files that were written, each with the place of its declaration below `dir`.
+fn locations<'a>(files: impl IntoIterator<Item = &'a DeclaredFile>, dir: &Path) -> Result<BTreeMap<ConfigKey, String>> {
+    let mut places = BTreeMap::new();
     for file in files {
-        write(&file.place, &file.text)?;
-        for (key, place) in
-            settings_file::locations(&file.place).map_err(|error| Failure::invalid(error.to_string()))?
-        {
-            let place = place.strip_prefix(&format!("{}/", dir.display())).map_or_else(|| place.clone(), str::to_owned);
-            let known = || published.0.get(key.service()).cloned().unwrap_or_default();
-            let service = desired.0.entry(key.service().to_owned()).or_insert_with(known);
-            service.keys.insert(key.name().to_owned(), place.clone());
-            declared.insert(key, place);
+        let found = settings_file::locations(&file.place).map_err(|error| Failure::invalid(error.to_string()))?;
+        let below = file.place.strip_prefix(dir).unwrap_or(&file.place).display().to_string();
+        let full = file.place.display().to_string();
+        for (key, place) in found {
+            let line = place.strip_prefix(&full).unwrap_or_default();
+            places.insert(key, format!("{below}{line}"));
         }
     }
-    let changes = published.changes_to(&desired, connection.env(), false)?;
-    connection.store.apply(&changes).await?;
-    Ok(declared)
+    Ok(places)
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
-    let failed = || format!("cannot write {}", path.display());
-    if let Some(folder) = path.parent() {
+/// Writes a file. Another is not replaced: it may have comments, and other settings.
+fn write(file: &DeclaredFile) -> Result<()> {
+    let place = file.place.display();
+    let failed = || format!("cannot write {place}");
+    if let Some(folder) = file.place.parent() {
         std::fs::create_dir_all(folder).or_fail(FailureKind::Invalid, failed)?;
     }
-    let mut file = std::fs::File::create_new(path).or_fail(FailureKind::Invalid, failed)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).or_fail(FailureKind::Full, failed)
+    match settings_file::write_new(&file.place, &file.text) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::refused(format!("{place} was written by another program meanwhile"))),
+        Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+            Err(error).or_fail(FailureKind::Full, failed)
+        }
+        Err(error) => Err(error).or_fail(FailureKind::Invalid, failed),
+    }
 }
 
 impl Render for KvDeclareReport {
     fn page(&self, page: &mut TextPage) {
         for file in &self.files {
-            page.line(format!("{} {}", if self.dry_run { "would write" } else { "wrote" }, file.path));
+            let done = match (file.written, self.dry_run) {
+                (false, _) => "unchanged",
+                (true, true) => "would write",
+                (true, false) => "wrote",
+            };
+            page.line(format!("{done} {}", file.path));
             if self.dry_run {
                 for line in file.text.lines() {
                     page.line(format!("  {line}"));
