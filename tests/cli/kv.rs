@@ -563,6 +563,6 @@ fn worker_reloads_settings_while_running() {
     eventually("the deferred setting to be logged", || {
         logged("takes effect when this worker is restarted", "retention.media_days")
     });
-    worker.signal(rustix::process::Signal::TERM);
+    worker.signal(Signal::TERM);
     assert_eq!(worker.code(), 143);
 }
