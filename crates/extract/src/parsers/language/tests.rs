@@ -211,3 +211,18 @@ fn urdu_and_pashto_without_letters_of_their_own_are_not_persian() {
         assert_ne!(language(text).as_deref(), Some("fa"), "{text}");
     }
 }
+
+#[test]
+fn languages_of_a_mixed_document_are_detected() {
+    let persian = "این کتاب دربارهٔ تاریخ و فرهنگ ایران است و برای کسانی نوشته شده که می‌خواهند با آن آشنا شوند. ";
+    let arabic = "يولد جميع الناس أحرارا متساوين في الكرامة والحقوق وقد وهبوا عقلا وضميرا وعليهم أن يعامل بعضهم بعضا. ";
+    let english =
+        "This book is about the history and the culture of a country, and was written for those who want to know. ";
+    let codes = |text: &str| detect(text).into_iter().map(|language| language.code).collect::<Vec<_>>();
+    assert_eq!(codes(persian), ["fa"]);
+    assert_eq!(codes(&persian.replace('ی', "ي").replace('ک', "ك")), ["fa"], "written with Arabic letters");
+    assert_eq!(codes(arabic), ["ar"]);
+    assert_eq!(codes(english), ["en"]);
+    assert_eq!(codes(&format!("{}{english}", persian.repeat(3))), ["fa", "en"]);
+    assert!(codes("12 34").is_empty());
+}
