@@ -1,6 +1,6 @@
 //! Detects the languages of a text. Scripts are separated first, so that a document in two scripts has two languages.
 
-mod arabic;
+pub(super) mod arabic;
 mod codes;
 
 use whatlang::Lang;

@@ -226,3 +226,129 @@ fn languages_of_a_mixed_document_are_detected() {
     assert_eq!(codes(&format!("{}{english}", persian.repeat(3))), ["fa", "en"]);
     assert!(codes("12 34").is_empty());
 }
+
+/// Arabic that has names with letters of Persian.
+const ARABIC_WITH_NAMES: &[&str] = &[
+    "گوگل تطلق خدمة جديدة للترجمة",
+    "رئيس چاد يزور القاهرة اليوم",
+    "انتخابات رئاسية في چاد",
+    "شركة گوگل تعلن عن نتائجها",
+    "دولة چاد في وسط افريقيا",
+    "مباراة پاريس سان جيرمان وچيلسي",
+    "كأس العالم في چيلي والأرجنتين",
+    "افتتاح مطعم پيتزا هت في المدينة",
+    "وصل الرئيس الفرنسي إلى نجامينا عاصمة چاد في زيارة رسمية تستمر يومين",
+    "أعلنت شركة گوگل أمس عن إطلاق محرك بحث جديد، وقالت گوگل إن الخدمة ستكون متاحة في مصر والسعودية",
+    "قال مدير پيجو في ألمانيا إن مصنع گوتنبرگ سيغلق أبوابه، وهو ما أكدته صحيفة دير شپيگل الألمانية",
+    "رئیس الجمهوریة یلتقی وزیر الخارجیة فی بغداد ویبحث معه العلاقات الثنائیة بین البلدین",
+];
+
+/// Arabic with little but such a name: nothing is stated, or Arabic.
+const LITTLE_ARABIC_WITH_NAMES: &[&str] =
+    &["موقع گوگل ويوتيوب", "محرك بحث گوگل كروم", "جمهورية چاد", "محمد صالح گوگل احمد", "فريق تشلسي وپاريس يتعادلان"];
+
+/// Persian that has much Arabic, or letters of other languages.
+const PERSIAN_WITH_OTHERS: &[&str] = &[
+    "دائرة المعارف بزرگ اسلامی",
+    "شمس الدین محمد حافظ شیرازی",
+    "نهج البلاغه با ترجمه فارسی",
+    "آیة الله العظمی سید علی خامنه‌ای",
+    "فارغ التحصیل دانشکده حقوق بین الملل",
+    "سازمان تأمین اجتماعی و منشأ مشکلات آن",
+    "علی الخصوص در مورد حق الزحمه کارمندان",
+    "ھمه ما ھر روز به خانه ھای خود می رویم و در آن جا ھستیم",
+    "ہمه افراد بشر آزاد به دنیا می آیند و از نظر حقوق با ہم برابرند، این اصل است",
+    "کی بود؟ کی گفت؟ کو آن یار که دیروز این‌جا بود",
+    "نے نواز در کنار رود نشسته بود و آواز می‌خواند",
+    "ترانه ٹھمری از موسیقی هند است و در پاکستان هم شنیده می‌شود",
+    "ولایت ننگرهار (ننګرهار) در شرق افغانستان است و مرکز آن جلال‌آباد است",
+    "روستای دڵۆپ در استان کردستان است",
+    "بحار الانوار جلد اول",
+    "تاریخ الرسل و الملوک",
+    "حجت الاسلام و المسلمین رفسنجانی",
+    "خلاصه الاخبار امروز",
+    "ھنر ھندی و ھمایش ملی",
+];
+
+/// Sorani in other spellings, or almost without letters of its own.
+const SORANI_IN_OTHER_SPELLINGS: &[&str] = &[
+    "ئه‌م کتێبه‌ ده‌رباره‌ی مێژووی کوردستانه‌",
+    "ئه‌مه‌ ماڵی ئێمه‌یه‌ له‌ شاری هه‌ولێر",
+    "ئازادی کوردستان و ئاشتی و دیموکراسی",
+    "ئاوی کانی و ئاسمانی شین",
+    "هه‌والی ئه‌مرو له کوردستان",
+    "کوردی له کوردستان",
+    "پارتی دیموکراتی کوردستان",
+    "پرسیار و وه لام له سه ر ئایین",
+    "شاعیری گه وره ی کورد",
+];
+
+/// Urdu with hardly a letter or word that Persian does not have.
+const LITTLE_URDU: &[&str] =
+    &["پاکستان زندہ باد", "قومی اسمبلی کا اجلاس", "وزیر اعظم پاکستان کا خطاب", "محکمہ تعلیم پنجاب", "قرآن مجید کی تلاوت"];
+
+const LONG: &[(&str, &str)] = &[
+    (
+        "fa",
+        "تمام افراد بشر آزاد به دنیا می‌آیند و از لحاظ حیثیت و حقوق با هم برابرند. همه دارای عقل و وجدان می‌باشند و باید \
+         نسبت به یکدیگر با روح برادری رفتار کنند. هر کس می‌تواند بدون هیچ‌گونه تمایز از تمام حقوق بهره‌مند گردد.",
+    ),
+    (
+        "ar",
+        "يولد جميع الناس أحرارا متساوين في الكرامة والحقوق، وقد وهبوا عقلا وضميرا وعليهم أن يعامل بعضهم بعضا بروح الإخاء. \
+         لكل إنسان حق التمتع بكافة الحقوق والحريات الواردة في هذا الإعلان، دون أي تمييز.",
+    ),
+    (
+        "ur",
+        "تمام انسان آزاد اور حقوق و عزت کے اعتبار سے برابر پیدا ہوئے ہیں۔ انہیں ضمیر اور عقل ودیعت ہوئی ہے۔ اس لیے انہیں ایک \
+         دوسرے کے ساتھ بھائی چارے کا سلوک کرنا چاہیے۔ ہر شخص ان تمام آزادیوں اور حقوق کا مستحق ہے۔",
+    ),
+    (
+        "ckb",
+        "هەموو مرۆڤەکان بە ئازادی و یەکسان لە کەرامەت و مافدا لە دایک دەبن. خاوەنی ئەقڵ و ویژدانن و دەبێت لەگەڵ یەکتردا بە \
+         گیانێکی برایانە ڕەفتار بکەن.",
+    ),
+];
+
+#[test]
+fn arabic_with_names_in_persian_letters_is_not_persian() {
+    assert_eq!(score("ar", ARABIC_WITH_NAMES), (ARABIC_WITH_NAMES.len(), 0));
+    assert_eq!(score("ar", LITTLE_ARABIC_WITH_NAMES).1, 0);
+    let names = ["گوگل", "چاد", "پاریس", "چیلی"].join(" و");
+    let long = format!("{} {names} {}", LONG[1].1, LONG[1].1);
+    assert_eq!(language(&long).as_deref(), Some("ar"));
+}
+
+#[test]
+fn persian_with_words_or_letters_of_others_is_persian_or_uncertain() {
+    let (right, wrong) = score("fa", PERSIAN_WITH_OTHERS);
+    assert!(wrong == 0 && right >= PERSIAN_WITH_OTHERS.len() / 2, "{right} right, {wrong} wrong");
+}
+
+#[test]
+fn persian_with_arabic_letters_is_persian_or_uncertain() {
+    let arabic_letters = |text: &&str| text.replace('ی', "ي").replace('ک', "ك");
+    let texts: Vec<String> = PERSIAN.iter().map(arabic_letters).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let (right, wrong) = score("fa", &texts);
+    assert!(wrong == 0 && right >= PERSIAN.len() / 2, "{right} right, {wrong} wrong");
+    let whole = texts.join(" ");
+    assert_eq!(language(&whole).as_deref(), Some("fa"));
+}
+
+#[test]
+fn texts_with_few_letters_of_their_own_are_not_persian() {
+    assert_eq!(score("ckb", SORANI_IN_OTHER_SPELLINGS).1, 0);
+    assert_eq!(score("ur", LITTLE_URDU).1, 0);
+}
+
+#[test]
+fn long_texts_are_detected() {
+    for (code, text) in LONG {
+        assert_eq!(language(text).as_deref(), Some(*code), "{text}");
+        // With a sentence of each of the others.
+        for (other, cited) in [("fa", PERSIAN[0]), ("ar", ARABIC[0]), ("ur", URDU[0]), ("ckb", SORANI[0])] {
+            assert_eq!(language(&format!("{text} {cited}")).as_deref(), Some(*code), "{code} with {other}");
+        }
+    }
+}
