@@ -1,17 +1,21 @@
 //! What an embedded font program says of the text of its glyphs, for codes that the PDF itself does not map.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::rc::Rc;
 
 use lopdf::{Dictionary, Document, Object, ObjectId};
-use ttf_parser::{Face, GlyphId, cff, cmap};
+use ttf_parser::{Face, cff, cmap};
 
-use super::glyph_name;
 use super::lexer::{Lexer, Token};
+use super::{glyph_name, glyph_names};
 
 /// Characters that a program's own map is asked for: the Basic Multilingual Plane without private use, and the planes' parts
 /// that fonts for text have. (A map that lists its characters itself may list four thousand million.)
 const CHARS: [std::ops::Range<u32>; 4] = [0x20..0xD800, 0xF900..0xFFFD, 0x1_D400..0x1_D800, 0x1_F000..0x1_FB00];
+
+/// Maps of one program, at most. One that maps many characters to one glyph says nothing of the glyph's text.
+const MAX_MAPS: usize = 16;
 
 /// Where the font program is, by the font's descriptor (ISO 32000-1, table 126).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,25 +71,32 @@ impl FontProgram {
     fn open_type(data: &[u8]) -> Self {
         let Ok(face) = Face::parse(data, 0) else { return Self::default() };
         let mut program = Self::default();
-        let maps = || face.tables().cmap.iter().flat_map(|table| table.subtables.into_iter());
-        for map in maps().filter(cmap::Subtable::is_unicode) {
+        let maps: Vec<cmap::Subtable<'_>> = face
+            .tables()
+            .cmap
+            .iter()
+            .flat_map(|table| table.subtables)
+            .take(MAX_MAPS)
+            .filter(|map| !matches!(map.format, cmap::Format::ManyToOneRangeMappings(_)))
+            .collect();
+        for map in maps.iter().filter(|map| map.is_unicode()) {
             for c in CHARS.iter().cloned().flatten() {
                 if let (Some(glyph), Some(c)) = (map.glyph_index(c), char::from_u32(c)) {
                     program.by_glyph.entry(glyph.0).or_insert_with(|| Rc::from(c.to_string()));
                 }
             }
         }
-        for glyph in 0..face.number_of_glyphs() {
-            let text = || face.glyph_name(GlyphId(glyph)).and_then(|name| glyph_name::text(name.as_bytes()));
-            if !program.by_glyph.contains_key(&glyph)
-                && let Some(text) = text()
+        for (glyph, name) in glyph_names::open_type(&face) {
+            if let Entry::Vacant(entry) = program.by_glyph.entry(glyph)
+                && let Some(text) = glyph_name::text(name.as_bytes())
             {
-                program.by_glyph.insert(glyph, Rc::from(text));
+                entry.insert(Rc::from(text));
             }
         }
         // Codes of a symbolic font: ISO 32000-1, 9.6.6.4.
         for code in 0..=u8::MAX {
-            let glyph = maps()
+            let glyph = maps
+                .iter()
                 .filter(|map| !map.is_unicode() || matches!(map.format, cmap::Format::ByteEncodingTable(_)))
                 .find_map(|map| map.glyph_index(u32::from(code)).or_else(|| map.glyph_index(0xF000 + u32::from(code))));
             if let Some(text) = glyph.and_then(|glyph| program.by_glyph.get(&glyph.0).cloned()) {
@@ -98,10 +109,8 @@ impl FontProgram {
     fn compact(data: &[u8]) -> Self {
         let Some(table) = cff::Table::parse(data) else { return Self::default() };
         let mut program = Self::default();
-        for glyph in 0..table.number_of_glyphs() {
-            if let Some(text) = table.glyph_name(GlyphId(glyph)).and_then(|name| glyph_name::text(name.as_bytes())) {
-                program.by_glyph.insert(glyph, Rc::from(text));
-            }
+        for (glyph, name) in glyph_names::compact(&table, data) {
+            program.by_glyph.extend(glyph_name::text(name.as_bytes()).map(|text| (glyph, Rc::from(text))));
         }
         for code in 0..=u8::MAX {
             let text = table.glyph_index(code).and_then(|glyph| program.by_glyph.get(&glyph.0).cloned());

@@ -17,6 +17,7 @@ mod font;
 mod font_program;
 mod glyph;
 mod glyph_name;
+mod glyph_names;
 mod layout;
 mod lexer;
 mod operations;
