@@ -7,6 +7,7 @@ use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
 use html5gum::{Span, Tokenizer};
 
 use super::html::content_state;
+use super::html::open_elements::{OpenElements, TagKind};
 
 /// The bytes in which a declaration counts wherever it is.
 const PRESCAN_BYTES: usize = 1024;
@@ -16,8 +17,6 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// The elements of a page's head.
 const HEAD: [&[u8]; 10] =
     [b"html", b"head", b"meta", b"title", b"base", b"link", b"style", b"script", b"noscript", b"template"];
-/// The elements in which a `meta` is not one of the page.
-const FOREIGN: [&[u8]; 3] = [b"template", b"svg", b"math"];
 
 /// The character set that the page declares. In XHTML its XML declaration comes before any `meta`.
 pub(super) fn declared(bytes: &[u8]) -> Option<&'static Encoding> {
@@ -97,8 +96,10 @@ struct MetaScan {
     meta: Meta,
     /// `None` while an attribute is read that does not matter.
     attribute: Option<MetaAttribute>,
-    /// The outermost open element of [`FOREIGN`], and how many of that name are open.
-    foreign: Option<(Vec<u8>, usize)>,
+    /// The elements in which a `meta` is not one of the page.
+    open: OpenElements,
+    /// Whether the content of an element is read that has no markup but its end tag.
+    in_content: bool,
     /// Whether an element was met that ends the head.
     after_head: bool,
 }
@@ -131,10 +132,8 @@ impl MetaScan {
             }
             CallbackEvent::CloseStartTag { self_closing } => return self.start_tag(*self_closing, at),
             CallbackEvent::EndTag { name } => {
-                match &mut self.foreign {
-                    Some((element, depth)) if element == name && *depth > 1 => *depth -= 1,
-                    Some((element, _)) if element == name => self.foreign = None,
-                    _ => {}
+                if !std::mem::take(&mut self.in_content) {
+                    self.open.end(name);
                 }
                 self.after_head |= *name == b"head";
             }
@@ -145,22 +144,16 @@ impl MetaScan {
 
     fn start_tag(&mut self, self_closing: bool, at: usize) -> Option<ScanAction> {
         let is_within = at <= PRESCAN_BYTES || !self.after_head;
-        if self.tag == b"meta" && self.foreign.is_none() && is_within {
+        let kind = self.open.start(&self.tag, self_closing);
+        if self.tag == b"meta" && self.open.is_empty() && is_within {
             self.found = self.meta.declaration();
             if self.found.is_some() {
                 return Some(ScanAction::Stop);
             }
         }
-        if self_closing {
-            return None;
-        }
-        match &mut self.foreign {
-            Some((element, depth)) if *element == self.tag => *depth += 1,
-            Some((element, _)) if element != b"template" => return None,
-            None if FOREIGN.contains(&self.tag.as_slice()) => self.foreign = Some((self.tag.clone(), 1)),
-            _ => {}
-        }
-        content_state(&self.tag).map(ScanAction::ReadContent)
+        let state = content_state(&self.tag).filter(|_| kind == TagKind::Html && !self_closing)?;
+        self.in_content = true;
+        Some(ScanAction::ReadContent(state))
     }
 }
 

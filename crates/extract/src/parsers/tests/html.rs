@@ -52,7 +52,7 @@ fn malformed_html_loses_no_text() {
         ("<script src=\"x>one</script>two", "two"),
         ("<script>one</script class='x>two", "two"),
         ("<script>'<!-- <script>'</script>one", "one"),
-        ("<svg/>one<svg><p>two</p></svg>three<object data=x/>four", "onethreefour"),
+        ("<svg/>one<svg><path>two</path></svg>three<object data=x/>four", "onethreefour"),
         ("<svg>one", ""),
         ("<title>one</title><title>two</title>three", "twothree"),
     ] {
@@ -69,7 +69,7 @@ fn content_that_is_no_markup_is_read_as_whatwg_says() {
         ("<svg><svg></svg>no</svg>yes", None, "yes"),
         ("<svg><!-- </svg> -->no</svg>yes", None, "yes"),
         ("<svg><![CDATA[ > </svg> ]]>no</svg>yes", None, "yes"),
-        ("<svg><style> </style><text>no</text></svg>yes", None, "yes"),
+        ("<svg><style> </style><path>no</path></svg>yes", None, "yes"),
         ("<svg><script>a</svg>yes", None, "yes"),
         ("<template><template></template>no</template>yes", None, "yes"),
         ("<template><script>'</template>'</script>no</template>yes", None, "yes"),
@@ -96,5 +96,83 @@ fn content_that_is_no_markup_is_read_as_whatwg_says() {
     {
         parse(hostile.repeat(100_000).as_bytes(), "text/html").unwrap();
         parse(format!("{}</script>", hostile.repeat(100_000)).as_bytes(), "text/html").unwrap();
+    }
+}
+
+/// WHATWG HTML, 13.2.6.5: what ends SVG and MathML; SVG 2, 5.8 and 12: what is drawn of it.
+#[test]
+fn what_a_browser_shows_of_foreign_and_nested_elements_is_read() {
+    for (page, text) in [
+        ("<svg><path d=x><p>one<p>two", "one\n\ntwo"),
+        ("<svg><svg><g>no<div>one</div>two", "one\ntwo"),
+        ("<svg>no</p>one", "one"),
+        ("<svg><title>no<text>no</svg>one", "one"),
+        ("<svg><text>one</text><g><text x=1>two<tspan> three</tspan></text></g>no</svg>four", "one\ntwo three\nfour"),
+        ("<svg><text><![CDATA[one > ]]>two</text></svg>", "one > two"),
+        ("<svg><foreignObject><p>one</p><svg>no</svg>two</foreignObject>no</svg>three", "one\n\ntwothree"),
+        ("<svg><desc><p>no</p><text>no</text></desc><text>one</text></svg>two", "one\ntwo"),
+        ("<svg><metadata>no</metadata><style>no</style><script>no</script></svg>one", "one"),
+        ("<math><mi>x</mi><annotation>no</annotation></math>one", "xone"),
+        ("<math><semantics><mi>x<annotation-xml>no</semantics></math>one", "xone"),
+        ("<math><title>x<p>one", "x\n\none"),
+        ("<object><object>one</object>two<p>three", "onetwo\n\nthree"),
+        ("<object data=x><param name=a>one</object>two", "onetwo"),
+        ("<template><svg><script>no</template>one", "one"),
+        ("<template><svg><title>no</svg></template>one", "one"),
+        ("<template><p>no<template>no</template>no</template>one</template>two", "onetwo"),
+        ("<svg><template>no</template></svg>one", "one"),
+        ("<svg><foreignObject><template>no</template>one</foreignObject></svg>two", "onetwo"),
+        ("<noscript><p>no</noscript>one<iframe>no</iframe>two", "onetwo"),
+        ("<svg><image/><img alt=one>two", "one two"),
+    ] {
+        let read = parse(page.as_bytes(), "text/html").unwrap();
+        assert_eq!((read.text.as_deref(), &read.notes[..]), (Some(text), &[][..]), "{page}");
+    }
+}
+
+#[test]
+fn what_is_not_shown_behind_a_start_without_an_end_is_noted() {
+    for (page, start, chars) in [
+        ("one<template><p>two three</p>", "a <template>", 8),
+        ("one<template><template></template>two", "a <template>", 3),
+        ("one<svg><a>two</a><section>three", "a <svg>", 8),
+        ("one<svg><title>two", "a <svg>", 3),
+        ("one<svg><![CDATA[two", "a <svg>", 3),
+        ("one<math><annotation>two", "a <annotation>", 3),
+        ("one<script>two </scrip>", "a <script>", 11),
+        ("one<script><!-- <script> two", "a <script>", 15),
+        ("one<style>two <p>three", "a <style>", 11),
+        ("one<noscript>two", "a <noscript>", 3),
+        ("one<iframe>two", "a <iframe>", 3),
+        ("one<noembed>two", "a <noembed>", 3),
+        ("one<noframes>two", "a <noframes>", 3),
+        ("one<template><style>two", "a <template>", 3),
+        ("one<!-- two <p> three", "a comment", 11),
+        ("one<!-- two <p>", "a comment", 6),
+        ("one<!two", "a comment", 3),
+    ] {
+        let read = parse(page.as_bytes(), "text/html").unwrap();
+        assert_eq!(read.text.as_deref(), Some("one"), "{page}");
+        let note =
+            format!("{start} has no end: the {chars} characters behind its start are not shown and were not read");
+        assert_eq!(read.notes, [note], "{page}");
+    }
+    for page in
+        ["one<template>", "one<svg> ", "one<!--", "one<script>\n", "one<template>two</template>", "one<!-- > -->"]
+    {
+        assert!(parse(page.as_bytes(), "text/html").unwrap().notes.is_empty(), "{page}");
+    }
+    let nothing = parse(b"<template>one", "text/html").unwrap();
+    assert_eq!(nothing.notes[0], "no text in it");
+    let limits = Limits { max_text_bytes: 100, ..Limits::default() };
+    let cut = format!("one<style>{}</style>", "x".repeat(10_000));
+    let (cut, _) = extract(file(cut.as_bytes()), "text/html", &limits).unwrap();
+    assert!(cut.truncated && cut.notes.is_empty(), "the end may be in what was cut: {cut:?}");
+}
+
+#[test]
+fn many_open_elements_cost_no_search_each() {
+    for hostile in ["<math>x</template>", "<svg><text>x</math>", "<template>x</svg>", "<svg><foreignObject>x</math>"] {
+        parse(hostile.repeat(200_000).as_bytes(), "text/html").unwrap();
     }
 }

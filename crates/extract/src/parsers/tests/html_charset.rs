@@ -34,6 +34,8 @@ fn only_the_page_itself_declares_its_character_set() {
         "<title><meta charset=gbk></title>",
         "<noscript><meta charset=gbk></noscript>",
         "<template><meta charset=gbk></template>",
+        "<template><template></template><meta charset=gbk></template>",
+        "<svg><style><foreignObject><meta charset=gbk></foreignObject></style></svg>",
         "<base data-x=\"<meta charset='gbk'>\">",
     ] {
         let page = arabic_page(&format!("{other}{OWN}"));
@@ -56,6 +58,8 @@ fn a_page_declares_its_character_set_in_many_forms() {
         "<!---><meta charset=windows-1256>",
         "<!-- --!><meta charset=windows-1256>",
         "<meta\ncharset=windows-1256\n>",
+        "<svg><meta charset=windows-1256>",
+        "<svg><style></svg><meta charset=windows-1256>",
         &format!("{}<meta charset=windows-1256>", far(900)),
         &format!("{}<meta charset=windows-1256>", far(5000)),
     ] {

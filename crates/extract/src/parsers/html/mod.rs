@@ -1,63 +1,25 @@
 //! Text of an HTML page as a reader would see it: from a token stream, without a tree, so that no nesting is too deep.
 
+pub(super) mod open_elements;
+
 use std::fs::File;
 
 use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
 use html5gum::{Emitter, Error as TokenizerError, Span, State, Tokenizer};
 
+use self::open_elements::{OpenElements, TagKind};
 use super::sink::TextSink;
 use super::types::{ExtractError, Extraction, Language, Limits};
 use super::{html_charset, language, plain};
 use crate::charset;
 
-/// Elements whose content is not text of the page. (Scripts run, as far as `noscript` is concerned.)
-const DROPPED: &[&str] = &["script", "style", "template", "noscript", "iframe", "noembed", "noframes", "svg", "object"];
+/// Elements whose content is no markup and not shown. (Scripts run, as far as `noscript` is concerned.)
+const HIDDEN_CONTENT: &[&str] = &["script", "style", "noscript", "iframe", "noembed", "noframes"];
 /// Elements that start and end a line.
-const BLOCKS: &[&str] = &[
-    "address",
-    "article",
-    "aside",
-    "blockquote",
-    "body",
-    "caption",
-    "dd",
-    "details",
-    "dialog",
-    "div",
-    "dl",
-    "dt",
-    "fieldset",
-    "figcaption",
-    "figure",
-    "footer",
-    "form",
-    "h1",
-    "h2",
-    "h3",
-    "h4",
-    "h5",
-    "h6",
-    "header",
-    "hr",
-    "html",
-    "legend",
-    "li",
-    "main",
-    "menu",
-    "nav",
-    "ol",
-    "option",
-    "p",
-    "pre",
-    "section",
-    "summary",
-    "table",
-    "tbody",
-    "tfoot",
-    "thead",
-    "tr",
-    "ul",
-];
+const BLOCKS: &str = "\
+    address article aside blockquote body caption dd details dialog div dl dt fieldset figcaption figure footer form \
+    h1 h2 h3 h4 h5 h6 header hr html legend li main menu nav ol option p pre section summary table tbody tfoot thead \
+    tr ul";
 /// A longer title is cut.
 const MAX_TITLE_BYTES: usize = 2000;
 
@@ -69,6 +31,7 @@ pub(super) fn extract(file: File, limits: &Limits) -> Result<Extraction, Extract
     drop(bytes);
     let mut page = HtmlPage::new(limits.max_text_bytes);
     page.read(&source);
+    let unread = page.unread().filter(|_| whole);
     let (title, _) = page.title.finish();
     let (text, cut) = page.text.finish();
     let mut extraction = Extraction {
@@ -78,6 +41,7 @@ pub(super) fn extract(file: File, limits: &Limits) -> Result<Extraction, Extract
         charset: Some(charset.name()),
         ..Extraction::default()
     };
+    extraction.notes.extend(unread);
     if let Some(text) = &extraction.text {
         extraction.languages = language::detect(text);
     }
@@ -119,8 +83,8 @@ enum TokenizerAction {
     Stop,
     /// The source ended within the tag that begins at this offset.
     CloseTag(usize),
-    /// What begins at this offset, within SVG, is character data.
-    SkipCharacterData(usize),
+    /// What begins at this offset, within SVG or MathML, is character data.
+    ReadCharacterData(usize),
 }
 
 /// How the tokenizer ended.
@@ -157,8 +121,7 @@ struct HtmlPage {
     in_title: bool,
     /// Whether the first title has ended: any other is not the page's.
     has_title: bool,
-    /// The element whose content is being dropped, and how many of that name are open.
-    dropped: Option<(String, usize)>,
+    open: OpenElements,
     /// The element whose content has no markup but its end tag, and how it is tokenized.
     content: Option<(String, State)>,
     /// Where that content begins.
@@ -168,6 +131,12 @@ struct HtmlPage {
     /// Whether an element of that kind never ended: from then on, a script ends at its first end tag, and the content of the
     /// others is markup, so that no text is lost.
     is_lenient: bool,
+    /// Characters other than white space since text is not shown.
+    hidden_chars: usize,
+    /// Such characters in the comment that was read last, if nothing follows it.
+    comment_chars: usize,
+    /// Whether the source ends in a comment.
+    is_in_comment: bool,
     /// The start tag that is being read.
     tag: Option<OpenTag>,
     attribute: Attribute,
@@ -183,11 +152,14 @@ impl HtmlPage {
             language: None,
             in_title: false,
             has_title: false,
-            dropped: None,
+            open: OpenElements::default(),
             content: None,
             content_start: 0,
             text_before_content: 0,
             is_lenient: false,
+            hidden_chars: 0,
+            comment_chars: 0,
+            is_in_comment: false,
             tag: None,
             attribute: Attribute::Ignored,
             tag_start: None,
@@ -220,7 +192,10 @@ impl HtmlPage {
                 }
                 TokenizerEnd::AtCharacterData(start) => {
                     let data = rest.get(start..).unwrap_or_default();
-                    rest = data.split_once("]]>").map_or("", |(_, rest)| rest);
+                    let data = data.split_once("[CDATA[").map_or(data, |(_, data)| data);
+                    let (text, after) = data.split_once("]]>").unwrap_or((data, ""));
+                    self.string(text);
+                    rest = after;
                 }
             }
         }
@@ -234,6 +209,7 @@ impl HtmlPage {
             false => self.text.truncate(self.text_before_content),
         }
         self.in_title = false;
+        self.hidden_chars = 0;
     }
 
     /// The state in which the content of an element is tokenized.
@@ -249,6 +225,7 @@ impl HtmlPage {
         self.tag = None;
         self.tag_start = None;
         self.content_start = 0;
+        self.comment_chars = 0;
         let content = self.content.clone();
         let handle = |event: CallbackEvent<'_>, span: Span<usize>| self.handle(&event, span, source);
         let mut emitter = CallbackEmitter::new(handle);
@@ -262,10 +239,13 @@ impl HtmlPage {
                 TokenizerAction::ReadContent(state) => tokenizer.set_state(state),
                 TokenizerAction::Stop => return TokenizerEnd::Done,
                 TokenizerAction::CloseTag(start) => return TokenizerEnd::InTag(start),
-                TokenizerAction::SkipCharacterData(start) => return TokenizerEnd::AtCharacterData(start),
+                TokenizerAction::ReadCharacterData(start) => return TokenizerEnd::AtCharacterData(start),
             }
         }
         drop(tokenizer);
+        if source.ends_with('>') && !self.is_in_comment {
+            self.comment_chars = 0;
+        }
         match &self.content {
             Some((_, State::ScriptData | State::RcData)) => TokenizerEnd::InElement(self.content_start),
             _ => TokenizerEnd::Done,
@@ -273,6 +253,7 @@ impl HtmlPage {
     }
 
     fn handle(&mut self, event: &CallbackEvent<'_>, span: Span<usize>, source: &str) -> Option<TokenizerAction> {
+        let mut comment_chars = 0;
         match *event {
             CallbackEvent::OpenStartTag { name } => {
                 let name = String::from_utf8_lossy(name).into_owned();
@@ -293,16 +274,18 @@ impl HtmlPage {
             }
             CallbackEvent::EndTag { name } => {
                 self.tag_start = None;
-                self.content = None;
                 self.end_tag(&String::from_utf8_lossy(name));
             }
-            CallbackEvent::String { value } if self.dropped.is_none() => self.words(&String::from_utf8_lossy(value)),
-            CallbackEvent::Comment { value } if value.starts_with(b"[CDATA[") && self.is_in_svg() => {
-                return Some(TokenizerAction::SkipCharacterData(span.start));
+            CallbackEvent::String { value } => self.string(&String::from_utf8_lossy(value)),
+            CallbackEvent::Comment { value } if value.starts_with(b"[CDATA[") && self.open.is_in_foreign_content() => {
+                return Some(TokenizerAction::ReadCharacterData(span.start));
             }
+            CallbackEvent::Comment { value } => comment_chars = visible_chars(&String::from_utf8_lossy(value)),
+            CallbackEvent::Error(TokenizerError::EofInComment) => self.is_in_comment = true,
             CallbackEvent::Error(TokenizerError::EofInTag) => return self.tag_start.map(TokenizerAction::CloseTag),
             _ => {}
         }
+        self.comment_chars = comment_chars;
         self.text.is_full().then_some(TokenizerAction::Stop)
     }
 
@@ -333,11 +316,8 @@ impl HtmlPage {
     fn start_tag(&mut self, is_empty: bool) -> Option<TokenizerAction> {
         self.tag_start = None;
         let tag = self.tag.take()?;
-        let is_in_svg = self.is_in_svg();
-        match &mut self.dropped {
-            Some((name, open)) => *open += usize::from(*name == tag.name && !is_empty),
-            None => self.tag(&tag.name, Some(&tag)),
-        }
+        let kind = self.open.start(tag.name.as_bytes(), is_empty);
+        self.lay_out(kind, &tag.name, Some(&tag));
         if self.text.is_full() {
             return Some(TokenizerAction::Stop);
         }
@@ -347,27 +327,54 @@ impl HtmlPage {
             }
             return None;
         }
-        if self.dropped.is_none() && DROPPED.contains(&tag.name.as_str()) {
-            self.dropped = Some((tag.name.clone(), 1));
-        }
         // SVG has elements of the same names, whose content is markup.
-        let state = self.state_of(&tag.name).filter(|_| !is_in_svg)?;
+        let state = self.state_of(&tag.name).filter(|_| kind == TagKind::Html)?;
         self.text_before_content = self.text.len();
         self.content = Some((tag.name, state));
         Some(TokenizerAction::ReadContent(state))
     }
 
     fn end_tag(&mut self, name: &str) {
-        match &mut self.dropped {
-            Some((dropped, open)) if dropped == name && *open > 1 => *open -= 1,
-            Some((dropped, _)) if dropped == name => self.dropped = None,
-            Some(_) => {}
-            None => self.tag(name, None),
+        let kind = match self.content.take() {
+            Some(_) => TagKind::Html,
+            None => self.open.end(name.as_bytes()),
+        };
+        self.lay_out(kind, name, None);
+    }
+
+    fn lay_out(&mut self, kind: TagKind, name: &str, start: Option<&OpenTag>) {
+        if self.open.shows_text() {
+            self.hidden_chars = 0;
+        }
+        match kind {
+            TagKind::Html if self.open.shows_text() => self.tag(name, start),
+            TagKind::SvgText => self.text.line(),
+            TagKind::Html | TagKind::Other => {}
         }
     }
 
-    fn is_in_svg(&self) -> bool {
-        self.dropped.as_ref().is_some_and(|(name, _)| name == "svg")
+    /// The element on account of which a browser does not show its content.
+    fn hidden_content(&self) -> Option<&str> {
+        self.content.as_ref().map(|(name, _)| name.as_str()).filter(|name| HIDDEN_CONTENT.contains(name))
+    }
+
+    /// Adds text between tags, if a browser shows it.
+    fn string(&mut self, text: &str) {
+        if self.open.shows_text() && self.hidden_content().is_none() {
+            self.words(text);
+        } else {
+            self.hidden_chars += visible_chars(text);
+        }
+    }
+
+    /// What of the page was not read, because it is behind a start without an end.
+    fn unread(&self) -> Option<String> {
+        let (start, chars) = match self.open.hiding().or_else(|| self.hidden_content()) {
+            Some(name) if self.hidden_chars > 0 => (format!("a <{name}>"), self.hidden_chars),
+            _ if self.comment_chars > 0 => ("a comment".to_owned(), self.comment_chars),
+            _ => return None,
+        };
+        Some(format!("{start} has no end: the {chars} characters behind its start are not shown and were not read"))
     }
 
     /// Applies the layout of a start or end tag.
@@ -392,7 +399,7 @@ impl HtmlPage {
                     self.text.space();
                 }
             }
-            name if BLOCKS.contains(&name) => self.text.line(),
+            name if BLOCKS.split(' ').any(|block| block == name) => self.text.line(),
             _ => {}
         }
     }
@@ -417,4 +424,8 @@ impl HtmlPage {
 fn language_code(declared: &str) -> Option<String> {
     let code = declared.trim().split(['-', '_']).next()?.to_ascii_lowercase();
     ((2..=3).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_lowercase())).then_some(code)
+}
+
+fn visible_chars(text: &str) -> usize {
+    text.chars().filter(|c| !c.is_whitespace()).count()
 }
