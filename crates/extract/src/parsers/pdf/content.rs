@@ -18,7 +18,7 @@ const MAX_FORM_DEPTH: usize = 12;
 /// Operations of one document, at most: it bounds forms that draw two forms, which draw two forms, and so on.
 const MAX_OPERATIONS: u64 = 20_000_000;
 /// Characters of one page, at most.
-const MAX_GLYPHS: usize = 500_000;
+pub(super) const MAX_GLYPHS: usize = 500_000;
 /// Content streams of one page, at most.
 const MAX_CONTENTS: usize = 10_000;
 
@@ -38,6 +38,8 @@ pub(super) struct PageContent {
     pub(super) glyphs: Vec<Glyph>,
     /// Tokens and operations that make no sense and were skipped, and streams that could not be read.
     pub(super) odd: u64,
+    /// Whether it has more characters than are read.
+    pub(super) is_cut: bool,
 }
 
 impl<'a> PageReader<'a> {
@@ -53,17 +55,20 @@ impl<'a> PageReader<'a> {
         let content = self.page_stream(dictionary, &mut drawing)?;
         let resources = self.page_resources(page)?;
         self.draw(&content, &resources, &mut drawing, &mut Vec::new())?;
-        Ok(PageContent { glyphs: drawing.glyphs, odd: drawing.odd })
+        Ok(PageContent { glyphs: drawing.glyphs, odd: drawing.odd, is_cut: drawing.is_cut })
     }
 
     /// The characters of a form that is not drawn by its page: the appearance of an annotation.
     pub(super) fn appearance(&mut self, page: ObjectId, form: ObjectId) -> Result<PageContent, ExtractError> {
         let mut drawing = Drawing::default();
-        if let Ok(stream) = self.document.get_object(form).and_then(Object::as_stream) {
-            let resources = self.page_resources(page)?;
-            self.draw_form(form, stream, &resources, &mut drawing, &mut Vec::new())?;
+        match self.document.get_object(form).and_then(Object::as_stream) {
+            Ok(stream) => {
+                let resources = self.page_resources(page)?;
+                self.draw_form(form, stream, &resources, &mut drawing, &mut Vec::new())?;
+            }
+            Err(_) => drawing.odd += 1,
         }
-        Ok(PageContent { glyphs: drawing.glyphs, odd: drawing.odd })
+        Ok(PageContent { glyphs: drawing.glyphs, odd: drawing.odd, is_cut: drawing.is_cut })
     }
 
     fn page_resources(&self, page: ObjectId) -> Result<Vec<&'a Dictionary>, ExtractError> {
@@ -81,6 +86,7 @@ impl<'a> PageReader<'a> {
             Object::Array(parts) => parts.as_slice(),
             one => std::slice::from_ref(one),
         };
+        drawing.odd += u64::from(parts.len() > MAX_CONTENTS);
         for part in parts.iter().take(MAX_CONTENTS) {
             let stream = self.document.dereference(part).and_then(|(_, part)| part.as_stream());
             let Ok(stream) = stream else {
@@ -124,6 +130,7 @@ impl<'a> PageReader<'a> {
                 return Err(ExtractError::limit(format!("the PDF draws more than {MAX_OPERATIONS} operations")));
             }
             if drawing.glyphs.len() >= MAX_GLYPHS {
+                drawing.is_cut = true;
                 break;
             }
             match operator {
@@ -149,14 +156,21 @@ impl<'a> PageReader<'a> {
         forms: &mut Vec<ObjectId>,
     ) -> Result<(), ExtractError> {
         let document = self.document;
-        let Some(name) = operands.first().and_then(|name| name.as_name().ok()) else { return Ok(()) };
-        let Some(id) = resource(document, resources, b"XObject", name).and_then(|form| form.as_reference().ok()) else {
+        let id = operands
+            .first()
+            .and_then(|name| resource(document, resources, b"XObject", name.as_name().ok()?)?.as_reference().ok());
+        let form = id.and_then(|id| Some((id, document.get_object(id).and_then(Object::as_stream).ok()?)));
+        let Some((id, form)) = form else {
+            drawing.odd += 1;
             return Ok(());
         };
-        let Ok(form) = document.get_object(id).and_then(Object::as_stream) else { return Ok(()) };
         let is_form =
             form.dict.get_deref(b"Subtype", document).and_then(Object::as_name).is_ok_and(|kind| kind == b"Form");
-        if !is_form || forms.len() >= MAX_FORM_DEPTH || forms.contains(&id) {
+        if !is_form {
+            return Ok(());
+        }
+        if forms.len() >= MAX_FORM_DEPTH || forms.contains(&id) {
+            drawing.odd += 1;
             return Ok(());
         }
         self.draw_form(id, form, resources, drawing, forms)
@@ -238,7 +252,10 @@ impl<'a> PageReader<'a> {
     }
 
     fn string(&mut self, bytes: &[u8], drawing: &mut Drawing) {
-        let Some(font) = drawing.state.font.clone() else { return };
+        let Some(font) = drawing.state.font.clone() else {
+            drawing.odd += 1;
+            return;
+        };
         font.show(bytes, self.document, self.limits.max_stream_bytes, |shown| {
             drawing.push(shown.text, shown.advance, &font);
             let state = &drawing.state;

@@ -91,6 +91,8 @@ pub(super) struct Drawing {
     pub(super) glyphs: Vec<Glyph>,
     /// Tokens and operations that make no sense.
     pub(super) odd: u64,
+    /// See [`super::content::PageContent::is_cut`].
+    pub(super) is_cut: bool,
     /// Strings shown so far.
     strings: u32,
     /// Open marked content: its `ActualText`, if any, with the index of the first character it covers.
@@ -117,6 +119,7 @@ impl Default for Drawing {
             line: Matrix::IDENTITY,
             glyphs: Vec::new(),
             odd: 0,
+            is_cut: false,
             strings: 0,
             marks: Vec::new(),
         }

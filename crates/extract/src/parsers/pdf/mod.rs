@@ -37,7 +37,7 @@ use super::types::{ExtractError, ExtractErrorKind, Extraction, Limits};
 use annotations::{Note, NoteReader};
 use content::PageReader;
 use file::LoadedFile;
-use trust::PageTally;
+use trust::{PageCount, PageTally};
 
 /// Further pages are counted, but not read.
 const MAX_PAGES: usize = 20_000;
@@ -79,9 +79,10 @@ fn read_pages(
     let mut notes = NoteReader::new(document, limits.max_text_bytes, limits.max_stream_bytes);
     let mut tally = PageTally::default();
     for (index, page) in pages.iter().take(MAX_PAGES).enumerate() {
-        match read_page(*page, &mut reader, &mut notes, &mut sink, |content| {
-            tally.add(index + 1, &content.glyphs, content.odd);
-        }) {
+        let mut count = PageCount::default();
+        let read = read_page(*page, &mut reader, &mut notes, &mut sink, &mut count);
+        tally.add(index + 1, count);
+        match read {
             Ok(()) => {}
             Err(error) if error.kind == ExtractErrorKind::Limit => return Err(error),
             Err(_) => tally.add_unreadable(index + 1),
@@ -102,25 +103,33 @@ fn read_pages(
         extraction.note("no text layer");
     }
     tally.note(extraction);
+    if pages.len() > MAX_PAGES {
+        extraction.truncated = true;
+        extraction.note(format!("only the first {MAX_PAGES} pages were read"));
+    }
     Ok(())
 }
 
-/// Writes a page's text: its content, then what is filled in and typed on it.
+/// Writes and counts a page's text: its content, then what is filled in and typed on it.
 fn read_page(
     page: ObjectId,
     reader: &mut PageReader<'_>,
     notes: &mut NoteReader<'_>,
     sink: &mut TextSink,
-    count: impl FnOnce(&content::PageContent),
+    count: &mut PageCount,
 ) -> Result<(), ExtractError> {
     let content = reader.page(page)?;
-    count(&content);
+    count.add(&content);
     layout::write(content.glyphs, sink);
     for note in notes.page(page) {
         sink.line();
         match note {
             Note::Text(text) => sink.push(&text),
-            Note::Appearance(form) => layout::write(reader.appearance(page, form)?.glyphs, sink),
+            Note::Appearance(form) => {
+                let content = reader.appearance(page, form)?;
+                count.add(&content);
+                layout::write(content.glyphs, sink);
+            }
         }
     }
     Ok(())

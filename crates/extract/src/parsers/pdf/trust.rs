@@ -1,6 +1,6 @@
 //! Whether the text of pages can be trusted, and what was lost, as notes on the extraction.
 
-use super::glyph::Glyph;
+use super::content::{MAX_GLYPHS, PageContent};
 use crate::parsers::types::Extraction;
 
 /// On a page with a larger share of characters without text, too many words are damaged for it to be searched.
@@ -10,6 +10,26 @@ const MIN_UNMAPPED: u64 = 5;
 /// Pages that a note names, at most.
 const MAX_NAMED_PAGES: usize = 10;
 
+/// Counts what is drawn on a page and on its annotations.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct PageCount {
+    chars: u64,
+    /// Characters without text.
+    unmapped: u64,
+    /// See [`PageContent::odd`].
+    odd: u64,
+    is_cut: bool,
+}
+
+impl PageCount {
+    pub(super) fn add(&mut self, content: &PageContent) {
+        self.chars += content.glyphs.len() as u64;
+        self.unmapped += content.glyphs.iter().filter(|glyph| is_unmapped(&glyph.text)).count() as u64;
+        self.odd += content.odd;
+        self.is_cut |= content.is_cut;
+    }
+}
+
 /// Counts what could not be read of a document's pages.
 #[derive(Debug, Default)]
 pub(super) struct PageTally {
@@ -17,14 +37,14 @@ pub(super) struct PageTally {
     unmapped: u64,
     untrusted: Vec<usize>,
     odd: Vec<usize>,
+    cut: Vec<usize>,
     unreadable: Vec<usize>,
 }
 
 impl PageTally {
-    /// Counts the characters of a page, by its number from 1, and its tokens that make no sense.
-    pub(super) fn add(&mut self, page: usize, glyphs: &[Glyph], odd: u64) {
-        let chars = glyphs.len() as u64;
-        let unmapped = glyphs.iter().filter(|glyph| is_unmapped(&glyph.text)).count() as u64;
+    /// Adds the count of a page, by its number from 1.
+    pub(super) fn add(&mut self, page: usize, count: PageCount) {
+        let PageCount { chars, unmapped, odd, is_cut } = count;
         self.chars += chars;
         self.unmapped += unmapped;
         if unmapped >= MIN_UNMAPPED && unmapped as f64 > MAX_UNMAPPED_SHARE * chars as f64 {
@@ -32,6 +52,9 @@ impl PageTally {
         }
         if odd > 0 {
             self.odd.push(page);
+        }
+        if is_cut {
+            self.cut.push(page);
         }
     }
 
@@ -55,6 +78,10 @@ impl PageTally {
         }
         if !self.odd.is_empty() {
             extraction.note(format!("{}: parts that are not valid were skipped or guessed", named(&self.odd)));
+        }
+        if !self.cut.is_empty() {
+            extraction.truncated = true;
+            extraction.note(format!("{}: only the first {MAX_GLYPHS} characters were read", named(&self.cut)));
         }
         if !self.unreadable.is_empty() {
             extraction.note(format!("{} could not be read", named(&self.unreadable)));
@@ -80,19 +107,23 @@ fn named(pages: &[usize]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parsers::pdf::glyph::Glyph;
 
-    fn glyphs(text: &str) -> Vec<Glyph> {
+    fn count(text: &str, odd: u64) -> PageCount {
         let text_of = |c: char| if c == '?' { String::new() } else { c.to_string() };
-        text.chars().map(|c| Glyph::horizontal(&text_of(c), 0.0, 0.0)).collect()
+        let glyphs = text.chars().map(|c| Glyph::horizontal(&text_of(c), 0.0, 0.0)).collect();
+        let mut count = PageCount::default();
+        count.add(&PageContent { glyphs, odd, is_cut: false });
+        count
     }
 
     #[test]
     fn page_with_many_characters_without_text_is_named() {
         let mut tally = PageTally::default();
-        tally.add(1, &glyphs(&"a".repeat(100)), 0);
-        tally.add(2, &glyphs("??"), 0);
-        tally.add(3, &glyphs(&"ab????????".repeat(3)), 0);
-        tally.add(4, &glyphs(&"\u{F041}".repeat(10)), 2);
+        tally.add(1, count(&"a".repeat(100), 0));
+        tally.add(2, count("??", 0));
+        tally.add(3, count(&"ab????????".repeat(3), 0));
+        tally.add(4, count(&"\u{F041}".repeat(10), 2));
         let mut extraction = Extraction::default();
         tally.note(&mut extraction);
         assert_eq!(

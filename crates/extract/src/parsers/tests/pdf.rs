@@ -117,3 +117,50 @@ fn pdf_page_without_a_trustworthy_text_layer_is_named() {
         "{extraction:?}"
     );
 }
+
+/// Characters without text and tokens that are not valid count wherever on the page they are drawn.
+#[test]
+fn appearances_of_annotations_count_for_the_trust_in_a_page() {
+    for annotation in ["/Subtype /Stamp", "/Subtype /FreeText", "/Subtype /Widget /FT /Tx", "/Subtype /Widget /FT /Sig"]
+    {
+        let annotations = format!("/Annots [<<{annotation} /AP <</N 6 0 R>>>>]");
+        let mut objects = page_objects(&annotations, &stream("", "BT /T 12 Tf (printed) Tj ET"));
+        objects.push(stream(
+            "/Type /XObject /Subtype /Form /Resources <</Font <</U 7 0 R>>>>",
+            "BT /U 12 Tf <000100020003000400050006> Tj ET } {",
+        ));
+        objects.push("<</Type /Font /Subtype /Type0 /Encoding /Identity-H /DescendantFonts []>>".to_owned());
+        let extraction = parse(&pdf(&objects), "application/pdf").unwrap();
+        assert_eq!(extraction.text.as_deref(), Some("printed"), "{annotation}");
+        assert_eq!(
+            extraction.notes,
+            [
+                "6 of 13 characters have no text in their font",
+                "the text layer of page 1 cannot be trusted: over 10 % of its characters have no text in their font, so it \
+                 needs OCR",
+                "page 1: parts that are not valid were skipped or guessed",
+            ],
+            "{annotation}"
+        );
+    }
+}
+
+#[test]
+fn what_a_pdf_page_refers_to_in_vain_is_noted() {
+    for content in ["/T2 12 Tf (x) Tj", "/F Do", "BT (no font) Tj ET"] {
+        let content = format!("BT /T 12 Tf (found) Tj ET q {content} Q");
+        let content = content.replace("q BT", "q /T2 1 Tf BT");
+        let extraction = parse(&page("", &content), "application/pdf").unwrap();
+        assert_eq!(extraction.text.as_deref(), Some("found"), "{content}");
+        assert_eq!(extraction.notes, ["page 1: parts that are not valid were skipped or guessed"], "{content}");
+    }
+}
+
+#[test]
+fn pdf_page_with_too_many_characters_is_cut_and_noted() {
+    let string = format!("({}) Tj ", "x".repeat(1000));
+    let content = format!("BT /T 12 Tf {} ET", string.repeat(501));
+    let extraction = parse(&page("", &content), "application/pdf").unwrap();
+    assert!(extraction.truncated);
+    assert_eq!(extraction.notes, ["page 1: only the first 500000 characters were read"]);
+}
