@@ -38,7 +38,7 @@ struct TextLine {
 
 /// Writes a page's characters as lines.
 pub(super) fn write(mut glyphs: Vec<Glyph>, sink: &mut TextSink) {
-    text_layer::mirror_words(&mut glyphs);
+    text_layer::mirror_logical_order(&mut glyphs);
     let right_to_left = order::right_to_left_share(glyphs.iter().map(|glyph| &*glyph.text)) > RIGHT_TO_LEFT_SHARE;
     let mut lines = lines(runs(glyphs)).into_iter().map(|line| line_text(line.glyphs, right_to_left));
     let mut next = lines.next();

@@ -43,6 +43,16 @@ pub(super) fn is_right_to_left_text(text: &str) -> bool {
     char_class(text) == CharClass::Right
 }
 
+/// Whether it consists of combining marks.
+pub(super) fn is_mark(text: &str) -> bool {
+    marks_only(text).is_some()
+}
+
+/// Whether the form of the letter shows that another follows.
+pub(super) fn joins_next(c: char) -> bool {
+    joining_form(c) == JoiningForm::Joining
+}
+
 fn char_class(text: &str) -> CharClass {
     let strong = text.chars().find_map(|c| {
         if is_right_to_left(c) {
@@ -139,7 +149,7 @@ pub(super) fn logical(mut clusters: Vec<GlyphCluster>, right_to_left: bool) -> S
         }
         return joined(&clusters);
     }
-    let is_right_to_left_line = right_to_left || right >= left;
+    let is_right_to_left_line = right_to_left || right >= left || is_mirrored(&clusters);
     if is_right_to_left_line {
         clusters.reverse();
     }

@@ -164,3 +164,120 @@ fn pdf_page_with_too_many_characters_is_cut_and_noted() {
     assert!(extraction.truncated);
     assert_eq!(extraction.notes, ["page 1: only the first 500000 characters were read"]);
 }
+
+fn is_right_to_left_word(word: &str) -> bool {
+    word.contains(|c| matches!(c, '\u{600}'..='\u{65F}' | '\u{66E}'..='\u{6EF}'))
+}
+
+fn reversed(text: &str) -> String {
+    text.chars().rev().collect()
+}
+
+/// The line in visual order.
+fn visual(line: &str) -> String {
+    let words = line.split(' ').rev();
+    let words = words.map(|word| if is_right_to_left_word(word) { reversed(word) } else { word.to_owned() });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// The pages' content streams that draw the line in each of the ways in which text layers do.
+fn text_layers(line: &str) -> Vec<(&'static str, String)> {
+    let width = |text: &str| text.chars().count() as f64 * 5.0;
+    let draw = |each: &dyn Fn(&mut String)| {
+        let mut content = "BT /T 10 Tf 3 Tr\n".to_owned();
+        each(&mut content);
+        content + "ET"
+    };
+    let show = |content: &mut String, x: f64, scale: i32, text: &str| {
+        let codes: String = text.encode_utf16().map(|unit| format!("{unit:04X}")).collect();
+        content.push_str(&format!("{scale} 0 0 1 {x} 700 Tm <{codes}> Tj\n"));
+    };
+    // Calls with each word in reading order and its right end.
+    let words = |each: &mut dyn FnMut(&str, f64)| {
+        let mut right = 500.0;
+        for word in line.split(' ') {
+            each(word, right);
+            right -= width(word) + 5.0;
+        }
+    };
+    let by_words = |order: fn(&str) -> String| {
+        draw(&|content| words(&mut |word, right| show(content, right - width(word), 1, &order(word))))
+    };
+    let visual_word = |word: &str| if is_right_to_left_word(word) { reversed(word) } else { word.to_owned() };
+    vec![
+        (
+            "logical, leftwards",
+            draw(&|content| {
+                words(&mut |word, mut right| {
+                    for c in visual_word(word).chars().rev() {
+                        right -= 5.0;
+                        show(content, right, 1, &c.to_string());
+                    }
+                });
+            }),
+        ),
+        (
+            "logical, leftwards, numbers and Latin words rightwards",
+            draw(&|content| {
+                words(&mut |word, right| {
+                    if is_right_to_left_word(word) {
+                        for (index, c) in word.chars().enumerate() {
+                            show(content, right - 5.0 * (index + 1) as f64, 1, &c.to_string());
+                        }
+                    } else {
+                        show(content, right - width(word), 1, word);
+                    }
+                });
+            }),
+        ),
+        ("logical, mirrored words", draw(&|content| words(&mut |word, right| show(content, right, -1, word)))),
+        ("logical, mirrored line", draw(&|content| show(content, 500.0, -1, line))),
+        ("logical, words rightwards", by_words(str::to_owned)),
+        ("logical, line rightwards", draw(&|content| show(content, 50.0, 1, line))),
+        ("visual, words in reading order", by_words(visual_word)),
+        ("visual, line", draw(&|content| show(content, 50.0, 1, &visual(line)))),
+        (
+            "visual, characters",
+            draw(&|content| {
+                for (index, c) in visual(line).chars().enumerate() {
+                    show(content, 50.0 + 5.0 * index as f64, 1, &c.to_string());
+                }
+            }),
+        ),
+    ]
+}
+
+fn layer_text(content: &str) -> String {
+    let mut objects = page_objects("", &stream("", content));
+    objects[3] = "<</Type /Font /Subtype /Type0 /Encoding /Identity-H /ToUnicode /Identity-H \
+        /DescendantFonts [<</DW 500>>]>>"
+        .to_owned();
+    text_of(&pdf(&objects), "application/pdf")
+}
+
+#[test]
+fn invisible_text_is_in_reading_order_however_it_is_drawn() {
+    for line in [
+        "کتابخانه ملی ایران در تهران است و مراجع بسیاری دارد.",
+        "در سال ۱۳۹۵ بیش از ۲۰۰ هزار کتاب به آن افزوده شد.",
+        "این کتاب با BibTeX در سال 1395 در تهران چاپ شد",
+        "يولد جميع الناس أحرارا متساوين في الكرامة والحقوق.",
+        "أعلنت شركة Google في سنة 2019 عن خدمة جديدة للبحث.",
+        "و در این روز ۱۲ نفر از آن جا رفتند",
+    ] {
+        for (way, content) in text_layers(line) {
+            assert_eq!(layer_text(&content), line, "{way}");
+        }
+    }
+}
+
+/// A short line is drawn like the others of its page.
+#[test]
+fn invisible_line_without_evidence_is_read_like_its_page() {
+    let sure = text_layers("این کتاب در تهران چاپ شد");
+    let short = text_layers("شمس قمر");
+    for ((way, sure), (_, short)) in sure.iter().zip(&short) {
+        let content = format!("{sure} {}", short.replace(" 700 Tm", " 600 Tm"));
+        assert_eq!(layer_text(&content), "این کتاب در تهران چاپ شد\nشمس قمر", "{way}");
+    }
+}
