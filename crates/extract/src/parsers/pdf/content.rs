@@ -223,7 +223,8 @@ impl<'a> PageReader<'a> {
             _ => return None,
         };
         let text = text_string::decode(properties.get_deref(b"ActualText", self.document).ok()?)?;
-        Some(Rc::from(text.trim_matches(['\u{FEFF}', '\0'])))
+        let text = text.trim_matches(['\u{FEFF}', '\0']);
+        Some(text.replace(char::is_whitespace, " ").into())
     }
 
     fn show(&mut self, operator: &[u8], operands: &[Object], drawing: &mut Drawing) {
@@ -249,6 +250,7 @@ impl<'a> PageReader<'a> {
             }
             _ => drawing.odd += 1,
         }
+        drawing.end_string();
     }
 
     fn string(&mut self, bytes: &[u8], drawing: &mut Drawing) {

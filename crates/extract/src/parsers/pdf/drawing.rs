@@ -17,7 +17,7 @@ pub(super) fn number(operands: &[Object], index: usize) -> f64 {
 }
 
 /// A transformation matrix `[a b c d e f]` (ISO 32000-1, 8.3.4).
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Matrix([f64; 6]);
 
 impl Matrix {
@@ -56,10 +56,10 @@ struct Direction {
 impl Direction {
     /// The direction of characters that follow one another `along`, with `up` from the baseline to their top.
     ///
-    /// Where the two are mirrored, one of them has to be turned. Tesseract draws what is read from right to left with
-    /// `-1 0 0 1`, so there the top counts; a page may also be mirrored from top to bottom, and there the direction counts.
+    /// Tesseract draws what is read from right to left with `-1 0 0 1`, or with this turned as its page is. Where a whole
+    /// page is mirrored, characters are drawn in the order in which they are read as well.
     fn of(along: (f64, f64), up: (f64, f64)) -> Self {
-        let is_mirrored = along.0 * up.1 - along.1 * up.0 < 0.0 && along.0 < -along.1.abs();
+        let is_mirrored = along.0 * up.1 - along.1 * up.0 < 0.0;
         let sign = if is_mirrored { -1.0 } else { 1.0 };
         // Adding zero makes a negative zero positive, which would else turn half a turn into its opposite.
         let angle = (sign * along.1 + 0.0).atan2(sign * along.0);
@@ -95,6 +95,8 @@ pub(super) struct Drawing {
     pub(super) is_cut: bool,
     /// Strings shown so far.
     strings: u32,
+    /// The position at the end of the last string.
+    string_end: Option<Matrix>,
     /// Open marked content: its `ActualText`, if any, with the index of the first character it covers.
     marks: Vec<Option<(Rc<str>, usize)>>,
 }
@@ -121,6 +123,7 @@ impl Default for Drawing {
             odd: 0,
             is_cut: false,
             strings: 0,
+            string_end: None,
             marks: Vec::new(),
         }
     }
@@ -205,9 +208,21 @@ impl Drawing {
         self.line = line;
     }
 
-    /// Starts what one operation shows.
+    /// Starts what one operation shows. It belongs to the string before it if it follows that without a move.
     pub(super) fn begin_string(&mut self) {
-        self.strings = self.strings.wrapping_add(1);
+        if self.string_end != Some(self.position()) {
+            self.strings = self.strings.wrapping_add(1);
+        }
+    }
+
+    /// Ends what one operation shows.
+    pub(super) fn end_string(&mut self) {
+        self.string_end = Some(self.position());
+    }
+
+    /// The text position and direction on the page.
+    fn position(&self) -> Matrix {
+        self.text.then(&self.state.ctm)
     }
 
     /// Adds a character at the current text position. One without text keeps its place: it divides words.
@@ -216,6 +231,8 @@ impl Drawing {
         let GraphicsState { size, scale, rise, .. } = self.state;
         // The effect of the size and its sign on the axes is part of the matrix (ISO 32000-1, 9.4.4).
         let [a, b, c, d, x, y] = self.text.translated(0.0, rise).then(&self.state.ctm).0;
+        let by = self.state.char_space;
+        let by = if font.is_vertical { (c * by, d * by) } else { (a * by * scale, b * by * scale) };
         let (a, b, c, d) = (a * size * scale, b * size * scale, c * size, d * size);
         let (along, up) = if font.is_vertical { ((-c, -d), (a, b)) } else { ((a, b), (c, d)) };
         let direction = Direction::of(along, up);
@@ -223,8 +240,11 @@ impl Drawing {
         let from = x * cos + y * sin;
         let to = from + advance * (along.0 * cos + along.1 * sin);
         let baseline = y * cos - x * sin;
+        let sign = if direction.is_mirrored { -1.0 } else { 1.0 };
+        let spacing = (sign * (by.0 * cos + by.1 * sin)).max(0.0);
         let size = up.0.hypot(up.1) * font.em;
-        if !(from.is_finite() && to.is_finite() && baseline.is_finite() && size.is_finite()) || size <= 0.0 {
+        let numbers = [from, to, baseline, size, spacing];
+        if numbers.iter().any(|number| !number.is_finite()) || size <= 0.0 {
             return;
         }
         self.glyphs.push(Glyph {
@@ -233,10 +253,12 @@ impl Drawing {
             end: from.max(to),
             baseline,
             size,
-            angle: direction.angle.to_degrees().round() as i16,
+            // Half a turn to either side is the same direction.
+            angle: (direction.angle.to_degrees().round() as i16).rem_euclid(360),
             is_mirrored: direction.is_mirrored,
             is_invisible: self.state.is_invisible,
             string: self.strings,
+            spacing,
         });
     }
 

@@ -20,8 +20,27 @@ pub(super) struct Glyph {
     pub(super) is_mirrored: bool,
     /// Whether it is drawn to be selected and found, but not seen.
     pub(super) is_invisible: bool,
-    /// The number of the string it was shown in.
+    /// The number of the string it was shown in; strings that follow one another without a move have one number.
     pub(super) string: u32,
+    /// The character spacing between it and the next of its string, along the line.
+    pub(super) spacing: f64,
+}
+
+impl Glyph {
+    /// The gap to a character further along the line, in points; negative if they overlap. Character spacing is between all
+    /// letters of a string (ISO 32000-1, 9.3.2), so it is no part of the gap.
+    pub(super) fn gap_before(&self, next: &Self) -> f64 {
+        next.start - self.end - self.spacing_beside(next)
+    }
+
+    /// The gap between two characters, in whichever order they are on the line; negative if they overlap.
+    pub(super) fn gap_beside(&self, other: &Self) -> f64 {
+        (other.start - self.end).max(self.start - other.end) - self.spacing_beside(other)
+    }
+
+    fn spacing_beside(&self, other: &Self) -> f64 {
+        if self.string == other.string { self.spacing.max(other.spacing) } else { 0.0 }
+    }
 }
 
 #[cfg(test)]
@@ -38,6 +57,7 @@ impl Glyph {
             is_mirrored: false,
             is_invisible: false,
             string: 0,
+            spacing: 0.0,
         }
     }
 }

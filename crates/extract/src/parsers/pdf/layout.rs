@@ -127,8 +127,7 @@ fn runs(glyphs: Vec<Glyph>) -> Vec<TextLine> {
         let is_adjacent = runs.last().is_some_and(|run| match (run.last(), glyph.last()) {
             (Some(last), Some(next)) => {
                 let max_gap = MAX_RUN_GAP * last.size.max(next.size);
-                let gap = (next.start - last.end).max(last.start - next.end);
-                same_baseline(last, next) && gap < max_gap
+                same_baseline(last, next) && last.gap_beside(next) < max_gap
             }
             _ => false,
         });
@@ -187,7 +186,7 @@ fn line_text(mut glyphs: Vec<Glyph>, right_to_left: bool) -> String {
 
 /// The gap between two characters in units of the smaller font size.
 fn gap(before: &Glyph, after: &Glyph) -> f64 {
-    (after.start - before.end) / before.size.min(after.size)
+    before.gap_before(after) / before.size.min(after.size)
 }
 
 fn both_arabic(before: &Glyph, after: &Glyph) -> bool {
@@ -246,9 +245,7 @@ mod tests {
         for (text, gap) in chars {
             let (start, end) = if is_mirrored { (-at - 0.5, -at) } else { (at, at + 0.5) };
             at += 0.5 + gap;
-            let text = (*text).into();
-            let (baseline, size, angle, is_invisible, string) = (0.0, 1.0, 0, false, 0);
-            glyphs.push(Glyph { text, start, end, baseline, size, angle, is_mirrored, is_invisible, string });
+            glyphs.push(Glyph { is_mirrored, ..Glyph::horizontal(text, start, end) });
         }
         glyphs
     }

@@ -34,12 +34,11 @@ pub(super) fn mirror_logical_order(glyphs: &mut [Glyph]) {
 
 fn is_same_line(one: &Glyph, other: &Glyph) -> bool {
     let size = one.size.max(other.size);
-    let gap = (other.start - one.end).max(one.start - other.end);
     is_candidate(one)
         && is_candidate(other)
         && one.angle == other.angle
         && (one.baseline - other.baseline).abs() < MAX_BASELINE_SHIFT * size
-        && gap < MAX_LINE_GAP * size
+        && one.gap_beside(other) < MAX_LINE_GAP * size
 }
 
 fn is_candidate(glyph: &Glyph) -> bool {
@@ -68,7 +67,7 @@ fn logical_order_evidence(line: &[Glyph]) -> f64 {
         let mut pieces = Vec::with_capacity(string.len());
         for (index, glyph) in string.iter().enumerate() {
             let before = index.checked_sub(1).map(|before| &string[before]);
-            if before.is_some_and(|before| glyph.start - before.end > MAX_LETTER_GAP * glyph.size) {
+            if before.is_some_and(|before| before.gap_before(glyph) > MAX_LETTER_GAP * glyph.size) {
                 pieces.push(" ");
             }
             pieces.push(&glyph.text);

@@ -107,6 +107,67 @@ fn pdf_text_is_read_in_every_direction() {
 }
 
 #[test]
+fn character_spacing_does_not_divide_words() {
+    for content in [
+        "3 Tc (two words) Tj",
+        "9 Tc (two words) Tj",
+        "60 Tc (two words) Tj",
+        "3 Tc 4 Tw (two words) Tj",
+        "3 Tc 50 Tz (two words) Tj",
+        "3 Tc 200 Tz (two words) Tj",
+        "3 Tc [(t) 20 (wo) -300 (wor) -40 (ds)] TJ",
+        "3 Tc (t) Tj (wo ) Tj (words) Tj",
+        "1 3 (two words) \"",
+        "3 Tc 0 1 -1 0 50 100 Tm (two words) Tj",
+        "3 Tc -1 0 0 1 500 100 Tm (two words) Tj",
+        "3 Tc 12 0 0 12 50 100 Tm /T 1 Tf 0.25 Tc (two words) Tj",
+        "3 Tc (two) Tj 36 0 Td (words) Tj",
+    ] {
+        let content = format!("BT /T 12 Tf {content} ET");
+        assert_eq!(text_of(&page("", &content), "application/pdf"), "two words", "{content}");
+    }
+    let codes: String = "کتابخانه ملی ایران".encode_utf16().map(|unit| format!("{unit:04X}")).collect();
+    let visual: String = reversed("کتابخانه ملی ایران").encode_utf16().map(|unit| format!("{unit:04X}")).collect();
+    for content in [
+        format!("1 Tc -1 0 0 1 500 700 Tm <{codes}> Tj"),
+        format!("5 Tc 2 Tw -1 0 0 1 500 700 Tm <{codes}> Tj"),
+        format!("1 Tc 1 0 0 1 100 700 Tm <{visual}> Tj"),
+        format!("3 Tc 3 Tr 1 0 0 1 100 700 Tm <{codes}> Tj"),
+    ] {
+        assert_eq!(layer_text(&format!("BT /T 12 Tf {content} ET")), "کتابخانه ملی ایران", "{content}");
+    }
+}
+
+#[test]
+fn mirrored_text_is_in_reading_order_however_its_page_is_turned() {
+    let hex = |text: &str| text.encode_utf16().map(|unit| format!("{unit:04X}")).collect::<String>();
+    for (upright, mirrored) in [
+        ("1 0 0 1", "-1 0 0 1"),
+        ("0 1 -1 0", "0 -1 -1 0"),
+        ("-1 0 0 -1", "1 0 0 -1"),
+        ("0 -1 1 0", "0 1 1 0"),
+        ("0.9848 0.1736 -0.1736 0.9848", "-0.9848 -0.1736 -0.1736 0.9848"),
+    ] {
+        let line = hex("کتابخانه ملی ایران");
+        let content = format!("BT /T 12 Tf {mirrored} 300 400 Tm <{line}> Tj ET");
+        assert_eq!(layer_text(&content), "کتابخانه ملی ایران", "{mirrored}");
+        // A number is drawn as it is read, on the same line.
+        let [a, b] = [0, 1].map(|at| upright.split(' ').nth(at).unwrap().parse::<f64>().unwrap());
+        let place = |back: f64| format!("{} {}", 300.0 - a * back, 400.0 - b * back);
+        let content = format!(
+            "BT /T 12 Tf {mirrored} {} Tm <{}> Tj {upright} {} Tm <{}> Tj {mirrored} {} Tm <{}> Tj ET",
+            place(0.0),
+            hex("در سال"),
+            place(66.0),
+            hex("1395"),
+            place(72.0),
+            hex("بود"),
+        );
+        assert_eq!(layer_text(&content), "در سال 1395 بود", "{mirrored}");
+    }
+}
+
+#[test]
 fn pdf_page_without_a_trustworthy_text_layer_is_named() {
     let mut objects = page_objects("", "");
     objects[3] = "<</Type /Font /Subtype /Type0 /Encoding /Identity-H /DescendantFonts []>>".to_owned();
