@@ -4,6 +4,7 @@
 //! ingesting process. Media types are the registered ones where one is.
 
 mod names;
+mod pdf;
 mod signatures;
 mod text;
 
@@ -32,7 +33,8 @@ pub struct DetectedType {
 #[must_use]
 pub fn detect(first_bytes: &[u8], name: Option<&str>) -> DetectedType {
     let sample = &first_bytes[..first_bytes.len().min(SAMPLE_BYTES)];
-    let content = signatures::detect(sample).or_else(|| text::detect(sample)).unwrap_or(UNKNOWN);
+    let is_pdf = pdf::is_pdf(sample).then_some("application/pdf");
+    let content = is_pdf.or_else(|| signatures::detect(sample)).or_else(|| text::detect(sample)).unwrap_or(UNKNOWN);
     let by_name = name.and_then(by_name);
     match by_name {
         Some(named) if refines(named, content) => DetectedType { media_type: named, by_name, mismatch: false },

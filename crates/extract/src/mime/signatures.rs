@@ -33,7 +33,6 @@ const SIGNATURES: &[Signature] = &[
     sig(0, b"BZh", "application/x-bzip2"),
     sig(0, b"\xFD7zXZ\0", "application/x-xz"),
     sig(0, b"\x28\xB5\x2F\xFD", "application/zstd"),
-    sig(257, b"ustar", "application/x-tar"),
     sig(0, b"!<arch>\n", "application/x-archive"),
     sig(0, b"\xED\xAB\xEE\xDB", "application/x-rpm"),
     sig(0, b"SQLite format 3\0", "application/vnd.sqlite3"),
@@ -59,13 +58,12 @@ const SIGNATURES: &[Signature] = &[
 
 /// The format whose signature the sample has.
 pub(super) fn detect(sample: &[u8]) -> Option<&'static str> {
-    pdf(sample)
-        .or_else(|| container(sample))
+    container(sample)
+        .or_else(|| tar(sample))
         .or_else(|| SIGNATURES.iter().find(|s| is_at(sample, s.at, s.bytes)).map(|s| s.media_type))
         .filter(|media_type| !is_short_signature(media_type) || !looks_like_text(sample))
         .or_else(|| bmp(sample))
         .or_else(|| mpeg_audio(sample))
-        .or_else(|| tar(sample))
 }
 
 /// Whether the signature is of two or three letters that text may start with too.
@@ -77,7 +75,7 @@ fn is_short_signature(media_type: &str) -> bool {
 }
 
 /// Whether no byte is one that only binary data has (WHATWG MIME Sniffing, 3), or a byte order mark begins UTF-16.
-fn looks_like_text(sample: &[u8]) -> bool {
+pub(super) fn looks_like_text(sample: &[u8]) -> bool {
     match sample {
         [] | [0xFF, 0xFE, 0, 0, ..] => false,
         [0xFE, 0xFF, ..] | [0xFF, 0xFE, ..] => true,
@@ -85,56 +83,11 @@ fn looks_like_text(sample: &[u8]) -> bool {
     }
 }
 
-/// Readers accept a PDF header anywhere in the first KiB, so content before it does not hide the format, except that of an
-/// archive, which has the PDF as a member. Text about PDF may quote a header, so behind text it has to be followed by an
-/// object, and the text has to be that of a printer or of a message, or the file no text. There the whole sample counts.
-fn pdf(sample: &[u8]) -> Option<&'static str> {
-    const FIRST_KIB: usize = 1024;
-    const HEADER: &[u8] = b"%PDF-";
-    let is_pdf = |at: usize| {
-        let before = &sample[..at];
-        let is_blank = at <= 3 || before.iter().all(u8::is_ascii_whitespace);
-        let is_line = before.last().is_none_or(|byte| matches!(byte, b'\n' | b'\r'));
-        if is_blank {
-            true
-        } else if looks_like_text(before) {
-            is_line && (is_protocol(before) || !is_utf8(sample)) && has_pdf_object(&sample[at..])
-        } else {
-            at < FIRST_KIB && !is_archive(sample) || is_line && is_protocol(before) && has_pdf_object(&sample[at..])
-        }
-    };
-    let mut headers = sample.windows(HEADER.len()).enumerate().filter(|(_, window)| *window == HEADER);
-    headers.any(|(at, _)| is_pdf(at)).then_some("application/pdf")
-}
-
-/// Whether a PDF's header is followed by an object, with at most comments between them.
-fn has_pdf_object(sample: &[u8]) -> bool {
-    let lines = sample.split(|byte| matches!(byte, b'\n' | b'\r')).map(<[u8]>::trim_ascii);
-    let mut lines = lines.filter(|line| !line.is_empty() && !line.starts_with(b"%"));
-    let Some(line) = lines.next() else { return false };
-    let mut words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
-    let mut is_number = || words.next().is_some_and(|word| word.iter().all(u8::is_ascii_digit));
-    is_number() && is_number() && words.next().is_some_and(|word| word.starts_with(b"obj"))
-}
-
-/// Whether it is the start of a printer's job (PJL), or the header of a message (MIME, HTTP).
-fn is_protocol(before: &[u8]) -> bool {
-    const CONTENT_TYPE: &[u8] = b"content-type:";
-    before.starts_with(b"\x1B%-12345X")
-        || before.starts_with(b"@PJL")
-        || before.windows(CONTENT_TYPE.len()).any(|window| window.eq_ignore_ascii_case(CONTENT_TYPE))
-}
-
-/// Whether it is UTF-8; the last character may be cut.
-fn is_utf8(sample: &[u8]) -> bool {
-    std::str::from_utf8(sample).map_or_else(|error| error.error_len().is_none(), |_| true)
-}
-
-fn is_archive(sample: &[u8]) -> bool {
+pub(super) fn is_archive(sample: &[u8]) -> bool {
     [&b"PK\x03\x04"[..], b"Rar!\x1A\x07", b"7z\xBC\xAF\x27\x1C", b"!<arch>\n"]
         .iter()
         .any(|start| sample.starts_with(start))
-        || is_at(sample, 257, b"ustar")
+        || tar(sample).is_some()
 }
 
 fn container(sample: &[u8]) -> Option<&'static str> {
@@ -215,10 +168,13 @@ fn bmp(sample: &[u8]) -> Option<&'static str> {
     matches!(size, 12 | 40 | 52 | 56 | 64 | 108 | 124).then_some("image/bmp")
 }
 
-/// An archive without the signature of later formats: the checksum of its first header is right (POSIX.1, ustar: all bytes of
-/// the header, with spaces for the checksum).
+/// A tape archive, by the signature of later formats or the checksum of its first header (POSIX.1, ustar: all bytes of the
+/// header, with spaces for the checksum).
 fn tar(sample: &[u8]) -> Option<&'static str> {
     const CHECKSUM: std::ops::Range<usize> = 148..156;
+    if is_at(sample, 257, b"ustar") {
+        return Some("application/x-tar");
+    }
     let header = sample.get(..512).filter(|header| header[0] != 0)?;
     let checksum = std::str::from_utf8(&header[CHECKSUM]).ok()?.trim_matches(['\0', ' ']);
     let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
@@ -243,6 +199,6 @@ fn is_at(sample: &[u8], at: usize, bytes: &[u8]) -> bool {
     sample.get(at..).is_some_and(|rest| rest.starts_with(bytes))
 }
 
-fn has(sample: &[u8], bytes: &[u8], within: usize) -> bool {
+pub(super) fn has(sample: &[u8], bytes: &[u8], within: usize) -> bool {
     sample[..sample.len().min(within)].windows(bytes.len()).any(|window| window == bytes)
 }

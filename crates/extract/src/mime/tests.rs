@@ -91,6 +91,57 @@ fn pdf_behind_other_bytes_is_a_pdf() {
     }
 }
 
+/// A whole file of text objects, without binary data.
+const PLAIN_PDF: &str = "%PDF-1.7\n1 0 obj\n<</Type/Catalog/Pages 2 0 R>>\nendobj\n2 0 obj\n<</Type/Pages/Kids[]/Count 0>>\n\
+    endobj\nxref\n0 3\n0000000000 65535 f \n0000000009 00000 n \n0000000054 00000 n \ntrailer\n<</Size 3/Root 1 0 R>>\n\
+    startxref\n105\n%%EOF\n";
+
+#[test]
+fn pdf_behind_the_start_of_another_format_is_a_pdf() {
+    let long = PLAIN_PDF.replace("2 0 obj\n", &format!("2 0 obj\n{}\n", "% ".repeat(SAMPLE_BYTES)));
+    let long_stream = format!("%PDF-1.7\n1 0 obj\n<</Length 9000>>\nstream\n{}", "0 0 m ".repeat(SAMPLE_BYTES));
+    let update = format!("{PLAIN_PDF}2 0 obj\n<</Type/Pages/Kids[]/Count 0>>\nendobj\n");
+    for before in [
+        "Sent by the scanner:\n",
+        "گزارش سالانه\n",
+        "<br />\n<b>Notice</b>: Undefined index<br />\n",
+        "<!DOCTYPE html>\n",
+        "{\"ok\":true}\n",
+        "<?xml version=\"1.0\"?>\n",
+        "%!PS-Adobe-3.0 PDF-1.4\n",
+        "-12345X@PJL JOB\n",
+        "\u{1B}E\u{1B}&l0O",
+        "report.pdf ",
+        &"2024-01-01 INFO started\n".repeat(20),
+    ] {
+        for pdf in [PLAIN_PDF, &long, &long_stream, &update] {
+            let file = format!("{before}{pdf}");
+            assert_eq!(detect(file.as_bytes(), None).media_type, "application/pdf", "{before}");
+        }
+    }
+    let far = format!("{}\n{PLAIN_PDF}", "x".repeat(1024));
+    assert_eq!(detect(far.as_bytes(), None).media_type, "text/plain", "a header within the first KiB");
+}
+
+#[test]
+fn text_that_quotes_a_pdf_is_not_pdf() {
+    let object = PLAIN_PDF.split_inclusive("endobj\n").next().unwrap();
+    for text in [
+        format!("A small PDF:\n{PLAIN_PDF}Its end is the marker %%EOF.\n"),
+        format!("A small PDF:\n```\n{PLAIN_PDF}```\n"),
+        format!("The first object:\n{object}\nand so on, up to startxref and %%EOF.\n"),
+        format!("The first object:\n{object}\n{}", "It is the catalogue. ".repeat(SAMPLE_BYTES)),
+        format!("The first object:\n{object}"),
+        "A stream:\n%PDF-1.7\n1 0 obj\n<<>>\nstream\nwords\n".to_owned(),
+    ] {
+        assert_eq!(detect(text.as_bytes(), None).media_type, "text/plain", "{text:.200}");
+    }
+    let page = format!("<!doctype html><pre>\n{PLAIN_PDF}</pre>\n");
+    assert_eq!(detect(page.as_bytes(), None).media_type, "text/html");
+    let program = format!("PDF = b\"\"\"\\\n{PLAIN_PDF}\"\"\"\n\ndef read(): ...\n");
+    assert_eq!(detect(program.as_bytes(), Some("read.py")).media_type, "text/plain");
+}
+
 #[test]
 fn text_about_pdf_and_archives_of_pdf_are_not_pdf() {
     for text in [
@@ -106,6 +157,12 @@ fn text_about_pdf_and_archives_of_pdf_are_not_pdf() {
     let mut tar = vec![0; 512];
     tar[257..262].copy_from_slice(b"ustar");
     assert_eq!(detect(&[&tar, &pdf[..]].concat(), None).media_type, "application/x-tar");
+    let mut old_tar = vec![0; 512];
+    old_tar[..6].copy_from_slice(b"r.pdf\0");
+    old_tar[148..156].copy_from_slice(b"        ");
+    let sum: u32 = old_tar.iter().map(|byte| u32::from(*byte)).sum();
+    old_tar[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    assert_eq!(detect(&[&old_tar, &pdf[..]].concat(), None).media_type, "application/x-tar");
     let zip = [&b"PK\x03\x04\x14\0"[..], &[0; 20], b"\x05\0\0\0a.pdf", pdf].concat();
     assert_eq!(detect(&zip, None).media_type, "application/zip");
 }
