@@ -1,10 +1,14 @@
 //! Finds the character set of a text by its bytes, and decodes it.
 //!
-//! A byte order mark decides. Without one, the text is UTF-8 unless more bytes than a few speak against it; then UTF-32 or
-//! UTF-16 if the bytes make sense as such; else what a document declares, or what the letters look like.
+//! A byte order mark decides. Without one, the text is UTF-8 unless most bytes speak against it; then UTF-32 or UTF-16 if the
+//! bytes make sense as such; else what a document declares, or what the letters look like.
+
+mod utf8;
 
 use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
 use encoding_rs::{Encoding, ISO_2022_JP, UTF_8, UTF_16BE, UTF_16LE};
+
+use utf8::{decode_utf8, is_utf8};
 
 /// The bytes that are inspected where not all have to be.
 const SAMPLE_BYTES: usize = 256 * 1024;
@@ -88,136 +92,6 @@ fn legacy(bytes: &[u8]) -> &'static Encoding {
     let mut detector = EncodingDetector::new(Iso2022JpDetection::Deny);
     detector.feed(&bytes[..bytes.len().min(SAMPLE_BYTES)], true);
     detector.guess(None, Utf8Detection::Deny)
-}
-
-/// A run of UTF-8, or a sequence that is not UTF-8 and stands for one character.
-enum Utf8Part<'a> {
-    Text(&'a str),
-    /// An unpaired or paired surrogate, an overlong form, or a character beyond Unicode: a whole sequence in the form of UTF-8.
-    IllFormed(&'a [u8]),
-    /// Bytes that are no sequence, or the beginning of one.
-    Bad,
-    /// The beginning of a sequence, which the end of the bytes cuts.
-    Cut,
-}
-
-fn utf8_parts(bytes: &[u8]) -> impl Iterator<Item = Utf8Part<'_>> {
-    let mut rest = bytes;
-    let mut bad = None;
-    std::iter::from_fn(move || {
-        if let Some(length) = bad.take() {
-            return Some(non_utf8(&mut rest, length));
-        }
-        if rest.is_empty() {
-            return None;
-        }
-        let (valid, length) = match std::str::from_utf8(rest) {
-            Ok(text) => (text, None),
-            Err(error) => {
-                let valid = rest.get(..error.valid_up_to()).unwrap_or_default();
-                (std::str::from_utf8(valid).unwrap_or_default(), Some(error.error_len()))
-            }
-        };
-        rest = rest.get(valid.len()..).unwrap_or_default();
-        match length {
-            Some(length) if valid.is_empty() => Some(non_utf8(&mut rest, length)),
-            length => {
-                bad = length;
-                Some(Utf8Part::Text(valid))
-            }
-        }
-    })
-}
-
-/// Takes what is not UTF-8 from the start of `rest`: `length` bytes, or all if the end cuts a sequence.
-fn non_utf8<'a>(rest: &mut &'a [u8], length: Option<usize>) -> Utf8Part<'a> {
-    let (part, length) = match (sequence_bytes(rest), length) {
-        (Some(sequence), _) => (Utf8Part::IllFormed(sequence), sequence.len()),
-        (None, Some(length)) => (Utf8Part::Bad, length),
-        (None, None) => (Utf8Part::Cut, rest.len()),
-    };
-    *rest = rest.get(length..).unwrap_or_default();
-    part
-}
-
-/// A lead byte with all its continuation bytes, whatever character they would make.
-fn sequence_bytes(bytes: &[u8]) -> Option<&[u8]> {
-    let length = match bytes.first()? {
-        0xC0..=0xDF => 2,
-        0xE0..=0xEF => 3,
-        0xF0..=0xF7 => 4,
-        _ => return None,
-    };
-    let sequence = bytes.get(..length)?;
-    sequence[1..].iter().all(|byte| is_continuation(*byte)).then_some(sequence)
-}
-
-fn is_continuation(byte: u8) -> bool {
-    byte & 0xC0 == 0x80
-}
-
-/// The UTF-16 code unit that three bytes in the form of UTF-8 stand for, if it is a surrogate.
-fn surrogate(sequence: &[u8]) -> Option<u16> {
-    match *sequence {
-        [0xED, second @ 0xA0..=0xBF, third] => Some(0xD000 | (u16::from(second & 0x3F) << 6) | u16::from(third & 0x3F)),
-        _ => None,
-    }
-}
-
-/// Each maximal part of a sequence that is not UTF-8 becomes one U+FFFD, as in the WHATWG Encoding Standard; so does half a
-/// surrogate pair and an overlong form, each as a whole. A surrogate pair becomes its character (CESU-8, Unicode Technical
-/// Report 26).
-fn decode_utf8(bytes: &[u8]) -> String {
-    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-    let mut text = String::with_capacity(bytes.len());
-    let mut high = None;
-    for part in utf8_parts(bytes) {
-        let unit = match part {
-            Utf8Part::IllFormed(sequence) => surrogate(sequence),
-            _ => None,
-        };
-        if let (Some(first), Some(second)) = (high.take(), unit)
-            && let Some(Ok(c)) = char::decode_utf16([first, second]).next()
-        {
-            text.pop();
-            text.push(c);
-            continue;
-        }
-        high = unit;
-        match part {
-            Utf8Part::Text(part) => text.push_str(part),
-            _ => text.push(char::REPLACEMENT_CHARACTER),
-        }
-    }
-    text
-}
-
-/// Whether the bytes are UTF-8 but for a few; the last character may be cut.
-///
-/// In other character sets, few pairs of bytes have the form of UTF-8, and most of the bytes beyond ASCII do not.
-fn is_utf8(bytes: &[u8]) -> bool {
-    let mut ascii = 0;
-    let mut continuations = 0;
-    let mut controls = 0;
-    let mut bad = 0;
-    for part in utf8_parts(bytes) {
-        match part {
-            Utf8Part::Text(text) => {
-                controls += text.bytes().filter(u8::is_ascii_control).count();
-                for byte in text.bytes() {
-                    ascii += usize::from(byte.is_ascii());
-                    continuations += usize::from(is_continuation(byte));
-                }
-            }
-            Utf8Part::IllFormed(sequence) => continuations += sequence.len() - 1,
-            Utf8Part::Bad => bad += 1,
-            Utf8Part::Cut => {}
-        }
-    }
-    // Of UTF-16 and UTF-32 in most scripts, every other byte is a control character.
-    let is_wide = controls * 4 > trim_nuls(bytes).len() && unmarked_wide(bytes).is_some();
-    let needed = if ascii * 4 > bytes.len() * 3 { bad } else { bad * 2 };
-    !is_wide && continuations >= needed
 }
 
 /// Text as [`is_utf8`], with few control characters.

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::utf8::{MIN_LETTERS_IN_WORDS, letters_in_words};
 use super::*;
 
 const PERSIAN: &str = "کتابخانه‌ی ملی ایران در تهران است. این کتاب را برای خواندن به مدرسه می‌برم.\n";
@@ -52,6 +53,75 @@ fn one_bad_byte_anywhere_costs_one_character() {
     latin.push(0xFF);
     latin.extend(b" bad byte in all of its long text");
     assert_eq!(name(&latin), "utf-8");
+}
+
+#[test]
+fn last_byte_may_be_the_only_letter_beyond_ascii() {
+    for (bytes, text) in [
+        (&b"caf\xE9"[..], "café"),
+        (b"voil\xE0", "voilà"),
+        (b"na\xEFve caf\xE9", "naïve café"),
+        (b"Tromp\xF6", "Trompö"),
+        (b"caf\xC3\xA9 caf\xC3", "café caf\u{FFFD}"),
+        (b"an ellipsis \xE2\x80", "an ellipsis \u{FFFD}"),
+    ] {
+        assert_eq!(decoded(bytes), text);
+        assert!(is_text(bytes), "{text}");
+    }
+}
+
+#[test]
+fn words_in_utf8_are_read_among_many_bad_bytes() {
+    let texts = [
+        "فهرست کتاب‌های کتابخانه در سالن بزرگ است",
+        "Годовой отчёт национальной библиотеки",
+        "Ετήσια έκθεση της εθνικής βιβλιοθήκης",
+        "国家图书馆年度报告任何人都可以在那里阅读",
+    ];
+    for text in texts {
+        for step in [4, 5, 6, 7, 9] {
+            let pieces = text.as_bytes().chunks(if text.starts_with('国') { step * 2 } else { step });
+            let bytes: Vec<u8> = pieces.flat_map(|piece| [piece, b"\xFF"].concat()).collect();
+            assert_eq!(name(&bytes), "utf-8", "{text}, a bad byte after {step}");
+            assert!(is_text(&bytes));
+        }
+        let (other, _, _) = encoding_rs::WINDOWS_1256.encode("كتاب بزرگ گزارش ملي پچژگ منتشر شد در تهران");
+        for (one, two) in [(text.as_bytes(), &*other), (&*other, text.as_bytes())] {
+            let bytes = [one, b"\n", two].concat();
+            assert_eq!(name(&bytes), "utf-8");
+            assert!(decoded(&bytes).contains(text));
+        }
+    }
+}
+
+/// Thai, and other sets whose letters often make pairs in the form of UTF-8.
+#[test]
+fn other_character_sets_have_no_words_in_utf8() {
+    let texts = [
+        (
+            encoding_rs::WINDOWS_874,
+            "ห้องสมุดแห่งชาติเปิดทำการทุกวัน นานาชาติ การบินพลเรือน อาบน้ำ \
+             ทำงานด้านการบริหารงานบุคคล สถาบันวิจัยและพัฒนา ราคาสินค้าเกษตร",
+        ),
+        (encoding_rs::GBK, "图书馆每天开放任何人都可以在那里阅读这是一个测试文件中华人民共和国位于亚洲东部太平洋西岸"),
+        (encoding_rs::BIG5, "圖書館每天開放任何人都可以在那裡閱讀這是一個測試文件"),
+        (
+            encoding_rs::EUC_KR,
+            "한국어로쓴글입니다도서관은매일열려있습니다대한민국은동아시아의한반도남부에위치한나라이다",
+        ),
+        (encoding_rs::EUC_JP, "図書館は毎日開いています。誰でもそこで読むことができます。コンピュータ・プログラム"),
+        (encoding_rs::SHIFT_JIS, "図書館は毎日開いています。誰でもそこで読むことができます。コンピュータ・プログラム"),
+        (encoding_rs::KOI8_R, "Библиотека открыта каждый день, и каждый может там читать. Ещё её"),
+        (encoding_rs::WINDOWS_1256, "كتابخانه ملي ايران پژوهش گچ چگونه بزرگ گفتگوي ويژه پچپچ گروگان گپ"),
+        (encoding_rs::WINDOWS_1252, "Le «CAFÉ» “RÉSUMÉ” de l’École… Ça va À «À côté» œuvre ÃŸ"),
+    ];
+    for (encoding, text) in texts {
+        let (bytes, _, unmappable) = encoding.encode(text);
+        assert!(!unmappable, "{text}");
+        for start in 0..bytes.len() {
+            assert!(letters_in_words(&bytes[start..]) < MIN_LETTERS_IN_WORDS, "{text} in {}", encoding.name());
+        }
+    }
 }
 
 #[test]
