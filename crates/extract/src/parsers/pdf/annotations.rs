@@ -1,48 +1,31 @@
-//! What is filled into a page's form fields and typed on it: values of fields (ISO 32000-1, 12.7) and texts of annotations
+//! What is filled into a page's form fields, typed on it and drawn for that: fields (ISO 32000-1, 12.7) and annotations
 //! (12.5). It is not part of the page's content.
-
-use std::collections::HashSet;
 
 use lopdf::{Dictionary, Document, Object, ObjectId};
 
-use super::text_string;
-use crate::parsers::html;
-use crate::parsers::sink::readable;
+use super::fields::{FieldKind, FieldReader, MAX_DEPTH};
+use super::note::{Note, NoteText};
+use super::text_string::TextReader;
 
 /// Annotations of one page, and fields of one document, at most; further ones are not read.
 const MAX_ITEMS: usize = 10_000;
-/// The depth of fields within fields, at most.
-const MAX_DEPTH: usize = 32;
-/// Options of one choice field, at most.
-const MAX_OPTIONS: usize = 1000;
 
-// Bits of `F` and `Ff` (ISO 32000-1, tables 165, 226 and 228).
+// Bits of `F` (ISO 32000-1, table 165).
 const HIDDEN_OR_NOT_VIEWED: i64 = 1 << 1 | 1 << 5;
-const PASSWORD: i64 = 1 << 13;
-const PUSH_BUTTON: i64 = 1 << 16;
-
-/// A text on a page beside its content.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Note {
-    Text(String),
-    /// A form to be drawn, because nothing else says what is on it.
-    Appearance(ObjectId),
-}
 
 /// Reads the notes of a document's pages, each field once.
 pub(super) struct NoteReader<'a> {
     document: &'a Document,
-    max_text_bytes: usize,
-    max_stream_bytes: usize,
+    texts: TextReader<'a>,
+    fields: FieldReader<'a>,
     /// What further notes may have: many may refer to one long text.
     left_bytes: usize,
-    /// The dictionaries whose value has been read.
-    seen: HashSet<*const Dictionary>,
 }
 
 impl<'a> NoteReader<'a> {
     pub(super) fn new(document: &'a Document, max_text_bytes: usize, max_stream_bytes: usize) -> Self {
-        Self { document, max_text_bytes, max_stream_bytes, left_bytes: max_text_bytes, seen: HashSet::new() }
+        let texts = TextReader { document, max_text_bytes, max_stream_bytes };
+        Self { document, texts, fields: FieldReader::new(document, texts), left_bytes: max_text_bytes }
     }
 
     /// The notes on a page, in the order of its annotations.
@@ -68,7 +51,7 @@ impl<'a> NoteReader<'a> {
 
     /// The note, unless the document has more than enough text in its notes.
     fn within_limit(&mut self, note: Note) -> Option<Note> {
-        if let Note::Text(text) = &note {
+        if let Some(NoteText::New(text) | NoteText::Internal(text)) = &note.text {
             let left = self.left_bytes.checked_sub(text.len());
             self.left_bytes = left.unwrap_or(0);
             left?;
@@ -77,7 +60,7 @@ impl<'a> NoteReader<'a> {
     }
 
     /// The values of fields that are on none of the pages.
-    pub(super) fn remaining_fields(&mut self) -> Vec<Note> {
+    pub(super) fn remaining_fields(&mut self) -> Vec<String> {
         let document = self.document;
         let form = document.catalog().and_then(|catalog| catalog.get_deref(b"AcroForm", document));
         let fields = form.and_then(Object::as_dict).and_then(|form| form.get_deref(b"Fields", document));
@@ -97,8 +80,8 @@ impl<'a> NoteReader<'a> {
             let Ok(field) = document.dereference(field).and_then(|(_, field)| field.as_dict()) else { continue };
             let kids = field.get_deref(b"Kids", document).and_then(Object::as_array).map(Vec::as_slice);
             if !is_hidden(field, document) {
-                let note = self.value(field).map(Note::Text);
-                notes.extend(note.and_then(|note| self.within_limit(note)));
+                let note = Note { text: self.fields.text(field), ..Note::default() };
+                notes.extend(self.within_limit(note).and_then(|note| note.read(None)));
             }
             if depth < MAX_DEPTH {
                 push(&mut open, kids.unwrap_or_default(), depth + 1);
@@ -111,158 +94,39 @@ impl<'a> NoteReader<'a> {
         if is_hidden(annotation, self.document) {
             return None;
         }
-        let kind = self.name(annotation, b"Subtype");
-        match kind {
-            b"Widget" => self.widget(annotation),
-            // A pop-up shows the text of its parent; a link's text is on the page.
-            b"Popup" | b"Link" | b"Screen" | b"Movie" | b"3D" | b"PrinterMark" | b"TrapNet" => None,
+        let kind = self.texts.name(annotation, b"Subtype");
+        let field = (kind == b"Widget").then(|| self.fields.kind(annotation)).flatten();
+        let text = match kind {
+            b"Widget" if field == Some(FieldKind::Password) => return None,
+            b"Widget" => self.fields.text(annotation),
+            // It shows the text of its parent.
+            b"Popup" => return None,
+            // Their text describes them, and is not shown.
+            b"Link" | b"Screen" | b"Movie" | b"3D" | b"PrinterMark" | b"TrapNet" => None,
             _ if annotation.has(b"StateModel") => None,
             _ => {
-                let typed = self.text(annotation, b"Contents").or_else(|| self.rich_text(annotation, b"RC"));
-                let is_drawn = matches!(kind, b"FreeText" | b"Stamp" | b"Watermark");
-                typed.map(Note::Text).or_else(|| if is_drawn { self.appearance(annotation) } else { None })
+                let typed = self.texts.text(annotation, b"Contents");
+                let typed = typed.or_else(|| self.texts.rich_text(annotation, b"RC"));
+                typed.map(|typed| NoteText::New(typed.into()))
             }
-        }
-    }
-
-    fn widget(&mut self, widget: &'a Dictionary) -> Option<Note> {
-        let kind = self.inherited(widget, b"FT").and_then(|(_, kind)| kind.as_name().ok()).unwrap_or_default();
-        let has_value = self.inherited(widget, b"V").is_some_and(|(_, value)| !value.is_null());
-        if let Some(text) = self.value(widget) {
-            return Some(Note::Text(text));
-        }
-        let is_password = kind == b"Tx" && self.flags(widget) & PASSWORD != 0;
-        // A value that was read already, and the tick of a button, say nothing more when they are drawn.
-        let is_drawn = !is_password && kind != b"Btn" && (!has_value || kind == b"Sig");
-        if is_drawn { self.appearance(widget) } else { None }
-    }
-
-    /// The value of a field, unless it was read before.
-    fn value(&mut self, field: &'a Dictionary) -> Option<String> {
-        let document = self.document;
-        let kind = self.inherited(field, b"FT")?.1.as_name().ok()?;
-        if kind == b"Btn" {
-            return self.button(field);
-        }
-        if kind == b"Sig" || kind == b"Tx" && self.flags(field) & PASSWORD != 0 {
-            return None;
-        }
-        let (holder, value) = self.inherited(field, b"V").or_else(|| self.inherited(field, b"RV"))?;
-        if !self.seen.insert(std::ptr::from_ref(holder)) {
-            return None;
-        }
-        let values = match value {
-            Object::Array(values) => values.as_slice(),
-            _ if !holder.has(b"V") => return self.rich_text(holder, b"RV"),
-            one => std::slice::from_ref(one),
         };
-        let texts: Vec<String> = values
-            .iter()
-            .take(MAX_OPTIONS)
-            .filter_map(|value| document.dereference(value).ok().and_then(|(_, value)| self.string(value)))
-            .map(|value| if kind == b"Ch" { self.option(field, &value).unwrap_or(value) } else { value })
-            .collect();
-        let text = Some(texts.join("\n")).filter(|text| !text.is_empty());
-        text.or_else(|| self.rich_text(holder, b"RV"))
-    }
-
-    /// The caption of a push button, or the name of the choice that is on.
-    fn button(&mut self, field: &'a Dictionary) -> Option<String> {
-        if self.flags(field) & PUSH_BUTTON != 0 {
-            let look = field.get_deref(b"MK", self.document).and_then(Object::as_dict).ok()?;
-            return self.text(look, b"CA").filter(|_| self.seen.insert(std::ptr::from_ref(field)));
-        }
-        let (holder, value) = self.inherited(field, b"V")?;
-        let state = field.get_deref(b"AS", self.document).unwrap_or(value).as_name().ok()?;
-        if matches!(state, b"" | b"Off") || value.as_name().is_ok_and(|value| value != state) {
-            return None;
-        }
-        let name = String::from_utf8_lossy(state).into_owned();
-        let index = name.parse::<usize>().ok();
-        let option =
-            index.and_then(|index| self.options(field)?.get(index)).and_then(|option| self.option_text(option));
-        // These names only say that the button is on.
-        let is_meaningless =
-            index.is_some() || matches!(state, b"Yes" | b"On" | b"yes" | b"on" | b"true" | b"True" | b"X");
-        let text = option.or_else(|| Some(name).filter(|_| !is_meaningless))?;
-        self.seen.insert(std::ptr::from_ref(holder)).then_some(text)
-    }
-
-    fn options(&self, field: &'a Dictionary) -> Option<&'a [Object]> {
-        self.inherited(field, b"Opt")?.1.as_array().map(Vec::as_slice).ok()
-    }
-
-    /// What the option that a choice field exports as `value` shows.
-    fn option(&self, field: &'a Dictionary, value: &str) -> Option<String> {
-        self.options(field)?.iter().take(MAX_OPTIONS).find_map(|option| {
-            match self.document.dereference(option).ok()?.1.as_array().ok()?.as_slice() {
-                [exported, ..] if self.string(exported)? == value => self.option_text(option),
-                _ => None,
-            }
-        })
-    }
-
-    fn option_text(&self, option: &Object) -> Option<String> {
-        match self.document.dereference(option).ok()?.1 {
-            Object::Array(pair) => self.string(pair.get(1)?),
-            text => self.string(text),
-        }
-    }
-
-    /// An attribute of a field, which it may have from a field that it belongs to, with the dictionary that has it.
-    fn inherited(&self, field: &'a Dictionary, key: &[u8]) -> Option<(&'a Dictionary, &'a Object)> {
-        let mut at = field;
-        for _ in 0..MAX_DEPTH {
-            if let Ok(value) = at.get_deref(key, self.document) {
-                return Some((at, value));
-            }
-            at = at.get_deref(b"Parent", self.document).and_then(Object::as_dict).ok()?;
-        }
-        None
-    }
-
-    fn flags(&self, field: &'a Dictionary) -> i64 {
-        self.inherited(field, b"Ff").and_then(|(_, flags)| flags.as_i64().ok()).unwrap_or(0)
-    }
-
-    fn name(&self, dictionary: &'a Dictionary, key: &[u8]) -> &'a [u8] {
-        dictionary.get_deref(key, self.document).and_then(Object::as_name).unwrap_or_default()
-    }
-
-    fn text(&self, dictionary: &Dictionary, key: &[u8]) -> Option<String> {
-        self.string(dictionary.get_deref(key, self.document).ok()?)
-    }
-
-    /// The text of a string, or of a stream that has one; `None` if it is empty.
-    fn string(&self, value: &Object) -> Option<String> {
-        let text = match value {
-            Object::Stream(stream) => {
-                let content = stream.get_plain_content_with_limit(self.max_stream_bytes).ok()?;
-                text_string::decode(&Object::string_literal(content))?
-            }
-            value => text_string::decode(value)?,
-        };
-        let mut text = readable(&text.replace("\r\n", "\n").replace('\r', "\n"));
-        text.truncate(text.floor_char_boundary(self.max_text_bytes));
-        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
-    }
-
-    /// The text of a string in XHTML (ISO 32000-1, 12.7.3.4).
-    fn rich_text(&self, dictionary: &Dictionary, key: &[u8]) -> Option<String> {
-        html::text(&self.text(dictionary, key)?, self.max_text_bytes)
+        let appearance = self.appearance(annotation);
+        let is_note = text.is_some() || appearance.is_some();
+        is_note.then_some(Note { text, appearance, is_button: field == Some(FieldKind::Button) })
     }
 
     /// The normal appearance, in the annotation's state if it has several (ISO 32000-1, 12.5.5).
-    fn appearance(&self, annotation: &'a Dictionary) -> Option<Note> {
+    fn appearance(&self, annotation: &'a Dictionary) -> Option<ObjectId> {
         let document = self.document;
         let normal = annotation.get_deref(b"AP", document).and_then(Object::as_dict).ok()?.get(b"N").ok()?;
         let (id, object) = document.dereference(normal).ok()?;
-        let id = match object {
-            Object::Dictionary(states) => states.get(self.name(annotation, b"AS")).and_then(Object::as_reference).ok(),
+        match object {
+            Object::Dictionary(states) => {
+                states.get(self.texts.name(annotation, b"AS")).and_then(Object::as_reference).ok()
+            }
             Object::Stream(_) => id,
             _ => None,
-        };
-        id.map(Note::Appearance)
+        }
     }
 }
 
@@ -276,6 +140,7 @@ mod tests {
     use lopdf::dictionary;
 
     use super::*;
+    use crate::parsers::pdf::fields::{PASSWORD, PUSH_BUTTON};
 
     /// The notes of a page with these annotations, and of the fields beside it.
     fn read(annotations: Vec<Object>, fields: Vec<Object>, mut document: Document) -> Vec<String> {
@@ -284,13 +149,10 @@ mod tests {
         let catalog = document.add_object(dictionary! { "Type" => "Catalog", "AcroForm" => form });
         document.trailer.set("Root", catalog);
         let mut reader = NoteReader::new(&document, 1 << 20, 1 << 20);
-        let mut notes = reader.page(page);
+        let drawn = |note: &Note| note.appearance.map(|id| format!("drawn {}", id.0));
+        let mut notes: Vec<String> = reader.page(page).iter().filter_map(|note| note.read(drawn(note))).collect();
         notes.extend(reader.remaining_fields());
-        let text = |note| match note {
-            Note::Text(text) => text,
-            Note::Appearance(id) => format!("appearance {}", id.0),
-        };
-        notes.into_iter().map(text).collect()
+        notes
     }
 
     fn string(text: &str) -> Object {
@@ -362,6 +224,26 @@ mod tests {
         assert_eq!(read(annotations, Vec::new(), Document::new()), ["ایران", "France\nplain", "married", "Send"]);
     }
 
+    /// A value is read once, but what each widget of its field shows is read where it differs.
+    #[test]
+    fn widgets_of_one_field_are_drawn_in_their_own_ways() {
+        let mut document = Document::new();
+        let value = dictionary! { "FT" => "Tx", "V" => string("1234.5") };
+        let parent = document.add_object(value);
+        let form = |document: &mut Document| document.add_object(lopdf::Stream::new(Dictionary::new(), Vec::new()));
+        let (plain, formatted) = (form(&mut document), form(&mut document));
+        let widget = |form: ObjectId| {
+            let drawn = dictionary! { "N" => form };
+            Object::from(dictionary! { "Subtype" => "Widget", "Parent" => parent, "AP" => drawn })
+        };
+        let annotations = vec![widget(plain), widget(formatted), widget(plain)];
+        let page = document.add_object(dictionary! { "Type" => "Page", "Annots" => annotations });
+        let mut reader = NoteReader::new(&document, 1 << 20, 1 << 20);
+        let drawn = |note: &Note| note.appearance.map(|id| if id == plain { "1234.5" } else { "1,234.50" }.to_owned());
+        let texts: Vec<String> = reader.page(page).iter().filter_map(|note| note.read(drawn(note))).collect();
+        assert_eq!(texts, ["1234.5", "1,234.50"]);
+    }
+
     #[test]
     fn texts_of_annotations_are_read() {
         let mut document = Document::new();
@@ -376,12 +258,15 @@ mod tests {
             dictionary! { "Subtype" => "Link", "Contents" => string("a link") }.into(),
             dictionary! { "Subtype" => "Text", "Contents" => string("Accepted"), "StateModel" => "Review" }.into(),
             dictionary! { "Subtype" => "FreeText", "AP" => drawn.clone() }.into(),
-            dictionary! { "Subtype" => "Widget", "FT" => "Tx", "AP" => drawn }.into(),
+            dictionary! { "Subtype" => "Widget", "FT" => "Tx", "AP" => drawn.clone() }.into(),
             dictionary! { "Subtype" => "Stamp", "AS" => "a", "AP" => states }.into(),
+            dictionary! { "Subtype" => "Ink", "AP" => drawn.clone() }.into(),
+            dictionary! { "Subtype" => "Popup", "AP" => drawn }.into(),
             Object::Null,
         ];
-        let appearance = format!("appearance {}", form.0);
-        let expected = ["typed", "یادداشت", "rich", &appearance, &appearance, &appearance];
+        let appearance = format!("drawn {}", form.0);
+        let typed = format!("{appearance}\ntyped");
+        let expected = [&typed, "یادداشت", "rich", &appearance, &appearance, &appearance, &appearance];
         assert_eq!(read(annotations, Vec::new(), document), expected);
     }
 

@@ -12,6 +12,7 @@ mod content;
 mod drawing;
 mod encoding;
 mod error;
+mod fields;
 mod file;
 mod font;
 mod font_program;
@@ -20,6 +21,7 @@ mod glyph_name;
 mod glyph_names;
 mod layout;
 mod lexer;
+mod note;
 mod operations;
 mod order;
 mod text_layer;
@@ -34,7 +36,7 @@ use lopdf::{Document, Object, ObjectId};
 use super::language;
 use super::sink::{TextSink, readable};
 use super::types::{ExtractError, ExtractErrorKind, Extraction, Limits};
-use annotations::{Note, NoteReader};
+use annotations::NoteReader;
 use content::PageReader;
 use file::LoadedFile;
 use trust::{PageCount, PageTally};
@@ -80,7 +82,7 @@ fn read_pages(
     let mut tally = PageTally::default();
     for (index, page) in pages.iter().take(MAX_PAGES).enumerate() {
         let mut count = PageCount::default();
-        let read = read_page(*page, &mut reader, &mut notes, &mut sink, &mut count);
+        let read = read_page(*page, &mut reader, &mut notes, limits, &mut sink, &mut count);
         tally.add(index + 1, count);
         match read {
             Ok(()) => {}
@@ -93,10 +95,8 @@ fn read_pages(
         }
     }
     for field in notes.remaining_fields() {
-        if let Note::Text(text) = field {
-            sink.push(&text);
-            sink.line();
-        }
+        sink.push(&field);
+        sink.line();
     }
     (extraction.text, extraction.truncated) = sink.finish();
     if extraction.text.is_none() {
@@ -110,26 +110,37 @@ fn read_pages(
     Ok(())
 }
 
-/// Writes and counts a page's text: its content, then what is filled in and typed on it.
+/// Writes and counts a page's text: its content, then what is filled in, typed and drawn on it.
 fn read_page(
     page: ObjectId,
     reader: &mut PageReader<'_>,
     notes: &mut NoteReader<'_>,
+    limits: &Limits,
     sink: &mut TextSink,
     count: &mut PageCount,
 ) -> Result<(), ExtractError> {
     let content = reader.page(page)?;
-    count.add(&content);
+    count.add(PageCount::of(&content));
     layout::write(content.glyphs, sink);
     for note in notes.page(page) {
-        sink.line();
-        match note {
-            Note::Text(text) => sink.push(&text),
-            Note::Appearance(form) => {
+        let drawn = match note.appearance {
+            Some(form) => {
                 let content = reader.appearance(page, form)?;
-                count.add(&content);
-                layout::write(content.glyphs, sink);
+                let of_form = PageCount::of(&content);
+                // Where a text says what is drawn, it does not matter that its font does not.
+                let is_drawn = note.text.is_none() || of_form.is_trusted();
+                if is_drawn {
+                    count.add(of_form);
+                }
+                let mut drawn = TextSink::new(limits.max_text_bytes);
+                layout::write(content.glyphs, &mut drawn);
+                drawn.finish().0.filter(|_| is_drawn)
             }
+            None => None,
+        };
+        if let Some(text) = note.read(drawn) {
+            sink.line();
+            sink.push(&text);
         }
     }
     Ok(())

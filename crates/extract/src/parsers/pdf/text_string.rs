@@ -1,7 +1,10 @@
 //! Text strings outside of content streams: titles, values of form fields, notes (ISO 32000-2, 7.9.2.2).
 
 use encoding_rs::{UTF_8, UTF_16BE, UTF_16LE};
-use lopdf::{Object, StringFormat};
+use lopdf::{Dictionary, Document, Object, StringFormat};
+
+use crate::parsers::html;
+use crate::parsers::sink::readable;
 
 /// Begins and ends the code of a language within a string in Unicode.
 const ESCAPE: char = '\u{1B}';
@@ -22,6 +25,46 @@ pub(super) fn decode(object: &Object) -> Option<String> {
         },
     };
     Some(without_languages(text.trim_start_matches('\u{FEFF}')))
+}
+
+/// Reads texts of a document's dictionaries.
+#[derive(Clone, Copy)]
+pub(super) struct TextReader<'a> {
+    pub(super) document: &'a Document,
+    /// Longer texts are cut.
+    pub(super) max_text_bytes: usize,
+    pub(super) max_stream_bytes: usize,
+}
+
+impl<'a> TextReader<'a> {
+    pub(super) fn name(&self, dictionary: &'a Dictionary, key: &[u8]) -> &'a [u8] {
+        dictionary.get_deref(key, self.document).and_then(Object::as_name).unwrap_or_default()
+    }
+
+    /// As [`Self::string`].
+    pub(super) fn text(&self, dictionary: &Dictionary, key: &[u8]) -> Option<String> {
+        self.string(dictionary.get_deref(key, self.document).ok()?)
+    }
+
+    /// The text of a string, or of a stream that has one; `None` if it is empty.
+    pub(super) fn string(&self, value: &Object) -> Option<String> {
+        let text = match value {
+            Object::Stream(stream) => {
+                let content = stream.get_plain_content_with_limit(self.max_stream_bytes).ok()?;
+                decode(&Object::string_literal(content))?
+            }
+            value => decode(value)?,
+        };
+        let text = text.replace("\r\n", "\n").replace(['\r', '\u{B}', '\u{C}', '\u{85}', '\u{2028}', '\u{2029}'], "\n");
+        let mut text = readable(&text);
+        text.truncate(text.floor_char_boundary(self.max_text_bytes));
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
+    /// The text of a string in XHTML (ISO 32000-1, 12.7.3.4).
+    pub(super) fn rich_text(&self, dictionary: &Dictionary, key: &[u8]) -> Option<String> {
+        html::text(&self.text(dictionary, key)?, self.max_text_bytes)
+    }
 }
 
 /// The Unicode encoding of a string without a byte order mark, if it has one.

@@ -22,11 +22,25 @@ pub(super) struct PageCount {
 }
 
 impl PageCount {
-    pub(super) fn add(&mut self, content: &PageContent) {
-        self.chars += content.glyphs.len() as u64;
-        self.unmapped += content.glyphs.iter().filter(|glyph| is_unmapped(&glyph.text)).count() as u64;
-        self.odd += content.odd;
-        self.is_cut |= content.is_cut;
+    pub(super) fn of(content: &PageContent) -> Self {
+        Self {
+            chars: content.glyphs.len() as u64,
+            unmapped: content.glyphs.iter().filter(|glyph| is_unmapped(&glyph.text)).count() as u64,
+            odd: content.odd,
+            is_cut: content.is_cut,
+        }
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.chars += other.chars;
+        self.unmapped += other.unmapped;
+        self.odd += other.odd;
+        self.is_cut |= other.is_cut;
+    }
+
+    /// Whether enough of the characters have text.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.unmapped as f64 <= MAX_UNMAPPED_SHARE * self.chars as f64
     }
 }
 
@@ -47,7 +61,7 @@ impl PageTally {
         let PageCount { chars, unmapped, odd, is_cut } = count;
         self.chars += chars;
         self.unmapped += unmapped;
-        if unmapped >= MIN_UNMAPPED && unmapped as f64 > MAX_UNMAPPED_SHARE * chars as f64 {
+        if unmapped >= MIN_UNMAPPED && !count.is_trusted() {
             self.untrusted.push(page);
         }
         if odd > 0 {
@@ -112,9 +126,7 @@ mod tests {
     fn count(text: &str, odd: u64) -> PageCount {
         let text_of = |c: char| if c == '?' { String::new() } else { c.to_string() };
         let glyphs = text.chars().map(|c| Glyph::horizontal(&text_of(c), 0.0, 0.0)).collect();
-        let mut count = PageCount::default();
-        count.add(&PageContent { glyphs, odd, is_cut: false });
-        count
+        PageCount::of(&PageContent { glyphs, odd, is_cut: false })
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod html;
 mod html_charset;
 mod image;
 mod pdf;
+mod pdf_annotations;
 mod pdf_file;
 mod plain;
 

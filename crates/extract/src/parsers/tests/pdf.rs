@@ -81,32 +81,6 @@ pub(super) fn page_objects(entries: &str, content: &str) -> Vec<String> {
 }
 
 #[test]
-fn form_fields_and_notes_of_a_pdf_are_read() {
-    let annotations = "/Annots [<</Subtype /Widget /FT /Tx /V <FEFF0633064406270645>>> \
-        <</Subtype /FreeText /Contents (typed)>> <</Subtype /Stamp /AP <</N 6 0 R>>>>]";
-    let mut objects = page_objects(annotations, &stream("", "BT /T 12 Tf (printed) Tj ET"));
-    objects.push(stream("/Type /XObject /Subtype /Form", "BT /T 12 Tf (stamped) Tj ET"));
-    assert_eq!(text_of(&pdf(&objects), "application/pdf"), "printed\nسلام\ntyped\nstamped");
-}
-
-#[test]
-fn pdf_text_is_read_in_every_direction() {
-    for content in [
-        "BT /T 12 Tf 1 0 0 1 50 700 Tm (one two) Tj ET",
-        "BT /T -12 Tf -1 0 0 -1 50 700 Tm (one two) Tj ET",
-        "1 0 0 -1 0 800 cm BT /T 12 Tf 1 0 0 -1 50 100 Tm (one two) Tj ET",
-        "BT /T 12 Tf 0 1 -1 0 50 100 Tm (one two) Tj ET",
-        "BT /T 12 Tf -1 0 0 -1 50 100 Tm (one two) Tj ET",
-        "BT /T 12 Tf -100 Tz -1 0 0 1 50 100 Tm (one two) Tj ET",
-        "BT /T 12 Tf 1 0 0 -1 50 100 Tm (one two) Tj ET",
-        "BT /T 12 Tf -1 0 0 1 500 100 Tm (1395) Tj ET",
-    ] {
-        let expected = if content.contains("1395") { "1395" } else { "one two" };
-        assert_eq!(text_of(&page("", content), "application/pdf"), expected, "{content}");
-    }
-}
-
-#[test]
 fn character_spacing_does_not_divide_words() {
     for content in [
         "3 Tc (two words) Tj",
@@ -168,6 +142,23 @@ fn mirrored_text_is_in_reading_order_however_its_page_is_turned() {
 }
 
 #[test]
+fn pdf_text_is_read_in_every_direction() {
+    for content in [
+        "BT /T 12 Tf 1 0 0 1 50 700 Tm (one two) Tj ET",
+        "BT /T -12 Tf -1 0 0 -1 50 700 Tm (one two) Tj ET",
+        "1 0 0 -1 0 800 cm BT /T 12 Tf 1 0 0 -1 50 100 Tm (one two) Tj ET",
+        "BT /T 12 Tf 0 1 -1 0 50 100 Tm (one two) Tj ET",
+        "BT /T 12 Tf -1 0 0 -1 50 100 Tm (one two) Tj ET",
+        "BT /T 12 Tf -100 Tz -1 0 0 1 50 100 Tm (one two) Tj ET",
+        "BT /T 12 Tf 1 0 0 -1 50 100 Tm (one two) Tj ET",
+        "BT /T 12 Tf -1 0 0 1 500 100 Tm (1395) Tj ET",
+    ] {
+        let expected = if content.contains("1395") { "1395" } else { "one two" };
+        assert_eq!(text_of(&page("", content), "application/pdf"), expected, "{content}");
+    }
+}
+
+#[test]
 fn pdf_page_without_a_trustworthy_text_layer_is_named() {
     let mut objects = page_objects("", "");
     objects[3] = "<</Type /Font /Subtype /Type0 /Encoding /Identity-H /DescendantFonts []>>".to_owned();
@@ -177,33 +168,6 @@ fn pdf_page_without_a_trustworthy_text_layer_is_named() {
         extraction.notes.iter().any(|note| note.starts_with("the text layer of page 1 cannot be trusted")),
         "{extraction:?}"
     );
-}
-
-/// Characters without text and tokens that are not valid count wherever on the page they are drawn.
-#[test]
-fn appearances_of_annotations_count_for_the_trust_in_a_page() {
-    for annotation in ["/Subtype /Stamp", "/Subtype /FreeText", "/Subtype /Widget /FT /Tx", "/Subtype /Widget /FT /Sig"]
-    {
-        let annotations = format!("/Annots [<<{annotation} /AP <</N 6 0 R>>>>]");
-        let mut objects = page_objects(&annotations, &stream("", "BT /T 12 Tf (printed) Tj ET"));
-        objects.push(stream(
-            "/Type /XObject /Subtype /Form /Resources <</Font <</U 7 0 R>>>>",
-            "BT /U 12 Tf <000100020003000400050006> Tj ET } {",
-        ));
-        objects.push("<</Type /Font /Subtype /Type0 /Encoding /Identity-H /DescendantFonts []>>".to_owned());
-        let extraction = parse(&pdf(&objects), "application/pdf").unwrap();
-        assert_eq!(extraction.text.as_deref(), Some("printed"), "{annotation}");
-        assert_eq!(
-            extraction.notes,
-            [
-                "6 of 13 characters have no text in their font",
-                "the text layer of page 1 cannot be trusted: over 10 % of its characters have no text in their font, so it \
-                 needs OCR",
-                "page 1: parts that are not valid were skipped or guessed",
-            ],
-            "{annotation}"
-        );
-    }
 }
 
 #[test]
