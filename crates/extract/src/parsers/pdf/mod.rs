@@ -26,15 +26,16 @@ mod operations;
 mod order;
 mod text_layer;
 mod text_string;
+mod title;
 mod trust;
 
 use std::fs::File;
 use std::io::Read;
 
-use lopdf::{Document, Object, ObjectId};
+use lopdf::{Document, ObjectId};
 
 use super::language;
-use super::sink::{TextSink, readable};
+use super::sink::TextSink;
 use super::types::{ExtractError, ExtractErrorKind, Extraction, Limits};
 use annotations::NoteReader;
 use content::PageReader;
@@ -49,8 +50,11 @@ pub(super) fn extract(mut file: File, limits: &Limits) -> Result<Extraction, Ext
     let bytes = read_whole(&mut file, limits)?;
     let LoadedFile { document, is_truncated } = file::load(bytes, limits)?;
     let pages: Vec<ObjectId> = document.page_iter().collect();
-    let mut extraction =
-        Extraction { pages: u32::try_from(pages.len()).ok(), title: title(&document), ..Extraction::default() };
+    let mut extraction = Extraction {
+        pages: u32::try_from(pages.len()).ok(),
+        title: title::title(&document, limits),
+        ..Extraction::default()
+    };
     if pages.is_empty() {
         return Err(ExtractError::malformed("the PDF has no page that can be reached: it is truncated or damaged"));
     }
@@ -166,13 +170,4 @@ fn read_whole(file: &mut File, limits: &Limits) -> Result<Vec<u8>, ExtractError>
         .read_to_end(&mut bytes)
         .map_err(|error| ExtractError::io("reading the document", &error))?;
     Ok(bytes)
-}
-
-/// The title in the document information dictionary; `None` if empty. At most 500 characters.
-fn title(document: &Document) -> Option<String> {
-    let info = document.trailer.get_deref(b"Info", document).and_then(Object::as_dict).ok()?;
-    let title = text_string::decode(info.get_deref(b"Title", document).ok()?)?;
-    let title = readable(&title);
-    let title: String = title.chars().filter(|c| !c.is_control()).take(500).collect();
-    Some(title.trim().to_owned()).filter(|title| !title.is_empty())
 }

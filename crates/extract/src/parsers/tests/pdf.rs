@@ -142,6 +142,30 @@ fn mirrored_text_is_in_reading_order_however_its_page_is_turned() {
 }
 
 #[test]
+fn title_of_a_pdf_is_that_of_its_information_else_that_of_its_metadata() {
+    let xmp = "<x:xmpmeta xmlns:x=\"adobe:ns:meta/\" xmlns:dc=\"http://purl.org/dc/elements/1.1/\"><dc:title><rdf:Alt>\
+        <rdf:li xml:lang=\"x-default\">گزارش سالانه</rdf:li></rdf:Alt></dc:title></x:xmpmeta>";
+    let utf16 = |unit: fn(u16) -> [u8; 2]| format!("\u{FEFF}{xmp}").encode_utf16().flat_map(unit).collect::<Vec<u8>>();
+    for (info, metadata, title) in [
+        ("/Title (Annual\\treport)", xmp.as_bytes().to_vec(), "Annual report"),
+        ("/Title (Annual\nreport)", Vec::new(), "Annual report"),
+        ("/Title ( )", xmp.as_bytes().to_vec(), "گزارش سالانه"),
+        ("", xmp.as_bytes().to_vec(), "گزارش سالانه"),
+        ("", utf16(u16::to_be_bytes), "گزارش سالانه"),
+        ("", utf16(u16::to_le_bytes), "گزارش سالانه"),
+        ("", utf16(u16::to_le_bytes)[2..].to_vec(), "گزارش سالانه"),
+    ] {
+        let hex: String = metadata.iter().map(|byte| format!("{byte:02X}")).collect();
+        let mut objects = page_objects("", &stream("", "BT /T 12 Tf (printed) Tj ET"));
+        objects[0] = "<</Type /Catalog /Pages 2 0 R /Metadata 6 0 R>>".to_owned();
+        objects.push(stream("/Type /Metadata /Subtype /XML /Filter /ASCIIHexDecode", &(hex + ">")));
+        objects.push(format!("<<{info}>>"));
+        let bytes = String::from_utf8(pdf(&objects)).unwrap().replace("/Root 1 0 R", "/Root 1 0 R /Info 7 0 R");
+        assert_eq!(parse(bytes.as_bytes(), "application/pdf").unwrap().title.as_deref(), Some(title), "{info}");
+    }
+}
+
+#[test]
 fn pdf_text_is_read_in_every_direction() {
     for content in [
         "BT /T 12 Tf 1 0 0 1 50 700 Tm (one two) Tj ET",
