@@ -13,6 +13,7 @@ use super::manifest::{self, ManifestProblems, ResourceKind, ResourceSpec};
 use super::resources;
 use crate::kv::EnvironmentSettings;
 use mfctl_core::domain::ConfigKey;
+use mfctl_core::domain::path::ShownPath as _;
 
 /// The settings file after a pull.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,11 +57,11 @@ pub fn read(path: &Path) -> Result<BTreeMap<ConfigKey, Vec<u8>>, ManifestProblem
                 declaration.name,
                 declaration.kind()
             );
-            return Err(ManifestProblems::in_file(&path.display().to_string(), message));
+            return Err(ManifestProblems::in_file(&path.shown().to_string(), message));
         };
         for (name, value) in &spec.keys {
             let key = ConfigKey::new(&declaration.name, name)
-                .map_err(|error| ManifestProblems::in_file(&path.display().to_string(), error.to_string()))?;
+                .map_err(|error| ManifestProblems::in_file(&path.shown().to_string(), error.to_string()))?;
             settings.insert(key, resources::setting_text(value).into_bytes());
         }
     }
@@ -76,7 +77,7 @@ pub fn locations(path: &Path) -> Result<BTreeMap<ConfigKey, String>, ManifestPro
     for declaration in manifest::load_file(path, &resources::validate)? {
         for (name, place) in &declaration.key_locations {
             let key = ConfigKey::new(&declaration.name, name)
-                .map_err(|error| ManifestProblems::in_file(&path.display().to_string(), error.to_string()))?;
+                .map_err(|error| ManifestProblems::in_file(&path.shown().to_string(), error.to_string()))?;
             locations.insert(key, place.clone());
         }
     }
@@ -155,7 +156,7 @@ fn latest_version(dir: &Path, base: &str) -> io::Result<Option<u64>> {
         let digits = name.to_str().and_then(|name| name.strip_prefix(base)?.strip_prefix(".v")?.strip_suffix(".yaml"));
         let is_number = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let Some(digits) = digits.filter(is_number) else { continue };
-        let unusable = |why: &str| unusable(&name.display().to_string(), why);
+        let unusable = |why: &str| unusable(&Path::new(&name).shown().to_string(), why);
         let version: u64 = digits.parse().map_err(|_| unusable("has a version that is too large"))?;
         if version.to_string() != digits {
             return Err(unusable("has a version that begins with 0, so which version is the latest is not clear"));

@@ -15,6 +15,7 @@ use super::failure::{Failure, Result};
 use super::output::{Render, TextPage, humane};
 use super::signals;
 use mfctl_core::domain::SourcePath;
+use mfctl_core::domain::path::ShownPath as _;
 
 macro_rules! sample_media {
     ($($path:literal),* $(,)?) => {
@@ -112,8 +113,8 @@ pub async fn run(_args: Args, cx: &Context) -> Result<()> {
     }
     // The temporary folder holds nothing else.
     let remove = match (media_dir.parent(), &cx.globals().data_dir) {
-        (Some(folder), None) => format!("'{}'", folder.display()),
-        _ => format!("'{}' '{}'", demo.data_dir.display(), media_dir.display()),
+        (Some(folder), None) => format!("'{}'", folder.shown()),
+        _ => format!("'{}' '{}'", demo.data_dir.shown(), media_dir.shown()),
     };
     let report = DemoReport {
         remove,
@@ -172,7 +173,7 @@ fn write_media(folder: &Path) -> Result<()> {
         let path = folder.join(path);
         let parent = path.parent().unwrap_or(folder);
         std::fs::create_dir_all(parent).and_then(|()| std::fs::write(&path, bytes)).map_err(|error| {
-            Failure::invalid(format!("cannot write the sample media to {}", path.display())).because(&error)
+            Failure::invalid(format!("cannot write the sample media to {}", path.shown())).because(&error)
         })?;
     }
     Ok(())
@@ -197,7 +198,7 @@ impl Demo<'_> {
         if !step.expected_codes.contains(&exit_code) {
             return Err(Failure::unexpected(format!("`{command}` ended with exit code {exit_code}")).hint(format!(
                 "its data is in {}; `mfctl status --data-dir` with that folder shows the state of each part",
-                self.data_dir.display()
+                self.data_dir.shown()
             )));
         }
         self.steps.push(DemoStep { about: step.about.to_owned(), command, exit_code, result });

@@ -10,6 +10,7 @@ use schemars::{Schema, schema_for};
 use super::context::Context;
 use super::failure::{Failure, Result};
 use super::{completions, demo, dlq, lag, media, status};
+use mfctl_core::domain::path::ShownPath as _;
 
 /// Arguments of `mfctl __generate`.
 #[derive(Debug, ClapArgs)]
@@ -110,7 +111,7 @@ fn describe(command: &Command, path: &str, text: &mut String) {
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<()> {
-    let failed = |error: std::io::Error| Failure::invalid(format!("cannot write {}", path.display())).because(&error);
+    let failed = |error: std::io::Error| Failure::invalid(format!("cannot write {}", path.shown())).because(&error);
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }

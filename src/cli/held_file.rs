@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::failure::{Failure, FailureKind, Result};
 use crate::settings::text_of_file;
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::wait::{Attempts, Backoff};
 
 /// Links that are followed from one path, as many as the kernel follows.
@@ -78,7 +79,7 @@ impl HeldFile {
     /// of the file system. The file is as it was then.
     pub fn replace(self, text: &str) -> Result<()> {
         if text.len() as u64 > MAX_BYTES {
-            return Err(Failure::invalid(format!("{} would be larger than 1 MiB", self.path.display())));
+            return Err(Failure::invalid(format!("{} would be larger than 1 MiB", self.path.shown())));
         }
         let folder_path = self.path.parent().unwrap_or(Path::new("/"));
         let cannot = |error: &io::Error| failed("write", &self.path, error);
@@ -112,7 +113,7 @@ impl HeldFile {
         if now.as_ref().map(|(bytes, _)| bytes) == self.before.as_ref().map(|(bytes, _)| bytes) {
             return Ok(());
         }
-        let message = format!("{} was changed by another program meanwhile", self.path.display());
+        let message = format!("{} was changed by another program meanwhile", self.path.shown());
         Err(Failure::new(FailureKind::Conflict, message).hint("nothing was written; run the command again"))
     }
 }
@@ -128,7 +129,7 @@ fn target_of_links(path: &Path) -> Result<PathBuf> {
             Err(_) => return Ok(path),
         }
     }
-    Err(Failure::invalid(format!("{} has too many links", path.display())))
+    Err(Failure::invalid(format!("{} has too many links", path.shown())))
 }
 
 fn lock_folder(folder: &Path) -> Result<File> {
@@ -138,7 +139,7 @@ fn lock_folder(folder: &Path) -> Result<File> {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => {
                 if !attempts.pause_blocking() {
-                    let message = format!("another process is changing a file in {}", folder.display());
+                    let message = format!("another process is changing a file in {}", folder.shown());
                     return Err(Failure::new(FailureKind::Conflict, message).hint("nothing was written; try again"));
                 }
             }
@@ -160,19 +161,19 @@ fn read(path: &Path) -> Result<Option<(Vec<u8>, Metadata)>> {
     };
     let metadata = file.metadata().map_err(|error| failed("read", path, &error))?;
     if !metadata.is_file() {
-        return Err(Failure::invalid(format!("{} is not a regular file", path.display())));
+        return Err(Failure::invalid(format!("{} is not a regular file", path.shown())));
     }
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| failed("read", path, &error))?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(Failure::invalid(format!("{} is larger than 1 MiB", path.display())));
+        return Err(Failure::invalid(format!("{} is larger than 1 MiB", path.shown())));
     }
     Ok(Some((bytes, metadata)))
 }
 
 /// A file that another user can write may hold what that user wants mfctl to do. Root may change a file of any user.
 fn check_owner(path: &Path, metadata: &Metadata, uid: u32) -> Result<()> {
-    let shown = path.display();
+    let shown = path.shown();
     if metadata.mode() & 0o022 != 0 {
         let message = format!("{shown} can be written by other users (mode {:03o})", metadata.mode() & 0o777);
         return Err(Failure::new(FailureKind::Refused, message)
@@ -192,7 +193,7 @@ fn failed(what: &str, path: &Path, error: &io::Error) -> Failure {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => FailureKind::Denied,
         _ => FailureKind::Invalid,
     };
-    Failure::new(kind, format!("cannot {what} {}: {error}", path.display()))
+    Failure::new(kind, format!("cannot {what} {}: {error}", path.shown()))
 }
 
 #[cfg(test)]

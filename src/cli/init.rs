@@ -13,6 +13,7 @@ use super::output::{Render, TextPage};
 use super::record::RecordedChange;
 use crate::ops::target::DataDirMode;
 use crate::settings::{Error as SettingsError, Layer, Layers, NewProfile, ProfileName, Sources, commented_file};
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::domain::{EnvName, SourcePath};
 
 /// Arguments of `mfctl init`.
@@ -83,7 +84,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
         Ok(connected) => connected,
         Err(failure) => return Err(restore(failure, &path, backup.as_deref())),
     };
-    let change = RecordedChange::of_process("init").undo(format!("remove {}", path.display()));
+    let change = RecordedChange::of_process("init").undo(format!("remove {}", path.shown()));
     let at = connected.ports.clock.now();
     connected.recorder().append(change, at, format!("wrote profile {}", profile.name)).await?;
     let target = &connected.target;
@@ -113,7 +114,7 @@ fn restore(failure: Failure, path: &Path, backup: Option<&Path>) -> Failure {
     match restored {
         Ok(()) => failure,
         Err(error) => {
-            failure.while_doing(format!("{} was written and could not be removed again ({error})", path.display()))
+            failure.while_doing(format!("{} was written and could not be removed again ({error})", path.shown()))
         }
     }
 }
@@ -186,14 +187,14 @@ fn destination(args: &Args, sources: &Sources) -> Result<PathBuf> {
 
 /// Writes the file with mode 0644; returns the backup of the file that it replaced.
 fn write(path: &Path, text: &str, force: bool) -> Result<Option<PathBuf>> {
-    let failed = || format!("cannot write {}", path.display());
+    let failed = || format!("cannot write {}", path.shown());
     if let Some(dir) = path.parent() {
         let created = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(dir);
-        created.or_fail(FailureKind::Invalid, || format!("cannot create {}", dir.display()))?;
+        created.or_fail(FailureKind::Invalid, || format!("cannot create {}", dir.shown()))?;
     }
     let backup = if path.symlink_metadata().is_ok() {
         if !force {
-            return Err(Failure::refused(format!("{} exists already", path.display())).hint(
+            return Err(Failure::refused(format!("{} exists already", path.shown())).hint(
                 "`mfctl profile add NAME` adds a profile to it; --force replaces it, and keeps a backup as mfctl.toml.bak",
             ));
         }

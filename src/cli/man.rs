@@ -7,6 +7,7 @@ use clap_mangen::Man;
 
 use super::context::Context;
 use super::failure::{Failure, Result};
+use mfctl_core::domain::path::ShownPath as _;
 
 /// Arguments of `mfctl man`.
 #[derive(Debug, ClapArgs)]
@@ -65,5 +66,5 @@ fn render_page(command: &Command) -> Result<Vec<u8>> {
 }
 
 fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::invalid(format!("cannot write {}", path.display())).because(error)
+    Failure::invalid(format!("cannot write {}", path.shown())).because(error)
 }

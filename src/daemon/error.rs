@@ -8,6 +8,7 @@ use tokio::task::JoinError;
 
 use super::instance::MAX_SLOTS;
 use mfctl_core::domain::Stage;
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::ports;
 
 /// An error that ends the daemon. How a stage ended by itself is not an error but a [`super::StageOutcome`].
@@ -47,7 +48,7 @@ pub enum DaemonError {
         stage: Stage,
     },
     /// The folder of lock files cannot be used.
-    #[error("cannot use {}", .folder.display())]
+    #[error("cannot use {}", .folder.shown())]
     LockFolder {
         /// The folder.
         folder: PathBuf,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::{RawValue, general_key};
 use mfctl_core::domain::Timestamp;
+use mfctl_core::domain::path::ShownPath as _;
 
 const FILE: &str = "passed-settings.json";
 const MAX_FILE_BYTES: u64 = 64 * 1024;
@@ -48,7 +49,7 @@ impl PassedSettings {
         let values = match read_file(&path) {
             Ok(values) => values,
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "the settings that passed before are not known");
+                tracing::warn!(path = %path.shown(), %error, "the settings that passed before are not known");
                 BTreeMap::new()
             }
         };
@@ -75,7 +76,7 @@ impl PassedSettings {
             self.values.insert(key.to_owned(), PassedValue { value: value.to_owned(), at: now });
         }
         if let Err(error) = self.write() {
-            tracing::warn!(path = %self.path.display(), %error, "the settings that passed were not kept");
+            tracing::warn!(path = %self.path.shown(), %error, "the settings that passed were not kept");
         }
     }
 

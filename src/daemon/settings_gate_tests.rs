@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use super::super::reload::{ReloadableSettings, SettingsReloader, TrialRetry};
@@ -51,7 +52,7 @@ impl Host {
         let sources = Sources {
             flags: Flags::default(),
             env: [("MFCTL_DATA_DIR".to_owned(), self.folder.path().to_str().unwrap().to_owned())].into(),
-            unreadable: Vec::new(),
+            env_bytes: BTreeMap::default(),
             cwd: self.folder.path().to_owned(),
             home: None,
             uid: 0,

@@ -9,6 +9,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use crate::ops::retention;
 use crate::pipeline::scratch;
 use mfctl_core::domain::names::Buckets;
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::domain::{EnvName, Stage, lag};
 use mfctl_core::ports::{self, Ports};
 use mfctl_core::telemetry::Metrics;
@@ -102,7 +103,7 @@ pub(super) async fn sweep_temporary_folders() {
                     tracing::info!(folders = swept.deleted, "deleted temporary folders of workers that are gone");
                 }
                 for (folder, error) in swept.failed {
-                    tracing::warn!(folder = %folder.display(), %error, "cannot delete an unused temporary folder");
+                    tracing::warn!(folder = %folder.shown(), %error, "cannot delete an unused temporary folder");
                 }
             }
             Err(error) => tracing::warn!(%error, "cannot look for unused temporary folders"),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::platform::PlatformIdentity;
 use super::target::Target;
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::domain::{EnvName, Tenant, Timestamp};
 
 const PIN_FILE: &str = "pin.json";
@@ -48,13 +49,13 @@ pub enum PinError {
         wanted: Tenant,
     },
     /// The pin file is no file, or larger than any pin.
-    #[error("{} is not a pin file", .path.display())]
+    #[error("{} is not a pin file", .path.shown())]
     NotAPin {
         /// The pin file.
         path: PathBuf,
     },
     /// The pin file cannot be read.
-    #[error("cannot read {}", .path.display())]
+    #[error("cannot read {}", .path.shown())]
     Read {
         /// The pin file.
         path: PathBuf,
@@ -62,7 +63,7 @@ pub enum PinError {
         source: io::Error,
     },
     /// The pin file is damaged.
-    #[error("cannot read {}", .path.display())]
+    #[error("cannot read {}", .path.shown())]
     Parse {
         /// The pin file.
         path: PathBuf,
@@ -70,7 +71,7 @@ pub enum PinError {
         source: serde_json::Error,
     },
     /// The pin cannot be serialized, which is a defect.
-    #[error("cannot write {}", .path.display())]
+    #[error("cannot write {}", .path.shown())]
     Serialize {
         /// The pin file.
         path: PathBuf,
@@ -78,7 +79,7 @@ pub enum PinError {
         source: serde_json::Error,
     },
     /// The bytes of the pin cannot be written: the disk is full.
-    #[error("cannot write {}", .path.display())]
+    #[error("cannot write {}", .path.shown())]
     Write {
         /// The pin file.
         path: PathBuf,
@@ -86,7 +87,7 @@ pub enum PinError {
         source: io::Error,
     },
     /// The pin file cannot be created or replaced in the folder.
-    #[error("cannot write {}", .path.display())]
+    #[error("cannot write {}", .path.shown())]
     Create {
         /// The pin file.
         path: PathBuf,
@@ -169,7 +170,7 @@ pub fn mismatch(target: &Target) -> Result<Option<String>, PinError> {
     }
     Ok(Some(format!(
         "the data folder {} belongs to environment {}, tenant {}, and profile {} is environment {}, tenant {}",
-        target.data_dir.display(),
+        target.data_dir.shown(),
         pin.environment,
         pin.tenant,
         target.profile,

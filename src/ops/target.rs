@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use super::platform::PlatformIdentity;
 use crate::settings::{ProfileKind, Settings};
 use mfctl_core::domain::address::without_credentials;
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::domain::{EnvName, SourcePath, Tenant};
 
 /// The kind of platform that a profile targets.
@@ -66,7 +67,7 @@ pub struct Target {
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     /// The folder does not exist and could not be created.
-    #[error("cannot create the data folder {}", .path.display())]
+    #[error("cannot create the data folder {}", .path.shown())]
     Create {
         /// The folder.
         path: PathBuf,
@@ -74,13 +75,13 @@ pub enum DataDirError {
         source: io::Error,
     },
     /// The path exists and is not a folder.
-    #[error("{} is not a folder", .path.display())]
+    #[error("{} is not a folder", .path.shown())]
     NotADirectory {
         /// The path.
         path: PathBuf,
     },
     /// The folder does not exist, or cannot be examined.
-    #[error("there is no data folder at {}", .path.display())]
+    #[error("there is no data folder at {}", .path.shown())]
     Missing {
         /// The folder.
         path: PathBuf,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::error::{Error, SettingsErrorKind};
 use super::origin::{Layer, SourceLocation};
 use super::sources::Sources;
+use mfctl_core::domain::path::ShownPath as _;
 
 /// Maximum size of a configuration file in bytes.
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -69,7 +70,7 @@ pub fn discover(sources: &Sources) -> Vec<CandidateFile> {
 fn explicit(path: PathBuf, sources: &Sources) -> CandidateFile {
     let mut considered = file(Layer::User, path, sources);
     if matches!(considered.status, FileStatus::Absent) {
-        let message = format!("there is no file {}", considered.path.display());
+        let message = format!("there is no file {}", considered.path.shown());
         considered.status = FileStatus::Refused(
             Error::new(SettingsErrorKind::NotFound, message).hint("check --config and MFCTL_CONFIG"),
         );
@@ -83,7 +84,7 @@ fn file(layer: Layer, path: PathBuf, sources: &Sources) -> CandidateFile {
 }
 
 fn read(layer: Layer, path: &Path, sources: &Sources) -> Result<FileStatus, Error> {
-    let cannot = |error: &std::io::Error| Error::invalid(format!("cannot read {}: {error}", path.display()));
+    let cannot = |error: &std::io::Error| Error::invalid(format!("cannot read {}: {error}", path.shown()));
     // Non-blocking, so that a FIFO in its place does not hang the command.
     let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
     let file = match File::options().read(true).custom_flags(nonblocking).open(path) {
@@ -94,7 +95,7 @@ fn read(layer: Layer, path: &Path, sources: &Sources) -> Result<FileStatus, Erro
     // Metadata of the open file, so that the file cannot be replaced in between.
     let metadata = file.metadata().map_err(|error| cannot(&error))?;
     if !metadata.is_file() {
-        return Err(Error::invalid(format!("{} is not a regular file", path.display())));
+        return Err(Error::invalid(format!("{} is not a regular file", path.shown())));
     }
     if layer == Layer::Project {
         check_trusted(path, &metadata, sources.uid)?;
@@ -102,7 +103,7 @@ fn read(layer: Layer, path: &Path, sources: &Sources) -> Result<FileStatus, Erro
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| cannot(&error))?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(Error::invalid(format!("{} is larger than 1 MiB", path.display())));
+        return Err(Error::invalid(format!("{} is larger than 1 MiB", path.shown())));
     }
     Ok(FileStatus::Read(text_of_file(path, bytes)?))
 }
@@ -128,7 +129,7 @@ fn is_absent(error: &std::io::Error) -> bool {
 
 /// A project file may come with an untrusted repository: it is read only if no one but its user or root can write it.
 fn check_trusted(path: &Path, metadata: &Metadata, uid: u32) -> Result<(), Error> {
-    let shown = path.display();
+    let shown = path.shown();
     if metadata.uid() != uid && metadata.uid() != 0 {
         return Err(Error::invalid(format!(
             "the project file {shown} belongs to another user (uid {})",

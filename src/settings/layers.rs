@@ -363,12 +363,14 @@ impl Layers {
 
     /// The value of another tool's variable; an invalid one counts as not set. A secret becomes a reference to it.
     fn fallback_value(&self, key: &SettingKey) -> Option<LayerValue> {
-        let set = |name: &&&str| self.sources.env.get(**name).is_some_and(|value| !value.is_empty());
-        let name = key.fallback_env.iter().find(set)?;
-        let raw = match key.kind {
-            ValueKind::Secret => RawValue::Text(format!("env:{name}")),
-            _ => RawValue::Text(self.sources.env.get(*name)?.clone()),
+        let of_variable = |name: &'static str| match key.kind {
+            ValueKind::Path => self.sources.path_in(name).map(RawValue::of_path),
+            _ => self.sources.env.get(name).cloned().map(RawValue::Text),
         };
+        let is_set = |raw: &RawValue| *raw != RawValue::Text(String::new());
+        let set = |name: &&'static str| Some((*name, of_variable(*name).filter(is_set)?));
+        let (name, value) = key.fallback_env.iter().find_map(set)?;
+        let raw = if key.kind == ValueKind::Secret { RawValue::Text(format!("env:{name}")) } else { value };
         key.canonical(&raw)?;
         Some(self.absolute_in(Some(&self.sources.cwd), key, LayerValue::valid(raw, ValueOrigin::variable(name))))
     }
@@ -380,13 +382,13 @@ impl Layers {
     }
 
     fn absolute_in(&self, base: Option<&Path>, key: &SettingKey, candidate: LayerValue) -> LayerValue {
-        match (&candidate.raw, base) {
-            (RawValue::Text(text), Some(base)) if key.kind == ValueKind::Path => {
-                let path = self.sources.absolute(Path::new(text), base);
-                LayerValue { raw: RawValue::of_path(path), ..candidate }
-            }
-            _ => candidate,
-        }
+        let path = match &candidate.raw {
+            RawValue::Text(text) if key.kind == ValueKind::Path => Path::new(text),
+            RawValue::Path(path) => path.as_path(),
+            _ => return candidate,
+        };
+        let Some(base) = base else { return candidate };
+        LayerValue { raw: RawValue::of_path(self.sources.absolute(path, base)), ..candidate }
     }
 
     /// Default of a profile's key: the built-in profile has an environment, others must specify theirs.
@@ -494,13 +496,20 @@ fn check_project_profiles(file: &FileLayer, below: &[FileLayer]) -> Result<(), E
 
 /// The settings of environment variables, with warnings.
 fn variables(sources: &Sources) -> Result<(BTreeMap<&'static str, LayerValue>, Vec<String>), Error> {
-    if let Some(name) = sources.unreadable.first() {
-        return Err(Error::invalid("the value is not UTF-8").at(SourceLocation::Variable(name.clone())));
-    }
     let known: BTreeMap<String, &'static SettingKey> =
         KEYS.iter().chain(PROFILE_KEYS).filter_map(|key| key.variable().map(|name| (name, key))).collect();
     let mut values = BTreeMap::new();
     let mut warnings = Vec::new();
+    for (name, value) in sources.env_bytes.iter().filter(|(name, _)| name.starts_with("MFCTL_")) {
+        match known.get(name) {
+            Some(key) if key.kind == ValueKind::Path => {
+                let raw = RawValue::of_path(value.into());
+                values.insert(key.name, LayerValue::valid(raw, ValueOrigin::variable(name)));
+            }
+            _ if name == "MFCTL_CONFIG" => {}
+            _ => return Err(Error::invalid("the value is not UTF-8").at(SourceLocation::Variable(name.clone()))),
+        }
+    }
     for (name, value) in sources.env.iter().filter(|(name, _)| name.starts_with("MFCTL_")) {
         let place = || SourceLocation::Variable(name.clone());
         let key = known.get(name);

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::key::SettingKey;
 use super::value::RawValue;
+use mfctl_core::domain::path::ShownPath as _;
 
 /// A layer of the configuration, lowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema)]
@@ -68,7 +69,7 @@ pub enum SourceLocation {
 impl fmt::Display for SourceLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::File { path, line } => write!(f, "{}:{line}", path.shown()),
             Self::Key(key) => write!(f, "kv:{key}"),
             Self::Variable(name) => f.write_str(name),
             Self::Flag(name) => f.write_str(name),

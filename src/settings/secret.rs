@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::error::{Error, SettingsErrorKind};
 use super::value::{RawValue, SettingValue, ValueKind};
 use mfctl_core::domain::Secret;
+use mfctl_core::domain::path::ShownPath as _;
 
 /// Reference to a secret, which a configuration file contains instead of the secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,11 +57,10 @@ impl SecretRef {
                 env.get(name).cloned().ok_or_else(|| missing(&format!("the variable {name} is not set")))?
             }
             Self::File(path) => {
-                let file =
-                    std::fs::File::open(path).map_err(|error| missing(&format!("{}: {error}", path.display())))?;
+                let file = std::fs::File::open(path).map_err(|error| missing(&format!("{}: {error}", path.shown())))?;
                 let mut text = String::new();
                 let read = file.take(MAX_BYTES + 1).read_to_string(&mut text);
-                read.map_err(|error| Error::invalid(format!("{}: {error}", path.display())))?;
+                read.map_err(|error| Error::invalid(format!("{}: {error}", path.shown())))?;
                 text
             }
             Self::Vault { .. } => {

@@ -1,6 +1,7 @@
 //! The sources of configuration as one value, so that nothing else reads the state of the process.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use mfctl_core::domain::EnvName;
@@ -25,8 +26,8 @@ pub struct Sources {
     pub flags: Flags,
     /// Environment variables that are UTF-8.
     pub env: BTreeMap<String, String>,
-    /// Names of `MFCTL_…` variables whose value is not UTF-8.
-    pub unreadable: Vec<String>,
+    /// Environment variables that are not UTF-8, which only a path may be.
+    pub env_bytes: BTreeMap<String, OsString>,
     /// Working directory, absolute.
     pub cwd: PathBuf,
     /// Home directory of the user, if there is one.
@@ -51,22 +52,23 @@ impl Sources {
     /// When the working directory was deleted.
     pub fn of_process(flags: Flags) -> std::io::Result<Self> {
         let mut env = BTreeMap::new();
-        let mut unreadable = Vec::new();
+        let mut env_bytes = BTreeMap::new();
         for (name, value) in std::env::vars_os() {
             let Ok(name) = name.into_string() else { continue };
             match value.into_string() {
                 Ok(value) => {
                     env.insert(name, value);
                 }
-                Err(_) if name.starts_with("MFCTL_") => unreadable.push(name),
-                Err(_) => {}
+                Err(value) => {
+                    env_bytes.insert(name, value);
+                }
             }
         }
         let uid = rustix::process::geteuid().as_raw();
         let named = |name: &str| env.get(name).filter(|value| !value.is_empty()).cloned();
         Ok(Self {
             flags,
-            unreadable,
+            env_bytes,
             cwd: std::env::current_dir()?,
             home: std::env::home_dir().filter(|home| home.is_absolute()),
             uid,
@@ -75,6 +77,13 @@ impl Sources {
             system_file: PathBuf::from(SYSTEM_FILE),
             env,
         })
+    }
+
+    /// The path that a variable gives, byte for byte.
+    #[must_use]
+    pub fn path_in(&self, variable: &str) -> Option<PathBuf> {
+        let text = self.env.get(variable).map(PathBuf::from);
+        text.or_else(|| self.env_bytes.get(variable).map(PathBuf::from))
     }
 
     /// Path of the user file; `None` without a home directory.
@@ -86,7 +95,7 @@ impl Sources {
     /// Path of the file that replaces the user file: `--config`, else `MFCTL_CONFIG`.
     #[must_use]
     pub fn explicit_file(&self) -> Option<PathBuf> {
-        let given = self.flags.config.clone().or_else(|| self.env.get("MFCTL_CONFIG").map(PathBuf::from))?;
+        let given = self.flags.config.clone().or_else(|| self.path_in("MFCTL_CONFIG"))?;
         Some(self.absolute(&given, &self.cwd))
     }
 
@@ -98,7 +107,7 @@ impl Sources {
 
     /// An XDG base directory; a relative path is ignored, as the specification requires.
     fn base(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
-        let given = self.env.get(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+        let given = self.path_in(variable).filter(|path| path.is_absolute());
         given.or_else(|| self.home.as_ref().map(|home| home.join(below_home)))
     }
 

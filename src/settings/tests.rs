@@ -1,6 +1,8 @@
 //! The layers' rules, each on files in a temporary folder and an environment of its own.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -21,7 +23,7 @@ impl SettingsFixture {
         let sources = Sources {
             flags: Flags::default(),
             env: BTreeMap::new(),
-            unreadable: Vec::new(),
+            env_bytes: BTreeMap::default(),
             cwd: at("home/work/deep"),
             home: Some(at("home")),
             uid: rustix::process::geteuid().as_raw(),
@@ -426,4 +428,31 @@ fn generated_file_round_trips_and_changes_only_the_profile() {
 fn reference_names_every_key() {
     let text = reference();
     assert!(all_keys().all(|key| text.contains(&format!("| `{}` |", key.field))));
+}
+
+#[test]
+fn a_variable_with_a_path_need_not_be_utf8() {
+    let bytes = |text: &[u8]| OsStr::from_bytes(text).to_owned();
+    let mut fixture = SettingsFixture::new().user(
+        "[profile.prod]\nkind = \"cluster\"\nenvironment = \"prod\"\n[profile.prod.vault]\naddress = \"https://v:1\"\n",
+    );
+    fixture.sources.env_bytes.insert("MFCTL_DATA_DIR".to_owned(), bytes(b"d\xff"));
+    fixture.sources.env_bytes.insert("VAULT_CACERT".to_owned(), bytes(b"/ca\xfe.pem"));
+    fixture.sources.env_bytes.insert("LS_COLORS".to_owned(), bytes(b"\xff"));
+    let name: ProfileName = "prod".parse().unwrap();
+    let layers = fixture.layers();
+    let settings = layers.settings_of(&ProfileName::embedded()).unwrap();
+    assert_eq!(settings.profile.data_dir, fixture.sources.cwd.join(OsStr::from_bytes(b"d\xff")));
+    let shown = |key: &str| {
+        let resolved = layers.resolved(Some(&name)).unwrap();
+        resolved.into_iter().find(|setting| setting.key == key).unwrap().value
+    };
+    assert!(shown("profile.data_dir").ends_with("/d\\xff"), "{}", shown("profile.data_dir"));
+    assert_eq!(shown("profile.vault.ca"), "/ca\\xfe.pem");
+    fixture.sources.env_bytes.insert("MFCTL_CONFIG".to_owned(), bytes(b"no\xff.toml"));
+    let error = Layers::read(&fixture.sources).unwrap_err().to_string();
+    assert!(error.contains("there is no file /") && error.ends_with("/no\\xff.toml"), "{error}");
+    fixture.sources.env_bytes.remove("MFCTL_CONFIG");
+    fixture.sources.env_bytes.insert("MFCTL_TENANT".to_owned(), bytes(b"a\xff"));
+    assert_eq!(Layers::read(&fixture.sources).unwrap_err().to_string(), "MFCTL_TENANT: the value is not UTF-8");
 }

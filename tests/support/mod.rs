@@ -5,6 +5,7 @@
 
 pub mod stack;
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -92,7 +93,7 @@ impl Site {
         let sources = Sources {
             flags: Flags::default(),
             env: [("MFCTL_DATA_DIR".to_owned(), self.data().to_str().unwrap().to_owned())].into(),
-            unreadable: Vec::new(),
+            env_bytes: BTreeMap::default(),
             cwd: self.root.path().to_owned(),
             home: Some(self.home()),
             uid: rustix::process::geteuid().as_raw(),

@@ -5,6 +5,7 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use mfctl_core::domain::host_errors::{HOST_EXHAUSTED_HINT, is_host_exhausted};
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::ports::{Capacity, Error, ErrorKind, Result};
 
 /// Whether opening a data folder may create or migrate it.
@@ -66,6 +67,6 @@ pub fn special_file(kind: FileType) -> Option<&'static str> {
 /// When `statvfs(3)` fails.
 pub fn capacity(path: &Path) -> Result<Capacity> {
     let stat = rustix::fs::statvfs(path)
-        .map_err(|errno| io_error(errno.into(), format!("read the free space of {}", path.display())))?;
+        .map_err(|errno| io_error(errno.into(), format!("read the free space of {}", path.shown())))?;
     Ok(stat.into())
 }

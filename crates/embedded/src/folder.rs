@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use super::base::OpenMode;
 use super::base::{capacity, io_error};
 use super::db::Db;
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::ports::{Capacity, Error, ErrorKind, Result};
 
 /// An open data folder.
@@ -135,7 +136,7 @@ fn create_private_dir(path: &Path) -> Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|error| io_error(error, format!("create {}", path.display())))
+        .map_err(|error| io_error(error, format!("create {}", path.shown())))
 }
 
 /// Network file systems by `f_type` of `statfs(2)`. SQLite's WAL uses shared memory, so all its processes must be on
@@ -165,7 +166,7 @@ fn reject_network_file_system(path: &Path) -> Result<()> {
     match name {
         Some(name) => Err(Error::new(
             ErrorKind::Invalid,
-            format!("{} is on a network file system ({name}), which cannot hold a data folder", path.display()),
+            format!("{} is on a network file system ({name}), which cannot hold a data folder", path.shown()),
         )
         .hint("name a folder on a local disk with --data-dir")),
         None => Ok(()),

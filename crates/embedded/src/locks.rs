@@ -9,6 +9,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::base::{io_error, open_at_once};
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::ports::{Error, Result};
 
 /// The longest note that is read back from a lock file, in bytes.
@@ -113,9 +114,9 @@ fn retry_interrupted(file: &File, operation: FlockOperation) -> rustix::io::Resu
 }
 
 fn open_failed(path: &Path, error: std::io::Error) -> Error {
-    io_error(error, format!("open lock file {}", path.display()))
+    io_error(error, format!("open lock file {}", path.shown()))
 }
 
 fn lock_failed(path: &Path, errno: Errno) -> Error {
-    io_error(errno.into(), format!("lock {}", path.display()))
+    io_error(errno.into(), format!("lock {}", path.shown()))
 }

@@ -10,6 +10,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use mfctl_core::domain::error_chain;
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::ports::{Error, ErrorKind, Result};
 use mfctl_core::tls_files::TlsFiles;
 
@@ -56,14 +57,14 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let read = CertificateDer::pem_file_iter(path).map_err(|error| unusable(path, "certificate", error))?;
     let found: Vec<_> = read.collect::<Result<_, _>>().map_err(|error| unusable(path, "certificate", error))?;
     if found.is_empty() {
-        return Err(Error::new(ErrorKind::Invalid, format!("{} holds no certificate", path.display()))
+        return Err(Error::new(ErrorKind::Invalid, format!("{} holds no certificate", path.shown()))
             .hint("give a file of PEM text with at least one BEGIN CERTIFICATE"));
     }
     Ok(found)
 }
 
 fn unusable(path: &Path, what: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::new(ErrorKind::Invalid, format!("{} cannot be used as a {what}", path.display())).because(error)
+    Error::new(ErrorKind::Invalid, format!("{} cannot be used as a {what}", path.shown())).because(error)
 }
 
 /// How to fix a failed TLS handshake, by the messages of rustls and OpenSSL; `None` when the cause is not a handshake.

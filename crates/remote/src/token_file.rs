@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use mfctl_core::domain::Secret;
+use mfctl_core::domain::path::ShownPath as _;
 
 /// The largest token file that is read.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
@@ -61,7 +62,7 @@ impl TokenFile {
         let content = TokenFileContent { login_digest: self.login_digest.clone(), token: token.expose().to_owned() };
         let Ok(text) = serde_json::to_string(&content) else { return };
         if let Err(error) = write_private(&self.path, &text) {
-            tracing::debug!(path = %self.path.display(), %error, "cannot cache a login token");
+            tracing::debug!(path = %self.path.shown(), %error, "cannot cache a login token");
         }
     }
 }

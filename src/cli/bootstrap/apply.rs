@@ -28,6 +28,7 @@ use crate::cli::signals;
 use crate::ops::pin;
 use crate::ops::platform::PlatformIdentity;
 use crate::ops::target::DataDirMode;
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::ports::{self, ConfigLock};
 
 /// Bytes that are read of a saved plan, at most.
@@ -197,11 +198,10 @@ fn saved_plan_request(file: &Path, args: &Args, connected: &Connected) -> Result
     if !args.selection.only.is_empty() || args.prune {
         return Err(Failure::usage("a saved plan is applied as it is: without --only and --prune"));
     }
-    let failed = |error: std::io::Error| Failure::invalid(format!("cannot read {}", file.display())).because(&error);
+    let failed = |error: std::io::Error| Failure::invalid(format!("cannot read {}", file.shown())).because(&error);
     let mut text = String::new();
     std::fs::File::open(file).map_err(failed)?.take(MAX_PLAN_BYTES).read_to_string(&mut text).map_err(failed)?;
-    let saved =
-        SavedPlan::parse(&text).map_err(|error| Failure::from(error).while_doing(file.display().to_string()))?;
+    let saved = SavedPlan::parse(&text).map_err(|error| Failure::from(error).while_doing(file.shown().to_string()))?;
     if saved.environment != connected.target.environment {
         let SavedPlan { environment, profile, .. } = &saved;
         let message = format!("the plan is for environment {environment}, not {}", connected.target.environment);

@@ -17,6 +17,7 @@ use crate::kv::break_glass::BreakGlassExceptions;
 use crate::ops::target::TargetKind;
 use crate::settings::{Settings, stored};
 use mfctl_core::domain::EnvName;
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::events::topics::Retention;
 
 /// Partitions of a topic if the profile has no Kafka.
@@ -55,7 +56,7 @@ impl ManifestSelection {
 fn load_manifests(dir: &Path, env: &EnvName) -> Result<Vec<ResourceDeclaration>> {
     load(dir, env, &check_manifest).map_err(|problems| {
         let count = humane::counted(problems.0.len() as u64, "problem", "problems");
-        let failure = Failure::invalid(format!("{count} in the manifests in {}", dir.display()));
+        let failure = Failure::invalid(format!("{count} in the manifests in {}", dir.shown()));
         let failure = problems.0.iter().fold(failure, |failure, problem| failure.because(problem));
         failure.hint("the platform was neither read nor changed; fix the files and run the command again")
     })

@@ -13,6 +13,7 @@ use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::output::{Render, TextPage, humane};
 use crate::ops::target::Target;
 use mfctl_core::domain::SourcePath;
+use mfctl_core::domain::path::ShownPath as _;
 
 /// Arguments of `mfctl bootstrap init`.
 #[derive(Debug, ClapArgs)]
@@ -71,7 +72,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let files = scaffold(&declarations, &extras, &environments)
         .map_err(|error| Failure::unexpected("write a manifest").because(&error))?;
     write(&args.dir, &files)?;
-    let dir = args.dir.display();
+    let dir = args.dir.shown();
     cx.out().note(format!("next: `mfctl bootstrap plan {dir}`, then `mfctl bootstrap apply {dir}`"));
     let dir = SourcePath::from_path(args.dir.as_path());
     cx.out().print(&BootstrapInitReport { dir, files: files.into_iter().map(|(name, _)| name).collect() })
@@ -82,11 +83,10 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
 /// # Errors
 /// Exit 8 if the folder is not empty; exit 6 if a file cannot be written.
 pub fn write(dir: &Path, files: &[GeneratedFile]) -> Result<()> {
-    let failed = |path: &Path, error: std::io::Error| {
-        Failure::invalid(format!("cannot write {}", path.display())).because(&error)
-    };
+    let failed =
+        |path: &Path, error: std::io::Error| Failure::invalid(format!("cannot write {}", path.shown())).because(&error);
     if std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(Failure::new(FailureKind::Refused, format!("the folder {} is not empty", dir.display()))
+        return Err(Failure::new(FailureKind::Refused, format!("the folder {} is not empty", dir.shown()))
             .hint("name a new folder; existing files are never overwritten"));
     }
     for (name, text) in files {

@@ -15,6 +15,7 @@ use crate::cli::guard::{self, GuardedChange};
 use crate::cli::output::{Render, TextPage};
 use crate::cli::signals;
 use crate::connect;
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::domain::{Secret, SourcePath};
 use mfctl_core::ports::{InitKeys, VaultSetup};
 
@@ -145,9 +146,9 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
 fn read_pgp_key(path: &Path) -> Result<String> {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
-    let failed = |error: std::io::Error| Failure::invalid(format!("cannot read {}", path.display())).because(&error);
+    let failed = |error: std::io::Error| Failure::invalid(format!("cannot read {}", path.shown())).because(&error);
     if std::fs::metadata(path).map_err(failed)?.len() > MAX_PGP_KEY_BYTES {
-        return Err(Failure::invalid(format!("{} is too large to be a PGP key", path.display())));
+        return Err(Failure::invalid(format!("{} is too large to be a PGP key", path.shown())));
     }
     let bytes = std::fs::read(path).map_err(failed)?;
     let encoded = match std::str::from_utf8(&bytes) {
@@ -156,7 +157,7 @@ fn read_pgp_key(path: &Path) -> Result<String> {
         Err(_) => Some(STANDARD.encode(&bytes)),
     };
     encoded.filter(|text| STANDARD.decode(text).is_ok_and(|key| !key.is_empty())).ok_or_else(|| {
-        Failure::invalid(format!("{} is not a PGP public key", path.display()))
+        Failure::invalid(format!("{} is not a PGP public key", path.shown()))
             .hint("`gpg --export --armor KEY` writes one")
     })
 }
@@ -171,16 +172,16 @@ fn armoured_body(text: &str) -> Option<String> {
 
 fn create_private_dir(dir: &Path) -> Result<()> {
     if std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(Failure::refused(format!("the folder {} is not empty", dir.display()))
+        return Err(Failure::refused(format!("the folder {} is not empty", dir.shown()))
             .hint("name a new folder; existing files are never overwritten"));
     }
     let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    created.map_err(|error| Failure::invalid(format!("cannot create {}", dir.display())).because(&error))
+    created.map_err(|error| Failure::invalid(format!("cannot create {}", dir.shown())).because(&error))
 }
 
 fn write_secret(dir: &Path, name: &str, secret: &Secret) -> Result<()> {
     let path = dir.join(name);
-    let failed = |error: std::io::Error| Failure::invalid(format!("cannot write {}", path.display())).because(&error);
+    let failed = |error: std::io::Error| Failure::invalid(format!("cannot write {}", path.shown())).because(&error);
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
     file.write_all(secret.expose().as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
 }

@@ -13,6 +13,7 @@ use crate::bootstrap::saved_plan::SavedPlan;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::ops::target::DataDirMode;
+use mfctl_core::domain::path::ShownPath as _;
 
 /// Arguments of `mfctl bootstrap plan`.
 #[derive(Debug, ClapArgs)]
@@ -55,7 +56,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
         let changes = plan.changes.clone();
         let saved = SavedPlan::new(now, profile, environment, scope, args.prune, changes, &declarations)?;
         write_plan(file, &saved)?;
-        cx.out().note(format!("saved in {0}: `mfctl bootstrap apply {0}` makes exactly these changes", file.display()));
+        cx.out().note(format!("saved in {0}: `mfctl bootstrap apply {0}` makes exactly these changes", file.shown()));
         return cx.out().print(&BootstrapPlanReport::new(plan, &context));
     }
     let is_settled = plan.is_up_to_date();
@@ -75,7 +76,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
 
 /// Writes the plan with mode 0600, since it describes the platform.
 fn write_plan(path: &Path, saved: &SavedPlan) -> Result<()> {
-    let failed = |error: std::io::Error| Failure::invalid(format!("cannot write {}", path.display())).because(&error);
+    let failed = |error: std::io::Error| Failure::invalid(format!("cannot write {}", path.shown())).because(&error);
     let text =
         serde_json::to_string_pretty(saved).map_err(|error| Failure::unexpected("write the plan").because(&error))?;
     let mut options = std::fs::OpenOptions::new();

@@ -17,6 +17,7 @@ use crate::ops::setting_report::SettingAuthors;
 use crate::settings::RefusedSetting;
 use crate::settings::{Layer, SourceLocation, ValueOrigin};
 use mfctl_core::domain::Timestamp;
+use mfctl_core::domain::path::ShownPath as _;
 pub use set::ConfigChangeReport;
 use with_stored::with_stored;
 
@@ -79,7 +80,7 @@ pub struct OriginReport {
 impl From<&ValueOrigin> for OriginReport {
     fn from(origin: &ValueOrigin) -> Self {
         let (place, line) = match &origin.location {
-            Some(SourceLocation::File { path, line }) => (Some(path.display().to_string()), Some(*line)),
+            Some(SourceLocation::File { path, line }) => (Some(path.shown().to_string()), Some(*line)),
             Some(other) => (Some(other.to_string()), None),
             None => (None, None),
         };

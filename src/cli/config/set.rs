@@ -16,6 +16,7 @@ use crate::settings::{
     Error as SettingsError, Layer, Layers, ProfileName, ResolvedSetting, SettingKey, SourceLocation, ValueOrigin,
 };
 use mfctl_core::domain::SourcePath;
+use mfctl_core::domain::path::ShownPath as _;
 
 /// Arguments of `mfctl config set`.
 #[derive(Debug, ClapArgs)]
@@ -224,7 +225,7 @@ fn finish(cx: &Context, place: &Place, changed: &ChangedFile, layers: &Layers, d
         cx.out().warn(format!("{name} stays {value}: {origin} overrides this file"));
     }
     if !changed.file.is_read {
-        let shown = changed.file.path.display();
+        let shown = changed.file.path.shown();
         cx.out().warn(format!("no command here reads {shown}: give it with --config, or MFCTL_CONFIG"));
     }
     let (field, tables) = path.split_last().map_or(("", &[][..]), |(field, tables)| (*field, tables));

@@ -28,7 +28,7 @@ fn sources(root: &Path, user: &str) -> Sources {
     Sources {
         flags: Flags::default(),
         env: BTreeMap::from([("MFCTL_SLO_LATENCY_SECONDS".to_owned(), "90".to_owned())]),
-        unreadable: Vec::new(),
+        env_bytes: BTreeMap::default(),
         cwd: root.to_path_buf(),
         home: Some(root.to_path_buf()),
         uid: rustix::process::geteuid().as_raw(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::cli::failure::{Failure, Result};
+use mfctl_core::domain::path::ShownPath as _;
 
 /// A contract suite.
 struct Suite {
@@ -36,7 +37,7 @@ pub(super) fn page(root: &Path) -> Result<String> {
 
 /// Rust sources of a folder of tests, by folder and stem: `contract/objects`.
 fn sources(dir: &Path) -> Result<BTreeMap<String, String>> {
-    let failed = |error: std::io::Error| Failure::invalid(format!("cannot read {}", dir.display())).because(&error);
+    let failed = |error: std::io::Error| Failure::invalid(format!("cannot read {}", dir.shown())).because(&error);
     let mut sources = BTreeMap::new();
     if !dir.is_dir() {
         return Ok(sources);

@@ -21,6 +21,7 @@ use crate::cli::output::{Render, TextPage};
 use crate::kv::EnvironmentSettings;
 use crate::kv::declared::KeyDeclarations;
 use crate::ops::pin;
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::domain::{ConfigKey, SourcePath, secret_like};
 use mfctl_core::ports::{ConfigLock, MAX_CHANGES};
 
@@ -85,7 +86,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
         dry_run: args.dry_run,
         declared: BTreeMap::new(),
         files: planned.files,
-        dir: args.dir.display().to_string(),
+        dir: args.dir.shown().to_string(),
     };
     if args.dry_run {
         return cx.out().print(&report);
@@ -158,8 +159,8 @@ impl Declaration {
             }
         }
         if let Some(file) = files.iter().find(|file| file.written && file.place.symlink_metadata().is_ok()) {
-            let dir = args.dir.display();
-            return Err(Failure::refused(format!("{} exists already, with another text", file.place.display()))
+            let dir = args.dir.shown();
+            return Err(Failure::refused(format!("{} exists already, with another text", file.place.shown()))
                 .hint(format!(
                     "add the setting to it by hand, then `mfctl bootstrap apply {dir}`; or remove it, if an interrupted \
                      `mfctl kv declare` wrote it, and run the command again"
@@ -203,7 +204,7 @@ fn files(settings: &EnvironmentSettings, dir: &Path) -> Result<Vec<DeclaredFile>
         let (text, _) = settings_file::manifest_text(&settings);
         let has_text = match settings_file::has_text(&place, &text) {
             Err(error) if error.kind() == ErrorKind::NotFound => false,
-            result => result.or_fail(FailureKind::Invalid, || format!("cannot read {}", place.display()))?,
+            result => result.or_fail(FailureKind::Invalid, || format!("cannot read {}", place.shown()))?,
         };
         Ok(DeclaredFile { path: SourcePath::from_path(&place), written: !has_text, text, place })
     };
@@ -215,8 +216,8 @@ fn locations<'a>(files: impl IntoIterator<Item = &'a DeclaredFile>, dir: &Path) 
     let mut places = BTreeMap::new();
     for file in files {
         let found = settings_file::locations(&file.place).map_err(|error| Failure::invalid(error.to_string()))?;
-        let below = file.place.strip_prefix(dir).unwrap_or(&file.place).display().to_string();
-        let full = file.place.display().to_string();
+        let below = file.place.strip_prefix(dir).unwrap_or(&file.place).shown().to_string();
+        let full = file.place.shown().to_string();
         for (key, place) in found {
             let line = place.strip_prefix(&full).unwrap_or_default();
             places.insert(key, format!("{below}{line}"));
@@ -227,7 +228,7 @@ fn locations<'a>(files: impl IntoIterator<Item = &'a DeclaredFile>, dir: &Path) 
 
 /// Writes a file. Another is not replaced: it may have comments, and other settings.
 fn write(file: &DeclaredFile) -> Result<()> {
-    let place = file.place.display();
+    let place = file.place.shown();
     let failed = || format!("cannot write {place}");
     if let Some(folder) = file.place.parent() {
         std::fs::create_dir_all(folder).or_fail(FailureKind::Invalid, failed)?;

@@ -11,6 +11,7 @@ use tokio::process::{Child, Command};
 
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Result};
+use mfctl_core::domain::path::ShownPath as _;
 
 /// Bytes of an edited value, at most.
 const MAX_EDITED_BYTES: u64 = 512 * 1024;
@@ -25,7 +26,7 @@ pub fn runtime_dir(cx: &Context, data_dir: &Path) -> Result<PathBuf> {
     let xdg = cx.sources().env.get("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_dir());
     let dir = xdg.map_or_else(|| data_dir.join("run"), |dir| dir.join("mfctl"));
     let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
-    created.map_err(|error| Failure::invalid(format!("cannot create {}", dir.display())).because(&error))?;
+    created.map_err(|error| Failure::invalid(format!("cannot create {}", dir.shown())).because(&error))?;
     Ok(dir)
 }
 
@@ -61,7 +62,7 @@ fn spawn_cleanup(path: &Path) -> Result<Child> {
 }
 
 fn write_private(path: &Path, text: &str) -> Result<()> {
-    let failed = |error: std::io::Error| Failure::invalid(format!("cannot write {}", path.display())).because(&error);
+    let failed = |error: std::io::Error| Failure::invalid(format!("cannot write {}", path.shown())).because(&error);
     let mut options = std::fs::OpenOptions::new();
     let mut file = options.write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)

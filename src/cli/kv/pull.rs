@@ -13,6 +13,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::{Failure, FailureKind, Result};
 use crate::cli::output::{Render, TextPage, Tone, humane};
 use crate::kv;
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::domain::{ConfigKey, SourcePath};
 
 /// Arguments of `mfctl kv pull`.
@@ -73,7 +74,7 @@ pub async fn run(args: &Args, cx: &Context) -> Result<()> {
     let base = args.base.as_deref().or(service).unwrap_or(env.as_str());
     let text = format!("# environment {env}\n{text}");
     let pulled = settings_file::write_next_version(&args.dir, base, &text)
-        .map_err(|error| Failure::invalid(format!("cannot write {base} to {}", args.dir.display())).because(&error))?;
+        .map_err(|error| Failure::invalid(format!("cannot write {base} to {}", args.dir.shown())).because(&error))?;
     let (file, written) = match &pulled {
         PulledFile::Written(path) => (path, true),
         PulledFile::Unchanged(path) => (path, false),

@@ -18,6 +18,7 @@ use crate::kv::push::{self, UnfinishedPush};
 use crate::kv::write::{ChangeMetadata, SettingEdit};
 use crate::ops::pin;
 use mfctl_core::domain::ConfigKey;
+use mfctl_core::domain::path::ShownPath as _;
 
 /// Arguments of `mfctl kv push`.
 #[derive(Debug, ClapArgs)]
@@ -75,12 +76,12 @@ pub async fn edits_to_file(
     delete: bool,
 ) -> Result<(Vec<SettingEdit>, u64)> {
     if !file.try_exists().unwrap_or(true) {
-        return Err(Failure::not_found(format!("there is no file {}", file.display()))
+        return Err(Failure::not_found(format!("there is no file {}", file.shown()))
             .hint("`mfctl kv pull [SERVICE]` writes one from the environment"));
     }
     let desired = settings_file::read(file).map_err(|problems| {
         let count = humane::counted(problems.0.len() as u64, "problem", "problems");
-        let failure = Failure::invalid(format!("{count} in {}", file.display()));
+        let failure = Failure::invalid(format!("{count} in {}", file.shown()));
         problems.0.iter().fold(failure, |failure, problem| failure.because(problem))
     })?;
     let settings = kv::read_settings(connection.store.as_ref(), connection.env(), None).await?;

@@ -17,6 +17,7 @@ use crate::cli::output::{Output, ProgressPosition, humane};
 use crate::ops::target::DataDirMode;
 use mfctl_core::domain::asset::DerivativeKind;
 use mfctl_core::domain::object_keys;
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::domain::{Asset, AssetState, IdPrefix, ObjectRef, Sha256};
 use mfctl_core::ports::ErrorKind;
 
@@ -163,13 +164,13 @@ async fn write_to_file(
         Ok(_) if !force => return Err(already_exists(file)),
         // A device, a FIFO or a link would be replaced by a file.
         Ok(metadata) if !metadata.is_file() => {
-            let message = format!("{} is not a regular file, and is not replaced", file.display());
+            let message = format!("{} is not a regular file, and is not replaced", file.shown());
             return Err(Failure::new(FailureKind::Conflict, message).hint("choose another name, or write to stdout"));
         }
         _ => {}
     }
     let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let write_failed = || format!("cannot write {}", file.display());
+    let write_failed = || format!("cannot write {}", file.shown());
     // In the target's folder, so that the rename stays on one file system.
     let mut temporary =
         NamedTempFile::with_prefix_in(".mfctl-get-", folder).or_fail(FailureKind::Invalid, write_failed)?;
@@ -179,7 +180,7 @@ async fn write_to_file(
     let persisted = if force { temporary.persist(file) } else { temporary.persist_noclobber(file) };
     match persisted {
         Ok(_) => {
-            out.note(format!("wrote {} ({})", file.display(), humane::bytes(written)));
+            out.note(format!("wrote {} ({})", file.shown(), humane::bytes(written)));
             Ok(())
         }
         Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Err(already_exists(file)),
@@ -196,7 +197,7 @@ fn apply_umask(file: &std::fs::File) -> std::io::Result<()> {
 }
 
 fn already_exists(file: &Path) -> Failure {
-    Failure::new(FailureKind::Conflict, format!("{} exists already", file.display()))
+    Failure::new(FailureKind::Conflict, format!("{} exists already", file.shown()))
         .hint("choose another name, or replace it with --force")
 }
 

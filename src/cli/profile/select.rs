@@ -13,6 +13,7 @@ use crate::cli::settings_file::{self, FileOptions};
 use crate::settings::edit::{self, DEFAULT_PROFILE, FileToChange};
 use crate::settings::{Layer, Layers, ProfileName};
 use mfctl_core::domain::SourcePath;
+use mfctl_core::domain::path::ShownPath as _;
 
 /// Arguments of `mfctl profile use`.
 #[derive(Debug, ClapArgs)]
@@ -98,7 +99,7 @@ fn check_defined(layers: &Layers, name: &ProfileName, cx: &Context) -> Result<()
     }
     if let [(Layer::Project, path)] = files.as_slice() {
         cx.out()
-            .warn(format!("only {} defines profile {name}: outside of that project it does not exist", path.display()));
+            .warn(format!("only {} defines profile {name}: outside of that project it does not exist", path.shown()));
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use crate::cli::failure::{Failure, Result};
 use crate::cli::output::{Render, TextPage, Tone, humane};
 use crate::ops::target::DataDirMode;
 use mfctl_core::domain::compat::{self, CompatViolation, Compatibility, EarlierVersion};
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::events::schemas;
 use mfctl_core::events::validator::SchemaValidator;
 use mfctl_core::ports::SchemaRegistry;
@@ -118,7 +119,7 @@ pub(super) fn candidates(files: &[PathBuf], subject: Option<&str>) -> Result<Vec
     let read = |path: &PathBuf| {
         let subject = source::subject_of(path, subject)?;
         let schema = source::read_file(path)?;
-        let not_a_schema = |why| Failure::invalid(format!("{} is not a JSON Schema: {why}", path.display()));
+        let not_a_schema = |why| Failure::invalid(format!("{} is not a JSON Schema: {why}", path.shown()));
         SchemaValidator::compile(&schema).map_err(not_a_schema)?;
         Ok(SchemaCandidate { subject, file: Some(path.clone()), schema })
     };
@@ -173,7 +174,7 @@ impl SchemaCheck {
         let violations = compat::check(level, &candidate.schema, &earlier);
         Self {
             subject: candidate.subject.clone(),
-            file: candidate.file.as_ref().map(|path| path.display().to_string()),
+            file: candidate.file.as_ref().map(|path| path.shown().to_string()),
             compatible: violations.is_empty(),
             compatibility: level,
             version,

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use crate::cli::failure::{Failure, FailureKind, OrFail, Result};
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::events::schemas;
 use mfctl_core::ports::{RegisteredSchema, SchemaRegistry};
 
@@ -63,18 +64,18 @@ impl SubjectSelector {
 /// Reads a JSON Schema from a file.
 pub(super) fn read_file(path: &Path) -> Result<Value> {
     let mut text = String::new();
-    let message = || format!("cannot read {}", path.display());
+    let message = || format!("cannot read {}", path.shown());
     let file = File::open(path).or_fail(FailureKind::Invalid, message)?;
     let read = file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).or_fail(FailureKind::Invalid, message)?;
     if read as u64 > MAX_FILE_BYTES {
-        return Err(Failure::invalid(format!("{} is larger than 4 MiB", path.display())));
+        return Err(Failure::invalid(format!("{} is larger than 4 MiB", path.shown())));
     }
     let schema: Value =
-        serde_json::from_str(&text).or_fail(FailureKind::Invalid, || format!("{} is not JSON", path.display()))?;
+        serde_json::from_str(&text).or_fail(FailureKind::Invalid, || format!("{} is not JSON", path.shown()))?;
     if schema.is_object() || schema.is_boolean() {
         return Ok(schema);
     }
-    Err(Failure::invalid(format!("{} is not a JSON Schema: neither an object nor a boolean", path.display())))
+    Err(Failure::invalid(format!("{} is not a JSON Schema: neither an object nor a boolean", path.shown())))
 }
 
 /// The subject of a file: the given one, else that of the topic that the file is named after.
@@ -84,7 +85,7 @@ pub(super) fn subject_of(path: &Path, given: Option<&str>) -> Result<String> {
     }
     let stem = path.file_stem().map(|stem| format!("{}-value", stem.to_string_lossy()));
     stem.filter(|subject| schemas::topic_of(subject).is_some()).ok_or_else(|| {
-        Failure::usage(format!("no subject is known for {}", path.display()))
+        Failure::usage(format!("no subject is known for {}", path.shown()))
             .hint("give one with --subject, or name the file after a topic: media.enriched.json")
     })
 }

@@ -15,6 +15,7 @@ use crate::cli::failure::{Failure, FailureKind, OrFail, Result};
 use crate::cli::output::{Cell, Column, ListItem, Tone, humane};
 use crate::ops::target::DataDirMode;
 use mfctl_core::domain::TopicName;
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::events::schemas;
 use mfctl_core::events::validator::{SchemaValidator, SchemaViolation};
 
@@ -86,7 +87,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
         Box::new(BufReader::new(std::io::stdin()))
     } else {
         let file = File::open(&args.file);
-        let file = file.or_fail(FailureKind::Invalid, || format!("cannot read {}", args.file.display()))?;
+        let file = file.or_fail(FailureKind::Invalid, || format!("cannot read {}", args.file.shown()))?;
         Box::new(BufReader::new(file))
     };
     let counts = validate(input.as_mut(), &validator, &mut |violation| list.push(&violation))?;

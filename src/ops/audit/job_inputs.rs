@@ -6,6 +6,7 @@ use super::report::{CursorGuard, Findings, ViolationKind};
 use crate::pipeline::ingest::kept_input_path;
 use mfctl_core::domain::JobId;
 use mfctl_core::domain::job::JobInput;
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::ports::{JobJournal, Result};
 
 /// The name of the journal's jobs in the report.
@@ -45,5 +46,5 @@ fn check_input(data_dir: &Path, job: JobId, input: &JobInput, findings: &mut Fin
         Err(error) => format!("cannot be looked at: {error}"),
     };
     let detail = format!("the {} that was kept of job {job} {damage}", input.kind);
-    findings.violation(ViolationKind::DamagedData, path.display(), detail);
+    findings.violation(ViolationKind::DamagedData, path.shown(), detail);
 }

@@ -13,6 +13,18 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct SourcePath(String);
 
+/// A path in a message: as the text of a [`SourcePath`], so that a byte which is not UTF-8 is shown in one way everywhere.
+pub trait ShownPath {
+    /// The path as text.
+    fn shown(&self) -> SourcePath;
+}
+
+impl ShownPath for Path {
+    fn shown(&self) -> SourcePath {
+        SourcePath::from_path(self)
+    }
+}
+
 impl SourcePath {
     /// Encodes an absolute path.
     #[must_use]

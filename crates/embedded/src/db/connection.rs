@@ -11,6 +11,7 @@ use rustix::process::{Flock, FlockOffsetType, FlockType, fcntl_getlk};
 
 use super::error::SqlContext;
 use crate::base::open_at_once;
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
 /// How long SQLite itself waits for a lock, e.g. for another process's recovery.
@@ -96,7 +97,7 @@ impl FileStamp {
         if Self::of_constant(path).as_ref() == Some(self) {
             return Ok(());
         }
-        let message = format!("{} was changed by another process while it was read without locks", path.display());
+        let message = format!("{} was changed by another process while it was read without locks", path.shown());
         Err(Error::new(ErrorKind::Conflict, message).hint("run the command again, where the folder can be written"))
     }
 }
@@ -111,7 +112,7 @@ fn may_share_log(path: &Path) -> bool {
 fn refuse_changing(path: &Path, errno: Errno) -> Result<()> {
     let wal = beside(path, "-wal");
     let unwritten = std::fs::metadata(&wal).map_or(0, |metadata| metadata.len());
-    let shown = path.display();
+    let shown = path.shown();
     let (why, hint) = if let Some(holder) = lock_holder(path) {
         let hint = "run the command where the folder can be written, or once that process has ended";
         (format!("{holder} has {shown} open and may change it"), hint)
@@ -121,14 +122,14 @@ fn refuse_changing(path: &Path, errno: Errno) -> Result<()> {
         (
             format!(
                 "{} has {unwritten} bytes that are not in {shown} yet: the last process on it was killed",
-                wal.display()
+                wal.shown()
             ),
             hint,
         )
     } else {
         return Ok(());
     };
-    let folder = path.parent().unwrap_or(path).display();
+    let folder = path.parent().unwrap_or(path).shown();
     let what = format!("read the data folder {folder}, which cannot be written ({errno}): {why}");
     Err(Error::new(ErrorKind::Denied, what).hint(hint))
 }
@@ -157,7 +158,7 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 fn open_with(path: &Path, name: &Path, flags: OpenFlags) -> Result<Connection> {
-    let what = format!("open {}", path.display());
+    let what = format!("open {}", path.shown());
     let connection = Connection::open_with_flags(name, flags).during(&what)?;
     configure(&connection).during(&what)?;
     Ok(connection)
@@ -188,7 +189,7 @@ fn explain_denied(path: &Path, error: Error) -> Error {
         return error;
     }
     if let Err(errno) = access(path, Access::READ_OK) {
-        return denied(format!("read {}", path.display()), errno, AS_OWNER);
+        return denied(format!("read {}", path.shown()), errno, AS_OWNER);
     }
     denied_write(path).unwrap_or(error)
 }
@@ -199,12 +200,12 @@ const AS_OWNER: &str = "run mfctl as the user who owns the data folder, or corre
 /// Why this process may not write the file or beside it; `None` if it may.
 fn denied_write(path: &Path) -> Option<Error> {
     if let Some(errno) = may_not_write_beside(path) {
-        let folder = path.parent().unwrap_or(path).display();
+        let folder = path.parent().unwrap_or(path).shown();
         let hint = "make the folder writable; to read it as it is, copy it (`cp -a`) and name the copy with --data-dir";
         return Some(denied(format!("write to the data folder {folder}"), errno, hint));
     }
     let errno = access(path, Access::WRITE_OK).err()?;
-    Some(denied(format!("write {}", path.display()), errno, AS_OWNER))
+    Some(denied(format!("write {}", path.shown()), errno, AS_OWNER))
 }
 
 fn denied(what: String, errno: Errno, hint: &str) -> Error {

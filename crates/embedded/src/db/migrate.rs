@@ -11,6 +11,7 @@ use super::connection::{self, beside};
 use super::error::SqlContext;
 use crate::base::{OpenMode, io_error, open_at_once, special_file};
 use crate::{locks, search_names};
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
 /// `mfct`, in the file's header: marks the file as mfctl's.
@@ -67,7 +68,7 @@ enum FileFormat {
 pub(super) fn prepare(path: &Path, mode: OpenMode) -> Result<String> {
     let format = reject_newer(read_format(path)?)?;
     if matches!(format, FileFormat::Missing | FileFormat::Unfinished) && is_lost(path) {
-        let message = format!("{} is gone or empty, and objects are stored beside it", path.display());
+        let message = format!("{} is gone or empty, and objects are stored beside it", path.shown());
         return Err(Error::new(ErrorKind::Corrupt, message).hint(RESTORE));
     }
     match (mode, &format) {
@@ -77,7 +78,7 @@ pub(super) fn prepare(path: &Path, mode: OpenMode) -> Result<String> {
         (OpenMode::MustExist, FileFormat::Version(version)) => {
             return Err(Error::new(
                 ErrorKind::Invalid,
-                format!("{} has format {version}, this mfctl needs format {}", path.display(), latest_version()),
+                format!("{} has format {version}, this mfctl needs format {}", path.shown(), latest_version()),
             )
             .hint("run `mfctl init` on it: it takes a backup and migrates the folder"));
         }
@@ -126,7 +127,7 @@ fn is_lost(path: &Path) -> bool {
 }
 
 fn no_data_folder(path: &Path) -> Error {
-    let folder = path.parent().unwrap_or(path).display();
+    let folder = path.parent().unwrap_or(path).shown();
     Error::new(ErrorKind::NotFound, format!("there is no data folder at {folder}"))
         .hint("create one with `mfctl init` or `mfctl ingest`, or name another with --data-dir")
 }
@@ -155,7 +156,7 @@ fn read_format(path: &Path) -> Result<FileFormat> {
     if !require_file(path)? {
         return Ok(FileFormat::Missing);
     }
-    let failed = |error| io_error(error, format!("read {}", path.display()));
+    let failed = |error| io_error(error, format!("read {}", path.shown()));
     let file = open_at_once(path).map_err(failed)?;
     let mut header = Vec::with_capacity(HEADER_BYTES);
     file.take(HEADER_BYTES as u64).read_to_end(&mut header).map_err(failed)?;
@@ -185,7 +186,7 @@ fn require_file(path: &Path) -> Result<bool> {
             Err(not_ours(path, &format!("it is {found}, not a file")))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(io_error(error, format!("read {}", path.display()))),
+        Err(error) => Err(io_error(error, format!("read {}", path.shown()))),
     }
 }
 
@@ -193,9 +194,9 @@ fn require_file(path: &Path) -> Result<bool> {
 fn not_ours(path: &Path, why: &str) -> Error {
     let is_data_folder = path.parent().is_some_and(|folder| folder.join("objects").is_dir());
     if is_data_folder {
-        return Error::new(ErrorKind::Corrupt, format!("{} is damaged: {why}", path.display())).hint(RESTORE);
+        return Error::new(ErrorKind::Corrupt, format!("{} is damaged: {why}", path.shown())).hint(RESTORE);
     }
-    Error::new(ErrorKind::Invalid, format!("{} is not an mfctl data file: {why}", path.display()))
+    Error::new(ErrorKind::Invalid, format!("{} is not an mfctl data file: {why}", path.shown()))
         .hint("name another folder with --data-dir; nothing was changed")
 }
 
@@ -224,7 +225,7 @@ fn migrate(path: &Path) -> Result<()> {
     if mode != "wal" {
         return Err(Error::new(
             ErrorKind::Invalid,
-            format!("{} cannot use WAL: its file system does not support it", path.display()),
+            format!("{} cannot use WAL: its file system does not support it", path.shown()),
         )
         .hint("name a folder on a local disk with --data-dir"));
     }
@@ -248,15 +249,15 @@ fn require_empty(connection: &Connection, path: &Path) -> Result<()> {
 /// Makes an online backup: other processes may read and write meanwhile.
 fn back_up(connection: &Connection, folder: &Path, version: u32) -> Result<()> {
     let backups = folder.join("backups");
-    std::fs::create_dir_all(&backups).map_err(|error| io_error(error, format!("create {}", backups.display())))?;
+    std::fs::create_dir_all(&backups).map_err(|error| io_error(error, format!("create {}", backups.shown())))?;
     let name = format!("mfctl-format{version}-{}.db", jiff::Timestamp::now().as_second());
     let target = backups.join(name);
     connection
         .backup("main", &target, None::<fn(rusqlite::backup::Progress)>)
         .during("back up the data folder before its migration")?;
     let synced = File::open(&target).and_then(|file| file.sync_all());
-    synced.map_err(|error| io_error(error, format!("write {}", target.display())))?;
-    tracing::info!(backup = %target.display(), from = version, to = latest_version(), "migrating the data folder");
+    synced.map_err(|error| io_error(error, format!("write {}", target.shown())))?;
+    tracing::info!(backup = %target.shown(), from = version, to = latest_version(), "migrating the data folder");
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use super::connection::{self, BUSY_TIMEOUT};
 use super::error::{SqlContext, copy_of};
 use crate::base::{capacity, io_error};
 use crate::locks::{self, FileLock};
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
 /// Requests that may be queued; further callers wait for room.
@@ -131,7 +132,7 @@ where
 
 /// Device and inode of the file at a path.
 fn file_id(path: &Path) -> Result<(u64, u64)> {
-    let metadata = std::fs::metadata(path).map_err(|error| io_error(error, format!("look at {}", path.display())))?;
+    let metadata = std::fs::metadata(path).map_err(|error| io_error(error, format!("look at {}", path.shown())))?;
     Ok((metadata.dev(), metadata.ino()))
 }
 
@@ -169,7 +170,7 @@ impl WriterThread {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             _ => Err(Error::new(
                 ErrorKind::Corrupt,
-                format!("{} was deleted or replaced while this process had it open", self.path.display()),
+                format!("{} was deleted or replaced while this process had it open", self.path.shown()),
             )
             .hint("stop every mfctl on the data folder, restore the file, then start again")),
         }

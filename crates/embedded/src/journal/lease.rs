@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::base::io_error;
 use crate::locks::{self, FileLock};
 use mfctl_core::domain::JobId;
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::ports::{Error, ErrorKind, JobLease, Result};
 use mfctl_core::wait::{Attempts, Backoff};
 
@@ -22,7 +23,7 @@ impl JobLease for LockFileLease {}
 
 /// Acquires the lease of a job. `Locked`, with the holder's process id, if another process works on it.
 pub(super) async fn acquire(dir: &Path, job: JobId) -> Result<Box<dyn JobLease>> {
-    std::fs::create_dir_all(dir).map_err(|error| io_error(error, format!("create {}", dir.display())))?;
+    std::fs::create_dir_all(dir).map_err(|error| io_error(error, format!("create {}", dir.shown())))?;
     let path = lock_path(dir, job);
     let mut attempts = Attempts::new(Instant::now() + ACQUIRE_TIMEOUT, ACQUIRE_BACKOFF);
     let mut lock = loop {

@@ -11,6 +11,7 @@ use rustix::time::ClockId;
 use crate::base::open_at_once;
 use crate::db::SqlContext;
 use crate::locks::{self, FileLock};
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
 /// The age at which a lock file without a member is removed; a younger one may belong to a member that is joining.
@@ -40,7 +41,7 @@ impl LivenessLock {
     pub(super) fn acquire(dir: &Path, member_id: &str) -> Result<Self> {
         let path = dir.join(member_id);
         let lock = locks::try_lock_exclusive(&path)?;
-        let lock = lock.ok_or_else(|| Error::new(ErrorKind::Conflict, format!("lock {}", path.display())))?;
+        let lock = lock.ok_or_else(|| Error::new(ErrorKind::Conflict, format!("lock {}", path.shown())))?;
         Ok(Self { path, _lock: lock })
     }
 }

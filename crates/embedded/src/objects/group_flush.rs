@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Mutex;
 
 use super::file_ops::{file_error, run_blocking};
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
 /// Shares flushes among callers: each returns when a flush that began after its call has succeeded.
@@ -51,7 +52,7 @@ impl GroupFlush {
 }
 
 fn sync_file_system(folder: &Path, handle: Option<Arc<File>>) -> Result<Arc<File>> {
-    let what = || format!("flush the file system of {}", folder.display());
+    let what = || format!("flush the file system of {}", folder.shown());
     let handle = match handle {
         Some(handle) => handle,
         None => Arc::new(File::open(folder).map_err(|error| match error.kind() {

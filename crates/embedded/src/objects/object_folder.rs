@@ -11,6 +11,7 @@ use super::file_ops::{create_private_folder, file_error, modified_at};
 use super::temp_files::{TempFile, TempFiles};
 use super::walk::{self, ListingCache};
 use crate::base::special_file;
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::domain::{BucketName, ObjectKey, ObjectRef};
 use mfctl_core::ports::{BucketUsage, ByteSource, Error, ErrorKind, ListedObject, ObjectInfo, Result};
 
@@ -58,10 +59,10 @@ impl ObjectFolder {
         let path = self.bucket(bucket);
         match path.metadata() {
             Ok(metadata) if metadata.is_dir() => Ok(path),
-            Ok(_) => Err(Error::new(ErrorKind::Corrupt, format!("open bucket {bucket}: {} is a file", path.display()))),
+            Ok(_) => Err(Error::new(ErrorKind::Corrupt, format!("open bucket {bucket}: {} is a file", path.shown()))),
             Err(error) if error.kind() == Io::NotFound => {
                 Err(Error::new(ErrorKind::Unprepared, format!("bucket {bucket} does not exist"))
-                    .hint(format!("restore the folder {}, or mount the disk that holds it", path.display())))
+                    .hint(format!("restore the folder {}, or mount the disk that holds it", path.shown())))
             }
             Err(error) => Err(file_error(format!("open bucket {bucket}"), error)),
         }
@@ -254,7 +255,7 @@ impl ObjectFolder {
         match create_private_folder(parent) {
             Ok(()) => Ok(()),
             Err(error) if let Some(link) = link_to_nothing(parent) => {
-                Err(Error::new(ErrorKind::Unreachable, format!("{}: {} leads to nothing", what(), link.display()))
+                Err(Error::new(ErrorKind::Unreachable, format!("{}: {} leads to nothing", what(), link.shown()))
                     .hint("mount what the link leads to, or remove the link")
                     .because(error))
             }

@@ -16,6 +16,7 @@ use rustix::fs::{FlockOperation, flock};
 use uuid::Uuid;
 
 use super::file_ops::{create_private_folder, file_error, open_object};
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::ports::Result;
 
 const LOCK: &str = "lock";
@@ -70,7 +71,7 @@ impl TempFiles {
             Ok(files) => tracing::info!(files, "removed half-written objects of processes that died"),
             Err(error) => tracing::warn!(error = error.full(), "could not sweep half-written objects"),
         }
-        let what = || format!("create a folder in {}", self.root.display());
+        let what = || format!("create a folder in {}", self.root.shown());
         loop {
             let path = self.root.join(Uuid::new_v4().to_string());
             create_private_folder(&path).map_err(|error| file_error(what(), error))?;
@@ -86,7 +87,7 @@ impl TempFiles {
 
     /// Removes the folders that have no owner. Returns how many files were in them.
     fn sweep(&self) -> Result<u64> {
-        let what = || format!("read {}", self.root.display());
+        let what = || format!("read {}", self.root.shown());
         let entries = match fs::read_dir(&self.root) {
             Ok(entries) => entries,
             Err(error) if error.kind() == Io::NotFound => return Ok(0),
@@ -96,7 +97,7 @@ impl TempFiles {
         for entry in entries {
             let folder = entry.map_err(|error| file_error(what(), error))?.path();
             removed += sweep_folder(&folder).unwrap_or_else(|error| {
-                tracing::warn!(folder = %folder.display(), %error, "could not remove half-written objects");
+                tracing::warn!(folder = %folder.shown(), %error, "could not remove half-written objects");
                 0
             });
         }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::file_ops::{file_error, modified_at};
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::domain::{ObjectKey, object_keys};
 use mfctl_core::ports::{BucketUsage, Error, ListedObject, Result};
 
@@ -241,5 +242,5 @@ impl Iterator for FolderEntries {
 }
 
 fn unreadable_folder(folder: &Path, error: io::Error) -> Error {
-    file_error(format!("read folder {}", folder.display()), error)
+    file_error(format!("read folder {}", folder.shown()), error)
 }

@@ -18,6 +18,7 @@ use super::buckets::BucketClient;
 use super::convert::{size, timestamp};
 use super::digest;
 use super::requests::{REQUEST_TIMEOUT, Requests};
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::domain::{ObjectRef, Sha256, Timestamp};
 use mfctl_core::ports::{ContentDigest, Error, ErrorKind, LocalObject, Result};
 use mfctl_core::wait::{Attempts, Backoff};
@@ -178,7 +179,7 @@ impl ObjectReader {
 
     /// Downloads an object into a temporary file in `dir`, readable by this user alone, which is removed when dropped.
     pub(super) async fn local(&self, at: &ObjectRef, dir: &Path) -> Result<LocalObject> {
-        let what = format!("copy object {at} into {}", dir.display());
+        let what = format!("copy object {at} into {}", dir.shown());
         let failed = |error: io::Error| local_error(&what, error);
         let mut object = self.open(at).await?;
         let dir = dir.to_path_buf();

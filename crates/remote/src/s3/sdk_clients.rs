@@ -22,6 +22,7 @@ use super::config::S3Config;
 use super::limiter::{RequestLimiter, ThrottleInterceptor};
 use super::request_metrics::MetricsInterceptor;
 use super::routing::RoutingInterceptor;
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
 /// Long enough for one lost SYN (its retransmission may take 3 s).
@@ -129,7 +130,7 @@ fn tls_context(config: &S3Config) -> Result<TlsContext> {
             // For an error that names the unusable file; the SDK would not.
             crate::tls::client_config(&config.tls)?;
             let pem = std::fs::read(ca)
-                .map_err(|error| Error::new(ErrorKind::Invalid, format!("read {}", ca.display())).because(error))?;
+                .map_err(|error| Error::new(ErrorKind::Invalid, format!("read {}", ca.shown())).because(error))?;
             TrustStore::empty().with_pem_certificate(pem)
         }
     };

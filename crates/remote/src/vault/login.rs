@@ -12,6 +12,7 @@ use super::error::{call_with_retry, port_error};
 use super::{SecretId, SecretSource, VaultLogin};
 use crate::token_file::{self, TokenFile};
 use mfctl_core::domain::Secret;
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
 /// A kept token with less time to live is not reused: it would expire in the middle of a command.
@@ -140,7 +141,7 @@ async fn unwrapped_secret_id(clients: &ClientFactory, token: &SecretSource, kept
     let unwrapped: Result<UnwrapResponse, _> = vaultrs::sys::wrapping::unwrap(&client, None).await;
     let UnwrapResponse { secret_id } = unwrapped.map_err(|failed| unwrap_error(clients, &failed))?;
     token_file::write_private(kept, &secret_id).map_err(|failed| {
-        Error::new(ErrorKind::Denied, format!("cannot keep the secret id in {}", kept.display())).because(failed)
+        Error::new(ErrorKind::Denied, format!("cannot keep the secret id in {}", kept.shown())).because(failed)
     })?;
     Ok(Secret::new(secret_id))
 }

@@ -13,6 +13,7 @@ use super::{GivenInput, WaitNotice};
 use crate::pipeline::ingest::error::Error;
 use crate::pipeline::ingest::free_space::FreeSpaceGuard;
 use mfctl_core::domain::job::InputKind;
+use mfctl_core::domain::path::ShownPath as _;
 use mfctl_core::domain::{JobId, Sha256};
 use mfctl_core::ports::{self, ErrorKind};
 use mfctl_core::stop::Stop;
@@ -82,7 +83,7 @@ pub(super) fn spool_error(error: io::Error, path: &Path) -> Error {
         io::ErrorKind::NotFound => ErrorKind::Corrupt,
         _ => ErrorKind::Internal,
     };
-    let what = format!("the list or manifest kept in {} is not available", path.display());
+    let what = format!("the list or manifest kept in {} is not available", path.shown());
     let error = ports::Error::new(kind, what).because(error);
     match kind {
         ErrorKind::Full => error.hint("free some space on the disk of the data folder"),
