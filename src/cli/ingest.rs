@@ -28,7 +28,7 @@ use crate::pipeline::ingest::{
 use crate::settings::{Auto, ByteSize, RawValue, parse_duration};
 use job_start::GivenJob;
 use mfctl_core::domain::job::JobInput;
-use mfctl_core::domain::{AssetState, JobId};
+use mfctl_core::domain::{AssetState, JobId, MediaTypePattern};
 use mfctl_core::events::EventCodec;
 
 pub(super) use report::for_each_failure;
@@ -46,6 +46,9 @@ are walked; one that cannot be read or has an invalid line stops the job. mfctl'
 <file>.json next to a file is a sidecar with its metadata: title, tags, collection, locale, custom. A manifest
 overrides sidecars, and a sidecar overrides flags. Running the command again with the same paths and options resumes an
 unfinished job.
+
+In --include and --exclude, * matches anything but a slash, ? one character, [a-z] one of these, {a,b} a or b, ** any
+number of folders; a backslash makes the next character literal.
 
 A list or manifest is read once, from a file or a pipe, and kept with the job. If its end was not read, the job is not
 finished: give all of it again, or the rest from the last whole entry on, with --resume JOB and the same option; or run
@@ -118,10 +121,10 @@ pub struct Args {
     max_size: Option<ByteSize>,
     /// Only these media types, detected by content: application/pdf, image/*
     #[arg(long, value_name = "TYPE", conflicts_with = "existing_job")]
-    allow_type: Vec<String>,
+    allow_type: Vec<MediaTypePattern>,
     /// None of these media types, detected by content
     #[arg(long, value_name = "TYPE", conflicts_with = "existing_job")]
-    deny_type: Vec<String>,
+    deny_type: Vec<MediaTypePattern>,
     /// Files read and staged at the same time [default: ingest.concurrency; auto adapts to the machine]
     #[arg(long, value_name = "N|auto")]
     concurrency: Option<Auto>,

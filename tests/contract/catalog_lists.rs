@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mfctl_core::domain::asset::AssetState;
 use mfctl_core::domain::event::Metadata;
 use mfctl_core::domain::job::{FileOutcome, FileRefusal, JobOutcome, RefusalKind};
-use mfctl_core::domain::{AssetId, EventId, JobId, NameGlob, Revision, SourcePath, Stage, Tenant};
+use mfctl_core::domain::{AssetId, EventId, JobId, MediaTypePattern, NameGlob, Revision, SourcePath, Stage, Tenant};
 use mfctl_core::ports::{AssetFilter, AssetOrder, AssetSortKey, DeadLetterFlag, ErrorKind, StagedRow, StateTransition};
 
 use crate::contract::catalog::{CatalogFixture, asset_id, at, job, row};
@@ -67,6 +67,10 @@ async fn stage_varied_assets(f: &CatalogFixture) {
     f.port.record_outcomes(vec![outcome(9, "/5", Some(5))]).await.unwrap();
 }
 
+fn media_type(text: &str) -> Option<MediaTypePattern> {
+    Some(text.parse().unwrap())
+}
+
 pub async fn each_filter_selects_the_matching_assets(f: CatalogFixture) {
     stage_varied_assets(&f).await;
     let all = AssetFilter::default;
@@ -79,10 +83,12 @@ pub async fn each_filter_selects_the_matching_assets(f: CatalogFixture) {
         (AssetFilter { state: Some(AssetState::Enriched), ..all() }, vec![]),
         (AssetFilter { dead_lettered: Some(true), ..all() }, sorted_ids([3, 4])),
         (AssetFilter { dead_lettered: Some(false), ..all() }, sorted_ids((0..12).filter(|n| ![3, 4].contains(n)))),
-        (AssetFilter { media_type: Some("image/".into()), ..all() }, sorted_ids(image())),
-        (AssetFilter { media_type: Some("text/plain".into()), ..all() }, sorted_ids([2, 5, 8, 11])),
-        (AssetFilter { media_type: Some("imag".into()), ..all() }, vec![]),
-        (AssetFilter { media_type: Some("image%".into()), ..all() }, vec![]),
+        (AssetFilter { media_type: media_type("image/*"), ..all() }, sorted_ids(image())),
+        (AssetFilter { media_type: media_type("IMAGE/"), ..all() }, sorted_ids(image())),
+        (AssetFilter { media_type: media_type("Text/Plain"), ..all() }, sorted_ids([2, 5, 8, 11])),
+        (AssetFilter { media_type: media_type("imag/*"), ..all() }, vec![]),
+        (AssetFilter { media_type: media_type("im_ge/*"), ..all() }, vec![]),
+        (AssetFilter { media_type: media_type("image/p"), ..all() }, vec![]),
         (AssetFilter { collection: Some("poems".into()), ..all() }, sorted_ids([0, 4, 8])),
         (AssetFilter { tag: tag("t7", ""), ..all() }, sorted_ids([7])),
         (AssetFilter { tag: tag("even", "true"), ..all() }, sorted_ids((0..12).step_by(2))),
@@ -105,7 +111,7 @@ pub async fn filters_are_combined_with_and(f: CatalogFixture) {
         tenant: Some(Tenant::default()),
         state: Some(AssetState::Ingested),
         dead_lettered: Some(true),
-        media_type: Some("image/".into()),
+        media_type: media_type("image/*"),
         collection: Some("poems".into()),
         tag: Some(("even".into(), "true".into())),
         job_id: Some(job(1)),
@@ -406,11 +412,8 @@ pub async fn assets_are_sorted_by_each_key_in_pages(f: CatalogFixture) {
         }
     }
     let order = AssetOrder { key: AssetSortKey::Size, descending: true };
-    let filter = AssetFilter {
-        media_type: Some("image/png".into()),
-        name: Some("a".parse().unwrap()),
-        ..AssetFilter::default()
-    };
+    let filter =
+        AssetFilter { media_type: media_type("image/png"), name: Some("a".parse().unwrap()), ..AssetFilter::default() };
     let found = f.port.list_sorted(&filter, order, None, 2).await.unwrap();
     assert_eq!(found.items.iter().map(|asset| asset.asset_id).collect::<Vec<_>>(), [asset_id(1), asset_id(5)]);
     assert!(found.next.is_some());

@@ -306,8 +306,12 @@ pub async fn results_are_filtered_by_tenant_collection_and_media_type(f: Index) 
     assert_eq!(of(query("word")).await, [1, 2, 3]);
     assert_eq!(of(SearchQuery { tenant: other, ..query("word") }).await, [4]);
     assert_eq!(of(SearchQuery { collection, ..query("word") }).await, [1]);
-    assert_eq!(of(SearchQuery { media_type: Some("image/".into()), ..query("word") }).await, [2, 3]);
-    assert_eq!(of(SearchQuery { media_type: Some("image/png".into()), ..query("word") }).await, [2]);
+    for (media_type, expected) in
+        [("image/*", &[2, 3][..]), ("Image/", &[2, 3]), ("image/png", &[2]), ("IMAGE/PNG", &[2]), ("im_ge/*", &[])]
+    {
+        let media_type = Some(media_type.parse().unwrap());
+        assert_eq!(of(SearchQuery { media_type, ..query("word") }).await, expected);
+    }
 }
 
 pub async fn pages_and_totals_agree(f: Index) {

@@ -39,6 +39,15 @@ fn list_filters_and_pages_assets() {
     assert_eq!(count(&[]), 2);
     assert_eq!(count(&["--state", "enriched"]), 1);
     assert_eq!(count(&["--dead-lettered", "--type", "image/"]), 1);
+    assert_eq!(count(&["--dead-lettered", "--type", "IMAGE/*"]), 1);
+    for words in [
+        &["media", "list", "--type", "text"][..],
+        &["media", "search", "word", "--type", "text"],
+        &["ingest", "in", "--allow-type", "text"],
+    ] {
+        let refused = SITE.run(words);
+        assert!(refused.code == 2 && refused.stderr.contains("not a media type"), "{refused}");
+    }
     assert_eq!(count(&["--tag", "kind=page", "--collection", "gardens"]), 2);
     assert_eq!(count(&["--tag", "kind=letter"]), 0);
     assert_eq!(count(&["--since", "2000-01-01T00:00:00Z"]), 2);

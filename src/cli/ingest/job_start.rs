@@ -12,7 +12,7 @@ use crate::pipeline::ingest::spec::{JobSpec, ListSpec, ManifestForm, ManifestSpe
 use crate::pipeline::ingest::{GivenInput, JobStart, is_stdin};
 use crate::settings::Settings;
 use mfctl_core::domain::job::{InputKind, Job, JobStatus};
-use mfctl_core::domain::{IdPrefix, JobId, ParseIdError, SourcePath};
+use mfctl_core::domain::{IdPrefix, JobId, MediaTypePattern, ParseIdError, SourcePath};
 
 /// Jobs that one read of the journal looks at.
 const PAGE_SIZE: usize = 100;
@@ -131,8 +131,8 @@ fn job_spec(args: &Args, inputs: &[GivenInput], cx: &Context, settings: &Setting
         locale,
         tags,
         max_size_bytes: args.max_size.unwrap_or(settings.ingest.max_size).0,
-        allow_types: args.allow_type.iter().cloned().collect(),
-        deny_types: args.deny_type.iter().cloned().collect(),
+        allow_types: args.allow_type.iter().map(MediaTypePattern::to_string).collect(),
+        deny_types: args.deny_type.iter().map(MediaTypePattern::to_string).collect(),
     };
     spec.prune_roots();
     // Report an invalid pattern before anything is opened.

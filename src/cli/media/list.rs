@@ -18,7 +18,7 @@ use crate::cli::output::{Cell, Column, ListItem, Tone, humane};
 use crate::cli::since::Since;
 use crate::ops::status::unread_summary;
 use crate::ops::target::DataDirMode;
-use mfctl_core::domain::{Asset, AssetState, IdPrefix, NameGlob, Timestamp};
+use mfctl_core::domain::{Asset, AssetState, IdPrefix, MediaTypePattern, NameGlob, Timestamp};
 use mfctl_core::ports::{AssetFilter, AssetOrder, AssetSortKey, UnreadCount};
 
 /// Assets per catalog query.
@@ -40,7 +40,7 @@ Examples:
   mfctl media list                                  the first 100 assets
   mfctl media list --name '*.pdf' --sort size       the largest PDF files
   mfctl media list --name 'poems/**/*.{txt,html}' -o wide
-  mfctl media list --state enriched --type image/   enriched images of any format
+  mfctl media list --state enriched --type 'image/*' enriched images of any format
   mfctl media list --dead-lettered -o name | head
   mfctl media list --name '*.pdf' -0 -o name | xargs -0 -n1 mfctl media show
   mfctl media list --tag project=atlas --since 2d --all -o jsonl
@@ -53,9 +53,9 @@ pub struct Args {
     /// Only assets with an unresolved dead letter
     #[arg(long)]
     dead_lettered: bool,
-    /// Only this media type; a value that ends in / matches the whole family
+    /// Only this media type: application/pdf, image/*
     #[arg(long = "type", value_name = "TYPE")]
-    media_type: Option<String>,
+    media_type: Option<MediaTypePattern>,
     /// Only assets of this collection
     #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::collections))]
     collection: Option<String>,

@@ -13,7 +13,7 @@ use crate::cli::failure::Result;
 use crate::cli::nul_names::NulNames;
 use crate::cli::output::{Render, TextPage, Tone, humane};
 use crate::ops::target::DataDirMode;
-use mfctl_core::domain::AssetState;
+use mfctl_core::domain::{AssetState, MediaTypePattern};
 use mfctl_core::ports::{Catalog, SearchHit, SearchQuery};
 
 /// Maximum number of hits of one search.
@@ -46,9 +46,9 @@ pub struct Args {
     /// Only assets of this collection
     #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::collections))]
     collection: Option<String>,
-    /// Only this media type; a value that ends in / matches the whole family
+    /// Only this media type: application/pdf, image/*
     #[arg(long = "type", value_name = "TYPE")]
-    media_type: Option<String>,
+    media_type: Option<MediaTypePattern>,
     #[command(flatten)]
     nul_names: NulNames,
 }

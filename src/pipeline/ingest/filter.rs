@@ -9,6 +9,7 @@ use super::error::Error;
 use super::pattern::{Braces, Pattern, PatternSet};
 use super::skipped::{RuleSource, SkipRule, shown};
 use super::spec::{JobSpec, PathPattern};
+use mfctl_core::domain::MediaTypePattern;
 
 /// `--include`, `--exclude` and `--no-hidden`. A pattern without a slash matches the name at any depth; one with a slash
 /// matches the path relative to the root. `*` does not match a slash, `**` does; a slash at the end means a folder.
@@ -141,11 +142,11 @@ impl OptionPatterns {
     }
 }
 
-/// `--allow-type` and `--deny-type`: `application/pdf`, `image/*` or `image/`.
+/// `--allow-type` and `--deny-type`.
 #[derive(Debug, Clone)]
 pub struct TypeFilter {
-    allow: BTreeSet<String>,
-    deny: BTreeSet<String>,
+    allow: Vec<MediaTypePattern>,
+    deny: Vec<MediaTypePattern>,
 }
 
 impl TypeFilter {
@@ -154,8 +155,11 @@ impl TypeFilter {
     /// # Errors
     /// The pattern that is not a media type or a family.
     pub fn new(spec: &JobSpec) -> Result<Self, Error> {
-        let read = |patterns: &BTreeSet<String>| -> Result<BTreeSet<String>, Error> {
-            patterns.iter().map(|text| type_pattern(text)).collect()
+        let read = |patterns: &BTreeSet<String>| -> Result<Vec<MediaTypePattern>, Error> {
+            let parse = |text: &String| {
+                text.parse::<MediaTypePattern>().map_err(|error| Error::Spec(format!("has the type {text:?}: {error}")))
+            };
+            patterns.iter().map(parse).collect()
         };
         Ok(Self { allow: read(&spec.allow_types)?, deny: read(&spec.deny_types)? })
     }
@@ -163,11 +167,7 @@ impl TypeFilter {
     /// Why a file of this type is rejected; `None` if it is taken.
     #[must_use]
     pub fn rejection(&self, media_type: &str) -> Option<String> {
-        let matches = |patterns: &BTreeSet<String>| {
-            patterns
-                .iter()
-                .any(|pattern| media_type == pattern || (pattern.ends_with('/') && media_type.starts_with(pattern)))
-        };
+        let matches = |patterns: &[MediaTypePattern]| patterns.iter().any(|pattern| pattern.matches(media_type));
         if matches(&self.deny) {
             return Some(format!("it is {media_type}, which --deny-type names"));
         }
@@ -175,16 +175,6 @@ impl TypeFilter {
             return Some(format!("it is {media_type}, which no --allow-type names"));
         }
         None
-    }
-}
-
-/// A type, or a family as its prefix up to the slash.
-fn type_pattern(text: &str) -> Result<String, Error> {
-    let pattern = text.trim().to_ascii_lowercase();
-    let pattern = pattern.strip_suffix('*').unwrap_or(&pattern).to_owned();
-    match pattern.split_once('/') {
-        Some((kind, _)) if !kind.is_empty() && !pattern.contains('*') => Ok(pattern),
-        _ => Err(Error::Spec(format!("has {text:?}, which is not a media type: use application/pdf or image/*"))),
     }
 }
 

@@ -12,8 +12,8 @@ use crate::domain::asset::{AssetFacts, AssetPaths, AssetSighting, AssetSource};
 use crate::domain::event::Metadata;
 use crate::domain::job::JobOutcome;
 use crate::domain::{
-    Asset, AssetId, AssetState, EventId, GroupName, JobId, NameGlob, ObjectRef, RecordAddress, Revision, Sha256,
-    SourcePath, Stage, Tenant, TopicPartition,
+    Asset, AssetId, AssetState, EventId, GroupName, JobId, MediaTypePattern, NameGlob, ObjectRef, RecordAddress,
+    Revision, Sha256, SourcePath, Stage, Tenant, TopicPartition,
 };
 
 /// A staged file to be added to the catalog before its event is published.
@@ -125,8 +125,8 @@ pub struct AssetFilter {
     pub state: Option<AssetState>,
     /// Only assets with (`true`) or without (`false`) an unresolved dead letter.
     pub dead_lettered: Option<bool>,
-    /// Only this media type; with a slash at its end (`image/`), every type of that family.
-    pub media_type: Option<String>,
+    /// Only this media type, or the types of this family.
+    pub media_type: Option<MediaTypePattern>,
     /// Only assets of this collection.
     pub collection: Option<String>,
     /// Only assets with this tag and, unless it is empty, this value.

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Result;
-use crate::domain::{AssetId, Revision, Tenant};
+use crate::domain::{AssetId, MediaTypePattern, Revision, Tenant};
 
 /// A document to be indexed. The index normalises its text.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,8 +45,8 @@ pub struct SearchQuery {
     pub tenant: Tenant,
     /// Only assets of this collection.
     pub collection: Option<String>,
-    /// Only this media type; with a slash at its end (`image/`), every type of that family.
-    pub media_type: Option<String>,
+    /// Only this media type, or the types of this family.
+    pub media_type: Option<MediaTypePattern>,
     /// Number of hits to skip.
     pub offset: usize,
     /// Maximum number of hits.

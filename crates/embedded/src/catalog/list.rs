@@ -235,9 +235,9 @@ impl AssetConditions {
             all.indexed |= flagged;
         }
         if let Some(media_type) = &filter.media_type {
-            let family = media_type.ends_with('/');
+            let family = media_type.is_family();
             let condition = if family { "substr(media_type, 1, length(?)) = ?" } else { "media_type = ?" };
-            let values = std::iter::repeat_n(Value::Text(media_type.clone()), if family { 2 } else { 1 });
+            let values = std::iter::repeat_n(Value::Text(media_type.as_str().to_owned()), if family { 2 } else { 1 });
             all.and(condition, values);
         }
         if let Some(collection) = &filter.collection {

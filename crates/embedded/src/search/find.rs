@@ -139,7 +139,7 @@ impl SearchStatement {
         }
         if let Some(media_type) = &query.media_type {
             let number = self.text(media_type.as_str());
-            sql.push_str(&if media_type.ends_with('/') {
+            sql.push_str(&if media_type.is_family() {
                 format!(" AND substr(d.media_type, 1, length({number})) = {number}")
             } else {
                 format!(" AND d.media_type = {number}")

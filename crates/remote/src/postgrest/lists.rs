@@ -10,7 +10,7 @@ use super::client::{CatalogRequest, PostgrestClient};
 use super::rows::{self, AssetPathsRow, AssetRow, OutcomeRow, SightingRow, SourceRow};
 use mfctl_core::domain::asset::{AssetPaths, AssetSighting, AssetSource, NO_REASON};
 use mfctl_core::domain::job::JobOutcome;
-use mfctl_core::domain::{Asset, AssetId, AssetState, EventId, JobId, NameGlob, SourcePath, Tenant};
+use mfctl_core::domain::{Asset, AssetId, AssetState, EventId, JobId, MediaTypePattern, NameGlob, SourcePath, Tenant};
 use mfctl_core::ports::{
     AssetFilter, AssetOrder, AssetSortKey, CatalogSummary, CursorPage, Error, ErrorKind, Result, UnreadCount,
 };
@@ -163,7 +163,7 @@ fn conditions(filter: &AssetFilter) -> Value {
         "tenant": filter.tenant,
         "state": filter.state,
         "dead_lettered": filter.dead_lettered,
-        "media_type": filter.media_type,
+        "media_type": filter.media_type.as_ref().map(MediaTypePattern::as_str),
         "collection": filter.collection,
         "tag": filter.tag.as_ref().map(|(name, value)| json!({ "name": name, "value": value })),
         "job_id": filter.job_id,
