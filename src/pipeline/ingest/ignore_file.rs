@@ -69,8 +69,7 @@ impl IgnoreFile {
                 return Err(invalid(line, reason.to_owned()));
             }
             let Some((pattern, negated)) = line_pattern(line_text) else { continue };
-            let parsed =
-                Pattern::parse(pattern, Braces::LiteralOrAlternatives).map_err(|reason| invalid(line, reason))?;
+            let parsed = Pattern::parse(pattern, Braces::Literal).map_err(|reason| invalid(line, reason))?;
             let rule = SkipRule {
                 source: RuleSource::IgnoreFile,
                 pattern: Some(shown(pattern)),
@@ -187,7 +186,9 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<Vec<u8>, (u64, String
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
     use std::os::unix::fs::symlink;
+    use std::process::{Command, Stdio};
 
     use super::*;
 
@@ -222,6 +223,60 @@ mod tests {
         assert_eq!(leaves_out(b"a.key\\ \n", "a.key ", false), Some(1));
         assert_eq!(leaves_out(b"\\#a\n\\!b\n", "#a", false), Some(1));
         assert_eq!(leaves_out(b"\\#a\n\\!b\n", "!b", false), Some(2));
+    }
+
+    /// The paths of these that Git ignores in a repository; `None` where there is no Git.
+    fn ignored_by_git(repository: &Path, paths: &[String]) -> Option<Vec<String>> {
+        let git = |words: &[&str]| {
+            let mut command = Command::new("git");
+            command.args(words).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+            command.env("HOME", repository).current_dir(repository);
+            command
+        };
+        if !repository.join(".git").exists() && !git(&["init", "-q"]).status().ok()?.success() {
+            return None;
+        }
+        let mut check = git(&["check-ignore", "--no-index", "--stdin", "-z"]);
+        let mut child = check.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(paths.join("\0").as_bytes()).unwrap();
+        let found = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+        Some(found.split_terminator('\0').map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn random_patterns_with_braces_match_as_in_git() {
+        let seed = std::env::var("MFCTL_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(fastrand::u64(..));
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut word = |alphabet: &[u8], longest: usize| -> String {
+            let length = random.usize(1..=longest);
+            (0..length).map(|_| char::from(alphabet[random.usize(..alphabet.len())])).collect()
+        };
+        let dir = tempfile::tempdir().unwrap();
+        for _ in 0..150 {
+            let pattern = word(b"ab{{}},,*?/\\", 8);
+            let mut paths: Vec<String> = (0..60).map(|_| word(b"ab{},", 4)).collect();
+            paths.extend((0..30).map(|_| format!("{}/{}", word(b"ab{},", 3), word(b"ab{},", 3))));
+            paths.push(pattern.replace(['/', '\\', '*', '?'], "a"));
+            // Two asterisks have tests of their own.
+            if pattern.contains("**") {
+                continue;
+            }
+            for name in [IGNORE_FILE, ".gitignore"] {
+                std::fs::write(dir.path().join(name), &pattern).unwrap();
+            }
+            let Ok(file) = IgnoreFile::of_folder(dir.path()) else { continue };
+            let file = file.unwrap();
+            let Some(expected) = ignored_by_git(dir.path(), &paths) else { return };
+            let is_left_out = |path: &Path, is_folder| {
+                matches!(file.verdict(&dir.path().join(path), is_folder), Some(Verdict::LeftOut(_)))
+            };
+            for path in &paths {
+                let folder = Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty());
+                let found =
+                    is_left_out(Path::new(path), false) || folder.is_some_and(|folder| is_left_out(folder, true));
+                assert_eq!(found, expected.contains(path), "MFCTL_SEED={seed}: {pattern} on {path}");
+            }
+        }
     }
 
     #[test]

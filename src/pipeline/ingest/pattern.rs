@@ -23,8 +23,8 @@ const SET_PATTERNS: usize = 256;
 pub(super) enum Braces {
     /// `{a,b}` is a or b.
     Alternatives,
-    /// A brace is a brace, as in Git; where the braces are balanced, `{a,b}` is a or b too.
-    LiteralOrAlternatives,
+    /// A brace is a brace, as in Git.
+    Literal,
 }
 
 /// A pattern, translated to a regular expression.
@@ -54,16 +54,7 @@ impl Pattern {
         }
         let relative = bare.strip_prefix(b"/").unwrap_or(bare);
         let anchored = bare.contains(&b'/');
-        let body = match braces {
-            Braces::Alternatives => translate(relative, anchored, true)?,
-            Braces::LiteralOrAlternatives => {
-                let literal = translate(relative, anchored, false)?;
-                match translate(relative, anchored, true) {
-                    Ok(either) if either != literal => format!("(?:{literal}|{either})"),
-                    _ => literal,
-                }
-            }
-        };
+        let body = translate(relative, anchored, braces == Braces::Alternatives)?;
         let at = if anchored { "" } else { "(?:.*/)?" };
         Ok(Self {
             folders_only: bare.len() < text.len(),
@@ -196,10 +187,11 @@ fn parts(glob: &[u8], alternatives: bool) -> Result<Vec<Part>, String> {
                 push(&mut parts, &members, false);
             }
             b'{' if alternatives => open.push((std::mem::take(&mut parts), Vec::new())),
-            b'}' if alternatives => {
-                let (before, mut done) = open.pop().ok_or_else(|| "a } has no {".to_owned())?;
-                done.push(std::mem::replace(&mut parts, before));
-                close(&mut parts, done);
+            b'}' if !open.is_empty() => {
+                if let Some((before, mut done)) = open.pop() {
+                    done.push(std::mem::replace(&mut parts, before));
+                    close(&mut parts, done);
+                }
             }
             b',' if !open.is_empty() => {
                 if let Some((_, done)) = open.last_mut() {
@@ -218,7 +210,7 @@ fn parts(glob: &[u8], alternatives: bool) -> Result<Vec<Part>, String> {
         }
         at += 1;
     }
-    if open.is_empty() { Ok(parts) } else { Err("a { is not closed".to_owned()) }
+    if open.is_empty() { Ok(parts) } else { Err("a { has no }; write \\{ for the character itself".to_owned()) }
 }
 
 /// Adds a regular expression of a part of one name.
@@ -255,7 +247,7 @@ mod tests {
     use super::*;
 
     fn matches(pattern: &[u8], path: &[u8]) -> bool {
-        let parsed = Pattern::parse(pattern, Braces::LiteralOrAlternatives).unwrap();
+        let parsed = Pattern::parse(pattern, Braces::Literal).unwrap();
         let set = PatternSet::new(&[&parsed.itself]).unwrap();
         set.matches(path).next().is_some()
     }
@@ -295,9 +287,15 @@ mod tests {
             (r"\*.txt", "*.txt", true),
             (r"\*.txt", "a.txt", false),
             (r"[\]]", "]", true),
-            ("{a,b}.txt", "b.txt", true),
-            ("{a,b}.txt", "{a,b}.txt", true),
+            ("{8,9}.txt", "8.txt", false),
+            ("{8,9}.txt", "{8,9}.txt", true),
+            ("{q}.txt", "q.txt", false),
+            ("{q}.txt", "{q}.txt", true),
+            (r"\{q\}.txt", "{q}.txt", true),
+            ("{*/a,b}/c", "{x/a,b}/c", true),
+            ("a{**/b", "a{x/b", true),
             ("{x", "{x", true),
+            ("x}", "x}", true),
             ("a.txt", "aXtxt", false),
             ("خ*.txt", "پوشه/خبر.txt", true),
         ] {
@@ -319,6 +317,11 @@ mod tests {
             ("{/a,b/c}", "a", true),
             ("x/{a,*}*", "x/p/q", false),
             ("*.{txt,md}", "p/q.md", true),
+            (r"\{q}.txt", "{q}.txt", true),
+            (r"\{q\}.txt", "{q}.txt", true),
+            (r"{\{,\}}a", "}a", true),
+            ("a}", "a}", true),
+            ("{a,b}}", "b}", true),
         ] {
             let parsed = Pattern::parse(pattern.as_bytes(), Braces::Alternatives).unwrap();
             let set = PatternSet::new(&[&parsed.itself]).unwrap();
@@ -352,9 +355,9 @@ mod tests {
     #[test]
     fn a_pattern_that_cannot_be_matched_as_written_is_an_error() {
         for wrong in ["", "/", "//", "[", "[a", "[z-a]", "[[:letter:]]", "a\\", "[!", "[a\\"] {
-            assert!(Pattern::parse(wrong.as_bytes(), Braces::LiteralOrAlternatives).is_err(), "{wrong}");
+            assert!(Pattern::parse(wrong.as_bytes(), Braces::Literal).is_err(), "{wrong}");
         }
-        for wrong in ["{a", "a}", "{a,{b}"] {
+        for wrong in ["{a", "{a,{b}"] {
             assert!(Pattern::parse(wrong.as_bytes(), Braces::Alternatives).is_err(), "{wrong}");
         }
         assert!(Pattern::parse(&[b'a'; MAX_BYTES + 1], Braces::Alternatives).is_err());
@@ -368,7 +371,7 @@ mod tests {
         for _ in 0..3000 {
             let length = random.usize(1..14);
             let pattern: Vec<u8> = (0..length).map(|_| alphabet[random.usize(..alphabet.len())]).collect();
-            for braces in [Braces::Alternatives, Braces::LiteralOrAlternatives] {
+            for braces in [Braces::Alternatives, Braces::Literal] {
                 let Ok(parsed) = Pattern::parse(&pattern, braces) else { continue };
                 let compiled = PatternSet::new(&[&parsed.itself, &parsed.below]);
                 assert!(compiled.is_ok(), "MFCTL_SEED={seed}: {pattern:?} became {}", parsed.itself);
