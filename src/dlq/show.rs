@@ -1,5 +1,7 @@
 //! One dead letter in detail: record, error, resolution, asset and schema validity.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -11,6 +13,7 @@ use super::run::decide_with_kept_record;
 use mfctl_core::domain::dead_letter::{DeadLetterInfo, LedgerEntry};
 use mfctl_core::domain::dead_letter_stub::DeadLetterStub;
 use mfctl_core::domain::event::unframe;
+use mfctl_core::domain::json_numbers::with_quoted_numbers;
 use mfctl_core::domain::{AssetId, AssetState, Record, RecordAddress, Stage, Timestamp, TopicName, TopicPartition};
 use mfctl_core::events::ledger::Ledger;
 use mfctl_core::events::{DecodeError, EventCodec};
@@ -32,9 +35,9 @@ pub struct ShownBytes {
     pub encoding: &'static str,
     /// The schema id, for a value in the registry's wire format.
     pub schema_id: Option<u32>,
-    /// The value, if it is JSON.
+    /// The value, if it is JSON without a number that would lose digits.
     pub json: Option<Value>,
-    /// The text or hexadecimal digits, if it is not JSON.
+    /// The text or hexadecimal digits, if there is no `json`.
     pub text: Option<String>,
     /// Whether `text` is truncated.
     pub truncated: bool,
@@ -258,14 +261,15 @@ async fn validity(record: &Record, codec: &EventCodec) -> Result<String> {
     }
 }
 
-/// A value for display: without the wire format's header, if it has one, and as JSON where it parses.
+/// A value for display: without the wire format's header, if it has one, and as JSON where it parses and no number in it
+/// loses digits.
 fn display_value(bytes: Option<&Bytes>) -> ShownBytes {
     let framed = unframe(bytes).ok();
     let schema_id = framed.as_ref().map(|(schema, _)| schema.0);
     let body = framed.map(|(_, body)| body);
     let Some(all) = bytes else { return display_bytes(None) };
     let candidate = body.as_ref().unwrap_or(all);
-    let json = (candidate.len() <= MAX_JSON_BYTES).then(|| serde_json::from_slice::<Value>(candidate).ok()).flatten();
+    let json = if candidate.len() <= MAX_JSON_BYTES { json_as_typed(candidate) } else { None };
     match json {
         Some(json) => ShownBytes {
             size_bytes: all.len() as u64,
@@ -277,6 +281,12 @@ fn display_value(bytes: Option<&Bytes>) -> ShownBytes {
         },
         None => ShownBytes { schema_id, size_bytes: all.len() as u64, ..display_bytes(Some(candidate)) },
     }
+}
+
+/// JSON whose numbers are written as they are typed.
+fn json_as_typed(bytes: &[u8]) -> Option<Value> {
+    let json = serde_json::from_slice(bytes).ok()?;
+    matches!(with_quoted_numbers(std::str::from_utf8(bytes).ok()?), Cow::Borrowed(_)).then_some(json)
 }
 
 /// Bytes for display: as text where they are UTF-8, else as hexadecimal digits; truncated.
@@ -312,6 +322,8 @@ mod tests {
         let framed = display_value(Some(&frame(SchemaId(7), br#"{"a":1}"#)));
         assert_eq!((framed.encoding, framed.schema_id, framed.size_bytes), ("json", Some(7), 12));
         assert_eq!(display_value(Some(&Bytes::from_static(b"[1]"))).json, Some(serde_json::json!([1])));
+        let long = display_value(Some(&Bytes::from_static(b"[12345678901234567890123]")));
+        assert_eq!((long.encoding, long.text.as_deref()), ("utf8", Some("[12345678901234567890123]")));
         let text = display_value(Some(&Bytes::from_static("سلام".as_bytes())));
         assert_eq!((text.encoding, text.text.as_deref()), ("utf8", Some("سلام")));
         let binary = display_value(Some(&Bytes::from(vec![0xff; 5000])));

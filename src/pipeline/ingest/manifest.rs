@@ -6,16 +6,14 @@ use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use serde_json::Value;
-
 use super::candidate::{CandidateSink, IngestCandidate};
 use super::csv_row::{CsvHeader, fields};
 use super::entries::{BOM, Entry, EntryReader, Flaw, Terminator, plain};
 use super::error::Error;
 use super::input::{JobInputs, PartReader};
+use super::json_fields::{self, reason_in_line};
 use super::list::entry_name;
-use super::metadata::{DeclaredMetadata, MAX_BYTES};
+use super::metadata::{DeclaredMetadata, MAX_BYTES, text_of};
 use super::open_tails::{OpenTails, read_parts};
 use super::read::refusal;
 use super::spec::{ManifestForm, ManifestSpec};
@@ -126,31 +124,35 @@ impl RowParser {
             }
             None => match &self.header {
                 Some(header) => self.csv_row(header, entry, bytes),
-                None => self.jsonl_row(entry, bytes.trim_ascii()),
+                None => self.jsonl_row(entry, bytes.trim_ascii_end()),
             },
         }
     }
 
     fn jsonl_row(&self, entry: Entry, text: &[u8]) -> IngestCandidate {
-        let row: RowPath = match serde_json::from_slice(text) {
-            Ok(row) => row,
+        let mut fields = match json_fields::fields(text) {
+            Ok(fields) => fields,
             Err(error) if !entry.terminated && error.is_eof() => {
-                let reason = format!("is cut off: the manifest ends within it ({error})");
+                let reason = format!("is cut off: the manifest ends within it ({})", reason_in_line(&error));
                 return self.invalid(entry.line, RefusalKind::CutOff, &reason);
             }
-            Err(error) => return self.invalid(entry.line, RefusalKind::BadMetadata, &format!("is invalid: {error}")),
+            Err(error) => {
+                let reason = format!("is invalid: {}", reason_in_line(&error));
+                return self.invalid(entry.line, RefusalKind::BadMetadata, &reason);
+            }
         };
-        if row.path.is_empty() || row.path.contains('\0') {
+        let path = match fields.remove("path").map(|path| text_of("path", path)) {
+            Some(Ok(path)) => path,
+            Some(Err(reason)) => {
+                return self.invalid(entry.line, RefusalKind::BadMetadata, &format!("is invalid: {reason}"));
+            }
+            None => return self.invalid(entry.line, RefusalKind::BadMetadata, "has no field path"),
+        };
+        if path.is_empty() || path.contains('\0') {
             let reason = "has a path that is empty or contains a NUL";
             return self.invalid(entry.line, RefusalKind::BadMetadata, reason);
         }
-        let declared = serde_json::from_slice(text).map_err(|error| error.to_string()).and_then(|mut value: Value| {
-            if let Some(fields) = value.as_object_mut() {
-                fields.remove("path");
-            }
-            DeclaredMetadata::from_value(value)
-        });
-        self.candidate(entry, Path::new(&row.path), declared)
+        self.candidate(entry, Path::new(&path), DeclaredMetadata::from_fields(fields))
     }
 
     fn csv_row(&self, header: &CsvHeader, entry: Entry, bytes: &[u8]) -> IngestCandidate {
@@ -207,14 +209,10 @@ fn invalid_data(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> 
     io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
-#[derive(Deserialize)]
-struct RowPath {
-    path: String,
-}
-
 #[cfg(test)]
 mod tests {
     use mfctl_core::domain::SourcePath;
+    use serde_json::Value;
 
     use super::*;
 
@@ -268,6 +266,25 @@ mod tests {
         let reason = |row: usize| all[row].refused.as_ref().unwrap().reason.as_str();
         assert!(reason(2).contains("line 4") && reason(2).contains("title is a number"), "{}", reason(2));
         assert!(reason(4).contains("longer"), "{}", reason(4));
+    }
+
+    #[test]
+    fn an_invalid_jsonl_row_names_its_line_and_its_field_once() {
+        let text = "{\"path\":null}\n{\"path\":1.10}\n{\"title\":\"t\"}\n{\"path\":\"a\",}\n[1]\n";
+        let rows = read(ManifestForm::Jsonl, text);
+        let reasons: Vec<_> = rows.iter().map(|row| row.refused.as_ref().unwrap().reason.as_str()).collect();
+        let expected = [
+            "line 1 of the manifest is invalid: path is null, not a text",
+            "line 2 of the manifest is invalid: path is a number, not a text",
+            "line 3 of the manifest has no field path",
+            "line 4 of the manifest is invalid: trailing comma at column 13",
+            "line 5 of the manifest is invalid: it is not a JSON object",
+        ];
+        assert_eq!(reasons, expected);
+        let kept =
+            read(ManifestForm::Jsonl, "{\"path\":\"a\",\"custom\":{\"ver\":1.10},\"acct\":12345678901234567890123}\n");
+        let custom = serde_json::to_value(&kept[0].declared.as_ref().unwrap().custom).unwrap();
+        assert_eq!(custom, serde_json::json!({"ver": "1.10", "acct": "12345678901234567890123"}));
     }
 
     #[test]

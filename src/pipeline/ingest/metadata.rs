@@ -7,12 +7,15 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
+use super::json_fields::{self, JsonFields, JsonKind, reason_in_line, value_as_typed};
 use super::read::{self, refusal};
 use super::rules::FileRules;
 use super::spec::JobSpec;
 use mfctl_core::domain::event::Metadata;
 use mfctl_core::domain::job::{FileRefusal, RefusalKind};
+use mfctl_core::domain::path::ShownPath as _;
 
 /// The largest sidecar or manifest row, in bytes.
 pub const MAX_BYTES: u64 = 256 * 1024;
@@ -30,7 +33,7 @@ const MAX_TAG_NAME: usize = 256;
 const MAX_MERGED_BYTES: usize = 512 * 1024;
 
 /// The metadata in a sidecar or a manifest row. A field that is null says nothing; fields without a meaning of their own
-/// are custom fields.
+/// are custom fields. In those, a number that JSON would have as another text is its text as it is typed.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct DeclaredMetadata {
     /// The title, of at most 1024 characters.
@@ -55,26 +58,31 @@ impl DeclaredMetadata {
             return Err("it is UTF-16; save it as UTF-8".to_owned());
         }
         let text = text.strip_prefix(super::entries::BOM).unwrap_or(text);
-        let value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-        Self::from_value(value)
+        Self::from_fields(json_fields::fields(text).map_err(|error| error.to_string())?)
     }
 
-    /// Reads a JSON object that is parsed already.
+    /// Reads the fields of a JSON object.
     ///
     /// # Errors
     /// The field that is invalid, and why, for the user.
-    pub fn from_value(value: Value) -> Result<Self, String> {
-        let Value::Object(fields) = value else { return Err("it is not a JSON object".to_owned()) };
+    pub(super) fn from_fields(fields: JsonFields<'_>) -> Result<Self, String> {
         let mut declared = Self::default();
-        for (name, value) in fields.into_iter().filter(|(_, value)| !value.is_null()) {
+        for (name, value) in fields.into_iter().filter(|(_, value)| is_said(value)) {
             match name.as_str() {
                 "title" => declared.title = Some(text_of(&name, value)?),
                 "collection" => declared.collection = Some(text_of(&name, value)?),
                 "locale" => declared.locale = Some(parse_locale(&text_of(&name, value)?)?),
                 "tags" => declared.tags = tags_of(value)?,
-                "custom" => declared.custom.extend(custom_of(value)?),
                 // A field beside `custom` overrides the one of its name in it.
-                _ => drop(declared.custom.insert(name, value)),
+                "custom" => {
+                    for (name, value) in custom_of(value)? {
+                        declared.custom.entry(name).or_insert(value);
+                    }
+                }
+                _ => {
+                    let value = custom_value(&name, value)?;
+                    declared.custom.insert(name, value);
+                }
             }
         }
         declared.check()?;
@@ -111,45 +119,53 @@ impl DeclaredMetadata {
     }
 }
 
+/// Whether a value says anything.
+fn is_said(value: &RawValue) -> bool {
+    JsonKind::of(value) != JsonKind::Null
+}
+
 /// The text of a field.
-fn text_of(field: &str, value: Value) -> Result<String, String> {
-    match value {
-        Value::String(text) => Ok(text),
-        other => Err(format!("{field} is {}, not a text", kind_of(&other))),
+pub(super) fn text_of(field: &str, value: &RawValue) -> Result<String, String> {
+    match JsonKind::of(value) {
+        JsonKind::Text => {
+            serde_json::from_str(value.get()).map_err(|error| format!("{field}: {}", reason_in_line(&error)))
+        }
+        other => Err(format!("{field} is {other}, not a text")),
     }
 }
 
 /// Tags: an object, or a list of `k=v` or bare names.
-fn tags_of(value: Value) -> Result<BTreeMap<String, String>, String> {
-    match value {
-        Value::Object(tags) => {
-            let said = tags.into_iter().filter(|(_, value)| !value.is_null());
+fn tags_of(value: &RawValue) -> Result<BTreeMap<String, String>, String> {
+    let unreadable = |error: serde_json::Error| format!("tags: {}", reason_in_line(&error));
+    match JsonKind::of(value) {
+        JsonKind::Object => {
+            let tags = json_fields::fields(value.get().as_bytes()).map_err(unreadable)?;
+            let said = tags.into_iter().filter(|(_, value)| is_said(value));
             said.map(|(name, value)| Ok((name.clone(), text_of(&format!("tags: {name:?}"), value)?))).collect()
         }
-        Value::Array(tags) => {
-            let said = tags.into_iter().filter(|value| !value.is_null());
+        JsonKind::List => {
+            let tags: Vec<&RawValue> = serde_json::from_str(value.get()).map_err(unreadable)?;
+            let said = tags.into_iter().filter(|value| is_said(value));
             said.map(|value| Ok(split_tag(&text_of("tags: an entry", value)?))).collect()
         }
-        other => Err(format!("tags is {}, not an object or a list", kind_of(&other))),
+        other => Err(format!("tags is {other}, not an object or a list")),
     }
 }
 
-fn custom_of(value: Value) -> Result<impl Iterator<Item = (String, Value)>, String> {
-    match value {
-        Value::Object(custom) => Ok(custom.into_iter().filter(|(_, value)| !value.is_null())),
-        other => Err(format!("custom is {}, not an object", kind_of(&other))),
+fn custom_of(value: &RawValue) -> Result<BTreeMap<String, Value>, String> {
+    match JsonKind::of(value) {
+        JsonKind::Object => {
+            let fields = json_fields::fields(value.get().as_bytes()).map_err(|error| format!("custom: {error}"))?;
+            let said = fields.into_iter().filter(|(_, value)| is_said(value));
+            said.map(|(name, value)| Ok((name.clone(), custom_value(&name, value)?))).collect()
+        }
+        other => Err(format!("custom is {other}, not an object")),
     }
 }
 
-fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
+/// The value of a custom field, with numbers as they are typed.
+fn custom_value(name: &str, value: &RawValue) -> Result<Value, String> {
+    value_as_typed(value).map_err(|error| format!("{name}: {}", reason_in_line(&error)))
 }
 
 /// Splits `k=v` into name and value; a bare name has an empty value.
@@ -358,7 +374,7 @@ pub(super) fn media_of_sidecar(path: &Path) -> Option<PathBuf> {
 /// Names the sidecar and why it is invalid, for the user.
 fn read_sidecar(file: &Path, rules: &FileRules) -> Result<Option<DeclaredMetadata>, String> {
     let path = sidecar_path(file);
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = Path::new(path.file_name().unwrap_or_default()).shown();
     let invalid = |reason: String| format!("its sidecar {name}: {reason}");
     match read::open(&path) {
         Ok(opened) => {
@@ -391,159 +407,4 @@ fn read_limited(file: &File) -> Result<Vec<u8>, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rules(spec: &JobSpec) -> FileRules {
-        FileRules::new(spec.clone(), Vec::new()).unwrap()
-    }
-
-    #[test]
-    fn locales_have_the_form_of_bcp_47_or_of_posix() {
-        for (given, locale) in [
-            ("fa-IR", "fa-IR"),
-            ("fa", "fa"),
-            ("zh-Hant-TW", "zh-Hant-TW"),
-            ("fa_IR", "fa-IR"),
-            ("fa_ir", "fa-IR"),
-            ("fa_IR.UTF-8", "fa-IR"),
-            ("fa_IR.utf8", "fa-IR"),
-            ("en_GB.ISO8859-15@euro", "en-GB"),
-            ("sr_RS@latin", "sr-Latn-RS"),
-            ("sr_RS.UTF-8@cyrillic", "sr-Cyrl-RS"),
-            ("ca_ES.UTF-8@valencia", "ca-ES-valencia"),
-            ("zh_Hant_TW", "zh-Hant-TW"),
-            ("es_419", "es-419"),
-            ("fa.UTF-8", "fa"),
-            ("C", "und"),
-            ("C.UTF-8", "und"),
-            ("POSIX", "und"),
-        ] {
-            assert_eq!(parse_locale(given).as_deref(), Ok(locale), "{given}");
-        }
-        for wrong in [
-            "",
-            "f",
-            "no such",
-            "fa_",
-            "_IR",
-            "fa_IR.",
-            "fa_IR@",
-            "fa_IR.UTF 8",
-            "fa__IR",
-            "fa IR",
-            "فا",
-            "fa_IR.UTF-8\0",
-        ] {
-            assert!(parse_locale(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn declared_metadata_is_checked_against_limits() {
-        let text = r#"{"title":"غزل","tags":["شاعر=حافظ","poem"],"custom":{"shelf":7},"poet":"حافظ"}"#;
-        let declared = DeclaredMetadata::from_json(text.as_bytes()).unwrap();
-        let marked = format!("\u{feff}{text}");
-        assert_eq!(DeclaredMetadata::from_json(marked.as_bytes()).unwrap(), declared, "a byte order mark");
-        assert!(DeclaredMetadata::from_json(b"\xff\xfe{\0}\0").unwrap_err().contains("UTF-16"));
-        assert_eq!(declared.custom, [("shelf".into(), Value::from(7)), ("poet".into(), Value::from("حافظ"))].into());
-        assert_eq!(declared.tags().get("شاعر").map(String::as_str), Some("حافظ"));
-        assert_eq!(declared.tags().get("poem").map(String::as_str), Some(""));
-        for (wrong, named) in [
-            ("", "EOF"),
-            ("[]", "object"),
-            ("{\"custom\":7}", "custom is a number"),
-            ("{\"title\":7}", "title is a number"),
-            ("{\"collection\":[\"a\"]}", "collection is a list"),
-            ("{\"locale\":true}", "locale is true or false"),
-            ("{\"locale\":\"no such locale\"}", "locale"),
-            ("{\"tags\":7}", "tags is a number"),
-            ("{\"tags\":{\"year\":1999}}", "tags: \"year\" is a number"),
-            ("{\"tags\":[\"a\",7]}", "tags: an entry is a number"),
-            ("{\"tags\":[\"=v\"]}", "tag"),
-            ("{\"collection\":\"\"}", "collection"),
-        ] {
-            let reason = DeclaredMetadata::from_json(wrong.as_bytes()).unwrap_err();
-            assert!(reason.contains(named), "{wrong}: {reason}");
-        }
-        let long = format!("{{\"title\":\"{}\"}}", "x".repeat(1025));
-        assert!(DeclaredMetadata::from_json(long.as_bytes()).unwrap_err().contains("1025"));
-    }
-
-    #[test]
-    fn manifest_row_overrides_sidecar_and_sidecar_overrides_flags() {
-        let spec = JobSpec {
-            collection: Some("flags".into()),
-            tags: [("a".into(), "1".into()), ("b".into(), "1".into())].into(),
-            ..JobSpec::default()
-        };
-        let sidecar = DeclaredMetadata::from_json(br#"{"title":"side","collection":"side","tags":{"b":"2"}}"#).unwrap();
-        let row = DeclaredMetadata::from_json(br#"{"title":"row","locale":"fa-IR"}"#).unwrap();
-        let resolved = merge(&spec, Some(&sidecar), Some(&row));
-        assert_eq!(resolved.metadata.title.as_deref(), Some("row"));
-        assert_eq!(resolved.metadata.collection.as_deref(), Some("side"));
-        assert_eq!(resolved.metadata.tags, [("a".into(), "1".into()), ("b".into(), "2".into())].into());
-        assert_eq!(resolved.locale, "fa-IR");
-        assert_eq!(merge(&JobSpec::default(), None, None).locale, NO_LOCALE);
-    }
-
-    #[test]
-    fn a_field_that_is_null_says_nothing() {
-        let nulls = r#"{"title":null,"collection":null,"locale":null,"tags":null,"custom":null,"shelf":null}"#;
-        assert_eq!(DeclaredMetadata::from_json(nulls.as_bytes()), Ok(DeclaredMetadata::default()));
-        let inner = r#"{"tags":{"a":null,"b":"1"},"custom":{"c":null,"d":{"e":null}}}"#;
-        let declared = DeclaredMetadata::from_json(inner.as_bytes()).unwrap();
-        assert_eq!(declared.tags(), [("b".into(), "1".into())].into());
-        assert_eq!(declared.custom, [("d".into(), serde_json::json!({"e": null}))].into());
-        let listed = DeclaredMetadata::from_json(br#"{"tags":[null,"a=1"]}"#).unwrap();
-        assert_eq!(listed.tags(), [("a".into(), "1".into())].into());
-    }
-
-    #[test]
-    fn parts_that_fit_are_refused_when_the_whole_does_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("a.txt");
-        std::fs::write(&file, "x").unwrap();
-        let tags = |prefix: &str, count: usize| -> BTreeMap<String, String> {
-            (0..count).map(|number| (format!("{prefix}{number}"), "v".repeat(1024))).collect()
-        };
-        let sidecar = |tags: &BTreeMap<String, String>, custom: usize| {
-            let custom: BTreeMap<_, _> = (0..custom).map(|number| (number.to_string(), "c".repeat(900))).collect();
-            std::fs::write(sidecar_path(&file), serde_json::json!({"tags": tags, "custom": custom}).to_string())
-                .unwrap();
-        };
-        let spec = JobSpec { tags: tags("f", 200), ..JobSpec::default() };
-        sidecar(&tags("s", 56), 0);
-        assert_eq!(resolve(&rules(&spec), &file, None).unwrap().metadata.tags.len(), 256);
-        sidecar(&tags("s", 100), 0);
-        let refused = resolve(&rules(&spec), &file, None).unwrap_err();
-        assert_eq!(refused.kind, RefusalKind::BadMetadata);
-        assert!(refused.reason.contains("together: 300 tags"), "{}", refused.reason);
-        // 256 KiB each of tags from options, of a sidecar and of a row.
-        let spec = JobSpec { tags: tags("f", 256), ..JobSpec::default() };
-        sidecar(&BTreeMap::new(), 250);
-        let row: BTreeMap<_, _> =
-            (0..100).map(|number| (format!("r{number}"), Value::from("r".repeat(2000)))).collect();
-        let row = DeclaredMetadata { custom: row, ..DeclaredMetadata::default() };
-        let refused = resolve(&rules(&spec), &file, Some(&row)).unwrap_err();
-        assert!(refused.reason.contains("350 custom fields"), "{}", refused.reason);
-        let wide: BTreeMap<_, _> = [("w".to_owned(), Value::from("w".repeat(250_000)))].into();
-        let row = DeclaredMetadata { custom: wide, ..DeclaredMetadata::default() };
-        let refused = resolve(&rules(&spec), &file, Some(&row)).unwrap_err();
-        assert!(refused.reason.contains("more than 512 KiB"), "{}", refused.reason);
-    }
-
-    #[test]
-    fn sidecar_requires_an_existing_media_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("a.pdf");
-        std::fs::write(&file, "x").unwrap();
-        assert!(is_sidecar(&dir.path().join("a.pdf.json")));
-        assert!(!is_sidecar(&dir.path().join("b.pdf.json")) && !is_sidecar(&dir.path().join(".json")));
-        assert_eq!(read_sidecar(&file, &rules(&JobSpec::default())), Ok(None));
-        std::fs::write(sidecar_path(&file), "{").unwrap();
-        assert!(read_sidecar(&file, &rules(&JobSpec::default())).unwrap_err().contains("a.pdf.json"));
-        std::fs::write(sidecar_path(&file), "{\"title\":\"t\"}").unwrap();
-        assert_eq!(read_sidecar(&file, &rules(&JobSpec::default())).unwrap().unwrap().title.as_deref(), Some("t"));
-    }
-}
+mod tests;

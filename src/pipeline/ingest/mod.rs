@@ -20,6 +20,7 @@ mod free_space;
 mod ignore_file;
 mod input;
 mod job;
+mod json_fields;
 mod list;
 mod manifest;
 pub mod metadata;

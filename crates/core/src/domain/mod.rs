@@ -16,6 +16,7 @@ pub mod event;
 pub mod host_errors;
 pub mod ids;
 pub mod job;
+pub mod json_numbers;
 pub mod kept_record;
 pub mod lag;
 pub mod media_type;
