@@ -12,7 +12,8 @@ use super::node::{self, YamlNode, YamlNodeKind};
 use super::{
     API_VERSION, InvalidField, ManifestLocation, ManifestProblem, ManifestProblems, ResourceDeclaration, schema,
 };
-use mfctl_core::domain::EnvName;
+use mfctl_core::domain::path::ShownPath as _;
+use mfctl_core::domain::{EnvName, SourcePath};
 
 /// Maximum size of a manifest or schema file, in bytes.
 const MAX_FILE_BYTES: u64 = 4 << 20;
@@ -33,7 +34,7 @@ pub fn load(dir: &Path, env: &EnvName, validate: &Validate<'_>) -> Result<Vec<Re
     let base = dir.join("base");
     if !base.is_dir() {
         return Err(ManifestProblems::in_file(
-            &dir.display().to_string(),
+            &dir.shown().to_string(),
             "has no folder base/; `mfctl bootstrap init DIR` writes a folder that works",
         ));
     }
@@ -43,7 +44,7 @@ pub fn load(dir: &Path, env: &EnvName, validate: &Validate<'_>) -> Result<Vec<Re
         match documents.get_mut(&key) {
             Some(document) => document.merge_patch(patch),
             None => {
-                documents.insert(key, patch);
+                documents.insert(key, patch.without_nulls());
             }
         }
     }
@@ -58,7 +59,7 @@ pub fn load(dir: &Path, env: &EnvName, validate: &Validate<'_>) -> Result<Vec<Re
 /// # Errors
 /// As [`load`].
 pub fn load_file(path: &Path, validate: &Validate<'_>) -> Result<Vec<ResourceDeclaration>, ManifestProblems> {
-    let name = path.display().to_string();
+    let name = path.shown().to_string();
     let mut documents = Documents::new();
     let mut problems = Vec::new();
     match read_documents(path, &name.as_str().into()) {
@@ -86,7 +87,7 @@ fn to_declarations(
         return Err(ManifestProblems(problems));
     }
     if declarations.is_empty() {
-        return Err(ManifestProblems::in_file(&dir.display().to_string(), "declares nothing"));
+        return Err(ManifestProblems::in_file(&dir.shown().to_string(), "declares nothing"));
     }
     Ok(declarations)
 }
@@ -125,7 +126,7 @@ fn find_manifests(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Resu
         }
         if path.is_dir() {
             if depth == MAX_DEPTH {
-                return Err(format!("{} is deeper than {MAX_DEPTH} folders", path.display()));
+                return Err(format!("{} is deeper than {MAX_DEPTH} folders", path.shown()));
             }
             find_manifests(&path, depth + 1, files)?;
         } else if yaml {
@@ -139,7 +140,7 @@ fn find_manifests(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Resu
 }
 
 fn relative_path(root: &Path, path: &Path) -> String {
-    path.strip_prefix(root).unwrap_or(path).display().to_string()
+    path.strip_prefix(root).unwrap_or(path).shown().to_string()
 }
 
 fn read_documents(path: &Path, name: &Arc<str>) -> Result<Vec<YamlNode>, ManifestProblem> {
@@ -183,20 +184,17 @@ fn insert(document: YamlNode, documents: &mut Documents, problems: &mut Vec<Mani
 
 /// Kind and name of a document, which must be valid before the rest can be checked.
 fn document_key(document: &YamlNode) -> Result<(ResourceKind, String), ManifestProblem> {
-    let problem = |field: &str, message: String| {
-        let at = document.location_of(&field.split('.').collect::<Vec<_>>()).clone();
-        ManifestProblem { at, field: field.to_owned(), message }
+    let text = |path: &[&str], expected: &str| {
+        document.text_at(path).map_err(|reason| problem_at(document, path, format!("{reason}{expected}")))
     };
-    match document.text("apiVersion") {
-        Some(API_VERSION) => {}
-        Some(other) => return Err(problem("apiVersion", format!("is {other:?}, and must be {API_VERSION}"))),
-        None => return Err(problem("apiVersion", format!("is missing; it is {API_VERSION}"))),
+    let version = text(&["apiVersion"], &format!("; it is {API_VERSION}"))?;
+    if version != API_VERSION {
+        let message = format!("is {version:?}, and must be {API_VERSION}");
+        return Err(problem_at(document, &["apiVersion"], message));
     }
-    let kind = document.text("kind").ok_or_else(|| problem("kind", "is missing".to_owned()))?;
-    let kind = kind.parse::<ResourceKind>().map_err(|message| problem("kind", message))?;
-    let name = document.get("metadata").and_then(|metadata| metadata.text("name"));
-    let name = name.ok_or_else(|| problem("metadata.name", "is missing".to_owned()))?;
-    Ok((kind, name.to_owned()))
+    let kind =
+        text(&["kind"], "")?.parse::<ResourceKind>().map_err(|message| problem_at(document, &["kind"], message))?;
+    Ok((kind, text(&["metadata", "name"], "")?.to_owned()))
 }
 
 fn to_declaration(
@@ -211,14 +209,20 @@ fn to_declaration(
     let schema_problems: Vec<ManifestProblem> = schema::validator(kind)
         .into_iter()
         .flat_map(|validator| validator.iter_errors(&value))
-        .map(|error| problem_at(document, &names(error.instance_path().as_str()), error.to_string()))
+        .map(|error| {
+            let path = names(error.instance_path().as_str());
+            problem_at(document, &path, as_typed(document, &path, error.to_string()))
+        })
         .collect();
     if !schema_problems.is_empty() {
         return Err(schema_problems);
     }
-    let changed = changed_by_json(kind, document);
-    if !changed.is_empty() {
-        return Err(changed);
+    let unusable: Vec<_> = [without_value(kind, document), not_whole(kind, document), changed_by_json(kind, document)]
+        .into_iter()
+        .flatten()
+        .collect();
+    if !unusable.is_empty() {
+        return Err(unusable);
     }
     let spec = kind.parse_spec(value["spec"].clone()).map_err(|error| vec![problem(&["spec"], error.to_string())])?;
     let location = document.get("metadata").map_or(&document.at, |metadata| &metadata.at).clone();
@@ -235,6 +239,42 @@ fn to_declaration(
         Ok(()) => Ok(declaration),
         Err(field) => Err(vec![problem_at(document, &field.path, field.message)]),
     }
+}
+
+/// A message that begins with the JSON of the value at a path, with the value as it is typed.
+fn as_typed(document: &YamlNode, path: &[String], message: String) -> String {
+    let node = document.at_path(path);
+    let typed = node.and_then(|node| Some((node.typed.as_deref()?, node.to_value().to_string())));
+    match typed.and_then(|(typed, json)| Some((typed, message.strip_prefix(&json)?))) {
+        Some((typed, rest)) => format!("{typed}{rest}"),
+        None => message,
+    }
+}
+
+/// A problem for each setting without a value, which is not the text `null`.
+fn without_value(kind: ResourceKind, document: &YamlNode) -> Vec<ManifestProblem> {
+    let Some(field) = kind.settings_field() else { return Vec::new() };
+    let Some(YamlNodeKind::Map(settings)) = document.at_path(&["spec", field]).map(|node| &node.kind) else {
+        return Vec::new();
+    };
+    let empty = settings.iter().filter(|(_, node)| node.kind == YamlNodeKind::Scalar(Value::Null));
+    let message = "has no value: write \"\" for an empty text, or leave the key out";
+    empty.map(|(name, _)| problem_at(document, &["spec", field, name], message.to_owned())).collect()
+}
+
+/// A problem for each whole number that is typed as another one, such as 06 or 1e1: neither a setting nor JSON.
+fn not_whole(kind: ResourceKind, document: &YamlNode) -> Vec<ManifestProblem> {
+    let Some(YamlNodeKind::Map(fields)) = document.get("spec").map(|spec| &spec.kind) else { return Vec::new() };
+    let is_plain = |name: &str| kind.settings_field() != Some(name) && kind.json_field() != Some(name);
+    let found = fields.iter().filter(|(name, _)| is_plain(name)).flat_map(|(name, node)| node.floats(&["spec", name]));
+    let problem = |(path, typed): (Vec<String>, String)| {
+        problem_at(
+            document,
+            &path,
+            format!("is {typed}, and must be a whole number without a leading zero, a point or an exponent"),
+        )
+    };
+    found.map(problem).collect()
 }
 
 /// A problem for each value within a setting that is written as JSON, and that JSON cannot have as it is typed.
@@ -275,142 +315,10 @@ fn read_schema_file(dir: &Path, document: &YamlNode, spec: &ResourceSpec) -> Res
         return Err("must be below the manifest's folder".to_owned());
     }
     let location = document.location_of(&["spec", "file"]);
-    let path = dir.join(&*location.file).parent().unwrap_or(dir).join(file);
-    let text = read_text(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    serde_json::from_str(&text).map(Some).map_err(|error| format!("{} is not JSON: {error}", path.display()))
+    let path = dir.join(SourcePath::from_text(&*location.file).to_path()).parent().unwrap_or(dir).join(file);
+    let text = read_text(&path).map_err(|error| format!("{}: {error}", path.shown()))?;
+    serde_json::from_str(&text).map(Some).map_err(|error| format!("{} is not JSON: {error}", path.shown()))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            let path = dir.path().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        }
-        dir
-    }
-
-    fn load_files(files: &[(&str, &str)]) -> Result<Vec<ResourceDeclaration>, ManifestProblems> {
-        let validate = |declaration: &ResourceDeclaration| match declaration.name.contains(' ') {
-            true => Err(InvalidField::name("has a space in it")),
-            false => Ok(()),
-        };
-        load(folder(files).path(), &EnvName::new("dev").unwrap(), &validate)
-    }
-
-    fn topic(name: &str, spec: &str) -> String {
-        format!("apiVersion: mfctl/v1\nkind: KafkaTopic\nmetadata:\n  name: {name}\nspec: {spec}\n")
-    }
-
-    #[test]
-    fn an_environment_is_the_base_with_its_overlay() {
-        let base = [topic("a", "{partitions: 6, settings: {retention.ms: 1000}}"), topic("b", "{partitions: 1}")];
-        let declarations = load_files(&[
-            ("base/topics.yaml", &base.join("---\n")),
-            ("env/dev/topics.yaml", &topic("a", "{partitions: 3}")),
-            ("env/dev/none.yaml", &topic("b", "null")),
-            ("env/prod/topics.yaml", &topic("c", "{partitions: 9}")),
-        ]);
-        let declarations = declarations.unwrap();
-        assert_eq!(declarations.len(), 1, "{declarations:?}");
-        let ResourceSpec::KafkaTopic(spec) = &declarations[0].spec else { panic!("{declarations:?}") };
-        assert_eq!((spec.partitions, spec.settings.len()), (3, 1));
-        assert_eq!(declarations[0].location.as_ref().unwrap().to_string(), "base/topics.yaml:4");
-    }
-
-    #[test]
-    fn every_problem_is_reported_with_file_line_and_field() {
-        let problems = load_files(&[
-            ("base/a.yaml", &topic("a", "\n  partitions: none\n  colour: red")),
-            ("base/b.yaml", "apiVersion: mfctl/v1\nkind: Teapot\nmetadata: {name: x}\nspec: {}\n"),
-            ("base/c.yaml", "apiVersion: mfctl/v1\nkind: [\n"),
-            ("base/d.yaml", &[topic("d", "{partitions: 1}"), topic("d", "{partitions: 2}")].join("---\n")),
-            ("base/e.yaml", &topic("'a b'", "{partitions: 1}")),
-        ]);
-        let report = problems.unwrap_err().to_string();
-        for line in [
-            "base/a.yaml:6: spec.partitions: \"none\" is not of type \"integer\"",
-            "base/b.yaml:2: kind: \"Teapot\" is not a kind of resource",
-            "base/c.yaml:",
-            "base/d.yaml:7: metadata.name: KafkaTopic/d is declared twice, first at base/d.yaml:1",
-            "base/e.yaml:4: metadata.name: has a space in it",
-        ] {
-            assert!(report.contains(line), "{line}\n--\n{report}");
-        }
-        assert!(report.contains("colour"), "{report}");
-    }
-
-    #[test]
-    fn settings_are_text_as_typed_and_what_json_would_change_is_refused() {
-        let keys = |keys: &str| {
-            format!("apiVersion: mfctl/v1\nkind: ConsulKeys\nmetadata: {{name: svc}}\nspec: {{keys: {keys}}}\n")
-        };
-        let declarations = load_files(&[
-            ("base/keys.yaml", &keys("{phone: 09121234567, version: 1.10, limits: {low: 1, high: 2.5}}")),
-            ("base/topic.yaml", &topic("a", "{partitions: 6, settings: {retention.ms: 1e3, compression.type: off}}")),
-        ]);
-        let declarations = declarations.unwrap();
-        let ResourceSpec::ConsulKeys(spec) = &declarations[0].spec else { panic!("{declarations:?}") };
-        let expected =
-            serde_json::json!({"phone": "09121234567", "version": "1.10", "limits": {"low": 1, "high": 2.5}});
-        assert_eq!(serde_json::to_value(&spec.keys).unwrap(), expected);
-        let ResourceSpec::KafkaTopic(spec) = &declarations[1].spec else { panic!("{declarations:?}") };
-        assert_eq!(
-            (&spec.settings["retention.ms"], &spec.settings["compression.type"]),
-            (&"1e3".into(), &"off".into())
-        );
-        let refused = load_files(&[("base/keys.yaml", &keys("{limits: {low: 1.10}, list: [0755]}"))]).unwrap_err();
-        for line in [
-            "base/keys.yaml:4: spec.keys.limits.low: is 1.10, which JSON would have as 1.1; put it in quotes to keep it",
-            "base/keys.yaml:4: spec.keys.list.0: is 0755, which JSON would have as 755",
-        ] {
-            assert!(refused.to_string().contains(line), "{line}\n--\n{refused}");
-        }
-    }
-
-    #[test]
-    fn a_name_with_a_slash_or_a_tilde_has_its_own_line() {
-        let keys = "\n    a/b: {v: 1.10}\n    a~1b: {v: 1.20}\n    c/d: [{e~/f: 1.30}]\n    a: {b: 1}\n";
-        let text = format!("apiVersion: mfctl/v1\nkind: ConsulKeys\nmetadata: {{name: svc}}\nspec:\n  keys:{keys}");
-        let report = load_files(&[("base/keys.yaml", &text)]).unwrap_err().to_string();
-        for line in [
-            "base/keys.yaml:6: spec.keys.a/b.v: is 1.10",
-            "base/keys.yaml:7: spec.keys.a~1b.v: is 1.20",
-            "base/keys.yaml:8: spec.keys.c/d.0.e~/f: is 1.30",
-        ] {
-            assert!(report.contains(line), "{line}\n--\n{report}");
-        }
-        let text = text.replace("1.10", "1").replace("1.20", "1").replace("1.30", "1");
-        let declarations = load_files(&[("base/keys.yaml", &text)]).unwrap();
-        let locations: Vec<_> = declarations[0].key_locations.iter().map(|(key, at)| format!("{key} {at}")).collect();
-        let expected = ["a base/keys.yaml:9", "a/b base/keys.yaml:6", "a~1b base/keys.yaml:7", "c/d base/keys.yaml:8"];
-        assert_eq!(locations, expected);
-        let topic = topic("a", "\n  partitions: 1\n  settings:\n    x: 1\n    b/c: [1]");
-        let dir = folder(&[("base/keys.yaml", &text), ("base/topic.yaml", &topic)]);
-        let problems = load(dir.path(), &EnvName::new("dev").unwrap(), &crate::bootstrap::resources::validate);
-        let report = problems.unwrap_err().to_string();
-        for line in ["base/keys.yaml:6: spec.keys.a/b: a key's name", "base/topic.yaml:9: spec.settings.b/c: must be"] {
-            assert!(report.contains(line), "{line}\n--\n{report}");
-        }
-    }
-
-    #[test]
-    fn a_folder_without_manifests_is_not_an_empty_environment() {
-        assert!(load_files(&[("base/readme.md", "x")]).unwrap_err().to_string().contains("declares nothing"));
-        assert!(load_files(&[("other/a.yaml", "x")]).unwrap_err().to_string().contains("bootstrap init"));
-    }
-
-    #[test]
-    fn a_schema_file_must_be_below_the_manifest_folder() {
-        let schema =
-            |file| format!("apiVersion: mfctl/v1\nkind: Schema\nmetadata: {{name: a-value}}\nspec: {{file: {file}}}\n");
-        let outside = load_files(&[("base/a.yaml", &schema("../../etc/passwd"))]);
-        assert!(outside.unwrap_err().to_string().contains("below the manifest's folder"));
-        let inside = load_files(&[("base/a.yaml", &schema("s/a.json")), ("base/s/a.json", "{\"type\": \"object\"}")]);
-        assert_eq!(inside.unwrap()[0].schema, Some(serde_json::json!({"type": "object"})));
-    }
-}
+mod tests;

@@ -125,11 +125,51 @@ impl YamlNode {
         }
     }
 
-    /// The string at a key of a map.
-    pub(super) fn text(&self, key: &str) -> Option<&str> {
-        match &self.get(key)?.kind {
-            YamlNodeKind::Scalar(Value::String(text)) => Some(text),
-            _ => None,
+    /// The text at a path of names.
+    ///
+    /// # Errors
+    /// What is there instead, for the user.
+    pub(super) fn text_at(&self, path: &[&str]) -> Result<&str, String> {
+        let Some(node) = self.at_path(path) else { return Err("is missing".to_owned()) };
+        let typed = || node.typed.clone().unwrap_or_else(|| node.to_value().to_string());
+        match &node.kind {
+            YamlNodeKind::Scalar(Value::String(text)) => Ok(text),
+            YamlNodeKind::Scalar(Value::Null) => Err("has no value".to_owned()),
+            YamlNodeKind::Scalar(Value::Bool(_)) => {
+                Err(format!("is {}, which is true or false here: put it in quotes", typed()))
+            }
+            YamlNodeKind::Scalar(_) => Err(format!("is {}, which is a number here: put it in quotes", typed())),
+            YamlNodeKind::List(_) => Err("is a list, and must be a text".to_owned()),
+            YamlNodeKind::Map(_) => Err("is a map, and must be a text".to_owned()),
+        }
+    }
+
+    /// The node at a path of names and indices.
+    pub(super) fn at_path(&self, path: &[impl AsRef<str>]) -> Option<&Self> {
+        path.iter().try_fold(self, |node, name| node.child(name.as_ref()))
+    }
+
+    fn child(&self, name: &str) -> Option<&Self> {
+        match &self.kind {
+            YamlNodeKind::Map(map) => map.get(name),
+            YamlNodeKind::List(list) => name.parse::<usize>().ok().and_then(|index| list.get(index)),
+            YamlNodeKind::Scalar(_) => None,
+        }
+    }
+
+    /// The paths of the numbers within this node, which is at `path`, that are no integers of 64 bits, each as it is typed.
+    pub(super) fn floats(&self, path: &[&str]) -> Vec<(Vec<String>, String)> {
+        let of_part = |name: &str, part: &Self| part.floats(&[path, &[name]].concat());
+        match &self.kind {
+            YamlNodeKind::Scalar(Value::Number(number)) if number.is_f64() => {
+                let typed = self.typed.clone().unwrap_or_else(|| number.to_string());
+                vec![(path.iter().map(|name| (*name).to_owned()).collect(), typed)]
+            }
+            YamlNodeKind::Scalar(_) => Vec::new(),
+            YamlNodeKind::List(list) => {
+                list.iter().enumerate().flat_map(|(index, part)| of_part(&index.to_string(), part)).collect()
+            }
+            YamlNodeKind::Map(map) => map.iter().flat_map(|(name, part)| of_part(name, part)).collect(),
         }
     }
 
@@ -137,17 +177,17 @@ impl YamlNode {
     pub(super) fn location_of(&self, path: &[impl AsRef<str>]) -> &ManifestLocation {
         let mut node = self;
         for name in path.iter().map(AsRef::as_ref) {
-            let child = match &node.kind {
-                YamlNodeKind::Map(map) => map.get(name),
-                YamlNodeKind::List(list) => name.parse::<usize>().ok().and_then(|index| list.get(index)),
-                YamlNodeKind::Scalar(_) => None,
-            };
-            match child {
+            match node.child(name) {
                 Some(child) => node = child,
                 None => break,
             }
         }
         &node.at
+    }
+
+    /// Without the entries of maps that are null: what a merge patch (RFC 7396) adds.
+    pub(super) fn without_nulls(self) -> Self {
+        Self { kind: self.kind.without_nulls(), ..self }
     }
 
     /// Applies an overlay as a JSON merge patch (RFC 7396): maps are merged, null removes an entry, anything else replaces the
@@ -161,15 +201,27 @@ impl YamlNode {
                     } else if let Some(part) = map.get_mut(&key) {
                         part.merge_patch(change);
                     } else {
-                        map.insert(key, change);
+                        map.insert(key, change.without_nulls());
                     }
                 }
             }
             (kind, replacement) => {
-                *kind = replacement;
+                *kind = replacement.without_nulls();
                 self.at = patch.at;
                 self.typed = patch.typed;
             }
+        }
+    }
+}
+
+impl YamlNodeKind {
+    fn without_nulls(self) -> Self {
+        match self {
+            Self::Map(map) => {
+                let said = map.into_iter().filter(|(_, node)| node.kind != Self::Scalar(Value::Null));
+                Self::Map(said.map(|(key, node)| (key, node.without_nulls())).collect())
+            }
+            other => other,
         }
     }
 }
@@ -259,7 +311,10 @@ impl<'de> Visitor<'de> for ParsedYamlVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<ParsedYaml, A::Error> {
         let mut map = BTreeMap::new();
-        while let Some((key, part)) = access.next_entry::<String, Spanned<ParsedYaml>>()? {
+        while let Some((key, part)) = access.next_entry::<Option<String>, Spanned<ParsedYaml>>()? {
+            let Some(key) = key else {
+                return Err(A::Error::custom("a key has no name: put ~ or null in quotes if it is the name"));
+            };
             if map.contains_key(&key) {
                 return Err(A::Error::custom(format!("{key} is given twice")));
             }
@@ -270,133 +325,4 @@ impl<'de> Visitor<'de> for ParsedYamlVisitor {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn node(text: &str) -> YamlNode {
-        parse(text, &"base/a.yaml".into()).unwrap().remove(0)
-    }
-
-    /// The setting `k` of the last document, as text.
-    fn setting(text: &str) -> Value {
-        let documents = parse(text, &"base/a.yaml".into()).unwrap();
-        documents.last().unwrap().to_value_with_settings("keys")["spec"]["keys"]["k"].clone()
-    }
-
-    #[test]
-    fn a_setting_is_the_text_as_typed() {
-        for typed in [
-            "09121234567",
-            "0755",
-            "-007",
-            "+98",
-            "+1.5",
-            "1.10",
-            "1.0",
-            "0.50",
-            "1e3",
-            "1E+3",
-            "1.",
-            ".5",
-            "-.5",
-            "0x1F",
-            "0o17",
-            "0b11",
-            "1_000",
-            "12345678901234567890",
-            "12345678901234567890123",
-            "-12345678901234567890123",
-            "1e999",
-            "340282366920938463463374607431768211456000",
-            "0.1234567890123456789",
-            "-0",
-            "-0.0",
-            "00",
-            ".inf",
-            "-.Inf",
-            ".NaN",
-            "yes",
-            "no",
-            "on",
-            "Off",
-            "y",
-            "N",
-            "True",
-            "FALSE",
-            "2024-01-02",
-            "2024-01-02T03:04:05Z",
-            "12:30:45",
-            "1.2.3",
-            "1,000",
-            "0755x",
-            "007 agents",
-            "10%",
-            "192.168.0.1",
-        ] {
-            for (form, text) in [
-                ("block", format!("spec:\n  keys:\n    k: {typed}   # a comment\n")),
-                ("flow", format!("spec: {{keys: {{a: 1, k: {} }}}}\n", typed.replace(',', ""))),
-                ("after a document", format!("kind: کلید\n---\nspec:\n  keys:\n    فارسی: ۱۲\n    k: {typed}\n")),
-                ("with a mark", format!("\u{FEFF}spec:\n  keys:\n    k: {typed}\r\n")),
-                ("anchored", format!("spec:\n  keys:\n    k: &a {typed}\n    l: *a\n")),
-                ("aliased", format!("spec:\n  x: &a {typed}\n  keys:\n    k: *a\n")),
-                ("merged", format!("spec:\n  x: &a {{k: {}}}\n  keys:\n    <<: *a\n", typed.replace(',', ""))),
-                ("quoted", format!("spec:\n  keys:\n    k: \"{typed}\"\n")),
-                ("single-quoted", format!("spec:\n  keys:\n    k: '{typed}'\n")),
-                ("tagged", format!("spec:\n  keys:\n    k: !!str {typed}\n")),
-                ("literal", format!("spec:\n  keys:\n    k: |-\n      {typed}\n")),
-                ("last", format!("spec:\n  keys:\n    k: {typed}")),
-            ] {
-                let expected =
-                    if matches!(form, "flow" | "merged") { typed.replace(',', "") } else { typed.to_owned() };
-                assert_eq!(setting(&text), Value::from(expected), "{form}: {text}");
-            }
-        }
-        assert_eq!(setting("spec: {keys: {k: !!int '7'}}"), 7, "an explicit number");
-        assert_eq!(setting("spec: {keys: {k: null}}"), Value::Null);
-    }
-
-    #[test]
-    fn other_fields_have_their_types() {
-        let node = node("spec: {partitions: 6, versioned: yes, keys: {k: 1.10}}");
-        let spec = serde_json::json!({"partitions": 6, "versioned": true, "keys": {"k": 1.1}});
-        assert_eq!(node.to_value()["spec"], spec);
-    }
-
-    #[test]
-    fn an_overlay_replaces_the_text_of_a_setting() {
-        let mut base = node("spec: {keys: {k: 0755, l: 1.10}}");
-        base.merge_patch(node("spec: {keys: {k: 01, m: 1.0}}"));
-        let keys = serde_json::json!({"k": "01", "l": "1.10", "m": "1.0"});
-        assert_eq!(base.to_value_with_settings("keys")["spec"]["keys"], keys);
-    }
-
-    #[test]
-    fn what_json_would_change_is_found() {
-        let node = node("a: {x: 1.10, y: [1, 0755, 1.5, 1e3, .inf], z: yes, t: true, s: '0755', d: 2024-01-02}");
-        let found: Vec<String> = node
-            .changed_by_json(&[])
-            .into_iter()
-            .map(|(path, typed, _)| format!("{} {typed}", path.join("/")))
-            .collect();
-        assert_eq!(found, ["a/x 1.10", "a/y/1 0755", "a/y/3 1e3", "a/y/4 .inf", "a/z yes"]);
-    }
-
-    #[test]
-    fn every_node_has_its_line() {
-        let node = node("kind: X\nspec:\n  a: 1\n  list:\n    - x\n    - {b: true}\n  none: null\n");
-        assert_eq!(node.location_of(&["spec", "a"]).line, 3);
-        assert_eq!(node.location_of(&["spec", "list", "1", "b"]).line, 6);
-        assert_eq!(node.location_of(&["spec", "list", "1", "b", "deeper"]).line, 6);
-        assert_eq!(node.location_of(&["spec", "missing"]).to_string(), "base/a.yaml:3");
-        let value = serde_json::json!({"kind": "X", "spec": {"a": 1, "list": ["x", {"b": true}], "none": null}});
-        assert_eq!(node.to_value(), value);
-    }
-
-    #[test]
-    fn an_overlay_merges_maps_removes_nulls_and_replaces_the_rest() {
-        let mut base = node("spec:\n  a: 1\n  b: {c: 2, d: 3}\n  e: [1, 2]\n");
-        base.merge_patch(node("spec:\n  a: null\n  b: {c: 4}\n  e: [3]\n  f: 5\n"));
-        assert_eq!(base.to_value(), serde_json::json!({"spec": {"b": {"c": 4, "d": 3}, "e": [3], "f": 5}}));
-    }
-}
+mod tests;

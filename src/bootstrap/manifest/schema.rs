@@ -35,10 +35,12 @@ pub fn json_schemas() -> Vec<(String, Value)> {
 fn document_schema(kind: ResourceKind) -> Value {
     let mut spec = kind.spec_schema().to_value();
     // `$ref`s of the generated schema start at the root of the document.
-    let definitions = spec.as_object_mut().and_then(|spec| spec.remove("$defs")).unwrap_or_else(|| json!({}));
+    let mut definitions = spec.as_object_mut().and_then(|spec| spec.remove("$defs")).unwrap_or_else(|| json!({}));
     if let Some(spec) = spec.as_object_mut() {
         spec.remove("$schema");
     }
+    set_maxima(&mut spec);
+    set_maxima(&mut definitions);
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": kind.as_str(),
@@ -59,6 +61,27 @@ fn document_schema(kind: ResourceKind) -> Value {
         },
         "$defs": definitions,
     })
+}
+
+/// Sets the largest value of each integer of a limited size.
+fn set_maxima(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            let max = match fields.get("format").and_then(Value::as_str) {
+                Some("uint8") => Some(u64::from(u8::MAX)),
+                Some("uint16") => Some(u64::from(u16::MAX)),
+                Some("uint32") => Some(u64::from(u32::MAX)),
+                Some("uint64") => Some(u64::MAX),
+                _ => None,
+            };
+            if let Some(max) = max {
+                fields.entry("maximum").or_insert_with(|| max.into());
+            }
+            fields.values_mut().for_each(set_maxima);
+        }
+        Value::Array(parts) => parts.iter_mut().for_each(set_maxima),
+        _ => {}
+    }
 }
 
 #[cfg(test)]
