@@ -176,3 +176,19 @@ fn trace_finds_files_through_links_and_in_other_normal_forms() {
     std::fs::remove_file(site.path("real/sub/cafe\u{301}.txt")).unwrap();
     assert_eq!(trace("link/sub/caf\u{e9}.txt")["asset_id"], id.as_str(), "a file that is gone");
 }
+
+#[test]
+fn a_file_that_was_not_ingested_hides_no_id() {
+    let site = site_with_texts(2);
+    let id = site.run(["media", "list", "-o", "name", "--name", "0.txt"]).stdout.trim().to_owned();
+    let other = site.run(["media", "list", "-o", "name", "--name", "1.txt"]).stdout.trim().to_owned();
+    std::fs::write(site.path(&id[..8]), "x").unwrap();
+    assert_eq!(site.json(["media", "trace", &id[..8]], &[0])["asset_id"], id.as_str());
+    std::fs::write(site.path("0000"), "x").unwrap();
+    let neither = site.run(["media", "trace", "0000"]);
+    assert!(neither.code == 6 && neither.stderr.contains("/0000 either"), "{neither}");
+    // A file that was ingested comes before an id.
+    std::fs::rename(site.path("in/1.txt"), site.path(&id[..8])).unwrap();
+    site.json(["ingest", &id[..8]], &[0]);
+    assert_eq!(site.json(["media", "trace", &id[..8]], &[0])["asset_id"], other.as_str());
+}

@@ -50,18 +50,20 @@ pub struct MediaTraceReport {
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
     let given = parse_subject(&args.subject)?;
     let connected = cx.connect(DataDirMode::MustExist).await?;
-    let (subject, file) = match given {
+    let (subject, prefix) = match given {
         GivenSubject::Known(subject) => (subject, None),
-        // It may be the name of a file too.
-        GivenSubject::Prefix(prefix, file) => match ids::asset(prefix, &connected).await {
-            Ok(asset) => (TraceSubject::Id(asset.0), None),
-            Err(failure) if failure.kind() == FailureKind::NotFound => (file, Some(failure)),
-            Err(failure) => return Err(failure),
-        },
+        GivenSubject::FileOrPrefix { file, prefix } => (file, Some(prefix)),
     };
     let found = trace::find_asset(&subject, &connected.target.tenant, &connected.ports).await;
-    let (asset, remark) = match (found, file) {
-        (Err(error), Some(failure)) if error.kind() == ErrorKind::NotFound => return Err(failure),
+    let (asset, remark) = match (found, prefix) {
+        (Err(error), Some(prefix)) if error.kind() == ErrorKind::NotFound => {
+            let asset = ids::asset(prefix, &connected).await;
+            let asset = asset.map_err(|failure| match failure.kind() {
+                FailureKind::NotFound => failure.hint(format!("{error} either")),
+                _ => failure,
+            })?;
+            (asset, None)
+        }
         (found, _) => found?,
     };
     let trace = trace::trace_asset(asset, &connected.ports).await?;
@@ -71,8 +73,11 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
 /// What is to be traced, before the catalog is asked.
 enum GivenSubject {
     Known(TraceSubject),
-    /// The beginning of an asset's id, or else this file.
-    Prefix(IdPrefix, TraceSubject),
+    /// A file of this name, or if no asset came from it, the beginning of an asset's id.
+    FileOrPrefix {
+        file: TraceSubject,
+        prefix: IdPrefix,
+    },
 }
 
 fn parse_subject(given: &OsStr) -> Result<GivenSubject> {
@@ -88,8 +93,8 @@ fn parse_subject(given: &OsStr) -> Result<GivenSubject> {
     let file =
         TraceSubject::File { given: SourcePath::from_path(&absolute), paths: trace_paths::candidates(&absolute) };
     Ok(match given.to_str().and_then(|text| text.parse().ok()) {
-        Some(prefix) if path.symlink_metadata().is_err() => GivenSubject::Prefix(prefix, file),
-        _ => GivenSubject::Known(file),
+        Some(prefix) => GivenSubject::FileOrPrefix { file, prefix },
+        None => GivenSubject::Known(file),
     })
 }
 
@@ -167,7 +172,7 @@ mod tests {
         let parse = |text: &[u8]| parse_subject(OsStr::from_bytes(text)).unwrap();
         let known = |text: &[u8]| match parse(text) {
             GivenSubject::Known(subject) => subject,
-            GivenSubject::Prefix(prefix, _) => panic!("{prefix}"),
+            GivenSubject::FileOrPrefix { prefix, .. } => panic!("{prefix}"),
         };
         assert!(matches!(known(b"ed6de839-bf6e-5531-a0eb-2be63a35ce0a"), TraceSubject::Id(_)));
         assert!(matches!(known(b"media.ingested:3:42"), TraceSubject::Address(_)));
@@ -176,7 +181,7 @@ mod tests {
         assert_eq!(paths[0], given);
         let TraceSubject::File { given, .. } = known(b"a/b\xff.jpg") else { panic!("a path that is not UTF-8") };
         assert!(given.as_str().ends_with("/a/b\\xff.jpg"), "{given}");
-        assert!(matches!(parse(b"ed6de839"), GivenSubject::Prefix(_, TraceSubject::File { .. })));
+        assert!(matches!(parse(b"ed6de839"), GivenSubject::FileOrPrefix { file: TraceSubject::File { .. }, .. }));
         assert!(matches!(parse(b"./ed6de839"), GivenSubject::Known(TraceSubject::File { .. })));
     }
 }
