@@ -14,6 +14,7 @@ use super::output::{TextPage, Tone};
 use crate::ops::target::Target;
 use crate::settings::edit::{FileToChange, LoweredProtection, lowered_protections, shown_line, without_secrets};
 use crate::settings::{Layers, SettingKey, ValueKind};
+use mfctl_core::domain::path::ShownPath as _;
 
 /// The options of every verb that changes a configuration file.
 #[derive(Debug, Clone, ClapArgs)]
@@ -51,7 +52,7 @@ impl ChangedFile {
         if !self.is_changed() {
             return None;
         }
-        let path = self.file.path.display().to_string();
+        let path = self.file.path.shown().to_string();
         let old = if self.created { "/dev/null" } else { path.as_str() };
         let (before, after) = (without_secrets(&self.before), without_secrets(&self.after));
         let diff = TextDiff::from_lines(&before, &after);
@@ -87,12 +88,13 @@ pub fn change(
     loop {
         let held = HeldFile::open(&file.path, cx.sources().uid, !dry_run)?;
         let before = held.text().to_owned();
+        file.check_syntax(&before)?;
         let after = edit(&before)?;
         // A file that cannot be loaded protects nothing.
         let known = file.load_before(cx.sources(), &before).ok();
         let layers = file.load(cx.sources(), &after, known.as_ref()).map_err(|error| {
             Failure::from(error)
-                .while_doing(format!("{} was not written, as it could not be loaded", file.path.display()))
+                .while_doing(format!("{} was not written, as it could not be loaded", file.path.shown()))
         })?;
         let created = !held.exists();
         let changed = ChangedFile { file: file.clone(), created, before, after, layers };

@@ -74,13 +74,18 @@ impl ProfileTable {
 
 type TableEntry<'a, 'i> = (&'a Spanned<toml::de::DeString<'i>>, &'a Spanned<DeValue<'i>>);
 
+/// Checks that a file is TOML.
+///
+/// # Errors
+/// `Invalid` with the line.
+pub(super) fn check_syntax(path: &Path, text: &str) -> Result<(), Error> {
+    FileParser { layer: Layer::User, path, text }.document().map(drop)
+}
+
 /// Parses a file. Unknown keys are errors.
 pub(super) fn parse(layer: Layer, path: &Path, text: &str) -> Result<FileLayer, Error> {
     let parser = FileParser { layer, path, text };
-    let document = DeTable::parse(text).map_err(|error| {
-        let message = error.message().replace('\n', ", ");
-        Error::invalid(message).at(parser.location(error.span().unwrap_or(0..0)))
-    })?;
+    let document = parser.document()?;
     let mut file = FileLayer {
         layer,
         path: path.to_path_buf(),
@@ -100,7 +105,14 @@ struct FileParser<'a> {
     text: &'a str,
 }
 
-impl FileParser<'_> {
+impl<'a> FileParser<'a> {
+    fn document(&self) -> Result<Spanned<DeTable<'a>>, Error> {
+        DeTable::parse(self.text).map_err(|error| {
+            let message = error.message().replace('\n', ", ");
+            Error::invalid(message).at(self.location(error.span().unwrap_or(0..0)))
+        })
+    }
+
     fn location(&self, span: Range<usize>) -> SourceLocation {
         let before = self.text.get(..span.start.min(self.text.len())).unwrap_or(self.text);
         SourceLocation::File { path: self.path.to_path_buf(), line: before.matches('\n').count() + 1 }

@@ -316,6 +316,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_expected_is_said_once() {
+        for (name, given, message) in [
+            ("storage.warn_percent", "170", "storage.warn_percent expects a whole number, from 1 to 100 (default 80)"),
+            ("slo.latency_seconds", "abc", "slo.latency_seconds expects a whole number, from 1 to 86400 (default 60)"),
+            ("slo.success", "2", "slo.success expects a number such as 0.95, from 0.01 to 1 (default 0.995)"),
+            (
+                "ingest.concurrency",
+                "2000",
+                "ingest.concurrency expects \"auto\" or a number, from 1 to 1024 (default auto)",
+            ),
+        ] {
+            let problem = general_key(name).unwrap().validate(&RawValue::Text(given.to_owned())).unwrap_err();
+            assert_eq!(problem, message);
+        }
+        for key in all() {
+            assert_eq!(
+                key.accepted().matches(" from ").count(),
+                usize::from(key.bounds.is_some()),
+                "{}",
+                key.accepted()
+            );
+        }
+    }
+
+    #[test]
     fn every_general_setting_and_every_number_has_bounds() {
         assert!(KEYS.iter().all(|key| key.bounds.is_some()));
         let numbers = all().filter(|key| (key.compare)(&RawValue::Text("1".to_owned()), "1").is_some());

@@ -21,7 +21,7 @@ pub enum RawValue {
     Float(f64),
     /// Boolean.
     Bool(bool),
-    /// A path that is not UTF-8, as only flags and the system can give it.
+    /// A path that is not UTF-8, as only flags, variables and the system can give it.
     Path(PathBuf),
 }
 
@@ -67,7 +67,7 @@ pub enum ValueKind {
 
 /// The type of a setting.
 pub trait SettingValue: Sized {
-    /// Accepted values in a few words, with an example.
+    /// Accepted values in a few words, with an example. A range is said by the bounds of the setting.
     const EXPECTS: &'static str;
 
     /// Processing of a value before it is used.
@@ -200,7 +200,7 @@ impl FromStr for Auto {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         <Self as SettingValue>::parse(&RawValue::Text(text.to_owned()))
-            .ok_or_else(|| format!("{text:?} is not {}", Self::EXPECTS))
+            .ok_or_else(|| format!("{text:?} is not {} from 1 to 1024", Self::EXPECTS))
     }
 }
 
@@ -214,7 +214,7 @@ impl fmt::Display for Auto {
 }
 
 impl SettingValue for Auto {
-    const EXPECTS: &'static str = "\"auto\" or a number from 1 to 1024";
+    const EXPECTS: &'static str = "\"auto\" or a number";
 
     fn parse(raw: &RawValue) -> Option<Self> {
         if raw.text() == Some("auto") {
@@ -238,7 +238,7 @@ impl SettingValue for Auto {
 macro_rules! whole_number {
     ($($number:ty),+) => {
         $(impl SettingValue for $number {
-            const EXPECTS: &'static str = "a whole number from 1";
+            const EXPECTS: &'static str = "a whole number";
 
             fn parse(raw: &RawValue) -> Option<Self> {
                 let number = match raw {
@@ -274,7 +274,7 @@ impl Ratio {
 }
 
 impl SettingValue for Ratio {
-    const EXPECTS: &'static str = "a number from 0 to 1, such as 0.95";
+    const EXPECTS: &'static str = "a number such as 0.95";
 
     fn parse(raw: &RawValue) -> Option<Self> {
         let number = match raw {
@@ -314,7 +314,7 @@ impl Percent {
 }
 
 impl SettingValue for Percent {
-    const EXPECTS: &'static str = "a whole number from 0 to 100";
+    const EXPECTS: &'static str = "a whole number";
 
     fn parse(raw: &RawValue) -> Option<Self> {
         let number = match raw {

@@ -67,6 +67,24 @@ fn a_file_that_is_not_utf8_is_refused_with_its_line_and_stays() {
 }
 
 #[test]
+fn a_file_that_is_not_toml_is_named_with_its_line() {
+    let site = Site::new();
+    let text = "[slo]\nsuccess = 0.9\nlatency_seconds = = 3\n";
+    write(&site, text);
+    let named = format!("{}:3: ", file(&site).display());
+    for words in [
+        &["config", "set", "slo.success", "0.5"][..],
+        &["config", "unset", "slo.success"],
+        &["profile", "add", "new"],
+        &["config", "show"],
+    ] {
+        let ran = run(&site, words);
+        assert!(ran.code == 6 && ran.stderr.matches(&named).count() == 1, "{words:?}: {ran}");
+    }
+    assert_eq!(read(&site), text);
+}
+
+#[test]
 fn a_mark_and_mixed_line_ends_stay() {
     let site = Site::new();
     let text =

@@ -16,12 +16,14 @@ pub use toml_edit::Value;
 
 use super::discover::{discover, is_same};
 use super::error::{Error, SettingsErrorKind};
+use super::file;
 use super::layers::Layers;
 use super::origin::Layer;
 use super::profile::ProfileName;
 use super::sources::Sources;
 use super::suggest::did_you_mean;
 use mfctl_core::domain::EnvName;
+use mfctl_core::domain::path::ShownPath as _;
 
 /// The file that a change is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,11 +60,19 @@ impl FileToChange {
             None if path == sources.cwd.join("mfctl.toml") => Self { path, is_read: true, layer: Layer::Project },
             // Its rules are those of the layers in its own folder, which are not known here.
             None if path.file_name().is_some_and(|name| name == "mfctl.toml") => {
-                return Err(Error::invalid(format!("no command here reads {}, a project's file", path.display()))
+                return Err(Error::invalid(format!("no command here reads {}, a project's file", path.shown()))
                     .hint("change it in its own folder; or give it with --config, to use it as one's own file"));
             }
             None => Self { path, is_read: false, layer: Layer::User },
         })
+    }
+
+    /// Checks that a text of this file is TOML, so that it can be edited.
+    ///
+    /// # Errors
+    /// `Invalid` with the line.
+    pub fn check_syntax(&self, text: &str) -> Result<(), Error> {
+        file::check_syntax(&self.path, text)
     }
 
     /// The sources with which this file is one of those that are read.
