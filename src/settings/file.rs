@@ -233,7 +233,7 @@ impl<'a> FileParser<'a> {
         }
     }
 
-    fn table<'a, 'i>(&self, name: &str, value: &'a Spanned<DeValue<'i>>) -> Result<&'a DeTable<'i>, Error> {
+    fn table<'v, 'i>(&self, name: &str, value: &'v Spanned<DeValue<'i>>) -> Result<&'v DeTable<'i>, Error> {
         value.get_ref().as_table().ok_or_else(|| self.wrong(name, "a table", value))
     }
 

@@ -368,7 +368,7 @@ impl Layers {
             _ => self.sources.env.get(name).cloned().map(RawValue::Text),
         };
         let is_set = |raw: &RawValue| *raw != RawValue::Text(String::new());
-        let set = |name: &&'static str| Some((*name, of_variable(*name).filter(is_set)?));
+        let set = |name: &&'static str| Some((*name, of_variable(name).filter(is_set)?));
         let (name, value) = key.fallback_env.iter().find_map(set)?;
         let raw = if key.kind == ValueKind::Secret { RawValue::Text(format!("env:{name}")) } else { value };
         key.canonical(&raw)?;
