@@ -434,7 +434,7 @@ fn reference_names_every_key() {
 fn a_variable_with_a_path_need_not_be_utf8() {
     let bytes = |text: &[u8]| OsStr::from_bytes(text).to_owned();
     let mut fixture = SettingsFixture::new().user(
-        "[profile.prod]\nkind = \"cluster\"\nenvironment = \"prod\"\n[profile.prod.vault]\naddress = \"https://v:1\"\n",
+        "[profile.prod]\nkind = \"cluster\"\nenvironment = \"prod\"\n[profile.prod.vault]\nurl = \"https://v:1\"\n",
     );
     fixture.sources.env_bytes.insert("MFCTL_DATA_DIR".to_owned(), bytes(b"d\xff"));
     fixture.sources.env_bytes.insert("VAULT_CACERT".to_owned(), bytes(b"/ca\xfe.pem"));

@@ -125,14 +125,16 @@ fn translate(glob: &[u8], anchored: bool, alternatives: bool) -> Result<String, 
     let parts = parts(glob, alternatives)?;
     let patterns =
         choices(&parts, MAX_CHOICES).ok_or_else(|| format!("its braces stand for more than {MAX_CHOICES} patterns"))?;
-    let regexes = patterns.iter().map(|pattern| regex(pattern, anchored)).collect::<Result<Vec<_>, _>>()?;
+    let regexes =
+        patterns.iter().map(|pattern| regex(pattern, anchored, alternatives)).collect::<Result<Vec<_>, _>>()?;
     Ok(if regexes.len() == 1 { regexes.concat() } else { format!("(?:{})", regexes.join("|")) })
 }
 
 /// The regular expression of a pattern without braces. Two stars are any number of folders where they are a whole name; and,
 /// as in Git, behind the literal beginning of a pattern that has a slash: `a**/b` matches `ab`.
-fn regex(pattern: &[&Token], anchored: bool) -> Result<String, String> {
-    let pattern = pattern.strip_prefix(&[&Token::Slash]).unwrap_or(pattern);
+fn regex(pattern: &[&Token], anchored: bool, alternatives: bool) -> Result<String, String> {
+    // The slash at the beginning of an alternative. Any other that is left is a second one, which no path has.
+    let pattern = pattern.strip_prefix(&[&Token::Slash]).filter(|_| alternatives).unwrap_or(pattern);
     if matches!(pattern, [] | [.., Token::Slash]) {
         return Err("with one of the alternatives in its braces it names nothing".to_owned());
     }

@@ -54,7 +54,7 @@ fn every_problem_is_reported_with_file_line_and_field() {
         ("base/k.yaml", "kind: KafkaTopic\nmetadata: {name: k}\nspec: {partitions: 1}\n"),
         ("base/l.yaml", &topic("l", "{partitions: 06}")),
         ("base/m.yaml", &topic("m", "{partitions: 1e1}")),
-        ("base/n.yaml", &topic("n", "{partitions: 1.10}")),
+        ("base/n.yaml", &topic("nn", "{partitions: 1.10}")),
         ("base/o.yaml", &topic("o", "{partitions: 99999999999}")),
         ("base/p.yaml", &topic("p", "{partitions: ~}")),
         ("base/q.yaml", "kind: x\nnull: y\n"),
