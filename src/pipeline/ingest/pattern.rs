@@ -48,7 +48,10 @@ impl Pattern {
         if text.len() > MAX_BYTES {
             return Err(format!("it is longer than {MAX_BYTES} bytes"));
         }
-        let bare = &text[..text.len() - text.iter().rev().take_while(|byte| **byte == b'/').count()];
+        let slashes = text.iter().rev().take_while(|byte| **byte == b'/').count();
+        // Git takes the last slash alone: no path matches what ends with another.
+        let slashes = if braces == Braces::Literal && slashes < text.len() { slashes.min(1) } else { slashes };
+        let bare = &text[..text.len() - slashes];
         if bare.is_empty() {
             return Err("it names nothing".to_owned());
         }
