@@ -126,7 +126,8 @@ pub async fn count_records(log: &dyn EventLog, groups: impl IntoIterator<Item = 
     }
 }
 
-/// The pipeline's groups with their lag by offsets. They are described by name, so that only their own coordinators have to answer.
+/// The pipeline's groups with their lag by offsets. They are described by name, so that only their own coordinators have to
+/// answer.
 ///
 /// # Errors
 /// Errors of the log.

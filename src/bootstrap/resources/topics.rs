@@ -185,7 +185,7 @@ fn embedded_refusal_reason(live: &ResourceFields, changes: &[FieldChange]) -> Op
     let field =
         changes.iter().map(|change| change.field.as_str()).find(|field| EMBEDDED_FIXED_FIELDS.contains(field))?;
     let value = live.get(field).map_or_else(|| "unset".to_owned(), setting_text);
-    let name = field.trim_start_matches("settings.");
+    let name = field.strip_prefix("settings.").unwrap_or(field);
     Some(format!("a topic of a data folder keeps {name} = {value}: declare that, or create another topic"))
 }
 

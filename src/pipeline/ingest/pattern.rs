@@ -5,7 +5,7 @@
 //! backslash makes the next character literal. A pattern that cannot be matched as written is an error, never one that
 //! matches nothing.
 
-use mfctl_core::domain::braces::{PatternPart, choices};
+use mfctl_core::domain::braces::{PartsReader, PatternPart, choices};
 use regex::bytes::{RegexSet, RegexSetBuilder};
 
 use super::pattern_class::class;
@@ -48,13 +48,15 @@ impl Pattern {
         if text.len() > MAX_BYTES {
             return Err(format!("it is longer than {MAX_BYTES} bytes"));
         }
-        let slashes = text.iter().rev().take_while(|byte| **byte == b'/').count();
-        // Git takes the last slash alone: no path matches what ends with another.
-        let slashes = if braces == Braces::Literal && slashes < text.len() { slashes.min(1) } else { slashes };
-        let bare = &text[..text.len() - slashes];
-        if bare.is_empty() {
+        let named = text.len() - text.iter().rev().take_while(|byte| **byte == b'/').count();
+        if named == 0 {
             return Err("it names nothing".to_owned());
         }
+        let bare = match braces {
+            // Git takes the last slash alone: no path matches what ends with another.
+            Braces::Literal => text.strip_suffix(b"/").unwrap_or(text),
+            Braces::Alternatives => &text[..named],
+        };
         let relative = bare.strip_prefix(b"/").unwrap_or(bare);
         let anchored = bare.contains(&b'/');
         let body = translate(relative, anchored, braces == Braces::Alternatives)?;
@@ -170,9 +172,7 @@ fn regex(pattern: &[&Token], anchored: bool, alternatives: bool) -> Result<Strin
 
 /// The parts of a pattern, in which braces are alternatives or stand for themselves.
 fn parts(glob: &[u8], alternatives: bool) -> Result<Vec<Part>, String> {
-    // For each open brace the parts before it, and the alternatives that are complete.
-    let mut open: Vec<(Vec<Part>, Vec<Vec<Part>>)> = Vec::new();
-    let mut parts: Vec<Part> = Vec::new();
+    let mut parts = PartsReader::new();
     let mut at = 0;
     while at < glob.len() {
         match glob[at] {
@@ -191,18 +191,14 @@ fn parts(glob: &[u8], alternatives: bool) -> Result<Vec<Part>, String> {
                 at = class(glob, at, &mut members)? - 1;
                 push(&mut parts, &members, false);
             }
-            b'{' if alternatives => open.push((std::mem::take(&mut parts), Vec::new())),
-            b'}' if !open.is_empty() => {
-                if let Some((before, mut done)) = open.pop() {
-                    done.push(std::mem::replace(&mut parts, before));
-                    close(&mut parts, done);
+            b'{' if alternatives => {
+                if !parts.open() {
+                    let most = PartsReader::<Token>::MAX_DEPTH;
+                    return Err(format!("its braces are nested more than {most} deep"));
                 }
             }
-            b',' if !open.is_empty() => {
-                if let Some((_, done)) = open.last_mut() {
-                    done.push(std::mem::take(&mut parts));
-                }
-            }
+            b'}' if parts.is_in_braces() => close(&mut parts),
+            b',' if parts.is_in_braces() => parts.next_alternative(),
             b'\\' => {
                 at += 1;
                 let byte = *glob.get(at).ok_or_else(|| "it ends with a backslash".to_owned())?;
@@ -215,11 +211,11 @@ fn parts(glob: &[u8], alternatives: bool) -> Result<Vec<Part>, String> {
         }
         at += 1;
     }
-    if open.is_empty() { Ok(parts) } else { Err("a { has no }; write \\{ for the character itself".to_owned()) }
+    parts.finish().ok_or_else(|| "a { has no }; write \\{ for the character itself".to_owned())
 }
 
 /// Adds a regular expression of a part of one name.
-fn push(parts: &mut Vec<Part>, regex: &str, is_literal: bool) {
+fn push(parts: &mut PartsReader<Token>, regex: &str, is_literal: bool) {
     if let Some(PatternPart::Plain(Token::Regex { regex: before, is_literal: was_literal })) = parts.last_mut() {
         before.push_str(regex);
         *was_literal &= is_literal;
@@ -228,8 +224,9 @@ fn push(parts: &mut Vec<Part>, regex: &str, is_literal: bool) {
     }
 }
 
-/// Adds alternatives: where each is a part of one name, as one regular expression.
-fn close(parts: &mut Vec<Part>, alternatives: Vec<Vec<Part>>) {
+/// Ends the last open brace. Where each of its alternatives is a part of one name, they are one regular expression.
+fn close(parts: &mut PartsReader<Token>) {
+    let alternatives = parts.close();
     let parts_of_names = alternatives.iter().map(|parts| match parts.as_slice() {
         [PatternPart::Plain(Token::Regex { regex, is_literal })] => Some((regex.as_str(), *is_literal)),
         _ => None,
@@ -362,7 +359,8 @@ mod tests {
         for wrong in ["", "/", "//", "[", "[a", "[z-a]", "[[:letter:]]", "a\\", "[!", "[a\\"] {
             assert!(Pattern::parse(wrong.as_bytes(), Braces::Literal).is_err(), "{wrong}");
         }
-        for wrong in ["{a", "{a,{b}"] {
+        let deep = format!("{}a{}", "{".repeat(9), "}".repeat(9));
+        for wrong in ["{a", "{a,{b}", &deep] {
             assert!(Pattern::parse(wrong.as_bytes(), Braces::Alternatives).is_err(), "{wrong}");
         }
         assert!(Pattern::parse(&[b'a'; MAX_BYTES + 1], Braces::Alternatives).is_err());

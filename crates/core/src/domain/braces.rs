@@ -9,6 +9,78 @@ pub enum PatternPart<T> {
     Either(Vec<Vec<PatternPart<T>>>),
 }
 
+/// The parts of a pattern while it is read, whose braces may be within braces.
+#[derive(Debug)]
+pub struct PartsReader<T> {
+    /// For each open brace the parts before it, and the alternatives that are complete.
+    open: Vec<(Vec<PatternPart<T>>, Vec<Vec<PatternPart<T>>>)>,
+    /// The parts since the last open brace or comma.
+    parts: Vec<PatternPart<T>>,
+}
+
+impl<T> PartsReader<T> {
+    /// Braces within braces.
+    pub const MAX_DEPTH: usize = 8;
+
+    #[must_use]
+    pub fn new() -> Self {
+        Self { open: Vec::new(), parts: Vec::new() }
+    }
+
+    /// Whether a brace is open, so that a comma or a closing brace has a meaning.
+    #[must_use]
+    pub fn is_in_braces(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// Adds a part.
+    pub fn push(&mut self, part: PatternPart<T>) {
+        self.parts.push(part);
+    }
+
+    /// The last part since the last brace or comma.
+    pub fn last_mut(&mut self) -> Option<&mut PatternPart<T>> {
+        self.parts.last_mut()
+    }
+
+    /// Begins the first alternative of a brace; `false` if there would be more than [`Self::MAX_DEPTH`] within each other.
+    #[must_use]
+    pub fn open(&mut self) -> bool {
+        if self.open.len() == Self::MAX_DEPTH {
+            return false;
+        }
+        self.open.push((std::mem::take(&mut self.parts), Vec::new()));
+        true
+    }
+
+    /// Begins the next alternative of the last open brace.
+    pub fn next_alternative(&mut self) {
+        if let Some((_, complete)) = self.open.last_mut() {
+            complete.push(std::mem::take(&mut self.parts));
+        }
+    }
+
+    /// Ends the last open brace. Its alternatives are not among the parts yet; there are none if no brace is open.
+    #[must_use]
+    pub fn close(&mut self) -> Vec<Vec<PatternPart<T>>> {
+        let Some((before, mut alternatives)) = self.open.pop() else { return Vec::new() };
+        alternatives.push(std::mem::replace(&mut self.parts, before));
+        alternatives
+    }
+
+    /// All parts; `None` if a brace is still open.
+    #[must_use]
+    pub fn finish(self) -> Option<Vec<PatternPart<T>>> {
+        self.open.is_empty().then_some(self.parts)
+    }
+}
+
+impl<T> Default for PartsReader<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// The patterns that these parts stand for, one for each choice of alternatives; `None` if there are more than `limit`.
 #[must_use]
 pub fn choices<T>(parts: &[PatternPart<T>], limit: usize) -> Option<Vec<Vec<&T>>> {

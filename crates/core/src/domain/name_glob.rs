@@ -13,12 +13,10 @@ use std::str::{Chars, FromStr};
 
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
-use super::braces::{PatternPart, choices};
+use super::braces::{PartsReader, PatternPart, choices};
 
 /// The longest pattern, in bytes.
 const MAX_BYTES: usize = 1024;
-/// Braces within braces.
-const MAX_DEPTH: usize = 8;
 /// Patterns that one with braces may stand for; alternatives that are neither empty nor have a slash or `**` in them do not
 /// count.
 const MAX_CHOICES: usize = 256;
@@ -77,9 +75,8 @@ impl FromStr for NameGlob {
             return Err(invalid("a name has no NUL"));
         }
         let normal: String = text.nfc().collect();
-        let mut parser = Parser { chars: normal.chars().peekable(), open: Vec::new(), parts: Vec::new() };
-        parser.all()?;
-        let patterns = choices(&parser.parts, MAX_CHOICES)
+        let parts = Parser { chars: normal.chars().peekable(), parts: PartsReader::new() }.all()?;
+        let patterns = choices(&parts, MAX_CHOICES)
             .ok_or_else(|| InvalidNameGlob(format!("its braces stand for more than {MAX_CHOICES} patterns")))?;
         let regexes = patterns.iter().map(|pattern| regex(pattern)).collect::<Result<Vec<_>, _>>()?;
         let regex = if regexes.len() == 1 { regexes.concat() } else { format!("(?:{})", regexes.join("|")) };
@@ -136,14 +133,11 @@ type Part = PatternPart<Token>;
 /// A pattern being read.
 struct Parser<'a> {
     chars: Peekable<Chars<'a>>,
-    /// For each open brace the parts before it, and the alternatives that are complete.
-    open: Vec<(Vec<Part>, Vec<Vec<Part>>)>,
-    /// The parts since the last open brace or comma.
-    parts: Vec<Part>,
+    parts: PartsReader<Token>,
 }
 
 impl Parser<'_> {
-    fn all(&mut self) -> Result<(), InvalidNameGlob> {
+    fn all(mut self) -> Result<Vec<Part>, InvalidNameGlob> {
         while let Some(c) = self.chars.next() {
             match c {
                 '/' => self.parts.push(PatternPart::Plain(Token::Slash)),
@@ -162,17 +156,14 @@ impl Parser<'_> {
                     let class = self.class()?;
                     self.push(&class);
                 }
-                '{' if self.open.len() == MAX_DEPTH => {
-                    return Err(InvalidNameGlob(format!("its braces are nested more than {MAX_DEPTH} deep")));
-                }
-                '{' => self.open.push((std::mem::take(&mut self.parts), Vec::new())),
-                '}' if !self.open.is_empty() => self.close(),
-                ',' if !self.open.is_empty() => {
-                    let alternative = std::mem::take(&mut self.parts);
-                    if let Some((_, done)) = self.open.last_mut() {
-                        done.push(alternative);
+                '{' => {
+                    if !self.parts.open() {
+                        let most = PartsReader::<Token>::MAX_DEPTH;
+                        return Err(InvalidNameGlob(format!("its braces are nested more than {most} deep")));
                     }
                 }
+                '}' if self.parts.is_in_braces() => self.close(),
+                ',' if self.parts.is_in_braces() => self.parts.next_alternative(),
                 '\\' => match self.chars.next() {
                     Some('/') => self.parts.push(PatternPart::Plain(Token::Slash)),
                     Some(c) => self.push(&literal(c)),
@@ -181,10 +172,9 @@ impl Parser<'_> {
                 c => self.push(&literal(c)),
             }
         }
-        match self.open.is_empty() {
-            true => Ok(()),
-            false => Err(InvalidNameGlob("a { has no }; write \\{ for the character itself".to_owned())),
-        }
+        self.parts
+            .finish()
+            .ok_or_else(|| InvalidNameGlob("a { has no }; write \\{ for the character itself".to_owned()))
     }
 
     /// Adds a regular expression of a part of one name.
@@ -197,8 +187,7 @@ impl Parser<'_> {
 
     /// Ends the alternatives of the last open brace. Where each is a part of one name, they are one regular expression.
     fn close(&mut self) {
-        let Some((before, mut alternatives)) = self.open.pop() else { return };
-        alternatives.push(std::mem::replace(&mut self.parts, before));
+        let alternatives = self.parts.close();
         let parts_of_names = alternatives.iter().map(|parts| match parts.as_slice() {
             [PatternPart::Plain(Token::Regex(regex))] => Some(regex.as_str()),
             _ => None,

@@ -168,6 +168,7 @@ impl ObjectWalk<'_> {
 /// Objects and bytes of the bucket at `root`; stops at `limit` objects.
 pub(super) fn usage(root: &Path, limit: u64) -> Result<BucketUsage> {
     let mut usage = BucketUsage::default();
+    let marker = object_keys::marker();
     let mut open: Vec<(String, FolderEntries)> = vec![(String::new(), entries(root)?)];
     while let Some((key_prefix, folder)) = open.last_mut() {
         let Some(entry) = folder.next() else {
@@ -181,7 +182,7 @@ pub(super) fn usage(root: &Path, limit: u64) -> Result<BucketUsage> {
             open.push((name, children));
             continue;
         }
-        if name == object_keys::marker().as_str() {
+        if name == marker.as_str() {
             continue;
         }
         if usage.objects == limit {

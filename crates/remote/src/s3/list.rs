@@ -57,10 +57,10 @@ impl ObjectLister {
     pub(super) async fn usage(&self, bucket: &BucketName, limit: u64) -> Result<BucketUsage> {
         let mut usage = BucketUsage::default();
         let mut start = PageStart::AfterKey(None);
+        let marker = object_keys::marker();
         loop {
             let page = self.page(bucket, "", &start, MAX_PAGE_OBJECTS).await?;
-            let is_marker =
-                |object: &&Object| decoded_key(&page, object).is_ok_and(|key| key == object_keys::marker().as_str());
+            let is_marker = |object: &&Object| decoded_key(&page, object).is_ok_and(|key| key == marker.as_str());
             for object in page.contents().iter().filter(|object| !is_marker(object)) {
                 if usage.objects == limit {
                     usage.partial = true;
