@@ -12,16 +12,22 @@ pub enum PatternPart<T> {
 /// The parts of a pattern while it is read, whose braces may be within braces.
 #[derive(Debug)]
 pub struct PartsReader<T> {
-    /// For each open brace the parts before it, and the alternatives that are complete.
-    open: Vec<(Vec<PatternPart<T>>, Vec<Vec<PatternPart<T>>>)>,
+    open: Vec<OpenBrace<T>>,
     /// The parts since the last open brace or comma.
     parts: Vec<PatternPart<T>>,
+}
+
+#[derive(Debug)]
+struct OpenBrace<T> {
+    parts_before: Vec<PatternPart<T>>,
+    complete_alternatives: Vec<Vec<PatternPart<T>>>,
 }
 
 impl<T> PartsReader<T> {
     /// Braces within braces.
     pub const MAX_DEPTH: usize = 8;
 
+    /// A pattern without parts.
     #[must_use]
     pub fn new() -> Self {
         Self { open: Vec::new(), parts: Vec::new() }
@@ -49,22 +55,25 @@ impl<T> PartsReader<T> {
         if self.open.len() == Self::MAX_DEPTH {
             return false;
         }
-        self.open.push((std::mem::take(&mut self.parts), Vec::new()));
+        let parts_before = std::mem::take(&mut self.parts);
+        self.open.push(OpenBrace { parts_before, complete_alternatives: Vec::new() });
         true
     }
 
     /// Begins the next alternative of the last open brace.
     pub fn next_alternative(&mut self) {
-        if let Some((_, complete)) = self.open.last_mut() {
-            complete.push(std::mem::take(&mut self.parts));
+        if let Some(brace) = self.open.last_mut() {
+            brace.complete_alternatives.push(std::mem::take(&mut self.parts));
         }
     }
 
     /// Ends the last open brace. Its alternatives are not among the parts yet; there are none if no brace is open.
     #[must_use]
     pub fn close(&mut self) -> Vec<Vec<PatternPart<T>>> {
-        let Some((before, mut alternatives)) = self.open.pop() else { return Vec::new() };
-        alternatives.push(std::mem::replace(&mut self.parts, before));
+        let Some(OpenBrace { parts_before, complete_alternatives: mut alternatives }) = self.open.pop() else {
+            return Vec::new();
+        };
+        alternatives.push(std::mem::replace(&mut self.parts, parts_before));
         alternatives
     }
 
