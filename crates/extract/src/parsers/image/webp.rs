@@ -6,31 +6,99 @@ use webp::{Decoder, Encoder, PixelLayout, WebPConfig};
 use super::ssim::similarity;
 use crate::parsers::types::{ExtractError, ExtractErrorKind};
 
-/// The qualities that are tried, of 0 to 100. Photographs need about 74, fine patterns more, smooth pictures less.
-const QUALITIES: [u8; 28] =
-    [30, 40, 48, 55, 60, 63, 66, 68, 69, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 84, 86, 88, 90, 92, 95];
+// Qualities, of 0 to 100.
+/// The first that is tried: photographs need about as much.
+const FIRST_QUALITY: f64 = 74.0;
+const MIN_QUALITY: f64 = 30.0;
+const MAX_QUALITY: f64 = 95.0;
+/// An attempt takes longer than reading a text, so there are few: most photographs need one or two.
+const MAX_ATTEMPTS: usize = 5;
 /// The least structural similarity of an encoded image: a little more than 0.95, as measures of it differ a little.
 const MIN_SIMILARITY: f64 = 0.953;
+/// The similarity that an attempt aims at.
+const WANTED_SIMILARITY: f64 = 0.955;
+/// An image that is at most as similar as this would hardly become smaller by another attempt.
+const ENOUGH_SIMILARITY: f64 = 0.958;
+/// An image that is at most as large as this is not worth another attempt.
+const SMALL_BYTES: usize = 4096;
 
-/// Encodes an image of 8-bit RGB or RGBA at the lowest quality at which it is similar enough, or at the highest. Alpha is kept
-/// without loss.
+/// Encodes an image of 8-bit RGB or RGBA at about the lowest quality at which it is similar enough, or at the highest. Alpha is
+/// kept without loss.
 pub(super) fn encode(image: &DynamicImage) -> Result<Vec<u8>, ExtractError> {
-    let mut candidates = &QUALITIES[..];
+    let mut search = QualitySearch::default();
     let mut smallest = None;
-    let mut largest = None;
-    loop {
-        let (below, rest) = candidates.split_at(candidates.len() / 2);
-        let Some((quality, above)) = rest.split_first() else { break };
-        let encoded = encode_at(image, &lossy(*quality)?)?;
-        if similarity_to(image, &encoded)? >= MIN_SIMILARITY {
+    for _ in 0..MAX_ATTEMPTS {
+        let Some(quality) = search.next_quality() else { break };
+        let encoded = encode_at(image, &lossy(quality)?)?;
+        let similarity = similarity_to(image, &encoded)?;
+        search.add(quality, similarity);
+        if similarity >= MIN_SIMILARITY {
+            let is_enough = similarity <= ENOUGH_SIMILARITY || encoded.len() <= SMALL_BYTES;
             smallest = Some(encoded);
-            candidates = below;
-        } else {
-            largest = Some(encoded);
-            candidates = above;
+            if is_enough {
+                break;
+            }
         }
     }
-    smallest.or(largest).ok_or_else(|| error("no quality was tried"))
+    smallest.map_or_else(|| encode_at(image, &lossy(MAX_QUALITY)?), Ok)
+}
+
+/// One attempt: the logarithm of the dissimilarity falls about linearly with the fineness of the quantizer.
+#[derive(Debug, Clone, Copy)]
+struct QualityAttempt {
+    fineness: f64,
+    log_dissimilarity: f64,
+}
+
+/// The attempts that are nearest to the lowest quality at which an image is similar enough.
+#[derive(Debug, Default)]
+struct QualitySearch {
+    too_low: Option<QualityAttempt>,
+    high_enough: Option<QualityAttempt>,
+}
+
+impl QualitySearch {
+    /// The usual change of the logarithm of the dissimilarity per unit of fineness, until two attempts show it.
+    const USUAL_SLOPE: f64 = -0.033;
+
+    fn add(&mut self, quality: f64, similarity: f64) {
+        let attempt = QualityAttempt { fineness: fineness(quality), log_dissimilarity: log_dissimilarity(similarity) };
+        if similarity < MIN_SIMILARITY {
+            self.too_low = Some(attempt);
+        } else {
+            self.high_enough = Some(attempt);
+        }
+    }
+
+    /// The next quality to try; `None` if the lowest that is high enough is known to about half a unit.
+    fn next_quality(&self) -> Option<f64> {
+        let (near, slope) = match (self.too_low, self.high_enough) {
+            (None, None) => return Some(FIRST_QUALITY),
+            (Some(low), Some(high)) => {
+                let fall = high.log_dissimilarity - low.log_dissimilarity;
+                (low, fall / (high.fineness - low.fineness))
+            }
+            (Some(only), None) | (None, Some(only)) => (only, Self::USUAL_SLOPE),
+        };
+        let estimate = near.fineness + (log_dissimilarity(WANTED_SIMILARITY) - near.log_dissimilarity) / slope;
+        let lowest = self.too_low.map_or(fineness(MIN_QUALITY), |low| low.fineness + 1.0);
+        let highest = self.high_enough.map_or(fineness(MAX_QUALITY), |high| high.fineness - 1.0);
+        (lowest <= highest).then(|| quality_of(estimate.max(lowest).min(highest)))
+    }
+}
+
+fn log_dissimilarity(similarity: f64) -> f64 {
+    (1.0 - similarity).max(1e-6).ln()
+}
+
+/// The fineness of the quantizer at a quality, of 0 to 100, as libwebp maps it (`QualityToCompression` in `quant_enc.c`).
+fn fineness(quality: f64) -> f64 {
+    if quality < 75.0 { quality / 1.5 } else { quality * 2.0 - 100.0 }
+}
+
+/// The inverse of [`fineness`].
+fn quality_of(fineness: f64) -> f64 {
+    if fineness < 50.0 { fineness * 1.5 } else { fineness / 2.0 + 50.0 }
 }
 
 /// The similarity of an image to what is decoded of it.
@@ -52,12 +120,11 @@ fn encode_at(image: &DynamicImage, config: &WebPConfig) -> Result<Vec<u8>, Extra
     Ok(encoded.to_vec())
 }
 
-fn lossy(quality: u8) -> Result<WebPConfig, ExtractError> {
+fn lossy(quality: f64) -> Result<WebPConfig, ExtractError> {
     let mut config = WebPConfig::new().map_err(|()| error("its settings are invalid"))?;
-    config.quality = f32::from(quality);
-    // The slowest and smallest: a thumbnail is small.
-    config.method = 6;
-    config.pass = 6;
+    config.quality = quality as f32;
+    // Higher methods take two to ten times as long for one or two hundredths of the size; lower ones add a tenth to it.
+    config.method = 4;
     Ok(config)
 }
 
