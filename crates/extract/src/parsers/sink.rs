@@ -1,6 +1,7 @@
 //! Collects text up to a limit.
 
-use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::decompose_compatible;
 
 /// Collects text up to a limit in bytes, without control characters.
 #[derive(Debug)]
@@ -89,11 +90,19 @@ impl TextSink {
     }
 }
 
-/// Text that was made of glyphs in readable form: NFKC, without bidirectional marks.
+/// Text that was made of glyphs in readable form: NFC, with letters in place of their ligatures and contextual forms, plain
+/// spaces, and without bidirectional marks. Other compatibility characters keep their meaning: `10½` and `m²` are no `101⁄2` and
+/// `m2`.
 pub(super) fn readable(text: &str) -> String {
     let is_text = |c: &char| !matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
-    match is_nfkc_quick(text.chars()) {
-        IsNormalized::Yes => text.chars().filter(is_text).collect(),
-        _ => text.chars().filter(is_text).nfkc().collect(),
+    let mut readable = String::with_capacity(text.len());
+    for c in text.chars().filter(is_text) {
+        match c {
+            // Alphabetic Presentation Forms, Arabic Presentation Forms-A and -B.
+            '\u{FB00}'..='\u{FDFF}' | '\u{FE70}'..='\u{FEFC}' => decompose_compatible(c, |c| readable.push(c)),
+            '\u{A0}' | '\u{2000}'..='\u{200A}' | '\u{202F}' | '\u{205F}' | '\u{3000}' => readable.push(' '),
+            c => readable.push(c),
+        }
     }
+    readable.nfc().collect()
 }

@@ -1,7 +1,7 @@
 //! CMaps: how a shown string divides into character codes, and the text or the glyph (CID) of each code (ISO 32000-1, 9.7.5
 //! and 9.10.3).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use lopdf::{Document, Object};
@@ -23,6 +23,8 @@ const LAST_OF_TWO_BYTES: u32 = 0xFFFF;
 #[derive(Debug, Default)]
 pub(super) struct CMap {
     texts: HashMap<u32, Rc<str>>,
+    /// Codes whose text is nothing: their glyphs are parts of others.
+    textless: HashSet<u32>,
     text_ranges: Vec<TextRange>,
     cids: HashMap<u32, u32>,
     cid_ranges: Vec<CidRange>,
@@ -140,6 +142,11 @@ impl CMap {
         Some(Rc::from(format!("{}{last}", range.stem)))
     }
 
+    /// Whether the text of a code is nothing, because its glyph is a part of another: its target is an empty string.
+    pub(super) fn is_textless(&self, code: u32) -> bool {
+        self.textless.contains(&code)
+    }
+
     /// The glyph of a code.
     pub(super) fn cid(&self, code: u32) -> Option<u32> {
         self.cids.get(&code).copied().or_else(|| {
@@ -181,9 +188,19 @@ impl CMap {
 
     fn add_chars(&mut self, operands: &[Object]) {
         for [source, target] in operands.as_chunks::<2>().0 {
-            if let (Some(code), Some(text)) = (code(source), Text::of(target)) {
-                self.put(code, &text);
+            if let Some(code) = code(source) {
+                self.put_target(code, target);
             }
+        }
+    }
+
+    fn put_target(&mut self, code: u32, target: &Object) {
+        match Text::of(target) {
+            Some(text) => self.put(code, &text),
+            None if target.as_str().is_ok_and(<[u8]>::is_empty) && self.textless.len() < MAX_ENTRIES => {
+                self.textless.insert(code);
+            }
+            None => {}
         }
     }
 
@@ -191,10 +208,8 @@ impl CMap {
         for [first, last, target] in operands.as_chunks::<3>().0 {
             let (Some(first), Some(last)) = (code(first), code(last)) else { continue };
             if let Object::Array(texts) = target {
-                for (code, text) in (first..=last).zip(texts) {
-                    if let Some(text) = Text::of(text) {
-                        self.put(code, &text);
-                    }
+                for (code, target) in (first..=last).zip(texts) {
+                    self.put_target(code, target);
                 }
             } else if let Some(text) = Text::of(target) {
                 self.put_range(first, last, &text);

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use lopdf::Object;
 
-use super::font::Font;
+use super::font::{CharText, Font};
 use super::glyph::Glyph;
 
 /// Saved graphics states and open marks, at most.
@@ -226,8 +226,12 @@ impl Drawing {
     }
 
     /// Adds a character at the current text position. One without text keeps its place: it divides words.
-    pub(super) fn push(&mut self, text: Option<Rc<str>>, advance: f64, font: &Font) {
-        let text = text.unwrap_or_default();
+    pub(super) fn push(&mut self, text: CharText, advance: f64, font: &Font) {
+        let (text, is_part) = match text {
+            CharText::Text(text) => (text, false),
+            CharText::PartOfAnother => (Rc::default(), true),
+            CharText::Unmapped => (Rc::default(), false),
+        };
         let GraphicsState { size, scale, rise, .. } = self.state;
         // The effect of the size and its sign on the axes is part of the matrix (ISO 32000-1, 9.4.4).
         let [a, b, c, d, x, y] = self.text.translated(0.0, rise).then(&self.state.ctm).0;
@@ -249,6 +253,7 @@ impl Drawing {
         }
         self.glyphs.push(Glyph {
             text,
+            is_part,
             start: from.min(to),
             end: from.max(to),
             baseline,
@@ -281,7 +286,7 @@ impl Drawing {
         let end = covered.iter().map(|glyph| glyph.end).fold(f64::NEG_INFINITY, f64::max);
         self.glyphs.truncate(from);
         if !text.is_empty() {
-            self.glyphs.push(Glyph { text, start, end, ..first });
+            self.glyphs.push(Glyph { text, is_part: false, start, end, ..first });
         }
     }
 }

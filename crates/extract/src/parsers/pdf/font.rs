@@ -64,11 +64,20 @@ impl GlyphOfCid {
     }
 }
 
+/// What the font says of a character's text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum CharText {
+    Text(Rc<str>),
+    /// It is drawn as a part of another character, which has the text of both.
+    PartOfAnother,
+    /// The font does not map it.
+    Unmapped,
+}
+
 /// One character of a shown string.
 #[derive(Debug)]
 pub(super) struct ShownChar {
-    /// Its text; `None` if the font does not map it.
-    pub(super) text: Option<Rc<str>>,
+    pub(super) text: CharText,
     /// Its advance at size 1: to the right, or downwards in a vertical font.
     pub(super) advance: f64,
     /// Whether it is the single-byte code 32, to which word spacing applies.
@@ -154,7 +163,7 @@ impl Font {
                         let built_in = if glyph.is_built_in { built_in() } else { None };
                         built_in.or_else(|| glyph.text.clone()).or_else(by_index)
                     });
-                    each(self.char(u32::from(*byte), text, *byte == b' '));
+                    each(self.char(u32::from(*byte), self.char_text(u32::from(*byte), text), *byte == b' '));
                 }
             }
             FontKind::Composite { encoding, glyph_of_cid } => {
@@ -166,6 +175,7 @@ impl Font {
                         .text(code)
                         .or_else(|| own_char.map(|c| Rc::from(c.to_string())))
                         .or_else(|| program()?.glyph(glyph_of_cid.get(cid?)?));
+                    let text = self.char_text(code, text);
                     let mut shown = self.char(cid.unwrap_or(u32::MAX), text, bytes == 1 && code == 32);
                     if cid.is_none() && bytes == 1 {
                         shown.advance /= 2.0;
@@ -177,7 +187,15 @@ impl Font {
         }
     }
 
-    fn char(&self, code: u32, text: Option<Rc<str>>, is_space_code: bool) -> ShownChar {
+    fn char_text(&self, code: u32, text: Option<Rc<str>>) -> CharText {
+        match text {
+            _ if self.to_unicode.is_textless(code) => CharText::PartOfAnother,
+            Some(text) => CharText::Text(text),
+            None => CharText::Unmapped,
+        }
+    }
+
+    fn char(&self, code: u32, text: CharText, is_space_code: bool) -> ShownChar {
         ShownChar { text, advance: self.widths.get(&code).copied().unwrap_or(self.default_width), is_space_code }
     }
 }
@@ -290,7 +308,11 @@ mod tests {
     fn shown(font: &Dictionary, document: &Document, bytes: &[u8]) -> String {
         let mut text = String::new();
         let font = Font::new(font, document, 1 << 20);
-        font.show(bytes, document, 1 << 20, |shown| text.push_str(shown.text.as_deref().unwrap_or("?")));
+        font.show(bytes, document, 1 << 20, |shown| match shown.text {
+            CharText::Text(shown) => text.push_str(&shown),
+            CharText::PartOfAnother => {}
+            CharText::Unmapped => text.push('?'),
+        });
         text
     }
 
@@ -354,5 +376,14 @@ mod tests {
         assert_eq!(shown(&font, &document, b"AB"), "AB");
         let font = dictionary! { "Subtype" => "Type0", "Encoding" => "Identity-H", "ToUnicode" => map };
         assert_eq!(shown(&font, &document, b"\0A\0B"), "??");
+    }
+
+    #[test]
+    fn code_mapped_to_an_empty_string_is_a_part_of_another_character() {
+        let mut document = Document::new();
+        let map =
+            add_map(&mut document, "1 beginbfchar <41> <> endbfchar 1 beginbfrange <42> <43> [<> <0628>] endbfrange");
+        let font = dictionary! { "Subtype" => "Type1", "Encoding" => "WinAnsiEncoding", "ToUnicode" => map };
+        assert_eq!(shown(&font, &document, b"ABC"), "ب");
     }
 }

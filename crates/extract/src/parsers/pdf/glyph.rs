@@ -5,8 +5,10 @@ use std::rc::Rc;
 /// A character on a page. Positions are in points, along and across the direction of its own line.
 #[derive(Debug, Clone)]
 pub(super) struct Glyph {
-    /// Its text; empty if its font does not map it.
+    /// Its text; empty if its font does not map it, or it is a part of another.
     pub(super) text: Rc<str>,
+    /// Whether it is drawn as a part of another character, which has the text of both: the body of a letter beside its dots.
+    pub(super) is_part: bool,
     /// Its extent along the line; `start <= end`.
     pub(super) start: f64,
     pub(super) end: f64,
@@ -38,6 +40,13 @@ impl Glyph {
         (other.start - self.end).max(self.start - other.end) - self.spacing_beside(other)
     }
 
+    /// Whether it covers at least half of the narrower of the two.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        let narrower = (self.end - self.start).min(other.end - other.start);
+        let common = self.end.min(other.end) - self.start.max(other.start);
+        common >= 0.0 && common >= narrower / 2.0
+    }
+
     fn spacing_beside(&self, other: &Self) -> f64 {
         if self.string == other.string { self.spacing.max(other.spacing) } else { 0.0 }
     }
@@ -49,6 +58,7 @@ impl Glyph {
     pub(super) fn horizontal(text: &str, start: f64, end: f64) -> Self {
         Self {
             text: text.into(),
+            is_part: false,
             start,
             end,
             baseline: 0.0,

@@ -1,6 +1,7 @@
 //! Whether the text of pages can be trusted, and what was lost, as notes on the extraction.
 
 use super::content::{MAX_GLYPHS, PageContent};
+use super::glyph::Glyph;
 use crate::parsers::types::Extraction;
 
 /// On a page with a larger share of characters without text, too many words are damaged for it to be searched.
@@ -25,7 +26,7 @@ impl PageCount {
     pub(super) fn of(content: &PageContent) -> Self {
         Self {
             chars: content.glyphs.len() as u64,
-            unmapped: content.glyphs.iter().filter(|glyph| is_unmapped(&glyph.text)).count() as u64,
+            unmapped: content.glyphs.iter().filter(|glyph| is_unmapped(glyph)).count() as u64,
             odd: content.odd,
             is_cut: content.is_cut,
         }
@@ -104,8 +105,8 @@ impl PageTally {
 }
 
 /// Whether a character's font maps it to no text, or to a code that has a meaning only in that font.
-fn is_unmapped(text: &str) -> bool {
-    text.is_empty() || text.chars().all(|c| matches!(c, '\u{E000}'..='\u{F8FF}' | char::REPLACEMENT_CHARACTER))
+fn is_unmapped(glyph: &Glyph) -> bool {
+    !glyph.is_part && glyph.text.chars().all(|c| matches!(c, '\u{E000}'..='\u{F8FF}' | char::REPLACEMENT_CHARACTER))
 }
 
 /// `page 3`, or `3 pages (1, 2, 5)`.
@@ -121,7 +122,6 @@ fn named(pages: &[usize]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parsers::pdf::glyph::Glyph;
 
     fn count(text: &str, odd: u64) -> PageCount {
         let text_of = |c: char| if c == '?' { String::new() } else { c.to_string() };
