@@ -12,14 +12,18 @@ use crate::parsers::sink::{TextSink, readable};
 const MAX_BASELINE_SHIFT: f64 = 0.35;
 /// Gaps within a run are smaller than this.
 const MAX_RUN_GAP: f64 = 1.2;
-/// Gaps within a line are smaller than this.
+/// Gaps within a line are smaller than this, where its parts are drawn one after the other.
 const MAX_LINE_GAP: f64 = 2.5;
+/// Gaps between parts of a line are smaller than this, where others are drawn between them: a larger one divides columns.
+const MAX_WORD_GAP: f64 = 0.8;
 /// A larger gap is a space.
 const MIN_SPACE: f64 = 0.15;
 /// A larger gap between Arabic letters is a space: they are not kerned, and a tight line has narrow spaces.
 const MIN_ARABIC_SPACE: f64 = 0.07;
 /// A gap of less than this share of the line's usual space is kerning.
 const MIN_SHARE_OF_SPACE: f64 = 0.4;
+/// A letter's part that has no place of its own, such as its dots, is narrower than this.
+const MAX_PART_WIDTH: f64 = 0.02;
 /// How many of the last lines a run may continue.
 const OPEN_LINES: usize = 40;
 /// On a page with a larger share of right-to-left letters, each line that has any is right-to-left.
@@ -142,15 +146,21 @@ fn runs(glyphs: Vec<Glyph>) -> Vec<TextLine> {
 /// Joins runs on one baseline into lines.
 fn lines(runs: Vec<TextLine>) -> Vec<TextLine> {
     let mut lines: Vec<TextLine> = Vec::new();
+    let mut last_drawn = 0;
     for run in runs {
         let from = lines.len().saturating_sub(OPEN_LINES);
-        let continued = lines[from..].iter_mut().rev().find(|line| match (line.glyphs.first(), run.glyphs.first()) {
-            (Some(one), Some(other)) => {
-                same_baseline(one, other) && line.gap(&run) < MAX_LINE_GAP * one.size.max(other.size)
+        let continued = (from..lines.len()).rev().find(|index| {
+            let line = &lines[*index];
+            let max_gap = if *index == last_drawn { MAX_LINE_GAP } else { MAX_WORD_GAP };
+            match (line.glyphs.first(), run.glyphs.first()) {
+                (Some(one), Some(other)) => {
+                    same_baseline(one, other) && line.gap(&run) < max_gap * one.size.max(other.size)
+                }
+                _ => false,
             }
-            _ => false,
         });
-        match continued {
+        last_drawn = continued.unwrap_or(lines.len());
+        match lines.get_mut(last_drawn) {
             Some(line) => line.extend(run),
             None => lines.push(run),
         }
@@ -163,14 +173,10 @@ fn line_text(mut glyphs: Vec<Glyph>, right_to_left: bool) -> String {
     if glyphs.iter().all(|glyph| glyph.is_mirrored) {
         glyphs = mirrored_in_visual_order(glyphs);
     } else {
-        glyphs.sort_by(|one, other| one.start.total_cmp(&other.start));
+        // Of two characters at one place, a part of the other has no width of its own.
+        glyphs.sort_by(|one, other| one.start.total_cmp(&other.start).then(one.end.total_cmp(&other.end)));
     }
-    // Simulated bold draws each character twice.
-    glyphs.dedup_by(|next, kept| {
-        let shift = (next.start - kept.start).abs();
-        let is_over = shift < 0.1 * kept.size && shift < 0.5 * (kept.end - kept.start);
-        next.text == kept.text && !next.text.trim().is_empty() && is_over
-    });
+    glyphs.dedup_by(|next, kept| next.text == kept.text && !next.text.trim().is_empty() && is_drawn_over(next, kept));
     let min_arabic_space = min_arabic_space(&glyphs);
     let clusters = order::clusters(glyphs, |before, after| {
         let min_gap = if both_arabic(before, after) { min_arabic_space } else { MIN_SPACE };
@@ -182,6 +188,18 @@ fn line_text(mut glyphs: Vec<Glyph>, right_to_left: bool) -> String {
         Some(before) => before.replace(SOFT_HYPHEN, "-") + "\u{AD}",
         None => text.replace(SOFT_HYPHEN, "-"),
     }
+}
+
+/// Whether the next character is the same one again: simulated bold draws it twice, and a font whose letters are made of parts
+/// may give each the letter's text.
+fn is_drawn_over(next: &Glyph, kept: &Glyph) -> bool {
+    let shift = (next.start - kept.start).abs();
+    let [next_width, kept_width] = [next, kept].map(|glyph| glyph.end - glyph.start);
+    let is_twice = shift < 0.1 * kept.size && shift < 0.5 * next_width.max(kept_width);
+    let max_part_width = MAX_PART_WIDTH * kept.size;
+    let has_part = next_width.min(kept_width) < max_part_width && next_width.max(kept_width) >= max_part_width;
+    let is_part = has_part && next.overlaps(kept);
+    is_twice || is_part
 }
 
 /// The gap between two characters in units of the smaller font size.
@@ -271,6 +289,46 @@ mod tests {
         });
         second_first.extend(glyphs(&[("د", 0.0), ("ر", 0.0)], true));
         assert_eq!(line_text(second_first, true), "در اب");
+    }
+
+    #[test]
+    fn columns_are_not_joined_where_one_is_drawn_after_the_other() {
+        let run =
+            |text: &str, start: f64, baseline: f64| Glyph { baseline, ..Glyph::horizontal(text, start, start + 5.0) };
+        let texts = |glyphs: Vec<Glyph>| {
+            let lines = lines(runs(glyphs)).into_iter().map(|line| line_text(line.glyphs, false));
+            lines.collect::<Vec<_>>().join("|")
+        };
+        let [left, right] = [("a", "b"), ("c", "d")];
+        let columns =
+            vec![run(left.0, 0.0, 9.0), run(left.1, 0.0, 8.0), run(right.0, 7.0, 9.0), run(right.1, 7.0, 8.0)];
+        assert_eq!(texts(columns), "a|b|c|d");
+        let rows = vec![run(left.0, 0.0, 9.0), run(right.0, 7.0, 9.0), run(left.1, 0.0, 8.0), run(right.1, 7.0, 8.0)];
+        assert_eq!(texts(rows), "a c|b d");
+        let words_of_another_font = vec![run("a", 0.0, 9.0), run("b", 0.0, 8.0), run("c", 5.4, 9.0)];
+        assert_eq!(texts(words_of_another_font), "a c|b");
+    }
+
+    #[test]
+    fn letters_made_of_parts_are_read_once_and_whole() {
+        let part = |start: f64, end: f64| Glyph { is_part: true, ..Glyph::horizontal("", start, end) };
+        let glyph = Glyph::horizontal;
+        // The body of each letter is followed by its dots, which have its text; the last word is further to the left.
+        let bodies = vec![
+            part(3.0, 4.0),
+            glyph("ب", 3.4, 3.4),
+            part(2.0, 3.0),
+            glyph("ت", 2.4, 2.6),
+            part(0.5, 1.5),
+            glyph("ن", 0.9, 1.1),
+        ];
+        assert_eq!(line_text(bodies, true), "بت ن");
+        let unmapped = vec![glyph("", 1.0, 2.0), glyph("ش", 1.3, 1.6), glyph("", 0.0, 1.0), glyph("ت", 0.4, 0.6)];
+        assert_eq!(line_text(unmapped, true), "شت");
+        let doubled = vec![glyph("ش", 1.0, 2.0), glyph("ش", 1.4, 1.4), glyph("م", 0.0, 1.0)];
+        assert_eq!(line_text(doubled, true), "شم");
+        let alef_in_lam = vec![glyph("س", 1.0, 2.0), glyph("ل", 0.0, 1.0), glyph("ا", 0.0, 0.0), glyph("م", -1.0, 0.0)];
+        assert_eq!(line_text(alef_in_lam, true), "سلام");
     }
 
     #[test]

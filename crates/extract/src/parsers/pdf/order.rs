@@ -97,16 +97,29 @@ pub(super) fn clusters(glyphs: Vec<Glyph>, is_space: impl Fn(&Glyph, &Glyph) -> 
         }
     }
     let mut clusters: Vec<GlyphCluster> = Vec::with_capacity(letters.len() * 5 / 4);
+    // The part of a letter that extends furthest, since the last character.
+    let mut part: Option<&Glyph> = None;
+    let mut has_gap = false;
     for (index, letter) in letters.iter().enumerate() {
+        let neighbour = index.checked_sub(1).map(|before| &letters[before]);
+        let furthest = match (neighbour, part) {
+            (Some(neighbour), Some(part)) if part.end > neighbour.end => Some(part),
+            (neighbour, _) => neighbour,
+        };
+        has_gap |= furthest.is_some_and(|before| is_space(before, letter));
         let is_unmapped = letter.text.is_empty();
-        if is_unmapped && letter.end - letter.start < MIN_UNMAPPED_WIDTH * letter.size {
+        let covers =
+            |other: Option<&Glyph>| other.is_some_and(|other| !other.text.is_empty() && letter.overlaps(other));
+        let is_narrow = letter.end - letter.start < MIN_UNMAPPED_WIDTH * letter.size;
+        if is_unmapped && (letter.is_part || is_narrow || covers(neighbour) || covers(letters.get(index + 1))) {
+            part = part.filter(|part| part.end > letter.end).or(Some(letter));
             continue;
         }
         let blank = letter.text.trim().is_empty();
-        let gap = index.checked_sub(1).is_some_and(|before| is_space(&letters[before], letter));
-        if (gap || blank) && clusters.last().is_some_and(|last| last.class != CharClass::Space) {
+        if (has_gap || blank) && clusters.last().is_some_and(|last| last.class != CharClass::Space) {
             clusters.push(GlyphCluster::new(" ", letter.is_mirrored));
         }
+        has_gap = false;
         if let Some(space) = clusters.last_mut().filter(|_| is_unmapped) {
             space.has_unmapped = true;
         }
@@ -163,25 +176,42 @@ pub(super) fn logical(mut clusters: Vec<GlyphCluster>, right_to_left: bool) -> S
         clusters
     };
     // Brackets in right-to-left text are drawn mirrored. Whether the font's map has undone that already shows in how they
-    // pair.
+    // pair, and in the spaces beside those without a counterpart.
     let mirrored = reordered(mirror);
     let plain = reordered(|_| {});
-    joined(if unpaired(&plain) <= unpaired(&mirrored) { &plain } else { &mirrored })
+    joined(if misplaced_brackets(&plain) <= misplaced_brackets(&mirrored) { &plain } else { &mirrored })
 }
 
-/// The number of closing brackets without an opening one.
-fn unpaired(clusters: &[GlyphCluster]) -> usize {
+/// The number of brackets without a counterpart, and the number of those that have a space inside or a letter outside.
+fn misplaced_brackets(clusters: &[GlyphCluster]) -> (usize, usize) {
+    let is_apart = |index: Option<usize>| {
+        index.and_then(|index| clusters.get(index)).is_none_or(|beside| beside.class == CharClass::Space)
+    };
+    let is_word = |index: Option<usize>| {
+        let class = index.and_then(|index| clusters.get(index)).map(|beside| beside.class);
+        matches!(class, Some(CharClass::Right | CharClass::Left | CharClass::Digit))
+    };
     let mut open = 0_usize;
     let mut unpaired = 0;
-    for cluster in clusters {
-        match cluster.text.as_str() {
-            "(" | "[" | "{" | "«" | "‹" => open += 1,
-            ")" | "]" | "}" | "»" | "›" if open == 0 => unpaired += 1,
-            ")" | "]" | "}" | "»" | "›" => open -= 1,
-            _ => {}
-        }
+    let mut ill_spaced = 0;
+    for (index, cluster) in clusters.iter().enumerate() {
+        let (outside, inside) = match cluster.text.as_str() {
+            "(" | "[" | "{" | "«" | "‹" => {
+                open += 1;
+                (index.checked_sub(1), Some(index + 1))
+            }
+            ")" | "]" | "}" | "»" | "›" => {
+                if open == 0 {
+                    unpaired += 1;
+                }
+                open = open.saturating_sub(1);
+                (Some(index + 1), index.checked_sub(1))
+            }
+            _ => continue,
+        };
+        ill_spaced += usize::from(is_apart(inside)) + usize::from(is_word(outside));
     }
-    unpaired
+    (unpaired + open, ill_spaced)
 }
 
 fn is_left(cluster: &GlyphCluster) -> bool {
@@ -196,23 +226,60 @@ fn is_mirrored(clusters: &[GlyphCluster]) -> bool {
 /// Reverses each left-to-right run that is drawn from left to right, and applies `outside` to the clusters between the runs.
 fn reverse_left_runs(clusters: &mut [GlyphCluster], outside: fn(&mut GlyphCluster)) {
     let mut at = 0;
+    let mut context = NumberContext::Start;
     while at < clusters.len() {
-        if is_left(&clusters[at]) {
-            let end = at + left_run(&clusters[at..]);
-            if !is_mirrored(&clusters[at..end]) {
-                clusters[at..end].reverse();
-            }
-            at = end;
-        } else {
+        let length = left_run(&clusters[at..], context);
+        if let Some(last) = clusters[at..at + length.max(1)].iter().rev().find_map(NumberContext::after) {
+            context = last;
+        }
+        if length == 0 {
             outside(&mut clusters[at]);
             at += 1;
+            continue;
+        }
+        let end = at + length;
+        if !is_mirrored(&clusters[at..end]) {
+            clusters[at..end].reverse();
+        }
+        at = end;
+    }
+}
+
+/// The last letter before a number, which decides what belongs to it (Unicode Standard Annex 9, W2 to W7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NumberContext {
+    Start,
+    /// An Arabic letter: signs beside the digits do not belong to the number.
+    Arabic,
+    Other,
+}
+
+impl NumberContext {
+    fn after(cluster: &GlyphCluster) -> Option<Self> {
+        match cluster.class {
+            CharClass::Right
+                if cluster.text.chars().any(|c| matches!(c, '\u{0590}'..='\u{05FF}' | '\u{FB1D}'..='\u{FB4F}')) =>
+            {
+                Some(Self::Other)
+            }
+            CharClass::Right => Some(Self::Arabic),
+            CharClass::Left => Some(Self::Other),
+            _ => None,
         }
     }
 }
 
-/// The length of the left-to-right run at the start: up to the last left-to-right letter before a right-to-left one. A
-/// number alone takes only digits and the separators within it.
-fn left_run(clusters: &[GlyphCluster]) -> usize {
+/// The length of the left-to-right run at the start, 0 without one: up to the last left-to-right letter before a
+/// right-to-left one. A number alone takes only digits, the separators within it and, at the start of a line, the percent
+/// sign at its end.
+fn left_run(clusters: &[GlyphCluster], context: NumberContext) -> usize {
+    let digit_at = |index: usize| clusters.get(index).is_some_and(|cluster| cluster.class == CharClass::Digit);
+    let has_percent = context == NumberContext::Start
+        && matches!(clusters.first().map(|cluster| cluster.text.as_str()), Some("%" | "٪" | "‰"))
+        && digit_at(1);
+    if !has_percent && !clusters.first().is_some_and(is_left) {
+        return 0;
+    }
     let stretch = clusters.iter().take_while(|cluster| cluster.class != CharClass::Right).count();
     let clusters = &clusters[..stretch];
     if clusters.iter().any(|cluster| cluster.class == CharClass::Left) {
@@ -224,7 +291,7 @@ fn left_run(clusters: &[GlyphCluster]) -> usize {
         let digit_follows = clusters.get(end + 1).is_some_and(|after| after.class == CharClass::Digit);
         match next.class {
             CharClass::Digit => end += 1,
-            CharClass::Neutral if digit_follows && is_number_separator(&next.text) => end += 2,
+            CharClass::Neutral if digit_follows && is_number_separator(&next.text, context) => end += 2,
             _ => break,
         }
     }
@@ -243,8 +310,12 @@ fn closing(clusters: &[GlyphCluster], end: usize) -> usize {
     end + usize::from(extends)
 }
 
-fn is_number_separator(text: &str) -> bool {
-    matches!(text, "." | "," | "/" | ":" | "-" | "٫" | "٬" | "،")
+fn is_number_separator(text: &str, context: NumberContext) -> bool {
+    match text {
+        "." | "," | "/" | ":" | "٫" | "٬" | "،" => true,
+        "-" => context != NumberContext::Arabic,
+        _ => false,
+    }
 }
 
 fn mirror(cluster: &mut GlyphCluster) {
@@ -347,6 +418,40 @@ mod tests {
         assert_eq!(read("«مود» لوا", true), "اول «دوم»");
         assert_eq!(read("»مود« لوا", true), "اول «دوم»");
         assert_eq!(read("(see me) مالس", true), "سلام (see me)");
+    }
+
+    #[test]
+    fn hyphen_of_a_number_is_drawn_between_its_parts_from_right_to_left_behind_an_arabic_letter() {
+        assert_eq!(read("8864-021 :نفلت", true), "تلفن: 021-8864");
+        assert_eq!(read("21-05-1403 خیرات", true), "تاریخ 1403-05-21");
+        assert_eq!(read("۱-۲ لصف", true), "فصل ۲-۱");
+        assert_eq!(read("12.5/7 دد", true), "دد 12.5/7");
+        assert_eq!(read("021-8864 לט", true), "טל 021-8864", "no Arabic letter");
+        assert_eq!(read("نفلت 021-8864", true), "021-8864 تلفن", "at the start of a line");
+    }
+
+    #[test]
+    fn percent_sign_is_at_the_end_of_its_number() {
+        assert_eq!(read("فیفخت ۲۰٪", true), "۲۰٪ تخفیف");
+        assert_eq!(read("٪۲۰ فیفخت", true), "تخفیف ۲۰٪");
+        assert_eq!(read("فیفخت 12.5%", true), "12.5% تخفیف");
+    }
+
+    #[test]
+    fn bracket_without_a_counterpart_is_turned_towards_its_word() {
+        for line in ["الف) گزینه", "است) ادامه", "ادامه (در صفحه"] {
+            let in_text: String = line.chars().rev().collect();
+            let mirrored: String = in_text
+                .chars()
+                .map(|c| match c {
+                    '(' => ')',
+                    ')' => '(',
+                    c => c,
+                })
+                .collect();
+            assert_eq!(read(&in_text, true), line, "as in the text");
+            assert_eq!(read(&mirrored, true), line, "as it is drawn");
+        }
     }
 
     #[test]
