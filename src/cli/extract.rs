@@ -1,4 +1,5 @@
-//! `mfctl __extract REQUEST`: the hidden command that parses one untrusted file, given on standard input.
+//! `mfctl __extract REQUEST`: the hidden command that parses one untrusted file, given on standard input; `__extract serve`
+//! forks a process for each file.
 //!
 //! It is checked before anything else, so that a parser process reads no arguments, settings or runtime.
 

@@ -57,7 +57,7 @@ impl ParserFixture {
 }
 
 fn real_parser() -> Parser {
-    Parser::of_program(Path::new(env!("CARGO_BIN_EXE_mfctl")))
+    Parser::forked_by(Path::new(env!("CARGO_BIN_EXE_mfctl")))
 }
 
 #[test]
@@ -195,8 +195,12 @@ fn hanging_or_flooding_parser_is_killed() {
 #[test]
 fn parser_that_cannot_start_is_an_environment_failure() {
     let site = ParserFixture::new(b"text");
-    let failure = site.parse(&Parser::of_program("/nowhere/mfctl"), "text/plain", &Limits::default()).unwrap_err();
-    assert_eq!((failure.class, failure.kind), (ParserFailureClass::Environment, ParserFailureKind::Spawn));
+    for parser in
+        [Parser::of_program("/nowhere/mfctl"), Parser::forked_by("/nowhere/mfctl"), Parser::forked_by("/bin/true")]
+    {
+        let failure = site.parse(&parser, "text/plain", &Limits::default()).unwrap_err();
+        assert_eq!(failure.class, ParserFailureClass::Environment, "{failure:?}");
+    }
     fs::remove_file(site.file()).unwrap();
     let failure = site.parse(&real_parser(), "text/plain", &Limits::default()).unwrap_err();
     assert_eq!(failure.class, ParserFailureClass::Environment, "{failure}");

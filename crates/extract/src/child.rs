@@ -9,8 +9,8 @@ use std::os::fd::AsFd;
 
 use serde::{Deserialize, Serialize};
 
-use super::guards;
 use super::parsers::{ExtractError, Extraction, Limits, extract};
+use super::{fork_server, guards};
 
 /// The stack size of the parsing thread.
 const STACK_BYTES: usize = 32 << 20;
@@ -37,9 +37,15 @@ pub(super) enum ParserReply {
     Refused(ExtractError),
 }
 
-/// Runs the parser's process and returns its exit status. `request` is the argument that [`super::sandbox::Parser`] passes.
+/// Runs the parser's process, or the server that forks them, and returns its exit status. `argument` is what
+/// [`super::sandbox::Parser`] passes.
 #[must_use]
-pub fn run(request: &str) -> u8 {
+pub fn run(argument: &str) -> u8 {
+    if argument == fork_server::SERVE { fork_server::serve() } else { parse(argument) }
+}
+
+/// Parses the file on standard input and returns the exit status.
+pub(super) fn parse(request: &str) -> u8 {
     let request = match serde_json::from_str::<ParserRequest>(request) {
         Ok(request) => request,
         Err(error) => return not_started("reading the request", &error),

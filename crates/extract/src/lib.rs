@@ -3,8 +3,10 @@
 
 mod charset;
 pub mod child;
+mod fork_server;
 mod guards;
 pub mod mime;
+mod parser_process;
 pub mod parsers;
 mod sample;
 pub mod sandbox;

@@ -4,15 +4,15 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::{Child, Command};
 
 use mfctl_core::domain::host_errors::is_host_exhausted;
 
 use super::child::{EXIT_PANICKED, EXIT_UNGUARDED, ParserReply, ParserRequest};
+use super::parser_process::{ForkServers, ParserProcess};
 use super::parsers::{ExtractErrorKind, Extraction, Limits};
 
 /// The hidden subcommand that runs this program as the parser.
@@ -110,6 +110,8 @@ impl ParserFailure {
 #[derive(Debug, Clone)]
 pub struct Parser {
     program: PathBuf,
+    /// The servers that fork a process for each file; `None` if the program is started for each.
+    fork_servers: Option<ForkServers>,
 }
 
 impl Parser {
@@ -121,13 +123,19 @@ impl Parser {
         // The running binary itself: its path may hold another version by now, or nothing.
         let this = Path::new("/proc/self/exe");
         let program = if this.exists() { this.to_owned() } else { std::env::current_exe()? };
-        Ok(Self { program })
+        Ok(Self::forked_by(program))
     }
 
-    /// The parser is another program, for tests.
+    /// The parser is a process that another copy of this program forks, for tests.
+    #[must_use]
+    pub fn forked_by(program: impl Into<PathBuf>) -> Self {
+        Self { program: program.into(), fork_servers: Some(ForkServers::default()) }
+    }
+
+    /// The parser is another program, started for each file, for tests.
     #[must_use]
     pub fn of_program(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into() }
+        Self { program: program.into(), fork_servers: None }
     }
 
     /// Parses one file in a process of its own. Dropping the future ends the process.
@@ -153,9 +161,9 @@ impl Parser {
         media_type: &str,
         limits: &Limits,
     ) -> Result<(Extraction, Vec<u8>), ParserFailure> {
-        let child = self.spawn(file, media_type, limits)?;
+        let process = self.start(file, media_type, limits)?;
         let timeout = Duration::from_secs(limits.timeout_seconds);
-        let exit = match tokio::time::timeout(timeout, wait(child, limits)).await {
+        let exit = match tokio::time::timeout(timeout, wait(process, limits)).await {
             Ok(exit) => exit?,
             Err(_) => {
                 let reason =
@@ -169,24 +177,15 @@ impl Parser {
         read_reply(exit.stdout)
     }
 
-    fn spawn(&self, file: std::fs::File, media_type: &str, limits: &Limits) -> Result<Child, ParserFailure> {
-        let argument = ParserRequest { media_type: media_type.to_owned(), limits: *limits };
-        let argument = serde_json::to_string(&argument)
+    fn start(&self, file: std::fs::File, media_type: &str, limits: &Limits) -> Result<ParserProcess, ParserFailure> {
+        let request = ParserRequest { media_type: media_type.to_owned(), limits: *limits };
+        let request = serde_json::to_string(&request)
             .map_err(|error| ParserFailure::environment("encoding the parser's request", &error.into()))?;
-        Command::new(&self.program)
-            .arg0("mfctl-parser")
-            .args([VERB, &argument])
-            .env_clear()
-            // Each further malloc arena would reserve 64 MiB of the limited address space.
-            .env("MALLOC_ARENA_MAX", "1")
-            .current_dir("/")
-            .stdin(Stdio::from(file))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| ParserFailure::environment("starting the parser", &error))
+        let started = match &self.fork_servers {
+            Some(servers) => servers.start(&self.program, &request, &file),
+            None => ParserProcess::start(&self.program, &request, file),
+        };
+        started.map_err(|error| ParserFailure::environment("starting the parser", &error))
     }
 }
 
@@ -197,13 +196,13 @@ struct ParserExit {
     stderr: String,
 }
 
-async fn wait(mut child: Child, limits: &Limits) -> Result<ParserExit, ParserFailure> {
+async fn wait(mut process: ParserProcess, limits: &Limits) -> Result<ParserExit, ParserFailure> {
     let read_error = |error: io::Error| ParserFailure::environment("reading the parser's reply", &error);
     // JSON at most doubles text that has no control characters.
     let max_bytes = limits.output_bytes.max(limits.max_text_bytes as u64 * 2 + (1 << 20));
-    let stdout = child.stdout.take();
-    let stderr = child.stderr.take();
-    // A reply that is too large ends the wait: the process is killed when `child` is dropped.
+    let stdout = process.stdout.take();
+    let stderr = process.stderr.take();
+    // A reply that is too large ends the wait: the process is killed when it is dropped.
     let stdout = async {
         let bytes = read_at_most(stdout, max_bytes).await.map_err(read_error)?;
         if bytes.len() as u64 <= max_bytes {
@@ -214,7 +213,7 @@ async fn wait(mut child: Child, limits: &Limits) -> Result<ParserExit, ParserFai
     };
     let stderr = async { Ok(read_tail(stderr).await) };
     let (stdout, stderr) = tokio::try_join!(stdout, stderr)?;
-    let status = child.wait().await.map_err(read_error)?;
+    let status = process.wait().await.map_err(read_error)?;
     Ok(ParserExit { status, stdout, stderr })
 }
 

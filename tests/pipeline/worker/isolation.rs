@@ -41,7 +41,7 @@ async fn staged_object(platform: &Platform, asset: AssetId) -> ObjectRef {
 
 /// Enriches everything with this store.
 async fn enrich_from(platform: &Platform, objects: Arc<FaultyObjects>) -> WorkerOutcome {
-    let step = Enrich { objects, ..platform.enrich(Parser::of_program(env!("CARGO_BIN_EXE_mfctl"))) };
+    let step = Enrich { objects, ..platform.enrich(Parser::forked_by(env!("CARGO_BIN_EXE_mfctl"))) };
     platform.run(Arc::new(step), platform.worker_ports(), impatient(Tuning::default())).await
 }
 
