@@ -10,6 +10,10 @@ use super::cmap::CMap;
 use super::encoding::{CharCode, CompositeEncoding};
 use super::font_program::{FontProgram, ProgramSource};
 use super::glyph_name;
+use super::standard_font::StandardFont;
+
+/// The width of a character in ems, where nothing says it.
+const UNKNOWN_WIDTH: f64 = 0.5;
 
 /// The part of a font that text extraction needs.
 #[derive(Debug)]
@@ -129,10 +133,12 @@ impl Font {
             .enumerate()
             .filter_map(|(index, width)| Some((u32::try_from(first).ok()?.checked_add(index as u32)?, width * unit)))
             .collect();
+        let encoding = encoding(font, document);
+        let (widths, default_width) = with_default(widths, unit, &encoding, font, document);
         Self {
-            kind: FontKind::Simple(encoding(font, document)),
+            kind: FontKind::Simple(encoding),
             em: if is_type3 { type3_em(font, document, &matrix) } else { 1.0 },
-            default_width: if widths.is_empty() { 0.5 } else { 0.0 },
+            default_width,
             widths,
             to_unicode,
             is_vertical: false,
@@ -198,6 +204,31 @@ impl Font {
     fn char(&self, code: u32, text: CharText, is_space_code: bool) -> ShownChar {
         ShownChar { text, advance: self.widths.get(&code).copied().unwrap_or(self.default_width), is_space_code }
     }
+}
+
+/// The widths of a simple font's codes and that of all others, in ems. `unit` is the font's own unit in ems. The
+/// standard 14 fonts may leave out their widths (ISO 32000-1, 9.6.2.2).
+fn with_default(
+    widths: HashMap<u32, f64>,
+    unit: f64,
+    encoding: &[EncodedGlyph],
+    font: &Dictionary,
+    document: &Document,
+) -> (HashMap<u32, f64>, f64) {
+    let descriptor = font.get_deref(b"FontDescriptor", document).and_then(Object::as_dict).ok();
+    let described = |key: &[u8]| {
+        let width = descriptor?.get_deref(key, document).ok().and_then(number)?;
+        Some(width * unit).filter(|width| *width > 0.0)
+    };
+    if !widths.is_empty() {
+        return (widths, described(b"MissingWidth").unwrap_or(0.0));
+    }
+    let default = described(b"AvgWidth").or_else(|| described(b"MissingWidth")).unwrap_or(UNKNOWN_WIDTH);
+    let Some(standard) = StandardFont::named(name(font, b"BaseFont", document)) else { return (widths, default) };
+    let width = |(code, glyph): (u8, &EncodedGlyph)| {
+        Some((u32::from(code), standard.width(code, glyph.text.as_deref())? * unit))
+    };
+    ((0..=u8::MAX).zip(encoding).filter_map(width).collect(), default)
 }
 
 fn program_source(font: &Dictionary, document: &Document) -> Option<ProgramSource> {
@@ -325,6 +356,43 @@ mod tests {
         let w = vec![1.into(), Object::Array(vec![500.into(), 600.into()]), 10.into(), 12.into(), 250.into()];
         let widths = cid_widths(&dictionary! { "W" => w }, &Document::new());
         assert_eq!((widths.get(&2), widths.get(&12), widths.get(&13)), (Some(&0.6), Some(&0.25), None));
+    }
+
+    #[test]
+    fn standard_font_has_widths_of_its_own() {
+        let advances = |font: &Dictionary, bytes: &[u8]| {
+            let mut advances = Vec::new();
+            let document = Document::new();
+            Font::new(font, &document, 1 << 20).show(bytes, &document, 1 << 20, |shown| {
+                advances.push((shown.advance * 1000.0).round());
+            });
+            advances
+        };
+        let with = |base_font: &str, entries: Dictionary| {
+            let mut font =
+                dictionary! { "Subtype" => "Type1", "BaseFont" => base_font, "Encoding" => "WinAnsiEncoding" };
+            entries.iter().for_each(|(key, value)| font.set(key.clone(), value.clone()));
+            font
+        };
+        let none = Dictionary::new;
+        assert_eq!(advances(&with("Helvetica", none()), b"iW\xE9"), [222.0, 944.0, 556.0]);
+        assert_eq!(advances(&with("ABCDEF+Arial,Bold", none()), b"iW"), [278.0, 944.0]);
+        assert_eq!(advances(&with("TimesNewRomanPS-ItalicMT", none()), b"iW"), [278.0, 833.0]);
+        assert_eq!(advances(&with("Courier", none()), b"iW"), [600.0, 600.0]);
+        assert_eq!(advances(&with("Symbol", none()), b"a"), [631.0]);
+        let differences = dictionary! { "Differences" => vec![65.into(), Object::from("i"), Object::from("f_i")] };
+        assert_eq!(advances(&with("Helvetica", dictionary! { "Encoding" => differences }), b"AB"), [222.0, 500.0]);
+        // Its own widths count, and MissingWidth for all others.
+        let own = dictionary! { "FirstChar" => 65, "Widths" => vec![300.into()] };
+        assert_eq!(advances(&with("Helvetica", own.clone()), b"AB"), [300.0, 0.0]);
+        let mut missing = own;
+        missing.set("FontDescriptor", dictionary! { "MissingWidth" => 250, "AvgWidth" => 400 });
+        assert_eq!(advances(&with("Other", missing), b"AB"), [300.0, 250.0]);
+        assert_eq!(advances(&with("Other", none()), b"iW"), [500.0, 500.0]);
+        for (key, width) in [("AvgWidth", 400), ("MissingWidth", 250)] {
+            let descriptor = dictionary! { "FontDescriptor" => dictionary! { key => width } };
+            assert_eq!(advances(&with("Other", descriptor), b"i"), [f64::from(width)]);
+        }
     }
 
     #[test]

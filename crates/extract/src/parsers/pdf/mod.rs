@@ -24,6 +24,7 @@ mod lexer;
 mod note;
 mod operations;
 mod order;
+mod standard_font;
 mod text_layer;
 mod text_string;
 mod title;

@@ -166,6 +166,18 @@ fn title_of_a_pdf_is_that_of_its_information_else_that_of_its_metadata() {
 }
 
 #[test]
+fn standard_fonts_without_widths_are_laid_out_with_their_own() {
+    let letters = [("72", 'W'), ("83.3", 'A'), ("91.3", 'R'), ("100", 'M'), ("110", 'I'), ("113.3", 'N'), ("122", 'G')];
+    let apart: String =
+        letters.iter().map(|(x, letter)| format!("1 0 0 1 {x} 650 Tm ({letter}) Tj ")).collect::<Vec<_>>().concat();
+    let after = "72 700 Td (Illinois utility bill, initial filing) Tj 174 0 Td (12.50) Tj";
+    for (content, text) in [(&apart[..], "WARMING"), (after, "Illinois utility bill, initial filing 12.50")] {
+        let content = format!("BT /T 12 Tf {content} ET");
+        assert_eq!(text_of(&page("", &content), "application/pdf"), text);
+    }
+}
+
+#[test]
 fn pdf_text_is_read_in_every_direction() {
     for content in [
         "BT /T 12 Tf 1 0 0 1 50 700 Tm (one two) Tj ET",
