@@ -9,6 +9,7 @@ use super::drawing::{Drawing, Matrix, number};
 use super::error::pdf_error;
 use super::font::Font;
 use super::glyph::Glyph;
+use super::inflate;
 use super::operations::Operations;
 use super::text_string;
 use crate::parsers::types::{ExtractError, Limits};
@@ -36,10 +37,12 @@ pub(super) struct PageReader<'a> {
 pub(super) struct PageContent {
     /// The characters in the order they are drawn.
     pub(super) glyphs: Vec<Glyph>,
-    /// Tokens and operations that make no sense and were skipped, and streams that could not be read.
+    /// Tokens and operations that make no sense and were skipped.
     pub(super) odd: u64,
     /// Whether it has more characters than are read.
     pub(super) is_cut: bool,
+    /// Whether a stream of it could not be decoded to its end.
+    pub(super) is_damaged: bool,
 }
 
 impl<'a> PageReader<'a> {
@@ -55,7 +58,7 @@ impl<'a> PageReader<'a> {
         let content = self.page_stream(dictionary, &mut drawing)?;
         let resources = self.page_resources(page)?;
         self.draw(&content, &resources, &mut drawing, &mut Vec::new())?;
-        Ok(PageContent { glyphs: drawing.glyphs, odd: drawing.odd, is_cut: drawing.is_cut })
+        Ok(drawing.into_content())
     }
 
     /// The characters of a form that is not drawn by its page: the appearance of an annotation.
@@ -68,7 +71,7 @@ impl<'a> PageReader<'a> {
             }
             Err(_) => drawing.odd += 1,
         }
-        Ok(PageContent { glyphs: drawing.glyphs, odd: drawing.odd, is_cut: drawing.is_cut })
+        Ok(drawing.into_content())
     }
 
     fn page_resources(&self, page: ObjectId) -> Result<Vec<&'a Dictionary>, ExtractError> {
@@ -78,7 +81,7 @@ impl<'a> PageReader<'a> {
         Ok(own.into_iter().chain(referenced).collect())
     }
 
-    /// The page's content streams, one after another. One that cannot be read is left out.
+    /// The page's content streams, one after another, as far as they can be decoded.
     fn page_stream(&self, page: &Dictionary, drawing: &mut Drawing) -> Result<Vec<u8>, ExtractError> {
         let mut content = Vec::new();
         let Ok(contents) = page.get_deref(b"Contents", self.document) else { return Ok(content) };
@@ -93,10 +96,10 @@ impl<'a> PageReader<'a> {
                 drawing.odd += 1;
                 continue;
             };
-            match self.plain_content(stream, self.limits.max_stream_bytes.saturating_sub(content.len()))? {
-                Some(part) if content.is_empty() => content = part,
-                Some(part) => content.extend(part),
-                None => drawing.odd += 1,
+            let max_bytes = self.limits.max_stream_bytes.saturating_sub(content.len());
+            match self.stream_content(stream, max_bytes, drawing)? {
+                part if content.is_empty() => content = part,
+                part => content.extend(part),
             }
             // Tokens do not extend over streams.
             content.push(b'\n');
@@ -104,14 +107,25 @@ impl<'a> PageReader<'a> {
         Ok(content)
     }
 
-    /// A stream's content; `None` if it cannot be read.
-    fn plain_content(&self, stream: &Stream, max_bytes: usize) -> Result<Option<Vec<u8>>, ExtractError> {
-        match stream.get_plain_content_with_limit(max_bytes) {
-            Ok(content) => Ok(Some(content)),
+    /// What can be decoded of a stream.
+    fn stream_content(
+        &self,
+        stream: &Stream,
+        max_bytes: usize,
+        drawing: &mut Drawing,
+    ) -> Result<Vec<u8>, ExtractError> {
+        match inflate::decode(stream, max_bytes) {
+            Ok(decoded) => {
+                drawing.is_damaged |= !decoded.is_whole;
+                Ok(decoded.content)
+            }
             Err(error @ Error::Decompress(DecompressError::MemoryLimitExceeded { .. })) => {
                 Err(pdf_error(&error, self.limits))
             }
-            Err(_) => Ok(None),
+            Err(_) => {
+                drawing.is_damaged = true;
+                Ok(Vec::new())
+            }
         }
     }
 
@@ -185,10 +199,7 @@ impl<'a> PageReader<'a> {
         forms: &mut Vec<ObjectId>,
     ) -> Result<(), ExtractError> {
         let document = self.document;
-        let Some(content) = self.plain_content(form, self.limits.max_stream_bytes)? else {
-            drawing.odd += 1;
-            return Ok(());
-        };
+        let content = self.stream_content(form, self.limits.max_stream_bytes, drawing)?;
         let own = form.dict.get_deref(b"Resources", document).and_then(Object::as_dict).ok();
         let nested: Vec<&Dictionary> = own.into_iter().chain(resources.iter().copied().take(8)).collect();
         let matrix = form.dict.get_deref(b"Matrix", document).and_then(Object::as_array).map(|m| Matrix::of(m));

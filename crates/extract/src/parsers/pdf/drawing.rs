@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use lopdf::Object;
 
+use super::content::PageContent;
 use super::font::{CharText, Font};
 use super::glyph::Glyph;
 
@@ -91,8 +92,10 @@ pub(super) struct Drawing {
     pub(super) glyphs: Vec<Glyph>,
     /// Tokens and operations that make no sense.
     pub(super) odd: u64,
-    /// See [`super::content::PageContent::is_cut`].
+    /// See [`PageContent::is_cut`].
     pub(super) is_cut: bool,
+    /// See [`PageContent::is_damaged`].
+    pub(super) is_damaged: bool,
     /// Strings shown so far.
     strings: u32,
     /// The position at the end of the last string.
@@ -122,6 +125,7 @@ impl Default for Drawing {
             glyphs: Vec::new(),
             odd: 0,
             is_cut: false,
+            is_damaged: false,
             strings: 0,
             string_end: None,
             marks: Vec::new(),
@@ -130,6 +134,10 @@ impl Default for Drawing {
 }
 
 impl Drawing {
+    pub(super) fn into_content(self) -> PageContent {
+        PageContent { glyphs: self.glyphs, odd: self.odd, is_cut: self.is_cut, is_damaged: self.is_damaged }
+    }
+
     /// Applies an operation that shows no text itself.
     pub(super) fn apply(&mut self, operator: &[u8], operands: &[Object]) {
         match operator {

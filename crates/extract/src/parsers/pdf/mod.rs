@@ -19,6 +19,7 @@ mod font_program;
 mod glyph;
 mod glyph_name;
 mod glyph_names;
+mod inflate;
 mod layout;
 mod lexer;
 mod note;
@@ -105,7 +106,11 @@ fn read_pages(
     }
     (extraction.text, extraction.truncated) = sink.finish();
     if extraction.text.is_none() {
-        extraction.note("no text layer");
+        extraction.note(if tally.is_complete() {
+            "no text layer"
+        } else {
+            "no text could be read: the pages are damaged"
+        });
     }
     tally.note(extraction);
     if pages.len() > MAX_PAGES {

@@ -20,6 +20,7 @@ pub(super) struct PageCount {
     /// See [`PageContent::odd`].
     odd: u64,
     is_cut: bool,
+    is_damaged: bool,
 }
 
 impl PageCount {
@@ -29,6 +30,7 @@ impl PageCount {
             unmapped: content.glyphs.iter().filter(|glyph| is_unmapped(glyph)).count() as u64,
             odd: content.odd,
             is_cut: content.is_cut,
+            is_damaged: content.is_damaged,
         }
     }
 
@@ -37,6 +39,7 @@ impl PageCount {
         self.unmapped += other.unmapped;
         self.odd += other.odd;
         self.is_cut |= other.is_cut;
+        self.is_damaged |= other.is_damaged;
     }
 
     /// Whether enough of the characters have text.
@@ -53,13 +56,14 @@ pub(super) struct PageTally {
     untrusted: Vec<usize>,
     odd: Vec<usize>,
     cut: Vec<usize>,
+    damaged: Vec<usize>,
     unreadable: Vec<usize>,
 }
 
 impl PageTally {
     /// Adds the count of a page, by its number from 1.
     pub(super) fn add(&mut self, page: usize, count: PageCount) {
-        let PageCount { chars, unmapped, odd, is_cut } = count;
+        let PageCount { chars, unmapped, odd, is_cut, is_damaged } = count;
         self.chars += chars;
         self.unmapped += unmapped;
         if unmapped >= MIN_UNMAPPED && !count.is_trusted() {
@@ -71,6 +75,14 @@ impl PageTally {
         if is_cut {
             self.cut.push(page);
         }
+        if is_damaged {
+            self.damaged.push(page);
+        }
+    }
+
+    /// Whether all pages were read, each of their streams to its end.
+    pub(super) fn is_complete(&self) -> bool {
+        self.damaged.is_empty() && self.unreadable.is_empty()
     }
 
     /// Counts a page that could not be read at all.
@@ -93,6 +105,12 @@ impl PageTally {
         }
         if !self.odd.is_empty() {
             extraction.note(format!("{}: parts that are not valid were skipped or guessed", named(&self.odd)));
+        }
+        if !self.damaged.is_empty() {
+            extraction.note(format!(
+                "{}: the content is cut, because a stream could not be decoded to its end",
+                named(&self.damaged)
+            ));
         }
         if !self.cut.is_empty() {
             extraction.truncated = true;
@@ -126,7 +144,7 @@ mod tests {
     fn count(text: &str, odd: u64) -> PageCount {
         let text_of = |c: char| if c == '?' { String::new() } else { c.to_string() };
         let glyphs = text.chars().map(|c| Glyph::horizontal(&text_of(c), 0.0, 0.0)).collect();
-        PageCount::of(&PageContent { glyphs, odd, is_cut: false })
+        PageCount::of(&PageContent { glyphs, odd, ..PageContent::default() })
     }
 
     #[test]

@@ -78,6 +78,38 @@ fn pdf_stream_ends_where_its_length_does_not_say() {
     }
 }
 
+/// A content stream that is compressed, then written in hexadecimal.
+fn compressed(deflated: &[u8]) -> String {
+    let hex: String = deflated.iter().map(|byte| format!("{byte:02X}")).collect();
+    stream("/Filter [/ASCIIHexDecode /FlateDecode]", &(hex + ">"))
+}
+
+fn deflated(content: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(content.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn damaged_content_of_a_page_is_noted() {
+    let lines: Vec<String> =
+        (0..50).map(|n| format!("BT /T 12 Tf 0 {} Td (line {}) Tj ET", 12 * n, n * 7919)).collect();
+    let content = deflated(&lines.join("\n"));
+    let read = |data: &[u8]| parse(&pdf(&page_objects("", &compressed(data))), "application/pdf").unwrap();
+    let cut_note = "page 1: the content is cut, because a stream could not be decoded to its end";
+    let whole = read(&content);
+    assert_eq!(whole.notes, [""; 0]);
+    assert_eq!(read(&[b"\n", &content[..]].concat()), whole, "white space precedes the data");
+    let cut = read(&content[..content.len() / 2]);
+    assert!(whole.text.unwrap().starts_with(&cut.text.unwrap()[..20]));
+    assert!(cut.notes.iter().any(|note| note == cut_note), "{:?}", cut.notes);
+    let lost = read(b"nothing that was deflated");
+    assert_eq!((lost.text.as_deref(), &lost.notes[0][..]), (None, "no text could be read: the pages are damaged"));
+    assert!(lost.notes.iter().any(|note| note == cut_note), "{:?}", lost.notes);
+    let unknown = pdf(&page_objects("", &stream("/Filter /Unknown", "BT (lost) Tj ET")));
+    assert_eq!(parse(&unknown, "application/pdf").unwrap().notes[0], lost.notes[0]);
+}
+
 /// A file whose objects are in an object stream and that has a cross-reference stream, both without a length.
 #[test]
 fn object_and_cross_reference_streams_without_a_length_are_read() {
