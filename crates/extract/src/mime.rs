@@ -28,8 +28,8 @@ pub struct DetectedType {
 
 /// Detects a media type from a file's first bytes, of which [`SAMPLE_BYTES`] are inspected, and its name.
 ///
-/// The name never overrides the content. It refines it where the content is ambiguous: among kinds of plain text, and of
-/// ZIP and OLE containers.
+/// The name never overrides the content. It refines it where the content is ambiguous: among kinds of plain text, which
+/// a browser shows as HTML if the name says so, and of ZIP and OLE containers.
 #[must_use]
 pub fn detect(first_bytes: &[u8], name: Option<&str>) -> DetectedType {
     let sample = &first_bytes[..first_bytes.len().min(SAMPLE_BYTES)];
@@ -47,6 +47,7 @@ pub fn detect(first_bytes: &[u8], name: Option<&str>) -> DetectedType {
 fn refines(named: &str, content: &str) -> bool {
     match content {
         "text/plain" => is_textual(named) && !has_markup_start(named),
+        "text/csv" => is_textual(named) && !has_markup_start(named) && named != "text/plain",
         "application/xml" => named.ends_with("+xml"),
         "application/json" => named.ends_with("+json") || named == "application/jsonl",
         "application/zip" => is_zip_based(named),
@@ -63,14 +64,15 @@ fn refines(named: &str, content: &str) -> bool {
 
 /// Types that are recognised by their start: text without it is not of that type, whatever its name.
 fn has_markup_start(named: &str) -> bool {
-    matches!(named, "text/html" | "application/json" | "application/xml" | "application/xhtml+xml" | "image/svg+xml")
+    matches!(named, "application/json" | "application/xml" | "application/xhtml+xml" | "image/svg+xml")
 }
 
-fn is_textual(named: &str) -> bool {
-    named.starts_with("text/")
-        || named.ends_with("+json")
-        || matches!(named, "application/jsonl" | "application/x-subrip" | "application/yaml" | "application/toml")
-        || matches!(named, "application/x-tex" | "application/sql")
+/// Whether files of this media type are plain text, in whatever language.
+pub(crate) fn is_textual(media_type: &str) -> bool {
+    media_type.starts_with("text/")
+        || media_type.ends_with("+json")
+        || matches!(media_type, "application/jsonl" | "application/x-subrip" | "application/yaml" | "application/toml")
+        || matches!(media_type, "application/x-tex" | "application/sql")
 }
 
 fn is_zip_based(named: &str) -> bool {

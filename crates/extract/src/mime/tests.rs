@@ -185,7 +185,7 @@ fn contradicting_name_is_a_mismatch_and_refining_name_is_not() {
     assert_eq!(of(b"%PDF-1.4", "holiday.jpg"), ("application/pdf", true));
     assert_eq!(of(b"\x89PNG\r\n\x1A\n", "x.jpeg"), ("image/png", true));
     assert_eq!(of(b"just words", "report.pdf"), ("text/plain", true));
-    assert_eq!(of(b"just words", "page.html"), ("text/plain", true));
+    assert_eq!(of(b"just words", "page.xhtml"), ("text/plain", true));
     assert_eq!(of(b"just words", "notes.md"), ("text/markdown", false));
     assert_eq!(of(b"1\n00:00:01,000 --> 00:00:02,000\nhi", "film.srt"), ("application/x-subrip", false));
     assert_eq!(of(b"<html><p>", "page.HTM"), ("text/html", false));
@@ -193,6 +193,24 @@ fn contradicting_name_is_a_mismatch_and_refining_name_is_not() {
     assert_eq!(of(b"words", "no-extension"), ("text/plain", false));
     assert_eq!(of(b"words", ".pdf"), ("text/plain", false));
     assert_eq!(of(&[0; 64], "zeros.txt"), (UNKNOWN, true));
+}
+
+#[test]
+fn text_that_is_named_html_is_html() {
+    for start in
+        ["<h2>a</h2>", "<center>a", "<img src=a>", "<form>", "<nav>", "Dear reader,<br>", "R&amp;D", "just words"]
+    {
+        for name in ["page.html", "PAGE.HTM"] {
+            assert_eq!(of(start.as_bytes(), name), ("text/html", false), "{start}");
+        }
+        assert_eq!(of(start.as_bytes(), "notes.txt"), ("text/plain", false), "{start}");
+    }
+    let commas = "<h2>a, b, c</h2>\n".repeat(4);
+    assert_eq!(of(commas.as_bytes(), "page.html"), ("text/html", false));
+    assert_eq!(of(commas.as_bytes(), "notes.md"), ("text/markdown", false));
+    assert_eq!(of(commas.as_bytes(), "list.txt"), ("text/csv", false));
+    assert_eq!(of(b"{\"a\": 1}", "page.html"), ("application/json", false));
+    assert_eq!(of(b"%PDF-1.4", "page.html"), ("application/pdf", true));
 }
 
 proptest! {
