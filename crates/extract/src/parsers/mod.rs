@@ -7,6 +7,7 @@
 mod html;
 mod html_charset;
 mod image;
+mod json;
 mod language;
 mod pdf;
 mod plain;
@@ -28,7 +29,8 @@ pub fn extract(file: File, media_type: &str, limits: &Limits) -> Result<(Extract
         Some(Extractor::Image(format)) => return image::extract(file, format, limits),
         Some(Extractor::Pdf) => pdf::extract(file, limits)?,
         Some(Extractor::Html) => html::extract(file, limits)?,
-        Some(Extractor::Plain) => plain::extract(file, limits)?,
+        Some(Extractor::Json) => plain::extract(file, limits, json::unescaped)?,
+        Some(Extractor::Plain) => plain::extract(file, limits, std::convert::identity)?,
         None => return Ok((without_extractor(media_type), None)),
     };
     Ok((with_reason_first(extraction), None))
@@ -39,6 +41,7 @@ enum Extractor {
     Image(::image::ImageFormat),
     Pdf,
     Html,
+    Json,
     Plain,
 }
 
@@ -49,10 +52,9 @@ fn extractor(media_type: &str) -> Option<Extractor> {
     match media_type {
         "application/pdf" => Some(Extractor::Pdf),
         "text/html" | "application/xhtml+xml" => Some(Extractor::Html),
-        "application/json" | "application/jsonl" | "application/x-subrip" | "application/yaml" => {
-            Some(Extractor::Plain)
-        }
-        other => other.starts_with("text/").then_some(Extractor::Plain),
+        "application/json" | "application/jsonl" => Some(Extractor::Json),
+        other if other.ends_with("+json") => Some(Extractor::Json),
+        other => mime::is_textual(other).then_some(Extractor::Plain),
     }
 }
 
@@ -77,7 +79,7 @@ pub fn need(media_type: &str, size_bytes: u64, limits: &Limits) -> Result<Need, 
         Some(Extractor::Image(_)) => Ok(Need::Whole),
         Some(Extractor::Pdf) => pdf::check_size(size_bytes, limits).map(|()| Need::Whole),
         Some(Extractor::Html) => Ok(Need::Start(plain::read_bytes(&html::read_limits(limits)))),
-        Some(Extractor::Plain) => Ok(Need::Start(plain::read_bytes(limits))),
+        Some(Extractor::Json | Extractor::Plain) => Ok(Need::Start(plain::read_bytes(limits))),
     }
 }
 

@@ -11,8 +11,12 @@ use crate::charset;
 /// Text has one control character that has no place in it, and one more for so many characters; more are binary data.
 const CHARS_PER_CONTROL: u64 = 10;
 
-/// Reads a text file, up to about twice the limit of its text.
-pub(super) fn extract(file: File, limits: &Limits) -> Result<Extraction, ExtractError> {
+/// Reads a text file, up to about twice the limit of its text, and applies `convert` to what was decoded of it.
+pub(super) fn extract(
+    file: File,
+    limits: &Limits,
+    convert: impl FnOnce(String) -> String,
+) -> Result<Extraction, ExtractError> {
     let (bytes, whole) = read(file, limits)?;
     let mut extraction = Extraction::default();
     let charset = charset::detect(&bytes, None);
@@ -23,7 +27,7 @@ pub(super) fn extract(file: File, limits: &Limits) -> Result<Extraction, Extract
         return Err(ExtractError::malformed("the file says it is text, but most of it is binary data"));
     }
     let mut sink = TextSink::new(limits.max_text_bytes);
-    push(&text, &mut sink);
+    push(&convert(text), &mut sink);
     (extraction.text, extraction.truncated) = sink.finish();
     extraction.truncated |= !whole;
     if let Some(text) = &extraction.text {

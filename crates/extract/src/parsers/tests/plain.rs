@@ -53,3 +53,37 @@ fn control_characters_of_a_text_leave_its_words() {
     let binary: Vec<u8> = (0..=255).cycle().take(10_000).collect();
     assert_eq!(parse(&binary, "text/plain").unwrap_err().kind, ExtractErrorKind::Malformed);
 }
+
+#[test]
+fn escaped_characters_of_json_are_read() {
+    let escaped: String =
+        "گزارش سالانه کتابخانه ملی ایران".encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+    let json = format!("{{\"title\": \"{escaped}\\r\\n\\u0000end\"}}\n");
+    for media_type in ["application/json", "application/jsonl", "application/geo+json"] {
+        let read = parse(json.as_bytes(), media_type).unwrap();
+        let text = "{\"title\": \"گزارش سالانه کتابخانه ملی ایران\nend\"}";
+        assert_eq!((read.text.as_deref(), read.language()), (Some(text), Some("fa")), "{media_type}");
+    }
+    assert_eq!(text_of(json.as_bytes(), "text/plain"), json.trim_end());
+}
+
+#[test]
+fn text_in_whatever_language_is_read() {
+    for media_type in [
+        "application/x-tex",
+        "application/sql",
+        "application/toml",
+        "application/yaml",
+        "application/x-subrip",
+        "application/geo+json",
+        "text/x-python",
+    ] {
+        assert_eq!(text_of("title = \"گزارش سالانه\"\n".as_bytes(), media_type), "title = \"گزارش سالانه\"");
+    }
+    for name in ["a.tex", "a.sql", "a.toml", "a.yaml", "a.ini", "a.log", "a.md", "a.srt", "a.py"] {
+        let detected = mime::detect("title = گزارش\n".as_bytes(), Some(name));
+        assert!(extractor(detected.media_type).is_some() && !detected.mismatch, "{name}: {detected:?}");
+    }
+    let detected = mime::detect("{\"name\": \"گزارش\"}".as_bytes(), Some("a.geojson"));
+    assert!(matches!(extractor(detected.media_type), Some(Extractor::Json)), "{detected:?}");
+}
