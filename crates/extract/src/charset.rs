@@ -1,7 +1,8 @@
 //! Finds the character set of a text by its bytes, and decodes it.
 //!
-//! A byte order mark decides. Without one, the text is UTF-8 unless most bytes speak against it; then UTF-32 or UTF-16 if the
-//! bytes make sense as such; else what a document declares, or what the letters look like.
+//! A byte order mark decides. Without one, ASCII with the escape sequences of ISO-2022-JP is that; other text is UTF-8
+//! unless most bytes speak against it; then UTF-32 or UTF-16 if the bytes make sense as such; else what a document
+//! declares, or what the letters look like.
 
 mod utf8;
 
@@ -55,7 +56,7 @@ pub(crate) fn detect(bytes: &[u8], declared: Option<&'static Encoding>) -> Chars
     let declared_first = declared.filter(|encoding| *encoding == ISO_2022_JP && bytes.contains(&0x1B));
     let start = &bytes[..bytes.len().min(UNMARKED_SAMPLE_BYTES)];
     marked(start)
-        .or_else(|| declared_first.map(Charset::Standard))
+        .or_else(|| declared_first.or_else(|| is_iso_2022_jp(bytes).then_some(ISO_2022_JP)).map(Charset::Standard))
         .or_else(|| is_utf8(bytes).then_some(Charset::Standard(UTF_8)))
         .or_else(|| unmarked_wide(bytes))
         .or_else(|| declared.map(Charset::Standard))
@@ -85,6 +86,21 @@ fn marked(bytes: &[u8]) -> Option<Charset> {
         }
         _ => Encoding::for_bom(bytes).map(|(encoding, _)| Charset::Standard(encoding)),
     }
+}
+
+/// Whether the bytes are ASCII with escape sequences that select a Japanese character set, and valid as ISO-2022-JP.
+fn is_iso_2022_jp(bytes: &[u8]) -> bool {
+    const SELECTIONS: [&[u8]; 4] = [b"\x1B$B", b"\x1B$@", b"\x1B(J", b"\x1B(I"];
+    let sample = &bytes[..bytes.len().min(SAMPLE_BYTES)];
+    if !sample.is_ascii() || !sample.windows(3).any(|window| SELECTIONS.contains(&window)) {
+        return false;
+    }
+    let mut decoder = ISO_2022_JP.new_decoder_without_bom_handling();
+    let Some(max_bytes) = decoder.max_utf8_buffer_length(sample.len()) else { return false };
+    let mut text = String::with_capacity(max_bytes);
+    // The sample may end within a character.
+    let (_, _, has_errors) = decoder.decode_to_string(sample, &mut text, false);
+    !has_errors
 }
 
 /// The single-byte or multi-byte character set of a text that is not Unicode, by its letters.

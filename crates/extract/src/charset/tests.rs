@@ -269,6 +269,24 @@ fn a_declared_character_set_counts_where_the_bytes_do_not_decide() {
     assert_eq!(detect(&bytes, Some(ISO_2022_JP)).decode(&bytes), "図書館は毎日");
 }
 
+#[test]
+fn iso_2022_jp_is_recognised_by_its_escape_sequences() {
+    let text = "国立国会図書館は昭和二十三年に設立されました。\nNational Diet Library\n";
+    let (bytes, _, _) = ISO_2022_JP.encode(text);
+    assert_eq!((name(&bytes), decoded(&bytes)), ("iso-2022-jp".to_owned(), text.to_owned()));
+    for cut in 4..bytes.len() {
+        assert_eq!(name(&bytes[..cut]), "iso-2022-jp", "cut at {cut}");
+    }
+    assert!(is_text(&bytes));
+    for (bytes, text) in [(&b"\x1B$@F|\x1B(B"[..], "日"), (b"100 \x1B(J\\\x1B(B", "100 ¥"), (b"\x1B(I1\x1B(B", "ｱ")]
+    {
+        assert_eq!((name(bytes), decoded(bytes)), ("iso-2022-jp".to_owned(), text.to_owned()));
+    }
+    for other in ["\x1B(Bone \x1B[31mtwo", "\x1B$Bone \u{E9}", "\x1B$B\x01\x02", "ESC $ B", "\x1B(J\x1B(0qqq"] {
+        assert_eq!(name(other.as_bytes()), "utf-8", "{other:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_decoded(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
