@@ -1,5 +1,6 @@
 //! Text of an HTML page as a reader would see it: from a token stream, without a tree, so that no nesting is too deep.
 
+mod hidden;
 pub(super) mod open_elements;
 
 use std::fs::File;
@@ -7,6 +8,7 @@ use std::fs::File;
 use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
 use html5gum::{Emitter, Error as TokenizerError, Span, State, Tokenizer};
 
+use self::hidden::{HiddenElement, Showing};
 use self::open_elements::{OpenElements, TagKind};
 use super::sink::TextSink;
 use super::types::{ExtractError, Extraction, Language, Limits};
@@ -20,6 +22,8 @@ const BLOCKS: &str = "\
     address article aside blockquote body caption dd details dialog div dl dt fieldset figcaption figure footer form \
     h1 h2 h3 h4 h5 h6 header hr html legend li main menu nav ol option p pre section summary table tbody tfoot thead \
     tr ul";
+/// Elements whose white space is shown as it is.
+const PREFORMATTED: [&str; 5] = ["listing", "plaintext", "pre", "textarea", "xmp"];
 /// A longer title is cut.
 const MAX_TITLE_BYTES: usize = 2000;
 
@@ -102,15 +106,47 @@ enum TokenizerEnd {
 /// A start tag, and those of its attributes that matter.
 struct OpenTag {
     name: String,
-    alt: Option<String>,
-    lang: Option<String>,
+    /// By [`Attribute`].
+    values: [Option<String>; ATTRIBUTES],
 }
 
-/// The attribute that is being read.
+impl OpenTag {
+    fn value(&self, attribute: Attribute) -> Option<&str> {
+        self.values[attribute as usize].as_deref()
+    }
+
+    fn showing(&self) -> Showing<'_> {
+        Showing {
+            hidden: self.value(Attribute::Hidden),
+            style: self.value(Attribute::Style),
+            is_open: self.value(Attribute::Open).is_some(),
+        }
+    }
+}
+
+/// An attribute that matters.
+#[derive(Clone, Copy)]
 enum Attribute {
     Alt,
+    Hidden,
     Lang,
-    Ignored,
+    Open,
+    Style,
+}
+
+const ATTRIBUTES: usize = Attribute::Style as usize + 1;
+
+impl Attribute {
+    fn of(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"alt" => Self::Alt,
+            b"hidden" => Self::Hidden,
+            b"lang" => Self::Lang,
+            b"open" => Self::Open,
+            b"style" => Self::Style,
+            _ => return None,
+        })
+    }
 }
 
 /// A page's text and title so far.
@@ -122,6 +158,11 @@ struct HtmlPage {
     /// Whether the first title has ended: any other is not the page's.
     has_title: bool,
     open: OpenElements,
+    hidden: HiddenElement,
+    /// How many elements are open whose white space is shown as it is.
+    preformatted: usize,
+    /// Whether a line break that follows is not shown, because it is the first character of such an element.
+    skips_line_break: bool,
     /// The element whose content has no markup but its end tag, and how it is tokenized.
     content: Option<(String, State)>,
     /// Where that content begins.
@@ -139,7 +180,8 @@ struct HtmlPage {
     is_in_comment: bool,
     /// The start tag that is being read.
     tag: Option<OpenTag>,
-    attribute: Attribute,
+    /// The attribute that is being read, if it matters.
+    attribute: Option<Attribute>,
     /// Where the tag that is being read begins, once it has an attribute.
     tag_start: Option<usize>,
 }
@@ -153,6 +195,9 @@ impl HtmlPage {
             in_title: false,
             has_title: false,
             open: OpenElements::default(),
+            hidden: HiddenElement::default(),
+            preformatted: 0,
+            skips_line_break: false,
             content: None,
             content_start: 0,
             text_before_content: 0,
@@ -161,7 +206,7 @@ impl HtmlPage {
             comment_chars: 0,
             is_in_comment: false,
             tag: None,
-            attribute: Attribute::Ignored,
+            attribute: None,
             tag_start: None,
         }
     }
@@ -209,6 +254,7 @@ impl HtmlPage {
             false => self.text.truncate(self.text_before_content),
         }
         self.in_title = false;
+        self.preformatted = 0;
         self.hidden_chars = 0;
     }
 
@@ -257,7 +303,7 @@ impl HtmlPage {
         match *event {
             CallbackEvent::OpenStartTag { name } => {
                 let name = String::from_utf8_lossy(name).into_owned();
-                self.tag = Some(OpenTag { name, alt: None, lang: None });
+                self.tag = Some(OpenTag { name, values: Default::default() });
                 self.tag_start = Some(span.start);
             }
             CallbackEvent::AttributeName { name } => {
@@ -291,25 +337,17 @@ impl HtmlPage {
 
     /// Of two attributes with one name, the first counts.
     fn attribute_name(&mut self, name: &[u8]) {
-        self.attribute = match (name, &mut self.tag) {
-            (b"alt", Some(OpenTag { alt: alt @ None, .. })) => {
-                *alt = Some(String::new());
-                Attribute::Alt
-            }
-            (b"lang", Some(OpenTag { lang: lang @ None, .. })) => {
-                *lang = Some(String::new());
-                Attribute::Lang
-            }
-            _ => Attribute::Ignored,
-        };
+        self.attribute = None;
+        let (Some(tag), Some(attribute)) = (&mut self.tag, Attribute::of(name)) else { return };
+        if tag.value(attribute).is_none() {
+            tag.values[attribute as usize] = Some(String::new());
+            self.attribute = Some(attribute);
+        }
     }
 
     fn attribute_value(&mut self, value: &[u8]) {
-        let Some(tag) = &mut self.tag else { return };
-        match self.attribute {
-            Attribute::Alt => tag.alt = Some(String::from_utf8_lossy(value).into_owned()),
-            Attribute::Lang => tag.lang = Some(String::from_utf8_lossy(value).into_owned()),
-            Attribute::Ignored => {}
+        if let (Some(tag), Some(attribute)) = (&mut self.tag, self.attribute) {
+            tag.values[attribute as usize] = Some(String::from_utf8_lossy(value).into_owned());
         }
     }
 
@@ -317,13 +355,17 @@ impl HtmlPage {
         self.tag_start = None;
         let tag = self.tag.take()?;
         let kind = self.open.start(tag.name.as_bytes(), is_empty);
-        self.lay_out(kind, &tag.name, Some(&tag));
+        let is_hidden = match kind {
+            TagKind::Html if self.open.shows_text() => self.hidden.start(&tag.name, is_empty, tag.showing()),
+            _ => self.hidden.is_open(),
+        };
+        self.lay_out(kind, &tag.name, Some(&tag), is_hidden);
         if self.text.is_full() {
             return Some(TokenizerAction::Stop);
         }
         if is_empty {
-            if self.in_title && tag.name == "title" {
-                self.tag("title", None);
+            if (self.in_title && tag.name == "title") || (!is_hidden && PREFORMATTED.contains(&tag.name.as_str())) {
+                self.tag(&tag.name, None);
             }
             return None;
         }
@@ -339,18 +381,28 @@ impl HtmlPage {
             Some(_) => TagKind::Html,
             None => self.open.end(name.as_bytes()),
         };
-        self.lay_out(kind, name, None);
+        let is_hidden = match kind {
+            TagKind::Html if self.open.shows_text() => self.hidden.end(name),
+            _ => self.hidden.is_open(),
+        };
+        self.lay_out(kind, name, None, is_hidden);
     }
 
-    fn lay_out(&mut self, kind: TagKind, name: &str, start: Option<&OpenTag>) {
-        if self.open.shows_text() {
+    fn lay_out(&mut self, kind: TagKind, name: &str, start: Option<&OpenTag>, is_hidden: bool) {
+        if self.shows_text() {
             self.hidden_chars = 0;
         }
         match kind {
+            _ if is_hidden => {}
             TagKind::Html if self.open.shows_text() => self.tag(name, start),
             TagKind::SvgText => self.text.line(),
             TagKind::Html | TagKind::Other => {}
         }
+    }
+
+    /// Whether a browser shows text between the elements that are open.
+    fn shows_text(&self) -> bool {
+        self.open.shows_text() && !self.hidden.is_open()
     }
 
     /// The element on account of which a browser does not show its content.
@@ -360,7 +412,7 @@ impl HtmlPage {
 
     /// Adds text between tags, if a browser shows it.
     fn string(&mut self, text: &str) {
-        if self.open.shows_text() && self.hidden_content().is_none() {
+        if self.shows_text() && self.hidden_content().is_none() {
             self.words(text);
         } else {
             self.hidden_chars += visible_chars(text);
@@ -369,7 +421,8 @@ impl HtmlPage {
 
     /// What of the page was not read, because it is behind a start without an end.
     fn unread(&self) -> Option<String> {
-        let (start, chars) = match self.open.hiding().or_else(|| self.hidden_content()) {
+        let hiding = self.hidden.without_end().or_else(|| self.open.hiding()).or_else(|| self.hidden_content());
+        let (start, chars) = match hiding {
             Some(name) if self.hidden_chars > 0 => (format!("a <{name}>"), self.hidden_chars),
             _ if self.comment_chars > 0 => ("a comment".to_owned(), self.comment_chars),
             _ => return None,
@@ -379,13 +432,18 @@ impl HtmlPage {
 
     /// Applies the layout of a start or end tag.
     fn tag(&mut self, name: &str, start: Option<&OpenTag>) {
+        self.skips_line_break = start.is_some() && matches!(name, "listing" | "pre" | "textarea");
+        if PREFORMATTED.contains(&name) {
+            self.preformatted =
+                if start.is_some() { self.preformatted + 1 } else { self.preformatted.saturating_sub(1) };
+        }
         match name {
             "title" => {
                 self.in_title = start.is_some() && !self.has_title;
                 self.has_title |= start.is_none();
             }
             "html" if start.is_some() && self.language.is_none() => {
-                self.language = start.and_then(|tag| language_code(tag.lang.as_deref()?));
+                self.language = start.and_then(|tag| language_code(tag.value(Attribute::Lang)?));
             }
             "br" => self.text.line(),
             "td" | "th" => self.text.space(),
@@ -393,7 +451,7 @@ impl HtmlPage {
                 self.text.paragraph()
             }
             "img" => {
-                if let Some(alt) = start.and_then(|tag| tag.alt.as_deref()) {
+                if let Some(alt) = start.and_then(|tag| tag.value(Attribute::Alt)) {
                     self.text.space();
                     self.words(alt);
                     self.text.space();
@@ -404,11 +462,14 @@ impl HtmlPage {
         }
     }
 
-    /// Adds text between tags: runs of white space become one space.
+    /// Adds text between tags: runs of white space become one space, if it is not preformatted.
     fn words(&mut self, text: &str) {
+        let is_preformatted = self.preformatted > 0 && !self.in_title;
         let sink = if self.in_title { &mut self.title } else { &mut self.text };
+        let text = text.strip_prefix('\n').filter(|_| self.skips_line_break).unwrap_or(text);
+        self.skips_line_break = false;
         for c in text.chars() {
-            if c.is_whitespace() && c != '\u{A0}' {
+            if c.is_whitespace() && c != '\u{A0}' && !is_preformatted {
                 sink.space()
             } else {
                 sink.push_char(c)

@@ -131,6 +131,57 @@ fn what_a_browser_shows_of_foreign_and_nested_elements_is_read() {
 }
 
 #[test]
+fn what_a_page_hides_is_not_read() {
+    for (page, text) in [
+        ("<p>one</p><p hidden>no</p><p style='display:none'>no</p>two", "one\n\ntwo"),
+        ("a<span style='color: red; visibility: hidden'>no</span>b", "ab"),
+        ("a<datalist><option>no<option>no</datalist>b", "ab"),
+        ("a<video src=x>no</video><audio>no</audio><canvas><p>no</p></canvas>b", "ab"),
+        ("<dialog>no</dialog><dialog open>one</dialog>two", "one\ntwo"),
+        ("<ruby>字<rp>(</rp><rt>ji</rt><rp>)</rp></ruby>", "字ji"),
+        ("<div hidden><div>no</div>no<svg><text>no</text></svg></div>one", "one"),
+        ("<div hidden>no<p>no<br>no<img alt=no></div>one", "one"),
+        ("<div hidden><template></div></template>no</div>one", "one"),
+        ("<div hidden><script>'</div>'</script>no</div>one", "one"),
+        ("one<img hidden alt=no>two<input hidden>three", "onetwothree"),
+        ("<div hidden=until-found>one</div><div hidden=''>no</div>", "one"),
+        ("<body hidden><p>one", "one"),
+        // Elements without an end tag.
+        ("<p hidden>no<p>one", "one"),
+        ("<p hidden>no<b>no<div>one</div>", "one"),
+        ("<p hidden>no<select><option>no</select>no<p>one", "one"),
+        ("<ul><li hidden>no<ul><li>no</ul>no<li>one</ul>", "one"),
+        ("<ul><li hidden>no</ul>one", "one"),
+        ("<table><tr><td hidden>no<td>one<tr hidden><td>no<tr><td>two</table>three", "one\ntwo\n\nthree"),
+        ("<dl><dt>one<dd hidden>no<dt>two</dl>", "one\ntwo"),
+        ("<select><option hidden>no<option>one</select>", "one"),
+        ("<div><span hidden>no</div>one", "one"),
+        ("<b><div hidden>no</b>no</div>one", "one"),
+    ] {
+        let read = parse(page.as_bytes(), "text/html").unwrap();
+        assert_eq!((read.text.as_deref(), &read.notes[..]), (Some(text), &[][..]), "{page}");
+    }
+    for hidden in ["<p hidden>", "<div hidden>", "<video>", "<ul><li hidden>", "<div hidden></b>", "<a hidden><table>"]
+    {
+        parse(hidden.repeat(100_000).as_bytes(), "text/html").unwrap();
+    }
+}
+
+#[test]
+fn line_breaks_of_preformatted_text_are_kept() {
+    for (page, text) in [
+        ("<pre>\none\n  two\n\nthree</pre>four\nfive", "one\n  two\n\nthree\nfour five"),
+        ("<pre>one\r\ntwo</pre>", "one\ntwo"),
+        ("<pre>one\n<b>two\nthree</b></pre>", "one\ntwo\nthree"),
+        ("<textarea>\none\ntwo</textarea> three", "one\ntwo three"),
+        ("<pre/>one\ntwo", "one two"),
+        ("<p>one\n<pre hidden>no</pre>two\nthree", "one two three"),
+    ] {
+        assert_eq!(text_of(page.as_bytes(), "text/html"), text, "{page}");
+    }
+}
+
+#[test]
 fn what_is_not_shown_behind_a_start_without_an_end_is_noted() {
     for (page, start, chars) in [
         ("one<template><p>two three</p>", "a <template>", 8),
@@ -147,6 +198,8 @@ fn what_is_not_shown_behind_a_start_without_an_end_is_noted() {
         ("one<noembed>two", "a <noembed>", 3),
         ("one<noframes>two", "a <noframes>", 3),
         ("one<template><style>two", "a <template>", 3),
+        ("one<div hidden>two<p>three", "a <div>", 8),
+        ("one<video>two", "a <video>", 3),
         ("one<!-- two <p> three", "a comment", 11),
         ("one<!-- two <p>", "a comment", 6),
         ("one<!two", "a comment", 3),
