@@ -29,6 +29,8 @@ pub(super) struct PageReader<'a> {
     limits: &'a Limits,
     /// By the address of their dictionary, which stays where it is as long as the document: a dictionary in the resources has no id.
     fonts: HashMap<usize, Rc<Font>>,
+    /// The font of text whose own the resources do not have.
+    substitute: Option<Rc<Font>>,
     operations: u64,
 }
 
@@ -47,7 +49,7 @@ pub(super) struct PageContent {
 
 impl<'a> PageReader<'a> {
     pub(super) fn new(document: &'a Document, limits: &'a Limits) -> Self {
-        Self { document, limits, fonts: HashMap::new(), operations: 0 }
+        Self { document, limits, fonts: HashMap::new(), substitute: None, operations: 0 }
     }
 
     /// The characters of a page.
@@ -211,9 +213,12 @@ impl<'a> PageReader<'a> {
         result
     }
 
+    /// The font of that name; `None` if its object is damaged or missing, and its encoding with it.
     fn font(&mut self, name: &[u8], resources: &[&'a Dictionary]) -> Option<Rc<Font>> {
         let document = self.document;
-        let object = resource(document, resources, b"Font", name)?;
+        let Some(object) = resource(document, resources, b"Font", name) else {
+            return Some(Rc::clone(self.substitute.get_or_insert_with(|| Rc::new(Font::substitute(document)))));
+        };
         let dictionary = document.dereference(object).ok()?.1.as_dict().ok()?;
         let address = std::ptr::from_ref(dictionary).addr();
         let font = self
@@ -269,6 +274,7 @@ impl<'a> PageReader<'a> {
             drawing.odd += 1;
             return;
         };
+        drawing.odd += u64::from(self.substitute.as_ref().is_some_and(|substitute| Rc::ptr_eq(substitute, &font)));
         font.show(bytes, self.document, self.limits.max_stream_bytes, |shown| {
             drawing.push(shown.text, shown.advance, &font);
             let state = &drawing.state;

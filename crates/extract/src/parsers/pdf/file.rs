@@ -1,8 +1,10 @@
-//! A PDF as a file: where it starts, whether it is whole, and objects that `lopdf` leaves out because a stream's length is
-//! missing or wrong.
+//! A PDF as a file: where it starts, whether it is whole, and what `lopdf` leaves out: objects because the length of a
+//! stream is missing or wrong, and pages that are no objects of their own.
+
+use std::collections::HashSet;
 
 use lopdf::xref::XrefEntry;
-use lopdf::{Document, LoadOptions, Object, ObjectId, ObjectStream, Stream, encryption};
+use lopdf::{Document, LoadOptions, Object, ObjectId, ObjectStream, Stream, dictionary, encryption};
 
 use super::error::pdf_error;
 use super::lexer::{Lexer, Token};
@@ -111,7 +113,49 @@ fn load_at(bytes: &[u8], limits: &Limits) -> Result<Document, ExtractError> {
         return Err(ExtractError::new(ExtractErrorKind::Encrypted, "the PDF needs a password"));
     }
     repair_streams(&mut document, bytes, limits.max_stream_bytes);
+    number_pages(&mut document);
     Ok(document)
+}
+
+/// Makes objects of the pages and nodes of the page tree that are direct objects, and a tree of a page in place of one.
+fn number_pages(document: &mut Document) {
+    let Ok(pages) = document.catalog().and_then(|catalog| catalog.get(b"Pages")).cloned() else { return };
+    let root = match pages {
+        Object::Reference(root) => root,
+        Object::Dictionary(root) => match document.try_add_object(root) {
+            Ok(root) => root,
+            Err(_) => return,
+        },
+        _ => return,
+    };
+    let is_page = document.get_dictionary(root).is_ok_and(|root| root.has_type(b"Page"));
+    let tree = is_page.then(|| dictionary! { "Type" => "Pages", "Kids" => vec![root.into()], "Count" => 1 });
+    let root = tree.and_then(|tree| document.try_add_object(tree).ok()).unwrap_or(root);
+    if let Ok(catalog) = document.catalog_mut() {
+        catalog.set("Pages", root);
+    }
+    let mut seen = HashSet::new();
+    let mut nodes = vec![root];
+    while let Some(node) = nodes.pop() {
+        let kids =
+            document.get_dictionary(node).and_then(|node| node.get_deref(b"Kids", document)?.as_array()).cloned();
+        let Ok(mut kids) = kids else { continue };
+        if !seen.insert(node) {
+            continue;
+        }
+        let is_numbered = kids.iter().all(|kid| kid.as_dict().is_err());
+        for kid in &mut kids {
+            if let Object::Dictionary(dictionary) = kid
+                && let Ok(id) = document.try_add_object(std::mem::take(dictionary))
+            {
+                *kid = id.into();
+            }
+            nodes.extend(kid.as_reference());
+        }
+        if let (false, Ok(node)) = (is_numbered, document.get_dictionary_mut(node)) {
+            node.set("Kids", kids);
+        }
+    }
 }
 
 /// Where the document starts from which its offsets count: at its header, or at the start of the file. In that case a header

@@ -99,6 +99,16 @@ impl Font {
         }
     }
 
+    /// The font in place of one that is missing, as in other programs: Helvetica.
+    pub(super) fn substitute(document: &Document) -> Self {
+        let font = dictionary! {
+            "Subtype" => "Type1",
+            "BaseFont" => "Helvetica",
+            "Encoding" => "WinAnsiEncoding",
+        };
+        Self::simple(&font, document, CMap::default())
+    }
+
     fn composite(font: &Dictionary, document: &Document, to_unicode: CMap, max_stream_bytes: usize) -> Self {
         let descendants = font.get_deref(b"DescendantFonts", document).ok();
         let descendant = descendants.and_then(|fonts| match fonts {

@@ -208,11 +208,16 @@ fn pdf_page_without_a_trustworthy_text_layer_is_named() {
 
 #[test]
 fn what_a_pdf_page_refers_to_in_vain_is_noted() {
-    for content in ["/T2 12 Tf (x) Tj", "/F Do", "BT (no font) Tj ET"] {
-        let content = format!("BT /T 12 Tf (found) Tj ET q {content} Q");
-        let content = content.replace("q BT", "q /T2 1 Tf BT");
-        let extraction = parse(&page("", &content), "application/pdf").unwrap();
-        assert_eq!(extraction.text.as_deref(), Some("found"), "{content}");
+    for (content, text) in [
+        ("BT /T 12 Tf 0 700 Td (found) Tj /T2 12 Tf 0 -14 Td (guessed) Tj ET", "found\nguessed"),
+        ("BT /T 12 Tf 0 700 Td (found) Tj /Lost 12 Tf 0 -14 Td (unknown) Tj ET", "found"),
+        ("BT /T 12 Tf (found) Tj ET /F Do", "found"),
+        ("BT (no font) Tj /T 12 Tf (found) Tj ET", "found"),
+    ] {
+        let mut objects = page_objects("", &stream("", content));
+        objects[2] = objects[2].replace("/T 4 0 R", "/T 4 0 R /Lost 99 0 R");
+        let extraction = parse(&pdf(&objects), "application/pdf").unwrap();
+        assert_eq!(extraction.text.as_deref(), Some(text), "{content}");
         assert_eq!(extraction.notes, ["page 1: parts that are not valid were skipped or guessed"], "{content}");
     }
 }

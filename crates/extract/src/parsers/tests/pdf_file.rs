@@ -179,6 +179,27 @@ fn pdf_with_flipped_bits_ends_in_a_named_outcome() {
 }
 
 #[test]
+fn pages_that_are_no_objects_of_their_own_are_read() {
+    let page = "<</Type /Page /Contents 5 0 R /Resources <</Font <</T 4 0 R>>>>>>";
+    for (catalogue, pages, third) in [
+        ("/Pages 2 0 R", format!("<</Type /Pages /Kids [{page}] /Count 1>>"), ""),
+        ("/Pages 2 0 R", format!("<</Type /Pages /Kids [<</Type /Pages /Kids [{page}] /Count 1>>] /Count 1>>"), ""),
+        ("/Pages 2 0 R", "<</Type /Pages /Kids 3 0 R /Count 1>>".to_owned(), &format!("[{page}]")[..]),
+        ("/Pages <</Type /Pages /Kids [2 0 R] /Count 1>>", page.to_owned(), ""),
+        ("/Pages 2 0 R", page.to_owned(), ""),
+        ("/Pages 3 0 R", "<</Type /Pages /Kids [3 0 R] /Count 1>>".to_owned(), page),
+    ] {
+        let mut objects = page_objects("", &stream("", "BT /T 12 Tf (found) Tj ET"));
+        objects[0] = format!("<</Type /Catalog {catalogue}>>");
+        objects[1] = pages;
+        objects[2] = if third.is_empty() { "null".to_owned() } else { third.to_owned() };
+        let extraction = parse(&pdf(&objects), "application/pdf").unwrap();
+        assert_eq!((extraction.text.as_deref(), extraction.pages), (Some("found"), Some(1)), "{:?}", &objects[..3]);
+        assert_eq!(extraction.notes, [""; 0]);
+    }
+}
+
+#[test]
 fn pdf_with_cyclic_page_tree_is_malformed() {
     let looped = pdf(&[
         "<</Type /Catalog /Pages 2 0 R>>".into(),
