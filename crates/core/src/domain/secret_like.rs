@@ -1,10 +1,12 @@
 //! Detection of values that look like secrets and must not be stored as plain configuration. A heuristic that prefers false
 //! positives; the operator can override it.
 
+use serde_json::Value;
+
 use super::address;
 
 /// Words in a key that suggest a secret value.
-const SECRET_WORDS: [&str; 10] = [
+const SECRET_WORDS: [&str; 13] = [
     "password",
     "passwd",
     "secret",
@@ -13,46 +15,160 @@ const SECRET_WORDS: [&str; 10] = [
     "apikey",
     "private_key",
     "access_key",
+    "account_key",
+    "accountkey",
+    "accesskey",
     "credential",
     "passphrase",
 ];
+/// Words that suggest a secret value where they are the last part of a key: `db_pass`, not `bypass` or `pass_rate`.
+const SHORT_SECRET_WORDS: [&str; 2] = ["pass", "pwd"];
+/// Last parts of keys that say where a secret is, or what it is called.
+const LOCATION_WORDS: [&str; 9] = ["file", "path", "dir", "name", "url", "uri", "ref", "mount", "header"];
+/// Beginnings of values that say where a secret is.
+const REFERENCES: [&str; 3] = ["vault:", "env:", "file:"];
+/// Beginnings of secrets, the shortest length of one in bytes, and what it is.
+const KNOWN_FORMS: [(&str, usize, &str); 18] = [
+    ("AKIA", 20, "an access key of AWS"),
+    ("ASIA", 20, "an access key of AWS"),
+    ("hvs.", 24, "a token of Vault"),
+    ("s.", 26, "a token of Vault"),
+    ("ghp_", 36, "a token of GitHub"),
+    ("gho_", 36, "a token of GitHub"),
+    ("ghu_", 36, "a token of GitHub"),
+    ("ghs_", 36, "a token of GitHub"),
+    ("ghr_", 36, "a token of GitHub"),
+    ("github_pat_", 36, "a token of GitHub"),
+    ("glpat-", 26, "a token of GitLab"),
+    ("sk_live_", 20, "a key of Stripe"),
+    ("rk_live_", 20, "a key of Stripe"),
+    ("xoxa-", 20, "a token of Slack"),
+    ("xoxb-", 20, "a token of Slack"),
+    ("xoxp-", 20, "a token of Slack"),
+    ("xoxr-", 20, "a token of Slack"),
+    ("xoxs-", 20, "a token of Slack"),
+];
 /// Minimum length of a random key, in bytes.
 const MIN_RANDOM_KEY: usize = 20;
+/// Minimum length of a password, in bytes: `token: 20m` has none.
+const MIN_PASSWORD: usize = 6;
 
-/// Why a value looks like a secret; `None` if it does not. The text never contains the value.
+/// Why a value looks like a secret; `None` if it does not. Of a value in JSON, each name and value is checked. The text
+/// never contains the value.
 #[must_use]
 pub fn secret_reason(key: &str, value: &str) -> Option<String> {
     let value = value.trim();
-    if value.contains("-----BEGIN ") && value.contains("PRIVATE KEY-----") {
+    if let Some(json) = serde_json::from_str(value).ok().filter(|json: &Value| json.is_object() || json.is_array()) {
+        return secret_in_json(key, &json);
+    }
+    if value.contains("-----BEGIN ") && value.contains("PRIVATE KEY") {
         return Some("the value holds a private key".to_owned());
     }
-    if is_jwt(value) {
+    let words = || value.split_whitespace().map(|word| word.trim_matches(|c: char| "'\"`(){}[],:;!?".contains(c)));
+    if words().any(is_jwt) {
         return Some("the value looks like a signed token (JWT)".to_owned());
     }
-    let known = [
-        ("AKIA", 20, "an access key of AWS"),
-        ("ASIA", 20, "an access key of AWS"),
-        ("hvs.", 24, "a token of Vault"),
-        ("s.", 26, "a token of Vault"),
-        ("ghp_", 36, "a token of GitHub"),
-        ("xoxb-", 20, "a token of Slack"),
-    ];
-    if let Some((.., what)) = known.iter().find(|(start, length, _)| {
-        value.starts_with(start) && value.len() >= *length && value.chars().all(is_token_char)
-    }) {
+    let is_known = |word: &str, start: &str, length: usize| {
+        word.starts_with(start) && word.len() >= length && word.chars().all(is_token_char)
+    };
+    let known = KNOWN_FORMS.iter().find(|(start, length, _)| words().any(|word| is_known(word, start, *length)));
+    if let Some((.., what)) = known {
         return Some(format!("the value looks like {what}"));
     }
-    if address::has_password(value) {
+    if has_login(value) {
+        return Some("the value has credentials in it".to_owned());
+    }
+    if address::has_password(value) || words().any(is_go_address_with_password) {
         return Some("the value is an address with a password in it".to_owned());
     }
     if let Some(word) = assigned_word(value, Assignment::Equals) {
         return Some(format!("the value has something after {word}="));
     }
-    let key = key.to_ascii_lowercase();
+    if let Some(word) = assignments(value).find_map(|(name, value)| secret_word(name, value)) {
+        return Some(format!("the value has something after {word}"));
+    }
+    secret_word(key, value).map(|word| format!("the key is called {word}, and the value could be one"))
+}
+
+/// [`secret_reason`] of the values in a list or a map. Each has its own name; the values of a list, and a value called
+/// `value`, have that of what they are in.
+fn secret_in_json(key: &str, json: &Value) -> Option<String> {
+    match json {
+        Value::Null | Value::Bool(_) => None,
+        Value::Number(number) => secret_reason(key, &number.to_string()),
+        Value::String(text) => secret_reason(key, text),
+        Value::Array(list) => list.iter().find_map(|part| secret_in_json(key, part)),
+        Value::Object(map) => {
+            map.iter().find_map(|(name, part)| secret_in_json(if name == "value" { key } else { name }, part))
+        }
+    }
+}
+
+/// The word in a key for which its value could be a secret.
+fn secret_word(key: &str, value: &str) -> Option<&'static str> {
+    let key_words: Vec<String> = words_of_key(key);
+    let last = key_words.last().map(String::as_str).unwrap_or_default();
+    if LOCATION_WORDS.contains(&last) || is_reference(value) {
+        return None;
+    }
+    if let Some(word) = SHORT_SECRET_WORDS.iter().find(|word| **word == last && value.len() >= MIN_PASSWORD) {
+        return Some(word);
+    }
+    let key = key.to_ascii_lowercase().replace('-', "_");
     let word = SECRET_WORDS.iter().find(|word| key.contains(**word))?;
     // Not `token_ttl: 20m` or `password_min_length: 12`.
-    (value.len() >= MIN_RANDOM_KEY && value.chars().all(is_token_char) || key.ends_with(word) && value.len() >= 6)
-        .then(|| format!("the key is called {word}, and the value could be one"))
+    let is_random_key = value.len() >= MIN_RANDOM_KEY && value.chars().all(is_token_char);
+    (is_random_key || key.ends_with(word) && value.len() >= MIN_PASSWORD).then_some(*word)
+}
+
+/// The words of a key, in lower case: `db_pass`, `db-pass` and `dbPass` have two.
+fn words_of_key(key: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut previous = ' ';
+    for c in key.chars() {
+        let begins = c.is_ascii_uppercase() && previous.is_ascii_lowercase();
+        if begins || !c.is_alphanumeric() {
+            words.push(String::new());
+        }
+        if let Some(word) = words.last_mut().filter(|_| c.is_alphanumeric()) {
+            word.extend(c.to_lowercase());
+        }
+        previous = c;
+    }
+    words
+}
+
+/// Whether a value says where a secret is: a reference, a template's variable, or a path of a file.
+fn is_reference(value: &str) -> bool {
+    let is_path = ["/", "./", "../", "~/"].iter().any(|start| value.starts_with(start));
+    REFERENCES.iter().any(|start| value.starts_with(start))
+        || value.starts_with("${") && value.ends_with('}')
+        || is_path && !value.contains(['+', '='])
+}
+
+/// Names and values in a text such as `user=a pass=b`, or one of YAML, `user: a`, on one or more lines.
+fn assignments(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let quotes = ['"', '\''];
+    let entry = move |piece, sign| -> Option<(&str, &str)> {
+        let (name, value): (&str, &str) = str::split_once(piece, sign)?;
+        let name = name.trim().trim_start_matches("- ").trim().trim_matches(quotes);
+        let value = value.trim();
+        let is_name = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'));
+        // Several words without quotes are a sentence.
+        let is_value = value.starts_with(quotes) || !value.contains(char::is_whitespace);
+        (is_name && is_value).then(|| (name, value.trim_matches(quotes)))
+    };
+    let equals = text.split(|c: char| c.is_whitespace() || ",;&?{}".contains(c));
+    let colons = text.split(['\n', ',', ';', '{', '}']);
+    equals.filter_map(move |piece| entry(piece, '=')).chain(colons.filter_map(move |piece| entry(piece, ':')))
+}
+
+/// Whether a word is an address with a password as Go's drivers take it: `user:password@tcp(host:3306)/database`.
+fn is_go_address_with_password(word: &str) -> bool {
+    let credentials = ["@tcp(", "@unix(", "@udp("].iter().find_map(|network| word.split_once(network));
+    credentials
+        .and_then(|(credentials, _)| credentials.split_once(':'))
+        .is_some_and(|(_, password)| !password.is_empty())
 }
 
 /// Why a text for people, such as a reason, must not be kept: it holds a password, a token, or an address with credentials.
@@ -117,7 +233,7 @@ fn has_login(text: &str) -> bool {
     let is_header = text.to_lowercase().contains("authorization");
     let pairs = text.split_whitespace().zip(text.split_whitespace().skip(1));
     pairs.into_iter().any(|(word, next)| match word.to_lowercase().as_str() {
-        "bearer" | "basic" => is_header || next.len() >= 16,
+        "bearer" | "basic" => is_header || next.len() >= 16 && next.chars().all(is_token_char),
         "-u" | "--user" => {
             next.split_once(':').is_some_and(|(name, password)| !name.is_empty() && !password.is_empty())
         }
@@ -151,6 +267,31 @@ mod tests {
             ("dsn", "host=h user=u password=hunter2"),
             ("url", "https://h/x?api_key=hunter2"),
             ("session_token_key", "c2VjcmV0c2VjcmV0c2VjcmV0"),
+            ("db_pass", "hunter2x"),
+            ("smtp_pwd", "hunter2x"),
+            ("dbPass", "hunter2x"),
+            ("db-password", "hunter2x"),
+            ("x", "{\"password\":\"hunter2x\"}"),
+            ("x", "{\"db\": {\"smtp_pwd\": \"hunter2x\"}}"),
+            ("x", "[{\"passphrase\": [\"hunter2x\"]}]"),
+            ("x", "{\"password\": {\"value\": \"hunter2x\"}}"),
+            ("x", "{\"a\": [\"postgres://media:hunter2@db/media\"]}"),
+            ("db_password", "[\"hunter2x\"]"),
+            ("x", "password: hunter2x"),
+            ("x", "db:\n  user: media\n  password: 'hunter2x y'\n"),
+            ("x", "{user: media, password: hunter2x}"),
+            ("x", "- token: hunter2x"),
+            ("x", "host=h user=u pass=hunter2x"),
+            ("x", "github_pat_11AAAAAAA0hunter2hunter2hunter2hunter2"),
+            ("x", "gho_hunter2hunter2hunter2hunter2hunter2x"),
+            ("x", "glpat-hunter2hunter2hunter"),
+            ("x", "sk_live_hunter2hunter2hunter2"),
+            ("x", "xoxp-1234567890-hunter2"),
+            ("x", "use xoxp-1234567890-hunter2, please"),
+            ("x", "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=hunter2hunter2=="),
+            ("x", "-----BEGIN PGP PRIVATE KEY BLOCK-----\nhunter2"),
+            ("dsn", "media:hunter2@tcp(db:3306)/media"),
+            ("header", "Bearer eyJhbGciOiJub25lIn0.hunter2"),
         ] {
             let reason = secret_reason(key, value).unwrap_or_else(|| panic!("{key}={value}"));
             assert!(!reason.contains(value) && !reason.contains("hunter2"), "{reason}");
@@ -166,6 +307,32 @@ mod tests {
             ("greeting", "a sentence of some length that is quite ordinary"),
             ("sha256", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
             ("workers", "16"),
+            ("password_min_length", "123456"),
+            ("password_required", "true"),
+            ("db_password", "vault:media/db#password"),
+            ("db_pass", "env:DB_PASSWORD"),
+            ("db_password", "file:/run/secrets/db"),
+            ("db_password", "/run/secrets/media-api/db"),
+            ("db_password", "${DB_PASSWORD}"),
+            ("password_file", "run/secrets/media-api/db.txt"),
+            ("secret_path", "media/production/database"),
+            ("bypass", "enabled-for-all"),
+            ("pass_rate", "0.123456"),
+            ("compass", "north-east"),
+            (
+                "x",
+                "{\"password\": {\"min_length\": 12, \"required\": true, \"max_age\": null}, \"token_ttl\": \"20m\"}",
+            ),
+            ("x", "{\"password\": \"vault:media/db#password\", \"secret_name\": \"media-api-database-login\"}"),
+            ("x", "password_min_length: 123456\npassword_required: false\n"),
+            ("x", "password: vault:media/db#password"),
+            ("x", "Forgot your password: ask an administrator"),
+            ("x", "Password: at least twelve letters"),
+            ("x", "12:30:45"),
+            ("x", "media@tcp(db:3306)/media"),
+            ("x", "basic authentication, bearer tokens"),
+            ("x", "{not json"),
+            ("x", "[1, 2, 3]"),
         ] {
             assert_eq!(secret_reason(key, value), None, "{key}={value}");
         }
