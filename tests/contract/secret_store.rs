@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mfctl_core::domain::Secret;
+use mfctl_core::domain::{Secret, SecretValue};
 use mfctl_core::ports::{ErrorKind, SecretStore};
+
+use serde_json::json;
 
 use crate::contract::harness::{Fixture, fails_as};
 
@@ -16,6 +18,7 @@ macro_rules! secret_store_suite {
             secret_round_trips_and_its_shape_reveals_no_values,
             missing_secret_is_none,
             read_all_returns_every_field_with_the_version,
+            fields_keep_their_json_values,
             write_must_name_the_latest_version,
             one_of_several_concurrent_writes_of_a_new_secret_succeeds,
             changed_at_advances_with_each_version,
@@ -31,8 +34,8 @@ fn path(name: &str) -> String {
     format!("t{:016x}/{name}", fastrand::u64(..))
 }
 
-fn fields(pairs: &[(&str, &str)]) -> BTreeMap<String, Secret> {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), Secret::new(*value))).collect()
+fn fields(pairs: &[(&str, &str)]) -> BTreeMap<String, SecretValue> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), Secret::new(*value).into())).collect()
 }
 
 pub async fn secret_round_trips_and_its_shape_reveals_no_values(f: Store) {
@@ -60,6 +63,17 @@ pub async fn read_all_returns_every_field_with_the_version(f: Store) {
         f.port.write("secret", &path, &written, version - 1).await.unwrap();
         assert_eq!(f.port.read_all("secret", &path).await.unwrap(), Some((version, written)));
     }
+}
+
+pub async fn fields_keep_their_json_values(f: Store) {
+    let path = path("s3");
+    let values = [json!(null), json!(""), json!(5432), json!(true), json!({"a": [1, "b"]}), json!("c")];
+    let written: BTreeMap<String, SecretValue> =
+        (0..).zip(values).map(|(n, value)| (format!("f{n}"), SecretValue::new(value))).collect();
+    f.port.write("secret", &path, &written, 0).await.unwrap();
+    assert_eq!(f.port.read_all("secret", &path).await.unwrap(), Some((1, written)));
+    let filled = f.port.shape("secret", &path).await.unwrap().unwrap().fields;
+    assert_eq!(filled.iter().collect::<Vec<_>>(), ["f2", "f3", "f4", "f5"]);
 }
 
 pub async fn write_must_name_the_latest_version(f: Store) {

@@ -107,7 +107,7 @@ async fn deleted_secret_can_be_recreated_but_not_one_due_for_deletion() {
         let url = format!("{}/v1/secret/{kind}/{path}", env("STACK_VAULT"));
         curl(&["-X", method, "-H", &token, "--data", body, &url]);
     };
-    let fields = |value: &str| BTreeMap::from([("key".to_owned(), Secret::new(value))]);
+    let fields = |value: &str| BTreeMap::from([("key".to_owned(), Secret::new(value).into())]);
     vault.write("secret", &path, &fields("one"), 0).await.unwrap();
     ask("DELETE", "data", "");
     assert_eq!(vault.shape("secret", &path).await.unwrap(), None);

@@ -136,10 +136,11 @@ async fn stored_or_new_secret(
     let store = vault::store(context, ResourceKind::ConsulToken)?;
     // A write creates a new version with all fields, so the other fields are written back.
     let (version, mut values) = store.read_all(&location.mount, &location.path).await?.unwrap_or_default();
-    if let Some(secret) = values.get(&location.field) {
-        return match Uuid::parse_str(secret.expose()) {
-            Ok(_) => Ok(secret.clone()),
-            Err(_) => Err(Error::new(
+    if let Some(stored) = values.get(&location.field).filter(|stored| !stored.is_empty()) {
+        let token = stored.expose().as_str().filter(|text| Uuid::parse_str(text).is_ok());
+        return match token {
+            Some(token) => Ok(Secret::new(token)),
+            None => Err(Error::new(
                 ErrorKind::Invalid,
                 format!(
                     "field {} of {}/{} is not a Consul token, which is a UUID",
@@ -153,7 +154,7 @@ async fn stored_or_new_secret(
         return Err(super::changed_since_plan(format!("secret {}/{}", location.mount, location.path), ""));
     }
     let secret = Secret::new(Uuid::new_v4().to_string());
-    values.insert(location.field.clone(), secret.clone());
+    values.insert(location.field.clone(), secret.clone().into());
     store.write(&location.mount, &location.path, &values, version).await?;
     Ok(secret)
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::bootstrap::fields::{FieldChange, ResourceFields, SENSITIVE};
 use crate::bootstrap::manifest::{ResourceDeclaration, ResourceKind, ResourceSpec, SecretFieldSource, VaultSecretSpec};
-use mfctl_core::domain::{Secret, Timestamp};
+use mfctl_core::domain::{Secret, SecretValue, Timestamp};
 use mfctl_core::ports::{Error, ErrorKind, MountClass, Result, SecretShape, VaultMount};
 
 /// Secrets that are read concurrently.
@@ -115,11 +115,7 @@ impl Resource for VaultSecretResource {
             return Err(super::changed_since_plan(format!("secret {mount}/{path}"), ""));
         }
         let (version, mut values) = current.unwrap_or_default();
-        for (field, source) in &spec.fields {
-            if let (SecretFieldSource::Random(random), false) = (source, values.contains_key(field)) {
-                values.insert(field.clone(), random_secret(random.bytes)?);
-            }
-        }
+        generate_missing(spec, &mut values)?;
         store.write(&mount, &path, &values, version).await
     }
 
@@ -146,6 +142,10 @@ impl Resource for VaultSecretResource {
         let Some(mount) = mount_of(context, id).await? else { return Ok(None) };
         let names = live.0.keys().filter_map(|field| field.strip_prefix("fields."));
         let fields: BTreeMap<&str, SecretFieldSource> = names.map(|name| (name, SecretFieldSource::Given)).collect();
+        // A manifest names at least one field.
+        if fields.is_empty() {
+            return Ok(None);
+        }
         let mut spec = json!({"fields": fields});
         if mount.contains('/') {
             spec["mount"] = json!(mount);
@@ -205,10 +205,43 @@ fn missing_fields(declaration: &ResourceDeclaration, spec: &VaultSecretSpec, liv
     })
 }
 
+/// Generates the random fields that are missing, null or empty.
+fn generate_missing(spec: &VaultSecretSpec, values: &mut BTreeMap<String, SecretValue>) -> Result<()> {
+    for (field, source) in &spec.fields {
+        let is_missing = values.get(field).is_none_or(SecretValue::is_empty);
+        if let (SecretFieldSource::Random(random), true) = (source, is_missing) {
+            values.insert(field.clone(), random_secret(random.bytes)?.into());
+        }
+    }
+    Ok(())
+}
+
 /// A secret from the operating system's random number generator, as hexadecimal digits.
 fn random_secret(bytes: u16) -> Result<Secret> {
     let mut random = vec![0; usize::from(bytes)];
     getrandom::fill(&mut random)
         .map_err(|error| Error::new(ErrorKind::Internal, format!("the system returned no random bytes: {error}")))?;
     Ok(Secret::new(hex::encode(random)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_fields_are_generated_where_they_are_missing_or_empty_and_others_stay() {
+        let source = json!({"random": {"bytes": 16}});
+        let fields = json!({"absent": source, "null": source, "empty": source, "stored": source, "given": "given"});
+        let spec: VaultSecretSpec = serde_json::from_value(json!({"fields": fields})).unwrap();
+        let stored = json!({"null": null, "empty": "", "stored": 5432, "given": null, "other": {"a": 1}});
+        let stored: BTreeMap<String, Value> = serde_json::from_value(stored).unwrap();
+        let mut values: BTreeMap<String, SecretValue> =
+            stored.into_iter().map(|(name, value)| (name, SecretValue::new(value))).collect();
+        generate_missing(&spec, &mut values).unwrap();
+        for field in ["absent", "null", "empty"] {
+            assert_eq!(values[field].expose().as_str().map(str::len), Some(32), "{field}");
+        }
+        let kept = ["stored", "given", "other"].map(|field| values[field].expose().clone());
+        assert_eq!(kept, [json!(5432), json!(null), json!({"a": 1})]);
+    }
 }

@@ -83,7 +83,7 @@ async fn read_or_create_token(first: &ConsulAclBootstrap, kept_at: &str) -> Resu
             .hint("choose another path for the profile's consul.token"));
     }
     let token = Secret::new(Uuid::new_v4().to_string());
-    let fields = BTreeMap::from([(field.clone(), token.clone())]);
+    let fields = BTreeMap::from([(field.clone(), token.clone().into())]);
     let written = secrets.write(mount, path, &fields, 0).await;
     written.map_err(|error| Failure::from(error).while_doing(format!("store the first token at {kept_at}")))?;
     Ok(token)

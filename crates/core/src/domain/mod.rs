@@ -41,4 +41,4 @@ pub use name_glob::{InvalidNameGlob, NameGlob};
 pub use names::{BucketName, EnvName, GroupName, InvalidName, ObjectKey, ObjectRef, Tenant, TopicName};
 pub use path::SourcePath;
 pub use record::{Header, Headers, NewRecord, Record, RecordAddress, TopicPartition};
-pub use secret::Secret;
+pub use secret::{Secret, SecretValue};

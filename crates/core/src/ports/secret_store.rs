@@ -6,14 +6,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::Result;
-use crate::domain::{Secret, Timestamp};
+use crate::domain::{Secret, SecretValue, Timestamp};
 
 /// Version and field names of a secret, without its values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretShape {
     /// Version, counted from 1.
     pub version: u64,
-    /// Names of its fields.
+    /// Names of the fields that hold a value; a field that is null or an empty text is left out.
     pub fields: BTreeSet<String>,
 }
 
@@ -36,10 +36,10 @@ pub trait SecretStore: Send + Sync {
     async fn read(&self, mount: &str, path: &str, field: &str) -> Result<Option<Secret>>;
 
     /// Number and fields of the latest version, to base the next version on. `None` as for [`SecretStore::shape`].
-    async fn read_all(&self, mount: &str, path: &str) -> Result<Option<(u64, BTreeMap<String, Secret>)>>;
+    async fn read_all(&self, mount: &str, path: &str) -> Result<Option<(u64, BTreeMap<String, SecretValue>)>>;
 
     /// Writes a new version with check-and-set: `Conflict` unless the latest version is `after` (0: none).
-    async fn write(&self, mount: &str, path: &str, fields: &BTreeMap<String, Secret>, after: u64) -> Result<()>;
+    async fn write(&self, mount: &str, path: &str, fields: &BTreeMap<String, SecretValue>, after: u64) -> Result<()>;
 
     /// Paths of all secrets below a mount, at any depth, sorted.
     async fn paths(&self, mount: &str) -> Result<Vec<String>>;

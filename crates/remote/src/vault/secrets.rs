@@ -15,7 +15,7 @@ use super::Vault;
 use super::error::{CallError, call_with_retry, existing, port_error};
 use super::exchange::client_exchange;
 use super::session::SessionManager;
-use mfctl_core::domain::{Secret, Timestamp};
+use mfctl_core::domain::{Secret, SecretValue, Timestamp};
 use mfctl_core::ports::{Error, ErrorKind, Result, SecretShape, SecretStore};
 
 /// Limits of one walk through an engine's paths.
@@ -36,7 +36,10 @@ impl SecretStore for Vault {
 
     async fn shape(&self, mount: &str, path: &str) -> Result<Option<SecretShape>> {
         let found = self.read_all(mount, path).await?;
-        Ok(found.map(|(version, fields)| SecretShape { version, fields: fields.into_keys().collect() }))
+        Ok(found.map(|(version, fields)| {
+            let filled = fields.into_iter().filter(|(_, value)| !value.is_empty());
+            SecretShape { version, fields: filled.map(|(name, _)| name).collect() }
+        }))
     }
 
     async fn changed_at(&self, mount: &str, path: &str) -> Result<Option<Timestamp>> {
@@ -54,17 +57,20 @@ impl SecretStore for Vault {
         value.map(|value| text_of(value, mount, path, field)).transpose()
     }
 
-    async fn read_all(&self, mount: &str, path: &str) -> Result<Option<(u64, BTreeMap<String, Secret>)>> {
+    async fn read_all(&self, mount: &str, path: &str) -> Result<Option<(u64, BTreeMap<String, SecretValue>)>> {
         let secret = self.secret(mount, path);
         let metadata = secret.metadata().await?;
         let Some(version) = metadata.map(|metadata| metadata.current_version).filter(|version| *version > 0) else {
             return Ok(None);
         };
         let fields = secret.fields(Some(version)).await?;
-        Ok(fields.map(|fields| (version, fields.into_iter().map(|(name, value)| (name, to_secret(value))).collect())))
+        let values = |fields: HashMap<String, Value>| {
+            fields.into_iter().map(|(name, value)| (name, SecretValue::new(value))).collect()
+        };
+        Ok(fields.map(|fields| (version, values(fields))))
     }
 
-    async fn write(&self, mount: &str, path: &str, fields: &BTreeMap<String, Secret>, after: u64) -> Result<()> {
+    async fn write(&self, mount: &str, path: &str, fields: &BTreeMap<String, SecretValue>, after: u64) -> Result<()> {
         let secret = self.secret(mount, path);
         let what = format!("write secret {mount}/{path}");
         let latest = match after {
@@ -131,10 +137,10 @@ struct KvSecret<'a> {
 
 impl KvSecret<'_> {
     /// Writes the version after `latest`. After a lost connection whether it was written is not known.
-    async fn put(&self, fields: &BTreeMap<String, Secret>, latest: u64, what: &str) -> Result<(), CallError> {
+    async fn put(&self, fields: &BTreeMap<String, SecretValue>, latest: u64, what: &str) -> Result<(), CallError> {
         let KvSecret { sessions, mount, path } = *self;
         let cas = u32::try_from(latest).map_err(|error| Error::new(ErrorKind::Invalid, what).because(error))?;
-        let data: BTreeMap<&str, &str> = fields.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+        let data: BTreeMap<&str, &Value> = fields.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
         let put = |client: Arc<VaultClient>| {
             let data = data.clone();
             async move { kv2::set_with_options(client.as_ref(), mount, path, &data, SetSecretRequestOptions { cas }).await }
@@ -195,25 +201,19 @@ fn text_of(value: Value, mount: &str, path: &str, field: &str) -> Result<Secret>
         .hint("write it as text, with quotes in JSON: `vault kv patch` changes one field and keeps the others"))
 }
 
-/// A field's text; a field that is no string is its JSON.
-fn to_secret(value: Value) -> Secret {
-    match value {
-        Value::String(text) => Secret::new(text),
-        other => Secret::new(other.to_string()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use serde_json::json;
 
-    use super::super::session::tests::answered;
+    use super::super::session::tests::{answered, session_at, token_lookup};
     use super::*;
 
     const NEVER: &str = "";
 
-    /// The metadata and the fields of a secret at version 1, with this password.
-    fn version_one(password: &str) -> [Option<(u16, String)>; 2] {
+    /// The metadata and the answer to a read of a secret at version 1, with these fields.
+    fn version_one(fields: &Value) -> [Value; 2] {
         let time = "2026-01-01T00:00:00Z";
         let version = json!({"created_time": time, "deletion_time": NEVER, "destroyed": false});
         let metadata = json!({
@@ -224,34 +224,84 @@ mod tests {
         let mut of_one = version;
         of_one["custom_metadata"] = Value::Null;
         of_one["version"] = json!(1);
-        let read = json!({"data": {"password": password}, "metadata": of_one});
-        let answer = |data: Value| {
-            let head =
-                json!({"request_id": "r", "lease_id": "", "renewable": false, "lease_duration": 0, "data": data});
-            Some((200, head.to_string()))
+        [metadata, json!({"data": fields, "metadata": of_one})].map(
+            |data| json!({"request_id": "r", "lease_id": "", "renewable": false, "lease_duration": 0, "data": data}),
+        )
+    }
+
+    fn ok(answer: &Value) -> Option<(u16, String)> {
+        Some((200, answer.to_string()))
+    }
+
+    /// A Vault with one secret at version 1, and the bodies of the writes that it receives.
+    async fn vault_with(fields: &Value) -> (Vault, Arc<Mutex<Vec<Value>>>) {
+        let [metadata, read] = version_one(fields);
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let received = Arc::clone(&written);
+        let handler = move |request: axum::extract::Request| {
+            let path = request.uri().path().to_owned();
+            let (metadata, mut read, received) = (metadata.clone(), read.clone(), Arc::clone(&received));
+            async move {
+                let is_write = request.method() != Method::GET && path.contains("/data/");
+                let answer = match is_write {
+                    true => {
+                        let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+                        received.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
+                        read["data"] = read["data"]["metadata"].take();
+                        read
+                    }
+                    false if path.contains("/metadata/") => metadata,
+                    false if path.contains("/data/") => read,
+                    false => token_lookup(),
+                };
+                answer.to_string()
+            }
         };
-        [answer(metadata), answer(read)]
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(handler)).await.unwrap() });
+        (Vault { sessions: session_at(url) }, written)
     }
 
     /// The connection is lost after a new secret was sent; at the second try a secret with this password exists.
     async fn written_twice(stored: &str) -> Result<()> {
         let absent = Some((404, json!({"errors": []}).to_string()));
         let refused = json!({"errors": ["check-and-set parameter did not match the current version"]});
-        let answers = [vec![absent, None, Some((400, refused.to_string()))], version_one(stored).to_vec()].concat();
+        let found = version_one(&json!({"password": stored})).iter().map(ok).collect();
+        let answers = [vec![absent, None, Some((400, refused.to_string()))], found].concat();
         let vault = Vault { sessions: answered(answers).await };
-        vault.write("secret", "b", &[("password".to_owned(), Secret::new("ours"))].into(), 0).await
+        vault.write("secret", "b", &[("password".to_owned(), Secret::new("ours").into())].into(), 0).await
     }
 
     #[tokio::test]
     async fn field_that_is_not_text_is_refused_by_name() {
         for (value, found) in [(json!(null), "null"), (json!(7), "a number"), (json!({"a": 1}), "an object")] {
-            let mut answers = version_one("x").to_vec();
-            let read = answers.pop().unwrap().unwrap().1.replace("\"x\"", &value.to_string());
-            let vault = Vault { sessions: answered(vec![Some((200, read))]).await };
+            let [_, read] = version_one(&json!({"password": value}));
+            let vault = Vault { sessions: answered(vec![ok(&read)]).await };
             let error = vault.read("secret", "media/s3", "password").await.unwrap_err();
             let expected = format!("field password of secret secret/media/s3 is {found}, not text");
             assert!(error.kind() == ErrorKind::Invalid && error.full().contains(&expected), "{}", error.full());
         }
+    }
+
+    #[tokio::test]
+    async fn fields_that_are_written_back_keep_their_json_values() {
+        let stored =
+            json!({"null": null, "port": 5432, "rate": 0.5, "on": true, "list": [1, "a"], "map": {"a": {"b": 1}}});
+        let (vault, written) = vault_with(&stored).await;
+        let (version, mut fields) = vault.read_all("secret", "media/s3").await.unwrap().unwrap();
+        fields.insert("password".to_owned(), Secret::new("hunter2").into());
+        vault.write("secret", "media/s3", &fields, version).await.unwrap();
+        let mut expected = stored;
+        expected["password"] = json!("hunter2");
+        assert_eq!(*written.lock().unwrap(), [json!({"data": expected, "options": {"cas": 1}})]);
+    }
+
+    #[tokio::test]
+    async fn fields_without_a_value_are_not_in_the_shape() {
+        let (vault, _) = vault_with(&json!({"a": null, "b": "", "c": "x", "d": 0, "e": " "})).await;
+        let shape = vault.shape("secret", "media/s3").await.unwrap().unwrap();
+        assert_eq!(shape.fields, ["c", "d", "e"].map(str::to_owned).into());
     }
 
     #[tokio::test]

@@ -221,7 +221,7 @@ pub(super) mod tests {
     }
 
     /// The lookup of a token with a TTL of two seconds.
-    fn token_lookup() -> Value {
+    pub(in super::super) fn token_lookup() -> Value {
         let data = json!({
             "accessor": "a", "creation_time": 0, "creation_ttl": 2, "display_name": "", "entity_id": "",
             "explicit_max_ttl": 0, "id": "t", "num_uses": 0, "orphan": true, "path": "", "policies": [], "ttl": 2,
@@ -258,9 +258,7 @@ pub(super) mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(handler)).await.unwrap() });
-        let login = VaultLogin::Token(SecretSource(Arc::new(|| Ok(Secret::new("t")))));
-        let http = HttpOptions::direct("profile.x.vault");
-        (SessionManager::new(VaultConfig { http, url, login, namespace: None, token_file: None }).unwrap(), renewals)
+        (session_at(url), renewals)
     }
 
     async fn until(renewals: &AtomicUsize, wanted: usize) {
@@ -315,9 +313,13 @@ pub(super) mod tests {
     pub(in super::super) async fn answered(answers: Vec<Option<(u16, String)>>) -> Arc<SessionManager> {
         let lookup = Some((200, token_lookup().to_string()));
         let address = crate::http::scripted_server([vec![lookup], answers].concat()).await;
+        session_at(format!("http://{address}"))
+    }
+
+    /// A session with a token at the server of this URL.
+    pub(in super::super) fn session_at(url: String) -> Arc<SessionManager> {
         let login = VaultLogin::Token(SecretSource(Arc::new(|| Ok(Secret::new("t")))));
         let http = HttpOptions::direct("profile.x.vault");
-        let url = format!("http://{address}");
         SessionManager::new(VaultConfig { http, url, login, namespace: None, token_file: None }).unwrap()
     }
 
