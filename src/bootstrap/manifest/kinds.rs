@@ -159,7 +159,7 @@ pub struct VaultMountSpec {
     /// Type of the engine or method: `kv`, `pki`, `transit`, `approle`, `kubernetes`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// KV version, 1 or 2; required for type `kv` and only allowed there.
+    /// KV version, 1 or 2; required for type `kv`, not needed for `kv-v1` and `kv-v2`, not allowed for other types.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_version: Option<u8>,
     /// Description for people.

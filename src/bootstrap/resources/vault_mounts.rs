@@ -21,12 +21,7 @@ impl Resource for VaultMountResource {
     fn validate(&self, declaration: &ResourceDeclaration) -> Result<(), InvalidField> {
         vault::check_path(&declaration.name)?;
         let ResourceSpec::VaultMount(spec) = &declaration.spec else { return Ok(()) };
-        if spec.kv_version.is_some() != (spec.kind == "kv") {
-            return Err(InvalidField::in_spec(
-                ["kv_version"],
-                "is required for type kv, and not allowed for any other",
-            ));
-        }
+        type_and_version(spec).map_err(|message| InvalidField::in_spec(["kv_version"], message))?;
         vault::parse_duration(spec.max_lease.as_ref())
             .map(drop)
             .map_err(|message| InvalidField::in_spec(["max_lease"], message))
@@ -137,15 +132,37 @@ fn parse_id(id: &str) -> (MountClass, &str) {
 fn vault_mount(declaration: &ResourceDeclaration, spec: &VaultMountSpec) -> Result<VaultMount> {
     let max_lease =
         vault::parse_duration(spec.max_lease.as_ref()).map_err(|message| Error::new(ErrorKind::Invalid, message))?;
+    let (kind, kv_version) = type_and_version(spec).map_err(|message| Error::new(ErrorKind::Invalid, message))?;
     let (class, path) = parse_id(&declaration.name);
     Ok(VaultMount {
         class,
         path: path.to_owned(),
-        kind: spec.kind.clone(),
+        kind: kind.to_owned(),
         description: spec.description.clone(),
-        kv_version: spec.kv_version,
+        kv_version,
         max_lease,
     })
+}
+
+/// The type and the KV version of a mount as Vault reports them: `kv-v1` and `kv-v2` are type `kv` with a version.
+///
+/// # Errors
+/// The reason, for a version that is missing, unknown or not that of the type.
+fn type_and_version(spec: &VaultMountSpec) -> Result<(&str, Option<u8>), String> {
+    let of_type = match spec.kind.as_str() {
+        "kv-v1" => 1,
+        "kv-v2" => 2,
+        "kv" => match spec.kv_version {
+            Some(version @ (1 | 2)) => return Ok(("kv", Some(version))),
+            _ => return Err("must be 1 or 2 for type kv".to_owned()),
+        },
+        _ if spec.kv_version.is_some() => return Err("is not allowed for a type other than kv".to_owned()),
+        kind => return Ok((kind, None)),
+    };
+    match spec.kv_version {
+        Some(version) if version != of_type => Err(format!("is {version}, and type {} has {of_type}", spec.kind)),
+        _ => Ok(("kv", Some(of_type))),
+    }
 }
 
 fn fields(mount: &VaultMount) -> ResourceFields {
@@ -156,4 +173,36 @@ fn fields(mount: &VaultMount) -> ResourceFields {
         .with_some("kv_version", mount.kv_version)
         .with_some("description", description)
         .with_some("max_lease", max_lease)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(kind: &str, kv_version: Option<u8>) -> VaultMountSpec {
+        VaultMountSpec { kind: kind.to_owned(), kv_version, description: String::new(), max_lease: None }
+    }
+
+    #[test]
+    fn other_names_of_key_value_engines_have_the_type_that_vault_reports() {
+        for (kind, version, expected) in [
+            ("kv", Some(1), ("kv", Some(1))),
+            ("kv", Some(2), ("kv", Some(2))),
+            ("kv-v1", None, ("kv", Some(1))),
+            ("kv-v2", None, ("kv", Some(2))),
+            ("kv-v2", Some(2), ("kv", Some(2))),
+            ("approle", None, ("approle", None)),
+        ] {
+            assert_eq!(type_and_version(&spec(kind, version)), Ok(expected), "{kind} {version:?}");
+        }
+        for (kind, version, expected) in [
+            ("kv", None, "must be 1 or 2 for type kv"),
+            ("kv", Some(3), "must be 1 or 2 for type kv"),
+            ("kv-v2", Some(1), "is 1, and type kv-v2 has 2"),
+            ("kv-v1", Some(2), "is 2, and type kv-v1 has 1"),
+            ("pki", Some(1), "is not allowed for a type other than kv"),
+        ] {
+            assert_eq!(type_and_version(&spec(kind, version)), Err(expected.to_owned()), "{kind} {version:?}");
+        }
+    }
 }
