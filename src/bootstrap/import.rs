@@ -63,6 +63,7 @@ async fn import_kind(
         if !scope.covers(kind, &manifest.name) {
             continue;
         }
+        imported.skipped.extend(manifest.left_out.iter().map(|part| format!("{kind}/{id}: {part}")));
         if let Some((name, content)) = manifest.file {
             imported.files.push((format!("base/{name}"), format!("{content:#}\n")));
         }

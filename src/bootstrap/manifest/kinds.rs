@@ -317,12 +317,15 @@ pub struct BucketSpec {
     pub versioned: bool,
     /// Days after which an object expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
     pub expire_after_days: Option<u32>,
     /// Days after which a noncurrent version expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
     pub expire_noncurrent_after_days: Option<u32>,
     /// Days after which an unfinished multipart upload is aborted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
     pub abort_uploads_after_days: Option<u32>,
     /// Default encryption; without it, left unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,6 +2,7 @@
 //! environment.
 
 use async_trait::async_trait;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::{
@@ -17,6 +18,8 @@ use mfctl_core::ports::{BucketAdmin, BucketEncryption, BucketPolicy, Error, Erro
 
 /// Field: whether the bucket of originals has its marker object.
 const MARKED: &str = "marked";
+/// Field: lifecycle rules of mfctl that others changed.
+const CHANGED_RULES: &str = "changed_rules";
 
 pub(super) struct BucketResource;
 
@@ -136,8 +139,17 @@ impl Resource for BucketResource {
         live: &ResourceFields,
     ) -> Result<Option<GeneratedManifest>> {
         let mut spec = json!(live);
+        let mut left_out = Vec::new();
         if let Some(fields) = spec.as_object_mut() {
             fields.remove(MARKED);
+            if let Some(rules) = fields.remove(CHANGED_RULES) {
+                left_out.push(format!("lifecycle rules that others changed: {rules}"));
+            }
+            let is_unknown = |value: &Value| BucketEncryptionSpec::deserialize(value).is_err();
+            if let Some(encryption) = fields.get("encryption").filter(|value| is_unknown(value)).cloned() {
+                fields.remove("encryption");
+                left_out.push(format!("encryption {encryption}, which no manifest can declare"));
+            }
         }
         let name = match id.strip_prefix(&prefix(context)) {
             Some(name) => name.to_owned(),
@@ -146,7 +158,7 @@ impl Resource for BucketResource {
                 id.to_owned()
             }
         };
-        Ok(Some(GeneratedManifest::new(name, spec)))
+        Ok(Some(GeneratedManifest { left_out, ..GeneratedManifest::new(name, spec) }))
     }
 }
 
@@ -176,6 +188,7 @@ fn policy(spec: &BucketSpec) -> BucketPolicy {
         expire_after_days: spec.expire_after_days,
         expire_noncurrent_after_days: spec.expire_noncurrent_after_days,
         abort_uploads_after_days: spec.abort_uploads_after_days,
+        changed_rules: Vec::new(),
         encryption: spec.encryption.map(|encryption| match encryption {
             BucketEncryptionSpec::Aes256 => BucketEncryption::Aes256,
             BucketEncryptionSpec::Kms => BucketEncryption::Kms,
@@ -186,15 +199,18 @@ fn policy(spec: &BucketSpec) -> BucketPolicy {
 }
 
 fn fields(policy: &BucketPolicy) -> ResourceFields {
-    let encryption: Option<Value> = policy.encryption.map(|encryption| match encryption {
+    let encryption: Option<Value> = policy.encryption.as_ref().map(|encryption| match encryption {
         BucketEncryption::Aes256 => json!(BucketEncryptionSpec::Aes256),
         BucketEncryption::Kms => json!(BucketEncryptionSpec::Kms),
+        BucketEncryption::Other(name) => json!(name),
     });
+    let changed_rules = (!policy.changed_rules.is_empty()).then(|| json!(policy.changed_rules));
     ResourceFields::default()
         .with("versioned", policy.versioned)
         .with_some("expire_after_days", policy.expire_after_days)
         .with_some("expire_noncurrent_after_days", policy.expire_noncurrent_after_days)
         .with_some("abort_uploads_after_days", policy.abort_uploads_after_days)
+        .with_some(CHANGED_RULES, changed_rules)
         .with_some("encryption", encryption)
         .with_some("policy", policy.access.as_ref().map(normal_form::bucket_policy))
 }

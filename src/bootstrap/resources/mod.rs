@@ -106,11 +106,13 @@ pub struct GeneratedManifest {
     pub spec: Value,
     /// A file that the spec refers to: path relative to the manifest, and content.
     pub file: Option<(String, Value)>,
+    /// Parts of the resource that no manifest can declare, for the user.
+    pub left_out: Vec<String>,
 }
 
 impl GeneratedManifest {
     fn new(name: impl Into<String>, spec: Value) -> Self {
-        Self { name: name.into(), spec, file: None }
+        Self { name: name.into(), spec, file: None, left_out: Vec::new() }
     }
 }
 

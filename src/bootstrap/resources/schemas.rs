@@ -137,7 +137,8 @@ impl Resource for SchemaResource {
         let Some(latest) = context.ports.registry.latest(id).await? else { return Ok(None) };
         let file = format!("schemas/{}.json", id.replace(['/', '\\'], "_"));
         let spec = json!({"file": file, "compatibility": live.get(COMPATIBILITY)});
-        Ok(Some(GeneratedManifest { name: id.to_owned(), spec, file: Some((file, latest.schema)) }))
+        let file = Some((file, latest.schema));
+        Ok(Some(GeneratedManifest { file, ..GeneratedManifest::new(id, spec) }))
     }
 }
 

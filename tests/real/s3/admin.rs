@@ -16,6 +16,7 @@ const STAGING: BucketPolicy = BucketPolicy {
     expire_after_days: Some(180),
     expire_noncurrent_after_days: None,
     abort_uploads_after_days: Some(7),
+    changed_rules: Vec::new(),
     encryption: None,
     access: None,
 };
@@ -24,6 +25,7 @@ const ORIGINALS: BucketPolicy = BucketPolicy {
     expire_after_days: None,
     expire_noncurrent_after_days: Some(180),
     abort_uploads_after_days: Some(7),
+    changed_rules: Vec::new(),
     encryption: None,
     access: None,
 };

@@ -283,13 +283,15 @@ pub trait ObjectStore: Send + Sync {
 }
 
 /// Default encryption of a bucket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BucketEncryption {
     /// SSE-S3: keys of the store.
     Aes256,
     /// SSE-KMS: keys of a key management service.
     Kms,
+    /// An algorithm that mfctl does not set, by its name in S3's API, such as `aws:kms:dsse`.
+    Other(String),
 }
 
 /// Versioning, lifecycle, encryption and access of a bucket.
@@ -303,6 +305,9 @@ pub struct BucketPolicy {
     pub expire_noncurrent_after_days: Option<u32>,
     /// Days after which an incomplete multipart upload is aborted.
     pub abort_uploads_after_days: Option<u32>,
+    /// Ids of mfctl's lifecycle rules that others changed, so that they apply to some objects only or do something
+    /// else; their days are not in the fields above. Empty in a desired policy.
+    pub changed_rules: Vec<String>,
     /// Default encryption; `None` if the bucket has none. In a desired policy `None` leaves it unchanged.
     pub encryption: Option<BucketEncryption>,
     /// S3 bucket policy document; `None` if the bucket has none. In a desired policy `None` leaves it unchanged.
@@ -336,7 +341,8 @@ pub struct UnfinishedUpload {
 /// Administration of buckets; the embedded store does not have it.
 ///
 /// Contract: configuring a bucket is idempotent and changes no rule of others. A store that does not support a part of
-/// the policy applies the rest; `describe_bucket` returns what is in effect.
+/// the lifecycle applies the rest; one that cannot encrypt as desired is `Invalid`. `describe_bucket` returns what is
+/// in effect.
 #[async_trait]
 pub trait BucketAdmin: Send + Sync {
     /// Every bucket of this profile, sorted by name.

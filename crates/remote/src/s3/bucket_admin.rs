@@ -54,7 +54,7 @@ impl BucketAdminClient {
         if self.lifecycle.set(bucket, wanted).await? {
             changes.push(BucketChange::Lifecycle);
         }
-        if self.settings.set_encryption(bucket, wanted.encryption).await? {
+        if self.settings.set_encryption(bucket, wanted.encryption.as_ref()).await? {
             changes.push(BucketChange::Encryption);
         }
         if self.settings.set_access(bucket, wanted.access.as_ref()).await? {

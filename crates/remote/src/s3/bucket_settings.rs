@@ -59,14 +59,18 @@ impl BucketSettingsClient {
         let default = rules.into_iter().find_map(|rule| rule.apply_server_side_encryption_by_default);
         Ok(default.map(|default| match default.sse_algorithm {
             ServerSideEncryption::Aes256 => BucketEncryption::Aes256,
-            _ => BucketEncryption::Kms,
+            ServerSideEncryption::AwsKms => BucketEncryption::Kms,
+            other => BucketEncryption::Other(other.as_str().to_owned()),
         }))
     }
 
-    /// Sets the default encryption; returns whether it changed. `None`, or a store that cannot encrypt, leaves it as it is.
-    pub(super) async fn set_encryption(&self, bucket: &BucketName, wanted: Option<BucketEncryption>) -> Result<bool> {
+    /// Sets the default encryption; returns whether it changed. `None` leaves it as it is.
+    ///
+    /// # Errors
+    /// `Invalid` for a store that cannot encrypt in this way.
+    pub(super) async fn set_encryption(&self, bucket: &BucketName, wanted: Option<&BucketEncryption>) -> Result<bool> {
         let Some(wanted) = wanted else { return Ok(false) };
-        if self.encryption(bucket).await? == Some(wanted) {
+        if self.encryption(bucket).await?.as_ref() == Some(wanted) {
             return Ok(false);
         }
         let what = || format!("set the encryption of bucket {bucket}");
@@ -76,7 +80,9 @@ impl BucketSettingsClient {
         let request = request.server_side_encryption_configuration(configuration);
         match self.requests.send(what, REQUEST_TIMEOUT, request.send()).await {
             Ok(_) => Ok(true),
-            Err(error) if error.is_unsupported() => Ok(false),
+            Err(error) if error.is_unsupported() => Err(Error::new(ErrorKind::Invalid, what())
+                .because(Error::from(error).full())
+                .hint("configure the store's key management, or remove `encryption` from the manifest")),
             Err(error) => Err(error.into()),
         }
     }
@@ -109,12 +115,85 @@ impl BucketSettingsClient {
     }
 }
 
-fn encryption_configuration(wanted: BucketEncryption) -> Result<ServerSideEncryptionConfiguration, BuildError> {
+fn encryption_configuration(wanted: &BucketEncryption) -> Result<ServerSideEncryptionConfiguration, BuildError> {
     let algorithm = match wanted {
         BucketEncryption::Aes256 => ServerSideEncryption::Aes256,
         BucketEncryption::Kms => ServerSideEncryption::AwsKms,
+        BucketEncryption::Other(name) => ServerSideEncryption::from(name.as_str()),
     };
     let default = ServerSideEncryptionByDefault::builder().sse_algorithm(algorithm).build()?;
     let rule = ServerSideEncryptionRule::builder().apply_server_side_encryption_by_default(default).build();
     ServerSideEncryptionConfiguration::builder().rules(rule).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use mfctl_core::domain::Secret;
+    use mfctl_core::telemetry::Metrics;
+    use mfctl_core::tls_files::TlsFiles;
+
+    use super::super::S3Config;
+    use super::*;
+
+    /// The client of a store that gives each request the next of these answers.
+    async fn answered(answers: Vec<(u16, &str)>) -> BucketSettingsClient {
+        let answers = answers.into_iter().map(|(status, body)| Some((status, body.to_owned()))).collect();
+        let address = crate::http::scripted_server(answers).await;
+        let config = S3Config {
+            settings: "profile.x.s3".to_owned(),
+            endpoint: Some(format!("http://{address}")),
+            instances: None,
+            region: "us-east-1".to_owned(),
+            path_style: true,
+            access_key: "a".to_owned(),
+            secret_key: Secret::new("b"),
+            session_token: None,
+            tls: TlsFiles::default(),
+            proxy: None,
+            no_proxy: None,
+            bucket_prefix: String::new(),
+            part_size: None,
+            concurrency: 1,
+            metrics: Arc::new(Metrics::default()),
+        };
+        BucketSettingsClient::new(Arc::new(Requests::new(&config).unwrap()))
+    }
+
+    fn algorithm(name: &str) -> String {
+        format!(
+            "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>{name}\
+             </SSEAlgorithm></ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>"
+        )
+    }
+
+    #[tokio::test]
+    async fn store_that_cannot_encrypt_is_an_error_with_advice() {
+        let none = "<Error><Code>ServerSideEncryptionConfigurationNotFoundError</Code></Error>";
+        let refusal = "<Error><Code>NotImplemented</Code><Message>KMS is not configured</Message></Error>";
+        let settings = answered(vec![(404, none), (501, refusal)]).await;
+        let bucket = BucketName::new("media").unwrap();
+        let error = settings.set_encryption(&bucket, Some(&BucketEncryption::Aes256)).await.unwrap_err();
+        let hint = error.hint_text().unwrap_or_default();
+        assert!(
+            error.kind() == ErrorKind::Invalid && error.full().contains("KMS is not configured"),
+            "{}",
+            error.full()
+        );
+        assert!(hint.contains("remove `encryption`"), "{hint}");
+    }
+
+    #[tokio::test]
+    async fn algorithm_that_mfctl_does_not_set_is_not_taken_for_another() {
+        let bucket = BucketName::new("media").unwrap();
+        for (name, expected) in [
+            ("AES256", BucketEncryption::Aes256),
+            ("aws:kms", BucketEncryption::Kms),
+            ("aws:kms:dsse", BucketEncryption::Other("aws:kms:dsse".to_owned())),
+            ("x-new", BucketEncryption::Other("x-new".to_owned())),
+        ] {
+            let configuration = algorithm(name);
+            let settings = answered(vec![(200, configuration.as_str())]).await;
+            assert_eq!(settings.encryption(&bucket).await.unwrap(), Some(expected));
+        }
+    }
 }
