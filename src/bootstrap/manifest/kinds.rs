@@ -106,6 +106,21 @@ impl ResourceKind {
         }
     }
 
+    /// Whether a value may be a secret that somebody wrote into the manifest by mistake, so that no message repeats it.
+    #[must_use]
+    pub const fn may_hold_secrets(self) -> bool {
+        match self {
+            Self::VaultSecret | Self::VaultAppRole | Self::ConsulToken | Self::ConsulKeys => true,
+            Self::Database
+            | Self::VaultMount
+            | Self::VaultPolicy
+            | Self::ConsulPolicy
+            | Self::KafkaTopic
+            | Self::Bucket
+            | Self::Schema => false,
+        }
+    }
+
     /// The field of the `spec` that is a document in JSON.
     #[must_use]
     pub const fn json_field(self) -> Option<&'static str> {

@@ -5,6 +5,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jsonschema::ValidationError;
+use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
 
 use super::kinds::{ResourceKind, ResourceSpec};
@@ -21,6 +23,10 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 const MAX_FILES: usize = 10_000;
 /// Maximum depth of folders below a layer.
 const MAX_DEPTH: usize = 16;
+/// Extensions of manifests, in upper or lower case.
+const MANIFEST_EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
+/// The beginning of the `apiVersion` of a manifest in JSON.
+const JSON_API_GROUP: &str = "\"mfctl/";
 
 /// Checks a parsed declaration before any server is asked.
 type Validate<'a> = dyn Fn(&ResourceDeclaration) -> Result<(), InvalidField> + 'a;
@@ -62,7 +68,9 @@ pub fn load_file(path: &Path, validate: &Validate<'_>) -> Result<Vec<ResourceDec
     let name = path.shown().to_string();
     let mut documents = Documents::new();
     let mut problems = Vec::new();
-    match read_documents(path, &name.as_str().into()) {
+    let file: Arc<str> = name.as_str().into();
+    let text = read_text(path).map_err(|message| problem_in_file(&file, message));
+    match text.and_then(|text| parse_documents(&text, &file)) {
         Ok(nodes) => nodes.into_iter().for_each(|document| insert(document, &mut documents, &mut problems)),
         Err(problem) => problems.push(problem),
     }
@@ -102,12 +110,23 @@ fn load_layer(root: &Path, folder: &Path, problems: &mut Vec<ManifestProblem>) -
     let mut documents = Documents::new();
     for file in files {
         let name: Arc<str> = relative_path(root, &file).into();
-        match read_documents(&file, &name) {
+        let text = read_regular_file(&file).map_err(|message| problem_in_file(&name, message));
+        match text.and_then(|text| parse_manifest(&file, &text, &name)) {
             Ok(nodes) => nodes.into_iter().for_each(|document| insert(document, &mut documents, problems)),
             Err(problem) => problems.push(problem),
         }
     }
     documents
+}
+
+/// Parses a file of a layer. A JSON file that is not mfctl's is no manifest: it may be the schema that one names.
+fn parse_manifest(path: &Path, text: &str, name: &Arc<str>) -> Result<Vec<YamlNode>, ManifestProblem> {
+    let is_json = has_extension(path, &["json"]);
+    if is_json && !text.contains(JSON_API_GROUP) {
+        return Ok(Vec::new());
+    }
+    let documents = parse_documents(text, name)?;
+    Ok(documents.into_iter().filter(|document| !is_json || document.get("apiVersion").is_some()).collect())
 }
 
 /// Finds every manifest below a folder; a folder that does not exist has none.
@@ -120,7 +139,6 @@ fn find_manifests(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Resu
     for entry in entries {
         let path = entry.map_err(|error| format!("cannot be read: {error}"))?.path();
         let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-        let yaml = path.extension().is_some_and(|end| end == "yaml" || end == "yml");
         if hidden {
             continue;
         }
@@ -129,7 +147,7 @@ fn find_manifests(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Resu
                 return Err(format!("{} is deeper than {MAX_DEPTH} folders", path.shown()));
             }
             find_manifests(&path, depth + 1, files)?;
-        } else if yaml {
+        } else if has_extension(&path, &MANIFEST_EXTENSIONS) {
             if files.len() == MAX_FILES {
                 return Err(format!("has more than {MAX_FILES} manifests"));
             }
@@ -143,20 +161,41 @@ fn relative_path(root: &Path, path: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).shown().to_string()
 }
 
-fn read_documents(path: &Path, name: &Arc<str>) -> Result<Vec<YamlNode>, ManifestProblem> {
-    let at = |line: u64| ManifestLocation { file: Arc::clone(name), line: line.max(1) };
-    let whole_file = |message: String| ManifestProblem { at: at(1), field: String::new(), message };
-    let text = read_text(path).map_err(whole_file)?;
-    let nodes = node::parse(&text, name).map_err(|error| {
-        let line = error.location().map_or(1, |location| location.line());
+fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    path.extension().is_some_and(|end| extensions.iter().any(|extension| end.eq_ignore_ascii_case(extension)))
+}
+
+fn problem_in_file(name: &Arc<str>, message: String) -> ManifestProblem {
+    let at = ManifestLocation { file: Arc::clone(name), line: 1 };
+    ManifestProblem { at, field: String::new(), message }
+}
+
+fn parse_documents(text: &str, name: &Arc<str>) -> Result<Vec<YamlNode>, ManifestProblem> {
+    let nodes = node::parse(text, name).map_err(|error| {
+        let line = error.location().map_or(1, |location| location.line().max(1));
         // The file and line are reported already; the parser's snippet would repeat them.
-        let message = error.without_snippet().to_string();
-        ManifestProblem { at: at(line), field: String::new(), message }
+        let message = match error.without_snippet() {
+            serde_saphyr::Error::DuplicateMappingKey { key, .. } => match key {
+                Some(key) => format!("{key} is given twice"),
+                None => "a key is given twice".to_owned(),
+            },
+            error => error.to_string(),
+        };
+        ManifestProblem { at: ManifestLocation { file: Arc::clone(name), line }, field: String::new(), message }
     })?;
     // Two separators in a row enclose an empty document.
     Ok(nodes.into_iter().filter(|node| node.kind != YamlNodeKind::Scalar(Value::Null)).collect())
 }
 
+/// As [`read_text`], and refuses a pipe or a device, which may never end.
+fn read_regular_file(path: &Path) -> Result<String, String> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => Err("is not a regular file".to_owned()),
+        _ => read_text(path),
+    }
+}
+
+/// The text of a file, without a byte order mark.
 fn read_text(path: &Path) -> Result<String, String> {
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
@@ -164,7 +203,10 @@ fn read_text(path: &Path) -> Result<String, String> {
     if text.len() as u64 > MAX_FILE_BYTES {
         return Err("is larger than 4 MiB".to_owned());
     }
-    Ok(text)
+    match text.strip_prefix('\u{FEFF}') {
+        Some(unmarked) => Ok(unmarked.to_owned()),
+        None => Ok(text),
+    }
 }
 
 fn insert(document: YamlNode, documents: &mut Documents, problems: &mut Vec<ManifestProblem>) {
@@ -211,7 +253,11 @@ fn to_declaration(
         .flat_map(|validator| validator.iter_errors(&value))
         .map(|error| {
             let path = names(error.instance_path().as_str());
-            problem_at(document, &path, as_typed(document, &path, error.to_string()))
+            let message = match kind.may_hold_secrets() {
+                true => message_without_value(kind, &error),
+                false => as_typed(document, &path, error.to_string()),
+            };
+            problem_at(document, &path, message)
         })
         .collect();
     if !schema_problems.is_empty() {
@@ -238,6 +284,16 @@ fn to_declaration(
     match validate(&declaration) {
         Ok(()) => Ok(declaration),
         Err(field) => Err(vec![problem_at(document, &field.path, field.message)]),
+    }
+}
+
+/// A schema's message without the value, which may be a secret that does not belong into a manifest.
+fn message_without_value(kind: ResourceKind, error: &ValidationError<'_>) -> String {
+    match (kind, error.kind()) {
+        (ResourceKind::VaultSecret, ValidationErrorKind::OneOfNotValid { .. }) => {
+            "write `given` or `random: {bytes: N}`, with N from 16 to 256; a manifest never holds the value".to_owned()
+        }
+        _ => error.masked_with("the value").to_string(),
     }
 }
 
@@ -289,9 +345,13 @@ fn changed_by_json(kind: ResourceKind, document: &YamlNode) -> Vec<ManifestProbl
             .collect(),
         _ => node.changed_by_json(&["spec", field]),
     });
-    let problem = |(path, typed, json): (Vec<String>, String, String)| {
-        let message =
-            format!("is {typed}, which JSON would have as {json}; put it in quotes to keep it, or write {json}");
+    let problem = |(path, typed, json): (Vec<String>, String, Value)| {
+        let message = match json {
+            Value::Bool(json) => {
+                format!("is {typed}, which JSON would have as {json}: put it in quotes to keep it, or write {json}")
+            }
+            _ => format!("is {typed}, which JSON does not have as a number: put it in quotes"),
+        };
         problem_at(document, &path, message)
     };
     changed.map(problem).collect()
@@ -316,7 +376,7 @@ fn read_schema_file(dir: &Path, document: &YamlNode, spec: &ResourceSpec) -> Res
     }
     let location = document.location_of(&["spec", "file"]);
     let path = dir.join(SourcePath::from_text(&*location.file).to_path()).parent().unwrap_or(dir).join(file);
-    let text = read_text(&path).map_err(|error| format!("{}: {error}", path.shown()))?;
+    let text = read_regular_file(&path).map_err(|error| format!("{}: {error}", path.shown()))?;
     serde_json::from_str(&text).map(Some).map_err(|error| format!("{} is not JSON: {error}", path.shown()))
 }
 

@@ -53,7 +53,6 @@ pub(super) enum ParsedYaml {
 /// # Errors
 /// The parser's.
 pub(super) fn parse(text: &str, file: &Arc<str>) -> Result<Vec<YamlNode>, serde_saphyr::Error> {
-    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
     let parsed: Vec<Spanned<ParsedYaml>> = serde_saphyr::from_multiple_with_options(text, options())?;
     Ok(parsed.into_iter().map(|document| YamlNode::from_parsed(document, file, text)).collect())
 }
@@ -91,15 +90,15 @@ impl YamlNode {
     }
 
     /// The paths of the nodes within this one, which is at `path`, that JSON cannot have as they are typed, each with its text
-    /// and that of JSON.
-    pub(super) fn changed_by_json(&self, path: &[&str]) -> Vec<(Vec<String>, String, String)> {
+    /// and its value.
+    pub(super) fn changed_by_json(&self, path: &[&str]) -> Vec<(Vec<String>, String, Value)> {
         let of_part = |name: &str, part: &Self| part.changed_by_json(&[path, &[name]].concat());
         match &self.kind {
             YamlNodeKind::Scalar(value) => {
                 let json = value.to_string();
                 let typed = self.typed.iter().filter(|typed| **typed != json);
                 let path = || path.iter().map(|name| (*name).to_owned()).collect();
-                typed.map(|typed| (path(), typed.clone(), json.clone())).collect()
+                typed.map(|typed| (path(), typed.clone(), value.clone())).collect()
             }
             YamlNodeKind::List(list) => {
                 list.iter().enumerate().flat_map(|(index, part)| of_part(&index.to_string(), part)).collect()

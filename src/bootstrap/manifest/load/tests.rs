@@ -99,13 +99,115 @@ fn settings_are_text_as_typed_and_what_json_would_change_is_refused() {
     assert_eq!(serde_json::to_value(&spec.keys).unwrap(), expected);
     let ResourceSpec::KafkaTopic(spec) = &declarations[1].spec else { panic!("{declarations:?}") };
     assert_eq!((&spec.settings["retention.ms"], &spec.settings["compression.type"]), (&"1e3".into(), &"off".into()));
-    let refused = load_files(&[("base/keys.yaml", &keys("{limits: {low: 1.10}, list: [0755]}"))]).unwrap_err();
+    let refused =
+        load_files(&[("base/keys.yaml", &keys("{limits: {low: 1.10}, list: [0755, 12345678901234567890123, yes]}"))])
+            .unwrap_err();
     for line in [
-        "base/keys.yaml:4: spec.keys.limits.low: is 1.10, which JSON would have as 1.1; put it in quotes to keep it",
-        "base/keys.yaml:4: spec.keys.list.0: is 0755, which JSON would have as 755",
+        "base/keys.yaml:4: spec.keys.limits.low: is 1.10, which JSON does not have as a number: put it in quotes",
+        "base/keys.yaml:4: spec.keys.list.0: is 0755, which JSON does not have as a number: put it in quotes",
+        "base/keys.yaml:4: spec.keys.list.1: is 12345678901234567890123, which JSON does not have as a number",
+        "base/keys.yaml:4: spec.keys.list.2: is yes, which JSON would have as true: put it in quotes to keep it, or \
+         write true",
     ] {
         assert!(refused.to_string().contains(line), "{line}\n--\n{refused}");
     }
+    for changed in ["755.0", "1.2345678901234568e"] {
+        assert!(!refused.to_string().contains(changed), "{refused}");
+    }
+}
+
+#[test]
+fn a_literal_secret_is_refused_and_not_repeated() {
+    let document = |kind: &str, name: &str, spec: &str| {
+        format!("apiVersion: mfctl/v1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n")
+    };
+    let advice = "write `given` or `random: {bytes: N}`, with N from 16 to 256";
+    for (kind, spec, expected) in [
+        ("VaultSecret", "{fields: {password: hunter2x}}", format!("spec.fields.password: {advice}")),
+        ("VaultSecret", "{fields: {password: {value: hunter2x}}}", advice.to_owned()),
+        ("VaultSecret", "{fields: {password: {given: hunter2x}}}", advice.to_owned()),
+        ("VaultSecret", "{fields: {password: {random: hunter2x}}}", advice.to_owned()),
+        ("VaultSecret", "{fields: {password: [hunter2x]}}", advice.to_owned()),
+        ("VaultSecret", "{fields: {password: 48151623}}", advice.to_owned()),
+        ("VaultSecret", "{fields: hunter2x}", "spec.fields: the value is not of type \"object\"".to_owned()),
+        ("VaultSecret", "hunter2x", "spec: the value is not of type \"object\"".to_owned()),
+        ("ConsulToken", "hunter2x", "spec: the value is not of type \"object\"".to_owned()),
+        ("ConsulToken", "{policies: [a], store: hunter2x}", "spec.store: the value is not of type".to_owned()),
+        ("ConsulToken", "{policies: [a], store: {path: 48151623}}", "spec.store.path: the value is not".to_owned()),
+        ("ConsulKeys", "{keys: hunter2x}", "spec.keys: the value is not of type \"object\"".to_owned()),
+        ("VaultAppRole", "{policies: [], secret_id_uses: hunter2x}", "spec.secret_id_uses: the value is".to_owned()),
+    ] {
+        let text = document(kind, "secret/a", spec);
+        let report = load_files(&[("base/a.yaml", &text)]).unwrap_err().to_string();
+        assert!(report.contains(&expected), "{spec}: {report}");
+        assert!(!report.contains("hunter2x") && !report.contains("48151623"), "{spec}: {report}");
+    }
+}
+
+#[test]
+fn days_that_a_lifecycle_rule_cannot_have_are_refused() {
+    for field in ["expire_after_days", "expire_noncurrent_after_days", "abort_uploads_after_days"] {
+        for (days, expected) in
+            [("0", "0 is less than the minimum of 1"), ("2147483648", "2147483648 is greater than the maximum")]
+        {
+            let text = format!(
+                "apiVersion: mfctl/v1\nkind: Bucket\nmetadata: {{name: a}}\nspec: {{versioned: true, {field}: \
+                 {days}}}\n"
+            );
+            let report = load_files(&[("base/a.yaml", &text)]).unwrap_err().to_string();
+            assert!(report.contains(&format!("base/a.yaml:4: spec.{field}: {expected}")), "{report}");
+        }
+    }
+}
+
+#[test]
+fn manifests_have_any_case_of_their_extension_and_may_be_json() {
+    let json = serde_json::json!({
+        "apiVersion": "mfctl/v1", "kind": "KafkaTopic", "metadata": {"name": "c"}, "spec": {"partitions": 3},
+    });
+    let declarations = load_files(&[
+        ("base/a.YML", &topic("a", "{partitions: 1}")),
+        ("base/b.Yaml", &topic("b", "{partitions: 2}")),
+        ("base/c.json", &format!("{json:#}")),
+        ("base/schema.json", "{\"type\": \"object\", \"properties\": {\"apiVersion\": {\"const\": \"mfctl/v1\"}}}"),
+    ]);
+    let names: Vec<String> = declarations.unwrap().into_iter().map(|declaration| declaration.name).collect();
+    assert_eq!(names, ["a", "b", "c"]);
+    let report = load_files(&[("base/c.JSON", &format!("{json}").replace("3}", "none}"))]).unwrap_err().to_string();
+    assert!(report.contains("base/c.JSON:1: spec.partitions:"), "{report}");
+}
+
+#[test]
+fn a_pipe_or_a_device_is_refused_and_not_read() {
+    let schema = "apiVersion: mfctl/v1\nkind: Schema\nmetadata: {name: a-value}\nspec: {file: null.json}\n";
+    let dir = folder(&[("base/a.yaml", schema)]);
+    std::os::unix::fs::symlink("/dev/zero", dir.path().join("base/zero.yaml")).unwrap();
+    std::os::unix::fs::symlink("/dev/null", dir.path().join("base/null.json")).unwrap();
+    let pipe = dir.path().join("base/pipe.yml");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let report = load(dir.path(), &EnvName::new("dev").unwrap(), &|_| Ok(())).unwrap_err().to_string();
+    for line in [
+        "base/pipe.yml:1: is not a regular file",
+        "base/zero.yaml:1: is not a regular file",
+        "base/null.json: is not a regular file",
+    ] {
+        assert!(report.contains(line), "{line}\n--\n{report}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_manifest_or_a_schema() {
+    let schema = "\u{FEFF}apiVersion: mfctl/v1\nkind: Schema\nmetadata: {name: a-value}\nspec: {file: s.json}\n";
+    let declarations = load_files(&[("base/a.yaml", schema), ("base/s.json", "\u{FEFF}{\"type\": \"object\"}")]);
+    assert_eq!(declarations.unwrap()[0].schema, Some(serde_json::json!({"type": "object"})));
+}
+
+#[test]
+fn a_key_that_is_given_twice_is_named_with_its_line() {
+    let text = "apiVersion: mfctl/v1\nkind: KafkaTopic\nmetadata: {name: a}\nspec:\n  partitions: 1\n  partitions: 2\n";
+    let report = load_files(&[("base/a.yaml", text)]).unwrap_err().to_string();
+    assert_eq!(report, "base/a.yaml:6: partitions is given twice");
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn a_setting_is_the_text_as_typed() {
             ("block", format!("spec:\n  keys:\n    k: {typed}   # a comment\n")),
             ("flow", format!("spec: {{keys: {{a: 1, k: {} }}}}\n", typed.replace(',', ""))),
             ("after a document", format!("kind: کلید\n---\nspec:\n  keys:\n    فارسی: ۱۲\n    k: {typed}\n")),
-            ("with a mark", format!("\u{FEFF}spec:\n  keys:\n    k: {typed}\r\n")),
+            ("with carriage returns", format!("spec:\r\n  keys:\r\n    k: {typed}\r\n")),
             ("anchored", format!("spec:\n  keys:\n    k: &a {typed}\n    l: *a\n")),
             ("aliased", format!("spec:\n  x: &a {typed}\n  keys:\n    k: *a\n")),
             ("merged", format!("spec:\n  x: &a {{k: {}}}\n  keys:\n    <<: *a\n", typed.replace(',', ""))),
