@@ -90,6 +90,17 @@ pub struct OrphanedResource {
     pub name: String,
 }
 
+/// Names of fields of a declared resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ResourceFieldNames {
+    /// The kind of resource.
+    pub kind: ResourceKind,
+    /// Its name on the server.
+    pub name: String,
+    /// The names, sorted.
+    pub fields: Vec<String>,
+}
+
 /// The part of the manifests that a plan covers.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PlanScope {
@@ -140,6 +151,10 @@ pub struct BootstrapPlan {
     pub refused: Vec<RefusedChange>,
     /// Resources that mfctl created and that are no longer declared; empty when pruning, which deletes or refuses them.
     pub orphans: Vec<OrphanedResource>,
+    /// Fields that mfctl wrote and that their resource no longer declares; empty when pruning, which deletes them.
+    pub orphaned_fields: Vec<ResourceFieldNames>,
+    /// Declared settings that have no effect on the platform.
+    pub without_effect: Vec<ResourceFieldNames>,
     /// Number of resources that match their declaration.
     pub unchanged: u64,
     /// What could not be read, and why.
@@ -185,6 +200,8 @@ pub async fn plan(
         plan.unchanged += part.unchanged;
         plan.refused.append(&mut part.refused);
         plan.orphans.append(&mut part.orphans);
+        plan.orphaned_fields.append(&mut part.orphaned_fields);
+        plan.without_effect.append(&mut part.without_effect);
         plan.skipped.append(&mut part.skipped);
         let (deletions, others): (Vec<_>, Vec<_>) =
             part.changes.into_iter().partition(|change| change.action == PlannedAction::Delete);
@@ -260,6 +277,15 @@ async fn plan_kind(
             Ok(plan)
         })
         .await?;
+    for declaration in declarations {
+        let name = resource.id(declaration, context);
+        let names =
+            |fields: Vec<String>| (!fields.is_empty()).then(|| ResourceFieldNames { kind, name: name.clone(), fields });
+        plan.without_effect.extend(names(resource.settings_without_effect(declaration, context)?));
+        if let (Some(live), false) = (live.get(&name), context.prune) {
+            plan.orphaned_fields.extend(names(resource.orphaned_fields(declaration, live, context)?));
+        }
+    }
     for orphan in undeclared.iter().filter(|id| live.contains_key(*id)) {
         plan_orphan(context, kind, orphan, &live, &mut plan).await?;
     }

@@ -566,3 +566,58 @@ fn worker_reloads_settings_while_running() {
     worker.signal(Signal::TERM);
     assert_eq!(worker.code(), 143);
 }
+
+/// Writes `platform/base/keys.yaml`, which declares these keys of the service `svc`.
+fn declare(site: &Site, keys: &Value) {
+    let base = site.path("platform/base");
+    std::fs::create_dir_all(&base).unwrap();
+    let document = serde_json::json!({
+        "apiVersion": "mfctl/v1", "kind": "ConsulKeys", "metadata": {"name": "svc"}, "spec": {"keys": keys},
+    });
+    std::fs::write(base.join("keys.yaml"), document.to_string()).unwrap();
+}
+
+#[test]
+fn value_that_is_not_text_is_drift_and_is_not_imported() {
+    let site = site();
+    put(&site, "svc/colour", "red");
+    std::fs::write(site.path("bytes"), [0xff, 0xfe]).unwrap();
+    let mut command = site.command(["kv", "put", "svc/blob", "-", "--reason", "a test"]);
+    command.stdin(std::fs::File::open(site.path("bytes")).unwrap());
+    let ran = CommandOutput::run(command);
+    assert_eq!(ran.code, 0, "{ran}");
+
+    declare(&site, &serde_json::json!({"colour": "red", "blob": "\u{FFFD}\u{FFFD}"}));
+    let drift = site.json(["bootstrap", "drift", "platform"], &[4]);
+    let field = &drift["changes"][0]["fields"][0];
+    assert_eq!(
+        (&field["field"], &field["from"]),
+        (&"blob".into(), &serde_json::json!({"base64": "//4="})),
+        "{drift:#}"
+    );
+
+    let imported = site.run(["bootstrap", "import", "found", "--only", "ConsulKeys/svc"]);
+    let warning = "not declared: ConsulKeys/svc: key blob, because its value is not text";
+    assert!(imported.code == 0 && imported.stdout.contains(warning), "{imported}");
+    let text = std::fs::read_to_string(site.path("found/base/consul-keys.yaml")).unwrap();
+    assert!(text.contains("colour: red") && !text.contains("blob"), "{text}");
+}
+
+#[test]
+fn key_that_is_no_longer_declared_is_named_in_the_plan_until_it_is_pruned() {
+    let site = site();
+    declare(&site, &serde_json::json!({"a": "1", "b": "2"}));
+    let applied = site.run(["bootstrap", "apply", "platform", "--yes"]);
+    assert_eq!(applied.code, 0, "{applied}");
+    declare(&site, &serde_json::json!({"a": "1"}));
+    let plan = site.run(["bootstrap", "plan", "platform"]);
+    let line =
+        "? 1 key that mfctl wrote is not declared here and left alone (--prune deletes it):\n    ConsulKeys/svc: b\n";
+    assert!(plan.code == 0 && plan.stdout.contains(line), "{plan}");
+    let drift = site.json(["bootstrap", "drift", "platform"], &[0]);
+    let expected = serde_json::json!([{"kind": "ConsulKeys", "name": "svc", "fields": ["b"]}]);
+    assert_eq!(drift["orphaned_fields"], expected, "{drift:#}");
+    let pruned = site.json(["bootstrap", "plan", "platform", "--prune"], &[0, 4]);
+    assert_eq!(pruned["orphaned_fields"], serde_json::json!([]), "{pruned:#}");
+    assert_eq!(pruned["changes"][0]["fields"][0]["field"], "b", "{pruned:#}");
+}

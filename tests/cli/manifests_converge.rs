@@ -64,3 +64,24 @@ fn applied_random_manifests_of_every_kind_leave_nothing_to_do() {
         }
     }
 }
+
+#[test]
+fn topic_settings_that_a_data_folder_lacks_are_named_in_the_plan() {
+    if ON_STACK {
+        return;
+    }
+    let site = Site::new();
+    assert_eq!(site.run(["init"]).code, 0);
+    let dir = site.path("platform/base");
+    std::fs::create_dir_all(&dir).unwrap();
+    let topic = "apiVersion: mfctl/v1\nkind: KafkaTopic\nmetadata: {name: a}\n\
+                 spec: {partitions: 1, settings: {retention.ms: 1000, retention.bytes: 1, retention.msec: 1}}\n";
+    std::fs::write(dir.join("topic.yaml"), topic).unwrap();
+    let line = "? declared, but a data folder does not have these settings:\n    \
+                KafkaTopic/a: retention.bytes, retention.msec\n";
+    let plan = site.run(["bootstrap", "plan", "platform"]);
+    assert!(plan.stdout.contains(line), "{plan}");
+    assert_converges(&site, "platform", "created");
+    let plan = site.run(["bootstrap", "plan", "platform"]);
+    assert!(plan.stdout.contains("nothing to do") && plan.stdout.contains(line), "{plan}");
+}

@@ -1,8 +1,10 @@
 //! Configuration of services. mfctl owns a service's keys one by one: keys that other tools create are left unchanged.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::{
@@ -55,7 +57,7 @@ impl Resource for ConsulKeysResource {
         let mut live = LiveResources::new();
         for (key, entry) in kv::read_settings(store.as_ref(), context.env, None).await?.entries {
             let fields = live.entry(key.service().to_owned()).or_default();
-            fields.0.insert(key.name().to_owned(), Value::from(String::from_utf8_lossy(&entry.value)));
+            fields.0.insert(key.name().to_owned(), live_value(&entry.value));
         }
         // Of a declared service, only the keys that are declared or owned by mfctl are compared.
         for declaration in declarations {
@@ -69,6 +71,17 @@ impl Resource for ConsulKeysResource {
             }
         }
         Ok(LiveState::Found(live))
+    }
+
+    fn orphaned_fields(
+        &self,
+        declaration: &ResourceDeclaration,
+        live: &ResourceFields,
+        context: &ResourceContext<'_>,
+    ) -> Result<Vec<String>> {
+        let declared = &spec!(declaration, ConsulKeys).keys;
+        let owned = owned_keys(context, &declaration.name);
+        Ok(owned.into_iter().filter(|key| live.get(key).is_some() && !declared.contains_key(key)).collect())
     }
 
     /// A key with an active break-glass exception keeps its live value.
@@ -128,7 +141,21 @@ impl Resource for ConsulKeysResource {
         id: &str,
         live: &ResourceFields,
     ) -> Result<Option<GeneratedManifest>> {
-        Ok(Some(GeneratedManifest::new(id, json!({"keys": live}))))
+        let (keys, binary): (BTreeMap<&String, &Value>, BTreeMap<_, _>) =
+            live.0.iter().partition(|(_, value)| value.is_string());
+        if keys.is_empty() {
+            return Ok(None);
+        }
+        let left_out = binary.keys().map(|key| format!("key {key}, because its value is not text")).collect();
+        Ok(Some(GeneratedManifest { left_out, ..GeneratedManifest::new(id, json!({"keys": keys})) }))
+    }
+}
+
+/// A live value: its text, or `{"base64": …}` where it is not UTF-8, which no declared value equals.
+fn live_value(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => json!(text),
+        Err(_) => json!({"base64": STANDARD.encode(bytes)}),
     }
 }
 
@@ -172,8 +199,7 @@ fn to_edit(service: &str, change: &FieldChange, settings: &kv::EnvironmentSettin
     let key = ConfigKey::new(service, field)
         .map_err(|error| Error::new(ErrorKind::Invalid, "the key's name is invalid").because(error))?;
     let current = settings.entries.get(&key).cloned();
-    let value = current.as_ref().map(|entry| String::from_utf8_lossy(&entry.value));
-    let differs = from.as_ref().is_some_and(|from| value.as_deref().is_none_or(|value| from.as_str() != Some(value)));
+    let differs = from.is_some() && *from != current.as_ref().map(|entry| live_value(&entry.value));
     if differs || from.is_none() && to.is_some() && current.is_some() {
         return Err(super::changed_since_plan(key, ""));
     }

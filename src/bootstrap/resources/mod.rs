@@ -141,6 +141,25 @@ pub trait Resource: Sync {
         false
     }
 
+    /// Declared settings that have no effect on this platform.
+    fn settings_without_effect(
+        &self,
+        _declaration: &ResourceDeclaration,
+        _context: &ResourceContext<'_>,
+    ) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    /// Live fields that mfctl owns and that are no longer declared, but stay unless they are pruned.
+    fn orphaned_fields(
+        &self,
+        _declaration: &ResourceDeclaration,
+        _live: &ResourceFields,
+        _context: &ResourceContext<'_>,
+    ) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     /// Reads the live resources: at least those that are declared or in scope; others may be included.
     async fn read_live(
         &self,

@@ -42,6 +42,16 @@ impl Resource for KafkaTopicResource {
         Ok(())
     }
 
+    /// The settings that a data folder does not have.
+    fn settings_without_effect(
+        &self,
+        declaration: &ResourceDeclaration,
+        context: &ResourceContext<'_>,
+    ) -> Result<Vec<String>> {
+        let names = spec!(declaration, KafkaTopic).settings.keys();
+        Ok(names.filter(|name| context.embedded && !is_embedded_setting(name)).cloned().collect())
+    }
+
     async fn read_live(
         &self,
         context: &ResourceContext<'_>,
@@ -64,8 +74,7 @@ impl Resource for KafkaTopicResource {
         let replication = if context.embedded { Some(1) } else { spec.replication };
         let current = live.cloned().unwrap_or_default();
         let desired = current.with("partitions", spec.partitions).with_some("replication", replication);
-        let settings =
-            spec.settings.iter().filter(|(name, _)| !context.embedded || EMBEDDED_SETTINGS.contains(&name.as_str()));
+        let settings = spec.settings.iter().filter(|(name, _)| !context.embedded || is_embedded_setting(name));
         let normal = |name: &str, value: &Value| normal_form::topic_setting(name, &setting_text(value));
         Ok(settings
             .fold(desired, |desired, (name, value)| desired.with(format!("settings.{name}"), normal(name, value))))
@@ -153,6 +162,10 @@ impl Resource for KafkaTopicResource {
 
 fn admin<'a>(context: &'a ResourceContext<'_>) -> Result<&'a dyn TopicAdmin> {
     context.ports.topics.as_deref().ok_or_else(|| super::missing_server(ResourceKind::KafkaTopic, "kafka"))
+}
+
+fn is_embedded_setting(name: &str) -> bool {
+    EMBEDDED_SETTINGS.contains(&name)
 }
 
 fn topic_name(text: &str) -> Result<TopicName> {

@@ -14,7 +14,7 @@ use crate::bootstrap::apply::{self, ApplyOutcome};
 use crate::bootstrap::key_declarations;
 use crate::bootstrap::manifest::ResourceDeclaration;
 use crate::bootstrap::plan::{
-    self, BootstrapPlan, OrphanedResource, PlanScope, PlannedAction, PlannedChange, RefusedChange,
+    self, BootstrapPlan, OrphanedResource, PlanScope, PlannedAction, PlannedChange, RefusedChange, ResourceFieldNames,
 };
 use crate::bootstrap::resources::ResourceContext;
 use crate::bootstrap::saved_plan::SavedPlan;
@@ -82,6 +82,10 @@ pub struct BootstrapApplyReport {
     pub refused: Vec<RefusedChange>,
     /// Resources that mfctl created and no manifest declares any more.
     pub orphans: Vec<OrphanedResource>,
+    /// Keys that mfctl wrote and their service's manifest does not declare any more.
+    pub orphaned_fields: Vec<ResourceFieldNames>,
+    /// Declared settings that the platform does not have.
+    pub without_effect: Vec<ResourceFieldNames>,
     /// Number of resources that are up to date.
     pub unchanged: u64,
     /// Resources that could not be read, with the reason.
@@ -336,8 +340,9 @@ async fn pin_platform(connected: &Connected) -> Result<()> {
 
 impl BootstrapApplyReport {
     fn from_plan(dry_run: bool, plan: BootstrapPlan) -> Self {
-        let BootstrapPlan { changes, refused, orphans, unchanged, skipped } = plan;
-        Self { dry_run, changes, remaining: Vec::new(), refused, orphans, unchanged, skipped }
+        let BootstrapPlan { changes, refused, orphans, orphaned_fields, without_effect, unchanged, skipped } = plan;
+        let remaining = Vec::new();
+        Self { dry_run, changes, remaining, refused, orphans, orphaned_fields, without_effect, unchanged, skipped }
     }
 }
 
@@ -358,6 +363,7 @@ impl Render for BootstrapApplyReport {
             page.toned(format!("x not done: {} {}/{}", change.action.as_str(), change.kind, change.name), Tone::Bad);
         }
         report::render_exceptions(page, &self.refused, &self.orphans, &self.skipped);
+        report::render_field_names(page, &self.orphaned_fields, &self.without_effect);
         if self.changes.is_empty() && self.remaining.is_empty() {
             page.line("nothing to do");
         }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::bootstrap::plan::{BootstrapPlan, OrphanedResource, PlannedAction, PlannedChange, RefusedChange};
+use crate::bootstrap::plan::{
+    BootstrapPlan, OrphanedResource, PlannedAction, PlannedChange, RefusedChange, ResourceFieldNames,
+};
 use crate::bootstrap::resources::ResourceContext;
 use crate::cli::output::{Render, TextPage, Tone, humane};
 use crate::kv::break_glass::BreakGlassException;
@@ -22,6 +24,10 @@ pub struct BootstrapPlanReport {
     pub refused: Vec<RefusedChange>,
     /// Resources that mfctl created and no manifest declares any more; deleted only with --prune.
     pub orphans: Vec<OrphanedResource>,
+    /// Keys that mfctl wrote and their service's manifest does not declare any more; deleted only with --prune.
+    pub orphaned_fields: Vec<ResourceFieldNames>,
+    /// Declared settings that the platform does not have.
+    pub without_effect: Vec<ResourceFieldNames>,
     /// Number of resources that are up to date.
     pub unchanged: u64,
     /// Resources that could not be read, with the reason.
@@ -43,12 +49,13 @@ pub struct BreakGlassStatus {
 impl BootstrapPlanReport {
     pub fn new(plan: BootstrapPlan, context: &ResourceContext<'_>) -> Self {
         let settled = plan.is_up_to_date();
-        let BootstrapPlan { changes, refused, orphans, unchanged, skipped } = plan;
+        let BootstrapPlan { changes, refused, orphans, orphaned_fields, without_effect, unchanged, skipped } = plan;
         let exceptions = context.break_glass.iter().map(|exception| BreakGlassStatus {
             exception: exception.clone(),
             overdue: !context.break_glass.is_active(&exception.key, context.now),
         });
-        Self { settled, changes, refused, orphans, unchanged, skipped, broken_glass: exceptions.collect() }
+        let broken_glass = exceptions.collect();
+        Self { settled, changes, refused, orphans, orphaned_fields, without_effect, unchanged, skipped, broken_glass }
     }
 }
 
@@ -66,6 +73,7 @@ impl Render for BootstrapPlanReport {
             render_change(page, change, planned_style(change.action));
         }
         render_exceptions(page, &self.refused, &self.orphans, &self.skipped);
+        render_field_names(page, &self.orphaned_fields, &self.without_effect);
         let counts = action_counts(&self.changes);
         if counts.is_empty() && self.refused.is_empty() {
             page.line("nothing to do");
@@ -140,6 +148,26 @@ pub fn render_exceptions(
     }
     for reason in skipped {
         page.toned(format!("? not read: {reason}"), Tone::Warn);
+    }
+}
+
+/// Prints the keys that are no longer declared, and the settings that the platform does not have.
+pub fn render_field_names(page: &mut TextPage, orphaned: &[ResourceFieldNames], without_effect: &[ResourceFieldNames]) {
+    let line = |of: &ResourceFieldNames| format!("    {}/{}: {}", of.kind, of.name, of.fields.join(", "));
+    let count: u64 = orphaned.iter().map(|of| of.fields.len() as u64).sum();
+    if count > 0 {
+        let are = humane::counted(count, "key that mfctl wrote is", "keys that mfctl wrote are");
+        let them = if count == 1 { "it" } else { "them" };
+        page.toned(format!("? {are} not declared here and left alone (--prune deletes {them}):"), Tone::Warn);
+        for of in orphaned {
+            page.line(line(of));
+        }
+    }
+    if !without_effect.is_empty() {
+        page.toned("? declared, but a data folder does not have these settings:", Tone::Warn);
+        for of in without_effect {
+            page.line(line(of));
+        }
     }
 }
 
