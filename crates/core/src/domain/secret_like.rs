@@ -27,6 +27,8 @@ const SHORT_SECRET_WORDS: [&str; 2] = ["pass", "pwd"];
 const LOCATION_WORDS: [&str; 9] = ["file", "path", "dir", "name", "url", "uri", "ref", "mount", "header"];
 /// Beginnings of values that say where a secret is.
 const REFERENCES: [&str; 3] = ["vault:", "env:", "file:"];
+/// Values that say whether there is a secret.
+const STATES: [&str; 4] = ["enabled", "disabled", "required", "optional"];
 /// Beginnings of secrets, the shortest length of one in bytes, and what it is.
 const KNOWN_FORMS: [(&str, usize, &str); 18] = [
     ("AKIA", 20, "an access key of AWS"),
@@ -90,8 +92,8 @@ pub fn secret_reason(key: &str, value: &str) -> Option<String> {
     secret_word(key, value).map(|word| format!("the key is called {word}, and the value could be one"))
 }
 
-/// [`secret_reason`] of the values in a list or a map. Each has its own name; the values of a list, and a value called
-/// `value`, have that of what they are in.
+/// [`secret_reason`] of the values in a list or a map. Each has its own name; the values of a list have the list's. A
+/// value called `value` has the name beside it, as in `{"name": "DB_PASSWORD", "value": …}`, or that of its map.
 fn secret_in_json(key: &str, json: &Value) -> Option<String> {
     match json {
         Value::Null | Value::Bool(_) => None,
@@ -99,7 +101,8 @@ fn secret_in_json(key: &str, json: &Value) -> Option<String> {
         Value::String(text) => secret_reason(key, text),
         Value::Array(list) => list.iter().find_map(|part| secret_in_json(key, part)),
         Value::Object(map) => {
-            map.iter().find_map(|(name, part)| secret_in_json(if name == "value" { key } else { name }, part))
+            let given_name = map.get("name").and_then(Value::as_str).unwrap_or(key);
+            map.iter().find_map(|(name, part)| secret_in_json(if name == "value" { given_name } else { name }, part))
         }
     }
 }
@@ -108,7 +111,7 @@ fn secret_in_json(key: &str, json: &Value) -> Option<String> {
 fn secret_word(key: &str, value: &str) -> Option<&'static str> {
     let key_words: Vec<String> = words_of_key(key);
     let last = key_words.last().map(String::as_str).unwrap_or_default();
-    if LOCATION_WORDS.contains(&last) || is_reference(value) {
+    if LOCATION_WORDS.contains(&last) || STATES.contains(&value) || is_reference(value) {
         return None;
     }
     if let Some(word) = SHORT_SECRET_WORDS.iter().find(|word| **word == last && value.len() >= MIN_PASSWORD) {
@@ -146,21 +149,25 @@ fn is_reference(value: &str) -> bool {
         || is_path && !value.contains(['+', '='])
 }
 
-/// Names and values in a text such as `user=a pass=b`, or one of YAML, `user: a`, on one or more lines.
+/// Names and values in a text such as `user=a pass=b`, `user = a` or `user: a`, on one or more lines.
 fn assignments(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let words = text.split(|c: char| c.is_whitespace() || ",;&?{}".contains(c));
+    let entries = text.split(['\n', ',', ';', '{', '}']);
+    let of_words = words.filter_map(|word| assignment(word, '='));
+    of_words.chain(entries.flat_map(|entry| [assignment(entry, '='), assignment(entry, ':')].into_iter().flatten()))
+}
+
+/// The name and the value of `name=value`, with this sign between them.
+fn assignment(text: &str, sign: char) -> Option<(&str, &str)> {
     let quotes = ['"', '\''];
-    let entry = move |piece, sign| -> Option<(&str, &str)> {
-        let (name, value): (&str, &str) = str::split_once(piece, sign)?;
-        let name = name.trim().trim_start_matches("- ").trim().trim_matches(quotes);
-        let value = value.trim();
-        let is_name = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'));
-        // Several words without quotes are a sentence.
-        let is_value = value.starts_with(quotes) || !value.contains(char::is_whitespace);
-        (is_name && is_value).then(|| (name, value.trim_matches(quotes)))
-    };
-    let equals = text.split(|c: char| c.is_whitespace() || ",;&?{}".contains(c));
-    let colons = text.split(['\n', ',', ';', '{', '}']);
-    equals.filter_map(move |piece| entry(piece, '=')).chain(colons.filter_map(move |piece| entry(piece, ':')))
+    let (name, value) = text.split_once(sign)?;
+    let name = name.trim().trim_start_matches("- ").trim_start_matches("export ").trim().trim_matches(quotes);
+    // YAML's comment.
+    let value = value.split_once(" #").map_or(value, |(value, _)| value).trim();
+    let is_name = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'));
+    // Several words without quotes are a sentence.
+    let is_value = value.starts_with(quotes) || !value.contains(char::is_whitespace);
+    (is_name && is_value).then(|| (name, value.trim_matches(quotes)))
 }
 
 /// Whether a word is an address with a password as Go's drivers take it: `user:password@tcp(host:3306)/database`.
@@ -282,6 +289,11 @@ mod tests {
             ("x", "{user: media, password: hunter2x}"),
             ("x", "- token: hunter2x"),
             ("x", "host=h user=u pass=hunter2x"),
+            ("x", "password: hunter2x # of the database"),
+            ("x", "user = media\npass = hunter2x\n"),
+            ("x", "export SMTP_PWD='hunter2x y'"),
+            ("x", "[{\"name\": \"DB_PASSWORD\", \"value\": \"hunter2x\"}]"),
+            ("x", "{\"db\": \"{\\\"password\\\": \\\"hunter2x\\\"}\"}"),
             ("x", "github_pat_11AAAAAAA0hunter2hunter2hunter2hunter2"),
             ("x", "gho_hunter2hunter2hunter2hunter2hunter2x"),
             ("x", "glpat-hunter2hunter2hunter"),
@@ -319,6 +331,8 @@ mod tests {
             ("bypass", "enabled-for-all"),
             ("pass_rate", "0.123456"),
             ("compass", "north-east"),
+            ("password", "required"),
+            ("x", "{\"password\": \"optional\", \"name\": \"media\"}"),
             (
                 "x",
                 "{\"password\": {\"min_length\": 12, \"required\": true, \"max_age\": null}, \"token_ttl\": \"20m\"}",
