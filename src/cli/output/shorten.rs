@@ -32,18 +32,17 @@ pub(super) fn start_of(text: &str, width: usize) -> String {
 }
 
 /// The text in lines of at most this many character cells, broken at spaces and behind slashes. A longer word is broken
-/// anywhere, but an id or a time never: its line is then longer.
+/// anywhere; see [`LongestWords`] for those that should not be.
 pub(super) fn wrap(text: &str, width: usize) -> String {
     let mut lines = vec![String::new()];
     let mut used = 0;
-    for word in text.split_inclusive([' ', '/']) {
+    for word in words(text) {
         let needed = word.trim_end().width();
         if used > 0 && used + needed > width {
             lines.push(String::new());
             used = 0;
         }
-        let parts: Vec<&str> =
-            if needed <= width || is_id_or_time(word) { vec![word] } else { word.graphemes(true).collect() };
+        let parts: Vec<&str> = if needed <= width { vec![word] } else { word.graphemes(true).collect() };
         for part in parts {
             if used > 0 && used + part.trim_end().width() > width {
                 lines.push(String::new());
@@ -58,10 +57,58 @@ pub(super) fn wrap(text: &str, width: usize) -> String {
     lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n")
 }
 
-/// Whether a word is an id, a digest or a time, apart from punctuation around it.
-fn is_id_or_time(word: &str) -> bool {
-    let word = word.trim_matches([' ', '/', '(', ')', ',', ';', ':', '.', '"', '\'', '`']);
-    word.len() >= 8 && word.chars().all(|c| c.is_ascii_hexdigit() || "-:.TZ".contains(c))
+/// The parts between which [`wrap`] breaks lines.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split_inclusive([' ', '/'])
+}
+
+/// The widths of the longest words of a text that should not be broken, in character cells; 0 where there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct LongestWords {
+    pub(super) id_or_time: usize,
+    pub(super) digest: usize,
+}
+
+impl LongestWords {
+    pub(super) fn of(text: &str) -> Self {
+        words(text).fold(Self::default(), |longest, word| {
+            let width = word.trim_end().width();
+            match WordKind::of(word) {
+                WordKind::IdOrTime => Self { id_or_time: longest.id_or_time.max(width), ..longest },
+                WordKind::Digest => Self { digest: longest.digest.max(width), ..longest },
+                WordKind::Other => longest,
+            }
+        })
+    }
+
+    /// The longer of each.
+    pub(super) fn max(self, other: Self) -> Self {
+        Self { id_or_time: self.id_or_time.max(other.id_or_time), digest: self.digest.max(other.digest) }
+    }
+}
+
+/// The fewest hexadecimal digits of a digest: those of MD5.
+const MIN_DIGEST: usize = 32;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WordKind {
+    IdOrTime,
+    Digest,
+    Other,
+}
+
+impl WordKind {
+    /// What a word is, apart from punctuation around it.
+    fn of(word: &str) -> Self {
+        let word = word.trim_matches([' ', '/', '(', ')', ',', ';', ':', '.', '"', '\'', '`']);
+        if word.len() >= MIN_DIGEST && word.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            Self::Digest
+        } else if word.len() >= 8 && word.chars().all(|c| c.is_ascii_hexdigit() || "-:.TZ".contains(c)) {
+            Self::IdOrTime
+        } else {
+            Self::Other
+        }
+    }
 }
 
 #[cfg(test)]
@@ -92,10 +139,23 @@ mod tests {
     }
 
     #[test]
-    fn ids_and_times_are_never_broken() {
+    fn ids_and_times_are_broken_only_where_they_are_wider_than_the_line() {
         let id = "0198c1d2-7b1e-7a53-9c04-3f6f2b8f5a10";
-        assert_eq!(wrap(&format!("by job {id}, at"), 10), format!("by job\n{id},\nat"));
-        assert_eq!(wrap(&format!("bucket/{id}/{id}"), 10), format!("bucket/\n{id}/\n{id}"));
-        assert_eq!(wrap("at 2026-11-30T02:17:44.477Z", 10), "at\n2026-11-30T02:17:44.477Z");
+        assert_eq!(wrap(&format!("by job {id}, at"), 37), format!("by job\n{id},\nat"));
+        assert_eq!(wrap(&format!("bucket/{id}/{id}"), 37), format!("bucket/\n{id}/\n{id}"));
+        assert_eq!(wrap("at 2026-11-30T02:17:44.477Z", 24), "at\n2026-11-30T02:17:44.477Z");
+        assert_eq!(wrap(&format!("by {id}"), 20), "by\n0198c1d2-7b1e-7a53-9\nc04-3f6f2b8f5a10");
+    }
+
+    #[test]
+    fn the_longest_ids_and_digests_are_measured_with_the_punctuation_beside_them() {
+        let digest = "0123456789abcdef".repeat(4);
+        let longest = |text: &str| {
+            let LongestWords { id_or_time, digest } = LongestWords::of(text);
+            (id_or_time, digest)
+        };
+        assert_eq!(longest(&format!("has SHA-256 {digest}, not {digest}")), (0, 65));
+        assert_eq!(longest("by job (0198c1d2-7b1e-7a53-9c04-3f6f2b8f5a10) at 2026-11-30T02:17:44.477Z"), (38, 0));
+        assert_eq!(longest("internationalization of a/b"), (0, 0));
     }
 }

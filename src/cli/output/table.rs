@@ -1,11 +1,11 @@
-//! Tables for people: columns that fit the terminal, where ids, times and numbers are never broken.
+//! Tables for people: columns that fit the terminal, where ids, times and numbers in columns of their own are never broken.
 
 use comfy_table::{Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width};
 use unicode_width::UnicodeWidthStr;
 
 use super::escape::escape;
 use super::page::{Cell, Layout, Tone, push_line};
-use super::shorten::{end_of, start_of, wrap};
+use super::shorten::{LongestWords, end_of, start_of, wrap};
 
 /// Spaces between two columns.
 const GAP: usize = 2;
@@ -20,12 +20,28 @@ const LEAST_WIDTH: usize = 6;
 enum Fit {
     /// Never broken nor shortened: ids, times, numbers, states.
     Whole,
-    /// Continued on further lines.
+    /// Continued on further lines. An id, a time or a digest is broken only where no other column can be left out.
     Wrap,
     /// The beginning is left out: of paths, which differ at their end.
     KeepEnd,
     /// The end is left out: of titles.
     KeepStart,
+}
+
+/// What is given up, step by step, in a terminal that is too narrow although no other column can be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Squeeze {
+    Nothing,
+    /// Digests in text are broken.
+    Digests,
+    /// Ids and times in text are broken, too.
+    IdsAndTimes,
+    /// Columns of text and names become narrower than they can well be read.
+    Widths,
+}
+
+impl Squeeze {
+    const ALL: [Self; 4] = [Self::Nothing, Self::Digests, Self::IdsAndTimes, Self::Widths];
 }
 
 /// Heading of a column, alignment of its cells, and how it fits into a narrow terminal.
@@ -88,6 +104,8 @@ pub(super) struct Grid {
     columns: Vec<Column>,
     /// The widest content of each column so far.
     needed: Vec<usize>,
+    /// The longest ids, times and digests in each column so far.
+    longest_words: Vec<LongestWords>,
     /// The columns that are shown; decided with the first part.
     shown: Option<Vec<usize>>,
 }
@@ -95,14 +113,21 @@ pub(super) struct Grid {
 impl Grid {
     pub(super) fn new(columns: &[Column]) -> Self {
         let needed = columns.iter().map(|column| column.heading.width()).collect();
-        Self { columns: columns.to_vec(), needed, shown: None }
+        Self {
+            columns: columns.to_vec(),
+            needed,
+            longest_words: vec![LongestWords::default(); columns.len()],
+            shown: None,
+        }
     }
 
     /// Lays out these rows, with the headings above them or not.
     pub(super) fn render(&mut self, rows: &[Vec<Cell>], headings: bool, layout: Layout) -> String {
         for row in rows {
-            for (needed, cell) in self.needed.iter_mut().zip(row) {
-                *needed = (*needed).max(escape(shown_text(cell)).width());
+            for ((needed, longest), cell) in self.needed.iter_mut().zip(&mut self.longest_words).zip(row) {
+                let text = escape(shown_text(cell));
+                *needed = (*needed).max(text.width());
+                *longest = longest.max(LongestWords::of(&text));
             }
         }
         let room = layout.width.map(usize::from);
@@ -119,28 +144,31 @@ impl Grid {
         text
     }
 
-    /// The narrowest that a column becomes: `squeezed` when no other can be left out.
-    fn minimum(&self, index: usize, squeezed: bool) -> usize {
+    /// The narrowest that a column becomes.
+    fn minimum(&self, index: usize, squeeze: Squeeze) -> usize {
         let Column { fit, heading, .. } = self.columns[index];
-        let least = match fit {
-            Fit::Whole => return self.needed[index],
-            Fit::Wrap | Fit::KeepEnd | Fit::KeepStart if squeezed => LEAST_WIDTH,
-            Fit::Wrap => MIN_TEXT_WIDTH,
-            Fit::KeepEnd | Fit::KeepStart => MIN_NAME_WIDTH,
+        let LongestWords { id_or_time, digest } = self.longest_words[index];
+        let least = match (fit, squeeze) {
+            (Fit::Whole, _) => return self.needed[index],
+            (_, Squeeze::Widths) => LEAST_WIDTH,
+            (Fit::Wrap, Squeeze::Nothing) => MIN_TEXT_WIDTH.max(id_or_time).max(digest),
+            (Fit::Wrap, Squeeze::Digests) => MIN_TEXT_WIDTH.max(id_or_time),
+            (Fit::Wrap, Squeeze::IdsAndTimes) => MIN_TEXT_WIDTH,
+            (Fit::KeepEnd | Fit::KeepStart, _) => MIN_NAME_WIDTH,
         };
         self.needed[index].min(least.max(heading.width()))
     }
 
     /// The width that these columns need at least, with the gaps between them.
-    fn least_total(&self, shown: &[usize], squeezed: bool) -> usize {
-        let content: usize = shown.iter().map(|&index| self.minimum(index, squeezed)).sum();
+    fn least_total(&self, shown: &[usize], squeeze: Squeeze) -> usize {
+        let content: usize = shown.iter().map(|&index| self.minimum(index, squeeze)).sum();
         content + GAP * shown.len().saturating_sub(1)
     }
 
     /// The columns that fit into this many character cells, those of the highest ranks left out first.
     fn fitting(&self, room: usize) -> Vec<usize> {
         let mut shown: Vec<usize> = (0..self.columns.len()).collect();
-        while self.least_total(&shown, false) > room {
+        while self.least_total(&shown, Squeeze::Nothing) > room {
             let last = shown.iter().copied().max_by_key(|&index| self.columns[index].rank);
             let Some(last) = last.filter(|&index| self.columns[index].rank > 0) else { break };
             shown.retain(|&index| index != last);
@@ -150,9 +178,10 @@ impl Grid {
 
     /// The width of each shown column: what it needs, or an even part of what the others leave.
     fn widths(&self, shown: &[usize], room: usize) -> Vec<usize> {
-        let squeezed = self.least_total(shown, false) > room;
-        let mut widths: Vec<usize> = shown.iter().map(|&index| self.minimum(index, squeezed)).collect();
-        let mut spare = room.saturating_sub(self.least_total(shown, squeezed));
+        let fits = |squeeze: &Squeeze| self.least_total(shown, *squeeze) <= room;
+        let squeeze = Squeeze::ALL.into_iter().find(fits).unwrap_or(Squeeze::Widths);
+        let mut widths: Vec<usize> = shown.iter().map(|&index| self.minimum(index, squeeze)).collect();
+        let mut spare = room.saturating_sub(self.least_total(shown, squeeze));
         while spare > 0 {
             let wanting = (0..shown.len()).filter(|&at| widths[at] < self.needed[shown[at]]);
             // The narrowest one first, so that all grow evenly.
@@ -288,6 +317,25 @@ mod tests {
         let rows = vec![vec![Cell::new("a1b2c3"), Cell::new("the parser ended before it answered")]];
         let text = Grid::new(&columns).render(&rows, true, Layout { width: Some(30), color: false });
         assert_eq!(text, "ID      MESSAGE\na1b2c3  the parser ended\n        before it answered\n");
+    }
+
+    #[test]
+    fn text_with_ids_and_digests_fits_the_terminal() {
+        let digest = "0123456789abcdef".repeat(4);
+        let text = format!("object media/default/{ID} has SHA-256 {digest}, not {digest}");
+        let columns =
+            [Column::whole("KIND"), Column::whole("TIME").rank(1), Column::path("PATH"), Column::text("REASON")];
+        let row = vec![["bytes", TIME, "archive/2024/summer/IMG_0001.jpeg", &text].map(Cell::new).to_vec()];
+        let at = |width| Grid::new(&columns).render(&row, true, Layout { width: Some(width), color: false });
+        for width in 40..160 {
+            let text = at(width);
+            assert!(text.lines().all(|line| line.width() <= usize::from(width)), "{width}:\n{text}");
+        }
+        // Whole where leaving out a column makes room, then the digests are broken first.
+        assert!([100, 140].iter().all(|&width| at(width).matches(&digest).count() == 2), "{}", at(100));
+        assert!(!at(100).contains(TIME) && at(140).contains(TIME), "{}", at(100));
+        assert!([60, 80].iter().all(|&width| !at(width).contains(&digest)), "{}", at(80));
+        assert!([60, 80].iter().all(|&width| at(width).contains(ID)), "{}", at(60));
     }
 
     #[test]
