@@ -89,10 +89,13 @@ impl LongestWords {
 
 /// The fewest hexadecimal digits of a digest: those of MD5.
 const MIN_DIGEST: usize = 32;
+/// The characters of the longest id, a UUID. No time is longer.
+const MAX_ID: usize = 36;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WordKind {
     IdOrTime,
+    /// A digest, or digits that are too long for an id, such as a `traceparent`.
     Digest,
     Other,
 }
@@ -101,12 +104,13 @@ impl WordKind {
     /// What a word is, apart from punctuation around it.
     fn of(word: &str) -> Self {
         let word = word.trim_matches([' ', '/', '(', ')', ',', ';', ':', '.', '"', '\'', '`']);
-        if word.len() >= MIN_DIGEST && word.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            Self::Digest
-        } else if word.len() >= 8 && word.chars().all(|c| c.is_ascii_hexdigit() || "-:.TZ".contains(c)) {
-            Self::IdOrTime
-        } else {
+        let is_hex = word.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if word.len() < 8 || !word.chars().all(|c| c.is_ascii_hexdigit() || "-:.TZ".contains(c)) {
             Self::Other
+        } else if word.len() > MAX_ID || is_hex && word.len() >= MIN_DIGEST {
+            Self::Digest
+        } else {
+            Self::IdOrTime
         }
     }
 }
@@ -156,6 +160,7 @@ mod tests {
         };
         assert_eq!(longest(&format!("has SHA-256 {digest}, not {digest}")), (0, 65));
         assert_eq!(longest("by job (0198c1d2-7b1e-7a53-9c04-3f6f2b8f5a10) at 2026-11-30T02:17:44.477Z"), (38, 0));
+        assert_eq!(longest("00-77090c0002bb4b28b3230b2c43c9ddc7-99732e13d366bf73-01"), (0, 55));
         assert_eq!(longest("internationalization of a/b"), (0, 0));
     }
 }

@@ -34,14 +34,14 @@ enum Squeeze {
     Nothing,
     /// Digests in text are broken.
     Digests,
-    /// Ids and times in text are broken, too.
-    IdsAndTimes,
     /// Columns of text and names become narrower than they can well be read.
     Widths,
+    /// Ids and times in text are broken, too.
+    IdsAndTimes,
 }
 
 impl Squeeze {
-    const ALL: [Self; 4] = [Self::Nothing, Self::Digests, Self::IdsAndTimes, Self::Widths];
+    const ALL: [Self; 4] = [Self::Nothing, Self::Digests, Self::Widths, Self::IdsAndTimes];
 }
 
 /// Heading of a column, alignment of its cells, and how it fits into a narrow terminal.
@@ -150,11 +150,11 @@ impl Grid {
         let LongestWords { id_or_time, digest } = self.longest_words[index];
         let least = match (fit, squeeze) {
             (Fit::Whole, _) => return self.needed[index],
-            (_, Squeeze::Widths) => LEAST_WIDTH,
             (Fit::Wrap, Squeeze::Nothing) => MIN_TEXT_WIDTH.max(id_or_time).max(digest),
             (Fit::Wrap, Squeeze::Digests) => MIN_TEXT_WIDTH.max(id_or_time),
-            (Fit::Wrap, Squeeze::IdsAndTimes) => MIN_TEXT_WIDTH,
-            (Fit::KeepEnd | Fit::KeepStart, _) => MIN_NAME_WIDTH,
+            (Fit::Wrap, Squeeze::Widths) => LEAST_WIDTH.max(id_or_time),
+            (Fit::KeepEnd | Fit::KeepStart, Squeeze::Nothing | Squeeze::Digests) => MIN_NAME_WIDTH,
+            (_, Squeeze::Widths | Squeeze::IdsAndTimes) => LEAST_WIDTH,
         };
         self.needed[index].min(least.max(heading.width()))
     }
@@ -179,7 +179,7 @@ impl Grid {
     /// The width of each shown column: what it needs, or an even part of what the others leave.
     fn widths(&self, shown: &[usize], room: usize) -> Vec<usize> {
         let fits = |squeeze: &Squeeze| self.least_total(shown, *squeeze) <= room;
-        let squeeze = Squeeze::ALL.into_iter().find(fits).unwrap_or(Squeeze::Widths);
+        let squeeze = Squeeze::ALL.into_iter().find(fits).unwrap_or(Squeeze::IdsAndTimes);
         let mut widths: Vec<usize> = shown.iter().map(|&index| self.minimum(index, squeeze)).collect();
         let mut spare = room.saturating_sub(self.least_total(shown, squeeze));
         while spare > 0 {
