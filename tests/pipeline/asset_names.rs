@@ -60,7 +60,10 @@ fn every_name_of_the_same_bytes_is_found_and_the_first_is_shown() {
     assert!(table.stdout.contains("Zebra notes.txt (+2)"), "{table}");
     let table = site.run(["media", "list"]);
     assert!(table.stdout.contains("NAME") && table.stdout.contains("page-42.html"), "{table}");
-    assert_eq!(site.run(["media", "list", "--name", "[a"]).code, 2);
+    for wrong in ["[a", "[[:letter:]]*"] {
+        assert_eq!(site.run(["media", "list", "--name", wrong]).code, 2, "{wrong}");
+    }
+    assert_eq!(file_names(&listed(&site, &["--name", "[[:upper:]]ebra*"])), ["Zebra notes.txt"]);
     assert_eq!(site.run(["media", "search", "saffron", "--limit", "1001"]).code, 2, "no limit is cut silently");
 }
 

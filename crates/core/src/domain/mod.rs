@@ -6,6 +6,7 @@
 pub mod address;
 pub mod asset;
 pub mod braces;
+pub mod char_class;
 pub mod compat;
 pub mod config_key;
 pub mod dead_letter;

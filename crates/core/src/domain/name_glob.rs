@@ -14,6 +14,7 @@ use std::str::{Chars, FromStr};
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use super::braces::{PartsReader, PatternPart, choices};
+use super::char_class::{CharClass, char_class};
 
 /// The longest pattern, in bytes.
 const MAX_BYTES: usize = 1024;
@@ -30,10 +31,11 @@ const FOLDERS: &str = "(?:[^/]+/)*";
 #[error("{0}")]
 pub struct InvalidNameGlob(String);
 
-/// A pattern of file names. `*` matches anything but a slash, `?` one character, `[a-z]` and `[!a-z]` one of these or of the
-/// others, `{a,b}` a or b; a backslash makes the next character literal. A pattern without a slash is matched against the
-/// name, one with a slash against the end of the path, folder by folder; `**` is any number of folders. A leading slash is the
-/// root. Braces stand for the patterns with each of their alternatives: `{**/a,/b}` matches what `**/a` or `/b` matches.
+/// A pattern of file names. `*` matches anything but a slash, `?` one character, `[a-z]` and `[!a-z]` one of these or
+/// of the others, `[[:digit:]]` one of a class of POSIX, `{a,b}` a or b; a backslash makes the next character literal.
+/// A pattern without a slash is matched against the name, one with a slash against the end of the path, folder by
+/// folder; `**` is any number of folders. A leading slash is the root. Braces stand for the patterns with each of their
+/// alternatives: `{**/a,/b}` matches what `**/a` or `/b` matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameGlob {
     text: String,
@@ -202,10 +204,18 @@ impl Parser<'_> {
     fn class(&mut self) -> Result<String, InvalidNameGlob> {
         let unclosed = || InvalidNameGlob("a [ has no ]; write \\[ for the character itself".to_owned());
         let negated = self.chars.next_if(|c| matches!(c, '!' | '^')).is_some();
-        let mut members = String::new();
-        let mut has_backslash = false;
+        let mut members = Members::default();
         let mut is_first = true;
         loop {
+            let rest: String = self.chars.clone().collect();
+            if let Some(class) = char_class(rest.as_bytes()) {
+                let CharClass { members: ranges, length } = class.map_err(InvalidNameGlob)?;
+                ranges.iter().for_each(|(low, high)| members.add(*low, *high));
+                // The name of a class is ASCII.
+                self.chars.by_ref().take(length).for_each(drop);
+                is_first = false;
+                continue;
+            }
             let low = match self.chars.next().ok_or_else(unclosed)? {
                 ']' if !is_first => break,
                 '\\' => self.chars.next().ok_or_else(unclosed)?,
@@ -224,16 +234,10 @@ impl Parser<'_> {
             if high < low {
                 return Err(InvalidNameGlob(format!("the range {low}-{high} is reversed")));
             }
-            has_backslash |= (low..=high).contains(&'\\');
-            // A slash is in no name: the expression is for whole paths, so a range is without it.
-            if (low..=high).contains(&'/') {
-                range(&mut members, low, '.');
-                range(&mut members, '0', high);
-            } else {
-                range(&mut members, low, high);
-            }
+            members.add(low, high);
         }
-        if members.is_empty() {
+        let Members { regex: members, has_backslash } = members;
+        if members.is_empty() && !has_backslash {
             return Err(InvalidNameGlob(
                 "a bracket expression has nothing but slashes, which are in no name".to_owned(),
             ));
@@ -241,10 +245,34 @@ impl Parser<'_> {
         // A backslash is written twice in the text of a path.
         Ok(match (negated, has_backslash) {
             (false, false) => format!("[{members}]"),
+            (false, true) if members.is_empty() => r"\\\\".to_owned(),
             (false, true) => format!(r"(?:\\\\|[{members}])"),
             (true, false) => format!(r"(?:\\\\|\\x[0-9a-f][0-9a-f]|[^/\\{members}])"),
             (true, true) => format!(r"(?:\\x[0-9a-f][0-9a-f]|[^/\\{members}])"),
         })
+    }
+}
+
+/// The members of a bracket expression.
+#[derive(Debug, Default)]
+struct Members {
+    /// Those but the backslash, as a regular expression has them between brackets.
+    regex: String,
+    has_backslash: bool,
+}
+
+impl Members {
+    /// Adds the characters from `low` to `high`, except the slash: it is in no name, and the expression is for whole
+    /// paths.
+    fn add(&mut self, mut low: char, high: char) {
+        self.has_backslash |= (low..=high).contains(&'\\');
+        for (before, left_out, after) in [('.', '/', '0'), ('[', '\\', ']')] {
+            if (low..=high).contains(&left_out) {
+                range(&mut self.regex, low, before);
+                low = after;
+            }
+        }
+        range(&mut self.regex, low, high);
     }
 }
 
@@ -292,6 +320,12 @@ mod tests {
         assert_eq!(regex(r"a\\b"), r"^(?:[^/]*/)*a\\\\b$", "a backslash is written twice in a path's text");
         assert_eq!(regex("a[.-0]b"), r"^(?:[^/]*/)*a[\.0]b$", "no slash");
         assert_eq!(regex("e\u{301}"), "^(?:[^/]*/)*é$", "in NFC");
+        assert_eq!(regex("[[:digit:]_]*"), format!(r"^(?:[^/]*/)*[0-9\_]{ANY}*$"));
+        assert_eq!(
+            regex("[[:punct:]]"),
+            r"^(?:[^/]*/)*(?:\\\\|[\!-\.\:-\@\[\]-\`\{-\~])$",
+            "no slash, two backslashes"
+        );
     }
 
     #[test]
@@ -330,6 +364,8 @@ mod tests {
             "{a",
             "a\\",
             "[z-a]",
+            "[[:letter:]]",
+            "[[:digit:]",
             "a\0",
             &"a".repeat(2000),
             &"{".repeat(9),
