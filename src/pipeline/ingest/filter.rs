@@ -6,7 +6,7 @@ use std::path::{Component, Path};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::error::Error;
-use super::pattern::{Braces, Pattern, PatternSet};
+use super::pattern::{Dialect, Pattern, PatternSet, marked_bytes};
 use super::skipped::{RuleSource, SkipRule, shown};
 use super::spec::{JobSpec, PathPattern};
 use mfctl_core::domain::MediaTypePattern;
@@ -106,7 +106,7 @@ impl OptionPatterns {
             // "./a" is what a shell completes, and means "a" in the root.
             let text = pattern.as_bytes();
             let text = text.strip_prefix(b".").filter(|rest| rest.starts_with(b"/")).unwrap_or(text);
-            let one = Pattern::parse(text, Braces::Alternatives).map_err(|reason| invalid(pattern, &reason))?;
+            let one = Pattern::parse(text, Dialect::Options).map_err(|reason| invalid(pattern, &reason))?;
             let rule = SkipRule::of_option(source, Some(pattern.as_bytes()));
             rules.push(OptionRule { rule, folders_only: one.folders_only, matched: AtomicBool::new(false) });
             parsed.push(one);
@@ -126,9 +126,9 @@ impl OptionPatterns {
         if self.rules.is_empty() {
             return None;
         }
-        let path = relative.as_os_str().as_bytes();
-        let below = self.below.matches(path);
-        let itself = self.itself.matches(path).filter(|index| is_folder || !self.rules[*index].folders_only);
+        let path = marked_bytes(relative.as_os_str().as_bytes());
+        let below = self.below.matches(&path);
+        let itself = self.itself.matches(&path).filter(|index| is_folder || !self.rules[*index].folders_only);
         let mut first: Option<usize> = None;
         for index in below.chain(itself) {
             self.rules[index].matched.store(true, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::entries::BOM;
 use super::error::Error;
-use super::pattern::{Braces, Pattern, PatternSet};
+use super::pattern::{Dialect, Pattern, PatternSet};
 use super::read;
 use super::skipped::{RuleSource, SkipRule, shown};
 use mfctl_core::domain::SourcePath;
@@ -69,7 +69,7 @@ impl IgnoreFile {
                 return Err(invalid(line, reason.to_owned()));
             }
             let Some((pattern, negated)) = line_pattern(line_text) else { continue };
-            let parsed = Pattern::parse(pattern, Braces::Literal).map_err(|reason| invalid(line, reason))?;
+            let parsed = Pattern::parse(pattern, Dialect::Git).map_err(|reason| invalid(line, reason))?;
             let rule = SkipRule {
                 source: RuleSource::IgnoreFile,
                 pattern: Some(shown(pattern)),

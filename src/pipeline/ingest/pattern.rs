@@ -1,14 +1,15 @@
-//! Patterns of paths in gitignore's syntax. They are matched on bytes, as Git does: neither a pattern nor a path has to be
-//! UTF-8.
+//! Patterns of paths in gitignore's syntax. They are matched on bytes: neither a pattern nor a path has to be UTF-8.
 //!
-//! `*` matches anything but a slash, `?` one character or byte, `[a-z]` one of these, `**` any number of folders; a
-//! backslash makes the next character literal. A pattern that cannot be matched as written is an error, never one that
-//! matches nothing.
+//! `*` matches anything but a slash, `?` one character or byte (see [`Dialect`]), `[a-z]` one of these, `**` any number
+//! of folders; a backslash makes the next character literal. A pattern that cannot be matched as written is an error,
+//! never one that matches nothing.
+
+use std::borrow::Cow;
 
 use mfctl_core::domain::braces::{PartsReader, PatternPart, choices};
 use regex::bytes::{RegexSet, RegexSetBuilder};
 
-use super::pattern_class::class;
+use super::pattern_class::{Unit, class, first_unit};
 
 /// The longest pattern, in bytes.
 const MAX_BYTES: usize = 4096;
@@ -18,13 +19,31 @@ const MAX_CHOICES: usize = 256;
 /// Patterns that are compiled together.
 const SET_PATTERNS: usize = 256;
 
-/// What braces mean in a pattern.
+/// The syntax of a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Braces {
-    /// `{a,b}` is a or b.
-    Alternatives,
-    /// A brace is a brace, as in Git.
-    Literal,
+pub(super) enum Dialect {
+    /// That of `--include` and `--exclude`: `{a,b}` is a or b; `?` and a class are one character, or one byte that is
+    /// not part of one. The pattern is matched with a path in the form of [`marked_bytes`].
+    Options,
+    /// That of Git: a brace is a brace; `?` and a negated class are one character, or any one byte of a character that
+    /// is not ASCII.
+    Git,
+}
+
+/// Stands before a byte that is not part of a character; it is itself in no character (RFC 3629).
+const MARK: u8 = 0xff;
+
+/// A path for patterns of [`Dialect::Options`]: with 0xff before each byte that is not part of valid UTF-8.
+pub(super) fn marked_bytes(path: &[u8]) -> Cow<'_, [u8]> {
+    if std::str::from_utf8(path).is_ok() {
+        return Cow::Borrowed(path);
+    }
+    let mut marked = Vec::with_capacity(path.len() * 2);
+    for chunk in path.utf8_chunks() {
+        marked.extend_from_slice(chunk.valid().as_bytes());
+        marked.extend(chunk.invalid().iter().flat_map(|byte| [MARK, *byte]));
+    }
+    Cow::Owned(marked)
 }
 
 /// A pattern, translated to a regular expression.
@@ -44,7 +63,7 @@ impl Pattern {
     ///
     /// # Errors
     /// Why it is not a pattern, for the user.
-    pub(super) fn parse(text: &[u8], braces: Braces) -> Result<Self, String> {
+    pub(super) fn parse(text: &[u8], dialect: Dialect) -> Result<Self, String> {
         if text.len() > MAX_BYTES {
             return Err(format!("it is longer than {MAX_BYTES} bytes"));
         }
@@ -52,14 +71,14 @@ impl Pattern {
         if named == 0 {
             return Err("it names nothing".to_owned());
         }
-        let bare = match braces {
+        let bare = match dialect {
             // Git takes the last slash alone: no path matches what ends with another.
-            Braces::Literal => text.strip_suffix(b"/").unwrap_or(text),
-            Braces::Alternatives => &text[..named],
+            Dialect::Git => text.strip_suffix(b"/").unwrap_or(text),
+            Dialect::Options => &text[..named],
         };
         let relative = bare.strip_prefix(b"/").unwrap_or(bare);
         let anchored = bare.contains(&b'/');
-        let body = translate(relative, anchored, braces == Braces::Alternatives)?;
+        let body = translate(relative, anchored, dialect)?;
         let at = if anchored { "" } else { "(?:.*/)?" };
         Ok(Self {
             folders_only: bare.len() < text.len(),
@@ -108,8 +127,13 @@ impl PatternSet {
     }
 }
 
-/// One character that is not a slash. Each byte that can be part of a longer character matches too, as in Git.
-const ANY: &str = r"(?:(?u:[^/])|[\x80-\xff])";
+/// One character that is not a slash, or one byte.
+const fn any(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Options => r"(?:(?u:[^/])|\xff[\x80-\xff])",
+        Dialect::Git => r"(?:(?u:[^/])|[\x80-\xff])",
+    }
+}
 
 /// A part of a pattern without braces.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,20 +150,19 @@ enum Token {
 
 type Part = PatternPart<Token>;
 
-fn translate(glob: &[u8], anchored: bool, alternatives: bool) -> Result<String, String> {
-    let parts = parts(glob, alternatives)?;
+fn translate(glob: &[u8], anchored: bool, dialect: Dialect) -> Result<String, String> {
+    let parts = parts(glob, dialect)?;
     let patterns =
         choices(&parts, MAX_CHOICES).ok_or_else(|| format!("its braces stand for more than {MAX_CHOICES} patterns"))?;
-    let regexes =
-        patterns.iter().map(|pattern| regex(pattern, anchored, alternatives)).collect::<Result<Vec<_>, _>>()?;
+    let regexes = patterns.iter().map(|pattern| regex(pattern, anchored, dialect)).collect::<Result<Vec<_>, _>>()?;
     Ok(if regexes.len() == 1 { regexes.concat() } else { format!("(?:{})", regexes.join("|")) })
 }
 
 /// The regular expression of a pattern without braces. Two stars are any number of folders where they are a whole name; and,
 /// as in Git, behind the literal beginning of a pattern that has a slash: `a**/b` matches `ab`.
-fn regex(pattern: &[&Token], anchored: bool, alternatives: bool) -> Result<String, String> {
+fn regex(pattern: &[&Token], anchored: bool, dialect: Dialect) -> Result<String, String> {
     // The slash at the beginning of an alternative. Any other that is left is a second one, which no path has.
-    let pattern = pattern.strip_prefix(&[&Token::Slash]).filter(|_| alternatives).unwrap_or(pattern);
+    let pattern = pattern.strip_prefix(&[&Token::Slash]).filter(|_| dialect == Dialect::Options).unwrap_or(pattern);
     if matches!(pattern, [] | [.., Token::Slash]) {
         return Err("with one of the alternatives in its braces it names nothing".to_owned());
     }
@@ -171,13 +194,13 @@ fn regex(pattern: &[&Token], anchored: bool, alternatives: bool) -> Result<Strin
 }
 
 /// The parts of a pattern, in which braces are alternatives or stand for themselves.
-fn parts(glob: &[u8], alternatives: bool) -> Result<Vec<Part>, String> {
+fn parts(glob: &[u8], dialect: Dialect) -> Result<Vec<Part>, String> {
     let mut parts = PartsReader::new();
     let mut at = 0;
     while at < glob.len() {
         match glob[at] {
             b'/' => parts.push(PatternPart::Plain(Token::Slash)),
-            b'?' => push(&mut parts, ANY, false),
+            b'?' => push(&mut parts, any(dialect), false),
             b'*' => {
                 let count = glob[at..].iter().take_while(|byte| **byte == b'*').count();
                 match count {
@@ -188,10 +211,10 @@ fn parts(glob: &[u8], alternatives: bool) -> Result<Vec<Part>, String> {
             }
             b'[' => {
                 let mut members = String::new();
-                at = class(glob, at, &mut members)? - 1;
+                at = class(glob, at, dialect, &mut members)? - 1;
                 push(&mut parts, &members, false);
             }
-            b'{' if alternatives => {
+            b'{' if dialect == Dialect::Options => {
                 if !parts.open() {
                     let most = PartsReader::<Token>::MAX_DEPTH;
                     return Err(format!("its braces are nested more than {most} deep"));
@@ -201,13 +224,21 @@ fn parts(glob: &[u8], alternatives: bool) -> Result<Vec<Part>, String> {
             b',' if parts.is_in_braces() => parts.next_alternative(),
             b'\\' => {
                 at += 1;
-                let byte = *glob.get(at).ok_or_else(|| "it ends with a backslash".to_owned())?;
-                match byte {
-                    b'/' => parts.push(PatternPart::Plain(Token::Slash)),
-                    byte => push(&mut parts, &byte_regex(byte), false),
+                match glob.get(at..).filter(|rest| !rest.is_empty()) {
+                    None => return Err("it ends with a backslash".to_owned()),
+                    Some([b'/', ..]) => parts.push(PatternPart::Plain(Token::Slash)),
+                    Some(rest) => {
+                        let (regex, length) = literal(rest, dialect);
+                        push(&mut parts, &regex, false);
+                        at += length - 1;
+                    }
                 }
             }
-            byte => push(&mut parts, &byte_regex(byte), true),
+            _ => {
+                let (regex, length) = literal(&glob[at..], dialect);
+                push(&mut parts, &regex, true);
+                at += length - 1;
+            }
         }
         at += 1;
     }
@@ -240,6 +271,14 @@ fn close(parts: &mut PartsReader<Token>) {
     }
 }
 
+/// The regular expression of the first character or byte of a non-empty text, and its length in bytes.
+fn literal(text: &[u8], dialect: Dialect) -> (String, usize) {
+    let (unit, length) = first_unit(text);
+    let mark =
+        if dialect == Dialect::Options && matches!(unit, Unit::Byte(_)) { byte_regex(MARK) } else { String::new() };
+    (text[..length].iter().fold(mark, |regex, byte| regex + &byte_regex(*byte)), length)
+}
+
 fn byte_regex(byte: u8) -> String {
     if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("\\x{byte:02x}") }
 }
@@ -248,10 +287,11 @@ fn byte_regex(byte: u8) -> String {
 mod tests {
     use super::*;
 
-    fn matches(pattern: &[u8], path: &[u8]) -> bool {
-        let parsed = Pattern::parse(pattern, Braces::Literal).unwrap();
+    fn matches(pattern: &[u8], path: &[u8], dialect: Dialect) -> bool {
+        let parsed = Pattern::parse(pattern, dialect).unwrap();
         let set = PatternSet::new(&[&parsed.itself]).unwrap();
-        set.matches(path).next().is_some()
+        let path = if dialect == Dialect::Options { marked_bytes(path) } else { path.into() };
+        set.matches(&path).next().is_some()
     }
 
     #[test]
@@ -301,7 +341,7 @@ mod tests {
             ("a.txt", "aXtxt", false),
             ("خ*.txt", "پوشه/خبر.txt", true),
         ] {
-            assert_eq!(matches(pattern.as_bytes(), path.as_bytes()), expected, "{pattern} on {path}");
+            assert_eq!(matches(pattern.as_bytes(), path.as_bytes(), Dialect::Git), expected, "{pattern} on {path}");
         }
     }
 
@@ -325,12 +365,11 @@ mod tests {
             ("a}", "a}", true),
             ("{a,b}}", "b}", true),
         ] {
-            let parsed = Pattern::parse(pattern.as_bytes(), Braces::Alternatives).unwrap();
-            let set = PatternSet::new(&[&parsed.itself]).unwrap();
-            assert_eq!(set.matches(path.as_bytes()).next().is_some(), expected, "{pattern} on {path}");
+            let found = matches(pattern.as_bytes(), path.as_bytes(), Dialect::Options);
+            assert_eq!(found, expected, "{pattern} on {path}");
         }
         for wrong in ["{a/,b}", "{a,}", &"{/a,b}".repeat(9)] {
-            assert!(Pattern::parse(wrong.as_bytes(), Braces::Alternatives).is_err(), "{wrong}");
+            assert!(Pattern::parse(wrong.as_bytes(), Dialect::Options).is_err(), "{wrong}");
         }
     }
 
@@ -350,20 +389,53 @@ mod tests {
             (b"r\xe9serv\xe9", "in/réservé".as_bytes(), false),
             ("réservé".as_bytes(), b"in/r\xe9serv\xe9", false),
         ] {
-            assert_eq!(matches(pattern, path), expected, "{pattern:?} on {path:?}");
+            for dialect in [Dialect::Git, Dialect::Options] {
+                assert_eq!(matches(pattern, path, dialect), expected, "{dialect:?}: {pattern:?} on {path:?}");
+            }
         }
+    }
+
+    #[test]
+    fn one_character_is_one_byte_in_a_pattern_of_an_option_only_where_it_is_not_utf8() {
+        for (pattern, path, expected) in [
+            ("??.txt".as_bytes(), "سل.txt".as_bytes(), true),
+            (b"????.txt", "سل.txt".as_bytes(), false),
+            (b"???.txt", "سل.txt".as_bytes(), false),
+            (b"[!a][!a].txt", "سل.txt".as_bytes(), true),
+            (b"[!a][!a][!a][!a].txt", "سل.txt".as_bytes(), false),
+            ("[^س]?.txt".as_bytes(), "سل.txt".as_bytes(), false),
+            ("{?,x}ل.txt".as_bytes(), "سل.txt".as_bytes(), true),
+            ("\\س\\ل.txt".as_bytes(), "سل.txt".as_bytes(), true),
+            (b"*?.txt", "سل.txt".as_bytes(), true),
+            (b"?.txt", "\u{1f4c4}.txt".as_bytes(), true),
+            (b"??.txt", "\u{1f4c4}.txt".as_bytes(), false),
+            // A byte alone, one beside a character, and the first two bytes of a character of three.
+            (b"?.txt", b"\xd3.txt", true),
+            (b"??.txt", b"\xd8\xb3\xd3.txt", true),
+            (b"???.txt", b"\xd8\xb3\xd3.txt", false),
+            (b"??.txt", b"\xe2\x82.txt", true),
+            (b"\xe2?.txt", b"\xe2\x82.txt", true),
+            (b"*\x82.txt", b"\xe2\x82.txt", true),
+            (b"*\x82*", "€".as_bytes(), false),
+            (b"[!\xe2]?.txt", b"\xe2\x82.txt", false),
+            (b"[\xe0-\xef]*.txt", b"\xe2\x82.txt", true),
+            (b"\\\xe2*", b"\xe2\x82.txt", true),
+        ] {
+            assert_eq!(matches(pattern, path, Dialect::Options), expected, "{pattern:?} on {path:?}");
+        }
+        assert!(matches(b"????.txt", "سل.txt".as_bytes(), Dialect::Git), "as in Git");
     }
 
     #[test]
     fn a_pattern_that_cannot_be_matched_as_written_is_an_error() {
         for wrong in ["", "/", "//", "[", "[a", "[z-a]", "[[:letter:]]", "a\\", "[!", "[a\\"] {
-            assert!(Pattern::parse(wrong.as_bytes(), Braces::Literal).is_err(), "{wrong}");
+            assert!(Pattern::parse(wrong.as_bytes(), Dialect::Git).is_err(), "{wrong}");
         }
         let deep = format!("{}a{}", "{".repeat(9), "}".repeat(9));
         for wrong in ["{a", "{a,{b}", &deep] {
-            assert!(Pattern::parse(wrong.as_bytes(), Braces::Alternatives).is_err(), "{wrong}");
+            assert!(Pattern::parse(wrong.as_bytes(), Dialect::Options).is_err(), "{wrong}");
         }
-        assert!(Pattern::parse(&[b'a'; MAX_BYTES + 1], Braces::Alternatives).is_err());
+        assert!(Pattern::parse(&[b'a'; MAX_BYTES + 1], Dialect::Options).is_err());
     }
 
     #[test]
@@ -374,8 +446,8 @@ mod tests {
         for _ in 0..3000 {
             let length = random.usize(1..14);
             let pattern: Vec<u8> = (0..length).map(|_| alphabet[random.usize(..alphabet.len())]).collect();
-            for braces in [Braces::Alternatives, Braces::Literal] {
-                let Ok(parsed) = Pattern::parse(&pattern, braces) else { continue };
+            for dialect in [Dialect::Options, Dialect::Git] {
+                let Ok(parsed) = Pattern::parse(&pattern, dialect) else { continue };
                 let compiled = PatternSet::new(&[&parsed.itself, &parsed.below]);
                 assert!(compiled.is_ok(), "MFCTL_SEED={seed}: {pattern:?} became {}", parsed.itself);
             }
@@ -385,8 +457,8 @@ mod tests {
     #[test]
     fn the_last_of_many_patterns_is_found() {
         let parsed: Vec<_> = (0..600)
-            .map(|number| Pattern::parse(format!("{number}.txt").as_bytes(), Braces::Alternatives).unwrap())
-            .chain([Pattern::parse(b"*.txt", Braces::Alternatives).unwrap()])
+            .map(|number| Pattern::parse(format!("{number}.txt").as_bytes(), Dialect::Options).unwrap())
+            .chain([Pattern::parse(b"*.txt", Dialect::Options).unwrap()])
             .collect();
         let set = PatternSet::new(&parsed.iter().map(|pattern| pattern.itself.as_str()).collect::<Vec<_>>()).unwrap();
         assert_eq!(set.matches(b"7.txt").collect::<Vec<_>>(), [600, 7]);

@@ -1,14 +1,18 @@
 //! Bracket expressions of a pattern of paths, which is matched on bytes: `[a-z]`, `[!a]`, `[[:digit:]]`.
 
+use mfctl_core::domain::char_class::{CharClass, char_class};
+
+use super::pattern::Dialect;
+
 /// A character, or a byte that is not part of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unit {
+pub(super) enum Unit {
     Char(char),
     Byte(u8),
 }
 
 /// The first unit of a non-empty text, and its length in bytes.
-fn first_unit(text: &[u8]) -> (Unit, usize) {
+pub(super) fn first_unit(text: &[u8]) -> (Unit, usize) {
     let head = &text[..text.len().min(4)];
     let valid = match std::str::from_utf8(head) {
         Ok(valid) => valid,
@@ -41,25 +45,23 @@ impl Members {
         Ok(())
     }
 
-    fn regex(&self, negated: bool) -> String {
+    fn regex(&self, negated: bool, dialect: Dialect) -> String {
         let Self { chars, bytes } = self;
+        let mark = if dialect == Dialect::Options { r"\xff" } else { "" };
         if negated {
             let others = if bytes.is_empty() { String::new() } else { format!("&&[^{bytes}]") };
-            return format!(r"(?:(?u:[^{chars}/])|[\x80-\xff{others}])");
+            return format!(r"(?:(?u:[^{chars}/])|{mark}[\x80-\xff{others}])");
         }
         match (chars.is_empty(), bytes.is_empty()) {
             (false, true) => format!("(?u:[[{chars}]&&[^/]])"),
-            (true, _) => format!("[{bytes}]"),
-            (false, false) => format!("(?:(?u:[[{chars}]&&[^/]])|[{bytes}])"),
+            (true, _) => format!("{mark}[{bytes}]"),
+            (false, false) => format!("(?:(?u:[[{chars}]&&[^/]])|{mark}[{bytes}])"),
         }
     }
 }
 
-const NAMED_CLASSES: [&str; 12] =
-    ["alnum", "alpha", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "xdigit"];
-
 /// Translates the class at `start`; returns the position after it.
-pub(super) fn class(glob: &[u8], start: usize, regex: &mut String) -> Result<usize, String> {
+pub(super) fn class(glob: &[u8], start: usize, dialect: Dialect, regex: &mut String) -> Result<usize, String> {
     let unclosed = || "a [ is not closed".to_owned();
     let mut at = start + 1;
     let negated = matches!(glob.get(at), Some(b'!' | b'^'));
@@ -69,13 +71,12 @@ pub(super) fn class(glob: &[u8], start: usize, regex: &mut String) -> Result<usi
     loop {
         let rest = glob.get(at..).filter(|rest| !rest.is_empty()).ok_or_else(unclosed)?;
         if rest[0] == b']' && at > first {
-            regex.push_str(&members.regex(negated));
+            regex.push_str(&members.regex(negated, dialect));
             return Ok(at + 1);
         }
-        if let Some((name, length)) = named_class(rest) {
-            let known = NAMED_CLASSES.iter().find(|known| known.as_bytes() == name);
-            let known = known.ok_or_else(|| format!("there is no class [:{}:]", String::from_utf8_lossy(name)))?;
-            members.chars.push_str(&format!("[:{known}:]"));
+        if let Some(class) = char_class(rest) {
+            let CharClass { members: ranges, length } = class?;
+            ranges.iter().try_for_each(|(low, high)| members.add(Unit::Char(*low), Unit::Char(*high)))?;
             at += length;
             continue;
         }
@@ -89,14 +90,6 @@ pub(super) fn class(glob: &[u8], start: usize, regex: &mut String) -> Result<usi
         };
         members.add(low, high)?;
     }
-}
-
-/// The name in `[:name:]`, and the length of all of it.
-fn named_class(text: &[u8]) -> Option<(&[u8], usize)> {
-    let rest = text.strip_prefix(b"[:")?;
-    let end = rest.windows(2).position(|pair| pair == b":]")?;
-    let name = &rest[..end];
-    name.iter().all(u8::is_ascii_alphabetic).then_some((name, end + 4))
 }
 
 fn class_member(glob: &[u8], at: &mut usize) -> Option<Unit> {
