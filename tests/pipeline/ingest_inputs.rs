@@ -94,6 +94,49 @@ fn list_and_manifest_are_ingested_from_any_kind_of_file() {
     }
 }
 
+#[test]
+fn a_manifest_that_names_a_file_twice_with_other_metadata_is_rejected_by_line() {
+    let site = Site::new();
+    write_input(&site, 2);
+    let rows = "path,title\nin/00.txt,A\nin/01.txt,B\n./in/00.txt,A\nin/01.txt,C\n";
+    fs::write(site.path("rows.csv"), rows).unwrap();
+    let refused = "line 5 of the manifest names";
+    let dry = site.run(["ingest", "--manifest", "rows.csv", "in", "--dry-run", "-o", "json"]);
+    assert_eq!(
+        (dry.code, &dry.json()["discovered"], &dry.json()["actions"]["reject"]),
+        (3, &3.into(), &1.into()),
+        "{dry}"
+    );
+    assert!(dry.stdout.contains(refused), "{dry}");
+    let ran = site.run(["ingest", "--manifest", "rows.csv", "in", "-o", "json"]);
+    let report = ran.json();
+    assert_eq!((ran.code, &report["staged"], &report["rejected"]), (3, &2.into(), &1.into()), "{ran}");
+    let reason = report["failures"][0]["reason"].as_str().unwrap();
+    assert!(reason.starts_with(refused) && reason.ends_with("again, with other metadata than line 3"), "{reason}");
+    assert_eq!(report["failures"][0]["kind"], "bad_metadata");
+    assert_eq!(site.run(["jobs", "verify", &job_of(&ran)]).code, 10);
+}
+
+#[test]
+fn a_file_that_is_missing_is_not_said_to_be_cut_off() {
+    let site = Site::new();
+    write_input(&site, 1);
+    fs::write(site.path("list"), "in/00.txt\nin/no-such.txt\n").unwrap();
+    let ran = site.run(["ingest", "--files-from", "list"]);
+    assert_eq!(ran.code, 3, "{ran}");
+    assert!(ran.stderr.contains("--retry-failed") && !ran.stderr.contains("cut off"), "{ran}");
+}
+
+#[test]
+fn a_tag_with_two_values_is_wrong_usage() {
+    let site = Site::new();
+    write_input(&site, 1);
+    let ran = site.run(["ingest", "in", "--tag", "k=1", "--tag", "k=2"]);
+    assert_eq!(ran.code, 2, "{ran}");
+    assert!(ran.stderr.contains("--tag: k is given twice"), "{ran}");
+    assert_eq!(site.run(["ingest", "in", "--tag", "k=1", "--tag", "k=1"]).code, 0);
+}
+
 /// A command whose list stands still is interrupted; what it did not read is given later.
 #[test]
 fn job_whose_list_was_not_read_to_its_end_is_not_finished() {

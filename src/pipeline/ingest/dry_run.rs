@@ -1,7 +1,8 @@
 //! What an ingest would do with each file, and why. Reads and hashes files; stages, records and writes nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,11 +19,15 @@ use super::read::{self, ContentType, FileRead, FileVersion};
 use super::rules::{FileRules, data_dir_paths};
 use super::skipped::SkipCounters;
 use super::spec::JobSpec;
+use super::spooled_map::{SpooledMap, VALUE_BYTES};
 use super::walk;
 use mfctl_core::domain::job::{FileOutcome, FileRefusal, JobInput};
 use mfctl_core::domain::{AssetId, AssetState, Sha256, SourcePath, Tenant};
 use mfctl_core::ports::{self, Catalog, ContentDigest, ErrorKind};
 use mfctl_core::stop::Stop;
+
+/// The value of a key of which only its presence matters.
+const NO_VALUE: [u8; VALUE_BYTES] = [0; VALUE_BYTES];
 
 /// What an ingest would do with a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -77,14 +82,14 @@ pub async fn dry_run(
     let (sender, mut batches) = mpsc::channel(1);
     let walk = walk_into(sender, rules.clone(), inputs.clone(), skipped.clone(), stop.clone());
     let finder = tokio::task::spawn_blocking(walk);
-    let mut new_assets = HashSet::new();
+    let mut new_assets = SpooledMap::new()?;
     while let Some(batch) = batches.recv().await {
         let mut files = check_batch(batch, &rules, tenant, stop).await?;
         if let Some(catalog) = catalog {
             apply_catalog(&mut files, catalog).await?;
         }
         for mut file in files {
-            deduplicate(&mut file, &mut new_assets);
+            deduplicate(&mut file, &mut new_assets)?;
             if each(file).is_break() {
                 return Ok(outcome());
             }
@@ -106,8 +111,22 @@ fn walk_into(
 ) -> impl FnOnce() -> Result<(), Error> {
     move || {
         let mut builder = BatchBuilder::new(sender);
-        let mut sink = |candidate| builder.push(candidate);
+        let mut paths = SpooledMap::new()?;
+        let mut failed = None;
+        // The first candidate of a path counts, as in a job.
+        let mut sink =
+            |candidate: IngestCandidate| match paths.get_or_insert(candidate.path.as_os_str().as_bytes(), &NO_VALUE) {
+                Ok(None) => builder.push(candidate),
+                Ok(Some(_)) => ControlFlow::Continue(()),
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            };
         let _ = walk::walk(&rules, &inputs, &skipped, &stop, &mut sink)?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
         let _ = builder.finish();
         Ok(())
     }
@@ -149,13 +168,14 @@ async fn apply_catalog(files: &mut [DryRunFile], catalog: &dyn Catalog) -> Resul
 }
 
 /// A file that would be staged is a duplicate if an earlier file of this run has the same bytes.
-fn deduplicate(file: &mut DryRunFile, new_assets: &mut HashSet<AssetId>) {
+fn deduplicate(file: &mut DryRunFile, new_assets: &mut SpooledMap) -> ports::Result<()> {
     if let (Some(asset), "stage") = (file.asset_id, file.action)
-        && !new_assets.insert(asset)
+        && new_assets.get_or_insert(asset.0.as_bytes(), &NO_VALUE)?.is_some()
     {
         file.action = "deduplicate";
         file.reason = "an earlier file of this run has the same bytes".to_owned();
     }
+    Ok(())
 }
 
 fn check(candidate: &IngestCandidate, rules: &FileRules, tenant: &Tenant) -> DryRunFile {

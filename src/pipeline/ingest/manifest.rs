@@ -10,29 +10,37 @@ use super::candidate::{CandidateSink, IngestCandidate};
 use super::csv_row::{CsvHeader, fields};
 use super::entries::{BOM, Entry, EntryReader, Flaw, Terminator, plain};
 use super::error::Error;
+use super::first_rows::{FirstRows, Repetition, RowPlace};
 use super::input::{JobInputs, PartReader};
 use super::json_fields::{self, reason_in_line};
 use super::list::entry_name;
 use super::metadata::{DeclaredMetadata, MAX_BYTES, text_of};
 use super::open_tails::{OpenTails, read_parts};
 use super::read::refusal;
+use super::rules::FileRules;
 use super::spec::{ManifestForm, ManifestSpec};
+use mfctl_core::domain::SourcePath;
 use mfctl_core::domain::job::{InputKind, RefusalKind};
 use mfctl_core::stop::Stop;
 
-/// Sends each row of a job's manifest as a candidate whose file has not been checked. What a part ends with whose own end was
-/// not read may be a piece of a row: it waits for a later part that has the whole row, and is refused as cut off if the
-/// manifest ended without it.
+/// Sends each row of a job's manifest as a candidate whose file has not been checked. A row that says the same of a
+/// file as an earlier one is not sent; one with other metadata is refused, unless the rules leave out the file. What a
+/// part ends with whose own end was not read may be a piece of a row: it waits for a later part that has the whole row,
+/// and is refused as cut off if the manifest ended without it.
 ///
 /// # Errors
-/// The manifest cannot be read, is in UTF-16, or has no column of paths.
+/// The manifest cannot be read, is in UTF-16, or has no column of paths; a temporary file cannot be written.
 pub(super) fn rows(
     spec: &ManifestSpec,
+    rules: &FileRules,
     inputs: &JobInputs,
     stop: &Stop,
     sink: CandidateSink<'_>,
 ) -> Result<ControlFlow<()>, Error> {
-    let read = read_parts(inputs, InputKind::Manifest, |part, tails| part_rows(spec, part, stop, tails, sink))?;
+    let mut first_rows = FirstRows::new()?;
+    let read = read_parts(inputs, InputKind::Manifest, |part, tails| {
+        part_rows(spec, rules, part, stop, tails, &mut first_rows, sink)
+    })?;
     let ControlFlow::Continue(tails) = read else { return Ok(ControlFlow::Break(())) };
     for tail in tails {
         let reason = tail.reason("the manifest");
@@ -46,9 +54,11 @@ pub(super) fn rows(
 
 fn part_rows(
     spec: &ManifestSpec,
+    rules: &FileRules,
     part: PartReader<'_>,
     stop: &Stop,
     tails: &mut OpenTails,
+    first_rows: &mut FirstRows,
     sink: CandidateSink<'_>,
 ) -> Result<ControlFlow<()>, Error> {
     let mut parser = RowParser { file: spec.named_path(), folder: spec.folder(), part: part.number(), header: None };
@@ -91,6 +101,14 @@ fn part_rows(
         }
         let candidate = parser.row(entry, bytes);
         reader.input.count_entry();
+        let place = RowPlace { part: parser.part, line: entry.line };
+        let candidate = match first_rows.compare(&candidate, place, bytes)? {
+            Repetition::No => candidate,
+            Repetition::Differs(first) if rules.leaves_out_named(&candidate.path, &parser.folder).is_none() => {
+                parser.repeated(entry.line, &candidate.path, first)
+            }
+            Repetition::Same | Repetition::Differs(_) => continue,
+        };
         if sink(candidate).is_break() {
             return Ok(ControlFlow::Break(()));
         }
@@ -192,6 +210,14 @@ impl RowParser {
         }
     }
 
+    /// A row with other metadata of a file than the first one that names it.
+    fn repeated(&self, line: u64, path: &Path, first: RowPlace) -> IngestCandidate {
+        let part = if first.part == self.part { String::new() } else { format!(" of its part {}", first.part) };
+        let path = SourcePath::from_path(path);
+        let reason = format!("names {path} again, with other metadata than line {}{part}", first.line);
+        self.invalid(line, RefusalKind::BadMetadata, &reason)
+    }
+
     /// A row that names no file, as a refused candidate `<manifest>:<line>`.
     fn invalid(&self, line: u64, kind: RefusalKind, reason: &str) -> IngestCandidate {
         invalid_row(&self.file, self.part, line, kind, reason)
@@ -211,25 +237,34 @@ fn invalid_data(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> 
 
 #[cfg(test)]
 mod tests {
-    use mfctl_core::domain::SourcePath;
     use serde_json::Value;
 
     use super::*;
+    use crate::pipeline::ingest::spec::{JobSpec, PathPattern};
 
     fn try_read(form: ManifestForm, text: impl AsRef<[u8]>, ended: bool) -> Result<Vec<IngestCandidate>, Error> {
+        try_read_with(&JobSpec::default(), form, text, ended)
+    }
+
+    fn try_read_with(
+        job: &JobSpec,
+        form: ManifestForm,
+        text: impl AsRef<[u8]>,
+        ended: bool,
+    ) -> Result<Vec<IngestCandidate>, Error> {
+        let rules = FileRules::new(job.clone(), Vec::new())?;
         let path = Some(SourcePath::from_text("/in/rows"));
         let spec = ManifestSpec { path, form, base: None, sha256: None };
         let inputs = JobInputs::of_text(InputKind::Manifest, text.as_ref(), ended);
         let mut all = Vec::new();
-        let read = rows(&spec, &inputs, &Stop::never(), &mut |candidate| {
+        let read = rows(&spec, &rules, &inputs, &Stop::never(), &mut |candidate| {
             all.push(candidate);
             ControlFlow::Continue(())
         });
-        let read = read.map(|_| all);
-        if let Ok(all) = &read {
-            assert_eq!(inputs.progress()[0].entries, all.len() as u64, "{all:?}");
+        if read.is_ok() {
+            assert!(inputs.progress()[0].entries >= all.len() as u64, "{all:?}");
         }
-        read
+        read.map(|_| all)
     }
 
     fn read(form: ManifestForm, text: impl AsRef<[u8]>) -> Vec<IngestCandidate> {
@@ -285,6 +320,28 @@ mod tests {
             read(ManifestForm::Jsonl, "{\"path\":\"a\",\"custom\":{\"ver\":1.10},\"acct\":12345678901234567890123}\n");
         let custom = serde_json::to_value(&kept[0].declared.as_ref().unwrap().custom).unwrap();
         assert_eq!(custom, serde_json::json!({"ver": "1.10", "acct": "12345678901234567890123"}));
+    }
+
+    #[test]
+    fn a_later_row_of_a_file_with_other_metadata_is_refused_and_names_both_lines() {
+        let jsonl = "{\"path\":\"a\",\"title\":\"A\",\"tags\":[\"x\"]}\n{\"path\":\"b\"}\n\
+                     {\"tags\":{\"x\":\"\"},\"path\":\"./a\",\"title\":\"A\"}\n{\"path\":\"a\",\"title\":\"B\"}\n\
+                     {\"path\":\"c\",\"title\":7}\n{\"path\":\"c\",\"title\":\"C\"}\n{\"path\":\"c\",\"title\":7}\n";
+        let all = read(ManifestForm::Jsonl, jsonl);
+        let expected = [("/in/a", None), ("/in/b", None), ("/in/rows:4", BAD), ("/in/c", BAD), ("/in/rows:6", BAD)];
+        assert_eq!(refusals(&all), expected);
+        let reason = |row: usize| all[row].refused.as_ref().unwrap().reason.as_str();
+        assert_eq!(reason(2), "line 4 of the manifest names /in/a again, with other metadata than line 1");
+        assert_eq!(reason(4), "line 6 of the manifest names /in/c again, with other metadata than line 5");
+        let csv = "path,title\na,A\n/in/a,A\n\"a\",B\nb,A\n";
+        assert_eq!(refusals(&read(ManifestForm::Csv, csv)), [("/in/a", None), ("/in/rows:4", BAD), ("/in/b", None)]);
+    }
+
+    #[test]
+    fn a_later_row_of_a_file_that_is_left_out_is_not_refused() {
+        let job = JobSpec { exclude: [PathPattern::from("a")].into(), ..JobSpec::default() };
+        let all = try_read_with(&job, ManifestForm::Csv, "path,title\na,A\na,B\nb,A\nb,B\n", true).unwrap();
+        assert_eq!(refusals(&all), [("/in/a", None), ("/in/b", None), ("/in/rows:5", BAD)]);
     }
 
     #[test]

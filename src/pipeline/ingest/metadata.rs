@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -34,7 +35,7 @@ const MAX_MERGED_BYTES: usize = 512 * 1024;
 
 /// The metadata in a sidecar or a manifest row. A field that is null says nothing; fields without a meaning of their own
 /// are custom fields. In those, a number that JSON would have as another text is its text as it is typed.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct DeclaredMetadata {
     /// The title, of at most 1024 characters.
     pub title: Option<String>,

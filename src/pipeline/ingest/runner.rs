@@ -165,7 +165,7 @@ fn add_planned(
             }
             ControlFlow::Continue(())
         };
-        if manifest::rows(spec, &context.inputs, &context.stop, &mut keep_planned)?.is_break() {
+        if manifest::rows(spec, &context.rules, &context.inputs, &context.stop, &mut keep_planned)?.is_break() {
             return Ok((ControlFlow::Break(()), folders));
         }
     }

@@ -103,7 +103,7 @@ pub fn walk_all(source: &JobSource, sink: EntrySink<'_>) -> Result<bool, Error> 
     }
     if let Some(manifest) = &spec.manifest {
         let mut row = |candidate: IngestCandidate| sink(entry(&candidate.path, SourceEntryKind::File));
-        if manifest::rows(manifest, &inputs, &Stop::never(), &mut row)?.is_break() {
+        if manifest::rows(manifest, &walk.rules, &inputs, &Stop::never(), &mut row)?.is_break() {
             return Ok(kept);
         }
     }

@@ -42,7 +42,7 @@ pub(super) fn walk(
             }
             sink(checked(candidate, rules))
         };
-        if manifest::rows(spec, inputs, stop, &mut each)?.is_break() {
+        if manifest::rows(spec, rules, inputs, stop, &mut each)?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
         if !inputs.ended(InputKind::Manifest) {
