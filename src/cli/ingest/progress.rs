@@ -65,6 +65,12 @@ fn skip_notes(skipped: &SkipCounters) -> Vec<String> {
         (&skipped.data_folders, "data folder of mfctl", "data folders of mfctl", "not ingested"),
         (&skipped.linked_folders, "link to a folder", "links to folders", "not followed; see --follow"),
         (&skipped.sidecars, "sidecar", "sidecars", "read as metadata, not ingested as files"),
+        (
+            &skipped.unread_sidecars,
+            "sidecar of a file that was left out was",
+            "sidecars of files that were left out were",
+            "not ingested",
+        ),
     ];
     let counted =
         rules.into_iter().map(|(counter, one, many, note)| (counter.load(Ordering::Relaxed), one, many, note));
@@ -148,4 +154,22 @@ pub(super) async fn wait_for_assets(
     }
     cx.out().note(format!("{arrived} {state}"));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sidecars_that_were_not_read_are_said_to_be_left_out() {
+        let skipped = SkipCounters::default();
+        assert!(skip_notes(&skipped).is_empty());
+        skipped.sidecars.store(1, Ordering::Relaxed);
+        skipped.unread_sidecars.store(2, Ordering::Relaxed);
+        let expected = [
+            "1 sidecar read as metadata, not ingested as files",
+            "2 sidecars of files that were left out were not ingested",
+        ];
+        assert_eq!(skip_notes(&skipped), expected);
+    }
 }

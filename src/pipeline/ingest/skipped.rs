@@ -96,8 +96,10 @@ pub struct SkipCounters {
     pub ignore_files: AtomicU64,
     /// Symbolic links to folders, without `--follow`.
     pub linked_folders: AtomicU64,
-    /// Sidecars.
+    /// Sidecars of files that the walk took.
     pub sidecars: AtomicU64,
+    /// Sidecars of files that it left out.
+    pub unread_sidecars: AtomicU64,
     /// The data folder, or folders and files in it, that the walk met.
     pub data_folders: AtomicU64,
     /// Patterns of `--include` and `--exclude` that matched nothing, known once the whole source was walked.

@@ -241,20 +241,41 @@ impl FolderWalk<'_> {
         rule.filter(|rule| !paths.is_not_included(rule))
     }
 
+    /// The rule that leaves out a file.
+    fn rule_of_file(&self, path: &Path) -> Option<&SkipRule> {
+        let rule = self.rules.paths.leaves_out_file(self.relative(path));
+        rule.or_else(|| self.left_out_below_base(path, false)).or_else(|| self.ignored(path, false))
+    }
+
+    /// Whether the walk takes a file in the folder that it is in, so that its sidecar is read.
+    fn takes_sidecar_of(&self, medium: &Path) -> bool {
+        let is_file_of_its_own =
+            medium.file_name().is_some_and(|name| name != IGNORE_FILE) && !metadata::is_sidecar(medium);
+        is_file_of_its_own && self.rule_of_file(medium).is_none()
+    }
+
     /// The candidate of an entry that is not a folder; `None` for sidecars and what rules leave out.
     fn file(&self, entry: &DirEntry) -> Option<IngestCandidate> {
         let path = entry.path();
         if entry.file_name() == IGNORE_FILE {
             return None;
         }
-        let rule = self.rules.paths.leaves_out_file(self.relative(path));
-        let rule = rule.or_else(|| self.left_out_below_base(path, false)).or_else(|| self.ignored(path, false));
+        let rule = self.rule_of_file(path);
+        let medium = if self.rules.spec.no_sidecars { None } else { metadata::media_of_sidecar(path) };
+        if let Some(medium) = &medium
+            && self.takes_sidecar_of(medium)
+            && rule.is_none_or(|rule| self.rules.paths.is_not_included(rule))
+            && self.left_out_below_base(path, false).or_else(|| self.ignored(path, false)).is_none()
+        {
+            SkipCounters::add(&self.skipped.sidecars);
+            return None;
+        }
         if let Some(rule) = rule {
             self.skipped.left_out(rule);
             return None;
         }
-        if !self.rules.spec.no_sidecars && metadata::is_sidecar(path) {
-            SkipCounters::add(&self.skipped.sidecars);
+        if medium.is_some() {
+            SkipCounters::add(&self.skipped.unread_sidecars);
             return None;
         }
         let kind = entry.file_type();
@@ -398,6 +419,32 @@ mod tests {
             walk_dir(&root, JobSpec { exclude: [PathPattern::from("sub")].into(), ..JobSpec::default() });
         assert_eq!(names(&found), [".hidden", "a.txt", "alone.json"]);
         assert_eq!(skipped.by_rules(), 1);
+    }
+
+    #[test]
+    fn a_sidecar_counts_as_read_only_if_its_file_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let files = ["a.txt", "a.txt.json", "b.pdf", "b.pdf.json", "c.tmp", "c.tmp.json", "a.txt.json.json"];
+        create_files(&root, &files.map(|name| (name, "{}")));
+        create_files(&root, &[(".mfctlignore", "*.tmp\n"), (".mfctlignore.json", "{}")]);
+        let read = |include: &[&str], exclude: &[&str]| {
+            let set = |patterns: &[&str]| patterns.iter().map(|&pattern| PathPattern::from(pattern)).collect();
+            let (_, skipped) =
+                walk_dir(&root, JobSpec { include: set(include), exclude: set(exclude), ..JobSpec::default() });
+            let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+            (count(&skipped.sidecars), count(&skipped.unread_sidecars))
+        };
+        // Not those of an ignored file, of an ignore file and of a sidecar.
+        assert_eq!(read(&[], &[]), (2, 3));
+        assert_eq!(read(&[], &["b.pdf"]), (1, 4));
+        assert_eq!(
+            read(&["*.txt"], &[]),
+            (1, 0),
+            "an --include does not leave out the sidecar of a file that it takes"
+        );
+        assert_eq!(read(&["*.json"], &[]), (0, 5));
+        assert_eq!(read(&[], &["*.json"]), (0, 0));
     }
 
     #[test]
