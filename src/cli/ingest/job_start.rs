@@ -7,7 +7,7 @@ use super::{Args, ManifestFormat};
 use crate::cli::context::{Connected, Context};
 use crate::cli::failure::{Failure, Result};
 use crate::cli::ids;
-use crate::pipeline::ingest::metadata::{check_collection, check_tags, parse_locale, split_tag};
+use crate::pipeline::ingest::metadata::{check_collection, check_tags, parse_locale, tags_by_name};
 use crate::pipeline::ingest::spec::{JobSpec, ListSpec, ManifestForm, ManifestSpec, PathPattern};
 use crate::pipeline::ingest::{GivenInput, JobStart, is_stdin};
 use crate::settings::Settings;
@@ -106,8 +106,8 @@ fn job_spec(args: &Args, inputs: &[GivenInput], cx: &Context, settings: &Setting
     }
     let locale = args.locale.as_deref().map(parse_locale).transpose();
     let locale = locale.map_err(|error| Failure::usage(format!("--locale: {error}")))?;
-    let tags: std::collections::BTreeMap<_, _> = args.tag.iter().map(|tag| split_tag(tag)).collect();
-    check_tags(&tags).map_err(|error| Failure::usage(format!("--tag: {error}")))?;
+    let tags = tags_by_name(&args.tag).and_then(|tags| check_tags(&tags).map(|()| tags));
+    let tags = tags.map_err(|error| Failure::usage(format!("--tag: {error}")))?;
     let cwd = &cx.sources().cwd;
     let roots = args.paths.iter().map(|path| resolve(path, cwd)).collect::<Result<_>>()?;
     let input = |kind| inputs.iter().find(|input| input.kind == kind);

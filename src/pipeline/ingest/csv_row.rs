@@ -73,7 +73,8 @@ impl CsvHeader {
                 "locale" => declared.locale = Some(parse_locale(value)?),
                 "tags" => {
                     let tags = value.split(';').filter(|tag| !tag.trim().is_empty());
-                    declared.set_tags(tags.map(str::to_owned).collect());
+                    let set = declared.set_tags(tags.map(str::to_owned).collect());
+                    set.map_err(|error| format!("tags: {error}"))?;
                 }
                 custom => {
                     let custom = custom.strip_prefix("custom.").unwrap_or(custom);

@@ -373,6 +373,19 @@ mod tests {
     }
 
     #[test]
+    fn a_row_with_two_values_of_a_tag_or_field_is_refused() {
+        let csv = read(ManifestForm::Csv, "path,tags\na,k=1;k=2\nb,k=1;k=1\n");
+        assert_eq!(refusals(&csv), [("/in/a", BAD), ("/in/b", None)]);
+        let reason = &csv[0].refused.as_ref().unwrap().reason;
+        assert!(reason.contains("line 2: tags: k is given twice, with the values \"1\" and \"2\""), "{reason}");
+        let text = "{\"path\":\"a\",\"path\":\"b\"}\n{\"path\":\"a\",\"title\":\"1\",\"title\":\"2\"}\n";
+        let jsonl = read(ManifestForm::Jsonl, text);
+        assert_eq!(refusals(&jsonl), [("/in/rows:1", BAD), ("/in/rows:2", BAD)]);
+        let reason = &jsonl[1].refused.as_ref().unwrap().reason;
+        assert!(reason.contains("line 2 of the manifest is invalid: the field \"title\" is given twice"), "{reason}");
+    }
+
+    #[test]
     fn csv_path_is_bytes_and_odd_quotes_swallow_no_row() {
         let all = read(ManifestForm::Csv, b"path,title\n\xff.txt,x\n\"a\"b,y\nc,\xff\nd,z\n");
         let paths: Vec<_> = all.iter().map(|row| row.path.as_os_str().as_bytes()).collect();

@@ -91,8 +91,12 @@ impl DeclaredMetadata {
     }
 
     /// Sets the tags from `k=v` texts.
-    pub fn set_tags(&mut self, tags: Vec<String>) {
-        self.tags = tags.into_iter().map(|tag| split_tag(&tag)).collect();
+    ///
+    /// # Errors
+    /// The tag that has two values, for the user.
+    pub fn set_tags(&mut self, tags: Vec<String>) -> Result<(), String> {
+        self.tags = tags_by_name(tags)?;
+        Ok(())
     }
 
     /// The tags by name; a bare name has an empty value.
@@ -147,7 +151,8 @@ fn tags_of(value: &RawValue) -> Result<BTreeMap<String, String>, String> {
         JsonKind::List => {
             let tags: Vec<&RawValue> = serde_json::from_str(value.get()).map_err(unreadable)?;
             let said = tags.into_iter().filter(|value| is_said(value));
-            said.map(|value| Ok(split_tag(&text_of("tags: an entry", value)?))).collect()
+            let tags = said.map(|value| text_of("tags: an entry", value)).collect::<Result<Vec<_>, _>>()?;
+            tags_by_name(tags).map_err(|error| format!("tags: {error}"))
         }
         other => Err(format!("tags is {other}, not an object or a list")),
     }
@@ -169,9 +174,25 @@ fn custom_value(name: &str, value: &RawValue) -> Result<Value, String> {
     value_as_typed(value).map_err(|error| format!("{name}: {}", reason_in_line(&error)))
 }
 
+/// The tags of `k=v` texts by name.
+///
+/// # Errors
+/// The tag that has two values, for the user.
+pub fn tags_by_name(tags: impl IntoIterator<Item = impl AsRef<str>>) -> Result<BTreeMap<String, String>, String> {
+    let mut by_name = BTreeMap::new();
+    for (name, value) in tags.into_iter().map(|tag| split_tag(tag.as_ref())) {
+        match by_name.get(&name) {
+            Some(other) if *other != value => {
+                return Err(format!("{name} is given twice, with the values {other:?} and {value:?}"));
+            }
+            _ => by_name.insert(name, value),
+        };
+    }
+    Ok(by_name)
+}
+
 /// Splits `k=v` into name and value; a bare name has an empty value.
-#[must_use]
-pub fn split_tag(text: &str) -> (String, String) {
+fn split_tag(text: &str) -> (String, String) {
     let (name, value) = text.split_once('=').unwrap_or((text, ""));
     (name.trim().to_owned(), value.to_owned())
 }

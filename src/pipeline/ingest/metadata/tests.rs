@@ -59,12 +59,25 @@ fn declared_metadata_is_checked_against_limits() {
         ("{\"tags\":[\"a\",7]}", "tags: an entry is a number"),
         ("{\"tags\":[\"=v\"]}", "tag"),
         ("{\"collection\":\"\"}", "collection"),
+        ("{\"title\":\"a\",\"title\":\"b\"}", "the field \"title\" is given twice"),
+        ("{\"tags\":{\"k\":\"1\",\"k\":\"2\"}}", "tags: the field \"k\" is given twice"),
+        ("{\"tags\":[\"k=1\",\"k=2\"]}", "tags: k is given twice, with the values \"1\" and \"2\""),
+        ("{\"tags\":[\"k=1\",\" k\"]}", "tags: k is given twice"),
+        ("{\"custom\":{\"a\":1,\"a\":2}}", "custom: the field \"a\" is given twice"),
+        ("{\"custom\":{\"d\":{\"a\":1,\"a\":2}}}", "d: the field \"a\" is given twice"),
     ] {
         let reason = DeclaredMetadata::from_json(wrong.as_bytes()).unwrap_err();
         assert!(reason.contains(named), "{wrong}: {reason}");
     }
     let long = format!("{{\"title\":\"{}\"}}", "x".repeat(1025));
     assert!(DeclaredMetadata::from_json(long.as_bytes()).unwrap_err().contains("1025"));
+}
+
+#[test]
+fn a_tag_may_be_given_twice_with_the_same_value() {
+    let declared = DeclaredMetadata::from_json(br#"{"tags":["k=1"," k=1","b","b"]}"#).unwrap();
+    assert_eq!(declared.tags(), [("k".into(), "1".into()), ("b".into(), String::new())].into());
+    assert_eq!(tags_by_name(["k=1", "k=1"]), Ok([("k".to_owned(), "1".to_owned())].into()));
 }
 
 #[test]
