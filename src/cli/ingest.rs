@@ -247,7 +247,7 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
     if let Some(wait) = args.wait {
         progress::wait_for_assets(cx, &connected, outcome.job_id, wait.state(), args.wait_timeout, &stop).await?;
     }
-    fail_if_refused(&outcome)
+    fail_if_refused(&outcome, &connected).await
 }
 
 /// Checks the flags that give settings.
@@ -351,7 +351,7 @@ fn failure_kind(error: &Error) -> FailureKind {
 }
 
 /// Fails if a file was rejected or failed.
-fn fail_if_refused(outcome: &IngestOutcome) -> Result<()> {
+async fn fail_if_refused(outcome: &IngestOutcome, connected: &Connected) -> Result<()> {
     let counts = &outcome.counts;
     if counts.rejected + counts.failed == 0 {
         return Ok(());
@@ -364,8 +364,11 @@ fn fail_if_refused(outcome: &IngestOutcome) -> Result<()> {
     ));
     Err(if counts.failed > 0 {
         let retry = format!("retry the failed files with `mfctl ingest --retry-failed {}`", outcome.job_id);
-        let is_named = outcome.spec.list.is_some() || outcome.spec.manifest.is_some();
-        let cut_off = if is_named { "; what was cut off needs a new job with the whole list or manifest" } else { "" };
+        let cut_off = if report::has_cut_off(connected, outcome.job_id).await? {
+            "; what was cut off needs a new job with the whole list or manifest"
+        } else {
+            ""
+        };
         failure.hint(format!("{retry}{cut_off}"))
     } else {
         failure.hint("rejected files cannot be ingested as they are; each is listed with its reason")

@@ -36,6 +36,8 @@ pub struct IngestReport {
     pub rejected: u64,
     /// Files that failed and can be retried.
     pub failed: u64,
+    /// Files that were found and have none of these outcomes yet, because the job was interrupted.
+    pub not_done: u64,
     /// Bytes of all files that were read.
     pub bytes: u64,
     /// How long this run took.
@@ -109,6 +111,7 @@ struct IngestTotals {
     republished: u64,
     rejected: u64,
     failed: u64,
+    not_done: u64,
     bytes: u64,
     elapsed_seconds: f64,
     files_per_second: f64,
@@ -137,6 +140,7 @@ impl IngestTotals {
             republished: outcome.republished,
             rejected: counts.rejected,
             failed: counts.failed,
+            not_done: counts.not_done(),
             bytes: counts.bytes,
             elapsed_seconds: (seconds * 1000.0).round() / 1000.0,
             entries_read: entries_read(&outcome.inputs),
@@ -165,6 +169,9 @@ impl Render for IngestTotals {
         }
         page.field("rejected", toned_count(self.rejected, Tone::Warn));
         page.field("failed", toned_count(self.failed, Tone::Bad));
+        if self.not_done > 0 {
+            page.field("not done yet", count(self.not_done).tone(Tone::Warn));
+        }
         page.field("bytes", humane::bytes(self.bytes));
         let took = humane::duration(std::time::Duration::from_secs_f64(self.elapsed_seconds));
         page.field("took", format!("{took}, {} files", humane::rate(self.files_per_second)));
@@ -198,6 +205,17 @@ pub(super) async fn print(cx: &Context, connected: &Connected, outcome: &IngestO
     }
 }
 
+/// Whether a part of a job's list or manifest was cut off.
+pub(super) async fn has_cut_off(connected: &Connected, job: JobId) -> Result<bool> {
+    let mut found = false;
+    for_each_failure(connected, job, |row| {
+        found |= row.kind == Some(RefusalKind::CutOff);
+        Ok(())
+    })
+    .await?;
+    Ok(found)
+}
+
 /// Calls `each` for every file of a job that was rejected or failed, page by page.
 pub(in crate::cli) async fn for_each_failure(
     connected: &Connected,
@@ -213,5 +231,44 @@ pub(in crate::cli) async fn for_each_failure(
         if cursor.is_none() {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mfctl_core::domain::job::JobCounts;
+
+    use super::*;
+    use crate::cli::output::Layout;
+
+    #[test]
+    fn the_counts_of_an_interrupted_job_add_up() {
+        let counts =
+            JobCounts { discovered: 9, staged: 4, deduplicated: 1, published: 3, rejected: 1, failed: 1, bytes: 7 };
+        let totals = |not_done| IngestTotals {
+            job_id: "0198c1d2-7b1e-7a53-9c04-3f6f2b8f5a10".parse().unwrap(),
+            discovered: counts.discovered,
+            staged: counts.staged,
+            deduplicated: counts.deduplicated,
+            published: counts.published,
+            republished: 0,
+            rejected: counts.rejected,
+            failed: counts.failed,
+            not_done,
+            bytes: counts.bytes,
+            elapsed_seconds: 1.0,
+            files_per_second: 7.0,
+            left_out: Vec::new(),
+            left_out_by_other_rules: 0,
+            entries_read: None,
+            inputs: Vec::new(),
+        };
+        let text = |totals: IngestTotals| {
+            let mut page = TextPage::default();
+            totals.page(&mut page);
+            page.render(Layout { width: None, color: false })
+        };
+        assert!(text(totals(counts.not_done())).contains("not done yet: 2\n"));
+        assert!(!text(totals(0)).contains("not done yet"));
     }
 }

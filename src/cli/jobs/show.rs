@@ -134,6 +134,9 @@ impl Render for JobReport {
         page.field("published", count(self.counts.published));
         page.field("rejected", count(self.counts.rejected));
         page.field("failed", count(self.counts.failed));
+        if self.counts.not_done() > 0 {
+            page.field("not done yet", count(self.counts.not_done()));
+        }
         page.field("bytes", humane::bytes(self.counts.bytes));
         if let Some(owed) = &self.owed {
             let tone = if owed.needs_attention() { Tone::Warn } else { Tone::Plain };

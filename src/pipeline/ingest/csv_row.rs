@@ -19,6 +19,17 @@ impl CsvHeader {
     /// # Errors
     /// Why it is not one, for the user.
     pub(super) fn read(bytes: &[u8], entry: Entry) -> Result<Self, String> {
+        if bytes.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"sep=")) {
+            return Err(
+                "its first line names the separator for spreadsheets: delete it, and separate the fields by commas"
+                    .to_owned(),
+            );
+        }
+        if entry.flaw.is_some()
+            && let Some(separator) = other_separator(bytes)
+        {
+            return Err(no_path_column(Some(separator)));
+        }
         match entry.flaw {
             Some(Flaw::TooLong) => return Err("its header line is too long".to_owned()),
             Some(Flaw::OpenQuote | Flaw::TextAfterQuote) => return Err("its header line has an odd quote".to_owned()),
@@ -38,7 +49,8 @@ impl CsvHeader {
             }
             names.push(name.to_owned());
         }
-        let path = names.iter().position(|name| name == "path").ok_or("its first line has no column named path")?;
+        let path = names.iter().position(|name| name == "path");
+        let path = path.ok_or_else(|| no_path_column(other_separator(bytes)))?;
         Ok(Self { names, path })
     }
 
@@ -85,6 +97,27 @@ impl CsvHeader {
             }
         }
         Ok(declared)
+    }
+}
+
+/// What separates the fields of a header line with a column named path, if it is no comma.
+fn other_separator(header: &[u8]) -> Option<&'static str> {
+    let separators = [(b';', "semicolons"), (b'\t', "tabs"), (b'|', "vertical bars")];
+    let is_path = |field: &[u8]| {
+        let field = field.trim_ascii();
+        field.strip_prefix(b"\"").and_then(|field| field.strip_suffix(b"\"")).unwrap_or(field) == b"path"
+    };
+    let found = separators.into_iter().find(|(separator, _)| {
+        header.contains(separator) && header.split(|byte| byte == separator || *byte == b',').any(is_path)
+    });
+    found.map(|(_, name)| name)
+}
+
+fn no_path_column(separator: Option<&str>) -> String {
+    let missing = "its first line has no column named path";
+    match separator {
+        Some(separator) => format!("{missing}: its fields are separated by {separator}; separate them by commas"),
+        None => missing.to_owned(),
     }
 }
 

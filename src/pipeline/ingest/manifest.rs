@@ -395,6 +395,24 @@ mod tests {
     }
 
     #[test]
+    fn fields_that_no_comma_separates_are_named() {
+        for (text, named) in [
+            ("path;title\na;A\n", "no column named path: its fields are separated by semicolons"),
+            ("\"title\";\"path\"\r\nA;a\r\n", "separated by semicolons"),
+            ("\u{feff}path\ttitle\na\tA\n", "separated by tabs"),
+            ("title;path,x\n", "separated by semicolons"),
+            ("sep=,\npath,title\na,A\n", "names the separator for spreadsheets: delete it"),
+            ("SEP=;\r\npath;title\r\na;A\r\n", "separate the fields by commas"),
+        ] {
+            let error = try_read(ManifestForm::Csv, text, true).unwrap_err();
+            let error = mfctl_core::domain::error_chain(&error);
+            assert!(error.contains(named), "{text:?}: {error}");
+        }
+        let error = try_read(ManifestForm::Csv, "title\na\n", true).unwrap_err();
+        assert!(mfctl_core::domain::error_chain(&error).ends_with("no column named path"));
+    }
+
+    #[test]
     fn manifest_that_cannot_be_read_as_a_whole_is_an_error() {
         for text in ["", "title\na\n", "path,path\na,b\n", "path,\na,b\n", "\"path\na\n", "path\ra\rb\r"] {
             assert!(try_read(ManifestForm::Csv, text, true).is_err(), "{text:?}");

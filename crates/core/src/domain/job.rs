@@ -195,6 +195,14 @@ pub struct JobCounts {
     pub bytes: u64,
 }
 
+impl JobCounts {
+    /// Files that were found and are neither staged, deduplicated, rejected nor failed.
+    #[must_use]
+    pub const fn not_done(&self) -> u64 {
+        self.discovered.saturating_sub(self.staged + self.deduplicated + self.rejected + self.failed)
+    }
+}
+
 /// A file's row in the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JournalFile {
