@@ -416,6 +416,9 @@ pub async fn summary_matches_the_assets(f: CatalogFixture) {
     for state in AssetState::ALL {
         let count = assets.iter().filter(|asset| asset.state == *state).count() as u64;
         assert_eq!(summary.by_state.get(state.as_str()), Some(&count), "{state}");
+        let flagged =
+            assets.iter().filter(|asset| asset.state == *state && asset.dead_lettered.is_some()).count() as u64;
+        assert_eq!(summary.dead_lettered_by_state.get(state.as_str()).copied().unwrap_or(0), flagged, "{state}");
     }
 }
 

@@ -50,7 +50,7 @@ pub struct Args {
     /// Only assets in this state: staged, ingested, enriched or revoked
     #[arg(long, value_name = "STATE", add = ArgValueCandidates::new(complete::asset_states))]
     state: Option<AssetState>,
-    /// Only assets with an unresolved dead letter
+    /// Only assets that a stage dead-lettered and has not processed since, also if the dead letter was discarded
     #[arg(long)]
     dead_lettered: bool,
     /// Only this media type: application/pdf, image/*

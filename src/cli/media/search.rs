@@ -1,5 +1,7 @@
 //! `mfctl media search`: prints ranked hits with the matching passage.
 
+use std::collections::BTreeMap;
+
 use clap::Args as ClapArgs;
 use clap::builder::RangedU64ValueParser;
 use clap_complete::ArgValueCandidates;
@@ -79,9 +81,12 @@ pub struct MediaSearchReport {
     pub offset: usize,
     /// The hits, best first. `highlights` are byte ranges in `snippet`.
     pub hits: Vec<MediaHit>,
-    /// Assets, of all tenants, that no search finds yet, because they are not enriched. Counted only where nothing matched;
-    /// `None` otherwise, and where the catalog could not be read.
+    /// Assets, of all tenants, that no search finds yet, because they wait to be enriched. Counted only where nothing
+    /// matched; `None` otherwise, and where the catalog could not be read.
     pub not_searchable: Option<u64>,
+    /// Assets, of all tenants, that are not enriched and do not wait to be: a stage dead-lettered them. Counted where
+    /// `not_searchable` is.
+    pub dead_lettered: Option<u64>,
 }
 
 pub async fn run(args: Args, cx: &Context) -> Result<()> {
@@ -100,22 +105,40 @@ pub async fn run(args: Args, cx: &Context) -> Result<()> {
             limit: args.limit,
         })
         .await?;
-    let not_searchable = match results.total {
-        0 => not_searchable(connected.ports.catalog.as_ref(), cx).await,
+    let not_enriched = match results.total {
+        0 => not_enriched(connected.ports.catalog.as_ref(), cx).await,
         _ => None,
     };
     let ids: Vec<_> = results.hits.iter().map(|hit| hit.asset_id).collect();
     let names = asset_names(&ids, &connected, cx.out()).await?;
     let hits = results.hits.into_iter().zip(names).map(|(hit, names)| MediaHit { hit, names }).collect();
-    cx.out().print(&MediaSearchReport { query, total: results.total, offset: args.offset, hits, not_searchable })
+    cx.out().print(&MediaSearchReport {
+        query,
+        total: results.total,
+        offset: args.offset,
+        hits,
+        not_searchable: not_enriched.as_ref().map(|counts| counts.waiting),
+        dead_lettered: not_enriched.as_ref().map(|counts| counts.dead_lettered),
+    })
 }
 
-/// The number of assets that are not enriched yet; `None`, with a note, where it cannot be read.
-async fn not_searchable(catalog: &dyn Catalog, cx: &Context) -> Option<u64> {
+/// Numbers of assets that are not enriched.
+struct NotEnriched {
+    waiting: u64,
+    dead_lettered: u64,
+}
+
+/// Counts the assets that are not enriched; `None`, with a note, where they cannot be read.
+async fn not_enriched(catalog: &dyn Catalog, cx: &Context) -> Option<NotEnriched> {
     match catalog.summary().await {
         Ok(summary) => {
-            let in_state = |state: AssetState| summary.by_state.get(state.as_str()).copied().unwrap_or(0);
-            Some(in_state(AssetState::Staged) + in_state(AssetState::Ingested))
+            let not_enriched = |counts: &BTreeMap<String, u64>| -> u64 {
+                let states = [AssetState::Staged, AssetState::Ingested];
+                states.iter().filter_map(|state| counts.get(state.as_str())).sum()
+            };
+            let dead_lettered = not_enriched(&summary.dead_lettered_by_state);
+            let waiting = not_enriched(&summary.by_state).saturating_sub(dead_lettered);
+            Some(NotEnriched { waiting, dead_lettered })
         }
         Err(error) => {
             cx.out().note(format!("whether assets are not searchable yet is not known: {}", error.full()));
@@ -134,8 +157,20 @@ impl Render for MediaSearchReport {
                 _ => total,
             });
             if let Some(waiting) = self.not_searchable.filter(|count| *count > 0) {
-                let are = humane::counted(waiting, "asset is", "assets are");
-                page.toned(format!("{are} not searchable yet: `mfctl status` shows what they wait for"), Tone::Warn);
+                let (are, wait) = if waiting == 1 { ("asset is", "it waits") } else { ("assets are", "they wait") };
+                let count = humane::count(waiting);
+                page.toned(
+                    format!("{count} {are} not searchable yet: `mfctl status` shows what {wait} for"),
+                    Tone::Warn,
+                );
+            }
+            if let Some(dead_lettered) = self.dead_lettered.filter(|count| *count > 0) {
+                let until = humane::counted(
+                    dead_lettered,
+                    "asset is not searchable until its dead letter is redriven",
+                    "assets are not searchable until their dead letters are redriven",
+                );
+                page.toned(format!("{until}: `mfctl dlq list`"), Tone::Warn);
             }
             return;
         }
@@ -183,6 +218,31 @@ fn highlighted_snippet(hit: &SearchHit) -> Vec<(String, Tone)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::output::Layout;
+
+    #[test]
+    fn assets_that_wait_and_dead_lettered_ones_are_counted_apart() {
+        let page = |not_searchable, dead_lettered| {
+            let report = MediaSearchReport {
+                query: "x".to_owned(),
+                total: 0,
+                offset: 0,
+                hits: Vec::new(),
+                not_searchable: Some(not_searchable),
+                dead_lettered: Some(dead_lettered),
+            };
+            let mut page = TextPage::default();
+            report.page(&mut page);
+            page.render(Layout { width: None, color: false })
+        };
+        assert_eq!(page(0, 0), "no hits\n");
+        assert_eq!(
+            page(1, 2),
+            "no hits\n1 asset is not searchable yet: `mfctl status` shows what it waits for\n\
+             2 assets are not searchable until their dead letters are redriven: `mfctl dlq list`\n"
+        );
+        assert!(!page(0, 1).contains("yet"));
+    }
 
     #[test]
     fn highlighting_keeps_the_text_for_any_ranges() {

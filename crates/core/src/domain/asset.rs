@@ -125,7 +125,8 @@ pub struct Asset {
     pub revision: Revision,
     /// State of the latest revision.
     pub state: AssetState,
-    /// Stage with an unresolved dead letter, if any. Set by the claim's owner, cleared by a later success.
+    /// The stage that dead-lettered it and has not processed it since, if any; also if the dead letter was discarded.
+    /// Set by the claim's owner, cleared by a later success.
     pub dead_lettered: Option<Stage>,
     /// Id of its `ingest.raw` event; every retry publishes this event.
     pub event_id: EventId,

@@ -103,7 +103,7 @@ pub struct StateTransition {
     pub stage: Stage,
 }
 
-/// Marks an (asset, revision) as having an unresolved dead letter of a stage, without moving its state.
+/// Marks an (asset, revision) as dead-lettered by a stage, without moving its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetterFlag {
     /// Asset to flag.
@@ -123,7 +123,7 @@ pub struct AssetFilter {
     pub tenant: Option<Tenant>,
     /// Only assets in this state.
     pub state: Option<AssetState>,
-    /// Only assets with (`true`) or without (`false`) an unresolved dead letter.
+    /// Only assets that are (`true`) or are not (`false`) dead-lettered: see [`Asset::dead_lettered`].
     pub dead_lettered: Option<bool>,
     /// Only this media type, or the types of this family.
     pub media_type: Option<MediaTypePattern>,
@@ -177,8 +177,10 @@ pub struct CatalogSummary {
     pub assets: u64,
     /// Number of assets per state.
     pub by_state: BTreeMap<String, u64>,
-    /// Number of assets with an unresolved dead letter.
+    /// Number of assets that a stage dead-lettered and has not processed since, also if the dead letter was discarded.
     pub dead_lettered: u64,
+    /// Number of these assets per state.
+    pub dead_lettered_by_state: BTreeMap<String, u64>,
     /// Total size of all assets in bytes.
     pub bytes: u64,
 }

@@ -310,7 +310,10 @@ fn summary(connection: &Connection) -> Result<CatalogSummary> {
     for (state, dead_lettered, assets, bytes) in rows {
         summary.assets += assets;
         summary.bytes += bytes;
-        summary.dead_lettered += if dead_lettered { assets } else { 0 };
+        if dead_lettered {
+            summary.dead_lettered += assets;
+            *summary.dead_lettered_by_state.entry(state.to_string()).or_default() += assets;
+        }
         *summary.by_state.entry(state.to_string()).or_default() += assets;
     }
     Ok(summary)

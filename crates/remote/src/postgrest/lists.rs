@@ -292,7 +292,10 @@ pub(super) async fn summary(client: &PostgrestClient) -> Result<CatalogSummary> 
     for row in rows {
         summary.assets += row.assets;
         summary.bytes += row.bytes;
-        summary.dead_lettered += if row.dead_lettered { row.assets } else { 0 };
+        if row.dead_lettered {
+            summary.dead_lettered += row.assets;
+            *summary.dead_lettered_by_state.entry(row.state.to_string()).or_default() += row.assets;
+        }
         *summary.by_state.entry(row.state.to_string()).or_default() += row.assets;
     }
     Ok(summary)
