@@ -19,7 +19,7 @@ use crate::ops::target::DataDirMode;
 A disagreement is reported only if a second check still finds it, so a live platform can be audited. The audit covers
 the profile's tenant; objects of other tenants in the same buckets are only counted. Damage does not end it: what cannot
 be read is listed, and the rest is checked. The report names what was not checked, and what the pipeline still has to do:
-records in flight, stages without a worker, dead letters.
+records that wait, stages without a worker, dead letters.
 
 Examples:
   mfctl audit                        everything, reading every original and derivative back

@@ -146,16 +146,15 @@ impl OwedWork {
         };
         let mut words = Vec::new();
         if waiting > 0 {
-            let idle: Vec<_> = stages.iter().filter(|stage| stage.is_without_worker()).collect();
-            let idle: Vec<_> = idle.iter().map(|stage| format!("no {} worker", stage.stage)).collect();
-            let and = if idle.is_empty() { String::new() } else { format!(" and {}", idle.join(" and ")) };
             let about = if stages.iter().any(|stage| stage.waiting_is_estimate) { "about " } else { "" };
-            words.push(format!("{about}{} in flight{and}", humane::count(waiting)));
+            words.push(format!("{about}{}", humane::counted(waiting, "record waits", "records wait")));
         }
         let hidden: u64 = stages.iter().map(|stage| stage.behind_open_transactions).sum();
         if hidden > 0 {
             words.push(format!("{} of them behind an open transaction", humane::count(hidden)));
         }
+        let idle = stages.iter().filter(|stage| stage.is_without_worker());
+        words.extend(idle.map(|stage| format!("no {} worker runs", stage.stage)));
         if let Some(dead_letters) = dead_letters.filter(|count| *count > 0) {
             words.push(humane::counted(dead_letters, "dead letter", "dead letters"));
         }
@@ -163,7 +162,7 @@ impl OwedWork {
             words.push(format!("{} parked", humane::count(parked)));
         }
         words.extend(unknown.iter().map(|unknown| format!("not known: {unknown}")));
-        let summary = if words.is_empty() { "nothing in flight, no dead letters".to_owned() } else { words.join(", ") };
+        let summary = if words.is_empty() { "nothing waits, no dead letters".to_owned() } else { words.join(", ") };
         Self { state, summary, stages, dead_letters, parked, unknown }
     }
 
@@ -199,11 +198,11 @@ mod tests {
         let idle = stage(Stage::Persist, 0, 0);
         assert_eq!(
             of(idle.clone(), stage(Stage::Enrich, 621, 0), Some(92), &[]),
-            (OwedState::Unattended, "621 in flight and no enrich worker, 92 dead letters".to_owned())
+            (OwedState::Unattended, "621 records wait, no enrich worker runs, 92 dead letters".to_owned())
         );
         assert_eq!(
             of(idle.clone(), stage(Stage::Enrich, 5, 1), Some(0), &[]),
-            (OwedState::InProgress, "5 in flight".to_owned())
+            (OwedState::InProgress, "5 records wait".to_owned())
         );
         let done = stage(Stage::Enrich, 0, 0);
         assert_eq!(of(idle.clone(), done.clone(), Some(0), &[]).0, OwedState::Nothing);

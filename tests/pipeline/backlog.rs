@@ -26,7 +26,7 @@ fn lag_status_jobs_and_audit_show_the_same_number_of_waiting_records() {
     let workers = status["parts"].as_array().unwrap().iter().find(|part| part["part"] == "workers").unwrap();
     assert!(workers["detail"].as_str().unwrap().contains("enrich: 0 members, lag 37"), "{workers:#}");
     let shown = site.json(["jobs", "show", &job], &[0]);
-    assert!(shown["owed"]["summary"].as_str().unwrap().starts_with("37 in flight"), "{shown:#}");
+    assert!(shown["owed"]["summary"].as_str().unwrap().starts_with("37 records wait"), "{shown:#}");
     let audit = site.json(["audit"], &[0]);
     assert_eq!((&audit["in_flight"], &audit["owed"]["stages"][1]["waiting"]), (&37.into(), &37.into()), "{audit:#}");
 }

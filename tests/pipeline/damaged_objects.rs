@@ -193,19 +193,19 @@ fn work_without_a_worker_is_named_and_fails_a_strict_status() {
     let site = staged_site();
     let job = site.json(["jobs", "list"], &[0]);
     assert_eq!(job["owed"]["state"], "unattended", "{job:#}");
-    assert_eq!(job["owed"]["summary"], "2 in flight and no persist worker", "{job:#}");
+    assert_eq!(job["owed"]["summary"], "2 records wait, no persist worker runs", "{job:#}");
     let id = job["jobs"][0]["job_id"].as_str().unwrap();
     assert_eq!(site.json(["jobs", "show", id], &[0])["owed"], job["owed"]);
     assert_eq!(site.audit()["owed"], job["owed"]);
     let plain = site.run(["audit"]);
-    assert!(plain.stdout.contains("pipeline: 2 in flight and no persist worker"), "{plain}");
+    assert!(plain.stdout.contains("pipeline: 2 records wait, no persist worker runs"), "{plain}");
     assert_eq!(site.json(["status"], &[0])["owed"], job["owed"]);
     let strict = site.run(["status", "--strict"]);
     assert_eq!(strict.code, 10, "{strict}");
-    assert!(strict.stderr.contains("2 in flight and no persist worker"), "{strict}");
+    assert!(strict.stderr.contains("2 records wait, no persist worker runs"), "{strict}");
     site.json(["worker", "persist", "--until-drained"], &[0]);
     let listed = site.json(["jobs", "list"], &[0]);
-    assert_eq!(listed["owed"]["summary"], "2 in flight and no enrich worker", "{listed:#}");
+    assert_eq!(listed["owed"]["summary"], "2 records wait, no enrich worker runs", "{listed:#}");
     site.json(["worker", "enrich", "--until-drained"], &[0]);
     assert_eq!(site.run(["status", "--strict"]).code, 0);
 }
