@@ -9,20 +9,38 @@ use mfctl_core::domain::SourcePath;
 
 /// The longest line in character cells.
 const WIDTH: usize = 100;
-/// What an address, a name and the data folder keep at least where the line is too long.
-const MIN_ADDRESS: usize = 16;
-const MIN_NAME: usize = 8;
-const MIN_FOLDER: usize = 16;
+
+/// What parts of a line that is too long keep at least, in character cells.
+struct Minima {
+    /// `None` leaves out the folder.
+    folder: Option<usize>,
+    address: usize,
+    name: usize,
+}
+
+/// Tried in this order, until the line fits.
+const MINIMA: [Minima; 4] = [
+    Minima { folder: Some(16), address: 16, name: 8 },
+    Minima { folder: Some(8), address: 8, name: 4 },
+    Minima { folder: None, address: 16, name: 8 },
+    Minima { folder: None, address: 8, name: 4 },
+];
 
 /// `target: profile=prod env=prod kafka=kafka-1:9092 +6 data=/var/lib/mfctl (protected)`: at most 100 character cells. The first
 /// server stands for all of them; a long folder, address or name is shortened, in this order, but never the environment of a
-/// protected profile.
+/// protected profile. Where that is not enough, the folder is left out.
 #[must_use]
 pub fn target_line(target: &Target) -> String {
+    let mut lines = MINIMA.iter().map(|minima| shortened_line(target, minima));
+    let fits = |line: &String| line.width() <= WIDTH;
+    lines.find(fits).unwrap_or_else(|| shortened_line(target, &MINIMA[MINIMA.len() - 1]))
+}
+
+fn shortened_line(target: &Target, minima: &Minima) -> String {
     let (mut profile, mut environment) = (escaped(&target.profile), escaped(target.environment.as_ref()));
     let mut endpoint = target.endpoints.first().map(|endpoint| escaped(&endpoint.address));
-    let mut folder = escaped(&SourcePath::from_path(&target.data_dir).to_string());
-    let line = |profile: &str, environment: &str, endpoint: Option<&String>, folder: &str| {
+    let mut folder = minima.folder.map(|_| escaped(&SourcePath::from_path(&target.data_dir).to_string()));
+    let line = |profile: &str, environment: &str, endpoint: Option<&String>, folder: Option<&String>| {
         let servers = match (target.endpoints.as_slice(), endpoint) {
             ([first, others @ ..], Some(address)) => {
                 let others = if others.is_empty() { String::new() } else { format!(" +{}", others.len()) };
@@ -33,17 +51,20 @@ pub fn target_line(target: &Target) -> String {
         whole_line(profile, environment, &servers, folder, target.protected)
     };
     let excess = |line: String| line.width().saturating_sub(WIDTH);
-    let over = excess(line(&profile, &environment, endpoint.as_ref(), &folder));
-    folder = end_of(&folder, folder.width().saturating_sub(over).max(MIN_FOLDER));
-    let over = excess(line(&profile, &environment, endpoint.as_ref(), &folder));
-    endpoint = endpoint.map(|address| start_of(&address, address.width().saturating_sub(over).max(MIN_ADDRESS)));
-    let over = excess(line(&profile, &environment, endpoint.as_ref(), &folder));
-    profile = start_of(&profile, profile.width().saturating_sub(over).max(MIN_NAME));
+    let over = excess(line(&profile, &environment, endpoint.as_ref(), folder.as_ref()));
+    folder = folder.zip(minima.folder).map(|(folder, least)| {
+        let width = folder.width().saturating_sub(over).max(least);
+        end_of(&folder, width)
+    });
+    let over = excess(line(&profile, &environment, endpoint.as_ref(), folder.as_ref()));
+    endpoint = endpoint.map(|address| start_of(&address, address.width().saturating_sub(over).max(minima.address)));
+    let over = excess(line(&profile, &environment, endpoint.as_ref(), folder.as_ref()));
+    profile = start_of(&profile, profile.width().saturating_sub(over).max(minima.name));
     if !target.protected {
-        let over = excess(line(&profile, &environment, endpoint.as_ref(), &folder));
-        environment = start_of(&environment, environment.width().saturating_sub(over).max(MIN_NAME));
+        let over = excess(line(&profile, &environment, endpoint.as_ref(), folder.as_ref()));
+        environment = start_of(&environment, environment.width().saturating_sub(over).max(minima.name));
     }
-    line(&profile, &environment, endpoint.as_ref(), &folder)
+    line(&profile, &environment, endpoint.as_ref(), folder.as_ref())
 }
 
 /// The line with every server and nothing shortened.
@@ -53,12 +74,13 @@ pub fn full_target_line(target: &Target) -> String {
         target.endpoints.iter().map(|endpoint| format!(" {}={}", endpoint.service, escaped(&endpoint.address)));
     let folder = escaped(&SourcePath::from_path(&target.data_dir).to_string());
     let environment = escaped(target.environment.as_ref());
-    whole_line(&escaped(&target.profile), &environment, &servers.collect::<String>(), &folder, target.protected)
+    whole_line(&escaped(&target.profile), &environment, &servers.collect::<String>(), Some(&folder), target.protected)
 }
 
-fn whole_line(profile: &str, environment: &str, servers: &str, folder: &str, protected: bool) -> String {
+fn whole_line(profile: &str, environment: &str, servers: &str, folder: Option<&String>, protected: bool) -> String {
     let mark = if protected { " (protected)" } else { "" };
-    format!("target: profile={profile} env={environment}{servers} data={folder}{mark}")
+    let folder = folder.map(|folder| format!(" data={folder}")).unwrap_or_default();
+    format!("target: profile={profile} env={environment}{servers}{folder}{mark}")
 }
 
 fn escaped(text: &str) -> String {
@@ -111,6 +133,25 @@ mod tests {
             assert!(line.width() <= WIDTH, "{} {line}", line.width());
             assert!(!protected || line.contains(" env=production kafka="), "{line}");
             assert!(full_target_line(&target).contains(&long));
+        }
+    }
+
+    #[test]
+    fn the_longest_protected_environment_is_whole() {
+        let environment = "e".repeat(32);
+        let name = EnvName::new(&environment).unwrap();
+        for (service, start, end) in [
+            ("s3", " s3=kafka-1", "duction (protected)"),
+            ("kafka", " kafka=kafka-1.eu", " +2 (protected)"),
+            ("schema registry", " schema registry=kafka-1", " +2 (protected)"),
+        ] {
+            let mut target = cluster("/var/lib/mfctl/production", true);
+            target.profile = "production-of-the-archive".to_owned();
+            target.environment = name.clone();
+            target.endpoints[0].service = service.into();
+            let line = target_line(&target);
+            assert!(line.width() <= WIDTH, "{} {line}", line.width());
+            assert!(line.contains(&format!(" env={environment}{start}")) && line.ends_with(end), "{line}");
         }
     }
 }
