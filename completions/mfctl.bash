@@ -19,6 +19,9 @@ _clap_complete_mfctl() {
         _CLAP_COMPLETE_INDEX=$(( ${#words[@]} - 1 ))
         before="${words[_CLAP_COMPLETE_INDEX]}"
         before="${before%"$2"}"
+    elif [[ $2 != *[\'\"]* ]]; then
+        # Without -r, read takes backslashes off.
+        IFS= read "words[COMP_CWORD]" <<< "$2"
     fi
     COMPREPLY=( $( \
         _CLAP_IFS="$IFS" \
@@ -34,6 +37,12 @@ _clap_complete_mfctl() {
         compopt -o nospace
     fi
     [[ -z $before ]] || COMPREPLY=("${COMPREPLY[@]#"$before"}")
+    if [[ ${BASH_VERSINFO[0]} -ge 4 && ${COMP_WORDS[COMP_CWORD]} != *[\'\"]* ]]; then
+        local index
+        for index in "${!COMPREPLY[@]}"; do
+            [[ -z ${COMPREPLY[index]} ]] || printf -v "COMPREPLY[index]" %q "${COMPREPLY[index]}"
+        done
+    fi
 }
 if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERSINFO[0]}" -gt 4 ]]; then
     complete -o nospace -o bashdefault -o nosort -F _clap_complete_mfctl mfctl

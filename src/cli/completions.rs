@@ -47,15 +47,18 @@ pub(super) fn script(shell: &str, completer: &str) -> Result<Vec<u8>> {
         .write_registration(REQUEST_VARIABLE, "mfctl", "mfctl", completer, &mut script)
         .map_err(|error| Failure::unexpected("cannot write the script").because(&error))?;
     match shell.name() {
-        "bash" => String::from_utf8(script).ok().and_then(|script| with_whole_words(&script)).map(String::into_bytes),
+        "bash" => {
+            String::from_utf8(script).ok().and_then(|script| with_whole_words_quoted(&script)).map(String::into_bytes)
+        }
         _ => Some(script),
     }
     .ok_or_else(|| Failure::unexpected("the script of bash has a form that is not known"))
 }
 
-/// The script of bash, which passes on whole words: bash splits them at `:` and `=` (`COMP_WORDBREAKS`), which are part of the
-/// ids of dead letters and of `KEY=VALUE`, and replaces only what is behind these (`$2`). `None` for a script of another form.
-fn with_whole_words(script: &str) -> Option<String> {
+/// The script of bash, which passes on whole words: bash splits them at `:` and `=` (`COMP_WORDBREAKS`), which are part
+/// of the ids of dead letters and of `KEY=VALUE`, and replaces only what is behind these (`$2`). What it inserts is
+/// quoted, unless the word has quotes already. `None` for a script of another form.
+fn with_whole_words_quoted(script: &str) -> Option<String> {
     const CALL: &str = "    COMPREPLY=( $( \\\n";
     const END: &str = "        compopt -o nospace\n    fi\n}\n";
     const WHOLE: &str = r#"    local typed="${COMP_LINE:0:COMP_POINT}" before=""
@@ -65,13 +68,22 @@ fn with_whole_words(script: &str) -> Option<String> {
         _CLAP_COMPLETE_INDEX=$(( ${#words[@]} - 1 ))
         before="${words[_CLAP_COMPLETE_INDEX]}"
         before="${before%"$2"}"
+    elif [[ $2 != *[\'\"]* ]]; then
+        # Without -r, read takes backslashes off.
+        IFS= read "words[COMP_CWORD]" <<< "$2"
     fi
 "#;
-    const TRIM: &str = r#"    [[ -z $before ]] || COMPREPLY=("${COMPREPLY[@]#"$before"}")
+    const TRIM_AND_QUOTE: &str = r#"    [[ -z $before ]] || COMPREPLY=("${COMPREPLY[@]#"$before"}")
+    if [[ ${BASH_VERSINFO[0]} -ge 4 && ${COMP_WORDS[COMP_CWORD]} != *[\'\"]* ]]; then
+        local index
+        for index in "${!COMPREPLY[@]}"; do
+            [[ -z ${COMPREPLY[index]} ]] || printf -v "COMPREPLY[index]" %q "${COMPREPLY[index]}"
+        done
+    fi
 }
 "#;
     let (head, rest) = script.split_once(CALL)?;
     let (body, tail) = rest.split_once(END)?;
     let end = END.strip_suffix("}\n")?;
-    Some(format!("{head}{WHOLE}{CALL}{body}{end}{TRIM}{tail}"))
+    Some(format!("{head}{WHOLE}{CALL}{body}{end}{TRIM_AND_QUOTE}{tail}"))
 }

@@ -85,6 +85,29 @@ fn bash_completes_words_with_colons_and_equals_signs() {
 }
 
 #[test]
+fn bash_quotes_values_with_spaces_unless_the_word_has_quotes() {
+    let site = Site::new();
+    std::fs::create_dir(site.path("in")).unwrap();
+    std::fs::write(site.path("in/a.txt"), "text").unwrap();
+    site.json(["ingest", "in", "--collection", "my poems", "--tag", "project=the $ atlas"], &[0]);
+    let collection = |word: &str, current: &str| {
+        let line = format!("mfctl media list --collection {word}");
+        bash(&site, &line, &["mfctl", "media", "list", "--collection", word], current)
+    };
+    assert_eq!(collection("", ""), ["my\\ poems"]);
+    assert_eq!(collection("my", "my"), ["my\\ poems"]);
+    assert_eq!(collection("my\\ p", "my\\ p"), ["my\\ poems"]);
+    assert_eq!(collection("\"my p", "my p"), ["my poems"]);
+    let line = "mfctl media list --tag project=th";
+    let words = ["mfctl", "media", "list", "--tag", "project", "=", "th"];
+    assert_eq!(bash(&site, line, &words, "th"), ["the\\ \\$\\ atlas"]);
+    assert_eq!(
+        bash(&site, "mfctl media list --state=", &["mfctl", "media", "list", "--state", "=", ""], "")[0],
+        "staged"
+    );
+}
+
+#[test]
 fn settings_and_profiles_are_completed_without_a_platform() {
     let site = Site::new();
     assert_eq!(candidates(&site, &["config", "explain", "slo.latency_s"]), ["slo.latency_seconds"]);
