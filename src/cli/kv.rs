@@ -38,12 +38,12 @@ A key that a manifest declares is changed there (`mfctl bootstrap`), except in a
 declare` writes a manifest for single keys. Do not store secrets here: they belong in Vault.
 
 Examples:
-  mfctl kv list media-api                                    a service's settings
+  mfctl kv list media-api                                     a service's settings
   mfctl kv put media-api/max_page_size 200 --reason 'load test'
-  mfctl kv history media-api/max_page_size                   who changed it, when and why
-  mfctl kv rollback media-api/max_page_size --reason 'worse' restore the previous value
+  mfctl kv history media-api/max_page_size                    who changed it, when and why
+  mfctl kv rollback media-api/max_page_size --reason 'worse'  restore the previous value
   mfctl kv pull media-api && $EDITOR media-api.v1.yaml && mfctl kv push media-api.v1.yaml --reason 'tuning'
-  mfctl kv watch media-api                                   follow changes")]
+  mfctl kv watch media-api                                    follow changes")]
 pub struct Args {
     #[command(subcommand)]
     command: KvCommand,

@@ -17,11 +17,11 @@ use mfctl_core::domain::GroupName;
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:
-  mfctl lag                              the pipeline's groups, partition by partition
-  mfctl lag mfctl.dev.persist            one group
-  mfctl lag --all                        also other groups on the same cluster
-  mfctl lag -o json | jq '.groups[].lag' for scripts
-  mfctl lag --max 1000                   exit 10 when the lag of a group is above this
+  mfctl lag                               the pipeline's groups, partition by partition
+  mfctl lag mfctl.dev.persist             one group
+  mfctl lag --all                         also other groups on the same cluster
+  mfctl lag -o json | jq '.groups[].lag'  for scripts
+  mfctl lag --max 1000                    exit 10 when the lag of a group is above this
 
 Exit codes: 0 shown, 5 log not reachable (with --all: or its groups not listed), 6 no such group or no data folder,
 10 over --max")]

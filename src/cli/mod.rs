@@ -56,7 +56,7 @@ use output::{Output, OutputOptions};
 
 /// Operate a media backend: ingest in bulk, run the pipeline's workers, redrive dead letters, and watch it live.
 #[derive(Debug, Parser)]
-#[command(name = "mfctl", version, propagate_version = false, max_term_width = 110)]
+#[command(name = "mfctl", version, propagate_version = false)]
 #[command(after_help = "\
 Examples:
   mfctl demo                                  the whole pipeline on sample media, in a new folder
@@ -136,7 +136,8 @@ fn exit_code() -> u8 {
     }
     open_files::raise_limit();
     clap_complete::CompleteEnv::with_factory(definition).complete();
-    let cli = match definition().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+    let definition = epilogue::wrap_for_width(definition(), epilogue::help_width());
+    let cli = match definition.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => return print_parse_error(error),
     };

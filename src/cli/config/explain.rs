@@ -20,9 +20,9 @@ use crate::settings::{ResolvedSetting, SettingKey, ValueOrigin};
 #[command(after_help = "\
 Examples:
   mfctl config explain worker.drain_timeout
-  mfctl config explain data_dir --profile prod    a key of a profile
-  mfctl config explain s3.endpoint --profile prod a key of one of its servers
-  mfctl config explain MFCTL_ENRICH_MEMORY        the key that this variable sets
+  mfctl config explain data_dir --profile prod     a key of a profile
+  mfctl config explain s3.endpoint --profile prod  a key of one of its servers
+  mfctl config explain MFCTL_ENRICH_MEMORY         the key that this variable sets
 
 Exit codes: 0 shown, 6 no such key, or a file or variable is invalid")]
 pub struct Args {

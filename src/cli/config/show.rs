@@ -17,9 +17,9 @@ use crate::settings::{Layer, Layers, ProfileChoice, ResolvedSetting, SettingsErr
 If no profile is chosen, it shows the general settings and the names of the profiles.
 
 Examples:
-  mfctl config show                        every effective setting, with its origin
-  mfctl config show --changed              only settings that differ from their defaults: who set them, when and why
-  mfctl config show --profile prod -o json for scripts
+  mfctl config show                         every effective setting, with its origin
+  mfctl config show --changed               only settings that differ from their defaults: who set them, when and why
+  mfctl config show --profile prod -o json  for scripts
 
 Exit codes: 0 shown, 6 a file or variable is invalid, or no such profile")]
 pub struct Args {

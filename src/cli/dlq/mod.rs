@@ -25,9 +25,9 @@ use given::GivenDeadLetter;
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:
-  mfctl dlq list                                         unresolved dead letters, grouped by error
-  mfctl dlq show media.ingested.dlq:3:42                 one dead letter in detail
-  mfctl dlq redrive --topic media.ingested.dlq --dry-run what would be redriven
+  mfctl dlq list                                          unresolved dead letters, grouped by error
+  mfctl dlq show media.ingested.dlq:3:42                  one dead letter in detail
+  mfctl dlq redrive --topic media.ingested.dlq --dry-run  what would be redriven
   mfctl dlq list --kind parser_limit -o name | mfctl dlq discard - --reason 'not ours' --yes")]
 pub struct Args {
     #[command(subcommand)]

@@ -23,7 +23,7 @@ Without --to, restores the value before the last change; refused where another t
 Examples:
   mfctl kv rollback media-api/max_page_size --reason 'worse'
   mfctl kv history media-api/max_page_size                         list the earlier values
-  mfctl kv rollback media-api/max_page_size --to 0199f1…  --reason 'as last week'
+  mfctl kv rollback media-api/max_page_size --to 0199f1… --reason 'as last week'
   mfctl kv rollback --batch 0199f2… --reason 'the push was wrong'  undo all changes of a push
 
 Exit codes: 0 rolled back, or nothing to change, 2 wrong usage, 5 Consul not reachable, 6 no such change, or mfctl's own setting

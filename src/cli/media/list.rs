@@ -37,10 +37,10 @@ one with a slash with the ends of paths; * matches anything but a slash, ? one c
 A sorted list reads every matching asset, and shows at most 10000 of them at a time.
 
 Examples:
-  mfctl media list                                  the first 100 assets
-  mfctl media list --name '*.pdf' --sort size       the largest PDF files
+  mfctl media list                                    the first 100 assets
+  mfctl media list --name '*.pdf' --sort size         the largest PDF files
   mfctl media list --name 'poems/**/*.{txt,html}' -o wide
-  mfctl media list --state enriched --type 'image/*' enriched images of any format
+  mfctl media list --state enriched --type 'image/*'  enriched images of any format
   mfctl media list --dead-lettered -o name | head
   mfctl media list --name '*.pdf' -0 -o name | xargs -0 -n1 mfctl media show
   mfctl media list --tag project=atlas --since 2d --all -o jsonl
