@@ -10,6 +10,8 @@ use mfctl::settings::{ByteSize, general_key};
 use mfctl_extract::parsers::{ExtractErrorKind, Extraction, Limits};
 use mfctl_extract::sandbox::{ExtractRequest, Parser, ParserFailure, ParserFailureClass, ParserFailureKind};
 
+use crate::support::eventually;
+
 const PHOTO: &[u8] = include_bytes!("../../examples/media/photos/tea-break.jpg");
 
 /// A folder with a file to parse and the path of its thumbnail.
@@ -204,6 +206,45 @@ fn parser_that_cannot_start_is_an_environment_failure() {
     fs::remove_file(site.file()).unwrap();
     let failure = site.parse(&real_parser(), "text/plain", &Limits::default()).unwrap_err();
     assert_eq!(failure.class, ParserFailureClass::Environment, "{failure}");
+}
+
+#[test]
+fn server_that_forks_parsers_is_used_again_replaced_if_killed_and_ends_with_its_parser() {
+    let site = ParserFixture::new(b"text");
+    // A program of its own, so that its processes are told from those of other tests. Copied by another process, as in
+    // `scripted_parser`.
+    let program = site.folder.path().join("mfctl");
+    let copied = std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_mfctl")).arg(&program).status();
+    assert!(copied.unwrap().success());
+    let processes = || {
+        let entries = fs::read_dir("/proc").unwrap().flatten();
+        let of_program =
+            entries.filter(|entry| fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == program));
+        of_program.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()).collect::<Vec<_>>()
+    };
+    let limits = Limits::default();
+    let file = site.file();
+    let request = ExtractRequest { path: &file, media_type: "text/plain", limits: &limits, thumbnail_to: None };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let parser = Parser::forked_by(&program);
+        assert_eq!(parser.extract(request).await.unwrap().text.as_deref(), Some("text"));
+        let servers = processes();
+        assert_eq!(servers.len(), 1, "{servers:?}");
+        parser.extract(request).await.unwrap();
+        assert_eq!(processes(), servers, "the same server, and no process of a file is left");
+        let server = rustix::process::Pid::from_raw(servers[0]).unwrap();
+        rustix::process::kill_process(server, rustix::process::Signal::KILL).unwrap();
+        eventually("the server is dead", || processes().is_empty());
+        parser.extract(request).await.unwrap();
+        assert_ne!(processes(), servers);
+        let (one, other) = tokio::join!(parser.extract(request), parser.extract(request));
+        assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");
+        let last = processes();
+        assert_eq!(last.len(), 2, "one for each file that is parsed at once: {last:?}");
+    });
+    drop(runtime);
+    eventually("the servers end", || processes().is_empty());
 }
 
 /// The photos of a phone: 4608 by 3472 pixels, as JPEG and, with transparency, as PNG.

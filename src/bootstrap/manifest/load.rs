@@ -350,7 +350,7 @@ fn changed_by_json(kind: ResourceKind, document: &YamlNode) -> Vec<ManifestProbl
             Value::Bool(json) => {
                 format!("is {typed}, which JSON would have as {json}: put it in quotes to keep it, or write {json}")
             }
-            _ => format!("is {typed}, which JSON does not have as a number: put it in quotes"),
+            _ => format!("is {typed}, which a number in JSON would not keep: put it in quotes"),
         };
         problem_at(document, &path, message)
     };

@@ -103,9 +103,9 @@ fn settings_are_text_as_typed_and_what_json_would_change_is_refused() {
         load_files(&[("base/keys.yaml", &keys("{limits: {low: 1.10}, list: [0755, 12345678901234567890123, yes]}"))])
             .unwrap_err();
     for line in [
-        "base/keys.yaml:4: spec.keys.limits.low: is 1.10, which JSON does not have as a number: put it in quotes",
-        "base/keys.yaml:4: spec.keys.list.0: is 0755, which JSON does not have as a number: put it in quotes",
-        "base/keys.yaml:4: spec.keys.list.1: is 12345678901234567890123, which JSON does not have as a number",
+        "base/keys.yaml:4: spec.keys.limits.low: is 1.10, which a number in JSON would not keep: put it in quotes",
+        "base/keys.yaml:4: spec.keys.list.0: is 0755, which a number in JSON would not keep: put it in quotes",
+        "base/keys.yaml:4: spec.keys.list.1: is 12345678901234567890123, which a number in JSON would not keep",
         "base/keys.yaml:4: spec.keys.list.2: is yes, which JSON would have as true: put it in quotes to keep it, or \
          write true",
     ] {
