@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::BLOCKS;
+use super::blocks::is_block;
 
 /// Elements without content.
 const VOID: &str = "\
@@ -98,8 +98,7 @@ impl HiddenElement {
             return true;
         }
         // It may be that of an element around the hidden one, which ends with it.
-        let is_around =
-            if is_in(BLOCKS, hidden) { is_in(BLOCKS, name) && !matches!(name, "form" | "p") } else { name != "br" };
+        let is_around = if is_block(hidden) { is_block(name) && !matches!(name, "form" | "p") } else { name != "br" };
         if is_around {
             self.close(0);
         }

@@ -1,5 +1,6 @@
 //! Text of an HTML page as a reader would see it: from a token stream, without a tree, so that no nesting is too deep.
 
+mod blocks;
 mod hidden;
 pub(super) mod open_elements;
 
@@ -8,6 +9,7 @@ use std::fs::File;
 use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
 use html5gum::{Emitter, Error as TokenizerError, Span, State, Tokenizer};
 
+use self::blocks::is_block;
 use self::hidden::{HiddenElement, Showing};
 use self::open_elements::{OpenElements, TagKind};
 use super::sink::TextSink;
@@ -17,11 +19,6 @@ use crate::charset;
 
 /// Elements whose content is no markup and not shown. (Scripts run, as far as `noscript` is concerned.)
 const HIDDEN_CONTENT: &[&str] = &["script", "style", "noscript", "iframe", "noembed", "noframes"];
-/// Elements that start and end a line.
-const BLOCKS: &str = "\
-    address article aside blockquote body caption dd details dialog div dl dt fieldset figcaption figure footer form \
-    h1 h2 h3 h4 h5 h6 header hr html legend li main menu nav ol option p pre section summary table tbody tfoot thead \
-    tr ul";
 /// Elements whose white space is shown as it is.
 const PREFORMATTED: [&str; 5] = ["listing", "plaintext", "pre", "textarea", "xmp"];
 /// A longer title is cut.
@@ -457,7 +454,7 @@ impl HtmlPage {
                     self.text.space();
                 }
             }
-            name if BLOCKS.split(' ').any(|block| block == name) => self.text.line(),
+            name if is_block(name) => self.text.line(),
             _ => {}
         }
     }
