@@ -364,7 +364,7 @@ async fn fail_if_refused(outcome: &IngestOutcome, connected: &Connected) -> Resu
     ));
     Err(if counts.failed > 0 {
         let retry = format!("retry the failed files with `mfctl ingest --retry-failed {}`", outcome.job_id);
-        let cut_off = if report::has_cut_off(connected, outcome.job_id).await? {
+        let cut_off = if report::has_cut_off(connected, outcome.job_id).await.unwrap_or(false) {
             "; what was cut off needs a new job with the whole list or manifest"
         } else {
             ""

@@ -242,6 +242,13 @@ fn server_that_forks_parsers_is_used_again_replaced_if_killed_and_ends_with_its_
         assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");
         let last = processes();
         assert_eq!(last.len(), 2, "one for each file that is parsed at once: {last:?}");
+        for server in last {
+            let server = rustix::process::Pid::from_raw(server).unwrap();
+            rustix::process::kill_process(server, rustix::process::Signal::STOP).unwrap();
+        }
+        let limits = Limits { timeout_seconds: 1, ..limits };
+        let failure = parser.extract(ExtractRequest { limits: &limits, ..request }).await.unwrap_err();
+        assert_eq!(failure.kind, ParserFailureKind::TimedOut, "{failure}");
     });
     drop(runtime);
     eventually("the servers end", || processes().is_empty());

@@ -20,7 +20,7 @@ pub(super) const EXIT_PANICKED: u8 = 101;
 /// has an invalid request. Its standard error says which.
 pub(super) const EXIT_UNGUARDED: u8 = 102;
 
-/// The parent's request, passed as the only argument.
+/// The parent's request, passed as the only argument or through the fork server.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct ParserRequest {
     pub(super) media_type: String,

@@ -12,7 +12,7 @@ use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
 use rustix::process::{
@@ -140,34 +140,34 @@ fn receive(socket: &OwnedFd) -> io::Result<Option<(String, [OwnedFd; 3])>> {
     Ok(Some((String::from_utf8(request).map_err(|_| invalid())?, descriptors)))
 }
 
+/// How long the parent's closing of the socket goes unnoticed, at most, where the end of a process cannot be polled for.
+const MAX_UNNOTICED: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+
 /// Waits for the end of a process. `None` once the parent has closed the socket: then the process is killed.
 fn wait(socket: &OwnedFd, process: Pid) -> io::Result<Option<i32>> {
-    let ended = pidfd_open(process, PidfdFlags::empty());
-    let is_given_up = match &ended {
-        Ok(ended) => {
-            let mut polled =
-                [PollFd::new(ended, PollFlags::IN), PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::HUP)];
-            while let Err(error) = poll(&mut polled, None) {
-                if error != Errno::INTR {
-                    return Err(error.into());
-                }
-            }
-            polled[0].revents().is_empty()
-        }
-        // Kernels before 5.3: the process still ends with the server, which its parent kills.
-        Err(_) => false,
-    };
-    if is_given_up {
-        let _ = kill_process(process, Signal::KILL);
-    }
-    let status = loop {
-        match waitpid(Some(process), WaitOptions::empty()) {
-            Ok(Some((_, status))) => break status,
-            Ok(None) | Err(Errno::INTR) => {}
+    // Kernels before 5.3, and some containers, have no descriptors of processes.
+    let ended = pidfd_open(process, PidfdFlags::empty()).ok();
+    let mut is_killed = false;
+    loop {
+        let options = if is_killed { WaitOptions::empty() } else { WaitOptions::NOHANG };
+        match waitpid(Some(process), options) {
+            Ok(Some((_, status))) => return Ok((!is_killed).then(|| status.as_raw())),
+            Ok(None) => {}
+            Err(Errno::INTR) => continue,
             Err(error) => return Err(error.into()),
         }
-    };
-    Ok((!is_given_up).then(|| status.as_raw()))
+        let mut polled = vec![PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::HUP)];
+        polled.extend(ended.as_ref().map(|ended| PollFd::new(ended, PollFlags::IN)));
+        let timeout = if ended.is_some() { None } else { Some(&MAX_UNNOTICED) };
+        match poll(&mut polled, timeout) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if !polled[0].revents().is_empty() && polled.get(1).is_none_or(|ended| ended.revents().is_empty()) {
+            let _ = kill_process(process, Signal::KILL);
+            is_killed = true;
+        }
+    }
 }
 
 #[cfg(test)]

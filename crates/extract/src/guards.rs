@@ -103,6 +103,8 @@ fn apply_seccomp() -> bool {
         libc::SYS_pidfd_open,
         libc::SYS_pidfd_getfd,
         libc::SYS_kill,
+        // It could undo that the process ends with its parent.
+        libc::SYS_prctl,
         libc::SYS_bpf,
         libc::SYS_perf_event_open,
         libc::SYS_userfaultfd,

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use mfctl_core::domain::host_errors::is_host_exhausted;
 
 use super::child::{EXIT_PANICKED, EXIT_UNGUARDED, ParserReply, ParserRequest};
-use super::parser_process::{ForkServers, ParserProcess};
+use super::parser_process::{ForkServers, ParserEnd, ParserProcess};
 use super::parsers::{ExtractErrorKind, Extraction, Limits};
 
 /// The hidden subcommand that runs this program as the parser.
@@ -185,8 +185,12 @@ impl Parser {
             Some(servers) => servers.start(&self.program, &request, &file),
             None => ParserProcess::start(&self.program, &request, file),
         };
-        started.map_err(|error| ParserFailure::environment("starting the parser", &error))
+        started.map_err(|error| not_started(&error))
     }
+}
+
+fn not_started(error: &io::Error) -> ParserFailure {
+    ParserFailure::environment("starting the parser", error)
 }
 
 /// A parser's exit status and output.
@@ -213,8 +217,10 @@ async fn wait(mut process: ParserProcess, limits: &Limits) -> Result<ParserExit,
     };
     let stderr = async { Ok(read_tail(stderr).await) };
     let (stdout, stderr) = tokio::try_join!(stdout, stderr)?;
-    let status = process.wait().await.map_err(read_error)?;
-    Ok(ParserExit { status, stdout, stderr })
+    match process.wait().await.map_err(read_error)? {
+        ParserEnd::Ended(status) => Ok(ParserExit { status, stdout, stderr }),
+        ParserEnd::NotStarted(error) => Err(not_started(&error)),
+    }
 }
 
 /// Reads to the end, but one byte more than `max_bytes` at most.

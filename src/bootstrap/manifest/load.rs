@@ -25,8 +25,8 @@ const MAX_FILES: usize = 10_000;
 const MAX_DEPTH: usize = 16;
 /// Extensions of manifests, in upper or lower case.
 const MANIFEST_EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
-/// The beginning of the `apiVersion` of a manifest in JSON.
-const JSON_API_GROUP: &str = "\"mfctl/";
+/// The fields by which a manifest in JSON is told from other files, such as schemas.
+const MANIFEST_FIELDS: [&str; 3] = ["kind", "metadata", "spec"];
 
 /// Checks a parsed declaration before any server is asked.
 type Validate<'a> = dyn Fn(&ResourceDeclaration) -> Result<(), InvalidField> + 'a;
@@ -110,8 +110,11 @@ fn load_layer(root: &Path, folder: &Path, problems: &mut Vec<ManifestProblem>) -
     let mut documents = Documents::new();
     for file in files {
         let name: Arc<str> = relative_path(root, &file).into();
-        let text = read_regular_file(&file).map_err(|message| problem_in_file(&name, message));
-        match text.and_then(|text| parse_manifest(&file, &text, &name)) {
+        let text = match is_other_json(&file) {
+            true => continue,
+            false => read_regular_file(&file).map_err(|message| problem_in_file(&name, message)),
+        };
+        match text.and_then(|text| parse_documents(&text, &name)) {
             Ok(nodes) => nodes.into_iter().for_each(|document| insert(document, &mut documents, problems)),
             Err(problem) => problems.push(problem),
         }
@@ -119,14 +122,28 @@ fn load_layer(root: &Path, folder: &Path, problems: &mut Vec<ManifestProblem>) -
     documents
 }
 
-/// Parses a file of a layer. A JSON file that is not mfctl's is no manifest: it may be the schema that one names.
-fn parse_manifest(path: &Path, text: &str, name: &Arc<str>) -> Result<Vec<YamlNode>, ManifestProblem> {
-    let is_json = has_extension(path, &["json"]);
-    if is_json && !text.contains(JSON_API_GROUP) {
-        return Ok(Vec::new());
-    }
-    let documents = parse_documents(text, name)?;
-    Ok(documents.into_iter().filter(|document| !is_json || document.get("apiVersion").is_some()).collect())
+/// Whether a file is in JSON and no manifest: it may be the schema that one names, or the file of another program. A file that
+/// cannot be read, or is neither JSON nor without the fields of a manifest, is one.
+fn is_other_json(path: &Path) -> bool {
+    let is_manifest = |value: &Value| MANIFEST_FIELDS.iter().all(|field| value.get(field).is_some());
+    has_extension(path, &["json"])
+        && std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file())
+        && std::fs::File::open(path).is_ok_and(|file| {
+            let mut bytes = Vec::new();
+            let read = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes);
+            let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
+            match serde_json::from_slice::<Value>(bytes) {
+                Ok(Value::Array(list)) => !list.iter().any(is_manifest),
+                Ok(value) => !is_manifest(&value),
+                Err(_) => {
+                    let has = |field: &&str| {
+                        let field = format!("\"{field}\"");
+                        bytes.windows(field.len()).any(|window| window == field.as_bytes())
+                    };
+                    read.is_ok() && !MANIFEST_FIELDS.iter().all(has)
+                }
+            }
+        })
 }
 
 /// Finds every manifest below a folder; a folder that does not exist has none.

@@ -76,6 +76,11 @@ pub async fn run(_: &Args, cx: &Context) -> Result<()> {
 async fn read_or_create_token(first: &ConsulAclBootstrap, kept_at: &str) -> Result<Secret> {
     let ConsulAclBootstrap { secrets, mount, path, field, .. } = first;
     if let Some(token) = secrets.read(mount, path, field).await? {
+        // Consul would generate a token in place of an empty one, and nothing would keep it.
+        if token.expose().is_empty() {
+            return Err(Failure::new(FailureKind::Conflict, format!("{kept_at} is empty"))
+                .hint(format!("store the management token there, or delete {mount}/{path} to have one generated")));
+        }
         return Ok(token);
     }
     if secrets.shape(mount, path).await?.is_some() {

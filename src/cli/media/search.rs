@@ -84,8 +84,8 @@ pub struct MediaSearchReport {
     /// Assets, of all tenants, that no search finds yet, because they wait to be enriched. Counted only where nothing
     /// matched; `None` otherwise, and where the catalog could not be read.
     pub not_searchable: Option<u64>,
-    /// Assets, of all tenants, that are not enriched and do not wait to be: a stage dead-lettered them. Counted where
-    /// `not_searchable` is.
+    /// Assets, of all tenants, that a stage dead-lettered and has not processed since: they wait again once redriven.
+    /// Counted where `not_searchable` is.
     pub dead_lettered: Option<u64>,
 }
 
@@ -165,12 +165,12 @@ impl Render for MediaSearchReport {
                 );
             }
             if let Some(dead_lettered) = self.dead_lettered.filter(|count| *count > 0) {
-                let until = humane::counted(
+                let failed = humane::counted(
                     dead_lettered,
-                    "asset is not searchable until its dead letter is redriven",
-                    "assets are not searchable until their dead letters are redriven",
+                    "asset is not searchable: a stage dead-lettered it and has not processed it since",
+                    "assets are not searchable: a stage dead-lettered them and has not processed them since",
                 );
-                page.toned(format!("{until}: `mfctl dlq list`"), Tone::Warn);
+                page.toned(format!("{failed}; `mfctl media list --dead-lettered` lists them"), Tone::Warn);
             }
             return;
         }

@@ -47,12 +47,19 @@ impl<'de> Visitor<'de> for FieldsVisitor {
         let mut fields = JsonFields::new();
         while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
             match fields.get(&name) {
-                Some(other) if other.get() != value.get() => return Err(given_twice(&name)),
+                Some(other) if !is_same_value(other, value) => return Err(given_twice(&name)),
                 _ => fields.insert(name, value),
             };
         }
         Ok(fields)
     }
+}
+
+/// Whether two texts are of one value: they may differ in white space and escape sequences.
+fn is_same_value(one: &RawValue, other: &RawValue) -> bool {
+    let [one, other] = [one, other].map(RawValue::get);
+    let value = |text: &str| serde_json::from_str::<Value>(&with_quoted_numbers(text)).ok();
+    one == other || value(one).is_some_and(|one| value(other) == Some(one))
 }
 
 /// The error for a field with two values.

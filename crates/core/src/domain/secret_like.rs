@@ -61,12 +61,14 @@ const MIN_PASSWORD: usize = 6;
 pub fn secret_reason(key: &str, value: &str) -> Option<String> {
     let value = value.trim();
     if let Some(json) = serde_json::from_str(value).ok().filter(|json: &Value| json.is_object() || json.is_array()) {
-        return secret_in_json(key, &json);
+        // The parts of the text too: of a name that is given twice, the value in JSON has the last one only.
+        return secret_in_json(key, &json).or_else(|| assigned_secret(value));
     }
     if value.contains("-----BEGIN ") && value.contains("PRIVATE KEY") {
         return Some("the value holds a private key".to_owned());
     }
-    let words = || value.split_whitespace().map(|word| word.trim_matches(|c: char| "'\"`(){}[],:;!?".contains(c)));
+    let ends_word = |c: char| c.is_whitespace() || "=,;&?".contains(c);
+    let words = || value.split(ends_word).map(|word| word.trim_matches(|c: char| "'\"`(){}[]:!".contains(c)));
     if words().any(is_jwt) {
         return Some("the value looks like a signed token (JWT)".to_owned());
     }
@@ -86,14 +88,23 @@ pub fn secret_reason(key: &str, value: &str) -> Option<String> {
     if let Some(word) = assigned_word(value, Assignment::Equals) {
         return Some(format!("the value has something after {word}="));
     }
-    if let Some(word) = assignments(value).find_map(|(name, value)| secret_word(name, value)) {
-        return Some(format!("the value has something after {word}"));
-    }
+    assigned_secret(value).or_else(|| secret_of_key(key, value))
+}
+
+/// The reason if a text assigns a value to a secret word.
+fn assigned_secret(text: &str) -> Option<String> {
+    let word = assignments(text).find_map(|(name, value)| secret_word(name, value))?;
+    Some(format!("the value has something after {word}"))
+}
+
+/// The reason if the key has a word for which its value could be a secret.
+fn secret_of_key(key: &str, value: &str) -> Option<String> {
     secret_word(key, value).map(|word| format!("the key is called {word}, and the value could be one"))
 }
 
-/// [`secret_reason`] of the values in a list or a map. Each has its own name; the values of a list have the list's. A
-/// value called `value` has the name beside it, as in `{"name": "DB_PASSWORD", "value": …}`, or that of its map.
+/// [`secret_reason`] of the names and values in a list or a map. Each value has its own name, and a text that of its map
+/// too; the values of a list have the list's. A value called `value` has the name beside it as well, as in
+/// `{"name": "DB_PASSWORD", "value": …}`.
 fn secret_in_json(key: &str, json: &Value) -> Option<String> {
     match json {
         Value::Null | Value::Bool(_) => None,
@@ -102,18 +113,21 @@ fn secret_in_json(key: &str, json: &Value) -> Option<String> {
         Value::Array(list) => list.iter().find_map(|part| secret_in_json(key, part)),
         Value::Object(map) => {
             let given_name = map.get("name").and_then(Value::as_str).unwrap_or(key);
-            map.iter().find_map(|(name, part)| secret_in_json(if name == "value" { given_name } else { name }, part))
+            map.iter().find_map(|(name, part)| {
+                let own_name = if name == "value" { given_name } else { name };
+                let text = part.as_str().filter(|_| !is_location(name));
+                secret_reason("", name).or_else(|| secret_in_json(own_name, part)).or_else(|| secret_of_key(key, text?))
+            })
         }
     }
 }
 
 /// The word in a key for which its value could be a secret.
 fn secret_word(key: &str, value: &str) -> Option<&'static str> {
-    let key_words: Vec<String> = words_of_key(key);
-    let last = key_words.last().map(String::as_str).unwrap_or_default();
-    if LOCATION_WORDS.contains(&last) || STATES.contains(&value) || is_reference(value) {
+    if is_location(key) || STATES.contains(&value) || is_reference(value) {
         return None;
     }
+    let last = words_of_key(key).pop().unwrap_or_default();
     if let Some(word) = SHORT_SECRET_WORDS.iter().find(|word| **word == last && value.len() >= MIN_PASSWORD) {
         return Some(word);
     }
@@ -122,6 +136,11 @@ fn secret_word(key: &str, value: &str) -> Option<&'static str> {
     // Not `token_ttl: 20m` or `password_min_length: 12`.
     let is_random_key = value.len() >= MIN_RANDOM_KEY && value.chars().all(is_token_char);
     (is_random_key || key.ends_with(word) && value.len() >= MIN_PASSWORD).then_some(*word)
+}
+
+/// Whether a key says where something is, or what it is called.
+fn is_location(key: &str) -> bool {
+    words_of_key(key).last().is_some_and(|last| LOCATION_WORDS.contains(&last.as_str()))
 }
 
 /// The words of a key, in lower case: `db_pass`, `db-pass` and `dbPass` have two.
@@ -143,7 +162,8 @@ fn words_of_key(key: &str) -> Vec<String> {
 
 /// Whether a value says where a secret is: a reference, a template's variable, or a path of a file.
 fn is_reference(value: &str) -> bool {
-    let is_path = ["/", "./", "../", "~/"].iter().any(|start| value.starts_with(start));
+    let is_path = ["./", "../", "~/"].iter().any(|start| value.starts_with(start))
+        || value.strip_prefix('/').is_some_and(|rest| rest.contains('/'));
     REFERENCES.iter().any(|start| value.starts_with(start))
         || value.starts_with("${") && value.ends_with('}')
         || is_path && !value.contains(['+', '='])
@@ -154,7 +174,15 @@ fn assignments(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let words = text.split(|c: char| c.is_whitespace() || ",;&?{}".contains(c));
     let entries = text.split(['\n', ',', ';', '{', '}']);
     let of_words = words.filter_map(|word| assignment(word, '='));
-    of_words.chain(entries.flat_map(|entry| [assignment(entry, '='), assignment(entry, ':')].into_iter().flatten()))
+    // A text in several lines, in YAML, begins on the next line.
+    let lines = text.lines().zip(text.lines().skip(1));
+    let of_blocks = lines.filter_map(|(line, next)| {
+        let (name, value) = assignment(line, ':')?;
+        matches!(value, "|" | ">" | "|-" | ">-" | "|+" | ">+").then(|| (name, next.trim()))
+    });
+    of_words
+        .chain(of_blocks)
+        .chain(entries.flat_map(|entry| [assignment(entry, '='), assignment(entry, ':')].into_iter().flatten()))
 }
 
 /// The name and the value of `name=value`, with this sign between them.
@@ -242,7 +270,12 @@ fn has_login(text: &str) -> bool {
     pairs.into_iter().any(|(word, next)| match word.to_lowercase().as_str() {
         "bearer" | "basic" => is_header || next.len() >= 16 && next.chars().all(is_token_char),
         "-u" | "--user" => {
-            next.split_once(':').is_some_and(|(name, password)| !name.is_empty() && !password.is_empty())
+            // Not the numbers of a user and a group.
+            let is_number = |text: &str| text.chars().all(|c| c.is_ascii_digit());
+            next.split_once(':').is_some_and(|(name, password)| {
+                let has_both = !name.is_empty() && !password.is_empty();
+                has_both && !(is_number(name) && is_number(password))
+            })
         }
         _ => false,
     })
@@ -275,6 +308,14 @@ mod tests {
             ("url", "https://h/x?api_key=hunter2"),
             ("session_token_key", "c2VjcmV0c2VjcmV0c2VjcmV0"),
             ("db_pass", "hunter2x"),
+            ("db_password", "/hunter2xhunter2x"),
+            ("db_password", "{\"current\": \"hunter2x\"}"),
+            ("x", "{\"password\": {\"name\": \"main\", \"value\": \"hunter2x\"}}"),
+            ("x", "{\"postgres://media:hunter2@db/media\": 1}"),
+            ("x", "{\"password\": \"hunter2x\", \"password\": null}"),
+            ("x", "password: |\n  hunter2x\n"),
+            ("x", "GITHUB=gho_hunter2hunter2hunter2hunter2hunter2x"),
+            ("x", "https://h/?t=glpat-hunter2hunter2hunter"),
             ("smtp_pwd", "hunter2x"),
             ("dbPass", "hunter2x"),
             ("db-password", "hunter2x"),
@@ -321,6 +362,7 @@ mod tests {
             ("workers", "16"),
             ("password_min_length", "123456"),
             ("password_required", "true"),
+            ("x", "docker run --user 1000:1000 media"),
             ("db_password", "vault:media/db#password"),
             ("db_pass", "env:DB_PASSWORD"),
             ("db_password", "file:/run/secrets/db"),

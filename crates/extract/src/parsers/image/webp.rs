@@ -70,7 +70,7 @@ impl QualitySearch {
         }
     }
 
-    /// The next quality to try; `None` if the lowest that is high enough is known to about half a unit.
+    /// The next quality to try; `None` if no quality between those that were tried is worth an attempt.
     fn next_quality(&self) -> Option<f64> {
         let (near, slope) = match (self.too_low, self.high_enough) {
             (None, None) => return Some(FIRST_QUALITY),

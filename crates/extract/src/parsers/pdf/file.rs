@@ -137,12 +137,12 @@ fn number_pages(document: &mut Document) {
     let mut seen = HashSet::new();
     let mut nodes = vec![root];
     while let Some(node) = nodes.pop() {
-        let kids =
-            document.get_dictionary(node).and_then(|node| node.get_deref(b"Kids", document)?.as_array()).cloned();
-        let Ok(mut kids) = kids else { continue };
         if !seen.insert(node) {
             continue;
         }
+        let kids =
+            document.get_dictionary(node).and_then(|node| node.get_deref(b"Kids", document)?.as_array()).cloned();
+        let Ok(mut kids) = kids else { continue };
         let is_numbered = kids.iter().all(|kid| kid.as_dict().is_err());
         for kid in &mut kids {
             if let Object::Dictionary(dictionary) = kid

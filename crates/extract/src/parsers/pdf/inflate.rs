@@ -13,7 +13,7 @@ const HEADER_BYTES: usize = 2;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Decoded {
     pub(super) content: Vec<u8>,
-    /// Whether that is all of it.
+    /// Whether that is all of it, as far as is known: of filters other than Flate, and of predictors, it is not known.
     pub(super) is_whole: bool,
 }
 

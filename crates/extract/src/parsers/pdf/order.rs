@@ -227,8 +227,16 @@ fn is_mirrored(clusters: &[GlyphCluster]) -> bool {
 fn reverse_left_runs(clusters: &mut [GlyphCluster], outside: fn(&mut GlyphCluster)) {
     let mut at = 0;
     let mut context = NumberContext::Start;
+    // The stretch without right-to-left letters, and its last letter.
+    let mut stretch_end = 0;
+    let mut last_letter = None;
     while at < clusters.len() {
-        let length = left_run(&clusters[at..], context);
+        if at >= stretch_end {
+            let length = clusters[at..].iter().take_while(|cluster| cluster.class != CharClass::Right).count();
+            stretch_end = at + length.max(1);
+            last_letter = (at..stretch_end).rfind(|index| clusters[*index].class == CharClass::Left);
+        }
+        let length = left_run(&clusters[at..stretch_end], last_letter.is_some_and(|last| last >= at), context);
         if let Some(last) = clusters[at..at + length.max(1)].iter().rev().find_map(NumberContext::after) {
             context = last;
         }
@@ -269,10 +277,10 @@ impl NumberContext {
     }
 }
 
-/// The length of the left-to-right run at the start, 0 without one: up to the last left-to-right letter before a
-/// right-to-left one. A number alone takes only digits, the separators within it and, at the start of a line, the percent
-/// sign at its end.
-fn left_run(clusters: &[GlyphCluster], context: NumberContext) -> usize {
+/// The length of the left-to-right run at the start of a stretch without right-to-left letters, 0 without one: up to its last
+/// letter or digit. Where it has no letter, a number takes only digits, the separators within it and, at the start of a line,
+/// the percent sign at its end.
+fn left_run(clusters: &[GlyphCluster], has_letter: bool, context: NumberContext) -> usize {
     let digit_at = |index: usize| clusters.get(index).is_some_and(|cluster| cluster.class == CharClass::Digit);
     let has_percent = context == NumberContext::Start
         && matches!(clusters.first().map(|cluster| cluster.text.as_str()), Some("%" | "٪" | "‰"))
@@ -280,9 +288,7 @@ fn left_run(clusters: &[GlyphCluster], context: NumberContext) -> usize {
     if !has_percent && !clusters.first().is_some_and(is_left) {
         return 0;
     }
-    let stretch = clusters.iter().take_while(|cluster| cluster.class != CharClass::Right).count();
-    let clusters = &clusters[..stretch];
-    if clusters.iter().any(|cluster| cluster.class == CharClass::Left) {
+    if has_letter {
         let last = clusters.iter().rposition(is_left);
         return last.map_or(1, |last| closing(clusters, last + 1));
     }

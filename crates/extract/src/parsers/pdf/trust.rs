@@ -25,9 +25,13 @@ pub(super) struct PageCount {
 
 impl PageCount {
     pub(super) fn of(content: &PageContent) -> Self {
+        let parts = content.glyphs.iter().filter(|glyph| glyph.is_part).count();
+        // A letter has few parts: where they are most of a page, its font maps them wrongly.
+        let are_lost = parts > content.glyphs.len() / 2;
+        let is_lost = |glyph: &&Glyph| if glyph.is_part { are_lost } else { is_unmapped(&glyph.text) };
         Self {
             chars: content.glyphs.len() as u64,
-            unmapped: content.glyphs.iter().filter(|glyph| is_unmapped(glyph)).count() as u64,
+            unmapped: content.glyphs.iter().filter(is_lost).count() as u64,
             odd: content.odd,
             is_cut: content.is_cut,
             is_damaged: content.is_damaged,
@@ -123,8 +127,8 @@ impl PageTally {
 }
 
 /// Whether a character's font maps it to no text, or to a code that has a meaning only in that font.
-fn is_unmapped(glyph: &Glyph) -> bool {
-    !glyph.is_part && glyph.text.chars().all(|c| matches!(c, '\u{E000}'..='\u{F8FF}' | char::REPLACEMENT_CHARACTER))
+fn is_unmapped(text: &str) -> bool {
+    text.chars().all(|c| matches!(c, '\u{E000}'..='\u{F8FF}' | char::REPLACEMENT_CHARACTER))
 }
 
 /// `page 3`, or `3 pages (1, 2, 5)`.
