@@ -41,6 +41,8 @@ impl ForkServers {
                 }
                 // It was killed while it waited.
                 Err(error) if !is_new && is_closed(&error) => {}
+                // It has a part of the request.
+                Err(error) if error.kind() == io::ErrorKind::WriteZero => return Err(error),
                 Err(error) => {
                     self.put(server);
                     return Err(error);

@@ -239,7 +239,8 @@ mod tests {
         assert_eq!(
             page(1, 2),
             "no hits\n1 asset is not searchable yet: `mfctl status` shows what it waits for\n\
-             2 assets are not searchable until their dead letters are redriven: `mfctl dlq list`\n"
+             2 assets are not searchable: a stage dead-lettered them and has not processed them since; \
+             `mfctl media list --dead-lettered` lists them\n"
         );
         assert!(!page(0, 1).contains("yet"));
     }
