@@ -32,7 +32,7 @@ pub(super) fn start_of(text: &str, width: usize) -> String {
 }
 
 /// The text in lines of at most this many character cells, broken at spaces and behind slashes. A longer word is broken
-/// anywhere; see [`LongestWords`] for those that should not be.
+/// anywhere, but an id or a time never: its line is then longer.
 pub(super) fn wrap(text: &str, width: usize) -> String {
     let mut lines = vec![String::new()];
     let mut used = 0;
@@ -42,7 +42,8 @@ pub(super) fn wrap(text: &str, width: usize) -> String {
             lines.push(String::new());
             used = 0;
         }
-        let parts: Vec<&str> = if needed <= width { vec![word] } else { word.graphemes(true).collect() };
+        let is_whole = needed <= width || WordKind::of(word) == WordKind::IdOrTime;
+        let parts: Vec<&str> = if is_whole { vec![word] } else { word.graphemes(true).collect() };
         for part in parts {
             if used > 0 && used + part.trim_end().width() > width {
                 lines.push(String::new());
@@ -143,12 +144,11 @@ mod tests {
     }
 
     #[test]
-    fn ids_and_times_are_broken_only_where_they_are_wider_than_the_line() {
+    fn ids_and_times_are_never_broken() {
         let id = "0198c1d2-7b1e-7a53-9c04-3f6f2b8f5a10";
-        assert_eq!(wrap(&format!("by job {id}, at"), 37), format!("by job\n{id},\nat"));
-        assert_eq!(wrap(&format!("bucket/{id}/{id}"), 37), format!("bucket/\n{id}/\n{id}"));
-        assert_eq!(wrap("at 2026-11-30T02:17:44.477Z", 24), "at\n2026-11-30T02:17:44.477Z");
-        assert_eq!(wrap(&format!("by {id}"), 20), "by\n0198c1d2-7b1e-7a53-9\nc04-3f6f2b8f5a10");
+        assert_eq!(wrap(&format!("by job {id}, at"), 10), format!("by job\n{id},\nat"));
+        assert_eq!(wrap(&format!("bucket/{id}/{id}"), 10), format!("bucket/\n{id}/\n{id}"));
+        assert_eq!(wrap("at 2026-11-30T02:17:44.477Z", 10), "at\n2026-11-30T02:17:44.477Z");
     }
 
     #[test]
