@@ -68,8 +68,8 @@ pub async fn commit_of_outputs_dead_letters_and_offsets_is_atomic(f: Fixture<dyn
 
     let bad = CommitRequest {
         outputs: vec![outputs[0].clone(), record("gone", "k", "v")],
-        dead_letters: vec![],
         offsets: offsets.clone(),
+        ..CommitRequest::default()
     };
     fails_as(consumer.commit(bad).await, ErrorKind::NotFound);
     let beyond = CommitRequest {
@@ -87,7 +87,12 @@ pub async fn commit_of_outputs_dead_letters_and_offsets_is_atomic(f: Fixture<dyn
     assert!(all_records(f.port.as_ref(), &topic_partition("out", 0)).await.is_empty());
     assert_eq!(f.port.progress(&group(), &[topic("in")]).await.unwrap()[0].committed, None);
 
-    let good = CommitRequest { outputs, dead_letters: vec![record("in.dlq", "k", "poison")], offsets };
+    let good = CommitRequest {
+        outputs,
+        dead_letters: vec![record("in.dlq", "k", "poison")],
+        offsets,
+        ..CommitRequest::default()
+    };
     consumer.commit(good).await.unwrap();
     assert_eq!(wait_for_records(f.port.as_ref(), &topic_partition("out", 0), 2).await.len(), 2);
     assert_eq!(wait_for_records(f.port.as_ref(), &topic_partition("in.dlq", 0), 1).await.len(), 1);

@@ -20,7 +20,8 @@ use super::topics::{TopicDirectory, metadata_deadline};
 use mfctl_core::domain::lag::PartitionSpan;
 use mfctl_core::domain::{GroupName, TopicName, TopicPartition};
 use mfctl_core::ports::{
-    CommittedOffset, Error, ErrorKind, FetchLimits, GroupDescription, GroupMember, PartitionProgress, Result,
+    CommittedOffset, Error, ErrorKind, FetchLimits, GroupCommit, GroupDescription, GroupMember, PartitionProgress,
+    Result,
 };
 use mfctl_core::wait::{Backoff, wait_until, wait_until_blocking};
 
@@ -159,6 +160,17 @@ impl GroupQueries {
         let mut committed = committed.await.unwrap_or_else(|pending| pending)?;
         committed.retain(|_, offset| *offset >= 0);
         Ok(committed)
+    }
+
+    /// The last commits of a group in these partitions.
+    pub(super) async fn commits_in(
+        &self,
+        group: &GroupName,
+        partitions: &[TopicPartition],
+    ) -> Result<Vec<GroupCommit>> {
+        let wire = self.clients.names.wire(group.as_str());
+        let committed = self.committed(&wire, Some(partitions)).await?;
+        Ok(committed.into_iter().map(|(at, offset)| GroupCommit { at, offset, epoch: None }).collect())
     }
 
     /// How far a group has come in every partition of these topics.

@@ -44,9 +44,9 @@ use consumer::KafkaConsumer;
 use exclusive::KafkaExclusiveProducer;
 use groups::GroupQueries;
 use message_limits::MessageLimits;
-use mfctl_core::domain::{GroupName, NewRecord, RecordAddress, TopicName, TopicPartition};
+use mfctl_core::domain::{GroupName, NewRecord, RecordAddress, TopicId, TopicName, TopicPartition};
 use mfctl_core::ports::{
-    EventLog, FetchLimits, FetchedRecords, GroupConsumer, GroupDescription, GroupMember, HiddenRecords,
+    EventLog, FetchLimits, FetchedRecords, GroupCommit, GroupConsumer, GroupDescription, GroupMember, HiddenRecords,
     PartitionOffsets, PartitionProgress, Result, RetentionReport, Subscription, TopicAdmin, TopicDescription,
     TopicSpec, TopicState, TransactionalProducer,
 };
@@ -165,6 +165,15 @@ impl EventLog for KafkaLog {
 
     async fn members(&self, group: &GroupName) -> Result<Vec<GroupMember>> {
         self.groups.members(group).await
+    }
+
+    async fn topic_ids(&self, topics: &[TopicName]) -> Result<Vec<Option<TopicId>>> {
+        self.topics.check_exist(topics).await?;
+        Ok(vec![None; topics.len()])
+    }
+
+    async fn committed(&self, group: &GroupName, partitions: &[TopicPartition]) -> Result<Vec<GroupCommit>> {
+        self.groups.commits_in(group, partitions).await
     }
 
     async fn progress(&self, group: &GroupName, topics: &[TopicName]) -> Result<Vec<PartitionProgress>> {

@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use mfctl_core::domain::{GroupName, NewRecord, RecordAddress, Timestamp, TopicName, TopicPartition};
+use mfctl_core::domain::{
+    GroupGeneration, GroupName, NewRecord, RecordAddress, Timestamp, TopicId, TopicName, TopicPartition,
+};
 use mfctl_core::ports::{
-    CommitRequest, Error, ErrorKind, EventLog, FetchLimits, FetchedRecords, GroupConsumer, GroupDescription,
-    PartitionOffsets, PartitionProgress, Poll, Result, RetentionReport, Subscription, TopicDescription, TopicSpec,
-    TransactionalProducer,
+    CommitRequest, Error, ErrorKind, EventLog, FetchLimits, FetchedRecords, GroupCommit, GroupConsumer,
+    GroupDescription, PartitionOffsets, PartitionProgress, Poll, Result, RetentionReport, Subscription,
+    TopicDescription, TopicSpec, TransactionalProducer,
 };
 
 /// What happens to a commit.
@@ -75,6 +77,14 @@ impl GroupConsumer for FaultyConsumer {
 
     fn resume(&mut self, partitions: &[TopicPartition]) {
         self.inner.resume(partitions);
+    }
+
+    fn generation(&self) -> Option<GroupGeneration> {
+        self.inner.generation()
+    }
+
+    async fn confirm(&mut self) -> Result<()> {
+        self.inner.confirm().await
     }
 
     async fn begin_commit(&mut self, request: CommitRequest) -> Result<()> {
@@ -154,6 +164,14 @@ impl EventLog for FaultyLog {
 
     async fn groups(&self) -> Result<Vec<GroupDescription>> {
         self.inner.groups().await
+    }
+
+    async fn topic_ids(&self, topics: &[TopicName]) -> Result<Vec<Option<TopicId>>> {
+        self.inner.topic_ids(topics).await
+    }
+
+    async fn committed(&self, group: &GroupName, partitions: &[TopicPartition]) -> Result<Vec<GroupCommit>> {
+        self.inner.committed(group, partitions).await
     }
 
     async fn progress(&self, group: &GroupName, topics: &[TopicName]) -> Result<Vec<PartitionProgress>> {

@@ -10,11 +10,11 @@ use mfctl::ops::audit::{self, AuditOptions, AuditProgress, AuditReport, Violatio
 use mfctl::ops::owed::{self, OwedState};
 use mfctl_core::domain::lag::PartitionSpan;
 use mfctl_core::domain::names::topics;
-use mfctl_core::domain::{GroupName, NewRecord, RecordAddress, Tenant, Timestamp, TopicName, TopicPartition};
+use mfctl_core::domain::{GroupName, NewRecord, RecordAddress, Tenant, Timestamp, TopicId, TopicName, TopicPartition};
 use mfctl_core::ports::{
-    Error, ErrorKind, EventLog, FetchLimits, FetchedRecords, GroupConsumer, GroupDescription, HiddenRecords,
-    PartitionOffsets, PartitionProgress, Ports, Result, RetentionReport, Subscription, TopicDescription, TopicSpec,
-    TransactionalProducer,
+    Error, ErrorKind, EventLog, FetchLimits, FetchedRecords, GroupCommit, GroupConsumer, GroupDescription,
+    HiddenRecords, PartitionOffsets, PartitionProgress, Ports, Result, RetentionReport, Subscription, TopicDescription,
+    TopicSpec, TransactionalProducer,
 };
 
 use super::platform::Platform;
@@ -99,6 +99,14 @@ impl EventLog for LogWithOpenTransaction {
             return Err(Error::new(ErrorKind::Denied, "describe groups, as scripted"));
         }
         self.inner.groups().await
+    }
+
+    async fn topic_ids(&self, topics: &[TopicName]) -> Result<Vec<Option<TopicId>>> {
+        self.inner.topic_ids(topics).await
+    }
+
+    async fn committed(&self, group: &GroupName, partitions: &[TopicPartition]) -> Result<Vec<GroupCommit>> {
+        self.inner.committed(group, partitions).await
     }
 
     async fn progress(&self, group: &GroupName, topics: &[TopicName]) -> Result<Vec<PartitionProgress>> {

@@ -96,6 +96,11 @@ name_type!(
     }
 );
 name_type!(
+    /// The id of a topic. A topic that is created after one of the same name was deleted has another id.
+    TopicId, "topic id", "1 to 64 printable ASCII characters without space",
+    |id| !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_graphic())
+);
+name_type!(
     /// A consumer group name; a stage's is `mfctl.<env>.<stage>`.
     GroupName, "consumer group name", "1 to 249 printable ASCII characters without space",
     |name| !name.is_empty() && name.len() <= 249 && name.bytes().all(|b| b.is_ascii_graphic())

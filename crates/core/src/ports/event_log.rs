@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::Result;
 use crate::domain::lag::{PartitionSpan, lag};
 use crate::domain::record_limits;
-use crate::domain::{GroupName, NewRecord, Record, RecordAddress, TopicName, TopicPartition};
+use crate::domain::{
+    ClaimEpoch, GroupGeneration, GroupName, NewRecord, Record, RecordAddress, TopicId, TopicName, TopicPartition,
+};
 
 /// A topic to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,6 +135,8 @@ pub struct CommitRequest {
     pub dead_letters: Vec<NewRecord>,
     /// Next offset to read of each partition: the end of its contiguous finished prefix.
     pub offsets: BTreeMap<TopicPartition, i64>,
+    /// The claim epoch of each of these partitions, kept with the commit: see [`EventLog::committed`].
+    pub epochs: BTreeMap<TopicPartition, ClaimEpoch>,
 }
 
 impl CommitRequest {
@@ -183,6 +187,17 @@ pub struct CommittedOffset {
     /// Time of the commit; `None` where the log does not keep it.
     #[schemars(with = "Option<String>")]
     pub committed_at: Option<Timestamp>,
+}
+
+/// A group's last commit in one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupCommit {
+    /// Topic and partition.
+    pub at: TopicPartition,
+    /// Next offset the group will read.
+    pub offset: i64,
+    /// The epoch under which a member made the commit; `None` for a commit of another tool, and of a release without epochs.
+    pub epoch: Option<ClaimEpoch>,
 }
 
 /// A live member of a consumer group.
@@ -284,6 +299,14 @@ pub trait EventLog: Send + Sync {
         Ok(group.map(|described| described.members).unwrap_or_default())
     }
 
+    /// The ids of topics, in their order. A topic that is created after one of the same name was deleted has another id.
+    /// `None` where the log has no ids. A missing topic is `NotFound`.
+    async fn topic_ids(&self, topics: &[TopicName]) -> Result<Vec<Option<TopicId>>>;
+
+    /// The last commits of a group in these partitions; partitions without a commit are absent. One request of the group's
+    /// coordinator: no offsets of the partitions are read.
+    async fn committed(&self, group: &GroupName, partitions: &[TopicPartition]) -> Result<Vec<GroupCommit>>;
+
     /// A group's progress in every partition of these topics.
     async fn progress(&self, group: &GroupName, topics: &[TopicName]) -> Result<Vec<PartitionProgress>>;
 
@@ -315,6 +338,14 @@ pub trait GroupConsumer: Send {
 
     /// Resumes these partitions.
     fn resume(&mut self, partitions: &[TopicPartition]);
+
+    /// The member's generation and id, as of the last poll; `None` while it is not in its group. Whoever is assigned a
+    /// partition later has a higher generation, unless the group was deleted or expired in between.
+    fn generation(&self) -> Option<GroupGeneration>;
+
+    /// Asks the log whether the member is in its group at [`GroupConsumer::generation`]. [`super::ErrorKind::Fenced`] if not.
+    /// Changes no committed offset.
+    async fn confirm(&mut self) -> Result<()>;
 
     /// Begins to commit outputs, dead letters and offsets in one transaction, which proceeds in the background while the
     /// member goes on polling. One commit is in flight at a time: a second call waits for the first, whose outcome is

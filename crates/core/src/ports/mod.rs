@@ -33,9 +33,9 @@ pub use consul_acl::{ConsulAcl, ConsulPolicy, ConsulToken};
 pub use dependency::Dependency;
 pub use error::{Error, ErrorKind, Result};
 pub use event_log::{
-    CommitRequest, CommittedOffset, EventLog, FetchLimits, FetchedRecords, GroupConsumer, GroupDescription,
-    GroupMember, HiddenRecords, PartitionOffsets, PartitionProgress, Poll, RetentionReport, Subscription,
-    TopicDescription, TopicSpec, TransactionalProducer,
+    CommitRequest, CommittedOffset, EventLog, FetchLimits, FetchedRecords, GroupCommit, GroupConsumer,
+    GroupDescription, GroupMember, HiddenRecords, PartitionOffsets, PartitionProgress, Poll, RetentionReport,
+    Subscription, TopicDescription, TopicSpec, TransactionalProducer,
 };
 pub use journal::{FileUpdate, JobFilter, JobJournal, JobLease, NewJob, PlannedFile};
 pub use migrations::{Migration, Migrations};

@@ -21,7 +21,7 @@ use super::membership::{self, AssignmentRow, AssignmentState, JoinRequest, fence
 use super::owned::OwnedPartitions;
 use super::topics::Topic;
 use crate::db::CommitCursor;
-use mfctl_core::domain::{Record, TopicPartition};
+use mfctl_core::domain::{GroupGeneration, Record, TopicPartition};
 use mfctl_core::ports::{CommitRequest, Error, ErrorKind, FetchLimits, GroupConsumer, Poll, Result, Subscription};
 
 /// How often a member looks for dead members, and the longest time between two reads of the log.
@@ -260,6 +260,17 @@ impl GroupConsumer for EmbeddedConsumer {
 
     fn resume(&mut self, partitions: &[TopicPartition]) {
         self.owned.set_paused(partitions, false);
+    }
+
+    fn generation(&self) -> Option<GroupGeneration> {
+        self.member.generation().map(|generation| GroupGeneration { generation, member_id: self.member.id.clone() })
+    }
+
+    async fn confirm(&mut self) -> Result<()> {
+        let id = self.member.id.clone();
+        self.log.db.write("confirm a membership", move |tx| membership::confirm(tx, &id, boot_ms())).await?;
+        self.member.last_heartbeat = Instant::now();
+        Ok(())
     }
 
     async fn begin_commit(&mut self, settlement: CommitRequest) -> Result<()> {

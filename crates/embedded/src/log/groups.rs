@@ -9,8 +9,10 @@ use super::liveness;
 use super::topics::{self, Topic};
 use crate::db::SqlContext;
 use mfctl_core::domain::lag::lag;
-use mfctl_core::domain::{GroupName, Timestamp, TopicName, TopicPartition};
-use mfctl_core::ports::{CommittedOffset, Error, ErrorKind, GroupDescription, GroupMember, PartitionProgress, Result};
+use mfctl_core::domain::{ClaimEpoch, GroupName, Timestamp, TopicName, TopicPartition};
+use mfctl_core::ports::{
+    CommittedOffset, Error, ErrorKind, GroupCommit, GroupDescription, GroupMember, PartitionProgress, Result,
+};
 
 const WHAT: &str = "read groups";
 
@@ -70,6 +72,26 @@ fn committed_offsets(c: &Connection, group_id: i64) -> Result<Vec<CommittedOffse
     while let Some(row) = rows.next().during(WHAT)? {
         let committed_at = Timestamp::from_millisecond(row.get(3).during(WHAT)?).ok();
         commits.push(CommittedOffset { at: partition(row)?, offset: row.get(2).during(WHAT)?, committed_at });
+    }
+    Ok(commits)
+}
+
+/// See [`mfctl_core::ports::EventLog::committed`].
+pub(super) fn committed(
+    c: &Connection,
+    group: &GroupName,
+    partitions: Vec<(i64, TopicPartition)>,
+) -> Result<Vec<GroupCommit>> {
+    let what = "read a group's commits";
+    let sql = "SELECT c.\"offset\", c.claim_epoch FROM commits c JOIN groups g USING (group_id)
+               WHERE g.name = ?1 AND c.part_id = ?2";
+    let mut statement = c.prepare_cached(sql).during(what)?;
+    let mut commits = Vec::new();
+    for (part_id, at) in partitions {
+        let commit = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let found: Option<(i64, Option<i64>)> =
+            statement.query_row((group.as_str(), part_id), commit).optional().during(what)?;
+        commits.extend(found.map(|(offset, epoch)| GroupCommit { at, offset, epoch: epoch.map(ClaimEpoch) }));
     }
     Ok(commits)
 }
@@ -166,7 +188,8 @@ mod tests {
         };
         log.publish(vec![record]).await.unwrap();
         let commit_beyond_end = |tx: &rusqlite::Connection| {
-            let sql = "INSERT INTO commits SELECT group_id, part_id, 5000, 0 FROM groups, partitions";
+            let sql = "INSERT INTO commits (group_id, part_id, \"offset\", committed_ms)
+                       SELECT group_id, part_id, 5000, 0 FROM groups, partitions";
             tx.execute(sql, []).map(drop).during("commit")
         };
         folder.db().write("commit", commit_beyond_end).await.unwrap();

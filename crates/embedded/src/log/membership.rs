@@ -13,6 +13,7 @@ use super::assign::{self, AssignablePartition, MemberTopics};
 use super::liveness::MemberHeartbeat;
 use super::topics;
 use crate::db::SqlContext;
+use mfctl_core::domain::ClaimEpoch;
 use mfctl_core::ports::{Error, ErrorKind, Result};
 
 /// What a member joins a group with.
@@ -82,6 +83,8 @@ pub(super) struct OwnedOffset {
     pub(super) epoch: i64,
     /// The next offset to read.
     pub(super) offset: i64,
+    /// The claim epoch to keep with the commit.
+    pub(super) claim_epoch: Option<ClaimEpoch>,
 }
 
 /// Adds a member with a heartbeat at `now_ms` and rebalances the group. Returns the group's row. Idempotent.
@@ -226,6 +229,14 @@ pub(super) fn generation(c: &Connection, member_id: &str) -> Result<Option<i64>>
         .during("read a group's generation")
 }
 
+/// `Fenced` unless the member is in its group. Counts as a heartbeat.
+pub(super) fn confirm(tx: &Connection, member_id: &str, now_ms: i64) -> Result<()> {
+    match heartbeat(tx, member_id, now_ms)? {
+        true => Ok(()),
+        false => Err(fenced("this member was evicted from its group")),
+    }
+}
+
 /// Every partition that the member owns or is assigned.
 pub(super) fn assignment(c: &Connection, group_id: i64, member_id: &str) -> Result<Vec<AssignmentRow>> {
     let what = "read a member's partitions";
@@ -267,7 +278,7 @@ pub(super) fn check_owner(tx: &Connection, group_id: i64, member_id: &str, commi
 /// Commits the next offset to read. `Invalid` beyond the partition's end.
 pub(super) fn commit(tx: &Connection, group_id: i64, commit: OwnedOffset, now_ms: i64) -> Result<()> {
     let what = "commit an offset";
-    let OwnedOffset { part_id, offset, .. } = commit;
+    let OwnedOffset { part_id, offset, claim_epoch, .. } = commit;
     let high = topics::span(tx, part_id)?.high;
     if !(0..=high).contains(&offset) {
         return Err(Error::new(
@@ -276,11 +287,11 @@ pub(super) fn commit(tx: &Connection, group_id: i64, commit: OwnedOffset, now_ms
         ));
     }
     tx.prepare_cached(
-        "INSERT INTO commits (group_id, part_id, \"offset\", committed_ms) VALUES (?1, ?2, ?3, ?4)
+        "INSERT INTO commits (group_id, part_id, \"offset\", committed_ms, claim_epoch) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT (group_id, part_id) DO UPDATE SET \"offset\" = excluded.\"offset\",
-            committed_ms = excluded.committed_ms",
+            committed_ms = excluded.committed_ms, claim_epoch = excluded.claim_epoch",
     )
-    .and_then(|mut statement| statement.execute((group_id, part_id, offset, now_ms)))
+    .and_then(|mut statement| statement.execute((group_id, part_id, offset, now_ms, claim_epoch.map(|epoch| epoch.0))))
     .during(what)
     .map(drop)
 }

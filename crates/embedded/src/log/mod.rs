@@ -30,10 +30,10 @@ use self::context::LogContext;
 use self::fetch::FetchPosition;
 use self::producer::EmbeddedExclusiveProducer;
 use super::folder::DataFolder;
-use mfctl_core::domain::{GroupName, NewRecord, RecordAddress, TopicName, TopicPartition};
+use mfctl_core::domain::{GroupName, NewRecord, RecordAddress, TopicId, TopicName, TopicPartition};
 use mfctl_core::ports::{
-    Clock, EventLog, FetchLimits, FetchedRecords, GroupConsumer, GroupDescription, PartitionOffsets, PartitionProgress,
-    Result, RetentionReport, Subscription, TopicDescription, TopicSpec, TransactionalProducer,
+    Clock, EventLog, FetchLimits, FetchedRecords, GroupCommit, GroupConsumer, GroupDescription, PartitionOffsets,
+    PartitionProgress, Result, RetentionReport, Subscription, TopicDescription, TopicSpec, TransactionalProducer,
 };
 
 /// Records and bytes published in one transaction at most; more are published in several transactions.
@@ -107,6 +107,21 @@ impl EventLog for EmbeddedLog {
     async fn groups(&self) -> Result<Vec<GroupDescription>> {
         let dir = self.context.members_dir.clone();
         self.context.db.read("read groups", move |c| groups::groups(c, &dir)).await
+    }
+
+    async fn topic_ids(&self, names: &[TopicName]) -> Result<Vec<Option<TopicId>>> {
+        let topics = self.context.topics.get_all(&self.context.db, names).await?;
+        Ok(topics.iter().map(|topic| TopicId::new(topic.id.to_string()).ok()).collect())
+    }
+
+    async fn committed(&self, group: &GroupName, partitions: &[TopicPartition]) -> Result<Vec<GroupCommit>> {
+        let mut wanted = Vec::with_capacity(partitions.len());
+        for at in partitions {
+            let topic = self.context.topics.get(&self.context.db, &at.topic).await?;
+            wanted.push((topic.part_id(at.partition)?, at.clone()));
+        }
+        let group = group.clone();
+        self.context.db.read("read a group's commits", move |c| groups::committed(c, &group, wanted)).await
     }
 
     async fn progress(&self, group: &GroupName, names: &[TopicName]) -> Result<Vec<PartitionProgress>> {

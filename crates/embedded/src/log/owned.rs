@@ -146,7 +146,8 @@ impl OwnedPartitions {
         let commit = |(at, offset): (&TopicPartition, &i64)| {
             let owned = self.partitions.iter().find(|(_, owned)| owned.at == *at);
             let (part_id, owned) = owned.ok_or_else(|| fenced(&format!("settle {at}: this member does not own it")))?;
-            Ok(OwnedOffset { part_id: *part_id, epoch: owned.epoch, offset: *offset })
+            let claim_epoch = settlement.epochs.get(at).copied();
+            Ok(OwnedOffset { part_id: *part_id, epoch: owned.epoch, offset: *offset, claim_epoch })
         };
         settlement.offsets.iter().map(commit).collect()
     }

@@ -15,11 +15,11 @@ use crate::clients::KafkaClients;
 use crate::context::RawConsumer;
 use crate::enqueue::check_size;
 use crate::error::{LibrdkafkaError, kind_of};
-use crate::ffi::QueueWaker;
+use crate::ffi::{GroupMetadata, QueueWaker};
 use crate::topics::{TopicDirectory, metadata_deadline};
 use crate::transaction::NotCommitted;
 use crate::transaction_runner::{RunProgress, TransactionRunner};
-use mfctl_core::domain::{Record, TopicPartition};
+use mfctl_core::domain::{GroupGeneration, Record, TopicPartition};
 use mfctl_core::ports::{CommitRequest, Error, ErrorKind, FetchLimits, Poll, Result, Subscription};
 
 /// How often a member that waits serves events, which keeps it in its group.
@@ -215,6 +215,20 @@ impl KafkaMember {
 
     pub(super) fn resume(&mut self, partitions: &[TopicPartition]) {
         self.assignment.resume(partitions);
+    }
+
+    /// The generation and the id of this member.
+    pub(super) fn generation(&self) -> Option<GroupGeneration> {
+        GroupMetadata::of(&self.consumer)?.generation()
+    }
+
+    /// `Fenced` unless this member is in its group.
+    pub(super) async fn confirm(&mut self) -> Result<()> {
+        self.serve();
+        match self.generation() {
+            Some(_) => Ok(()),
+            None => Err(Error::new(ErrorKind::Fenced, "this member is not in its group")),
+        }
     }
 
     /// Waits for the running settlement, and stays in the group meanwhile. Keeps its outcome.

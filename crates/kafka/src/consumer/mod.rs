@@ -20,7 +20,7 @@ use super::blocking::{close_in_background, run_blocking};
 use super::clients::KafkaClients;
 use super::topics::TopicDirectory;
 use member::KafkaMember;
-use mfctl_core::domain::TopicPartition;
+use mfctl_core::domain::{GroupGeneration, TopicPartition};
 use mfctl_core::ports::{CommitRequest, Error, ErrorKind, FetchLimits, GroupConsumer, Poll, Result, Subscription};
 
 /// A member as the port has it. Dropping it leaves the group in the background.
@@ -60,6 +60,14 @@ impl GroupConsumer for KafkaConsumer {
         if let Ok(member) = self.member() {
             member.resume(partitions);
         }
+    }
+
+    fn generation(&self) -> Option<GroupGeneration> {
+        self.0.as_deref().and_then(KafkaMember::generation)
+    }
+
+    async fn confirm(&mut self) -> Result<()> {
+        self.member()?.confirm().await
     }
 
     async fn begin_commit(&mut self, settlement: CommitRequest) -> Result<()> {

@@ -9,6 +9,8 @@ use rdkafka::error::RDKafkaError;
 use rdkafka::producer::Producer as _;
 use rdkafka_sys::{self as sys, RDKafkaErrorCode};
 
+use mfctl_core::domain::GroupGeneration;
+
 use super::convert::{millis, text_of};
 use crate::context::{RawConsumer, RawProducer};
 
@@ -27,13 +29,18 @@ impl GroupMetadata {
         NonNull::new(metadata).map(Self)
     }
 
-    /// The member id; `None` while the consumer is not in its group.
-    pub(crate) fn member_id(&self) -> Option<String> {
+    /// The generation and the member id; `None` while the consumer is not in its group.
+    pub(crate) fn generation(&self) -> Option<GroupGeneration> {
         // SAFETY: the data is ours, and the text lives as long.
-        let id = unsafe { text_of(sys::rd_kafka_consumer_group_metadata_member_id(self.0.as_ptr())) };
+        let member_id = unsafe { text_of(sys::rd_kafka_consumer_group_metadata_member_id(self.0.as_ptr())) };
         // SAFETY: the data is ours.
         let generation = unsafe { sys::rd_kafka_consumer_group_metadata_generation_id(self.0.as_ptr()) };
-        (!id.is_empty() && generation >= 0).then_some(id)
+        (!member_id.is_empty() && generation >= 0).then(|| GroupGeneration { generation: generation.into(), member_id })
+    }
+
+    /// The member id; `None` while the consumer is not in its group.
+    pub(crate) fn member_id(&self) -> Option<String> {
+        self.generation().map(|generation| generation.member_id)
     }
 }
 
